@@ -1,0 +1,13 @@
+//! The nouns and nothing else: identities, topics, messages, verdicts, and the narrow ports between wings.
+//!
+//! Nothing here does IO, knows a runtime, or reads a clock.
+
+pub mod batch;
+pub mod device;
+pub mod ids;
+pub mod message;
+pub mod ports;
+pub mod redact;
+pub mod time;
+pub mod topic;
+pub mod verdict;

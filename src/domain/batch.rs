@@ -1,0 +1,175 @@
+//! What one transaction stores: accepted rows, refused rows, counts, and the acknowledgements that become due with its commit.
+//!
+//! It knows neither how a message was judged nor how a row is written.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::device::TokenHash;
+use super::ids::DeviceKey;
+use super::message::{CommandAck, Delivery, Reading, ShadowReport, message_id};
+use super::redact::redact;
+use super::time::Timestamp;
+use super::topic::Topic;
+use super::verdict::{Reason, Refusal};
+
+/// The most bytes of a refused payload that quarantine keeps; a longer one is cut and its detail says so.
+pub const QUARANTINE_PAYLOAD_MAX: usize = 262_144;
+
+/// One refused message, as a row of `quarantine_events`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantined {
+    /// When it was received.
+    pub received_at: Timestamp,
+    /// The device's own time, when it could be read.
+    pub event_time: Option<Timestamp>,
+    /// The topic; bytes that are not UTF-8 are replaced.
+    pub topic: String,
+    /// The topic's tenant, when the topic could be read.
+    pub tenant: Option<Box<str>>,
+    /// The topic's device, when the topic could be read.
+    pub device: Option<Box<str>>,
+    /// The payload's site, when it could be read.
+    pub site: Option<Box<str>>,
+    /// The topic's path after the device, when the topic could be read.
+    pub msg_type: Option<Box<str>>,
+    /// Why.
+    pub refusal: Refusal,
+    /// The payload with its token cut out, at most [`QUARANTINE_PAYLOAD_MAX`] bytes.
+    pub payload: Bytes,
+    /// SHA-256 of the token it carried, so that a replay can be verified.
+    pub token: Option<TokenHash>,
+    /// The name of the message.
+    pub message_id: Uuid,
+}
+
+/// What a refused message told about itself before it was refused.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// The device's own time.
+    pub event_time: Option<Timestamp>,
+    /// The payload's site.
+    pub site: Option<Box<str>>,
+    /// The hash of the token it carried.
+    pub token: Option<TokenHash>,
+}
+
+/// A count of refused messages of one minute.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RefusalCount {
+    /// The minute, at its start.
+    pub minute: Timestamp,
+    /// The tenant, or a stand-in when there is none to name.
+    pub tenant: Box<str>,
+    /// Why.
+    pub reason: Reason,
+    /// How many.
+    pub count: i64,
+}
+
+/// When a device was last heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// Which device.
+    pub device: Arc<DeviceKey>,
+    /// When a message of it was last accepted.
+    pub last_seen: Timestamp,
+    /// When a telemetry row of it was last accepted.
+    pub last_telemetry: Option<Timestamp>,
+}
+
+/// One transaction's worth.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Every message of the batch in order of arrival; rows name theirs by index.
+    pub deliveries: Vec<Delivery>,
+    /// Rows for `telemetry`.
+    pub readings: Vec<Reading>,
+    /// Rows for `device_state`.
+    pub shadows: Vec<ShadowReport>,
+    /// Rows of `device_commands` to acknowledge.
+    pub command_acks: Vec<CommandAck>,
+    /// Rows for `quarantine_events`.
+    pub quarantined: Vec<Quarantined>,
+    /// Sums for `quarantine_counters_minute`; exact also where events were sampled.
+    pub refusal_counts: Vec<RefusalCount>,
+    /// The hash of the token each message was believed by, for those that were; by index of the delivery, in order.
+    pub tokens: Vec<(usize, TokenHash)>,
+    /// Devices whose `device_state` is due, sorted by device.
+    pub sightings: Vec<Sighting>,
+    /// How many of its messages were the platform's own voice.
+    pub ignored: u64,
+    /// How many of its messages were known to be stored already.
+    pub known_duplicates: u64,
+    /// Some of its messages may have been stored before.
+    pub maybe_repeated: bool,
+}
+
+/// What came of a committed batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Receipt {
+    /// New rows in `telemetry`, and shadows and command acknowledgements that took effect.
+    pub stored: u64,
+    /// Rows that were there already.
+    pub duplicates: u64,
+    /// Rows the database would not take; each is in the batch's `quarantined` now.
+    pub rejected: u64,
+}
+
+// === impl Quarantined ===
+
+impl Quarantined {
+    /// The record of a refusal. The payload is cut to the bound and its token taken out; this is the only way to make one.
+    pub fn new(delivery: &Delivery, refusal: Refusal, told: Told) -> Self {
+        let Told { event_time, site, token } = told;
+        let whole = delivery.cut_from.unwrap_or(delivery.payload.len());
+        let kept = delivery.payload.slice(..delivery.payload.len().min(QUARANTINE_PAYLOAD_MAX));
+        let mut refusal = refusal;
+        if kept.len() < whole {
+            refusal.detail = format!("{}; the first {} of {whole} bytes are kept", refusal.detail, kept.len()).into();
+        }
+        let topic = Topic::parse(&delivery.topic).ok();
+        let own = |text: &str| Box::<str>::from(text);
+        Self {
+            received_at: delivery.received_at,
+            event_time,
+            topic: String::from_utf8_lossy(&delivery.topic).replace('\0', "\u{fffd}"),
+            tenant: topic.as_ref().map(|topic| own(topic.tenant)),
+            device: topic.as_ref().map(|topic| own(topic.device)),
+            site,
+            msg_type: topic.as_ref().map(|topic| own(topic.msg_type)),
+            payload: redact(&kept),
+            refusal,
+            token,
+            message_id: message_id(&delivery.topic, &delivery.payload),
+        }
+    }
+}
+
+// === impl Batch ===
+
+impl Batch {
+    /// Takes one message of the batch out of the accepted and records why, keeping all the others.
+    pub fn reject(&mut self, origin: usize, detail: String) {
+        let told = Told {
+            event_time: self.readings.iter().find(|row| row.origin == origin).map(|row| row.time),
+            site: None,
+            token: self.tokens.iter().find(|(index, _)| *index == origin).map(|(_, token)| *token),
+        };
+        self.readings.retain(|row| row.origin != origin);
+        self.shadows.retain(|row| row.origin != origin);
+        self.command_acks.retain(|row| row.origin != origin);
+        let refusal = Refusal::new(Reason::StoreRejected, detail.replace('\0', "\u{fffd}"));
+        let record = Quarantined::new(&self.deliveries[origin], refusal, told);
+        let minute = record.received_at.micros().div_euclid(60_000_000) * 60_000_000;
+        self.refusal_counts.push(RefusalCount {
+            minute: Timestamp::from_micros(minute),
+            tenant: record.tenant.clone().unwrap_or_default(),
+            reason: Reason::StoreRejected,
+            count: 1,
+        });
+        self.quarantined.push(record);
+    }
+}

@@ -1,0 +1,155 @@
+//! Who a device is: tenant and device names, parsed once. The one place that knows which characters a name may have.
+//!
+//! It refuses to guess: a name is valid as it stands or it is an error; nothing is trimmed or lowered.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The longest tenant or device name, in characters (all of them ASCII).
+pub const MAX_ID_LEN: usize = 64;
+
+/// Characters X.509 gives a common name; an identity that does not fit gets no certificate.
+pub const MAX_COMMON_NAME_LEN: usize = 64;
+
+/// Why a name was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// Nothing between two slashes.
+    #[error("a name must not be empty")]
+    Empty,
+    /// More than [`MAX_ID_LEN`] characters.
+    #[error("a name has at most {MAX_ID_LEN} characters")]
+    TooLong,
+    /// A character outside the grammar.
+    #[error("a name may hold only A-Z a-z 0-9 . _ : -")]
+    BadCharacter,
+    /// A common name or key that is not `<tenant>/device/<device>`.
+    #[error("expected <tenant>/device/<device>")]
+    NotAnIdentity,
+}
+
+/// Checks one name against the grammar: 1 to 64 of `A-Z a-z 0-9 . _ : -`.
+pub fn check_id(name: &[u8]) -> Result<(), IdError> {
+    if name.is_empty() {
+        return Err(IdError::Empty);
+    }
+    if name.len() > MAX_ID_LEN {
+        return Err(IdError::TooLong);
+    }
+    if name.iter().all(|&byte| is_id_byte(byte)) { Ok(()) } else { Err(IdError::BadCharacter) }
+}
+
+const fn is_id_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-')
+}
+
+/// A tenant's name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TenantId(Box<str>);
+
+/// A device's name within its tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DeviceId(Box<str>);
+
+/// One device of one tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DeviceKey {
+    /// Whose device it is.
+    pub tenant: TenantId,
+    /// Which device.
+    pub device: DeviceId,
+}
+
+// === impl TenantId, DeviceId ===
+
+macro_rules! name {
+    ($type:ident) => {
+        impl $type {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = IdError;
+
+            fn from_str(name: &str) -> Result<Self, IdError> {
+                check_id(name.as_bytes())?;
+                Ok(Self(name.into()))
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name!(TenantId);
+name!(DeviceId);
+
+// === impl DeviceKey ===
+
+impl DeviceKey {
+    /// Parses both names.
+    pub fn new(tenant: &str, device: &str) -> Result<Self, IdError> {
+        Ok(Self { tenant: tenant.parse()?, device: device.parse()? })
+    }
+
+    /// The strict identity, `<tenant>/device/<device>`: the certificate's common name, the broker's user name, the cache's key.
+    pub fn identity(&self) -> String {
+        format!("{}/device/{}", self.tenant, self.device)
+    }
+}
+
+impl FromStr for DeviceKey {
+    type Err = IdError;
+
+    /// Reads the strict identity, `<tenant>/device/<device>`.
+    fn from_str(identity: &str) -> Result<Self, IdError> {
+        let mut parts = identity.split('/');
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(tenant), Some("device"), Some(device), None) => Self::new(tenant, device),
+            _ => Err(IdError::NotAnIdentity),
+        }
+    }
+}
+
+impl fmt::Display for DeviceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.tenant, self.device)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_character_of_the_grammar_is_taken_and_every_other_refused() {
+        for byte in 0..=255_u8 {
+            let expected = byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+            assert_eq!(check_id(&[b'a', byte]).is_ok(), expected, "byte {byte}");
+        }
+    }
+
+    #[test]
+    fn length_is_one_to_sixty_four() {
+        assert_eq!(check_id(b""), Err(IdError::Empty));
+        assert!(check_id(&[b'a'; 64]).is_ok());
+        assert_eq!(check_id(&[b'a'; 65]), Err(IdError::TooLong));
+    }
+
+    #[test]
+    fn an_identity_reads_back_as_it_was_written() {
+        let key = DeviceKey::new("acme", "pump-1").unwrap();
+        assert_eq!(key.identity(), "acme/device/pump-1");
+        assert_eq!(key.identity().parse(), Ok(key));
+        for wrong in ["acme/pump-1", "acme/device/", "acme/devices/x", "a/device/b/c", ""] {
+            assert!(wrong.parse::<DeviceKey>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! A message on its way: as the broker delivered it, and as it will be stored.
+//!
+//! A [`Delivery`] is never cloned: it carries the one right to acknowledge it.
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::ids::DeviceKey;
+use super::time::Timestamp;
+
+/// Which connection to the broker; rises by one at each connect, never repeats within a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// The right to acknowledge one message, once, on the connection it came by. Void after that connection ended.
+#[derive(Debug, PartialEq, Eq)]
+pub struct AckToken {
+    /// The connection it belongs to.
+    pub connection: ConnectionId,
+    /// The packet identifier, unique only among what is in flight on that connection.
+    pub packet_id: u16,
+    /// The broker sent it with QoS 2: it is answered with PUBREC, not PUBACK.
+    pub exactly_once: bool,
+}
+
+/// One message as the broker delivered it.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The topic, not yet known to be UTF-8.
+    pub topic: Bytes,
+    /// The payload; only its head when `cut_from` is set.
+    pub payload: Bytes,
+    /// The size of the whole payload, when the packet was over the limit and only its head was kept.
+    pub cut_from: Option<usize>,
+    /// When the daemon read it from the socket.
+    pub received_at: Timestamp,
+    /// It may have been delivered before: DUP was set, or it came in the first window after a reconnect.
+    pub maybe_repeated: bool,
+    /// The right to acknowledge it; none at QoS 0.
+    pub ack: Option<AckToken>,
+}
+
+/// One accepted message, as a row of `telemetry`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Index of its delivery in the batch.
+    pub origin: usize,
+    /// Who sent it.
+    pub device: std::sync::Arc<DeviceKey>,
+    /// The device's time, or the time of receipt.
+    pub time: Timestamp,
+    /// The time of receipt.
+    pub received_at: Timestamp,
+    /// The site: the registry's, else the payload's.
+    pub site: Option<Bytes>,
+    /// The topic's path after the device (ASCII by the topic grammar).
+    pub msg_type: Bytes,
+    /// The device's own count.
+    pub seq: Option<i64>,
+    /// A JSON object, in the bytes as they came.
+    pub metrics: Bytes,
+    /// The fields nobody asked for, as a JSON object, when they are kept.
+    pub extra: Option<Bytes>,
+    /// 128-bit hash of topic and payload.
+    pub message_id: Uuid,
+}
+
+/// One accepted `shadow/reported`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShadowReport {
+    /// Index of its delivery in the batch.
+    pub origin: usize,
+    /// Who sent it.
+    pub device: std::sync::Arc<DeviceKey>,
+    /// The reported state, a JSON object.
+    pub reported: Bytes,
+    /// The device's version of it; newest wins, and without one the latest to arrive does.
+    pub version: Option<i64>,
+    /// When it was received.
+    pub received_at: Timestamp,
+}
+
+/// One accepted `commands/ack`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandAck {
+    /// Index of its delivery in the batch.
+    pub origin: usize,
+    /// Who sent it.
+    pub device: std::sync::Arc<DeviceKey>,
+    /// Which command.
+    pub command_id: Uuid,
+    /// What the device says of it: a JSON object `{"status": .., "details": ..}`.
+    pub details: Bytes,
+    /// When it was received.
+    pub received_at: Timestamp,
+}
+
+/// The name of a message: XXH3-128 of topic and payload, the topic's length mixed in so that the border cannot move.
+pub fn message_id(topic: &[u8], payload: &[u8]) -> Uuid {
+    let mut hasher = xxhash_rust::xxh3::Xxh3::with_seed(topic.len() as u64);
+    hasher.update(topic);
+    hasher.update(payload);
+    Uuid::from_u128(hasher.digest128())
+}

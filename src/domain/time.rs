@@ -1,0 +1,56 @@
+//! A moment, in microseconds: what Postgres keeps and what one message needs, in eight bytes.
+//!
+//! It never reads a clock; `now` is always handed in.
+
+use chrono::{DateTime, Utc};
+
+/// Microseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+/// Microseconds of one second.
+pub const MICROS_PER_SECOND: i64 = 1_000_000;
+
+/// Where the daemon reads the time; a parameter, so that tests can set it.
+pub type Clock = fn() -> Timestamp;
+
+impl Timestamp {
+    /// From microseconds since the Unix epoch.
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since the Unix epoch.
+    pub const fn micros(self) -> i64 {
+        self.0
+    }
+
+    /// This moment moved by whole seconds, saturating.
+    #[must_use]
+    pub const fn plus_seconds(self, seconds: i64) -> Self {
+        Self(self.0.saturating_add(seconds.saturating_mul(MICROS_PER_SECOND)))
+    }
+
+    /// Seconds from `earlier` to this moment; negative when it lies before.
+    #[expect(clippy::cast_precision_loss, reason = "spans of interest are far below 2^52 microseconds")]
+    pub const fn seconds_since(self, earlier: Self) -> f64 {
+        self.0.saturating_sub(earlier.0) as f64 / 1e6
+    }
+
+    /// For display and for SQL; moments outside chrono's range are clamped to the epoch.
+    pub fn to_utc(self) -> DateTime<Utc> {
+        DateTime::from_timestamp_micros(self.0).unwrap_or_default()
+    }
+}
+
+impl From<DateTime<Utc>> for Timestamp {
+    fn from(time: DateTime<Utc>) -> Self {
+        Self(time.timestamp_micros())
+    }
+}
+
+impl std::fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.to_utc().to_rfc3339_opts(chrono::SecondsFormat::Micros, true))
+    }
+}

@@ -1,0 +1,146 @@
+//! Denial as a value: the closed list of reasons a message can be refused for, in the order they are checked.
+//!
+//! It decides nothing; it names what was decided, the same way in SQL, in metrics and in what people read.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// Why a message was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Reason {
+    /// The topic is not `tenant/<t>/device/<d>/<type>`.
+    BadTopicFormat,
+    /// More bytes than `MAX_PAYLOAD_BYTES`.
+    PayloadTooLarge,
+    /// Not a JSON object, too deep, or a field of the wrong type.
+    BadPayload,
+    /// A `version` other than "1".
+    UnsupportedVersion,
+    /// The payload names another tenant than the topic.
+    TenantMismatch,
+    /// The payload names another device than the topic.
+    DeviceMismatch,
+    /// `ts` is neither RFC 3339 nor Unix time.
+    BadTimestamp,
+    /// `ts` is too far in the future or the past.
+    TimestampOutOfRange,
+    /// The tenant is suspended.
+    TenantSuspended,
+    /// No such device in the registry.
+    UnregisteredDevice,
+    /// The device is revoked.
+    DeviceRevoked,
+    /// The device is switched off.
+    DeviceInactive,
+    /// The payload names another site than the registry.
+    SiteMismatch,
+    /// A token is required and the registry holds none for the device.
+    TokenNotSet,
+    /// A token is required and the message carries none.
+    TokenMissing,
+    /// The token is not the device's.
+    TokenInvalid,
+    /// The device sends faster than `RATE_LIMIT_RPS`.
+    RateLimited,
+    /// The database would not take the row.
+    StoreRejected,
+}
+
+/// A refusal: the reason, and one sentence for the person who has to mend it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The typed reason.
+    pub reason: Reason,
+    /// What exactly was wrong; never holds a secret.
+    pub detail: Cow<'static, str>,
+}
+
+// === impl Reason ===
+
+impl Reason {
+    /// Every reason, in the order of the checks.
+    pub const ALL: [Self; 18] = [
+        Self::BadTopicFormat,
+        Self::PayloadTooLarge,
+        Self::BadPayload,
+        Self::UnsupportedVersion,
+        Self::TenantMismatch,
+        Self::DeviceMismatch,
+        Self::BadTimestamp,
+        Self::TimestampOutOfRange,
+        Self::TenantSuspended,
+        Self::UnregisteredDevice,
+        Self::DeviceRevoked,
+        Self::DeviceInactive,
+        Self::SiteMismatch,
+        Self::TokenNotSet,
+        Self::TokenMissing,
+        Self::TokenInvalid,
+        Self::RateLimited,
+        Self::StoreRejected,
+    ];
+
+    /// The stable name: in the table, in the metric, in what people read.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::BadTopicFormat => "BAD_TOPIC_FORMAT",
+            Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
+            Self::BadPayload => "BAD_PAYLOAD",
+            Self::UnsupportedVersion => "UNSUPPORTED_VERSION",
+            Self::TenantMismatch => "TENANT_MISMATCH_TOPIC_VS_PAYLOAD",
+            Self::DeviceMismatch => "DEVICE_MISMATCH_TOPIC_VS_PAYLOAD",
+            Self::BadTimestamp => "BAD_TIMESTAMP",
+            Self::TimestampOutOfRange => "TIMESTAMP_OUT_OF_RANGE",
+            Self::TenantSuspended => "TENANT_SUSPENDED",
+            Self::UnregisteredDevice => "UNREGISTERED_DEVICE",
+            Self::DeviceRevoked => "DEVICE_REVOKED",
+            Self::DeviceInactive => "DEVICE_INACTIVE",
+            Self::SiteMismatch => "SITE_MISMATCH_REGISTRY_VS_PAYLOAD",
+            Self::TokenNotSet => "TOKEN_NOT_SET_IN_REGISTRY",
+            Self::TokenMissing => "TOKEN_MISSING",
+            Self::TokenInvalid => "TOKEN_INVALID",
+            Self::RateLimited => "RATE_LIMITED",
+            Self::StoreRejected => "STORE_REJECTED",
+        }
+    }
+
+    /// Position in [`Reason::ALL`], for arrays of counters.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The reason of that name.
+    pub fn from_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.label() == label)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    /// A refusal with its sentence.
+    pub fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { reason, detail: detail.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_stands_at_its_own_place_and_is_found_by_its_name() {
+        for (place, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason.index(), place);
+            assert_eq!(Reason::from_label(reason.label()), Some(reason));
+        }
+        assert_eq!(Reason::from_label("AUTH_FAILED"), None);
+    }
+}

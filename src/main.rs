@@ -1,0 +1,2 @@
+//! Sluice.
+fn main() {}

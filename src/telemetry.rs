@@ -1,0 +1,9 @@
+//! What the daemon tells: logs and metrics.
+//!
+//! No payload, token or password ever reaches either; no label is one a device can choose.
+
+pub mod broker;
+pub mod ingest;
+pub mod logs;
+pub mod metrics;
+pub mod store;

@@ -1,0 +1,29 @@
+//! Metrics of the connection to the broker.
+
+use super::metrics::metrics;
+
+metrics! {
+    /// Updated by the session as things happen.
+    pub struct BrokerMetrics {
+        /// Messages read from the broker.
+        received: IntCounter("sluice_messages_received_total"),
+        /// 1 while connected and subscribed.
+        connected: IntGauge("sluice_mqtt_connected"),
+        /// Connections made after the first.
+        reconnects: IntCounter("sluice_mqtt_reconnects_total"),
+        /// Messages delivered and not yet acknowledged.
+        unacked: IntGauge("sluice_inflight_unacked"),
+        /// Times the in-flight window was full, so that the broker had to wait for acknowledgements.
+        window_full: IntCounter("sluice_inflight_window_full_total"),
+        /// Acknowledgements dropped because their connection had ended; the broker delivers those messages again.
+        void_acks: IntCounter("sluice_void_acks_total"),
+        /// Times the broker did not remember the session although it should have: messages may be lost.
+        session_lost: IntCounter("sluice_mqtt_session_lost_total"),
+        /// Packets that could not be read and were stepped over.
+        malformed: IntCounter("sluice_mqtt_malformed_packets_total"),
+        /// Messages in the queue between the broker and the spine.
+        queue_depth: IntGauge("sluice_queue_depth"),
+        /// Messages the broker says it dropped, from its $SYS/broker/publish/messages/dropped.
+        broker_dropped: IntGauge("sluice_broker_dropped_messages"),
+    }
+}

@@ -1,0 +1,80 @@
+//! Metrics of the spine.
+
+use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+
+use super::metrics::metrics;
+use crate::domain::verdict::Reason;
+
+/// Seconds; from half a millisecond to ten seconds.
+pub const SECONDS: [f64; 14] =
+    [0.0005, 0.001, 0.002, 0.004, 0.006, 0.008, 0.015, 0.03, 0.06, 0.125, 0.25, 0.5, 2.0, 10.0];
+
+/// Rows of a batch.
+pub const ROWS: [f64; 11] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 5000.0];
+
+metrics! {
+    /// Without labels.
+    pub struct Plain {
+        /// Messages of each batch that was committed.
+        batch_rows: Histogram("sluice_batch_rows", ROWS),
+        /// Seconds from the start of a batch's transaction to its commit, tries included.
+        batch_write_seconds: Histogram("sluice_batch_write_seconds", SECONDS),
+        /// Seconds from the receipt of the oldest message of a batch to its commit.
+        store_latency_seconds: Histogram("sluice_store_latency_seconds", SECONDS),
+        /// Devices found in the authorization cache.
+        cache_hits: IntCounter("sluice_auth_cache_hits_total"),
+        /// Devices not found in it, so that the registry was asked.
+        cache_misses: IntCounter("sluice_auth_cache_misses_total"),
+        /// Devices in it.
+        cache_entries: IntGauge("sluice_auth_cache_entries"),
+        /// Grants dropped because the registry changed.
+        invalidations: IntCounter("sluice_auth_invalidations_total"),
+        /// Refused messages that were counted but not kept, because their kind flooded.
+        quarantine_sampled_out: IntCounter("sluice_quarantine_sampled_out_total"),
+    }
+}
+
+/// Updated by the spine, after the commit that makes them true.
+#[derive(Clone, Debug)]
+pub struct IngestMetrics {
+    /// Those without labels.
+    pub plain: Plain,
+    /// Messages stored.
+    pub stored: IntCounter,
+    /// Messages that were stored before.
+    pub duplicate: IntCounter,
+    /// Messages refused.
+    pub quarantined: IntCounter,
+    /// The platform's own messages.
+    pub ignored: IntCounter,
+    by_reason: Vec<IntCounter>,
+}
+
+// === impl IngestMetrics ===
+
+impl IngestMetrics {
+    /// Makes them all and registers them; every known label starts at zero.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let results = IntCounterVec::new(
+            Opts::new("sluice_messages_total", "Messages that reached their end, by what became of them."),
+            &["result"],
+        )?;
+        let reasons =
+            IntCounterVec::new(Opts::new("sluice_quarantined_total", "Messages refused, by reason."), &["reason"])?;
+        registry.register(Box::new(results.clone()))?;
+        registry.register(Box::new(reasons.clone()))?;
+        Ok(Self {
+            plain: Plain::register(registry)?,
+            stored: results.with_label_values(&["stored"]),
+            duplicate: results.with_label_values(&["duplicate"]),
+            quarantined: results.with_label_values(&["quarantined"]),
+            ignored: results.with_label_values(&["ignored"]),
+            by_reason: Reason::ALL.iter().map(|reason| reasons.with_label_values(&[reason.label()])).collect(),
+        })
+    }
+
+    /// The counter of one reason.
+    pub fn refused(&self, reason: Reason) -> &IntCounter {
+        &self.by_reason[reason.index()]
+    }
+}

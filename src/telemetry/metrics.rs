@@ -1,0 +1,118 @@
+//! The metrics registry, and the macro that makes a field's documentation its help text.
+
+use prometheus::{Encoder, IntGaugeVec, Opts, Registry, TextEncoder};
+
+use super::broker::BrokerMetrics;
+use super::ingest::IngestMetrics;
+use super::store::StoreMetrics;
+
+/// Declares a struct of metrics. Each field's doc comment is its help text; each has its name written out, so it can be searched.
+macro_rules! metrics {
+    (
+        $(#[$outer:meta])*
+        pub struct $name:ident {
+            $( #[doc = $help:literal] $field:ident : $type:ident ( $metric:literal $(, $arg:expr)* ) ),* $(,)?
+        }
+    ) => {
+        $(#[$outer])*
+        #[derive(Clone, Debug)]
+        pub struct $name {
+            $( #[doc = $help] pub $field: prometheus::$type, )*
+        }
+
+        impl $name {
+            /// Makes them all and registers them; known series start at zero.
+            pub fn register(registry: &prometheus::Registry) -> Result<Self, prometheus::Error> {
+                $(
+                    let $field = $crate::telemetry::metrics::metrics!(@make $type, $metric, $help $(, $arg)*)?;
+                    registry.register(Box::new($field.clone()))?;
+                )*
+                Ok(Self { $( $field ),* })
+            }
+        }
+    };
+    (@make Histogram, $metric:literal, $help:literal, $buckets:expr) => {
+        prometheus::Histogram::with_opts(
+            prometheus::HistogramOpts::new($metric, str::trim($help)).buckets($buckets.to_vec()))
+    };
+    (@make $type:ident, $metric:literal, $help:literal) => {
+        prometheus::$type::new($metric, str::trim($help))
+    };
+    (@make $type:ident, $metric:literal, $help:literal, $labels:expr) => {
+        prometheus::$type::new(prometheus::Opts::new($metric, str::trim($help)), &$labels)
+    };
+}
+
+pub(crate) use metrics;
+
+/// All metrics of the process.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// The connection to the broker.
+    pub broker: BrokerMetrics,
+    /// The spine.
+    pub ingest: IngestMetrics,
+    /// Postgres.
+    pub store: StoreMetrics,
+    registry: Registry,
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    /// Registers everything in a registry of its own.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let build =
+            IntGaugeVec::new(Opts::new("sluice_build_info", "Always 1; the labels tell the build."), &["version"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        registry.register(Box::new(build))?;
+        Ok(Self {
+            broker: BrokerMetrics::register(&registry)?,
+            ingest: IngestMetrics::new(&registry)?,
+            store: StoreMetrics::register(&registry)?,
+            registry,
+        })
+    }
+
+    /// The exposition text.
+    pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let mut text = Vec::with_capacity(16 * 1024);
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_known_series_is_there_from_the_start() {
+        let text = String::from_utf8(Metrics::new().unwrap().render().unwrap()).unwrap();
+        for series in [
+            "sluice_messages_received_total 0",
+            "sluice_messages_total{result=\"stored\"} 0",
+            "sluice_messages_total{result=\"duplicate\"} 0",
+            "sluice_messages_total{result=\"quarantined\"} 0",
+            "sluice_messages_total{result=\"ignored\"} 0",
+            "sluice_quarantined_total{reason=\"TOKEN_INVALID\"} 0",
+            "sluice_batch_rows_count 0",
+            "sluice_batch_write_seconds_count 0",
+            "sluice_store_latency_seconds_count 0",
+            "sluice_inflight_unacked 0",
+            "sluice_queue_depth 0",
+            "sluice_auth_cache_hits_total 0",
+            "sluice_auth_cache_misses_total 0",
+            "sluice_auth_cache_entries 0",
+            "sluice_auth_invalidations_total 0",
+            "sluice_db_up 0",
+            "sluice_db_retries_total 0",
+            "sluice_mqtt_connected 0",
+            "sluice_mqtt_reconnects_total 0",
+            "sluice_build_info{version=",
+        ] {
+            assert!(text.contains(series), "{series} is missing from\n{text}");
+        }
+    }
+}

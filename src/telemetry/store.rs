@@ -1,0 +1,21 @@
+//! Metrics of Postgres.
+
+use super::metrics::metrics;
+
+metrics! {
+    /// Updated by the store and by the writer's retries.
+    pub struct StoreMetrics {
+        /// 1 while the last thing asked of Postgres was done.
+        up: IntGauge("sluice_db_up"),
+        /// Batches and lookups tried again because Postgres did not take them.
+        retries: IntCounter("sluice_db_retries_total"),
+        /// 1 while changes of the registry are heard of by NOTIFY.
+        listening: IntGauge("sluice_db_listening"),
+        /// Batches that went through the staging table because they might hold repeated messages.
+        staged_batches: IntCounter("sluice_staged_batches_total"),
+        /// Rows Postgres refused for what they hold.
+        poisoned_rows: IntCounter("sluice_poisoned_rows_total"),
+        /// Partitions of telemetry that stand ready for days to come.
+        partitions_ahead: IntGauge("sluice_partitions_ahead"),
+    }
+}

@@ -1,0 +1,55 @@
+//! What commands print: a table for eyes, JSON for programs.
+
+use std::io::{self, Write};
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+
+/// The form of what is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// For eyes.
+    #[default]
+    Table,
+    /// For programs: one JSON document.
+    Json,
+}
+
+/// Prints rows: a table with these headings, or the values as a JSON array.
+pub fn rows<T: Serialize>(
+    output: Output,
+    headings: &[&str],
+    values: &[T],
+    cells: impl Fn(&T) -> Vec<String>,
+) -> io::Result<()> {
+    match output {
+        Output::Json => json(&values),
+        Output::Table => {
+            let mut table = Table::new();
+            table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+            table.set_header(headings.to_vec());
+            for value in values {
+                table.add_row(cells(value));
+            }
+            writeln!(io::stdout(), "{table}")
+        }
+    }
+}
+
+/// Prints one thing: a line per field, or a JSON object.
+pub fn fields<T: Serialize>(output: Output, value: &T, lines: &[(&str, String)]) -> io::Result<()> {
+    match output {
+        Output::Json => json(value),
+        Output::Table => {
+            let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+            let mut out = io::stdout().lock();
+            lines.iter().try_for_each(|(name, text)| writeln!(out, "{name:width$}  {text}"))
+        }
+    }
+}
+
+/// Prints a value as one JSON document.
+pub fn json<T: Serialize>(value: &T) -> io::Result<()> {
+    let text = serde_json::to_string_pretty(value)?;
+    writeln!(io::stdout(), "{text}")
+}

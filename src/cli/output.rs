@@ -26,7 +26,7 @@ pub fn rows<T: Serialize>(
         Output::Json => json(&values),
         Output::Table => {
             let mut table = Table::new();
-            table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+            table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
             table.set_header(headings.to_vec());
             for value in values {
                 table.add_row(cells(value));

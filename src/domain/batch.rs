@@ -152,7 +152,7 @@ impl Quarantined {
 
 impl Batch {
     /// Takes one message of the batch out of the accepted and records why, keeping all the others.
-    pub fn reject(&mut self, origin: usize, detail: String) {
+    pub fn reject(&mut self, origin: usize, detail: &str) {
         let told = Told {
             event_time: self.readings.iter().find(|row| row.origin == origin).map(|row| row.time),
             site: None,

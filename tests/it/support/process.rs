@@ -24,7 +24,7 @@ exec >&2
     read -r _ <&3
     kill -s "$0" "$server"
     n=0
-    while [ "$n" -lt 50 ]; do
+    while [ "$n" -lt 30 ]; do
         sleep 0.1
         n=$((n + 1))
     done

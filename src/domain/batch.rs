@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::device::TokenHash;
 use super::ids::DeviceKey;
-use super::message::{CommandAck, Delivery, Reading, ShadowReport, message_id};
+use super::message::{CommandAck, Delivery, Reading, ShadowReport};
 use super::redact::redact;
 use super::time::Timestamp;
 use super::topic::Topic;
@@ -143,7 +143,7 @@ impl Quarantined {
             payload: redact(&kept),
             refusal,
             token,
-            message_id: message_id(&delivery.topic, &delivery.payload),
+            message_id: delivery.message_id(),
         }
     }
 }

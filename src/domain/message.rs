@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::device::TokenHash;
 use super::ids::DeviceKey;
 use super::time::Timestamp;
 
@@ -34,10 +35,23 @@ pub struct Delivery {
     pub cut_from: Option<usize>,
     /// When the daemon read it from the socket.
     pub received_at: Timestamp,
+    /// The broker says it sent this packet before (DUP).
+    pub dup: bool,
     /// It may have been delivered before: DUP was set, or it came in the first window after a reconnect.
     pub maybe_repeated: bool,
     /// The right to acknowledge it; none at QoS 0.
     pub ack: Option<AckToken>,
+    /// Set when it comes back from quarantine.
+    pub replay: Option<Box<Replay>>,
+}
+
+/// What quarantine kept of a message besides its payload, whose token is cut out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replay {
+    /// The hash of the token it carried.
+    pub token: Option<TokenHash>,
+    /// The name it had with its token in it.
+    pub message_id: Uuid,
 }
 
 /// One accepted message, as a row of `telemetry`.
@@ -95,8 +109,17 @@ pub struct CommandAck {
     pub received_at: Timestamp,
 }
 
+// === impl Delivery ===
+
+impl Delivery {
+    /// The name of the message: the one it was quarantined under, else the hash of what it says.
+    pub fn message_id(&self) -> Uuid {
+        self.replay.as_ref().map_or_else(|| message_id(&self.topic, &self.payload), |replay| replay.message_id)
+    }
+}
+
 /// The name of a message: XXH3-128 of topic and payload, the topic's length mixed in so that the border cannot move.
-pub fn message_id(topic: &[u8], payload: &[u8]) -> Uuid {
+fn message_id(topic: &[u8], payload: &[u8]) -> Uuid {
     let mut hasher = xxhash_rust::xxh3::Xxh3::with_seed(topic.len() as u64);
     hasher.update(topic);
     hasher.update(payload);

@@ -2,6 +2,7 @@
 //!
 //! It renders for people and programs; it decides nothing itself.
 
+pub mod config;
 pub mod output;
 
 use std::process::ExitCode;

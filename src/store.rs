@@ -1,1 +1,26 @@
-//! Not built yet.
+//! Postgres: the rows of the spine, the registry, the quarantine. The only group that names sqlx.
+//!
+//! It decides nothing about a message; it stores what it is given, finds what it is asked for, and tells trouble of the data
+//! from trouble of the database. The way of a batch: [`sink`], then [`readings`] (or [`staging`]), [`state`], [`commands`],
+//! [`quarantine_rows`]; what the database will not take is singled out by [`poison`].
+
+pub mod audit;
+pub mod commands;
+pub mod connect;
+pub mod copy;
+pub mod devices;
+pub mod directory;
+pub mod listen;
+pub mod migrate;
+pub mod partitions;
+pub mod poison;
+pub mod quarantine;
+pub mod quarantine_rows;
+pub mod readings;
+pub mod session;
+pub mod sink;
+pub mod staging;
+pub mod state;
+pub mod tenants;
+pub mod token;
+pub mod trouble;

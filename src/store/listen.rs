@@ -1,0 +1,218 @@
+//! Hears that the registry changed, whoever changed it, and says what to forget.
+//!
+//! It decides nothing and keeps nothing; when it cannot know what it missed it says [`Change::Everything`].
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::postgres::{PgListener, PgPoolOptions};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::trouble::Trouble;
+use crate::domain::ids::{DeviceKey, TenantId};
+use crate::domain::ports::Outage;
+use crate::lifecycle::Readiness;
+use crate::telemetry::store::StoreMetrics;
+
+/// The channel that the triggers of the registry's tables notify.
+pub const CHANNEL: &str = "sluice_invalidate";
+
+/// Silence after which the connection is asked whether it still lives. With [`PATIENCE`] it is found dead within 8 s.
+const PROBE_AFTER: Duration = Duration::from_secs(3);
+
+/// The longest wait for an answer of the database here.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The first pause before connecting again; it doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest pause before connecting again: what is heard late is believed long.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The part of readiness that this module speaks for.
+const PART: &str = "listen";
+
+/// What may no longer be believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// One device, by its strict identity `<t>/device/<d>`.
+    Device(String),
+    /// All devices of a tenant.
+    Tenant(TenantId),
+    /// Everything: the connection was new, somebody said so, or too much changed at once.
+    Everything,
+}
+
+/// Why listening ended.
+#[derive(Debug, thiserror::Error)]
+enum Deaf {
+    /// Told to stop, or nobody takes the changes any more.
+    #[error("nobody listens any more")]
+    Stopped,
+    /// The other side closed the connection.
+    #[error("the connection was closed")]
+    Closed,
+    /// It no longer answers.
+    #[error("no answer within {} s", PATIENCE.as_secs())]
+    Silent,
+    /// What the database said.
+    #[error("{0}")]
+    Outage(Outage),
+}
+
+/// Listens on a connection of its own until told to stop. Each time it has begun to listen it sends
+/// [`Change::Everything`], so nothing that was missed before is believed after.
+pub async fn follow(
+    pool: PgPool,
+    changes: mpsc::Sender<Change>,
+    metrics: StoreMetrics,
+    readiness: Readiness,
+    stop: CancellationToken,
+) {
+    let mut pause = FIRST_PAUSE;
+    let mut told = false;
+    loop {
+        let mut listened = false;
+        let ended = tokio::select! {
+            () = stop.cancelled() => Deaf::Stopped,
+            ended = session(&pool, &changes, || {
+                listened = true;
+                metrics.listening.set(1);
+                readiness.well(PART);
+            }) => ended,
+        };
+        metrics.listening.set(0);
+        if matches!(ended, Deaf::Stopped) {
+            return;
+        }
+        readiness.unwell(PART, format!("changes of the registry are not heard of: {ended}"));
+        if listened {
+            pause = FIRST_PAUSE;
+        }
+        if listened || !told {
+            told = true;
+            tracing::warn!(reason = %ended, "changes of the registry are not heard of; connecting again");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(jittered(pause)) => {}
+        }
+        pause = LONGEST_PAUSE.min(pause * 2);
+    }
+}
+
+// === impl Deaf ===
+
+impl From<sqlx::Error> for Deaf {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Outage(Trouble::from(error).into())
+    }
+}
+
+// === impl Change ===
+
+impl Change {
+    /// Reads a notification: `<t>/device/<d>`, `<t>/*` or `*`. What cannot be read means everything.
+    pub fn parse(payload: &str) -> Self {
+        if payload.parse::<DeviceKey>().is_ok() {
+            return Self::Device(payload.to_owned());
+        }
+        let tenant = payload.strip_suffix("/*").and_then(|tenant| tenant.parse().ok());
+        tenant.map_or(Self::Everything, Self::Tenant)
+    }
+}
+
+// === private helpers ===
+
+/// One connection, from LISTEN to its end. It is never mended from within: a listener that reconnects by itself could
+/// lose notifications without a word.
+async fn session(pool: &PgPool, changes: &mpsc::Sender<Change>, on_listening: impl FnOnce()) -> Deaf {
+    let own = PgPoolOptions::new()
+        .max_connections(1)
+        .max_lifetime(None)
+        .idle_timeout(None)
+        .acquire_timeout(PATIENCE)
+        .connect_lazy_with(pool.connect_options().as_ref().clone());
+    match timeout(PATIENCE, connect(&own)).await {
+        Ok(Ok(listener)) => {
+            on_listening();
+            relay(listener, changes).await
+        }
+        Ok(Err(error)) => error.into(),
+        Err(_) => Deaf::Silent,
+    }
+}
+
+async fn connect(own: &PgPool) -> Result<PgListener, sqlx::Error> {
+    let mut listener = PgListener::connect_with(own).await?;
+    listener.eager_reconnect(false);
+    listener.listen(CHANNEL).await?;
+    Ok(listener)
+}
+
+/// Hands on what is heard. While the channel is full nothing more is queued: one Everything is owed, and sent after
+/// whatever was heard until then.
+async fn relay(mut listener: PgListener, changes: &mpsc::Sender<Change>) -> Deaf {
+    let mut everything_owed = true;
+    loop {
+        let heard = tokio::select! {
+            permit = changes.reserve(), if everything_owed => match permit {
+                Ok(permit) => {
+                    permit.send(Change::Everything);
+                    everything_owed = false;
+                    continue;
+                }
+                Err(_) => return Deaf::Stopped,
+            },
+            heard = timeout(PROBE_AFTER, listener.try_recv()) => heard,
+        };
+        match heard {
+            Ok(Ok(Some(_))) if everything_owed => {}
+            Ok(Ok(Some(notification))) => match changes.try_send(Change::parse(notification.payload())) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(_)) => everything_owed = true,
+                Err(mpsc::error::TrySendError::Closed(_)) => return Deaf::Stopped,
+            },
+            Ok(Ok(None)) => return Deaf::Closed,
+            Ok(Err(error)) => return error.into(),
+            Err(_) => {
+                // Notifications that arrive during the probe are kept by the listener.
+                match timeout(PATIENCE, sqlx::query("SELECT 1").execute(&mut listener)).await {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(error)) => return error.into(),
+                    Err(_) => return Deaf::Silent,
+                }
+            }
+        }
+    }
+}
+
+/// Half the pause to the whole of it, so that replicas do not come back in step.
+fn jittered(pause: Duration) -> Duration {
+    let random = getrandom::u32().unwrap_or(u32::MAX / 2);
+    pause.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX) / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notification_names_a_device_a_tenant_or_everything() {
+        assert_eq!(Change::parse("acme/device/pump-1"), Change::Device("acme/device/pump-1".to_owned()));
+        assert_eq!(Change::parse("acme/*"), Change::Tenant("acme".parse().unwrap()));
+        for unclear in ["*", "", "acme", "/*", "a/device/b/c", "a b/device/c"] {
+            assert_eq!(Change::parse(unclear), Change::Everything, "{unclear}");
+        }
+    }
+
+    #[test]
+    fn jitter_never_lengthens_a_pause_nor_halves_it_twice() {
+        for _ in 0..100 {
+            let pause = jittered(LONGEST_PAUSE);
+            assert!(pause <= LONGEST_PAUSE && pause >= LONGEST_PAUSE / 2, "{pause:?}");
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! Keeps the days in order: partitions stand ready before their day comes, and go once they are older than the retention.
+//!
+//! A day's partition is named `<table>_<yyyymmdd>` and spans that day in UTC. Partitions with other names are somebody
+//! else's and are left alone; so is a table that is not partitioned at all. It never makes ingest wait longer than
+//! [`LOCK_PATIENCE`], and a row that came before its partition never keeps the partition from being made.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction};
+use tokio_util::sync::CancellationToken;
+
+use super::trouble::Trouble;
+use crate::config::database::DatabaseConfig;
+use crate::domain::ports::Outage;
+use crate::domain::time::{Clock, Timestamp};
+use crate::lifecycle::Readiness;
+use crate::telemetry::store::StoreMetrics;
+
+/// Days after today that have their partition ready: a daemon that is down over a weekend comes back to a made bed.
+pub const DAYS_AHEAD: u64 = 3;
+
+/// The longest a step waits for a table lock. Whoever writes queues behind that wait, so it is short.
+pub const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How often a step that did not get its lock is tried within one round; a dashboard's query may stand in the way.
+const LOCK_TRIES: u32 = 5;
+
+/// Between two tries: long enough for the writers that queued behind the last one to go on.
+const LOCK_PAUSE: Duration = Duration::from_millis(300);
+
+/// Rows deleted by one statement, so that none holds its locks for long.
+const EXPIRY_CHUNK: i64 = 10_000;
+
+/// Statements of one round for one table; what is left waits for the next round.
+const EXPIRY_CHUNKS: u32 = 50;
+
+/// How often the days are looked at.
+const EVERY: Duration = Duration::from_hours(1);
+
+/// How soon again after a round that fell short.
+const AFTER_TROUBLE: Duration = Duration::from_mins(1);
+
+/// The advisory lock that lets one replica at a time change partitions.
+const ADVISORY_KEY: i64 = 0x736c_7569_6365_0001;
+
+/// The part of readiness that this module speaks for.
+const PART: &str = "partitions";
+
+/// How many days are kept; none keeps all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// `TELEMETRY_RETENTION_DAYS`.
+    pub telemetry_days: Option<u32>,
+    /// `QUARANTINE_RETENTION_DAYS`.
+    pub quarantine_days: Option<u32>,
+}
+
+/// What one round did and found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Partitions made.
+    pub made: Vec<String>,
+    /// Rows that came before their partition and were moved into it.
+    pub moved: u64,
+    /// Partitions dropped.
+    pub dropped: Vec<String>,
+    /// Rows older than the retention that were deleted one by one.
+    pub expired: u64,
+    /// Days after today, without a gap, for which telemetry has its partition.
+    pub ahead: i64,
+    /// Partitions of today and tomorrow that are not there.
+    pub missing: Vec<String>,
+    /// What could not be done this time, and why.
+    pub failed: Vec<String>,
+}
+
+/// A table that is partitioned by day.
+#[derive(Clone, Copy, Debug)]
+struct Table {
+    name: &'static str,
+    column: &'static str,
+    days_kept: Option<u32>,
+}
+
+/// What the catalog says of a table.
+#[derive(Debug, Default)]
+struct Layout {
+    days: BTreeSet<NaiveDate>,
+    /// The default partition, quoted as SQL wants it.
+    late: Option<String>,
+}
+
+/// One change of a table's partitions.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Make(NaiveDate),
+    Drop(NaiveDate),
+}
+
+/// Runs [`maintain`] at the start and every hour until told to stop. Rows have a home without it, so trouble turns the
+/// daemon unready only once today's or tomorrow's partition is missing.
+pub async fn keep(
+    pool: PgPool,
+    retention: Retention,
+    metrics: StoreMetrics,
+    readiness: Readiness,
+    clock: Clock,
+    stop: CancellationToken,
+) {
+    loop {
+        let round = tokio::select! {
+            () = stop.cancelled() => return,
+            round = maintain(&pool, retention, clock()) => round,
+        };
+        let pause = match round {
+            Ok(report) => tell(&report, &metrics, &readiness),
+            Err(error) => {
+                tracing::warn!(reason = %error, "the partitions could not be looked at; trying again in a minute");
+                AFTER_TROUBLE
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// Makes the partitions of yesterday, today and [`DAYS_AHEAD`] days to come, drops those past the retention, and deletes
+/// what is past it in the default partitions and the counters. Any number of replicas may call it at once.
+pub async fn maintain(pool: &PgPool, retention: Retention, now: Timestamp) -> Result<Report, Outage> {
+    round(pool, retention, now.to_utc().date_naive()).await.map_err(|error| Trouble::from(error).into())
+}
+
+// === impl Retention ===
+
+impl From<&DatabaseConfig> for Retention {
+    fn from(config: &DatabaseConfig) -> Self {
+        Self { telemetry_days: config.telemetry_retention_days, quarantine_days: config.quarantine_retention_days }
+    }
+}
+
+// === impl Table ===
+
+impl Table {
+    fn partition(&self, day: NaiveDate) -> String {
+        format!("{}_{}", self.name, day.format("%Y%m%d"))
+    }
+
+    fn day_of(&self, partition: &str) -> Option<NaiveDate> {
+        let digits = partition.strip_prefix(self.name)?.strip_prefix('_')?;
+        NaiveDate::parse_from_str(digits, "%Y%m%d").ok().filter(|day| self.partition(*day) == partition)
+    }
+
+    /// The first day that is kept; what lies before it goes.
+    fn cutoff(&self, today: NaiveDate) -> Option<NaiveDate> {
+        today.checked_sub_days(Days::new(self.days_kept?.into()))
+    }
+}
+
+// === private helpers ===
+
+async fn round(pool: &PgPool, retention: Retention, today: NaiveDate) -> Result<Report, sqlx::Error> {
+    let telemetry = Table { name: "telemetry", column: "time", days_kept: retention.telemetry_days };
+    let quarantine =
+        Table { name: "quarantine_events", column: "quarantined_at", days_kept: retention.quarantine_days };
+    let mut report = Report::default();
+    for table in [telemetry, quarantine] {
+        let Some(layout) = layout(&mut *pool.acquire().await?, table).await? else { continue };
+        for step in steps(table, &layout, today) {
+            run(pool, table, step, &mut report).await?;
+        }
+        if let (Some(cutoff), Some(late)) = (table.cutoff(today), &layout.late) {
+            report.expired += expire(pool, late, table.column, cutoff).await?;
+        }
+        verify(pool, table, today, &mut report).await?;
+    }
+    if let Some(cutoff) = quarantine.cutoff(today) {
+        report.expired += expire(pool, "quarantine_counters_minute", "bucket_minute", cutoff).await?;
+    }
+    Ok(report)
+}
+
+fn tell(report: &Report, metrics: &StoreMetrics, readiness: &Readiness) -> Duration {
+    metrics.partitions_ahead.set(report.ahead);
+    if report.missing.is_empty() {
+        readiness.well(PART);
+    } else {
+        let why = report.failed.first().map_or("nothing was said why", String::as_str);
+        readiness.unwell(PART, format!("{} cannot be made: {why}", report.missing.join(", ")));
+    }
+    if !(report.made.is_empty() && report.dropped.is_empty() && report.expired == 0) {
+        tracing::info!(made = ?report.made, moved_rows = report.moved, dropped = ?report.dropped,
+            expired_rows = report.expired, "the partitions are in order");
+    }
+    if report.failed.is_empty() {
+        return EVERY;
+    }
+    tracing::warn!(failed = ?report.failed, "not all partitions are in order; trying again in a minute");
+    AFTER_TROUBLE
+}
+
+fn wanted(today: NaiveDate) -> impl Iterator<Item = NaiveDate> {
+    today.pred_opt().into_iter().chain(today.iter_days().take(1 + usize::try_from(DAYS_AHEAD).unwrap_or(0)))
+}
+
+fn steps(table: Table, layout: &Layout, today: NaiveDate) -> Vec<Step> {
+    let cutoff = table.cutoff(today);
+    let kept = |day: &NaiveDate| cutoff.is_none_or(|cutoff| *day >= cutoff);
+    let make = wanted(today).filter(|day| kept(day) && !layout.days.contains(day)).map(Step::Make);
+    let drop = layout.days.iter().filter(|day| !kept(day)).copied().map(Step::Drop);
+    make.chain(drop).collect()
+}
+
+/// One step in a transaction of its own, tried again while a lock stands in the way. What the database says against it
+/// goes into the report, so that one day's trouble is not the other days'.
+async fn run(pool: &PgPool, table: Table, step: Step, report: &mut Report) -> Result<(), sqlx::Error> {
+    let (Step::Make(day) | Step::Drop(day)) = step;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let done = match step {
+            Step::Make(day) => make(pool, table, day).await,
+            Step::Drop(day) => drop_day(pool, table, day).await.map(|done| done.then_some(0)),
+        };
+        match (done, step) {
+            (Ok(None), _) => {}
+            (Ok(Some(moved)), Step::Make(_)) => {
+                report.made.push(table.partition(day));
+                report.moved += moved;
+            }
+            (Ok(Some(_)), Step::Drop(_)) => report.dropped.push(table.partition(day)),
+            (Err(error), _) if is_busy(&error) && tries < LOCK_TRIES => {
+                tokio::time::sleep(LOCK_PAUSE).await;
+                continue;
+            }
+            (Err(sqlx::Error::Database(error)), _) => {
+                report.failed.push(format!("{}: {error}", table.partition(day)));
+            }
+            (Err(error), _) => return Err(error),
+        }
+        return Ok(());
+    }
+}
+
+/// Makes a day's partition beside the table and attaches it, with the rows that came early. Says how many those were, or
+/// nothing when the partition was there by now.
+async fn make(pool: &PgPool, table: Table, day: NaiveDate) -> Result<Option<u64>, sqlx::Error> {
+    let Some(next) = day.succ_opt() else { return Ok(None) };
+    let mut tx = begin(pool).await?;
+    let layout = layout(&mut tx, table).await?.unwrap_or_default();
+    if layout.days.contains(&day) {
+        return Ok(None);
+    }
+    let (parent, column, partition) = (table.name, table.column, table.partition(day));
+    // Writers wait at the parent, before they choose a partition. Were they let through to wait at the default partition,
+    // it would refuse their row once the day is no longer its own.
+    execute(&mut tx, format!("LOCK TABLE ONLY {parent} IN SHARE ROW EXCLUSIVE MODE")).await?;
+    execute(&mut tx, format!("CREATE TABLE {partition} (LIKE {parent} INCLUDING ALL)")).await?;
+    let mut moved = 0;
+    if let Some(late) = layout.late {
+        execute(&mut tx, format!("LOCK TABLE {late} IN ACCESS EXCLUSIVE MODE")).await?;
+        moved = sqlx::query(AssertSqlSafe(format!(
+            "WITH early AS (DELETE FROM {late} WHERE {column} >= $1 AND {column} < $2 RETURNING *)
+             INSERT INTO {partition} SELECT * FROM early"
+        )))
+        .bind(midnight(day))
+        .bind(midnight(next))
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+    }
+    execute(
+        &mut tx,
+        format!(
+            "ALTER TABLE {parent} ATTACH PARTITION {partition}
+             FOR VALUES FROM ('{day} 00:00:00+00') TO ('{next} 00:00:00+00')"
+        ),
+    )
+    .await?;
+    tx.commit().await?;
+    Ok(Some(moved))
+}
+
+/// Drops a day. (DETACH CONCURRENTLY would lock less, but Postgres refuses it beside a default partition.)
+async fn drop_day(pool: &PgPool, table: Table, day: NaiveDate) -> Result<bool, sqlx::Error> {
+    let mut tx = begin(pool).await?;
+    if !layout(&mut tx, table).await?.unwrap_or_default().days.contains(&day) {
+        return Ok(false);
+    }
+    execute(&mut tx, format!("DROP TABLE {}", table.partition(day))).await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+/// A transaction that holds the replicas' lock and is quick to give up on any other.
+async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    let mut tx = pool.begin().await?;
+    execute(&mut tx, "SET LOCAL lock_timeout = '30s'; SET LOCAL statement_timeout = '5min'".to_owned()).await?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(ADVISORY_KEY).execute(&mut *tx).await?;
+    execute(&mut tx, format!("SET LOCAL lock_timeout = '{}ms'", LOCK_PATIENCE.as_millis())).await?;
+    Ok(tx)
+}
+
+async fn execute(connection: &mut PgConnection, statement: String) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await.map(drop)
+}
+
+/// The table's days and its default partition; none when it is not a partitioned table.
+async fn layout(connection: &mut PgConnection, table: Table) -> Result<Option<Layout>, sqlx::Error> {
+    let late: Option<Option<String>> = sqlx::query_scalar(
+        "SELECT nullif(partdefid, 0)::regclass::text FROM pg_partitioned_table WHERE partrelid = to_regclass($1)",
+    )
+    .bind(table.name)
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(late) = late else { return Ok(None) };
+    let names: Vec<String> = sqlx::query_scalar(
+        "SELECT relname::text FROM pg_inherits JOIN pg_class ON oid = inhrelid WHERE inhparent = to_regclass($1)",
+    )
+    .bind(table.name)
+    .fetch_all(connection)
+    .await?;
+    Ok(Some(Layout { days: names.iter().filter_map(|name| table.day_of(name)).collect(), late }))
+}
+
+/// Looks again: what must be there now and is not, and how far ahead telemetry is.
+async fn verify(pool: &PgPool, table: Table, today: NaiveDate, report: &mut Report) -> Result<(), sqlx::Error> {
+    let days = layout(&mut *pool.acquire().await?, table).await?.unwrap_or_default().days;
+    let needed = today.iter_days().take(2).filter(|day| !days.contains(day));
+    report.missing.extend(needed.map(|day| table.partition(day)));
+    if table.name == "telemetry" {
+        let ahead = today.iter_days().skip(1).take_while(|day| days.contains(day)).count();
+        report.ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
+    }
+    Ok(())
+}
+
+/// Deletes rows before the cutoff in bounded chunks; says how many.
+async fn expire(pool: &PgPool, table: &str, column: &str, cutoff: NaiveDate) -> Result<u64, sqlx::Error> {
+    let statement = format!(
+        "DELETE FROM {table} WHERE ctid = ANY (ARRAY (SELECT ctid FROM {table} WHERE {column} < $1 LIMIT {EXPIRY_CHUNK}))"
+    );
+    let mut expired = 0;
+    for _ in 0..EXPIRY_CHUNKS {
+        let query = sqlx::query(AssertSqlSafe(statement.clone())).bind(midnight(cutoff));
+        let rows = query.execute(pool).await?.rows_affected();
+        expired += rows;
+        if rows < EXPIRY_CHUNK.unsigned_abs() {
+            break;
+        }
+    }
+    Ok(expired)
+}
+
+/// The lock was not to be had in time, or was given to the other side of a deadlock.
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    matches!(code.as_deref(), Some("55P03" | "40P01"))
+}
+
+fn midnight(day: NaiveDate) -> DateTime<Utc> {
+    day.and_time(NaiveTime::MIN).and_utc()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: Table = Table { name: "telemetry", column: "time", days_kept: Some(2) };
+
+    fn day(text: &str) -> NaiveDate {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_partition_is_known_by_its_name_and_no_other_table_is() {
+        let today = day("2026-11-21");
+        assert_eq!(TABLE.partition(today), "telemetry_20261121");
+        assert_eq!(TABLE.day_of("telemetry_20261121"), Some(today));
+        for other in
+            ["telemetry_late", "telemetry_2026112", "telemetry_20261121_old", "telemetry_20261332", "x_20261121"]
+        {
+            assert_eq!(TABLE.day_of(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_day_older_than_the_retention_goes_and_is_never_made() {
+        let days = [day("2026-11-18"), day("2026-11-19"), day("2026-11-21")].into();
+        let steps = steps(TABLE, &Layout { days, late: None }, day("2026-11-21"));
+        let made = steps.iter().filter(|step| matches!(step, Step::Make(_))).count();
+        assert_eq!(made, 4, "yesterday and three days ahead: {steps:?}");
+        let dropped: Vec<_> = steps.iter().filter(|step| matches!(step, Step::Drop(_))).collect();
+        assert!(matches!(dropped[..], [Step::Drop(gone)] if *gone == day("2026-11-18")), "{dropped:?}");
+    }
+}

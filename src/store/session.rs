@@ -1,0 +1,95 @@
+//! The writer's own connection: plain statements and COPY, each bounded in time.
+//!
+//! It knows no table. Whoever gets an outage from it drops it: nothing half open is used again.
+
+use std::future::Future;
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
+use tokio::time::timeout;
+
+use super::trouble::Trouble;
+
+/// How long connecting may take, TLS and login included.
+pub const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the server works on one statement before it gives up by itself.
+pub const STATEMENT_TIMEOUT: &str = "20s";
+
+/// How long one statement waits for a lock: shorter than the statement, so that the error names the lock.
+pub const LOCK_TIMEOUT: &str = "10s";
+
+/// After this the server ends a transaction whose client fell silent, so that a frozen replica does not block the others.
+pub const IDLE_IN_TRANSACTION_TIMEOUT: &str = "60s";
+
+/// How long one answer may take; longer than [`STATEMENT_TIMEOUT`], so it means the network or the server is gone.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
+
+/// COPY data goes to the socket in pieces, so that a large batch is not held twice.
+const COPY_PIECE: usize = 1 << 20;
+
+/// One connection.
+#[derive(Debug)]
+pub struct Session {
+    /// For statements with parameters; their answer is awaited through [`answer`].
+    pub(super) connection: PgConnection,
+    /// The temporary tables this connection has by now.
+    pub(super) has_staging: bool,
+}
+
+// === impl Session ===
+
+impl Session {
+    /// Connects.
+    pub async fn open(options: &PgConnectOptions) -> Result<Self, Trouble> {
+        let late = |_| Trouble::Outage(format!("no answer within {} s", CONNECT_PATIENCE.as_secs()));
+        let connected = timeout(CONNECT_PATIENCE, options.connect()).await.map_err(late);
+        let connection = connected
+            .and_then(|connected| connected.map_err(Trouble::from))
+            .map_err(|trouble| unreachable(options, trouble))?;
+        Ok(Self { connection, has_staging: false })
+    }
+
+    /// Runs statements that take no parameters; says how many rows they touched.
+    pub async fn run(&mut self, statements: &'static str) -> Result<u64, Trouble> {
+        answer(async { Ok(self.connection.execute(statements).await?.rows_affected()) }).await
+    }
+
+    /// Runs `COPY .. FROM STDIN` with all of its data.
+    pub async fn copy(&mut self, statement: &'static str, data: &[u8]) -> Result<u64, Trouble> {
+        answer(async {
+            let mut copy = self.connection.copy_in_raw(statement).await?;
+            for piece in data.chunks(COPY_PIECE) {
+                copy.send(piece).await?;
+            }
+            copy.finish().await
+        })
+        .await
+    }
+
+    /// Says goodbye; what goes wrong then harms nobody.
+    pub async fn close(self) {
+        if let Ok(Err(error)) = timeout(CONNECT_PATIENCE, self.connection.close()).await {
+            tracing::debug!(%error, "the connection to Postgres did not close cleanly");
+        }
+    }
+}
+
+/// Waits for one answer, within bounds.
+pub(super) async fn answer<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Trouble> {
+    match timeout(ANSWER_PATIENCE, asked).await {
+        Ok(answered) => Ok(answered?),
+        Err(_) => Err(Trouble::Outage(format!("Postgres did not answer within {} s", ANSWER_PATIENCE.as_secs()))),
+    }
+}
+
+/// The trouble with the place it came from; never the URL, which may hold the password.
+fn unreachable(options: &PgConnectOptions, trouble: Trouble) -> Trouble {
+    let place = match options.get_socket() {
+        Some(socket) => format!("socket {} port {}", socket.display(), options.get_port()),
+        None => format!("{}:{}", options.get_host(), options.get_port()),
+    };
+    let crate::domain::ports::Outage(text) = trouble.into();
+    Trouble::Outage(format!("cannot connect to Postgres at {place}: {text}"))
+}

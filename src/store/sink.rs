@@ -1,0 +1,321 @@
+//! Keeps a batch: one transaction for everything it holds, on one connection of its own.
+//!
+//! It tries the fast road first (COPY straight into the tables). A batch that may hold repeated messages, that follows a
+//! failure, or that the fast road refused takes the sure one: staging, savepoints, halving. It never retries an outage
+//! itself and never throws a row away.
+
+use sqlx::postgres::PgConnectOptions;
+
+use super::commands::CommandAcks;
+use super::copy::CopyBuffer;
+use super::poison::{Section, Tally, isolate};
+use super::session::{Session, answer};
+use super::staging::StagedReadings;
+use super::state::StateChanges;
+use super::trouble::Trouble;
+use super::{quarantine_rows, readings, staging};
+use crate::domain::batch::{Batch, Receipt};
+use crate::domain::message::{CommandAck, Reading, ShadowReport};
+use crate::domain::ports::{Outage, Sink};
+use crate::domain::time::Timestamp;
+use crate::telemetry::store::StoreMetrics;
+
+/// The sink that is Postgres.
+#[derive(Debug)]
+pub struct PgSink {
+    options: PgConnectOptions,
+    metrics: StoreMetrics,
+    session: Option<Session>,
+    buffer: CopyBuffer,
+    /// The last attempt failed and may nevertheless have been committed: what comes next may be there already.
+    suspect: bool,
+    doubt: Option<Doubt>,
+}
+
+/// How a batch is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Road {
+    /// All or nothing, a row that is there already fails it.
+    Fast,
+    /// Skips what is there already, and singles out what cannot be stored.
+    Sure,
+}
+
+/// A batch with refused messages whose COMMIT was not answered. They have no key to be skipped by, so before they are
+/// written again the database is asked what became of that transaction.
+#[derive(Debug)]
+struct Doubt {
+    transaction: String,
+    batch: Fingerprint,
+    outcome: Outcome,
+}
+
+/// Tells whether the batch at hand is the one in doubt.
+#[derive(Debug, PartialEq, Eq)]
+struct Fingerprint {
+    rows: [usize; 5],
+    first: Option<(Timestamp, u64)>,
+}
+
+/// What an attempt came to, once its transaction has committed.
+#[derive(Debug, Default)]
+struct Outcome {
+    tally: Tally,
+    /// The transaction's number, when it is worth asking for.
+    transaction: Option<String>,
+}
+
+/// The accepted rows as they were before some of them were rejected in a transaction that may yet fail.
+#[derive(Debug)]
+struct Undo {
+    readings: Vec<Reading>,
+    shadows: Vec<ShadowReport>,
+    command_acks: Vec<CommandAck>,
+    quarantined: usize,
+    refusal_counts: usize,
+}
+
+// === impl PgSink ===
+
+impl Sink for PgSink {
+    async fn commit(&mut self, batch: &mut Batch) -> Result<Receipt, Outage> {
+        if is_empty(batch) {
+            return Ok(Receipt::default());
+        }
+        // The session stays outside of `self` until all went well: neither an error nor a cancelled future leaves one
+        // behind that is half way through a transaction.
+        let session = self.session.take();
+        match self.attempt(session, batch).await {
+            Ok(receipt) => {
+                self.suspect = false;
+                self.metrics.up.set(1);
+                Ok(receipt)
+            }
+            Err(trouble) => {
+                self.suspect = true;
+                self.metrics.up.set(0);
+                Err(trouble.into())
+            }
+        }
+    }
+}
+
+impl PgSink {
+    /// A sink that connects when it is first needed.
+    pub fn new(options: PgConnectOptions, metrics: StoreMetrics) -> Self {
+        Self { options, metrics, session: None, buffer: CopyBuffer::default(), suspect: false, doubt: None }
+    }
+
+    async fn attempt(&mut self, session: Option<Session>, batch: &mut Batch) -> Result<Receipt, Trouble> {
+        let mut session = match session {
+            Some(session) => session,
+            None => Session::open(&self.options).await?,
+        };
+        if let Some(receipt) = self.resolve_doubt(&mut session, batch).await? {
+            self.session = Some(session);
+            return Ok(receipt);
+        }
+        let road = if batch.maybe_repeated || self.suspect { Road::Sure } else { Road::Fast };
+        let outcome = match self.write(&mut session, batch, road).await {
+            Err(Trouble::Data(_) | Trouble::Duplicate) if road == Road::Fast => {
+                if !is_one_statement(batch) {
+                    session.run("ROLLBACK").await?;
+                }
+                self.write(&mut session, batch, Road::Sure).await?
+            }
+            written => written?,
+        };
+        self.session = Some(session);
+        self.metrics.poisoned_rows.inc_by(outcome.tally.poisoned);
+        Ok(receipt(&outcome.tally))
+    }
+
+    /// Writes the batch and commits. After an error nothing is committed, or [`Self::doubt`] knows, or the rows have keys;
+    /// and the batch is as it was.
+    async fn write(&mut self, session: &mut Session, batch: &mut Batch, road: Road) -> Result<Outcome, Trouble> {
+        let mut undo = None;
+        let written = self.write_rows(session, batch, road, &mut undo).await;
+        if written.is_err()
+            && let Some(undo) = undo
+        {
+            undo.undo(batch);
+        }
+        written
+    }
+
+    async fn write_rows(
+        &mut self,
+        session: &mut Session,
+        batch: &mut Batch,
+        road: Road,
+        undo: &mut Option<Undo>,
+    ) -> Result<Outcome, Trouble> {
+        let staged = road == Road::Sure && !batch.readings.is_empty();
+        if staged {
+            staging::prepare(session).await?;
+        }
+        let fingerprint = Fingerprint::of(batch);
+        let transaction = road == Road::Sure || !is_one_statement(batch);
+        if transaction {
+            session.run("BEGIN").await?;
+        }
+        let tally = self.write_accepted(session, batch, road).await?;
+        if !tally.refused.is_empty() {
+            *undo = Some(Undo::of(batch));
+            for (origin, why) in &tally.refused {
+                batch.reject(*origin, why);
+            }
+        }
+        let number = self.write_refused(session, batch).await?;
+        let outcome = Outcome { tally, transaction: number };
+        if transaction && let Err(trouble) = session.run("COMMIT").await {
+            self.doubt = Doubt::about(fingerprint, outcome);
+            return Err(trouble);
+        }
+        if staged {
+            self.metrics.staged_batches.inc();
+        }
+        Ok(outcome)
+    }
+
+    /// Readings, device state, command acknowledgements: in this order in every replica.
+    async fn write_accepted(&mut self, session: &mut Session, batch: &Batch, road: Road) -> Result<Tally, Trouble> {
+        let mut tally = Tally::default();
+        if !batch.readings.is_empty() {
+            let buffer = &mut self.buffer;
+            match road {
+                Road::Fast => tally.stored += readings::copy(session, buffer, &batch.readings).await?,
+                Road::Sure => {
+                    let mut section = StagedReadings { rows: &batch.readings, buffer };
+                    tally.add(isolate(session, &mut section).await?);
+                }
+            }
+        }
+        if !batch.sightings.is_empty() || !batch.shadows.is_empty() {
+            let section = StateChanges::new(&batch.sightings, &batch.shadows);
+            tally.add(write_section(session, section, road).await?);
+        }
+        if !batch.command_acks.is_empty() {
+            tally.add(write_section(session, CommandAcks::new(&batch.command_acks), road).await?);
+        }
+        Ok(tally)
+    }
+
+    /// Quarantine and its counters. What goes wrong here no message can be blamed for.
+    async fn write_refused(&mut self, session: &mut Session, batch: &Batch) -> Result<Option<String>, Trouble> {
+        if !batch.quarantined.is_empty() {
+            quarantine_rows::copy(session, &mut self.buffer, &batch.quarantined).await?;
+        }
+        if batch.refusal_counts.is_empty() && batch.quarantined.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(quarantine_rows::count(session, &batch.refusal_counts).await?))
+    }
+
+    /// If this batch was committed already and only the answer was lost: its receipt.
+    async fn resolve_doubt(&mut self, session: &mut Session, batch: &mut Batch) -> Result<Option<Receipt>, Trouble> {
+        let Some(doubt) = self.doubt.take_if(|doubt| doubt.batch == Fingerprint::of(batch)) else {
+            self.doubt = None;
+            return Ok(None);
+        };
+        let asked = sqlx::query_scalar("SELECT pg_xact_status($1::xid8)").bind(&doubt.transaction);
+        let fate: Result<Option<String>, Trouble> = answer(asked.fetch_one(&mut session.connection)).await;
+        match fate {
+            Ok(Some(fate)) if fate == "committed" => {
+                for (origin, why) in &doubt.outcome.tally.refused {
+                    batch.reject(*origin, why);
+                }
+                Ok(Some(receipt(&doubt.outcome.tally)))
+            }
+            Ok(Some(fate)) if fate == "in progress" => {
+                self.doubt = Some(doubt);
+                Err(Trouble::Outage("the transaction whose COMMIT was not answered is still in progress".into()))
+            }
+            Err(Trouble::Outage(text)) => {
+                self.doubt = Some(doubt);
+                Err(Trouble::Outage(text))
+            }
+            // Aborted, or unknown to this server: it was never committed here.
+            Ok(_) | Err(Trouble::Data(_) | Trouble::Duplicate) => Ok(None),
+        }
+    }
+}
+
+// === impl Doubt, Fingerprint ===
+
+impl Doubt {
+    fn about(batch: Fingerprint, mut outcome: Outcome) -> Option<Self> {
+        let transaction = outcome.transaction.take()?;
+        Some(Self { transaction, batch, outcome })
+    }
+}
+
+impl Fingerprint {
+    fn of(batch: &Batch) -> Self {
+        let rows = [
+            batch.deliveries.len(),
+            batch.readings.len(),
+            batch.shadows.len(),
+            batch.command_acks.len(),
+            batch.quarantined.len(),
+        ];
+        // The first message of a batch, by when it came and what it says.
+        let first = batch.deliveries.first();
+        let first = first.map(|delivery| (delivery.received_at, delivery.message_id().as_u64_pair().0));
+        Self { rows, first }
+    }
+}
+
+// === impl Undo ===
+
+impl Undo {
+    fn of(batch: &Batch) -> Self {
+        Self {
+            readings: batch.readings.clone(),
+            shadows: batch.shadows.clone(),
+            command_acks: batch.command_acks.clone(),
+            quarantined: batch.quarantined.len(),
+            refusal_counts: batch.refusal_counts.len(),
+        }
+    }
+
+    fn undo(self, batch: &mut Batch) {
+        batch.readings = self.readings;
+        batch.shadows = self.shadows;
+        batch.command_acks = self.command_acks;
+        batch.quarantined.truncate(self.quarantined);
+        batch.refusal_counts.truncate(self.refusal_counts);
+    }
+}
+
+/// On the fast road a section is written whole; trouble with its data sends the batch down the sure one.
+async fn write_section(session: &mut Session, mut section: impl Section, road: Road) -> Result<Tally, Trouble> {
+    match road {
+        Road::Fast => {
+            let whole = 0..section.len();
+            section.write(session, whole).await
+        }
+        Road::Sure => isolate(session, &mut section).await,
+    }
+}
+
+fn is_empty(batch: &Batch) -> bool {
+    batch.readings.is_empty()
+        && batch.shadows.is_empty()
+        && batch.command_acks.is_empty()
+        && batch.quarantined.is_empty()
+        && batch.refusal_counts.is_empty()
+        && batch.sightings.is_empty()
+}
+
+/// One statement is a transaction by itself, and saves two round trips.
+fn is_one_statement(batch: &Batch) -> bool {
+    let only_accepted =
+        batch.command_acks.is_empty() && batch.quarantined.is_empty() && batch.refusal_counts.is_empty();
+    let no_state = batch.shadows.is_empty() && batch.sightings.is_empty();
+    only_accepted && (no_state || batch.readings.is_empty())
+}
+
+fn receipt(tally: &Tally) -> Receipt {
+    Receipt { stored: tally.stored, duplicates: tally.duplicates, rejected: tally.refused.len() as u64 }
+}

@@ -1,0 +1,138 @@
+//! The one place that judges what an error of Postgres means: the row's own fault, a row that is there already, or an
+//! outage that passes or that an operator has to end.
+//!
+//! No text it makes holds the URL, a password, or a value of a row.
+
+use sqlx::postgres::PgDatabaseError;
+
+use crate::domain::ports::Outage;
+
+/// What went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The row's own fault: trying again cannot help, storing the others can. The text is the database's.
+    Data(String),
+    /// A row with that key is there already.
+    Duplicate,
+    /// Not the data's fault: try again. The text says what to do where that is known.
+    Outage(String),
+}
+
+// === impl Trouble ===
+
+impl From<sqlx::Error> for Trouble {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Database(error) => match error.try_downcast_ref::<PgDatabaseError>() {
+                Some(error) => judge(error.code(), error.message(), error.constraint()),
+                None => Self::Outage(error.message().to_owned()),
+            },
+            sqlx::Error::Io(error) => Self::Outage(format!("the connection to Postgres broke: {error}")),
+            sqlx::Error::Tls(error) => {
+                Self::Outage(format!("TLS with Postgres failed: {error}; check the sslmode and its certificates"))
+            }
+            sqlx::Error::PoolTimedOut => Self::Outage(
+                "no connection to Postgres became free in time: it is away, or all PG_POOL_MAX connections are busy"
+                    .into(),
+            ),
+            sqlx::Error::PoolClosed => {
+                Self::Outage("the connections to Postgres are closed: sluice is stopping".into())
+            }
+            // Its text may quote the URL.
+            sqlx::Error::Configuration(_) => {
+                Self::Outage("the settings of the connection to Postgres cannot be used: check DATABASE_URL".into())
+            }
+            other => Self::Outage(format!("Postgres answered unexpectedly: {other}")),
+        }
+    }
+}
+
+impl From<Trouble> for Outage {
+    /// For those who hold no row to blame.
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Outage(text) => Self(text),
+            Trouble::Data(text) => Self(format!("Postgres refused what it was given: {text}")),
+            Trouble::Duplicate => Self("Postgres refused what it was given: it is there already".into()),
+        }
+    }
+}
+
+/// Classes of SQLSTATE: 22 data exception, 23 integrity, 21 cardinality and 54 program limit (nesting, index row size) are
+/// the row's. All else, also what is not listed, is an outage: nothing is thrown out for a reason nobody has thought of.
+fn judge(code: &str, message: &str, constraint: Option<&str>) -> Trouble {
+    if code == "23505" {
+        return Trouble::Duplicate;
+    }
+    // "no partition of relation found for row" shares its code with a violated check, which always names a constraint.
+    let no_partition = code == "23514" && constraint.is_none();
+    let of_the_data = matches!(code.get(..2), Some("21" | "22" | "23" | "54")) && !no_partition;
+    if of_the_data {
+        return Trouble::Data(format!("{message} (SQLSTATE {code})"));
+    }
+    Trouble::Outage(match advice(code, no_partition) {
+        Some(advice) => format!("{message} (SQLSTATE {code}): {advice}"),
+        None => format!("{message} (SQLSTATE {code})"),
+    })
+}
+
+fn advice(code: &str, no_partition: bool) -> Option<&'static str> {
+    Some(match code {
+        _ if no_partition => {
+            "a partition is missing and so is the default one: run `sluice migrate`, or create telemetry_late again"
+        }
+        "53100" => "the disk of Postgres is full: free space or shorten the retention; nothing is lost meanwhile",
+        "53200" => "Postgres is out of memory: give it more, or lower its work_mem and max_connections",
+        "53300" => "Postgres has no connection left: raise max_connections, or lower PG_POOL_MAX",
+        "25006" => {
+            "this Postgres is read-only: point DATABASE_URL at the primary, or switch default_transaction_read_only off"
+        }
+        "42501" => {
+            "the role sluice logs in with must own its tables and may need CREATE and TEMPORARY: run `sluice doctor`"
+        }
+        "42P01" | "42703" | "42883" | "42704" => "the schema is not what this sluice needs: run `sluice migrate`",
+        "28P01" | "28000" => {
+            "Postgres refused the login: check the user and the password in DATABASE_URL (or PG*), and pg_hba.conf"
+        }
+        "3D000" => "create that database, or correct its name in DATABASE_URL (or PGDATABASE)",
+        "57P01" | "57P02" | "57P03" => "Postgres is stopping or starting: sluice tries again",
+        "57014" => "it took too long: look for locks and for load on Postgres; sluice tries again",
+        "55P03" => "another session holds a lock on the tables: look in pg_stat_activity; sluice tries again",
+        "40P01" | "40001" => "two writers met on the same rows: sluice tries again",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_row_is_to_blame_for_is_blamed_on_the_row() {
+        for code in ["22P05", "22003", "22008", "22021", "23502", "23503", "21000", "54001", "54000"] {
+            assert!(matches!(judge(code, "m", None), Trouble::Data(_)), "{code}");
+        }
+        assert!(matches!(judge("23514", "m", Some("a_check")), Trouble::Data(_)));
+        assert_eq!(judge("23505", "m", Some("telemetry_once")), Trouble::Duplicate);
+        for code in
+            ["08006", "53100", "57P01", "58030", "40P01", "40001", "25006", "42501", "42P01", "XX000", "0A000", "", "é"]
+        {
+            assert!(matches!(judge(code, "m", None), Trouble::Outage(_)), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_missing_partition_is_an_outage_and_says_what_to_do() {
+        let Trouble::Outage(text) = judge("23514", "no partition of relation \"telemetry\" found for row", None) else {
+            panic!("blamed on the row");
+        };
+        assert!(text.contains("telemetry_late"), "{text}");
+    }
+
+    #[test]
+    fn a_bad_url_is_not_quoted() {
+        let error = sqlx::Error::Configuration("postgres://u:hunter2@h".into());
+        let Trouble::Outage(text) = error.into() else { panic!("an outage") };
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}

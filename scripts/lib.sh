@@ -1,0 +1,130 @@
+# shellcheck shell=bash
+# What the scripts share: saying things, and finding or installing what the tests and the demo run on. To be sourced.
+#
+# It installs packages and nothing else: it starts, stops and configures no service of this machine.
+set -euo pipefail
+
+readonly EXIT_USAGE=64
+readonly EXIT_UNAVAILABLE=69
+
+# Servers stand in the administrator's directories, which are not on everybody's path.
+PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+
+say() { printf '%s\n' "$*"; }
+
+# die CODE MESSAGE...: says it and ends the script.
+die() {
+    local code=$1
+    shift
+    printf 'error: %s\n' "$*" >&2
+    exit "$code"
+}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# The directory of Postgres' server programs: the one pg_config names, else the newest that is packaged.
+postgres_bin() {
+    local dir
+    for dir in "$(pg_config --bindir 2>/dev/null || true)" \
+        $(find /usr/lib/postgresql -mindepth 2 -maxdepth 2 -name bin 2>/dev/null | sort -rV) \
+        "$(dirname "$(command -v initdb || true)")"; do
+        if [ -x "$dir/initdb" ] && [ -x "$dir/postgres" ]; then
+            say "$dir"
+            return
+        fi
+    done
+    return 1
+}
+
+# Whether programs can be linked; cargo and the C parts of dependencies need it.
+can_link() { say 'int main(void) { return 0; }' | cc -x c -o /dev/null - 2>/dev/null; }
+
+# The packages of this system that are missing, by their names on Debian.
+missing_packages() {
+    { has mosquitto && has mosquitto_passwd; } || say mosquitto
+    { has mosquitto_pub && has mosquitto_sub; } || say mosquitto-clients
+    postgres_bin >/dev/null || say postgresql
+    can_link || say gcc libc6-dev
+}
+
+# Runs a command as root.
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    else
+        sudo "$@"
+    fi
+}
+
+# apt_install PACKAGE...: installs them, with their services held back: Debian would start them, perhaps on a port in use.
+apt_install() (
+    policy=/usr/sbin/policy-rc.d
+    log=$(mktemp)
+    held=
+    # shellcheck disable=SC2329,SC2317  # the trap calls it
+    restore() {
+        if [ -n "$held" ]; then as_root rm -f "$policy"; fi
+        rm -f "$log"
+    }
+    trap restore EXIT
+    if ! [ -e "$policy" ]; then
+        held=1
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+        as_root chmod 755 "$policy"
+    fi
+    say "installing with apt-get: $*"
+    say "  (their services are not started now; 'systemctl disable mosquitto postgresql' keeps them off after a reboot)"
+    apt=(env DEBIAN_FRONTEND=noninteractive apt-get -q -y)
+    as_root "${apt[@]}" update >"$log" 2>&1 &&
+        as_root "${apt[@]}" install --no-install-recommends --no-upgrade "$@" >>"$log" 2>&1 || {
+        tail -n 20 "$log" >&2
+        die "$EXIT_UNAVAILABLE" "apt-get could not install: $*. Install them by hand and start this again."
+    }
+)
+
+# Installs the servers and the compiler, as far as they are missing.
+need_packages() {
+    local packages advice='Install by hand: the Mosquitto broker with its clients, the PostgreSQL server (14 or newer),'
+    advice="$advice a C compiler."
+    mapfile -t packages < <(missing_packages | tr ' ' '\n')
+    [ "${#packages[@]}" -gt 0 ] || return 0
+    if ! has apt-get; then
+        local way
+        if has dnf; then
+            way='dnf install mosquitto postgresql-server gcc'
+        elif has apk; then
+            way='apk add mosquitto mosquitto-clients postgresql build-base'
+        elif has brew; then
+            way='brew install mosquitto postgresql@17'
+        fi
+        die "$EXIT_UNAVAILABLE" "missing: ${packages[*]}. $advice${way:+ Here perhaps: $way}"
+    fi
+    if [ "$(id -u)" -ne 0 ] && ! has sudo; then
+        die "$EXIT_UNAVAILABLE" "missing: ${packages[*]}. As root: apt-get install ${packages[*]}"
+    fi
+    apt_install "${packages[@]}"
+    packages=()
+    mapfile -t packages < <(missing_packages)
+    [ "${#packages[@]}" -eq 0 ] || die "$EXIT_UNAVAILABLE" "still missing after the installation: ${packages[*]}. $advice"
+}
+
+# need_cargo ROOT: says how to get Rust when there is none, or one too old for the package in ROOT.
+need_cargo() {
+    local wanted found way='https://rustup.rs tells how to install it'
+    # rustup's place, when this shell was opened before the installation.
+    has cargo || PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$1/Cargo.toml")
+    has cargo || die "$EXIT_UNAVAILABLE" "cargo is missing: Rust $wanted or newer is needed, $way."
+    found=$(cargo --version | cut -d ' ' -f 2)
+    if [ "$(printf '%s\n' "$wanted" "$found" | sort -V | head -n 1)" != "$wanted" ]; then
+        die "$EXIT_UNAVAILABLE" "cargo is version $found: Rust $wanted or newer is needed ('rustup update', or $way)."
+    fi
+}
+
+# need_component NAME PROGRAM: a part of the Rust toolchain that minimal installations leave out.
+need_component() {
+    if cargo "$2" --version >/dev/null 2>&1; then return; fi
+    has rustup || die "$EXIT_UNAVAILABLE" "cargo $2 is missing: install the package of $1 that belongs to your cargo."
+    say "installing with rustup: $1"
+    rustup component add "$1" >/dev/null 2>&1 || die "$EXIT_UNAVAILABLE" "'rustup component add $1' fails; run it to see why."
+}

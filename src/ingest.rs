@@ -27,10 +27,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use self::authorize::Authorizer;
 use self::batch::{Gathering, Plan};
-use self::grants::Change;
 use self::patience::Patience;
 use self::writer::Prepared;
 use crate::domain::batch::Batch;
+use crate::domain::change::Change;
 use crate::domain::message::Delivery;
 use crate::domain::ports::Directory;
 use crate::domain::time::{Clock, MICROS_PER_SECOND};

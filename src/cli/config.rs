@@ -31,36 +31,27 @@ struct Checked {
 /// Runs one of them; what is printed goes to standard output.
 pub fn run(command: ConfigCommand, sources: &Sources, output: Output) -> Result<(), Failure> {
     if command == ConfigCommand::Template {
-        return printed(io::stdout().write_all(config::template().as_bytes()));
+        return Ok(io::stdout().write_all(config::template().as_bytes())?);
     }
     let loaded = Config::load(sources).map_err(|errors| Failure::new(Exit::Config, errors.to_string()))?;
     if command == ConfigCommand::Show {
-        return printed(output::rows(output, &["area", "setting", "value", "source"], &loaded.effective, cells));
+        return Ok(output::rows(output, &["area", "setting", "value", "source"], &loaded.effective, cells)?);
     }
     let warnings = loaded.config.warnings();
-    printed(match output {
-        Output::Json => output::json(&Checked { ok: true, warnings }),
+    match output {
+        Output::Json => output::json(&Checked { ok: true, warnings })?,
         Output::Table => {
             let lines = warnings.iter().map(|warning| format!("warning: {warning}"));
             let lines: Vec<_> = lines.chain(["The settings are good.".to_owned()]).collect();
-            writeln!(io::stdout(), "{}", lines.join("\n"))
+            writeln!(io::stdout(), "{}", lines.join("\n"))?;
         }
-    })
+    }
+    Ok(())
 }
 
 fn cells(row: &Effective) -> Vec<String> {
     let value = row.value.clone().unwrap_or_else(|| "not set".to_owned());
     vec![row.area.to_owned(), row.name.to_owned(), value, row.source.clone()]
-}
-
-/// A reader that has seen enough (`| head`) is no failure.
-fn printed(result: io::Result<()>) -> Result<(), Failure> {
-    match result {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Exit::Internal, format!("cannot write to standard output: {error}")))
-        }
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::grants::{Change, Grant, Grants};
+use super::grants::{Grant, Grants};
 use super::judge::{Demands, Proof};
 use super::parse::{Body, Limits, Outcome, Parsed};
 use super::quarantine::Sampler;
@@ -14,6 +14,7 @@ use super::recent::Recent;
 use super::sightings::Sightings;
 use crate::config::ingest::IngestConfig;
 use crate::domain::batch::{Batch, Quarantined, Told};
+use crate::domain::change::Change;
 use crate::domain::device::Standing;
 use crate::domain::ids::DeviceKey;
 use crate::domain::message::{CommandAck, Delivery, Reading, ShadowReport};

@@ -10,6 +10,7 @@ use moka::Expiry;
 use moka::sync::Cache;
 
 use crate::config::ingest::IngestConfig;
+use crate::domain::change::Change;
 use crate::domain::device::Standing;
 use crate::domain::ids::DeviceKey;
 use crate::domain::time::{MICROS_PER_SECOND, Timestamp};
@@ -26,17 +27,6 @@ pub struct Grant {
     /// For how long the answer may be used.
     pub good_for: Duration,
     site: Option<Bytes>,
-}
-
-/// What has changed in the registry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// One device, or a certificate of it, by identity.
-    Device(String),
-    /// A tenant: all of its devices.
-    Tenant(String),
-    /// Nobody knows what: changes may have been missed.
-    Everything,
 }
 
 /// Grants by identity. Clones share the same cache.

@@ -4,5 +4,6 @@
 //! file behind, however they end.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the finding")]
 
+mod broker;
 mod fixtures;
 mod support;

@@ -2,7 +2,13 @@
 //!
 //! It renders for people and programs; it decides nothing itself.
 
+pub mod device;
+mod operator;
 pub mod output;
+mod printable;
+pub mod quarantine;
+pub mod tenant;
+mod token;
 
 use std::process::ExitCode;
 

@@ -5,4 +5,8 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the finding")]
 
 mod fixtures;
+mod listen;
+mod partitions;
+mod quarantine_commands;
+mod registry_commands;
 mod support;

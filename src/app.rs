@@ -1,1 +1,219 @@
-//! Not built yet.
+//! The daemon on one screen: what is started, in which order, and how it ends.
+//!
+//! Each part builds itself from its own settings; here they are only joined.
+
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::ack::Acks;
+use crate::broker::session::Session;
+use crate::clock;
+use crate::config::Config;
+use crate::http;
+use crate::ingest::authorize::Authorizer;
+use crate::ingest::batch::Gathering;
+use crate::ingest::grants::Grants;
+use crate::ingest::patience::Patience;
+use crate::ingest::writer::Writer;
+use crate::ingest::{BATCHES_IN_FLIGHT, Road, Spine};
+use crate::lifecycle::{Ending, Readiness, Tasks};
+use crate::store::connect::{Database, OpenError};
+use crate::store::migrate::SchemaError;
+use crate::store::partitions::Retention;
+use crate::store::{listen, partitions, probe};
+use crate::telemetry::metrics::Metrics;
+
+/// Lots of messages between the broker and the spine; each lot is what one reading of the socket brought.
+const DELIVERIES_QUEUE: usize = 64;
+
+/// Lists of acknowledgements between the writer and the broker.
+const ACKS_QUEUE: usize = 64;
+
+/// Changes of the registry that wait to be heard; when there are more, everything cached is dropped instead.
+const CHANGES_QUEUE: usize = 1024;
+
+/// Of the time for stopping, so much is left to say goodbye in after giving up on Postgres.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Why the daemon could not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The database's settings are no good.
+    #[error(transparent)]
+    Database(#[from] OpenError),
+    /// The schema is not one to work with.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    /// A listener's address cannot be had.
+    #[error("cannot listen on {bind} ({setting}): {error}; free the address, or set {setting} to another")]
+    Bind {
+        /// The setting it comes from.
+        setting: &'static str,
+        /// The address.
+        bind: std::net::SocketAddr,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// The metrics contradict each other: a fault of the program.
+    #[error("the metrics cannot be set up: {0}")]
+    Metrics(String),
+    /// A part of the daemon ended although nobody told it to.
+    #[error("the task {0} ended unasked; the log above says why")]
+    TaskDied(&'static str),
+    /// It had to be cut off.
+    #[error("not everything ended within SHUTDOWN_TIMEOUT_SECONDS; what was not stored stays with the broker")]
+    TimedOut,
+}
+
+/// What every part of the daemon is built from.
+struct Daemon {
+    config: Config,
+    metrics: Metrics,
+    readiness: Readiness,
+    database: Database,
+    /// Take no more.
+    stop: CancellationToken,
+    /// Wait for Postgres no longer.
+    abandon: CancellationToken,
+}
+
+/// Runs the daemon until `stop` is cancelled.
+pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError> {
+    let metrics = Metrics::new().map_err(|error| RunError::Metrics(error.to_string()))?;
+    let database = Database::open(&config.database, metrics.store.clone())?;
+    let (readiness, abandon) = (Readiness::default(), CancellationToken::new());
+    let daemon = Daemon { config, metrics, readiness, database, stop, abandon };
+
+    let ops_stop = CancellationToken::new();
+    let mut ops = daemon.start_ops(ops_stop.clone()).await?;
+    let ended = daemon.run(&mut ops).await;
+    ops_stop.cancel();
+    ops.finish(FAREWELL).await;
+    daemon.database.close().await;
+    ended
+}
+
+// === impl Daemon ===
+
+impl Daemon {
+    async fn run(&self, ops: &mut Tasks) -> Result<(), RunError> {
+        if !self.prepare_schema().await? {
+            return Ok(());
+        }
+        let mut tasks = Tasks::default();
+        self.start_keepers(&mut tasks);
+        self.start_spine(&mut tasks);
+        let died = tokio::select! {
+            died = tasks.watch(&self.stop) => died,
+            died = ops.watch(&self.stop) => died,
+        };
+        self.stop.cancel();
+        tracing::info!("stopping: no more messages are taken, what was taken is being stored");
+        match (died, self.wind_down(tasks).await) {
+            (Some(name), _) => Err(RunError::TaskDied(name)),
+            (None, Ending::TimedOut) => Err(RunError::TimedOut),
+            (None, Ending::Done) => Ok(()),
+        }
+    }
+
+    /// Liveness, readiness and metrics: the first to come and the last to go.
+    async fn start_ops(&self, stop: CancellationToken) -> Result<Tasks, RunError> {
+        let (setting, bind) = ("OPS_BIND", self.config.http.ops_bind);
+        let listener = TcpListener::bind(bind).await.map_err(|error| RunError::Bind { setting, bind, error })?;
+        let mut ops = Tasks::default();
+        ops.spawn("ops", http::serve_ops(listener, self.metrics.clone(), self.readiness.clone(), stop));
+        Ok(ops)
+    }
+
+    /// Waits for Postgres as long as it takes, then brings the schema up to date or makes sure that it is. False when
+    /// told to stop meanwhile.
+    async fn prepare_schema(&self) -> Result<bool, SchemaError> {
+        let mut patience = self.patience("schema", &self.stop);
+        loop {
+            let tried = if self.config.database.migrate_on_start {
+                self.database.migrate().await.map(|applied| log_migrations(&applied))
+            } else {
+                self.database.schema_state().await.map_err(SchemaError::from).and_then(|state| state.check())
+            };
+            match tried {
+                Ok(()) => {
+                    patience.rewarded();
+                    return Ok(true);
+                }
+                Err(SchemaError::Outage(outage)) => {
+                    if !patience.pause(&outage).await {
+                        return Ok(false);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Those who look after the database beside the road of the messages.
+    fn start_keepers(&self, tasks: &mut Tasks) {
+        let retention = Retention {
+            telemetry_days: self.config.database.telemetry_retention_days,
+            quarantine_days: self.config.database.quarantine_retention_days,
+        };
+        let (pool, store, readiness) = (self.database.pool(), &self.metrics.store, &self.readiness);
+        let keep =
+            partitions::keep(pool.clone(), retention, store.clone(), readiness.clone(), clock::now, self.stop.clone());
+        tasks.spawn("partitions", keep);
+        tasks.spawn("probe", probe::watch(self.database.clone(), readiness.clone(), self.stop.clone()));
+    }
+
+    /// The road of the messages, from the broker to the table and back. Each part ends when the one before it has closed
+    /// its queue; the session, at both ends of the road, is the first to stop taking and the last to leave.
+    fn start_spine(&self, tasks: &mut Tasks) {
+        let (deliveries_in, deliveries) = mpsc::channel(DELIVERIES_QUEUE);
+        let (acks_in, acks) = mpsc::channel(ACKS_QUEUE);
+        let (changes_in, changes) = mpsc::channel(CHANGES_QUEUE);
+        let (batches_in, batches) = mpsc::channel(BATCHES_IN_FLIGHT as usize);
+        let Self { config, metrics, readiness, database, stop, abandon } = self;
+
+        let (pool, store) = (database.pool().clone(), metrics.store.clone());
+        tasks.spawn("listen", listen::follow(pool, changes_in, store, readiness.clone(), stop.clone()));
+
+        let (ingest, numbers) = (&config.ingest, metrics.ingest.clone());
+        let authorizer = Authorizer::new(database.directory(), ingest, Grants::new(ingest), numbers, clock::now);
+        let gathering = Gathering::new(ingest.batch_size, ingest.flush_interval);
+        let asking = self.patience("registry", abandon);
+        let spine = Spine::new(authorizer, gathering, asking, metrics.broker.clone(), clock::now);
+        tasks.spawn("spine", spine.run(Road { deliveries, changes, batches: batches_in }));
+
+        let (writing, numbers) = (self.patience("writer", abandon), metrics.ingest.clone());
+        let writer = Writer::new(database.sink(), Acks(acks_in), writing, numbers, clock::now);
+        tasks.spawn("writer", writer.run(batches));
+
+        let (broker, numbers) = (config.broker.clone(), metrics.broker.clone());
+        let session = Session::new(broker, numbers, readiness.clone(), clock::now, deliveries_in, acks);
+        tasks.spawn("session", session.run(stop.clone(), config.process.shutdown_timeout));
+    }
+
+    /// Lets everything end by itself; shortly before the time is up gives up on Postgres, so that there is time for a
+    /// goodbye to the broker.
+    async fn wind_down(&self, tasks: Tasks) -> Ending {
+        let patience = self.config.process.shutdown_timeout;
+        let finished = tasks.finish(patience);
+        tokio::pin!(finished);
+        tokio::select! {
+            ending = &mut finished => return ending,
+            () = tokio::time::sleep(patience.saturating_sub(FAREWELL)) => self.abandon.cancel(),
+        }
+        finished.await
+    }
+
+    fn patience(&self, part: &'static str, until: &CancellationToken) -> Patience {
+        Patience::new(part, self.metrics.store.clone(), self.readiness.clone(), until.clone())
+    }
+}
+
+fn log_migrations(applied: &[i64]) {
+    if !applied.is_empty() {
+        tracing::info!(migrations = ?applied, "the schema was brought up to date");
+    }
+}

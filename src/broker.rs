@@ -1,1 +1,28 @@
-//! Not built yet.
+//! The connection to Mosquitto: one MQTT 5 session that hands out deliveries and takes back acknowledgements.
+//!
+//! The only wing that knows MQTT's bytes. It stores nothing, judges no message, and never awaits Postgres.
+//!
+//! The socket loop is ours; of rumqttc only the MQTT 5 codec is used, not its event loop. With the loop in our hands
+//! - the acknowledgements of a batch are one write, and a message costs a fraction of a microsecond, not two;
+//! - an acknowledgement cannot outlive its connection: the socket and what waits to be written on it end together;
+//! - a PUBLISH that is too large or malformed is stepped over, where a codec error would end the session, and again
+//!   after each reconnect, for ever;
+//! - reading can stop (the queue is full, Postgres is away) while acknowledgements and pings go on.
+//!
+//! From the outside in: [`session`] connects, again and again; [`steady`] is the loop of one connection; [`link`] is its
+//! socket; [`frame`] splits bytes into packets. [`trouble`] turns what can go wrong into a sentence with advice.
+
+pub mod ack;
+mod backoff;
+pub mod frame;
+#[cfg(test)]
+mod frame_tests;
+mod inflight;
+pub mod link;
+mod options;
+mod pace;
+pub mod publisher;
+pub mod session;
+mod steady;
+mod tls;
+pub mod trouble;

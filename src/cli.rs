@@ -2,15 +2,129 @@
 //!
 //! It renders for people and programs; it decides nothing itself.
 
+pub mod config;
 pub mod device;
+pub mod explain;
+pub mod migrate;
 mod operator;
 pub mod output;
 mod printable;
 pub mod quarantine;
+pub mod run;
 pub mod tenant;
 mod token;
 
+use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use self::output::Output;
+use crate::config::{Config, Sources, layers};
+use crate::store::connect::Database;
+use crate::telemetry::metrics::Metrics;
+
+/// The telemetry gate beside your Mosquitto: believes, stores, quarantines, and loses nothing.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sluice",
+    version,
+    propagate_version = true,
+    after_help = "Exit codes: 0 done, 1 the answer is no, 64 usage, 69 a dependency is not there, 70 internal, 78 settings.\n\
+        Settings come from the environment, from sluice.toml, and from --set; `sluice config template` lists them all."
+)]
+struct Cli {
+    /// Settings file, instead of `$SLUICE_CONFIG` or /etc/sluice/sluice.toml
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Set one setting, before all other sources; secrets are refused here
+    #[arg(long, global = true, value_name = "NAME=VALUE", value_parser = layers::parse_flag)]
+    set: Vec<(String, String)>,
+    /// How to print what a command found
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORM")]
+    output: Output,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon until SIGTERM
+    #[command(after_help = "Example: CERT_AUTH_ENABLED=1 DATABASE_URL_FILE=/run/secrets/db sluice run")]
+    Run,
+    /// Bring the database schema up to date and make the partitions
+    #[command(after_help = "Example: DATABASE_URL=postgres:///sluice sluice migrate")]
+    Migrate,
+    /// Print or check the settings
+    #[command(subcommand, after_help = "Example: sluice config template > sluice.toml")]
+    Config(config::ConfigCommand),
+    /// Say of one message what every check says of it
+    #[command(after_help = "Example: echo '{\"metrics\":{\"t\":21.5}}' | \
+            sluice explain --topic tenant/acme/device/pump-1/telemetry --payload -")]
+    Explain(explain::ExplainArgs),
+    /// Tenants: whose devices they are
+    #[command(subcommand, after_help = "Example: sluice tenant add acme --name 'Acme Pumps'")]
+    Tenant(tenant::TenantCommand),
+    /// Devices: who may speak
+    #[command(subcommand, after_help = "Example: sluice device add acme pump-1 --site north")]
+    Device(device::DeviceCommand),
+    /// Refused messages, kept and explained
+    #[command(subcommand, after_help = "Example: sluice quarantine list --tenant acme --since 2h")]
+    Quarantine(quarantine::QuarantineCommand),
+}
+
+/// Parses the command line, runs the command, and turns its end into an exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers, not errors. If even printing fails, the code tells.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+        }
+    };
+    match dispatch(cli) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                eprintln!("sluice: {}", failure.message);
+            }
+            failure.exit.into()
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<Exit, Failure> {
+    let sources = Sources::of_process(cli.config, cli.set);
+    if let Command::Config(command) = cli.command {
+        return config::run(command, &sources, cli.output).map(|()| Exit::Done);
+    }
+    let loaded = Config::load(&sources).map_err(|errors| Failure::new(Exit::Config, errors.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Internal, format!("the runtime cannot be started: {error}")))?;
+    let (config, output) = (loaded.config, cli.output);
+    runtime.block_on(async {
+        match cli.command {
+            Command::Run => run::run(config).await,
+            Command::Migrate => migrate::run(&config, output).await,
+            Command::Explain(args) => explain::run(args, &config, output).await,
+            Command::Tenant(command) => tenant::run(command, &config, output).await,
+            Command::Device(command) => device::run(command, &config, output).await,
+            Command::Quarantine(command) => quarantine::run(command, &config, output).await,
+            Command::Config(_) => Ok(Exit::Done),
+        }
+    })
+}
+
+/// Postgres for one command; what it counts is not shown to anybody.
+fn open_database(config: &Config) -> Result<Database, Failure> {
+    let metrics = Metrics::new().map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
+    Database::open(&config.database, metrics.store).map_err(|error| Failure::new(Exit::Config, error.to_string()))
+}
 
 /// How a command ended, in the codes of sysexits.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,5 +177,15 @@ impl Failure {
     /// A dependency is not there.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::new(Exit::Unavailable, message)
+    }
+}
+
+impl From<io::Error> for Failure {
+    /// Of printing. A reader that has seen enough (`| head`) is no failure.
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::new(Exit::Done, ""),
+            _ => Self::new(Exit::Internal, format!("cannot write to standard output: {error}")),
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing here does IO, knows a runtime, or reads a clock.
 
 pub mod batch;
+pub mod change;
 pub mod device;
 pub mod ids;
 pub mod message;

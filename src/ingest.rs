@@ -1,1 +1,195 @@
-//! Not built yet.
+//! The spine: what the broker delivers becomes batches, and batches become rows.
+//!
+//! Read on in the order of the road: [`parse`] (with [`envelope`], [`scan`], [`timestamp`]), [`authorize`] (with
+//! [`grants`], [`judge`], [`rate`]), [`batch`], [`writer`]; refused messages go by [`quarantine`]. It meets the broker
+//! and the store only through the ports of [`crate::domain::ports`].
+
+pub mod authorize;
+pub mod batch;
+pub mod envelope;
+pub mod explain;
+pub mod grants;
+pub mod judge;
+pub mod parse;
+pub mod patience;
+pub mod quarantine;
+pub mod rate;
+pub mod recent;
+pub mod scan;
+pub mod sightings;
+pub mod timestamp;
+pub mod writer;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use self::authorize::Authorizer;
+use self::batch::{Gathering, Plan};
+use self::patience::Patience;
+use self::writer::Prepared;
+use crate::domain::batch::Batch;
+use crate::domain::change::Change;
+use crate::domain::message::Delivery;
+use crate::domain::ports::Directory;
+use crate::domain::time::{Clock, MICROS_PER_SECOND};
+use crate::telemetry::broker::BrokerMetrics;
+
+/// Batches on their way at once: one being written and one ready behind it.
+pub const BATCHES_IN_FLIGHT: u32 = 2;
+
+/// The first half of the spine: gathers, parses, authorizes. The second half is the [`writer`].
+pub struct Spine<D> {
+    authorizer: Authorizer<D>,
+    gathering: Gathering,
+    waiting: Vec<Delivery>,
+    places: Arc<Semaphore>,
+    patience: Patience,
+    broker_metrics: BrokerMetrics,
+    clock: Clock,
+}
+
+/// The ends of the spine's queues.
+pub struct Road {
+    /// From the broker, many at once.
+    pub deliveries: mpsc::Receiver<Vec<Delivery>>,
+    /// From the registry.
+    pub changes: mpsc::Receiver<Change>,
+    /// To the writer; of [`BATCHES_IN_FLIGHT`] places.
+    pub batches: mpsc::Sender<Prepared>,
+}
+
+// === impl Spine ===
+
+impl<D: Directory> Spine<D> {
+    /// A spine that gathers batches of this size for this long.
+    pub fn new(
+        authorizer: Authorizer<D>,
+        gathering: Gathering,
+        patience: Patience,
+        broker_metrics: BrokerMetrics,
+        clock: Clock,
+    ) -> Self {
+        let places = Arc::new(Semaphore::new(BATCHES_IN_FLIGHT as usize));
+        Self { authorizer, gathering, waiting: Vec::new(), places, patience, broker_metrics, clock }
+    }
+
+    /// Runs until the broker's side has closed and everything is handed on, or patience ends. Changes of the registry
+    /// come first, so that a revocation acts on the very next batch, however many messages wait.
+    pub async fn run(mut self, mut road: Road) {
+        loop {
+            let plan = self.gathering.plan(Instant::now());
+            let wake_at = self.wake_at(plan);
+            tokio::select! {
+                biased;
+                Some(change) = road.changes.recv() => self.authorizer.forget(&change),
+                places = acquire(&self.places, plan) => {
+                    let Some(place) = places else { return };
+                    while let Ok(change) = road.changes.try_recv() {
+                        self.authorizer.forget(&change);
+                    }
+                    if !self.flush(place, &road.batches).await {
+                        return;
+                    }
+                }
+                delivered = road.deliveries.recv(), if self.gathering.has_room() => match delivered {
+                    Some(deliveries) => self.gather(deliveries),
+                    None => break,
+                },
+                () = tokio::time::sleep_until(wake_at.into()) => self.write_sightings_if_due(&road.batches).await,
+            }
+        }
+        self.finish(&road.batches).await;
+    }
+
+    fn gather(&mut self, deliveries: Vec<Delivery>) {
+        self.broker_metrics.queue_depth.sub(i64::try_from(deliveries.len()).unwrap_or(0));
+        self.gathering.arrived(deliveries.len(), Instant::now());
+        if self.waiting.is_empty() {
+            self.waiting = deliveries;
+        } else {
+            self.waiting.extend(deliveries);
+        }
+    }
+
+    /// Makes one batch of what waits and hands it to the writer. False when it is time to give up.
+    async fn flush(&mut self, place: OwnedSemaphorePermit, batches: &mpsc::Sender<Prepared>) -> bool {
+        let taken = self.gathering.take(Instant::now());
+        let rest = self.waiting.split_off(taken.min(self.waiting.len()));
+        let deliveries = std::mem::replace(&mut self.waiting, rest);
+        let Some(batch) = self.prepare(deliveries).await else { return false };
+        batches.send(Prepared { batch, place }).await.is_ok()
+    }
+
+    /// Parse, ask, judge. Waits in place while the registry does not answer.
+    async fn prepare(&mut self, deliveries: Vec<Delivery>) -> Option<Batch> {
+        let outcomes = self.authorizer.parse(&deliveries);
+        let answers = loop {
+            match self.authorizer.ask(&outcomes).await {
+                Ok(answers) => break answers,
+                Err(outage) => {
+                    if !self.patience.pause(&outage).await {
+                        return None;
+                    }
+                }
+            }
+        };
+        self.patience.rewarded();
+        Some(self.authorizer.judge(deliveries, outcomes, answers))
+    }
+
+    /// On a quiet road nothing else would carry the sightings that have become due.
+    async fn write_sightings_if_due(&mut self, batches: &mpsc::Sender<Prepared>) {
+        if self.authorizer.sightings_due().is_some_and(|due| due <= (self.clock)())
+            && let Ok(place) = Arc::clone(&self.places).try_acquire_owned()
+            && let Some(batch) = self.prepare(Vec::new()).await
+        {
+            // A closed queue is noticed at the next message.
+            let _ = batches.send(Prepared { batch, place }).await;
+        }
+    }
+
+    /// The broker's side has closed: hands on everything that is left.
+    async fn finish(mut self, batches: &mpsc::Sender<Prepared>) {
+        while !self.waiting.is_empty() {
+            let Some(place) = acquire(&self.places, Plan::GoNow).await else { return };
+            if !self.flush(place, batches).await {
+                return;
+            }
+        }
+        let batch = self.authorizer.last_sightings();
+        if let Some(place) = acquire(&self.places, Plan::GoNow).await {
+            // The writer gone means it gave up; freshness of last_seen_at is all that is lost.
+            let _ = batches.send(Prepared { batch, place }).await;
+        }
+    }
+
+    /// When to look again although nothing arrives.
+    fn wake_at(&self, plan: Plan) -> Instant {
+        const AN_HOUR: Duration = Duration::from_hours(1);
+        let now = Instant::now();
+        let sightings = self.authorizer.sightings_due().map_or(AN_HOUR, |due| {
+            let micros = due.micros().saturating_sub((self.clock)().micros()).clamp(0, 10 * MICROS_PER_SECOND);
+            // At least a little: while the writer is busy, a due sighting waits for its batch.
+            Duration::from_micros(micros.unsigned_abs()).max(Duration::from_millis(20))
+        });
+        match plan {
+            Plan::WaitUntil(due) => due.min(now + sightings),
+            _ => now + sightings,
+        }
+    }
+}
+
+/// A place with the writer as the plan asks for it; never ready while there is nothing to send, none when it is closed.
+async fn acquire(places: &Arc<Semaphore>, plan: Plan) -> Option<OwnedSemaphorePermit> {
+    match plan {
+        Plan::Rest | Plan::WaitUntil(_) => std::future::pending().await,
+        Plan::GoNow => Arc::clone(places).acquire_owned().await.ok(),
+        Plan::GoWhenIdle => {
+            // All places free means that nothing is being written; all but one are given back at once.
+            let mut all = Arc::clone(places).acquire_many_owned(BATCHES_IN_FLIGHT).await.ok()?;
+            all.split(1)
+        }
+    }
+}

@@ -24,8 +24,6 @@ pub enum Ending {
     Done,
     /// Some were still running when the time was up; they were cut off.
     TimedOut,
-    /// This task ended or panicked although nobody told it to.
-    TaskDied(&'static str),
 }
 
 /// What makes the daemon unready, by part; empty means ready. Cheap to clone, shared by all parts.

@@ -15,6 +15,7 @@ pub mod listen;
 pub mod migrate;
 pub mod partitions;
 pub mod poison;
+pub mod probe;
 pub mod quarantine;
 pub mod quarantine_rows;
 pub mod readings;

@@ -10,7 +10,6 @@ use crate::config::Config;
 use crate::domain::ports::Outage;
 use crate::store::audit::Actor;
 use crate::store::connect::Database;
-use crate::telemetry::metrics::Metrics;
 
 /// The one who gives a command, and the database it is about.
 #[derive(Debug)]
@@ -26,10 +25,7 @@ pub struct Operator {
 impl Operator {
     /// Reads the settings and the user; connects with the first statement.
     pub fn open(config: &Config) -> Result<Self, Failure> {
-        let metrics = Metrics::new().map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
-        let database = Database::open(&config.database, metrics.store)
-            .map_err(|error| Failure::new(Exit::Config, error.to_string()))?;
-        Ok(Self { database, actor: Actor::new(&format!("cli:{}", user())) })
+        Ok(Self { database: super::open_database(config)?, actor: Actor::new(&format!("cli:{}", user())) })
     }
 }
 
@@ -40,15 +36,8 @@ pub fn outage(outage: &Outage) -> Failure {
 
 /// The end of a command whose last act was to print.
 pub fn printed(result: io::Result<()>) -> Result<Exit, Failure> {
-    match result {
-        Ok(()) => Ok(Exit::Done),
-        // Whoever read the output has seen enough: `sluice device list | head`.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
-        Err(error) => Err(Failure::new(
-            Exit::Internal,
-            format!("the command was done, but its result could not be printed: {error}"),
-        )),
-    }
+    result?;
+    Ok(Exit::Done)
 }
 
 /// Tells on standard error that there is more, and how to get at it.

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
+use super::reader::Reader;
 use super::secret::Secret;
+use super::setting::{Kind, Rule, Setting};
 
 /// The listeners' settings.
 #[derive(Clone, Debug)]
@@ -15,4 +17,39 @@ pub struct HttpConfig {
     pub hooks_bind: SocketAddr,
     /// `ADMIN_TOKEN`.
     pub admin_token: Option<Secret>,
+}
+
+const TOKEN: Kind = Kind::Secret(Rule {
+    allowed: "8 to 512 letters, digits and signs of ASCII, without spaces",
+    holds: |text| (8..=512).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()),
+});
+
+/// The rows of the table.
+pub(super) const SETTINGS: &[Setting] = &[
+    Setting::with_default("HTTP_BIND", "127.0.0.1:8080", Kind::Bind, "Where the HTTP API listens."),
+    Setting::with_default(
+        "OPS_BIND",
+        "127.0.0.1:9464",
+        Kind::Bind,
+        "Where /livez, /readyz and /metrics are. They need no token.",
+    ),
+    Setting::with_default("HOOKS_BIND", "127.0.0.1:8009", Kind::Bind, "Where the broker's questions are answered."),
+    Setting::optional("ADMIN_TOKEN", TOKEN, "The bearer token the HTTP API asks for."),
+];
+
+// === impl HttpConfig ===
+
+impl HttpConfig {
+    pub(super) fn read(reader: &mut Reader) -> Self {
+        let api_bind = reader.bind("HTTP_BIND");
+        let ops_bind = reader.bind("OPS_BIND");
+        let hooks_bind = reader.bind("HOOKS_BIND");
+        let listeners = [("HTTP_BIND", api_bind), ("OPS_BIND", ops_bind), ("HOOKS_BIND", hooks_bind)];
+        for (place, (one, bind)) in listeners.iter().enumerate() {
+            for (other, _) in listeners[place + 1..].iter().filter(|(_, other)| bind == other && bind.port() != 0) {
+                reader.conflict(&[one, other], "two listeners cannot share one address: change one of them");
+            }
+        }
+        Self { api_bind, ops_bind, hooks_bind, admin_token: reader.secret("ADMIN_TOKEN") }
+    }
 }

@@ -37,6 +37,11 @@ impl Timestamp {
         self.0.saturating_sub(earlier.0) as f64 / 1e6
     }
 
+    /// Whether Postgres and people can read it: from the year 1 to the year 9999.
+    pub const fn is_storable(self) -> bool {
+        -62_135_596_800_000_000 <= self.0 && self.0 < 253_402_300_800_000_000
+    }
+
     /// For display and for SQL; moments outside chrono's range are clamped to the epoch.
     pub fn to_utc(self) -> DateTime<Utc> {
         DateTime::from_timestamp_micros(self.0).unwrap_or_default()

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::trouble::Trouble;
-use crate::domain::ids::{DeviceKey, TenantId};
+use crate::domain::change::Change;
 use crate::domain::ports::Outage;
 use crate::lifecycle::Readiness;
 use crate::telemetry::store::StoreMetrics;
@@ -33,17 +33,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// The part of readiness that this module speaks for.
 const PART: &str = "listen";
-
-/// What may no longer be believed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// One device, by its strict identity `<t>/device/<d>`.
-    Device(String),
-    /// All devices of a tenant.
-    Tenant(TenantId),
-    /// Everything: the connection was new, somebody said so, or too much changed at once.
-    Everything,
-}
 
 /// The way out. While the channel is full nothing more is queued: one Everything is owed, and sent after whatever was heard
 /// until then.
@@ -115,19 +104,6 @@ pub async fn follow(
 impl From<sqlx::Error> for Deaf {
     fn from(error: sqlx::Error) -> Self {
         Self::Outage(Trouble::from(error).into())
-    }
-}
-
-// === impl Change ===
-
-impl Change {
-    /// Reads a notification: `<t>/device/<d>`, `<t>/*` or `*`. What cannot be read means everything.
-    pub fn parse(payload: &str) -> Self {
-        if payload.parse::<DeviceKey>().is_ok() {
-            return Self::Device(payload.to_owned());
-        }
-        let tenant = payload.strip_suffix("/*").and_then(|tenant| tenant.parse().ok());
-        tenant.map_or(Self::Everything, Self::Tenant)
     }
 }
 
@@ -224,15 +200,6 @@ fn jittered(pause: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_notification_names_a_device_a_tenant_or_everything() {
-        assert_eq!(Change::parse("acme/device/pump-1"), Change::Device("acme/device/pump-1".to_owned()));
-        assert_eq!(Change::parse("acme/*"), Change::Tenant("acme".parse().unwrap()));
-        for unclear in ["*", "", "acme", "/*", "a/device/b/c", "a b/device/c"] {
-            assert_eq!(Change::parse(unclear), Change::Everything, "{unclear}");
-        }
-    }
 
     #[tokio::test]
     async fn changes_that_nobody_takes_in_time_become_one_everything_behind_them() {

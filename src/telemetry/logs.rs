@@ -1,1 +1,100 @@
-//! Sets up the log: text for eyes, JSON for programs, to standard error.
+//! Sets up the log: text for eyes, JSON for programs, to standard error, each line with its time in UTC (RFC 3339).
+//!
+//! It decides how lines look and how many there are, never what they say.
+
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+use crate::config::process::LogFormat;
+use crate::domain::time::Timestamp;
+
+/// Why the log could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LogsError {
+    /// The level is neither a level nor directives.
+    #[error("LOG_LEVEL is not a level or a list of directives: {0}")]
+    Level(#[from] ParseError),
+    /// Somebody was there before.
+    #[error("the log is set up twice in one process: {0}")]
+    Twice(#[from] TryInitError),
+}
+
+/// Lets a line that repeats through at most once per interval, and counts those it held back.
+#[derive(Clone, Debug)]
+pub struct Repeated {
+    interval: Duration,
+    last: Option<Timestamp>,
+    suppressed: u64,
+}
+
+/// Sets up the log of the process, once.
+pub fn init(level: &str, format: LogFormat) -> Result<(), LogsError> {
+    let filter = EnvFilter::builder().parse(level)?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match format {
+        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).finish().try_init()?,
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).finish().try_init()?,
+    }
+    Ok(())
+}
+
+// === impl Repeated ===
+
+impl Repeated {
+    /// At most one line per interval.
+    pub fn new(interval: Duration) -> Self {
+        Self { interval, last: None, suppressed: 0 }
+    }
+
+    /// Whether to say it now: how many were held back since it was last said, or none to hold this one back too.
+    pub fn ready(&mut self, now: Timestamp) -> Option<u64> {
+        if self.last.is_some_and(|last| self.is_too_soon(last, now)) {
+            self.suppressed = self.suppressed.saturating_add(1);
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.suppressed))
+    }
+
+    /// A clock that was set back must not silence the line until it has caught up.
+    fn is_too_soon(&self, last: Timestamp, now: Timestamp) -> bool {
+        let since = now.seconds_since(last);
+        (0.0..self.interval.as_secs_f64()).contains(&since)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::default().plus_seconds(seconds)
+    }
+
+    #[test]
+    fn a_repeated_line_is_said_once_per_interval_and_tells_how_many_it_stands_for() {
+        let mut line = Repeated::new(Duration::from_secs(10));
+        assert_eq!(line.ready(at(100)), Some(0));
+        assert_eq!(line.ready(at(100)), None);
+        assert_eq!(line.ready(at(109)), None);
+        assert_eq!(line.ready(at(110)), Some(2));
+        assert_eq!(line.ready(at(125)), Some(0));
+    }
+
+    #[test]
+    fn a_clock_set_back_does_not_silence_it() {
+        let mut line = Repeated::new(Duration::from_secs(10));
+        assert_eq!(line.ready(at(1000)), Some(0));
+        assert_eq!(line.ready(at(5)), Some(0));
+        assert_eq!(line.ready(at(6)), None);
+    }
+
+    #[test]
+    fn a_level_that_cannot_be_read_is_refused() {
+        assert!(matches!(init("sluice=loud", LogFormat::Text), Err(LogsError::Level(_))));
+    }
+}

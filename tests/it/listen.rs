@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use sluice::domain::change::Change;
 use sluice::lifecycle::{Ending, Readiness, Tasks};
-use sluice::store::listen::{Change, follow};
+use sluice::store::listen::follow;
 use sluice::telemetry::metrics::Metrics;
 use sqlx::postgres::PgPoolOptions;
 use tokio::sync::mpsc;

@@ -21,6 +21,18 @@ fn noon() -> Timestamp {
     "2026-11-21T12:00:00Z".parse::<chrono::DateTime<chrono::Utc>>().unwrap().into()
 }
 
+/// A database without the partitions that `sluice migrate` made for the days around the real today.
+fn bare() -> Database<'static> {
+    let database = Postgres::shared().database();
+    database.query(
+        "DO $$ DECLARE day record; BEGIN
+             FOR day IN SELECT inhrelid::regclass AS name FROM pg_inherits JOIN pg_class ON oid = inhrelid
+                 WHERE relkind = 'r' AND relname !~ '_late$' LOOP EXECUTE 'DROP TABLE ' || day.name; END LOOP;
+         END $$",
+    );
+    database
+}
+
 async fn pool(database: &Database<'_>) -> PgPool {
     PgPool::connect(&database.url()).await.unwrap()
 }
@@ -40,7 +52,7 @@ fn reading(time: &str, device: &str) -> String {
 
 #[tokio::test]
 async fn partitions_stand_ready_from_yesterday_to_three_days_ahead() {
-    let database = Postgres::shared().database();
+    let database = bare();
     let pool = pool(&database).await;
     let report = maintained(&pool, KEEP_ALL, noon()).await;
     let days = ["20261120", "20261121", "20261122", "20261123", "20261124"];
@@ -53,7 +65,7 @@ async fn partitions_stand_ready_from_yesterday_to_three_days_ahead() {
 
 #[tokio::test]
 async fn rows_that_came_before_their_partition_are_moved_into_it_and_stay_unique() {
-    let database = Postgres::shared().database();
+    let database = bare();
     for time in ["2026-11-21T00:00:00Z", "2026-11-21T23:59:59.999999Z", "2026-11-22T00:00:00Z", "2026-11-01T00:00:00Z"]
     {
         database.query(&reading(time, "early"));
@@ -69,7 +81,7 @@ async fn rows_that_came_before_their_partition_are_moved_into_it_and_stay_unique
 
 #[tokio::test]
 async fn what_is_older_than_the_retention_goes_and_the_rest_stays() {
-    let database = Postgres::shared().database();
+    let database = bare();
     let pool = pool(&database).await;
     maintained(&pool, KEEP_ALL, noon()).await;
     database
@@ -91,7 +103,7 @@ async fn what_is_older_than_the_retention_goes_and_the_rest_stays() {
 
 #[tokio::test]
 async fn replicas_that_maintain_at_once_make_each_partition_once() {
-    let database = Postgres::shared().database();
+    let database = bare();
     database.query(&reading("2026-11-21T10:00:00Z", "early"));
     let pool = pool(&database).await;
     let (a, b, c, d) = tokio::join!(
@@ -108,7 +120,7 @@ async fn replicas_that_maintain_at_once_make_each_partition_once() {
 
 #[tokio::test]
 async fn rows_written_while_their_partition_is_made_are_neither_refused_nor_lost() {
-    let database = Postgres::shared().database();
+    let database = bare();
     let pool = pool(&database).await;
     let write = async |writer: u32| {
         for number in 0..200 {
@@ -124,7 +136,7 @@ async fn rows_written_while_their_partition_is_made_are_neither_refused_nor_lost
 
 #[tokio::test]
 async fn a_query_that_holds_a_table_delays_its_partitions_and_nothing_else() {
-    let database = Postgres::shared().database();
+    let database = bare();
     let pool = pool(&database).await;
     let mut reader = pool.begin().await.unwrap();
     sqlx::query("SELECT count(*) FROM telemetry").execute(&mut *reader).await.unwrap();
@@ -139,7 +151,7 @@ async fn a_query_that_holds_a_table_delays_its_partitions_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_daemon_is_unready_while_todays_partition_cannot_be_made() {
-    let database = Postgres::shared().database();
+    let database = bare();
     let pool = pool(&database).await;
     let start = || {
         let (metrics, readiness, stop) = (Metrics::new().unwrap(), Readiness::default(), CancellationToken::new());

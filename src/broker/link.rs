@@ -1,0 +1,199 @@
+//! One framed connection: TCP or TLS, bytes in and out, packets in.
+//!
+//! It never connects again, and it knows no session: what is left unwritten when it ends is gone with it.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::task::{coop, spawn_blocking};
+use tokio::time::{Instant, timeout};
+
+use super::frame::{ConnAck, Incoming, Malformed, Splitter};
+use super::tls;
+use super::trouble::Trouble;
+use crate::config::broker::BrokerConfig;
+
+/// Name, TCP and TLS together.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long CONNACK and SUBACK may take.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A broker that takes no bytes for so long is gone.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the broker may take to close after DISCONNECT. What it has not read of us by then it delivers again.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The read buffer: some two hundred messages. Their bytes share it, so it is not larger than a lone message may hold on to.
+const CHUNK: usize = 64 * 1024;
+
+/// With less room than this a new buffer is taken.
+const LEAST_ROOM: usize = 4 * 1024;
+
+/// A buffer that grew to more than this for one large packet is given back after it.
+const LARGEST_KEPT: usize = 4 * CHUNK;
+
+/// The most that is read in one turn, ...
+const TURN_BYTES: usize = 1024 * 1024;
+
+/// ... and about the most packets, so that other tasks get their turn too.
+const TURN_PACKETS: usize = 2048;
+
+/// A connection to the broker.
+pub struct Link {
+    stream: Stream,
+    splitter: Splitter,
+    inbox: BytesMut,
+    /// Why nothing more will come; told after all that came before it.
+    ended: Option<Trouble>,
+    heard: Instant,
+}
+
+type Stream = Pin<Box<dyn Duplex>>;
+
+/// Bytes both ways.
+trait Duplex: AsyncRead + AsyncWrite + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Send> Duplex for T {}
+
+// === impl Link ===
+
+impl Link {
+    /// Connects; `MQTT_HOST`, `MQTT_PORT` and the TLS settings say where to.
+    pub async fn open(config: &BrokerConfig) -> Result<Self, Trouble> {
+        let opening = timeout(CONNECT_TIMEOUT, open_stream(config)).await;
+        let stream = opening.map_err(|_| Trouble::ConnectTimeout {
+            address: format!("{}:{}", config.host, config.port),
+            seconds: CONNECT_TIMEOUT.as_secs(),
+        })??;
+        Ok(Self {
+            stream,
+            splitter: Splitter::new(config.max_packet_bytes),
+            inbox: BytesMut::with_capacity(CHUNK),
+            ended: None,
+            heard: Instant::now(),
+        })
+    }
+
+    /// Sends CONNECT and waits for CONNACK. Packets that came right behind it are put into `incoming`.
+    pub async fn introduce(&mut self, connect: &[u8], incoming: &mut Vec<Incoming>) -> Result<ConnAck, Trouble> {
+        let answer = timeout(ANSWER_TIMEOUT, async {
+            self.write(connect).await?;
+            self.drain(incoming).await
+        });
+        match answer.await {
+            Ok(drained) => drained.map_err(Trouble::before_connack)?,
+            Err(_) => return Err(Trouble::NoAnswer { packet: "CONNECT", seconds: ANSWER_TIMEOUT.as_secs() }),
+        }
+        match incoming.remove(0) {
+            Incoming::ConnAck(answer) if answer.code == 0 => Ok(answer),
+            Incoming::ConnAck(ConnAck { code, reason, .. }) => Err(Trouble::Refused { code, reason }),
+            Incoming::Disconnect(farewell) => Err(Trouble::Dismissed(farewell)),
+            _ => Err(Malformed::NotConnAck.into()),
+        }
+    }
+
+    /// Waits until something comes, then takes all that is there, up to one turn's share, without giving way in between.
+    /// At least one packet is added to `incoming`, or it is an error. Cancelling it loses nothing.
+    pub async fn drain(&mut self, incoming: &mut Vec<Incoming>) -> Result<(), Trouble> {
+        std::future::poll_fn(|cx| self.poll_drain(cx, incoming)).await
+    }
+
+    /// Writes all of it, or ends the connection: a peer that does not read cannot hold us up for long.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
+        let writing = async {
+            self.stream.write_all(bytes).await?;
+            self.stream.flush().await
+        };
+        match timeout(WRITE_TIMEOUT, writing).await {
+            Ok(written) => written.map_err(Trouble::of_io),
+            Err(_) => Err(Trouble::WriteStalled { seconds: WRITE_TIMEOUT.as_secs() }),
+        }
+    }
+
+    /// Says the last word and waits, for a while, until the broker has closed: so it has read all that we wrote.
+    pub async fn close(mut self, last_word: &[u8]) {
+        let closing = async {
+            self.write(last_word).await?;
+            let mut unread = BytesMut::with_capacity(CHUNK);
+            while self.stream.read_buf(&mut unread).await.map_err(Trouble::of_io)? > 0 {
+                unread.clear();
+            }
+            self.stream.shutdown().await.map_err(Trouble::of_io)
+        };
+        match timeout(CLOSE_TIMEOUT, closing).await {
+            Ok(Ok(())) => {}
+            Ok(Err(trouble)) => tracing::debug!(%trouble, "the connection ended before the broker closed it"),
+            Err(_) => tracing::debug!("the broker did not close the connection after DISCONNECT"),
+        }
+    }
+
+    /// When the last bytes came.
+    pub fn heard(&self) -> Instant {
+        self.heard
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>, incoming: &mut Vec<Incoming>) -> Poll<Result<(), Trouble>> {
+        let before = incoming.len();
+        let mut read = 0;
+        while self.ended.is_none() && read < TURN_BYTES && incoming.len() - before < TURN_PACKETS {
+            self.make_room();
+            // Outside tokio's budget: ours is the turn, and the budget would cut the drain short.
+            let reading = coop::unconstrained(self.stream.read_buf(&mut self.inbox));
+            match pin!(reading).poll(cx) {
+                Poll::Pending if incoming.len() > before => break,
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(0)) => self.ended = Some(Trouble::Closed),
+                Poll::Ready(Ok(bytes)) => {
+                    read += bytes;
+                    self.heard = Instant::now();
+                    self.ended = self.splitter.split(&mut self.inbox, incoming).err().map(Trouble::from);
+                }
+                Poll::Ready(Err(error)) => self.ended = Some(Trouble::of_io(error)),
+            }
+        }
+        if incoming.len() > before {
+            return Poll::Ready(Ok(()));
+        }
+        if self.ended.is_some() {
+            return Poll::Ready(self.ended.take().map_or(Err(Trouble::Closed), Err));
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn make_room(&mut self) {
+        if self.inbox.is_empty() && self.inbox.capacity() > LARGEST_KEPT {
+            self.inbox = BytesMut::with_capacity(CHUNK);
+        } else if self.inbox.capacity() - self.inbox.len() < LEAST_ROOM {
+            self.inbox.reserve(CHUNK);
+        }
+    }
+}
+
+// --- private helpers ---
+
+async fn open_stream(config: &BrokerConfig) -> Result<Stream, Trouble> {
+    let found = lookup_host((config.host.as_str(), config.port)).await;
+    let addresses: Vec<_> = found.map_err(|source| Trouble::Name { host: config.host.clone(), source })?.collect();
+    let tcp = TcpStream::connect(addresses.as_slice())
+        .await
+        .map_err(|source| Trouble::Unreachable { address: format!("{}:{}", config.host, config.port), source })?;
+    // Acknowledgements are written in whole batches: nothing is gained by waiting for more.
+    tcp.set_nodelay(true).map_err(Trouble::Broken)?;
+    let Some(tls) = config.tls.clone() else { return Ok(Box::pin(tcp)) };
+    let connector = spawn_blocking(move || tls::connector(&tls))
+        .await
+        .map_err(|panicked| Trouble::Broken(std::io::Error::other(panicked)))??;
+    let name = ServerName::try_from(config.host.clone())
+        .map_err(|why| Trouble::TlsFile { setting: format!("MQTT_HOST ({})", config.host), why: why.to_string() })?;
+    let stream = connector.connect(name, tcp).await.map_err(|error| Trouble::of_io(error).before_connack())?;
+    Ok(Box::pin(stream))
+}

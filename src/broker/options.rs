@@ -1,0 +1,161 @@
+//! The settings as MQTT packets: CONNECT, SUBSCRIBE, and the small ones that need no codec.
+//!
+//! No Maximum Packet Size is announced: Mosquitto would drop larger messages silently, and we want to see and quarantine
+//! them. No topic alias is offered: each message carries its own topic.
+
+use bytes::BytesMut;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Connect, ConnectProperties, Filter, Login, RetainForwardRule, Subscribe};
+
+use super::trouble::Trouble;
+use crate::config::broker::BrokerConfig;
+use crate::config::secret::Secret;
+
+/// Where Mosquitto says how many messages it has dropped.
+pub const DROPPED_TOPIC: &str = "$SYS/broker/publish/messages/dropped";
+
+/// The packet identifier of the SUBSCRIBE to `MQTT_TOPIC`.
+pub const MAIN_SUBSCRIPTION: u16 = 1;
+
+/// The packet identifier of the SUBSCRIBE to [`DROPPED_TOPIC`].
+pub const DROPPED_SUBSCRIPTION: u16 = 2;
+
+/// PINGREQ.
+pub const PINGREQ: [u8; 2] = [0xc0, 0];
+
+/// A normal end; the session stays.
+pub const DISCONNECT: [u8; 2] = [0xe0, 0];
+
+/// We could not read what the broker sent.
+pub const DISCONNECT_MALFORMED: [u8; 3] = [0xe0, 1, 0x81];
+
+/// CONNECT for the session: it is kept by the broker, and the window is ours.
+pub fn session_connect(config: &BrokerConfig) -> Result<BytesMut, Trouble> {
+    let mut properties = ConnectProperties::new();
+    properties.session_expiry_interval = Some(config.session_expiry_seconds);
+    properties.receive_maximum = Some(config.receive_maximum);
+    properties.request_problem_info = Some(1);
+    let keep_alive = u16::try_from(config.keepalive.as_secs()).unwrap_or(u16::MAX);
+    connect(config, keep_alive, false, Some(properties))
+}
+
+/// CONNECT for a publisher: nothing is kept, and nobody has to ping.
+pub fn publisher_connect(config: &BrokerConfig) -> Result<BytesMut, Trouble> {
+    connect(config, 0, true, None)
+}
+
+/// `MQTT_TOPIC`, shared when there is a group.
+pub fn filter(config: &BrokerConfig) -> String {
+    match &config.share_group {
+        Some(group) => format!("$share/{group}/{}", config.topic),
+        None => config.topic.clone(),
+    }
+}
+
+/// Both SUBSCRIBEs. The broker's own count is asked for apart, so that its refusal harms nothing.
+pub fn subscribe(config: &BrokerConfig) -> Result<BytesMut, Trouble> {
+    let mut buffer = BytesMut::new();
+    let wanted = [
+        (MAIN_SUBSCRIPTION, filter(config), QoS::AtLeastOnce),
+        (DROPPED_SUBSCRIPTION, DROPPED_TOPIC.to_owned(), QoS::AtMostOnce),
+    ];
+    for (packet_id, path, qos) in wanted {
+        let mut filter = Filter::new(path, qos);
+        // Retained messages come once, when the subscription is new, not again after each reconnect.
+        filter.retain_forward_rule = RetainForwardRule::OnNewSubscribe;
+        let mut packet = Subscribe::new(filter, None);
+        packet.pkid = packet_id;
+        packet.write(&mut buffer).map_err(unsendable)?;
+    }
+    Ok(buffer)
+}
+
+/// PUBACK.
+pub fn puback(packet_id: u16) -> [u8; 4] {
+    with_id(0x40, packet_id)
+}
+
+/// PUBREC.
+pub fn pubrec(packet_id: u16) -> [u8; 4] {
+    with_id(0x50, packet_id)
+}
+
+/// PUBCOMP.
+pub fn pubcomp(packet_id: u16) -> [u8; 4] {
+    with_id(0x70, packet_id)
+}
+
+/// The codec's refusal to write.
+#[expect(clippy::needless_pass_by_value, reason = "it stands where map_err wants a function of the value")]
+pub fn unsendable(error: rumqttc::v5::mqttbytes::Error) -> Trouble {
+    Trouble::Unsendable(error.to_string())
+}
+
+// --- private helpers ---
+
+fn connect(
+    config: &BrokerConfig,
+    keep_alive: u16,
+    clean_start: bool,
+    properties: Option<ConnectProperties>,
+) -> Result<BytesMut, Trouble> {
+    let login = config
+        .username
+        .as_deref()
+        .map(|name| Login::new(name, config.password.as_ref().map(Secret::expose).unwrap_or_default()));
+    let packet = Connect { keep_alive, client_id: config.client_id.clone(), clean_start, properties };
+    let mut buffer = BytesMut::new();
+    packet.write(&None, &login, &mut buffer).map_err(unsendable)?;
+    Ok(buffer)
+}
+
+fn with_id(first: u8, packet_id: u16) -> [u8; 4] {
+    let [high, low] = packet_id.to_be_bytes();
+    [first, 2, high, low]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rumqttc::v5::mqttbytes::v5::Packet;
+    use std::time::Duration;
+
+    fn config() -> BrokerConfig {
+        BrokerConfig {
+            host: "localhost".into(),
+            port: 1883,
+            username: Some("u".into()),
+            password: Some(Secret::new("p".into())),
+            client_id: "sluice".into(),
+            topic: "tenant/+/device/+/#".into(),
+            share_group: None,
+            tls: None,
+            keepalive: Duration::from_secs(30),
+            session_expiry_seconds: 600,
+            receive_maximum: 16_000,
+            max_packet_bytes: 1 << 24,
+        }
+    }
+
+    #[test]
+    fn connect_keeps_the_session_and_announces_the_window_but_no_packet_size() {
+        let packet = Packet::read(&mut session_connect(&config()).unwrap(), None).unwrap();
+        let Packet::Connect(connect, None, Some(login)) = packet else { panic!("{packet:?}") };
+        assert!(!connect.clean_start);
+        assert_eq!((connect.keep_alive, &*login.username, &*login.password), (30, "u", "p"));
+        let properties = connect.properties.unwrap();
+        assert_eq!((properties.session_expiry_interval, properties.receive_maximum), (Some(600), Some(16_000)));
+        assert_eq!((properties.max_packet_size, properties.topic_alias_max), (None, None));
+    }
+
+    #[test]
+    fn subscribe_asks_for_retained_messages_only_once_and_shares_with_the_group() {
+        let shared = BrokerConfig { share_group: Some("g".into()), ..config() };
+        let mut bytes = subscribe(&shared).unwrap();
+        let Packet::Subscribe(main) = Packet::read(&mut bytes, None).unwrap() else { panic!("no SUBSCRIBE") };
+        assert_eq!((main.pkid, &*main.filters[0].path), (MAIN_SUBSCRIPTION, "$share/g/tenant/+/device/+/#"));
+        assert_eq!(main.filters[0].retain_forward_rule, RetainForwardRule::OnNewSubscribe);
+        let Packet::Subscribe(dropped) = Packet::read(&mut bytes, None).unwrap() else { panic!("no SUBSCRIBE") };
+        assert_eq!((&*dropped.filters[0].path, dropped.filters[0].qos), (DROPPED_TOPIC, QoS::AtMostOnce));
+    }
+}

@@ -1,0 +1,178 @@
+//! One MQTT session over many connections: connects, works, and when that ends connects again, for ever.
+//!
+//! Nothing the broker does ends it, only `stop`. It keeps no message and no acknowledgement from one connection to the next.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::Backoff;
+use super::frame::{ConnAck, Incoming};
+use super::link::Link;
+use super::options;
+use super::steady::Steady;
+use super::trouble::Trouble;
+use crate::config::broker::BrokerConfig;
+use crate::domain::message::{AckToken, ConnectionId, Delivery};
+use crate::domain::time::Clock;
+use crate::lifecycle::Readiness;
+use crate::telemetry::broker::BrokerMetrics;
+
+/// The name of this part in readiness.
+pub const PART: &str = "broker";
+
+/// The same trouble is logged again after this long.
+const REPEAT_LOG: Duration = Duration::from_secs(60);
+
+/// The session with the broker.
+pub struct Session {
+    around: Surroundings,
+    deliveries: mpsc::Sender<Vec<Delivery>>,
+    acks: mpsc::Receiver<Vec<AckToken>>,
+}
+
+/// What every connection of the session works with.
+pub struct Surroundings {
+    /// The settings.
+    pub config: BrokerConfig,
+    /// The numbers.
+    pub metrics: BrokerMetrics,
+    /// Where trouble is told.
+    pub readiness: Readiness,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// What is told about, and when it was told last.
+#[derive(Default)]
+struct Told {
+    text: String,
+    at: Option<Instant>,
+}
+
+/// A connection that was welcomed, and what came right behind the welcome.
+struct Welcomed {
+    link: Link,
+    welcome: ConnAck,
+    incoming: Vec<Incoming>,
+}
+
+// === impl Session ===
+
+impl Session {
+    /// Messages go out by `deliveries`, acknowledgements come back by `acks`.
+    pub fn new(
+        config: BrokerConfig,
+        metrics: BrokerMetrics,
+        readiness: Readiness,
+        clock: Clock,
+        deliveries: mpsc::Sender<Vec<Delivery>>,
+        acks: mpsc::Receiver<Vec<AckToken>>,
+    ) -> Self {
+        readiness.unwell(PART, "not connected to the broker yet");
+        Self { around: Surroundings { config, metrics, readiness, clock }, deliveries, acks }
+    }
+
+    /// Works until `stop`. Then it closes the queue, and acknowledges what is still committed until the other end of `acks`
+    /// is gone, for at most `patience`.
+    pub async fn run(self, stop: CancellationToken, patience: Duration) {
+        let Self { around, deliveries, mut acks } = self;
+        let mut backoff = Backoff::default();
+        let mut told = Told::default();
+        let mut welcomes = 0;
+        loop {
+            let opened = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                opened = open(&around.config) => opened,
+                () = drop_acks(&mut acks, &around.metrics) => break,
+            };
+            let began = Instant::now();
+            let trouble = match opened {
+                Err(trouble) => trouble,
+                Ok(Welcomed { link, welcome, incoming }) => {
+                    welcomes += 1;
+                    around.count_welcome(welcomes, &welcome);
+                    let id = ConnectionId(welcomes);
+                    let mut steady = Steady::new(&around, id, link, &welcome, incoming, &mut acks);
+                    match steady.run(&deliveries, &stop).await {
+                        Err(trouble) => trouble,
+                        Ok(()) => {
+                            around.readiness.unwell(PART, "stopping: no more messages are taken");
+                            drop(deliveries);
+                            return steady.wind_down(patience).await;
+                        }
+                    }
+                }
+            };
+            let wait = backoff.next(began.elapsed()).max(trouble.pause());
+            told.tell(&around.readiness, &trouble, wait);
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                () = sleep(wait) => {}
+                () = drop_acks(&mut acks, &around.metrics) => break,
+            }
+        }
+        drop(deliveries);
+        let _late_ones_are_void = timeout(patience, drop_acks_to_the_end(&mut acks, &around.metrics)).await;
+    }
+}
+
+// === impl Surroundings ===
+
+impl Surroundings {
+    fn count_welcome(&self, welcomes: u64, welcome: &ConnAck) {
+        if welcomes == 1 {
+            return;
+        }
+        self.metrics.reconnects.inc();
+        if !welcome.session_present && self.config.session_expiry_seconds > 0 {
+            self.metrics.session_lost.inc();
+            tracing::warn!(
+                client_id = self.config.client_id,
+                "the broker did not remember the session: messages it held for us may be lost (was it restarted without \
+                 persistence, or was the session older than MQTT_SESSION_EXPIRY_SECONDS?)"
+            );
+        }
+    }
+}
+
+// === impl Told ===
+
+impl Told {
+    /// Readiness always knows; the log hears each trouble once, and again when it lasts.
+    fn tell(&mut self, readiness: &Readiness, trouble: &Trouble, wait: Duration) {
+        let text = trouble.to_string();
+        let again_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        if text != self.text || self.at.is_none_or(|at| at.elapsed() >= REPEAT_LOG) {
+            tracing::warn!(again_in_ms, "{text}");
+            *self = Self { text: text.clone(), at: Some(Instant::now()) };
+        }
+        readiness.unwell(PART, text);
+    }
+}
+
+// --- private helpers ---
+
+async fn open(config: &BrokerConfig) -> Result<Welcomed, Trouble> {
+    let connect = options::session_connect(config)?;
+    let mut link = Link::open(config).await?;
+    let mut incoming = Vec::new();
+    let welcome = link.introduce(&connect, &mut incoming).await?;
+    Ok(Welcomed { link, welcome, incoming })
+}
+
+/// While there is no connection every acknowledgement is void. It never ends: the writer must not be held up.
+async fn drop_acks(acks: &mut mpsc::Receiver<Vec<AckToken>>, metrics: &BrokerMetrics) {
+    drop_acks_to_the_end(acks, metrics).await;
+    std::future::pending().await
+}
+
+async fn drop_acks_to_the_end(acks: &mut mpsc::Receiver<Vec<AckToken>>, metrics: &BrokerMetrics) {
+    while let Some(tokens) = acks.recv().await {
+        metrics.void_acks.inc_by(tokens.len() as u64);
+    }
+}

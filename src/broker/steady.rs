@@ -1,0 +1,384 @@
+//! The loop of one connection, from CONNACK to its end: messages out to the queue, acknowledgements back to the broker.
+//!
+//! It never connects, and it never waits for the queue while acknowledgements or pings are due: when the queue is full or
+//! too much is in flight, it only stops reading, and TCP tells the broker.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::frame::{ConnAck, Incoming, Malformed, Publish};
+use super::inflight::Inflight;
+use super::link::{ANSWER_TIMEOUT, Link};
+use super::options::{self, DROPPED_SUBSCRIPTION, DROPPED_TOPIC, MAIN_SUBSCRIPTION};
+use super::pace::Pace;
+use super::session::{PART, Surroundings};
+use super::trouble::Trouble;
+use crate::domain::message::{AckToken, ConnectionId, Delivery};
+use crate::domain::time::Timestamp;
+
+/// How often the memory budget is looked at again while it is used up: nothing wakes us when the queue shrinks.
+const BUDGET_RECHECK: Duration = Duration::from_millis(5);
+
+/// How often, at most, the log says that the window binds.
+const WINDOW_WARNING: Duration = Duration::from_secs(60);
+
+/// Longer than this to wait for nothing.
+const FAR: Duration = Duration::from_secs(3600);
+
+/// One connection at work.
+pub struct Steady<'a> {
+    around: &'a Surroundings,
+    id: ConnectionId,
+    link: Link,
+    acks: &'a mut mpsc::Receiver<Vec<AckToken>>,
+    acks_open: bool,
+    /// Read, not yet looked at.
+    incoming: Vec<Incoming>,
+    /// Looked at, not yet in the queue.
+    pending: Vec<Delivery>,
+    /// Bytes at QoS 0 among them.
+    pending_at_most_once: usize,
+    /// To be written at the end of this turn.
+    outbox: BytesMut,
+    inflight: Inflight,
+    /// The next so many messages may be ones the broker sent before.
+    suspects: usize,
+    subscribed: bool,
+    began: Instant,
+    keepalive: Option<Duration>,
+    pinged: Instant,
+    /// When reading was last held back: silence counts only from then.
+    blocked: Instant,
+    pace: Pace,
+    paused_until: Option<Instant>,
+    window_is_full: bool,
+    warned: Option<Instant>,
+}
+
+// === impl Steady ===
+
+impl<'a> Steady<'a> {
+    /// Takes over a connection that was just welcomed, with what came right behind the welcome.
+    pub fn new(
+        around: &'a Surroundings,
+        id: ConnectionId,
+        link: Link,
+        welcome: &ConnAck,
+        incoming: Vec<Incoming>,
+        acks: &'a mut mpsc::Receiver<Vec<AckToken>>,
+    ) -> Self {
+        let now = Instant::now();
+        let keepalive =
+            welcome.server_keep_alive.map_or(around.config.keepalive, |secs| Duration::from_secs(secs.into()));
+        Self {
+            around,
+            id,
+            link,
+            acks,
+            acks_open: true,
+            incoming,
+            pending: Vec::new(),
+            pending_at_most_once: 0,
+            outbox: BytesMut::new(),
+            inflight: Inflight::default(),
+            suspects: if welcome.session_present { around.config.receive_maximum.into() } else { 0 },
+            subscribed: false,
+            began: now,
+            keepalive: (!keepalive.is_zero()).then_some(keepalive),
+            pinged: now,
+            blocked: now,
+            pace: Pace::new(now),
+            paused_until: None,
+            window_is_full: false,
+            warned: None,
+        }
+    }
+
+    /// Subscribes and works until `stop` or the queue's other end is gone (`Ok`), or the connection ends.
+    pub async fn run(
+        &mut self,
+        deliveries: &mpsc::Sender<Vec<Delivery>>,
+        stop: &CancellationToken,
+    ) -> Result<(), Trouble> {
+        let ended = self.work(deliveries, stop).await;
+        self.around.metrics.connected.set(0);
+        self.around.metrics.unacked.set(0);
+        if let Err(trouble) = &ended {
+            if let Ok(permit) = deliveries.try_reserve() {
+                self.hand_over(permit);
+            }
+            if matches!(trouble, Trouble::Protocol(_)) {
+                let _it_ends_anyway = self.link.write(&options::DISCONNECT_MALFORMED).await;
+            }
+        }
+        ended
+    }
+
+    /// Takes no more messages, writes acknowledgements until no more can come or `patience` is over, and says goodbye.
+    pub async fn wind_down(mut self, patience: Duration) {
+        let writing = async {
+            while let Some(tokens) = self.next_acks().await {
+                self.acknowledge(tokens);
+                self.flush().await?;
+            }
+            Ok::<(), Trouble>(())
+        };
+        match timeout(patience, writing).await {
+            Ok(Ok(())) => {}
+            Ok(Err(trouble)) => {
+                return tracing::warn!(%trouble, "the connection ended before the last acknowledgements");
+            }
+            Err(_) => tracing::warn!("acknowledgements are still due, but the time to stop is up"),
+        }
+        self.link.close(&options::DISCONNECT).await;
+    }
+
+    async fn work(
+        &mut self,
+        deliveries: &mpsc::Sender<Vec<Delivery>>,
+        stop: &CancellationToken,
+    ) -> Result<(), Trouble> {
+        self.outbox.extend_from_slice(&options::subscribe(&self.around.config)?);
+        self.flush().await?;
+        self.digest()?;
+        loop {
+            self.flush().await?;
+            if let Ok(permit) = deliveries.try_reserve() {
+                self.hand_over(permit);
+            }
+            self.inflight.queue_holds(deliveries.max_capacity() - deliveries.capacity());
+            let is_blocked = !self.pending.is_empty() || self.inflight.is_over_budget();
+            if is_blocked {
+                self.blocked = Instant::now();
+            }
+            let timer = sleep_until(self.next_timer(is_blocked));
+            let may_read = !is_blocked && self.paused_until.is_none();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                tokens = self.acks.recv(), if self.acks_open => match tokens {
+                    Some(tokens) => self.acknowledge(tokens),
+                    None => self.acks_open = false,
+                },
+                () = timer => self.look_at_the_clock(is_blocked)?,
+                permit = deliveries.reserve(), if !self.pending.is_empty() => match permit {
+                    Ok(permit) => self.hand_over(permit),
+                    Err(_) => return Ok(()),
+                },
+                drained = self.link.drain(&mut self.incoming), if may_read => {
+                    drained?;
+                    self.digest()?;
+                }
+            }
+            if is_blocked {
+                self.blocked = Instant::now();
+            }
+        }
+    }
+
+    /// Puts what was read where it belongs.
+    fn digest(&mut self) -> Result<(), Trouble> {
+        let received_at = (self.around.clock)();
+        let packets = self.incoming.len();
+        let mut incoming = std::mem::take(&mut self.incoming);
+        let result = incoming.drain(..).try_for_each(|packet| self.take(packet, received_at));
+        self.incoming = incoming;
+        self.paused_until = self.pace.pause_until(Instant::now(), packets);
+        self.watch_the_window();
+        result
+    }
+
+    fn take(&mut self, packet: Incoming, received_at: Timestamp) -> Result<(), Trouble> {
+        match packet {
+            Incoming::Publish(publish) => self.take_message(publish, received_at),
+            Incoming::Unreadable => self.around.metrics.malformed.inc(),
+            Incoming::SubAck { packet_id: MAIN_SUBSCRIPTION, codes } => return self.take_grant(&codes),
+            Incoming::SubAck { packet_id: DROPPED_SUBSCRIPTION, codes } if codes.iter().any(|&code| code >= 0x80) => {
+                tracing::debug!(
+                    "the broker does not let us see {DROPPED_TOPIC}: messages it drops are not counted here"
+                );
+            }
+            Incoming::PubRel { packet_id } => self.outbox.extend_from_slice(&options::pubcomp(packet_id)),
+            Incoming::Disconnect(farewell) => return Err(Trouble::Dismissed(farewell)),
+            Incoming::ConnAck(_) => return Err(Malformed::Type(2).into()),
+            Incoming::SubAck { .. } | Incoming::PubAck { .. } | Incoming::PingResp => {}
+        }
+        Ok(())
+    }
+
+    fn take_message(&mut self, publish: Publish, received_at: Timestamp) {
+        if publish.topic.starts_with(b"$SYS/") {
+            return self.take_broker_note(&publish);
+        }
+        let Publish { topic, payload, cut_from, qos, packet_id, dup, malformed } = publish;
+        if malformed {
+            self.around.metrics.malformed.inc();
+        }
+        let maybe_repeated = dup || self.suspects > 0;
+        self.suspects = self.suspects.saturating_sub(1);
+        let bytes = topic.len() + payload.len();
+        let ack = (packet_id != 0).then_some(AckToken { connection: self.id, packet_id, exactly_once: qos == 2 });
+        if ack.is_some() {
+            self.inflight.arrived(bytes);
+        } else {
+            self.pending_at_most_once += bytes;
+        }
+        self.pending.push(Delivery { topic, payload, cut_from, received_at, dup, maybe_repeated, ack, replay: None });
+    }
+
+    /// What the broker says of itself is for the gauge, not for the tables.
+    fn take_broker_note(&mut self, note: &Publish) {
+        let number = std::str::from_utf8(&note.payload).ok().and_then(|text| text.trim().parse().ok());
+        if let (DROPPED_TOPIC, Some(dropped)) = (str::from_utf8(&note.topic).unwrap_or_default(), number) {
+            self.around.metrics.broker_dropped.set(dropped);
+        }
+        if note.packet_id != 0 {
+            self.outbox.extend_from_slice(&options::puback(note.packet_id));
+        }
+    }
+
+    fn take_grant(&mut self, codes: &[u8]) -> Result<(), Trouble> {
+        let filter = || options::filter(&self.around.config);
+        match *codes {
+            [1 | 2] => {
+                self.subscribed = true;
+                self.around.metrics.connected.set(1);
+                self.around.readiness.well(PART);
+                tracing::info!(filter = filter(), connection = self.id.0, "connected to the broker and subscribed");
+                Ok(())
+            }
+            [0] => Err(Trouble::Downgraded { filter: filter() }),
+            [code] => Err(Trouble::SubscriptionRefused { filter: filter(), code }),
+            _ => Err(Malformed::Body(9).into()),
+        }
+    }
+
+    fn hand_over(&mut self, permit: mpsc::Permit<'_, Vec<Delivery>>) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let lot = std::mem::take(&mut self.pending);
+        self.inflight.handed_over(std::mem::take(&mut self.pending_at_most_once));
+        self.around.metrics.received.inc_by(lot.len() as u64);
+        self.around.metrics.queue_depth.add(i64::try_from(lot.len()).unwrap_or(i64::MAX));
+        permit.send(lot);
+    }
+
+    /// All that were given, and all that wait behind them, as one write at the end of the turn.
+    fn acknowledge(&mut self, tokens: Vec<AckToken>) {
+        let mut next = Some(tokens);
+        while let Some(tokens) = next {
+            for token in tokens {
+                if token.connection != self.id {
+                    self.around.metrics.void_acks.inc();
+                    continue;
+                }
+                self.inflight.acknowledged();
+                let packet = if token.exactly_once {
+                    options::pubrec(token.packet_id)
+                } else {
+                    options::puback(token.packet_id)
+                };
+                self.outbox.extend_from_slice(&packet);
+            }
+            next = self.acks.try_recv().ok();
+        }
+        self.watch_the_window();
+    }
+
+    /// The next acknowledgements; pings while there are none.
+    async fn next_acks(&mut self) -> Option<Vec<AckToken>> {
+        loop {
+            tokio::select! {
+                biased;
+                tokens = self.acks.recv() => return tokens,
+                () = sleep(self.keepalive.unwrap_or(FAR)) => {
+                    self.outbox.extend_from_slice(&options::PINGREQ);
+                    self.flush().await.ok()?;
+                }
+            }
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), Trouble> {
+        if self.outbox.is_empty() {
+            return Ok(());
+        }
+        let written = self.link.write(&self.outbox).await;
+        self.outbox.clear();
+        written
+    }
+
+    fn watch_the_window(&mut self) {
+        let unacked = self.inflight.unacked();
+        self.around.metrics.unacked.set(i64::try_from(unacked).unwrap_or(i64::MAX));
+        let receive_maximum = self.around.config.receive_maximum;
+        let is_full = unacked >= usize::from(receive_maximum);
+        if is_full && !self.window_is_full {
+            self.around.metrics.window_full.inc();
+            if self.warned.is_none_or(|warned| warned.elapsed() >= WINDOW_WARNING) {
+                self.warned = Some(Instant::now());
+                tracing::warn!(
+                    receive_maximum,
+                    "the in-flight window is full: MQTT_RECEIVE_MAXIMUM binds, the broker waits for acknowledgements; \
+                     raise it, or look why Postgres is slow"
+                );
+            }
+        }
+        self.window_is_full = is_full;
+    }
+
+    /// The next moment at which something is due.
+    fn next_timer(&self, is_blocked: bool) -> Instant {
+        let now = Instant::now();
+        let ping = self.keepalive.map(|keepalive| self.pinged + keepalive);
+        let answers = if is_blocked {
+            [Some(now + BUDGET_RECHECK).filter(|_| self.pending.is_empty()), None]
+        } else {
+            [self.silent_at(), self.unanswered_at()]
+        };
+        let all = answers.into_iter().chain([ping, self.paused_until]);
+        all.flatten().min().unwrap_or(now + FAR)
+    }
+
+    fn look_at_the_clock(&mut self, is_blocked: bool) -> Result<(), Trouble> {
+        let now = Instant::now();
+        let is_due = |moment: Option<Instant>| moment.is_some_and(|moment| moment <= now);
+        if is_due(self.paused_until) {
+            self.paused_until = None;
+        }
+        if is_due(self.keepalive.map(|keepalive| self.pinged + keepalive)) {
+            self.pinged = now;
+            self.outbox.extend_from_slice(&options::PINGREQ);
+        }
+        if !is_blocked && is_due(self.unanswered_at()) {
+            return Err(Trouble::NoAnswer { packet: "SUBSCRIBE", seconds: ANSWER_TIMEOUT.as_secs() });
+        }
+        if !is_blocked && is_due(self.silent_at()) {
+            let silence = self.keepalive.map_or(0, |keepalive| patience(keepalive).as_secs());
+            return Err(Trouble::Silent { seconds: silence });
+        }
+        Ok(())
+    }
+
+    /// When SUBACK is overdue.
+    fn unanswered_at(&self) -> Option<Instant> {
+        (!self.subscribed).then(|| self.began.max(self.blocked) + ANSWER_TIMEOUT)
+    }
+
+    /// When a broker that said nothing since is given up.
+    fn silent_at(&self) -> Option<Instant> {
+        self.keepalive.map(|keepalive| self.link.heard().max(self.blocked) + patience(keepalive))
+    }
+}
+
+// --- private helpers ---
+
+/// How long a broker may be silent: two pings without an answer, and some.
+fn patience(keepalive: Duration) -> Duration {
+    keepalive * 5 / 2
+}

@@ -1,0 +1,60 @@
+//! TLS towards the broker: which authorities are trusted, and who we are.
+//!
+//! Files are read anew at each connect, so rotated certificates need no restart. Nothing here turns verification off.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use super::trouble::Trouble;
+use crate::config::broker::BrokerTls;
+
+/// Reads the files and makes the connector. It blocks: it belongs on a thread that may.
+pub fn connector(tls: &BrokerTls) -> Result<TlsConnector, Trouble> {
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|source| Trouble::Tls { source })?
+        .with_root_certificates(roots(tls.ca_cert.as_deref())?);
+    let config = match &tls.identity {
+        None => config.with_no_client_auth(),
+        Some((cert, key)) => {
+            let chain = certificates("MQTT_CLIENT_CERT", cert)?;
+            let secret = PrivateKeyDer::from_pem_file(key).map_err(|why| unusable("MQTT_CLIENT_KEY", key, &why))?;
+            config.with_client_auth_cert(chain, secret).map_err(|why| unusable("MQTT_CLIENT_KEY", key, &why))?
+        }
+    };
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+// --- private helpers ---
+
+fn roots(ca_cert: Option<&Path>) -> Result<RootCertStore, Trouble> {
+    let mut roots = RootCertStore::empty();
+    if let Some(path) = ca_cert {
+        for certificate in certificates("MQTT_CA_CERT", path)? {
+            roots.add(certificate).map_err(|why| unusable("MQTT_CA_CERT", path, &why))?;
+        }
+    } else {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    }
+    if roots.is_empty() {
+        let why = "the system has no root certificates; name an authority".to_owned();
+        return Err(Trouble::TlsFile { setting: "MQTT_CA_CERT (unset)".to_owned(), why });
+    }
+    Ok(roots)
+}
+
+fn certificates(setting: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Trouble> {
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let chain = read.map_err(|why| unusable(setting, path, &why))?;
+    if chain.is_empty() { Err(unusable(setting, path, &"no certificate in it")) } else { Ok(chain) }
+}
+
+fn unusable(setting: &str, path: &Path, why: &impl ToString) -> Trouble {
+    Trouble::TlsFile { setting: format!("{setting} ({})", path.display()), why: why.to_string() }
+}

@@ -1,0 +1,86 @@
+//! `sluice config`: the commented file, the settings in force, and what is wrong with them.
+//!
+//! It reads settings and nothing else: no broker, no database. Secrets are masked before they come here.
+
+use std::io::{self, Write};
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::output::{self, Output};
+use super::{Exit, Failure};
+use crate::config::{self, Config, Effective, Sources};
+
+/// What to do with the settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum ConfigCommand {
+    /// Print a commented settings file with every setting at its default
+    Template,
+    /// Print the settings in force and where each came from, secrets masked
+    Show,
+    /// Check the settings: exit 0, or 78 and everything that is wrong
+    Check,
+}
+
+#[derive(Serialize)]
+struct Checked {
+    ok: bool,
+    warnings: Vec<String>,
+}
+
+/// Runs one of them; what is printed goes to standard output.
+pub fn run(command: ConfigCommand, sources: &Sources, output: Output) -> Result<(), Failure> {
+    if command == ConfigCommand::Template {
+        return Ok(io::stdout().write_all(config::template().as_bytes())?);
+    }
+    let loaded = Config::load(sources).map_err(|errors| Failure::new(Exit::Config, errors.to_string()))?;
+    if command == ConfigCommand::Show {
+        return Ok(output::rows(output, &["area", "setting", "value", "source"], &loaded.effective, cells)?);
+    }
+    let warnings = loaded.config.warnings();
+    match output {
+        Output::Json => output::json(&Checked { ok: true, warnings })?,
+        Output::Table => {
+            let lines = warnings.iter().map(|warning| format!("warning: {warning}"));
+            let lines: Vec<_> = lines.chain(["The settings are good.".to_owned()]).collect();
+            writeln!(io::stdout(), "{}", lines.join("\n"))?;
+        }
+    }
+    Ok(())
+}
+
+fn cells(row: &Effective) -> Vec<String> {
+    let value = row.value.clone().unwrap_or_else(|| "not set".to_owned());
+    vec![row.area.to_owned(), row.name.to_owned(), value, row.source.clone()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources(name: &str, value: &str) -> Sources {
+        Sources { environment: vec![(name.to_owned(), value.to_owned())], ..Sources::default() }
+    }
+
+    #[test]
+    fn bad_settings_end_with_the_code_for_configuration_and_name_the_setting() {
+        for command in [ConfigCommand::Show, ConfigCommand::Check] {
+            let failure = run(command, &sources("MQTT_PORT", "no"), Output::Table).unwrap_err();
+            assert_eq!(failure.exit, Exit::Config);
+            assert!(failure.message.contains("MQTT_PORT = \"no\" (environment)"), "{}", failure.message);
+        }
+    }
+
+    #[test]
+    fn the_template_needs_no_good_settings() {
+        assert!(run(ConfigCommand::Template, &sources("MQTT_PORT", "no"), Output::Table).is_ok());
+    }
+
+    #[test]
+    fn a_secret_is_a_mask_and_what_is_missing_is_not_set() {
+        let loaded = Config::load(&sources("ADMIN_TOKEN", "hunter2hunter2")).unwrap();
+        let line = |name: &str| cells(loaded.effective.iter().find(|row| row.name == name).unwrap()).join(" ");
+        assert_eq!(line("ADMIN_TOKEN"), "http ADMIN_TOKEN *** environment");
+        assert_eq!(line("DATABASE_URL"), "database DATABASE_URL not set default");
+    }
+}

@@ -1,0 +1,123 @@
+//! `sluice explain`: what every check says of one message, and why it would be taken or refused.
+//!
+//! It asks the spine's own parser and judge, and stores nothing.
+
+use std::io::Read;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::output::{self, Output};
+use super::{Exit, Failure};
+use crate::clock;
+use crate::config::Config;
+use crate::domain::message::Delivery;
+use crate::ingest::explain::{End, Explanation, Verdict, explain};
+use crate::ingest::judge::Proof;
+
+/// The largest payload that is read, in bytes: the largest an MQTT packet can hold.
+const PAYLOAD_MAX: u64 = 268_435_455;
+
+/// Which message.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The topic it would be published to
+    #[arg(long)]
+    topic: String,
+    /// The file that holds its payload; - reads standard input
+    #[arg(long, value_name = "FILE")]
+    payload: PathBuf,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    check: &'static str,
+    verdict: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    device: Option<String>,
+    checks: Vec<Row>,
+    accepted: bool,
+    reason: Option<&'static str>,
+    why: String,
+}
+
+/// Explains one message; ends with 1 when it would be refused.
+pub async fn run(args: ExplainArgs, config: &Config, output: Output) -> Result<Exit, Failure> {
+    let payload = read(&args.payload)?;
+    let delivery = Delivery {
+        topic: args.topic.into(),
+        payload: payload.into(),
+        cut_from: None,
+        received_at: clock::now(),
+        dup: false,
+        maybe_repeated: false,
+        ack: None,
+        replay: None,
+    };
+    let database = super::open_database(config)?;
+    let explained = explain(&database.directory(), &config.ingest, &delivery, clock::now()).await;
+    let explanation = explained.map_err(|outage| Failure::unavailable(outage.to_string()))?;
+    let answer = Answer::of(&explanation);
+    match output {
+        Output::Json => output::json(&answer)?,
+        Output::Table => {
+            output::rows(output, &["check", "verdict"], &answer.checks, |row| {
+                vec![row.check.to_owned(), row.verdict.to_owned()]
+            })?;
+            println!("{}", answer.why);
+        }
+    }
+    Ok(if answer.accepted { Exit::Done } else { Exit::Negative })
+}
+
+// === impl Answer ===
+
+impl Answer {
+    fn of(explanation: &Explanation) -> Self {
+        let (accepted, reason, why) = match &explanation.end {
+            End::Ignored => (true, None, "ignored: the platform's own voice".to_owned()),
+            End::Accepted(proof) => (true, None, format!("accepted: {}", proof_in_words(*proof))),
+            End::Refused(refusal) => {
+                (false, Some(refusal.reason.label()), format!("refused: {}: {}", refusal.reason, refusal.detail))
+            }
+        };
+        let checks = explanation.checks.iter();
+        let checks =
+            checks.map(|check| Row { check: check.reason.label(), verdict: in_words(check.verdict) }).collect();
+        Self { device: explanation.device.as_ref().map(ToString::to_string), checks, accepted, reason, why }
+    }
+}
+
+fn in_words(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Passed => "passed",
+        Verdict::Refused => "REFUSED",
+        Verdict::NotReached => "not reached",
+        Verdict::NotNeeded => "not needed",
+    }
+}
+
+fn proof_in_words(proof: Proof) -> &'static str {
+    match proof {
+        Proof::Certificate => "the device holds a certificate that is good now",
+        Proof::Token(_) => "the token is the device's",
+        Proof::NotRequired => "no proof is asked for (CERT_AUTH_ENABLED=0, REQUIRE_TOKEN=0)",
+    }
+}
+
+fn read(path: &PathBuf) -> Result<Vec<u8>, Failure> {
+    let mut payload = Vec::new();
+    let done = if path.as_os_str() == "-" {
+        std::io::stdin().lock().take(PAYLOAD_MAX).read_to_end(&mut payload)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(PAYLOAD_MAX).read_to_end(&mut payload))
+    };
+    match done {
+        Ok(_) => Ok(payload),
+        Err(error) => Err(Failure::usage(format!("cannot read the payload from {}: {error}", path.display()))),
+    }
+}

@@ -1,0 +1,109 @@
+//! What only shows when areas are seen together: settings that exclude each other, and settings that are legal but dangerous.
+
+use super::Config;
+use super::certificates::CnFormat;
+use super::reader::Reader;
+use crate::domain::batch::QUARANTINE_PAYLOAD_MAX;
+
+/// Batches whose messages are unacknowledged at a time: one gathers while another is written.
+const BATCHES_IN_FLIGHT: usize = 2;
+
+/// An `ADMIN_TOKEN` with fewer characters can be guessed.
+const GOOD_TOKEN_CHARS: usize = 24;
+
+/// Records what does not go together across areas.
+pub(super) fn across(config: &Config, reader: &mut Reader) {
+    let held = config.ingest.batch_size.saturating_mul(BATCHES_IN_FLIGHT);
+    if usize::from(config.broker.receive_maximum) < held {
+        let why = format!(
+            "the broker would stop sending before the batches are full: MQTT_RECEIVE_MAXIMUM must be at least \
+             {BATCHES_IN_FLIGHT} x BATCH_SIZE, {held}; raise it or lower BATCH_SIZE"
+        );
+        reader.conflict(&["MQTT_RECEIVE_MAXIMUM", "BATCH_SIZE"], why);
+    }
+    if config.ingest.max_payload_bytes >= config.broker.max_packet_bytes {
+        let why = "a payload must fit into a packet with its topic: MAX_PAYLOAD_BYTES must be less than MQTT_MAX_PACKET_BYTES";
+        reader.conflict(&["MAX_PAYLOAD_BYTES", "MQTT_MAX_PACKET_BYTES"], why);
+    }
+}
+
+// === impl Config ===
+
+impl Config {
+    /// What is legal but dangerous: a sentence each, to be said at start.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        self.warn_of_trust(&mut warnings);
+        self.warn_of_loss(&mut warnings);
+        warnings
+    }
+
+    /// Who is let in too easily.
+    fn warn_of_trust(&self, warnings: &mut Vec<String>) {
+        let mut warn = |text: String| warnings.push(text);
+        let Self { broker, ingest, http, certificates, .. } = self;
+        if !ingest.cert_auth_enabled && !ingest.require_token {
+            warn(
+                "CERT_AUTH_ENABLED=0 and REQUIRE_TOKEN=0: every registered device is believed without proof; \
+                  switch one of them on unless this is for development"
+                    .to_owned(),
+            );
+        }
+        if ingest.auto_provision {
+            warn(
+                "AUTO_PROVISION=1: whoever the broker lets publish can register devices; \
+                  switch it off once the fleet is known"
+                    .to_owned(),
+            );
+        }
+        if broker.password.is_some() && broker.tls.is_none() && !is_loopback(&broker.host) {
+            warn(format!(
+                "MQTT_PASSWORD goes to {} in the clear: set MQTT_TLS=1, or reach the broker over a network you trust",
+                broker.host
+            ));
+        }
+        match &http.admin_token {
+            None if !http.api_bind.ip().is_loopback() => warn(format!(
+                "HTTP_BIND={} can be reached from other machines and ADMIN_TOKEN is not set: set it (or ADMIN_TOKEN_FILE)",
+                http.api_bind
+            )),
+            Some(token) if token.expose().len() < GOOD_TOKEN_CHARS => {
+                warn(format!(
+                    "ADMIN_TOKEN has fewer than {GOOD_TOKEN_CHARS} characters and can be guessed: use a longer one"
+                ));
+            }
+            _ => {}
+        }
+        if certificates.cn_format == CnFormat::Plain {
+            warn(
+                "CERT_CN_FORMAT=plain: stock Mosquitto cannot hold a device to its own topics by such a name; \
+                  use strict, or answer the broker's questions through HOOKS_BIND"
+                    .to_owned(),
+            );
+        }
+    }
+
+    /// What would be lost or cut.
+    fn warn_of_loss(&self, warnings: &mut Vec<String>) {
+        let mut warn = |text: String| warnings.push(text);
+        let Self { database, ingest, .. } = self;
+        if let Some(kept) = database.telemetry_retention_days.filter(|&kept| i64::from(kept) < ingest.max_age_days) {
+            warn(format!(
+                "TELEMETRY_RETENTION_DAYS={kept} is less than MAX_AGE_DAYS={}: a message older than {kept} days is \
+                 accepted and its row dropped at once; lower MAX_AGE_DAYS",
+                ingest.max_age_days
+            ));
+        }
+        if ingest.max_payload_bytes > QUARANTINE_PAYLOAD_MAX {
+            warn(format!(
+                "MAX_PAYLOAD_BYTES={} is more than the {QUARANTINE_PAYLOAD_MAX} bytes quarantine keeps: a larger message \
+                 that is refused cannot be replayed",
+                ingest.max_payload_bytes
+            ));
+        }
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}

@@ -1,0 +1,212 @@
+//! What a setting is: its name, default, what is allowed, and one sentence for the person who sets it.
+//!
+//! It parses one text at a time; it knows no layers and no other setting.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+/// One row of the table of settings. Everything else (parsing, the template, `config show`) follows from these rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// The name in the environment; the key in the file is the same in lower case.
+    pub name: &'static str,
+    /// What it is when nobody sets it; none: not set, and an empty text means the same.
+    pub default: Option<&'static str>,
+    /// What is allowed.
+    pub kind: Kind,
+    /// What it does, in a sentence or two.
+    pub doc: &'static str,
+}
+
+/// What is allowed for a setting, and how its text is read.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// On or off.
+    Switch,
+    /// A whole number within bounds (both included).
+    Whole {
+        /// The least.
+        min: u64,
+        /// The most.
+        max: u64,
+        /// What is counted.
+        unit: &'static str,
+    },
+    /// A number within bounds (both included), with or without a fraction.
+    Decimal {
+        /// The least.
+        min: f64,
+        /// The most.
+        max: f64,
+    },
+    /// A text that passes a check, without control characters.
+    Text(Rule),
+    /// One word of a few.
+    Choice(&'static [&'static str]),
+    /// The path of a file; whether it is there is seen when it is read.
+    Path,
+    /// An address to listen on.
+    Bind,
+    /// A text that is never shown, and that `<NAME>_FILE` may hold instead.
+    Secret(Rule),
+}
+
+/// What a text must be, in words and as a check.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    /// What is allowed, in words that follow "expected".
+    pub allowed: &'static str,
+    /// Whether a text is.
+    pub holds: fn(&str) -> bool,
+}
+
+/// The longest text of a setting, in bytes: what an MQTT string can hold.
+pub const MAX_TEXT_BYTES: usize = 65_535;
+
+// === impl Setting ===
+
+impl Setting {
+    /// On or off.
+    pub(super) const fn switch(name: &'static str, default: &'static str, doc: &'static str) -> Self {
+        Self { name, default: Some(default), kind: Kind::Switch, doc }
+    }
+
+    /// A whole number of `unit` within `bounds`.
+    pub(super) const fn whole(
+        name: &'static str,
+        default: &'static str,
+        (min, max): (u64, u64),
+        unit: &'static str,
+        doc: &'static str,
+    ) -> Self {
+        Self { name, default: Some(default), kind: Kind::Whole { min, max, unit }, doc }
+    }
+
+    /// Anything of that kind that has a default.
+    pub(super) const fn with_default(name: &'static str, default: &'static str, kind: Kind, doc: &'static str) -> Self {
+        Self { name, default: Some(default), kind, doc }
+    }
+
+    /// Anything of that kind that is not set unless somebody does.
+    pub(super) const fn optional(name: &'static str, kind: Kind, doc: &'static str) -> Self {
+        Self { name, default: None, kind, doc }
+    }
+
+    /// The key in the file.
+    pub fn key(&self) -> String {
+        self.name.to_lowercase()
+    }
+
+    /// The name under which a file that holds the value is given, when it is a secret.
+    pub fn file_name(&self) -> Option<String> {
+        self.is_secret().then(|| format!("{}_FILE", self.name))
+    }
+
+    /// Whether it is never shown.
+    pub const fn is_secret(&self) -> bool {
+        matches!(self.kind, Kind::Secret(_))
+    }
+}
+
+// === impl Kind ===
+
+impl Kind {
+    /// Reads a switch: exactly 1, 0, true, false, in any case.
+    pub(super) fn switch(&self, text: &str) -> Option<bool> {
+        match (self, text.to_ascii_lowercase().as_str()) {
+            (Self::Switch, "1" | "true") => Some(true),
+            (Self::Switch, "0" | "false") => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Reads a whole number: digits and nothing else.
+    pub(super) fn whole(&self, text: &str) -> Option<u64> {
+        let Self::Whole { min, max, .. } = self else { return None };
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse().ok().filter(|number| digits && (min..=max).contains(&number))
+    }
+
+    /// Reads a number.
+    pub(super) fn decimal(&self, text: &str) -> Option<f64> {
+        let Self::Decimal { min, max } = self else { return None };
+        text.parse().ok().filter(|number| (min..=max).contains(&number))
+    }
+
+    /// Reads a text, a choice, a path or a secret.
+    pub(super) fn text<'a>(&self, text: &'a str) -> Option<&'a str> {
+        let fine = match self {
+            Self::Text(rule) => !text.chars().any(char::is_control) && (rule.holds)(text),
+            Self::Secret(rule) => (rule.holds)(text),
+            Self::Choice(words) => words.contains(&text),
+            Self::Path => !text.chars().any(char::is_control),
+            Self::Switch | Self::Whole { .. } | Self::Decimal { .. } | Self::Bind => false,
+        };
+        (fine && !text.is_empty() && text.len() <= MAX_TEXT_BYTES).then_some(text)
+    }
+
+    /// Reads an address to listen on.
+    pub(super) fn bind(&self, text: &str) -> Option<SocketAddr> {
+        matches!(self, Self::Bind).then(|| text.parse().ok()).flatten()
+    }
+}
+
+/// What is allowed, in words that follow "expected".
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Switch => f.write_str("1, 0, true or false"),
+            Self::Whole { min, max, unit: "" } => write!(f, "a whole number from {min} to {max}"),
+            Self::Whole { min, max, unit } => write!(f, "a whole number of {unit} from {min} to {max}"),
+            Self::Decimal { min, max } => write!(f, "a number from {min} to {max}"),
+            Self::Text(rule) | Self::Secret(rule) => f.write_str(rule.allowed),
+            Self::Choice(words) => f.write_str(&words.join(" or ")),
+            Self::Path => f.write_str("the path of a file"),
+            Self::Bind => f.write_str("an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_switch_takes_exactly_four_words_in_any_case() {
+        for (text, value) in [("1", true), ("true", true), ("TRUE", true), ("0", false), ("False", false)] {
+            assert_eq!(Kind::Switch.switch(text), Some(value), "{text}");
+        }
+        for text in ["", "yes", "no", "on", "off", "2", "01", " 1", "t"] {
+            assert_eq!(Kind::Switch.switch(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_whole_number_is_digits_within_its_bounds() {
+        let kind = Kind::Whole { min: 5, max: 3600, unit: "seconds" };
+        assert_eq!(kind.whole("5"), Some(5));
+        assert_eq!(kind.whole("3600"), Some(3600));
+        for text in ["", "4", "3601", "+5", "-5", "5.0", "5s", " 5", "0x5", "99999999999999999999999"] {
+            assert_eq!(kind.whole(text), None, "{text:?}");
+        }
+        assert_eq!(kind.to_string(), "a whole number of seconds from 5 to 3600");
+    }
+
+    #[test]
+    fn a_decimal_is_never_infinite_nor_nothing() {
+        let kind = Kind::Decimal { min: 0.0, max: 10.0 };
+        assert_eq!(kind.decimal("0.5"), Some(0.5));
+        for text in ["", "nan", "inf", "-1", "11", "1,5"] {
+            assert_eq!(kind.decimal(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_text_holds_no_control_characters() {
+        let kind = Kind::Text(Rule { allowed: "anything", holds: |_| true });
+        assert_eq!(kind.text("a b"), Some("a b"));
+        for text in ["", "a\n", "a\r", "a\0b", &"x".repeat(MAX_TEXT_BYTES + 1)] {
+            assert_eq!(kind.text(text), None, "{text:?}");
+        }
+    }
+}

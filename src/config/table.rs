@@ -1,0 +1,166 @@
+//! The table of all settings, by area, and how a name that is not in it is answered.
+//!
+//! The rows stand beside the types they fill, in the file of their area.
+
+use super::setting::Setting;
+use super::{broker, certificates, database, http, ingest, process};
+
+/// One area: a section of the file.
+#[derive(Clone, Copy, Debug)]
+pub struct Area {
+    /// The section's name.
+    pub name: &'static str,
+    /// What it is about.
+    pub doc: &'static str,
+    /// Its settings.
+    pub settings: &'static [Setting],
+}
+
+/// Every setting there is.
+pub const AREAS: [Area; 6] = [
+    Area { name: "broker", doc: "Where the broker is and how to speak to it.", settings: broker::SETTINGS },
+    Area {
+        name: "database",
+        doc: "Where Postgres is and what is kept there for how long.",
+        settings: database::SETTINGS,
+    },
+    Area { name: "ingest", doc: "What is believed, how much is taken, how it is batched.", settings: ingest::SETTINGS },
+    Area {
+        name: "certificates",
+        doc: "The certificate authority, the CRL, and how the broker hears of it.",
+        settings: certificates::SETTINGS,
+    },
+    Area { name: "http", doc: "Where the daemon listens.", settings: http::SETTINGS },
+    Area {
+        name: "process",
+        doc: "How the process logs and how long it may take to stop.",
+        settings: process::SETTINGS,
+    },
+];
+
+/// All settings with their areas, in order.
+pub fn all() -> impl Iterator<Item = (&'static Area, &'static Setting)> {
+    AREAS.iter().flat_map(|area| area.settings.iter().map(move |setting| (area, setting)))
+}
+
+/// The setting that goes by this name, which may be a secret's `<NAME>_FILE`.
+pub fn find(name: &str) -> Option<(&'static Area, &'static Setting)> {
+    all().find(|(_, setting)| setting.name == name || setting.file_name().as_deref() == Some(name))
+}
+
+/// What to say to a name nobody knows: the nearest one that is known.
+pub(super) fn did_you_mean(unknown: &str) -> String {
+    let wanted = unknown.to_uppercase();
+    let names = all().flat_map(|(_, setting)| [Some(setting.name.to_owned()), setting.file_name()]).flatten();
+    let nearest = names.map(|name| (distance(&wanted, &name), name)).min();
+    match nearest {
+        Some((distance, name)) if distance * 2 <= name.len() => {
+            let as_written = if unknown.contains(char::is_uppercase) { name } else { name.to_lowercase() };
+            format!("did you mean {as_written}?")
+        }
+        _ => "`sluice config template` lists all there are".to_owned(),
+    }
+}
+
+/// How many letters must change to make one of the other (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (line, letter) in one.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = line + 1;
+        for (column, &against) in other.iter().enumerate() {
+            let replaced = diagonal + usize::from(letter != against);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What users rely on: names and defaults, as the settings' page of the design fixes them.
+    const PROMISED: [(&str, Option<&str>); 56] = [
+        ("MQTT_HOST", Some("localhost")),
+        ("MQTT_PORT", Some("1883")),
+        ("MQTT_USERNAME", None),
+        ("MQTT_PASSWORD", None),
+        ("MQTT_CLIENT_ID", Some("sluice")),
+        ("MQTT_TOPIC", Some("tenant/+/device/+/#")),
+        ("MQTT_SHARE_GROUP", None),
+        ("MQTT_TLS", Some("0")),
+        ("MQTT_CA_CERT", None),
+        ("MQTT_CLIENT_CERT", None),
+        ("MQTT_CLIENT_KEY", None),
+        ("MQTT_KEEPALIVE_SECONDS", Some("30")),
+        ("MQTT_SESSION_EXPIRY_SECONDS", Some("604800")),
+        ("MQTT_RECEIVE_MAXIMUM", Some("16000")),
+        ("MQTT_MAX_PACKET_BYTES", Some("16777216")),
+        ("DATABASE_URL", None),
+        ("PG_POOL_MAX", Some("8")),
+        ("MIGRATE_ON_START", Some("1")),
+        ("TELEMETRY_RETENTION_DAYS", Some("30")),
+        ("QUARANTINE_RETENTION_DAYS", Some("14")),
+        ("CERT_AUTH_ENABLED", Some("0")),
+        ("REQUIRE_TOKEN", Some("1")),
+        ("AUTO_PROVISION", Some("0")),
+        ("AUTH_CACHE_TTL_SECONDS", Some("300")),
+        ("AUTH_CACHE_NEGATIVE_TTL_SECONDS", Some("30")),
+        ("AUTH_CACHE_MAX_SIZE", Some("50000")),
+        ("BATCH_SIZE", Some("1000")),
+        ("FLUSH_INTERVAL_MS", Some("5")),
+        ("MAX_PAYLOAD_BYTES", Some("16384")),
+        ("MAX_JSON_DEPTH", Some("16")),
+        ("MAX_METRICS", Some("256")),
+        ("MAX_CLOCK_SKEW_SECONDS", Some("300")),
+        ("MAX_AGE_DAYS", Some("30")),
+        ("RATE_LIMIT_RPS", Some("0")),
+        ("RATE_LIMIT_BURST", Some("50")),
+        ("QUARANTINE_MAX_PER_MINUTE", Some("600")),
+        ("KEEP_EXTRA_FIELDS", Some("0")),
+        ("DEVICE_CA_CERT_PATH", None),
+        ("DEVICE_CA_KEY_PATH", None),
+        ("CRL_OUTPUT_PATH", None),
+        ("CRL_VALIDITY_HOURS", Some("168")),
+        ("CRL_REFRESH_HOURS", Some("12")),
+        ("BROKER_PID_FILE", None),
+        ("BROKER_RELOAD_COMMAND", None),
+        ("BROKER_PROBE_ADDR", None),
+        ("CERT_VALIDITY_DAYS", Some("365")),
+        ("CERT_CN_FORMAT", Some("strict")),
+        ("ROTATION_GRACE_HOURS", Some("24")),
+        ("CERT_EXPIRY_WARNING_DAYS", Some("30")),
+        ("HTTP_BIND", Some("127.0.0.1:8080")),
+        ("OPS_BIND", Some("127.0.0.1:9464")),
+        ("HOOKS_BIND", Some("127.0.0.1:8009")),
+        ("ADMIN_TOKEN", None),
+        ("LOG_LEVEL", Some("info")),
+        ("LOG_FORMAT", Some("text")),
+        ("SHUTDOWN_TIMEOUT_SECONDS", Some("20")),
+    ];
+
+    #[test]
+    fn every_promised_setting_is_there_with_its_default_and_no_other() {
+        let there: Vec<_> = all().map(|(_, setting)| (setting.name, setting.default)).collect();
+        assert_eq!(there, PROMISED);
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_nearest_known_one() {
+        assert_eq!(did_you_mean("mqtt_prot"), "did you mean mqtt_port?");
+        assert_eq!(did_you_mean("MQTT_HOSTNAME"), "did you mean MQTT_HOST?");
+        assert_eq!(did_you_mean("Mqtt_Host"), "did you mean MQTT_HOST?");
+        assert_eq!(did_you_mean("mqtt_pasword_file"), "did you mean mqtt_password_file?");
+        assert_eq!(did_you_mean("zzz"), "`sluice config template` lists all there are");
+    }
+
+    #[test]
+    fn every_setting_is_documented_in_whole_sentences() {
+        for (_, setting) in all() {
+            assert!(setting.doc.ends_with('.'), "{}", setting.name);
+        }
+    }
+}

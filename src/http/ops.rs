@@ -1,0 +1,207 @@
+//! What the operator's tools ask: is the process turning, is it ready and if not why, and its metrics.
+//!
+//! No secret and no name of a device is ever in an answer, so it asks for no token; bind it where only tools reach it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::header::{CONNECTION, CONTENT_TYPE};
+use axum::http::{HeaderName, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::limits::{LimitedListener, Limits};
+use crate::lifecycle::Readiness;
+use crate::telemetry::metrics::Metrics;
+
+/// A few scrapers and probes come at a time; more wait for a place.
+const LIMITS: Limits = Limits {
+    connections: 64,
+    // A connection answers one request, so this bounds the request, the answer and whoever is slow at either.
+    lifetime: Duration::from_secs(10),
+    // A request here is one line and a few headers; none has a body.
+    sent_bytes: 16 * 1024,
+};
+
+/// How long answers under way may take once the daemon stops.
+const DRAIN: Duration = Duration::from_secs(2);
+
+const EXPOSITION: &str = "text/plain; version=0.0.4";
+
+/// One request for each connection: what bounds the one then bounds the other.
+const ONE_REQUEST: [(HeaderName, &str); 1] = [(CONNECTION, "close")];
+
+#[derive(Clone)]
+struct Ops {
+    metrics: Metrics,
+    readiness: Readiness,
+}
+
+#[derive(Serialize)]
+struct Ready {
+    ready: bool,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    troubles: BTreeMap<&'static str, String>,
+}
+
+/// Serves `/livez`, `/readyz`, `/health` and `/metrics` until `stop`, then lets answers under way finish for a moment.
+pub async fn serve_ops(listener: TcpListener, metrics: Metrics, readiness: Readiness, stop: CancellationToken) {
+    serve(LimitedListener::new(listener, LIMITS), Ops { metrics, readiness }, stop).await;
+}
+
+async fn serve(listener: LimitedListener, ops: Ops, stop: CancellationToken) {
+    let routes = Router::new()
+        .route("/livez", get(async || (ONE_REQUEST, "ok")))
+        .route("/readyz", get(readyz))
+        .route("/health", get(readyz))
+        .route("/metrics", get(metrics))
+        .fallback(async || (StatusCode::NOT_FOUND, ONE_REQUEST, "there are /livez, /readyz, /health and /metrics\n"))
+        .method_not_allowed_fallback(async || (StatusCode::METHOD_NOT_ALLOWED, ONE_REQUEST, "only GET is answered\n"))
+        .with_state(ops);
+    let serving = axum::serve(listener, routes).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let patience = async {
+        stop.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        // It ends only once stopped: a failed accept is tried again inside.
+        _ = serving.into_future() => {}
+        () = patience => tracing::debug!("some answers were under way when the time to stop was up"),
+    }
+}
+
+async fn readyz(State(ops): State<Ops>) -> Response {
+    let troubles = ops.readiness.troubles();
+    let ready = troubles.is_empty();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, ONE_REQUEST, Json(Ready { ready, troubles })).into_response()
+}
+
+async fn metrics(State(ops): State<Ops>) -> Response {
+    match ops.metrics.render() {
+        Ok(text) => (ONE_REQUEST, [(CONTENT_TYPE, EXPOSITION)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the metrics could not be written down");
+            (StatusCode::INTERNAL_SERVER_ERROR, ONE_REQUEST, "the metrics could not be written down\n").into_response()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+    use tokio::task::JoinHandle;
+
+    use super::*;
+
+    /// How long a test waits for what must come.
+    const DEADLINE: Duration = Duration::from_mins(1);
+
+    struct Server {
+        address: SocketAddr,
+        readiness: Readiness,
+        stop: CancellationToken,
+        task: JoinHandle<()>,
+    }
+
+    async fn start(limits: Limits) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (readiness, stop) = (Readiness::default(), CancellationToken::new());
+        let ops = Ops { metrics: Metrics::new().unwrap(), readiness: readiness.clone() };
+        let serving = serve(LimitedListener::new(listener, limits), ops, stop.clone());
+        #[expect(clippy::disallowed_methods, reason = "a test owns its server by the handle")]
+        let task = tokio::spawn(serving);
+        Server { address, readiness, stop, task }
+    }
+
+    /// Everything the server says until it closes; a reset counts as closed.
+    async fn rest(stream: &mut TcpStream) -> String {
+        let mut answer = Vec::new();
+        let _ = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut answer)).await.unwrap();
+        String::from_utf8(answer).unwrap()
+    }
+
+    async fn ask(address: SocketAddr, request: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(format!("{request} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
+        rest(&mut stream).await
+    }
+
+    #[tokio::test]
+    async fn each_question_has_its_answer_and_closes_the_connection() {
+        let server = start(LIMITS).await;
+        for (request, status, kind, part) in [
+            ("GET /livez", "200", "text/plain", "\r\n\r\nok"),
+            ("GET /readyz", "200", "application/json", r#"{"ready":true}"#),
+            ("GET /health", "200", "application/json", r#"{"ready":true}"#),
+            ("GET /metrics", "200", "text/plain; version=0.0.4\r\n", "sluice_build_info{version="),
+            ("GET /nothing", "404", "text/plain", "there are /livez"),
+            ("POST /metrics", "405", "text/plain", "only GET"),
+        ] {
+            let answer = ask(server.address, request).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request}: {answer}");
+            assert!(answer.contains(&format!("content-type: {kind}")), "{request}: {answer}");
+            assert!(answer.contains(part), "{request}: {answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn readiness_is_red_with_the_reasons_and_green_again() {
+        let server = start(LIMITS).await;
+        server.readiness.unwell("database", "connection refused: is Postgres up?");
+        let answer = ask(server.address, "GET /readyz").await;
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+        let body = r#"{"ready":false,"troubles":{"database":"connection refused: is Postgres up?"}}"#;
+        assert!(answer.ends_with(body), "{answer}");
+        server.readiness.well("database");
+        assert!(ask(server.address, "GET /readyz").await.starts_with("HTTP/1.1 200"));
+    }
+
+    #[tokio::test]
+    async fn clients_that_send_nothing_lose_their_places_to_those_who_ask() {
+        let limits = Limits { connections: 2, lifetime: Duration::from_millis(100), ..LIMITS };
+        let server = start(limits).await;
+        let mut silent = Vec::new();
+        for _ in 0..6 {
+            silent.push(TcpStream::connect(server.address).await.unwrap());
+        }
+        let mut slow = TcpStream::connect(server.address).await.unwrap();
+        slow.write_all(b"GET /livez HTTP/1.1\r\nHo").await.unwrap();
+        assert!(ask(server.address, "GET /livez").await.ends_with("ok"));
+        for stream in &mut silent {
+            assert_eq!(rest(stream).await, "");
+        }
+        assert_eq!(rest(&mut slow).await, "");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_sends_without_end_is_cut_off() {
+        let server = start(Limits { lifetime: DEADLINE, ..LIMITS }).await;
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let endless = vec![b'a'; LIMITS.sent_bytes + 1];
+        let _ = stream.write_all(b"GET /livez HTTP/1.1\r\nX: ").await;
+        let _ = stream.write_all(&endless).await;
+        let answer = rest(&mut stream).await;
+        assert!(!answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_stop_ends_it_although_a_client_is_still_connected() {
+        let server = start(Limits { lifetime: DEADLINE * 2, ..LIMITS }).await;
+        let mut silent = TcpStream::connect(server.address).await.unwrap();
+        silent.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
+        assert!(ask(server.address, "GET /livez").await.ends_with("ok"));
+        server.stop.cancel();
+        tokio::time::timeout(DEADLINE, server.task).await.unwrap().unwrap();
+        assert!(TcpStream::connect(server.address).await.is_err());
+    }
+}

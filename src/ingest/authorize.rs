@@ -1,0 +1,254 @@
+//! From deliveries to a batch: parse each, ask the registry once for all it does not know, judge each.
+//!
+//! It stores nothing and acknowledges nothing, and it refuses no message for what it could not find out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::grants::{Grant, Grants};
+use super::judge::{Demands, Proof};
+use super::parse::{Body, Limits, Outcome, Parsed};
+use super::quarantine::Sampler;
+use super::rate::RateLimiter;
+use super::recent::Recent;
+use super::sightings::Sightings;
+use crate::config::ingest::IngestConfig;
+use crate::domain::batch::{Batch, Quarantined, Told};
+use crate::domain::change::Change;
+use crate::domain::device::Standing;
+use crate::domain::ids::DeviceKey;
+use crate::domain::message::{CommandAck, Delivery, Reading, ShadowReport};
+use crate::domain::ports::{Directory, Newcomer, Outage};
+use crate::domain::time::{Clock, Timestamp};
+use crate::domain::verdict::{Reason, Refusal};
+use crate::telemetry::ingest::IngestMetrics;
+
+/// Turns deliveries into batches. One task owns it, so a device is asked about once at a time.
+pub struct Authorizer<D> {
+    directory: D,
+    limits: Limits,
+    demands: Demands,
+    auto_provision: bool,
+    grants: Grants,
+    rate: Option<RateLimiter>,
+    sampler: Sampler,
+    recent: Recent,
+    sightings: Sightings,
+    metrics: IngestMetrics,
+    clock: Clock,
+}
+
+/// What the registry says of the sender of each message; none where it was not asked.
+pub type Answers = Vec<Option<Arc<Grant>>>;
+
+// === impl Authorizer ===
+
+impl<D: Directory> Authorizer<D> {
+    /// An authorizer that starts from this cache.
+    pub fn new(directory: D, config: &IngestConfig, grants: Grants, metrics: IngestMetrics, clock: Clock) -> Self {
+        Self {
+            directory,
+            limits: Limits::from(config),
+            demands: Demands::from(config),
+            auto_provision: config.auto_provision,
+            grants,
+            rate: config.rate_limit.map(RateLimiter::new),
+            sampler: Sampler::new(config.quarantine_max_per_minute),
+            recent: Recent::default(),
+            sightings: Sightings::default(),
+            metrics,
+            clock,
+        }
+    }
+
+    /// Forgets what a change of the registry makes doubtful.
+    pub fn forget(&self, change: &Change) {
+        self.metrics.plain.invalidations.inc_by(self.grants.forget(change));
+    }
+
+    /// When a batch is due although no message is: for sightings that have waited long enough.
+    pub fn sightings_due(&self) -> Option<Timestamp> {
+        self.sightings.next_due()
+    }
+
+    /// First step: each message by itself.
+    pub fn parse(&self, deliveries: &[Delivery]) -> Vec<Outcome> {
+        deliveries.iter().map(|delivery| self.limits.parse(delivery)).collect()
+    }
+
+    /// Second step: who are they? From the cache, and in one query for all that are not in it. Fails only as a whole and
+    /// can be tried again.
+    pub async fn ask(&self, outcomes: &[Outcome]) -> Result<Answers, Outage> {
+        let mut answers = Answers::with_capacity(outcomes.len());
+        let mut missing: HashMap<&str, DeviceKey> = HashMap::new();
+        let mut hits = 0;
+        for outcome in outcomes {
+            let Outcome::Parsed(parsed) = outcome else {
+                answers.push(None);
+                continue;
+            };
+            let identity = parsed.identity();
+            let grant = self.grants.get(identity);
+            match &grant {
+                Some(_) => hits += 1,
+                None => missing.extend(identity.parse().ok().map(|key| (identity, key))),
+            }
+            answers.push(grant);
+        }
+        self.metrics.plain.cache_hits.inc_by(hits);
+        if !missing.is_empty() {
+            self.metrics.plain.cache_misses.inc_by(missing.len() as u64);
+            let learned = self.learn(missing, outcomes).await?;
+            for (answer, outcome) in answers.iter_mut().zip(outcomes) {
+                if let (None, Outcome::Parsed(parsed)) = (&answer, outcome) {
+                    *answer = learned.get(parsed.identity()).cloned();
+                }
+            }
+            self.metrics.plain.cache_entries.set(i64::try_from(self.grants.entries()).unwrap_or(i64::MAX));
+        }
+        Ok(answers)
+    }
+
+    /// Third step: judges each message, in order, and makes the batch.
+    pub fn judge(&mut self, deliveries: Vec<Delivery>, outcomes: Vec<Outcome>, answers: Answers) -> Batch {
+        let now = (self.clock)();
+        self.sampler.turn(now);
+        let mut batch = Batch { readings: Vec::with_capacity(deliveries.len()), ..Batch::default() };
+        for ((origin, outcome), answer) in outcomes.into_iter().enumerate().zip(answers) {
+            let delivery = &deliveries[origin];
+            match outcome {
+                Outcome::Ignored => batch.ignored += 1,
+                Outcome::Refused(refusal, told) => self.refuse(&mut batch, delivery, refusal, told),
+                Outcome::Parsed(parsed) => match self.verdict(&parsed, answer.as_deref(), now) {
+                    Ok((grant, proof)) => {
+                        if let Proof::Token(hash) = proof {
+                            batch.tokens.push((origin, hash));
+                        }
+                        self.accept(&mut batch, origin, delivery, parsed, grant);
+                    }
+                    Err(refusal) => self.refuse(&mut batch, delivery, refusal, parsed.told()),
+                },
+            }
+        }
+        batch.sightings = self.sightings.take_due(now, deliveries.len());
+        batch.refusal_counts = self.sampler.take_counts();
+        batch.maybe_repeated = deliveries.iter().any(|delivery| delivery.maybe_repeated);
+        batch.deliveries = deliveries;
+        batch
+    }
+
+    /// A batch of nothing but what still waits to be written about devices, at the end.
+    pub fn last_sightings(&mut self) -> Batch {
+        Batch { sightings: self.sightings.take_all(), ..Batch::default() }
+    }
+
+    async fn learn(
+        &self,
+        missing: HashMap<&str, DeviceKey>,
+        outcomes: &[Outcome],
+    ) -> Result<HashMap<Box<str>, Arc<Grant>>, Outage> {
+        let (identities, keys): (Vec<&str>, Vec<DeviceKey>) = missing.into_iter().unzip();
+        let mut standings = self.directory.find(&keys).await?;
+        if self.auto_provision && standings.iter().any(|standing| standing.device.is_none()) {
+            let newcomers = newcomers(&identities, &keys, &standings, outcomes);
+            self.directory.enroll(&newcomers).await?;
+            standings = self.directory.find(&keys).await?;
+        }
+        let now = (self.clock)();
+        let answers = identities.into_iter().zip(keys).zip(standings);
+        Ok(answers
+            .map(|((identity, key), standing)| {
+                (identity.into(), self.grants.keep(identity, Arc::new(key), standing, now))
+            })
+            .collect())
+    }
+
+    fn verdict<'g>(
+        &mut self,
+        parsed: &Parsed,
+        grant: Option<&'g Grant>,
+        now: Timestamp,
+    ) -> Result<(&'g Grant, Proof), Refusal> {
+        // Every parsed message was asked about, so this is only reached if the registry answered fewer than it was asked.
+        let Some(grant) = grant else {
+            return Err(Refusal::new(Reason::UnregisteredDevice, "the registry gave no answer"));
+        };
+        let proof = self.demands.judge(parsed, &grant.standing, now)?;
+        if self.rate.as_mut().is_some_and(|rate| !rate.charge(&grant.device, now)) {
+            return Err(Refusal::new(Reason::RateLimited, "more than RATE_LIMIT_RPS and RATE_LIMIT_BURST allow"));
+        }
+        match parsed.unstorable {
+            Some(why) => Err(Refusal::new(Reason::StoreRejected, why)),
+            None => Ok((grant, proof)),
+        }
+    }
+
+    fn refuse(&mut self, batch: &mut Batch, delivery: &Delivery, refusal: Refusal, told: Told) {
+        let topic = crate::domain::topic::Topic::parse(&delivery.topic).ok();
+        if self.sampler.admit(topic.map(|topic| topic.tenant), refusal.reason) {
+            batch.quarantined.push(Quarantined::new(delivery, refusal, told));
+        } else {
+            self.metrics.plain.quarantine_sampled_out.inc();
+        }
+    }
+
+    fn accept(&mut self, batch: &mut Batch, origin: usize, delivery: &Delivery, parsed: Parsed, grant: &Grant) {
+        let device = Arc::clone(&grant.device);
+        let received_at = delivery.received_at;
+        self.sightings.saw(&device, received_at, matches!(parsed.body, Body::Telemetry { .. }));
+        match parsed.body {
+            Body::Telemetry { seq, metrics, extra } => {
+                let message_id = delivery.message_id();
+                if parsed.time.is_none() && self.is_redelivery(delivery, message_id) {
+                    batch.known_duplicates += 1;
+                    return;
+                }
+                batch.readings.push(Reading {
+                    origin,
+                    device,
+                    time: parsed.time.unwrap_or(received_at),
+                    received_at,
+                    site: grant.site().or(parsed.site),
+                    msg_type: parsed.msg_type,
+                    seq,
+                    metrics,
+                    extra,
+                    message_id,
+                });
+            }
+            Body::Shadow { reported, version } => {
+                batch.shadows.push(ShadowReport { origin, device, reported, version, received_at });
+            }
+            Body::CommandAck { command_id, details } => {
+                batch.command_acks.push(CommandAck { origin, device, command_id, details, received_at });
+            }
+        }
+    }
+
+    /// Whether this message without a time of its own is on its way to the table already. Remembers it when not.
+    fn is_redelivery(&mut self, delivery: &Delivery, message_id: uuid::Uuid) -> bool {
+        let Some(ack) = &delivery.ack else { return false };
+        if delivery.dup && self.recent.contains(ack.packet_id, message_id) {
+            return true;
+        }
+        self.recent.insert(ack.packet_id, message_id);
+        false
+    }
+}
+
+/// Those that are not registered yet, each with what the first of its messages says of it.
+fn newcomers(identities: &[&str], keys: &[DeviceKey], standings: &[Standing], outcomes: &[Outcome]) -> Vec<Newcomer> {
+    let mut first: HashMap<&str, &Parsed> = HashMap::new();
+    for outcome in outcomes {
+        if let Outcome::Parsed(parsed) = outcome {
+            first.entry(parsed.identity()).or_insert(parsed);
+        }
+    }
+    let unregistered = identities.iter().zip(keys).zip(standings).filter(|(_, standing)| standing.device.is_none());
+    unregistered
+        .map(|((identity, key), _)| {
+            let told = first.get(identity).map(|parsed| parsed.told()).unwrap_or_default();
+            Newcomer { key: key.clone(), site: told.site, token: told.token }
+        })
+        .collect()
+}

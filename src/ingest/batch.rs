@@ -1,0 +1,146 @@
+//! When a batch goes: when it is full, when its oldest message has waited long enough, or at once after a quiet road.
+//!
+//! Pure: no IO, no clock, no messages; it is told what arrived and when.
+
+use std::time::{Duration, Instant};
+
+/// The accumulator of one batch in the making.
+#[derive(Clone, Debug)]
+pub struct Gathering {
+    size: usize,
+    linger: Duration,
+    waiting: usize,
+    due_at: Option<Instant>,
+    last_arrival: Option<Instant>,
+}
+
+/// What is to be done with what waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Nothing waits.
+    Rest,
+    /// Nothing to do before this moment.
+    WaitUntil(Instant),
+    /// It goes as soon as nothing else is being written: so that a steady trickle shares commits.
+    GoWhenIdle,
+    /// It is full: it goes as soon as there is a place in the writer's queue.
+    GoNow,
+}
+
+// === impl Gathering ===
+
+impl Gathering {
+    /// Batches of at most `size` messages, the oldest of which waits at most `linger`.
+    pub fn new(size: usize, linger: Duration) -> Self {
+        Self { size, linger, waiting: 0, due_at: None, last_arrival: None }
+    }
+
+    /// So many messages arrived at this moment.
+    pub fn arrived(&mut self, messages: usize, now: Instant) {
+        let quiet = self.last_arrival.is_none_or(|last| now.saturating_duration_since(last) >= self.linger);
+        self.last_arrival = Some(now);
+        self.waiting += messages;
+        if self.due_at.is_none() {
+            self.due_at = Some(if quiet { now } else { now + self.linger });
+        }
+    }
+
+    /// What is to be done at this moment.
+    pub fn plan(&self, now: Instant) -> Plan {
+        match self.due_at {
+            _ if self.waiting >= self.size => Plan::GoNow,
+            None => Plan::Rest,
+            Some(due) if due <= now => Plan::GoWhenIdle,
+            Some(due) => Plan::WaitUntil(due),
+        }
+    }
+
+    /// Whether more may be gathered; when not, the queue behind fills and the broker waits.
+    pub fn has_room(&self) -> bool {
+        self.waiting < self.size
+    }
+
+    /// A batch goes: says how many messages it takes. What is left over has waited already and is due at once.
+    pub fn take(&mut self, now: Instant) -> usize {
+        let taken = self.waiting.min(self.size);
+        self.waiting -= taken;
+        self.due_at = (self.waiting > 0).then_some(now);
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LINGER: Duration = Duration::from_millis(5);
+
+    #[test]
+    fn a_lone_message_goes_at_once() {
+        let mut gathering = Gathering::new(100, LINGER);
+        let now = Instant::now();
+        assert_eq!(gathering.plan(now), Plan::Rest);
+        gathering.arrived(1, now);
+        assert_eq!(gathering.plan(now), Plan::GoWhenIdle);
+        assert_eq!(gathering.take(now), 1);
+        let much_later = now + LINGER * 10;
+        gathering.arrived(1, much_later);
+        assert_eq!(gathering.plan(much_later), Plan::GoWhenIdle);
+    }
+
+    #[test]
+    fn a_trickle_waits_for_company() {
+        let mut gathering = Gathering::new(100, LINGER);
+        let now = Instant::now();
+        gathering.arrived(1, now);
+        gathering.take(now);
+        let soon = now + LINGER / 2;
+        gathering.arrived(1, soon);
+        assert_eq!(gathering.plan(soon), Plan::WaitUntil(soon + LINGER));
+        assert_eq!(gathering.plan(soon + LINGER), Plan::GoWhenIdle);
+    }
+
+    #[test]
+    fn a_full_batch_does_not_wait_for_the_writer_to_be_idle_and_takes_no_more() {
+        let mut gathering = Gathering::new(100, LINGER);
+        let now = Instant::now();
+        gathering.arrived(250, now);
+        assert_eq!(gathering.plan(now), Plan::GoNow);
+        assert!(!gathering.has_room());
+        assert_eq!((gathering.take(now), gathering.take(now)), (100, 100));
+        assert_eq!(gathering.plan(now), Plan::GoWhenIdle, "what is left over has waited already");
+        assert_eq!(gathering.take(now), 50);
+        assert_eq!(gathering.plan(now), Plan::Rest);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_waits_longer_than_the_linger_and_nothing_is_lost(
+            arrivals in prop::collection::vec((0_u64..20, 1_usize..50), 1..200), size in 1_usize..60,
+        ) {
+            let mut gathering = Gathering::new(size, LINGER);
+            let mut now = Instant::now();
+            let (mut came, mut went, mut oldest) = (0, 0, None);
+            for (gap, messages) in arrivals {
+                now += Duration::from_millis(gap);
+                while matches!(gathering.plan(now), Plan::GoNow | Plan::GoWhenIdle) {
+                    let taken = gathering.take(now);
+                    prop_assert!(0 < taken && taken <= size);
+                    went += taken;
+                    oldest = (went < came).then_some(oldest).flatten();
+                }
+                if let Some(oldest) = oldest {
+                    prop_assert!(now.duration_since(oldest) <= LINGER, "a message was passed over");
+                }
+                gathering.arrived(messages, now);
+                came += messages;
+                oldest = oldest.or(Some(now));
+            }
+            while gathering.plan(now + LINGER) != Plan::Rest {
+                went += gathering.take(now + LINGER);
+            }
+            prop_assert_eq!(came, went);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Why a message is taken or refused: every check in its order, with its verdict.
+//!
+//! It asks the same parser and the same judge as the spine; there is no second opinion here.
+
+use super::judge::{Demands, Proof};
+use super::parse::{Limits, Outcome};
+use crate::config::ingest::IngestConfig;
+use crate::domain::device::Standing;
+use crate::domain::ids::DeviceKey;
+use crate::domain::message::Delivery;
+use crate::domain::ports::{Directory, Outage};
+use crate::domain::time::Timestamp;
+use crate::domain::verdict::{Reason, Refusal};
+
+/// What came of one check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It held.
+    Passed,
+    /// It refused the message.
+    Refused,
+    /// An earlier check had refused it already.
+    NotReached,
+    /// It does not apply: the sender proved itself otherwise, or the check is switched off.
+    NotNeeded,
+}
+
+/// One check and its verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// The reason it would have given.
+    pub reason: Reason,
+    /// What came of it.
+    pub verdict: Verdict,
+}
+
+/// The whole explanation.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// Who is said to send it, when the topic tells.
+    pub device: Option<DeviceKey>,
+    /// What the registry says of it, when it was asked.
+    pub standing: Option<Standing>,
+    /// The checks, in order.
+    pub checks: Vec<Check>,
+    /// How it ends.
+    pub end: End,
+}
+
+/// How a message would end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The platform's own voice.
+    Ignored,
+    /// Stored, believed by this proof.
+    Accepted(Proof),
+    /// Quarantined.
+    Refused(Refusal),
+}
+
+/// Judges one message as the spine would at this moment, and says how.
+pub async fn explain<D: Directory>(
+    directory: &D,
+    config: &IngestConfig,
+    delivery: &Delivery,
+    now: Timestamp,
+) -> Result<Explanation, Outage> {
+    let parsed = match Limits::from(config).parse(delivery) {
+        Outcome::Ignored => return Ok(Explanation::new(config, None, None, End::Ignored)),
+        Outcome::Refused(refusal, _) => {
+            let device = crate::domain::topic::Topic::parse(&delivery.topic).ok();
+            let device = device.and_then(|topic| DeviceKey::new(topic.tenant, topic.device).ok());
+            return Ok(Explanation::new(config, device, None, End::Refused(refusal)));
+        }
+        Outcome::Parsed(parsed) => parsed,
+    };
+    // A parsed message always names its device.
+    let Ok(device) = parsed.identity().parse::<DeviceKey>() else {
+        let refusal = Refusal::new(Reason::BadTopicFormat, "the topic names no device");
+        return Ok(Explanation::new(config, None, None, End::Refused(refusal)));
+    };
+    let standing = directory.find(std::slice::from_ref(&device)).await?.pop();
+    let standing = standing.unwrap_or(Standing { tenant_suspended: false, device: None });
+    let end = match Demands::from(config).judge(&parsed, &standing, now) {
+        Err(refusal) => End::Refused(refusal),
+        Ok(proof) => match parsed.unstorable {
+            Some(why) => End::Refused(Refusal::new(Reason::StoreRejected, why)),
+            None => End::Accepted(proof),
+        },
+    };
+    Ok(Explanation::new(config, Some(device), Some(standing), end))
+}
+
+// === impl Explanation ===
+
+impl Explanation {
+    fn new(config: &IngestConfig, device: Option<DeviceKey>, standing: Option<Standing>, end: End) -> Self {
+        let refused_at = match &end {
+            End::Refused(refusal) => Some(refusal.reason),
+            End::Accepted(_) | End::Ignored => None,
+        };
+        let checks = Reason::ALL
+            .into_iter()
+            .map(|reason| Check { reason, verdict: verdict(config, reason, refused_at, &end) })
+            .collect();
+        Self { device, standing, checks, end }
+    }
+}
+
+/// The checks are made in the order of the reasons, so the place of the refusal tells the verdict of each.
+fn verdict(config: &IngestConfig, reason: Reason, refused_at: Option<Reason>, end: &End) -> Verdict {
+    let token_check = matches!(reason, Reason::TokenNotSet | Reason::TokenMissing | Reason::TokenInvalid);
+    match refused_at {
+        Some(refused) if refused == reason => Verdict::Refused,
+        Some(refused) if refused < reason => Verdict::NotReached,
+        _ if *end == End::Ignored && reason != Reason::BadTopicFormat => Verdict::NotNeeded,
+        _ if reason == Reason::RateLimited && config.rate_limit.is_none() => Verdict::NotNeeded,
+        _ if token_check && matches!(end, End::Accepted(Proof::Certificate | Proof::NotRequired)) => Verdict::NotNeeded,
+        _ => Verdict::Passed,
+    }
+}

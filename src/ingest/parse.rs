@@ -1,0 +1,376 @@
+//! The first judgement of a message, from its own bytes alone: topic, size, shape, versions, names, time.
+//!
+//! No IO, no clock, no registry. What it takes is a [`Parsed`] whose bytes are still those of the packet.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::envelope::{self, Envelope, Field, Wanted};
+use super::scan;
+use super::timestamp::{self, Plausible};
+use crate::config::ingest::IngestConfig;
+use crate::domain::batch::Told;
+use crate::domain::device::TokenHash;
+use crate::domain::message::Delivery;
+use crate::domain::time::Timestamp;
+use crate::domain::topic::{Kind, Topic};
+use crate::domain::verdict::{Reason, Refusal};
+
+/// The longest site name, in bytes.
+const MAX_SITE_LEN: usize = 128;
+
+/// The longest status a device may give in a command acknowledgement, in bytes.
+const MAX_STATUS_LEN: usize = 64;
+
+/// What a message is limited to.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    max_payload_bytes: usize,
+    max_json_depth: usize,
+    max_metrics: usize,
+    keep_extra_fields: bool,
+    plausible: Plausible,
+}
+
+/// What became of one message.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The platform's own voice.
+    Ignored,
+    /// Well-formed; whether its sender is believed is asked next.
+    Parsed(Parsed),
+    /// Refused, and what it told about itself before.
+    Refused(Refusal, Told),
+}
+
+/// A well-formed message.
+#[derive(Debug)]
+pub struct Parsed {
+    identity: Bytes,
+    /// The topic's path after the device.
+    pub msg_type: Bytes,
+    /// The device's own time.
+    pub time: Option<Timestamp>,
+    /// The site it names.
+    pub site: Option<Bytes>,
+    /// The token it carries.
+    pub token: Token,
+    /// What it says.
+    pub body: Body,
+    /// Why the database will refuse it, when that can be seen from here. Held back until its sender is believed.
+    pub unstorable: Option<&'static str>,
+}
+
+/// What a message says, by type.
+#[derive(Debug)]
+pub enum Body {
+    /// A telemetry row.
+    Telemetry {
+        /// The device's own count.
+        seq: Option<i64>,
+        /// A JSON object.
+        metrics: Bytes,
+        /// The fields nobody asked for, as a JSON object.
+        extra: Option<Bytes>,
+    },
+    /// The device's reported state.
+    Shadow {
+        /// A JSON object.
+        reported: Bytes,
+        /// Its version.
+        version: Option<i64>,
+    },
+    /// A command acknowledged.
+    CommandAck {
+        /// Which command.
+        command_id: Uuid,
+        /// A JSON object.
+        details: Bytes,
+    },
+}
+
+/// A provisioning token, as far as it is known.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Token {
+    /// The message carries none.
+    Absent,
+    /// As it stands in the payload; hashed only when somebody asks.
+    Given(Bytes),
+    /// Only its hash is left: the message comes from quarantine.
+    Hashed(TokenHash),
+}
+
+// === impl Limits ===
+
+impl From<&IngestConfig> for Limits {
+    fn from(config: &IngestConfig) -> Self {
+        Self {
+            max_payload_bytes: config.max_payload_bytes,
+            max_json_depth: config.max_json_depth,
+            max_metrics: config.max_metrics,
+            keep_extra_fields: config.keep_extra_fields,
+            plausible: Plausible { ahead_seconds: config.max_clock_skew_seconds, age_days: config.max_age_days },
+        }
+    }
+}
+
+impl Limits {
+    /// Judges one message. The order of the checks is the order of [`Reason::ALL`].
+    pub fn parse(&self, delivery: &Delivery) -> Outcome {
+        let topic = match Topic::parse(&delivery.topic) {
+            Ok(topic) => topic,
+            Err(error) => return refuse(Reason::BadTopicFormat, error.to_string()),
+        };
+        if topic.kind == Kind::Platform {
+            return Outcome::Ignored;
+        }
+        let size = delivery.cut_from.unwrap_or(delivery.payload.len());
+        if size > self.max_payload_bytes || delivery.cut_from.is_some() {
+            let limit = self.max_payload_bytes;
+            return refuse(Reason::PayloadTooLarge, format!("{size} bytes; MAX_PAYLOAD_BYTES is {limit}"));
+        }
+        let Ok(payload) = std::str::from_utf8(&delivery.payload) else {
+            return refuse(Reason::BadPayload, "the payload is not UTF-8");
+        };
+        let wanted = Wanted {
+            platform_fields: topic.kind != Kind::Telemetry,
+            extra: self.keep_extra_fields && topic.kind == Kind::Telemetry,
+        };
+        let envelope = match envelope::read(payload, wanted) {
+            Ok(envelope) => envelope,
+            Err(error) => return refuse(Reason::BadPayload, error),
+        };
+        match self.parse_fields(delivery, &topic, payload, &envelope) {
+            Ok(parsed) => Outcome::Parsed(parsed),
+            Err(refusal) => Outcome::Refused(refusal, told(delivery, &envelope)),
+        }
+    }
+
+    fn parse_fields(
+        &self,
+        delivery: &Delivery,
+        topic: &Topic<'_>,
+        payload: &str,
+        envelope: &Envelope<'_>,
+    ) -> Result<Parsed, Refusal> {
+        if scan::deeper_than(payload, self.max_json_depth) {
+            let limit = self.max_json_depth;
+            return Err(bad(format!("nested deeper than {limit} (MAX_JSON_DEPTH)")));
+        }
+        let spans = Spans(&delivery.payload);
+        let (body, unstorable) = self.parse_body(&spans, topic.kind, envelope)?;
+        let site = text(envelope, Field::SiteId)?;
+        if site.as_ref().is_some_and(|site| site.len() > MAX_SITE_LEN || site.contains('\0')) {
+            return Err(bad(format!("site_id: at most {MAX_SITE_LEN} bytes, without NUL")));
+        }
+        let token = token(delivery, &spans, envelope)?;
+        let (tenant, device) = (text(envelope, Field::TenantId)?, text(envelope, Field::DeviceId)?);
+        check_version(topic.kind, envelope)?;
+        if tenant.is_some_and(|tenant| tenant != topic.tenant) {
+            return Err(Refusal::new(Reason::TenantMismatch, "tenant_id is not the topic's tenant"));
+        }
+        if device.is_some_and(|device| device != topic.device) {
+            return Err(Refusal::new(Reason::DeviceMismatch, "device_id is not the topic's device"));
+        }
+        let time = self.time(envelope, delivery.received_at)?;
+        Ok(Parsed {
+            identity: delivery.topic.slice_ref(topic.identity.as_bytes()),
+            msg_type: delivery.topic.slice_ref(topic.msg_type.as_bytes()),
+            time,
+            site: site.map(|site| spans.keep(site)),
+            token,
+            body,
+            unstorable,
+        })
+    }
+
+    fn parse_body(
+        &self,
+        spans: &Spans<'_>,
+        kind: Kind,
+        envelope: &Envelope<'_>,
+    ) -> Result<(Body, Option<&'static str>), Refusal> {
+        match kind {
+            Kind::ShadowReported => {
+                let raw = object(envelope, Field::Reported, "reported")?
+                    .ok_or_else(|| bad("reported is missing: expected {\"reported\": {..}, \"version\": n}"))?;
+                let version = match envelope.get(Field::Version) {
+                    Some("\"1\"") | None => None,
+                    Some(raw) => Some(count(raw, "version")?),
+                };
+                Ok((Body::Shadow { reported: spans.share(raw), version }, scan::unstorable(raw)))
+            }
+            Kind::CommandAck => {
+                let command_id = text(envelope, Field::CommandId)?
+                    .and_then(|id| Uuid::try_parse(&id).ok())
+                    .ok_or_else(|| bad("command_id is missing or no UUID"))?;
+                let details = command_details(envelope)?;
+                let unstorable = scan::unstorable(&details);
+                Ok((Body::CommandAck { command_id, details: details.into() }, unstorable))
+            }
+            Kind::Telemetry | Kind::Platform => {
+                let metrics = object(envelope, Field::Metrics, "metrics")?;
+                if metrics.is_some_and(|raw| scan::more_keys_than(raw, self.max_metrics)) {
+                    let limit = self.max_metrics;
+                    return Err(bad(format!("metrics has more than {limit} keys (MAX_METRICS)")));
+                }
+                let seq = envelope.get(Field::Seq).map(|raw| count(raw, "seq")).transpose()?;
+                let extra = extra_object(envelope);
+                let unstorable =
+                    metrics.and_then(scan::unstorable).or_else(|| extra.as_deref().and_then(scan::unstorable));
+                let metrics = metrics.map_or(Bytes::from_static(b"{}"), |raw| spans.share(raw));
+                Ok((Body::Telemetry { seq, metrics, extra: extra.map(Bytes::from) }, unstorable))
+            }
+        }
+    }
+
+    fn time(&self, envelope: &Envelope<'_>, received_at: Timestamp) -> Result<Option<Timestamp>, Refusal> {
+        let Some(raw) = envelope.get(Field::Ts) else { return Ok(None) };
+        let time = timestamp::read(raw).ok_or_else(|| {
+            Refusal::new(
+                Reason::BadTimestamp,
+                "ts is neither RFC 3339 (2026-02-03T12:00:00Z) nor Unix time as a number",
+            )
+        })?;
+        match self.plausible.objection(time, received_at) {
+            Some(objection) => Err(Refusal::new(Reason::TimestampOutOfRange, objection)),
+            None => Ok(Some(time)),
+        }
+    }
+}
+
+// === impl Parsed ===
+
+impl Parsed {
+    /// `<t>/device/<d>`.
+    pub fn identity(&self) -> &str {
+        // A span of a topic that was parsed as text; the fallback names no device.
+        std::str::from_utf8(&self.identity).unwrap_or_default()
+    }
+
+    /// What it told about itself, for when it is refused after all.
+    pub fn told(&self) -> Told {
+        let site = self.site.as_deref().map(|site| String::from_utf8_lossy(site).into());
+        Told { event_time: self.time, site, token: self.token.hash() }
+    }
+}
+
+// === impl Token ===
+
+impl Token {
+    /// The hash, made when it is needed.
+    pub fn hash(&self) -> Option<TokenHash> {
+        match self {
+            Self::Absent => None,
+            Self::Given(token) => Some(TokenHash(Sha256::digest(token).into())),
+            Self::Hashed(hash) => Some(*hash),
+        }
+    }
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if *self == Self::Absent { "Absent" } else { "[secret]" })
+    }
+}
+
+/// The payload's bytes, which everything kept of it shares.
+struct Spans<'a>(&'a Bytes);
+
+impl Spans<'_> {
+    fn share(&self, span: &str) -> Bytes {
+        self.0.slice_ref(span.as_bytes())
+    }
+
+    fn keep(&self, text: Cow<'_, str>) -> Bytes {
+        match text {
+            Cow::Borrowed(span) => self.share(span),
+            Cow::Owned(text) => text.into(),
+        }
+    }
+}
+
+fn refuse(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Outcome {
+    Outcome::Refused(Refusal::new(reason, detail), Told::default())
+}
+
+fn bad(detail: impl Into<Cow<'static, str>>) -> Refusal {
+    Refusal::new(Reason::BadPayload, detail)
+}
+
+/// What a refused message told, as far as it can be read.
+fn told(delivery: &Delivery, envelope: &Envelope<'_>) -> Told {
+    let site = text(envelope, Field::SiteId).ok().flatten().filter(|site| site.len() <= MAX_SITE_LEN);
+    Told {
+        event_time: envelope.get(Field::Ts).and_then(timestamp::read).filter(|time| time.is_storable()),
+        site: site.map(|site| site.replace('\0', "\u{fffd}").into()),
+        token: token(delivery, &Spans(&delivery.payload), envelope).ok().and_then(|token| token.hash()),
+    }
+}
+
+/// A string field: the span inside its quotes, copied only when it has escapes.
+fn text<'a>(envelope: &Envelope<'a>, field: Field) -> Result<Option<Cow<'a, str>>, Refusal> {
+    let Some(raw) = envelope.get(field) else { return Ok(None) };
+    match raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        Some(inside) if !inside.contains('\\') => Ok(Some(Cow::Borrowed(inside))),
+        Some(_) => serde_json::from_str::<String>(raw)
+            .map(|text| Some(Cow::Owned(text)))
+            .map_err(|_| bad(format!("{} has a broken escape", field.name()))),
+        None => Err(bad(format!("{} must be a string", field.name()))),
+    }
+}
+
+fn object<'a>(envelope: &Envelope<'a>, field: Field, name: &str) -> Result<Option<&'a str>, Refusal> {
+    match envelope.get(field) {
+        Some(raw) if !raw.starts_with('{') => Err(bad(format!("{name} must be an object"))),
+        raw => Ok(raw),
+    }
+}
+
+/// An integer from 0 to 2^63-1, written as digits.
+fn count(raw: &str, name: &str) -> Result<i64, Refusal> {
+    let digits = raw.bytes().all(|byte| byte.is_ascii_digit());
+    let number = digits.then(|| raw.parse().ok()).flatten();
+    number.ok_or_else(|| bad(format!("{name} must be an integer from 0 to 9223372036854775807")))
+}
+
+fn token(delivery: &Delivery, spans: &Spans<'_>, envelope: &Envelope<'_>) -> Result<Token, Refusal> {
+    if let Some(replay) = &delivery.replay {
+        return Ok(replay.token.map_or(Token::Absent, Token::Hashed));
+    }
+    Ok(text(envelope, Field::ProvisionToken)?.map_or(Token::Absent, |token| Token::Given(spans.keep(token))))
+}
+
+fn check_version(kind: Kind, envelope: &Envelope<'_>) -> Result<(), Refusal> {
+    match envelope.get(Field::Version) {
+        None | Some("\"1\"") => Ok(()),
+        Some(_) if kind == Kind::ShadowReported => Ok(()),
+        Some(_) => Err(Refusal::new(Reason::UnsupportedVersion, "version must be \"1\" or absent")),
+    }
+}
+
+/// `{"status": .., "details": ..}` as the device gave them.
+fn command_details(envelope: &Envelope<'_>) -> Result<String, Refusal> {
+    if text(envelope, Field::Status)?.is_some_and(|status| status.len() > MAX_STATUS_LEN) {
+        return Err(bad(format!("status has more than {MAX_STATUS_LEN} bytes")));
+    }
+    let status = envelope.get(Field::Status).unwrap_or("\"ok\"");
+    let details = object(envelope, Field::Details, "details")?.unwrap_or("null");
+    Ok(format!("{{\"status\":{status},\"details\":{details}}}"))
+}
+
+/// The fields nobody asked for, put together as one object again.
+fn extra_object(envelope: &Envelope<'_>) -> Option<String> {
+    if envelope.extra.is_empty() {
+        return None;
+    }
+    let fields: Vec<String> = envelope
+        .extra
+        .iter()
+        .map(|(name, value)| format!("{}:{}", serde_json::Value::from(name.as_ref()), value.get()))
+        .collect();
+    Some(format!("{{{}}}", fields.join(",")))
+}

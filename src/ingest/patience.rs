@@ -1,0 +1,65 @@
+//! How the spine waits for Postgres: in place, with backoff and jitter, saying so, and losing nothing.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::ports::Outage;
+use crate::lifecycle::Readiness;
+use crate::telemetry::store::StoreMetrics;
+
+/// The pauses grow from the first to the longest, each drawn between half of itself and the whole.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Waits for one part of the spine.
+#[derive(Clone, Debug)]
+pub struct Patience {
+    part: &'static str,
+    metrics: StoreMetrics,
+    readiness: Readiness,
+    abandon: CancellationToken,
+    failures: u32,
+}
+
+// === impl Patience ===
+
+impl Patience {
+    /// Patience for this part, which ends when `abandon` is cancelled.
+    pub fn new(part: &'static str, metrics: StoreMetrics, readiness: Readiness, abandon: CancellationToken) -> Self {
+        Self { part, metrics, readiness, abandon, failures: 0 }
+    }
+
+    /// It worked: all is well again.
+    pub fn rewarded(&mut self) {
+        if self.failures > 0 {
+            tracing::info!(part = self.part, failures = self.failures, "Postgres takes what it is given again");
+            self.failures = 0;
+            self.readiness.well(self.part);
+        }
+        self.metrics.up.set(1);
+    }
+
+    /// It did not work: says so once, then pauses. False when it is time to give up.
+    pub async fn pause(&mut self, outage: &Outage) -> bool {
+        if self.failures == 0 {
+            tracing::warn!(part = self.part, %outage, "Postgres does not take what it is given; trying again, nothing is lost");
+        }
+        self.failures += 1;
+        self.metrics.up.set(0);
+        self.metrics.retries.inc();
+        self.readiness.unwell(self.part, outage.to_string());
+        tokio::select! {
+            () = self.abandon.cancelled() => false,
+            () = tokio::time::sleep(pause_after(self.failures)) => true,
+        }
+    }
+}
+
+fn pause_after(failures: u32) -> Duration {
+    let whole = FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(16)).min(LONGEST_PAUSE);
+    let mut random = [0_u8; 1];
+    // Without randomness the pause is the whole one: later, never wrong.
+    let share = getrandom::fill(&mut random).map_or(255, |()| random[0]);
+    whole / 2 + whole / 2 * u32::from(share) / 255
+}

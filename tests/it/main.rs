@@ -6,4 +6,8 @@
 
 mod broker;
 mod fixtures;
+mod listen;
+mod partitions;
+mod quarantine_commands;
+mod registry_commands;
 mod support;

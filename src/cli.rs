@@ -10,6 +10,7 @@ mod operator;
 pub mod output;
 mod printable;
 pub mod quarantine;
+pub mod replay;
 pub mod run;
 pub mod tenant;
 mod token;

@@ -1,4 +1,4 @@
-//! `sluice quarantine`: list, show, discard.
+//! `sluice quarantine`: list, show, discard; `replay` has a file of its own.
 //!
 //! Of a token it says only whether there was one. What a device wrote never reaches the terminal unescaped.
 
@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::operator::{Operator, outage, printed, tell_more};
 use super::output::{Output, fields, rows};
 use super::printable::{hex, moment, moment_or_none, printable, printable_or_none};
+use super::replay::{self, ReplayArgs};
 use super::{Exit, Failure};
 use crate::clock;
 use crate::config::Config;
@@ -43,6 +44,9 @@ pub enum QuarantineCommand {
         /// Its identifier, as `list` shows it
         id: Uuid,
     },
+    /// Judge refused messages anew and store those that are accepted now
+    #[command(after_help = REPLAY_EXAMPLES)]
+    Replay(ReplayArgs),
     /// Delete refused messages for good
     #[command(
         after_help = "Without --yes it only counts.\n\nExamples:\n  sluice quarantine discard 0199b0f2-7d1e-7c3a-9a51-2f0c6f1f6a11 --yes\n  sluice quarantine discard --tenant acme --reason BAD_PAYLOAD --until 7d --yes\n  sluice quarantine discard --all --yes"
@@ -61,6 +65,10 @@ pub enum QuarantineCommand {
         yes: bool,
     },
 }
+
+const REPLAY_EXAMPLES: &str = "Each goes the whole road again; its token is verified by the hash that was kept. What is refused again stays.\n\n\
+    Examples:\n  sluice quarantine replay --reason UNREGISTERED_DEVICE --tenant acme --dry-run\n  \
+    sluice quarantine replay 0199b0f2-7d1e-7c3a-9a51-2f0c6f1f6a11";
 
 /// Which events.
 #[derive(Clone, Debug, Args)]
@@ -112,6 +120,7 @@ pub async fn run(command: QuarantineCommand, config: &Config, output: Output) ->
             list(&operator, &which.filter(Vec::new()), before, limit, output).await
         }
         QuarantineCommand::Show { id } => show(&operator, id, output).await,
+        QuarantineCommand::Replay(args) => replay::run(args, config, &operator, output).await,
         QuarantineCommand::Discard { ids, which, all, yes } => {
             let filter = which.filter(ids);
             if filter.is_everything() != all {
@@ -129,7 +138,8 @@ pub async fn run(command: QuarantineCommand, config: &Config, output: Output) ->
 // === impl Which ===
 
 impl Which {
-    fn filter(self, ids: Vec<Uuid>) -> Filter {
+    /// The filter it stands for.
+    pub fn filter(self, ids: Vec<Uuid>) -> Filter {
         let replayed = match (self.replayed, self.not_replayed) {
             (true, _) => Some(true),
             (_, true) => Some(false),

@@ -5,4 +5,5 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the finding")]
 
 mod fixtures;
+mod store;
 mod support;

@@ -10,4 +10,5 @@ mod listen;
 mod partitions;
 mod quarantine_commands;
 mod registry_commands;
+mod store;
 mod support;

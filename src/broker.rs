@@ -24,5 +24,6 @@ mod pace;
 pub mod publisher;
 pub mod session;
 mod steady;
+mod timers;
 mod tls;
 pub mod trouble;

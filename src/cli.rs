@@ -3,10 +3,17 @@
 //! It renders for people and programs; it decides nothing itself.
 
 pub mod config;
+pub mod device;
 pub mod explain;
 pub mod migrate;
+mod operator;
 pub mod output;
+mod printable;
+pub mod quarantine;
+pub mod replay;
 pub mod run;
+pub mod tenant;
+mod token;
 
 use std::io;
 use std::path::PathBuf;
@@ -57,6 +64,15 @@ enum Command {
     #[command(after_help = "Example: echo '{\"metrics\":{\"t\":21.5}}' | \
             sluice explain --topic tenant/acme/device/pump-1/telemetry --payload -")]
     Explain(explain::ExplainArgs),
+    /// Tenants: whose devices they are
+    #[command(subcommand, after_help = "Example: sluice tenant add acme --name 'Acme Pumps'")]
+    Tenant(tenant::TenantCommand),
+    /// Devices: who may speak
+    #[command(subcommand, after_help = "Example: sluice device add acme pump-1 --site north")]
+    Device(device::DeviceCommand),
+    /// Refused messages, kept and explained
+    #[command(subcommand, after_help = "Example: sluice quarantine list --tenant acme --since 2h")]
+    Quarantine(quarantine::QuarantineCommand),
 }
 
 /// Parses the command line, runs the command, and turns its end into an exit code.
@@ -97,6 +113,9 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             Command::Run => run::run(config).await,
             Command::Migrate => migrate::run(&config, output).await,
             Command::Explain(args) => explain::run(args, &config, output).await,
+            Command::Tenant(command) => tenant::run(command, &config, output).await,
+            Command::Device(command) => device::run(command, &config, output).await,
+            Command::Quarantine(command) => quarantine::run(command, &config, output).await,
             Command::Config(_) => Ok(Exit::Done),
         }
     })

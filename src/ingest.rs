@@ -15,6 +15,7 @@ pub mod patience;
 pub mod quarantine;
 pub mod rate;
 pub mod recent;
+pub mod replay;
 pub mod scan;
 pub mod sightings;
 pub mod timestamp;

@@ -8,6 +8,7 @@ pub mod audit;
 pub mod commands;
 pub mod connect;
 pub mod copy;
+pub mod daily;
 pub mod devices;
 pub mod directory;
 pub mod listen;

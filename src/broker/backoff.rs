@@ -11,7 +11,7 @@ const FIRST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// A connection that held this long was a good one: the waits begin anew.
-const STABLE: Duration = Duration::from_secs(60);
+const STABLE: Duration = Duration::from_mins(1);
 
 /// Counts failures in a row.
 #[derive(Debug, Default)]

@@ -203,8 +203,8 @@ fn read_head(inbox: &[u8]) -> Result<Option<Head>, Malformed> {
     let Some((&first, rest)) = inbox.split_first() else { return Ok(None) };
     match variable_length(rest) {
         Ok((body, used)) => Ok(Some(Head { first, len: 1 + used, body })),
-        Err(_) if rest.len() < 4 => Ok(None),
-        Err(_) => Err(Malformed::Length),
+        Err(()) if rest.len() < 4 => Ok(None),
+        Err(()) => Err(Malformed::Length),
     }
 }
 

@@ -24,7 +24,7 @@ use crate::telemetry::broker::BrokerMetrics;
 pub const PART: &str = "broker";
 
 /// The same trouble is logged again after this long.
-const REPEAT_LOG: Duration = Duration::from_secs(60);
+const REPEAT_LOG: Duration = Duration::from_mins(1);
 
 /// The session with the broker.
 pub struct Session {
@@ -97,14 +97,15 @@ impl Session {
                     around.count_welcome(welcomes, &welcome);
                     let id = ConnectionId(welcomes);
                     let mut steady = Steady::new(&around, id, link, &welcome, incoming, &mut acks);
-                    match steady.run(&deliveries, &stop).await {
-                        Err(trouble) => trouble,
-                        Ok(()) => {
-                            around.readiness.unwell(PART, "stopping: no more messages are taken");
-                            drop(deliveries);
-                            return steady.wind_down(patience).await;
-                        }
+                    let Err(trouble) = steady.run(&deliveries, &stop).await else {
+                        around.readiness.unwell(PART, "stopping: no more messages are taken");
+                        drop(deliveries);
+                        return steady.wind_down(patience).await;
+                    };
+                    if steady.was_subscribed() {
+                        told = Told::default();
                     }
+                    trouble
                 }
             };
             let wait = backoff.next(began.elapsed()).max(trouble.pause());
@@ -168,7 +169,7 @@ async fn open(config: &BrokerConfig) -> Result<Welcomed, Trouble> {
 /// While there is no connection every acknowledgement is void. It never ends: the writer must not be held up.
 async fn drop_acks(acks: &mut mpsc::Receiver<Vec<AckToken>>, metrics: &BrokerMetrics) {
     drop_acks_to_the_end(acks, metrics).await;
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn drop_acks_to_the_end(acks: &mut mpsc::Receiver<Vec<AckToken>>, metrics: &BrokerMetrics) {

@@ -12,10 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::frame::{ConnAck, Incoming, Malformed, Publish};
 use super::inflight::Inflight;
-use super::link::{ANSWER_TIMEOUT, Link};
+use super::link::Link;
 use super::options::{self, DROPPED_SUBSCRIPTION, DROPPED_TOPIC, MAIN_SUBSCRIPTION};
 use super::pace::Pace;
 use super::session::{PART, Surroundings};
+use super::timers::Timers;
 use super::trouble::Trouble;
 use crate::domain::message::{AckToken, ConnectionId, Delivery};
 use crate::domain::time::Timestamp;
@@ -24,10 +25,10 @@ use crate::domain::time::Timestamp;
 const BUDGET_RECHECK: Duration = Duration::from_millis(5);
 
 /// How often, at most, the log says that the window binds.
-const WINDOW_WARNING: Duration = Duration::from_secs(60);
+const WINDOW_WARNING: Duration = Duration::from_mins(1);
 
 /// Longer than this to wait for nothing.
-const FAR: Duration = Duration::from_secs(3600);
+const FAR: Duration = Duration::from_hours(1);
 
 /// One connection at work.
 pub struct Steady<'a> {
@@ -47,12 +48,7 @@ pub struct Steady<'a> {
     inflight: Inflight,
     /// The next so many messages may be ones the broker sent before.
     suspects: usize,
-    subscribed: bool,
-    began: Instant,
-    keepalive: Option<Duration>,
-    pinged: Instant,
-    /// When reading was last held back: silence counts only from then.
-    blocked: Instant,
+    timers: Timers,
     pace: Pace,
     paused_until: Option<Instant>,
     window_is_full: bool,
@@ -86,11 +82,7 @@ impl<'a> Steady<'a> {
             outbox: BytesMut::new(),
             inflight: Inflight::default(),
             suspects: if welcome.session_present { around.config.receive_maximum.into() } else { 0 },
-            subscribed: false,
-            began: now,
-            keepalive: (!keepalive.is_zero()).then_some(keepalive),
-            pinged: now,
-            blocked: now,
+            timers: Timers::new(now, keepalive),
             pace: Pace::new(now),
             paused_until: None,
             window_is_full: false,
@@ -108,14 +100,17 @@ impl<'a> Steady<'a> {
         self.around.metrics.connected.set(0);
         self.around.metrics.unacked.set(0);
         if let Err(trouble) = &ended {
-            if let Ok(permit) = deliveries.try_reserve() {
-                self.hand_over(permit);
-            }
+            self.offer(deliveries);
             if matches!(trouble, Trouble::Protocol(_)) {
                 let _it_ends_anyway = self.link.write(&options::DISCONNECT_MALFORMED).await;
             }
         }
         ended
+    }
+
+    /// Whether it ever worked.
+    pub fn was_subscribed(&self) -> bool {
+        !self.timers.is_asking()
     }
 
     /// Takes no more messages, writes acknowledgements until no more can come or `patience` is over, and says goodbye.
@@ -147,16 +142,9 @@ impl<'a> Steady<'a> {
         self.digest()?;
         loop {
             self.flush().await?;
-            if let Ok(permit) = deliveries.try_reserve() {
-                self.hand_over(permit);
-            }
-            self.inflight.queue_holds(deliveries.max_capacity() - deliveries.capacity());
-            let is_blocked = !self.pending.is_empty() || self.inflight.is_over_budget();
-            if is_blocked {
-                self.blocked = Instant::now();
-            }
-            let timer = sleep_until(self.next_timer(is_blocked));
-            let may_read = !is_blocked && self.paused_until.is_none();
+            let is_held_back = self.offer(deliveries);
+            let timer = sleep_until(self.next_timer(is_held_back));
+            let may_read = !is_held_back && self.paused_until.is_none();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
@@ -164,7 +152,7 @@ impl<'a> Steady<'a> {
                     Some(tokens) => self.acknowledge(tokens),
                     None => self.acks_open = false,
                 },
-                () = timer => self.look_at_the_clock(is_blocked)?,
+                () = timer => self.look_at_the_clock(is_held_back)?,
                 permit = deliveries.reserve(), if !self.pending.is_empty() => match permit {
                     Ok(permit) => self.hand_over(permit),
                     Err(_) => return Ok(()),
@@ -174,8 +162,8 @@ impl<'a> Steady<'a> {
                     self.digest()?;
                 }
             }
-            if is_blocked {
-                self.blocked = Instant::now();
+            if is_held_back {
+                self.timers.hold_back(Instant::now());
             }
         }
     }
@@ -245,7 +233,7 @@ impl<'a> Steady<'a> {
         let filter = || options::filter(&self.around.config);
         match *codes {
             [1 | 2] => {
-                self.subscribed = true;
+                self.timers.answered();
                 self.around.metrics.connected.set(1);
                 self.around.readiness.well(PART);
                 tracing::info!(filter = filter(), connection = self.id.0, "connected to the broker and subscribed");
@@ -257,10 +245,18 @@ impl<'a> Steady<'a> {
         }
     }
 
-    fn hand_over(&mut self, permit: mpsc::Permit<'_, Vec<Delivery>>) {
-        if self.pending.is_empty() {
-            return;
+    /// Hands over what was read if the queue has room; whether reading must be held back.
+    fn offer(&mut self, deliveries: &mpsc::Sender<Vec<Delivery>>) -> bool {
+        if !self.pending.is_empty()
+            && let Ok(permit) = deliveries.try_reserve()
+        {
+            self.hand_over(permit);
         }
+        self.inflight.queue_holds(deliveries.max_capacity() - deliveries.capacity());
+        !self.pending.is_empty() || self.inflight.is_over_budget()
+    }
+
+    fn hand_over(&mut self, permit: mpsc::Permit<'_, Vec<Delivery>>) {
         let lot = std::mem::take(&mut self.pending);
         self.inflight.handed_over(std::mem::take(&mut self.pending_at_most_once));
         self.around.metrics.received.inc_by(lot.len() as u64);
@@ -296,7 +292,7 @@ impl<'a> Steady<'a> {
             tokio::select! {
                 biased;
                 tokens = self.acks.recv() => return tokens,
-                () = sleep(self.keepalive.unwrap_or(FAR)) => {
+                () = sleep(self.timers.keepalive().unwrap_or(FAR)) => {
                     self.outbox.extend_from_slice(&options::PINGREQ);
                     self.flush().await.ok()?;
                 }
@@ -333,52 +329,19 @@ impl<'a> Steady<'a> {
     }
 
     /// The next moment at which something is due.
-    fn next_timer(&self, is_blocked: bool) -> Instant {
+    fn next_timer(&self, is_held_back: bool) -> Instant {
         let now = Instant::now();
-        let ping = self.keepalive.map(|keepalive| self.pinged + keepalive);
-        let answers = if is_blocked {
-            [Some(now + BUDGET_RECHECK).filter(|_| self.pending.is_empty()), None]
-        } else {
-            [self.silent_at(), self.unanswered_at()]
-        };
-        let all = answers.into_iter().chain([ping, self.paused_until]);
-        all.flatten().min().unwrap_or(now + FAR)
+        let recheck = (is_held_back && self.pending.is_empty()).then(|| now + BUDGET_RECHECK);
+        let due = self.timers.next(self.link.heard(), is_held_back);
+        [due, recheck, self.paused_until].into_iter().flatten().min().unwrap_or(now + FAR)
     }
 
-    fn look_at_the_clock(&mut self, is_blocked: bool) -> Result<(), Trouble> {
+    fn look_at_the_clock(&mut self, is_held_back: bool) -> Result<(), Trouble> {
         let now = Instant::now();
-        let is_due = |moment: Option<Instant>| moment.is_some_and(|moment| moment <= now);
-        if is_due(self.paused_until) {
-            self.paused_until = None;
-        }
-        if is_due(self.keepalive.map(|keepalive| self.pinged + keepalive)) {
-            self.pinged = now;
+        self.paused_until = self.paused_until.filter(|&until| until > now);
+        if self.timers.check(now, self.link.heard(), is_held_back)? {
             self.outbox.extend_from_slice(&options::PINGREQ);
-        }
-        if !is_blocked && is_due(self.unanswered_at()) {
-            return Err(Trouble::NoAnswer { packet: "SUBSCRIBE", seconds: ANSWER_TIMEOUT.as_secs() });
-        }
-        if !is_blocked && is_due(self.silent_at()) {
-            let silence = self.keepalive.map_or(0, |keepalive| patience(keepalive).as_secs());
-            return Err(Trouble::Silent { seconds: silence });
         }
         Ok(())
     }
-
-    /// When SUBACK is overdue.
-    fn unanswered_at(&self) -> Option<Instant> {
-        (!self.subscribed).then(|| self.began.max(self.blocked) + ANSWER_TIMEOUT)
-    }
-
-    /// When a broker that said nothing since is given up.
-    fn silent_at(&self) -> Option<Instant> {
-        self.keepalive.map(|keepalive| self.link.heard().max(self.blocked) + patience(keepalive))
-    }
-}
-
-// --- private helpers ---
-
-/// How long a broker may be silent: two pings without an answer, and some.
-fn patience(keepalive: Duration) -> Duration {
-    keepalive * 5 / 2
 }

@@ -62,7 +62,7 @@ pub enum Trouble {
         source: rustls::Error,
     },
     /// CONNACK with a refusal.
-    #[error("the broker refused the connection with code 0x{code:02X}{}: {}", told(.reason), connect_advice(*.code))]
+    #[error("the broker refused the connection with code 0x{code:02X}{}: {}", told(.reason.as_ref()), connect_advice(*.code))]
     Refused {
         /// The reason code.
         code: u8,
@@ -102,7 +102,10 @@ pub enum Trouble {
     )]
     ClosedEarly,
     /// The connection was closed without a DISCONNECT.
-    #[error("the broker closed the connection without saying why: its log may")]
+    #[error(
+        "the broker closed the connection without saying why: its log may; if this repeats, another client may use the same \
+         MQTT_CLIENT_ID"
+    )]
     Closed,
     /// The connection broke.
     #[error("the connection to the broker broke ({0})")]
@@ -126,7 +129,7 @@ pub enum Trouble {
     #[error("a packet cannot be built from the settings ({0})")]
     Unsendable(String),
     /// DISCONNECT.
-    #[error("the broker ended the connection with code 0x{:02X}{}: {}", .0.code, told(&.0.reason), farewell_advice(.0.code))]
+    #[error("the broker ended the connection with code 0x{:02X}{}: {}", .0.code, told(.0.reason.as_ref()), farewell_advice(.0.code))]
     Dismissed(Farewell),
 }
 
@@ -167,8 +170,8 @@ impl Trouble {
 // --- private helpers ---
 
 /// The broker's own words, when there are any.
-fn told(reason: &Option<String>) -> String {
-    reason.as_ref().map(|text| format!(" (\"{text}\")")).unwrap_or_default()
+fn told(reason: Option<&String>) -> String {
+    reason.map(|text| format!(" (\"{text}\")")).unwrap_or_default()
 }
 
 fn tls_advice(error: &rustls::Error) -> &'static str {

@@ -105,6 +105,8 @@ pub struct Batch {
     pub known_duplicates: u64,
     /// Some of its messages may have been stored before.
     pub maybe_repeated: bool,
+    /// Why the database would not take messages that came from quarantine; they stay there and are not recorded anew.
+    pub refused_again: Vec<String>,
 }
 
 /// What came of a committed batch.
@@ -161,7 +163,11 @@ impl Batch {
         self.readings.retain(|row| row.origin != origin);
         self.shadows.retain(|row| row.origin != origin);
         self.command_acks.retain(|row| row.origin != origin);
-        let refusal = Refusal::new(Reason::StoreRejected, detail.replace('\0', "\u{fffd}"));
+        let detail = detail.replace('\0', "\u{fffd}");
+        if self.deliveries[origin].replay.is_some() {
+            return self.refused_again.push(detail);
+        }
+        let refusal = Refusal::new(Reason::StoreRejected, detail);
         let record = Quarantined::new(&self.deliveries[origin], refusal, told);
         let minute = record.received_at.micros().div_euclid(60_000_000) * 60_000_000;
         self.refusal_counts.push(RefusalCount {

@@ -27,3 +27,17 @@ impl Change {
         tenant.map_or(Self::Everything, Self::Tenant)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notification_names_a_device_a_tenant_or_everything() {
+        assert_eq!(Change::parse("acme/device/pump-1"), Change::Device("acme/device/pump-1".to_owned()));
+        assert_eq!(Change::parse("acme/*"), Change::Tenant("acme".parse().unwrap()));
+        for unclear in ["*", "", "acme", "/*", "a/device/b/c", "a b/device/c"] {
+            assert_eq!(Change::parse(unclear), Change::Everything, "{unclear}");
+        }
+    }
+}

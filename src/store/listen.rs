@@ -34,6 +34,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The part of readiness that this module speaks for.
 const PART: &str = "listen";
 
+/// The way out. While the channel is full nothing more is queued: one Everything is owed, and sent after whatever was heard
+/// until then.
+struct Outbox<'a> {
+    changes: &'a mpsc::Sender<Change>,
+    everything_owed: bool,
+}
+
 /// Why listening ended.
 #[derive(Debug, thiserror::Error)]
 enum Deaf {
@@ -100,6 +107,34 @@ impl From<sqlx::Error> for Deaf {
     }
 }
 
+// === impl Outbox ===
+
+impl Outbox<'_> {
+    fn put(&mut self, change: Change) -> Result<(), Deaf> {
+        if self.everything_owed {
+            return Ok(());
+        }
+        match self.changes.try_send(change) {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                self.everything_owed = true;
+                Ok(())
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(Deaf::Stopped),
+        }
+    }
+
+    /// Waits for room and sends the Everything that is owed; never done while none is. May be dropped at any await.
+    async fn pay(&mut self) -> Result<(), Deaf> {
+        if !self.everything_owed {
+            std::future::pending::<()>().await;
+        }
+        self.changes.reserve().await.map_err(|_| Deaf::Stopped)?.send(Change::Everything);
+        self.everything_owed = false;
+        Ok(())
+    }
+}
+
 // === private helpers ===
 
 /// One connection, from LISTEN to its end. It is never mended from within: a listener that reconnects by itself could
@@ -114,7 +149,7 @@ async fn session(pool: &PgPool, changes: &mpsc::Sender<Change>, on_listening: im
     match timeout(PATIENCE, connect(&own)).await {
         Ok(Ok(listener)) => {
             on_listening();
-            relay(listener, changes).await
+            relay(listener, &mut Outbox { changes, everything_owed: true }).await
         }
         Ok(Err(error)) => error.into(),
         Err(_) => Deaf::Silent,
@@ -128,39 +163,30 @@ async fn connect(own: &PgPool) -> Result<PgListener, sqlx::Error> {
     Ok(listener)
 }
 
-/// Hands on what is heard. While the channel is full nothing more is queued: one Everything is owed, and sent after
-/// whatever was heard until then.
-async fn relay(mut listener: PgListener, changes: &mpsc::Sender<Change>) -> Deaf {
-    let mut everything_owed = true;
+/// Hands on what is heard until the connection ends.
+async fn relay(mut listener: PgListener, outbox: &mut Outbox<'_>) -> Deaf {
     loop {
         let heard = tokio::select! {
-            permit = changes.reserve(), if everything_owed => match permit {
-                Ok(permit) => {
-                    permit.send(Change::Everything);
-                    everything_owed = false;
-                    continue;
-                }
-                Err(_) => return Deaf::Stopped,
+            paid = outbox.pay() => match paid {
+                Ok(()) => continue,
+                Err(ended) => return ended,
             },
             heard = timeout(PROBE_AFTER, listener.try_recv()) => heard,
         };
         match heard {
-            Ok(Ok(Some(_))) if everything_owed => {}
-            Ok(Ok(Some(notification))) => match changes.try_send(Change::parse(notification.payload())) {
-                Ok(()) => {}
-                Err(mpsc::error::TrySendError::Full(_)) => everything_owed = true,
-                Err(mpsc::error::TrySendError::Closed(_)) => return Deaf::Stopped,
-            },
-            Ok(Ok(None)) => return Deaf::Closed,
-            Ok(Err(error)) => return error.into(),
-            Err(_) => {
-                // Notifications that arrive during the probe are kept by the listener.
-                match timeout(PATIENCE, sqlx::query("SELECT 1").execute(&mut listener)).await {
-                    Ok(Ok(_)) => {}
-                    Ok(Err(error)) => return error.into(),
-                    Err(_) => return Deaf::Silent,
+            Ok(Ok(Some(notification))) => {
+                if let Err(ended) = outbox.put(Change::parse(notification.payload())) {
+                    return ended;
                 }
             }
+            Ok(Ok(None)) => return Deaf::Closed,
+            Ok(Err(error)) => return error.into(),
+            // Notifications that arrive during the probe are kept by the listener.
+            Err(_) => match timeout(PATIENCE, sqlx::query("SELECT 1").execute(&mut listener)).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return error.into(),
+                Err(_) => return Deaf::Silent,
+            },
         }
     }
 }
@@ -175,13 +201,23 @@ fn jittered(pause: Duration) -> Duration {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_notification_names_a_device_a_tenant_or_everything() {
-        assert_eq!(Change::parse("acme/device/pump-1"), Change::Device("acme/device/pump-1".to_owned()));
-        assert_eq!(Change::parse("acme/*"), Change::Tenant("acme".parse().unwrap()));
-        for unclear in ["*", "", "acme", "/*", "a/device/b/c", "a b/device/c"] {
-            assert_eq!(Change::parse(unclear), Change::Everything, "{unclear}");
+    #[tokio::test]
+    async fn changes_that_nobody_takes_in_time_become_one_everything_behind_them() {
+        let (sender, mut taken) = mpsc::channel(2);
+        let mut outbox = Outbox { changes: &sender, everything_owed: false };
+        let device = |name: &str| Change::Device(format!("acme/device/{name}"));
+        for name in ["a", "b", "c", "d"] {
+            outbox.put(device(name)).unwrap();
         }
+        assert_eq!(taken.try_recv(), Ok(device("a")));
+        outbox.put(device("e")).unwrap();
+        outbox.pay().await.unwrap();
+        assert_eq!(taken.try_recv(), Ok(device("b")));
+        outbox.put(device("f")).unwrap();
+        assert_eq!(taken.try_recv(), Ok(Change::Everything), "c, d and e are in it");
+        assert_eq!(taken.try_recv(), Ok(device("f")));
+        drop(taken);
+        assert!(matches!(outbox.put(device("g")), Err(Deaf::Stopped)));
     }
 
     #[test]

@@ -4,13 +4,14 @@
 //! else's and are left alone; so is a table that is not partitioned at all. It never makes ingest wait longer than
 //! [`LOCK_PATIENCE`], and a row that came before its partition never keeps the partition from being made.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
+use chrono::NaiveDate;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::daily::{Layout, Table, layout, midnight};
 use super::trouble::Trouble;
 use crate::config::database::DatabaseConfig;
 use crate::domain::ports::Outage;
@@ -41,6 +42,9 @@ const EVERY: Duration = Duration::from_hours(1);
 
 /// How soon again after a round that fell short.
 const AFTER_TROUBLE: Duration = Duration::from_mins(1);
+
+/// The longest a round may take; beyond it the connection is taken for dead and the round begins anew.
+const ROUND_PATIENCE: Duration = Duration::from_mins(30);
 
 /// The advisory lock that lets one replica at a time change partitions.
 const ADVISORY_KEY: i64 = 0x736c_7569_6365_0001;
@@ -76,27 +80,20 @@ pub struct Report {
     pub failed: Vec<String>,
 }
 
-/// A table that is partitioned by day.
-#[derive(Clone, Copy, Debug)]
-struct Table {
-    name: &'static str,
-    column: &'static str,
-    days_kept: Option<u32>,
-}
-
-/// What the catalog says of a table.
-#[derive(Debug, Default)]
-struct Layout {
-    days: BTreeSet<NaiveDate>,
-    /// The default partition, quoted as SQL wants it.
-    late: Option<String>,
-}
-
 /// One change of a table's partitions.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Make(NaiveDate),
     Drop(NaiveDate),
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ran {
+    /// It was done, or refused for its own reason.
+    Through,
+    /// Somebody holds on to the table: the other steps would only make writers wait again.
+    LockedOut,
 }
 
 /// Runs [`maintain`] at the start and every hour until told to stop. Rows have a home without it, so trouble turns the
@@ -112,9 +109,9 @@ pub async fn keep(
     loop {
         let round = tokio::select! {
             () = stop.cancelled() => return,
-            round = maintain(&pool, retention, clock()) => round,
+            round = timeout(ROUND_PATIENCE, maintain(&pool, retention, clock())) => round,
         };
-        let pause = match round {
+        let pause = match round.unwrap_or_else(|_| Err(Outage("Postgres did not answer in time".into()))) {
             Ok(report) => tell(&report, &metrics, &readiness),
             Err(error) => {
                 tracing::warn!(reason = %error, "the partitions could not be looked at; trying again in a minute");
@@ -142,24 +139,6 @@ impl From<&DatabaseConfig> for Retention {
     }
 }
 
-// === impl Table ===
-
-impl Table {
-    fn partition(&self, day: NaiveDate) -> String {
-        format!("{}_{}", self.name, day.format("%Y%m%d"))
-    }
-
-    fn day_of(&self, partition: &str) -> Option<NaiveDate> {
-        let digits = partition.strip_prefix(self.name)?.strip_prefix('_')?;
-        NaiveDate::parse_from_str(digits, "%Y%m%d").ok().filter(|day| self.partition(*day) == partition)
-    }
-
-    /// The first day that is kept; what lies before it goes.
-    fn cutoff(&self, today: NaiveDate) -> Option<NaiveDate> {
-        today.checked_sub_days(Days::new(self.days_kept?.into()))
-    }
-}
-
 // === private helpers ===
 
 async fn round(pool: &PgPool, retention: Retention, today: NaiveDate) -> Result<Report, sqlx::Error> {
@@ -170,7 +149,9 @@ async fn round(pool: &PgPool, retention: Retention, today: NaiveDate) -> Result<
     for table in [telemetry, quarantine] {
         let Some(layout) = layout(&mut *pool.acquire().await?, table).await? else { continue };
         for step in steps(table, &layout, today) {
-            run(pool, table, step, &mut report).await?;
+            if run(pool, table, step, &mut report).await? == Ran::LockedOut {
+                break;
+            }
         }
         if let (Some(cutoff), Some(late)) = (table.cutoff(today), &layout.late) {
             report.expired += expire(pool, late, table.column, cutoff).await?;
@@ -216,7 +197,7 @@ fn steps(table: Table, layout: &Layout, today: NaiveDate) -> Vec<Step> {
 
 /// One step in a transaction of its own, tried again while a lock stands in the way. What the database says against it
 /// goes into the report, so that one day's trouble is not the other days'.
-async fn run(pool: &PgPool, table: Table, step: Step, report: &mut Report) -> Result<(), sqlx::Error> {
+async fn run(pool: &PgPool, table: Table, step: Step, report: &mut Report) -> Result<Ran, sqlx::Error> {
     let (Step::Make(day) | Step::Drop(day)) = step;
     let mut tries = 0;
     loop {
@@ -238,10 +219,13 @@ async fn run(pool: &PgPool, table: Table, step: Step, report: &mut Report) -> Re
             }
             (Err(sqlx::Error::Database(error)), _) => {
                 report.failed.push(format!("{}: {error}", table.partition(day)));
+                if is_busy(&sqlx::Error::Database(error)) {
+                    return Ok(Ran::LockedOut);
+                }
             }
             (Err(error), _) => return Err(error),
         }
-        return Ok(());
+        return Ok(Ran::Through);
     }
 }
 
@@ -308,24 +292,6 @@ async fn execute(connection: &mut PgConnection, statement: String) -> Result<(),
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await.map(drop)
 }
 
-/// The table's days and its default partition; none when it is not a partitioned table.
-async fn layout(connection: &mut PgConnection, table: Table) -> Result<Option<Layout>, sqlx::Error> {
-    let late: Option<Option<String>> = sqlx::query_scalar(
-        "SELECT nullif(partdefid, 0)::regclass::text FROM pg_partitioned_table WHERE partrelid = to_regclass($1)",
-    )
-    .bind(table.name)
-    .fetch_optional(&mut *connection)
-    .await?;
-    let Some(late) = late else { return Ok(None) };
-    let names: Vec<String> = sqlx::query_scalar(
-        "SELECT relname::text FROM pg_inherits JOIN pg_class ON oid = inhrelid WHERE inhparent = to_regclass($1)",
-    )
-    .bind(table.name)
-    .fetch_all(connection)
-    .await?;
-    Ok(Some(Layout { days: names.iter().filter_map(|name| table.day_of(name)).collect(), late }))
-}
-
 /// Looks again: what must be there now and is not, and how far ahead telemetry is.
 async fn verify(pool: &PgPool, table: Table, today: NaiveDate, report: &mut Report) -> Result<(), sqlx::Error> {
     let days = layout(&mut *pool.acquire().await?, table).await?.unwrap_or_default().days;
@@ -361,10 +327,6 @@ fn is_busy(error: &sqlx::Error) -> bool {
     matches!(code.as_deref(), Some("55P03" | "40P01"))
 }
 
-fn midnight(day: NaiveDate) -> DateTime<Utc> {
-    day.and_time(NaiveTime::MIN).and_utc()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -373,18 +335,6 @@ mod tests {
 
     fn day(text: &str) -> NaiveDate {
         text.parse().unwrap()
-    }
-
-    #[test]
-    fn a_partition_is_known_by_its_name_and_no_other_table_is() {
-        let today = day("2026-11-21");
-        assert_eq!(TABLE.partition(today), "telemetry_20261121");
-        assert_eq!(TABLE.day_of("telemetry_20261121"), Some(today));
-        for other in
-            ["telemetry_late", "telemetry_2026112", "telemetry_20261121_old", "telemetry_20261332", "x_20261121"]
-        {
-            assert_eq!(TABLE.day_of(other), None, "{other}");
-        }
     }
 
     #[test]

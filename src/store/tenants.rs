@@ -58,7 +58,7 @@ pub enum TenantError {
     #[error("there is no tenant {0}")]
     Unknown(TenantId),
     /// Not empty.
-    #[error("tenant {tenant} still has {devices} devices")]
+    #[error("tenant {tenant} still has devices ({devices})")]
     HasDevices {
         /// Which tenant.
         tenant: TenantId,

@@ -4,5 +4,11 @@
 //! file behind, however they end.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the finding")]
 
+mod broker;
 mod fixtures;
+mod listen;
+mod partitions;
+mod quarantine_commands;
+mod registry_commands;
+mod store;
 mod support;

@@ -1,0 +1,57 @@
+//! What the commands on the database share: the way to Postgres, who gives the command, and how their trouble is told.
+//!
+//! It knows no command.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+
+use super::{Exit, Failure};
+use crate::config::Config;
+use crate::domain::ports::Outage;
+use crate::store::audit::Actor;
+use crate::store::connect::Database;
+
+/// The one who gives a command, and the database it is about.
+#[derive(Debug)]
+pub struct Operator {
+    /// The database.
+    pub database: Database,
+    /// The name in the audit log: `cli:<user>`.
+    pub actor: Actor,
+}
+
+// === impl Operator ===
+
+impl Operator {
+    /// Reads the settings and the user; connects with the first statement.
+    pub fn open(config: &Config) -> Result<Self, Failure> {
+        Ok(Self { database: super::open_database(config)?, actor: Actor::new(&format!("cli:{}", user())) })
+    }
+}
+
+/// The failure of a command that Postgres did not carry out.
+pub fn outage(outage: &Outage) -> Failure {
+    Failure::unavailable(format!("nothing was changed or read: {outage}"))
+}
+
+/// The end of a command whose last act was to print.
+pub fn printed(result: io::Result<()>) -> Result<Exit, Failure> {
+    result?;
+    Ok(Exit::Done)
+}
+
+/// Tells on standard error that there is more, and how to get at it.
+pub fn tell_more(shown: usize, limit: u32, option: &str, cursor: Option<String>) {
+    if let Some(cursor) = cursor.filter(|_| shown == limit as usize) {
+        eprintln!("There may be more: add {option} {cursor}");
+    }
+}
+
+/// The user by name, else by number. With sudo, the one who called it.
+fn user() -> String {
+    let named = ["SUDO_USER", "LOGNAME", "USER"].into_iter().filter_map(|name| std::env::var(name).ok());
+    named.into_iter().find(|name| !name.is_empty()).unwrap_or_else(|| {
+        let owner = std::fs::metadata("/proc/self").map(|process| process.uid());
+        owner.map_or_else(|_| "unknown".to_owned(), |uid| format!("uid-{uid}"))
+    })
+}

@@ -1,0 +1,124 @@
+//! The store on a real Postgres: what a batch becomes, what a failure leaves, who may read it.
+
+mod batches;
+mod directory;
+mod failures;
+mod migrations;
+mod poison;
+mod readers;
+mod state;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sluice::config::database::DatabaseConfig;
+use sluice::config::secret::Secret;
+use sluice::domain::batch::Batch;
+use sluice::domain::ids::DeviceKey;
+use sluice::domain::message::{CommandAck, Delivery, Reading, ShadowReport};
+use sluice::domain::time::Timestamp;
+use sluice::store::connect::Database;
+use sluice::telemetry::metrics::Metrics;
+use uuid::Uuid;
+
+use crate::support::database::Database as Look;
+use crate::support::postgres::Postgres;
+
+/// 2026-05-04T12:00:00Z, in microseconds.
+const NOON: i64 = 1_777_896_000_000_000;
+
+/// A migrated database, seen from both sides.
+struct Bench<'a> {
+    look: Look<'a>,
+    store: Database,
+    metrics: Metrics,
+}
+
+impl<'a> Bench<'a> {
+    async fn on(server: &'a Postgres) -> Self {
+        let look = server.empty_database();
+        let metrics = Metrics::new().unwrap();
+        let store = Database::open(&settings(&look.url()), metrics.store.clone()).unwrap();
+        store.migrate().await.unwrap();
+        Self { look, store, metrics }
+    }
+}
+
+async fn bench() -> Bench<'static> {
+    Bench::on(Postgres::shared()).await
+}
+
+fn settings(url: &str) -> DatabaseConfig {
+    DatabaseConfig {
+        url: Some(Secret::new(url.to_owned())),
+        pool_max: 2,
+        migrate_on_start: true,
+        telemetry_retention_days: None,
+        quarantine_retention_days: None,
+    }
+}
+
+fn device(name: &str) -> Arc<DeviceKey> {
+    Arc::new(DeviceKey::new("acme", name).unwrap())
+}
+
+fn at(micros: i64) -> Timestamp {
+    Timestamp::from_micros(micros)
+}
+
+/// Adds a message to the batch; returns its index.
+fn deliver(batch: &mut Batch, device: &DeviceKey, msg_type: &str, payload: &[u8]) -> usize {
+    batch.deliveries.push(Delivery {
+        topic: format!("tenant/{}/device/{}/{msg_type}", device.tenant, device.device).into(),
+        payload: Bytes::copy_from_slice(payload),
+        cut_from: None,
+        received_at: at(NOON),
+        dup: false,
+        maybe_repeated: false,
+        ack: None,
+        replay: None,
+    });
+    batch.deliveries.len() - 1
+}
+
+/// Adds a reading with these metrics, taken past the parser as they are.
+fn add_reading(batch: &mut Batch, name: &str, metrics: &[u8]) {
+    let device = device(name);
+    let origin = deliver(batch, &device, "telemetry", metrics);
+    batch.readings.push(Reading {
+        origin,
+        message_id: batch.deliveries[origin].message_id(),
+        device,
+        time: at(NOON),
+        received_at: at(NOON),
+        site: None,
+        msg_type: Bytes::from_static(b"telemetry"),
+        seq: None,
+        metrics: Bytes::copy_from_slice(metrics),
+        extra: None,
+    });
+}
+
+fn add_report(batch: &mut Batch, name: &str, version: Option<i64>, reported: &[u8]) {
+    let device = device(name);
+    let origin = deliver(batch, &device, "shadow/reported", reported);
+    let reported = Bytes::copy_from_slice(reported);
+    batch.shadows.push(ShadowReport { origin, device, reported, version, received_at: at(NOON) });
+}
+
+fn add_ack(batch: &mut Batch, name: &str, command: u128) {
+    let device = device(name);
+    let origin = deliver(batch, &device, "commands/ack", b"{}");
+    let details = Bytes::from_static(br#"{"status":"ok"}"#);
+    let command_id = Uuid::from_u128(command);
+    batch.command_acks.push(CommandAck { origin, device, command_id, details, received_at: at(NOON) });
+}
+
+/// A batch of so many good readings, each of another device.
+fn good(count: usize) -> Batch {
+    let mut batch = Batch::default();
+    for number in 0..count {
+        add_reading(&mut batch, &format!("d{number}"), br#"{"t":1}"#);
+    }
+    batch
+}

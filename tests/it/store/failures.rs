@@ -1,0 +1,143 @@
+//! What is not the data's fault: nothing of the batch is stored, nothing is thrown out, and the same batch tried again is
+//! stored once.
+
+use sluice::domain::batch::{Batch, Receipt};
+use sluice::domain::ports::Sink;
+use sluice::store::connect::Database;
+use sluice::telemetry::metrics::Metrics;
+use tokio::task::JoinSet;
+
+use super::{Bench, add_ack, add_reading, bench, good, settings};
+use crate::support::postgres::Postgres;
+use crate::support::wait;
+
+/// Three good readings, a poisoned one, and an acknowledgement nobody waits for.
+fn mixed() -> Batch {
+    let mut batch = good(3);
+    add_reading(&mut batch, "p", br#"{"a":"\u0000"}"#);
+    add_ack(&mut batch, "d1", 1);
+    batch
+}
+
+fn counts(bench: &Bench<'_>) -> Vec<String> {
+    let sql = "SELECT (SELECT count(*) FROM telemetry), (SELECT count(*) FROM quarantine_events),
+        (SELECT coalesce(sum(cnt), 0) FROM quarantine_counters_minute)";
+    bench.look.query(sql).swap_remove(0)
+}
+
+#[tokio::test]
+async fn a_batch_whose_connection_was_killed_is_stored_once_when_tried_again() {
+    let bench = bench().await;
+    let mut sink = bench.store.sink();
+    sink.commit(&mut good(1)).await.unwrap();
+    bench.look.query(
+        "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity
+        WHERE datname = current_database() AND application_name = 'sluice'",
+    );
+    let mut batch = mixed();
+    let outage = sink.commit(&mut batch).await.unwrap_err();
+    assert!(!outage.0.contains("pass-of-the-tests"), "{outage}");
+    assert_eq!(bench.metrics.store.up.get(), 0);
+    assert_eq!(counts(&bench), ["1", "0", "0"]);
+    let receipt = sink.commit(&mut batch).await.unwrap();
+    assert_eq!(receipt, Receipt { stored: 2, duplicates: 1, rejected: 2 });
+    assert_eq!(bench.metrics.store.up.get(), 1);
+    assert_eq!(counts(&bench), ["3", "2", "2"]);
+}
+
+#[tokio::test]
+async fn rejections_of_a_failed_attempt_are_taken_back_and_recorded_once() {
+    let bench = bench().await;
+    let mut sink = bench.store.sink();
+    bench.look.query("ALTER TABLE quarantine_counters_minute RENAME TO away");
+    let mut batch = mixed();
+    for _ in 0..3 {
+        let outage = sink.commit(&mut batch).await.unwrap_err();
+        assert!(outage.0.contains("sluice migrate"), "{outage}");
+        assert_eq!((batch.readings.len(), batch.command_acks.len(), batch.quarantined.len()), (4, 1, 0));
+        assert!(batch.refusal_counts.is_empty());
+    }
+    bench.look.query("ALTER TABLE away RENAME TO quarantine_counters_minute");
+    assert_eq!(sink.commit(&mut batch).await.unwrap(), Receipt { stored: 3, duplicates: 0, rejected: 2 });
+    assert_eq!(counts(&bench), ["3", "2", "2"]);
+}
+
+/// A commit that waits for a standby that is not there is done on the server and not answered: killed there, it is exactly
+/// the case of the lost answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_answer_was_lost_is_not_written_again() {
+    let server = Postgres::private();
+    let bench = Bench::on(&server).await;
+    let mut sink = bench.store.sink();
+    bench.look.query("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+    bench.look.query("SELECT pg_reload_conf()");
+    wait::until("the server waits for a standby", || bench.look.value("SHOW synchronous_standby_names") == "nobody");
+    let waiting = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'SyncRep'";
+    // Nothing here needs the staging table: its making would be a commit, too, and would wait first.
+    let mut batch = good(3);
+    add_ack(&mut batch, "d1", 1);
+    let mut commit = JoinSet::new();
+    commit.spawn(async move { (sink.commit(&mut batch).await, sink, batch) });
+    bench.look.wait_until(&format!("SELECT count(*) {waiting}"), "1");
+    bench.look.query(&format!("SELECT pg_terminate_backend(pid, 60000) {waiting}"));
+    let (outcome, mut sink, mut batch) = commit.join_next().await.unwrap().unwrap();
+    outcome.unwrap_err();
+    assert_eq!(counts(&bench), ["3", "1", "1"], "it was committed all the same");
+    assert!(batch.quarantined.is_empty());
+    bench.look.query("ALTER SYSTEM RESET synchronous_standby_names");
+    bench.look.query("SELECT pg_reload_conf()");
+    assert_eq!(sink.commit(&mut batch).await.unwrap(), Receipt { stored: 3, duplicates: 0, rejected: 1 });
+    assert_eq!((batch.quarantined.len(), batch.refusal_counts.len()), (1, 1));
+    assert_eq!(counts(&bench), ["3", "1", "1"]);
+    let receipt = sink.commit(&mut good(4)).await.unwrap();
+    assert_eq!(receipt, Receipt { stored: 1, duplicates: 3, rejected: 0 });
+}
+
+#[tokio::test]
+async fn what_an_operator_must_mend_is_said_and_costs_no_row() {
+    let bench = bench().await;
+    let mut sink = bench.store.sink();
+    let database = bench.look.name().to_owned();
+    for (harm, advice, cure) in [
+        (
+            "DROP TABLE telemetry_late",
+            "telemetry_late",
+            "CREATE TABLE telemetry_late PARTITION OF telemetry DEFAULT; \
+            ALTER TABLE telemetry_late OWNER TO sluice",
+        ),
+        (
+            &format!("ALTER ROLE sluice IN DATABASE {database} SET default_transaction_read_only = on"),
+            "read-only",
+            &format!("ALTER ROLE sluice IN DATABASE {database} RESET default_transaction_read_only"),
+        ),
+        ("ALTER TABLE telemetry RENAME TO away", "sluice migrate", "ALTER TABLE away RENAME TO telemetry"),
+        ("ALTER TABLE telemetry OWNER TO postgres", "own its tables", "ALTER TABLE telemetry OWNER TO sluice"),
+    ] {
+        bench.look.query(harm);
+        let mut batch = good(2);
+        let outage = sink.commit(&mut batch).await.unwrap_err();
+        assert!(outage.0.contains(advice), "{outage}");
+        assert_eq!((batch.readings.len(), batch.quarantined.len()), (2, 0));
+        bench.look.query(cure);
+    }
+    assert_eq!(sink.commit(&mut good(2)).await.unwrap().stored, 2);
+}
+
+#[tokio::test]
+async fn a_refused_login_and_an_absent_server_are_named_without_the_password() {
+    let bench = bench().await;
+    let url = bench.look.url();
+    for (url, said) in [
+        (url.replace("pass-of-the-tests", "wrong-secret"), "check the user and the password"),
+        (url.replace("/test_", "/no_such_"), "create that database"),
+        ("postgres://sluice:wrong-secret@127.0.0.1:1/x".to_owned(), "127.0.0.1:1"),
+    ] {
+        let store = Database::open(&settings(&url), Metrics::new().unwrap().store).unwrap();
+        let outage = store.sink().commit(&mut good(1)).await.unwrap_err();
+        assert!(outage.0.contains(said), "{outage}");
+        assert!(!outage.0.contains("secret"), "{outage}");
+    }
+    let bad = Database::open(&settings("postgres://sluice:wrong-secret@[::1"), Metrics::new().unwrap().store);
+    let said = bad.unwrap_err().to_string();
+    assert!(said.contains("DATABASE_URL") && !said.contains("secret"), "{said}");
+}

@@ -11,6 +11,8 @@ pub mod explain;
 pub mod grants;
 pub mod judge;
 pub mod parse;
+#[cfg(test)]
+mod parse_tests;
 pub mod patience;
 pub mod quarantine;
 pub mod rate;

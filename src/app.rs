@@ -38,6 +38,9 @@ const CHANGES_QUEUE: usize = 1024;
 /// Of the time for stopping, so much is left to say goodbye in after giving up on Postgres.
 const FAREWELL: Duration = Duration::from_secs(3);
 
+/// The part of readiness that speaks until the others can.
+const STARTING: &str = "start";
+
 /// Why the daemon could not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -85,6 +88,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let metrics = Metrics::new().map_err(|error| RunError::Metrics(error.to_string()))?;
     let database = Database::open(&config.database, metrics.store.clone())?;
     let (readiness, abandon) = (Readiness::default(), CancellationToken::new());
+    readiness.unwell(STARTING, "starting: the database and its schema come first, then the broker");
     let daemon = Daemon { config, metrics, readiness, database, stop, abandon };
 
     let ops_stop = CancellationToken::new();
@@ -106,6 +110,8 @@ impl Daemon {
         let mut tasks = Tasks::default();
         self.start_keepers(&mut tasks);
         self.start_spine(&mut tasks);
+        // From here on the parts speak for themselves: the session is not connected until it says so.
+        self.readiness.well(STARTING);
         let died = tokio::select! {
             died = tasks.watch(&self.stop) => died,
             died = ops.watch(&self.stop) => died,

@@ -10,5 +10,6 @@ mod listen;
 mod partitions;
 mod quarantine_commands;
 mod registry_commands;
+mod rules;
 mod store;
 mod support;

@@ -7,6 +7,7 @@
 mod broker;
 mod fixtures;
 mod listen;
+mod oddities;
 mod partitions;
 mod quarantine_commands;
 mod registry_commands;

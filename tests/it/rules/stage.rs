@@ -23,7 +23,6 @@ pub struct Stage {
     pub device: Device,
     pub database: Database<'static>,
     pub broker: Mosquitto,
-    pub settings: Settings,
     sent: f64,
 }
 
@@ -44,7 +43,7 @@ impl Stage {
         let daemon = settings.start();
         daemon.wait_ready();
         let device = Device::connect(broker.port(), "device");
-        Self { daemon, device, database, broker, settings, sent: 0.0 }
+        Self { daemon, device, database, broker, sent: 0.0 }
     }
 
     /// Publishes one message to `tenant/<path>`.
@@ -53,11 +52,16 @@ impl Stage {
     }
 
     /// Publishes all of these; the broker must take each.
-    #[expect(clippy::cast_precision_loss, reason = "a test sends far fewer than 2^52 messages")]
     pub fn send(&mut self, messages: &[Message]) {
         let fates = self.device.publish_all(messages);
         assert!(fates.iter().all(|fate| *fate == Fate::Accepted), "{fates:?}");
-        self.sent += messages.len() as f64;
+        self.expect(messages.len());
+    }
+
+    /// So many messages more are on their way than this stage has sent.
+    #[expect(clippy::cast_precision_loss, reason = "a test sends far fewer than 2^52 messages")]
+    pub fn expect(&mut self, messages: usize) {
+        self.sent += messages as f64;
     }
 
     /// Waits until each message has come to exactly one end.

@@ -50,6 +50,8 @@ impl Tasks {
     /// Waits until a task ends by itself or `stop` is cancelled; says which task it was.
     pub async fn watch(&mut self, stop: &CancellationToken) -> Option<&'static str> {
         tokio::select! {
+            // Told to stop comes first: then a task that ends does as it was told.
+            biased;
             () = stop.cancelled() => None,
             ended = self.set.join_next_with_id() => ended.map(|ended| self.name_of(ended)),
         }

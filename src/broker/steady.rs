@@ -54,6 +54,7 @@ pub struct Steady<'a> {
     paused_until: Option<Instant>,
     window_is_full: bool,
     warned: Option<Instant>,
+    last_receipt: Timestamp,
 }
 
 // === impl Steady ===
@@ -88,6 +89,7 @@ impl<'a> Steady<'a> {
             paused_until: None,
             window_is_full: false,
             warned: None,
+            last_receipt: Timestamp::default(),
         }
     }
 
@@ -171,10 +173,16 @@ impl<'a> Steady<'a> {
 
     /// Puts what was read where it belongs.
     fn digest(&mut self) -> Result<(), Trouble> {
-        let received_at = (self.around.clock)();
         let packets = self.incoming.len();
         let mut incoming = std::mem::take(&mut self.incoming);
-        let result = incoming.drain(..).try_for_each(|packet| self.take(packet, received_at));
+        // The clock is read once for all of them, yet each has a moment of its own: a message without a time of its own is
+        // told from its like by it.
+        let mut received_at = (self.around.clock)().max(self.last_receipt);
+        let result = incoming.drain(..).try_for_each(|packet| {
+            received_at = Timestamp::from_micros(received_at.micros() + 1);
+            self.take(packet, received_at)
+        });
+        self.last_receipt = received_at;
         self.incoming = incoming;
         self.paused_until = self.pace.pause_until(Instant::now(), packets);
         self.watch_the_window();

@@ -1,7 +1,8 @@
 //! The loop of one connection, from CONNACK to its end: messages out to the queue, acknowledgements back to the broker.
 //!
 //! It never connects, and it never waits for the queue while acknowledgements or pings are due: when the queue is full or
-//! too much is in flight, it only stops reading, and TCP tells the broker.
+//! too much is in flight, it only stops reading, and TCP tells the broker. That the broker went away is noticed then only
+//! by a write that fails, or when reading goes on.
 
 use std::time::Duration;
 
@@ -253,7 +254,9 @@ impl<'a> Steady<'a> {
             self.hand_over(permit);
         }
         self.inflight.queue_holds(deliveries.max_capacity() - deliveries.capacity());
-        !self.pending.is_empty() || self.inflight.is_over_budget()
+        // SUBACK stands behind the messages of a resumed session: until it is read, only the budget holds back.
+        let waits = !self.pending.is_empty() && !self.timers.is_asking();
+        waits || self.inflight.is_over_budget(self.pending_at_most_once)
     }
 
     fn hand_over(&mut self, permit: mpsc::Permit<'_, Vec<Delivery>>) {

@@ -16,7 +16,6 @@ mod parse_tests;
 pub mod patience;
 pub mod quarantine;
 pub mod rate;
-pub mod receipt;
 pub mod recent;
 pub mod replay;
 pub mod scan;
@@ -32,7 +31,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use self::authorize::Authorizer;
 use self::batch::{Gathering, Plan};
 use self::patience::Patience;
-use self::receipt::Receipts;
 use self::writer::Prepared;
 use crate::domain::batch::Batch;
 use crate::domain::change::Change;
@@ -49,7 +47,6 @@ pub struct Spine<D> {
     authorizer: Authorizer<D>,
     gathering: Gathering,
     waiting: Vec<Delivery>,
-    receipts: Receipts,
     places: Arc<Semaphore>,
     patience: Patience,
     broker_metrics: BrokerMetrics,
@@ -78,16 +75,7 @@ impl<D: Directory> Spine<D> {
         clock: Clock,
     ) -> Self {
         let places = Arc::new(Semaphore::new(BATCHES_IN_FLIGHT as usize));
-        Self {
-            authorizer,
-            gathering,
-            waiting: Vec::new(),
-            receipts: Receipts::default(),
-            places,
-            patience,
-            broker_metrics,
-            clock,
-        }
+        Self { authorizer, gathering, waiting: Vec::new(), places, patience, broker_metrics, clock }
     }
 
     /// Runs until the broker's side has closed and everything is handed on, or patience ends. Changes of the registry
@@ -118,8 +106,7 @@ impl<D: Directory> Spine<D> {
         self.finish(&road.batches).await;
     }
 
-    fn gather(&mut self, mut deliveries: Vec<Delivery>) {
-        self.receipts.tell_apart(&mut deliveries);
+    fn gather(&mut self, deliveries: Vec<Delivery>) {
         self.broker_metrics.queue_depth.sub(i64::try_from(deliveries.len()).unwrap_or(0));
         self.gathering.arrived(deliveries.len(), Instant::now());
         if self.waiting.is_empty() {
@@ -142,7 +129,7 @@ impl<D: Directory> Spine<D> {
     async fn prepare(&mut self, deliveries: Vec<Delivery>) -> Option<Batch> {
         let outcomes = self.authorizer.parse(&deliveries);
         let answers = loop {
-            match self.authorizer.ask(&outcomes).await {
+            match self.patience.wait_for(self.authorizer.ask(&outcomes)).await? {
                 Ok(answers) => break answers,
                 Err(outage) => {
                     if !self.patience.pause(&outage).await {

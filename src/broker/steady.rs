@@ -28,6 +28,9 @@ const BUDGET_RECHECK: Duration = Duration::from_millis(5);
 /// How often, at most, the log says that the window binds.
 const WINDOW_WARNING: Duration = Duration::from_mins(1);
 
+/// Moments of receipt may run so many seconds ahead of the clock, in a flood; farther, and it was the clock that was set back.
+const RECEIPT_LEAD_MAX: f64 = 1.0;
+
 /// Longer than this to wait for nothing.
 const FAR: Duration = Duration::from_hours(1);
 
@@ -175,7 +178,7 @@ impl<'a> Steady<'a> {
         let mut incoming = std::mem::take(&mut self.incoming);
         // The clock is read once for all of them, yet each has a moment of its own: a message without a time of its own is
         // told from its like by it.
-        let mut received_at = (self.around.clock)().max(self.last_receipt);
+        let mut received_at = self.next_receipt();
         let result = incoming.drain(..).try_for_each(|packet| {
             received_at = Timestamp::from_micros(received_at.micros() + 1);
             self.take(packet, received_at)
@@ -185,6 +188,12 @@ impl<'a> Steady<'a> {
         self.paused_until = pause_until(Instant::now(), packets);
         self.watch_the_window();
         result
+    }
+
+    /// The time now, or the last moment given when that is no more than [`RECEIPT_LEAD_MAX`] ahead of it.
+    fn next_receipt(&self) -> Timestamp {
+        let now = (self.around.clock)();
+        if self.last_receipt.seconds_since(now) < RECEIPT_LEAD_MAX { now.max(self.last_receipt) } else { now }
     }
 
     fn take(&mut self, packet: Incoming, received_at: Timestamp) -> Result<(), Trouble> {

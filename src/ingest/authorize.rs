@@ -149,10 +149,12 @@ impl<D: Directory> Authorizer<D> {
     ) -> Result<HashMap<Box<str>, Arc<Grant>>, Outage> {
         let (identities, keys): (Vec<&str>, Vec<DeviceKey>) = missing.into_iter().unzip();
         let mut standings = self.directory.find(&keys).await?;
-        if self.auto_provision && standings.iter().any(|standing| standing.device.is_none()) {
+        if self.auto_provision {
             let newcomers = newcomers(&identities, &keys, &standings, outcomes);
-            self.directory.enroll(&newcomers).await?;
-            standings = self.directory.find(&keys).await?;
+            if !newcomers.is_empty() {
+                self.directory.enroll(&newcomers).await?;
+                standings = self.directory.find(&keys).await?;
+            }
         }
         let now = (self.clock)();
         let answers = identities.into_iter().zip(keys).zip(standings);
@@ -250,7 +252,9 @@ fn newcomers(identities: &[&str], keys: &[DeviceKey], standings: &[Standing], ou
             first.entry(parsed.identity()).or_insert(parsed);
         }
     }
-    let unregistered = identities.iter().zip(keys).zip(standings).filter(|(_, standing)| standing.device.is_none());
+    // A suspended tenant gets no new devices: their messages are refused before the registry matters.
+    let is_new = |standing: &Standing| standing.device.is_none() && !standing.tenant_suspended;
+    let unregistered = identities.iter().zip(keys).zip(standings).filter(|(_, standing)| is_new(standing));
     unregistered
         .map(|((identity, key), _)| {
             let told = first.get(identity).map(|parsed| parsed.told()).unwrap_or_default();

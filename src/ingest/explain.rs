@@ -3,9 +3,10 @@
 //! It asks the same parser and the same judge as the spine; there is no second opinion here.
 
 use super::judge::{Demands, Proof};
-use super::parse::{Limits, Outcome};
+use super::parse::{Limits, Outcome, Parsed};
 use crate::config::ingest::IngestConfig;
-use crate::domain::device::Standing;
+use crate::domain::batch::Told;
+use crate::domain::device::{Device, DeviceStatus, Standing};
 use crate::domain::ids::DeviceKey;
 use crate::domain::message::Delivery;
 use crate::domain::ports::{Directory, Outage};
@@ -81,7 +82,7 @@ pub async fn explain<D: Directory>(
     };
     let standing = directory.find(std::slice::from_ref(&device)).await?.pop();
     let standing = standing.unwrap_or(Standing { tenant_suspended: false, device: None });
-    let end = match Demands::from(config).judge(&parsed, &standing, now) {
+    let end = match Demands::from(config).judge(&parsed, &once_enrolled(config, &parsed, &standing), now) {
         Err(refusal) => End::Refused(refusal),
         Ok(proof) => match parsed.unstorable {
             Some(why) => End::Refused(Refusal::new(Reason::StoreRejected, why)),
@@ -89,6 +90,16 @@ pub async fn explain<D: Directory>(
         },
     };
     Ok(Explanation::new(config, Some(device), Some(standing), end))
+}
+
+/// The registry as it will stand when this message is judged: with `AUTO_PROVISION` an unknown device registers itself.
+fn once_enrolled(config: &IngestConfig, parsed: &Parsed, standing: &Standing) -> Standing {
+    if !config.auto_provision || standing.tenant_suspended || standing.device.is_some() {
+        return standing.clone();
+    }
+    let Told { site, token, .. } = parsed.told();
+    let device = Device { status: DeviceStatus::Active, site, token, certificates: Vec::new() };
+    Standing { tenant_suspended: false, device: Some(device) }
 }
 
 // === impl Explanation ===

@@ -4,9 +4,13 @@
 
 mod cached_grant;
 pub mod config;
+pub mod demo;
+mod demo_daemon;
+mod demo_screen;
 pub mod device;
 pub mod doctor;
 pub mod explain;
+mod fleet;
 pub mod migrate;
 mod operator;
 mod ops_client;
@@ -15,8 +19,10 @@ mod printable;
 pub mod quarantine;
 pub mod replay;
 pub mod run;
+mod scrape;
 pub mod tenant;
 mod token;
+mod traffic;
 
 use std::io;
 use std::path::PathBuf;
@@ -81,6 +87,10 @@ enum Command {
     /// Refused messages, kept and explained
     #[command(subcommand, after_help = "Example: sluice quarantine list --tenant acme --since 2h")]
     Quarantine(quarantine::QuarantineCommand),
+    /// Let a simulated fleet publish to a daemon of its own, and show what becomes of it; scripts/demo prepares all it needs
+    #[command(after_help = "It registers its fleet in the database the settings name, as tenant sluice-demo.\n\
+            Example: ./scripts/demo --seconds 10")]
+    Demo(demo::DemoArgs),
 }
 
 /// Parses the command line, runs the command, and turns its end into an exit code.
@@ -125,6 +135,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             Command::Tenant(command) => tenant::run(command, &config, output).await,
             Command::Device(command) => device::run(command, &config, output).await,
             Command::Quarantine(command) => quarantine::run(command, &config, output).await,
+            Command::Demo(args) => demo::run(args, &config, &sources, output).await,
             Command::Config(_) => Ok(Exit::Done),
         }
     })

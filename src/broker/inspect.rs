@@ -223,7 +223,10 @@ impl<'a> Inspector<'a> {
                     "the broker sends only {arrived} messages before the first is acknowledged, whatever \
                      MQTT_RECEIVE_MAXIMUM={receive_maximum} says; two batches hold {needed}"
                 ),
-                format!("raise max_inflight_messages in mosquitto.conf to {receive_maximum}, or lower BATCH_SIZE"),
+                format!(
+                    "raise max_inflight_messages in mosquitto.conf to {receive_maximum} and take max_inflight_bytes out, or \
+                     lower BATCH_SIZE"
+                ),
             ),
             Some(Seen { arrived, .. }) => Finding::ok(format!(
                 "{arrived} messages are sent before the first is acknowledged (MQTT_RECEIVE_MAXIMUM={receive_maximum}); \

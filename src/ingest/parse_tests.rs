@@ -103,7 +103,10 @@ fn fields_of_a_wrong_type_are_bad_payload() {
         assert_eq!(reason("telemetry", payload), Reason::BadPayload, "{payload}");
     }
     let deep = format!("{{\"metrics\":{{\"a\":{}1{}}}}}", "[".repeat(100_000), "]".repeat(100_000));
-    let many = format!("{{\"metrics\":{{{}\"z\":1}}}}", (0..256).map(|n| format!("\"k{n}\":1,")).collect::<String>());
+    let many = format!(
+        "{{\"metrics\":{{{}\"z\":1}}}}",
+        (0..256).fold(String::new(), |keys, n| keys + &format!("\"k{n}\":1,"))
+    );
     let roomy = limits(&[("MAX_PAYLOAD_BYTES", "1000000")]);
     for payload in [deep, many] {
         let outcome = roomy.parse(&delivery("tenant/t/device/d/telemetry", payload.as_bytes()));

@@ -120,8 +120,8 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         return config::run(command, &sources, cli.output).map(|()| Exit::Done);
     }
     let loaded = Config::load(&sources).map_err(|errors| Failure::new(Exit::Config, errors.to_string()))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+    // One thread: the work of a batch is small, and waking another thread for each step of it costs more than the step.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Internal, format!("the runtime cannot be started: {error}")))?;

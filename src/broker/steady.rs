@@ -15,7 +15,7 @@ use super::frame::{ConnAck, Incoming, Malformed, Publish};
 use super::inflight::Inflight;
 use super::link::Link;
 use super::options::{self, DROPPED_SUBSCRIPTION, DROPPED_TOPIC, MAIN_SUBSCRIPTION};
-use super::pace::Pace;
+use super::pace::pause_until;
 use super::session::{PART, Surroundings};
 use super::timers::Timers;
 use super::trouble::Trouble;
@@ -50,7 +50,6 @@ pub struct Steady<'a> {
     /// The next so many messages may be ones the broker sent before.
     suspects: usize,
     timers: Timers,
-    pace: Pace,
     paused_until: Option<Instant>,
     window_is_full: bool,
     warned: Option<Instant>,
@@ -85,7 +84,6 @@ impl<'a> Steady<'a> {
             inflight: Inflight::default(),
             suspects: if welcome.session_present { around.config.receive_maximum.into() } else { 0 },
             timers: Timers::new(now, keepalive),
-            pace: Pace::new(now),
             paused_until: None,
             window_is_full: false,
             warned: None,
@@ -184,7 +182,7 @@ impl<'a> Steady<'a> {
         });
         self.last_receipt = received_at;
         self.incoming = incoming;
-        self.paused_until = self.pace.pause_until(Instant::now(), packets);
+        self.paused_until = pause_until(Instant::now(), packets);
         self.watch_the_window();
         result
     }

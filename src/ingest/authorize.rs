@@ -130,7 +130,7 @@ impl<D: Directory> Authorizer<D> {
                 },
             }
         }
-        batch.sightings = self.sightings.take_due(now, deliveries.len());
+        batch.sightings = self.sightings.take_due(now);
         batch.refusal_counts = self.sampler.take_counts();
         batch.maybe_repeated = deliveries.iter().any(|delivery| delivery.maybe_repeated);
         batch.deliveries = deliveries;

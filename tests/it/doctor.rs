@@ -8,6 +8,7 @@ use crate::support::device::Device;
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
 use crate::support::port;
 use crate::support::postgres::{PASSWORD, Postgres};
+use crate::support::wait;
 
 /// Runs it; the exit code and its report.
 fn doctor(settings: &Settings) -> (i32, Value) {
@@ -49,7 +50,7 @@ fn a_healthy_trio_with_its_daemon_is_found_healthy_and_left_as_it_was() {
     found(&report, "broker delivery", "ok", &["came back"]);
     found(&report, "Postgres clock", "ok", &["s "]);
     // The daemon was neither disturbed nor fed.
-    assert_eq!(daemon.metric("sluice_mqtt_reconnects_total"), 0.0);
+    assert!(daemon.metric("sluice_mqtt_reconnects_total") < 1.0);
     daemon.wait_metric("sluice_messages_total{result=\"ignored\"}", 1.0);
     assert_eq!(database.value("SELECT count(*) FROM telemetry"), "0");
     assert_eq!(database.value("SELECT count(*) FROM quarantine_events"), "0");
@@ -98,8 +99,12 @@ fn wrong_passwords_are_said_of_broker_and_postgres() {
     let broker = Mosquitto::start(MosquittoOptions::default().user("sluice", "right"));
     let database = Postgres::shared().database();
     let settings = settings(&broker, &database).set("MQTT_USERNAME", "sluice").set("MQTT_PASSWORD", "wrong");
-    let (code, report) = doctor(&settings.set("DATABASE_URL", &database.url().replace(PASSWORD, "wrong")));
+    let settings = settings.set("DATABASE_URL", &database.url().replace(PASSWORD, "wrong"));
+    let daemon = settings.start();
+    daemon.wait_unready();
+    let (code, report) = doctor(&settings);
     assert_eq!(code, 1);
+    found(&report, "daemon", "error", &["is not ready", "broker"]);
     found(&report, "broker", "error", &["MQTT_PASSWORD"]);
     found(&report, "Postgres", "error", &["28P01", "DATABASE_URL"]);
 }
@@ -137,18 +142,7 @@ fn the_window_is_told_as_it_was_observed() {
     found(&report, "broker window", "ok", &["at least 2000", "MQTT_RECEIVE_MAXIMUM=16000"]);
     let narrow = wide.set("MQTT_RECEIVE_MAXIMUM", "20").set("BATCH_SIZE", "10");
     found(&doctor(&narrow).1, "broker window", "ok", &["20 messages are sent", "two batches hold 20"]);
-
-    // A limit by bytes binds all the same: the messages of the measurement have two.
-    let broker = Mosquitto::start(MosquittoOptions::default().line("max_inflight_bytes 40"));
-    let (code, report) = doctor(&settings(&broker, &database));
-    assert_eq!(code, 0, "{report:#}");
-    found(
-        &report,
-        "broker window",
-        "warning",
-        &["sends only 20 messages", "two batches hold 2000", "max_inflight_messages"],
-    );
-    found(&report, "broker's own words", "ok", &["dropped no message"]);
+    found(&doctor(&narrow).1, "broker's own words", "ok", &["dropped no message"]);
 }
 
 #[test]
@@ -226,6 +220,7 @@ fn a_read_only_postgres_takes_no_rows() {
     let (code, report) = doctor(&settings(&broker, &database));
     assert_eq!(code, 1);
     found(&report, "Postgres", "error", &["read-only", "default_transaction_read_only off"]);
+    found(&report, "schema", "ok", &["are applied"]);
 }
 
 #[test]
@@ -273,8 +268,16 @@ fn explain_tells_the_age_of_the_daemons_grant_and_where_it_decides_otherwise() {
     assert_eq!(explained()["daemon"]["cached"], false);
     assert_eq!(daemon.get("/grants/acme/pump%2B1").unwrap().0, 400);
 
-    Device::connect(broker.port(), "device").publish("tenant/acme/device/pump-1/telemetry", "{}");
-    daemon.wait_metric("sluice_messages_total{result=\"stored\"}", 1.0);
+    // When the daemon begins to hear of changes, it forgets what it had cached until then.
+    daemon.wait_metric("sluice_db_listening", 1.0);
+    let mut device = Device::connect(broker.port(), "device");
+    wait::for_ok("the daemon holds a grant", || {
+        device.publish("tenant/acme/device/pump-1/telemetry", "{}");
+        match daemon.get("/grants/acme/pump-1").unwrap() {
+            (200, _) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
     let warm = explained();
     assert_eq!((&warm["accepted"], &warm["daemon"]["decides_the_same"]), (&true.into(), &true.into()), "{warm:#}");
     let (age, left) = (&warm["daemon"]["age_seconds"], &warm["daemon"]["good_for_seconds"]);

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::ack::Acks;
-use crate::broker::session::Session;
+use crate::broker::session::{self, Session};
 use crate::clock;
 use crate::config::Config;
 use crate::http;
@@ -34,6 +34,9 @@ const ACKS_QUEUE: usize = 64;
 
 /// Changes of the registry that wait to be heard; when there are more, everything cached is dropped instead.
 const CHANGES_QUEUE: usize = 1024;
+
+/// The part of readiness that says that the daemon has not started all its parts yet.
+const PART: &str = "start";
 
 /// Of the time for stopping, so much is left to say goodbye in after giving up on Postgres.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -85,8 +88,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let metrics = Metrics::new().map_err(|error| RunError::Metrics(error.to_string()))?;
     let database = Database::open(&config.database, metrics.store.clone())?;
     let (readiness, abandon) = (Readiness::default(), CancellationToken::new());
+    // The ops listener answers before the other parts are there to speak for themselves.
+    readiness.unwell(PART, "starting: the schema is being looked at");
     let daemon = Daemon { config, metrics, readiness, database, stop, abandon };
 
+    // Until the session speaks for itself, nothing is ready.
+    daemon.readiness.unwell(session::PART, "not connected to the broker: sluice is starting");
     let ops_stop = CancellationToken::new();
     let mut ops = daemon.start_ops(ops_stop.clone()).await?;
     let ended = daemon.run(&mut ops).await;
@@ -106,6 +113,7 @@ impl Daemon {
         let mut tasks = Tasks::default();
         self.start_keepers(&mut tasks);
         self.start_spine(&mut tasks);
+        self.readiness.well(PART);
         let died = tokio::select! {
             died = tasks.watch(&self.stop) => died,
             died = ops.watch(&self.stop) => died,

@@ -19,6 +19,7 @@ pub mod probe;
 pub mod quarantine;
 pub mod quarantine_rows;
 pub mod readings;
+pub mod relay;
 pub mod session;
 pub mod sink;
 pub mod staging;

@@ -1,7 +1,8 @@
 //! The loop of one connection, from CONNACK to its end: messages out to the queue, acknowledgements back to the broker.
 //!
 //! It never connects, and it never waits for the queue while acknowledgements or pings are due: when the queue is full or
-//! too much is in flight, it only stops reading, and TCP tells the broker.
+//! too much is in flight, it only stops reading, and TCP tells the broker. That the broker went away is noticed then only
+//! by a write that fails, or when reading goes on.
 
 use std::time::Duration;
 
@@ -53,6 +54,7 @@ pub struct Steady<'a> {
     paused_until: Option<Instant>,
     window_is_full: bool,
     warned: Option<Instant>,
+    last_receipt: Timestamp,
 }
 
 // === impl Steady ===
@@ -87,6 +89,7 @@ impl<'a> Steady<'a> {
             paused_until: None,
             window_is_full: false,
             warned: None,
+            last_receipt: Timestamp::default(),
         }
     }
 
@@ -170,10 +173,16 @@ impl<'a> Steady<'a> {
 
     /// Puts what was read where it belongs.
     fn digest(&mut self) -> Result<(), Trouble> {
-        let received_at = (self.around.clock)();
         let packets = self.incoming.len();
         let mut incoming = std::mem::take(&mut self.incoming);
-        let result = incoming.drain(..).try_for_each(|packet| self.take(packet, received_at));
+        // The clock is read once for all of them, yet each has a moment of its own: a message without a time of its own is
+        // told from its like by it.
+        let mut received_at = (self.around.clock)().max(self.last_receipt);
+        let result = incoming.drain(..).try_for_each(|packet| {
+            received_at = Timestamp::from_micros(received_at.micros() + 1);
+            self.take(packet, received_at)
+        });
+        self.last_receipt = received_at;
         self.incoming = incoming;
         self.paused_until = self.pace.pause_until(Instant::now(), packets);
         self.watch_the_window();
@@ -253,7 +262,9 @@ impl<'a> Steady<'a> {
             self.hand_over(permit);
         }
         self.inflight.queue_holds(deliveries.max_capacity() - deliveries.capacity());
-        !self.pending.is_empty() || self.inflight.is_over_budget()
+        // SUBACK stands behind the messages of a resumed session: until it is read, only the budget holds back.
+        let waits = !self.pending.is_empty() && !self.timers.is_asking();
+        waits || self.inflight.is_over_budget(self.pending_at_most_once)
     }
 
     fn hand_over(&mut self, permit: mpsc::Permit<'_, Vec<Delivery>>) {

@@ -184,6 +184,11 @@ impl<D: Directory> Authorizer<D> {
     }
 
     fn refuse(&mut self, batch: &mut Batch, delivery: &Delivery, refusal: Refusal, told: Told) {
+        // Quarantine has no key that would tell a repeated message, whether it has a time or not.
+        if self.is_redelivery(delivery, delivery.message_id()) {
+            batch.known_duplicates += 1;
+            return;
+        }
         let topic = crate::domain::topic::Topic::parse(&delivery.topic).ok();
         if self.sampler.admit(topic.map(|topic| topic.tenant), refusal.reason) {
             batch.quarantined.push(Quarantined::new(delivery, refusal, told));
@@ -225,7 +230,8 @@ impl<D: Directory> Authorizer<D> {
         }
     }
 
-    /// Whether this message without a time of its own is on its way to the table already. Remembers it when not.
+    /// Whether this message is on its way to its table already. Remembers it when not. Asked only for messages that the
+    /// unique index cannot tell: refused ones, and those without a time of their own.
     fn is_redelivery(&mut self, delivery: &Delivery, message_id: uuid::Uuid) -> bool {
         let Some(ack) = &delivery.ack else { return false };
         if delivery.dup && self.recent.contains(ack.packet_id, message_id) {

@@ -5,11 +5,16 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the finding")]
 
 mod broker;
+mod changes;
 mod demo;
+mod faults;
 mod fixtures;
+mod flood;
 mod listen;
 mod partitions;
 mod quarantine_commands;
 mod registry_commands;
+mod replicas;
+mod stopping;
 mod store;
 mod support;

@@ -63,7 +63,7 @@ prepare_home() {
     AS=()
     if [ -L "$SERVERS" ] && ! [ -d "$SERVERS" ]; then rm -f "$SERVERS"; fi
     if [ "$(id -u)" -ne 0 ]; then
-        mkdir -p -m 700 "$SERVERS"
+        [ -d "$SERVERS" ] || mkdir -m 700 "$SERVERS" || die "$EXIT_UNAVAILABLE" "$STATE cannot be written."
         [ -w "$SERVERS" ] || die "$EXIT_UNAVAILABLE" "$STATE belongs to another user: run this as $(stat -c %U "$STATE"), or remove it."
         return
     fi
@@ -75,7 +75,7 @@ prepare_home() {
     fi
     AS=(setpriv "--reuid=$account" "--regid=$(id -g "$account" 2>/dev/null || say "$account")" --clear-groups)
     if ! [ -d "$SERVERS/" ]; then
-        if "${AS[@]}" sh -c 'cd "$1"' sh "$STATE" 2>/dev/null; then
+        if "${AS[@]}" test -x "$STATE/."; then
             mkdir -m 700 "$SERVERS"
         else
             ln -s "$(mktemp -d /var/tmp/sluice-demo.XXXXXX)" "$SERVERS"
@@ -218,10 +218,10 @@ start_mosquitto() {
         if runs "$MOSQUITTO"; then break; fi
         tries=$((tries + 1))
         # Somebody took the port between our look and Mosquitto's.
-        grep -q 'Address already in use' "$log" && [ "$tries" -lt 10 ] || {
+        if [ "$tries" -ge 10 ] || ! grep -q 'Address already in use' "$log"; then
             tail -n 20 "$log" >&2
             die "$EXIT_UNAVAILABLE" "Mosquitto did not start; above is the end of $log"
-        }
+        fi
         last=
     done
     owned mosquitto "$MOSQUITTO" TERM

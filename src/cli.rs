@@ -2,15 +2,18 @@
 //!
 //! It renders for people and programs; it decides nothing itself.
 
+mod cached_grant;
 pub mod config;
 pub mod demo;
 mod demo_daemon;
 mod demo_screen;
 pub mod device;
+pub mod doctor;
 pub mod explain;
 mod fleet;
 pub mod migrate;
 mod operator;
+mod ops_client;
 pub mod output;
 mod printable;
 pub mod quarantine;
@@ -70,6 +73,11 @@ enum Command {
     #[command(after_help = "Example: echo '{\"metrics\":{\"t\":21.5}}' | \
             sluice explain --topic tenant/acme/device/pump-1/telemetry --payload -")]
     Explain(explain::ExplainArgs),
+    /// Check settings, daemon, broker and Postgres, and say what to do
+    #[command(
+        after_help = "Example: sluice doctor --output json\nExit code 0 when no finding is an error, 1 when one is."
+    )]
+    Doctor,
     /// Tenants: whose devices they are
     #[command(subcommand, after_help = "Example: sluice tenant add acme --name 'Acme Pumps'")]
     Tenant(tenant::TenantCommand),
@@ -123,6 +131,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             Command::Run => run::run(config).await,
             Command::Migrate => migrate::run(&config, output).await,
             Command::Explain(args) => explain::run(args, &config, output).await,
+            Command::Doctor => doctor::run(&config, output).await,
             Command::Tenant(command) => tenant::run(command, &config, output).await,
             Command::Device(command) => device::run(command, &config, output).await,
             Command::Quarantine(command) => quarantine::run(command, &config, output).await,

@@ -11,6 +11,8 @@ pub mod copy;
 pub mod daily;
 pub mod devices;
 pub mod directory;
+pub mod inspect;
+pub mod inspect_schema;
 pub mod listen;
 pub mod migrate;
 pub mod partitions;

@@ -94,11 +94,12 @@ async fn demonstrate(
     };
     let span = stage.play(crews, args.seconds.map(Duration::from_secs), stop).await?;
     let last = stage.settle().await?;
-    stage.daemon.stop().await?;
+    let stopped = stage.daemon.stop().await;
     if stage.tally.refused() > 0 {
         say(output, &format!("{} messages were refused by the broker", stage.tally.refused()))?;
     }
-    conclude(&Summary::new(span, stage.tally.acknowledged(), &last), &last, output)
+    let exit = conclude(&Summary::new(span, stage.tally.acknowledged(), &last), &last, output)?;
+    stopped.map(|()| exit)
 }
 
 /// Everything up to the first message.
@@ -204,7 +205,7 @@ impl Stage {
 
     fn draw(&mut self, figures: &Figures) -> io::Result<()> {
         match self.output {
-            Output::Table => self.screen.draw(self.started.elapsed(), self.tally.acknowledged(), figures),
+            Output::Table => self.screen.draw(self.started.elapsed(), self.tally.published(), figures),
             Output::Json => Ok(()),
         }
     }

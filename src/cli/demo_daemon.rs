@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::process::{Child, Command};
 
-use super::scrape;
+use super::ops_client;
 use super::{Exit, Failure};
 use crate::config::Sources;
 use crate::config::ingest::RateLimit;
@@ -137,7 +137,7 @@ impl Daemon {
     async fn ready(&mut self) -> Result<(), Failure> {
         let ops = self.ops;
         let asking = async {
-            while !matches!(scrape::get(ops, "/readyz").await, Ok((200, _))) {
+            while !matches!(ops_client::get(ops, "/readyz").await, Ok((200, _))) {
                 tokio::time::sleep(ASK_EVERY).await;
             }
         };
@@ -145,7 +145,7 @@ impl Daemon {
             failure = self.died() => return Err(failure),
             asked = tokio::time::timeout(START_PATIENCE, asking) => if asked.is_ok() { return Ok(()) },
         }
-        let why = scrape::get(ops, "/readyz").await.map_or_else(|error| error.to_string(), |(_, body)| body);
+        let why = ops_client::get(ops, "/readyz").await.map_or_else(|error| error.to_string(), |(_, body)| body);
         Err(self.failure(&format!("the daemon is not ready after {} s: {why}", START_PATIENCE.as_secs())))
     }
 

@@ -13,7 +13,7 @@ use crate::domain::time::Timestamp;
 /// Whose devices they are; no tenant of anybody's own is called that.
 pub const TENANT: &str = "sluice-demo";
 
-/// Where they stand, dealt out in turn.
+/// Where they stand.
 const SITES: [&str; 3] = ["north", "south", "harbour"];
 
 /// One message in so many comes from a device that misbehaves.
@@ -128,8 +128,9 @@ impl Fleet {
             1 => (format!("meter-{number}"), Nature::Meter { watt_hours: 0.0 }),
             _ => (format!("door-{number}"), Nature::Door { open: false }),
         });
-        let members = good.chain(faults).zip(SITES.iter().cycle()).enumerate();
-        let members = members.map(|(number, ((device, nature), site))| {
+        let members = good.chain(faults).enumerate().map(|(number, (device, nature))| {
+            // By its name: a fleet of another size finds the device where it was registered.
+            let site = SITES[device.bytes().map(usize::from).sum::<usize>() % SITES.len()];
             let token = token(&secret, &device);
             Member { device, site, token, nature, dice: Dice(number as u64), seq: 0 }
         });
@@ -334,8 +335,7 @@ impl Dice {
     #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
     fn between(&mut self, low: f64, high: f64) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         let unit = ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1_u64 << 53) as f64;
         low + unit * (high - low)

@@ -1,21 +1,12 @@
-//! Asks a running daemon for its readiness and its metrics, as a Prometheus server would, and reads the figures.
+//! Asks a running daemon for its metrics, as a Prometheus server would, and reads the figures.
 //!
-//! It speaks just enough HTTP for the daemon's own answers, each of which ends with the connection.
+//! It keeps nothing: what has happened since is for those who remember an earlier moment.
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-
+use super::ops_client;
 use crate::domain::verdict::Reason;
-
-/// A daemon on this machine that has not answered by then is hung.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// The longest answer that is read, in bytes; the metrics are a few dozen kilobytes.
-const ANSWER_MAX: u64 = 1024 * 1024;
 
 const LATENCY: &str = "sluice_store_latency_seconds_bucket";
 
@@ -46,23 +37,9 @@ pub struct Figures {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Latency(Vec<(f64, u64)>);
 
-/// Asks for a path; the status and the body.
-pub async fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
-    let asked = async {
-        let mut stream = TcpStream::connect(address).await?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = String::new();
-        stream.take(ANSWER_MAX).read_to_string(&mut answer).await?;
-        io::Result::Ok(answer)
-    };
-    let answer = tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|late| Err(late.into()))?;
-    read_answer(&answer).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is no HTTP"))
-}
-
 /// Asks for the figures.
 pub async fn figures(address: SocketAddr) -> io::Result<Figures> {
-    match get(address, "/metrics").await? {
+    match ops_client::get(address, "/metrics").await? {
         (200, body) => Ok(Figures::read(&body)),
         (status, _) => Err(io::Error::other(format!("/metrics answers {status}"))),
     }
@@ -148,13 +125,6 @@ impl Latency {
 
 // === private helpers ===
 
-/// Status and body; none when it is no HTTP.
-fn read_answer(answer: &str) -> Option<(u16, String)> {
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
-    Some((status, body.to_owned()))
-}
-
 /// The name of a series and the value of its one label, empty when it has none.
 fn split(series: &str) -> (&str, &str) {
     let Some((name, labels)) = series.split_once('{') else { return (series, "") };
@@ -194,11 +164,5 @@ mod tests {
         assert_eq!(latency.quantile(0.7), Some(0.015));
         assert_eq!(latency.quantile(0.999), Some(f64::INFINITY));
         assert_eq!(Latency::default().quantile(0.5), None);
-    }
-
-    #[test]
-    fn an_answer_is_taken_apart() {
-        assert_eq!(read_answer("HTTP/1.1 503 No\r\na: b\r\n\r\nbody"), Some((503, "body".into())));
-        assert_eq!(read_answer("SSH-2.0"), None);
     }
 }

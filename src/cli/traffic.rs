@@ -31,6 +31,7 @@ pub struct Tally(Arc<Counters>);
 
 #[derive(Debug, Default)]
 struct Counters {
+    published: AtomicU64,
     acknowledged: AtomicU64,
     refused: AtomicU64,
 }
@@ -47,6 +48,11 @@ pub struct Crew {
 // === impl Tally ===
 
 impl Tally {
+    /// Messages sent to the broker.
+    pub fn published(&self) -> u64 {
+        self.0.published.load(Ordering::Relaxed)
+    }
+
     /// Messages the broker took over.
     pub fn acknowledged(&self) -> u64 {
         self.0.acknowledged.load(Ordering::Relaxed)
@@ -115,6 +121,7 @@ impl Crew {
     }
 
     async fn publish(&mut self, message: Message) -> Result<(), Trouble> {
+        self.tally.0.published.fetch_add(1, Ordering::Relaxed);
         self.publisher.publish(&message.topic, message.payload).await
     }
 

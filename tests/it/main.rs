@@ -7,6 +7,7 @@
 mod broker;
 mod changes;
 mod demo;
+mod doctor;
 mod faults;
 mod fixtures;
 mod flood;

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the finding")]
 
 mod broker;
+mod compose;
 mod fixtures;
 mod listen;
 mod partitions;

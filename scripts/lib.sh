@@ -4,6 +4,7 @@
 # It installs packages and nothing else: it starts, stops and configures no service of this machine.
 set -euo pipefail
 
+# shellcheck disable=SC2034  # for those who source this
 readonly EXIT_USAGE=64
 readonly EXIT_UNAVAILABLE=69
 
@@ -81,11 +82,10 @@ apt_install() (
     say "installing with apt-get: $*"
     say "  (their services are not started now; 'systemctl disable mosquitto postgresql' keeps them off after a reboot)"
     apt=(env DEBIAN_FRONTEND=noninteractive apt-get -q -y)
-    as_root "${apt[@]}" update >"$log" 2>&1 &&
-        as_root "${apt[@]}" install --no-install-recommends --no-upgrade "$@" >>"$log" 2>&1 || {
+    if ! { as_root "${apt[@]}" update && as_root "${apt[@]}" install --no-install-recommends --no-upgrade "$@"; } >"$log" 2>&1; then
         tail -n 20 "$log" >&2
         die "$EXIT_UNAVAILABLE" "apt-get could not install: $*. Install them by hand and start this again."
-    }
+    fi
 )
 
 # Installs the servers and the compiler, as far as they are missing; need_packages checks: also what the checks need.

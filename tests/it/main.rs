@@ -5,11 +5,20 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the finding")]
 
 mod broker;
+mod changes;
 mod compose;
+mod demo;
+mod doctor;
+mod faults;
 mod fixtures;
+mod flood;
 mod listen;
+mod oddities;
 mod partitions;
 mod quarantine_commands;
 mod registry_commands;
+mod replicas;
+mod rules;
+mod stopping;
 mod store;
 mod support;

@@ -22,7 +22,7 @@ fn a_device_speaks_only_as_itself_and_a_refused_message_reaches_nobody() {
         login,
         &["-q", "1", "-t", "tenant/+/device/+/#", "-C", "1", "-F", "heard %t"],
     );
-    let mut ear = stack.listening(ear, "ear");
+    let mut ear = stack.listening(&ear, "ear");
     for topic in [
         "tenant/acme/device/pump-2/telemetry",
         "tenant/other/device/pump-1/telemetry",
@@ -39,7 +39,7 @@ fn a_device_speaks_only_as_itself_and_a_refused_message_reaches_nobody() {
         let code = stack.reason_code("pump-1", &format!("tenant/acme/device/pump-1/{kind}"));
         assert!(ACCEPTED.contains(&code.as_str()), "{kind}: {code}");
     }
-    assert!(ear.wait().unwrap().success());
+    ear.wait_done();
     // The first that came was the first accepted.
     assert!(stack.read("ear").contains("heard tenant/acme/device/pump-1/telemetry\n"), "{}", stack.read("ear"));
 }
@@ -51,7 +51,7 @@ fn a_subscription_to_everything_yields_ones_own_topics_only() {
     stack.enroll("pump-2");
     let everything = ["-q", "1", "-t", "#", "-t", "tenant/acme/device/pump-2/#", "-C", "1", "-F", "heard %t"];
     let ear = stack.over_tls("mosquitto_sub", Some("pump-1"), &everything);
-    let mut ear = stack.listening(ear, "ear");
+    let mut ear = stack.listening(&ear, "ear");
     for kind in ["telemetry", "status", "commands/ack"] {
         let code = stack.reason_code("pump-2", &format!("tenant/acme/device/pump-2/{kind}"));
         assert!(ACCEPTED.contains(&code.as_str()), "{kind}: {code}");
@@ -60,7 +60,7 @@ fn a_subscription_to_everything_yields_ones_own_topics_only() {
     let own = ["-q", "1", "-t", "tenant/acme/device/pump-1/commands/ack", "-m", "x"];
     let output = stack.by_password("mosquitto_pub", Some(PASSWORD_DEVICE), &own).output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    assert!(ear.wait().unwrap().success());
+    ear.wait_done();
     assert!(stack.read("ear").contains("heard tenant/acme/device/pump-1/commands/ack\n"), "{}", stack.read("ear"));
 }
 
@@ -101,7 +101,7 @@ fn a_live_session_ends_when_sluice_takes_its_client_id() {
     let stack = Stack::start();
     stack.enroll("pump-1");
     let session = stack.over_tls("mosquitto_sub", Some("pump-1"), &["-i", "whatever", "-t", "x"]);
-    let mut session = stack.listening(session, "session");
+    let _session = stack.listening(&session, "session");
     let password = stack.read("sluice/mqtt_password");
     let take = ["-i", "acme/device/pump-1", "-t", "x", "-m", "x"];
     let taken = stack.by_password("mosquitto_pub", Some(("sluice", &password)), &take).output().unwrap();
@@ -109,8 +109,6 @@ fn a_live_session_ends_when_sluice_takes_its_client_id() {
     wait::until("the broker has closed the session", || {
         stack.log().contains("Client acme/device/pump-1 already connected, closing old connection.")
     });
-    session.kill().unwrap();
-    session.wait().unwrap();
 }
 
 /// Logs in over websockets as a browser would; the reason code of the CONNACK.

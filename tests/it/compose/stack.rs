@@ -23,6 +23,9 @@ pub struct Stack {
     dir: Scratch,
 }
 
+/// A subscriber in the background; it is killed when this is dropped.
+pub struct Listener(Child);
+
 // === impl Stack ===
 
 impl Stack {
@@ -181,15 +184,15 @@ impl Stack {
     }
 
     /// Starts a subscriber in the background and waits until the broker has confirmed its subscription.
-    pub fn listening(&self, mut command: Command, file: &str) -> Child {
+    pub fn listening(&self, command: &Command, file: &str) -> Listener {
         let log = fs::File::create(self.path(file)).unwrap();
         // Lines as they come, not when a buffer is full.
         let mut lined = Command::new("stdbuf");
         lined.arg("-oL").arg(command.get_program()).args(command.get_args()).arg("-d").env("PATH", search_path());
-        command = lined;
-        let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let child = lined.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let listener = Listener(child);
         wait::until("the subscription stands", || read_log(&self.path(file)).contains("Subscribed (mid"));
-        child
+        listener
     }
 
     fn client(&self, program_name: &str, listener: usize, arguments: &[&str]) -> Command {
@@ -217,6 +220,24 @@ impl Stack {
             replace("\nuser mosquitto\n", "\nuser root\n");
         }
         text
+    }
+}
+
+// === impl Listener ===
+
+impl Listener {
+    /// Waits until it has heard as much as it was to hear.
+    pub fn wait_done(&mut self) {
+        let ended = wait::for_some("the subscriber has heard it", || self.0.try_wait().unwrap());
+        assert!(ended.success(), "{ended}");
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // One that has ended is no failure.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

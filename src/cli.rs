@@ -11,6 +11,7 @@ pub mod device;
 pub mod doctor;
 pub mod explain;
 mod fleet;
+pub mod health;
 pub mod migrate;
 mod operator;
 mod ops_client;
@@ -63,6 +64,9 @@ enum Command {
     /// Run the daemon until SIGTERM
     #[command(after_help = "Example: CERT_AUTH_ENABLED=1 DATABASE_URL_FILE=/run/secrets/db sluice run")]
     Run,
+    /// Ask the running daemon whether it is ready: 0 yes, 1 no, 69 no answer
+    #[command(after_help = "Example: sluice health || sluice health --live")]
+    Health(health::HealthArgs),
     /// Bring the database schema up to date and make the partitions
     #[command(after_help = "Example: DATABASE_URL=postgres:///sluice sluice migrate")]
     Migrate,
@@ -129,6 +133,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     runtime.block_on(async {
         match cli.command {
             Command::Run => run::run(config).await,
+            Command::Health(args) => health::run(args, &config).await,
             Command::Migrate => migrate::run(&config, output).await,
             Command::Explain(args) => explain::run(args, &config, output).await,
             Command::Doctor => doctor::run(&config, output).await,

@@ -6,6 +6,7 @@
 
 mod broker;
 mod changes;
+mod compose;
 mod demo;
 mod doctor;
 mod faults;

@@ -2,6 +2,8 @@
 //!
 //! It renders for people and programs; it decides nothing itself.
 
+pub mod ca;
+mod ca_init;
 pub mod config;
 pub mod device;
 pub mod explain;
@@ -60,6 +62,9 @@ enum Command {
     /// Print or check the settings
     #[command(subcommand, after_help = "Example: sluice config template > sluice.toml")]
     Config(config::ConfigCommand),
+    /// The authority that signs devices: make one, show it, print its bundle
+    #[command(subcommand, after_help = "Example: sluice ca init --cert ca.crt --key ca.key --crl crl.pem")]
+    Ca(ca::CaCommand),
     /// Say of one message what every check says of it
     #[command(after_help = "Example: echo '{\"metrics\":{\"t\":21.5}}' | \
             sluice explain --topic tenant/acme/device/pump-1/telemetry --payload -")]
@@ -116,6 +121,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             Command::Tenant(command) => tenant::run(command, &config, output).await,
             Command::Device(command) => device::run(command, &config, output).await,
             Command::Quarantine(command) => quarantine::run(command, &config, output).await,
+            Command::Ca(command) => ca::run(command, &config, output),
             Command::Config(_) => Ok(Exit::Done),
         }
     })

@@ -26,5 +26,6 @@ pub mod domain;
 pub mod http;
 pub mod ingest;
 pub mod lifecycle;
+pub mod pki;
 pub mod store;
 pub mod telemetry;

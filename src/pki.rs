@@ -25,9 +25,13 @@ pub mod import;
 pub mod issuer;
 pub mod key;
 pub mod lint;
+#[cfg(test)]
+mod lint_tests;
 mod moment;
 pub mod profile;
 pub mod public_key;
+#[cfg(test)]
+mod samples;
 pub mod serial;
 pub mod server;
 

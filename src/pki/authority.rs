@@ -241,3 +241,94 @@ fn is_plain(name: &[u8]) -> bool {
     let is_single = name.iter_rdn().all(|part| part.iter().count() == 1);
     is_single && kinds.iter().enumerate().all(|(at, kind)| !kinds[..at].contains(kind))
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose, SignatureAlgorithm};
+
+    use super::*;
+    use crate::pki::samples::{DAY, authority, now, pair};
+
+    /// A certificate that signs itself, good long before and after the sample moment, and its key.
+    fn own(algorithm: &'static SignatureAlgorithm, change: impl Fn(&mut CertificateParams)) -> (String, KeyPair) {
+        let key = pair(algorithm);
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        change(&mut params);
+        (params.self_signed(&key).unwrap().pem(), key)
+    }
+
+    fn refused(algorithm: &'static SignatureAlgorithm, change: impl Fn(&mut CertificateParams)) -> String {
+        AuthorityCertificate::from_pem(own(algorithm, change).0.as_bytes(), now()).unwrap_err().to_string()
+    }
+
+    const P256: &SignatureAlgorithm = &rcgen::PKCS_ECDSA_P256_SHA256;
+
+    #[test]
+    fn only_what_can_sign_certificates_and_lists_is_an_authority() {
+        for algorithm in [P256, &rcgen::PKCS_ECDSA_P384_SHA384] {
+            let (pem, key) = own(algorithm, |_| ());
+            let certificate = AuthorityCertificate::from_pem(pem.as_bytes(), now()).unwrap();
+            let key = CaKey::from_pem(key.serialize_pem().as_bytes()).unwrap();
+            assert!(Authority::new(certificate, key).is_ok());
+        }
+        assert!(refused(P256, |params| params.is_ca = IsCa::ExplicitNoCa).contains("CA:true"));
+        assert!(refused(P256, |params| params.key_usages = vec![KeyUsagePurpose::CrlSign]).contains("keyCertSign"));
+        assert!(refused(P256, |params| params.key_usages = vec![KeyUsagePurpose::KeyCertSign]).contains("cRLSign"));
+        assert!(refused(&rcgen::PKCS_ED25519, |_| ()).contains("Ed25519"));
+    }
+
+    #[test]
+    fn an_authority_can_be_shared_by_all_tasks_and_never_shows_its_key() {
+        fn shared<T: Send + Sync>(value: &T) -> &T {
+            value
+        }
+        assert_eq!(format!("{:?}", shared(&authority())), "Authority(\"CN=Sample CA\", key ***)");
+    }
+
+    #[test]
+    fn an_authority_is_good_between_its_dates() {
+        let authority = authority();
+        let pem = authority.certificate().bundle_pem();
+        let at = |time| AuthorityCertificate::from_pem(pem.as_bytes(), time);
+        assert!(at(now().plus_seconds(3649 * DAY)).is_ok());
+        assert!(at(now().plus_seconds(3650 * DAY)).unwrap_err().to_string().contains("sluice ca init"));
+        assert!(at(now().plus_seconds(-400)).unwrap_err().to_string().contains("clock"));
+    }
+
+    #[test]
+    fn a_key_of_another_authority_does_not_fit() {
+        let key = CaKey::generate().unwrap();
+        let refused = Authority::new(authority().certificate().clone(), key).unwrap_err().to_string();
+        assert!(refused.contains("CN=Sample CA") && refused.contains("made together"), "{refused}");
+    }
+
+    #[test]
+    fn a_chain_is_read_in_order_only() {
+        let (root_pem, root_key) = own(P256, |params| params.distinguished_name.push(DnType::CommonName, "Root"));
+        let root = Issuer::from_ca_cert_pem(&root_pem, &root_key).unwrap();
+        let key = pair(P256);
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.distinguished_name.push(DnType::CommonName, "Middle");
+        let middle = params.signed_by(&key, &root).unwrap().pem();
+        let read = |parts: [&str; 2]| AuthorityCertificate::from_pem(parts.concat().as_bytes(), now());
+        let chain = read([&middle, &root_pem]).unwrap();
+        assert_eq!((chain.name(), chain.bundle_pem()), ("CN=Middle", [middle.as_str(), &root_pem].concat()));
+        assert!(matches!(read([&root_pem, &middle]), Err(AuthorityError::Broken(_))));
+        assert!(AuthorityCertificate::from_pem(middle.as_bytes(), now()).is_ok(), "the root may be elsewhere");
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_written_is_refused_and_several_parts_are_fine() {
+        let two = |params: &mut CertificateParams| params.distinguished_name.push(DnType::CountryName, "SE");
+        let (pem, key) = own(P256, two);
+        let certificate = AuthorityCertificate::from_pem(pem.as_bytes(), now()).unwrap();
+        assert!(Authority::new(certificate, CaKey::from_pem(key.serialize_pem().as_bytes()).unwrap()).is_ok());
+        let part = [0x31, 12, 0x30, 10, 6, 3, 0x55, 4, 11, 0x0c, 3, b'a', b'b', b'c'];
+        assert!(is_plain(&crate::pki::samples::tagged(0x30, &part)));
+        assert!(!is_plain(&crate::pki::samples::tagged(0x30, &part.repeat(2))));
+    }
+}

@@ -303,3 +303,75 @@ fn read_extensions(
     }
     number.map(|number| (number, has_key_id)).ok_or(CrlError::Field("it has no CRL number, or one beyond 64 bits"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki::samples::{authority, now};
+
+    fn entry(serial: &[u8], seconds_ago: i64, reason: RevocationReason) -> Revoked {
+        Revoked {
+            serial: Serial::from_magnitude(serial).unwrap(),
+            revoked_at: now().plus_seconds(-seconds_ago),
+            reason,
+        }
+    }
+
+    #[test]
+    fn a_list_reads_back_from_pem_and_der_as_it_was_signed() {
+        let authority = authority();
+        let mut all: Vec<Revoked> =
+            RevocationReason::ALL.iter().map(|reason| entry(&[0x80, *reason as u8], 60, *reason)).collect();
+        all.reverse();
+        let crl = sign(&authority, u64::MAX, &all, 168, now()).unwrap();
+        for bytes in [crl.der(), crl.to_pem().as_bytes()] {
+            assert_eq!(Crl::read(bytes, authority.certificate()).unwrap(), crl);
+        }
+        assert_eq!((crl.number(), crl.entries().len()), (u64::MAX, 6));
+        assert_eq!(crl.this_update(), moment::whole_second(now()).plus_seconds(-300));
+        assert_eq!(crl.next_update(), moment::whole_second(now()).plus_seconds(168 * 3600));
+        assert!(crl.revokes(&all[0].serial) && !crl.revokes(&Serial::from_magnitude(&[1]).unwrap()));
+    }
+
+    #[test]
+    fn a_certificate_that_was_revoked_twice_stands_once_with_the_earlier_date() {
+        let twice = [entry(&[5], 10, RevocationReason::Superseded), entry(&[5], 90, RevocationReason::KeyCompromise)];
+        let crl = sign(&authority(), 2, &twice, 7, now()).unwrap();
+        assert_eq!(crl.entries().len(), 1);
+        assert_eq!(crl.entries()[0].reason, RevocationReason::KeyCompromise);
+    }
+
+    #[test]
+    fn a_list_of_another_an_altered_one_and_nonsense_are_told_apart() {
+        let (one, namesake) = (authority(), authority());
+        let crl = sign(&one, 1, &[], 7, now()).unwrap();
+        assert_eq!(Crl::read(crl.der(), namesake.certificate()).unwrap_err(), CrlError::BadSignature);
+        let (other, _) = crate::pki::founding::found(&"Other CA".parse().unwrap(), 30, now()).unwrap();
+        let refused = Crl::read(crl.der(), other.certificate()).unwrap_err();
+        assert_eq!(refused, CrlError::WrongIssuer("CN=Sample CA".to_owned()));
+        let mut flipped = crl.der().to_vec();
+        *flipped.last_mut().unwrap() ^= 1;
+        assert_eq!(Crl::read(&flipped, one.certificate()).unwrap_err(), CrlError::BadSignature);
+        let pem = crl.to_pem();
+        for wrong in ["", "x", &pem[..pem.len() / 2], &pem.repeat(2)] {
+            assert_eq!(Crl::read(wrong.as_bytes(), one.certificate()).unwrap_err(), CrlError::Garbled);
+        }
+    }
+
+    #[test]
+    fn reasons_have_the_names_and_numbers_of_the_standard() {
+        for reason in RevocationReason::ALL {
+            assert_eq!(RevocationReason::from_label(&reason.label().to_uppercase()), Some(reason));
+        }
+        assert_eq!(RevocationReason::from_label("certificateHold"), None);
+        let codes = RevocationReason::ALL.map(|reason| reason.code() as u8);
+        assert_eq!(codes, [0, 1, 3, 4, 5, 9]);
+    }
+
+    #[test]
+    fn a_long_list_reads_back_too() {
+        let many: Vec<Revoked> =
+            (1..=5000_u32).map(|serial| entry(&serial.to_be_bytes(), 5, RevocationReason::Superseded)).collect();
+        assert_eq!(sign(&authority(), 1, &many, 168, now()).unwrap().entries(), in_order(&many));
+    }
+}

@@ -98,3 +98,61 @@ fn judge(path: &Path, authority: &AuthorityCertificate, now: Timestamp, newest: 
         _ => Ok(crl),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::pki::authority::Authority;
+    use crate::pki::crl::sign;
+    use crate::pki::samples::{authority, now};
+
+    /// What is found at a file that holds this.
+    fn found(authority: &Authority, content: &[u8], seconds_later: i64, newest: Option<u64>) -> CrlState {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("crl.pem");
+        files::replace(&path, content, files::PUBLIC).unwrap();
+        inspect(&path, authority.certificate(), now().plus_seconds(seconds_later), newest)
+    }
+
+    #[test]
+    fn a_list_that_was_written_is_good_and_readable_for_everybody() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("crl.pem");
+        let authority = authority();
+        for number in [7, 8] {
+            write_crl(&path, &sign(&authority, number, &[], 168, now()).unwrap()).unwrap();
+            let state = inspect(&path, authority.certificate(), now(), Some(number));
+            assert!(matches!(&state, CrlState::Good(crl) if crl.number() == number), "{state:?}");
+        }
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let state = inspect(&path, authority.certificate(), now(), None);
+        assert!(matches!(state, CrlState::Bad(CrlFault::Hidden(0o600))), "{state:?}");
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(inspect(&path, authority.certificate(), now(), None), CrlState::Bad(CrlFault::Missing)));
+        fs::create_dir(&path).unwrap();
+        assert!(matches!(inspect(&path, authority.certificate(), now(), None), CrlState::Bad(CrlFault::Unreadable(_))));
+    }
+
+    #[test]
+    fn every_fault_has_its_own_name() {
+        let (ours, theirs) = (authority(), authority());
+        let crl = sign(&ours, 5, &[], 168, now()).unwrap();
+        let (pem, week) = (crl.to_pem(), 168 * 3600);
+        let text = pem.as_bytes();
+        assert!(matches!(found(&ours, text, week - 2, Some(5)), CrlState::Good(_)));
+        assert!(matches!(found(&ours, text, week, None), CrlState::Bad(CrlFault::Expired(_))));
+        assert!(matches!(found(&ours, text, -302, None), CrlState::Bad(CrlFault::FromTheFuture(_))));
+        let outdated = found(&ours, text, 0, Some(6));
+        assert!(matches!(outdated, CrlState::Bad(CrlFault::Outdated { number: 5, newest: 6 })), "{outdated:?}");
+        assert!(matches!(found(&theirs, text, 0, None), CrlState::Bad(CrlFault::BadSignature(_))));
+        for garbled in [&b""[..], b"garbage", &text[..text.len() - 40], crl.der(), pem.repeat(2).as_bytes()] {
+            assert!(matches!(found(&ours, garbled, 0, None), CrlState::Bad(CrlFault::Garbled(_))));
+        }
+        let (other, _) = crate::pki::founding::found(&"Other".parse().unwrap(), 9, now()).unwrap();
+        assert!(matches!(found(&other, text, 0, None), CrlState::Bad(CrlFault::WrongIssuer(_))));
+    }
+}

@@ -113,3 +113,83 @@ pub fn device_of(certificate: &Certificate) -> Result<DeviceKey, ImportError> {
         None => Ok(device),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, KeyUsagePurpose, SanType};
+
+    use super::*;
+    use crate::pki::authority::Authority;
+    use crate::pki::profile::named;
+    use crate::pki::samples::{authority, device, leaf, now, pair};
+
+    /// A certificate of this authority that differs from ours.
+    fn differing(authority: &Authority, change: impl Fn(&mut CertificateParams)) -> Certificate {
+        let mut params = leaf(authority).params().unwrap();
+        change(&mut params);
+        let signed = params.signed_by(&pair(&rcgen::PKCS_ECDSA_P256_SHA256), authority.issuer()).unwrap();
+        Certificate::from_der(signed.der()).unwrap()
+    }
+
+    fn judged(change: impl Fn(&mut CertificateParams)) -> Result<DeviceKey, ImportError> {
+        let authority = authority();
+        judge(&differing(&authority, change), authority.certificate(), now())
+    }
+
+    #[test]
+    fn a_certificate_of_either_common_name_is_taken_in() {
+        assert_eq!(judged(|_| ()), Ok(device()));
+        assert_eq!(judged(|params| params.distinguished_name = named("acme/pump:1")), Ok(device()));
+        let older = |params: &mut CertificateParams| {
+            params.subject_alt_names.clear();
+            params.extended_key_usages.clear();
+            params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
+        };
+        assert_eq!(judged(older), Ok(device()));
+    }
+
+    #[test]
+    fn a_name_that_is_no_devices_or_of_two_is_refused() {
+        for name in ["", "acme", "a/b/c", "+/+", "acme/#", "acme/device/", "a\u{0}/b", "\u{e9}/b"] {
+            let refused = judged(|params| params.distinguished_name = named(name)).unwrap_err();
+            assert!(matches!(refused, ImportError::Name { .. }), "{name:?}: {refused}");
+        }
+        let nameless = judged(|params| params.distinguished_name = rcgen::DistinguishedName::new());
+        assert_eq!(nameless, Err(ImportError::CommonNames(0)));
+        let other = judged(|params| params.distinguished_name = named("acme/device/other")).unwrap_err();
+        assert!(matches!(other, ImportError::TwoDevices { .. }), "{other}");
+        let foreign =
+            judged(|params| params.subject_alt_names = vec![SanType::URI("https://x.org".try_into().unwrap())]);
+        assert_eq!(foreign, Ok(device()), "a name that is not ours says nothing");
+    }
+
+    #[test]
+    fn what_the_broker_would_refuse_is_refused() {
+        let server = judged(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]);
+        assert_eq!(server, Err(ImportError::NotForClients));
+        let sub = judged(|params| params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained));
+        assert_eq!(sub, Err(ImportError::IsAuthority));
+        let signs = judged(|params| params.key_usages = vec![KeyUsagePurpose::KeyCertSign]);
+        assert_eq!(signs, Err(ImportError::IsAuthority));
+        let strange = judged(|params| {
+            let mut extension = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 9], vec![5, 0]);
+            extension.set_criticality(true);
+            params.custom_extensions = vec![extension];
+        });
+        assert_eq!(strange, Err(ImportError::UnknownCritical("1.3.6.1.4.1.9".to_owned())));
+    }
+
+    #[test]
+    fn another_authoritys_and_one_that_is_not_good_now_are_refused() {
+        let (ours, namesake) = (authority(), authority());
+        let certificate = differing(&ours, |_| ());
+        let by = |authority: &Authority, at| judge(&certificate, authority.certificate(), at);
+        assert_eq!(by(&namesake, now()), Err(ImportError::BadSignature));
+        let (other, _) = crate::pki::founding::found(&"Other".parse().unwrap(), 9, now()).unwrap();
+        assert!(matches!(by(&other, now()), Err(ImportError::WrongIssuer { .. })));
+        for at in [certificate.not_after(), certificate.not_before().plus_seconds(-1)] {
+            assert!(matches!(by(&ours, at), Err(ImportError::NotNow { .. })));
+        }
+        assert_eq!(by(&ours, certificate.not_before()), Ok(device()));
+    }
+}

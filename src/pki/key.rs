@@ -200,3 +200,58 @@ fn tagged(tag: u8, parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
     }
     value
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::pki::samples::{content, pair, parts};
+
+    /// PEM of the key in the older form: the octet string within PKCS#8.
+    fn sec1(pkcs8: &[u8]) -> String {
+        super::super::certificate::pem_text("EC PRIVATE KEY", content(&parts(content(pkcs8))[2]))
+    }
+
+    #[test]
+    fn a_key_is_read_in_the_newer_and_the_older_form() {
+        for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384] {
+            let pair = pair(algorithm);
+            for text in [pair.serialize_pem(), sec1(pair.serialized_der())] {
+                let key = CaKey::from_pem(text.as_bytes()).unwrap();
+                assert_eq!(key.subject_public_key_info(), pair.subject_public_key_info());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_for_an_authority_is_refused_by_name() {
+        let refused = |text: &str| CaKey::from_pem(text.as_bytes()).unwrap_err();
+        assert!(matches!(refused(""), KeyError::Missing));
+        assert!(matches!(refused(&pair(&rcgen::PKCS_ED25519).serialize_pem()), KeyError::Unusable));
+        let locked = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+        assert!(matches!(refused(locked), KeyError::Encrypted));
+        assert!(matches!(refused(&locked.replace("ENCRYPTED ", "")), KeyError::Unusable));
+    }
+
+    #[test]
+    fn a_key_others_can_read_is_refused_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.key");
+        files::create(&path, CaKey::generate().unwrap().to_pem().expose().as_bytes(), files::PRIVATE).unwrap();
+        for (mode, is_good) in [(0o600, true), (0o400, true), (0o640, false), (0o604, false), (0o610, false)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let opened = CaKey::open(&path);
+            assert_eq!(opened.is_ok(), is_good, "{mode:o}");
+            if let Err(error) = opened {
+                assert!(error.to_string().contains(&format!("chmod 600 {}", path.display())), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_is_never_shown() {
+        let key = CaKey::generate().unwrap();
+        assert_eq!(format!("{key:?} {:?}", key.to_pem()), "CaKey(***) PrivateKeyPem(***)");
+    }
+}

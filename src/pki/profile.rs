@@ -170,3 +170,79 @@ pub(super) fn named(common_name: &str) -> DistinguishedName {
     name.push(DnType::CommonName, DnValue::Utf8String(common_name.to_owned()));
     name
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki::issuer;
+    use crate::pki::samples::{DAY, PROFILE, authority, authority_of, device, leaf, now, pair, request};
+
+    fn plan(lifetime: Lifetime, authority_days: u32, at: Timestamp) -> Result<Leaf, ProfileError> {
+        let authority = authority_of(authority_days);
+        PROFILE.plan(&device(), Serial::random().unwrap(), lifetime, authority.certificate(), at)
+    }
+
+    #[test]
+    fn a_certificate_begins_five_minutes_back_but_not_before_its_authority() {
+        let second = moment::whole_second(now());
+        let usual = plan(Lifetime::Usual, 3650, now()).unwrap();
+        assert_eq!(usual.not_before(), second.plus_seconds(-300));
+        assert_eq!(usual.not_after(), second.plus_seconds(365 * DAY));
+        let later = plan(Lifetime::Usual, 3650, now().plus_seconds(DAY)).unwrap();
+        assert_eq!(later.not_before(), second.plus_seconds(DAY - 300));
+    }
+
+    #[test]
+    fn the_usual_lifetime_is_cut_to_the_authoritys_and_a_wish_beyond_it_is_refused() {
+        let end = moment::whole_second(now()).plus_seconds(30 * DAY);
+        assert_eq!(plan(Lifetime::Usual, 30, now()).unwrap().not_after(), end);
+        assert_eq!(plan(Lifetime::Days(30), 30, now()).unwrap().not_after(), end);
+        let refused = plan(Lifetime::Days(31), 30, now()).unwrap_err();
+        assert_eq!(refused, ProfileError::OutlivesAuthority { days: 31, until: end });
+        assert!(matches!(plan(Lifetime::Usual, 30, end), Err(ProfileError::AuthorityEnded { .. })));
+        assert!(matches!(
+            plan(Lifetime::Usual, 30, now().plus_seconds(-301)),
+            Err(ProfileError::AuthorityEnded { .. })
+        ));
+    }
+
+    #[test]
+    fn no_days_and_too_many_days_are_errors() {
+        for days in [0, u32::MAX] {
+            assert_eq!(plan(Lifetime::Days(days), 3650, now()).unwrap_err(), ProfileError::Days(days));
+        }
+    }
+
+    #[test]
+    fn what_is_issued_says_what_was_planned() {
+        let authority = authority();
+        let leaf = leaf(&authority);
+        let (certificate, key) = issuer::sign_new_key(&authority, &leaf).unwrap();
+        assert_eq!(certificate.common_name(), Some("acme/device/pump:1"));
+        assert_eq!((certificate.serial(), certificate.issuer()), (leaf.serial(), "CN=Sample CA"));
+        assert_eq!(certificate.uses().uris, ["urn:sluice:acme:pump%3A1"]);
+        assert!(key.expose().starts_with("-----BEGIN PRIVATE KEY-----"));
+        assert_eq!(format!("{key:?}"), "PrivateKeyPem(***)");
+    }
+
+    #[test]
+    fn a_request_is_signed_for_its_own_device_only() {
+        let authority = authority();
+        let leaf = leaf(&authority);
+        let pem = request(None, &pair(&rcgen::PKCS_ED25519), |_| ());
+        let read = |device: &DeviceKey| crate::pki::csr::Request::read(pem.as_bytes(), device).unwrap();
+        assert!(issuer::sign(&authority, &leaf, &read(&device())).is_ok());
+        let other = read(&DeviceKey::new("acme", "other").unwrap());
+        let refused = issuer::sign(&authority, &leaf, &other).unwrap_err();
+        assert!(refused.to_string().contains("acme/device/other"), "{refused}");
+    }
+
+    #[test]
+    fn after_the_year_2049_dates_still_read_back() {
+        let authority = authority_of(36_500);
+        let wish = Lifetime::Days(36_000);
+        let leaf = PROFILE.plan(&device(), Serial::random().unwrap(), wish, authority.certificate(), now()).unwrap();
+        let (certificate, _) = issuer::sign_new_key(&authority, &leaf).unwrap();
+        assert_eq!(certificate.not_after(), leaf.not_after());
+    }
+}

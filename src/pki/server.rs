@@ -102,3 +102,33 @@ fn alternative(name: &ServerName) -> Result<SanType, rcgen::Error> {
         ServerName::Address(address) => Ok(SanType::IpAddress(*address)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki::samples::{authority_of, now};
+
+    #[test]
+    fn host_names_and_addresses_are_told_apart_and_nonsense_is_refused() {
+        for name in ["broker", "a-b.example.org", "192.0.2.7", "2001:db8::1", "localhost"] {
+            assert_eq!(name.parse::<ServerName>().unwrap().to_string(), name);
+        }
+        let long = "a.".repeat(127) + "a";
+        for wrong in
+            ["", ".", "a..b", "-a", "a-", "a_b", "*.example.org", "a b", "1.2.3.4:8883", &"a".repeat(64), &long]
+        {
+            assert!(wrong.parse::<ServerName>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_server_certificate_ends_with_its_authority_and_is_no_device() {
+        let authority = authority_of(30);
+        let names = ["localhost".parse().unwrap(), "127.0.0.1".parse().unwrap()];
+        let serial = Serial::random().unwrap();
+        let (certificate, _) = sign_server(&authority, &names, &serial, 825, now()).unwrap();
+        assert_eq!(certificate.not_after(), authority.certificate().certificate().not_after());
+        let refused = crate::pki::import::judge(&certificate, authority.certificate(), now());
+        assert_eq!(refused, Err(crate::pki::import::ImportError::NotForClients));
+    }
+}

@@ -45,6 +45,9 @@ missing_packages() {
     { has mosquitto_pub && has mosquitto_sub; } || say mosquitto-clients
     postgres_bin >/dev/null || say postgresql
     can_link || say gcc libc6-dev
+    # They verify what Sluice signs.
+    has openssl || say openssl
+    python3 -c 'import ensurepip, venv' 2>/dev/null || say python3-venv
 }
 
 # Runs a command as root.
@@ -85,17 +88,17 @@ apt_install() (
 # Installs the servers and the compiler, as far as they are missing.
 need_packages() {
     local packages advice='Install by hand: the Mosquitto broker with its clients, the PostgreSQL server (14 or newer),'
-    advice="$advice a C compiler."
+    advice="$advice a C compiler, OpenSSL's command, Python 3 with venv."
     mapfile -t packages < <(missing_packages | tr ' ' '\n')
     [ "${#packages[@]}" -gt 0 ] || return 0
     if ! has apt-get; then
         local way
         if has dnf; then
-            way='dnf install mosquitto postgresql-server gcc'
+            way='dnf install mosquitto postgresql-server gcc openssl python3'
         elif has apk; then
-            way='apk add mosquitto mosquitto-clients postgresql build-base'
+            way='apk add mosquitto mosquitto-clients postgresql build-base openssl python3'
         elif has brew; then
-            way='brew install mosquitto postgresql@17'
+            way='brew install mosquitto postgresql@17 openssl python3'
         fi
         die "$EXIT_UNAVAILABLE" "missing: ${packages[*]}. $advice${way:+ Here perhaps: $way}"
     fi

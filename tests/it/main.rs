@@ -5,9 +5,11 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the finding")]
 
 mod broker;
+mod ca;
 mod fixtures;
 mod listen;
 mod partitions;
+mod pki;
 mod quarantine_commands;
 mod registry_commands;
 mod store;

@@ -4,6 +4,7 @@
 # It installs packages and nothing else: it starts, stops and configures no service of this machine.
 set -euo pipefail
 
+# shellcheck disable=SC2034  # for those who source this
 readonly EXIT_USAGE=64
 readonly EXIT_UNAVAILABLE=69
 
@@ -39,15 +40,19 @@ postgres_bin() {
 # Whether programs can be linked; cargo and the C parts of dependencies need it.
 can_link() { say 'int main(void) { return 0; }' | cc -x c -o /dev/null - 2>/dev/null; }
 
-# The packages of this system that are missing, by their names on Debian.
+# The packages of this system that are missing, by their names on Debian; with "checks", also what only the checks need:
+# readers of the alert rules and of the compose file.
 missing_packages() {
     { has mosquitto && has mosquitto_passwd; } || say mosquitto
     { has mosquitto_pub && has mosquitto_sub; } || say mosquitto-clients
     postgres_bin >/dev/null || say postgresql
     can_link || say gcc libc6-dev
-    # They verify what Sluice signs.
     has openssl || say openssl
-    python3 -c 'import ensurepip, venv' 2>/dev/null || say python3-venv
+    if [ "${1-}" = checks ]; then
+        python3 -c 'import ensurepip, venv' 2>/dev/null || say python3-venv
+        has promtool || say prometheus
+        { has docker-compose || docker compose version >/dev/null 2>&1; } || say docker-compose
+    fi
 }
 
 # Runs a command as root.
@@ -78,18 +83,17 @@ apt_install() (
     say "installing with apt-get: $*"
     say "  (their services are not started now; 'systemctl disable mosquitto postgresql' keeps them off after a reboot)"
     apt=(env DEBIAN_FRONTEND=noninteractive apt-get -q -y)
-    as_root "${apt[@]}" update >"$log" 2>&1 &&
-        as_root "${apt[@]}" install --no-install-recommends --no-upgrade "$@" >>"$log" 2>&1 || {
+    if ! { as_root "${apt[@]}" update && as_root "${apt[@]}" install --no-install-recommends --no-upgrade "$@"; } >"$log" 2>&1; then
         tail -n 20 "$log" >&2
         die "$EXIT_UNAVAILABLE" "apt-get could not install: $*. Install them by hand and start this again."
-    }
+    fi
 )
 
-# Installs the servers and the compiler, as far as they are missing.
+# Installs the servers and the compiler, as far as they are missing; need_packages checks: also what the checks need.
 need_packages() {
     local packages advice='Install by hand: the Mosquitto broker with its clients, the PostgreSQL server (14 or newer),'
-    advice="$advice a C compiler, OpenSSL's command, Python 3 with venv."
-    mapfile -t packages < <(missing_packages | tr ' ' '\n')
+    advice="$advice a C compiler, openssl; for all checks Python 3 with venv, too."
+    mapfile -t packages < <(missing_packages "${1-}" | tr ' ' '\n')
     [ "${#packages[@]}" -gt 0 ] || return 0
     if ! has apt-get; then
         local way
@@ -107,7 +111,7 @@ need_packages() {
     fi
     apt_install "${packages[@]}"
     packages=()
-    mapfile -t packages < <(missing_packages)
+    mapfile -t packages < <(missing_packages "${1-}")
     [ "${#packages[@]}" -eq 0 ] || die "$EXIT_UNAVAILABLE" "still missing after the installation: ${packages[*]}. $advice"
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Each part builds itself from its own settings; here they are only joined.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -9,12 +10,14 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::ack::Acks;
-use crate::broker::session::Session;
+use crate::broker::session::{self, Session};
 use crate::clock;
 use crate::config::Config;
-use crate::http;
+use crate::domain::ids::DeviceKey;
+use crate::http::{self, Remembered};
 use crate::ingest::authorize::Authorizer;
 use crate::ingest::batch::Gathering;
+use crate::ingest::grant_view::GrantView;
 use crate::ingest::grants::Grants;
 use crate::ingest::patience::Patience;
 use crate::ingest::writer::Writer;
@@ -34,6 +37,9 @@ const ACKS_QUEUE: usize = 64;
 
 /// Changes of the registry that wait to be heard; when there are more, everything cached is dropped instead.
 const CHANGES_QUEUE: usize = 1024;
+
+/// The part of readiness that says that the daemon has not started all its parts yet.
+const PART: &str = "start";
 
 /// Of the time for stopping, so much is left to say goodbye in after giving up on Postgres.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -74,6 +80,8 @@ struct Daemon {
     metrics: Metrics,
     readiness: Readiness,
     database: Database,
+    /// What the registry said; the spine fills it, the ops listener shows it.
+    grants: Grants,
     /// Take no more.
     stop: CancellationToken,
     /// Wait for Postgres no longer.
@@ -85,8 +93,13 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let metrics = Metrics::new().map_err(|error| RunError::Metrics(error.to_string()))?;
     let database = Database::open(&config.database, metrics.store.clone())?;
     let (readiness, abandon) = (Readiness::default(), CancellationToken::new());
-    let daemon = Daemon { config, metrics, readiness, database, stop, abandon };
+    // The ops listener answers before the other parts are there to speak for themselves.
+    readiness.unwell(PART, "starting: the schema is being looked at");
+    let grants = Grants::new(&config.ingest);
+    let daemon = Daemon { config, metrics, readiness, database, grants, stop, abandon };
 
+    // Until the session speaks for itself, nothing is ready.
+    daemon.readiness.unwell(session::PART, "not connected to the broker: sluice is starting");
     let ops_stop = CancellationToken::new();
     let mut ops = daemon.start_ops(ops_stop.clone()).await?;
     let ended = daemon.run(&mut ops).await;
@@ -106,6 +119,7 @@ impl Daemon {
         let mut tasks = Tasks::default();
         self.start_keepers(&mut tasks);
         self.start_spine(&mut tasks);
+        self.readiness.well(PART);
         let died = tokio::select! {
             died = tasks.watch(&self.stop) => died,
             died = ops.watch(&self.stop) => died,
@@ -124,7 +138,12 @@ impl Daemon {
         let (setting, bind) = ("OPS_BIND", self.config.http.ops_bind);
         let listener = TcpListener::bind(bind).await.map_err(|error| RunError::Bind { setting, bind, error })?;
         let mut ops = Tasks::default();
-        ops.spawn("ops", http::serve_ops(listener, self.metrics.clone(), self.readiness.clone(), stop));
+        let grants = self.grants.clone();
+        let remembered: Remembered = Arc::new(move |key: &DeviceKey| {
+            grants.get(&key.identity()).map(|grant| GrantView::of(&grant, clock::now()))
+        });
+        let (metrics, readiness) = (self.metrics.clone(), self.readiness.clone());
+        ops.spawn("ops", http::serve_ops(listener, metrics, readiness, remembered, stop));
         Ok(ops)
     }
 
@@ -173,13 +192,13 @@ impl Daemon {
         let (acks_in, acks) = mpsc::channel(ACKS_QUEUE);
         let (changes_in, changes) = mpsc::channel(CHANGES_QUEUE);
         let (batches_in, batches) = mpsc::channel(BATCHES_IN_FLIGHT as usize);
-        let Self { config, metrics, readiness, database, stop, abandon } = self;
+        let Self { config, metrics, readiness, database, grants, stop, abandon } = self;
 
         let (pool, store) = (database.pool().clone(), metrics.store.clone());
         tasks.spawn("listen", listen::follow(pool, changes_in, store, readiness.clone(), stop.clone()));
 
         let (ingest, numbers) = (&config.ingest, metrics.ingest.clone());
-        let authorizer = Authorizer::new(database.directory(), ingest, Grants::new(ingest), numbers, clock::now);
+        let authorizer = Authorizer::new(database.directory(), ingest, grants.clone(), numbers, clock::now);
         let gathering = Gathering::new(ingest.batch_size, ingest.flush_interval);
         let asking = self.patience("registry", abandon);
         let spine = Spine::new(authorizer, gathering, asking, metrics.broker.clone(), clock::now);

@@ -18,6 +18,7 @@ pub mod frame;
 #[cfg(test)]
 mod frame_tests;
 mod inflight;
+pub mod inspect;
 pub mod link;
 mod options;
 mod pace;

@@ -4,18 +4,28 @@
 
 pub mod ca;
 mod ca_init;
+mod cached_grant;
 pub mod config;
+pub mod demo;
+mod demo_daemon;
+mod demo_screen;
 pub mod device;
+pub mod doctor;
 pub mod explain;
+mod fleet;
+pub mod health;
 pub mod migrate;
 mod operator;
+mod ops_client;
 pub mod output;
 mod printable;
 pub mod quarantine;
 pub mod replay;
 pub mod run;
+mod scrape;
 pub mod tenant;
 mod token;
+mod traffic;
 
 use std::io;
 use std::path::PathBuf;
@@ -56,6 +66,9 @@ enum Command {
     /// Run the daemon until SIGTERM
     #[command(after_help = "Example: CERT_AUTH_ENABLED=1 DATABASE_URL_FILE=/run/secrets/db sluice run")]
     Run,
+    /// Ask the running daemon whether it is ready: 0 yes, 1 no, 69 no answer
+    #[command(after_help = "Example: sluice health || sluice health --live")]
+    Health(health::HealthArgs),
     /// Bring the database schema up to date and make the partitions
     #[command(after_help = "Example: DATABASE_URL=postgres:///sluice sluice migrate")]
     Migrate,
@@ -69,6 +82,11 @@ enum Command {
     #[command(after_help = "Example: echo '{\"metrics\":{\"t\":21.5}}' | \
             sluice explain --topic tenant/acme/device/pump-1/telemetry --payload -")]
     Explain(explain::ExplainArgs),
+    /// Check settings, daemon, broker and Postgres, and say what to do
+    #[command(
+        after_help = "Example: sluice doctor --output json\nExit code 0 when no finding is an error, 1 when one is."
+    )]
+    Doctor,
     /// Tenants: whose devices they are
     #[command(subcommand, after_help = "Example: sluice tenant add acme --name 'Acme Pumps'")]
     Tenant(tenant::TenantCommand),
@@ -78,6 +96,10 @@ enum Command {
     /// Refused messages, kept and explained
     #[command(subcommand, after_help = "Example: sluice quarantine list --tenant acme --since 2h")]
     Quarantine(quarantine::QuarantineCommand),
+    /// Let a simulated fleet publish to a daemon of its own, and show what becomes of it; scripts/demo prepares all it needs
+    #[command(after_help = "It registers its fleet in the database the settings name, as tenant sluice-demo.\n\
+            Example: ./scripts/demo --seconds 10")]
+    Demo(demo::DemoArgs),
 }
 
 /// Parses the command line, runs the command, and turns its end into an exit code.
@@ -107,8 +129,8 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         return config::run(command, &sources, cli.output).map(|()| Exit::Done);
     }
     let loaded = Config::load(&sources).map_err(|errors| Failure::new(Exit::Config, errors.to_string()))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+    // One thread: the work of a batch is small, and waking another thread for each step of it costs more than the step.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Internal, format!("the runtime cannot be started: {error}")))?;
@@ -116,12 +138,15 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     runtime.block_on(async {
         match cli.command {
             Command::Run => run::run(config).await,
+            Command::Health(args) => health::run(args, &config).await,
             Command::Migrate => migrate::run(&config, output).await,
             Command::Explain(args) => explain::run(args, &config, output).await,
+            Command::Doctor => doctor::run(&config, output).await,
             Command::Tenant(command) => tenant::run(command, &config, output).await,
             Command::Device(command) => device::run(command, &config, output).await,
             Command::Quarantine(command) => quarantine::run(command, &config, output).await,
             Command::Ca(command) => ca::run(command, &config, output),
+            Command::Demo(args) => demo::run(args, &config, &sources, output).await,
             Command::Config(_) => Ok(Exit::Done),
         }
     })

@@ -5,6 +5,7 @@
 pub mod batch;
 pub mod change;
 pub mod device;
+pub mod finding;
 pub mod ids;
 pub mod message;
 pub mod ports;

@@ -8,9 +8,12 @@ pub mod authorize;
 pub mod batch;
 pub mod envelope;
 pub mod explain;
+pub mod grant_view;
 pub mod grants;
 pub mod judge;
 pub mod parse;
+#[cfg(test)]
+mod parse_tests;
 pub mod patience;
 pub mod quarantine;
 pub mod rate;
@@ -127,7 +130,7 @@ impl<D: Directory> Spine<D> {
     async fn prepare(&mut self, deliveries: Vec<Delivery>) -> Option<Batch> {
         let outcomes = self.authorizer.parse(&deliveries);
         let answers = loop {
-            match self.authorizer.ask(&outcomes).await {
+            match self.patience.wait_for(self.authorizer.ask(&outcomes)).await? {
                 Ok(answers) => break answers,
                 Err(outage) => {
                     if !self.patience.pause(&outage).await {

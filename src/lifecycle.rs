@@ -47,11 +47,16 @@ impl Tasks {
         self.names.insert(handle.id(), name);
     }
 
-    /// Waits until a task ends by itself or `stop` is cancelled; says which task it was.
+    /// Waits until a task ends by itself or `stop` is cancelled; says which task it was. One that heard of `stop` before
+    /// we did has not ended by itself.
     pub async fn watch(&mut self, stop: &CancellationToken) -> Option<&'static str> {
         tokio::select! {
+            // Told to stop comes first: then a task that ends does as it was told.
+            biased;
             () = stop.cancelled() => None,
-            ended = self.set.join_next_with_id() => ended.map(|ended| self.name_of(ended)),
+            ended = self.set.join_next_with_id() => {
+                ended.map(|ended| self.name_of(ended)).filter(|_| !stop.is_cancelled())
+            }
         }
     }
 
@@ -95,5 +100,25 @@ impl Readiness {
     /// What is wrong, by part; empty means ready.
     pub fn troubles(&self) -> BTreeMap<&'static str, String> {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_ends_by_itself_is_named_and_one_that_was_told_to_stop_is_not() {
+        let stop = CancellationToken::new();
+        let mut tasks = Tasks::default();
+        tasks.spawn("brief", async {});
+        assert_eq!(tasks.watch(&stop).await, Some("brief"));
+        stop.cancel();
+        // Which of the two is noticed first is left to chance.
+        for _ in 0..100 {
+            tasks.spawn("told", async {});
+            tokio::task::yield_now().await;
+            assert_eq!(tasks.watch(&stop).await, None);
+        }
     }
 }

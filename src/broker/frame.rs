@@ -81,6 +81,21 @@ pub struct ConnAck {
     pub server_keep_alive: Option<u16>,
     /// How many unacknowledged QoS 1 messages the broker takes at once.
     pub receive_maximum: Option<u16>,
+    /// What it can do.
+    pub abilities: Abilities,
+}
+
+/// What a broker can do; what it does not mention, it can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abilities {
+    /// The highest QoS it takes.
+    pub max_qos: u8,
+    /// Retained messages.
+    pub retained: bool,
+    /// `+` and `#` in filters.
+    pub wildcards: bool,
+    /// `$share/`.
+    pub shared: bool,
 }
 
 /// Why the broker ends the connection.
@@ -189,10 +204,31 @@ impl ConnAck {
         let flags = take_u8(&mut body)?;
         let code = take_u8(&mut body)?;
         let properties = ConnAckProperties::read(&mut body).ok().flatten();
+        let abilities = properties.as_ref().map(Abilities::from).unwrap_or_default();
         let (reason, server_keep_alive, receive_maximum) = properties
             .map(|given| (given.reason_string.map(shown), given.server_keep_alive, given.receive_max))
             .unwrap_or_default();
-        Some(Self { session_present: flags & 1 == 1, code, reason, server_keep_alive, receive_maximum })
+        Some(Self { session_present: flags & 1 == 1, code, reason, server_keep_alive, receive_maximum, abilities })
+    }
+}
+
+// === impl Abilities ===
+
+impl Default for Abilities {
+    fn default() -> Self {
+        Self { max_qos: 2, retained: true, wildcards: true, shared: true }
+    }
+}
+
+impl From<&ConnAckProperties> for Abilities {
+    fn from(given: &ConnAckProperties) -> Self {
+        let can = |said: Option<u8>| said != Some(0);
+        Self {
+            max_qos: given.max_qos.unwrap_or(2),
+            retained: can(given.retain_available),
+            wildcards: can(given.wildcard_subscription_available),
+            shared: can(given.shared_subscription_available),
+        }
     }
 }
 

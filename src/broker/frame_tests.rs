@@ -128,12 +128,16 @@ fn control_packets_read_with_and_without_their_properties() {
             reason: None,
             server_keep_alive: None,
             receive_maximum: None,
+            abilities: Abilities::default(),
         })
     };
     assert_eq!(one(&[0x20, 2, 0, 1]), refused(1));
     assert_eq!(one(&[0x20, 3, 0, 0x87, 0]), refused(0x87));
     let Incoming::ConnAck(full) = one(b"\x20\x0d\x01\x00\x0a\x13\0\x3c\x1f\0\x04why\n") else { panic!("no CONNACK") };
     assert_eq!((full.session_present, full.server_keep_alive, full.reason.as_deref()), (true, Some(60), Some("why")));
+    let lacking = one(&[0x20, 11, 0, 0, 8, 0x24, 1, 0x25, 0, 0x28, 0, 0x2a, 0]);
+    let Incoming::ConnAck(lacking) = lacking else { panic!("no CONNACK") };
+    assert_eq!(lacking.abilities, Abilities { max_qos: 1, retained: false, wildcards: false, shared: false });
     assert_eq!(one(&[0x90, 4, 0, 1, 0, 0x87]), Incoming::SubAck { packet_id: 1, codes: vec![0x87] });
     assert_eq!(one(&[0x40, 2, 0, 9]), Incoming::PubAck { packet_id: 9, code: 0 });
     assert_eq!(one(&[0x40, 3, 0, 9, 0x87]), Incoming::PubAck { packet_id: 9, code: 0x87 });

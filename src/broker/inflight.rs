@@ -52,9 +52,9 @@ impl Inflight {
         self.unacked.len()
     }
 
-    /// No more should be read for now.
-    pub fn is_over_budget(&self) -> bool {
-        self.unacked_bytes + self.queued_bytes > BUDGET
+    /// No more should be read for now, when so many bytes at QoS 0 wait outside the queue.
+    pub fn is_over_budget(&self, waiting: usize) -> bool {
+        self.unacked_bytes + self.queued_bytes + waiting > BUDGET
     }
 }
 
@@ -66,18 +66,19 @@ mod tests {
     fn bytes_count_until_they_are_acknowledged_or_out_of_the_queue() {
         let mut inflight = Inflight::default();
         inflight.arrived(BUDGET);
-        assert!(!inflight.is_over_budget());
+        assert!(!inflight.is_over_budget(0));
+        assert!(inflight.is_over_budget(1));
         inflight.handed_over(1);
         inflight.handed_over(0);
-        assert!(inflight.is_over_budget());
+        assert!(inflight.is_over_budget(0));
         inflight.queue_holds(1);
-        assert!(!inflight.is_over_budget());
+        assert!(!inflight.is_over_budget(0));
         inflight.arrived(1);
-        assert!(inflight.is_over_budget());
+        assert!(inflight.is_over_budget(0));
         inflight.acknowledged();
         assert_eq!(inflight.unacked(), 1);
         inflight.acknowledged();
         inflight.acknowledged();
-        assert_eq!((inflight.unacked(), inflight.is_over_budget()), (0, false));
+        assert_eq!((inflight.unacked(), inflight.is_over_budget(0)), (0, false));
     }
 }

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::{coop, spawn_blocking};
 use tokio::time::{Instant, timeout};
+use tokio_rustls::client::TlsStream;
 
 use super::frame::{ConnAck, Incoming, Malformed, Splitter};
 use super::tls;
@@ -58,10 +59,23 @@ pub struct Link {
 
 type Stream = Pin<Box<dyn Duplex>>;
 
-/// Bytes both ways.
-trait Duplex: AsyncRead + AsyncWrite + Send {}
+/// Bytes both ways over TCP.
+trait Duplex: AsyncRead + AsyncWrite + Send {
+    /// The connection beneath.
+    fn tcp(&self) -> &TcpStream;
+}
 
-impl<T: AsyncRead + AsyncWrite + Send> Duplex for T {}
+impl Duplex for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Duplex for TlsStream<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
 
 // === impl Link ===
 
@@ -148,7 +162,10 @@ impl Link {
             // Outside tokio's budget: ours is the turn, and the budget would cut the drain short.
             let reading = coop::unconstrained(self.stream.read_buf(&mut self.inbox));
             match pin!(reading).poll(cx) {
-                Poll::Pending if incoming.len() > before => break,
+                Poll::Pending if incoming.len() > before => {
+                    self.hurry_the_peer();
+                    break;
+                }
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(0)) => self.ended = Some(Trouble::Closed),
                 Poll::Ready(Ok(bytes)) => {
@@ -167,6 +184,14 @@ impl Link {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Has the kernel confirm at once what it received. A Mosquitto without `set_tcp_nodelay` sends one message and keeps
+    /// the next back until the first is confirmed, which the kernel would put off for up to 40 ms. It forgets, so it is
+    /// told after each reading; where it cannot be told, messages only come in lumps.
+    fn hurry_the_peer(&self) {
+        #[cfg(target_os = "linux")]
+        let _ = self.stream.tcp().set_quickack(true);
     }
 
     fn make_room(&mut self) {

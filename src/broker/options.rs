@@ -44,6 +44,14 @@ pub fn publisher_connect(config: &BrokerConfig) -> Result<BytesMut, Trouble> {
     connect(config, 0, true, None)
 }
 
+/// CONNECT for an inspector: nothing is kept, and so many messages may be unacknowledged at once.
+pub fn inspector_connect(config: &BrokerConfig, receive_maximum: u16) -> Result<BytesMut, Trouble> {
+    let mut properties = ConnectProperties::new();
+    properties.receive_maximum = Some(receive_maximum);
+    properties.request_problem_info = Some(1);
+    connect(config, 0, true, Some(properties))
+}
+
 /// `MQTT_TOPIC`, shared when there is a group.
 pub fn filter(config: &BrokerConfig) -> String {
     match &config.share_group {
@@ -67,6 +75,18 @@ pub fn subscribe(config: &BrokerConfig) -> Result<BytesMut, Trouble> {
         packet.pkid = packet_id;
         packet.write(&mut buffer).map_err(unsendable)?;
     }
+    Ok(buffer)
+}
+
+/// One SUBSCRIBE of an inspector, at QoS 1; retained messages come only when they are wanted.
+pub fn inspector_subscribe(path: &str, wants_retained: bool) -> Result<BytesMut, Trouble> {
+    let mut filter = Filter::new(path, QoS::AtLeastOnce);
+    filter.retain_forward_rule =
+        if wants_retained { RetainForwardRule::OnEverySubscribe } else { RetainForwardRule::Never };
+    let mut packet = Subscribe::new(filter, None);
+    packet.pkid = MAIN_SUBSCRIPTION;
+    let mut buffer = BytesMut::new();
+    packet.write(&mut buffer).map_err(unsendable)?;
     Ok(buffer)
 }
 

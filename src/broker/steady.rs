@@ -1,7 +1,8 @@
 //! The loop of one connection, from CONNACK to its end: messages out to the queue, acknowledgements back to the broker.
 //!
 //! It never connects, and it never waits for the queue while acknowledgements or pings are due: when the queue is full or
-//! too much is in flight, it only stops reading, and TCP tells the broker.
+//! too much is in flight, it only stops reading, and TCP tells the broker. That the broker went away is noticed then only
+//! by a write that fails, or when reading goes on.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::frame::{ConnAck, Incoming, Malformed, Publish};
 use super::inflight::Inflight;
 use super::link::Link;
 use super::options::{self, DROPPED_SUBSCRIPTION, DROPPED_TOPIC, MAIN_SUBSCRIPTION};
-use super::pace::Pace;
+use super::pace::pause_until;
 use super::session::{PART, Surroundings};
 use super::timers::Timers;
 use super::trouble::Trouble;
@@ -26,6 +27,9 @@ const BUDGET_RECHECK: Duration = Duration::from_millis(5);
 
 /// How often, at most, the log says that the window binds.
 const WINDOW_WARNING: Duration = Duration::from_mins(1);
+
+/// Moments of receipt may run so many seconds ahead of the clock, in a flood; farther, and it was the clock that was set back.
+const RECEIPT_LEAD_MAX: f64 = 1.0;
 
 /// Longer than this to wait for nothing.
 const FAR: Duration = Duration::from_hours(1);
@@ -49,10 +53,10 @@ pub struct Steady<'a> {
     /// The next so many messages may be ones the broker sent before.
     suspects: usize,
     timers: Timers,
-    pace: Pace,
     paused_until: Option<Instant>,
     window_is_full: bool,
     warned: Option<Instant>,
+    last_receipt: Timestamp,
 }
 
 // === impl Steady ===
@@ -83,10 +87,10 @@ impl<'a> Steady<'a> {
             inflight: Inflight::default(),
             suspects: if welcome.session_present { around.config.receive_maximum.into() } else { 0 },
             timers: Timers::new(now, keepalive),
-            pace: Pace::new(now),
             paused_until: None,
             window_is_full: false,
             warned: None,
+            last_receipt: Timestamp::default(),
         }
     }
 
@@ -170,14 +174,26 @@ impl<'a> Steady<'a> {
 
     /// Puts what was read where it belongs.
     fn digest(&mut self) -> Result<(), Trouble> {
-        let received_at = (self.around.clock)();
         let packets = self.incoming.len();
         let mut incoming = std::mem::take(&mut self.incoming);
-        let result = incoming.drain(..).try_for_each(|packet| self.take(packet, received_at));
+        // The clock is read once for all of them, yet each has a moment of its own: a message without a time of its own is
+        // told from its like by it.
+        let mut received_at = self.next_receipt();
+        let result = incoming.drain(..).try_for_each(|packet| {
+            received_at = Timestamp::from_micros(received_at.micros() + 1);
+            self.take(packet, received_at)
+        });
+        self.last_receipt = received_at;
         self.incoming = incoming;
-        self.paused_until = self.pace.pause_until(Instant::now(), packets);
+        self.paused_until = pause_until(Instant::now(), packets);
         self.watch_the_window();
         result
+    }
+
+    /// The time now, or the last moment given when that is no more than [`RECEIPT_LEAD_MAX`] ahead of it.
+    fn next_receipt(&self) -> Timestamp {
+        let now = (self.around.clock)();
+        if self.last_receipt.seconds_since(now) < RECEIPT_LEAD_MAX { now.max(self.last_receipt) } else { now }
     }
 
     fn take(&mut self, packet: Incoming, received_at: Timestamp) -> Result<(), Trouble> {
@@ -253,7 +269,9 @@ impl<'a> Steady<'a> {
             self.hand_over(permit);
         }
         self.inflight.queue_holds(deliveries.max_capacity() - deliveries.capacity());
-        !self.pending.is_empty() || self.inflight.is_over_budget()
+        // SUBACK stands behind the messages of a resumed session: until it is read, only the budget holds back.
+        let waits = !self.pending.is_empty() && !self.timers.is_asking();
+        waits || self.inflight.is_over_budget(self.pending_at_most_once)
     }
 
     fn hand_over(&mut self, permit: mpsc::Permit<'_, Vec<Delivery>>) {

@@ -1,6 +1,6 @@
 //! `sluice explain`: what every check says of one message, and why it would be taken or refused.
 //!
-//! It asks the spine's own parser and judge, and stores nothing.
+//! It asks the spine's own parser and judge, and the running daemon for what it remembers of the sender. It stores nothing.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
+use super::cached_grant::{CachedGrant, Question};
 use super::output::{self, Output};
 use super::{Exit, Failure};
 use crate::clock;
@@ -43,6 +44,8 @@ struct Answer {
     accepted: bool,
     reason: Option<&'static str>,
     why: String,
+    /// What the running daemon remembers; none where it does not matter who the sender is.
+    daemon: Option<CachedGrant>,
 }
 
 /// Explains one message; ends with 1 when it would be refused.
@@ -61,7 +64,8 @@ pub async fn run(args: ExplainArgs, config: &Config, output: Output) -> Result<E
     let database = super::open_database(config)?;
     let explained = explain(&database.directory(), &config.ingest, &delivery, clock::now()).await;
     let explanation = explained.map_err(|outage| Failure::unavailable(outage.to_string()))?;
-    let answer = Answer::of(&explanation);
+    let daemon = ask_daemon(config, &delivery, &explanation).await;
+    let answer = Answer::of(&explanation, daemon);
     match output {
         Output::Json => output::json(&answer)?,
         Output::Table => {
@@ -69,15 +73,24 @@ pub async fn run(args: ExplainArgs, config: &Config, output: Output) -> Result<E
                 vec![row.check.to_owned(), row.verdict.to_owned()]
             })?;
             println!("{}", answer.why);
+            if let Some(daemon) = &answer.daemon {
+                println!("{}", daemon.says);
+            }
         }
     }
     Ok(if answer.accepted { Exit::Done } else { Exit::Negative })
 }
 
+async fn ask_daemon(config: &Config, delivery: &Delivery, explanation: &Explanation) -> Option<CachedGrant> {
+    let Explanation { device: Some(device), standing: Some(standing), end, .. } = explanation else { return None };
+    let question = Question { config: &config.ingest, delivery, standing, end };
+    Some(CachedGrant::ask(config.http.ops_bind, device, &question, clock::now()).await)
+}
+
 // === impl Answer ===
 
 impl Answer {
-    fn of(explanation: &Explanation) -> Self {
+    fn of(explanation: &Explanation, daemon: Option<CachedGrant>) -> Self {
         let (accepted, reason, why) = match &explanation.end {
             End::Ignored => (true, None, "ignored: the platform's own voice".to_owned()),
             End::Accepted(proof) => (true, None, format!("accepted: {}", proof_in_words(*proof))),
@@ -88,7 +101,7 @@ impl Answer {
         let checks = explanation.checks.iter();
         let checks =
             checks.map(|check| Row { check: check.reason.label(), verdict: in_words(check.verdict) }).collect();
-        Self { device: explanation.device.as_ref().map(ToString::to_string), checks, accepted, reason, why }
+        Self { device: explanation.device.as_ref().map(ToString::to_string), checks, accepted, reason, why, daemon }
     }
 }
 

@@ -155,9 +155,11 @@ impl Quarantined {
 impl Batch {
     /// Takes one message of the batch out of the accepted and records why, keeping all the others.
     pub fn reject(&mut self, origin: usize, detail: &str) {
+        let reading = self.readings.iter().find(|row| row.origin == origin);
         let told = Told {
-            event_time: self.readings.iter().find(|row| row.origin == origin).map(|row| row.time),
-            site: None,
+            // Without a time of its own it was to be kept under that of its receipt.
+            event_time: reading.map(|row| row.time).filter(|time| *time != self.deliveries[origin].received_at),
+            site: reading.and_then(|row| row.site.as_deref()).map(|site| String::from_utf8_lossy(site).into()),
             token: self.tokens.iter().find(|(index, _)| *index == origin).map(|(_, token)| *token),
         };
         self.readings.retain(|row| row.origin != origin);

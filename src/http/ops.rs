@@ -1,11 +1,14 @@
-//! What the operator's tools ask: is the process turning, is it ready and if not why, and its metrics.
+//! What the operator's tools ask: is the process turning, is it ready and if not why, its metrics, and what it remembers
+//! of a device.
 //!
-//! No secret and no name of a device is ever in an answer, so it asks for no token; bind it where only tools reach it.
+//! No secret is ever in an answer, and a device is named only to who names it first, so it asks for no token; bind it where
+//! only tools reach it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::header::{CONNECTION, CONTENT_TYPE};
 use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -16,6 +19,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::limits::{LimitedListener, Limits};
+use crate::domain::ids::DeviceKey;
+use crate::ingest::grant_view::GrantView;
 use crate::lifecycle::Readiness;
 use crate::telemetry::metrics::Metrics;
 
@@ -31,15 +36,21 @@ const LIMITS: Limits = Limits {
 /// How long answers under way may take once the daemon stops.
 const DRAIN: Duration = Duration::from_secs(2);
 
+const PATHS: &str = "there are /livez, /readyz, /health, /metrics and /grants/{tenant}/{device}\n";
+
 const EXPOSITION: &str = "text/plain; version=0.0.4";
 
 /// One request for each connection: what bounds the one then bounds the other.
 const ONE_REQUEST: [(HeaderName, &str); 1] = [(CONNECTION, "close")];
 
+/// What the authorization cache holds of a device at this moment; the cache itself stays where it is.
+pub type Remembered = Arc<dyn Fn(&DeviceKey) -> Option<GrantView> + Send + Sync>;
+
 #[derive(Clone)]
 struct Ops {
     metrics: Metrics,
     readiness: Readiness,
+    remembered: Remembered,
 }
 
 #[derive(Serialize)]
@@ -49,9 +60,23 @@ struct Ready {
     troubles: BTreeMap<&'static str, String>,
 }
 
-/// Serves `/livez`, `/readyz`, `/health` and `/metrics` until `stop`, then lets answers under way finish for a moment.
-pub async fn serve_ops(listener: TcpListener, metrics: Metrics, readiness: Readiness, stop: CancellationToken) {
-    serve(LimitedListener::new(listener, LIMITS), Ops { metrics, readiness }, stop).await;
+#[derive(Serialize)]
+struct Grant {
+    cached: bool,
+    #[serde(flatten)]
+    grant: Option<GrantView>,
+}
+
+/// Serves `/livez`, `/readyz`, `/health`, `/metrics` and `/grants/{tenant}/{device}` until `stop`, then lets answers under
+/// way finish for a moment.
+pub async fn serve_ops(
+    listener: TcpListener,
+    metrics: Metrics,
+    readiness: Readiness,
+    remembered: Remembered,
+    stop: CancellationToken,
+) {
+    serve(LimitedListener::new(listener, LIMITS), Ops { metrics, readiness, remembered }, stop).await;
 }
 
 async fn serve(listener: LimitedListener, ops: Ops, stop: CancellationToken) {
@@ -60,7 +85,8 @@ async fn serve(listener: LimitedListener, ops: Ops, stop: CancellationToken) {
         .route("/readyz", get(readyz))
         .route("/health", get(readyz))
         .route("/metrics", get(metrics))
-        .fallback(async || (StatusCode::NOT_FOUND, ONE_REQUEST, "there are /livez, /readyz, /health and /metrics\n"))
+        .route("/grants/{tenant}/{device}", get(grant))
+        .fallback(async || (StatusCode::NOT_FOUND, ONE_REQUEST, PATHS))
         .method_not_allowed_fallback(async || (StatusCode::METHOD_NOT_ALLOWED, ONE_REQUEST, "only GET is answered\n"))
         .with_state(ops);
     let serving = axum::serve(listener, routes).with_graceful_shutdown(stop.clone().cancelled_owned());
@@ -92,6 +118,16 @@ async fn metrics(State(ops): State<Ops>) -> Response {
     }
 }
 
+async fn grant(State(ops): State<Ops>, Path((tenant, device)): Path<(String, String)>) -> Response {
+    let key = match DeviceKey::new(&tenant, &device) {
+        Ok(key) => key,
+        Err(error) => return (StatusCode::BAD_REQUEST, ONE_REQUEST, format!("{error}\n")).into_response(),
+    };
+    let grant = (ops.remembered)(&key);
+    let status = if grant.is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND };
+    (status, ONE_REQUEST, Json(Grant { cached: grant.is_some(), grant })).into_response()
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
@@ -116,11 +152,20 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (readiness, stop) = (Readiness::default(), CancellationToken::new());
-        let ops = Ops { metrics: Metrics::new().unwrap(), readiness: readiness.clone() };
+        let remembered: Remembered = Arc::new(|key: &DeviceKey| (key.to_string() == "acme/pump-1").then(unregistered));
+        let ops = Ops { metrics: Metrics::new().unwrap(), readiness: readiness.clone(), remembered };
         let serving = serve(LimitedListener::new(listener, limits), ops, stop.clone());
         #[expect(clippy::disallowed_methods, reason = "a test owns its server by the handle")]
         let task = tokio::spawn(serving);
         Server { address, readiness, stop, task }
+    }
+
+    fn unregistered() -> GrantView {
+        serde_json::from_str(
+            r#"{"age_seconds":1.5,"good_for_seconds":28.5,"tenant_suspended":false,"registered":false,"status":null,
+                "site_id":null,"has_token":false,"certificates":[]}"#,
+        )
+        .unwrap()
     }
 
     /// Everything the server says until it closes; a reset counts as closed.
@@ -144,6 +189,9 @@ mod tests {
             ("GET /readyz", "200", "application/json", r#"{"ready":true}"#),
             ("GET /health", "200", "application/json", r#"{"ready":true}"#),
             ("GET /metrics", "200", "text/plain; version=0.0.4\r\n", "sluice_build_info{version="),
+            ("GET /grants/acme/pump-1", "200", "application/json", r#"{"cached":true,"age_seconds":1.5,"#),
+            ("GET /grants/acme/pump-2", "404", "application/json", r#"{"cached":false}"#),
+            ("GET /grants/acme/pump+2", "400", "text/plain", "A-Z a-z 0-9"),
             ("GET /nothing", "404", "text/plain", "there are /livez"),
             ("POST /metrics", "405", "text/plain", "only GET"),
         ] {

@@ -130,7 +130,7 @@ impl<D: Directory> Authorizer<D> {
                 },
             }
         }
-        batch.sightings = self.sightings.take_due(now, deliveries.len());
+        batch.sightings = self.sightings.take_due(now);
         batch.refusal_counts = self.sampler.take_counts();
         batch.maybe_repeated = deliveries.iter().any(|delivery| delivery.maybe_repeated);
         batch.deliveries = deliveries;
@@ -149,10 +149,12 @@ impl<D: Directory> Authorizer<D> {
     ) -> Result<HashMap<Box<str>, Arc<Grant>>, Outage> {
         let (identities, keys): (Vec<&str>, Vec<DeviceKey>) = missing.into_iter().unzip();
         let mut standings = self.directory.find(&keys).await?;
-        if self.auto_provision && standings.iter().any(|standing| standing.device.is_none()) {
+        if self.auto_provision {
             let newcomers = newcomers(&identities, &keys, &standings, outcomes);
-            self.directory.enroll(&newcomers).await?;
-            standings = self.directory.find(&keys).await?;
+            if !newcomers.is_empty() {
+                self.directory.enroll(&newcomers).await?;
+                standings = self.directory.find(&keys).await?;
+            }
         }
         let now = (self.clock)();
         let answers = identities.into_iter().zip(keys).zip(standings);
@@ -184,6 +186,11 @@ impl<D: Directory> Authorizer<D> {
     }
 
     fn refuse(&mut self, batch: &mut Batch, delivery: &Delivery, refusal: Refusal, told: Told) {
+        // Quarantine has no key that would tell a repeated message, whether it has a time or not.
+        if self.is_redelivery(delivery, delivery.message_id()) {
+            batch.known_duplicates += 1;
+            return;
+        }
         let topic = crate::domain::topic::Topic::parse(&delivery.topic).ok();
         if self.sampler.admit(topic.map(|topic| topic.tenant), refusal.reason) {
             batch.quarantined.push(Quarantined::new(delivery, refusal, told));
@@ -225,7 +232,8 @@ impl<D: Directory> Authorizer<D> {
         }
     }
 
-    /// Whether this message without a time of its own is on its way to the table already. Remembers it when not.
+    /// Whether this message is on its way to its table already. Remembers it when not. Asked only for messages that the
+    /// unique index cannot tell: refused ones, and those without a time of their own.
     fn is_redelivery(&mut self, delivery: &Delivery, message_id: uuid::Uuid) -> bool {
         let Some(ack) = &delivery.ack else { return false };
         if delivery.dup && self.recent.contains(ack.packet_id, message_id) {
@@ -244,7 +252,9 @@ fn newcomers(identities: &[&str], keys: &[DeviceKey], standings: &[Standing], ou
             first.entry(parsed.identity()).or_insert(parsed);
         }
     }
-    let unregistered = identities.iter().zip(keys).zip(standings).filter(|(_, standing)| standing.device.is_none());
+    // A suspended tenant gets no new devices: their messages are refused before the registry matters.
+    let is_new = |standing: &Standing| standing.device.is_none() && !standing.tenant_suspended;
+    let unregistered = identities.iter().zip(keys).zip(standings).filter(|(_, standing)| is_new(standing));
     unregistered
         .map(|((identity, key), _)| {
             let told = first.get(identity).map(|parsed| parsed.told()).unwrap_or_default();

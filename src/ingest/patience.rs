@@ -1,5 +1,6 @@
 //! How the spine waits for Postgres: in place, with backoff and jitter, saying so, and losing nothing.
 
+use std::future::Future;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -38,6 +39,15 @@ impl Patience {
             self.readiness.well(self.part);
         }
         self.metrics.up.set(1);
+    }
+
+    /// Waits for what was asked of Postgres; none when it is time to give up first, and the question is dropped.
+    pub async fn wait_for<T>(&self, asked: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            answered = asked => Some(answered),
+            () = self.abandon.cancelled() => None,
+        }
     }
 
     /// It did not work: says so once, then pauses. False when it is time to give up.

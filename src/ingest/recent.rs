@@ -1,8 +1,8 @@
-//! Remembers messages without a time of their own, so that a redelivery of one is not stored twice.
+//! Remembers messages that no unique index can tell, so that a redelivery of one is not stored or counted twice.
 //!
-//! A message that carries `ts` is told by the table's unique index. One without would get a new time at each delivery,
-//! so it is told by its packet identifier and content, which a redelivery repeats. It is never guessed by content
-//! alone: two equal heartbeats are two messages.
+//! An accepted message that carries `ts` is told by the table's index. One without would get a new time at each delivery,
+//! and a refused one has no key at all; so these are told by packet identifier and content, which a redelivery repeats.
+//! It is never guessed by content alone: two equal heartbeats are two messages.
 
 use std::collections::{HashSet, VecDeque};
 

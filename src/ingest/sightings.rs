@@ -1,8 +1,8 @@
 //! When each device was last heard, gathered so that `device_state` is written once for many messages.
 //!
 //! A row per device and batch would double what a message costs Postgres. So a sighting waits [`DELAY`] for others of the
-//! same device, and each batch carries only as many as its share. What a kill loses is the freshness of `last_seen_at`
-//! by that delay; the telemetry table holds the truth.
+//! same device, and only one batch in a while carries those that are due: a batch without them is one statement. What a
+//! kill loses is the freshness of `last_seen_at` by that delay; the telemetry table holds the truth.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -12,15 +12,15 @@ use crate::domain::ids::DeviceKey;
 use crate::domain::time::Timestamp;
 
 /// How long a sighting waits for others of the same device, in seconds.
-pub const DELAY: i64 = 2;
+pub const DELAY: i64 = 5;
 
-/// The least a batch may carry, however small it is.
-const AT_LEAST: usize = 64;
+/// Microseconds between two batches that carry sightings.
+const PERIOD: i64 = 250_000;
 
-/// A batch carries one sighting for so many of its messages...
-const SHARE: usize = 4;
+/// The most that one batch carries: some milliseconds of Postgres' time.
+const AT_MOST: usize = 1_000;
 
-/// ...unless this many wait: then one for each message, so that the queue cannot grow further.
+/// When this many wait, every batch carries its share, so that the queue cannot grow further.
 const CROWD: usize = 20_000;
 
 /// Sightings that wait, by the device's address; the `Arc` is held, so an address stands for one device.
@@ -28,6 +28,7 @@ const CROWD: usize = 20_000;
 pub struct Sightings {
     waiting: HashMap<usize, Sighting>,
     order: VecDeque<(Timestamp, usize)>,
+    next_batch: Timestamp,
 }
 
 // === impl Sightings ===
@@ -47,15 +48,21 @@ impl Sightings {
         }
     }
 
-    /// When the next sighting is due.
+    /// When a batch should next carry sightings.
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.order.front().map(|(due, _)| *due)
+        self.order.front().map(|(due, _)| self.next_batch.max(*due))
     }
 
-    /// Those that are due at this moment, as many as a batch of this size carries, in the order of devices.
-    pub fn take_due(&mut self, now: Timestamp, messages: usize) -> Vec<Sighting> {
-        let share = if self.order.len() > CROWD { messages } else { messages / SHARE };
-        self.take(|due| due <= now, share.max(AT_LEAST))
+    /// Those that are due at this moment, as many as a batch carries, in the order of devices.
+    pub fn take_due(&mut self, now: Timestamp) -> Vec<Sighting> {
+        if now < self.next_batch && self.order.len() < CROWD {
+            return Vec::new();
+        }
+        let taken = self.take(|due| due <= now, AT_MOST);
+        if !taken.is_empty() {
+            self.next_batch = Timestamp::from_micros(now.micros() + PERIOD);
+        }
+        taken
     }
 
     /// All of them, at the end.
@@ -104,8 +111,8 @@ mod tests {
         sightings.saw(&pump, start.plus_seconds(1), false);
         sightings.saw(&pump, start.plus_seconds(2), true);
         sightings.saw(&pump, start.plus_seconds(2), false);
-        assert_eq!(sightings.take_due(start.plus_seconds(DELAY - 1), 1), []);
-        let due = sightings.take_due(start.plus_seconds(DELAY + 1), 1);
+        assert_eq!(sightings.take_due(start.plus_seconds(DELAY - 1)), []);
+        let due = sightings.take_due(start.plus_seconds(DELAY + 1));
         let names: Vec<&str> = due.iter().map(|row| row.device.device.as_str()).collect();
         assert_eq!(names, ["pump", "valve"]);
         assert_eq!(due[0].last_seen, start.plus_seconds(2));
@@ -126,16 +133,19 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_carries_its_share_and_a_crowd_is_worked_off() {
+    fn one_batch_in_a_while_carries_them_and_a_crowd_is_worked_off_by_all() {
         let mut sightings = Sightings::default();
         let start = Timestamp::from_micros(0);
-        let devices: Vec<_> = (0..=CROWD).map(|number| device(&number.to_string())).collect();
+        let devices: Vec<_> = (0..CROWD + 2 * AT_MOST).map(|number| device(&number.to_string())).collect();
         for device in &devices {
             sightings.saw(device, start, true);
         }
         let later = start.plus_seconds(DELAY);
-        assert_eq!(sightings.take_due(later, 1000).len(), 1000, "a crowd waits: one for each message");
-        assert_eq!(sightings.take_due(later, 1000).len(), 250, "no crowd any more: the batch's share");
-        assert_eq!(sightings.take_due(later, 1).len(), AT_LEAST);
+        for _ in 0..3 {
+            assert_eq!(sightings.take_due(later).len(), AT_MOST, "a crowd waits");
+        }
+        assert_eq!(sightings.take_due(later), [], "no crowd any more, and one batch just carried some");
+        assert_eq!(sightings.next_due(), Some(Timestamp::from_micros(later.micros() + PERIOD)));
+        assert_eq!(sightings.take_due(later.plus_seconds(1)).len(), AT_MOST);
     }
 }

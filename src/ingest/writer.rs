@@ -57,7 +57,7 @@ impl<S: Sink, A: Acknowledge> Writer<S, A> {
     async fn commit(&mut self, batch: &mut Batch) -> Option<Receipt> {
         let started = (self.clock)();
         loop {
-            match self.sink.commit(batch).await {
+            match self.patience.wait_for(self.sink.commit(batch)).await? {
                 Ok(receipt) => {
                     self.patience.rewarded();
                     let done = (self.clock)();

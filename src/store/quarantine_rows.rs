@@ -27,9 +27,16 @@ const COUNT: &str = "WITH counted AS ( \
     ON CONFLICT (bucket_minute, tenant_id, reason) DO UPDATE SET cnt = c.cnt + excluded.cnt) \
     SELECT pg_current_xact_id()::text";
 
-/// Copies the events.
-pub(super) async fn copy(session: &mut Session, buffer: &mut CopyBuffer, rows: &[Quarantined]) -> Result<u64, Trouble> {
-    session.copy(COPY, encode(buffer, rows)).await
+/// Copies the events; returns the identifier of the first, by which it can be asked later whether they are there.
+pub(super) async fn copy(
+    session: &mut Session,
+    buffer: &mut CopyBuffer,
+    rows: &[Quarantined],
+) -> Result<Option<Uuid>, Trouble> {
+    let Some(first) = rows.first() else { return Ok(None) };
+    let first = event_id(first.received_at);
+    session.copy(COPY, encode(buffer, rows, first)).await?;
+    Ok(Some(first))
 }
 
 /// Adds to the counters; returns the transaction's own number, by which its fate can be asked for later.
@@ -46,11 +53,12 @@ pub(super) async fn count(session: &mut Session, counts: &[RefusalCount]) -> Res
     answer(asked.fetch_one(&mut session.connection)).await
 }
 
-fn encode<'buffer>(buffer: &'buffer mut CopyBuffer, rows: &[Quarantined]) -> &'buffer [u8] {
+fn encode<'buffer>(buffer: &'buffer mut CopyBuffer, rows: &[Quarantined], first: Uuid) -> &'buffer [u8] {
     buffer.start();
+    let mut first = Some(first);
     for row in rows {
         buffer.row(FIELDS);
-        buffer.uuid(event_id(row.received_at));
+        buffer.uuid(first.take().unwrap_or_else(|| event_id(row.received_at)));
         buffer.timestamp(row.received_at);
         buffer.timestamp_or_null(row.event_time);
         buffer.clean_text(&row.topic);

@@ -9,6 +9,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
 use tokio::time::timeout;
 
+use super::relay::{self, Relay};
 use super::trouble::Trouble;
 
 /// How long connecting may take, TLS and login included.
@@ -36,6 +37,8 @@ pub struct Session {
     pub(super) connection: PgConnection,
     /// The temporary tables this connection has by now.
     pub(super) has_staging: bool,
+    /// Carries the connection, when it goes by TCP.
+    _relay: Option<Relay>,
 }
 
 // === impl Session ===
@@ -44,11 +47,9 @@ impl Session {
     /// Connects.
     pub async fn open(options: &PgConnectOptions) -> Result<Self, Trouble> {
         let late = |_| Trouble::Outage(format!("no answer within {} s", CONNECT_PATIENCE.as_secs()));
-        let connected = timeout(CONNECT_PATIENCE, options.connect()).await.map_err(late);
-        let connection = connected
-            .and_then(|connected| connected.map_err(Trouble::from))
-            .map_err(|trouble| unreachable(options, trouble))?;
-        Ok(Self { connection, has_staging: false })
+        let opened = timeout(CONNECT_PATIENCE, connect(options)).await.map_err(late);
+        let (connection, relay) = opened.flatten().map_err(|trouble| unreachable(options, trouble))?;
+        Ok(Self { connection, has_staging: false, _relay: relay })
     }
 
     /// Runs statements that take no parameters; says how many rows they touched.
@@ -73,6 +74,13 @@ impl Session {
         if let Ok(Err(error)) = timeout(CONNECT_PATIENCE, self.connection.close()).await {
             tracing::debug!(%error, "the connection to Postgres did not close cleanly");
         }
+    }
+}
+
+async fn connect(options: &PgConnectOptions) -> Result<(PgConnection, Option<Relay>), Trouble> {
+    match relay::open(options).await.map_err(sqlx::Error::Io)? {
+        Some((relayed, relay)) => Ok((relayed.connect().await?, Some(relay))),
+        None => Ok((options.connect().await?, None)),
     }
 }
 

@@ -5,6 +5,7 @@
 //! itself and never throws a row away.
 
 use sqlx::postgres::PgConnectOptions;
+use uuid::Uuid;
 
 use super::commands::CommandAcks;
 use super::copy::CopyBuffer;
@@ -30,6 +31,8 @@ pub struct PgSink {
     /// The last attempt failed and may nevertheless have been committed: what comes next may be there already.
     suspect: bool,
     doubt: Option<Doubt>,
+    /// The counts of the batch at hand are there already; its rows may not be.
+    counted: bool,
 }
 
 /// How a batch is written.
@@ -45,9 +48,30 @@ enum Road {
 /// written again the database is asked what became of that transaction.
 #[derive(Debug)]
 struct Doubt {
-    transaction: String,
+    trace: Trace,
     batch: Fingerprint,
-    outcome: Outcome,
+    tally: Tally,
+}
+
+/// What a transaction can be known by later. Its number alone proves nothing: a server that crashed before the number
+/// reached its disk gives it to another transaction, which may well commit. Only a row proves that rows are there.
+#[derive(Debug)]
+struct Trace {
+    number: String,
+    /// One of the rows it wrote to quarantine, if it wrote any.
+    event: Option<Uuid>,
+}
+
+/// What became of a transaction whose COMMIT was not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// All of it is there.
+    Committed,
+    /// Its number is committed, and it left no row that would prove it. The rows, which have keys, are written again; the
+    /// counts, which have none, are taken to be there: at worst a sum is short, and no message is lost.
+    Counted,
+    /// Nothing of it is there.
+    NotCommitted,
 }
 
 /// Tells whether the batch at hand is the one in doubt.
@@ -61,8 +85,8 @@ struct Fingerprint {
 #[derive(Debug, Default)]
 struct Outcome {
     tally: Tally,
-    /// The transaction's number, when it is worth asking for.
-    transaction: Option<String>,
+    /// When it is worth asking for.
+    trace: Option<Trace>,
 }
 
 /// The accepted rows as they were before some of them were rejected in a transaction that may yet fail.
@@ -88,6 +112,7 @@ impl Sink for PgSink {
         match self.attempt(session, batch).await {
             Ok(receipt) => {
                 self.suspect = false;
+                self.counted = false;
                 self.metrics.up.set(1);
                 Ok(receipt)
             }
@@ -103,7 +128,15 @@ impl Sink for PgSink {
 impl PgSink {
     /// A sink that connects when it is first needed.
     pub fn new(options: PgConnectOptions, metrics: StoreMetrics) -> Self {
-        Self { options, metrics, session: None, buffer: CopyBuffer::default(), suspect: false, doubt: None }
+        Self {
+            options,
+            metrics,
+            session: None,
+            buffer: CopyBuffer::default(),
+            suspect: false,
+            doubt: None,
+            counted: false,
+        }
     }
 
     async fn attempt(&mut self, session: Option<Session>, batch: &mut Batch) -> Result<Receipt, Trouble> {
@@ -166,8 +199,8 @@ impl PgSink {
                 batch.reject(*origin, why);
             }
         }
-        let number = self.write_refused(session, batch).await?;
-        let outcome = Outcome { tally, transaction: number };
+        let trace = self.write_refused(session, batch).await?;
+        let outcome = Outcome { tally, trace };
         if transaction && let Err(trouble) = session.run("COMMIT").await {
             self.doubt = Doubt::about(fingerprint, outcome);
             return Err(trouble);
@@ -202,14 +235,13 @@ impl PgSink {
     }
 
     /// Quarantine and its counters. What goes wrong here no message can be blamed for.
-    async fn write_refused(&mut self, session: &mut Session, batch: &Batch) -> Result<Option<String>, Trouble> {
-        if !batch.quarantined.is_empty() {
-            quarantine_rows::copy(session, &mut self.buffer, &batch.quarantined).await?;
-        }
-        if batch.refusal_counts.is_empty() && batch.quarantined.is_empty() {
+    async fn write_refused(&mut self, session: &mut Session, batch: &Batch) -> Result<Option<Trace>, Trouble> {
+        let event = quarantine_rows::copy(session, &mut self.buffer, &batch.quarantined).await?;
+        if self.counted || (batch.refusal_counts.is_empty() && event.is_none()) {
             return Ok(None);
         }
-        Ok(Some(quarantine_rows::count(session, &batch.refusal_counts).await?))
+        let number = quarantine_rows::count(session, &batch.refusal_counts).await?;
+        Ok(Some(Trace { number, event }))
     }
 
     /// If this batch was committed already and only the answer was lost: its receipt.
@@ -218,35 +250,54 @@ impl PgSink {
             self.doubt = None;
             return Ok(None);
         };
-        let asked = sqlx::query_scalar("SELECT pg_xact_status($1::xid8)").bind(&doubt.transaction);
-        let fate: Result<Option<String>, Trouble> = answer(asked.fetch_one(&mut session.connection)).await;
-        match fate {
-            Ok(Some(fate)) if fate == "committed" => {
-                for (origin, why) in &doubt.outcome.tally.refused {
+        match doubt.trace.fate(session).await {
+            Ok(Fate::Committed) => {
+                for (origin, why) in &doubt.tally.refused {
                     batch.reject(*origin, why);
                 }
-                Ok(Some(receipt(&doubt.outcome.tally)))
+                Ok(Some(receipt(&doubt.tally)))
             }
-            Ok(Some(fate)) if fate == "in progress" => {
-                self.doubt = Some(doubt);
-                Err(Trouble::Outage("the transaction whose COMMIT was not answered is still in progress".into()))
+            Ok(Fate::Counted) => {
+                self.counted = true;
+                Ok(None)
             }
+            Ok(Fate::NotCommitted) | Err(Trouble::Data(_) | Trouble::Duplicate) => Ok(None),
             Err(Trouble::Outage(text)) => {
                 self.doubt = Some(doubt);
                 Err(Trouble::Outage(text))
             }
-            // Aborted, or unknown to this server: it was never committed here.
-            Ok(_) | Err(Trouble::Data(_) | Trouble::Duplicate) => Ok(None),
         }
     }
 }
 
-// === impl Doubt, Fingerprint ===
+// === impl Doubt, Trace, Fingerprint ===
 
 impl Doubt {
     fn about(batch: Fingerprint, mut outcome: Outcome) -> Option<Self> {
-        let transaction = outcome.transaction.take()?;
-        Some(Self { transaction, batch, outcome })
+        let trace = outcome.trace.take()?;
+        Some(Self { trace, batch, tally: outcome.tally })
+    }
+}
+
+impl Trace {
+    /// What became of the transaction; an outage while it is still in progress.
+    async fn fate(&self, session: &mut Session) -> Result<Fate, Trouble> {
+        let asked = sqlx::query_scalar("SELECT pg_xact_status($1::xid8)").bind(&self.number);
+        let status: Option<String> = answer(asked.fetch_one(&mut session.connection)).await?;
+        match (status.as_deref(), self.event) {
+            (Some("in progress"), _) => {
+                Err(Trouble::Outage("the transaction whose COMMIT was not answered is still in progress".into()))
+            }
+            (Some("committed"), None) => Ok(Fate::Counted),
+            // Asked after the status, so that it sees what the transaction committed.
+            (Some("committed"), Some(event)) => {
+                let asked = sqlx::query_scalar("SELECT EXISTS (SELECT FROM quarantine_events WHERE id = $1)");
+                let is_there = answer(asked.bind(event).fetch_one(&mut session.connection)).await?;
+                Ok(if is_there { Fate::Committed } else { Fate::NotCommitted })
+            }
+            // Aborted, or unknown to this server: it was never committed here.
+            _ => Ok(Fate::NotCommitted),
+        }
     }
 }
 

@@ -6,11 +6,21 @@
 
 mod broker;
 mod ca;
+mod changes;
+mod compose;
+mod demo;
+mod doctor;
+mod faults;
 mod fixtures;
+mod flood;
 mod listen;
+mod oddities;
 mod partitions;
 mod pki;
 mod quarantine_commands;
 mod registry_commands;
+mod replicas;
+mod rules;
+mod stopping;
 mod store;
 mod support;

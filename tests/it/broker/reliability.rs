@@ -206,9 +206,10 @@ fn the_brokers_own_count_of_dropped_messages_is_shown_and_not_delivered() {
     let settings = BrokerConfig { receive_maximum: 5, ..config(broker.port()) };
     let mut bench = Bench::start_well(settings);
     bench.publish(&config(broker.port()), &numbered(100));
+    // As many as the window holds; with them out of the queue, the broker's own note can be read.
+    let messages = bench.take(5);
     wait::until("the broker's drops are shown", || bench.metrics.broker.broker_dropped.get() > 0);
-    let first = bench.next();
-    assert!(first.topic.starts_with(b"tenant/"));
+    assert!(messages.iter().all(|message| message.topic.starts_with(b"tenant/")));
 }
 
 #[test]
@@ -227,7 +228,6 @@ fn nothing_is_lost_when_the_broker_restarts_again_and_again() {
             }
         }
         broker.stop();
-        bench.wait_for_trouble(&["broker"]);
         broker.start_again();
     }
     while !missing.is_empty() {

@@ -88,7 +88,8 @@ impl<'a> Database<'a> {
 
 impl Drop for Database<'_> {
     fn drop(&mut self) {
-        if self.temporary && self.server.is_running() {
+        // A test that failed may have left its server frozen, and would wait for it for ever.
+        if self.temporary && self.server.is_running() && !std::thread::panicking() {
             // A database that stays is removed with its server.
             let _ = try_query(self.server, "postgres", &format!("DROP DATABASE {} WITH (FORCE)", self.name));
         }

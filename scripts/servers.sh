@@ -1,0 +1,232 @@
+# shellcheck shell=bash
+# A private Postgres and a private Mosquitto under one directory, for scripts/demo. To be sourced after lib.sh.
+#
+# They are reached only from this machine: Postgres through a Unix socket, Mosquitto on a loopback port. A server of this
+# machine is never touched: what is ours holds our mark open, and only that is ever signalled.
+#
+# The caller sets STATE, an absolute directory that exists.
+
+# Descriptor 9 of every process started here is this file. A process id may be somebody else's tomorrow; this cannot.
+mark_of() { say "$STATE/mark"; }
+
+# The processes that hold our mark.
+ours() {
+    local process
+    for process in /proc/[0-9]*; do
+        if [ "$process/fd/9" -ef "$(mark_of)" ]; then say "${process#/proc/}"; fi
+    done
+}
+
+is_ours() { [ "/proc/$1/fd/9" -ef "$(mark_of)" ]; }
+
+# launch LOG COMMAND...: starts it with our mark, in a session of its own: neither Ctrl-C nor the end of the terminal reaches
+# it. Its process id is then in LAUNCHED.
+launch() {
+    local log=$1
+    shift
+    setsid "$@" </dev/null >"$log" 2>&1 9>>"$(mark_of)" 8>&- 7>&- &
+    LAUNCHED=$!
+}
+
+# stop_ours SIGNAL PID: ends a process of ours, the hard way after a while. One that is gone is no failure.
+stop_ours() {
+    local signal=$1 pid=$2 waited=0
+    is_ours "$pid" || return 0
+    kill -s "$signal" "$pid" 2>/dev/null || return 0
+    while is_ours "$pid"; do
+        if [ "$waited" -eq 400 ]; then kill -s KILL "$pid" 2>/dev/null || true; fi
+        [ "$waited" -lt 450 ] || return 0
+        sleep 0.1
+        waited=$((waited + 1))
+    done
+}
+
+# Ends whatever still holds our mark: what a run that was killed left behind. Children are their parent's to end.
+stop_rest() {
+    local pid parent round
+    for round in 1 2 3 4; do
+        for pid in $(ours); do
+            parent=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$pid/status" 2>/dev/null || true)
+            # INT is an orderly end for all of them; Postgres does not even wait for its clients.
+            if [ -n "$parent" ] && ! is_ours "$parent"; then stop_ours INT "$pid"; fi
+        done
+        [ -n "$(ours)" ] || return 0
+        # The children of one that was killed notice it by themselves.
+        sleep "$round"
+    done
+}
+
+# prepare_home: says where the servers' files are (SERVERS) and as whom they run (AS: a command to put before theirs).
+# Postgres refuses to be root, and an ordinary account cannot look into root's directories.
+prepare_home() {
+    SERVERS="$STATE/servers"
+    AS=()
+    if [ -L "$SERVERS" ] && ! [ -d "$SERVERS" ]; then rm -f "$SERVERS"; fi
+    if [ "$(id -u)" -ne 0 ]; then
+        [ -d "$SERVERS" ] || mkdir -m 700 "$SERVERS" || die "$EXIT_UNAVAILABLE" "$STATE cannot be written."
+        [ -w "$SERVERS" ] || die "$EXIT_UNAVAILABLE" "$STATE belongs to another user: run this as $(stat -c %U "$STATE"), or remove it."
+        return
+    fi
+    local account
+    if [ -d "$SERVERS/" ]; then
+        account=$(stat -L -c %u "$SERVERS")
+    else
+        account=$(id -u postgres 2>/dev/null || id -u nobody)
+    fi
+    AS=(setpriv "--reuid=$account" "--regid=$(id -g "$account" 2>/dev/null || say "$account")" --clear-groups)
+    if ! [ -d "$SERVERS/" ]; then
+        if "${AS[@]}" test -x "$STATE/."; then
+            mkdir -m 700 "$SERVERS"
+        else
+            ln -s "$(mktemp -d /var/tmp/sluice-demo.XXXXXX)" "$SERVERS"
+            say "no ordinary account can enter $STATE: the servers' files are in $(readlink "$SERVERS")"
+        fi
+        chown "$account" "$SERVERS/"
+    fi
+    SERVERS=$(cd "$SERVERS" && pwd -P)
+}
+
+# as_server COMMAND...: runs it as the servers do, from a directory they may enter, with nothing of our environment.
+as_server() { (cd "$SERVERS" && exec "${AS[@]}" env -i PATH="$PATH" LC_ALL=C.UTF-8 "$@"); }
+
+# --- Postgres ---
+
+# The directory of the socket, which is in SOCKET: the system allows its path about a hundred bytes, and Postgres no comma.
+prepare_socket() {
+    SOCKET="$SERVERS"
+    case $SOCKET in *[,\"\']*) SOCKET= ;; esac
+    if [ -z "$SOCKET" ] || [ "$(printf %s "$SOCKET" | wc -c)" -gt 85 ]; then
+        SOCKET=$(as_server mktemp -d /tmp/sluice-demo.XXXXXX)
+        say "$SOCKET" >"$STATE/socket"
+    fi
+}
+
+# The directory of the socket outside STATE, when there is one, is removed with the server.
+remove_socket() {
+    local socket
+    [ -e "$STATE/socket" ] || return 0
+    read -r socket <"$STATE/socket" || true
+    case $socket in /tmp/sluice-demo.??????) rm -rf "$socket" ;; esac
+    rm -f "$STATE/socket"
+}
+
+run_psql() { as_server "$PG_BIN/psql" -X -q -v ON_ERROR_STOP=1 -h "$SOCKET" -p 5432 -U "$@"; }
+
+# The data directory, made in one go: one that was interrupted is begun anew.
+prepare_postgres() {
+    local data="$SERVERS/postgres" version
+    PG_BIN=$(postgres_bin)
+    if ! [ -d "$data" ]; then
+        say "making a Postgres data directory"
+        rm -rf "$data.new"
+        as_server "$PG_BIN/initdb" -U postgres -A trust -E UTF8 --locale=C -D "$data.new" >"$STATE/initdb.log" 2>&1 || {
+            tail -n 20 "$STATE/initdb.log" >&2
+            die "$EXIT_UNAVAILABLE" "initdb failed; above is the end of $STATE/initdb.log"
+        }
+        mv "$data.new" "$data"
+    fi
+    version=$(cat "$data/PG_VERSION")
+    case $("$PG_BIN/postgres" --version) in
+    *" $version"[.\ ]* | *" $version" | *" $version"beta* | *" $version"rc*) ;;
+    *) die "$EXIT_UNAVAILABLE" "the data in $data is of Postgres $version, here is $("$PG_BIN/postgres" --version): begin anew with 'scripts/demo --clean'." ;;
+    esac
+}
+
+# Its process id, when there is one, is in $1/postmaster.pid; it may be stale, and then the id may be anybody's.
+clear_stale_postgres() {
+    local data=$1 pid
+    [ -e "$data/postmaster.pid" ] || return 0
+    read -r pid <"$data/postmaster.pid" || true
+    if [ -n "$pid" ] && [ "/proc/$pid/cwd" -ef "$data" ]; then
+        die "$EXIT_UNAVAILABLE" "process $pid, a Postgres that this script did not start, runs on $data: stop it first."
+    fi
+    rm -f "$data/postmaster.pid"
+}
+
+# Starts it; its process id is in POSTGRES. What it says is in postgres.log.
+start_postgres() {
+    local data="$SERVERS/postgres" log="$STATE/postgres.log"
+    clear_stale_postgres "$data"
+    launch "$log" "${AS[@]}" env -i PATH="$PATH" LC_ALL=C.UTF-8 "$PG_BIN/postgres" -D "$data" -k "$SOCKET" -p 5432 \
+        -c listen_addresses= -c unix_socket_permissions=0700 -c max_connections=50 -c shared_buffers=64MB
+    POSTGRES=$LAUNCHED
+    owned postgres "$POSTGRES" INT
+    until run_psql postgres -d postgres -c 'SELECT 1' >/dev/null 2>&1; do
+        runs "$POSTGRES" || {
+            tail -n 20 "$log" >&2
+            die "$EXIT_UNAVAILABLE" "Postgres did not start; above is the end of $log"
+        }
+        sleep 0.1
+    done
+    # Sluice is no superuser here either: it owns its database and may make the role for readers.
+    if [ -z "$(run_psql postgres -d postgres -At -c "SELECT 1 FROM pg_database WHERE datname = 'sluice'")" ]; then
+        run_psql postgres -d postgres -c "DO \$\$ BEGIN CREATE ROLE sluice LOGIN CREATEROLE; EXCEPTION WHEN duplicate_object THEN END \$\$"
+        run_psql postgres -d postgres -c 'CREATE DATABASE sluice OWNER sluice'
+    fi
+}
+
+# --- Mosquitto ---
+
+is_free_port() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# The port of last time when it is free, else one below those that the system hands out to others.
+pick_port() {
+    local port=${1-} tries=0
+    while [ -z "$port" ] || ! is_free_port "$port"; do
+        port=$((20000 + RANDOM % 12000))
+        tries=$((tries + 1))
+        [ "$tries" -lt 200 ] || die "$EXIT_UNAVAILABLE" "no free port was found on 127.0.0.1"
+    done
+    say "$port"
+}
+
+write_mosquitto_conf() {
+    local home=$1 port=$2
+    cat <<END
+# Written by scripts/demo at each start. Only this machine reaches it; there, everybody may connect.
+listener $port 127.0.0.1
+allow_anonymous true
+persistence true
+persistence_location $home/
+autosave_interval 30
+autosave_on_changes false
+persistent_client_expiration 14d
+max_inflight_messages 16000
+max_queued_messages 1000000
+max_queued_bytes 1073741824
+message_size_limit 16777216
+sys_interval 10
+log_dest stderr
+END
+}
+
+# Starts it; its process id is in MOSQUITTO, its port in MQTT_PORT. What it says is in mosquitto.log.
+start_mosquitto() {
+    local home="$SERVERS/mosquitto" log="$STATE/mosquitto.log" last='' tries=0
+    as_server mkdir -p "$home"
+    if [ -e "$STATE/mqtt_port" ]; then read -r last <"$STATE/mqtt_port" || true; fi
+    case $last in *[!0-9]*) last= ;; esac
+    while :; do
+        MQTT_PORT=$(pick_port "$last")
+        write_mosquitto_conf "$home" "$MQTT_PORT" | as_server tee "$home/mosquitto.conf" >/dev/null
+        launch "$log" "${AS[@]}" env -i PATH="$PATH" "$(command -v mosquitto)" -c "$home/mosquitto.conf"
+        MOSQUITTO=$LAUNCHED
+        until grep -q 'mosquitto version .* running' "$log"; do
+            runs "$MOSQUITTO" || break
+            sleep 0.05
+        done
+        if runs "$MOSQUITTO"; then break; fi
+        tries=$((tries + 1))
+        # Somebody took the port between our look and Mosquitto's.
+        if [ "$tries" -ge 10 ] || ! grep -q 'Address already in use' "$log"; then
+            tail -n 20 "$log" >&2
+            die "$EXIT_UNAVAILABLE" "Mosquitto did not start; above is the end of $log"
+        fi
+        last=
+    done
+    owned mosquitto "$MOSQUITTO" TERM
+    say "$MQTT_PORT" >"$STATE/mqtt_port"
+}
+
+# Whether a child of this script has not ended yet.
+runs() { kill -0 "$1" 2>/dev/null && [ "$(cut -d ' ' -f 3 <"/proc/$1/stat" 2>/dev/null)" != Z ]; }

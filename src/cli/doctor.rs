@@ -1,0 +1,232 @@
+//! `sluice doctor`: checks settings, daemon, broker and Postgres one after the other, and says of each finding what to do.
+//!
+//! It mends nothing, and a check that fails stops no other. The wings look at their own; here it is gathered and printed.
+
+use std::fmt::Display;
+use std::future::Future;
+use std::io::{IsTerminal, Write};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::ops_client;
+use super::output::{self, Output};
+use super::printable::printable;
+use super::{Exit, Failure};
+use crate::broker::inspect::Inspector;
+use crate::clock;
+use crate::config::Config;
+use crate::domain::finding::{Finding, Level};
+use crate::ingest::BATCHES_IN_FLIGHT;
+use crate::store::connect::Database;
+use crate::store::{inspect, inspect_schema};
+
+/// How long one check may take; connecting alone may take the broker ten seconds, and Postgres too.
+const CHECK_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long giving the connections to Postgres back may take.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// The checks that need a connection to the broker.
+const BEYOND_BROKER: [&str; 4] = ["broker subscription", "broker delivery", "broker window", "broker's own words"];
+
+/// The checks that need a connection to Postgres.
+const BEYOND_POSTGRES: [&str; 8] = [
+    "Postgres safety",
+    "Postgres connections",
+    "Postgres privileges",
+    "Postgres notices",
+    "Postgres clock",
+    "schema",
+    "partitions",
+    "readers",
+];
+
+/// All that was found.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    ok: bool,
+    errors: usize,
+    warnings: usize,
+    findings: Vec<Row>,
+    #[serde(skip)]
+    shows_progress: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    check: &'static str,
+    level: &'static str,
+    finding: String,
+    advice: Option<String>,
+}
+
+/// What `/readyz` answers.
+#[derive(Deserialize)]
+struct Readiness {
+    ready: bool,
+    #[serde(default)]
+    troubles: std::collections::BTreeMap<String, String>,
+}
+
+/// Runs every check; ends with 1 when one found an error.
+pub async fn run(config: &Config, output: Output) -> Result<Exit, Failure> {
+    let database = super::open_database(config)?;
+    let mut report = Report { shows_progress: std::io::stderr().is_terminal(), ..Report::default() };
+    report.add("settings", judge_settings(config.warnings()));
+    report.check("daemon", async { Ok::<_, Failure>(look_at_daemon(config).await) }).await;
+    look_at_broker(&mut report, config).await;
+    look_at_postgres(&mut report, config, &database).await;
+    report.finish();
+    // A connection that hangs holds nobody up.
+    let _closed_or_not = tokio::time::timeout(CLOSE_PATIENCE, database.close()).await;
+    report.print(output)?;
+    Ok(if report.ok { Exit::Done } else { Exit::Negative })
+}
+
+async fn look_at_broker(report: &mut Report, config: &Config) {
+    let needed_window = config.ingest.batch_size * BATCHES_IN_FLIGHT as usize;
+    let broker = Inspector::new(&config.broker, needed_window);
+    if report.check("broker", broker.connection()).await {
+        let [subscription, delivery, window, own_words] = BEYOND_BROKER;
+        report.check(subscription, broker.subscription()).await;
+        report.check(delivery, broker.delivery()).await;
+        report.check(window, broker.window()).await;
+        report.check(own_words, broker.own_words()).await;
+    } else {
+        report.skip(&BEYOND_BROKER, "the broker");
+    }
+    report.add("broker clock", vec![judge_broker_clock(&config.broker.host)]);
+}
+
+async fn look_at_postgres(report: &mut Report, config: &Config, database: &Database) {
+    if !report.check("Postgres", inspect::connection(database)).await {
+        return report.skip(&BEYOND_POSTGRES, "Postgres");
+    }
+    let [safety, room, privileges, notices, skew, schema, partitions, readers] = BEYOND_POSTGRES;
+    report.check(safety, inspect::safety(database)).await;
+    report.check(room, inspect::room(database, config.database.pool_max)).await;
+    report.check(privileges, inspect::privileges(database)).await;
+    report.check(notices, inspect::notices(database)).await;
+    report.check(skew, inspect::clock(database, clock::now)).await;
+    report.check(schema, inspect_schema::migrations(database, config.database.migrate_on_start)).await;
+    report.check(partitions, inspect_schema::partitions(database, clock::now())).await;
+    report.check(readers, inspect_schema::readers(database)).await;
+}
+
+async fn look_at_daemon(config: &Config) -> Vec<Finding> {
+    let bind = config.http.ops_bind;
+    let answer = ops_client::get(bind, "/readyz").await;
+    let body = match answer {
+        Ok((200 | 503, body)) => body,
+        Ok((status, _)) => {
+            let what = format!("something else listens at OPS_BIND={bind}: it answers /readyz with {status}");
+            return vec![Finding::error(what, "set OPS_BIND to a free address")];
+        }
+        Err(error) => {
+            let what = format!("no daemon answers at OPS_BIND={bind} ({error})");
+            let advice = "start it with `sluice run`, or set OPS_BIND here to what the daemon has";
+            return vec![Finding::warning(what, advice)];
+        }
+    };
+    match serde_json::from_str::<Readiness>(&body) {
+        Ok(readiness) if readiness.ready => vec![Finding::ok(format!("the daemon at {bind} is ready"))],
+        Ok(readiness) => readiness
+            .troubles
+            .iter()
+            .map(|(part, why)| Finding {
+                level: Level::Error,
+                what: format!("the daemon at {bind} is not ready: {part}: {why}"),
+                advice: None,
+            })
+            .collect(),
+        Err(_) => {
+            let what = format!("something else listens at OPS_BIND={bind}: what it answers is not readable");
+            vec![Finding::error(what, "set OPS_BIND to a free address")]
+        }
+    }
+}
+
+// === impl Report ===
+
+impl Report {
+    /// Runs one check within its time; whether it could be made, whatever it found.
+    async fn check<E: Display>(
+        &mut self,
+        check: &'static str,
+        work: impl Future<Output = Result<Vec<Finding>, E>>,
+    ) -> bool {
+        self.tell(check);
+        let (was_made, findings) = match tokio::time::timeout(CHECK_PATIENCE, work).await {
+            Ok(Ok(findings)) => (true, findings),
+            // Its sentence says what to do.
+            Ok(Err(error)) => (false, vec![Finding { level: Level::Error, what: error.to_string(), advice: None }]),
+            Err(_) => {
+                let what = format!("no result within {} s", CHECK_PATIENCE.as_secs());
+                (false, vec![Finding::error(what, "look for load and for locks there, and run this again")])
+            }
+        };
+        self.add(check, findings);
+        was_made
+    }
+
+    fn skip(&mut self, checks: &[&'static str], unreached: &str) {
+        for check in checks {
+            let advice = "mend that first, and run this again";
+            self.add(check, vec![Finding::warning(format!("not checked: {unreached} was not reached"), advice)]);
+        }
+    }
+
+    fn add(&mut self, check: &'static str, findings: Vec<Finding>) {
+        for Finding { level, what, advice } in findings {
+            self.errors += usize::from(level == Level::Error);
+            self.warnings += usize::from(level == Level::Warning);
+            self.findings.push(Row { check, level: level.label(), finding: what, advice });
+        }
+    }
+
+    /// What is being checked, for those who watch. That nobody can see it is no failure.
+    fn tell(&self, check: &str) {
+        if self.shows_progress {
+            let _ = write!(std::io::stderr(), "\r\x1b[Kchecking: {check} ..");
+        }
+    }
+
+    fn finish(&mut self) {
+        self.ok = self.errors == 0;
+        if self.shows_progress {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+
+    fn print(&self, output: Output) -> std::io::Result<()> {
+        if output == Output::Json {
+            return output::json(self);
+        }
+        output::rows(output, &["check", "level", "finding", "what to do"], &self.findings, |row| {
+            let advice = row.advice.as_deref().unwrap_or_default();
+            vec![row.check.to_owned(), row.level.to_owned(), printable(&row.finding), printable(advice)]
+        })?;
+        writeln!(std::io::stdout(), "{} error(s), {} warning(s)", self.errors, self.warnings)
+    }
+}
+
+// --- private helpers ---
+
+fn judge_settings(warnings: Vec<String>) -> Vec<Finding> {
+    if warnings.is_empty() {
+        return vec![Finding::ok("the settings are good")];
+    }
+    warnings.into_iter().map(|what| Finding { level: Level::Warning, what, advice: None }).collect()
+}
+
+/// MQTT tells no time of day, so this is said rather than measured.
+fn judge_broker_clock(host: &str) -> Finding {
+    let is_here = host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    Finding::ok(if is_here {
+        "the broker is on this machine, or behind a port of it; MQTT tells no time of day to compare".to_owned()
+    } else {
+        format!("MQTT tells no time of day: whether the clock of {host} is right cannot be seen from here")
+    })
+}

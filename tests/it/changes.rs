@@ -1,0 +1,148 @@
+//! A change of the registry by plain SQL acts on every running replica within a second, however warm its cache is.
+
+use std::time::{Duration, Instant};
+
+use crate::faults::load::{TENANT, counted, message, register, settings};
+use crate::support::daemon::Daemon;
+use crate::support::database::Database;
+use crate::support::device::Device;
+use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
+use crate::support::postgres::Postgres;
+use crate::support::wait;
+
+/// Promised is a second; a loaded machine is given some more.
+const LIMIT: Duration = Duration::from_secs(5);
+
+const CERTIFIED: &str = "timed-1";
+
+/// Two replicas that both hear every message, and a device that sends them.
+struct Bench<'a> {
+    database: &'a Database<'a>,
+    replicas: [Daemon; 2],
+    device: Device,
+    sent: u64,
+}
+
+// === impl Bench ===
+
+impl<'a> Bench<'a> {
+    fn new(broker: &Mosquitto, database: &'a Database<'a>) -> Self {
+        register(database, &[CERTIFIED]);
+        database.query(&format!(
+            "INSERT INTO device_certificates (id, tenant_id, device_id, fingerprint_sha256, serial_number, common_name, \
+             issuer, not_before, not_after) VALUES (gen_random_uuid(), '{TENANT}', '{CERTIFIED}', repeat('a', 64), '1', \
+             '{TENANT}/device/{CERTIFIED}', 'test', now() - interval '1 day', now() + interval '1 day')"
+        ));
+        let settings = |name| settings(broker, database).set("MQTT_CLIENT_ID", name).set("CERT_AUTH_ENABLED", "1");
+        let replicas = ["one", "other"].map(|name| settings(name).start());
+        for replica in &replicas {
+            replica.wait_ready();
+            wait::until("it listens", || counted(replica, "sluice_db_listening") == 1);
+        }
+        let device = Device::connect(broker.port(), CERTIFIED);
+        let mut bench = Self { database, replicas, device, sent: 0 };
+        bench.wait_believed();
+        bench
+    }
+
+    /// Makes a change and returns how long it took until both replicas refused for this reason.
+    fn time_to_refusal(&mut self, change: &str, reason: &str) -> Duration {
+        self.warm();
+        let name = format!("sluice_quarantined_total{{reason=\"{reason}\"}}");
+        let before = self.both(&name);
+        // From a little before the commit.
+        let began = Instant::now();
+        self.database.query(change);
+        self.publish_until(&format!("both refuse: {reason}"), |bench| {
+            bench.both(&name).into_iter().zip(before).all(|(now, before)| now > before)
+        });
+        began.elapsed()
+    }
+
+    /// Undoes it; both replicas believe again as quickly.
+    fn wait_believed(&mut self) {
+        let believed = |bench: &Self| bench.replicas.each_ref().map(believed);
+        let before = believed(self);
+        self.publish_until("both believe the device", |bench| {
+            believed(bench).into_iter().zip(before).all(|(now, before)| now > before)
+        });
+    }
+
+    /// Answers come from the cache of both.
+    fn warm(&mut self) {
+        let hits = "sluice_auth_cache_hits_total";
+        let before = self.both(hits);
+        self.publish_until("both caches are warm", |bench| {
+            bench.both(hits).into_iter().zip(before).all(|(now, before)| now > before + 2)
+        });
+    }
+
+    fn publish_until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
+        wait::until(what, || {
+            let message = message(CERTIFIED, self.sent);
+            self.sent += 1;
+            self.device.publish(std::str::from_utf8(&message.topic).unwrap(), &message.payload);
+            done(self)
+        });
+    }
+
+    fn both(&self, name: &str) -> [u64; 2] {
+        self.replicas.each_ref().map(|replica| counted(replica, name))
+    }
+}
+
+/// How many messages it believed: the other replica may have stored them first.
+fn believed(replica: &Daemon) -> u64 {
+    ["stored", "duplicate"]
+        .map(|result| counted(replica, &format!("sluice_messages_total{{result=\"{result}\"}}")))
+        .iter()
+        .sum()
+}
+
+/// What is changed, the reason it gives, and how it is undone.
+fn changes() -> [[String; 3]; 3] {
+    let update =
+        |table: &str, value: &str| format!("UPDATE {table} SET status = '{value}' WHERE tenant_id = '{TENANT}'");
+    let change =
+        |table: &str, value: &str, reason: &str| [update(table, value), reason.to_owned(), update(table, "ACTIVE")];
+    [
+        change("devices", "REVOKED", "DEVICE_REVOKED"),
+        change("tenants", "SUSPENDED", "TENANT_SUSPENDED"),
+        change("device_certificates", "REVOKED", "TOKEN_MISSING"),
+    ]
+}
+
+/// Ends what the replicas listen on.
+const DEAFEN: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+    WHERE datname = current_database() AND query ILIKE 'LISTEN %' AND application_name = 'sluice'";
+
+#[test]
+fn a_device_a_tenant_and_a_certificate_changed_by_plain_sql_act_within_a_second_on_both_replicas() {
+    let broker = Mosquitto::start(MosquittoOptions::default());
+    let database = Postgres::shared().database();
+    let mut bench = Bench::new(&broker, &database);
+    for [change, reason, undo] in changes() {
+        let took = bench.time_to_refusal(&change, &reason);
+        println!("{reason} on both replicas after {took:?}");
+        assert!(took < LIMIT, "{reason} took {took:?}");
+        database.query(&undo);
+        bench.wait_believed();
+    }
+}
+
+#[test]
+fn a_change_that_was_not_heard_because_listening_was_cut_acts_once_it_is_taken_up_again() {
+    let broker = Mosquitto::start(MosquittoOptions::default());
+    let database = Postgres::shared().database();
+    let mut bench = Bench::new(&broker, &database);
+    for [change, reason, undo] in changes() {
+        // The change is committed while nobody listens.
+        let took = bench.time_to_refusal(&format!("{DEAFEN}; {change}"), &reason);
+        println!("{reason} on both replicas after {took:?}, listening cut");
+        assert!(took < LIMIT, "{reason} took {took:?}");
+        database.query(&undo);
+        bench.wait_believed();
+    }
+    let log = bench.replicas.each_ref().map(Daemon::log);
+    assert!(log.iter().all(|log| log.contains("changes of the registry are not heard of")), "the cut was noticed");
+}

@@ -1,0 +1,49 @@
+//! A lock on a table that holds up the daemon in the middle of a transaction, for as long as the test wants.
+
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+
+use crate::support::database::{Database, block_on};
+use crate::support::wait;
+
+/// The state of a session that stands before a lock.
+pub const LOCKED_OUT: &str = "wait_event_type = 'Lock'";
+
+/// A transaction that holds the lock; it ends when this is dropped.
+pub struct Lock {
+    connection: Option<PgConnection>,
+}
+
+// === impl Lock ===
+
+impl Lock {
+    /// Nobody writes to this table from now on.
+    pub fn on(database: &Database<'_>, table: &str) -> Self {
+        let (url, sql) = (database.socket_url(), format!("BEGIN; LOCK TABLE {table} IN SHARE MODE"));
+        let connection = block_on(async move {
+            let mut connection = PgConnection::connect(&url).await?;
+            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await?;
+            Ok::<_, sqlx::Error>(connection)
+        });
+        Self { connection: Some(connection.unwrap()) }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            // The server may be gone, and the lock with it.
+            let _ = block_on(connection.close());
+        }
+    }
+}
+
+/// Waits until a session of the daemon is in this state; returns the number of its transaction.
+pub fn wait_for_session(database: &Database<'_>, state: &str) -> u64 {
+    let sql = format!(
+        "SELECT backend_xid FROM pg_stat_activity WHERE application_name = 'sluice' AND datname = current_database() \
+         AND backend_xid IS NOT NULL AND {state}"
+    );
+    wait::for_some(&format!("a transaction of the daemon is in the state {state}"), || {
+        database.query(&sql).first().and_then(|row| row[0].parse().ok())
+    })
+}

@@ -1,0 +1,64 @@
+//! `AUTO_PROVISION`: who is registered by speaking, with what, and who is not.
+
+use super::stage::{Stage, assert_same, sha256, sorted, to};
+
+const REGISTRY: &str = "INSERT INTO tenants (tenant_id, name, status) \
+    VALUES ('acme', 'Acme', 'ACTIVE'), ('dark', 'Dark', 'SUSPENDED')";
+
+fn with_token(token: &str) -> String {
+    format!(r#"{{"provision_token":"{token}","site_id":"north"}}"#)
+}
+
+#[test]
+fn an_unknown_device_is_registered_by_its_first_good_message_and_bound_to_its_token() {
+    let mut stage = Stage::new(&[("AUTO_PROVISION", "1")], REGISTRY);
+    stage.send(&[
+        to("acme/device/new/telemetry", with_token("first")),
+        to("acme/device/new/telemetry", with_token("second")),
+        to("acme/device/bare/telemetry", "{}"),
+        to("acme/device/broken/telemetry", "{"),
+        to("acme/device/broken/telemetry", r#"{"ts":1}"#),
+        to("fresh/device/d1/telemetry", with_token("fresh")),
+        to("fresh/device/d2/telemetry", with_token("fresh")),
+        to("dark/device/new/telemetry", with_token("dark")),
+    ]);
+    stage.settle();
+    stage.publish("acme/device/new/telemetry", with_token("first"));
+    stage.settle();
+
+    let devices = "SELECT tenant_id || ' ' || device_id || ' ' || coalesce(site_id, '-'), \
+        coalesce(provision_token_hash, '-') FROM devices ORDER BY 1";
+    let (first, fresh) = (sha256("first"), sha256("fresh"));
+    let expected =
+        [("acme new north", &*first), ("acme bare -", "-"), ("fresh d1 north", &fresh), ("fresh d2 north", &fresh)];
+    assert_same(&stage.pairs(devices), &sorted(expected));
+    let stored = "SELECT tenant_id || ' ' || device_id, count(*)::text FROM telemetry GROUP BY 1";
+    assert_same(&stage.pairs(stored), &sorted([("acme new", "2"), ("fresh d1", "1"), ("fresh d2", "1")]));
+    let refused = "SELECT tenant_id || ' ' || device_id, string_agg(reason, ' ' ORDER BY reason) \
+        FROM quarantine_events GROUP BY 1";
+    let expected = [
+        ("acme new", "TOKEN_INVALID"),
+        ("acme bare", "TOKEN_NOT_SET_IN_REGISTRY"),
+        ("acme broken", "BAD_PAYLOAD TIMESTAMP_OUT_OF_RANGE"),
+        ("dark new", "TENANT_SUSPENDED"),
+    ];
+    assert_same(&stage.pairs(refused), &sorted(expected));
+    assert_eq!(stage.value("SELECT count(*) FROM tenants"), "3");
+    let audited = "SELECT action, count(*)::text FROM audit_log WHERE actor = 'auto-provision' GROUP BY 1";
+    assert_same(&stage.pairs(audited), &sorted([("device.add", "4"), ("tenant.add", "1")]));
+}
+
+#[test]
+fn without_it_an_unknown_device_stays_unknown_until_somebody_adds_it() {
+    let mut stage = Stage::new(&[("REQUIRE_TOKEN", "0")], REGISTRY);
+    stage.publish("acme/device/new/telemetry", "{}");
+    stage.settle();
+    assert_eq!(stage.value("SELECT count(*) FROM devices"), "0");
+    assert_eq!(stage.value("SELECT reason FROM quarantine_events"), "UNREGISTERED_DEVICE");
+    // The answer was cached for 30 s; whoever adds the device need not wait for that.
+    stage.database.query("INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'new')");
+    stage.daemon.wait_metric("sluice_auth_invalidations_total", 1.0);
+    stage.publish("acme/device/new/telemetry", "{}");
+    stage.settle();
+    assert_eq!(stage.ended("stored"), 1);
+}

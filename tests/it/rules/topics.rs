@@ -1,0 +1,110 @@
+//! The topic grammar: where each type of message is kept, and which topics are none.
+
+use super::stage::{Stage, TRUSTING, assert_same, sorted, to};
+
+const REGISTRY: &str = "INSERT INTO tenants VALUES ('acme', 'Acme'); \
+    INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'p1'), ('acme', 'A.b_c:d-9')";
+
+/// Types whose messages become telemetry rows.
+const TELEMETRY: [&str; 10] = [
+    "telemetry",
+    "telemetry/engine",
+    "telemetry/engine/1/oil-temp",
+    "heartbeat",
+    "event",
+    "status",
+    "shadow",
+    "Some.other_word:1-2",
+    "telemetry/shadow/reported",
+    "telemetry/commands",
+];
+
+/// What the platform says itself.
+const PLATFORM: [&str; 8] =
+    ["commands", "commands/reboot", "commands/ack/x", "commands/a/b", "shadow/desired", "jobs/1", "jobs/a/b", "errors"];
+
+#[test]
+fn each_type_of_topic_is_kept_where_its_row_says_and_the_platforms_own_are_ignored() {
+    let mut stage = Stage::new(&TRUSTING, REGISTRY);
+    let command = "0191d5a0-0000-7000-8000-000000000001";
+    stage.database.query(&format!(
+        "INSERT INTO device_commands (command_id, tenant_id, device_id, command_type) \
+         VALUES ('{command}', 'acme', 'p1', 'reboot')"
+    ));
+    let telemetry = TELEMETRY.map(|path| to(&format!("acme/device/p1/{path}"), "{}"));
+    // No check is made of what is ignored, not even whether it is JSON.
+    let platform = PLATFORM.map(|path| to(&format!("acme/device/p1/{path}"), "not JSON"));
+    stage.send(&telemetry);
+    stage.send(&platform);
+    stage.publish("acme/device/A.b_c:d-9/telemetry", "{}");
+    stage.publish("acme/device/p1/shadow/reported", r#"{"reported":{"on":true},"version":3}"#);
+    stage.publish("acme/device/p1/commands/ack", format!(r#"{{"command_id":"{command}","status":"done"}}"#));
+    stage.settle();
+
+    let kept = stage.pairs("SELECT msg_type, tenant_id || ' ' || device_id FROM telemetry ORDER BY 1, 2");
+    let expected = TELEMETRY.map(|path| (path, "acme p1")).into_iter().chain([("telemetry", "acme A.b_c:d-9")]);
+    assert_same(&kept, &sorted(expected));
+    assert_eq!(stage.refusals(), []);
+    let ends = ["stored", "duplicate", "quarantined", "ignored"].map(|end| stage.ended(end));
+    assert_eq!(ends, [13, 0, 0, 8]);
+    assert_eq!(
+        stage.pairs("SELECT reported::text, reported_version::text FROM device_state WHERE reported IS NOT NULL"),
+        sorted([(r#"{"on": true}"#, "3")])
+    );
+    assert_eq!(
+        stage.pairs("SELECT status, ack_details ->> 'status' FROM device_commands"),
+        sorted([("ACKNOWLEDGED", "done")])
+    );
+    // When a device was last heard is written a moment later, without waiting for another message.
+    stage.database.wait_until("SELECT count(*) FROM device_state WHERE last_telemetry_at <= last_seen_at", "2");
+}
+
+#[test]
+fn a_topic_outside_the_grammar_is_quarantined_as_it_was() {
+    let mut stage = Stage::new(&TRUSTING, REGISTRY);
+    let (longest, too_long) = ("x".repeat(64), "x".repeat(65));
+    let bad = [
+        "acme/device/p1".to_owned(),
+        "acme/device/p1/".to_owned(),
+        "/device/p1/telemetry".to_owned(),
+        "acme/device//telemetry".to_owned(),
+        "ac me/device/p1/telemetry".to_owned(),
+        "acme/device/p%1/telemetry".to_owned(),
+        "acmé/device/p1/telemetry".to_owned(),
+        format!("{too_long}/device/p1/telemetry"),
+        format!("acme/device/{too_long}/telemetry"),
+        "acme/device/p1/telemetry/".to_owned(),
+        "acme/device/p1/telemetry//a".to_owned(),
+        "acme/device/p1/telemetry/a b".to_owned(),
+        format!("acme/device/p1/telemetry/{too_long}"),
+        format!("acme/device/p1/telemetry/{longest}/{longest}/x"),
+        "acme/device/p1/heartbeat/x".to_owned(),
+        "acme/device/p1/shadow/other".to_owned(),
+        "acme/device/p1/shadow/reported/x".to_owned(),
+        "acme/device/p1/shadow/desired/x".to_owned(),
+        "acme/device/p1/two words".to_owned(),
+        format!("acme/device/p1/{too_long}"),
+    ];
+    stage.send(&bad.each_ref().map(|path| to(path, r#"{"metrics":{"t":1}}"#)));
+    // As long as the grammar allows: of a device nobody knows, so the topic was no obstacle.
+    stage.publish(&format!("{longest}/device/{longest}/telemetry/{}", "y".repeat(64)), "{}");
+    stage.settle();
+
+    let found = stage.pairs("SELECT topic, detail FROM quarantine_events WHERE reason = 'BAD_TOPIC_FORMAT' ORDER BY 1");
+    let mut topics: Vec<String> = bad.iter().map(|path| format!("tenant/{path}")).collect();
+    topics.sort();
+    assert_eq!(found.iter().map(|(topic, _)| topic.clone()).collect::<Vec<_>>(), topics);
+    assert!(found.iter().all(|(_, detail)| !detail.is_empty()));
+    let row = stage.refused("topic = 'tenant/ac me/device/p1/telemetry'");
+    for column in ["tenant_id", "device_id", "msg_type", "site_id", "event_ts", "token_sha256", "replayed_at"] {
+        assert!(row[column].is_null(), "{column}: {row:#}");
+    }
+    assert_eq!(row["payload"], r#"{"metrics":{"t":1}}"#);
+    assert!(row["detail"].as_str().unwrap().starts_with("tenant: "), "{row:#}");
+    let counted = stage.pairs(
+        "SELECT tenant_id || '/' || reason, sum(cnt)::text FROM quarantine_counters_minute GROUP BY 1 ORDER BY 1",
+    );
+    let unregistered = format!("{longest}/UNREGISTERED_DEVICE");
+    assert_same(&counted, &sorted([("/BAD_TOPIC_FORMAT", "20"), (&unregistered, "1")]));
+    stage.assert_unharmed();
+}

@@ -1,0 +1,117 @@
+//! SIGTERM: the daemon ends in time, loses nothing, and leaves nothing to be stored twice.
+
+use std::time::{Duration, Instant};
+
+use crate::faults::load::{Load, assert_each_once, rows, settings, settle, wait_rows};
+use crate::support::daemon::{Daemon, Settings};
+use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
+use crate::support::postgres::Postgres;
+use crate::support::wait;
+
+/// `SHUTDOWN_TIMEOUT_SECONDS` where it is to be reached.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a loaded machine is given on top.
+const SLACK: Duration = Duration::from_secs(3);
+
+fn with_timeout(settings: Settings) -> Settings {
+    settings.set("SHUTDOWN_TIMEOUT_SECONDS", &TIMEOUT.as_secs().to_string())
+}
+
+#[test]
+fn under_load_it_ends_in_time_with_success_and_nothing_is_lost_or_stored_twice() {
+    let broker = Mosquitto::start(MosquittoOptions::default());
+    let database = Postgres::shared().database();
+    let daemon = settings(&broker, &database).start();
+    daemon.wait_ready();
+    let load = Load::start(&broker, &database, &["timed-1", "plain-1", "stranger-1"]);
+    for round in 1..=3 {
+        load.grant(120);
+        wait_rows(&database, rows(&database).unwrap() + 31 * round);
+        let told = Instant::now();
+        assert_eq!(daemon.terminate(), 0);
+        println!("ended under load after {:?}", told.elapsed());
+        assert!(told.elapsed() < TIMEOUT + SLACK, "it took {:?}", told.elapsed());
+        load.grant(30);
+        daemon.start_again();
+        daemon.wait_ready();
+    }
+    let accepted = load.finish();
+    settle(&broker, &database, &[&daemon]);
+    assert_each_once(&database, &accepted);
+}
+
+#[test]
+fn while_postgres_is_down_it_ends_within_the_timeout_and_nothing_is_lost() {
+    ends_without_postgres(Postgres::stop, Postgres::start);
+}
+
+#[test]
+fn while_postgres_is_frozen_it_ends_within_the_timeout_and_nothing_is_lost() {
+    ends_without_postgres(Postgres::pause, Postgres::resume);
+}
+
+fn ends_without_postgres(leave: impl Fn(&Postgres), come_back: impl Fn(&Postgres)) {
+    let broker = Mosquitto::start(MosquittoOptions::default());
+    let postgres = Postgres::private();
+    let database = postgres.database();
+    let daemon = with_timeout(settings(&broker, &database)).start();
+    daemon.wait_ready();
+    let load = Load::start(&broker, &database, &["timed-1", "timed-2"]);
+    load.grant(200);
+    wait_rows(&database, 50);
+    leave(&postgres);
+    load.wait_accepted(load.grant(200));
+    wait::until("messages wait for Postgres", || daemon.metric("sluice_inflight_unacked") > 0.0);
+    let told = Instant::now();
+    let code = daemon.terminate();
+    println!("ended without Postgres after {:?} with exit code {code}", told.elapsed());
+    assert!(told.elapsed() < TIMEOUT + SLACK, "it took {:?}", told.elapsed());
+    assert_eq!(code, 0, "{}", wait::log_tails());
+    assert!(broker.log().contains("Received DISCONNECT from sluice"), "it said goodbye");
+    come_back(&postgres);
+    daemon.start_again();
+    daemon.wait_ready();
+    let accepted = load.finish();
+    settle(&broker, &database, &[&daemon]);
+    assert_each_once(&database, &accepted);
+}
+
+#[test]
+fn before_it_has_ever_reached_postgres_it_ends_at_once() {
+    let broker = Mosquitto::start(MosquittoOptions::default());
+    let postgres = Postgres::private();
+    let database = postgres.database();
+    postgres.stop();
+    let daemon = settings(&broker, &database).start();
+    daemon.wait_unready();
+    wait::until("it tries in vain", || daemon.log().contains("trying again"));
+    let told = Instant::now();
+    assert_eq!(daemon.terminate(), 0);
+    assert!(told.elapsed() < SLACK, "it took {:?}", told.elapsed());
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let broker = Mosquitto::start(MosquittoOptions::default());
+    let postgres = Postgres::private();
+    let database = postgres.database();
+    let daemon: Daemon = settings(&broker, &database).set("SHUTDOWN_TIMEOUT_SECONDS", "300").start();
+    daemon.wait_ready();
+    let load = Load::start(&broker, &database, &["timed-1"]);
+    postgres.pause();
+    load.grant(100);
+    wait::until("messages wait for Postgres", || daemon.metric("sluice_inflight_unacked") > 0.0);
+    daemon.signal("TERM");
+    wait::until("it is stopping", || daemon.log().contains("stopping: no more messages are taken"));
+    let told = Instant::now();
+    let code = daemon.terminate();
+    assert!(told.elapsed() < SLACK, "it took {:?}", told.elapsed());
+    assert_eq!(code, 70);
+    postgres.resume();
+    daemon.start_again();
+    daemon.wait_ready();
+    let accepted = load.finish();
+    settle(&broker, &database, &[&daemon]);
+    assert_each_once(&database, &accepted);
+}

@@ -49,6 +49,7 @@ missing_packages() {
     can_link || say gcc libc6-dev
     has openssl || say openssl
     if [ "${1-}" = checks ]; then
+        python3 -c 'import ensurepip, venv' 2>/dev/null || say python3-venv
         has promtool || say prometheus
         { has docker-compose || docker compose version >/dev/null 2>&1; } || say docker-compose
     fi
@@ -91,17 +92,17 @@ apt_install() (
 # Installs the servers and the compiler, as far as they are missing; need_packages checks: also what the checks need.
 need_packages() {
     local packages advice='Install by hand: the Mosquitto broker with its clients, the PostgreSQL server (14 or newer),'
-    advice="$advice a C compiler."
+    advice="$advice a C compiler, openssl; for all checks Python 3 with venv, too."
     mapfile -t packages < <(missing_packages "${1-}" | tr ' ' '\n')
     [ "${#packages[@]}" -gt 0 ] || return 0
     if ! has apt-get; then
         local way
         if has dnf; then
-            way='dnf install mosquitto postgresql-server gcc'
+            way='dnf install mosquitto postgresql-server gcc openssl python3'
         elif has apk; then
-            way='apk add mosquitto mosquitto-clients postgresql build-base'
+            way='apk add mosquitto mosquitto-clients postgresql build-base openssl python3'
         elif has brew; then
-            way='brew install mosquitto postgresql@17'
+            way='brew install mosquitto postgresql@17 openssl python3'
         fi
         die "$EXIT_UNAVAILABLE" "missing: ${packages[*]}. $advice${way:+ Here perhaps: $way}"
     fi

@@ -2,6 +2,8 @@
 //!
 //! It renders for people and programs; it decides nothing itself.
 
+pub mod ca;
+mod ca_init;
 mod cached_grant;
 pub mod config;
 pub mod demo;
@@ -73,6 +75,9 @@ enum Command {
     /// Print or check the settings
     #[command(subcommand, after_help = "Example: sluice config template > sluice.toml")]
     Config(config::ConfigCommand),
+    /// The authority that signs devices: make one, show it, print its bundle
+    #[command(subcommand, after_help = "Example: sluice ca init --cert ca.crt --key ca.key --crl crl.pem")]
+    Ca(ca::CaCommand),
     /// Say of one message what every check says of it
     #[command(after_help = "Example: echo '{\"metrics\":{\"t\":21.5}}' | \
             sluice explain --topic tenant/acme/device/pump-1/telemetry --payload -")]
@@ -140,6 +145,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             Command::Tenant(command) => tenant::run(command, &config, output).await,
             Command::Device(command) => device::run(command, &config, output).await,
             Command::Quarantine(command) => quarantine::run(command, &config, output).await,
+            Command::Ca(command) => ca::run(command, &config, output),
             Command::Demo(args) => demo::run(args, &config, &sources, output).await,
             Command::Config(_) => Ok(Exit::Done),
         }

@@ -6,6 +6,7 @@
 
 mod broker;
 mod changes;
+mod cli;
 mod demo;
 mod doctor;
 mod faults;
@@ -18,6 +19,7 @@ mod quarantine_commands;
 mod registry_commands;
 mod replicas;
 mod rules;
+mod settings;
 mod stopping;
 mod store;
 mod support;

@@ -30,6 +30,9 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 /// COPY data goes to the socket in pieces, so that a large batch is not held twice.
 const COPY_PIECE: usize = 1 << 20;
 
+/// What to do when nobody answers.
+const CHECK_THE_ADDRESS: &str = "is it running? Check DATABASE_URL (or PGHOST and PGPORT) and firewalls";
+
 /// One connection.
 #[derive(Debug)]
 pub struct Session {
@@ -46,7 +49,8 @@ pub struct Session {
 impl Session {
     /// Connects.
     pub async fn open(options: &PgConnectOptions) -> Result<Self, Trouble> {
-        let late = |_| Trouble::Outage(format!("no answer within {} s", CONNECT_PATIENCE.as_secs()));
+        let patience = CONNECT_PATIENCE.as_secs();
+        let late = |_| Trouble::Outage(format!("no answer within {patience} s; {CHECK_THE_ADDRESS}"));
         let opened = timeout(CONNECT_PATIENCE, connect(options)).await.map_err(late);
         let (connection, relay) = opened.flatten().map_err(|trouble| unreachable(options, trouble))?;
         Ok(Self { connection, has_staging: false, _relay: relay })
@@ -78,9 +82,17 @@ impl Session {
 }
 
 async fn connect(options: &PgConnectOptions) -> Result<(PgConnection, Option<Relay>), Trouble> {
-    match relay::open(options).await.map_err(sqlx::Error::Io)? {
-        Some((relayed, relay)) => Ok((relayed.connect().await?, Some(relay))),
-        None => Ok((options.connect().await?, None)),
+    match relay::open(options).await.map_err(|error| not_there(sqlx::Error::Io(error)))? {
+        Some((relayed, relay)) => Ok((relayed.connect().await.map_err(not_there)?, Some(relay))),
+        None => Ok((options.connect().await.map_err(not_there)?, None)),
+    }
+}
+
+/// Before there is a connection, none can break: nobody answers there.
+fn not_there(error: sqlx::Error) -> Trouble {
+    match error {
+        sqlx::Error::Io(error) => Trouble::Outage(format!("{error}; {CHECK_THE_ADDRESS}")),
+        other => other.into(),
     }
 }
 

@@ -32,7 +32,8 @@ impl From<sqlx::Error> for Trouble {
                 Self::Outage(format!("TLS with Postgres failed: {error}; check the sslmode and its certificates"))
             }
             sqlx::Error::PoolTimedOut => Self::Outage(
-                "no connection to Postgres became free in time: it is away, or all PG_POOL_MAX connections are busy"
+                "no connection to Postgres became free in time: it is away (check DATABASE_URL, or PGHOST and PGPORT), or all \
+                 PG_POOL_MAX connections are busy"
                     .into(),
             ),
             sqlx::Error::PoolClosed => {

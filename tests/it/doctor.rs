@@ -104,7 +104,7 @@ fn wrong_passwords_are_said_of_broker_and_postgres() {
     daemon.wait_unready();
     let (code, report) = doctor(&settings);
     assert_eq!(code, 1);
-    found(&report, "daemon", "error", &["is not ready", "broker"]);
+    found(&report, "daemon", "error", &["is not ready", "starting"]);
     found(&report, "broker", "error", &["MQTT_PASSWORD"]);
     found(&report, "Postgres", "error", &["28P01", "DATABASE_URL"]);
 }

@@ -7,6 +7,7 @@
 mod broker;
 mod ca;
 mod changes;
+mod cli;
 mod compose;
 mod demo;
 mod doctor;
@@ -21,6 +22,7 @@ mod quarantine_commands;
 mod registry_commands;
 mod replicas;
 mod rules;
+mod settings;
 mod stopping;
 mod store;
 mod support;

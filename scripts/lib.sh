@@ -40,12 +40,19 @@ postgres_bin() {
 # Whether programs can be linked; cargo and the C parts of dependencies need it.
 can_link() { say 'int main(void) { return 0; }' | cc -x c -o /dev/null - 2>/dev/null; }
 
-# The packages of this system that are missing, by their names on Debian.
+# The packages of this system that are missing, by their names on Debian; with "checks", also what only the checks need:
+# readers of the alert rules and of the compose file.
 missing_packages() {
     { has mosquitto && has mosquitto_passwd; } || say mosquitto
     { has mosquitto_pub && has mosquitto_sub; } || say mosquitto-clients
     postgres_bin >/dev/null || say postgresql
     can_link || say gcc libc6-dev
+    has openssl || say openssl
+    if [ "${1-}" = checks ]; then
+        python3 -c 'import ensurepip, venv' 2>/dev/null || say python3-venv
+        has promtool || say prometheus
+        { has docker-compose || docker compose version >/dev/null 2>&1; } || say docker-compose
+    fi
 }
 
 # Runs a command as root.
@@ -82,20 +89,20 @@ apt_install() (
     fi
 )
 
-# Installs the servers and the compiler, as far as they are missing.
+# Installs the servers and the compiler, as far as they are missing; need_packages checks: also what the checks need.
 need_packages() {
     local packages advice='Install by hand: the Mosquitto broker with its clients, the PostgreSQL server (14 or newer),'
-    advice="$advice a C compiler."
-    mapfile -t packages < <(missing_packages | tr ' ' '\n')
+    advice="$advice a C compiler, openssl; for all checks Python 3 with venv, too."
+    mapfile -t packages < <(missing_packages "${1-}" | tr ' ' '\n')
     [ "${#packages[@]}" -gt 0 ] || return 0
     if ! has apt-get; then
         local way
         if has dnf; then
-            way='dnf install mosquitto postgresql-server gcc'
+            way='dnf install mosquitto postgresql-server gcc openssl python3'
         elif has apk; then
-            way='apk add mosquitto mosquitto-clients postgresql build-base'
+            way='apk add mosquitto mosquitto-clients postgresql build-base openssl python3'
         elif has brew; then
-            way='brew install mosquitto postgresql@17'
+            way='brew install mosquitto postgresql@17 openssl python3'
         fi
         die "$EXIT_UNAVAILABLE" "missing: ${packages[*]}. $advice${way:+ Here perhaps: $way}"
     fi
@@ -104,7 +111,7 @@ need_packages() {
     fi
     apt_install "${packages[@]}"
     packages=()
-    mapfile -t packages < <(missing_packages)
+    mapfile -t packages < <(missing_packages "${1-}")
     [ "${#packages[@]}" -eq 0 ] || die "$EXIT_UNAVAILABLE" "still missing after the installation: ${packages[*]}. $advice"
 }
 

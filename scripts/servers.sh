@@ -127,6 +127,7 @@ prepare_postgres() {
         }
         mv "$data.new" "$data"
     fi
+    [ -e "$data/PG_VERSION" ] || die "$EXIT_UNAVAILABLE" "$data is not whole: begin anew with 'scripts/demo --clean'."
     version=$(cat "$data/PG_VERSION")
     case $("$PG_BIN/postgres" --version) in
     *" $version"[.\ ]* | *" $version" | *" $version"beta* | *" $version"rc*) ;;

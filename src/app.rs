@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::ack::Acks;
-use crate::broker::session::{self, Session};
+use crate::broker::session::Session;
 use crate::clock;
 use crate::config::Config;
 use crate::domain::ids::DeviceKey;
@@ -98,8 +98,6 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let grants = Grants::new(&config.ingest);
     let daemon = Daemon { config, metrics, readiness, database, grants, stop, abandon };
 
-    // Until the session speaks for itself, nothing is ready.
-    daemon.readiness.unwell(session::PART, "not connected to the broker: sluice is starting");
     let ops_stop = CancellationToken::new();
     let mut ops = daemon.start_ops(ops_stop.clone()).await?;
     let ended = daemon.run(&mut ops).await;

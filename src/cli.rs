@@ -2,6 +2,8 @@
 //!
 //! It renders for people and programs; it decides nothing itself.
 
+pub mod ca;
+mod ca_init;
 mod cached_grant;
 pub mod config;
 pub mod demo;
@@ -11,6 +13,7 @@ pub mod device;
 pub mod doctor;
 pub mod explain;
 mod fleet;
+pub mod health;
 pub mod migrate;
 mod operator;
 mod ops_client;
@@ -63,12 +66,18 @@ enum Command {
     /// Run the daemon until SIGTERM
     #[command(after_help = "Example: CERT_AUTH_ENABLED=1 DATABASE_URL_FILE=/run/secrets/db sluice run")]
     Run,
+    /// Ask the running daemon whether it is ready: 0 yes, 1 no, 69 no answer
+    #[command(after_help = "Example: sluice health || sluice health --live")]
+    Health(health::HealthArgs),
     /// Bring the database schema up to date and make the partitions
     #[command(after_help = "Example: DATABASE_URL=postgres:///sluice sluice migrate")]
     Migrate,
     /// Print or check the settings
     #[command(subcommand, after_help = "Example: sluice config template > sluice.toml")]
     Config(config::ConfigCommand),
+    /// The authority that signs devices: make one, show it, print its bundle
+    #[command(subcommand, after_help = "Example: sluice ca init --cert ca.crt --key ca.key --crl crl.pem")]
+    Ca(ca::CaCommand),
     /// Say of one message what every check says of it
     #[command(after_help = "Example: echo '{\"metrics\":{\"t\":21.5}}' | \
             sluice explain --topic tenant/acme/device/pump-1/telemetry --payload -")]
@@ -129,12 +138,14 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     runtime.block_on(async {
         match cli.command {
             Command::Run => run::run(config).await,
+            Command::Health(args) => health::run(args, &config).await,
             Command::Migrate => migrate::run(&config, output).await,
             Command::Explain(args) => explain::run(args, &config, output).await,
             Command::Doctor => doctor::run(&config, output).await,
             Command::Tenant(command) => tenant::run(command, &config, output).await,
             Command::Device(command) => device::run(command, &config, output).await,
             Command::Quarantine(command) => quarantine::run(command, &config, output).await,
+            Command::Ca(command) => ca::run(command, &config, output),
             Command::Demo(args) => demo::run(args, &config, &sources, output).await,
             Command::Config(_) => Ok(Exit::Done),
         }

@@ -5,7 +5,9 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the finding")]
 
 mod broker;
+mod ca;
 mod changes;
+mod compose;
 mod demo;
 mod doctor;
 mod faults;
@@ -14,6 +16,7 @@ mod flood;
 mod listen;
 mod oddities;
 mod partitions;
+mod pki;
 mod quarantine_commands;
 mod registry_commands;
 mod replicas;

@@ -36,13 +36,17 @@ const RANKS: [(&str, u8); 14] = [
 ];
 
 /// Each of these crates is known to one module only, so that it can be replaced there.
-const OWNED_CRATES: [(&str, &str); 9] = [
+const OWNED_CRATES: [(&str, &str); 13] = [
     ("rumqttc", "broker"),
     ("tokio_rustls", "broker"),
     ("sqlx", "store"),
     ("moka", "ingest"),
     ("prometheus", "telemetry"),
     ("figment", "config"),
+    ("rcgen", "pki"),
+    ("x509_parser", "pki"),
+    ("pem", "pki"),
+    ("zeroize", "pki"),
     ("axum", "http"),
     ("clap", "cli"),
     ("comfy_table", "cli"),

@@ -30,18 +30,16 @@ const DEVICES: [(&str, bool, &[Certificate]); 7] = [
 
 fn registry() -> String {
     let hash = sha256(TOKEN);
-    let mut sql = "INSERT INTO tenants VALUES ('acme', 'Acme');".to_owned();
+    let mut sql = vec!["INSERT INTO tenants VALUES ('acme', 'Acme');".to_owned()];
     for (name, has_token, certificates) in DEVICES {
         let token = if has_token { format!("'{hash}'") } else { "NULL".to_owned() };
-        sql += &format!(
-            "INSERT INTO devices (tenant_id, device_id, provision_token_hash) VALUES ('acme', '{name}', {token});"
-        );
-        for (status, from, until) in certificates {
-            sql += &certificate(name, status, from, until);
-        }
+        let columns = "tenant_id, device_id, provision_token_hash";
+        sql.push(format!("INSERT INTO devices ({columns}) VALUES ('acme', '{name}', {token});"));
+        sql.extend(certificates.iter().map(|(status, from, until)| certificate(name, status, from, until)));
     }
     // Somebody else's certificate is nobody's proof.
-    sql + "INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'neighbour');"
+    sql.push("INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'neighbour')".to_owned());
+    sql.concat()
 }
 
 fn certificate(device: &str, status: &str, from: &str, until: &str) -> String {

@@ -40,6 +40,11 @@ fn payloads() -> Vec<Vec<u8>> {
     payloads
 }
 
+/// As Postgres shows the bytes.
+fn in_hex(text: &str) -> String {
+    text.bytes().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+}
+
 #[test]
 fn no_token_is_left_in_any_column_of_any_table_nor_in_the_log_nor_in_a_metric() {
     let hash = sha256(TOKEN);
@@ -67,13 +72,13 @@ fn no_token_is_left_in_any_column_of_any_table_nor_in_the_log_nor_in_a_metric() 
         "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace",
     );
     assert!(tables.len() > 10);
-    let hex: String = TOKEN.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let hex = in_hex(TOKEN);
     for table in tables.iter().flatten() {
         let sql = format!("SELECT t::text FROM {table} t WHERE t::text LIKE '%{TOKEN}%' OR t::text LIKE '%{hex}%'");
         assert_eq!(stage.database.query(&sql), Vec::<Vec<String>>::new(), "{table}");
     }
     // The scan sees what is in a bytea: the field's name is there, and so is the mask.
-    let mask: String = "\"[redacted]\"".bytes().map(|byte| format!("{byte:02x}")).collect();
+    let mask = in_hex("\"[redacted]\"");
     let masked = format!("SELECT count(*) > 200 FROM quarantine_events q WHERE q::text LIKE '%{mask}%'");
     assert_eq!(stage.value(&masked), "t");
     let (log, metrics) = (stage.daemon.log(), stage.daemon.get("/metrics").unwrap().1);

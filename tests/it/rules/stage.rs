@@ -122,7 +122,9 @@ pub fn sha256(token: &str) -> String {
 /// Compares two lists so that a failure names the lines that differ.
 pub fn assert_same(found: &[(String, String)], expected: &[(String, String)]) {
     let without = |all: &[(String, String)], others: &[(String, String)]| {
-        all.iter().filter(|line| !others.contains(line)).map(|line| format!("  {line:?}\n")).collect::<String>()
+        let lines: Vec<String> =
+            all.iter().filter(|line| !others.contains(line)).map(|line| format!("  {line:?}")).collect();
+        lines.join("\n")
     };
     let (extra, missing) = (without(found, expected), without(expected, found));
     assert!(extra.is_empty() && missing.is_empty(), "found only:\n{extra}expected only:\n{missing}");

@@ -3,6 +3,7 @@
 use sluice::domain::batch::{Batch, Receipt};
 use sluice::domain::device::TokenHash;
 use sluice::domain::ports::Sink;
+use sluice::domain::time::Timestamp;
 
 use super::{NOON, add_reading, add_report, at, bench, good};
 
@@ -81,10 +82,12 @@ async fn a_violated_check_of_the_operators_own_is_the_rows_fault() {
     bench.look.query("ALTER TABLE telemetry ADD CONSTRAINT small CHECK (seq < 10)");
     let mut batch = good(3);
     batch.readings[1].seq = Some(10);
+    // A time of its own, other than that of its receipt.
+    batch.readings[1].time = Timestamp::from_micros(NOON - 1_000_000);
     let receipt = bench.store.sink().commit(&mut batch).await.unwrap();
     assert_eq!(receipt, Receipt { stored: 2, duplicates: 0, rejected: 1 });
     assert_eq!(
         bench.look.value("SELECT extract(epoch FROM event_ts)::bigint FROM quarantine_events"),
-        (NOON / 1_000_000).to_string()
+        (NOON / 1_000_000 - 1).to_string()
     );
 }

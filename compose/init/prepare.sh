@@ -1,0 +1,105 @@
+#!/bin/sh
+# Makes, once, what the stack stands on: authorities, the broker's certificate, the first CRL, passwords.
+#
+# Each service gets a directory of its own with the files it needs, owned by its user and readable by nobody else. What
+# is there is kept, so it may run before every start; a secret of yours, put there first, is used instead.
+set -eu
+
+root=${SECRETS_ROOT:-/secrets}
+crl_dir=${CRL_DIR:-/crl}
+generate=${GENERATE:-/usr/local/bin/generate_device_ca.sh}
+sluice=${SLUICE_OWNER:-65532:65532}
+broker=${BROKER_OWNER:-1883:1883}
+postgres=${POSTGRES_OWNER:-999:999}
+grafana=${GRAFANA_OWNER:-472:0}
+# The names devices reach the broker by, separated by spaces.
+names=${SERVER_NAMES:-}
+
+say() { printf 'prepare.sh: %s\n' "$*"; }
+
+# own OWNER MODE FILE: its last step, so that no service sees a file it may not read yet.
+own() {
+    chmod "$2" "$3.new"
+    chown "$1" "$3.new"
+    mv "$3.new" "$3"
+}
+
+# secret OWNER FILE: 48 random hexadecimal digits, unless it is there.
+secret() {
+    if [ -s "$2" ]; then return; fi
+    printf '%s' "$(openssl rand -hex 24)" >"$2.new"
+    own "$1" 400 "$2"
+    say "made: $2"
+}
+
+# text OWNER FILE CONTENT: written again each time, from what it is made of.
+text() {
+    printf '%s\n' "$3" >"$2.new"
+    own "$1" 400 "$2"
+}
+
+# copy OWNER MODE FROM TO: the newest, so that a renewed certificate arrives.
+copy() {
+    if cmp -s "$3" "$4"; then return; fi
+    cp "$3" "$4.new"
+    own "$1" "$2" "$4"
+    say "put: $4"
+}
+
+make_authorities() {
+    set -- --dir "$root/authority" --server-name mosquitto
+    for name in $names; do
+        set -- "$@" --server-name "$name"
+    done
+    "$generate" "$@"
+}
+
+share_certificates() {
+    for file in server.key server.crt device-ca.crt; do
+        copy "$broker" 400 "$root/authority/$file" "$root/broker/$file"
+    done
+    copy "$sluice" 600 "$root/authority/device-ca.key" "$root/sluice/device-ca.key"
+    for file in device-ca.crt server-ca.crt; do
+        copy "$sluice" 400 "$root/authority/$file" "$root/sluice/$file"
+    done
+    # From then on it is Sluice's to renew.
+    if ! [ -s "$crl_dir/device-crl.pem" ]; then
+        copy "$sluice" 644 "$root/authority/device-crl.pem" "$crl_dir/device-crl.pem"
+    fi
+    chown "$sluice" "$crl_dir"
+    chmod 755 "$crl_dir"
+}
+
+make_passwords() {
+    secret "$postgres" "$root/postgres/postgres_password"
+    secret "$postgres" "$root/postgres/sluice_password"
+    secret "$grafana" "$root/grafana/admin_password"
+    secret "$sluice" "$root/sluice/admin_token"
+    secret "$sluice" "$root/sluice/mqtt_password"
+    text "$sluice" "$root/sluice/database_url" \
+        "postgres://sluice:$(cat "$root/postgres/sluice_password")@postgres:5432/sluice"
+}
+
+# The broker's password file, as hashes, and what its health check logs in with (a file mosquitto_sub reads).
+make_broker_logins() {
+    if [ -s "$root/broker/passwords" ] && [ -s "$root/broker/mosquitto_sub" ]; then return; fi
+    probe=$(openssl rand -hex 24)
+    printf 'sluice:%s\nprobe:%s\n' "$(cat "$root/sluice/mqtt_password")" "$probe" >"$root/broker/passwords.new"
+    mosquitto_passwd -U "$root/broker/passwords.new"
+    own "$broker" 400 "$root/broker/passwords"
+    text "$broker" "$root/broker/mosquitto_sub" "-u probe
+-P $probe"
+    say "made: $root/broker/passwords"
+}
+
+umask 077
+mkdir -p "$root/authority" "$root/sluice" "$root/broker" "$root/postgres" "$root/grafana" "$crl_dir"
+make_authorities
+make_passwords
+make_broker_logins
+share_certificates
+for service in "sluice $sluice" "broker $broker" "postgres $postgres" "grafana $grafana"; do
+    chown "${service#* }" "$root/${service%% *}"
+    chmod 500 "$root/${service%% *}"
+done
+say "all is there"

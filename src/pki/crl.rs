@@ -1,0 +1,377 @@
+//! The list of revoked certificates: signed, read back, and never believed unread.
+//!
+//! Version 2, with its number, the authority's key identifier and reason codes. A [`Crl`] can only be had by verifying
+//! one, whether it was signed here or lay in a file. Which certificates stand in it, the caller decides.
+
+use std::fmt;
+
+use rcgen::{CertificateRevocationListParams, RevokedCertParams, SerialNumber};
+use rustls_pki_types::CertificateRevocationListDer;
+use rustls_pki_types::pem::PemObject;
+use x509_parser::extensions::ParsedExtension;
+use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Version};
+use x509_parser::revocation_list::RevokedCertificate;
+use x509_parser::x509::SubjectPublicKeyInfo;
+
+use super::BACKDATING_SECONDS;
+use super::authority::{Authority, AuthorityCertificate};
+use super::certificate::pem_text;
+use super::moment;
+use super::serial::Serial;
+use crate::domain::time::Timestamp;
+
+/// A longer list is not read: room for a million entries, ten times what a broker can load in a second.
+pub const MAX_CRL_BYTES: u64 = 64 * 1024 * 1024;
+
+const SECONDS_PER_HOUR: i64 = 3600;
+const PEM_TAG: &str = "X509 CRL";
+
+/// Why a certificate was revoked, as RFC 5280 names it; those that fit a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RevocationReason {
+    /// None was given; the list then says nothing.
+    Unspecified,
+    /// The private key is, or may be, in other hands.
+    KeyCompromise,
+    /// The device changed its owner or its name.
+    AffiliationChanged,
+    /// Another certificate has taken its place.
+    Superseded,
+    /// The device is out of service.
+    CessationOfOperation,
+    /// What it was allowed was taken from it.
+    PrivilegeWithdrawn,
+}
+
+/// One entry of the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revoked {
+    /// The certificate's number.
+    pub serial: Serial,
+    /// Since when.
+    pub revoked_at: Timestamp,
+    /// Why.
+    pub reason: RevocationReason,
+}
+
+/// A list whose issuer, signature, number and order of dates were verified.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Crl {
+    der: Vec<u8>,
+    number: u64,
+    this_update: Timestamp,
+    next_update: Timestamp,
+    has_key_id: bool,
+    /// By serial number.
+    entries: Vec<Revoked>,
+}
+
+/// Why a list is no good.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CrlError {
+    /// Not a CRL, or more than one.
+    #[error("it is not one CRL in PEM or DER")]
+    Garbled,
+    /// Another authority's.
+    #[error("it is of another issuer, {0}")]
+    WrongIssuer(String),
+    /// Altered, or signed with another key.
+    #[error("its signature is not the authority's")]
+    BadSignature,
+    /// A field that is missing or makes no sense.
+    #[error("{0}")]
+    Field(&'static str),
+    /// The library could not sign.
+    #[error("the CRL could not be signed: {0}")]
+    Sign(rcgen::Error),
+    /// What was signed is not what was meant.
+    #[error("what was signed is not what was meant, and was thrown away: {0}")]
+    Lint(&'static str),
+}
+
+/// Signs a list that is good for so many hours. An entry that stands twice is written once, with its earlier date.
+pub fn sign(
+    authority: &Authority,
+    number: u64,
+    revoked: &[Revoked],
+    validity_hours: u32,
+    now: Timestamp,
+) -> Result<Crl, CrlError> {
+    let entries = in_order(revoked);
+    let now = moment::whole_second(now);
+    let this_update = now.plus_seconds(-BACKDATING_SECONDS);
+    let next_update = now.plus_seconds(i64::from(validity_hours) * SECONDS_PER_HOUR);
+    let params = CertificateRevocationListParams {
+        this_update: date(this_update)?.to_datetime(),
+        next_update: date(next_update)?.to_datetime(),
+        crl_number: SerialNumber::from(number),
+        issuing_distribution_point: None,
+        revoked_certs: entries.iter().map(written).collect::<Result<_, _>>()?,
+        key_identifier_method: authority.key_id_method(),
+    };
+    let signed = params.signed_by(authority.issuer()).map_err(CrlError::Sign)?;
+    let crl = Crl::read(signed.der(), authority.certificate())?;
+    let is_meant = [
+        (crl.number == number, "the number differs"),
+        (crl.this_update == this_update && crl.next_update == next_update, "the dates differ"),
+        (crl.has_key_id, "the authority's key identifier is missing"),
+        (crl.entries == entries, "the entries differ"),
+    ];
+    match is_meant.into_iter().find(|(holds, _)| !holds) {
+        Some((_, why)) => Err(CrlError::Lint(why)),
+        None => Ok(crl),
+    }
+}
+
+// === impl RevocationReason ===
+
+impl RevocationReason {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Unspecified,
+        Self::KeyCompromise,
+        Self::AffiliationChanged,
+        Self::Superseded,
+        Self::CessationOfOperation,
+        Self::PrivilegeWithdrawn,
+    ];
+
+    /// Its name in RFC 5280, and in tables and commands.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Unspecified => "unspecified",
+            Self::KeyCompromise => "keyCompromise",
+            Self::AffiliationChanged => "affiliationChanged",
+            Self::Superseded => "superseded",
+            Self::CessationOfOperation => "cessationOfOperation",
+            Self::PrivilegeWithdrawn => "privilegeWithdrawn",
+        }
+    }
+
+    /// Reads the name, in any case of letters.
+    pub fn from_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.label().eq_ignore_ascii_case(label))
+    }
+
+    const fn code(self) -> rcgen::RevocationReason {
+        match self {
+            Self::Unspecified => rcgen::RevocationReason::Unspecified,
+            Self::KeyCompromise => rcgen::RevocationReason::KeyCompromise,
+            Self::AffiliationChanged => rcgen::RevocationReason::AffiliationChanged,
+            Self::Superseded => rcgen::RevocationReason::Superseded,
+            Self::CessationOfOperation => rcgen::RevocationReason::CessationOfOperation,
+            Self::PrivilegeWithdrawn => rcgen::RevocationReason::PrivilegeWithdrawn,
+        }
+    }
+}
+
+impl fmt::Display for RevocationReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+// === impl Crl ===
+
+impl Crl {
+    /// Reads a list in PEM or DER, and verifies that it is this authority's. Whether it is good now, the caller asks.
+    pub fn read(bytes: &[u8], authority: &AuthorityCertificate) -> Result<Self, CrlError> {
+        let der = if bytes.first() == Some(&0x30) { bytes.to_vec() } else { from_pem(bytes)? };
+        let Ok(([], list)) = CertificateRevocationList::from_der(&der) else { return Err(CrlError::Garbled) };
+        if list.issuer().as_raw() != authority.certificate().subject_name().der {
+            return Err(CrlError::WrongIssuer(list.issuer().to_string()));
+        }
+        let key = SubjectPublicKeyInfo::from_der(authority.certificate().key());
+        let is_signed = |(_, key): (_, SubjectPublicKeyInfo<'_>)| list.verify_signature(&key).is_ok();
+        if list.signature_algorithm != list.tbs_cert_list.signature || !key.is_ok_and(is_signed) {
+            return Err(CrlError::BadSignature);
+        }
+        if list.version() != Some(X509Version::V2) {
+            return Err(CrlError::Field("it is not version 2"));
+        }
+        let this_update = moment::from_x509(list.last_update());
+        let next_update = list.next_update().map(moment::from_x509).filter(|next| *next > this_update);
+        let next_update = next_update.ok_or(CrlError::Field("it has no nextUpdate, or one before its thisUpdate"))?;
+        let mut entries = list.iter_revoked_certificates().map(read_entry).collect::<Result<Vec<_>, _>>()?;
+        entries.sort_by(|one, other| one.serial.cmp(&other.serial));
+        let (number, has_key_id) = read_extensions(&list, authority)?;
+        Ok(Self { der, number, this_update, next_update, has_key_id, entries })
+    }
+
+    /// The bytes.
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// The same as PEM text.
+    pub fn to_pem(&self) -> String {
+        pem_text(PEM_TAG, &self.der)
+    }
+
+    /// Its number; each list has a higher one than the last.
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// From when it is good.
+    pub const fn this_update(&self) -> Timestamp {
+        self.this_update
+    }
+
+    /// Until when it is good; from then on the broker refuses everybody.
+    pub const fn next_update(&self) -> Timestamp {
+        self.next_update
+    }
+
+    /// What stands in it, by serial number.
+    pub fn entries(&self) -> &[Revoked] {
+        &self.entries
+    }
+
+    /// Whether this certificate of the authority stands in it.
+    pub fn revokes(&self, serial: &Serial) -> bool {
+        self.entries.binary_search_by(|entry| entry.serial.cmp(serial)).is_ok()
+    }
+}
+
+impl fmt::Debug for Crl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Crl(number {}, {} entries, until {})", self.number, self.entries.len(), self.next_update)
+    }
+}
+
+// --- private helpers ---
+
+fn date(time: Timestamp) -> Result<x509_parser::time::ASN1Time, CrlError> {
+    moment::to_x509(time).ok_or(CrlError::Sign(rcgen::Error::Time))
+}
+
+fn in_order(revoked: &[Revoked]) -> Vec<Revoked> {
+    let second = |entry: &Revoked| Revoked { revoked_at: moment::whole_second(entry.revoked_at), ..entry.clone() };
+    let mut entries: Vec<Revoked> = revoked.iter().map(second).collect();
+    entries.sort_by(|one, other| (&one.serial, one.revoked_at).cmp(&(&other.serial, other.revoked_at)));
+    entries.dedup_by(|later, earlier| later.serial == earlier.serial);
+    entries
+}
+
+fn written(entry: &Revoked) -> Result<RevokedCertParams, CrlError> {
+    Ok(RevokedCertParams {
+        serial_number: SerialNumber::from_slice(entry.serial.magnitude()),
+        revocation_time: date(entry.revoked_at)?.to_datetime(),
+        reason_code: Some(entry.reason.code()),
+        invalidity_date: None,
+    })
+}
+
+fn from_pem(text: &[u8]) -> Result<Vec<u8>, CrlError> {
+    let mut lists = CertificateRevocationListDer::pem_slice_iter(text);
+    match (lists.next(), lists.next()) {
+        (Some(Ok(list)), None) => Ok(list.to_vec()),
+        _ => Err(CrlError::Garbled),
+    }
+}
+
+fn read_entry(entry: &RevokedCertificate<'_>) -> Result<Revoked, CrlError> {
+    let serial = Serial::from_der_integer(entry.raw_serial());
+    let serial = serial.map_err(|_| CrlError::Field("an entry's serial number is not one"))?;
+    let code = entry.reason_code().map(|(_, code)| code.0);
+    // A reason we never write, such as one OpenSSL's commands can: the certificate is revoked all the same.
+    let known = code.and_then(|code| RevocationReason::ALL.into_iter().find(|reason| reason.code() as u8 == code));
+    let reason = known.unwrap_or(RevocationReason::Unspecified);
+    Ok(Revoked { serial, revoked_at: moment::from_x509(entry.revocation_date), reason })
+}
+
+/// The number, and whether the authority's key identifier is there; a wrong one, or a critical extension, is an error.
+fn read_extensions(
+    list: &CertificateRevocationList<'_>,
+    authority: &AuthorityCertificate,
+) -> Result<(u64, bool), CrlError> {
+    let (mut number, mut has_key_id) = (None, false);
+    for extension in list.extensions() {
+        match extension.parsed_extension() {
+            ParsedExtension::CRLNumber(big) if number.is_none() => number = u64::try_from(big).ok(),
+            ParsedExtension::AuthorityKeyIdentifier(id) => {
+                if id.key_identifier.as_ref().is_some_and(|id| id.0 != authority.key_id()) {
+                    return Err(CrlError::Field("its authority key identifier is another's"));
+                }
+                has_key_id = id.key_identifier.is_some();
+            }
+            // A delta, or a list of a part: it says less than it seems to.
+            _ if extension.critical => return Err(CrlError::Field("it has a critical extension, and we write none")),
+            _ => {}
+        }
+    }
+    number.map(|number| (number, has_key_id)).ok_or(CrlError::Field("it has no CRL number, or one beyond 64 bits"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki::samples::{authority, now};
+
+    fn entry(serial: &[u8], seconds_ago: i64, reason: RevocationReason) -> Revoked {
+        Revoked {
+            serial: Serial::from_magnitude(serial).unwrap(),
+            revoked_at: now().plus_seconds(-seconds_ago),
+            reason,
+        }
+    }
+
+    #[test]
+    fn a_list_reads_back_from_pem_and_der_as_it_was_signed() {
+        let authority = authority();
+        let mut all: Vec<Revoked> =
+            RevocationReason::ALL.iter().map(|reason| entry(&[0x80, *reason as u8], 60, *reason)).collect();
+        all.reverse();
+        let crl = sign(&authority, u64::MAX, &all, 168, now()).unwrap();
+        for bytes in [crl.der(), crl.to_pem().as_bytes()] {
+            assert_eq!(Crl::read(bytes, authority.certificate()).unwrap(), crl);
+        }
+        assert_eq!((crl.number(), crl.entries().len()), (u64::MAX, 6));
+        assert_eq!(crl.this_update(), moment::whole_second(now()).plus_seconds(-300));
+        assert_eq!(crl.next_update(), moment::whole_second(now()).plus_seconds(168 * 3600));
+        assert!(crl.revokes(&all[0].serial) && !crl.revokes(&Serial::from_magnitude(&[1]).unwrap()));
+    }
+
+    #[test]
+    fn a_certificate_that_was_revoked_twice_stands_once_with_the_earlier_date() {
+        let twice = [entry(&[5], 10, RevocationReason::Superseded), entry(&[5], 90, RevocationReason::KeyCompromise)];
+        let crl = sign(&authority(), 2, &twice, 7, now()).unwrap();
+        assert_eq!(crl.entries().len(), 1);
+        assert_eq!(crl.entries()[0].reason, RevocationReason::KeyCompromise);
+    }
+
+    #[test]
+    fn a_list_of_another_an_altered_one_and_nonsense_are_told_apart() {
+        let (one, namesake) = (authority(), authority());
+        let crl = sign(&one, 1, &[], 7, now()).unwrap();
+        assert_eq!(Crl::read(crl.der(), namesake.certificate()).unwrap_err(), CrlError::BadSignature);
+        let (other, _) = crate::pki::founding::found(&"Other CA".parse().unwrap(), 30, now()).unwrap();
+        let refused = Crl::read(crl.der(), other.certificate()).unwrap_err();
+        assert_eq!(refused, CrlError::WrongIssuer("CN=Sample CA".to_owned()));
+        let mut flipped = crl.der().to_vec();
+        *flipped.last_mut().unwrap() ^= 1;
+        assert_eq!(Crl::read(&flipped, one.certificate()).unwrap_err(), CrlError::BadSignature);
+        let pem = crl.to_pem();
+        for wrong in ["", "x", &pem[..pem.len() / 2], &pem.repeat(2)] {
+            assert_eq!(Crl::read(wrong.as_bytes(), one.certificate()).unwrap_err(), CrlError::Garbled);
+        }
+    }
+
+    #[test]
+    fn reasons_have_the_names_and_numbers_of_the_standard() {
+        for reason in RevocationReason::ALL {
+            assert_eq!(RevocationReason::from_label(&reason.label().to_uppercase()), Some(reason));
+        }
+        assert_eq!(RevocationReason::from_label("certificateHold"), None);
+        let codes = RevocationReason::ALL.map(|reason| reason.code() as u8);
+        assert_eq!(codes, [0, 1, 3, 4, 5, 9]);
+    }
+
+    #[test]
+    fn a_long_list_reads_back_too() {
+        let many: Vec<Revoked> =
+            (1..=5000_u32).map(|serial| entry(&serial.to_be_bytes(), 5, RevocationReason::Superseded)).collect();
+        assert_eq!(sign(&authority(), 1, &many, 168, now()).unwrap().entries(), in_order(&many));
+    }
+}

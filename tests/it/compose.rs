@@ -1,0 +1,13 @@
+//! The files people run Sluice with: `compose/` and the scripts that make authorities and try devices.
+//!
+//! There is no container engine here: the same configuration, access rules and scripts are run by a Mosquitto and a
+//! Postgres of the test's own, with nothing but paths, ports and the user changed.
+
+mod alarms;
+mod authority;
+mod crl;
+mod device_script;
+mod health;
+mod listeners;
+mod stack;
+mod stackfile;

@@ -1,0 +1,141 @@
+//! `docker-compose.yml`, read by a real parser: `docker compose` where it is installed, else Debian's `docker-compose`.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::stack::{repository, words};
+use crate::support::dir::Scratch;
+use crate::support::process::find_program;
+
+/// The services, and the user each runs as.
+const USERS: [(&str, &str); 6] = [
+    ("mosquitto", "1883:1883"),
+    ("postgres", "999:999"),
+    ("sluice", "65532:65532"),
+    ("prometheus", "65534:65534"),
+    ("grafana", "472:0"),
+    // Gives each file to its user, without a network, and ends.
+    ("prepare", "0:0"),
+];
+
+/// The stack as the parser understands it: every default filled in, one key a line, two spaces a level, no quotes.
+fn parsed(settings: &str) -> String {
+    let scratch = Scratch::new("compose");
+    let text = fs::read_to_string(repository("compose/docker-compose.yml")).unwrap();
+    let settings = scratch.write(".env", settings);
+    let mut command = if plugin().is_some() {
+        let mut command = Command::new("docker");
+        command.arg("compose").arg("-f").arg(scratch.write("docker-compose.yml", text));
+        command
+    } else {
+        // Version 1 does not know the project's name in the file; the rest it reads alike.
+        let nameless: Vec<&str> = text.lines().filter(|line| !line.starts_with("name: ")).collect();
+        let program =
+            find_program("docker-compose").expect("docker-compose is not installed; scripts/test installs it");
+        let mut command = Command::new(program);
+        command.arg("-f").arg(scratch.write("docker-compose.yml", nameless.join("\n")));
+        command
+    };
+    command.arg("--project-directory").arg(repository("compose")).arg("--env-file").arg(settings).arg("config");
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", words(&output));
+    words(&output).replace(['"', '\''], "")
+}
+
+/// Whether `docker` has its compose plugin.
+fn plugin() -> Option<PathBuf> {
+    let docker = find_program("docker")?;
+    Command::new(&docker).args(["compose", "version"]).output().ok()?.status.success().then_some(docker)
+}
+
+/// The lines of one service.
+fn service(text: &str, name: &str) -> String {
+    let services = text.split_once("\nservices:\n").expect("services").1;
+    let lines = services.lines().skip_while(|line| *line != format!("  {name}:")).skip(1);
+    lines.take_while(|line| line.starts_with("   ")).flat_map(|line| [line, "\n"]).collect()
+}
+
+#[test]
+fn a_real_parser_reads_it_with_and_without_settings() {
+    let plain = parsed("");
+    assert!(service(&plain, "mosquitto").contains("8883"), "{plain}");
+    let changed = parsed("MQTT_TLS_PORT=18883\nSERVER_NAMES=a.example b.example\nLOG_LEVEL=debug\n");
+    assert!(service(&changed, "mosquitto").contains("18883"), "{changed}");
+    assert!(service(&changed, "prepare").contains("SERVER_NAMES: a.example b.example"), "{changed}");
+    assert!(service(&changed, "sluice").contains("LOG_LEVEL: debug"), "{changed}");
+}
+
+#[test]
+fn every_service_is_fenced_in_and_waits_for_the_secrets() {
+    let text = parsed("");
+    for (name, user) in USERS {
+        let service = service(&text, name);
+        let user = format!("    user: {user}\n");
+        for line in
+            [user.as_str(), "read_only: true", "no-new-privileges:true", "cap_drop:\n", "- ALL\n", "max-size: 10m"]
+        {
+            assert!(service.contains(line), "{name} has {line:?}:\n{service}");
+        }
+        if name != "prepare" {
+            for line in ["healthcheck:\n", "pids_limit: ", "mem_limit: ", "restart: unless-stopped"] {
+                assert!(service.contains(line), "{name} has {line:?}:\n{service}");
+            }
+        }
+        // Prometheus alone has no secret.
+        if !["prepare", "prometheus"].contains(&name) {
+            assert!(service.contains("condition: service_completed_successfully"), "{service}");
+            assert!(service.contains("/run/secrets"), "{service}");
+        }
+    }
+    assert!(service(&text, "prepare").contains("network_mode: none"));
+    assert!(!service(&text, "mosquitto").contains("1883/tcp\n    - 1883"), "1883 stays inside");
+}
+
+#[test]
+fn the_authorities_keys_and_each_secret_reach_one_service_only() {
+    let text = parsed("");
+    for (volume, owner) in [
+        ("sluice-secrets", Some("sluice")),
+        ("broker-secrets", Some("mosquitto")),
+        ("postgres-secrets", Some("postgres")),
+        ("grafana-secrets", Some("grafana")),
+        ("authority", None),
+    ] {
+        for (name, _) in USERS.iter().filter(|(name, _)| *name != "prepare") {
+            let has = service(&text, name).contains(volume);
+            assert_eq!(has, Some(*name) == owner, "{volume} in {name}");
+        }
+    }
+}
+
+#[test]
+fn every_setting_it_gives_sluice_is_one() {
+    let template = Command::new(env!("CARGO_BIN_EXE_sluice")).args(["config", "template"]).output().unwrap();
+    let template = words(&template);
+    let service = service(&parsed(""), "sluice");
+    let environment = service.split_once("    environment:\n").unwrap().1;
+    let names = environment.lines().take_while(|line| line.starts_with("      "));
+    let names: Vec<&str> = names.map(|line| line.trim().split(':').next().unwrap().trim_end_matches("_FILE")).collect();
+    assert!(names.len() > 10, "{service}");
+    for name in names {
+        assert!(
+            template.contains(&format!("\n#{} = ", name.to_lowercase())),
+            "{name} is no setting of Sluice:\n{template}"
+        );
+    }
+}
+
+#[test]
+fn every_setting_of_the_example_is_used_and_every_one_used_is_in_the_example() {
+    let stack = fs::read_to_string(repository("compose/docker-compose.yml")).unwrap();
+    let example = fs::read_to_string(repository("compose/.env.example")).unwrap();
+    let used = stack.split("${").skip(1).map(|rest| rest.split([':', '}']).next().unwrap());
+    let offered = example.lines().filter_map(|line| line.strip_prefix('#')?.split_once('=')).map(|(name, _)| name);
+    let sorted = |mut names: Vec<String>| {
+        names.sort();
+        names
+    };
+    let (used, offered) = (used.map(str::to_owned).collect(), offered.map(str::to_owned).collect());
+    assert_eq!(sorted(used), sorted(offered));
+}

@@ -1,0 +1,103 @@
+//! pkilint, which is not ours and knows RFC 5280 better, finds no error in what Sluice signs.
+//!
+//! With one exception, which is shown to be none: it takes every URN for a bad URL, also one that RFC 9562 prints.
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Once;
+
+use sluice::clock;
+use sluice::pki::crl::{RevocationReason, Revoked};
+use sluice::pki::csr::Request;
+use sluice::pki::identity;
+use sluice::pki::issuer;
+use sluice::pki::serial::Serial;
+use sluice::pki::server;
+
+use super::openssl::{Desk, device, plan};
+
+static INSTALLED: Once = Once::new();
+/// Where `tests/pkilint.sh` puts it; `scripts/test` has called it already.
+const PKILINT: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/pkilint");
+
+fn lint(desk: &Desk, line: &str) -> Output {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pkilint.sh");
+    INSTALLED.call_once(|| {
+        let output = Command::new(script).arg(PKILINT).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    });
+    let mut words = line.split(' ');
+    let program = Path::new(PKILINT).join("bin").join(words.next().unwrap());
+    Command::new(program).args(words).current_dir(desk.dir.path()).output().unwrap()
+}
+
+/// What it finds, a line each; nothing about a file is success.
+fn findings(desk: &Desk, line: &str) -> Vec<String> {
+    let output = lint(desk, line);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.stderr.is_empty() && output.status.success() == said.trim().is_empty(), "{line}: {output:?}");
+    said.lines().filter(|line| line.starts_with(' ')).map(|line| line.trim().to_owned()).collect()
+}
+
+fn is_clean(desk: &Desk, line: &str) {
+    assert_eq!(findings(desk, line), [""; 0], "{line}");
+}
+
+/// A device's certificate: nothing but what it says of every URN.
+fn is_clean_but_for_its_urn(desk: &Desk, line: &str) {
+    assert_eq!(findings(desk, line), [bad_urn(&identity::urn(&device()))], "{line}");
+}
+
+fn bad_urn(urn: &str) -> String {
+    format!("pkix.invalid_uri_syntax (ERROR): Invalid URI syntax: \"{urn}\"")
+}
+
+const CERTIFICATE: &str = "lint_pkix_cert lint -s WARNING";
+
+#[test]
+fn pkilint_finds_nothing_but_the_urn_in_an_authority_its_devices_and_its_broker() {
+    let desk = Desk::new();
+    let authority = desk.founded();
+    is_clean(&desk, &format!("{CERTIFICATE} ca.crt"));
+    desk.issued(&authority, "device");
+    is_clean_but_for_its_urn(&desk, &format!("{CERTIFICATE} device.crt"));
+    for algorithm in ["ED25519", "RSA -pkeyopt rsa_keygen_bits:2048"] {
+        desk.done(&format!("genpkey -algorithm {algorithm} -out dev.key"));
+        desk.done("req -new -key dev.key -subj / -out dev.csr");
+        let request = Request::read(&desk.read("dev.csr"), &device()).unwrap();
+        desk.dir.write("dev.crt", issuer::sign(&authority, &plan(&authority), &request).unwrap().to_pem());
+        is_clean_but_for_its_urn(&desk, &format!("{CERTIFICATE} dev.crt"));
+    }
+    let names = ["broker.example.org".parse().unwrap(), "192.0.2.7".parse().unwrap()];
+    let (server, _) = server::sign_server(&authority, &names, &Serial::random().unwrap(), 825, clock::now()).unwrap();
+    desk.dir.write("server.crt", server.to_pem());
+    is_clean(&desk, &format!("{CERTIFICATE} server.crt"));
+}
+
+#[test]
+fn pkilint_finds_nothing_in_a_list_that_is_empty_and_in_one_with_every_reason() {
+    let desk = Desk::new();
+    let authority = desk.founded();
+    desk.published(&authority, 1, &[]);
+    is_clean(&desk, "lint_crl lint -t CRL -p PKIX -s WARNING crl.pem");
+    let revoked = RevocationReason::ALL.map(|reason| Revoked {
+        serial: Serial::random().unwrap(),
+        revoked_at: clock::now(),
+        reason,
+    });
+    desk.published(&authority, 2, &revoked);
+    is_clean(&desk, "lint_crl lint -t CRL -p PKIX -s WARNING crl.pem");
+}
+
+#[test]
+fn pkilint_calls_every_urn_wrong_and_finds_what_is_wrong_indeed() {
+    let desk = Desk::new();
+    let urn = "urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6";
+    desk.done("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out ca.key");
+    desk.done(&format!(
+        "req -x509 -new -key ca.key -days 30 -subj /CN=x -addext subjectAltName=URI:{urn} -addext basicConstraints=CA:TRUE -out ca.crt"
+    ));
+    let found = findings(&desk, "lint_pkix_cert lint -s ERROR ca.crt");
+    assert!(found.contains(&bad_urn(urn)), "{found:?}");
+    assert!(found.iter().any(|finding| finding.contains("ca_certificate")), "{found:?}");
+}

@@ -24,7 +24,9 @@ is_ours() { [ "/proc/$1/fd/9" -ef "$(mark_of)" ]; }
 launch() {
     local log=$1
     shift
-    setsid "$@" </dev/null >"$log" 2>&1 9>>"$(mark_of)" 8>&- 7>&- &
+    # It is there before the process is: whoever waits for a line in it finds it.
+    : >"$log"
+    setsid "$@" </dev/null >>"$log" 2>&1 9>>"$(mark_of)" 8>&- 7>&- &
     LAUNCHED=$!
 }
 

@@ -283,7 +283,7 @@ async fn register(registrations: Vec<Registration>, config: &Config) -> Result<S
         }
     }
     operator.database.close().await;
-    Ok(format!("{added} registered now, {known} known from before"))
+    Ok(format!("{added} registered now, {known} known from before, one left unregistered on purpose"))
 }
 
 /// Waits until everything an earlier run left with the broker is stored, so that it is not counted as this run's. Behind it

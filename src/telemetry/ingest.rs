@@ -23,9 +23,9 @@ metrics! {
         store_latency_seconds: Histogram("sluice_store_latency_seconds", SECONDS),
         /// Devices found in the authorization cache.
         cache_hits: IntCounter("sluice_auth_cache_hits_total"),
-        /// Devices not found in it, so that the registry was asked.
+        /// Devices not found in the authorization cache, so that the registry was asked.
         cache_misses: IntCounter("sluice_auth_cache_misses_total"),
-        /// Devices in it.
+        /// Devices in the authorization cache.
         cache_entries: IntGauge("sluice_auth_cache_entries"),
         /// Grants dropped because the registry changed.
         invalidations: IntCounter("sluice_auth_invalidations_total"),

@@ -12,6 +12,10 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use crate::config::process::LogFormat;
 use crate::domain::time::Timestamp;
 
+/// At the usual level the database driver is told to say only what is wrong: it reports each time that there was nothing to
+/// migrate, and each connection that a restart of Postgres has cost.
+const USUAL: (&str, &str) = ("info", "info,sqlx=warn,sqlx_core=warn");
+
 /// Why the log could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LogsError {
@@ -33,7 +37,8 @@ pub struct Repeated {
 
 /// Sets up the log of the process, once.
 pub fn init(level: &str, format: LogFormat) -> Result<(), LogsError> {
-    let filter = EnvFilter::builder().parse(level)?;
+    let directives = if level.eq_ignore_ascii_case(USUAL.0) { USUAL.1 } else { level };
+    let filter = EnvFilter::builder().parse(directives)?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match format {
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).finish().try_init()?,

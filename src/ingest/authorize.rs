@@ -116,6 +116,9 @@ impl<D: Directory> Authorizer<D> {
         let mut batch = Batch { readings: Vec::with_capacity(deliveries.len()), ..Batch::default() };
         for ((origin, outcome), answer) in outcomes.into_iter().enumerate().zip(answers) {
             let delivery = &deliveries[origin];
+            if delivery.ack.is_some() {
+                self.recent.count();
+            }
             match outcome {
                 Outcome::Ignored => batch.ignored += 1,
                 Outcome::Refused(refusal, told) => self.refuse(&mut batch, delivery, refusal, told),

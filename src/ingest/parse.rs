@@ -1,6 +1,7 @@
 //! The first judgement of a message, from its own bytes alone: topic, size, shape, versions, names, time.
 //!
-//! No IO, no clock, no registry. What it takes is a [`Parsed`] whose bytes are still those of the packet.
+//! No IO, no clock, no registry. What it takes is a [`Parsed`] whose bytes are still those of the packet; only a token that
+//! strayed into what is stored is cut out of it.
 
 use std::borrow::Cow;
 
@@ -15,6 +16,7 @@ use crate::config::ingest::IngestConfig;
 use crate::domain::batch::Told;
 use crate::domain::device::TokenHash;
 use crate::domain::message::Delivery;
+use crate::domain::redact::redact;
 use crate::domain::time::Timestamp;
 use crate::domain::topic::{Kind, Topic};
 use crate::domain::verdict::{Reason, Refusal};
@@ -201,7 +203,7 @@ impl Limits {
                     Some("\"1\"") | None => None,
                     Some(raw) => Some(count(raw, "version")?),
                 };
-                Ok((Body::Shadow { reported: spans.share(raw), version }, scan::unstorable(raw)))
+                Ok((Body::Shadow { reported: redact(&spans.share(raw)), version }, scan::unstorable(raw)))
             }
             Kind::CommandAck => {
                 let command_id = text(envelope, Field::CommandId)?
@@ -209,7 +211,7 @@ impl Limits {
                     .ok_or_else(|| bad("command_id is missing or no UUID"))?;
                 let details = command_details(envelope)?;
                 let unstorable = scan::unstorable(&details);
-                Ok((Body::CommandAck { command_id, details: details.into() }, unstorable))
+                Ok((Body::CommandAck { command_id, details: redact(&details.into()) }, unstorable))
             }
             Kind::Telemetry | Kind::Platform => {
                 let metrics = object(envelope, Field::Metrics, "metrics")?;
@@ -221,8 +223,8 @@ impl Limits {
                 let extra = extra_object(envelope);
                 let unstorable =
                     metrics.and_then(scan::unstorable).or_else(|| extra.as_deref().and_then(scan::unstorable));
-                let metrics = metrics.map_or(Bytes::from_static(b"{}"), |raw| spans.share(raw));
-                Ok((Body::Telemetry { seq, metrics, extra: extra.map(Bytes::from) }, unstorable))
+                let metrics = metrics.map_or(Bytes::from_static(b"{}"), |raw| redact(&spans.share(raw)));
+                Ok((Body::Telemetry { seq, metrics, extra: extra.map(|extra| redact(&extra.into())) }, unstorable))
             }
         }
     }

@@ -165,6 +165,18 @@ fn extras_are_kept_as_one_object_when_asked_for() {
 }
 
 #[test]
+fn a_token_that_strayed_into_what_is_stored_is_cut_out() {
+    let strayed = r#"{"metrics":{"a":1,"provision_token":"s3cret"},"auth":{"provision_token":"s3cret"}}"#;
+    let keeping = limits(&[("KEEP_EXTRA_FIELDS", "1")]);
+    let Outcome::Parsed(message) = keeping.parse(&delivery("tenant/t/device/d/telemetry", strayed.as_bytes())) else {
+        panic!("taken")
+    };
+    let Body::Telemetry { metrics, extra, .. } = message.body else { panic!("telemetry") };
+    assert_eq!(metrics, r#"{"a":1,"provision_token":"[redacted]"}"#);
+    assert_eq!(extra.as_deref(), Some(br#"{"auth":{"provision_token":"[redacted]"}}"#.as_slice()));
+}
+
+#[test]
 fn a_replay_brings_the_hash_of_its_token_instead_of_the_mask() {
     let original = parsed("telemetry", r#"{"provision_token":"s3cret"}"#).token.hash();
     let mut again = delivery("tenant/t/device/d/telemetry", br#"{"provision_token":"[redacted]"}"#);

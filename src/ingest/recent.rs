@@ -2,42 +2,47 @@
 //!
 //! An accepted message that carries `ts` is told by the table's index. One without would get a new time at each delivery,
 //! and a refused one has no key at all; so these are told by packet identifier and content, which a redelivery repeats.
-//! It is never guessed by content alone: two equal heartbeats are two messages.
+//! It is never guessed by content alone: two equal heartbeats are two messages. Nor for long: a broker deals identifiers
+//! out in turn, so within half a turn an identifier stands for one message, and after that it may stand for another, equal
+//! one that must not be taken for it.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashMap;
 
 use uuid::Uuid;
 
-/// So many are remembered: more than two of the widest in-flight windows (65535).
-const CAPACITY: usize = 131_072;
+/// Half of the identifiers there are, and more than two of the widest window that is advised.
+const HALF_A_TURN: u64 = 32_768;
 
-/// The most recent ones, oldest first.
+/// The latest message under each identifier, so at most 65535.
 #[derive(Debug, Default)]
 pub struct Recent {
-    order: VecDeque<(u16, Uuid)>,
-    known: HashSet<(u16, Uuid)>,
+    latest: HashMap<u16, Seen>,
+    deliveries: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    message: Uuid,
+    at: u64,
 }
 
 // === impl Recent ===
 
 impl Recent {
-    /// Remembers a message that is on its way to the table. False when it is known already.
-    pub fn insert(&mut self, packet_id: u16, message: Uuid) -> bool {
-        if !self.known.insert((packet_id, message)) {
-            return false;
-        }
-        self.order.push_back((packet_id, message));
-        if self.order.len() > CAPACITY
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
-        true
+    /// A delivery that carries an identifier has come, whether or not it will be remembered.
+    pub fn count(&mut self) {
+        self.deliveries += 1;
     }
 
-    /// Whether this very packet was seen.
+    /// Remembers a message that is on its way to its table.
+    pub fn insert(&mut self, packet_id: u16, message: Uuid) {
+        self.latest.insert(packet_id, Seen { message, at: self.deliveries });
+    }
+
+    /// Whether this very packet was seen lately.
     pub fn contains(&self, packet_id: u16, message: Uuid) -> bool {
-        self.known.contains(&(packet_id, message))
+        let seen = self.latest.get(&packet_id);
+        seen.is_some_and(|seen| seen.message == message && self.deliveries - seen.at < HALF_A_TURN)
     }
 }
 
@@ -48,20 +53,24 @@ mod tests {
     #[test]
     fn a_packet_is_known_by_identifier_and_content_together() {
         let mut recent = Recent::default();
-        assert!(recent.insert(7, Uuid::from_u128(1)));
+        recent.insert(7, Uuid::from_u128(1));
         assert!(recent.contains(7, Uuid::from_u128(1)));
         assert!(!recent.contains(8, Uuid::from_u128(1)), "an equal message under another identifier is another");
         assert!(!recent.contains(7, Uuid::from_u128(2)));
     }
 
     #[test]
-    fn the_oldest_are_forgotten_and_memory_is_bounded() {
+    fn an_identifier_that_was_dealt_out_anew_stands_for_another_message() {
         let mut recent = Recent::default();
-        for number in 0..CAPACITY + 10 {
-            recent.insert(1, Uuid::from_u128(number as u128));
-        }
-        assert_eq!(recent.known.len(), CAPACITY);
-        assert!(!recent.contains(1, Uuid::from_u128(9)));
-        assert!(recent.contains(1, Uuid::from_u128(10)));
+        recent.insert(7, Uuid::from_u128(1));
+        recent.insert(7, Uuid::from_u128(2));
+        assert!(!recent.contains(7, Uuid::from_u128(1)));
+        (1..HALF_A_TURN).for_each(|_| recent.count());
+        assert!(recent.contains(7, Uuid::from_u128(2)));
+        recent.count();
+        assert!(
+            !recent.contains(7, Uuid::from_u128(2)),
+            "an equal heartbeat may have got it since, and was never seen"
+        );
     }
 }

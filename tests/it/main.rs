@@ -15,6 +15,7 @@ mod partitions;
 mod quarantine_commands;
 mod registry_commands;
 mod replicas;
+mod simulate;
 mod stopping;
 mod store;
 mod support;

@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod explain;
 mod fleet;
 pub mod health;
+mod histogram;
 pub mod migrate;
 mod operator;
 mod ops_client;
@@ -23,6 +24,12 @@ pub mod quarantine;
 pub mod replay;
 pub mod run;
 mod scrape;
+pub mod simulate;
+mod simulate_crew;
+mod simulate_fleet;
+mod simulate_payload;
+mod simulate_screen;
+mod simulate_verify;
 pub mod tenant;
 mod token;
 mod traffic;
@@ -100,6 +107,14 @@ enum Command {
     #[command(after_help = "It registers its fleet in the database the settings name, as tenant sluice-demo.\n\
             Example: ./scripts/demo --seconds 10")]
     Demo(demo::DemoArgs),
+    /// Let a simulated fleet publish, and say exactly what of it is missing or doubled in the tables
+    #[command(
+        after_help = "It registers its fleet in the database the settings name, in tenants sluice-sim-000 and on, and publishes to the\n\
+            broker they name; a daemon runs beside it. With MQTT_TLS its connections present MQTT_CLIENT_CERT: devices have no\n\
+            certificates of their own for the broker yet, so its access rules must let that one speak for all.\n\
+            Example: sluice simulate --devices 5000 --rate 2000 --seconds 30 --bad 0.01 --verify"
+    )]
+    Simulate(simulate::SimulateArgs),
 }
 
 /// Parses the command line, runs the command, and turns its end into an exit code.
@@ -147,6 +162,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             Command::Quarantine(command) => quarantine::run(command, &config, output).await,
             Command::Ca(command) => ca::run(command, &config, output),
             Command::Demo(args) => demo::run(args, &config, &sources, output).await,
+            Command::Simulate(args) => simulate::run(args, &config, output).await,
             Command::Config(_) => Ok(Exit::Done),
         }
     })

@@ -5,6 +5,11 @@
 pub mod ca;
 mod ca_init;
 mod cached_grant;
+pub mod cert;
+mod cert_files;
+mod cert_inventory;
+mod cert_issue;
+mod cert_refusals;
 pub mod config;
 pub mod demo;
 mod demo_daemon;
@@ -100,6 +105,9 @@ enum Command {
     /// Devices: who may speak
     #[command(subcommand, after_help = "Example: sluice device add acme pump-1 --site north")]
     Device(device::DeviceCommand),
+    /// Certificates: what a device shows to be believed
+    #[command(subcommand, after_help = "Example: sluice cert issue acme pump-1 --csr pump-1.csr --out pump-1.crt")]
+    Cert(cert::CertCommand),
     /// Refused messages, kept and explained
     #[command(subcommand, after_help = "Example: sluice quarantine list --tenant acme --since 2h")]
     Quarantine(quarantine::QuarantineCommand),
@@ -159,6 +167,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             Command::Doctor => doctor::run(&config, output).await,
             Command::Tenant(command) => tenant::run(command, &config, output).await,
             Command::Device(command) => device::run(command, &config, output).await,
+            Command::Cert(command) => cert::run(command, &config, output).await,
             Command::Quarantine(command) => quarantine::run(command, &config, output).await,
             Command::Ca(command) => ca::run(command, &config, output),
             Command::Demo(args) => demo::run(args, &config, &sources, output).await,

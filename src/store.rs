@@ -5,6 +5,9 @@
 //! [`quarantine_rows`]; what the database will not take is singled out by [`poison`].
 
 pub mod audit;
+pub mod certificate_changes;
+pub mod certificate_keeping;
+pub mod certificates;
 pub mod commands;
 pub mod connect;
 pub mod copy;

@@ -14,6 +14,7 @@
 
 pub mod ack;
 mod backoff;
+pub mod encoded;
 pub mod frame;
 #[cfg(test)]
 mod frame_tests;

@@ -5,12 +5,16 @@
 //! [`quarantine_rows`]; what the database will not take is singled out by [`poison`].
 
 pub mod audit;
+pub mod certificate_changes;
+pub mod certificate_keeping;
+pub mod certificates;
 pub mod commands;
 pub mod connect;
 pub mod copy;
 pub mod daily;
 pub mod devices;
 pub mod directory;
+pub mod fleet;
 pub mod inspect;
 pub mod inspect_schema;
 pub mod listen;
@@ -20,6 +24,7 @@ pub mod poison;
 pub mod probe;
 pub mod quarantine;
 pub mod quarantine_rows;
+pub mod readback;
 pub mod readings;
 pub mod relay;
 pub mod session;

@@ -166,7 +166,7 @@ pub async fn run(command: DeviceCommand, config: &Config, output: Output) -> Res
 // === impl Which ===
 
 impl Which {
-    fn key(self) -> DeviceKey {
+    pub(super) fn key(self) -> DeviceKey {
         DeviceKey { tenant: self.tenant, device: self.device }
     }
 }
@@ -286,7 +286,7 @@ fn read_metadata(text: &str) -> Result<Map<String, Value>, String> {
     }
 }
 
-fn read_key(text: &str) -> Result<DeviceKey, String> {
+pub(super) fn read_key(text: &str) -> Result<DeviceKey, String> {
     let (tenant, device) = text.split_once('/').ok_or("expected <tenant>/<device>")?;
     DeviceKey::new(tenant, device).map_err(|error| error.to_string())
 }

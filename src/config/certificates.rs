@@ -86,7 +86,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "24",
         (0, 8760),
         "hours",
-        "How long the old certificate stays good after a renewal.",
+        "How long the old certificate stays good after a rotation.",
     ),
     Setting::whole(
         "CERT_EXPIRY_WARNING_DAYS",

@@ -13,7 +13,8 @@ use crate::domain::ids::DeviceKey;
 use crate::domain::ports::{Directory, Newcomer, Outage};
 use crate::telemetry::store::StoreMetrics;
 
-/// A certificate may be written by hand as good for ever; the bounds keep such dates readable.
+/// A certificate may be written by hand as good for ever; the bounds keep such dates readable. One that retires is good until
+/// then, whether or not anybody has marked it by that time.
 const FIND: &str = "SELECT t.status = 'SUSPENDED', d.status, d.site_id, d.provision_token_hash, w.starts, w.ends \
     FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS asked (tenant_id, device_id, place) \
     LEFT JOIN tenants t ON t.tenant_id = asked.tenant_id \
@@ -21,9 +22,9 @@ const FIND: &str = "SELECT t.status = 'SUSPENDED', d.status, d.site_id, d.provis
     LEFT JOIN LATERAL ( \
         SELECT array_agg(greatest(best.not_before, '0001-01-01Z') ORDER BY best.not_after DESC) AS starts, \
             array_agg(least(best.not_after, '9999-12-31Z') ORDER BY best.not_after DESC) AS ends \
-        FROM (SELECT c.not_before, c.not_after FROM device_certificates c \
-            WHERE c.tenant_id = d.tenant_id AND c.device_id = d.device_id AND c.status = 'ACTIVE' AND c.not_after > now() \
-            ORDER BY c.not_after DESC LIMIT $3) best \
+        FROM (SELECT c.not_before, least(c.not_after, c.retire_at) AS not_after FROM device_certificates c \
+            WHERE c.tenant_id = d.tenant_id AND c.device_id = d.device_id AND c.status = 'ACTIVE' AND least(c.not_after, c.retire_at) > now() \
+            ORDER BY 2 DESC LIMIT $3) best \
     ) w ON true \
     ORDER BY asked.place";
 

@@ -23,6 +23,7 @@ mod registry_commands;
 mod replicas;
 mod rules;
 mod settings;
+mod simulate;
 mod stopping;
 mod store;
 mod support;

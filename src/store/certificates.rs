@@ -1,0 +1,284 @@
+//! The inventory of certificates: who holds what, what ends when, what replaced what.
+//!
+//! It reads; [`super::certificate_changes`] writes. Rows may have been written by hand, so dates are kept readable.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::{PgPool, Postgres, QueryBuilder};
+use uuid::Uuid;
+
+use super::trouble::Trouble;
+use crate::domain::ids::{DeviceKey, TenantId};
+use crate::domain::ports::Outage;
+use crate::domain::time::Timestamp;
+
+/// The columns of [`CertificateRow`]; a date may be written by hand as `infinity`.
+pub(super) const COLUMNS: &str = "c.id, c.tenant_id, c.device_id, c.fingerprint_sha256, c.serial_number, c.common_name, c.issuer, \
+    c.status, greatest(c.not_before, '0001-01-01Z') AS not_before, least(c.not_after, '9999-12-31Z') AS not_after, \
+    CASE WHEN c.retire_at IS NOT NULL THEN least(c.retire_at, '9999-12-31Z') END AS retire_at, c.replaces, \
+    (SELECT r.id FROM device_certificates r WHERE r.replaces = c.id ORDER BY r.status = 'ACTIVE' DESC, r.created_at DESC LIMIT 1) \
+    AS replaced_by, c.revoked_at, c.revoked_reason, c.created_at";
+
+/// ACTIVE, near its end, and nothing ACTIVE has taken its place: somebody has to do something.
+pub(super) const NOT_REPLACED: &str = "c.status = 'ACTIVE' AND NOT EXISTS (SELECT FROM device_certificates n \
+    WHERE n.replaces = c.id AND n.status = 'ACTIVE')";
+
+/// A certificate's status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateStatus {
+    /// Believed between its dates.
+    Active,
+    /// Taken back before its end.
+    Revoked,
+    /// Past its end.
+    Expired,
+}
+
+/// How a certificate is named by those who ask for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Handle {
+    /// By the row's identifier.
+    Id(Uuid),
+    /// By SHA-256 of its DER, in lower hex.
+    Fingerprint(String),
+}
+
+/// Which certificates to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CertificateFilter {
+    /// Of this tenant.
+    pub tenant: Option<TenantId>,
+    /// Of this device.
+    pub device: Option<DeviceKey>,
+    /// Of this status.
+    pub status: Option<CertificateStatus>,
+    /// Those ACTIVE that end before this and that nothing ACTIVE has replaced; the list is then in the order of their ends.
+    pub ends_before: Option<Timestamp>,
+    /// Those that come after this one.
+    pub after: Option<Uuid>,
+}
+
+/// A certificate as it stands in the table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+pub struct CertificateRow {
+    /// The row.
+    pub id: Uuid,
+    /// Whose tenant's.
+    pub tenant_id: String,
+    /// Whose.
+    pub device_id: String,
+    /// SHA-256 of its DER, in lower hex.
+    pub fingerprint_sha256: String,
+    /// The number its issuer gave it, in lower hex.
+    pub serial_number: String,
+    /// The common name.
+    pub common_name: String,
+    /// Who signed it.
+    pub issuer: String,
+    /// `ACTIVE`, `REVOKED` or `EXPIRED`.
+    pub status: String,
+    /// When it begins.
+    pub not_before: DateTime<Utc>,
+    /// When it ends.
+    pub not_after: DateTime<Utc>,
+    /// When it is taken out of use because another has taken its place.
+    pub retire_at: Option<DateTime<Utc>>,
+    /// The one whose place it took.
+    pub replaces: Option<Uuid>,
+    /// The one that took its place; an ACTIVE one before others.
+    pub replaced_by: Option<Uuid>,
+    /// When it was revoked.
+    pub revoked_at: Option<DateTime<Utc>>,
+    /// Why, by its name in RFC 5280.
+    pub revoked_reason: Option<String>,
+    /// When the row was made.
+    pub created_at: DateTime<Utc>,
+}
+
+/// A certificate with its text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+pub struct CertificateDetail {
+    /// The row.
+    #[serde(flatten)]
+    #[sqlx(flatten)]
+    pub certificate: CertificateRow,
+    /// The certificate in PEM, unless the row was written by hand without it.
+    pub cert_pem: Option<String>,
+}
+
+/// Why a certificate was not found, stored or changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateError {
+    /// Not there.
+    #[error("there is no certificate {0}")]
+    Unknown(Handle),
+    /// Its device is not registered.
+    #[error("there is no device {0}")]
+    NoDevice(DeviceKey),
+    /// Its device is out of use.
+    #[error("device {0} is REVOKED and gets no certificate")]
+    DeviceRevoked(DeviceKey),
+    /// Stored before.
+    #[error("the certificate with fingerprint {fingerprint} is in the registry already: {id}, of {device}")]
+    FingerprintTaken {
+        /// SHA-256 of its DER.
+        fingerprint: String,
+        /// The row that has it.
+        id: Uuid,
+        /// Whose it is there.
+        device: String,
+    },
+    /// Another certificate has that number.
+    #[error("issuer {issuer} has given the serial number {serial} to another certificate already")]
+    SerialTaken {
+        /// Who signed.
+        issuer: String,
+        /// The number.
+        serial: String,
+    },
+    /// Not in a state for it.
+    #[error("certificate {id} is {status}, and only an ACTIVE one can be changed")]
+    NotActive {
+        /// Which.
+        id: Uuid,
+        /// What it is.
+        status: String,
+    },
+    /// It took nobody's place.
+    #[error("certificate {0} replaces no other: there is nothing to confirm")]
+    ReplacesNone(Uuid),
+    /// Another was quicker.
+    #[error("certificate {id} has been replaced by {by}, which is ACTIVE")]
+    Replaced {
+        /// Which.
+        id: Uuid,
+        /// By which.
+        by: Uuid,
+    },
+    /// The database did not do it.
+    #[error("{0}")]
+    Outage(#[from] Outage),
+}
+
+/// A page of certificates: in the order of tenant, device and end, or, of those that end soon, in the order of their ends.
+pub async fn list(
+    pool: &PgPool,
+    filter: &CertificateFilter,
+    limit: u32,
+) -> Result<Vec<CertificateRow>, CertificateError> {
+    if let Some(after) = filter.after {
+        find(pool, &Handle::Id(after)).await?;
+    }
+    let order = match filter.ends_before {
+        Some(_) => "c.not_after, c.id",
+        None => "c.tenant_id, c.device_id, c.not_after, c.id",
+    };
+    let mut query = QueryBuilder::<Postgres>::new("SELECT ");
+    query.push(COLUMNS).push(" FROM device_certificates c WHERE true");
+    if let Some(tenant) = &filter.tenant {
+        query.push(" AND c.tenant_id = ").push_bind(tenant.as_str());
+    }
+    if let Some(device) = &filter.device {
+        query.push(" AND c.tenant_id = ").push_bind(device.tenant.as_str());
+        query.push(" AND c.device_id = ").push_bind(device.device.as_str());
+    }
+    if let Some(status) = filter.status {
+        query.push(" AND c.status = ").push_bind(status.label());
+    }
+    if let Some(end) = filter.ends_before {
+        query.push(" AND ").push(NOT_REPLACED).push(" AND c.not_after < ").push_bind(end.to_utc());
+    }
+    if let Some(after) = filter.after {
+        // The cursor names a row; the order is that row's.
+        query.push(format!(" AND ({order}) > (SELECT {order} FROM device_certificates c WHERE c.id = "));
+        query.push_bind(after).push(")");
+    }
+    query.push(" ORDER BY ").push(order).push(" LIMIT ").push_bind(i64::from(limit));
+    Ok(query.build_query_as().fetch_all(pool).await?)
+}
+
+/// One certificate.
+pub async fn find(pool: &PgPool, handle: &Handle) -> Result<CertificateDetail, CertificateError> {
+    let mut query = QueryBuilder::<Postgres>::new("SELECT ");
+    query.push(COLUMNS).push(", c.cert_pem FROM device_certificates c WHERE ");
+    match handle {
+        Handle::Id(id) => query.push("c.id = ").push_bind(*id),
+        Handle::Fingerprint(fingerprint) => query.push("c.fingerprint_sha256 = ").push_bind(fingerprint.as_str()),
+    };
+    let found = query.build_query_as().fetch_optional(pool).await?;
+    found.ok_or_else(|| CertificateError::Unknown(handle.clone()))
+}
+
+// === impl CertificateStatus ===
+
+impl CertificateStatus {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Active, Self::Revoked, Self::Expired];
+
+    /// The name in the table.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Active => "ACTIVE",
+            Self::Revoked => "REVOKED",
+            Self::Expired => "EXPIRED",
+        }
+    }
+
+    /// The status of that name.
+    pub fn from_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.label() == label)
+    }
+}
+
+// === impl Handle ===
+
+impl std::str::FromStr for Handle {
+    type Err = &'static str;
+
+    /// Reads a UUID, or 64 hex digits, in which colons (as OpenSSL prints them) do not count.
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        if let Ok(id) = text.parse() {
+            return Ok(Self::Id(id));
+        }
+        let digits = text.replace(':', "").to_ascii_lowercase();
+        let is_fingerprint = digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        if is_fingerprint {
+            Ok(Self::Fingerprint(digits))
+        } else {
+            Err("expected an identifier (UUID) or a SHA-256 fingerprint")
+        }
+    }
+}
+
+impl std::fmt::Display for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Id(id) => id.fmt(f),
+            Self::Fingerprint(fingerprint) => f.write_str(fingerprint),
+        }
+    }
+}
+
+// === impl CertificateError ===
+
+impl From<sqlx::Error> for CertificateError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Outage(Trouble::from(error).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_named_by_its_row_or_by_its_fingerprint() {
+        let id = Uuid::nil();
+        assert_eq!(id.to_string().parse(), Ok(Handle::Id(id)));
+        let colons = vec!["AB"; 32].join(":");
+        assert_eq!(colons.parse(), Ok(Handle::Fingerprint("ab".repeat(32))));
+        for wrong in ["", "ab", "acme/pump-1", &"g".repeat(64), &"a".repeat(63)] {
+            assert!(wrong.parse::<Handle>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -74,6 +74,19 @@ fn a_key_made_here_goes_to_its_file_and_nowhere_else() {
 }
 
 #[test]
+fn a_number_stands_written_down_also_when_the_certificate_could_not_be_stored() {
+    let office = Office::new();
+    office.database.query("ALTER TABLE device_certificates ADD CONSTRAINT full_disk CHECK (device_id <> 'pump-2')");
+    let key = office.path("new.key");
+    let output = office.run(&["cert", "issue", TENANT, "pump-2", "--new-key", "--key-out", &key], "");
+    assert_eq!(output.status.code(), Some(69), "{output:?}");
+    assert!(output.stdout.is_empty() && fs::metadata(&key).is_err(), "nothing left: {output:?}");
+    let reserved = "SELECT device_id, length(serial_number) > 24 FROM certificate_serials";
+    assert_eq!(office.database.query(reserved), [["pump-2", "t"]]);
+    assert!(office.audited().is_empty());
+}
+
+#[test]
 fn a_refused_order_leaves_no_empty_file() {
     let office = Office::new();
     let (key, out) = (office.path("new.key"), office.path("new.crt"));
@@ -84,10 +97,15 @@ fn a_refused_order_leaves_no_empty_file() {
 
 /// Signs a request with the authority's key by OpenSSL; the path of the certificate.
 fn signed_elsewhere(office: &Office, name: &str, subject: &str) -> String {
+    numbered(office, name, subject, "-CAcreateserial")
+}
+
+/// The same with a serial number, as OpenSSL's option says it.
+fn numbered(office: &Office, name: &str, subject: &str, number: &str) -> String {
     office.request(name, subject);
     office.desk.dir.write("client.ext", "extendedKeyUsage = clientAuth\n");
-    let line =
-        format!("x509 -req -in {name}.csr -CA ca.crt -CAkey ca.key -days 30 -extfile client.ext -out {name}.crt");
+    let sign = format!("x509 -req -in {name}.csr -CA ca.crt -CAkey ca.key {number}");
+    let line = format!("{sign} -days 30 -extfile client.ext -out {name}.crt");
     office.desk.done(&line);
     office.path(&format!("{name}.crt"))
 }
@@ -104,6 +122,16 @@ fn certificates_from_elsewhere_are_taken_in_with_both_forms_of_the_name() {
     }
     assert_eq!(office.database.value("SELECT count(*) FROM device_certificates"), "2");
     assert_eq!(office.audited(), ["cli:alice certificate.import pump-1"; 2]);
+}
+
+#[test]
+fn two_certificates_of_one_number_are_not_both_taken_in() {
+    let office = Office::new();
+    let [one, other] = ["one", "other"].map(|name| numbered(&office, name, r"/CN=acme\/pump-1", "-set_serial 0x0a5d"));
+    assert_eq!(office.done(&["cert", "import", &one])["serial_number"], "0a5d");
+    let said = office.refused(&["cert", "import", &other]);
+    assert!(said.contains("serial number 0a5d") && said.contains("new one"), "{said}");
+    assert_eq!(office.database.value("SELECT count(*) FROM device_certificates"), "1");
 }
 
 #[test]

@@ -78,6 +78,22 @@ fn a_rotated_certificate_stays_good_for_its_grace_or_until_the_new_one_is_confir
 }
 
 #[test]
+fn when_the_new_certificate_of_a_rotation_is_lost_the_old_one_can_be_rotated_again_with_a_whole_grace() {
+    let office = Office::new();
+    let old = office.issued("old");
+    let lost = office.replaced("rotate", id(&old), "lost");
+    office
+        .database
+        .query("UPDATE device_certificates SET retire_at = now() + interval '1 hour' WHERE retire_at IS NOT NULL");
+    let output = office.run(&["cert", "revoke", id(&lost)], "");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("still retires") && said.contains(&format!("cert rotate {}", id(&old))), "{said}");
+    office.replaced("rotate", id(&old), "another");
+    let hours = "SELECT round(extract(epoch FROM retire_at - now()) / 3600) FROM device_certificates WHERE retire_at IS NOT NULL";
+    assert_eq!(office.database.query(hours), [["24"]]);
+}
+
+#[test]
 fn the_inventory_is_listed_by_page_and_by_what_ends_soon() {
     let office = Office::new();
     office.database.query(

@@ -16,6 +16,7 @@ use super::cert_refusals::{not_imported, not_ready, not_stored};
 use super::device::{Which, read_key};
 use super::operator::{Operator, printed};
 use super::output::{Output, fields};
+use super::printable::moment;
 use super::{Exit, Failure};
 use crate::clock;
 use crate::config::Config;
@@ -147,6 +148,7 @@ pub async fn run(command: CertCommand, config: &Config, output: Output) -> Resul
             if !revoked.is_new {
                 eprintln!("It was revoked before: its first date and reason stand.");
             }
+            warn_of_retirement(desk, revoked.certificate.replaces).await?;
             cert_inventory::tell(&revoked.certificate, output)
         }
     }
@@ -165,6 +167,20 @@ async fn import(
     let pem = read_input(file, MAX_CERTIFICATE_BYTES)?;
     let row = registry::import::import(desk, &authority, &pem, expected).await.map_err(not_imported)?;
     cert_inventory::tell(&row, output)
+}
+
+/// The new certificate of a rotation was revoked, and the old one's time runs on: better said now.
+async fn warn_of_retirement(desk: Desk<'_>, old: Option<Uuid>) -> Result<(), Failure> {
+    let Some(old) = old else { return Ok(()) };
+    let found = certificates::find(desk.database.pool(), &Handle::Id(old)).await.map_err(not_stored)?;
+    let row = found.certificate;
+    if let Some(retires) = row.retire_at.filter(|_| row.status == "ACTIVE") {
+        eprintln!(
+            "The one whose place it took, {old}, still retires at {}: give the device another with `sluice cert rotate {old}`.",
+            moment(retires)
+        );
+    }
+    Ok(())
 }
 
 async fn resolve(desk: Desk<'_>, which: Handle) -> Result<Uuid, Failure> {

@@ -236,8 +236,8 @@ async fn take_place(tx: &mut PgConnection, old: Uuid, retires_at: Option<Timesta
         return Err(CertificateError::Replaced { id: old, by });
     }
     let retires_at: Option<DateTime<Utc>> = retires_at.map(Timestamp::to_utc);
-    // An earlier moment that was set before holds.
-    sqlx::query("UPDATE device_certificates SET retire_at = least(retire_at, $2) WHERE id = $1 AND $2 IS NOT NULL")
+    // A moment set by a rotation before, whose new certificate was lost, no longer counts: the grace begins anew.
+    sqlx::query("UPDATE device_certificates SET retire_at = $2 WHERE id = $1 AND $2 IS NOT NULL")
         .bind(old)
         .bind(retires_at)
         .execute(tx)

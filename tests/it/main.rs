@@ -6,6 +6,7 @@
 
 mod broker;
 mod ca;
+mod certificates;
 mod changes;
 mod cli;
 mod compose;

@@ -1,6 +1,6 @@
 //! What Sluice signs, in the eyes of others: OpenSSL and pkilint; and what OpenSSL makes, in the eyes of Sluice.
 
 mod lint;
-mod openssl;
+pub mod openssl;
 mod requests;
 mod verified;

@@ -15,7 +15,7 @@
 //! 2. MQTT has no negative acknowledgement: a batch that failed is tried again in place, a poisoned message is quarantined.
 //! 3. The task that reads the broker never awaits Postgres.
 //! 4. An acknowledgement is void once the connection it belongs to has ended.
-//! 5. Every queue has a bound and a gauge; every task is owned, and its death is noticed.
+//! 5. Every queue has a bound, and that of the deliveries a gauge; every task is owned, and its death is noticed.
 //! 6. Shutdown: stop taking, flush, acknowledge, disconnect, close.
 
 pub mod app;

@@ -8,16 +8,26 @@ use std::collections::VecDeque;
 /// window (Mosquitto before 2.0.13) would otherwise fill the memory.
 const BUDGET: usize = 64 * 1024 * 1024;
 
-/// What is in flight on one connection.
+/// What is in flight: on the connection at hand, and in the queue also what earlier ones left there. Their messages come
+/// again while they still wait, so a broker that comes and goes would else fill the memory a window at a time.
 #[derive(Debug, Default)]
 pub struct Inflight {
     /// Sizes of the messages to acknowledge, in order of arrival. They may be acknowledged in another order: then the sum
     /// is off until the last of them is.
     unacked: VecDeque<usize>,
     unacked_bytes: usize,
-    /// Bytes at QoS 0 of each lot in the queue, oldest first.
-    queued: VecDeque<usize>,
+    /// The lots in the queue, oldest first.
+    queued: VecDeque<Lot>,
     queued_bytes: usize,
+}
+
+/// Messages that were handed over together.
+#[derive(Clone, Copy, Debug)]
+struct Lot {
+    /// Bytes of all of them.
+    whole: usize,
+    /// Those that count here: all, unless they wait to be acknowledged and count there.
+    counted: usize,
 }
 
 // === impl Inflight ===
@@ -34,17 +44,27 @@ impl Inflight {
         self.unacked_bytes -= self.unacked.pop_front().unwrap_or(0);
     }
 
-    /// A lot with so many bytes at QoS 0 went into the queue.
-    pub fn handed_over(&mut self, bytes: usize) {
-        self.queued.push_back(bytes);
-        self.queued_bytes += bytes;
+    /// A lot of so many bytes, so many of them at QoS 0, went into the queue.
+    pub fn handed_over(&mut self, whole: usize, at_most_once: usize) {
+        self.queued.push_back(Lot { whole, counted: at_most_once });
+        self.queued_bytes += at_most_once;
     }
 
     /// The queue now holds so many lots; the others are out of it.
     pub fn queue_holds(&mut self, lots: usize) {
         while self.queued.len() > lots {
-            self.queued_bytes -= self.queued.pop_front().unwrap_or(0);
+            self.queued_bytes -= self.queued.pop_front().map_or(0, |lot| lot.counted);
         }
+    }
+
+    /// Nothing can be acknowledged any more; what is in the queue stays there until it is taken.
+    pub fn connection_ended(&mut self) {
+        self.unacked.clear();
+        self.unacked_bytes = 0;
+        for lot in &mut self.queued {
+            lot.counted = lot.whole;
+        }
+        self.queued_bytes = self.queued.iter().map(|lot| lot.counted).sum();
     }
 
     /// Messages to acknowledge.
@@ -68,8 +88,8 @@ mod tests {
         inflight.arrived(BUDGET);
         assert!(!inflight.is_over_budget(0));
         assert!(inflight.is_over_budget(1));
-        inflight.handed_over(1);
-        inflight.handed_over(0);
+        inflight.handed_over(1, 1);
+        inflight.handed_over(BUDGET, 0);
         assert!(inflight.is_over_budget(0));
         inflight.queue_holds(1);
         assert!(!inflight.is_over_budget(0));
@@ -80,5 +100,22 @@ mod tests {
         inflight.acknowledged();
         inflight.acknowledged();
         assert_eq!((inflight.unacked(), inflight.is_over_budget(0)), (0, false));
+    }
+
+    #[test]
+    fn what_an_ended_connection_left_in_the_queue_counts_until_it_is_taken() {
+        let mut inflight = Inflight::default();
+        for _ in 0..2 {
+            assert!(!inflight.is_over_budget(0));
+            inflight.arrived(BUDGET / 2 + 1);
+            inflight.handed_over(BUDGET / 2 + 1, 0);
+            inflight.connection_ended();
+        }
+        assert_eq!(inflight.unacked(), 0);
+        assert!(inflight.is_over_budget(0), "the same messages twice");
+        inflight.queue_holds(1);
+        assert!(!inflight.is_over_budget(0));
+        inflight.queue_holds(0);
+        assert!(!inflight.is_over_budget(BUDGET));
     }
 }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::frame::{ConnAck, Incoming};
+use super::inflight::Inflight;
 use super::link::Link;
 use super::options;
 use super::steady::Steady;
@@ -81,6 +82,7 @@ impl Session {
         let Self { around, deliveries, mut acks } = self;
         let mut backoff = Backoff::default();
         let mut told = Told::default();
+        let mut inflight = Inflight::default();
         let mut welcomes = 0;
         loop {
             let opened = tokio::select! {
@@ -96,7 +98,7 @@ impl Session {
                     welcomes += 1;
                     around.count_welcome(welcomes, &welcome);
                     let id = ConnectionId(welcomes);
-                    let mut steady = Steady::new(&around, id, link, &welcome, incoming, &mut acks);
+                    let mut steady = Steady::new(&around, id, link, &welcome, incoming, &mut acks, &mut inflight);
                     let Err(trouble) = steady.run(&deliveries, &stop).await else {
                         around.readiness.unwell(PART, "stopping: no more messages are taken");
                         drop(deliveries);

@@ -45,11 +45,12 @@ pub struct Steady<'a> {
     incoming: Vec<Incoming>,
     /// Looked at, not yet in the queue.
     pending: Vec<Delivery>,
-    /// Bytes at QoS 0 among them.
+    pending_bytes: usize,
+    /// Those at QoS 0 among them.
     pending_at_most_once: usize,
     /// To be written at the end of this turn.
     outbox: BytesMut,
-    inflight: Inflight,
+    inflight: &'a mut Inflight,
     /// The next so many messages may be ones the broker sent before.
     suspects: usize,
     timers: Timers,
@@ -70,6 +71,7 @@ impl<'a> Steady<'a> {
         welcome: &ConnAck,
         incoming: Vec<Incoming>,
         acks: &'a mut mpsc::Receiver<Vec<AckToken>>,
+        inflight: &'a mut Inflight,
     ) -> Self {
         let now = Instant::now();
         let keepalive =
@@ -82,9 +84,10 @@ impl<'a> Steady<'a> {
             acks_open: true,
             incoming,
             pending: Vec::new(),
+            pending_bytes: 0,
             pending_at_most_once: 0,
             outbox: BytesMut::new(),
-            inflight: Inflight::default(),
+            inflight,
             suspects: if welcome.session_present { around.config.receive_maximum.into() } else { 0 },
             timers: Timers::new(now, keepalive),
             paused_until: None,
@@ -105,6 +108,7 @@ impl<'a> Steady<'a> {
         self.around.metrics.unacked.set(0);
         if let Err(trouble) = &ended {
             self.offer(deliveries);
+            self.inflight.connection_ended();
             if matches!(trouble, Trouble::Protocol(_)) {
                 let _it_ends_anyway = self.link.write(&options::DISCONNECT_MALFORMED).await;
             }
@@ -225,6 +229,7 @@ impl<'a> Steady<'a> {
         let maybe_repeated = dup || self.suspects > 0;
         self.suspects = self.suspects.saturating_sub(1);
         let bytes = topic.len() + payload.len();
+        self.pending_bytes += bytes;
         let ack = (packet_id != 0).then_some(AckToken { connection: self.id, packet_id, exactly_once: qos == 2 });
         if ack.is_some() {
             self.inflight.arrived(bytes);
@@ -276,7 +281,8 @@ impl<'a> Steady<'a> {
 
     fn hand_over(&mut self, permit: mpsc::Permit<'_, Vec<Delivery>>) {
         let lot = std::mem::take(&mut self.pending);
-        self.inflight.handed_over(std::mem::take(&mut self.pending_at_most_once));
+        let (whole, at_most_once) = (&mut self.pending_bytes, &mut self.pending_at_most_once);
+        self.inflight.handed_over(std::mem::take(whole), std::mem::take(at_most_once));
         self.around.metrics.received.inc_by(lot.len() as u64);
         self.around.metrics.queue_depth.add(i64::try_from(lot.len()).unwrap_or(i64::MAX));
         permit.send(lot);

@@ -37,7 +37,8 @@ pub trait Directory: Send + Sync + 'static {
 /// Keep these.
 pub trait Sink: Send + 'static {
     /// Stores the whole batch in one transaction. Rows the database refuses for what they hold are moved to
-    /// `batch.quarantined` and stored there in the same transaction. `Err` means nothing of the batch was stored.
+    /// `batch.quarantined` and stored there in the same transaction. `Err` means that it is not known to be stored: the same
+    /// batch is given again, and what of it is there already is not stored twice.
     fn commit(&mut self, batch: &mut Batch) -> impl Future<Output = Result<Receipt, Outage>> + Send;
 }
 

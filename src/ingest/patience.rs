@@ -21,6 +21,8 @@ pub struct Patience {
     readiness: Readiness,
     abandon: CancellationToken,
     failures: u32,
+    /// What was logged last.
+    told: Option<Outage>,
 }
 
 // === impl Patience ===
@@ -28,7 +30,7 @@ pub struct Patience {
 impl Patience {
     /// Patience for this part, which ends when `abandon` is cancelled.
     pub fn new(part: &'static str, metrics: StoreMetrics, readiness: Readiness, abandon: CancellationToken) -> Self {
-        Self { part, metrics, readiness, abandon, failures: 0 }
+        Self { part, metrics, readiness, abandon, failures: 0, told: None }
     }
 
     /// It worked: all is well again.
@@ -36,6 +38,7 @@ impl Patience {
         if self.failures > 0 {
             tracing::info!(part = self.part, failures = self.failures, "Postgres takes what it is given again");
             self.failures = 0;
+            self.told = None;
             self.readiness.well(self.part);
         }
         self.metrics.up.set(1);
@@ -50,9 +53,9 @@ impl Patience {
         }
     }
 
-    /// It did not work: says so once, then pauses. False when it is time to give up.
+    /// It did not work: says so, once for each reason in a row, then pauses. False when it is time to give up.
     pub async fn pause(&mut self, outage: &Outage) -> bool {
-        if self.failures == 0 {
+        if self.is_news(outage) {
             tracing::warn!(part = self.part, %outage, "Postgres does not take what it is given; trying again, nothing is lost");
         }
         self.failures += 1;
@@ -64,6 +67,10 @@ impl Patience {
             () = tokio::time::sleep(pause_after(self.failures)) => true,
         }
     }
+
+    fn is_news(&mut self, outage: &Outage) -> bool {
+        self.told.replace(outage.clone()).as_ref() != Some(outage)
+    }
 }
 
 fn pause_after(failures: u32) -> Duration {
@@ -72,4 +79,22 @@ fn pause_after(failures: u32) -> Duration {
     // Without randomness the pause is the whole one: later, never wrong.
     let share = getrandom::fill(&mut random).map_or(255, |()| random[0]);
     whole / 2 + whole / 2 * u32::from(share) / 255
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::metrics::Metrics;
+
+    #[test]
+    fn another_reason_is_news_and_the_same_one_only_after_it_had_passed() {
+        let metrics = Metrics::new().unwrap().store;
+        let mut patience = Patience::new("writer", metrics, Readiness::default(), CancellationToken::new());
+        let (away, full) = (Outage("nobody answers".into()), Outage("the disk is full".into()));
+        let news = [&away, &away, &full, &full].map(|outage| patience.is_news(outage));
+        assert_eq!(news, [true, false, true, false]);
+        patience.failures = 4;
+        patience.rewarded();
+        assert!(patience.is_news(&full));
+    }
 }

@@ -20,7 +20,8 @@ const PERIOD: i64 = 250_000;
 /// The most that one batch carries: some milliseconds of Postgres' time.
 const AT_MOST: usize = 1_000;
 
-/// When this many wait, every batch carries its share, so that the queue cannot grow further.
+/// When this many wait, every batch carries a share, and all that is due beyond them, so that the queue cannot grow further
+/// however large the batches are.
 const CROWD: usize = 20_000;
 
 /// Sightings that wait, by the device's address; the `Arc` is held, so an address stands for one device.
@@ -58,7 +59,8 @@ impl Sightings {
         if now < self.next_batch && self.order.len() < CROWD {
             return Vec::new();
         }
-        let taken = self.take(|due| due <= now, AT_MOST);
+        let beyond = self.order.len().saturating_sub(CROWD);
+        let taken = self.take(|due| due <= now, AT_MOST.max(beyond));
         if !taken.is_empty() {
             self.next_batch = Timestamp::from_micros(now.micros() + PERIOD);
         }
@@ -141,9 +143,8 @@ mod tests {
             sightings.saw(device, start, true);
         }
         let later = start.plus_seconds(DELAY);
-        for _ in 0..3 {
-            assert_eq!(sightings.take_due(later).len(), AT_MOST, "a crowd waits");
-        }
+        assert_eq!(sightings.take_due(later).len(), 2 * AT_MOST, "all that is beyond a crowd goes");
+        assert_eq!(sightings.take_due(later).len(), AT_MOST, "a crowd waits");
         assert_eq!(sightings.take_due(later), [], "no crowd any more, and one batch just carried some");
         assert_eq!(sightings.next_due(), Some(Timestamp::from_micros(later.micros() + PERIOD)));
         assert_eq!(sightings.take_due(later.plus_seconds(1)).len(), AT_MOST);

@@ -108,8 +108,10 @@ pub async fn insert(
     });
     let (tenant, device) = (Some(new.device.tenant.as_str()), Some(new.device.device.as_str()));
     audit::record(&mut tx, Entry { actor, action: origin.action(), tenant, device, detail }).await?;
+    // Read before the commit: once it stands, nothing may fail.
+    let stored = certificates::find_on(&mut tx, &Handle::Id(id)).await?.certificate;
     tx.commit().await?;
-    Ok(certificates::find(pool, &Handle::Id(id)).await?.certificate)
+    Ok(stored)
 }
 
 /// Revokes an ACTIVE certificate. One that is revoked already stays as it is, with its first date and reason; whether it was
@@ -128,9 +130,10 @@ pub async fn revoke(
     }
     if is_active {
         end(&mut tx, actor, "certificate.revoke", id, reason).await?;
-        tx.commit().await?;
     }
-    Ok((certificates::find(pool, &Handle::Id(id)).await?.certificate, is_active))
+    let after = certificates::find_on(&mut tx, &Handle::Id(id)).await?.certificate;
+    tx.commit().await?;
+    Ok((after, is_active))
 }
 
 /// The device has shown that it uses the new certificate: those whose place it took, back to the first, retire at once.

@@ -4,7 +4,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::{PgPool, Postgres, QueryBuilder};
+use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::trouble::Trouble;
@@ -199,13 +199,21 @@ pub async fn list(
 
 /// One certificate.
 pub async fn find(pool: &PgPool, handle: &Handle) -> Result<CertificateDetail, CertificateError> {
+    find_on(&mut *pool.acquire().await?, handle).await
+}
+
+/// The same within a transaction.
+pub(super) async fn find_on(
+    connection: &mut PgConnection,
+    handle: &Handle,
+) -> Result<CertificateDetail, CertificateError> {
     let mut query = QueryBuilder::<Postgres>::new("SELECT ");
     query.push(COLUMNS).push(", c.cert_pem FROM device_certificates c WHERE ");
     match handle {
         Handle::Id(id) => query.push("c.id = ").push_bind(*id),
         Handle::Fingerprint(fingerprint) => query.push("c.fingerprint_sha256 = ").push_bind(fingerprint.as_str()),
     };
-    let found = query.build_query_as().fetch_optional(pool).await?;
+    let found = query.build_query_as().fetch_optional(connection).await?;
     found.ok_or_else(|| CertificateError::Unknown(handle.clone()))
 }
 

@@ -37,13 +37,22 @@ pub fn redact(payload: &Bytes) -> Bytes {
 fn secret_spans(payload: &[u8]) -> Vec<(usize, usize)> {
     let mut spans = Vec::new();
     let mut at = 0;
+    // A quote that nothing closes is no beginning of a string that would hide a key: from there on only the key itself counts.
+    let mut quotes_count = true;
     while at < payload.len() {
         let (is_key, after) = match payload[at] {
-            b'"' | b'\'' => {
+            b'"' | b'\'' if quotes_count => {
                 let end = end_of_string(payload, at);
-                (names_the_secret(&payload[at + 1..end]), (end + 1).min(payload.len()))
+                if end >= payload.len() {
+                    quotes_count = false;
+                    continue;
+                }
+                (names_the_secret(&payload[at + 1..end]), end + 1)
             }
-            b'p' if payload[at..].starts_with(SECRET_KEY) => (true, at + SECRET_KEY.len()),
+            b'p' if payload[at..].starts_with(SECRET_KEY) => {
+                let end = at + SECRET_KEY.len();
+                (true, end + usize::from(matches!(payload.get(end), Some(b'"' | b'\''))))
+            }
             _ => (false, at + 1),
         };
         at = after;
@@ -158,6 +167,8 @@ mod tests {
             ),
             ("{provision_token: s3cret}", r#"{provision_token: "[redacted]"}"#),
             ("provision_token=s3cret&x=1", r#"provision_token="[redacted]"&x=1"#),
+            (r#"{"a":"b, "provision_token":"s3cret"}"#, r#"{"a":"b, "provision_token":"[redacted]"}"#),
+            (r#"{a: it's, "provision_token": "s3cret"}"#, r#"{a: it's, "provision_token": "[redacted]"}"#),
         ] {
             assert_eq!(redacted(given), kept);
         }

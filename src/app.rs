@@ -23,6 +23,7 @@ use crate::ingest::patience::Patience;
 use crate::ingest::writer::Writer;
 use crate::ingest::{BATCHES_IN_FLIGHT, Road, Spine};
 use crate::lifecycle::{Ending, Readiness, Tasks};
+use crate::registry::publish::Publisher;
 use crate::store::connect::{Database, OpenError};
 use crate::store::migrate::SchemaError;
 use crate::store::partitions::Retention;
@@ -181,6 +182,10 @@ impl Daemon {
             partitions::keep(pool.clone(), retention, store.clone(), readiness.clone(), clock::now, self.stop.clone());
         tasks.spawn("partitions", keep);
         tasks.spawn("probe", probe::watch(self.database.clone(), readiness.clone(), self.stop.clone()));
+        let (database, numbers) = (self.database.clone(), self.metrics.revocation.clone());
+        if let Some(publisher) = Publisher::new(&self.config, database, numbers, readiness.clone(), clock::now) {
+            tasks.spawn("revocation", publisher.run(self.stop.clone()));
+        }
     }
 
     /// The road of the messages, from the broker to the table and back. Each part ends when the one before it has closed

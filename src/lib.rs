@@ -7,8 +7,8 @@
 //! 4. [`store`] is Postgres: the rows, the registry, the quarantine.
 //!
 //! Around the spine: [`domain`] names things, [`config`] reads the settings, [`telemetry`] tells what happens,
-//! [`lifecycle`] starts and stops, [`pki`] signs certificates, [`http`] answers the operator, [`cli`] is the command
-//! line.
+//! [`lifecycle`] starts and stops, [`pki`] signs certificates, [`registry`] sees revocations through to the broker, [`http`]
+//! answers the operator, [`cli`] is the command line.
 //!
 //! # Invariants
 //! 1. No acknowledgement before the commit that stores the message.
@@ -28,5 +28,6 @@ pub mod http;
 pub mod ingest;
 pub mod lifecycle;
 pub mod pki;
+pub mod registry;
 pub mod store;
 pub mod telemetry;

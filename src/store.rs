@@ -22,6 +22,7 @@ pub mod quarantine;
 pub mod quarantine_rows;
 pub mod readings;
 pub mod relay;
+pub mod revocations;
 pub mod session;
 pub mod sink;
 pub mod staging;

@@ -6,4 +6,5 @@ pub mod broker;
 pub mod ingest;
 pub mod logs;
 pub mod metrics;
+pub mod revocation;
 pub mod store;

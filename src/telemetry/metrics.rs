@@ -4,6 +4,7 @@ use prometheus::{Encoder, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use super::broker::BrokerMetrics;
 use super::ingest::IngestMetrics;
+use super::revocation::RevocationMetrics;
 use super::store::StoreMetrics;
 
 /// Declares a struct of metrics. Each field's doc comment is its help text; each has its name written out, so it can be searched.
@@ -52,6 +53,8 @@ pub struct Metrics {
     pub broker: BrokerMetrics,
     /// The spine.
     pub ingest: IngestMetrics,
+    /// The chain of revocation.
+    pub revocation: RevocationMetrics,
     /// Postgres.
     pub store: StoreMetrics,
     registry: Registry,
@@ -70,6 +73,7 @@ impl Metrics {
         Ok(Self {
             broker: BrokerMetrics::register(&registry)?,
             ingest: IngestMetrics::new(&registry)?,
+            revocation: RevocationMetrics::register(&registry)?,
             store: StoreMetrics::register(&registry)?,
             registry,
         })
@@ -110,6 +114,9 @@ mod tests {
             "sluice_db_retries_total 0",
             "sluice_mqtt_connected 0",
             "sluice_mqtt_reconnects_total 0",
+            "sluice_crl_enforced 0",
+            "sluice_crl_next_update_seconds 0",
+            "sluice_revocation_seconds_count 0",
             "sluice_build_info{version=",
         ] {
             assert!(text.contains(series), "{series} is missing from\n{text}");

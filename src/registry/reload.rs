@@ -93,7 +93,8 @@ fn signal(path: &Path) -> Result<(), ReloadError> {
     let shown = || path.display().to_string();
     let unusable = |why: String| ReloadError::PidFile { path: shown(), why };
     let text = std::fs::read_to_string(path).map_err(|error| unusable(error.to_string()))?;
-    let pid = text.trim().parse().ok().and_then(Pid::from_raw);
+    // A negative number would mean a group of processes.
+    let pid = text.trim().parse().ok().filter(|&number: &i32| number > 0).and_then(Pid::from_raw);
     let pid = pid.filter(|pid| !pid.is_init()).ok_or_else(|| unusable("it holds no process id".to_owned()))?;
     let number = pid.as_raw_nonzero().get();
     let name = std::fs::read_to_string(format!("/proc/{number}/comm"));

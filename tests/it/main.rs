@@ -20,6 +20,7 @@ mod pki;
 mod quarantine_commands;
 mod registry_commands;
 mod replicas;
+mod revocation;
 mod rules;
 mod stopping;
 mod store;

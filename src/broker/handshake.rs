@@ -4,7 +4,9 @@
 //! resumed: each try shows the certificate. It judges nothing.
 
 use std::path::Path;
+use std::time::Duration;
 
+use tokio::time::timeout;
 use tokio_rustls::rustls;
 use tokio_rustls::rustls::AlertDescription as Alert;
 
@@ -12,6 +14,9 @@ use super::link::Link;
 use super::options;
 use super::tls;
 use super::trouble::Trouble;
+
+/// One try, the goodbye included; a broker that takes longer lets nobody in who matters.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where to try, and whom to trust there.
 #[derive(Clone, Copy, Debug)]
@@ -37,9 +42,10 @@ pub enum Outcome {
 
 /// Tries with this certificate (DER) and its key (PEM).
 pub async fn try_door(door: Door<'_>, client_id: &str, certificate: &[u8], key: &str) -> Outcome {
-    match knock(door, client_id, certificate, key).await {
-        Ok(()) => Outcome::Admitted,
-        Err(trouble) => judge(&trouble),
+    match timeout(PATIENCE, knock(door, client_id, certificate, key)).await {
+        Ok(Ok(())) => Outcome::Admitted,
+        Ok(Err(trouble)) => judge(&trouble),
+        Err(_) => Outcome::Unreachable(format!("the broker did not answer within {} s", PATIENCE.as_secs())),
     }
 }
 

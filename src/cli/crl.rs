@@ -147,6 +147,6 @@ fn failed(error: ListError) -> Failure {
         ListError::Outage(error) => outage(&error),
         ListError::Authority(_) => Failure::new(Exit::Config, error.to_string()),
         ListError::Canary(_) => Failure::new(Exit::Internal, error.to_string()),
-        ListError::File { .. } => Failure::unavailable(error.to_string()),
+        ListError::File { .. } | ListError::Stuck(_) => Failure::unavailable(error.to_string()),
     }
 }

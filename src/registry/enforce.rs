@@ -31,6 +31,7 @@ const GRACE: Duration = Duration::from_secs(10);
 /// While it may take its time it is tried so often in a turn, so far apart: usually it has the list in a moment.
 const QUICK_LOOKS: u32 = 8;
 const QUICK_PAUSE: Duration = Duration::from_millis(100);
+const QUICK_BUDGET: Duration = Duration::from_secs(1);
 
 /// Where nothing can be proven, a broker is taken to have read the list after this long.
 const UNPROVEN_GRACE: Duration = Duration::from_secs(3);
@@ -237,9 +238,11 @@ impl Enforcer {
 // --- private helpers ---
 
 async fn look_often(prover: &Prover, canaries: &Canaries, times: u32) -> Sight {
+    let begun = Instant::now();
     let mut sight = prover.look(canaries).await;
     for _ in 1..times {
-        if sight == Sight::InForce {
+        // A broker that is slow to answer does not keep the file and new revocations waiting.
+        if sight == Sight::InForce || begun.elapsed() > QUICK_BUDGET {
             break;
         }
         sleep(QUICK_PAUSE).await;

@@ -25,6 +25,9 @@ pub enum ListError {
     /// Postgres.
     #[error(transparent)]
     Outage(#[from] Outage),
+    /// Something did not answer, and nobody else noticed.
+    #[error("a turn of the publisher did not end within {0} s: look for load, locks and slow disks")]
+    Stuck(u64),
     /// The authority's files.
     #[error("the authority cannot sign: {0}")]
     Authority(String),

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -29,6 +29,10 @@ const PERIOD: Duration = Duration::from_secs(1);
 
 /// How often the file is looked at.
 const FILE_PERIOD: Duration = Duration::from_secs(3);
+
+/// A turn that takes longer is given up with its connection, and with it the lock: another replica may fare better.
+/// Long enough for the takeovers of a full turn.
+const TURN_PATIENCE: Duration = Duration::from_secs(45);
 
 /// The publisher, or one who would be.
 pub struct Publisher {
@@ -105,7 +109,8 @@ impl Publisher {
         let authority = list::authority(&self.settings, (self.now)()).await?;
         tracing::info!(issuer = authority.certificate().name(), "this replica publishes the CRL");
         loop {
-            self.turn(&mut ledger, &authority).await?;
+            let turn = timeout(TURN_PATIENCE, self.turn(&mut ledger, &authority)).await;
+            turn.map_err(|_| ListError::Stuck(TURN_PATIENCE.as_secs()))??;
             sleep(PERIOD).await;
         }
     }

@@ -23,6 +23,7 @@ use crate::ingest::patience::Patience;
 use crate::ingest::writer::Writer;
 use crate::ingest::{BATCHES_IN_FLIGHT, Road, Spine};
 use crate::lifecycle::{Ending, Readiness, Tasks};
+use crate::registry::publish::Publisher;
 use crate::registry::retire::Keeper;
 use crate::store::connect::{Database, OpenError};
 use crate::store::migrate::SchemaError;
@@ -185,6 +186,10 @@ impl Daemon {
         let (numbers, days) = (self.metrics.certificates.clone(), self.config.certificates.expiry_warning_days);
         let keeper = Keeper::new(self.database.clone(), numbers, days, clock::now);
         tasks.spawn("certificates", keeper.keep(self.stop.clone()));
+        let (database, numbers) = (self.database.clone(), self.metrics.revocation.clone());
+        if let Some(publisher) = Publisher::new(&self.config, database, numbers, readiness.clone(), clock::now) {
+            tasks.spawn("revocation", publisher.run(self.stop.clone()));
+        }
     }
 
     /// The road of the messages, from the broker to the table and back. Each part ends when the one before it has closed

@@ -11,6 +11,8 @@
 //!
 //! From the outside in: [`session`] connects, again and again; [`steady`] is the loop of one connection; [`link`] is its
 //! socket; [`frame`] splits bytes into packets. [`trouble`] turns what can go wrong into a sentence with advice.
+//! Beside the session: [`publisher`] and [`inspect`] for the operator; [`takeover`] ends the session of a revoked device, and
+//! [`handshake`] tries whom the broker lets in.
 
 pub mod ack;
 mod backoff;
@@ -18,6 +20,7 @@ pub mod encoded;
 pub mod frame;
 #[cfg(test)]
 mod frame_tests;
+pub mod handshake;
 mod inflight;
 pub mod inspect;
 pub mod link;
@@ -26,6 +29,7 @@ mod pace;
 pub mod publisher;
 pub mod session;
 mod steady;
+pub mod takeover;
 mod timers;
 mod tls;
 pub mod trouble;

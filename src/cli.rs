@@ -11,6 +11,7 @@ mod cert_inventory;
 mod cert_issue;
 mod cert_refusals;
 pub mod config;
+pub mod crl;
 pub mod demo;
 mod demo_daemon;
 mod demo_screen;
@@ -90,6 +91,9 @@ enum Command {
     /// The authority that signs devices: make one, show it, print its bundle
     #[command(subcommand, after_help = "Example: sluice ca init --cert ca.crt --key ca.key --crl crl.pem")]
     Ca(ca::CaCommand),
+    /// The list of revoked certificates: show it, have it published
+    #[command(subcommand, after_help = "Example: sluice crl show")]
+    Crl(crl::CrlCommand),
     /// Say of one message what every check says of it
     #[command(after_help = "Example: echo '{\"metrics\":{\"t\":21.5}}' | \
             sluice explain --topic tenant/acme/device/pump-1/telemetry --payload -")]
@@ -170,6 +174,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             Command::Cert(command) => cert::run(command, &config, output).await,
             Command::Quarantine(command) => quarantine::run(command, &config, output).await,
             Command::Ca(command) => ca::run(command, &config, output),
+            Command::Crl(command) => crl::run(command, &config, output).await,
             Command::Demo(args) => demo::run(args, &config, &sources, output).await,
             Command::Simulate(args) => simulate::run(args, &config, output).await,
             Command::Config(_) => Ok(Exit::Done),

@@ -7,8 +7,8 @@
 //! 4. [`store`] is Postgres: the rows, the registry, the quarantine.
 //!
 //! Around the spine: [`domain`] names things, [`config`] reads the settings, [`telemetry`] tells what happens,
-//! [`lifecycle`] starts and stops, [`pki`] signs certificates, [`registry`] decides about them, [`http`] answers the
-//! operator, [`cli`] is the command line.
+//! [`lifecycle`] starts and stops, [`pki`] signs certificates, [`registry`] decides about them and sees revocations through
+//! to the broker, [`http`] answers the operator, [`cli`] is the command line.
 //!
 //! # Invariants
 //! 1. No acknowledgement before the commit that stores the message.

@@ -9,11 +9,13 @@
 //! 3. [`profile`] says what a device's certificate holds; [`identity`] how a device is written into it.
 //! 4. [`issuer`] signs it, and [`lint`] reads every field of the result back before it leaves.
 //! 5. [`crl`] lists what is revoked; [`crl_file`] puts the list where the broker reads it, and looks after it there.
+//!    [`canary`] makes the certificates that prove what the broker does with the list.
 //! 6. [`import`] judges a certificate that was not issued here.
 //!
 //! Two libraries on purpose: one writes, the other reads back.
 
 pub mod authority;
+pub mod canary;
 pub mod certificate;
 pub mod crl;
 pub mod crl_file;

@@ -3,9 +3,18 @@
 //! Order of everything that signs: judge the request, plan, write the serial number down, sign, store the row. So a refusal
 //! stores nothing, and a power cut leaves a record of every number that may be in the world. It prints nothing and answers
 //! no request by itself: the command line and the API call it with the same words.
+//!
+//! The chain of a revocation: [`publish`] runs it; [`list`](mod@list) makes the CRL and looks after its file; [`enforce`]
+//! brings the broker to act on it, told by [`reload`] and watched by [`prove`]; [`progress`] says how far it came.
 
+pub mod enforce;
 pub mod import;
 pub mod issue;
+pub mod list;
+pub mod progress;
+pub mod prove;
+pub mod publish;
+pub mod reload;
 pub mod renew;
 pub mod retire;
 pub mod revoke;

@@ -27,6 +27,7 @@ pub mod quarantine_rows;
 pub mod readback;
 pub mod readings;
 pub mod relay;
+pub mod revocations;
 pub mod session;
 pub mod sink;
 pub mod staging;

@@ -7,4 +7,5 @@ pub mod ingest;
 pub mod logs;
 pub mod metrics;
 pub mod registry;
+pub mod revocation;
 pub mod store;

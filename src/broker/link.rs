@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::{coop, spawn_blocking};
 use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::frame::{ConnAck, Incoming, Malformed, Splitter};
@@ -87,13 +88,20 @@ impl Link {
             address: format!("{}:{}", config.host, config.port),
             seconds: CONNECT_TIMEOUT.as_secs(),
         })??;
-        Ok(Self {
-            stream,
-            splitter: Splitter::new(config.max_packet_bytes),
-            inbox: BytesMut::with_capacity(CHUNK),
-            ended: None,
-            heard: Instant::now(),
-        })
+        Ok(Self::over(stream, config.max_packet_bytes))
+    }
+
+    /// Connects to any address by TLS.
+    pub(super) async fn open_tls(host: &str, port: u16, connector: &TlsConnector) -> Result<Self, Trouble> {
+        let opening = timeout(CONNECT_TIMEOUT, async {
+            let tcp = open_tcp(host, port).await?;
+            secure(connector, host, "BROKER_PROBE_ADDR", tcp).await
+        });
+        let stream = opening.await.map_err(|_| Trouble::ConnectTimeout {
+            address: format!("{host}:{port}"),
+            seconds: CONNECT_TIMEOUT.as_secs(),
+        })??;
+        Ok(Self::over(stream, CHUNK))
     }
 
     /// Sends CONNECT and waits for CONNACK. Packets that came right behind it are put into `incoming`.
@@ -154,6 +162,16 @@ impl Link {
         self.heard
     }
 
+    fn over(stream: Stream, max_packet_bytes: usize) -> Self {
+        Self {
+            stream,
+            splitter: Splitter::new(max_packet_bytes),
+            inbox: BytesMut::with_capacity(CHUNK),
+            ended: None,
+            heard: Instant::now(),
+        }
+    }
+
     fn poll_drain(&mut self, cx: &mut Context<'_>, incoming: &mut Vec<Incoming>) -> Poll<Result<(), Trouble>> {
         let before = incoming.len();
         let mut read = 0;
@@ -206,19 +224,28 @@ impl Link {
 // --- private helpers ---
 
 async fn open_stream(config: &BrokerConfig) -> Result<Stream, Trouble> {
-    let found = lookup_host((config.host.as_str(), config.port)).await;
-    let addresses: Vec<_> = found.map_err(|source| Trouble::Name { host: config.host.clone(), source })?.collect();
-    let tcp = TcpStream::connect(addresses.as_slice())
-        .await
-        .map_err(|source| Trouble::Unreachable { address: format!("{}:{}", config.host, config.port), source })?;
-    // Acknowledgements are written in whole batches: nothing is gained by waiting for more.
-    tcp.set_nodelay(true).map_err(Trouble::Broken)?;
+    let tcp = open_tcp(&config.host, config.port).await?;
     let Some(tls) = config.tls.clone() else { return Ok(Box::pin(tcp)) };
     let connector = spawn_blocking(move || tls::connector(&tls))
         .await
         .map_err(|panicked| Trouble::Broken(std::io::Error::other(panicked)))??;
-    let name = ServerName::try_from(config.host.clone())
-        .map_err(|why| Trouble::TlsFile { setting: format!("MQTT_HOST ({})", config.host), why: why.to_string() })?;
+    secure(&connector, &config.host, "MQTT_HOST", tcp).await
+}
+
+async fn open_tcp(host: &str, port: u16) -> Result<TcpStream, Trouble> {
+    let found = lookup_host((host, port)).await;
+    let addresses: Vec<_> = found.map_err(|source| Trouble::Name { host: host.to_owned(), source })?.collect();
+    let tcp = TcpStream::connect(addresses.as_slice())
+        .await
+        .map_err(|source| Trouble::Unreachable { address: format!("{host}:{port}"), source })?;
+    // Acknowledgements are written in whole batches: nothing is gained by waiting for more.
+    tcp.set_nodelay(true).map_err(Trouble::Broken)?;
+    Ok(tcp)
+}
+
+async fn secure(connector: &TlsConnector, host: &str, setting: &str, tcp: TcpStream) -> Result<Stream, Trouble> {
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|why| Trouble::TlsFile { setting: format!("{setting} ({host})"), why: why.to_string() })?;
     let stream = connector.connect(name, tcp).await.map_err(|error| Trouble::of_io(error).before_connack())?;
     Ok(Box::pin(stream))
 }

@@ -52,6 +52,30 @@ pub fn inspector_connect(config: &BrokerConfig, receive_maximum: u16) -> Result<
     connect(config, 0, true, Some(properties))
 }
 
+/// CONNECT that takes over the session of this client id. What the broker keeps for it goes, or waits so many seconds for
+/// its rightful owner.
+pub fn takeover_connect(
+    config: &BrokerConfig,
+    client_id: &str,
+    keep_seconds: Option<u32>,
+) -> Result<BytesMut, Trouble> {
+    let mut properties = ConnectProperties::new();
+    properties.session_expiry_interval = keep_seconds;
+    // Nothing of what waits for the device is wanted here.
+    properties.receive_maximum = Some(1);
+    properties.request_problem_info = Some(1);
+    let config = BrokerConfig { client_id: client_id.to_owned(), ..config.clone() };
+    connect(&config, 0, keep_seconds.is_none(), Some(properties))
+}
+
+/// CONNECT of a client that is known by its certificate alone.
+pub fn bare_connect(client_id: &str) -> Result<BytesMut, Trouble> {
+    let packet = Connect { keep_alive: 0, client_id: client_id.to_owned(), clean_start: true, properties: None };
+    let mut buffer = BytesMut::new();
+    packet.write(&None, &None, &mut buffer).map_err(unsendable)?;
+    Ok(buffer)
+}
+
 /// `MQTT_TOPIC`, shared when there is a group.
 pub fn filter(config: &BrokerConfig) -> String {
     match &config.share_group {

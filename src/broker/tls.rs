@@ -19,7 +19,7 @@ pub fn connector(tls: &BrokerTls) -> Result<TlsConnector, Trouble> {
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|source| Trouble::Tls { source })?
-        .with_root_certificates(roots(tls.ca_cert.as_deref())?);
+        .with_root_certificates(roots("MQTT_CA_CERT", tls.ca_cert.as_deref())?);
     let config = match &tls.identity {
         None => config.with_no_client_auth(),
         Some((cert, key)) => {
@@ -31,20 +31,33 @@ pub fn connector(tls: &BrokerTls) -> Result<TlsConnector, Trouble> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
+/// The same for a certificate and a key in memory, and a CA file that another setting names.
+pub fn connector_for(setting: &str, ca_cert: Option<&Path>, chain: &[u8], key: &str) -> Result<TlsConnector, Trouble> {
+    let own = |why: &dyn ToString| Trouble::TlsFile { setting: "the canary".to_owned(), why: why.to_string() };
+    let secret = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|why| own(&why))?;
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|source| Trouble::Tls { source })?
+        .with_root_certificates(roots(setting, ca_cert)?)
+        .with_client_auth_cert(vec![CertificateDer::from(chain.to_vec())], secret)
+        .map_err(|why| own(&why))?;
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
 // --- private helpers ---
 
-fn roots(ca_cert: Option<&Path>) -> Result<RootCertStore, Trouble> {
+fn roots(setting: &str, ca_cert: Option<&Path>) -> Result<RootCertStore, Trouble> {
     let mut roots = RootCertStore::empty();
     if let Some(path) = ca_cert {
-        for certificate in certificates("MQTT_CA_CERT", path)? {
-            roots.add(certificate).map_err(|why| unusable("MQTT_CA_CERT", path, &why))?;
+        for certificate in certificates(setting, path)? {
+            roots.add(certificate).map_err(|why| unusable(setting, path, &why))?;
         }
     } else {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     }
     if roots.is_empty() {
         let why = "the system has no root certificates; name an authority".to_owned();
-        return Err(Trouble::TlsFile { setting: "MQTT_CA_CERT (unset)".to_owned(), why });
+        return Err(Trouble::TlsFile { setting: format!("{setting} (unset)"), why });
     }
     Ok(roots)
 }

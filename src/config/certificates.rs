@@ -24,6 +24,8 @@ pub struct CertificatesConfig {
     pub broker_reload_command: Option<String>,
     /// `BROKER_PROBE_ADDR`.
     pub broker_probe_addr: Option<String>,
+    /// `BROKER_PROBE_CA_CERT`.
+    pub broker_probe_ca_cert: Option<PathBuf>,
     /// `CERT_VALIDITY_DAYS`.
     pub validity_days: u32,
     /// `CERT_CN_FORMAT`.
@@ -73,6 +75,12 @@ pub(super) const SETTINGS: &[Setting] = &[
         ADDRESS,
         "Where devices reach the broker, to prove that revoked certificates are refused.",
     ),
+    Setting::optional(
+        "BROKER_PROBE_CA_CERT",
+        Kind::Path,
+        "Who may have signed the certificate the broker shows at BROKER_PROBE_ADDR (PEM). Not set: MQTT_CA_CERT, or else \
+         the system's roots.",
+    ),
     Setting::whole("CERT_VALIDITY_DAYS", "365", (1, 3650), "days", "How long a device's certificate is good."),
     Setting::with_default(
         "CERT_CN_FORMAT",
@@ -120,6 +128,7 @@ impl CertificatesConfig {
             broker_pid_file: reader.path("BROKER_PID_FILE"),
             broker_reload_command: reader.optional_text("BROKER_RELOAD_COMMAND"),
             broker_probe_addr: reader.optional_text("BROKER_PROBE_ADDR"),
+            broker_probe_ca_cert: reader.path("BROKER_PROBE_CA_CERT"),
             validity_days: reader.whole("CERT_VALIDITY_DAYS"),
             cn_format: if plain { CnFormat::Plain } else { CnFormat::Strict },
             rotation_grace_hours: reader.whole("ROTATION_GRACE_HOURS"),

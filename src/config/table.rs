@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     /// What users rely on: names and defaults, as the settings' page of the design fixes them.
-    const PROMISED: [(&str, Option<&str>); 56] = [
+    const PROMISED: [(&str, Option<&str>); 57] = [
         ("MQTT_HOST", Some("localhost")),
         ("MQTT_PORT", Some("1883")),
         ("MQTT_USERNAME", None),
@@ -129,6 +129,7 @@ mod tests {
         ("BROKER_PID_FILE", None),
         ("BROKER_RELOAD_COMMAND", None),
         ("BROKER_PROBE_ADDR", None),
+        ("BROKER_PROBE_CA_CERT", None),
         ("CERT_VALIDITY_DAYS", Some("365")),
         ("CERT_CN_FORMAT", Some("strict")),
         ("ROTATION_GRACE_HOURS", Some("24")),

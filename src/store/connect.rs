@@ -84,6 +84,11 @@ impl Database {
         &self.metrics
     }
 
+    /// For one connection of one's own, every statement on it bounded in time.
+    pub(super) fn bounded_options(&self) -> &PgConnectOptions {
+        &self.bounded
+    }
+
     /// For migrations, which may take longer than any bound on ordinary work.
     pub(super) fn unbounded_options(&self) -> &PgConnectOptions {
         &self.plain

@@ -5,6 +5,7 @@ use prometheus::{Encoder, IntGaugeVec, Opts, Registry, TextEncoder};
 use super::broker::BrokerMetrics;
 use super::ingest::IngestMetrics;
 use super::registry::RegistryMetrics;
+use super::revocation::RevocationMetrics;
 use super::store::StoreMetrics;
 
 /// Declares a struct of metrics. Each field's doc comment is its help text; each has its name written out, so it can be searched.
@@ -55,6 +56,8 @@ pub struct Metrics {
     pub ingest: IngestMetrics,
     /// The certificates.
     pub certificates: RegistryMetrics,
+    /// The chain of revocation.
+    pub revocation: RevocationMetrics,
     /// Postgres.
     pub store: StoreMetrics,
     registry: Registry,
@@ -74,6 +77,7 @@ impl Metrics {
             broker: BrokerMetrics::register(&registry)?,
             ingest: IngestMetrics::new(&registry)?,
             certificates: RegistryMetrics::register(&registry)?,
+            revocation: RevocationMetrics::register(&registry)?,
             store: StoreMetrics::register(&registry)?,
             registry,
         })
@@ -115,6 +119,9 @@ mod tests {
             "sluice_mqtt_connected 0",
             "sluice_certificate_earliest_not_after_seconds 0",
             "sluice_mqtt_reconnects_total 0",
+            "sluice_crl_enforced 0",
+            "sluice_crl_next_update_seconds 0",
+            "sluice_revocation_seconds_count 0",
             "sluice_build_info{version=",
         ] {
             assert!(text.contains(series), "{series} is missing from\n{text}");

@@ -9,5 +9,5 @@ mod crl;
 mod device_script;
 mod health;
 mod listeners;
-mod stack;
+pub mod stack;
 mod stackfile;

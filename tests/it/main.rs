@@ -22,6 +22,7 @@ mod pki;
 mod quarantine_commands;
 mod registry_commands;
 mod replicas;
+mod revocation;
 mod rules;
 mod settings;
 mod simulate;

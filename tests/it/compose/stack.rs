@@ -87,6 +87,24 @@ impl Stack {
         }));
     }
 
+    /// The broker by itself, with nobody beside it who looks after its CRL; its PID file.
+    pub fn launch_alone(&mut self) -> PathBuf {
+        fs::copy(self.path("crl/device-crl.pem"), self.path("data/device-crl.pem")).unwrap();
+        self.process = Some(Process::start(Launch {
+            name: "mosquitto",
+            program: &program("mosquitto"),
+            args: vec!["-c".into(), self.text("mosquitto.conf")],
+            envs: Vec::new(),
+            log: &self.path("log"),
+            dir: self.dir.path(),
+            account: None,
+            parting: "KILL",
+        }));
+        self.wait_listening();
+        let pid = self.process().pid().to_string();
+        self.dir.write("mosquitto.pid", pid + "\n")
+    }
+
     pub fn wait_listening(&mut self) {
         for port in self.ports {
             wait::until("the broker listens", || {

@@ -152,6 +152,14 @@ impl Daemon {
         self.wait_for_readiness(503)
     }
 
+    /// Waits until it says it is not ready for a reason that holds these words, and returns all it says.
+    pub fn wait_unready_for(&self, words: &str) -> String {
+        wait::for_ok(&format!("/readyz says: {words}"), || match self.get("/readyz") {
+            Ok((503, body)) if body.contains(words) => Ok(body),
+            other => Err(format!("it answers {other:?}")),
+        })
+    }
+
     /// A path of the ops listener: status and body.
     pub fn get(&self, path: &str) -> Result<(u16, String), Error> {
         get(self.settings.ops, path)

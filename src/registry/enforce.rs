@@ -1,0 +1,257 @@
+//! Brings the broker to act on a list: tells it, sees that it has read the list, and only then ends live sessions, for one
+//! that ends sooner is back at once.
+//!
+//! It makes no list. Whatever has not held is tried again at the next turn, and noted for those who wait.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use super::prove::{Canaries, Prover, Sight};
+use super::reload::Reload;
+use crate::broker::takeover::{self, Leaving};
+use crate::config::Config;
+use crate::config::broker::BrokerConfig;
+use crate::domain::ports::Outage;
+use crate::domain::time::{Clock, Timestamp};
+use crate::lifecycle::Readiness;
+use crate::store::revocations::{Ledger, Link, OpenRevocation};
+use crate::telemetry::revocation::RevocationMetrics;
+
+/// How often the broker is tried while all is well, ...
+const CALM_PERIOD: Duration = Duration::from_mins(3);
+
+/// ... and while it is not.
+const ALARMED_PERIOD: Duration = Duration::from_secs(5);
+
+/// How long the broker may take to read a new list before that is a finding; a watcher looks every second or two.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// While it may take its time it is tried so often in a turn, so far apart: usually it has the list in a moment.
+const QUICK_LOOKS: u32 = 8;
+const QUICK_PAUSE: Duration = Duration::from_millis(100);
+const QUICK_BUDGET: Duration = Duration::from_secs(1);
+
+/// Where nothing can be proven, a broker is taken to have read the list after this long.
+const UNPROVEN_GRACE: Duration = Duration::from_secs(3);
+
+/// A broker that has not read the list is told again after this long: the first word may have been lost.
+const REPEAT_AFTER: Duration = Duration::from_mins(1);
+
+/// The part of readiness that the chain speaks for.
+const PART: &str = "revocation";
+
+const NO_PROBE: &str = "BROKER_PROBE_ADDR is not set, so nobody looks what the broker does with the CRL";
+
+/// Tells how the chain stands: in readiness always, in the log when it changes.
+pub struct Voice {
+    readiness: Readiness,
+    said: Option<String>,
+}
+
+/// What is known of the broker and the list published last.
+pub struct Enforcer {
+    broker: BrokerConfig,
+    metrics: RevocationMetrics,
+    now: Clock,
+    reload: Reload,
+    prover: Option<Prover>,
+    list: Option<List>,
+}
+
+/// The list published last, and how far the broker is with it.
+struct List {
+    number: i64,
+    canaries: Option<Canaries>,
+    published: Instant,
+    /// When the broker was told; none: it has to be.
+    told: Option<Instant>,
+    is_in_force: bool,
+    looked: Option<Instant>,
+    /// What was found wrong.
+    finding: Option<String>,
+}
+
+/// What a step found wrong, beside what Postgres has to say.
+type Step<T> = Result<Result<T, String>, Outage>;
+
+// === impl Voice ===
+
+impl Voice {
+    pub(super) const fn new(readiness: Readiness) -> Self {
+        Self { readiness, said: None }
+    }
+
+    pub(super) fn well(&mut self) {
+        self.readiness.well(PART);
+        if self.said.take().is_some() {
+            tracing::info!("revocation is in order again");
+        }
+    }
+
+    pub(super) fn trouble(&mut self, why: String) {
+        self.readiness.unwell(PART, why.clone());
+        if self.said.as_ref() != Some(&why) {
+            tracing::error!(%why, "revocation is not in order; it is tried again");
+            self.said = Some(why);
+        }
+    }
+}
+
+// === impl Enforcer ===
+
+impl Enforcer {
+    pub(super) fn new(config: &Config, metrics: RevocationMetrics, now: Clock) -> Self {
+        let (reload, prover) = (Reload::of(&config.certificates), Prover::of(config));
+        Self { broker: config.broker.clone(), metrics, now, reload, prover, list: None }
+    }
+
+    /// Says at start what can never hold with these settings.
+    pub(super) fn announce(&self) {
+        if self.prover.is_none() {
+            tracing::warn!("{NO_PROBE}: revocations are carried out and cannot be proven");
+        }
+    }
+
+    pub(super) const fn can_prove(&self) -> bool {
+        self.prover.is_some()
+    }
+
+    /// The number of the list that was published here last.
+    pub(super) fn published(&self) -> Option<i64> {
+        self.list.as_ref().map(|list| list.number)
+    }
+
+    /// There is a new list; it revokes the one of the canaries.
+    pub(super) fn renewed(&mut self, number: u64, canaries: Option<Canaries>) {
+        let finding = self.list.take().and_then(|list| list.finding);
+        let number = i64::try_from(number).unwrap_or(i64::MAX);
+        let (published, told, looked) = (Instant::now(), None, None);
+        self.list = Some(List { number, canaries, published, told, is_in_force: false, looked, finding });
+    }
+
+    /// One turn: as far along the chain as it goes. The inner error is a sentence for the operator.
+    pub(super) async fn enforce(&mut self, ledger: &mut Ledger, open: &[OpenRevocation]) -> Step<()> {
+        if let Err(why) = self.tell(ledger, open).await? {
+            return Ok(Err(why));
+        }
+        match self.look(ledger, open).await? {
+            Err(why) => Ok(Err(why)),
+            Ok(false) => Ok(Ok(())),
+            Ok(true) => self.end_sessions(ledger, open).await,
+        }
+    }
+
+    /// Tells the broker when that is owed.
+    async fn tell(&mut self, ledger: &mut Ledger, open: &[OpenRevocation]) -> Step<()> {
+        let can_prove = self.can_prove();
+        let Some(list) = &mut self.list else { return Ok(Ok(())) };
+        let is_forgotten = |told: Instant| can_prove && !list.is_in_force && told.elapsed() > REPEAT_AFTER;
+        if list.told.is_some_and(|told| !is_forgotten(told)) {
+            return Ok(Ok(()));
+        }
+        let waiting = ids(open, |one| !one.is_reloaded);
+        match self.reload.tell().await {
+            Ok(was_told) => {
+                list.told = Some(Instant::now());
+                if was_told {
+                    ledger.note_held(Link::Reloaded, &waiting).await?;
+                }
+                Ok(Ok(()))
+            }
+            Err(error) => {
+                let why = error.to_string();
+                ledger.note_failed(Link::Reloaded, &why, &waiting).await?;
+                Ok(Err(why))
+            }
+        }
+    }
+
+    /// Whether the broker has the list: tries it when that is due.
+    async fn look(&mut self, ledger: &mut Ledger, open: &[OpenRevocation]) -> Step<bool> {
+        let Some(list) = &mut self.list else { return Ok(Ok(false)) };
+        let is_young = list.published.elapsed() < GRACE;
+        let (Some(prover), Some(canaries)) = (&self.prover, &list.canaries) else {
+            return Ok(Ok(list.published.elapsed() > UNPROVEN_GRACE));
+        };
+        let period = match (list.is_in_force, is_young) {
+            (true, _) => CALM_PERIOD,
+            (false, true) => Duration::ZERO,
+            (false, false) => ALARMED_PERIOD,
+        };
+        if list.looked.is_some_and(|looked| looked.elapsed() < period) {
+            return Ok(list.finding.clone().map_or(Ok(list.is_in_force), Err));
+        }
+        let sight = look_often(prover, canaries, if is_young { QUICK_LOOKS } else { 1 }).await;
+        list.looked = Some(Instant::now());
+        list.is_in_force = sight == Sight::InForce;
+        match sight {
+            Sight::InForce => {
+                list.finding = None;
+                ledger.note_enforced(true, None).await?;
+                // Where a watcher tells the broker, this is how we hear of it.
+                ledger.note_held(Link::Reloaded, &ids(open, |one| !one.is_reloaded)).await?;
+            }
+            // It may be about to read the list; what was wrong before still is.
+            Sight::Not(_) if is_young => {}
+            Sight::Not(why) => {
+                ledger.note_enforced(false, Some(&why)).await?;
+                ledger.note_failed(Link::Reloaded, &why, &ids(open, |_| true)).await?;
+                list.finding = Some(why);
+            }
+        }
+        Ok(list.finding.clone().map_or(Ok(list.is_in_force), Err))
+    }
+
+    /// Ends the sessions of those the broker now refuses, and closes the chain.
+    async fn end_sessions(&self, ledger: &mut Ledger, open: &[OpenRevocation]) -> Step<()> {
+        for one in open.iter().filter(|one| one.crl_number.is_some()) {
+            let id = [one.certificate_id];
+            if !one.is_ended {
+                let leaving = if one.has_successor { Leaving::Messages } else { Leaving::Nothing };
+                if let Err(error) = takeover::end_session(&self.broker, &one.common_name, leaving).await {
+                    let why = format!("the live session of {} was not ended: {error}", one.common_name);
+                    ledger.note_failed(Link::Ended, &why, &ids(open, |one| !one.is_ended)).await?;
+                    return Ok(Err(why));
+                }
+                ledger.note_held(Link::Ended, &id).await?;
+            }
+            if self.can_prove() {
+                ledger.note_held(Link::Proven, &id).await?;
+                let seconds = (self.now)().seconds_since(Timestamp::from(one.noticed_at)).max(0.0);
+                self.metrics.revocation_seconds.observe(seconds);
+                tracing::info!(
+                    certificate = %one.certificate_id,
+                    name = one.common_name,
+                    seconds,
+                    "a revocation is in force at the broker"
+                );
+            } else {
+                ledger.note_failed(Link::Proven, NO_PROBE, &id).await?;
+            }
+        }
+        Ok(Ok(()))
+    }
+}
+
+// --- private helpers ---
+
+async fn look_often(prover: &Prover, canaries: &Canaries, times: u32) -> Sight {
+    let begun = Instant::now();
+    let mut sight = prover.look(canaries).await;
+    for _ in 1..times {
+        // A broker that is slow to answer does not keep the file and new revocations waiting.
+        if sight == Sight::InForce || begun.elapsed() > QUICK_BUDGET {
+            break;
+        }
+        sleep(QUICK_PAUSE).await;
+        sight = prover.look(canaries).await;
+    }
+    sight
+}
+
+/// Those in a list of which this is true.
+fn ids(open: &[OpenRevocation], wanted: impl Fn(&OpenRevocation) -> bool) -> Vec<Uuid> {
+    open.iter().filter(|one| one.crl_number.is_some() && wanted(one)).map(|one| one.certificate_id).collect()
+}

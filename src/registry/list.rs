@@ -1,0 +1,219 @@
+//! Makes a CRL of what the registry says, puts it where the broker reads it, and says when it is time for another.
+//!
+//! It tells the broker nothing. A list leaves only when the file was read back and found good.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::task::spawn_blocking;
+use uuid::Uuid;
+
+use crate::config::certificates::CertificatesConfig;
+use crate::domain::ports::Outage;
+use crate::domain::time::Timestamp;
+use crate::pki::authority::Authority;
+use crate::pki::canary::{self, CanaryError};
+use crate::pki::crl::{self, Crl, RevocationReason, Revoked};
+use crate::pki::crl_file::{self, CrlState};
+use crate::store::revocations::{CrlRow, Ledger, OpenRevocation, RevokedRow};
+
+const SECONDS_PER_HOUR: i64 = 3600;
+
+/// Why the chain cannot go on. The text names the file or the part.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    /// Postgres.
+    #[error(transparent)]
+    Outage(#[from] Outage),
+    /// Something did not answer, and nobody else noticed.
+    #[error("a turn of the publisher did not end within {0} s: look for load, locks and slow disks")]
+    Stuck(u64),
+    /// The authority's files.
+    #[error("the authority cannot sign: {0}")]
+    Authority(String),
+    /// A certificate to try the broker with.
+    #[error(transparent)]
+    Canary(#[from] CanaryError),
+    /// The list or its file.
+    #[error("the CRL at {path} cannot be published: {why}")]
+    File {
+        /// `CRL_OUTPUT_PATH`.
+        path: String,
+        /// What happened.
+        why: String,
+    },
+}
+
+/// The entries of a list, the certificates they are of, and those that cannot be listed.
+struct Entries {
+    revoked: Vec<Revoked>,
+    listed: Vec<Uuid>,
+    unreadable: Vec<Uuid>,
+}
+
+/// A list that stands in its file and in the database.
+#[derive(Debug)]
+pub struct Published {
+    /// Its number.
+    pub number: u64,
+    /// How many entries it has.
+    pub entries: usize,
+    /// When it ends.
+    pub next_update: Timestamp,
+    /// Certificates whose serial number cannot be read, so that they are in no list.
+    pub unreadable: Vec<Uuid>,
+}
+
+/// Opens the authority the settings name.
+pub async fn authority(settings: &CertificatesConfig, now: Timestamp) -> Result<Arc<Authority>, ListError> {
+    let (Some(cert), Some(key)) = (settings.ca_cert_path.clone(), settings.ca_key_path.clone()) else {
+        return Err(ListError::Authority("set DEVICE_CA_CERT_PATH and DEVICE_CA_KEY_PATH".to_owned()));
+    };
+    let opened = blocking(move || Authority::open(&cert, &key, now).map_err(|error| error.to_string())).await;
+    opened.map(Arc::new).map_err(ListError::Authority)
+}
+
+/// Looks at the file: the number in it, or what is wrong with it. Any list but the last one published is wrong.
+pub async fn look(
+    authority: &Arc<Authority>,
+    path: &Path,
+    newest: i64,
+    last: Option<Vec<u8>>,
+    now: Timestamp,
+) -> Result<u64, String> {
+    let (authority, path) = (Arc::clone(authority), path.to_owned());
+    let newest = u64::try_from(newest).ok();
+    blocking(move || match crl_file::inspect(&path, authority.certificate(), now, newest) {
+        CrlState::Bad(fault) => Err(fault.to_string()),
+        CrlState::Good(crl) if last.is_some_and(|last| last != crl.der()) => {
+            Err(format!("it is not the list that was published last, but another of number {}", crl.number()))
+        }
+        CrlState::Good(crl) => Ok(crl.number()),
+    })
+    .await
+}
+
+/// Why another list is due, whatever the file holds; none: it is not.
+pub fn is_due(state: &CrlRow, issuer: &str, refresh_hours: u32, now: Timestamp) -> Option<&'static str> {
+    let published = state.published_at.map(Timestamp::from);
+    let Some(published) = published.filter(|_| state.issuer.as_deref() == Some(issuer)) else {
+        return Some("it is the first of this authority");
+    };
+    if state.requested_at.is_some_and(|requested| Timestamp::from(requested) > published) {
+        return Some("it was asked for");
+    }
+    let refresh = i64::from(refresh_hours) * SECONDS_PER_HOUR;
+    let ages = published.plus_seconds(refresh.min(canary::VALIDITY_SECONDS / 2));
+    (now >= ages).then_some("the last one is getting old")
+}
+
+/// Whether one of these is in no list yet.
+pub fn has_unlisted(open: &[OpenRevocation], unreadable: &[Uuid]) -> bool {
+    open.iter().any(|one| one.crl_number.is_none() && !unreadable.contains(&one.certificate_id))
+}
+
+/// Signs a list of all that is revoked now, writes it, reads it back, and notes it. Only the publisher may.
+pub async fn publish(
+    ledger: &mut Ledger,
+    authority: &Arc<Authority>,
+    settings: &CertificatesConfig,
+    in_file: u64,
+    now: Timestamp,
+) -> Result<Published, ListError> {
+    let issuer = authority.certificate().name().to_owned();
+    let path = settings.crl_output_path.clone().unwrap_or_default();
+    let number = ledger.next_number(in_file).await?;
+    let Entries { revoked, listed, unreadable } = entries(&ledger.revoked(&issuer).await?);
+    let (signer, hours, at) = (Arc::clone(authority), settings.crl_validity_hours, path.clone());
+    let written = blocking(move || write(&signer, &at, number, &revoked, hours, now)).await;
+    let crl = written.map_err(|why| ListError::File { path: path.display().to_string(), why })?;
+    let list = CrlRow {
+        issuer: Some(issuer),
+        crl_number: i64::try_from(number).unwrap_or(i64::MAX),
+        entries: i64::try_from(crl.entries().len()).unwrap_or(i64::MAX),
+        next_update: Some(crl.next_update().to_utc()),
+        ..CrlRow::default()
+    };
+    ledger.note_published(&list, crl.der(), &listed).await?;
+    Ok(Published { number, entries: crl.entries().len(), next_update: crl.next_update(), unreadable })
+}
+
+// --- private helpers ---
+
+fn write(
+    authority: &Authority,
+    path: &Path,
+    number: u64,
+    revoked: &[Revoked],
+    validity_hours: u32,
+    now: Timestamp,
+) -> Result<Crl, String> {
+    let crl = crl::sign(authority, number, revoked, validity_hours, now).map_err(|error| error.to_string())?;
+    crl_file::write_crl(path, &crl).map_err(|error| format!("{error}; check the directory and its permissions"))?;
+    match crl_file::inspect(path, authority.certificate(), now, Some(number)) {
+        CrlState::Good(found) if found == crl => Ok(crl),
+        CrlState::Good(_) => Err("another program writes to the same file".to_owned()),
+        CrlState::Bad(fault) => Err(fault.to_string()),
+    }
+}
+
+fn entries(rows: &[RevokedRow]) -> Entries {
+    let mut entries = Entries { revoked: Vec::with_capacity(rows.len()), listed: Vec::new(), unreadable: Vec::new() };
+    for row in rows {
+        let Ok(serial) = row.serial_number.parse() else {
+            entries.unreadable.extend(row.id);
+            continue;
+        };
+        let reason = row.revoked_reason.as_deref().and_then(RevocationReason::from_label);
+        let reason = reason.unwrap_or(RevocationReason::Unspecified);
+        entries.revoked.push(Revoked { serial, revoked_at: row.revoked_at.into(), reason });
+        entries.listed.extend(row.id);
+    }
+    entries
+}
+
+/// Files and signatures, on a thread that may wait.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
+    spawn_blocking(work).await.unwrap_or_else(|panicked| Err(panicked.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn published(hours_ago: i64) -> CrlRow {
+        let at = now().plus_seconds(-hours_ago * SECONDS_PER_HOUR).to_utc();
+        CrlRow { issuer: Some("CN=a".into()), published_at: Some(at), ..CrlRow::default() }
+    }
+
+    fn now() -> Timestamp {
+        Timestamp::from_micros(1_800_000_000_000_000)
+    }
+
+    #[test]
+    fn another_list_is_due_for_another_authority_on_request_and_with_age() {
+        assert!(is_due(&CrlRow::default(), "CN=a", 12, now()).is_some());
+        assert!(is_due(&published(11), "CN=b", 12, now()).is_some());
+        assert_eq!(is_due(&published(11), "CN=a", 12, now()), None);
+        assert!(is_due(&published(12), "CN=a", 12, now()).is_some());
+        // The canaries end before a long refresh does.
+        assert!(is_due(&published(24), "CN=a", 1000, now()).is_some());
+        let asked = |seconds| CrlRow { requested_at: Some(now().plus_seconds(seconds).to_utc()), ..published(1) };
+        assert!(is_due(&asked(-10), "CN=a", 12, now()).is_some());
+        assert_eq!(is_due(&asked(-3700), "CN=a", 12, now()), None);
+    }
+
+    #[test]
+    fn a_serial_number_that_cannot_be_read_keeps_no_other_out_of_the_list() {
+        let row = |serial: &str, reason: Option<&str>| RevokedRow {
+            id: Some(Uuid::new_v4()),
+            serial_number: serial.to_owned(),
+            revoked_at: now().to_utc(),
+            revoked_reason: reason.map(str::to_owned),
+        };
+        let found = entries(&[row("0a", Some("KEYCOMPROMISE")), row("what", None), row("0b", Some("because"))]);
+        assert_eq!((found.revoked.len(), found.listed.len(), found.unreadable.len()), (2, 2, 1));
+        assert_eq!(found.revoked[0].reason, RevocationReason::KeyCompromise);
+        assert_eq!(found.revoked[1].reason, RevocationReason::Unspecified);
+    }
+}

@@ -1,0 +1,206 @@
+//! The publisher: sees every revocation through, from the row to the proof that the broker acts on it.
+//!
+//! One replica at a time, by the ledger's lock; the others look on, and tell what it found. A turn does what is due, in the
+//! order of the chain; what fails is told in readiness and in the table, and tried again. How the broker is brought to act
+//! on a list is for [`enforce`](super::enforce).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::enforce::{Enforcer, Voice};
+use super::list::{self, ListError};
+use super::prove::Canaries;
+use crate::config::Config;
+use crate::config::certificates::CertificatesConfig;
+use crate::domain::ports::Outage;
+use crate::domain::time::Clock;
+use crate::lifecycle::Readiness;
+use crate::pki::authority::Authority;
+use crate::store::connect::Database;
+use crate::store::revocations::{CrlRow, Ledger, Link, OpenRevocation};
+use crate::telemetry::revocation::RevocationMetrics;
+
+/// How often is looked for something to do. No two lists are closer together: several revocations are one reload.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// How often the file is looked at.
+const FILE_PERIOD: Duration = Duration::from_secs(3);
+
+/// A turn that takes longer is given up with its connection, and with it the lock: another replica may fare better.
+/// Long enough for the takeovers of a full turn.
+const TURN_PATIENCE: Duration = Duration::from_secs(45);
+
+/// The publisher, or one who would be.
+pub struct Publisher {
+    settings: CertificatesConfig,
+    database: Database,
+    metrics: RevocationMetrics,
+    now: Clock,
+    voice: Voice,
+    enforcer: Enforcer,
+    /// For the next list, when one could not be published: so a full disk does not fill the list with canaries.
+    next: Option<Canaries>,
+    file_seen: Option<Instant>,
+    /// Those in no list, because their serial number cannot be read.
+    unreadable: Vec<Uuid>,
+}
+
+// === impl Publisher ===
+
+impl Publisher {
+    /// None unless the authority and the place of the CRL are set.
+    pub fn new(
+        config: &Config,
+        database: Database,
+        metrics: RevocationMetrics,
+        readiness: Readiness,
+        now: Clock,
+    ) -> Option<Self> {
+        let settings = config.certificates.clone();
+        let wanted = [&settings.ca_cert_path, &settings.ca_key_path, &settings.crl_output_path];
+        wanted.iter().all(|path| path.is_some()).then(|| Self {
+            enforcer: Enforcer::new(config, metrics.clone(), now),
+            settings,
+            database,
+            metrics,
+            now,
+            voice: Voice::new(readiness),
+            next: None,
+            file_seen: None,
+            unreadable: Vec::new(),
+        })
+    }
+
+    /// Runs until told to stop.
+    pub async fn run(mut self, stop: CancellationToken) {
+        self.enforcer.announce();
+        while !stop.is_cancelled() {
+            let ended = tokio::select! {
+                () = stop.cancelled() => return,
+                ended = self.serve() => ended,
+            };
+            if let Err(error) = ended {
+                self.voice.trouble(error.to_string());
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = sleep(PERIOD) => {}
+            }
+        }
+    }
+
+    /// One connection to Postgres, first without the lock and then with it. It ends by an error, and the lock with it, so
+    /// that a replica whose files are better off may try.
+    async fn serve(&mut self) -> Result<(), ListError> {
+        let mut ledger = Ledger::open(&self.database).await?;
+        while !ledger.claim().await? {
+            let state = ledger.state().await?;
+            self.show(&state);
+            match (state.enforced, state.finding) {
+                (Some(false), Some(finding)) => self.voice.trouble(finding),
+                _ => self.voice.well(),
+            }
+            sleep(PERIOD).await;
+        }
+        let authority = list::authority(&self.settings, (self.now)()).await?;
+        tracing::info!(issuer = authority.certificate().name(), "this replica publishes the CRL");
+        loop {
+            let turn = timeout(TURN_PATIENCE, self.turn(&mut ledger, &authority)).await;
+            turn.map_err(|_| ListError::Stuck(TURN_PATIENCE.as_secs()))??;
+            sleep(PERIOD).await;
+        }
+    }
+
+    async fn turn(&mut self, ledger: &mut Ledger, authority: &Arc<Authority>) -> Result<(), ListError> {
+        let issuer = authority.certificate().name();
+        let provable = self.enforcer.can_prove();
+        let mut open = ledger.open_revocations(issuer, provable).await?;
+        let state = ledger.state().await?;
+        if let Some((why, in_file)) = self.due(ledger, authority, &state, &open).await? {
+            if let Err(error) = self.publish(ledger, authority, why, in_file).await {
+                let unlisted: Vec<Uuid> =
+                    open.iter().filter(|one| one.crl_number.is_none()).map(|one| one.certificate_id).collect();
+                ledger.note_failed(Link::Published, &error.to_string(), &unlisted).await?;
+                return Err(error);
+            }
+            open = ledger.open_revocations(issuer, provable).await?;
+        }
+        match self.enforcer.enforce(ledger, &open).await? {
+            Ok(()) => self.voice.well(),
+            Err(why) => self.voice.trouble(why),
+        }
+        self.show(&ledger.state().await?);
+        Ok(())
+    }
+
+    /// Why a list is due now, and the number in the file; none: no list is due.
+    async fn due(
+        &mut self,
+        ledger: &mut Ledger,
+        authority: &Arc<Authority>,
+        state: &CrlRow,
+        open: &[OpenRevocation],
+    ) -> Result<Option<(&'static str, u64)>, Outage> {
+        let Some(path) = self.settings.crl_output_path.clone() else { return Ok(None) };
+        let (issuer, now) = (authority.certificate().name(), (self.now)());
+        let why = if list::has_unlisted(open, &self.unreadable) {
+            Some("a certificate was revoked")
+        } else if let Some(why) = list::is_due(state, issuer, self.settings.crl_refresh_hours, now) {
+            Some(why)
+        } else if self.enforcer.published() != Some(state.crl_number) {
+            Some("this replica has become the publisher")
+        } else {
+            None
+        };
+        if why.is_none() && self.file_seen.is_some_and(|seen| seen.elapsed() < FILE_PERIOD) {
+            return Ok(None);
+        }
+        self.file_seen = Some(Instant::now());
+        let last = ledger.last_list().await?;
+        match list::look(authority, &path, state.crl_number, last, now).await {
+            Ok(number) => Ok(why.map(|why| (why, number))),
+            // The first list of all is no repair.
+            Err(_) if state.published_at.is_none() => Ok(Some((why.unwrap_or("there is none yet"), 0))),
+            Err(fault) => {
+                tracing::warn!(path = %path.display(), %fault, "the CRL file is not right; a new list takes its place");
+                Ok(Some(("the file was not right", 0)))
+            }
+        }
+    }
+
+    async fn publish(
+        &mut self,
+        ledger: &mut Ledger,
+        authority: &Arc<Authority>,
+        why: &str,
+        in_file: u64,
+    ) -> Result<(), ListError> {
+        let now = (self.now)();
+        if self.next.is_none() {
+            let next = Canaries::make(authority, now)?;
+            let canary = &next.revoked.certificate;
+            let serial = canary.serial().to_string();
+            ledger.add_canary(authority.certificate().name(), &serial, canary.not_after()).await?;
+            self.next = Some(next);
+        }
+        let done = list::publish(ledger, authority, &self.settings, in_file, now).await?;
+        for certificate in done.unreadable.iter().filter(|one| !self.unreadable.contains(one)) {
+            tracing::error!(%certificate, "the serial number in this certificate's row cannot be read: it is in no CRL");
+        }
+        let why_not = "the serial number in its row cannot be read; correct device_certificates.serial_number";
+        ledger.note_failed(Link::Published, why_not, &done.unreadable).await?;
+        self.unreadable = done.unreadable;
+        self.enforcer.renewed(done.number, self.next.take());
+        tracing::info!(number = done.number, entries = done.entries, until = %done.next_update, why, "a CRL was published");
+        Ok(())
+    }
+
+    fn show(&self, state: &CrlRow) {
+        self.metrics.next_update.set(state.next_update.map_or(0, |at| at.timestamp()));
+        self.metrics.enforced.set(i64::from(state.enforced == Some(true)));
+    }
+}

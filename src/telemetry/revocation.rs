@@ -1,0 +1,18 @@
+//! Metrics of the chain of revocation.
+
+use super::metrics::metrics;
+
+/// From a second to the hours in which somebody has to look.
+const SECONDS: [f64; 10] = [0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 600.0, 3600.0];
+
+metrics! {
+    /// Updated by the publisher; a replica that stands by shows what the publisher has noted.
+    pub struct RevocationMetrics {
+        /// When the CRL published last ends, in Unix time; 0 while there is none.
+        next_update: IntGauge("sluice_crl_next_update_seconds"),
+        /// 1 while the broker was last seen to refuse a revoked certificate and to let a valid one in.
+        enforced: IntGauge("sluice_crl_enforced"),
+        /// Seconds from the revocation's row to the proof that the broker acts on it.
+        revocation_seconds: Histogram("sluice_revocation_seconds", SECONDS),
+    }
+}

@@ -1,0 +1,137 @@
+//! Each promise about revocation: within seconds, on new connections, on live sessions, on messages that wait; on every
+//! replica; and whatever becomes of the CRL file.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::site::{PROMISED, Site};
+use crate::compose::stack::Stack;
+use crate::support::daemon::Daemon;
+use crate::support::wait;
+
+const ENFORCED: &str = "sluice_crl_enforced";
+const PUBLISHER: &str = "this replica publishes the CRL";
+const SECONDS: &str = "sluice_revocation_seconds_count";
+
+fn is_publisher(daemon: &Daemon) -> bool {
+    daemon.log().contains(PUBLISHER)
+}
+
+#[test]
+fn a_revoked_device_is_out_within_seconds_whichever_replica_publishes_and_no_other_is_disturbed() {
+    let site = Site::around(Stack::start());
+    let replicas = ["one", "other"].map(|name| site.settings(name).start());
+    for replica in &replicas {
+        replica.wait_ready();
+        replica.wait_metric(ENFORCED, 1.0);
+        assert!(replica.metric("sluice_crl_next_update_seconds") > 1.7e9);
+    }
+    let session = |device| site.stack.over_tls("mosquitto_sub", Some(device), &["-t", "x"]);
+    let _doomed = site.stack.listening(&session("pump-1"), "doomed");
+    let _other = site.stack.listening(&session("pump-2"), "other");
+
+    let row = site.revoke("pump-1");
+    site.wait_proven("pump-1", PROMISED);
+    assert!(!site.stack.lets_in("pump-1"), "a new connection is refused");
+    assert!(row.elapsed() < PROMISED, "{:?}", row.elapsed());
+    assert_eq!((site.takeovers("pump-1"), site.takeovers("pump-2")), (1, 0), "one live session was ended");
+    let in_order = "SELECT noticed_at <= published_at AND published_at <= reloaded_at AND reloaded_at <= ended_at \
+        AND ended_at <= proven_at AND failure IS NULL FROM certificate_revocations";
+    assert_eq!(site.database.value(in_order), "t");
+    wait::until("it is counted once", || replicas.iter().map(|one| one.metric(SECONDS)).sum::<f64>() > 0.0);
+    assert!(replicas.iter().map(|one| one.metric(SECONDS)).sum::<f64>() < 1.5);
+
+    let [one, other] = &replicas;
+    assert!(is_publisher(one) != is_publisher(other), "one publishes");
+    let (publisher, heir) = if is_publisher(one) { (one, other) } else { (other, one) };
+    publisher.kill9();
+    wait::until("the other one publishes", || is_publisher(heir));
+    wait::until("it has published", || heir.log().contains("a CRL was published"));
+    site.revoke("pump-2");
+    site.wait_proven("pump-2", PROMISED);
+    assert!(!site.stack.lets_in("pump-2"));
+}
+
+#[test]
+fn what_waits_at_the_broker_is_quarantined_when_its_device_was_revoked_while_nobody_was_there() {
+    let site = Site::around(Stack::start());
+    let replicas = ["one", "other"].map(|name| site.settings(name).start());
+    replicas.iter().for_each(Daemon::wait_ready);
+    for replica in &replicas {
+        assert_eq!(replica.terminate(), 0);
+    }
+    let topic = "tenant/acme/device/pump-1/telemetry";
+    for number in 1..=4 {
+        let message = format!(r#"{{"seq":{number},"metrics":{{"t":1}}}}"#);
+        let mut publish =
+            site.stack.over_tls("mosquitto_pub", Some("pump-1"), &["-q", "1", "-t", topic, "-m", &message]);
+        assert!(publish.output().unwrap().status.success());
+    }
+    site.revoke("pump-1");
+    replicas.iter().for_each(Daemon::start_again);
+    let of_topic =
+        |table: &str| format!("SELECT count(*) FROM {table} WHERE device_id = 'pump-1' AND msg_type = 'telemetry'");
+    site.database.wait_until(&(of_topic("quarantine_events") + " AND reason = 'TOKEN_NOT_SET_IN_REGISTRY'"), "4");
+    assert_eq!(site.database.value(&of_topic("telemetry")), "0");
+    site.wait_proven("pump-1", PROMISED * 4);
+    assert!(!site.stack.lets_in("pump-1") && site.stack.lets_in("pump-2"));
+}
+
+#[test]
+fn the_crl_file_is_mended_whatever_happens_to_it_and_nobody_gets_in_or_stays_out_for_that() {
+    let mut stack = Stack::prepared();
+    let pid_file = stack.launch_alone();
+    let site = Site::around(stack);
+    let path = site.stack.path("data/device-crl.pem");
+    let settings = site.settings("sluice").set("CRL_OUTPUT_PATH", path.to_str().unwrap());
+    let settings = settings.set("BROKER_PID_FILE", pid_file.to_str().unwrap());
+    let daemon = settings.start();
+    daemon.wait_ready();
+    daemon.wait_metric(ENFORCED, 1.0);
+    let past = fs::read(&path).unwrap();
+    site.revoke("pump-1");
+    site.wait_proven("pump-1", PROMISED);
+    let good = fs::read(&path).unwrap();
+    let damages: [(&str, &dyn Fn()); 4] = [
+        ("it is damaged", &|| fs::write(&path, &good[..good.len() / 2]).unwrap()),
+        ("it is missing", &|| fs::remove_file(&path).unwrap()),
+        ("it is damaged", &|| fs::write(&path, "").unwrap()),
+        ("was published", &|| fs::write(&path, &past).unwrap()),
+    ];
+    for (number, (why, damage)) in damages.iter().enumerate() {
+        damage();
+        wait::until("the daemon notices", || daemon.log().matches("the CRL file is not right").count() == number + 1);
+        assert!(daemon.log().lines().rfind(|line| line.contains("is not right")).unwrap().contains(why), "{why}");
+        assert!(!site.stack.lets_in("pump-1") && site.stack.lets_in("pump-2"), "{why}");
+        let shown = wait::for_some("the file is good again", || {
+            let output = settings.command(&["crl", "show", "--output", "json"]).output().unwrap();
+            output.status.success().then_some(output.stdout)
+        });
+        let shown: Value = serde_json::from_slice(&shown).unwrap();
+        assert!(shown["file"].as_str().unwrap().starts_with("good: number "), "{shown}");
+        assert!(!site.stack.lets_in("pump-1") && site.stack.lets_in("pump-2"), "{why}");
+    }
+    let number = |text: &str| serde_json::from_str::<Value>(text).unwrap()["crl_number"].as_i64().unwrap();
+    let before = number(&settings.run(&["crl", "show", "--output", "json"]));
+    let asked = settings.run(&["crl", "publish", "--output", "json"]);
+    assert!(number(&asked) > before && asked.contains("the daemon"), "{asked}");
+    daemon.kill9();
+    assert!(settings.run(&["crl", "publish"]).contains("this command"));
+    assert!(!site.stack.lets_in("pump-1") && site.stack.lets_in("pump-2"));
+}
+
+#[test]
+fn a_broker_that_does_not_enforce_the_crl_turns_readiness_red_and_says_which_link_failed() {
+    let mut stack = Stack::prepared();
+    stack.launch_alone();
+    let site = Site::around(stack);
+    // It writes where the broker does not look.
+    let daemon = site.settings("sluice").start();
+    site.revoke("pump-1");
+    let why = daemon.wait_unready_for("lets in a certificate that the CRL revokes");
+    assert!(why.contains("revocation"), "{why}");
+    assert!(daemon.metric(ENFORCED) < 1.0);
+    let failed = "SELECT failed_link || ' ' || (published_at IS NOT NULL) FROM certificate_revocations";
+    site.database.wait_until(failed, "reloaded true");
+}

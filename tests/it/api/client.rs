@@ -41,12 +41,17 @@ impl Served {
     }
 
     pub fn with(settings: &[(&str, &str)], token: Option<&'static str>) -> Self {
+        Self::on("127.0.0.1", settings, token)
+    }
+
+    /// Listening on this address, which 127.0.0.1 leads to.
+    pub fn on(address: &str, settings: &[(&str, &str)], token: Option<&'static str>) -> Self {
         let (database, port) = (Postgres::shared().database(), port::free());
         let start = Settings::empty()
             .set("DATABASE_URL", &database.url())
             .set("MQTT_HOST", "127.0.0.1")
             .set("MQTT_PORT", &port::free().to_string())
-            .set("HTTP_BIND", &format!("127.0.0.1:{port}"))
+            .set("HTTP_BIND", &format!("{address}:{port}"))
             .set("LOG_LEVEL", "trace");
         let daemon = settings.iter().fold(start, |all, (name, value)| all.set(name, value)).start();
         wait::until("the API listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());

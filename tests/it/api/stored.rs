@@ -18,7 +18,8 @@ const ROWS: &str = "INSERT INTO tenants (tenant_id, name) VALUES ('acme', 'A'), 
 const SPAN: &str = "from=2026-01-01T00:00:00Z&to=2026-01-01T00:05:00Z";
 
 fn served() -> Served {
-    let served = Served::start();
+    // Else the rows would be too old to stay.
+    let served = Served::with(&[("ADMIN_TOKEN", TOKEN), ("TELEMETRY_RETENTION_DAYS", "0")], Some(TOKEN));
     crate::support::wait::until("the schema is there", || served.get("/tenants").status == 200);
     served.database.query(ROWS);
     served

@@ -14,7 +14,7 @@ use crate::broker::session::Session;
 use crate::clock;
 use crate::config::Config;
 use crate::domain::ids::DeviceKey;
-use crate::http::{self, Remembered};
+use crate::http::{self, Api, Remembered};
 use crate::ingest::authorize::Authorizer;
 use crate::ingest::batch::Gathering;
 use crate::ingest::grant_view::GrantView;
@@ -102,6 +102,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
 
     let ops_stop = CancellationToken::new();
     let mut ops = daemon.start_ops(ops_stop.clone()).await?;
+    daemon.start_api(&mut ops).await?;
     let ended = daemon.run(&mut ops).await;
     ops_stop.cancel();
     ops.finish(FAREWELL).await;
@@ -145,6 +146,15 @@ impl Daemon {
         let (metrics, readiness) = (self.metrics.clone(), self.readiness.clone());
         ops.spawn("ops", http::serve_ops(listener, metrics, readiness, remembered, stop));
         Ok(ops)
+    }
+
+    /// The API, from the first moment on: without Postgres it says so. It takes no more once the daemon stops.
+    async fn start_api(&self, tasks: &mut Tasks) -> Result<(), RunError> {
+        let (setting, bind) = ("HTTP_BIND", self.config.http.api_bind);
+        let listener = TcpListener::bind(bind).await.map_err(|error| RunError::Bind { setting, bind, error })?;
+        let api = Api::new(self.config.clone(), self.database.clone());
+        tasks.spawn("api", http::serve_api(listener, api, self.stop.clone()));
+        Ok(())
     }
 
     /// Waits for Postgres as long as it takes, then brings the schema up to date or makes sure that it is. False when

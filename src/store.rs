@@ -32,6 +32,7 @@ pub mod session;
 pub mod sink;
 pub mod staging;
 pub mod state;
+pub mod telemetry;
 pub mod tenants;
 pub mod token;
 pub mod trouble;

@@ -4,6 +4,7 @@
 //! their hashes, and those never leave.
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder};
@@ -45,7 +46,7 @@ pub struct DeviceFilter {
 }
 
 /// A device as it stands in the table, without its token's hash.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema, sqlx::FromRow)]
 pub struct DeviceRow {
     /// Its tenant.
     pub tenant_id: String,
@@ -64,7 +65,7 @@ pub struct DeviceRow {
 }
 
 /// A device and what is known around it.
-#[derive(Clone, Debug, PartialEq, Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema, sqlx::FromRow)]
 pub struct DeviceDetail {
     /// The device.
     #[serde(flatten)]

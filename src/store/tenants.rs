@@ -4,6 +4,7 @@
 //! devices is not removed.
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 use sqlx::PgPool;
@@ -23,7 +24,7 @@ pub enum TenantStatus {
 }
 
 /// A tenant as it stands in the table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema, sqlx::FromRow)]
 pub struct Tenant {
     /// Its identifier, the one in topics.
     pub tenant_id: String,
@@ -36,7 +37,7 @@ pub struct Tenant {
 }
 
 /// A tenant and how many devices it has.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema, sqlx::FromRow)]
 pub struct TenantDetail {
     /// The tenant.
     #[serde(flatten)]

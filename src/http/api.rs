@@ -1,0 +1,165 @@
+//! The API: what its endpoints work with, its router, and how the router is served over HTTP.
+//!
+//! The router knows no transport: it is a tower service that answers requests, wherever they come from.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::serve::IncomingStream;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::auth::{self, Door, FromThisMachine};
+use super::extract::MAX_BODY;
+use super::limits::{LimitedListener, Limits};
+use super::problem::{Kind, Problem};
+use super::routes;
+use crate::config::Config;
+use crate::store::audit::Actor;
+use crate::store::connect::Database;
+
+/// What connections may take.
+const LIMITS: Limits = Limits {
+    connections: 64,
+    // A connection answers one request: its turn, its work, and a slow reader of a long answer.
+    lifetime: Duration::from_mins(1),
+    // The body, and a generous head.
+    sent_bytes: MAX_BODY + 32 * 1024,
+};
+
+/// Requests at work at a time: half of the default `PG_POOL_MAX`, so that the spine always finds a connection.
+const AT_WORK: usize = 4;
+
+/// How long a request may take, waiting for its turn included; longer than a statement may take.
+const REQUEST_TIME: Duration = Duration::from_secs(25);
+
+/// How long answers under way may take once the daemon stops.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// What the endpoints work with. Cheap to clone.
+#[derive(Clone)]
+pub struct Api {
+    pub(super) config: Arc<Config>,
+    pub(super) database: Database,
+    pub(super) actor: Arc<Actor>,
+    pub(super) door: Door,
+    at_work: Arc<Semaphore>,
+}
+
+/// The other end of a connection.
+#[derive(Clone, Copy, Debug)]
+struct Peer(std::net::SocketAddr);
+
+/// The router of the whole API. A request is believed to come from this machine when [`FromThisMachine`] is among its
+/// extensions.
+pub fn api_router(api: Api) -> Router {
+    let (mut guarded, mut open) = (Router::new(), Router::new());
+    for route in routes::table() {
+        let router = if route.is_guarded { &mut guarded } else { &mut open };
+        *router = std::mem::take(router).route(route.path, route.endpoint);
+    }
+    let guarded = guarded
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(api.clone(), auth::guard));
+    let open = open.method_not_allowed_fallback(wrong_method);
+    guarded
+        .merge(open)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn_with_state(api.clone(), bounded))
+        .with_state(api)
+}
+
+/// Serves the API on this listener until `stop`, then lets answers under way finish for a moment.
+pub async fn serve_api(listener: TcpListener, api: Api, stop: CancellationToken) {
+    // What is bound on the loopback, no other machine can reach.
+    let is_private = listener.local_addr().is_ok_and(|bound| bound.ip().is_loopback());
+    if api.config.http.admin_token.is_none() {
+        tracing::info!(
+            is_private,
+            "ADMIN_TOKEN is not set: the API answers only this machine, and only on a loopback HTTP_BIND"
+        );
+    }
+    let mark = move |ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next| {
+        one_request(is_private && peer.0.ip().to_canonical().is_loopback(), request, next)
+    };
+    let router = api_router(api).layer(from_fn(mark));
+    let service = router.into_make_service_with_connect_info::<Peer>();
+    let listener = LimitedListener::new(listener, LIMITS);
+    let serving = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let patience = async {
+        stop.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        // It ends only once stopped: a failed accept is tried again inside.
+        _ = serving.into_future() => {}
+        () = patience => tracing::debug!("some answers of the API were under way when the time to stop was up"),
+    }
+}
+
+// === impl Api ===
+
+impl Api {
+    /// From the settings, on this database.
+    pub fn new(config: Config, database: Database) -> Self {
+        let door = Door::new(config.http.admin_token.as_ref());
+        let (config, actor) = (Arc::new(config), Arc::new(Actor::new("api")));
+        Self { config, database, actor, door, at_work: Arc::new(Semaphore::new(AT_WORK)) }
+    }
+}
+
+// === impl Peer ===
+
+impl Connected<IncomingStream<'_, LimitedListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, LimitedListener>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
+
+// === private helpers ===
+
+async fn no_such_path() -> Problem {
+    Problem::new(Kind::NoSuchPath, "GET /api/v1/openapi.json lists the paths there are")
+}
+
+async fn wrong_method() -> Problem {
+    Problem::new(Kind::MethodNotAllowed, "GET /api/v1/openapi.json lists the methods each path takes")
+}
+
+/// One request for each connection: what bounds the one then bounds the other.
+async fn one_request(is_here: bool, mut request: Request, next: Next) -> Response {
+    if is_here {
+        request.extensions_mut().insert(FromThisMachine);
+    }
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// Waits for its turn, works within its time, and is logged without its query and its headers.
+async fn bounded(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let (method, path, begun) = (request.method().clone(), request.uri().path().to_owned(), Instant::now());
+    let work = async {
+        let turn = api.at_work.acquire().await;
+        let response = next.run(request).await;
+        drop(turn);
+        response
+    };
+    let response = timeout(REQUEST_TIME, work).await.unwrap_or_else(|_| {
+        let detail = format!("it was given up after {} s: ask for less", REQUEST_TIME.as_secs());
+        Problem::new(Kind::TimedOut, detail).into_response()
+    });
+    let took = begun.elapsed();
+    tracing::debug!(%method, path, status = response.status().as_u16(), ?took, "the API answered");
+    response
+}

@@ -1,0 +1,135 @@
+//! A client of the API: it sends what it is told, also what no decent client would, and remembers nothing.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::daemon::{Daemon, Settings};
+use crate::support::database::Database;
+use crate::support::port;
+use crate::support::postgres::Postgres;
+use crate::support::wait;
+
+pub const TOKEN: &str = "admin-secret-of-the-api-test";
+
+const ANSWER_TIME: Duration = Duration::from_mins(1);
+
+/// A daemon whose API answers, on a database of its own. No broker is there: the API needs none.
+pub struct Served {
+    pub daemon: Daemon,
+    pub database: Database<'static>,
+    pub port: u16,
+    token: Option<&'static str>,
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+// === impl Served ===
+
+impl Served {
+    /// With the token set, and sent with every call.
+    pub fn start() -> Self {
+        Self::with(&[("ADMIN_TOKEN", TOKEN)], Some(TOKEN))
+    }
+
+    pub fn with(settings: &[(&str, &str)], token: Option<&'static str>) -> Self {
+        Self::on("127.0.0.1", settings, token)
+    }
+
+    /// Listening on this address, which 127.0.0.1 leads to.
+    pub fn on(address: &str, settings: &[(&str, &str)], token: Option<&'static str>) -> Self {
+        let (database, port) = (Postgres::shared().database(), port::free());
+        let start = Settings::empty()
+            .set("DATABASE_URL", &database.url())
+            .set("MQTT_HOST", "127.0.0.1")
+            .set("MQTT_PORT", &port::free().to_string())
+            .set("HTTP_BIND", &format!("{address}:{port}"))
+            .set("LOG_LEVEL", "trace");
+        let daemon = settings.iter().fold(start, |all, (name, value)| all.set(name, value)).start();
+        wait::until("the API listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        Self { daemon, database, port, token }
+    }
+
+    /// Calls a path below `/api/v1`, with a body of JSON or none.
+    pub fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        let token = self.token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+        let kind = body.map(|_| "Content-Type: application/json\r\n").unwrap_or_default();
+        let body = body.map(Value::to_string).unwrap_or_default();
+        self.send(method, &format!("/api/v1{path}"), &format!("Host: localhost\r\n{token}{kind}"), body.as_bytes())
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        self.call("GET", path, None)
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> Answer {
+        self.call("POST", path, Some(body))
+    }
+
+    /// Sends a request as it stands, and reads the answer to its end.
+    pub fn send(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(ANSWER_TIME)).unwrap();
+        let head = format!("{method} {path} HTTP/1.1\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
+        // A server that refuses a body need not read it.
+        let _ = stream.write_all(&[head.as_bytes(), body].concat());
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer");
+        let head = String::from_utf8(answer[..end].to_vec()).unwrap();
+        Answer { status: head[9..12].parse().unwrap(), head: head.to_lowercase(), body: answer[end + 4..].to_vec() }
+    }
+
+    /// All items of a list, page by page.
+    pub fn walk(&self, path: &str, limit: usize) -> Vec<Value> {
+        let (mut items, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let separator = if path.contains('?') { '&' } else { '?' };
+            let page = self.get(&format!("{path}{separator}limit={limit}{cursor}")).ok(200);
+            let rows = page["items"].as_array().unwrap();
+            assert!(rows.len() <= limit, "{page}");
+            items.extend(rows.iter().cloned());
+            let Some(next) = page["next"].as_str() else { return items };
+            cursor = format!("&cursor={next}");
+        }
+    }
+}
+
+// === impl Answer ===
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The body of an answer that has this status.
+    pub fn ok(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
+        self.json()
+    }
+
+    /// The problem of an answer with this status and this kind of problem.
+    pub fn problem(&self, status: u16, kind: &str) -> Value {
+        let problem = self.ok(status);
+        assert!(self.head.contains("content-type: application/problem+json"), "{}", self.head);
+        assert_eq!(problem["type"], format!("urn:sluice:problem:{kind}"), "{problem}");
+        assert_eq!(problem["status"], status);
+        assert!(problem["title"].is_string() && problem["detail"].is_string(), "{problem}");
+        problem
+    }
+
+    /// The one field a refused request is blamed on.
+    pub fn blamed(&self) -> String {
+        let problem = self.problem(400, "bad-request");
+        assert_eq!(problem["errors"].as_array().map(Vec::len), Some(1), "{problem}");
+        problem["errors"][0]["field"].as_str().unwrap().to_owned()
+    }
+}

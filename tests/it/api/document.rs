@@ -1,0 +1,58 @@
+//! The `OpenAPI` document and the router are one: what is documented answers, and nothing else does.
+
+use serde_json::json;
+
+use super::client::Served;
+
+const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
+
+#[test]
+fn every_documented_method_answers_and_every_other_is_refused() {
+    let served = Served::start();
+    let document = served.get("/openapi.json").ok(200);
+    assert_eq!(document["openapi"], "3.1.0");
+    let paths = document["paths"].as_object().unwrap();
+    assert!(paths.len() >= 18, "{:?}", paths.keys());
+    for (path, operations) in paths {
+        let filled = path.replace("{tenant}", "acme").replace("{device}", "pump-1");
+        let filled = filled.replace("{id}", "00000000-0000-0000-0000-000000000001");
+        for method in METHODS {
+            let body = matches!(method, "post" | "patch" | "put").then(|| json!({}));
+            let headers = format!(
+                "Host: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n",
+                super::client::TOKEN
+            );
+            let body = body.map(|body| body.to_string()).unwrap_or_default();
+            let answer = served.send(&method.to_uppercase(), &filled, &headers, body.as_bytes());
+            if operations[method].is_null() {
+                answer.problem(405, "method-not-allowed");
+                continue;
+            }
+            assert_ne!(answer.status, 405, "{method} {path}");
+            assert!(!String::from_utf8_lossy(&answer.body).contains("no-such-path"), "{method} {path}");
+            let is_problem = answer.status >= 400;
+            let documented = &operations[method]["responses"][answer.status.to_string()];
+            assert!(is_problem || documented.is_object(), "{method} {path} answers {}", answer.status);
+        }
+        for name in path.split('/').filter_map(|part| part.strip_prefix('{')) {
+            let name = name.trim_end_matches('}');
+            for (method, operation) in operations.as_object().unwrap() {
+                let parameters = operation["parameters"].as_array().unwrap();
+                let is_there =
+                    parameters.iter().any(|one| one["name"] == name && one["in"] == "path" && one["required"] == true);
+                assert!(is_there, "{method} {path}: {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_reference_of_the_document_leads_somewhere() {
+    let document = Served::start().get("/openapi.json").ok(200);
+    let text = document.to_string();
+    let references: Vec<&str> = text.split("\"$ref\":\"#").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert!(references.len() > 20, "{references:?}");
+    for reference in references {
+        assert!(document.pointer(reference).is_some(), "{reference}");
+    }
+}

@@ -4,7 +4,7 @@
 # They are reached only from this machine: Postgres through a Unix socket, Mosquitto on a loopback port. A server of this
 # machine is never touched: what is ours holds our mark open, and only that is ever signalled.
 #
-# The caller sets STATE, an absolute directory that exists.
+# The caller sets STATE, an absolute directory that exists, and may set POSTGRES_OPTIONS: more arguments for Postgres.
 
 # Descriptor 9 of every process started here is this file. A process id may be somebody else's tomorrow; this cannot.
 mark_of() { say "$STATE/mark"; }
@@ -151,7 +151,7 @@ start_postgres() {
     local data="$SERVERS/postgres" log="$STATE/postgres.log"
     clear_stale_postgres "$data"
     launch "$log" "${AS[@]}" env -i PATH="$PATH" LC_ALL=C.UTF-8 "$PG_BIN/postgres" -D "$data" -k "$SOCKET" -p 5432 \
-        -c listen_addresses= -c unix_socket_permissions=0700 -c max_connections=50 -c shared_buffers=64MB
+        -c listen_addresses= -c unix_socket_permissions=0700 -c max_connections=50 -c shared_buffers=64MB ${POSTGRES_OPTIONS[@]+"${POSTGRES_OPTIONS[@]}"}
     POSTGRES=$LAUNCHED
     owned postgres "$POSTGRES" INT
     until run_psql postgres -d postgres -c 'SELECT 1' >/dev/null 2>&1; do

@@ -1,0 +1,154 @@
+//! The bench: the broker alone, the database alone, a bare consumer, and Sluice, side by side on one machine.
+//!
+//! `scripts/bench` starts the servers and calls it; it touches no other. It is no part of the program and uses none of its
+//! code: it measures the released binary from outside.
+#![expect(clippy::unwrap_used, reason = "what cannot be measured ends the bench")]
+#![expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+
+mod measure;
+mod mqtt;
+mod plan;
+mod postgres;
+mod processes;
+mod report;
+mod stage;
+mod yardsticks;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use serde_json::json;
+
+use crate::measure::Round;
+use crate::plan::{Extent, LARGE, Medians};
+use crate::stage::{Outcome, Stage};
+
+/// What `scripts/bench` hands over.
+struct Arguments(Vec<String>);
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments(std::env::args().skip(1).collect());
+    let ended = match arguments.0.first().map(String::as_str) {
+        Some("--yardstick") => yardstick(&arguments.0[1..]).map(|()| true),
+        Some("--stage") => bench(&mut arguments),
+        _ => {
+            eprintln!("scripts/bench starts the servers that this needs");
+            return ExitCode::from(64);
+        }
+    };
+    match ended {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::from(69)
+        }
+    }
+}
+
+fn yardstick(words: &[String]) -> Outcome<()> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        ["drain", port, qos, messages] => yardsticks::drain(port.parse()?, qos.parse()?, messages.parse()?)?,
+        ["hoard", port, name, messages] => yardsticks::hoard(port.parse()?, name, messages.parse()?)?,
+        ["consume", port, qos, socket, messages] => {
+            yardsticks::consume(port.parse()?, qos.parse()?, socket.as_ref(), messages.parse()?)?;
+        }
+        ["copy", socket, devices, messages] => {
+            yardsticks::copy(socket.as_ref(), devices.parse()?, messages.parse()?)?;
+        }
+        _ => return Err("no such yardstick".into()),
+    }
+    Ok(())
+}
+
+/// Measures all; whether every target is met, as far as it was asked for.
+fn bench(arguments: &mut Arguments) -> Outcome<bool> {
+    let stage = Stage {
+        sluice: arguments.take::<PathBuf>("--sluice")?,
+        out: arguments.take::<PathBuf>("--out")?,
+        socket: arguments.take::<PathBuf>("--socket")?,
+        mqtt_port: arguments.take("--mqtt-port")?,
+        mosquitto: arguments.take("--mosquitto")?,
+        postgres: arguments.take("--postgres")?,
+    };
+    let extent = Extent {
+        messages: arguments.take("--messages")?,
+        seconds: arguments.take("--seconds")?,
+        rounds: arguments.take("--rounds")?,
+        grow: arguments.take("--grow")?,
+    };
+    let (check, only): (u8, String) = (arguments.take("--check")?, arguments.take("--only")?);
+    prepare(&stage)?;
+    let cases: Vec<_> = plan::cases(extent).into_iter().filter(|case| case.name.contains(&only)).collect();
+    let mut rounds: Vec<Vec<Round>> = vec![Vec::new(); cases.len()];
+    for number in 1..=extent.rounds {
+        println!("round {number} of {}\n{}", extent.rounds, report::heading());
+        for (case, rounds) in cases.iter().zip(&mut rounds) {
+            let round = (case.run)(&stage).map_err(|error| format!("{}: {error}", case.name))?;
+            println!("{}", report::line(&case.name, &round));
+            rounds.push(round);
+        }
+    }
+    let measured: Vec<_> = cases
+        .into_iter()
+        .zip(rounds)
+        .map(|(case, rounds)| {
+            let median = plan::median(&rounds);
+            (case.name, rounds, median)
+        })
+        .collect();
+    let extent = json!({ "messages": extent.messages, "seconds": extent.seconds, "rounds": extent.rounds,
+        "grow": extent.grow, "cores": std::thread::available_parallelism().map_or(0, usize::from) });
+    let met = conclude(&stage, &measured, &extent)?;
+    Ok(met || check == 0)
+}
+
+/// The schema, and a fleet in the registry that all rounds share.
+fn prepare(stage: &Stage) -> Outcome<()> {
+    println!("registering {LARGE} devices");
+    stage.migrate()?;
+    let words = format!("--auth certificate --tenants 20 --devices {LARGE} --bad 0.5 --messages 2 --rate 0");
+    let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+    let (_, registered) = stage.fleet(&words)?.finish()?;
+    if !registered {
+        return Err(format!("the fleet was not registered; see fleet.log in {}", stage.out.display()).into());
+    }
+    stage.database()?.query("VACUUM ANALYZE")?;
+    Ok(())
+}
+
+fn conclude(stage: &Stage, measured: &[(String, Vec<Round>, Round)], extent: &serde_json::Value) -> Outcome<bool> {
+    let medians: Medians = measured.iter().map(|(name, _, median)| (name.clone(), *median)).collect();
+    println!("\nmedians\n{}", report::heading());
+    for (name, _, median) in measured {
+        println!("{}", report::line(name, median));
+    }
+    let targets = plan::targets(&medians);
+    println!();
+    for target in &targets {
+        println!("{}", report::verdict(target));
+    }
+    fs::write(stage.out.join("report.json"), format!("{:#}\n", report::json(measured, &targets, extent)))?;
+    let full_rate = measured.iter().filter(|(name, ..)| !name.contains("/s") && !name.contains("lone"));
+    let bars: Vec<_> = full_rate.map(|(name, _, median)| (name.clone(), *median)).collect();
+    fs::write(stage.out.join("report.svg"), report::svg(&bars))?;
+    println!("\n{} and report.svg beside it hold the same", stage.out.join("report.json").display());
+    Ok(targets.iter().all(|target| target.met() != Some(false)))
+}
+
+// === impl Arguments ===
+
+impl Arguments {
+    /// The word behind this one.
+    fn take<T: FromStr>(&mut self, name: &str) -> Outcome<T>
+    where
+        T::Err: std::error::Error + 'static,
+    {
+        let place = self.0.iter().position(|word| word == name).ok_or_else(|| format!("{name} is missing"))?;
+        let word = self.0.get(place + 1).ok_or_else(|| format!("{name} wants a value"))?;
+        Ok(word.parse()?)
+    }
+}

@@ -1,0 +1,287 @@
+//! One round: a load, a consumer, and what each process and each message took.
+
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+
+use crate::processes::{Owned, cpu, cpu_of_ended, cpu_with_children, peak_mib};
+use crate::stage::{Daemon, Outcome, Stage};
+
+/// Who takes the messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consumer {
+    /// The bare subscriber: the broker alone.
+    Drain,
+    /// The bare consumer: speed of light.
+    Bare,
+    /// Sluice, with so many replicas.
+    Sluice(usize),
+}
+
+/// What is published.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    pub qos: u8,
+    pub devices: u64,
+    pub messages: u64,
+    /// Messages a second; 0: as fast as the broker takes them.
+    pub rate: u64,
+    /// The share that must be quarantined, in per cent.
+    pub bad: u64,
+    /// Whether the daemon has seen the devices before.
+    pub warm: bool,
+    /// Whether the rows that are there stay.
+    pub on_top: bool,
+}
+
+/// What a round gave. CPU times are microseconds for each message.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Round {
+    pub rate: f64,
+    pub own: f64,
+    pub broker: f64,
+    pub database: f64,
+    pub publisher: f64,
+    pub memory_mib: f64,
+    /// From the device's clock to the commit: p50, p99, p99.9, largest; milliseconds.
+    pub latency: Option<[f64; 4]>,
+    /// Messages that are missing or doubled.
+    pub wrong: f64,
+}
+
+/// When nothing more happens for so long, nothing more will.
+const STALLED: Duration = Duration::from_secs(10);
+
+/// How often a daemon is asked how far it is.
+const ASK_EVERY: Duration = Duration::from_millis(20);
+
+/// CPU times at one moment.
+struct Clocks {
+    own: u64,
+    broker: u64,
+    database: u64,
+    ended: u64,
+}
+
+enum Taker {
+    Yardstick(Owned),
+    Daemons(Vec<Daemon>),
+}
+
+/// Runs one round.
+pub fn round(stage: &Stage, consumer: Consumer, load: Load) -> Outcome<Round> {
+    if !load.on_top {
+        stage.clear()?;
+    }
+    let mut taker = Taker::start(stage, consumer, load)?;
+    if load.warm
+        && let Taker::Daemons(daemons) = &taker
+    {
+        let warming = Load { messages: load.devices, rate: 0, qos: 1, bad: 0, ..load };
+        stage.fleet(&warming.arguments())?.finish()?;
+        wait(daemons, warming.messages)?;
+        if !load.on_top {
+            stage.clear()?;
+        }
+    }
+    let (done_before, before) = (taker.done()?, Clocks::read(stage, &taker));
+    let fleet = stage.fleet(&load.arguments())?;
+    let (said, content) = fleet.finish()?;
+    let publisher = cpu_of_ended() - before.ended;
+    if !content {
+        return Err(format!("the fleet failed; see fleet.log in {}", stage.out.display()).into());
+    }
+    let summary: Value = serde_json::from_str(&said)?;
+    let sent = summary["sent"].as_u64().ok_or("no count")?;
+    let ended = taker.wait(done_before + sent)?;
+    let after = Clocks::read(stage, &taker);
+    let (latency, fsync) = if load.rate > 0 && consumer != Consumer::Drain { latency(stage)? } else { (None, 0.0) };
+    let each = |micros: u64| micros as f64 / sent as f64;
+    let span = ended - summary["messages"]["began_us"].as_i64().ok_or("no time")? as f64;
+    let round = Round {
+        rate: sent as f64 / span * 1e6,
+        own: each(after.own - before.own),
+        broker: each(after.broker - before.broker),
+        database: each(after.database - before.database),
+        publisher: each(publisher),
+        memory_mib: taker.memory(),
+        latency: latency.map(|latency| latency.map(|quantile| quantile + fsync)),
+        wrong: wrong(stage, consumer, &summary)?,
+    };
+    taker.stop(stage)?;
+    Ok(round)
+}
+
+/// The database alone: so many rows into the table as it is.
+pub fn copy_alone(stage: &Stage, devices: u64, messages: u64) -> Outcome<Round> {
+    let before = cpu_with_children(stage.postgres);
+    let begun = Instant::now();
+    let arguments = ["copy".to_owned(), stage.socket.display().to_string(), devices.to_string(), messages.to_string()];
+    Stage::yardstick(&arguments)?.finish()?;
+    let rate = messages as f64 / begun.elapsed().as_secs_f64();
+    let database = (cpu_with_children(stage.postgres) - before) as f64 / messages as f64;
+    Ok(Round { rate, database, ..Round::default() })
+}
+
+/// Everything is delivered again: messages that one session holds unacknowledged while another daemon has stored them all.
+pub fn redelivery(stage: &Stage, load: Load) -> Outcome<Round> {
+    stage.clear()?;
+    let hoard = ["hoard".to_owned(), stage.mqtt_port.to_string(), "bench-late".into(), load.messages.to_string()];
+    let hoarder = Stage::yardstick(&hoard)?;
+    let first = stage.daemon("bench-first", &[])?;
+    let (said, _) = stage.fleet(&load.arguments())?.finish()?;
+    wait(std::slice::from_ref(&first), load.messages)?;
+    stage.dismiss(first)?;
+    hoarder.finish()?;
+    let database = cpu_with_children(stage.postgres);
+    let broker = cpu(stage.mosquitto);
+    let begun = Instant::now();
+    let daemons = [stage.daemon("bench-late", &[])?];
+    wait(&daemons, load.messages)?;
+    let each = |micros: u64| micros as f64 / load.messages as f64;
+    let [daemon] = daemons;
+    let done = daemon.done()?;
+    let round = Round {
+        rate: load.messages as f64 / begun.elapsed().as_secs_f64(),
+        own: each(cpu(daemon.process.id())),
+        broker: each(cpu(stage.mosquitto) - broker),
+        database: each(cpu_with_children(stage.postgres) - database),
+        memory_mib: peak_mib(daemon.process.id()),
+        wrong: wrong(stage, Consumer::Sluice(1), &serde_json::from_str(&said)?)? + done.stored as f64,
+        ..Round::default()
+    };
+    stage.dismiss(daemon)?;
+    Ok(round)
+}
+
+impl Load {
+    fn arguments(self) -> Vec<String> {
+        let Self { qos, devices, messages, rate, bad, .. } = self;
+        let connections = if rate == 0 || rate > 1000 { 4 } else { 1 };
+        format!(
+            "--auth certificate --keep --tenants 20 --seconds 600 --qos {qos} --devices {devices} --messages {messages} \
+             --rate {rate} --bad {} --connections {connections}",
+            bad as f64 / 100.0
+        )
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect()
+    }
+}
+
+impl Clocks {
+    fn read(stage: &Stage, taker: &Taker) -> Self {
+        Self {
+            own: taker.ids().into_iter().map(cpu).sum(),
+            broker: cpu(stage.mosquitto),
+            database: cpu_with_children(stage.postgres),
+            ended: cpu_of_ended(),
+        }
+    }
+}
+
+impl Taker {
+    fn start(stage: &Stage, consumer: Consumer, load: Load) -> Outcome<Self> {
+        let (port, qos, messages) = (stage.mqtt_port.to_string(), load.qos.to_string(), load.messages.to_string());
+        let socket = stage.socket.display().to_string();
+        Ok(match consumer {
+            Consumer::Drain => Self::Yardstick(Stage::yardstick(&["drain".into(), port, qos, messages])?),
+            Consumer::Bare => Self::Yardstick(Stage::yardstick(&["consume".into(), port, qos, socket, messages])?),
+            Consumer::Sluice(1) => Self::Daemons(vec![stage.daemon("bench-0", &[])?]),
+            Consumer::Sluice(replicas) => {
+                let shared = [("MQTT_SHARE_GROUP", "bench")];
+                let daemons = (0..replicas).map(|number| stage.daemon(&format!("bench-{number}"), &shared));
+                Self::Daemons(daemons.collect::<Outcome<_>>()?)
+            }
+        })
+    }
+
+    fn ids(&self) -> Vec<u32> {
+        match self {
+            Self::Yardstick(process) => vec![process.id()],
+            Self::Daemons(daemons) => daemons.iter().map(|daemon| daemon.process.id()).collect(),
+        }
+    }
+
+    fn memory(&self) -> f64 {
+        self.ids().into_iter().map(peak_mib).fold(0.0, f64::max)
+    }
+
+    fn done(&self) -> Outcome<u64> {
+        match self {
+            Self::Yardstick(_) => Ok(0),
+            Self::Daemons(daemons) => done(daemons),
+        }
+    }
+
+    /// Waits until all is done; when that was, in microseconds since 1970.
+    fn wait(&mut self, messages: u64) -> Outcome<f64> {
+        match self {
+            Self::Yardstick(process) => {
+                let line = process.line()?;
+                Ok(line.strip_prefix("done ").ok_or("a yardstick did not finish")?.parse()?)
+            }
+            Self::Daemons(daemons) => wait(daemons, messages),
+        }
+    }
+
+    fn stop(self, stage: &Stage) -> Outcome<()> {
+        match self {
+            Self::Yardstick(process) => Ok(process.finish().map(drop)?),
+            Self::Daemons(daemons) => daemons.into_iter().try_for_each(|daemon| stage.dismiss(daemon)),
+        }
+    }
+}
+
+fn done(daemons: &[Daemon]) -> Outcome<u64> {
+    daemons.iter().map(|daemon| Ok(daemon.done()?.all())).sum()
+}
+
+/// Waits until the daemons have done so many; when that was. At QoS 0 the broker may have dropped some: then until nothing
+/// more happens, which ends it with the last that did.
+fn wait(daemons: &[Daemon], messages: u64) -> Outcome<f64> {
+    let (mut seen, mut progress, mut at) = (0, Instant::now(), now_micros());
+    loop {
+        let now = done(daemons)?;
+        if now != seen {
+            (seen, progress, at) = (now, Instant::now(), now_micros());
+        }
+        if seen >= messages || progress.elapsed() > STALLED {
+            return Ok(at);
+        }
+        thread::sleep(ASK_EVERY);
+    }
+}
+
+/// From the time in the payload to the time of the row's commit, of every row: Postgres keeps the latter by
+/// `track_commit_timestamp`. It reads that clock just before it flushes its log, so the mean time of a flush is said too.
+fn latency(stage: &Stage) -> Outcome<(Option<[f64; 4]>, f64)> {
+    let mut database = stage.database()?;
+    let rows = database.query(
+        "SELECT unnest(percentile_disc(ARRAY[0.5, 0.99, 0.999, 1.0]) WITHIN GROUP \
+         (ORDER BY 1000 * extract(epoch FROM pg_xact_commit_timestamp(xmin) - time)::float8)) FROM telemetry",
+    )?;
+    let quantiles: Vec<f64> = rows.into_iter().flatten().filter_map(|value| value.parse().ok()).collect();
+    // Newer servers keep it elsewhere; then it is not added.
+    let flush = database.value("SELECT wal_sync_time / greatest(wal_sync, 1) FROM pg_stat_wal").unwrap_or_default();
+    Ok((quantiles.try_into().ok(), flush.parse().unwrap_or(0.0)))
+}
+
+/// How many messages are missing or doubled.
+fn wrong(stage: &Stage, consumer: Consumer, summary: &Value) -> Outcome<f64> {
+    if matches!(consumer, Consumer::Drain) {
+        return Ok(0.0);
+    }
+    let findings = stage.verify(summary)?;
+    let count = |name: &str| findings[name].as_f64().unwrap_or(f64::NAN);
+    let refusals = findings["quarantined"].as_object().into_iter().flatten();
+    let misjudged: f64 =
+        refusals.map(|(_, counts)| (counts[0].as_f64().unwrap_or(0.0) - counts[1].as_f64().unwrap_or(0.0)).abs()).sum();
+    Ok(count("missing") + count("doubled") + misjudged)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the bench has no clock to be handed")]
+fn now_micros() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_micros() as f64)
+}

@@ -77,7 +77,8 @@ impl Launch<'_> {
         for (name, value) in &self.sources.flags {
             command.arg("--set").arg(format!("{name}={value}"));
         }
-        command.arg("run").env("OPS_BIND", ops.to_string());
+        // The API takes any free port: the demonstration does not use it, and must not fail for a port that is taken.
+        command.arg("run").env("OPS_BIND", ops.to_string()).env("HTTP_BIND", "127.0.0.1:0");
         command.env("RATE_LIMIT_RPS", self.rate_limit.per_second.to_string());
         command.env("RATE_LIMIT_BURST", self.rate_limit.burst.to_string());
         command.stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0).kill_on_drop(true);

@@ -71,7 +71,7 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=i64::from(CONNECTIONS_MAX)))]
     connections: u16,
     /// QoS 1 messages of a connection that wait for their PUBACK at once
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..))]
     window: u16,
     /// Speak TLS even if `MQTT_TLS` is off; the settings beside it tell how when it is on
     #[arg(long)]

@@ -20,6 +20,10 @@ use crate::domain::verdict::Reason;
 /// Messages are sent this far apart at the least: timers are no finer.
 const TICK: Duration = Duration::from_millis(1);
 
+/// At full rate, answers are gathered for so long and then dealt with at once: they come one by one, and waking up for each
+/// would cost the publisher more than its messages do.
+const GATHER: Duration = Duration::from_millis(4);
+
 /// What could not be sent in time is sent later, up to this much; beyond it, it is never made.
 const CATCH_UP: f64 = 1.0;
 
@@ -273,8 +277,7 @@ impl Work {
             }
             None => {
                 self.hear().await?;
-                // Answers come one by one: what is gathered in a moment is dealt with at once.
-                tokio::time::sleep(TICK).await;
+                tokio::time::sleep(GATHER).await;
                 Ok(())
             }
             Some(per_second) => {

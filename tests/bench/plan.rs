@@ -157,7 +157,8 @@ pub fn median(rounds: &[Round]) -> Round {
     let middle = |figure: &dyn Fn(&Round) -> f64| {
         let mut values: Vec<f64> = rounds.iter().map(figure).collect();
         values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
+        let half = values.len() / 2;
+        if values.len() % 2 == 1 { values[half] } else { f64::midpoint(values[half - 1], values[half]) }
     };
     let latency = rounds[0].latency.map(|_| {
         [0, 1, 2, 3].map(|place| middle(&move |round| round.latency.map_or(f64::NAN, |latency| latency[place])))

@@ -8,7 +8,7 @@
 //!
 //! Around the spine: [`domain`] names things, [`config`] reads the settings, [`telemetry`] tells what happens,
 //! [`lifecycle`] starts and stops, [`pki`] signs certificates, [`registry`] decides about them and sees revocations through
-//! to the broker, [`http`] answers the operator, [`cli`] is the command line.
+//! to the broker, [`access`] judges who may do what there, [`http`] answers the operator, [`cli`] is the command line.
 //!
 //! # Invariants
 //! 1. No acknowledgement before the commit that stores the message.
@@ -18,6 +18,7 @@
 //! 5. Every queue has a bound, and that of the deliveries a gauge; every task is owned, and its death is noticed.
 //! 6. Shutdown: stop taking, flush, acknowledge, disconnect, close.
 
+pub mod access;
 pub mod app;
 pub mod broker;
 pub mod cli;

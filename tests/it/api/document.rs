@@ -1,8 +1,13 @@
 //! The `OpenAPI` document and the router are one: what is documented answers, and nothing else does.
 
+use std::process::Command;
+
 use serde_json::json;
 
 use super::client::Served;
+use crate::compose::stack::repository;
+use crate::support::dir::Scratch;
+use crate::support::process::run_to_end;
 
 /// An identifier that nothing has.
 const NOBODY: &str = "00000000-0000-0000-0000-000000000001";
@@ -47,6 +52,24 @@ fn every_documented_method_answers_and_every_other_is_refused() {
             }
         }
     }
+}
+
+#[test]
+fn a_validator_that_is_not_ours_finds_no_fault_with_the_document() {
+    // `scripts/test` has called it already.
+    let (script, place) = (repository("tests/openapi.sh"), concat!(env!("CARGO_TARGET_TMPDIR"), "/openapi"));
+    run_to_end(Command::new(script).arg(place));
+    let dir = Scratch::new("openapi");
+    let validate = |document: &[u8]| {
+        let file = dir.write("openapi.json", document);
+        Command::new(format!("{place}/bin/openapi-spec-validator")).arg(file).output().unwrap()
+    };
+    let answer = Served::start().get("/openapi.json");
+    let said = validate(&answer.body);
+    assert!(said.status.success(), "{said:?}");
+    // It looks closely enough to find a parameter that no path has.
+    let wrong = String::from_utf8(answer.body).unwrap().replace("/tenants/{tenant}\"", "/tenants/{wrong}\"");
+    assert!(!validate(wrong.as_bytes()).status.success());
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub struct Chain {
     pub certificate_id: Uuid,
     /// Whether the last link has held: the broker was seen to act on it.
     pub proven: bool,
-    /// The link that has not held; null when all have.
+    /// The link that failed when it was tried last, or else the first that has not held; null when all have.
     pub missing: Option<&'static str>,
     /// Why, when that is known.
     pub failure: Option<String>,

@@ -73,6 +73,22 @@ fn a_validator_that_is_not_ours_finds_no_fault_with_the_document() {
 }
 
 #[test]
+fn every_documented_method_is_for_the_bearer_of_the_token_but_for_the_list_of_revoked_certificates() {
+    let served = Served::start();
+    let document = served.get("/openapi.json").ok(200);
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let ask = |header: &str| served.send(&method.to_uppercase(), path, &format!("Host: x\r\n{header}"), b"");
+            let is_open = operation["security"].as_array().unwrap().is_empty();
+            assert_eq!(is_open, path.starts_with("/crl."), "{method} {path}");
+            for header in ["", "Authorization: Bearer wrong\r\n"] {
+                assert_eq!(ask(header).status == 401, !is_open, "{method} {path}");
+            }
+        }
+    }
+}
+
+#[test]
 fn every_reference_of_the_document_leads_somewhere() {
     let document = Served::start().get("/openapi.json").ok(200);
     let text = document.to_string();

@@ -13,12 +13,7 @@ const REDACTED: &[u8] = b"\"[redacted]\"";
 
 /// The payload without its tokens; the same bytes, shared, when it holds none.
 pub fn redact(payload: &Bytes) -> Bytes {
-    // A key may be written with escapes, so a payload with a backslash is always read.
-    let suspicious = memchr::memmem::find(payload, SECRET_KEY).is_some() || memchr::memchr(b'\\', payload).is_some();
-    if !suspicious {
-        return payload.clone();
-    }
-    let cuts = secret_spans(payload);
+    let cuts = secrets(payload);
     if cuts.is_empty() {
         return payload.clone();
     }
@@ -33,7 +28,13 @@ pub fn redact(payload: &Bytes) -> Bytes {
     clean.into()
 }
 
-/// Where the secret values lie, in order.
+/// Where tokens lie in the payload, in order.
+pub fn secrets(payload: &[u8]) -> Vec<(usize, usize)> {
+    // A key may be written with escapes, so a payload with a backslash is always read.
+    let suspicious = memchr::memmem::find(payload, SECRET_KEY).is_some() || memchr::memchr(b'\\', payload).is_some();
+    if suspicious { secret_spans(payload) } else { Vec::new() }
+}
+
 fn secret_spans(payload: &[u8]) -> Vec<(usize, usize)> {
     let mut spans = Vec::new();
     let mut at = 0;

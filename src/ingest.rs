@@ -33,15 +33,13 @@ use self::authorize::Authorizer;
 use self::batch::{Gathering, Plan};
 use self::patience::Patience;
 use self::writer::Prepared;
+use crate::config::ingest::BATCHES_IN_FLIGHT;
 use crate::domain::batch::Batch;
 use crate::domain::change::Change;
 use crate::domain::message::Delivery;
 use crate::domain::ports::Directory;
 use crate::domain::time::{Clock, MICROS_PER_SECOND};
 use crate::telemetry::broker::BrokerMetrics;
-
-/// Batches on their way at once: one being written and one ready behind it.
-pub const BATCHES_IN_FLIGHT: u32 = 2;
 
 /// The first half of the spine: gathers, parses, authorizes. The second half is the [`writer`].
 pub struct Spine<D> {

@@ -115,12 +115,10 @@ impl Sink for PgSink {
             Ok(receipt) => {
                 self.suspect = false;
                 self.counted = false;
-                self.metrics.up.set(1);
                 Ok(receipt)
             }
             Err(trouble) => {
                 self.suspect = true;
-                self.metrics.up.set(0);
                 Err(trouble.into())
             }
         }

@@ -50,7 +50,8 @@ impl<D: Directory, S: Sink> Replayer<D, S> {
         // The device was charged for these messages when it sent them. Whether to register an unknown one is for the
         // operator to decide, who is right here.
         let config = IngestConfig { rate_limit: None, auto_provision: false, ..config.clone() };
-        let authorizer = Authorizer::new(directory, &config, Grants::new(&config), metrics, clock);
+        let mut authorizer = Authorizer::new(directory, &config, Grants::new(&config), metrics, clock);
+        authorizer.keep_all_refused();
         Self { authorizer, sink, is_dry }
     }
 

@@ -62,7 +62,8 @@ pub(super) struct KeyOrder {
     days: Option<Whole<1, MAX_DAYS>>,
 }
 
-/// The same, and how long the old certificate stays good.
+/// Whose key a certificate is for, either `csr` or `new_key`, and how long the old certificate stays good.
+// The fields are written out: serde cannot take them in by `flatten` and refuse unknown ones at once.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RotateOrder {
@@ -240,7 +241,7 @@ impl Serialize for KeyOnce {
 
 // === private helpers ===
 
-/// The authority's files are read anew for each order, so that the key is not kept in memory.
+/// The authority's files are read anew for each order: another authority put in their place signs at once.
 async fn signer(api: &Api) -> Result<Signer, Problem> {
     let (settings, now) = (api.config.certificates.clone(), api.desk().now);
     blocking(move || Ok(Signer::open(&settings, now)?)).await

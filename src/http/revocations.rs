@@ -61,8 +61,8 @@ pub(super) async fn revoke(
     let revocation = match call.query.wait {
         Some(Said(Whole(seconds))) => {
             let patience = Duration::from_secs(seconds.into());
-            let held = progress::wait_for(&api.database, revoked.certificate.id, patience, |_| {}).await?;
-            Some(Chain::from(&held))
+            let held = progress::wait_for(&api.database, revoked.certificate.id, patience, |_| {}).await;
+            Some(Chain::from(&held.map_err(after_revoking)?))
         }
         None => None,
     };
@@ -75,6 +75,8 @@ pub(super) async fn show(api: Api, call: Call<Which, Nothing, NoBody>) -> Result
     Ok(Found(Chain::from(&progress::look(&api.database, found.certificate.id).await?)))
 }
 
+// === impl Problem ===
+
 impl From<Broken> for Problem {
     fn from(broken: Broken) -> Self {
         let what = broken.to_string();
@@ -85,5 +87,15 @@ impl From<Broken> for Problem {
                 Self { revocation: Some(Box::new(Chain::from(progress.as_ref()))), ..Self::new(Kind::NotProven, what) }
             }
         }
+    }
+}
+
+// === private helpers ===
+
+/// Whatever the wait came to, the row stands.
+fn after_revoking(broken: Broken) -> Problem {
+    match broken {
+        Broken::Outage(_) => Problem::new(Kind::Unavailable, format!("the certificate is revoked, but {broken}")),
+        Broken::Link { .. } | Broken::NotRevoked(_) => broken.into(),
     }
 }

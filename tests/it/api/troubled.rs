@@ -53,6 +53,30 @@ fn while_postgres_is_away_every_answer_says_so_and_when_it_is_back_they_are_as_b
 }
 
 #[test]
+fn when_postgres_goes_while_a_revocation_is_waited_for_the_answer_says_that_the_row_stands() {
+    let (postgres, port) = (Postgres::private(), port::free());
+    let database = postgres.database();
+    let _daemon = client::settings(&database, "127.0.0.1", port).set("ADMIN_TOKEN", TOKEN).start();
+    let client = Client::of(port, Some(TOKEN));
+    client.get("/tenants").ok(200);
+    database.query(
+        "INSERT INTO tenants VALUES ('acme', 'Acme'); INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'pump-1');
+         INSERT INTO device_certificates
+             (id, tenant_id, device_id, fingerprint_sha256, serial_number, common_name, issuer, not_before, not_after)
+         VALUES ('01890a5d-ac96-774b-bcce-b302099a8057', 'acme', 'pump-1', repeat('ab', 32), '01', 'x', 'ca', now(),
+             now() + interval '1 day')",
+    );
+    let revoke = "/certificates/01890a5d-ac96-774b-bcce-b302099a8057/revoke?wait=20";
+    thread::scope(|scope| {
+        let answer = scope.spawn(move || client.post(revoke, &json!({})));
+        database.wait_until("SELECT status FROM device_certificates", "REVOKED");
+        postgres.stop();
+        let detail = answer.join().unwrap().detail(503, "unavailable");
+        assert!(detail.contains("the certificate is revoked, but"), "{detail}");
+    });
+}
+
+#[test]
 fn only_so_many_are_at_work_at_a_time_and_who_waits_too_long_is_told() {
     let (postgres, port) = (Postgres::private(), port::free());
     let database = postgres.database();

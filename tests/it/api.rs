@@ -1,5 +1,6 @@
 //! The HTTP API, asked over a socket as a stranger's program would: the real daemon and a real Postgres.
 
+mod answers;
 mod bureau;
 mod certified;
 pub mod client;

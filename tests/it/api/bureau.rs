@@ -12,6 +12,9 @@ use crate::support::port;
 /// Where a certificate is issued to the device of the office.
 pub const ISSUE: &str = "/tenants/acme/devices/pump-1/certificates";
 
+/// The authority of the office, as OpenSSL signs with it.
+pub const OURS: &str = "-CA ca.crt -CAkey ca.key -CAcreateserial";
+
 pub struct Bureau {
     pub office: Office,
     pub daemon: Daemon,
@@ -38,6 +41,15 @@ impl Bureau {
     /// A new key and a request for it: the request.
     pub fn request(&self, name: &str, subject: &str) -> String {
         std::fs::read_to_string(self.office.request(name, subject)).unwrap()
+    }
+
+    /// A certificate that OpenSSL signed for a new request, in PEM.
+    pub fn signed(&self, name: &str, subject: &str, authority: &str) -> String {
+        let desk = &self.office.desk;
+        self.request(name, subject);
+        desk.dir.write("client.ext", "extendedKeyUsage = clientAuth\n");
+        desk.done(&format!("x509 -req -in {name}.csr {authority} -days 30 -extfile client.ext -out {name}.crt"));
+        String::from_utf8(desk.read(&format!("{name}.crt"))).unwrap()
     }
 
     /// Asks for a certificate for this request.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::bureau::{Bureau, ISSUE, id};
+use super::bureau::{Bureau, ISSUE, OURS, id};
 use super::client::TOKEN;
 
 const NOBODY: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
@@ -143,16 +143,8 @@ fn a_certificate_is_renewed_and_rotated_once_and_confirmed() {
 #[test]
 fn a_certificate_from_elsewhere_is_taken_in_once_and_only_when_it_is_to_be_believed() {
     let bureau = Bureau::start();
-    let signed = |name: &str, subject: &str, authority: &str| {
-        bureau.request(name, subject);
-        bureau.office.desk.dir.write("client.ext", "extendedKeyUsage = clientAuth\n");
-        let line = format!("x509 -req -in {name}.csr {authority} -days 30 -extfile client.ext -out {name}.crt");
-        bureau.office.desk.done(&line);
-        String::from_utf8(bureau.office.desk.read(&format!("{name}.crt"))).unwrap()
-    };
-    let ours = "-CA ca.crt -CAkey ca.key -CAcreateserial";
     let import = |body: Value| bureau.post("/certificates/import", &body);
-    let good = signed("good", r"/CN=acme\/pump-1", ours);
+    let good = bureau.signed("good", r"/CN=acme\/pump-1", OURS);
     let others = json!({ "cert_pem": good, "tenant_id": "acme", "device_id": "pump-2" });
     assert_eq!(import(others).refused(), "cert_pem");
     assert_eq!(import(json!({ "cert_pem": good, "tenant_id": "acme" })).blamed(), "device_id");
@@ -163,8 +155,8 @@ fn a_certificate_from_elsewhere_is_taken_in_once_and_only_when_it_is_to_be_belie
     let again = import(whole).detail(409, "conflict");
     assert!(again.contains("already") && again.contains(id(&row)), "{again}");
 
-    let self_signed = signed("own", r"/CN=acme\/device\/pump-1", "-signkey own.key");
-    let stranger = signed("stranger", r"/CN=acme\/device\/nobody", ours);
+    let self_signed = bureau.signed("own", r"/CN=acme\/device\/pump-1", "-signkey own.key");
+    let stranger = bureau.signed("stranger", r"/CN=acme\/device\/nobody", OURS);
     for (pem, words) in [(self_signed, "issued by"), (stranger, "no device acme/nobody")] {
         let answer = import(json!({ "cert_pem": pem }));
         assert_eq!(answer.refused(), "cert_pem");

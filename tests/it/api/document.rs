@@ -1,6 +1,8 @@
 //! The `OpenAPI` document and the router are one: what is documented answers, and nothing else does.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Once;
 
 use serde_json::json;
 
@@ -12,7 +14,16 @@ use crate::support::process::run_to_end;
 /// An identifier that nothing has.
 const NOBODY: &str = "00000000-0000-0000-0000-000000000001";
 
+static INSTALLED: Once = Once::new();
+
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
+
+/// A program of the environment that `tests/openapi.sh` makes; `scripts/test` has called it already.
+pub fn validator(program: &str) -> PathBuf {
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("openapi");
+    INSTALLED.call_once(|| drop(run_to_end(Command::new(repository("tests/openapi.sh")).arg(&place))));
+    place.join("bin").join(program)
+}
 
 #[test]
 fn every_documented_method_answers_and_every_other_is_refused() {
@@ -56,13 +67,10 @@ fn every_documented_method_answers_and_every_other_is_refused() {
 
 #[test]
 fn a_validator_that_is_not_ours_finds_no_fault_with_the_document() {
-    // `scripts/test` has called it already.
-    let (script, place) = (repository("tests/openapi.sh"), concat!(env!("CARGO_TARGET_TMPDIR"), "/openapi"));
-    run_to_end(Command::new(script).arg(place));
     let dir = Scratch::new("openapi");
     let validate = |document: &[u8]| {
         let file = dir.write("openapi.json", document);
-        Command::new(format!("{place}/bin/openapi-spec-validator")).arg(file).output().unwrap()
+        Command::new(validator("openapi-spec-validator")).arg(file).output().unwrap()
     };
     let answer = Served::start().get("/openapi.json");
     let said = validate(&answer.body);

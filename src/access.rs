@@ -9,13 +9,19 @@ pub mod decision;
 pub mod filter;
 pub mod lint;
 #[cfg(test)]
+mod lint_tests;
+#[cfg(test)]
 mod oracle_tests;
 pub mod pattern;
 #[cfg(test)]
 mod pattern_tests;
 pub mod policy;
 pub mod policy_file;
+#[cfg(test)]
+mod policy_file_tests;
 mod policy_node;
+#[cfg(test)]
+mod policy_tests;
 pub mod policy_walk;
 pub mod rules;
 pub mod subject;

@@ -106,4 +106,6 @@ fn a_value_that_would_not_stay_within_its_level_opens_nothing_and_is_still_denie
     let tenants = Pattern::parse("t/{tenant}/#").unwrap();
     let asked = Filter::parse("t/#").unwrap();
     assert!(!tenants.covers(&asked, &values) && !tenants.overlaps(&asked, &values), "a user has no tenant");
+    let deeper = Pattern::parse("t/+/{tenant}").unwrap();
+    assert!(!deeper.overlaps(&asked, &values), "nor below what # leaves open");
 }

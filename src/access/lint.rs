@@ -2,10 +2,12 @@
 //!
 //! It looks at the rules alone, not at who has asked; it changes no answer.
 
+use std::collections::HashSet;
+
 use super::filter::Filter;
 use super::pattern::{self, Pattern, Placeholder, Values};
 use super::policy::Policy;
-use super::rules::{Action, Effect, Kinds, Rule, Subjects};
+use super::rules::{Action, Effect, Kinds, Rule, Scopes, Subjects};
 use crate::domain::finding::Finding;
 
 /// Topics of devices that are not the one who asks: any tenant's, and those of the same name in another tenant.
@@ -105,9 +107,9 @@ impl Doubts<'_> {
         let place = &*rule.place;
         let empty = [
             ("subjects.types", kinds.is_some_and(Kinds::is_empty)),
-            ("subjects.ids", ids.as_ref().is_some_and(|ids| ids.is_empty())),
-            ("subjects.groups", groups.as_ref().is_some_and(|groups| groups.is_empty())),
-            ("subjects.scopes", scopes.as_ref().is_some_and(|scopes| scopes.is_empty())),
+            ("subjects.ids", ids.as_ref().is_some_and(HashSet::is_empty)),
+            ("subjects.groups", groups.as_ref().is_some_and(HashSet::is_empty)),
+            ("subjects.scopes", scopes.as_ref().is_some_and(Scopes::is_empty)),
             ("topics", rule.topics.is_empty()),
             ("actions", rule.actions.is_empty()),
         ];

@@ -111,7 +111,7 @@ fn a_pattern_that_lets_devices_into_each_others_topics_is_doubted() {
     }
     assert!(of(device, "tenant/{tenant}/device/{device}/alarm").is_empty());
     assert!(of(device, "fleet/+/x").is_empty());
-    let everybody = r##"{ "topics": ["+/#"], "actions": ["read"] }"##;
+    let everybody = r#"{ "topics": ["+/#"], "actions": ["read"] }"#;
     let tables = r#", "group_permissions": { "g": ["read"] }"#;
     assert_eq!(doubts_with(everybody, tables), ["rules[0].topics[0] too_wide warning"], "no device is permitted");
 }

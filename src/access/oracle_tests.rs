@@ -57,15 +57,15 @@ fn split(text: &str) -> Vec<String> {
 }
 
 /// A pattern with everything filled in; none: it matches nothing.
-fn fill(pattern: &str, asker: &Asker, denies: bool) -> Option<Vec<String>> {
+fn fill(pattern: &str, who: &Asker, denies: bool) -> Option<Vec<String>> {
     let mut levels = split(pattern);
     for (index, level) in levels.iter_mut().enumerate() {
         let value = match level.as_str() {
-            "{tenant}" | "{device}" if asker.kind != "device" => return None,
-            "{tenant}" => asker.tenant,
-            "{device}" => asker.device,
-            "{sub}" => asker.id,
-            "{client_id}" => asker.client_id,
+            "{tenant}" | "{device}" if who.kind != "device" => return None,
+            "{tenant}" => who.tenant,
+            "{device}" => who.device,
+            "{sub}" => who.id,
+            "{client_id}" => who.client_id,
             _ => continue,
         };
         let stays_in_its_level = !value.is_empty() && !value.contains(['+', '#', '/', '\0']);
@@ -83,7 +83,7 @@ fn texts(value: &Value) -> Vec<&str> {
     value.as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect()
 }
 
-fn speaks_of(rule: &Value, asker: &Asker, action: &str) -> bool {
+fn speaks_of(rule: &Value, who: &Asker, action: &str) -> bool {
     let any = |list: Option<&Value>, holds: &dyn Fn(&str) -> bool| match list {
         None | Some(Value::String(_)) => true,
         Some(list) => texts(list).iter().any(|one| *one == "*" || holds(one)),
@@ -93,41 +93,41 @@ fn speaks_of(rule: &Value, asker: &Asker, action: &str) -> bool {
         Some(prefix) => scope.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.')),
         None => pattern == scope,
     };
-    any(of("types"), &|kind| kind == asker.kind)
-        && any(of("ids"), &|id| id == asker.id)
-        && any(of("groups"), &|group| asker.groups.contains(&group))
-        && any(of("scopes"), &|pattern| asker.scopes.iter().any(|scope| is_scope(pattern, scope)))
+    any(of("types"), &|kind| kind == who.kind)
+        && any(of("ids"), &|id| id == who.id)
+        && any(of("groups"), &|group| who.groups.contains(&group))
+        && any(of("scopes"), &|pattern| who.scopes.iter().any(|scope| is_scope(pattern, scope)))
         && any(rule.get("actions"), &|one| one == action)
 }
 
-fn is_capable(policy: &Value, asker: &Asker, action: &str) -> bool {
+fn is_capable(policy: &Value, who: &Asker, action: &str) -> bool {
     let tables = ["group_permissions", "scope_permissions", "type_permissions"].map(|name| policy.get(name));
     let gives = |table: Option<&Value>, key: &str| {
         table.and_then(|table| table.get(key)).is_some_and(|actions| texts(actions).contains(&action))
     };
     tables.iter().all(Option::is_none)
-        || asker.groups.iter().any(|group| gives(tables[0], group))
-        || asker.scopes.iter().any(|scope| gives(tables[1], scope))
-        || gives(tables[2], asker.kind)
+        || who.groups.iter().any(|group| gives(tables[0], group))
+        || who.scopes.iter().any(|scope| gives(tables[1], scope))
+        || gives(tables[2], who.kind)
 }
 
-fn allows_topic(policy: &Value, asker: &Asker, action: &str, topic: &str) -> bool {
+fn allows_topic(policy: &Value, who: &Asker, action: &str, topic: &str) -> bool {
     let levels: Vec<&str> = topic.split('/').collect();
     let matched = |effect: &str| {
         let rules = policy["rules"].as_array().unwrap().iter();
         let of_effect =
             rules.filter(|rule| rule.get("effect").map_or("allow", |text| text.as_str().unwrap()) == effect);
-        of_effect.filter(|rule| speaks_of(rule, asker, action)).any(|rule| {
-            let filled = texts(&rule["topics"]).into_iter().filter_map(|text| fill(text, asker, effect == "deny"));
+        of_effect.filter(|rule| speaks_of(rule, who, action)).any(|rule| {
+            let filled = texts(&rule["topics"]).into_iter().filter_map(|text| fill(text, who, effect == "deny"));
             filled.into_iter().any(|filter| matches(&filter, &levels, true))
         })
     };
-    matched("allow") && !matched("deny") && is_capable(policy, asker, action)
+    matched("allow") && !matched("deny") && is_capable(policy, who, action)
 }
 
-fn oracle(policy: &Value, all: &[String], asker: &Asker, acc: u8, asked: &str) -> bool {
+fn oracle(policy: &Value, all: &[String], who: &Asker, acc: u8, asked: &str) -> bool {
     let has_wildcards = asked.contains(['+', '#']);
-    if acc == 0 || acc > 7 || asker.kind == "guest" || (has_wildcards && (acc & 4 == 0 || acc & 2 != 0)) {
+    if acc == 0 || acc > 7 || who.kind == "guest" || (has_wildcards && (acc & 4 == 0 || acc & 2 != 0)) {
         return false;
     }
     let asked = if acc & 4 != 0 && acc & 2 == 0 { asked.strip_prefix("$share/g/").unwrap_or(asked) } else { asked };
@@ -141,7 +141,7 @@ fn oracle(policy: &Value, all: &[String], asker: &Asker, acc: u8, asked: &str) -
         .map(|(_, name)| name)
         .collect();
     !asked.starts_with("$share")
-        && matched.all(|topic| actions.iter().all(|action| allows_topic(policy, asker, action, topic)))
+        && matched.all(|topic| actions.iter().all(|action| allows_topic(policy, who, action, topic)))
 }
 
 // === random policies, askers, questions ===
@@ -217,15 +217,15 @@ fn asker() -> impl Strategy<Value = Asker> {
     )
 }
 
-fn subject(asker: &Asker) -> Subject {
-    let kind = match asker.kind {
-        "device" => SubjectKind::Device(DeviceKey::new(asker.tenant, asker.device).unwrap()),
+fn subject(who: &Asker) -> Subject {
+    let kind = match who.kind {
+        "device" => SubjectKind::Device(DeviceKey::new(who.tenant, who.device).unwrap()),
         "service" => SubjectKind::Service,
         "user" => SubjectKind::User,
         _ => SubjectKind::Guest,
     };
     let boxed = |texts: &[&str]| texts.iter().map(|text| (*text).into()).collect();
-    Subject { kind, id: asker.id.into(), groups: boxed(&asker.groups), scopes: boxed(&asker.scopes), expires_at: None }
+    Subject { kind, id: who.id.into(), groups: boxed(&who.groups), scopes: boxed(&who.scopes), expires_at: None }
 }
 
 fn asked() -> impl Strategy<Value = String> {
@@ -238,10 +238,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(3000))]
 
     #[test]
-    fn the_policy_says_what_brute_force_says(policy in policy(), asker in asker(), asked in asked(), acc in 0_u8..=8) {
+    fn the_policy_says_what_brute_force_says(policy in policy(), who in asker(), asked in asked(), acc in 0_u8..=8) {
         let parsed = parse(&policy.to_string(), Format::Json).unwrap();
-        let expected = oracle(&policy, &topics(), &asker, acc, &asked);
-        let decision = parsed.decide(&subject(&asker), asker.client_id, acc, &asked);
+        let expected = oracle(&policy, &topics(), &who, acc, &asked);
+        let decision = parsed.decide(&subject(&who), who.client_id, acc, &asked);
         prop_assert_eq!(decision.allowed, expected, "{}", decision);
     }
 
@@ -256,10 +256,10 @@ proptest! {
             { "topics": allows, "actions": "*" },
             { "topics": denies, "actions": "*", "effect": "deny" },
         ]});
-        let asker = Asker { kind: "user", tenant: "", device: "", id: "a", groups: vec![], scopes: vec![], client_id: "a" };
+        let who = Asker { kind: "user", tenant: "", device: "", id: "a", groups: vec![], scopes: vec![], client_id: "a" };
         let parsed = parse(&policy.to_string(), Format::Json).unwrap();
-        let expected = oracle(&policy, &topics(), &asker, 4, &asked);
-        let decision = parsed.decide(&subject(&asker), "a", 4, &asked);
+        let expected = oracle(&policy, &topics(), &who, 4, &asked);
+        let decision = parsed.decide(&subject(&who), "a", 4, &asked);
         prop_assert_eq!(decision.allowed, expected, "{}", decision);
     }
 }

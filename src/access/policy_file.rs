@@ -126,9 +126,9 @@ impl Reader {
         self.walk.only(acl, &place, &["rules"]);
         let rules = self.rules(&format!("{place}.rules"), get(acl, "rules"));
         let place = format!("{name}.roles");
-        let roles = get(inner, "roles").and_then(|node| self.walk.table(&place, node)).unwrap_or_default();
-        self.walk.only(roles, &place, &TABLES);
-        Policy::new(rules, self.capabilities(&place, roles))
+        let tables = get(inner, "roles").and_then(|node| self.walk.table(&place, node)).unwrap_or_default();
+        self.walk.only(tables, &place, &TABLES);
+        Policy::new(rules, self.capabilities(&place, tables))
     }
 
     fn rules(&mut self, place: &str, node: Option<&Node>) -> Vec<Rule> {
@@ -176,11 +176,15 @@ impl Reader {
         let set = |texts: Vec<(String, String)>| texts.into_iter().map(|(_, text)| text.into()).collect::<HashSet<_>>();
         let kinds = kinds.map(|texts| texts.into_iter().fold(Kinds::default(), |kinds, text| self.kind(kinds, &text)));
         if let Some(groups) = &groups {
-            groups.iter().for_each(|(place, group)| self.group(place, group));
+            for (place, group) in groups {
+                self.group(place, group);
+            }
         }
         let scopes = scopes.map(|texts| {
             let mut scopes = Scopes::default();
-            texts.iter().for_each(|(place, scope)| self.scope(&mut scopes, place, scope));
+            for (place, scope) in texts {
+                self.scope(&mut scopes, &place, &scope);
+            }
             scopes
         });
         Subjects { kinds, ids: ids.map(set), groups: groups.map(set), scopes }

@@ -25,7 +25,7 @@ fn both_shapes_and_both_formats_say_the_same() {
 
 #[test]
 fn every_error_is_told_with_its_place() {
-    let text = r##"{
+    let text = r#"{
         "rules": [
             { "topics": ["a/#/b", "ok", 7], "actions": ["read", "write"], "effect": "forbid" },
             { "subjects": { "types": ["robot"], "groups": ["/admins"], "scopes": ["a*"], "ids": "x", "roles": [] } },
@@ -36,7 +36,7 @@ fn every_error_is_told_with_its_place() {
         "scope_permissions": { "a.*": [] },
         "type_permissions": { "guest": ["read"], "user": ["superuser"] },
         "rule s": 1
-    }"##;
+    }"#;
     let expected = [
         "\"rule s\": there is no such key here",
         "rules[0].topics[2]: expected a text, found a number",

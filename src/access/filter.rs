@@ -125,6 +125,11 @@ impl<'a> Filter<'a> {
         })
     }
 
+    /// As it is written, without `$share/<group>/`.
+    pub const fn text(&self) -> &'a str {
+        self.text
+    }
+
     /// Whether it came as `$share/<group>/<filter>`.
     pub const fn is_shared(&self) -> bool {
         self.is_shared

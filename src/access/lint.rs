@@ -8,7 +8,8 @@ use super::filter::Filter;
 use super::pattern::{self, Pattern, Placeholder, Values};
 use super::policy::Policy;
 use super::rules::{Action, Effect, Kinds, Rule, Scopes, Subjects};
-use crate::domain::finding::Finding;
+use crate::domain::finding::{Finding, Level};
+use crate::domain::ids::DeviceKey;
 
 /// Topics of devices that are not the one who asks: any tenant's, and those of the same name in another tenant.
 const OTHER_DEVICES: [&str; 2] = ["tenant/+/device/(another)/#", "tenant/(another)/device/+/#"];
@@ -86,7 +87,7 @@ pub fn lint(policy: &Policy) -> Vec<Doubt> {
 impl Doubt {
     /// Whether the whole rule does nothing, so that further doubts say nothing new.
     fn is_dead(&self, place: &str) -> bool {
-        self.kind == DoubtKind::NeverMatches && self.place == place
+        self.kind == DoubtKind::NeverMatches && self.finding.level == Level::Error && self.place == place
     }
 }
 
@@ -117,6 +118,11 @@ impl Doubts<'_> {
             self.never(place, &format!("{key} is an empty list, which nothing matches"), "fill it, or remove the rule");
         }
         let only = |name: &str| kinds.is_some_and(|kinds| kinds.is_only(name));
+        if let Some(id) = ids.iter().flatten().find(|id| only("device") && id.parse::<DeviceKey>().is_err()) {
+            let what = format!("{id:?} in subjects.ids is no device's id");
+            let finding = Finding::warning(what, "write <tenant>/device/<device>");
+            self.add(place, DoubtKind::NeverMatches, finding);
+        }
         if (groups.is_some() || scopes.is_some()) && (only("device") || only("guest")) {
             self.never(place, "devices and guests have no groups and no scopes", "name devices by subjects.ids");
         } else if only("guest") && rule.effect == Effect::Allow {

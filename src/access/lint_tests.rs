@@ -41,6 +41,9 @@ fn a_rule_that_nobody_and_nothing_can_match_is_doubted() {
     ] {
         assert_eq!(doubts(rule), ["rules[0] never_matches error"], "{rule}");
     }
+    let plain =
+        r#"{ "subjects": { "types": ["device"], "ids": ["a/device/b", "a/b"] }, "topics": ["a"], "actions": "*" }"#;
+    assert_eq!(doubts(plain), ["rules[0] never_matches warning"]);
     let denied = r#"{ "subjects": { "types": ["guest"] }, "topics": ["public/x"], "actions": "*", "effect": "deny" }"#;
     assert!(doubts(denied).is_empty(), "a guest may be denied something");
 }

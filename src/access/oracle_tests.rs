@@ -235,7 +235,7 @@ fn asked() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3000))]
+    #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
     fn the_policy_says_what_brute_force_says(policy in policy(), who in asker(), asked in asked(), acc in 0_u8..=8) {

@@ -31,6 +31,8 @@ pub enum Placeholder {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     text: Box<str>,
+    /// How much of the text are names and nothing else: what does not begin so is settled by one look.
+    names: usize,
     levels: Box<[Level]>,
 }
 
@@ -157,7 +159,12 @@ impl Pattern {
             // The same topics, since none has no level; with one spelling of it `covers` need not look twice.
             levels = Box::new([Level::Rest]);
         }
-        Ok(Self { text: text.into(), levels })
+        let lengths = levels.iter().map_while(|level| match level {
+            Level::Name(name) => Some(name.len()),
+            Level::Any | Level::Rest | Level::Filled(_) => None,
+        });
+        let names = lengths.reduce(|all, length| all + "/".len() + length).unwrap_or_default();
+        Ok(Self { text: text.into(), names, levels })
     }
 
     /// As it is written.
@@ -177,6 +184,9 @@ impl Pattern {
 
     /// Whether it matches every topic that is asked for, as the pattern of a rule that allows.
     pub fn covers(&self, asked: &Filter<'_>, values: &Values<'_>) -> bool {
+        if !self.begins_like(asked) {
+            return false;
+        }
         let mut depth = 0;
         for (index, step) in asked.steps().enumerate() {
             match self.own(index, values, Effect::Allow).holds(step, index) {
@@ -190,6 +200,9 @@ impl Pattern {
 
     /// Whether it matches any topic that is asked for, as the pattern of a rule that denies.
     pub fn overlaps(&self, asked: &Filter<'_>, values: &Values<'_>) -> bool {
+        if !asked.has_wildcards() && !self.begins_like(asked) {
+            return false;
+        }
         let mut depth = 0;
         for (index, step) in asked.steps().enumerate() {
             let own = match self.own(index, values, Effect::Deny) {
@@ -206,6 +219,10 @@ impl Pattern {
             }
         }
         self.matches_end_at(depth)
+    }
+
+    fn begins_like(&self, asked: &Filter<'_>) -> bool {
+        asked.text().as_bytes().starts_with(&self.text.as_bytes()[..self.names])
     }
 
     fn can_be_met_from(&self, index: usize, values: &Values<'_>) -> bool {

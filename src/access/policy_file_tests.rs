@@ -1,5 +1,8 @@
 //! What may stand in a policy file, and how each error is told: all at once, each with its place.
 
+use proptest::prelude::*;
+
+use super::lint::lint;
 use super::policy_file::{Format, MAX_PATTERNS, MAX_RULES, PolicyFileError, load, parse};
 
 fn faults(text: &str, format: Format) -> Vec<String> {
@@ -145,4 +148,24 @@ fn a_file_is_read_by_its_ending_or_else_by_how_it_begins() {
     let large = directory.path().join("large.json");
     std::fs::write(&large, " ".repeat(1024 * 1024 + 1)).unwrap();
     assert!(load(&large).unwrap_err().to_string().contains("longer than 1048576 bytes"));
+}
+
+proptest! {
+    /// Whatever stands in the file, there is a policy or there are faults, and every policy can be doubted.
+    #[test]
+    fn no_text_brings_it_down(
+        text in "\\PC{0,60}",
+        topics in proptest::collection::vec("[ab+#/{}$*]{0,6}|\\{sub\\}/.{0,3}", 0..4),
+        list in "\\[\\]|\"\\*\"|\\[\"a\"\\]|7|null",
+    ) {
+        for format in [Format::Json, Format::Toml] {
+            let _ = parse(&text, format);
+        }
+        let topics = serde_json::json!(topics);
+        let text = format!(r#"{{ "rules": [ {{ "subjects": {{ "ids": {list} }}, "topics": {topics}, "actions": "*" }} ] }}"#);
+        match parse(&text, Format::Json) {
+            Ok(policy) => drop(lint(&policy)),
+            Err(faults) => prop_assert!(!faults.is_empty()),
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! A whole fleet in the registry at once, for the simulator: hundreds of thousands of devices by a few statements.
+//! A whole fleet in the registry at once, for the simulator and the demo: hundreds of thousands of devices by a few statements.
 //!
 //! The fleet is in tenants of its own; devices of other tenants are never touched. Tokens never come here, only their hashes.
 
@@ -18,7 +18,7 @@ const CHUNK: usize = 5_000;
 /// Who issued the certificates of simulated devices. No key of that name exists: they only stand in the registry.
 const ISSUER: &str = "CN=sluice simulate";
 
-const ADD_TENANTS: &str = "INSERT INTO tenants (tenant_id, name) SELECT id, 'Simulated by sluice simulate' \
+const ADD_TENANTS: &str = "INSERT INTO tenants (tenant_id, name) SELECT id, 'Simulated by sluice' \
     FROM unnest($1::text[]) AS id ON CONFLICT DO NOTHING";
 
 const ADD_DEVICES: &str = "INSERT INTO devices (tenant_id, device_id, site_id, status, provision_token_hash) \

@@ -41,6 +41,7 @@ mod simulate_crew;
 mod simulate_fleet;
 mod simulate_payload;
 mod simulate_screen;
+mod simulate_seats;
 mod simulate_verify;
 pub mod tenant;
 mod token;
@@ -129,9 +130,14 @@ enum Command {
     /// Let a simulated fleet publish, and say exactly what of it is missing or doubled in the tables
     #[command(
         after_help = "It registers its fleet in the database the settings name, in tenants sluice-sim-000 and on, and publishes to the\n\
-            broker they name; a daemon runs beside it. With MQTT_TLS its connections present MQTT_CLIENT_CERT: devices have no\n\
-            certificates of their own for the broker yet, so its access rules must let that one speak for all.\n\
-            Example: sluice simulate --devices 5000 --rate 2000 --seconds 30 --bad 0.01 --verify"
+            broker they name; a daemon runs beside it. Without --tls a few connections of MQTT_USERNAME speak for all devices, and the\n\
+            broker's access rules must let them. With --tls each device is a connection of its own, at most 500 of them, with a\n\
+            certificate that the registry issues: it takes DEVICE_CA_CERT_PATH, DEVICE_CA_KEY_PATH, BROKER_PROBE_ADDR and\n\
+            BROKER_PROBE_CA_CERT, and a daemon with CERT_AUTH_ENABLED=1.\n\
+            Examples:\n  \
+            sluice simulate --devices 5000 --rate 2000 --seconds 30 --bad 0.01 --verify\n  \
+            sluice simulate --tls --devices 100 --rate 200 --seconds 5 --bad 0.05 --verify\n  \
+            sluice simulate --disband"
     )]
     Simulate(simulate::SimulateArgs),
 }

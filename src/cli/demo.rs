@@ -179,8 +179,8 @@ impl DemoArgs {
     /// The hasty device is left out where its outburst would be most of the traffic.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number far below 2^31")]
     fn make_up(&self, config: &Config, limit: RateLimit) -> MakeUp {
-        // What a slow machine lets pass meanwhile is more than covered.
-        let outburst = limit.burst as usize + 3 * limit.per_second as usize + 20;
+        // More than the limit lets pass while it bursts out.
+        let outburst = (limit.burst + limit.per_second / 5.0) as usize + 20;
         let bearable = outburst <= (self.rate as usize).max(150);
         let oversize = config.ingest.max_payload_bytes;
         MakeUp { devices: self.devices.into(), oversize, outburst: bearable.then_some(outburst) }

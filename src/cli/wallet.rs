@@ -19,6 +19,7 @@ use crate::domain::time::Timestamp;
 use crate::pki::certificate::Certificate;
 use crate::pki::files;
 use crate::pki::issuer;
+use crate::pki::key::PrivateKeyPem;
 use crate::pki::profile::{Lifetime, Profile};
 use crate::pki::serial::Serial;
 use crate::registry::issue::{self, KeySource, Order};
@@ -91,7 +92,7 @@ impl Wallet {
         let order = Order { key: KeySource::Made, lifetime: Lifetime::Usual };
         let issued = issue::issue(desk, &self.signer, device, order).await.map_err(not_issued)?;
         self.held.insert(issued.certificate.fingerprint_sha256.clone(), issued.certificate.id);
-        let key = issued.key.as_ref().map(|key| key.expose()).unwrap_or_default();
+        let key = issued.key.as_ref().map_or("", PrivateKeyPem::expose);
         self.write(device, &issued.pem, key)?;
         Ok(Papers { device: device.clone(), pem: self.file(device), row: Some(issued.certificate.id), is_new: true })
     }

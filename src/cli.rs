@@ -12,6 +12,7 @@ mod cert_issue;
 mod cert_refusals;
 pub mod config;
 pub mod crl;
+mod crl_watch;
 pub mod demo;
 mod demo_daemon;
 mod demo_prepare;

@@ -137,7 +137,7 @@ async fn prepare(
     let overture = demo_prepare::greet(&config.broker).await?;
     let gate = Gate::of(config)?;
     say(output, "registering the devices, and issuing their certificates")?;
-    let enrolled = demo_prepare::enroll(&fleet, config, &args.certificates).await?;
+    let (enrolled, watch) = demo_prepare::enroll(&fleet, config, &args.certificates).await?;
     let (faulty, issued) = (fleet.faulty(), enrolled.papers.values().filter(|papers| papers.is_new).count());
     let known = enrolled.papers.len() - issued;
     let devices = format!("{} devices, {faulty} that misbehave, and one, {DOOMED}, that will be revoked", args.devices);
@@ -147,7 +147,7 @@ async fn prepare(
     let ops = daemon.ops();
     say(output, &format!("metrics      http://{ops}/metrics\nreadiness    http://{ops}/readyz"))?;
     let ready = async {
-        demo_prepare::wait_enforced(ops).await?;
+        demo_prepare::await_chain(watch).await?;
         demo_prepare::overture(ops, overture).await
     };
     let before = tokio::select! {

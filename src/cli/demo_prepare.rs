@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::crl_watch::CrlWatch;
 use super::fleet::{Fleet, TENANT};
 use super::operator::{Operator, outage};
 use super::scrape::{self, Figures};
@@ -47,8 +48,9 @@ pub async fn greet(broker: &BrokerConfig) -> Result<Publisher, Failure> {
     Publisher::connect(&config, 1).await.map_err(broker_failure)
 }
 
-/// Brings the schema up to date and the registry in line with the fleet, and gives every device a certificate.
-pub async fn enroll(fleet: &Fleet, config: &Config, certificates: &Path) -> Result<Enrolled, Failure> {
+/// Brings the schema up to date and the registry in line with the fleet, and gives every device a certificate. The watch has
+/// seen the CRL as it was before the daemon.
+pub async fn enroll(fleet: &Fleet, config: &Config, certificates: &Path) -> Result<(Enrolled, CrlWatch), Failure> {
     let operator = Operator::open(config)?;
     operator.database.migrate().await.map_err(|error| Failure::unavailable(error.to_string()))?;
     let registrations = fleet.registrations(randomness()?);
@@ -64,24 +66,15 @@ pub async fn enroll(fleet: &Fleet, config: &Config, certificates: &Path) -> Resu
         let own = if is_stray { wallet.stray_papers(&device, desk.now)? } else { wallet.papers(&device, desk).await? };
         papers.insert(name.to_owned(), own);
     }
-    Ok(Enrolled { operator, wallet, papers })
+    let watch = CrlWatch::open(&operator.database, wallet.issuer()).await?;
+    Ok((Enrolled { operator, wallet, papers }, watch))
 }
 
-/// Waits until the broker was seen to act on the daemon's CRL: one from an earlier run may have ended.
-pub async fn wait_enforced(ops: SocketAddr) -> Result<(), Failure> {
-    let begun = Instant::now();
-    loop {
-        if scrape::figures(ops).await.map_err(no_figures)?.crl_enforced > 0 {
-            return Ok(());
-        }
-        if begun.elapsed() > PATIENCE {
-            return Err(Failure::unavailable(
-                "the broker does not act on the CRL: check CRL_OUTPUT_PATH, BROKER_PID_FILE and BROKER_PROBE_ADDR; \
-                 the daemon's log and /readyz say more",
-            ));
-        }
-        tokio::time::sleep(ASK_EVERY).await;
-    }
+/// Waits until the broker acts on the daemon's CRL, for that of an earlier run may have ended, and until every revocation that
+/// an earlier run has begun is done.
+pub async fn await_chain(mut watch: CrlWatch) -> Result<(), Failure> {
+    watch.wait_enforced().await?;
+    watch.wait_settled(TENANT).await
 }
 
 /// Waits until everything an earlier run left with the broker is stored, so that it is not counted as this run's. Behind it

@@ -246,16 +246,16 @@ async fn speak(
     Ok(())
 }
 
-/// Speaks until its connection is ended.
+/// Speaks until its connection is ended. Its first word comes when every cache has heard of the row.
 async fn speak_on(line: &mut Line, squad: &mut Squad, tally: &Tally) -> Cut {
     let (mut cut, begun) = (Cut::default(), Instant::now());
     let speaking = async {
         loop {
+            sleep(SPEAKS_EVERY).await;
             match say(line, squad, tally).await {
                 Ok(taken) => cut.late += taken,
                 Err(trouble) => return trouble,
             }
-            sleep(SPEAKS_EVERY).await;
         }
     };
     if let Ok(trouble) = timeout(PATIENCE, speaking).await {

@@ -68,10 +68,8 @@ impl Story {
         let link = |after: Option<String>, name: &str, what: &str| {
             format!("  {:>10}  {name:<8} {what}", after.unwrap_or_else(|| "never".to_owned()))
         };
-        let of_late = format!(
-            "it is no longer believed: {} messages still came, {} were quarantined",
-            self.cut.late, self.late_quarantined
-        );
+        let of_late =
+            format!("no longer believed; late messages: {}, in quarantine: {}", self.cut.late, self.late_quarantined);
         let mut lines = vec![
             format!(
                 "{}: device {} loses its certificate ({})",
@@ -82,8 +80,8 @@ impl Story {
             link(Some("+0.000 s".into()), "row", &of_late),
             link(after(published_at), "CRL", &format!("list{number} is published")),
             link(after(reloaded_at), "reload", "the broker was told"),
-            link(after(ended_at), "session", "its live session was ended, by taking over its client id"),
-            link(after(proven_at), "proof", "the broker refuses what the list revokes, and lets others in"),
+            link(after(ended_at), "session", "its live session was ended, by taking its client id"),
+            link(after(proven_at), "proof", "the broker refuses who is listed, and lets others in"),
             link(cut, "device", "its connection is gone"),
             format!("  {:>10}  {:<8} {}", "", "returns", self.came_back),
         ];
@@ -104,7 +102,7 @@ mod tests {
     use super::*;
 
     fn story(outcome: &Outcome) -> Story {
-        let at = |millis| DateTime::from_timestamp_millis(1_800_000_000_000 + millis);
+        let at = |millis: i64| DateTime::from_timestamp_millis(1_800_000_000_000 + millis);
         let chain = Progress {
             certificate_id: uuid::Uuid::nil(),
             noticed_at: at(0).unwrap(),

@@ -27,8 +27,6 @@ pub struct Figures {
     pub in_flight: u64,
     /// Connections to the broker that were lost.
     pub reconnects: u64,
-    /// Whether the broker was seen to act on the CRL: 1 or 0.
-    pub crl_enforced: u64,
     /// Messages refused by reason, the reasons that occurred.
     pub by_reason: Vec<(Reason, u64)>,
     /// From the receipt of a batch's oldest message to its commit.
@@ -60,7 +58,6 @@ impl Figures {
                 ("sluice_messages_received_total", _) => figures.received = value,
                 ("sluice_inflight_unacked", _) => figures.in_flight = value,
                 ("sluice_mqtt_reconnects_total", _) => figures.reconnects = value,
-                ("sluice_crl_enforced", _) => figures.crl_enforced = value,
                 ("sluice_messages_total", "stored") => figures.stored = value,
                 ("sluice_messages_total", "duplicate") => figures.duplicates = value,
                 ("sluice_messages_total", "quarantined") => figures.quarantined = value,
@@ -94,7 +91,6 @@ impl Figures {
             ignored: self.ignored.saturating_sub(earlier.ignored),
             in_flight: self.in_flight,
             reconnects: self.reconnects.saturating_sub(earlier.reconnects),
-            crl_enforced: self.crl_enforced,
             by_reason: by_reason.filter(|(_, count)| *count > 0).collect(),
             latency: self.latency.since(&earlier.latency),
         }

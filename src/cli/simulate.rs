@@ -14,11 +14,12 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use super::crl_watch::CrlWatch;
 use super::gate::Gate;
 use super::operator::{Operator, outage, printed};
 use super::output::{self, Output};
 use super::simulate_crew::{Board, Crew, Ledger};
-use super::simulate_fleet::{Auth, DEAR_FAULTS, Fleet, MakeUp, TENANTS, TOKEN_FAULTS, USUAL_FAULTS};
+use super::simulate_fleet::{Auth, DEAR_FAULTS, Fleet, MakeUp, TENANT_PREFIX, TENANTS, TOKEN_FAULTS, USUAL_FAULTS};
 use super::simulate_payload::Profile;
 use super::simulate_screen::{Progress, Summary, per_second};
 use super::simulate_seats;
@@ -197,6 +198,8 @@ async fn issue(
             wallet.papers(&device, desk).await?
         });
     }
+    // After --disband, say: its takeovers would reach the new fleet.
+    CrlWatch::open(&operator.database, wallet.issuer()).await?.wait_settled(TENANT_PREFIX).await?;
     Ok(papers)
 }
 

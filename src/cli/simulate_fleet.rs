@@ -14,6 +14,9 @@ use crate::store::fleet::Enrolled;
 /// Where devices stand, dealt out in turn.
 const SITES: [&str; 4] = ["north", "south", "harbour", "airport"];
 
+/// What the names of its tenants begin with; no tenant of anybody's own is called that.
+pub const TENANT_PREFIX: &str = "sluice-sim-";
+
 /// The names of all tenants that a fleet may have, as a regular expression of Postgres.
 pub const TENANTS: &str = "^sluice-sim-[0-9]{3}$";
 
@@ -180,9 +183,9 @@ impl Member {
     }
 }
 
-/// No tenant of anybody's own is called that; [`TENANTS`] finds it again.
+/// [`TENANTS`] finds it again.
 fn tenant(number: usize) -> String {
-    format!("sluice-sim-{number:03}")
+    format!("{TENANT_PREFIX}{number:03}")
 }
 
 #[cfg(test)]

@@ -83,6 +83,11 @@ impl Wallet {
         Ok(Self { dir: dir.to_owned(), signer, profile, held })
     }
 
+    /// The name of the authority.
+    pub fn issuer(&self) -> &str {
+        self.signer.authority().certificate().name()
+    }
+
     /// The device's certificate in the registry: the one in its file, or one that is issued now.
     pub async fn papers(&mut self, device: &DeviceKey, desk: Desk<'_>) -> Result<Papers, Failure> {
         let kept = self.kept(device, desk.now).and_then(|one| self.held.get(&one.fingerprint().to_string()).copied());

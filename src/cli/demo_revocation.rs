@@ -164,6 +164,7 @@ impl Doomed {
         let watching = progress::wait_for(&self.operator.database, row, PATIENCE, |_| ());
         let speaking = speak_on(&mut line, &mut self.squad, &self.tally);
         let (cut, chain) = tokio::join!(speaking, watching);
+        line.abandon(&self.tally);
         let (chain, broken) = told(chain)?;
         let late_quarantined = self.quarantined(since, cut.late).await?;
         let outcome = self.gate.knock(&self.papers.device, &self.papers.pem).await;

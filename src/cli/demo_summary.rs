@@ -22,6 +22,8 @@ pub struct Summary {
     pub refused: u64,
     /// Messages whose connection was ended before their answer: the broker took them over or not.
     pub unanswered: u64,
+    /// Devices whose connection was ended, the one that the demo revokes not among them.
+    pub put_out: u64,
     /// Messages stored.
     pub stored: u64,
     /// Messages that were stored before.
@@ -56,6 +58,7 @@ impl Summary {
             acknowledged,
             refused: tally.refused(),
             unanswered,
+            put_out: tally.put_out(),
             stored: figures.stored,
             duplicates: figures.duplicates,
             quarantined: figures.quarantined,
@@ -96,6 +99,12 @@ impl Summary {
         lines.push(format!("  latency of a batch, receipt to commit: p50 {}, p99 {}", quantile(0.5), quantile(0.99)));
         lines.extend(self.revocations.last().into_iter().flat_map(Story::lines));
         lines.extend(self.verdict_on_revocation());
+        if self.put_out > 0 {
+            lines.push(format!(
+                "{} more devices were put out by somebody else, and have been silent since.",
+                self.put_out
+            ));
+        }
         lines.push(self.verdict_on_messages());
         lines
     }

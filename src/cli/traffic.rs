@@ -38,6 +38,7 @@ struct Counters {
     acknowledged: AtomicU64,
     refused: AtomicU64,
     unanswered: AtomicU64,
+    put_out: AtomicU64,
 }
 
 /// One device's connection.
@@ -47,10 +48,10 @@ pub struct Line {
     counted: publisher::Tally,
 }
 
-/// One squad and its connections, by the places of its devices.
+/// One squad and its connections, by the places of its devices; none: it was ended.
 pub struct Crew {
     squad: Squad,
-    lines: Vec<Line>,
+    lines: Vec<Option<Line>>,
     per_second: f64,
     tally: Tally,
 }
@@ -77,6 +78,11 @@ impl Tally {
     pub fn unanswered(&self) -> u64 {
         self.0.unanswered.load(Ordering::Relaxed)
     }
+
+    /// Devices whose connection was ended by the other side, the doomed one not among them.
+    pub fn put_out(&self) -> u64 {
+        self.0.put_out.load(Ordering::Relaxed)
+    }
 }
 
 // === impl Line ===
@@ -98,15 +104,23 @@ impl Line {
     /// Waits for the answers and adds them to the common tally; how many messages the broker took over.
     pub async fn settle(&mut self, tally: &Tally) -> Result<u64, Trouble> {
         let drained = self.publisher.drain().await;
+        let taken = self.count(tally);
+        drained.map(|_| taken)
+    }
+
+    /// Counts what a connection that broke leaves unanswered.
+    pub fn abandon(mut self, tally: &Tally) {
+        self.count(tally);
+        tally.0.unanswered.fetch_add(self.publisher.unanswered().into(), Ordering::Relaxed);
+    }
+
+    fn count(&mut self, tally: &Tally) -> u64 {
         let all = self.publisher.tally();
         let taken = all.acknowledged - self.counted.acknowledged;
         tally.0.acknowledged.fetch_add(taken, Ordering::Relaxed);
         tally.0.refused.fetch_add(all.refused - self.counted.refused, Ordering::Relaxed);
         self.counted = all;
-        if drained.is_err() {
-            tally.0.unanswered.fetch_add(self.publisher.unanswered().into(), Ordering::Relaxed);
-        }
-        drained.map(|_| taken)
+        taken
     }
 
     /// Says goodbye.
@@ -129,7 +143,7 @@ impl Crew {
         let mut lines = Vec::new();
         for device in squad.names() {
             let missing = || Failure::new(Exit::Internal, format!("device {device} has no certificate"));
-            lines.push(Line::connect(gate, papers.get(device).ok_or_else(missing)?).await?);
+            lines.push(Some(Line::connect(gate, papers.get(device).ok_or_else(missing)?).await?));
         }
         Ok(Self { squad, lines, per_second, tally })
     }
@@ -179,22 +193,36 @@ impl Crew {
         busy.sort_unstable();
         busy.dedup();
         for Said { by, message } in said {
-            let line = &mut self.lines[by];
-            line.publish(message, &self.tally).await.map_err(|trouble| device_lost(&line.device, &trouble))?;
+            let Some(line) = &mut self.lines[by] else { continue };
+            let published = line.publish(message, &self.tally).await;
+            self.keep_or_abandon(by, published)?;
         }
-        for place in &busy {
-            let line = &mut self.lines[*place];
-            line.publisher.flush().await.map_err(|trouble| device_lost(&line.device, &trouble))?;
+        for &place in &busy {
+            let Some(line) = &mut self.lines[place] else { continue };
+            let flushed = line.publisher.flush().await;
+            self.keep_or_abandon(place, flushed)?;
         }
         for place in busy {
-            let line = &mut self.lines[place];
-            line.settle(&self.tally).await.map_err(|trouble| device_lost(&line.device, &trouble))?;
+            let Some(line) = &mut self.lines[place] else { continue };
+            let settled = line.settle(&self.tally).await.map(drop);
+            self.keep_or_abandon(place, settled)?;
         }
         Ok(())
     }
 
+    /// A device whose connection is ended was put out, say by somebody who revoked it: it alone is silent then. When all of
+    /// them are, it is the broker that is gone.
+    fn keep_or_abandon(&mut self, place: usize, done: Result<(), Trouble>) -> Result<(), Failure> {
+        let Err(trouble) = done else { return Ok(()) };
+        let Some(line) = self.lines[place].take() else { return Ok(()) };
+        let failure = device_lost(&line.device, &trouble);
+        line.abandon(&self.tally);
+        self.tally.0.put_out.fetch_add(1, Ordering::Relaxed);
+        if self.lines.iter().any(Option::is_some) { Ok(()) } else { Err(failure) }
+    }
+
     async fn close(self) -> Result<(), Failure> {
-        for line in self.lines {
+        for line in self.lines.into_iter().flatten() {
             let device = line.device.clone();
             line.close().await.map_err(|trouble| device_lost(&device, &trouble))?;
         }

@@ -10,6 +10,7 @@ pub mod ids;
 pub mod message;
 pub mod ports;
 pub mod redact;
+pub mod sampling;
 pub mod time;
 pub mod topic;
 pub mod verdict;

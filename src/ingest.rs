@@ -1,7 +1,7 @@
 //! The spine: what the broker delivers becomes batches, and batches become rows.
 //!
 //! Read on in the order of the road: [`parse`] (with [`envelope`], [`scan`], [`timestamp`]), [`authorize`] (with
-//! [`grants`], [`judge`], [`rate`]), [`batch`], [`writer`]; refused messages go by [`quarantine`]. It meets the broker
+//! [`grants`], [`newcomers`], [`judge`], [`rate`]), [`batch`], [`writer`]; [`crate::domain::sampling`] thins a flood of refused ones. It meets the broker
 //! and the store only through the ports of [`crate::domain::ports`].
 
 pub mod authorize;
@@ -11,11 +11,11 @@ pub mod explain;
 pub mod grant_view;
 pub mod grants;
 pub mod judge;
+pub mod newcomers;
 pub mod parse;
 #[cfg(test)]
 mod parse_tests;
 pub mod patience;
-pub mod quarantine;
 pub mod rate;
 pub mod recent;
 pub mod replay;
@@ -33,15 +33,13 @@ use self::authorize::Authorizer;
 use self::batch::{Gathering, Plan};
 use self::patience::Patience;
 use self::writer::Prepared;
+use crate::config::ingest::BATCHES_IN_FLIGHT;
 use crate::domain::batch::Batch;
 use crate::domain::change::Change;
 use crate::domain::message::Delivery;
 use crate::domain::ports::Directory;
 use crate::domain::time::{Clock, MICROS_PER_SECOND};
 use crate::telemetry::broker::BrokerMetrics;
-
-/// Batches on their way at once: one being written and one ready behind it.
-pub const BATCHES_IN_FLIGHT: u32 = 2;
 
 /// The first half of the spine: gathers, parses, authorizes. The second half is the [`writer`].
 pub struct Spine<D> {

@@ -17,8 +17,8 @@ use super::{Exit, Failure};
 use crate::broker::inspect::Inspector;
 use crate::clock;
 use crate::config::Config;
+use crate::config::ingest::BATCHES_IN_FLIGHT;
 use crate::domain::finding::{Finding, Level};
-use crate::ingest::BATCHES_IN_FLIGHT;
 use crate::store::connect::Database;
 use crate::store::{inspect, inspect_schema};
 
@@ -111,7 +111,9 @@ async fn look_at_postgres(report: &mut Report, config: &Config, database: &Datab
     report.check(notices, inspect::notices(database)).await;
     report.check(skew, inspect::clock(database, clock::now)).await;
     report.check(schema, inspect_schema::migrations(database, config.database.migrate_on_start)).await;
-    report.check(partitions, inspect_schema::partitions(database, clock::now())).await;
+    report
+        .check(partitions, inspect_schema::partitions(database, config.database.migrate_on_start, clock::now()))
+        .await;
     report.check(readers, inspect_schema::readers(database)).await;
 }
 

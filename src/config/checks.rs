@@ -2,18 +2,16 @@
 
 use super::Config;
 use super::certificates::CnFormat;
+use super::ingest::BATCHES_IN_FLIGHT;
 use super::reader::Reader;
 use crate::domain::batch::QUARANTINE_PAYLOAD_MAX;
-
-/// Batches whose messages are unacknowledged at a time: one gathers while another is written.
-const BATCHES_IN_FLIGHT: usize = 2;
 
 /// An `ADMIN_TOKEN` with fewer characters can be guessed.
 const GOOD_TOKEN_CHARS: usize = 24;
 
 /// Records what does not go together across areas.
 pub(super) fn across(config: &Config, reader: &mut Reader) {
-    let held = config.ingest.batch_size.saturating_mul(BATCHES_IN_FLIGHT);
+    let held = config.ingest.batch_size.saturating_mul(BATCHES_IN_FLIGHT as usize);
     if usize::from(config.broker.receive_maximum) < held {
         let why = format!(
             "the broker would stop sending before the batches are full: MQTT_RECEIVE_MAXIMUM must be at least \

@@ -52,6 +52,9 @@ pub struct RateLimit {
     pub burst: f64,
 }
 
+/// Batches on their way at once: one being written and one ready behind it. Not a setting: more would only wait longer.
+pub const BATCHES_IN_FLIGHT: u32 = 2;
+
 /// The rows of the table.
 pub(super) const SETTINGS: &[Setting] = &[
     Setting::switch("CERT_AUTH_ENABLED", "0", "Whether a device is believed for holding a good certificate."),

@@ -2,6 +2,7 @@
 //!
 //! It knows neither how a message was judged nor how a row is written.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use super::device::TokenHash;
 use super::ids::DeviceKey;
 use super::message::{CommandAck, Delivery, Reading, ShadowReport};
 use super::redact::redact;
+use super::sampling::{Sampler, SharedSampler};
 use super::time::Timestamp;
 use super::topic::Topic;
 use super::verdict::{Reason, Refusal};
@@ -99,6 +101,12 @@ pub struct Batch {
     pub tokens: Vec<(usize, TokenHash)>,
     /// Devices whose `device_state` is due, sorted by device.
     pub sightings: Vec<Sighting>,
+    /// Decides which messages are kept that only the database refuses.
+    pub sampler: SharedSampler,
+    /// What it decided, by index of the delivery: it is asked once for each, however often the batch is tried.
+    pub sampled: HashMap<usize, bool>,
+    /// How many refused messages are counted only, because their kind floods.
+    pub sampled_out: u64,
     /// How many of its messages were the platform's own voice.
     pub ignored: u64,
     /// How many of its messages were known to be stored already.
@@ -153,31 +161,54 @@ impl Quarantined {
 // === impl Batch ===
 
 impl Batch {
-    /// Takes one message of the batch out of the accepted and records why, keeping all the others.
-    pub fn reject(&mut self, origin: usize, detail: &str) {
-        let reading = self.readings.iter().find(|row| row.origin == origin);
-        let told = Told {
+    /// Takes messages of the batch out of the accepted and records why, keeping all the others. Each is named by the index
+    /// of its delivery, with why the database would not take it.
+    pub fn reject(&mut self, refused: &[(usize, String)]) {
+        let sampler = self.sampler.clone();
+        for (origin, detail) in refused {
+            self.record_rejected(*origin, &detail.replace('\0', "\u{fffd}"), &mut sampler.lock());
+        }
+        let mut is_out = vec![false; self.deliveries.len()];
+        for (origin, _) in refused {
+            is_out[*origin] = true;
+        }
+        self.readings.retain(|row| !is_out[row.origin]);
+        self.shadows.retain(|row| !is_out[row.origin]);
+        self.command_acks.retain(|row| !is_out[row.origin]);
+    }
+
+    fn record_rejected(&mut self, origin: usize, detail: &str, sampler: &mut Sampler) {
+        let delivery = &self.deliveries[origin];
+        if delivery.replay.is_some() {
+            return self.refused_again.push(detail.to_owned());
+        }
+        let tenant = Topic::parse(&delivery.topic).ok().map(|topic| topic.tenant);
+        let reason = Reason::StoreRejected;
+        self.refusal_counts.push(RefusalCount {
+            minute: delivery.received_at.minute(),
+            tenant: tenant.unwrap_or_default().into(),
+            reason,
+            count: 1,
+        });
+        let is_kept = *self.sampled.entry(origin).or_insert_with(|| sampler.admit_counted(tenant, reason));
+        if is_kept {
+            let record = Quarantined::new(delivery, Refusal::new(reason, detail.to_owned()), self.told(origin));
+            self.quarantined.push(record);
+        } else {
+            self.sampled_out += 1;
+        }
+    }
+
+    /// What an accepted message told about itself. The rows and tokens stand in the order of the deliveries.
+    fn told(&self, origin: usize) -> Told {
+        let place = self.readings.binary_search_by_key(&origin, |row| row.origin).ok();
+        let reading = place.map(|place| &self.readings[place]);
+        let token = self.tokens.binary_search_by_key(&origin, |(index, _)| *index).ok();
+        Told {
             // Without a time of its own it was to be kept under that of its receipt.
             event_time: reading.map(|row| row.time).filter(|time| *time != self.deliveries[origin].received_at),
             site: reading.and_then(|row| row.site.as_deref()).map(|site| String::from_utf8_lossy(site).into()),
-            token: self.tokens.iter().find(|(index, _)| *index == origin).map(|(_, token)| *token),
-        };
-        self.readings.retain(|row| row.origin != origin);
-        self.shadows.retain(|row| row.origin != origin);
-        self.command_acks.retain(|row| row.origin != origin);
-        let detail = detail.replace('\0', "\u{fffd}");
-        if self.deliveries[origin].replay.is_some() {
-            return self.refused_again.push(detail);
+            token: token.map(|place| self.tokens[place].1),
         }
-        let refusal = Refusal::new(Reason::StoreRejected, detail);
-        let record = Quarantined::new(&self.deliveries[origin], refusal, told);
-        let minute = record.received_at.micros().div_euclid(60_000_000) * 60_000_000;
-        self.refusal_counts.push(RefusalCount {
-            minute: Timestamp::from_micros(minute),
-            tenant: record.tenant.clone().unwrap_or_default(),
-            reason: Reason::StoreRejected,
-            count: 1,
-        });
-        self.quarantined.push(record);
     }
 }

@@ -13,12 +13,7 @@ const REDACTED: &[u8] = b"\"[redacted]\"";
 
 /// The payload without its tokens; the same bytes, shared, when it holds none.
 pub fn redact(payload: &Bytes) -> Bytes {
-    // A key may be written with escapes, so a payload with a backslash is always read.
-    let suspicious = memchr::memmem::find(payload, SECRET_KEY).is_some() || memchr::memchr(b'\\', payload).is_some();
-    if !suspicious {
-        return payload.clone();
-    }
-    let cuts = secret_spans(payload);
+    let cuts = merged(secrets(payload), embedded(payload));
     if cuts.is_empty() {
         return payload.clone();
     }
@@ -33,7 +28,13 @@ pub fn redact(payload: &Bytes) -> Bytes {
     clean.into()
 }
 
-/// Where the secret values lie, in order.
+/// Where tokens lie in the payload, in order.
+pub fn secrets(payload: &[u8]) -> Vec<(usize, usize)> {
+    // A key may be written with escapes, so a payload with a backslash is always read.
+    let suspicious = memchr::memmem::find(payload, SECRET_KEY).is_some() || memchr::memchr(b'\\', payload).is_some();
+    if suspicious { secret_spans(payload) } else { Vec::new() }
+}
+
 fn secret_spans(payload: &[u8]) -> Vec<(usize, usize)> {
     let mut spans = Vec::new();
     let mut at = 0;
@@ -62,6 +63,44 @@ fn secret_spans(payload: &[u8]) -> Vec<(usize, usize)> {
         }
     }
     spans
+}
+
+/// Where JSON that stands as text within a string names the key: from there to the end of that string nothing is kept.
+fn embedded(payload: &[u8]) -> Vec<(usize, usize)> {
+    let named = memchr::memmem::find_iter(payload, SECRET_KEY);
+    named
+        .filter_map(|at| {
+            let after = at + SECRET_KEY.len();
+            // An escaped quote ends the key: the text is within a string.
+            payload[after..].starts_with(b"\\").then(|| (after, end_of_text(payload, after)))
+        })
+        .collect()
+}
+
+/// The end of the string that stands around `from`.
+fn end_of_text(payload: &[u8], from: usize) -> usize {
+    let mut at = from;
+    while at < payload.len() && payload[at] != b'"' {
+        at += 1 + usize::from(payload[at] == b'\\');
+    }
+    at.min(payload.len())
+}
+
+/// All cuts in order, none within another.
+fn merged(mut cuts: Vec<(usize, usize)>, more: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
+    if more.is_empty() {
+        return cuts;
+    }
+    cuts.extend(more);
+    cuts.sort_unstable();
+    cuts.dedup_by(|next, kept| {
+        let overlap = next.0 < kept.1;
+        if overlap {
+            kept.1 = kept.1.max(next.1);
+        }
+        overlap
+    });
+    cuts
 }
 
 /// The index of the closing quote of the string that opens at `open`, or the end of a broken-off payload.
@@ -100,10 +139,13 @@ fn names_the_secret(mut inside: &[u8]) -> bool {
 /// The span of the value after a key: what follows `:` (or `=`, in text that is no JSON), to its end.
 fn value_after(payload: &[u8], from: usize) -> Option<(usize, usize)> {
     let start = skip_blanks(payload, from);
-    if !matches!(payload.get(start), Some(b':' | b'=')) {
-        return None;
-    }
-    let start = skip_blanks(payload, start + 1);
+    // `:` of JSON and YAML, `=` of forms, `=>` of printed maps, `>` of XML.
+    let sign = match payload.get(start..)? {
+        [b'=', b'>', ..] => 2,
+        [b':' | b'=' | b'>', ..] => 1,
+        _ => return None,
+    };
+    let start = skip_blanks(payload, start + sign);
     let end = match payload.get(start)? {
         b'"' | b'\'' => (end_of_string(payload, start) + 1).min(payload.len()),
         b'{' | b'[' => end_of_nest(payload, start),
@@ -111,11 +153,11 @@ fn value_after(payload: &[u8], from: usize) -> Option<(usize, usize)> {
             start
                 + payload[start..]
                     .iter()
-                    .position(|byte| b",}] \t\r\n&;".contains(byte))
+                    .position(|byte| b",}] \t\r\n&;<".contains(byte))
                     .unwrap_or(payload.len() - start)
         }
     };
-    Some((start, end))
+    (start < end).then_some((start, end))
 }
 
 /// The end of an object or array that stands where a token should: all of it goes.
@@ -167,6 +209,16 @@ mod tests {
             ),
             ("{provision_token: s3cret}", r#"{provision_token: "[redacted]"}"#),
             ("provision_token=s3cret&x=1", r#"provision_token="[redacted]"&x=1"#),
+            (
+                "<m><provision_token>s3cret</provision_token></m>",
+                r#"<m><provision_token>"[redacted]"</provision_token></m>"#,
+            ),
+            (r#"{"provision_token"=>"s3cret", "a"=>1}"#, r#"{"provision_token"=>"[redacted]", "a"=>1}"#),
+            (
+                r#"{"text":"{\"provision_token\":\"s3cret\"}","a":1}"#,
+                r#"{"text":"{\"provision_token"[redacted]"","a":1}"#,
+            ),
+            (r#""{\"provision_token\":\"s3cret"#, r#""{\"provision_token"[redacted]""#),
             (r#"{"a":"b, "provision_token":"s3cret"}"#, r#"{"a":"b, "provision_token":"[redacted]"}"#),
             (r#"{a: it's, "provision_token": "s3cret"}"#, r#"{a: it's, "provision_token": "[redacted]"}"#),
         ] {

@@ -31,6 +31,12 @@ impl Timestamp {
         Self(self.0.saturating_add(seconds.saturating_mul(MICROS_PER_SECOND)))
     }
 
+    /// The minute it lies in, at its start.
+    #[must_use]
+    pub const fn minute(self) -> Self {
+        Self(self.0 - self.0.rem_euclid(60 * MICROS_PER_SECOND))
+    }
+
     /// Seconds from `earlier` to this moment; negative when it lies before.
     #[expect(clippy::cast_precision_loss, reason = "spans of interest are far below 2^52 microseconds")]
     pub const fn seconds_since(self, earlier: Self) -> f64 {

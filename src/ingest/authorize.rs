@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::grants::{Grant, Grants};
 use super::judge::{Demands, Proof};
+use super::newcomers::Enrollment;
 use super::parse::{Body, Limits, Outcome, Parsed};
-use super::quarantine::Sampler;
 use super::rate::RateLimiter;
 use super::recent::Recent;
 use super::sightings::Sightings;
@@ -18,7 +18,8 @@ use crate::domain::change::Change;
 use crate::domain::device::Standing;
 use crate::domain::ids::DeviceKey;
 use crate::domain::message::{CommandAck, Delivery, Reading, ShadowReport};
-use crate::domain::ports::{Directory, Newcomer, Outage};
+use crate::domain::ports::{Directory, Outage};
+use crate::domain::sampling::{Sampler, SharedSampler};
 use crate::domain::time::{Clock, Timestamp};
 use crate::domain::verdict::{Reason, Refusal};
 use crate::telemetry::ingest::IngestMetrics;
@@ -28,10 +29,10 @@ pub struct Authorizer<D> {
     directory: D,
     limits: Limits,
     demands: Demands,
-    auto_provision: bool,
+    enrollment: Option<Enrollment>,
     grants: Grants,
     rate: Option<RateLimiter>,
-    sampler: Sampler,
+    sampler: SharedSampler,
     recent: Recent,
     sightings: Sightings,
     metrics: IngestMetrics,
@@ -50,15 +51,20 @@ impl<D: Directory> Authorizer<D> {
             directory,
             limits: Limits::from(config),
             demands: Demands::from(config),
-            auto_provision: config.auto_provision,
+            enrollment: config.auto_provision.then(|| Enrollment::new(Demands::from(config))),
             grants,
             rate: config.rate_limit.map(RateLimiter::new),
-            sampler: Sampler::new(config.quarantine_max_per_minute),
+            sampler: SharedSampler::new(config.quarantine_max_per_minute),
             recent: Recent::default(),
             sightings: Sightings::default(),
             metrics,
             clock,
         }
+    }
+
+    /// From now on says of every refused message why, also in a flood.
+    pub fn keep_all_refused(&mut self) {
+        self.sampler = SharedSampler::default();
     }
 
     /// Forgets what a change of the registry makes doubtful.
@@ -78,7 +84,7 @@ impl<D: Directory> Authorizer<D> {
 
     /// Second step: who are they? From the cache, and in one query for all that are not in it. Fails only as a whole and
     /// can be tried again.
-    pub async fn ask(&self, outcomes: &[Outcome]) -> Result<Answers, Outage> {
+    pub async fn ask(&mut self, outcomes: &[Outcome]) -> Result<Answers, Outage> {
         let mut answers = Answers::with_capacity(outcomes.len());
         let mut missing: HashMap<&str, DeviceKey> = HashMap::new();
         let mut hits = 0;
@@ -88,7 +94,7 @@ impl<D: Directory> Authorizer<D> {
                 continue;
             };
             let identity = parsed.identity();
-            let grant = self.grants.get(identity);
+            let grant = self.grants.get(identity).filter(|grant| !self.may_enroll(parsed, grant));
             match &grant {
                 Some(_) => hits += 1,
                 None => missing.extend(identity.parse().ok().map(|key| (identity, key))),
@@ -112,8 +118,11 @@ impl<D: Directory> Authorizer<D> {
     /// Third step: judges each message, in order, and makes the batch.
     pub fn judge(&mut self, deliveries: Vec<Delivery>, outcomes: Vec<Outcome>, answers: Answers) -> Batch {
         let now = (self.clock)();
-        self.sampler.turn(now);
-        let mut batch = Batch { readings: Vec::with_capacity(deliveries.len()), ..Batch::default() };
+        let shared = self.sampler.clone();
+        let mut sampler = shared.lock();
+        sampler.turn(now);
+        let readings = Vec::with_capacity(deliveries.len());
+        let mut batch = Batch { readings, sampler: shared.clone(), ..Batch::default() };
         for ((origin, outcome), answer) in outcomes.into_iter().enumerate().zip(answers) {
             let delivery = &deliveries[origin];
             if delivery.ack.is_some() {
@@ -121,7 +130,7 @@ impl<D: Directory> Authorizer<D> {
             }
             match outcome {
                 Outcome::Ignored => batch.ignored += 1,
-                Outcome::Refused(refusal, told) => self.refuse(&mut batch, delivery, refusal, told),
+                Outcome::Refused(refusal, told) => self.refuse(&mut batch, &mut sampler, delivery, (refusal, told)),
                 Outcome::Parsed(parsed) => match self.verdict(&parsed, answer.as_deref(), now) {
                     Ok((grant, proof)) => {
                         if let Proof::Token(hash) = proof {
@@ -129,12 +138,12 @@ impl<D: Directory> Authorizer<D> {
                         }
                         self.accept(&mut batch, origin, delivery, parsed, grant);
                     }
-                    Err(refusal) => self.refuse(&mut batch, delivery, refusal, parsed.told()),
+                    Err(refusal) => self.refuse(&mut batch, &mut sampler, delivery, (refusal, parsed.told())),
                 },
             }
         }
         batch.sightings = self.sightings.take_due(now);
-        batch.refusal_counts = self.sampler.take_counts();
+        batch.refusal_counts = sampler.take_counts();
         batch.maybe_repeated = deliveries.iter().any(|delivery| delivery.maybe_repeated);
         batch.deliveries = deliveries;
         batch
@@ -145,27 +154,33 @@ impl<D: Directory> Authorizer<D> {
         Batch { sightings: self.sightings.take_all(), ..Batch::default() }
     }
 
+    /// Whether what is known of an unknown device need not last: by this message it may register itself.
+    fn may_enroll(&self, parsed: &Parsed, grant: &Grant) -> bool {
+        let Some(enrollment) = &self.enrollment else { return false };
+        grant.standing.device.is_none() && enrollment.welcomes(parsed, &grant.standing, (self.clock)())
+    }
+
     async fn learn(
-        &self,
+        &mut self,
         missing: HashMap<&str, DeviceKey>,
         outcomes: &[Outcome],
     ) -> Result<HashMap<Box<str>, Arc<Grant>>, Outage> {
-        let (identities, keys): (Vec<&str>, Vec<DeviceKey>) = missing.into_iter().unzip();
+        let asked: Vec<(&str, DeviceKey)> = missing.into_iter().collect();
+        let keys: Vec<DeviceKey> = asked.iter().map(|(_, key)| key.clone()).collect();
         let mut standings = self.directory.find(&keys).await?;
-        if self.auto_provision {
-            let newcomers = newcomers(&identities, &keys, &standings, outcomes);
+        if let Some(enrollment) = &mut self.enrollment {
+            let newcomers = enrollment.choose(&asked, &standings, outcomes, (self.clock)());
             if !newcomers.is_empty() {
                 self.directory.enroll(&newcomers).await?;
+                enrollment.enrolled(newcomers.len());
                 standings = self.directory.find(&keys).await?;
             }
         }
         let now = (self.clock)();
-        let answers = identities.into_iter().zip(keys).zip(standings);
-        Ok(answers
-            .map(|((identity, key), standing)| {
-                (identity.into(), self.grants.keep(identity, Arc::new(key), standing, now))
-            })
-            .collect())
+        let keep = |((identity, key), standing): ((&str, DeviceKey), Standing)| {
+            (identity.into(), self.grants.keep(identity, Arc::new(key), standing, now))
+        };
+        Ok(asked.into_iter().zip(standings).map(keep).collect())
     }
 
     fn verdict<'g>(
@@ -188,17 +203,18 @@ impl<D: Directory> Authorizer<D> {
         }
     }
 
-    fn refuse(&mut self, batch: &mut Batch, delivery: &Delivery, refusal: Refusal, told: Told) {
+    fn refuse(&mut self, batch: &mut Batch, sampler: &mut Sampler, delivery: &Delivery, refused: (Refusal, Told)) {
+        let (refusal, told) = refused;
         // Quarantine has no key that would tell a repeated message, whether it has a time or not.
         if self.is_redelivery(delivery, delivery.message_id()) {
             batch.known_duplicates += 1;
             return;
         }
         let topic = crate::domain::topic::Topic::parse(&delivery.topic).ok();
-        if self.sampler.admit(topic.map(|topic| topic.tenant), refusal.reason) {
+        if sampler.admit(topic.map(|topic| topic.tenant), refusal.reason) {
             batch.quarantined.push(Quarantined::new(delivery, refusal, told));
         } else {
-            self.metrics.plain.quarantine_sampled_out.inc();
+            batch.sampled_out += 1;
         }
     }
 
@@ -245,23 +261,4 @@ impl<D: Directory> Authorizer<D> {
         self.recent.insert(ack.packet_id, message_id);
         false
     }
-}
-
-/// Those that are not registered yet, each with what the first of its messages says of it.
-fn newcomers(identities: &[&str], keys: &[DeviceKey], standings: &[Standing], outcomes: &[Outcome]) -> Vec<Newcomer> {
-    let mut first: HashMap<&str, &Parsed> = HashMap::new();
-    for outcome in outcomes {
-        if let Outcome::Parsed(parsed) = outcome {
-            first.entry(parsed.identity()).or_insert(parsed);
-        }
-    }
-    // A suspended tenant gets no new devices: their messages are refused before the registry matters.
-    let is_new = |standing: &Standing| standing.device.is_none() && !standing.tenant_suspended;
-    let unregistered = identities.iter().zip(keys).zip(standings).filter(|(_, standing)| is_new(standing));
-    unregistered
-        .map(|((identity, key), _)| {
-            let told = first.get(identity).map(|parsed| parsed.told()).unwrap_or_default();
-            Newcomer { key: key.clone(), site: told.site, token: told.token }
-        })
-        .collect()
 }

@@ -3,10 +3,10 @@
 //! It asks the same parser and the same judge as the spine; there is no second opinion here.
 
 use super::judge::{Demands, Proof};
+use super::newcomers::once_enrolled;
 use super::parse::{Limits, Outcome, Parsed};
 use crate::config::ingest::IngestConfig;
-use crate::domain::batch::Told;
-use crate::domain::device::{Device, DeviceStatus, Standing};
+use crate::domain::device::Standing;
 use crate::domain::ids::DeviceKey;
 use crate::domain::message::Delivery;
 use crate::domain::ports::{Directory, Outage};
@@ -82,14 +82,14 @@ pub async fn explain<D: Directory>(
     };
     let standing = directory.find(std::slice::from_ref(&device)).await?.pop();
     let standing = standing.unwrap_or(Standing { tenant_suspended: false, device: None });
-    let end = decide(config, &parsed, &once_enrolled(config, &parsed, &standing), now);
+    let end = decide(config, &parsed, &as_judged(config, &parsed, &standing, now), now);
     Ok(Explanation::new(config, Some(device), Some(standing), end))
 }
 
 /// How the message would end for a sender that stands like this; none when who the sender is does not matter.
 pub fn end_for(config: &IngestConfig, delivery: &Delivery, standing: &Standing, now: Timestamp) -> Option<End> {
     match Limits::from(config).parse(delivery) {
-        Outcome::Parsed(parsed) => Some(decide(config, &parsed, &once_enrolled(config, &parsed, standing), now)),
+        Outcome::Parsed(parsed) => Some(decide(config, &parsed, &as_judged(config, &parsed, standing, now), now)),
         Outcome::Ignored | Outcome::Refused(..) => None,
     }
 }
@@ -105,13 +105,9 @@ fn decide(config: &IngestConfig, parsed: &Parsed, standing: &Standing, now: Time
 }
 
 /// The registry as it will stand when this message is judged: with `AUTO_PROVISION` an unknown device registers itself.
-fn once_enrolled(config: &IngestConfig, parsed: &Parsed, standing: &Standing) -> Standing {
-    if !config.auto_provision || standing.tenant_suspended || standing.device.is_some() {
-        return standing.clone();
-    }
-    let Told { site, token, .. } = parsed.told();
-    let device = Device { status: DeviceStatus::Active, site, token, certificates: Vec::new() };
-    Standing { tenant_suspended: false, device: Some(device) }
+fn as_judged(config: &IngestConfig, parsed: &Parsed, standing: &Standing, now: Timestamp) -> Standing {
+    let enrolled = config.auto_provision.then(|| once_enrolled(Demands::from(config), parsed, standing, now)).flatten();
+    enrolled.unwrap_or_else(|| standing.clone())
 }
 
 // === impl Explanation ===

@@ -41,7 +41,6 @@ impl Patience {
             self.told = None;
             self.readiness.well(self.part);
         }
-        self.metrics.up.set(1);
     }
 
     /// Waits for what was asked of Postgres; none when it is time to give up first, and the question is dropped.
@@ -59,7 +58,6 @@ impl Patience {
             tracing::warn!(part = self.part, %outage, "Postgres does not take what it is given; trying again, nothing is lost");
         }
         self.failures += 1;
-        self.metrics.up.set(0);
         self.metrics.retries.inc();
         self.readiness.unwell(self.part, outage.to_string());
         tokio::select! {

@@ -26,6 +26,7 @@ pub async fn judge<D: Directory>(
     authorizer: &mut Authorizer<D>,
     delivery: Delivery,
 ) -> Result<(Replayed, Batch), Outage> {
+    authorizer.keep_all_refused();
     let deliveries = vec![delivery];
     let outcomes = authorizer.parse(&deliveries);
     let answers = authorizer.ask(&outcomes).await?;

@@ -76,7 +76,7 @@ impl Database {
 
     /// The authorizer's door, on the pool.
     pub fn directory(&self) -> PgDirectory {
-        PgDirectory::new(self.pool.clone(), self.metrics.clone())
+        PgDirectory::new(self.pool.clone())
     }
 
     /// The metrics of Postgres.

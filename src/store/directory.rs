@@ -7,11 +7,9 @@ use sqlx::PgPool;
 
 use super::session::answer;
 use super::token::{from_hex, to_hex};
-use super::trouble::Trouble;
 use crate::domain::device::{CertificateWindow, Device, DeviceStatus, MAX_WINDOWS, Standing};
 use crate::domain::ids::DeviceKey;
 use crate::domain::ports::{Directory, Newcomer, Outage};
-use crate::telemetry::store::StoreMetrics;
 
 /// A certificate may be written by hand as good for ever; the bounds keep such dates readable. One that retires is good until
 /// then, whether or not anybody has marked it by that time.
@@ -48,7 +46,6 @@ const ENROLL: &str = "WITH asked AS ( \
 #[derive(Clone, Debug)]
 pub struct PgDirectory {
     pool: PgPool,
-    metrics: StoreMetrics,
 }
 
 /// One answer as it comes.
@@ -65,13 +62,8 @@ type Row = (
 
 impl PgDirectory {
     /// A directory on this pool.
-    pub fn new(pool: PgPool, metrics: StoreMetrics) -> Self {
-        Self { pool, metrics }
-    }
-
-    fn note<T>(&self, done: Result<T, Trouble>) -> Result<T, Outage> {
-        self.metrics.up.set(i64::from(done.is_ok()));
-        done.map_err(Outage::from)
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool }
     }
 }
 
@@ -84,7 +76,7 @@ impl Directory for PgDirectory {
         let devices: Vec<&str> = keys.iter().map(|key| key.device.as_str()).collect();
         let windows = i64::try_from(MAX_WINDOWS).unwrap_or(i64::MAX);
         let asked = sqlx::query_as(FIND).bind(tenants).bind(devices).bind(windows);
-        let rows: Vec<Row> = self.note(answer(asked.fetch_all(&self.pool)).await)?;
+        let rows: Vec<Row> = answer(asked.fetch_all(&self.pool)).await?;
         rows.into_iter().zip(keys).map(|(row, key)| standing(row, key)).collect()
     }
 
@@ -102,7 +94,8 @@ impl Directory for PgDirectory {
             .map(|newcomer| newcomer.token.map(|token| to_hex(&token).iter().map(|&digit| char::from(digit)).collect()))
             .collect();
         let asked = sqlx::query(ENROLL).bind(tenants).bind(devices).bind(sites).bind(tokens);
-        self.note(answer(asked.execute(&self.pool)).await).map(drop)
+        answer(asked.execute(&self.pool)).await?;
+        Ok(())
     }
 }
 

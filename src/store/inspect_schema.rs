@@ -77,7 +77,7 @@ pub async fn migrations(database: &Database, migrate_on_start: bool) -> Checked 
 }
 
 /// Whether the days have their partitions, and what lies in the default ones.
-pub async fn partitions(database: &Database, now: Timestamp) -> Checked {
+pub async fn partitions(database: &Database, migrate_on_start: bool, now: Timestamp) -> Checked {
     let today = now.to_utc().date_naive();
     let mut findings = Vec::new();
     for table in PARTITIONED {
@@ -86,7 +86,11 @@ pub async fn partitions(database: &Database, now: Timestamp) -> Checked {
         drop(connection);
         let Some(layout) = layout else {
             let what = format!("there is no table {} that is partitioned by day", table.name);
-            findings.push(Finding::error(what, "run `sluice migrate`"));
+            findings.push(if migrate_on_start {
+                Finding::warning(what, "run `sluice migrate`, or start the daemon: MIGRATE_ON_START=1 lets it make it")
+            } else {
+                Finding::error(what, "run `sluice migrate`")
+            });
             continue;
         };
         findings.push(judge_days(table, &layout, today));

@@ -19,10 +19,12 @@ use crate::telemetry::store::StoreMetrics;
 /// The channel that the triggers of the registry's tables notify.
 pub const CHANNEL: &str = "sluice_invalidate";
 
-/// Silence after which the connection is asked whether it still lives. With [`PATIENCE`] it is found dead within 8 s.
-const PROBE_AFTER: Duration = Duration::from_secs(3);
+/// Silence after which the connection is asked whether it still lives, and how long it may take to say so: one that died
+/// without a word is found within 3 s.
+const PROBE_AFTER: Duration = Duration::from_secs(1);
+const PROBE_PATIENCE: Duration = Duration::from_secs(2);
 
-/// The longest wait for an answer of the database here.
+/// The longest wait for a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The first pause before connecting again; it doubles up to [`LONGEST_PAUSE`].
@@ -51,7 +53,7 @@ enum Deaf {
     #[error("the connection was closed")]
     Closed,
     /// It no longer answers.
-    #[error("no answer within {} s", PATIENCE.as_secs())]
+    #[error("it does not answer")]
     Silent,
     /// What the database said.
     #[error("{0}")]
@@ -182,7 +184,7 @@ async fn relay(mut listener: PgListener, outbox: &mut Outbox<'_>) -> Deaf {
             Ok(Ok(None)) => return Deaf::Closed,
             Ok(Err(error)) => return error.into(),
             // Notifications that arrive during the probe are kept by the listener.
-            Err(_) => match timeout(PATIENCE, sqlx::query("SELECT 1").execute(&mut listener)).await {
+            Err(_) => match timeout(PROBE_PATIENCE, sqlx::query("SELECT 1").execute(&mut listener)).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => return error.into(),
                 Err(_) => return Deaf::Silent,

@@ -315,9 +315,14 @@ async fn expire(pool: &PgPool, table: &str, column: &str, cutoff: NaiveDate) -> 
         let rows = query.execute(pool).await?.rows_affected();
         expired += rows;
         if rows < EXPIRY_CHUNK.unsigned_abs() {
-            break;
+            return Ok(expired);
         }
     }
+    tracing::warn!(
+        table,
+        expired,
+        "more rows are past their retention than one round deletes; the next goes on with it"
+    );
     Ok(expired)
 }
 

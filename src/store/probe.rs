@@ -1,6 +1,7 @@
-//! Asks Postgres every few seconds whether it could take a row, so that readiness is right also while nothing is written.
+//! Asks Postgres every few seconds whether it answers and is not read-only, so that readiness is right also while nothing is
+//! written. The one writer of `sluice_db_up`.
 //!
-//! It stores nothing and repairs nothing.
+//! It stores nothing and repairs nothing. That a disk is full only a write can tell: then those who write say so.
 
 use std::time::Duration;
 
@@ -21,6 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// The part of readiness that this module speaks for.
 const PART: &str = "database";
 
+/// The parts that say so when Postgres does not take what they give it.
+const GIVERS: [&str; 3] = ["schema", "registry", "writer"];
+
 /// Asks until told to stop.
 pub async fn watch(database: Database, readiness: Readiness, stop: CancellationToken) {
     let mut session = None;
@@ -32,7 +36,8 @@ pub async fn watch(database: Database, readiness: Readiness, stop: CancellationT
         };
         match answered {
             Ok(()) => {
-                database.metrics().up.set(1);
+                let refused = readiness.troubles().keys().any(|part| GIVERS.contains(part));
+                database.metrics().up.set(i64::from(!refused));
                 readiness.well(PART);
             }
             Err(trouble) => {

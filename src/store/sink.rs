@@ -97,6 +97,8 @@ struct Undo {
     command_acks: Vec<CommandAck>,
     quarantined: usize,
     refusal_counts: usize,
+    refused_again: usize,
+    sampled_out: u64,
 }
 
 // === impl PgSink ===
@@ -113,12 +115,10 @@ impl Sink for PgSink {
             Ok(receipt) => {
                 self.suspect = false;
                 self.counted = false;
-                self.metrics.up.set(1);
                 Ok(receipt)
             }
             Err(trouble) => {
                 self.suspect = true;
-                self.metrics.up.set(0);
                 Err(trouble.into())
             }
         }
@@ -195,9 +195,7 @@ impl PgSink {
         let tally = self.write_accepted(session, batch, road).await?;
         if !tally.refused.is_empty() {
             *undo = Some(Undo::of(batch));
-            for (origin, why) in &tally.refused {
-                batch.reject(*origin, why);
-            }
+            batch.reject(&tally.refused);
         }
         let trace = self.write_refused(session, batch).await?;
         let outcome = Outcome { tally, trace };
@@ -252,9 +250,7 @@ impl PgSink {
         };
         match doubt.trace.fate(session).await {
             Ok(Fate::Committed) => {
-                for (origin, why) in &doubt.tally.refused {
-                    batch.reject(*origin, why);
-                }
+                batch.reject(&doubt.tally.refused);
                 Ok(Some(receipt(&doubt.tally)))
             }
             Ok(Fate::Counted) => {
@@ -327,6 +323,8 @@ impl Undo {
             command_acks: batch.command_acks.clone(),
             quarantined: batch.quarantined.len(),
             refusal_counts: batch.refusal_counts.len(),
+            refused_again: batch.refused_again.len(),
+            sampled_out: batch.sampled_out,
         }
     }
 
@@ -336,6 +334,8 @@ impl Undo {
         batch.command_acks = self.command_acks;
         batch.quarantined.truncate(self.quarantined);
         batch.refusal_counts.truncate(self.refusal_counts);
+        batch.refused_again.truncate(self.refused_again);
+        batch.sampled_out = self.sampled_out;
     }
 }
 

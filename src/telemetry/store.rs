@@ -3,9 +3,9 @@
 use super::metrics::metrics;
 
 metrics! {
-    /// Updated by the store and by the writer's retries.
+    /// Updated by the store, the retries by those who try again.
     pub struct StoreMetrics {
-        /// 1 while the last thing asked of Postgres was done.
+        /// 1 while Postgres answers and takes what it is given.
         up: IntGauge("sluice_db_up"),
         /// Batches and lookups tried again because Postgres did not take them.
         retries: IntCounter("sluice_db_retries_total"),

@@ -59,6 +59,42 @@ fn a_flood_from_one_device_is_counted_and_thinned_and_the_others_are_stored() {
     assert_each_once(&database, &accepted);
 }
 
+#[test]
+fn a_flood_that_only_the_database_refuses_is_thinned_as_well() {
+    let broker = Mosquitto::start(MosquittoOptions::default());
+    let database = Postgres::shared().database();
+    register(&database, &["liar", "timed-1"]);
+    let daemon = settings(&broker, &database).set("QUARANTINE_MAX_PER_MINUTE", &BUDGET.to_string()).start();
+    daemon.wait_ready();
+    let load = Load::start(&broker, &database, &["timed-1"]);
+    let port = broker.port();
+    // A believed device acknowledges commands nobody gave it: only the table of commands tells.
+    let made_up = |number: u64| {
+        let payload = format!("{{\"command_id\":\"00000000-0000-4000-8000-{number:012}\",\"status\":\"done\"}}");
+        Message::new("tenant/acme/device/liar/commands/ack", payload).qos(QoS::AtLeastOnce)
+    };
+    let flood = std::thread::spawn(move || {
+        let mut device = Device::connect(port, "liar");
+        for start in (0..FLOOD).step_by(500) {
+            let messages: Vec<Message> = (start..start + 500).map(made_up).collect();
+            assert!(device.publish_all(&messages).iter().all(|fate| *fate == Fate::Accepted));
+        }
+    });
+    load.grant(400);
+    wait_rows(&database, 400);
+    flood.join().unwrap();
+    let accepted = load.finish();
+    let refused = "sluice_quarantined_total{reason=\"STORE_REJECTED\"}";
+    daemon.wait_metric(refused, 10_000.0);
+    let kept: u64 = database.value("SELECT count(*) FROM quarantine_events").parse().unwrap();
+    println!("{kept} of {FLOOD} messages that the database refused are kept");
+    assert!((BUDGET..=KEPT).contains(&kept), "{kept} rows, at most {KEPT}");
+    assert_eq!(database.value("SELECT sum(cnt) FROM quarantine_counters_minute"), FLOOD.to_string());
+    assert_eq!(counted(&daemon, "sluice_quarantine_sampled_out_total"), FLOOD - kept);
+    database.query("TRUNCATE quarantine_events");
+    assert_each_once(&database, &accepted);
+}
+
 fn flood(port: u16, qos: QoS) {
     let mut device = Device::connect(port, &format!("flood-{qos:?}"));
     for start in (0..FLOOD).step_by(500) {

@@ -111,3 +111,44 @@ async fn a_refusal_can_be_delivered_again_and_is_marked_once() {
     let audited = "SELECT actor, action, detail->'events'->>0 FROM audit_log ORDER BY id";
     assert_eq!(database.query(audited), [2, 1].map(|n| ["cli:bob".into(), "quarantine.replay".into(), id(n)]));
 }
+
+/// Messages of a device nobody knew, with the hash of the token each carried: three of its own, three of somebody's.
+const UNKNOWN: &str = "INSERT INTO quarantine_events (id, received_at, topic, tenant_id, device_id, msg_type,
+        reason, detail, payload, token_sha256, message_id)
+    SELECT ('00000000-0000-0000-0000-00000000000' || n)::uuid, now() - n * interval '1 second',
+        'tenant/acme/device/late/telemetry', 'acme', 'late', 'telemetry', 'UNREGISTERED_DEVICE', 'because',
+        convert_to('{\"seq\":' || n || ',\"provision_token\":\"[redacted]\"}', 'UTF8'),
+        encode(sha256(CASE WHEN n <= 3 THEN 'mine' ELSE 'stolen' END::bytea), 'hex'),
+        ('00000000-0000-0000-0000-0000000000f' || n)::uuid
+    FROM generate_series(1, 6) n";
+
+#[test]
+fn replay_is_verified_by_the_stored_hash_and_says_of_every_message_what_became_of_it() {
+    let database = Postgres::shared().database();
+    database.query(UNKNOWN);
+    database.query(
+        "INSERT INTO tenants (tenant_id, name) VALUES ('acme', 'Acme'); \
+         INSERT INTO devices (tenant_id, device_id, provision_token_hash) \
+         VALUES ('acme', 'late', encode(sha256('mine'), 'hex'))",
+    );
+    // A budget meant for floods must not keep from a person why each message was refused again.
+    let replay = |more: &[&str]| {
+        let line = [&["quarantine", "replay", "--tenant", "acme", "--output", "json"], more].concat();
+        let output = sluice(&database.url(), &[("QUARANTINE_MAX_PER_MINUTE", "1")], "", &line);
+        let lines: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let ends = lines.as_array().unwrap().iter().map(|line| line["result"].as_str().unwrap().to_owned());
+        (output.status.code(), ends.collect::<Vec<_>>())
+    };
+    let mixed = |good: &str| (Some(1), [good, good, good, "refused", "refused", "refused"].map(String::from).to_vec());
+    assert_eq!(replay(&["--dry-run"]), mixed("would be stored"));
+    assert_eq!(database.value("SELECT count(*) FROM telemetry"), "0", "a dry run stores nothing");
+    assert_eq!(listed(&database, &["--replayed"]), "");
+    assert_eq!(replay(&[]), mixed("stored"));
+    assert_eq!(database.value("SELECT string_agg(seq::text, ' ' ORDER BY seq) FROM telemetry"), "1 2 3");
+    assert_eq!(listed(&database, &["--replayed"]), "321");
+    assert_eq!(listed(&database, &["--not-replayed"]), "654", "what is refused again stays");
+    assert_eq!(replay(&[]).1, ["refused"; 3], "what was replayed is done");
+    assert_eq!(database.value("SELECT count(*) FROM quarantine_events"), "6", "nothing is recorded anew");
+    let audited = "SELECT action, jsonb_array_length(detail->'events')::text FROM audit_log";
+    assert_eq!(database.query(audited), [["quarantine.replay", "3"]]);
+}

@@ -82,7 +82,7 @@ fn an_unknown_device_is_explained_as_auto_provision_would_treat_it() {
     let with_token = r#"{"provision_token":"any"}"#;
     for (path, payload, reason) in [
         ("acme/device/new/telemetry", with_token, Value::Null),
-        ("acme/device/new/telemetry", "{}", "TOKEN_NOT_SET_IN_REGISTRY".into()),
+        ("acme/device/new/telemetry", "{}", "UNREGISTERED_DEVICE".into()),
         ("dark/device/new/telemetry", with_token, "TENANT_SUSPENDED".into()),
     ] {
         assert_eq!(explained(&settings, path, payload).1["reason"], reason, "{path} {payload}");

@@ -59,7 +59,7 @@ fn outage(leave: impl Fn(&Postgres), come_back: impl Fn(&Postgres)) {
     let database = postgres.database();
     let daemon = settings(&broker, &database).start();
     daemon.wait_ready();
-    assert!(is_up(&daemon));
+    wait::until("sluice_db_up is 1", || is_up(&daemon));
     let load = Load::start(&broker, &database, &["timed-1", "timed-2", "plain-1"]);
     load.grant(500);
     wait_rows(&database, 300);

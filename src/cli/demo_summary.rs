@@ -142,6 +142,10 @@ impl Summary {
                  lost {} times, and what it repeated was counted again.",
                 self.reconnects
             ),
+            (false, _) if kept > self.acknowledged => format!(
+                "IT DOES NOT ADD UP: {acknowledged} taken over by the broker, but {sum} = {total} kept: does somebody else \
+                 publish here?"
+            ),
             (false, _) => {
                 format!("IT DOES NOT ADD UP: {acknowledged} taken over by the broker, but {sum} = {total} kept.")
             }

@@ -132,8 +132,12 @@ enum Command {
     #[command(subcommand, after_help = "Example: sluice quarantine list --tenant acme --since 2h")]
     Quarantine(quarantine::QuarantineCommand),
     /// Let a simulated fleet publish to a daemon of its own, and show what becomes of it; scripts/demo prepares all it needs
-    #[command(after_help = "It registers its fleet in the database the settings name, as tenant sluice-demo.\n\
-            Example: ./scripts/demo --seconds 10")]
+    #[command(
+        after_help = "It registers its fleet in the database the settings name, as tenant sluice-demo, issues a certificate to each device\n\
+            (DEVICE_CA_CERT_PATH, DEVICE_CA_KEY_PATH), lets each connect as itself at BROKER_PROBE_ADDR, and revokes one while it\n\
+            speaks. MQTT_USERNAME must be allowed to write to tenant/sluice-demo/device/overture/commands.\n\
+            Example: ./scripts/demo --seconds 10"
+    )]
     Demo(demo::DemoArgs),
     /// Let a simulated fleet publish, and say exactly what of it is missing or doubled in the tables
     #[command(

@@ -6,7 +6,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::v5::{ConnAckProperties, DisconnectProperties};
 
-use crate::domain::batch::QUARANTINE_PAYLOAD_MAX;
+use crate::domain::sampling::QUARANTINE_PAYLOAD_MAX;
 
 /// What is kept of a PUBLISH that is over the limit: a topic has at most 64 KiB, its properties rarely as much, and of the
 /// payload quarantine keeps no more than this.

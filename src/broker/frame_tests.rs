@@ -1,7 +1,7 @@
 //! Whatever the bytes and however they are cut, the packets are the same, and nothing panics.
 
 use super::frame::*;
-use crate::domain::batch::QUARANTINE_PAYLOAD_MAX;
+use crate::domain::sampling::QUARANTINE_PAYLOAD_MAX;
 use bytes::{BufMut, BytesMut};
 use proptest::prelude::*;
 use rumqttc::v5::mqttbytes::QoS;

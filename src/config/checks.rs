@@ -4,7 +4,7 @@ use super::Config;
 use super::certificates::CnFormat;
 use super::ingest::BATCHES_IN_FLIGHT;
 use super::reader::Reader;
-use crate::domain::batch::QUARANTINE_PAYLOAD_MAX;
+use crate::domain::sampling::QUARANTINE_PAYLOAD_MAX;
 
 /// An `ADMIN_TOKEN` with fewer characters can be guessed.
 const GOOD_TOKEN_CHARS: usize = 24;

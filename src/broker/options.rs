@@ -170,6 +170,7 @@ mod tests {
             port: 1883,
             username: Some("u".into()),
             password: Some(Secret::new("p".into())),
+            jwt: None,
             client_id: "sluice".into(),
             topic: "tenant/+/device/+/#".into(),
             share_group: None,

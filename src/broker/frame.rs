@@ -43,6 +43,11 @@ pub enum Incoming {
         /// That of the message.
         packet_id: u16,
     },
+    /// The answer to AUTH.
+    Auth {
+        /// 0: the token is taken; 0x18: the broker wants more of us.
+        code: u8,
+    },
     /// The answer to PINGREQ.
     PingResp,
     /// The broker ends the connection.
@@ -149,6 +154,7 @@ const PUBREL: u8 = 6;
 const SUBACK: u8 = 9;
 const PINGRESP: u8 = 13;
 const DISCONNECT: u8 = 14;
+const AUTH: u8 = 15;
 
 // === impl Splitter ===
 
@@ -290,6 +296,8 @@ fn control(kind: u8, mut body: Bytes) -> Result<Incoming, Malformed> {
         SUBACK => suback(body),
         PINGRESP => Some(Incoming::PingResp),
         DISCONNECT => Some(Incoming::Disconnect(Farewell::read(body))),
+        // Without a body it means success.
+        AUTH => Some(Incoming::Auth { code: take_u8(&mut body).unwrap_or_default() }),
         _ => return Err(Malformed::Type(kind)),
     };
     packet.ok_or(Malformed::Body(kind))

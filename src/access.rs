@@ -2,4 +2,5 @@
 //!
 //! It answers from memory and never talks to Postgres or to the broker; [`crate::http`] carries its answers out.
 
+pub mod guest;
 pub mod subject;

@@ -13,6 +13,7 @@ pub mod http;
 pub mod ingest;
 pub mod layers;
 pub mod process;
+pub mod public;
 mod reader;
 pub mod secret;
 pub mod setting;
@@ -42,6 +43,8 @@ pub struct Config {
     pub certificates: certificates::CertificatesConfig,
     /// Listeners.
     pub http: http::HttpConfig,
+    /// Guests.
+    pub public: public::PublicConfig,
     /// The process.
     pub process: process::ProcessConfig,
 }
@@ -82,6 +85,7 @@ impl Config {
             ingest: ingest::IngestConfig::read(&mut reader),
             certificates: certificates::CertificatesConfig::read(&mut reader),
             http: http::HttpConfig::read(&mut reader),
+            public: public::PublicConfig::read(&mut reader),
             process: process::ProcessConfig::read(&mut reader),
         };
         checks::across(&config, &mut reader);

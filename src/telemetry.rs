@@ -3,6 +3,7 @@
 //! No payload, token or password ever reaches either; no label is one a device can choose.
 
 pub mod broker;
+pub mod guests;
 pub mod ingest;
 pub mod logs;
 pub mod metrics;

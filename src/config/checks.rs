@@ -23,6 +23,13 @@ pub(super) fn across(config: &Config, reader: &mut Reader) {
         let why = "a payload must fit into a packet with its topic: MAX_PAYLOAD_BYTES must be less than MQTT_MAX_PACKET_BYTES";
         reader.conflict(&["MAX_PAYLOAD_BYTES", "MQTT_MAX_PACKET_BYTES"], why);
     }
+    let inner = [config.http.api_bind, config.http.ops_bind, config.http.hooks_bind];
+    let names = ["HTTP_BIND", "OPS_BIND", "HOOKS_BIND"];
+    for (name, bind) in names.into_iter().zip(inner) {
+        if bind.port() != 0 && config.public.bind == Some(bind) {
+            reader.conflict(&["PUBLIC_BIND", name], "what faces the public has an address of its own: change one of them");
+        }
+    }
 }
 
 // === impl Config ===

@@ -3,6 +3,7 @@
 use prometheus::{Encoder, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use super::broker::BrokerMetrics;
+use super::guests::GuestMetrics;
 use super::ingest::IngestMetrics;
 use super::registry::RegistryMetrics;
 use super::revocation::RevocationMetrics;
@@ -58,6 +59,8 @@ pub struct Metrics {
     pub certificates: RegistryMetrics,
     /// The chain of revocation.
     pub revocation: RevocationMetrics,
+    /// Public credentials.
+    pub guests: GuestMetrics,
     /// Postgres.
     pub store: StoreMetrics,
     registry: Registry,
@@ -78,6 +81,7 @@ impl Metrics {
             ingest: IngestMetrics::new(&registry)?,
             certificates: RegistryMetrics::register(&registry)?,
             revocation: RevocationMetrics::register(&registry)?,
+            guests: GuestMetrics::register(&registry)?,
             store: StoreMetrics::register(&registry)?,
             registry,
         })

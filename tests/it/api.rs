@@ -1,6 +1,6 @@
 //! The HTTP API, asked over a socket as a stranger's program would: the real daemon and a real Postgres.
 
-mod client;
+pub mod client;
 mod document;
 mod door;
 mod governed;

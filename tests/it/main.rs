@@ -16,6 +16,7 @@ mod doctor;
 mod faults;
 mod fixtures;
 mod flood;
+mod guests;
 mod listen;
 mod oddities;
 mod partitions;

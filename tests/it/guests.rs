@@ -1,0 +1,6 @@
+//! Guests: their credentials, the page in a real browser, and what holds where the broker cannot ask.
+
+mod browser;
+mod credentials;
+mod door;
+mod page;

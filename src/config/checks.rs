@@ -27,7 +27,10 @@ pub(super) fn across(config: &Config, reader: &mut Reader) {
     let names = ["HTTP_BIND", "OPS_BIND", "HOOKS_BIND"];
     for (name, bind) in names.into_iter().zip(inner) {
         if bind.port() != 0 && config.public.bind == Some(bind) {
-            reader.conflict(&["PUBLIC_BIND", name], "what faces the public has an address of its own: change one of them");
+            reader.conflict(
+                &["PUBLIC_BIND", name],
+                "what faces the public has an address of its own: change one of them",
+            );
         }
     }
 }

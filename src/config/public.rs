@@ -149,7 +149,8 @@ mod tests {
     fn a_websockets_url_has_an_origin_and_nothing_that_ends_a_policy() {
         assert_eq!(websocket_origin("wss://mqtt.example.org/mqtt?x=1"), Some("wss://mqtt.example.org"));
         assert_eq!(websocket_origin("ws://127.0.0.1:9002"), Some("ws://127.0.0.1:9002"));
-        for wrong in ["", "http://x", "wss://", "ws:///x", "wss://a b", "wss://a;x", "wss://a'x", "wss://*", "ws://u@h"] {
+        for wrong in ["", "http://x", "wss://", "ws:///x", "wss://a b", "wss://a;x", "wss://a'x", "wss://*", "ws://u@h"]
+        {
             assert_eq!(websocket_origin(wrong), None, "{wrong}");
         }
     }

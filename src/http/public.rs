@@ -171,7 +171,8 @@ async fn issue(
 ) -> Response {
     if let Err(seconds) = public.charge(peer, &headers) {
         public.metrics.rate_limited.inc();
-        let detail = format!("this address asks for credentials too often: wait {seconds} s, and use each for its hour");
+        let detail =
+            format!("this address asks for credentials too often: wait {seconds} s, and use each for its hour");
         return later(Kind::TooManyRequests, detail, seconds);
     }
     // What it says does not matter: there is nothing to ask for but this.

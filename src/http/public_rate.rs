@@ -73,7 +73,9 @@ fn charge_one(whole_at: &mut Timestamp, interval: i64, now: Timestamp) -> Result
 fn customer(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> IPV6_CUSTOMER_BITS << IPV6_CUSTOMER_BITS).into(),
+        IpAddr::V6(address) => {
+            Ipv6Addr::from_bits(address.to_bits() >> IPV6_CUSTOMER_BITS << IPV6_CUSTOMER_BITS).into()
+        }
     }
 }
 

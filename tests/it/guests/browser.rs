@@ -4,6 +4,8 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -30,11 +32,14 @@ const FLAGS: [&str; 12] = [
     "--password-store=basic",
 ];
 
+/// A browser that does not answer within this is hung, and the test fails.
+const ANSWER_TIME: Duration = Duration::from_mins(1);
+
 /// A running browser; it ends when this is dropped, or when the test process does and the pipe closes.
 pub struct Browser {
     process: Child,
     ask: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    answers: Receiver<Vec<u8>>,
     calls: u64,
     _dir: Scratch,
 }
@@ -56,7 +61,9 @@ impl Browser {
         command.env_clear().env("PATH", search_path()).env("HOME", dir.path()).env("LC_ALL", "C.UTF-8");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(std::fs::File::create(log).unwrap());
         let mut process = command.spawn().unwrap();
-        let (ask, answers) = (process.stdin.take().unwrap(), BufReader::new(process.stdout.take().unwrap()));
+        let (ask, answered) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
+        let (heard, answers) = sync_channel(16);
+        std::thread::spawn(move || hear(answered, &heard));
         Self { process, ask, answers, calls: 0, _dir: dir }
     }
 
@@ -77,11 +84,9 @@ impl Browser {
 
     /// Waits until an expression has this value.
     pub fn wait_until(&mut self, page: &Page, expression: &str, expected: &Value) {
-        wait::for_ok(&format!("the page says {expected} to {expression}"), || {
-            match self.evaluate(page, expression) {
-                value if value == *expected => Ok(()),
-                other => Err(format!("it says {other}; {}", self.evaluate(page, "document.body?.innerText"))),
-            }
+        wait::for_ok(&format!("the page says {expected} to {expression}"), || match self.evaluate(page, expression) {
+            value if value == *expected => Ok(()),
+            other => Err(format!("it says {other}; {}", self.evaluate(page, "document.body?.innerText"))),
         });
     }
 
@@ -93,9 +98,8 @@ impl Browser {
         }
         self.ask.write_all(format!("{message}\0").as_bytes()).unwrap();
         loop {
-            let mut answer = Vec::new();
-            self.answers.read_until(0, &mut answer).unwrap();
-            assert_eq!(answer.pop(), Some(0), "the browser ended{}", wait::log_tails());
+            let answer = self.answers.recv_timeout(ANSWER_TIME);
+            let answer = answer.unwrap_or_else(|error| panic!("{method}: no answer, {error}{}", wait::log_tails()));
             let answer: Value = serde_json::from_slice(&answer).unwrap();
             // Between the answers come events.
             if answer["id"] == self.calls {
@@ -115,5 +119,15 @@ impl Drop for Browser {
         }
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+/// Hands on each message, until the browser ends or nobody listens.
+fn hear(answered: ChildStdout, heard: &SyncSender<Vec<u8>>) {
+    for message in BufReader::new(answered).split(0) {
+        let Ok(message) = message else { return };
+        if heard.send(message).is_err() {
+            return;
+        }
     }
 }

@@ -143,14 +143,16 @@ fn behind_a_trusted_proxy_each_address_has_its_own_rate_and_all_together_have_a_
 fn without_an_address_nothing_is_public_and_what_has_ended_is_deleted_all_the_same() {
     let (database, api) = (Postgres::shared().database(), port::free());
     let settings = Settings::empty().set("DATABASE_URL", &database.url()).set("HTTP_BIND", &format!("127.0.0.1:{api}"));
-    database.query("INSERT INTO guest_credentials VALUES (gen_random_uuid(), sha256('x'), now() - interval '2 h', now())");
+    database
+        .query("INSERT INTO guest_credentials VALUES (gen_random_uuid(), sha256('x'), now() - interval '2 h', now())");
     let _daemon = settings.start();
     wait::until("the API listens", || TcpStream::connect(("127.0.0.1", api)).is_ok());
     for (method, path) in [("GET", "/public"), ("POST", "/public/credentials")] {
         ask(api, method, path, "Host: localhost\r\n", b"").problem(404, "no-such-path");
     }
     database.wait_until("SELECT count(*) FROM guest_credentials", "0");
-    let shown = settings.set("PUBLIC_BIND", &format!("127.0.0.1:{api}")).command(&["config", "check"]).output().unwrap();
+    let shown =
+        settings.set("PUBLIC_BIND", &format!("127.0.0.1:{api}")).command(&["config", "check"]).output().unwrap();
     let said = String::from_utf8_lossy(&shown.stderr).into_owned();
     assert!(shown.status.code() == Some(78) && said.contains("PUBLIC_BIND") && said.contains("HTTP_BIND"), "{said}");
 }

@@ -2,6 +2,7 @@
 //!
 //! It renders for people and programs; it decides nothing itself.
 
+pub mod access;
 pub mod ca;
 mod ca_init;
 mod cached_grant;
@@ -94,6 +95,12 @@ enum Command {
     /// The list of revoked certificates: show it, have it published
     #[command(subcommand, after_help = "Example: sluice crl show")]
     Crl(crl::CrlCommand),
+    /// Who may do what at the broker: ask the policy, look for mistakes in it
+    #[command(
+        subcommand,
+        after_help = "Example: sluice access check --as user:alice --topic plant/1/alerts --action subscribe"
+    )]
+    Access(access::AccessCommand),
     /// Say of one message what every check says of it
     #[command(after_help = "Example: echo '{\"metrics\":{\"t\":21.5}}' | \
             sluice explain --topic tenant/acme/device/pump-1/telemetry --payload -")]
@@ -173,6 +180,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             Command::Device(command) => device::run(command, &config, output).await,
             Command::Cert(command) => cert::run(command, &config, output).await,
             Command::Quarantine(command) => quarantine::run(command, &config, output).await,
+            Command::Access(command) => access::run(command, &config, output),
             Command::Ca(command) => ca::run(command, &config, output),
             Command::Crl(command) => crl::run(command, &config, output).await,
             Command::Demo(args) => demo::run(args, &config, &sources, output).await,

@@ -9,12 +9,10 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use uuid::{Builder, Uuid};
 
+use super::built_in::GUEST_CLIENT_ID;
 use super::subject::{Subject, SubjectKind};
 use crate::domain::device::TokenHash;
 use crate::domain::time::Timestamp;
-
-/// How the client id of a guest begins.
-pub const CLIENT_ID_PREFIX: &str = "public-";
 
 /// What a guest may hear; it may say what lies below `public/`.
 pub const TOPICS: [&str; 1] = ["public/#"];
@@ -98,7 +96,7 @@ impl GuestId {
     /// How a client id may begin that no other guest was told to use.
     pub fn client_id_prefix(self) -> String {
         let digits = self.0.simple().to_string();
-        format!("{CLIENT_ID_PREFIX}{}-", &digits[..8])
+        format!("{GUEST_CLIENT_ID}{}-", &digits[..8])
     }
 }
 
@@ -165,7 +163,7 @@ impl Pass {
 /// the listener for certificates is `<tenant>/device/<device>`.
 pub fn check_client_id(client_id: &str) -> Result<(), GuestRefusal> {
     let is_fine =
-        client_id.starts_with(CLIENT_ID_PREFIX) && !client_id.contains('/') && client_id.len() <= CLIENT_ID_MAX;
+        client_id.starts_with(GUEST_CLIENT_ID) && !client_id.contains('/') && client_id.len() <= CLIENT_ID_MAX;
     if is_fine { Ok(()) } else { Err(GuestRefusal::ClientId) }
 }
 

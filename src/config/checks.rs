@@ -3,6 +3,7 @@
 use super::Config;
 use super::certificates::CnFormat;
 use super::ingest::BATCHES_IN_FLIGHT;
+use super::public::websocket_origin;
 use super::reader::Reader;
 use crate::domain::batch::QUARANTINE_PAYLOAD_MAX;
 
@@ -43,7 +44,24 @@ impl Config {
         let mut warnings = Vec::new();
         self.warn_of_trust(&mut warnings);
         self.warn_of_loss(&mut warnings);
+        self.warn_of_guests(&mut warnings);
         warnings
+    }
+
+    /// What guests would find.
+    fn warn_of_guests(&self, warnings: &mut Vec<String>) {
+        let Some(bind) = self.public.bind else { return };
+        match self.public.websocket_url.as_deref() {
+            None => warnings.push(format!(
+                "PUBLIC_BIND={bind} and PUBLIC_WEBSOCKET_URL is not set: the page /public cannot tell browsers where the \
+                 broker is"
+            )),
+            Some(url) if url.starts_with("ws://") && !is_loopback(host_of(url)) => warnings.push(format!(
+                "PUBLIC_WEBSOCKET_URL={url}: guests' tokens and messages go there in the clear; put a proxy with TLS before \
+                 it and say wss://"
+            )),
+            Some(_) => {}
+        }
     }
 
     /// Who is let in too easily.
@@ -110,6 +128,14 @@ impl Config {
             ));
         }
     }
+}
+
+/// The host of a websocket's URL.
+fn host_of(url: &str) -> &str {
+    let place = websocket_origin(url).and_then(|origin| origin.split_once("://")).map_or("", |(_, place)| place);
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let host = place.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(place, |(host, _)| host);
+    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 fn is_loopback(host: &str) -> bool {

@@ -276,6 +276,8 @@ fn what_is_legal_but_dangerous_is_warned_of() {
         (&[("ADMIN_TOKEN", "12345678")], "can be guessed"),
         (&[("CERT_CN_FORMAT", "plain")], "CERT_CN_FORMAT=plain"),
         (&[("MAX_PAYLOAD_BYTES", "300000")], "cannot be replayed"),
+        (&[("PUBLIC_BIND", "127.0.0.1:8081")], "PUBLIC_WEBSOCKET_URL is not set"),
+        (&[("PUBLIC_BIND", "127.0.0.1:8081"), ("PUBLIC_WEBSOCKET_URL", "ws://b.example:9002/")], "in the clear"),
     ] {
         let warnings = Config::load(&environment(pairs)).unwrap().config.warnings();
         assert!(warnings.len() == 1 && warnings[0].contains(expected), "{expected}: {warnings:?}");
@@ -283,6 +285,8 @@ fn what_is_legal_but_dangerous_is_warned_of() {
     for quiet in [
         &[("MQTT_USERNAME", "u"), ("MQTT_PASSWORD", "p"), ("MQTT_HOST", "127.0.0.1")][..],
         &[("TELEMETRY_RETENTION_DAYS", "0")],
+        &[("PUBLIC_BIND", "127.0.0.1:8081"), ("PUBLIC_WEBSOCKET_URL", "ws://[::1]:9002/")],
+        &[("PUBLIC_BIND", "127.0.0.1:8081"), ("PUBLIC_WEBSOCKET_URL", "wss://b.example")],
         &[("REQUIRE_TOKEN", "0"), ("CERT_AUTH_ENABLED", "1")],
     ] {
         assert_eq!(Config::load(&environment(quiet)).unwrap().config.warnings(), Vec::<String>::new());

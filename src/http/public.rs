@@ -35,6 +35,7 @@ use crate::config::public::{Network, PublicConfig, websocket_origin};
 use crate::domain::time::Clock;
 use crate::registry::guests::{Credential, Guests, IssueError};
 use crate::telemetry::guests::GuestMetrics;
+use crate::telemetry::logs::Repeated;
 
 /// What connections may take. Each answers one request; what a proxy should hold back, it holds back before them.
 const LIMITS: Limits = Limits {
@@ -49,6 +50,9 @@ const MAX_BODY: usize = 1024;
 
 /// How long a request may wait for Postgres.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
+
+/// How often it is said that none can be issued, however many ask.
+const TROUBLE_INTERVAL: Duration = Duration::from_mins(1);
 
 /// How long answers under way may take once the daemon stops.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -74,6 +78,7 @@ pub struct Public {
     websocket_url: Option<Arc<str>>,
     policy: HeaderValue,
     metrics: GuestMetrics,
+    trouble: Arc<Mutex<Repeated>>,
     clock: Clock,
 }
 
@@ -121,6 +126,7 @@ impl Public {
             websocket_url: config.websocket_url.as_deref().map(Arc::from),
             policy: content_policy(config.websocket_url.as_deref()),
             metrics,
+            trouble: Arc::new(Mutex::new(Repeated::new(TROUBLE_INTERVAL))),
             clock,
         }
     }
@@ -128,6 +134,13 @@ impl Public {
     fn charge(&self, peer: Peer, headers: &HeaderMap) -> Result<(), u64> {
         let address = caller(peer.0.ip(), headers, &self.trusted);
         self.rates.lock().unwrap_or_else(PoisonError::into_inner).charge(address, (self.clock)())
+    }
+
+    fn tell(&self, error: &IssueError) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(more) = trouble.ready((self.clock)()) {
+            tracing::warn!(reason = %error, more, "a guest who asked for a credential got none");
+        }
     }
 
     fn hand_over(&self, credential: Credential) -> Response {
@@ -189,7 +202,7 @@ async fn issue(
             later(Kind::Unavailable, error.to_string(), 60)
         }
         Ok(Err(error)) => {
-            tracing::warn!(reason = %error, "no guest credential could be issued");
+            public.tell(&error);
             later(Kind::Unavailable, "no credential can be issued at the moment: try again later", 5)
         }
         Err(_) => Problem::new(Kind::TimedOut, "no credential could be issued in time: try again").into_response(),

@@ -23,8 +23,11 @@ const REMEMBERED_SECONDS: f64 = 60.0;
 /// How many credentials are remembered, 100 bytes each; past it those asked about longest ago are asked again.
 const REMEMBERED_MAX: usize = 20_000;
 
-/// Statements for guests at a time: they must not take the pool from those who serve devices.
-const AT_ONCE: usize = 2;
+/// Credentials stored at a time: the public must not take the pool from those who serve devices.
+const ISSUED_AT_ONCE: usize = 1;
+
+/// Lookups at a time. They do not stand behind those who ask for credentials, however many these are.
+const LOOKED_UP_AT_ONCE: usize = 2;
 
 /// How long a login waits for Postgres: the broker stands still meanwhile.
 const LOGIN_PATIENCE: Duration = Duration::from_secs(2);
@@ -38,7 +41,8 @@ struct Office {
     database: Database,
     bound: u32,
     clock: Clock,
-    at_once: Semaphore,
+    issuing: Semaphore,
+    looking_up: Semaphore,
     remembered: Mutex<HashMap<GuestId, Remembered>>,
 }
 
@@ -77,17 +81,17 @@ pub enum IssueError {
 impl Guests {
     /// On this database, with at most so many credentials good at a time.
     pub fn new(database: Database, bound: u32, clock: Clock) -> Self {
-        let (at_once, remembered) = (Semaphore::new(AT_ONCE), Mutex::default());
-        Self(Arc::new(Office { database, bound, clock, at_once, remembered }))
+        let (issuing, looking_up) = (Semaphore::new(ISSUED_AT_ONCE), Semaphore::new(LOOKED_UP_AT_ONCE));
+        Self(Arc::new(Office { database, bound, clock, issuing, looking_up, remembered: Mutex::default() }))
     }
 
     /// Issues one; when it returns, every replica can verify it.
     pub async fn issue(&self) -> Result<Credential, IssueError> {
         let office = &self.0;
         let (id, token) = guest::make().ok_or(IssueError::NoRandomness)?;
+        let turn = office.issuing.acquire().await;
         let now = (office.clock)();
         let row = GuestRow { token: token.hash(), expires_at: now.plus_seconds(guest::LIFETIME_SECONDS) };
-        let turn = office.at_once.acquire().await;
         let added = guests::add(office.database.pool(), id.uuid(), &row, office.bound).await?;
         drop(turn);
         if !added {
@@ -135,7 +139,7 @@ impl Office {
 
     async fn look_up(&self, id: GuestId) -> Result<Option<GuestRow>, Outage> {
         let asked = async {
-            let _turn = self.at_once.acquire().await;
+            let _turn = self.looking_up.acquire().await;
             guests::find(self.database.pool(), id.uuid()).await
         };
         timeout(LOGIN_PATIENCE, asked).await.unwrap_or_else(|_| Err(Outage("Postgres did not answer in time".into())))

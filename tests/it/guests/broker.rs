@@ -20,7 +20,7 @@ const REFUSED: &str = "RC:135)";
 pub struct Brokers {
     /// The devices'.
     pub devices: Stack,
-    _guests: Process,
+    guests: Option<Process>,
     /// Where guests come in, over websockets.
     pub websockets: u16,
     plain: u16,
@@ -39,22 +39,37 @@ impl Brokers {
         let bridge = devices.path("guests/bridge.conf");
         let lines = fs::read_to_string(&bridge).unwrap();
         fs::write(&bridge, replaced(&lines, "mosquitto:1883", &format!("127.0.0.1:{}", devices.ports[0]))).unwrap();
-        let guests = Process::start(Launch {
+        let mut brokers = Self { devices, guests: None, websockets, plain };
+        brokers.launch_guests();
+        brokers
+    }
+
+    /// Kills the guests' broker and starts it again.
+    pub fn restart_guests(&mut self) {
+        if let Some(mut running) = self.guests.take() {
+            running.kill9(&[]);
+        }
+        self.launch_guests();
+    }
+
+    fn launch_guests(&mut self) {
+        let log = self.devices.path("guests.log");
+        let bridged = || read_log(&log).matches("Received SUBACK from local.guests").count();
+        let before = bridged();
+        self.guests = Some(Process::start(Launch {
             name: "guests' mosquitto",
             program: &program("mosquitto"),
-            args: vec!["-c".into(), config.to_str().unwrap().into()],
+            args: vec!["-c".into(), self.devices.text("guests.conf")],
             envs: Vec::new(),
-            log: &devices.path("guests.log"),
-            dir: &devices.path("data"),
+            log: &log,
+            dir: &self.devices.path("data"),
             account: None,
             parting: "KILL",
-        });
-        for port in [websockets, plain] {
+        }));
+        for port in [self.websockets, self.plain] {
             wait::until("the guests' broker listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
         }
-        let bridged = || read_log(&devices.path("guests.log")).contains("Received SUBACK from local.guests");
-        wait::until("the bridge stands", bridged);
-        Self { devices, _guests: guests, websockets, plain }
+        wait::until("the bridge stands", || bridged() > before);
     }
 
     /// `mosquitto_pub` or `mosquitto_sub` as a guest with this client id.

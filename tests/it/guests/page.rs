@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::broker::Brokers;
 use super::browser::Browser;
 use super::credentials::Open;
+use crate::support::wait;
 
 const STATE: &str = "document.getElementById('state')?.dataset.state";
 const SHOWN: &str = "[...document.querySelectorAll('#messages li')]\
@@ -23,7 +24,7 @@ fn refusal(client_id: &str, filter: &str) -> String {
 
 #[test]
 fn three_pages_hear_one_publisher_and_show_what_it_says_as_text() {
-    let brokers = Brokers::start();
+    let mut brokers = Brokers::start();
     let websockets = format!("ws://127.0.0.1:{}", brokers.websockets);
     let open = Open::with(&[("PUBLIC_WEBSOCKET_URL", &websockets)]);
     let address = format!("http://127.0.0.1:{}/public", open.port);
@@ -32,7 +33,8 @@ fn three_pages_hear_one_publisher_and_show_what_it_says_as_text() {
     for page in &pages {
         browser.wait_until(page, STATE, &json!("subscribed"));
     }
-    assert_eq!(open.database.value("SELECT count(*) FROM guest_credentials"), "3");
+    let issued = || open.database.value("SELECT count(*) FROM guest_credentials");
+    assert_eq!(issued(), "3");
 
     brokers.broadcast("private/news", "not for guests");
     brokers.broadcast("public/news", MARKUP);
@@ -47,6 +49,15 @@ fn three_pages_hear_one_publisher_and_show_what_it_says_as_text() {
         let said = browser.evaluate(&pages[0], &refusal(client_id, "public/#"));
         assert_eq!(said, "the broker refused the connection (reason code 0x87)", "{client_id}");
     }
+    // A broker that went away is found again, with the credential there is.
+    brokers.restart_guests();
+    for page in &pages {
+        wait::until("the page hears what is said since", || {
+            brokers.broadcast("public/news", "we are back");
+            browser.evaluate(page, &format!("{SHOWN}[0][1]")) == "we are back"
+        });
+    }
+    assert_eq!(issued(), "6", "three for the pages, three for those who came as somebody else");
     let elsewhere = browser.open(&format!("{address}#private/news"));
     browser.wait_until(&elsewhere, STATE, &json!("refused"));
     // The page's own policy: it may speak to nobody else, and runs nothing that was written into it.

@@ -11,6 +11,7 @@ mod cert_files;
 mod cert_inventory;
 mod cert_issue;
 mod cert_refusals;
+mod cert_revoke;
 pub mod config;
 pub mod crl;
 pub mod demo;

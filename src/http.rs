@@ -5,6 +5,7 @@
 mod api;
 mod auth;
 mod ca;
+mod certificates;
 mod devices;
 mod explain;
 mod extract;
@@ -17,6 +18,8 @@ mod public;
 mod public_caller;
 mod public_rate;
 mod quarantine;
+mod refusals;
+mod revocations;
 mod route;
 mod routes;
 mod said;

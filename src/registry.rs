@@ -78,4 +78,9 @@ impl Signer {
         let profile = Profile { cn_format: settings.cn_format, validity_days: settings.validity_days };
         Ok(Self { authority: Arc::new(Authority::open(certificate, key, now)?), profile })
     }
+
+    /// The authority that signs.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
 }

@@ -95,7 +95,7 @@ pub struct CrlRow {
 }
 
 /// When each link of one certificate's revocation held, and what did not.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, sqlx::FromRow)]
 pub struct Progress {
     /// The certificate.
     pub certificate_id: Uuid,

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::operator::{Operator, outage, printed, tell_more};
 use super::output::{Output, fields, rows};
-use super::printable::{NONE, moment, moment_or_none, printable, printable_or_none};
+use super::printable::{NONE, cell_or_none, moment, moment_or_none, printable, printable_or_none};
 use super::token::{Token, TokenSource};
 use super::{Exit, Failure};
 use crate::config::Config;
@@ -195,7 +195,7 @@ async fn list(operator: &Operator, filter: &DeviceFilter, limit: u32, output: Ou
         vec![
             device.tenant_id.clone(),
             device.device_id.clone(),
-            printable_or_none(device.site_id.as_deref()),
+            cell_or_none(device.site_id.as_deref()),
             device.status.clone(),
             yes_or_no(device.has_token),
             moment(device.created_at),

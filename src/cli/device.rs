@@ -122,7 +122,7 @@ struct TokenSet {
 
 /// Runs the command.
 pub async fn run(command: DeviceCommand, config: &Config, output: Output) -> Result<Exit, Failure> {
-    let operator = Operator::open(config)?;
+    let operator = Operator::open(config).await?;
     let (pool, actor) = (operator.database.pool(), &operator.actor);
     match command {
         DeviceCommand::Add { which, site, status, metadata, token } => {

@@ -114,7 +114,7 @@ struct Shown<'a> {
 
 /// Runs the command.
 pub async fn run(command: QuarantineCommand, config: &Config, output: Output) -> Result<Exit, Failure> {
-    let operator = Operator::open(config)?;
+    let operator = Operator::open(config).await?;
     match command {
         QuarantineCommand::List { which, before, limit } => {
             list(&operator, &which.filter(&[]), before, limit, output).await

@@ -60,7 +60,7 @@ pub enum TenantCommand {
 
 /// Runs the command.
 pub async fn run(command: TenantCommand, config: &Config, output: Output) -> Result<Exit, Failure> {
-    let operator = Operator::open(config)?;
+    let operator = Operator::open(config).await?;
     let (pool, actor) = (operator.database.pool(), &operator.actor);
     match command {
         TenantCommand::Add { tenant, name } => {

@@ -15,10 +15,13 @@ use crate::config::{self, Config, Effective, Sources};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
 pub enum ConfigCommand {
     /// Print a commented settings file with every setting at its default
+    #[command(after_help = "Example: sluice config template > /etc/sluice/sluice.toml")]
     Template,
     /// Print the settings in force and where each came from, secrets masked
+    #[command(after_help = "Example: sluice config show --output json")]
     Show,
-    /// Check the settings: exit 0, or 78 and everything that is wrong
+    /// Check the settings and whether the files they name are there: exit 0, or 78 and everything that is wrong
+    #[command(after_help = "Example: sluice config check --config /etc/sluice/sluice.toml")]
     Check,
 }
 

@@ -13,6 +13,7 @@ mod file;
 pub mod files;
 pub mod http;
 pub mod ingest;
+mod issuers;
 pub mod layers;
 pub mod process;
 mod reader;

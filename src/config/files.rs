@@ -7,21 +7,14 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use super::Effective;
-
-/// Settings that name a file to be read.
-const READ: [&str; 7] = [
-    "MQTT_CA_CERT",
-    "MQTT_CLIENT_CERT",
-    "MQTT_CLIENT_KEY",
-    "DEVICE_CA_CERT_PATH",
-    "DEVICE_CA_KEY_PATH",
-    "BROKER_PROBE_CA_CERT",
-    "ACL_RULES_PATH",
-];
+use super::setting::Kind;
+use super::{Effective, table};
 
 /// The setting that names a file to be written.
 const WRITTEN: &str = "CRL_OUTPUT_PATH";
+
+/// The setting that names a file which comes and goes with the broker.
+const PASSING: &str = "BROKER_PID_FILE";
 
 /// Everything wrong with the files, a sentence each.
 pub fn faults(effective: &[Effective]) -> Vec<String> {
@@ -30,7 +23,8 @@ pub fn faults(effective: &[Effective]) -> Vec<String> {
         let path = Path::new(value);
         let (looked, what) = match name {
             WRITTEN => (is_directory(directory_of(path)), "the directory it is to be written to cannot be used"),
-            _ if READ.contains(&name) => (is_readable(path), "the file cannot be read"),
+            PASSING => return None,
+            _ if is_path(name) => (is_readable(path), "the file cannot be read"),
             _ => return None,
         };
         let why = looked.err()?;
@@ -40,6 +34,10 @@ pub fn faults(effective: &[Effective]) -> Vec<String> {
         ))
     };
     effective.iter().filter_map(fault).collect()
+}
+
+fn is_path(name: &str) -> bool {
+    table::find(name).is_some_and(|(_, setting)| matches!(setting.kind, Kind::Path))
 }
 
 fn is_readable(path: &Path) -> io::Result<()> {

@@ -11,12 +11,13 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::frame::{ConnAck, Incoming, Malformed, Publish};
+use super::frame::{Incoming, Malformed, Publish};
 use super::inflight::Inflight;
 use super::link::Link;
-use super::options::{self, DROPPED_SUBSCRIPTION, DROPPED_TOPIC, MAIN_SUBSCRIPTION};
+use super::memory::Memory;
+use super::options::{self, DROPPED_SUBSCRIPTION, DROPPED_TOPIC, FORMER_SUBSCRIPTIONS, MAIN_SUBSCRIPTION};
 use super::pace::pause_until;
-use super::session::{PART, Surroundings};
+use super::session::{PART, Surroundings, Welcomed};
 use super::timers::Timers;
 use super::trouble::Trouble;
 use crate::domain::message::{AckToken, ConnectionId, Delivery};
@@ -39,6 +40,7 @@ pub struct Steady<'a> {
     around: &'a Surroundings,
     id: ConnectionId,
     link: Link,
+    memory: &'a mut Memory,
     acks: &'a mut mpsc::Receiver<Vec<AckToken>>,
     acks_open: bool,
     /// Read, not yet looked at.
@@ -67,12 +69,12 @@ impl<'a> Steady<'a> {
     pub fn new(
         around: &'a Surroundings,
         id: ConnectionId,
-        link: Link,
-        welcome: &ConnAck,
-        incoming: Vec<Incoming>,
+        welcomed: Welcomed,
+        memory: &'a mut Memory,
         acks: &'a mut mpsc::Receiver<Vec<AckToken>>,
         inflight: &'a mut Inflight,
     ) -> Self {
+        let Welcomed { link, welcome, incoming } = welcomed;
         let now = Instant::now();
         let keepalive =
             welcome.server_keep_alive.map_or(around.config.keepalive, |secs| Duration::from_secs(secs.into()));
@@ -80,6 +82,7 @@ impl<'a> Steady<'a> {
             around,
             id,
             link,
+            memory,
             acks,
             acks_open: true,
             incoming,
@@ -210,10 +213,11 @@ impl<'a> Steady<'a> {
                     "the broker does not let us see {DROPPED_TOPIC}: messages it drops are not counted here"
                 );
             }
+            Incoming::UnsubAck { packet_id: FORMER_SUBSCRIPTIONS, codes } => self.memory.given_up(&codes),
             Incoming::PubRel { packet_id } => self.outbox.extend_from_slice(&options::pubcomp(packet_id)),
             Incoming::Disconnect(farewell) => return Err(Trouble::Dismissed(farewell)),
             Incoming::ConnAck(_) => return Err(Malformed::Type(2).into()),
-            Incoming::SubAck { .. } | Incoming::PubAck { .. } | Incoming::PingResp => {}
+            Incoming::SubAck { .. } | Incoming::UnsubAck { .. } | Incoming::PubAck { .. } | Incoming::PingResp => {}
         }
         Ok(())
     }
@@ -251,19 +255,27 @@ impl<'a> Steady<'a> {
     }
 
     fn take_grant(&mut self, codes: &[u8]) -> Result<(), Trouble> {
-        let filter = || options::filter(&self.around.config);
+        let filter = || self.around.config.filter();
         match *codes {
             [1 | 2] => {
                 self.timers.answered();
                 self.around.metrics.connected.set(1);
                 self.around.readiness.well(PART);
                 tracing::info!(filter = filter(), connection = self.id.0, "connected to the broker and subscribed");
-                Ok(())
+                self.leave_former_subscriptions()
             }
             [0] => Err(Trouble::Downgraded { filter: filter() }),
             [code] => Err(Trouble::SubscriptionRefused { filter: filter(), code }),
             _ => Err(Malformed::Body(9).into()),
         }
+    }
+
+    fn leave_former_subscriptions(&mut self) -> Result<(), Trouble> {
+        let former = self.memory.granted(self.around);
+        if !former.is_empty() {
+            self.outbox.extend_from_slice(&options::unsubscribe(former)?);
+        }
+        Ok(())
     }
 
     /// Hands over what was read if the queue has room; whether reading must be held back.

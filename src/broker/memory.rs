@@ -5,10 +5,13 @@
 //! also when the broker refuses the new one. It writes nothing down: what changed goes out by a channel that keeps only
 //! the latest, so nobody waits.
 
+use bytes::BytesMut;
 use tokio::sync::watch;
 
 use super::frame::ConnAck;
+use super::options;
 use super::session::Surroundings;
+use super::trouble::Trouble;
 use crate::domain::subscription::{SessionMemory, Subscribed};
 
 /// UNSUBACK: there was no such subscription.
@@ -68,21 +71,22 @@ impl Memory {
         self.session.filters.clear();
     }
 
-    /// The broker has granted the subscription: what it has to give up now.
-    pub(super) fn granted(&mut self, around: &Surroundings) -> &[String] {
+    /// The broker has granted the subscription: UNSUBSCRIBE for what it has to give up now, nothing when that is nothing.
+    pub(super) fn granted(&mut self, around: &Surroundings) -> Result<BytesMut, Trouble> {
         let filter = around.config.filter();
         self.session.filters.retain(|held| *held != filter);
         self.leaving.clone_from(&self.session.filters);
         self.session.filters.push(filter);
         self.session.subscribed = Some(Subscribed { broker: around.config.address(), at: (around.clock)() });
         self.tell();
-        if !self.leaving.is_empty() {
-            tracing::info!(
-                former = ?self.leaving,
-                "MQTT_TOPIC or MQTT_SHARE_GROUP has changed: the broker is asked to give up the former subscription"
-            );
+        if self.leaving.is_empty() {
+            return Ok(BytesMut::new());
         }
-        &self.leaving
+        tracing::info!(
+            former = ?self.leaving,
+            "MQTT_TOPIC or MQTT_SHARE_GROUP has changed: the broker is asked to give up the former subscription"
+        );
+        options::unsubscribe(&self.leaving)
     }
 
     /// The broker has answered what it was asked to give up.

@@ -12,10 +12,12 @@ use super::backoff::Backoff;
 use super::frame::{ConnAck, Incoming};
 use super::inflight::Inflight;
 use super::link::Link;
+use super::login::{Login, Renewal};
 use super::memory::Memory;
 use super::options;
 use super::steady::Steady;
 use super::trouble::Trouble;
+use crate::clock;
 use crate::config::broker::BrokerConfig;
 use crate::domain::message::{AckToken, ConnectionId, Delivery};
 use crate::domain::time::Clock;
@@ -60,6 +62,8 @@ pub(super) struct Welcomed {
     pub(super) link: Link,
     pub(super) welcome: ConnAck,
     pub(super) incoming: Vec<Incoming>,
+    /// When the login must be replaced.
+    pub(super) renewal: Option<Renewal>,
 }
 
 // === impl Session ===
@@ -113,6 +117,10 @@ impl Session {
                     trouble
                 }
             };
+            if matches!(trouble, Trouble::LoginAges) {
+                tracing::info!("{trouble}");
+                continue;
+            }
             let wait = backoff.next(began.elapsed()).max(trouble.pause());
             told.tell(&around.readiness, &trouble, wait);
             tokio::select! {
@@ -145,11 +153,12 @@ impl Told {
 // --- private helpers ---
 
 async fn open(config: &BrokerConfig) -> Result<Welcomed, Trouble> {
-    let connect = options::session_connect(config)?;
+    let login = Login::fresh(config, clock::now())?;
+    let connect = options::session_connect(config, &login)?;
     let mut link = Link::open(config).await?;
     let mut incoming = Vec::new();
     let welcome = link.introduce(&connect, &mut incoming).await?;
-    Ok(Welcomed { link, welcome, incoming })
+    Ok(Welcomed { link, welcome, incoming, renewal: login.renewal() })
 }
 
 /// While there is no connection every acknowledgement is void. It never ends: the writer must not be held up.

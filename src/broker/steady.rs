@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::frame::{Incoming, Malformed, Publish};
 use super::inflight::Inflight;
 use super::link::Link;
+use super::login::{self, Due, Renewal};
 use super::memory::Memory;
 use super::options::{self, DROPPED_SUBSCRIPTION, DROPPED_TOPIC, FORMER_SUBSCRIPTIONS, MAIN_SUBSCRIPTION};
 use super::pace::pause_until;
@@ -56,6 +57,8 @@ pub struct Steady<'a> {
     /// The next so many messages may be ones the broker sent before.
     suspects: usize,
     timers: Timers,
+    /// When the login must be replaced; none: never.
+    renewal: Option<Renewal>,
     paused_until: Option<Instant>,
     window_is_full: bool,
     warned: Option<Instant>,
@@ -74,7 +77,7 @@ impl<'a> Steady<'a> {
         acks: &'a mut mpsc::Receiver<Vec<AckToken>>,
         inflight: &'a mut Inflight,
     ) -> Self {
-        let Welcomed { link, welcome, incoming } = welcomed;
+        let Welcomed { link, welcome, incoming, renewal } = welcomed;
         let now = Instant::now();
         let keepalive =
             welcome.server_keep_alive.map_or(around.config.keepalive, |secs| Duration::from_secs(secs.into()));
@@ -93,6 +96,7 @@ impl<'a> Steady<'a> {
             inflight,
             suspects: if welcome.session_present { around.config.receive_maximum.into() } else { 0 },
             timers: Timers::new(now, keepalive),
+            renewal,
             paused_until: None,
             window_is_full: false,
             warned: None,
@@ -112,8 +116,13 @@ impl<'a> Steady<'a> {
         if let Err(trouble) = &ended {
             self.offer(deliveries);
             self.inflight.connection_ended();
-            if matches!(trouble, Trouble::Protocol(_)) {
-                let _it_ends_anyway = self.link.write(&options::DISCONNECT_MALFORMED).await;
+            let last_word = match trouble {
+                Trouble::Protocol(_) => Some(&options::DISCONNECT_MALFORMED[..]),
+                Trouble::LoginAges => Some(&options::DISCONNECT[..]),
+                _ => None,
+            };
+            if let Some(last_word) = last_word {
+                let _it_ends_anyway = self.link.write(last_word).await;
             }
         }
         ended
@@ -216,6 +225,7 @@ impl<'a> Steady<'a> {
             Incoming::UnsubAck { packet_id: FORMER_SUBSCRIPTIONS, codes } => self.memory.given_up(&codes),
             Incoming::PubRel { packet_id } => self.outbox.extend_from_slice(&options::pubcomp(packet_id)),
             Incoming::Disconnect(farewell) => return Err(Trouble::Dismissed(farewell)),
+            Incoming::Auth { code } => return login::take_answer(self.renewal.as_mut(), code),
             Incoming::ConnAck(_) => return Err(Malformed::Type(2).into()),
             Incoming::SubAck { .. } | Incoming::UnsubAck { .. } | Incoming::PubAck { .. } | Incoming::PingResp => {}
         }
@@ -262,20 +272,13 @@ impl<'a> Steady<'a> {
                 self.around.metrics.connected.set(1);
                 self.around.readiness.well(PART);
                 tracing::info!(filter = filter(), connection = self.id.0, "connected to the broker and subscribed");
-                self.leave_former_subscriptions()
+                self.outbox.extend_from_slice(&self.memory.granted(self.around)?);
+                Ok(())
             }
             [0] => Err(Trouble::Downgraded { filter: filter() }),
             [code] => Err(Trouble::SubscriptionRefused { filter: filter(), code }),
             _ => Err(Malformed::Body(9).into()),
         }
-    }
-
-    fn leave_former_subscriptions(&mut self) -> Result<(), Trouble> {
-        let former = self.memory.granted(self.around);
-        if !former.is_empty() {
-            self.outbox.extend_from_slice(&options::unsubscribe(former)?);
-        }
-        Ok(())
     }
 
     /// Hands over what was read if the queue has room; whether reading must be held back.
@@ -369,7 +372,8 @@ impl<'a> Steady<'a> {
         let now = Instant::now();
         let recheck = (is_held_back && self.pending.is_empty()).then(|| now + BUDGET_RECHECK);
         let due = self.timers.next(self.link.heard(), is_held_back);
-        [due, recheck, self.paused_until].into_iter().flatten().min().unwrap_or(now + FAR)
+        let login = self.renewal.as_ref().map(Renewal::next);
+        [due, recheck, self.paused_until, login].into_iter().flatten().min().unwrap_or(now + FAR)
     }
 
     fn look_at_the_clock(&mut self, is_held_back: bool) -> Result<(), Trouble> {
@@ -378,6 +382,14 @@ impl<'a> Steady<'a> {
         if self.timers.check(now, self.link.heard(), is_held_back)? {
             self.outbox.extend_from_slice(&options::PINGREQ);
         }
-        Ok(())
+        match self.renewal.as_mut().map_or(Due::Nothing, |renewal| renewal.due(now)) {
+            Due::Nothing => Ok(()),
+            Due::Reconnect => Err(Trouble::LoginAges),
+            Due::Reauthenticate => {
+                let packet = login::reauthentication(&self.around.config, (self.around.clock)())?;
+                self.outbox.extend_from_slice(&packet);
+                Ok(())
+            }
+        }
     }
 }

@@ -6,3 +6,4 @@ mod peer;
 mod refusals;
 mod reliability;
 mod tls;
+mod tokens;

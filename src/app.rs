@@ -6,15 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::ack::Acks;
+use crate::broker::memory::Memory;
 use crate::broker::session::Session;
 use crate::clock;
 use crate::config::Config;
 use crate::config::ingest::BATCHES_IN_FLIGHT;
 use crate::domain::ids::DeviceKey;
+use crate::domain::subscription::SessionMemory;
 use crate::http::{self, Api, Public, Remembered};
 use crate::ingest::authorize::Authorizer;
 use crate::ingest::batch::Gathering;
@@ -30,7 +32,7 @@ use crate::registry::retire::Keeper;
 use crate::store::connect::{Database, OpenError};
 use crate::store::migrate::SchemaError;
 use crate::store::partitions::Retention;
-use crate::store::{listen, partitions, probe};
+use crate::store::{broker_sessions, listen, partitions, probe};
 use crate::telemetry::metrics::Metrics;
 
 /// Lots of messages between the broker and the spine; each lot is what one reading of the socket brought.
@@ -120,12 +122,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
 
 impl Daemon {
     async fn run(&self, ops: &mut Tasks) -> Result<(), RunError> {
-        if !self.prepare_schema().await? {
-            return Ok(());
-        }
+        let Some(session) = self.prepare().await? else { return Ok(()) };
         let mut tasks = Tasks::default();
         self.start_keepers(&mut tasks);
-        self.start_spine(&mut tasks);
+        self.start_spine(&mut tasks, session);
         self.readiness.well(PART);
         let died = tokio::select! {
             died = tasks.watch(&self.stop) => died,
@@ -173,29 +173,34 @@ impl Daemon {
         Ok(())
     }
 
-    /// Waits for Postgres as long as it takes, then brings the schema up to date or makes sure that it is. False when
-    /// told to stop meanwhile.
-    async fn prepare_schema(&self) -> Result<bool, SchemaError> {
+    /// Waits for Postgres as long as it takes, until the schema fits and what is remembered of the session at the broker is
+    /// read. None when told to stop meanwhile.
+    async fn prepare(&self) -> Result<Option<SessionMemory>, SchemaError> {
         let mut patience = self.patience("schema", &self.stop);
         loop {
-            let tried = if self.config.database.migrate_on_start {
-                self.database.migrate().await.map(|applied| log_migrations(&applied))
-            } else {
-                self.database.schema_state().await.map_err(SchemaError::from).and_then(|state| state.check())
-            };
-            match tried {
-                Ok(()) => {
+            match self.fit_schema_and_recall().await {
+                Ok(session) => {
                     patience.rewarded();
-                    return Ok(true);
+                    return Ok(Some(session));
                 }
                 Err(SchemaError::Outage(outage)) => {
                     if !patience.pause(&outage).await {
-                        return Ok(false);
+                        return Ok(None);
                     }
                 }
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    async fn fit_schema_and_recall(&self) -> Result<SessionMemory, SchemaError> {
+        if self.config.database.migrate_on_start {
+            log_migrations(&self.database.migrate().await?);
+        } else {
+            self.database.schema_state().await?.check()?;
+        }
+        let broker = &self.config.broker;
+        Ok(broker_sessions::recall(self.database.pool(), &broker.client_id, &broker.filter()).await?)
     }
 
     /// Those who look after the database beside the road of the messages.
@@ -220,7 +225,7 @@ impl Daemon {
 
     /// The road of the messages, from the broker to the table and back. Each part ends when the one before it has closed
     /// its queue; the session, at both ends of the road, is the first to stop taking and the last to leave.
-    fn start_spine(&self, tasks: &mut Tasks) {
+    fn start_spine(&self, tasks: &mut Tasks, remembered: SessionMemory) {
         let (deliveries_in, deliveries) = mpsc::channel(DELIVERIES_QUEUE);
         let (acks_in, acks) = mpsc::channel(ACKS_QUEUE);
         let (changes_in, changes) = mpsc::channel(CHANGES_QUEUE);
@@ -228,7 +233,10 @@ impl Daemon {
         let Self { config, metrics, readiness, database, grants, stop, abandon, .. } = self;
 
         let (pool, store) = (database.pool().clone(), metrics.store.clone());
-        tasks.spawn("listen", listen::follow(pool, changes_in, store, readiness.clone(), stop.clone()));
+        tasks.spawn("listen", listen::follow(pool.clone(), changes_in, store, readiness.clone(), stop.clone()));
+        let (news_in, news) = watch::channel(remembered.clone());
+        let keep = broker_sessions::keep(pool, config.broker.client_id.clone(), news, stop.clone());
+        tasks.spawn("broker_sessions", keep);
 
         let (ingest, numbers) = (&config.ingest, metrics.ingest.clone());
         let authorizer = Authorizer::new(database.directory(), ingest, grants.clone(), numbers, clock::now);
@@ -241,8 +249,9 @@ impl Daemon {
         let writer = Writer::new(database.sink(), Acks(acks_in), writing, numbers, clock::now);
         tasks.spawn("writer", writer.run(batches));
 
-        let (broker, numbers) = (config.broker.clone(), metrics.broker.clone());
-        let session = Session::new(broker, numbers, readiness.clone(), clock::now, deliveries_in, acks);
+        let (broker, numbers, memory) =
+            (config.broker.clone(), metrics.broker.clone(), Memory::new(remembered, news_in));
+        let session = Session::new(broker, numbers, readiness.clone(), clock::now, memory, deliveries_in, acks);
         tasks.spawn("session", session.run(stop.clone(), config.process.shutdown_timeout));
     }
 

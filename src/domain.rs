@@ -11,6 +11,7 @@ pub mod message;
 pub mod ports;
 pub mod redact;
 pub mod sampling;
+pub mod subscription;
 pub mod time;
 pub mod topic;
 pub mod verdict;

@@ -5,6 +5,7 @@
 //! [`quarantine_rows`]; what the database will not take is singled out by [`poison`].
 
 pub mod audit;
+pub mod broker_sessions;
 pub mod certificate_changes;
 pub mod certificate_keeping;
 pub mod certificates;

@@ -31,6 +31,13 @@ pub enum Incoming {
         /// 0 to 2: the granted QoS; 0x80 and above: refused.
         codes: Vec<u8>,
     },
+    /// The answer to UNSUBSCRIBE: one code for each filter.
+    UnsubAck {
+        /// That of the UNSUBSCRIBE.
+        packet_id: u16,
+        /// 0x80 and above: refused.
+        codes: Vec<u8>,
+    },
     /// The answer to a QoS 1 PUBLISH of ours.
     PubAck {
         /// That of the PUBLISH.
@@ -152,6 +159,7 @@ const PUBLISH: u8 = 3;
 const PUBACK: u8 = 4;
 const PUBREL: u8 = 6;
 const SUBACK: u8 = 9;
+const UNSUBACK: u8 = 11;
 const PINGRESP: u8 = 13;
 const DISCONNECT: u8 = 14;
 const AUTH: u8 = 15;
@@ -293,7 +301,8 @@ fn control(kind: u8, mut body: Bytes) -> Result<Incoming, Malformed> {
         PUBACK => take_u16(&mut body)
             .map(|packet_id| Incoming::PubAck { packet_id, code: take_u8(&mut body).unwrap_or_default() }),
         PUBREL => take_u16(&mut body).map(|packet_id| Incoming::PubRel { packet_id }),
-        SUBACK => suback(body),
+        SUBACK => codes(body).map(|(packet_id, codes)| Incoming::SubAck { packet_id, codes }),
+        UNSUBACK => codes(body).map(|(packet_id, codes)| Incoming::UnsubAck { packet_id, codes }),
         PINGRESP => Some(Incoming::PingResp),
         DISCONNECT => Some(Incoming::Disconnect(Farewell::read(body))),
         // Without a body it means success.
@@ -303,11 +312,12 @@ fn control(kind: u8, mut body: Bytes) -> Result<Incoming, Malformed> {
     packet.ok_or(Malformed::Body(kind))
 }
 
-fn suback(mut body: Bytes) -> Option<Incoming> {
+/// What SUBACK and UNSUBACK hold: the packet identifier, properties that are stepped over, and the codes.
+fn codes(mut body: Bytes) -> Option<(u16, Vec<u8>)> {
     let packet_id = take_u16(&mut body)?;
     let (properties, used) = variable_length(&body).ok()?;
     let codes = body.get(used + properties..)?.to_vec();
-    Some(Incoming::SubAck { packet_id, codes })
+    Some((packet_id, codes))
 }
 
 fn take_u8(body: &mut Bytes) -> Option<u8> {

@@ -139,6 +139,7 @@ fn control_packets_read_with_and_without_their_properties() {
     let Incoming::ConnAck(lacking) = lacking else { panic!("no CONNACK") };
     assert_eq!(lacking.abilities, Abilities { max_qos: 1, retained: false, wildcards: false, shared: false });
     assert_eq!(one(&[0x90, 4, 0, 1, 0, 0x87]), Incoming::SubAck { packet_id: 1, codes: vec![0x87] });
+    assert_eq!(one(&[0xb0, 5, 0, 3, 0, 0, 0x11]), Incoming::UnsubAck { packet_id: 3, codes: vec![0, 0x11] });
     assert_eq!(one(&[0x40, 2, 0, 9]), Incoming::PubAck { packet_id: 9, code: 0 });
     assert_eq!(one(&[0x40, 3, 0, 9, 0x87]), Incoming::PubAck { packet_id: 9, code: 0x87 });
     assert_eq!(one(&[0x62, 2, 0, 9]), Incoming::PubRel { packet_id: 9 });

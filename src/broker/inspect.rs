@@ -327,7 +327,10 @@ fn judge_own_words([version, uptime, dropped]: [Option<String>; 3]) -> Vec<Findi
             uptime.as_deref().unwrap_or("an unknown time")
         )),
     }];
+    let is_heard = version.is_some() || uptime.is_some();
     findings.push(match dropped.as_deref().map(str::trim) {
+        // Mosquitto says a number when it changes and keeps it for a minute; it is silent while nothing is dropped.
+        None if is_heard => Finding::ok("it has dropped no message in the last minute, as far as it says"),
         None => {
             Finding::warning(format!("{DROPPED_TOPIC} is not heard: messages that are dropped go unnoticed"), advice)
         }
@@ -365,6 +368,18 @@ mod tests {
         }
         let narrow = judge(20, true);
         assert!(narrow.advice.unwrap().contains("max_inflight_messages in mosquitto.conf to 1500"));
+    }
+
+    #[test]
+    fn a_broker_that_speaks_of_itself_and_not_of_drops_is_well() {
+        let said = |version: Option<&str>, dropped: Option<&str>| {
+            let findings = judge_own_words([version, None, dropped].map(|word| word.map(str::to_owned)));
+            findings.iter().map(|finding| finding.level).collect::<Vec<_>>()
+        };
+        assert_eq!(said(Some("2.0.11"), None), [Level::Ok, Level::Ok]);
+        assert_eq!(said(Some("2.0.11"), Some("0")), [Level::Ok, Level::Ok]);
+        assert_eq!(said(Some("2.0.11"), Some("7")), [Level::Ok, Level::Warning]);
+        assert_eq!(said(None, None), [Level::Warning, Level::Warning]);
     }
 
     #[test]

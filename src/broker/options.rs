@@ -5,7 +5,7 @@
 
 use bytes::BytesMut;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Connect, ConnectProperties, Filter, RetainForwardRule, Subscribe};
+use rumqttc::v5::mqttbytes::v5::{Connect, ConnectProperties, Filter, RetainForwardRule, Subscribe, Unsubscribe};
 
 use super::login::Login;
 use super::trouble::Trouble;
@@ -20,6 +20,9 @@ pub const MAIN_SUBSCRIPTION: u16 = 1;
 
 /// The packet identifier of the SUBSCRIBE to [`DROPPED_TOPIC`].
 pub const DROPPED_SUBSCRIPTION: u16 = 2;
+
+/// The packet identifier of the UNSUBSCRIBE from what former settings subscribed to.
+pub const FORMER_SUBSCRIPTIONS: u16 = 3;
 
 /// PINGREQ.
 pub const PINGREQ: [u8; 2] = [0xc0, 0];
@@ -77,19 +80,11 @@ pub fn bare_connect(client_id: &str) -> Result<BytesMut, Trouble> {
     Ok(buffer)
 }
 
-/// `MQTT_TOPIC`, shared when there is a group.
-pub fn filter(config: &BrokerConfig) -> String {
-    match &config.share_group {
-        Some(group) => format!("$share/{group}/{}", config.topic),
-        None => config.topic.clone(),
-    }
-}
-
 /// Both SUBSCRIBEs. The broker's own count is asked for apart, so that its refusal harms nothing.
 pub fn subscribe(config: &BrokerConfig) -> Result<BytesMut, Trouble> {
     let mut buffer = BytesMut::new();
     let wanted = [
-        (MAIN_SUBSCRIPTION, filter(config), QoS::AtLeastOnce),
+        (MAIN_SUBSCRIPTION, config.filter(), QoS::AtLeastOnce),
         (DROPPED_SUBSCRIPTION, DROPPED_TOPIC.to_owned(), QoS::AtMostOnce),
     ];
     for (packet_id, path, qos) in wanted {
@@ -100,6 +95,14 @@ pub fn subscribe(config: &BrokerConfig) -> Result<BytesMut, Trouble> {
         packet.pkid = packet_id;
         packet.write(&mut buffer).map_err(unsendable)?;
     }
+    Ok(buffer)
+}
+
+/// UNSUBSCRIBE from all of these.
+pub fn unsubscribe(filters: &[String]) -> Result<BytesMut, Trouble> {
+    let packet = Unsubscribe { pkid: FORMER_SUBSCRIPTIONS, filters: filters.to_vec(), properties: None };
+    let mut buffer = BytesMut::new();
+    packet.write(&mut buffer).map_err(unsendable)?;
     Ok(buffer)
 }
 
@@ -204,6 +207,15 @@ mod tests {
         let properties = connect.properties.unwrap();
         assert_eq!((properties.session_expiry_interval, properties.receive_maximum), (Some(600), Some(16_000)));
         assert_eq!((properties.max_packet_size, properties.topic_alias_max), (None, None));
+    }
+
+    #[test]
+    fn unsubscribe_names_every_former_filter() {
+        let former = ["a/#".to_owned(), "$share/g/a/#".to_owned()];
+        let Packet::Unsubscribe(packet) = Packet::read(&mut unsubscribe(&former).unwrap(), None).unwrap() else {
+            panic!("no UNSUBSCRIBE")
+        };
+        assert_eq!((packet.pkid, &packet.filters[..]), (FORMER_SUBSCRIPTIONS, &former[..]));
     }
 
     #[test]

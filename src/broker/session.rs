@@ -13,6 +13,7 @@ use super::frame::{ConnAck, Incoming};
 use super::inflight::Inflight;
 use super::link::Link;
 use super::login::{Login, Renewal};
+use super::memory::Memory;
 use super::options;
 use super::steady::Steady;
 use super::trouble::Trouble;
@@ -32,6 +33,7 @@ const REPEAT_LOG: Duration = Duration::from_mins(1);
 /// The session with the broker.
 pub struct Session {
     around: Surroundings,
+    memory: Memory,
     deliveries: mpsc::Sender<Vec<Delivery>>,
     acks: mpsc::Receiver<Vec<AckToken>>,
 }
@@ -56,34 +58,35 @@ struct Told {
 }
 
 /// A connection that was welcomed, and what came right behind the welcome.
-struct Welcomed {
-    link: Link,
-    welcome: ConnAck,
-    incoming: Vec<Incoming>,
+pub(super) struct Welcomed {
+    pub(super) link: Link,
+    pub(super) welcome: ConnAck,
+    pub(super) incoming: Vec<Incoming>,
     /// When the login must be replaced.
-    renewal: Option<Renewal>,
+    pub(super) renewal: Option<Renewal>,
 }
 
 // === impl Session ===
 
 impl Session {
-    /// Messages go out by `deliveries`, acknowledgements come back by `acks`.
+    /// Messages go out by `deliveries`, acknowledgements come back by `acks`; `memory` is of former runs.
     pub fn new(
         config: BrokerConfig,
         metrics: BrokerMetrics,
         readiness: Readiness,
         clock: Clock,
+        memory: Memory,
         deliveries: mpsc::Sender<Vec<Delivery>>,
         acks: mpsc::Receiver<Vec<AckToken>>,
     ) -> Self {
         readiness.unwell(PART, "not connected to the broker yet");
-        Self { around: Surroundings { config, metrics, readiness, clock }, deliveries, acks }
+        Self { around: Surroundings { config, metrics, readiness, clock }, memory, deliveries, acks }
     }
 
     /// Works until `stop`. Then it closes the queue, and acknowledges what is still committed until the other end of `acks`
     /// is gone, for at most `patience`.
     pub async fn run(self, stop: CancellationToken, patience: Duration) {
-        let Self { around, deliveries, mut acks } = self;
+        let Self { around, mut memory, deliveries, mut acks } = self;
         let mut backoff = Backoff::default();
         let mut told = Told::default();
         let mut inflight = Inflight::default();
@@ -98,12 +101,11 @@ impl Session {
             let began = Instant::now();
             let trouble = match opened {
                 Err(trouble) => trouble,
-                Ok(Welcomed { link, welcome, incoming, renewal }) => {
+                Ok(arrived) => {
                     welcomes += 1;
-                    around.count_welcome(welcomes, &welcome);
+                    memory.welcomed(&around, welcomes, &arrived.welcome);
                     let id = ConnectionId(welcomes);
-                    let mut steady = Steady::new(&around, id, link, &welcome, incoming, &mut acks, &mut inflight);
-                    steady.renew_login(renewal);
+                    let mut steady = Steady::new(&around, id, arrived, &mut memory, &mut acks, &mut inflight);
                     let Err(trouble) = steady.run(&deliveries, &stop).await else {
                         around.readiness.unwell(PART, "stopping: no more messages are taken");
                         drop(deliveries);
@@ -130,25 +132,6 @@ impl Session {
         }
         drop(deliveries);
         let _late_ones_are_void = timeout(patience, drop_acks_to_the_end(&mut acks, &around.metrics)).await;
-    }
-}
-
-// === impl Surroundings ===
-
-impl Surroundings {
-    fn count_welcome(&self, welcomes: u64, welcome: &ConnAck) {
-        if welcomes == 1 {
-            return;
-        }
-        self.metrics.reconnects.inc();
-        if !welcome.session_present && self.config.session_expiry_seconds > 0 {
-            self.metrics.session_lost.inc();
-            tracing::warn!(
-                client_id = self.config.client_id,
-                "the broker did not remember the session: messages it held for us may be lost (was it restarted without \
-                 persistence, or was the session older than MQTT_SESSION_EXPIRY_SECONDS?)"
-            );
-        }
     }
 }
 

@@ -11,13 +11,14 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::frame::{ConnAck, Incoming, Malformed, Publish};
+use super::frame::{Incoming, Malformed, Publish};
 use super::inflight::Inflight;
 use super::link::Link;
 use super::login::{self, Due, Renewal};
-use super::options::{self, DROPPED_SUBSCRIPTION, DROPPED_TOPIC, MAIN_SUBSCRIPTION};
+use super::memory::Memory;
+use super::options::{self, DROPPED_SUBSCRIPTION, DROPPED_TOPIC, FORMER_SUBSCRIPTIONS, MAIN_SUBSCRIPTION};
 use super::pace::pause_until;
-use super::session::{PART, Surroundings};
+use super::session::{PART, Surroundings, Welcomed};
 use super::timers::Timers;
 use super::trouble::Trouble;
 use crate::domain::message::{AckToken, ConnectionId, Delivery};
@@ -40,6 +41,7 @@ pub struct Steady<'a> {
     around: &'a Surroundings,
     id: ConnectionId,
     link: Link,
+    memory: &'a mut Memory,
     acks: &'a mut mpsc::Receiver<Vec<AckToken>>,
     acks_open: bool,
     /// Read, not yet looked at.
@@ -70,12 +72,12 @@ impl<'a> Steady<'a> {
     pub fn new(
         around: &'a Surroundings,
         id: ConnectionId,
-        link: Link,
-        welcome: &ConnAck,
-        incoming: Vec<Incoming>,
+        welcomed: Welcomed,
+        memory: &'a mut Memory,
         acks: &'a mut mpsc::Receiver<Vec<AckToken>>,
         inflight: &'a mut Inflight,
     ) -> Self {
+        let Welcomed { link, welcome, incoming, renewal } = welcomed;
         let now = Instant::now();
         let keepalive =
             welcome.server_keep_alive.map_or(around.config.keepalive, |secs| Duration::from_secs(secs.into()));
@@ -83,6 +85,7 @@ impl<'a> Steady<'a> {
             around,
             id,
             link,
+            memory,
             acks,
             acks_open: true,
             incoming,
@@ -93,7 +96,7 @@ impl<'a> Steady<'a> {
             inflight,
             suspects: if welcome.session_present { around.config.receive_maximum.into() } else { 0 },
             timers: Timers::new(now, keepalive),
-            renewal: None,
+            renewal,
             paused_until: None,
             window_is_full: false,
             warned: None,
@@ -123,11 +126,6 @@ impl<'a> Steady<'a> {
             }
         }
         ended
-    }
-
-    /// From when on the login is to be replaced.
-    pub fn renew_login(&mut self, renewal: Option<Renewal>) {
-        self.renewal = renewal;
     }
 
     /// Whether it ever worked.
@@ -224,11 +222,12 @@ impl<'a> Steady<'a> {
                     "the broker does not let us see {DROPPED_TOPIC}: messages it drops are not counted here"
                 );
             }
+            Incoming::UnsubAck { packet_id: FORMER_SUBSCRIPTIONS, codes } => self.memory.given_up(&codes),
             Incoming::PubRel { packet_id } => self.outbox.extend_from_slice(&options::pubcomp(packet_id)),
             Incoming::Disconnect(farewell) => return Err(Trouble::Dismissed(farewell)),
             Incoming::Auth { code } => return login::take_answer(self.renewal.as_mut(), code),
             Incoming::ConnAck(_) => return Err(Malformed::Type(2).into()),
-            Incoming::SubAck { .. } | Incoming::PubAck { .. } | Incoming::PingResp => {}
+            Incoming::SubAck { .. } | Incoming::UnsubAck { .. } | Incoming::PubAck { .. } | Incoming::PingResp => {}
         }
         Ok(())
     }
@@ -266,13 +265,14 @@ impl<'a> Steady<'a> {
     }
 
     fn take_grant(&mut self, codes: &[u8]) -> Result<(), Trouble> {
-        let filter = || options::filter(&self.around.config);
+        let filter = || self.around.config.filter();
         match *codes {
             [1 | 2] => {
                 self.timers.answered();
                 self.around.metrics.connected.set(1);
                 self.around.readiness.well(PART);
                 tracing::info!(filter = filter(), connection = self.id.0, "connected to the broker and subscribed");
+                self.outbox.extend_from_slice(&self.memory.granted(self.around)?);
                 Ok(())
             }
             [0] => Err(Trouble::Downgraded { filter: filter() }),

@@ -190,6 +190,19 @@ const SHARE_PREFIX: &str = "$share/";
 // === impl BrokerConfig ===
 
 impl BrokerConfig {
+    /// `MQTT_TOPIC`, shared when there is a group.
+    pub fn filter(&self) -> String {
+        match &self.share_group {
+            Some(group) => format!("{SHARE_PREFIX}{group}/{}", self.topic),
+            None => self.topic.clone(),
+        }
+    }
+
+    /// The broker, as `host:port`.
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
     pub(super) fn read(reader: &mut Reader) -> Self {
         let username = reader.optional_text("MQTT_USERNAME");
         let password = reader.secret("MQTT_PASSWORD");

@@ -28,6 +28,7 @@ mod registry_commands;
 mod replicas;
 mod revocation;
 mod rules;
+mod sessions;
 mod settings;
 mod simulate;
 mod stopping;

@@ -3,14 +3,16 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use sluice::broker::memory::Memory;
 use sluice::broker::publisher::Publisher;
 use sluice::broker::session::{PART, Session};
 use sluice::config::broker::BrokerConfig;
 use sluice::domain::message::{AckToken, Delivery};
+use sluice::domain::subscription::SessionMemory;
 use sluice::lifecycle::Readiness;
 use sluice::telemetry::metrics::Metrics;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -49,21 +51,30 @@ pub struct Bench {
     acks: Option<mpsc::Sender<Vec<AckToken>>>,
     pub metrics: Metrics,
     pub readiness: Readiness,
+    /// What the session would have remembered.
+    pub remembered: watch::Receiver<SessionMemory>,
 }
 
 // === impl Bench ===
 
 impl Bench {
     pub fn start(config: BrokerConfig) -> Self {
+        Self::start_with(config, SessionMemory::default())
+    }
+
+    /// The same, with what an earlier run left.
+    pub fn start_with(config: BrokerConfig, memory: SessionMemory) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (metrics, readiness, stop) = (Metrics::new().unwrap(), Readiness::default(), CancellationToken::new());
         let (out, deliveries) = mpsc::channel(1);
         let (acks, back) = mpsc::channel(64);
         let clock = sluice::clock::now;
-        let session = Session::new(config, metrics.broker.clone(), readiness.clone(), clock, out, back);
+        let (news, remembered) = watch::channel(SessionMemory::default());
+        let memory = Memory::new(memory, news);
+        let session = Session::new(config, metrics.broker.clone(), readiness.clone(), clock, memory, out, back);
         let session = runtime.spawn(session.run(stop.clone(), DEADLINE));
         let (deliveries, acks) = (Some(deliveries), Some(acks));
-        Self { runtime, session, stop, deliveries, ready: Vec::new(), acks, metrics, readiness }
+        Self { runtime, session, stop, deliveries, ready: Vec::new(), acks, metrics, readiness, remembered }
     }
 
     /// The same, and waits until it is subscribed.

@@ -12,6 +12,7 @@ pub const PUBACK: u8 = 0x40;
 pub const PUBREC: u8 = 0x50;
 pub const PUBCOMP: u8 = 0x70;
 pub const SUBSCRIBE: u8 = 0x82;
+pub const UNSUBSCRIBE: u8 = 0xa2;
 pub const PINGREQ: u8 = 0xc0;
 pub const DISCONNECT: u8 = 0xe0;
 

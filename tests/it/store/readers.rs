@@ -55,6 +55,7 @@ async fn a_reader_cannot_go_round_the_policies_or_see_a_hash_or_write() {
         "SELECT * FROM devices",
         "SELECT token_sha256 FROM quarantine_events",
         "SELECT * FROM _sqlx_migrations",
+        "SELECT * FROM broker_sessions",
         "DELETE FROM telemetry",
         "INSERT INTO audit_log (actor, action) VALUES ('x', 'y')",
     ] {

@@ -15,6 +15,7 @@ pub mod daily;
 pub mod devices;
 pub mod directory;
 pub mod fleet;
+pub mod guests;
 pub mod inspect;
 pub mod inspect_schema;
 pub mod listen;

@@ -4,6 +4,7 @@ use prometheus::{Encoder, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use super::access::AccessMetrics;
 use super::broker::BrokerMetrics;
+use super::guests::GuestMetrics;
 use super::ingest::IngestMetrics;
 use super::registry::RegistryMetrics;
 use super::revocation::RevocationMetrics;
@@ -61,6 +62,8 @@ pub struct Metrics {
     pub revocation: RevocationMetrics,
     /// The door.
     pub access: AccessMetrics,
+    /// Public credentials.
+    pub guests: GuestMetrics,
     /// Postgres.
     pub store: StoreMetrics,
     registry: Registry,
@@ -82,6 +85,7 @@ impl Metrics {
             certificates: RegistryMetrics::register(&registry)?,
             revocation: RevocationMetrics::register(&registry)?,
             access: AccessMetrics::register(&registry)?,
+            guests: GuestMetrics::register(&registry)?,
             store: StoreMetrics::register(&registry)?,
             registry,
         })

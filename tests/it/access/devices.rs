@@ -42,27 +42,27 @@ fn no_token_of_an_issuer_makes_anybody_a_device() {
 }
 
 #[test]
-fn what_plain_sql_does_to_a_device_acts_within_a_second() {
+fn what_plain_sql_does_to_a_device_acts_within_seconds() {
     let database = database();
     let house = House::start(&database, &[]);
     house.register("acme", "pump-1", Some("t0ken-of-pump-1"));
     let mut asker = house.asker();
-    let mut within_a_second = |sql: &str, why: &str| {
+    let mut within_seconds = |sql: &str, why: &str| {
         wait::until("it is warm", || asker.acl("acme/device/pump-1", "c", 2, EVENT).status == 200);
         database.query(sql);
-        wait::within(Duration::from_secs(1), why, || match asker.acl("acme/device/pump-1", "c", 2, EVENT) {
+        wait::within(Duration::from_secs(5), why, || match asker.acl_once("acme/device/pump-1", "c", 2, EVENT) {
             answer if answer.body.contains(why) => Ok(()),
             answer => Err(format!("{answer:?}")),
         });
     };
     let revive = "UPDATE tenants SET status = 'ACTIVE'; UPDATE devices SET status = 'ACTIVE'";
-    within_a_second("UPDATE devices SET status = 'REVOKED'", "DEVICE_REVOKED");
+    within_seconds("UPDATE devices SET status = 'REVOKED'", "DEVICE_REVOKED");
     database.query(revive);
-    within_a_second("UPDATE devices SET status = 'INACTIVE'", "DEVICE_INACTIVE");
+    within_seconds("UPDATE devices SET status = 'INACTIVE'", "DEVICE_INACTIVE");
     database.query(revive);
-    within_a_second("UPDATE tenants SET status = 'SUSPENDED'", "TENANT_SUSPENDED");
+    within_seconds("UPDATE tenants SET status = 'SUSPENDED'", "TENANT_SUSPENDED");
     database.query(revive);
-    within_a_second("DELETE FROM devices", "UNREGISTERED_DEVICE");
+    within_seconds("DELETE FROM devices", "UNREGISTERED_DEVICE");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod checks;
 pub mod database;
 pub mod error;
 mod file;
+pub mod files;
 pub mod http;
 pub mod ingest;
 mod issuers;

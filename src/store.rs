@@ -14,6 +14,7 @@ pub mod copy;
 pub mod daily;
 pub mod devices;
 pub mod directory;
+mod doubt;
 pub mod fleet;
 pub mod guests;
 pub mod inspect;

@@ -5,11 +5,16 @@
 //! the [`filter`] that is asked for. [`policy_file`] reads the rules, [`lint`] doubts them.
 //!
 //! A token's way: [`token`] takes it apart, [`verify`] checks it against the keys that [`keeper`] has fetched, [`claims`]
-//! says who it speaks of. [`refused`] says why not. [`guest`] is what a public credential is.
+//! says who it speaks of. [`refused`] says why not.
+//!
+//! [`door`] answers the broker: it finds out who asks, by [`tokens`], by the registry or by one of the [`logins`], and asks
+//! the [`rulebook`]'s policy. [`denial`] says why not. [`guest`] is what a public credential is.
 
 pub mod built_in;
 pub mod claims;
 pub mod decision;
+pub mod denial;
+pub mod door;
 mod fetch;
 pub mod filter;
 pub mod guest;
@@ -18,6 +23,8 @@ pub mod keys;
 pub mod lint;
 #[cfg(test)]
 mod lint_tests;
+pub mod logins;
+mod memory;
 #[cfg(test)]
 mod oracle_tests;
 pub mod pattern;
@@ -32,7 +39,9 @@ mod policy_node;
 mod policy_tests;
 pub mod policy_walk;
 pub mod refused;
+pub mod rulebook;
 pub mod rules;
 pub mod subject;
 mod token;
+pub mod tokens;
 pub mod verify;

@@ -2,6 +2,8 @@
 //!
 //! Each part builds itself from its own settings; here they are only joined.
 
+mod door;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::access::policy_file::PolicyFileError;
 use crate::broker::ack::Acks;
 use crate::broker::memory::Memory;
 use crate::broker::session::Session;
@@ -69,6 +72,9 @@ pub enum RunError {
         /// Why not.
         error: std::io::Error,
     },
+    /// The policy file is no good.
+    #[error(transparent)]
+    Policy(#[from] PolicyFileError),
     /// The metrics contradict each other: a fault of the program.
     #[error("the metrics cannot be set up: {0}")]
     Metrics(String),
@@ -110,6 +116,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let ops_stop = CancellationToken::new();
     let mut ops = daemon.start_ops(ops_stop.clone()).await?;
     daemon.start_api(&mut ops).await?;
+    daemon.start_hooks(&mut ops).await?;
     daemon.start_public(&mut ops).await?;
     let ended = daemon.run(&mut ops).await;
     ops_stop.cancel();

@@ -7,6 +7,7 @@ pub mod change;
 pub mod device;
 pub mod finding;
 pub mod ids;
+pub mod login;
 pub mod message;
 pub mod ports;
 pub mod redact;

@@ -1,4 +1,5 @@
-//! The daemon's own HTTP: what operators and their tools ask, and the API by which they govern.
+//! The daemon's own HTTP: what operators and their tools ask, the API by which they govern, and what the
+//! broker asks before it lets anybody in.
 //!
 //! It answers from what others keep and passes on what others do; it decides nothing about a message.
 
@@ -9,6 +10,8 @@ mod certificates;
 mod devices;
 mod explain;
 mod extract;
+mod hook_question;
+mod hooks;
 mod limits;
 mod openapi;
 mod ops;
@@ -23,10 +26,12 @@ mod revocations;
 mod route;
 mod routes;
 mod said;
+mod steady;
 mod telemetry;
 mod tenants;
 
 pub use api::{Api, api_router, serve_api};
 pub use auth::FromThisMachine;
+pub use hooks::{Hooks, serve_hooks};
 pub use ops::{Remembered, serve_ops};
 pub use public::{Public, serve_public};

@@ -21,6 +21,7 @@ pub mod recent;
 pub mod replay;
 pub mod scan;
 pub mod sightings;
+pub mod standings;
 pub mod timestamp;
 pub mod writer;
 

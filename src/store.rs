@@ -21,6 +21,7 @@ pub mod guests;
 pub mod inspect;
 pub mod inspect_schema;
 pub mod listen;
+pub mod logins;
 pub mod migrate;
 pub mod partitions;
 pub mod poison;

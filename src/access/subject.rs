@@ -33,6 +33,15 @@ pub enum SubjectKind {
     Guest,
 }
 
+// === impl Subject ===
+
+impl Subject {
+    /// Whether what was proved has ended.
+    pub fn has_ended(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|end| now >= end)
+    }
+}
+
 // === impl SubjectKind ===
 
 impl SubjectKind {

@@ -6,6 +6,7 @@ use std::fmt::Display;
 use std::future::Future;
 use std::io::{IsTerminal, Write};
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,8 @@ use super::ops_client;
 use super::output::{self, Output};
 use super::printable::printable;
 use super::{Exit, Failure};
+use crate::access::lint::{self, Doubt};
+use crate::access::policy_file;
 use crate::broker::inspect::Inspector;
 use crate::clock;
 use crate::config::Config;
@@ -75,6 +78,7 @@ pub async fn run(config: &Config, output: Output) -> Result<Exit, Failure> {
     let database = super::open_database(config)?;
     let mut report = Report { shows_progress: std::io::stderr().is_terminal(), ..Report::default() };
     report.add("settings", judge_settings(config.warnings()));
+    report.add("policy", judge_policy(config.access.acl_rules_path.as_deref()));
     report.check("daemon", async { Ok::<_, Failure>(look_at_daemon(config).await) }).await;
     look_at_broker(&mut report, config).await;
     look_at_postgres(&mut report, config, &database).await;
@@ -221,6 +225,25 @@ fn judge_settings(warnings: Vec<String>) -> Vec<Finding> {
         return vec![Finding::ok("the settings are good")];
     }
     warnings.into_iter().map(|what| Finding { level: Level::Warning, what, advice: None }).collect()
+}
+
+/// What is wrong with the policy file, or what is to be doubted of it.
+fn judge_policy(path: Option<&Path>) -> Vec<Finding> {
+    let Some(path) = path else {
+        return vec![Finding::ok("ACL_RULES_PATH is not set: the broker's questions are answered by what is built in")];
+    };
+    match policy_file::load(path) {
+        Ok(policy) => match lint::lint(&policy) {
+            doubts if doubts.is_empty() => vec![Finding::ok(format!("{} is good", path.display()))],
+            doubts => doubts
+                .into_iter()
+                .map(|Doubt { place, finding, .. }| Finding { what: format!("{place}: {}", finding.what), ..finding })
+                .collect(),
+        },
+        Err(error) => {
+            vec![Finding::error(error.to_string(), "correct the file; `sluice access lint` looks at it alone")]
+        }
+    }
 }
 
 /// MQTT tells no time of day, so this is said rather than measured.

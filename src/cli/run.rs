@@ -56,7 +56,7 @@ async fn follow_signals(stop: CancellationToken) {
 fn exit_of(error: &RunError) -> Exit {
     match error {
         RunError::Schema(SchemaError::Outage(_)) | RunError::TimedOut => Exit::Unavailable,
-        RunError::Database(_) | RunError::Bind { .. } | RunError::Schema(_) => Exit::Config,
+        RunError::Database(_) | RunError::Policy(_) | RunError::Bind { .. } | RunError::Schema(_) => Exit::Config,
         RunError::Metrics(_) | RunError::TaskDied(_) => Exit::Internal,
     }
 }

@@ -104,6 +104,13 @@ impl Config {
             }
             _ => {}
         }
+        if http.hooks_secret.is_none() && !http.hooks_bind.ip().is_loopback() {
+            warn(format!(
+                "HOOKS_BIND={} can be reached from other machines and HOOKS_SECRET is not set: whoever reaches it can try \
+                 tokens and log others in; set it (or HOOKS_SECRET_FILE), or bind where only the broker is",
+                http.hooks_bind
+            ));
+        }
         if certificates.cn_format == CnFormat::Plain {
             warn(
                 "CERT_CN_FORMAT=plain: stock Mosquitto cannot hold a device to its own topics by such a name; \

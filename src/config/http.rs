@@ -15,6 +15,8 @@ pub struct HttpConfig {
     pub ops_bind: SocketAddr,
     /// `HOOKS_BIND`.
     pub hooks_bind: SocketAddr,
+    /// `HOOKS_SECRET`.
+    pub hooks_secret: Option<Secret>,
     /// `ADMIN_TOKEN`.
     pub admin_token: Option<Secret>,
 }
@@ -22,6 +24,15 @@ pub struct HttpConfig {
 const TOKEN: Kind = Kind::Secret(Rule {
     allowed: "8 to 512 letters, digits and signs of ASCII, without spaces",
     holds: |text| (8..=512).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()),
+});
+
+/// It goes into a URL, so it holds nothing that would have to be escaped there.
+const URL_SECRET: Kind = Kind::Secret(Rule {
+    allowed: "16 to 512 of A-Z a-z 0-9 - _",
+    holds: |text| {
+        (16..=512).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    },
 });
 
 /// The rows of the table.
@@ -34,6 +45,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Where /livez, /readyz and /metrics are. They need no token.",
     ),
     Setting::with_default("HOOKS_BIND", "127.0.0.1:8009", Kind::Bind, "Where the broker's questions are answered."),
+    Setting::optional(
+        "HOOKS_SECRET",
+        URL_SECRET,
+        "What the broker's questions must carry: as `?secret=` in the URL, or in the header X-Hooks-Secret.",
+    ),
     Setting::optional("ADMIN_TOKEN", TOKEN, "The bearer token the HTTP API asks for."),
 ];
 
@@ -50,6 +66,7 @@ impl HttpConfig {
                 reader.conflict(&[one, other], "two listeners cannot share one address: change one of them");
             }
         }
-        Self { api_bind, ops_bind, hooks_bind, admin_token: reader.secret("ADMIN_TOKEN") }
+        let (hooks_secret, admin_token) = (reader.secret("HOOKS_SECRET"), reader.secret("ADMIN_TOKEN"));
+        Self { api_bind, ops_bind, hooks_bind, hooks_secret, admin_token }
     }
 }

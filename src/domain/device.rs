@@ -1,8 +1,9 @@
 //! What the registry knows of a device, as the authorizer needs it.
 //!
-//! It holds no token, only its hash; it judges nothing.
+//! It holds no token, only its hash; of a device it judges no more than whether it may speak at all.
 
 use super::time::Timestamp;
+use super::verdict::{Reason, Refusal};
 
 /// A device's status in the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +77,25 @@ impl DeviceStatus {
 impl std::fmt::Debug for TokenHash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("TokenHash(..)")
+    }
+}
+
+// === impl Standing ===
+
+impl Standing {
+    /// The device, if it may speak at all.
+    pub fn active(&self) -> Result<&Device, Refusal> {
+        if self.tenant_suspended {
+            return Err(Refusal::new(Reason::TenantSuspended, "the tenant is suspended"));
+        }
+        let Some(device) = &self.device else {
+            return Err(Refusal::new(Reason::UnregisteredDevice, "no such device in the registry"));
+        };
+        match device.status {
+            DeviceStatus::Active => Ok(device),
+            DeviceStatus::Revoked => Err(Refusal::new(Reason::DeviceRevoked, "the device is revoked")),
+            DeviceStatus::Inactive => Err(Refusal::new(Reason::DeviceInactive, "the device is switched off")),
+        }
     }
 }
 

@@ -99,6 +99,15 @@ impl DeviceKey {
         Ok(Self { tenant: tenant.parse()?, device: device.parse()? })
     }
 
+    /// Reads a certificate's common name, strict or plain: `<tenant>/device/<device>` or `<tenant>/<device>`. No name holds a
+    /// `/`, so neither can be taken for the other.
+    pub fn of_common_name(name: &str) -> Result<Self, IdError> {
+        match name.split_once('/') {
+            Some((tenant, device)) if !device.contains('/') => Self::new(tenant, device),
+            _ => name.parse(),
+        }
+    }
+
     /// The strict identity, `<tenant>/device/<device>`: the certificate's common name, the broker's user name, the cache's key.
     pub fn identity(&self) -> String {
         format!("{}/device/{}", self.tenant, self.device)

@@ -7,7 +7,9 @@ use std::future::Future;
 use super::batch::{Batch, Receipt};
 use super::device::{Standing, TokenHash};
 use super::ids::DeviceKey;
+use super::login::Login;
 use super::message::AckToken;
+use super::time::Timestamp;
 
 /// The dependency did not do it, through no fault of the data: try again, lose nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,4 +48,16 @@ pub trait Sink: Send + 'static {
 pub trait Acknowledge: Send + Sync + 'static {
     /// Acknowledges in the order given. Tokens of a connection that has ended are void and dropped.
     fn acknowledge(&self, tokens: Vec<AckToken>) -> impl Future<Output = ()> + Send;
+}
+
+/// Remember these logins, past the end of the process and for every replica.
+pub trait Logbook: Send + Sync + 'static {
+    /// Keeps all of them; of two under the same names the later one stays.
+    fn keep(&self, logins: &[Login]) -> impl Future<Output = Result<(), Outage>> + Send;
+
+    /// The login under these names, also one that has ended and is still there.
+    fn find(&self, username: &str, client_id: &str) -> impl Future<Output = Result<Option<Login>, Outage>> + Send;
+
+    /// Forgets those that ended before this moment; says how many.
+    fn purge(&self, before: Timestamp) -> impl Future<Output = Result<u64, Outage>> + Send;
 }

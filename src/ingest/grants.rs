@@ -3,6 +3,7 @@
 //! It holds what was answered, unknown devices too, and forgets on time or when told. It asks nobody itself.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -33,6 +34,8 @@ pub struct Grant {
 #[derive(Clone, Debug)]
 pub struct Grants {
     cache: Cache<Box<str>, Arc<Grant>>,
+    /// Counts what was forgotten, so that an answer which was on its way meanwhile is known to be doubtful.
+    forgotten: Arc<AtomicU64>,
     ttl: Duration,
     negative_ttl: Duration,
 }
@@ -70,7 +73,7 @@ impl Grants {
     /// An empty cache.
     pub fn new(config: &IngestConfig) -> Self {
         let cache = Cache::builder().max_capacity(config.cache_max_size).expire_after(UntilItsTime).build();
-        Self { cache, ttl: config.cache_ttl, negative_ttl: config.cache_negative_ttl }
+        Self { cache, forgotten: Arc::default(), ttl: config.cache_ttl, negative_ttl: config.cache_negative_ttl }
     }
 
     /// The answer about this identity, while it is good.
@@ -88,8 +91,29 @@ impl Grants {
         grant
     }
 
+    /// Where the count of changes stands: to be read before the registry is asked by somebody who does not hear the changes.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten.load(Ordering::SeqCst)
+    }
+
+    /// Keeps an answer, unless something was forgotten since it was asked for: then it may be older than the change.
+    pub fn keep_unless_forgotten(
+        &self,
+        identity: &str,
+        device: Arc<DeviceKey>,
+        standing: Standing,
+        (now, forgotten): (Timestamp, u64),
+    ) {
+        self.keep(identity, device, standing, now);
+        if self.forgotten() != forgotten {
+            self.cache.remove(identity);
+        }
+    }
+
     /// Forgets what a change makes doubtful; says how many grants that were.
     pub fn forget(&self, change: &Change) -> u64 {
+        // First the count, then the grants: whoever kept one in between sees the count and takes it back.
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
         match change {
             Change::Device(identity) => u64::from(self.cache.remove(identity.as_str()).is_some()),
             Change::Tenant(tenant) => {

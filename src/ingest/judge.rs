@@ -6,7 +6,7 @@ use subtle::ConstantTimeEq;
 
 use super::parse::Parsed;
 use crate::config::ingest::IngestConfig;
-use crate::domain::device::{Device, DeviceStatus, Standing, TokenHash};
+use crate::domain::device::{Device, Standing, TokenHash};
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::{Reason, Refusal};
 
@@ -39,17 +39,7 @@ impl From<&IngestConfig> for Demands {
 impl Demands {
     /// Judges a well-formed message. The order of the checks is the order of [`Reason::ALL`].
     pub fn judge(self, parsed: &Parsed, standing: &Standing, now: Timestamp) -> Result<Proof, Refusal> {
-        if standing.tenant_suspended {
-            return Err(Refusal::new(Reason::TenantSuspended, "the tenant is suspended"));
-        }
-        let Some(device) = &standing.device else {
-            return Err(Refusal::new(Reason::UnregisteredDevice, "no such device in the registry"));
-        };
-        match device.status {
-            DeviceStatus::Active => {}
-            DeviceStatus::Revoked => return Err(Refusal::new(Reason::DeviceRevoked, "the device is revoked")),
-            DeviceStatus::Inactive => return Err(Refusal::new(Reason::DeviceInactive, "the device is switched off")),
-        }
+        let device = standing.active()?;
         check_site(parsed, device)?;
         self.authenticate(parsed, device, now)
     }

@@ -34,10 +34,7 @@ pub fn common_name(device: &DeviceKey, format: CnFormat) -> Result<String, TooLo
 
 /// The device of a common name, in either form.
 pub fn read_common_name(name: &str) -> Result<DeviceKey, IdError> {
-    match name.split_once('/') {
-        Some((tenant, device)) if !device.contains('/') => DeviceKey::new(tenant, device),
-        _ => name.parse(),
-    }
+    DeviceKey::of_common_name(name)
 }
 
 /// The URN of a device.

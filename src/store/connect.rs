@@ -9,6 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, PgPool};
 
 use super::directory::PgDirectory;
+use super::logins::PgLogbook;
 use super::session::{IDLE_IN_TRANSACTION_TIMEOUT, LOCK_TIMEOUT, STATEMENT_TIMEOUT};
 use super::sink::PgSink;
 use crate::config::database::DatabaseConfig;
@@ -82,6 +83,11 @@ impl Database {
     /// The authorizer's door, on the pool.
     pub fn directory(&self) -> PgDirectory {
         PgDirectory::new(self.pool.clone())
+    }
+
+    /// The door for logins at the broker, on the pool.
+    pub fn logbook(&self) -> PgLogbook {
+        PgLogbook::new(self.pool.clone())
     }
 
     /// The metrics of Postgres.

@@ -4,6 +4,7 @@ use prometheus::{Encoder, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use super::access::AccessMetrics;
 use super::broker::BrokerMetrics;
+use super::door::DoorMetrics;
 use super::guests::GuestMetrics;
 use super::ingest::IngestMetrics;
 use super::registry::RegistryMetrics;
@@ -54,6 +55,8 @@ pub(crate) use metrics;
 pub struct Metrics {
     /// The connection to the broker.
     pub broker: BrokerMetrics,
+    /// The broker's questions.
+    pub door: DoorMetrics,
     /// The spine.
     pub ingest: IngestMetrics,
     /// The certificates.
@@ -81,6 +84,7 @@ impl Metrics {
         registry.register(Box::new(build))?;
         Ok(Self {
             broker: BrokerMetrics::register(&registry)?,
+            door: DoorMetrics::new(&registry)?,
             ingest: IngestMetrics::new(&registry)?,
             certificates: RegistryMetrics::register(&registry)?,
             revocation: RevocationMetrics::register(&registry)?,
@@ -130,6 +134,9 @@ mod tests {
             "sluice_crl_enforced 0",
             "sluice_crl_next_update_seconds 0",
             "sluice_revocation_seconds_count 0",
+            "sluice_access_decisions_total{hook=\"acl\",result=\"fault\"} 0",
+            "sluice_access_seconds_count 0",
+            "sluice_access_faults_total 0",
             "sluice_build_info{version=",
         ] {
             assert!(text.contains(series), "{series} is missing from\n{text}");

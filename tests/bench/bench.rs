@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "what cannot be measured ends the bench")]
 #![expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
 
+mod hooks;
 mod measure;
 mod mqtt;
 mod plan;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::hooks;
 use crate::measure::{Consumer, Load, Round, copy_alone, redelivery, round};
 use crate::stage::{Outcome, Stage};
 
@@ -82,6 +83,11 @@ pub fn cases(extent: Extent) -> Vec<Case> {
         case("sluice at 10,000/s", Consumer::Sluice(1), at(10_000)),
         case("sluice, lone messages", Consumer::Sluice(1), at(LONE_RATE)),
     ];
+    cases.extend([1, 4].map(|connections| {
+        let name = format!("broker's questions at {}/s, {connections} conn.", hooks::RATE);
+        let asked = Box::new(move |stage: &Stage| hooks::round(stage, connections, extent.seconds));
+        Case { run: asked, ..case(&name, Consumer::Sluice(1), full) }
+    }));
     if extent.grow > 0 {
         cases.extend([
             grown("sluice on few rows", extent.grow / 20, full),
@@ -140,7 +146,16 @@ pub fn targets(medians: &Medians) -> Vec<Target> {
         ),
         most("memory with 100,000 devices, MiB", of("sluice, 100,000 devices").map(|round| round.memory_mib), 96.0),
         most("CPU of both on many rows, of few", ratio("sluice on many rows", "sluice on few rows", both), 1.3),
-        most("messages missing or doubled, in all", Some(medians.values().map(|round| round.wrong).sum()), 0.0),
+        most(
+            "the broker's question, one connection, p99 ms",
+            quantile("broker's questions at 5000/s, 1 conn.", 1),
+            1.0,
+        ),
+        most(
+            "messages missing or doubled, answers wrong, in all",
+            Some(medians.values().map(|round| round.wrong).sum()),
+            0.0,
+        ),
     ]
 }
 

@@ -23,7 +23,11 @@ pub fn heading() -> String {
 }
 
 pub fn line(name: &str, round: &Round) -> String {
-    let quantile = |place: usize| round.latency.map_or(String::new(), |latency| format!("{:.1}", latency[place]));
+    let quantile = |place: usize| match round.latency.map(|latency| latency[place]) {
+        None => String::new(),
+        Some(short) if short < 1.0 => format!("{short:.3}"),
+        Some(long) => format!("{long:.1}"),
+    };
     format!(
         "{name:<38}{:>9.0}{:>8.1}{:>8.1}{:>10.1}{:>11.1}{:>6.0}{:>8}{:>8}{:>8}{:>7.0}",
         round.rate,

@@ -1,0 +1,126 @@
+//! The policy in force, and the task that reads it anew: on SIGHUP, and when the file has changed.
+//!
+//! A file that is wrong changes nothing: the policy that was good goes on, and the log says where the fault is.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::policy::Policy;
+use super::policy_file::{self, PolicyFileError};
+use crate::telemetry::door::DoorMetrics;
+
+/// How often the file is looked at: cheap, and a change acts as soon as a person expects it.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Where the policy in force is. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Rulebook(Arc<RwLock<Arc<Policy>>>);
+
+/// Keeps the rulebook up to date.
+pub struct RulebookKeeper {
+    rulebook: Rulebook,
+    path: Option<PathBuf>,
+    seen: Option<Stamp>,
+    metrics: DoorMetrics,
+}
+
+/// By what a changed file is told from the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    modified: SystemTime,
+    bytes: u64,
+    inode: u64,
+}
+
+/// Reads the policy, or takes what is built in when there is no file; its keeper must be run.
+pub fn open(path: Option<&Path>, metrics: DoorMetrics) -> Result<(Rulebook, RulebookKeeper), PolicyFileError> {
+    // Looked at before it is read: what changes in between is read again.
+    let seen = path.and_then(Stamp::of);
+    let policy = path.map_or_else(|| Ok(Policy::built_in()), policy_file::load)?;
+    let rulebook = Rulebook(Arc::new(RwLock::new(Arc::new(policy))));
+    let keeper = RulebookKeeper { rulebook: rulebook.clone(), path: path.map(Path::to_owned), seen, metrics };
+    Ok((rulebook, keeper))
+}
+
+// === impl Rulebook ===
+
+impl Rulebook {
+    /// The policy in force.
+    pub fn policy(&self) -> Arc<Policy> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn replace(&self, policy: Policy) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+    }
+}
+
+// === impl RulebookKeeper ===
+
+impl RulebookKeeper {
+    /// Works until `stop`.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+            tracing::error!("SIGHUP cannot be heard; a changed policy file is noticed all the same");
+            return self.look_until(stop).await;
+        };
+        loop {
+            let hung_up = tokio::select! {
+                () = stop.cancelled() => return,
+                heard = hangup.recv() => heard.is_some(),
+                () = tokio::time::sleep(LOOK) => false,
+            };
+            self.look(hung_up).await;
+        }
+    }
+
+    async fn look_until(mut self, stop: CancellationToken) {
+        while tokio::time::timeout(LOOK, stop.cancelled()).await.is_err() {
+            self.look(false).await;
+        }
+    }
+
+    async fn look(&mut self, is_asked_for: bool) {
+        let Some(path) = self.path.clone() else {
+            if is_asked_for {
+                tracing::info!("SIGHUP: ACL_RULES_PATH is not set, so there is no policy to read anew");
+            }
+            return;
+        };
+        // File systems may hang, and the thread here answers the broker.
+        let looked = tokio::task::spawn_blocking(move || (Stamp::of(&path), path)).await;
+        let Ok((stamp, path)) = looked else { return };
+        if stamp == self.seen && !is_asked_for {
+            return;
+        }
+        self.seen = stamp;
+        let read = tokio::task::spawn_blocking(move || policy_file::load(&path)).await;
+        match read {
+            Ok(Ok(policy)) => {
+                let rules = policy.allows().len() + policy.denies().len();
+                self.rulebook.replace(policy);
+                self.metrics.plain.policy_current.set(1);
+                tracing::info!(rules, "the policy was read anew and holds from now on");
+            }
+            Ok(Err(error)) => {
+                self.metrics.plain.policy_current.set(0);
+                tracing::error!(%error, "the policy that was in force goes on; correct the file");
+            }
+            Err(error) => tracing::error!(%error, "reading the policy failed; the one that was in force goes on"),
+        }
+    }
+}
+
+// === impl Stamp ===
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = path.metadata().ok()?;
+        Some(Self { modified: metadata.modified().ok()?, bytes: metadata.len(), inode: metadata.ino() })
+    }
+}

@@ -1,0 +1,86 @@
+//! The broker's questions: what answers them, and where that looks for what it does not know.
+
+use tokio::net::TcpListener;
+
+use super::{Daemon, RunError};
+use crate::access::door::{Door, Knowledge};
+use crate::access::guest::GuestRefusal;
+use crate::access::logins::Logins;
+use crate::access::rulebook;
+use crate::access::subject::Subject;
+use crate::access::tokens::Tokens;
+use crate::access::verify;
+use crate::clock;
+use crate::domain::device::Standing;
+use crate::domain::ids::DeviceKey;
+use crate::domain::login::Login;
+use crate::domain::ports::{Logbook, Outage};
+use crate::domain::time::Timestamp;
+use crate::http::{self, Hooks};
+use crate::ingest::standings::{Brake, Standings};
+use crate::lifecycle::Tasks;
+use crate::registry::guests::Guests;
+use crate::store::directory::PgDirectory;
+use crate::store::logins::PgLogbook;
+
+/// What the door asks.
+struct Behind {
+    standings: Standings<PgDirectory>,
+    logbook: PgLogbook,
+    brake: Brake,
+    guests: Guests,
+}
+
+// === impl Daemon ===
+
+impl Daemon {
+    /// The hooks, from the first moment on: who is known by a token alone needs no Postgres. They take no more once the
+    /// daemon stops.
+    pub(super) async fn start_hooks(&self, tasks: &mut Tasks) -> Result<(), RunError> {
+        let (setting, bind) = ("HOOKS_BIND", self.config.http.hooks_bind);
+        let listener = TcpListener::bind(bind).await.map_err(|error| RunError::Bind { setting, bind, error })?;
+        let (access, numbers) = (&self.config.access, &self.metrics.door);
+        let (rulebook, rules) = rulebook::open(access.acl_rules_path.as_deref(), numbers.clone())?;
+        tasks.spawn("policy", rules.run(self.stop.clone()));
+        let (verifier, keepers) = verify::open(access.issuers.clone(), &self.metrics.access, clock::now);
+        for keeper in keepers {
+            tasks.spawn("issuer keys", keeper.run(self.stop.clone()));
+        }
+        let logins = Logins::new(numbers.clone());
+        tasks.spawn("logins", logins.clone().keep(self.database.logbook(), clock::now, self.stop.clone()));
+        let certificates_count = self.config.ingest.cert_auth_enabled;
+        let door = Door::new(self.behind(), Tokens::new(verifier), logins, rulebook, clock::now, certificates_count);
+        let hooks = Hooks::new(door, self.config.http.hooks_secret.as_ref(), numbers.clone());
+        tasks.spawn("hooks", http::serve_hooks(listener, hooks, self.stop.clone()));
+        Ok(())
+    }
+
+    fn behind(&self) -> Behind {
+        let brake = Brake::new(clock::now);
+        let (grants, numbers) = (self.grants.clone(), self.metrics.ingest.clone());
+        let standings = Standings::new(self.database.directory(), grants, brake.clone(), numbers, clock::now);
+        Behind { standings, logbook: self.database.logbook(), brake, guests: self.guests.clone() }
+    }
+}
+
+// === impl Behind ===
+
+impl Knowledge for Behind {
+    async fn standing(&self, device: &DeviceKey) -> Result<Standing, Outage> {
+        self.standings.of(device).await
+    }
+
+    async fn login(&self, username: &str, client_id: &str) -> Result<Option<Login>, Outage> {
+        self.brake.ask(self.logbook.find(username, client_id)).await
+    }
+
+    async fn guest(
+        &self,
+        username: &str,
+        token: &str,
+        client_id: &str,
+        now: Timestamp,
+    ) -> Result<Subject, GuestRefusal> {
+        self.guests.verify(username, token, client_id, now).await
+    }
+}

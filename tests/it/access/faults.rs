@@ -1,0 +1,54 @@
+//! When Postgres does not answer, who is not known in memory is denied with an alarm, never with a 5xx, and soon.
+
+use std::time::{Duration, Instant};
+
+use super::house::{House, user};
+use crate::support::postgres::Postgres;
+use crate::support::wait;
+
+const EVENT: &str = "tenant/acme/device/pump-1/event";
+
+#[test]
+fn without_postgres_what_is_known_is_answered_and_the_rest_is_denied_with_an_alarm() {
+    let server = Postgres::private();
+    let database = server.database();
+    let house = House::start(&database, &[]);
+    house.register("acme", "pump-1", Some("t0ken-of-pump-1"));
+    let mut asker = house.asker();
+    wait::until("the device is warm", || asker.acl_once("acme/device/pump-1", "c", 2, EVENT).status == 200);
+    server.stop();
+    asker.acl_once("acme/device/pump-1", "c", 2, EVENT).yes();
+    asker.acl_once("acme/device/pump-2", "c", 2, EVENT).no("a fault here");
+    let fault = "sluice_access_decisions_total{hook=\"acl\",result=\"fault\"}";
+    assert!((house.daemon.metric(fault) - 1.0).abs() < f64::EPSILON);
+    assert!((house.daemon.metric("sluice_access_faults_total") - 1.0).abs() < f64::EPSILON);
+    // A token is believed without Postgres, and so is the login it makes.
+    asker.login("alice", &house.token(&user("alice", &["viewers"], 600)), "cid1").yes();
+    asker.acl_once("alice", "cid1", 1, "plant/x/readings").yes();
+    asker.acl_once("bob", "cid1", 1, "plant/x/readings").no("a fault here");
+    let login = r#"{"clientid":"c","password":"t0ken","username":"acme/device/pump-2"}"#;
+    asker.ask_once("/mqtt/user", login).no("a fault here");
+    server.start();
+    database.wait_until("SELECT count(*) FROM access_sessions WHERE username = 'alice'", "1");
+    wait::until("Postgres is asked again", || asker.acl_once("bob", "cid1", 1, "x").body.contains("no login"));
+}
+
+#[test]
+fn a_silent_postgres_holds_the_broker_up_once_and_not_at_each_question() {
+    let server = Postgres::private();
+    let database = server.database();
+    let house = House::start(&database, &[]);
+    house.register("acme", "pump-1", None);
+    server.pause();
+    let mut asker = house.asker();
+    let begun = Instant::now();
+    asker.acl_once("acme/device/pump-1", "c", 2, EVENT).no("a fault here");
+    let first = begun.elapsed();
+    for _ in 0..20 {
+        asker.acl_once("acme/device/pump-1", "c", 2, EVENT).no("a fault here");
+    }
+    let all = begun.elapsed();
+    server.resume();
+    // The first waited for its second; the others found the way closed. On a slow machine all of it takes longer.
+    assert!(all < first + Duration::from_secs(3), "{first:?}, then {all:?}");
+}

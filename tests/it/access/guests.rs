@@ -1,0 +1,52 @@
+//! Guests at the door: by a credential of the public endpoint, under their own client ids, to their own topics.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use serde_json::Value;
+
+use super::house::{House, database};
+use crate::support::port;
+use crate::support::wait;
+
+#[test]
+fn a_guest_has_its_corner_and_nothing_else() {
+    let (database, port) = (database(), port::free());
+    let house = House::start(&database, &[("PUBLIC_BIND", &format!("127.0.0.1:{port}"))]);
+    let credential = credential(port);
+    let text = |name: &str| credential[name].as_str().unwrap();
+    let (name, token, client_id) = (text("username"), text("token"), text("client_id_prefix"));
+    let mut asker = house.asker();
+    asker.login(name, token, client_id).yes();
+    asker.login(name, token, "sluice").no("begins with public-");
+    asker.login(name, "another", client_id).no("not that of this guest");
+    asker.ask("/mqtt/superuser", &format!(r#"{{"username":"{name}"}}"#)).no("no superuser");
+    asker.acl(name, client_id, 4, "public/#").yes();
+    asker.acl(name, client_id, 2, "public/news").yes();
+    for (acc, topic) in [(4, "#"), (4, "plant/x/readings"), (2, "plant/x/readings"), (4, "$share/g/public/#")] {
+        asker.acl(name, client_id, acc, topic).no("guest");
+    }
+    asker.acl(name, "public-other", 4, "public/#").no("no login");
+    database.wait_until("SELECT kind FROM access_sessions WHERE username LIKE 'guest-%'", "guest");
+    database.query("UPDATE access_sessions SET expires_at = now(); UPDATE guest_credentials SET expires_at = now()");
+    house.daemon.kill9();
+    house.daemon.start_again();
+    house.wait_open();
+    let mut asker = house.asker();
+    asker.acl(name, client_id, 4, "public/#").no("has ended");
+    asker.login(name, token, client_id).no("has ended");
+}
+
+/// What the public endpoint hands out.
+fn credential(port: u16) -> Value {
+    wait::until("the public listener is there", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream
+        .write_all(
+            b"POST /public/credentials HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        )
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap_or_else(|error| panic!("{error}: {answer}"))
+}

@@ -1,0 +1,68 @@
+//! Logins by a token as password: remembered for the questions that follow, to the end of the proof and not longer.
+
+use super::house::{House, database, now, user};
+use crate::support::wait;
+
+const TOPIC: &str = "plant/x/readings";
+
+#[test]
+fn a_login_survives_the_daemon_and_no_token_is_kept() {
+    let database = database();
+    let house = House::start(&database, &[]);
+    let token = house.token(&user("alice", &["viewers"], 600));
+    house.asker().login("alice", &token, "cid1").yes();
+    database.wait_until("SELECT count(*) FROM access_sessions WHERE username = 'alice'", "1");
+    let row = database.value("SELECT a::text FROM access_sessions a WHERE username = 'alice'");
+    assert!(row.contains("viewers") && !row.contains(&token[..20]), "{row}");
+    house.daemon.kill9();
+    house.daemon.start_again();
+    house.wait_open();
+    let mut asker = house.asker();
+    asker.acl("alice", "cid1", 1, TOPIC).yes();
+    asker.acl("alice", "cid1", 1, "plant/secret/x").no("denied to read");
+    asker.acl("alice", "cid2", 1, TOPIC).no("no login");
+}
+
+#[test]
+fn a_login_is_known_to_another_replica() {
+    let database = database();
+    let (one, other) = (House::start(&database, &[]), House::start(&database, &[]));
+    let token = one.token(&user("alice", &["viewers"], 600));
+    one.asker().login("alice", &token, "cid1").yes();
+    database.wait_until("SELECT count(*) FROM access_sessions WHERE username = 'alice'", "1");
+    other.asker().acl("alice", "cid1", 1, TOPIC).yes();
+}
+
+#[test]
+fn the_end_of_a_token_is_kept_at_every_question() {
+    let database = database();
+    let house = House::start(&database, &[]);
+    let mut asker = house.asker();
+    let token = house.token(&user("alice", &["viewers"], 3));
+    asker.login("alice", &token, "cid1").yes();
+    asker.acl("alice", "cid1", 1, TOPIC).yes();
+    asker.acl(&token, "cid1", 1, TOPIC).yes();
+    let end = now() + 3;
+    wait::until("the login has ended", || asker.acl("alice", "cid1", 1, TOPIC).status == 403);
+    assert!(now() <= end + 1, "it ended too late");
+    asker.acl(&token, "cid1", 1, TOPIC).no("expired");
+    asker.acl("alice", "cid1", 1, TOPIC).no("has ended");
+    // A new login under the same names counts at once.
+    asker.login("alice", &house.token(&user("alice", &["viewers"], 600)), "cid1").yes();
+    asker.acl("alice", "cid1", 1, TOPIC).yes();
+}
+
+#[test]
+fn a_later_login_takes_the_place_of_an_earlier_one() {
+    let database = database();
+    let house = House::start(&database, &[]);
+    let mut asker = house.asker();
+    asker.login("app", &house.token(&user("root", &["admins"], 600)), "cid1").yes();
+    // A superuser by a password's token is one at each topic, for the broker asks without the client id.
+    asker.ask("/mqtt/superuser", r#"{"username":"app"}"#).no("each topic");
+    asker.acl("app", "cid1", 2, "plant/secret/x").yes();
+    asker.login("app", &house.token(&user("guest", &["viewers"], 600)), "cid1").yes();
+    asker.acl("app", "cid1", 2, "plant/secret/x").no("denied to publish");
+    let groups = "SELECT groups->>0 FROM access_sessions WHERE username = 'app'";
+    database.wait_until(groups, "viewers");
+}

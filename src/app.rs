@@ -142,7 +142,7 @@ impl Daemon {
         let mut ops = Tasks::default();
         let grants = self.grants.clone();
         let remembered: Remembered = Arc::new(move |key: &DeviceKey| {
-            grants.get(&key.identity()).map(|grant| GrantView::of(&grant, clock::now()))
+            grants.look().get(&key.identity()).map(|grant| GrantView::of(grant, clock::now()))
         });
         let (metrics, readiness) = (self.metrics.clone(), self.readiness.clone());
         ops.spawn("ops", http::serve_ops(listener, metrics, readiness, remembered, stop));

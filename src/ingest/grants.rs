@@ -2,13 +2,15 @@
 //!
 //! It holds what was answered, unknown devices too, and forgets on time or when told. It asks nobody itself.
 
-use std::sync::Arc;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use moka::Expiry;
-use moka::sync::Cache;
+use quick_cache::Equivalent;
+use quick_cache::unsync::Cache;
 
+use super::sightings::Ticket;
 use crate::config::ingest::IngestConfig;
 use crate::domain::change::Change;
 use crate::domain::device::Standing;
@@ -26,33 +28,41 @@ pub struct Grant {
     pub asked_at: Timestamp,
     /// For how long the answer may be used.
     pub good_for: Duration,
+    /// Where its sighting waits.
+    pub ticket: Ticket,
+    until: Instant,
     site: Option<Bytes>,
 }
 
-/// Grants by identity. Clones share the same cache.
+/// Grants by device; of too many, those that are asked for least give way. Clones share the same cache.
+///
+/// The spine asks for a thousand at a time and nobody else asks often, so one lock for all costs less than a cache of
+/// many shards. A grant that is past its time stays until the device speaks again or its place is wanted.
 #[derive(Clone, Debug)]
 pub struct Grants {
-    cache: Cache<Box<str>, Arc<Grant>>,
+    cache: Arc<Mutex<ByName>>,
     ttl: Duration,
     negative_ttl: Duration,
 }
 
-struct UntilItsTime;
+/// The cache, as long as nobody else may look into it; one moment for all that is asked.
+#[derive(Debug)]
+pub struct Look<'a> {
+    cache: MutexGuard<'a, ByName>,
+    now: Instant,
+}
 
-impl Expiry<Box<str>, Arc<Grant>> for UntilItsTime {
-    fn expire_after_create(&self, _: &Box<str>, grant: &Arc<Grant>, _: Instant) -> Option<Duration> {
-        Some(grant.good_for)
-    }
+type ByName = Cache<Known, Arc<Grant>>;
 
-    fn expire_after_update(
-        &self,
-        _: &Box<str>,
-        grant: &Arc<Grant>,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(grant.good_for)
-    }
+/// A device that is found by its name; the grant's own, so that the name is kept once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Known(Arc<DeviceKey>);
+
+/// The name that is asked for.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+struct Named<'a> {
+    tenant: &'a str,
+    device: &'a str,
 }
 
 // === impl Grant ===
@@ -69,46 +79,48 @@ impl Grant {
 impl Grants {
     /// An empty cache.
     pub fn new(config: &IngestConfig) -> Self {
-        let cache = Cache::builder().max_capacity(config.cache_max_size).expire_after(UntilItsTime).build();
+        let size = usize::try_from(config.cache_max_size).unwrap_or(usize::MAX);
+        let cache = Arc::new(Mutex::new(Cache::new(size)));
         Self { cache, ttl: config.cache_ttl, negative_ttl: config.cache_negative_ttl }
     }
 
-    /// The answer about this identity, while it is good.
-    pub fn get(&self, identity: &str) -> Option<Arc<Grant>> {
-        self.cache.get(identity)
+    /// Opens the cache for many questions at once.
+    pub fn look(&self) -> Look<'_> {
+        Look { cache: self.lock(), now: Instant::now() }
     }
 
     /// Keeps an answer for as long as it may be used.
-    pub fn keep(&self, identity: &str, device: Arc<DeviceKey>, standing: Standing, now: Timestamp) -> Arc<Grant> {
+    pub fn keep(&self, device: Arc<DeviceKey>, standing: Standing, now: Timestamp) -> Arc<Grant> {
         let good_for = self.good_for(&standing, now);
         let site = standing.device.as_ref().and_then(|device| device.site.as_deref());
         let site = site.map(|site| Bytes::copy_from_slice(site.as_bytes()));
-        let grant = Arc::new(Grant { device, standing, asked_at: now, good_for, site });
-        self.cache.insert(identity.into(), Arc::clone(&grant));
+        let until = Instant::now() + good_for;
+        let ticket = Ticket::default();
+        let grant = Arc::new(Grant { device, standing, asked_at: now, good_for, ticket, until, site });
+        self.lock().insert(Known(Arc::clone(&grant.device)), Arc::clone(&grant));
         grant
     }
 
     /// Forgets what a change makes doubtful; says how many grants that were.
     pub fn forget(&self, change: &Change) -> u64 {
+        let mut cache = self.lock();
+        let before = cache.len();
         match change {
-            Change::Device(identity) => u64::from(self.cache.remove(identity.as_str()).is_some()),
-            Change::Tenant(tenant) => {
-                let of_tenant = |identity: &str| identity.split('/').next() == Some(tenant.as_str());
-                let doomed = self.cache.iter().filter(|(identity, _)| of_tenant(identity));
-                doomed.map(|(identity, _)| u64::from(self.cache.remove(identity.as_ref()).is_some())).sum()
-            }
-            Change::Everything => {
-                let entries = self.entries();
-                self.cache.invalidate_all();
-                entries
-            }
+            Change::Device(identity) => drop(Named::parse(identity).and_then(|name| cache.remove(&name))),
+            Change::Tenant(tenant) => cache.retain(|Known(device), _| device.tenant != *tenant),
+            Change::Everything => cache.clear(),
         }
+        (before - cache.len()) as u64
     }
 
-    /// How many grants it holds, expired ones not yet swept included.
+    /// How many grants it holds, those included that are past their time.
     pub fn entries(&self) -> u64 {
-        self.cache.run_pending_tasks();
-        self.cache.entry_count()
+        self.lock().len() as u64
+    }
+
+    /// Nothing that is done under the lock can leave it half done.
+    fn lock(&self) -> MutexGuard<'_, ByName> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The shorter of the TTL and the moment at which a certificate starts or ends.
@@ -119,5 +131,112 @@ impl Grants {
             Duration::from_micros(micros.unsigned_abs())
         });
         change.map_or(self.ttl, |change| change.min(self.ttl))
+    }
+}
+
+// === impl Look ===
+
+impl Look<'_> {
+    /// The answer about this identity, while it is good.
+    pub fn get(&self, identity: &str) -> Option<&Arc<Grant>> {
+        self.cache.get(&Named::parse(identity)?).filter(|grant| self.now < grant.until)
+    }
+}
+
+// === impl Known, Named ===
+
+impl Hash for Known {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Named::of(&self.0).hash(state);
+    }
+}
+
+impl<'a> Named<'a> {
+    fn of(device: &'a DeviceKey) -> Self {
+        Self { tenant: device.tenant.as_str(), device: device.device.as_str() }
+    }
+
+    fn parse(identity: &'a str) -> Option<Self> {
+        let (tenant, device) = identity.split_once("/device/")?;
+        Some(Self { tenant, device })
+    }
+}
+
+impl Equivalent<Known> for Named<'_> {
+    fn equivalent(&self, known: &Known) -> bool {
+        *self == Named::of(&known.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::device::{CertificateWindow, Device, DeviceStatus};
+
+    fn grants(size: u64) -> Grants {
+        let config = crate::config::Config::load(&crate::config::Sources::default()).unwrap().config.ingest;
+        Grants::new(&IngestConfig { cache_max_size: size, ..config })
+    }
+
+    fn key(tenant: &str, device: &str) -> Arc<DeviceKey> {
+        Arc::new(DeviceKey::new(tenant, device).unwrap())
+    }
+
+    fn registered(certificates: Vec<CertificateWindow>) -> Standing {
+        let device = Device { status: DeviceStatus::Active, site: None, token: None, certificates };
+        Standing { tenant_suspended: false, device: Some(device) }
+    }
+
+    #[test]
+    fn an_answer_is_found_by_the_identity_and_a_newer_one_takes_its_place() {
+        let grants = grants(10);
+        let unknown = Standing { tenant_suspended: false, device: None };
+        grants.keep(key("acme", "pump"), unknown, Timestamp::default());
+        let newer = grants.keep(key("acme", "pump"), registered(Vec::new()), Timestamp::default());
+        assert_eq!(grants.entries(), 1);
+        let look = grants.look();
+        assert!(Arc::ptr_eq(look.get("acme/device/pump").unwrap(), &newer));
+        assert!(Arc::ptr_eq(&look.get("acme/device/pump").unwrap().device, &newer.device));
+        for other in ["acme/device/valve", "acme/device/", "other/device/pump", "acme/pump", ""] {
+            assert!(look.get(other).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_change_forgets_a_device_a_tenant_or_all_and_counts_them() {
+        let grants = grants(10);
+        for (tenant, device) in [("a", "x"), ("a", "y"), ("a", "z"), ("b", "x"), ("b", "y")] {
+            grants.keep(key(tenant, device), registered(Vec::new()), Timestamp::default());
+        }
+        assert_eq!(grants.forget(&Change::Device("a/device/x".into())), 1);
+        assert_eq!(grants.forget(&Change::Device("a/device/x".into())), 0);
+        assert_eq!(grants.forget(&Change::Tenant("a".parse().unwrap())), 2);
+        assert!(grants.look().get("a/device/y").is_none() && grants.look().get("b/device/y").is_some());
+        assert_eq!(grants.forget(&Change::Everything), 2);
+        assert_eq!(grants.entries(), 0);
+    }
+
+    #[test]
+    fn no_more_than_its_size_is_kept_and_what_is_asked_for_often_stays() {
+        let grants = grants(100);
+        for device in 0..10_000 {
+            grants.keep(key("t", &device.to_string()), registered(Vec::new()), Timestamp::default());
+            grants.look().get("t/device/0");
+        }
+        assert!(grants.entries() <= 100);
+        assert!(grants.look().get("t/device/0").is_some());
+    }
+
+    #[test]
+    fn an_answer_is_not_used_past_the_moment_a_certificate_starts_or_ends() {
+        let grants = grants(10);
+        let now = Timestamp::default().plus_seconds(1_000);
+        let window = CertificateWindow { not_before: now.plus_seconds(-10), not_after: now.plus_seconds(7) };
+        let grant = grants.keep(key("t", "x"), registered(vec![window]), now);
+        assert_eq!(grant.good_for, Duration::from_secs(7));
+        let mut look = grants.look();
+        assert!(look.get("t/device/x").is_some());
+        look.now = grant.until;
+        assert!(look.get("t/device/x").is_none());
     }
 }

@@ -4,8 +4,9 @@
 //! same device, and only one batch in a while carries those that are due: a batch without them is one statement. What a
 //! kill loses is the freshness of `last_seen_at` by that delay; the telemetry table holds the truth.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::domain::batch::Sighting;
 use crate::domain::ids::DeviceKey;
@@ -24,42 +25,55 @@ const AT_MOST: usize = 1_000;
 /// however large the batches are.
 const CROWD: usize = 20_000;
 
-/// Sightings that wait, by the device's address; the `Arc` is held, so an address stands for one device.
+/// Where the sighting of a device waits: its number in the queue, counted from 1 and never used again. It stands with what
+/// is known of the device, so no map is needed to find it. Only the one task that owns the queue writes it.
+#[derive(Debug, Default)]
+pub struct Ticket(AtomicU64);
+
+/// Sightings that wait, oldest first; all wait equally long.
 #[derive(Debug, Default)]
 pub struct Sightings {
-    waiting: HashMap<usize, Sighting>,
-    order: VecDeque<(Timestamp, usize)>,
+    waiting: VecDeque<Waiting>,
+    /// How many have left the queue: the number of the one in front is one more.
+    gone: u64,
     next_batch: Timestamp,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    due: Timestamp,
+    sighting: Sighting,
 }
 
 // === impl Sightings ===
 
 impl Sightings {
     /// A message of this device was accepted.
-    pub fn saw(&mut self, device: &Arc<DeviceKey>, at: Timestamp, telemetry: bool) {
-        let address = Arc::as_ptr(device).addr();
-        let order = &mut self.order;
-        let sighting = self.waiting.entry(address).or_insert_with(|| {
-            order.push_back((at.plus_seconds(DELAY), address));
-            Sighting { device: Arc::clone(device), last_seen: at, last_telemetry: None }
-        });
-        sighting.last_seen = sighting.last_seen.max(at);
-        if telemetry {
-            sighting.last_telemetry = sighting.last_telemetry.max(Some(at));
+    pub fn saw(&mut self, device: &Arc<DeviceKey>, ticket: &Ticket, at: Timestamp, telemetry: bool) {
+        let last_telemetry = telemetry.then_some(at);
+        let place = ticket.0.load(Ordering::Relaxed).checked_sub(self.gone + 1);
+        let waiting = place.and_then(|place| self.waiting.get_mut(usize::try_from(place).ok()?));
+        if let Some(Waiting { sighting, .. }) = waiting {
+            sighting.last_seen = sighting.last_seen.max(at);
+            sighting.last_telemetry = sighting.last_telemetry.max(last_telemetry);
+            return;
         }
+        let sighting = Sighting { device: Arc::clone(device), last_seen: at, last_telemetry };
+        self.waiting.push_back(Waiting { due: at.plus_seconds(DELAY), sighting });
+        ticket.0.store(self.gone + self.waiting.len() as u64, Ordering::Relaxed);
     }
 
     /// When a batch should next carry sightings.
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.order.front().map(|(due, _)| self.next_batch.max(*due))
+        self.waiting.front().map(|waiting| self.next_batch.max(waiting.due))
     }
 
     /// Those that are due at this moment, as many as a batch carries, in the order of devices.
     pub fn take_due(&mut self, now: Timestamp) -> Vec<Sighting> {
-        if now < self.next_batch && self.order.len() < CROWD {
+        if now < self.next_batch && self.waiting.len() < CROWD {
             return Vec::new();
         }
-        let beyond = self.order.len().saturating_sub(CROWD);
+        let beyond = self.waiting.len().saturating_sub(CROWD);
         let taken = self.take(|due| due <= now, AT_MOST.max(beyond));
         if !taken.is_empty() {
             self.next_batch = Timestamp::from_micros(now.micros() + PERIOD);
@@ -74,15 +88,17 @@ impl Sightings {
 
     fn take(&mut self, due: impl Fn(Timestamp) -> bool, at_most: usize) -> Vec<Sighting> {
         let mut taken = Vec::new();
-        while taken.len() < at_most && self.order.front().is_some_and(|(moment, _)| due(*moment)) {
-            let sighting = self.order.pop_front().and_then(|(_, address)| self.waiting.remove(&address));
-            taken.extend(sighting);
+        while taken.len() < at_most
+            && let Some(Waiting { sighting, .. }) = self.waiting.pop_front_if(|waiting| due(waiting.due))
+        {
+            self.gone += 1;
+            taken.push(sighting);
         }
         sorted_once_each(taken)
     }
 }
 
-/// A device whose grant was renewed meanwhile stands under two addresses; its row may be written only once.
+/// A device whose grant was renewed meanwhile has two tickets; its row may be written only once.
 fn sorted_once_each(mut sightings: Vec<Sighting>) -> Vec<Sighting> {
     sightings.sort_unstable_by(|one, other| one.device.cmp(&other.device));
     sightings.dedup_by(|later, kept| {
@@ -100,8 +116,17 @@ fn sorted_once_each(mut sightings: Vec<Sighting>) -> Vec<Sighting> {
 mod tests {
     use super::*;
 
-    fn device(name: &str) -> Arc<DeviceKey> {
-        Arc::new(DeviceKey::new("t", name).unwrap())
+    /// A device as a grant holds it.
+    struct Known(Arc<DeviceKey>, Ticket);
+
+    fn device(name: &str) -> Known {
+        Known(Arc::new(DeviceKey::new("t", name).unwrap()), Ticket::default())
+    }
+
+    impl Sightings {
+        fn saw_one(&mut self, Known(device, ticket): &Known, at: Timestamp, telemetry: bool) {
+            self.saw(device, ticket, at, telemetry);
+        }
     }
 
     #[test]
@@ -109,10 +134,10 @@ mod tests {
         let mut sightings = Sightings::default();
         let (pump, valve) = (device("pump"), device("valve"));
         let start = Timestamp::from_micros(1_000_000);
-        sightings.saw(&valve, start, true);
-        sightings.saw(&pump, start.plus_seconds(1), false);
-        sightings.saw(&pump, start.plus_seconds(2), true);
-        sightings.saw(&pump, start.plus_seconds(2), false);
+        sightings.saw_one(&valve, start, true);
+        sightings.saw_one(&pump, start.plus_seconds(1), false);
+        sightings.saw_one(&pump, start.plus_seconds(2), true);
+        sightings.saw_one(&pump, start.plus_seconds(2), false);
         assert_eq!(sightings.take_due(start.plus_seconds(DELAY - 1)), []);
         let due = sightings.take_due(start.plus_seconds(DELAY + 1));
         let names: Vec<&str> = due.iter().map(|row| row.device.device.as_str()).collect();
@@ -123,15 +148,29 @@ mod tests {
     }
 
     #[test]
-    fn a_device_under_two_addresses_is_one_row() {
+    fn a_device_with_two_tickets_is_one_row() {
         let mut sightings = Sightings::default();
         let start = Timestamp::from_micros(0);
         let (old, new) = (device("pump"), device("pump"));
-        sightings.saw(&old, start, true);
-        sightings.saw(&new, start.plus_seconds(1), false);
+        sightings.saw_one(&old, start, true);
+        sightings.saw_one(&new, start.plus_seconds(1), false);
         let all = sightings.take_all();
         assert_eq!(all.len(), 1);
         assert_eq!((all[0].last_seen, all[0].last_telemetry), (start.plus_seconds(1), Some(start)));
+    }
+
+    #[test]
+    fn a_ticket_of_a_sighting_that_was_written_stands_for_nothing() {
+        let mut sightings = Sightings::default();
+        let start = Timestamp::from_micros(0);
+        let (pump, valve) = (device("pump"), device("valve"));
+        sightings.saw_one(&pump, start, true);
+        assert_eq!(sightings.take_all().len(), 1);
+        sightings.saw_one(&valve, start.plus_seconds(1), true);
+        sightings.saw_one(&pump, start.plus_seconds(2), true);
+        sightings.saw_one(&valve, start.plus_seconds(3), true);
+        let seen: Vec<_> = sightings.take_all().into_iter().map(|row| (row.device.device.to_string(), row.last_seen)).collect();
+        assert_eq!(seen, [("pump".to_owned(), start.plus_seconds(2)), ("valve".to_owned(), start.plus_seconds(3))]);
     }
 
     #[test]
@@ -140,7 +179,7 @@ mod tests {
         let start = Timestamp::from_micros(0);
         let devices: Vec<_> = (0..CROWD + 2 * AT_MOST).map(|number| device(&number.to_string())).collect();
         for device in &devices {
-            sightings.saw(device, start, true);
+            sightings.saw_one(device, start, true);
         }
         let later = start.plus_seconds(DELAY);
         assert_eq!(sightings.take_due(later).len(), 2 * AT_MOST, "all that is beyond a crowd goes");

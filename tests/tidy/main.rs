@@ -41,7 +41,7 @@ const OWNED_CRATES: [(&str, &str); 13] = [
     ("rumqttc", "broker"),
     ("tokio_rustls", "broker"),
     ("sqlx", "store"),
-    ("moka", "ingest"),
+    ("quick_cache", "ingest"),
     ("prometheus", "telemetry"),
     ("figment", "config"),
     ("rcgen", "pki"),

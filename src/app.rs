@@ -227,7 +227,8 @@ impl Daemon {
         tasks.spawn("writer", writer.run(batches));
 
         let (broker, numbers) = (config.broker.clone(), metrics.broker.clone());
-        let session = Session::new(broker, numbers, readiness.clone(), clock::now, deliveries_in, acks);
+        let linger = config.ingest.flush_interval;
+        let session = Session::new(broker, linger, numbers, readiness.clone(), clock::now, deliveries_in, acks);
         tasks.spawn("session", session.run(stop.clone(), config.process.shutdown_timeout));
     }
 

@@ -13,6 +13,7 @@ use super::frame::{ConnAck, Incoming};
 use super::inflight::Inflight;
 use super::link::Link;
 use super::options;
+use super::pace::Pace;
 use super::steady::Steady;
 use super::trouble::Trouble;
 use crate::config::broker::BrokerConfig;
@@ -44,6 +45,8 @@ pub struct Surroundings {
     pub readiness: Readiness,
     /// The time.
     pub clock: Clock,
+    /// How often the socket is read.
+    pub pace: Pace,
 }
 
 /// What is told about, and when it was told last.
@@ -63,9 +66,11 @@ struct Welcomed {
 // === impl Session ===
 
 impl Session {
-    /// Messages go out by `deliveries`, acknowledgements come back by `acks`.
+    /// Messages go out by `deliveries`, where they wait for company no longer than `linger`; acknowledgements come back by
+    /// `acks`.
     pub fn new(
         config: BrokerConfig,
+        linger: Duration,
         metrics: BrokerMetrics,
         readiness: Readiness,
         clock: Clock,
@@ -73,7 +78,8 @@ impl Session {
         acks: mpsc::Receiver<Vec<AckToken>>,
     ) -> Self {
         readiness.unwell(PART, "not connected to the broker yet");
-        Self { around: Surroundings { config, metrics, readiness, clock }, deliveries, acks }
+        let pace = Pace::new(linger);
+        Self { around: Surroundings { config, metrics, readiness, clock, pace }, deliveries, acks }
     }
 
     /// Works until `stop`. Then it closes the queue, and acknowledges what is still committed until the other end of `acks`

@@ -15,7 +15,6 @@ use super::frame::{ConnAck, Incoming, Malformed, Publish};
 use super::inflight::Inflight;
 use super::link::Link;
 use super::options::{self, DROPPED_SUBSCRIPTION, DROPPED_TOPIC, MAIN_SUBSCRIPTION};
-use super::pace::pause_until;
 use super::session::{PART, Surroundings};
 use super::timers::Timers;
 use super::trouble::Trouble;
@@ -189,9 +188,10 @@ impl<'a> Steady<'a> {
         });
         self.last_receipt = received_at;
         self.incoming = incoming;
-        self.paused_until = pause_until(Instant::now(), packets);
         self.watch_the_window();
-        result
+        result?;
+        self.paused_until = self.around.pace.pause_until(Instant::now(), packets, self.pending_bytes);
+        if self.paused_until.is_some() { self.link.leave_alone() } else { Ok(()) }
     }
 
     /// The time now, or the last moment given when that is no more than [`RECEIPT_LEAD_MAX`] ahead of it.

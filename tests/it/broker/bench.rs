@@ -59,7 +59,8 @@ impl Bench {
         let (out, deliveries) = mpsc::channel(1);
         let (acks, back) = mpsc::channel(64);
         let clock = sluice::clock::now;
-        let session = Session::new(config, metrics.broker.clone(), readiness.clone(), clock, out, back);
+        let linger = Duration::from_millis(5);
+        let session = Session::new(config, linger, metrics.broker.clone(), readiness.clone(), clock, out, back);
         let session = runtime.spawn(session.run(stop.clone(), DEADLINE));
         let (deliveries, acks) = (Some(deliveries), Some(acks));
         Self { runtime, session, stop, deliveries, ready: Vec::new(), acks, metrics, readiness }

@@ -1,8 +1,9 @@
 //! When each device was last heard, gathered so that `device_state` is written once for many messages.
 //!
-//! A row per device and batch would double what a message costs Postgres. So a sighting waits [`DELAY`] for others of the
-//! same device, and only one batch in a while carries those that are due: a batch without them is one statement. What a
-//! kill loses is the freshness of `last_seen_at` by that delay; the telemetry table holds the truth.
+//! A row per device and batch would double what a message costs Postgres. So a sighting waits for others of the same
+//! device, a short while when the device was silent before and longer when it speaks steadily, and only one batch in a while
+//! carries those that are due: a batch without them is one statement. What a kill loses is the freshness of `last_seen_at`
+//! by that delay; the telemetry table holds the truth.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,8 +13,12 @@ use crate::domain::batch::Sighting;
 use crate::domain::ids::DeviceKey;
 use crate::domain::time::Timestamp;
 
-/// How long a sighting waits for others of the same device, in seconds.
-pub const DELAY: i64 = 5;
+/// How long the first sighting of a device waits for others, in seconds.
+pub const NEWS_DELAY: i64 = 5;
+
+/// How long the later ones wait. A device that reports every five seconds costs a row for four messages, not one for each;
+/// whoever looks for silent devices thinks in minutes.
+pub const DELAY: i64 = 20;
 
 /// Microseconds between two batches that carry sightings.
 const PERIOD: i64 = 250_000;
@@ -21,22 +26,30 @@ const PERIOD: i64 = 250_000;
 /// The most that one batch carries: some milliseconds of Postgres' time.
 const AT_MOST: usize = 1_000;
 
-/// When this many wait, every batch carries a share, and all that is due beyond them, so that the queue cannot grow further
+/// When this many wait, every batch carries a share, and all that is due beyond them, so that the queues cannot grow further
 /// however large the batches are.
 const CROWD: usize = 20_000;
 
-/// Where the sighting of a device waits: its number in the queue, counted from 1 and never used again. It stands with what
-/// is known of the device, so no map is needed to find it. Only the one task that owns the queue writes it.
+/// Where the sighting of a device waits. It stands with what is known of the device, so no map is needed to find it. Only
+/// the one task that owns the queues writes it.
 #[derive(Debug, Default)]
 pub struct Ticket(AtomicU64);
 
-/// Sightings that wait, oldest first; all wait equally long.
-#[derive(Debug, Default)]
+/// Sightings that wait. What is forgotten of a device (a grant that ran out) makes its next sighting news.
+#[derive(Debug)]
 pub struct Sightings {
-    waiting: VecDeque<Waiting>,
-    /// How many have left the queue: the number of the one in front is one more.
-    gone: u64,
+    news: Queue,
+    routine: Queue,
     next_batch: Timestamp,
+}
+
+/// Oldest first; all wait equally long.
+#[derive(Debug)]
+struct Queue {
+    waiting: VecDeque<Waiting>,
+    /// How many have left: the number of the one in front is one more. No number is used again.
+    gone: u64,
+    delay: i64,
 }
 
 #[derive(Debug)]
@@ -47,34 +60,42 @@ struct Waiting {
 
 // === impl Sightings ===
 
+impl Default for Sightings {
+    fn default() -> Self {
+        Self { news: Queue::new(NEWS_DELAY), routine: Queue::new(DELAY), next_batch: Timestamp::default() }
+    }
+}
+
 impl Sightings {
     /// A message of this device was accepted.
     pub fn saw(&mut self, device: &Arc<DeviceKey>, ticket: &Ticket, at: Timestamp, telemetry: bool) {
         let last_telemetry = telemetry.then_some(at);
-        let place = ticket.0.load(Ordering::Relaxed).checked_sub(self.gone + 1);
-        let waiting = place.and_then(|place| self.waiting.get_mut(usize::try_from(place).ok()?));
-        if let Some(Waiting { sighting, .. }) = waiting {
+        let (number, is_news) = ticket.read();
+        let queue = if is_news { &mut self.news } else { &mut self.routine };
+        if let Some(sighting) = queue.find(number) {
             sighting.last_seen = sighting.last_seen.max(at);
             sighting.last_telemetry = sighting.last_telemetry.max(last_telemetry);
             return;
         }
-        let sighting = Sighting { device: Arc::clone(device), last_seen: at, last_telemetry };
-        self.waiting.push_back(Waiting { due: at.plus_seconds(DELAY), sighting });
-        ticket.0.store(self.gone + self.waiting.len() as u64, Ordering::Relaxed);
+        let is_news = number == 0;
+        let queue = if is_news { &mut self.news } else { &mut self.routine };
+        let number = queue.push(Sighting { device: Arc::clone(device), last_seen: at, last_telemetry });
+        ticket.write(number, is_news);
     }
 
     /// When a batch should next carry sightings.
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.waiting.front().map(|waiting| self.next_batch.max(waiting.due))
+        let due = self.news.next_due().into_iter().chain(self.routine.next_due()).min();
+        due.map(|due| self.next_batch.max(due))
     }
 
     /// Those that are due at this moment, as many as a batch carries, in the order of devices.
     pub fn take_due(&mut self, now: Timestamp) -> Vec<Sighting> {
-        if now < self.next_batch && self.waiting.len() < CROWD {
+        let waiting = self.news.waiting.len() + self.routine.waiting.len();
+        if now < self.next_batch && waiting < CROWD {
             return Vec::new();
         }
-        let beyond = self.waiting.len().saturating_sub(CROWD);
-        let taken = self.take(|due| due <= now, AT_MOST.max(beyond));
+        let taken = self.take(|due| due <= now, AT_MOST.max(waiting.saturating_sub(CROWD)));
         if !taken.is_empty() {
             self.next_batch = Timestamp::from_micros(now.micros() + PERIOD);
         }
@@ -89,12 +110,55 @@ impl Sightings {
     fn take(&mut self, due: impl Fn(Timestamp) -> bool, at_most: usize) -> Vec<Sighting> {
         let mut taken = Vec::new();
         while taken.len() < at_most
-            && let Some(Waiting { sighting, .. }) = self.waiting.pop_front_if(|waiting| due(waiting.due))
+            && let Some(sighting) = self.news.pop(&due).or_else(|| self.routine.pop(&due))
         {
-            self.gone += 1;
             taken.push(sighting);
         }
         sorted_once_each(taken)
+    }
+}
+
+// === impl Queue ===
+
+impl Queue {
+    fn new(delay: i64) -> Self {
+        Self { waiting: VecDeque::new(), gone: 0, delay }
+    }
+
+    /// The one of this number, while it waits.
+    fn find(&mut self, number: u64) -> Option<&mut Sighting> {
+        let place = usize::try_from(number.checked_sub(self.gone + 1)?).ok()?;
+        self.waiting.get_mut(place).map(|waiting| &mut waiting.sighting)
+    }
+
+    /// The number it gets, counted from 1.
+    fn push(&mut self, sighting: Sighting) -> u64 {
+        self.waiting.push_back(Waiting { due: sighting.last_seen.plus_seconds(self.delay), sighting });
+        self.gone + self.waiting.len() as u64
+    }
+
+    fn pop(&mut self, due: impl Fn(Timestamp) -> bool) -> Option<Sighting> {
+        let Waiting { sighting, .. } = self.waiting.pop_front_if(|waiting| due(waiting.due))?;
+        self.gone += 1;
+        Some(sighting)
+    }
+
+    fn next_due(&self) -> Option<Timestamp> {
+        self.waiting.front().map(|waiting| waiting.due)
+    }
+}
+
+// === impl Ticket ===
+
+impl Ticket {
+    /// The number, 0 before the first, and whether it is one of the news.
+    fn read(&self) -> (u64, bool) {
+        let both = self.0.load(Ordering::Relaxed);
+        (both >> 1, both & 1 == 1)
+    }
+
+    fn write(&self, number: u64, is_news: bool) {
+        self.0.store(number << 1 | u64::from(is_news), Ordering::Relaxed);
     }
 }
 
@@ -138,8 +202,8 @@ mod tests {
         sightings.saw_one(&pump, start.plus_seconds(1), false);
         sightings.saw_one(&pump, start.plus_seconds(2), true);
         sightings.saw_one(&pump, start.plus_seconds(2), false);
-        assert_eq!(sightings.take_due(start.plus_seconds(DELAY - 1)), []);
-        let due = sightings.take_due(start.plus_seconds(DELAY + 1));
+        assert_eq!(sightings.take_due(start.plus_seconds(NEWS_DELAY - 1)), []);
+        let due = sightings.take_due(start.plus_seconds(NEWS_DELAY + 1));
         let names: Vec<&str> = due.iter().map(|row| row.device.device.as_str()).collect();
         assert_eq!(names, ["pump", "valve"]);
         assert_eq!(due[0].last_seen, start.plus_seconds(2));
@@ -169,8 +233,26 @@ mod tests {
         sightings.saw_one(&valve, start.plus_seconds(1), true);
         sightings.saw_one(&pump, start.plus_seconds(2), true);
         sightings.saw_one(&valve, start.plus_seconds(3), true);
-        let seen: Vec<_> = sightings.take_all().into_iter().map(|row| (row.device.device.to_string(), row.last_seen)).collect();
+        let seen: Vec<_> =
+            sightings.take_all().into_iter().map(|row| (row.device.device.to_string(), row.last_seen)).collect();
         assert_eq!(seen, [("pump".to_owned(), start.plus_seconds(2)), ("valve".to_owned(), start.plus_seconds(3))]);
+    }
+
+    #[test]
+    fn a_device_that_speaks_steadily_is_written_less_often() {
+        let mut sightings = Sightings::default();
+        let start = Timestamp::from_micros(0);
+        let pump = device("pump");
+        sightings.saw_one(&pump, start, true);
+        let first = start.plus_seconds(NEWS_DELAY);
+        assert_eq!(sightings.take_due(first).len(), 1);
+        for second in 1..=DELAY {
+            assert_eq!(sightings.take_due(first.plus_seconds(second)), []);
+            sightings.saw_one(&pump, first.plus_seconds(second), true);
+        }
+        assert_eq!(sightings.next_due(), Some(first.plus_seconds(1 + DELAY)));
+        let due = sightings.take_due(first.plus_seconds(1 + DELAY));
+        assert_eq!((due.len(), due[0].last_seen), (1, first.plus_seconds(DELAY)));
     }
 
     #[test]
@@ -181,7 +263,7 @@ mod tests {
         for device in &devices {
             sightings.saw_one(device, start, true);
         }
-        let later = start.plus_seconds(DELAY);
+        let later = start.plus_seconds(NEWS_DELAY);
         assert_eq!(sightings.take_due(later).len(), 2 * AT_MOST, "all that is beyond a crowd goes");
         assert_eq!(sightings.take_due(later).len(), AT_MOST, "a crowd waits");
         assert_eq!(sightings.take_due(later), [], "no crowd any more, and one batch just carried some");

@@ -10,7 +10,7 @@
 //! - reading can stop (the queue is full, Postgres is away) while acknowledgements and pings go on.
 //!
 //! From the outside in: [`session`] connects, again and again; [`steady`] is the loop of one connection; [`link`] is its
-//! socket; [`frame`] splits bytes into packets. [`trouble`] turns what can go wrong into a sentence with advice.
+//! socket, [`wire`] lets it rest; [`frame`] splits bytes into packets. [`trouble`] turns what can go wrong into a sentence with advice.
 //! Beside the session: [`publisher`] and [`inspect`] for the operator; [`takeover`] ends the session of a revoked device, and
 //! [`handshake`] tries whom the broker lets in.
 
@@ -33,3 +33,4 @@ pub mod takeover;
 mod timers;
 mod tls;
 pub mod trouble;
+mod wire;

@@ -4,7 +4,8 @@
 # They are reached only from this machine: Postgres through a Unix socket, Mosquitto on a loopback port. A server of this
 # machine is never touched: what is ours holds our mark open, and only that is ever signalled.
 #
-# The caller sets STATE, an absolute directory that exists, and may set POSTGRES_OPTIONS: more arguments for Postgres.
+# The caller sets STATE, an absolute directory that exists, and may set POSTGRES_OPTIONS, more arguments for Postgres, and
+# WRITE_CONF, a function that prints Mosquitto's configuration.
 
 # Descriptor 9 of every process started here is this file. A process id may be somebody else's tomorrow; this cannot.
 mark_of() { say "$STATE/mark"; }
@@ -183,10 +184,19 @@ pick_port() {
     say "$port"
 }
 
+# The port in the file $1, if it holds one.
+port_of_last_time() {
+    local port=''
+    if [ -e "$1" ]; then read -r port <"$1" || true; fi
+    case $port in *[!0-9]*) port= ;; esac
+    say "$port"
+}
+
+# An open broker, for this machine alone.
 write_mosquitto_conf() {
     local home=$1 port=$2
     cat <<END
-# Written by scripts/demo at each start. Only this machine reaches it; there, everybody may connect.
+# Written at each start. Only this machine reaches it; there, everybody may connect.
 listener $port 127.0.0.1
 allow_anonymous true
 persistence true
@@ -203,15 +213,17 @@ log_dest stderr
 END
 }
 
-# Starts it; its process id is in MOSQUITTO, its port in MQTT_PORT. What it says is in mosquitto.log.
+# Starts it; its process id is in MOSQUITTO, its ports in MQTT_PORT and, where WRITE_CONF gives it a second one, in MQTTS_PORT.
+# What it says is in mosquitto.log.
 start_mosquitto() {
-    local home="$SERVERS/mosquitto" log="$STATE/mosquitto.log" last='' tries=0
+    local home="$SERVERS/mosquitto" log="$STATE/mosquitto.log" inner outer tries=0
+    inner=$(port_of_last_time "$STATE/mqtt_port")
+    outer=$(port_of_last_time "$STATE/mqtts_port")
     as_server mkdir -p "$home"
-    if [ -e "$STATE/mqtt_port" ]; then read -r last <"$STATE/mqtt_port" || true; fi
-    case $last in *[!0-9]*) last= ;; esac
     while :; do
-        MQTT_PORT=$(pick_port "$last")
-        write_mosquitto_conf "$home" "$MQTT_PORT" | as_server tee "$home/mosquitto.conf" >/dev/null
+        MQTT_PORT=$(pick_port "$inner")
+        MQTTS_PORT=$(pick_port "$outer")
+        "${WRITE_CONF:-write_mosquitto_conf}" "$home" "$MQTT_PORT" "$MQTTS_PORT" | as_server tee "$home/mosquitto.conf" >/dev/null
         launch "$log" "${AS[@]}" env -i PATH="$PATH" "$(command -v mosquitto)" -c "$home/mosquitto.conf"
         MOSQUITTO=$LAUNCHED
         until grep -q 'mosquitto version .* running' "$log"; do
@@ -220,15 +232,17 @@ start_mosquitto() {
         done
         if runs "$MOSQUITTO"; then break; fi
         tries=$((tries + 1))
-        # Somebody took the port between our look and Mosquitto's.
+        # Somebody took a port between our look and Mosquitto's.
         if [ "$tries" -ge 10 ] || ! grep -q 'Address already in use' "$log"; then
             tail -n 20 "$log" >&2
             die "$EXIT_UNAVAILABLE" "Mosquitto did not start; above is the end of $log"
         fi
-        last=
+        inner='' outer=''
     done
     owned mosquitto "$MOSQUITTO" TERM
+    say "$MOSQUITTO" >"$STATE/mosquitto.pid"
     say "$MQTT_PORT" >"$STATE/mqtt_port"
+    say "$MQTTS_PORT" >"$STATE/mqtts_port"
 }
 
 # Whether a child of this script has not ended yet.

@@ -1,5 +1,27 @@
 //! The doorkeeper's judgement: who asks, what the policy says of it, and which rule said so.
 //!
 //! It answers from memory and never talks to Postgres or to the broker; [`crate::http`] carries its answers out.
+//! Read [`policy`] first: it asks what is [`built_in`] and then the [`rules`], whose topics are [`pattern`]s held against
+//! the [`filter`] that is asked for. [`policy_file`] reads the rules, [`lint`] doubts them.
 
+pub mod built_in;
+pub mod decision;
+pub mod filter;
+pub mod lint;
+#[cfg(test)]
+mod lint_tests;
+#[cfg(test)]
+mod oracle_tests;
+pub mod pattern;
+#[cfg(test)]
+mod pattern_tests;
+pub mod policy;
+pub mod policy_file;
+#[cfg(test)]
+mod policy_file_tests;
+mod policy_node;
+#[cfg(test)]
+mod policy_tests;
+pub mod policy_walk;
+pub mod rules;
 pub mod subject;

@@ -2,6 +2,7 @@
 //!
 //! It renders for people and programs; it decides nothing itself.
 
+pub mod access;
 pub mod ca;
 mod ca_init;
 mod cached_grant;
@@ -10,15 +11,23 @@ mod cert_files;
 mod cert_inventory;
 mod cert_issue;
 mod cert_refusals;
+mod cert_revoke;
 pub mod config;
 pub mod crl;
+mod crl_watch;
 pub mod demo;
 mod demo_daemon;
+mod demo_prepare;
+mod demo_revocation;
 mod demo_screen;
+mod demo_story;
+mod demo_summary;
 pub mod device;
 pub mod doctor;
 pub mod explain;
 mod fleet;
+mod fleet_fault;
+mod gate;
 pub mod health;
 mod histogram;
 pub mod migrate;
@@ -35,10 +44,12 @@ mod simulate_crew;
 mod simulate_fleet;
 mod simulate_payload;
 mod simulate_screen;
+mod simulate_seats;
 mod simulate_verify;
 pub mod tenant;
 mod token;
 mod traffic;
+mod wallet;
 
 use std::io;
 use std::path::PathBuf;
@@ -94,6 +105,12 @@ enum Command {
     /// The list of revoked certificates: show it, have it published
     #[command(subcommand, after_help = "Example: sluice crl show")]
     Crl(crl::CrlCommand),
+    /// Who may do what at the broker: ask the policy, look for mistakes in it
+    #[command(
+        subcommand,
+        after_help = "Example: sluice access check --as user:alice --topic plant/1/alerts --action subscribe"
+    )]
+    Access(access::AccessCommand),
     /// Say of one message what every check says of it
     #[command(after_help = "Example: echo '{\"metrics\":{\"t\":21.5}}' | \
             sluice explain --topic tenant/acme/device/pump-1/telemetry --payload -")]
@@ -116,15 +133,24 @@ enum Command {
     #[command(subcommand, after_help = "Example: sluice quarantine list --tenant acme --since 2h")]
     Quarantine(quarantine::QuarantineCommand),
     /// Let a simulated fleet publish to a daemon of its own, and show what becomes of it; scripts/demo prepares all it needs
-    #[command(after_help = "It registers its fleet in the database the settings name, as tenant sluice-demo.\n\
-            Example: ./scripts/demo --seconds 10")]
+    #[command(
+        after_help = "It registers its fleet in the database the settings name, as tenant sluice-demo, issues a certificate to each device\n\
+            (DEVICE_CA_CERT_PATH, DEVICE_CA_KEY_PATH), lets each connect as itself at BROKER_PROBE_ADDR, and revokes one while it\n\
+            speaks. MQTT_USERNAME must be allowed to write to tenant/sluice-demo/device/overture/commands.\n\
+            Example: ./scripts/demo --seconds 10"
+    )]
     Demo(demo::DemoArgs),
     /// Let a simulated fleet publish, and say exactly what of it is missing or doubled in the tables
     #[command(
         after_help = "It registers its fleet in the database the settings name, in tenants sluice-sim-000 and on, and publishes to the\n\
-            broker they name; a daemon runs beside it. With MQTT_TLS its connections present MQTT_CLIENT_CERT: devices have no\n\
-            certificates of their own for the broker yet, so its access rules must let that one speak for all.\n\
-            Example: sluice simulate --devices 5000 --rate 2000 --seconds 30 --bad 0.01 --verify"
+            broker they name; a daemon runs beside it. Without --tls a few connections of MQTT_USERNAME speak for all devices, and the\n\
+            broker's access rules must let them. With --tls each device is a connection of its own, at most 500 of them, with a\n\
+            certificate that the registry issues: it takes DEVICE_CA_CERT_PATH, DEVICE_CA_KEY_PATH, BROKER_PROBE_ADDR and\n\
+            BROKER_PROBE_CA_CERT, and a daemon with CERT_AUTH_ENABLED=1.\n\
+            Examples:\n  \
+            sluice simulate --devices 5000 --rate 2000 --seconds 30 --bad 0.01 --verify\n  \
+            sluice simulate --tls --devices 100 --rate 200 --seconds 5 --bad 0.05 --verify\n  \
+            sluice simulate --disband"
     )]
     Simulate(simulate::SimulateArgs),
 }
@@ -173,6 +199,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             Command::Device(command) => device::run(command, &config, output).await,
             Command::Cert(command) => cert::run(command, &config, output).await,
             Command::Quarantine(command) => quarantine::run(command, &config, output).await,
+            Command::Access(command) => access::run(command, &config, output),
             Command::Ca(command) => ca::run(command, &config, output),
             Command::Crl(command) => crl::run(command, &config, output).await,
             Command::Demo(args) => demo::run(args, &config, &sources, output).await,

@@ -3,6 +3,7 @@
 //! One table names every setting; a wrong one is refused with its name, its value and what is allowed, all at once.
 //! Nothing here connects anywhere: whether a host answers is for those who call it.
 
+pub mod access;
 pub mod broker;
 pub mod certificates;
 mod checks;
@@ -40,6 +41,8 @@ pub struct Config {
     pub ingest: ingest::IngestConfig,
     /// Certificates.
     pub certificates: certificates::CertificatesConfig,
+    /// The broker's door.
+    pub access: access::AccessConfig,
     /// Listeners.
     pub http: http::HttpConfig,
     /// The process.
@@ -81,6 +84,7 @@ impl Config {
             database: database::DatabaseConfig::read(&mut reader),
             ingest: ingest::IngestConfig::read(&mut reader),
             certificates: certificates::CertificatesConfig::read(&mut reader),
+            access: access::AccessConfig::read(&mut reader),
             http: http::HttpConfig::read(&mut reader),
             process: process::ProcessConfig::read(&mut reader),
         };

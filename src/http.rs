@@ -5,6 +5,7 @@
 mod api;
 mod auth;
 mod ca;
+mod certificates;
 mod devices;
 mod explain;
 mod extract;
@@ -14,6 +15,8 @@ mod ops;
 mod page;
 mod problem;
 mod quarantine;
+mod refusals;
+mod revocations;
 mod route;
 mod routes;
 mod said;

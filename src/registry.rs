@@ -9,6 +9,7 @@
 
 pub mod enforce;
 pub mod import;
+pub mod inventory;
 pub mod issue;
 pub mod list;
 pub mod progress;
@@ -19,6 +20,8 @@ pub mod renew;
 pub mod retire;
 pub mod revoke;
 pub mod rotate;
+
+use std::sync::Arc;
 
 use crate::config::certificates::CertificatesConfig;
 use crate::domain::time::Timestamp;
@@ -41,7 +44,7 @@ pub struct Desk<'a> {
 /// The authority at work: what it signs with, and what it signs.
 #[derive(Debug)]
 pub struct Signer {
-    authority: Authority,
+    authority: Arc<Authority>,
     profile: Profile,
 }
 
@@ -70,11 +73,11 @@ impl Signer {
         let certificate = settings.ca_cert_path.as_deref().ok_or(SignerError::NotSet("DEVICE_CA_CERT_PATH"))?;
         let key = settings.ca_key_path.as_deref().ok_or(SignerError::NotSet("DEVICE_CA_KEY_PATH"))?;
         let profile = Profile { cn_format: settings.cn_format, validity_days: settings.validity_days };
-        Ok(Self { authority: Authority::open(certificate, key, now)?, profile })
+        Ok(Self { authority: Arc::new(Authority::open(certificate, key, now)?), profile })
     }
 
     /// The authority that signs.
-    pub const fn authority(&self) -> &Authority {
+    pub fn authority(&self) -> &Authority {
         &self.authority
     }
 }

@@ -62,7 +62,7 @@ async fn knock(door: Door<'_>, client_id: &str, certificate: &[u8], key: &str) -
 }
 
 /// The setting was checked: there is a port, and it is a number.
-fn split(address: &str) -> (&str, u16) {
+pub fn split(address: &str) -> (&str, u16) {
     let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
     (host.trim_start_matches('[').trim_end_matches(']'), port.parse().unwrap_or_default())
 }

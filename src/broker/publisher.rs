@@ -81,6 +81,16 @@ impl Publisher {
         Ok(self.tally)
     }
 
+    /// What became of the messages that were answered since the connect.
+    pub const fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// How many messages have no answer; on a connection that broke, the broker may have them or not.
+    pub const fn unanswered(&self) -> u16 {
+        self.unacked
+    }
+
     /// Writes what is gathered, says goodbye, and waits for the broker to close.
     pub async fn close(mut self) -> Result<(), Trouble> {
         self.flush().await?;

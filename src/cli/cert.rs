@@ -13,17 +13,17 @@ use super::cert_files::read_input;
 use super::cert_inventory::{self, ListArgs};
 use super::cert_issue::{self, KeyArgs};
 use super::cert_refusals::{not_imported, not_ready, not_stored};
+use super::cert_revoke::{self, RevokeArgs};
 use super::device::{Which, read_key};
 use super::operator::{Operator, printed};
 use super::output::{Output, fields};
-use super::printable::moment;
 use super::{Exit, Failure};
 use crate::clock;
 use crate::config::Config;
 use crate::domain::ids::DeviceKey;
-use crate::pki::crl::RevocationReason;
-use crate::registry::{self, Desk};
-use crate::store::certificates::{self, Handle};
+use crate::registry::rotate::MAX_GRACE_HOURS;
+use crate::registry::{self, Desk, inventory};
+use crate::store::certificates::Handle;
 
 /// The longest file a certificate is imported from.
 const MAX_CERTIFICATE_BYTES: u64 = 64 * 1024;
@@ -91,7 +91,7 @@ pub enum CertCommand {
         #[arg(value_name = "ID")]
         which: Handle,
         /// How long the old one stays good, instead of `ROTATION_GRACE_HOURS`
-        #[arg(long, value_name = "HOURS", value_parser = value_parser!(u32).range(0..=8760))]
+        #[arg(long, value_name = "HOURS", value_parser = value_parser!(u32).range(0..=i64::from(MAX_GRACE_HOURS)))]
         grace_hours: Option<u32>,
         /// Whose key, and where things go
         #[command(flatten)]
@@ -106,16 +106,9 @@ pub enum CertCommand {
     },
     /// Revoke a certificate
     #[command(
-        after_help = "Reasons: unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation, privilegeWithdrawn.\nNo replica believes it any more within a second; it cannot be undone.\n\nExample:\n  sluice cert revoke 01890a5d-ac96-774b-bcce-b302099a8057 --reason keyCompromise"
+        after_help = "Reasons: unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation, privilegeWithdrawn.\nNo replica believes it any more within a second; it cannot be undone. With --wait each link of the chain is told as it\nholds, up to the proof that the broker acts on it; exit 1 when one does not hold in time.\n\nExamples:\n  sluice cert revoke 01890a5d-ac96-774b-bcce-b302099a8057 --reason keyCompromise --wait\n  sluice cert revoke 01890a5d-ac96-774b-bcce-b302099a8057 --wait --timeout 60 --output json"
     )]
-    Revoke {
-        /// Which: its identifier or its SHA-256 fingerprint
-        #[arg(value_name = "ID")]
-        which: Handle,
-        /// Why, by its name in RFC 5280
-        #[arg(long, default_value = "unspecified", value_parser = read_reason)]
-        reason: RevocationReason,
-    },
+    Revoke(RevokeArgs),
 }
 
 /// Runs the command.
@@ -128,29 +121,21 @@ pub async fn run(command: CertCommand, config: &Config, output: Output) -> Resul
         CertCommand::List(args) => cert_inventory::list(desk, args, output).await,
         CertCommand::Show { which, pem } => cert_inventory::show(desk, &which, pem, output).await,
         CertCommand::Renew { which, key } => {
-            cert_issue::renew(desk, resolve(desk, which).await?, &key, config, output).await
+            cert_issue::renew(desk, resolve(desk, &which).await?, &key, config, output).await
         }
         CertCommand::Rotate { which, grace_hours, key } => {
             let grace = grace_hours.unwrap_or(config.certificates.rotation_grace_hours);
-            cert_issue::rotate(desk, resolve(desk, which).await?, grace, &key, config, output).await
+            cert_issue::rotate(desk, resolve(desk, &which).await?, grace, &key, config, output).await
         }
         CertCommand::Confirm { which } => {
-            let new = resolve(desk, which).await?;
+            let new = resolve(desk, &which).await?;
             let retired = registry::rotate::confirm(desk, new).await.map_err(not_stored)?;
             let names: Vec<String> = retired.iter().map(Uuid::to_string).collect();
             let line = if names.is_empty() { "none: they were before".to_owned() } else { names.join(", ") };
             let value = json!({ "confirmed": new, "retired": names });
             printed(fields(output, &value, &[("Confirmed", new.to_string()), ("Retired", line)]))
         }
-        CertCommand::Revoke { which, reason } => {
-            let id = resolve(desk, which).await?;
-            let revoked = registry::revoke::revoke(desk, id, reason).await.map_err(not_stored)?;
-            if !revoked.is_new {
-                eprintln!("It was revoked before: its first date and reason stand.");
-            }
-            warn_of_retirement(desk, revoked.certificate.replaces).await?;
-            cert_inventory::tell(&revoked.certificate, output)
-        }
+        CertCommand::Revoke(args) => cert_revoke::revoke(desk, &args, output).await,
     }
 }
 
@@ -169,32 +154,6 @@ async fn import(
     cert_inventory::tell(&row, output)
 }
 
-/// The new certificate of a rotation was revoked, and the old one's time runs on: better said now.
-async fn warn_of_retirement(desk: Desk<'_>, old: Option<Uuid>) -> Result<(), Failure> {
-    let Some(old) = old else { return Ok(()) };
-    let found = certificates::find(desk.database.pool(), &Handle::Id(old)).await.map_err(not_stored)?;
-    let row = found.certificate;
-    if let Some(retires) = row.retire_at.filter(|_| row.status == "ACTIVE") {
-        eprintln!(
-            "The one whose place it took, {old}, still retires at {}: give the device another with `sluice cert rotate {old}`.",
-            moment(retires)
-        );
-    }
-    Ok(())
-}
-
-async fn resolve(desk: Desk<'_>, which: Handle) -> Result<Uuid, Failure> {
-    match which {
-        Handle::Id(id) => Ok(id),
-        Handle::Fingerprint(_) => {
-            Ok(certificates::find(desk.database.pool(), &which).await.map_err(not_stored)?.certificate.id)
-        }
-    }
-}
-
-fn read_reason(text: &str) -> Result<RevocationReason, String> {
-    RevocationReason::from_label(text).ok_or_else(|| {
-        let known = RevocationReason::ALL.map(RevocationReason::label).join(", ");
-        format!("expected one of {known}")
-    })
+async fn resolve(desk: Desk<'_>, which: &Handle) -> Result<Uuid, Failure> {
+    inventory::resolve(desk, which).await.map_err(not_stored)
 }

@@ -14,10 +14,9 @@ use super::printable::{NONE, moment, moment_or_none, printable, printable_or_non
 use super::{Exit, Failure};
 use crate::domain::ids::{DeviceKey, TenantId};
 use crate::registry::Desk;
+use crate::registry::inventory::{self, MAX_DAYS_AHEAD};
 use crate::store::certificates::{self, CertificateFilter, CertificateRow, CertificateStatus, Handle};
 use uuid::Uuid;
-
-const SECONDS_PER_DAY: i64 = 86_400;
 
 /// Which certificates to list.
 #[derive(Clone, Debug, Args)]
@@ -32,7 +31,7 @@ pub struct ListArgs {
     #[arg(long, value_parser = read_status)]
     status: Option<CertificateStatus>,
     /// Only those ACTIVE that end within so many days and that nothing ACTIVE has replaced, the first to end first
-    #[arg(long, value_name = "DAYS", value_parser = value_parser!(u32).range(0..=36_500))]
+    #[arg(long, value_name = "DAYS", value_parser = value_parser!(u32).range(0..=i64::from(MAX_DAYS_AHEAD)))]
     expiring: Option<u32>,
     /// Begin behind this certificate
     #[arg(long, value_name = "ID")]
@@ -44,7 +43,7 @@ pub struct ListArgs {
 
 /// `cert list`.
 pub async fn list(desk: Desk<'_>, args: ListArgs, output: Output) -> Result<Exit, Failure> {
-    let ends_before = args.expiring.map(|days| desk.now.plus_seconds(i64::from(days) * SECONDS_PER_DAY));
+    let ends_before = args.expiring.map(|days| inventory::days_ahead(desk.now, days));
     let ListArgs { tenant, device, status, after, limit, .. } = args;
     let filter = CertificateFilter { tenant, device, status, ends_before, after };
     let page = certificates::list(desk.database.pool(), &filter, limit).await.map_err(not_stored)?;

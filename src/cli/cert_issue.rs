@@ -21,7 +21,7 @@ use crate::pki::csr::MAX_REQUEST_BYTES;
 use crate::pki::files::{PRIVATE, PUBLIC};
 use crate::pki::key::PrivateKeyPem;
 use crate::pki::profile::Lifetime;
-use crate::registry::issue::{Issued, KeySource, Order};
+use crate::registry::issue::{Issued, KeySource, MAX_DAYS, Order};
 use crate::registry::{Desk, Signer, issue as issuing, renew as renewing, rotate as rotating};
 use crate::store::certificates::CertificateRow;
 
@@ -41,7 +41,7 @@ pub struct KeyArgs {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// How long it is good, instead of `CERT_VALIDITY_DAYS`
-    #[arg(long, value_name = "DAYS", value_parser = value_parser!(u32).range(1..=36_500))]
+    #[arg(long, value_name = "DAYS", value_parser = value_parser!(u32).range(1..=i64::from(MAX_DAYS)))]
     days: Option<u32>,
 }
 

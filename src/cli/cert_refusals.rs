@@ -20,7 +20,7 @@ pub fn not_ready(error: &SignerError) -> Failure {
 pub fn not_issued(error: IssueError) -> Failure {
     let exit = match error {
         IssueError::Store(error) => return not_stored(error),
-        IssueError::Serial(_) | IssueError::Signing(_) => Exit::Internal,
+        IssueError::Serial(_) | IssueError::Signing(_) | IssueError::Broken(_) => Exit::Internal,
         IssueError::Profile(ProfileError::AuthorityEnded { .. }) => Exit::Config,
         IssueError::Request(_) | IssueError::Profile(_) => Exit::Usage,
     };

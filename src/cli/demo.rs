@@ -1,10 +1,10 @@
 //! `sluice demo`: a simulated fleet before a running daemon, and what becomes of its messages, live.
 //!
 //! It is started by `scripts/demo`, between a broker and a database that nobody else uses: it registers its fleet there and
-//! starts a daemon of its own. It ends with a sum: what the broker took over is what the database has, or it fails.
+//! starts a daemon of its own. It ends with a sum: what the broker took over is what the database has, or it fails; and the
+//! device that was revoked on the way is out, or it fails.
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,34 +15,41 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::demo_daemon::{Daemon, Launch};
-use super::demo_screen::{Screen, Summary};
-use super::fleet::{Fleet, MakeUp, Registration, TENANT};
-use super::operator::{Operator, outage};
+use super::demo_prepare::{self, ASK_EVERY, Enrolled, PATIENCE, no_figures};
+use super::demo_revocation::{Doomed, Knocks, Plan};
+use super::demo_screen::Screen;
+use super::demo_story::Story;
+use super::demo_summary::Summary;
+use super::fleet::{DOOMED, Fleet, MakeUp};
+use super::gate::Gate;
 use super::output::{self, Output};
 use super::scrape::{self, Figures};
 use super::traffic::{Crew, Tally};
 use super::{Exit, Failure};
-use crate::broker::publisher::Publisher;
-use crate::broker::trouble::Trouble;
-use crate::config::broker::BrokerConfig;
 use crate::config::ingest::RateLimit;
 use crate::config::{Config, Sources};
-use crate::domain::ids::{DeviceKey, TenantId};
 use crate::lifecycle::Tasks;
-use crate::store::devices::{self, DeviceError, NewDevice};
-use crate::store::tenants::{self, TenantError};
 
-/// Connections the fleet publishes on.
+/// Tasks the fleet's devices are shared out among.
 const CREWS: u8 = 4;
 
 /// How often the figures are drawn.
 const REDRAW: Duration = Duration::from_secs(1);
 
-/// How often they are asked for while something is waited for.
-const ASK_EVERY: Duration = Duration::from_millis(50);
+/// Without an end, this long after the start a device loses its certificate, ...
+const FIRST_REVOCATION: Duration = Duration::from_secs(10);
 
-/// When nothing more is stored for so long although something is missing, it will not come.
-const SETTLE_PATIENCE: Duration = Duration::from_secs(30);
+/// ... and this long after that it has a new one, and this long after that it loses it again.
+const AGAIN: Duration = Duration::from_secs(20);
+
+/// Stories that wait to be told; there is one device to tell of.
+const STORIES: usize = 4;
+
+/// Stories the summary tells; a run of a day has thousands.
+const STORIES_KEPT: usize = 3;
+
+/// Each device is a connection of its own, and an ordinary process, the broker too, may have 1024 files open.
+const DEVICES_MAX: i64 = 500;
 
 /// How large and how loud the demonstration is.
 #[derive(Clone, Debug, Args)]
@@ -53,12 +60,15 @@ pub struct DemoArgs {
     /// Messages a second, of all devices together
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: u32,
-    /// Devices that behave; some that misbehave are added
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=5000))]
+    /// Devices that behave, each a connection of its own; some that misbehave are added
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=DEVICES_MAX))]
     devices: u16,
     /// Where the daemon's log goes; it begins anew each time
     #[arg(long, value_name = "FILE", default_value = ".sluice/sluice.log")]
     log: PathBuf,
+    /// Where the devices' certificates and keys are kept
+    #[arg(long, value_name = "DIR", default_value = ".sluice/devices")]
+    certificates: PathBuf,
 }
 
 /// The demonstration while messages flow.
@@ -67,9 +77,22 @@ struct Stage {
     /// The figures before the first message of this run.
     before: Figures,
     tally: Tally,
+    knocks: Knocks,
+    /// The last revocations.
+    stories: Vec<Story>,
+    /// All of them that held.
+    held: u64,
+    /// All of them that did not.
+    broken: u64,
     screen: Screen,
     output: Output,
     started: Instant,
+}
+
+/// The devices.
+struct Cast {
+    crews: Vec<Crew>,
+    doomed: Doomed,
 }
 
 /// Runs the demonstration until its time is up or a signal comes; a second signal ends it at once.
@@ -88,17 +111,16 @@ async fn demonstrate(
     output: Output,
     stop: &CancellationToken,
 ) -> Result<Exit, Failure> {
-    let (mut stage, crews) = tokio::select! {
+    let (mut stage, cast) = tokio::select! {
         prepared = prepare(args, config, sources, output) => prepared?,
         () = stop.cancelled() => return Err(Failure::new(Exit::Done, "stopped before the first message")),
     };
-    let span = stage.play(crews, args.seconds.map(Duration::from_secs), stop).await?;
+    let span = stage.play(cast, args.seconds.map(Duration::from_secs), stop).await?;
     let last = stage.settle().await?;
     let stopped = stage.daemon.stop().await;
-    if stage.tally.refused() > 0 {
-        say(output, &format!("{} messages were refused by the broker", stage.tally.refused()))?;
-    }
-    let exit = conclude(&Summary::new(span, stage.tally.acknowledged(), &last), &last, output)?;
+    let summary = Summary::new(span, &stage.tally, &last).with_revocations(stage.stories, stage.held, stage.broken);
+    let summary = summary.with_knocks(stage.knocks.refused(), stage.knocks.let_in());
+    let exit = conclude(&summary, &last, output)?;
     stopped.map(|()| exit)
 }
 
@@ -108,33 +130,40 @@ async fn prepare(
     config: &Config,
     sources: &Sources,
     output: Output,
-) -> Result<(Stage, Vec<Crew>), Failure> {
+) -> Result<(Stage, Cast), Failure> {
     let rate_limit = args.rate_limit();
-    let fleet = Fleet::new(args.make_up(config, rate_limit), secret()?);
-    let (registrations, faulty) = (fleet.registrations(), fleet.faulty());
+    let fleet = Fleet::new(args.make_up(config, rate_limit));
     // First of all: without a broker, nothing else is worth starting.
-    let tally = Tally::default();
-    let mut crews = Vec::new();
-    for (number, squad) in fleet.into_squads(CREWS.into()).into_iter().enumerate() {
-        let crew = Crew::connect(&config.broker, number, squad, f64::from(args.rate) / f64::from(CREWS), tally.clone());
-        crews.push(crew.await.map_err(broker_failure)?);
-    }
-    let registered = register(registrations, config).await?;
-    say(output, &format!("{} devices, and {faulty} that misbehave: {registered}", args.devices))?;
+    let overture = demo_prepare::greet(&config.broker).await?;
+    let gate = Gate::of(config)?;
+    say(output, "registering the devices, and issuing their certificates")?;
+    let (enrolled, watch) = demo_prepare::enroll(&fleet, config, &args.certificates).await?;
+    let (faulty, issued) = (fleet.faulty(), enrolled.papers.values().filter(|papers| papers.is_new).count());
+    let known = enrolled.papers.len() - issued;
+    let devices = format!("{} devices, {faulty} that misbehave, and one, {DOOMED}, that will be revoked", args.devices);
+    say(output, &format!("{devices}\n{issued} certificates were issued now, {known} are from before"))?;
     let (ops, shutdown_timeout) = (config.http.ops_bind, config.process.shutdown_timeout);
     let mut daemon = Launch { sources, ops, rate_limit, log: &args.log, shutdown_timeout }.start().await?;
     let ops = daemon.ops();
     say(output, &format!("metrics      http://{ops}/metrics\nreadiness    http://{ops}/readyz"))?;
+    let ready = async {
+        demo_prepare::await_chain(watch).await?;
+        demo_prepare::overture(ops, overture).await
+    };
     let before = tokio::select! {
-        before = overture(ops, &config.broker) => before?,
+        before = ready => before?,
         failure = daemon.died() => return Err(failure),
     };
     if before.kept() > 0 {
         let kept = before.kept();
         say(output, &format!("{kept} messages of an earlier run were still with the broker; they are stored now"))?;
     }
+    let (tally, knocks) = (Tally::default(), Knocks::default());
+    let cast = args.cast(fleet, enrolled, gate, &tally, &knocks).await?;
     say(output, "")?;
-    Ok((Stage { daemon, before, tally, screen: Screen::new(), output, started: Instant::now() }, crews))
+    let (stories, screen, started) = (Vec::new(), Screen::new(), Instant::now());
+    let stage = Stage { daemon, before, tally, knocks, stories, held: 0, broken: 0, screen, output, started };
+    Ok((stage, cast))
 }
 
 // === impl DemoArgs ===
@@ -143,56 +172,94 @@ impl DemoArgs {
     /// Far above what a device that behaves sends, also after a moment in which nothing went out.
     fn rate_limit(&self) -> RateLimit {
         let per_device = (f64::from(self.rate) / f64::from(self.devices)).ceil();
-        RateLimit { per_second: 2.0 * per_device, burst: (5.0 * per_device).max(100.0) }
+        // The doomed one speaks five times a second, whatever the others do.
+        RateLimit { per_second: (2.0 * per_device).max(10.0), burst: (5.0 * per_device).max(100.0) }
     }
 
     /// The hasty device is left out where its outburst would be most of the traffic.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number far below 2^31")]
     fn make_up(&self, config: &Config, limit: RateLimit) -> MakeUp {
-        let outburst = limit.burst as usize + 20;
+        // More than the limit lets pass while it bursts out.
+        let outburst = (limit.burst + limit.per_second / 5.0) as usize + 20;
         let bearable = outburst <= (self.rate as usize).max(150);
         let oversize = config.ingest.max_payload_bytes;
         MakeUp { devices: self.devices.into(), oversize, outburst: bearable.then_some(outburst) }
+    }
+
+    /// Connects every device with its certificate.
+    async fn cast(
+        &self,
+        fleet: Fleet,
+        enrolled: Enrolled,
+        gate: Gate,
+        tally: &Tally,
+        knocks: &Knocks,
+    ) -> Result<Cast, Failure> {
+        let Enrolled { operator, wallet, mut papers } = enrolled;
+        let mut squads = fleet.into_squads(CREWS.into());
+        let (Some(squad), Some(own)) = (squads.pop(), papers.remove(DOOMED)) else {
+            return Err(Failure::new(Exit::Internal, "the fleet has no device to revoke"));
+        };
+        let pace = f64::from(self.rate) / f64::from(CREWS);
+        let mut crews = Vec::new();
+        for squad in squads {
+            crews.push(Crew::connect(&gate, &papers, squad, pace, tally.clone()).await?);
+        }
+        let (tally, knocks) = (tally.clone(), knocks.clone());
+        Ok(Cast { crews, doomed: Doomed { operator, wallet, papers: own, gate, squad, tally, knocks } })
+    }
+
+    /// Half way, or again and again.
+    fn plan(limit: Option<Duration>) -> Plan {
+        let first = limit.map_or(FIRST_REVOCATION, |limit| limit / 2);
+        Plan { first, again: limit.is_none().then_some(AGAIN) }
     }
 }
 
 // === impl Stage ===
 
 impl Stage {
-    /// Lets the crews publish and draws the figures; how long that was.
+    /// Lets the devices publish and draws the figures; how long that was.
     async fn play(
         &mut self,
-        crews: Vec<Crew>,
+        cast: Cast,
         limit: Option<Duration>,
         stop: &CancellationToken,
     ) -> Result<Duration, Failure> {
         let (mut tasks, enough) = (Tasks::default(), stop.child_token());
         let (trouble_in, mut troubles) = mpsc::channel(1);
+        let (story_in, mut stories) = mpsc::channel(STORIES);
         self.started = Instant::now();
-        for crew in crews {
+        for crew in cast.crews {
             tasks.spawn("crew", crew.work(enough.clone(), trouble_in.clone()));
         }
         drop(trouble_in);
+        tasks.spawn("doomed", cast.doomed.work(DemoArgs::plan(limit), enough.clone(), story_in));
         let watched = tokio::select! {
-            watched = self.watch() => watched,
-            Some(trouble) = troubles.recv() => Err(broker_failure(trouble)),
+            watched = self.watch(&mut stories) => watched,
+            Some(failure) = troubles.recv() => Err(failure),
             () = pause(limit) => Ok(()),
             () = stop.cancelled() => Ok(()),
         };
         enough.cancel();
         let span = self.started.elapsed();
-        tasks.finish(SETTLE_PATIENCE).await;
+        // Also a revocation that has begun comes to its end.
+        tasks.finish(PATIENCE + PATIENCE).await;
         watched?;
-        troubles.recv().await.map_or(Ok(span), |trouble| Err(broker_failure(trouble)))
+        while let Ok(story) = stories.try_recv() {
+            self.tell(story?);
+        }
+        troubles.recv().await.map_or(Ok(span), Err)
     }
 
     /// Draws again and again; ends only when something is wrong.
-    async fn watch(&mut self) -> Result<(), Failure> {
+    async fn watch(&mut self, stories: &mut mpsc::Receiver<Result<Story, Failure>>) -> Result<(), Failure> {
         let mut ticks = tokio::time::interval(REDRAW);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
+                Some(story) = stories.recv() => self.tell(story?),
                 failure = self.daemon.died() => return Err(failure),
             }
             let figures = scrape::figures(self.daemon.ops()).await.map_err(no_figures)?;
@@ -201,6 +268,23 @@ impl Stage {
                 return Ok(());
             }
         }
+    }
+
+    /// Shows how a certificate ended, and remembers it for the summary.
+    fn tell(&mut self, story: Story) {
+        if story.is_whole() {
+            self.held += 1;
+        } else {
+            self.broken += 1;
+        }
+        if self.output == Output::Table {
+            // Who no longer watches is noticed when the figures are drawn.
+            let _ = self.screen.tell(&story.lines());
+        }
+        if self.stories.len() == STORIES_KEPT {
+            self.stories.remove(0);
+        }
+        self.stories.push(story);
     }
 
     fn draw(&mut self, figures: &Figures) -> io::Result<()> {
@@ -219,7 +303,7 @@ impl Stage {
                 (progress, seen) = (Instant::now(), figures.kept());
             }
             let complete = seen >= self.tally.acknowledged() && figures.in_flight == 0;
-            if complete || progress.elapsed() > SETTLE_PATIENCE {
+            if complete || progress.elapsed() > PATIENCE {
                 // Who no longer watches may still want to know how it ended.
                 let _ = self.draw(&figures);
                 return Ok(figures);
@@ -254,69 +338,12 @@ async fn follow_signals(stop: &CancellationToken) -> Failure {
     Failure::new(Exit::Internal, "a second signal: ended at once; the broker keeps what was not stored")
 }
 
-/// Brings the schema up to date and the registry in line with the fleet. Every run has tokens of its own: they are in no
-/// file, and those of an earlier run are void.
-async fn register(registrations: Vec<Registration>, config: &Config) -> Result<String, Failure> {
-    let operator = Operator::open(config)?;
-    let (pool, actor) = (operator.database.pool(), &operator.actor);
-    operator.database.migrate().await.map_err(|error| Failure::unavailable(error.to_string()))?;
-    let tenant: TenantId = TENANT.parse().map_err(|_| Failure::new(Exit::Internal, "the demo's tenant has no name"))?;
-    match tenants::add(pool, actor, &tenant, "Simulated by sluice demo").await {
-        Ok(()) | Err(TenantError::Exists(_)) => {}
-        Err(TenantError::Outage(error)) => return Err(outage(&error)),
-        Err(error) => return Err(Failure::usage(error.to_string())),
-    }
-    let (mut added, mut known) = (0, 0);
-    for registration in registrations {
-        let key = DeviceKey::new(TENANT, &registration.device)
-            .map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
-        let (status, token) = (registration.status, Some(registration.token));
-        let device =
-            NewDevice { key, site: Some(registration.site.into()), status, token, metadata: serde_json::Map::new() };
-        match devices::add(pool, actor, &device).await {
-            Ok(()) => added += 1,
-            Err(DeviceError::Exists(key)) => {
-                known += 1;
-                devices::set_token(pool, actor, &key, token.as_ref()).await.map_err(device_failure)?;
-            }
-            Err(error) => return Err(device_failure(error)),
-        }
-    }
-    operator.database.close().await;
-    Ok(format!("{added} registered now, {known} known from before, one left unregistered on purpose"))
-}
-
-/// Waits until everything an earlier run left with the broker is stored, so that it is not counted as this run's. Behind it
-/// goes a message that is ignored, and of which nothing is ever left over: it is published at QoS 0.
-async fn overture(ops: SocketAddr, broker: &BrokerConfig) -> Result<Figures, Failure> {
-    let config = BrokerConfig { client_id: format!("{}-overture", broker.client_id), ..broker.clone() };
-    let mut publisher = Publisher::connect(&config, 1).await.map_err(broker_failure)?;
-    let topic = format!("tenant/{TENANT}/device/overture/commands");
-    let begun = Instant::now();
-    loop {
-        publisher.publish_at_most_once(&topic, "{}").await.map_err(broker_failure)?;
-        publisher.flush().await.map_err(broker_failure)?;
-        let figures = scrape::figures(ops).await.map_err(no_figures)?;
-        let all_kept = figures.received == figures.kept() + figures.ignored && figures.in_flight == 0;
-        if figures.ignored > 0 && all_kept {
-            publisher.close().await.map_err(broker_failure)?;
-            return Ok(figures);
-        }
-        if begun.elapsed() > SETTLE_PATIENCE && figures.received == 0 {
-            return Err(Failure::unavailable(
-                "the daemon receives nothing of what is published: do both use one broker?",
-            ));
-        }
-        tokio::time::sleep(ASK_EVERY).await;
-    }
-}
-
 fn conclude(summary: &Summary, figures: &Figures, output: Output) -> Result<Exit, Failure> {
     match output {
         Output::Json => output::json(summary)?,
         Output::Table => writeln!(io::stdout(), "{}", summary.lines(figures).join("\n"))?,
     }
-    Ok(if summary.adds_up { Exit::Done } else { Exit::Negative })
+    Ok(if summary.is_good() { Exit::Done } else { Exit::Negative })
 }
 
 /// Words for people; a program asked for the summary alone.
@@ -333,29 +360,4 @@ async fn pause(limit: Option<Duration>) {
         Some(limit) => tokio::time::sleep(limit).await,
         None => std::future::pending().await,
     }
-}
-
-fn secret() -> Result<[u8; 32], Failure> {
-    let mut secret = [0; 32];
-    let filled = getrandom::fill(&mut secret);
-    filled
-        .map_err(|error| Failure::new(Exit::Internal, format!("the system gave no randomness for tokens: {error}")))?;
-    Ok(secret)
-}
-
-fn device_failure(error: DeviceError) -> Failure {
-    match error {
-        DeviceError::Outage(error) => outage(&error),
-        error => Failure::usage(error.to_string()),
-    }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "it stands where map_err wants a function of the value")]
-fn broker_failure(trouble: Trouble) -> Failure {
-    Failure::unavailable(trouble.to_string())
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "it stands where map_err wants a function of the value")]
-fn no_figures(error: io::Error) -> Failure {
-    Failure::unavailable(format!("the daemon's metrics cannot be read: {error}"))
 }

@@ -1,11 +1,9 @@
-//! What the demo shows: a table that is redrawn in place on a terminal, a line each second elsewhere, and the summary.
+//! What the demo shows while it runs: a table that is redrawn in place on a terminal, a line each second elsewhere.
 //!
 //! It reads figures and decides nothing.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
-
-use serde::Serialize;
 
 use super::scrape::{Figures, Latency};
 
@@ -25,25 +23,6 @@ pub struct Screen {
     in_place: bool,
     drawn: usize,
     recent: Vec<(Duration, u64, Figures)>,
-}
-
-/// How it went.
-#[derive(Debug, Serialize)]
-pub struct Summary {
-    /// Seconds of publishing.
-    pub seconds: f64,
-    /// Messages the broker took over.
-    pub acknowledged: u64,
-    /// Messages stored.
-    pub stored: u64,
-    /// Messages that were stored before.
-    pub duplicates: u64,
-    /// Messages refused.
-    pub quarantined: u64,
-    /// Connections to the broker that were lost, after which it repeats what was not acknowledged.
-    pub reconnects: u64,
-    /// Whether everything the broker took over was kept.
-    pub adds_up: bool,
 }
 
 // === impl Screen ===
@@ -70,6 +49,18 @@ impl Screen {
         };
         let mut out = io::stdout().lock();
         out.write_all(frame.as_bytes())?;
+        out.flush()
+    }
+
+    /// Says something once; what is drawn next stands below it.
+    pub fn tell(&mut self, lines: &[String]) -> io::Result<()> {
+        let clear = match self.drawn {
+            0 => String::new(),
+            drawn => format!("\x1b[{drawn}A\r\x1b[J"),
+        };
+        self.drawn = 0;
+        let mut out = io::stdout().lock();
+        write!(out, "{clear}{}\n\n", lines.join("\n"))?;
         out.flush()
     }
 
@@ -130,56 +121,10 @@ impl Screen {
     }
 }
 
-// === impl Summary ===
-
-impl Summary {
-    /// What became of `acknowledged` messages. More may have been kept than that: after a lost connection the broker sends
-    /// again what was stored already.
-    pub fn new(span: Duration, acknowledged: u64, figures: &Figures) -> Self {
-        let surplus = figures.kept().checked_sub(acknowledged);
-        let explained = |surplus| surplus == 0 || figures.reconnects > 0;
-        Self {
-            seconds: (span.as_secs_f64() * 10.0).round() / 10.0,
-            acknowledged,
-            stored: figures.stored,
-            duplicates: figures.duplicates,
-            quarantined: figures.quarantined,
-            reconnects: figures.reconnects,
-            adds_up: surplus.is_some_and(explained),
-        }
-    }
-
-    /// As sentences, the last of which says whether it adds up.
-    pub fn lines(&self, figures: &Figures) -> Vec<String> {
-        let row = |name: &str, count: u64| format!("  {name:<42}{:>11}", grouped(count));
-        let mut lines = vec![String::new(), format!("Summary of {} s", self.seconds)];
-        lines.push(row("published, and acknowledged by the broker", self.acknowledged));
-        lines.push(row("stored", self.stored));
-        lines.push(row("duplicates, stored once", self.duplicates));
-        lines.push(row("quarantined", self.quarantined));
-        lines.extend(figures.by_reason.iter().map(|(reason, count)| row(&format!("  {reason}"), *count)));
-        let quantile = |share| seconds(figures.latency.quantile(share));
-        lines.push(format!("  latency of a batch, receipt to commit: p50 {}, p99 {}", quantile(0.5), quantile(0.99)));
-        let kept = self.stored + self.duplicates + self.quarantined;
-        let sum = [self.stored, self.duplicates, self.quarantined].map(grouped).join(" + ");
-        let (acknowledged, sum) = (grouped(self.acknowledged), format!("{sum} = {}", grouped(kept)));
-        lines.push(match (self.adds_up, kept == self.acknowledged) {
-            (true, true) => format!("It adds up: {acknowledged} = {}", sum.rsplit_once(" = ").map_or("", |(sum, _)| sum)),
-            (true, false) => format!(
-                "It adds up: {acknowledged} taken over by the broker, {sum} kept; the connection to the broker was lost {} \
-                 times, and what it repeated was counted again.",
-                self.reconnects
-            ),
-            (false, _) => format!("IT DOES NOT ADD UP: {acknowledged} taken over by the broker, but {sum} kept."),
-        });
-        lines
-    }
-}
-
 // === private helpers ===
 
 /// A number with its thousands apart.
-fn grouped(number: u64) -> String {
+pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
     for (place, digit) in digits.chars().enumerate() {
@@ -201,7 +146,7 @@ fn clock(span: Duration) -> String {
     format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
-fn seconds(seconds: Option<f64>) -> String {
+pub(super) fn seconds(seconds: Option<f64>) -> String {
     match seconds {
         None => "-".to_owned(),
         Some(seconds) if seconds.is_infinite() => "over 10 s".to_owned(),
@@ -214,25 +159,11 @@ fn seconds(seconds: Option<f64>) -> String {
 mod tests {
     use super::*;
 
-    fn figures(stored: u64, duplicates: u64, quarantined: u64, reconnects: u64) -> Figures {
-        Figures { stored, duplicates, quarantined, reconnects, ..Figures::default() }
-    }
-
-    #[test]
-    fn a_sum_that_is_short_never_adds_up_and_one_that_is_long_only_after_a_lost_connection() {
-        let adds_up = |acknowledged, figures: &Figures| Summary::new(Duration::ZERO, acknowledged, figures).adds_up;
-        assert!(adds_up(10, &figures(7, 1, 2, 0)));
-        assert!(!adds_up(11, &figures(7, 1, 2, 0)));
-        assert!(!adds_up(11, &figures(7, 1, 2, 5)));
-        assert!(!adds_up(9, &figures(7, 1, 2, 0)));
-        assert!(adds_up(9, &figures(7, 1, 2, 1)));
-    }
-
     #[test]
     fn the_table_keeps_its_height_and_fits_eighty_columns() {
         let mut screen = Screen { in_place: true, drawn: 14, recent: Vec::new() };
         let by_reason = vec![(crate::domain::verdict::Reason::SiteMismatch, 1_234_567)];
-        let figures = Figures { by_reason, ..figures(1_234_567, 0, 0, 0) };
+        let figures = Figures { by_reason, stored: 1_234_567, ..Figures::default() };
         screen.recent.push((Duration::ZERO, 0, Figures::default()));
         screen.recent.push((Duration::from_secs(1), 0, figures.clone()));
         let table = screen.table(Duration::from_secs(3_725), 0, &figures);

@@ -1,17 +1,23 @@
 //! A simulated fleet: sensors with random walks, meters that count, doors that open, and a few devices that misbehave.
 //!
-//! It knows no broker, no registry and no clock. Each fault is one that quarantine has a reason for.
+//! It knows no broker, no registry and no clock. How a device misbehaves is in [`fleet_fault`](super::fleet_fault).
+
+use std::ops::Range;
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::printable::hex;
+use super::fleet_fault::Fault;
 use crate::domain::device::{DeviceStatus, TokenHash};
 use crate::domain::time::Timestamp;
+use crate::store::fleet::Enrolled;
 
 /// Whose devices they are; no tenant of anybody's own is called that.
 pub const TENANT: &str = "sluice-demo";
+
+/// The device whose certificate is revoked while it speaks.
+pub const DOOMED: &str = "stolen";
 
 /// Where they stand.
 const SITES: [&str; 3] = ["north", "south", "harbour"];
@@ -37,20 +43,7 @@ pub struct MakeUp {
 #[derive(Debug)]
 pub struct Fleet {
     members: Vec<Member>,
-    secret: [u8; 32],
-}
-
-/// A device as the registry should know it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Registration {
-    /// Its name.
-    pub device: String,
-    /// Where it stands.
-    pub site: &'static str,
-    /// Whether it may speak.
-    pub status: DeviceStatus,
-    /// The hash of its token.
-    pub token: TokenHash,
+    doomed: Member,
 }
 
 /// A message to be published.
@@ -62,11 +55,20 @@ pub struct Message {
     pub payload: Bytes,
 }
 
-/// Some of the devices, taking turns; each squad publishes on a connection of its own.
+/// A message, and which device of the squad has to publish it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Its place in the squad.
+    pub by: usize,
+    /// What it says.
+    pub message: Message,
+}
+
+/// Some of the devices, taking turns: those that behave stand before those that do not.
 #[derive(Debug)]
 pub struct Squad {
-    good: Vec<Member>,
-    faulty: Vec<Member>,
+    members: Vec<Member>,
+    good: usize,
     turn: u64,
 }
 
@@ -74,7 +76,6 @@ pub struct Squad {
 struct Member {
     device: String,
     site: &'static str,
-    token: String,
     nature: Nature,
     dice: Dice,
     seq: u64,
@@ -92,27 +93,6 @@ enum Nature {
     Faulty(Fault),
 }
 
-/// A way to misbehave.
-#[derive(Clone, Debug, PartialEq)]
-enum Fault {
-    WrongToken,
-    NoToken,
-    Unregistered,
-    Revoked,
-    OtherTenant,
-    OtherSite,
-    UnreadableTime,
-    StoppedClock,
-    NotJson,
-    NulCharacter,
-    TooLarge(usize),
-    BadTopic,
-    /// Says everything twice; the message it still has to repeat.
-    Repeats(Option<Message>),
-    /// Silent, and then far too much at once.
-    Hasty(usize),
-}
-
 /// A small generator of random numbers (splitmix64): a simulation needs no better one.
 #[derive(Clone, Debug)]
 struct Dice(u64);
@@ -120,86 +100,117 @@ struct Dice(u64);
 // === impl Fleet ===
 
 impl Fleet {
-    /// Makes it up. The tokens are made of `secret`: the same secret, the same tokens.
-    pub fn new(make_up: MakeUp, secret: [u8; 32]) -> Self {
+    /// Makes it up.
+    pub fn new(make_up: MakeUp) -> Self {
         let faults = Fault::all(make_up).into_iter().map(|fault| (fault.name().to_owned(), Nature::Faulty(fault)));
+        let climate = || Nature::Climate { temperature: 21.0, humidity: 45.0 };
         let good = (0..make_up.devices).map(|number| match number % 3 {
-            0 => (format!("climate-{number}"), Nature::Climate { temperature: 21.0, humidity: 45.0 }),
+            0 => (format!("climate-{number}"), climate()),
             1 => (format!("meter-{number}"), Nature::Meter { watt_hours: 0.0 }),
             _ => (format!("door-{number}"), Nature::Door { open: false }),
         });
-        let members = good.chain(faults).enumerate().map(|(number, (device, nature))| {
-            // By its name: a fleet of another size finds the device where it was registered.
-            let site = SITES[device.bytes().map(usize::from).sum::<usize>() % SITES.len()];
-            let token = token(&secret, &device);
-            Member { device, site, token, nature, dice: Dice(number as u64), seq: 0 }
-        });
-        Self { members: members.collect(), secret }
+        let members = good.chain(faults).enumerate();
+        let members = members.map(|(number, (device, nature))| Member::new(device, nature, number as u64)).collect();
+        Self { members, doomed: Member::new(DOOMED.to_owned(), climate(), u64::MAX) }
     }
 
-    /// Those the registry should know.
-    pub fn registrations(&self) -> Vec<Registration> {
-        let known = self.members.iter().filter(|member| !member.is(&Fault::Unregistered));
-        let registration = |member: &Member| Registration {
+    /// Those the registry should know. A token's hash is of bytes that nobody has: no token ever fits.
+    pub fn registrations(&self, nobodys: [u8; 32]) -> Vec<Enrolled> {
+        let known = self.all().filter(|member| !member.is(&Fault::Unregistered));
+        let registration = |member: &Member| Enrolled {
+            tenant: TENANT.to_owned(),
             device: member.device.clone(),
             site: member.site,
             status: if member.is(&Fault::Revoked) { DeviceStatus::Revoked } else { DeviceStatus::Active },
-            token: TokenHash(Sha256::digest(token(&self.secret, &member.device)).into()),
+            token: member.fault().is_some_and(Fault::has_token).then(|| TokenHash(Sha256::digest(nobodys).into())),
+            certificate: false,
         };
         known.map(registration).collect()
     }
 
-    /// How many misbehave.
-    pub fn faulty(&self) -> usize {
-        self.members.iter().filter(|member| member.is_faulty()).count()
+    /// The names of all, and whether the registry knows no certificate of it.
+    pub fn names(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.all().map(|member| (member.device.as_str(), member.fault().is_some_and(Fault::is_stray)))
     }
 
-    /// Deals the devices out.
+    /// How many misbehave.
+    pub fn faulty(&self) -> usize {
+        self.members.iter().filter(|member| member.fault().is_some()).count()
+    }
+
+    /// Deals the devices out; the doomed one is alone, in the last squad.
     pub fn into_squads(self, squads: usize) -> Vec<Squad> {
-        let mut dealt: Vec<_> = (0..squads).map(|_| Squad { good: Vec::new(), faulty: Vec::new(), turn: 0 }).collect();
-        let (faulty, good): (Vec<_>, Vec<_>) = self.members.into_iter().partition(Member::is_faulty);
+        let mut dealt: Vec<_> = (0..squads).map(|_| Squad { members: Vec::new(), good: 0, turn: 0 }).collect();
+        let (faulty, good): (Vec<_>, Vec<_>) = self.members.into_iter().partition(|member| member.fault().is_some());
         for (number, member) in good.into_iter().enumerate() {
-            dealt[number % squads].good.push(member);
+            dealt[number % squads].members.push(member);
+            dealt[number % squads].good += 1;
         }
         for (number, member) in faulty.into_iter().enumerate() {
-            dealt[number % squads].faulty.push(member);
+            dealt[number % squads].members.push(member);
         }
+        dealt.push(Squad { members: vec![self.doomed], good: 1, turn: 0 });
         dealt
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().chain([&self.doomed])
     }
 }
 
 // === impl Squad ===
 
 impl Squad {
+    /// The names of its devices, by their places.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.members.iter().map(|member| member.device.as_str())
+    }
+
     /// The message of the device whose turn it is; none when the squad has no device.
-    pub fn next(&mut self, now: Timestamp) -> Option<Message> {
+    pub fn next(&mut self, now: Timestamp) -> Option<Said> {
         self.turn += 1;
         if self.turn.is_multiple_of(FAULT_EVERY) {
-            let mut patient: Vec<_> = self.faulty.iter_mut().filter(|member| member.outburst() == 0).collect();
+            let patient: Vec<_> = self.faulty().filter(|place| self.members[*place].outburst() == 0).collect();
             if let Some(place) = place_of(self.turn / FAULT_EVERY, patient.len()) {
-                return Some(patient[place].speak(now));
+                return Some(self.speak(patient[place], now));
             }
         }
-        let place = place_of(self.turn, self.good.len())?;
-        Some(self.good[place].speak(now))
+        place_of(self.turn, self.good).map(|place| self.speak(place, now))
     }
 
     /// Everything that the hasty devices of the squad have to say, at once.
-    pub fn outbursts(&mut self, now: Timestamp) -> Vec<Message> {
-        let hasty = self.faulty.iter_mut();
-        hasty.flat_map(|member| (0..member.outburst()).map(|_| member.speak(now)).collect::<Vec<_>>()).collect()
+    pub fn outbursts(&mut self, now: Timestamp) -> Vec<Said> {
+        let hasty = self.faulty().flat_map(|place| std::iter::repeat_n(place, self.members[place].outburst()));
+        hasty.collect::<Vec<_>>().into_iter().map(|place| self.speak(place, now)).collect()
+    }
+
+    fn faulty(&self) -> Range<usize> {
+        self.good..self.members.len()
+    }
+
+    fn speak(&mut self, by: usize, now: Timestamp) -> Said {
+        Said { by, message: self.members[by].speak(now) }
     }
 }
 
 // === impl Member ===
 
 impl Member {
-    fn is(&self, fault: &Fault) -> bool {
-        matches!(&self.nature, Nature::Faulty(own) if own == fault)
+    fn new(device: String, nature: Nature, number: u64) -> Self {
+        // By its name: a fleet of another size finds the device where it was registered.
+        let site = SITES[device.bytes().map(usize::from).sum::<usize>() % SITES.len()];
+        Self { device, site, nature, dice: Dice(number), seq: 0 }
     }
 
-    fn is_faulty(&self) -> bool {
-        matches!(self.nature, Nature::Faulty(_))
+    fn fault(&self) -> Option<&Fault> {
+        match &self.nature {
+            Nature::Faulty(fault) => Some(fault),
+            _ => None,
+        }
+    }
+
+    fn is(&self, fault: &Fault) -> bool {
+        self.fault() == Some(fault)
     }
 
     /// How much it says at once when it is its time; 0 for those that speak in turn.
@@ -222,7 +233,6 @@ impl Member {
         fields.insert("ts".into(), json!(now.to_string()));
         fields.insert("seq".into(), json!(self.seq));
         fields.insert("site_id".into(), json!(self.site));
-        fields.insert("provision_token".into(), json!(self.token));
         fields.insert("metrics".into(), metrics);
         let topic = format!("tenant/{TENANT}/device/{}/{kind}", self.device);
         match &mut self.nature {
@@ -261,74 +271,6 @@ impl Member {
     }
 }
 
-// === impl Fault ===
-
-impl Fault {
-    fn all(make_up: MakeUp) -> Vec<Self> {
-        let mut all = vec![
-            Self::WrongToken,
-            Self::NoToken,
-            Self::Unregistered,
-            Self::Revoked,
-            Self::OtherTenant,
-            Self::OtherSite,
-            Self::UnreadableTime,
-            Self::StoppedClock,
-            Self::NotJson,
-            Self::NulCharacter,
-            Self::TooLarge(make_up.oversize),
-            Self::BadTopic,
-            Self::Repeats(None),
-        ];
-        all.extend(make_up.outburst.map(Self::Hasty));
-        all
-    }
-
-    /// The name of the device that has it.
-    fn name(&self) -> &'static str {
-        match self {
-            Self::WrongToken => "wrong-token",
-            Self::NoToken => "no-token",
-            Self::Unregistered => "unregistered",
-            Self::Revoked => "revoked",
-            Self::OtherTenant => "other-tenant",
-            Self::OtherSite => "moved-away",
-            Self::UnreadableTime => "odd-clock",
-            Self::StoppedClock => "stopped-clock",
-            Self::NotJson => "speaks-csv",
-            Self::NulCharacter => "sends-nul",
-            Self::TooLarge(_) => "talks-too-much",
-            Self::BadTopic => "lost-its-name",
-            Self::Repeats(_) => "says-it-twice",
-            Self::Hasty(_) => "hasty",
-        }
-    }
-
-    /// Turns a good message into what this device makes of it.
-    fn spoil(&mut self, mut topic: String, mut fields: Map<String, Value>) -> Message {
-        let mut set = |name: &str, value: Value| fields.insert(name.into(), value);
-        match self {
-            Self::WrongToken => drop(set("provision_token", json!("not-the-one"))),
-            Self::NoToken => drop(fields.remove("provision_token")),
-            Self::OtherTenant => drop(set("tenant_id", json!("somebody-else"))),
-            Self::OtherSite => drop(set("site_id", json!("elsewhere"))),
-            Self::UnreadableTime => drop(set("ts", json!("yesterday, around noon"))),
-            Self::StoppedClock => drop(set("ts", json!("2001-01-01T00:00:00Z"))),
-            Self::NulCharacter => drop(set("metrics", json!({ "label": "a\0b" }))),
-            Self::TooLarge(bytes) => drop(set("metrics", json!({ "noise": "x".repeat(*bytes) }))),
-            Self::NotJson => return Message { topic, payload: "21.5;45;ok\r\n".into() },
-            Self::BadTopic => topic = format!("tenant/{TENANT}/device/no name!/telemetry"),
-            Self::Repeats(repeat) => {
-                let message = message(topic, fields);
-                *repeat = Some(message.clone());
-                return message;
-            }
-            Self::Unregistered | Self::Revoked | Self::Hasty(_) => {}
-        }
-        message(topic, fields)
-    }
-}
-
 // === impl Dice ===
 
 impl Dice {
@@ -344,12 +286,9 @@ impl Dice {
 
 // === private helpers ===
 
-fn message(topic: String, fields: Map<String, Value>) -> Message {
+/// A message of these fields.
+pub(super) fn message(topic: String, fields: Map<String, Value>) -> Message {
     Message { topic, payload: Value::Object(fields).to_string().into() }
-}
-
-fn token(secret: &[u8; 32], device: &str) -> String {
-    hex(&Sha256::new().chain_update(secret).chain_update(device).finalize())
 }
 
 /// Whose turn it is among so many; none when there are none.
@@ -366,18 +305,23 @@ mod tests {
     use super::*;
 
     fn fleet() -> Fleet {
-        Fleet::new(MakeUp { devices: 8, oversize: 20_000, outburst: Some(7) }, [1; 32])
+        Fleet::new(MakeUp { devices: 8, oversize: 20_000, outburst: Some(7) })
     }
 
     #[test]
     fn every_device_has_a_turn_and_no_two_messages_are_the_same_but_those_said_twice() {
         let mut squads = fleet().into_squads(3);
         let now = Timestamp::from_micros(1_000_000);
-        let mut messages: Vec<_> =
-            squads.iter_mut().flat_map(|squad| (0..1000).filter_map(|_| squad.next(now)).collect::<Vec<_>>()).collect();
-        for name in fleet().members.iter().map(|member| &member.device).filter(|name| *name != "lost-its-name") {
-            let spoke = messages.iter().any(|message| message.topic.contains(&format!("/{name}/")));
-            assert_eq!(spoke, name != "hasty", "{name}");
+        let mut messages = Vec::new();
+        let mut spoke = Vec::new();
+        for squad in &mut squads {
+            let said: Vec<_> = (0..1000).filter_map(|_| squad.next(now)).collect();
+            let names: Vec<_> = squad.names().map(str::to_owned).collect();
+            spoke.extend(said.iter().map(|said| names[said.by].clone()));
+            messages.extend(said.into_iter().map(|said| said.message));
+        }
+        for (name, _) in fleet().names() {
+            assert_eq!(spoke.iter().any(|one| one == name), name != "hasty", "{name}");
         }
         messages.retain(|message| !["says-it-twice", "speaks-csv"].iter().any(|name| message.topic.contains(name)));
         let before = messages.len();
@@ -391,10 +335,23 @@ mod tests {
     #[test]
     fn the_registry_learns_of_all_but_the_unregistered() {
         let fleet = fleet();
-        let registrations = fleet.registrations();
-        assert_eq!(registrations.len(), 8 + fleet.faulty() - 1);
+        let registrations = fleet.registrations([1; 32]);
+        assert_eq!(registrations.len(), 8 + fleet.faulty() - 1 + 1);
         assert!(registrations.iter().all(|registration| registration.device != "unregistered"));
         let revoked = registrations.iter().filter(|registration| registration.status == DeviceStatus::Revoked);
         assert_eq!(revoked.count(), 1);
+        assert_eq!(fleet.names().filter(|(_, is_stray)| *is_stray).count(), 4);
+    }
+
+    #[test]
+    fn every_device_but_the_impostor_speaks_in_its_own_name() {
+        let now = Timestamp::from_micros(1_000_000);
+        for squad in &mut fleet().into_squads(2) {
+            let names: Vec<_> = squad.names().map(str::to_owned).collect();
+            for said in (0..1000).filter_map(|_| squad.next(now)).collect::<Vec<_>>() {
+                let own = said.message.topic.starts_with(&format!("tenant/{TENANT}/device/{}/", names[said.by]));
+                assert_eq!(own, names[said.by] != "impostor", "{}", said.message.topic);
+            }
+        }
     }
 }

@@ -117,20 +117,12 @@ pub async fn run(command: QuarantineCommand, config: &Config, output: Output) ->
     let operator = Operator::open(config)?;
     match command {
         QuarantineCommand::List { which, before, limit } => {
-            list(&operator, &which.filter(Vec::new()), before, limit, output).await
+            list(&operator, &which.filter(&[]), before, limit, output).await
         }
         QuarantineCommand::Show { id } => show(&operator, id, output).await,
         QuarantineCommand::Replay(args) => replay::run(args, config, &operator, output).await,
         QuarantineCommand::Discard { ids, which, all, yes } => {
-            let filter = which.filter(ids);
-            if filter.is_everything() != all {
-                return Err(Failure::usage(if all {
-                    "--all means every event: leave out either --all or the other conditions"
-                } else {
-                    "name what to discard: identifiers, conditions such as --tenant or --reason, or --all"
-                }));
-            }
-            discard(&operator, &filter, yes, output).await
+            discard(&operator, &which.chosen(&ids, all)?, yes, output).await
         }
     }
 }
@@ -138,17 +130,29 @@ pub async fn run(command: QuarantineCommand, config: &Config, output: Output) ->
 // === impl Which ===
 
 impl Which {
-    /// The filter it stands for.
-    pub fn filter(self, ids: Vec<Uuid>) -> Filter {
+    /// The filter for a command that changes things: that every event is meant must be said, and nothing beside it.
+    pub fn chosen(&self, ids: &[Uuid], all: bool) -> Result<Filter, Failure> {
+        let filter = self.filter(ids);
+        if filter.is_everything() == all {
+            return Ok(filter);
+        }
+        Err(Failure::usage(if all {
+            "--all means every event: leave out either --all or the other conditions"
+        } else {
+            "name which events: identifiers, conditions such as --tenant or --reason, or --all"
+        }))
+    }
+
+    fn filter(&self, ids: &[Uuid]) -> Filter {
         let replayed = match (self.replayed, self.not_replayed) {
             (true, _) => Some(true),
             (_, true) => Some(false),
             _ => None,
         };
         Filter {
-            ids,
-            tenant: self.tenant.map(|tenant| tenant.to_string()),
-            device: self.device.map(|device| device.to_string()),
+            ids: ids.to_vec(),
+            tenant: self.tenant.as_ref().map(TenantId::to_string),
+            device: self.device.as_ref().map(DeviceId::to_string),
             reason: self.reason,
             since: self.since,
             until: self.until,

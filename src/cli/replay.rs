@@ -13,13 +13,8 @@ use super::quarantine::Which;
 use super::{Exit, Failure};
 use crate::clock;
 use crate::config::Config;
-use crate::ingest::authorize::Authorizer;
-use crate::ingest::grants::Grants;
-use crate::ingest::replay::{self, Replayed};
-use crate::store::connect::Database;
-use crate::store::directory::PgDirectory;
-use crate::store::quarantine::{self, Filter, Place, Record};
-use crate::store::sink::PgSink;
+use crate::ingest::replay::{Replayed, Replayer};
+use crate::store::quarantine::{self, Filter, Place, Summary};
 use crate::telemetry::metrics::Metrics;
 
 /// Events fetched at once.
@@ -54,27 +49,14 @@ struct Line {
     detail: Option<String>,
 }
 
-/// The road, as far as a replay needs it.
-struct Road {
-    authorizer: Authorizer<PgDirectory>,
-    sink: PgSink,
-    dry_run: bool,
-}
-
 /// Replays; ends with 1 when something was refused again.
 pub async fn run(args: ReplayArgs, config: &Config, operator: &Operator, output: Output) -> Result<Exit, Failure> {
-    let mut filter = args.which.filter(args.ids);
-    if filter.is_everything() != args.all {
-        return Err(Failure::usage(
-            "name what to replay: identifiers, conditions such as --tenant or --reason, or --all alone",
-        ));
-    }
+    let mut filter = args.which.chosen(&args.ids, args.all)?;
     // By identifier it is said of each what became of it; else those that were replayed are done.
     if filter.ids.is_empty() && filter.replayed.is_none() {
         filter.replayed = Some(false);
     }
-    let mut road = Road::new(config, &operator.database, args.dry_run)?;
-    let lines = replay_all(&mut road, operator, &filter, args.limit).await?;
+    let lines = replay_all(&args, config, operator, &filter).await?;
     if lines.is_empty() {
         return Err(Failure::usage("no such event is in quarantine; `sluice quarantine list` shows those there are"));
     }
@@ -88,11 +70,19 @@ pub async fn run(args: ReplayArgs, config: &Config, operator: &Operator, output:
     Ok(if refused == 0 { Exit::Done } else { Exit::Negative })
 }
 
-async fn replay_all(road: &mut Road, operator: &Operator, filter: &Filter, limit: u32) -> Result<Vec<Line>, Failure> {
-    let pool = operator.database.pool();
+async fn replay_all(
+    args: &ReplayArgs,
+    config: &Config,
+    operator: &Operator,
+    filter: &Filter,
+) -> Result<Vec<Line>, Failure> {
+    let metrics = Metrics::new().map_err(|error| Failure::new(Exit::Internal, error.to_string()))?.ingest;
+    let (database, pool) = (&operator.database, operator.database.pool());
+    let (directory, sink) = (database.directory(), database.sink());
+    let mut road = Replayer::new(&config.ingest, directory, sink, metrics, clock::now, args.dry_run);
     let (mut lines, mut after): (Vec<Line>, Option<Place>) = (Vec::new(), None);
     loop {
-        let room = limit.saturating_sub(u32::try_from(lines.len()).unwrap_or(u32::MAX)).min(PAGE);
+        let room = args.limit.saturating_sub(u32::try_from(lines.len()).unwrap_or(u32::MAX)).min(PAGE);
         if room == 0 {
             return Ok(lines);
         }
@@ -101,8 +91,12 @@ async fn replay_all(road: &mut Road, operator: &Operator, filter: &Filter, limit
         after = Some(last.summary.place());
         let mut done = Vec::new();
         for record in &page {
-            let line = road.replay(record).await.map_err(|error| outage(&error))?;
-            if !road.dry_run && line.reason.is_none() {
+            let replayed = match record.summary.replayed_at {
+                Some(_) => Replayed::Before,
+                None => road.replay(record.delivery()).await.map_err(|error| outage(&error))?,
+            };
+            let line = Line::new(&record.summary, road.label(&replayed), replayed);
+            if !args.dry_run && line.reason.is_none() {
                 done.push(record.summary.place());
             }
             lines.push(line);
@@ -114,44 +108,18 @@ async fn replay_all(road: &mut Road, operator: &Operator, filter: &Filter, limit
     }
 }
 
-// === impl Road ===
+// === impl Line ===
 
-impl Road {
-    fn new(config: &Config, database: &Database, dry_run: bool) -> Result<Self, Failure> {
-        let metrics = Metrics::new().map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
-        let mut ingest = config.ingest.clone();
-        // The device was charged for these messages when it sent them. Whether to register an unknown one is for the
-        // operator to decide, who is right here.
-        ingest.rate_limit = None;
-        ingest.auto_provision = false;
-        let grants = Grants::new(&ingest);
-        let authorizer = Authorizer::new(database.directory(), &ingest, grants, metrics.ingest, clock::now);
-        Ok(Self { authorizer, sink: database.sink(), dry_run })
-    }
-
-    async fn replay(&mut self, record: &Record) -> Result<Line, crate::domain::ports::Outage> {
-        let event = &record.summary;
-        let result = if event.replayed_at.is_some() {
-            None
-        } else {
-            let (judged, batch) = replay::judge(&mut self.authorizer, record.delivery()).await?;
-            let stores = judged == Replayed::Accepted && !self.dry_run;
-            Some(if stores { replay::store(&mut self.sink, batch).await? } else { judged })
-        };
-        let (result, refusal) = match result {
-            None => ("replayed before", None),
-            Some(Replayed::Accepted) => (if self.dry_run { "would be stored" } else { "stored" }, None),
-            Some(Replayed::Duplicate) => ("stored before", None),
-            Some(Replayed::Ignored) => ("ignored", None),
-            Some(Replayed::Refused(refusal)) => ("refused", Some(refusal)),
-        };
-        Ok(Line {
+impl Line {
+    fn new(event: &Summary, result: &'static str, replayed: Replayed) -> Self {
+        let refusal = if let Replayed::Refused(refusal) = replayed { Some(refusal) } else { None };
+        Self {
             id: event.id,
             topic: event.topic.clone(),
             refused_for: event.reason.clone(),
             result,
             reason: refusal.as_ref().map(|refusal| refusal.reason.label()),
             detail: refusal.map(|refusal| format!("{}: {}", refusal.reason, refusal.detail)),
-        })
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! `sluice simulate`: a fleet on the wire, at a rate or as fast as the broker takes it, and a check that says exactly what
 //! of it is missing or doubled in the tables.
 //!
-//! It registers its fleet in tenants of its own, `sluice-sim-000` and on. It starts no daemon and no broker.
+//! It registers its fleet in tenants of its own, `sluice-sim-000` and on. It starts no daemon and no broker. Which device speaks
+//! on which connection is for [`simulate_seats`](super::simulate_seats).
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -13,72 +14,81 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::operator::{Operator, outage};
+use super::crl_watch::CrlWatch;
+use super::gate::Gate;
+use super::operator::{Operator, outage, printed};
 use super::output::{self, Output};
-use super::simulate_crew::{Board, Crew, Ledger, Pace};
-use super::simulate_fleet::{Auth, DEAR_FAULTS, Fleet, MakeUp, TOKEN_FAULTS, USUAL_FAULTS};
-use super::simulate_payload::{Profile, Speech};
+use super::simulate_crew::{Board, Crew, Ledger};
+use super::simulate_fleet::{Auth, DEAR_FAULTS, Fleet, MakeUp, TENANT_PREFIX, TENANTS, TOKEN_FAULTS, USUAL_FAULTS};
+use super::simulate_payload::Profile;
 use super::simulate_screen::{Progress, Summary, per_second};
+use super::simulate_seats;
 use super::simulate_verify::{self, Findings, Sent};
+use super::wallet::{Papers, Wallet};
 use super::{Exit, Failure};
-use crate::broker::encoded::Volley;
 use crate::broker::trouble::Trouble;
 use crate::clock;
 use crate::config::Config;
-use crate::config::broker::{BrokerConfig, BrokerTls};
-use crate::domain::time::{MICROS_PER_SECOND, Timestamp};
+use crate::domain::ids::{IdError, TenantId};
+use crate::domain::time::Timestamp;
 use crate::domain::verdict::Reason;
 use crate::lifecycle::Tasks;
+use crate::registry::Desk;
 use crate::store::fleet;
 use crate::store::readback::Readback;
 
 /// How often the progress is drawn.
 const REDRAW: Duration = Duration::from_secs(1);
 
-/// Numbers there are for each second of a run: its first number is the time it begins, in nanoseconds, so two runs never
-/// share one.
-const NUMBERS_PER_SECOND: i64 = 1_000_000_000;
-
-/// Of which a connection has so many, far more than it can send, ...
-const NUMBERS_PER_CONNECTION: i64 = 3_000_000;
-
-/// ... so there are at most half as many connections as would fit: each has numbers for its misbehaving devices too.
+/// Connections of a shared kind; more of them help no broker.
 const CONNECTIONS_MAX: u16 = 64;
+
+/// Without --devices.
+const DEVICES: u32 = 1000;
+
+/// The same with --tls.
+const TLS_DEVICES: u32 = 100;
+
+/// With --tls, each device is a connection of its own, and an ordinary process, the broker too, may have 1024 files open.
+const TLS_DEVICES_MAX: u32 = 500;
 
 /// How large the fleet is, how it publishes, and what is looked at afterwards.
 #[derive(Clone, Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct SimulateArgs {
-    /// Devices that behave
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    devices: u32,
+    /// Devices that behave; 1000 when not given, with --tls 100, and at most 500
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    devices: Option<u32>,
     /// Tenants they belong to: sluice-sim-000 and on
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
     tenants: u16,
     /// Messages a second, of all devices together; 0: as many as the broker takes
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
-    rate: u32,
+    pub(super) rate: u32,
     /// Publish for so many seconds
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=86_400))]
-    seconds: u32,
+    pub(super) seconds: u32,
     /// Stop after so many messages, when that is earlier
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    messages: Option<u64>,
+    pub(super) messages: Option<u64>,
     /// The QoS they publish at
     #[arg(long, value_name = "0|1", default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=1))]
-    qos: u8,
-    /// Connections they share
+    pub(super) qos: u8,
+    /// Connections they share; with --tls each device has its own
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=i64::from(CONNECTIONS_MAX)))]
-    connections: u16,
+    pub(super) connections: u16,
     /// QoS 1 messages of a connection that wait for their PUBACK at once
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..))]
-    window: u16,
-    /// Speak TLS even if `MQTT_TLS` is off; the settings beside it tell how when it is on
+    pub(super) window: u16,
+    /// Each device connects by TLS as itself, with a certificate that the registry issues, at `BROKER_PROBE_ADDR`
     #[arg(long)]
     tls: bool,
-    /// How devices prove who they are
-    #[arg(long, value_enum, value_name = "HOW", default_value = "token")]
-    auth: Auth,
+    /// With --tls: where the devices' certificates and keys are kept, for the next run too
+    #[arg(long, value_name = "DIR", default_value = "sluice-simulate")]
+    certificates: PathBuf,
+    /// How devices prove who they are; token when not given, with --tls certificate, and nothing else
+    #[arg(long, value_enum, value_name = "HOW")]
+    auth: Option<Auth>,
     /// Leave the registry as it is: an earlier run with the same fleet has registered it; not with tokens, which each run makes anew
     #[arg(long)]
     keep: bool,
@@ -87,19 +97,22 @@ pub struct SimulateArgs {
     profile: Option<Profile>,
     /// The share of messages that must be refused, 0 to 1
     #[arg(long, value_name = "FRACTION", default_value_t = 0.0, value_parser = read_fraction)]
-    bad: f64,
+    pub(super) bad: f64,
     /// Why they must be refused, as quarantine names it; when not given, all reasons that cost the broker no more than a good message
     #[arg(long, value_name = "REASON,..", value_delimiter = ',', value_parser = read_reason)]
     reasons: Vec<Reason>,
     /// Send each second's messages at once
     #[arg(long)]
-    burst: bool,
+    pub(super) burst: bool,
     /// Read the tables back afterwards, and fail when a message is missing or doubled
     #[arg(long)]
     verify: bool,
     /// With --verify: publish nothing, and look for what this summary of an earlier run says (a file that --json wrote)
     #[arg(long, value_name = "FILE", requires = "verify")]
     of: Option<PathBuf>,
+    /// Publish nothing: remove all tenants sluice-sim-..., with their devices, and revoke their certificates; what they sent stays
+    #[arg(long, conflicts_with = "verify")]
+    disband: bool,
     /// Print the summary as JSON; the same as --output json
     #[arg(long)]
     json: bool,
@@ -110,6 +123,7 @@ pub async fn run(args: SimulateArgs, config: &Config, output: Output) -> Result<
     let output = if args.json { Output::Json } else { output };
     let operator = Operator::open(config)?;
     let exit = match &args.of {
+        _ if args.disband => disband(&operator, output).await?,
         Some(file) => {
             let text = std::fs::read_to_string(file)
                 .map_err(|error| Failure::usage(format!("{} cannot be read: {error}", file.display())))?;
@@ -132,13 +146,18 @@ async fn simulate(args: &SimulateArgs, config: &Config, operator: &Operator, out
         let enrolled = fleet::enroll(operator.database.pool(), &operator.actor, &registrations, clock::now().to_utc());
         enrolled.await.map_err(|error| outage(&error))?;
     }
+    let papers = if args.tls { Some(issue(args, config, operator, &fleet).await?) } else { None };
     let tenants = fleet.tenants();
     let mut readback = Readback::open(&operator.database).await.map_err(|error| outage(&error))?;
     let quarantined_before = readback.refusals(&tenants).await.map_err(|error| outage(&error))?;
     readback.close().await;
 
     let (began, board) = (clock::now(), Board::default());
-    let crews = crews(args, config, &fleet, began, &board).await?;
+    let seats = match &papers {
+        Some(papers) => simulate_seats::own(args, &Gate::of(config)?, &fleet, papers, began)?,
+        None => simulate_seats::shared(args, &config.broker, &fleet, began)?,
+    };
+    let crews = simulate_seats::connect(args, seats, began, &board).await?;
     let (span, ledgers) = publish(args, crews, &board, output).await?;
     let messages = sent(began, tenants, &ledgers, quarantined_before);
     let mut summary = Summary {
@@ -159,40 +178,40 @@ async fn simulate(args: &SimulateArgs, config: &Config, operator: &Operator, out
     Ok(summary.findings.as_ref().map_or(Exit::Done, exit_of))
 }
 
-/// Connects all crews, each with its share of the fleet.
-async fn crews(
+/// A certificate for each device of the fleet, those that misbehave included.
+async fn issue(
     args: &SimulateArgs,
     config: &Config,
+    operator: &Operator,
     fleet: &Fleet,
-    began: Timestamp,
-    board: &Board,
-) -> Result<Vec<Crew>, Failure> {
-    let connections = usize::from(args.connections).min(args.devices as usize);
-    let (mut good, mut bad) = (vec![Vec::new(); connections], vec![Vec::new(); connections]);
-    let speech = |member: &_| -> Result<Speech, Failure> { fleet.speaker(member).speech(began).map_err(broken) };
-    for (number, member) in fleet.good().enumerate() {
-        good[number % connections].push(speech(&member)?);
+) -> Result<Vec<Papers>, Failure> {
+    let internal = |error: IdError| Failure::new(Exit::Internal, error.to_string());
+    let tenants: Result<Vec<TenantId>, _> = fleet.tenants().iter().map(|tenant| tenant.parse()).collect();
+    let desk = Desk { database: &operator.database, actor: &operator.actor, now: clock::now() };
+    let mut wallet = Wallet::open(&args.certificates, &tenants.map_err(internal)?, config, desk).await?;
+    let mut papers = Vec::new();
+    for member in fleet.good().chain(fleet.bad()) {
+        let device = member.key().map_err(internal)?;
+        papers.push(if member.is_stray() {
+            wallet.stray_papers(&device, desk.now)?
+        } else {
+            wallet.papers(&device, desk).await?
+        });
     }
-    for member in fleet.bad() {
-        let Some(fault) = member.fault() else { continue };
-        // Each connection speaks for each of them: there is one of a kind, and all have their share of nonsense.
-        for squad in &mut bad {
-            squad.push((fault, speech(&member)?));
-        }
-    }
-    let broker = args.broker(config);
-    let numbers = NUMBERS_PER_CONNECTION * i64::from(args.seconds + 1);
-    let mut first = began.micros() * (NUMBERS_PER_SECOND / MICROS_PER_SECOND);
-    let mut crews = Vec::new();
-    for (number, (good, bad)) in good.into_iter().zip(bad).enumerate() {
-        let config = BrokerConfig { client_id: format!("{}-sim-{number}", broker.client_id), ..broker.clone() };
-        let at_least_once = args.qos == 1;
-        let volley = Volley::connect(&config, args.window, at_least_once).await.map_err(broken)?;
-        let (pace, board) = (args.pace(number, connections), board.clone());
-        crews.push(Crew { volley, good, bad, pace, first, first_bad: first + numbers, at_least_once, board });
-        first += 2 * numbers;
-    }
-    Ok(crews)
+    // After --disband, say: its takeovers would reach the new fleet.
+    CrlWatch::open(&operator.database, wallet.issuer()).await?.wait_settled(TENANT_PREFIX).await?;
+    Ok(papers)
+}
+
+async fn disband(operator: &Operator, output: Output) -> Result<Exit, Failure> {
+    let gone =
+        fleet::disband(operator.database.pool(), &operator.actor, TENANTS).await.map_err(|error| outage(&error))?;
+    let lines = [
+        ("Tenants removed", gone.tenants.to_string()),
+        ("Devices removed", gone.devices.to_string()),
+        ("Certificates revoked", gone.certificates_revoked.to_string()),
+    ];
+    printed(output::fields(output, &gone, &lines))
 }
 
 /// Lets all crews work and draws the progress; how long it took.
@@ -238,51 +257,50 @@ async fn publish(
 
 impl SimulateArgs {
     fn make_up(&self, config: &Config) -> Result<MakeUp, Failure> {
-        if self.keep && self.auth == Auth::Token {
+        let auth = self.auth()?;
+        if self.keep && auth == Auth::Token {
             return Err(Failure::usage(
                 "--keep does not go with --auth token: tokens are made anew by each run, and the registry must learn of them",
+            ));
+        }
+        let devices = self.devices.unwrap_or(if self.tls { TLS_DEVICES } else { DEVICES });
+        if self.tls && devices > TLS_DEVICES_MAX {
+            return Err(Failure::usage(format!(
+                "--tls gives each device a connection of its own, and takes at most {TLS_DEVICES_MAX} --devices, not {devices}"
+            )));
+        }
+        if self.tls && self.rate == 0 && self.bad > 0.0 && self.messages.is_none() {
+            return Err(Failure::usage(
+                "--tls with --bad and --rate 0 needs --messages: with a connection each, devices have no pace to share",
             ));
         }
         let mut faults = self.reasons.clone();
         if faults.is_empty() && self.bad > 0.0 {
             faults.extend(USUAL_FAULTS);
-            faults.extend(TOKEN_FAULTS.iter().filter(|_| self.auth == Auth::Token));
+            faults.extend(TOKEN_FAULTS.iter().filter(|_| auth == Auth::Token));
         }
-        if let Some(fault) = faults.iter().find(|fault| TOKEN_FAULTS.contains(fault) && self.auth != Auth::Token) {
+        if let Some(fault) = faults.iter().find(|fault| TOKEN_FAULTS.contains(fault) && auth != Auth::Token) {
             return Err(Failure::usage(format!("{fault} can only be provoked with --auth token")));
         }
         Ok(MakeUp {
-            devices: self.devices as usize,
+            devices: devices as usize,
             tenants: usize::from(self.tenants),
             profile: self.profile,
-            auth: self.auth,
+            auth,
+            is_issued: self.tls,
             faults,
             largest: config.ingest.max_payload_bytes,
             at_least_once: self.qos == 1,
         })
     }
 
-    fn broker(&self, config: &Config) -> BrokerConfig {
-        let mut broker = config.broker.clone();
-        if self.tls {
-            broker.tls.get_or_insert(BrokerTls { ca_cert: None, identity: None });
-        }
-        broker
-    }
-
-    /// A connection's share of what all have to send.
-    fn pace(&self, number: usize, connections: usize) -> Pace {
-        let share = f64::from(self.rate) / f64::from(u32::try_from(connections).unwrap_or(u32::MAX));
-        let messages = self.messages.map(|all| {
-            let (each, rest) = (all / connections as u64, all % connections as u64);
-            each + u64::from((number as u64) < rest)
-        });
-        Pace {
-            per_second: (self.rate > 0).then_some(share),
-            burst: self.burst,
-            bad: self.bad,
-            messages,
-            span: Duration::from_secs(self.seconds.into()),
+    fn auth(&self) -> Result<Auth, Failure> {
+        match (self.tls, self.auth) {
+            (false, auth) => Ok(auth.unwrap_or(Auth::Token)),
+            (true, None | Some(Auth::Certificate)) => Ok(Auth::Certificate),
+            (true, Some(Auth::Token | Auth::None)) => {
+                Err(Failure::usage("--tls proves devices by their certificates: leave --auth out"))
+            }
         }
     }
 }

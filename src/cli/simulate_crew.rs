@@ -68,7 +68,7 @@ pub struct Pace {
 pub struct Crew {
     /// The connection.
     pub volley: Volley,
-    /// Its devices that behave; at least one.
+    /// Its devices that behave; none only where all of its messages misbehave.
     pub good: Vec<Speech>,
     /// The devices that misbehave.
     pub bad: Vec<(Reason, Speech)>,

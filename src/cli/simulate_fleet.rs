@@ -7,11 +7,18 @@ use sha2::{Digest, Sha256};
 use super::printable::hex;
 use super::simulate_payload::{Profile, Speaker};
 use crate::domain::device::{DeviceStatus, TokenHash};
+use crate::domain::ids::{DeviceKey, IdError};
 use crate::domain::verdict::Reason;
 use crate::store::fleet::Enrolled;
 
 /// Where devices stand, dealt out in turn.
 const SITES: [&str; 4] = ["north", "south", "harbour", "airport"];
+
+/// What the names of its tenants begin with; no tenant of anybody's own is called that.
+pub const TENANT_PREFIX: &str = "sluice-sim-";
+
+/// The names of all tenants that a fleet may have, as a regular expression of Postgres.
+pub const TENANTS: &str = "^sluice-sim-[0-9]{3}$";
 
 /// Hex digits of a token.
 const TOKEN_DIGITS: usize = 32;
@@ -42,7 +49,7 @@ pub const DEAR_FAULTS: [Reason; 2] = [Reason::PayloadTooLarge, Reason::StoreReje
 pub enum Auth {
     /// By a provisioning token in each message
     Token,
-    /// By a certificate in the registry: what the daemon looks at, not yet what the broker does
+    /// By a certificate in the registry; without --tls it only stands there, where the daemon looks
     Certificate,
     /// Not at all: for a daemon with `CERT_AUTH_ENABLED=0` and `REQUIRE_TOKEN=0`
     None,
@@ -59,6 +66,8 @@ pub struct MakeUp {
     pub profile: Option<Profile>,
     /// How they prove who they are.
     pub auth: Auth,
+    /// Whether each holds a certificate that the authority signed, and connects with it.
+    pub is_issued: bool,
     /// One device for each of these, in addition.
     pub faults: Vec<Reason>,
     /// The largest payload that is accepted.
@@ -145,7 +154,7 @@ impl Fleet {
             Some(Reason::DeviceInactive) => DeviceStatus::Inactive,
             _ => DeviceStatus::Active,
         };
-        let certificate = self.make_up.auth == Auth::Certificate;
+        let certificate = self.make_up.auth == Auth::Certificate && !self.make_up.is_issued;
         Enrolled { tenant: member.tenant, device: member.device, site: member.site, status, token, certificate }
     }
 
@@ -162,11 +171,21 @@ impl Member {
     pub fn fault(&self) -> Option<Reason> {
         self.fault
     }
+
+    /// Who it is.
+    pub fn key(&self) -> Result<DeviceKey, IdError> {
+        DeviceKey::new(&self.tenant, self.device.as_str())
+    }
+
+    /// Whether the registry knows no certificate of it, because it knows no such device or issues none to it.
+    pub fn is_stray(&self) -> bool {
+        matches!(self.fault, Some(Reason::UnregisteredDevice | Reason::DeviceRevoked))
+    }
 }
 
-/// No tenant of anybody's own is called that.
+/// [`TENANTS`] finds it again.
 fn tenant(number: usize) -> String {
-    format!("sluice-sim-{number:03}")
+    format!("{TENANT_PREFIX}{number:03}")
 }
 
 #[cfg(test)]
@@ -175,8 +194,16 @@ mod tests {
 
     fn fleet(auth: Auth) -> Fleet {
         let faults = [&USUAL_FAULTS[..], &TOKEN_FAULTS, &DEAR_FAULTS].concat();
-        let make_up =
-            MakeUp { devices: 10, tenants: 3, profile: None, auth, faults, largest: 500, at_least_once: true };
+        let make_up = MakeUp {
+            devices: 10,
+            tenants: 3,
+            profile: None,
+            auth,
+            faults,
+            largest: 500,
+            at_least_once: true,
+            is_issued: false,
+        };
         Fleet::new(make_up, [1; 32])
     }
 

@@ -209,8 +209,9 @@ impl Speaker<'_> {
     }
 
     fn topic(&self) -> String {
-        let wrong = if self.fault == Some(Reason::BadTopicFormat) { "!" } else { "" };
-        format!("tenant/{}/device/{}{wrong}/{}", self.tenant, self.device, self.profile.msg_type())
+        // Below what a device may write at the broker, whatever its access rules.
+        let wrong = if self.fault == Some(Reason::BadTopicFormat) { "//x" } else { "" };
+        format!("tenant/{}/device/{}/{}{wrong}", self.tenant, self.device, self.profile.msg_type())
     }
 
     fn payload(&self, now: Timestamp) -> String {

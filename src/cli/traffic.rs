@@ -1,7 +1,8 @@
-//! Publishes what a fleet says at a steady pace, on a connection for each squad.
+//! Publishes what a fleet says at a steady pace: a connection for each device, a crew for each squad.
 //!
 //! A pace that cannot be kept is not caught up with later: messages that were not due in time are never made.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,11 +11,13 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::fleet::{Message, Squad};
-use crate::broker::publisher::Publisher;
+use super::fleet::{Message, Said, Squad};
+use super::gate::{Gate, device_lost};
+use super::wallet::Papers;
+use super::{Exit, Failure};
+use crate::broker::publisher::{self, Publisher};
 use crate::broker::trouble::Trouble;
 use crate::clock;
-use crate::config::broker::BrokerConfig;
 
 /// How often messages go out: short enough to look steady, long enough to share writes.
 const TICK: Duration = Duration::from_millis(50);
@@ -25,7 +28,7 @@ const WINDOW: u16 = 500;
 /// How often the hasty device bursts out.
 const OUTBURST_EVERY: Duration = Duration::from_secs(10);
 
-/// What has been published so far, by all squads.
+/// What has been published so far, by all devices.
 #[derive(Clone, Debug, Default)]
 pub struct Tally(Arc<Counters>);
 
@@ -34,15 +37,23 @@ struct Counters {
     published: AtomicU64,
     acknowledged: AtomicU64,
     refused: AtomicU64,
+    unanswered: AtomicU64,
+    put_out: AtomicU64,
 }
 
-/// One squad and its connection.
+/// One device's connection.
+pub struct Line {
+    device: String,
+    publisher: Publisher,
+    counted: publisher::Tally,
+}
+
+/// One squad and its connections, by the places of its devices; none: it was ended.
 pub struct Crew {
     squad: Squad,
-    publisher: Publisher,
+    lines: Vec<Option<Line>>,
     per_second: f64,
     tally: Tally,
-    counted: crate::broker::publisher::Tally,
 }
 
 // === impl Tally ===
@@ -62,28 +73,85 @@ impl Tally {
     pub fn refused(&self) -> u64 {
         self.0.refused.load(Ordering::Relaxed)
     }
+
+    /// Messages whose connection ended before their answer: the broker may have taken them over.
+    pub fn unanswered(&self) -> u64 {
+        self.0.unanswered.load(Ordering::Relaxed)
+    }
+
+    /// Devices whose connection was ended by the other side, the doomed one not among them.
+    pub fn put_out(&self) -> u64 {
+        self.0.put_out.load(Ordering::Relaxed)
+    }
+}
+
+// === impl Line ===
+
+impl Line {
+    /// Connects with the device's certificate.
+    pub async fn connect(gate: &Gate, papers: &Papers) -> Result<Self, Failure> {
+        let (config, device) = (gate.connection(&papers.device, &papers.pem), papers.device.to_string());
+        let publisher = Publisher::connect(&config, WINDOW).await.map_err(|trouble| device_lost(&device, &trouble))?;
+        Ok(Self { device, publisher, counted: publisher::Tally::default() })
+    }
+
+    /// Sends it, or puts it behind others that [`Self::settle`] sends.
+    pub async fn publish(&mut self, message: Message, tally: &Tally) -> Result<(), Trouble> {
+        tally.0.published.fetch_add(1, Ordering::Relaxed);
+        self.publisher.publish(&message.topic, message.payload).await
+    }
+
+    /// Waits for the answers and adds them to the common tally; how many messages the broker took over.
+    pub async fn settle(&mut self, tally: &Tally) -> Result<u64, Trouble> {
+        let drained = self.publisher.drain().await;
+        let taken = self.count(tally);
+        drained.map(|_| taken)
+    }
+
+    /// Counts what a connection that broke leaves unanswered.
+    pub fn abandon(mut self, tally: &Tally) {
+        self.count(tally);
+        tally.0.unanswered.fetch_add(self.publisher.unanswered().into(), Ordering::Relaxed);
+    }
+
+    fn count(&mut self, tally: &Tally) -> u64 {
+        let all = self.publisher.tally();
+        let taken = all.acknowledged - self.counted.acknowledged;
+        tally.0.acknowledged.fetch_add(taken, Ordering::Relaxed);
+        tally.0.refused.fetch_add(all.refused - self.counted.refused, Ordering::Relaxed);
+        self.counted = all;
+        taken
+    }
+
+    /// Says goodbye.
+    pub async fn close(self) -> Result<(), Trouble> {
+        self.publisher.close().await
+    }
 }
 
 // === impl Crew ===
 
 impl Crew {
-    /// Connects under a client id made of the settings' and a number.
+    /// Connects all devices of the squad.
     pub async fn connect(
-        broker: &BrokerConfig,
-        number: usize,
+        gate: &Gate,
+        papers: &HashMap<String, Papers>,
         squad: Squad,
         per_second: f64,
         tally: Tally,
-    ) -> Result<Self, Trouble> {
-        let config = BrokerConfig { client_id: format!("{}-fleet-{number}", broker.client_id), ..broker.clone() };
-        let publisher = Publisher::connect(&config, WINDOW).await?;
-        Ok(Self { squad, publisher, per_second, tally, counted: crate::broker::publisher::Tally::default() })
+    ) -> Result<Self, Failure> {
+        let mut lines = Vec::new();
+        for device in squad.names() {
+            let missing = || Failure::new(Exit::Internal, format!("device {device} has no certificate"));
+            lines.push(Some(Line::connect(gate, papers.get(device).ok_or_else(missing)?).await?));
+        }
+        Ok(Self { squad, lines, per_second, tally })
     }
 
     /// Publishes until told to stop; then everything it has published is answered. What ends it earlier goes to `troubles`.
-    pub async fn work(mut self, stop: CancellationToken, troubles: mpsc::Sender<Trouble>) {
+    pub async fn work(mut self, stop: CancellationToken, troubles: mpsc::Sender<Failure>) {
         let worked = match self.publish_until(&stop).await {
-            Ok(()) => self.publisher.close().await,
+            Ok(()) => self.close().await,
             Err(trouble) => Err(trouble),
         };
         if let Err(trouble) = worked {
@@ -92,7 +160,7 @@ impl Crew {
         }
     }
 
-    async fn publish_until(&mut self, stop: &CancellationToken) -> Result<(), Trouble> {
+    async fn publish_until(&mut self, stop: &CancellationToken) -> Result<(), Failure> {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut last, mut due, mut outburst) = (Instant::now(), 0.0, Instant::now());
@@ -105,32 +173,59 @@ impl Crew {
             let now = Instant::now();
             due += self.per_second * (now - last).min(OUTBURST_EVERY / 10).as_secs_f64();
             last = now;
+            let mut said = Vec::new();
             if now >= outburst {
                 outburst += OUTBURST_EVERY;
-                for message in self.squad.outbursts(clock::now()) {
-                    self.publish(message).await?;
-                }
+                said = self.squad.outbursts(clock::now());
             }
             while due >= 1.0 {
                 due -= 1.0;
-                let Some(message) = self.squad.next(clock::now()) else { break };
-                self.publish(message).await?;
+                let Some(next) = self.squad.next(clock::now()) else { break };
+                said.push(next);
             }
-            self.count().await?;
+            self.publish(said).await?;
         }
     }
 
-    async fn publish(&mut self, message: Message) -> Result<(), Trouble> {
-        self.tally.0.published.fetch_add(1, Ordering::Relaxed);
-        self.publisher.publish(&message.topic, message.payload).await
+    /// Each device sends what it has to say; then all wait for their answers.
+    async fn publish(&mut self, said: Vec<Said>) -> Result<(), Failure> {
+        let mut busy: Vec<usize> = said.iter().map(|said| said.by).collect();
+        busy.sort_unstable();
+        busy.dedup();
+        for Said { by, message } in said {
+            let Some(line) = &mut self.lines[by] else { continue };
+            let published = line.publish(message, &self.tally).await;
+            self.keep_or_abandon(by, published)?;
+        }
+        for &place in &busy {
+            let Some(line) = &mut self.lines[place] else { continue };
+            let flushed = line.publisher.flush().await;
+            self.keep_or_abandon(place, flushed)?;
+        }
+        for place in busy {
+            let Some(line) = &mut self.lines[place] else { continue };
+            let settled = line.settle(&self.tally).await.map(drop);
+            self.keep_or_abandon(place, settled)?;
+        }
+        Ok(())
     }
 
-    /// Waits for the answers and adds them to the common tally.
-    async fn count(&mut self) -> Result<(), Trouble> {
-        let all = self.publisher.drain().await?;
-        self.tally.0.acknowledged.fetch_add(all.acknowledged - self.counted.acknowledged, Ordering::Relaxed);
-        self.tally.0.refused.fetch_add(all.refused - self.counted.refused, Ordering::Relaxed);
-        self.counted = all;
+    /// A device whose connection is ended was put out, say by somebody who revoked it: it alone is silent then. When all of
+    /// them are, it is the broker that is gone.
+    fn keep_or_abandon(&mut self, place: usize, done: Result<(), Trouble>) -> Result<(), Failure> {
+        let Err(trouble) = done else { return Ok(()) };
+        let Some(line) = self.lines[place].take() else { return Ok(()) };
+        let failure = device_lost(&line.device, &trouble);
+        line.abandon(&self.tally);
+        self.tally.0.put_out.fetch_add(1, Ordering::Relaxed);
+        if self.lines.iter().any(Option::is_some) { Ok(()) } else { Err(failure) }
+    }
+
+    async fn close(self) -> Result<(), Failure> {
+        for line in self.lines.into_iter().flatten() {
+            let device = line.device.clone();
+            line.close().await.map_err(|trouble| device_lost(&device, &trouble))?;
+        }
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 //! The rows stand beside the types they fill, in the file of their area.
 
 use super::setting::Setting;
-use super::{broker, certificates, database, http, ingest, process};
+use super::{access, broker, certificates, database, http, ingest, process};
 
 /// One area: a section of the file.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +17,7 @@ pub struct Area {
 }
 
 /// Every setting there is.
-pub const AREAS: [Area; 6] = [
+pub const AREAS: [Area; 7] = [
     Area { name: "broker", doc: "Where the broker is and how to speak to it.", settings: broker::SETTINGS },
     Area {
         name: "database",
@@ -30,6 +30,7 @@ pub const AREAS: [Area; 6] = [
         doc: "The certificate authority, the CRL, and how the broker hears of it.",
         settings: certificates::SETTINGS,
     },
+    Area { name: "access", doc: "Who is let in at the broker's door, and to what.", settings: access::SETTINGS },
     Area { name: "http", doc: "Where the daemon listens.", settings: http::SETTINGS },
     Area {
         name: "process",
@@ -83,7 +84,7 @@ mod tests {
     use super::*;
 
     /// What users rely on: names and defaults, as the settings' page of the design fixes them.
-    const PROMISED: [(&str, Option<&str>); 57] = [
+    const PROMISED: [(&str, Option<&str>); 58] = [
         ("MQTT_HOST", Some("localhost")),
         ("MQTT_PORT", Some("1883")),
         ("MQTT_USERNAME", None),
@@ -134,6 +135,7 @@ mod tests {
         ("CERT_CN_FORMAT", Some("strict")),
         ("ROTATION_GRACE_HOURS", Some("24")),
         ("CERT_EXPIRY_WARNING_DAYS", Some("30")),
+        ("ACL_RULES_PATH", None),
         ("HTTP_BIND", Some("127.0.0.1:8080")),
         ("OPS_BIND", Some("127.0.0.1:9464")),
         ("HOOKS_BIND", Some("127.0.0.1:8009")),

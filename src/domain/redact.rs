@@ -8,21 +8,27 @@ use bytes::Bytes;
 /// The key whose value is a secret.
 const SECRET_KEY: &[u8] = b"provision_token";
 
-/// What stands in place of a token.
+/// What stands in place of a token that is a value of its own, and of one within the text of a string.
 const REDACTED: &[u8] = b"\"[redacted]\"";
+const REDACTED_TEXT: &[u8] = b"[redacted]";
 
-/// The payload without its tokens; the same bytes, shared, when it holds none.
+/// The payload without its tokens; the same bytes, shared, when it holds none. What was well-formed JSON stays so.
 pub fn redact(payload: &Bytes) -> Bytes {
-    let cuts = merged(secrets(payload), embedded(payload));
+    let values = secrets(payload).into_iter().map(|cut| (cut, REDACTED));
+    let mut cuts: Vec<_> = values.chain(embedded(payload).into_iter().map(|cut| (cut, REDACTED_TEXT))).collect();
     if cuts.is_empty() {
         return payload.clone();
     }
+    // Of two that overlap the outer one stands first, and is enough.
+    cuts.sort_by_key(|((start, end), _)| (*start, std::cmp::Reverse(*end)));
     let mut clean = Vec::with_capacity(payload.len());
     let mut from = 0;
-    for (start, end) in cuts {
-        clean.extend_from_slice(&payload[from..start]);
-        clean.extend_from_slice(REDACTED);
-        from = end;
+    for ((start, end), instead) in cuts {
+        if start >= from {
+            clean.extend_from_slice(&payload[from..start]);
+            clean.extend_from_slice(instead);
+            from = end;
+        }
     }
     clean.extend_from_slice(&payload[from..]);
     clean.into()
@@ -65,42 +71,54 @@ fn secret_spans(payload: &[u8]) -> Vec<(usize, usize)> {
     spans
 }
 
-/// Where JSON that stands as text within a string names the key: from there to the end of that string nothing is kept.
+/// Where tokens lie in JSON, or in a form, that stands as text within a string: its quotes have backslashes before them.
 fn embedded(payload: &[u8]) -> Vec<(usize, usize)> {
     let named = memchr::memmem::find_iter(payload, SECRET_KEY);
-    named
-        .filter_map(|at| {
-            let after = at + SECRET_KEY.len();
-            // An escaped quote ends the key: the text is within a string.
-            payload[after..].starts_with(b"\\").then(|| (after, end_of_text(payload, after)))
-        })
-        .collect()
+    named.filter_map(|at| embedded_value(payload, at + SECRET_KEY.len())).collect()
 }
 
-/// The end of the string that stands around `from`.
-fn end_of_text(payload: &[u8], from: usize) -> usize {
+/// The inside of the value behind an embedded key that ends at `from`.
+fn embedded_value(payload: &[u8], from: usize) -> Option<(usize, usize)> {
+    let after_key = match quote_at(payload, from) {
+        // An even number of backslashes before it: the quote ends the string, and what follows is no text of it.
+        Some((slashes, _)) if slashes % 2 == 0 => return None,
+        Some((_, after)) => after,
+        None => from,
+    };
+    let start = skip_blanks(payload, after_sign(payload, skip_blanks(payload, after_key))?);
+    let (start, end) = match quote_at(payload, start) {
+        Some((slashes, _)) if slashes % 2 == 0 => return None,
+        Some((slashes, inside)) => (inside, end_of_embedded_string(payload, inside, slashes)),
+        None => (start, end_of_word(payload, start)),
+    };
+    (start < end).then_some((start, end))
+}
+
+/// A quote with backslashes before it: how many, and where it ends.
+fn quote_at(payload: &[u8], from: usize) -> Option<(usize, usize)> {
+    let slashes = payload.get(from..)?.iter().take_while(|byte| **byte == b'\\').count();
+    (payload.get(from + slashes) == Some(&b'"')).then_some((slashes, from + slashes + 1))
+}
+
+/// The end of a string whose quotes have so many backslashes before them: where these begin, or where the text around it
+/// ends. Of more backslashes the last few are the quote's, and the others, an even number, belong to what is within; unless
+/// they spell an odd number there, which means that the quote does too.
+fn end_of_embedded_string(payload: &[u8], from: usize, slashes: usize) -> usize {
     let mut at = from;
-    while at < payload.len() && payload[at] != b'"' {
-        at += 1 + usize::from(payload[at] == b'\\');
-    }
-    at.min(payload.len())
-}
-
-/// All cuts in order, none within another.
-fn merged(mut cuts: Vec<(usize, usize)>, more: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
-    if more.is_empty() {
-        return cuts;
-    }
-    cuts.extend(more);
-    cuts.sort_unstable();
-    cuts.dedup_by(|next, kept| {
-        let overlap = next.0 < kept.1;
-        if overlap {
-            kept.1 = kept.1.max(next.1);
+    while at < payload.len() {
+        let run = payload[at..].iter().take_while(|byte| **byte == b'\\').count();
+        if payload.get(at + run) == Some(&b'"') {
+            let more = run.saturating_sub(slashes);
+            if run % 2 == 0 {
+                return at + run;
+            }
+            if run <= slashes || more / (slashes + 1) % 2 == 0 {
+                return at + run - run.min(slashes);
+            }
         }
-        overlap
-    });
-    cuts
+        at += run + 1;
+    }
+    payload.len()
 }
 
 /// The index of the closing quote of the string that opens at `open`, or the end of a broken-off payload.
@@ -139,25 +157,28 @@ fn names_the_secret(mut inside: &[u8]) -> bool {
 /// The span of the value after a key: what follows `:` (or `=`, in text that is no JSON), to its end.
 fn value_after(payload: &[u8], from: usize) -> Option<(usize, usize)> {
     let start = skip_blanks(payload, from);
-    // `:` of JSON and YAML, `=` of forms, `=>` of printed maps, `>` of XML.
-    let sign = match payload.get(start..)? {
-        [b'=', b'>', ..] => 2,
-        [b':' | b'=' | b'>', ..] => 1,
-        _ => return None,
-    };
-    let start = skip_blanks(payload, start + sign);
+    let start = skip_blanks(payload, after_sign(payload, start)?);
     let end = match payload.get(start)? {
         b'"' | b'\'' => (end_of_string(payload, start) + 1).min(payload.len()),
         b'{' | b'[' => end_of_nest(payload, start),
-        _ => {
-            start
-                + payload[start..]
-                    .iter()
-                    .position(|byte| b",}] \t\r\n&;<".contains(byte))
-                    .unwrap_or(payload.len() - start)
-        }
+        _ => end_of_word(payload, start),
     };
     (start < end).then_some((start, end))
+}
+
+/// Behind the sign between key and value: `:` of JSON and YAML, `=` of forms, `=>` of printed maps, `>` of XML.
+fn after_sign(payload: &[u8], at: usize) -> Option<usize> {
+    match payload.get(at..)? {
+        [b'=', b'>', ..] => Some(at + 2),
+        [b':' | b'=' | b'>', ..] => Some(at + 1),
+        _ => None,
+    }
+}
+
+/// The end of a value without quotes.
+fn end_of_word(payload: &[u8], from: usize) -> usize {
+    let is_end = |byte: &u8| b",}] \t\r\n&;<\"\\".contains(byte);
+    from + payload[from..].iter().position(is_end).unwrap_or(payload.len() - from)
 }
 
 /// The end of an object or array that stands where a token should: all of it goes.
@@ -216,9 +237,19 @@ mod tests {
             (r#"{"provision_token"=>"s3cret", "a"=>1}"#, r#"{"provision_token"=>"[redacted]", "a"=>1}"#),
             (
                 r#"{"text":"{\"provision_token\":\"s3cret\"}","a":1}"#,
-                r#"{"text":"{\"provision_token"[redacted]"","a":1}"#,
+                r#"{"text":"{\"provision_token\":\"[redacted]\"}","a":1}"#,
             ),
-            (r#""{\"provision_token\":\"s3cret"#, r#""{\"provision_token"[redacted]""#),
+            (
+                r#"{"text":"{\"provision_token\":\"s3\\\"cret\",\"a\":1}"}"#,
+                r#"{"text":"{\"provision_token\":\"[redacted]\",\"a\":1}"}"#,
+            ),
+            (
+                r#"{"text":"{\"text\":\"{\\\"provision_token\\\":\\\"s3cret\\\"}\"}"}"#,
+                r#"{"text":"{\"text\":\"{\\\"provision_token\\\":\\\"[redacted]\\\"}\"}"}"#,
+            ),
+            (r#"{"text":"{\"provision_token\":12345}"}"#, r#"{"text":"{\"provision_token\":[redacted]}"}"#),
+            (r#"{"text":"a=1&provision_token=s3cret&b=2"}"#, r#"{"text":"a=1&provision_token=[redacted]&b=2"}"#),
+            (r#""{\"provision_token\":\"s3cret"#, r#""{\"provision_token\":\"[redacted]"#),
             (r#"{"a":"b, "provision_token":"s3cret"}"#, r#"{"a":"b, "provision_token":"[redacted]"}"#),
             (r#"{a: it's, "provision_token": "s3cret"}"#, r#"{a: it's, "provision_token": "[redacted]"}"#),
         ] {
@@ -228,7 +259,16 @@ mod tests {
 
     #[test]
     fn a_payload_without_a_token_is_the_same_bytes() {
-        for text in [r#"{"metrics":{"t":1}}"#, r#"{"note":"the provision_token of old"}"#, r#"{"a":"\n"}"#, ""] {
+        for text in [
+            r#"{"metrics":{"t":1}}"#,
+            r#"{"note":"the provision_token of old"}"#,
+            r#"{"note":"about provision_token\n and more"}"#,
+            r#"{"path":"C:\\provision_token\\x"}"#,
+            r#"{"provision_token\"x":1}"#,
+            r#"{"a":"provision_token\\","b":":"}"#,
+            r#"{"a":"\n"}"#,
+            "",
+        ] {
             assert_eq!(redacted(text), text);
         }
     }
@@ -243,6 +283,19 @@ mod tests {
             let cut = cut.min(whole.len());
             prop_assert!(!redacted(&whole[..cut]).contains(&token[..8]) || cut < whole.find(&token).unwrap() + 8);
             prop_assert!(!redacted(&whole).contains(&token));
+        }
+
+        #[test]
+        fn what_was_json_stays_json_and_a_nested_token_is_gone(
+            token in "[a-z]{12}[0-9\"\\\\]{0,4}", text in "[a-z\"\\\\:={}, \n]{0,12}(provision_token)?[\"\\\\:=>{}, \na]{0,8}", depth in 0_usize..4,
+        ) {
+            let mut value = serde_json::json!({ "provision_token": token, "text": text, "b": [1, 2] });
+            for _ in 0..depth {
+                value = serde_json::json!({ "text": value.to_string(), "t": text });
+            }
+            let kept = redacted(&value.to_string());
+            prop_assert!(serde_json::from_str::<serde_json::Value>(&kept).is_ok(), "{value} became {kept}");
+            prop_assert!(!kept.contains(&token[..12]), "{value} became {kept}");
         }
 
         #[test]

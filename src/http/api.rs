@@ -23,7 +23,9 @@ use super::extract::MAX_BODY;
 use super::limits::{LimitedListener, Limits};
 use super::problem::{Kind, Problem};
 use super::routes;
+use crate::clock;
 use crate::config::Config;
+use crate::registry::Desk;
 use crate::store::audit::Actor;
 use crate::store::connect::Database;
 
@@ -39,8 +41,14 @@ const LIMITS: Limits = Limits {
 /// Requests at work at a time: half of the default `PG_POOL_MAX`, so that the spine always finds a connection.
 const AT_WORK: usize = 4;
 
+/// Requests that wait for a revocation at a time: each asks Postgres a few times a second, and is not at work meanwhile.
+const WAITING: usize = 16;
+
 /// How long a request may take, waiting for its turn included; longer than a statement may take.
 const REQUEST_TIME: Duration = Duration::from_secs(25);
+
+/// How much of it may be spent on waiting for a revocation.
+pub(super) const WAIT_SECONDS_MAX: u32 = 20;
 
 /// How long answers under way may take once the daemon stops.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -53,6 +61,7 @@ pub struct Api {
     pub(super) actor: Arc<Actor>,
     pub(super) door: Door,
     at_work: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
 }
 
 /// The other end of a connection.
@@ -64,19 +73,17 @@ struct Peer(std::net::SocketAddr);
 pub fn api_router(api: Api) -> Router {
     let (mut guarded, mut open) = (Router::new(), Router::new());
     for route in routes::table() {
+        let places = if route.is_patient { &api.waiting } else { &api.at_work };
+        let endpoint = route.endpoint.route_layer(from_fn_with_state(Arc::clone(places), in_turn));
         let router = if route.is_guarded { &mut guarded } else { &mut open };
-        *router = std::mem::take(router).route(route.path, route.endpoint);
+        *router = std::mem::take(router).route(route.path, endpoint);
     }
     let guarded = guarded
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(api.clone(), auth::guard));
     let open = open.method_not_allowed_fallback(wrong_method);
-    guarded
-        .merge(open)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(from_fn_with_state(api.clone(), bounded))
-        .with_state(api)
+    guarded.merge(open).layer(DefaultBodyLimit::max(MAX_BODY)).layer(from_fn(timed)).with_state(api)
 }
 
 /// Serves the API on this listener until `stop`, then lets answers under way finish for a moment.
@@ -114,7 +121,19 @@ impl Api {
     pub fn new(config: Config, database: Database) -> Self {
         let door = Door::new(config.http.admin_token.as_ref());
         let (config, actor) = (Arc::new(config), Arc::new(Actor::new("api")));
-        Self { config, database, actor, door, at_work: Arc::new(Semaphore::new(AT_WORK)) }
+        let (at_work, waiting) = (Arc::new(Semaphore::new(AT_WORK)), Arc::new(Semaphore::new(WAITING)));
+        Self { config, database, actor, door, at_work, waiting }
+    }
+
+    /// Where certificates are decided about, now.
+    pub(super) fn desk(&self) -> Desk<'_> {
+        Desk { database: &self.database, actor: &self.actor, now: clock::now() }
+    }
+
+    /// Works in turn, on a route that takes none by itself.
+    pub(super) async fn work<T>(&self, work: impl Future<Output = T>) -> T {
+        let _turn = self.at_work.acquire().await;
+        work.await
     }
 }
 
@@ -146,16 +165,16 @@ async fn one_request(is_here: bool, mut request: Request, next: Next) -> Respons
     response
 }
 
-/// Waits for its turn, works within its time, and is logged without its query and its headers.
-async fn bounded(State(api): State<Api>, request: Request, next: Next) -> Response {
+/// Waits for its turn, and for its request's body within it.
+async fn in_turn(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    let _turn = places.acquire().await;
+    next.run(request).await
+}
+
+/// Works within its time, and is logged without its query and its headers.
+async fn timed(request: Request, next: Next) -> Response {
     let (method, path, begun) = (request.method().clone(), request.uri().path().to_owned(), Instant::now());
-    let work = async {
-        let turn = api.at_work.acquire().await;
-        let response = next.run(request).await;
-        drop(turn);
-        response
-    };
-    let response = timeout(REQUEST_TIME, work).await.unwrap_or_else(|_| {
+    let response = timeout(REQUEST_TIME, next.run(request)).await.unwrap_or_else(|_| {
         let detail = format!("it was given up after {} s: ask for less", REQUEST_TIME.as_secs());
         Problem::new(Kind::TimedOut, detail).into_response()
     });

@@ -78,7 +78,9 @@ file_answer!(CrlDer, "application/pkix-crl", self => self.0.crl.der().to_vec(), 
 // === private helpers ===
 
 /// Reading and verifying a list of many entries takes a while, and would hold up the messages.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|_| Err(Problem::new(Kind::Internal, "the file could not be read: a fault of the program")))
 }

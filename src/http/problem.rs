@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::domain::ports::Outage;
+use crate::registry::progress::Chain;
 
 /// The media type of a problem.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
@@ -23,11 +24,14 @@ pub(super) enum Kind {
     NotFound,
     MethodNotAllowed,
     Conflict,
+    Refused,
     TooLarge,
     UnsupportedMediaType,
     Internal,
     Unavailable,
+    NotSetUp,
     TimedOut,
+    NotProven,
 }
 
 /// One problem.
@@ -36,6 +40,7 @@ pub(super) struct Problem {
     pub kind: Kind,
     pub detail: String,
     pub errors: Vec<FieldError>,
+    pub revocation: Option<Box<Chain>>,
 }
 
 /// What is wrong with one field of the request.
@@ -62,6 +67,9 @@ pub(super) struct Document {
     /// The fields to blame, where fields are to blame.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     errors: Vec<FieldError>,
+    /// How far the chain came, where a revocation is not proven.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revocation: Option<Box<Chain>>,
 }
 
 // === impl Kind ===
@@ -78,12 +86,17 @@ impl Kind {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The path does not take this method")
             }
             Self::Conflict => (StatusCode::CONFLICT, "conflict", "It contradicts what is there"),
+            Self::Refused => (StatusCode::UNPROCESSABLE_ENTITY, "refused", "It is understood, and not accepted"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
             Self::UnsupportedMediaType => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body is not JSON")
             }
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "A fault of the program"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Something it needs is not there"),
+            Self::NotSetUp => (StatusCode::SERVICE_UNAVAILABLE, "not-set-up", "What it needs is not set up here"),
+            Self::NotProven => {
+                (StatusCode::GATEWAY_TIMEOUT, "not-proven", "It is revoked, and a link of the chain has not held")
+            }
             Self::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "timed-out", "It took too long"),
         }
     }
@@ -93,18 +106,26 @@ impl Kind {
 
 impl Problem {
     pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), errors: Vec::new() }
+        Self { kind, detail: detail.into(), errors: Vec::new(), revocation: None }
     }
 
-    /// One field is to blame.
+    /// One field is to blame: it cannot be read.
     pub(super) fn field(field: impl Into<String>, detail: impl Into<String>) -> Self {
-        let error = FieldError { field: field.into(), detail: detail.into() };
-        let told = format!("{}: {}", error.field, error.detail);
-        Self { kind: Kind::BadRequest, detail: told, errors: vec![error] }
+        Self::blame(Kind::BadRequest, field, detail)
+    }
+
+    /// One field is to blame: it was read, and is not accepted.
+    pub(super) fn refused(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::blame(Kind::Refused, field, detail)
     }
 
     pub(super) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(Kind::NotFound, detail)
+    }
+
+    fn blame(kind: Kind, field: impl Into<String>, detail: impl Into<String>) -> Self {
+        let error = FieldError { field: field.into(), detail: detail.into() };
+        Self { errors: vec![error.clone()], ..Self::new(kind, format!("{}: {}", error.field, error.detail)) }
     }
 }
 
@@ -118,7 +139,8 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (status, slug, title) = self.kind.row();
         let r#type = format!("urn:sluice:problem:{slug}");
-        let document = Document { r#type, title, status: status.as_u16(), detail: self.detail, errors: self.errors };
+        let Self { detail, errors, revocation, .. } = self;
+        let document = Document { r#type, title, status: status.as_u16(), detail, errors, revocation };
         // Strings and a number: there is nothing in it that could not be written.
         let body = serde_json::to_vec(&document).unwrap_or_default();
         let mut response = (status, [(CONTENT_TYPE, MEDIA_TYPE)], body).into_response();

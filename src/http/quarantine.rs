@@ -16,12 +16,8 @@ use crate::clock;
 use crate::domain::ids::{DeviceId, TenantId};
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::Reason;
-use crate::ingest::authorize::Authorizer;
-use crate::ingest::grants::Grants;
-use crate::ingest::replay::{self, Replayed};
-use crate::store::directory::PgDirectory;
+use crate::ingest::replay::{Replayed, Replayer};
 use crate::store::quarantine::{self, Filter, Place, Record, Summary};
-use crate::store::sink::PgSink;
 use crate::telemetry::metrics::Metrics;
 
 /// Events one request replays at most: each is a transaction of its own, and a request has its time.
@@ -123,13 +119,6 @@ pub(super) struct Discarded {
     discarded: bool,
 }
 
-/// The road, as far as a replay needs it.
-struct Road {
-    authorizer: Authorizer<PgDirectory>,
-    sink: PgSink,
-    dry_run: bool,
-}
-
 pub(super) async fn list(api: Api, call: Call<Nothing, Paging, NoBody>) -> Result<Found<Page<Summary>>, Problem> {
     let Said(Limit(limit)) = call.query.limit;
     let before = call.query.cursor.as_ref().map(|Said(place)| *place);
@@ -170,14 +159,19 @@ pub(super) async fn replay(api: Api, call: Call<Nothing, Nothing, Json<Chosen>>)
     if filter.ids.is_empty() {
         filter.replayed = Some(false);
     }
-    let mut road = Road::new(&api, chosen.dry_run)?;
-    let pool = api.database.pool();
+    let metrics = Metrics::new().map_err(|error| Problem::new(Kind::Internal, error.to_string()))?.ingest;
+    let (directory, sink, pool) = (api.database.directory(), api.database.sink(), api.database.pool());
+    let mut road = Replayer::new(&api.config.ingest, directory, sink, metrics, clock::now, chosen.dry_run);
     let mut records = quarantine::fetch(pool, &filter, None, REPLAY_MAX + 1).await?;
     let more = records.len() > REPLAY_MAX as usize;
     records.truncate(REPLAY_MAX as usize);
     let (mut items, mut done) = (Vec::new(), Vec::new());
     for record in &records {
-        let item = road.replay(record).await?;
+        let replayed = match record.summary.replayed_at {
+            Some(_) => Replayed::Before,
+            None => road.replay(record.delivery()).await?,
+        };
+        let item = ReplayedEvent::new(record.summary.id, road.label(&replayed), replayed);
         if item.reason.is_none() {
             done.push(record.summary.place());
         }
@@ -248,41 +242,13 @@ impl From<Record> for RefusedMessage {
     }
 }
 
-// === impl Road ===
+// === impl ReplayedEvent ===
 
-impl Road {
-    fn new(api: &Api, dry_run: bool) -> Result<Self, Problem> {
-        // Metrics of its own: these messages were counted when they first came.
-        let metrics = Metrics::new().map_err(|error| Problem::new(Kind::Internal, error.to_string()))?;
-        let mut ingest = api.config.ingest.clone();
-        // The device was charged for these messages when it sent them. Whether to register an unknown one is for the
-        // operator to decide, who is right here.
-        ingest.rate_limit = None;
-        ingest.auto_provision = false;
-        let grants = Grants::new(&ingest);
-        let authorizer = Authorizer::new(api.database.directory(), &ingest, grants, metrics.ingest, clock::now);
-        Ok(Self { authorizer, sink: api.database.sink(), dry_run })
-    }
-
-    async fn replay(&mut self, record: &Record) -> Result<ReplayedEvent, Problem> {
-        let told = |result, refusal: Option<crate::domain::verdict::Refusal>| ReplayedEvent {
-            id: record.summary.id,
-            result,
-            reason: refusal.as_ref().map(|refusal| refusal.reason.label()),
-            detail: refusal.map(|refusal| refusal.detail.into_owned()),
-        };
-        if record.summary.replayed_at.is_some() {
-            return Ok(told("replayed before", None));
-        }
-        let (judged, batch) = replay::judge(&mut self.authorizer, record.delivery()).await?;
-        let stores = judged == Replayed::Accepted && !self.dry_run;
-        Ok(match if stores { replay::store(&mut self.sink, batch).await? } else { judged } {
-            Replayed::Accepted if self.dry_run => told("would be stored", None),
-            Replayed::Accepted => told("stored", None),
-            Replayed::Duplicate => told("stored before", None),
-            Replayed::Ignored => told("ignored", None),
-            Replayed::Refused(refusal) => told("refused", Some(refusal)),
-        })
+impl ReplayedEvent {
+    fn new(id: Uuid, result: &'static str, replayed: Replayed) -> Self {
+        let refusal = if let Replayed::Refused(refusal) = replayed { Some(refusal) } else { None };
+        let reason = refusal.as_ref().map(|refusal| refusal.reason.label());
+        Self { id, result, reason, detail: refusal.map(|refusal| refusal.detail.into_owned()) }
     }
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Route {
     pub summary: &'static str,
     /// Whether only the bearer of the admin token is answered.
     pub is_guarded: bool,
+    /// Whether it may wait long for others, and so takes its turn by itself, for as long as it works.
+    pub is_patient: bool,
     pub endpoint: MethodRouter<Api>,
     pub shapes: fn(&mut SchemaGenerator) -> Shapes,
 }
@@ -70,7 +72,7 @@ macro_rules! method {
             let answer = move |State(api): State<Api>, call: Call<P, Q, B>| handler(api, call);
             let endpoint = on(MethodFilter::$filter, answer);
             let shapes = Shapes::of::<P, Q, B, A>;
-            Route { method: stringify!($name), path, summary, is_guarded: true, endpoint, shapes }
+            Route { method: stringify!($name), path, summary, is_guarded: true, is_patient: false, endpoint, shapes }
         }
     };
 }
@@ -86,6 +88,11 @@ impl Route {
     /// Answered to everybody.
     pub(super) fn open(self) -> Self {
         Self { is_guarded: false, ..self }
+    }
+
+    /// It may wait long for others.
+    pub(super) fn patient(self) -> Self {
+        Self { is_patient: true, ..self }
     }
 }
 

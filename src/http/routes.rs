@@ -1,7 +1,7 @@
 //! The table of routes: one line each. The router and the document are both made from it.
 
 use super::route::{Route, delete, get, patch, post};
-use super::{ca, devices, explain, openapi, quarantine, telemetry, tenants};
+use super::{ca, certificates, devices, explain, openapi, quarantine, revocations, telemetry, tenants};
 
 /// All of them.
 #[rustfmt::skip]
@@ -36,6 +36,16 @@ pub(super) fn table() -> Vec<Route> {
         delete("/api/v1/quarantine/{id}", "Delete a refused message for good", quarantine::discard_one),
 
         post("/api/v1/explain", "Why a message would be taken or refused, check by check", explain::explain),
+
+        get("/api/v1/certificates", "List certificates: who holds what, what ends when, what replaced what", certificates::list),
+        post("/api/v1/tenants/{tenant}/devices/{device}/certificates", "Issue a certificate to a device; a key made here is in the answer, this once", certificates::issue),
+        post("/api/v1/certificates/import", "Take in a certificate that the same authority signed elsewhere", certificates::import),
+        get("/api/v1/certificates/{certificate}", "Show a certificate", certificates::show),
+        post("/api/v1/certificates/{certificate}/renew", "Issue a certificate in the place of one that ends", certificates::renew),
+        post("/api/v1/certificates/{certificate}/rotate", "Issue a certificate in the place of another, which retires after its grace", certificates::rotate),
+        post("/api/v1/certificates/{certificate}/confirm", "The device uses its new certificate: those before it retire at once", certificates::confirm),
+        post("/api/v1/certificates/{certificate}/revoke", "Revoke a certificate, and wait for the proof when asked to", revocations::revoke).patient(),
+        get("/api/v1/certificates/{certificate}/revocation", "How far the revocation of a certificate has come, link by link", revocations::show),
 
         get("/api/v1/ca-bundle", "The certificates of the authority that signs devices", ca::bundle),
         get("/crl.pem", "The list of revoked certificates, in PEM", ca::crl_pem).open(),

@@ -15,6 +15,8 @@ use crate::domain::device::DeviceStatus;
 use crate::domain::ids::{DeviceId, TenantId};
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::Reason;
+use crate::pki::crl::RevocationReason;
+use crate::store::certificates::{CertificateStatus, Handle};
 use crate::store::quarantine::Place;
 use crate::store::tenants::TenantStatus;
 
@@ -26,9 +28,6 @@ const LIMITS: RangeInclusive<u32> = 1..=1000;
 
 /// Characters of a name, a site, a type of messages, a metric.
 const WORDS_MAX: usize = 256;
-
-/// A year, in seconds.
-const SECONDS_MAX: u32 = 31_536_000;
 
 /// How deep metadata may nest; Postgres and people have no use for more.
 const METADATA_DEPTH: usize = 16;
@@ -42,8 +41,11 @@ pub(super) struct Said<T>(pub T);
 pub(super) struct Limit(pub u32);
 
 /// A span of whole seconds, up to a year.
+pub(super) type Seconds = Whole<1, 31_536_000>;
+
+/// A whole number within bounds: as [`Said`] where it comes as text, by itself where it comes as a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Seconds(pub u32);
+pub(super) struct Whole<const MIN: u32, const MAX: u32>(pub u32);
 
 /// A text for people or a name of something: not empty, not long, no control characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,6 +181,48 @@ impl Word for DeviceStatus {
     }
 }
 
+impl Word for Handle {
+    fn read(text: &str) -> Result<Self, String> {
+        parsed(text)
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "description": "Its identifier (UUID) or its SHA-256 fingerprint in hex." })
+    }
+}
+
+impl Word for CertificateStatus {
+    fn read(text: &str) -> Result<Self, String> {
+        one_of(Self::from_label(text), &Self::ALL.map(Self::label))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "enum": Self::ALL.map(Self::label) })
+    }
+}
+
+impl Word for RevocationReason {
+    fn read(text: &str) -> Result<Self, String> {
+        one_of(Self::from_label(text), &Self::ALL.map(Self::label))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "enum": Self::ALL.map(Self::label) })
+    }
+}
+
+impl<const MIN: u32, const MAX: u32> Word for Whole<MIN, MAX> {
+    fn read(text: &str) -> Result<Self, String> {
+        let number: Option<u32> = text.parse().ok();
+        let number = number.filter(|number| (MIN..=MAX).contains(number)).map(Self);
+        number.ok_or_else(|| format!("expected a whole number from {MIN} to {MAX}"))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "integer", "minimum": MIN, "maximum": MAX })
+    }
+}
+
 impl Word for Words {
     fn read(text: &str) -> Result<Self, String> {
         let is_good = (1..=WORDS_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control);
@@ -206,21 +250,33 @@ impl Word for Limit {
     }
 }
 
-impl Word for Seconds {
-    fn read(text: &str) -> Result<Self, String> {
-        let seconds: Option<u32> = text.parse().ok();
-        let seconds = seconds.filter(|seconds| (1..=SECONDS_MAX).contains(seconds)).map(Self);
-        seconds.ok_or_else(|| format!("expected a whole number of seconds from 1 to {SECONDS_MAX}"))
-    }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "integer", "minimum": 1, "maximum": SECONDS_MAX })
-    }
-}
-
 impl Default for Said<Limit> {
     fn default() -> Self {
         Self(Limit(LIMIT))
+    }
+}
+
+// === impl Whole ===
+
+impl<'de, const MIN: u32, const MAX: u32> Deserialize<'de> for Whole<MIN, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let why = || D::Error::custom(format!("expected a whole number from {MIN} to {MAX}"));
+        let number = u32::deserialize(deserializer).map_err(|_| why())?;
+        (MIN..=MAX).contains(&number).then_some(Self(number)).ok_or_else(why)
+    }
+}
+
+impl<const MIN: u32, const MAX: u32> JsonSchema for Whole<MIN, MAX> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Whole".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        Self::schema()
     }
 }
 

@@ -11,7 +11,7 @@ use super::extract::{Call, NoBody};
 use super::page::Page;
 use super::problem::Problem;
 use super::route::Found;
-use super::said::{Limit, Said, Seconds, Words};
+use super::said::{Limit, Said, Seconds, Whole, Words};
 use super::tenants;
 use crate::clock;
 use crate::domain::ids::{DeviceId, DeviceKey};
@@ -111,7 +111,7 @@ pub(super) async fn range(api: Api, call: Call<Which, Rows, NoBody>) -> Result<F
 }
 
 pub(super) async fn buckets(api: Api, call: Call<Which, Gathered, NoBody>) -> Result<Found<Buckets>, Problem> {
-    let Gathered { metric: Said(Words(metric)), step: Said(Seconds(step)), from, to, msg_type } = call.query;
+    let Gathered { metric: Said(Words(metric)), step: Said(Whole(step)), from, to, msg_type } = call.query;
     let range = span(call.path.key(), from, to, msg_type)?;
     if range.to.seconds_since(range.from) / f64::from(step) > BUCKETS_MAX {
         return Err(Problem::field("step", "the span has more than 1000 of these: make the step longer"));

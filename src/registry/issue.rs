@@ -2,6 +2,10 @@
 //!
 //! A key made here is returned once and stored nowhere. Whatever is refused has stored nothing.
 
+use std::sync::Arc;
+
+use tokio::task::{JoinError, spawn_blocking};
+
 use super::{Desk, Signer};
 use crate::domain::ids::DeviceKey;
 use crate::pki::certificate::Certificate;
@@ -12,6 +16,9 @@ use crate::pki::profile::{Lifetime, ProfileError};
 use crate::pki::serial::{Serial, SerialError};
 use crate::store::certificate_changes::{self, NewCertificate, Origin};
 use crate::store::certificates::{CertificateError, CertificateRow};
+
+/// The longest lifetime that can be asked for, in days.
+pub const MAX_DAYS: u32 = 36_500;
 
 /// Whose key the certificate is for.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +64,9 @@ pub enum IssueError {
     /// The signature; its number stays reserved.
     #[error(transparent)]
     Signing(#[from] SigningError),
+    /// It never ended.
+    #[error("the certificate could not be signed: {0}")]
+    Broken(#[from] JoinError),
     /// The device is not registered, or the database did not do it.
     #[error(transparent)]
     Store(#[from] CertificateError),
@@ -88,10 +98,13 @@ pub(super) async fn issue_as(
     let leaf = signer.profile.plan(device, Serial::random()?, order.lifetime, authority, now)?;
     let (pool, serial) = (desk.database.pool(), leaf.serial().to_string());
     certificate_changes::reserve(pool, device, authority.name(), &serial).await?;
-    let (certificate, key) = match &request {
-        Some(request) => (issuer::sign(&signer.authority, &leaf, request)?, None),
-        None => issuer::sign_new_key(&signer.authority, &leaf).map(|(certificate, key)| (certificate, Some(key)))?,
-    };
+    let authority = Arc::clone(&signer.authority);
+    // On a thread that may wait: a signature by RSA takes milliseconds, in which no message would move.
+    let work = spawn_blocking(move || match &request {
+        Some(request) => issuer::sign(&authority, &leaf, request).map(|certificate| (certificate, None)),
+        None => issuer::sign_new_key(&authority, &leaf).map(|(certificate, key)| (certificate, Some(key))),
+    });
+    let (certificate, key) = work.await??;
     let new = row_of(device, &certificate);
     let stored = certificate_changes::insert(pool, desk.actor, &new, origin).await?;
     Ok(Issued { certificate: stored, pem: new.pem, key })

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::inventory;
 use crate::domain::ports::Outage;
 use crate::domain::time::{Clock, MICROS_PER_SECOND, Timestamp};
 use crate::store::certificate_keeping::{self, Counts};
@@ -27,8 +28,6 @@ const ROUND_PATIENCE: Duration = Duration::from_mins(5);
 const WARNING_INTERVAL: Duration = Duration::from_hours(12);
 /// Certificates a warning names; `sluice cert list --expiring` names them all.
 const NAMED: u32 = 5;
-
-const SECONDS_PER_DAY: i64 = 86_400;
 
 /// Looks after the certificates of the registry.
 #[derive(Debug)]
@@ -86,7 +85,7 @@ impl Keeper {
         if kept.expired > 0 {
             tracing::warn!(certificates = kept.expired, "past their end, now EXPIRED");
         }
-        let soon = (self.clock)().plus_seconds(i64::from(self.warning_days) * SECONDS_PER_DAY);
+        let soon = inventory::days_ahead((self.clock)(), self.warning_days);
         let counts = certificate_keeping::count(pool, soon).await?;
         self.show(&counts);
         if counts.ending > 0 && self.ending.ready((self.clock)()).is_some() {

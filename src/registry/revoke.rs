@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::Desk;
 use crate::pki::crl::RevocationReason;
 use crate::store::certificate_changes;
-use crate::store::certificates::{CertificateError, CertificateRow};
+use crate::store::certificates::{self, CertificateError, CertificateRow, Handle};
 
 /// A certificate that is revoked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,11 +16,19 @@ pub struct Revoked {
     pub certificate: CertificateRow,
     /// Whether it was not before; one that was keeps its first date and reason.
     pub is_new: bool,
+    /// The one whose place it took, when that one still retires: soon the device holds none that is good.
+    pub retiring: Option<CertificateRow>,
 }
 
 /// Revokes it; once is enough.
 pub async fn revoke(desk: Desk<'_>, id: Uuid, reason: RevocationReason) -> Result<Revoked, CertificateError> {
-    let (certificate, is_new) =
-        certificate_changes::revoke(desk.database.pool(), desk.actor, id, reason.label()).await?;
-    Ok(Revoked { certificate, is_new })
+    let pool = desk.database.pool();
+    let (certificate, is_new) = certificate_changes::revoke(pool, desk.actor, id, reason.label()).await?;
+    let retiring = match certificate.replaces {
+        // It is revoked: what cannot be read now does not undo that.
+        Some(old) => certificates::find(pool, &Handle::Id(old)).await.ok().map(|found| found.certificate),
+        None => None,
+    };
+    let retiring = retiring.filter(|old| old.status == "ACTIVE" && old.retire_at.is_some());
+    Ok(Revoked { certificate, is_new, retiring })
 }

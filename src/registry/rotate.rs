@@ -12,6 +12,9 @@ use crate::domain::time::Timestamp;
 use crate::store::certificate_changes::{self, Origin};
 use crate::store::certificates::CertificateError;
 
+/// The longest grace, in hours.
+pub const MAX_GRACE_HOURS: u32 = 8760;
+
 const SECONDS_PER_HOUR: i64 = 3600;
 
 /// Issues a certificate in the place of this one, which retires when the grace is over.

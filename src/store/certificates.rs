@@ -3,6 +3,7 @@
 //! It reads; [`super::certificate_changes`] writes. Rows may have been written by hand, so dates are kept readable.
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
@@ -59,7 +60,7 @@ pub struct CertificateFilter {
 }
 
 /// A certificate as it stands in the table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema, sqlx::FromRow)]
 pub struct CertificateRow {
     /// The row.
     pub id: Uuid,
@@ -96,7 +97,7 @@ pub struct CertificateRow {
 }
 
 /// A certificate with its text.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema, sqlx::FromRow)]
 pub struct CertificateDetail {
     /// The row.
     #[serde(flatten)]

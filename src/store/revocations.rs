@@ -4,7 +4,6 @@
 //! connection, so who has lost the lock can write nothing. It signs nothing and tells no broker.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -28,8 +27,7 @@ pub struct Ledger {
 }
 
 /// One link of the chain, by its name in the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Link {
     /// It stands in a CRL, and the file is there.
     Published,
@@ -97,7 +95,7 @@ pub struct CrlRow {
 }
 
 /// When each link of one certificate's revocation held, and what did not.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, sqlx::FromRow)]
 pub struct Progress {
     /// The certificate.
     pub certificate_id: Uuid,
@@ -280,9 +278,31 @@ impl Ledger {
     }
 }
 
+// === impl Progress ===
+
+impl Progress {
+    /// When a link held.
+    pub const fn held_at(&self, link: Link) -> Option<DateTime<Utc>> {
+        match link {
+            Link::Published => self.published_at,
+            Link::Reloaded => self.reloaded_at,
+            Link::Ended => self.ended_at,
+            Link::Proven => self.proven_at,
+        }
+    }
+}
+
 // === impl Link ===
 
 impl Link {
+    /// All of them, in the order of the chain.
+    pub const ALL: [Self; 4] = [Self::Published, Self::Reloaded, Self::Ended, Self::Proven];
+
+    /// The link of that name.
+    pub fn from_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|link| link.label() == label)
+    }
+
     /// Its name in the table and in messages.
     pub const fn label(self) -> &'static str {
         match self {

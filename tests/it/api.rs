@@ -1,8 +1,14 @@
 //! The HTTP API, asked over a socket as a stranger's program would: the real daemon and a real Postgres.
 
-mod client;
+mod answers;
+mod bureau;
+mod certified;
+pub mod client;
 mod document;
 mod door;
 mod governed;
 mod quarantined;
+mod refusals;
+mod revoked;
 mod stored;
+mod troubled;

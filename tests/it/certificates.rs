@@ -4,5 +4,5 @@ mod believed;
 mod issuing;
 mod keeping;
 mod lifecycle;
-mod office;
+pub mod office;
 mod refusals;

@@ -1,17 +1,23 @@
-//! The demo's sum: what the simulated fleet published is in the database, row by row, also when it is run again.
+//! The demo's sum: what the simulated fleet published is in the database, row by row, also when it is run again; and the
+//! device that is revoked on the way is out, each time.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
+use crate::compose::stack::Stack;
+use crate::revocation::site::Site;
 use crate::support::daemon::Settings;
 use crate::support::database::Database;
-use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
 use crate::support::port;
 use crate::support::postgres::Postgres;
 
+/// What the demo may say at the broker beside what the stack's rules allow; scripts/mtls.sh adds it too.
+const OVERTURE: &str = "\nuser sluice\ntopic write tenant/sluice-demo/device/overture/commands\n";
+
 /// Every reason the fleet gives cause for.
-const REASONS: [&str; 13] = [
+const REASONS: [&str; 14] = [
     "BAD_PAYLOAD",
     "BAD_TIMESTAMP",
     "BAD_TOPIC_FORMAT",
@@ -24,6 +30,7 @@ const REASONS: [&str; 13] = [
     "TIMESTAMP_OUT_OF_RANGE",
     "TOKEN_INVALID",
     "TOKEN_MISSING",
+    "TOKEN_NOT_SET_IN_REGISTRY",
     "UNREGISTERED_DEVICE",
 ];
 
@@ -31,33 +38,65 @@ fn count(database: &Database<'_>, table: &str) -> u64 {
     database.value(&format!("SELECT count(*) FROM {table}")).parse().unwrap()
 }
 
+/// The stack's broker, told of a CRL as the demo's is, and an empty database.
+fn stage() -> (Site, Settings) {
+    let mut stack = Stack::prepared();
+    let rules = stack.read("acl.conf") + OVERTURE;
+    fs::write(stack.path("acl.conf"), rules).unwrap();
+    let pid_file = stack.launch_alone();
+    let site = Site { stack, database: Postgres::shared().empty_database() };
+    let settings = site.settings("sluice-demo").set("CRL_OUTPUT_PATH", &site.stack.text("data/device-crl.pem"));
+    (site, settings.set("BROKER_PID_FILE", pid_file.to_str().unwrap()))
+}
+
 /// Runs it for a moment; its summary.
 fn run(settings: &Settings) -> Value {
-    let arguments = ["demo", "--seconds", "3", "--devices", "6", "--rate", "600", "--log", "daemon.log"];
-    let said = settings.run(&[&arguments[..], &["--output", "json"]].concat());
+    let arguments = ["demo", "--seconds", "4", "--devices", "6", "--rate", "600", "--log", "daemon.log"];
+    let said = settings.run(&[&arguments[..], &["--certificates", "devices", "--output", "json"]].concat());
     let summary: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(summary["adds_up"], true, "{summary}");
     assert_eq!(summary["reconnects"], 0, "{summary}");
+    let [story] = &summary["revocations"].as_array().unwrap()[..] else { panic!("one device is revoked: {summary}") };
+    assert_eq!((&story["device"], &story["is_refused"]), (&"stolen".into(), &true.into()), "{story}");
+    for link in ["noticed_at", "published_at", "reloaded_at", "ended_at", "proven_at"] {
+        assert!(story["chain"][link].is_string(), "{link}: {story}");
+    }
+    assert!(story["cut"]["after_seconds"].as_f64().unwrap() > 0.0, "{story}");
+    assert_eq!((&summary["revocations_held"], &summary["knocks_let_in"]), (&1.into(), &0.into()), "{summary}");
     summary
 }
 
 #[test]
 fn what_the_demo_publishes_is_in_the_database_and_running_it_again_goes_on_from_there() {
-    let (broker, database) = (Mosquitto::start(MosquittoOptions::default()), Postgres::shared().empty_database());
-    let settings = Settings::new(&broker, &database);
+    let (site, settings) = stage();
+    let database = &site.database;
     let first = run(&settings);
     let number = |summary: &Value, name: &str| summary[name].as_u64().unwrap();
-    let (stored, quarantined) = (count(&database, "telemetry"), count(&database, "quarantine_events"));
+    let (stored, quarantined) = (count(database, "telemetry"), count(database, "quarantine_events"));
     assert_eq!((number(&first, "stored"), number(&first, "quarantined")), (stored, quarantined));
     assert!(number(&first, "duplicates") > 0, "{first}");
-    assert_eq!(number(&first, "acknowledged"), stored + quarantined + number(&first, "duplicates"));
+    assert!(number(&first, "refused") > 0, "nobody speaks in another's name: {first}");
+    let kept = stored + quarantined + number(&first, "duplicates");
+    let acknowledged = number(&first, "acknowledged");
+    assert!((acknowledged..=acknowledged + number(&first, "unanswered")).contains(&kept), "{first}");
     let reasons = database.query("SELECT DISTINCT reason FROM quarantine_events ORDER BY reason");
     assert_eq!(reasons.concat(), REASONS);
+    let late = "SELECT count(*) FROM telemetry t JOIN device_certificates c USING (tenant_id, device_id) \
+        WHERE device_id = 'stolen' AND t.received_at > c.revoked_at + interval '1 second'";
+    assert_eq!(database.value(late), "0", "nothing of it is stored any more");
+    let key = settings.dir().path().join("devices/sluice-demo/stolen.pem");
+    assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
 
-    let devices = count(&database, "devices");
+    // As an older version may have left it: at another place, and with another certificate.
+    database
+        .query("UPDATE devices SET site_id = 'elsewhere', provision_token_hash = NULL WHERE device_id = 'climate-0'");
+    fs::remove_file(settings.dir().path().join("devices/sluice-demo/meter-1.pem")).unwrap();
+    let (devices, before) = (count(database, "devices"), count(database, "device_certificates"));
+    let mismatches = "SELECT count(*) FROM quarantine_events WHERE device_id = 'climate-0'";
     let second = run(&settings);
-    assert_eq!(count(&database, "telemetry"), stored + number(&second, "stored"));
-    assert_eq!(count(&database, "devices"), devices);
+    assert_eq!(count(database, "telemetry"), stored + number(&second, "stored"));
+    assert_eq!((count(database, "devices"), database.value(mismatches)), (devices, "0".to_owned()));
+    assert_eq!(count(database, "device_certificates"), before + 2, "the stolen one's, and the lost one's");
     assert!(fs::read_to_string(settings.dir().path().join("daemon.log")).unwrap().contains("stopped"));
 }
 

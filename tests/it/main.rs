@@ -4,6 +4,7 @@
 //! file behind, however they end.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the finding")]
 
+mod access_commands;
 mod api;
 mod broker;
 mod ca;

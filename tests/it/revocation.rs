@@ -1,4 +1,5 @@
 //! The chain of a revocation, from the row to the proof, on the broker of `compose/`.
 
 mod chain;
-mod site;
+pub mod site;
+mod waited;

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::compose::stack::Stack;
+use crate::revocation::site::Site;
 use crate::support::daemon::{Daemon, Settings};
 use crate::support::database::Database;
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
@@ -22,13 +24,17 @@ fn stage(database: Database<'_>, with: impl Fn(Settings) -> Settings) -> Stage<'
     Stage { _broker: broker, database, settings, _daemon: daemon }
 }
 
+/// Runs the simulator; its exit code and its summary.
+fn simulate(settings: &Settings, arguments: &[&str]) -> (i32, Value) {
+    let output = settings.command(&[&["simulate", "--json"], arguments].concat()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let summary = serde_json::from_str(&said);
+    (output.status.code().unwrap(), summary.unwrap_or_else(|_| panic!("{said}{output:?}")))
+}
+
 impl Stage<'_> {
-    /// Runs the simulator; its exit code and its summary.
     fn simulate(&self, arguments: &[&str]) -> (i32, Value) {
-        let output = self.settings.command(&[&["simulate", "--json"], arguments].concat()).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let summary = serde_json::from_str(&said);
-        (output.status.code().unwrap(), summary.unwrap_or_else(|_| panic!("{said}{output:?}")))
+        simulate(&self.settings, arguments)
     }
 
     /// Looks again for what an earlier run sent.
@@ -99,4 +105,44 @@ fn no_token_is_written_anywhere() {
     };
     assert_eq!(code, Some(64), "{said}");
     assert!(said.contains("--keep"), "{said}");
+}
+
+#[test]
+fn over_mutual_tls_each_device_speaks_as_itself_and_a_fleet_can_be_removed_with_its_certificates() {
+    let mut stack = Stack::prepared();
+    let pid_file = stack.launch_alone();
+    let site = Site { stack, database: Postgres::shared().empty_database() };
+    let settings = site.settings("sluice").set("CRL_OUTPUT_PATH", &site.stack.text("data/device-crl.pem"));
+    let settings = settings.set("BROKER_PID_FILE", pid_file.to_str().unwrap());
+    let daemon = settings.start();
+    daemon.wait_ready();
+    let fleet = ["--tls", "--devices", "12", "--tenants", "2", "--certificates", "fleet", "--verify"];
+    let some = ["--rate", "400", "--messages", "600", "--bad", "0.2"];
+    let (code, summary) = simulate(&settings, &[&fleet[..], &some].concat());
+    assert_eq!(code, 0, "{summary}");
+    assert_eq!((&summary["acknowledged"], &summary["refused"]), (&600.into(), &0.into()), "{summary}");
+    assert_eq!(summary["findings"]["stored"], 480, "{summary}");
+    // All of the usual ones: the broker lets each of these devices in.
+    assert_eq!(summary["findings"]["quarantined"].as_object().unwrap().len(), 11, "{summary}");
+    let certificates = || site.database.value("SELECT count(*) FROM device_certificates WHERE cert_pem IS NOT NULL");
+    assert_eq!(certificates(), "21", "all but the unregistered one and the revoked one");
+
+    let (code, summary) = simulate(&settings, &[&fleet[..], &["--rate", "0", "--messages", "2000"]].concat());
+    assert_eq!((code, &summary["findings"]["stored"]), (0, &2000.into()), "{summary}");
+    assert_eq!(certificates(), "21", "the same certificates serve again");
+
+    let gone = settings.run(&["simulate", "--disband", "--json"]);
+    let gone: Value = serde_json::from_str(&gone).unwrap();
+    assert_eq!((&gone["tenants"], &gone["certificates_revoked"]), (&2.into(), &21.into()), "{gone}");
+    assert_eq!(site.database.value("SELECT count(*) FROM devices"), "0");
+    // At once: it waits until those that were removed are out.
+    let (code, summary) = simulate(&settings, &[&fleet[..], &["--rate", "200", "--messages", "100"]].concat());
+    assert_eq!((code, &summary["findings"]["stored"]), (0, &100.into()), "{summary}");
+
+    let proven = "SELECT count(*) FROM certificate_revocations WHERE proven_at IS NOT NULL";
+    assert_eq!(site.database.value(proven), "21");
+
+    let too_many = settings.command(&["simulate", "--tls", "--devices", "501"]).output().unwrap();
+    let said = String::from_utf8(too_many.stderr).unwrap();
+    assert!(too_many.status.code() == Some(64) && said.contains("500"), "{said}");
 }

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::ops::Deref;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -16,12 +17,18 @@ pub const TOKEN: &str = "admin-secret-of-the-api-test";
 
 const ANSWER_TIME: Duration = Duration::from_mins(1);
 
+/// Who asks, and where.
+#[derive(Clone, Copy, Debug)]
+pub struct Client {
+    pub port: u16,
+    token: Option<&'static str>,
+}
+
 /// A daemon whose API answers, on a database of its own. No broker is there: the API needs none.
 pub struct Served {
     pub daemon: Daemon,
     pub database: Database<'static>,
-    pub port: u16,
-    token: Option<&'static str>,
+    client: Client,
 }
 
 /// An answer.
@@ -30,6 +37,16 @@ pub struct Answer {
     pub status: u16,
     pub head: String,
     pub body: Vec<u8>,
+}
+
+/// Of a daemon at its loudest, whose API listens on this port of this address, and that finds no broker.
+pub fn settings(database: &Database<'_>, address: &str, port: u16) -> Settings {
+    Settings::empty()
+        .set("DATABASE_URL", &database.url())
+        .set("MQTT_HOST", "127.0.0.1")
+        .set("MQTT_PORT", &port::free().to_string())
+        .set("HTTP_BIND", &format!("{address}:{port}"))
+        .set("LOG_LEVEL", "trace")
 }
 
 // === impl Served ===
@@ -45,17 +62,29 @@ impl Served {
     }
 
     /// Listening on this address, which 127.0.0.1 leads to.
-    pub fn on(address: &str, settings: &[(&str, &str)], token: Option<&'static str>) -> Self {
+    pub fn on(address: &str, more: &[(&str, &str)], token: Option<&'static str>) -> Self {
         let (database, port) = (Postgres::shared().database(), port::free());
-        let start = Settings::empty()
-            .set("DATABASE_URL", &database.url())
-            .set("MQTT_HOST", "127.0.0.1")
-            .set("MQTT_PORT", &port::free().to_string())
-            .set("HTTP_BIND", &format!("{address}:{port}"))
-            .set("LOG_LEVEL", "trace");
-        let daemon = settings.iter().fold(start, |all, (name, value)| all.set(name, value)).start();
+        let start = settings(&database, address, port);
+        let daemon = more.iter().fold(start, |all, (name, value)| all.set(name, value)).start();
+        Self { daemon, database, client: Client::of(port, token) }
+    }
+}
+
+impl Deref for Served {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+// === impl Client ===
+
+impl Client {
+    /// Waits until somebody listens there.
+    pub fn of(port: u16, token: Option<&'static str>) -> Self {
         wait::until("the API listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
-        Self { daemon, database, port, token }
+        Self { port, token }
     }
 
     /// Calls a path below `/api/v1`, with a body of JSON or none.
@@ -126,9 +155,23 @@ impl Answer {
         problem
     }
 
-    /// The one field a refused request is blamed on.
+    /// What the problem says happened.
+    pub fn detail(&self, status: u16, kind: &str) -> String {
+        self.problem(status, kind)["detail"].as_str().unwrap().to_owned()
+    }
+
+    /// The one field a request is blamed on that cannot be read.
     pub fn blamed(&self) -> String {
-        let problem = self.problem(400, "bad-request");
+        self.blamed_as(400, "bad-request")
+    }
+
+    /// The one field a request is blamed on that is read and not accepted.
+    pub fn refused(&self) -> String {
+        self.blamed_as(422, "refused")
+    }
+
+    fn blamed_as(&self, status: u16, kind: &str) -> String {
+        let problem = self.problem(status, kind);
         assert_eq!(problem["errors"].as_array().map(Vec::len), Some(1), "{problem}");
         problem["errors"][0]["field"].as_str().unwrap().to_owned()
     }

@@ -1,0 +1,194 @@
+//! Topics and topic filters as a client sends them: their grammar, and the levels they consist of.
+//!
+//! It borrows and repairs nothing: what MQTT forbids is an error. Which filter holds which is for [`super::pattern`].
+
+/// The most levels of a topic; Mosquitto takes no more either (its `TOPIC_HIERARCHY_LIMIT`).
+pub const MAX_LEVELS: usize = 200;
+
+/// The longest topic, in bytes: what an MQTT string can hold.
+pub const MAX_BYTES: usize = 65_535;
+
+const SHARED: &str = "$share/";
+
+/// Why a text is no topic or no filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FilterError {
+    /// Nothing at all.
+    #[error("a topic must not be empty")]
+    Empty,
+    /// More than [`MAX_BYTES`].
+    #[error("a topic has at most {MAX_BYTES} bytes")]
+    TooLong,
+    /// More than [`MAX_LEVELS`].
+    #[error("a topic has at most {MAX_LEVELS} levels")]
+    TooDeep,
+    /// U+0000.
+    #[error("a topic must not hold U+0000")]
+    Nul,
+    /// A wildcard where one topic is meant.
+    #[error("+ and # may stand in a subscription only")]
+    Wildcard,
+    /// A wildcard that is not a level of its own.
+    #[error("+ and # stand for whole levels")]
+    PartOfLevel,
+    /// Levels after `#`.
+    #[error("# may stand at the end only")]
+    RestNotLast,
+    /// `$share/` without a group or without a filter.
+    #[error("a shared subscription is $share/<group>/<filter>")]
+    Shared,
+}
+
+/// One level of a topic or a filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// This name and no other.
+    Name(&'a str),
+    /// `+`: one level of any name.
+    Any,
+    /// `#`: here and everything below.
+    Rest,
+}
+
+/// What somebody asks for: one topic, or all topics that a filter matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Filter<'a> {
+    text: &'a str,
+    is_shared: bool,
+    has_wildcards: bool,
+}
+
+// === impl Step ===
+
+impl Step<'_> {
+    /// Whether a wildcard may not stand for it: as the first level, a name that begins with `$` belongs to the broker.
+    pub(super) fn is_hidden(self, index: usize) -> bool {
+        index == 0 && matches!(self, Self::Name(name) if name.starts_with('$'))
+    }
+}
+
+// === impl Filter ===
+
+impl<'a> Filter<'a> {
+    /// One topic, as in PUBLISH: without wildcards.
+    pub fn topic(text: &'a str) -> Result<Self, FilterError> {
+        let filter = Self::parse(text)?;
+        if filter.has_wildcards { Err(FilterError::Wildcard) } else { Ok(filter) }
+    }
+
+    /// A filter, as in SUBSCRIBE; of a shared subscription only what comes after the group counts.
+    pub fn subscription(text: &'a str) -> Result<Self, FilterError> {
+        let Some(rest) = text.strip_prefix(SHARED) else {
+            return if text == "$share" { Err(FilterError::Shared) } else { Self::parse(text) };
+        };
+        let (group, filter) = rest.split_once('/').ok_or(FilterError::Shared)?;
+        if group.is_empty() || filter.is_empty() || group.contains(['+', '#', '\0']) {
+            return Err(FilterError::Shared);
+        }
+        Ok(Self { is_shared: true, ..Self::parse(filter)? })
+    }
+
+    /// A filter as it stands.
+    pub fn parse(text: &'a str) -> Result<Self, FilterError> {
+        if text.is_empty() {
+            return Err(FilterError::Empty);
+        }
+        if text.len() > MAX_BYTES {
+            return Err(FilterError::TooLong);
+        }
+        let (mut has_wildcards, mut has_ended) = (false, false);
+        for (index, level) in text.split('/').enumerate() {
+            if index == MAX_LEVELS {
+                return Err(FilterError::TooDeep);
+            }
+            if has_ended {
+                return Err(FilterError::RestNotLast);
+            }
+            for byte in level.bytes() {
+                match byte {
+                    0 => return Err(FilterError::Nul),
+                    b'+' | b'#' if level.len() > 1 => return Err(FilterError::PartOfLevel),
+                    b'+' | b'#' => (has_wildcards, has_ended) = (true, byte == b'#'),
+                    _ => {}
+                }
+            }
+        }
+        Ok(Self { text, is_shared: false, has_wildcards })
+    }
+
+    /// Its levels, in order.
+    pub fn steps(&self) -> impl Iterator<Item = Step<'a>> + use<'a> {
+        self.text.split('/').map(|level| match level {
+            "+" => Step::Any,
+            "#" => Step::Rest,
+            name => Step::Name(name),
+        })
+    }
+
+    /// As it is written, without `$share/<group>/`.
+    pub const fn text(&self) -> &'a str {
+        self.text
+    }
+
+    /// Whether it came as `$share/<group>/<filter>`.
+    pub const fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
+    /// Whether it matches several topics.
+    pub const fn has_wildcards(&self) -> bool {
+        self.has_wildcards
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_is_levels_between_slashes_and_a_level_may_be_empty() {
+        let steps = |text| Filter::parse(text).unwrap().steps().collect::<Vec<_>>();
+        assert_eq!(steps("a/+/#"), [Step::Name("a"), Step::Any, Step::Rest]);
+        assert_eq!(steps("/"), [Step::Name(""), Step::Name("")]);
+        assert_eq!(steps("#"), [Step::Rest]);
+        assert_eq!(steps("$SYS/x y"), [Step::Name("$SYS"), Step::Name("x y")]);
+    }
+
+    #[test]
+    fn what_mqtt_forbids_is_refused_by_name() {
+        for (text, error) in [
+            ("", FilterError::Empty),
+            ("a+", FilterError::PartOfLevel),
+            ("a/b#", FilterError::PartOfLevel),
+            ("a/##", FilterError::PartOfLevel),
+            ("#/a", FilterError::RestNotLast),
+            ("a/#/", FilterError::RestNotLast),
+            ("a\0", FilterError::Nul),
+        ] {
+            assert_eq!(Filter::parse(text), Err(error), "{text:?}");
+        }
+        assert_eq!(Filter::topic("a/+"), Err(FilterError::Wildcard));
+        assert_eq!(Filter::topic("#"), Err(FilterError::Wildcard));
+    }
+
+    #[test]
+    fn length_and_depth_are_bounded() {
+        assert!(Filter::parse(&"a".repeat(MAX_BYTES)).is_ok());
+        assert_eq!(Filter::parse(&"a".repeat(MAX_BYTES + 1)), Err(FilterError::TooLong));
+        assert!(Filter::parse(&"/".repeat(MAX_LEVELS - 1)).is_ok());
+        assert_eq!(Filter::parse(&"/".repeat(MAX_LEVELS)), Err(FilterError::TooDeep));
+    }
+
+    #[test]
+    fn of_a_shared_subscription_the_group_is_stripped() {
+        let shared = Filter::subscription("$share/g1/tenant/+/device/#").unwrap();
+        assert!(shared.is_shared());
+        let plain = Filter::subscription("tenant/+/device/#").unwrap();
+        assert!(shared.steps().eq(plain.steps()) && !plain.is_shared());
+        for text in ["$share", "$share/", "$share/g", "$share/g/", "$share//a", "$share/+/a", "$share/g#/a"] {
+            assert_eq!(Filter::subscription(text), Err(FilterError::Shared), "{text}");
+        }
+        assert_eq!(Filter::subscription("$share/g/a#"), Err(FilterError::PartOfLevel));
+        assert!(!Filter::subscription("$shared/g").unwrap().is_shared());
+    }
+}

@@ -1,0 +1,200 @@
+//! `sluice access`: check, lint.
+//!
+//! It asks the policy itself, as the daemon does, and needs neither broker nor database. Who somebody is it takes as given.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::operator::printed;
+use super::output::{Output, fields, rows};
+use super::printable::{NONE, printable};
+use super::{Exit, Failure};
+use crate::access::decision::{Because, Decision};
+use crate::access::lint::{self, Doubt};
+use crate::access::pattern::Pattern;
+use crate::access::policy::Policy;
+use crate::access::policy_file;
+use crate::access::rules::{Action, Actions, Effect, Rule};
+use crate::access::subject::{Subject, SubjectKind};
+use crate::config::Config;
+use crate::domain::finding::Level;
+use crate::pki::identity::read_common_name;
+
+/// Who may do what with which topics.
+#[derive(Clone, Debug, Subcommand)]
+pub enum AccessCommand {
+    /// Ask whether somebody may do something with a topic, and what decides it: exit 0 allowed, 1 denied
+    #[command(after_help = "Exit codes: 0 allowed, 1 denied, 78 the policy file is wrong.\nExamples:\n  \
+            sluice access check --as device:acme/pump-1 --topic tenant/acme/device/pump-1/event --action publish\n  \
+            sluice access check --as user:alice --group viewers --topic 'plant/+/alerts/#' --action subscribe --rules policy.toml\n  \
+            sluice access check --as guest:g1 --client-id public-1 --topic public/news --action read --output json")]
+    Check(Box<CheckArgs>),
+    /// Look for rules that never match, change nothing, or open too much: exit 1 when one is an error
+    #[command(after_help = "Exit codes: 0 no error, 1 errors were found, 78 the policy file is wrong.\nExamples:\n  \
+            sluice access lint --rules policy.toml\n  sluice access lint --output json")]
+    Lint(RulesArgs),
+}
+
+/// Which policy.
+#[derive(Clone, Debug, Args)]
+pub struct RulesArgs {
+    /// The policy file, instead of `ACL_RULES_PATH`
+    #[arg(long, value_name = "FILE")]
+    rules: Option<PathBuf>,
+}
+
+/// Who asks for what.
+#[derive(Clone, Debug, Args)]
+pub struct CheckArgs {
+    /// Who asks: device:TENANT/DEVICE, service:ID, user:ID or guest:ID
+    #[arg(long = "as", value_name = "KIND:ID", value_parser = read_subject)]
+    subject: Subject,
+    /// A group it is in; may be repeated
+    #[arg(long = "group", value_name = "GROUP")]
+    groups: Vec<String>,
+    /// A scope it has; may be repeated
+    #[arg(long = "scope", value_name = "SCOPE")]
+    scopes: Vec<String>,
+    /// The client id it connects with; not given: its ID
+    #[arg(long)]
+    client_id: Option<String>,
+    /// The topic, or the filter of a subscription
+    #[arg(long)]
+    topic: String,
+    /// subscribe, read or publish; repeated: all of them must be allowed
+    #[arg(long = "action", value_name = "ACTION", required = true, value_parser = read_action)]
+    actions: Vec<Action>,
+    #[command(flatten)]
+    policy: RulesArgs,
+}
+
+/// Runs the command.
+pub fn run(command: AccessCommand, config: &Config, output: Output) -> Result<Exit, Failure> {
+    match command {
+        AccessCommand::Check(args) => check(*args, config, output),
+        AccessCommand::Lint(args) => lint(&args.load(config)?, output),
+    }
+}
+
+// === impl RulesArgs ===
+
+impl RulesArgs {
+    fn path<'a>(&'a self, config: &'a Config) -> Option<&'a PathBuf> {
+        self.rules.as_ref().or(config.access.acl_rules_path.as_ref())
+    }
+
+    fn load(&self, config: &Config) -> Result<Policy, Failure> {
+        let Some(path) = self.path(config) else { return Ok(Policy::built_in()) };
+        policy_file::load(path).map_err(|error| Failure::new(Exit::Config, error.to_string()))
+    }
+}
+
+// --- private helpers ---
+
+fn check(args: CheckArgs, config: &Config, output: Output) -> Result<Exit, Failure> {
+    let policy = args.policy.load(config)?;
+    let boxed = |texts: Vec<String>| texts.into_iter().map(String::into_boxed_str).collect();
+    let subject = Subject { groups: boxed(args.groups), scopes: boxed(args.scopes), ..args.subject };
+    let client_id = args.client_id.unwrap_or_else(|| subject.id.to_string());
+    let acc = args.actions.into_iter().fold(Actions::default(), Actions::with).acc();
+    let decision = policy.decide(&subject, &client_id, acc, &args.topic);
+    let superuser = policy.is_superuser(&subject);
+    let rule = match decision.because {
+        Because::Rule(rule) => printable(&in_words(rule)),
+        _ => NONE.to_owned(),
+    };
+    let file = args.policy.rules.or_else(|| config.access.acl_rules_path.clone());
+    let file = file.map(|path| path.display().to_string());
+    let no_question = "yes: a broker that asks for superusers asks nothing more, and allows it";
+    let lines = [
+        ("Answer", said(decision.allowed).to_owned()),
+        ("Because", printable(&decision.because.to_string())),
+        ("Rule", rule),
+        ("Superuser", if superuser { no_question } else { "no" }.to_owned()),
+        ("Policy", file.as_deref().map_or_else(|| "only what is built in".to_owned(), printable)),
+    ];
+    printed(fields(output, &value(&decision, superuser, file.as_deref()), &lines))?;
+    Ok(if decision.allowed { Exit::Done } else { Exit::Negative })
+}
+
+const fn said(allowed: bool) -> &'static str {
+    if allowed { "allowed" } else { "denied" }
+}
+
+fn value(decision: &Decision<'_>, superuser: bool, file: Option<&str>) -> serde_json::Value {
+    json!({
+        "allowed": decision.allowed,
+        "action": decision.action.map(Action::name),
+        "because": decision.because.label(),
+        "rule": decision.place(),
+        "says": decision.to_string(),
+        "superuser": superuser,
+        "policy": file,
+    })
+}
+
+fn in_words(rule: &Rule) -> String {
+    let effect = match rule.effect {
+        Effect::Allow => "allow",
+        Effect::Deny => "deny",
+    };
+    let actions: Vec<_> = rule.actions.iter().map(Action::name).collect();
+    let topics: Vec<_> = rule.topics.iter().map(Pattern::text).collect();
+    format!("{effect} to {}: {}", actions.join(", "), topics.join("  "))
+}
+
+fn lint(policy: &Policy, output: Output) -> Result<Exit, Failure> {
+    let doubts = lint::lint(policy);
+    let values: Vec<_> = doubts.iter().map(value_of).collect();
+    match output {
+        Output::Table if doubts.is_empty() => {
+            let count = policy.allows().len() + policy.denies().len();
+            writeln!(io::stdout(), "No doubt about any of {count} rules.")?;
+        }
+        Output::Table | Output::Json => rows(output, &["level", "place", "what is so", "what to do"], &values, cells)?,
+    }
+    let is_wrong = doubts.iter().any(|doubt| doubt.finding.level == Level::Error);
+    Ok(if is_wrong { Exit::Negative } else { Exit::Done })
+}
+
+fn value_of(doubt: &Doubt) -> serde_json::Value {
+    json!({
+        "level": doubt.finding.level.label(),
+        "place": doubt.place,
+        "kind": doubt.kind.label(),
+        "what": doubt.finding.what,
+        "advice": doubt.finding.advice,
+    })
+}
+
+fn cells(value: &serde_json::Value) -> Vec<String> {
+    let text = |key: &str| printable(value[key].as_str().unwrap_or(NONE));
+    ["level", "place", "what", "advice"].map(text).into()
+}
+
+fn read_subject(text: &str) -> Result<Subject, String> {
+    let (kind, id) = text.split_once(':').unwrap_or((text, ""));
+    if id.is_empty() {
+        return Err("expected KIND:ID, such as device:acme/pump-1 or user:alice".to_owned());
+    }
+    let (kind, id) = match kind {
+        "device" => {
+            let key = read_common_name(id).map_err(|error| format!("expected device:TENANT/DEVICE: {error}"))?;
+            let id = key.identity();
+            (SubjectKind::Device(key), id)
+        }
+        "service" => (SubjectKind::Service, id.to_owned()),
+        "user" => (SubjectKind::User, id.to_owned()),
+        "guest" => (SubjectKind::Guest, id.to_owned()),
+        _ => return Err("there are device, service, user and guest".to_owned()),
+    };
+    Ok(Subject { kind, id: id.into(), groups: Vec::new(), scopes: Vec::new(), expires_at: None })
+}
+
+fn read_action(name: &str) -> Result<Action, String> {
+    let known = Action::ALL.into_iter().find(|action| action.name() == name);
+    known.ok_or_else(|| "there are subscribe, read and publish".to_owned())
+}

@@ -1,0 +1,147 @@
+//! What the API answers is what its document says: a validator that is not ours compares them.
+
+use std::cell::RefCell;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+use super::bureau::{Bureau, OURS, id};
+use super::document::validator;
+use crate::compose::stack::repository;
+use crate::support::dir::Scratch;
+
+const ROWS: &str = "INSERT INTO telemetry (time, received_at, tenant_id, device_id, msg_type, seq, metrics, message_id)
+        VALUES (now() - interval '1 minute', now(), 'acme', 'pump-1', 'telemetry', 7, '{\"t\": 1.5}', gen_random_uuid());
+    INSERT INTO quarantine_events (id, quarantined_at, received_at, topic, tenant_id, device_id, msg_type, reason, detail,
+        payload, message_id)
+    VALUES ('00000000-0000-0000-0000-000000000001', now(), now(), 'tenant/acme/device/x/telemetry', 'acme', 'x',
+        'telemetry', 'UNREGISTERED_DEVICE', 'because', '{}', gen_random_uuid())";
+
+/// Asks, and keeps each answer with the path as it is documented.
+struct Recorder<'a> {
+    bureau: &'a Bureau,
+    answers: RefCell<Vec<Value>>,
+}
+
+// === impl Recorder ===
+
+impl Recorder<'_> {
+    /// Each of the words takes the place of one `{name}` in the path; a query may follow the path.
+    fn ask(&self, method: &str, path: &str, words: &[&str], body: Option<&Value>) -> Value {
+        let mut filled = path.to_owned();
+        for word in words {
+            let (start, end) = (filled.find('{').unwrap(), filled.find('}').unwrap());
+            filled.replace_range(start..=end, word);
+        }
+        let answer = self.bureau.call(method, &filled, body);
+        let documented = format!("/api/v1{}", path.split('?').next().unwrap());
+        let kept = json!({ "method": method, "path": documented, "status": answer.status, "body": answer.json() });
+        self.answers.borrow_mut().push(kept);
+        answer.json()
+    }
+
+    fn get(&self, path: &str, words: &[&str]) -> Value {
+        self.ask("GET", path, words, None)
+    }
+
+    fn post(&self, path: &str, words: &[&str], body: &Value) -> Value {
+        self.ask("POST", path, words, Some(body))
+    }
+}
+
+fn compare(document: &[u8], answers: &Value) -> Output {
+    let dir = Scratch::new("answers");
+    let (document, answers) = (dir.write("document", document), dir.write("answers", answers.to_string()));
+    let script = repository("tests/openapi_answers.py");
+    Command::new(validator("python3")).arg(script).args([document, answers]).output().unwrap()
+}
+
+fn certificates(recorder: &Recorder<'_>) {
+    let one = "/certificates/{certificate}";
+    let csr = json!({ "csr": recorder.bureau.request("dev", "/") });
+    let issue = "/tenants/{tenant}/devices/{device}/certificates";
+    let first = recorder.post(issue, &["acme", "pump-1"], &csr);
+    recorder.post(issue, &["acme", "pump-1"], &json!({ "new_key": true }));
+    recorder.post(issue, &["acme", "pump-1"], &json!({ "csr": "x" }));
+    recorder.post(issue, &["acme", "nobody"], &csr);
+    let second = recorder.post(&format!("{one}/renew"), &[id(&first)], &csr);
+    let third = recorder.post(&format!("{one}/rotate"), &[id(&second)], &csr);
+    recorder.post(&format!("{one}/rotate"), &[id(&second)], &csr);
+    recorder.get("/certificates", &[]);
+    recorder.get("/certificates?limit=1", &[]);
+    recorder.get(one, &[id(&second)]);
+    recorder.get(&format!("{one}/revocation"), &[id(&third)]);
+    recorder.post(&format!("{one}/revoke"), &[id(&third)], &json!({ "reason": "superseded" }));
+    recorder.post(&format!("{one}/revoke?wait=1"), &[id(&third)], &json!({}));
+    recorder.get(&format!("{one}/revocation"), &[id(&third)]);
+    let fourth = recorder.post(&format!("{one}/rotate"), &[id(&second)], &csr);
+    recorder.ask("POST", &format!("{one}/confirm"), &[id(&fourth)], None);
+    let elsewhere = recorder.bureau.signed("elsewhere", r"/CN=acme\/pump-1", OURS);
+    for pem in [&elsewhere, first["cert_pem"].as_str().unwrap(), "x"] {
+        recorder.post("/certificates/import", &[], &json!({ "cert_pem": pem }));
+    }
+}
+
+fn others(recorder: &Recorder<'_>) {
+    let device = "/tenants/{tenant}/devices/{device}";
+    recorder.post("/tenants", &[], &json!({ "tenant_id": "zeta" }));
+    recorder.get("/tenants", &[]);
+    recorder.get("/tenants/{tenant}", &["acme"]);
+    recorder.ask("PATCH", "/tenants/{tenant}", &["zeta"], Some(&json!({ "status": "SUSPENDED" })));
+    recorder.ask("DELETE", "/tenants/{tenant}", &["zeta"], None);
+    recorder.post("/tenants/{tenant}/devices", &["acme"], &json!({ "device_id": "pump-9", "metadata": { "a": 1 } }));
+    recorder.get("/devices", &[]);
+    recorder.get("/tenants/{tenant}/devices", &["acme"]);
+    recorder.get(device, &["acme", "pump-9"]);
+    recorder.ask("PATCH", device, &["acme", "pump-9"], Some(&json!({ "status": "INACTIVE" })));
+    recorder.ask("POST", &format!("{device}/token"), &["acme", "pump-9"], None);
+    recorder.ask("DELETE", &format!("{device}/token"), &["acme", "pump-9"], None);
+    recorder.ask("DELETE", device, &["acme", "pump-9"], None);
+    recorder.get("/tenants/{tenant}/telemetry/latest", &["acme"]);
+    recorder.get(&format!("{device}/telemetry"), &["acme", "pump-1"]);
+    recorder.get(&format!("{device}/telemetry/latest"), &["acme", "pump-1"]);
+    recorder.get(&format!("{device}/telemetry/buckets?metric=t&step=86400"), &["acme", "pump-1"]);
+    recorder.get("/quarantine", &[]);
+    recorder.get("/quarantine/{id}", &["00000000-0000-0000-0000-000000000001"]);
+    recorder.post("/quarantine/replay", &[], &json!({ "all": true }));
+    recorder.post("/quarantine/discard", &[], &json!({ "tenant": "acme", "dry_run": true }));
+    recorder.ask("DELETE", "/quarantine/{id}", &["00000000-0000-0000-0000-000000000001"], None);
+    let message = json!({ "topic": "tenant/acme/device/x/telemetry", "payload": "{}" });
+    recorder.post("/explain", &[], &message);
+}
+
+#[test]
+fn every_json_answer_fits_its_documented_shape() {
+    let bureau = Bureau::with(&[("CRL_OUTPUT_PATH", "")]);
+    let recorder = Recorder { bureau: &bureau, answers: RefCell::default() };
+    bureau.office.database.query(ROWS);
+    certificates(&recorder);
+    others(&recorder);
+    let answers = recorder.answers.into_inner();
+    let document = bureau.get("/openapi.json");
+    let said = compare(&document.body, &json!(answers));
+    assert!(
+        said.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&said.stdout),
+        String::from_utf8_lossy(&said.stderr)
+    );
+    // No operation that answers with JSON was left out.
+    for (path, operations) in document.json()["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let status = if operation["responses"]["201"].is_null() { 200 } else { 201 };
+            let content = &operation["responses"][status.to_string()]["content"];
+            let is_json = content["application/json"]["schema"].is_object() && !path.ends_with("openapi.json");
+            let was_asked = answers.iter().any(|answer| {
+                answer["path"] == *path
+                    && answer["method"].as_str().unwrap().to_lowercase() == *method
+                    && answer["status"] == status
+            });
+            assert_eq!(is_json, was_asked, "{method} {path}");
+        }
+    }
+    // It finds what is wrong.
+    let mut wrong = answers[0].clone();
+    wrong["body"]["id"] = json!(7);
+    assert!(!compare(&document.body, &json!([wrong])).status.success());
+}

@@ -33,6 +33,25 @@ impl Pace {
     /// After a read that brought so many packets and bytes: until when the next read should wait, if at all.
     pub fn pause_until(self, now: Instant, packets: usize, bytes: usize) -> Option<Instant> {
         let pause = if bytes >= MUCH { self.pause.min(SHORTEST) } else { self.pause };
-        (packets > 0).then(|| now + pause)
+        (packets > 0 && !pause.is_zero()).then(|| now + pause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_that_brought_nothing_or_a_road_without_linger_makes_no_pause_and_a_flood_a_short_one() {
+        let now = Instant::now();
+        let pause = |linger: u64, packets, bytes| {
+            let until = Pace::new(Duration::from_millis(linger)).pause_until(now, packets, bytes);
+            until.map(|until| until - now)
+        };
+        assert_eq!(pause(5, 0, 0), None);
+        assert_eq!(pause(0, 9, 9), None);
+        assert_eq!(pause(3, 9, 9), Some(Duration::from_millis(3)));
+        assert_eq!(pause(10_000, 9, 9), Some(LONGEST));
+        assert_eq!(pause(5, 200, MUCH), Some(SHORTEST));
     }
 }

@@ -115,7 +115,7 @@ pub fn round(stage: &Stage, consumer: Consumer, load: Load) -> Outcome<Round> {
         rate: sent as f64 / span * 1e6,
         own: each(after.own - before.own),
         broker: each(after.broker - before.broker),
-        database: each(after.database - before.database),
+        database: each(after.database.saturating_sub(before.database)),
         publisher: each(publisher),
         memory_mib: taker.memory(),
         latency: latency.map(|latency| latency.map(|quantile| quantile + fsync)),

@@ -3,10 +3,17 @@
 //! It answers from memory and never talks to Postgres or to the broker; [`crate::http`] carries its answers out.
 //! Read [`policy`] first: it asks what is [`built_in`] and then the [`rules`], whose topics are [`pattern`]s held against
 //! the [`filter`] that is asked for. [`policy_file`] reads the rules, [`lint`] doubts them.
+//!
+//! A token's way: [`token`] takes it apart, [`verify`] checks it against the keys that [`keeper`] has fetched, [`claims`]
+//! says who it speaks of. [`refused`] says why not.
 
 pub mod built_in;
+pub mod claims;
 pub mod decision;
+mod fetch;
 pub mod filter;
+pub mod keeper;
+pub mod keys;
 pub mod lint;
 #[cfg(test)]
 mod lint_tests;
@@ -23,5 +30,8 @@ mod policy_node;
 #[cfg(test)]
 mod policy_tests;
 pub mod policy_walk;
+pub mod refused;
 pub mod rules;
 pub mod subject;
+mod token;
+pub mod verify;

@@ -10,7 +10,8 @@
 //! - reading can stop (the queue is full, Postgres is away) while acknowledgements and pings go on.
 //!
 //! From the outside in: [`session`] connects, again and again; [`steady`] is the loop of one connection; [`link`] is its
-//! socket, [`wire`] lets it rest; [`frame`] splits bytes into packets. [`trouble`] turns what can go wrong into a sentence with advice.
+//! socket, which [`wire`] lets rest; [`frame`] splits bytes into packets; [`login`] says who we are. [`trouble`] turns what can go wrong
+//! into a sentence with advice.
 //! Beside the session: [`publisher`] and [`inspect`] for the operator; [`takeover`] ends the session of a revoked device, and
 //! [`handshake`] tries whom the broker lets in.
 
@@ -24,6 +25,8 @@ pub mod handshake;
 mod inflight;
 pub mod inspect;
 pub mod link;
+mod login;
+mod mint;
 mod options;
 mod pace;
 pub mod publisher;

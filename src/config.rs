@@ -12,6 +12,7 @@ pub mod error;
 mod file;
 pub mod http;
 pub mod ingest;
+mod issuers;
 pub mod layers;
 pub mod process;
 mod reader;

@@ -2,6 +2,7 @@
 //!
 //! No payload, token or password ever reaches either; no label is one a device can choose.
 
+pub mod access;
 pub mod broker;
 pub mod ingest;
 pub mod logs;

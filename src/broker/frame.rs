@@ -6,7 +6,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::v5::{ConnAckProperties, DisconnectProperties};
 
-use crate::domain::batch::QUARANTINE_PAYLOAD_MAX;
+use crate::domain::sampling::QUARANTINE_PAYLOAD_MAX;
 
 /// What is kept of a PUBLISH that is over the limit: a topic has at most 64 KiB, its properties rarely as much, and of the
 /// payload quarantine keeps no more than this.
@@ -42,6 +42,11 @@ pub enum Incoming {
     PubRel {
         /// That of the message.
         packet_id: u16,
+    },
+    /// The answer to AUTH.
+    Auth {
+        /// 0: the token is taken; 0x18: the broker wants more of us.
+        code: u8,
     },
     /// The answer to PINGREQ.
     PingResp,
@@ -149,6 +154,7 @@ const PUBREL: u8 = 6;
 const SUBACK: u8 = 9;
 const PINGRESP: u8 = 13;
 const DISCONNECT: u8 = 14;
+const AUTH: u8 = 15;
 
 // === impl Splitter ===
 
@@ -290,6 +296,8 @@ fn control(kind: u8, mut body: Bytes) -> Result<Incoming, Malformed> {
         SUBACK => suback(body),
         PINGRESP => Some(Incoming::PingResp),
         DISCONNECT => Some(Incoming::Disconnect(Farewell::read(body))),
+        // Without a body it means success.
+        AUTH => Some(Incoming::Auth { code: take_u8(&mut body).unwrap_or_default() }),
         _ => return Err(Malformed::Type(kind)),
     };
     packet.ok_or(Malformed::Body(kind))

@@ -1,7 +1,7 @@
 //! Whatever the bytes and however they are cut, the packets are the same, and nothing panics.
 
 use super::frame::*;
-use crate::domain::batch::QUARANTINE_PAYLOAD_MAX;
+use crate::domain::sampling::QUARANTINE_PAYLOAD_MAX;
 use bytes::{BufMut, BytesMut};
 use proptest::prelude::*;
 use rumqttc::v5::mqttbytes::QoS;
@@ -151,7 +151,7 @@ fn control_packets_read_with_and_without_their_properties() {
 fn what_is_no_mqtt_is_an_error() {
     for (stream, error) in [
         (&[0x30, 0xff, 0xff, 0xff, 0xff][..], Malformed::Length),
-        (&[0xf0, 0], Malformed::Type(15)),
+        (&[0x50, 0], Malformed::Type(5)),
         (&[0x10, 0], Malformed::Type(1)),
         (&[0x20, 1, 0], Malformed::Body(2)),
         (&[0x90, 2, 0, 1], Malformed::Body(9)),
@@ -159,6 +159,14 @@ fn what_is_no_mqtt_is_an_error() {
     ] {
         let (_, result) = split_all(LIMIT, stream, stream.len());
         assert_eq!(result, Err(error), "{stream:?}");
+    }
+}
+
+#[test]
+fn an_auth_says_its_code_and_without_one_success() {
+    for (stream, code) in [(&[0xf0, 0][..], 0), (&[0xf0, 2, 0x18, 0], 0x18)] {
+        let (packets, result) = split_all(LIMIT, stream, stream.len());
+        assert_eq!((packets, result), (vec![Incoming::Auth { code }], Ok(())));
     }
 }
 

@@ -5,11 +5,12 @@
 
 use bytes::BytesMut;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Connect, ConnectProperties, Filter, Login, RetainForwardRule, Subscribe};
+use rumqttc::v5::mqttbytes::v5::{Connect, ConnectProperties, Filter, RetainForwardRule, Subscribe};
 
+use super::login::Login;
 use super::trouble::Trouble;
+use crate::clock;
 use crate::config::broker::BrokerConfig;
-use crate::config::secret::Secret;
 
 /// Where Mosquitto says how many messages it has dropped.
 pub const DROPPED_TOPIC: &str = "$SYS/broker/publish/messages/dropped";
@@ -30,13 +31,13 @@ pub const DISCONNECT: [u8; 2] = [0xe0, 0];
 pub const DISCONNECT_MALFORMED: [u8; 3] = [0xe0, 1, 0x81];
 
 /// CONNECT for the session: it is kept by the broker, and the window is ours.
-pub fn session_connect(config: &BrokerConfig) -> Result<BytesMut, Trouble> {
+pub fn session_connect(config: &BrokerConfig, login: &Login) -> Result<BytesMut, Trouble> {
     let mut properties = ConnectProperties::new();
     properties.session_expiry_interval = Some(config.session_expiry_seconds);
     properties.receive_maximum = Some(config.receive_maximum);
     properties.request_problem_info = Some(1);
     let keep_alive = u16::try_from(config.keepalive.as_secs()).unwrap_or(u16::MAX);
-    connect(config, keep_alive, false, Some(properties))
+    connect_as(login, config, keep_alive, false, Some(properties))
 }
 
 /// CONNECT for a publisher: nothing is kept, and nobody has to ping.
@@ -143,13 +144,20 @@ fn connect(
     clean_start: bool,
     properties: Option<ConnectProperties>,
 ) -> Result<BytesMut, Trouble> {
-    let login = config
-        .username
-        .as_deref()
-        .map(|name| Login::new(name, config.password.as_ref().map(Secret::expose).unwrap_or_default()));
+    connect_as(&Login::fresh(config, clock::now())?, config, keep_alive, clean_start, properties)
+}
+
+fn connect_as(
+    login: &Login,
+    config: &BrokerConfig,
+    keep_alive: u16,
+    clean_start: bool,
+    properties: Option<ConnectProperties>,
+) -> Result<BytesMut, Trouble> {
+    let properties = login.enhance(properties);
     let packet = Connect { keep_alive, client_id: config.client_id.clone(), clean_start, properties };
     let mut buffer = BytesMut::new();
-    packet.write(&None, &login, &mut buffer).map_err(unsendable)?;
+    packet.write(&None, &login.credentials, &mut buffer).map_err(unsendable)?;
     Ok(buffer)
 }
 
@@ -161,6 +169,7 @@ fn with_id(first: u8, packet_id: u16) -> [u8; 4] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::secret::Secret;
     use rumqttc::v5::mqttbytes::v5::Packet;
     use std::time::Duration;
 
@@ -170,6 +179,7 @@ mod tests {
             port: 1883,
             username: Some("u".into()),
             password: Some(Secret::new("p".into())),
+            jwt: None,
             client_id: "sluice".into(),
             topic: "tenant/+/device/+/#".into(),
             share_group: None,
@@ -183,7 +193,11 @@ mod tests {
 
     #[test]
     fn connect_keeps_the_session_and_announces_the_window_but_no_packet_size() {
-        let packet = Packet::read(&mut session_connect(&config()).unwrap(), None).unwrap();
+        let packet = Packet::read(
+            &mut session_connect(&config(), &Login::fresh(&config(), clock::now()).unwrap()).unwrap(),
+            None,
+        )
+        .unwrap();
         let Packet::Connect(connect, None, Some(login)) = packet else { panic!("{packet:?}") };
         assert!(!connect.clean_start);
         assert_eq!((connect.keep_alive, &*login.username, &*login.password), (30, "u", "p"));

@@ -12,10 +12,12 @@ use super::backoff::Backoff;
 use super::frame::{ConnAck, Incoming};
 use super::inflight::Inflight;
 use super::link::Link;
+use super::login::{Login, Renewal};
 use super::options;
 use super::pace::Pace;
 use super::steady::Steady;
 use super::trouble::Trouble;
+use crate::clock;
 use crate::config::broker::BrokerConfig;
 use crate::domain::message::{AckToken, ConnectionId, Delivery};
 use crate::domain::time::Clock;
@@ -61,6 +63,8 @@ struct Welcomed {
     link: Link,
     welcome: ConnAck,
     incoming: Vec<Incoming>,
+    /// When the login must be replaced.
+    renewal: Option<Renewal>,
 }
 
 // === impl Session ===
@@ -100,11 +104,12 @@ impl Session {
             let began = Instant::now();
             let trouble = match opened {
                 Err(trouble) => trouble,
-                Ok(Welcomed { link, welcome, incoming }) => {
+                Ok(Welcomed { link, welcome, incoming, renewal }) => {
                     welcomes += 1;
                     around.count_welcome(welcomes, &welcome);
                     let id = ConnectionId(welcomes);
                     let mut steady = Steady::new(&around, id, link, &welcome, incoming, &mut acks, &mut inflight);
+                    steady.renew_login(renewal);
                     let Err(trouble) = steady.run(&deliveries, &stop).await else {
                         around.readiness.unwell(PART, "stopping: no more messages are taken");
                         drop(deliveries);
@@ -116,6 +121,10 @@ impl Session {
                     trouble
                 }
             };
+            if matches!(trouble, Trouble::LoginAges) {
+                tracing::info!("{trouble}");
+                continue;
+            }
             let wait = backoff.next(began.elapsed()).max(trouble.pause());
             told.tell(&around.readiness, &trouble, wait);
             tokio::select! {
@@ -167,11 +176,12 @@ impl Told {
 // --- private helpers ---
 
 async fn open(config: &BrokerConfig) -> Result<Welcomed, Trouble> {
-    let connect = options::session_connect(config)?;
+    let login = Login::fresh(config, clock::now())?;
+    let connect = options::session_connect(config, &login)?;
     let mut link = Link::open(config).await?;
     let mut incoming = Vec::new();
     let welcome = link.introduce(&connect, &mut incoming).await?;
-    Ok(Welcomed { link, welcome, incoming })
+    Ok(Welcomed { link, welcome, incoming, renewal: login.renewal() })
 }
 
 /// While there is no connection every acknowledgement is void. It never ends: the writer must not be held up.

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::frame::{ConnAck, Incoming, Malformed, Publish};
 use super::inflight::Inflight;
 use super::link::Link;
+use super::login::{self, Due, Renewal};
 use super::options::{self, DROPPED_SUBSCRIPTION, DROPPED_TOPIC, MAIN_SUBSCRIPTION};
 use super::session::{PART, Surroundings};
 use super::timers::Timers;
@@ -53,6 +54,8 @@ pub struct Steady<'a> {
     /// The next so many messages may be ones the broker sent before.
     suspects: usize,
     timers: Timers,
+    /// When the login must be replaced; none: never.
+    renewal: Option<Renewal>,
     paused_until: Option<Instant>,
     window_is_full: bool,
     warned: Option<Instant>,
@@ -89,6 +92,7 @@ impl<'a> Steady<'a> {
             inflight,
             suspects: if welcome.session_present { around.config.receive_maximum.into() } else { 0 },
             timers: Timers::new(now, keepalive),
+            renewal: None,
             paused_until: None,
             window_is_full: false,
             warned: None,
@@ -108,11 +112,21 @@ impl<'a> Steady<'a> {
         if let Err(trouble) = &ended {
             self.offer(deliveries);
             self.inflight.connection_ended();
-            if matches!(trouble, Trouble::Protocol(_)) {
-                let _it_ends_anyway = self.link.write(&options::DISCONNECT_MALFORMED).await;
+            let last_word = match trouble {
+                Trouble::Protocol(_) => Some(&options::DISCONNECT_MALFORMED[..]),
+                Trouble::LoginAges => Some(&options::DISCONNECT[..]),
+                _ => None,
+            };
+            if let Some(last_word) = last_word {
+                let _it_ends_anyway = self.link.write(last_word).await;
             }
         }
         ended
+    }
+
+    /// From when on the login is to be replaced.
+    pub fn renew_login(&mut self, renewal: Option<Renewal>) {
+        self.renewal = renewal;
     }
 
     /// Whether it ever worked.
@@ -212,6 +226,7 @@ impl<'a> Steady<'a> {
             }
             Incoming::PubRel { packet_id } => self.outbox.extend_from_slice(&options::pubcomp(packet_id)),
             Incoming::Disconnect(farewell) => return Err(Trouble::Dismissed(farewell)),
+            Incoming::Auth { code } => return login::take_answer(self.renewal.as_mut(), code),
             Incoming::ConnAck(_) => return Err(Malformed::Type(2).into()),
             Incoming::SubAck { .. } | Incoming::PubAck { .. } | Incoming::PingResp => {}
         }
@@ -357,7 +372,8 @@ impl<'a> Steady<'a> {
         let now = Instant::now();
         let recheck = (is_held_back && self.pending.is_empty()).then(|| now + BUDGET_RECHECK);
         let due = self.timers.next(self.link.heard(), is_held_back);
-        [due, recheck, self.paused_until].into_iter().flatten().min().unwrap_or(now + FAR)
+        let login = self.renewal.as_ref().map(Renewal::next);
+        [due, recheck, self.paused_until, login].into_iter().flatten().min().unwrap_or(now + FAR)
     }
 
     fn look_at_the_clock(&mut self, is_held_back: bool) -> Result<(), Trouble> {
@@ -366,6 +382,14 @@ impl<'a> Steady<'a> {
         if self.timers.check(now, self.link.heard(), is_held_back)? {
             self.outbox.extend_from_slice(&options::PINGREQ);
         }
-        Ok(())
+        match self.renewal.as_mut().map_or(Due::Nothing, |renewal| renewal.due(now)) {
+            Due::Nothing => Ok(()),
+            Due::Reconnect => Err(Trouble::LoginAges),
+            Due::Reauthenticate => {
+                let packet = login::reauthentication(&self.around.config, (self.around.clock)())?;
+                self.outbox.extend_from_slice(&packet);
+                Ok(())
+            }
+        }
     }
 }

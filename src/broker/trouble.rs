@@ -9,6 +9,7 @@ use tokio_rustls::rustls;
 use tokio_rustls::rustls::AlertDescription as Alert;
 
 use super::frame::{Farewell, Malformed};
+use super::mint::MintError;
 
 /// Two programs with one client id take the session from each other for ever: the one that lost waits at least this long.
 const TAKEN_OVER_PAUSE: Duration = Duration::from_secs(30);
@@ -128,6 +129,20 @@ pub enum Trouble {
     /// A packet of ours could not be written.
     #[error("a packet cannot be built from the settings ({0})")]
     Unsendable(String),
+    /// No token for the login.
+    #[error(transparent)]
+    Mint(#[from] MintError),
+    /// The token will end soon, and only a new connection takes a new one.
+    #[error("the token of the login is about to expire: connecting anew with a fresh one")]
+    LoginAges,
+    /// AUTH with a code that asks for more.
+    #[error(
+        "the broker answered our new token with AUTH code 0x{code:02X}: it wants more than a token; set MQTT_JWT_AS=password"
+    )]
+    AuthContinued {
+        /// The code.
+        code: u8,
+    },
     /// DISCONNECT.
     #[error("the broker ended the connection with code 0x{:02X}{}: {}", .0.code, told(.0.reason.as_ref()), farewell_advice(.0.code))]
     Dismissed(Farewell),
@@ -209,8 +224,11 @@ fn connect_advice(code: u8) -> &'static str {
     match code {
         0x01 | 0x84 => "it does not speak MQTT 5; use a broker that does, such as Mosquitto 2",
         0x02 | 0x85 => "it does not take this client id; change MQTT_CLIENT_ID",
-        0x04 | 0x86 | 0x8c => "the user name or password is wrong; check MQTT_USERNAME and MQTT_PASSWORD",
-        0x05 | 0x87 => "this user may not connect; check MQTT_USERNAME, MQTT_PASSWORD and the broker's access rules",
+        0x04 | 0x86 => "the user name or password is wrong; check MQTT_USERNAME and MQTT_PASSWORD, or MQTT_JWT_CLAIMS",
+        0x05 | 0x87 => {
+            "this user may not connect; check MQTT_USERNAME, MQTT_PASSWORD or MQTT_JWT_CLAIMS, and the broker's access rules"
+        }
+        0x8c => "it does not know the authentication method CUSTOM-JWT; set MQTT_JWT_AS=password or username",
         0x03 | 0x88 | 0x89 => "it is not available or too busy; it is tried again",
         0x8a => "this client is banned; lift the ban at the broker",
         SESSION_TAKEN_OVER => "another client uses the same id; give each instance its own MQTT_CLIENT_ID",

@@ -110,6 +110,7 @@ fn in_words(verdict: Verdict) -> &'static str {
         Verdict::Passed => "passed",
         Verdict::Refused => "REFUSED",
         Verdict::NotReached => "not reached",
+        Verdict::NotTried => "not tried",
         Verdict::NotNeeded => "not needed",
     }
 }

@@ -78,7 +78,8 @@ async fn replay_all(
 ) -> Result<Vec<Line>, Failure> {
     let metrics = Metrics::new().map_err(|error| Failure::new(Exit::Internal, error.to_string()))?.ingest;
     let (database, pool) = (&operator.database, operator.database.pool());
-    let (directory, sink) = (database.directory(), database.sink());
+    let directory = database.directory();
+    let sink = if args.dry_run { database.rehearsal() } else { database.sink() };
     let mut road = Replayer::new(&config.ingest, directory, sink, metrics, clock::now, args.dry_run);
     let (mut lines, mut after): (Vec<Line>, Option<Place>) = (Vec::new(), None);
     loop {

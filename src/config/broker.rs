@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use super::reader::Reader;
 use super::secret::Secret;
 use super::setting::{Kind, Rule, Setting};
@@ -18,6 +20,8 @@ pub struct BrokerConfig {
     pub username: Option<String>,
     /// `MQTT_PASSWORD`.
     pub password: Option<Secret>,
+    /// The token Sluice logs in with, when `MQTT_JWT_KEY` is set.
+    pub jwt: Option<BrokerJwt>,
     /// `MQTT_CLIENT_ID`.
     pub client_id: String,
     /// `MQTT_TOPIC`.
@@ -35,6 +39,38 @@ pub struct BrokerConfig {
     /// `MQTT_MAX_PACKET_BYTES`.
     pub max_packet_bytes: usize,
 }
+
+/// The token Sluice makes for its own login. The key is read anew for each, so a new one needs no restart.
+#[derive(Clone, Debug)]
+pub struct BrokerJwt {
+    /// `MQTT_JWT_KEY`.
+    pub key: PathBuf,
+    /// `MQTT_JWT_KEY_ID`.
+    pub key_id: Option<String>,
+    /// `MQTT_JWT_CLAIMS`; never one of [`OWN_CLAIMS`].
+    pub claims: Map<String, Value>,
+    /// `MQTT_JWT_LIFETIME_SECONDS`.
+    pub lifetime: Duration,
+    /// `MQTT_JWT_AS`.
+    pub place: JwtPlace,
+}
+
+/// Where in the login a token goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JwtPlace {
+    /// It is the password.
+    Password,
+    /// It is the user name.
+    Username,
+    /// It is the data of MQTT 5's enhanced authentication, and is renewed without a new connection.
+    Enhanced,
+}
+
+/// The longest claims: brokers take no longer tokens, and MQTT has no longer texts than four of these.
+const MAX_CLAIMS_BYTES: usize = 16 * 1024;
+
+/// The claims each token has its own of.
+pub const OWN_CLAIMS: [&str; 3] = ["exp", "iat", "nbf"];
 
 /// TLS towards the broker. Files are read anew at each connect, so rotated certificates are picked up.
 #[derive(Clone, Debug)]
@@ -59,12 +95,40 @@ const FILTER: Kind = Kind::Text(Rule {
 const GROUP: Kind =
     Kind::Text(Rule { allowed: "a name without / + #", holds: |text| is_plain(text) && !text.contains('/') });
 
+const CLAIMS: Kind = Kind::Text(Rule {
+    allowed: "a JSON object of at most 16 KiB without exp, iat and nbf, such as {\"iss\": \"sluice\", \"sub\": \"gate\"}",
+    holds: |text| claims(text).is_some(),
+});
+const KEY_ID: Kind = Kind::Text(Rule { allowed: "a key's name", holds: |_| true });
+const PLACES: &[&str] = &["password", "username", "enhanced"];
+
 /// The rows of the table.
 pub(super) const SETTINGS: &[Setting] = &[
     Setting::with_default("MQTT_HOST", "localhost", HOST, "The broker's host."),
     Setting::whole("MQTT_PORT", "1883", (1, 65_535), "", "The broker's TCP port; 8883 is usual with TLS."),
     Setting::optional("MQTT_USERNAME", NAME, "The user name Sluice logs in with."),
     Setting::optional("MQTT_PASSWORD", PASSWORD, "The password that goes with MQTT_USERNAME."),
+    Setting::optional(
+        "MQTT_JWT_KEY",
+        Kind::Path,
+        "Sluice logs in with tokens it makes and renews itself: the RSA key that signs them (PEM, mode 0600).",
+    ),
+    Setting::optional("MQTT_JWT_KEY_ID", KEY_ID, "By what name (kid) the broker knows the key of MQTT_JWT_KEY."),
+    Setting::optional("MQTT_JWT_CLAIMS", CLAIMS, "What such a token says besides its times."),
+    Setting::whole(
+        "MQTT_JWT_LIFETIME_SECONDS",
+        "3600",
+        (60, 86_400),
+        "seconds",
+        "How long such a token is good; it is renewed after three quarters of that.",
+    ),
+    Setting::with_default(
+        "MQTT_JWT_AS",
+        "password",
+        Kind::Choice(PLACES),
+        "Where such a token goes: password beside MQTT_USERNAME; username, the password then being MQTT_PASSWORD or jwt; \
+         enhanced is MQTT 5's authentication method CUSTOM-JWT.",
+    ),
     Setting::with_default(
         "MQTT_CLIENT_ID",
         "sluice",
@@ -129,7 +193,9 @@ impl BrokerConfig {
     pub(super) fn read(reader: &mut Reader) -> Self {
         let username = reader.optional_text("MQTT_USERNAME");
         let password = reader.secret("MQTT_PASSWORD");
-        if password.is_some() && username.is_none() {
+        let jwt = BrokerJwt::read(reader, username.is_some(), password.is_some());
+        let names_itself = jwt.as_ref().is_some_and(|jwt| jwt.place == JwtPlace::Username);
+        if password.is_some() && username.is_none() && !names_itself {
             reader.conflict(&["MQTT_PASSWORD", "MQTT_USERNAME"], "a password needs a user name: set MQTT_USERNAME");
         }
         Self {
@@ -137,6 +203,7 @@ impl BrokerConfig {
             port: reader.whole("MQTT_PORT"),
             username,
             password,
+            jwt,
             client_id: reader.text("MQTT_CLIENT_ID"),
             topic: reader.text("MQTT_TOPIC"),
             share_group: reader.optional_text("MQTT_SHARE_GROUP"),
@@ -146,6 +213,48 @@ impl BrokerConfig {
             receive_maximum: reader.whole("MQTT_RECEIVE_MAXIMUM"),
             max_packet_bytes: reader.whole("MQTT_MAX_PACKET_BYTES"),
         }
+    }
+}
+
+// === impl BrokerJwt ===
+
+impl BrokerJwt {
+    fn read(reader: &mut Reader, has_username: bool, has_password: bool) -> Option<Self> {
+        let key = reader.path("MQTT_JWT_KEY");
+        let key_id = reader.optional_text("MQTT_JWT_KEY_ID");
+        let given = reader.optional_text("MQTT_JWT_CLAIMS");
+        let lifetime = reader.seconds("MQTT_JWT_LIFETIME_SECONDS");
+        let place = match reader.text("MQTT_JWT_AS").as_str() {
+            "username" => JwtPlace::Username,
+            "enhanced" => JwtPlace::Enhanced,
+            _ => JwtPlace::Password,
+        };
+        let Some(key) = key else {
+            for (name, _) in [("MQTT_JWT_KEY_ID", key_id.is_some()), ("MQTT_JWT_CLAIMS", given.is_some())]
+                .into_iter()
+                .filter(|(_, given)| *given)
+            {
+                reader
+                    .conflict(&[name, "MQTT_JWT_KEY"], "nothing signs such a token: set MQTT_JWT_KEY, or leave it out");
+            }
+            return None;
+        };
+        match place {
+            JwtPlace::Password if has_password => {
+                reader.conflict(&["MQTT_JWT_KEY", "MQTT_PASSWORD"], "the token is the password: keep one of them");
+            }
+            JwtPlace::Password if !has_username => {
+                let why = "a password needs a user name: set MQTT_USERNAME, or MQTT_JWT_AS";
+                reader.conflict(&["MQTT_JWT_KEY", "MQTT_USERNAME"], why);
+            }
+            JwtPlace::Username if has_username => {
+                reader
+                    .conflict(&["MQTT_JWT_AS", "MQTT_USERNAME"], "the token is the user name: leave MQTT_USERNAME out");
+            }
+            _ => {}
+        }
+        let claims = given.as_deref().and_then(claims).unwrap_or_default();
+        Some(Self { key, key_id, claims, lifetime, place })
     }
 }
 
@@ -166,6 +275,14 @@ impl BrokerTls {
         }
         on.then(|| Self { ca_cert, identity: cert.zip(key) })
     }
+}
+
+fn claims(text: &str) -> Option<Map<String, Value>> {
+    if text.len() > MAX_CLAIMS_BYTES {
+        return None;
+    }
+    let claims: Map<String, Value> = serde_json::from_str(text).ok()?;
+    (!OWN_CLAIMS.iter().any(|own| claims.contains_key(*own))).then_some(claims)
 }
 
 fn is_host(text: &str) -> bool {

@@ -1,10 +1,11 @@
 //! What only shows when areas are seen together: settings that exclude each other, and settings that are legal but dangerous.
 
 use super::Config;
+use super::access::{IssuerConfig, KeySource};
 use super::certificates::CnFormat;
 use super::ingest::BATCHES_IN_FLIGHT;
 use super::reader::Reader;
-use crate::domain::batch::QUARANTINE_PAYLOAD_MAX;
+use crate::domain::sampling::QUARANTINE_PAYLOAD_MAX;
 
 /// An `ADMIN_TOKEN` with fewer characters can be guessed.
 const GOOD_TOKEN_CHARS: usize = 24;
@@ -32,6 +33,7 @@ impl Config {
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         self.warn_of_trust(&mut warnings);
+        self.warn_of_issuers(&mut warnings);
         self.warn_of_loss(&mut warnings);
         warnings
     }
@@ -54,9 +56,11 @@ impl Config {
                     .to_owned(),
             );
         }
-        if broker.password.is_some() && broker.tls.is_none() && !is_loopback(&broker.host) {
+        let secret = if broker.jwt.is_some() { "the token of MQTT_JWT_KEY" } else { "MQTT_PASSWORD" };
+        let is_sent = broker.password.is_some() || broker.jwt.is_some();
+        if is_sent && broker.tls.is_none() && !is_loopback(&broker.host) {
             warn(format!(
-                "MQTT_PASSWORD goes to {} in the clear: set MQTT_TLS=1, or reach the broker over a network you trust",
+                "{secret} goes to {} in the clear: set MQTT_TLS=1, or reach the broker over a network you trust",
                 broker.host
             ));
         }
@@ -81,6 +85,25 @@ impl Config {
         }
     }
 
+    /// Whose tokens are taken too easily.
+    fn warn_of_issuers(&self, warnings: &mut Vec<String>) {
+        for IssuerConfig { issuer, audience, keys, .. } in &self.access.issuers {
+            if audience.is_empty() {
+                warnings.push(format!(
+                    "the issuer {issuer} has no audience: a token it made for any other program is taken too; \
+                     set JWT_AUDIENCE, or its audience in JWT_ISSUERS_PATH"
+                ));
+            }
+            let KeySource::Url { url, .. } = keys else { continue };
+            let place = url.strip_prefix("http://").and_then(|rest| rest.split(['/', '?']).next());
+            if place.is_some_and(|place| !is_loopback(without_port(place))) {
+                warnings.push(format!(
+                    "the keys of {issuer} come in the clear from {url}: whoever is on the way can put in his own; use https://"
+                ));
+            }
+        }
+    }
+
     /// What would be lost or cut.
     fn warn_of_loss(&self, warnings: &mut Vec<String>) {
         let mut warn = |text: String| warnings.push(text);
@@ -100,6 +123,11 @@ impl Config {
             ));
         }
     }
+}
+
+fn without_port(place: &str) -> &str {
+    let v6 = place.strip_prefix('[').and_then(|rest| rest.split(']').next());
+    v6.unwrap_or_else(|| place.split(':').next().unwrap_or(place))
 }
 
 fn is_loopback(host: &str) -> bool {

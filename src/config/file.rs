@@ -125,7 +125,8 @@ pub(super) fn read_secret(
     }
 }
 
-fn read_bounded(path: &Path, most: u64) -> io::Result<String> {
+/// Reads a text of at most so many bytes.
+pub(super) fn read_bounded(path: &Path, most: u64) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(most + 1).read_to_string(&mut text)?;
     if text.len() as u64 > most {

@@ -86,6 +86,11 @@ impl<'a> Reader<'a> {
         self.errors.push(ConfigError::Conflict { given: given.join(", "), why: why.into() });
     }
 
+    /// Records what is wrong elsewhere than in a setting's own value.
+    pub(super) fn wrong(&mut self, error: ConfigError) {
+        self.errors.push(error);
+    }
+
     /// Everything that was wrong.
     pub(super) fn finish(self) -> Vec<ConfigError> {
         self.errors

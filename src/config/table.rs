@@ -84,11 +84,16 @@ mod tests {
     use super::*;
 
     /// What users rely on: names and defaults, as the settings' page of the design fixes them.
-    const PROMISED: [(&str, Option<&str>); 58] = [
+    const PROMISED: [(&str, Option<&str>); 74] = [
         ("MQTT_HOST", Some("localhost")),
         ("MQTT_PORT", Some("1883")),
         ("MQTT_USERNAME", None),
         ("MQTT_PASSWORD", None),
+        ("MQTT_JWT_KEY", None),
+        ("MQTT_JWT_KEY_ID", None),
+        ("MQTT_JWT_CLAIMS", None),
+        ("MQTT_JWT_LIFETIME_SECONDS", Some("3600")),
+        ("MQTT_JWT_AS", Some("password")),
         ("MQTT_CLIENT_ID", Some("sluice")),
         ("MQTT_TOPIC", Some("tenant/+/device/+/#")),
         ("MQTT_SHARE_GROUP", None),
@@ -136,6 +141,17 @@ mod tests {
         ("ROTATION_GRACE_HOURS", Some("24")),
         ("CERT_EXPIRY_WARNING_DAYS", Some("30")),
         ("ACL_RULES_PATH", None),
+        ("JWT_ISSUER", None),
+        ("JWT_AUDIENCE", None),
+        ("JWT_JWKS_URL", None),
+        ("JWT_CA_CERT", None),
+        ("JWT_JWKS_PATH", None),
+        ("JWT_PEM_PATH", None),
+        ("JWT_LEEWAY_SECONDS", Some("30")),
+        ("JWT_REQUIRED_CLAIMS", None),
+        ("JWT_GROUP_CLAIMS", Some("realm_access.roles,groups")),
+        ("JWT_SCOPE_CLAIMS", Some("scope")),
+        ("JWT_ISSUERS_PATH", None),
         ("HTTP_BIND", Some("127.0.0.1:8080")),
         ("OPS_BIND", Some("127.0.0.1:9464")),
         ("HOOKS_BIND", Some("127.0.0.1:8009")),

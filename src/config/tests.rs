@@ -222,6 +222,26 @@ fn settings_that_do_not_go_together_are_refused_with_both_named() {
         (&[("MQTT_TLS", "1"), ("MQTT_CLIENT_CERT", "/c")][..], "MQTT_CLIENT_KEY is not set: each needs the other"),
         (&[("MQTT_CA_CERT", "/c")], "MQTT_TLS = \"0\" (default): it is used only with TLS: set MQTT_TLS=1"),
         (&[("MQTT_PASSWORD", "p")], "MQTT_USERNAME is not set: a password needs a user name"),
+        (
+            &[("MQTT_JWT_KEY", "/k")],
+            "MQTT_USERNAME is not set: a password needs a user name: set MQTT_USERNAME, or MQTT_JWT_AS",
+        ),
+        (
+            &[("MQTT_USERNAME", "u"), ("MQTT_PASSWORD", "p"), ("MQTT_JWT_KEY", "/k")],
+            "MQTT_PASSWORD = *** (environment): the token is the password",
+        ),
+        (
+            &[("MQTT_JWT_KEY", "/k"), ("MQTT_USERNAME", "u"), ("MQTT_JWT_AS", "username")],
+            "the token is the user name: leave MQTT_USERNAME out",
+        ),
+        (&[("MQTT_JWT_CLAIMS", "{}")], "MQTT_JWT_KEY is not set: nothing signs such a token"),
+        (&[("JWT_JWKS_URL", "https://h/k")], "JWT_ISSUER is not set: it belongs to an issuer"),
+        (
+            &[("JWT_ISSUER", "i"), ("JWT_JWKS_URL", "http://h/k"), ("JWT_CA_CERT", "/ca")],
+            "used only for keys from an https:// URL",
+        ),
+        (&[("JWT_ISSUER", "https://h")], "its keys must be found somewhere"),
+        (&[("JWT_PEM_PATH", "/p"), ("JWT_JWKS_PATH", "/j"), ("JWT_ISSUER", "https://h")], "its keys are in one place"),
         (&[("RATE_LIMIT_RPS", "0.5"), ("RATE_LIMIT_BURST", "0")], "set RATE_LIMIT_BURST to 1 or more"),
         (&[("BATCH_SIZE", "10000")], "MQTT_RECEIVE_MAXIMUM must be at least 2 x BATCH_SIZE, 20000"),
         (
@@ -234,6 +254,45 @@ fn settings_that_do_not_go_together_are_refused_with_both_named() {
         let text = error(&environment(pairs));
         assert!(text.contains(expected), "{text}");
         assert!(text.contains(&format!("{} = ", pairs[pairs.len() - 1].0)), "{text}");
+    }
+}
+
+#[test]
+fn issuers_come_from_the_environment_and_from_a_list_and_are_warned_of() {
+    let (_directory, path) =
+        file("[[issuer]]\nissuer = \"b\"\njwks_url = \"http://id.example.org:80/k\"\naudience = \"m\"\n");
+    let pairs = [
+        ("JWT_ISSUER", "a"),
+        ("JWT_JWKS_URL", "http://[::1]:8080/k"),
+        ("JWT_LEEWAY_SECONDS", "5"),
+        ("JWT_GROUP_CLAIMS", "g, h"),
+        ("JWT_ISSUERS_PATH", path.to_str().unwrap()),
+    ];
+    let config = Config::load(&environment(&pairs)).unwrap().config;
+    let [one, two] = &config.access.issuers[..] else { panic!("{:?}", config.access) };
+    assert_eq!((&*one.issuer, &*two.issuer, two.leeway_seconds), ("a", "b", 5));
+    assert_eq!(two.group_claims, ["g", "h"]);
+    let warnings = config.warnings();
+    assert!(warnings[0].starts_with("the issuer a has no audience"), "{warnings:?}");
+    assert!(warnings[1].starts_with("the keys of b come in the clear from http://id.example.org:80/k"), "{warnings:?}");
+    assert_eq!(warnings.len(), 2);
+}
+
+#[test]
+fn a_token_may_be_the_login_in_each_of_its_places() {
+    use super::broker::JwtPlace;
+    for (pairs, place) in [
+        (&[("MQTT_USERNAME", "u")][..], JwtPlace::Password),
+        (&[("MQTT_JWT_AS", "username"), ("MQTT_PASSWORD", "p")], JwtPlace::Username),
+        (&[("MQTT_JWT_AS", "enhanced")], JwtPlace::Enhanced),
+    ] {
+        let all = [pairs, &[("MQTT_JWT_KEY", "/k"), ("MQTT_JWT_CLAIMS", r#"{"iss": "i"}"#)]].concat();
+        let jwt = Config::load(&environment(&all)).unwrap().config.broker.jwt.unwrap();
+        assert_eq!((jwt.place, jwt.claims["iss"].as_str(), jwt.lifetime.as_secs()), (place, Some("i"), 3600));
+    }
+    for claims in ["[]", "{", r#"{"exp": 1}"#] {
+        let text = error(&environment(&[("MQTT_JWT_KEY", "/k"), ("MQTT_USERNAME", "u"), ("MQTT_JWT_CLAIMS", claims)]));
+        assert!(text.contains("expected a JSON object of at most 16 KiB without exp"), "{text}");
     }
 }
 

@@ -14,11 +14,8 @@ use super::message::{CommandAck, Delivery, Reading, ShadowReport};
 use super::redact::redact;
 use super::sampling::{Sampler, SharedSampler};
 use super::time::Timestamp;
-use super::topic::Topic;
+use super::topic::Owned;
 use super::verdict::{Reason, Refusal};
-
-/// The most bytes of a refused payload that quarantine keeps; a longer one is cut and its detail says so.
-pub const QUARANTINE_PAYLOAD_MAX: usize = 262_144;
 
 /// One refused message, as a row of `quarantine_events`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,12 +36,14 @@ pub struct Quarantined {
     pub msg_type: Option<Box<str>>,
     /// Why.
     pub refusal: Refusal,
-    /// The payload with its token cut out, at most [`QUARANTINE_PAYLOAD_MAX`] bytes.
+    /// The payload with its token cut out, as much of it as is kept.
     pub payload: Bytes,
     /// SHA-256 of the token it carried, so that a replay can be verified.
     pub token: Option<TokenHash>,
     /// The name of the message.
     pub message_id: Uuid,
+    /// The broker delivered it before, and its time tells it from all others: it may be in quarantine already.
+    pub is_repeat: bool,
 }
 
 /// What a refused message told about itself before it was refused.
@@ -103,8 +102,9 @@ pub struct Batch {
     pub sightings: Vec<Sighting>,
     /// Decides which messages are kept that only the database refuses.
     pub sampler: SharedSampler,
-    /// What it decided, by index of the delivery: it is asked once for each, however often the batch is tried.
-    pub sampled: HashMap<usize, bool>,
+    /// What it decided, by index of the delivery: how many bytes are kept. It is asked once for each, however often the batch
+    /// is tried.
+    pub sampled: HashMap<usize, Option<usize>>,
     /// How many refused messages are counted only, because their kind floods.
     pub sampled_out: u64,
     /// How many of its messages were the platform's own voice.
@@ -131,16 +131,17 @@ pub struct Receipt {
 // === impl Quarantined ===
 
 impl Quarantined {
-    /// The record of a refusal. The payload is cut to the bound and its token taken out; this is the only way to make one.
-    pub fn new(delivery: &Delivery, refusal: Refusal, told: Told) -> Self {
+    /// The record of a refusal. The payload is cut to so many bytes, which its detail says, and its token is taken out; this
+    /// is the only way to make one.
+    pub fn new(delivery: &Delivery, refusal: Refusal, told: Told, bytes: usize) -> Self {
         let Told { event_time, site, token } = told;
         let whole = delivery.cut_from.unwrap_or(delivery.payload.len());
-        let kept = delivery.payload.slice(..delivery.payload.len().min(QUARANTINE_PAYLOAD_MAX));
+        let kept = delivery.payload.slice(..delivery.payload.len().min(bytes));
         let mut refusal = refusal;
         if kept.len() < whole {
             refusal.detail = format!("{}; the first {} of {whole} bytes are kept", refusal.detail, kept.len()).into();
         }
-        let topic = Topic::parse(&delivery.topic).ok();
+        let topic = Owned::parse(&delivery.topic).ok();
         let own = |text: &str| Box::<str>::from(text);
         Self {
             received_at: delivery.received_at,
@@ -150,6 +151,7 @@ impl Quarantined {
             device: topic.as_ref().map(|topic| own(topic.device)),
             site,
             msg_type: topic.as_ref().map(|topic| own(topic.msg_type)),
+            is_repeat: delivery.dup && event_time.is_some(),
             payload: redact(&kept),
             refusal,
             token,
@@ -182,7 +184,7 @@ impl Batch {
         if delivery.replay.is_some() {
             return self.refused_again.push(detail.to_owned());
         }
-        let tenant = Topic::parse(&delivery.topic).ok().map(|topic| topic.tenant);
+        let tenant = Owned::parse(&delivery.topic).ok().map(|topic| topic.tenant);
         let reason = Reason::StoreRejected;
         self.refusal_counts.push(RefusalCount {
             minute: delivery.received_at.minute(),
@@ -190,13 +192,36 @@ impl Batch {
             reason,
             count: 1,
         });
-        let is_kept = *self.sampled.entry(origin).or_insert_with(|| sampler.admit_counted(tenant, reason));
-        if is_kept {
-            let record = Quarantined::new(delivery, Refusal::new(reason, detail.to_owned()), self.told(origin));
-            self.quarantined.push(record);
-        } else {
-            self.sampled_out += 1;
+        let size = delivery.payload.len();
+        let kept = self.sampled.entry(origin).or_insert_with(|| sampler.admit_counted(tenant, reason, size));
+        match *kept {
+            Some(bytes) => {
+                let refusal = Refusal::new(reason, detail.to_owned());
+                let record = Quarantined::new(delivery, refusal, self.told(origin), bytes);
+                self.quarantined.push(record);
+            }
+            None => self.sampled_out += 1,
         }
+    }
+
+    /// Takes back refusals of messages that are in quarantine already, and their counts.
+    pub fn forget_repeats(&mut self, is_there: impl Fn(Uuid) -> bool) {
+        let Self { quarantined, refusal_counts, known_duplicates, .. } = self;
+        quarantined.retain(|row| {
+            let is_known = row.is_repeat && is_there(row.message_id);
+            if is_known {
+                let tenant = row.tenant.as_deref().unwrap_or_default();
+                let of_its_kind = |count: &&mut RefusalCount| {
+                    *count.tenant == *tenant && count.reason == row.refusal.reason && count.count > 0
+                };
+                if let Some(count) = refusal_counts.iter_mut().find(of_its_kind) {
+                    count.count -= 1;
+                }
+                *known_duplicates += 1;
+            }
+            !is_known
+        });
+        refusal_counts.retain(|count| count.count > 0);
     }
 
     /// What an accepted message told about itself. The rows and tokens stand in the order of the deliveries.

@@ -118,7 +118,7 @@ fn end_of_embedded_string(payload: &[u8], from: usize, slashes: usize) -> usize 
             if run % 2 == 0 {
                 return at + run;
             }
-            if run <= slashes || more / (slashes + 1) % 2 == 0 {
+            if run <= slashes || (more / (slashes + 1)).is_multiple_of(2) {
                 return at + run - run.min(slashes);
             }
         }

@@ -1,4 +1,4 @@
-//! Which refused messages are kept: all of them, as long as their kind does not flood. It also counts, exactly.
+//! Which refused messages are kept, and how much of them: all, as long as their kind does not flood. It also counts, exactly.
 //!
 //! It writes nothing; the rows and the counts ride in the batch's own transaction.
 
@@ -12,6 +12,16 @@ use super::verdict::Reason;
 /// So many tenants are told apart within a minute; the rest share one line and one budget.
 const MAX_TENANTS_PER_MINUTE: usize = 1_000;
 
+/// So many bytes of refused payloads are kept of one tenant in a minute; past it, no more of each than its [`HEAD`]. Without
+/// it one device with large messages could fill the disk within the budget of messages.
+const MAX_BYTES_PER_MINUTE: usize = 2 << 20;
+
+/// The bytes that are kept of a payload when its tenant has used up its share.
+pub const HEAD: usize = 1_024;
+
+/// The most bytes that are kept of one refused payload.
+pub const QUARANTINE_PAYLOAD_MAX: usize = 262_144;
+
 /// The tenant under which messages are counted whose topic names none, and those of too many tenants.
 pub const NO_TENANT: &str = "";
 
@@ -24,7 +34,14 @@ pub struct SharedSampler(Arc<Mutex<Sampler>>);
 pub struct Sampler {
     max_per_minute: u64,
     minute: Timestamp,
-    tenants: HashMap<Box<str>, [Tally; Reason::ALL.len()]>,
+    tenants: HashMap<Box<str>, Share>,
+}
+
+/// What one tenant has used up of a minute.
+#[derive(Debug)]
+struct Share {
+    tallies: [Tally; Reason::ALL.len()],
+    bytes_left: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -73,33 +90,33 @@ impl Sampler {
         }
     }
 
-    /// Counts a refused message; true when it is to be kept.
-    pub fn admit(&mut self, tenant: Option<&str>, reason: Reason) -> bool {
+    /// Counts a refused message of so many bytes; says how many of them are to be kept, none for no trace at all.
+    pub fn admit(&mut self, tenant: Option<&str>, reason: Reason, bytes: usize) -> Option<usize> {
         let max = self.max_per_minute;
-        let tally = self.tally(tenant, reason);
-        tally.uncounted += 1;
-        tally.is_kept(max)
+        let share = self.share(tenant);
+        share.tallies[reason.index()].uncounted += 1;
+        share.keep(max, reason, bytes)
     }
 
-    /// True when a message is to be kept that is counted elsewhere.
-    pub fn admit_counted(&mut self, tenant: Option<&str>, reason: Reason) -> bool {
+    /// The same for a message that is counted elsewhere.
+    pub fn admit_counted(&mut self, tenant: Option<&str>, reason: Reason, bytes: usize) -> Option<usize> {
         let max = self.max_per_minute;
-        self.tally(tenant, reason).is_kept(max)
+        self.share(tenant).keep(max, reason, bytes)
     }
 
-    fn tally(&mut self, tenant: Option<&str>, reason: Reason) -> &mut Tally {
+    fn share(&mut self, tenant: Option<&str>) -> &mut Share {
         let tenant = tenant.unwrap_or(NO_TENANT);
         let is_told_apart = self.tenants.contains_key(tenant) || self.tenants.len() < MAX_TENANTS_PER_MINUTE;
         let tenant = if is_told_apart { tenant } else { NO_TENANT };
-        &mut self.tenants.entry(tenant.into()).or_default()[reason.index()]
+        self.tenants.entry(tenant.into()).or_default()
     }
 
     /// What was counted since the last call, sorted.
     pub fn take_counts(&mut self) -> Vec<RefusalCount> {
         let minute = self.minute;
         let mut counts = Vec::new();
-        for (tenant, tallies) in &mut self.tenants {
-            for (tally, reason) in tallies.iter_mut().zip(Reason::ALL) {
+        for (tenant, share) in &mut self.tenants {
+            for (tally, reason) in share.tallies.iter_mut().zip(Reason::ALL) {
                 let count = std::mem::take(&mut tally.uncounted);
                 if count > 0 {
                     counts.push(RefusalCount { minute, tenant: tenant.clone(), reason, count });
@@ -111,13 +128,26 @@ impl Sampler {
     }
 }
 
-// === impl Tally ===
+// === impl Share ===
 
-impl Tally {
+impl Share {
     /// Sees one more. Past the budget only the 1st, 2nd, 4th, 8th, ... are kept, so that a flood leaves a trace and no more.
-    fn is_kept(&mut self, max: u64) -> bool {
-        self.seen += 1;
-        self.seen <= max || (self.seen - max).is_power_of_two()
+    fn keep(&mut self, max: u64, reason: Reason, bytes: usize) -> Option<usize> {
+        let tally = &mut self.tallies[reason.index()];
+        tally.seen += 1;
+        let is_kept = tally.seen <= max || (tally.seen - max).is_power_of_two();
+        let whole = bytes.min(QUARANTINE_PAYLOAD_MAX);
+        is_kept.then(|| {
+            let kept = if whole <= self.bytes_left { whole } else { whole.min(HEAD) };
+            self.bytes_left = self.bytes_left.saturating_sub(kept);
+            kept
+        })
+    }
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self { tallies: [Tally::default(); Reason::ALL.len()], bytes_left: MAX_BYTES_PER_MINUTE }
     }
 }
 
@@ -129,10 +159,10 @@ mod tests {
     fn a_flood_is_thinned_and_counted_exactly_and_others_keep_their_budget() {
         let mut sampler = Sampler::new(10);
         sampler.turn(Timestamp::from_micros(0));
-        let kept = (0..10_000).filter(|_| sampler.admit(Some("loud"), Reason::TokenInvalid)).count();
+        let kept = (0..10_000).filter(|_| sampler.admit(Some("loud"), Reason::TokenInvalid, 10).is_some()).count();
         assert_eq!(kept, 10 + 14, "ten, and the powers of two up to 8192");
-        assert!(sampler.admit(Some("loud"), Reason::BadPayload));
-        assert!(sampler.admit(Some("calm"), Reason::TokenInvalid));
+        assert!(sampler.admit(Some("loud"), Reason::BadPayload, 10).is_some());
+        assert!(sampler.admit(Some("calm"), Reason::TokenInvalid, 10).is_some());
         let counts: Vec<(String, i64)> = sampler
             .take_counts()
             .into_iter()
@@ -147,20 +177,31 @@ mod tests {
     fn what_is_counted_elsewhere_draws_on_the_same_budget() {
         let mut sampler = Sampler::new(10);
         sampler.turn(Timestamp::from_micros(0));
-        assert_eq!((0..10).filter(|_| sampler.admit(Some("loud"), Reason::StoreRejected)).count(), 10);
-        let kept = (0..1_000).filter(|_| sampler.admit_counted(Some("loud"), Reason::StoreRejected)).count();
+        assert_eq!((0..10).filter(|_| sampler.admit(Some("loud"), Reason::StoreRejected, 10).is_some()).count(), 10);
+        let kept =
+            (0..1_000).filter(|_| sampler.admit_counted(Some("loud"), Reason::StoreRejected, 10).is_some()).count();
         assert_eq!(kept, 10, "the powers of two up to 512");
         assert_eq!(sampler.take_counts()[0].count, 10);
+    }
+
+    #[test]
+    fn large_messages_use_up_the_bytes_of_their_tenant_and_then_leave_their_heads() {
+        let mut sampler = Sampler::new(1_000);
+        sampler.turn(Timestamp::from_micros(0));
+        let mut kept = |tenant, bytes| sampler.admit(Some(tenant), Reason::PayloadTooLarge, bytes);
+        let large: Vec<_> = (0..10).map(|_| kept("loud", 1 << 20)).collect();
+        assert_eq!(large, [[Some(QUARANTINE_PAYLOAD_MAX); 8].to_vec(), [Some(HEAD); 2].to_vec()].concat());
+        assert_eq!((kept("loud", 100), kept("calm", 1 << 20)), (Some(100), Some(QUARANTINE_PAYLOAD_MAX)));
     }
 
     #[test]
     fn a_new_minute_is_a_new_budget() {
         let mut sampler = Sampler::new(1);
         sampler.turn(Timestamp::from_micros(0));
-        assert!(sampler.admit(None, Reason::BadTopicFormat));
+        assert!(sampler.admit(None, Reason::BadTopicFormat, 10).is_some());
         sampler.take_counts();
         sampler.turn(Timestamp::default().plus_seconds(60));
-        assert!(sampler.admit(None, Reason::BadTopicFormat));
+        assert!(sampler.admit(None, Reason::BadTopicFormat, 10).is_some());
         assert_eq!(sampler.take_counts()[0].minute, Timestamp::default().plus_seconds(60));
     }
 
@@ -169,7 +210,7 @@ mod tests {
         let mut sampler = Sampler::new(1);
         sampler.turn(Timestamp::from_micros(0));
         for number in 0..MAX_TENANTS_PER_MINUTE * 3 {
-            sampler.admit(Some(&number.to_string()), Reason::UnregisteredDevice);
+            sampler.admit(Some(&number.to_string()), Reason::UnregisteredDevice, 10);
         }
         let counts = sampler.take_counts();
         assert_eq!(counts.len(), MAX_TENANTS_PER_MINUTE + 1);

@@ -22,6 +22,19 @@ pub struct Topic<'a> {
     pub kind: Kind,
 }
 
+/// A topic that tells whose it is, and of a type that may mean nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owned<'a> {
+    /// The tenant's name.
+    pub tenant: &'a str,
+    /// The device's name.
+    pub device: &'a str,
+    /// `<t>/device/<d>`, as it stands in the topic.
+    pub identity: &'a str,
+    /// The path after the device, unread.
+    pub msg_type: &'a str,
+}
+
 /// What a message of this type becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -60,6 +73,16 @@ pub enum TopicError {
 impl<'a> Topic<'a> {
     /// Parses a topic as it came from the wire.
     pub fn parse(topic: &'a [u8]) -> Result<Self, TopicError> {
+        let Owned { tenant, device, identity, msg_type } = Owned::parse(topic)?;
+        Ok(Self { tenant, device, identity, msg_type, kind: kind(msg_type)? })
+    }
+}
+
+// === impl Owned ===
+
+impl<'a> Owned<'a> {
+    /// Reads whose topic it is, whatever type stands behind.
+    pub fn parse(topic: &'a [u8]) -> Result<Self, TopicError> {
         let text = std::str::from_utf8(topic).map_err(|_| TopicError::NotUtf8)?;
         let rest = text.strip_prefix("tenant/").ok_or(TopicError::Shape)?;
         let (tenant, after) = rest.split_once('/').ok_or(TopicError::Shape)?;
@@ -68,7 +91,7 @@ impl<'a> Topic<'a> {
         let (device, msg_type) = after.split_once('/').ok_or(TopicError::Shape)?;
         check_id(device.as_bytes()).map_err(TopicError::Device)?;
         let identity = &rest[..tenant.len() + "/device/".len() + device.len()];
-        Ok(Self { tenant, device, identity, msg_type, kind: kind(msg_type)? })
+        Ok(Self { tenant, device, identity, msg_type })
     }
 }
 

@@ -88,6 +88,7 @@ fn label(verdict: Verdict) -> &'static str {
         Verdict::Passed => "passed",
         Verdict::Refused => "refused",
         Verdict::NotReached => "not reached",
+        Verdict::NotTried => "not tried",
         Verdict::NotNeeded => "not needed",
     }
 }

@@ -160,7 +160,8 @@ pub(super) async fn replay(api: Api, call: Call<Nothing, Nothing, Json<Chosen>>)
         filter.replayed = Some(false);
     }
     let metrics = Metrics::new().map_err(|error| Problem::new(Kind::Internal, error.to_string()))?.ingest;
-    let (directory, sink, pool) = (api.database.directory(), api.database.sink(), api.database.pool());
+    let (directory, pool) = (api.database.directory(), api.database.pool());
+    let sink = if chosen.dry_run { api.database.rehearsal() } else { api.database.sink() };
     let mut road = Replayer::new(&api.config.ingest, directory, sink, metrics, clock::now, chosen.dry_run);
     let mut records = quarantine::fetch(pool, &filter, None, REPLAY_MAX + 1).await?;
     let more = records.len() > REPLAY_MAX as usize;

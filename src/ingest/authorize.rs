@@ -21,6 +21,7 @@ use crate::domain::message::{CommandAck, Delivery, Reading, ShadowReport};
 use crate::domain::ports::{Directory, Outage};
 use crate::domain::sampling::{Sampler, SharedSampler};
 use crate::domain::time::{Clock, Timestamp};
+use crate::domain::topic::Owned;
 use crate::domain::verdict::{Reason, Refusal};
 use crate::telemetry::ingest::IngestMetrics;
 
@@ -217,11 +218,10 @@ impl<D: Directory> Authorizer<D> {
             batch.known_duplicates += 1;
             return;
         }
-        let topic = crate::domain::topic::Topic::parse(&delivery.topic).ok();
-        if sampler.admit(topic.map(|topic| topic.tenant), refusal.reason) {
-            batch.quarantined.push(Quarantined::new(delivery, refusal, told));
-        } else {
-            batch.sampled_out += 1;
+        let topic = Owned::parse(&delivery.topic).ok();
+        match sampler.admit(topic.map(|topic| topic.tenant), refusal.reason, delivery.payload.len()) {
+            Some(bytes) => batch.quarantined.push(Quarantined::new(delivery, refusal, told, bytes)),
+            None => batch.sampled_out += 1,
         }
     }
 

@@ -108,7 +108,7 @@ mod tests {
         gathering.arrived(1, soon);
         assert_eq!(gathering.plan(soon), Plan::WaitUntil(now + LINGER), "counted from the batch before");
         assert_eq!(gathering.plan(now + LINGER), Plan::GoWhenIdle);
-        assert_eq!(gathering.plan(now + (LINGER - TICK)), Plan::GoWhenIdle, "no timer could be set for the rest");
+        assert_eq!(gathering.plan(now + TICK * 4), Plan::GoWhenIdle, "no timer could be set for the rest");
         gathering.take(now + LINGER);
         gathering.arrived(1, now + LINGER + TICK * 4);
         assert_eq!(gathering.plan(now + LINGER + TICK * 4), Plan::GoWhenIdle, "it waited in the socket");

@@ -22,6 +22,8 @@ pub enum Verdict {
     Refused,
     /// An earlier check had refused it already.
     NotReached,
+    /// It can only be found out by doing it.
+    NotTried,
     /// It does not apply: the sender proved itself otherwise, or the check is switched off.
     NotNeeded,
 }
@@ -135,6 +137,8 @@ fn verdict(config: &IngestConfig, reason: Reason, refused_at: Option<Reason>, en
         _ if *end == End::Ignored && reason != Reason::BadTopicFormat => Verdict::NotNeeded,
         _ if reason == Reason::RateLimited && config.rate_limit.is_none() => Verdict::NotNeeded,
         _ if token_check && matches!(end, End::Accepted(Proof::Certificate | Proof::NotRequired)) => Verdict::NotNeeded,
+        // Whether the database takes the row only the database can tell.
+        None if reason == Reason::StoreRejected => Verdict::NotTried,
         _ => Verdict::Passed,
     }
 }

@@ -343,7 +343,9 @@ fn token(delivery: &Delivery, spans: &Spans<'_>, envelope: &Envelope<'_>) -> Res
     if let Some(replay) = &delivery.replay {
         return Ok(replay.token.map_or(Token::Absent, Token::Hashed));
     }
-    Ok(text(envelope, Field::ProvisionToken)?.map_or(Token::Absent, |token| Token::Given(spans.keep(token))))
+    // An empty token proves nothing, and must not become a device's by AUTO_PROVISION.
+    let given = text(envelope, Field::ProvisionToken)?.filter(|token| !token.is_empty());
+    Ok(given.map_or(Token::Absent, |token| Token::Given(spans.keep(token))))
 }
 
 fn check_version(kind: Kind, envelope: &Envelope<'_>) -> Result<(), Refusal> {

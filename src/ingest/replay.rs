@@ -58,8 +58,7 @@ impl<D: Directory, S: Sink> Replayer<D, S> {
     /// Judges a message anew, and stores it when it is accepted.
     pub async fn replay(&mut self, delivery: Delivery) -> Result<Replayed, Outage> {
         let (judged, batch) = judge(&mut self.authorizer, delivery).await?;
-        let stores = judged == Replayed::Accepted && !self.is_dry;
-        if stores { store(&mut self.sink, batch).await } else { Ok(judged) }
+        if judged == Replayed::Accepted { store(&mut self.sink, batch).await } else { Ok(judged) }
     }
 
     /// What became of a message, in a word or two.

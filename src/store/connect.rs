@@ -74,6 +74,11 @@ impl Database {
         PgSink::new(self.bounded.clone(), self.metrics.clone())
     }
 
+    /// The same, but whatever is written is taken back.
+    pub fn rehearsal(&self) -> PgSink {
+        self.sink().rehearsing()
+    }
+
     /// The authorizer's door, on the pool.
     pub fn directory(&self) -> PgDirectory {
         PgDirectory::new(self.pool.clone())

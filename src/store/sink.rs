@@ -4,6 +4,8 @@
 //! failure, or that the fast road refused takes the sure one: staging, savepoints, halving. It never retries an outage
 //! itself and never throws a row away.
 
+use std::collections::HashSet;
+
 use sqlx::postgres::PgConnectOptions;
 use uuid::Uuid;
 
@@ -33,6 +35,8 @@ pub struct PgSink {
     doubt: Option<Doubt>,
     /// The counts of the batch at hand are there already; its rows may not be.
     counted: bool,
+    /// How a transaction ends: for good, or as if it had never been.
+    ending: &'static str,
 }
 
 /// How a batch is written.
@@ -136,7 +140,14 @@ impl PgSink {
             suspect: false,
             doubt: None,
             counted: false,
+            ending: "COMMIT",
         }
+    }
+
+    /// A sink that goes all the way and then takes everything back: what it says would have come true.
+    #[must_use]
+    pub fn rehearsing(self) -> Self {
+        Self { ending: "ROLLBACK", ..self }
     }
 
     async fn attempt(&mut self, session: Option<Session>, batch: &mut Batch) -> Result<Receipt, Trouble> {
@@ -148,7 +159,11 @@ impl PgSink {
             self.session = Some(session);
             return Ok(receipt);
         }
-        let road = if batch.maybe_repeated || self.suspect { Road::Sure } else { Road::Fast };
+        if batch.maybe_repeated {
+            forget_repeats(&mut session, batch).await?;
+        }
+        let is_rehearsal = self.ending != "COMMIT";
+        let road = if batch.maybe_repeated || self.suspect || is_rehearsal { Road::Sure } else { Road::Fast };
         let outcome = match self.write(&mut session, batch, road).await {
             Err(Trouble::Data(_) | Trouble::Duplicate) if road == Road::Fast => {
                 if !is_one_statement(batch) {
@@ -199,7 +214,7 @@ impl PgSink {
         }
         let trace = self.write_refused(session, batch).await?;
         let outcome = Outcome { tally, trace };
-        if transaction && let Err(trouble) = session.run("COMMIT").await {
+        if transaction && let Err(trouble) = session.run(self.ending).await {
             self.doubt = Doubt::about(fingerprint, outcome);
             return Err(trouble);
         }
@@ -337,6 +352,24 @@ impl Undo {
         batch.refused_again.truncate(self.refused_again);
         batch.sampled_out = self.sampled_out;
     }
+}
+
+/// Refused messages have no key to be skipped by. One that the broker delivers again, and that its time tells from all
+/// others, is looked for before it is kept and counted a second time.
+async fn forget_repeats(session: &mut Session, batch: &mut Batch) -> Result<(), Trouble> {
+    let repeats = batch.quarantined.iter().filter(|row| row.is_repeat);
+    let repeats: Vec<Uuid> = repeats.map(|row| row.message_id).collect();
+    if repeats.is_empty() {
+        return Ok(());
+    }
+    let asked = sqlx::query_scalar(
+        "SELECT message_id FROM quarantine_events WHERE message_id = ANY($1) AND event_ts IS NOT NULL",
+    )
+    .bind(repeats);
+    let there: Vec<Uuid> = answer(asked.fetch_all(&mut session.connection)).await?;
+    let there: HashSet<Uuid> = there.into_iter().collect();
+    batch.forget_repeats(|name| there.contains(&name));
+    Ok(())
 }
 
 /// On the fast road a section is written whole; trouble with its data sends the batch down the sure one.

@@ -2,6 +2,7 @@
 
 use prometheus::{Encoder, IntGaugeVec, Opts, Registry, TextEncoder};
 
+use super::access::AccessMetrics;
 use super::broker::BrokerMetrics;
 use super::ingest::IngestMetrics;
 use super::registry::RegistryMetrics;
@@ -58,6 +59,8 @@ pub struct Metrics {
     pub certificates: RegistryMetrics,
     /// The chain of revocation.
     pub revocation: RevocationMetrics,
+    /// The door.
+    pub access: AccessMetrics,
     /// Postgres.
     pub store: StoreMetrics,
     registry: Registry,
@@ -78,6 +81,7 @@ impl Metrics {
             ingest: IngestMetrics::new(&registry)?,
             certificates: RegistryMetrics::register(&registry)?,
             revocation: RevocationMetrics::register(&registry)?,
+            access: AccessMetrics::register(&registry)?,
             store: StoreMetrics::register(&registry)?,
             registry,
         })

@@ -5,3 +5,4 @@ mod peer;
 mod refusals;
 mod reliability;
 mod tls;
+mod tokens;

@@ -27,6 +27,7 @@ pub fn config(port: u16) -> BrokerConfig {
         port,
         username: None,
         password: None,
+        jwt: None,
         client_id: format!("sluice-{}", COUNT.fetch_add(1, Ordering::Relaxed)),
         topic: "tenant/+/device/+/#".into(),
         share_group: None,

@@ -16,6 +16,7 @@ fn an_unknown_device_is_registered_by_its_first_good_message_and_bound_to_its_to
         to("acme/device/new/telemetry", with_token("first")),
         to("acme/device/new/telemetry", with_token("second")),
         to("acme/device/bare/telemetry", "{}"),
+        to("acme/device/empty/telemetry", with_token("")),
         to("acme/device/broken/telemetry", "{"),
         to("acme/device/broken/telemetry", r#"{"ts":1}"#),
         to("fresh/device/d1/telemetry", with_token("fresh")),
@@ -38,6 +39,7 @@ fn an_unknown_device_is_registered_by_its_first_good_message_and_bound_to_its_to
     let expected = [
         ("acme new", "TOKEN_INVALID"),
         ("acme bare", "UNREGISTERED_DEVICE"),
+        ("acme empty", "UNREGISTERED_DEVICE"),
         ("acme broken", "BAD_PAYLOAD TIMESTAMP_OUT_OF_RANGE"),
         ("dark new", "TENANT_SUSPENDED"),
     ];

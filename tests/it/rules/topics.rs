@@ -105,6 +105,11 @@ fn a_topic_outside_the_grammar_is_quarantined_as_it_was() {
         "SELECT tenant_id || '/' || reason, sum(cnt)::text FROM quarantine_counters_minute GROUP BY 1 ORDER BY 1",
     );
     let unregistered = format!("{longest}/UNREGISTERED_DEVICE");
-    assert_same(&counted, &sorted([("/BAD_TOPIC_FORMAT", "20"), (&unregistered, "1")]));
+    // A topic that names its tenant and device well is counted as theirs, so that no tenant's flood hides another's refusals.
+    let theirs = ("acme/BAD_TOPIC_FORMAT", "12");
+    assert_same(&counted, &sorted([("/BAD_TOPIC_FORMAT", "8"), theirs, (&unregistered, "1")]));
+    let named = "SELECT count(*) FROM quarantine_events WHERE reason = 'BAD_TOPIC_FORMAT' AND tenant_id = 'acme' \
+        AND device_id = 'p1'";
+    assert_eq!(stage.value(named), "12");
     stage.assert_unharmed();
 }

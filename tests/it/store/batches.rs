@@ -8,7 +8,7 @@ use sluice::domain::verdict::{Reason, Refusal};
 use sluice::store::connect::Database;
 use sluice::telemetry::metrics::Metrics;
 
-use super::{NOON, add_reading, at, bench, deliver, device, good, settings};
+use super::{NOON, add_ack, add_reading, at, bench, deliver, device, good, settings};
 
 /// 0001-01-01 and 9999-12-31T23:59:59.999999, in microseconds.
 const EXTREMES: [i64; 2] = [-62_135_596_800_000_000, 253_402_300_799_999_999];
@@ -52,6 +52,53 @@ async fn every_column_of_telemetry_is_kept_as_it_was_given() {
 }
 
 #[tokio::test]
+async fn a_refused_message_with_a_time_that_is_delivered_again_is_kept_and_counted_once() {
+    let bench = bench().await;
+    let mut sink = bench.store.sink();
+    let batch = |dup: bool, event_time: Option<i64>, payload: &'static [u8]| {
+        let mut batch = Batch { maybe_repeated: true, ..Batch::default() };
+        let origin = deliver(&mut batch, &device("d1"), "telemetry", payload);
+        batch.deliveries[origin].dup = dup;
+        let told = Told { event_time: event_time.map(at), ..Told::default() };
+        let refusal = Refusal::new(Reason::TokenInvalid, "no");
+        batch.quarantined.push(Quarantined::new(&batch.deliveries[origin], refusal, told, 1_000));
+        let (tenant, reason) = ("acme".into(), Reason::TokenInvalid);
+        batch.refusal_counts.push(RefusalCount { minute: at(NOON), tenant, reason, count: 1 });
+        batch
+    };
+    let mut known = 0;
+    for (dup, time, payload) in [
+        (false, Some(NOON), &b"timed"[..]),
+        (true, Some(NOON), b"timed"),
+        (true, Some(NOON), b"another"),
+        (false, None, b"plain"),
+        // Without a time it may as well be a message that says the same again.
+        (true, None, b"plain"),
+    ] {
+        let mut batch = batch(dup, time, payload);
+        sink.commit(&mut batch).await.unwrap();
+        known += batch.known_duplicates;
+    }
+    assert_eq!(known, 1);
+    let kept = "SELECT payload, count(*) FROM quarantine_events GROUP BY 1 ORDER BY 1";
+    let kept: Vec<String> = bench.look.query(kept).into_iter().map(|row| row[1].clone()).collect();
+    assert_eq!(kept, ["1", "2", "1"], "another, plain, timed");
+    assert_eq!(bench.look.query("SELECT sum(cnt) FROM quarantine_counters_minute"), [["4"]]);
+}
+
+#[tokio::test]
+async fn a_rehearsal_says_what_would_come_true_and_leaves_nothing() {
+    let bench = bench().await;
+    let mut batch = good(2);
+    add_ack(&mut batch, "d1", 1);
+    let receipt = bench.store.rehearsal().commit(&mut batch).await.unwrap();
+    assert_eq!((receipt.stored, receipt.rejected), (2, 1));
+    for table in ["telemetry", "quarantine_events", "quarantine_counters_minute", "device_state"] {
+        assert_eq!(bench.look.query(&format!("SELECT count(*) FROM {table}")), [["0"]], "{table}");
+    }
+}
+
+#[tokio::test]
 async fn every_column_of_quarantine_is_kept_and_the_counters_add_up() {
     let bench = bench().await;
     let mut sink = bench.store.sink();
@@ -60,11 +107,11 @@ async fn every_column_of_quarantine_is_kept_and_the_counters_add_up() {
         let origin = deliver(&mut batch, &device("d1"), "telemetry", b"\x00\xffnot json");
         let told = Told { event_time: Some(at(NOON)), site: Some("a\0b".into()), token: Some(TokenHash([0xab; 32])) };
         let refusal = Refusal::new(Reason::TokenInvalid, "no\0pe");
-        batch.quarantined.push(Quarantined::new(&batch.deliveries[origin], refusal, told));
+        batch.quarantined.push(Quarantined::new(&batch.deliveries[origin], refusal, told, 1_000));
         batch.deliveries[origin].topic = Bytes::from_static(b"no\0\xfftopic");
         let told = Told { event_time: Some(at(i64::MIN)), ..Told::default() };
         let refusal = Refusal::new(Reason::BadTopicFormat, "what");
-        batch.quarantined.push(Quarantined::new(&batch.deliveries[origin], refusal, told));
+        batch.quarantined.push(Quarantined::new(&batch.deliveries[origin], refusal, told, 1_000));
         for (tenant, reason, count) in
             [("acme", Reason::TokenInvalid, 5), ("acme", Reason::TokenInvalid, 1), ("", Reason::BadTopicFormat, 1)]
         {

@@ -29,9 +29,25 @@ async fn the_newest_version_wins_and_without_one_the_latest_to_arrive_does() {
         (&[(Some(5), "five"), (Some(4), "four")], (1, 1, "five 5")),
         (&[(Some(6), "six"), (Some(6), "six, later")], (1, 1, "six, later 6")),
         (&[(Some(1), "one"), (Some(2), "two")], (0, 2, "six, later 6")),
+        // What arrives together ends as if it had arrived one by one.
+        (&[(Some(7), "seven"), (None, "none"), (Some(5), "old")], (2, 1, "none 7")),
+        (&[(None, "bare"), (Some(2), "older still")], (1, 1, "bare 7")),
+        (&[(None, "before"), (Some(8), "eight"), (Some(7), "late")], (2, 1, "eight 8")),
     ] {
         let (stored, duplicates, kept) = expected;
         assert_eq!(report(&bench, reports).await, (stored, duplicates, kept.to_owned()), "{reports:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_report_without_a_version_gives_way_to_one_received_later() {
+    let bench = bench().await;
+    for (seconds, word, kept) in [(10, "new", "new"), (5, "replayed from quarantine", "new"), (11, "newer", "newer")] {
+        let mut batch = Batch::default();
+        add_report(&mut batch, "d1", None, format!(r#"{{"w":"{word}"}}"#).as_bytes());
+        batch.shadows[0].received_at = at(NOON + seconds * 1_000_000);
+        bench.store.sink().commit(&mut batch).await.unwrap();
+        assert_eq!(bench.look.query("SELECT reported ->> 'w' FROM device_state"), [[kept]]);
     }
 }
 

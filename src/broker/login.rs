@@ -1,0 +1,216 @@
+//! Who we say we are: the user name and password of the settings, or a token made for this one connection.
+//!
+//! Every CONNECT with a login gets it from here, so none goes out with a token that is old. What [`super::mint`] signs goes
+//! on the wire and nowhere else.
+
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use rumqttc::v5::mqttbytes::v5::{ConnectProperties, Login as Credentials};
+use tokio::time::Instant;
+
+use super::frame::Malformed;
+use super::mint::mint;
+use super::trouble::Trouble;
+use crate::config::broker::{BrokerConfig, BrokerJwt, JwtPlace};
+use crate::config::secret::Secret;
+use crate::domain::time::Timestamp;
+
+/// The method of enhanced authentication, as Azure Event Grid calls it.
+const METHOD: &str = "CUSTOM-JWT";
+
+/// What stands in for a password beside a token that is the user name: brokers hand an empty one to no plugin.
+const NO_PASSWORD: &str = "jwt";
+
+/// AUTH.
+const AUTH: u8 = 0xf0;
+/// What AUTH says when a client authenticates again.
+const REAUTHENTICATE: u8 = 0x19;
+/// The property that holds the method.
+const METHOD_PROPERTY: u8 = 0x15;
+/// The property that holds the data.
+const DATA_PROPERTY: u8 = 0x16;
+
+/// The login of one connection.
+pub struct Login {
+    /// The user name and password.
+    pub credentials: Option<Credentials>,
+    /// The token, when it goes beside the login.
+    enhanced: Option<Bytes>,
+    renewal: Option<Renewal>,
+}
+
+/// When a login's token must be replaced, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Renewal {
+    lifetime: Duration,
+    place: JwtPlace,
+    /// When the token was made.
+    made: Instant,
+    /// When a newer one was sent that the broker has not answered.
+    asked: Option<Instant>,
+}
+
+/// What is due of a renewal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Nothing yet.
+    Nothing,
+    /// AUTH with a new token.
+    Reauthenticate,
+    /// A new connection with a new token.
+    Reconnect,
+}
+
+// === impl Login ===
+
+impl Login {
+    /// For a connection that is made now. It reads a small file and signs, some milliseconds in all.
+    pub fn fresh(config: &BrokerConfig, now: Timestamp) -> Result<Self, Trouble> {
+        let password = config.password.as_ref().map(Secret::expose);
+        let plain = || config.username.as_deref().map(|name| Credentials::new(name, password.unwrap_or_default()));
+        let Some(jwt) = &config.jwt else {
+            return Ok(Self { credentials: plain(), enhanced: None, renewal: None });
+        };
+        let token = mint(jwt, now)?;
+        let (credentials, enhanced) = match jwt.place {
+            JwtPlace::Password => (Some(Credentials::new(config.username.clone().unwrap_or_default(), token)), None),
+            JwtPlace::Username => (Some(Credentials::new(token, password.unwrap_or(NO_PASSWORD))), None),
+            JwtPlace::Enhanced => (plain(), Some(token.into())),
+        };
+        Ok(Self { credentials, enhanced, renewal: Some(Renewal::of(jwt)) })
+    }
+
+    /// Puts the token where enhanced authentication has it, when that is its place.
+    pub fn enhance(&self, properties: Option<ConnectProperties>) -> Option<ConnectProperties> {
+        let Some(token) = &self.enhanced else { return properties };
+        let mut properties = properties.unwrap_or_default();
+        properties.authentication_method = Some(METHOD.to_owned());
+        properties.authentication_data = Some(token.clone());
+        Some(properties)
+    }
+
+    /// When it must be replaced; none: never.
+    pub fn renewal(&self) -> Option<Renewal> {
+        self.renewal
+    }
+}
+
+// === impl Renewal ===
+
+impl Renewal {
+    fn of(jwt: &BrokerJwt) -> Self {
+        Self { lifetime: jwt.lifetime, place: jwt.place, made: Instant::now(), asked: None }
+    }
+
+    /// The next moment at which something is due.
+    pub fn next(&self) -> Instant {
+        let share = if self.asked.is_some() { 8 } else { 6 };
+        self.made + self.lifetime * share / 8
+    }
+
+    /// After three quarters of its life a token is replaced; a broker that has not answered by the end is left.
+    pub fn due(&mut self, now: Instant) -> Due {
+        if now < self.next() {
+            return Due::Nothing;
+        }
+        if self.place == JwtPlace::Enhanced && self.asked.is_none() {
+            self.asked = Some(now);
+            return Due::Reauthenticate;
+        }
+        Due::Reconnect
+    }
+
+    /// The broker has taken the newer one; false when none was sent.
+    fn answered(&mut self) -> bool {
+        let asked = self.asked.take();
+        self.made = asked.unwrap_or(self.made);
+        asked.is_some()
+    }
+}
+
+/// What the broker's AUTH means to a renewal.
+pub fn take_answer(renewal: Option<&mut Renewal>, code: u8) -> Result<(), Trouble> {
+    match code {
+        0 if renewal.is_some_and(Renewal::answered) => Ok(()),
+        0 => Err(Malformed::Type(AUTH >> 4).into()),
+        _ => Err(Trouble::AuthContinued { code }),
+    }
+}
+
+/// AUTH with a new token. By hand: the codec's own counts the lengths of its strings wrong.
+pub fn reauthentication(config: &BrokerConfig, now: Timestamp) -> Result<BytesMut, Trouble> {
+    let token = Login::fresh(config, now)?.enhanced.unwrap_or_default();
+    let mut properties = BytesMut::with_capacity(token.len() + 32);
+    for (property, value) in [(METHOD_PROPERTY, METHOD.as_bytes()), (DATA_PROPERTY, &*token)] {
+        let length = u16::try_from(value.len()).map_err(|_| {
+            Trouble::Unsendable("the token is longer than 65535 bytes: shorten MQTT_JWT_CLAIMS".to_owned())
+        })?;
+        properties.put_u8(property);
+        properties.put_u16(length);
+        properties.put_slice(value);
+    }
+    let mut body = BytesMut::with_capacity(properties.len() + 8);
+    body.put_u8(REAUTHENTICATE);
+    put_length(&mut body, properties.len());
+    body.put_slice(&properties);
+    let mut packet = BytesMut::with_capacity(body.len() + 8);
+    packet.put_u8(AUTH);
+    put_length(&mut packet, body.len());
+    packet.put_slice(&body);
+    Ok(packet)
+}
+
+// --- private helpers ---
+
+/// A variable byte integer; two strings of 64 KiB fit into three of its four bytes.
+fn put_length(buffer: &mut BytesMut, mut length: usize) {
+    loop {
+        let low = u8::try_from(length & 0x7f).unwrap_or_default();
+        length >>= 7;
+        buffer.put_u8(if length == 0 { low } else { low | 0x80 });
+        if length == 0 {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn renewal(place: JwtPlace) -> (Renewal, Instant) {
+        let made = Instant::now();
+        (Renewal { lifetime: Duration::from_secs(80), place, made, asked: None }, made)
+    }
+
+    #[test]
+    fn a_login_is_renewed_by_a_new_connection_after_three_quarters_of_its_life() {
+        let (mut renewal, made) = renewal(JwtPlace::Password);
+        assert_eq!(renewal.next(), made + Duration::from_mins(1));
+        assert_eq!(renewal.due(made + Duration::from_secs(59)), Due::Nothing);
+        assert_eq!(renewal.due(made + Duration::from_mins(1)), Due::Reconnect);
+    }
+
+    #[test]
+    fn an_enhanced_login_is_renewed_in_place_and_left_when_nobody_answers() {
+        let (mut renewal, made) = renewal(JwtPlace::Enhanced);
+        let at = |seconds| made + Duration::from_secs(seconds);
+        assert_eq!(renewal.due(at(60)), Due::Reauthenticate);
+        assert_eq!((renewal.due(at(79)), renewal.next()), (Due::Nothing, at(80)));
+        let mut silent = renewal;
+        assert_eq!(silent.due(at(80)), Due::Reconnect);
+        take_answer(Some(&mut renewal), 0).unwrap();
+        assert!(matches!(take_answer(Some(&mut renewal), 0), Err(Trouble::Protocol(_))), "nobody asked");
+        assert_eq!((renewal.due(at(80)), renewal.next()), (Due::Nothing, at(120)));
+    }
+
+    #[test]
+    fn a_length_takes_as_many_bytes_as_it_needs() {
+        for (length, bytes) in [(0, &[0][..]), (127, &[127]), (128, &[0x80, 1]), (16_384, &[0x80, 0x80, 1])] {
+            let mut buffer = BytesMut::new();
+            put_length(&mut buffer, length);
+            assert_eq!(&buffer[..], bytes);
+        }
+    }
+}

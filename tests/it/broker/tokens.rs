@@ -1,0 +1,198 @@
+//! Logins with tokens of our own making: `PyJWT` believes them, and they are renewed before they end.
+
+use std::collections::BTreeSet;
+use std::fs::{Permissions, set_permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rumqttc::v5::mqttbytes::v5::{Connect, Login, Packet};
+use serde_json::json;
+use sluice::config::broker::{BrokerConfig, BrokerJwt, JwtPlace};
+use sluice::config::secret::Secret;
+
+use super::bench::{Bench, config, numbered};
+use super::peer::{CONNECT, Caller, DISCONNECT, Peer, packet};
+use crate::jwt::pyjwt;
+use crate::support::dir::Scratch;
+use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
+use crate::support::process::run_to_end;
+
+const AUTH: u8 = 0xf0;
+
+/// So short that a test sees renewals, after four seconds and a half. What a test does slowly, it does once it has answered.
+const LIFETIME: Duration = Duration::from_secs(6);
+
+/// A key pair of OpenSSL's.
+struct Signer {
+    dir: Scratch,
+    private: PathBuf,
+    public: PathBuf,
+}
+
+// === impl Signer ===
+
+impl Signer {
+    fn new() -> Self {
+        let dir = Scratch::new("signer");
+        let (private, public) = (dir.path().join("mqtt.key"), dir.path().join("mqtt.pub"));
+        let openssl = |line: &str| run_to_end(Command::new("openssl").args(line.split(' ')).current_dir(dir.path()));
+        openssl("genpkey -quiet -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out mqtt.key");
+        openssl("pkey -in mqtt.key -pubout -out mqtt.pub");
+        set_permissions(&private, Permissions::from_mode(0o600)).unwrap();
+        Self { dir, private, public }
+    }
+
+    /// Settings for a broker that wants such tokens.
+    fn config(&self, port: u16, place: JwtPlace) -> BrokerConfig {
+        let claims = json!({ "iss": "sluice", "sub": "gate", "aud": ["mqtt", "web"], "site": "north" });
+        let jwt = BrokerJwt {
+            key: self.private.clone(),
+            key_id: Some("k1".into()),
+            claims: claims.as_object().unwrap().clone(),
+            lifetime: LIFETIME,
+            place,
+        };
+        BrokerConfig { jwt: Some(jwt), ..config(port) }
+    }
+
+    /// The token is good, and says what it should; when it ends.
+    fn checks(&self, token: &str) -> i64 {
+        let said = pyjwt::checked(&self.dir, &self.public, token, "mqtt");
+        assert_eq!(said["header"], json!({ "alg": "RS256", "typ": "JWT", "kid": "k1" }));
+        let claims = &said["claims"];
+        assert_eq!(
+            (&claims["iss"], &claims["sub"], &claims["site"]),
+            (&json!("sluice"), &json!("gate"), &json!("north"))
+        );
+        assert_eq!(claims["nbf"], claims["iat"]);
+        // Backdated by a minute, for a broker whose clock is behind.
+        let (from, end) = (claims["iat"].as_i64().unwrap(), claims["exp"].as_i64().unwrap());
+        assert_eq!(end - from, 60 + i64::try_from(LIFETIME.as_secs()).unwrap());
+        end
+    }
+}
+
+/// The CONNECT that comes, as another codec reads it.
+fn connect(caller: &mut Caller) -> (Connect, Option<Login>) {
+    let body = caller.expect(CONNECT);
+    let read = Packet::read(&mut BytesMut::from(&packet(CONNECT, &body)[..]), None).unwrap();
+    let Packet::Connect(connect, None, login) = read else { panic!("{read:?}") };
+    (connect, login)
+}
+
+/// Lets it in.
+fn welcome(caller: &mut Caller) {
+    caller.send(&packet(0x20, &[1, 0, 0]));
+    caller.answer_subscribe(1);
+}
+
+/// The method and the token of an AUTH that asks for re-authentication.
+fn reauthentication(caller: &mut Caller) -> (String, String) {
+    let body = caller.expect(AUTH);
+    let [0x19, low, high, properties @ ..] = &body[..] else { panic!("{body:?}") };
+    assert_eq!(properties.len(), usize::from(low & 0x7f) + (usize::from(*high) << 7));
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let [0x15, 0, length, rest @ ..] = properties else { panic!("no method: {body:?}") };
+    let (method, rest) = rest.split_at(usize::from(*length));
+    let [0x16, high, low, token @ ..] = rest else { panic!("no data: {body:?}") };
+    assert_eq!(token.len(), usize::from(u16::from_be_bytes([*high, *low])));
+    (text(method), text(token))
+}
+
+#[test]
+fn a_token_is_the_password_and_a_new_connection_brings_a_new_one_in_time() {
+    let (signer, peer) = (Signer::new(), Peer::listen());
+    let settings = BrokerConfig { username: Some("gate".into()), ..signer.config(peer.port(), JwtPlace::Password) };
+    let bench = Bench::start(settings);
+    let mut caller = peer.accept();
+    let (first, login) = connect(&mut caller);
+    assert!(!first.clean_start);
+    let login = login.unwrap();
+    assert_eq!(login.username, "gate");
+    welcome(&mut caller);
+    bench.wait_until_well();
+    // It says goodbye, so that nobody takes it for an accident, and is back with another token.
+    caller.expect(DISCONNECT);
+    let mut caller = peer.accept();
+    let (again, renewed) = connect(&mut caller);
+    assert_eq!((again.client_id, again.clean_start), (first.client_id, false));
+    assert!(bench.readiness.troubles().is_empty(), "a renewal is no trouble");
+    assert!(signer.checks(&renewed.unwrap().password) > signer.checks(&login.password));
+}
+
+#[test]
+fn a_token_that_is_the_user_name_has_a_password_beside_it() {
+    let signer = Signer::new();
+    for (given, sent) in [(None, "jwt"), (Some("extra"), "extra")] {
+        let peer = Peer::listen();
+        let password = given.map(|text: &str| Secret::new(text.to_owned()));
+        let _bench = Bench::start(BrokerConfig { password, ..signer.config(peer.port(), JwtPlace::Username) });
+        let login = connect(&mut peer.accept()).1.unwrap();
+        assert_eq!(login.password, sent);
+        signer.checks(&login.username);
+    }
+}
+
+#[test]
+fn enhanced_authentication_renews_the_token_without_a_new_connection() {
+    let (signer, peer) = (Signer::new(), Peer::listen());
+    let mut bench = Bench::start(signer.config(peer.port(), JwtPlace::Enhanced));
+    let mut caller = peer.accept();
+    let (first, login) = connect(&mut caller);
+    assert_eq!(login, None);
+    let properties = first.properties.unwrap();
+    assert_eq!(properties.authentication_method.as_deref(), Some("CUSTOM-JWT"));
+    welcome(&mut caller);
+    bench.wait_until_well();
+    let mut tokens = vec![String::from_utf8(properties.authentication_data.unwrap().to_vec()).unwrap()];
+    for _ in 0..2 {
+        let (method, token) = reauthentication(&mut caller);
+        caller.send(&packet(AUTH, &[0, 0]));
+        assert_eq!(method, "CUSTOM-JWT");
+        tokens.push(token);
+    }
+    caller.publish(7, b"still here");
+    assert_eq!(bench.next().payload, "still here");
+    // A broker that wants more than a token, and one that does not answer, are left for a new connection.
+    reauthentication(&mut caller);
+    caller.send(&packet(AUTH, &[0x18, 0]));
+    caller.expect_end();
+    let mut caller = peer.accept();
+    connect(&mut caller);
+    welcome(&mut caller);
+    reauthentication(&mut caller);
+    caller.expect(DISCONNECT);
+    connect(&mut peer.accept());
+    assert!(tokens.iter().map(|token| signer.checks(token)).is_sorted_by(|one, next| one < next));
+}
+
+#[test]
+fn at_a_real_broker_a_renewal_loses_nothing() {
+    let (signer, broker) = (Signer::new(), Mosquitto::start(MosquittoOptions::default()));
+    let settings = BrokerConfig { username: Some("gate".into()), ..signer.config(broker.port(), JwtPlace::Password) };
+    let mut bench = Bench::start_well(settings);
+    let mut missing = BTreeSet::new();
+    while bench.metrics.broker.reconnects.get() < 2 || !missing.is_empty() {
+        if missing.is_empty() {
+            bench.publish(&config(broker.port()), &numbered(20));
+            missing.extend((0..20).map(|number: usize| number.to_string()));
+        }
+        let delivery = bench.next();
+        missing.remove(str::from_utf8(&delivery.payload).unwrap());
+        bench.acknowledge(delivery);
+    }
+    assert_eq!(bench.metrics.broker.session_lost.get(), 0);
+}
+
+#[test]
+fn a_broker_without_such_authentication_and_a_key_that_is_open_are_named_with_what_to_change() {
+    let (signer, broker) = (Signer::new(), Mosquitto::start(MosquittoOptions::default()));
+    let bench = Bench::start(signer.config(broker.port(), JwtPlace::Enhanced));
+    bench.wait_for_trouble(&["0x8C", "CUSTOM-JWT", "MQTT_JWT_AS"]);
+    set_permissions(&signer.private, Permissions::from_mode(0o644)).unwrap();
+    let bench = Bench::start(signer.config(broker.port(), JwtPlace::Username));
+    bench.wait_for_trouble(&["MQTT_JWT_KEY", "0644", "chmod 600"]);
+}

@@ -41,7 +41,7 @@ postgres_bin() {
 can_link() { say 'int main(void) { return 0; }' | cc -x c -o /dev/null - 2>/dev/null; }
 
 # The packages of this system that are missing, by their names on Debian; with "checks", also what only the checks need:
-# readers of the alert rules and of the compose file.
+# readers of the alert rules and of the compose file, and a browser.
 missing_packages() {
     { has mosquitto && has mosquitto_passwd; } || say mosquitto
     { has mosquitto_pub && has mosquitto_sub; } || say mosquitto-clients
@@ -51,6 +51,7 @@ missing_packages() {
     if [ "${1-}" = checks ]; then
         python3 -c 'import ensurepip, venv' 2>/dev/null || say python3-venv
         has promtool || say prometheus
+        has chromium || say chromium
         { has docker-compose || docker compose version >/dev/null 2>&1; } || say docker-compose
     fi
 }
@@ -92,7 +93,7 @@ apt_install() (
 # Installs the servers and the compiler, as far as they are missing; need_packages checks: also what the checks need.
 need_packages() {
     local packages advice='Install by hand: the Mosquitto broker with its clients, the PostgreSQL server (14 or newer),'
-    advice="$advice a C compiler, openssl; for all checks Python 3 with venv, too."
+    advice="$advice a C compiler, openssl; for all checks Python 3 with venv and Chromium, too."
     mapfile -t packages < <(missing_packages "${1-}" | tr ' ' '\n')
     [ "${#packages[@]}" -gt 0 ] || return 0
     if ! has apt-get; then

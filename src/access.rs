@@ -5,13 +5,14 @@
 //! the [`filter`] that is asked for. [`policy_file`] reads the rules, [`lint`] doubts them.
 //!
 //! A token's way: [`token`] takes it apart, [`verify`] checks it against the keys that [`keeper`] has fetched, [`claims`]
-//! says who it speaks of. [`refused`] says why not.
+//! says who it speaks of. [`refused`] says why not. [`guest`] is what a public credential is.
 
 pub mod built_in;
 pub mod claims;
 pub mod decision;
 mod fetch;
 pub mod filter;
+pub mod guest;
 pub mod keeper;
 pub mod keys;
 pub mod lint;

@@ -15,7 +15,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::config::ingest::BATCHES_IN_FLIGHT;
 use crate::domain::ids::DeviceKey;
-use crate::http::{self, Api, Remembered};
+use crate::http::{self, Api, Public, Remembered};
 use crate::ingest::authorize::Authorizer;
 use crate::ingest::batch::Gathering;
 use crate::ingest::grant_view::GrantView;
@@ -24,6 +24,7 @@ use crate::ingest::patience::Patience;
 use crate::ingest::writer::Writer;
 use crate::ingest::{Road, Spine};
 use crate::lifecycle::{Ending, Readiness, Tasks};
+use crate::registry::guests::Guests;
 use crate::registry::publish::Publisher;
 use crate::registry::retire::Keeper;
 use crate::store::connect::{Database, OpenError};
@@ -85,6 +86,8 @@ struct Daemon {
     database: Database,
     /// What the registry said; the spine fills it, the ops listener shows it.
     grants: Grants,
+    /// Public credentials.
+    guests: Guests,
     /// Take no more.
     stop: CancellationToken,
     /// Wait for Postgres no longer.
@@ -99,11 +102,13 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     // The ops listener answers before the other parts are there to speak for themselves.
     readiness.unwell(PART, "starting: the schema is being looked at");
     let grants = Grants::new(&config.ingest);
-    let daemon = Daemon { config, metrics, readiness, database, grants, stop, abandon };
+    let guests = Guests::new(database.clone(), config.public.max_guests, clock::now);
+    let daemon = Daemon { config, metrics, readiness, database, grants, guests, stop, abandon };
 
     let ops_stop = CancellationToken::new();
     let mut ops = daemon.start_ops(ops_stop.clone()).await?;
     daemon.start_api(&mut ops).await?;
+    daemon.start_public(&mut ops).await?;
     let ended = daemon.run(&mut ops).await;
     ops_stop.cancel();
     ops.finish(FAREWELL).await;
@@ -155,6 +160,16 @@ impl Daemon {
         let listener = TcpListener::bind(bind).await.map_err(|error| RunError::Bind { setting, bind, error })?;
         let api = Api::new(self.config.clone(), self.database.clone());
         tasks.spawn("api", http::serve_api(listener, api, self.stop.clone()));
+        Ok(())
+    }
+
+    /// What everybody may ask for, where that is wanted.
+    async fn start_public(&self, tasks: &mut Tasks) -> Result<(), RunError> {
+        let Some(bind) = self.config.public.bind else { return Ok(()) };
+        let setting = "PUBLIC_BIND";
+        let listener = TcpListener::bind(bind).await.map_err(|error| RunError::Bind { setting, bind, error })?;
+        let public = Public::new(&self.config.public, self.guests.clone(), self.metrics.guests.clone(), clock::now);
+        tasks.spawn("public", http::serve_public(listener, public, self.stop.clone()));
         Ok(())
     }
 
@@ -210,7 +225,7 @@ impl Daemon {
         let (acks_in, acks) = mpsc::channel(ACKS_QUEUE);
         let (changes_in, changes) = mpsc::channel(CHANGES_QUEUE);
         let (batches_in, batches) = mpsc::channel(BATCHES_IN_FLIGHT as usize);
-        let Self { config, metrics, readiness, database, grants, stop, abandon } = self;
+        let Self { config, metrics, readiness, database, grants, stop, abandon, .. } = self;
 
         let (pool, store) = (database.pool().clone(), metrics.store.clone());
         tasks.spawn("listen", listen::follow(pool, changes_in, store, readiness.clone(), stop.clone()));

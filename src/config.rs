@@ -10,11 +10,13 @@ mod checks;
 pub mod database;
 pub mod error;
 mod file;
+pub mod files;
 pub mod http;
 pub mod ingest;
 mod issuers;
 pub mod layers;
 pub mod process;
+pub mod public;
 mod reader;
 pub mod secret;
 pub mod setting;
@@ -46,6 +48,8 @@ pub struct Config {
     pub access: access::AccessConfig,
     /// Listeners.
     pub http: http::HttpConfig,
+    /// Guests.
+    pub public: public::PublicConfig,
     /// The process.
     pub process: process::ProcessConfig,
 }
@@ -87,6 +91,7 @@ impl Config {
             certificates: certificates::CertificatesConfig::read(&mut reader),
             access: access::AccessConfig::read(&mut reader),
             http: http::HttpConfig::read(&mut reader),
+            public: public::PublicConfig::read(&mut reader),
             process: process::ProcessConfig::read(&mut reader),
         };
         checks::across(&config, &mut reader);

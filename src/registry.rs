@@ -6,8 +6,11 @@
 //!
 //! The chain of a revocation: [`publish`] runs it; [`list`](mod@list) makes the CRL and looks after its file; [`enforce`]
 //! brings the broker to act on it, told by [`reload`] and watched by [`prove`]; [`progress`] says how far it came.
+//!
+//! Beside certificates there is one thing more that is issued here: the short-lived credentials of [`guests`].
 
 pub mod enforce;
+pub mod guests;
 pub mod import;
 pub mod inventory;
 pub mod issue;

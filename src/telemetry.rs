@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod broker;
+pub mod guests;
 pub mod ingest;
 pub mod logs;
 pub mod metrics;

@@ -92,13 +92,37 @@ make_broker_logins() {
     say "made: $root/broker/passwords"
 }
 
+# The bridge between the guests' broker and this one: a user here, and there the lines with its password.
+make_bridge() {
+    if [ -s "$root/guests/bridge.conf" ]; then return; fi
+    password=$(openssl rand -hex 24)
+    printf 'guests:%s\n' "$password" >"$root/broker/guests.new"
+    mosquitto_passwd -U "$root/broker/guests.new"
+    { grep -v '^guests:' "$root/broker/passwords" || true; cat "$root/broker/guests.new"; } >"$root/broker/passwords.new"
+    rm "$root/broker/guests.new"
+    own "$broker" 400 "$root/broker/passwords"
+    text "$broker" "$root/guests/bridge.conf" "connection main
+address mosquitto:1883
+bridge_protocol_version mqttv50
+remote_clientid guests
+remote_username guests
+remote_password $password
+cleansession true
+notifications false
+bridge_outgoing_retain false
+restart_timeout 1 30
+topic public/# both 0"
+    say "made: $root/guests/bridge.conf"
+}
+
 umask 077
-mkdir -p "$root/authority" "$root/sluice" "$root/broker" "$root/postgres" "$root/grafana" "$crl_dir"
+mkdir -p "$root/authority" "$root/sluice" "$root/broker" "$root/guests" "$root/postgres" "$root/grafana" "$crl_dir"
 make_authorities
 make_passwords
 make_broker_logins
+make_bridge
 share_certificates
-for service in "sluice $sluice" "broker $broker" "postgres $postgres" "grafana $grafana"; do
+for service in "sluice $sluice" "broker $broker" "guests $broker" "postgres $postgres" "grafana $grafana"; do
     chown "${service#* }" "$root/${service%% *}"
     chmod 500 "$root/${service%% *}"
 done

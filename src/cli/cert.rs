@@ -113,7 +113,7 @@ pub enum CertCommand {
 
 /// Runs the command.
 pub async fn run(command: CertCommand, config: &Config, output: Output) -> Result<Exit, Failure> {
-    let operator = Operator::open(config)?;
+    let operator = Operator::open(config).await?;
     let desk = Desk { database: &operator.database, actor: &operator.actor, now: clock::now() };
     match command {
         CertCommand::Issue { which, key } => cert_issue::issue(desk, &which.key(), &key, config, output).await,

@@ -1,6 +1,6 @@
 //! `sluice config`: the commented file, the settings in force, and what is wrong with them.
 //!
-//! It reads settings and nothing else: no broker, no database. Secrets are masked before they come here.
+//! It reads settings, and looks whether the files they name are there: no broker, no database. Secrets are masked before they come here.
 
 use std::io::{self, Write};
 
@@ -9,16 +9,19 @@ use serde::Serialize;
 
 use super::output::{self, Output};
 use super::{Exit, Failure};
-use crate::config::{self, Config, Effective, Sources};
+use crate::config::{self, Config, Effective, Sources, files};
 
 /// What to do with the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
 pub enum ConfigCommand {
     /// Print a commented settings file with every setting at its default
+    #[command(after_help = "Example: sluice config template > /etc/sluice/sluice.toml")]
     Template,
     /// Print the settings in force and where each came from, secrets masked
+    #[command(after_help = "Example: sluice config show --output json")]
     Show,
-    /// Check the settings: exit 0, or 78 and everything that is wrong
+    /// Check the settings and whether the files they name are there: exit 0, or 78 and everything that is wrong
+    #[command(after_help = "Example: sluice config check --config /etc/sluice/sluice.toml")]
     Check,
 }
 
@@ -36,6 +39,10 @@ pub fn run(command: ConfigCommand, sources: &Sources, output: Output) -> Result<
     let loaded = Config::load(sources).map_err(|errors| Failure::new(Exit::Config, errors.to_string()))?;
     if command == ConfigCommand::Show {
         return Ok(output::rows(output, &["area", "setting", "value", "source"], &loaded.effective, cells)?);
+    }
+    let faults = files::faults(&loaded.effective);
+    if !faults.is_empty() {
+        return Err(Failure::new(Exit::Config, faults.join("\n")));
     }
     let warnings = loaded.config.warnings();
     match output {

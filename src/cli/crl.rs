@@ -44,7 +44,7 @@ pub struct PublishArgs {
 
 /// Runs the command.
 pub async fn run(command: CrlCommand, config: &Config, output: Output) -> Result<Exit, Failure> {
-    let operator = Operator::open(config)?;
+    let operator = Operator::open(config).await?;
     match command {
         CrlCommand::Show => show(&operator.database, config, output).await,
         CrlCommand::Publish(args) => publish(&operator.database, config, args, output).await,

@@ -51,7 +51,7 @@ pub async fn greet(broker: &BrokerConfig) -> Result<Publisher, Failure> {
 /// Brings the schema up to date and the registry in line with the fleet, and gives every device a certificate. The watch has
 /// seen the CRL as it was before the daemon.
 pub async fn enroll(fleet: &Fleet, config: &Config, certificates: &Path) -> Result<(Enrolled, CrlWatch), Failure> {
-    let operator = Operator::open(config)?;
+    let operator = Operator::before_the_schema(config)?;
     operator.database.migrate().await.map_err(|error| Failure::unavailable(error.to_string()))?;
     let registrations = fleet.registrations(randomness()?);
     let enrolling = fleet::enroll(operator.database.pool(), &operator.actor, &registrations, clock::now().to_utc());

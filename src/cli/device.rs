@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::operator::{Operator, outage, printed, tell_more};
 use super::output::{Output, fields, rows};
-use super::printable::{NONE, moment, moment_or_none, printable, printable_or_none};
+use super::printable::{NONE, cell_or_none, moment, moment_or_none, printable, printable_or_none};
 use super::token::{Token, TokenSource};
 use super::{Exit, Failure};
 use crate::config::Config;
@@ -18,6 +18,9 @@ use crate::config::certificates::CnFormat;
 use crate::domain::device::DeviceStatus;
 use crate::domain::ids::{DeviceId, DeviceKey, MAX_COMMON_NAME_LEN, TenantId};
 use crate::store::devices::{self, DeviceError, DeviceFilter, NewDevice};
+
+/// The most characters of a site, as in the API.
+const SITE_CHARS: usize = 256;
 
 /// Devices: who may speak.
 #[derive(Clone, Debug, Subcommand)]
@@ -31,7 +34,7 @@ pub enum DeviceCommand {
         #[command(flatten)]
         which: Which,
         /// Where it stands; a message that names another site is refused
-        #[arg(long)]
+        #[arg(long, value_parser = read_site)]
         site: Option<String>,
         /// ACTIVE, INACTIVE or REVOKED
         #[arg(long, default_value = "ACTIVE", value_parser = read_status)]
@@ -122,7 +125,7 @@ struct TokenSet {
 
 /// Runs the command.
 pub async fn run(command: DeviceCommand, config: &Config, output: Output) -> Result<Exit, Failure> {
-    let operator = Operator::open(config)?;
+    let operator = Operator::open(config).await?;
     let (pool, actor) = (operator.database.pool(), &operator.actor);
     match command {
         DeviceCommand::Add { which, site, status, metadata, token } => {
@@ -195,7 +198,7 @@ async fn list(operator: &Operator, filter: &DeviceFilter, limit: u32, output: Ou
         vec![
             device.tenant_id.clone(),
             device.device_id.clone(),
-            printable_or_none(device.site_id.as_deref()),
+            cell_or_none(device.site_id.as_deref()),
             device.status.clone(),
             yes_or_no(device.has_token),
             moment(device.created_at),
@@ -274,6 +277,17 @@ fn explain(error: DeviceError) -> Failure {
     Failure::usage(format!("{what}: {advice}"))
 }
 
+/// The rule of the API; an empty site would be one that no message can name.
+fn read_site(text: &str) -> Result<String, String> {
+    let is_good = (1..=SITE_CHARS).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+    let expected = || {
+        format!(
+            "expected 1 to {SITE_CHARS} characters, none of them a control character; without a site leave --site out"
+        )
+    };
+    is_good.then(|| text.to_owned()).ok_or_else(expected)
+}
+
 fn read_status(text: &str) -> Result<DeviceStatus, &'static str> {
     DeviceStatus::from_label(&text.to_ascii_uppercase()).ok_or("expected ACTIVE, INACTIVE or REVOKED")
 }
@@ -304,5 +318,13 @@ mod tests {
         assert_eq!(read_key("acme/pump-1"), Ok(DeviceKey::new("acme", "pump-1").unwrap()));
         assert!(read_key("acme").is_err());
         assert!(read_key("acme/a/b").is_err());
+    }
+
+    #[test]
+    fn a_site_is_a_name_and_never_empty() {
+        assert_eq!(read_site("north"), Ok("north".to_owned()));
+        for wrong in [String::new(), "a\nb".to_owned(), "x".repeat(SITE_CHARS + 1)] {
+            assert!(read_site(&wrong).is_err(), "{wrong:?}");
+        }
     }
 }

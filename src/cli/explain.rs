@@ -9,6 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::cached_grant::{CachedGrant, Question};
+use super::operator::check_schema;
 use super::output::{self, Output};
 use super::{Exit, Failure};
 use crate::clock;
@@ -62,6 +63,7 @@ pub async fn run(args: ExplainArgs, config: &Config, output: Output) -> Result<E
         replay: None,
     };
     let database = super::open_database(config)?;
+    check_schema(&database).await?;
     let explained = explain(&database.directory(), &config.ingest, &delivery, clock::now()).await;
     let explanation = explained.map_err(|outage| Failure::unavailable(outage.to_string()))?;
     let daemon = ask_daemon(config, &delivery, &explanation).await;

@@ -23,10 +23,24 @@ pub struct Operator {
 // === impl Operator ===
 
 impl Operator {
-    /// Reads the settings and the user; connects with the first statement.
-    pub fn open(config: &Config) -> Result<Self, Failure> {
+    /// Reads the settings and the user, and makes sure that the schema is one to work with before the first statement. So a
+    /// Postgres that is not there is named here, with its address.
+    pub async fn open(config: &Config) -> Result<Self, Failure> {
+        let operator = Self::before_the_schema(config)?;
+        check_schema(&operator.database).await?;
+        Ok(operator)
+    }
+
+    /// For who brings the schema up to date first; connects with the first statement.
+    pub fn before_the_schema(config: &Config) -> Result<Self, Failure> {
         Ok(Self { database: super::open_database(config)?, actor: Actor::new(&format!("cli:{}", user())) })
     }
+}
+
+/// Refuses a schema that this sluice does not know, or that is not there yet.
+pub async fn check_schema(database: &Database) -> Result<(), Failure> {
+    let state = database.schema_state().await.map_err(|error| outage(&error))?;
+    state.check().map_err(|error| Failure::new(Exit::Config, format!("nothing was changed or read: {error}")))
 }
 
 /// The failure of a command that Postgres did not carry out.

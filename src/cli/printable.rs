@@ -5,6 +5,9 @@ use chrono::{DateTime, SecondsFormat, Utc};
 /// Stands where there is nothing.
 pub const NONE: &str = "-";
 
+/// The most characters of a cell: one device's long topic must not make the lines of all others unreadable.
+const CELL_CHARS: usize = 80;
+
 /// The text with its control characters, and those that turn the direction of writing, written as escapes.
 pub fn printable(text: &str) -> String {
     let turns =
@@ -20,7 +23,23 @@ pub fn printable(text: &str) -> String {
     safe
 }
 
-/// The same for what may be missing.
+/// The same for a cell of a table, cut when it is long.
+pub fn cell(text: &str) -> String {
+    let mut safe = printable(text);
+    if let Some((place, _)) = safe.char_indices().nth(CELL_CHARS).and_then(|_| safe.char_indices().nth(CELL_CHARS - 1))
+    {
+        safe.truncate(place);
+        safe.push('\u{2026}');
+    }
+    safe
+}
+
+/// The same for a cell that may be missing.
+pub fn cell_or_none(text: Option<&str>) -> String {
+    text.map_or_else(|| NONE.to_owned(), cell)
+}
+
+/// The printable text of what may be missing.
 pub fn printable_or_none(text: Option<&str>) -> String {
     text.map_or_else(|| NONE.to_owned(), printable)
 }
@@ -44,6 +63,14 @@ pub fn moment_or_none(time: Option<DateTime<Utc>>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_cell_is_cut_with_an_ellipsis_and_one_that_fits_is_left_alone() {
+        let fits = "\u{e9}".repeat(CELL_CHARS);
+        assert_eq!(cell(&fits), fits);
+        let shown = cell(&"\u{e9}".repeat(60_000));
+        assert_eq!((shown.chars().count(), shown.chars().last()), (CELL_CHARS, Some('\u{2026}')));
+    }
 
     #[test]
     fn a_terminal_is_given_no_control_character() {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::operator::{Operator, outage, printed, tell_more};
 use super::output::{Output, fields, rows};
-use super::printable::{hex, moment, moment_or_none, printable, printable_or_none};
+use super::printable::{cell, hex, moment, moment_or_none, printable, printable_or_none};
 use super::replay::{self, ReplayArgs};
 use super::{Exit, Failure};
 use crate::clock;
@@ -114,7 +114,7 @@ struct Shown<'a> {
 
 /// Runs the command.
 pub async fn run(command: QuarantineCommand, config: &Config, output: Output) -> Result<Exit, Failure> {
-    let operator = Operator::open(config)?;
+    let operator = Operator::open(config).await?;
     match command {
         QuarantineCommand::List { which, before, limit } => {
             list(&operator, &which.filter(&[]), before, limit, output).await
@@ -178,8 +178,8 @@ async fn list(
             event.id.to_string(),
             moment(event.quarantined_at),
             event.reason.clone(),
-            printable(&event.topic),
-            printable(&event.detail),
+            cell(&event.topic),
+            cell(&event.detail),
             event.payload_bytes.to_string(),
             moment_or_none(event.replayed_at),
         ]

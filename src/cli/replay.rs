@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::operator::{Operator, outage, printed};
 use super::output::{Output, rows};
-use super::printable::printable;
+use super::printable::cell;
 use super::quarantine::Which;
 use super::{Exit, Failure};
 use crate::clock;
@@ -63,8 +63,8 @@ pub async fn run(args: ReplayArgs, config: &Config, operator: &Operator, output:
     let refused = lines.iter().filter(|line| line.reason.is_some()).count();
     let headings = ["ID", "TOPIC", "WAS REFUSED FOR", "RESULT", "DETAIL"];
     printed(rows(output, &headings, &lines, |line| {
-        let detail = line.detail.as_deref().map(printable).unwrap_or_default();
-        vec![line.id.to_string(), printable(&line.topic), line.refused_for.clone(), line.result.into(), detail]
+        let detail = line.detail.as_deref().map(cell).unwrap_or_default();
+        vec![line.id.to_string(), cell(&line.topic), line.refused_for.clone(), line.result.into(), detail]
     }))?;
     eprintln!("{} of {} accepted, {refused} refused again", lines.len() - refused, lines.len());
     Ok(if refused == 0 { Exit::Done } else { Exit::Negative })

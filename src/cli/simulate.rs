@@ -121,7 +121,7 @@ pub struct SimulateArgs {
 /// Publishes, or looks for what was published; what is missing makes it fail.
 pub async fn run(args: SimulateArgs, config: &Config, output: Output) -> Result<Exit, Failure> {
     let output = if args.json { Output::Json } else { output };
-    let operator = Operator::open(config)?;
+    let operator = Operator::open(config).await?;
     let exit = match &args.of {
         _ if args.disband => disband(&operator, output).await?,
         Some(file) => {

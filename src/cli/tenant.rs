@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::operator::{Operator, outage, printed, tell_more};
 use super::output::{Output, fields, rows};
-use super::printable::{moment, printable};
+use super::printable::{cell, moment, printable};
 use super::{Exit, Failure};
 use crate::config::Config;
 use crate::domain::ids::TenantId;
@@ -60,7 +60,7 @@ pub enum TenantCommand {
 
 /// Runs the command.
 pub async fn run(command: TenantCommand, config: &Config, output: Output) -> Result<Exit, Failure> {
-    let operator = Operator::open(config)?;
+    let operator = Operator::open(config).await?;
     let (pool, actor) = (operator.database.pool(), &operator.actor);
     match command {
         TenantCommand::Add { tenant, name } => {
@@ -71,12 +71,7 @@ pub async fn run(command: TenantCommand, config: &Config, output: Output) -> Res
         TenantCommand::List { after, limit } => {
             let page = tenants::list(pool, after.as_ref(), limit).await.map_err(explain)?;
             let printed = printed(rows(output, &["TENANT", "NAME", "STATUS", "ADDED"], &page, |tenant| {
-                vec![
-                    tenant.tenant_id.clone(),
-                    printable(&tenant.name),
-                    tenant.status.clone(),
-                    moment(tenant.created_at),
-                ]
+                vec![tenant.tenant_id.clone(), cell(&tenant.name), tenant.status.clone(), moment(tenant.created_at)]
             }))?;
             tell_more(page.len(), limit, "--after", page.last().map(|tenant| tenant.tenant_id.clone()));
             Ok(printed)

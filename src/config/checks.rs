@@ -4,6 +4,7 @@ use super::Config;
 use super::access::{IssuerConfig, KeySource};
 use super::certificates::CnFormat;
 use super::ingest::BATCHES_IN_FLIGHT;
+use super::public::websocket_origin;
 use super::reader::Reader;
 use crate::domain::sampling::QUARANTINE_PAYLOAD_MAX;
 
@@ -24,6 +25,16 @@ pub(super) fn across(config: &Config, reader: &mut Reader) {
         let why = "a payload must fit into a packet with its topic: MAX_PAYLOAD_BYTES must be less than MQTT_MAX_PACKET_BYTES";
         reader.conflict(&["MAX_PAYLOAD_BYTES", "MQTT_MAX_PACKET_BYTES"], why);
     }
+    let inner = [config.http.api_bind, config.http.ops_bind, config.http.hooks_bind];
+    let names = ["HTTP_BIND", "OPS_BIND", "HOOKS_BIND"];
+    for (name, bind) in names.into_iter().zip(inner) {
+        if bind.port() != 0 && config.public.bind == Some(bind) {
+            reader.conflict(
+                &["PUBLIC_BIND", name],
+                "what faces the public has an address of its own: change one of them",
+            );
+        }
+    }
 }
 
 // === impl Config ===
@@ -35,7 +46,24 @@ impl Config {
         self.warn_of_trust(&mut warnings);
         self.warn_of_issuers(&mut warnings);
         self.warn_of_loss(&mut warnings);
+        self.warn_of_guests(&mut warnings);
         warnings
+    }
+
+    /// What guests would find.
+    fn warn_of_guests(&self, warnings: &mut Vec<String>) {
+        let Some(bind) = self.public.bind else { return };
+        match self.public.websocket_url.as_deref() {
+            None => warnings.push(format!(
+                "PUBLIC_BIND={bind} and PUBLIC_WEBSOCKET_URL is not set: the page /public cannot tell browsers where the \
+                 broker is"
+            )),
+            Some(url) if url.starts_with("ws://") && !is_loopback(host_of(url)) => warnings.push(format!(
+                "PUBLIC_WEBSOCKET_URL={url}: guests' tokens and messages go there in the clear; put a proxy with TLS before \
+                 it and say wss://"
+            )),
+            Some(_) => {}
+        }
     }
 
     /// Who is let in too easily.
@@ -128,6 +156,14 @@ impl Config {
 fn without_port(place: &str) -> &str {
     let v6 = place.strip_prefix('[').and_then(|rest| rest.split(']').next());
     v6.unwrap_or_else(|| place.split(':').next().unwrap_or(place))
+}
+
+/// The host of a websocket's URL.
+fn host_of(url: &str) -> &str {
+    let place = websocket_origin(url).and_then(|origin| origin.split_once("://")).map_or("", |(_, place)| place);
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let host = place.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(place, |(host, _)| host);
+    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 fn is_loopback(host: &str) -> bool {

@@ -77,6 +77,11 @@ impl<'a> Reader<'a> {
         self.value(name, Kind::bind).unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into())
     }
 
+    /// An address to listen on, when it is set.
+    pub(super) fn optional_bind(&mut self, name: &'static str) -> Option<SocketAddr> {
+        self.value(name, Kind::bind)
+    }
+
     /// Records that these settings do not go together, unless one of them is wrong by itself.
     pub(super) fn conflict(&mut self, names: &[&'static str], why: impl Into<String>) {
         if names.iter().any(|name| self.failed.contains(name)) {

@@ -3,7 +3,7 @@
 //! The rows stand beside the types they fill, in the file of their area.
 
 use super::setting::Setting;
-use super::{access, broker, certificates, database, http, ingest, process};
+use super::{access, broker, certificates, database, http, ingest, process, public};
 
 /// One area: a section of the file.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +17,7 @@ pub struct Area {
 }
 
 /// Every setting there is.
-pub const AREAS: [Area; 7] = [
+pub const AREAS: [Area; 8] = [
     Area { name: "broker", doc: "Where the broker is and how to speak to it.", settings: broker::SETTINGS },
     Area {
         name: "database",
@@ -32,6 +32,11 @@ pub const AREAS: [Area; 7] = [
     },
     Area { name: "access", doc: "Who is let in at the broker's door, and to what.", settings: access::SETTINGS },
     Area { name: "http", doc: "Where the daemon listens.", settings: http::SETTINGS },
+    Area {
+        name: "public",
+        doc: "Guests: where the public gets short-lived credentials, and how many.",
+        settings: public::SETTINGS,
+    },
     Area {
         name: "process",
         doc: "How the process logs and how long it may take to stop.",
@@ -84,7 +89,7 @@ mod tests {
     use super::*;
 
     /// What users rely on: names and defaults, as the settings' page of the design fixes them.
-    const PROMISED: [(&str, Option<&str>); 74] = [
+    const PROMISED: [(&str, Option<&str>); 79] = [
         ("MQTT_HOST", Some("localhost")),
         ("MQTT_PORT", Some("1883")),
         ("MQTT_USERNAME", None),
@@ -156,6 +161,11 @@ mod tests {
         ("OPS_BIND", Some("127.0.0.1:9464")),
         ("HOOKS_BIND", Some("127.0.0.1:8009")),
         ("ADMIN_TOKEN", None),
+        ("PUBLIC_BIND", None),
+        ("PUBLIC_WEBSOCKET_URL", None),
+        ("PUBLIC_TRUSTED_PROXIES", None),
+        ("PUBLIC_CREDENTIALS_PER_MINUTE", Some("10")),
+        ("PUBLIC_MAX_GUESTS", Some("10000")),
         ("LOG_LEVEL", Some("info")),
         ("LOG_FORMAT", Some("text")),
         ("SHUTDOWN_TIMEOUT_SECONDS", Some("20")),

@@ -130,7 +130,7 @@ fn all_errors_are_told_at_once_with_name_value_source_and_what_is_allowed() {
         format!("{path}, [broker] mqtt_prot: there is no such setting; did you mean mqtt_port?"),
         format!("{path}, [ingest] max_metrics: expected a whole number of keys from 1 to 10000, as one plain value"),
         format!(
-            "{path}, [brokers]: there is no such section; there are broker, database, ingest, certificates, access, http, process"
+            "{path}, [brokers]: there is no such section; there are broker, database, ingest, certificates, access, http, public, process"
         ),
         "MQTT_PORT = \"70000\" (environment): expected a whole number from 1 to 65535".to_owned(),
         "REQUIRE_TOKEN = \"yes\" (environment): expected 1, 0, true or false".to_owned(),
@@ -335,6 +335,8 @@ fn what_is_legal_but_dangerous_is_warned_of() {
         (&[("ADMIN_TOKEN", "12345678")], "can be guessed"),
         (&[("CERT_CN_FORMAT", "plain")], "CERT_CN_FORMAT=plain"),
         (&[("MAX_PAYLOAD_BYTES", "300000")], "cannot be replayed"),
+        (&[("PUBLIC_BIND", "127.0.0.1:8081")], "PUBLIC_WEBSOCKET_URL is not set"),
+        (&[("PUBLIC_BIND", "127.0.0.1:8081"), ("PUBLIC_WEBSOCKET_URL", "ws://b.example:9002/")], "in the clear"),
     ] {
         let warnings = Config::load(&environment(pairs)).unwrap().config.warnings();
         assert!(warnings.len() == 1 && warnings[0].contains(expected), "{expected}: {warnings:?}");
@@ -342,6 +344,8 @@ fn what_is_legal_but_dangerous_is_warned_of() {
     for quiet in [
         &[("MQTT_USERNAME", "u"), ("MQTT_PASSWORD", "p"), ("MQTT_HOST", "127.0.0.1")][..],
         &[("TELEMETRY_RETENTION_DAYS", "0")],
+        &[("PUBLIC_BIND", "127.0.0.1:8081"), ("PUBLIC_WEBSOCKET_URL", "ws://[::1]:9002/")],
+        &[("PUBLIC_BIND", "127.0.0.1:8081"), ("PUBLIC_WEBSOCKET_URL", "wss://b.example")],
         &[("REQUIRE_TOKEN", "0"), ("CERT_AUTH_ENABLED", "1")],
     ] {
         assert_eq!(Config::load(&environment(quiet)).unwrap().config.warnings(), Vec::<String>::new());

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::serve::IncomingStream;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
@@ -20,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::auth::{self, Door, FromThisMachine};
 use super::extract::MAX_BODY;
-use super::limits::{LimitedListener, Limits};
+use super::limits::{LimitedListener, Limits, Peer};
 use super::problem::{Kind, Problem};
 use super::routes;
 use crate::clock;
@@ -63,10 +62,6 @@ pub struct Api {
     at_work: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
 }
-
-/// The other end of a connection.
-#[derive(Clone, Copy, Debug)]
-struct Peer(std::net::SocketAddr);
 
 /// The router of the whole API. A request is believed to come from this machine when [`FromThisMachine`] is among its
 /// extensions.
@@ -134,14 +129,6 @@ impl Api {
     pub(super) async fn work<T>(&self, work: impl Future<Output = T>) -> T {
         let _turn = self.at_work.acquire().await;
         work.await
-    }
-}
-
-// === impl Peer ===
-
-impl Connected<IncomingStream<'_, LimitedListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, LimitedListener>) -> Self {
-        Self(*stream.remote_addr())
     }
 }
 

@@ -24,7 +24,7 @@ use crate::ingest::grant_view::GrantView;
 use crate::lifecycle::Readiness;
 use crate::telemetry::metrics::Metrics;
 
-/// A few scrapers and probes come at a time; more wait for a place.
+/// A few scrapers and probes come at a time; more take the places of those that have sent nothing, or wait.
 const LIMITS: Limits = Limits {
     connections: 64,
     // A connection answers one request, so this bounds the request, the answer and whoever is slow at either.
@@ -212,6 +212,19 @@ mod tests {
         assert!(answer.ends_with(body), "{answer}");
         server.readiness.well("database");
         assert!(ask(server.address, "GET /readyz").await.starts_with("HTTP/1.1 200"));
+    }
+
+    #[tokio::test]
+    async fn silent_clients_in_every_place_give_way_to_one_that_asks() {
+        let server = start(Limits { connections: 2, lifetime: DEADLINE * 2, ..LIMITS }).await;
+        let mut silent = Vec::new();
+        for _ in 0..5 {
+            silent.push(TcpStream::connect(server.address).await.unwrap());
+        }
+        for _ in 0..3 {
+            assert!(ask(server.address, "GET /livez").await.ends_with("ok"));
+        }
+        assert_eq!(rest(&mut silent[0]).await, "");
     }
 
     #[tokio::test]

@@ -27,6 +27,7 @@ pub(super) enum Kind {
     Refused,
     TooLarge,
     UnsupportedMediaType,
+    TooManyRequests,
     Internal,
     Unavailable,
     NotSetUp,
@@ -91,6 +92,7 @@ impl Kind {
             Self::UnsupportedMediaType => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body is not JSON")
             }
+            Self::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Not so often"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "A fault of the program"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Something it needs is not there"),
             Self::NotSetUp => (StatusCode::SERVICE_UNAVAILABLE, "not-set-up", "What it needs is not set up here"),

@@ -1,5 +1,5 @@
 //! Looks after the certificates while time passes: retires those whose grace is over, marks those past their end, counts
-//! them, and warns of those that end soon.
+//! them, and warns of those that end soon. It also deletes the credentials of guests that have ended.
 //!
 //! Any number of replicas run it; one does the work of a round. It needs no file of the authority, signs nothing, and
 //! tells no broker. What was due while no replica ran is done at the start.
@@ -15,6 +15,7 @@ use crate::domain::time::{Clock, MICROS_PER_SECOND, Timestamp};
 use crate::store::certificate_keeping::{self, Counts};
 use crate::store::certificates::{self, CertificateFilter, CertificateStatus};
 use crate::store::connect::Database;
+use crate::store::guests;
 use crate::telemetry::logs::Repeated;
 use crate::telemetry::registry::RegistryMetrics;
 
@@ -85,6 +86,10 @@ impl Keeper {
         if kept.expired > 0 {
             tracing::warn!(certificates = kept.expired, "past their end, now EXPIRED");
         }
+        let guests = guests::purge(pool).await?;
+        if guests > 0 {
+            tracing::debug!(guests, "credentials of guests have ended and are deleted");
+        }
         let soon = inventory::days_ahead((self.clock)(), self.warning_days);
         let counts = certificate_keeping::count(pool, soon).await?;
         self.show(&counts);
@@ -124,7 +129,7 @@ impl Keeper {
 
     fn tell_trouble(&mut self, outage: &Outage) {
         if self.trouble.ready((self.clock)()).is_some() {
-            tracing::warn!(reason = %outage, "the certificates could not be looked after; trying again in a few seconds");
+            tracing::warn!(reason = %outage, "the certificates (and the guests' credentials) could not be looked after; trying again in a few seconds");
         }
     }
 }

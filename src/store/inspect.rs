@@ -33,7 +33,7 @@ const CLOCK_TRIES: usize = 5;
 /// Clocks further apart than this, in seconds, are worth a word: partitions and certificates begin and end by both.
 const CLOCK_TOLERANCE: f64 = 1.0;
 
-/// The tables of the migrations.
+/// The tables of the migrations that people read.
 pub(super) const TABLES: [&str; 9] = [
     "tenants",
     "devices",
@@ -45,6 +45,9 @@ pub(super) const TABLES: [&str; 9] = [
     "device_commands",
     "audit_log",
 ];
+
+/// The tables of the migrations that are the registry's own.
+pub(super) const UNREAD: [&str; 4] = ["certificate_serials", "crl_state", "crl_canaries", "certificate_revocations"];
 
 const SERVER: &str = "SELECT current_setting('server_version'), current_setting('server_version_num')::int, \
     pg_is_in_recovery(), current_setting('transaction_read_only')::bool, current_database()::text, current_user::text";

@@ -102,7 +102,8 @@ impl Database {
     }
 }
 
-async fn read_state(session: &mut Session) -> Result<SchemaState, Outage> {
+/// The same over a connection that is there.
+pub(super) async fn read_state(session: &mut Session) -> Result<SchemaState, Outage> {
     let asked = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL");
     let has_any: bool = answer(asked.fetch_one(&mut session.connection)).await?;
     let applied: Vec<(i64, Vec<u8>)> = if has_any {

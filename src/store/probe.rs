@@ -1,5 +1,5 @@
-//! Asks Postgres every few seconds whether it answers and is not read-only, so that readiness is right also while nothing is
-//! written. The one writer of `sluice_db_up`.
+//! Asks Postgres every few seconds whether it answers and is not read-only, and now and then whether the schema is still the
+//! right one, so that readiness is right also while nothing is written. The one writer of `sluice_db_up`.
 //!
 //! It stores nothing and repairs nothing. That a disk is full only a write can tell: then those who write say so.
 
@@ -8,6 +8,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::connect::Database;
+use super::inspect::{TABLES, UNREAD};
+use super::migrate::read_state;
 use super::session::{Session, answer};
 use super::trouble::Trouble;
 use crate::domain::ports::Outage;
@@ -19,29 +21,48 @@ const PERIOD: Duration = Duration::from_secs(2);
 /// How long an answer may take before Postgres counts as away.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// The schema is looked at in one round of so many, and in each while something is wrong with it.
+const ROUNDS: u32 = 5;
+
 /// The part of readiness that this module speaks for.
 const PART: &str = "database";
 
+/// The part that speaks of the schema: the start's, until the start is over, then this module's.
+const SCHEMA: &str = "schema";
+
 /// The parts that say so when Postgres does not take what they give it.
-const GIVERS: [&str; 3] = ["schema", "registry", "writer"];
+const GIVERS: [&str; 2] = ["registry", "writer"];
+
+const MISSING: &str = "SELECT string_agg(name, ', ') FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NULL";
 
 /// Asks until told to stop.
 pub async fn watch(database: Database, readiness: Readiness, stop: CancellationToken) {
     let mut session = None;
+    let mut rounds_left = 0;
     loop {
-        let asked = tokio::time::timeout(PATIENCE, ask(&database, &mut session));
+        let looks = rounds_left == 0;
+        let asked = tokio::time::timeout(PATIENCE, ask(&database, &mut session, looks));
         let answered = tokio::select! {
             () = stop.cancelled() => return,
             answered = asked => answered.unwrap_or_else(|_| Err(silent())),
         };
         match answered {
-            Ok(()) => {
+            Ok(wrong) => {
+                rounds_left = if looks { ROUNDS } else { rounds_left } - 1;
+                if let Some(wrong) = wrong {
+                    rounds_left = 0;
+                    readiness.unwell(SCHEMA, wrong);
+                } else if looks {
+                    readiness.well(SCHEMA);
+                }
                 let refused = readiness.troubles().keys().any(|part| GIVERS.contains(part));
                 database.metrics().up.set(i64::from(!refused));
                 readiness.well(PART);
             }
             Err(trouble) => {
                 session = None;
+                // It may be another Postgres that answers next.
+                rounds_left = 0;
                 database.metrics().up.set(0);
                 let Outage(why) = trouble.into();
                 readiness.unwell(PART, why);
@@ -54,7 +75,8 @@ pub async fn watch(database: Database, readiness: Readiness, stop: CancellationT
     }
 }
 
-async fn ask(database: &Database, session: &mut Option<Session>) -> Result<(), Trouble> {
+/// What is wrong with the schema, when that was looked at and something is.
+async fn ask(database: &Database, session: &mut Option<Session>, looks: bool) -> Result<Option<String>, Trouble> {
     let session = match session {
         Some(session) => session,
         None => session.insert(Session::open(database.unbounded_options()).await?),
@@ -66,7 +88,22 @@ async fn ask(database: &Database, session: &mut Option<Session>) -> Result<(), T
                 .into(),
         ));
     }
-    Ok(())
+    if looks { look_at_schema(session).await } else { Ok(None) }
+}
+
+async fn look_at_schema(session: &mut Session) -> Result<Option<String>, Trouble> {
+    let state = read_state(session).await.map_err(|Outage(why)| Trouble::Outage(why))?;
+    if let Err(wrong) = state.check() {
+        return Ok(Some(wrong.to_string()));
+    }
+    let asked = sqlx::query_scalar(MISSING).bind([&TABLES[..], &UNREAD].concat());
+    let missing: Option<String> = answer(asked.fetch_one(&mut session.connection)).await?;
+    Ok(missing.map(|tables| {
+        format!(
+            "the migrations were applied, but these tables are not there or not in the search_path: {tables}; \
+             undo what moved them, or restore them from a backup"
+        )
+    }))
 }
 
 fn silent() -> Trouble {

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::commands::CommandAcks;
 use super::copy::CopyBuffer;
+use super::doubt::{Doubt, Fate, Fingerprint, Trace};
 use super::poison::{Section, Tally, isolate};
 use super::session::{Session, answer};
 use super::staging::StagedReadings;
@@ -20,7 +21,6 @@ use super::{quarantine_rows, readings, staging};
 use crate::domain::batch::{Batch, Receipt};
 use crate::domain::message::{CommandAck, Reading, ShadowReport};
 use crate::domain::ports::{Outage, Sink};
-use crate::domain::time::Timestamp;
 use crate::telemetry::store::StoreMetrics;
 
 /// The sink that is Postgres.
@@ -46,43 +46,6 @@ enum Road {
     Fast,
     /// Skips what is there already, and singles out what cannot be stored.
     Sure,
-}
-
-/// A batch with refused messages whose COMMIT was not answered. They have no key to be skipped by, so before they are
-/// written again the database is asked what became of that transaction.
-#[derive(Debug)]
-struct Doubt {
-    trace: Trace,
-    batch: Fingerprint,
-    tally: Tally,
-}
-
-/// What a transaction can be known by later. Its number alone proves nothing: a server that crashed before the number
-/// reached its disk gives it to another transaction, which may well commit. Only a row proves that rows are there.
-#[derive(Debug)]
-struct Trace {
-    number: String,
-    /// One of the rows it wrote to quarantine, if it wrote any.
-    event: Option<Uuid>,
-}
-
-/// What became of a transaction whose COMMIT was not answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    /// All of it is there.
-    Committed,
-    /// Its number is committed, and it left no row that would prove it. The rows, which have keys, are written again; the
-    /// counts, which have none, are taken to be there: at worst a sum is short, and no message is lost.
-    Counted,
-    /// Nothing of it is there.
-    NotCommitted,
-}
-
-/// Tells whether the batch at hand is the one in doubt.
-#[derive(Debug, PartialEq, Eq)]
-struct Fingerprint {
-    rows: [usize; 5],
-    first: Option<(Timestamp, u64)>,
 }
 
 /// What an attempt came to, once its transaction has committed.
@@ -215,7 +178,7 @@ impl PgSink {
         let trace = self.write_refused(session, batch).await?;
         let outcome = Outcome { tally, trace };
         if transaction && let Err(trouble) = session.run(self.ending).await {
-            self.doubt = Doubt::about(fingerprint, outcome);
+            self.doubt = Doubt::about(fingerprint, outcome.trace, outcome.tally);
             return Err(trouble);
         }
         if staged {
@@ -278,53 +241,6 @@ impl PgSink {
                 Err(Trouble::Outage(text))
             }
         }
-    }
-}
-
-// === impl Doubt, Trace, Fingerprint ===
-
-impl Doubt {
-    fn about(batch: Fingerprint, mut outcome: Outcome) -> Option<Self> {
-        let trace = outcome.trace.take()?;
-        Some(Self { trace, batch, tally: outcome.tally })
-    }
-}
-
-impl Trace {
-    /// What became of the transaction; an outage while it is still in progress.
-    async fn fate(&self, session: &mut Session) -> Result<Fate, Trouble> {
-        let asked = sqlx::query_scalar("SELECT pg_xact_status($1::xid8)").bind(&self.number);
-        let status: Option<String> = answer(asked.fetch_one(&mut session.connection)).await?;
-        match (status.as_deref(), self.event) {
-            (Some("in progress"), _) => {
-                Err(Trouble::Outage("the transaction whose COMMIT was not answered is still in progress".into()))
-            }
-            (Some("committed"), None) => Ok(Fate::Counted),
-            // Asked after the status, so that it sees what the transaction committed.
-            (Some("committed"), Some(event)) => {
-                let asked = sqlx::query_scalar("SELECT EXISTS (SELECT FROM quarantine_events WHERE id = $1)");
-                let is_there = answer(asked.bind(event).fetch_one(&mut session.connection)).await?;
-                Ok(if is_there { Fate::Committed } else { Fate::NotCommitted })
-            }
-            // Aborted, or unknown to this server: it was never committed here.
-            _ => Ok(Fate::NotCommitted),
-        }
-    }
-}
-
-impl Fingerprint {
-    fn of(batch: &Batch) -> Self {
-        let rows = [
-            batch.deliveries.len(),
-            batch.readings.len(),
-            batch.shadows.len(),
-            batch.command_acks.len(),
-            batch.quarantined.len(),
-        ];
-        // The first message of a batch, by when it came and what it says.
-        let first = batch.deliveries.first();
-        let first = first.map(|delivery| (delivery.received_at, delivery.message_id().as_u64_pair().0));
-        Self { rows, first }
     }
 }
 

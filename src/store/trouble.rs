@@ -101,6 +101,10 @@ fn advice(code: &str, no_partition: bool) -> Option<&'static str> {
         "57P01" | "57P02" | "57P03" => "Postgres is stopping or starting: sluice tries again",
         "57014" => "it took too long: look for locks and for load on Postgres; sluice tries again",
         "55P03" => "another session holds a lock on the tables: look in pg_stat_activity; sluice tries again",
+        "P0001" => {
+            "a trigger or function raised it, and sluice has none that does: look for one of your own on the table, and let it \
+             skip the row (RETURN NULL) or mend its rule; until then nothing is stored and the broker keeps the messages"
+        }
         "40P01" | "40001" => "two writers met on the same rows: sluice tries again",
         _ => return None,
     })

@@ -22,9 +22,9 @@ metrics! {
         /// Seconds from the receipt of the oldest message of a batch to its commit.
         store_latency_seconds: Histogram("sluice_store_latency_seconds", SECONDS),
         /// Devices found in the authorization cache.
-        cache_hits: IntCounter("sluice_auth_cache_hits_total"),
+        cache_hits: IntCounter("sluice_auth_cache_hits"),
         /// Devices not found in the authorization cache, so that the registry was asked.
-        cache_misses: IntCounter("sluice_auth_cache_misses_total"),
+        cache_misses: IntCounter("sluice_auth_cache_misses"),
         /// Devices in the authorization cache.
         cache_entries: IntGauge("sluice_auth_cache_entries"),
         /// Grants dropped because the registry changed.

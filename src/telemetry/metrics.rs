@@ -4,6 +4,7 @@ use prometheus::{Encoder, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use super::access::AccessMetrics;
 use super::broker::BrokerMetrics;
+use super::guests::GuestMetrics;
 use super::ingest::IngestMetrics;
 use super::registry::RegistryMetrics;
 use super::revocation::RevocationMetrics;
@@ -61,6 +62,8 @@ pub struct Metrics {
     pub revocation: RevocationMetrics,
     /// The door.
     pub access: AccessMetrics,
+    /// Public credentials.
+    pub guests: GuestMetrics,
     /// Postgres.
     pub store: StoreMetrics,
     registry: Registry,
@@ -82,6 +85,7 @@ impl Metrics {
             certificates: RegistryMetrics::register(&registry)?,
             revocation: RevocationMetrics::register(&registry)?,
             access: AccessMetrics::register(&registry)?,
+            guests: GuestMetrics::register(&registry)?,
             store: StoreMetrics::register(&registry)?,
             registry,
         })
@@ -114,8 +118,8 @@ mod tests {
             "sluice_store_latency_seconds_count 0",
             "sluice_inflight_unacked 0",
             "sluice_queue_depth 0",
-            "sluice_auth_cache_hits_total 0",
-            "sluice_auth_cache_misses_total 0",
+            "sluice_auth_cache_hits 0",
+            "sluice_auth_cache_misses 0",
             "sluice_auth_cache_entries 0",
             "sluice_auth_invalidations_total 0",
             "sluice_db_up 0",

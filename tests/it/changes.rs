@@ -70,7 +70,7 @@ impl<'a> Bench<'a> {
 
     /// Answers come from the cache of both.
     fn warm(&mut self) {
-        let hits = "sluice_auth_cache_hits_total";
+        let hits = "sluice_auth_cache_hits";
         let before = self.both(hits);
         self.publish_until("both caches are warm", |bench| {
             bench.both(hits).into_iter().zip(before).all(|(now, before)| now > before + 2)

@@ -34,6 +34,25 @@ fn a_command_line_that_is_wrong_ends_with_64_and_says_what_would_be_right() {
 }
 
 #[test]
+fn the_help_of_every_command_holds_an_example() {
+    let settings = Settings::empty();
+    let mut open: Vec<Vec<String>> = vec![vec![]];
+    let mut seen = 0;
+    while let Some(path) = open.pop() {
+        let line: Vec<&str> = path.iter().map(String::as_str).chain(["--help"]).collect();
+        let help = settings.run(&line);
+        assert!(path.is_empty() || help.contains("Example"), "sluice {} --help:\n{help}", path.join(" "));
+        let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+        // What a name begins two columns in; the rest of a long description stands further in.
+        let names = commands.filter_map(|line| line.strip_prefix("  ")).filter(|line| !line.starts_with(' '));
+        let names = names.filter_map(|line| line.split(' ').next()).filter(|name| *name != "help");
+        open.extend(names.map(|name| path.iter().cloned().chain([name.to_owned()]).collect()));
+        seen += 1;
+    }
+    assert!(seen > 30, "{seen} commands");
+}
+
+#[test]
 fn help_and_version_are_answers() {
     let settings = Settings::empty().set("MQTT_PORT", "nonsense");
     for line in [&["--help"][..], &["help", "run"], &["explain", "--help"]] {

@@ -17,6 +17,7 @@ mod doctor;
 mod faults;
 mod fixtures;
 mod flood;
+mod guests;
 mod jwt;
 mod listen;
 mod oddities;

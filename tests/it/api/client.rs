@@ -105,16 +105,7 @@ impl Client {
 
     /// Sends a request as it stands, and reads the answer to its end.
     pub fn send(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_read_timeout(Some(ANSWER_TIME)).unwrap();
-        let head = format!("{method} {path} HTTP/1.1\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
-        // A server that refuses a body need not read it.
-        let _ = stream.write_all(&[head.as_bytes(), body].concat());
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
-        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer");
-        let head = String::from_utf8(answer[..end].to_vec()).unwrap();
-        Answer { status: head[9..12].parse().unwrap(), head: head.to_lowercase(), body: answer[end + 4..].to_vec() }
+        ask(self.port, method, path, headers, body)
     }
 
     /// All items of a list, page by page.
@@ -130,6 +121,20 @@ impl Client {
             cursor = format!("&cursor={next}");
         }
     }
+}
+
+/// Sends a request as it stands to a port of the loopback, and reads the answer to its end.
+pub fn ask(port: u16, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(ANSWER_TIME)).unwrap();
+    let head = format!("{method} {path} HTTP/1.1\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
+    // A server that refuses a body need not read it.
+    let _ = stream.write_all(&[head.as_bytes(), body].concat());
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer");
+    let head = String::from_utf8(answer[..end].to_vec()).unwrap();
+    Answer { status: head[9..12].parse().unwrap(), head: head.to_lowercase(), body: answer[end + 4..].to_vec() }
 }
 
 // === impl Answer ===

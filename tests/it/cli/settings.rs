@@ -104,9 +104,42 @@ fn a_postgres_that_is_away_ends_a_command_with_69_and_names_the_setting() {
     let settings = Settings::empty().set("DATABASE_URL", &url);
     let payload = settings.dir().write("payload", "{}");
     let explain = ["explain", "--topic", "tenant/acme/device/p1/telemetry", "--payload", payload.to_str().unwrap()];
-    for line in [&["migrate"][..], &explain] {
+    for line in [&["migrate"][..], &explain, &["device", "list"], &["tenant", "add", "q"], &["quarantine", "list"]] {
         let (code, _, said) = ended(&settings, line);
         assert_eq!(code, 69, "{line:?}: {said}");
+        assert!(said.contains("cannot connect to Postgres at 127.0.0.1:"), "{line:?}: {said}");
         assert!(said.contains("DATABASE_URL") && !said.contains(PASSWORD), "{line:?}: {said}");
     }
+}
+
+#[test]
+fn a_schema_that_is_not_there_or_is_newer_is_refused_by_a_command_with_78() {
+    let database = Postgres::shared().empty_database();
+    let settings = Settings::empty().set("DATABASE_URL", &database.url());
+    let (code, _, said) = ended(&settings, &["tenant", "add", "q"]);
+    assert_eq!(code, 78, "{said}");
+    assert!(said.contains("sluice migrate"), "{said}");
+    settings.run(&["migrate"]);
+    database.query("INSERT INTO _sqlx_migrations VALUES (99, 'from the future', now(), true, 'x', 1)");
+    for line in [&["tenant", "add", "q"][..], &["quarantine", "list"]] {
+        let (code, _, said) = ended(&settings, line);
+        assert_eq!(code, 78, "{line:?}: {said}");
+        assert!(said.contains("migration 99") && said.contains("run a newer sluice"), "{line:?}: {said}");
+    }
+    assert_eq!(database.value("SELECT count(*) FROM tenants"), "0");
+}
+
+#[test]
+fn files_that_settings_name_and_that_are_not_there_are_all_told_at_once() {
+    let settings = Settings::empty().set("MQTT_TLS", "1").set("MQTT_CA_CERT", "/nope/ca.crt");
+    let settings = settings.set("ACL_RULES_PATH", "/nope/rules.toml").set("CRL_OUTPUT_PATH", "/nope/crl.pem");
+    let (code, _, said) = ended(&settings, &["config", "check"]);
+    assert_eq!(code, 78, "{said}");
+    for name in ["MQTT_CA_CERT = \"/nope/ca.crt\" (environment)", "ACL_RULES_PATH", "CRL_OUTPUT_PATH"] {
+        assert!(said.contains(name), "{name}: {said}");
+    }
+    let file = settings.dir().write("there", "");
+    let there = file.to_str().unwrap();
+    let settings = settings.set("MQTT_CA_CERT", there).set("ACL_RULES_PATH", there).set("CRL_OUTPUT_PATH", there);
+    assert_eq!(ended(&settings, &["config", "check"]).0, 0);
 }

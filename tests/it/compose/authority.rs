@@ -9,6 +9,9 @@ use std::process::{Command, Output};
 use super::stack::{Stack, script, words};
 use crate::support::dir::Scratch;
 
+/// The services that have something of their own.
+const PARTS: [&str; 5] = ["broker", "sluice", "guests", "postgres", "grafana"];
+
 fn generate(dir: &Path, more: &[&str]) -> Output {
     script("scripts/generate_device_ca.sh").arg("--dir").arg(dir).args(more).output().unwrap()
 }
@@ -134,18 +137,19 @@ fn each_service_gets_its_part_once_and_no_more() {
     let sluice = "admin_token database_url device-ca.crt device-ca.key mqtt_password server-ca.crt";
     assert_eq!(names("sluice"), sluice);
     assert_eq!((names("grafana"), names("crl")), ("admin_password".into(), "device-crl.pem".into()));
-    assert_eq!(names("postgres"), "postgres_password sluice_password");
-    for part in ["broker", "sluice", "postgres", "grafana"] {
+    assert_eq!(
+        (names("postgres"), names("guests")),
+        ("postgres_password sluice_password".into(), "bridge.conf".into())
+    );
+    for part in PARTS {
         for (file, _) in contents(&stack.path(part)) {
             let mode = fs::metadata(&file).unwrap().permissions().mode() & 0o077;
             assert_eq!(mode, 0, "{file} is private");
         }
     }
     assert!(!stack.read("broker/passwords").contains(&stack.read("sluice/mqtt_password")));
-    let before: Vec<_> =
-        ["broker", "sluice", "postgres", "grafana", "authority"].map(|part| contents(&stack.path(part))).into();
+    let all = || PARTS.into_iter().chain(["authority"]).map(|part| contents(&stack.path(part))).collect::<Vec<_>>();
+    let before = all();
     let said = stack.prepare();
-    let after: Vec<_> =
-        ["broker", "sluice", "postgres", "grafana", "authority"].map(|part| contents(&stack.path(part))).into();
-    assert!(before == after && !said.contains("made: "), "{said}");
+    assert!(before == all() && !said.contains("made: "), "{said}");
 }

@@ -122,7 +122,7 @@ fn a_cached_grant_begins_and_ends_with_its_certificate() {
         let begun = stage.value("SELECT count(*) FROM telemetry WHERE device_id = 'beginning'");
         ended != "0" && begun != "0"
     });
-    assert!(stage.daemon.metric("sluice_auth_cache_hits_total") > 1.0);
+    assert!(stage.daemon.metric("sluice_auth_cache_hits") > 1.0);
     for (table, device, order) in [
         ("telemetry", "ending", "<"),
         ("quarantine_events", "beginning", "<"),

@@ -47,3 +47,24 @@ fn a_database_that_is_not_there_is_named_and_taken_once_it_is() {
     daemon.terminate();
     database.query("DROP DATABASE made_later WITH (FORCE)");
 }
+
+#[test]
+fn a_schema_that_goes_wrong_while_the_daemon_idles_is_named_until_it_is_right() {
+    let broker = Mosquitto::start(MosquittoOptions::default());
+    let database = Postgres::shared().empty_database();
+    let daemon = Settings::new(&broker, &database).start();
+    daemon.wait_ready();
+    for (wrong, right, words) in [
+        ("ALTER TABLE telemetry RENAME TO gone", "ALTER TABLE gone RENAME TO telemetry", &["schema", ": telemetry;"]),
+        (
+            "INSERT INTO _sqlx_migrations VALUES (99, 'from the future', now(), true, 'x', 1)",
+            "DELETE FROM _sqlx_migrations WHERE version = 99",
+            &["migration 99", "run a newer sluice"],
+        ),
+    ] {
+        database.query(wrong);
+        wait_for_words(&daemon, words);
+        database.query(right);
+        daemon.wait_ready();
+    }
+}

@@ -1,0 +1,252 @@
+//! What faces the public: a credential for whoever asks, and a page that shows what is said under `public/`.
+//!
+//! On a listener of its own, off unless `PUBLIC_BIND` is set: nothing of the API is reachable here. Everything is bounded:
+//! connections, bytes, time, and credentials by address. Who asked is neither kept nor logged.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::connect_info::ConnectInfo;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
+    CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use chrono::SecondsFormat;
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::limits::{LimitedListener, Limits, Peer};
+use super::problem::{Kind, Problem};
+use super::public_caller::caller;
+use super::public_rate::AddressRates;
+use crate::access::guest;
+use crate::config::public::{Network, PublicConfig, websocket_origin};
+use crate::domain::time::Clock;
+use crate::registry::guests::{Credential, Guests, IssueError};
+use crate::telemetry::guests::GuestMetrics;
+use crate::telemetry::logs::Repeated;
+
+/// What connections may take. Each answers one request; what a proxy should hold back, it holds back before them.
+const LIMITS: Limits = Limits {
+    connections: 256,
+    lifetime: Duration::from_secs(15),
+    // A request here is one line and a few headers.
+    sent_bytes: 16 * 1024,
+};
+
+/// The longest body: a request needs none, and some clients send `{}`.
+const MAX_BODY: usize = 1024;
+
+/// How long a request may wait for Postgres.
+const REQUEST_TIME: Duration = Duration::from_secs(10);
+
+/// How often it is said that none can be issued, however many ask.
+const TROUBLE_INTERVAL: Duration = Duration::from_mins(1);
+
+/// How long answers under way may take once the daemon stops.
+const DRAIN: Duration = Duration::from_secs(2);
+
+const PAGE: &str = include_str!("public_page.html");
+const SCRIPT: &str = include_str!("public_page.js");
+const STYLE: &str = include_str!("public_page.css");
+
+/// A credential says by itself what it opens, and no cookie is looked at: a page of any origin may ask.
+const FROM_ANY_ORIGIN: [(HeaderName, &str); 4] = [
+    (ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+    (ACCESS_CONTROL_ALLOW_METHODS, "POST"),
+    (ACCESS_CONTROL_ALLOW_HEADERS, "content-type"),
+    (ACCESS_CONTROL_MAX_AGE, "600"),
+];
+
+/// What the public listener works with. Cheap to clone.
+#[derive(Clone)]
+pub struct Public {
+    guests: Guests,
+    rates: Arc<Mutex<AddressRates>>,
+    trusted: Arc<[Network]>,
+    websocket_url: Option<Arc<str>>,
+    policy: HeaderValue,
+    metrics: GuestMetrics,
+    trouble: Arc<Mutex<Repeated>>,
+    clock: Clock,
+}
+
+/// A credential, and what a client needs beside it.
+#[derive(Serialize)]
+struct Issued<'a> {
+    identity_id: String,
+    token: String,
+    expiration: String,
+    /// The same in seconds from now, for clients whose clock is wrong.
+    expires_in: i64,
+    /// The user name at the broker; the token is the password.
+    username: String,
+    client_id_prefix: String,
+    topics: &'a [&'a str],
+    websocket_url: Option<&'a str>,
+}
+
+/// Serves `/public` and `/public/credentials` until `stop`, then lets answers under way finish for a moment.
+pub async fn serve_public(listener: TcpListener, public: Public, stop: CancellationToken) {
+    let router = router(public);
+    let service = router.into_make_service_with_connect_info::<Peer>();
+    let listener = LimitedListener::new(listener, LIMITS);
+    let serving = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let patience = async {
+        stop.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        // It ends only once stopped: a failed accept is tried again inside.
+        _ = serving.into_future() => {}
+        () = patience => tracing::debug!("some answers to the public were under way when the time to stop was up"),
+    }
+}
+
+// === impl Public ===
+
+impl Public {
+    /// From the settings.
+    pub fn new(config: &PublicConfig, guests: Guests, metrics: GuestMetrics, clock: Clock) -> Self {
+        Self {
+            guests,
+            rates: Arc::new(Mutex::new(AddressRates::new(config.credentials_per_minute))),
+            trusted: config.trusted_proxies.clone().into(),
+            websocket_url: config.websocket_url.as_deref().map(Arc::from),
+            policy: content_policy(config.websocket_url.as_deref()),
+            metrics,
+            trouble: Arc::new(Mutex::new(Repeated::new(TROUBLE_INTERVAL))),
+            clock,
+        }
+    }
+
+    fn charge(&self, peer: Peer, headers: &HeaderMap) -> Result<(), u64> {
+        let address = caller(peer.0.ip(), headers, &self.trusted);
+        self.rates.lock().unwrap_or_else(PoisonError::into_inner).charge(address, (self.clock)())
+    }
+
+    fn tell(&self, error: &IssueError) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(more) = trouble.ready((self.clock)()) {
+            tracing::warn!(reason = %error, more, "a guest who asked for a credential got none");
+        }
+    }
+
+    fn hand_over(&self, credential: Credential) -> Response {
+        let id = credential.id.to_string();
+        let issued = Issued {
+            username: id.clone(),
+            identity_id: id,
+            token: credential.token,
+            expiration: credential.expires_at.to_utc().to_rfc3339_opts(SecondsFormat::Secs, true),
+            expires_in: guest::LIFETIME_SECONDS,
+            client_id_prefix: credential.id.client_id_prefix(),
+            topics: &guest::TOPICS,
+            websocket_url: self.websocket_url.as_deref(),
+        };
+        (StatusCode::CREATED, Json(issued)).into_response()
+    }
+}
+
+// === private helpers ===
+
+fn router(public: Public) -> Router {
+    Router::new()
+        .route("/public", get(async || ([(CONTENT_TYPE, "text/html; charset=utf-8")], PAGE)))
+        .route("/public/page.js", get(async || ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], SCRIPT)))
+        .route("/public/page.css", get(async || ([(CONTENT_TYPE, "text/css; charset=utf-8")], STYLE)))
+        .route("/public/credentials", post(issue).options(async || StatusCode::NO_CONTENT).layer(from_fn(shared)))
+        .fallback(async || Problem::new(Kind::NoSuchPath, "there are GET /public and POST /public/credentials"))
+        .method_not_allowed_fallback(async || {
+            Problem::new(Kind::MethodNotAllowed, "there are GET /public and POST /public/credentials")
+        })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn_with_state(public.clone(), guarded))
+        .with_state(public)
+}
+
+async fn issue(
+    State(public): State<Public>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    if let Err(seconds) = public.charge(peer, &headers) {
+        public.metrics.rate_limited.inc();
+        let detail =
+            format!("this address asks for credentials too often: wait {seconds} s, and use each for its hour");
+        return later(Kind::TooManyRequests, detail, seconds);
+    }
+    // What it says does not matter: there is nothing to ask for but this.
+    if body.is_err() {
+        return Problem::new(Kind::TooLarge, "this path needs no body: leave it out").into_response();
+    }
+    match timeout(REQUEST_TIME, public.guests.issue()).await {
+        Ok(Ok(credential)) => {
+            public.metrics.issued.inc();
+            public.hand_over(credential)
+        }
+        Ok(Err(error @ IssueError::Full(_))) => {
+            public.metrics.full.inc();
+            later(Kind::Unavailable, error.to_string(), 60)
+        }
+        Ok(Err(error)) => {
+            public.tell(&error);
+            later(Kind::Unavailable, "no credential can be issued at the moment: try again later", 5)
+        }
+        Err(_) => Problem::new(Kind::TimedOut, "no credential could be issued in time: try again").into_response(),
+    }
+}
+
+/// A refusal that says when to come back.
+fn later(kind: Kind, detail: impl Into<String>, seconds: u64) -> Response {
+    let mut response = Problem::new(kind, detail).into_response();
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    response
+}
+
+/// The page runs its own script and style, speaks to this listener and to the broker, and stands in no frame.
+fn content_policy(websocket_url: Option<&str>) -> HeaderValue {
+    let broker = websocket_url.and_then(websocket_origin).map(|origin| format!(" {origin}")).unwrap_or_default();
+    let policy = format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'{broker}; base-uri 'none'; \
+         form-action 'none'; frame-ancestors 'none'"
+    );
+    HeaderValue::try_from(policy).unwrap_or_else(|_| HeaderValue::from_static("default-src 'none'"))
+}
+
+async fn shared(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    for (name, value) in FROM_ANY_ORIGIN {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// The headers of every answer. One request for each connection: what bounds the one then bounds the other.
+async fn guarded(State(public): State<Public>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, public.policy.clone());
+    for (name, value) in [
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (REFERRER_POLICY, "no-referrer"),
+        (CACHE_CONTROL, "no-store"),
+        (CONNECTION, "close"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

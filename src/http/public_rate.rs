@@ -1,0 +1,136 @@
+//! How often an address gets a credential: so many at once, and then so many a minute.
+//!
+//! The table of addresses is bounded: when it is full, newcomers share one entry until some address has been quiet.
+//! It knows no HTTP and reads no clock.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+
+use crate::domain::time::{MICROS_PER_SECOND, Timestamp};
+
+/// Addresses remembered at a time, about 50 bytes each; one is forgotten a minute after its last credential.
+const ADDRESSES_MAX: usize = 65_536;
+
+/// How often a full table is searched for addresses to forget: a search takes a millisecond.
+const SWEEP_MICROS: i64 = MICROS_PER_SECOND;
+
+/// Of an IPv6 address so much belongs to one customer, who may use any of the rest.
+const IPV6_CUSTOMER_BITS: u32 = 64;
+
+const MINUTE_MICROS: i64 = 60 * MICROS_PER_SECOND;
+
+/// The rates of all addresses.
+#[derive(Debug)]
+pub(super) struct AddressRates {
+    /// Between two credentials in the long run.
+    interval: i64,
+    /// When each address has its whole burst again. Never more than a minute ahead.
+    whole_at: HashMap<IpAddr, Timestamp>,
+    /// The same for all newcomers to a full table together.
+    crowd: Timestamp,
+    swept_at: Timestamp,
+}
+
+// === impl AddressRates ===
+
+impl AddressRates {
+    pub(super) fn new(per_minute: u32) -> Self {
+        let interval = MINUTE_MICROS / i64::from(per_minute.max(1));
+        Self { interval, whole_at: HashMap::new(), crowd: Timestamp::default(), swept_at: Timestamp::default() }
+    }
+
+    /// Charges one credential to this address, or says how many seconds it has to wait.
+    pub(super) fn charge(&mut self, address: IpAddr, now: Timestamp) -> Result<(), u64> {
+        let key = customer(address);
+        if !self.whole_at.contains_key(&key) && !self.has_room(now) {
+            return charge_one(&mut self.crowd, self.interval, now);
+        }
+        charge_one(self.whole_at.entry(key).or_insert(now), self.interval, now)
+    }
+
+    fn has_room(&mut self, now: Timestamp) -> bool {
+        let since = now.micros().saturating_sub(self.swept_at.micros());
+        if self.whole_at.len() >= ADDRESSES_MAX && !(0..SWEEP_MICROS).contains(&since) {
+            self.swept_at = now;
+            self.whole_at.retain(|_, whole_at| now < *whole_at);
+        }
+        self.whole_at.len() < ADDRESSES_MAX
+    }
+}
+
+/// Charges one, or says how many seconds are to be waited.
+fn charge_one(whole_at: &mut Timestamp, interval: i64, now: Timestamp) -> Result<(), u64> {
+    let now = now.micros();
+    // A clock that was set back shuts nobody out for longer than a minute.
+    let begun = whole_at.micros().clamp(now, now.saturating_add(MINUTE_MICROS));
+    let ends = begun.saturating_add(interval);
+    let too_early = ends.saturating_sub(now) - MINUTE_MICROS;
+    let pays = too_early <= 0;
+    *whole_at = Timestamp::from_micros(if pays { ends } else { begun });
+    if pays { Ok(()) } else { Err(too_early.unsigned_abs().div_ceil(MICROS_PER_SECOND.unsigned_abs())) }
+}
+
+fn customer(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => {
+            Ipv6Addr::from_bits(address.to_bits() >> IPV6_CUSTOMER_BITS << IPV6_CUSTOMER_BITS).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::default().plus_seconds(1_000_000 + seconds)
+    }
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn an_address_has_its_burst_and_then_its_rate_and_no_other_pays_for_it() {
+        let mut rates = AddressRates::new(6);
+        let (loud, calm) = (address("192.0.2.1"), address("192.0.2.2"));
+        assert_eq!((0..20).filter(|_| rates.charge(loud, at(0)).is_ok()).count(), 6);
+        assert_eq!(rates.charge(loud, at(0)), Err(10));
+        assert!(rates.charge(calm, at(0)).is_ok());
+        assert!(rates.charge(loud, at(10)).is_ok());
+        assert!(rates.charge(loud, at(10)).is_err());
+        assert_eq!((0..20).filter(|_| rates.charge(loud, at(3600)).is_ok()).count(), 6);
+    }
+
+    #[test]
+    fn one_network_of_ipv6_is_one_customer_and_a_mapped_address_is_what_it_maps() {
+        let mut rates = AddressRates::new(1);
+        assert!(rates.charge(address("2001:db8::1"), at(0)).is_ok());
+        assert!(rates.charge(address("2001:db8::ffff:2"), at(0)).is_err());
+        assert!(rates.charge(address("2001:db8:0:1::1"), at(0)).is_ok());
+        assert!(rates.charge(address("192.0.2.1"), at(0)).is_ok());
+        assert!(rates.charge(address("::ffff:192.0.2.1"), at(0)).is_err());
+    }
+
+    #[test]
+    fn a_full_table_grows_no_more_and_newcomers_share_one_rate_until_others_were_quiet() {
+        let mut rates = AddressRates::new(2);
+        for number in 0..u32::try_from(ADDRESSES_MAX).unwrap() {
+            rates.charge(IpAddr::V4(number.into()), at(0)).unwrap();
+        }
+        let newcomers = [address("203.0.113.1"), address("203.0.113.2"), address("203.0.113.3")];
+        let served = newcomers.iter().filter(|newcomer| rates.charge(**newcomer, at(0)).is_ok()).count();
+        assert_eq!((served, rates.whole_at.len()), (2, ADDRESSES_MAX));
+        assert!(rates.charge(newcomers[2], at(61)).is_ok());
+        assert_eq!(rates.whole_at.len(), 1);
+    }
+
+    #[test]
+    fn a_clock_set_back_shuts_nobody_out_for_long() {
+        let mut rates = AddressRates::new(1);
+        assert!(rates.charge(address("192.0.2.1"), at(100_000)).is_ok());
+        assert_eq!(rates.charge(address("192.0.2.1"), at(0)), Err(60));
+        assert!(rates.charge(address("192.0.2.1"), at(60)).is_ok());
+    }
+}

@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::config::ingest::BATCHES_IN_FLIGHT;
 use crate::domain::ids::DeviceKey;
 use crate::domain::subscription::SessionMemory;
+use crate::domain::time::Clock;
 use crate::http::{self, Api, Public, Remembered};
 use crate::ingest::authorize::Authorizer;
 use crate::ingest::batch::Gathering;
@@ -154,7 +155,7 @@ impl Daemon {
         let mut ops = Tasks::default();
         let grants = self.grants.clone();
         let remembered: Remembered = Arc::new(move |key: &DeviceKey| {
-            grants.get(&key.identity()).map(|grant| GrantView::of(&grant, clock::now()))
+            grants.look().get(&key.identity()).map(|grant| GrantView::of(&grant, clock::now()))
         });
         let (metrics, readiness) = (self.metrics.clone(), self.readiness.clone());
         ops.spawn("ops", http::serve_ops(listener, metrics, readiness, remembered, stop));
@@ -256,9 +257,10 @@ impl Daemon {
         let writer = Writer::new(database.sink(), Acks(acks_in), writing, numbers, clock::now);
         tasks.spawn("writer", writer.run(batches));
 
-        let (broker, numbers, memory) =
-            (config.broker.clone(), metrics.broker.clone(), Memory::new(remembered, news_in));
-        let session = Session::new(broker, numbers, readiness.clone(), clock::now, memory, deliveries_in, acks);
+        let (broker, numbers) = (config.broker.clone(), metrics.broker.clone());
+        let (linger, memory) = (config.ingest.flush_interval, Memory::new(remembered, news_in));
+        let time = (linger, clock::now as Clock);
+        let session = Session::new(broker, time, numbers, readiness.clone(), memory, deliveries_in, acks);
         tasks.spawn("session", session.run(stop.clone(), config.process.shutdown_timeout));
     }
 

@@ -10,8 +10,8 @@
 //! - reading can stop (the queue is full, Postgres is away) while acknowledgements and pings go on.
 //!
 //! From the outside in: [`session`] connects, again and again; [`steady`] is the loop of one connection; [`link`] is its
-//! socket; [`frame`] splits bytes into packets; [`login`] says who we are; [`memory`] knows the session from former runs.
-//! [`trouble`] turns what can go wrong into a sentence with advice.
+//! socket, which [`wire`] lets rest; [`frame`] splits bytes into packets; [`login`] says who we are; [`memory`] knows the
+//! session from former runs. [`trouble`] turns what can go wrong into a sentence with advice.
 //! Beside the session: [`publisher`] and [`inspect`] for the operator; [`takeover`] ends the session of a revoked device, and
 //! [`handshake`] tries whom the broker lets in.
 
@@ -37,3 +37,4 @@ pub mod takeover;
 mod timers;
 mod tls;
 pub mod trouble;
+mod wire;

@@ -3,7 +3,7 @@
 //! It never connects again, and it knows no session: what is left unwritten when it ends is gone with it.
 
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use tokio_rustls::client::TlsStream;
 use super::frame::{ConnAck, Incoming, Malformed, Splitter};
 use super::tls;
 use super::trouble::Trouble;
+use super::wire::Wire;
 use crate::config::broker::BrokerConfig;
 
 /// Name, TCP and TLS together.
@@ -58,23 +59,23 @@ pub struct Link {
     heard: Instant,
 }
 
-type Stream = Pin<Box<dyn Duplex>>;
+type Stream = Box<dyn Duplex>;
 
 /// Bytes both ways over TCP.
-trait Duplex: AsyncRead + AsyncWrite + Send {
+trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {
     /// The connection beneath.
-    fn tcp(&self) -> &TcpStream;
+    fn wire(&mut self) -> &mut Wire;
 }
 
-impl Duplex for TcpStream {
-    fn tcp(&self) -> &TcpStream {
+impl Duplex for Wire {
+    fn wire(&mut self) -> &mut Wire {
         self
     }
 }
 
-impl Duplex for TlsStream<TcpStream> {
-    fn tcp(&self) -> &TcpStream {
-        self.get_ref().0
+impl Duplex for TlsStream<Wire> {
+    fn wire(&mut self) -> &mut Wire {
+        self.get_mut().0
     }
 }
 
@@ -128,6 +129,11 @@ impl Link {
         std::future::poll_fn(|cx| self.poll_drain(cx, incoming)).await
     }
 
+    /// Lets what comes wait, without waking anybody, until the next [`Self::drain`].
+    pub fn leave_alone(&mut self) -> Result<(), Trouble> {
+        self.stream.wire().leave_alone().map_err(Trouble::of_io)
+    }
+
     /// Writes all of it, or ends the connection: a peer that does not read cannot hold us up for long.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
         let writing = async {
@@ -135,7 +141,10 @@ impl Link {
             self.stream.flush().await
         };
         match timeout(WRITE_TIMEOUT, writing).await {
-            Ok(written) => written.map_err(Trouble::of_io),
+            Ok(written) => {
+                self.stream.wire().hurry_the_peer();
+                written.map_err(Trouble::of_io)
+            }
             Err(_) => Err(Trouble::WriteStalled { seconds: WRITE_TIMEOUT.as_secs() }),
         }
     }
@@ -180,21 +189,22 @@ impl Link {
             // Outside tokio's budget: ours is the turn, and the budget would cut the drain short.
             let reading = coop::unconstrained(self.stream.read_buf(&mut self.inbox));
             match pin!(reading).poll(cx) {
-                Poll::Pending if incoming.len() > before => {
-                    self.hurry_the_peer();
-                    break;
-                }
+                Poll::Pending if incoming.len() > before => break,
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(0)) => self.ended = Some(Trouble::Closed),
                 Poll::Ready(Ok(bytes)) => {
                     read += bytes;
                     self.heard = Instant::now();
                     self.ended = self.splitter.split(&mut self.inbox, incoming).err().map(Trouble::from);
+                    if self.stream.wire().is_empty() && incoming.len() > before {
+                        break;
+                    }
                 }
                 Poll::Ready(Err(error)) => self.ended = Some(Trouble::of_io(error)),
             }
         }
         if incoming.len() > before {
+            self.stream.wire().hurry_the_peer();
             return Poll::Ready(Ok(()));
         }
         if self.ended.is_some() {
@@ -202,14 +212,6 @@ impl Link {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
-    }
-
-    /// Has the kernel confirm at once what it received. A Mosquitto without `set_tcp_nodelay` sends one message and keeps
-    /// the next back until the first is confirmed, which the kernel would put off for up to 40 ms. It forgets, so it is
-    /// told after each reading; where it cannot be told, messages only come in lumps.
-    fn hurry_the_peer(&self) {
-        #[cfg(target_os = "linux")]
-        let _ = self.stream.tcp().set_quickack(true);
     }
 
     fn make_room(&mut self) {
@@ -225,14 +227,14 @@ impl Link {
 
 async fn open_stream(config: &BrokerConfig) -> Result<Stream, Trouble> {
     let tcp = open_tcp(&config.host, config.port).await?;
-    let Some(tls) = config.tls.clone() else { return Ok(Box::pin(tcp)) };
+    let Some(tls) = config.tls.clone() else { return Ok(Box::new(tcp)) };
     let connector = spawn_blocking(move || tls::connector(&tls))
         .await
         .map_err(|panicked| Trouble::Broken(std::io::Error::other(panicked)))??;
     secure(&connector, &config.host, "MQTT_HOST", tcp).await
 }
 
-async fn open_tcp(host: &str, port: u16) -> Result<TcpStream, Trouble> {
+async fn open_tcp(host: &str, port: u16) -> Result<Wire, Trouble> {
     let found = lookup_host((host, port)).await;
     let addresses: Vec<_> = found.map_err(|source| Trouble::Name { host: host.to_owned(), source })?.collect();
     let tcp = TcpStream::connect(addresses.as_slice())
@@ -240,12 +242,12 @@ async fn open_tcp(host: &str, port: u16) -> Result<TcpStream, Trouble> {
         .map_err(|source| Trouble::Unreachable { address: format!("{host}:{port}"), source })?;
     // Acknowledgements are written in whole batches: nothing is gained by waiting for more.
     tcp.set_nodelay(true).map_err(Trouble::Broken)?;
-    Ok(tcp)
+    Ok(Wire::new(tcp))
 }
 
-async fn secure(connector: &TlsConnector, host: &str, setting: &str, tcp: TcpStream) -> Result<Stream, Trouble> {
+async fn secure(connector: &TlsConnector, host: &str, setting: &str, tcp: Wire) -> Result<Stream, Trouble> {
     let name = ServerName::try_from(host.to_owned())
         .map_err(|why| Trouble::TlsFile { setting: format!("{setting} ({host})"), why: why.to_string() })?;
     let stream = connector.connect(name, tcp).await.map_err(|error| Trouble::of_io(error).before_connack())?;
-    Ok(Box::pin(stream))
+    Ok(Box::new(stream))
 }

@@ -1,16 +1,57 @@
-//! After a read that brought messages, waits a moment before the next, so that one wake-up serves several of them.
+//! After a read that brought messages, waits before the next, so that one wake-up serves many of them.
 //!
-//! Mosquitto writes each message by itself, and waking for each costs more than all else. The first message after a quiet
-//! moment is read at once; those right behind it wait for at most [`PAUSE`].
+//! Mosquitto writes each message by itself, and waking for each costs more than all else. A message waits for company
+//! anyway, before its batch goes; so it may as well wait in the socket. The first one after a quiet moment is read at once.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The pause before the next read: well below what a message waits for company and a commit.
-pub const PAUSE: Duration = Duration::from_millis(1);
+/// The longest pause, however long a message may wait for company.
+const LONGEST: Duration = Duration::from_millis(5);
 
-/// After a read that brought so many messages: until when the next read should wait, if at all.
-pub fn pause_until(now: Instant, messages: usize) -> Option<Instant> {
-    (messages > 0).then(|| now + PAUSE)
+/// The pause after a read that brought [`MUCH`]: in a flood the socket's buffer must not fill, or the broker drops QoS 0.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+/// So many bytes in one read are a flood: a quarter of what a socket holds at the least.
+const MUCH: usize = 32 * 1024;
+
+/// How long to pause.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    pause: Duration,
+}
+
+// === impl Pace ===
+
+impl Pace {
+    /// For messages that wait so long for company.
+    pub fn new(linger: Duration) -> Self {
+        Self { pause: linger.min(LONGEST) }
+    }
+
+    /// After a read that brought so many packets and bytes: until when the next read should wait, if at all.
+    pub fn pause_until(self, now: Instant, packets: usize, bytes: usize) -> Option<Instant> {
+        let pause = if bytes >= MUCH { self.pause.min(SHORTEST) } else { self.pause };
+        (packets > 0 && !pause.is_zero()).then(|| now + pause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_that_brought_nothing_or_a_road_without_linger_makes_no_pause_and_a_flood_a_short_one() {
+        let now = Instant::now();
+        let pause = |linger: u64, packets, bytes| {
+            let until = Pace::new(Duration::from_millis(linger)).pause_until(now, packets, bytes);
+            until.map(|until| until - now)
+        };
+        assert_eq!(pause(5, 0, 0), None);
+        assert_eq!(pause(0, 9, 9), None);
+        assert_eq!(pause(3, 9, 9), Some(Duration::from_millis(3)));
+        assert_eq!(pause(10_000, 9, 9), Some(LONGEST));
+        assert_eq!(pause(5, 200, MUCH), Some(SHORTEST));
+    }
 }

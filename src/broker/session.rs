@@ -15,6 +15,7 @@ use super::link::Link;
 use super::login::{Login, Renewal};
 use super::memory::Memory;
 use super::options;
+use super::pace::Pace;
 use super::steady::Steady;
 use super::trouble::Trouble;
 use crate::clock;
@@ -48,6 +49,8 @@ pub struct Surroundings {
     pub readiness: Readiness,
     /// The time.
     pub clock: Clock,
+    /// How often the socket is read.
+    pub pace: Pace,
 }
 
 /// What is told about, and when it was told last.
@@ -69,18 +72,20 @@ pub(super) struct Welcomed {
 // === impl Session ===
 
 impl Session {
-    /// Messages go out by `deliveries`, acknowledgements come back by `acks`; `memory` is of former runs.
+    /// Messages go out by `deliveries`, where they wait for company no longer than `linger`; acknowledgements come back by
+    /// `acks`; `memory` is of former runs.
     pub fn new(
         config: BrokerConfig,
+        (linger, clock): (Duration, Clock),
         metrics: BrokerMetrics,
         readiness: Readiness,
-        clock: Clock,
         memory: Memory,
         deliveries: mpsc::Sender<Vec<Delivery>>,
         acks: mpsc::Receiver<Vec<AckToken>>,
     ) -> Self {
         readiness.unwell(PART, "not connected to the broker yet");
-        Self { around: Surroundings { config, metrics, readiness, clock }, memory, deliveries, acks }
+        let pace = Pace::new(linger);
+        Self { around: Surroundings { config, metrics, readiness, clock, pace }, memory, deliveries, acks }
     }
 
     /// Works until `stop`. Then it closes the queue, and acknowledges what is still committed until the other end of `acks`

@@ -17,7 +17,6 @@ use super::link::Link;
 use super::login::{self, Due, Renewal};
 use super::memory::Memory;
 use super::options::{self, DROPPED_SUBSCRIPTION, DROPPED_TOPIC, FORMER_SUBSCRIPTIONS, MAIN_SUBSCRIPTION};
-use super::pace::pause_until;
 use super::session::{PART, Surroundings, Welcomed};
 use super::timers::Timers;
 use super::trouble::Trouble;
@@ -201,9 +200,10 @@ impl<'a> Steady<'a> {
         });
         self.last_receipt = received_at;
         self.incoming = incoming;
-        self.paused_until = pause_until(Instant::now(), packets);
         self.watch_the_window();
-        result
+        result?;
+        self.paused_until = self.around.pace.pause_until(Instant::now(), packets, self.pending_bytes);
+        if self.paused_until.is_some() { self.link.leave_alone() } else { Ok(()) }
     }
 
     /// The time now, or the last moment given when that is no more than [`RECEIPT_LEAD_MAX`] ahead of it.

@@ -86,23 +86,7 @@ impl<D: Directory> Authorizer<D> {
     /// Second step: who are they? From the cache, and in one query for all that are not in it. Fails only as a whole and
     /// can be tried again.
     pub async fn ask(&mut self, outcomes: &[Outcome]) -> Result<Answers, Outage> {
-        let mut answers = Answers::with_capacity(outcomes.len());
-        let mut missing: HashMap<&str, DeviceKey> = HashMap::new();
-        let mut hits = 0;
-        for outcome in outcomes {
-            let Outcome::Parsed(parsed) = outcome else {
-                answers.push(None);
-                continue;
-            };
-            let identity = parsed.identity();
-            let grant = self.grants.get(identity).filter(|grant| !self.may_enroll(parsed, grant));
-            match &grant {
-                Some(_) => hits += 1,
-                None => missing.extend(identity.parse().ok().map(|key| (identity, key))),
-            }
-            answers.push(grant);
-        }
-        self.metrics.plain.cache_hits.inc_by(hits);
+        let (mut answers, missing) = self.remember(outcomes);
         if !missing.is_empty() {
             self.metrics.plain.cache_misses.inc_by(missing.len() as u64);
             let learned = self.learn(missing, outcomes).await?;
@@ -114,6 +98,29 @@ impl<D: Directory> Authorizer<D> {
             self.metrics.plain.cache_entries.set(i64::try_from(self.grants.entries()).unwrap_or(i64::MAX));
         }
         Ok(answers)
+    }
+
+    /// The answers that are in the cache, and the devices whose are not.
+    fn remember<'o>(&self, outcomes: &'o [Outcome]) -> (Answers, HashMap<&'o str, DeviceKey>) {
+        let mut answers = Answers::with_capacity(outcomes.len());
+        let mut missing = HashMap::new();
+        let mut hits = 0;
+        let look = self.grants.look();
+        for outcome in outcomes {
+            let Outcome::Parsed(parsed) = outcome else {
+                answers.push(None);
+                continue;
+            };
+            let identity = parsed.identity();
+            let grant = look.get(identity).filter(|grant| !self.may_enroll(parsed, grant));
+            match &grant {
+                Some(_) => hits += 1,
+                None => missing.extend(identity.parse().ok().map(|key| (identity, key))),
+            }
+            answers.push(grant);
+        }
+        self.metrics.plain.cache_hits.inc_by(hits);
+        (answers, missing)
     }
 
     /// Third step: judges each message, in order, and makes the batch.
@@ -179,7 +186,7 @@ impl<D: Directory> Authorizer<D> {
         }
         let now = (self.clock)();
         let keep = |((identity, key), standing): ((&str, DeviceKey), Standing)| {
-            (identity.into(), self.grants.keep(identity, Arc::new(key), standing, now))
+            (identity.into(), self.grants.keep(Arc::new(key), standing, now))
         };
         Ok(asked.into_iter().zip(standings).map(keep).collect())
     }
@@ -221,7 +228,7 @@ impl<D: Directory> Authorizer<D> {
     fn accept(&mut self, batch: &mut Batch, origin: usize, delivery: &Delivery, parsed: Parsed, grant: &Grant) {
         let device = Arc::clone(&grant.device);
         let received_at = delivery.received_at;
-        self.sightings.saw(&device, received_at, matches!(parsed.body, Body::Telemetry { .. }));
+        self.sightings.saw(&device, &grant.ticket, received_at, matches!(parsed.body, Body::Telemetry { .. }));
         match parsed.body {
             Body::Telemetry { seq, metrics, extra } => {
                 let message_id = delivery.message_id();

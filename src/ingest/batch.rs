@@ -4,7 +4,13 @@
 
 use std::time::{Duration, Instant};
 
+/// Timers are no finer, and fire late rather than early: what is due within so long is due.
+const TICK: Duration = Duration::from_millis(1);
+
 /// The accumulator of one batch in the making.
+///
+/// Messages wait for company in the broker's socket too, which is read in the same rhythm. So the linger counts from the
+/// batch before: a message that came after it has waited no longer than that.
 #[derive(Clone, Debug)]
 pub struct Gathering {
     size: usize,
@@ -12,6 +18,7 @@ pub struct Gathering {
     waiting: usize,
     due_at: Option<Instant>,
     last_arrival: Option<Instant>,
+    last_batch: Option<Instant>,
 }
 
 /// What is to be done with what waits.
@@ -32,7 +39,7 @@ pub enum Plan {
 impl Gathering {
     /// Batches of at most `size` messages, the oldest of which waits at most `linger`.
     pub fn new(size: usize, linger: Duration) -> Self {
-        Self { size, linger, waiting: 0, due_at: None, last_arrival: None }
+        Self { size, linger, waiting: 0, due_at: None, last_arrival: None, last_batch: None }
     }
 
     /// So many messages arrived at this moment.
@@ -41,7 +48,8 @@ impl Gathering {
         self.last_arrival = Some(now);
         self.waiting += messages;
         if self.due_at.is_none() {
-            self.due_at = Some(if quiet { now } else { now + self.linger });
+            let lingered = self.last_batch.map_or(now, |last| last + self.linger);
+            self.due_at = Some(if quiet { now } else { lingered.max(now) });
         }
     }
 
@@ -50,7 +58,7 @@ impl Gathering {
         match self.due_at {
             _ if self.waiting >= self.size => Plan::GoNow,
             None => Plan::Rest,
-            Some(due) if due <= now => Plan::GoWhenIdle,
+            Some(due) if due <= now + TICK => Plan::GoWhenIdle,
             Some(due) => Plan::WaitUntil(due),
         }
     }
@@ -65,6 +73,7 @@ impl Gathering {
         let taken = self.waiting.min(self.size);
         self.waiting -= taken;
         self.due_at = (self.waiting > 0).then_some(now);
+        self.last_batch = Some(now);
         taken
     }
 }
@@ -97,8 +106,12 @@ mod tests {
         gathering.take(now);
         let soon = now + LINGER / 2;
         gathering.arrived(1, soon);
-        assert_eq!(gathering.plan(soon), Plan::WaitUntil(soon + LINGER));
-        assert_eq!(gathering.plan(soon + LINGER), Plan::GoWhenIdle);
+        assert_eq!(gathering.plan(soon), Plan::WaitUntil(now + LINGER), "counted from the batch before");
+        assert_eq!(gathering.plan(now + LINGER), Plan::GoWhenIdle);
+        assert_eq!(gathering.plan(now + TICK * 4), Plan::GoWhenIdle, "no timer could be set for the rest");
+        gathering.take(now + LINGER);
+        gathering.arrived(1, now + LINGER + TICK * 4);
+        assert_eq!(gathering.plan(now + LINGER + TICK * 4), Plan::GoWhenIdle, "it waited in the socket");
     }
 
     #[test]

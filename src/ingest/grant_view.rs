@@ -110,7 +110,7 @@ mod tests {
         let standing = Standing { tenant_suspended: true, device: Some(device) };
         let config = crate::config::Config::load(&crate::config::Sources::default()).unwrap().config.ingest;
         let key = Arc::new(DeviceKey::new("acme", "pump-1").unwrap());
-        let grant = Grants::new(&config).keep("acme/device/pump-1", key, standing.clone(), second);
+        let grant = Grants::new(&config).keep(key, standing.clone(), second);
 
         let view = GrantView::of(&grant, second.plus_seconds(12));
         let text = serde_json::to_string(&view).unwrap();

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use moka::Expiry;
 use moka::sync::Cache;
 
+use super::sightings::Ticket;
 use crate::config::ingest::IngestConfig;
 use crate::domain::change::Change;
 use crate::domain::device::Standing;
@@ -27,10 +27,16 @@ pub struct Grant {
     pub asked_at: Timestamp,
     /// For how long the answer may be used.
     pub good_for: Duration,
+    /// Where its sighting waits.
+    pub ticket: Ticket,
+    until: Instant,
     site: Option<Bytes>,
 }
 
-/// Grants by identity. Clones share the same cache.
+/// Grants by identity; of too many, those that are asked for least give way. Clones share the same cache.
+///
+/// Each grant knows when it ends: timers of the cache itself would cost more memory than the grant. One that is past its time
+/// stays until the device speaks again or its place is wanted.
 #[derive(Clone, Debug)]
 pub struct Grants {
     cache: Cache<Box<str>, Arc<Grant>>,
@@ -40,22 +46,11 @@ pub struct Grants {
     negative_ttl: Duration,
 }
 
-struct UntilItsTime;
-
-impl Expiry<Box<str>, Arc<Grant>> for UntilItsTime {
-    fn expire_after_create(&self, _: &Box<str>, grant: &Arc<Grant>, _: Instant) -> Option<Duration> {
-        Some(grant.good_for)
-    }
-
-    fn expire_after_update(
-        &self,
-        _: &Box<str>,
-        grant: &Arc<Grant>,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(grant.good_for)
-    }
+/// The cache at one moment, for many questions.
+#[derive(Debug)]
+pub struct Look<'a> {
+    cache: &'a Cache<Box<str>, Arc<Grant>>,
+    now: Instant,
 }
 
 // === impl Grant ===
@@ -72,22 +67,24 @@ impl Grant {
 impl Grants {
     /// An empty cache.
     pub fn new(config: &IngestConfig) -> Self {
-        let cache = Cache::builder().max_capacity(config.cache_max_size).expire_after(UntilItsTime).build();
+        let cache = Cache::builder().max_capacity(config.cache_max_size).build();
         Self { cache, forgotten: Arc::default(), ttl: config.cache_ttl, negative_ttl: config.cache_negative_ttl }
     }
 
-    /// The answer about this identity, while it is good.
-    pub fn get(&self, identity: &str) -> Option<Arc<Grant>> {
-        self.cache.get(identity)
+    /// Opens the cache for many questions at once.
+    pub fn look(&self) -> Look<'_> {
+        Look { cache: &self.cache, now: Instant::now() }
     }
 
     /// Keeps an answer for as long as it may be used.
-    pub fn keep(&self, identity: &str, device: Arc<DeviceKey>, standing: Standing, now: Timestamp) -> Arc<Grant> {
+    pub fn keep(&self, device: Arc<DeviceKey>, standing: Standing, now: Timestamp) -> Arc<Grant> {
         let good_for = self.good_for(&standing, now);
         let site = standing.device.as_ref().and_then(|device| device.site.as_deref());
         let site = site.map(|site| Bytes::copy_from_slice(site.as_bytes()));
-        let grant = Arc::new(Grant { device, standing, asked_at: now, good_for, site });
-        self.cache.insert(identity.into(), Arc::clone(&grant));
+        let (until, ticket) = (Instant::now() + good_for, Ticket::default());
+        let identity = device.identity().into();
+        let grant = Arc::new(Grant { device, standing, asked_at: now, good_for, ticket, until, site });
+        self.cache.insert(identity, Arc::clone(&grant));
         grant
     }
 
@@ -99,14 +96,13 @@ impl Grants {
     /// Keeps an answer, unless something was forgotten since it was asked for: then it may be older than the change.
     pub fn keep_unless_forgotten(
         &self,
-        identity: &str,
         device: Arc<DeviceKey>,
         standing: Standing,
         (now, forgotten): (Timestamp, u64),
     ) {
-        self.keep(identity, device, standing, now);
+        let grant = self.keep(device, standing, now);
         if self.forgotten() != forgotten {
-            self.cache.remove(identity);
+            self.cache.remove(grant.device.identity().as_str());
         }
     }
 
@@ -117,8 +113,7 @@ impl Grants {
         match change {
             Change::Device(identity) => u64::from(self.cache.remove(identity.as_str()).is_some()),
             Change::Tenant(tenant) => {
-                let of_tenant = |identity: &str| identity.split('/').next() == Some(tenant.as_str());
-                let doomed = self.cache.iter().filter(|(identity, _)| of_tenant(identity));
+                let doomed = self.cache.iter().filter(|(_, grant)| grant.device.tenant == *tenant);
                 doomed.map(|(identity, _)| u64::from(self.cache.remove(identity.as_ref()).is_some())).sum()
             }
             Change::Everything => {
@@ -129,7 +124,7 @@ impl Grants {
         }
     }
 
-    /// How many grants it holds, expired ones not yet swept included.
+    /// How many grants it holds, those included that are past their time.
     pub fn entries(&self) -> u64 {
         self.cache.run_pending_tasks();
         self.cache.entry_count()
@@ -143,5 +138,87 @@ impl Grants {
             Duration::from_micros(micros.unsigned_abs())
         });
         change.map_or(self.ttl, |change| change.min(self.ttl))
+    }
+}
+
+// === impl Look ===
+
+impl Look<'_> {
+    /// The answer about this identity, while it is good.
+    pub fn get(&self, identity: &str) -> Option<Arc<Grant>> {
+        self.cache.get(identity).filter(|grant| self.now < grant.until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::device::{CertificateWindow, Device, DeviceStatus};
+
+    fn grants(size: u64) -> Grants {
+        let config = crate::config::Config::load(&crate::config::Sources::default()).unwrap().config.ingest;
+        Grants::new(&IngestConfig { cache_max_size: size, ..config })
+    }
+
+    fn key(tenant: &str, device: &str) -> Arc<DeviceKey> {
+        Arc::new(DeviceKey::new(tenant, device).unwrap())
+    }
+
+    fn registered(certificates: Vec<CertificateWindow>) -> Standing {
+        let device = Device { status: DeviceStatus::Active, site: None, token: None, certificates };
+        Standing { tenant_suspended: false, device: Some(device) }
+    }
+
+    #[test]
+    fn an_answer_is_found_by_the_identity_and_a_newer_one_takes_its_place() {
+        let grants = grants(10);
+        let unknown = Standing { tenant_suspended: false, device: None };
+        grants.keep(key("acme", "pump"), unknown, Timestamp::default());
+        let newer = grants.keep(key("acme", "pump"), registered(Vec::new()), Timestamp::default());
+        assert_eq!(grants.entries(), 1);
+        let look = grants.look();
+        assert!(Arc::ptr_eq(&look.get("acme/device/pump").unwrap(), &newer));
+        assert!(Arc::ptr_eq(&look.get("acme/device/pump").unwrap().device, &newer.device));
+        for other in ["acme/device/valve", "acme/device/", "other/device/pump", "acme/pump", ""] {
+            assert!(look.get(other).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_change_forgets_a_device_a_tenant_or_all_and_counts_them() {
+        let grants = grants(10);
+        for (tenant, device) in [("a", "x"), ("a", "y"), ("a", "z"), ("b", "x"), ("b", "y")] {
+            grants.keep(key(tenant, device), registered(Vec::new()), Timestamp::default());
+        }
+        assert_eq!(grants.forget(&Change::Device("a/device/x".into())), 1);
+        assert_eq!(grants.forget(&Change::Device("a/device/x".into())), 0);
+        assert_eq!(grants.forget(&Change::Tenant("a".parse().unwrap())), 2);
+        assert!(grants.look().get("a/device/y").is_none() && grants.look().get("b/device/y").is_some());
+        assert_eq!(grants.forget(&Change::Everything), 2);
+        assert_eq!(grants.entries(), 0);
+    }
+
+    #[test]
+    fn no_more_than_its_size_is_kept_and_what_is_asked_for_often_stays() {
+        let grants = grants(100);
+        for device in 0..10_000 {
+            grants.keep(key("t", &device.to_string()), registered(Vec::new()), Timestamp::default());
+            grants.look().get("t/device/0");
+        }
+        assert!(grants.entries() <= 100);
+        assert!(grants.look().get("t/device/0").is_some());
+    }
+
+    #[test]
+    fn an_answer_is_not_used_past_the_moment_a_certificate_starts_or_ends() {
+        let grants = grants(10);
+        let now = Timestamp::default().plus_seconds(1_000);
+        let window = CertificateWindow { not_before: now.plus_seconds(-10), not_after: now.plus_seconds(7) };
+        let grant = grants.keep(key("t", "x"), registered(vec![window]), now);
+        assert_eq!(grant.good_for, Duration::from_secs(7));
+        let mut look = grants.look();
+        assert!(look.get("t/device/x").is_some());
+        look.now = grant.until;
+        assert!(look.get("t/device/x").is_none());
     }
 }

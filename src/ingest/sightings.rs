@@ -1,18 +1,24 @@
 //! When each device was last heard, gathered so that `device_state` is written once for many messages.
 //!
-//! A row per device and batch would double what a message costs Postgres. So a sighting waits [`DELAY`] for others of the
-//! same device, and only one batch in a while carries those that are due: a batch without them is one statement. What a
-//! kill loses is the freshness of `last_seen_at` by that delay; the telemetry table holds the truth.
+//! A row per device and batch would double what a message costs Postgres. So a sighting waits for others of the same
+//! device, a short while when the device was silent before and longer when it speaks steadily, and only one batch in a while
+//! carries those that are due: a batch without them is one statement. What a kill loses is the freshness of `last_seen_at`
+//! by that delay; the telemetry table holds the truth.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::domain::batch::Sighting;
 use crate::domain::ids::DeviceKey;
 use crate::domain::time::Timestamp;
 
-/// How long a sighting waits for others of the same device, in seconds.
-pub const DELAY: i64 = 5;
+/// How long the first sighting of a device waits for others, in seconds.
+pub const NEWS_DELAY: i64 = 5;
+
+/// How long the later ones wait. A device that reports every five seconds costs a row for four messages, not one for each;
+/// whoever looks for silent devices thinks in minutes.
+pub const DELAY: i64 = 20;
 
 /// Microseconds between two batches that carry sightings.
 const PERIOD: i64 = 250_000;
@@ -20,47 +26,76 @@ const PERIOD: i64 = 250_000;
 /// The most that one batch carries: some milliseconds of Postgres' time.
 const AT_MOST: usize = 1_000;
 
-/// When this many wait, every batch carries a share, and all that is due beyond them, so that the queue cannot grow further
+/// When this many wait, every batch carries a share, and all that is due beyond them, so that the queues cannot grow further
 /// however large the batches are.
 const CROWD: usize = 20_000;
 
-/// Sightings that wait, by the device's address; the `Arc` is held, so an address stands for one device.
+/// Where the sighting of a device waits. It stands with what is known of the device, so no map is needed to find it. Only
+/// the one task that owns the queues writes it.
 #[derive(Debug, Default)]
+pub struct Ticket(AtomicU64);
+
+/// Sightings that wait. What is forgotten of a device (a grant that ran out) makes its next sighting news.
+#[derive(Debug)]
 pub struct Sightings {
-    waiting: HashMap<usize, Sighting>,
-    order: VecDeque<(Timestamp, usize)>,
+    news: Queue,
+    routine: Queue,
     next_batch: Timestamp,
+}
+
+/// Oldest first; all wait equally long.
+#[derive(Debug)]
+struct Queue {
+    waiting: VecDeque<Waiting>,
+    /// How many have left: the number of the one in front is one more. No number is used again.
+    gone: u64,
+    delay: i64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    due: Timestamp,
+    sighting: Sighting,
 }
 
 // === impl Sightings ===
 
+impl Default for Sightings {
+    fn default() -> Self {
+        Self { news: Queue::new(NEWS_DELAY), routine: Queue::new(DELAY), next_batch: Timestamp::default() }
+    }
+}
+
 impl Sightings {
     /// A message of this device was accepted.
-    pub fn saw(&mut self, device: &Arc<DeviceKey>, at: Timestamp, telemetry: bool) {
-        let address = Arc::as_ptr(device).addr();
-        let order = &mut self.order;
-        let sighting = self.waiting.entry(address).or_insert_with(|| {
-            order.push_back((at.plus_seconds(DELAY), address));
-            Sighting { device: Arc::clone(device), last_seen: at, last_telemetry: None }
-        });
-        sighting.last_seen = sighting.last_seen.max(at);
-        if telemetry {
-            sighting.last_telemetry = sighting.last_telemetry.max(Some(at));
+    pub fn saw(&mut self, device: &Arc<DeviceKey>, ticket: &Ticket, at: Timestamp, telemetry: bool) {
+        let last_telemetry = telemetry.then_some(at);
+        let (number, is_news) = ticket.read();
+        let queue = if is_news { &mut self.news } else { &mut self.routine };
+        if let Some(sighting) = queue.find(number) {
+            sighting.last_seen = sighting.last_seen.max(at);
+            sighting.last_telemetry = sighting.last_telemetry.max(last_telemetry);
+            return;
         }
+        let is_news = number == 0;
+        let queue = if is_news { &mut self.news } else { &mut self.routine };
+        let number = queue.push(Sighting { device: Arc::clone(device), last_seen: at, last_telemetry });
+        ticket.write(number, is_news);
     }
 
     /// When a batch should next carry sightings.
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.order.front().map(|(due, _)| self.next_batch.max(*due))
+        let due = self.news.next_due().into_iter().chain(self.routine.next_due()).min();
+        due.map(|due| self.next_batch.max(due))
     }
 
     /// Those that are due at this moment, as many as a batch carries, in the order of devices.
     pub fn take_due(&mut self, now: Timestamp) -> Vec<Sighting> {
-        if now < self.next_batch && self.order.len() < CROWD {
+        let waiting = self.news.waiting.len() + self.routine.waiting.len();
+        if now < self.next_batch && waiting < CROWD {
             return Vec::new();
         }
-        let beyond = self.order.len().saturating_sub(CROWD);
-        let taken = self.take(|due| due <= now, AT_MOST.max(beyond));
+        let taken = self.take(|due| due <= now, AT_MOST.max(waiting.saturating_sub(CROWD)));
         if !taken.is_empty() {
             self.next_batch = Timestamp::from_micros(now.micros() + PERIOD);
         }
@@ -74,15 +109,60 @@ impl Sightings {
 
     fn take(&mut self, due: impl Fn(Timestamp) -> bool, at_most: usize) -> Vec<Sighting> {
         let mut taken = Vec::new();
-        while taken.len() < at_most && self.order.front().is_some_and(|(moment, _)| due(*moment)) {
-            let sighting = self.order.pop_front().and_then(|(_, address)| self.waiting.remove(&address));
-            taken.extend(sighting);
+        while taken.len() < at_most
+            && let Some(sighting) = self.news.pop(&due).or_else(|| self.routine.pop(&due))
+        {
+            taken.push(sighting);
         }
         sorted_once_each(taken)
     }
 }
 
-/// A device whose grant was renewed meanwhile stands under two addresses; its row may be written only once.
+// === impl Queue ===
+
+impl Queue {
+    fn new(delay: i64) -> Self {
+        Self { waiting: VecDeque::new(), gone: 0, delay }
+    }
+
+    /// The one of this number, while it waits.
+    fn find(&mut self, number: u64) -> Option<&mut Sighting> {
+        let place = usize::try_from(number.checked_sub(self.gone + 1)?).ok()?;
+        self.waiting.get_mut(place).map(|waiting| &mut waiting.sighting)
+    }
+
+    /// The number it gets, counted from 1.
+    fn push(&mut self, sighting: Sighting) -> u64 {
+        self.waiting.push_back(Waiting { due: sighting.last_seen.plus_seconds(self.delay), sighting });
+        self.gone + self.waiting.len() as u64
+    }
+
+    fn pop(&mut self, due: impl Fn(Timestamp) -> bool) -> Option<Sighting> {
+        let Waiting { sighting, .. } = self.waiting.pop_front_if(|waiting| due(waiting.due))?;
+        self.gone += 1;
+        Some(sighting)
+    }
+
+    fn next_due(&self) -> Option<Timestamp> {
+        self.waiting.front().map(|waiting| waiting.due)
+    }
+}
+
+// === impl Ticket ===
+
+impl Ticket {
+    /// The number, 0 before the first, and whether it is one of the news.
+    fn read(&self) -> (u64, bool) {
+        let both = self.0.load(Ordering::Relaxed);
+        (both >> 1, both & 1 == 1)
+    }
+
+    fn write(&self, number: u64, is_news: bool) {
+        self.0.store(number << 1 | u64::from(is_news), Ordering::Relaxed);
+    }
+}
+
+/// A device whose grant was renewed meanwhile has two tickets; its row may be written only once.
 fn sorted_once_each(mut sightings: Vec<Sighting>) -> Vec<Sighting> {
     sightings.sort_unstable_by(|one, other| one.device.cmp(&other.device));
     sightings.dedup_by(|later, kept| {
@@ -100,8 +180,17 @@ fn sorted_once_each(mut sightings: Vec<Sighting>) -> Vec<Sighting> {
 mod tests {
     use super::*;
 
-    fn device(name: &str) -> Arc<DeviceKey> {
-        Arc::new(DeviceKey::new("t", name).unwrap())
+    /// A device as a grant holds it.
+    struct Known(Arc<DeviceKey>, Ticket);
+
+    fn device(name: &str) -> Known {
+        Known(Arc::new(DeviceKey::new("t", name).unwrap()), Ticket::default())
+    }
+
+    impl Sightings {
+        fn saw_one(&mut self, Known(device, ticket): &Known, at: Timestamp, telemetry: bool) {
+            self.saw(device, ticket, at, telemetry);
+        }
     }
 
     #[test]
@@ -109,12 +198,12 @@ mod tests {
         let mut sightings = Sightings::default();
         let (pump, valve) = (device("pump"), device("valve"));
         let start = Timestamp::from_micros(1_000_000);
-        sightings.saw(&valve, start, true);
-        sightings.saw(&pump, start.plus_seconds(1), false);
-        sightings.saw(&pump, start.plus_seconds(2), true);
-        sightings.saw(&pump, start.plus_seconds(2), false);
-        assert_eq!(sightings.take_due(start.plus_seconds(DELAY - 1)), []);
-        let due = sightings.take_due(start.plus_seconds(DELAY + 1));
+        sightings.saw_one(&valve, start, true);
+        sightings.saw_one(&pump, start.plus_seconds(1), false);
+        sightings.saw_one(&pump, start.plus_seconds(2), true);
+        sightings.saw_one(&pump, start.plus_seconds(2), false);
+        assert_eq!(sightings.take_due(start.plus_seconds(NEWS_DELAY - 1)), []);
+        let due = sightings.take_due(start.plus_seconds(NEWS_DELAY + 1));
         let names: Vec<&str> = due.iter().map(|row| row.device.device.as_str()).collect();
         assert_eq!(names, ["pump", "valve"]);
         assert_eq!(due[0].last_seen, start.plus_seconds(2));
@@ -123,15 +212,47 @@ mod tests {
     }
 
     #[test]
-    fn a_device_under_two_addresses_is_one_row() {
+    fn a_device_with_two_tickets_is_one_row() {
         let mut sightings = Sightings::default();
         let start = Timestamp::from_micros(0);
         let (old, new) = (device("pump"), device("pump"));
-        sightings.saw(&old, start, true);
-        sightings.saw(&new, start.plus_seconds(1), false);
+        sightings.saw_one(&old, start, true);
+        sightings.saw_one(&new, start.plus_seconds(1), false);
         let all = sightings.take_all();
         assert_eq!(all.len(), 1);
         assert_eq!((all[0].last_seen, all[0].last_telemetry), (start.plus_seconds(1), Some(start)));
+    }
+
+    #[test]
+    fn a_ticket_of_a_sighting_that_was_written_stands_for_nothing() {
+        let mut sightings = Sightings::default();
+        let start = Timestamp::from_micros(0);
+        let (pump, valve) = (device("pump"), device("valve"));
+        sightings.saw_one(&pump, start, true);
+        assert_eq!(sightings.take_all().len(), 1);
+        sightings.saw_one(&valve, start.plus_seconds(1), true);
+        sightings.saw_one(&pump, start.plus_seconds(2), true);
+        sightings.saw_one(&valve, start.plus_seconds(3), true);
+        let seen: Vec<_> =
+            sightings.take_all().into_iter().map(|row| (row.device.device.to_string(), row.last_seen)).collect();
+        assert_eq!(seen, [("pump".to_owned(), start.plus_seconds(2)), ("valve".to_owned(), start.plus_seconds(3))]);
+    }
+
+    #[test]
+    fn a_device_that_speaks_steadily_is_written_less_often() {
+        let mut sightings = Sightings::default();
+        let start = Timestamp::from_micros(0);
+        let pump = device("pump");
+        sightings.saw_one(&pump, start, true);
+        let first = start.plus_seconds(NEWS_DELAY);
+        assert_eq!(sightings.take_due(first).len(), 1);
+        for second in 1..=DELAY {
+            assert_eq!(sightings.take_due(first.plus_seconds(second)), []);
+            sightings.saw_one(&pump, first.plus_seconds(second), true);
+        }
+        assert_eq!(sightings.next_due(), Some(first.plus_seconds(1 + DELAY)));
+        let due = sightings.take_due(first.plus_seconds(1 + DELAY));
+        assert_eq!((due.len(), due[0].last_seen), (1, first.plus_seconds(DELAY)));
     }
 
     #[test]
@@ -140,9 +261,9 @@ mod tests {
         let start = Timestamp::from_micros(0);
         let devices: Vec<_> = (0..CROWD + 2 * AT_MOST).map(|number| device(&number.to_string())).collect();
         for device in &devices {
-            sightings.saw(device, start, true);
+            sightings.saw_one(device, start, true);
         }
-        let later = start.plus_seconds(DELAY);
+        let later = start.plus_seconds(NEWS_DELAY);
         assert_eq!(sightings.take_due(later).len(), 2 * AT_MOST, "all that is beyond a crowd goes");
         assert_eq!(sightings.take_due(later).len(), AT_MOST, "a crowd waits");
         assert_eq!(sightings.take_due(later), [], "no crowd any more, and one batch just carried some");

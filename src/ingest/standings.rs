@@ -60,7 +60,7 @@ impl<D: Directory> Standings<D> {
     /// What the registry says of it; a device it does not know has a standing too.
     pub async fn of(&self, device: &DeviceKey) -> Result<Standing, Outage> {
         let identity = device.identity();
-        if let Some(grant) = self.grants.get(&identity) {
+        if let Some(grant) = self.grants.look().get(&identity) {
             self.metrics.plain.cache_hits.inc();
             return Ok(grant.standing.clone());
         }
@@ -70,7 +70,7 @@ impl<D: Directory> Standings<D> {
         let unanswered = || Outage("the registry gave no answer".into());
         let standing = found.into_iter().next().ok_or_else(unanswered)?;
         let asked = ((self.clock)(), forgotten);
-        self.grants.keep_unless_forgotten(&identity, Arc::new(device.clone()), standing.clone(), asked);
+        self.grants.keep_unless_forgotten(Arc::new(device.clone()), standing.clone(), asked);
         Ok(standing)
     }
 }
@@ -168,7 +168,7 @@ mod tests {
         let overtake = move || assert_eq!(changed.forget(&Change::Device(identity.clone())), 0);
         let standings = standings(vec![Ok(active())], &grants, overtake, Timestamp::default);
         standings.of(&pump).await.unwrap();
-        assert!(grants.get(&pump.identity()).is_none());
+        assert!(grants.look().get(&pump.identity()).is_none());
     }
 
     #[tokio::test]

@@ -23,7 +23,7 @@ use std::str::FromStr;
 use serde_json::json;
 
 use crate::measure::Round;
-use crate::plan::{Extent, LARGE, Medians};
+use crate::plan::{Case, Extent, LARGE, Medians};
 use crate::stage::{Outcome, Stage};
 
 /// What `scripts/bench` hands over.
@@ -67,10 +67,12 @@ fn yardstick(words: &[String]) -> Outcome<()> {
 
 /// Measures all; whether every target is met, as far as it was asked for.
 fn bench(arguments: &mut Arguments) -> Outcome<bool> {
+    let socket = arguments.take::<PathBuf>("--socket")?;
     let stage = Stage {
         sluice: arguments.take::<PathBuf>("--sluice")?,
         out: arguments.take::<PathBuf>("--out")?,
-        socket: arguments.take::<PathBuf>("--socket")?,
+        tcp_port: stage::open_tcp(&socket)?,
+        socket,
         mqtt_port: arguments.take("--mqtt-port")?,
         mosquitto: arguments.take("--mosquitto")?,
         postgres: arguments.take("--postgres")?,
@@ -87,10 +89,14 @@ fn bench(arguments: &mut Arguments) -> Outcome<bool> {
     let mut rounds: Vec<Vec<Round>> = vec![Vec::new(); cases.len()];
     for number in 1..=extent.rounds {
         println!("round {number} of {}\n{}", extent.rounds, report::heading());
-        for (case, rounds) in cases.iter().zip(&mut rounds) {
-            let round = (case.run)(&stage).map_err(|error| format!("{}: {error}", case.name))?;
-            println!("{}", report::line(&case.name, &round));
-            rounds.push(round);
+        for (case, rounds) in cases.iter().zip(&mut rounds).filter(|(case, _)| case.ground == 0) {
+            rounds.push(run(case, &stage)?);
+        }
+    }
+    for (case, rounds) in cases.iter().zip(&mut rounds).filter(|(case, _)| case.ground > 0) {
+        measure::lay(&stage, LARGE, case.ground)?;
+        for _ in 0..extent.rounds {
+            rounds.push(run(case, &stage)?);
         }
     }
     let measured: Vec<_> = cases
@@ -105,6 +111,13 @@ fn bench(arguments: &mut Arguments) -> Outcome<bool> {
         "grow": extent.grow, "cores": std::thread::available_parallelism().map_or(0, usize::from) });
     let met = conclude(&stage, &measured, &extent)?;
     Ok(met || check == 0)
+}
+
+/// One round of a case.
+fn run(case: &Case, stage: &Stage) -> Outcome<Round> {
+    let round = (case.run)(stage).map_err(|error| format!("{}: {error}", case.name))?;
+    println!("{}", report::line(&case.name, &round));
+    Ok(round)
 }
 
 /// The schema, and a fleet in the registry that all rounds share.

@@ -19,6 +19,17 @@ pub enum Consumer {
     Sluice(usize),
 }
 
+/// In what else a round differs from the usual.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Devices are believed for their certificates, Postgres is reached by its Unix socket.
+    Usual,
+    /// They are believed for the tokens in their messages, which every run of the fleet makes anew.
+    Tokens,
+    /// Postgres is reached by TCP.
+    Tcp,
+}
+
 /// What is published.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
@@ -33,6 +44,7 @@ pub struct Load {
     pub warm: bool,
     /// Whether the rows that are there stay.
     pub on_top: bool,
+    pub way: Way,
 }
 
 /// What a round gave. CPU times are microseconds for each message.
@@ -103,7 +115,7 @@ pub fn round(stage: &Stage, consumer: Consumer, load: Load) -> Outcome<Round> {
         rate: sent as f64 / span * 1e6,
         own: each(after.own - before.own),
         broker: each(after.broker - before.broker),
-        database: each(after.database - before.database),
+        database: each(after.database.saturating_sub(before.database)),
         publisher: each(publisher),
         memory_mib: taker.memory(),
         latency: latency.map(|latency| latency.map(|quantile| quantile + fsync)),
@@ -122,6 +134,15 @@ pub fn copy_alone(stage: &Stage, devices: u64, messages: u64) -> Outcome<Round> 
     let rate = messages as f64 / begun.elapsed().as_secs_f64();
     let database = (cpu_with_children(stage.postgres) - before) as f64 / messages as f64;
     Ok(Round { rate, database, ..Round::default() })
+}
+
+/// Lays the ground for rounds on a table of so many rows.
+pub fn lay(stage: &Stage, devices: u64, rows: u64) -> Outcome<()> {
+    println!("laying a ground of {rows} rows");
+    stage.clear()?;
+    copy_alone(stage, devices, rows)?;
+    stage.database()?.query("CHECKPOINT").map(drop)?;
+    Ok(())
 }
 
 /// Everything is delivered again: messages that one session holds unacknowledged while another daemon has stored them all.
@@ -158,9 +179,10 @@ pub fn redelivery(stage: &Stage, load: Load) -> Outcome<Round> {
 impl Load {
     fn arguments(self) -> Vec<String> {
         let Self { qos, devices, messages, rate, bad, .. } = self;
+        let auth = if self.way == Way::Tokens { "token" } else { "certificate --keep" };
         let connections = if rate == 0 || rate > 1000 { 4 } else { 1 };
         format!(
-            "--auth certificate --keep --tenants 20 --seconds 600 --qos {qos} --devices {devices} --messages {messages} \
+            "--auth {auth} --tenants 20 --seconds 600 --qos {qos} --devices {devices} --messages {messages} \
              --rate {rate} --bad {} --connections {connections}",
             bad as f64 / 100.0
         )
@@ -185,10 +207,16 @@ impl Taker {
     fn start(stage: &Stage, consumer: Consumer, load: Load) -> Outcome<Self> {
         let (port, qos, messages) = (stage.mqtt_port.to_string(), load.qos.to_string(), load.messages.to_string());
         let socket = stage.socket.display().to_string();
+        let by_tcp = stage.database_url(Some(stage.tcp_port));
+        let settings = match load.way {
+            Way::Usual => vec![],
+            Way::Tokens => vec![("CERT_AUTH_ENABLED", "0"), ("REQUIRE_TOKEN", "1")],
+            Way::Tcp => vec![("DATABASE_URL", by_tcp.as_str())],
+        };
         Ok(match consumer {
             Consumer::Drain => Self::Yardstick(Stage::yardstick(&["drain".into(), port, qos, messages])?),
             Consumer::Bare => Self::Yardstick(Stage::yardstick(&["consume".into(), port, qos, socket, messages])?),
-            Consumer::Sluice(1) => Self::Daemons(vec![stage.daemon("bench-0", &[])?]),
+            Consumer::Sluice(1) => Self::Daemons(vec![stage.daemon("bench-0", &settings)?]),
             Consumer::Sluice(replicas) => {
                 let shared = [("MQTT_SHARE_GROUP", "bench")];
                 let daemons = (0..replicas).map(|number| stage.daemon(&format!("bench-{number}"), &shared));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::hooks;
-use crate::measure::{Consumer, Load, Round, copy_alone, redelivery, round};
+use crate::measure::{Consumer, Load, Round, Way, copy_alone, redelivery, round};
 use crate::stage::{Outcome, Stage};
 
 /// How much is measured.
@@ -21,6 +21,8 @@ pub struct Extent {
 /// One thing that is measured.
 pub struct Case {
     pub name: String,
+    /// Rows that lie in the table before its rounds, which come after those of all others; 0: none.
+    pub ground: u64,
     pub run: Run,
 }
 
@@ -52,7 +54,9 @@ const HOARD: u64 = 50_000;
 pub type Medians = BTreeMap<String, Round>;
 
 pub fn cases(extent: Extent) -> Vec<Case> {
-    let full = Load { qos: 1, devices: SMALL, messages: extent.messages, rate: 0, bad: 0, warm: true, on_top: false };
+    let messages = extent.messages;
+    let way = Way::Usual;
+    let full = Load { qos: 1, devices: SMALL, messages, rate: 0, bad: 0, warm: true, on_top: false, way };
     let at = |rate: u64| Load { messages: rate * extent.seconds, rate, ..full };
     let at_most_once = Load { qos: 0, ..at(QOS0_RATE) };
     let mut cases = vec![
@@ -60,6 +64,7 @@ pub fn cases(extent: Extent) -> Vec<Case> {
         case("broker alone, QoS 0 at 20,000/s", Consumer::Drain, at_most_once),
         Case {
             name: "database alone, COPY".into(),
+            ground: 0,
             run: Box::new(move |stage| stage.clear().and_then(|()| copy_alone(stage, SMALL, full.messages))),
         },
         case("bare consumer, QoS 1", Consumer::Bare, full),
@@ -72,13 +77,17 @@ pub fn cases(extent: Extent) -> Vec<Case> {
         case("sluice, 10 % quarantined", Consumer::Sluice(1), Load { bad: 10, ..full }),
         case("sluice, 50 % quarantined", Consumer::Sluice(1), Load { bad: 50, ..full }),
         case("sluice, two replicas", Consumer::Sluice(2), full),
+        case("sluice, believed by tokens", Consumer::Sluice(1), Load { warm: false, way: Way::Tokens, ..full }),
+        case("sluice, Postgres by TCP", Consumer::Sluice(1), Load { way: Way::Tcp, ..full }),
         Case {
             name: "sluice, everything delivered again".into(),
+            ground: 0,
             run: Box::new(move |stage| redelivery(stage, Load { messages: full.messages.min(HOARD), ..full })),
         },
         case("sluice at 500/s", Consumer::Sluice(1), at(500)),
         case("bare consumer at 2,000/s", Consumer::Bare, at(2_000)),
         case("sluice at 2,000/s", Consumer::Sluice(1), at(2_000)),
+        case("sluice at 2,000/s, Postgres by TCP", Consumer::Sluice(1), Load { way: Way::Tcp, ..at(2_000) }),
         case("sluice at 2,000/s, 10 % quarantined", Consumer::Sluice(1), Load { bad: 10, ..at(2_000) }),
         case("sluice at 10,000/s", Consumer::Sluice(1), at(10_000)),
         case("sluice, lone messages", Consumer::Sluice(1), at(LONE_RATE)),
@@ -98,17 +107,11 @@ pub fn cases(extent: Extent) -> Vec<Case> {
 }
 
 fn case(name: &str, consumer: Consumer, load: Load) -> Case {
-    Case { name: name.into(), run: Box::new(move |stage| round(stage, consumer, load)) }
+    Case { name: name.into(), ground: 0, run: Box::new(move |stage| round(stage, consumer, load)) }
 }
 
-fn grown(name: &str, rows: u64, load: Load) -> Case {
-    let run = move |stage: &Stage| {
-        stage.clear()?;
-        copy_alone(stage, LARGE, rows)?;
-        stage.database()?.query("CHECKPOINT")?;
-        round(stage, Consumer::Sluice(1), Load { on_top: true, ..load })
-    };
-    Case { name: name.into(), run: Box::new(run) }
+fn grown(name: &str, ground: u64, load: Load) -> Case {
+    Case { ground, ..case(name, Consumer::Sluice(1), Load { on_top: true, ..load }) }
 }
 
 /// The targets, as far as what they compare was measured.

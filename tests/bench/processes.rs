@@ -75,10 +75,12 @@ pub fn cpu(pid: u32) -> u64 {
 
 /// The same for a server with its children, those that have ended included.
 pub fn cpu_with_children(pid: u32) -> u64 {
+    // First, or a child that ends meanwhile would count twice.
+    let server = stat(pid);
     let living = fs::read_dir("/proc").into_iter().flatten().flatten();
     let living = living.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter_map(stat);
     let children: u64 = living.filter(|child| child.parent == pid).map(|child| child.own).sum();
-    stat(pid).map_or(0, |server| (server.own + server.reaped + children) * MICROS_PER_TICK)
+    server.map_or(0, |server| (server.own + server.reaped + children) * MICROS_PER_TICK)
 }
 
 /// CPU time of those of our own children that have ended.

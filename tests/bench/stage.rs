@@ -2,9 +2,10 @@
 
 use std::error::Error;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,6 +29,8 @@ pub struct Stage {
     pub mqtt_port: u16,
     pub mosquitto: u32,
     pub postgres: u32,
+    /// Where Postgres is reached by TCP.
+    pub tcp_port: u16,
 }
 
 /// A running daemon.
@@ -58,11 +61,20 @@ impl Stage {
         Ok(())
     }
 
+    /// By its Unix socket, or by this port.
+    pub fn database_url(&self, port: Option<u16>) -> String {
+        let socket = encoded(&self.socket.display().to_string());
+        port.map_or_else(
+            || format!("postgres://sluice@localhost/sluice?host={socket}"),
+            |port| format!("postgres://sluice@127.0.0.1:{port}/sluice?sslmode=disable"),
+        )
+    }
+
     /// The program with the settings of the bench. Devices are believed for their certificates.
     fn program(&self, settings: &[(&str, &str)]) -> Outcome<Command> {
         let empty = self.out.join("empty.toml");
         fs::write(&empty, "")?;
-        let url = format!("postgres://sluice@localhost/sluice?host={}", encoded(self.socket.to_str().ok_or("a path")?));
+        let url = self.database_url(None);
         let mut command = Command::new(&self.sluice);
         command.env_clear().env("PATH", std::env::var("PATH").unwrap_or_default()).env("SLUICE_CONFIG", empty);
         command.env("MQTT_HOST", "127.0.0.1").env("MQTT_PORT", self.mqtt_port.to_string()).env("DATABASE_URL", url);
@@ -153,6 +165,29 @@ impl Done {
     pub fn all(self) -> u64 {
         self.stored + self.duplicates + self.quarantined
     }
+}
+
+/// Carries whoever calls by TCP on to Postgres' Unix socket, which is all the bench's Postgres listens on; says at which port.
+pub fn open_tcp(socket: &Path) -> Outcome<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let (port, socket) = (listener.local_addr()?.port(), socket.join(".s.PGSQL.5432"));
+    thread::spawn(move || {
+        for caller in listener.incoming().flatten() {
+            let _ = caller.set_nodelay(true);
+            let Ok(server) = UnixStream::connect(&socket) else { continue };
+            let (Ok(mut to_caller), Ok(mut to_server)) = (caller.try_clone(), server.try_clone()) else { continue };
+            let (mut from_caller, mut from_server) = (caller, server);
+            thread::spawn(move || {
+                let _ = io::copy(&mut from_caller, &mut to_server);
+                let _ = to_server.shutdown(Shutdown::Both);
+            });
+            thread::spawn(move || {
+                let _ = io::copy(&mut from_server, &mut to_caller);
+                let _ = to_caller.shutdown(Shutdown::Both);
+            });
+        }
+    });
+    Ok(port)
 }
 
 fn encoded(path: &str) -> String {

@@ -64,7 +64,7 @@ fn a_crate_named_outside_its_wing_is_found() {
     let text = "use std::fmt;\nuse sqlx as db;\nfn f() -> axum::Router {}\n#[derive(clap :: Parser)]\n";
     assert_eq!(lines(it_names_no_crate_of_another, "src/broker/link.rs", text), [2, 3, 4]);
     assert!(lines(it_names_no_crate_of_another, "tests/it/x.rs", text).is_empty());
-    let fine = "use sqlx::Row;\nlet moka = 1;\n// axum::Router\nlet x = \"clap::Parser\";\nuse super::http::axum::x;\n";
+    let fine = "use sqlx::Row;\nlet axum = 1;\n// axum::Router\nlet x = \"clap::Parser\";\nuse super::http::axum::x;\n";
     assert!(lines(it_names_no_crate_of_another, "src/store/rows.rs", fine).is_empty());
 }
 

@@ -68,10 +68,11 @@ impl Bench {
         let (metrics, readiness, stop) = (Metrics::new().unwrap(), Readiness::default(), CancellationToken::new());
         let (out, deliveries) = mpsc::channel(1);
         let (acks, back) = mpsc::channel(64);
-        let clock = sluice::clock::now;
+        let clock: sluice::domain::time::Clock = sluice::clock::now;
         let (news, remembered) = watch::channel(SessionMemory::default());
         let memory = Memory::new(memory, news);
-        let session = Session::new(config, metrics.broker.clone(), readiness.clone(), clock, memory, out, back);
+        let around = (Duration::from_millis(5), clock);
+        let session = Session::new(config, around, metrics.broker.clone(), readiness.clone(), memory, out, back);
         let session = runtime.spawn(session.run(stop.clone(), DEADLINE));
         let (deliveries, acks) = (Some(deliveries), Some(acks));
         Self { runtime, session, stop, deliveries, ready: Vec::new(), acks, metrics, readiness, remembered }

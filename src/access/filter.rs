@@ -118,7 +118,9 @@ impl<'a> Filter<'a> {
 
     /// Its levels, in order.
     pub fn steps(&self) -> impl Iterator<Item = Step<'a>> + use<'a> {
-        self.text.split('/').map(|level| match level {
+        // `#` matches its parent too, and the parent of `/#` would be the empty topic, which is none.
+        let text = if self.text == "/#" { "/+/#" } else { self.text };
+        text.split('/').map(|level| match level {
             "+" => Step::Any,
             "#" => Step::Rest,
             name => Step::Name(name),
@@ -151,6 +153,7 @@ mod tests {
         assert_eq!(steps("a/+/#"), [Step::Name("a"), Step::Any, Step::Rest]);
         assert_eq!(steps("/"), [Step::Name(""), Step::Name("")]);
         assert_eq!(steps("#"), [Step::Rest]);
+        assert_eq!(steps("/#"), [Step::Name(""), Step::Any, Step::Rest], "the empty topic is none");
         assert_eq!(steps("$SYS/x y"), [Step::Name("$SYS"), Step::Name("x y")]);
     }
 

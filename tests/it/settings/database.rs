@@ -54,6 +54,8 @@ fn a_schema_that_goes_wrong_while_the_daemon_idles_is_named_until_it_is_right() 
     let database = Postgres::shared().empty_database();
     let daemon = Settings::new(&broker, &database).start();
     daemon.wait_ready();
+    // Who makes partitions has done so, and will not stumble over the missing table.
+    daemon.wait_metric("sluice_partitions_ahead", 1.0);
     for (wrong, right, words) in [
         ("ALTER TABLE telemetry RENAME TO gone", "ALTER TABLE gone RENAME TO telemetry", &["schema", ": telemetry;"]),
         (

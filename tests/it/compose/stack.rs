@@ -74,10 +74,12 @@ impl Stack {
         let mut envs: Vec<(String, String)> =
             settings.iter().map(|(name, file)| ((*name).to_owned(), self.text(file))).collect();
         envs.push(("CRL_SETTLE_SECONDS".into(), "0.1".into()));
+        let script = repository("compose/mosquitto/broker.sh").to_str().unwrap().to_owned();
         self.process = Some(Process::start(Launch {
             name: "broker.sh",
-            program: Path::new("/bin/sh"),
-            args: vec![repository("compose/mosquitto/broker.sh").to_str().unwrap().to_owned()],
+            // A shell cannot trap a signal that was ignored when it began, as under nohup; in a container none is.
+            program: Path::new("/usr/bin/env"),
+            args: vec!["--default-signal=HUP".into(), "/bin/sh".into(), script],
             envs,
             log: &self.path("log"),
             dir: self.dir.path(),

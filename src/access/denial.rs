@@ -29,9 +29,14 @@ pub enum Denial {
     /// The registry says no.
     #[error("{}: {}", .0.reason, .0.detail)]
     Device(Refusal),
-    /// It would end another device's session.
-    #[error("the client id names another device: use the device's own name, or one without a slash")]
+    /// It would end somebody else's session.
+    #[error(
+        "the client id is another device's, or Sluice's own: use one of your own, without a slash unless you are that device"
+    )]
     ClientId,
+    /// It would share the rights of somebody who is in.
+    #[error("this user name and client id belong to another login that has not ended: use a client id of your own")]
+    NamesTaken,
     /// A guest is not let in.
     #[error(transparent)]
     Guest(GuestRefusal),

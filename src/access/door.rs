@@ -9,6 +9,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::decision::Because;
 use super::denial::Denial;
 use super::guest::{GuestId, GuestRefusal};
 use super::logins::{Logins, Recalled};
@@ -47,6 +48,8 @@ pub struct Door<K> {
     logins: Logins,
     rulebook: Rulebook,
     clock: Clock,
+    /// Sluice's own at the broker: whoever took it would end Sluice's session.
+    own_client_id: Box<str>,
     /// A device by certificate is believed while one of its certificates in the registry is good.
     certificates_count: bool,
 }
@@ -77,13 +80,16 @@ impl<K: Knowledge> Door<K> {
         logins: Logins,
         rulebook: Rulebook,
         clock: Clock,
+        own_client_id: &str,
         certificates_count: bool,
     ) -> Self {
-        Self { knowledge, tokens, logins, rulebook, clock, certificates_count }
+        let own_client_id = own_client_id.into();
+        Self { knowledge, tokens, logins, rulebook, clock, own_client_id, certificates_count }
     }
 
     /// May it log in? A device by certificate is never asked about here: the broker has let it in by itself.
     pub async fn user(&self, caller: Caller<'_>, password: Option<&str>) -> Result<(), Denial> {
+        self.check_client_id(caller)?;
         if let Some(token) = caller.token() {
             return self.tokens.login(token, self.clock).await.map(drop).map_err(Denial::from);
         }
@@ -91,9 +97,10 @@ impl<K: Knowledge> Door<K> {
         let password = password.filter(|password| !password.is_empty()).ok_or(Denial::NoPassword)?;
         // Ahead of everything else: no token makes anybody a device.
         if let Ok(device) = DeviceKey::of_common_name(username) {
-            return self.device_by_token(&device, caller.client_id, password).await;
+            return self.device_by_token(&device, password).await;
         }
         let subject = self.stranger(username, password, caller.client_id).await?;
+        self.check_names(username, caller.client_id, &subject).await?;
         Ok(self.logins.remember(username, caller.client_id, subject, (self.clock)())?)
     }
 
@@ -109,12 +116,39 @@ impl<K: Knowledge> Door<K> {
     pub async fn acl(&self, caller: Caller<'_>, acc: u8, topic: &str) -> Result<(), Denial> {
         let proved = self.who(caller).await?;
         let policy = self.rulebook.policy();
-        let subject = match &proved {
-            Proved::AtLogin(subject) if policy.is_superuser(subject) => return Ok(()),
-            Proved::AtLogin(subject) | Proved::EachTime(subject) => subject,
-        };
+        let (Proved::AtLogin(subject) | Proved::EachTime(subject)) = &proved;
         let decision = policy.decide(subject, caller.client_id, acc, topic);
-        if decision.allowed { Ok(()) } else { Err(Denial::Policy(decision.to_string())) }
+        // A superuser by a password's token lacks no rule; what is denied, or makes no sense, stays so.
+        let lacks_a_rule = matches!(decision.because, Because::NoRule | Because::NotCapable);
+        let is_superuser = matches!(proved, Proved::AtLogin(_)) && lacks_a_rule && policy.is_superuser(subject);
+        if decision.allowed || is_superuser { Ok(()) } else { Err(Denial::Policy(decision.to_string())) }
+    }
+
+    /// The broker ends the session that has the same client id: nobody takes that of a device or of Sluice.
+    fn check_client_id(&self, caller: Caller<'_>) -> Result<(), Denial> {
+        let device = caller.username.and_then(|name| DeviceKey::of_common_name(name).ok());
+        let named = DeviceKey::of_common_name(caller.client_id).ok();
+        // A guest's are bounded more narrowly, where its credential is looked at.
+        let is_guest = caller.username.is_some_and(|name| name.parse::<GuestId>().is_ok());
+        let is_another = named.is_some() && named != device;
+        let is_taken = !is_guest && (is_another || *caller.client_id == *self.own_client_id);
+        if is_taken { Err(Denial::ClientId) } else { Ok(()) }
+    }
+
+    /// At a topic the broker tells nothing but these names, so two who are in at once must not share them. Who else has
+    /// them has to be known; while it cannot be, nobody new gets them.
+    async fn check_names(&self, username: &str, client_id: &str, subject: &Subject) -> Result<(), Denial> {
+        let now = (self.clock)();
+        let known = match self.logins.recall(username, client_id, now) {
+            Recalled::Somebody(known) => Some(known),
+            Recalled::Nobody => None,
+            Recalled::Unknown => {
+                let found = self.knowledge.login(username, client_id).await.map_err(Denial::Fault)?;
+                self.logins.learned(username, client_id, found, now)
+            }
+        };
+        let is_another = known.is_some_and(|known| known.kind != subject.kind || known.id != subject.id);
+        if is_another { Err(Denial::NamesTaken) } else { Ok(()) }
     }
 
     async fn who(&self, caller: Caller<'_>) -> Result<Proved, Denial> {
@@ -143,17 +177,14 @@ impl<K: Knowledge> Door<K> {
             let asked = self.knowledge.guest(username, password, client_id, (self.clock)());
             return asked.await.map(Arc::new).map_err(Denial::Guest);
         }
-        if Tokens::is_token(password) {
+        // A slash is for the names of devices, also for those that are misspelled.
+        if Tokens::is_token(password) && !username.contains('/') {
             return Ok(self.tokens.login(password, self.clock).await?);
         }
         Err(Denial::NoToken)
     }
 
-    async fn device_by_token(&self, device: &DeviceKey, client_id: &str, password: &str) -> Result<(), Denial> {
-        // The broker ends the session that has the same client id, and a device's session has its name.
-        if DeviceKey::of_common_name(client_id).is_ok_and(|named| named != *device) {
-            return Err(Denial::ClientId);
-        }
+    async fn device_by_token(&self, device: &DeviceKey, password: &str) -> Result<(), Denial> {
         let standing = self.knowledge.standing(device).await.map_err(Denial::Fault)?;
         let registered = standing.active().map_err(Denial::Device)?;
         check_token(registered, password).map_err(Denial::Device)

@@ -81,6 +81,10 @@ pub fn parse(text: &str, format: Format) -> Result<Policy, Faults> {
 }
 
 fn read_bounded(path: &Path) -> io::Result<String> {
+    // Opening a pipe would wait for whoever writes into it.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
     let mut text = String::new();
     File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_FILE_BYTES {

@@ -49,7 +49,15 @@ impl Daemon {
         let logins = Logins::new(numbers.clone());
         tasks.spawn("logins", logins.clone().keep(self.database.logbook(), clock::now, self.stop.clone()));
         let certificates_count = self.config.ingest.cert_auth_enabled;
-        let door = Door::new(self.behind(), Tokens::new(verifier), logins, rulebook, clock::now, certificates_count);
+        let door = Door::new(
+            self.behind(),
+            Tokens::new(verifier),
+            logins,
+            rulebook,
+            clock::now,
+            &self.config.broker.client_id,
+            certificates_count,
+        );
         let hooks = Hooks::new(door, self.config.http.hooks_secret.as_ref(), numbers.clone());
         tasks.spawn("hooks", http::serve_hooks(listener, hooks, self.stop.clone()));
         Ok(())

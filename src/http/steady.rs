@@ -16,6 +16,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 
+/// How long a new connection may take to say its first word: whoever never asks must not hold a place for long.
+const FIRST_WORD: Duration = Duration::from_secs(5);
+
 /// Accepts connections, so many at a time; the next wait in the system's backlog.
 pub(super) struct SteadyListener {
     inner: TcpListener,
@@ -52,7 +55,7 @@ impl Listener for SteadyListener {
         if let Err(error) = inner.set_nodelay(true) {
             tracing::debug!(%error, "answers to the broker may be delayed");
         }
-        let end = Box::pin(tokio::time::sleep(self.silence));
+        let end = Box::pin(tokio::time::sleep(self.silence.min(FIRST_WORD)));
         (SteadyStream { inner, end, silence: self.silence, _place: place }, peer)
     }
 

@@ -217,6 +217,9 @@ impl Enforcer {
                 }
                 ledger.note_held(Link::Ended, &id).await?;
             }
+            if one.is_proven {
+                continue;
+            }
             if self.can_prove() {
                 ledger.note_held(Link::Proven, &id).await?;
                 let seconds = (self.now)().seconds_since(Timestamp::from(one.noticed_at)).max(0.0);

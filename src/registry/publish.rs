@@ -30,6 +30,9 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// How often the file is looked at.
 const FILE_PERIOD: Duration = Duration::from_secs(3);
 
+/// Why a list is published when the file is not what was put there.
+const REPAIR: &str = "the file was not right";
+
 /// A turn that takes longer is given up with its connection, and with it the lock: another replica may fare better.
 /// Long enough for the takeovers of a full turn.
 const TURN_PATIENCE: Duration = Duration::from_secs(45);
@@ -127,6 +130,10 @@ impl Publisher {
                 ledger.note_failed(Link::Published, &error.to_string(), &unlisted).await?;
                 return Err(error);
             }
+            if why == REPAIR {
+                // A broker that read the damaged file may have let the revoked in, and keeps whom it has let in.
+                ledger.doubt_sessions(issuer).await?;
+            }
             open = ledger.open_revocations(issuer, provable).await?;
         }
         match self.enforcer.enforce(ledger, &open).await? {
@@ -167,7 +174,7 @@ impl Publisher {
             Err(_) if state.published_at.is_none() => Ok(Some((why.unwrap_or("there is none yet"), 0))),
             Err(fault) => {
                 tracing::warn!(path = %path.display(), %fault, "the CRL file is not right; a new list takes its place");
-                Ok(Some(("the file was not right", 0)))
+                Ok(Some((REPAIR, 0)))
             }
         }
     }

@@ -53,6 +53,7 @@ pub struct RevokedRow {
 }
 
 /// A revocation whose chain has not held to its end.
+#[expect(clippy::struct_excessive_bools, reason = "each is a link of the chain that holds or not")]
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct OpenRevocation {
     /// The certificate.
@@ -67,6 +68,8 @@ pub struct OpenRevocation {
     pub is_reloaded: bool,
     /// Whether the live session was ended.
     pub is_ended: bool,
+    /// Whether the chain held before, and only the session is in doubt again.
+    pub is_proven: bool,
     /// Whether the device holds another certificate, good now, with the same name.
     pub has_successor: bool,
 }
@@ -131,12 +134,17 @@ const REVOKED: &str = "SELECT id, serial_number, coalesce(revoked_at, now()) AS 
 
 const OPEN: &str = "SELECT r.certificate_id, c.common_name, r.noticed_at, r.crl_number, \
         r.reloaded_at IS NOT NULL AS is_reloaded, r.ended_at IS NOT NULL AS is_ended, \
+        r.proven_at IS NOT NULL AS is_proven, \
         EXISTS (SELECT FROM device_certificates s WHERE s.tenant_id = c.tenant_id AND s.device_id = c.device_id \
             AND s.status = 'ACTIVE' AND s.common_name = c.common_name AND s.not_after > now()) AS has_successor \
     FROM certificate_revocations r JOIN device_certificates c ON c.id = r.certificate_id \
-    WHERE r.proven_at IS NULL AND c.status = 'REVOKED' AND c.issuer = $1 AND c.not_after > now() \
+    WHERE (r.proven_at IS NULL OR r.ended_at IS NULL) AND c.status = 'REVOKED' AND c.issuer = $1 AND c.not_after > now() \
       AND ($3 OR r.ended_at IS NULL) \
-    ORDER BY r.crl_number IS NOT NULL, r.noticed_at LIMIT $2";
+    ORDER BY r.crl_number IS NOT NULL, r.proven_at IS NOT NULL, r.noticed_at LIMIT $2";
+
+const DOUBTED: &str = "UPDATE certificate_revocations r SET ended_at = NULL FROM device_certificates c \
+    WHERE c.id = r.certificate_id AND c.issuer = $1 AND c.status = 'REVOKED' AND c.not_after > now() \
+      AND r.ended_at IS NOT NULL";
 
 const PUBLISHED: &str = "WITH state AS (UPDATE crl_state SET issuer = $1, crl_number = $2, der = $3, entries = $4, \
         next_update = $5, published_at = clock_timestamp()) \
@@ -248,6 +256,12 @@ impl Ledger {
             }
         };
         answer(sqlx::query(column).bind(certificates).execute(&mut self.session.connection)).await?;
+        Ok(())
+    }
+
+    /// The broker may have read a list that let the revoked in: their sessions have to be ended once more.
+    pub async fn doubt_sessions(&mut self, issuer: &str) -> Result<(), Outage> {
+        answer(sqlx::query(DOUBTED).bind(issuer).execute(&mut self.session.connection)).await?;
         Ok(())
     }
 

@@ -24,7 +24,7 @@ fn a_device_logs_in_by_its_token_and_does_what_its_own_topics_allow() {
         asker.acl(name, "any", 4, "#").no("no rule allows it");
     }
     asker.login("acme/device/pump-9", "t0ken-of-pump-1", "c").no("UNREGISTERED_DEVICE");
-    asker.login("acme/device/pump-1", "t0ken-of-pump-1", "acme/device/pump-2").no("names another device");
+    asker.login("acme/device/pump-1", "t0ken-of-pump-1", "acme/device/pump-2").no("another device's");
     asker.login("acme/device/pump-1", "t0ken-of-pump-1", "acme/device/pump-1").yes();
     asker.ask("/mqtt/superuser", r#"{"username":"acme/device/pump-1"}"#).no("no superuser");
 }

@@ -15,6 +15,7 @@ fn without_postgres_what_is_known_is_answered_and_the_rest_is_denied_with_an_ala
     let house = House::start(&database, &[]);
     house.register("acme", "pump-1", Some("t0ken-of-pump-1"));
     let mut asker = house.asker();
+    asker.login("alice", &house.token(&user("alice", &["viewers"], 600)), "cid1").yes();
     wait::until("the device is warm", || asker.acl_once("acme/device/pump-1", "c", 2, EVENT).status == 200);
     server.stop();
     asker.acl_once("acme/device/pump-1", "c", 2, EVENT).yes();
@@ -22,8 +23,12 @@ fn without_postgres_what_is_known_is_answered_and_the_rest_is_denied_with_an_ala
     let fault = "sluice_access_decisions_total{hook=\"acl\",result=\"fault\"}";
     assert!((house.daemon.metric(fault) - 1.0).abs() < f64::EPSILON);
     assert!((house.daemon.metric("sluice_access_faults_total") - 1.0).abs() < f64::EPSILON);
-    // A token is believed without Postgres, and so is the login it makes.
+    // A token is believed without Postgres, but whether its names are somebody else's can be told only of who is known.
     asker.login("alice", &house.token(&user("alice", &["viewers"], 600)), "cid1").yes();
+    let carol = house.token(&user("carol", &["viewers"], 600));
+    asker
+        .ask_once("/mqtt/user", &format!(r#"{{"clientid":"c","password":"{carol}","username":"carol"}}"#))
+        .no("a fault here");
     asker.acl_once("alice", "cid1", 1, "plant/x/readings").yes();
     asker.acl_once("bob", "cid1", 1, "plant/x/readings").no("a fault here");
     let login = r#"{"clientid":"c","password":"t0ken","username":"acme/device/pump-2"}"#;

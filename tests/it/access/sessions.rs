@@ -61,7 +61,15 @@ fn a_later_login_takes_the_place_of_an_earlier_one() {
     // A superuser by a password's token is one at each topic, for the broker asks without the client id.
     asker.ask("/mqtt/superuser", r#"{"username":"app"}"#).no("each topic");
     asker.acl("app", "cid1", 2, "plant/secret/x").yes();
-    asker.login("app", &house.token(&user("guest", &["viewers"], 600)), "cid1").yes();
+    // The broker would end the device's session.
+    let any = house.token(&user("bob", &["viewers"], 600));
+    asker.login("bob", &any, "acme/device/pump-1").no("another device's");
+    asker.login("acme/pump-1/", &any, "cid9").no("no device's");
+    // At a topic the broker tells names only: two who are in at once must not share them.
+    let another = house.token(&user("mallory", &["viewers"], 600));
+    asker.login("app", &another, "cid1").no("belong to another login");
+    asker.acl("app", "cid1", 2, "plant/secret/x").yes();
+    asker.login("app", &house.token(&user("root", &["viewers"], 600)), "cid1").yes();
     asker.acl("app", "cid1", 2, "plant/secret/x").no("denied to publish");
     let groups = "SELECT groups->>0 FROM access_sessions WHERE username = 'app'";
     database.wait_until(groups, "viewers");

@@ -122,6 +122,38 @@ fn the_crl_file_is_mended_whatever_happens_to_it_and_nobody_gets_in_or_stays_out
 }
 
 #[test]
+fn whoever_got_in_while_the_crl_was_damaged_is_put_out_once_it_is_mended() {
+    let mut stack = Stack::prepared();
+    let pid_file = stack.launch_alone();
+    let mut site = Site::around(stack);
+    let path = site.stack.path("data/device-crl.pem");
+    let settings = site.settings("sluice").set("CRL_OUTPUT_PATH", path.to_str().unwrap());
+    let daemon = settings.set("BROKER_PID_FILE", pid_file.to_str().unwrap()).start();
+    daemon.wait_ready();
+    daemon.wait_metric(ENFORCED, 1.0);
+    site.revoke("pump-1");
+    site.wait_proven("pump-1", PROMISED * 4);
+    let proven_once = daemon.metric(SECONDS);
+    assert_eq!(daemon.terminate(), 0);
+
+    fs::write(&path, "").unwrap();
+    site.stack.process().signal("HUP", &[]);
+    wait::until("the broker lets in whom it must not", || site.stack.lets_in("pump-1"));
+    let greetings = |site: &Site| site.stack.log().matches("New client connected").count();
+    let (before, ended) = (greetings(&site), site.takeovers("pump-1"));
+    let mut intruder = site.stack.over_tls("mosquitto_sub", Some("pump-1"), &["-t", "#"]).spawn().unwrap();
+    wait::until("it is in", || greetings(&site) > before);
+
+    daemon.start_again();
+    wait::until("its session is ended", || site.takeovers("pump-1") > ended);
+    wait::until("it is refused", || !site.stack.lets_in("pump-1"));
+    daemon.wait_ready();
+    assert!(daemon.metric(SECONDS) <= proven_once, "a revocation is measured once");
+    intruder.kill().unwrap();
+    intruder.wait().unwrap();
+}
+
+#[test]
 fn a_broker_that_does_not_enforce_the_crl_turns_readiness_red_and_says_which_link_failed() {
     let mut stack = Stack::prepared();
     stack.launch_alone();

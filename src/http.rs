@@ -8,6 +8,7 @@ mod auth;
 mod ca;
 mod certificates;
 mod devices;
+mod drain;
 mod explain;
 mod extract;
 mod hook_question;

@@ -7,7 +7,9 @@ fail() {
     exit 69
 }
 
-# install PACKAGE VERSION ARGUMENTS...: the one argument is the directory; what is there already stays.
+# install PACKAGE VERSION ARGUMENTS...: the one argument is the directory; what is there already stays. What the package
+# stands on can be held to a version by naming it in `beside`.
+beside=
 install() {
     local package=$1 version=$2
     shift 2
@@ -26,7 +28,7 @@ install() {
         cat "$log" >&2
         fail "python3 makes no virtual environment. On Debian: apt-get install python3-venv"
     }
-    "$dir/bin/pip" install --quiet --disable-pip-version-check "$package==$version" >"$log" 2>&1 || {
+    "$dir/bin/pip" install --quiet --disable-pip-version-check "$package==$version" ${beside:+"$beside"} >"$log" 2>&1 || {
         cat "$log" >&2
         fail "pip cannot install $package $version. It comes from the Python package index: is it reachable from here?"
     }

@@ -166,10 +166,12 @@ impl Batch {
     /// Takes messages of the batch out of the accepted and records why, keeping all the others. Each is named by the index
     /// of its delivery, with why the database would not take it.
     pub fn reject(&mut self, refused: &[(usize, String)]) {
-        let sampler = self.sampler.clone();
+        let shared = self.sampler.clone();
+        let mut sampler = shared.lock();
         for (origin, detail) in refused {
-            self.record_rejected(*origin, &detail.replace('\0', "\u{fffd}"), &mut sampler.lock());
+            self.record_rejected(*origin, &detail.replace('\0', "\u{fffd}"), &mut sampler);
         }
+        drop(sampler);
         let mut is_out = vec![false; self.deliveries.len()];
         for (origin, _) in refused {
             is_out[*origin] = true;

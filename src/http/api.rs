@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::auth::{self, Door, FromThisMachine};
+use super::drain::drained;
 use super::extract::MAX_BODY;
 use super::limits::{LimitedListener, Limits, Peer};
 use super::problem::{Kind, Problem};
@@ -48,9 +49,6 @@ const REQUEST_TIME: Duration = Duration::from_secs(25);
 
 /// How much of it may be spent on waiting for a revocation.
 pub(super) const WAIT_SECONDS_MAX: u32 = 20;
-
-/// How long answers under way may take once the daemon stops.
-const DRAIN: Duration = Duration::from_secs(2);
 
 /// What the endpoints work with. Cheap to clone.
 #[derive(Clone)]
@@ -98,15 +96,7 @@ pub async fn serve_api(listener: TcpListener, api: Api, stop: CancellationToken)
     let service = router.into_make_service_with_connect_info::<Peer>();
     let listener = LimitedListener::new(listener, LIMITS);
     let serving = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
-    let patience = async {
-        stop.cancelled().await;
-        tokio::time::sleep(DRAIN).await;
-    };
-    tokio::select! {
-        // It ends only once stopped: a failed accept is tried again inside.
-        _ = serving.into_future() => {}
-        () = patience => tracing::debug!("some answers of the API were under way when the time to stop was up"),
-    }
+    drained(serving.into_future(), stop, "of the API").await;
 }
 
 // === impl Api ===

@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::drain::drained;
 use super::hook_question::Question;
 use super::steady::SteadyListener;
 use crate::access::denial::Denial;
@@ -38,9 +39,6 @@ const MAX_BODY: usize = 256 * 1024;
 
 /// How long a question may take to arrive in full.
 const ARRIVAL: Duration = Duration::from_secs(5);
-
-/// How long answers under way may take once the daemon stops.
-const DRAIN: Duration = Duration::from_secs(2);
 
 /// How often a fault is logged.
 const WARN_PAUSE: Duration = Duration::from_secs(10);
@@ -86,15 +84,7 @@ enum No {
 pub async fn serve_hooks<K: Knowledge>(listener: TcpListener, hooks: Hooks<K>, stop: CancellationToken) {
     let listener = SteadyListener::new(listener, CONNECTIONS, SILENCE);
     let serving = axum::serve(listener, router(hooks)).with_graceful_shutdown(stop.clone().cancelled_owned());
-    let patience = async {
-        stop.cancelled().await;
-        tokio::time::sleep(DRAIN).await;
-    };
-    tokio::select! {
-        // It ends only once stopped: a failed accept is tried again inside.
-        _ = serving.into_future() => {}
-        () = patience => tracing::debug!("some of the broker's questions were under way when the time to stop was up"),
-    }
+    drained(serving.into_future(), stop, "to the broker's questions").await;
 }
 
 fn router<K: Knowledge>(hooks: Hooks<K>) -> Router {

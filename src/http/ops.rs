@@ -18,6 +18,7 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::drain::drained;
 use super::limits::{LimitedListener, Limits};
 use crate::domain::ids::DeviceKey;
 use crate::ingest::grant_view::GrantView;
@@ -32,9 +33,6 @@ const LIMITS: Limits = Limits {
     // A request here is one line and a few headers; none has a body.
     sent_bytes: 16 * 1024,
 };
-
-/// How long answers under way may take once the daemon stops.
-const DRAIN: Duration = Duration::from_secs(2);
 
 const PATHS: &str = "there are /livez, /readyz, /health, /metrics and /grants/{tenant}/{device}\n";
 
@@ -90,15 +88,7 @@ async fn serve(listener: LimitedListener, ops: Ops, stop: CancellationToken) {
         .method_not_allowed_fallback(async || (StatusCode::METHOD_NOT_ALLOWED, ONE_REQUEST, "only GET is answered\n"))
         .with_state(ops);
     let serving = axum::serve(listener, routes).with_graceful_shutdown(stop.clone().cancelled_owned());
-    let patience = async {
-        stop.cancelled().await;
-        tokio::time::sleep(DRAIN).await;
-    };
-    tokio::select! {
-        // It ends only once stopped: a failed accept is tried again inside.
-        _ = serving.into_future() => {}
-        () = patience => tracing::debug!("some answers were under way when the time to stop was up"),
-    }
+    drained(serving.into_future(), stop, "of the ops listener").await;
 }
 
 async fn readyz(State(ops): State<Ops>) -> Response {

@@ -26,6 +26,7 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::drain::drained;
 use super::limits::{LimitedListener, Limits, Peer};
 use super::problem::{Kind, Problem};
 use super::public_caller::caller;
@@ -53,9 +54,6 @@ const REQUEST_TIME: Duration = Duration::from_secs(10);
 
 /// How often it is said that none can be issued, however many ask.
 const TROUBLE_INTERVAL: Duration = Duration::from_mins(1);
-
-/// How long answers under way may take once the daemon stops.
-const DRAIN: Duration = Duration::from_secs(2);
 
 const PAGE: &str = include_str!("public_page.html");
 const SCRIPT: &str = include_str!("public_page.js");
@@ -103,15 +101,7 @@ pub async fn serve_public(listener: TcpListener, public: Public, stop: Cancellat
     let service = router.into_make_service_with_connect_info::<Peer>();
     let listener = LimitedListener::new(listener, LIMITS);
     let serving = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
-    let patience = async {
-        stop.cancelled().await;
-        tokio::time::sleep(DRAIN).await;
-    };
-    tokio::select! {
-        // It ends only once stopped: a failed accept is tried again inside.
-        _ = serving.into_future() => {}
-        () = patience => tracing::debug!("some answers to the public were under way when the time to stop was up"),
-    }
+    drained(serving.into_future(), stop, "to the public").await;
 }
 
 // === impl Public ===

@@ -196,7 +196,8 @@ impl Link {
                     read += bytes;
                     self.heard = Instant::now();
                     self.ended = self.splitter.split(&mut self.inbox, incoming).err().map(Trouble::from);
-                    if self.stream.wire().is_empty() && incoming.len() > before {
+                    let wire = self.stream.wire();
+                    if wire.is_empty() && incoming.len() > before && !wire.has_more() {
                         break;
                     }
                 }

@@ -16,6 +16,9 @@ const SHORTEST: Duration = Duration::from_millis(1);
 /// So many bytes in one read are a flood: a quarter of what a socket holds at the least.
 const MUCH: usize = 32 * 1024;
 
+/// Timers are no finer.
+const TICK: Duration = Duration::from_millis(1);
+
 /// How long to pause.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
@@ -32,8 +35,13 @@ impl Pace {
 
     /// After a read that brought so many packets and bytes: until when the next read should wait, if at all.
     pub fn pause_until(self, now: Instant, packets: usize, bytes: usize) -> Option<Instant> {
-        let pause = if bytes >= MUCH { self.pause.min(SHORTEST) } else { self.pause };
-        (packets > 0 && !pause.is_zero()).then(|| now + pause)
+        let packets = u32::try_from(packets).unwrap_or(u32::MAX);
+        if packets == 0 || self.pause.is_zero() {
+            return None;
+        }
+        // The next message is not there yet; where as many come as before, it comes one gap from now, and waits from then on.
+        let gap = (self.pause / packets).min(TICK);
+        Some(now + if bytes >= MUCH { self.pause.min(SHORTEST) } else { self.pause + gap })
     }
 }
 
@@ -50,8 +58,9 @@ mod tests {
         };
         assert_eq!(pause(5, 0, 0), None);
         assert_eq!(pause(0, 9, 9), None);
-        assert_eq!(pause(3, 9, 9), Some(Duration::from_millis(3)));
-        assert_eq!(pause(10_000, 9, 9), Some(LONGEST));
+        assert_eq!(pause(3, 10, 9), Some(Duration::from_micros(3_300)));
+        assert_eq!(pause(3, 1, 9), Some(Duration::from_millis(3) + TICK));
+        assert_eq!(pause(10_000, 100, 9), Some(LONGEST + LONGEST / 100));
         assert_eq!(pause(5, 200, MUCH), Some(SHORTEST));
     }
 }

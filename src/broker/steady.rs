@@ -291,7 +291,7 @@ impl<'a> Steady<'a> {
         self.inflight.queue_holds(deliveries.max_capacity() - deliveries.capacity());
         // SUBACK stands behind the messages of a resumed session: until it is read, only the budget holds back.
         let waits = !self.pending.is_empty() && !self.timers.is_asking();
-        waits || self.inflight.is_over_budget(self.pending_at_most_once)
+        waits || self.inflight.is_too_much(self.around.config.receive_maximum, self.pending_at_most_once)
     }
 
     fn hand_over(&mut self, permit: mpsc::Permit<'_, Vec<Delivery>>) {

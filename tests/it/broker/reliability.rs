@@ -92,7 +92,7 @@ fn an_acknowledgement_of_an_ended_connection_never_reaches_the_next_one() {
 #[test]
 fn acknowledgements_are_taken_and_dropped_while_there_is_no_connection() {
     let peer = Peer::listen();
-    let mut bench = Bench::start(config(peer.port()));
+    let mut bench = Bench::start(BrokerConfig { receive_maximum: 200, ..config(peer.port()) });
     let mut caller = peer.welcome(false);
     for packet_id in 1..=200 {
         caller.publish(packet_id, b"x");
@@ -161,6 +161,29 @@ fn only_the_first_window_after_a_resumed_session_is_suspect() {
     let suspects: Vec<_> = bench.take(3).iter().map(|delivery| delivery.maybe_repeated).collect();
     assert_eq!(suspects, [true, true, false]);
     wait::until("the window was seen full", || bench.metrics.broker.window_full.get() == 1);
+}
+
+/// Mosquitto before 2.0.13 sends all it has: what is more than the window stays on its side of the socket.
+#[test]
+fn a_broker_that_ignores_the_window_is_not_read_until_there_is_room() {
+    let peer = Peer::listen();
+    let keepalive = std::time::Duration::from_secs(1);
+    let mut bench = Bench::start(BrokerConfig { receive_maximum: 2, keepalive, ..config(peer.port()) });
+    let mut caller = peer.welcome(false);
+    let mut first = Vec::new();
+    for packet_id in 1..=3 {
+        caller.publish(packet_id, b"x");
+        first.push(bench.next());
+    }
+    caller.publish(4, b"too much");
+    // Its loop went round meanwhile: a ping is sent by nothing else.
+    for _ in 0..2 {
+        caller.expect(PINGREQ);
+    }
+    assert_eq!(bench.metrics.broker.unacked.get(), 3);
+    bench.acknowledge_all(first);
+    assert_eq!(bench.next().payload, "too much");
+    assert_eq!(bench.metrics.broker.reconnects.get(), 0);
 }
 
 #[test]

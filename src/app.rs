@@ -5,7 +5,7 @@
 mod door;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -155,7 +155,7 @@ impl Daemon {
         let mut ops = Tasks::default();
         let grants = self.grants.clone();
         let remembered: Remembered = Arc::new(move |key: &DeviceKey| {
-            grants.look().get(&key.identity()).map(|grant| GrantView::of(&grant, clock::now()))
+            grants.look().get(key.identity()).map(|grant| GrantView::of(&grant, clock::now(), Instant::now()))
         });
         let (metrics, readiness) = (self.metrics.clone(), self.readiness.clone());
         ops.spawn("ops", http::serve_ops(listener, metrics, readiness, remembered, stop));

@@ -1,7 +1,7 @@
 //! The spine: what the broker delivers becomes batches, and batches become rows.
 //!
 //! Read on in the order of the road: [`parse`] (with [`envelope`], [`scan`], [`timestamp`]), [`authorize`] (with
-//! [`grants`], [`newcomers`], [`judge`], [`rate`]), [`batch`], [`writer`]; [`crate::domain::sampling`] thins a flood of refused ones. It meets the broker
+//! [`regulars`], [`grants`], [`newcomers`], [`judge`], [`rate`]), [`batch`], [`writer`]; [`crate::domain::sampling`] thins a flood of refused ones. It meets the broker
 //! and the store only through the ports of [`crate::domain::ports`].
 
 pub mod authorize;
@@ -18,6 +18,7 @@ mod parse_tests;
 pub mod patience;
 pub mod rate;
 pub mod recent;
+pub mod regulars;
 pub mod replay;
 pub mod scan;
 pub mod sightings;

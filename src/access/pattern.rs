@@ -113,7 +113,7 @@ impl<'a> Values<'a> {
     /// Of this subject under this client id.
     pub fn of(subject: &'a Subject, client_id: &'a str) -> Self {
         let (tenant, device) = match &subject.kind {
-            SubjectKind::Device(key) => (Value::new(key.tenant.as_str()), Value::new(key.device.as_str())),
+            SubjectKind::Device(key) => (Value::new(key.tenant()), Value::new(key.device())),
             SubjectKind::Service | SubjectKind::User | SubjectKind::Guest => (Value::Missing, Value::Missing),
         };
         Self { tenant, device, sub: Value::new(&subject.id), client_id: Value::new(client_id) }

@@ -50,7 +50,7 @@ fn subject(kind: SubjectKind, id: &str, groups: &[&str], scopes: &[&str]) -> Sub
 
 fn device(tenant: &str, name: &str) -> Subject {
     let key = DeviceKey::new(tenant, name).unwrap();
-    subject(SubjectKind::Device(key.clone()), &key.identity(), &[], &[])
+    subject(SubjectKind::Device(key.clone()), key.identity(), &[], &[])
 }
 
 fn guest() -> Subject {

@@ -183,7 +183,7 @@ fn read_subject(text: &str) -> Result<Subject, String> {
     let (kind, id) = match kind {
         "device" => {
             let key = read_common_name(id).map_err(|error| format!("expected device:TENANT/DEVICE: {error}"))?;
-            let id = key.identity();
+            let id = key.identity().to_owned();
             (SubjectKind::Device(key), id)
         }
         "service" => (SubjectKind::Service, id.to_owned()),

@@ -48,7 +48,7 @@ pub struct Question<'a> {
 impl CachedGrant {
     /// Asks the daemon that listens there.
     pub async fn ask(bind: SocketAddr, device: &DeviceKey, question: &Question<'_>, now: Timestamp) -> Self {
-        let path = format!("/grants/{}/{}", device.tenant, device.device);
+        let path = format!("/grants/{}/{}", device.tenant(), device.device());
         let answer = match ops_client::get(bind, &path).await {
             Ok((200, body)) => serde_json::from_str::<GrantView>(&body).map(Some).map_err(|error| error.to_string()),
             Ok((404, body)) if body.contains("cached") => Ok(None),

@@ -55,10 +55,10 @@ pub fn not_stored(error: CertificateError) -> Failure {
         CertificateError::Outage(trouble) => return outage(&trouble),
         CertificateError::Unknown(_) => "`sluice cert list` shows those there are".to_owned(),
         CertificateError::NoDevice(key) => {
-            format!("register it with `sluice device add {} {}`", key.tenant, key.device)
+            format!("register it with `sluice device add {} {}`", key.tenant(), key.device())
         }
         CertificateError::DeviceRevoked(key) => {
-            format!("`sluice device set-status {} {} ACTIVE` lets it speak again", key.tenant, key.device)
+            format!("`sluice device set-status {} {} ACTIVE` lets it speak again", key.tenant(), key.device())
         }
         CertificateError::FingerprintTaken { id, .. } => format!("`sluice cert show {id}` shows it"),
         CertificateError::SerialTaken { .. } => {

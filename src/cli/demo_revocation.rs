@@ -190,8 +190,8 @@ impl Doomed {
     async fn quarantined(&self, since: Timestamp, wanted: u64) -> Result<i64, Failure> {
         let device = &self.papers.device;
         let filter = quarantine::Filter {
-            tenant: Some(device.tenant.to_string()),
-            device: Some(device.device.to_string()),
+            tenant: Some(device.tenant().to_string()),
+            device: Some(device.device().to_string()),
             since: Some(since),
             ..quarantine::Filter::default()
         };

@@ -50,7 +50,7 @@ impl Story {
             Outcome::Admitted => ("LET IN".to_owned(), false),
             Outcome::Unreachable(why) => (format!("no telling: {why}"), false),
         };
-        let device = device.device.to_string();
+        let device = device.device().to_owned();
         Self { device, reason, chain, broken, cut, late_quarantined, came_back: said, is_refused }
     }
 

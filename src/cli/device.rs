@@ -146,7 +146,7 @@ pub async fn run(command: DeviceCommand, config: &Config, output: Output) -> Res
             let was = devices::set_status(pool, actor, &key, status).await.map_err(explain)?;
             let now = status.label();
             let value = json!({
-                "tenant_id": key.tenant.as_str(), "device_id": key.device.as_str(), "status": now, "was": was,
+                "tenant_id": key.tenant(), "device_id": key.device(), "status": now, "was": was,
             });
             printed(fields(output, &value, &[("Device", key.to_string()), ("Status", now.to_owned()), ("Before", was)]))
         }
@@ -170,7 +170,7 @@ pub async fn run(command: DeviceCommand, config: &Config, output: Output) -> Res
 
 impl Which {
     pub(super) fn key(self) -> DeviceKey {
-        DeviceKey { tenant: self.tenant, device: self.device }
+        DeviceKey::of(&self.tenant, &self.device)
     }
 }
 
@@ -187,7 +187,7 @@ fn tell_token(key: &DeviceKey, token: Token, output: Output) -> Result<Exit, Fai
         eprintln!("The token is shown this once: only its SHA-256 is kept. The device sends it as provision_token.");
     }
     let said =
-        TokenSet { tenant_id: key.tenant.to_string(), device_id: key.device.to_string(), token: made, has_token };
+        TokenSet { tenant_id: key.tenant().to_string(), device_id: key.device().to_string(), token: made, has_token };
     printed(fields(output, &said, &[("Device", key.to_string()), ("Token", line)]))
 }
 
@@ -235,7 +235,7 @@ async fn show(operator: &Operator, key: &DeviceKey, output: Output) -> Result<Ex
 /// An identity that no certificate could carry is refused while certificates are on.
 fn check_common_name(key: &DeviceKey, config: &Config) -> Result<(), Failure> {
     let name = match config.certificates.cn_format {
-        CnFormat::Strict => key.identity(),
+        CnFormat::Strict => key.identity().to_owned(),
         CnFormat::Plain => key.to_string(),
     };
     if !config.ingest.cert_auth_enabled || name.len() <= MAX_COMMON_NAME_LEN {
@@ -257,7 +257,8 @@ fn warn_of_silence(device: &NewDevice, config: &Config) {
         eprintln!(
             "Its messages will be refused: REQUIRE_TOKEN is on, CERT_AUTH_ENABLED is off, and it has no token. \
              Give it one with `sluice device set-token {} {}`.",
-            key.tenant, key.device
+            key.tenant(),
+            key.device()
         );
     }
 }
@@ -266,12 +267,12 @@ fn explain(error: DeviceError) -> Failure {
     let what = error.to_string();
     let advice = match error {
         DeviceError::Outage(trouble) => return outage(&trouble),
-        DeviceError::Exists(key) => format!("`sluice device show {} {}` shows it", key.tenant, key.device),
+        DeviceError::Exists(key) => format!("`sluice device show {} {}` shows it", key.tenant(), key.device()),
         DeviceError::NoTenant(tenant) => {
             format!("add it with `sluice tenant add {tenant}`, or look for the right name with `sluice tenant list`")
         }
         DeviceError::Unknown(key) => {
-            format!("`sluice device list --tenant {}` shows those there are", key.tenant)
+            format!("`sluice device list --tenant {}` shows those there are", key.tenant())
         }
     };
     Failure::usage(format!("{what}: {advice}"))

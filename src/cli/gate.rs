@@ -47,7 +47,7 @@ impl Gate {
             port,
             username: None,
             password: None,
-            client_id: device.identity(),
+            client_id: device.identity().to_owned(),
             tls: Some(BrokerTls { ca_cert: self.ca_cert.clone(), identity: Some((pem.to_owned(), pem.to_owned())) }),
             ..self.usual.clone()
         }
@@ -64,7 +64,7 @@ impl Gate {
             Err(error) => return Outcome::Unreachable(format!("{}: {error}", pem.display())),
         };
         let door = Door { address: &self.address, ca_cert: self.ca_cert.as_deref() };
-        handshake::try_door(door, &device.identity(), certificate.der(), &text).await
+        handshake::try_door(door, device.identity(), certificate.der(), &text).await
     }
 }
 

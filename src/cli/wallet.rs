@@ -137,7 +137,7 @@ impl Wallet {
     }
 
     fn file(&self, device: &DeviceKey) -> PathBuf {
-        self.dir.join(device.tenant.as_str()).join(format!("{}.pem", device.device))
+        self.dir.join(device.tenant()).join(format!("{}.pem", device.device()))
     }
 
     fn write(&self, device: &DeviceKey, certificate: &str, key: &str) -> Result<(), Failure> {

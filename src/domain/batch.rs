@@ -3,7 +3,6 @@
 //! It knows neither how a message was judged nor how a row is written.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -74,7 +73,7 @@ pub struct RefusalCount {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sighting {
     /// Which device.
-    pub device: Arc<DeviceKey>,
+    pub device: DeviceKey,
     /// When a message of it was last accepted.
     pub last_seen: Timestamp,
     /// When a telemetry row of it was last accepted.
@@ -234,7 +233,7 @@ impl Batch {
         Told {
             // Without a time of its own it was to be kept under that of its receipt.
             event_time: reading.map(|row| row.time).filter(|time| *time != self.deliveries[origin].received_at),
-            site: reading.and_then(|row| row.site.as_deref()).map(|site| String::from_utf8_lossy(site).into()),
+            site: reading.and_then(|row| row.site.as_ref()).map(|site| String::from_utf8_lossy(site.as_bytes()).into()),
             token: token.map(|place| self.tokens[place].1),
         }
     }

@@ -7,8 +7,8 @@ use super::ids::{DeviceKey, TenantId};
 /// What may no longer be believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// One device, by its strict identity `<t>/device/<d>`.
-    Device(String),
+    /// One device.
+    Device(DeviceKey),
     /// All devices of a tenant.
     Tenant(TenantId),
     /// Everything: the connection was new, somebody said so, or too much changed at once.
@@ -20,8 +20,8 @@ pub enum Change {
 impl Change {
     /// Reads a notification: `<t>/device/<d>`, `<t>/*` or `*`. What cannot be read means everything.
     pub fn parse(payload: &str) -> Self {
-        if payload.parse::<DeviceKey>().is_ok() {
-            return Self::Device(payload.to_owned());
+        if let Ok(device) = payload.parse() {
+            return Self::Device(device);
         }
         let tenant = payload.strip_suffix("/*").and_then(|tenant| tenant.parse().ok());
         tenant.map_or(Self::Everything, Self::Tenant)
@@ -34,7 +34,7 @@ mod tests {
 
     #[test]
     fn a_notification_names_a_device_a_tenant_or_everything() {
-        assert_eq!(Change::parse("acme/device/pump-1"), Change::Device("acme/device/pump-1".to_owned()));
+        assert_eq!(Change::parse("acme/device/pump-1"), Change::Device(DeviceKey::new("acme", "pump-1").unwrap()));
         assert_eq!(Change::parse("acme/*"), Change::Tenant("acme".parse().unwrap()));
         for unclear in ["*", "", "acme", "/*", "a/device/b/c", "a b/device/c"] {
             assert_eq!(Change::parse(unclear), Change::Everything, "{unclear}");

@@ -2,6 +2,8 @@
 //!
 //! It holds no token, only its hash; of a device it judges no more than whether it may speak at all.
 
+use std::sync::Arc;
+
 use super::time::Timestamp;
 use super::verdict::{Reason, Refusal};
 
@@ -35,11 +37,11 @@ pub struct Device {
     /// Its status.
     pub status: DeviceStatus,
     /// Where it stands, when the registry says so.
-    pub site: Option<Box<str>>,
+    pub site: Option<Arc<str>>,
     /// The hash of its provisioning token, when it has one.
     pub token: Option<TokenHash>,
     /// Its ACTIVE certificates that are not past yet (at most [`MAX_WINDOWS`]).
-    pub certificates: Vec<CertificateWindow>,
+    pub certificates: Box<[CertificateWindow]>,
 }
 
 /// What the registry answered about one identity.

@@ -2,6 +2,8 @@
 //!
 //! A [`Delivery`] is never cloned: it carries the one right to acknowledge it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -55,19 +57,28 @@ pub struct Replay {
     pub message_id: Uuid,
 }
 
+/// Where a device stands, and who says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Site {
+    /// The registry, whose word counts.
+    Registered(Arc<str>),
+    /// The message.
+    Told(Bytes),
+}
+
 /// One accepted message, as a row of `telemetry`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reading {
     /// Index of its delivery in the batch.
     pub origin: usize,
     /// Who sent it.
-    pub device: std::sync::Arc<DeviceKey>,
+    pub device: DeviceKey,
     /// The device's time, or the time of receipt.
     pub time: Timestamp,
     /// The time of receipt.
     pub received_at: Timestamp,
-    /// The site: the registry's, else the payload's.
-    pub site: Option<Bytes>,
+    /// The site, when somebody says so.
+    pub site: Option<Site>,
     /// The topic's path after the device (ASCII by the topic grammar).
     pub msg_type: Bytes,
     /// The device's own count.
@@ -86,7 +97,7 @@ pub struct ShadowReport {
     /// Index of its delivery in the batch.
     pub origin: usize,
     /// Who sent it.
-    pub device: std::sync::Arc<DeviceKey>,
+    pub device: DeviceKey,
     /// The reported state, a JSON object.
     pub reported: Bytes,
     /// The device's version of it; newest wins, and without one the latest to arrive does.
@@ -101,13 +112,25 @@ pub struct CommandAck {
     /// Index of its delivery in the batch.
     pub origin: usize,
     /// Who sent it.
-    pub device: std::sync::Arc<DeviceKey>,
+    pub device: DeviceKey,
     /// Which command.
     pub command_id: Uuid,
     /// What the device says of it: a JSON object `{"status": .., "details": ..}`.
     pub details: Bytes,
     /// When it was received.
     pub received_at: Timestamp,
+}
+
+// === impl Site ===
+
+impl Site {
+    /// Its name.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Registered(name) => name.as_bytes(),
+            Self::Told(name) => name,
+        }
+    }
 }
 
 // === impl Delivery ===

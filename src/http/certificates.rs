@@ -180,7 +180,7 @@ pub(super) async fn import(
 ) -> Result<Created<CertificateRow>, Problem> {
     let Json(CertificateToImport { cert_pem, tenant_id, device_id }) = call.body;
     let expected = match (tenant_id, device_id) {
-        (Some(Said(tenant)), Some(Said(device))) => Some(DeviceKey { tenant, device }),
+        (Some(Said(tenant)), Some(Said(device))) => Some(DeviceKey::of(&tenant, &device)),
         (None, None) => None,
         (Some(_), None) => return Err(Problem::field("device_id", "name it too, or leave both out")),
         (None, Some(_)) => return Err(Problem::field("tenant_id", "name it too, or leave both out")),
@@ -198,7 +198,7 @@ impl Paging {
         let status = self.status.map(|Said(status)| status);
         let after = self.cursor.map(|Said(id)| id);
         let (tenant, device) = match (self.tenant, self.device) {
-            (Some(Said(tenant)), Some(Said(device))) => (None, Some(DeviceKey { tenant, device })),
+            (Some(Said(tenant)), Some(Said(device))) => (None, Some(DeviceKey::of(&tenant, &device))),
             (None, Some(_)) => return Err(Problem::field("tenant", "name the tenant of the device")),
             (tenant, None) => (tenant.map(|Said(tenant)| tenant), None),
         };

@@ -106,7 +106,7 @@ pub(super) async fn add(
     call: Call<tenants::Which, Nothing, Json<DeviceToAdd>>,
 ) -> Result<Created<AddedDevice>, Problem> {
     let Json(asked) = call.body;
-    let key = DeviceKey { tenant: call.path.tenant.0, device: asked.device_id.0 };
+    let key = DeviceKey::of(&call.path.tenant.0, &asked.device_id.0);
     check_common_name(&key, &api.config)?;
     let token = asked.token.unwrap_or(true).then(make).transpose()?;
     let device = NewDevice {
@@ -137,7 +137,7 @@ pub(super) async fn change(
 pub(super) async fn remove(api: Api, call: Call<Which, Nothing, NoBody>) -> Result<Found<RemovedDevice>, Problem> {
     let key = call.path.key();
     let certificates_revoked = devices::remove(api.database.pool(), &api.actor, &key).await?;
-    let (tenant_id, device_id) = (key.tenant.to_string(), key.device.to_string());
+    let (tenant_id, device_id) = (key.tenant().to_string(), key.device().to_string());
     Ok(Found(RemovedDevice { tenant_id, device_id, certificates_revoked }))
 }
 
@@ -153,7 +153,7 @@ pub(super) async fn take_token(api: Api, call: Call<Which, Nothing, NoBody>) -> 
 
 impl Which {
     pub(super) fn key(self) -> DeviceKey {
-        DeviceKey { tenant: self.tenant.0, device: self.device.0 }
+        DeviceKey::of(&self.tenant.0, &self.device.0)
     }
 }
 
@@ -179,7 +179,7 @@ impl From<DeviceError> for Problem {
             DeviceError::Exists(_) => Self::new(Kind::Conflict, what),
             DeviceError::NoTenant(_) => Self::not_found(format!("{what}: add it with POST /api/v1/tenants")),
             DeviceError::Unknown(key) => {
-                Self::not_found(format!("{what}; GET /api/v1/tenants/{}/devices lists those there are", key.tenant))
+                Self::not_found(format!("{what}; GET /api/v1/tenants/{}/devices lists those there are", key.tenant()))
             }
         }
     }
@@ -198,7 +198,7 @@ async fn page(api: &Api, tenant: Option<TenantId>, asked: Paging) -> Result<Foun
 async fn set_token(api: &Api, key: &DeviceKey, token: Option<String>) -> Result<DeviceToken, Problem> {
     let hash = token.as_deref().map(hash);
     devices::set_token(api.database.pool(), &api.actor, key, hash.as_ref()).await?;
-    Ok(DeviceToken { tenant_id: key.tenant.to_string(), device_id: key.device.to_string(), token })
+    Ok(DeviceToken { tenant_id: key.tenant().to_string(), device_id: key.device().to_string(), token })
 }
 
 fn make() -> Result<String, Problem> {
@@ -216,7 +216,7 @@ fn hash(token: &str) -> TokenHash {
 /// An identity that no certificate could carry is refused while certificates are on.
 fn check_common_name(key: &DeviceKey, config: &Config) -> Result<(), Problem> {
     let name = match config.certificates.cn_format {
-        CnFormat::Strict => key.identity(),
+        CnFormat::Strict => key.identity().to_owned(),
         CnFormat::Plain => key.to_string(),
     };
     if !config.ingest.cert_auth_enabled || name.len() <= MAX_COMMON_NAME_LEN {

@@ -74,10 +74,10 @@ impl From<CertificateError> for Problem {
                 return Self::not_found(format!("{what}; GET /api/v1/certificates lists those there are"));
             }
             CertificateError::NoDevice(key) => {
-                return Self::not_found(format!("{what}: add it with POST /api/v1/tenants/{}/devices", key.tenant));
+                return Self::not_found(format!("{what}: add it with POST /api/v1/tenants/{}/devices", key.tenant()));
             }
             CertificateError::DeviceRevoked(key) => {
-                format!("PATCH /api/v1/tenants/{}/devices/{} lets it speak again", key.tenant, key.device)
+                format!("PATCH /api/v1/tenants/{}/devices/{} lets it speak again", key.tenant(), key.device())
             }
             CertificateError::FingerprintTaken { id, .. } | CertificateError::NotActive { id, .. } => {
                 format!("GET /api/v1/certificates/{id} tells more")

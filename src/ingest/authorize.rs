@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::grants::{Grant, Grants};
 use super::judge::{Demands, Proof};
@@ -11,13 +12,14 @@ use super::newcomers::Enrollment;
 use super::parse::{Body, Limits, Outcome, Parsed};
 use super::rate::RateLimiter;
 use super::recent::Recent;
+use super::regulars::Regulars;
 use super::sightings::Sightings;
 use crate::config::ingest::IngestConfig;
 use crate::domain::batch::{Batch, Quarantined, Told};
 use crate::domain::change::Change;
 use crate::domain::device::Standing;
 use crate::domain::ids::DeviceKey;
-use crate::domain::message::{CommandAck, Delivery, Reading, ShadowReport};
+use crate::domain::message::{CommandAck, Delivery, Reading, ShadowReport, Site};
 use crate::domain::ports::{Directory, Outage};
 use crate::domain::sampling::{Sampler, SharedSampler};
 use crate::domain::time::{Clock, Timestamp};
@@ -31,6 +33,7 @@ pub struct Authorizer<D> {
     limits: Limits,
     demands: Demands,
     enrollment: Option<Enrollment>,
+    regulars: Regulars,
     grants: Grants,
     rate: Option<RateLimiter>,
     sampler: SharedSampler,
@@ -53,6 +56,7 @@ impl<D: Directory> Authorizer<D> {
             limits: Limits::from(config),
             demands: Demands::from(config),
             enrollment: config.auto_provision.then(|| Enrollment::new(Demands::from(config))),
+            regulars: Regulars::new(config.cache_max_size),
             grants,
             rate: config.rate_limit.map(RateLimiter::new),
             sampler: SharedSampler::new(config.quarantine_max_per_minute),
@@ -69,7 +73,8 @@ impl<D: Directory> Authorizer<D> {
     }
 
     /// Forgets what a change of the registry makes doubtful.
-    pub fn forget(&self, change: &Change) {
+    pub fn forget(&mut self, change: &Change) {
+        self.regulars.forget(change);
         self.metrics.plain.invalidations.inc_by(self.grants.forget(change));
     }
 
@@ -101,10 +106,11 @@ impl<D: Directory> Authorizer<D> {
     }
 
     /// The answers that are in the cache, and the devices whose are not.
-    fn remember<'o>(&self, outcomes: &'o [Outcome]) -> (Answers, HashMap<&'o str, DeviceKey>) {
+    fn remember<'o>(&mut self, outcomes: &'o [Outcome]) -> (Answers, HashMap<&'o str, DeviceKey>) {
         let mut answers = Answers::with_capacity(outcomes.len());
         let mut missing = HashMap::new();
         let mut hits = 0;
+        let now = Instant::now();
         let look = self.grants.look();
         for outcome in outcomes {
             let Outcome::Parsed(parsed) = outcome else {
@@ -112,7 +118,11 @@ impl<D: Directory> Authorizer<D> {
                 continue;
             };
             let identity = parsed.identity();
-            let grant = look.get(identity).filter(|grant| !self.may_enroll(parsed, grant));
+            let known = self
+                .regulars
+                .get(identity, now)
+                .or_else(|| look.get(identity).inspect(|grant| self.regulars.put(grant)));
+            let grant = known.filter(|grant| !self.may_enroll(parsed, grant));
             match &grant {
                 Some(_) => hits += 1,
                 None => missing.extend(identity.parse().ok().map(|key| (identity, key))),
@@ -186,7 +196,9 @@ impl<D: Directory> Authorizer<D> {
         }
         let now = (self.clock)();
         let keep = |((identity, key), standing): ((&str, DeviceKey), Standing)| {
-            (identity.into(), self.grants.keep(Arc::new(key), standing, now))
+            let grant = self.grants.keep(key, standing, now);
+            self.regulars.put(&grant);
+            (identity.into(), grant)
         };
         Ok(asked.into_iter().zip(standings).map(keep).collect())
     }
@@ -226,7 +238,7 @@ impl<D: Directory> Authorizer<D> {
     }
 
     fn accept(&mut self, batch: &mut Batch, origin: usize, delivery: &Delivery, parsed: Parsed, grant: &Grant) {
-        let device = Arc::clone(&grant.device);
+        let device = grant.device.clone();
         let received_at = delivery.received_at;
         self.sightings.saw(&device, &grant.ticket, received_at, matches!(parsed.body, Body::Telemetry { .. }));
         match parsed.body {
@@ -241,7 +253,7 @@ impl<D: Directory> Authorizer<D> {
                     device,
                     time: parsed.time.unwrap_or(received_at),
                     received_at,
-                    site: grant.site().or(parsed.site),
+                    site: grant.site().or(parsed.site.map(Site::Told)),
                     msg_type: parsed.msg_type,
                     seq,
                     metrics,

@@ -2,6 +2,8 @@
 //!
 //! The daemon shows it, `sluice explain` reads it.
 
+use std::time::Instant;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -40,14 +42,14 @@ pub struct Window {
 // === impl GrantView ===
 
 impl GrantView {
-    /// What may be told of this grant at this moment.
-    pub fn of(grant: &Grant, now: Timestamp) -> Self {
+    /// What may be told of this grant at this moment, by the clock on the wall and by the one that is never set.
+    pub fn of(grant: &Grant, now: Timestamp, moment: Instant) -> Self {
         let device = grant.standing.device.as_ref();
         // Set back, a clock would make it younger than nothing.
-        let age = now.seconds_since(grant.asked_at).max(0.0);
+        let age_seconds = now.seconds_since(grant.asked_at).max(0.0);
         Self {
-            age_seconds: age,
-            good_for_seconds: (grant.good_for.as_secs_f64() - age).max(0.0),
+            age_seconds,
+            good_for_seconds: grant.until.saturating_duration_since(moment).as_secs_f64(),
             tenant_suspended: grant.standing.tenant_suspended,
             registered: device.is_some(),
             status: device.map(|device| device.status.label().to_owned()),
@@ -69,7 +71,7 @@ impl GrantView {
         let token = if self.has_token { Some(token?) } else { None };
         let device = Device {
             status: DeviceStatus::from_label(self.status.as_deref()?)?,
-            site: self.site_id.as_deref().map(Box::from),
+            site: self.site_id.as_deref().map(Into::into),
             token,
             certificates: self.certificates.iter().map(CertificateWindow::from).collect(),
         };
@@ -93,7 +95,7 @@ impl From<&Window> for CertificateWindow {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::time::Duration;
 
     use super::*;
     use crate::domain::ids::DeviceKey;
@@ -106,13 +108,14 @@ mod tests {
         let window = CertificateWindow { not_before: second, not_after: second.plus_seconds(1_000_000) };
         let token = TokenHash([0xab; 32]);
         let (status, site) = (DeviceStatus::Inactive, Some("north".into()));
-        let device = Device { status, site, token: Some(token), certificates: vec![window] };
+        let device = Device { status, site, token: Some(token), certificates: [window].into() };
         let standing = Standing { tenant_suspended: true, device: Some(device) };
         let config = crate::config::Config::load(&crate::config::Sources::default()).unwrap().config.ingest;
-        let key = Arc::new(DeviceKey::new("acme", "pump-1").unwrap());
+        let key = DeviceKey::new("acme", "pump-1").unwrap();
         let grant = Grants::new(&config).keep(key, standing.clone(), second);
 
-        let view = GrantView::of(&grant, second.plus_seconds(12));
+        let twelve_later = grant.until.checked_sub(Duration::from_secs(288)).unwrap();
+        let view = GrantView::of(&grant, second.plus_seconds(12), twelve_later);
         let text = serde_json::to_string(&view).unwrap();
         assert!(!text.contains("abab"), "{text}");
         assert_eq!(serde_json::from_str::<GrantView>(&text).unwrap(), view);

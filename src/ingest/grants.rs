@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use moka::sync::Cache;
 
 use super::sightings::Ticket;
@@ -14,23 +13,22 @@ use crate::config::ingest::IngestConfig;
 use crate::domain::change::Change;
 use crate::domain::device::Standing;
 use crate::domain::ids::DeviceKey;
+use crate::domain::message::Site;
 use crate::domain::time::{MICROS_PER_SECOND, Timestamp};
 
 /// One answer of the registry.
 #[derive(Debug)]
 pub struct Grant {
     /// Whose.
-    pub device: Arc<DeviceKey>,
+    pub device: DeviceKey,
     /// What it said.
     pub standing: Standing,
     /// When it was asked.
     pub asked_at: Timestamp,
-    /// For how long the answer may be used.
-    pub good_for: Duration,
     /// Where its sighting waits.
     pub ticket: Ticket,
-    until: Instant,
-    site: Option<Bytes>,
+    /// Until when the answer may be used.
+    pub until: Instant,
 }
 
 /// Grants by identity; of too many, those that are asked for least give way. Clones share the same cache.
@@ -39,7 +37,7 @@ pub struct Grant {
 /// stays until the device speaks again or its place is wanted.
 #[derive(Clone, Debug)]
 pub struct Grants {
-    cache: Cache<Box<str>, Arc<Grant>>,
+    cache: Cache<DeviceKey, Arc<Grant>>,
     /// Counts what was forgotten, so that an answer which was on its way meanwhile is known to be doubtful.
     forgotten: Arc<AtomicU64>,
     ttl: Duration,
@@ -49,7 +47,7 @@ pub struct Grants {
 /// The cache at one moment, for many questions.
 #[derive(Debug)]
 pub struct Look<'a> {
-    cache: &'a Cache<Box<str>, Arc<Grant>>,
+    cache: &'a Cache<DeviceKey, Arc<Grant>>,
     now: Instant,
 }
 
@@ -57,8 +55,8 @@ pub struct Look<'a> {
 
 impl Grant {
     /// The registry's site, when it has one.
-    pub fn site(&self) -> Option<Bytes> {
-        self.site.clone()
+    pub fn site(&self) -> Option<Site> {
+        self.standing.device.as_ref()?.site.clone().map(Site::Registered)
     }
 }
 
@@ -77,14 +75,11 @@ impl Grants {
     }
 
     /// Keeps an answer for as long as it may be used.
-    pub fn keep(&self, device: Arc<DeviceKey>, standing: Standing, now: Timestamp) -> Arc<Grant> {
-        let good_for = self.good_for(&standing, now);
-        let site = standing.device.as_ref().and_then(|device| device.site.as_deref());
-        let site = site.map(|site| Bytes::copy_from_slice(site.as_bytes()));
-        let (until, ticket) = (Instant::now() + good_for, Ticket::default());
-        let identity = device.identity().into();
-        let grant = Arc::new(Grant { device, standing, asked_at: now, good_for, ticket, until, site });
-        self.cache.insert(identity, Arc::clone(&grant));
+    pub fn keep(&self, device: DeviceKey, standing: Standing, now: Timestamp) -> Arc<Grant> {
+        let until = Instant::now() + self.good_for(&standing, now);
+        let (ticket, key) = (Ticket::default(), device.clone());
+        let grant = Arc::new(Grant { device, standing, asked_at: now, ticket, until });
+        self.cache.insert(key, Arc::clone(&grant));
         grant
     }
 
@@ -94,15 +89,10 @@ impl Grants {
     }
 
     /// Keeps an answer, unless something was forgotten since it was asked for: then it may be older than the change.
-    pub fn keep_unless_forgotten(
-        &self,
-        device: Arc<DeviceKey>,
-        standing: Standing,
-        (now, forgotten): (Timestamp, u64),
-    ) {
+    pub fn keep_unless_forgotten(&self, device: DeviceKey, standing: Standing, (now, forgotten): (Timestamp, u64)) {
         let grant = self.keep(device, standing, now);
         if self.forgotten() != forgotten {
-            self.cache.remove(grant.device.identity().as_str());
+            self.cache.remove(&grant.device);
         }
     }
 
@@ -111,10 +101,10 @@ impl Grants {
         // First the count, then the grants: whoever kept one in between sees the count and takes it back.
         self.forgotten.fetch_add(1, Ordering::SeqCst);
         match change {
-            Change::Device(identity) => u64::from(self.cache.remove(identity.as_str()).is_some()),
+            Change::Device(device) => u64::from(self.cache.remove(device).is_some()),
             Change::Tenant(tenant) => {
-                let doomed = self.cache.iter().filter(|(_, grant)| grant.device.tenant == *tenant);
-                doomed.map(|(identity, _)| u64::from(self.cache.remove(identity.as_ref()).is_some())).sum()
+                let doomed = self.cache.iter().filter(|(device, _)| device.tenant() == tenant.as_str());
+                doomed.map(|(device, _)| u64::from(self.cache.remove(&*device).is_some())).sum()
             }
             Change::Everything => {
                 let entries = self.entries();
@@ -160,12 +150,13 @@ mod tests {
         Grants::new(&IngestConfig { cache_max_size: size, ..config })
     }
 
-    fn key(tenant: &str, device: &str) -> Arc<DeviceKey> {
-        Arc::new(DeviceKey::new(tenant, device).unwrap())
+    fn key(tenant: &str, device: &str) -> DeviceKey {
+        DeviceKey::new(tenant, device).unwrap()
     }
 
-    fn registered(certificates: Vec<CertificateWindow>) -> Standing {
-        let device = Device { status: DeviceStatus::Active, site: None, token: None, certificates };
+    fn registered(certificates: impl Into<Box<[CertificateWindow]>>) -> Standing {
+        let device =
+            Device { status: DeviceStatus::Active, site: None, token: None, certificates: certificates.into() };
         Standing { tenant_suspended: false, device: Some(device) }
     }
 
@@ -174,11 +165,10 @@ mod tests {
         let grants = grants(10);
         let unknown = Standing { tenant_suspended: false, device: None };
         grants.keep(key("acme", "pump"), unknown, Timestamp::default());
-        let newer = grants.keep(key("acme", "pump"), registered(Vec::new()), Timestamp::default());
+        let newer = grants.keep(key("acme", "pump"), registered([]), Timestamp::default());
         assert_eq!(grants.entries(), 1);
         let look = grants.look();
         assert!(Arc::ptr_eq(&look.get("acme/device/pump").unwrap(), &newer));
-        assert!(Arc::ptr_eq(&look.get("acme/device/pump").unwrap().device, &newer.device));
         for other in ["acme/device/valve", "acme/device/", "other/device/pump", "acme/pump", ""] {
             assert!(look.get(other).is_none(), "{other}");
         }
@@ -188,10 +178,10 @@ mod tests {
     fn a_change_forgets_a_device_a_tenant_or_all_and_counts_them() {
         let grants = grants(10);
         for (tenant, device) in [("a", "x"), ("a", "y"), ("a", "z"), ("b", "x"), ("b", "y")] {
-            grants.keep(key(tenant, device), registered(Vec::new()), Timestamp::default());
+            grants.keep(key(tenant, device), registered([]), Timestamp::default());
         }
-        assert_eq!(grants.forget(&Change::Device("a/device/x".into())), 1);
-        assert_eq!(grants.forget(&Change::Device("a/device/x".into())), 0);
+        assert_eq!(grants.forget(&Change::Device(key("a", "x"))), 1);
+        assert_eq!(grants.forget(&Change::Device(key("a", "x"))), 0);
         assert_eq!(grants.forget(&Change::Tenant("a".parse().unwrap())), 2);
         assert!(grants.look().get("a/device/y").is_none() && grants.look().get("b/device/y").is_some());
         assert_eq!(grants.forget(&Change::Everything), 2);
@@ -202,7 +192,7 @@ mod tests {
     fn no_more_than_its_size_is_kept_and_what_is_asked_for_often_stays() {
         let grants = grants(100);
         for device in 0..10_000 {
-            grants.keep(key("t", &device.to_string()), registered(Vec::new()), Timestamp::default());
+            grants.keep(key("t", &device.to_string()), registered([]), Timestamp::default());
             grants.look().get("t/device/0");
         }
         assert!(grants.entries() <= 100);
@@ -214,8 +204,10 @@ mod tests {
         let grants = grants(10);
         let now = Timestamp::default().plus_seconds(1_000);
         let window = CertificateWindow { not_before: now.plus_seconds(-10), not_after: now.plus_seconds(7) };
-        let grant = grants.keep(key("t", "x"), registered(vec![window]), now);
-        assert_eq!(grant.good_for, Duration::from_secs(7));
+        let before = Instant::now();
+        let grant = grants.keep(key("t", "x"), registered([window]), now);
+        let seven = Duration::from_secs(7);
+        assert!(before + seven <= grant.until && grant.until <= Instant::now() + seven);
         let mut look = grants.look();
         assert!(look.get("t/device/x").is_some());
         look.now = grant.until;

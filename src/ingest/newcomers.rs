@@ -36,7 +36,8 @@ pub fn once_enrolled(demands: Demands, parsed: &Parsed, standing: &Standing, now
         return None;
     }
     let Told { site, token, .. } = parsed.told();
-    let device = Device { status: DeviceStatus::Active, site, token, certificates: Vec::new() };
+    let site = site.map(Into::into);
+    let device = Device { status: DeviceStatus::Active, site, token, certificates: [].into() };
     let enrolled = Standing { tenant_suspended: false, device: Some(device) };
     demands.judge(parsed, &enrolled, now).is_ok().then_some(enrolled)
 }

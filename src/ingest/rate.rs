@@ -3,7 +3,6 @@
 //! A full bucket is forgotten, so memory is bounded by the devices that sent within the last moments.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use crate::config::ingest::RateLimit;
 use crate::domain::ids::DeviceKey;
@@ -16,7 +15,7 @@ const SWEEP_EVERY: usize = 65_536;
 #[derive(Debug)]
 pub struct RateLimiter {
     limit: RateLimit,
-    buckets: HashMap<Arc<DeviceKey>, Bucket>,
+    buckets: HashMap<DeviceKey, Bucket>,
     charges: usize,
 }
 
@@ -35,14 +34,14 @@ impl RateLimiter {
     }
 
     /// Charges one message to a device; false when it has sent too much.
-    pub fn charge(&mut self, device: &Arc<DeviceKey>, now: Timestamp) -> bool {
+    pub fn charge(&mut self, device: &DeviceKey, now: Timestamp) -> bool {
         self.charges += 1;
         if self.charges.is_multiple_of(SWEEP_EVERY) {
             let limit = self.limit;
             self.buckets.retain(|_, bucket| bucket.at(now, limit) < limit.burst);
         }
         if !self.buckets.contains_key(device) {
-            self.buckets.insert(Arc::clone(device), Bucket { tokens: self.limit.burst, filled_at: now });
+            self.buckets.insert(device.clone(), Bucket { tokens: self.limit.burst, filled_at: now });
         }
         let Some(bucket) = self.buckets.get_mut(device) else { return true };
         bucket.tokens = bucket.at(now, self.limit);
@@ -69,8 +68,8 @@ mod tests {
     #[test]
     fn a_device_has_its_burst_and_then_its_rate_and_no_other_pays_for_it() {
         let mut limiter = RateLimiter::new(RateLimit { per_second: 2.0, burst: 3.0 });
-        let loud = Arc::new(DeviceKey::new("t", "loud").unwrap());
-        let calm = Arc::new(DeviceKey::new("t", "calm").unwrap());
+        let loud = DeviceKey::new("t", "loud").unwrap();
+        let calm = DeviceKey::new("t", "calm").unwrap();
         let start = Timestamp::from_micros(0);
         let at_once = (0..10).filter(|_| limiter.charge(&loud, start)).count();
         assert_eq!(at_once, 3);
@@ -83,7 +82,7 @@ mod tests {
     fn full_buckets_are_forgotten() {
         let mut limiter = RateLimiter::new(RateLimit { per_second: 1000.0, burst: 1.0 });
         for number in 0..SWEEP_EVERY {
-            let device = Arc::new(DeviceKey::new("t", &number.to_string()).unwrap());
+            let device = DeviceKey::new("t", &number.to_string()).unwrap();
             limiter.charge(&device, Timestamp::from_micros(i64::try_from(number).unwrap() * 1_000));
         }
         assert!(limiter.buckets.len() < 10, "{}", limiter.buckets.len());

@@ -6,7 +6,6 @@
 //! by that delay; the telemetry table holds the truth.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::domain::batch::Sighting;
@@ -68,7 +67,7 @@ impl Default for Sightings {
 
 impl Sightings {
     /// A message of this device was accepted.
-    pub fn saw(&mut self, device: &Arc<DeviceKey>, ticket: &Ticket, at: Timestamp, telemetry: bool) {
+    pub fn saw(&mut self, device: &DeviceKey, ticket: &Ticket, at: Timestamp, telemetry: bool) {
         let last_telemetry = telemetry.then_some(at);
         let (number, is_news) = ticket.read();
         let queue = if is_news { &mut self.news } else { &mut self.routine };
@@ -79,7 +78,7 @@ impl Sightings {
         }
         let is_news = number == 0;
         let queue = if is_news { &mut self.news } else { &mut self.routine };
-        let number = queue.push(Sighting { device: Arc::clone(device), last_seen: at, last_telemetry });
+        let number = queue.push(Sighting { device: device.clone(), last_seen: at, last_telemetry });
         ticket.write(number, is_news);
     }
 
@@ -181,10 +180,10 @@ mod tests {
     use super::*;
 
     /// A device as a grant holds it.
-    struct Known(Arc<DeviceKey>, Ticket);
+    struct Known(DeviceKey, Ticket);
 
     fn device(name: &str) -> Known {
-        Known(Arc::new(DeviceKey::new("t", name).unwrap()), Ticket::default())
+        Known(DeviceKey::new("t", name).unwrap(), Ticket::default())
     }
 
     impl Sightings {
@@ -204,7 +203,7 @@ mod tests {
         sightings.saw_one(&pump, start.plus_seconds(2), false);
         assert_eq!(sightings.take_due(start.plus_seconds(NEWS_DELAY - 1)), []);
         let due = sightings.take_due(start.plus_seconds(NEWS_DELAY + 1));
-        let names: Vec<&str> = due.iter().map(|row| row.device.device.as_str()).collect();
+        let names: Vec<&str> = due.iter().map(|row| row.device.device()).collect();
         assert_eq!(names, ["pump", "valve"]);
         assert_eq!(due[0].last_seen, start.plus_seconds(2));
         assert_eq!(due[0].last_telemetry, Some(start.plus_seconds(2)));
@@ -234,7 +233,7 @@ mod tests {
         sightings.saw_one(&pump, start.plus_seconds(2), true);
         sightings.saw_one(&valve, start.plus_seconds(3), true);
         let seen: Vec<_> =
-            sightings.take_all().into_iter().map(|row| (row.device.device.to_string(), row.last_seen)).collect();
+            sightings.take_all().into_iter().map(|row| (row.device.device().to_string(), row.last_seen)).collect();
         assert_eq!(seen, [("pump".to_owned(), start.plus_seconds(2)), ("valve".to_owned(), start.plus_seconds(3))]);
     }
 

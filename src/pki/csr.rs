@@ -119,7 +119,7 @@ fn check_name(request: &X509CertificationRequest<'_>, device: &DeviceKey) -> Res
     match names.as_slice() {
         [] => Ok(()),
         [name] if is_meant(name) => Ok(()),
-        _ => Err(RequestError::OtherName { found: names.join(", "), expected: device.identity() }),
+        _ => Err(RequestError::OtherName { found: names.join(", "), expected: device.identity().to_owned() }),
     }
 }
 

@@ -25,8 +25,8 @@ pub struct TooLong {
 /// The common name of a device.
 pub fn common_name(device: &DeviceKey, format: CnFormat) -> Result<String, TooLong> {
     let name = match format {
-        CnFormat::Strict => device.identity(),
-        CnFormat::Plain => format!("{}/{}", device.tenant, device.device),
+        CnFormat::Strict => device.identity().to_owned(),
+        CnFormat::Plain => format!("{}/{}", device.tenant(), device.device()),
     };
     // All characters of a name are ASCII: bytes are characters.
     if name.len() > MAX_COMMON_NAME_LEN { Err(TooLong { name }) } else { Ok(name) }
@@ -40,7 +40,7 @@ pub fn read_common_name(name: &str) -> Result<DeviceKey, IdError> {
 /// The URN of a device.
 pub fn urn(device: &DeviceKey) -> String {
     let escaped = |name: &str| name.replace(':', COLON);
-    format!("{URN_PREFIX}{}:{}", escaped(device.tenant.as_str()), escaped(device.device.as_str()))
+    format!("{URN_PREFIX}{}:{}", escaped(device.tenant()), escaped(device.device()))
 }
 
 /// Whether a URI claims to name a device of ours.

@@ -40,7 +40,7 @@ pub enum IssueError {
 pub fn sign(authority: &Authority, leaf: &Leaf, request: &Request) -> Result<Certificate, IssueError> {
     if request.device() != leaf.device() {
         let (request, plan) = (request.device().identity(), leaf.device().identity());
-        return Err(IssueError::OtherDevice { request, plan });
+        return Err(IssueError::OtherDevice { request: request.to_owned(), plan: plan.to_owned() });
     }
     sign_key(authority, leaf, &SubjectPublicKeyInfo::from_der(request.key())?)
 }

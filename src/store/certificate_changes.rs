@@ -57,8 +57,8 @@ pub async fn reserve(pool: &PgPool, device: &DeviceKey, issuer: &str, serial: &s
     )
     .bind(issuer)
     .bind(serial)
-    .bind(device.tenant.as_str())
-    .bind(device.device.as_str())
+    .bind(device.tenant())
+    .bind(device.device())
     .execute(&mut *tx)
     .await?;
     if reserved.rows_affected() == 0 {
@@ -86,8 +86,8 @@ pub async fn insert(
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING",
     )
     .bind(id)
-    .bind(new.device.tenant.as_str())
-    .bind(new.device.device.as_str())
+    .bind(new.device.tenant())
+    .bind(new.device.device())
     .bind(&new.fingerprint)
     .bind(&new.serial)
     .bind(&new.common_name)
@@ -106,7 +106,7 @@ pub async fn insert(
         "id": id, "serial_number": new.serial, "fingerprint_sha256": new.fingerprint, "not_after": new.not_after.to_utc(),
         "replaces": origin.replaces(), "old_retires_at": origin.retires_at().map(Timestamp::to_utc),
     });
-    let (tenant, device) = (Some(new.device.tenant.as_str()), Some(new.device.device.as_str()));
+    let (tenant, device) = (Some(new.device.tenant()), Some(new.device.device()));
     audit::record(&mut tx, Entry { actor, action: origin.action(), tenant, device, detail }).await?;
     // Read before the commit: once it stands, nothing may fail.
     let stored = certificates::find_on(&mut tx, &Handle::Id(id)).await?.certificate;
@@ -212,8 +212,8 @@ async fn lock(tx: &mut PgConnection, id: Uuid) -> Result<Before, CertificateErro
 async fn require_device(tx: &mut PgConnection, key: &DeviceKey) -> Result<(), CertificateError> {
     let status: Option<String> =
         sqlx::query_scalar("SELECT status FROM devices WHERE tenant_id = $1 AND device_id = $2 FOR SHARE")
-            .bind(key.tenant.as_str())
-            .bind(key.device.as_str())
+            .bind(key.tenant())
+            .bind(key.device())
             .fetch_optional(tx)
             .await?;
     match status.as_deref() {

@@ -180,8 +180,8 @@ pub async fn list(
         query.push(" AND c.tenant_id = ").push_bind(tenant.as_str());
     }
     if let Some(device) = &filter.device {
-        query.push(" AND c.tenant_id = ").push_bind(device.tenant.as_str());
-        query.push(" AND c.device_id = ").push_bind(device.device.as_str());
+        query.push(" AND c.tenant_id = ").push_bind(device.tenant());
+        query.push(" AND c.device_id = ").push_bind(device.device());
     }
     if let Some(status) = filter.status {
         query.push(" AND c.status = ").push_bind(status.label());

@@ -60,8 +60,8 @@ impl Section for CommandAcks<'_> {
             .collect::<Result<_, _>>()
             .map_err(|_| Trouble::Data("the details are not UTF-8".into()))?;
         let asked = sqlx::query_as(ACKNOWLEDGE)
-            .bind(firsts().map(|ack| ack.device.tenant.as_str()).collect::<Vec<&str>>())
-            .bind(firsts().map(|ack| ack.device.device.as_str()).collect::<Vec<&str>>())
+            .bind(firsts().map(|ack| ack.device.tenant()).collect::<Vec<&str>>())
+            .bind(firsts().map(|ack| ack.device.device()).collect::<Vec<&str>>())
             .bind(firsts().map(|ack| ack.command_id).collect::<Vec<Uuid>>())
             .bind(details)
             .bind(firsts().map(|ack| ack.received_at.to_utc()).collect::<Vec<DateTime<Utc>>>());

@@ -107,18 +107,18 @@ pub async fn add(pool: &PgPool, actor: &Actor, device: &NewDevice) -> Result<(),
     let mut tx = pool.begin().await?;
     let key = &device.key;
     let tenant: Option<i32> = sqlx::query_scalar("SELECT 1 FROM tenants WHERE tenant_id = $1 FOR KEY SHARE")
-        .bind(key.tenant.as_str())
+        .bind(key.tenant())
         .fetch_optional(&mut *tx)
         .await?;
     if tenant.is_none() {
-        return Err(DeviceError::NoTenant(key.tenant.clone()));
+        return Err(DeviceError::NoTenant(key.tenant_id()));
     }
     let added = sqlx::query(
         "INSERT INTO devices (tenant_id, device_id, site_id, status, provision_token_hash, metadata)
          VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
     )
-    .bind(key.tenant.as_str())
-    .bind(key.device.as_str())
+    .bind(key.tenant())
+    .bind(key.device())
     .bind(&device.site)
     .bind(device.status.label())
     .bind(device.token.as_ref().map(hex))
@@ -146,8 +146,8 @@ pub async fn list(pool: &PgPool, filter: &DeviceFilter, limit: u32) -> Result<Ve
         query.push(" AND status = ").push_bind(status.label());
     }
     if let Some(after) = &filter.after {
-        query.push(" AND (tenant_id, device_id) > (").push_bind(after.tenant.as_str());
-        query.push(", ").push_bind(after.device.as_str()).push(")");
+        query.push(" AND (tenant_id, device_id) > (").push_bind(after.tenant().to_owned());
+        query.push(", ").push_bind(after.device().to_owned()).push(")");
     }
     query.push(" ORDER BY tenant_id, device_id LIMIT ").push_bind(i64::from(limit));
     Ok(query.build_query_as().fetch_all(pool).await?)
@@ -164,8 +164,8 @@ pub async fn show(pool: &PgPool, key: &DeviceKey) -> Result<DeviceDetail, Device
                  FROM device_certificates c WHERE c.tenant_id = d.tenant_id AND c.device_id = d.device_id) held
          WHERE tenant_id = $1 AND device_id = $2",
     )
-    .bind(key.tenant.as_str())
-    .bind(key.device.as_str())
+    .bind(key.tenant())
+    .bind(key.device())
     .fetch_optional(pool)
     .await?
     .ok_or_else(|| DeviceError::Unknown(key.clone()))
@@ -181,15 +181,15 @@ pub async fn set_status(
     let mut tx = pool.begin().await?;
     let before: Option<String> =
         sqlx::query_scalar("SELECT status FROM devices WHERE tenant_id = $1 AND device_id = $2 FOR UPDATE")
-            .bind(key.tenant.as_str())
-            .bind(key.device.as_str())
+            .bind(key.tenant())
+            .bind(key.device())
             .fetch_optional(&mut *tx)
             .await?;
     let before = before.ok_or_else(|| DeviceError::Unknown(key.clone()))?;
     if before != status.label() {
         sqlx::query("UPDATE devices SET status = $3 WHERE tenant_id = $1 AND device_id = $2")
-            .bind(key.tenant.as_str())
-            .bind(key.device.as_str())
+            .bind(key.tenant())
+            .bind(key.device())
             .bind(status.label())
             .execute(&mut *tx)
             .await?;
@@ -209,8 +209,8 @@ pub async fn set_token(
 ) -> Result<(), DeviceError> {
     let mut tx = pool.begin().await?;
     let set = sqlx::query("UPDATE devices SET provision_token_hash = $3 WHERE tenant_id = $1 AND device_id = $2")
-        .bind(key.tenant.as_str())
-        .bind(key.device.as_str())
+        .bind(key.tenant())
+        .bind(key.device())
         .bind(token.map(hex))
         .execute(&mut *tx)
         .await?;
@@ -233,8 +233,8 @@ pub async fn remove(pool: &PgPool, actor: &Actor, key: &DeviceKey) -> Result<u64
         "UPDATE device_certificates SET status = 'REVOKED', revoked_at = now(), revoked_reason = $3
          WHERE tenant_id = $1 AND device_id = $2 AND status = 'ACTIVE'",
     )
-    .bind(key.tenant.as_str())
-    .bind(key.device.as_str())
+    .bind(key.tenant())
+    .bind(key.device())
     .bind(REMOVED)
     .execute(&mut *tx)
     .await?
@@ -259,12 +259,12 @@ impl From<sqlx::Error> for DeviceError {
 
 /// Runs a statement about one device; says how many rows it touched.
 async fn about(connection: &mut PgConnection, statement: &'static str, key: &DeviceKey) -> Result<u64, sqlx::Error> {
-    let query = sqlx::query(statement).bind(key.tenant.as_str()).bind(key.device.as_str());
+    let query = sqlx::query(statement).bind(key.tenant()).bind(key.device());
     Ok(query.execute(connection).await?.rows_affected())
 }
 
 fn entry<'a>(actor: &'a Actor, action: &'static str, key: &'a DeviceKey, detail: Value) -> Entry<'a> {
-    Entry { actor, action, tenant: Some(key.tenant.as_str()), device: Some(key.device.as_str()), detail }
+    Entry { actor, action, tenant: Some(key.tenant()), device: Some(key.device()), detail }
 }
 
 fn hex(hash: &TokenHash) -> String {

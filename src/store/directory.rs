@@ -2,6 +2,9 @@
 //!
 //! It judges nobody, and reads no token: only hashes.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
@@ -72,20 +75,21 @@ impl Directory for PgDirectory {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let tenants: Vec<&str> = keys.iter().map(|key| key.tenant.as_str()).collect();
-        let devices: Vec<&str> = keys.iter().map(|key| key.device.as_str()).collect();
+        let tenants: Vec<&str> = keys.iter().map(DeviceKey::tenant).collect();
+        let devices: Vec<&str> = keys.iter().map(DeviceKey::device).collect();
         let windows = i64::try_from(MAX_WINDOWS).unwrap_or(i64::MAX);
         let asked = sqlx::query_as(FIND).bind(tenants).bind(devices).bind(windows);
         let rows: Vec<Row> = answer(asked.fetch_all(&self.pool)).await?;
-        rows.into_iter().zip(keys).map(|(row, key)| standing(row, key)).collect()
+        let mut sites = HashSet::new();
+        rows.into_iter().zip(keys).map(|(row, key)| standing(row, key, &mut sites)).collect()
     }
 
     async fn enroll(&self, newcomers: &[Newcomer]) -> Result<(), Outage> {
         if newcomers.is_empty() {
             return Ok(());
         }
-        let tenants: Vec<&str> = newcomers.iter().map(|newcomer| newcomer.key.tenant.as_str()).collect();
-        let devices: Vec<&str> = newcomers.iter().map(|newcomer| newcomer.key.device.as_str()).collect();
+        let tenants: Vec<&str> = newcomers.iter().map(|newcomer| newcomer.key.tenant()).collect();
+        let devices: Vec<&str> = newcomers.iter().map(|newcomer| newcomer.key.device()).collect();
         // A site with NUL in it has no place in Postgres; the device is registered without one.
         let sites: Vec<Option<&str>> =
             newcomers.iter().map(|newcomer| newcomer.site.as_deref().filter(|site| !site.contains('\0'))).collect();
@@ -99,7 +103,8 @@ impl Directory for PgDirectory {
     }
 }
 
-fn standing((suspended, status, site, token, starts, ends): Row, key: &DeviceKey) -> Result<Standing, Outage> {
+fn standing(row: Row, key: &DeviceKey, sites: &mut HashSet<Arc<str>>) -> Result<Standing, Outage> {
+    let (suspended, status, site, token, starts, ends) = row;
     let tenant_suspended = suspended.unwrap_or(false);
     let Some(status) = status else {
         return Ok(Standing { tenant_suspended, device: None });
@@ -115,8 +120,18 @@ fn standing((suspended, status, site, token, starts, ends): Row, key: &DeviceKey
         .zip(ends.into_iter().flatten())
         .map(|(start, end)| CertificateWindow { not_before: start.into(), not_after: end.into() })
         .collect();
-    let device = Device { status, site: site.map(String::into_boxed_str), token, certificates };
+    let device = Device { status, site: site.map(|site| shared(site, sites)), token, certificates };
     Ok(Standing { tenant_suspended, device: Some(device) })
+}
+
+/// Many devices stand at one site: what was asked together holds its name once.
+fn shared(site: String, sites: &mut HashSet<Arc<str>>) -> Arc<str> {
+    let known = sites.get(site.as_str()).cloned();
+    known.unwrap_or_else(|| {
+        let site: Arc<str> = site.into();
+        sites.insert(Arc::clone(&site));
+        site
+    })
 }
 
 /// The tables' checks forbid it, so somebody took the checks away.

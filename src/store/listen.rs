@@ -202,12 +202,13 @@ fn jittered(pause: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::DeviceKey;
 
     #[tokio::test]
     async fn changes_that_nobody_takes_in_time_become_one_everything_behind_them() {
         let (sender, mut taken) = mpsc::channel(2);
         let mut outbox = Outbox { changes: &sender, everything_owed: false };
-        let device = |name: &str| Change::Device(format!("acme/device/{name}"));
+        let device = |name: &str| Change::Device(DeviceKey::new("acme", name).unwrap());
         for name in ["a", "b", "c", "d"] {
             outbox.put(device(name)).unwrap();
         }

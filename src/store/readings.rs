@@ -3,7 +3,7 @@
 use super::copy::CopyBuffer;
 use super::session::Session;
 use super::trouble::Trouble;
-use crate::domain::message::Reading;
+use crate::domain::message::{Reading, Site};
 
 /// The columns, in the order of [`encode`].
 const COPY: &str = "COPY telemetry \
@@ -25,9 +25,9 @@ pub(super) fn encode<'buffer>(buffer: &'buffer mut CopyBuffer, rows: &[Reading])
         buffer.row(FIELDS);
         buffer.timestamp(row.time);
         buffer.timestamp(row.received_at);
-        buffer.bytes(row.device.tenant.as_str().as_bytes());
-        buffer.bytes(row.device.device.as_str().as_bytes());
-        buffer.bytes_or_null(row.site.as_deref());
+        buffer.bytes(row.device.tenant().as_bytes());
+        buffer.bytes(row.device.device().as_bytes());
+        buffer.bytes_or_null(row.site.as_ref().map(Site::as_bytes));
         buffer.bytes(&row.msg_type);
         buffer.bigint_or_null(row.seq);
         buffer.jsonb(&row.metrics);

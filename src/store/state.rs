@@ -154,8 +154,8 @@ impl<'a> Columns<'a> {
         let text = |report: &'a ShadowReport| {
             std::str::from_utf8(&report.reported).map_err(|_| Trouble::Data("the reported state is not UTF-8".into()))
         };
-        self.tenants.push(device.tenant.as_str());
-        self.devices.push(device.device.as_str());
+        self.tenants.push(device.tenant());
+        self.devices.push(device.device());
         self.seen.push(seen.map(Timestamp::to_utc));
         self.telemetry.push(telemetry.map(Timestamp::to_utc));
         self.reported.push(report.map(text).transpose()?);

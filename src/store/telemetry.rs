@@ -94,8 +94,8 @@ pub async fn latest(pool: &PgPool, device: &DeviceKey, msg_type: Option<&str>) -
             " FROM telemetry WHERE tenant_id = $1 AND device_id = $2 AND ($3::text IS NULL OR msg_type = $3)
               ORDER BY time DESC, message_id DESC LIMIT 1"
         ))
-        .bind(device.tenant.as_str())
-        .bind(device.device.as_str())
+        .bind(device.tenant())
+        .bind(device.device())
         .bind(msg_type)
         .fetch_optional(&mut *tx)
         .await
@@ -184,8 +184,8 @@ impl Row {
 
 impl Range {
     fn push_to(&self, query: &mut QueryBuilder<Postgres>) {
-        query.push("tenant_id = ").push_bind(self.device.tenant.to_string());
-        query.push(" AND device_id = ").push_bind(self.device.device.to_string());
+        query.push("tenant_id = ").push_bind(self.device.tenant().to_string());
+        query.push(" AND device_id = ").push_bind(self.device.device().to_string());
         query.push(" AND time >= ").push_bind(self.from.to_utc());
         query.push(" AND time < ").push_bind(self.to.to_utc());
         if let Some(msg_type) = &self.msg_type {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sluice::domain::change::Change;
+use sluice::domain::ids::DeviceKey;
 use sluice::lifecycle::{Ending, Readiness, Tasks};
 use sluice::store::listen::follow;
 use sluice::telemetry::metrics::Metrics;
@@ -52,7 +53,7 @@ impl Listener {
 }
 
 fn device(name: &str) -> Change {
-    Change::Device(format!("acme/device/{name}"))
+    Change::Device(DeviceKey::new("acme", name).unwrap())
 }
 
 fn register(database: &Database<'_>, device: &str) {

@@ -8,8 +8,6 @@ mod poison;
 mod readers;
 mod state;
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use sluice::config::database::DatabaseConfig;
 use sluice::config::secret::Secret;
@@ -58,8 +56,8 @@ fn settings(url: &str) -> DatabaseConfig {
     }
 }
 
-fn device(name: &str) -> Arc<DeviceKey> {
-    Arc::new(DeviceKey::new("acme", name).unwrap())
+fn device(name: &str) -> DeviceKey {
+    DeviceKey::new("acme", name).unwrap()
 }
 
 fn at(micros: i64) -> Timestamp {
@@ -69,7 +67,7 @@ fn at(micros: i64) -> Timestamp {
 /// Adds a message to the batch; returns its index.
 fn deliver(batch: &mut Batch, device: &DeviceKey, msg_type: &str, payload: &[u8]) -> usize {
     batch.deliveries.push(Delivery {
-        topic: format!("tenant/{}/device/{}/{msg_type}", device.tenant, device.device).into(),
+        topic: format!("tenant/{}/device/{}/{msg_type}", device.tenant(), device.device()).into(),
         payload: Bytes::copy_from_slice(payload),
         cut_from: None,
         received_at: at(NOON),

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use sluice::domain::batch::{Batch, Quarantined, Receipt, RefusalCount, Told};
 use sluice::domain::device::TokenHash;
+use sluice::domain::message::Site;
 use sluice::domain::ports::Sink;
 use sluice::domain::verdict::{Reason, Refusal};
 use sluice::store::connect::Database;
@@ -20,7 +21,7 @@ async fn every_column_of_telemetry_is_kept_as_it_was_given() {
     let full = &mut batch.readings[1];
     full.time = at(EXTREMES[0]);
     full.received_at = at(NOON + 1);
-    full.site = Some(Bytes::from("Zürich ☃"));
+    full.site = Some(Site::Registered("Zürich ☃".into()));
     full.msg_type = Bytes::from_static(b"telemetry/fast");
     full.seq = Some(i64::MAX);
     full.metrics = Bytes::from_static(br#"{"n": 12345678901234567890.123456789, "s": "\u00e9", "a": [1, null]}"#);

@@ -1,7 +1,5 @@
 //! What a device reports of itself, and the commands it acknowledges.
 
-use std::sync::Arc;
-
 use sluice::domain::batch::{Batch, Receipt, Sighting};
 use sluice::domain::ports::Sink;
 
@@ -114,7 +112,7 @@ async fn writers_of_the_same_devices_do_not_deadlock() {
                     if (number + writer) % 2 == 0 {
                         add_report(&mut batch, &name, Some(round), b"{}");
                     } else {
-                        let (device, last_seen) = (Arc::clone(&device(&name)), at(NOON + round));
+                        let (device, last_seen) = (device(&name), at(NOON + round));
                         batch.sightings.push(Sighting { device, last_seen, last_telemetry: None });
                     }
                 }

@@ -2,13 +2,14 @@
 //!
 //! It decides nothing about a message; it stores what it is given, finds what it is asked for, and tells trouble of the data
 //! from trouble of the database. The way of a batch: [`sink`], then [`readings`] (or [`staging`]), [`state`], [`commands`],
-//! [`quarantine_rows`]; what the database will not take is singled out by [`poison`].
+//! [`quarantine_rows`], or all of a small one in [`mixed`]; what the database will not take is singled out by [`poison`].
 
 pub mod audit;
 pub mod broker_sessions;
 pub mod certificate_changes;
 pub mod certificate_keeping;
 pub mod certificates;
+mod columns;
 pub mod commands;
 pub mod connect;
 pub mod copy;
@@ -23,6 +24,7 @@ pub mod inspect_schema;
 pub mod listen;
 pub mod logins;
 pub mod migrate;
+mod mixed;
 pub mod partitions;
 pub mod poison;
 pub mod probe;

@@ -4,6 +4,8 @@
 
 use uuid::Uuid;
 
+use super::token::to_hex;
+use crate::domain::device::TokenHash;
 use crate::domain::time::Timestamp;
 
 /// Signature, flags, length of the header's extension: none.
@@ -49,9 +51,14 @@ impl CopyBuffer {
         &self.bytes
     }
 
+    /// What was written so far.
+    pub fn written(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Begins a row of that many fields.
-    pub fn row(&mut self, fields: i16) {
-        self.bytes.extend_from_slice(&fields.to_be_bytes());
+    pub fn row(&mut self, fields: usize) {
+        self.bytes.extend_from_slice(&i16::try_from(fields).unwrap_or(i16::MAX).to_be_bytes());
     }
 
     /// NULL.
@@ -69,6 +76,14 @@ impl CopyBuffer {
     pub fn bytes_or_null(&mut self, value: Option<&[u8]>) {
         match value {
             Some(value) => self.bytes(value),
+            None => self.null(),
+        }
+    }
+
+    /// A hash as hex digits, or NULL.
+    pub fn hash_or_null(&mut self, hash: Option<&TokenHash>) {
+        match hash {
+            Some(hash) => self.bytes(&to_hex(hash)),
             None => self.null(),
         }
     }
@@ -103,6 +118,14 @@ impl CopyBuffer {
         self.length(text.len() + 1);
         self.bytes.push(JSONB_VERSION);
         self.bytes.extend_from_slice(text);
+    }
+
+    /// jsonb, from its text, or NULL.
+    pub fn jsonb_or_null(&mut self, text: Option<&[u8]>) {
+        match text {
+            Some(text) => self.jsonb(text),
+            None => self.null(),
+        }
     }
 
     /// bigint or NULL.

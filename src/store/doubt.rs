@@ -5,6 +5,7 @@
 use uuid::Uuid;
 
 use super::poison::Tally;
+use super::quarantine_rows;
 use super::session::{Session, answer};
 use super::trouble::Trouble;
 use crate::domain::batch::Batch;
@@ -72,8 +73,7 @@ impl Trace {
             (Some("committed"), None) => Ok(Fate::Counted),
             // Asked after the status, so that it sees what the transaction committed.
             (Some("committed"), Some(event)) => {
-                let asked = sqlx::query_scalar("SELECT EXISTS (SELECT FROM quarantine_events WHERE id = $1)");
-                let is_there = answer(asked.bind(event).fetch_one(&mut session.connection)).await?;
+                let is_there = quarantine_rows::holds(session, event).await?;
                 Ok(if is_there { Fate::Committed } else { Fate::NotCommitted })
             }
             // Aborted, or unknown to this server: it was never committed here.

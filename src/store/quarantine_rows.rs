@@ -5,20 +5,36 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::columns::{Field, Kind};
 use super::copy::CopyBuffer;
 use super::session::{Session, answer};
-use super::token::to_hex;
 use super::trouble::Trouble;
 use crate::domain::batch::{Quarantined, RefusalCount};
 use crate::domain::time::{MICROS_PER_SECOND, Timestamp};
 
-/// The columns, in the order of [`encode`]; `quarantined_at` is the database's time.
+/// The columns, in the order of [`fields`]; `quarantined_at` is the database's time.
 const COPY: &str = "COPY quarantine_events \
     (id, received_at, event_ts, topic, tenant_id, device_id, site_id, msg_type, reason, detail, payload, token_sha256, message_id) \
     FROM STDIN (FORMAT binary)";
 
-/// How many they are.
-const FIELDS: i16 = 13;
+/// The fields of an event.
+pub(super) fn fields<'a>() -> [Field<Event<'a>>; 13] {
+    [
+        (Kind::Id, |to, event| to.uuid(event.id)),
+        (Kind::Moment, |to, event| to.timestamp(event.row.received_at)),
+        (Kind::Moment, |to, event| to.timestamp_or_null(event.row.event_time)),
+        (Kind::Text, |to, event| to.clean_text(&event.row.topic)),
+        (Kind::Text, |to, event| to.clean_text_or_null(event.row.tenant.as_deref())),
+        (Kind::Text, |to, event| to.clean_text_or_null(event.row.device.as_deref())),
+        (Kind::Text, |to, event| to.clean_text_or_null(event.row.site.as_deref())),
+        (Kind::Text, |to, event| to.clean_text_or_null(event.row.msg_type.as_deref())),
+        (Kind::Text, |to, event| to.bytes(event.row.refusal.reason.label().as_bytes())),
+        (Kind::Text, |to, event| to.clean_text(&event.row.refusal.detail)),
+        (Kind::Bytes, |to, event| to.bytes(&event.row.payload)),
+        (Kind::Text, |to, event| to.hash_or_null(event.row.token.as_ref())),
+        (Kind::Id, |to, event| to.uuid(event.row.message_id)),
+    ]
+}
 
 /// Adds up, in the order of the key so that replicas lock alike, and says which transaction this is.
 const COUNT: &str = "WITH counted AS ( \
@@ -27,55 +43,86 @@ const COUNT: &str = "WITH counted AS ( \
     ON CONFLICT (bucket_minute, tenant_id, reason) DO UPDATE SET cnt = c.cnt + excluded.cnt) \
     SELECT pg_current_xact_id()::text";
 
-/// Copies the events; returns the identifier of the first, by which it can be asked later whether they are there.
+/// A refused message and the identifier of its row.
+#[derive(Debug)]
+pub(super) struct Event<'a> {
+    id: Uuid,
+    row: &'a Quarantined,
+}
+
+/// Counts of refused messages, by the key of their row.
+#[derive(Debug, Default)]
+pub(super) struct Sums<'a> {
+    pub minutes: Vec<DateTime<Utc>>,
+    pub tenants: Vec<&'a str>,
+    pub reasons: Vec<&'static str>,
+    pub counts: Vec<i64>,
+}
+
+// === impl Event ===
+
+impl<'a> Event<'a> {
+    /// The events of these rows; the first has this identifier.
+    pub fn all(rows: &'a [Quarantined], first: Uuid) -> Vec<Self> {
+        let mut first = Some(first);
+        rows.iter().map(|row| Self { id: first.take().unwrap_or_else(|| event_id(row.received_at)), row }).collect()
+    }
+}
+
+// === impl Sums ===
+
+impl<'a> Sums<'a> {
+    /// One for each key, in its order.
+    pub fn of(counts: &'a [RefusalCount]) -> Self {
+        let mut sums: BTreeMap<(Timestamp, &str, &'static str), i64> = BTreeMap::new();
+        for count in counts {
+            *sums.entry((count.minute, &count.tenant, count.reason.label())).or_default() += count.count;
+        }
+        let mut columns = Self::default();
+        for ((minute, tenant, reason), count) in sums {
+            columns.minutes.push(minute.to_utc());
+            columns.tenants.push(tenant);
+            columns.reasons.push(reason);
+            columns.counts.push(count);
+        }
+        columns
+    }
+}
+
+/// Copies the events; `first` will be the identifier of the first.
 pub(super) async fn copy(
     session: &mut Session,
     buffer: &mut CopyBuffer,
     rows: &[Quarantined],
-) -> Result<Option<Uuid>, Trouble> {
-    let Some(first) = rows.first() else { return Ok(None) };
-    let first = event_id(first.received_at);
-    session.copy(COPY, encode(buffer, rows, first)).await?;
-    Ok(Some(first))
+    first: Uuid,
+) -> Result<(), Trouble> {
+    buffer.start();
+    let fields = fields();
+    for event in &Event::all(rows, first) {
+        buffer.row(fields.len());
+        for (_, put) in fields {
+            put(buffer, event);
+        }
+    }
+    session.copy(COPY, buffer.finish()).await.map(drop)
 }
 
 /// Adds to the counters; returns the transaction's own number, by which its fate can be asked for later.
 pub(super) async fn count(session: &mut Session, counts: &[RefusalCount]) -> Result<String, Trouble> {
-    let mut sums: BTreeMap<(Timestamp, &str, &str), i64> = BTreeMap::new();
-    for count in counts {
-        *sums.entry((count.minute, &count.tenant, count.reason.label())).or_default() += count.count;
-    }
-    let minutes: Vec<DateTime<Utc>> = sums.keys().map(|(minute, ..)| minute.to_utc()).collect();
-    let tenants: Vec<&str> = sums.keys().map(|(_, tenant, _)| *tenant).collect();
-    let reasons: Vec<&str> = sums.keys().map(|(.., reason)| *reason).collect();
-    let counts: Vec<i64> = sums.into_values().collect();
+    let Sums { minutes, tenants, reasons, counts } = Sums::of(counts);
     let asked = sqlx::query_scalar(COUNT).bind(minutes).bind(tenants).bind(reasons).bind(counts);
     answer(asked.fetch_one(&mut session.connection)).await
 }
 
-fn encode<'buffer>(buffer: &'buffer mut CopyBuffer, rows: &[Quarantined], first: Uuid) -> &'buffer [u8] {
-    buffer.start();
-    let mut first = Some(first);
-    for row in rows {
-        buffer.row(FIELDS);
-        buffer.uuid(first.take().unwrap_or_else(|| event_id(row.received_at)));
-        buffer.timestamp(row.received_at);
-        buffer.timestamp_or_null(row.event_time);
-        buffer.clean_text(&row.topic);
-        buffer.clean_text_or_null(row.tenant.as_deref());
-        buffer.clean_text_or_null(row.device.as_deref());
-        buffer.clean_text_or_null(row.site.as_deref());
-        buffer.clean_text_or_null(row.msg_type.as_deref());
-        buffer.bytes(row.refusal.reason.label().as_bytes());
-        buffer.clean_text(&row.refusal.detail);
-        buffer.bytes(&row.payload);
-        match &row.token {
-            Some(token) => buffer.bytes(&to_hex(token)),
-            None => buffer.null(),
-        }
-        buffer.uuid(row.message_id);
-    }
-    buffer.finish()
+/// Whether the event of this identifier is there.
+pub(super) async fn holds(session: &mut Session, event: Uuid) -> Result<bool, Trouble> {
+    let asked = sqlx::query_scalar("SELECT EXISTS (SELECT FROM quarantine_events WHERE id = $1)").bind(event);
+    answer(asked.fetch_one(&mut session.connection)).await
+}
+
+/// The identifier of the first event of these rows, by which it can be asked later whether they are there.
+pub(super) fn first_id(rows: &[Quarantined]) -> Option<Uuid> {
+    rows.first().map(|row| event_id(row.received_at))
 }
 
 /// A version 7 identifier: sorted by the time of receipt, so that the index grows at its end.

@@ -1,17 +1,29 @@
 //! Rows of `telemetry`, as COPY takes them. The fast road: straight into the table, all or nothing.
 
+use super::columns::{Field, Kind};
 use super::copy::CopyBuffer;
 use super::session::Session;
 use super::trouble::Trouble;
 use crate::domain::message::{Reading, Site};
 
-/// The columns, in the order of [`encode`].
+/// The columns, in the order of [`FIELDS`].
 const COPY: &str = "COPY telemetry \
     (time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id) \
     FROM STDIN (FORMAT binary)";
 
-/// How many they are.
-const FIELDS: i16 = 10;
+/// The fields of a row.
+pub(super) const FIELDS: [Field<Reading>; 10] = [
+    (Kind::Moment, |to, row| to.timestamp(row.time)),
+    (Kind::Moment, |to, row| to.timestamp(row.received_at)),
+    (Kind::Text, |to, row| to.bytes(row.device.tenant().as_bytes())),
+    (Kind::Text, |to, row| to.bytes(row.device.device().as_bytes())),
+    (Kind::Text, |to, row| to.bytes_or_null(row.site.as_ref().map(Site::as_bytes))),
+    (Kind::Text, |to, row| to.bytes(&row.msg_type)),
+    (Kind::Bigint, |to, row| to.bigint_or_null(row.seq)),
+    (Kind::Json, |to, row| to.jsonb(&row.metrics)),
+    (Kind::Json, |to, row| to.jsonb_or_null(row.extra.as_deref())),
+    (Kind::Id, |to, row| to.uuid(row.message_id)),
+];
 
 /// Copies all rows into the table; a repeated or a poisoned row fails them all.
 pub(super) async fn copy(session: &mut Session, buffer: &mut CopyBuffer, rows: &[Reading]) -> Result<u64, Trouble> {
@@ -22,20 +34,10 @@ pub(super) async fn copy(session: &mut Session, buffer: &mut CopyBuffer, rows: &
 pub(super) fn encode<'buffer>(buffer: &'buffer mut CopyBuffer, rows: &[Reading]) -> &'buffer [u8] {
     buffer.start();
     for row in rows {
-        buffer.row(FIELDS);
-        buffer.timestamp(row.time);
-        buffer.timestamp(row.received_at);
-        buffer.bytes(row.device.tenant().as_bytes());
-        buffer.bytes(row.device.device().as_bytes());
-        buffer.bytes_or_null(row.site.as_ref().map(Site::as_bytes));
-        buffer.bytes(&row.msg_type);
-        buffer.bigint_or_null(row.seq);
-        buffer.jsonb(&row.metrics);
-        match &row.extra {
-            Some(extra) => buffer.jsonb(extra),
-            None => buffer.null(),
+        buffer.row(FIELDS.len());
+        for (_, put) in FIELDS {
+            put(buffer, row);
         }
-        buffer.uuid(row.message_id);
     }
     buffer.finish()
 }

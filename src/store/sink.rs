@@ -17,7 +17,7 @@ use super::session::{Session, answer};
 use super::staging::StagedReadings;
 use super::state::StateChanges;
 use super::trouble::Trouble;
-use super::{quarantine_rows, readings, staging};
+use super::{mixed, quarantine_rows, readings, staging};
 use crate::domain::batch::{Batch, Receipt};
 use crate::domain::message::{CommandAck, Reading, ShadowReport};
 use crate::domain::ports::{Outage, Sink};
@@ -35,6 +35,8 @@ pub struct PgSink {
     doubt: Option<Doubt>,
     /// The counts of the batch at hand are there already; its rows may not be.
     counted: bool,
+    /// A batch that one statement may have written, though its answer was lost, and the first event it would have left.
+    unproven: Option<(Fingerprint, Uuid)>,
     /// How a transaction ends: for good, or as if it had never been.
     ending: &'static str,
 }
@@ -82,6 +84,7 @@ impl Sink for PgSink {
             Ok(receipt) => {
                 self.suspect = false;
                 self.counted = false;
+                self.unproven = None;
                 Ok(receipt)
             }
             Err(trouble) => {
@@ -103,6 +106,7 @@ impl PgSink {
             suspect: false,
             doubt: None,
             counted: false,
+            unproven: None,
             ending: "COMMIT",
         }
     }
@@ -126,7 +130,8 @@ impl PgSink {
             forget_repeats(&mut session, batch).await?;
         }
         let is_rehearsal = self.ending != "COMMIT";
-        let road = if batch.maybe_repeated || self.suspect || is_rehearsal { Road::Sure } else { Road::Fast };
+        let may_be_there = batch.maybe_repeated || self.suspect || self.unproven.is_some();
+        let road = if may_be_there || is_rehearsal { Road::Sure } else { Road::Fast };
         let outcome = match self.write(&mut session, batch, road).await {
             Err(Trouble::Data(_) | Trouble::Duplicate) if road == Road::Fast => {
                 if !is_one_statement(batch) {
@@ -161,6 +166,9 @@ impl PgSink {
         road: Road,
         undo: &mut Option<Undo>,
     ) -> Result<Outcome, Trouble> {
+        if road == Road::Fast && mixed::takes(batch) {
+            return self.write_mixed(session, batch).await;
+        }
         let staged = road == Road::Sure && !batch.readings.is_empty();
         if staged {
             staging::prepare(session).await?;
@@ -175,7 +183,7 @@ impl PgSink {
             *undo = Some(Undo::of(batch));
             batch.reject(&tally.refused);
         }
-        let trace = self.write_refused(session, batch).await?;
+        let trace = self.write_refused(session, batch, &fingerprint).await?;
         let outcome = Outcome { tally, trace };
         if transaction && let Err(trouble) = session.run(self.ending).await {
             self.doubt = Doubt::about(fingerprint, outcome.trace, outcome.tally);
@@ -210,9 +218,37 @@ impl PgSink {
         Ok(tally)
     }
 
+    /// Readings, events and counts at once. A refused message has no key to be told by, so while the answer is out it is
+    /// noted how to tell.
+    async fn write_mixed(&mut self, session: &mut Session, batch: &Batch) -> Result<Outcome, Trouble> {
+        let first = quarantine_rows::first_id(&batch.quarantined);
+        self.unproven = first.map(|first| (Fingerprint::of(batch), first));
+        let written = mixed::write(session, batch, first.unwrap_or_default()).await;
+        if !matches!(written, Err(Trouble::Outage(_))) {
+            self.unproven = None;
+        }
+        Ok(Outcome { tally: Tally { stored: written?, ..Tally::default() }, trace: None })
+    }
+
     /// Quarantine and its counters. What goes wrong here no message can be blamed for.
-    async fn write_refused(&mut self, session: &mut Session, batch: &Batch) -> Result<Option<Trace>, Trouble> {
-        let event = quarantine_rows::copy(session, &mut self.buffer, &batch.quarantined).await?;
+    async fn write_refused(
+        &mut self,
+        session: &mut Session,
+        batch: &Batch,
+        fingerprint: &Fingerprint,
+    ) -> Result<Option<Trace>, Trouble> {
+        // The readings stand in this transaction by now: they waited for the end of a statement that was still at work on
+        // the same ones, and one that comes late fails on them. So what is not there will not come.
+        if let Some((batch, event)) = &self.unproven
+            && batch == fingerprint
+            && quarantine_rows::holds(session, *event).await?
+        {
+            return Ok(None);
+        }
+        let event = quarantine_rows::first_id(&batch.quarantined);
+        if let Some(first) = event {
+            quarantine_rows::copy(session, &mut self.buffer, &batch.quarantined, first).await?;
+        }
         if self.counted || (batch.refusal_counts.is_empty() && event.is_none()) {
             return Ok(None);
         }
@@ -313,7 +349,7 @@ fn is_one_statement(batch: &Batch) -> bool {
     let only_accepted =
         batch.command_acks.is_empty() && batch.quarantined.is_empty() && batch.refusal_counts.is_empty();
     let no_state = batch.shadows.is_empty() && batch.sightings.is_empty();
-    only_accepted && (no_state || batch.readings.is_empty())
+    mixed::takes(batch) || only_accepted && (no_state || batch.readings.is_empty())
 }
 
 fn receipt(tally: &Tally) -> Receipt {

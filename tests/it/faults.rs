@@ -5,7 +5,7 @@ mod broker_ends;
 mod connection_to_broker;
 mod connection_to_postgres;
 pub mod load;
-mod lock;
+pub mod lock;
 mod postgres_ends;
 mod postgres_refuses;
 mod sluice_killed;

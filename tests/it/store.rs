@@ -4,6 +4,7 @@ mod batches;
 mod directory;
 mod failures;
 mod migrations;
+mod mixed;
 mod poison;
 mod readers;
 mod state;

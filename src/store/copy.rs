@@ -1,4 +1,5 @@
-//! The binary form of COPY, written by hand into one buffer that is kept from batch to batch.
+//! The binary form of COPY, written by hand: into one buffer that is kept from batch to batch, and column by column for a
+//! statement that takes its rows as arrays ([`super::columns`]).
 //!
 //! It allocates nothing per field and knows no table; whoever writes a row writes exactly the fields it announced.
 

@@ -3,6 +3,7 @@
 //! Two COPYs and three statements, one after the other, do the same for large ones; for a few rows their round trips cost
 //! more than the rows. It takes no batch that holds anything else.
 
+use bytes::Bytes;
 use uuid::Uuid;
 
 use super::columns::Column;
@@ -15,7 +16,11 @@ use crate::domain::batch::Batch;
 /// With more rows than this, COPY makes up for its round trips.
 const ROWS_MAX: usize = 100;
 
-/// Readings are written first, as in every other order of writing: replicas lock alike.
+/// With more bytes than this, too: it takes them piece by piece, while a statement is held whole, and twice.
+const BYTES_MAX: usize = 1 << 20;
+
+/// Postgres writes the readings first, then the others, as every batch does: replicas lock alike. It does not promise to;
+/// were it otherwise, two might wait for each other, and one of them would try again.
 const STATEMENT: &str = "WITH refused AS ( \
         INSERT INTO quarantine_events (id, received_at, event_ts, topic, tenant_id, device_id, site_id, msg_type, reason, \
             detail, payload, token_sha256, message_id) \
@@ -35,7 +40,15 @@ const STATEMENT: &str = "WITH refused AS ( \
 pub(super) fn takes(batch: &Batch) -> bool {
     let nothing_else = batch.shadows.is_empty() && batch.command_acks.is_empty() && batch.sightings.is_empty();
     let of_both = !batch.readings.is_empty() && !batch.quarantined.is_empty();
-    nothing_else && of_both && batch.readings.len() + batch.quarantined.len() <= ROWS_MAX
+    let rows = batch.readings.len() + batch.quarantined.len() + batch.refusal_counts.len();
+    nothing_else && of_both && rows <= ROWS_MAX && bytes(batch) <= BYTES_MAX
+}
+
+/// Of those fields that a setting lets grow.
+fn bytes(batch: &Batch) -> usize {
+    let readings = batch.readings.iter().map(|row| row.metrics.len() + row.extra.as_ref().map_or(0, Bytes::len));
+    let refused = batch.quarantined.iter().map(|row| row.payload.len() + row.topic.len());
+    readings.chain(refused).sum()
 }
 
 /// Writes it and commits; says how many readings were stored. `first` will be the identifier of its first event.

@@ -1,6 +1,6 @@
 //! Keeps a batch: one transaction for everything it holds, on one connection of its own.
 //!
-//! It tries the fast road first (COPY straight into the tables). A batch that may hold repeated messages, that follows a
+//! It tries the fast road first (COPY straight into the tables, or one statement for a few rows). A batch that may hold repeated messages, that follows a
 //! failure, or that the fast road refused takes the sure one: staging, savepoints, halving. It never retries an outage
 //! itself and never throws a row away.
 
@@ -146,8 +146,8 @@ impl PgSink {
         Ok(receipt(&outcome.tally))
     }
 
-    /// Writes the batch and commits. After an error nothing is committed, or [`Self::doubt`] knows, or the rows have keys;
-    /// and the batch is as it was.
+    /// Writes the batch and commits. After an error nothing is committed, or [`Self::doubt`] or [`Self::unproven`] knows, or the
+    /// rows have keys; and the batch is as it was.
     async fn write(&mut self, session: &mut Session, batch: &mut Batch, road: Road) -> Result<Outcome, Trouble> {
         let mut undo = None;
         let written = self.write_rows(session, batch, road, &mut undo).await;
@@ -166,8 +166,11 @@ impl PgSink {
         road: Road,
         undo: &mut Option<Undo>,
     ) -> Result<Outcome, Trouble> {
-        if road == Road::Fast && mixed::takes(batch) {
-            return self.write_mixed(session, batch).await;
+        if road == Road::Fast
+            && mixed::takes(batch)
+            && let Some(first) = quarantine_rows::first_id(&batch.quarantined)
+        {
+            return self.write_mixed(session, batch, first).await;
         }
         let staged = road == Road::Sure && !batch.readings.is_empty();
         if staged {
@@ -183,7 +186,8 @@ impl PgSink {
             *undo = Some(Undo::of(batch));
             batch.reject(&tally.refused);
         }
-        let trace = self.write_refused(session, batch, &fingerprint).await?;
+        let same = undo.is_none().then_some(&fingerprint);
+        let trace = self.write_refused(session, batch, same).await?;
         let outcome = Outcome { tally, trace };
         if transaction && let Err(trouble) = session.run(self.ending).await {
             self.doubt = Doubt::about(fingerprint, outcome.trace, outcome.tally);
@@ -220,27 +224,27 @@ impl PgSink {
 
     /// Readings, events and counts at once. A refused message has no key to be told by, so while the answer is out it is
     /// noted how to tell.
-    async fn write_mixed(&mut self, session: &mut Session, batch: &Batch) -> Result<Outcome, Trouble> {
-        let first = quarantine_rows::first_id(&batch.quarantined);
-        self.unproven = first.map(|first| (Fingerprint::of(batch), first));
-        let written = mixed::write(session, batch, first.unwrap_or_default()).await;
+    async fn write_mixed(&mut self, session: &mut Session, batch: &Batch, first: Uuid) -> Result<Outcome, Trouble> {
+        self.unproven = Some((Fingerprint::of(batch), first));
+        let written = mixed::write(session, batch, first).await;
         if !matches!(written, Err(Trouble::Outage(_))) {
             self.unproven = None;
         }
         Ok(Outcome { tally: Tally { stored: written?, ..Tally::default() }, trace: None })
     }
 
-    /// Quarantine and its counters. What goes wrong here no message can be blamed for.
+    /// Quarantine and its counters. What goes wrong here no message can be blamed for. `same` is set when all readings were
+    /// taken: a statement that came through took them too, so otherwise none did.
     async fn write_refused(
         &mut self,
         session: &mut Session,
         batch: &Batch,
-        fingerprint: &Fingerprint,
+        same: Option<&Fingerprint>,
     ) -> Result<Option<Trace>, Trouble> {
         // The readings stand in this transaction by now: they waited for the end of a statement that was still at work on
         // the same ones, and one that comes late fails on them. So what is not there will not come.
-        if let Some((batch, event)) = &self.unproven
-            && batch == fingerprint
+        if let Some((which, event)) = &self.unproven
+            && same == Some(which)
             && quarantine_rows::holds(session, *event).await?
         {
             return Ok(None);
@@ -344,7 +348,7 @@ fn is_empty(batch: &Batch) -> bool {
         && batch.sightings.is_empty()
 }
 
-/// One statement is a transaction by itself, and saves two round trips.
+/// One statement is a transaction by itself: nothing to begin, nothing to take back.
 fn is_one_statement(batch: &Batch) -> bool {
     let only_accepted =
         batch.command_acks.is_empty() && batch.quarantined.is_empty() && batch.refusal_counts.is_empty();

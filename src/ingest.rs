@@ -1,8 +1,8 @@
 //! The spine: what the broker delivers becomes batches, and batches become rows.
 //!
 //! Read on in the order of the road: [`parse`] (with [`envelope`], [`scan`], [`timestamp`]), [`authorize`] (with
-//! [`regulars`], [`grants`], [`newcomers`], [`judge`], [`rate`]), [`batch`], [`writer`]; [`crate::domain::sampling`] thins a flood of refused ones. It meets the broker
-//! and the store only through the ports of [`crate::domain::ports`].
+//! [`regulars`], [`grants`], [`newcomers`], [`judge`], [`rate`]), [`batch`], [`writer`]; [`crate::domain::sampling`] thins a
+//! flood of refused ones. It meets the broker and the store only through the ports of [`crate::domain::ports`].
 
 pub mod authorize;
 pub mod batch;

@@ -2,8 +2,7 @@
 //!
 //! It holds what was answered, unknown devices too, and forgets on time or when told. It asks nobody itself.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use moka::sync::Cache;
@@ -39,7 +38,7 @@ pub struct Grant {
 pub struct Grants {
     cache: Cache<DeviceKey, Arc<Grant>>,
     /// Counts what was forgotten, so that an answer which was on its way meanwhile is known to be doubtful.
-    forgotten: Arc<AtomicU64>,
+    forgotten: Arc<Mutex<u64>>,
     ttl: Duration,
     negative_ttl: Duration,
 }
@@ -85,21 +84,22 @@ impl Grants {
 
     /// Where the count of changes stands: to be read before the registry is asked by somebody who does not hear the changes.
     pub fn forgotten(&self) -> u64 {
-        self.forgotten.load(Ordering::SeqCst)
+        *self.count_of_changes()
     }
 
     /// Keeps an answer, unless something was forgotten since it was asked for: then it may be older than the change.
     pub fn keep_unless_forgotten(&self, device: DeviceKey, standing: Standing, (now, forgotten): (Timestamp, u64)) {
-        let grant = self.keep(device, standing, now);
-        if self.forgotten() != forgotten {
-            self.cache.remove(&grant.device);
+        // Held until it is kept, so that nobody sees an answer that a change has overtaken.
+        let count = self.count_of_changes();
+        if *count == forgotten {
+            self.keep(device, standing, now);
         }
     }
 
     /// Forgets what a change makes doubtful; says how many grants that were.
     pub fn forget(&self, change: &Change) -> u64 {
-        // First the count, then the grants: whoever kept one in between sees the count and takes it back.
-        self.forgotten.fetch_add(1, Ordering::SeqCst);
+        // First the count, then the grants: what was kept before is found here, what is older than this is not kept after.
+        *self.count_of_changes() += 1;
         match change {
             Change::Device(device) => u64::from(self.cache.remove(device).is_some()),
             Change::Tenant(tenant) => {
@@ -118,6 +118,11 @@ impl Grants {
     pub fn entries(&self) -> u64 {
         self.cache.run_pending_tasks();
         self.cache.entry_count()
+    }
+
+    fn count_of_changes(&self) -> MutexGuard<'_, u64> {
+        // A number is whole whatever became of who held it.
+        self.forgotten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The shorter of the TTL and the moment at which a certificate starts or ends.
@@ -154,9 +159,13 @@ mod tests {
         DeviceKey::new(tenant, device).unwrap()
     }
 
-    fn registered(certificates: impl Into<Box<[CertificateWindow]>>) -> Standing {
-        let device =
-            Device { status: DeviceStatus::Active, site: None, token: None, certificates: certificates.into() };
+    fn registered(certificates: impl IntoIterator<Item = CertificateWindow>) -> Standing {
+        let device = Device {
+            status: DeviceStatus::Active,
+            site: None,
+            token: None,
+            certificates: certificates.into_iter().collect(),
+        };
         Standing { tenant_suspended: false, device: Some(device) }
     }
 

@@ -1,9 +1,9 @@
 //! The grants of devices that keep speaking, one step away: in front of the shared cache, for the spine alone.
 //!
-//! Asking the shared cache keeps account of who is asked for how often, which costs more than to parse the message. A fleet
-//! that speaks steadily needs no such account. So each identity has one place here, by its hash, and the latest to speak
-//! holds it. It is no second truth: what it holds came from the cache, ends with the same moment, and is forgotten on the
-//! same word.
+//! Asking the shared cache keeps account of who is asked for how often, which costs more than to parse the message. So each
+//! identity has one place here, by its hash, and the latest to speak holds it; one question in [`ACCOUNTED`] goes to the cache
+//! all the same, which thus knows who speaks much. It is no second truth: what it holds is held by the cache, or was until
+//! lately, ends with the same moment, and is forgotten on the same word.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,14 +13,18 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::grants::Grant;
 use crate::domain::change::Change;
 
-/// The most places there are: two megabytes, and enough for a fleet of a hundred thousand.
+/// The most places there are: two megabytes of them, and enough for a fleet of a hundred thousand.
 const PLACES_MAX: u64 = 1 << 18;
 
-/// The latest of those who spoke. It holds at most as many grants as the cache may, rounded up to a power of two; they may
-/// be ones that the cache has let go, until another takes the place or their time is over.
+/// Of so many questions, the cache hears one.
+const ACCOUNTED: u32 = 16;
+
+/// The latest of those who spoke. It has as many places as the cache, rounded up to a power of two. In a fleet larger than
+/// that, a place may hold a grant that the cache has let go, until its device speaks again or another takes the place.
 #[derive(Debug)]
 pub struct Regulars {
     places: Vec<Option<Arc<Grant>>>,
+    questions: u32,
 }
 
 // === impl Regulars ===
@@ -29,13 +33,16 @@ impl Regulars {
     /// Nobody yet, in front of a cache of this size.
     pub fn new(cache_size: u64) -> Self {
         let places = cache_size.clamp(1, PLACES_MAX).next_power_of_two();
-        Self { places: vec![None; usize::try_from(places).unwrap_or(1)] }
+        Self { places: vec![None; usize::try_from(places).unwrap_or(1)], questions: 0 }
     }
 
-    /// The grant of this identity, while it is good.
-    pub fn get(&self, identity: &str, now: Instant) -> Option<Arc<Grant>> {
-        let held = self.places[self.place(identity)].as_ref();
-        held.filter(|grant| now < grant.until && grant.device.identity() == identity).cloned()
+    /// The grant of this identity, while it is good; none also when the cache should be asked for once.
+    pub fn get(&mut self, identity: &str, now: Instant) -> Option<Arc<Grant>> {
+        let place = self.place(identity);
+        let _ended = self.places[place].take_if(|grant| now >= grant.until);
+        let known = self.places[place].as_ref().filter(|grant| grant.device.identity() == identity)?;
+        self.questions = self.questions.wrapping_add(1);
+        (!self.questions.is_multiple_of(ACCOUNTED)).then(|| Arc::clone(known))
     }
 
     /// Whoever held the place gives way.
@@ -90,9 +97,19 @@ mod tests {
         let (pump, now) = (grant("acme", "pump"), Instant::now());
         regulars.put(&pump);
         assert!(Arc::ptr_eq(&regulars.get("acme/device/pump", now).unwrap(), &pump));
-        assert!(regulars.get("acme/device/pump", pump.until).is_none());
-        assert!(regulars.get("acme/device/pump", pump.until.checked_sub(Duration::from_nanos(1)).unwrap()).is_some());
         assert!(regulars.get("acme/device/valve", now).is_none());
+        assert!(regulars.get("acme/device/pump", pump.until.checked_sub(Duration::from_nanos(1)).unwrap()).is_some());
+        assert!(regulars.get("acme/device/pump", pump.until).is_none());
+        assert!(regulars.get("acme/device/pump", now).is_none(), "one that has ended is let go");
+    }
+
+    #[test]
+    fn one_question_in_sixteen_goes_to_the_cache() {
+        let mut regulars = Regulars::new(100);
+        let (pump, now) = (grant("acme", "pump"), Instant::now());
+        regulars.put(&pump);
+        let answered = (0..ACCOUNTED * 4).filter(|_| regulars.get("acme/device/pump", now).is_some()).count();
+        assert_eq!(answered, 15 * 4);
     }
 
     #[test]
@@ -109,18 +126,18 @@ mod tests {
     fn a_change_forgets_a_device_a_tenant_or_everybody() {
         let mut regulars = Regulars::new(1 << 14);
         let now = Instant::now();
-        let there = |regulars: &Regulars| {
+        let there = |regulars: &mut Regulars| {
             ["a/device/x", "a/device/y", "b/device/x"].map(|identity| regulars.get(identity, now).is_some())
         };
         for (tenant, device) in [("a", "x"), ("a", "y"), ("b", "x")] {
             regulars.put(&grant(tenant, device));
         }
-        assert_eq!(there(&regulars), [true, true, true]);
+        assert_eq!(there(&mut regulars), [true, true, true]);
         regulars.forget(&Change::Device(DeviceKey::new("a", "x").unwrap()));
-        assert_eq!(there(&regulars), [false, true, true]);
+        assert_eq!(there(&mut regulars), [false, true, true]);
         regulars.forget(&Change::Tenant("a".parse().unwrap()));
-        assert_eq!(there(&regulars), [false, false, true]);
+        assert_eq!(there(&mut regulars), [false, false, true]);
         regulars.forget(&Change::Everything);
-        assert_eq!(there(&regulars), [false, false, false]);
+        assert_eq!(there(&mut regulars), [false, false, false]);
     }
 }

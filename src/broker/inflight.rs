@@ -71,11 +71,15 @@ impl Inflight {
         self.unacked.len()
     }
 
-    /// No more should be read for now, when so many bytes at QoS 0 wait outside the queue. A broker that keeps to the window
-    /// is never held back for it; Mosquitto before 2.0.13 does not, and would move all of its backlog into our memory.
-    pub fn is_too_much(&self, window: u16, waiting: usize) -> bool {
-        let is_over_window = self.unacked.len() > usize::from(window);
-        is_over_window || self.unacked_bytes + self.queued_bytes + waiting > BUDGET
+    /// More is to be acknowledged than was agreed. A broker that keeps to the window never sends so much; Mosquitto before
+    /// 2.0.13 does, and would move all of its backlog into our memory. Only acknowledgements make it less.
+    pub fn is_over_window(&self, window: u16) -> bool {
+        self.unacked.len() > usize::from(window)
+    }
+
+    /// Too many bytes are in memory, when so many at QoS 0 wait outside the queue.
+    pub fn is_over_budget(&self, waiting: usize) -> bool {
+        self.unacked_bytes + self.queued_bytes + waiting > BUDGET
     }
 }
 
@@ -89,47 +93,47 @@ mod tests {
     fn bytes_count_until_they_are_acknowledged_or_out_of_the_queue() {
         let mut inflight = Inflight::default();
         inflight.arrived(BUDGET);
-        assert!(!inflight.is_too_much(WINDOW, 0));
-        assert!(inflight.is_too_much(WINDOW, 1));
+        assert!(!inflight.is_over_budget(0));
+        assert!(inflight.is_over_budget(1));
         inflight.handed_over(1, 1);
         inflight.handed_over(BUDGET, 0);
-        assert!(inflight.is_too_much(WINDOW, 0));
+        assert!(inflight.is_over_budget(0));
         inflight.queue_holds(1);
-        assert!(!inflight.is_too_much(WINDOW, 0));
+        assert!(!inflight.is_over_budget(0));
         inflight.arrived(1);
-        assert!(inflight.is_too_much(WINDOW, 0));
+        assert!(inflight.is_over_budget(0));
         inflight.acknowledged();
         assert_eq!(inflight.unacked(), 1);
         inflight.acknowledged();
         inflight.acknowledged();
-        assert_eq!((inflight.unacked(), inflight.is_too_much(WINDOW, 0)), (0, false));
+        assert_eq!((inflight.unacked(), inflight.is_over_budget(0)), (0, false));
     }
 
     #[test]
     fn a_broker_that_sends_more_than_the_window_waits_for_acknowledgements() {
         let mut inflight = Inflight::default();
         (0..WINDOW).for_each(|_| inflight.arrived(1));
-        assert!(!inflight.is_too_much(WINDOW, 0), "a full window is no offence");
+        assert!(!inflight.is_over_window(WINDOW), "a full window is no offence");
         inflight.arrived(1);
-        assert!(inflight.is_too_much(WINDOW, 0));
+        assert!(inflight.is_over_window(WINDOW));
         inflight.acknowledged();
-        assert!(!inflight.is_too_much(WINDOW, 0));
+        assert!(!inflight.is_over_window(WINDOW));
     }
 
     #[test]
     fn what_an_ended_connection_left_in_the_queue_counts_until_it_is_taken() {
         let mut inflight = Inflight::default();
         for _ in 0..2 {
-            assert!(!inflight.is_too_much(WINDOW, 0));
+            assert!(!inflight.is_over_budget(0));
             inflight.arrived(BUDGET / 2 + 1);
             inflight.handed_over(BUDGET / 2 + 1, 0);
             inflight.connection_ended();
         }
         assert_eq!(inflight.unacked(), 0);
-        assert!(inflight.is_too_much(WINDOW, 0), "the same messages twice");
+        assert!(inflight.is_over_budget(0), "the same messages twice");
         inflight.queue_holds(1);
-        assert!(!inflight.is_too_much(WINDOW, 0));
+        assert!(!inflight.is_over_budget(0));
         inflight.queue_holds(0);
-        assert!(!inflight.is_too_much(WINDOW, BUDGET));
+        assert!(!inflight.is_over_budget(BUDGET));
     }
 }

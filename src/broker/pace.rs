@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The longest pause, however long a message may wait for company.
+/// The longest that a message waits in the socket, however long it may wait for company.
 const LONGEST: Duration = Duration::from_millis(5);
 
 /// The pause after a read that brought [`MUCH`]: in a flood the socket's buffer must not fill, or the broker drops QoS 0.
@@ -16,8 +16,8 @@ const SHORTEST: Duration = Duration::from_millis(1);
 /// So many bytes in one read are a flood: a quarter of what a socket holds at the least.
 const MUCH: usize = 32 * 1024;
 
-/// Timers are no finer.
-const TICK: Duration = Duration::from_millis(1);
+/// With fewer packets in a read, the gap between two is too uncertain to wait for.
+const FEW: u32 = 4;
 
 /// How long to pause.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +40,7 @@ impl Pace {
             return None;
         }
         // The next message is not there yet; where as many come as before, it comes one gap from now, and waits from then on.
-        let gap = (self.pause / packets).min(TICK);
+        let gap = self.pause / packets.max(FEW);
         Some(now + if bytes >= MUCH { self.pause.min(SHORTEST) } else { self.pause + gap })
     }
 }
@@ -59,7 +59,7 @@ mod tests {
         assert_eq!(pause(5, 0, 0), None);
         assert_eq!(pause(0, 9, 9), None);
         assert_eq!(pause(3, 10, 9), Some(Duration::from_micros(3_300)));
-        assert_eq!(pause(3, 1, 9), Some(Duration::from_millis(3) + TICK));
+        assert_eq!(pause(3, 1, 9), Some(Duration::from_micros(3_750)));
         assert_eq!(pause(10_000, 100, 9), Some(LONGEST + LONGEST / 100));
         assert_eq!(pause(5, 200, MUCH), Some(SHORTEST));
     }

@@ -23,7 +23,7 @@ use super::trouble::Trouble;
 use crate::domain::message::{AckToken, ConnectionId, Delivery};
 use crate::domain::time::Timestamp;
 
-/// How often the memory budget is looked at again while it is used up: nothing wakes us when the queue shrinks.
+/// How often the budget of bytes is looked at again while it is used up: nothing wakes us when the queue shrinks.
 const BUDGET_RECHECK: Duration = Duration::from_millis(5);
 
 /// How often, at most, the log says that the window binds.
@@ -290,8 +290,12 @@ impl<'a> Steady<'a> {
         }
         self.inflight.queue_holds(deliveries.max_capacity() - deliveries.capacity());
         // SUBACK stands behind the messages of a resumed session: until it is read, only the budget holds back.
-        let waits = !self.pending.is_empty() && !self.timers.is_asking();
-        waits || self.inflight.is_too_much(self.around.config.receive_maximum, self.pending_at_most_once)
+        let waits = !self.pending.is_empty() || self.inflight.is_over_window(self.around.config.receive_maximum);
+        waits && !self.timers.is_asking() || self.is_over_budget()
+    }
+
+    fn is_over_budget(&self) -> bool {
+        self.inflight.is_over_budget(self.pending_at_most_once)
     }
 
     fn hand_over(&mut self, permit: mpsc::Permit<'_, Vec<Delivery>>) {
@@ -370,7 +374,7 @@ impl<'a> Steady<'a> {
     /// The next moment at which something is due.
     fn next_timer(&self, is_held_back: bool) -> Instant {
         let now = Instant::now();
-        let recheck = (is_held_back && self.pending.is_empty()).then(|| now + BUDGET_RECHECK);
+        let recheck = (self.pending.is_empty() && self.is_over_budget()).then(|| now + BUDGET_RECHECK);
         let due = self.timers.next(self.link.heard(), is_held_back);
         let login = self.renewal.as_ref().map(Renewal::next);
         [due, recheck, self.paused_until, login].into_iter().flatten().min().unwrap_or(now + FAR)

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::time::Timestamp;
 use super::verdict::{Reason, Refusal};
 
@@ -31,6 +33,9 @@ pub struct CertificateWindow {
     pub not_after: Timestamp,
 }
 
+/// When the certificates of a device are good.
+pub type Windows = SmallVec<[CertificateWindow; 1]>;
+
 /// One registered device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
@@ -41,7 +46,7 @@ pub struct Device {
     /// The hash of its provisioning token, when it has one.
     pub token: Option<TokenHash>,
     /// Its ACTIVE certificates that are not past yet (at most [`MAX_WINDOWS`]).
-    pub certificates: Box<[CertificateWindow]>,
+    pub certificates: Windows,
 }
 
 /// What the registry answered about one identity.

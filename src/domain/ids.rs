@@ -60,11 +60,7 @@ pub struct DeviceId(Box<str>);
 #[derive(Clone)]
 pub struct DeviceKey {
     identity: Arc<str>,
-    tenant_len: u8,
 }
-
-/// What stands between the names in an identity.
-const BETWEEN: &str = "/device/";
 
 // === impl TenantId, DeviceId ===
 
@@ -123,7 +119,7 @@ impl DeviceKey {
 
     /// Whose device it is.
     pub fn tenant(&self) -> &str {
-        &self.identity[..usize::from(self.tenant_len)]
+        self.names().0
     }
 
     /// The same, as a name of its own.
@@ -133,7 +129,7 @@ impl DeviceKey {
 
     /// Which device.
     pub fn device(&self) -> &str {
-        &self.identity[usize::from(self.tenant_len) + BETWEEN.len()..]
+        self.names().1
     }
 
     /// The strict identity, `<tenant>/device/<device>`: the certificate's common name, the broker's user name, the cache's key.
@@ -143,8 +139,13 @@ impl DeviceKey {
 
     /// Of names that were checked.
     fn joined(tenant: &str, device: &str) -> Self {
-        let tenant_len = u8::try_from(tenant.len()).unwrap_or(u8::MAX);
-        Self { identity: [tenant, BETWEEN, device].concat().into(), tenant_len }
+        Self { identity: [tenant, "/device/", device].concat().into() }
+    }
+
+    /// Tenant and device; no name holds a `/`, so there is one way to part them.
+    fn names(&self) -> (&str, &str) {
+        let (tenant, rest) = self.identity.split_once('/').unwrap_or_default();
+        (tenant, rest.strip_prefix("device/").unwrap_or_default())
     }
 }
 

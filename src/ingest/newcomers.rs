@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use super::judge::Demands;
 use super::parse::{Outcome, Parsed};
 use crate::domain::batch::Told;
-use crate::domain::device::{Device, DeviceStatus, Standing};
+use crate::domain::device::{Device, DeviceStatus, Standing, Windows};
 use crate::domain::ids::DeviceKey;
 use crate::domain::ports::Newcomer;
 use crate::domain::time::Timestamp;
@@ -37,7 +37,7 @@ pub fn once_enrolled(demands: Demands, parsed: &Parsed, standing: &Standing, now
     }
     let Told { site, token, .. } = parsed.told();
     let site = site.map(Into::into);
-    let device = Device { status: DeviceStatus::Active, site, token, certificates: [].into() };
+    let device = Device { status: DeviceStatus::Active, site, token, certificates: Windows::new() };
     let enrolled = Standing { tenant_suspended: false, device: Some(device) };
     demands.judge(parsed, &enrolled, now).is_ok().then_some(enrolled)
 }

@@ -108,7 +108,7 @@ mod tests {
     use super::*;
     use crate::config::{Config, Sources};
     use crate::domain::change::Change;
-    use crate::domain::device::{Device, DeviceStatus};
+    use crate::domain::device::{Device, DeviceStatus, Windows};
     use crate::domain::ports::Newcomer;
     use crate::telemetry::metrics::Metrics;
 
@@ -131,7 +131,7 @@ mod tests {
     }
 
     fn active() -> Standing {
-        let device = Device { status: DeviceStatus::Active, site: None, token: None, certificates: [].into() };
+        let device = Device { status: DeviceStatus::Active, site: None, token: None, certificates: Windows::new() };
         Standing { tenant_suspended: false, device: Some(device) }
     }
 

@@ -37,7 +37,8 @@ const RANKS: [(&str, u8); 14] = [
 ];
 
 /// Each of these crates is known to one module only, or to the two that speak TLS, so that it can be replaced there.
-const OWNED_CRATES: [(&str, &[&str]); 18] = [
+const OWNED_CRATES: [(&str, &[&str]); 19] = [
+    ("smallvec", &["domain"]),
     ("rumqttc", &["broker"]),
     ("tokio_rustls", &["broker", "access"]),
     ("ring", &["broker", "access"]),

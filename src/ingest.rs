@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::yield_now;
 
 use self::authorize::Authorizer;
 use self::batch::{Gathering, Plan};
@@ -42,6 +43,10 @@ use crate::domain::message::Delivery;
 use crate::domain::ports::Directory;
 use crate::domain::time::{Clock, MICROS_PER_SECOND};
 use crate::telemetry::broker::BrokerMetrics;
+
+/// After so many messages the other tasks get their turn: a batch takes milliseconds, in which Postgres may have answered and
+/// would stand idle.
+const BREATH: usize = 100;
 
 /// The first half of the spine: gathers, parses, authorizes. The second half is the [`writer`].
 pub struct Spine<D> {
@@ -128,7 +133,13 @@ impl<D: Directory> Spine<D> {
 
     /// Parse, ask, judge. Waits in place while the registry does not answer.
     async fn prepare(&mut self, deliveries: Vec<Delivery>) -> Option<Batch> {
-        let outcomes = self.authorizer.parse(&deliveries);
+        let mut outcomes = Vec::with_capacity(deliveries.len());
+        for part in deliveries.chunks(BREATH) {
+            if !outcomes.is_empty() {
+                yield_now().await;
+            }
+            outcomes.extend(self.authorizer.parse(part));
+        }
         let answers = loop {
             match self.patience.wait_for(self.authorizer.ask(&outcomes)).await? {
                 Ok(answers) => break answers,

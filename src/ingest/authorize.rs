@@ -84,8 +84,8 @@ impl<D: Directory> Authorizer<D> {
     }
 
     /// First step: each message by itself.
-    pub fn parse(&self, deliveries: &[Delivery]) -> Vec<Outcome> {
-        deliveries.iter().map(|delivery| self.limits.parse(delivery)).collect()
+    pub fn parse(&self, deliveries: &[Delivery]) -> impl Iterator<Item = Outcome> {
+        deliveries.iter().map(|delivery| self.limits.parse(delivery))
     }
 
     /// Second step: who are they? From the cache, and in one query for all that are not in it. Fails only as a whole and

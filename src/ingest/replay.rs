@@ -79,7 +79,7 @@ impl<D: Directory, S: Sink> Replayer<D, S> {
 /// The batch holds the message, ready to be stored, when it is accepted.
 async fn judge<D: Directory>(authorizer: &mut Authorizer<D>, delivery: Delivery) -> Result<(Replayed, Batch), Outage> {
     let deliveries = vec![delivery];
-    let outcomes = authorizer.parse(&deliveries);
+    let outcomes: Vec<_> = authorizer.parse(&deliveries).collect();
     let answers = authorizer.ask(&outcomes).await?;
     let mut batch = authorizer.judge(deliveries, outcomes, answers);
     // The refusal was counted and kept when it first happened.

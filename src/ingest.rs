@@ -95,10 +95,7 @@ impl<D: Directory> Spine<D> {
                 Some(change) = road.changes.recv() => self.authorizer.forget(&change),
                 places = acquire(&self.places, plan) => {
                     let Some(place) = places else { return };
-                    while let Ok(change) = road.changes.try_recv() {
-                        self.authorizer.forget(&change);
-                    }
-                    if !self.flush(place, &road.batches).await {
+                    if !self.flush(place, &mut road).await {
                         return;
                     }
                 }
@@ -106,10 +103,10 @@ impl<D: Directory> Spine<D> {
                     Some(deliveries) => self.gather(deliveries),
                     None => break,
                 },
-                () = tokio::time::sleep_until(wake_at.into()) => self.write_sightings_if_due(&road.batches).await,
+                () = tokio::time::sleep_until(wake_at.into()) => self.write_sightings_if_due(&mut road).await,
             }
         }
-        self.finish(&road.batches).await;
+        self.finish(&mut road).await;
     }
 
     fn gather(&mut self, deliveries: Vec<Delivery>) {
@@ -123,22 +120,26 @@ impl<D: Directory> Spine<D> {
     }
 
     /// Makes one batch of what waits and hands it to the writer. False when it is time to give up.
-    async fn flush(&mut self, place: OwnedSemaphorePermit, batches: &mpsc::Sender<Prepared>) -> bool {
+    async fn flush(&mut self, place: OwnedSemaphorePermit, road: &mut Road) -> bool {
         let taken = self.gathering.take(Instant::now());
         let rest = self.waiting.split_off(taken.min(self.waiting.len()));
         let deliveries = std::mem::replace(&mut self.waiting, rest);
-        let Some(batch) = self.prepare(deliveries).await else { return false };
-        batches.send(Prepared { batch, place }).await.is_ok()
+        let Some(batch) = self.prepare(deliveries, &mut road.changes).await else { return false };
+        road.batches.send(Prepared { batch, place }).await.is_ok()
     }
 
-    /// Parse, ask, judge. Waits in place while the registry does not answer.
-    async fn prepare(&mut self, deliveries: Vec<Delivery>) -> Option<Batch> {
+    /// Parse, ask, judge. Waits in place while the registry does not answer. What was heard of the registry by the time it is
+    /// asked counts for the batch.
+    async fn prepare(&mut self, deliveries: Vec<Delivery>, changes: &mut mpsc::Receiver<Change>) -> Option<Batch> {
         let mut outcomes = Vec::with_capacity(deliveries.len());
         for part in deliveries.chunks(BREATH) {
             if !outcomes.is_empty() {
                 yield_now().await;
             }
             outcomes.extend(self.authorizer.parse(part));
+        }
+        while let Ok(change) = changes.try_recv() {
+            self.authorizer.forget(&change);
         }
         let answers = loop {
             match self.patience.wait_for(self.authorizer.ask(&outcomes)).await? {
@@ -155,28 +156,28 @@ impl<D: Directory> Spine<D> {
     }
 
     /// On a quiet road nothing else would carry the sightings that have become due.
-    async fn write_sightings_if_due(&mut self, batches: &mpsc::Sender<Prepared>) {
+    async fn write_sightings_if_due(&mut self, road: &mut Road) {
         if self.authorizer.sightings_due().is_some_and(|due| due <= (self.clock)())
             && let Ok(place) = Arc::clone(&self.places).try_acquire_owned()
-            && let Some(batch) = self.prepare(Vec::new()).await
+            && let Some(batch) = self.prepare(Vec::new(), &mut road.changes).await
         {
             // A closed queue is noticed at the next message.
-            let _ = batches.send(Prepared { batch, place }).await;
+            let _ = road.batches.send(Prepared { batch, place }).await;
         }
     }
 
     /// The broker's side has closed: hands on everything that is left.
-    async fn finish(mut self, batches: &mpsc::Sender<Prepared>) {
+    async fn finish(mut self, road: &mut Road) {
         while !self.waiting.is_empty() {
             let Some(place) = acquire(&self.places, Plan::GoNow).await else { return };
-            if !self.flush(place, batches).await {
+            if !self.flush(place, road).await {
                 return;
             }
         }
         let batch = self.authorizer.last_sightings();
         if let Some(place) = acquire(&self.places, Plan::GoNow).await {
             // The writer gone means it gave up; freshness of last_seen_at is all that is lost.
-            let _ = batches.send(Prepared { batch, place }).await;
+            let _ = road.batches.send(Prepared { batch, place }).await;
         }
     }
 

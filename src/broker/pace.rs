@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The longest that a message waits in the socket, however long it may wait for company.
+/// The longest that a message waits in the socket, give or take a gap, however long it may wait for company.
 const LONGEST: Duration = Duration::from_millis(5);
 
 /// The pause after a read that brought [`MUCH`]: in a flood the socket's buffer must not fill, or the broker drops QoS 0.

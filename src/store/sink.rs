@@ -1,8 +1,8 @@
 //! Keeps a batch: one transaction for everything it holds, on one connection of its own.
 //!
-//! It tries the fast road first (COPY straight into the tables, or one statement for a few rows). A batch that may hold repeated messages, that follows a
-//! failure, or that the fast road refused takes the sure one: staging, savepoints, halving. It never retries an outage
-//! itself and never throws a row away.
+//! It tries the fast road first (COPY straight into the tables, or one statement for a few rows). A batch that may hold
+//! repeated messages, that follows a failure, or that the fast road refused takes the sure one: staging, savepoints, halving.
+//! It never retries an outage itself and never throws a row away.
 
 use std::collections::HashSet;
 

@@ -10,6 +10,9 @@ use crate::support::proxy::{Direction, Proxy};
 
 const DEVICES: [&str; 3] = ["timed-1", "plain-1", "stranger-1"];
 
+/// Whose messages are all refused: a batch of nothing else is written between BEGIN and COMMIT.
+const REFUSED: [&str; 1] = ["stranger-1"];
+
 /// How many refused messages are counted.
 const COUNTED: &str = "SELECT sum(cnt) FROM quarantine_counters_minute";
 
@@ -63,7 +66,7 @@ fn a_commit_that_never_arrived_is_done_again() {
     let database = Postgres::shared().database();
     let proxy = Proxy::to(Postgres::shared().port());
     let daemon = daemon_behind(&proxy, &broker, &database);
-    let load = Load::start(&broker, &database, &DEVICES);
+    let load = Load::start(&broker, &database, &REFUSED);
     hold_the_commit(&proxy, &database, &load);
     proxy.cut();
     proxy.release(Direction::ToServer);
@@ -79,7 +82,7 @@ fn a_commit_whose_answer_was_lost_is_not_done_again() {
     let database = Postgres::shared().database();
     let proxy = Proxy::to(Postgres::shared().port());
     let daemon = daemon_behind(&proxy, &broker, &database);
-    let load = Load::start(&broker, &database, &DEVICES);
+    let load = Load::start(&broker, &database, &REFUSED);
     let transaction = hold_the_commit(&proxy, &database, &load);
     proxy.hold(Direction::ToClient);
     proxy.release(Direction::ToServer);
@@ -100,7 +103,7 @@ fn a_transaction_number_that_a_crash_gave_away_again_is_not_taken_for_the_lost_o
     let database = postgres.database();
     let proxy = Proxy::to(postgres.port());
     let daemon = daemon_behind(&proxy, &broker, &database);
-    let load = Load::start(&broker, &database, &DEVICES);
+    let load = Load::start(&broker, &database, &REFUSED);
     let transaction = hold_the_commit(&proxy, &database, &load);
     postgres.kill9();
     proxy.refuse();

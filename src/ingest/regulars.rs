@@ -19,8 +19,9 @@ const PLACES_MAX: u64 = 1 << 18;
 /// Of so many questions, the cache hears one.
 const ACCOUNTED: u32 = 16;
 
-/// The latest of those who spoke. It has as many places as the cache, rounded up to a power of two, and at most [`PLACES_MAX`]. In
-/// a fleet larger than the cache, a place may hold a grant that the cache has let go, until its device speaks again or another takes the place.
+/// The latest of those who spoke. It has as many places as the cache, rounded up to a power of two, and at most
+/// [`PLACES_MAX`]. In a fleet larger than the cache, a place may hold a grant that the cache has let go, until its device
+/// speaks again or another takes the place.
 #[derive(Debug)]
 pub struct Regulars {
     places: Vec<Option<Arc<Grant>>>,

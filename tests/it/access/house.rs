@@ -143,13 +143,21 @@ impl<'a> House<'a> {
         format!("{signed}.{signature}")
     }
 
-    /// Registers a device with this token.
+    /// Registers a device with this token; the daemon has heard of it, so that what it then knows stays.
     pub fn register(&self, tenant: &str, device: &str, token: Option<&str>) {
         let hash = token.map_or("NULL".to_owned(), |token| format!("encode(sha256('{token}'), 'hex')"));
+        let forgotten = self.daemon.metric("sluice_auth_invalidations_total");
         self.database.query(&format!(
             "INSERT INTO tenants (tenant_id, name) VALUES ('{tenant}', '{tenant}') ON CONFLICT DO NOTHING;
              INSERT INTO devices (tenant_id, device_id, provision_token_hash) VALUES ('{tenant}', '{device}', {hash})"
         ));
+        // News come in the order in which they were told: whatever follows the registration is heard after it.
+        let mut asker = self.asker();
+        wait::until("the daemon has heard of the registration", || {
+            asker.acl("nobody/device/x", "c", 2, "any").no("UNREGISTERED_DEVICE");
+            self.database.query("SELECT pg_notify('sluice_invalidate', 'nobody/device/x')");
+            self.daemon.metric("sluice_auth_invalidations_total") > forgotten
+        });
     }
 }
 

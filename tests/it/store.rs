@@ -15,13 +15,17 @@ use sluice::config::secret::Secret;
 use sluice::domain::batch::Batch;
 use sluice::domain::ids::DeviceKey;
 use sluice::domain::message::{CommandAck, Delivery, Reading, ShadowReport};
+use sluice::domain::ports::Sink;
 use sluice::domain::time::Timestamp;
 use sluice::store::connect::Database;
+use sluice::store::sink::PgSink;
 use sluice::telemetry::metrics::Metrics;
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::support::database::Database as Look;
 use crate::support::postgres::Postgres;
+use crate::support::wait;
 
 /// 2026-05-04T12:00:00Z, in microseconds.
 const NOON: i64 = 1_777_896_000_000_000;
@@ -40,6 +44,25 @@ impl<'a> Bench<'a> {
         let store = Database::open(&settings(&look.url()), metrics.store.clone()).unwrap();
         store.migrate().await.unwrap();
         Self { look, store, metrics }
+    }
+
+    /// Writes a batch whose commit is done on the server and not answered, since it waits for a standby that is not there:
+    /// killed there, it is exactly the case of the lost answer. Says which statement that was. The server is this bench's own.
+    async fn commit_and_lose_the_answer(&self, mut sink: PgSink, mut batch: Batch) -> (String, PgSink, Batch) {
+        self.look.query("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+        self.look.query("SELECT pg_reload_conf()");
+        wait::until("the server waits for a standby", || self.look.value("SHOW synchronous_standby_names") == "nobody");
+        let waiting = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'SyncRep'";
+        let mut commit = JoinSet::new();
+        commit.spawn(async move { (sink.commit(&mut batch).await, sink, batch) });
+        self.look.wait_until(&format!("SELECT count(*) {waiting}"), "1");
+        let said = self.look.value(&format!("SELECT query {waiting}"));
+        self.look.query(&format!("SELECT pg_terminate_backend(pid, 60000) {waiting}"));
+        let (outcome, sink, batch) = commit.join_next().await.unwrap().unwrap();
+        outcome.unwrap_err();
+        self.look.query("ALTER SYSTEM RESET synchronous_standby_names");
+        self.look.query("SELECT pg_reload_conf()");
+        (said, sink, batch)
     }
 }
 

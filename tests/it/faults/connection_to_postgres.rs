@@ -1,12 +1,15 @@
 //! The connection between the daemon and Postgres, cut and held up in the middle of a transaction.
 
-use super::load::{Load, assert_each_once, settings, settle, wait_rows};
+use std::thread;
+
+use super::load::{Load, assert_each_once, counted, settings, settle, wait_rows};
 use super::lock::{LOCKED_OUT, Lock, wait_for_session};
 use crate::support::daemon::Daemon;
 use crate::support::database::Database;
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
 use crate::support::postgres::Postgres;
 use crate::support::proxy::{Direction, Proxy};
+use crate::support::wait;
 
 const DEVICES: [&str; 3] = ["timed-1", "plain-1", "stranger-1"];
 
@@ -18,6 +21,21 @@ const COUNTED: &str = "SELECT sum(cnt) FROM quarantine_counters_minute";
 
 /// The state of a session whose transaction has done everything but the COMMIT.
 const BEFORE_COMMIT: &str = "state = 'idle in transaction' AND query LIKE '%counted%'";
+
+/// Whether readings, events and counts stand before a lock as one statement.
+const ONE_STATEMENT_WAITS: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+    AND query LIKE 'WITH refused%' AND wait_event_type = 'Lock'";
+
+/// How many sessions of the daemon stand before a lock, ...
+const LOCKED_OUT_SESSIONS: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+    AND application_name = 'sluice' AND wait_event_type = 'Lock'";
+
+/// ... and how many of anybody's.
+const WAITING_FOR_A_LOCK: &str =
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+
+/// How many messages the daemon has taken.
+const RECEIVED: &str = "sluice_messages_received_total";
 
 fn daemon_behind(proxy: &Proxy, broker: &Mosquitto, database: &Database<'_>) -> Daemon {
     let daemon = settings(broker, database).set("DATABASE_URL", &database.url_through(proxy.port())).start();
@@ -93,6 +111,56 @@ fn a_commit_whose_answer_was_lost_is_not_done_again() {
     settle(&broker, &database, &[&daemon]);
     assert_each_once(&database, &accepted);
     assert_eq!(database.value(COUNTED), "100");
+}
+
+/// Has the daemon gather some messages of each kind while the first few stand before a lock, and stop before a second lock
+/// with those that it gathered.
+fn gather_before_a_lock<'a>(daemon: &Daemon, database: &'a Database<'a>, load: &Load) -> Lock {
+    let lock = || Lock::on(database, "quarantine_counters_minute");
+    let received = |of_each| wait::until("they are received", || counted(daemon, RECEIVED) >= 3 * of_each);
+    let first = lock();
+    received(load.grant(1));
+    database.wait_until(LOCKED_OUT_SESSIONS, "1");
+    thread::scope(|scope| {
+        let second = scope.spawn(lock);
+        database.wait_until(WAITING_FOR_A_LOCK, "2");
+        received(load.grant(15));
+        drop(first);
+        let second = second.join().unwrap();
+        database.wait_until(LOCKED_OUT_SESSIONS, "1");
+        second
+    })
+}
+
+#[test]
+fn one_statement_whose_answer_was_lost_is_not_done_again() {
+    let broker = Mosquitto::start(MosquittoOptions::default());
+    let database = Postgres::shared().database();
+    let proxy = Proxy::to(Postgres::shared().port());
+    let daemon = daemon_behind(&proxy, &broker, &database);
+    let load = Load::start(&broker, &database, &DEVICES);
+    // Now and then a batch holds what one statement does not take. The first time it is prepared, by questions of its own.
+    let mut is_prepared = false;
+    let lock = loop {
+        let lock = gather_before_a_lock(&daemon, &database, &load);
+        let is_one_statement = database.value(ONE_STATEMENT_WAITS) == "1";
+        if is_one_statement && is_prepared {
+            break lock;
+        }
+        is_prepared |= is_one_statement;
+        drop(lock);
+        database.wait_until(COUNTED, &load.grant(0).to_string());
+    };
+    proxy.hold(Direction::ToClient);
+    drop(lock);
+    let published = load.grant(0).to_string();
+    database.wait_until(COUNTED, &published);
+    proxy.cut();
+    proxy.release(Direction::ToClient);
+    let accepted = load.finish();
+    settle(&broker, &database, &[&daemon]);
+    assert_each_once(&database, &accepted);
+    assert_eq!(database.value(COUNTED), published);
 }
 
 #[test]

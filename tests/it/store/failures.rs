@@ -5,11 +5,9 @@ use sluice::domain::batch::{Batch, Receipt};
 use sluice::domain::ports::Sink;
 use sluice::store::connect::Database;
 use sluice::telemetry::metrics::Metrics;
-use tokio::task::JoinSet;
 
 use super::{Bench, add_ack, add_reading, bench, good, settings};
 use crate::support::postgres::Postgres;
-use crate::support::wait;
 
 /// Three good readings, a poisoned one, and an acknowledgement nobody waits for.
 fn mixed() -> Batch {
@@ -60,30 +58,17 @@ async fn rejections_of_a_failed_attempt_are_taken_back_and_recorded_once() {
     assert_eq!(counts(&bench), ["3", "2", "2"]);
 }
 
-/// A commit that waits for a standby that is not there is done on the server and not answered: killed there, it is exactly
-/// the case of the lost answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_whose_answer_was_lost_is_not_written_again() {
     let server = Postgres::private();
     let bench = Bench::on(&server).await;
-    let mut sink = bench.store.sink();
-    bench.look.query("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
-    bench.look.query("SELECT pg_reload_conf()");
-    wait::until("the server waits for a standby", || bench.look.value("SHOW synchronous_standby_names") == "nobody");
-    let waiting = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'SyncRep'";
     // Nothing here needs the staging table: its making would be a commit, too, and would wait first.
     let mut batch = good(3);
     add_ack(&mut batch, "d1", 1);
-    let mut commit = JoinSet::new();
-    commit.spawn(async move { (sink.commit(&mut batch).await, sink, batch) });
-    bench.look.wait_until(&format!("SELECT count(*) {waiting}"), "1");
-    bench.look.query(&format!("SELECT pg_terminate_backend(pid, 60000) {waiting}"));
-    let (outcome, mut sink, mut batch) = commit.join_next().await.unwrap().unwrap();
-    outcome.unwrap_err();
+    let (said, mut sink, mut batch) = bench.commit_and_lose_the_answer(bench.store.sink(), batch).await;
+    assert_eq!(said, "COMMIT");
     assert_eq!(counts(&bench), ["3", "1", "1"], "it was committed all the same");
     assert!(batch.quarantined.is_empty());
-    bench.look.query("ALTER SYSTEM RESET synchronous_standby_names");
-    bench.look.query("SELECT pg_reload_conf()");
     assert_eq!(sink.commit(&mut batch).await.unwrap(), Receipt { stored: 3, duplicates: 0, rejected: 1 });
     assert_eq!((batch.quarantined.len(), batch.refusal_counts.len()), (1, 1));
     assert_eq!(counts(&bench), ["3", "1", "1"]);

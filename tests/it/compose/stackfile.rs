@@ -39,8 +39,9 @@ fn parsed(settings: &str) -> String {
         command
     };
     command.arg("--project-directory").arg(repository("compose")).arg("--env-file").arg(settings).arg("config");
-    // With the services that are off unless one asks for them.
-    let output = command.env("COMPOSE_PROFILES", "guests").output().unwrap();
+    // What the shell exports would come before the file. With the services that are off unless one asks for them.
+    let places = ["PATH", "HOME"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+    let output = command.env_clear().envs(places).env("COMPOSE_PROFILES", "guests").output().unwrap();
     assert!(output.status.success(), "{}", words(&output));
     words(&output).replace(['"', '\''], "")
 }

@@ -111,7 +111,8 @@ impl<D: Directory> Spine<D> {
 
     fn gather(&mut self, deliveries: Vec<Delivery>) {
         self.broker_metrics.queue_depth.sub(i64::try_from(deliveries.len()).unwrap_or(0));
-        self.gathering.arrived(deliveries.len(), Instant::now());
+        let bytes = deliveries.iter().map(|delivery| delivery.payload.len()).sum();
+        self.gathering.arrived(deliveries.len(), bytes, Instant::now());
         if self.waiting.is_empty() {
             self.waiting = deliveries;
         } else {

@@ -75,7 +75,13 @@ pub(super) const SETTINGS: &[Setting] = &[
         "The same for devices the registry does not know.",
     ),
     Setting::whole("AUTH_CACHE_MAX_SIZE", "50000", (1, 10_000_000), "devices", "How many devices are remembered."),
-    Setting::whole("BATCH_SIZE", "1000", (1, 32_767), "messages", "The most messages one transaction stores."),
+    Setting::whole(
+        "BATCH_SIZE",
+        "1000",
+        (1, 32_767),
+        "messages",
+        "With so many a batch is full and goes at once; while Postgres is busy, it grows up to four times as large.",
+    ),
     Setting::whole(
         "FLUSH_INTERVAL_MS",
         "5",

@@ -20,6 +20,9 @@ const REDACTED_TEXT: &[u8] = b"[redacted]";
 
 /// The payload without its tokens; the same bytes, shared, when it holds none. What was well-formed JSON stays so.
 pub fn redact(payload: &Bytes) -> Bytes {
+    if !is_suspicious(payload) {
+        return payload.clone();
+    }
     let values = secrets(payload).into_iter().map(|cut| (cut, REDACTED));
     let mut cuts: Vec<_> = values.chain(embedded(payload).into_iter().map(|cut| (cut, REDACTED_TEXT))).collect();
     if cuts.is_empty() {
@@ -42,9 +45,12 @@ pub fn redact(payload: &Bytes) -> Bytes {
 
 /// Where tokens lie in the payload, in order.
 pub fn secrets(payload: &[u8]) -> Vec<(usize, usize)> {
-    // A key may be written with escapes, so a payload with a backslash is always read.
-    let suspicious = SECRET_FINDER.find(payload).is_some() || memchr::memchr(b'\\', payload).is_some();
-    if suspicious { secret_spans(payload) } else { Vec::new() }
+    if is_suspicious(payload) { secret_spans(payload) } else { Vec::new() }
+}
+
+/// Whether it may hold a token. A key may be written with escapes, so a payload with a backslash is always read.
+fn is_suspicious(payload: &[u8]) -> bool {
+    SECRET_FINDER.find(payload).is_some() || memchr::memchr(b'\\', payload).is_some()
 }
 
 fn secret_spans(payload: &[u8]) -> Vec<(usize, usize)> {

@@ -17,7 +17,7 @@ use crate::domain::change::Change;
 const PLACES_MAX: u64 = 1 << 18;
 
 /// Of so many questions, the cache hears one.
-const ACCOUNTED: u32 = 16;
+const ACCOUNTED: u32 = 64;
 
 /// The latest of those who spoke. It has as many places as the cache, rounded up to a power of two, and at most
 /// [`PLACES_MAX`]. In a fleet larger than the cache, a place may hold a grant that the cache has let go, until its device
@@ -105,12 +105,12 @@ mod tests {
     }
 
     #[test]
-    fn one_question_in_sixteen_goes_to_the_cache() {
+    fn one_question_in_sixty_four_goes_to_the_cache() {
         let mut regulars = Regulars::new(100);
         let (pump, now) = (grant("acme", "pump"), Instant::now());
         regulars.put(&pump);
         let answered = (0..ACCOUNTED * 4).filter(|_| regulars.get("acme/device/pump", now).is_some()).count();
-        assert_eq!(answered, 15 * 4);
+        assert_eq!(answered, 63 * 4);
     }
 
     #[test]

@@ -22,8 +22,7 @@ use std::str::FromStr;
 
 use serde_json::json;
 
-use crate::measure::Round;
-use crate::plan::{Case, Extent, LARGE, Medians};
+use crate::plan::{Case, Extent, LARGE, Measured, Set};
 use crate::stage::{Outcome, Stage};
 
 /// What `scripts/bench` hands over.
@@ -85,39 +84,47 @@ fn bench(arguments: &mut Arguments) -> Outcome<bool> {
     };
     let (check, only): (u8, String) = (arguments.take("--check")?, arguments.take("--only")?);
     prepare(&stage)?;
-    let cases: Vec<_> = plan::cases(extent).into_iter().filter(|case| case.name.contains(&only)).collect();
-    let mut rounds: Vec<Vec<Round>> = vec![Vec::new(); cases.len()];
+    let mut sets = plan::sets(extent);
+    for set in &mut sets {
+        set.cases.retain(|case| case.name.contains(&only));
+    }
+    let mut measured = Measured::new();
     for number in 1..=extent.rounds {
         println!("round {number} of {}\n{}", extent.rounds, report::heading());
-        for (case, rounds) in cases.iter().zip(&mut rounds).filter(|(case, _)| case.ground == 0) {
-            rounds.push(run(case, &stage)?);
+        for set in sets.iter().filter(|set| set.cases.iter().all(|case| case.ground == 0)) {
+            for time in 0..set.times {
+                run_all(set, (number * set.times + time) % 2 == 0, &stage, &mut measured)?;
+            }
         }
     }
-    for (case, rounds) in cases.iter().zip(&mut rounds).filter(|(case, _)| case.ground > 0) {
+    for case in sets.iter().flat_map(|set| &set.cases).filter(|case| case.ground > 0) {
         measure::lay(&stage, LARGE, case.ground)?;
         for _ in 0..extent.rounds {
-            rounds.push(run(case, &stage)?);
+            run(case, &stage, &mut measured)?;
         }
     }
-    let measured: Vec<_> = cases
-        .into_iter()
-        .zip(rounds)
-        .map(|(case, rounds)| {
-            let median = plan::median(&rounds);
-            (case.name, rounds, median)
-        })
-        .collect();
+    let names: Vec<_> = sets.into_iter().flat_map(|set| set.cases).map(|case| case.name).collect();
     let extent = json!({ "messages": extent.messages, "seconds": extent.seconds, "rounds": extent.rounds,
         "grow": extent.grow, "cores": std::thread::available_parallelism().map_or(0, usize::from) });
-    let met = conclude(&stage, &measured, &extent)?;
+    let met = conclude(&stage, &names, &measured, &extent)?;
     Ok(met || check == 0)
 }
 
+/// All cases of a set, one right after the other, in this direction.
+fn run_all(set: &Set, forwards: bool, stage: &Stage, measured: &mut Measured) -> Outcome<()> {
+    if forwards {
+        set.cases.iter().try_for_each(|case| run(case, stage, measured))
+    } else {
+        set.cases.iter().rev().try_for_each(|case| run(case, stage, measured))
+    }
+}
+
 /// One round of a case.
-fn run(case: &Case, stage: &Stage) -> Outcome<Round> {
+fn run(case: &Case, stage: &Stage, measured: &mut Measured) -> Outcome<()> {
     let round = (case.run)(stage).map_err(|error| format!("{}: {error}", case.name))?;
     println!("{}", report::line(&case.name, &round));
-    Ok(round)
+    measured.entry(case.name.clone()).or_default().push(round);
+    Ok(())
 }
 
 /// The schema, and a fleet in the registry that all rounds share.
@@ -134,20 +141,23 @@ fn prepare(stage: &Stage) -> Outcome<()> {
     Ok(())
 }
 
-fn conclude(stage: &Stage, measured: &[(String, Vec<Round>, Round)], extent: &serde_json::Value) -> Outcome<bool> {
-    let medians: Medians = measured.iter().map(|(name, _, median)| (name.clone(), *median)).collect();
+fn conclude(stage: &Stage, names: &[String], measured: &Measured, extent: &serde_json::Value) -> Outcome<bool> {
+    let cases: Vec<_> = names
+        .iter()
+        .filter_map(|name| measured.get(name).map(|rounds| (name.as_str(), rounds.as_slice(), plan::median(rounds))))
+        .collect();
     println!("\nmedians\n{}", report::heading());
-    for (name, _, median) in measured {
+    for (name, _, median) in &cases {
         println!("{}", report::line(name, median));
     }
-    let targets = plan::targets(&medians);
+    let targets = plan::targets(measured);
     println!();
     for target in &targets {
         println!("{}", report::verdict(target));
     }
-    fs::write(stage.out.join("report.json"), format!("{:#}\n", report::json(measured, &targets, extent)))?;
-    let full_rate = measured.iter().filter(|(name, ..)| !name.contains("/s") && !name.contains("lone"));
-    let bars: Vec<_> = full_rate.map(|(name, _, median)| (name.clone(), *median)).collect();
+    fs::write(stage.out.join("report.json"), format!("{:#}\n", report::json(&cases, &targets, extent)))?;
+    let full_rate = cases.iter().filter(|(name, ..)| !name.contains("/s") && !name.contains("lone"));
+    let bars: Vec<_> = full_rate.map(|(name, _, median)| (*name, *median)).collect();
     fs::write(stage.out.join("report.svg"), report::svg(&bars))?;
     println!("\n{} and report.svg beside it hold the same", stage.out.join("report.json").display());
     Ok(targets.iter().all(|target| target.met() != Some(false)))

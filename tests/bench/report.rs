@@ -54,7 +54,7 @@ pub fn verdict(target: &Target) -> String {
     format!("{:<60}{value:>8}  {side} {:<6}{met}", target.what, target.bound)
 }
 
-pub fn json(cases: &[(String, Vec<Round>, Round)], targets: &[Target], extent: &Value) -> Value {
+pub fn json(cases: &[(&str, &[Round], Round)], targets: &[Target], extent: &Value) -> Value {
     let cases = cases.iter().map(|(name, rounds, median)| {
         json!({ "name": name, "median": figures(median), "rounds": rounds.iter().map(figures).collect::<Vec<_>>() })
     });
@@ -79,7 +79,7 @@ fn figures(round: &Round) -> Value {
 }
 
 /// A bar for each case at full rate: CPU time of a message, by process.
-pub fn svg(cases: &[(String, Round)]) -> String {
+pub fn svg(cases: &[(&str, Round)]) -> String {
     let sum = |round: &Round| round.own + round.broker + round.database;
     let most = cases.iter().map(|(_, round)| sum(round)).fold(1.0, f64::max);
     let height = (cases.len() + 3) * (BAR_HEIGHT + 8);

@@ -27,8 +27,8 @@ const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 /// The earliest moment Postgres keeps (4714-11-24 BC), in its own count. Its latest lies beyond ours.
 const EARLIEST: i64 = -211_813_488_000_000_000;
 
-/// What the buffer keeps between batches; a batch of huge messages does not hold its memory for ever.
-const KEEP_BYTES: usize = 16 << 20;
+/// What the buffer keeps between batches; a huge message does not hold its memory for ever.
+const KEEP_BYTES: usize = 1 << 20;
 
 /// Rows in the form COPY takes.
 #[derive(Debug, Default)]
@@ -46,13 +46,17 @@ impl CopyBuffer {
         self.bytes.extend_from_slice(HEADER);
     }
 
-    /// Ends the data and hands it out.
-    pub fn finish(&mut self) -> &[u8] {
+    /// Ends the data.
+    pub fn finish(&mut self) {
         self.bytes.extend_from_slice(&TRAILER);
-        &self.bytes
     }
 
-    /// What was written so far.
+    /// Forgets what has been sent.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+    }
+
+    /// What was written so far and not sent.
     pub fn written(&self) -> &[u8] {
         &self.bytes
     }
@@ -194,7 +198,8 @@ mod tests {
         expected.extend_from_slice(&[0, 5, 0, 0, 0, 2, b'a', b'b', 0xff, 0xff, 0xff, 0xff]);
         expected.extend_from_slice(&[0, 0, 0, 8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe]);
         expected.extend_from_slice(&[0, 0, 0, 3, 1, b'{', b'}', 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 3, 0xff, 0xff]);
-        assert_eq!(buffer.finish(), expected);
+        buffer.finish();
+        assert_eq!(buffer.written(), expected);
     }
 
     #[test]

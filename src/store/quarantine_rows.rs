@@ -96,15 +96,14 @@ pub(super) async fn copy(
     rows: &[Quarantined],
     first: Uuid,
 ) -> Result<(), Trouble> {
-    buffer.start();
-    let fields = fields();
-    for event in &Event::all(rows, first) {
+    let put = |buffer: &mut CopyBuffer, event: &Event<'_>| {
+        let fields = fields();
         buffer.row(fields.len());
         for (_, put) in fields {
             put(buffer, event);
         }
-    }
-    session.copy(COPY, buffer.finish()).await.map(drop)
+    };
+    session.copy(COPY, buffer, &Event::all(rows, first), put).await.map(drop)
 }
 
 /// Adds to the counters; returns the transaction's own number, by which its fate can be asked for later.

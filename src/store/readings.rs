@@ -27,17 +27,13 @@ pub(super) const FIELDS: [Field<Reading>; 10] = [
 
 /// Copies all rows into the table; a repeated or a poisoned row fails them all.
 pub(super) async fn copy(session: &mut Session, buffer: &mut CopyBuffer, rows: &[Reading]) -> Result<u64, Trouble> {
-    session.copy(COPY, encode(buffer, rows)).await
+    session.copy(COPY, buffer, rows, put).await
 }
 
-/// All rows, in one pass.
-pub(super) fn encode<'buffer>(buffer: &'buffer mut CopyBuffer, rows: &[Reading]) -> &'buffer [u8] {
-    buffer.start();
-    for row in rows {
-        buffer.row(FIELDS.len());
-        for (_, put) in FIELDS {
-            put(buffer, row);
-        }
+/// Puts down one row.
+pub(super) fn put(buffer: &mut CopyBuffer, row: &Reading) {
+    buffer.row(FIELDS.len());
+    for (_, put) in FIELDS {
+        put(buffer, row);
     }
-    buffer.finish()
 }

@@ -9,6 +9,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
 use tokio::time::timeout;
 
+use super::copy::CopyBuffer;
 use super::relay::{self, Relay};
 use super::trouble::Trouble;
 
@@ -27,8 +28,9 @@ pub const IDLE_IN_TRANSACTION_TIMEOUT: &str = "60s";
 /// How long one answer may take; longer than [`STATEMENT_TIMEOUT`], so it means the network or the server is gone.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 
-/// COPY data goes to the socket in pieces, so that a large batch is not held twice.
-const COPY_PIECE: usize = 1 << 20;
+/// COPY data goes to the socket in pieces of about this size: a batch is never held whole a second time, what was just put
+/// down is still in the cache when the kernel takes it, and Postgres begins on the first rows before the last are there.
+const COPY_PIECE: usize = 64 * 1024;
 
 /// What to do when nobody answers.
 const CHECK_THE_ADDRESS: &str = "is it running? Check DATABASE_URL (or PGHOST and PGPORT) and firewalls";
@@ -61,13 +63,26 @@ impl Session {
         answer(async { Ok(self.connection.execute(statements).await?.rows_affected()) }).await
     }
 
-    /// Runs `COPY .. FROM STDIN` with all of its data.
-    pub async fn copy(&mut self, statement: &'static str, data: &[u8]) -> Result<u64, Trouble> {
+    /// Runs `COPY .. FROM STDIN` with these rows, each put down by `put`; says how many there were.
+    pub(super) async fn copy<R>(
+        &mut self,
+        statement: &'static str,
+        buffer: &mut CopyBuffer,
+        rows: &[R],
+        put: impl Fn(&mut CopyBuffer, &R),
+    ) -> Result<u64, Trouble> {
         answer(async {
             let mut copy = self.connection.copy_in_raw(statement).await?;
-            for piece in data.chunks(COPY_PIECE) {
-                copy.send(piece).await?;
+            buffer.start();
+            for row in rows {
+                put(buffer, row);
+                if buffer.written().len() >= COPY_PIECE {
+                    copy.send(buffer.written()).await?;
+                    buffer.clear();
+                }
             }
+            buffer.finish();
+            copy.send(buffer.written()).await?;
             copy.finish().await
         })
         .await

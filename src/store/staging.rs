@@ -53,7 +53,7 @@ impl Section for StagedReadings<'_> {
 
     async fn write(&mut self, session: &mut Session, places: Range<usize>) -> Result<Tally, Trouble> {
         let rows = &self.rows[places];
-        let staged = session.copy(COPY, readings::encode(self.buffer, rows)).await?;
+        let staged = session.copy(COPY, self.buffer, rows, readings::put).await?;
         let stored = session.run(MOVE).await?;
         Ok(Tally { stored, duplicates: staged.saturating_sub(stored), ..Tally::default() })
     }

@@ -23,7 +23,7 @@ use crate::domain::subscription::SessionMemory;
 use crate::domain::time::Clock;
 use crate::http::{self, Api, Public, Remembered};
 use crate::ingest::authorize::Authorizer;
-use crate::ingest::batch::Gathering;
+use crate::ingest::batch::{Gathering, Sizes};
 use crate::ingest::grant_view::GrantView;
 use crate::ingest::grants::Grants;
 use crate::ingest::patience::Patience;
@@ -248,7 +248,8 @@ impl Daemon {
 
         let (ingest, numbers) = (&config.ingest, metrics.ingest.clone());
         let authorizer = Authorizer::new(database.directory(), ingest, grants.clone(), numbers, clock::now);
-        let gathering = Gathering::new(ingest.batch_size, ingest.flush_interval);
+        let sizes = Sizes::new(ingest.batch_size, usize::from(config.broker.receive_maximum));
+        let gathering = Gathering::new(sizes, ingest.flush_interval);
         let asking = self.patience("registry", abandon);
         let spine = Spine::new(authorizer, gathering, asking, metrics.broker.clone(), clock::now);
         tasks.spawn("spine", spine.run(Road { deliveries, changes, batches: batches_in }));

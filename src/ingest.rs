@@ -111,7 +111,7 @@ impl<D: Directory> Spine<D> {
 
     fn gather(&mut self, deliveries: Vec<Delivery>) {
         self.broker_metrics.queue_depth.sub(i64::try_from(deliveries.len()).unwrap_or(0));
-        let bytes = deliveries.iter().map(|delivery| delivery.payload.len()).sum();
+        let bytes = deliveries.iter().map(|delivery| delivery.topic.len() + delivery.payload.len()).sum();
         self.gathering.arrived(deliveries.len(), bytes, Instant::now());
         if self.waiting.is_empty() {
             self.waiting = deliveries;

@@ -43,7 +43,7 @@ pub type Checked = Result<Vec<Finding>, Trouble>;
 #[derive(Debug)]
 pub struct Inspector<'a> {
     config: &'a BrokerConfig,
-    /// Messages that two batches hold.
+    /// Messages that two full batches hold.
     needed_window: usize,
     /// What tells this guest from others.
     mark: String,
@@ -224,13 +224,13 @@ impl<'a> Inspector<'a> {
             Some(Seen { arrived, .. }) if arrived < needed.min(receive_maximum) => Finding::warning(
                 format!(
                     "the broker sends only {arrived} messages before the first is acknowledged, whatever \
-                     MQTT_RECEIVE_MAXIMUM={receive_maximum} says; two batches hold {needed}"
+                     MQTT_RECEIVE_MAXIMUM={receive_maximum} says; two full batches hold {needed}"
                 ),
                 format!("raise max_inflight_messages in mosquitto.conf to {receive_maximum}, or lower BATCH_SIZE"),
             ),
             Some(Seen { arrived, .. }) => Finding::ok(format!(
                 "{arrived} messages are sent before the first is acknowledged (MQTT_RECEIVE_MAXIMUM={receive_maximum}); \
-                 two batches hold {needed}"
+                 two full batches hold {needed}"
             )),
         }
     }

@@ -11,7 +11,7 @@ use memchr::memmem::Finder;
 /// The key whose value is a secret.
 const SECRET_KEY: &[u8] = b"provision_token";
 
-/// Looks for it; made once, because to make it costs more than to search a small payload, which is done three times.
+/// Looks for it; made once, because to make it costs more than to search a small payload, which is done twice.
 static SECRET_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(SECRET_KEY));
 
 /// What stands in place of a token that is a value of its own, and of one within the text of a string.

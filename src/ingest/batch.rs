@@ -4,6 +4,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::config::ingest::BATCHES_IN_FLIGHT;
+
 /// Timers are no finer, and fire late rather than early: what is due within so long is due.
 const TICK: Duration = Duration::from_millis(1);
 
@@ -12,7 +14,10 @@ const TICK: Duration = Duration::from_millis(1);
 /// small ones.
 const GROWTH: usize = 4;
 
-/// So many bytes of payload are worth a transaction however few messages they are: with them it grows no more.
+/// With so many messages nothing more is gained, so it grows no more.
+const GROWTH_MESSAGES: usize = 4_000;
+
+/// So many bytes are worth a transaction however few messages they are: with them it grows no more.
 const GROWTH_BYTES: usize = 4 * 1024 * 1024;
 
 /// The accumulator of one batch in the making.
@@ -21,13 +26,20 @@ const GROWTH_BYTES: usize = 4 * 1024 * 1024;
 /// batch before: a message that came after it has waited no longer than that.
 #[derive(Clone, Debug)]
 pub struct Gathering {
-    size: usize,
+    sizes: Sizes,
     linger: Duration,
     waiting: usize,
     waiting_bytes: usize,
     due_at: Option<Instant>,
     last_arrival: Option<Instant>,
     last_batch: Option<Instant>,
+}
+
+/// How large batches are.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    full: usize,
+    largest: usize,
 }
 
 /// What is to be done with what waits.
@@ -43,15 +55,26 @@ pub enum Plan {
     GoNow,
 }
 
+// === impl Sizes ===
+
+impl Sizes {
+    /// Full with so many messages. However far they grow, all batches on their way fit into the window that the broker fills
+    /// before the first message is acknowledged: else one would be prepared only when the one before it is written.
+    pub fn new(full: usize, window: usize) -> Self {
+        let share = window / BATCHES_IN_FLIGHT as usize;
+        Self { full, largest: (full * GROWTH).min(GROWTH_MESSAGES).min(share).max(full) }
+    }
+}
+
 // === impl Gathering ===
 
 impl Gathering {
-    /// Batches that are full with `size` messages, the oldest of which waits at most `linger`.
-    pub fn new(size: usize, linger: Duration) -> Self {
-        Self { size, linger, waiting: 0, waiting_bytes: 0, due_at: None, last_arrival: None, last_batch: None }
+    /// Batches of these sizes, the oldest message of which waits at most `linger`.
+    pub fn new(sizes: Sizes, linger: Duration) -> Self {
+        Self { sizes, linger, waiting: 0, waiting_bytes: 0, due_at: None, last_arrival: None, last_batch: None }
     }
 
-    /// So many messages with so many bytes of payload arrived at this moment.
+    /// So many messages with so many bytes arrived at this moment.
     pub fn arrived(&mut self, messages: usize, bytes: usize, now: Instant) {
         let quiet = self.last_arrival.is_none_or(|last| now.saturating_duration_since(last) >= self.linger);
         self.last_arrival = Some(now);
@@ -66,7 +89,7 @@ impl Gathering {
     /// What is to be done at this moment.
     pub fn plan(&self, now: Instant) -> Plan {
         match self.due_at {
-            _ if self.waiting >= self.size => Plan::GoNow,
+            _ if self.waiting >= self.sizes.full => Plan::GoNow,
             None => Plan::Rest,
             Some(due) if due <= now + TICK => Plan::GoWhenIdle,
             Some(due) => Plan::WaitUntil(due),
@@ -75,22 +98,19 @@ impl Gathering {
 
     /// Whether more may be gathered; when not, the queue behind fills and the broker waits.
     pub fn has_room(&self) -> bool {
-        self.waiting < self.size || self.waiting < self.largest() && self.waiting_bytes < GROWTH_BYTES
+        let Sizes { full, largest } = self.sizes;
+        self.waiting < full || self.waiting < largest && self.waiting_bytes < GROWTH_BYTES
     }
 
     /// A batch goes: says how many messages it takes. What is left over has waited already and is due at once.
     pub fn take(&mut self, now: Instant) -> usize {
-        let taken = self.waiting.min(self.largest());
+        let taken = self.waiting.min(self.sizes.largest);
         // Which of the bytes are left over nobody looks up: their share will do.
         self.waiting_bytes = self.waiting_bytes / self.waiting.max(1) * (self.waiting - taken);
         self.waiting -= taken;
         self.due_at = (self.waiting > 0).then_some(now);
         self.last_batch = Some(now);
         taken
-    }
-
-    fn largest(&self) -> usize {
-        self.size * GROWTH
     }
 }
 
@@ -100,10 +120,18 @@ mod tests {
     use proptest::prelude::*;
 
     const LINGER: Duration = Duration::from_millis(5);
+    const SIZES: Sizes = Sizes { full: 100, largest: 400 };
+
+    #[test]
+    fn a_batch_grows_as_far_as_it_pays_and_the_window_lets_it() {
+        let largest = |full, window| Sizes::new(full, window).largest;
+        assert_eq!([largest(1000, 16_000), largest(10, 16_000), largest(1000, 5_000)], [4_000, 40, 2_500]);
+        assert_eq!([largest(1000, 2_000), largest(32_767, 65_535)], [1_000, 32_767], "it does not grow at all");
+    }
 
     #[test]
     fn a_lone_message_goes_at_once() {
-        let mut gathering = Gathering::new(100, LINGER);
+        let mut gathering = Gathering::new(SIZES, LINGER);
         let now = Instant::now();
         assert_eq!(gathering.plan(now), Plan::Rest);
         gathering.arrived(1, 0, now);
@@ -116,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_trickle_waits_for_company() {
-        let mut gathering = Gathering::new(100, LINGER);
+        let mut gathering = Gathering::new(SIZES, LINGER);
         let now = Instant::now();
         gathering.arrived(1, 0, now);
         gathering.take(now);
@@ -132,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_full_batch_does_not_wait_for_the_writer_to_be_idle_and_grows_only_until_there_is_a_place() {
-        let mut gathering = Gathering::new(100, LINGER);
+        let mut gathering = Gathering::new(SIZES, LINGER);
         let now = Instant::now();
         gathering.arrived(100, 0, now);
         assert_eq!(gathering.plan(now), Plan::GoNow);
@@ -149,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_full_batch_of_large_messages_does_not_grow() {
-        let mut gathering = Gathering::new(100, LINGER);
+        let mut gathering = Gathering::new(SIZES, LINGER);
         let now = Instant::now();
         gathering.arrived(99, GROWTH_BYTES, now);
         assert!(gathering.has_room(), "it is not full");
@@ -169,21 +197,22 @@ mod tests {
         fn nothing_waits_longer_than_the_linger_and_nothing_is_lost(
             arrivals in prop::collection::vec((0_u64..20, 1_usize..50), 1..200), size in 1_usize..60,
         ) {
-            let mut gathering = Gathering::new(size, LINGER);
+            let sizes = Sizes::new(size, 1_000);
+            let mut gathering = Gathering::new(sizes, LINGER);
             let mut now = Instant::now();
             let (mut came, mut went, mut oldest) = (0, 0, None);
             for (gap, messages) in arrivals {
                 now += Duration::from_millis(gap);
                 while matches!(gathering.plan(now), Plan::GoNow | Plan::GoWhenIdle) {
                     let taken = gathering.take(now);
-                    prop_assert!(0 < taken && taken <= size * GROWTH);
+                    prop_assert!(0 < taken && taken <= sizes.largest);
                     went += taken;
                     oldest = (went < came).then_some(oldest).flatten();
                 }
                 if let Some(oldest) = oldest {
                     prop_assert!(now.duration_since(oldest) <= LINGER, "a message was passed over");
                 }
-                gathering.arrived(messages, 0, now);
+                gathering.arrived(messages, messages * GROWTH_BYTES / 50, now);
                 came += messages;
                 oldest = oldest.or(Some(now));
             }

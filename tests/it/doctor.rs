@@ -141,7 +141,7 @@ fn the_window_is_told_as_it_was_observed() {
     assert_eq!(code, 0, "{report:#}");
     found(&report, "broker window", "ok", &["at least 2000", "MQTT_RECEIVE_MAXIMUM=16000"]);
     let narrow = wide.set("MQTT_RECEIVE_MAXIMUM", "20").set("BATCH_SIZE", "10");
-    found(&doctor(&narrow).1, "broker window", "ok", &["20 messages are sent", "two batches hold 20"]);
+    found(&doctor(&narrow).1, "broker window", "ok", &["20 messages are sent", "two full batches hold 20"]);
     found(&doctor(&narrow).1, "broker's own words", "ok", &["dropped no message"]);
 }
 

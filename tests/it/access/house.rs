@@ -146,18 +146,20 @@ impl<'a> House<'a> {
     /// Registers a device with this token; the daemon has heard of it, so that what it then knows stays.
     pub fn register(&self, tenant: &str, device: &str, token: Option<&str>) {
         let hash = token.map_or("NULL".to_owned(), |token| format!("encode(sha256('{token}'), 'hex')"));
-        let forgotten = self.daemon.metric("sluice_auth_invalidations_total");
         self.database.query(&format!(
             "INSERT INTO tenants (tenant_id, name) VALUES ('{tenant}', '{tenant}') ON CONFLICT DO NOTHING;
              INSERT INTO devices (tenant_id, device_id, provision_token_hash) VALUES ('{tenant}', '{device}', {hash})"
         ));
-        // News come in the order in which they were told: whatever follows the registration is heard after it.
-        let mut asker = self.asker();
-        wait::until("the daemon has heard of the registration", || {
-            asker.acl("nobody/device/x", "c", 2, "any").no("UNREGISTERED_DEVICE");
-            self.database.query("SELECT pg_notify('sluice_invalidate', 'nobody/device/x')");
-            self.daemon.metric("sluice_auth_invalidations_total") > forgotten
-        });
+        // News come in the order in which they were told: when what follows the registration is forgotten, that was heard.
+        let (mut asker, marker) = (self.asker(), format!("nobody/device/{tenant}.{device}"));
+        let mut is_known = || {
+            let misses = self.daemon.metric("sluice_auth_cache_misses");
+            asker.acl(&marker, "c", 2, "any").no("UNREGISTERED_DEVICE");
+            (self.daemon.metric("sluice_auth_cache_misses") - misses).abs() < f64::EPSILON
+        };
+        is_known();
+        self.database.query(&format!("SELECT pg_notify('sluice_invalidate', '{marker}')"));
+        wait::until("the daemon has heard of the registration", || !is_known());
     }
 }
 

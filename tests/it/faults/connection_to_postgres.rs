@@ -22,8 +22,8 @@ const COUNTED: &str = "SELECT sum(cnt) FROM quarantine_counters_minute";
 /// The state of a session whose transaction has done everything but the COMMIT.
 const BEFORE_COMMIT: &str = "state = 'idle in transaction' AND query LIKE '%counted%'";
 
-/// Whether readings, events and counts stand before a lock as one statement.
-const ONE_STATEMENT_WAITS: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+/// The session in which readings, events and counts stand before a lock as one statement; empty when there is none.
+const ONE_STATEMENT_WAITS: &str = "SELECT coalesce(min(pid)::text, '') FROM pg_stat_activity WHERE datname = current_database() \
     AND query LIKE 'WITH refused%' AND wait_event_type = 'Lock'";
 
 /// How many sessions of the daemon stand before a lock, ...
@@ -140,14 +140,16 @@ fn one_statement_whose_answer_was_lost_is_not_done_again() {
     let daemon = daemon_behind(&proxy, &broker, &database);
     let load = Load::start(&broker, &database, &DEVICES);
     // Now and then a batch holds what one statement does not take. The first time it is prepared, by questions of its own.
-    let mut is_prepared = false;
+    let mut prepared_in = String::new();
     let lock = loop {
         let lock = gather_before_a_lock(&daemon, &database, &load);
-        let is_one_statement = database.value(ONE_STATEMENT_WAITS) == "1";
-        if is_one_statement && is_prepared {
+        let session = database.value(ONE_STATEMENT_WAITS);
+        if !session.is_empty() && session == prepared_in {
             break lock;
         }
-        is_prepared |= is_one_statement;
+        if !session.is_empty() {
+            prepared_in = session;
+        }
         drop(lock);
         database.wait_until(COUNTED, &load.grant(0).to_string());
     };

@@ -178,6 +178,23 @@ pub fn redelivery(stage: &Stage, load: Load) -> Outcome<Round> {
     Ok(round)
 }
 
+impl Round {
+    /// One that came to no end.
+    pub fn failed() -> Self {
+        let none = f64::NAN;
+        Self {
+            rate: none,
+            own: none,
+            broker: none,
+            database: none,
+            publisher: none,
+            memory_mib: none,
+            latency: None,
+            wrong: 1.0,
+        }
+    }
+}
+
 impl Load {
     fn arguments(self) -> Vec<String> {
         let Self { qos, devices, messages, rate, bad, .. } = self;

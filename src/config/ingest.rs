@@ -80,7 +80,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "1000",
         (1, 32_767),
         "messages",
-        "With so many a batch is full and goes at once; while Postgres is busy it grows, up to four times as large and 4000.",
+        "With so many a batch is full and goes at once; while Postgres is busy it grows, up to twice as large.",
     ),
     Setting::whole(
         "FLUSH_INTERVAL_MS",

@@ -11,11 +11,8 @@ const TICK: Duration = Duration::from_millis(1);
 
 /// While the writer is busy a full batch grows up to so many times its size. Postgres prepares each of the first thousand rows
 /// of a COPY at a price, and each commit has its own: in a flood, few large transactions cost it a quarter less than many
-/// small ones.
-const GROWTH: usize = 4;
-
-/// With so many messages nothing more is gained, so it grows no more.
-const GROWTH_MESSAGES: usize = 4_000;
+/// small ones. Beyond twice a thousand it gains little more, and costs memory.
+const GROWTH: usize = 2;
 
 /// So many bytes are worth a transaction however few messages they are: with them it grows no more.
 const GROWTH_BYTES: usize = 4 * 1024 * 1024;
@@ -62,7 +59,7 @@ impl Sizes {
     /// before the first message is acknowledged: else one would be prepared only when the one before it is written.
     pub fn new(full: usize, window: usize) -> Self {
         let share = window / BATCHES_IN_FLIGHT as usize;
-        Self { full, largest: (full * GROWTH).min(GROWTH_MESSAGES).min(share).max(full) }
+        Self { full, largest: (full * GROWTH).min(share).max(full) }
     }
 }
 
@@ -120,12 +117,12 @@ mod tests {
     use proptest::prelude::*;
 
     const LINGER: Duration = Duration::from_millis(5);
-    const SIZES: Sizes = Sizes { full: 100, largest: 400 };
+    const SIZES: Sizes = Sizes { full: 100, largest: 200 };
 
     #[test]
     fn a_batch_grows_as_far_as_it_pays_and_the_window_lets_it() {
         let largest = |full, window| Sizes::new(full, window).largest;
-        assert_eq!([largest(1000, 16_000), largest(10, 16_000), largest(1000, 5_000)], [4_000, 40, 2_500]);
+        assert_eq!([largest(1000, 16_000), largest(10, 16_000), largest(1000, 3_000)], [2_000, 20, 1_500]);
         assert_eq!([largest(1000, 2_000), largest(32_767, 65_535)], [1_000, 32_767], "it does not grow at all");
     }
 
@@ -165,12 +162,12 @@ mod tests {
         gathering.arrived(100, 0, now);
         assert_eq!(gathering.plan(now), Plan::GoNow);
         assert!(gathering.has_room(), "there may be no place yet");
-        gathering.arrived(550, 0, now);
+        gathering.arrived(250, 0, now);
         assert!(!gathering.has_room());
-        assert_eq!((gathering.take(now), gathering.plan(now)), (400, Plan::GoNow));
-        assert_eq!(gathering.take(now), 250);
+        assert_eq!((gathering.take(now), gathering.plan(now)), (200, Plan::GoNow));
+        assert_eq!(gathering.take(now), 150);
         assert_eq!(gathering.plan(now), Plan::Rest);
-        gathering.arrived(450, 0, now);
+        gathering.arrived(250, 0, now);
         gathering.take(now);
         assert_eq!(gathering.plan(now), Plan::GoWhenIdle, "what is left over has waited already");
     }
@@ -184,10 +181,10 @@ mod tests {
         gathering.arrived(1, 1, now);
         assert!(!gathering.has_room());
         assert_eq!(gathering.take(now), 100);
-        gathering.arrived(500, GROWTH_BYTES - 100, now);
-        assert_eq!(gathering.take(now), 400);
+        gathering.arrived(300, GROWTH_BYTES - 100, now);
+        assert_eq!(gathering.take(now), 200);
         gathering.arrived(50, GROWTH_BYTES / 2, now);
-        assert!(gathering.has_room(), "a fifth was left, and half came");
+        assert!(gathering.has_room(), "a third was left, and half came");
         gathering.arrived(50, GROWTH_BYTES / 2, now);
         assert!(!gathering.has_room());
     }

@@ -18,6 +18,7 @@ mod doctor;
 mod faults;
 mod fixtures;
 mod flood;
+mod growth;
 mod guests;
 mod jwt;
 mod listen;

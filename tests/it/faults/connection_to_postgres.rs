@@ -3,7 +3,7 @@
 use std::thread;
 
 use super::load::{Load, assert_each_once, counted, settings, settle, wait_rows};
-use super::lock::{LOCKED_OUT, Lock, wait_for_session};
+use super::lock::{LOCKED_OUT, LOCKED_OUT_SESSIONS, Lock, wait_for_session};
 use crate::support::daemon::Daemon;
 use crate::support::database::Database;
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
@@ -26,13 +26,9 @@ const BEFORE_COMMIT: &str = "state = 'idle in transaction' AND query LIKE '%coun
 const ONE_STATEMENT_WAITS: &str = "SELECT coalesce(min(pid)::text, '') FROM pg_stat_activity WHERE datname = current_database() \
     AND query LIKE 'WITH refused%' AND wait_event_type = 'Lock'";
 
-/// How many sessions of the daemon stand before a lock, ...
-const LOCKED_OUT_SESSIONS: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
-    AND application_name = 'sluice' AND wait_event_type = 'Lock'";
-
-/// ... and how many of anybody's.
-const WAITING_FOR_A_LOCK: &str =
-    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+/// Whether a second lock is asked for, behind the first.
+const WAITING_FOR_A_LOCK: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+    AND wait_event_type = 'Lock' AND query LIKE '%LOCK TABLE%'";
 
 /// How many messages the daemon has taken.
 const RECEIVED: &str = "sluice_messages_received_total";
@@ -123,7 +119,7 @@ fn gather_before_a_lock<'a>(daemon: &Daemon, database: &'a Database<'a>, load: &
     database.wait_until(LOCKED_OUT_SESSIONS, "1");
     thread::scope(|scope| {
         let second = scope.spawn(lock);
-        database.wait_until(WAITING_FOR_A_LOCK, "2");
+        database.wait_until(WAITING_FOR_A_LOCK, "1");
         received(load.grant(15));
         drop(first);
         let second = second.join().unwrap();

@@ -8,6 +8,10 @@ use crate::support::wait;
 /// The state of a session that stands before a lock.
 pub const LOCKED_OUT: &str = "wait_event_type = 'Lock'";
 
+/// Whether the daemon's writer does, with or without a transaction of its own by then; those who clean up may, too.
+pub const LOCKED_OUT_SESSIONS: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+    AND application_name = 'sluice' AND wait_event_type = 'Lock' AND (query LIKE 'COPY %' OR query LIKE 'WITH %')";
+
 /// A transaction that holds the lock; it ends when this is dropped.
 pub struct Lock {
     connection: Option<PgConnection>,

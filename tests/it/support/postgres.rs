@@ -11,7 +11,7 @@ use std::sync::{Mutex, OnceLock};
 use super::database::{Database, try_query};
 use super::dir::{Scratch, we_are_root};
 use super::port;
-use super::process::{Account, Launch, Process, find_program, read_log, run_to_end};
+use super::process::{Account, Launch, Process, chosen_postgres, find_program, read_log, run_to_end};
 use super::wait;
 
 /// The role the daemon logs in as: no superuser, but the owner of its database.
@@ -260,7 +260,12 @@ fn programs() -> &'static Path {
         let told = Command::new("pg_config").arg("--bindir").output().ok();
         let told = told.map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()));
         let on_path = find_program("initdb").and_then(|path| path.parent().map(Path::to_owned));
-        let found = told.into_iter().chain(packaged()).chain(on_path).find(|dir| dir.join("initdb").is_file());
+        let found = chosen_postgres()
+            .into_iter()
+            .chain(told)
+            .chain(packaged())
+            .chain(on_path)
+            .find(|dir| dir.join("initdb").is_file());
         found.expect("Postgres' server programs are not installed; scripts/test installs them")
     })
 }

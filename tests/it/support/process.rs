@@ -147,10 +147,36 @@ pub fn read_log(path: &Path) -> String {
     String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
 }
 
-/// Where programs are looked for: servers stand in the directories of the administrator.
+/// Names the Mosquitto the tests run on, in place of this machine's; its clients stand beside it. `scripts/roots` makes some.
+pub const CHOSEN_MOSQUITTO: &str = "SLUICE_TEST_MOSQUITTO";
+
+/// Names the directory of the Postgres programs the tests run on, in place of this machine's.
+pub const CHOSEN_POSTGRES: &str = "SLUICE_TEST_POSTGRES_BIN";
+
+/// Where programs are looked for: first where the environment says, and servers stand in the directories of the administrator.
 pub fn search_path() -> String {
     let own = std::env::var("PATH").unwrap_or_default();
-    format!("{own}:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin")
+    let mut dirs: Vec<String> = chosen_dirs().iter().map(|dir| dir.to_str().unwrap().to_owned()).collect();
+    dirs.extend([own, "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin".to_owned()]);
+    dirs.join(":")
+}
+
+/// The directory of Postgres' programs that the environment names.
+pub fn chosen_postgres() -> Option<PathBuf> {
+    let dir = PathBuf::from(std::env::var_os(CHOSEN_POSTGRES)?);
+    assert!(dir.join("postgres").is_file(), "{CHOSEN_POSTGRES} names {}, and no postgres is there", dir.display());
+    Some(dir)
+}
+
+/// The directories that the environment puts before all others.
+fn chosen_dirs() -> Vec<PathBuf> {
+    let broker = std::env::var_os(CHOSEN_MOSQUITTO).map(PathBuf::from);
+    let broker = broker.map(|program| {
+        let right = program.is_absolute() && program.ends_with("mosquitto") && program.is_file();
+        assert!(right, "{CHOSEN_MOSQUITTO} is {}: not the full path of a program `mosquitto`", program.display());
+        program.parent().unwrap().to_owned()
+    });
+    broker.into_iter().chain(chosen_postgres()).collect()
 }
 
 /// The path of a program.

@@ -41,7 +41,7 @@ postgres_bin() {
 can_link() { say 'int main(void) { return 0; }' | cc -x c -o /dev/null - 2>/dev/null; }
 
 # The packages of this system that are missing, by their names on Debian; with "checks", also what only the checks need:
-# readers of the alert rules and of the compose file, and a browser.
+# readers of the alert rules and of the compose file, a browser, and what moves the clock of a program.
 missing_packages() {
     { has mosquitto && has mosquitto_passwd; } || say mosquitto
     { has mosquitto_pub && has mosquitto_sub; } || say mosquitto-clients
@@ -51,6 +51,7 @@ missing_packages() {
     if [ "${1-}" = checks ]; then
         python3 -c 'import ensurepip, venv' 2>/dev/null || say python3-venv
         has promtool || say prometheus
+        [ -e "$(find /usr/lib -name libfaketime.so.1 2>/dev/null | head -n 1)" ] || say faketime
         has chromium || say chromium
         { has docker-compose || docker compose version >/dev/null 2>&1; } || say docker-compose
     fi

@@ -221,7 +221,7 @@ impl Daemon {
         let keep =
             partitions::keep(pool.clone(), retention, store.clone(), readiness.clone(), clock::now, self.stop.clone());
         tasks.spawn("partitions", keep);
-        tasks.spawn("probe", probe::watch(self.database.clone(), readiness.clone(), self.stop.clone()));
+        tasks.spawn("probe", probe::watch(self.database.clone(), readiness.clone(), clock::now, self.stop.clone()));
         let (numbers, days) = (self.metrics.certificates.clone(), self.config.certificates.expiry_warning_days);
         let keeper = Keeper::new(self.database.clone(), numbers, days, clock::now);
         tasks.spawn("certificates", keeper.keep(self.stop.clone()));

@@ -4,6 +4,7 @@
 
 pub mod batch;
 pub mod change;
+pub mod clocks;
 pub mod device;
 pub mod finding;
 pub mod ids;

@@ -9,6 +9,7 @@ pub mod broker_sessions;
 pub mod certificate_changes;
 pub mod certificate_keeping;
 pub mod certificates;
+pub mod clocks;
 mod columns;
 pub mod commands;
 pub mod connect;

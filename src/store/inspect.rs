@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::connect::Database;
 use super::session::{Session, answer};
 use super::trouble::Trouble;
+use crate::domain::clocks::MAX_CLOCK_OFFSET_SECONDS;
 use crate::domain::finding::Finding;
 use crate::domain::ports::Outage;
 use crate::domain::time::{Clock, Timestamp};
@@ -236,8 +237,13 @@ pub async fn clock(database: &Database, clock: Clock) -> Checked {
 fn judge_skew(skew: f64, doubt: f64) -> Finding {
     let way = if skew < 0.0 { "behind" } else { "ahead of" };
     let what = format!("the clock of Postgres is {:.3} s {way} this machine's (give or take {doubt:.3} s)", skew.abs());
+    let advice = "let both machines follow a time server (chrony, systemd-timesyncd)";
+    if skew.abs() - doubt > MAX_CLOCK_OFFSET_SECONDS {
+        let what = format!("{what}, more than {MAX_CLOCK_OFFSET_SECONDS} s: nothing is deleted or expired by time");
+        return Finding::error(what, advice);
+    }
     if skew.abs() - doubt > CLOCK_TOLERANCE {
-        return Finding::warning(what, "let both machines follow a time server (chrony, systemd-timesyncd)");
+        return Finding::warning(what, advice);
     }
     Finding::ok(what)
 }
@@ -267,5 +273,6 @@ mod tests {
         assert_eq!(judge_skew(1.5, 0.6).level, Level::Ok);
         assert_eq!(judge_skew(-1.5, 0.1).level, Level::Warning);
         assert!(judge_skew(-1.5, 0.1).what.contains("1.500 s behind"));
+        assert_eq!(judge_skew(-121.0, 0.1).level, Level::Error);
     }
 }

@@ -1,5 +1,6 @@
 //! Asks Postgres every few seconds whether it answers and is not read-only, and now and then whether the schema is still the
-//! right one, so that readiness is right also while nothing is written. The one writer of `sluice_db_up`.
+//! right one, so that readiness is right also while nothing is written. The one writer of `sluice_db_up`. It also compares
+//! the clocks.
 //!
 //! It stores nothing and repairs nothing. That a disk is full only a write can tell: then those who write say so.
 
@@ -7,12 +8,15 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::clocks;
 use super::connect::Database;
 use super::inspect::{TABLES, UNREAD};
 use super::migrate::read_state;
 use super::session::{Session, answer};
 use super::trouble::Trouble;
+use crate::domain::clocks::Clocks;
 use crate::domain::ports::Outage;
+use crate::domain::time::Clock;
 use crate::lifecycle::Readiness;
 
 /// How often it asks.
@@ -30,24 +34,30 @@ const PART: &str = "database";
 /// The part that speaks of the schema: the start's, until the start is over, then this module's.
 const SCHEMA: &str = "schema";
 
+/// The part that speaks of the clocks.
+const CLOCK: &str = "clock";
+
 /// The parts that say so when Postgres does not take what they give it.
 const GIVERS: [&str; 2] = ["registry", "writer"];
 
 const MISSING: &str = "SELECT string_agg(name, ', ') FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NULL";
 
 /// Asks until told to stop.
-pub async fn watch(database: Database, readiness: Readiness, stop: CancellationToken) {
+pub async fn watch(database: Database, readiness: Readiness, clock: Clock, stop: CancellationToken) {
     let mut session = None;
     let mut rounds_left = 0;
+    let mut clocks_agree = true;
     loop {
         let looks = rounds_left == 0;
-        let asked = tokio::time::timeout(PATIENCE, ask(&database, &mut session, looks));
+        let asked = tokio::time::timeout(PATIENCE, ask(&database, &mut session, looks, clock));
         let answered = tokio::select! {
             () = stop.cancelled() => return,
             answered = asked => answered.unwrap_or_else(|_| Err(silent())),
         };
         match answered {
-            Ok(wrong) => {
+            Ok((wrong, clocks)) => {
+                database.metrics().clock_offset.set(clocks.offset_seconds());
+                clocks_agree = tell_clocks(&readiness, clocks, clocks_agree);
                 rounds_left = if looks { ROUNDS } else { rounds_left } - 1;
                 if let Some(wrong) = wrong {
                     rounds_left = 0;
@@ -75,8 +85,13 @@ pub async fn watch(database: Database, readiness: Readiness, stop: CancellationT
     }
 }
 
-/// What is wrong with the schema, when that was looked at and something is.
-async fn ask(database: &Database, session: &mut Option<Session>, looks: bool) -> Result<Option<String>, Trouble> {
+/// What is wrong with the schema, when that was looked at and something is; and the clocks.
+async fn ask(
+    database: &Database,
+    session: &mut Option<Session>,
+    looks: bool,
+    clock: Clock,
+) -> Result<(Option<String>, Clocks), Trouble> {
     let session = match session {
         Some(session) => session,
         None => session.insert(Session::open(database.unbounded_options()).await?),
@@ -88,7 +103,27 @@ async fn ask(database: &Database, session: &mut Option<Session>, looks: bool) ->
                 .into(),
         ));
     }
-    if looks { look_at_schema(session).await } else { Ok(None) }
+    let clocks = clocks::read(&mut session.connection, clock).await?;
+    let wrong = if looks { look_at_schema(session).await? } else { None };
+    Ok((wrong, clocks))
+}
+
+/// Says in readiness, and in the log when that changes, whether the clocks agree; returns it.
+fn tell_clocks(readiness: &Readiness, clocks: Clocks, agreed: bool) -> bool {
+    let Some(why) = clocks.complaint() else {
+        if !agreed {
+            tracing::info!("the clocks of this machine and of Postgres agree again");
+        }
+        readiness.well(CLOCK);
+        return true;
+    };
+    if agreed {
+        tracing::error!(
+            "{why}; until then nothing is deleted or expired by time, and a CRL is made valid by both clocks"
+        );
+    }
+    readiness.unwell(CLOCK, why);
+    false
 }
 
 async fn look_at_schema(session: &mut Session) -> Result<Option<String>, Trouble> {

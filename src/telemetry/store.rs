@@ -15,6 +15,8 @@ metrics! {
         staged_batches: IntCounter("sluice_staged_batches_total"),
         /// Rows Postgres refused for what they hold.
         poisoned_rows: IntCounter("sluice_poisoned_rows_total"),
+        /// Seconds by which this machine's clock is ahead of Postgres'; negative: behind.
+        clock_offset: Gauge("sluice_clock_offset_seconds"),
         /// Partitions of telemetry that stand ready for days to come.
         partitions_ahead: IntGauge("sluice_partitions_ahead"),
     }

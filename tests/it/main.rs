@@ -12,6 +12,7 @@ mod ca;
 mod certificates;
 mod changes;
 mod cli;
+mod clocks;
 mod compose;
 mod demo;
 mod doctor;

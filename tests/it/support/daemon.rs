@@ -68,6 +68,15 @@ impl Settings {
         self
     }
 
+    /// The program runs with its clock moved by this, such as `+40d`; the clocks of the servers stay as they are.
+    pub fn with_clock(self, moved: &str) -> Self {
+        let library = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"]
+            .map(|dir| Path::new(dir).join("faketime/libfaketime.so.1"));
+        let library = library.iter().find(|path| path.is_file()).expect("the package faketime is installed");
+        let settings = self.set("LD_PRELOAD", library.to_str().unwrap()).set("FAKETIME", moved);
+        settings.set("FAKETIME_DONT_FAKE_MONOTONIC", "1").set("DONT_FAKE_MONOTONIC", "1")
+    }
+
     /// A directory for files these settings name; it lives as long as they do.
     pub fn dir(&self) -> &Scratch {
         &self.dir

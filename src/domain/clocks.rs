@@ -1,0 +1,73 @@
+//! Two clocks read at one moment: this machine's and Postgres'.
+//!
+//! It reads neither. What must not act on a wrong time takes the reading that does no harm, or waits until both agree.
+
+use super::time::Timestamp;
+
+/// Clocks further apart than this, in seconds, do not agree: one of them is wrong, and nothing here knows which.
+pub const MAX_CLOCK_OFFSET_SECONDS: f64 = 120.0;
+
+/// The two readings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clocks {
+    /// This machine's.
+    pub own: Timestamp,
+    /// Postgres'.
+    pub database: Timestamp,
+}
+
+// === impl Clocks ===
+
+impl Clocks {
+    /// How far this machine's clock is ahead of Postgres'; negative: behind.
+    pub const fn offset_seconds(self) -> f64 {
+        self.own.seconds_since(self.database)
+    }
+
+    /// Whether both may be used.
+    pub fn agree(self) -> bool {
+        self.offset_seconds().abs() <= MAX_CLOCK_OFFSET_SECONDS
+    }
+
+    /// The earlier reading: what has ended by this one has ended by both.
+    pub fn earlier(self) -> Timestamp {
+        self.own.min(self.database)
+    }
+
+    /// The later reading: what is valid until after this one is valid by both.
+    pub fn later(self) -> Timestamp {
+        self.own.max(self.database)
+    }
+
+    /// What is wrong, for the operator; none while they agree.
+    pub fn complaint(self) -> Option<String> {
+        let (offset, way) = (self.offset_seconds(), if self.own < self.database { "behind" } else { "ahead of" });
+        (!self.agree()).then(|| {
+            format!(
+                "the clock of this machine is {:.0} s {way} that of Postgres, more than {MAX_CLOCK_OFFSET_SECONDS} s: let \
+                 both machines follow a time server (chrony, systemd-timesyncd)",
+                offset.abs()
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_agree_within_the_bound_and_the_way_of_the_offset_is_said() {
+        let at = |own: i64| {
+            let database = Timestamp::from_micros(1_800_000_000_000_000);
+            Clocks { own: database.plus_seconds(own), database }
+        };
+        for near in [at(0), at(120), at(-120)] {
+            assert!(near.agree() && near.complaint().is_none(), "{near:?}");
+        }
+        assert!(at(121).complaint().unwrap().contains("121 s ahead of"));
+        assert!(at(-3600).complaint().unwrap().contains("3600 s behind"));
+        assert_eq!((at(9).earlier(), at(9).later()), (at(9).database, at(9).own));
+        assert_eq!((at(-9).earlier(), at(-9).later()), (at(-9).own, at(-9).database));
+    }
+}

@@ -3,6 +3,7 @@
 //! There is no container engine here: the same configuration, access rules and scripts are run by a Mosquitto and a
 //! Postgres of the test's own, with nothing but paths, ports and the user changed.
 
+mod access_rules;
 mod alarms;
 mod authority;
 mod crl;

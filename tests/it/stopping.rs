@@ -1,21 +1,16 @@
 //! SIGTERM: the daemon ends in time, loses nothing, and leaves nothing to be stored twice.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::faults::load::{Load, assert_each_once, rows, settings, settle, wait_rows};
 use crate::support::daemon::{Daemon, Settings};
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
 use crate::support::postgres::Postgres;
+use crate::support::time_bounds::{SHUTDOWN_TIMEOUT, STOP_SLACK};
 use crate::support::wait;
 
-/// `SHUTDOWN_TIMEOUT_SECONDS` where it is to be reached.
-const TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What a loaded machine is given on top.
-const SLACK: Duration = Duration::from_secs(3);
-
 fn with_timeout(settings: Settings) -> Settings {
-    settings.set("SHUTDOWN_TIMEOUT_SECONDS", &TIMEOUT.as_secs().to_string())
+    settings.set("SHUTDOWN_TIMEOUT_SECONDS", &SHUTDOWN_TIMEOUT.as_secs().to_string())
 }
 
 #[test]
@@ -31,7 +26,7 @@ fn under_load_it_ends_in_time_with_success_and_nothing_is_lost_or_stored_twice()
         let told = Instant::now();
         assert_eq!(daemon.terminate(), 0);
         println!("ended under load after {:?}", told.elapsed());
-        assert!(told.elapsed() < TIMEOUT + SLACK, "it took {:?}", told.elapsed());
+        assert!(told.elapsed() < SHUTDOWN_TIMEOUT + STOP_SLACK, "it took {:?}", told.elapsed());
         load.grant(30);
         daemon.start_again();
         daemon.wait_ready();
@@ -66,7 +61,7 @@ fn ends_without_postgres(leave: impl Fn(&Postgres), come_back: impl Fn(&Postgres
     let told = Instant::now();
     let code = daemon.terminate();
     println!("ended without Postgres after {:?} with exit code {code}", told.elapsed());
-    assert!(told.elapsed() < TIMEOUT + SLACK, "it took {:?}", told.elapsed());
+    assert!(told.elapsed() < SHUTDOWN_TIMEOUT + STOP_SLACK, "it took {:?}", told.elapsed());
     assert_eq!(code, 0, "{}", wait::log_tails());
     assert!(broker.log().contains("Received DISCONNECT from sluice"), "it said goodbye");
     come_back(&postgres);
@@ -88,7 +83,7 @@ fn before_it_has_ever_reached_postgres_it_ends_at_once() {
     wait::until("it tries in vain", || daemon.log().contains("trying again"));
     let told = Instant::now();
     assert_eq!(daemon.terminate(), 0);
-    assert!(told.elapsed() < SLACK, "it took {:?}", told.elapsed());
+    assert!(told.elapsed() < STOP_SLACK, "it took {:?}", told.elapsed());
 }
 
 #[test]
@@ -106,7 +101,7 @@ fn a_second_signal_ends_it_at_once() {
     wait::until("it is stopping", || daemon.log().contains("stopping: no more messages are taken"));
     let told = Instant::now();
     let code = daemon.terminate();
-    assert!(told.elapsed() < SLACK, "it took {:?}", told.elapsed());
+    assert!(told.elapsed() < STOP_SLACK, "it took {:?}", told.elapsed());
     assert_eq!(code, 70);
     postgres.resume();
     daemon.start_again();

@@ -13,4 +13,5 @@ pub mod port;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
+pub mod time_bounds;
 pub mod wait;

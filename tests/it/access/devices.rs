@@ -1,8 +1,7 @@
 //! Devices at the door: by certificate, whose common name is all the broker says; by token; and no longer.
 
-use std::time::Duration;
-
 use super::house::{House, database, user};
+use crate::support::time_bounds::REGISTRY_CHANGE;
 use crate::support::wait;
 
 const EVENT: &str = "tenant/acme/device/pump-1/event";
@@ -50,7 +49,7 @@ fn what_plain_sql_does_to_a_device_acts_within_seconds() {
     let mut within_seconds = |sql: &str, why: &str| {
         wait::until("it is warm", || asker.acl("acme/device/pump-1", "c", 2, EVENT).status == 200);
         database.query(sql);
-        wait::within(Duration::from_secs(5), why, || match asker.acl_once("acme/device/pump-1", "c", 2, EVENT) {
+        wait::within(REGISTRY_CHANGE, why, || match asker.acl_once("acme/device/pump-1", "c", 2, EVENT) {
             answer if answer.body.contains(why) => Ok(()),
             answer => Err(format!("{answer:?}")),
         });

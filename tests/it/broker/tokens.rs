@@ -5,7 +5,6 @@ use std::fs::{Permissions, set_permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use bytes::BytesMut;
 use rumqttc::v5::mqttbytes::v5::{Connect, Login, Packet};
@@ -19,11 +18,9 @@ use crate::jwt::pyjwt;
 use crate::support::dir::Scratch;
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
 use crate::support::process::run_to_end;
+use crate::support::time_bounds::BROKER_TOKEN;
 
 const AUTH: u8 = 0xf0;
-
-/// So short that a test sees renewals, after four seconds and a half. What a test does slowly, it does once it has answered.
-const LIFETIME: Duration = Duration::from_secs(6);
 
 /// A key pair of OpenSSL's.
 struct Signer {
@@ -52,7 +49,7 @@ impl Signer {
             key: self.private.clone(),
             key_id: Some("k1".into()),
             claims: claims.as_object().unwrap().clone(),
-            lifetime: LIFETIME,
+            lifetime: BROKER_TOKEN,
             place,
         };
         BrokerConfig { jwt: Some(jwt), ..config(port) }
@@ -70,7 +67,7 @@ impl Signer {
         assert_eq!(claims["nbf"], claims["iat"]);
         // Backdated by a minute, for a broker whose clock is behind.
         let (from, end) = (claims["iat"].as_i64().unwrap(), claims["exp"].as_i64().unwrap());
-        assert_eq!(end - from, 60 + i64::try_from(LIFETIME.as_secs()).unwrap());
+        assert_eq!(end - from, 60 + i64::try_from(BROKER_TOKEN.as_secs()).unwrap());
         end
     }
 }

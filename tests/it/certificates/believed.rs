@@ -9,10 +9,8 @@ use super::office::{Office, id};
 use crate::support::daemon::{Daemon, Settings};
 use crate::support::device::Device;
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
+use crate::support::time_bounds::REGISTRY_CHANGE;
 use crate::support::wait;
-
-/// Promised are seconds; this is the bound of the promise.
-const LIMIT: Duration = Duration::from_secs(5);
 
 /// A daemon that believes certificates and nothing else, and a device that speaks.
 struct Scene {
@@ -63,14 +61,14 @@ fn a_certificate_is_believed_from_its_issue_to_its_revocation_within_seconds() {
     let mut scene = Scene::new(Office::new());
     scene.is_refused();
     let first = scene.office.issued("first");
-    assert!(scene.is_believed() < LIMIT);
+    assert!(scene.is_believed() < REGISTRY_CHANGE);
     let second = scene.renewed(&first, "second");
     scene.office.done(&["cert", "confirm", id(&second)]);
-    assert!(scene.is_believed() < LIMIT, "the new one holds");
+    assert!(scene.is_believed() < REGISTRY_CHANGE, "the new one holds");
     scene.office.done(&["cert", "revoke", id(&second), "--reason", "keyCompromise"]);
     let took = scene.is_refused();
     println!("refused {took:?} after the command ended");
-    assert!(took < LIMIT, "{took:?}");
+    assert!(took < REGISTRY_CHANGE, "{took:?}");
     let detail =
         scene.office.database.value("SELECT detail FROM quarantine_events ORDER BY quarantined_at DESC LIMIT 1");
     assert!(!detail.contains("NULL"), "{detail}");
@@ -93,5 +91,5 @@ fn a_grace_that_is_over_is_over_also_before_it_is_marked() {
     scene.is_believed();
     // Sooner than any round would have marked it.
     let took = scene.is_refused();
-    assert!(took < LIMIT, "{took:?}");
+    assert!(took < REGISTRY_CHANGE, "{took:?}");
 }

@@ -8,12 +8,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use crate::support::dir::{Scratch, we_are_root};
+use crate::support::mosquitto::rules_for;
 use crate::support::port;
 use crate::support::process::{Launch, Process, find_program, read_log, run_to_end, search_path};
 use crate::support::wait;
 
 /// A user by password with a device's name, which the access rules then take for that device.
 pub const PASSWORD_DEVICE: (&str, &str) = ("acme/device/pump-1", "the-pump-has-a-password");
+
+/// The devices of the tenant acme that the broker's access rules know, also where each needs rows of its own.
+const DEVICES: [&str; 2] = ["pump-1", "pump-2"];
 
 /// The stack's broker; it ends when this is dropped.
 pub struct Stack {
@@ -46,8 +50,9 @@ impl Stack {
         let passwords = stack.path("broker/passwords");
         run_to_end(Command::new(program("mosquitto_passwd")).arg("-b").arg(passwords).args([user, password]));
         fs::create_dir(stack.path("data")).unwrap();
-        fs::copy(repository("compose/mosquitto/acl.conf"), stack.path("acl.conf")).unwrap();
-        stack.dir.write("mosquitto.conf", stack.configuration());
+        let shipped = fs::read_to_string(repository("compose/mosquitto/acl.conf")).unwrap();
+        stack.dir.write("acl.conf", rules_for(&shipped, &DEVICES));
+        stack.dir.write("mosquitto.conf", stack.configuration("mosquitto.conf"));
         stack
     }
 
@@ -70,6 +75,9 @@ impl Stack {
             ("CRL_PUBLISHED", "crl/device-crl.pem"),
             ("CRL_TAKEN", "data/device-crl.pem"),
             ("CRL_AUTHORITY", "broker/device-ca.crt"),
+            ("ACL_PUBLISHED", "crl/acl.conf"),
+            ("ACL_SHIPPED", "acl.conf"),
+            ("ACL_TAKEN", "data/acl.conf"),
         ];
         let mut envs: Vec<(String, String)> =
             settings.iter().map(|(name, file)| ((*name).to_owned(), self.text(file))).collect();
@@ -92,6 +100,7 @@ impl Stack {
     /// The broker by itself, with nobody beside it who looks after its CRL; its PID file.
     pub fn launch_alone(&mut self) -> PathBuf {
         fs::copy(self.path("crl/device-crl.pem"), self.path("data/device-crl.pem")).unwrap();
+        fs::copy(self.path("acl.conf"), self.path("data/acl.conf")).unwrap();
         self.process = Some(Process::start(Launch {
             name: "mosquitto",
             program: &program("mosquitto"),
@@ -203,6 +212,17 @@ impl Stack {
         self.over_tls("mosquitto_pub", Some(device), &arguments).output().unwrap().status.success()
     }
 
+    /// How often the broker ended a session of this device because another client took its name.
+    pub fn takeovers(&self, device: &str) -> usize {
+        let name = format!("Client acme/device/{device} ");
+        let log = self.log();
+        let of_device = log.lines().filter(|line| line.contains(&name));
+        // As 2.0 and as 2.1 log it.
+        of_device
+            .filter(|line| line.contains("already connected, closing old") || line.ends_with("session taken over."))
+            .count()
+    }
+
     /// Starts a subscriber in the background and waits until the broker has confirmed its subscription.
     pub fn listening(&self, command: &Command, file: &str) -> Listener {
         let log = fs::File::create(self.path(file)).unwrap();
@@ -222,9 +242,9 @@ impl Stack {
         command
     }
 
-    /// The shipped configuration with other paths, ports and user, and not a word else.
-    fn configuration(&self) -> String {
-        let mut text = fs::read_to_string(repository("compose/mosquitto/mosquitto.conf")).unwrap();
+    /// A shipped configuration with other paths, ports and user, and not a word else.
+    pub fn configuration(&self, file: &str) -> String {
+        let mut text = fs::read_to_string(repository("compose/mosquitto").join(file)).unwrap();
         let mut replace = |from: &str, to: &str| {
             assert!(text.contains(from), "{from} is in mosquitto.conf");
             text = text.replace(from, to);
@@ -234,7 +254,6 @@ impl Stack {
         }
         replace("/run/secrets/", &self.text("broker/"));
         replace("/mosquitto/data/", &self.text("data/"));
-        replace("/mosquitto/config/", &self.text(""));
         if we_are_root() {
             // Else it becomes user mosquitto, who may not write here.
             replace("\nuser mosquitto\n", "\nuser root\n");

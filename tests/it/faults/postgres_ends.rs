@@ -1,16 +1,14 @@
 //! Postgres killed, stopped and frozen.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::load::{Load, assert_each_once, found, message, register, rows, settings, settle, wait_rows};
 use crate::support::daemon::Daemon;
 use crate::support::device::{Device, Fate, Message};
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
 use crate::support::postgres::Postgres;
+use crate::support::time_bounds::OUTAGE;
 use crate::support::wait;
-
-/// How long Postgres stays away.
-const AWAY: Duration = Duration::from_secs(10);
 
 /// The most memory the daemon may hold: 64 MiB of messages in flight, twice that for what they become on their way.
 const MEMORY_KIB: u64 = 192 * 1024;
@@ -71,7 +69,7 @@ fn outage(leave: impl Fn(&Postgres), come_back: impl Fn(&Postgres)) {
             load.wait_accepted(load.grant(100));
         }
         memory = memory.max(daemon.rss_kib());
-        left.elapsed() > AWAY
+        left.elapsed() > OUTAGE
     });
     let said = daemon.wait_unready();
     assert!(said.contains("database"), "{said}");

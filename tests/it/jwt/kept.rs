@@ -1,7 +1,7 @@
 //! How keys are kept: fetched, rotated, missed, and not believed for ever.
 
 use std::net::TcpListener;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use sluice::access::keeper::KEYS_LAST_SECONDS;
 use sluice::access::refused::Refused;
@@ -11,6 +11,7 @@ use super::issuer::{Answer, Issuer};
 use super::pyjwt::{ISSUER, made};
 use super::scene::{Scene, issuer};
 use crate::support::dir::Scratch;
+use crate::support::time_bounds::{KEY_FILE_LOOKED_FOR, SILENT_ISSUER};
 use crate::support::wait;
 
 fn old() -> Answer {
@@ -102,7 +103,7 @@ fn a_login_does_not_wait_long_for_an_issuer_that_says_nothing() {
     wait::until("it was asked", || endpoint.asked() == 1);
     let start = Instant::now();
     assert_eq!(scene.log_in("rs256"), away());
-    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    assert!(start.elapsed() < SILENT_ISSUER, "{:?}", start.elapsed());
 }
 
 #[test]
@@ -129,6 +130,6 @@ fn a_file_is_read_anew_when_it_changes_and_missed_without_harm() {
     assert!(scene.verify("rs256").is_err());
     std::fs::remove_file(path).unwrap();
     let read_at = Instant::now();
-    wait::until("it was looked for in vain", || read_at.elapsed() > Duration::from_secs(3) && scene.age() >= 3);
+    wait::until("it was looked for in vain", || read_at.elapsed() > KEY_FILE_LOOKED_FOR && scene.age() >= 3);
     assert!(scene.verify("rotated").is_ok());
 }

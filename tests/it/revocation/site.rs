@@ -11,9 +11,6 @@ use crate::support::database::Database;
 use crate::support::postgres::Postgres;
 use crate::support::wait;
 
-/// What is promised: from the row to the last link.
-pub const PROMISED: Duration = Duration::from_secs(5);
-
 pub struct Site {
     pub stack: Stack,
     pub database: Database<'static>,
@@ -74,8 +71,7 @@ impl Site {
 
     /// How often the broker ended a session of this device because another client took its name.
     pub fn takeovers(&self, device: &str) -> usize {
-        let line = format!("Client acme/device/{device} already connected, closing old connection.");
-        self.stack.log().matches(&line).count()
+        self.stack.takeovers(device)
     }
 
     fn register(&self, device: &str) {

@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 use super::dir::{Scratch, we_are_root};
 use super::port;
@@ -11,10 +11,12 @@ use super::process::{Launch, Process, find_program, read_log, run_to_end};
 use super::wait;
 
 /// What every broker of the tests says, unless the test says it differently: the values the README recommends.
-const DEFAULTS: [&str; 9] = [
+const DEFAULTS: [&str; 10] = [
     "max_inflight_messages 16000",
     "max_queued_messages 1000000",
     "message_size_limit 16777216",
+    // Since 2.1 the default is 2,000,000 bytes.
+    "max_packet_size 20000000",
     "autosave_interval 30",
     "autosave_on_changes false",
     "sys_interval 1",
@@ -47,6 +49,39 @@ pub struct TlsListener {
     pub crl: Option<PathBuf>,
     /// Whether clients need a certificate, whose common name is then their user name.
     pub mutual: bool,
+}
+
+/// The version of the broker the tests run on, as major and minor.
+pub fn version() -> (u32, u32) {
+    static VERSION: OnceLock<(u32, u32)> = OnceLock::new();
+    *VERSION.get_or_init(|| {
+        let program = find_program("mosquitto").expect("mosquitto is not installed; scripts/test installs it");
+        // Its help; the exit code is not that of success.
+        let output = Command::new(program).arg("-h").output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let number = text.split_whitespace().nth(2).unwrap_or_default();
+        let parts: Vec<u32> = number.split('.').filter_map(|part| part.parse().ok()).collect();
+        assert!(parts.len() == 3 && text.starts_with("mosquitto version "), "{output:?}");
+        (parts[0], parts[1])
+    })
+}
+
+/// Access rules as this broker needs them: since 2.1 `%u` matches one level only, so that lines with it become rows for
+/// these devices of the tenant acme, as Sluice writes them into `ACL_OUTPUT_PATH`.
+pub fn rules_for(shipped: &str, devices: &[&str]) -> String {
+    if version() < (2, 1) {
+        return shipped.to_owned();
+    }
+    let patterns = shipped.lines().filter_map(|line| line.strip_prefix("pattern "));
+    let patterns: Vec<&str> = patterns.filter(|line| line.contains("/%u/")).collect();
+    let mut text = shipped.replace("\npattern ", "\n#pattern ");
+    for name in devices.iter().map(|device| format!("acme/device/{device}")) {
+        text.extend(["user ", &name, "\n"]);
+        for pattern in &patterns {
+            text.extend(["topic ", &pattern.replace("%u", &name), "\n"]);
+        }
+    }
+    text
 }
 
 /// A broker; it ends when this is dropped.

@@ -23,10 +23,10 @@ die() {
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
-# The directory of Postgres' server programs: the one pg_config names, else the newest that is packaged.
+# The directory of Postgres' server programs: POSTGRES_BIN, else the one pg_config names, else the newest that is packaged.
 postgres_bin() {
     local dir
-    for dir in "$(pg_config --bindir 2>/dev/null || true)" \
+    for dir in "${POSTGRES_BIN-}" "$(pg_config --bindir 2>/dev/null || true)" \
         $(find /usr/lib/postgresql -mindepth 2 -maxdepth 2 -name bin 2>/dev/null | sort -rV) \
         "$(dirname "$(command -v initdb || true)")"; do
         if [ -x "$dir/initdb" ] && [ -x "$dir/postgres" ]; then

@@ -2,7 +2,8 @@
 //!
 //! It is started by `scripts/demo`, between a broker and a database that nobody else uses: it registers its fleet there and
 //! starts a daemon of its own. It ends with a sum: what the broker took over is what the database has, or it fails; and the
-//! device that was revoked on the way is out, or it fails.
+//! device that was revoked on the way is out, or it fails. It also fails when nothing is stored, and ends early when the
+//! broker refuses a device its own topics.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -252,7 +253,7 @@ impl Stage {
         troubles.recv().await.map_or(Ok(span), Err)
     }
 
-    /// Draws again and again; ends only when something is wrong.
+    /// Draws again and again; ends only when something is wrong: also when devices may not publish, which would only go on.
     async fn watch(&mut self, stories: &mut mpsc::Receiver<Result<Story, Failure>>) -> Result<(), Failure> {
         let mut ticks = tokio::time::interval(REDRAW);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -265,6 +266,9 @@ impl Stage {
             let figures = scrape::figures(self.daemon.ops()).await.map_err(no_figures)?;
             if let Err(error) = self.draw(&figures.since(&self.before)) {
                 tracing::debug!(%error, "nobody is watching any more");
+                return Ok(());
+            }
+            if self.tally.own_topic_refused() > 0 {
                 return Ok(());
             }
         }
@@ -340,7 +344,13 @@ async fn follow_signals(stop: &CancellationToken) -> Failure {
 
 fn conclude(summary: &Summary, figures: &Figures, output: Output) -> Result<Exit, Failure> {
     match output {
-        Output::Json => output::json(summary)?,
+        Output::Json => {
+            output::json(summary)?;
+            // The program that reads the summary has the figures; whoever started it has the reason.
+            if let Some(why) = summary.shortcoming() {
+                writeln!(io::stderr(), "{why}")?;
+            }
+        }
         Output::Table => writeln!(io::stdout(), "{}", summary.lines(figures).join("\n"))?,
     }
     Ok(if summary.is_good() { Exit::Done } else { Exit::Negative })

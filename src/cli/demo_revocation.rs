@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::Failure;
 use super::cert_refusals::not_stored;
 use super::demo_story::Story;
-use super::fleet::Squad;
+use super::fleet::{Rights, Squad};
 use super::gate::{Gate, device_lost};
 use super::operator::{Operator, outage};
 use super::traffic::{Line, Tally};
@@ -137,7 +137,7 @@ impl Doomed {
     ) -> Result<(), Failure> {
         let mut span = plan.first;
         while let Some(row) = self.papers.row {
-            let mut line = Line::connect(&self.gate, &self.papers).await?;
+            let mut line = Line::connect(&self.gate, &self.papers, Rights::Own).await?;
             let speaking = speak(&mut line, &mut self.squad, &self.tally, span, stop);
             speaking.await.map_err(|trouble| device_lost(&self.papers.device.to_string(), &trouble))?;
             if stop.is_cancelled() {

@@ -1,6 +1,7 @@
 //! How a demonstration went: where every message is, and how every revocation ended.
 //!
-//! It adds up what others counted, and says so when it does not.
+//! It adds up what others counted, and says so when it does not; a run in which nothing was stored, or in which the broker's
+//! access rules do not hold, is no success either.
 
 use std::time::Duration;
 
@@ -18,8 +19,12 @@ pub struct Summary {
     pub seconds: f64,
     /// Messages the broker took over.
     pub acknowledged: u64,
-    /// Messages the broker refused: their device spoke in the name of another.
+    /// Messages the broker refused: on another device's topics, or of a device that the registry does not let publish.
     pub refused: u64,
+    /// Those of them that a device which may publish sent on its own topics: there should be none.
+    pub own_topic_refused: u64,
+    /// Messages on another device's topics that the broker took: there should be none.
+    pub foreign_topic_taken: u64,
     /// Messages whose connection was ended before their answer: the broker took them over or not.
     pub unanswered: u64,
     /// Devices whose connection was ended, the one that the demo revokes not among them.
@@ -57,6 +62,8 @@ impl Summary {
             seconds: (span.as_secs_f64() * 10.0).round() / 10.0,
             acknowledged,
             refused: tally.refused(),
+            own_topic_refused: tally.own_topic_refused(),
+            foreign_topic_taken: tally.foreign_topic_taken(),
             unanswered,
             put_out: tally.put_out(),
             stored: figures.stored,
@@ -81,8 +88,25 @@ impl Summary {
     }
 
     /// Whether all is as it should be.
-    pub const fn is_good(&self) -> bool {
-        self.adds_up && self.revocations_broken == 0 && self.knocks_let_in == 0
+    pub fn is_good(&self) -> bool {
+        self.adds_up && self.revocations_broken == 0 && self.knocks_let_in == 0 && self.shortcoming().is_none()
+    }
+
+    /// Why it is no success although every message that the broker took is accounted for.
+    pub fn shortcoming(&self) -> Option<String> {
+        if self.own_topic_refused > 0 {
+            return Some(format!(
+                "FAILED: the broker refused {} messages of devices on their own topics (PUBACK 0x87): its access rules do not                  let them publish; Mosquitto 2.1 needs the rows that Sluice writes to ACL_OUTPUT_PATH.",
+                grouped(self.own_topic_refused)
+            ));
+        }
+        if self.foreign_topic_taken > 0 {
+            return Some(format!(
+                "FAILED: the broker took {} messages of a device on the topics of another: its access rules do not keep                  devices apart.",
+                grouped(self.foreign_topic_taken)
+            ));
+        }
+        (self.stored == 0).then(|| "FAILED: nothing is stored: no message of a device was accepted.".to_owned())
     }
 
     /// As sentences: the revocations, the messages, and whether they add up.
@@ -94,7 +118,7 @@ impl Summary {
         lines.push(row("duplicates, stored once", self.duplicates));
         lines.push(row("quarantined", self.quarantined));
         lines.extend(figures.by_reason.iter().map(|(reason, count)| row(&format!("  {reason}"), *count)));
-        lines.push(row("refused by the broker: in another's name", self.refused));
+        lines.push(row("refused by the broker", self.refused));
         let quantile = |share| seconds(figures.latency.quantile(share));
         lines.push(format!("  latency of a batch, receipt to commit: p50 {}, p99 {}", quantile(0.5), quantile(0.99)));
         lines.extend(self.revocations.last().into_iter().flat_map(Story::lines));
@@ -106,6 +130,7 @@ impl Summary {
             ));
         }
         lines.push(self.verdict_on_messages());
+        lines.extend(self.shortcoming());
         lines
     }
 
@@ -179,8 +204,25 @@ mod tests {
     }
 
     #[test]
+    fn nothing_stored_a_device_refused_its_own_topic_and_one_let_into_anothers_fail_the_demonstration() {
+        let good = || Summary { adds_up: true, acknowledged: 9, stored: 9, refused: 3, ..Summary::default() };
+        assert!(good().is_good());
+        let lines = |summary: Summary| {
+            assert!(!summary.is_good());
+            summary.lines(&Figures::default()).pop().unwrap()
+        };
+        let empty = lines(Summary { adds_up: true, ..Summary::default() });
+        assert!(empty.starts_with("FAILED: nothing is stored"), "{empty}");
+        // Nothing is stored either; this is why.
+        let shut_out = lines(Summary { adds_up: true, refused: 7, own_topic_refused: 7, ..Summary::default() });
+        assert!(shut_out.contains("refused 7 messages") && shut_out.contains("ACL_OUTPUT_PATH"), "{shut_out}");
+        let open = lines(Summary { foreign_topic_taken: 2, ..good() });
+        assert!(open.contains("took 2 messages"), "{open}");
+    }
+
+    #[test]
     fn a_certificate_that_came_back_fails_the_demonstration() {
-        let good = Summary { adds_up: true, revocations_held: 1, knocks_refused: 3, ..Summary::default() };
+        let good = Summary { adds_up: true, stored: 9, revocations_held: 1, knocks_refused: 3, ..Summary::default() };
         assert!(good.is_good());
         let bad = Summary { knocks_let_in: 1, ..good };
         assert!(!bad.is_good());

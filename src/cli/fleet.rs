@@ -72,6 +72,17 @@ pub struct Squad {
     turn: u64,
 }
 
+/// What the broker's access rules should say to the messages of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rights {
+    /// It publishes on its own topics, and may.
+    Own,
+    /// The registry has none of its kind that may publish: the broker may refuse it, or leave that to Sluice.
+    Unclear,
+    /// It publishes on the topics of another device, and may not.
+    Foreign,
+}
+
 #[derive(Debug)]
 struct Member {
     device: String,
@@ -164,6 +175,11 @@ impl Squad {
     /// The names of its devices, by their places.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.members.iter().map(|member| member.device.as_str())
+    }
+
+    /// What the broker's access rules should say to each, by their places.
+    pub fn rights(&self) -> impl Iterator<Item = Rights> {
+        self.members.iter().map(|member| member.fault().map_or(Rights::Own, Fault::rights))
     }
 
     /// The message of the device whose turn it is; none when the squad has no device.
@@ -348,9 +364,11 @@ mod tests {
         let now = Timestamp::from_micros(1_000_000);
         for squad in &mut fleet().into_squads(2) {
             let names: Vec<_> = squad.names().map(str::to_owned).collect();
+            let rights: Vec<_> = squad.rights().collect();
             for said in (0..1000).filter_map(|_| squad.next(now)).collect::<Vec<_>>() {
                 let own = said.message.topic.starts_with(&format!("tenant/{TENANT}/device/{}/", names[said.by]));
                 assert_eq!(own, names[said.by] != "impostor", "{}", said.message.topic);
+                assert_eq!(own, rights[said.by] != Rights::Foreign, "{}", said.message.topic);
             }
         }
     }

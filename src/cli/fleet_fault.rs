@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::fleet::{MakeUp, Message, TENANT, message};
+use super::fleet::{MakeUp, Message, Rights, TENANT, message};
 
 /// A way to misbehave.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,6 +80,16 @@ impl Fault {
     /// broker lets such a device in; what proves it to Sluice is its token.
     pub fn is_stray(&self) -> bool {
         matches!(self, Self::WrongToken | Self::NoToken | Self::Unregistered | Self::Revoked)
+    }
+
+    /// What the broker's access rules should say to its messages. Rows are written for the ACTIVE devices of the registry
+    /// alone, patterns hold for every certificate.
+    pub const fn rights(&self) -> Rights {
+        match self {
+            Self::Impostor(_) => Rights::Foreign,
+            Self::Unregistered | Self::Revoked => Rights::Unclear,
+            _ => Rights::Own,
+        }
     }
 
     /// Whether the registry knows a token of it.

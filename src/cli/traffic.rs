@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::fleet::{Message, Said, Squad};
+use super::fleet::{Message, Rights, Said, Squad};
 use super::gate::{Gate, device_lost};
 use super::wallet::Papers;
 use super::{Exit, Failure};
@@ -37,6 +37,8 @@ struct Counters {
     published: AtomicU64,
     acknowledged: AtomicU64,
     refused: AtomicU64,
+    own_topic_refused: AtomicU64,
+    foreign_topic_taken: AtomicU64,
     unanswered: AtomicU64,
     put_out: AtomicU64,
 }
@@ -44,6 +46,7 @@ struct Counters {
 /// One device's connection.
 pub struct Line {
     device: String,
+    rights: Rights,
     publisher: Publisher,
     counted: publisher::Tally,
 }
@@ -74,6 +77,16 @@ impl Tally {
         self.0.refused.load(Ordering::Relaxed)
     }
 
+    /// Messages on its own topics that the broker refused to a device that may publish there.
+    pub fn own_topic_refused(&self) -> u64 {
+        self.0.own_topic_refused.load(Ordering::Relaxed)
+    }
+
+    /// Messages on another device's topics that the broker took.
+    pub fn foreign_topic_taken(&self) -> u64 {
+        self.0.foreign_topic_taken.load(Ordering::Relaxed)
+    }
+
     /// Messages whose connection ended before their answer: the broker may have taken them over.
     pub fn unanswered(&self) -> u64 {
         self.0.unanswered.load(Ordering::Relaxed)
@@ -89,10 +102,10 @@ impl Tally {
 
 impl Line {
     /// Connects with the device's certificate.
-    pub async fn connect(gate: &Gate, papers: &Papers) -> Result<Self, Failure> {
+    pub async fn connect(gate: &Gate, papers: &Papers, rights: Rights) -> Result<Self, Failure> {
         let (config, device) = (gate.connection(&papers.device, &papers.pem), papers.device.to_string());
         let publisher = Publisher::connect(&config, WINDOW).await.map_err(|trouble| device_lost(&device, &trouble))?;
-        Ok(Self { device, publisher, counted: publisher::Tally::default() })
+        Ok(Self { device, rights, publisher, counted: publisher::Tally::default() })
     }
 
     /// Sends it, or puts it behind others that [`Self::settle`] sends.
@@ -117,8 +130,14 @@ impl Line {
     fn count(&mut self, tally: &Tally) -> u64 {
         let all = self.publisher.tally();
         let taken = all.acknowledged - self.counted.acknowledged;
+        let refused = all.refused - self.counted.refused;
         tally.0.acknowledged.fetch_add(taken, Ordering::Relaxed);
-        tally.0.refused.fetch_add(all.refused - self.counted.refused, Ordering::Relaxed);
+        tally.0.refused.fetch_add(refused, Ordering::Relaxed);
+        match self.rights {
+            Rights::Own => tally.0.own_topic_refused.fetch_add(refused, Ordering::Relaxed),
+            Rights::Foreign => tally.0.foreign_topic_taken.fetch_add(taken, Ordering::Relaxed),
+            Rights::Unclear => 0,
+        };
         self.counted = all;
         taken
     }
@@ -141,9 +160,9 @@ impl Crew {
         tally: Tally,
     ) -> Result<Self, Failure> {
         let mut lines = Vec::new();
-        for device in squad.names() {
+        for (device, rights) in squad.names().zip(squad.rights()) {
             let missing = || Failure::new(Exit::Internal, format!("device {device} has no certificate"));
-            lines.push(Some(Line::connect(gate, papers.get(device).ok_or_else(missing)?).await?));
+            lines.push(Some(Line::connect(gate, papers.get(device).ok_or_else(missing)?, rights).await?));
         }
         Ok(Self { squad, lines, per_second, tally })
     }

@@ -38,10 +38,10 @@ fn count(database: &Database<'_>, table: &str) -> u64 {
     database.value(&format!("SELECT count(*) FROM {table}")).parse().unwrap()
 }
 
-/// The stack's broker, told of a CRL as the demo's is, and an empty database.
-fn stage() -> (Site, Settings) {
+/// The stack's broker, with these access rules and told of a CRL as the demo's is, and an empty database.
+fn stage(rules: impl Fn(String) -> String) -> (Site, Settings) {
     let mut stack = Stack::prepared();
-    let rules = stack.read("acl.conf") + OVERTURE;
+    let rules = rules(stack.read("acl.conf")) + OVERTURE;
     fs::write(stack.path("acl.conf"), rules).unwrap();
     let pid_file = stack.launch_alone();
     let site = Site { stack, database: Postgres::shared().empty_database() };
@@ -68,14 +68,15 @@ fn run(settings: &Settings) -> Value {
 
 #[test]
 fn what_the_demo_publishes_is_in_the_database_and_running_it_again_goes_on_from_there() {
-    let (site, settings) = stage();
+    let (site, settings) = stage(|rules| rules);
     let database = &site.database;
     let first = run(&settings);
     let number = |summary: &Value, name: &str| summary[name].as_u64().unwrap();
     let (stored, quarantined) = (count(database, "telemetry"), count(database, "quarantine_events"));
     assert_eq!((number(&first, "stored"), number(&first, "quarantined")), (stored, quarantined));
     assert!(number(&first, "duplicates") > 0, "{first}");
-    assert!(number(&first, "refused") > 0, "nobody speaks in another's name: {first}");
+    assert!(number(&first, "refused") > 0, "no device publishes on another's topics: {first}");
+    assert_eq!((number(&first, "own_topic_refused"), number(&first, "foreign_topic_taken")), (0, 0), "{first}");
     let kept = stored + quarantined + number(&first, "duplicates");
     let acknowledged = number(&first, "acknowledged");
     assert!((acknowledged..=acknowledged + number(&first, "unanswered")).contains(&kept), "{first}");
@@ -98,6 +99,33 @@ fn what_the_demo_publishes_is_in_the_database_and_running_it_again_goes_on_from_
     assert_eq!((count(database, "devices"), database.value(mismatches)), (devices, "0".to_owned()));
     assert_eq!(count(database, "device_certificates"), before + 2, "the stolen one's, and the lost one's");
     assert!(fs::read_to_string(settings.dir().path().join("daemon.log")).unwrap().contains("stopped"));
+}
+
+/// How it ends with these access rules, which are wrong; the summary.
+fn fails(rules: impl Fn(String) -> String, why: &str) -> Value {
+    let (_site, settings) = stage(rules);
+    let arguments = ["demo", "--seconds", "4", "--devices", "6", "--log", "daemon.log", "--certificates", "devices"];
+    let output = settings.command(&[&arguments[..], &["--output", "json"]].concat()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains(&format!("FAILED: {why}")), "{said}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn a_broker_that_refuses_devices_their_own_topics_fails_the_demo() {
+    let no_device =
+        |rules: String| rules.lines().filter(|line| !line.contains("%u")).collect::<Vec<_>>().join("\n") + "\n";
+    let summary = fails(no_device, "the broker refused");
+    assert!(summary["own_topic_refused"].as_u64().unwrap() > 0, "{summary}");
+    assert_eq!((&summary["stored"], &summary["adds_up"]), (&0.into(), &true.into()), "{summary}");
+}
+
+#[test]
+fn a_broker_that_lets_a_device_into_anothers_topics_fails_the_demo() {
+    let summary = fails(|rules| rules + "\npattern write tenant/sluice-demo/device/+/#\n", "the broker took");
+    assert!(summary["foreign_topic_taken"].as_u64().unwrap() > 0, "{summary}");
+    assert!(summary["stored"].as_u64().unwrap() > 0, "{summary}");
 }
 
 #[test]

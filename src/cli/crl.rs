@@ -17,6 +17,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::registry::list::{self, ListError};
 use crate::registry::reload::Reload;
+use crate::store::clocks;
 use crate::store::connect::Database;
 use crate::store::revocations::{self, CrlRow, Ledger};
 
@@ -96,8 +97,9 @@ async fn file_state(
 ) -> Result<Option<Result<u64, String>>, Failure> {
     let Some(path) = &config.certificates.crl_output_path else { return Ok(None) };
     let last = revocations::last_list(database.pool()).await.map_err(|error| outage(&error))?;
-    let authority = list::authority(&config.certificates, clock::now()).await.map_err(failed)?;
-    Ok(Some(list::look(&authority, path, state.crl_number, last, clock::now()).await))
+    let clocks = clocks::read_once(database.pool(), clock::now).await.map_err(|error| outage(&error))?;
+    let authority = list::authority(&config.certificates, clocks).await.map_err(failed)?;
+    Ok(Some(list::look(&authority, path, state.crl_number, last, clocks).await))
 }
 
 async fn publish(database: &Database, config: &Config, args: PublishArgs, output: Output) -> Result<Exit, Failure> {
@@ -115,14 +117,15 @@ async fn publish(database: &Database, config: &Config, args: PublishArgs, output
 }
 
 async fn publish_here(ledger: &mut Ledger, config: &Config) -> Result<i64, Failure> {
-    let (settings, now) = (&config.certificates, clock::now());
+    let settings = &config.certificates;
+    let clocks = ledger.clocks(clock::now).await.map_err(|error| outage(&error))?;
     let Some(path) = &settings.crl_output_path else {
         return Err(Failure::usage("nothing says where the CRL is: set CRL_OUTPUT_PATH"));
     };
-    let authority = list::authority(settings, now).await.map_err(failed)?;
+    let authority = list::authority(settings, clocks).await.map_err(failed)?;
     // A file that is wrong has no number to go by.
-    let in_file = list::look(&authority, path, 0, None, now).await.unwrap_or_default();
-    let done = list::publish(ledger, &authority, settings, in_file, now).await.map_err(failed)?;
+    let in_file = list::look(&authority, path, 0, None, clocks).await.unwrap_or_default();
+    let done = list::publish(ledger, &authority, settings, in_file, clocks).await.map_err(failed)?;
     Reload::of(settings).tell().await.map_err(|error| Failure::unavailable(error.to_string()))?;
     Ok(i64::try_from(done.number).unwrap_or(i64::MAX))
 }

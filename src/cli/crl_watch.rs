@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Failure;
 use super::operator::outage;
+use crate::clock;
 use crate::domain::ports::Outage;
 use crate::store::connect::Database;
 use crate::store::revocations::Ledger;
@@ -64,7 +65,7 @@ impl CrlWatch {
     pub async fn wait_settled(mut self, names: &str) -> Result<(), Failure> {
         let begun = Instant::now();
         loop {
-            let asked = self.ledger.open_revocations(&self.issuer, true).await;
+            let asked = self.ledger.open_revocations(&self.issuer, true, clock::now()).await;
             let open = asked.map_err(|error| outage(&error))?;
             let ours = open.iter().filter(|one| one.common_name.starts_with(names)).count();
             if ours == 0 {

@@ -16,6 +16,13 @@ pub struct Clocks {
     pub database: Timestamp,
 }
 
+/// One reading for both.
+impl From<Timestamp> for Clocks {
+    fn from(now: Timestamp) -> Self {
+        Self { own: now, database: now }
+    }
+}
+
 // === impl Clocks ===
 
 impl Clocks {

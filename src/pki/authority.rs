@@ -93,6 +93,23 @@ pub enum AuthorityError {
     Name(String),
 }
 
+// === impl AuthorityError ===
+
+impl AuthorityError {
+    /// The same sentence at any time, for those who repeat it: it says nothing twice.
+    pub fn timeless(&self) -> String {
+        match self {
+            Self::NotNow { subject, until, now, advice, .. } if now >= until => {
+                format!("the certificate of {subject} ended at {until}: {advice}")
+            }
+            Self::NotNow { subject, from, advice, .. } => {
+                format!("the certificate of {subject} begins at {from}: {advice}")
+            }
+            other => other.to_string(),
+        }
+    }
+}
+
 // === impl AuthorityCertificate ===
 
 impl AuthorityCertificate {

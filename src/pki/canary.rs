@@ -12,7 +12,7 @@ use super::key::PrivateKeyPem;
 use super::moment;
 use super::profile::named;
 use super::serial::{Serial, SerialError};
-use crate::domain::time::Timestamp;
+use crate::domain::clocks::Clocks;
 
 /// What the common names begin with.
 pub const NAME_PREFIX: &str = "$sluice/canary/";
@@ -44,12 +44,12 @@ pub enum CanaryError {
 }
 
 /// Makes one, with a name of its own, so that replicas do not disturb each other's.
-pub fn make(authority: &Authority, now: Timestamp) -> Result<Canary, CanaryError> {
+pub fn make(authority: &Authority, at: impl Into<Clocks>) -> Result<Canary, CanaryError> {
     let serial = Serial::random()?;
-    let now = moment::whole_second(now);
+    let at: Clocks = at.into();
     let own = authority.certificate().certificate();
-    let from = now.plus_seconds(-BACKDATING_SECONDS).max(own.not_before());
-    let until = now.plus_seconds(VALIDITY_SECONDS).min(own.not_after());
+    let from = moment::whole_second(at.earlier()).plus_seconds(-BACKDATING_SECONDS).max(own.not_before());
+    let until = moment::whole_second(at.later()).plus_seconds(VALIDITY_SECONDS).min(own.not_after());
     let (Some(from), Some(until)) = (moment::to_x509(from), moment::to_x509(until)) else {
         return Err(rcgen::Error::Time.into());
     };

@@ -18,6 +18,7 @@ use super::authority::{Authority, AuthorityCertificate};
 use super::certificate::pem_text;
 use super::moment;
 use super::serial::Serial;
+use crate::domain::clocks::Clocks;
 use crate::domain::time::Timestamp;
 
 /// A longer list is not read: room for a million entries, ten times what a broker can load in a second.
@@ -89,18 +90,19 @@ pub enum CrlError {
     Lint(&'static str),
 }
 
-/// Signs a list that is good for so many hours. An entry that stands twice is written once, with its earlier date.
+/// Signs a list that is good for so many hours, by each of the clocks. An entry that stands twice is written once, with its earlier date.
 pub fn sign(
     authority: &Authority,
     number: u64,
     revoked: &[Revoked],
     validity_hours: u32,
-    now: Timestamp,
+    at: impl Into<Clocks>,
 ) -> Result<Crl, CrlError> {
     let entries = in_order(revoked);
-    let now = moment::whole_second(now);
-    let this_update = now.plus_seconds(-BACKDATING_SECONDS);
-    let next_update = now.plus_seconds(i64::from(validity_hours) * SECONDS_PER_HOUR);
+    let at: Clocks = at.into();
+    // A list that begins in the broker's future, or has ended there, locks every device out: it is valid by both clocks.
+    let this_update = moment::whole_second(at.earlier()).plus_seconds(-BACKDATING_SECONDS);
+    let next_update = moment::whole_second(at.later()).plus_seconds(i64::from(validity_hours) * SECONDS_PER_HOUR);
     let params = CertificateRevocationListParams {
         this_update: date(this_update)?.to_datetime(),
         next_update: date(next_update)?.to_datetime(),

@@ -11,6 +11,7 @@ use std::path::Path;
 use super::authority::AuthorityCertificate;
 use super::crl::{Crl, CrlError, MAX_CRL_BYTES};
 use super::files;
+use crate::domain::clocks::Clocks;
 use crate::domain::time::Timestamp;
 
 /// What became of the file.
@@ -64,9 +65,10 @@ pub fn write_crl(path: &Path, crl: &Crl) -> io::Result<()> {
     files::replace(path, crl.to_pem().as_bytes(), files::PUBLIC)
 }
 
-/// Looks at the file as the broker would, and more closely; `newest` is the number of the list published last, if known.
-pub fn inspect(path: &Path, authority: &AuthorityCertificate, now: Timestamp, newest: Option<u64>) -> CrlState {
-    match judge(path, authority, now, newest) {
+/// Looks at the file as the broker would, and more closely; `newest` is the number of the list published last, if
+/// known. A list that one of two clocks has not reached, or has passed, is wrong.
+pub fn inspect(path: &Path, authority: &AuthorityCertificate, at: impl Into<Clocks>, newest: Option<u64>) -> CrlState {
+    match judge(path, authority, at.into(), newest) {
         Ok(crl) => CrlState::Good(crl),
         Err(fault) => CrlState::Bad(fault),
     }
@@ -74,7 +76,7 @@ pub fn inspect(path: &Path, authority: &AuthorityCertificate, now: Timestamp, ne
 
 // --- private helpers ---
 
-fn judge(path: &Path, authority: &AuthorityCertificate, now: Timestamp, newest: Option<u64>) -> Result<Crl, CrlFault> {
+fn judge(path: &Path, authority: &AuthorityCertificate, at: Clocks, newest: Option<u64>) -> Result<Crl, CrlFault> {
     let file = File::open(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => CrlFault::Missing,
         _ => CrlFault::Unreadable(error),
@@ -91,8 +93,8 @@ fn judge(path: &Path, authority: &AuthorityCertificate, now: Timestamp, newest: 
         _ => CrlFault::Garbled(error),
     })?;
     match newest {
-        _ if now < crl.this_update() => Err(CrlFault::FromTheFuture(crl.this_update())),
-        _ if now >= crl.next_update() => Err(CrlFault::Expired(crl.next_update())),
+        _ if at.earlier() < crl.this_update() => Err(CrlFault::FromTheFuture(crl.this_update())),
+        _ if at.later() >= crl.next_update() => Err(CrlFault::Expired(crl.next_update())),
         Some(newest) if crl.number() < newest => Err(CrlFault::Outdated { number: crl.number(), newest }),
         _ if mode & 0o004 == 0 => Err(CrlFault::Hidden(mode)),
         _ => Ok(crl),

@@ -9,6 +9,7 @@ use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use crate::config::certificates::CertificatesConfig;
+use crate::domain::clocks::{Clocks, MAX_CLOCK_OFFSET_SECONDS};
 use crate::domain::ports::Outage;
 use crate::domain::time::Timestamp;
 use crate::pki::authority::Authority;
@@ -64,13 +65,18 @@ pub struct Published {
     pub unreadable: Vec<Uuid>,
 }
 
-/// Opens the authority the settings name.
-pub async fn authority(settings: &CertificatesConfig, now: Timestamp) -> Result<Arc<Authority>, ListError> {
+/// Opens the authority the settings name; one that either clock takes for valid while the clocks differ.
+pub async fn authority(settings: &CertificatesConfig, at: Clocks) -> Result<Arc<Authority>, ListError> {
     let (Some(cert), Some(key)) = (settings.ca_cert_path.clone(), settings.ca_key_path.clone()) else {
         return Err(ListError::Authority("set DEVICE_CA_CERT_PATH and DEVICE_CA_KEY_PATH".to_owned()));
     };
-    let opened = blocking(move || Authority::open(&cert, &key, now).map_err(|error| error.to_string())).await;
-    opened.map(Arc::new).map_err(ListError::Authority)
+    let opened = blocking(move || {
+        let opened = Authority::open(&cert, &key, at.own);
+        let opened =
+            opened.or_else(|error| if at.agree() { Err(error) } else { Authority::open(&cert, &key, at.database) });
+        opened.map_err(|error| error.timeless())
+    });
+    opened.await.map(Arc::new).map_err(ListError::Authority)
 }
 
 /// Looks at the file: the number in it, or what is wrong with it. Any list but the last one published is wrong.
@@ -79,11 +85,11 @@ pub async fn look(
     path: &Path,
     newest: i64,
     last: Option<Vec<u8>>,
-    now: Timestamp,
+    at: Clocks,
 ) -> Result<u64, String> {
     let (authority, path) = (Arc::clone(authority), path.to_owned());
     let newest = u64::try_from(newest).ok();
-    blocking(move || match crl_file::inspect(&path, authority.certificate(), now, newest) {
+    blocking(move || match crl_file::inspect(&path, authority.certificate(), at, newest) {
         CrlState::Bad(fault) => Err(fault.to_string()),
         CrlState::Good(crl) if last.is_some_and(|last| last != crl.der()) => {
             Err(format!("it is not the list that was published last, but another of number {}", crl.number()))
@@ -93,18 +99,28 @@ pub async fn look(
     .await
 }
 
-/// Why another list is due, whatever the file holds; none: it is not.
-pub fn is_due(state: &CrlRow, issuer: &str, refresh_hours: u32, now: Timestamp) -> Option<&'static str> {
-    let published = state.published_at.map(Timestamp::from);
-    let Some(published) = published.filter(|_| state.issuer.as_deref() == Some(issuer)) else {
+/// Why another list is due, whatever the file holds; none: it is not. The age of the last one is told by its own dates: the
+/// clock that wrote down its publication may have been wrong. The hours are those of validity and of refresh.
+pub fn is_due(
+    state: &CrlRow,
+    issuer: &str,
+    (validity_hours, refresh_hours): (u32, u32),
+    at: Clocks,
+) -> Option<&'static str> {
+    let next_update = state.next_update.filter(|_| state.issuer.as_deref() == Some(issuer)).map(Timestamp::from);
+    let (Some(next_update), Some(published)) = (next_update, state.published_at) else {
         return Some("it is the first of this authority");
     };
-    if state.requested_at.is_some_and(|requested| Timestamp::from(requested) > published) {
+    if state.requested_at.is_some_and(|requested| requested > published) {
         return Some("it was asked for");
     }
+    let made = next_update.plus_seconds(-i64::from(validity_hours) * SECONDS_PER_HOUR);
+    if made.seconds_since(at.later()) > MAX_CLOCK_OFFSET_SECONDS {
+        return Some("the last one was made by a clock that was ahead");
+    }
     let refresh = i64::from(refresh_hours) * SECONDS_PER_HOUR;
-    let ages = published.plus_seconds(refresh.min(canary::VALIDITY_SECONDS / 2));
-    (now >= ages).then_some("the last one is getting old")
+    let ages = made.plus_seconds(refresh.min(canary::VALIDITY_SECONDS / 2));
+    (at.later() >= ages).then_some("the last one is getting old")
 }
 
 /// Whether one of these is in no list yet.
@@ -118,14 +134,14 @@ pub async fn publish(
     authority: &Arc<Authority>,
     settings: &CertificatesConfig,
     in_file: u64,
-    now: Timestamp,
+    at: Clocks,
 ) -> Result<Published, ListError> {
     let issuer = authority.certificate().name().to_owned();
     let path = settings.crl_output_path.clone().unwrap_or_default();
     let number = ledger.next_number(in_file).await?;
-    let Entries { revoked, listed, unreadable } = entries(&ledger.revoked(&issuer).await?);
-    let (signer, hours, at) = (Arc::clone(authority), settings.crl_validity_hours, path.clone());
-    let written = blocking(move || write(&signer, &at, number, &revoked, hours, now)).await;
+    let Entries { revoked, listed, unreadable } = entries(&ledger.revoked(&issuer, at.earlier()).await?);
+    let (signer, hours, place) = (Arc::clone(authority), settings.crl_validity_hours, path.clone());
+    let written = blocking(move || write(&signer, &place, number, &revoked, hours, at)).await;
     let crl = written.map_err(|why| ListError::File { path: path.display().to_string(), why })?;
     let list = CrlRow {
         issuer: Some(issuer),
@@ -146,11 +162,11 @@ fn write(
     number: u64,
     revoked: &[Revoked],
     validity_hours: u32,
-    now: Timestamp,
+    at: Clocks,
 ) -> Result<Crl, String> {
-    let crl = crl::sign(authority, number, revoked, validity_hours, now).map_err(|error| error.to_string())?;
+    let crl = crl::sign(authority, number, revoked, validity_hours, at).map_err(|error| error.to_string())?;
     crl_file::write_crl(path, &crl).map_err(|error| format!("{error}; check the directory and its permissions"))?;
-    match crl_file::inspect(path, authority.certificate(), now, Some(number)) {
+    match crl_file::inspect(path, authority.certificate(), at, Some(number)) {
         CrlState::Good(found) if found == crl => Ok(crl),
         CrlState::Good(_) => Err("another program writes to the same file".to_owned()),
         CrlState::Bad(fault) => Err(fault.to_string()),
@@ -181,26 +197,46 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + 
 mod tests {
     use super::*;
 
+    /// A list of a week, made so long ago.
     fn published(hours_ago: i64) -> CrlRow {
-        let at = now().plus_seconds(-hours_ago * SECONDS_PER_HOUR).to_utc();
-        CrlRow { issuer: Some("CN=a".into()), published_at: Some(at), ..CrlRow::default() }
+        let at = now().plus_seconds(-hours_ago * SECONDS_PER_HOUR);
+        let next_update = Some(at.plus_seconds(168 * SECONDS_PER_HOUR).to_utc());
+        CrlRow { issuer: Some("CN=a".into()), published_at: Some(at.to_utc()), next_update, ..CrlRow::default() }
     }
 
     fn now() -> Timestamp {
         Timestamp::from_micros(1_800_000_000_000_000)
     }
 
+    /// Why one is due to an authority of this name that makes lists of a week.
+    fn due(state: &CrlRow, issuer: &str, refresh_hours: u32, at: Clocks) -> Option<&'static str> {
+        is_due(state, issuer, (168, refresh_hours), at)
+    }
+
     #[test]
     fn another_list_is_due_for_another_authority_on_request_and_with_age() {
-        assert!(is_due(&CrlRow::default(), "CN=a", 12, now()).is_some());
-        assert!(is_due(&published(11), "CN=b", 12, now()).is_some());
-        assert_eq!(is_due(&published(11), "CN=a", 12, now()), None);
-        assert!(is_due(&published(12), "CN=a", 12, now()).is_some());
+        let at = Clocks::from(now());
+        assert!(due(&CrlRow::default(), "CN=a", 12, at).is_some());
+        assert!(due(&published(11), "CN=b", 12, at).is_some());
+        assert_eq!(due(&published(11), "CN=a", 12, at), None);
+        assert!(due(&published(12), "CN=a", 12, at).is_some());
         // The canaries end before a long refresh does.
-        assert!(is_due(&published(24), "CN=a", 1000, now()).is_some());
+        assert!(due(&published(24), "CN=a", 1000, at).is_some());
         let asked = |seconds| CrlRow { requested_at: Some(now().plus_seconds(seconds).to_utc()), ..published(1) };
-        assert!(is_due(&asked(-10), "CN=a", 12, now()).is_some());
-        assert_eq!(is_due(&asked(-3700), "CN=a", 12, now()), None);
+        assert!(due(&asked(-10), "CN=a", 12, at).is_some());
+        assert_eq!(due(&asked(-3700), "CN=a", 12, at), None);
+    }
+
+    #[test]
+    fn a_list_made_by_clocks_that_differ_is_due_again_when_they_agree_and_not_before() {
+        let days = 40 * 24;
+        for own in [days, -days] {
+            let at = Clocks { own: now().plus_seconds(own * SECONDS_PER_HOUR), database: now() };
+            let made = now().plus_seconds(own.max(0) * SECONDS_PER_HOUR + 168 * SECONDS_PER_HOUR);
+            let list = CrlRow { next_update: Some(made.to_utc()), ..published(0) };
+            assert_eq!(due(&list, "CN=a", 12, at), None, "{own}");
+            assert_eq!(due(&list, "CN=a", 12, now().into()).is_some(), own > 0, "{own}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use crate::broker::handshake::{Door, Outcome, try_door};
 use crate::config::Config;
-use crate::domain::time::Timestamp;
+use crate::domain::clocks::Clocks;
 use crate::pki::authority::Authority;
 use crate::pki::canary::{self, Canary, CanaryError};
 
@@ -64,8 +64,8 @@ impl Prover {
 
 impl Canaries {
     /// A new pair.
-    pub fn make(authority: &Authority, now: Timestamp) -> Result<Self, CanaryError> {
-        Ok(Self { revoked: canary::make(authority, now)?, valid: canary::make(authority, now)? })
+    pub fn make(authority: &Authority, at: Clocks) -> Result<Self, CanaryError> {
+        Ok(Self { revoked: canary::make(authority, at)?, valid: canary::make(authority, at)? })
     }
 }
 

@@ -16,6 +16,7 @@ use super::list::{self, ListError};
 use super::prove::Canaries;
 use crate::config::Config;
 use crate::config::certificates::CertificatesConfig;
+use crate::domain::clocks::Clocks;
 use crate::domain::ports::Outage;
 use crate::domain::time::Clock;
 use crate::lifecycle::Readiness;
@@ -109,7 +110,8 @@ impl Publisher {
             }
             sleep(PERIOD).await;
         }
-        let authority = list::authority(&self.settings, (self.now)()).await?;
+        let clocks = ledger.clocks(self.now).await?;
+        let authority = list::authority(&self.settings, clocks).await?;
         tracing::info!(issuer = authority.certificate().name(), "this replica publishes the CRL");
         loop {
             let turn = timeout(TURN_PATIENCE, self.turn(&mut ledger, &authority)).await;
@@ -121,10 +123,11 @@ impl Publisher {
     async fn turn(&mut self, ledger: &mut Ledger, authority: &Arc<Authority>) -> Result<(), ListError> {
         let issuer = authority.certificate().name();
         let provable = self.enforcer.can_prove();
-        let mut open = ledger.open_revocations(issuer, provable).await?;
+        let clocks = ledger.clocks(self.now).await?;
+        let mut open = ledger.open_revocations(issuer, provable, clocks.earlier()).await?;
         let state = ledger.state().await?;
-        if let Some((why, in_file)) = self.due(ledger, authority, &state, &open).await? {
-            if let Err(error) = self.publish(ledger, authority, why, in_file).await {
+        if let Some((why, in_file)) = self.due(ledger, authority, &state, &open, clocks).await? {
+            if let Err(error) = self.publish(ledger, authority, why, in_file, clocks).await {
                 let unlisted: Vec<Uuid> =
                     open.iter().filter(|one| one.crl_number.is_none()).map(|one| one.certificate_id).collect();
                 ledger.note_failed(Link::Published, &error.to_string(), &unlisted).await?;
@@ -134,7 +137,7 @@ impl Publisher {
                 // A broker that read the damaged file may have let the revoked in, and keeps whom it has let in.
                 ledger.doubt_sessions(issuer).await?;
             }
-            open = ledger.open_revocations(issuer, provable).await?;
+            open = ledger.open_revocations(issuer, provable, clocks.earlier()).await?;
         }
         match self.enforcer.enforce(ledger, &open).await? {
             Ok(()) => self.voice.well(),
@@ -151,12 +154,14 @@ impl Publisher {
         authority: &Arc<Authority>,
         state: &CrlRow,
         open: &[OpenRevocation],
+        clocks: Clocks,
     ) -> Result<Option<(&'static str, u64)>, Outage> {
         let Some(path) = self.settings.crl_output_path.clone() else { return Ok(None) };
-        let (issuer, now) = (authority.certificate().name(), (self.now)());
+        let issuer = authority.certificate().name();
+        let hours = (self.settings.crl_validity_hours, self.settings.crl_refresh_hours);
         let why = if list::has_unlisted(open, &self.unreadable) {
             Some("a certificate was revoked")
-        } else if let Some(why) = list::is_due(state, issuer, self.settings.crl_refresh_hours, now) {
+        } else if let Some(why) = list::is_due(state, issuer, hours, clocks) {
             Some(why)
         } else if self.enforcer.published() != Some(state.crl_number) {
             Some("this replica has become the publisher")
@@ -168,7 +173,7 @@ impl Publisher {
         }
         self.file_seen = Some(Instant::now());
         let last = ledger.last_list().await?;
-        match list::look(authority, &path, state.crl_number, last, now).await {
+        match list::look(authority, &path, state.crl_number, last, clocks).await {
             Ok(number) => Ok(why.map(|why| (why, number))),
             // The first list of all is no repair.
             Err(_) if state.published_at.is_none() => Ok(Some((why.unwrap_or("there is none yet"), 0))),
@@ -185,16 +190,16 @@ impl Publisher {
         authority: &Arc<Authority>,
         why: &str,
         in_file: u64,
+        clocks: Clocks,
     ) -> Result<(), ListError> {
-        let now = (self.now)();
         if self.next.is_none() {
-            let next = Canaries::make(authority, now)?;
+            let next = Canaries::make(authority, clocks)?;
             let canary = &next.revoked.certificate;
             let serial = canary.serial().to_string();
             ledger.add_canary(authority.certificate().name(), &serial, canary.not_after()).await?;
             self.next = Some(next);
         }
-        let done = list::publish(ledger, authority, &self.settings, in_file, now).await?;
+        let done = list::publish(ledger, authority, &self.settings, in_file, clocks).await?;
         for certificate in done.unreadable.iter().filter(|one| !self.unreadable.contains(one)) {
             tracing::error!(%certificate, "the serial number in this certificate's row cannot be read: it is in no CRL");
         }

@@ -76,7 +76,7 @@ impl Keeper {
 
     async fn round(&mut self) -> Result<(), Outage> {
         let pool = self.database.pool();
-        let kept = certificate_keeping::keep(pool).await?;
+        let kept = certificate_keeping::keep(pool, (self.clock)()).await?;
         if kept.retired > 0 {
             tracing::info!(
                 certificates = kept.retired,

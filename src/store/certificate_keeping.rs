@@ -21,7 +21,7 @@ const ADVISORY_KEY: i64 = 0x736c_7569_6365_0002;
 const ROWS_AT_ONCE: i64 = 2_000;
 
 const EXPIRE: &str = "WITH due AS ( \
-        SELECT id FROM device_certificates WHERE status = 'ACTIVE' AND not_after <= now() \
+        SELECT id FROM device_certificates WHERE status = 'ACTIVE' AND not_after <= least(now(), $2) \
         ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED), \
     done AS ( \
         UPDATE device_certificates c SET status = 'EXPIRED' FROM due WHERE c.id = due.id RETURNING c.id, c.tenant_id, c.device_id) \
@@ -29,7 +29,7 @@ const EXPIRE: &str = "WITH due AS ( \
     SELECT 'keeper', 'certificate.expire', tenant_id, device_id, jsonb_build_object('id', id) FROM done";
 
 const RETIRE: &str = "WITH due AS ( \
-        SELECT id FROM device_certificates WHERE status = 'ACTIVE' AND retire_at <= now() \
+        SELECT id FROM device_certificates WHERE status = 'ACTIVE' AND retire_at <= least(now(), $3) \
         ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED), \
     done AS ( \
         UPDATE device_certificates c SET status = 'REVOKED', revoked_at = now(), revoked_reason = $2 FROM due WHERE c.id = due.id \
@@ -59,11 +59,12 @@ pub struct Counts {
     pub ending: i64,
 }
 
-/// Expires and retires what is due, a piece at a time. What another replica is at already is left to it.
-pub async fn keep(pool: &PgPool) -> Result<Kept, Outage> {
+/// Expires and retires what is due by Postgres' clock and by `now`, a piece at a time. What another replica is at already is
+/// left to it.
+pub async fn keep(pool: &PgPool, now: Timestamp) -> Result<Kept, Outage> {
     let mut kept = Kept::default();
     loop {
-        let piece = keep_piece(pool).await.map_err(|error| Outage::from(Trouble::from(error)))?;
+        let piece = keep_piece(pool, now).await.map_err(|error| Outage::from(Trouble::from(error)))?;
         kept.expired += piece.expired;
         kept.retired += piece.retired;
         if piece.expired.max(piece.retired) < ROWS_AT_ONCE.unsigned_abs() {
@@ -104,7 +105,7 @@ impl Counts {
 // === private helpers ===
 
 /// One transaction, under a lock that ends with it: when this replica dies, the next round is another's.
-async fn keep_piece(pool: &PgPool) -> Result<Kept, sqlx::Error> {
+async fn keep_piece(pool: &PgPool, now: Timestamp) -> Result<Kept, sqlx::Error> {
     let mut tx = pool.begin().await?;
     let is_ours: bool =
         sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)").bind(ADVISORY_KEY).fetch_one(&mut *tx).await?;
@@ -112,15 +113,15 @@ async fn keep_piece(pool: &PgPool) -> Result<Kept, sqlx::Error> {
         return Ok(Kept::default());
     }
     // Those past their end first: they need no revocation.
-    let kept = Kept { expired: expire(&mut tx).await?, retired: retire(&mut tx).await? };
+    let kept = Kept { expired: expire(&mut tx, now).await?, retired: retire(&mut tx, now).await? };
     tx.commit().await?;
     Ok(kept)
 }
 
-async fn expire(tx: &mut PgConnection) -> Result<u64, sqlx::Error> {
-    Ok(sqlx::query(EXPIRE).bind(ROWS_AT_ONCE).execute(tx).await?.rows_affected())
+async fn expire(tx: &mut PgConnection, now: Timestamp) -> Result<u64, sqlx::Error> {
+    Ok(sqlx::query(EXPIRE).bind(ROWS_AT_ONCE).bind(now.to_utc()).execute(tx).await?.rows_affected())
 }
 
-async fn retire(tx: &mut PgConnection) -> Result<u64, sqlx::Error> {
-    Ok(sqlx::query(RETIRE).bind(ROWS_AT_ONCE).bind(SUPERSEDED).execute(tx).await?.rows_affected())
+async fn retire(tx: &mut PgConnection, now: Timestamp) -> Result<u64, sqlx::Error> {
+    Ok(sqlx::query(RETIRE).bind(ROWS_AT_ONCE).bind(SUPERSEDED).bind(now.to_utc()).execute(tx).await?.rows_affected())
 }

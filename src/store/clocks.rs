@@ -2,11 +2,12 @@
 //!
 //! It judges nothing and keeps nothing: a clock may jump, so who acts on the time reads it again.
 
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 
 use super::session::answer;
 use super::trouble::Trouble;
 use crate::domain::clocks::Clocks;
+use crate::domain::ports::Outage;
 use crate::domain::time::{Clock, Timestamp};
 
 /// A reading that took longer, in seconds, says too little about the offset.
@@ -18,6 +19,12 @@ pub async fn read(connection: &mut PgConnection, clock: Clock) -> Result<Clocks,
     let query = sqlx::query_scalar("SELECT clock_timestamp()");
     let database: chrono::DateTime<chrono::Utc> = answer(query.fetch_one(connection)).await?;
     between(asked, database.into(), clock())
+}
+
+/// The same for one who has no connection of its own.
+pub async fn read_once(pool: &PgPool, clock: Clock) -> Result<Clocks, Outage> {
+    let mut connection = pool.acquire().await.map_err(Trouble::from)?;
+    Ok(read(&mut connection, clock).await?)
 }
 
 /// The readings, when the clock was asked and answered at these moments of this machine.

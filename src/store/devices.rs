@@ -226,9 +226,17 @@ pub async fn set_token(
 /// What it sent stays until its retention is over.
 pub async fn remove(pool: &PgPool, actor: &Actor, key: &DeviceKey) -> Result<u64, DeviceError> {
     let mut tx = pool.begin().await?;
-    if about(&mut tx, "DELETE FROM devices WHERE tenant_id = $1 AND device_id = $2", key).await? == 0 {
+    // A certificate that is being issued holds the device until it stands in the table.
+    let there: Option<i32> =
+        sqlx::query_scalar("SELECT 1 FROM devices WHERE tenant_id = $1 AND device_id = $2 FOR UPDATE")
+            .bind(key.tenant())
+            .bind(key.device())
+            .fetch_optional(&mut *tx)
+            .await?;
+    if there.is_none() {
         return Err(DeviceError::Unknown(key.clone()));
     }
+    // A trigger would do it too, and say no number.
     let revoked = sqlx::query(
         "UPDATE device_certificates SET status = 'REVOKED', revoked_at = now(), revoked_reason = $3
          WHERE tenant_id = $1 AND device_id = $2 AND status = 'ACTIVE'",
@@ -239,6 +247,7 @@ pub async fn remove(pool: &PgPool, actor: &Actor, key: &DeviceKey) -> Result<u64
     .execute(&mut *tx)
     .await?
     .rows_affected();
+    about(&mut tx, "DELETE FROM devices WHERE tenant_id = $1 AND device_id = $2", key).await?;
     about(&mut tx, "DELETE FROM device_state WHERE tenant_id = $1 AND device_id = $2", key).await?;
     let commands = about(&mut tx, "DELETE FROM device_commands WHERE tenant_id = $1 AND device_id = $2", key).await?;
     let detail = json!({ "certificates_revoked": revoked, "commands_removed": commands });

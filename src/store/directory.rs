@@ -15,7 +15,7 @@ use crate::domain::ids::DeviceKey;
 use crate::domain::ports::{Directory, Newcomer, Outage};
 
 /// A certificate may be written by hand as good for ever; the bounds keep such dates readable. One that retires is good until
-/// then, whether or not anybody has marked it by that time.
+/// then, whether or not anybody has marked it by that time. One that was revoked is not valid, whatever its row says by now.
 const FIND: &str = "SELECT t.status = 'SUSPENDED', d.status, d.site_id, d.provision_token_hash, w.starts, w.ends \
     FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS asked (tenant_id, device_id, place) \
     LEFT JOIN tenants t ON t.tenant_id = asked.tenant_id \
@@ -25,6 +25,8 @@ const FIND: &str = "SELECT t.status = 'SUSPENDED', d.status, d.site_id, d.provis
             array_agg(least(best.not_after, '9999-12-31Z') ORDER BY best.not_after DESC) AS ends \
         FROM (SELECT c.not_before, least(c.not_after, c.retire_at) AS not_after FROM device_certificates c \
             WHERE c.tenant_id = d.tenant_id AND c.device_id = d.device_id AND c.status = 'ACTIVE' AND least(c.not_after, c.retire_at) > now() \
+            AND NOT EXISTS (SELECT FROM revoked_certificates r WHERE r.certificate_id = c.id) \
+            AND NOT EXISTS (SELECT FROM revoked_certificates r WHERE r.issuer = c.issuer AND r.serial_number = c.serial_number) \
             ORDER BY 2 DESC LIMIT $3) best \
     ) w ON true \
     ORDER BY asked.place";

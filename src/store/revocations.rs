@@ -7,11 +7,13 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use super::clocks;
 use super::connect::Database;
 use super::session::{Session, answer};
 use super::trouble::Trouble;
+use crate::domain::clocks::Clocks;
 use crate::domain::ports::Outage;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Clock, Timestamp};
 
 /// "sluice", then a number of its own: who holds it is the publisher.
 const PUBLISHER_LOCK: i64 = 0x736c_7569_6365_0009;
@@ -128,23 +130,23 @@ const STATE: &str = "SELECT issuer, crl_number, entries, next_update, published_
 
 const LAST_LIST: &str = "SELECT der FROM crl_state";
 
-const REVOKED: &str = "SELECT id, serial_number, coalesce(revoked_at, now()) AS revoked_at, revoked_reason \
-    FROM device_certificates WHERE status = 'REVOKED' AND issuer = $1 AND not_after > now() \
-    UNION ALL SELECT NULL, serial_number, revoked_at, NULL FROM crl_canaries WHERE issuer = $1 AND not_after > now()";
+const REVOKED: &str = "SELECT certificate_id AS id, serial_number, revoked_at, revoked_reason \
+    FROM revoked_certificates WHERE issuer = $1 AND not_after > least(now(), $2) \
+    UNION ALL SELECT NULL, serial_number, revoked_at, NULL FROM crl_canaries \
+    WHERE issuer = $1 AND not_after > least(now(), $2)";
 
 const OPEN: &str = "SELECT r.certificate_id, c.common_name, r.noticed_at, r.crl_number, \
         r.reloaded_at IS NOT NULL AS is_reloaded, r.ended_at IS NOT NULL AS is_ended, \
         r.proven_at IS NOT NULL AS is_proven, \
         EXISTS (SELECT FROM device_certificates s WHERE s.tenant_id = c.tenant_id AND s.device_id = c.device_id \
             AND s.status = 'ACTIVE' AND s.common_name = c.common_name AND s.not_after > now()) AS has_successor \
-    FROM certificate_revocations r JOIN device_certificates c ON c.id = r.certificate_id \
-    WHERE (r.proven_at IS NULL OR r.ended_at IS NULL) AND c.status = 'REVOKED' AND c.issuer = $1 AND c.not_after > now() \
+    FROM certificate_revocations r JOIN revoked_certificates c USING (certificate_id) \
+    WHERE (r.proven_at IS NULL OR r.ended_at IS NULL) AND c.issuer = $1 AND c.not_after > least(now(), $4) \
       AND ($3 OR r.ended_at IS NULL) \
     ORDER BY r.crl_number IS NOT NULL, r.proven_at IS NOT NULL, r.noticed_at LIMIT $2";
 
-const DOUBTED: &str = "UPDATE certificate_revocations r SET ended_at = NULL FROM device_certificates c \
-    WHERE c.id = r.certificate_id AND c.issuer = $1 AND c.status = 'REVOKED' AND c.not_after > now() \
-      AND r.ended_at IS NOT NULL";
+const DOUBTED: &str = "UPDATE certificate_revocations r SET ended_at = NULL FROM revoked_certificates c \
+    WHERE c.certificate_id = r.certificate_id AND c.issuer = $1 AND c.not_after > now() AND r.ended_at IS NOT NULL";
 
 const PUBLISHED: &str = "WITH state AS (UPDATE crl_state SET issuer = $1, crl_number = $2, der = $3, entries = $4, \
         next_update = $5, published_at = clock_timestamp()) \
@@ -197,15 +199,27 @@ impl Ledger {
         Ok(answer(sqlx::query_as(STATE).fetch_one(&mut self.session.connection)).await?)
     }
 
-    /// All that must stand in a list of this issuer now: what has expired has dropped out.
-    pub async fn revoked(&mut self, issuer: &str) -> Result<Vec<RevokedRow>, Outage> {
-        Ok(answer(sqlx::query_as(REVOKED).bind(issuer).fetch_all(&mut self.session.connection)).await?)
+    /// This machine's clock and Postgres', read now.
+    pub async fn clocks(&mut self, clock: Clock) -> Result<Clocks, Outage> {
+        Ok(clocks::read(&mut self.session.connection, clock).await?)
+    }
+
+    /// All that must stand in a list of this issuer: what has ended by Postgres' clock and by `now` has dropped out.
+    pub async fn revoked(&mut self, issuer: &str, now: Timestamp) -> Result<Vec<RevokedRow>, Outage> {
+        let asked = sqlx::query_as(REVOKED).bind(issuer).bind(now.to_utc());
+        Ok(answer(asked.fetch_all(&mut self.session.connection)).await?)
     }
 
     /// Revocations whose chain has not held to its end, so many at a time: first those in no list yet, then the oldest.
-    /// Where nothing can be proven, the end of the session is the last link.
-    pub async fn open_revocations(&mut self, issuer: &str, provable: bool) -> Result<Vec<OpenRevocation>, Outage> {
-        let asked = sqlx::query_as(OPEN).bind(issuer).bind(MAX_OPEN).bind(provable);
+    /// Where nothing can be proven, the end of the session is the last link. What has ended by Postgres' clock and by `now`
+    /// needs nothing.
+    pub async fn open_revocations(
+        &mut self,
+        issuer: &str,
+        provable: bool,
+        now: Timestamp,
+    ) -> Result<Vec<OpenRevocation>, Outage> {
+        let asked = sqlx::query_as(OPEN).bind(issuer).bind(MAX_OPEN).bind(provable).bind(now.to_utc());
         Ok(answer(asked.fetch_all(&mut self.session.connection)).await?)
     }
 
@@ -219,10 +233,10 @@ impl Ledger {
         Ok(number.unsigned_abs())
     }
 
-    /// Keeps a canary that the next list revokes, and forgets those that have expired.
+    /// Keeps a canary that the next list revokes, and forgets those that expired long ago.
     pub async fn add_canary(&mut self, issuer: &str, serial: &str, not_after: Timestamp) -> Result<(), Outage> {
         let asked = sqlx::query(
-            "WITH gone AS (DELETE FROM crl_canaries WHERE not_after < now()) \
+            "WITH gone AS (DELETE FROM crl_canaries WHERE not_after < now() - interval '90 days') \
              INSERT INTO crl_canaries (issuer, serial_number, not_after) VALUES ($1, $2, $3)",
         );
         let asked = asked.bind(issuer).bind(serial).bind(not_after.to_utc());

@@ -106,7 +106,8 @@ fn changes() -> [[String; 3]; 3] {
     [
         change("devices", "REVOKED", "DEVICE_REVOKED"),
         change("tenants", "SUSPENDED", "TENANT_SUSPENDED"),
-        change("device_certificates", "REVOKED", "TOKEN_MISSING"),
+        // A revocation is never taken back.
+        change("device_certificates", "EXPIRED", "TOKEN_MISSING"),
     ]
 }
 

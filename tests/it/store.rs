@@ -7,6 +7,7 @@ mod migrations;
 mod mixed;
 mod poison;
 mod readers;
+mod revoked;
 mod state;
 
 use bytes::Bytes;

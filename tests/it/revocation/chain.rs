@@ -174,3 +174,23 @@ fn a_broker_that_does_not_enforce_the_crl_turns_readiness_red_and_says_which_lin
     let failed = "SELECT failed_link || ' ' || (published_at IS NOT NULL) FROM certificate_revocations";
     site.database.wait_until(failed, "reloaded true");
 }
+
+#[test]
+fn a_revocation_outlives_its_row_and_a_device_deleted_by_sql_is_out_within_seconds() {
+    let site = Site::around(Stack::start());
+    let settings = site.settings("sluice");
+    let daemon = settings.start();
+    daemon.wait_ready();
+    daemon.wait_metric(ENFORCED, 1.0);
+    let _doomed = site.stack.listening(&site.stack.over_tls("mosquitto_sub", Some("pump-2"), &["-t", "x"]), "doomed");
+    site.revoke("pump-1");
+    site.wait_proven("pump-1", REVOCATION);
+    site.database.query("DELETE FROM device_certificates WHERE device_id = 'pump-1'");
+    settings.run(&["crl", "publish"]);
+    site.database.query("DELETE FROM devices WHERE device_id = 'pump-2'");
+    site.wait_proven("pump-2", REVOCATION_AFTER_REPAIR);
+    assert!(!site.stack.lets_in("pump-1"), "the row of its certificate is gone, the revocation is not");
+    assert!(!site.stack.lets_in("pump-2"), "its device is gone");
+    assert_eq!(site.takeovers("pump-2"), 1, "the live session was ended");
+    assert_eq!(site.database.value("SELECT revoked_reason FROM device_certificates"), "cessationOfOperation");
+}

@@ -7,10 +7,12 @@
 //! A token's way: [`token`] takes it apart, [`verify`] checks it against the keys that [`keeper`] has fetched, [`claims`]
 //! says who it speaks of. [`refused`] says why not.
 //!
-//! [`door`] answers the broker: it finds out who asks, by [`tokens`], by the registry or by one of the [`logins`], and asks
-//! the [`rulebook`]'s policy. [`denial`] says why not. [`guest`] is what a public credential is.
+//! [`door`] answers the broker: it finds out who asks ([`caller`]), by [`tokens`], by the registry or by one of the
+//! [`logins`], and asks the [`rulebook`]'s policy. [`reserved`] names and client ids are nobody's. [`denial`] says why not.
+//! [`guest`] is what a public credential is.
 
 pub mod built_in;
+pub mod caller;
 pub mod claims;
 pub mod decision;
 pub mod denial;
@@ -38,7 +40,9 @@ mod policy_node;
 #[cfg(test)]
 mod policy_tests;
 pub mod policy_walk;
+pub mod proof;
 pub mod refused;
+pub mod reserved;
 pub mod rulebook;
 pub mod rules;
 pub mod subject;

@@ -34,6 +34,7 @@ pub mod quarantine_rows;
 pub mod readback;
 pub mod readings;
 pub mod relay;
+pub mod replicas;
 pub mod revocations;
 pub mod session;
 pub mod sink;

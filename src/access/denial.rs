@@ -31,9 +31,25 @@ pub enum Denial {
     Device(Refusal),
     /// It would end somebody else's session.
     #[error(
-        "the client id is another device's, or Sluice's own: use one of your own, without a slash unless you are that device"
+        "the client id is another device's, a Sluice's own, or in HOOKS_RESERVED_NAMES: use one of your own, without a slash \
+         unless you are that device"
     )]
     ClientId,
+    /// A name that no login by a token has.
+    #[error(
+        "the user name is reserved: it is a Sluice's own, looks like a guest's or a device's, or is in \
+         HOOKS_RESERVED_NAMES; log in with the name the token says, or with the token as user name"
+    )]
+    ReservedName,
+    /// Other parts of the broker decide by the name, so it must be the proven one.
+    #[error(
+        "the user name is not what the token says: use its subject (of a service: its client id), or the token itself as \
+         user name"
+    )]
+    OtherName,
+    /// The issuer withdrew the key.
+    #[error("the key that signed the token of this login is not the issuer's now: get a new token and connect again")]
+    KeyWithdrawn,
     /// It would share the rights of somebody who is in.
     #[error("this user name and client id belong to another login that has not ended: use a client id of your own")]
     NamesTaken,

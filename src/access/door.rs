@@ -9,10 +9,12 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::caller::{Caller, Claim};
 use super::decision::Because;
 use super::denial::Denial;
-use super::guest::{GuestId, GuestRefusal};
-use super::logins::{Logins, Recalled};
+use super::guest::GuestRefusal;
+use super::logins::{Holder, Logins, Recalled};
+use super::reserved::{Reserved, Taken};
 use super::rulebook::Rulebook;
 use super::subject::{Subject, SubjectKind};
 use super::tokens::Tokens;
@@ -48,20 +50,10 @@ pub struct Door<K> {
     logins: Logins,
     rulebook: Rulebook,
     clock: Clock,
-    /// Sluice's own at the broker: whoever took it would end Sluice's session.
-    own_client_id: Box<str>,
+    /// What is Sluice's own at the broker: whoever took it would have Sluice's rights, or end its session.
+    reserved: Reserved,
     /// A device by certificate is believed while one of its certificates in the registry is good.
     certificates_count: bool,
-}
-
-/// By what somebody is known to the broker.
-#[derive(Clone, Copy)]
-pub struct Caller<'a> {
-    /// The token of an Authorization header.
-    bearer: Option<&'a str>,
-    /// The user name; with certificates, the common name.
-    username: Option<&'a str>,
-    client_id: &'a str,
 }
 
 /// The end of a login that stands for itself at each question, or of one that has to be remembered.
@@ -80,40 +72,52 @@ impl<K: Knowledge> Door<K> {
         logins: Logins,
         rulebook: Rulebook,
         clock: Clock,
-        own_client_id: &str,
+        reserved: Reserved,
         certificates_count: bool,
     ) -> Self {
-        let own_client_id = own_client_id.into();
-        Self { knowledge, tokens, logins, rulebook, clock, own_client_id, certificates_count }
+        Self { knowledge, tokens, logins, rulebook, clock, reserved, certificates_count }
     }
 
     /// May it log in? A device by certificate is never asked about here: the broker has let it in by itself.
     pub async fn user(&self, caller: Caller<'_>, password: Option<&str>) -> Result<(), Denial> {
-        self.check_client_id(caller)?;
-        if let Some(token) = caller.token() {
-            return self.tokens.login(token, self.clock).await.map(drop).map_err(Denial::from);
+        let claim = caller.claim();
+        self.check_client_id(&claim, caller.client_id)?;
+        if let Claim::Token { token, name } = claim {
+            let proof = self.tokens.login(token, self.clock).await?;
+            return check_name(name, &proof.subject);
         }
-        let username = caller.username.ok_or(Denial::Nobody)?;
-        let password = password.filter(|password| !password.is_empty()).ok_or(Denial::NoPassword)?;
-        // Ahead of everything else: no token makes anybody a device.
-        if let Ok(device) = DeviceKey::of_common_name(username) {
-            return self.device_by_token(&device, password).await;
-        }
-        let subject = self.stranger(username, password, caller.client_id).await?;
-        self.check_names(username, caller.client_id, &subject).await?;
-        Ok(self.logins.remember(username, caller.client_id, subject, (self.clock)())?)
+        let password = password.filter(|password| !password.is_empty()).ok_or(Denial::NoPassword);
+        let username = match &claim {
+            // Ahead of everything else: no token makes anybody a device.
+            Claim::Device(device) => {
+                self.check_reserved_name(&caller)?;
+                return self.device_by_token(device, password?).await;
+            }
+            Claim::Guest(username) | Claim::Name(username) => *username,
+            Claim::Nobody | Claim::Token { .. } => return self.nameless(password.map_err(|_| Denial::Nobody)?).await,
+        };
+        let holder = match claim {
+            Claim::Guest(_) => self.guest(username, password?, caller.client_id).await?,
+            _ => self.stranger(username, password?).await?,
+        };
+        self.check_names(username, caller.client_id, &holder).await?;
+        let known = holder.clone();
+        let keeps_them = |other: &Holder| self.is_another(other, &known);
+        self.logins.remember(username, caller.client_id, holder, (self.clock)(), keeps_them)
     }
 
     /// Is everything open to it? Then the broker asks about no topic.
     pub fn superuser(&self, caller: Caller<'_>) -> Result<(), Denial> {
         // A user name alone tells no login: whoever is a superuser by a password's token is told so at each topic.
-        let token = caller.token().ok_or(Denial::NoSuperuser)?;
-        let subject = self.tokens.verify(token, (self.clock)())?;
-        if self.rulebook.policy().is_superuser(&subject) { Ok(()) } else { Err(Denial::NoSuperuser) }
+        let Claim::Token { token, name } = caller.claim() else { return Err(Denial::NoSuperuser) };
+        let proof = self.tokens.verify(token, (self.clock)())?;
+        check_name(name, &proof.subject)?;
+        if self.rulebook.policy().is_superuser(&proof.subject) { Ok(()) } else { Err(Denial::NoSuperuser) }
     }
 
     /// May it do that with these topics?
     pub async fn acl(&self, caller: Caller<'_>, acc: u8, topic: &str) -> Result<(), Denial> {
+        self.check_reserved(&caller)?;
         let proved = self.who(caller).await?;
         let policy = self.rulebook.policy();
         let (Proved::AtLogin(subject) | Proved::EachTime(subject)) = &proved;
@@ -124,20 +128,43 @@ impl<K: Knowledge> Door<K> {
         if decision.allowed || is_superuser { Ok(()) } else { Err(Denial::Policy(decision.to_string())) }
     }
 
-    /// The broker ends the session that has the same client id: nobody takes that of a device or of Sluice.
-    fn check_client_id(&self, caller: Caller<'_>) -> Result<(), Denial> {
-        let device = caller.username.and_then(|name| DeviceKey::of_common_name(name).ok());
-        let named = DeviceKey::of_common_name(caller.client_id).ok();
-        // A guest's are bounded more narrowly, where its credential is looked at.
-        let is_guest = caller.username.is_some_and(|name| name.parse::<GuestId>().is_ok());
-        let is_another = named.is_some() && named != device;
-        let is_taken = !is_guest && (is_another || *caller.client_id == *self.own_client_id);
-        if is_taken { Err(Denial::ClientId) } else { Ok(()) }
+    /// The broker ends the session that has the same client id: nobody takes that of a device or of a replica. Whose it is
+    /// goes by the proof that is offered, never by a name beside a token.
+    fn check_client_id(&self, claim: &Claim<'_>, client_id: &str) -> Result<(), Denial> {
+        // A guest's are bounded more narrowly, where its credential is looked at, and then here.
+        if matches!(claim, Claim::Guest(_)) {
+            return Ok(());
+        }
+        let is_another = DeviceKey::of_common_name(client_id)
+            .is_ok_and(|named| !matches!(claim, Claim::Device(device) if *device == named));
+        if is_another { Err(Denial::ClientId) } else { self.check_reserved_client_id(client_id) }
+    }
+
+    fn check_reserved_client_id(&self, client_id: &str) -> Result<(), Denial> {
+        match self.reserved.client_id(client_id) {
+            Taken::No => Ok(()),
+            Taken::Yes => Err(Denial::ClientId),
+            Taken::Unknown => Err(Denial::Fault(Outage("the replicas' client ids have not been read yet".into()))),
+        }
+    }
+
+    /// For each topic: what was let in before a replica was known, or by another backend of the broker, does nothing here.
+    fn check_reserved(&self, caller: &Caller<'_>) -> Result<(), Denial> {
+        if self.reserved.client_id(caller.client_id) == Taken::Yes {
+            return Err(Denial::ClientId);
+        }
+        let is_reserved = caller.username().is_some_and(|name| self.reserved.is_exactly(name));
+        if is_reserved { Err(Denial::ReservedName) } else { Ok(()) }
+    }
+
+    fn check_reserved_name(&self, caller: &Caller<'_>) -> Result<(), Denial> {
+        let is_reserved = caller.username().is_some_and(|name| self.reserved.is_name(name));
+        if is_reserved { Err(Denial::ReservedName) } else { Ok(()) }
     }
 
     /// At a topic the broker tells nothing but these names, so two who are in at once must not share them. Who else has
     /// them has to be known; while it cannot be, nobody new gets them.
-    async fn check_names(&self, username: &str, client_id: &str, subject: &Subject) -> Result<(), Denial> {
+    async fn check_names(&self, username: &str, client_id: &str, holder: &Holder) -> Result<(), Denial> {
         let now = (self.clock)();
         let known = match self.logins.recall(username, client_id, now) {
             Recalled::Somebody(known) => Some(known),
@@ -147,41 +174,73 @@ impl<K: Knowledge> Door<K> {
                 self.logins.learned(username, client_id, found, now)
             }
         };
-        let is_another = known.is_some_and(|known| known.kind != subject.kind || known.id != subject.id);
+        let is_another = known.is_some_and(|known| self.is_another(&known, holder));
         if is_another { Err(Denial::NamesTaken) } else { Ok(()) }
+    }
+
+    /// Whether the names of a login stay with it when this one asks for them.
+    fn is_another(&self, known: &Holder, asking: &Holder) -> bool {
+        !known.is(asking) && !self.is_withdrawn(known)
+    }
+
+    /// Whether the issuer has withdrawn the key that signed its token.
+    fn is_withdrawn(&self, holder: &Holder) -> bool {
+        holder.signer.is_some_and(|signer| !self.tokens.trusts(&signer))
     }
 
     async fn who(&self, caller: Caller<'_>) -> Result<Proved, Denial> {
         let now = (self.clock)();
-        if let Some(token) = caller.token() {
-            return Ok(Proved::EachTime(self.tokens.verify(token, now)?));
-        }
-        let username = caller.username.ok_or(Denial::Nobody)?;
-        if let Ok(device) = DeviceKey::of_common_name(username) {
-            return self.device_of_broker(device, now).await.map(|subject| Proved::EachTime(Arc::new(subject)));
-        }
-        let subject = match self.logins.recall(username, caller.client_id, now) {
-            Recalled::Somebody(subject) => subject,
+        let username = match caller.claim() {
+            Claim::Token { token, name } => {
+                let proof = self.tokens.verify(token, now)?;
+                check_name(name, &proof.subject)?;
+                return Ok(Proved::EachTime(proof.subject.clone()));
+            }
+            Claim::Device(device) => {
+                return self.device_of_broker(device, now).await.map(|subject| Proved::EachTime(Arc::new(subject)));
+            }
+            Claim::Guest(username) | Claim::Name(username) => username,
+            Claim::Nobody => return Err(Denial::Nobody),
+        };
+        let holder = match self.logins.recall(username, caller.client_id, now) {
+            Recalled::Somebody(holder) => holder,
             Recalled::Nobody => return Err(Denial::NoLogin),
             Recalled::Unknown => {
                 let found = self.knowledge.login(username, caller.client_id).await.map_err(Denial::Fault)?;
                 self.logins.learned(username, caller.client_id, found, now).ok_or(Denial::NoLogin)?
             }
         };
-        Ok(Proved::AtLogin(subject))
+        if self.is_withdrawn(&holder) { Err(Denial::KeyWithdrawn) } else { Ok(Proved::AtLogin(holder.subject)) }
     }
 
-    /// Not a device: a bearer of a token, or a guest.
-    async fn stranger(&self, username: &str, password: &str, client_id: &str) -> Result<Arc<Subject>, Denial> {
-        if username.parse::<GuestId>().is_ok() {
-            let asked = self.knowledge.guest(username, password, client_id, (self.clock)());
-            return asked.await.map(Arc::new).map_err(Denial::Guest);
-        }
+    async fn guest(&self, username: &str, password: &str, client_id: &str) -> Result<Holder, Denial> {
+        let asked = self.knowledge.guest(username, password, client_id, (self.clock)());
+        let subject = Arc::new(asked.await.map_err(Denial::Guest)?);
+        self.check_reserved_client_id(client_id)?;
+        Ok(Holder { subject, signer: None })
+    }
+
+    /// Neither a device nor a guest: a bearer of a token, under the name the token says.
+    async fn stranger(&self, username: &str, password: &str) -> Result<Holder, Denial> {
         // A slash is for the names of devices, also for those that are misspelled.
-        if Tokens::is_token(password) && !username.contains('/') {
-            return Ok(self.tokens.login(password, self.clock).await?);
+        if !Tokens::is_token(password) || username.contains('/') {
+            return Err(Denial::NoToken);
         }
-        Err(Denial::NoToken)
+        let proof = self.tokens.login(password, self.clock).await?;
+        check_name(Some(username), &proof.subject)?;
+        // The issuer does not know which names mean something at the broker.
+        if self.reserved.is_name(username) {
+            return Err(Denial::ReservedName);
+        }
+        Ok(Holder { subject: proof.subject.clone(), signer: Some(proof.signer) })
+    }
+
+    /// A token as password beside no name: nothing is remembered, for at a topic nothing would tell whose question it is.
+    async fn nameless(&self, password: &str) -> Result<(), Denial> {
+        if Tokens::is_token(password) {
+            return self.tokens.login(password, self.clock).await.map(drop).map_err(Denial::from);
+        }
+        Err(Denial::Nobody)
     }
 
     async fn device_by_token(&self, device: &DeviceKey, password: &str) -> Result<(), Denial> {
@@ -204,25 +263,12 @@ impl<K: Knowledge> Door<K> {
     }
 }
 
-// === impl Caller ===
-
-impl<'a> Caller<'a> {
-    /// The plugin's jwt backend puts every user name where a token belongs, also a certificate's common name.
-    pub fn new(bearer: Option<&'a str>, username: Option<&'a str>, client_id: &'a str) -> Self {
-        let name = bearer.filter(|bearer| DeviceKey::of_common_name(bearer).is_ok());
-        if name.is_some() {
-            return Self { bearer: None, username: name, client_id };
-        }
-        Self { bearer, username, client_id }
-    }
-
-    /// The token by which it is known at each question.
-    fn token(&self) -> Option<&'a str> {
-        self.bearer.or(self.username.filter(|username| Tokens::is_token(username)))
-    }
-}
-
 // === private helpers ===
+
+/// Another backend of the broker decides by the user name as well, so it is the token's own, or is not there.
+fn check_name(name: Option<&str>, subject: &Subject) -> Result<(), Denial> {
+    if name.is_none_or(|name| *name == *subject.id) { Ok(()) } else { Err(Denial::OtherName) }
+}
 
 fn check_token(device: &Device, password: &str) -> Result<(), Refusal> {
     let expected = device.token.as_ref().ok_or_else(|| {

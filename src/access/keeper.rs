@@ -64,6 +64,8 @@ pub struct KeysAt {
 struct Kept {
     /// The keys, and when they were read.
     keys: Option<(Arc<KeySet>, Timestamp)>,
+    /// How often they have changed: what was verified with other keys than these is not trusted.
+    generation: u64,
     /// When a reading last ended, well or not.
     tried: Option<Instant>,
 }
@@ -138,7 +140,9 @@ impl Keeper {
         let mut is_new = false;
         self.kept.send_modify(|kept| {
             is_new = kept.keys.as_ref().is_none_or(|(known, _)| **known != keys);
-            *kept = Kept { keys: Some((Arc::new(keys), now)), tried: Some(Instant::now()) };
+            kept.generation += u64::from(is_new);
+            kept.keys = Some((Arc::new(keys), now));
+            kept.tried = Some(Instant::now());
         });
         let (issuer, source) = (&self.issuer, &self.source);
         if self.trouble.take().is_some() {
@@ -178,11 +182,23 @@ impl Keeper {
 // === impl KeysAt ===
 
 impl KeysAt {
-    /// The keys, unless there are none or they were read too long ago.
-    pub(super) fn good_at(&self, now: Timestamp) -> Option<Arc<KeySet>> {
+    /// The keys and their generation, unless there are none or they were read too long ago.
+    pub(super) fn good_at(&self, now: Timestamp) -> Option<(Arc<KeySet>, u64)> {
         let kept = self.kept.borrow();
         let (keys, read_at) = kept.keys.as_ref()?;
-        (now < read_at.plus_seconds(KEYS_LAST_SECONDS)).then(|| keys.clone())
+        (now < read_at.plus_seconds(KEYS_LAST_SECONDS)).then(|| (keys.clone(), kept.generation))
+    }
+
+    /// Whether the keys of this generation are still the ones that are good.
+    pub(super) fn is_current(&self, generation: u64, now: Timestamp) -> bool {
+        let kept = self.kept.borrow();
+        let is_good = |(_, read_at): &(Arc<KeySet>, Timestamp)| now < read_at.plus_seconds(KEYS_LAST_SECONDS);
+        kept.generation == generation && kept.keys.as_ref().is_some_and(is_good)
+    }
+
+    /// Whether the key of this hash is one of them, as far as is known: before the first reading none is missing.
+    pub(super) fn may_hold(&self, hash: &[u8; 16]) -> bool {
+        self.kept.borrow().keys.as_ref().is_none_or(|(keys, _)| keys.holds(hash))
     }
 
     /// Asks for newer keys, and does not wait for them.

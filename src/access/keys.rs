@@ -13,6 +13,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio_rustls::rustls::server::ParsedCertificate;
 
+use super::proof::half_hash;
+
 /// The most keys of an issuer that are kept: a token without `kid` is tried against each.
 const MAX_KEYS: usize = 32;
 
@@ -47,6 +49,8 @@ pub struct KeySet(Vec<Key>);
 pub struct Key {
     id: Option<Box<str>>,
     public: Public,
+    /// By what it is known after its set has gone.
+    hash: [u8; 16],
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,13 +153,18 @@ impl KeySet {
                 ParsedCertificate::try_from(&certificate).map_err(|error| KeysError::NotPem(error.to_string()))?;
             keys.extend(Public::of_info(parsed.subject_public_key_info().as_ref()));
         }
-        Self::of(keys.into_iter().map(|public| Key { id: None, public }).collect())
+        Self::of(keys.into_iter().map(|public| Key::new(None, public)).collect())
     }
 
     /// How many there are.
     #[expect(clippy::len_without_is_empty, reason = "a set is never empty")]
     pub fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// Whether the key of this hash is in it.
+    pub(super) fn holds(&self, hash: &[u8; 16]) -> bool {
+        self.0.iter().any(|key| key.hash == *hash)
     }
 
     /// The keys that may have signed a token with this header. One without a name may be any.
@@ -181,6 +190,20 @@ impl KeySet {
 // === impl Key ===
 
 impl Key {
+    fn new(id: Option<Box<str>>, public: Public) -> Self {
+        let algorithm = public.algorithm().name().as_bytes();
+        let hash = match &public {
+            Public::Rsa { n, e } => half_hash(&[algorithm, n, e]),
+            Public::P256(point) | Public::Ed25519(point) => half_hash(&[algorithm, point]),
+        };
+        Self { id, public, hash }
+    }
+
+    /// By what it is known; the same bytes have the same, whatever the key is called.
+    pub(super) const fn hash(&self) -> [u8; 16] {
+        self.hash
+    }
+
     /// Whether this key made the signature.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         let verified = match &self.public {
@@ -234,7 +257,7 @@ impl Jwk {
         let for_signatures = self.usage.as_deref().is_none_or(|usage| usage == "sig")
             && self.key_ops.is_none_or(|ops| ops.iter().any(|op| op == "verify"))
             && self.alg.is_none_or(|alg| alg == public.algorithm().name());
-        for_signatures.then(|| Key { id: self.kid.map(Into::into), public })
+        for_signatures.then(|| Key::new(self.kid.map(Into::into), public))
     }
 
     fn public(&self) -> Option<Public> {

@@ -12,9 +12,11 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::denial::Denial;
 use super::memory::Memory;
+use super::proof::Signer;
 use super::subject::{Subject, SubjectKind};
-use crate::domain::login::{Login, LoginError};
+use crate::domain::login::Login;
 use crate::domain::ports::{Logbook, Outage};
 use crate::domain::time::{Clock, Timestamp};
 use crate::telemetry::door::DoorMetrics;
@@ -59,10 +61,19 @@ struct Shared {
     metrics: DoorMetrics,
 }
 
+/// Whose login it is, and what proved it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Who it is.
+    pub subject: Arc<Subject>,
+    /// What signed its token; none: a guest, or the login was written by an older release.
+    pub signer: Option<Signer>,
+}
+
 /// What is known of a pair of names.
 #[derive(Clone, Debug)]
 enum Known {
-    Somebody(Arc<Subject>),
+    Somebody(Holder),
     Nobody { since: Timestamp },
 }
 
@@ -70,7 +81,7 @@ enum Known {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recalled {
     /// It is this one.
-    Somebody(Arc<Subject>),
+    Somebody(Holder),
     /// A moment ago there was no login.
     Nobody,
     /// It has to be looked up.
@@ -86,18 +97,26 @@ impl Logins {
         Self(Arc::new(Shared { memory, waiting, bell: Notify::new(), metrics }))
     }
 
-    /// Somebody logged in under these names.
+    /// Somebody logged in under these names. The names of a login that has not ended and `keeps_them` stay with it, also
+    /// when it came at the same moment.
     pub fn remember(
         &self,
         username: &str,
         client_id: &str,
-        subject: Arc<Subject>,
+        holder: Holder,
         now: Timestamp,
-    ) -> Result<(), LoginError> {
-        let login = login_of(username, client_id, &subject, now);
+        keeps_them: impl FnOnce(&Holder) -> bool,
+    ) -> Result<(), Denial> {
+        let login = login_of(username, client_id, &holder, now);
         login.check()?;
         let key = key(username, client_id);
-        self.memory().insert(key, Known::Somebody(subject));
+        {
+            let mut memory = self.memory();
+            if matches!(memory.get(&key), Some(Known::Somebody(known)) if !known.has_ended(now) && keeps_them(&known)) {
+                return Err(Denial::NamesTaken);
+            }
+            memory.insert(key, Known::Somebody(holder));
+        }
         let mut waiting = self.waiting();
         if waiting.len() >= WAITING && !waiting.contains_key(&key) {
             self.0.metrics.plain.logins_lost.inc();
@@ -113,7 +132,7 @@ impl Logins {
     /// since, at another replica.
     pub fn recall(&self, username: &str, client_id: &str, now: Timestamp) -> Recalled {
         match self.memory().get(&key(username, client_id)) {
-            Some(Known::Somebody(subject)) if !subject.has_ended(now) => Recalled::Somebody(subject),
+            Some(Known::Somebody(holder)) if !holder.has_ended(now) => Recalled::Somebody(holder),
             Some(Known::Nobody { since }) if (0.0..NOBODY_SECONDS).contains(&now.seconds_since(since)) => {
                 Recalled::Nobody
             }
@@ -123,22 +142,16 @@ impl Logins {
 
     /// Takes what the logbook said of these names, and says whose login it is. What was proved here in the meantime is not
     /// overwritten by it.
-    pub fn learned(
-        &self,
-        username: &str,
-        client_id: &str,
-        found: Option<Login>,
-        now: Timestamp,
-    ) -> Option<Arc<Subject>> {
+    pub fn learned(&self, username: &str, client_id: &str, found: Option<Login>, now: Timestamp) -> Option<Holder> {
         let key = key(username, client_id);
         let mut memory = self.memory();
-        let subject = match memory.get(&key) {
-            Some(Known::Somebody(subject)) if !subject.has_ended(now) => Some(subject),
-            _ => found.and_then(subject_of).filter(|subject| !subject.has_ended(now)).map(Arc::new),
+        let holder = match memory.get(&key) {
+            Some(Known::Somebody(holder)) if !holder.has_ended(now) => Some(holder),
+            _ => found.and_then(holder_of).filter(|holder| !holder.has_ended(now)),
         };
-        let known = subject.clone().map_or(Known::Nobody { since: now }, Known::Somebody);
+        let known = holder.clone().map_or(Known::Nobody { since: now }, Known::Somebody);
         memory.insert(key, known);
-        subject
+        holder
     }
 
     /// Carries logins to the logbook until `stop`, and deletes there what has ended.
@@ -212,6 +225,22 @@ impl Logins {
     }
 }
 
+// === impl Holder ===
+
+impl Holder {
+    /// Whether what was proved has ended.
+    pub fn has_ended(&self, now: Timestamp) -> bool {
+        self.subject.has_ended(now)
+    }
+
+    /// Whether both are one and the same. Two issuers may use one name for two people.
+    pub fn is(&self, other: &Self) -> bool {
+        let issuers = self.signer.zip(other.signer);
+        let is_one_issuer = issuers.is_none_or(|(one, other)| one.issuer == other.issuer);
+        self.subject.kind == other.subject.kind && self.subject.id == other.subject.id && is_one_issuer
+    }
+}
+
 // === private helpers ===
 
 fn key(username: &str, client_id: &str) -> Key {
@@ -222,7 +251,8 @@ fn key(username: &str, client_id: &str) -> Key {
     hash.finalize().into()
 }
 
-fn login_of(username: &str, client_id: &str, subject: &Subject, at: Timestamp) -> Login {
+fn login_of(username: &str, client_id: &str, holder: &Holder, at: Timestamp) -> Login {
+    let subject = &holder.subject;
     Login {
         username: username.into(),
         client_id: client_id.into(),
@@ -233,15 +263,17 @@ fn login_of(username: &str, client_id: &str, subject: &Subject, at: Timestamp) -
         at,
         // Who has no end is no login of this kind; such a one ends at once.
         expires_at: subject.expires_at.map_or(at, |end| end.min(LAST_END)),
+        proved_by: holder.signer.map(Into::into),
     }
 }
 
 /// None: a kind this sluice does not know, or a device, which is known by its name and by nothing a row says.
-fn subject_of(login: Login) -> Option<Subject> {
+fn holder_of(login: Login) -> Option<Holder> {
     let kind = [SubjectKind::Service, SubjectKind::User, SubjectKind::Guest];
     let kind = kind.into_iter().find(|kind| kind.name() == &*login.kind)?;
-    let Login { subject, groups, scopes, expires_at, .. } = login;
-    Some(Subject { kind, id: subject, groups, scopes, expires_at: Some(expires_at) })
+    let Login { subject, groups, scopes, expires_at, proved_by, .. } = login;
+    let subject = Subject { kind, id: subject, groups, scopes, expires_at: Some(expires_at) };
+    Some(Holder { subject: Arc::new(subject), signer: proved_by.map(Signer::from) })
 }
 
 /// Says trouble once, and once when it is over.

@@ -1,15 +1,14 @@
 //! Tokens that were verified a moment ago, by their hash, so that a question for each message costs no signature.
 //!
-//! It keeps no token and no refusal; an entry is used for a short while only, so that a key the issuer takes back counts no
-//! longer than the keys themselves.
+//! It keeps no token and no refusal; an entry is used for a short while only, and not after the issuer's keys have changed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
 use super::memory::Memory;
+use super::proof::{Proof, Signer};
 use super::refused::Refused;
-use super::subject::Subject;
 use super::token::MAX_TOKEN_BYTES;
 use super::verify::Verifier;
 use crate::domain::time::{Clock, Timestamp};
@@ -29,7 +28,7 @@ pub struct Tokens {
 
 #[derive(Clone, Debug)]
 struct Verified {
-    subject: Arc<Subject>,
+    proof: Arc<Proof>,
     at: Timestamp,
 }
 
@@ -47,23 +46,23 @@ impl Tokens {
     }
 
     /// Whom it speaks of, without waiting. The subject's end is in the future.
-    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Arc<Subject>, Refused> {
+    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Arc<Proof>, Refused> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(Refused::TooLong { bytes: token.len(), max: MAX_TOKEN_BYTES });
         }
         let key = Sha256::digest(token).into();
         let known = self.remembered.lock().unwrap_or_else(PoisonError::into_inner).get(&key);
-        if let Some(subject) = known.and_then(|known| known.still(now)) {
-            return Ok(subject);
+        if let Some(proof) = known.and_then(|known| known.still(&self.verifier, now)) {
+            return Ok(proof);
         }
-        let subject = Arc::new(self.verifier.verify(token, now)?);
-        let verified = Verified { subject: subject.clone(), at: now };
+        let proof = Arc::new(self.verifier.verify(token, now)?);
+        let verified = Verified { proof: proof.clone(), at: now };
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner).insert(key, verified);
-        Ok(subject)
+        Ok(proof)
     }
 
     /// The same for a login, which may wait a moment for a new key of the issuer.
-    pub async fn login(&self, token: &str, clock: Clock) -> Result<Arc<Subject>, Refused> {
+    pub async fn login(&self, token: &str, clock: Clock) -> Result<Arc<Proof>, Refused> {
         match self.verify(token, clock()) {
             Err(refused) if refused.may_pass_with_new_keys() => {
                 self.verifier.verify_at_login(token, clock).await.map(Arc::new)
@@ -71,13 +70,19 @@ impl Tokens {
             decided => decided,
         }
     }
+
+    /// Whether what signed the token of an earlier login is still an issuer's key.
+    pub fn trusts(&self, signer: &Signer) -> bool {
+        self.verifier.trusts(signer)
+    }
 }
 
 // === impl Verified ===
 
 impl Verified {
-    fn still(self, now: Timestamp) -> Option<Arc<Subject>> {
+    fn still(self, verifier: &Verifier, now: Timestamp) -> Option<Arc<Proof>> {
         let is_fresh = (0.0..TRUSTED_SECONDS).contains(&now.seconds_since(self.at));
-        (is_fresh && !self.subject.has_ended(now)).then_some(self.subject)
+        let is_good = is_fresh && !self.proof.subject.has_ended(now) && verifier.is_current(&self.proof, now);
+        is_good.then_some(self.proof)
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::claims::Claims;
 use super::keeper::{Keeper, KeysAt};
 use super::keys::Choice;
+use super::proof::{Proof, Signer, half_hash};
 use super::refused::Refused;
 use super::subject::Subject;
 use super::token::Token;
@@ -22,6 +23,8 @@ pub struct Verifier(Arc<[Trusted]>);
 /// An issuer, and where its keys are in memory.
 struct Trusted {
     issuer: IssuerConfig,
+    /// By what the issuer is known to remembered logins.
+    hash: [u8; 16],
     keys: KeysAt,
 }
 
@@ -31,7 +34,8 @@ pub fn open(issuers: Vec<IssuerConfig>, metrics: &AccessMetrics, clock: Clock) -
     for issuer in issuers {
         let (keeper, keys) = Keeper::new(&issuer.issuer, issuer.keys.clone(), metrics.clone(), clock);
         keepers.push(keeper);
-        trusted.push(Trusted { issuer, keys });
+        let hash = half_hash(&[issuer.issuer.as_bytes()]);
+        trusted.push(Trusted { issuer, hash, keys });
     }
     (Verifier(trusted.into()), keepers)
 }
@@ -48,32 +52,51 @@ impl Verifier {
     ///
     /// The subject's `expires_at` is the moment from which the same token is refused: its `exp` and the leeway. So whoever
     /// is let in within the leeway is not turned away at the first topic.
-    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Subject, Refused> {
+    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Proof, Refused> {
         let token = Token::read(token)?;
-        let trusted = self.issuer_of(&token).ok_or(Refused::Issuer)?;
+        let (place, trusted) = self.issuer_of(&token).ok_or(Refused::Issuer)?;
         let verified = trusted.check_signature(&token, now);
         if verified.as_ref().is_err_and(Refused::may_pass_with_new_keys) {
             trusted.keys.ask();
         }
-        verified.and_then(|()| trusted.believe(Claims(&token.claims), now))
+        let (signer, generation) = verified?;
+        let subject = Arc::new(trusted.believe(Claims(&token.claims), now)?);
+        Ok(Proof { subject, signer, as_of: (place, generation) })
+    }
+
+    /// Whether a proof was made with the keys that are in force.
+    pub fn is_current(&self, proof: &Proof, now: Timestamp) -> bool {
+        let (place, generation) = proof.as_of;
+        self.0.get(place).is_some_and(|trusted| trusted.keys.is_current(generation, now))
+    }
+
+    /// Whether what signed a token that was verified earlier is still an issuer's key. While the issuer's keys have not been
+    /// read since the start, none is missing. One that is missing is asked for: another replica may have verified by a new key.
+    pub fn trusts(&self, signer: &Signer) -> bool {
+        let Some(trusted) = self.0.iter().find(|trusted| trusted.hash == signer.issuer) else { return false };
+        let is_there = trusted.keys.may_hold(&signer.key);
+        if !is_there {
+            trusted.keys.ask();
+        }
+        is_there
     }
 
     /// The same for a login: when the key is not known, the issuer is asked once more, within a second.
-    pub async fn verify_at_login(&self, token: &str, clock: Clock) -> Result<Subject, Refused> {
+    pub async fn verify_at_login(&self, token: &str, clock: Clock) -> Result<Proof, Refused> {
         let refused = match self.verify(token, clock()) {
             Err(refused) if refused.may_pass_with_new_keys() => refused,
             decided => return decided,
         };
         let read = Token::read(token)?;
         match self.issuer_of(&read) {
-            Some(trusted) if trusted.keys.renewed().await => self.verify(token, clock()),
+            Some((_, trusted)) if trusted.keys.renewed().await => self.verify(token, clock()),
             _ => Err(refused),
         }
     }
 
-    fn issuer_of(&self, token: &Token<'_>) -> Option<&Trusted> {
+    fn issuer_of(&self, token: &Token<'_>) -> Option<(usize, &Trusted)> {
         let named = Claims(&token.claims).text("iss")?;
-        self.0.iter().find(|trusted| trusted.issuer.issuer == named)
+        self.0.iter().enumerate().find(|(_, trusted)| trusted.issuer.issuer == named)
     }
 }
 
@@ -87,14 +110,18 @@ impl std::fmt::Debug for Verifier {
 // === impl Trusted ===
 
 impl Trusted {
-    fn check_signature(&self, token: &Token<'_>, now: Timestamp) -> Result<(), Refused> {
+    /// Which key signed it, and the generation of the keys.
+    fn check_signature(&self, token: &Token<'_>, now: Timestamp) -> Result<(Signer, u64), Refused> {
         let issuer = || self.issuer.issuer.as_str().into();
-        let keys = self.keys.good_at(now).ok_or_else(|| Refused::KeysAway { issuer: issuer() })?;
+        let (keys, generation) = self.keys.good_at(now).ok_or_else(|| Refused::KeysAway { issuer: issuer() })?;
         match keys.choose(token.key_id.as_deref(), token.algorithm) {
             Choice::Unknown => Err(Refused::UnknownKey { issuer: issuer() }),
             Choice::Misfit => Err(Refused::WrongKey { algorithm: token.algorithm.name() }),
-            Choice::Of(keys) if keys.iter().any(|key| key.verifies(token.signed, &token.signature)) => Ok(()),
-            Choice::Of(_) => Err(Refused::Signature),
+            Choice::Of(keys) => {
+                let key = keys.into_iter().find(|key| key.verifies(token.signed, &token.signature));
+                let key = key.ok_or(Refused::Signature)?.hash();
+                Ok((Signer { issuer: self.hash, key }, generation))
+            }
         }
     }
 

@@ -6,11 +6,13 @@ use super::{Daemon, RunError};
 use crate::access::door::{Door, Knowledge};
 use crate::access::guest::GuestRefusal;
 use crate::access::logins::Logins;
+use crate::access::reserved::Reserved;
 use crate::access::rulebook;
 use crate::access::subject::Subject;
 use crate::access::tokens::Tokens;
 use crate::access::verify;
 use crate::clock;
+use crate::config::broker::BrokerConfig;
 use crate::domain::device::Standing;
 use crate::domain::ids::DeviceKey;
 use crate::domain::login::Login;
@@ -19,6 +21,7 @@ use crate::domain::time::Timestamp;
 use crate::http::{self, Hooks};
 use crate::ingest::standings::{Brake, Standings};
 use crate::lifecycle::Tasks;
+use crate::pki::certificate::Certificate;
 use crate::registry::guests::Guests;
 use crate::store::directory::PgDirectory;
 use crate::store::logins::PgLogbook;
@@ -48,19 +51,23 @@ impl Daemon {
         }
         let logins = Logins::new(numbers.clone());
         tasks.spawn("logins", logins.clone().keep(self.database.logbook(), clock::now, self.stop.clone()));
+        let reserved = self.start_reserving(tasks);
         let certificates_count = self.config.ingest.cert_auth_enabled;
-        let door = Door::new(
-            self.behind(),
-            Tokens::new(verifier),
-            logins,
-            rulebook,
-            clock::now,
-            &self.config.broker.client_id,
-            certificates_count,
-        );
+        let door =
+            Door::new(self.behind(), Tokens::new(verifier), logins, rulebook, clock::now, reserved, certificates_count);
         let hooks = Hooks::new(door, self.config.http.hooks_secret.as_ref(), numbers.clone());
         tasks.spawn("hooks", http::serve_hooks(listener, hooks, self.stop.clone()));
         Ok(())
+    }
+
+    /// The names and client ids of this daemon and its replicas, kept current.
+    fn start_reserving(&self, tasks: &mut Tasks) -> Reserved {
+        let (broker, listed) = (&self.config.broker, &self.config.http.hooks_reserved_names);
+        let names = own_names(broker);
+        let reserved = Reserved::new(&names, listed, &broker.client_id, broker.share_group.is_some());
+        let roster = self.database.roster(&broker.client_id, names.into_iter().next());
+        tasks.spawn("replicas", reserved.clone().follow(roster, self.stop.clone()));
+        reserved
     }
 
     fn behind(&self) -> Behind {
@@ -69,6 +76,17 @@ impl Daemon {
         let standings = Standings::new(self.database.directory(), grants, brake.clone(), numbers, clock::now);
         Behind { standings, logbook: self.database.logbook(), brake, guests: self.guests.clone() }
     }
+}
+
+/// What this daemon may be called at the broker: its user name, and the common name of its certificate, which the broker may
+/// take for one.
+fn own_names(broker: &BrokerConfig) -> Vec<String> {
+    let certificate = broker.tls.as_ref().and_then(|tls| tls.identity.as_ref());
+    let common_name = certificate.and_then(|(path, _)| {
+        let text = std::fs::read(path).ok()?;
+        Certificate::from_pem(&text).ok()?.common_name().map(str::to_owned)
+    });
+    broker.username.clone().into_iter().chain(common_name).collect()
 }
 
 // === impl Behind ===

@@ -244,7 +244,8 @@ pub(super) fn words(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
-fn is_list(text: &str) -> bool {
+/// Whether a text is a list of names.
+pub(super) fn is_list(text: &str) -> bool {
     text.split(',').all(|word| !word.trim().is_empty())
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::access::{is_list, words};
 use super::reader::Reader;
 use super::secret::Secret;
 use super::setting::{Kind, Rule, Setting};
@@ -17,6 +18,8 @@ pub struct HttpConfig {
     pub hooks_bind: SocketAddr,
     /// `HOOKS_SECRET`.
     pub hooks_secret: Option<Secret>,
+    /// `HOOKS_RESERVED_NAMES`.
+    pub hooks_reserved_names: Vec<String>,
     /// `ADMIN_TOKEN`.
     pub admin_token: Option<Secret>,
 }
@@ -35,6 +38,8 @@ const URL_SECRET: Kind = Kind::Secret(Rule {
     },
 });
 
+const NAMES: Kind = Kind::Text(Rule { allowed: "names separated by commas", holds: is_list });
+
 /// The rows of the table.
 pub(super) const SETTINGS: &[Setting] = &[
     Setting::with_default("HTTP_BIND", "127.0.0.1:8080", Kind::Bind, "Where the HTTP API listens."),
@@ -49,6 +54,12 @@ pub(super) const SETTINGS: &[Setting] = &[
         "HOOKS_SECRET",
         URL_SECRET,
         "What the broker's questions must carry: as `?secret=` in the URL, or in the header X-Hooks-Secret.",
+    ),
+    Setting::optional(
+        "HOOKS_RESERVED_NAMES",
+        NAMES,
+        "Names that mean something at the broker besides Sluice's own: no login is allowed under them, as user name or as \
+         client id.",
     ),
     Setting::optional("ADMIN_TOKEN", TOKEN, "The bearer token the HTTP API asks for."),
 ];
@@ -67,6 +78,7 @@ impl HttpConfig {
             }
         }
         let (hooks_secret, admin_token) = (reader.secret("HOOKS_SECRET"), reader.secret("ADMIN_TOKEN"));
-        Self { api_bind, ops_bind, hooks_bind, hooks_secret, admin_token }
+        let hooks_reserved_names = words(&reader.optional_text("HOOKS_RESERVED_NAMES").unwrap_or_default());
+        Self { api_bind, ops_bind, hooks_bind, hooks_secret, hooks_reserved_names, admin_token }
     }
 }

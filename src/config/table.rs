@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     /// What users rely on: names and defaults, as the settings' page of the design fixes them.
-    const PROMISED: [(&str, Option<&str>); 80] = [
+    const PROMISED: [(&str, Option<&str>); 81] = [
         ("MQTT_HOST", Some("localhost")),
         ("MQTT_PORT", Some("1883")),
         ("MQTT_USERNAME", None),
@@ -161,6 +161,7 @@ mod tests {
         ("OPS_BIND", Some("127.0.0.1:9464")),
         ("HOOKS_BIND", Some("127.0.0.1:8009")),
         ("HOOKS_SECRET", None),
+        ("HOOKS_RESERVED_NAMES", None),
         ("ADMIN_TOKEN", None),
         ("PUBLIC_BIND", None),
         ("PUBLIC_WEBSOCKET_URL", None),

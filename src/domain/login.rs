@@ -30,6 +30,8 @@ pub struct Login {
     pub at: Timestamp,
     /// When what was proved ends.
     pub expires_at: Timestamp,
+    /// Which key of which issuer proved it, as hashes; none for a guest.
+    pub proved_by: Option<[u8; 32]>,
 }
 
 /// Why a login cannot be remembered.
@@ -77,6 +79,7 @@ mod tests {
             scopes: Vec::new(),
             at: Timestamp::default(),
             expires_at: Timestamp::default(),
+            proved_by: None,
         }
     }
 

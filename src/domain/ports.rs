@@ -27,6 +27,15 @@ pub struct Newcomer {
     pub token: Option<TokenHash>,
 }
 
+/// A daemon that shares the broker with this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replica {
+    /// Its client id at the broker.
+    pub client_id: Box<str>,
+    /// Its user name there, where it has one.
+    pub username: Option<Box<str>>,
+}
+
 /// Who is this?
 pub trait Directory: Send + Sync + 'static {
     /// Looks all of them up in one query; the answers stand in the order of the questions.
@@ -48,6 +57,12 @@ pub trait Sink: Send + 'static {
 pub trait Acknowledge: Send + Sync + 'static {
     /// Acknowledges in the order given. Tokens of a connection that has ended are void and dropped.
     fn acknowledge(&self, tokens: Vec<AckToken>) -> impl Future<Output = ()> + Send;
+}
+
+/// Which daemons are there?
+pub trait Roster: Send + Sync + 'static {
+    /// All that have ever run on this database and were not removed from it, this one included.
+    fn replicas(&self) -> impl Future<Output = Result<Vec<Replica>, Outage>> + Send;
 }
 
 /// Remember these logins, past the end of the process and for every replica.

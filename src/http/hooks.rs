@@ -23,8 +23,9 @@ use tokio_util::sync::CancellationToken;
 use super::drain::drained;
 use super::hook_question::Question;
 use super::steady::SteadyListener;
+use crate::access::caller::Caller;
 use crate::access::denial::Denial;
-use crate::access::door::{Caller, Door, Knowledge};
+use crate::access::door::{Door, Knowledge};
 use crate::config::secret::Secret;
 use crate::telemetry::door::DoorMetrics;
 

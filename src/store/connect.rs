@@ -10,6 +10,7 @@ use sqlx::{ConnectOptions, PgPool};
 
 use super::directory::PgDirectory;
 use super::logins::PgLogbook;
+use super::replicas::PgRoster;
 use super::session::{IDLE_IN_TRANSACTION_TIMEOUT, LOCK_TIMEOUT, STATEMENT_TIMEOUT};
 use super::sink::PgSink;
 use crate::config::database::DatabaseConfig;
@@ -88,6 +89,11 @@ impl Database {
     /// The door for logins at the broker, on the pool.
     pub fn logbook(&self) -> PgLogbook {
         PgLogbook::new(self.pool.clone())
+    }
+
+    /// The door for the list of replicas, on the pool; the own row gets this user name.
+    pub fn roster(&self, client_id: &str, username: Option<String>) -> PgRoster {
+        PgRoster::new(self.pool.clone(), client_id.to_owned(), username)
     }
 
     /// The metrics of Postgres.

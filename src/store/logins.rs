@@ -17,14 +17,14 @@ const PURGED_AT_ONCE: i64 = 5_000;
 
 /// A later login stays, whichever replica writes last.
 const KEEP: &str = "INSERT INTO access_sessions AS kept \
-        (username, client_id, kind, subject_id, groups, scopes, logged_in_at, expires_at) \
+        (username, client_id, kind, subject_id, groups, scopes, logged_in_at, expires_at, proved_by) \
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::jsonb[], $6::jsonb[], \
-        $7::timestamptz[], $8::timestamptz[]) \
+        $7::timestamptz[], $8::timestamptz[], $9::bytea[]) \
     ON CONFLICT (username, client_id) DO UPDATE SET kind = excluded.kind, subject_id = excluded.subject_id, \
         groups = excluded.groups, scopes = excluded.scopes, logged_in_at = excluded.logged_in_at, \
-        expires_at = excluded.expires_at WHERE kept.logged_in_at <= excluded.logged_in_at";
+        expires_at = excluded.expires_at, proved_by = excluded.proved_by WHERE kept.logged_in_at <= excluded.logged_in_at";
 
-const FIND: &str = "SELECT kind, subject_id, groups, scopes, logged_in_at, expires_at FROM access_sessions \
+const FIND: &str = "SELECT kind, subject_id, groups, scopes, logged_in_at, expires_at, proved_by FROM access_sessions \
     WHERE username = $1 AND client_id = $2";
 
 const PURGE: &str = "DELETE FROM access_sessions WHERE (username, client_id) IN \
@@ -37,7 +37,7 @@ pub struct PgLogbook {
 }
 
 type Names = Json<Vec<Box<str>>>;
-type Row = (String, String, Names, Names, DateTime<Utc>, DateTime<Utc>);
+type Row = (String, String, Names, Names, DateTime<Utc>, DateTime<Utc>, Option<Vec<u8>>);
 
 // === impl PgLogbook ===
 
@@ -61,7 +61,8 @@ impl Logbook for PgLogbook {
             .bind(lists(|login| &login.groups))
             .bind(lists(|login| &login.scopes))
             .bind(times(|login| login.at))
-            .bind(times(|login| login.expires_at));
+            .bind(times(|login| login.expires_at))
+            .bind(logins.iter().map(|login| login.proved_by.map(|proof| proof.to_vec())).collect::<Vec<_>>());
         answer(asked.execute(&self.pool)).await?;
         Ok(())
     }
@@ -73,7 +74,7 @@ impl Logbook for PgLogbook {
         }
         let asked = sqlx::query_as(FIND).bind(username).bind(client_id);
         let found: Option<Row> = answer(asked.fetch_optional(&self.pool)).await?;
-        Ok(found.map(|(kind, subject, Json(groups), Json(scopes), at, expires_at)| Login {
+        Ok(found.map(|(kind, subject, Json(groups), Json(scopes), at, expires_at, proved_by)| Login {
             username: username.into(),
             client_id: client_id.into(),
             kind: kind.into(),
@@ -82,6 +83,7 @@ impl Logbook for PgLogbook {
             scopes,
             at: at.into(),
             expires_at: expires_at.into(),
+            proved_by: proved_by.and_then(|proof| proof.try_into().ok()),
         }))
     }
 

@@ -3,7 +3,9 @@
 mod devices;
 mod exchanges;
 mod faults;
+mod go_auth;
 mod guests;
 mod house;
+mod names;
 mod policy;
 mod sessions;

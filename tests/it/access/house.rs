@@ -95,9 +95,7 @@ impl<'a> House<'a> {
         let start = Settings::empty();
         let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
         let key = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap();
-        let x = URL_SAFE_NO_PAD.encode(key.public_key().as_ref());
-        let keys = json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "kid": "k1", "x": x }] });
-        let keys = start.dir().write("keys.json", keys.to_string());
+        let keys = start.dir().write("keys.json", key_set("k1", &key));
         let rules = start.dir().write("rules.json", RULES);
         let start = start
             .set("DATABASE_URL", &database.url())
@@ -127,9 +125,21 @@ impl<'a> House<'a> {
     }
 
     pub fn asker(&self) -> Asker {
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        self.try_asker().unwrap()
+    }
+
+    /// None while nobody listens.
+    pub fn try_asker(&self) -> Option<Asker> {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
         stream.set_read_timeout(Some(ANSWER_TIME)).unwrap();
-        Asker { stream: BufReader::new(stream) }
+        Some(Asker { stream: BufReader::new(stream) })
+    }
+
+    /// From now on the issuer has another key than the one that signs its tokens.
+    pub fn withdraw_key(&self) {
+        let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+        let next = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap();
+        self.settings.dir().write("keys.json", key_set("k2", &next));
     }
 
     /// A token of the issuer with these claims.
@@ -226,6 +236,12 @@ impl Answer {
         assert_eq!(body["ok"], false, "{self:?}");
         assert!(body["reason"].as_str().unwrap().contains(why), "{why:?} is not in {self:?}");
     }
+}
+
+/// The key set of an issuer with this one key.
+fn key_set(id: &str, key: &Ed25519KeyPair) -> String {
+    let x = URL_SAFE_NO_PAD.encode(key.public_key().as_ref());
+    json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "kid": id, "x": x }] }).to_string()
 }
 
 fn acl_body(username: &str, client_id: &str, acc: u8, topic: &str) -> String {

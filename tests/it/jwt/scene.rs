@@ -1,6 +1,9 @@
 //! A verifier with its keepers at work.
 
+use std::sync::Arc;
+
 use sluice::access::keeper::Keeper;
+use sluice::access::proof::Proof;
 use sluice::access::refused::Refused;
 use sluice::access::subject::Subject;
 use sluice::access::verify::{self, Verifier};
@@ -67,12 +70,16 @@ impl Scene {
     }
 
     pub fn verify_at(&self, name: &str, now: Timestamp) -> Result<Subject, Refused> {
-        self.verifier.verify(made().token(name), now)
+        self.verifier.verify(made().token(name), now).map(subject)
     }
 
     pub fn log_in(&self, name: &str) -> Result<Subject, Refused> {
-        self.runtime.block_on(self.verifier.verify_at_login(made().token(name), || made().now))
+        self.runtime.block_on(self.verifier.verify_at_login(made().token(name), || made().now)).map(subject)
     }
+}
+
+fn subject(proof: Proof) -> Subject {
+    Arc::unwrap_or_clone(proof.subject)
 }
 
 impl Drop for Scene {

@@ -1,6 +1,7 @@
 //! The simulator's check: it finds what it sent, says by number what is gone or there twice, and expects each refusal.
 
 use serde_json::Value;
+use sluice::domain::verdict::Reason;
 
 use crate::compose::stack::Stack;
 use crate::revocation::site::Site;
@@ -107,9 +108,19 @@ fn no_token_is_written_anywhere() {
     assert!(said.contains("--keep"), "{said}");
 }
 
+/// The user names of the devices that a simulated fleet of twelve in two tenants may have.
+fn simulated() -> Vec<String> {
+    let misbehaving =
+        Reason::ALL.iter().map(|reason| format!("x-{}", reason.label().to_ascii_lowercase().replace('_', "-")));
+    let devices: Vec<String> = (0..12).map(|number| format!("d-{number:06}")).chain(misbehaving).collect();
+    let of_tenant = |tenant| devices.iter().map(move |device| format!("sluice-sim-00{tenant}/device/{device}"));
+    (0..2).flat_map(of_tenant).collect()
+}
+
 #[test]
 fn over_mutual_tls_each_device_speaks_as_itself_and_a_fleet_can_be_removed_with_its_certificates() {
     let mut stack = Stack::prepared();
+    stack.allow(&simulated());
     let pid_file = stack.launch_alone();
     let site = Site { stack, database: Postgres::shared().empty_database() };
     let settings = site.settings("sluice").set("CRL_OUTPUT_PATH", &site.stack.text("data/device-crl.pem"));

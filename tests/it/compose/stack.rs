@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use crate::support::dir::{Scratch, we_are_root};
-use crate::support::mosquitto::rules_for;
+use crate::support::mosquitto::rows_for;
 use crate::support::port;
 use crate::support::process::{Launch, Process, find_program, read_log, run_to_end, search_path};
 use crate::support::wait;
@@ -16,8 +16,8 @@ use crate::support::wait;
 /// A user by password with a device's name, which the access rules then take for that device.
 pub const PASSWORD_DEVICE: (&str, &str) = ("acme/device/pump-1", "the-pump-has-a-password");
 
-/// The devices of the tenant acme that the broker's access rules know, also where each needs rows of its own.
-const DEVICES: [&str; 2] = ["pump-1", "pump-2"];
+/// The devices that the broker's access rules know, also where each needs rows of its own.
+const DEVICES: [&str; 2] = ["acme/device/pump-1", "acme/device/pump-2"];
 
 /// The stack's broker; it ends when this is dropped.
 pub struct Stack {
@@ -51,9 +51,16 @@ impl Stack {
         run_to_end(Command::new(program("mosquitto_passwd")).arg("-b").arg(passwords).args([user, password]));
         fs::create_dir(stack.path("data")).unwrap();
         let shipped = fs::read_to_string(repository("compose/mosquitto/acl.conf")).unwrap();
-        stack.dir.write("acl.conf", rules_for(&shipped, &DEVICES));
+        stack.dir.write("acl.conf", shipped);
+        stack.allow(&DEVICES.map(str::to_owned));
         stack.dir.write("mosquitto.conf", stack.configuration("mosquitto.conf"));
         stack
+    }
+
+    /// Lets devices with these user names have what the shipped patterns say, also on a broker where each needs rows.
+    pub fn allow(&self, names: &[String]) {
+        let rules = self.read("acl.conf");
+        self.dir.write("acl.conf", format!("{rules}{}", rows_for(&rules, names)));
     }
 
     /// Runs `prepare.sh`; what it printed.

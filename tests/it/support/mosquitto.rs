@@ -66,22 +66,22 @@ pub fn version() -> (u32, u32) {
     })
 }
 
-/// Access rules as this broker needs them: since 2.1 `%u` matches one level only, so that lines with it become rows for
-/// these devices of the tenant acme, as Sluice writes them into `ACL_OUTPUT_PATH`.
-pub fn rules_for(shipped: &str, devices: &[&str]) -> String {
+/// The rows that let devices publish and read what the patterns of these access rules say, by the devices' user names; none
+/// where the patterns do that. Since 2.1 `%u` matches one level only, and Sluice writes such rows into `ACL_OUTPUT_PATH`.
+pub fn rows_for(rules: &str, names: &[String]) -> String {
     if version() < (2, 1) {
-        return shipped.to_owned();
+        return String::new();
     }
-    let patterns = shipped.lines().filter_map(|line| line.strip_prefix("pattern "));
+    let patterns = rules.lines().filter_map(|line| line.strip_prefix("pattern "));
     let patterns: Vec<&str> = patterns.filter(|line| line.contains("/%u/")).collect();
-    let mut text = shipped.replace("\npattern ", "\n#pattern ");
-    for name in devices.iter().map(|device| format!("acme/device/{device}")) {
-        text.extend(["user ", &name, "\n"]);
+    let mut rows = String::new();
+    for name in names {
+        rows.extend(["user ", name, "\n"]);
         for pattern in &patterns {
-            text.extend(["topic ", &pattern.replace("%u", &name), "\n"]);
+            rows.extend(["topic ", &pattern.replace("%u", name), "\n"]);
         }
     }
-    text
+    rows
 }
 
 /// A broker; it ends when this is dropped.

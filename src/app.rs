@@ -255,7 +255,8 @@ impl Daemon {
         tasks.spawn("spine", spine.run(Road { deliveries, changes, batches: batches_in }));
 
         let (writing, numbers) = (self.patience("writer", abandon), metrics.ingest.clone());
-        let writer = Writer::new(database.sink(), Acks(acks_in), writing, numbers, clock::now);
+        let sink = database.sink().of_client(&config.broker.client_id);
+        let writer = Writer::new(sink, Acks(acks_in), writing, numbers, clock::now);
         tasks.spawn("writer", writer.run(batches));
 
         let (broker, numbers) = (config.broker.clone(), metrics.broker.clone());

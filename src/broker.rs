@@ -11,11 +11,12 @@
 //!
 //! From the outside in: [`session`] connects, again and again; [`steady`] is the loop of one connection; [`link`] is its
 //! socket, which [`wire`] lets rest; [`frame`] splits bytes into packets; [`login`] says who we are; [`memory`] knows the
-//! session from former runs. [`trouble`] turns what can go wrong into a sentence with advice.
+//! session from former runs, [`returning`] the messages that come again. [`trouble`] turns what can go wrong into a sentence with advice.
 //! Beside the session: [`publisher`] and [`inspect`] for the operator; [`takeover`] ends the session of a revoked device, and
 //! [`handshake`] tries whom the broker lets in.
 
 pub mod ack;
+mod backlog;
 mod backoff;
 pub mod encoded;
 pub mod frame;
@@ -31,10 +32,12 @@ mod mint;
 mod options;
 mod pace;
 pub mod publisher;
+mod returning;
 pub mod session;
 mod steady;
 pub mod takeover;
 mod timers;
 mod tls;
 pub mod trouble;
+mod window;
 mod wire;

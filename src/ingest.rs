@@ -8,6 +8,7 @@ pub mod authorize;
 pub mod batch;
 pub mod envelope;
 pub mod explain;
+mod glimpse;
 pub mod grant_view;
 pub mod grants;
 pub mod judge;

@@ -2,7 +2,7 @@
 //!
 //! It decides nothing about a message; it stores what it is given, finds what it is asked for, and tells trouble of the data
 //! from trouble of the database. The way of a batch: [`sink`], then [`readings`] (or [`staging`]), [`state`], [`commands`],
-//! [`quarantine_rows`], or all of a small one in [`mixed`]; what the database will not take is singled out by [`poison`].
+//! [`quarantine_rows`], or all of a small one in [`mixed`]; what was decided before is found by [`decided`]; what the database will not take is singled out by [`poison`].
 
 pub mod audit;
 pub mod broker_sessions;
@@ -15,6 +15,7 @@ pub mod commands;
 pub mod connect;
 pub mod copy;
 pub mod daily;
+mod decided;
 pub mod devices;
 pub mod directory;
 mod doubt;

@@ -8,11 +8,13 @@
 use bytes::BytesMut;
 use tokio::sync::watch;
 
+use super::backlog::Backlog;
 use super::frame::ConnAck;
 use super::options;
 use super::session::Surroundings;
 use super::trouble::Trouble;
 use crate::domain::subscription::{SessionMemory, Subscribed};
+use crate::domain::time::Timestamp;
 
 /// UNSUBACK: there was no such subscription.
 const NONE_EXISTED: u8 = 0x11;
@@ -27,6 +29,7 @@ pub struct Memory {
     news: watch::Sender<SessionMemory>,
     /// What the broker was asked to give up, in that order.
     leaving: Vec<String>,
+    backlog: Backlog,
 }
 
 // === impl Memory ===
@@ -34,7 +37,8 @@ pub struct Memory {
 impl Memory {
     /// Begins with what an earlier run left; what changes is told by `news`.
     pub fn new(session: SessionMemory, news: watch::Sender<SessionMemory>) -> Self {
-        Self { session, news, leaving: Vec::new() }
+        let backlog = Backlog::new(session.subscribed.as_ref().map(|last| last.at));
+        Self { session, news, leaving: Vec::new(), backlog }
     }
 
     /// The broker has welcomed us, and this is the `welcomes`th time in this run: says whether it still has the session.
@@ -44,6 +48,7 @@ impl Memory {
             around.metrics.reconnects.inc();
         }
         self.leaving.clear();
+        self.backlog.connected((around.clock)(), welcome.session_present);
         if welcome.session_present {
             return self.resumed(&around.config.client_id, welcomes);
         }
@@ -109,6 +114,22 @@ impl Memory {
             self.session.filters.retain(|held| *held != former);
         }
         self.tell();
+    }
+
+    /// Since when the broker may have held what arrives now.
+    pub(super) fn held_since(&mut self, now: Timestamp) -> Timestamp {
+        self.backlog.held_since(now)
+    }
+
+    /// Whether all that the broker has for us is read. Now and then the next run is told, which charges by it.
+    pub(super) fn looked(&mut self, now: Timestamp, is_abreast: bool) {
+        self.backlog.looked(now, is_abreast);
+        if self.backlog.is_to_be_noted(now)
+            && let Some(subscribed) = &mut self.session.subscribed
+        {
+            subscribed.at = now;
+            self.tell();
+        }
     }
 
     fn resumed(&self, client_id: &str, welcomes: u64) {

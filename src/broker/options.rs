@@ -118,6 +118,15 @@ pub fn inspector_subscribe(path: &str, wants_retained: bool) -> Result<BytesMut,
     Ok(buffer)
 }
 
+/// What is said to the broker at the end of a connection, when there is something to say.
+pub fn last_word(trouble: &Trouble) -> Option<&'static [u8]> {
+    match trouble {
+        Trouble::Protocol(_) => Some(&DISCONNECT_MALFORMED),
+        Trouble::LoginAges => Some(&DISCONNECT),
+        _ => None,
+    }
+}
+
 /// PUBACK.
 pub fn puback(packet_id: u16) -> [u8; 4] {
     with_id(0x40, packet_id)

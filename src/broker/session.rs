@@ -16,6 +16,7 @@ use super::login::{Login, Renewal};
 use super::memory::Memory;
 use super::options;
 use super::pace::Pace;
+use super::returning::Returning;
 use super::steady::Steady;
 use super::trouble::Trouble;
 use crate::clock;
@@ -94,13 +95,13 @@ impl Session {
         let Self { around, mut memory, deliveries, mut acks } = self;
         let mut backoff = Backoff::default();
         let mut told = Told::default();
-        let mut inflight = Inflight::default();
+        let (mut inflight, mut returning) = (Inflight::default(), Returning::default());
         let mut welcomes = 0;
         loop {
             let opened = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                opened = open(&around.config) => opened,
+                opened = open(&around.config, &mut returning) => opened,
                 () = drop_acks(&mut acks, &around.metrics) => break,
             };
             let began = Instant::now();
@@ -109,8 +110,12 @@ impl Session {
                 Ok(arrived) => {
                     welcomes += 1;
                     memory.welcomed(&around, welcomes, &arrived.welcome);
+                    if !arrived.welcome.session_present {
+                        returning.forget();
+                    }
                     let id = ConnectionId(welcomes);
-                    let mut steady = Steady::new(&around, id, arrived, &mut memory, &mut acks, &mut inflight);
+                    let counts = (&mut inflight, &mut returning);
+                    let mut steady = Steady::new(&around, id, arrived, &mut memory, &mut acks, counts);
                     let Err(trouble) = steady.run(&deliveries, &stop).await else {
                         around.readiness.unwell(PART, "stopping: no more messages are taken");
                         drop(deliveries);
@@ -157,11 +162,12 @@ impl Told {
 
 // --- private helpers ---
 
-async fn open(config: &BrokerConfig) -> Result<Welcomed, Trouble> {
+async fn open(config: &BrokerConfig, returning: &mut Returning) -> Result<Welcomed, Trouble> {
     let login = Login::fresh(config, clock::now())?;
     let connect = options::session_connect(config, &login)?;
     let mut link = Link::open(config).await?;
     let mut incoming = Vec::new();
+    returning.connecting();
     let welcome = link.introduce(&connect, &mut incoming).await?;
     Ok(Welcomed { link, welcome, incoming, renewal: login.renewal() })
 }

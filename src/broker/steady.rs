@@ -11,26 +11,26 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::backlog::{LOOK_SECONDS, next_receipt};
 use super::frame::{Incoming, Malformed, Publish};
 use super::inflight::Inflight;
 use super::link::Link;
 use super::login::{self, Due, Renewal};
 use super::memory::Memory;
 use super::options::{self, DROPPED_SUBSCRIPTION, DROPPED_TOPIC, FORMER_SUBSCRIPTIONS, MAIN_SUBSCRIPTION};
+use super::returning::Returning;
 use super::session::{PART, Surroundings, Welcomed};
 use super::timers::Timers;
 use super::trouble::Trouble;
+use super::window::Window;
 use crate::domain::message::{AckToken, ConnectionId, Delivery};
 use crate::domain::time::Timestamp;
 
 /// How often the budget of bytes is looked at again while it is used up: nothing wakes us when the queue shrinks.
 const BUDGET_RECHECK: Duration = Duration::from_millis(5);
 
-/// How often, at most, the log says that the window binds.
-const WINDOW_WARNING: Duration = Duration::from_mins(1);
-
-/// Moments of receipt may run so many seconds ahead of the clock, in a flood; farther, and it was the clock that was set back.
-const RECEIPT_LEAD_MAX: f64 = 1.0;
+/// A read that brought so many packets may have left more behind.
+const MANY_PACKETS: usize = 512;
 
 /// Longer than this to wait for nothing.
 const FAR: Duration = Duration::from_hours(1);
@@ -53,15 +53,19 @@ pub struct Steady<'a> {
     /// To be written at the end of this turn.
     outbox: BytesMut,
     inflight: &'a mut Inflight,
+    returning: &'a mut Returning,
     /// The next so many messages may be ones the broker sent before.
     suspects: usize,
     timers: Timers,
     /// When the login must be replaced; none: never.
     renewal: Option<Renewal>,
     paused_until: Option<Instant>,
-    window_is_full: bool,
-    warned: Option<Instant>,
+    window: Window,
     last_receipt: Timestamp,
+    /// Of what is being read.
+    held_since: Timestamp,
+    /// The last read may have left more behind.
+    read_much: bool,
 }
 
 // === impl Steady ===
@@ -74,7 +78,7 @@ impl<'a> Steady<'a> {
         welcomed: Welcomed,
         memory: &'a mut Memory,
         acks: &'a mut mpsc::Receiver<Vec<AckToken>>,
-        inflight: &'a mut Inflight,
+        (inflight, returning): (&'a mut Inflight, &'a mut Returning),
     ) -> Self {
         let Welcomed { link, welcome, incoming, renewal } = welcomed;
         let now = Instant::now();
@@ -93,13 +97,15 @@ impl<'a> Steady<'a> {
             pending_at_most_once: 0,
             outbox: BytesMut::new(),
             inflight,
+            returning,
             suspects: if welcome.session_present { around.config.receive_maximum.into() } else { 0 },
             timers: Timers::new(now, keepalive),
             renewal,
             paused_until: None,
-            window_is_full: false,
-            warned: None,
+            window: Window::new(around.config.receive_maximum),
             last_receipt: Timestamp::default(),
+            held_since: Timestamp::default(),
+            read_much: false,
         }
     }
 
@@ -114,13 +120,12 @@ impl<'a> Steady<'a> {
         self.around.metrics.unacked.set(0);
         if let Err(trouble) = &ended {
             self.offer(deliveries);
-            self.inflight.connection_ended();
-            let last_word = match trouble {
-                Trouble::Protocol(_) => Some(&options::DISCONNECT_MALFORMED[..]),
-                Trouble::LoginAges => Some(&options::DISCONNECT[..]),
-                _ => None,
-            };
-            if let Some(last_word) = last_word {
+            let kept_back = self.pending.iter().filter(|message| message.ack.is_some()).count();
+            self.returning.connection_ended(self.inflight.connection_ended(kept_back));
+            if trouble.is_takeover() {
+                self.returning.forget();
+            }
+            if let Some(last_word) = options::last_word(trouble) {
                 let _it_ends_anyway = self.link.write(last_word).await;
             }
         }
@@ -162,6 +167,7 @@ impl<'a> Steady<'a> {
         loop {
             self.flush().await?;
             let is_held_back = self.offer(deliveries);
+            self.look_at_the_backlog(is_held_back);
             let timer = sleep_until(self.next_timer(is_held_back));
             let may_read = !is_held_back && self.paused_until.is_none();
             tokio::select! {
@@ -193,23 +199,19 @@ impl<'a> Steady<'a> {
         let mut incoming = std::mem::take(&mut self.incoming);
         // The clock is read once for all of them, yet each has a moment of its own: a message without a time of its own is
         // told from its like by it.
-        let mut received_at = self.next_receipt();
+        let mut received_at = next_receipt((self.around.clock)(), self.last_receipt);
+        self.held_since = self.memory.held_since(received_at);
+        self.read_much = packets >= MANY_PACKETS;
         let result = incoming.drain(..).try_for_each(|packet| {
             received_at = Timestamp::from_micros(received_at.micros() + 1);
             self.take(packet, received_at)
         });
         self.last_receipt = received_at;
         self.incoming = incoming;
-        self.watch_the_window();
+        self.window.watch(self.inflight.unacked(), &self.around.metrics);
         result?;
         self.paused_until = self.around.pace.pause_until(Instant::now(), packets, self.pending_bytes);
         if self.paused_until.is_some() { self.link.leave_alone() } else { Ok(()) }
-    }
-
-    /// The time now, or the last moment given when that is no more than [`RECEIPT_LEAD_MAX`] ahead of it.
-    fn next_receipt(&self) -> Timestamp {
-        let now = (self.around.clock)();
-        if self.last_receipt.seconds_since(now) < RECEIPT_LEAD_MAX { now.max(self.last_receipt) } else { now }
     }
 
     fn take(&mut self, packet: Incoming, received_at: Timestamp) -> Result<(), Trouble> {
@@ -245,12 +247,25 @@ impl<'a> Steady<'a> {
         let bytes = topic.len() + payload.len();
         self.pending_bytes += bytes;
         let ack = (packet_id != 0).then_some(AckToken { connection: self.id, packet_id, exactly_once: qos == 2 });
+        let redelivered = ack.is_some() && self.returning.came(packet_id, dup);
         if ack.is_some() {
-            self.inflight.arrived(bytes);
+            self.inflight.arrived(packet_id, bytes);
         } else {
             self.pending_at_most_once += bytes;
         }
-        self.pending.push(Delivery { topic, payload, cut_from, received_at, dup, maybe_repeated, ack, replay: None });
+        let (held_since, replay) = (self.held_since, None);
+        self.pending.push(Delivery {
+            topic,
+            payload,
+            cut_from,
+            received_at,
+            held_since,
+            dup,
+            redelivered,
+            maybe_repeated,
+            ack,
+            replay,
+        });
     }
 
     /// What the broker says of itself is for the gauge, not for the tables.
@@ -291,11 +306,14 @@ impl<'a> Steady<'a> {
         self.inflight.queue_holds(deliveries.max_capacity() - deliveries.capacity());
         // SUBACK stands behind the messages of a resumed session: until it is read, only the budget holds back.
         let waits = !self.pending.is_empty() || self.inflight.is_over_window(self.around.config.receive_maximum);
-        waits && !self.timers.is_asking() || self.is_over_budget()
+        waits && !self.timers.is_asking() || self.inflight.is_over_budget(self.pending_at_most_once)
     }
 
-    fn is_over_budget(&self) -> bool {
-        self.inflight.is_over_budget(self.pending_at_most_once)
+    fn look_at_the_backlog(&mut self, is_held_back: bool) {
+        let half_the_window = usize::from(self.around.config.receive_maximum / 2);
+        let has_room = !is_held_back && self.inflight.unacked() <= half_the_window;
+        let is_abreast = has_room && !self.read_much && self.was_subscribed();
+        self.memory.looked((self.around.clock)(), is_abreast);
     }
 
     fn hand_over(&mut self, permit: mpsc::Permit<'_, Vec<Delivery>>) {
@@ -316,7 +334,7 @@ impl<'a> Steady<'a> {
                     self.around.metrics.void_acks.inc();
                     continue;
                 }
-                self.inflight.acknowledged();
+                self.inflight.acknowledged(token.packet_id);
                 let packet = if token.exactly_once {
                     options::pubrec(token.packet_id)
                 } else {
@@ -326,7 +344,7 @@ impl<'a> Steady<'a> {
             }
             next = self.acks.try_recv().ok();
         }
-        self.watch_the_window();
+        self.window.watch(self.inflight.unacked(), &self.around.metrics);
     }
 
     /// The next acknowledgements; pings while there are none.
@@ -352,32 +370,15 @@ impl<'a> Steady<'a> {
         written
     }
 
-    fn watch_the_window(&mut self) {
-        let unacked = self.inflight.unacked();
-        self.around.metrics.unacked.set(i64::try_from(unacked).unwrap_or(i64::MAX));
-        let receive_maximum = self.around.config.receive_maximum;
-        let is_full = unacked >= usize::from(receive_maximum);
-        if is_full && !self.window_is_full {
-            self.around.metrics.window_full.inc();
-            if self.warned.is_none_or(|warned| warned.elapsed() >= WINDOW_WARNING) {
-                self.warned = Some(Instant::now());
-                tracing::warn!(
-                    receive_maximum,
-                    "the in-flight window is full: MQTT_RECEIVE_MAXIMUM binds, the broker waits for acknowledgements; \
-                     raise it, or look why Postgres is slow"
-                );
-            }
-        }
-        self.window_is_full = is_full;
-    }
-
     /// The next moment at which something is due.
     fn next_timer(&self, is_held_back: bool) -> Instant {
         let now = Instant::now();
-        let recheck = (self.pending.is_empty() && self.is_over_budget()).then(|| now + BUDGET_RECHECK);
+        let recheck = (self.pending.is_empty() && self.inflight.is_over_budget(self.pending_at_most_once))
+            .then(|| now + BUDGET_RECHECK);
         let due = self.timers.next(self.link.heard(), is_held_back);
         let login = self.renewal.as_ref().map(Renewal::next);
-        [due, recheck, self.paused_until, login].into_iter().flatten().min().unwrap_or(now + FAR)
+        let look = Some(now + Duration::from_secs(LOOK_SECONDS));
+        [due, recheck, self.paused_until, login, look].into_iter().flatten().min().unwrap_or(now + FAR)
     }
 
     fn look_at_the_clock(&mut self, is_held_back: bool) -> Result<(), Trouble> {

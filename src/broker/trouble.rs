@@ -153,12 +153,17 @@ pub enum Trouble {
 impl Trouble {
     /// The least time before the next try.
     pub fn pause(&self) -> Duration {
+        if self.is_takeover() { TAKEN_OVER_PAUSE } else { Duration::ZERO }
+    }
+
+    /// Another client has the session now.
+    pub fn is_takeover(&self) -> bool {
         let code = match self {
             Self::Refused { code, .. } => *code,
             Self::Dismissed(farewell) => farewell.code,
             _ => 0,
         };
-        if code == SESSION_TAKEN_OVER { TAKEN_OVER_PAUSE } else { Duration::ZERO }
+        code == SESSION_TAKEN_OVER
     }
 
     /// What an error of the socket means once it was connected. An alert about our certificate comes this way under TLS 1.3.

@@ -2,7 +2,7 @@
 //!
 //! It knows neither how a message was judged nor how a row is written.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -41,8 +41,40 @@ pub struct Quarantined {
     pub token: Option<TokenHash>,
     /// The name of the message.
     pub message_id: Uuid,
-    /// The broker delivered it before, and its time tells it from all others: it may be in quarantine already.
-    pub is_repeat: bool,
+}
+
+/// A refused message that the broker marks as repeated, and that its own time tells from all others: it may have been decided
+/// before. Until that is known it is neither counted nor kept.
+#[derive(Clone, Debug)]
+pub struct Suspect {
+    /// Index of its delivery in the batch.
+    pub origin: usize,
+    /// Why it is refused now.
+    pub refusal: Refusal,
+    /// What it told.
+    pub told: Told,
+}
+
+/// A message that may have been decided before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeat {
+    /// Index of its delivery in the batch.
+    pub origin: usize,
+    /// Its name.
+    pub message_id: Uuid,
+    /// Its own time.
+    pub time: Timestamp,
+    /// It is refused now; else accepted.
+    pub is_refused: bool,
+}
+
+/// What is known of messages decided before, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Decided {
+    /// In quarantine, or counted there.
+    pub refused: HashSet<Uuid>,
+    /// In telemetry.
+    pub stored: HashSet<Uuid>,
 }
 
 /// What a refused message told about itself before it was refused.
@@ -93,6 +125,10 @@ pub struct Batch {
     pub command_acks: Vec<CommandAck>,
     /// Rows for `quarantine_events`.
     pub quarantined: Vec<Quarantined>,
+    /// Refused messages that may have been decided before.
+    pub suspects: Vec<Suspect>,
+    /// Names of refused messages that carry a time and are counted only.
+    pub unkept: Vec<Uuid>,
     /// Sums for `quarantine_counters_minute`; exact also where events were sampled.
     pub refusal_counts: Vec<RefusalCount>,
     /// The hash of the token each message was believed by, for those that were; by index of the delivery, in order.
@@ -150,7 +186,6 @@ impl Quarantined {
             device: topic.as_ref().map(|topic| own(topic.device)),
             site,
             msg_type: topic.as_ref().map(|topic| own(topic.msg_type)),
-            is_repeat: delivery.dup && event_time.is_some(),
             payload: redact(&kept),
             refusal,
             token,
@@ -175,18 +210,21 @@ impl Batch {
         for (origin, _) in refused {
             is_out[*origin] = true;
         }
-        self.readings.retain(|row| !is_out[row.origin]);
-        self.shadows.retain(|row| !is_out[row.origin]);
-        self.command_acks.retain(|row| !is_out[row.origin]);
+        self.take_out(&is_out);
     }
 
     fn record_rejected(&mut self, origin: usize, detail: &str, sampler: &mut Sampler) {
-        let delivery = &self.deliveries[origin];
-        if delivery.replay.is_some() {
+        if self.deliveries[origin].replay.is_some() {
             return self.refused_again.push(detail.to_owned());
         }
+        let told = self.told(origin);
+        self.record(origin, Refusal::new(Reason::StoreRejected, detail.to_owned()), told, sampler);
+    }
+
+    fn record(&mut self, origin: usize, refusal: Refusal, told: Told, sampler: &mut Sampler) {
+        let delivery = &self.deliveries[origin];
         let tenant = Owned::parse(&delivery.topic).ok().map(|topic| topic.tenant);
-        let reason = Reason::StoreRejected;
+        let reason = refusal.reason;
         self.refusal_counts.push(RefusalCount {
             minute: delivery.received_at.minute(),
             tenant: tenant.unwrap_or_default().into(),
@@ -195,44 +233,80 @@ impl Batch {
         });
         let size = delivery.payload.len();
         let kept = self.sampled.entry(origin).or_insert_with(|| sampler.admit_counted(tenant, reason, size));
-        match *kept {
-            Some(bytes) => {
-                let refusal = Refusal::new(reason, detail.to_owned());
-                let record = Quarantined::new(delivery, refusal, self.told(origin), bytes);
-                self.quarantined.push(record);
-            }
-            None => self.sampled_out += 1,
+        if let Some(bytes) = *kept {
+            self.quarantined.push(Quarantined::new(delivery, refusal, told, bytes));
+        } else {
+            self.sampled_out += 1;
+            self.unkept.extend(told.event_time.map(|_| delivery.message_id()));
         }
     }
 
-    /// Takes back refusals of messages that are in quarantine already, and their counts.
-    pub fn forget_repeats(&mut self, is_there: impl Fn(Uuid) -> bool) {
-        let Self { quarantined, refusal_counts, known_duplicates, .. } = self;
-        quarantined.retain(|row| {
-            let is_known = row.is_repeat && is_there(row.message_id);
-            if is_known {
-                let tenant = row.tenant.as_deref().unwrap_or_default();
-                let of_its_kind = |count: &&mut RefusalCount| {
-                    *count.tenant == *tenant && count.reason == row.refusal.reason && count.count > 0
-                };
-                if let Some(count) = refusal_counts.iter_mut().find(of_its_kind) {
-                    count.count -= 1;
-                }
-                *known_duplicates += 1;
+    /// Messages that the broker marks as repeated, and that their own time tells from all others.
+    pub fn repeats(&self) -> Vec<Repeat> {
+        // Without a time of its own it was to be kept under that of its receipt.
+        let own_time = |row: &Reading| Some(row.time).filter(|time| *time != row.received_at);
+        let readings = self.readings.iter().map(|row| (row.origin, own_time(row)));
+        let shadows = self.shadows.iter().map(|row| (row.origin, row.time));
+        let acks = self.command_acks.iter().map(|row| (row.origin, row.time));
+        let accepted = readings.chain(shadows).chain(acks).map(|(origin, time)| (origin, time, false));
+        let refused = self.suspects.iter().map(|row| (row.origin, row.told.event_time, true));
+        let repeat = |(origin, time, is_refused): (usize, Option<Timestamp>, bool)| {
+            let delivery = &self.deliveries[origin];
+            let time = time.filter(|_| delivery.dup)?;
+            Some(Repeat { origin, message_id: delivery.message_id(), time, is_refused })
+        };
+        accepted.chain(refused).filter_map(repeat).collect()
+    }
+
+    /// The topic's tenant and device.
+    pub fn sender(&self, origin: usize) -> Option<(&str, &str)> {
+        Owned::parse(&self.deliveries[origin].topic).ok().map(|topic| (topic.tenant, topic.device))
+    }
+
+    /// Takes out what was decided before, and records the refusals that are new.
+    pub fn settle(&mut self, decided: &Decided) {
+        let timed = self.quarantined.iter().filter(|row| row.event_time.is_some()).map(|row| row.message_id);
+        let mut refused: HashSet<Uuid> = timed.chain(self.unkept.iter().copied()).collect();
+        let mut is_out = vec![false; self.deliveries.len()];
+        for repeat in self.repeats().into_iter().filter(|repeat| !repeat.is_refused) {
+            if decided.refused.contains(&repeat.message_id) || refused.contains(&repeat.message_id) {
+                is_out[repeat.origin] = true;
+                self.known_duplicates += 1;
             }
-            !is_known
-        });
-        refusal_counts.retain(|count| count.count > 0);
+        }
+        self.take_out(&is_out);
+        refused.extend(self.readings.iter().map(|row| row.message_id));
+        let shared = self.sampler.clone();
+        let mut sampler = shared.lock();
+        for Suspect { origin, refusal, told } in std::mem::take(&mut self.suspects) {
+            let name = self.deliveries[origin].message_id();
+            if decided.refused.contains(&name) || decided.stored.contains(&name) || !refused.insert(name) {
+                self.known_duplicates += 1;
+            } else {
+                self.record(origin, refusal, told, &mut sampler);
+            }
+        }
+    }
+
+    fn take_out(&mut self, is_out: &[bool]) {
+        self.readings.retain(|row| !is_out[row.origin]);
+        self.shadows.retain(|row| !is_out[row.origin]);
+        self.command_acks.retain(|row| !is_out[row.origin]);
     }
 
     /// What an accepted message told about itself. The rows and tokens stand in the order of the deliveries.
     fn told(&self, origin: usize) -> Told {
         let place = self.readings.binary_search_by_key(&origin, |row| row.origin).ok();
         let reading = place.map(|place| &self.readings[place]);
+        let ack = self.command_acks.binary_search_by_key(&origin, |row| row.origin).ok();
+        let shadow = self.shadows.binary_search_by_key(&origin, |row| row.origin).ok();
+        // Without a time of its own it was to be kept under that of its receipt.
+        let time = reading.map(|row| row.time).filter(|time| *time != self.deliveries[origin].received_at);
+        let time = time.or_else(|| ack.and_then(|place| self.command_acks[place].time));
+        let time = time.or_else(|| shadow.and_then(|place| self.shadows[place].time));
         let token = self.tokens.binary_search_by_key(&origin, |(index, _)| *index).ok();
         Told {
-            // Without a time of its own it was to be kept under that of its receipt.
-            event_time: reading.map(|row| row.time).filter(|time| *time != self.deliveries[origin].received_at),
+            event_time: time,
             site: reading.and_then(|row| row.site.as_ref()).map(|site| String::from_utf8_lossy(site.as_bytes()).into()),
             token: token.map(|place| self.tokens[place].1),
         }

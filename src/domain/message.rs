@@ -41,8 +41,13 @@ pub struct Delivery {
     pub cut_from: Option<usize>,
     /// When the daemon read it from the socket.
     pub received_at: Timestamp,
+    /// The broker may have held it since this moment, not longer.
+    pub held_since: Timestamp,
     /// The broker says it sent this packet before (DUP).
     pub dup: bool,
+    /// It is certainly a message that was handed over before: the broker sent it on the connection before this one, under
+    /// the same packet identifier, and no acknowledgement was written for it there.
+    pub redelivered: bool,
     /// It may have been delivered before: DUP was set, or it came in the first window after a reconnect.
     pub maybe_repeated: bool,
     /// The right to acknowledge it; none at QoS 0.
@@ -105,6 +110,8 @@ pub struct ShadowReport {
     pub reported: Bytes,
     /// The device's version of it; newest wins, and without one the latest to arrive does.
     pub version: Option<i64>,
+    /// The device's own time.
+    pub time: Option<Timestamp>,
     /// When it was received.
     pub received_at: Timestamp,
 }
@@ -120,6 +127,8 @@ pub struct CommandAck {
     pub command_id: Uuid,
     /// What the device says of it: a JSON object `{"status": .., "details": ..}`.
     pub details: Bytes,
+    /// The device's own time.
+    pub time: Option<Timestamp>,
     /// When it was received.
     pub received_at: Timestamp,
 }

@@ -16,6 +16,6 @@ pub struct SessionMemory {
 pub struct Subscribed {
     /// The broker, as `host:port`.
     pub broker: String,
-    /// When.
+    /// When it last was, and all that the broker had was read.
     pub at: Timestamp,
 }

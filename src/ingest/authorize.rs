@@ -10,12 +10,12 @@ use super::grants::{Grant, Grants};
 use super::judge::{Demands, Proof};
 use super::newcomers::Enrollment;
 use super::parse::{Body, Limits, Outcome, Parsed};
-use super::rate::RateLimiter;
+use super::rate::{Passage, RateLimiter};
 use super::recent::Recent;
 use super::regulars::Regulars;
 use super::sightings::Sightings;
 use crate::config::ingest::IngestConfig;
-use crate::domain::batch::{Batch, Quarantined, Told};
+use crate::domain::batch::{Batch, Quarantined, Suspect};
 use crate::domain::change::Change;
 use crate::domain::device::Standing;
 use crate::domain::ids::DeviceKey;
@@ -143,20 +143,22 @@ impl<D: Directory> Authorizer<D> {
         let mut batch = Batch { readings, sampler: shared.clone(), ..Batch::default() };
         for ((origin, outcome), answer) in outcomes.into_iter().enumerate().zip(answers) {
             let delivery = &deliveries[origin];
-            if delivery.ack.is_some() {
-                self.recent.count();
-            }
             match outcome {
                 Outcome::Ignored => batch.ignored += 1,
-                Outcome::Refused(refusal, told) => self.refuse(&mut batch, &mut sampler, delivery, (refusal, told)),
-                Outcome::Parsed(parsed) => match self.verdict(&parsed, answer.as_deref(), now) {
+                Outcome::Refused(refusal, told) => {
+                    self.refuse(&mut batch, &mut sampler, delivery, Suspect { origin, refusal, told });
+                }
+                Outcome::Parsed(parsed) => match self.verdict(delivery, &parsed, answer.as_deref(), now) {
                     Ok((grant, proof)) => {
                         if let Proof::Token(hash) = proof {
                             batch.tokens.push((origin, hash));
                         }
                         self.accept(&mut batch, origin, delivery, parsed, grant);
                     }
-                    Err(refusal) => self.refuse(&mut batch, &mut sampler, delivery, (refusal, parsed.told())),
+                    Err(refusal) => {
+                        let told = parsed.told();
+                        self.refuse(&mut batch, &mut sampler, delivery, Suspect { origin, refusal, told });
+                    }
                 },
             }
         }
@@ -205,6 +207,7 @@ impl<D: Directory> Authorizer<D> {
 
     fn verdict<'g>(
         &mut self,
+        delivery: &Delivery,
         parsed: &Parsed,
         grant: Option<&'g Grant>,
         now: Timestamp,
@@ -214,7 +217,10 @@ impl<D: Directory> Authorizer<D> {
             return Err(Refusal::new(Reason::UnregisteredDevice, "the registry gave no answer"));
         };
         let proof = self.demands.judge(parsed, &grant.standing, now)?;
-        if self.rate.as_mut().is_some_and(|rate| !rate.charge(&grant.device, now)) {
+        // One that the broker delivers again is not charged again: no device can make it do so.
+        if let Some(rate) = self.rate.as_mut().filter(|_| !delivery.dup)
+            && !rate.charge(&grant.device, Passage::of(delivery, parsed.time))
+        {
             return Err(Refusal::new(Reason::RateLimited, "more than RATE_LIMIT_RPS and RATE_LIMIT_BURST allow"));
         }
         match parsed.unstorable {
@@ -223,23 +229,30 @@ impl<D: Directory> Authorizer<D> {
         }
     }
 
-    fn refuse(&mut self, batch: &mut Batch, sampler: &mut Sampler, delivery: &Delivery, refused: (Refusal, Told)) {
-        let (refusal, told) = refused;
-        // Quarantine has no key that would tell a repeated message, whether it has a time or not.
-        if self.is_redelivery(delivery, delivery.message_id()) {
+    fn refuse(&mut self, batch: &mut Batch, sampler: &mut Sampler, delivery: &Delivery, refused: Suspect) {
+        let message_id = delivery.message_id();
+        if self.is_redelivery(delivery, message_id) {
             batch.known_duplicates += 1;
             return;
         }
+        let has_time = refused.told.event_time.is_some();
+        if delivery.dup && has_time {
+            return batch.suspects.push(refused);
+        }
+        let Suspect { refusal, told, .. } = refused;
         let topic = Owned::parse(&delivery.topic).ok();
-        match sampler.admit(topic.map(|topic| topic.tenant), refusal.reason, delivery.payload.len()) {
-            Some(bytes) => batch.quarantined.push(Quarantined::new(delivery, refusal, told, bytes)),
-            None => batch.sampled_out += 1,
+        let kept = sampler.admit(topic.map(|topic| topic.tenant), refusal.reason, delivery.payload.len());
+        if let Some(bytes) = kept {
+            batch.quarantined.push(Quarantined::new(delivery, refusal, told, bytes));
+        } else {
+            batch.sampled_out += 1;
+            batch.unkept.extend(has_time.then_some(message_id));
         }
     }
 
     fn accept(&mut self, batch: &mut Batch, origin: usize, delivery: &Delivery, parsed: Parsed, grant: &Grant) {
         let device = grant.device.clone();
-        let received_at = delivery.received_at;
+        let (time, received_at) = (parsed.time, delivery.received_at);
         self.sightings.saw(&device, &grant.ticket, received_at, matches!(parsed.body, Body::Telemetry { .. }));
         match parsed.body {
             Body::Telemetry { seq, metrics, extra } => {
@@ -262,10 +275,10 @@ impl<D: Directory> Authorizer<D> {
                 });
             }
             Body::Shadow { reported, version } => {
-                batch.shadows.push(ShadowReport { origin, device, reported, version, received_at });
+                batch.shadows.push(ShadowReport { origin, device, reported, version, time, received_at });
             }
             Body::CommandAck { command_id, details } => {
-                batch.command_acks.push(CommandAck { origin, device, command_id, details, received_at });
+                batch.command_acks.push(CommandAck { origin, device, command_id, details, time, received_at });
             }
         }
     }
@@ -274,7 +287,7 @@ impl<D: Directory> Authorizer<D> {
     /// unique index cannot tell: refused ones, and those without a time of their own.
     fn is_redelivery(&mut self, delivery: &Delivery, message_id: uuid::Uuid) -> bool {
         let Some(ack) = &delivery.ack else { return false };
-        if delivery.dup && self.recent.contains(ack.packet_id, message_id) {
+        if delivery.redelivered && self.recent.contains(ack.packet_id, message_id) {
             return true;
         }
         self.recent.insert(ack.packet_id, message_id);

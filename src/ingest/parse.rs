@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::envelope::{self, Envelope, Field, Wanted};
+use super::glimpse;
 use super::scan;
 use super::timestamp::{self, Plausible};
 use crate::config::ingest::IngestConfig;
@@ -124,7 +125,7 @@ impl Limits {
     pub fn parse(&self, delivery: &Delivery) -> Outcome {
         let topic = match Topic::parse(&delivery.topic) {
             Ok(topic) => topic,
-            Err(error) => return refuse(Reason::BadTopicFormat, error.to_string()),
+            Err(error) => return refuse(delivery, Reason::BadTopicFormat, error.to_string()),
         };
         if topic.kind == Kind::Platform {
             return Outcome::Ignored;
@@ -132,10 +133,10 @@ impl Limits {
         let size = delivery.cut_from.unwrap_or(delivery.payload.len());
         if size > self.max_payload_bytes || delivery.cut_from.is_some() {
             let limit = self.max_payload_bytes;
-            return refuse(Reason::PayloadTooLarge, format!("{size} bytes; MAX_PAYLOAD_BYTES is {limit}"));
+            return refuse(delivery, Reason::PayloadTooLarge, format!("{size} bytes; MAX_PAYLOAD_BYTES is {limit}"));
         }
         let Ok(payload) = std::str::from_utf8(&delivery.payload) else {
-            return refuse(Reason::BadPayload, "the payload is not UTF-8");
+            return refuse(delivery, Reason::BadPayload, "the payload is not UTF-8");
         };
         let wanted = Wanted {
             platform_fields: topic.kind != Kind::Telemetry,
@@ -143,7 +144,7 @@ impl Limits {
         };
         let envelope = match envelope::read(payload, wanted) {
             Ok(envelope) => envelope,
-            Err(error) => return refuse(Reason::BadPayload, error),
+            Err(error) => return refuse(delivery, Reason::BadPayload, error),
         };
         match self.parse_fields(delivery, &topic, payload, &envelope) {
             Ok(parsed) => Outcome::Parsed(parsed),
@@ -301,8 +302,10 @@ fn msg_type(delivery: &Delivery, msg_type: &str) -> Bytes {
     if msg_type == USUAL { Bytes::from_static(USUAL.as_bytes()) } else { delivery.topic.slice_ref(msg_type.as_bytes()) }
 }
 
-fn refuse(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Outcome {
-    Outcome::Refused(Refusal::new(reason, detail), Told::default())
+/// Refuses a message whose fields are not read; only its time is looked for, so that it is known when it comes again.
+fn refuse(delivery: &Delivery, reason: Reason, detail: impl Into<Cow<'static, str>>) -> Outcome {
+    let told = Told { event_time: glimpse::time(&delivery.payload), ..Told::default() };
+    Outcome::Refused(Refusal::new(reason, detail), told)
 }
 
 fn bad(detail: impl Into<Cow<'static, str>>) -> Refusal {

@@ -39,6 +39,7 @@ const STATEMENT: &str = "WITH refused AS ( \
 /// fails the whole statement.
 pub(super) fn takes(batch: &Batch) -> bool {
     let nothing_else = batch.shadows.is_empty() && batch.command_acks.is_empty() && batch.sightings.is_empty();
+    let nothing_else = nothing_else && batch.unkept.is_empty();
     let of_both = !batch.readings.is_empty() && !batch.quarantined.is_empty();
     let rows = batch.readings.len() + batch.quarantined.len() + batch.refusal_counts.len();
     nothing_else && of_both && rows <= ROWS_MAX && bytes(batch) <= BYTES_MAX

@@ -7,9 +7,10 @@ use uuid::Uuid;
 
 use super::columns::{Field, Kind};
 use super::copy::CopyBuffer;
+use super::decided::Horizon;
 use super::session::{Session, answer};
 use super::trouble::Trouble;
-use crate::domain::batch::{Quarantined, RefusalCount};
+use crate::domain::batch::{Batch, Quarantined, RefusalCount};
 use crate::domain::time::{MICROS_PER_SECOND, Timestamp};
 
 /// The columns, in the order of [`fields`]; `quarantined_at` is the database's time.
@@ -42,6 +43,24 @@ const COUNT: &str = "WITH counted AS ( \
     SELECT * FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::bigint[]) \
     ON CONFLICT (bucket_minute, tenant_id, reason) DO UPDATE SET cnt = c.cnt + excluded.cnt) \
     SELECT pg_current_xact_id()::text";
+
+/// The same, and notes which messages are counted without being kept; notes that are too old go.
+const COUNT_AND_NOTE: &str = "WITH counted AS ( \
+    INSERT INTO quarantine_counters_minute AS c (bucket_minute, tenant_id, reason, cnt) \
+    SELECT * FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::bigint[]) \
+    ON CONFLICT (bucket_minute, tenant_id, reason) DO UPDATE SET cnt = c.cnt + excluded.cnt), \
+    forgotten AS (DELETE FROM quarantine_unkept WHERE client_id = $5 AND received_at < $6), \
+    noted AS (INSERT INTO quarantine_unkept (client_id, received_at, message_ids) VALUES ($5, $7, $8)) \
+    SELECT pg_current_xact_id()::text";
+
+/// Messages of a batch that are counted and not kept.
+pub(super) struct Unkept<'a> {
+    /// Whose they are.
+    pub client_id: &'a str,
+    pub batch: &'a Batch,
+    /// How long they are noted.
+    pub horizon: &'a mut Horizon,
+}
 
 /// A refused message and the identifier of its row.
 #[derive(Debug)]
@@ -107,9 +126,19 @@ pub(super) async fn copy(
 }
 
 /// Adds to the counters; returns the transaction's own number, by which its fate can be asked for later.
-pub(super) async fn count(session: &mut Session, counts: &[RefusalCount]) -> Result<String, Trouble> {
+pub(super) async fn count(
+    session: &mut Session,
+    counts: &[RefusalCount],
+    unkept: Unkept<'_>,
+) -> Result<String, Trouble> {
     let Sums { minutes, tenants, reasons, counts } = Sums::of(counts);
-    let asked = sqlx::query_scalar(COUNT).bind(minutes).bind(tenants).bind(reasons).bind(counts);
+    let ids = &unkept.batch.unkept;
+    let statement = if ids.is_empty() { COUNT } else { COUNT_AND_NOTE };
+    let mut asked = sqlx::query_scalar(statement).bind(minutes).bind(tenants).bind(reasons).bind(counts);
+    if !ids.is_empty() {
+        let first = unkept.batch.deliveries.first().map(|delivery| delivery.received_at).unwrap_or_default();
+        asked = asked.bind(unkept.client_id).bind(unkept.horizon.get().to_utc()).bind(first.to_utc()).bind(ids);
+    }
     answer(asked.fetch_one(&mut session.connection)).await
 }
 

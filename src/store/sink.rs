@@ -4,16 +4,16 @@
 //! repeated messages, that follows a failure, or that the fast road refused takes the sure one: staging, savepoints, halving.
 //! It never retries an outage itself and never throws a row away.
 
-use std::collections::HashSet;
-
 use sqlx::postgres::PgConnectOptions;
 use uuid::Uuid;
 
 use super::commands::CommandAcks;
 use super::copy::CopyBuffer;
+use super::decided::{self, Horizon};
 use super::doubt::{Doubt, Fate, Fingerprint, Trace};
 use super::poison::{Section, Tally, isolate};
-use super::session::{Session, answer};
+use super::quarantine_rows::Unkept;
+use super::session::Session;
 use super::staging::StagedReadings;
 use super::state::StateChanges;
 use super::trouble::Trouble;
@@ -37,6 +37,9 @@ pub struct PgSink {
     counted: bool,
     /// A batch that one statement may have written, though its answer was lost, and the first event it would have left.
     unproven: Option<(Fingerprint, Uuid)>,
+    /// Whose messages these are.
+    client_id: String,
+    horizon: Horizon,
     /// How a transaction ends: for good, or as if it had never been.
     ending: &'static str,
 }
@@ -67,6 +70,7 @@ struct Undo {
     quarantined: usize,
     refusal_counts: usize,
     refused_again: usize,
+    unkept: usize,
     sampled_out: u64,
 }
 
@@ -85,6 +89,7 @@ impl Sink for PgSink {
                 self.suspect = false;
                 self.counted = false;
                 self.unproven = None;
+                self.horizon.passed(batch);
                 Ok(receipt)
             }
             Err(trouble) => {
@@ -107,8 +112,16 @@ impl PgSink {
             doubt: None,
             counted: false,
             unproven: None,
+            client_id: String::new(),
+            horizon: Horizon::default(),
             ending: "COMMIT",
         }
+    }
+
+    /// A sink for the messages that the broker delivers to this client id.
+    #[must_use]
+    pub fn of_client(self, client_id: &str) -> Self {
+        Self { client_id: client_id.to_owned(), ..self }
     }
 
     /// A sink that goes all the way and then takes everything back: what it says would have come true.
@@ -127,7 +140,7 @@ impl PgSink {
             return Ok(receipt);
         }
         if batch.maybe_repeated {
-            forget_repeats(&mut session, batch).await?;
+            decided::settle(&mut session, batch).await?;
         }
         let is_rehearsal = self.ending != "COMMIT";
         let may_be_there = batch.maybe_repeated || self.suspect || self.unproven.is_some();
@@ -256,7 +269,8 @@ impl PgSink {
         if self.counted || (batch.refusal_counts.is_empty() && event.is_none()) {
             return Ok(None);
         }
-        let number = quarantine_rows::count(session, &batch.refusal_counts).await?;
+        let unkept = Unkept { client_id: &self.client_id, batch, horizon: &mut self.horizon };
+        let number = quarantine_rows::count(session, &batch.refusal_counts, unkept).await?;
         Ok(Some(Trace { number, event }))
     }
 
@@ -295,6 +309,7 @@ impl Undo {
             quarantined: batch.quarantined.len(),
             refusal_counts: batch.refusal_counts.len(),
             refused_again: batch.refused_again.len(),
+            unkept: batch.unkept.len(),
             sampled_out: batch.sampled_out,
         }
     }
@@ -306,26 +321,9 @@ impl Undo {
         batch.quarantined.truncate(self.quarantined);
         batch.refusal_counts.truncate(self.refusal_counts);
         batch.refused_again.truncate(self.refused_again);
+        batch.unkept.truncate(self.unkept);
         batch.sampled_out = self.sampled_out;
     }
-}
-
-/// Refused messages have no key to be skipped by. One that the broker delivers again, and that its time tells from all
-/// others, is looked for before it is kept and counted a second time.
-async fn forget_repeats(session: &mut Session, batch: &mut Batch) -> Result<(), Trouble> {
-    let repeats = batch.quarantined.iter().filter(|row| row.is_repeat);
-    let repeats: Vec<Uuid> = repeats.map(|row| row.message_id).collect();
-    if repeats.is_empty() {
-        return Ok(());
-    }
-    let asked = sqlx::query_scalar(
-        "SELECT message_id FROM quarantine_events WHERE message_id = ANY($1) AND event_ts IS NOT NULL",
-    )
-    .bind(repeats);
-    let there: Vec<Uuid> = answer(asked.fetch_all(&mut session.connection)).await?;
-    let there: HashSet<Uuid> = there.into_iter().collect();
-    batch.forget_repeats(|name| there.contains(&name));
-    Ok(())
 }
 
 /// On the fast road a section is written whole; trouble with its data sends the batch down the sure one.
@@ -345,6 +343,7 @@ fn is_empty(batch: &Batch) -> bool {
         && batch.command_acks.is_empty()
         && batch.quarantined.is_empty()
         && batch.refusal_counts.is_empty()
+        && batch.suspects.is_empty()
         && batch.sightings.is_empty()
 }
 

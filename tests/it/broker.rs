@@ -2,7 +2,7 @@
 
 mod bench;
 mod memory;
-mod peer;
+pub mod peer;
 mod refusals;
 mod reliability;
 mod tls;

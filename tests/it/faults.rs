@@ -8,4 +8,5 @@ pub mod load;
 pub mod lock;
 mod postgres_ends;
 mod postgres_refuses;
+mod repeated_decisions;
 mod sluice_killed;

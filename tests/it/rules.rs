@@ -8,6 +8,7 @@ mod decisions;
 mod newcomers;
 mod once;
 mod payloads;
+mod rate;
 mod secrets;
 pub mod stage;
 mod topics;

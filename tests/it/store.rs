@@ -95,8 +95,10 @@ fn deliver(batch: &mut Batch, device: &DeviceKey, msg_type: &str, payload: &[u8]
         topic: format!("tenant/{}/device/{}/{msg_type}", device.tenant(), device.device()).into(),
         payload: Bytes::copy_from_slice(payload),
         cut_from: None,
+        held_since: at(NOON),
         received_at: at(NOON),
         dup: false,
+        redelivered: false,
         maybe_repeated: false,
         ack: None,
         replay: None,
@@ -126,7 +128,7 @@ fn add_report(batch: &mut Batch, name: &str, version: Option<i64>, reported: &[u
     let device = device(name);
     let origin = deliver(batch, &device, "shadow/reported", reported);
     let reported = Bytes::copy_from_slice(reported);
-    batch.shadows.push(ShadowReport { origin, device, reported, version, received_at: at(NOON) });
+    batch.shadows.push(ShadowReport { origin, device, reported, version, time: None, received_at: at(NOON) });
 }
 
 fn add_ack(batch: &mut Batch, name: &str, command: u128) {
@@ -134,7 +136,7 @@ fn add_ack(batch: &mut Batch, name: &str, command: u128) {
     let origin = deliver(batch, &device, "commands/ack", b"{}");
     let details = Bytes::from_static(br#"{"status":"ok"}"#);
     let command_id = Uuid::from_u128(command);
-    batch.command_acks.push(CommandAck { origin, device, command_id, details, received_at: at(NOON) });
+    batch.command_acks.push(CommandAck { origin, device, command_id, details, time: None, received_at: at(NOON) });
 }
 
 /// A batch of so many good readings, each of another device.

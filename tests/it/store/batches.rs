@@ -1,7 +1,7 @@
 //! A batch that goes well: every column as it was given, and nothing twice.
 
 use bytes::Bytes;
-use sluice::domain::batch::{Batch, Quarantined, Receipt, RefusalCount, Told};
+use sluice::domain::batch::{Batch, Quarantined, Receipt, RefusalCount, Suspect, Told};
 use sluice::domain::device::TokenHash;
 use sluice::domain::message::Site;
 use sluice::domain::ports::Sink;
@@ -62,6 +62,10 @@ async fn a_refused_message_with_a_time_that_is_delivered_again_is_kept_and_count
         batch.deliveries[origin].dup = dup;
         let told = Told { event_time: event_time.map(at), ..Told::default() };
         let refusal = Refusal::new(Reason::TokenInvalid, "no");
+        if dup && event_time.is_some() {
+            batch.suspects.push(Suspect { origin, refusal, told });
+            return batch;
+        }
         batch.quarantined.push(Quarantined::new(&batch.deliveries[origin], refusal, told, 1_000));
         let (tenant, reason) = ("acme".into(), Reason::TokenInvalid);
         batch.refusal_counts.push(RefusalCount { minute: at(NOON), tenant, reason, count: 1 });

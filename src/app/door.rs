@@ -1,5 +1,7 @@
 //! The broker's questions: what answers them, and where that looks for what it does not know.
 
+use std::path::Path;
+
 use tokio::net::TcpListener;
 
 use super::{Daemon, RunError};
@@ -83,10 +85,26 @@ impl Daemon {
 fn own_names(broker: &BrokerConfig) -> Vec<String> {
     let certificate = broker.tls.as_ref().and_then(|tls| tls.identity.as_ref());
     let common_name = certificate.and_then(|(path, _)| {
-        let text = std::fs::read(path).ok()?;
-        Certificate::from_pem(&text).ok()?.common_name().map(str::to_owned)
+        common_name(path)
+            .inspect_err(|cause| {
+                tracing::warn!(
+                    "the common name in MQTT_CLIENT_CERT cannot be read: {cause}; it is not reserved at the hooks; list it in \
+                     HOOKS_RESERVED_NAMES"
+                );
+            })
+            .ok()
     });
     broker.username.clone().into_iter().chain(common_name).collect()
+}
+
+fn common_name(path: &Path) -> Result<String, String> {
+    // A pipe would never end.
+    if !std::fs::metadata(path).map_err(|error| error.to_string())?.is_file() {
+        return Err("it is no file".to_owned());
+    }
+    let text = std::fs::read(path).map_err(|error| error.to_string())?;
+    let certificate = Certificate::from_pem(&text).map_err(|error| error.to_string())?;
+    certificate.common_name().map(str::to_owned).ok_or_else(|| "it has none, or several".to_owned())
 }
 
 // === impl Behind ===

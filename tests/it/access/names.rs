@@ -1,11 +1,15 @@
 //! Names and client ids that mean something at the broker: nobody gets them by a token, a guest's credential or a certificate.
 //! The plugin is a port of mosquitto-go-auth with the shipped example.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 
 use super::go_auth::{GoAuth, READ, SUBSCRIBE, WRITE};
 use super::house::{House, database, json_request, now, user};
 use crate::support::database::Database;
+use crate::support::dir::Scratch;
+use crate::support::process::run_to_end;
 use crate::support::wait;
 
 /// What only Sluice may read.
@@ -99,6 +103,24 @@ fn a_token_that_says_a_reserved_name_is_refused_under_it() {
     // A name that is reserved is reserved as a client id too.
     asker.login("u-1", &chosen, "bridge").no("client id");
     asker.acl("u-1", "bridge", 1, "x").no("client id");
+}
+
+#[test]
+fn the_common_name_of_sluices_own_certificate_is_reserved_and_one_that_cannot_be_read_is_said() {
+    let (database, dir) = (database(), Scratch::new("own-certificate"));
+    let [certificate, key] = ["own.crt", "own.key"].map(|name| dir.path().join(name).to_str().unwrap().to_owned());
+    let openssl =
+        ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=gate", "-out", &certificate, "-keyout", &key];
+    run_to_end(Command::new("openssl").args(openssl));
+    let tls = [("MQTT_TLS", "1"), ("MQTT_CLIENT_CERT", certificate.as_str()), ("MQTT_CLIENT_KEY", key.as_str())];
+    let house = House::start(&database, &tls);
+    let mut asker = house.asker();
+    asker.login("gate", &house.token(&user("gate", &[], 600)), "c").no("reserved");
+    database.wait_until("SELECT username FROM broker_sessions", "gate");
+    house.daemon.kill9();
+    std::fs::write(&certificate, "no certificate").unwrap();
+    house.daemon.start_again();
+    wait::until("it says so", || house.daemon.log().contains("the common name in MQTT_CLIENT_CERT cannot be read"));
 }
 
 #[test]

@@ -96,13 +96,15 @@ impl Summary {
     pub fn shortcoming(&self) -> Option<String> {
         if self.own_topic_refused > 0 {
             return Some(format!(
-                "FAILED: the broker refused {} messages of devices on their own topics (PUBACK 0x87): its access rules do not                  let them publish; Mosquitto 2.1 needs the rows that Sluice writes to ACL_OUTPUT_PATH.",
+                "FAILED: the broker refused {} messages of devices on their own topics (PUBACK 0x87): its access rules do not \
+                 let them publish; Mosquitto 2.1 needs the rows that Sluice writes to ACL_OUTPUT_PATH.",
                 grouped(self.own_topic_refused)
             ));
         }
         if self.foreign_topic_taken > 0 {
             return Some(format!(
-                "FAILED: the broker took {} messages of a device on the topics of another: its access rules do not keep                  devices apart.",
+                "FAILED: the broker took {} messages of a device on the topics of another: its access rules do not keep \
+                 devices apart.",
                 grouped(self.foreign_topic_taken)
             ));
         }

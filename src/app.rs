@@ -30,6 +30,7 @@ use crate::ingest::patience::Patience;
 use crate::ingest::writer::Writer;
 use crate::ingest::{Road, Spine};
 use crate::lifecycle::{Ending, Readiness, Tasks};
+use crate::registry::authority_watch::AuthorityWatch;
 use crate::registry::guests::Guests;
 use crate::registry::publish::Publisher;
 use crate::registry::retire::Keeper;
@@ -225,6 +226,10 @@ impl Daemon {
         let (numbers, days) = (self.metrics.certificates.clone(), self.config.certificates.expiry_warning_days);
         let keeper = Keeper::new(self.database.clone(), numbers, days, clock::now);
         tasks.spawn("certificates", keeper.keep(self.stop.clone()));
+        let (settings, numbers) = (&self.config.certificates, self.metrics.certificates.clone());
+        if let Some(watch) = AuthorityWatch::new(settings, numbers, readiness.clone(), clock::now) {
+            tasks.spawn("authority", watch.watch(self.stop.clone()));
+        }
         let (database, numbers) = (self.database.clone(), self.metrics.revocation.clone());
         if let Some(publisher) = Publisher::new(&self.config, database, numbers, readiness.clone(), clock::now) {
             tasks.spawn("revocation", publisher.run(self.stop.clone()));

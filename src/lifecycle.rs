@@ -30,6 +30,8 @@ pub enum Ending {
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
     troubles: Arc<Mutex<BTreeMap<&'static str, String>>>,
+    /// What works today and will not one day.
+    warnings: Arc<Mutex<BTreeMap<&'static str, String>>>,
 }
 
 // === impl Tasks ===
@@ -95,6 +97,20 @@ impl Readiness {
     /// This part is not, and why: a sentence for the operator.
     pub fn unwell(&self, part: &'static str, why: impl Into<String>) {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner).insert(part, why.into());
+    }
+
+    /// This part is well and will not be for long, and why; none: it will.
+    pub fn warn(&self, part: &'static str, why: Option<String>) {
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        match why {
+            Some(why) => warnings.insert(part, why),
+            None => warnings.remove(part),
+        };
+    }
+
+    /// What somebody has to do in time, by part.
+    pub fn warnings(&self) -> BTreeMap<&'static str, String> {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What is wrong, by part; empty means ready.

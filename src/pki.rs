@@ -15,6 +15,7 @@
 //! Two libraries on purpose: one writes, the other reads back.
 
 pub mod authority;
+pub mod authority_end;
 pub mod canary;
 pub mod certificate;
 pub mod crl;

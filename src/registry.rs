@@ -9,6 +9,7 @@
 //!
 //! Beside certificates there is one thing more that is issued here: the short-lived credentials of [`guests`].
 
+pub mod authority_watch;
 pub mod enforce;
 pub mod guests;
 pub mod import;

@@ -10,13 +10,14 @@ use serde_json::json;
 
 use super::ca_init;
 use super::output::{Output, fields};
-use super::printable::{moment, printable};
+use super::printable::{NONE, moment, printable};
 use super::{Exit, Failure};
 use crate::clock;
 use crate::config::Config;
 use crate::config::certificates::CertificatesConfig;
 use crate::domain::time::Timestamp;
 use crate::pki::authority::{Authority, AuthorityCertificate};
+use crate::pki::authority_end::AuthorityEnd;
 use crate::pki::crl_file::{self, CrlState};
 
 /// The authority that signs devices.
@@ -112,6 +113,10 @@ fn show(places: &Places, output: Output) -> Result<Exit, Failure> {
     let key = key.map(|state| state.map(|()| "good".to_owned()));
     let kind = own.key_kind().as_ref().map_or_else(ToString::to_string, ToString::to_string);
     let (from, until) = (moment(own.not_before().to_utc()), moment(own.not_after().to_utc()));
+    let warning = match AuthorityEnd::of(&authority, now) {
+        AuthorityEnd::Near(_, what) => Some(what),
+        AuthorityEnd::Far(_) | AuthorityEnd::Past(..) | AuthorityEnd::Unknown(_) => None,
+    };
     let lines = [
         ("Authority", printable(own.subject())),
         ("Issuer", printable(own.issuer())),
@@ -123,11 +128,12 @@ fn show(places: &Places, output: Output) -> Result<Exit, Failure> {
         ("Certificate", cert.display().to_string()),
         ("Key", said(&key)),
         ("CRL", said(&crl)),
+        ("Warning", warning.clone().unwrap_or_else(|| NONE.to_owned())),
     ];
     let value = json!({
         "subject": own.subject(), "issuer": own.issuer(), "serial_number": own.serial().to_string(),
         "fingerprint_sha256": own.fingerprint().to_string(), "key_kind": kind, "not_before": from, "not_after": until,
-        "certificate": cert, "key": said(&key), "crl": said(&crl),
+        "certificate": cert, "key": said(&key), "crl": said(&crl), "warning": warning,
     });
     fields(output, &value, &lines)?;
     let is_bad = [key, crl].into_iter().flatten().any(|state| state.is_err());

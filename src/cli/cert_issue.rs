@@ -14,6 +14,7 @@ use super::cert_inventory;
 use super::cert_refusals::{not_issued, not_ready, not_renewed};
 use super::operator::printed;
 use super::output::{Output, fields, json};
+use super::printable::moment;
 use super::{Exit, Failure};
 use crate::config::Config;
 use crate::domain::ids::DeviceKey;
@@ -62,6 +63,7 @@ struct Said<'a> {
     /// Only when it was asked for on standard output.
     #[serde(skip_serializing_if = "Option::is_none")]
     private_key: Option<&'a str>,
+    ends_with_authority: bool,
 }
 
 /// `cert issue`.
@@ -136,12 +138,23 @@ fn deliver(issued: &Issued, prepared: Prepared, output: Output) -> Result<Exit, 
         claim.fill(key.as_bytes()).map_err(|error| lost(row, "its private key", "revoke", &error))?;
         private_key = None;
     }
+    if issued.ends_with_authority {
+        eprintln!(
+            "It ends with the authority, at {}, before CERT_VALIDITY_DAYS are over: make a new authority in time.",
+            moment(row.not_after)
+        );
+    }
     let is_in_file = prepared.out.is_some();
     if let Some(claim) = prepared.out {
         claim.fill(pem.as_bytes()).map_err(|error| lost(row, "the certificate", "show --pem", &error))?;
     }
     if output == Output::Json {
-        let said = json(&Said { certificate: row, cert_pem: pem, private_key });
+        let said = json(&Said {
+            certificate: row,
+            cert_pem: pem,
+            private_key,
+            ends_with_authority: issued.ends_with_authority,
+        });
         return match private_key {
             // A reader that went away has not seen the only copy.
             Some(_) => said.map(|()| Exit::Done).map_err(|error| lost(row, "its private key", "revoke", &error)),

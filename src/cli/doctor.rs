@@ -22,6 +22,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::config::ingest::BATCHES_IN_FLIGHT;
 use crate::domain::finding::{Finding, Level};
+use crate::pki::authority_end::AuthorityEnd;
 use crate::store::connect::Database;
 use crate::store::{inspect, inspect_schema};
 
@@ -71,6 +72,8 @@ struct Readiness {
     ready: bool,
     #[serde(default)]
     troubles: std::collections::BTreeMap<String, String>,
+    #[serde(default)]
+    warnings: std::collections::BTreeMap<String, String>,
 }
 
 /// Runs every check; ends with 1 when one found an error.
@@ -79,6 +82,7 @@ pub async fn run(config: &Config, output: Output) -> Result<Exit, Failure> {
     let mut report = Report { shows_progress: std::io::stderr().is_terminal(), ..Report::default() };
     report.add("settings", judge_settings(config.warnings()));
     report.add("policy", judge_policy(config.access.acl_rules_path.as_deref()));
+    report.add("authority", vec![judge_authority(config.certificates.ca_cert_path.as_deref())]);
     report.check("daemon", async { Ok::<_, Failure>(look_at_daemon(config).await) }).await;
     look_at_broker(&mut report, config).await;
     look_at_postgres(&mut report, config, &database).await;
@@ -136,22 +140,11 @@ async fn look_at_daemon(config: &Config) -> Vec<Finding> {
             return vec![Finding::warning(what, advice)];
         }
     };
-    match serde_json::from_str::<Readiness>(&body) {
-        Ok(readiness) if readiness.ready => vec![Finding::ok(format!("the daemon at {bind} is ready"))],
-        Ok(readiness) => readiness
-            .troubles
-            .iter()
-            .map(|(part, why)| Finding {
-                level: Level::Error,
-                what: format!("the daemon at {bind} is not ready: {part}: {why}"),
-                advice: None,
-            })
-            .collect(),
-        Err(_) => {
-            let what = format!("something else listens at OPS_BIND={bind}: what it answers is not readable");
-            vec![Finding::error(what, "set OPS_BIND to a free address")]
-        }
-    }
+    let Ok(readiness) = serde_json::from_str::<Readiness>(&body) else {
+        let what = format!("something else listens at OPS_BIND={bind}: what it answers is not readable");
+        return vec![Finding::error(what, "set OPS_BIND to a free address")];
+    };
+    judge_readiness(&readiness, &bind.to_string())
 }
 
 // === impl Report ===
@@ -225,6 +218,41 @@ fn judge_settings(warnings: Vec<String>) -> Vec<Finding> {
         return vec![Finding::ok("the settings are good")];
     }
     warnings.into_iter().map(|what| Finding { level: Level::Warning, what, advice: None }).collect()
+}
+
+fn judge_readiness(said: &Readiness, bind: &str) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = said
+        .troubles
+        .iter()
+        .map(|(part, why)| Finding {
+            level: Level::Error,
+            what: format!("the daemon at {bind} is not ready: {part}: {why}"),
+            advice: None,
+        })
+        .collect();
+    if said.ready {
+        findings.push(Finding::ok(format!("the daemon at {bind} is ready")));
+    }
+    findings.extend(said.warnings.iter().map(|(part, why)| Finding {
+        level: Level::Warning,
+        what: format!("the daemon at {bind} warns: {part}: {why}"),
+        advice: None,
+    }));
+    findings
+}
+
+/// How near the authority is to its end.
+fn judge_authority(path: Option<&Path>) -> Finding {
+    let Some(path) = path else {
+        return Finding::ok("DEVICE_CA_CERT_PATH is not set: no certificate is signed here");
+    };
+    match AuthorityEnd::of_file(path, clock::now()) {
+        AuthorityEnd::Far(end) => Finding::ok(format!("the authority ends at {end}")),
+        AuthorityEnd::Near(_, what) => Finding { level: Level::Warning, what, advice: None },
+        AuthorityEnd::Past(_, what) | AuthorityEnd::Unknown(what) => {
+            Finding { level: Level::Error, what, advice: None }
+        }
+    }
 }
 
 /// What is wrong with the policy file, or what is to be doubted of it.

@@ -100,6 +100,8 @@ pub(super) struct IssuedCertificate {
     /// The private key, in PEM (PKCS#8), when it was made here: this is the only copy.
     #[schemars(with = "Option<String>")]
     private_key: Option<KeyOnce>,
+    /// Whether it ends with the authority, before `CERT_VALIDITY_DAYS` are over.
+    ends_with_authority: bool,
 }
 
 /// A private key on its way out.
@@ -227,7 +229,12 @@ impl KeyOrder {
 
 impl From<Issued> for IssuedCertificate {
     fn from(issued: Issued) -> Self {
-        Self { certificate: issued.certificate, cert_pem: issued.pem, private_key: issued.key.map(KeyOnce) }
+        Self {
+            certificate: issued.certificate,
+            cert_pem: issued.pem,
+            private_key: issued.key.map(KeyOnce),
+            ends_with_authority: issued.ends_with_authority,
+        }
     }
 }
 

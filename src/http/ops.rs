@@ -52,10 +52,12 @@ struct Ops {
 }
 
 #[derive(Serialize)]
-struct Ready {
+struct Readyz {
     ready: bool,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     troubles: BTreeMap<&'static str, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    warnings: BTreeMap<&'static str, String>,
 }
 
 #[derive(Serialize)]
@@ -95,7 +97,7 @@ async fn readyz(State(ops): State<Ops>) -> Response {
     let troubles = ops.readiness.troubles();
     let ready = troubles.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, ONE_REQUEST, Json(Ready { ready, troubles })).into_response()
+    (status, ONE_REQUEST, Json(Readyz { ready, troubles, warnings: ops.readiness.warnings() })).into_response()
 }
 
 async fn metrics(State(ops): State<Ops>) -> Response {

@@ -150,6 +150,11 @@ impl AuthorityCertificate {
         self.certificate().subject()
     }
 
+    /// When it ends: with the first of its chain.
+    pub fn ends(&self) -> Timestamp {
+        self.chain.iter().map(Certificate::not_after).fold(self.certificate().not_after(), Timestamp::min)
+    }
+
     /// All certificates of the chain in PEM, its own first: what the broker trusts devices by.
     pub fn bundle_pem(&self) -> String {
         self.chain.iter().map(Certificate::to_pem).collect()

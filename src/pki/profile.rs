@@ -48,6 +48,7 @@ pub struct Leaf {
     serial: Serial,
     not_before: Timestamp,
     not_after: Timestamp,
+    is_shortened: bool,
 }
 
 /// Why there is no plan.
@@ -109,7 +110,16 @@ impl Profile {
             Lifetime::Days(days) => end(days)?,
         };
         let not_before = now.plus_seconds(-BACKDATING_SECONDS).max(from);
-        Ok(Leaf { device: device.clone(), common_name, urn: identity::urn(device), serial, not_before, not_after })
+        let is_shortened = lifetime == Lifetime::Usual && not_after < end(self.validity_days)?;
+        Ok(Leaf {
+            is_shortened,
+            device: device.clone(),
+            common_name,
+            urn: identity::urn(device),
+            serial,
+            not_before,
+            not_after,
+        })
     }
 }
 
@@ -144,6 +154,11 @@ impl Leaf {
     /// When it ends.
     pub const fn not_after(&self) -> Timestamp {
         self.not_after
+    }
+
+    /// Whether it ends with the authority, before its usual lifetime is over.
+    pub const fn is_shortened(&self) -> bool {
+        self.is_shortened
     }
 
     /// The plan as the writer of certificates wants it.

@@ -47,6 +47,8 @@ pub struct Issued {
     pub pem: String,
     /// The private key, if it was made here: this is the only copy.
     pub key: Option<PrivateKeyPem>,
+    /// Whether it ends with the authority, before the usual lifetime is over.
+    pub ends_with_authority: bool,
 }
 
 /// Why none was issued.
@@ -96,6 +98,7 @@ pub(super) async fn issue_as(
     };
     let (authority, now) = (signer.authority.certificate(), desk.now);
     let leaf = signer.profile.plan(device, Serial::random()?, order.lifetime, authority, now)?;
+    let ends_with_authority = leaf.is_shortened();
     let (pool, serial) = (desk.database.pool(), leaf.serial().to_string());
     certificate_changes::reserve(pool, device, authority.name(), &serial).await?;
     let authority = Arc::clone(&signer.authority);
@@ -107,7 +110,14 @@ pub(super) async fn issue_as(
     let (certificate, key) = work.await??;
     let new = row_of(device, &certificate);
     let stored = certificate_changes::insert(pool, desk.actor, &new, origin).await?;
-    Ok(Issued { certificate: stored, pem: new.pem, key })
+    if ends_with_authority {
+        tracing::warn!(
+            certificate = %stored.id,
+            until = %new.not_after,
+            "the certificate ends with the authority, before CERT_VALIDITY_DAYS are over; make a new authority in time"
+        );
+    }
+    Ok(Issued { certificate: stored, pem: new.pem, key, ends_with_authority })
 }
 
 /// What is stored of a certificate.

@@ -79,6 +79,18 @@ pub async fn authority(settings: &CertificatesConfig, at: Clocks) -> Result<Arc<
     opened.await.map(Arc::new).map_err(ListError::Authority)
 }
 
+/// An authority that has ended by both clocks signs no list: the broker would accept none.
+pub fn check_end(authority: &Authority, at: Clocks) -> Result<(), ListError> {
+    let end = authority.certificate().ends();
+    if at.earlier() < end {
+        return Ok(());
+    }
+    let name = authority.certificate().name();
+    Err(ListError::Authority(format!(
+        "the certificate of {name} ended at {end}: make a new authority with `sluice ca init`"
+    )))
+}
+
 /// Looks at the file: the number in it, or what is wrong with it. Any list but the last one published is wrong.
 pub async fn look(
     authority: &Arc<Authority>,

@@ -31,6 +31,9 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// How often the file is looked at.
 const FILE_PERIOD: Duration = Duration::from_secs(3);
 
+/// After the authority's files were found unusable they are read again so much later.
+const AUTHORITY_PAUSE: Duration = Duration::from_secs(10);
+
 /// Why a list is published when the file is not what was put there.
 const REPAIR: &str = "the file was not right";
 
@@ -87,12 +90,16 @@ impl Publisher {
                 () = stop.cancelled() => return,
                 ended = self.serve() => ended,
             };
+            let mut pause = PERIOD;
             if let Err(error) = ended {
+                if matches!(error, ListError::Authority(_)) {
+                    pause = AUTHORITY_PAUSE;
+                }
                 self.voice.trouble(error.to_string());
             }
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = sleep(PERIOD) => {}
+                () = sleep(pause) => {}
             }
         }
     }
@@ -124,6 +131,7 @@ impl Publisher {
         let issuer = authority.certificate().name();
         let provable = self.enforcer.can_prove();
         let clocks = ledger.clocks(self.now).await?;
+        list::check_end(authority, clocks)?;
         let mut open = ledger.open_revocations(issuer, provable, clocks.earlier()).await?;
         let state = ledger.state().await?;
         if let Some((why, in_file)) = self.due(ledger, authority, &state, &open, clocks).await? {

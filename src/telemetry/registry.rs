@@ -3,11 +3,13 @@
 use super::metrics::metrics;
 
 metrics! {
-    /// Updated by the keeper of the certificates, each minute.
+    /// Updated by the keeper of the certificates, each minute, and by the watch of the authority.
     pub struct RegistryMetrics {
         /// Certificates in the registry, by status.
         certificates: IntGaugeVec("sluice_certificates", ["status"]),
         /// When the first ACTIVE certificate ends, in Unix time; 0 when there is none.
         earliest_not_after: IntGauge("sluice_certificate_earliest_not_after_seconds"),
+        /// When the authority that signs devices ends, in Unix time; 0 when none is set or it cannot be read.
+        authority_not_after: IntGauge("sluice_ca_not_after_seconds"),
     }
 }

@@ -7,6 +7,7 @@
 mod access;
 mod access_commands;
 mod api;
+mod authority_end;
 mod broker;
 mod ca;
 mod certificates;

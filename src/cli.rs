@@ -54,12 +54,14 @@ mod wallet;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 use self::output::Output;
 use crate::config::{Config, Sources, layers};
 use crate::store::connect::Database;
+use crate::telemetry::logs;
 use crate::telemetry::metrics::Metrics;
 
 /// The telemetry gate beside your Mosquitto: believes, stores, quarantines, and loses nothing.
@@ -155,6 +157,9 @@ enum Command {
     Simulate(simulate::SimulateArgs),
 }
 
+/// How long work on threads that may wait is waited for, once its command has ended.
+const LEFT_OVER: Duration = Duration::from_millis(500);
+
 /// Parses the command line, runs the command, and turns its end into an exit code.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -165,15 +170,17 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
         }
     };
-    match dispatch(cli) {
-        Ok(exit) => exit.into(),
+    let exit = match dispatch(cli) {
+        Ok(exit) => exit,
         Err(failure) => {
             if !failure.message.is_empty() {
-                eprintln!("sluice: {}", failure.message);
+                logs::say(&format!("sluice: {}", failure.message));
             }
-            failure.exit.into()
+            failure.exit
         }
-    }
+    };
+    logs::flush();
+    exit.into()
 }
 
 fn dispatch(cli: Cli) -> Result<Exit, Failure> {
@@ -188,7 +195,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         .build()
         .map_err(|error| Failure::new(Exit::Internal, format!("the runtime cannot be started: {error}")))?;
     let (config, output) = (loaded.config, cli.output);
-    runtime.block_on(async {
+    let done = runtime.block_on(async {
         match cli.command {
             Command::Run => run::run(config).await,
             Command::Health(args) => health::run(args, &config).await,
@@ -206,7 +213,10 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             Command::Simulate(args) => simulate::run(args, &config, output).await,
             Command::Config(_) => Ok(Exit::Done),
         }
-    })
+    });
+    // A thread that waits for a file system or a name server is not waited for.
+    runtime.shutdown_timeout(LEFT_OVER);
+    done
 }
 
 /// Postgres for one command; what it counts is not shown to anybody.

@@ -7,6 +7,7 @@ pub mod broker;
 pub mod door;
 pub mod guests;
 pub mod ingest;
+pub mod log_writer;
 pub mod logs;
 pub mod metrics;
 pub mod registry;

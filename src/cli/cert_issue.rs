@@ -97,7 +97,7 @@ pub async fn rotate(
 ) -> Result<Exit, Failure> {
     let (signer, prepared) = prepare(desk, key, config)?;
     let issued = rotating::rotate(desk, &signer, old, grace_hours, prepared.order()).await.map_err(not_renewed)?;
-    eprintln!(
+    super::output::note!(
         "The old certificate {old} retires in {grace_hours} hours at the latest; once the device uses the new one, \
          `sluice cert confirm {}` ends it at once.",
         issued.certificate.id
@@ -170,7 +170,7 @@ fn deliver(issued: &Issued, prepared: Prepared, output: Output) -> Result<Exit, 
         return printed(fields(output, row, &cert_inventory::lines(row)));
     }
     out.write_all(pem.as_bytes())?;
-    eprintln!("Certificate {} of {}/{} was issued.", row.id, row.tenant_id, row.device_id);
+    super::output::note!("Certificate {} of {}/{} was issued.", row.id, row.tenant_id, row.device_id);
     Ok(Exit::Done)
 }
 

@@ -81,11 +81,11 @@ impl Teller {
 
 fn warn(revoked: &Revoked) {
     if !revoked.is_new {
-        eprintln!("It was revoked before: its first date and reason stand.");
+        super::output::note!("It was revoked before: its first date and reason stand.");
     }
     // The new certificate of a rotation was revoked, and the old one's time runs on: better said now.
     if let Some((old, retires)) = revoked.retiring.as_ref().and_then(|old| Some((old.id, old.retire_at?))) {
-        eprintln!(
+        super::output::note!(
             "The one whose place it took, {old}, still retires at {}: give the device another with `sluice cert rotate {old}`.",
             moment(retires)
         );

@@ -184,7 +184,9 @@ fn tell_token(key: &DeviceKey, token: Token, output: Output) -> Result<Exit, Fai
         Token::None => (None, NONE.to_owned()),
     };
     if made.is_some() && output == Output::Table {
-        eprintln!("The token is shown this once: only its SHA-256 is kept. The device sends it as provision_token.");
+        super::output::note!(
+            "The token is shown this once: only its SHA-256 is kept. The device sends it as provision_token."
+        );
     }
     let said =
         TokenSet { tenant_id: key.tenant().to_string(), device_id: key.device().to_string(), token: made, has_token };
@@ -254,7 +256,7 @@ fn check_common_name(key: &DeviceKey, config: &Config) -> Result<(), Failure> {
 fn warn_of_silence(device: &NewDevice, config: &Config) {
     if device.token.is_none() && config.ingest.require_token && !config.ingest.cert_auth_enabled {
         let key = &device.key;
-        eprintln!(
+        super::output::note!(
             "Its messages will be refused: REQUIRE_TOKEN is on, CERT_AUTH_ENABLED is off, and it has no token. \
              Give it one with `sluice device set-token {} {}`.",
             key.tenant(),

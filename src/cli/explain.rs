@@ -2,7 +2,7 @@
 //!
 //! It asks the spine's own parser and judge, and the running daemon for what it remembers of the sender. It stores nothing.
 
-use std::io::Read;
+use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -76,9 +76,9 @@ pub async fn run(args: ExplainArgs, config: &Config, output: Output) -> Result<E
             output::rows(output, &["check", "verdict"], &answer.checks, |row| {
                 vec![row.check.to_owned(), row.verdict.to_owned()]
             })?;
-            println!("{}", answer.why);
+            writeln!(io::stdout(), "{}", answer.why)?;
             if let Some(daemon) = &answer.daemon {
-                println!("{}", daemon.says);
+                writeln!(io::stdout(), "{}", daemon.says)?;
             }
         }
     }
@@ -130,7 +130,7 @@ fn proof_in_words(proof: Proof) -> &'static str {
 fn read(path: &PathBuf) -> Result<Vec<u8>, Failure> {
     let mut payload = Vec::new();
     let done = if path.as_os_str() == "-" {
-        std::io::stdin().lock().take(PAYLOAD_MAX).read_to_end(&mut payload)
+        io::stdin().lock().take(PAYLOAD_MAX).read_to_end(&mut payload)
     } else {
         std::fs::File::open(path).and_then(|file| file.take(PAYLOAD_MAX).read_to_end(&mut payload))
     };

@@ -57,7 +57,7 @@ pub fn printed(result: io::Result<()>) -> Result<Exit, Failure> {
 /// Tells on standard error that there is more, and how to get at it.
 pub fn tell_more(shown: usize, limit: u32, option: &str, cursor: Option<String>) {
     if let Some(cursor) = cursor.filter(|_| shown == limit as usize) {
-        eprintln!("There may be more: add {option} {cursor}");
+        super::output::note!("There may be more: add {option} {cursor}");
     }
 }
 

@@ -48,6 +48,15 @@ pub fn fields<T: Serialize>(output: Output, value: &T, lines: &[(&str, String)])
     }
 }
 
+/// Says something beside what was found, on standard error. That nobody reads it is no failure.
+macro_rules! note {
+    ($($what:tt)*) => {
+        $crate::telemetry::logs::say(&format!($($what)*))
+    };
+}
+
+pub(crate) use note;
+
 /// Prints a value as one JSON document.
 pub fn json<T: Serialize>(value: &T) -> io::Result<()> {
     let text = serde_json::to_string_pretty(value)?;

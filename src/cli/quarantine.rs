@@ -234,7 +234,7 @@ async fn discard(operator: &Operator, filter: &Filter, yes: bool, output: Output
         ));
     }
     if !yes {
-        eprintln!("Nothing was deleted yet: add --yes to delete them for good.");
+        super::output::note!("Nothing was deleted yet: add --yes to delete them for good.");
     }
     printed(fields(output, &json!({ "events": events, "discarded": yes }), &[(name, events.to_string())]))
 }

@@ -66,7 +66,7 @@ pub async fn run(args: ReplayArgs, config: &Config, operator: &Operator, output:
         let detail = line.detail.as_deref().map(cell).unwrap_or_default();
         vec![line.id.to_string(), cell(&line.topic), line.refused_for.clone(), line.result.into(), detail]
     }))?;
-    eprintln!("{} of {} accepted, {refused} refused again", lines.len() - refused, lines.len());
+    super::output::note!("{} of {} accepted, {refused} refused again", lines.len() - refused, lines.len());
     Ok(if refused == 0 { Exit::Done } else { Exit::Negative })
 }
 

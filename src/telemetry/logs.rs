@@ -2,19 +2,28 @@
 //!
 //! It decides how lines look and how many there are, never what they say.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
+use std::panic;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
+use super::log_writer::LogWriter;
 use crate::config::process::LogFormat;
 use crate::domain::time::Timestamp;
 
 /// At the usual level the database driver is told to say only what is wrong: it reports each time that there was nothing to
 /// migrate, and each connection that a restart of Postgres has cost.
 const USUAL: (&str, &str) = ("info", "info,sqlx=warn,sqlx_core=warn");
+
+/// The writer of this process, once the log is set up.
+static WRITER: OnceLock<LogWriter> = OnceLock::new();
+
+/// How long the end of the process waits for its last lines to be read.
+const LAST_LINES: Duration = Duration::from_millis(500);
 
 /// Why the log could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +34,9 @@ pub enum LogsError {
     /// Somebody was there before.
     #[error("the log is set up twice in one process: {0}")]
     Twice(#[from] TryInitError),
+    /// No thread or descriptor for it.
+    #[error("its writer cannot be started: {0}")]
+    Writer(#[from] io::Error),
 }
 
 /// Lets a line that repeats through at most once per interval, and counts those it held back.
@@ -39,12 +51,36 @@ pub struct Repeated {
 pub fn init(level: &str, format: LogFormat) -> Result<(), LogsError> {
     let directives = if level.eq_ignore_ascii_case(USUAL.0) { USUAL.1 } else { level };
     let filter = EnvFilter::builder().parse(directives)?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let writer = LogWriter::to_stderr()?;
+    let own = writer.clone();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || own.clone());
     match format {
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).finish().try_init()?,
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).finish().try_init()?,
     }
+    WRITER.get_or_init(|| writer);
+    // A panic is a log line too: the hook there is would wait for a reader that stalls.
+    panic::set_hook(Box::new(|panicked| {
+        let place = panicked.location().map(ToString::to_string).unwrap_or_default();
+        let why = panicked.payload_as_str().unwrap_or_default();
+        tracing::error!(place, why, "the program panicked: a fault of the program; its task ends");
+    }));
     Ok(())
+}
+
+/// Says something on standard error that is no log line. That nobody reads it is no failure.
+pub fn say(line: &str) {
+    match WRITER.get() {
+        Some(writer) => writer.put(format!("{line}\n").as_bytes()),
+        None => drop(writeln!(io::stderr(), "{line}")),
+    }
+}
+
+/// Waits for the last lines to be written, for a moment: before the process ends.
+pub fn flush() {
+    if let Some(writer) = WRITER.get() {
+        writer.flush(LAST_LINES);
+    }
 }
 
 // === impl Repeated ===

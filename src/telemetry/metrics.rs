@@ -7,6 +7,7 @@ use super::broker::BrokerMetrics;
 use super::door::DoorMetrics;
 use super::guests::GuestMetrics;
 use super::ingest::IngestMetrics;
+use super::log_writer;
 use super::registry::RegistryMetrics;
 use super::revocation::RevocationMetrics;
 use super::store::StoreMetrics;
@@ -50,6 +51,14 @@ macro_rules! metrics {
 
 pub(crate) use metrics;
 
+metrics! {
+    /// Of the log; brought up to date whenever the metrics are asked for.
+    pub struct LogMetrics {
+        /// Log lines that could not be written, because standard error was closed, full, or not read.
+        lost: IntCounter("sluice_log_lines_lost_total"),
+    }
+}
+
 /// All metrics of the process.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -67,6 +76,8 @@ pub struct Metrics {
     pub access: AccessMetrics,
     /// Public credentials.
     pub guests: GuestMetrics,
+    /// The log.
+    pub logs: LogMetrics,
     /// Postgres.
     pub store: StoreMetrics,
     registry: Registry,
@@ -90,6 +101,7 @@ impl Metrics {
             revocation: RevocationMetrics::register(&registry)?,
             access: AccessMetrics::register(&registry)?,
             guests: GuestMetrics::register(&registry)?,
+            logs: LogMetrics::register(&registry)?,
             store: StoreMetrics::register(&registry)?,
             registry,
         })
@@ -97,6 +109,7 @@ impl Metrics {
 
     /// The exposition text.
     pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
+        self.logs.lost.inc_by(log_writer::lost().saturating_sub(self.logs.lost.get()));
         let mut text = Vec::with_capacity(16 * 1024);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
@@ -137,6 +150,7 @@ mod tests {
             "sluice_access_decisions_total{hook=\"acl\",result=\"fault\"} 0",
             "sluice_access_seconds_count 0",
             "sluice_access_faults_total 0",
+            "sluice_log_lines_lost_total ",
             "sluice_build_info{version=",
         ] {
             assert!(text.contains(series), "{series} is missing from\n{text}");

@@ -24,6 +24,7 @@ mod growth;
 mod guests;
 mod jwt;
 mod listen;
+mod logging;
 mod oddities;
 mod partitions;
 mod pki;

@@ -1,0 +1,214 @@
+//! Carries log lines to standard error, on a thread of its own: whoever logs never waits long for whoever reads.
+//!
+//! Lines keep their order. One that cannot be written, because nobody reads, the disk is full or the terminal is closed, is
+//! lost and counted; it ends nothing. It decides nothing about what a line says.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Lines that wait, in bytes.
+const QUEUE_BYTES: usize = 1024 * 1024;
+
+/// How long one line waits for room. After that no line waits, until the reader takes one again.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// How soon a descriptor that takes nothing at the moment, and says so, is tried again.
+const AGAIN: Duration = Duration::from_millis(5);
+
+/// Lines that were lost in this process.
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// Where lines go. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct LogWriter(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    /// A line was put in.
+    filled: Condvar,
+    /// A line was taken out, or written.
+    moved: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    lines: VecDeque<Vec<u8>>,
+    bytes: usize,
+    is_writing: bool,
+    /// Whether a line has waited for room and found none since the last one was written.
+    is_stalled: bool,
+}
+
+/// How many log lines of this process were lost.
+pub fn lost() -> u64 {
+    LOST.load(Ordering::Relaxed)
+}
+
+// === impl LogWriter ===
+
+impl LogWriter {
+    /// To the standard error of the process.
+    pub fn to_stderr() -> io::Result<Self> {
+        // A descriptor of our own: the lock of the standard one would be held while its reader stalls.
+        Self::to(File::from(io::stderr().as_fd().try_clone_to_owned()?))
+    }
+
+    fn to(out: impl Write + Send + 'static) -> io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let carried = Arc::clone(&shared);
+        thread::Builder::new().name("log".to_owned()).spawn(move || carried.carry(out))?;
+        Ok(Self(shared))
+    }
+
+    /// Takes one line; waits for room only for a moment.
+    pub fn put(&self, line: &[u8]) {
+        let has_room = |queue: &Queue| queue.lines.is_empty() || queue.bytes + line.len() <= QUEUE_BYTES;
+        let mut queue = self.0.lock();
+        if !has_room(&queue) && !queue.is_stalled {
+            let waited = self.0.moved.wait_timeout_while(queue, PATIENCE, |queue| !has_room(queue));
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+            queue.is_stalled = !has_room(&queue);
+        }
+        if !has_room(&queue) {
+            LOST.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        queue.bytes += line.len();
+        queue.lines.push_back(line.to_vec());
+        drop(queue);
+        self.0.filled.notify_one();
+    }
+
+    /// Waits until all lines are written, at most so long; what is left then counts as lost.
+    pub fn flush(&self, patience: Duration) {
+        let end = Instant::now() + patience;
+        let mut queue = self.0.lock();
+        while queue.is_writing || !queue.lines.is_empty() {
+            let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else { return };
+            queue = self.0.moved.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// One call is one line.
+impl Write for LogWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.put(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// Writes what comes, for as long as the process lives.
+    fn carry(&self, mut out: impl Write) {
+        loop {
+            let waited = self.filled.wait_while(self.lock(), |queue| queue.lines.is_empty());
+            let mut queue = waited.unwrap_or_else(PoisonError::into_inner);
+            let Some(line) = queue.lines.pop_front() else { continue };
+            queue.bytes -= line.len();
+            queue.is_writing = true;
+            drop(queue);
+            self.moved.notify_all();
+            if write_whole(&mut out, &line).is_err() {
+                LOST.fetch_add(1, Ordering::Relaxed);
+            }
+            let mut queue = self.lock();
+            queue.is_writing = false;
+            queue.is_stalled = false;
+            drop(queue);
+            self.moved.notify_all();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Standard error may have been made non-blocking by whoever shares it: then it is waited for here.
+fn write_whole(out: &mut impl Write, mut rest: &[u8]) -> io::Result<()> {
+    while !rest.is_empty() {
+        match out.write(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => rest = &rest[written..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(AGAIN),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_mins(1);
+
+    /// Takes a line when it is let.
+    struct Reader(SyncSender<Vec<u8>>);
+
+    impl Write for Reader {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.0.send(line.to_vec()).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn pipe() -> (LogWriter, Receiver<Vec<u8>>) {
+        let (sender, receiver) = sync_channel(0);
+        (LogWriter::to(Reader(sender)).unwrap(), receiver)
+    }
+
+    #[test]
+    fn lines_are_complete_and_in_order_and_a_slow_reader_loses_none() {
+        let (writer, reader) = pipe();
+        let reading = thread::spawn(move || reader.iter().take(5_000).collect::<Vec<_>>());
+        let line = |number: usize| format!("{number:0500}\n").into_bytes();
+        for number in 0..5_000 {
+            writer.put(&line(number));
+        }
+        writer.flush(DEADLINE);
+        assert!(reading.join().unwrap().into_iter().eq((0..5_000).map(line)));
+    }
+
+    #[test]
+    fn a_reader_that_stalls_or_goes_costs_lines_and_never_time() {
+        let (writer, reader) = pipe();
+        let (before, begun) = (lost(), Instant::now());
+        let line = vec![b'x'; QUEUE_BYTES / 8];
+        for _ in 0..100 {
+            writer.put(&line);
+        }
+        assert!(begun.elapsed() < PATIENCE * 20, "one line waits, the others do not: {:?}", begun.elapsed());
+        assert!(lost() - before >= 100 - 10, "{}", lost() - before);
+        writer.flush(Duration::from_millis(10));
+        // Once it reads again, lines pass again; once it is gone, they are lost.
+        assert_eq!(reader.recv_timeout(DEADLINE).unwrap().len(), line.len());
+        let before = lost();
+        drop(reader);
+        writer.flush(DEADLINE);
+        writer.put(b"nobody reads this\n");
+        writer.flush(DEADLINE);
+        assert!(lost() > before);
+    }
+}

@@ -55,6 +55,9 @@ const PART: &str = "start";
 /// Of the time for stopping, so much is left to say goodbye in after giving up on Postgres.
 const FAREWELL: Duration = Duration::from_secs(3);
 
+/// How long answers under way may take, and closing the connections to Postgres, once all else has ended.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
+
 /// Why the daemon could not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -122,8 +125,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     daemon.start_public(&mut ops).await?;
     let ended = daemon.run(&mut ops).await;
     ops_stop.cancel();
-    ops.finish(FAREWELL).await;
-    daemon.database.close().await;
+    ops.finish(LAST_ANSWERS).await;
+    // What is lent out to a query that gets no answer never comes back.
+    if tokio::time::timeout(LAST_ANSWERS, daemon.database.close()).await.is_err() {
+        tracing::warn!("connections to Postgres did not close in time; they end with the process");
+    }
     ended
 }
 
@@ -187,7 +193,11 @@ impl Daemon {
     async fn prepare(&self) -> Result<Option<SessionMemory>, SchemaError> {
         let mut patience = self.patience("schema", &self.stop);
         loop {
-            match self.fit_schema_and_recall().await {
+            let fitted = tokio::select! {
+                () = self.stop_is_due() => return Ok(None),
+                fitted = self.fit_schema_and_recall() => fitted,
+            };
+            match fitted {
                 Ok(session) => {
                     patience.rewarded();
                     return Ok(Some(session));
@@ -200,6 +210,12 @@ impl Daemon {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Ends when the daemon was told to stop and its time is nearly up.
+    async fn stop_is_due(&self) {
+        self.stop.cancelled().await;
+        tokio::time::sleep(self.config.process.shutdown_timeout.saturating_sub(FAREWELL)).await;
     }
 
     async fn fit_schema_and_recall(&self) -> Result<SessionMemory, SchemaError> {

@@ -17,17 +17,21 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use crate::disk;
 
 /// Name, connection, question and answer together.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The longest answer: a set of thirty keys with their certificates has half of it.
 pub const MAX_BYTES: usize = 256 * 1024;
+
+/// Where the system keeps its roots, as far as a message has to name it.
+const SYSTEM_ROOTS: &str = "/etc/ssl/certs";
 
 const AGENT: &str = concat!("sluice/", env!("CARGO_PKG_VERSION"));
 
@@ -93,9 +97,10 @@ async fn get(url: &str, ca_cert: Option<PathBuf>) -> Result<Vec<u8>, FetchError>
     }
     let name = ServerName::try_from(host).map_err(|error| FetchError::Url(error.to_string()))?;
     // Certificates are read from the disk, anew each time: a new root needs no restart.
-    let connector = spawn_blocking(move || connector(ca_cert.as_deref()))
+    let path = ca_cert.clone().unwrap_or_else(|| PathBuf::from(SYSTEM_ROOTS));
+    let connector = disk::apart(&path, move || connector(ca_cert.as_deref()))
         .await
-        .map_err(|panicked| FetchError::Tls(panicked.to_string()))??;
+        .map_err(|error| FetchError::Tls(error.to_string()))??;
     let tls = connector.connect(name, tcp).await.map_err(|error| FetchError::Tls(error.to_string()))?;
     ask(tls, &uri).await
 }
@@ -116,7 +121,8 @@ fn roots(ca_cert: Option<&Path>) -> Result<RootCertStore, FetchError> {
         return Ok(roots);
     };
     let unusable = |why: String| FetchError::Authority { path: path.to_owned(), why };
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| unusable(error.to_string()))? {
+    let text = disk::read(path, MAX_BYTES as u64).map_err(|error| unusable(error.to_string()))?;
+    for certificate in CertificateDer::pem_slice_iter(&text) {
         let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
         roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
     }

@@ -8,8 +8,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::fs::File;
-use tokio::io::AsyncReadExt;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -17,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::fetch::{self, FetchError, MAX_BYTES};
 use super::keys::{KeySet, KeysError};
 use crate::config::access::KeySource;
+use crate::disk;
 use crate::domain::time::{Clock, Timestamp};
 use crate::telemetry::access::AccessMetrics;
 
@@ -234,11 +233,6 @@ async fn read(source: &KeySource) -> Result<KeySet, Trouble> {
 }
 
 async fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let most = MAX_BYTES as u64;
-    File::open(path).await?.take(most + 1).read_to_end(&mut bytes).await?;
-    if bytes.len() > MAX_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {MAX_BYTES} bytes")));
-    }
-    Ok(bytes)
+    let at = path.to_owned();
+    disk::apart(path, move || disk::read(&at, MAX_BYTES as u64)).await.map_err(io::Error::other)?
 }

@@ -5,8 +5,7 @@
 //! error; it corrects nothing, and a file with one error yields no policy.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::pattern::Pattern;
@@ -14,6 +13,7 @@ use super::policy::Policy;
 use super::policy_node::{Entries, Node};
 use super::policy_walk::{Faults, Walk, get, key_path};
 use super::rules::{Action, Actions, Capabilities, Capability, Effect, Kinds, Rule, Scopes, Subjects};
+use crate::disk;
 
 /// The longest policy file, in bytes.
 pub const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -81,16 +81,7 @@ pub fn parse(text: &str, format: Format) -> Result<Policy, Faults> {
 }
 
 fn read_bounded(path: &Path) -> io::Result<String> {
-    // Opening a pipe would wait for whoever writes into it.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
-    }
-    let mut text = String::new();
-    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_FILE_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {MAX_FILE_BYTES} bytes")));
-    }
-    Ok(text)
+    disk::read_text(path, MAX_FILE_BYTES)
 }
 
 /// Turns the tree into rules; what is wrong is noted and reading goes on.

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::policy::Policy;
 use super::policy_file::{self, PolicyFileError};
+use crate::disk;
 use crate::telemetry::door::DoorMetrics;
 
 /// How often the file is looked at: cheap, and a change acts as soon as a person expects it.
@@ -25,6 +26,8 @@ pub struct RulebookKeeper {
     rulebook: Rulebook,
     path: Option<PathBuf>,
     seen: Option<Stamp>,
+    /// Whether the file system answered at the last look.
+    is_reachable: bool,
     metrics: DoorMetrics,
 }
 
@@ -42,7 +45,8 @@ pub fn open(path: Option<&Path>, metrics: DoorMetrics) -> Result<(Rulebook, Rule
     let seen = path.and_then(Stamp::of);
     let policy = path.map_or_else(|| Ok(Policy::built_in()), policy_file::load)?;
     let rulebook = Rulebook(Arc::new(RwLock::new(Arc::new(policy))));
-    let keeper = RulebookKeeper { rulebook: rulebook.clone(), path: path.map(Path::to_owned), seen, metrics };
+    let (rulebook_of, path) = (rulebook.clone(), path.map(Path::to_owned));
+    let keeper = RulebookKeeper { rulebook: rulebook_of, path, seen, is_reachable: true, metrics };
     Ok((rulebook, keeper))
 }
 
@@ -92,13 +96,18 @@ impl RulebookKeeper {
             return;
         };
         // File systems may hang, and the thread here answers the broker.
-        let looked = tokio::task::spawn_blocking(move || (Stamp::of(&path), path)).await;
-        let Ok((stamp, path)) = looked else { return };
+        let at = path.clone();
+        let stamp = match disk::apart(&path, move || Stamp::of(&at)).await {
+            Ok(stamp) => stamp,
+            Err(error) => return self.keep(&error.to_string()),
+        };
+        self.is_reachable = true;
         if stamp == self.seen && !is_asked_for {
             return;
         }
         self.seen = stamp;
-        let read = tokio::task::spawn_blocking(move || policy_file::load(&path)).await;
+        let at = path.clone();
+        let read = disk::apart(&path, move || policy_file::load(&at)).await;
         match read {
             Ok(Ok(policy)) => {
                 let rules = policy.allows().len() + policy.denies().len();
@@ -110,7 +119,17 @@ impl RulebookKeeper {
                 self.metrics.plain.policy_current.set(0);
                 tracing::error!(%error, "the policy that was in force goes on; correct the file");
             }
-            Err(error) => tracing::error!(%error, "reading the policy failed; the one that was in force goes on"),
+            Err(error) => self.keep(&error.to_string()),
+        }
+    }
+
+    /// The file cannot be reached: said once, and at each look shown by the metric.
+    fn keep(&mut self, error: &str) {
+        self.metrics.plain.policy_current.set(0);
+        // When it can be reached again it is read, whatever its stamp says.
+        self.seen = None;
+        if std::mem::take(&mut self.is_reachable) {
+            tracing::error!(%error, "the policy cannot be read: the file is not reachable; the policy in force stays");
         }
     }
 }

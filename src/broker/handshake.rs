@@ -14,6 +14,7 @@ use super::link::Link;
 use super::options;
 use super::tls;
 use super::trouble::Trouble;
+use crate::disk;
 
 /// One try, the goodbye included; a broker that takes longer lets nobody in who matters.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -53,7 +54,10 @@ pub async fn try_door(door: Door<'_>, client_id: &str, certificate: &[u8], key: 
 
 async fn knock(door: Door<'_>, client_id: &str, certificate: &[u8], key: &str) -> Result<(), Trouble> {
     let (host, port) = split(door.address);
-    let connector = tls::connector_for("BROKER_PROBE_CA_CERT", door.ca_cert, certificate, key)?;
+    let ca_cert = door.ca_cert.map(Path::to_owned);
+    let path = ca_cert.clone().unwrap_or_else(|| tls::SYSTEM_ROOTS.into());
+    let roots = disk::apart(&path, move || tls::roots("BROKER_PROBE_CA_CERT", ca_cert.as_deref()));
+    let connector = tls::connector_for(roots.await.map_err(Trouble::Disk)??, certificate, key)?;
     let connect = options::bare_connect(client_id)?;
     let mut link = Link::open_tls(host, port, &connector).await?;
     link.introduce(&connect, &mut Vec::new()).await?;

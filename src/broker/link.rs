@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
-use tokio::task::{coop, spawn_blocking};
+use tokio::task::coop;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -21,6 +21,7 @@ use super::tls;
 use super::trouble::Trouble;
 use super::wire::Wire;
 use crate::config::broker::BrokerConfig;
+use crate::disk;
 
 /// Name, TCP and TLS together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -228,10 +229,9 @@ impl Link {
 
 async fn open_stream(config: &BrokerConfig) -> Result<Stream, Trouble> {
     let tcp = open_tcp(&config.host, config.port).await?;
-    let Some(tls) = config.tls.clone() else { return Ok(Box::new(tcp)) };
-    let connector = spawn_blocking(move || tls::connector(&tls))
-        .await
-        .map_err(|panicked| Trouble::Broken(std::io::Error::other(panicked)))??;
+    let Some(settings) = config.tls.clone() else { return Ok(Box::new(tcp)) };
+    let path = settings.ca_cert.clone().unwrap_or_else(|| tls::SYSTEM_ROOTS.into());
+    let connector = disk::apart(&path, move || tls::connector(&settings)).await.map_err(Trouble::Disk)??;
     secure(&connector, &config.host, "MQTT_HOST", tcp).await
 }
 

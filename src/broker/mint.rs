@@ -2,7 +2,6 @@
 //!
 //! It keeps neither key nor token: both are made and read for one login. What goes into a token is the settings' affair.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -16,6 +15,7 @@ use rustls_pki_types::pem::PemObject;
 use serde_json::{Map, Value, json};
 
 use crate::config::broker::BrokerJwt;
+use crate::disk;
 use crate::domain::time::{MICROS_PER_SECOND, Timestamp};
 
 /// A token is good from so long ago: the broker's clock may be behind ours.
@@ -87,7 +87,7 @@ fn put_times(claims: &mut Map<String, Value>, now: i64, lifetime: u64) {
 
 fn read_key(path: &Path) -> Result<RsaKeyPair, MintError> {
     let failed = |source| MintError::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(failed)?;
+    let file = disk::open(path).map_err(failed)?;
     // Of the open file, not of the path: it cannot be another one by the time it is read.
     let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
     if mode & OTHERS != 0 {

@@ -21,6 +21,7 @@ use super::steady::Steady;
 use super::trouble::Trouble;
 use crate::clock;
 use crate::config::broker::BrokerConfig;
+use crate::disk;
 use crate::domain::message::{AckToken, ConnectionId, Delivery};
 use crate::domain::time::Clock;
 use crate::lifecycle::Readiness;
@@ -163,7 +164,13 @@ impl Told {
 // --- private helpers ---
 
 async fn open(config: &BrokerConfig, returning: &mut Returning) -> Result<Welcomed, Trouble> {
-    let login = Login::fresh(config, clock::now())?;
+    let login = match config.jwt.as_ref().map(|jwt| jwt.key.clone()) {
+        None => Login::fresh(config, clock::now())?,
+        Some(key) => {
+            let config = config.clone();
+            disk::apart(&key, move || Login::fresh(&config, clock::now())).await.map_err(Trouble::Disk)??
+        }
+    };
     let connect = options::session_connect(config, &login)?;
     let mut link = Link::open(config).await?;
     let mut incoming = Vec::new();

@@ -10,6 +10,7 @@ use tokio_rustls::rustls::AlertDescription as Alert;
 
 use super::frame::{Farewell, Malformed};
 use super::mint::MintError;
+use crate::disk;
 
 /// Two programs with one client id take the session from each other for ever: the one that lost waits at least this long.
 const TAKEN_OVER_PAUSE: Duration = Duration::from_secs(30);
@@ -56,6 +57,9 @@ pub enum Trouble {
         /// What is wrong with it.
         why: String,
     },
+    /// A file of ours could not be reached.
+    #[error("{0}")]
+    Disk(disk::Unreachable),
     /// TLS failed.
     #[error("TLS with the broker failed ({source}): {}", tls_advice(.source))]
     Tls {

@@ -9,7 +9,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::Failure;
-use crate::pki::files;
 
 /// Stands for standard input, or output.
 pub const DASH: &str = "-";
@@ -24,7 +23,12 @@ pub struct Claim {
 
 /// Reads a file, or standard input when it is `-`, of at most so many bytes.
 pub fn read_input(path: &Path, max_bytes: u64) -> Result<Vec<u8>, Failure> {
-    let read = if path.as_os_str() == DASH { read_stdin(max_bytes) } else { files::read(path, max_bytes) };
+    // A pipe is fine here, such as `<(openssl req ..)`.
+    let read = if path.as_os_str() == DASH {
+        read_bounded(io::stdin().lock(), max_bytes)
+    } else {
+        File::open(path).and_then(|file| read_bounded(file, max_bytes))
+    };
     read.map_err(|error| Failure::usage(format!("{} cannot be read: {error}", name(path))))
 }
 
@@ -64,9 +68,9 @@ impl Drop for Claim {
 
 // --- private helpers ---
 
-fn read_stdin(max_bytes: u64) -> io::Result<Vec<u8>> {
+fn read_bounded(from: impl Read, max_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    io::stdin().lock().take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    from.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max_bytes {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it has more than {max_bytes} bytes")));
     }

@@ -1,14 +1,23 @@
 //! `sluice run`: the daemon, from the first log line to the exit code.
 
+use std::io;
+use std::process;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{Exit, Failure};
 use crate::app::{self, RunError};
 use crate::config::Config;
-use crate::lifecycle::Tasks;
 use crate::store::migrate::SchemaError;
 use crate::telemetry::logs;
+
+/// How much longer than `SHUTDOWN_TIMEOUT_SECONDS` a stop may take; then the process ends as it is, whatever holds it up.
+const OVERTIME: Duration = Duration::from_secs(3);
 
 /// Runs until SIGTERM or SIGINT; a second one ends it at once.
 pub async fn run(config: Config) -> Result<Exit, Failure> {
@@ -19,8 +28,8 @@ pub async fn run(config: Config) -> Result<Exit, Failure> {
         tracing::warn!("{warning}");
     }
     let stop = CancellationToken::new();
-    let mut signals = Tasks::default();
-    signals.spawn("signals", follow_signals(stop.clone()));
+    watch_signals(stop.clone(), config.process.shutdown_timeout)
+        .map_err(|error| Failure::new(Exit::Internal, format!("signals cannot be heard: {error}")))?;
     let ended = app::run(config, stop).await;
     match ended {
         Ok(()) => {
@@ -34,12 +43,26 @@ pub async fn run(config: Config) -> Result<Exit, Failure> {
     }
 }
 
-/// The first signal stops the daemon in order, the second ends the process as it is: nothing stored is lost by that.
-async fn follow_signals(stop: CancellationToken) {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-        tracing::error!("signals cannot be heard; stopping, because a stop could never be asked for");
-        return stop.cancel();
+/// Hears signals on a thread of its own, which nothing else can hold up; it is listening when this returns.
+fn watch_signals(stop: CancellationToken, patience: Duration) -> io::Result<()> {
+    let (ready, is_ready) = sync_channel(1);
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let hear = move || runtime.block_on(follow_signals(stop, patience, &ready));
+    thread::Builder::new().name("signals".to_owned()).spawn(hear)?;
+    is_ready.recv().map_err(io::Error::other)?
+}
+
+/// The first signal stops the daemon in order. The second ends the process as it is, and so does the time: nothing that was
+/// acknowledged is lost by that.
+async fn follow_signals(stop: CancellationToken, patience: Duration, ready: &SyncSender<io::Result<()>>) {
+    let heard = signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
+    let (mut term, mut int) = match heard {
+        Ok(heard) => heard,
+        Err(error) => return drop(ready.send(Err(error))),
     };
+    if ready.send(Ok(())).is_err() {
+        return;
+    }
     let mut next = async || {
         tokio::select! {
             _ = term.recv() => {}
@@ -48,9 +71,21 @@ async fn follow_signals(stop: CancellationToken) {
     };
     next().await;
     stop.cancel();
-    next().await;
-    tracing::warn!("a second signal: ending at once; the broker keeps what was not acknowledged");
-    std::process::exit(Exit::Internal as i32);
+    let exit = tokio::select! {
+        () = next() => {
+            tracing::warn!("a second signal: ending at once; the broker keeps what was not acknowledged");
+            Exit::Internal
+        }
+        () = tokio::time::sleep(patience + OVERTIME) => {
+            tracing::error!(
+                "the stop did not end within SHUTDOWN_TIMEOUT_SECONDS: ending at once; the broker keeps what was not \
+                 acknowledged"
+            );
+            Exit::Unavailable
+        }
+    };
+    logs::flush();
+    process::exit(exit as i32);
 }
 
 fn exit_of(error: &RunError) -> Exit {

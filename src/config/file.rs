@@ -2,8 +2,7 @@
 //!
 //! What the file holds that no setting knows is an error; a line of it is never repeated, since it may hold a secret.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use figment::providers::{Format, Toml};
@@ -13,6 +12,7 @@ use super::error::ConfigError;
 use super::layers::{Origin, Texts};
 use super::setting::Setting;
 use super::table;
+use crate::disk;
 
 /// The longest settings file, in bytes; the commented template has a tenth of it.
 const MAX_FILE_BYTES: u64 = 256 * 1024;
@@ -127,10 +127,5 @@ pub(super) fn read_secret(
 
 /// Reads a text of at most so many bytes.
 pub(super) fn read_bounded(path: &Path, most: u64) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(most + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > most {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("the file is longer than {most} bytes")));
-    }
-    Ok(text)
+    disk::read_text(path, most)
 }

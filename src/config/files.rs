@@ -3,12 +3,13 @@
 //! It opens them and looks at no content. A file the broker or Sluice makes later is not missed: of the CRL only the
 //! directory must be there, and a PID file is there only while the broker runs.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::Path;
 
 use super::setting::Kind;
 use super::{Effective, table};
+use crate::disk;
 
 /// The setting that names a file to be written.
 const WRITTEN: &str = "CRL_OUTPUT_PATH";
@@ -41,11 +42,7 @@ fn is_path(name: &str) -> bool {
 }
 
 fn is_readable(path: &Path) -> io::Result<()> {
-    // Not opened unless it is a file: opening a pipe would wait.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a file"));
-    }
-    File::open(path).map(drop)
+    disk::open(path).map(drop)
 }
 
 fn is_directory(path: &Path) -> io::Result<()> {

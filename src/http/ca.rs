@@ -1,7 +1,7 @@
 //! The authority's certificates and its list of revoked ones, as files hold them; what cannot be verified is not given out.
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use axum::http::StatusCode;
@@ -15,6 +15,7 @@ use super::extract::{Call, NoBody, Nothing};
 use super::problem::{Kind, Problem};
 use super::route::Answer;
 use crate::clock;
+use crate::disk;
 use crate::pki::authority::AuthorityCertificate;
 use crate::pki::crl::{Crl, MAX_CRL_BYTES};
 use crate::pki::files;
@@ -39,15 +40,18 @@ struct Published {
 }
 
 pub(super) async fn bundle(api: Api, _: Call<Nothing, Nothing, NoBody>) -> Result<Bundle, Problem> {
-    blocking(move || Ok(Bundle(authority(&api)?.bundle_pem()))).await
+    let path = api.config.certificates.ca_cert_path.clone();
+    apart(path.as_ref(), move || Ok(Bundle(authority(&api)?.bundle_pem()))).await
 }
 
 pub(super) async fn crl_pem(api: Api, _: Call<Nothing, Nothing, NoBody>) -> Result<CrlPem, Problem> {
-    blocking(move || published(&api).map(CrlPem)).await
+    let path = api.config.certificates.crl_output_path.clone();
+    apart(path.as_ref(), move || published(&api).map(CrlPem)).await
 }
 
 pub(super) async fn crl_der(api: Api, _: Call<Nothing, Nothing, NoBody>) -> Result<CrlDer, Problem> {
-    blocking(move || published(&api).map(CrlDer)).await
+    let path = api.config.certificates.crl_output_path.clone();
+    apart(path.as_ref(), move || published(&api).map(CrlDer)).await
 }
 
 // === impl Answer ===
@@ -77,12 +81,13 @@ file_answer!(CrlDer, "application/pkix-crl", self => self.0.crl.der().to_vec(), 
 
 // === private helpers ===
 
-/// Reading and verifying a list of many entries takes a while, and would hold up the messages.
-pub(super) async fn blocking<T: Send + 'static>(
+/// Reading and verifying a list of many entries takes a while, and would hold up the messages; a file system may not answer.
+pub(super) async fn apart<T: Send + 'static>(
+    path: Option<&PathBuf>,
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|_| Err(Problem::new(Kind::Internal, "the file could not be read: a fault of the program")))
+    let done = disk::apart(path.map_or(Path::new(""), PathBuf::as_path), work).await;
+    done.unwrap_or_else(|error| Err(Problem::new(Kind::Unavailable, error.to_string())))
 }
 
 fn authority(api: &Api) -> Result<AuthorityCertificate, Problem> {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use uuid::Uuid;
 
 use super::api::Api;
-use super::ca::blocking;
+use super::ca::apart;
 use super::devices;
 use super::extract::{Call, Json, NoBody, Nothing};
 use super::page::Page;
@@ -189,7 +189,8 @@ pub(super) async fn import(
     };
     let (settings, desk) = (api.config.certificates.clone(), api.desk());
     let now = desk.now;
-    let authority = blocking(move || Ok(registry::open_authority(&settings, now)?)).await?;
+    let path = settings.ca_cert_path.clone();
+    let authority = apart(path.as_ref(), move || Ok(registry::open_authority(&settings, now)?)).await?;
     Ok(Created(importing::import(desk, &authority, cert_pem.as_bytes(), expected.as_ref()).await?))
 }
 
@@ -251,5 +252,6 @@ impl Serialize for KeyOnce {
 /// The authority's files are read anew for each order: another authority put in their place signs at once.
 async fn signer(api: &Api) -> Result<Signer, Problem> {
     let (settings, now) = (api.config.certificates.clone(), api.desk().now);
-    blocking(move || Ok(Signer::open(&settings, now)?)).await
+    let path = settings.ca_cert_path.clone();
+    apart(path.as_ref(), move || Ok(Signer::open(&settings, now)?)).await
 }

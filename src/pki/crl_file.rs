@@ -3,7 +3,6 @@
 //! A broker that finds it missing or garbled lets everybody in, or stops; one that finds it outdated lets nobody in. So
 //! every fault has its own name here. It tells nobody of a new list and repairs nothing: that is decided above.
 
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -11,6 +10,7 @@ use std::path::Path;
 use super::authority::AuthorityCertificate;
 use super::crl::{Crl, CrlError, MAX_CRL_BYTES};
 use super::files;
+use crate::disk;
 use crate::domain::clocks::Clocks;
 use crate::domain::time::Timestamp;
 
@@ -77,7 +77,7 @@ pub fn inspect(path: &Path, authority: &AuthorityCertificate, at: impl Into<Cloc
 // --- private helpers ---
 
 fn judge(path: &Path, authority: &AuthorityCertificate, at: Clocks, newest: Option<u64>) -> Result<Crl, CrlFault> {
-    let file = File::open(path).map_err(|error| match error.kind() {
+    let file = disk::open(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => CrlFault::Missing,
         _ => CrlFault::Unreadable(error),
     })?;

@@ -7,6 +7,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::disk;
+
 /// For the owner alone: private keys.
 pub const PRIVATE: u32 = 0o600;
 /// For everybody to read: certificates, and CRLs, which the broker reads as another user.
@@ -14,7 +16,7 @@ pub const PUBLIC: u32 = 0o644;
 
 /// Reads a file of at most so many bytes; a longer one is not what it is taken for.
 pub fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
-    read_open(&File::open(path)?, max_bytes)
+    read_open(&disk::open(path)?, max_bytes)
 }
 
 /// The same of a file that is open.

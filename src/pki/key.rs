@@ -3,7 +3,6 @@
 //! Neither is ever printed, logged or written over. RSA keys are read but not made: ring does not make them.
 
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +13,7 @@ use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::files;
+use crate::disk;
 
 /// The longest file a private key is looked for in: RSA 4096 in PEM has 3.3 KiB.
 const MAX_KEY_BYTES: u64 = 64 * 1024;
@@ -77,7 +77,7 @@ impl CaKey {
     /// Reads it from a file of mode 0600 or less.
     pub fn open(path: &Path) -> Result<Self, KeyError> {
         let failed = |source| KeyError::Read { path: path.to_owned(), source };
-        let file = File::open(path).map_err(failed)?;
+        let file = disk::open(path).map_err(failed)?;
         // Of the open file, not of the path: it cannot be another one by the time it is read.
         let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
         if mode & !files::PRIVATE != 0 {

@@ -5,10 +5,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use crate::config::certificates::CertificatesConfig;
+use crate::disk;
 use crate::domain::clocks::{Clocks, MAX_CLOCK_OFFSET_SECONDS};
 use crate::domain::ports::Outage;
 use crate::domain::time::Timestamp;
@@ -70,7 +70,8 @@ pub async fn authority(settings: &CertificatesConfig, at: Clocks) -> Result<Arc<
     let (Some(cert), Some(key)) = (settings.ca_cert_path.clone(), settings.ca_key_path.clone()) else {
         return Err(ListError::Authority("set DEVICE_CA_CERT_PATH and DEVICE_CA_KEY_PATH".to_owned()));
     };
-    let opened = blocking(move || {
+    let path = cert.clone();
+    let opened = apart(&path, move || {
         let opened = Authority::open(&cert, &key, at.own);
         let opened =
             opened.or_else(|error| if at.agree() { Err(error) } else { Authority::open(&cert, &key, at.database) });
@@ -99,9 +100,9 @@ pub async fn look(
     last: Option<Vec<u8>>,
     at: Clocks,
 ) -> Result<u64, String> {
-    let (authority, path) = (Arc::clone(authority), path.to_owned());
+    let (authority, place) = (Arc::clone(authority), path.to_owned());
     let newest = u64::try_from(newest).ok();
-    blocking(move || match crl_file::inspect(&path, authority.certificate(), at, newest) {
+    apart(path, move || match crl_file::inspect(&place, authority.certificate(), at, newest) {
         CrlState::Bad(fault) => Err(fault.to_string()),
         CrlState::Good(crl) if last.is_some_and(|last| last != crl.der()) => {
             Err(format!("it is not the list that was published last, but another of number {}", crl.number()))
@@ -153,7 +154,7 @@ pub async fn publish(
     let number = ledger.next_number(in_file).await?;
     let Entries { revoked, listed, unreadable } = entries(&ledger.revoked(&issuer, at.earlier()).await?);
     let (signer, hours, place) = (Arc::clone(authority), settings.crl_validity_hours, path.clone());
-    let written = blocking(move || write(&signer, &place, number, &revoked, hours, at)).await;
+    let written = apart(&path, move || write(&signer, &place, number, &revoked, hours, at)).await;
     let crl = written.map_err(|why| ListError::File { path: path.display().to_string(), why })?;
     let list = CrlRow {
         issuer: Some(issuer),
@@ -201,8 +202,11 @@ fn entries(rows: &[RevokedRow]) -> Entries {
 }
 
 /// Files and signatures, on a thread that may wait.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
-    spawn_blocking(work).await.unwrap_or_else(|panicked| Err(panicked.to_string()))
+async fn apart<T: Send + 'static>(
+    path: &Path,
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    disk::apart(path, work).await.unwrap_or_else(|error| Err(error.to_string()))
 }
 
 #[cfg(test)]

@@ -13,9 +13,13 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::config::certificates::CertificatesConfig;
+use crate::disk;
 
 /// A command that takes longer has hung.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The longest PID file, in bytes.
+const MAX_PID_BYTES: u64 = 64;
 
 /// The name of the process that may be signalled; the kernel cuts names at 15 characters.
 const BROKER_NAME: &str = "mosquitto";
@@ -42,6 +46,9 @@ pub enum ReloadError {
         /// What is wrong.
         why: String,
     },
+    /// The file system does not answer.
+    #[error("BROKER_PID_FILE cannot be read: {0}")]
+    Disk(String),
     /// Another program has that number now.
     #[error("BROKER_PID_FILE {path} names process {pid}, which is {name:?} and no {BROKER_NAME}: it was not signalled")]
     Stranger {
@@ -81,7 +88,11 @@ impl Reload {
     pub async fn tell(&self) -> Result<bool, ReloadError> {
         match self {
             Self::Watcher => Ok(false),
-            Self::PidFile(path) => signal(path).map(|()| true),
+            Self::PidFile(path) => {
+                let at = path.clone();
+                let done = disk::apart(path, move || signal(&at)).await;
+                done.map_err(|error| ReloadError::Disk(error.to_string()))?.map(|()| true)
+            }
             Self::Command(words) => run(words).await.map(|()| true),
         }
     }
@@ -92,7 +103,7 @@ impl Reload {
 fn signal(path: &Path) -> Result<(), ReloadError> {
     let shown = || path.display().to_string();
     let unusable = |why: String| ReloadError::PidFile { path: shown(), why };
-    let text = std::fs::read_to_string(path).map_err(|error| unusable(error.to_string()))?;
+    let text = disk::read_text(path, MAX_PID_BYTES).map_err(|error| unusable(error.to_string()))?;
     // A negative number would mean a group of processes.
     let pid = text.trim().parse().ok().filter(|&number: &i32| number > 0).and_then(Pid::from_raw);
     let pid = pid.filter(|pid| !pid.is_init()).ok_or_else(|| unusable("it holds no process id".to_owned()))?;

@@ -1,11 +1,15 @@
 //! SIGTERM: the daemon ends in time, loses nothing, and leaves nothing to be stored twice.
 
+use std::process::Command;
 use std::time::Instant;
 
+use crate::certificates::office::Office;
 use crate::faults::load::{Load, assert_each_once, rows, settings, settle, wait_rows};
 use crate::support::daemon::{Daemon, Settings};
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
+use crate::support::port;
 use crate::support::postgres::Postgres;
+use crate::support::proxy::{Direction, Proxy};
 use crate::support::time_bounds::{SHUTDOWN_TIMEOUT, STOP_SLACK};
 use crate::support::wait;
 
@@ -109,4 +113,40 @@ fn a_second_signal_ends_it_at_once() {
     let accepted = load.finish();
     settle(&broker, &database, &[&daemon]);
     assert_each_once(&database, &accepted);
+}
+
+#[test]
+fn while_the_path_to_postgres_is_dark_with_queries_under_way_it_ends_within_the_timeout() {
+    let broker = Mosquitto::start(MosquittoOptions::default());
+    let database = Postgres::shared().database();
+    let proxy = Proxy::to(Postgres::shared().port());
+    let settings = with_timeout(settings(&broker, &database)).set("DATABASE_URL", &database.url_through(proxy.port()));
+    let daemon = settings.start();
+    daemon.wait_ready();
+    for way in [Direction::ToServer, Direction::ToClient] {
+        proxy.hold(way);
+    }
+    // The probe asks by the pool; its question is never answered.
+    daemon.wait_unready();
+    let told = Instant::now();
+    let code = daemon.terminate();
+    println!("ended in the dark after {:?} with exit code {code}", told.elapsed());
+    assert!(told.elapsed() < SHUTDOWN_TIMEOUT + STOP_SLACK, "it took {:?}", told.elapsed());
+    assert!([0, 69].contains(&code), "{code}");
+}
+
+#[test]
+fn a_pipe_where_the_crl_belongs_holds_no_thread_and_no_stop_up() {
+    let office = Office::new();
+    let crl = office.path("crl.pem");
+    let made = Command::new("/bin/sh").args(["-c", r#"rm -f "$0"; mkfifo "$0""#, &crl]).status().unwrap();
+    assert!(made.success());
+    let start = with_timeout(Settings::empty()).set("DATABASE_URL", &office.database.url());
+    let start = start.set("MQTT_HOST", "127.0.0.1").set("MQTT_PORT", &port::free().to_string());
+    let daemon = office.files().iter().fold(start, |all, (name, value)| all.set(name, value)).start();
+    // What is no file is replaced by one.
+    wait::until("there is a CRL", || std::fs::metadata(&crl).is_ok_and(|found| found.is_file()));
+    let told = Instant::now();
+    assert_eq!(daemon.terminate(), 0, "{}", wait::log_tails());
+    assert!(told.elapsed() < SHUTDOWN_TIMEOUT + STOP_SLACK, "it took {:?}", told.elapsed());
 }

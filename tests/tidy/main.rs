@@ -19,7 +19,8 @@ const MAX_MAIN_LINES: usize = 39;
 const MAX_DEPTH: usize = 3;
 
 /// A module may name those of a lower rank, and itself; never one of its own rank.
-const RANKS: [(&str, u8); 14] = [
+const RANKS: [(&str, u8); 15] = [
+    ("disk", 0),
     ("domain", 0),
     ("config", 1),
     ("telemetry", 2),

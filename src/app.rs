@@ -174,7 +174,8 @@ impl Daemon {
         let (setting, bind) = ("HTTP_BIND", self.config.http.api_bind);
         let listener = TcpListener::bind(bind).await.map_err(|error| RunError::Bind { setting, bind, error })?;
         let api = Api::new(self.config.clone(), self.database.clone());
-        tasks.spawn("api", http::serve_api(listener, api, self.stop.clone()));
+        let numbers = self.metrics.http.api.clone();
+        tasks.spawn("api", http::serve_api(listener, api, numbers, self.stop.clone()));
         Ok(())
     }
 
@@ -184,7 +185,8 @@ impl Daemon {
         let setting = "PUBLIC_BIND";
         let listener = TcpListener::bind(bind).await.map_err(|error| RunError::Bind { setting, bind, error })?;
         let public = Public::new(&self.config.public, self.guests.clone(), self.metrics.guests.clone(), clock::now);
-        tasks.spawn("public", http::serve_public(listener, public, self.stop.clone()));
+        let numbers = self.metrics.http.public.clone();
+        tasks.spawn("public", http::serve_public(listener, public, numbers, self.stop.clone()));
         Ok(())
     }
 

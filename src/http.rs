@@ -17,6 +17,7 @@ mod limits;
 mod openapi;
 mod ops;
 mod page;
+mod places;
 mod problem;
 mod public;
 mod public_caller;
@@ -27,7 +28,6 @@ mod revocations;
 mod route;
 mod routes;
 mod said;
-mod steady;
 mod telemetry;
 mod tenants;
 

@@ -58,7 +58,8 @@ impl Daemon {
         let door =
             Door::new(self.behind(), Tokens::new(verifier), logins, rulebook, clock::now, reserved, certificates_count);
         let hooks = Hooks::new(door, self.config.http.hooks_secret.as_ref(), numbers.clone());
-        tasks.spawn("hooks", http::serve_hooks(listener, hooks, self.stop.clone()));
+        let numbers = self.metrics.http.hooks.clone();
+        tasks.spawn("hooks", http::serve_hooks(listener, hooks, numbers, self.stop.clone()));
         Ok(())
     }
 

@@ -19,8 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::auth::{self, Door, FromThisMachine};
 use super::drain::drained;
-use super::extract::MAX_BODY;
-use super::limits::{LimitedListener, Limits, Peer};
+use super::extract::{MAX_BODY, body_of};
+use super::limits::{HEAD_TIME, LimitedListener, Limits, Peer, follow};
+use super::places::Pace;
 use super::problem::{Kind, Problem};
 use super::routes;
 use crate::clock;
@@ -28,12 +29,14 @@ use crate::config::Config;
 use crate::registry::Desk;
 use crate::store::audit::Actor;
 use crate::store::connect::Database;
+use crate::telemetry::http::ListenerMetrics;
 
 /// What connections may take.
 const LIMITS: Limits = Limits {
     connections: 64,
     // A connection answers one request: its turn, its work, and a slow reader of a long answer.
-    lifetime: Duration::from_mins(1),
+    lifetime: Some(Duration::from_mins(1)),
+    pace: Pace { head: HEAD_TIME, idle: HEAD_TIME },
     // The body, and a generous head.
     sent_bytes: MAX_BODY + 32 * 1024,
 };
@@ -46,6 +49,9 @@ const WAITING: usize = 16;
 
 /// How long a request may take, waiting for its turn included; longer than a statement may take.
 const REQUEST_TIME: Duration = Duration::from_secs(25);
+
+/// How long its body may take to come.
+const ARRIVAL: Duration = Duration::from_secs(10);
 
 /// How much of it may be spent on waiting for a revocation.
 pub(super) const WAIT_SECONDS_MAX: u32 = 20;
@@ -67,7 +73,8 @@ pub fn api_router(api: Api) -> Router {
     let (mut guarded, mut open) = (Router::new(), Router::new());
     for route in routes::table() {
         let places = if route.is_patient { &api.waiting } else { &api.at_work };
-        let endpoint = route.endpoint.route_layer(from_fn_with_state(Arc::clone(places), in_turn));
+        let endpoint =
+            route.endpoint.route_layer(from_fn_with_state(Arc::clone(places), in_turn)).route_layer(from_fn(arrived));
         let router = if route.is_guarded { &mut guarded } else { &mut open };
         *router = std::mem::take(router).route(route.path, endpoint);
     }
@@ -80,7 +87,7 @@ pub fn api_router(api: Api) -> Router {
 }
 
 /// Serves the API on this listener until `stop`, then lets answers under way finish for a moment.
-pub async fn serve_api(listener: TcpListener, api: Api, stop: CancellationToken) {
+pub async fn serve_api(listener: TcpListener, api: Api, numbers: ListenerMetrics, stop: CancellationToken) {
     // What is bound on the loopback, no other machine can reach.
     let is_private = listener.local_addr().is_ok_and(|bound| bound.ip().is_loopback());
     if api.config.http.admin_token.is_none() {
@@ -90,11 +97,11 @@ pub async fn serve_api(listener: TcpListener, api: Api, stop: CancellationToken)
         );
     }
     let mark = move |ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next| {
-        one_request(is_private && peer.0.ip().to_canonical().is_loopback(), request, next)
+        one_request(is_private && peer.ip().is_loopback(), request, next)
     };
-    let router = api_router(api).layer(from_fn(mark));
+    let router = api_router(api).layer(from_fn(mark)).layer(from_fn(follow));
     let service = router.into_make_service_with_connect_info::<Peer>();
-    let listener = LimitedListener::new(listener, LIMITS);
+    let listener = LimitedListener::new(listener, LIMITS, numbers);
     let serving = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
     drained(serving.into_future(), stop, "of the API").await;
 }
@@ -142,7 +149,23 @@ async fn one_request(is_here: bool, mut request: Request, next: Next) -> Respons
     response
 }
 
-/// Waits for its turn, and for its request's body within it.
+/// Waits for the body, before the request takes a turn: who sends it slowly holds nobody else up.
+async fn arrived(request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let whole = timeout(ARRIVAL, body_of(Request::from_parts(parts.clone(), body))).await.unwrap_or_else(|_| {
+        let detail = format!("the body did not arrive within {} s", ARRIVAL.as_secs());
+        Err(Problem::new(Kind::BadRequest, detail))
+    });
+    if let Some(ConnectInfo(peer)) = parts.extensions.get::<ConnectInfo<Peer>>() {
+        peer.arrived();
+    }
+    match whole {
+        Ok(whole) => next.run(Request::from_parts(parts, whole.into())).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// Waits for its turn.
 async fn in_turn(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
     let _turn = places.acquire().await;
     next.run(request).await

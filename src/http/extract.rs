@@ -99,15 +99,7 @@ where
         let asked = asked.map_err(|_| Problem::new(Kind::BadRequest, "the query cannot be read"))?.0;
         let query = fields(asked.iter().map(|(name, value)| (name.as_str(), value.as_str())), "the query")?;
         let headers = parts.headers.clone();
-        let bytes =
-            Bytes::from_request(Request::from_parts(parts, body), state).await.map_err(|rejection| match rejection
-                .status()
-            {
-                StatusCode::PAYLOAD_TOO_LARGE => {
-                    Problem::new(Kind::TooLarge, format!("a body has at most {MAX_BODY} bytes"))
-                }
-                _ => Problem::new(Kind::BadRequest, "the body did not arrive whole"),
-            })?;
+        let bytes = body_of(Request::from_parts(parts, body)).await?;
         Ok(Self { path, query, body: B::read(&headers, &bytes)? })
     }
 }
@@ -137,6 +129,14 @@ impl IntoDeserializer<'_, Error> for Text<'_> {
     fn into_deserializer(self) -> Self {
         self
     }
+}
+
+/// The whole body of a request.
+pub(super) async fn body_of(request: Request) -> Result<Bytes, Problem> {
+    Bytes::from_request(request, &()).await.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(Kind::TooLarge, format!("a body has at most {MAX_BODY} bytes")),
+        _ => Problem::new(Kind::BadRequest, "the body did not arrive whole"),
+    })
 }
 
 // === private helpers ===

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Bytes, to_bytes};
+use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, StatusCode, Uri};
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
 use serde_json::json;
@@ -22,18 +24,25 @@ use tokio_util::sync::CancellationToken;
 
 use super::drain::drained;
 use super::hook_question::Question;
-use super::steady::SteadyListener;
+use super::limits::{HEAD_TIME, LimitedListener, Limits, Peer, follow};
+use super::places::Pace;
 use crate::access::caller::Caller;
 use crate::access::denial::Denial;
 use crate::access::door::{Door, Knowledge};
 use crate::config::secret::Secret;
 use crate::telemetry::door::DoorMetrics;
+use crate::telemetry::http::ListenerMetrics;
 
-/// A broker has one connection, or a few; the rest is for people and probes.
-const CONNECTIONS: usize = 64;
-
-/// A connection on which nothing was heard for so long is given up. Long, for a quiet broker must not lose its own.
-const SILENCE: Duration = Duration::from_mins(10);
+/// What connections may take.
+const LIMITS: Limits = Limits {
+    // A broker has one connection, or a few; the rest is for people and probes.
+    connections: 64,
+    lifetime: None,
+    // Silence may be long: a quiet broker keeps its connection, unless places are scarce.
+    pace: Pace { head: HEAD_TIME, idle: Duration::from_mins(10) },
+    // The body, and a generous head.
+    sent_bytes: MAX_BODY + 32 * 1024,
+};
 
 /// The longest question: a topic of 64 KiB with every second character escaped.
 const MAX_BODY: usize = 256 * 1024;
@@ -46,6 +55,8 @@ const WARN_PAUSE: Duration = Duration::from_secs(10);
 
 const SECRET_HEADER: HeaderName = HeaderName::from_static("x-hooks-secret");
 const SECRET_PARAMETER: &str = "secret=";
+
+const CLOSED: [(HeaderName, &str); 1] = [(CONNECTION, "close")];
 
 const PATHS: &str = "there are /user, /superuser and /acl, also below /mqtt, and each of them also below /text";
 
@@ -82,9 +93,16 @@ enum No {
 }
 
 /// Answers the broker on this listener until `stop`.
-pub async fn serve_hooks<K: Knowledge>(listener: TcpListener, hooks: Hooks<K>, stop: CancellationToken) {
-    let listener = SteadyListener::new(listener, CONNECTIONS, SILENCE);
-    let serving = axum::serve(listener, router(hooks)).with_graceful_shutdown(stop.clone().cancelled_owned());
+pub async fn serve_hooks<K: Knowledge>(
+    listener: TcpListener,
+    hooks: Hooks<K>,
+    numbers: ListenerMetrics,
+    stop: CancellationToken,
+) {
+    let listener = LimitedListener::new(listener, LIMITS, numbers);
+    let router = router(hooks).layer(from_fn(follow));
+    let service = router.into_make_service_with_connect_info::<Peer>();
+    let serving = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
     drained(serving.into_future(), stop, "to the broker's questions").await;
 }
 
@@ -99,8 +117,8 @@ fn router<K: Knowledge>(hooks: Hooks<K>) -> Router {
             router = router.route(&format!("{below}/mqtt/{name}"), endpoint);
         }
     }
-    let no_such = async || Voice::Json.no(StatusCode::NOT_FOUND, PATHS);
-    let wrong = async || Voice::Json.no(StatusCode::METHOD_NOT_ALLOWED, "ask by POST, PUT or GET");
+    let no_such = async || (CLOSED, Voice::Json.no(StatusCode::NOT_FOUND, PATHS));
+    let wrong = async || (CLOSED, Voice::Json.no(StatusCode::METHOD_NOT_ALLOWED, "ask by POST, PUT or GET"));
     router.fallback(no_such).method_not_allowed_fallback(wrong).with_state(hooks)
 }
 
@@ -121,7 +139,8 @@ async fn answer<K: Knowledge>(hooks: Hooks<K>, hook: Hook, voice: Voice, request
     hooks.metrics.decided(hook as usize, result).inc();
     let response = match said {
         Ok(()) => voice.yes(),
-        Err(No::Unasked(why)) => voice.no(StatusCode::FORBIDDEN, &why),
+        // No question of a broker that knows the secret: its connection is not kept.
+        Err(No::Unasked(why)) => (CLOSED, voice.no(StatusCode::FORBIDDEN, &why)).into_response(),
         Err(No::Denied(denial)) => {
             tracing::debug!(?hook, reason = %denial, "denied");
             voice.no(StatusCode::FORBIDDEN, &denial.to_string())
@@ -150,6 +169,9 @@ impl<K: Knowledge> Hooks<K> {
             return Err(No::unasked("the question does not carry HOOKS_SECRET: append ?secret=.. to the URL"));
         }
         let body = arrived(body).await?;
+        if let Some(ConnectInfo(peer)) = head.extensions.get::<ConnectInfo<Peer>>() {
+            peer.arrived();
+        }
         let text = |name: HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
         let question = Question::read(text(CONTENT_TYPE), &body).map_err(|unread| No::Unasked(unread.to_string()))?;
         let username = question.username.as_deref().filter(|name| !name.is_empty());

@@ -1,75 +1,85 @@
-//! A listener whose connections end: each has a time to live and a number of bytes it may send, and only so many are open.
+//! A listener whose connections end: each has a deadline for every part of a request, a number of bytes it may send, and
+//! only so many are open.
 //!
-//! So a client that connects and sends nothing, or reads nothing, or sends without end, holds one place for a while and
-//! no more; and when all places are taken, whoever has sent nothing yet gives way to the newest. It knows no HTTP.
+//! So a client that connects and sends nothing, or sends a byte now and then, or reads nothing, or sends without end, holds
+//! one place for a while and no more; and when all places are taken, it gives way to the newest (see [`Places`]). It knows
+//! no HTTP but what the middleware [`follow`] reports.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::extract::connect_info::Connected;
+use axum::body::HttpBody;
+use axum::extract::Request;
+use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::http::header::CONNECTION;
+use axum::middleware::Next;
+use axum::response::Response;
 use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Sleep;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio::time::{Instant, Sleep};
+
+use super::places::{Evicted, Held, Pace, Place, Places};
+use crate::telemetry::http::ListenerMetrics;
+
+/// A head that is sent slower has a reason to be.
+pub(super) const HEAD_TIME: Duration = Duration::from_secs(5);
 
 /// What one connection, and all of them, may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Connections open at a time; the next takes the place of one that has sent nothing, or waits.
+    /// Connections open at a time; the next takes the place of the one least worth keeping.
     pub connections: usize,
-    /// How long one may last.
-    pub lifetime: Duration,
-    /// How many bytes one may send.
+    /// How long one may last; none: as long as it is used.
+    pub lifetime: Option<Duration>,
+    /// How long the parts of a request may take.
+    pub pace: Pace,
+    /// How many bytes one request may have.
     pub sent_bytes: usize,
 }
 
 /// Accepts connections within the limits.
 pub(super) struct LimitedListener {
     inner: TcpListener,
-    places: Arc<Semaphore>,
-    silent: Silent,
+    places: Places,
     accepted: u64,
     limits: Limits,
-}
-
-/// The connections that have sent nothing yet, in the order they came; never more than there are places.
-#[derive(Clone, Default)]
-struct Silent(Arc<Mutex<BTreeMap<u64, CancellationToken>>>);
-
-/// Stands among the silent until dropped.
-struct Silence {
-    number: u64,
-    among: Silent,
-    dismissed: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 /// A connection within the limits. Its place is free again when it is dropped.
 pub(super) struct LimitedStream {
     inner: TcpStream,
-    end: Pin<Box<Sleep>>,
+    /// Its last moment, whatever it does.
+    end: Option<Instant>,
+    alarm: Pin<Box<Sleep>>,
     left: usize,
-    silence: Option<Silence>,
-    _place: OwnedSemaphorePermit,
+    sent_bytes: usize,
+    place: Place,
 }
 
 /// The other end of a connection.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub SocketAddr);
+#[derive(Clone, Debug)]
+pub(super) struct Peer(Arc<Held>);
+
+/// Reports to the connection how far its request is. The outermost layer of each listener.
+pub(super) async fn follow(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
+    peer.0.asked(!request.body().is_end_stream());
+    let response = next.run(request).await;
+    // Who was not understood, or does not know the secret, is not kept.
+    peer.0.answered(!response.headers().contains_key(CONNECTION));
+    response
+}
 
 // === impl LimitedListener ===
 
 impl LimitedListener {
-    pub(super) fn new(inner: TcpListener, limits: Limits) -> Self {
-        let places = Arc::new(Semaphore::new(limits.connections));
-        Self { inner, places, silent: Silent::default(), accepted: 0, limits }
+    pub(super) fn new(inner: TcpListener, limits: Limits, numbers: ListenerMetrics) -> Self {
+        Self { inner, places: Places::new(limits.connections, limits.pace, numbers), accepted: 0, limits }
     }
 }
 
@@ -79,16 +89,18 @@ impl Listener for LimitedListener {
 
     async fn accept(&mut self) -> (LimitedStream, SocketAddr) {
         let (inner, peer) = Listener::accept(&mut self.inner).await;
-        if self.places.available_permits() == 0 {
-            self.silent.dismiss_the_oldest();
-        }
-        let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
+        self.accepted += 1;
+        let Some(place) = self.places.take(self.accepted, peer.ip().to_canonical()).await else {
             return std::future::pending().await;
         };
-        self.accepted += 1;
-        let silence = Some(self.silent.enter(self.accepted));
-        let end = Box::pin(tokio::time::sleep(self.limits.lifetime));
-        (LimitedStream { inner, end, left: self.limits.sent_bytes, silence, _place: place }, peer)
+        // The broker waits for each answer: none is held back to be sent with the next.
+        if let Err(error) = inner.set_nodelay(true) {
+            tracing::debug!(%error, "answers may be delayed");
+        }
+        let Limits { lifetime, pace, sent_bytes, .. } = self.limits;
+        let end = lifetime.map(|lifetime| Instant::now() + lifetime);
+        let alarm = Box::pin(tokio::time::sleep(pace.head));
+        (LimitedStream { inner, end, alarm, left: sent_bytes, sent_bytes, place }, peer)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -98,73 +110,80 @@ impl Listener for LimitedListener {
 
 // === impl Peer ===
 
+impl Peer {
+    pub(super) fn ip(&self) -> IpAddr {
+        self.0.peer()
+    }
+
+    /// The body of the request has come, and it is worked on.
+    pub(super) fn arrived(&self) {
+        self.0.arrived();
+    }
+}
+
 impl Connected<IncomingStream<'_, LimitedListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, LimitedListener>) -> Self {
-        Self(*stream.remote_addr())
-    }
-}
-
-// === impl Silent ===
-
-impl Silent {
-    fn enter(&self, number: u64) -> Silence {
-        let token = CancellationToken::new();
-        let dismissed = Box::pin(token.clone().cancelled_owned());
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(number, token);
-        Silence { number, among: self.clone(), dismissed }
-    }
-
-    fn dismiss_the_oldest(&self) {
-        let oldest = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_first();
-        if let Some((_, token)) = oldest {
-            token.cancel();
-        }
-    }
-}
-
-// === impl Silence ===
-
-impl Drop for Silence {
-    fn drop(&mut self) {
-        self.among.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
+        Self(stream.io().place.held())
     }
 }
 
 // === impl LimitedStream ===
 
 impl LimitedStream {
-    fn check_time(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if let Some(silence) = &mut self.silence
-            && silence.dismissed.as_mut().poll(cx).is_ready()
-        {
-            return Err(io::ErrorKind::ConnectionAborted.into());
+    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        loop {
+            let due = self.place.look(cx).map_err(|Evicted| io::Error::from(io::ErrorKind::ConnectionAborted))?;
+            let due = [due, self.end].into_iter().flatten().min();
+            // It is set back only when it rings too late: a busy connection would else set it at each request.
+            match due {
+                Some(due) if due < self.alarm.deadline() => self.alarm.as_mut().reset(due),
+                _ => {}
+            }
+            if self.alarm.as_mut().poll(cx).is_pending() {
+                return Ok(());
+            }
+            let now = Instant::now();
+            match due {
+                Some(due) if due <= now => {
+                    self.place.timed_out();
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                Some(due) => self.alarm.as_mut().reset(due),
+                None => self.alarm.as_mut().reset(now + HEAD_TIME),
+            }
         }
-        match self.end.as_mut().poll(cx) {
-            Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
-            Poll::Pending => Ok(()),
+    }
+
+    fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(1..)) = written {
+            self.place.was_written();
         }
+        written
     }
 }
 
 impl AsyncRead for LimitedStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.check_time(cx)?;
+        self.check(cx)?;
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
-        match self.left.checked_sub(buf.filled().len() - before) {
+        let read = buf.filled().len() - before;
+        match self.left.checked_sub(read) {
             Some(left) => self.left = left,
             None => return Poll::Ready(Err(io::Error::other("the client sent too much"))),
         }
-        // Its first bytes, or its goodbye: it is silent no longer.
-        self.silence = None;
+        if read > 0 {
+            self.place.was_read();
+        }
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for LimitedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.check_time(cx)?;
-        Pin::new(&mut self.inner).poll_write(cx, bytes)
+        self.check(cx)?;
+        let written = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        self.wrote(written)
     }
 
     fn poll_write_vectored(
@@ -172,8 +191,9 @@ impl AsyncWrite for LimitedStream {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.check_time(cx)?;
-        Pin::new(&mut self.inner).poll_write_vectored(cx, parts)
+        self.check(cx)?;
+        let written = Pin::new(&mut self.inner).poll_write_vectored(cx, parts);
+        self.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -181,11 +201,15 @@ impl AsyncWrite for LimitedStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check_time(cx)?;
-        Pin::new(&mut self.inner).poll_flush(cx)
+        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+        if self.place.was_flushed() {
+            self.left = self.sent_bytes;
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check(cx)?;
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::extract::{Path, State};
 use axum::http::header::{CONNECTION, CONTENT_TYPE};
 use axum::http::{HeaderName, StatusCode};
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -19,17 +20,19 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::drain::drained;
-use super::limits::{LimitedListener, Limits};
+use super::limits::{HEAD_TIME, LimitedListener, Limits, Peer, follow};
+use super::places::Pace;
 use crate::domain::ids::DeviceKey;
 use crate::ingest::grant_view::GrantView;
 use crate::lifecycle::Readiness;
 use crate::telemetry::metrics::Metrics;
 
-/// A few scrapers and probes come at a time; more take the places of those that have sent nothing, or wait.
+/// A few scrapers and probes come at a time.
 const LIMITS: Limits = Limits {
     connections: 64,
     // A connection answers one request, so this bounds the request, the answer and whoever is slow at either.
-    lifetime: Duration::from_secs(10),
+    lifetime: Some(Duration::from_secs(10)),
+    pace: Pace { head: HEAD_TIME, idle: HEAD_TIME },
     // A request here is one line and a few headers; none has a body.
     sent_bytes: 16 * 1024,
 };
@@ -76,7 +79,8 @@ pub async fn serve_ops(
     remembered: Remembered,
     stop: CancellationToken,
 ) {
-    serve(LimitedListener::new(listener, LIMITS), Ops { metrics, readiness, remembered }, stop).await;
+    let listener = LimitedListener::new(listener, LIMITS, metrics.http.ops.clone());
+    serve(listener, Ops { metrics, readiness, remembered }, stop).await;
 }
 
 async fn serve(listener: LimitedListener, ops: Ops, stop: CancellationToken) {
@@ -89,7 +93,9 @@ async fn serve(listener: LimitedListener, ops: Ops, stop: CancellationToken) {
         .fallback(async || (StatusCode::NOT_FOUND, ONE_REQUEST, PATHS))
         .method_not_allowed_fallback(async || (StatusCode::METHOD_NOT_ALLOWED, ONE_REQUEST, "only GET is answered\n"))
         .with_state(ops);
-    let serving = axum::serve(listener, routes).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let routes = routes.layer(from_fn(follow));
+    let service = routes.into_make_service_with_connect_info::<Peer>();
+    let serving = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
     drained(serving.into_future(), stop, "of the ops listener").await;
 }
 
@@ -146,7 +152,8 @@ mod tests {
         let (readiness, stop) = (Readiness::default(), CancellationToken::new());
         let remembered: Remembered = Arc::new(|key: &DeviceKey| (key.to_string() == "acme/pump-1").then(unregistered));
         let ops = Ops { metrics: Metrics::new().unwrap(), readiness: readiness.clone(), remembered };
-        let serving = serve(LimitedListener::new(listener, limits), ops, stop.clone());
+        let listener = LimitedListener::new(listener, limits, ops.metrics.http.ops.clone());
+        let serving = serve(listener, ops, stop.clone());
         #[expect(clippy::disallowed_methods, reason = "a test owns its server by the handle")]
         let task = tokio::spawn(serving);
         Server { address, readiness, stop, task }
@@ -169,7 +176,7 @@ mod tests {
 
     async fn ask(address: SocketAddr, request: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(format!("{request} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
+        stream.write_all(format!("{request} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await.unwrap();
         rest(&mut stream).await
     }
 
@@ -208,7 +215,7 @@ mod tests {
 
     #[tokio::test]
     async fn silent_clients_in_every_place_give_way_to_one_that_asks() {
-        let server = start(Limits { connections: 2, lifetime: DEADLINE * 2, ..LIMITS }).await;
+        let server = start(Limits { connections: 2, lifetime: Some(DEADLINE * 2), ..LIMITS }).await;
         let mut silent = Vec::new();
         for _ in 0..5 {
             silent.push(TcpStream::connect(server.address).await.unwrap());
@@ -221,7 +228,7 @@ mod tests {
 
     #[tokio::test]
     async fn clients_that_send_nothing_lose_their_places_to_those_who_ask() {
-        let limits = Limits { connections: 2, lifetime: Duration::from_millis(100), ..LIMITS };
+        let limits = Limits { connections: 2, lifetime: Some(Duration::from_millis(100)), ..LIMITS };
         let server = start(limits).await;
         let mut silent = Vec::new();
         for _ in 0..6 {
@@ -238,7 +245,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_sends_without_end_is_cut_off() {
-        let server = start(Limits { lifetime: DEADLINE, ..LIMITS }).await;
+        let server = start(Limits { lifetime: Some(DEADLINE), ..LIMITS }).await;
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         let endless = vec![b'a'; LIMITS.sent_bytes + 1];
         let _ = stream.write_all(b"GET /livez HTTP/1.1\r\nX: ").await;
@@ -249,7 +256,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stop_ends_it_although_a_client_is_still_connected() {
-        let server = start(Limits { lifetime: DEADLINE * 2, ..LIMITS }).await;
+        let server = start(Limits { lifetime: Some(DEADLINE * 2), ..LIMITS }).await;
         let mut silent = TcpStream::connect(server.address).await.unwrap();
         silent.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
         assert!(ask(server.address, "GET /livez").await.ends_with("ok"));

@@ -27,7 +27,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::drain::drained;
-use super::limits::{LimitedListener, Limits, Peer};
+use super::limits::{HEAD_TIME, LimitedListener, Limits, Peer, follow};
+use super::places::Pace;
 use super::problem::{Kind, Problem};
 use super::public_caller::caller;
 use super::public_rate::AddressRates;
@@ -36,12 +37,14 @@ use crate::config::public::{Network, PublicConfig, websocket_origin};
 use crate::domain::time::Clock;
 use crate::registry::guests::{Credential, Guests, IssueError};
 use crate::telemetry::guests::GuestMetrics;
+use crate::telemetry::http::ListenerMetrics;
 use crate::telemetry::logs::Repeated;
 
 /// What connections may take. Each answers one request; what a proxy should hold back, it holds back before them.
 const LIMITS: Limits = Limits {
     connections: 256,
-    lifetime: Duration::from_secs(15),
+    lifetime: Some(Duration::from_secs(15)),
+    pace: Pace { head: HEAD_TIME, idle: HEAD_TIME },
     // A request here is one line and a few headers.
     sent_bytes: 16 * 1024,
 };
@@ -96,10 +99,10 @@ struct Issued<'a> {
 }
 
 /// Serves `/public` and `/public/credentials` until `stop`, then lets answers under way finish for a moment.
-pub async fn serve_public(listener: TcpListener, public: Public, stop: CancellationToken) {
-    let router = router(public);
+pub async fn serve_public(listener: TcpListener, public: Public, numbers: ListenerMetrics, stop: CancellationToken) {
+    let router = router(public).layer(from_fn(follow));
     let service = router.into_make_service_with_connect_info::<Peer>();
-    let listener = LimitedListener::new(listener, LIMITS);
+    let listener = LimitedListener::new(listener, LIMITS, numbers);
     let serving = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
     drained(serving.into_future(), stop, "to the public").await;
 }
@@ -121,8 +124,8 @@ impl Public {
         }
     }
 
-    fn charge(&self, peer: Peer, headers: &HeaderMap) -> Result<(), u64> {
-        let address = caller(peer.0.ip(), headers, &self.trusted);
+    fn charge(&self, peer: &Peer, headers: &HeaderMap) -> Result<(), u64> {
+        let address = caller(peer.ip(), headers, &self.trusted);
         self.rates.lock().unwrap_or_else(PoisonError::into_inner).charge(address, (self.clock)())
     }
 
@@ -172,12 +175,13 @@ async fn issue(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    if let Err(seconds) = public.charge(peer, &headers) {
+    if let Err(seconds) = public.charge(&peer, &headers) {
         public.metrics.rate_limited.inc();
         let detail =
             format!("this address asks for credentials too often: wait {seconds} s, and use each for its hour");
         return later(Kind::TooManyRequests, detail, seconds);
     }
+    peer.arrived();
     // What it says does not matter: there is nothing to ask for but this.
     if body.is_err() {
         return Problem::new(Kind::TooLarge, "this path needs no body: leave it out").into_response();

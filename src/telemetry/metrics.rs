@@ -6,6 +6,7 @@ use super::access::AccessMetrics;
 use super::broker::BrokerMetrics;
 use super::door::DoorMetrics;
 use super::guests::GuestMetrics;
+use super::http::HttpMetrics;
 use super::ingest::IngestMetrics;
 use super::log_writer;
 use super::registry::RegistryMetrics;
@@ -76,6 +77,8 @@ pub struct Metrics {
     pub access: AccessMetrics,
     /// Public credentials.
     pub guests: GuestMetrics,
+    /// The listeners.
+    pub http: HttpMetrics,
     /// The log.
     pub logs: LogMetrics,
     /// Postgres.
@@ -101,6 +104,7 @@ impl Metrics {
             revocation: RevocationMetrics::register(&registry)?,
             access: AccessMetrics::register(&registry)?,
             guests: GuestMetrics::register(&registry)?,
+            http: HttpMetrics::new(&registry)?,
             logs: LogMetrics::register(&registry)?,
             store: StoreMetrics::register(&registry)?,
             registry,
@@ -150,6 +154,9 @@ mod tests {
             "sluice_access_decisions_total{hook=\"acl\",result=\"fault\"} 0",
             "sluice_access_seconds_count 0",
             "sluice_access_faults_total 0",
+            "sluice_http_connections{listener=\"hooks\"} 0",
+            "sluice_http_connections_evicted_total{listener=\"api\"} 0",
+            "sluice_http_connections_timed_out_total{listener=\"public\"} 0",
             "sluice_log_lines_lost_total ",
             "sluice_build_info{version=",
         ] {

@@ -15,6 +15,7 @@ mod changes;
 mod cli;
 mod clocks;
 mod compose;
+mod crowded;
 mod demo;
 mod doctor;
 mod faults;

@@ -1,0 +1,63 @@
+//! Metrics of the listeners.
+
+use prometheus::{IntCounter, IntGauge, Registry};
+
+use super::metrics::metrics;
+
+metrics! {
+    /// By listener.
+    pub struct ByListener {
+        /// Connections open, by listener.
+        open: IntGaugeVec("sluice_http_connections", ["listener"]),
+        /// Connections closed to make room for a new one, because all places of their listener were taken.
+        evicted: IntCounterVec("sluice_http_connections_evicted_total", ["listener"]),
+        /// Connections closed because the peer sent or read too slowly, or was silent too long.
+        timed_out: IntCounterVec("sluice_http_connections_timed_out_total", ["listener"]),
+    }
+}
+
+/// Updated by the listeners.
+#[derive(Clone, Debug)]
+pub struct HttpMetrics {
+    /// `HTTP_BIND`.
+    pub api: ListenerMetrics,
+    /// `HOOKS_BIND`.
+    pub hooks: ListenerMetrics,
+    /// `OPS_BIND`.
+    pub ops: ListenerMetrics,
+    /// `PUBLIC_BIND`.
+    pub public: ListenerMetrics,
+}
+
+/// Those of one listener.
+#[derive(Clone, Debug)]
+pub struct ListenerMetrics {
+    /// Connections open.
+    pub open: IntGauge,
+    /// Connections closed to make room.
+    pub evicted: IntCounter,
+    /// Connections closed because they were too slow.
+    pub timed_out: IntCounter,
+}
+
+// === impl HttpMetrics ===
+
+impl HttpMetrics {
+    /// Makes them all and registers them; every listener starts at zero.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let all = ByListener::register(registry)?;
+        Ok(Self { api: all.of("api"), hooks: all.of("hooks"), ops: all.of("ops"), public: all.of("public") })
+    }
+}
+
+// === impl ByListener ===
+
+impl ByListener {
+    fn of(&self, listener: &str) -> ListenerMetrics {
+        ListenerMetrics {
+            open: self.open.with_label_values(&[listener]),
+            evicted: self.evicted.with_label_values(&[listener]),
+            timed_out: self.timed_out.with_label_values(&[listener]),
+        }
+    }
+}

@@ -6,6 +6,7 @@ pub mod access;
 pub mod broker;
 pub mod door;
 pub mod guests;
+pub mod http;
 pub mod ingest;
 pub mod log_writer;
 pub mod logs;

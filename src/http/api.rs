@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::auth::{self, Door, FromThisMachine};
+use super::browser::{no_foreign_changes, one_host};
 use super::drain::drained;
 use super::extract::{MAX_BODY, body_of};
 use super::limits::{HEAD_TIME, LimitedListener, Limits, Peer, follow};
@@ -83,7 +84,8 @@ pub fn api_router(api: Api) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(api.clone(), auth::guard));
     let open = open.method_not_allowed_fallback(wrong_method);
-    guarded.merge(open).layer(DefaultBodyLimit::max(MAX_BODY)).layer(from_fn(timed)).with_state(api)
+    let routes = guarded.merge(open).layer(DefaultBodyLimit::max(MAX_BODY));
+    routes.layer(from_fn(no_foreign_changes)).layer(from_fn(one_host)).layer(from_fn(timed)).with_state(api)
 }
 
 /// Serves the API on this listener until `stop`, then lets answers under way finish for a moment.

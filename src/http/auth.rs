@@ -3,14 +3,15 @@
 //! It knows one role. Neither the token nor what was sent in its place is kept or logged.
 
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, FORWARDED, HOST};
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::header::{AUTHORIZATION, FORWARDED};
+use axum::http::{HeaderMap, HeaderName, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::api::Api;
+use super::browser::{check_page, is_named_local};
 use super::problem::{Kind, Problem};
 use crate::config::secret::Secret;
 
@@ -31,7 +32,7 @@ pub(super) struct Door(Option<[u8; 32]>);
 /// Lets the request through, or answers it.
 pub(super) async fn guard(State(api): State<Api>, request: Request, next: Next) -> Response {
     let is_here = request.extensions().get::<FromThisMachine>().is_some();
-    match api.door.admit(request.headers(), is_here) {
+    match api.door.admit(request.method(), request.headers(), is_here) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }
@@ -44,7 +45,7 @@ impl Door {
         Self(token.map(|token| hash(token.expose().as_bytes())))
     }
 
-    fn admit(&self, headers: &HeaderMap, is_here: bool) -> Result<(), Problem> {
+    fn admit(&self, method: &Method, headers: &HeaderMap, is_here: bool) -> Result<(), Problem> {
         match &self.0 {
             Some(token) => {
                 let given =
@@ -52,7 +53,7 @@ impl Door {
                 let is_same = bool::from(hash(given).ct_eq(token));
                 is_same.then_some(()).ok_or_else(|| unauthorized("the token that was sent is not ADMIN_TOKEN"))
             }
-            None if is_here && is_named_local(headers) && !is_forwarded(headers) => Ok(()),
+            None if is_here && is_named_local(headers) && !is_forwarded(headers) => check_page(method, headers),
             None => Err(Problem::new(Kind::Forbidden, SET_A_TOKEN)),
         }
     }
@@ -73,16 +74,6 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
 }
 
-/// A page of a stranger can make a browser of this machine ask, by a name of its own that leads here. The name gives it away.
-fn is_named_local(headers: &HeaderMap) -> bool {
-    let Some(host) = headers.get(HOST) else { return true };
-    let Ok(host) = host.to_str() else { return false };
-    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
-    let name = name.map_or(host, |(name, _)| name);
-    let address = name.trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost") || address.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
 /// Behind a proxy on this machine everybody seems to be here.
 fn is_forwarded(headers: &HeaderMap) -> bool {
     headers.contains_key(FORWARDED) || headers.contains_key(FORWARDED_FOR)
@@ -90,6 +81,8 @@ fn is_forwarded(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::header::{HOST, ORIGIN};
+
     use super::*;
 
     fn headers(pairs: &[(HeaderName, &str)]) -> HeaderMap {
@@ -107,19 +100,26 @@ mod tests {
             ("Basic s3cret-token", false),
             ("s3cret-token", false),
         ] {
-            assert_eq!(door.admit(&headers(&[(AUTHORIZATION, sent)]), true).is_ok(), is_let_in, "{sent}");
+            assert_eq!(
+                door.admit(&Method::POST, &headers(&[(AUTHORIZATION, sent)]), true).is_ok(),
+                is_let_in,
+                "{sent}"
+            );
         }
-        assert_eq!(door.admit(&HeaderMap::new(), true).unwrap_err().kind, Kind::Unauthorized);
+        assert_eq!(door.admit(&Method::POST, &HeaderMap::new(), true).unwrap_err().kind, Kind::Unauthorized);
     }
 
     #[test]
     fn without_a_token_only_this_machine_under_its_own_name_is_let_in() {
         let door = Door::new(None);
+        let admit = |pairs: &[(HeaderName, &str)], is_here| door.admit(&Method::GET, &headers(pairs), is_here);
         for host in ["localhost", "localhost:8080", "127.0.0.1:8080", "[::1]:8080", "[::1]"] {
-            assert!(door.admit(&headers(&[(HOST, host)]), true).is_ok(), "{host}");
-            assert_eq!(door.admit(&headers(&[(HOST, host)]), false).unwrap_err().kind, Kind::Forbidden, "{host}");
+            let (here, there) = (admit(&[(HOST, host)], true), admit(&[(HOST, host)], false));
+            assert!(here.is_ok(), "{host}");
+            assert_eq!(there.unwrap_err().kind, Kind::Forbidden, "{host}");
         }
-        assert!(door.admit(&headers(&[(HOST, "evil.example:8080")]), true).is_err());
-        assert!(door.admit(&headers(&[(FORWARDED_FOR, "192.0.2.7")]), true).is_err());
+        assert!(admit(&[(HOST, "evil.example:8080")], true).is_err());
+        assert!(admit(&[(FORWARDED_FOR, "192.0.2.7")], true).is_err());
+        assert!(admit(&[(HOST, "localhost:8080"), (ORIGIN, "http://evil.example")], true).is_err());
     }
 }

@@ -22,6 +22,7 @@ use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::browser::{no_pages, one_host};
 use super::drain::drained;
 use super::hook_question::Question;
 use super::limits::{HEAD_TIME, LimitedListener, Limits, Peer, follow};
@@ -100,7 +101,7 @@ pub async fn serve_hooks<K: Knowledge>(
     stop: CancellationToken,
 ) {
     let listener = LimitedListener::new(listener, LIMITS, numbers);
-    let router = router(hooks).layer(from_fn(follow));
+    let router = router(hooks).layer(from_fn(no_pages)).layer(from_fn(one_host)).layer(from_fn(follow));
     let service = router.into_make_service_with_connect_info::<Peer>();
     let serving = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
     drained(serving.into_future(), stop, "to the broker's questions").await;

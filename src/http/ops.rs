@@ -14,11 +14,13 @@ use axum::http::{HeaderName, StatusCode};
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::serve::Listener;
 use axum::{Json, Router};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::browser::{local_names, one_host};
 use super::drain::drained;
 use super::limits::{HEAD_TIME, LimitedListener, Limits, Peer, follow};
 use super::places::Pace;
@@ -84,6 +86,7 @@ pub async fn serve_ops(
 }
 
 async fn serve(listener: LimitedListener, ops: Ops, stop: CancellationToken) {
+    let is_private = listener.local_addr().is_ok_and(|bound| bound.ip().is_loopback());
     let routes = Router::new()
         .route("/livez", get(async || (ONE_REQUEST, "ok")))
         .route("/readyz", get(readyz))
@@ -93,7 +96,9 @@ async fn serve(listener: LimitedListener, ops: Ops, stop: CancellationToken) {
         .fallback(async || (StatusCode::NOT_FOUND, ONE_REQUEST, PATHS))
         .method_not_allowed_fallback(async || (StatusCode::METHOD_NOT_ALLOWED, ONE_REQUEST, "only GET is answered\n"))
         .with_state(ops);
-    let routes = routes.layer(from_fn(follow));
+    // No name of a page's own site leads to what is bound on the loopback.
+    let routes = if is_private { routes.layer(from_fn(local_names)) } else { routes };
+    let routes = routes.layer(from_fn(one_host)).layer(from_fn(follow));
     let service = routes.into_make_service_with_connect_info::<Peer>();
     let serving = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
     drained(serving.into_future(), stop, "of the ops listener").await;

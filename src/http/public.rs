@@ -26,6 +26,7 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::browser::one_host;
 use super::drain::drained;
 use super::limits::{HEAD_TIME, LimitedListener, Limits, Peer, follow};
 use super::places::Pace;
@@ -100,7 +101,7 @@ struct Issued<'a> {
 
 /// Serves `/public` and `/public/credentials` until `stop`, then lets answers under way finish for a moment.
 pub async fn serve_public(listener: TcpListener, public: Public, numbers: ListenerMetrics, stop: CancellationToken) {
-    let router = router(public).layer(from_fn(follow));
+    let router = router(public).layer(from_fn(one_host)).layer(from_fn(follow));
     let service = router.into_make_service_with_connect_info::<Peer>();
     let listener = LimitedListener::new(listener, LIMITS, numbers);
     let serving = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());

@@ -6,6 +6,7 @@ mod certified;
 pub mod client;
 mod document;
 mod door;
+mod foreign;
 mod governed;
 mod quarantined;
 mod refusals;

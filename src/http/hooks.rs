@@ -6,15 +6,15 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Bytes, to_bytes};
 use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, StatusCode, Uri};
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
+use axum::{Extension, Router};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::browser::{no_pages, one_host};
 use super::drain::drained;
 use super::hook_question::Question;
-use super::limits::{HEAD_TIME, LimitedListener, Limits, Peer, follow};
+use super::limits::{HEAD_TIME, LimitedListener, Limits, Peer, Unproven, follow};
 use super::places::Pace;
 use crate::access::caller::Caller;
 use crate::access::denial::Denial;
@@ -56,8 +56,6 @@ const WARN_PAUSE: Duration = Duration::from_secs(10);
 
 const SECRET_HEADER: HeaderName = HeaderName::from_static("x-hooks-secret");
 const SECRET_PARAMETER: &str = "secret=";
-
-const CLOSED: [(HeaderName, &str); 1] = [(CONNECTION, "close")];
 
 const PATHS: &str = "there are /user, /superuser and /acl, also below /mqtt, and each of them also below /text";
 
@@ -118,8 +116,9 @@ fn router<K: Knowledge>(hooks: Hooks<K>) -> Router {
             router = router.route(&format!("{below}/mqtt/{name}"), endpoint);
         }
     }
-    let no_such = async || (CLOSED, Voice::Json.no(StatusCode::NOT_FOUND, PATHS));
-    let wrong = async || (CLOSED, Voice::Json.no(StatusCode::METHOD_NOT_ALLOWED, "ask by POST, PUT or GET"));
+    let no_such = async || (Extension(Unproven), Voice::Json.no(StatusCode::NOT_FOUND, PATHS));
+    let wrong =
+        async || (Extension(Unproven), Voice::Json.no(StatusCode::METHOD_NOT_ALLOWED, "ask by POST, PUT or GET"));
     router.fallback(no_such).method_not_allowed_fallback(wrong).with_state(hooks)
 }
 
@@ -140,8 +139,7 @@ async fn answer<K: Knowledge>(hooks: Hooks<K>, hook: Hook, voice: Voice, request
     hooks.metrics.decided(hook as usize, result).inc();
     let response = match said {
         Ok(()) => voice.yes(),
-        // No question of a broker that knows the secret: its connection is not kept.
-        Err(No::Unasked(why)) => (CLOSED, voice.no(StatusCode::FORBIDDEN, &why)).into_response(),
+        Err(No::Unasked(why)) => (Extension(Unproven), voice.no(StatusCode::FORBIDDEN, &why)).into_response(),
         Err(No::Denied(denial)) => {
             tracing::debug!(?hook, reason = %denial, "denied");
             voice.no(StatusCode::FORBIDDEN, &denial.to_string())

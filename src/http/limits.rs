@@ -16,7 +16,6 @@ use std::time::Duration;
 use axum::body::HttpBody;
 use axum::extract::Request;
 use axum::extract::connect_info::{ConnectInfo, Connected};
-use axum::http::header::CONNECTION;
 use axum::middleware::Next;
 use axum::response::Response;
 use axum::serve::{IncomingStream, Listener};
@@ -66,12 +65,16 @@ pub(super) struct LimitedStream {
 #[derive(Clone, Debug)]
 pub(super) struct Peer(Arc<Held>);
 
+/// Put among the extensions of an answer to who was not understood, or does not know the secret: such an answer makes the
+/// connection no better worth keeping.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unproven;
+
 /// Reports to the connection how far its request is. The outermost layer of each listener.
 pub(super) async fn follow(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
     peer.0.asked(!request.body().is_end_stream());
     let response = next.run(request).await;
-    // Who was not understood, or does not know the secret, is not kept.
-    peer.0.answered(!response.headers().contains_key(CONNECTION));
+    peer.0.answered(response.extensions().get::<Unproven>().is_none());
     response
 }
 

@@ -230,7 +230,7 @@ impl Held {
         self.lock().enter(Phase::Work);
     }
 
-    /// The answer is there; `is_proven` when the connection stays open after it.
+    /// The answer is there; `is_proven` when it was one to a request that was understood.
     pub(super) fn answered(&self, is_proven: bool) {
         let mut state = self.lock();
         state.enter(Phase::Answer);
@@ -246,8 +246,8 @@ impl Held {
             _ if state.is_newcomer() => return None,
             (Phase::Head, false) => 0,
             (Phase::Body, false) => 1,
-            (Phase::Answer, _) => 2,
-            (Phase::Idle, _) => PROVEN,
+            (Phase::Answer, _) | (Phase::Idle, false) => 2,
+            (Phase::Idle, true) => PROVEN,
             (Phase::Head | Phase::Body, true) => PROVEN + 1,
         };
         Some((rank, state.since))

@@ -1,7 +1,7 @@
 //! Standard error and standard output that cannot be written: the daemon goes on, and a command ends quietly.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
@@ -10,6 +10,9 @@ use crate::support::port;
 use crate::support::wait;
 
 const LOST: &str = "sluice_log_lines_lost_total ";
+
+/// What a pipe holds.
+const PIPE_BYTES: usize = 64 * 1024;
 
 /// A daemon that logs all it does, without a watchdog: the test holds its standard error.
 struct Loud {
@@ -76,11 +79,11 @@ fn a_full_disk_under_the_log_costs_lines_and_never_the_daemon() {
 
 #[test]
 fn a_reader_that_stalls_holds_up_neither_answers_nor_the_end() {
-    // The reader is there and takes nothing.
-    let (reader, writer) = std::io::pipe().unwrap();
+    // The reader is there and takes nothing, and the pipe between them is full.
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(&[b'\n'; PIPE_BYTES]).unwrap();
     let daemon = Loud::start(writer.into());
-    wait::until("lines are lost", || daemon.lost() > 0.0);
-    assert!(daemon::get(daemon.ops, "/livez").is_ok_and(|(status, _)| status == 200));
+    wait::until("it answers", || daemon::get(daemon.ops, "/livez").is_ok_and(|(status, _)| status == 200));
     assert_eq!(daemon.terminate(), Some(0));
     drop(reader);
 }

@@ -1,13 +1,17 @@
 //! How the spine waits for Postgres: in place, with backoff and jitter, saying so, and losing nothing.
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::ports::Outage;
 use crate::lifecycle::Readiness;
+use crate::telemetry::spell::Spell;
 use crate::telemetry::store::StoreMetrics;
+
+/// What takes longer than this is not known to be taken: readiness says so, and stays true within three seconds.
+const LATE_AFTER: Duration = Duration::from_secs(2);
 
 /// The pauses grow from the first to the longest, each drawn between half of itself and the whole.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -21,8 +25,9 @@ pub struct Patience {
     readiness: Readiness,
     abandon: CancellationToken,
     failures: u32,
-    /// What was logged last.
-    told: Option<Outage>,
+    /// Readiness was told that the answer is late.
+    is_late: bool,
+    spell: Spell,
 }
 
 // === impl Patience ===
@@ -30,21 +35,43 @@ pub struct Patience {
 impl Patience {
     /// Patience for this part, which ends when `abandon` is cancelled.
     pub fn new(part: &'static str, metrics: StoreMetrics, readiness: Readiness, abandon: CancellationToken) -> Self {
-        Self { part, metrics, readiness, abandon, failures: 0, told: None }
+        Self { part, metrics, readiness, abandon, failures: 0, is_late: false, spell: Spell::default() }
     }
 
     /// It worked: all is well again.
     pub fn rewarded(&mut self) {
-        if self.failures > 0 {
-            tracing::info!(part = self.part, failures = self.failures, "Postgres takes what it is given again");
+        if self.failures > 0 || self.is_late {
             self.failures = 0;
-            self.told = None;
+            self.is_late = false;
             self.readiness.well(self.part);
+        }
+        if let Some(failures) = self.spell.worked(Instant::now()) {
+            tracing::info!(part = self.part, failures, "Postgres takes what it is given again");
         }
     }
 
     /// Waits for what was asked of Postgres; none when it is time to give up first, and the question is dropped.
-    pub async fn wait_for<T>(&self, asked: impl Future<Output = T>) -> Option<T> {
+    /// While the answer is late, readiness says so.
+    pub async fn wait_for<T>(&mut self, asked: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(asked);
+        tokio::select! {
+            biased;
+            answered = &mut asked => return Some(answered),
+            () = self.abandon.cancelled() => return None,
+            () = tokio::time::sleep(LATE_AFTER) => {}
+        }
+        // What failed before has a reason that says more.
+        if self.failures == 0 {
+            self.is_late = true;
+            let seconds = LATE_AFTER.as_secs();
+            self.readiness.unwell(
+                self.part,
+                format!(
+                    "Postgres has not answered for more than {seconds} s; waiting, nothing is lost: look for locks, for load, \
+                     and at the network to it"
+                ),
+            );
+        }
         tokio::select! {
             biased;
             answered = asked => Some(answered),
@@ -52,10 +79,10 @@ impl Patience {
         }
     }
 
-    /// It did not work: says so, once for each reason in a row, then pauses. False when it is time to give up.
+    /// It did not work: says so, once for each reason, then pauses. False when it is time to give up.
     pub async fn pause(&mut self, outage: &Outage) -> bool {
-        if self.is_news(outage) {
-            tracing::warn!(part = self.part, %outage, "Postgres does not take what it is given; trying again, nothing is lost");
+        if let Some(held_back) = self.spell.failed(&outage.0, Instant::now()) {
+            tracing::warn!(part = self.part, held_back, %outage, "Postgres does not take what it is given; trying again, nothing is lost");
         }
         self.failures += 1;
         self.metrics.retries.inc();
@@ -64,10 +91,6 @@ impl Patience {
             () = self.abandon.cancelled() => false,
             () = tokio::time::sleep(pause_after(self.failures)) => true,
         }
-    }
-
-    fn is_news(&mut self, outage: &Outage) -> bool {
-        self.told.replace(outage.clone()).as_ref() != Some(outage)
     }
 }
 
@@ -84,15 +107,20 @@ mod tests {
     use super::*;
     use crate::telemetry::metrics::Metrics;
 
-    #[test]
-    fn another_reason_is_news_and_the_same_one_only_after_it_had_passed() {
-        let metrics = Metrics::new().unwrap().store;
-        let mut patience = Patience::new("writer", metrics, Readiness::default(), CancellationToken::new());
-        let (away, full) = (Outage("nobody answers".into()), Outage("the disk is full".into()));
-        let news = [&away, &away, &full, &full].map(|outage| patience.is_news(outage));
-        assert_eq!(news, [true, false, true, false]);
-        patience.failures = 4;
+    #[tokio::test]
+    async fn an_answer_that_is_late_is_said_by_readiness_until_it_is_there() {
+        let (metrics, readiness) = (Metrics::new().unwrap().store, Readiness::default());
+        let mut patience = Patience::new("writer", metrics, readiness.clone(), CancellationToken::new());
+        assert_eq!(patience.wait_for(tokio::time::sleep(Duration::from_millis(1))).await, Some(()));
+        assert!(readiness.troubles().is_empty());
+        let said = async {
+            while readiness.troubles().is_empty() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            readiness.troubles()
+        };
+        assert!(patience.wait_for(said).await.unwrap()["writer"].contains("has not answered"));
         patience.rewarded();
-        assert!(patience.is_news(&full));
+        assert!(readiness.troubles().is_empty());
     }
 }

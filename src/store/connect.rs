@@ -11,13 +11,13 @@ use sqlx::{ConnectOptions, PgPool};
 use super::directory::PgDirectory;
 use super::logins::PgLogbook;
 use super::replicas::PgRoster;
-use super::session::{IDLE_IN_TRANSACTION_TIMEOUT, LOCK_TIMEOUT, STATEMENT_TIMEOUT};
+use super::session::{IDLE_IN_TRANSACTION_TIMEOUT, LOCK_TIMEOUT, SILENT_CLIENT, STATEMENT_TIMEOUT};
 use super::sink::PgSink;
 use crate::config::database::DatabaseConfig;
 use crate::telemetry::store::StoreMetrics;
 
 /// What Postgres shows of us in `pg_stat_activity`.
-const APPLICATION_NAME: &str = "sluice";
+pub(super) const APPLICATION_NAME: &str = "sluice";
 
 /// How long a lookup waits for a connection of the pool, connecting included.
 const ACQUIRE_PATIENCE: Duration = Duration::from_secs(5);
@@ -52,11 +52,10 @@ impl Database {
             None => PgConnectOptions::new(),
         };
         let plain = options.application_name(APPLICATION_NAME).disable_statement_logging();
-        let bounded = plain.clone().options([
-            ("statement_timeout", STATEMENT_TIMEOUT),
-            ("lock_timeout", LOCK_TIMEOUT),
-            ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT),
-        ]);
+        let plain = plain
+            .options(SILENT_CLIENT)
+            .options([("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT)]);
+        let bounded = plain.clone().options([("statement_timeout", STATEMENT_TIMEOUT), ("lock_timeout", LOCK_TIMEOUT)]);
         // A connection is tested before it is lent: lookups are rare, and a restarted server would else fail one for each
         // connection the pool holds.
         let pool = PgPoolOptions::new()

@@ -11,6 +11,7 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 use tokio::io::copy_bidirectional_with_sizes;
 use tokio::net::{TcpStream, UnixListener, UnixStream};
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -23,7 +24,16 @@ const CALL_PATIENCE: Duration = Duration::from_secs(10);
 /// A relay at work; it ends with its connection, or when this is dropped.
 #[derive(Debug)]
 pub struct Relay {
-    _carrying: AbortOnDropHandle<()>,
+    carrying: AbortOnDropHandle<()>,
+}
+
+// === impl Relay ===
+
+impl Relay {
+    /// Closes both ends at once, without a word to either.
+    pub(super) fn cut(&self) -> AbortHandle {
+        self.carrying.abort_handle()
+    }
 }
 
 /// Connects to the Postgres that these options name by TCP, and returns the options that lead there by the relay. `None`
@@ -40,7 +50,7 @@ pub async fn open(options: &PgConnectOptions) -> io::Result<Option<(PgConnectOpt
     server.set_nodelay(true)?;
     #[expect(clippy::disallowed_methods, reason = "it is owned by the connection it carries, and ends with it")]
     let carrying = tokio::spawn(carry(listener, server));
-    Ok(Some((options.clone().socket(directory), Relay { _carrying: AbortOnDropHandle::new(carrying) })))
+    Ok(Some((options.clone().socket(directory), Relay { carrying: AbortOnDropHandle::new(carrying) })))
 }
 
 async fn carry(listener: UnixListener, mut server: TcpStream) {

@@ -9,7 +9,9 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
 use tokio::time::timeout;
 
+use super::backend::Backend;
 use super::copy::CopyBuffer;
+use super::guard::Lifeline;
 use super::relay::{self, Relay};
 use super::trouble::Trouble;
 
@@ -25,8 +27,18 @@ pub const LOCK_TIMEOUT: &str = "10s";
 /// After this the server ends a transaction whose client fell silent, so that a frozen replica does not block the others.
 pub const IDLE_IN_TRANSACTION_TIMEOUT: &str = "60s";
 
+/// What the server's kernel does for us when this machine, or the network to it, is gone without a word: within half a minute
+/// it finds out and ends the session, whose rows are locked until then. By default it takes two hours. Without meaning on a
+/// Unix socket.
+pub const SILENT_CLIENT: [(&str, &str); 4] = [
+    ("tcp_keepalives_idle", "10"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "25000"),
+];
+
 /// How long one answer may take; longer than [`STATEMENT_TIMEOUT`], so it means the network or the server is gone.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// COPY data goes to the socket in pieces of about this size: a batch is never held whole a second time, what was just put
 /// down is still in the cache when the kernel takes it, and Postgres begins on the first rows before the last are there.
@@ -43,7 +55,7 @@ pub struct Session {
     /// The temporary tables this connection has by now.
     pub(super) has_staging: bool,
     /// Carries the connection, when it goes by TCP.
-    _relay: Option<Relay>,
+    relay: Option<Relay>,
 }
 
 // === impl Session ===
@@ -55,7 +67,7 @@ impl Session {
         let late = |_| Trouble::Outage(format!("no answer within {patience} s; {CHECK_THE_ADDRESS}"));
         let opened = timeout(CONNECT_PATIENCE, connect(options)).await.map_err(late);
         let (connection, relay) = opened.flatten().map_err(|trouble| unreachable(options, trouble))?;
-        Ok(Self { connection, has_staging: false, _relay: relay })
+        Ok(Self { connection, has_staging: false, relay })
     }
 
     /// Runs statements that take no parameters; says how many rows they touched.
@@ -86,6 +98,11 @@ impl Session {
             copy.finish().await
         })
         .await
+    }
+
+    /// What a write over it depends on; none where no path can go dark, or none can be closed from outside.
+    pub(super) fn lifeline(&self, backend: Option<Backend>) -> Option<Lifeline> {
+        Some(Lifeline { backend: backend?, cut: self.relay.as_ref()?.cut() })
     }
 
     /// Says goodbye; what goes wrong then harms nobody.

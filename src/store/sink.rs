@@ -4,9 +4,12 @@
 //! repeated messages, that follows a failure, or that the fast road refused takes the sure one: staging, savepoints, halving.
 //! It never retries an outage itself and never throws a row away.
 
+use std::sync::Arc;
+
 use sqlx::postgres::PgConnectOptions;
 use uuid::Uuid;
 
+use super::backend::{self, Backend, FORMER_MAX};
 use super::commands::CommandAcks;
 use super::copy::CopyBuffer;
 use super::decided::{self, Horizon};
@@ -17,7 +20,7 @@ use super::session::Session;
 use super::staging::StagedReadings;
 use super::state::StateChanges;
 use super::trouble::Trouble;
-use super::{mixed, quarantine_rows, readings, staging};
+use super::{guard, mixed, quarantine_rows, readings, staging};
 use crate::domain::batch::{Batch, Receipt};
 use crate::domain::message::{CommandAck, Reading, ShadowReport};
 use crate::domain::ports::{Outage, Sink};
@@ -26,9 +29,13 @@ use crate::telemetry::store::StoreMetrics;
 /// The sink that is Postgres.
 #[derive(Debug)]
 pub struct PgSink {
-    options: PgConnectOptions,
+    options: Arc<PgConnectOptions>,
     metrics: StoreMetrics,
     session: Option<Session>,
+    /// Who works for the session at hand.
+    backend: Option<Backend>,
+    /// Who worked for sessions that broke, and may hold their rows still.
+    former: Vec<Backend>,
     buffer: CopyBuffer,
     /// The last attempt failed and may nevertheless have been committed: what comes next may be there already.
     suspect: bool,
@@ -81,10 +88,7 @@ impl Sink for PgSink {
         if is_empty(batch) {
             return Ok(Receipt::default());
         }
-        // The session stays outside of `self` until all went well: neither an error nor a cancelled future leaves one
-        // behind that is half way through a transaction.
-        let session = self.session.take();
-        match self.attempt(session, batch).await {
+        match self.guarded_attempt(batch).await {
             Ok(receipt) => {
                 self.suspect = false;
                 self.counted = false;
@@ -94,6 +98,7 @@ impl Sink for PgSink {
             }
             Err(trouble) => {
                 self.suspect = true;
+                self.remember_backend();
                 Err(trouble.into())
             }
         }
@@ -104,9 +109,11 @@ impl PgSink {
     /// A sink that connects when it is first needed.
     pub fn new(options: PgConnectOptions, metrics: StoreMetrics) -> Self {
         Self {
-            options,
+            options: Arc::new(options),
             metrics,
             session: None,
+            backend: None,
+            former: Vec::new(),
             buffer: CopyBuffer::default(),
             suspect: false,
             doubt: None,
@@ -130,11 +137,37 @@ impl PgSink {
         Self { ending: "ROLLBACK", ..self }
     }
 
-    async fn attempt(&mut self, session: Option<Session>, batch: &mut Batch) -> Result<Receipt, Trouble> {
-        let mut session = match session {
+    /// The session stays outside of `self` until all went well: neither an error nor a cancelled future leaves one behind that
+    /// is half way through a transaction.
+    async fn guarded_attempt(&mut self, batch: &mut Batch) -> Result<Receipt, Trouble> {
+        let session = match self.session.take() {
             Some(session) => session,
-            None => Session::open(&self.options).await?,
+            None => self.open().await?,
         };
+        let (lifeline, options) = (session.lifeline(self.backend), Arc::clone(&self.options));
+        guard::watched(lifeline, &options, self.attempt(session, batch)).await
+    }
+
+    /// Connects. After a failure those are ended first who may hold the rows of a session that broke.
+    async fn open(&mut self) -> Result<Session, Trouble> {
+        // A future that was cancelled left its session to nobody.
+        self.remember_backend();
+        let mut session = Session::open(&self.options).await?;
+        self.backend = Backend::of(&mut session).await?;
+        if self.suspect || !self.former.is_empty() {
+            backend::end_abandoned(&mut session, &mut self.former).await?;
+        }
+        Ok(session)
+    }
+
+    fn remember_backend(&mut self) {
+        let lost = self.backend.take();
+        if self.former.len() < FORMER_MAX {
+            self.former.extend(lost);
+        }
+    }
+
+    async fn attempt(&mut self, mut session: Session, batch: &mut Batch) -> Result<Receipt, Trouble> {
         if let Some(receipt) = self.resolve_doubt(&mut session, batch).await? {
             self.session = Some(session);
             return Ok(receipt);

@@ -35,6 +35,10 @@ struct State {
     refusing: bool,
     /// Counts the cuts: a connection of an earlier epoch is dead.
     epoch: u64,
+    /// Counts the connections.
+    accepted: u64,
+    /// Connections up to this one are dark.
+    dark: u64,
     connections: Vec<TcpStream>,
     ways: [Way; 2],
 }
@@ -46,6 +50,8 @@ struct Way {
     carried: u64,
     /// How much may still pass before everything is cut.
     left: Option<u64>,
+    /// What happens when nothing is left: the connections go dark instead of being cut.
+    darkens: bool,
 }
 
 // === impl Proxy ===
@@ -104,7 +110,23 @@ impl Proxy {
 
     /// Cuts all connections, once, when this many more bytes have gone this way.
     pub fn cut_after(&self, direction: Direction, bytes: u64) {
-        self.shared.state().ways[direction as usize].left = Some(bytes);
+        self.limit(direction, bytes, false);
+    }
+
+    /// From now on nothing passes on the connections there are, in neither direction, and no end hears of it, not even when
+    /// the other closes. New connections are let through.
+    pub fn darken(&self) {
+        self.shared.darken();
+    }
+
+    /// The same, once, when this many more bytes have gone this way.
+    pub fn darken_after(&self, direction: Direction, bytes: u64) {
+        self.limit(direction, bytes, true);
+    }
+
+    fn limit(&self, direction: Direction, bytes: u64, darkens: bool) {
+        let way = &mut self.shared.state().ways[direction as usize];
+        (way.left, way.darkens) = (Some(bytes), darkens);
     }
 }
 
@@ -133,33 +155,38 @@ impl Shared {
         for (from, to, direction) in [(&client, &server, Direction::ToServer), (&server, &client, Direction::ToClient)]
         {
             let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-            let (shared, epoch) = (Arc::clone(&self), state.epoch);
-            thread::spawn(move || shared.pump(from, to, direction, epoch));
+            let (shared, connection) = (Arc::clone(&self), (state.epoch, state.accepted + 1));
+            thread::spawn(move || shared.pump(from, to, direction, connection));
         }
+        state.accepted += 1;
         state.connections.extend([client, server]);
     }
 
     /// Carries bytes until one side closes or the connection is cut.
-    fn pump(&self, mut from: TcpStream, mut to: TcpStream, direction: Direction, epoch: u64) {
+    fn pump(&self, mut from: TcpStream, mut to: TcpStream, direction: Direction, connection: (u64, u64)) {
         let mut buffer = [0; 16 * 1024];
         while let Ok(length @ 1..) = from.read(&mut buffer) {
-            let Some((allowed, cut)) = self.admit(length, direction, epoch) else { return };
+            let Some((allowed, cut)) = self.admit(length, direction, connection) else { return };
             let written = to.write_all(&buffer[..allowed]);
-            if cut {
+            if cut && self.state().ways[direction as usize].darkens {
+                self.darken();
+            } else if cut {
                 self.cut();
             }
             if written.is_err() {
                 break;
             }
         }
+        let is_dark = |state: &mut State| state.dark >= connection.1 && state.epoch == connection.0;
+        drop(self.changed.wait_while(self.state(), is_dark).unwrap());
         let _ = to.shutdown(Shutdown::Write);
         let _ = from.shutdown(Shutdown::Read);
     }
 
     /// How much of this may pass and whether that is the last; none on a connection that has been cut.
-    fn admit(&self, length: usize, direction: Direction, epoch: u64) -> Option<(usize, bool)> {
+    fn admit(&self, length: usize, direction: Direction, (epoch, number): (u64, u64)) -> Option<(usize, bool)> {
         let way = direction as usize;
-        let held = |state: &mut State| state.ways[way].held && state.epoch == epoch;
+        let held = |state: &mut State| (state.ways[way].held || state.dark >= number) && state.epoch == epoch;
         let mut state = self.changed.wait_while(self.state(), held).unwrap();
         if state.epoch != epoch {
             return None;
@@ -170,6 +197,11 @@ impl Shared {
         let left = way.left.map(|left| left - allowed as u64);
         way.left = left.filter(|left| *left > 0);
         Some((allowed, left == Some(0)))
+    }
+
+    fn darken(&self) {
+        let mut state = self.state();
+        state.dark = state.accepted;
     }
 
     fn cut(&self) {

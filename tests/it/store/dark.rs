@@ -1,0 +1,86 @@
+//! A path to Postgres that goes dark inside a COPY: nothing passes any more, and no end hears of it. The server's process then
+//! waits for its client and holds the rows it was given.
+
+use std::time::{Duration, Instant};
+
+use sluice::domain::batch::{Batch, Receipt};
+use sluice::domain::ports::{Outage, Sink};
+use sluice::store::connect::Database;
+use sluice::store::sink::PgSink;
+use sluice::telemetry::metrics::Metrics;
+
+use super::{Bench, add_reading, good, settings};
+use crate::support::postgres::Postgres;
+use crate::support::proxy::{Direction, Proxy};
+
+/// Rows of a batch: Postgres writes the first thousand down before the last have arrived.
+const ROWS: usize = 5_000;
+
+/// So much of the batch passes: the rows of more than one writing-down.
+const PASSES: u64 = 400_000;
+
+/// Above the age at which a statement without a client is ended, whoever began it.
+const LIMIT: Duration = Duration::from_mins(3);
+
+/// Sessions that hold rows of a COPY and wait for more.
+const HOLDING: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY telemetry%' \
+    AND state = 'active' AND wait_event = 'ClientRead' AND backend_xid IS NOT NULL";
+
+fn sink_through(bench: &Bench<'_>, proxy: &Proxy) -> PgSink {
+    let config = settings(&bench.look.url_through(proxy.port()));
+    Database::open(&config, Metrics::new().unwrap().store).unwrap().sink()
+}
+
+/// Writes a batch whose path goes dark half way; the rows are held by a process that has no client any more.
+async fn go_dark(bench: &Bench<'_>, sink: &mut PgSink, proxy: &Proxy) -> Outage {
+    let mut first = Batch::default();
+    add_reading(&mut first, "first", br#"{"t":1}"#);
+    sink.commit(&mut first).await.unwrap();
+    proxy.darken_after(Direction::ToServer, PASSES);
+    let outage = sink.commit(&mut good(ROWS)).await.unwrap_err();
+    assert_eq!(bench.look.value(HOLDING), "1", "{outage}");
+    outage
+}
+
+/// Tries as the writer does; what it came to, and how long that took.
+async fn try_until_stored(sink: &mut PgSink) -> (Receipt, Duration) {
+    let (mut batch, start) = (good(ROWS), Instant::now());
+    loop {
+        match sink.commit(&mut batch).await {
+            Ok(receipt) => return (receipt, start.elapsed()),
+            Err(outage) => assert!(start.elapsed() < LIMIT, "{outage}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_a_dark_copy_holds_are_freed_by_the_one_who_sent_it() {
+    // A process that reads nothing holds up whoever makes or drops a database on its server.
+    let server = Postgres::private();
+    let bench = Bench::on(&server).await;
+    let proxy = Proxy::to(server.port());
+    let mut sink = sink_through(&bench, &proxy);
+    let start = Instant::now();
+    let outage = go_dark(&bench, &mut sink, &proxy).await;
+    println!("given up after {:?}: {outage}", start.elapsed());
+    let (receipt, took) = try_until_stored(&mut sink).await;
+    println!("stored {took:?} later");
+    assert_eq!((receipt.stored, receipt.duplicates), (ROWS as u64, 0));
+    assert_eq!(bench.look.value(HOLDING), "0");
+    assert!(took < Duration::from_secs(30), "{took:?}: not before it counts as abandoned by anybody");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_a_dark_copy_of_a_process_that_is_gone_holds_are_freed_by_the_next() {
+    // A process that reads nothing holds up whoever makes or drops a database on its server.
+    let server = Postgres::private();
+    let bench = Bench::on(&server).await;
+    let proxy = Proxy::to(server.port());
+    let mut sink = sink_through(&bench, &proxy);
+    go_dark(&bench, &mut sink, &proxy).await;
+    drop(sink);
+    let (receipt, took) = try_until_stored(&mut bench.store.sink()).await;
+    println!("stored after {took:?}");
+    assert_eq!((receipt.stored, receipt.duplicates), (ROWS as u64, 0));
+}

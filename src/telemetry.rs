@@ -13,4 +13,5 @@ pub mod logs;
 pub mod metrics;
 pub mod registry;
 pub mod revocation;
+pub mod spell;
 pub mod store;

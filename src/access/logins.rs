@@ -20,6 +20,7 @@ use crate::domain::login::Login;
 use crate::domain::ports::{Logbook, Outage};
 use crate::domain::time::{Clock, Timestamp};
 use crate::telemetry::door::DoorMetrics;
+use crate::telemetry::spell::Spell;
 
 /// Logins in memory; the others are asked of Postgres when their next question comes. 8 KiB each at the very most.
 const REMEMBERED: usize = 20_000;
@@ -157,7 +158,7 @@ impl Logins {
     /// Carries logins to the logbook until `stop`, and deletes there what has ended.
     pub async fn keep<L: Logbook>(self, logbook: L, clock: Clock, stop: CancellationToken) {
         let mut purge_at = Instant::now() + PURGE_PERIOD;
-        let mut trouble = None;
+        let mut trouble = Spell::default();
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -276,14 +277,18 @@ fn holder_of(login: Login) -> Option<Holder> {
     Some(Holder { subject: Arc::new(subject), signer: proved_by.map(Signer::from) })
 }
 
-/// Says trouble once, and once when it is over.
-fn tell(told: &mut Option<Outage>, written: Result<(), Outage>) {
+/// Says trouble in few lines, however often it comes and goes.
+fn tell(spell: &mut Spell, written: Result<(), Outage>) {
     match written {
-        Ok(()) if told.take().is_some() => tracing::info!("Postgres takes the logins again"),
-        Err(outage) if told.as_ref() != Some(&outage) => {
-            tracing::warn!(%outage, "Postgres does not take the logins: a restart would forget them; trying again");
-            *told = Some(outage);
+        Ok(()) => {
+            if spell.worked(std::time::Instant::now()).is_some() {
+                tracing::info!("Postgres takes the logins again");
+            }
         }
-        _ => {}
+        Err(outage) => {
+            if let Some(held_back) = spell.failed(&outage.0, std::time::Instant::now()) {
+                tracing::warn!(%outage, held_back, "Postgres does not take the logins: a restart would forget them; trying again");
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! It knows nothing of MQTT, and nobody waits for it but the start: a row that is late or lost costs no message.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::session::answer;
 use crate::domain::ports::Outage;
 use crate::domain::subscription::{SessionMemory, Subscribed};
+use crate::telemetry::spell::Spell;
 
 /// The pause before a row that could not be written is tried again.
 const RETRY: Duration = Duration::from_secs(5);
@@ -51,7 +52,7 @@ pub async fn recall(pool: &PgPool, client_id: &str, filter: &str) -> Result<Sess
 /// Writes down what the session says of itself, always the latest, until the session is gone. What cannot be written is
 /// tried again until `stop`.
 pub async fn keep(pool: PgPool, client_id: String, mut news: watch::Receiver<SessionMemory>, stop: CancellationToken) {
-    let mut told = false;
+    let mut spell = Spell::default();
     while news.changed().await.is_ok() {
         loop {
             let memory = news.borrow_and_update().clone();
@@ -61,15 +62,17 @@ pub async fn keep(pool: PgPool, client_id: String, mut news: watch::Receiver<Ses
                 () = too_late(&stop) => return,
             };
             let Err(outage) = noted else { break };
-            if !std::mem::replace(&mut told, true) {
-                tracing::warn!(%outage, "the subscriptions of the session cannot be noted in broker_sessions; trying again");
+            if let Some(held_back) = spell.failed(&outage.0, Instant::now()) {
+                tracing::warn!(%outage, held_back, "the subscriptions of the session cannot be noted in broker_sessions; trying again");
             }
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = sleep(RETRY) => {}
             }
         }
-        told = false;
+        if spell.worked(Instant::now()).is_some() {
+            tracing::info!("the subscriptions of the session are noted in broker_sessions again");
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! It decides nothing and keeps nothing; when it cannot know what it missed it says [`Change::Everything`].
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 use sqlx::postgres::{PgListener, PgPoolOptions};
@@ -14,6 +14,7 @@ use super::trouble::Trouble;
 use crate::domain::change::Change;
 use crate::domain::ports::Outage;
 use crate::lifecycle::Readiness;
+use crate::telemetry::spell::Spell;
 use crate::telemetry::store::StoreMetrics;
 
 /// The channel that the triggers of the registry's tables notify.
@@ -70,13 +71,16 @@ pub async fn follow(
     stop: CancellationToken,
 ) {
     let mut pause = FIRST_PAUSE;
-    let mut told = false;
+    let mut spell = Spell::default();
     loop {
         let mut listened = false;
         let ended = tokio::select! {
             () = stop.cancelled() => Deaf::Stopped,
             ended = session(&pool, &changes, || {
                 listened = true;
+                if let Some(failures) = spell.worked(Instant::now()) {
+                    tracing::info!(failures, "changes of the registry are heard again");
+                }
                 metrics.listening.set(1);
                 readiness.well(PART);
             }) => ended,
@@ -89,9 +93,8 @@ pub async fn follow(
         if listened {
             pause = FIRST_PAUSE;
         }
-        if listened || !told {
-            told = true;
-            tracing::warn!(reason = %ended, "changes of the registry are not heard of; connecting again");
+        if let Some(held_back) = spell.failed(&ended.to_string(), Instant::now()) {
+            tracing::warn!(reason = %ended, held_back, "changes of the registry are not heard of; connecting again");
         }
         tokio::select! {
             () = stop.cancelled() => return,

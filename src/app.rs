@@ -36,7 +36,7 @@ use crate::registry::publish::Publisher;
 use crate::registry::retire::Keeper;
 use crate::store::connect::{Database, OpenError};
 use crate::store::migrate::SchemaError;
-use crate::store::partitions::Retention;
+use crate::store::retention::Retention;
 use crate::store::{broker_sessions, listen, partitions, probe};
 use crate::telemetry::metrics::Metrics;
 
@@ -232,10 +232,7 @@ impl Daemon {
 
     /// Those who look after the database beside the road of the messages.
     fn start_keepers(&self, tasks: &mut Tasks) {
-        let retention = Retention {
-            telemetry_days: self.config.database.telemetry_retention_days,
-            quarantine_days: self.config.database.quarantine_retention_days,
-        };
+        let retention = Retention::from(&self.config.database);
         let (pool, store, readiness) = (self.database.pool(), &self.metrics.store, &self.readiness);
         let keep =
             partitions::keep(pool.clone(), retention, store.clone(), readiness.clone(), clock::now, self.stop.clone());

@@ -37,6 +37,7 @@ pub mod output;
 mod printable;
 pub mod quarantine;
 pub mod replay;
+pub mod retention;
 pub mod run;
 mod scrape;
 pub mod simulate;
@@ -98,6 +99,13 @@ enum Command {
     /// Bring the database schema up to date and make the partitions
     #[command(after_help = "Example: DATABASE_URL=postgres:///sluice sluice migrate")]
     Migrate,
+    /// Show what is past its retention and whether it may be deleted; confirm a round that is held
+    #[command(
+        after_help = "The daemon deletes by itself, every hour. It is held while its clock and Postgres' differ, and when it would\n\
+            advance by many days at once: after a long absence, or under a wrong clock.\n\
+            Example: sluice retention --yes"
+    )]
+    Retention(retention::RetentionArgs),
     /// Print or check the settings
     #[command(subcommand, after_help = "Example: sluice config template > sluice.toml")]
     Config(config::ConfigCommand),
@@ -200,6 +208,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             Command::Run => run::run(config).await,
             Command::Health(args) => health::run(args, &config).await,
             Command::Migrate => migrate::run(&config, output).await,
+            Command::Retention(args) => retention::run(args, &config, output).await,
             Command::Explain(args) => explain::run(args, &config, output).await,
             Command::Doctor => doctor::run(&config, output).await,
             Command::Tenant(command) => tenant::run(command, &config, output).await,

@@ -7,7 +7,8 @@ use super::{Exit, Failure};
 use crate::clock;
 use crate::config::Config;
 use crate::store::migrate::SchemaError;
-use crate::store::partitions::{self, Retention};
+use crate::store::retention::Retention;
+use crate::store::{clocks, partitions};
 
 /// What was done.
 #[derive(Debug, Serialize)]
@@ -24,8 +25,10 @@ pub async fn run(config: &Config, output: Output) -> Result<Exit, Failure> {
         error => Failure::new(Exit::Config, error.to_string()),
     })?;
     // What is old is the daemon's to drop, with its settings at hand; here nothing is deleted.
-    let made = partitions::maintain(database.pool(), Retention::default(), clock::now()).await;
-    let report = made.map_err(|outage| Failure::unavailable(outage.to_string()))?;
+    let pool = database.pool();
+    let made =
+        async { partitions::maintain(pool, Retention::default(), clocks::read_once(pool, clock::now).await?).await };
+    let report = made.await.map_err(|outage| Failure::unavailable(outage.to_string()))?;
     let done = Done { applied, partitions_made: report.made };
     let applied =
         if done.applied.is_empty() { "none, the schema is up to date".into() } else { format!("{:?}", done.applied) };

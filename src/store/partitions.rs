@@ -4,6 +4,7 @@
 //! else's and are left alone; so is a table that is not partitioned at all. It never makes ingest wait longer than
 //! [`LOCK_PATIENCE`], and a row that came before its partition never keeps the partition from being made.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::NaiveDate;
@@ -11,11 +12,13 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::clocks;
 use super::daily::{Layout, Table, layout, midnight};
+use super::retention::{self, Retention};
 use super::trouble::Trouble;
-use crate::config::database::DatabaseConfig;
+use crate::domain::clocks::Clocks;
 use crate::domain::ports::Outage;
-use crate::domain::time::{Clock, Timestamp};
+use crate::domain::time::Clock;
 use crate::lifecycle::Readiness;
 use crate::telemetry::store::StoreMetrics;
 
@@ -52,14 +55,8 @@ const ADVISORY_KEY: i64 = 0x736c_7569_6365_0001;
 /// The part of readiness that this module speaks for.
 const PART: &str = "partitions";
 
-/// How many days are kept; none keeps all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Retention {
-    /// `TELEMETRY_RETENTION_DAYS`.
-    pub telemetry_days: Option<u32>,
-    /// `QUARANTINE_RETENTION_DAYS`.
-    pub quarantine_days: Option<u32>,
-}
+/// The part that says why nothing is deleted.
+const RETENTION: &str = "retention";
 
 /// What one round did and found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,6 +75,8 @@ pub struct Report {
     pub missing: Vec<String>,
     /// What could not be done this time, and why.
     pub failed: Vec<String>,
+    /// Why nothing past the retention was deleted.
+    pub held: Option<String>,
 }
 
 /// One change of a table's partitions.
@@ -106,13 +105,17 @@ pub async fn keep(
     clock: Clock,
     stop: CancellationToken,
 ) {
+    let mut held = None;
     loop {
         let round = tokio::select! {
             () = stop.cancelled() => return,
-            round = timeout(ROUND_PATIENCE, maintain(&pool, retention, clock())) => round,
+            round = timeout(ROUND_PATIENCE, read_and_maintain(&pool, retention, clock)) => round,
         };
         let pause = match round.unwrap_or_else(|_| Err(Outage("Postgres did not answer in time".into()))) {
-            Ok(report) => tell(&report, &metrics, &readiness),
+            Ok(report) => {
+                let pause = tell(&report, &metrics, &readiness);
+                tell_held(report.held.as_deref(), &mut held, &metrics, &readiness).map_or(pause, |soon| soon.min(pause))
+            }
             Err(error) => {
                 tracing::warn!(reason = %error, "the partitions could not be looked at; trying again in a minute");
                 AFTER_TROUBLE
@@ -125,43 +128,70 @@ pub async fn keep(
     }
 }
 
-/// Makes the partitions of yesterday, today and [`DAYS_AHEAD`] days to come, drops those past the retention, and deletes
-/// what is past it in the default partitions and the counters. Any number of replicas may call it at once.
-pub async fn maintain(pool: &PgPool, retention: Retention, now: Timestamp) -> Result<Report, Outage> {
-    round(pool, retention, now.to_utc().date_naive()).await.map_err(|error| Trouble::from(error).into())
-}
-
-// === impl Retention ===
-
-impl From<&DatabaseConfig> for Retention {
-    fn from(config: &DatabaseConfig) -> Self {
-        Self { telemetry_days: config.telemetry_retention_days, quarantine_days: config.quarantine_retention_days }
-    }
+/// Makes the partitions of yesterday, today and [`DAYS_AHEAD`] days to come, by either clock; drops those past the retention,
+/// and deletes what is past it in the default partitions and the counters, unless [`retention`] is against it. Any number of
+/// replicas may call it at once.
+pub async fn maintain(pool: &PgPool, retention: Retention, clocks: Clocks) -> Result<Report, Outage> {
+    round(pool, retention, clocks).await.map_err(|error| Trouble::from(error).into())
 }
 
 // === private helpers ===
 
-async fn round(pool: &PgPool, retention: Retention, today: NaiveDate) -> Result<Report, sqlx::Error> {
-    let telemetry = Table { name: "telemetry", column: "time", days_kept: retention.telemetry_days };
-    let quarantine =
-        Table { name: "quarantine_events", column: "quarantined_at", days_kept: retention.quarantine_days };
+async fn read_and_maintain(pool: &PgPool, retention: Retention, clock: Clock) -> Result<Report, Outage> {
+    maintain(pool, retention, clocks::read_once(pool, clock).await?).await
+}
+
+async fn round(pool: &PgPool, retention: Retention, clocks: Clocks) -> Result<Report, sqlx::Error> {
+    let prospect = retention::before_round(&mut *pool.acquire().await?, retention, clocks).await?;
+    let days = [clocks.own, clocks.database].map(|now| now.to_utc().date_naive());
     let mut report = Report::default();
-    for table in [telemetry, quarantine] {
+    for table in [retention.telemetry(), retention.quarantine()] {
         let Some(layout) = layout(&mut *pool.acquire().await?, table).await? else { continue };
-        for step in steps(table, &layout, today) {
+        let cutoff = table.cutoff(prospect.day).filter(|_| prospect.held.is_none());
+        for step in steps(&layout, &days, cutoff) {
             if run(pool, table, step, &mut report).await? == Ran::LockedOut {
                 break;
             }
         }
-        if let (Some(cutoff), Some(late)) = (table.cutoff(today), &layout.late) {
+        if let (Some(cutoff), Some(late)) = (cutoff, &layout.late) {
             report.expired += expire(pool, late, table.column, cutoff).await?;
         }
-        verify(pool, table, today, &mut report).await?;
+        verify(pool, table, days[0], &mut report).await?;
     }
-    if let Some(cutoff) = quarantine.cutoff(today) {
-        report.expired += expire(pool, "quarantine_counters_minute", "bucket_minute", cutoff).await?;
+    let counters = retention.counters();
+    match counters.cutoff(prospect.day) {
+        Some(cutoff) if prospect.held.is_none() => {
+            report.expired += expire(pool, counters.name, counters.column, cutoff).await?;
+        }
+        _ => {}
     }
+    if prospect.held.is_none() && retention.deletes() {
+        retention::after_round(&mut *pool.acquire().await?, prospect.day).await?;
+    }
+    report.held = prospect.held;
     Ok(report)
+}
+
+/// Says it in readiness always, and in the log when it begins and ends; how soon to look again while it lasts.
+fn tell_held(
+    why: Option<&str>,
+    told: &mut Option<String>,
+    metrics: &StoreMetrics,
+    readiness: &Readiness,
+) -> Option<Duration> {
+    metrics.retention_held.set(i64::from(why.is_some()));
+    let Some(why) = why else {
+        readiness.well(RETENTION);
+        if told.take().is_some() {
+            tracing::info!("what is past its retention is deleted again");
+        }
+        return None;
+    };
+    readiness.unwell(RETENTION, why);
+    if told.replace(why.to_owned()).is_none() {
+        tracing::error!("{why}");
+    }
+    Some(AFTER_TROUBLE)
 }
 
 fn tell(report: &Report, metrics: &StoreMetrics, readiness: &Readiness) -> Duration {
@@ -187,10 +217,11 @@ fn wanted(today: NaiveDate) -> impl Iterator<Item = NaiveDate> {
     today.pred_opt().into_iter().chain(today.iter_days().take(1 + usize::try_from(DAYS_AHEAD).unwrap_or(0)))
 }
 
-fn steps(table: Table, layout: &Layout, today: NaiveDate) -> Vec<Step> {
-    let cutoff = table.cutoff(today);
+/// None keeps all.
+fn steps(layout: &Layout, days: &[NaiveDate], cutoff: Option<NaiveDate>) -> Vec<Step> {
     let kept = |day: &NaiveDate| cutoff.is_none_or(|cutoff| *day >= cutoff);
-    let make = wanted(today).filter(|day| kept(day) && !layout.days.contains(day)).map(Step::Make);
+    let wanted: BTreeSet<NaiveDate> = days.iter().copied().flat_map(wanted).collect();
+    let make = wanted.into_iter().filter(|day| kept(day) && !layout.days.contains(day)).map(Step::Make);
     let drop = layout.days.iter().filter(|day| !kept(day)).copied().map(Step::Drop);
     make.chain(drop).collect()
 }
@@ -336,8 +367,6 @@ fn is_busy(error: &sqlx::Error) -> bool {
 mod tests {
     use super::*;
 
-    const TABLE: Table = Table { name: "telemetry", column: "time", days_kept: Some(2) };
-
     fn day(text: &str) -> NaiveDate {
         text.parse().unwrap()
     }
@@ -345,7 +374,8 @@ mod tests {
     #[test]
     fn a_day_older_than_the_retention_goes_and_is_never_made() {
         let days = [day("2026-11-18"), day("2026-11-19"), day("2026-11-21")].into();
-        let steps = steps(TABLE, &Layout { days, late: None }, day("2026-11-21"));
+        let cutoff = Some(day("2026-11-19"));
+        let steps = steps(&Layout { days, late: None }, &[day("2026-11-21"), day("2026-11-21")], cutoff);
         let made = steps.iter().filter(|step| matches!(step, Step::Make(_))).count();
         assert_eq!(made, 4, "yesterday and three days ahead: {steps:?}");
         let dropped: Vec<_> = steps.iter().filter(|step| matches!(step, Step::Drop(_))).collect();

@@ -32,6 +32,7 @@ mod pki;
 mod quarantine_commands;
 mod registry_commands;
 mod replicas;
+mod retention;
 mod revocation;
 mod rules;
 mod sessions;

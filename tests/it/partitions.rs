@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use sluice::domain::clocks::Clocks;
 use sluice::domain::time::Timestamp;
 use sluice::lifecycle::{Ending, Readiness, Tasks};
-use sluice::store::partitions::{Report, Retention, keep, maintain};
+use sluice::store::partitions::{Report, keep, maintain};
+use sluice::store::retention::Retention;
 use sluice::telemetry::metrics::Metrics;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -13,12 +15,22 @@ use crate::support::database::Database;
 use crate::support::postgres::Postgres;
 use crate::support::wait;
 
-const KEEP_ALL: Retention = Retention { telemetry_days: None, quarantine_days: None };
-const KEEP_TEN: Retention = Retention { telemetry_days: Some(10), quarantine_days: Some(10) };
+const KEEP_ALL: Retention = Retention { telemetry_days: None, quarantine_days: None, confirmed: false };
+const KEEP_TEN: Retention = Retention { telemetry_days: Some(10), quarantine_days: Some(10), confirmed: false };
+const CONFIRMED: Retention = Retention { confirmed: true, ..KEEP_TEN };
 
 /// Noon of the day that most of these tests play on.
 fn noon() -> Timestamp {
     "2026-11-21T12:00:00Z".parse::<chrono::DateTime<chrono::Utc>>().unwrap().into()
+}
+
+/// Both clocks at this moment.
+fn both(now: Timestamp) -> Clocks {
+    Clocks { own: now, database: now }
+}
+
+fn days(count: i64) -> i64 {
+    86_400 * count
 }
 
 /// A database without the partitions that `sluice migrate` made for the days around the real today.
@@ -38,7 +50,7 @@ async fn pool(database: &Database<'_>) -> PgPool {
 }
 
 async fn maintained(pool: &PgPool, retention: Retention, now: Timestamp) -> Report {
-    let report = maintain(pool, retention, now).await.unwrap();
+    let report = maintain(pool, retention, both(now)).await.unwrap();
     assert_eq!(report.failed, [""; 0]);
     report
 }
@@ -93,7 +105,7 @@ async fn what_is_older_than_the_retention_goes_and_the_rest_stays() {
         "INSERT INTO quarantine_counters_minute
          SELECT time, 'acme', 'BAD_PAYLOAD', 1 FROM (VALUES (timestamptz '2026-11-20Z'), ('2026-11-21Z')) v (time)",
     );
-    let report = maintained(&pool, KEEP_TEN, noon().plus_seconds(10 * 86_400)).await;
+    let report = maintained(&pool, CONFIRMED, noon().plus_seconds(days(10))).await;
     assert_eq!(report.dropped, ["telemetry_20261120", "quarantine_events_20261120"]);
     assert_eq!(report.expired, 2, "one late reading and one counter");
     let left = "SELECT time::date FROM telemetry ORDER BY 1";
@@ -140,7 +152,7 @@ async fn a_query_that_holds_a_table_delays_its_partitions_and_nothing_else() {
     let pool = pool(&database).await;
     let mut reader = pool.begin().await.unwrap();
     sqlx::query("SELECT count(*) FROM telemetry").execute(&mut *reader).await.unwrap();
-    let report = maintain(&pool, KEEP_ALL, noon()).await.unwrap();
+    let report = maintain(&pool, KEEP_ALL, both(noon())).await.unwrap();
     assert!(report.failed[0].contains("lock timeout"), "{report:?}");
     assert_eq!(report.missing, ["telemetry_20261121", "telemetry_20261122"]);
     assert_eq!((report.made.len(), report.ahead), (5, 0), "those of the quarantine");
@@ -176,4 +188,75 @@ async fn the_daemon_is_unready_while_todays_partition_cannot_be_made() {
     assert!(readiness.troubles().is_empty());
     stop.cancel();
     assert_eq!(tasks.finish(Duration::from_mins(1)).await, Ending::Done);
+}
+
+/// A database whose last round was at noon, with a row for each of its first three days.
+async fn after_a_round(pool: &PgPool, database: &Database<'_>) {
+    maintained(pool, KEEP_TEN, noon()).await;
+    for day in ["2026-11-20", "2026-11-21", "2026-11-22"] {
+        database.query(&reading(&format!("{day}T10:00:00Z"), "pump"));
+    }
+    database.query("INSERT INTO quarantine_counters_minute VALUES ('2026-11-20Z', 'acme', 'BAD_PAYLOAD', 1)");
+}
+
+const KEPT: &str = "SELECT count(*) + (SELECT sum(cnt) FROM quarantine_counters_minute) FROM telemetry";
+
+#[tokio::test]
+async fn nothing_is_deleted_while_the_clocks_differ_whichever_is_wrong() {
+    let database = bare();
+    let pool = pool(&database).await;
+    after_a_round(&pool, &database).await;
+    let wrong = noon().plus_seconds(days(40));
+    for clocks in [Clocks { own: wrong, database: noon() }, Clocks { own: noon(), database: wrong }] {
+        for retention in [KEEP_TEN, CONFIRMED] {
+            let report = maintain(&pool, retention, clocks).await.unwrap();
+            assert!(report.held.unwrap().contains("clock"), "confirmed or not");
+            assert_eq!((report.dropped.len(), report.expired), (0, 0));
+        }
+    }
+    assert_eq!(database.value(KEPT), "4");
+    assert_eq!(maintained(&pool, KEEP_TEN, noon().plus_seconds(60)).await.held, None);
+}
+
+#[tokio::test]
+async fn where_both_clocks_are_wrong_a_round_that_would_advance_by_many_days_waits_to_be_confirmed() {
+    let database = bare();
+    let pool = pool(&database).await;
+    after_a_round(&pool, &database).await;
+    // Also when it is tried again and again, and has made its partitions there.
+    for later in [12, 40, 40, 43, 41] {
+        let report = maintained(&pool, KEEP_TEN, noon().plus_seconds(days(later))).await;
+        let held = report.held.unwrap();
+        assert!(held.contains("sluice retention --yes") && held.contains(&format!("by {later} days")), "{held}");
+        assert_eq!((report.dropped.len(), report.expired), (0, 0));
+    }
+    assert_eq!(database.value(KEPT), "4");
+    // The clocks are right again.
+    let step = maintained(&pool, KEEP_TEN, noon().plus_seconds(days(2))).await;
+    assert_eq!((step.held, step.dropped.len()), (None, 0));
+    let confirmed = maintained(&pool, CONFIRMED, noon().plus_seconds(days(12))).await;
+    assert!(confirmed.dropped.len() >= 4 && confirmed.expired == 1, "{confirmed:?}");
+    assert_eq!(maintained(&pool, KEEP_TEN, noon().plus_seconds(days(13))).await.held, None, "it goes on from there");
+}
+
+#[tokio::test]
+async fn a_database_of_an_older_release_goes_on_from_the_partitions_it_has() {
+    let database = bare();
+    let pool = pool(&database).await;
+    after_a_round(&pool, &database).await;
+    database.query("DELETE FROM retention_rounds");
+    for _ in 0..2 {
+        assert!(maintained(&pool, KEEP_TEN, noon().plus_seconds(days(32))).await.held.is_some());
+    }
+    assert_eq!(database.value(KEPT), "4");
+    assert_eq!(maintained(&pool, KEEP_TEN, noon().plus_seconds(days(1))).await.held, None);
+}
+
+#[tokio::test]
+async fn a_long_absence_with_nothing_past_the_retention_needs_no_word() {
+    let database = bare();
+    let pool = pool(&database).await;
+    maintained(&pool, KEEP_TEN, noon()).await;
+    let report = maintained(&pool, KEEP_TEN, noon().plus_seconds(days(7))).await;
+    assert_eq!((report.held, report.made.len()), (None, 10));
 }

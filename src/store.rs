@@ -5,6 +5,7 @@
 //! [`quarantine_rows`], or all of a small one in [`mixed`]; what was decided before is found by [`decided`]; what the database will not take is singled out by [`poison`].
 
 pub mod audit;
+mod backend;
 pub mod broker_sessions;
 pub mod certificate_changes;
 pub mod certificate_keeping;
@@ -20,6 +21,7 @@ pub mod devices;
 pub mod directory;
 mod doubt;
 pub mod fleet;
+mod guard;
 pub mod guests;
 pub mod inspect;
 pub mod inspect_schema;
@@ -36,7 +38,9 @@ pub mod readback;
 pub mod readings;
 pub mod relay;
 pub mod replicas;
+pub mod retention;
 pub mod revocations;
+pub mod schema_objects;
 pub mod session;
 pub mod sink;
 pub mod staging;

@@ -22,9 +22,11 @@ use crate::clock;
 use crate::config::Config;
 use crate::config::ingest::BATCHES_IN_FLIGHT;
 use crate::domain::finding::{Finding, Level};
+use crate::domain::ports::Outage;
 use crate::pki::authority_end::AuthorityEnd;
 use crate::store::connect::Database;
-use crate::store::{inspect, inspect_schema};
+use crate::store::retention::{self, Retention};
+use crate::store::{clocks, inspect, inspect_schema};
 
 /// How long one check may take; connecting alone may take the broker ten seconds, and Postgres too.
 const CHECK_PATIENCE: Duration = Duration::from_secs(30);
@@ -36,7 +38,7 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
 const BEYOND_BROKER: [&str; 4] = ["broker subscription", "broker delivery", "broker window", "broker's own words"];
 
 /// The checks that need a connection to Postgres.
-const BEYOND_POSTGRES: [&str; 8] = [
+const BEYOND_POSTGRES: [&str; 9] = [
     "Postgres safety",
     "Postgres connections",
     "Postgres privileges",
@@ -44,6 +46,7 @@ const BEYOND_POSTGRES: [&str; 8] = [
     "Postgres clock",
     "schema",
     "partitions",
+    "retention",
     "readers",
 ];
 
@@ -112,17 +115,24 @@ async fn look_at_postgres(report: &mut Report, config: &Config, database: &Datab
     if !report.check("Postgres", inspect::connection(database)).await {
         return report.skip(&BEYOND_POSTGRES, "Postgres");
     }
-    let [safety, room, privileges, notices, skew, schema, partitions, readers] = BEYOND_POSTGRES;
+    let [safety, room, privileges, notices, skew, schema, partitions, retention, readers] = BEYOND_POSTGRES;
     report.check(safety, inspect::safety(database)).await;
     report.check(room, inspect::room(database, config.database.pool_max)).await;
     report.check(privileges, inspect::privileges(database)).await;
     report.check(notices, inspect::notices(database)).await;
     report.check(skew, inspect::clock(database, clock::now)).await;
     report.check(schema, inspect_schema::migrations(database, config.database.migrate_on_start)).await;
+    report.check(schema, inspect_schema::objects(database)).await;
     report
         .check(partitions, inspect_schema::partitions(database, config.database.migrate_on_start, clock::now()))
         .await;
+    report.check(retention, look_at_retention(config, database)).await;
     report.check(readers, inspect_schema::readers(database)).await;
+}
+
+async fn look_at_retention(config: &Config, database: &Database) -> Result<Vec<Finding>, Outage> {
+    let clocks = clocks::read_once(database.pool(), clock::now).await?;
+    retention::inspect(database.pool(), Retention::from(&config.database), clocks).await
 }
 
 async fn look_at_daemon(config: &Config) -> Vec<Finding> {

@@ -47,10 +47,6 @@ pub(super) const TABLES: [&str; 9] = [
     "audit_log",
 ];
 
-/// The tables of the migrations that are the registry's own.
-pub(super) const UNREAD: [&str; 5] =
-    ["certificate_serials", "crl_state", "crl_canaries", "certificate_revocations", "revoked_certificates"];
-
 const SERVER: &str = "SELECT current_setting('server_version'), current_setting('server_version_num')::int, \
     pg_is_in_recovery(), current_setting('transaction_read_only')::bool, current_database()::text, current_user::text";
 

@@ -7,8 +7,10 @@ use chrono::NaiveDate;
 use super::connect::Database;
 use super::daily::{Layout, Table, layout};
 use super::inspect::{Checked, TABLES, count_up_to, get};
+use super::migrate::read_state;
 use super::partitions::DAYS_AHEAD;
-use super::session::answer;
+use super::schema_objects;
+use super::session::{Session, answer};
 use super::trouble::Trouble;
 use crate::domain::finding::Finding;
 use crate::domain::ports::Outage;
@@ -72,6 +74,27 @@ pub async fn migrations(database: &Database, migrate_on_start: bool) -> Checked 
     }
     if findings.is_empty() {
         findings.push(Finding::ok(format!("all {} migrations are applied", state.applied.len())));
+    }
+    Ok(findings)
+}
+
+/// Whether what the promises stand on is there; nothing is said of a schema that is behind.
+pub async fn objects(database: &Database) -> Checked {
+    let mut session = Session::open(database.unbounded_options()).await?;
+    if read_state(&mut session).await?.check().is_err() {
+        return Ok(Vec::new());
+    }
+    let missing = schema_objects::missing(&mut session).await?;
+    session.close().await;
+    let again = "undo what changed it, or make it again as its migration does; an index that must be unique is made once \
+        the rows that are there twice are deleted";
+    let mut findings: Vec<Finding> = missing.broken.into_iter().map(|what| Finding::error(what, again)).collect();
+    findings.extend(missing.slow.into_iter().map(|index| {
+        Finding::warning(format!("missing: {index}: questions take longer"), "CREATE INDEX, as its migration does")
+    }));
+    if findings.is_empty() {
+        findings
+            .push(Finding::ok("all tables, unique indexes, triggers, constraints and policies are as they must be"));
     }
     Ok(findings)
 }

@@ -1,5 +1,4 @@
-//! Asks Postgres every few seconds whether it answers and is not read-only, and now and then whether the schema is still the
-//! right one, so that readiness is right also while nothing is written. The one writer of `sluice_db_up`. It also compares
+//! Asks Postgres every few seconds whether it answers, is not read-only, and has the schema that the promises stand on, so that readiness is right also while nothing is written. The one writer of `sluice_db_up`. It also compares
 //! the clocks.
 //!
 //! It stores nothing and repairs nothing. That a disk is full only a write can tell: then those who write say so.
@@ -10,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::clocks;
 use super::connect::Database;
-use super::inspect::{TABLES, UNREAD};
 use super::migrate::read_state;
+use super::schema_objects;
 use super::session::{Session, answer};
 use super::trouble::Trouble;
 use crate::domain::clocks::Clocks;
@@ -25,9 +24,6 @@ const PERIOD: Duration = Duration::from_secs(2);
 /// How long an answer may take before Postgres counts as away.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// The schema is looked at in one round of so many, and in each while something is wrong with it.
-const ROUNDS: u32 = 5;
-
 /// The part of readiness that this module speaks for.
 const PART: &str = "database";
 
@@ -40,16 +36,12 @@ const CLOCK: &str = "clock";
 /// The parts that say so when Postgres does not take what they give it.
 const GIVERS: [&str; 2] = ["registry", "writer"];
 
-const MISSING: &str = "SELECT string_agg(name, ', ') FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NULL";
-
 /// Asks until told to stop.
 pub async fn watch(database: Database, readiness: Readiness, clock: Clock, stop: CancellationToken) {
     let mut session = None;
-    let mut rounds_left = 0;
     let mut clocks_agree = true;
     loop {
-        let looks = rounds_left == 0;
-        let asked = tokio::time::timeout(PATIENCE, ask(&database, &mut session, looks, clock));
+        let asked = tokio::time::timeout(PATIENCE, ask(&database, &mut session, clock));
         let answered = tokio::select! {
             () = stop.cancelled() => return,
             answered = asked => answered.unwrap_or_else(|_| Err(silent())),
@@ -58,12 +50,9 @@ pub async fn watch(database: Database, readiness: Readiness, clock: Clock, stop:
             Ok((wrong, clocks)) => {
                 database.metrics().clock_offset.set(clocks.offset_seconds());
                 clocks_agree = tell_clocks(&readiness, clocks, clocks_agree);
-                rounds_left = if looks { ROUNDS } else { rounds_left } - 1;
-                if let Some(wrong) = wrong {
-                    rounds_left = 0;
-                    readiness.unwell(SCHEMA, wrong);
-                } else if looks {
-                    readiness.well(SCHEMA);
+                match wrong {
+                    Some(wrong) => readiness.unwell(SCHEMA, wrong),
+                    None => readiness.well(SCHEMA),
                 }
                 let refused = readiness.troubles().keys().any(|part| GIVERS.contains(part));
                 database.metrics().up.set(i64::from(!refused));
@@ -71,8 +60,6 @@ pub async fn watch(database: Database, readiness: Readiness, clock: Clock, stop:
             }
             Err(trouble) => {
                 session = None;
-                // It may be another Postgres that answers next.
-                rounds_left = 0;
                 database.metrics().up.set(0);
                 let Outage(why) = trouble.into();
                 readiness.unwell(PART, why);
@@ -85,11 +72,10 @@ pub async fn watch(database: Database, readiness: Readiness, clock: Clock, stop:
     }
 }
 
-/// What is wrong with the schema, when that was looked at and something is; and the clocks.
+/// What is wrong with the schema, if something is; and the clocks.
 async fn ask(
     database: &Database,
     session: &mut Option<Session>,
-    looks: bool,
     clock: Clock,
 ) -> Result<(Option<String>, Clocks), Trouble> {
     let session = match session {
@@ -104,8 +90,7 @@ async fn ask(
         ));
     }
     let clocks = clocks::read(&mut session.connection, clock).await?;
-    let wrong = if looks { look_at_schema(session).await? } else { None };
-    Ok((wrong, clocks))
+    Ok((look_at_schema(session).await?, clocks))
 }
 
 /// Says in readiness, and in the log when that changes, whether the clocks agree; returns it.
@@ -131,14 +116,7 @@ async fn look_at_schema(session: &mut Session) -> Result<Option<String>, Trouble
     if let Err(wrong) = state.check() {
         return Ok(Some(wrong.to_string()));
     }
-    let asked = sqlx::query_scalar(MISSING).bind([&TABLES[..], &UNREAD].concat());
-    let missing: Option<String> = answer(asked.fetch_one(&mut session.connection)).await?;
-    Ok(missing.map(|tables| {
-        format!(
-            "the migrations were applied, but these tables are not there or not in the search_path: {tables}; \
-             undo what moved them, or restore them from a backup"
-        )
-    }))
+    Ok(schema_objects::missing(session).await?.complaint())
 }
 
 fn silent() -> Trouble {

@@ -1,13 +1,16 @@
 //! The store on a real Postgres: what a batch becomes, what a failure leaves, who may read it.
 
 mod batches;
+mod dark;
 mod directory;
 mod failures;
 mod migrations;
 mod mixed;
 mod poison;
+mod quarantine;
 mod readers;
 mod revoked;
+mod schema;
 mod state;
 
 use bytes::Bytes;

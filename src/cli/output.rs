@@ -5,6 +5,9 @@ use std::io::{self, Write};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
+/// The columns of a table where no terminal says how many it has.
+const WIDTH: u16 = 100;
+
 /// The form of what is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Output {
@@ -26,6 +29,8 @@ pub fn rows<T: Serialize>(
         Output::Json => json(&values),
         Output::Table => {
             let mut table = Table::new();
+            let terminal = terminal_size::terminal_size_of(io::stdout());
+            table.set_width(terminal.map_or(WIDTH, |(width, _)| width.0));
             table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
             table.set_header(headings.to_vec());
             for value in values {

@@ -58,6 +58,8 @@ fn a_healthy_trio_with_its_daemon_is_found_healthy_and_left_as_it_was() {
 
     let table = settings.run(&["doctor"]);
     assert!(table.contains("what to do") && table.contains("0 error(s), 0 warning(s)"), "{table}");
+    let widest = table.lines().map(|line| line.chars().count()).max();
+    assert!(widest <= Some(100), "{widest:?}: {table}");
 }
 
 #[test]

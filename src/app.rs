@@ -30,11 +30,13 @@ use crate::ingest::patience::Patience;
 use crate::ingest::writer::Writer;
 use crate::ingest::{Road, Spine};
 use crate::lifecycle::{Ending, Readiness, Tasks};
+use crate::registry::acl_keeper::AclKeeper;
 use crate::registry::authority_watch::AuthorityWatch;
 use crate::registry::guests::Guests;
 use crate::registry::publish::Publisher;
 use crate::registry::retire::Keeper;
 use crate::store::connect::{Database, OpenError};
+use crate::store::listen::ChangeSignal;
 use crate::store::migrate::SchemaError;
 use crate::store::retention::Retention;
 use crate::store::{broker_sessions, listen, partitions, probe};
@@ -101,6 +103,8 @@ struct Daemon {
     grants: Grants,
     /// Public credentials.
     guests: Guests,
+    /// Given whenever the registry may have changed.
+    signal: ChangeSignal,
     /// Take no more.
     stop: CancellationToken,
     /// Wait for Postgres no longer.
@@ -116,7 +120,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     readiness.unwell(PART, "starting: the schema is being looked at");
     let grants = Grants::new(&config.ingest);
     let guests = Guests::new(database.clone(), config.public.max_guests, clock::now);
-    let daemon = Daemon { config, metrics, readiness, database, grants, guests, stop, abandon };
+    let signal = ChangeSignal::default();
+    let daemon = Daemon { config, metrics, readiness, database, grants, guests, signal, stop, abandon };
 
     let ops_stop = CancellationToken::new();
     let mut ops = daemon.start_ops(ops_stop.clone()).await?;
@@ -246,7 +251,8 @@ impl Daemon {
             tasks.spawn("authority", watch.watch(self.stop.clone()));
         }
         let (database, numbers) = (self.database.clone(), self.metrics.revocation.clone());
-        if let Some(publisher) = Publisher::new(&self.config, database, numbers, readiness.clone(), clock::now) {
+        let acl = AclKeeper::new(&self.config, self.metrics.broker_acl.clone(), readiness.clone(), &self.signal);
+        if let Some(publisher) = Publisher::new(&self.config, database, numbers, readiness.clone(), acl, clock::now) {
             tasks.spawn("revocation", publisher.run(self.stop.clone()));
         }
     }
@@ -261,7 +267,8 @@ impl Daemon {
         let Self { config, metrics, readiness, database, grants, stop, abandon, .. } = self;
 
         let (pool, store) = (database.pool().clone(), metrics.store.clone());
-        tasks.spawn("listen", listen::follow(pool.clone(), changes_in, store, readiness.clone(), stop.clone()));
+        let signal = self.signal.clone();
+        tasks.spawn("listen", listen::follow(pool.clone(), changes_in, signal, store, readiness.clone(), stop.clone()));
         let (news_in, news) = watch::channel(remembered.clone());
         let keep = broker_sessions::keep(pool, config.broker.client_id.clone(), news, stop.clone());
         tasks.spawn("broker_sessions", keep);

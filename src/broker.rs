@@ -39,5 +39,6 @@ pub mod takeover;
 mod timers;
 mod tls;
 pub mod trouble;
+pub mod version;
 mod window;
 mod wire;

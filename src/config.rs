@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod broker;
+pub mod broker_acl;
 pub mod certificates;
 mod checks;
 pub mod database;

@@ -7,9 +7,19 @@
 //! The chain of a revocation: [`publish`] runs it; [`list`](mod@list) makes the CRL and looks after its file; [`enforce`]
 //! brings the broker to act on it, told by [`reload`] and watched by [`prove`]; [`progress`] says how far it came.
 //!
+//! In the same turns the broker's access rules are kept: [`acl_keeper`] decides when, [`acl_form`] in which form,
+//! [`acl_template`] reads the operator's lines, [`acl_content`] joins them with the devices' and [`acl_file`] writes all of it.
+//!
 //! Beside certificates there is one thing more that is issued here: the short-lived credentials of [`guests`].
 
+pub mod acl_content;
+pub mod acl_file;
+pub mod acl_form;
+pub mod acl_keeper;
+mod acl_print;
+pub mod acl_template;
 pub mod authority_watch;
+mod disk;
 pub mod enforce;
 pub mod guests;
 pub mod import;

@@ -6,6 +6,7 @@
 
 pub mod audit;
 mod backend;
+pub mod broker_acl;
 pub mod broker_sessions;
 pub mod certificate_changes;
 pub mod certificate_keeping;

@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod broker;
+pub mod broker_acl;
 pub mod door;
 pub mod guests;
 pub mod http;

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::operator::{Operator, outage, printed, tell_more};
 use super::output::{Output, fields, rows};
 use super::printable::{NONE, cell_or_none, moment, moment_or_none, printable, printable_or_none};
+use super::status_reach;
 use super::token::{Token, TokenSource};
 use super::{Exit, Failure};
 use crate::config::Config;
@@ -71,7 +72,7 @@ pub enum DeviceCommand {
     },
     /// Let a device speak, or silence it
     #[command(
-        after_help = "Takes effect on every replica within a second.\n\nExample:\n  sluice device set-status acme pump-1 INACTIVE"
+        after_help = "Takes effect on every replica within a second. With ACL_OUTPUT_PATH the broker's access rules follow within\nseconds: the device neither publishes nor reads. It can still connect: `sluice cert revoke` keeps its certificate out.\n\nExample:\n  sluice device set-status acme pump-1 INACTIVE"
     )]
     SetStatus {
         /// Which device
@@ -147,7 +148,9 @@ pub async fn run(command: DeviceCommand, config: &Config, output: Output) -> Res
             let now = status.label();
             let value = json!({
                 "tenant_id": key.tenant(), "device_id": key.device(), "status": now, "was": was,
+                "broker_rules_follow": status_reach::is_far(config),
             });
+            status_reach::say(output, config, "the device");
             printed(fields(output, &value, &[("Device", key.to_string()), ("Status", now.to_owned()), ("Before", was)]))
         }
         DeviceCommand::SetToken { which, token } => {

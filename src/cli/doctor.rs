@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::doctor_acl;
 use super::ops_client;
 use super::output::{self, Output};
 use super::printable::printable;
@@ -88,6 +89,7 @@ pub async fn run(config: &Config, output: Output) -> Result<Exit, Failure> {
     report.add("authority", vec![judge_authority(config.certificates.ca_cert_path.as_deref())]);
     report.check("daemon", async { Ok::<_, Failure>(look_at_daemon(config).await) }).await;
     look_at_broker(&mut report, config).await;
+    report.check("broker access rules", doctor_acl::check(config, &database)).await;
     look_at_postgres(&mut report, config, &database).await;
     report.finish();
     // A connection that hangs holds nobody up.

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::operator::{Operator, outage, printed, tell_more};
 use super::output::{Output, fields, rows};
 use super::printable::{cell, moment, printable};
+use super::status_reach;
 use super::{Exit, Failure};
 use crate::config::Config;
 use crate::domain::ids::TenantId;
@@ -41,7 +42,7 @@ pub enum TenantCommand {
     },
     /// Let a tenant's devices speak, or silence all of them
     #[command(
-        after_help = "Takes effect on every replica within a second.\n\nExample:\n  sluice tenant set-status acme SUSPENDED"
+        after_help = "Takes effect on every replica within a second. With ACL_OUTPUT_PATH the broker's access rules follow within\nseconds: its devices neither publish nor read. They can still connect: `sluice cert revoke` keeps a certificate out.\n\nExample:\n  sluice tenant set-status acme SUSPENDED"
     )]
     SetStatus {
         /// Which tenant
@@ -80,7 +81,11 @@ pub async fn run(command: TenantCommand, config: &Config, output: Output) -> Res
         TenantCommand::SetStatus { tenant, status } => {
             let was = tenants::set_status(pool, actor, &tenant, status).await.map_err(explain)?;
             let now = status.label();
-            let value = json!({ "tenant_id": tenant.as_str(), "status": now, "was": was });
+            let value = json!({
+                "tenant_id": tenant.as_str(), "status": now, "was": was,
+                "broker_rules_follow": status_reach::is_far(config),
+            });
+            status_reach::say(output, config, "each of its devices");
             printed(fields(
                 output,
                 &value,

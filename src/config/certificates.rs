@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::broker_acl::{self, BrokerAclConfig};
 use super::reader::Reader;
 use super::setting::{Kind, Rule, Setting};
 
@@ -18,6 +19,8 @@ pub struct CertificatesConfig {
     pub crl_validity_hours: u32,
     /// `CRL_REFRESH_HOURS`.
     pub crl_refresh_hours: u32,
+    /// The broker's access rules.
+    pub acl: BrokerAclConfig,
     /// `BROKER_PID_FILE`.
     pub broker_pid_file: Option<PathBuf>,
     /// `BROKER_RELOAD_COMMAND`.
@@ -64,6 +67,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         "How long a CRL is good; at least 7 x CRL_REFRESH_HOURS.",
     ),
     Setting::whole("CRL_REFRESH_HOURS", "12", (1, 1251), "hours", "How often the CRL is written anew, changed or not."),
+    broker_acl::OUTPUT,
+    broker_acl::TEMPLATE,
+    broker_acl::MODE,
     Setting::optional("BROKER_PID_FILE", Kind::Path, "The broker's PID file: it is told of a new CRL by SIGHUP."),
     Setting::optional(
         "BROKER_RELOAD_COMMAND",
@@ -125,6 +131,7 @@ impl CertificatesConfig {
             crl_output_path: reader.path("CRL_OUTPUT_PATH"),
             crl_validity_hours,
             crl_refresh_hours,
+            acl: BrokerAclConfig::read(reader),
             broker_pid_file: reader.path("BROKER_PID_FILE"),
             broker_reload_command: reader.optional_text("BROKER_RELOAD_COMMAND"),
             broker_probe_addr: reader.optional_text("BROKER_PROBE_ADDR"),

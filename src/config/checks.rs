@@ -25,6 +25,12 @@ pub(super) fn across(config: &Config, reader: &mut Reader) {
         let why = "a payload must fit into a packet with its topic: MAX_PAYLOAD_BYTES must be less than MQTT_MAX_PACKET_BYTES";
         reader.conflict(&["MAX_PAYLOAD_BYTES", "MQTT_MAX_PACKET_BYTES"], why);
     }
+    let (acl, crl) = (&config.certificates.acl, &config.certificates.crl_output_path);
+    for (name, other) in [("ACL_TEMPLATE_PATH", &acl.template_path), ("CRL_OUTPUT_PATH", crl)] {
+        if acl.output_path.is_some() && acl.output_path == *other {
+            reader.conflict(&["ACL_OUTPUT_PATH", name], "each names a file of its own: change one of them");
+        }
+    }
     let inner = [config.http.api_bind, config.http.ops_bind, config.http.hooks_bind];
     let names = ["HTTP_BIND", "OPS_BIND", "HOOKS_BIND"];
     for (name, bind) in names.into_iter().zip(inner) {
@@ -113,8 +119,9 @@ impl Config {
         }
         if certificates.cn_format == CnFormat::Plain {
             warn(
-                "CERT_CN_FORMAT=plain: stock Mosquitto cannot hold a device to its own topics by such a name; \
-                  use strict, or answer the broker's questions through HOOKS_BIND"
+                "CERT_CN_FORMAT=plain: no pattern of stock Mosquitto holds a device to its own topics by such a name; use \
+                  strict, or rows for each device (ACL_OUTPUT_PATH, BROKER_ACL_MODE=rows), or answer the broker's questions \
+                  through HOOKS_BIND"
                     .to_owned(),
             );
         }

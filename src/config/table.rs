@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     /// What users rely on: names and defaults, as the settings' page of the design fixes them.
-    const PROMISED: [(&str, Option<&str>); 81] = [
+    const PROMISED: [(&str, Option<&str>); 84] = [
         ("MQTT_HOST", Some("localhost")),
         ("MQTT_PORT", Some("1883")),
         ("MQTT_USERNAME", None),
@@ -137,6 +137,9 @@ mod tests {
         ("CRL_OUTPUT_PATH", None),
         ("CRL_VALIDITY_HOURS", Some("168")),
         ("CRL_REFRESH_HOURS", Some("12")),
+        ("ACL_OUTPUT_PATH", None),
+        ("ACL_TEMPLATE_PATH", None),
+        ("BROKER_ACL_MODE", Some("auto")),
         ("BROKER_PID_FILE", None),
         ("BROKER_RELOAD_COMMAND", None),
         ("BROKER_PROBE_ADDR", None),

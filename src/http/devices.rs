@@ -61,6 +61,8 @@ pub(super) struct DeviceToAdd {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DeviceChange {
+    /// Unless it is ACTIVE its messages are refused. With `ACL_OUTPUT_PATH` the broker's access rules follow within seconds;
+    /// without, it still reads its commands. In both cases it can still connect: revoking its certificate ends that.
     status: Said<DeviceStatus>,
 }
 

@@ -42,6 +42,9 @@ pub(super) struct NewTenant {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TenantChange {
+    /// While it is SUSPENDED the messages of its devices are refused. With `ACL_OUTPUT_PATH` the broker's access rules follow
+    /// within seconds; without, they still read their commands. In both cases they can still connect: revoking their
+    /// certificates ends that.
     status: Said<TenantStatus>,
 }
 

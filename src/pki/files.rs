@@ -31,18 +31,24 @@ pub(super) fn read_open(file: &File, max_bytes: u64) -> io::Result<Vec<u8>> {
 
 /// Makes a file with this mode, on the disk when it returns. One that is there already is an error, and stays as it is.
 pub fn create(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-    fill(&mut file, bytes, mode).and_then(|()| sync_directory(path)).inspect_err(|_| {
-        // Half a file must not stand in the way of the next attempt.
-        let _ = fs::remove_file(path);
-    })
+    create_with(path, mode, |file| file.write_all(bytes))
 }
 
 /// Puts a file in the place of whatever is there: written beside it, on the disk, then renamed.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    replace_with(path, mode, |file| file.write_all(bytes), |_| Ok(()))
+}
+
+/// The same for what is not held in one piece: `write` fills the file, and `check` sees it before it takes its place.
+pub fn replace_with(
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+    check: impl FnOnce(&Path) -> io::Result<()>,
+) -> io::Result<()> {
     let beside = name_beside(path)?;
-    create(&beside, bytes, mode)?;
-    fs::rename(&beside, path).inspect_err(|_| {
+    create_with(&beside, mode, write)?;
+    check(&beside).and_then(|()| fs::rename(&beside, path)).inspect_err(|_| {
         let _ = fs::remove_file(&beside);
     })?;
     sync_directory(path)
@@ -50,10 +56,18 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 
 // --- private helpers ---
 
-fn fill(file: &mut File, bytes: &[u8], mode: u32) -> io::Result<()> {
+fn create_with(path: &Path, mode: u32, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    fill(&mut file, write, mode).and_then(|()| sync_directory(path)).inspect_err(|_| {
+        // Half a file must not stand in the way of the next attempt.
+        let _ = fs::remove_file(path);
+    })
+}
+
+fn fill(file: &mut File, write: impl FnOnce(&mut File) -> io::Result<()>, mode: u32) -> io::Result<()> {
     // The mode given at opening is lessened by the umask; the broker must be able to read what is meant for it.
     file.set_permissions(Permissions::from_mode(mode))?;
-    file.write_all(bytes)?;
+    write(file)?;
     file.sync_all()
 }
 

@@ -58,6 +58,10 @@ pub struct Enforcer {
     reload: Reload,
     prover: Option<Prover>,
     list: Option<List>,
+    /// Times the broker was notified.
+    reloads: u64,
+    /// Why it must not be.
+    hold: Option<String>,
 }
 
 /// The list published last, and how far the broker is with it.
@@ -104,7 +108,7 @@ impl Voice {
 impl Enforcer {
     pub(super) fn new(config: &Config, metrics: RevocationMetrics, now: Clock) -> Self {
         let (reload, prover) = (Reload::of(&config.certificates), Prover::of(config));
-        Self { broker: config.broker.clone(), metrics, now, reload, prover, list: None }
+        Self { broker: config.broker.clone(), metrics, now, reload, prover, list: None, reloads: 0, hold: None }
     }
 
     /// Says at start what can never hold with these settings.
@@ -121,6 +125,33 @@ impl Enforcer {
     /// The number of the list that was published here last.
     pub(super) fn published(&self) -> Option<i64> {
         self.list.as_ref().map(|list| list.number)
+    }
+
+    /// While the access rules could end a broker that reads them, it is not notified of anything.
+    pub(super) fn hold(&mut self, why: Option<String>) {
+        self.hold = why;
+    }
+
+    /// The broker has to read its files again, also when it has read the list.
+    pub(super) const fn owe_reload(&mut self) {
+        if let Some(list) = &mut self.list {
+            list.told = None;
+        }
+    }
+
+    /// Times the broker was notified.
+    pub(super) const fn reloads(&self) -> u64 {
+        self.reloads
+    }
+
+    /// Notifies the broker; says whether anybody was.
+    pub(super) async fn reload(&mut self) -> Result<bool, String> {
+        if let Some(why) = &self.hold {
+            return Err(format!("the broker is not notified of any file, for its access rules could end it: {why}"));
+        }
+        let was_told = self.reload.tell().await.map_err(|error| error.to_string())?;
+        self.reloads += 1;
+        Ok(was_told)
     }
 
     /// There is a new list; it revokes the one of the canaries.
@@ -146,22 +177,23 @@ impl Enforcer {
     /// Tells the broker when that is owed.
     async fn tell(&mut self, ledger: &mut Ledger, open: &[OpenRevocation]) -> Step<()> {
         let can_prove = self.can_prove();
-        let Some(list) = &mut self.list else { return Ok(Ok(())) };
+        let Some(list) = &self.list else { return Ok(Ok(())) };
         let is_forgotten = |told: Instant| can_prove && !list.is_in_force && told.elapsed() > REPEAT_AFTER;
         if list.told.is_some_and(|told| !is_forgotten(told)) {
             return Ok(Ok(()));
         }
         let waiting = ids(open, |one| !one.is_reloaded);
-        match self.reload.tell().await {
+        match self.reload().await {
             Ok(was_told) => {
-                list.told = Some(Instant::now());
+                if let Some(list) = &mut self.list {
+                    list.told = Some(Instant::now());
+                }
                 if was_told {
                     ledger.note_held(Link::Reloaded, &waiting).await?;
                 }
                 Ok(Ok(()))
             }
-            Err(error) => {
-                let why = error.to_string();
+            Err(why) => {
                 ledger.note_failed(Link::Reloaded, &why, &waiting).await?;
                 Ok(Err(why))
             }

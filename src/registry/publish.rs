@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::acl_keeper::AclKeeper;
 use super::enforce::{Enforcer, Voice};
 use super::list::{self, ListError};
 use super::prove::Canaries;
@@ -49,6 +50,10 @@ pub struct Publisher {
     now: Clock,
     voice: Voice,
     enforcer: Enforcer,
+    /// None: no list is published here.
+    has_list: bool,
+    /// The broker's access rules, where they are written here.
+    acl: Option<AclKeeper>,
     /// For the next list, when one could not be published: so a full disk does not fill the list with canaries.
     next: Option<Canaries>,
     file_seen: Option<Instant>,
@@ -59,17 +64,21 @@ pub struct Publisher {
 // === impl Publisher ===
 
 impl Publisher {
-    /// None unless the authority and the place of the CRL are set.
+    /// None unless the authority and the place of the CRL are set, or access rules are to be kept.
     pub fn new(
         config: &Config,
         database: Database,
         metrics: RevocationMetrics,
         readiness: Readiness,
+        acl: Option<AclKeeper>,
         now: Clock,
     ) -> Option<Self> {
         let settings = config.certificates.clone();
         let wanted = [&settings.ca_cert_path, &settings.ca_key_path, &settings.crl_output_path];
-        wanted.iter().all(|path| path.is_some()).then(|| Self {
+        let has_list = wanted.iter().all(|path| path.is_some());
+        (has_list || acl.is_some()).then(|| Self {
+            has_list,
+            acl,
             enforcer: Enforcer::new(config, metrics.clone(), now),
             settings,
             database,
@@ -84,7 +93,12 @@ impl Publisher {
 
     /// Runs until told to stop.
     pub async fn run(mut self, stop: CancellationToken) {
-        self.enforcer.announce();
+        if self.has_list {
+            self.enforcer.announce();
+        }
+        if let Some(acl) = &self.acl {
+            acl.announce();
+        }
         while !stop.is_cancelled() {
             let ended = tokio::select! {
                 () = stop.cancelled() => return,
@@ -112,22 +126,73 @@ impl Publisher {
             let state = ledger.state().await?;
             self.show(&state);
             match (state.enforced, state.finding) {
-                (Some(false), Some(finding)) => self.voice.trouble(finding),
+                (Some(false), Some(finding)) if self.has_list => self.voice.trouble(finding),
                 _ => self.voice.well(),
+            }
+            if let Some(acl) = &mut self.acl {
+                acl.look_on(&ledger.acl_state().await?);
             }
             sleep(PERIOD).await;
         }
-        let clocks = ledger.clocks(self.now).await?;
-        let authority = list::authority(&self.settings, clocks).await?;
-        tracing::info!(issuer = authority.certificate().name(), "this replica publishes the CRL");
+        let authority = self.authority(&mut ledger).await?;
         loop {
-            let turn = timeout(TURN_PATIENCE, self.turn(&mut ledger, &authority)).await;
+            let turn = timeout(TURN_PATIENCE, self.turn(&mut ledger, authority.as_ref())).await;
             turn.map_err(|_| ListError::Stuck(TURN_PATIENCE.as_secs()))??;
             sleep(PERIOD).await;
         }
     }
 
-    async fn turn(&mut self, ledger: &mut Ledger, authority: &Arc<Authority>) -> Result<(), ListError> {
+    /// None where no list is published. While it cannot be opened, the access rules are kept all the same.
+    async fn authority(&mut self, ledger: &mut Ledger) -> Result<Option<Arc<Authority>>, ListError> {
+        if !self.has_list {
+            tracing::info!("this replica publishes the access rules, and no CRL");
+            return Ok(None);
+        }
+        let clocks = ledger.clocks(self.now).await?;
+        let opened = list::authority(&self.settings, clocks).await;
+        match opened {
+            Ok(authority) => {
+                tracing::info!(issuer = authority.certificate().name(), "this replica publishes the CRL");
+                Ok(Some(authority))
+            }
+            Err(error) => {
+                let turn = timeout(TURN_PATIENCE, self.turn(ledger, None)).await;
+                turn.map_err(|_| ListError::Stuck(TURN_PATIENCE.as_secs()))??;
+                Err(error)
+            }
+        }
+    }
+
+    /// One turn: the access rules are written first, so that one reload serves both files.
+    async fn turn(&mut self, ledger: &mut Ledger, authority: Option<&Arc<Authority>>) -> Result<(), ListError> {
+        let reloads = self.enforcer.reloads();
+        let owes_reload = match &mut self.acl {
+            None => false,
+            Some(acl) => {
+                acl.keep(ledger).await?;
+                self.enforcer.hold(acl.danger());
+                acl.owes_reload()
+            }
+        };
+        if owes_reload {
+            self.enforcer.owe_reload();
+        }
+        let revoked = match authority {
+            Some(authority) => self.carry_revocations(ledger, authority).await,
+            None => Ok(()),
+        };
+        if let Some(acl) = &mut self.acl {
+            if owes_reload {
+                let has_reloaded = self.enforcer.reloads() > reloads;
+                let outcome = if has_reloaded { Ok(()) } else { self.enforcer.reload().await.map(drop) };
+                acl.notified(ledger, outcome).await?;
+            }
+            acl.settle(ledger).await?;
+        }
+        revoked
+    }
+
+    async fn carry_revocations(&mut self, ledger: &mut Ledger, authority: &Arc<Authority>) -> Result<(), ListError> {
         let issuer = authority.certificate().name();
         let provable = self.enforcer.can_prove();
         let clocks = ledger.clocks(self.now).await?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 use sqlx::postgres::{PgListener, PgPoolOptions};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -37,6 +37,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The part of readiness that this module speaks for.
 const PART: &str = "listen";
 
+/// Says that the registry may have changed, to those who read it as a whole. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct ChangeSignal(watch::Sender<u64>);
+
 /// The way out. While the channel is full nothing more is queued: one Everything is owed, and sent after whatever was heard
 /// until then.
 struct Outbox<'a> {
@@ -66,6 +70,7 @@ enum Deaf {
 pub async fn follow(
     pool: PgPool,
     changes: mpsc::Sender<Change>,
+    signal: ChangeSignal,
     metrics: StoreMetrics,
     readiness: Readiness,
     stop: CancellationToken,
@@ -76,7 +81,7 @@ pub async fn follow(
         let mut listened = false;
         let ended = tokio::select! {
             () = stop.cancelled() => Deaf::Stopped,
-            ended = session(&pool, &changes, || {
+            ended = session(&pool, &changes, &signal, || {
                 listened = true;
                 if let Some(failures) = spell.worked(Instant::now()) {
                     tracing::info!(failures, "changes of the registry are heard again");
@@ -101,6 +106,19 @@ pub async fn follow(
             () = tokio::time::sleep(jittered(pause)) => {}
         }
         pause = LONGEST_PAUSE.min(pause * 2);
+    }
+}
+
+// === impl ChangeSignal ===
+
+impl ChangeSignal {
+    /// A watcher that begins with what changes from now on.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.0.subscribe()
+    }
+
+    fn give(&self) {
+        self.0.send_modify(|count| *count = count.wrapping_add(1));
     }
 }
 
@@ -144,7 +162,12 @@ impl Outbox<'_> {
 
 /// One connection, from LISTEN to its end. It is never mended from within: a listener that reconnects by itself could
 /// lose notifications without a word.
-async fn session(pool: &PgPool, changes: &mpsc::Sender<Change>, on_listening: impl FnOnce()) -> Deaf {
+async fn session(
+    pool: &PgPool,
+    changes: &mpsc::Sender<Change>,
+    signal: &ChangeSignal,
+    on_listening: impl FnOnce(),
+) -> Deaf {
     let own = PgPoolOptions::new()
         .max_connections(1)
         .max_lifetime(None)
@@ -154,7 +177,8 @@ async fn session(pool: &PgPool, changes: &mpsc::Sender<Change>, on_listening: im
     match timeout(PATIENCE, connect(&own)).await {
         Ok(Ok(listener)) => {
             on_listening();
-            relay(listener, &mut Outbox { changes, everything_owed: true }).await
+            signal.give();
+            relay(listener, &mut Outbox { changes, everything_owed: true }, signal).await
         }
         Ok(Err(error)) => error.into(),
         Err(_) => Deaf::Silent,
@@ -169,7 +193,7 @@ async fn connect(own: &PgPool) -> Result<PgListener, sqlx::Error> {
 }
 
 /// Hands on what is heard until the connection ends.
-async fn relay(mut listener: PgListener, outbox: &mut Outbox<'_>) -> Deaf {
+async fn relay(mut listener: PgListener, outbox: &mut Outbox<'_>, signal: &ChangeSignal) -> Deaf {
     loop {
         let heard = tokio::select! {
             paid = outbox.pay() => match paid {
@@ -180,6 +204,7 @@ async fn relay(mut listener: PgListener, outbox: &mut Outbox<'_>) -> Deaf {
         };
         match heard {
             Ok(Ok(Some(notification))) => {
+                signal.give();
                 if let Err(ended) = outbox.put(Change::parse(notification.payload())) {
                     return ended;
                 }

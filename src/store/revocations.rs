@@ -24,7 +24,7 @@ const MAX_OPEN: i64 = 500;
 /// A connection of the publisher, or of one who would be.
 #[derive(Debug)]
 pub struct Ledger {
-    session: Session,
+    pub(super) session: Session,
     is_publisher: bool,
 }
 

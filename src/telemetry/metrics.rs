@@ -4,6 +4,7 @@ use prometheus::{Encoder, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use super::access::AccessMetrics;
 use super::broker::BrokerMetrics;
+use super::broker_acl::BrokerAclMetrics;
 use super::door::DoorMetrics;
 use super::guests::GuestMetrics;
 use super::http::HttpMetrics;
@@ -65,6 +66,8 @@ metrics! {
 pub struct Metrics {
     /// The connection to the broker.
     pub broker: BrokerMetrics,
+    /// The broker's access rules.
+    pub broker_acl: BrokerAclMetrics,
     /// The broker's questions.
     pub door: DoorMetrics,
     /// The spine.
@@ -98,6 +101,7 @@ impl Metrics {
         registry.register(Box::new(build))?;
         Ok(Self {
             broker: BrokerMetrics::register(&registry)?,
+            broker_acl: BrokerAclMetrics::register(&registry)?,
             door: DoorMetrics::new(&registry)?,
             ingest: IngestMetrics::new(&registry)?,
             certificates: RegistryMetrics::register(&registry)?,
@@ -158,6 +162,9 @@ mod tests {
             "sluice_http_connections_evicted_total{listener=\"api\"} 0",
             "sluice_http_connections_timed_out_total{listener=\"public\"} 0",
             "sluice_log_lines_lost_total ",
+            "sluice_broker_acl_current 0",
+            "sluice_broker_acl_rows 0",
+            "sluice_broker_acl_written_total 0",
             "sluice_build_info{version=",
         ] {
             assert!(text.contains(series), "{series} is missing from\n{text}");

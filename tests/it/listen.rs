@@ -5,7 +5,7 @@ use std::time::Duration;
 use sluice::domain::change::Change;
 use sluice::domain::ids::DeviceKey;
 use sluice::lifecycle::{Ending, Readiness, Tasks};
-use sluice::store::listen::follow;
+use sluice::store::listen::{ChangeSignal, follow};
 use sluice::telemetry::metrics::Metrics;
 use sqlx::postgres::PgPoolOptions;
 use tokio::sync::mpsc;
@@ -34,7 +34,10 @@ impl Listener {
         let pool = PgPoolOptions::new().connect_lazy(&database.url()).unwrap();
         let (metrics, readiness, stop) = (Metrics::new().unwrap(), Readiness::default(), CancellationToken::new());
         let mut tasks = Tasks::default();
-        tasks.spawn("listen", follow(pool, sender, metrics.store.clone(), readiness.clone(), stop.clone()));
+        tasks.spawn(
+            "listen",
+            follow(pool, sender, ChangeSignal::default(), metrics.store.clone(), readiness.clone(), stop.clone()),
+        );
         Self { tasks, stop, changes, metrics, readiness }
     }
 

@@ -9,6 +9,7 @@ mod access_commands;
 mod api;
 mod authority_end;
 mod broker;
+mod broker_acl;
 mod ca;
 mod certificates;
 mod changes;

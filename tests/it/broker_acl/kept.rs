@@ -1,0 +1,150 @@
+//! The file is kept whatever happens to it, by one replica, and a broker is never made to read one that could end it.
+
+use std::fs;
+
+use super::site::{CURRENT, Site, TEMPLATE, WRITTEN, is_refused, wait_current, wait_refused};
+use crate::compose::stack::Stack;
+use crate::revocation::site as revocations;
+use crate::support::daemon::Daemon;
+use crate::support::time_bounds::REVOCATION_AFTER_REPAIR;
+use crate::support::wait;
+
+const OWN: &str = "tenant/acme/device/d0/telemetry";
+const PUBLISHES: &str = "this replica publishes the access rules";
+
+#[test]
+fn a_damaged_file_is_written_again_and_the_broker_lives_through_all_of_it() {
+    let site = Site::new();
+    let daemon = site.settings("sluice").start();
+    wait_current(&daemon);
+    let (path, good) = (site.path("acl"), site.file());
+    let mut d0 = site.device("d0");
+    wait_refused(&mut d0, OWN, false);
+    let damages: [(&str, &dyn Fn()); 5] = [
+        ("is no access rule", &|| fs::write(&path, "what is this\n").unwrap()),
+        ("it is missing", &|| fs::remove_file(&path).unwrap()),
+        ("not what was written last", &|| fs::write(&path, "").unwrap()),
+        ("not what was written last", &|| fs::write(&path, TEMPLATE).unwrap()),
+        ("its mode has become", &|| {
+            fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        }),
+    ];
+    for (number, (why, damage)) in damages.iter().enumerate() {
+        damage();
+        let noticed = || daemon.log().matches("the file of access rules is not right").count() == number + 1;
+        wait::until("the daemon notices", noticed);
+        assert!(daemon.log().lines().rfind(|line| line.contains("is not right")).unwrap().contains(why), "{why}");
+        // The count follows when what was written has been read back.
+        daemon.wait_metric(WRITTEN, 2.0 + f64::from(u32::try_from(number).unwrap()));
+        assert_eq!(site.file(), good, "{why}");
+        wait_refused(&mut d0, OWN, false);
+        assert!(is_refused(&mut d0, "tenant/acme/device/d1/telemetry"), "{why}");
+    }
+    daemon.wait_metric(CURRENT, 1.0);
+    daemon.wait_ready();
+}
+
+#[test]
+fn while_a_bad_file_cannot_be_written_again_the_broker_is_not_notified() {
+    let site = Site::new();
+    let settings = site.settings("sluice");
+    let daemon = settings.start();
+    wait_current(&daemon);
+    assert_eq!(daemon.terminate(), 0);
+    // Without good lines of the operator nothing can be written in place of the damaged file.
+    fs::write(site.path("template"), format!("{TEMPLATE}topic reed x\n")).unwrap();
+    fs::write(site.path("acl"), "what is this\n").unwrap();
+    let reloads = || site.broker.log().matches("Reloading config").count();
+    let before = reloads();
+    daemon.start_again();
+    let why = daemon.wait_unready_for("is no access rule (it grants");
+    assert!(why.contains("line 7 of ACL_TEMPLATE_PATH") && why.contains("the last file stays in force"), "{why}");
+    assert!(daemon.metric(CURRENT) < 1.0);
+    site.database.query("UPDATE devices SET status = 'INACTIVE' WHERE device_id = 'd1'");
+    daemon.wait_unready_for("cannot be written");
+    assert_eq!(reloads(), before, "it was not notified");
+    fs::write(site.path("template"), TEMPLATE).unwrap();
+    daemon.wait_ready();
+    daemon.wait_metric(CURRENT, 1.0);
+    let mut d1 = site.device("d1");
+    wait_refused(&mut d1, "tenant/acme/device/d1/door", true);
+}
+
+#[test]
+fn a_bad_template_is_refused_with_its_line_and_the_lines_read_before_stay_in_force() {
+    let site = Site::new();
+    let settings = site.settings("sluice");
+    let daemon = settings.start();
+    wait_current(&daemon);
+    let mut d0 = site.device("d0");
+    wait_refused(&mut d0, OWN, false);
+    fs::write(site.path("template"), format!("{TEMPLATE}\ntpic write y\n")).unwrap();
+    let why = daemon.wait_unready_for("line 8 of ACL_TEMPLATE_PATH");
+    assert!(why.contains("the lines read before stay in force"), "{why}");
+    let doctor = settings.command(&["doctor"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&doctor.stdout).contains("line 8"), "{doctor:?}");
+    // A status still reaches the broker.
+    settings.run(&["device", "set-status", "acme", "d0", "INACTIVE"]);
+    wait_refused(&mut d0, OWN, true);
+    fs::write(site.path("template"), format!("{TEMPLATE}pattern write tenant/%u/lamp\n")).unwrap();
+    settings.run(&["device", "set-status", "acme", "d0", "ACTIVE"]);
+    wait_refused(&mut d0, "tenant/acme/device/d0/lamp", false);
+    daemon.wait_ready();
+    let doctor = settings.command(&["doctor", "--output", "json"]).output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&doctor.stdout).unwrap();
+    let rules = report["findings"].as_array().unwrap().iter().filter(|row| row["check"] == "broker access rules");
+    let levels: Vec<_> = rules.map(|row| row["level"].clone()).collect();
+    assert_eq!(levels, ["ok", "ok", "ok"], "{report:#}");
+}
+
+#[test]
+fn one_of_two_replicas_writes_and_the_other_takes_its_place() {
+    let site = Site::new();
+    let replicas = ["one", "other"].map(|name| site.settings(name).start());
+    for replica in &replicas {
+        wait_current(replica);
+    }
+    let is_publisher = |daemon: &Daemon| daemon.log().contains(PUBLISHES);
+    let [one, other] = &replicas;
+    assert!(is_publisher(one) != is_publisher(other), "one publishes");
+    let (publisher, heir) = if is_publisher(one) { (one, other) } else { (other, one) };
+    assert!(
+        heir.metric(WRITTEN) < 1.0
+            && heir.metric("sluice_broker_acl_rows") >= publisher.metric("sluice_broker_acl_rows")
+    );
+    publisher.kill9();
+    wait::until("the other one publishes", || is_publisher(heir));
+    let mut d0 = site.device("d0");
+    wait_refused(&mut d0, OWN, false);
+    site.database.query("UPDATE devices SET status = 'INACTIVE' WHERE device_id = 'd0'");
+    wait_refused(&mut d0, OWN, true);
+    assert!(heir.metric(WRITTEN) > 0.0);
+    heir.wait_ready();
+}
+
+#[test]
+fn one_reload_serves_the_crl_and_the_access_rules() {
+    let mut stack = Stack::prepared();
+    let pid_file = stack.launch_alone();
+    let site = revocations::Site::around(stack);
+    let settings = site
+        .settings("sluice")
+        .set("CRL_OUTPUT_PATH", &site.stack.text("data/device-crl.pem"))
+        .set("BROKER_PID_FILE", pid_file.to_str().unwrap())
+        .set("ACL_TEMPLATE_PATH", concat!(env!("CARGO_MANIFEST_DIR"), "/compose/mosquitto/acl.conf"))
+        .set("ACL_OUTPUT_PATH", &site.stack.text("data/acl.conf"))
+        .set("BROKER_ACL_MODE", "rows");
+    let daemon = settings.start();
+    daemon.wait_ready();
+    daemon.wait_metric("sluice_crl_enforced", 1.0);
+    daemon.wait_metric(CURRENT, 1.0);
+    let reloads = || site.stack.log().matches("Reloading config").count();
+    assert_eq!(reloads(), 1, "{}", site.stack.log());
+    assert!(site.stack.lets_in("pump-1"), "its rows stand there");
+    site.database.query("UPDATE devices SET status = 'INACTIVE' WHERE device_id = 'pump-1'");
+    wait::until("its rows are gone", || site.stack.reason_code("pump-1", "tenant/acme/device/pump-1/status") == "135");
+    assert!(site.stack.lets_in("pump-2"));
+    site.revoke("pump-2");
+    site.wait_proven("pump-2", REVOCATION_AFTER_REPAIR);
+    assert!(!site.stack.lets_in("pump-2"));
+}

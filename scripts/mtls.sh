@@ -94,7 +94,9 @@ write_broker_files() {
     for file in device-ca.crt server.crt server.key; do
         as_server sh -c 'umask 077 && cat >"$1.new" && mv "$1.new" "$1"' sh "$home/$file" <"$AUTHORITY/$file"
     done
-    write_acl | as_server tee "$home/acl.conf" >/dev/null
+    write_acl >"$STATE/acl.template"
+    # Sluice writes it from the template and its registry; the broker needs one before.
+    [ -s "$home/acl.conf" ] || as_server tee "$home/acl.conf" <"$STATE/acl.template" >/dev/null
     # Only its hash is written where the broker reads it.
     printf 'sluice:%s\n' "$(cat "$STATE/mqtt_password")" |
         as_server sh -c 'umask 077 && cat >"$1.new" && mosquitto_passwd -U "$1.new" && mv "$1.new" "$1"' sh "$home/passwords"

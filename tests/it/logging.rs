@@ -81,7 +81,7 @@ fn a_full_disk_under_the_log_costs_lines_and_never_the_daemon() {
 fn a_reader_that_stalls_holds_up_neither_answers_nor_the_end() {
     // The reader is there and takes nothing, and the pipe between them is full.
     let (reader, mut writer) = std::io::pipe().unwrap();
-    writer.write_all(&[b'\n'; PIPE_BYTES]).unwrap();
+    writer.write_all("\n".repeat(PIPE_BYTES).as_bytes()).unwrap();
     let daemon = Loud::start(writer.into());
     wait::until("it answers", || daemon::get(daemon.ops, "/livez").is_ok_and(|(status, _)| status == 200));
     assert_eq!(daemon.terminate(), Some(0));

@@ -57,7 +57,10 @@ pub async fn run(command: CrlCommand, config: &Config, output: Output) -> Result
 async fn show(database: &Database, config: &Config, output: Output) -> Result<Exit, Failure> {
     let state = revocations::published(database.pool()).await.map_err(|error| outage(&error))?;
     let file = file_state(database, config, &state).await?;
+    // A broker that reads a file that is wrong enforces nothing, whatever it did when it was last looked at.
+    let wrong = file.as_ref().and_then(|file| file.as_ref().err());
     let enforced = match (state.enforced, &state.finding) {
+        (Some(true), _) if wrong.is_some() => format!("no: the file is wrong: {}", wrong.map_or(NONE, String::as_str)),
         (Some(true), _) => "yes".to_owned(),
         (Some(false), finding) => format!("no: {}", finding.as_deref().unwrap_or(NONE)),
         (None, _) => "not looked at yet: a daemon looks, at BROKER_PROBE_ADDR".to_owned(),
@@ -81,7 +84,7 @@ async fn show(database: &Database, config: &Config, output: Output) -> Result<Ex
     ];
     let value = json!({
         "issuer": state.issuer, "crl_number": state.crl_number, "entries": state.entries, "file": said,
-        "published_at": state.published_at, "next_update": state.next_update, "enforced": state.enforced,
+        "published_at": state.published_at, "next_update": state.next_update, "enforced": state.enforced.map(|is| is && wrong.is_none()),
         "finding": state.finding, "looked_at": state.looked_at,
     });
     fields(output, &value, &lines)?;
@@ -150,6 +153,8 @@ fn failed(error: ListError) -> Failure {
         ListError::Outage(error) => outage(&error),
         ListError::Authority(_) => Failure::new(Exit::Config, error.to_string()),
         ListError::Canary(_) => Failure::new(Exit::Internal, error.to_string()),
-        ListError::File { .. } | ListError::Stuck(_) => Failure::unavailable(error.to_string()),
+        ListError::File { .. } | ListError::Unrepaired(_) | ListError::Stuck(_) => {
+            Failure::unavailable(error.to_string())
+        }
     }
 }

@@ -8,11 +8,10 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
+use super::endings::Endings;
 use super::prove::{Canaries, Prover, Sight};
-use super::reload::Reload;
-use crate::broker::takeover::{self, Leaving};
+use super::reload::{Recheck, Reload};
 use crate::config::Config;
-use crate::config::broker::BrokerConfig;
 use crate::domain::ports::Outage;
 use crate::domain::time::{Clock, Timestamp};
 use crate::lifecycle::Readiness;
@@ -28,6 +27,9 @@ const ALARMED_PERIOD: Duration = Duration::from_secs(5);
 /// How long the broker may take to read a new list before that is a finding; a watcher looks every second or two.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// A broker that cannot be seen so long after a list is a finding: one that hangs answers nobody.
+const UNSEEN_GRACE: Duration = Duration::from_secs(3);
+
 /// While it may take its time it is tried so often in a turn, so far apart: usually it has the list in a moment.
 const QUICK_LOOKS: u32 = 8;
 const QUICK_PAUSE: Duration = Duration::from_millis(100);
@@ -42,7 +44,7 @@ const REPEAT_AFTER: Duration = Duration::from_mins(1);
 /// The part of readiness that the chain speaks for.
 const PART: &str = "revocation";
 
-const NO_PROBE: &str = "BROKER_PROBE_ADDR is not set, so nobody looks what the broker does with the CRL";
+pub(super) const NO_PROBE: &str = "BROKER_PROBE_ADDR is not set, so nobody looks what the broker does with the CRL";
 
 /// Tells how the chain stands: in readiness always, in the log when it changes.
 pub struct Voice {
@@ -52,7 +54,7 @@ pub struct Voice {
 
 /// What is known of the broker and the list published last.
 pub struct Enforcer {
-    broker: BrokerConfig,
+    endings: Endings,
     metrics: RevocationMetrics,
     now: Clock,
     reload: Reload,
@@ -108,7 +110,13 @@ impl Voice {
 impl Enforcer {
     pub(super) fn new(config: &Config, metrics: RevocationMetrics, now: Clock) -> Self {
         let (reload, prover) = (Reload::of(&config.certificates), Prover::of(config));
-        Self { broker: config.broker.clone(), metrics, now, reload, prover, list: None, reloads: 0, hold: None }
+        let endings = Endings::new(config.broker.clone());
+        Self { endings, metrics, now, reload, prover, list: None, reloads: 0, hold: None }
+    }
+
+    /// Whoever looks what the broker does is woken when it was told.
+    pub(super) fn waking(self, recheck: Recheck) -> Self {
+        Self { reload: self.reload.waking(recheck), ..self }
     }
 
     /// Says at start what can never hold with these settings.
@@ -152,6 +160,43 @@ impl Enforcer {
         let was_told = self.reload.tell().await.map_err(|error| error.to_string())?;
         self.reloads += 1;
         Ok(was_told)
+    }
+
+    /// Whether the next turn should come soon: sessions are being ended.
+    pub(super) fn is_busy(&self) -> bool {
+        self.endings.is_busy()
+    }
+
+    /// Whether the last list was published less than so long ago.
+    pub(super) fn has_published_within(&self, period: Duration) -> bool {
+        self.list.as_ref().is_some_and(|list| list.published.elapsed() < period)
+    }
+
+    /// The broker may have let in those it must not: what was ended counts no longer.
+    pub(super) fn doubt_sessions(&mut self) {
+        self.endings.restart();
+    }
+
+    /// The file is not what was published, so nothing is enforced, whatever the broker still does; that is looked at too.
+    /// A sentence for the operator.
+    pub(super) async fn lost(&mut self, ledger: &mut Ledger, why: &str) -> Result<String, Outage> {
+        let canaries = self.list.as_ref().and_then(|list| list.canaries.as_ref());
+        let sight = match (&self.prover, canaries) {
+            (Some(prover), Some(canaries)) => Some(prover.look(canaries).await),
+            _ => None,
+        };
+        let finding = match sight {
+            Some(Sight::InForce) => format!("{why}; the broker still has the last list, until it reads the file again"),
+            Some(Sight::Not(what) | Sight::Unseen(what)) => format!("{why}; {what}"),
+            None => why.to_owned(),
+        };
+        if let Some(list) = &mut self.list {
+            list.is_in_force = false;
+            list.looked = None;
+            list.finding = Some(finding.clone());
+        }
+        ledger.note_enforced(false, Some(&finding)).await?;
+        Ok(finding)
     }
 
     /// There is a new list; it revokes the one of the canaries.
@@ -227,50 +272,59 @@ impl Enforcer {
             }
             // It may be about to read the list; what was wrong before still is.
             Sight::Not(_) if is_young => {}
-            Sight::Not(why) => {
-                ledger.note_enforced(false, Some(&why)).await?;
-                ledger.note_failed(Link::Reloaded, &why, &ids(open, |_| true)).await?;
-                list.finding = Some(why);
-            }
+            Sight::Unseen(_) if list.published.elapsed() < UNSEEN_GRACE => {}
+            Sight::Not(why) => list.finding = Some(found(ledger, Link::Reloaded, why, open).await?),
+            Sight::Unseen(why) => list.finding = Some(found(ledger, Link::Proven, why, open).await?),
         }
         Ok(list.finding.clone().map_or(Ok(list.is_in_force), Err))
     }
 
-    /// Ends the sessions of those the broker now refuses, and closes the chain.
-    async fn end_sessions(&self, ledger: &mut Ledger, open: &[OpenRevocation]) -> Step<()> {
-        for one in open.iter().filter(|one| one.crl_number.is_some()) {
-            let id = [one.certificate_id];
-            if !one.is_ended {
-                let leaving = if one.has_successor { Leaving::Messages } else { Leaving::Nothing };
-                if let Err(error) = takeover::end_session(&self.broker, &one.common_name, leaving).await {
-                    let why = format!("the live session of {} was not ended: {error}", one.common_name);
-                    ledger.note_failed(Link::Ended, &why, &ids(open, |one| !one.is_ended)).await?;
-                    return Ok(Err(why));
-                }
-                ledger.note_held(Link::Ended, &id).await?;
-            }
-            if one.is_proven {
-                continue;
-            }
-            if self.can_prove() {
-                ledger.note_held(Link::Proven, &id).await?;
-                let seconds = (self.now)().seconds_since(Timestamp::from(one.noticed_at)).max(0.0);
-                self.metrics.revocation_seconds.observe(seconds);
-                tracing::info!(
-                    certificate = %one.certificate_id,
-                    name = one.common_name,
-                    seconds,
-                    "a revocation is in force at the broker"
-                );
-            } else {
-                ledger.note_failed(Link::Proven, NO_PROBE, &id).await?;
-            }
+    /// Ends the sessions of those the broker now refuses, and closes the chain of each that is ended.
+    async fn end_sessions(&mut self, ledger: &mut Ledger, open: &[OpenRevocation]) -> Step<()> {
+        let progress = self.endings.turn(open).await;
+        self.metrics.sessions_not_ended.set(i64::try_from(self.endings.failing()).unwrap_or(i64::MAX));
+        for (id, why) in &progress.failed {
+            let why = format!("the live session was not ended: {why}");
+            ledger.note_failed(Link::Ended, &why, std::slice::from_ref(id)).await?;
         }
-        Ok(Ok(()))
+        if !progress.ended.is_empty() {
+            ledger.note_held(Link::Ended, &progress.ended).await?;
+        }
+        let is_ended = |one: &&OpenRevocation| one.is_ended || progress.ended.contains(&one.certificate_id);
+        let is_listed = |one: &&OpenRevocation| one.crl_number.is_some() && !one.is_proven;
+        let last: Vec<&OpenRevocation> = open.iter().filter(is_listed).filter(is_ended).collect();
+        self.close(ledger, &last).await?;
+        Ok(self.endings.trouble().map_or(Ok(()), Err))
+    }
+
+    /// The last link of these.
+    async fn close(&self, ledger: &mut Ledger, last: &[&OpenRevocation]) -> Result<(), Outage> {
+        let ids: Vec<Uuid> = last.iter().map(|one| one.certificate_id).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        if !self.can_prove() {
+            return ledger.note_failed(Link::Proven, NO_PROBE, &ids).await;
+        }
+        ledger.note_held(Link::Proven, &ids).await?;
+        for one in last {
+            let seconds = (self.now)().seconds_since(Timestamp::from(one.noticed_at)).max(0.0);
+            self.metrics.revocation_seconds.observe(seconds);
+            let (certificate, name) = (one.certificate_id, &one.common_name);
+            tracing::info!(%certificate, name, seconds, "a revocation is in force at the broker");
+        }
+        Ok(())
     }
 }
 
 // --- private helpers ---
+
+/// Notes what was found wrong, and which link it is of.
+async fn found(ledger: &mut Ledger, link: Link, why: String, open: &[OpenRevocation]) -> Result<String, Outage> {
+    ledger.note_enforced(false, Some(&why)).await?;
+    ledger.note_failed(link, &why, &ids(open, |_| true)).await?;
+    Ok(why)
+}
 
 async fn look_often(prover: &Prover, canaries: &Canaries, times: u32) -> Sight {
     let begun = Instant::now();

@@ -35,6 +35,9 @@ pub enum ListError {
     /// A certificate to try the broker with.
     #[error(transparent)]
     Canary(#[from] CanaryError),
+    /// The file is not what was published, and no list could take its place.
+    #[error("{0}")]
+    Unrepaired(String),
     /// The list or its file.
     #[error("the CRL at {path} cannot be published: {why}")]
     File {

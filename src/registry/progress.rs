@@ -10,6 +10,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
+use super::enforce::NO_PROBE;
 use crate::domain::ports::Outage;
 use crate::domain::time::Timestamp;
 use crate::store::connect::Database;
@@ -84,7 +85,7 @@ pub async fn wait_for(
         seen(&progress);
         let Some(link) = missing(&progress) else { return Ok(progress) };
         // Nothing more will come where nobody looks at the broker.
-        let unprovable = link == Link::Proven && progress.failure.is_some();
+        let unprovable = link == Link::Proven && progress.failure.as_deref() == Some(NO_PROBE);
         if unprovable || Instant::now() >= deadline {
             return Err(Broken::Link { link, why: progress.failure.clone(), progress: Box::new(progress) });
         }

@@ -33,6 +33,8 @@ pub enum Sight {
     InForce,
     /// It does not; a sentence for the operator.
     Not(String),
+    /// That could not be seen; a sentence for the operator.
+    Unseen(String),
 }
 
 // === impl Prover ===
@@ -75,7 +77,8 @@ fn judge(address: &str, valid: &Outcome, revoked: Option<&Outcome>) -> Sight {
     Sight::Not(match (valid, revoked) {
         (Outcome::Admitted, Some(Outcome::Revoked)) => return Sight::InForce,
         (Outcome::Unreachable(why), _) | (_, Some(Outcome::Unreachable(why))) => {
-            format!("what the broker does with the CRL cannot be seen at BROKER_PROBE_ADDR {address}: {why}")
+            let what = "what the broker does with the CRL cannot be seen at BROKER_PROBE_ADDR";
+            return Sight::Unseen(format!("{what} {address}: {why}"));
         }
         (Outcome::Refused(why), _) => format!(
             "the broker at {address} refuses a valid certificate ({why}), and so every device: check its CRL's dates, \
@@ -109,10 +112,13 @@ mod tests {
             (&Outcome::Admitted, Some(&refused), "another reason (x)"),
             (&refused, None, "every device"),
             (&Outcome::Revoked, None, "another CRL"),
-            (&away, None, "away"),
         ] {
-            let Sight::Not(why) = judge("b:1", valid, revoked) else { panic!("in force") };
+            let Sight::Not(why) = judge("b:1", valid, revoked) else { panic!("in force, or not seen") };
             assert!(why.contains(part), "{why}");
+        }
+        for (valid, revoked) in [(&away, None), (&Outcome::Admitted, Some(&away))] {
+            let Sight::Unseen(why) = judge("b:1", valid, revoked) else { panic!("seen") };
+            assert!(why.contains("away"), "{why}");
         }
     }
 }

@@ -15,6 +15,7 @@ use super::acl_keeper::AclKeeper;
 use super::enforce::{Enforcer, Voice};
 use super::list::{self, ListError};
 use super::prove::Canaries;
+use super::reload::Recheck;
 use crate::config::Config;
 use crate::config::certificates::CertificatesConfig;
 use crate::domain::clocks::Clocks;
@@ -34,6 +35,9 @@ const FILE_PERIOD: Duration = Duration::from_secs(3);
 
 /// After the authority's files were found unusable they are read again so much later.
 const AUTHORITY_PAUSE: Duration = Duration::from_secs(10);
+
+/// How soon after a turn the next one is while sessions are being ended.
+const BUSY_PERIOD: Duration = Duration::from_millis(100);
 
 /// Why a list is published when the file is not what was put there.
 const REPAIR: &str = "the file was not right";
@@ -57,6 +61,8 @@ pub struct Publisher {
     /// For the next list, when one could not be published: so a full disk does not fill the list with canaries.
     next: Option<Canaries>,
     file_seen: Option<Instant>,
+    /// What is wrong with the file, while it is not what was published.
+    fault: Option<String>,
     /// Those in no list, because their serial number cannot be read.
     unreadable: Vec<Uuid>,
 }
@@ -87,8 +93,14 @@ impl Publisher {
             voice: Voice::new(readiness),
             next: None,
             file_seen: None,
+            fault: None,
             unreadable: Vec::new(),
         })
+    }
+
+    /// Wakes those who look what the broker does, each time it was told.
+    pub fn waking(self, recheck: Recheck) -> Self {
+        Self { enforcer: self.enforcer.waking(recheck), ..self }
     }
 
     /// Runs until told to stop.
@@ -138,7 +150,7 @@ impl Publisher {
         loop {
             let turn = timeout(TURN_PATIENCE, self.turn(&mut ledger, authority.as_ref())).await;
             turn.map_err(|_| ListError::Stuck(TURN_PATIENCE.as_secs()))??;
-            sleep(PERIOD).await;
+            sleep(if self.enforcer.is_busy() { BUSY_PERIOD } else { PERIOD }).await;
         }
     }
 
@@ -176,6 +188,8 @@ impl Publisher {
         };
         if owes_reload {
             self.enforcer.owe_reload();
+            // A reload makes the broker read the CRL too, so the file is looked at before it.
+            self.file_seen = None;
         }
         let revoked = match authority {
             Some(authority) => self.carry_revocations(ledger, authority).await,
@@ -184,7 +198,13 @@ impl Publisher {
         if let Some(acl) = &mut self.acl {
             if owes_reload {
                 let has_reloaded = self.enforcer.reloads() > reloads;
-                let outcome = if has_reloaded { Ok(()) } else { self.enforcer.reload().await.map(drop) };
+                let outcome = match &self.fault {
+                    _ if has_reloaded => Ok(()),
+                    Some(fault) => {
+                        Err(format!("the broker is not notified, for it would read a CRL that is wrong: {fault}"))
+                    }
+                    None => self.enforcer.reload().await.map(drop),
+                };
                 acl.notified(ledger, outcome).await?;
             }
             acl.settle(ledger).await?;
@@ -204,11 +224,15 @@ impl Publisher {
                 let unlisted: Vec<Uuid> =
                     open.iter().filter(|one| one.crl_number.is_none()).map(|one| one.certificate_id).collect();
                 ledger.note_failed(Link::Published, &error.to_string(), &unlisted).await?;
-                return Err(error);
+                return Err(self.unrepaired(ledger, error).await?);
             }
-            if why == REPAIR {
+            if self.fault.take().is_some() {
                 // A broker that read the damaged file may have let the revoked in, and keeps whom it has let in.
+                self.enforcer.doubt_sessions();
                 ledger.doubt_sessions(issuer).await?;
+                if !provable {
+                    ledger.note_enforced(None, None).await?;
+                }
             }
             open = ledger.open_revocations(issuer, provable, clocks.earlier()).await?;
         }
@@ -218,6 +242,15 @@ impl Publisher {
         }
         self.show(&ledger.state().await?);
         Ok(())
+    }
+
+    /// While the file is not what was published, nothing is enforced: says so to everybody, and why.
+    async fn unrepaired(&mut self, ledger: &mut Ledger, error: ListError) -> Result<ListError, Outage> {
+        let Some(fault) = &self.fault else { return Ok(error) };
+        let why = format!("the CRL is not what was published ({fault}) and cannot be repaired: {error}");
+        let finding = self.enforcer.lost(ledger, &why).await?;
+        self.show(&ledger.state().await?);
+        Ok(ListError::Unrepaired(finding))
     }
 
     /// Why a list is due now, and the number in the file; none: no list is due.
@@ -232,7 +265,8 @@ impl Publisher {
         let Some(path) = self.settings.crl_output_path.clone() else { return Ok(None) };
         let issuer = authority.certificate().name();
         let hours = (self.settings.crl_validity_hours, self.settings.crl_refresh_hours);
-        let why = if list::has_unlisted(open, &self.unreadable) {
+        let is_soon = self.enforcer.has_published_within(PERIOD);
+        let why = if list::has_unlisted(open, &self.unreadable) && !is_soon {
             Some("a certificate was revoked")
         } else if let Some(why) = list::is_due(state, issuer, hours, clocks) {
             Some(why)
@@ -241,17 +275,24 @@ impl Publisher {
         } else {
             None
         };
-        if why.is_none() && self.file_seen.is_some_and(|seen| seen.elapsed() < FILE_PERIOD) {
+        if why.is_none() && self.fault.is_none() && self.file_seen.is_some_and(|seen| seen.elapsed() < FILE_PERIOD) {
             return Ok(None);
         }
         self.file_seen = Some(Instant::now());
         let last = ledger.last_list().await?;
         match list::look(authority, &path, state.crl_number, last, clocks).await {
-            Ok(number) => Ok(why.map(|why| (why, number))),
+            Ok(number) => {
+                // Somebody else has put the list back; whom the broker let in meanwhile is not known.
+                let why = why.or(self.fault.as_ref().map(|_| REPAIR));
+                Ok(why.map(|why| (why, number)))
+            }
             // The first list of all is no repair.
             Err(_) if state.published_at.is_none() => Ok(Some((why.unwrap_or("there is none yet"), 0))),
             Err(fault) => {
-                tracing::warn!(path = %path.display(), %fault, "the CRL file is not right; a new list takes its place");
+                if self.fault.as_ref() != Some(&fault) {
+                    tracing::warn!(path = %path.display(), %fault, "the CRL file is not right; a new list takes its place");
+                    self.fault = Some(fault);
+                }
                 Ok(Some((REPAIR, 0)))
             }
         }

@@ -19,7 +19,7 @@ use crate::domain::time::{Clock, Timestamp};
 const PUBLISHER_LOCK: i64 = 0x736c_7569_6365_0009;
 
 /// Revocations that are taken up at a time; the rest waits for the next turn.
-const MAX_OPEN: i64 = 500;
+pub const MAX_OPEN: i64 = 500;
 
 /// A connection of the publisher, or of one who would be.
 #[derive(Debug)]
@@ -143,7 +143,8 @@ const OPEN: &str = "SELECT r.certificate_id, c.common_name, r.noticed_at, r.crl_
     FROM certificate_revocations r JOIN revoked_certificates c USING (certificate_id) \
     WHERE (r.proven_at IS NULL OR r.ended_at IS NULL) AND c.issuer = $1 AND c.not_after > least(now(), $4) \
       AND ($3 OR r.ended_at IS NULL) \
-    ORDER BY r.crl_number IS NOT NULL, r.proven_at IS NOT NULL, r.noticed_at LIMIT $2";
+    ORDER BY r.crl_number IS NOT NULL, coalesce(r.failed_link = 'ended', false), r.proven_at IS NOT NULL, \
+        least(row_number() OVER (ORDER BY r.noticed_at), row_number() OVER (ORDER BY r.noticed_at DESC)) LIMIT $2";
 
 const DOUBTED: &str = "UPDATE certificate_revocations r SET ended_at = NULL FROM revoked_certificates c \
     WHERE c.certificate_id = r.certificate_id AND c.issuer = $1 AND c.not_after > now() AND r.ended_at IS NOT NULL";
@@ -210,7 +211,8 @@ impl Ledger {
         Ok(answer(asked.fetch_all(&mut self.session.connection)).await?)
     }
 
-    /// Revocations whose chain has not held to its end, so many at a time: first those in no list yet, then the oldest.
+    /// Revocations whose chain has not held to its end, so many at a time: first those in no list yet, last those whose
+    /// session could not be ended; within them the oldest and the newest by turns, so that neither waits for all others.
     /// Where nothing can be proven, the end of the session is the last link. What has ended by Postgres' clock and by `now`
     /// needs nothing.
     pub async fn open_revocations(
@@ -286,10 +288,14 @@ impl Ledger {
         Ok(())
     }
 
-    /// What the broker was seen to do with the list.
-    pub async fn note_enforced(&mut self, enforced: bool, finding: Option<&str>) -> Result<(), Outage> {
+    /// What the broker was seen to do with the list; none: nobody can look.
+    pub async fn note_enforced(
+        &mut self,
+        enforced: impl Into<Option<bool>>,
+        finding: Option<&str>,
+    ) -> Result<(), Outage> {
         let asked = sqlx::query("UPDATE crl_state SET enforced = $1, finding = $2, looked_at = clock_timestamp()");
-        answer(asked.bind(enforced).bind(finding).execute(&mut self.session.connection)).await?;
+        answer(asked.bind(enforced.into()).bind(finding).execute(&mut self.session.connection)).await?;
         Ok(())
     }
 

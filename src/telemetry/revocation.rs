@@ -12,6 +12,8 @@ metrics! {
         next_update: IntGauge("sluice_crl_next_update_seconds"),
         /// 1 while the broker was last seen to refuse a revoked certificate and to let a valid one in.
         enforced: IntGauge("sluice_crl_enforced"),
+        /// Live sessions of revoked devices that could not be ended when that was last tried.
+        sessions_not_ended: IntGauge("sluice_sessions_not_ended"),
         /// Seconds from the revocation's row to the proof that the broker acts on it.
         revocation_seconds: Histogram("sluice_revocation_seconds", SECONDS),
     }

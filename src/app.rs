@@ -33,7 +33,9 @@ use crate::lifecycle::{Ending, Readiness, Tasks};
 use crate::registry::acl_keeper::AclKeeper;
 use crate::registry::authority_watch::AuthorityWatch;
 use crate::registry::guests::Guests;
+use crate::registry::isolate::Isolation;
 use crate::registry::publish::Publisher;
+use crate::registry::reload::Recheck;
 use crate::registry::retire::Keeper;
 use crate::store::connect::{Database, OpenError};
 use crate::store::listen::ChangeSignal;
@@ -251,9 +253,14 @@ impl Daemon {
             tasks.spawn("authority", watch.watch(self.stop.clone()));
         }
         let (database, numbers) = (self.database.clone(), self.metrics.revocation.clone());
+        let recheck = Recheck::default();
         let acl = AclKeeper::new(&self.config, self.metrics.broker_acl.clone(), readiness.clone(), &self.signal);
         if let Some(publisher) = Publisher::new(&self.config, database, numbers, readiness.clone(), acl, clock::now) {
-            tasks.spawn("revocation", publisher.run(self.stop.clone()));
+            tasks.spawn("revocation", publisher.waking(recheck.clone()).run(self.stop.clone()));
+        }
+        let numbers = self.metrics.isolation.clone();
+        if let Some(isolation) = Isolation::new(&self.config, recheck, numbers, readiness.clone(), clock::now) {
+            tasks.spawn("isolation", isolation.run(self.stop.clone()));
         }
     }
 

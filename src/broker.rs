@@ -13,7 +13,7 @@
 //! socket, which [`wire`] lets rest; [`frame`] splits bytes into packets; [`login`] says who we are; [`memory`] knows the
 //! session from former runs, [`returning`] the messages that come again. [`trouble`] turns what can go wrong into a sentence with advice.
 //! Beside the session: [`publisher`] and [`inspect`] for the operator; [`takeover`] ends the session of a revoked device, and
-//! [`handshake`] tries whom the broker lets in.
+//! [`handshake`] tries whom the broker lets in; [`isolation`] tries where it lets a device publish.
 
 pub mod ack;
 mod backlog;
@@ -25,6 +25,7 @@ mod frame_tests;
 pub mod handshake;
 mod inflight;
 pub mod inspect;
+pub mod isolation;
 pub mod link;
 mod login;
 pub mod memory;

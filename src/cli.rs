@@ -31,6 +31,7 @@ mod fleet_fault;
 mod gate;
 pub mod health;
 mod histogram;
+mod isolation;
 pub mod migrate;
 mod operator;
 mod ops_client;

@@ -11,6 +11,7 @@ pub mod ids;
 pub mod login;
 pub mod message;
 pub mod ports;
+pub mod probe;
 pub mod redact;
 pub mod sampling;
 pub mod subscription;

@@ -5,7 +5,8 @@
 //! no request by itself: the command line and the API call it with the same words.
 //!
 //! The chain of a revocation: [`publish`] runs it; [`list`](mod@list) makes the CRL and looks after its file; [`enforce`]
-//! brings the broker to act on it, told by [`reload`] and watched by [`prove`]; [`progress`] says how far it came.
+//! brings the broker to act on it, told by [`reload`] and watched by [`prove`]; [`endings`] ends live sessions; [`progress`]
+//! says how far it came. Beside it [`isolate`] proves that the broker lets a device publish to its own topics alone.
 //!
 //! In the same turns the broker's access rules are kept: [`acl_keeper`] decides when, [`acl_form`] in which form,
 //! [`acl_template`] reads the operator's lines, [`acl_content`] joins them with the devices' and [`acl_file`] writes all of it.
@@ -20,10 +21,12 @@ mod acl_print;
 pub mod acl_template;
 pub mod authority_watch;
 mod disk;
+pub mod endings;
 pub mod enforce;
 pub mod guests;
 pub mod import;
 pub mod inventory;
+pub mod isolate;
 pub mod issue;
 pub mod list;
 pub mod progress;

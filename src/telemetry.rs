@@ -9,6 +9,7 @@ pub mod door;
 pub mod guests;
 pub mod http;
 pub mod ingest;
+pub mod isolation;
 pub mod log_writer;
 pub mod logs;
 pub mod metrics;

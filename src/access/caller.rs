@@ -5,6 +5,7 @@
 use super::guest::GuestId;
 use super::tokens::Tokens;
 use crate::domain::ids::DeviceKey;
+use crate::domain::probe;
 
 /// By what somebody is known to the broker.
 #[derive(Clone, Copy)]
@@ -29,6 +30,8 @@ pub enum Claim<'a> {
     },
     /// A device, by its common name.
     Device(DeviceKey),
+    /// The probe that proves the broker's isolation, by its common name.
+    Probe,
     /// A guest, by its identity.
     Guest(&'a str),
     /// Any other name.
@@ -42,7 +45,8 @@ pub enum Claim<'a> {
 impl<'a> Caller<'a> {
     /// The plugin's jwt backend puts every user name where a token belongs, also a certificate's common name.
     pub fn new(bearer: Option<&'a str>, username: Option<&'a str>, client_id: &'a str) -> Self {
-        let name = bearer.filter(|bearer| DeviceKey::of_common_name(bearer).is_ok());
+        let is_name = |bearer: &str| bearer == probe::IDENTITY || DeviceKey::of_common_name(bearer).is_ok();
+        let name = bearer.filter(|bearer| is_name(bearer));
         if name.is_some() {
             return Self { bearer: None, username: name, client_id };
         }
@@ -61,6 +65,7 @@ impl<'a> Caller<'a> {
         }
         match DeviceKey::of_common_name(name) {
             Ok(device) => Claim::Device(device),
+            Err(_) if name == probe::IDENTITY => Claim::Probe,
             Err(_) if name.parse::<GuestId>().is_ok() => Claim::Guest(name),
             Err(_) => Claim::Name(name),
         }
@@ -88,6 +93,8 @@ mod tests {
         assert!(matches!(claim(None, Some("acme/pump-1")), Claim::Device(_)));
         assert!(matches!(claim(Some("acme/device/pump-1"), None), Claim::Device(_)));
         assert_eq!(claim(None, Some(&guest)), Claim::Guest(&guest));
+        assert_eq!(claim(None, Some(probe::IDENTITY)), Claim::Probe);
+        assert_eq!(claim(Some(probe::IDENTITY), None), Claim::Probe);
         assert_eq!(claim(None, Some("alice")), Claim::Name("alice"));
         assert_eq!(claim(None, None), Claim::Nobody);
     }

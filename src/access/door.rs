@@ -16,7 +16,7 @@ use super::guest::GuestRefusal;
 use super::logins::{Holder, Logins, Recalled};
 use super::reserved::{Reserved, Taken};
 use super::rulebook::Rulebook;
-use super::subject::{Subject, SubjectKind};
+use super::subject::Subject;
 use super::tokens::Tokens;
 use crate::domain::device::{Device, Standing};
 use crate::domain::ids::DeviceKey;
@@ -93,6 +93,8 @@ impl<K: Knowledge> Door<K> {
                 self.check_reserved_name(&caller)?;
                 return self.device_by_token(device, password?).await;
             }
+            // By its certificate alone, about which nobody asks here.
+            Claim::Probe => return Err(Denial::NoToken),
             Claim::Guest(username) | Claim::Name(username) => *username,
             Claim::Nobody | Claim::Token { .. } => return self.nameless(password.map_err(|_| Denial::Nobody)?).await,
         };
@@ -199,6 +201,7 @@ impl<K: Knowledge> Door<K> {
             Claim::Device(device) => {
                 return self.device_of_broker(device, now).await.map(|subject| Proved::EachTime(Arc::new(subject)));
             }
+            Claim::Probe => return Ok(Proved::EachTime(Arc::new(Subject::of_device(DeviceKey::of_probe())))),
             Claim::Guest(username) | Claim::Name(username) => username,
             Claim::Nobody => return Err(Denial::Nobody),
         };
@@ -257,9 +260,7 @@ impl<K: Knowledge> Door<K> {
             let detail = "no certificate of the device is good now, and it has no token";
             return Err(Denial::Device(Refusal::new(Reason::TokenMissing, detail)));
         }
-        let id = device.identity().into();
-        let kind = SubjectKind::Device(device);
-        Ok(Subject { kind, id, groups: Vec::new(), scopes: Vec::new(), expires_at: None })
+        Ok(Subject::of_device(device))
     }
 }
 

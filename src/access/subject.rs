@@ -36,6 +36,12 @@ pub enum SubjectKind {
 // === impl Subject ===
 
 impl Subject {
+    /// A device, which belongs to no group and is good until the registry says otherwise.
+    pub fn of_device(device: DeviceKey) -> Self {
+        let id = device.identity().into();
+        Self { kind: SubjectKind::Device(device), id, groups: Vec::new(), scopes: Vec::new(), expires_at: None }
+    }
+
     /// Whether what was proved has ended.
     pub fn has_ended(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|end| now >= end)

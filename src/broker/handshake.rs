@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls;
 use tokio_rustls::rustls::AlertDescription as Alert;
 
@@ -50,14 +51,19 @@ pub async fn try_door(door: Door<'_>, client_id: &str, certificate: &[u8], key: 
     }
 }
 
+/// TLS towards it, with this certificate and its key.
+pub(super) async fn connector(door: Door<'_>, certificate: &[u8], key: &str) -> Result<TlsConnector, Trouble> {
+    let ca_cert = door.ca_cert.map(Path::to_owned);
+    let path = ca_cert.clone().unwrap_or_else(|| tls::SYSTEM_ROOTS.into());
+    let roots = disk::apart(&path, move || tls::roots("BROKER_PROBE_CA_CERT", ca_cert.as_deref()));
+    tls::connector_for(roots.await.map_err(Trouble::Disk)??, certificate, key)
+}
+
 // --- private helpers ---
 
 async fn knock(door: Door<'_>, client_id: &str, certificate: &[u8], key: &str) -> Result<(), Trouble> {
     let (host, port) = split(door.address);
-    let ca_cert = door.ca_cert.map(Path::to_owned);
-    let path = ca_cert.clone().unwrap_or_else(|| tls::SYSTEM_ROOTS.into());
-    let roots = disk::apart(&path, move || tls::roots("BROKER_PROBE_CA_CERT", ca_cert.as_deref()));
-    let connector = tls::connector_for(roots.await.map_err(Trouble::Disk)??, certificate, key)?;
+    let connector = connector(door, certificate, key).await?;
     let connect = options::bare_connect(client_id)?;
     let mut link = Link::open_tls(host, port, &connector).await?;
     link.introduce(&connect, &mut Vec::new()).await?;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::doctor_acl;
+use super::isolation;
 use super::ops_client;
 use super::output::{self, Output};
 use super::printable::printable;
@@ -90,6 +91,7 @@ pub async fn run(config: &Config, output: Output) -> Result<Exit, Failure> {
     report.check("daemon", async { Ok::<_, Failure>(look_at_daemon(config).await) }).await;
     look_at_broker(&mut report, config).await;
     report.check("broker access rules", doctor_acl::check(config, &database)).await;
+    report.check("broker isolation", isolation::findings(config)).await;
     look_at_postgres(&mut report, config, &database).await;
     report.finish();
     // A connection that hangs holds nobody up.

@@ -79,7 +79,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::optional(
         "BROKER_PROBE_ADDR",
         ADDRESS,
-        "Where devices reach the broker, to prove that revoked certificates are refused.",
+        "Where devices reach the broker, to prove that revoked certificates are refused and that devices are isolated.",
     ),
     Setting::optional(
         "BROKER_PROBE_CA_CERT",

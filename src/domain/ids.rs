@@ -9,6 +9,8 @@ use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::probe;
+
 /// The longest tenant or device name, in characters (all of them ASCII).
 pub const MAX_ID_LEN: usize = 64;
 
@@ -106,6 +108,11 @@ impl DeviceKey {
     /// The device of that name within the tenant of that name.
     pub fn of(tenant: &TenantId, device: &DeviceId) -> Self {
         Self::joined(tenant.as_str(), device.as_str())
+    }
+
+    /// Sluice's own probe at the broker; its names are outside the grammar, so no device of the registry is equal to it.
+    pub fn of_probe() -> Self {
+        Self::joined(probe::NAMES.0, probe::NAMES.1)
     }
 
     /// Reads a certificate's common name, strict or plain: `<tenant>/device/<device>` or `<tenant>/<device>`. No name holds a

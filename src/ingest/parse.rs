@@ -17,6 +17,7 @@ use crate::config::ingest::IngestConfig;
 use crate::domain::batch::Told;
 use crate::domain::device::TokenHash;
 use crate::domain::message::Delivery;
+use crate::domain::probe;
 use crate::domain::redact::redact;
 use crate::domain::time::Timestamp;
 use crate::domain::topic::{Kind, Topic};
@@ -125,6 +126,7 @@ impl Limits {
     pub fn parse(&self, delivery: &Delivery) -> Outcome {
         let topic = match Topic::parse(&delivery.topic) {
             Ok(topic) => topic,
+            Err(_) if probe::is_probe(&delivery.topic, &delivery.payload) => return Outcome::Ignored,
             Err(error) => return refuse(delivery, Reason::BadTopicFormat, error.to_string()),
         };
         if topic.kind == Kind::Platform {

@@ -1,4 +1,5 @@
-//! Certificates that prove what the broker does with the CRL: one to be revoked, one to be let in.
+//! Certificates that prove what the broker does: with the CRL, one to be revoked and one to be let in; with its access
+//! rules, one that publishes.
 //!
 //! Their common name begins with `$`, which no name of a tenant may hold: no access rule and no topic of a device fits
 //! it. They differ from a device's in nothing else the broker looks at. Keys stay in memory.
@@ -13,6 +14,7 @@ use super::moment;
 use super::profile::named;
 use super::serial::{Serial, SerialError};
 use crate::domain::clocks::Clocks;
+use crate::domain::probe;
 
 /// What the common names begin with.
 pub const NAME_PREFIX: &str = "$sluice/canary/";
@@ -46,7 +48,18 @@ pub enum CanaryError {
 /// Makes one, with a name of its own, so that replicas do not disturb each other's.
 pub fn make(authority: &Authority, at: impl Into<Clocks>) -> Result<Canary, CanaryError> {
     let serial = Serial::random()?;
-    let at: Clocks = at.into();
+    let name = format!("{NAME_PREFIX}{serial}");
+    make_named(authority, at.into(), &serial, &name)
+}
+
+/// Makes the probe's certificate, whose name is always the same, so that access rules can name it.
+pub fn make_probe(authority: &Authority, at: impl Into<Clocks>) -> Result<Canary, CanaryError> {
+    make_named(authority, at.into(), &Serial::random()?, probe::IDENTITY)
+}
+
+// --- private helpers ---
+
+fn make_named(authority: &Authority, at: Clocks, serial: &Serial, name: &str) -> Result<Canary, CanaryError> {
     let own = authority.certificate().certificate();
     let from = moment::whole_second(at.earlier()).plus_seconds(-BACKDATING_SECONDS).max(own.not_before());
     let until = moment::whole_second(at.later()).plus_seconds(VALIDITY_SECONDS).min(own.not_after());
@@ -56,7 +69,7 @@ pub fn make(authority: &Authority, at: impl Into<Clocks>) -> Result<Canary, Cana
     let mut params = CertificateParams::default();
     params.not_before = from.to_datetime();
     params.not_after = until.to_datetime();
-    params.distinguished_name = named(&format!("{NAME_PREFIX}{serial}"));
+    params.distinguished_name = named(name);
     params.serial_number = Some(SerialNumber::from_slice(serial.magnitude()));
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -68,8 +81,6 @@ pub fn make(authority: &Authority, at: impl Into<Clocks>) -> Result<Canary, Cana
     zeroize::Zeroize::zeroize(&mut pair);
     Ok(Canary { certificate: signed?, key })
 }
-
-// --- private helpers ---
 
 fn sign(
     authority: &Authority,
@@ -97,5 +108,7 @@ mod tests {
         }
         assert_ne!(one.certificate.subject(), other.certificate.subject());
         assert_ne!(one.certificate.serial(), other.certificate.serial());
+        let probe = make_probe(&authority, now()).unwrap();
+        assert_eq!(probe.certificate.common_name(), Some(probe::IDENTITY));
     }
 }

@@ -99,6 +99,7 @@ impl Publisher {
     }
 
     /// Wakes those who look what the broker does, each time it was told.
+    #[must_use]
     pub fn waking(self, recheck: Recheck) -> Self {
         Self { enforcer: self.enforcer.waking(recheck), ..self }
     }

@@ -105,6 +105,7 @@ impl Reload {
     }
 
     /// Wakes these too, from now on.
+    #[must_use]
     pub fn waking(self, recheck: Recheck) -> Self {
         Self { recheck, ..self }
     }

@@ -9,6 +9,7 @@ use super::door::DoorMetrics;
 use super::guests::GuestMetrics;
 use super::http::HttpMetrics;
 use super::ingest::IngestMetrics;
+use super::isolation::IsolationMetrics;
 use super::log_writer;
 use super::registry::RegistryMetrics;
 use super::revocation::RevocationMetrics;
@@ -76,6 +77,8 @@ pub struct Metrics {
     pub certificates: RegistryMetrics,
     /// The chain of revocation.
     pub revocation: RevocationMetrics,
+    /// The proof that the broker isolates devices.
+    pub isolation: IsolationMetrics,
     /// The door.
     pub access: AccessMetrics,
     /// Public credentials.
@@ -106,6 +109,7 @@ impl Metrics {
             ingest: IngestMetrics::new(&registry)?,
             certificates: RegistryMetrics::register(&registry)?,
             revocation: RevocationMetrics::register(&registry)?,
+            isolation: IsolationMetrics::new(&registry)?,
             access: AccessMetrics::register(&registry)?,
             guests: GuestMetrics::register(&registry)?,
             http: HttpMetrics::new(&registry)?,
@@ -153,6 +157,9 @@ mod tests {
             "sluice_certificate_earliest_not_after_seconds 0",
             "sluice_mqtt_reconnects_total 0",
             "sluice_crl_enforced 0",
+            "sluice_isolation_enforced 0",
+            "sluice_isolation_checks_total{result=\"broken\"} 0",
+            "sluice_sessions_not_ended 0",
             "sluice_crl_next_update_seconds 0",
             "sluice_revocation_seconds_count 0",
             "sluice_access_decisions_total{hook=\"acl\",result=\"fault\"} 0",

@@ -2,5 +2,8 @@
 
 mod chain;
 mod clocks;
+mod endings;
+mod isolation;
+mod lost;
 pub mod site;
 mod waited;

@@ -29,6 +29,21 @@ fn a_device_logs_in_by_its_token_and_does_what_its_own_topics_allow() {
 }
 
 #[test]
+fn the_probe_of_the_brokers_isolation_has_its_own_topics_and_nobody_can_log_in_as_it() {
+    let database = database();
+    let house = House::start(&database, &[]);
+    let mut asker = house.asker();
+    let probe = "$sluice/device/probe";
+    asker.acl(probe, probe, 2, "tenant/$sluice/device/probe/telemetry").yes();
+    for topic in ["tenant/$sluice/device/foreign/telemetry", "tenant/$sluice-foreign/device/probe/telemetry", EVENT] {
+        asker.acl(probe, probe, 2, topic).no("no rule allows it");
+    }
+    let token = house.token(&user(probe, &["admins"], 600));
+    asker.login(probe, &token, "c").no("token");
+    asker.login(probe, "t0ken", "c").no("token");
+}
+
+#[test]
 fn no_token_of_an_issuer_makes_anybody_a_device() {
     let database = database();
     let house = House::start(&database, &[]);

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::site::{PROMISED, Site};
+use super::site::Site;
 use crate::compose::stack::Stack;
+use crate::support::time_bounds::{REVOCATION, REVOCATION_AFTER_REPAIR, UNREPAIRED};
 use crate::support::wait;
 
 const ENFORCED: &str = "sluice_crl_enforced";
@@ -23,7 +24,7 @@ fn while_a_directory_stands_in_the_place_of_the_crl_nothing_is_enforced_and_ever
     daemon.wait_ready();
     daemon.wait_metric(ENFORCED, 1.0);
     site.revoke("pump-1");
-    site.wait_proven("pump-1", PROMISED * 2);
+    site.wait_proven("pump-1", REVOCATION);
 
     fs::remove_file(&path).unwrap();
     fs::create_dir_all(path.join("not-empty")).unwrap();
@@ -36,7 +37,7 @@ fn while_a_directory_stands_in_the_place_of_the_crl_nothing_is_enforced_and_ever
     let (begun, before) = (Instant::now(), looks());
     wait::until("the broker was tried several times", || looks() > before + 6);
     // All the while, and in the moments in which the publisher has not looked at the file too.
-    while begun.elapsed() < Duration::from_secs(8) {
+    while begun.elapsed() < UNREPAIRED {
         let (status, body) = daemon.get("/readyz").unwrap();
         assert_eq!(status, 503, "{body}");
         assert!(daemon.metric(ENFORCED) < 1.0);
@@ -72,6 +73,6 @@ fn a_broker_that_hangs_is_said_within_seconds_and_the_proof_is_what_is_missing()
     let failed = "SELECT failed_link FROM certificate_revocations";
     site.database.wait_until(failed, "proven");
     site.stack.process().signal("CONT", &[]);
-    site.wait_proven("pump-1", PROMISED * 6);
+    site.wait_proven("pump-1", REVOCATION_AFTER_REPAIR);
     daemon.wait_ready();
 }

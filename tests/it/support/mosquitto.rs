@@ -66,6 +66,9 @@ pub fn version() -> (u32, u32) {
     })
 }
 
+/// The own topic of Sluice's probe, where rows take the place of patterns.
+pub const PROBE_ROWS: &str = "user $sluice/device/probe\ntopic write tenant/$sluice/device/probe/telemetry\n";
+
 /// The rows that let devices publish and read what the patterns of these access rules say, by the devices' user names; none
 /// where the patterns do that. Since 2.1 `%u` matches one level only, and Sluice writes such rows into `ACL_OUTPUT_PATH`.
 pub fn rows_for(rules: &str, names: &[String]) -> String {
@@ -81,7 +84,7 @@ pub fn rows_for(rules: &str, names: &[String]) -> String {
             rows.extend(["topic ", &pattern.replace("%u", name), "\n"]);
         }
     }
-    rows
+    rows + PROBE_ROWS
 }
 
 /// A broker; it ends when this is dropped.

@@ -1,0 +1,63 @@
+//! The identity of Sluice's own probe, which publishes like a device to prove that the broker isolates devices.
+//!
+//! Its names hold a `$`, which no tenant and no device may have. It publishes empty payloads and nothing else, so a message
+//! that holds something is not a probe's, whatever its topic is.
+
+/// The common name of the probe's certificate, and so its user name and client id at the broker.
+pub const IDENTITY: &str = "$sluice/device/probe";
+
+/// Its tenant and its device, as the topic has them.
+pub const NAMES: (&str, &str) = ("$sluice", "probe");
+
+/// Where the broker must accept its message.
+pub const OWN_TOPIC: &str = "tenant/$sluice/device/probe/telemetry";
+
+/// Nobody's identities: another device of the same tenant, and one of another tenant with the same device name.
+pub const FOREIGN_IDENTITIES: [&str; 2] = ["$sluice/device/foreign", "$sluice-foreign/device/probe"];
+
+/// What a device publishes; the broker must refuse each below a foreign identity.
+pub const TYPES: [&str; 7] =
+    ["telemetry", "heartbeat", "event", "status", "shadow/reported", "commands/ack", "commands/probe"];
+
+/// Where the broker must refuse its messages.
+pub fn foreign_topics() -> Vec<String> {
+    let of = |identity| TYPES.iter().map(move |kind| format!("tenant/{identity}/{kind}"));
+    FOREIGN_IDENTITIES.into_iter().flat_map(of).collect()
+}
+
+/// Whether this is a message of the probe: exactly one of its topics, and an empty payload.
+pub fn is_probe(topic: &[u8], payload: &[u8]) -> bool {
+    // Other bad topics cost no more than this comparison.
+    if !payload.is_empty() || !topic.starts_with(b"tenant/$sluice") {
+        return false;
+    }
+    topic == OWN_TOPIC.as_bytes() || foreign_topics().iter().any(|foreign| foreign.as_bytes() == topic)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::topic::Topic;
+
+    #[test]
+    fn no_device_can_have_one_of_its_names_or_topics() {
+        assert_eq!(IDENTITY, format!("{}/device/{}", NAMES.0, NAMES.1));
+        assert_eq!(OWN_TOPIC, format!("tenant/{IDENTITY}/telemetry"));
+        for topic in foreign_topics().into_iter().chain([OWN_TOPIC.to_owned()]) {
+            assert!(Topic::parse(topic.as_bytes()).is_err() && is_probe(topic.as_bytes(), b""), "{topic}");
+        }
+    }
+
+    #[test]
+    fn only_its_topics_with_an_empty_payload_are_its_messages() {
+        assert!(!is_probe(OWN_TOPIC.as_bytes(), b"{}"));
+        for topic in [
+            "tenant/$sluice",
+            "tenant/$sluice/device/probe/heartbeat",
+            "tenant/$sluice/device/other/telemetry",
+            "tenant/acme/device/probe/telemetry",
+        ] {
+            assert!(!is_probe(topic.as_bytes(), b""), "{topic}");
+        }
+    }
+}

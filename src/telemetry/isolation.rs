@@ -1,0 +1,38 @@
+//! Metrics of the proof that the broker isolates devices.
+
+use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
+
+/// What a check can find.
+pub const RESULTS: [&str; 4] = ["enforced", "broken", "own_refused", "unknown"];
+
+/// Updated by each replica for itself.
+#[derive(Clone, Debug)]
+pub struct IsolationMetrics {
+    /// 1 while the broker was last seen to accept a device's own topic and to refuse those of other devices.
+    pub enforced: IntGauge,
+    checks: IntCounterVec,
+}
+
+// === impl IsolationMetrics ===
+
+impl IsolationMetrics {
+    /// Makes them all and registers them; every known label starts at zero.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let help =
+            "1 while the broker was last seen to accept a device's own topic and to refuse those of other devices.";
+        let enforced = IntGauge::new("sluice_isolation_enforced", help)?;
+        registry.register(Box::new(enforced.clone()))?;
+        let help = "Checks of the broker's isolation, by what was seen.";
+        let checks = IntCounterVec::new(Opts::new("sluice_isolation_checks_total", help), &["result"])?;
+        registry.register(Box::new(checks.clone()))?;
+        for result in RESULTS {
+            checks.with_label_values(&[result]);
+        }
+        Ok(Self { enforced, checks })
+    }
+
+    /// A check was made; `result` is one of [`RESULTS`].
+    pub fn count(&self, result: &str) {
+        self.checks.with_label_values(&[result]).inc();
+    }
+}

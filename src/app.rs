@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::policy_file::PolicyFileError;
@@ -19,6 +19,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::config::ingest::BATCHES_IN_FLIGHT;
 use crate::domain::ids::DeviceKey;
+use crate::domain::message::{AckToken, Delivery};
 use crate::domain::subscription::SessionMemory;
 use crate::domain::time::Clock;
 use crate::http::{self, Api, Public, Remembered};
@@ -27,6 +28,7 @@ use crate::ingest::batch::{Gathering, Sizes};
 use crate::ingest::grant_view::GrantView;
 use crate::ingest::grants::Grants;
 use crate::ingest::patience::Patience;
+use crate::ingest::rate::Absence;
 use crate::ingest::writer::Writer;
 use crate::ingest::{Road, Spine};
 use crate::lifecycle::{Ending, Readiness, Tasks};
@@ -52,6 +54,10 @@ const ACKS_QUEUE: usize = 64;
 
 /// Changes of the registry that wait to be heard; when there are more, everything cached is dropped instead.
 const CHANGES_QUEUE: usize = 1024;
+
+/// When Postgres has not answered for so long at the start, the session subscribes without it: else the broker would throw
+/// away what it acknowledges to the devices of a session that never was there.
+const SUBSCRIBE_AFTER: Duration = Duration::from_secs(1);
 
 /// The part of readiness that says that the daemon has not started all its parts yet.
 const PART: &str = "start";
@@ -113,6 +119,15 @@ struct Daemon {
     abandon: CancellationToken,
 }
 
+/// The ends of the session's queues that the spine takes, and what is remembered of the session.
+struct Subscription {
+    deliveries: mpsc::Receiver<Vec<Delivery>>,
+    acks: mpsc::Sender<Vec<AckToken>>,
+    news: watch::Receiver<SessionMemory>,
+    /// It was subscribed before that was read: messages came since when nobody had listened from then on.
+    absence: Option<Absence>,
+}
+
 /// Runs the daemon until `stop` is cancelled.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError> {
     let metrics = Metrics::new().map_err(|error| RunError::Metrics(error.to_string()))?;
@@ -144,10 +159,18 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
 
 impl Daemon {
     async fn run(&self, ops: &mut Tasks) -> Result<(), RunError> {
-        let Some(session) = self.prepare().await? else { return Ok(()) };
         let mut tasks = Tasks::default();
+        let subscription = match self.prepare_and_subscribe(&mut tasks).await {
+            Ok(Some(subscription)) => subscription,
+            unprepared => {
+                self.stop.cancel();
+                // Nothing was stored, so nothing is acknowledged: the session only says goodbye.
+                tasks.finish(FAREWELL).await;
+                return unprepared.map(drop).map_err(RunError::from);
+            }
+        };
         self.start_keepers(&mut tasks);
-        self.start_spine(&mut tasks, session);
+        self.start_spine(&mut tasks, subscription);
         self.readiness.well(PART);
         let died = tokio::select! {
             died = tasks.watch(&self.stop) => died,
@@ -227,6 +250,36 @@ impl Daemon {
         tokio::time::sleep(self.config.process.shutdown_timeout.saturating_sub(FAREWELL)).await;
     }
 
+    /// The same, and subscribes: once that is read, or without it when Postgres does not answer soon.
+    async fn prepare_and_subscribe(&self, tasks: &mut Tasks) -> Result<Option<Subscription>, SchemaError> {
+        let (news_in, news) = watch::channel(SessionMemory::default());
+        let mut preparing = std::pin::pin!(self.prepare());
+        if let Ok(prepared) = tokio::time::timeout(SUBSCRIBE_AFTER, &mut preparing).await {
+            let Some(session) = prepared? else { return Ok(None) };
+            return Ok(Some(self.start_session(tasks, Memory::new(session, news_in), news)));
+        }
+        tracing::warn!("Postgres has not answered yet; subscribing all the same, the broker keeps what comes");
+        let (recall, recalled) = oneshot::channel();
+        let subscription = self.start_session(tasks, Memory::unrecalled(recalled, news_in), news);
+        let Some(session) = preparing.await? else { return Ok(None) };
+        let until = clock::now();
+        let absence = session.subscribed.as_ref().map(|last| Absence { since: last.at, until });
+        // A session that ended meanwhile is noticed by its task.
+        let _ended = recall.send(session);
+        Ok(Some(Subscription { absence, ..subscription }))
+    }
+
+    /// The session with the broker. Until the spine is there, its queue fills, and then the broker's.
+    fn start_session(&self, tasks: &mut Tasks, memory: Memory, news: watch::Receiver<SessionMemory>) -> Subscription {
+        let (deliveries_in, deliveries) = mpsc::channel(DELIVERIES_QUEUE);
+        let (acks_in, acks) = mpsc::channel(ACKS_QUEUE);
+        let (broker, numbers) = (self.config.broker.clone(), self.metrics.broker.clone());
+        let time = (self.config.ingest.flush_interval, clock::now as Clock);
+        let session = Session::new(broker, time, numbers, self.readiness.clone(), memory, deliveries_in, acks);
+        tasks.spawn("session", session.run(self.stop.clone(), self.config.process.shutdown_timeout));
+        Subscription { deliveries, acks: acks_in, news, absence: None }
+    }
+
     async fn fit_schema_and_recall(&self) -> Result<SessionMemory, SchemaError> {
         if self.config.database.migrate_on_start {
             log_migrations(&self.database.migrate().await?);
@@ -266,9 +319,8 @@ impl Daemon {
 
     /// The road of the messages, from the broker to the table and back. Each part ends when the one before it has closed
     /// its queue; the session, at both ends of the road, is the first to stop taking and the last to leave.
-    fn start_spine(&self, tasks: &mut Tasks, remembered: SessionMemory) {
-        let (deliveries_in, deliveries) = mpsc::channel(DELIVERIES_QUEUE);
-        let (acks_in, acks) = mpsc::channel(ACKS_QUEUE);
+    fn start_spine(&self, tasks: &mut Tasks, subscription: Subscription) {
+        let Subscription { deliveries, acks, news, absence } = subscription;
         let (changes_in, changes) = mpsc::channel(CHANGES_QUEUE);
         let (batches_in, batches) = mpsc::channel(BATCHES_IN_FLIGHT as usize);
         let Self { config, metrics, readiness, database, grants, stop, abandon, .. } = self;
@@ -276,12 +328,14 @@ impl Daemon {
         let (pool, store) = (database.pool().clone(), metrics.store.clone());
         let signal = self.signal.clone();
         tasks.spawn("listen", listen::follow(pool.clone(), changes_in, signal, store, readiness.clone(), stop.clone()));
-        let (news_in, news) = watch::channel(remembered.clone());
         let keep = broker_sessions::keep(pool, config.broker.client_id.clone(), news, stop.clone());
         tasks.spawn("broker_sessions", keep);
 
         let (ingest, numbers) = (&config.ingest, metrics.ingest.clone());
-        let authorizer = Authorizer::new(database.directory(), ingest, grants.clone(), numbers, clock::now);
+        let mut authorizer = Authorizer::new(database.directory(), ingest, grants.clone(), numbers, clock::now);
+        if let Some(absence) = absence {
+            authorizer.was_absent(absence);
+        }
         let sizes = Sizes::new(ingest.batch_size, usize::from(config.broker.receive_maximum));
         let gathering = Gathering::new(sizes, ingest.flush_interval);
         let asking = self.patience("registry", abandon);
@@ -290,14 +344,8 @@ impl Daemon {
 
         let (writing, numbers) = (self.patience("writer", abandon), metrics.ingest.clone());
         let sink = database.sink().of_client(&config.broker.client_id);
-        let writer = Writer::new(sink, Acks(acks_in), writing, numbers, clock::now);
+        let writer = Writer::new(sink, Acks(acks), writing, numbers, clock::now);
         tasks.spawn("writer", writer.run(batches));
-
-        let (broker, numbers) = (config.broker.clone(), metrics.broker.clone());
-        let (linger, memory) = (config.ingest.flush_interval, Memory::new(remembered, news_in));
-        let time = (linger, clock::now as Clock);
-        let session = Session::new(broker, time, numbers, readiness.clone(), memory, deliveries_in, acks);
-        tasks.spawn("session", session.run(stop.clone(), config.process.shutdown_timeout));
     }
 
     /// Lets everything end by itself; shortly before the time is up gives up on Postgres, so that there is time for a

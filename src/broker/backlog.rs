@@ -16,6 +16,9 @@ pub const LOOK_SECONDS: u64 = 2;
 /// ... after a longer pause the process stood still, and was behind.
 const PAUSE_SECONDS: f64 = 4.0;
 
+/// A read that brought so many packets may have left more behind.
+pub const MANY_PACKETS: usize = 512;
+
 /// How often, in seconds, it is noted for the next run that nothing is held.
 const NOTE_SECONDS: f64 = 30.0;
 
@@ -53,6 +56,13 @@ impl Backlog {
             self.since = Some(now);
             // As calm as can be.
             self.calm_from = Some(Timestamp::default());
+        }
+    }
+
+    /// Nobody has read since this moment, as is known only now.
+    pub fn recalled(&mut self, since: Option<Timestamp>) {
+        if let (Some(known), Some(since), false) = (self.since, since, self.calm_from == Some(Timestamp::default())) {
+            self.since = Some(known.min(since));
         }
     }
 

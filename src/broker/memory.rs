@@ -6,7 +6,7 @@
 //! the latest, so nobody waits.
 
 use bytes::BytesMut;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::backlog::Backlog;
 use super::frame::ConnAck;
@@ -30,6 +30,10 @@ pub struct Memory {
     /// What the broker was asked to give up, in that order.
     leaving: Vec<String>,
     backlog: Backlog,
+    /// What an earlier run left, while the database has not been asked yet.
+    recalled: Option<oneshot::Receiver<SessionMemory>>,
+    /// The broker had no session for us while that was so.
+    began_unrecalled: bool,
 }
 
 // === impl Memory ===
@@ -38,7 +42,12 @@ impl Memory {
     /// Begins with what an earlier run left; what changes is told by `news`.
     pub fn new(session: SessionMemory, news: watch::Sender<SessionMemory>) -> Self {
         let backlog = Backlog::new(session.subscribed.as_ref().map(|last| last.at));
-        Self { session, news, leaving: Vec::new(), backlog }
+        Self { session, news, leaving: Vec::new(), backlog, recalled: None, began_unrecalled: false }
+    }
+
+    /// Begins before the database could be asked: what an earlier run left comes by `recalled`.
+    pub fn unrecalled(recalled: oneshot::Receiver<SessionMemory>, news: watch::Sender<SessionMemory>) -> Self {
+        Self { recalled: Some(recalled), ..Self::new(SessionMemory::default(), news) }
     }
 
     /// The broker has welcomed us, and this is the `welcomes`th time in this run: says whether it still has the session.
@@ -52,26 +61,10 @@ impl Memory {
         if welcome.session_present {
             return self.resumed(&around.config.client_id, welcomes);
         }
-        let (client_id, broker) = (&around.config.client_id, around.config.address());
-        match &self.session.subscribed {
-            None if is_first => tracing::info!(client_id, "the broker begins a new session"),
-            Some(last) if is_first && last.broker != broker => tracing::warn!(
-                client_id,
-                broker,
-                former_broker = last.broker,
-                "the broker begins a new session, for this is another one than before: what the former one holds for us \
-                 stays there until MQTT_HOST and MQTT_PORT name it again"
-            ),
-            last => {
-                around.metrics.session_lost.inc();
-                tracing::warn!(
-                    client_id,
-                    subscribed_at = last.as_ref().map(|last| last.at.to_string()),
-                    "the broker did not remember the session: messages it held for us may be lost (was it restarted \
-                     without persistence or killed before a save, or was sluice away for longer than \
-                     MQTT_SESSION_EXPIRY_SECONDS?)"
-                );
-            }
+        if self.recalled.is_some() {
+            self.began_unrecalled = true;
+        } else {
+            report_new_session(around, is_first, self.session.subscribed.as_ref());
         }
         self.session.filters.clear();
     }
@@ -122,7 +115,9 @@ impl Memory {
     }
 
     /// Whether all that the broker has for us is read. Now and then the next run is told, which charges by it.
-    pub(super) fn looked(&mut self, now: Timestamp, is_abreast: bool) {
+    /// UNSUBSCRIBE, when the database has just told of former subscriptions.
+    pub(super) fn looked(&mut self, around: &Surroundings, is_abreast: bool) -> Result<BytesMut, Trouble> {
+        let now = (around.clock)();
         self.backlog.looked(now, is_abreast);
         if self.backlog.is_to_be_noted(now)
             && let Some(subscribed) = &mut self.session.subscribed
@@ -130,10 +125,30 @@ impl Memory {
             subscribed.at = now;
             self.tell();
         }
+        match self.recalled.as_mut().map(oneshot::Receiver::try_recv) {
+            Some(Ok(session)) => self.recall(around, session),
+            _ => Ok(BytesMut::new()),
+        }
+    }
+
+    /// The database has answered while the session was at work.
+    fn recall(&mut self, around: &Surroundings, left: SessionMemory) -> Result<BytesMut, Trouble> {
+        self.recalled = None;
+        self.backlog.recalled(left.subscribed.as_ref().map(|last| last.at));
+        if self.began_unrecalled {
+            report_new_session(around, true, left.subscribed.as_ref());
+        } else {
+            self.session.filters.extend(left.filters);
+        }
+        if self.session.subscribed.is_some() {
+            return self.granted(around);
+        }
+        self.session.subscribed = left.subscribed;
+        Ok(BytesMut::new())
     }
 
     fn resumed(&self, client_id: &str, welcomes: u64) {
-        if welcomes == 1 && self.session == SessionMemory::default() {
+        if welcomes == 1 && self.recalled.is_none() && self.session == SessionMemory::default() {
             tracing::warn!(
                 client_id,
                 "the broker resumes a session this database knows nothing of: if MQTT_TOPIC or MQTT_SHARE_GROUP was another \
@@ -145,6 +160,36 @@ impl Memory {
     }
 
     fn tell(&self) {
-        self.news.send_replace(self.session.clone());
+        // Until the former subscriptions are known, the row must not be replaced.
+        if self.recalled.is_none() {
+            self.news.send_replace(self.session.clone());
+        }
+    }
+}
+
+// --- private helpers ---
+
+/// The broker has no session, and so much is known of the last one.
+fn report_new_session(around: &Surroundings, is_first: bool, last: Option<&Subscribed>) {
+    let (client_id, broker) = (&around.config.client_id, around.config.address());
+    match last {
+        None if is_first => tracing::info!(client_id, "the broker begins a new session"),
+        Some(last) if is_first && last.broker != broker => tracing::warn!(
+            client_id,
+            broker,
+            former_broker = last.broker,
+            "the broker begins a new session, for this is another one than before: what the former one holds for us \
+             stays there until MQTT_HOST and MQTT_PORT name it again"
+        ),
+        last => {
+            around.metrics.session_lost.inc();
+            tracing::warn!(
+                client_id,
+                subscribed_at = last.as_ref().map(|last| last.at.to_string()),
+                "the broker did not remember the session: messages it held for us may be lost (was it restarted \
+                 without persistence or killed before a save, or was sluice away for longer than \
+                 MQTT_SESSION_EXPIRY_SECONDS?)"
+            );
+        }
     }
 }

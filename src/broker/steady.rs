@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::backlog::{LOOK_SECONDS, next_receipt};
+use super::backlog::{LOOK_SECONDS, MANY_PACKETS, next_receipt};
 use super::frame::{Incoming, Malformed, Publish};
 use super::inflight::Inflight;
 use super::link::Link;
@@ -28,9 +28,6 @@ use crate::domain::time::Timestamp;
 
 /// How often the budget of bytes is looked at again while it is used up: nothing wakes us when the queue shrinks.
 const BUDGET_RECHECK: Duration = Duration::from_millis(5);
-
-/// A read that brought so many packets may have left more behind.
-const MANY_PACKETS: usize = 512;
 
 /// Longer than this to wait for nothing.
 const FAR: Duration = Duration::from_hours(1);
@@ -167,7 +164,7 @@ impl<'a> Steady<'a> {
         loop {
             self.flush().await?;
             let is_held_back = self.offer(deliveries);
-            self.look_at_the_backlog(is_held_back);
+            self.look_at_the_backlog(is_held_back)?;
             let timer = sleep_until(self.next_timer(is_held_back));
             let may_read = !is_held_back && self.paused_until.is_none();
             tokio::select! {
@@ -309,11 +306,12 @@ impl<'a> Steady<'a> {
         waits && !self.timers.is_asking() || self.inflight.is_over_budget(self.pending_at_most_once)
     }
 
-    fn look_at_the_backlog(&mut self, is_held_back: bool) {
+    fn look_at_the_backlog(&mut self, is_held_back: bool) -> Result<(), Trouble> {
         let half_the_window = usize::from(self.around.config.receive_maximum / 2);
         let has_room = !is_held_back && self.inflight.unacked() <= half_the_window;
         let is_abreast = has_room && !self.read_much && self.was_subscribed();
-        self.memory.looked((self.around.clock)(), is_abreast);
+        self.outbox.extend_from_slice(&self.memory.looked(self.around, is_abreast)?);
+        Ok(())
     }
 
     fn hand_over(&mut self, permit: mpsc::Permit<'_, Vec<Delivery>>) {

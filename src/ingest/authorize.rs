@@ -10,7 +10,7 @@ use super::grants::{Grant, Grants};
 use super::judge::{Demands, Proof};
 use super::newcomers::Enrollment;
 use super::parse::{Body, Limits, Outcome, Parsed};
-use super::rate::{Passage, RateLimiter};
+use super::rate::{Absence, Passage, RateLimiter};
 use super::recent::Recent;
 use super::regulars::Regulars;
 use super::sightings::Sightings;
@@ -64,6 +64,13 @@ impl<D: Directory> Authorizer<D> {
             sightings: Sightings::default(),
             metrics,
             clock,
+        }
+    }
+
+    /// The rate knows that nobody read in this time.
+    pub fn was_absent(&mut self, absence: Absence) {
+        if let Some(rate) = &mut self.rate {
+            rate.was_absent(absence);
         }
     }
 

@@ -31,6 +31,16 @@ pub struct RateLimiter {
     limit: RateLimit,
     buckets: HashMap<DeviceKey, Bucket>,
     charges: usize,
+    absence: Option<Absence>,
+}
+
+/// A time in which nobody read, as was not known when these messages were read.
+#[derive(Clone, Copy, Debug)]
+pub struct Absence {
+    /// Its beginning.
+    pub since: Timestamp,
+    /// Messages received until then waited since its beginning, perhaps.
+    pub until: Timestamp,
 }
 
 /// When a message was on its way.
@@ -58,7 +68,12 @@ struct Bucket {
 impl RateLimiter {
     /// No device has sent anything yet.
     pub fn new(limit: RateLimit) -> Self {
-        Self { limit, buckets: HashMap::new(), charges: 0 }
+        Self { limit, buckets: HashMap::new(), charges: 0, absence: None }
+    }
+
+    /// Nobody read before this process did, and it read before it knew.
+    pub fn was_absent(&mut self, absence: Absence) {
+        self.absence = Some(absence);
     }
 
     /// Charges one message to a device; false when it has sent too much.
@@ -67,6 +82,12 @@ impl RateLimiter {
         if self.charges.is_multiple_of(SWEEP_EVERY) {
             self.sweep(passage.received_at);
         }
+        let passage = match self.absence {
+            Some(absence) if passage.received_at <= absence.until => {
+                Passage { held_since: passage.held_since.min(absence.since), ..passage }
+            }
+            _ => passage,
+        };
         let limit = self.limit;
         if !self.buckets.contains_key(device) {
             // Seen for the first time by this process: it may have been silent only for as long as nobody listened.

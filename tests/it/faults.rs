@@ -5,6 +5,7 @@ mod broker_ends;
 mod connection_to_broker;
 mod connection_to_postgres;
 mod dark_path;
+mod first_start;
 pub mod load;
 pub mod lock;
 mod postgres_ends;

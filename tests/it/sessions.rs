@@ -42,6 +42,13 @@ fn start(settings: &Settings) -> Daemon {
     daemon
 }
 
+/// Nothing can be noted in `broker_sessions`. The schema stays as readiness wants it.
+const REFUSE_WRITES: &str = "CREATE FUNCTION refuse_writes() RETURNS trigger LANGUAGE plpgsql AS \
+     'BEGIN RAISE EXCEPTION ''not now''; END'; \
+     CREATE TRIGGER refuse_writes BEFORE INSERT OR UPDATE OR DELETE ON broker_sessions \
+     FOR EACH ROW EXECUTE FUNCTION refuse_writes()";
+const ALLOW_WRITES: &str = "DROP TRIGGER refuse_writes ON broker_sessions";
+
 #[test]
 fn a_daemon_that_joins_a_share_group_gives_up_the_subscription_it_had_alone() {
     let (broker, database) = stage();
@@ -100,12 +107,12 @@ fn a_run_that_was_killed_before_it_could_note_its_subscription_leaves_none_behin
     let second = settings.clone().set("MQTT_SHARE_GROUP", "second").start();
     // It is noted before the broker hears of it.
     database.wait_until(FILTERS, &format!("{{{WIDE},$share/second/{WIDE}}}"));
-    database.query("ALTER TABLE broker_sessions RENAME TO away");
+    database.query(REFUSE_WRITES);
     broker.start_again();
     second.wait_ready();
     wait::until("it has given up the first", || second.log().contains("gave up the former subscription"));
     second.kill9();
-    database.query("ALTER TABLE away RENAME TO broker_sessions");
+    database.query(ALLOW_WRITES);
     let third = start(&settings.set("MQTT_SHARE_GROUP", "third"));
     database.wait_until(FILTERS, &format!("{{$share/third/{WIDE}}}"));
     publish(&broker, 0..50);
@@ -119,14 +126,14 @@ fn a_row_that_cannot_be_written_holds_up_no_message_and_is_written_later() {
     broker.stop();
     let daemon = settings(&broker, &database).start();
     database.wait_until(FILTERS, &format!("{{{WIDE}}}"));
-    database.query("ALTER TABLE broker_sessions RENAME TO away");
+    database.query(REFUSE_WRITES);
     broker.start_again();
     daemon.wait_ready();
     wait::until("it says so", || daemon.log().contains("cannot be noted in broker_sessions"));
     publish(&broker, 0..50);
     settle(&broker, &database, &[&daemon]);
     assert_each_once(&database, &all(50));
-    database.query("ALTER TABLE away RENAME TO broker_sessions");
+    database.query(ALLOW_WRITES);
     database.wait_until("SELECT broker FROM broker_sessions", &format!("127.0.0.1:{}", broker.port()));
     assert_eq!(daemon.terminate(), 0);
 }

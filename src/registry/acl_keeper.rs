@@ -33,9 +33,11 @@ const PART: &str = "broker_acl";
 const COMPARE_PERIOD: Duration = Duration::from_mins(5);
 
 /// After a file was made for a change, the next is made after so many times what the first has cost, and not before the
-/// least pause: a fleet that is being enrolled costs a fifth of the time at most.
+/// least pause: a fleet that is being enrolled costs a fifth of the time, or a little more where files are large, for a status
+/// has to act within seconds.
 const REST_FACTOR: u32 = 4;
 const LEAST_REST: Duration = Duration::from_millis(500);
+const MOST_REST: Duration = Duration::from_secs(4);
 
 /// The pause after a file could not be written.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
@@ -277,7 +279,7 @@ impl AclKeeper {
             Err(why) => Err(why),
         };
         self.built = Some(Instant::now());
-        let rest = LEAST_REST.max(begun.elapsed() * REST_FACTOR);
+        let rest = (begun.elapsed() * REST_FACTOR).clamp(LEAST_REST, MOST_REST);
         match written {
             Ok(()) => {
                 self.findings.file = None;

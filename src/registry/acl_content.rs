@@ -12,6 +12,7 @@ use super::acl_template::Template;
 use crate::config::certificates::CnFormat;
 use crate::domain::ids::DeviceKey;
 use crate::domain::ports::Outage;
+use crate::domain::probe;
 use crate::store::broker_acl::Names;
 use crate::store::revocations::Ledger;
 
@@ -21,12 +22,6 @@ const MAX_DEVICES: usize = 1_000_000;
 /// The most devices denied beside patterns: Mosquitto 2.0 reads them in a time that grows with their square, and stands
 /// still meanwhile (5,000: a third of a second, 30,000: 19).
 pub const MAX_DENIED: usize = 5_000;
-
-/// The identity that the probe of isolation uses; no device can have it, for a name holds no `$`.
-const PROBE: &str = "$sluice/device/probe";
-
-/// What the probe may write.
-const PROBE_TOPIC: &str = "tenant/$sluice/device/probe/telemetry";
 
 const HEADER: &str =
     "# Written by sluice from its registry and the lines of ACL_TEMPLATE_PATH. Change those, not this file.\n";
@@ -102,7 +97,7 @@ impl Content {
             AclForm::Rows => {
                 self.template.lines_above_rows().try_for_each(|line| writeln!(out, "{line}"))?;
                 writeln!(out, "\n# The probe of Sluice, which proves that a device writes to its own topics only.")?;
-                writeln!(out, "user {PROBE}\ntopic write {PROBE_TOPIC}")?;
+                writeln!(out, "user {}\ntopic write {}", probe::IDENTITY, probe::OWN_TOPIC)?;
                 self.render_rows(out)
             }
         }

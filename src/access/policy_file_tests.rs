@@ -147,7 +147,7 @@ fn a_file_is_read_by_its_ending_or_else_by_how_it_begins() {
     assert!(matches!(missing, PolicyFileError::Unreadable { .. }) && missing.to_string().contains("none.json"));
     let large = directory.path().join("large.json");
     std::fs::write(&large, " ".repeat(1024 * 1024 + 1)).unwrap();
-    assert!(load(&large).unwrap_err().to_string().contains("longer than 1048576 bytes"));
+    assert!(load(&large).unwrap_err().to_string().contains("more than 1048576 bytes"));
 }
 
 proptest! {

@@ -57,7 +57,7 @@ fn a_schema_that_goes_wrong_while_the_daemon_idles_is_named_until_it_is_right() 
     // Who makes partitions has done so, and will not stumble over the missing table.
     daemon.wait_metric("sluice_partitions_ahead", 1.0);
     for (wrong, right, words) in [
-        ("ALTER TABLE telemetry RENAME TO gone", "ALTER TABLE gone RENAME TO telemetry", &["schema", ": telemetry;"]),
+        ("ALTER TABLE telemetry RENAME TO gone", "ALTER TABLE gone RENAME TO telemetry", &["schema", "telemetry"]),
         (
             "INSERT INTO _sqlx_migrations VALUES (99, 'from the future', now(), true, 'x', 1)",
             "DELETE FROM _sqlx_migrations WHERE version = 99",

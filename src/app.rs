@@ -2,7 +2,7 @@
 //!
 //! Each part builds itself from its own settings; here they are only joined.
 
-mod door;
+mod hooks;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,39 +11,42 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::access::policy_file::PolicyFileError;
-use crate::broker::ack::Acks;
-use crate::broker::memory::Memory;
+use crate::access::policy::file::PolicyFileError;
 use crate::broker::session::Session;
+use crate::broker::session::acks::Acks;
+use crate::broker::session::subscription::Memory;
 use crate::clock;
 use crate::config::Config;
-use crate::config::ingest::BATCHES_IN_FLIGHT;
+use crate::config::sections::ingest::BATCHES_IN_FLIGHT;
+use crate::domain::broker_subscription::SessionMemory;
 use crate::domain::ids::DeviceKey;
 use crate::domain::message::{AckToken, Delivery};
-use crate::domain::subscription::SessionMemory;
 use crate::domain::time::Clock;
 use crate::http::{self, Api, Public, Remembered};
 use crate::ingest::authorize::Authorizer;
-use crate::ingest::batch::{Gathering, Sizes};
-use crate::ingest::grant_view::GrantView;
+use crate::ingest::authorize::rate_limit::Absence;
+use crate::ingest::batching::{Gathering, Sizes};
 use crate::ingest::grants::Grants;
-use crate::ingest::patience::Patience;
-use crate::ingest::rate::Absence;
+use crate::ingest::grants::view::GrantView;
+use crate::ingest::retry::Patience;
 use crate::ingest::writer::Writer;
 use crate::ingest::{Road, Spine};
 use crate::lifecycle::{Ending, Readiness, Tasks};
-use crate::registry::acl_keeper::AclKeeper;
+use crate::registry::access_rules::writer::AclKeeper;
 use crate::registry::authority_watch::AuthorityWatch;
+use crate::registry::certificates::upkeep::Keeper;
 use crate::registry::guests::Guests;
-use crate::registry::isolate::Isolation;
-use crate::registry::publish::Publisher;
-use crate::registry::reload::Recheck;
-use crate::registry::retire::Keeper;
-use crate::store::connect::{Database, OpenError};
-use crate::store::listen::ChangeSignal;
-use crate::store::migrate::SchemaError;
-use crate::store::retention::Retention;
-use crate::store::{broker_sessions, listen, partitions, probe};
+use crate::registry::revocation::broker_reload::Recheck;
+use crate::registry::revocation::isolation::Isolation;
+use crate::registry::revocation::publisher::Publisher;
+use crate::store::access::broker_sessions;
+use crate::store::connection::database::{Database, OpenError};
+use crate::store::connection::health_probe;
+use crate::store::registry::change_feed;
+use crate::store::registry::change_feed::ChangeSignal;
+use crate::store::schema::migrate::SchemaError;
+use crate::store::schema::partitions;
+use crate::store::schema::retention::Retention;
 use crate::telemetry::metrics::Metrics;
 
 /// Lots of messages between the broker and the spine; each lot is what one reading of the socket brought.
@@ -297,7 +300,10 @@ impl Daemon {
         let keep =
             partitions::keep(pool.clone(), retention, store.clone(), readiness.clone(), clock::now, self.stop.clone());
         tasks.spawn("partitions", keep);
-        tasks.spawn("probe", probe::watch(self.database.clone(), readiness.clone(), clock::now, self.stop.clone()));
+        tasks.spawn(
+            "probe",
+            health_probe::watch(self.database.clone(), readiness.clone(), clock::now, self.stop.clone()),
+        );
         let (numbers, days) = (self.metrics.certificates.clone(), self.config.certificates.expiry_warning_days);
         let keeper = Keeper::new(self.database.clone(), numbers, days, clock::now);
         tasks.spawn("certificates", keeper.keep(self.stop.clone()));
@@ -327,7 +333,10 @@ impl Daemon {
 
         let (pool, store) = (database.pool().clone(), metrics.store.clone());
         let signal = self.signal.clone();
-        tasks.spawn("listen", listen::follow(pool.clone(), changes_in, signal, store, readiness.clone(), stop.clone()));
+        tasks.spawn(
+            "listen",
+            change_feed::follow(pool.clone(), changes_in, signal, store, readiness.clone(), stop.clone()),
+        );
         let keep = broker_sessions::keep(pool, config.broker.client_id.clone(), news, stop.clone());
         tasks.spawn("broker_sessions", keep);
 

@@ -15,31 +15,8 @@
 //! Beside the session: [`publisher`] and [`inspect`] for the operator; [`takeover`] ends the session of a revoked device, and
 //! [`handshake`] tries whom the broker lets in; [`isolation`] tries where it lets a device publish.
 
-pub mod ack;
-mod backlog;
-mod backoff;
-pub mod encoded;
-pub mod frame;
-#[cfg(test)]
-mod frame_tests;
-pub mod handshake;
-mod inflight;
-pub mod inspect;
-pub mod isolation;
-pub mod link;
+pub mod error;
 mod login;
-pub mod memory;
-mod mint;
-mod options;
-mod pace;
-pub mod publisher;
-mod returning;
 pub mod session;
-mod steady;
-pub mod takeover;
-mod timers;
-mod tls;
-pub mod trouble;
-pub mod version;
-mod window;
-mod wire;
+pub mod tools;
+pub mod transport;

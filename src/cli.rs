@@ -3,70 +3,29 @@
 //! It renders for people and programs; it decides nothing itself.
 
 pub mod access;
-pub mod ca;
-mod ca_init;
-mod cached_grant;
-pub mod cert;
-mod cert_files;
-mod cert_inventory;
-mod cert_issue;
-mod cert_refusals;
-mod cert_revoke;
+pub mod certificates;
 pub mod config;
-pub mod crl;
-mod crl_watch;
-pub mod demo;
-mod demo_daemon;
-mod demo_prepare;
-mod demo_revocation;
-mod demo_screen;
-mod demo_story;
-mod demo_summary;
-pub mod device;
 pub mod doctor;
-mod doctor_acl;
 pub mod explain;
-mod fleet;
-mod fleet_fault;
-mod gate;
+mod explain_cached;
 pub mod health;
-mod histogram;
-mod isolation;
 pub mod migrate;
-mod operator;
-mod ops_client;
-pub mod output;
-mod printable;
 pub mod quarantine;
-pub mod replay;
+pub mod registry;
 pub mod retention;
 pub mod run;
-mod scrape;
-pub mod simulate;
-mod simulate_crew;
-mod simulate_fleet;
-mod simulate_payload;
-mod simulate_screen;
-mod simulate_seats;
-mod simulate_verify;
-mod status_reach;
-pub mod tenant;
-mod token;
-mod traffic;
-mod wallet;
 
-use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use self::output::Output;
-use crate::config::{Config, Sources, layers};
-use crate::store::connect::Database;
+use crate::command::failure::{Exit, Failure};
+use crate::command::table::Output;
+use crate::config::load::layers;
+use crate::config::{Config, Sources};
 use crate::telemetry::logs;
-use crate::telemetry::metrics::Metrics;
 
 /// The telemetry gate beside your Mosquitto: believes, stores, quarantines, and loses nothing.
 #[derive(Debug, Parser)]
@@ -114,10 +73,10 @@ enum Command {
     Config(config::ConfigCommand),
     /// The authority that signs devices: make one, show it, print its bundle
     #[command(subcommand, after_help = "Example: sluice ca init --cert ca.crt --key ca.key --crl crl.pem")]
-    Ca(ca::CaCommand),
+    Ca(certificates::ca::CaCommand),
     /// The list of revoked certificates: show it, have it published
     #[command(subcommand, after_help = "Example: sluice crl show")]
-    Crl(crl::CrlCommand),
+    Crl(certificates::crl::CrlCommand),
     /// Who may do what at the broker: ask the policy, look for mistakes in it
     #[command(
         subcommand,
@@ -135,13 +94,13 @@ enum Command {
     Doctor,
     /// Tenants: whose devices they are
     #[command(subcommand, after_help = "Example: sluice tenant add acme --name 'Acme Pumps'")]
-    Tenant(tenant::TenantCommand),
+    Tenant(registry::tenant::TenantCommand),
     /// Devices: who may speak
     #[command(subcommand, after_help = "Example: sluice device add acme pump-1 --site north")]
-    Device(device::DeviceCommand),
+    Device(registry::device::DeviceCommand),
     /// Certificates: what a device shows to be believed
     #[command(subcommand, after_help = "Example: sluice cert issue acme pump-1 --csr pump-1.csr --out pump-1.crt")]
-    Cert(cert::CertCommand),
+    Cert(certificates::CertCommand),
     /// Refused messages, kept and explained
     #[command(subcommand, after_help = "Example: sluice quarantine list --tenant acme --since 2h")]
     Quarantine(quarantine::QuarantineCommand),
@@ -152,7 +111,7 @@ enum Command {
             speaks. MQTT_USERNAME must be allowed to write to tenant/sluice-demo/device/overture/commands.\n\
             Example: ./scripts/demo --seconds 10"
     )]
-    Demo(demo::DemoArgs),
+    Demo(crate::sim::demo::DemoArgs),
     /// Let a simulated fleet publish, and say exactly what of it is missing or doubled in the tables
     #[command(
         after_help = "It registers its fleet in the database the settings name, in tenants sluice-sim-000 and on, and publishes to the\n\
@@ -165,7 +124,7 @@ enum Command {
             sluice simulate --tls --devices 100 --rate 200 --seconds 5 --bad 0.05 --verify\n  \
             sluice simulate --disband"
     )]
-    Simulate(simulate::SimulateArgs),
+    Simulate(crate::sim::load::SimulateArgs),
 }
 
 /// How long work on threads that may wait is waited for, once its command has ended.
@@ -214,89 +173,19 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             Command::Retention(args) => retention::run(args, &config, output).await,
             Command::Explain(args) => explain::run(args, &config, output).await,
             Command::Doctor => doctor::run(&config, output).await,
-            Command::Tenant(command) => tenant::run(command, &config, output).await,
-            Command::Device(command) => device::run(command, &config, output).await,
-            Command::Cert(command) => cert::run(command, &config, output).await,
+            Command::Tenant(command) => registry::tenant::run(command, &config, output).await,
+            Command::Device(command) => registry::device::run(command, &config, output).await,
+            Command::Cert(command) => certificates::run(command, &config, output).await,
             Command::Quarantine(command) => quarantine::run(command, &config, output).await,
             Command::Access(command) => access::run(command, &config, output),
-            Command::Ca(command) => ca::run(command, &config, output),
-            Command::Crl(command) => crl::run(command, &config, output).await,
-            Command::Demo(args) => demo::run(args, &config, &sources, output).await,
-            Command::Simulate(args) => simulate::run(args, &config, output).await,
+            Command::Ca(command) => certificates::ca::run(command, &config, output),
+            Command::Crl(command) => certificates::crl::run(command, &config, output).await,
+            Command::Demo(args) => crate::sim::demo::run(args, &config, &sources, output).await,
+            Command::Simulate(args) => crate::sim::load::run(args, &config, output).await,
             Command::Config(_) => Ok(Exit::Done),
         }
     });
     // A thread that waits for a file system or a name server is not waited for.
     runtime.shutdown_timeout(LEFT_OVER);
     done
-}
-
-/// Postgres for one command; what it counts is not shown to anybody.
-fn open_database(config: &Config) -> Result<Database, Failure> {
-    let metrics = Metrics::new().map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
-    Database::open(&config.database, metrics.store).map_err(|error| Failure::new(Exit::Config, error.to_string()))
-}
-
-/// How a command ended, in the codes of sysexits.h.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// Done.
-    Done = 0,
-    /// The command ran and the answer is no: a finding of `doctor`, a refusal of `explain`.
-    Negative = 1,
-    /// The command line was wrong, or named what does not exist.
-    Usage = 64,
-    /// A dependency is not there: Postgres, the broker.
-    Unavailable = 69,
-    /// A fault of the program.
-    Internal = 70,
-    /// The settings are wrong.
-    Config = 78,
-}
-
-/// A command's failure: how it ends and what it says on standard error.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct Failure {
-    /// The exit code.
-    pub exit: Exit,
-    /// What happened, to what, and what to do.
-    pub message: String,
-}
-
-// === impl Exit ===
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
-    }
-}
-
-// === impl Failure ===
-
-impl Failure {
-    /// A failure that ends this way.
-    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into() }
-    }
-
-    /// The command named what does not exist, or cannot be done as asked.
-    pub fn usage(message: impl Into<String>) -> Self {
-        Self::new(Exit::Usage, message)
-    }
-
-    /// A dependency is not there.
-    pub fn unavailable(message: impl Into<String>) -> Self {
-        Self::new(Exit::Unavailable, message)
-    }
-}
-
-impl From<io::Error> for Failure {
-    /// Of printing. A reader that has seen enough (`| head`) is no failure.
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::BrokenPipe => Self::new(Exit::Done, ""),
-            _ => Self::new(Exit::Internal, format!("cannot write to standard output: {error}")),
-        }
-    }
 }

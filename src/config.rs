@@ -3,56 +3,40 @@
 //! One table names every setting; a wrong one is refused with its name, its value and what is allowed, all at once.
 //! Nothing here connects anywhere: whether a host answers is for those who call it.
 
-pub mod access;
-pub mod broker;
-pub mod broker_acl;
-pub mod certificates;
-mod checks;
-pub mod database;
-pub mod error;
-mod file;
-pub mod files;
-pub mod http;
-pub mod ingest;
-mod issuers;
-pub mod layers;
-pub mod process;
-pub mod public;
-mod reader;
+pub mod load;
 pub mod secret;
+pub mod sections;
 pub mod setting;
 pub mod table;
 mod template;
-#[cfg(test)]
-mod tests;
 
 use serde::Serialize;
 
-pub use error::{ConfigError, ConfigErrors};
-use layers::Merged;
-pub use layers::Sources;
-use reader::Reader;
+pub use load::error::{ConfigError, ConfigErrors};
+use load::layers::Merged;
+pub use load::layers::Sources;
+use load::reader::Reader;
 pub use template::template;
 
 /// All settings.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The broker.
-    pub broker: broker::BrokerConfig,
+    pub broker: sections::broker::BrokerConfig,
     /// Postgres.
-    pub database: database::DatabaseConfig,
+    pub database: sections::database::DatabaseConfig,
     /// The spine.
-    pub ingest: ingest::IngestConfig,
+    pub ingest: sections::ingest::IngestConfig,
     /// Certificates.
-    pub certificates: certificates::CertificatesConfig,
+    pub certificates: sections::certificates::CertificatesConfig,
     /// The broker's door.
-    pub access: access::AccessConfig,
+    pub access: sections::access::AccessConfig,
     /// Listeners.
-    pub http: http::HttpConfig,
+    pub http: sections::http::HttpConfig,
     /// Guests.
-    pub public: public::PublicConfig,
+    pub public: sections::public::PublicConfig,
     /// The process.
-    pub process: process::ProcessConfig,
+    pub process: sections::process::ProcessConfig,
 }
 
 /// The settings, and where each came from.
@@ -83,19 +67,19 @@ impl Config {
     /// Merges the layers and checks every setting.
     pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
         let mut errors = Vec::new();
-        let merged = layers::merge(sources, &mut errors);
+        let merged = load::layers::merge(sources, &mut errors);
         let mut reader = Reader::new(&merged, errors);
         let config = Self {
-            broker: broker::BrokerConfig::read(&mut reader),
-            database: database::DatabaseConfig::read(&mut reader),
-            ingest: ingest::IngestConfig::read(&mut reader),
-            certificates: certificates::CertificatesConfig::read(&mut reader),
-            access: access::AccessConfig::read(&mut reader),
-            http: http::HttpConfig::read(&mut reader),
-            public: public::PublicConfig::read(&mut reader),
-            process: process::ProcessConfig::read(&mut reader),
+            broker: sections::broker::BrokerConfig::read(&mut reader),
+            database: sections::database::DatabaseConfig::read(&mut reader),
+            ingest: sections::ingest::IngestConfig::read(&mut reader),
+            certificates: sections::certificates::CertificatesConfig::read(&mut reader),
+            access: sections::access::AccessConfig::read(&mut reader),
+            http: sections::http::HttpConfig::read(&mut reader),
+            public: sections::public::PublicConfig::read(&mut reader),
+            process: sections::process::ProcessConfig::read(&mut reader),
         };
-        checks::across(&config, &mut reader);
+        load::cross_checks::across(&config, &mut reader);
         let errors = reader.finish();
         if errors.is_empty() { Ok(Loaded { config, effective: effective(&merged) }) } else { Err(ConfigErrors(errors)) }
     }
@@ -109,7 +93,7 @@ fn effective(merged: &Merged) -> Vec<Effective> {
             area: area.name,
             name: setting.name,
             value: value.map(|given| if setting.is_secret() { "***".to_owned() } else { given.text.clone() }),
-            source: given.map_or(layers::Origin::Default, |given| given.origin.clone()).to_string(),
+            source: given.map_or(load::layers::Origin::Default, |given| given.origin.clone()).to_string(),
         }
     };
     table::all().map(row).collect()

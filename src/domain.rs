@@ -3,18 +3,18 @@
 //! Nothing here does IO, knows a runtime, or reads a clock.
 
 pub mod batch;
-pub mod change;
+pub mod broker_login;
+pub mod broker_subscription;
 pub mod clocks;
 pub mod device;
 pub mod finding;
 pub mod ids;
-pub mod login;
 pub mod message;
 pub mod ports;
 pub mod probe;
+pub mod quarantine_sampling;
 pub mod redact;
-pub mod sampling;
-pub mod subscription;
+pub mod refusal;
+pub mod registry_change;
 pub mod time;
 pub mod topic;
-pub mod verdict;

@@ -4,36 +4,15 @@
 //! It answers from what others keep and passes on what others do; it decides nothing about a message.
 
 mod api;
-mod auth;
-mod browser;
-mod ca;
-mod certificates;
-mod devices;
-mod drain;
-mod explain;
-mod extract;
-mod hook_question;
+pub mod endpoints;
 mod hooks;
-mod limits;
-mod openapi;
+pub mod listener;
 mod ops;
-mod page;
-mod places;
-mod problem;
+pub mod ops_client;
 mod public;
-mod public_caller;
-mod public_rate;
-mod quarantine;
-mod refusals;
-mod revocations;
-mod route;
-mod routes;
-mod said;
-mod telemetry;
-mod tenants;
 
+pub use api::auth::FromThisMachine;
 pub use api::{Api, api_router, serve_api};
-pub use auth::FromThisMachine;
 pub use hooks::{Hooks, serve_hooks};
 pub use ops::{Remembered, serve_ops};
 pub use public::{Public, serve_public};

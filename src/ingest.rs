@@ -1,30 +1,16 @@
 //! The spine: what the broker delivers becomes batches, and batches become rows.
 //!
 //! Read on in the order of the road: [`parse`] (with [`envelope`], [`scan`], [`timestamp`]), [`authorize`] (with
-//! [`regulars`], [`grants`], [`newcomers`], [`judge`], [`rate`]), [`batch`], [`writer`]; [`crate::domain::sampling`] thins a
+//! [`regulars`], [`grants`], [`newcomers`], [`judge`], [`rate`]), [`batch`], [`writer`]; [`crate::domain::quarantine_sampling`] thins a
 //! flood of refused ones. It meets the broker and the store only through the ports of [`crate::domain::ports`].
 
 pub mod authorize;
-pub mod batch;
-pub mod envelope;
+pub mod batching;
 pub mod explain;
-mod glimpse;
-pub mod grant_view;
 pub mod grants;
-pub mod judge;
-pub mod newcomers;
 pub mod parse;
-#[cfg(test)]
-mod parse_tests;
-pub mod patience;
-pub mod rate;
-pub mod recent;
-pub mod regulars;
 pub mod replay;
-pub mod scan;
-pub mod sightings;
-pub mod standings;
-pub mod timestamp;
+pub mod retry;
 pub mod writer;
 
 use std::sync::Arc;
@@ -34,14 +20,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::yield_now;
 
 use self::authorize::Authorizer;
-use self::batch::{Gathering, Plan};
-use self::patience::Patience;
+use self::batching::{Gathering, Plan};
+use self::retry::Patience;
 use self::writer::Prepared;
-use crate::config::ingest::BATCHES_IN_FLIGHT;
+use crate::config::sections::ingest::BATCHES_IN_FLIGHT;
 use crate::domain::batch::Batch;
-use crate::domain::change::Change;
 use crate::domain::message::Delivery;
 use crate::domain::ports::Directory;
+use crate::domain::registry_change::Change;
 use crate::domain::time::{Clock, MICROS_PER_SECOND};
 use crate::telemetry::broker::BrokerMetrics;
 

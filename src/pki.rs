@@ -15,28 +15,15 @@
 //! Two libraries on purpose: one writes, the other reads back.
 
 pub mod authority;
-pub mod authority_end;
-pub mod canary;
 pub mod certificate;
 pub mod crl;
-pub mod crl_file;
-pub mod csr;
 pub mod files;
-pub mod founding;
-pub mod identity;
-pub mod import;
-pub mod issuer;
 pub mod key;
-pub mod lint;
-#[cfg(test)]
-mod lint_tests;
-mod moment;
-pub mod profile;
-pub mod public_key;
-#[cfg(test)]
-mod samples;
+pub mod request;
 pub mod serial;
-pub mod server;
+#[cfg(test)]
+mod test_samples;
+mod x509_time;
 
 /// Everything signed here begins this many seconds in the past: a clock that lags behind refuses nothing.
 pub const BACKDATING_SECONDS: i64 = 300;

@@ -13,39 +13,20 @@
 //!
 //! Beside certificates there is one thing more that is issued here: the short-lived credentials of [`guests`].
 
-pub mod acl_content;
-pub mod acl_file;
-pub mod acl_form;
-pub mod acl_keeper;
-mod acl_print;
-pub mod acl_template;
+pub mod access_rules;
 pub mod authority_watch;
-mod disk;
-pub mod endings;
-pub mod enforce;
+pub mod certificates;
 pub mod guests;
-pub mod import;
-pub mod inventory;
-pub mod isolate;
-pub mod issue;
-pub mod list;
-pub mod progress;
-pub mod prove;
-pub mod publish;
-pub mod reload;
-pub mod renew;
-pub mod retire;
-pub mod revoke;
-pub mod rotate;
+pub mod revocation;
 
 use std::sync::Arc;
 
-use crate::config::certificates::CertificatesConfig;
+use crate::config::sections::certificates::CertificatesConfig;
 use crate::domain::time::Timestamp;
 use crate::pki::authority::{Authority, AuthorityCertificate, AuthorityError};
-use crate::pki::profile::Profile;
-use crate::store::audit::Actor;
-use crate::store::connect::Database;
+use crate::pki::request::profile::Profile;
+use crate::store::connection::database::Database;
+use crate::store::registry::audit::Actor;
 
 /// Who decides, when, and where it is written down.
 #[derive(Clone, Copy, Debug)]

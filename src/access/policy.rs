@@ -4,12 +4,33 @@
 //! by one rule or by several together, and none is denied. The order of the rules means nothing.
 //! It keeps no state and reads no clock: whether the subject's proof has ended is for those who ask.
 
-use super::built_in::{self, BuiltIn};
-use super::decision::{Because, Decision};
-use super::filter::Filter;
-use super::pattern::{self, Values};
-use super::rules::{Action, Actions, Capabilities, Effect, Rule};
-use super::subject::{Subject, SubjectKind};
+pub mod built_in;
+pub mod decision;
+pub mod file;
+pub mod file_reader;
+#[cfg(test)]
+mod file_tests;
+pub mod file_tree;
+pub mod filter;
+pub mod lint;
+#[cfg(test)]
+mod lint_tests;
+#[cfg(test)]
+mod oracle_tests;
+pub mod pattern;
+#[cfg(test)]
+mod pattern_tests;
+pub mod reloading;
+pub mod rule;
+#[cfg(test)]
+mod tests;
+
+use super::hooks::subject::{Subject, SubjectKind};
+use built_in::BuiltIn;
+use decision::{Because, Decision};
+use filter::Filter;
+use pattern::Values;
+use rule::{Action, Actions, Capabilities, Effect, Rule};
 
 /// Who may do what with which topics.
 #[derive(Clone, Debug)]

@@ -1,7 +1,9 @@
 //! Who we say we are: the user name and password of the settings, or a token made for this one connection.
 //!
-//! Every CONNECT with a login gets it from here, so none goes out with a token that is old. What [`super::mint`] signs goes
+//! Every CONNECT with a login gets it from here, so none goes out with a token that is old. What [`self::jwt`] signs goes
 //! on the wire and nowhere else.
+
+pub mod jwt;
 
 use std::time::Duration;
 
@@ -9,12 +11,12 @@ use bytes::{BufMut, Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::v5::{ConnectProperties, Login as Credentials};
 use tokio::time::Instant;
 
-use super::frame::Malformed;
-use super::mint::mint;
-use super::trouble::Trouble;
-use crate::config::broker::{BrokerConfig, BrokerJwt, JwtPlace};
+use super::error::Trouble;
+use super::transport::packets::Malformed;
 use crate::config::secret::Secret;
+use crate::config::sections::broker::{BrokerConfig, BrokerJwt, JwtPlace};
 use crate::domain::time::Timestamp;
+use jwt::mint;
 
 /// The method of enhanced authentication, as Azure Event Grid calls it.
 const METHOD: &str = "CUSTOM-JWT";

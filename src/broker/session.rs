@@ -2,30 +2,41 @@
 //!
 //! Nothing the broker does ends it, only `stop`. It keeps no message and no acknowledgement from one connection to the next.
 
+pub mod acks;
+pub mod backlog;
+pub mod backoff;
+pub mod connection;
+pub mod inflight;
+pub mod read_pacing;
+pub mod resumed_identifiers;
+pub mod subscription;
+pub mod timers;
+pub mod window;
+
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::Backoff;
-use super::frame::{ConnAck, Incoming};
-use super::inflight::Inflight;
-use super::link::Link;
+use super::error::Trouble;
 use super::login::{Login, Renewal};
-use super::memory::Memory;
-use super::options;
-use super::pace::Pace;
-use super::returning::Returning;
-use super::steady::Steady;
-use super::trouble::Trouble;
+use super::transport::mqtt_stream::Link;
+use super::transport::outgoing;
+use super::transport::packets::{ConnAck, Incoming};
 use crate::clock;
-use crate::config::broker::BrokerConfig;
+use crate::config::sections::broker::BrokerConfig;
 use crate::disk;
 use crate::domain::message::{AckToken, ConnectionId, Delivery};
 use crate::domain::time::Clock;
 use crate::lifecycle::Readiness;
 use crate::telemetry::broker::BrokerMetrics;
+use backoff::Backoff;
+use connection::Steady;
+use inflight::Inflight;
+use read_pacing::Pace;
+use resumed_identifiers::Returning;
+use subscription::Memory;
 
 /// The name of this part in readiness.
 pub const PART: &str = "broker";
@@ -171,7 +182,7 @@ async fn open(config: &BrokerConfig, returning: &mut Returning) -> Result<Welcom
             disk::apart(&key, move || Login::fresh(&config, clock::now())).await.map_err(Trouble::Disk)??
         }
     };
-    let connect = options::session_connect(config, &login)?;
+    let connect = outgoing::session_connect(config, &login)?;
     let mut link = Link::open(config).await?;
     let mut incoming = Vec::new();
     returning.connecting();

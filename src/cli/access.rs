@@ -8,20 +8,20 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::operator::printed;
-use super::output::{Output, fields, rows};
-use super::printable::{NONE, printable};
-use super::{Exit, Failure};
-use crate::access::decision::{Because, Decision};
-use crate::access::lint::{self, Doubt};
-use crate::access::pattern::Pattern;
+use crate::access::hooks::subject::{Subject, SubjectKind};
 use crate::access::policy::Policy;
-use crate::access::policy_file;
-use crate::access::rules::{Action, Actions, Effect, Rule};
-use crate::access::subject::{Subject, SubjectKind};
+use crate::access::policy::decision::{Because, Decision};
+use crate::access::policy::file;
+use crate::access::policy::lint::{self, Doubt};
+use crate::access::policy::pattern::Pattern;
+use crate::access::policy::rule::{Action, Actions, Effect, Rule};
+use crate::command::context::printed;
+use crate::command::failure::{Exit, Failure};
+use crate::command::table::{Output, fields, rows};
+use crate::command::text::{NONE, printable};
 use crate::config::Config;
 use crate::domain::finding::Level;
-use crate::pki::identity::read_common_name;
+use crate::pki::request::identity::read_common_name;
 
 /// Who may do what with which topics.
 #[derive(Clone, Debug, Subcommand)]
@@ -88,7 +88,7 @@ impl RulesArgs {
 
     fn load(&self, config: &Config) -> Result<Policy, Failure> {
         let Some(path) = self.path(config) else { return Ok(Policy::built_in()) };
-        policy_file::load(path).map_err(|error| Failure::new(Exit::Config, error.to_string()))
+        file::load(path).map_err(|error| Failure::new(Exit::Config, error.to_string()))
     }
 }
 

@@ -7,9 +7,10 @@ use std::io::{self, Write};
 use clap::Subcommand;
 use serde::Serialize;
 
-use super::output::{self, Output};
-use super::{Exit, Failure};
-use crate::config::{self, Config, Effective, Sources, files};
+use crate::command::failure::{Exit, Failure};
+use crate::command::table::{self, Output};
+use crate::config::load::file_checks;
+use crate::config::{self, Config, Effective, Sources};
 
 /// What to do with the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
@@ -38,15 +39,15 @@ pub fn run(command: ConfigCommand, sources: &Sources, output: Output) -> Result<
     }
     let loaded = Config::load(sources).map_err(|errors| Failure::new(Exit::Config, errors.to_string()))?;
     if command == ConfigCommand::Show {
-        return Ok(output::rows(output, &["area", "setting", "value", "source"], &loaded.effective, cells)?);
+        return Ok(table::rows(output, &["area", "setting", "value", "source"], &loaded.effective, cells)?);
     }
-    let faults = files::faults(&loaded.effective);
+    let faults = file_checks::faults(&loaded.effective);
     if !faults.is_empty() {
         return Err(Failure::new(Exit::Config, faults.join("\n")));
     }
     let warnings = loaded.config.warnings();
     match output {
-        Output::Json => output::json(&Checked { ok: true, warnings })?,
+        Output::Json => table::json(&Checked { ok: true, warnings })?,
         Output::Table => {
             let lines = warnings.iter().map(|warning| format!("warning: {warning}"));
             let lines: Vec<_> = lines.chain(["The settings are good.".to_owned()]).collect();

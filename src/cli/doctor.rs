@@ -2,6 +2,9 @@
 //!
 //! It mends nothing, and a check that fails stops no other. The wings look at their own; here it is gathered and printed.
 
+pub mod access_rules;
+pub mod isolation;
+
 use std::fmt::Display;
 use std::future::Future;
 use std::io::{IsTerminal, Write};
@@ -11,24 +14,24 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::doctor_acl;
-use super::isolation;
-use super::ops_client;
-use super::output::{self, Output};
-use super::printable::printable;
-use super::{Exit, Failure};
-use crate::access::lint::{self, Doubt};
-use crate::access::policy_file;
-use crate::broker::inspect::Inspector;
+use crate::access::policy::file;
+use crate::access::policy::lint::{self, Doubt};
+use crate::broker::tools::inspect::Inspector;
 use crate::clock;
+use crate::command::context;
+use crate::command::failure::{Exit, Failure};
+use crate::command::table::{self, Output};
+use crate::command::text::printable;
 use crate::config::Config;
-use crate::config::ingest::BATCHES_IN_FLIGHT;
+use crate::config::sections::ingest::BATCHES_IN_FLIGHT;
 use crate::domain::finding::{Finding, Level};
 use crate::domain::ports::Outage;
-use crate::pki::authority_end::AuthorityEnd;
-use crate::store::connect::Database;
-use crate::store::retention::{self, Retention};
-use crate::store::{clocks, inspect, inspect_schema};
+use crate::http::ops_client;
+use crate::pki::authority::end::AuthorityEnd;
+use crate::store::connection::clocks;
+use crate::store::connection::database::Database;
+use crate::store::schema::retention::{self, Retention};
+use crate::store::schema::{inspect_schema, inspect_server};
 
 /// How long one check may take; connecting alone may take the broker ten seconds, and Postgres too.
 const CHECK_PATIENCE: Duration = Duration::from_secs(30);
@@ -83,14 +86,14 @@ struct Readiness {
 
 /// Runs every check; ends with 1 when one found an error.
 pub async fn run(config: &Config, output: Output) -> Result<Exit, Failure> {
-    let database = super::open_database(config)?;
+    let database = context::open_database(config)?;
     let mut report = Report { shows_progress: std::io::stderr().is_terminal(), ..Report::default() };
     report.add("settings", judge_settings(config.warnings()));
     report.add("policy", judge_policy(config.access.acl_rules_path.as_deref()));
     report.add("authority", vec![judge_authority(config.certificates.ca_cert_path.as_deref())]);
     report.check("daemon", async { Ok::<_, Failure>(look_at_daemon(config).await) }).await;
     look_at_broker(&mut report, config).await;
-    report.check("broker access rules", doctor_acl::check(config, &database)).await;
+    report.check("broker access rules", access_rules::check(config, &database)).await;
     report.check("broker isolation", isolation::findings(config)).await;
     look_at_postgres(&mut report, config, &database).await;
     report.finish();
@@ -116,15 +119,15 @@ async fn look_at_broker(report: &mut Report, config: &Config) {
 }
 
 async fn look_at_postgres(report: &mut Report, config: &Config, database: &Database) {
-    if !report.check("Postgres", inspect::connection(database)).await {
+    if !report.check("Postgres", inspect_server::connection(database)).await {
         return report.skip(&BEYOND_POSTGRES, "Postgres");
     }
     let [safety, room, privileges, notices, skew, schema, partitions, retention, readers] = BEYOND_POSTGRES;
-    report.check(safety, inspect::safety(database)).await;
-    report.check(room, inspect::room(database, config.database.pool_max)).await;
-    report.check(privileges, inspect::privileges(database)).await;
-    report.check(notices, inspect::notices(database)).await;
-    report.check(skew, inspect::clock(database, clock::now)).await;
+    report.check(safety, inspect_server::safety(database)).await;
+    report.check(room, inspect_server::room(database, config.database.pool_max)).await;
+    report.check(privileges, inspect_server::privileges(database)).await;
+    report.check(notices, inspect_server::notices(database)).await;
+    report.check(skew, inspect_server::clock(database, clock::now)).await;
     report.check(schema, inspect_schema::migrations(database, config.database.migrate_on_start)).await;
     report.check(schema, inspect_schema::objects(database)).await;
     report
@@ -215,9 +218,9 @@ impl Report {
 
     fn print(&self, output: Output) -> std::io::Result<()> {
         if output == Output::Json {
-            return output::json(self);
+            return table::json(self);
         }
-        output::rows(output, &["check", "level", "finding", "what to do"], &self.findings, |row| {
+        table::rows(output, &["check", "level", "finding", "what to do"], &self.findings, |row| {
             let advice = row.advice.as_deref().unwrap_or_default();
             vec![row.check.to_owned(), row.level.to_owned(), printable(&row.finding), printable(advice)]
         })?;
@@ -274,7 +277,7 @@ fn judge_policy(path: Option<&Path>) -> Vec<Finding> {
     let Some(path) = path else {
         return vec![Finding::ok("ACL_RULES_PATH is not set: the broker's questions are answered by what is built in")];
     };
-    match policy_file::load(path) {
+    match file::load(path) {
         Ok(policy) => match lint::lint(&policy) {
             doubts if doubts.is_empty() => vec![Finding::ok(format!("{} is good", path.display()))],
             doubts => doubts

@@ -8,15 +8,16 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::cached_grant::{CachedGrant, Question};
-use super::operator::check_schema;
-use super::output::{self, Output};
-use super::{Exit, Failure};
+use super::explain_cached::{CachedGrant, Question};
 use crate::clock;
+use crate::command::context;
+use crate::command::context::check_schema;
+use crate::command::failure::{Exit, Failure};
+use crate::command::table::{self, Output};
 use crate::config::Config;
 use crate::domain::message::Delivery;
+use crate::ingest::authorize::judge::Proof;
 use crate::ingest::explain::{End, Explanation, Verdict, explain};
-use crate::ingest::judge::Proof;
 
 /// The largest payload that is read, in bytes: the largest an MQTT packet can hold.
 const PAYLOAD_MAX: u64 = 268_435_455;
@@ -64,16 +65,16 @@ pub async fn run(args: ExplainArgs, config: &Config, output: Output) -> Result<E
         ack: None,
         replay: None,
     };
-    let database = super::open_database(config)?;
+    let database = context::open_database(config)?;
     check_schema(&database).await?;
     let explained = explain(&database.directory(), &config.ingest, &delivery, clock::now()).await;
     let explanation = explained.map_err(|outage| Failure::unavailable(outage.to_string()))?;
     let daemon = ask_daemon(config, &delivery, &explanation).await;
     let answer = Answer::of(&explanation, daemon);
     match output {
-        Output::Json => output::json(&answer)?,
+        Output::Json => table::json(&answer)?,
         Output::Table => {
-            output::rows(output, &["check", "verdict"], &answer.checks, |row| {
+            table::rows(output, &["check", "verdict"], &answer.checks, |row| {
                 vec![row.check.to_owned(), row.verdict.to_owned()]
             })?;
             writeln!(io::stdout(), "{}", answer.why)?;

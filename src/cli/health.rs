@@ -5,8 +5,9 @@
 
 use std::io::{self, Write};
 
-use super::{Exit, Failure, ops_client};
+use crate::command::failure::{Exit, Failure};
 use crate::config::Config;
+use crate::http::ops_client;
 
 /// What to ask.
 #[derive(Debug, clap::Args)]

@@ -2,13 +2,15 @@
 
 use serde::Serialize;
 
-use super::output::{self, Output};
-use super::{Exit, Failure};
 use crate::clock;
+use crate::command::context;
+use crate::command::failure::{Exit, Failure};
+use crate::command::table::{self, Output};
 use crate::config::Config;
-use crate::store::migrate::SchemaError;
-use crate::store::retention::Retention;
-use crate::store::{clocks, partitions};
+use crate::store::connection::clocks;
+use crate::store::schema::migrate::SchemaError;
+use crate::store::schema::partitions;
+use crate::store::schema::retention::Retention;
 
 /// What was done.
 #[derive(Debug, Serialize)]
@@ -19,7 +21,7 @@ struct Done {
 
 /// Applies what is pending.
 pub async fn run(config: &Config, output: Output) -> Result<Exit, Failure> {
-    let database = super::open_database(config)?;
+    let database = context::open_database(config)?;
     let applied = database.migrate().await.map_err(|error| match error {
         SchemaError::Outage(_) => Failure::unavailable(error.to_string()),
         error => Failure::new(Exit::Config, error.to_string()),
@@ -32,7 +34,7 @@ pub async fn run(config: &Config, output: Output) -> Result<Exit, Failure> {
     let done = Done { applied, partitions_made: report.made };
     let applied =
         if done.applied.is_empty() { "none, the schema is up to date".into() } else { format!("{:?}", done.applied) };
-    output::fields(
+    table::fields(
         output,
         &done,
         &[("migrations applied", applied), ("partitions made", done.partitions_made.join(", "))],

@@ -2,23 +2,25 @@
 //!
 //! Of a token it says only whether there was one. What a device wrote never reaches the terminal unescaped.
 
+pub mod replay;
+
 use bytes::Bytes;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::operator::{Operator, outage, printed, tell_more};
-use super::output::{Output, fields, rows};
-use super::printable::{cell, hex, moment, moment_or_none, printable, printable_or_none};
-use super::replay::{self, ReplayArgs};
-use super::{Exit, Failure};
 use crate::clock;
+use crate::command::context::{Operator, outage, printed, tell_more};
+use crate::command::failure::{Exit, Failure};
+use crate::command::table::{Output, fields, rows};
+use crate::command::text::{cell, hex, moment, moment_or_none, printable, printable_or_none};
 use crate::config::Config;
 use crate::domain::ids::{DeviceId, TenantId};
+use crate::domain::refusal::Reason;
 use crate::domain::time::Timestamp;
-use crate::domain::verdict::Reason;
-use crate::store::quarantine::{self, Filter, Place, Record, Summary};
+use crate::store::reads::quarantine::{self, Filter, Place, Record, Summary};
+use replay::ReplayArgs;
 
 /// Refused messages, kept and explained.
 #[derive(Clone, Debug, Subcommand)]
@@ -234,7 +236,7 @@ async fn discard(operator: &Operator, filter: &Filter, yes: bool, output: Output
         ));
     }
     if !yes {
-        super::output::note!("Nothing was deleted yet: add --yes to delete them for good.");
+        crate::command::table::note!("Nothing was deleted yet: add --yes to delete them for good.");
     }
     printed(fields(output, &json!({ "events": events, "discarded": yes }), &[(name, events.to_string())]))
 }

@@ -6,13 +6,14 @@
 use clap::Args;
 use serde_json::json;
 
-use super::operator::{Operator, outage, printed};
-use super::output::{Output, fields};
-use super::{Exit, Failure};
 use crate::clock;
+use crate::command::context::{Operator, outage, printed};
+use crate::command::failure::{Exit, Failure};
+use crate::command::table::{Output, fields};
 use crate::config::Config;
-use crate::store::retention::{self, Prospect, Retention};
-use crate::store::{clocks, partitions};
+use crate::store::connection::clocks;
+use crate::store::schema::partitions;
+use crate::store::schema::retention::{self, Prospect, Retention};
 
 /// Looks, and with `--yes` deletes.
 #[derive(Clone, Debug, Args)]

@@ -10,10 +10,10 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, Failure};
 use crate::app::{self, RunError};
+use crate::command::failure::{Exit, Failure};
 use crate::config::Config;
-use crate::store::migrate::SchemaError;
+use crate::store::schema::migrate::SchemaError;
 use crate::telemetry::logs;
 
 /// How much longer than `SHUTDOWN_TIMEOUT_SECONDS` a stop may take; then the process ends as it is, whatever holds it up.

@@ -2,8 +2,8 @@
 //!
 //! The rows stand beside the types they fill, in the file of their area.
 
+use super::sections::{access, broker, certificates, database, http, ingest, process, public};
 use super::setting::Setting;
-use super::{access, broker, certificates, database, http, ingest, process, public};
 
 /// One area: a section of the file.
 #[derive(Clone, Copy, Debug)]

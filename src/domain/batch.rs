@@ -10,11 +10,11 @@ use uuid::Uuid;
 use super::device::TokenHash;
 use super::ids::DeviceKey;
 use super::message::{CommandAck, Delivery, Reading, ShadowReport};
+use super::quarantine_sampling::{Sampler, SharedSampler};
 use super::redact::redact;
-use super::sampling::{Sampler, SharedSampler};
+use super::refusal::{Reason, Refusal};
 use super::time::Timestamp;
 use super::topic::Owned;
-use super::verdict::{Reason, Refusal};
 
 /// One refused message, as a row of `quarantine_events`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::refusal::{Reason, Refusal};
 use super::time::Timestamp;
-use super::verdict::{Reason, Refusal};
 
 /// A device's status in the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,9 +5,9 @@
 use std::future::Future;
 
 use super::batch::{Batch, Receipt};
+use super::broker_login::Login;
 use super::device::{Standing, TokenHash};
 use super::ids::DeviceKey;
-use super::login::Login;
 use super::message::AckToken;
 use super::time::Timestamp;
 

@@ -2,6 +2,16 @@
 //!
 //! The router knows no transport: it is a tower service that answers requests, wherever they come from.
 
+pub mod auth;
+pub mod extract;
+pub mod openapi;
+pub mod page;
+pub mod params;
+pub mod problem;
+pub mod registry_errors;
+pub mod route;
+pub mod routes;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,20 +27,19 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::auth::{self, Door, FromThisMachine};
-use super::browser::{no_foreign_changes, one_host};
-use super::drain::drained;
-use super::extract::{MAX_BODY, body_of};
-use super::limits::{HEAD_TIME, LimitedListener, Limits, Peer, follow};
-use super::places::Pace;
-use super::problem::{Kind, Problem};
-use super::routes;
+use super::listener::browser::{no_foreign_changes, one_host};
+use super::listener::drain::drained;
+use super::listener::limits::{HEAD_TIME, LimitedListener, Limits, Peer, follow};
+use super::listener::places::Pace;
 use crate::clock;
 use crate::config::Config;
 use crate::registry::Desk;
-use crate::store::audit::Actor;
-use crate::store::connect::Database;
+use crate::store::connection::database::Database;
+use crate::store::registry::audit::Actor;
 use crate::telemetry::http::ListenerMetrics;
+use auth::{Door, FromThisMachine};
+use extract::{MAX_BODY, body_of};
+use problem::{Kind, Problem};
 
 /// What connections may take.
 const LIMITS: Limits = Limits {

@@ -3,6 +3,8 @@
 //! 200 means yes and has one body, 403 means no and says why. There is no 5xx: the broker would disconnect the publisher of a
 //! message because a subscriber could not be judged. No body, no header and no query is ever logged.
 
+pub mod question;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,17 +24,17 @@ use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::browser::{no_pages, one_host};
-use super::drain::drained;
-use super::hook_question::Question;
-use super::limits::{HEAD_TIME, LimitedListener, Limits, Peer, Unproven, follow};
-use super::places::Pace;
-use crate::access::caller::Caller;
-use crate::access::denial::Denial;
-use crate::access::door::{Door, Knowledge};
+use super::listener::browser::{no_pages, one_host};
+use super::listener::drain::drained;
+use super::listener::limits::{HEAD_TIME, LimitedListener, Limits, Peer, Unproven, follow};
+use super::listener::places::Pace;
+use crate::access::hooks::authorizer::{Door, Knowledge};
+use crate::access::hooks::caller::Caller;
+use crate::access::hooks::denial::Denial;
 use crate::config::secret::Secret;
-use crate::telemetry::door::DoorMetrics;
+use crate::telemetry::hooks::DoorMetrics;
 use crate::telemetry::http::ListenerMetrics;
+use question::Question;
 
 /// What connections may take.
 const LIMITS: Limits = Limits {

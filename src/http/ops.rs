@@ -20,12 +20,12 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::browser::{local_names, one_host};
-use super::drain::drained;
-use super::limits::{HEAD_TIME, LimitedListener, Limits, Peer, follow};
-use super::places::Pace;
+use super::listener::browser::{local_names, one_host};
+use super::listener::drain::drained;
+use super::listener::limits::{HEAD_TIME, LimitedListener, Limits, Peer, follow};
+use super::listener::places::Pace;
 use crate::domain::ids::DeviceKey;
-use crate::ingest::grant_view::GrantView;
+use crate::ingest::grants::view::GrantView;
 use crate::lifecycle::Readiness;
 use crate::telemetry::metrics::Metrics;
 

@@ -3,6 +3,9 @@
 //! On a listener of its own, off unless `PUBLIC_BIND` is set: nothing of the API is reachable here. Everything is bounded:
 //! connections, bytes, time, and credentials by address. Who asked is neither kept nor logged.
 
+pub mod caller;
+pub mod rate_limit;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,20 +29,20 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::browser::one_host;
-use super::drain::drained;
-use super::limits::{HEAD_TIME, LimitedListener, Limits, Peer, follow};
-use super::places::Pace;
-use super::problem::{Kind, Problem};
-use super::public_caller::caller;
-use super::public_rate::AddressRates;
-use crate::access::guest;
-use crate::config::public::{Network, PublicConfig, websocket_origin};
+use super::api::problem::{Kind, Problem};
+use super::listener::browser::one_host;
+use super::listener::drain::drained;
+use super::listener::limits::{HEAD_TIME, LimitedListener, Limits, Peer, follow};
+use super::listener::places::Pace;
+use crate::access::hooks::guest;
+use crate::config::sections::public::{Network, PublicConfig, websocket_origin};
 use crate::domain::time::Clock;
 use crate::registry::guests::{Credential, Guests, IssueError};
 use crate::telemetry::guests::GuestMetrics;
 use crate::telemetry::http::ListenerMetrics;
 use crate::telemetry::logs::Repeated;
+use caller::caller;
+use rate_limit::AddressRates;
 
 /// What connections may take. Each answers one request; what a proxy should hold back, it holds back before them.
 const LIMITS: Limits = Limits {
@@ -59,9 +62,9 @@ const REQUEST_TIME: Duration = Duration::from_secs(10);
 /// How often it is said that none can be issued, however many ask.
 const TROUBLE_INTERVAL: Duration = Duration::from_mins(1);
 
-const PAGE: &str = include_str!("public_page.html");
-const SCRIPT: &str = include_str!("public_page.js");
-const STYLE: &str = include_str!("public_page.css");
+const PAGE: &str = include_str!("public/page.html");
+const SCRIPT: &str = include_str!("public/page.js");
+const STYLE: &str = include_str!("public/page.css");
 
 /// A credential says by itself what it opens, and no cookie is looked at: a page of any origin may ask.
 const FROM_ANY_ORIGIN: [(HeaderName, &str); 4] = [

@@ -2,30 +2,36 @@
 //!
 //! It stores nothing and acknowledges nothing, and it refuses no message for what it could not find out.
 
+pub mod auto_provision;
+pub mod judge;
+pub mod last_seen;
+pub mod rate_limit;
+pub mod redelivery;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::grants::hot_slots::Regulars;
 use super::grants::{Grant, Grants};
-use super::judge::{Demands, Proof};
-use super::newcomers::Enrollment;
 use super::parse::{Body, Limits, Outcome, Parsed};
-use super::rate::{Absence, Passage, RateLimiter};
-use super::recent::Recent;
-use super::regulars::Regulars;
-use super::sightings::Sightings;
-use crate::config::ingest::IngestConfig;
+use crate::config::sections::ingest::IngestConfig;
 use crate::domain::batch::{Batch, Quarantined, Suspect};
-use crate::domain::change::Change;
 use crate::domain::device::Standing;
 use crate::domain::ids::DeviceKey;
 use crate::domain::message::{CommandAck, Delivery, Reading, ShadowReport, Site};
 use crate::domain::ports::{Directory, Outage};
-use crate::domain::sampling::{Sampler, SharedSampler};
+use crate::domain::quarantine_sampling::{Sampler, SharedSampler};
+use crate::domain::refusal::{Reason, Refusal};
+use crate::domain::registry_change::Change;
 use crate::domain::time::{Clock, Timestamp};
 use crate::domain::topic::Owned;
-use crate::domain::verdict::{Reason, Refusal};
 use crate::telemetry::ingest::IngestMetrics;
+use auto_provision::Enrollment;
+use judge::{Demands, Proof};
+use last_seen::Sightings;
+use rate_limit::{Absence, Passage, RateLimiter};
+use redelivery::Recent;
 
 /// Turns deliveries into batches. One task owns it, so a device is asked about once at a time.
 pub struct Authorizer<D> {

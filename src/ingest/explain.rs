@@ -2,16 +2,16 @@
 //!
 //! It asks the same parser and the same judge as the spine; there is no second opinion here.
 
-use super::judge::{Demands, Proof};
-use super::newcomers::once_enrolled;
+use super::authorize::auto_provision::once_enrolled;
+use super::authorize::judge::{Demands, Proof};
 use super::parse::{Limits, Outcome, Parsed};
-use crate::config::ingest::IngestConfig;
+use crate::config::sections::ingest::IngestConfig;
 use crate::domain::device::Standing;
 use crate::domain::ids::DeviceKey;
 use crate::domain::message::Delivery;
 use crate::domain::ports::{Directory, Outage};
+use crate::domain::refusal::{Reason, Refusal};
 use crate::domain::time::Timestamp;
-use crate::domain::verdict::{Reason, Refusal};
 
 /// What came of one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

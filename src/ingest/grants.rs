@@ -2,17 +2,21 @@
 //!
 //! It holds what was answered, unknown devices too, and forgets on time or when told. It asks nobody itself.
 
+pub mod hot_slots;
+pub mod lookup;
+pub mod view;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use moka::sync::Cache;
 
-use super::sightings::Ticket;
-use crate::config::ingest::IngestConfig;
-use crate::domain::change::Change;
+use super::authorize::last_seen::Ticket;
+use crate::config::sections::ingest::IngestConfig;
 use crate::domain::device::Standing;
 use crate::domain::ids::DeviceKey;
 use crate::domain::message::Site;
+use crate::domain::registry_change::Change;
 use crate::domain::time::{MICROS_PER_SECOND, Timestamp};
 
 /// One answer of the registry.

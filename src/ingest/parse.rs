@@ -3,25 +3,30 @@
 //! No IO, no clock, no registry. What it takes is a [`Parsed`] whose bytes are still those of the packet; only a token that
 //! strayed into what is stored is cut out of it.
 
+pub mod envelope;
+pub mod json_limits;
+#[cfg(test)]
+mod tests;
+pub mod timestamp;
+pub mod timestamp_only;
+
 use std::borrow::Cow;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::envelope::{self, Envelope, Field, Wanted};
-use super::glimpse;
-use super::scan;
-use super::timestamp::{self, Plausible};
-use crate::config::ingest::IngestConfig;
+use crate::config::sections::ingest::IngestConfig;
 use crate::domain::batch::Told;
 use crate::domain::device::TokenHash;
 use crate::domain::message::Delivery;
 use crate::domain::probe;
 use crate::domain::redact::redact;
+use crate::domain::refusal::{Reason, Refusal};
 use crate::domain::time::Timestamp;
 use crate::domain::topic::{Kind, Topic};
-use crate::domain::verdict::{Reason, Refusal};
+use envelope::{Envelope, Field, Wanted};
+use timestamp::Plausible;
 
 /// The longest site name, in bytes.
 const MAX_SITE_LEN: usize = 128;
@@ -161,7 +166,7 @@ impl Limits {
         payload: &str,
         envelope: &Envelope<'_>,
     ) -> Result<Parsed, Refusal> {
-        if scan::deeper_than(payload, self.max_json_depth) {
+        if json_limits::deeper_than(payload, self.max_json_depth) {
             let limit = self.max_json_depth;
             return Err(bad(format!("nested deeper than {limit} (MAX_JSON_DEPTH)")));
         }
@@ -206,26 +211,27 @@ impl Limits {
                     Some("\"1\"") | None => None,
                     Some(raw) => Some(count(raw, "version")?),
                 };
-                Ok((Body::Shadow { reported: redact(&spans.share(raw)), version }, scan::unstorable(raw)))
+                Ok((Body::Shadow { reported: redact(&spans.share(raw)), version }, json_limits::unstorable(raw)))
             }
             Kind::CommandAck => {
                 let command_id = text(envelope, Field::CommandId)?
                     .and_then(|id| Uuid::try_parse(&id).ok())
                     .ok_or_else(|| bad("command_id is missing or no UUID"))?;
                 let details = command_details(envelope)?;
-                let unstorable = scan::unstorable(&details);
+                let unstorable = json_limits::unstorable(&details);
                 Ok((Body::CommandAck { command_id, details: redact(&details.into()) }, unstorable))
             }
             Kind::Telemetry | Kind::Platform => {
                 let metrics = object(envelope, Field::Metrics, "metrics")?;
-                if metrics.is_some_and(|raw| scan::more_keys_than(raw, self.max_metrics)) {
+                if metrics.is_some_and(|raw| json_limits::more_keys_than(raw, self.max_metrics)) {
                     let limit = self.max_metrics;
                     return Err(bad(format!("metrics has more than {limit} keys (MAX_METRICS)")));
                 }
                 let seq = envelope.get(Field::Seq).map(|raw| count(raw, "seq")).transpose()?;
                 let extra = extra_object(envelope);
-                let unstorable =
-                    metrics.and_then(scan::unstorable).or_else(|| extra.as_deref().and_then(scan::unstorable));
+                let unstorable = metrics
+                    .and_then(json_limits::unstorable)
+                    .or_else(|| extra.as_deref().and_then(json_limits::unstorable));
                 let metrics = metrics.map_or(Bytes::from_static(b"{}"), |raw| redact(&spans.share(raw)));
                 Ok((Body::Telemetry { seq, metrics, extra: extra.map(|extra| redact(&extra.into())) }, unstorable))
             }
@@ -306,7 +312,7 @@ fn msg_type(delivery: &Delivery, msg_type: &str) -> Bytes {
 
 /// Refuses a message whose fields are not read; only its time is looked for, so that it is known when it comes again.
 fn refuse(delivery: &Delivery, reason: Reason, detail: impl Into<Cow<'static, str>>) -> Outcome {
-    let told = Told { event_time: glimpse::time(&delivery.payload), ..Told::default() };
+    let told = Told { event_time: timestamp_only::time(&delivery.payload), ..Told::default() };
     Outcome::Refused(Refusal::new(reason, detail), told)
 }
 

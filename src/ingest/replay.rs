@@ -4,12 +4,12 @@
 
 use super::authorize::Authorizer;
 use super::grants::Grants;
-use crate::config::ingest::IngestConfig;
+use crate::config::sections::ingest::IngestConfig;
 use crate::domain::batch::Batch;
 use crate::domain::message::Delivery;
 use crate::domain::ports::{Directory, Outage, Sink};
+use crate::domain::refusal::{Reason, Refusal};
 use crate::domain::time::Clock;
-use crate::domain::verdict::{Reason, Refusal};
 use crate::telemetry::ingest::IngestMetrics;
 
 /// The road, as far as a replay needs it.

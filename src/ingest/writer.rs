@@ -4,7 +4,7 @@
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::patience::Patience;
+use super::retry::Patience;
 use crate::domain::batch::{Batch, Receipt};
 use crate::domain::ports::{Acknowledge, Sink};
 use crate::domain::time::Clock;

@@ -2,6 +2,11 @@
 //!
 //! Whoever holds an [`AuthorityCertificate`] can verify, whoever holds an [`Authority`] can sign; neither can be wrong.
 
+pub mod broker_certificate;
+pub mod create;
+pub mod end;
+pub mod sign;
+
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,7 +19,7 @@ use x509_parser::prelude::{AttributeTypeAndValue, FromDer, X509Name};
 use super::certificate::{Certificate, CertificateError};
 use super::files;
 use super::key::{CaKey, KeyError};
-use super::public_key::{KeyKind, KeyRefused};
+use super::request::public_key::{KeyKind, KeyRefused};
 use crate::domain::time::Timestamp;
 
 /// The longest file a chain of certificates is looked for in.
@@ -269,7 +274,7 @@ mod tests {
     use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose, SignatureAlgorithm};
 
     use super::*;
-    use crate::pki::samples::{DAY, authority, now, pair};
+    use crate::pki::test_samples::{DAY, authority, now, pair};
 
     /// A certificate that signs itself, good long before and after the sample moment, and its key.
     fn own(algorithm: &'static SignatureAlgorithm, change: impl Fn(&mut CertificateParams)) -> (String, KeyPair) {
@@ -350,7 +355,7 @@ mod tests {
         let certificate = AuthorityCertificate::from_pem(pem.as_bytes(), now()).unwrap();
         assert!(Authority::new(certificate, CaKey::from_pem(key.serialize_pem().as_bytes()).unwrap()).is_ok());
         let part = [0x31, 12, 0x30, 10, 6, 3, 0x55, 4, 11, 0x0c, 3, b'a', b'b', b'c'];
-        assert!(is_plain(&crate::pki::samples::tagged(0x30, &part)));
-        assert!(!is_plain(&crate::pki::samples::tagged(0x30, &part.repeat(2))));
+        assert!(is_plain(&crate::pki::test_samples::tagged(0x30, &part)));
+        assert!(!is_plain(&crate::pki::test_samples::tagged(0x30, &part.repeat(2))));
     }
 }

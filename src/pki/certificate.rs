@@ -1,7 +1,7 @@
 //! A certificate as it was read: its bytes, and what they say, read once and owned.
 //!
 //! Reading judges nothing: whether a certificate may be an authority or a device's is said in [`super::authority`],
-//! [`super::lint`] and [`super::import`].
+//! [`super::request::lint`] and [`super::request::import`].
 
 use std::fmt;
 
@@ -12,9 +12,9 @@ use x509_parser::oid_registry::{OID_PKCS1_SHA1WITHRSA, OID_SHA1_WITH_RSA};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::{SubjectPublicKeyInfo, X509Name};
 
-use super::moment;
-use super::public_key::{KeyKind, KeyRefused};
+use super::request::public_key::{KeyKind, KeyRefused};
 use super::serial::{Fingerprint, Serial, SerialError};
+use super::x509_time;
 use crate::domain::time::Timestamp;
 
 /// A longer certificate is none we need; the longest of real life have a few KiB.
@@ -115,8 +115,8 @@ impl Certificate {
             serial: Serial::from_der_integer(parsed.raw_serial())?,
             subject: Name::of(parsed.subject()),
             issuer: Name::of(parsed.issuer()),
-            not_before: moment::from_x509(parsed.validity().not_before),
-            not_after: moment::from_x509(parsed.validity().not_after),
+            not_before: x509_time::from_x509(parsed.validity().not_before),
+            not_after: x509_time::from_x509(parsed.validity().not_after),
             key: key.raw.to_vec(),
             key_kind: KeyKind::of(key),
             uses: Uses::of(&parsed),

@@ -3,6 +3,9 @@
 //! Version 2, with its number, the authority's key identifier and reason codes. A [`Crl`] can only be had by verifying
 //! one, whether it was signed here or lay in a file. Which certificates stand in it, the caller decides.
 
+pub mod file;
+pub mod probe_pair;
+
 use std::fmt;
 
 use rcgen::{CertificateRevocationListParams, RevokedCertParams, SerialNumber};
@@ -16,8 +19,8 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 use super::BACKDATING_SECONDS;
 use super::authority::{Authority, AuthorityCertificate};
 use super::certificate::pem_text;
-use super::moment;
 use super::serial::Serial;
+use super::x509_time;
 use crate::domain::clocks::Clocks;
 use crate::domain::time::Timestamp;
 
@@ -101,8 +104,8 @@ pub fn sign(
     let entries = in_order(revoked);
     let at: Clocks = at.into();
     // A list that begins in the broker's future, or has ended there, locks every device out: it is valid by both clocks.
-    let this_update = moment::whole_second(at.earlier()).plus_seconds(-BACKDATING_SECONDS);
-    let next_update = moment::whole_second(at.later()).plus_seconds(i64::from(validity_hours) * SECONDS_PER_HOUR);
+    let this_update = x509_time::whole_second(at.earlier()).plus_seconds(-BACKDATING_SECONDS);
+    let next_update = x509_time::whole_second(at.later()).plus_seconds(i64::from(validity_hours) * SECONDS_PER_HOUR);
     let params = CertificateRevocationListParams {
         this_update: date(this_update)?.to_datetime(),
         next_update: date(next_update)?.to_datetime(),
@@ -191,8 +194,8 @@ impl Crl {
         if list.version() != Some(X509Version::V2) {
             return Err(CrlError::Field("it is not version 2"));
         }
-        let this_update = moment::from_x509(list.last_update());
-        let next_update = list.next_update().map(moment::from_x509).filter(|next| *next > this_update);
+        let this_update = x509_time::from_x509(list.last_update());
+        let next_update = list.next_update().map(x509_time::from_x509).filter(|next| *next > this_update);
         let next_update = next_update.ok_or(CrlError::Field("it has no nextUpdate, or one before its thisUpdate"))?;
         let mut entries = list.iter_revoked_certificates().map(read_entry).collect::<Result<Vec<_>, _>>()?;
         entries.sort_by(|one, other| one.serial.cmp(&other.serial));
@@ -245,11 +248,11 @@ impl fmt::Debug for Crl {
 // --- private helpers ---
 
 fn date(time: Timestamp) -> Result<x509_parser::time::ASN1Time, CrlError> {
-    moment::to_x509(time).ok_or(CrlError::Sign(rcgen::Error::Time))
+    x509_time::to_x509(time).ok_or(CrlError::Sign(rcgen::Error::Time))
 }
 
 fn in_order(revoked: &[Revoked]) -> Vec<Revoked> {
-    let second = |entry: &Revoked| Revoked { revoked_at: moment::whole_second(entry.revoked_at), ..entry.clone() };
+    let second = |entry: &Revoked| Revoked { revoked_at: x509_time::whole_second(entry.revoked_at), ..entry.clone() };
     let mut entries: Vec<Revoked> = revoked.iter().map(second).collect();
     entries.sort_by(|one, other| (&one.serial, one.revoked_at).cmp(&(&other.serial, other.revoked_at)));
     entries.dedup_by(|later, earlier| later.serial == earlier.serial);
@@ -280,7 +283,7 @@ fn read_entry(entry: &RevokedCertificate<'_>) -> Result<Revoked, CrlError> {
     // A reason we never write, such as one OpenSSL's commands can: the certificate is revoked all the same.
     let known = code.and_then(|code| RevocationReason::ALL.into_iter().find(|reason| reason.code() as u8 == code));
     let reason = known.unwrap_or(RevocationReason::Unspecified);
-    Ok(Revoked { serial, revoked_at: moment::from_x509(entry.revocation_date), reason })
+    Ok(Revoked { serial, revoked_at: x509_time::from_x509(entry.revocation_date), reason })
 }
 
 /// The number, and whether the authority's key identifier is there; a wrong one, or a critical extension, is an error.
@@ -309,7 +312,7 @@ fn read_extensions(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pki::samples::{authority, now};
+    use crate::pki::test_samples::{authority, now};
 
     fn entry(serial: &[u8], seconds_ago: i64, reason: RevocationReason) -> Revoked {
         Revoked {
@@ -330,8 +333,8 @@ mod tests {
             assert_eq!(Crl::read(bytes, authority.certificate()).unwrap(), crl);
         }
         assert_eq!((crl.number(), crl.entries().len()), (u64::MAX, 6));
-        assert_eq!(crl.this_update(), moment::whole_second(now()).plus_seconds(-300));
-        assert_eq!(crl.next_update(), moment::whole_second(now()).plus_seconds(168 * 3600));
+        assert_eq!(crl.this_update(), x509_time::whole_second(now()).plus_seconds(-300));
+        assert_eq!(crl.next_update(), x509_time::whole_second(now()).plus_seconds(168 * 3600));
         assert!(crl.revokes(&all[0].serial) && !crl.revokes(&Serial::from_magnitude(&[1]).unwrap()));
     }
 
@@ -348,7 +351,7 @@ mod tests {
         let (one, namesake) = (authority(), authority());
         let crl = sign(&one, 1, &[], 7, now()).unwrap();
         assert_eq!(Crl::read(crl.der(), namesake.certificate()).unwrap_err(), CrlError::BadSignature);
-        let (other, _) = crate::pki::founding::found(&"Other CA".parse().unwrap(), 30, now()).unwrap();
+        let (other, _) = crate::pki::authority::create::found(&"Other CA".parse().unwrap(), 30, now()).unwrap();
         let refused = Crl::read(crl.der(), other.certificate()).unwrap_err();
         assert_eq!(refused, CrlError::WrongIssuer("CN=Sample CA".to_owned()));
         let mut flipped = crl.der().to_vec();

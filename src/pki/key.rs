@@ -206,7 +206,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::pki::samples::{content, pair, parts};
+    use crate::pki::test_samples::{content, pair, parts};
 
     /// PEM of the key in the older form: the octet string within PKCS#8.
     fn sec1(pkcs8: &[u8]) -> String {

@@ -9,12 +9,12 @@ use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::certificates::CertificatesConfig;
+use crate::config::sections::certificates::CertificatesConfig;
 use crate::domain::time::{Clock, MICROS_PER_SECOND};
 use crate::lifecycle::Readiness;
-use crate::pki::authority_end::AuthorityEnd;
+use crate::pki::authority::end::AuthorityEnd;
+use crate::telemetry::certificates::RegistryMetrics;
 use crate::telemetry::logs::Repeated;
-use crate::telemetry::registry::RegistryMetrics;
 
 /// How often the file is read: another authority in its place is seen within this.
 const PERIOD: Duration = Duration::from_secs(30);

@@ -10,12 +10,12 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::access::guest::{self, GuestId, GuestRefusal, Pass};
-use crate::access::subject::Subject;
+use crate::access::hooks::guest::{self, GuestId, GuestRefusal, Pass};
+use crate::access::hooks::subject::Subject;
 use crate::domain::ports::Outage;
 use crate::domain::time::{Clock, Timestamp};
-use crate::store::connect::Database;
-use crate::store::guests::{self, GuestRow};
+use crate::store::access::guests::{self, GuestRow};
+use crate::store::connection::database::Database;
 
 /// How long what Postgres said is believed without asking again: a row deleted by hand ends its guest within this.
 const REMEMBERED_SECONDS: f64 = 60.0;

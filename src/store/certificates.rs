@@ -1,6 +1,10 @@
 //! The inventory of certificates: who holds what, what ends when, what replaced what.
 //!
-//! It reads; [`super::certificate_changes`] writes. Rows may have been written by hand, so dates are kept readable.
+//! It reads; [`self::changes`] writes. Rows may have been written by hand, so dates are kept readable.
+
+pub mod changes;
+pub mod expiry;
+pub mod revocation_ledger;
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -8,7 +12,7 @@ use serde::Serialize;
 use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use super::trouble::Trouble;
+use super::error::Trouble;
 use crate::domain::ids::{DeviceKey, TenantId};
 use crate::domain::ports::Outage;
 use crate::domain::time::Timestamp;

@@ -3,7 +3,7 @@
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 
 use super::metrics::metrics;
-use crate::domain::verdict::Reason;
+use crate::domain::refusal::Reason;
 
 /// Seconds; from half a millisecond to ten seconds.
 pub const SECONDS: [f64; 14] =

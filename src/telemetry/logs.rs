@@ -12,7 +12,7 @@ use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use super::log_writer::LogWriter;
-use crate::config::process::LogFormat;
+use crate::config::sections::process::LogFormat;
 use crate::domain::time::Timestamp;
 
 /// At the usual level the database driver is told to say only what is wrong: it reports each time that there was nothing to

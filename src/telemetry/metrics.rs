@@ -2,16 +2,16 @@
 
 use prometheus::{Encoder, IntGaugeVec, Opts, Registry, TextEncoder};
 
-use super::access::AccessMetrics;
 use super::broker::BrokerMetrics;
 use super::broker_acl::BrokerAclMetrics;
-use super::door::DoorMetrics;
+use super::certificates::RegistryMetrics;
 use super::guests::GuestMetrics;
+use super::hooks::DoorMetrics;
 use super::http::HttpMetrics;
 use super::ingest::IngestMetrics;
 use super::isolation::IsolationMetrics;
+use super::issuer_keys::AccessMetrics;
 use super::log_writer;
-use super::registry::RegistryMetrics;
 use super::revocation::RevocationMetrics;
 use super::store::StoreMetrics;
 

@@ -5,5 +5,6 @@ mod memory;
 pub mod peer;
 mod refusals;
 mod reliability;
+pub mod sessions;
 mod tls;
 mod tokens;

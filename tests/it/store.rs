@@ -14,15 +14,15 @@ mod schema;
 mod state;
 
 use bytes::Bytes;
-use sluice::config::database::DatabaseConfig;
 use sluice::config::secret::Secret;
+use sluice::config::sections::database::DatabaseConfig;
 use sluice::domain::batch::Batch;
 use sluice::domain::ids::DeviceKey;
 use sluice::domain::message::{CommandAck, Delivery, Reading, ShadowReport};
 use sluice::domain::ports::Sink;
 use sluice::domain::time::Timestamp;
-use sluice::store::connect::Database;
-use sluice::store::sink::PgSink;
+use sluice::store::batch::sink::PgSink;
+use sluice::store::connection::database::Database;
 use sluice::telemetry::metrics::Metrics;
 use tokio::task::JoinSet;
 use uuid::Uuid;

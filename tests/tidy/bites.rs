@@ -49,6 +49,8 @@ fn an_import_upwards_or_sideways_is_found() {
     assert_eq!(lines(it_imports_downwards, "src/ingest/batch.rs", group), [1]);
     assert_eq!(lines(it_imports_downwards, "src/broker.rs", "use super::ingest;\n"), [1]);
     assert_eq!(lines(it_imports_downwards, "src/broker/link.rs", "use super::super::ingest;\n"), [1]);
+    let deep = "use super::super::super::ingest;\n";
+    assert_eq!(lines(it_imports_downwards, "src/broker/session/link.rs", deep), [1]);
     assert_eq!(lines(it_imports_downwards, "src/brand_new.rs", ""), [1]);
 }
 
@@ -92,7 +94,8 @@ fn an_exception_without_a_reason_is_found() {
 #[test]
 fn a_file_in_a_wrong_place_is_found() {
     assert_eq!(lines(it_lies_where_one_looks_for_it, "src/store/mod.rs", ""), [1]);
-    assert_eq!(lines(it_lies_where_one_looks_for_it, "src/store/rows/copy.rs", ""), [1]);
+    assert_eq!(lines(it_lies_where_one_looks_for_it, "src/store/rows/copy/binary.rs", ""), [1]);
+    assert!(lines(it_lies_where_one_looks_for_it, "src/store/rows/copy.rs", "").is_empty());
     assert!(lines(it_lies_where_one_looks_for_it, "tests/it/support/dir.rs", "").is_empty());
 }
 

@@ -7,7 +7,7 @@ use std::fs;
 
 use sluice::config::setting::Setting;
 use sluice::config::table;
-use sluice::domain::verdict::Reason;
+use sluice::domain::refusal::Reason;
 use sluice::telemetry::metrics::Metrics;
 
 fn readme() -> String {

@@ -7,7 +7,7 @@ use std::thread;
 use serde_json::json;
 
 use super::client::{Served, TOKEN};
-use crate::guests::browser::Browser;
+use crate::public::browser::Browser;
 use crate::support::port;
 
 const HASH: &str = "SELECT provision_token_hash FROM devices WHERE device_id = 'pump-1'";

@@ -52,9 +52,9 @@ fn a_device_lives_from_add_to_remove_and_its_token_is_told_once() {
     );
     assert!(!shown.to_string().contains(&first));
     let hash = || served.database.value("SELECT coalesce(provision_token_hash, 'none') FROM devices");
-    assert_eq!(hash(), crate::rules::stage::sha256(&first));
+    assert_eq!(hash(), crate::pipeline::rules::stage::sha256(&first));
     let second = served.call("POST", &format!("{path}/token"), None).ok(201);
-    assert_eq!(hash(), crate::rules::stage::sha256(second["token"].as_str().unwrap()));
+    assert_eq!(hash(), crate::pipeline::rules::stage::sha256(second["token"].as_str().unwrap()));
     served.call("DELETE", &format!("{path}/token"), None).ok(200);
     assert_eq!(hash(), "none");
 

@@ -115,7 +115,7 @@ fn the_authority_and_its_list_are_given_out_and_what_is_damaged_is_not() {
     let list = |name: &str| served.send("GET", name, "Host: x\r\n", b"");
     served.get("/ca-bundle").problem(404, "not-found");
     list("/crl.der").problem(404, "not-found");
-    let made = crate::registry_commands::sluice("", &settings[1..], "", &["ca", "init"]);
+    let made = crate::commands::registry::sluice("", &settings[1..], "", &["ca", "init"]);
     assert!(made.status.success(), "{made:?}");
 
     let bundle = served.get("/ca-bundle");

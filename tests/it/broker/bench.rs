@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use sluice::broker::memory::Memory;
-use sluice::broker::publisher::Publisher;
+use sluice::broker::session::subscription::Memory;
 use sluice::broker::session::{PART, Session};
-use sluice::config::broker::BrokerConfig;
+use sluice::broker::tools::publisher::Publisher;
+use sluice::config::sections::broker::BrokerConfig;
+use sluice::domain::broker_subscription::SessionMemory;
 use sluice::domain::message::{AckToken, Delivery};
-use sluice::domain::subscription::SessionMemory;
 use sluice::lifecycle::Readiness;
 use sluice::telemetry::metrics::Metrics;
 use tokio::runtime::Runtime;

@@ -1,7 +1,7 @@
 //! What a session is told of former runs, and what it makes of it: against a scripted peer.
 
-use sluice::config::broker::BrokerConfig;
-use sluice::domain::subscription::{SessionMemory, Subscribed};
+use sluice::config::sections::broker::BrokerConfig;
+use sluice::domain::broker_subscription::{SessionMemory, Subscribed};
 use sluice::domain::time::Timestamp;
 
 use super::bench::{Bench, config};

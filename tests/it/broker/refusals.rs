@@ -1,7 +1,7 @@
 //! A broker that refuses, misbehaves or goes away: each is named with what to change, and none ends the session.
 
-use sluice::config::broker::BrokerConfig;
 use sluice::config::secret::Secret;
+use sluice::config::sections::broker::BrokerConfig;
 
 use super::bench::{Bench, config, numbered};
 use super::peer::{DISCONNECT, PINGREQ, PUBACK, Peer, publish};

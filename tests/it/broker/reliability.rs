@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sluice::config::broker::BrokerConfig;
+use sluice::config::sections::broker::BrokerConfig;
 
 use super::bench::{Bench, config, numbered};
 use super::peer::{DISCONNECT, PINGREQ, PUBACK, PUBCOMP, PUBREC, Peer, packet, publish};

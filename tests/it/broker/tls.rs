@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use sluice::config::broker::{BrokerConfig, BrokerTls};
+use sluice::config::sections::broker::{BrokerConfig, BrokerTls};
 
 use super::bench::{Bench, config, numbered};
 use crate::support::dir::Scratch;

@@ -9,16 +9,16 @@ use std::process::Command;
 use bytes::BytesMut;
 use rumqttc::v5::mqttbytes::v5::{Connect, Login, Packet};
 use serde_json::json;
-use sluice::config::broker::{BrokerConfig, BrokerJwt, JwtPlace};
 use sluice::config::secret::Secret;
+use sluice::config::sections::broker::{BrokerConfig, BrokerJwt, JwtPlace};
 
 use super::bench::{Bench, config, numbered};
 use super::peer::{CONNECT, Caller, DISCONNECT, Peer, packet};
-use crate::jwt::pyjwt;
 use crate::support::dir::Scratch;
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
 use crate::support::process::run_to_end;
 use crate::support::time_bounds::BROKER_TOKEN;
+use crate::tokens::pyjwt;
 
 const AUTH: u8 = 0xf0;
 

@@ -4,8 +4,8 @@ use std::process::Output;
 
 use serde_json::Value;
 
+use crate::commands::registry::sluice;
 use crate::pki::openssl::Desk;
-use crate::registry_commands::sluice;
 use crate::support::database::{Database, Rows};
 use crate::support::postgres::Postgres;
 

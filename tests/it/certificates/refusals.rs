@@ -79,7 +79,7 @@ fn what_is_not_there_is_said_with_what_to_do() {
     }
     without_trace(&office, &["cert", "show", "pump-1"], &["fingerprint"]);
     without_trace(&office, &["cert", "revoke", nobody, "--reason", "boredom"], &["keyCompromise"]);
-    let output = crate::registry_commands::sluice(
+    let output = crate::commands::registry::sluice(
         &office.database.url(),
         &[],
         "",

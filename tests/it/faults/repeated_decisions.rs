@@ -1,7 +1,7 @@
 //! What was decided stays decided: a message that the broker delivers again is in one table, and counted once, also when the
 //! registry, the rate or the daemon itself was another in between. By messages that carry `ts`.
 
-use crate::rules::stage::{Stage, TRUSTING, to};
+use crate::pipeline::rules::stage::{Stage, TRUSTING, to};
 use crate::support::device::Message;
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
 use crate::support::proxy::{Direction, Proxy};

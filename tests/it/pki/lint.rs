@@ -7,12 +7,12 @@ use std::process::{Command, Output};
 use std::sync::Once;
 
 use sluice::clock;
+use sluice::pki::authority::broker_certificate;
+use sluice::pki::authority::sign;
 use sluice::pki::crl::{RevocationReason, Revoked};
-use sluice::pki::csr::Request;
-use sluice::pki::identity;
-use sluice::pki::issuer;
+use sluice::pki::request::csr::Request;
+use sluice::pki::request::identity;
 use sluice::pki::serial::Serial;
-use sluice::pki::server;
 
 use super::openssl::{Desk, device, plan};
 
@@ -65,11 +65,12 @@ fn pkilint_finds_nothing_but_the_urn_in_an_authority_its_devices_and_its_broker(
         desk.done(&format!("genpkey -algorithm {algorithm} -out dev.key"));
         desk.done("req -new -key dev.key -subj / -out dev.csr");
         let request = Request::read(&desk.read("dev.csr"), &device()).unwrap();
-        desk.dir.write("dev.crt", issuer::sign(&authority, &plan(&authority), &request).unwrap().to_pem());
+        desk.dir.write("dev.crt", sign::sign(&authority, &plan(&authority), &request).unwrap().to_pem());
         is_clean_but_for_its_urn(&desk, &format!("{CERTIFICATE} dev.crt"));
     }
     let names = ["broker.example.org".parse().unwrap(), "192.0.2.7".parse().unwrap()];
-    let (server, _) = server::sign_server(&authority, &names, &Serial::random().unwrap(), 825, clock::now()).unwrap();
+    let (server, _) =
+        broker_certificate::sign_server(&authority, &names, &Serial::random().unwrap(), 825, clock::now()).unwrap();
     desk.dir.write("server.crt", server.to_pem());
     is_clean(&desk, &format!("{CERTIFICATE} server.crt"));
 }

@@ -4,14 +4,16 @@ use std::fs;
 use std::process::{Command, Output};
 
 use sluice::clock;
-use sluice::config::certificates::CnFormat;
+use sluice::config::sections::certificates::CnFormat;
 use sluice::domain::ids::DeviceKey;
 use sluice::pki::authority::Authority;
+use sluice::pki::authority::{create, sign};
 use sluice::pki::certificate::Certificate;
+use sluice::pki::crl::file;
 use sluice::pki::crl::{self, Revoked};
-use sluice::pki::profile::{Leaf, Lifetime, Profile};
+use sluice::pki::files;
+use sluice::pki::request::profile::{Leaf, Lifetime, Profile};
 use sluice::pki::serial::Serial;
-use sluice::pki::{crl_file, files, founding, issuer};
 
 use crate::support::dir::Scratch;
 use crate::support::process::find_program;
@@ -54,7 +56,7 @@ impl Desk {
 
     /// A new authority of ours; its certificate is `ca.crt`.
     pub fn founded(&self) -> Authority {
-        let (authority, _) = founding::found(&"Sluice test CA".parse().unwrap(), 3650, clock::now()).unwrap();
+        let (authority, _) = create::found(&"Sluice test CA".parse().unwrap(), 3650, clock::now()).unwrap();
         self.dir.write("ca.crt", authority.certificate().bundle_pem());
         authority
     }
@@ -67,7 +69,7 @@ impl Desk {
 
     /// Issues a certificate with a key made here: `<name>.crt` and `<name>.key`.
     pub fn issued(&self, authority: &Authority, name: &str) -> Certificate {
-        let (certificate, key) = issuer::sign_new_key(authority, &plan(authority)).unwrap();
+        let (certificate, key) = sign::sign_new_key(authority, &plan(authority)).unwrap();
         self.dir.write(&format!("{name}.crt"), certificate.to_pem());
         files::create(&self.dir.path().join(format!("{name}.key")), key.expose().as_bytes(), files::PRIVATE).unwrap();
         certificate
@@ -76,7 +78,7 @@ impl Desk {
     /// Publishes a list as `crl.pem`.
     pub fn published(&self, authority: &Authority, number: u64, revoked: &[Revoked]) {
         let list = crl::sign(authority, number, revoked, 168, clock::now()).unwrap();
-        crl_file::write_crl(&self.dir.path().join("crl.pem"), &list).unwrap();
+        file::write_crl(&self.dir.path().join("crl.pem"), &list).unwrap();
     }
 }
 

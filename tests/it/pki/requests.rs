@@ -1,8 +1,8 @@
 //! Requests as devices make them with OpenSSL: RSA of each size, another's name, a name that was cut.
 
-use sluice::pki::csr::{Request, RequestError};
-use sluice::pki::issuer;
-use sluice::pki::public_key::KeyKind;
+use sluice::pki::authority::sign;
+use sluice::pki::request::csr::{Request, RequestError};
+use sluice::pki::request::public_key::KeyKind;
 
 use super::openssl::{Desk, device, plan};
 
@@ -68,7 +68,7 @@ fn a_signed_request_gets_a_certificate_for_its_own_key() {
     for algorithm in ["ED25519", "RSA -pkeyopt rsa_keygen_bits:2048", "EC -pkeyopt ec_paramgen_curve:P-384"] {
         desk.done(&format!("genpkey -algorithm {algorithm} -out dev.key"));
         desk.done(r"req -new -key dev.key -subj /CN=acme\/device\/pump:1 -out dev.csr");
-        let certificate = issuer::sign(&authority, &plan(&authority), &read(&desk).unwrap()).unwrap();
+        let certificate = sign::sign(&authority, &plan(&authority), &read(&desk).unwrap()).unwrap();
         desk.dir.write("dev.crt", certificate.to_pem());
         desk.done("verify -x509_strict -purpose sslclient -CAfile ca.crt dev.crt");
         let keys = [desk.done("x509 -in dev.crt -noout -pubkey"), desk.done("pkey -in dev.key -pubout")];

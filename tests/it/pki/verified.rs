@@ -2,10 +2,10 @@
 
 use sluice::clock;
 use sluice::pki::authority::Authority;
+use sluice::pki::authority::broker_certificate;
 use sluice::pki::crl::{Crl, RevocationReason, Revoked};
-use sluice::pki::import;
+use sluice::pki::request::import;
 use sluice::pki::serial::Serial;
-use sluice::pki::server;
 
 use super::openssl::{Desk, device};
 
@@ -112,7 +112,7 @@ fn the_brokers_certificate_is_good_for_its_names_and_for_no_others() {
     let authority = desk.founded();
     let names = ["broker.example.org".parse().unwrap(), "192.0.2.7".parse().unwrap()];
     let serial = Serial::random().unwrap();
-    let (certificate, _) = server::sign_server(&authority, &names, &serial, 825, clock::now()).unwrap();
+    let (certificate, _) = broker_certificate::sign_server(&authority, &names, &serial, 825, clock::now()).unwrap();
     desk.dir.write("server.crt", certificate.to_pem());
     let verify = "verify -x509_strict -purpose sslserver -CAfile ca.crt";
     desk.done(&format!("{verify} -verify_hostname broker.example.org server.crt"));

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::wait_for_words;
-use crate::rules::stage::{Stage, TRUSTING};
+use crate::pipeline::rules::stage::{Stage, TRUSTING};
 use crate::support::daemon::Settings;
 use crate::support::device::Device;
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};

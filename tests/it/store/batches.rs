@@ -5,8 +5,8 @@ use sluice::domain::batch::{Batch, Quarantined, Receipt, RefusalCount, Suspect, 
 use sluice::domain::device::TokenHash;
 use sluice::domain::message::Site;
 use sluice::domain::ports::Sink;
-use sluice::domain::verdict::{Reason, Refusal};
-use sluice::store::connect::Database;
+use sluice::domain::refusal::{Reason, Refusal};
+use sluice::store::connection::database::Database;
 use sluice::telemetry::metrics::Metrics;
 
 use super::{NOON, add_ack, add_reading, at, bench, deliver, device, good, settings};

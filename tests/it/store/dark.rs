@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use sluice::domain::batch::{Batch, Receipt};
 use sluice::domain::ports::{Outage, Sink};
-use sluice::store::connect::Database;
-use sluice::store::sink::PgSink;
+use sluice::store::batch::sink::PgSink;
+use sluice::store::connection::database::Database;
 use sluice::telemetry::metrics::Metrics;
 
 use super::{Bench, add_reading, good, settings};

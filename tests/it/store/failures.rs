@@ -3,7 +3,7 @@
 
 use sluice::domain::batch::{Batch, Receipt};
 use sluice::domain::ports::Sink;
-use sluice::store::connect::Database;
+use sluice::store::connection::database::Database;
 use sluice::telemetry::metrics::Metrics;
 
 use super::{Bench, add_ack, add_reading, bench, good, settings};

@@ -1,7 +1,7 @@
 //! The schema: made once by whoever comes first, refused when it is newer, and loud about every change of the registry.
 
-use sluice::store::connect::Database;
-use sluice::store::migrate::SchemaError;
+use sluice::store::connection::database::Database;
+use sluice::store::schema::migrate::SchemaError;
 use sluice::telemetry::metrics::Metrics;
 use sqlx::postgres::PgListener;
 

@@ -7,7 +7,7 @@ use sluice::domain::batch::{Batch, Quarantined, Receipt, RefusalCount, Told};
 use sluice::domain::device::TokenHash;
 use sluice::domain::message::Site;
 use sluice::domain::ports::Sink;
-use sluice::domain::verdict::{Reason, Refusal};
+use sluice::domain::refusal::{Reason, Refusal};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 

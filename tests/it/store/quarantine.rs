@@ -1,8 +1,8 @@
 //! The list of refused messages: a page costs what a page holds, whatever is asked for and however many there are.
 
+use sluice::domain::refusal::Reason;
 use sluice::domain::time::Timestamp;
-use sluice::domain::verdict::Reason;
-use sluice::store::quarantine::{Filter, Place, fetch, list};
+use sluice::store::reads::quarantine::{Filter, Place, fetch, list};
 
 use super::bench;
 

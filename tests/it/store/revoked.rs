@@ -2,7 +2,7 @@
 
 use sluice::domain::ids::DeviceKey;
 use sluice::domain::ports::Directory;
-use sluice::store::revocations::Ledger;
+use sluice::store::certificates::revocation_ledger::Ledger;
 
 use super::{Bench, bench};
 

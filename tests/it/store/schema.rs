@@ -1,7 +1,7 @@
 //! What the promises stand on is looked at: each object that is missing, switched off or changed is named.
 
 use sluice::domain::finding::Level;
-use sluice::store::{inspect_schema, schema_objects};
+use sluice::store::schema::{inspect_schema, required_objects};
 
 use super::bench;
 use crate::support::daemon::Settings;
@@ -40,14 +40,14 @@ const HARMS: [(&str, &str); 16] = [
 #[tokio::test]
 async fn the_list_of_what_must_be_there_is_what_the_migrations_make() {
     let bench = bench().await;
-    let present = schema_objects::listed(&bench.store).await.unwrap();
+    let present = required_objects::listed(&bench.store).await.unwrap();
     let present: Vec<&str> = present.iter().map(String::as_str).filter(|line| !line.starts_with("unread ")).collect();
-    let required: Vec<&str> = schema_objects::REQUIRED.lines().collect();
+    let required: Vec<&str> = required_objects::REQUIRED.lines().collect();
     let missing: Vec<&&str> = present.iter().filter(|line| !required.contains(line)).collect();
     let left_over: Vec<&&str> = required.iter().filter(|line| !present.contains(line)).collect();
     assert!(
         missing.is_empty() && left_over.is_empty(),
-        "put into src/store/schema_objects.txt: {missing:#?}\nand take out of it: {left_over:#?}"
+        "put into src/store/schema/required_objects.txt: {missing:#?}\nand take out of it: {left_over:#?}"
     );
 }
 

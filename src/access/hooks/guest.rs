@@ -1,0 +1,227 @@
+//! Guests: what a public credential is made of, and what of it must hold at the door.
+//!
+//! A token is seen here once, when it is made; afterwards there is only its hash. It keeps nothing and asks nobody.
+
+use std::fmt;
+use std::str::FromStr;
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use uuid::{Builder, Uuid};
+
+use super::subject::{Subject, SubjectKind};
+use crate::access::policy::built_in::GUEST_CLIENT_ID;
+use crate::domain::device::TokenHash;
+use crate::domain::time::Timestamp;
+
+/// What a guest may hear; it may say what lies below `public/`.
+pub const TOPICS: [&str; 1] = ["public/#"];
+
+/// How long a credential is good.
+pub const LIFETIME_SECONDS: i64 = 3600;
+
+/// How the identity of a guest begins, so that it is never taken for a device's or a person's.
+const IDENTITY_PREFIX: &str = "guest-";
+
+/// Random bytes of an identity: those of a UUID.
+const ID_BYTES: usize = 16;
+
+/// Random bytes of a token: nobody guesses 256 bits.
+const TOKEN_BYTES: usize = 32;
+
+/// The longest client id that is looked at, in bytes.
+const CLIENT_ID_MAX: usize = 128;
+
+/// Who a guest is, as its user name: `guest-` and 32 lower hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GuestId(Uuid);
+
+/// A token on its way to the one who asked for it; it is never printed.
+pub struct GuestToken(String);
+
+/// What is kept of a credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pass {
+    /// The hash of its token.
+    pub token: TokenHash,
+    /// No longer good at this moment.
+    pub expires_at: Timestamp,
+}
+
+/// Why a guest is not let in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GuestRefusal {
+    /// The user name is none of a guest.
+    #[error("the user name is no guest's: it begins with guest- and comes from POST /public/credentials")]
+    NoGuest,
+    /// Another client id.
+    #[error("the client id of a guest begins with public-, holds no /, and has at most 128 bytes")]
+    ClientId,
+    /// Never issued, or ended and purged.
+    #[error("there is no such guest credential, or it has ended: ask POST /public/credentials for a new one")]
+    Unknown,
+    /// Not the token of that identity.
+    #[error("the token is not that of this guest credential")]
+    WrongToken,
+    /// Past its end.
+    #[error("the guest credential has ended: ask POST /public/credentials for a new one")]
+    Expired,
+    /// Nobody knows: Postgres did not say.
+    #[error("the guest credential cannot be looked up: {0}")]
+    Unavailable(String),
+}
+
+/// Makes an identity and its token; none when the system gives no randomness.
+pub fn make() -> Option<(GuestId, GuestToken)> {
+    let (mut id, mut token) = ([0; ID_BYTES], [0; TOKEN_BYTES]);
+    getrandom::fill(&mut id).and_then(|()| getrandom::fill(&mut token)).ok()?;
+    let digits = token.iter().flat_map(|byte: &u8| [byte >> 4, byte & 15]);
+    let token = digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect();
+    Some((GuestId(Builder::from_random_bytes(id).into_uuid()), GuestToken(token)))
+}
+
+// === impl GuestId ===
+
+impl GuestId {
+    /// The identity of a row.
+    pub const fn from_uuid(id: Uuid) -> Self {
+        Self(id)
+    }
+
+    /// Its row's key.
+    pub const fn uuid(self) -> Uuid {
+        self.0
+    }
+
+    /// How a client id may begin that no other guest was told to use.
+    pub fn client_id_prefix(self) -> String {
+        let digits = self.0.simple().to_string();
+        format!("{GUEST_CLIENT_ID}{}-", &digits[..8])
+    }
+}
+
+impl fmt::Display for GuestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{IDENTITY_PREFIX}{}", self.0.simple())
+    }
+}
+
+impl FromStr for GuestId {
+    type Err = GuestRefusal;
+
+    /// Exactly as it is displayed: an identity has one spelling.
+    fn from_str(text: &str) -> Result<Self, GuestRefusal> {
+        let digits = text.strip_prefix(IDENTITY_PREFIX).ok_or(GuestRefusal::NoGuest)?;
+        let id = Uuid::try_parse(digits).map(Self).map_err(|_| GuestRefusal::NoGuest)?;
+        if id.to_string() == text { Ok(id) } else { Err(GuestRefusal::NoGuest) }
+    }
+}
+
+// === impl GuestToken ===
+
+impl GuestToken {
+    /// The token, to be handed over once.
+    pub fn into_text(self) -> String {
+        self.0
+    }
+
+    /// What is kept of it.
+    pub fn hash(&self) -> TokenHash {
+        hash(&self.0)
+    }
+}
+
+impl fmt::Debug for GuestToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GuestToken(..)")
+    }
+}
+
+// === impl Pass ===
+
+impl Pass {
+    /// Lets the bearer of the token in while the credential is good.
+    pub fn admit(&self, id: GuestId, token: &str, now: Timestamp) -> Result<Subject, GuestRefusal> {
+        // Hashes are of one length, so comparing them tells nothing of the token.
+        if !bool::from(hash(token).0.ct_eq(&self.token.0)) {
+            return Err(GuestRefusal::WrongToken);
+        }
+        if now >= self.expires_at {
+            return Err(GuestRefusal::Expired);
+        }
+        Ok(Subject {
+            kind: SubjectKind::Guest,
+            id: id.to_string().into(),
+            groups: Vec::new(),
+            scopes: Vec::new(),
+            expires_at: Some(self.expires_at),
+        })
+    }
+}
+
+/// Whether a guest may call its connection so. A `/` would let it take over the session of a device, whose client id on
+/// the listener for certificates is `<tenant>/device/<device>`.
+pub fn check_client_id(client_id: &str) -> Result<(), GuestRefusal> {
+    let is_fine =
+        client_id.starts_with(GUEST_CLIENT_ID) && !client_id.contains('/') && client_id.len() <= CLIENT_ID_MAX;
+    if is_fine { Ok(()) } else { Err(GuestRefusal::ClientId) }
+}
+
+fn hash(token: &str) -> TokenHash {
+    TokenHash(Sha256::digest(token).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::default().plus_seconds(seconds)
+    }
+
+    #[test]
+    fn a_guest_is_let_in_by_its_token_until_the_credential_ends() {
+        let (id, token) = make().unwrap();
+        let pass = Pass { token: token.hash(), expires_at: at(3600) };
+        let text = token.into_text();
+        assert_eq!(text.len(), 64);
+        let subject = pass.admit(id, &text, at(3599)).unwrap();
+        assert_eq!((subject.kind, subject.expires_at), (SubjectKind::Guest, Some(at(3600))));
+        assert_eq!(*subject.id, *id.to_string());
+        assert_eq!(pass.admit(id, &text, at(3600)), Err(GuestRefusal::Expired));
+        for wrong in ["", &text[1..], &text.to_uppercase(), &format!("{text} ")] {
+            assert_eq!(pass.admit(id, wrong, at(0)), Err(GuestRefusal::WrongToken), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_identity_has_one_spelling_and_is_never_a_devices() {
+        let (id, _) = make().unwrap();
+        let text = id.to_string();
+        assert_eq!(text.parse(), Ok(id));
+        assert!(id.client_id_prefix().starts_with("public-") && check_client_id(&id.client_id_prefix()).is_ok());
+        let hyphened = format!("guest-{}", id.uuid());
+        for other in ["", "guest-", "acme/device/pump-1", &text[6..], &text.to_uppercase(), &hyphened, "guest-zz"] {
+            assert_eq!(other.parse::<GuestId>(), Err(GuestRefusal::NoGuest), "{other}");
+        }
+    }
+
+    #[test]
+    fn only_a_client_id_of_guests_is_fine() {
+        for fine in ["public-", "public-a", "public-3f-x"] {
+            assert_eq!(check_client_id(fine), Ok(()), "{fine}");
+        }
+        let long = format!("public-{}", "x".repeat(CLIENT_ID_MAX));
+        for other in ["", "public", "Public-a", " public-a", "sluice", "public-a/device/b", &long] {
+            assert_eq!(check_client_id(other), Err(GuestRefusal::ClientId), "{other}");
+        }
+    }
+
+    #[test]
+    fn neither_a_token_nor_its_hash_is_printed() {
+        let (_, token) = make().unwrap();
+        let pass = Pass { token: token.hash(), expires_at: at(1) };
+        assert_eq!(format!("{token:?}"), "GuestToken(..)");
+        assert!(format!("{pass:?}").contains("TokenHash(..)"));
+    }
+}

@@ -1,0 +1,114 @@
+//! An answer, and what decided it, in words that people and logs can keep.
+//!
+//! It decides nothing.
+
+use std::fmt;
+
+use super::built_in::GuestError;
+use super::filter::FilterError;
+use super::rule::{Action, Rule};
+
+/// The answer to one question.
+#[derive(Clone, Copy, Debug)]
+pub struct Decision<'p> {
+    /// Whether it is allowed.
+    pub allowed: bool,
+    /// The action that decided: of several that were asked for, the one that is denied, or the last.
+    pub action: Option<Action>,
+    /// What decided.
+    pub because: Because<'p>,
+}
+
+/// What decided.
+#[derive(Clone, Copy, Debug)]
+pub enum Because<'p> {
+    /// Allowed: a device's own topics.
+    OwnTopics,
+    /// Allowed: the guests' topics.
+    GuestTopics,
+    /// Allowed or denied by this rule.
+    Rule(&'p Rule),
+    /// Allowed by several rules, of which none covers all that is asked for.
+    Together,
+    /// Denied: a rule allows it, but no group, scope or kind of the subject is capable of it.
+    NotCapable,
+    /// Denied: nothing allows it.
+    NoRule,
+    /// Denied: a guest.
+    Guest(GuestError),
+    /// Denied: a guest outside its topics, whatever the rules say.
+    GuestTopic,
+    /// Denied: `acc` names no action, or one that is not known.
+    UnknownAccess(u8),
+    /// Denied: it is no topic, or no filter.
+    Malformed(FilterError),
+}
+
+// === impl Decision ===
+
+impl<'p> Decision<'p> {
+    pub(super) const fn allowed(action: Action, because: Because<'p>) -> Self {
+        Self { allowed: true, action: Some(action), because }
+    }
+
+    pub(super) const fn denied(action: Option<Action>, because: Because<'p>) -> Self {
+        Self { allowed: false, action, because }
+    }
+
+    /// Where in the policy file the rule stands that decided, if one did.
+    pub fn place(&self) -> Option<&'p str> {
+        match self.because {
+            Because::Rule(rule) => Some(&rule.place),
+            _ => None,
+        }
+    }
+}
+
+/// In a sentence: the answer, the action, and what decided.
+impl fmt::Display for Decision<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.allowed { "allowed" } else { "denied" })?;
+        if let Some(action) = self.action {
+            write!(f, " to {}", action.name())?;
+        }
+        write!(f, ": {}", self.because)
+    }
+}
+
+// === impl Because ===
+
+impl Because<'_> {
+    /// A word for programs.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::OwnTopics => "own_topics",
+            Self::GuestTopics => "guest_topics",
+            Self::Rule(_) => "rule",
+            Self::Together => "rules_together",
+            Self::NotCapable => "not_capable",
+            Self::NoRule => "no_rule",
+            Self::Guest(_) | Self::GuestTopic => "guest",
+            Self::UnknownAccess(_) => "unknown_access",
+            Self::Malformed(_) => "malformed",
+        }
+    }
+}
+
+impl fmt::Display for Because<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OwnTopics => f.write_str("built in: it is one of the device's own topics"),
+            Self::GuestTopics => f.write_str("built in: it is one of the guests' topics"),
+            Self::Rule(rule) => write!(f, "by {}", rule.place),
+            Self::Together => f.write_str("by several rules together, none of which covers all of it"),
+            Self::NotCapable => f.write_str("a rule allows it, but no group, scope or type of the subject permits it"),
+            Self::NoRule => f.write_str("no rule allows it"),
+            Self::Guest(error) => write!(f, "built in: {error}"),
+            Self::GuestTopic => f.write_str("built in: a guest has the topics under public/ and no others"),
+            Self::UnknownAccess(acc) => {
+                write!(f, "acc {acc} is not read (1), publish (2), subscribe (4), or a sum of them")
+            }
+            Self::Malformed(error) => error.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! The policy file, JSON or TOML: what may stand in it, and where each error is.
+//!
+//! Two shapes are taken. Flat: `rules`, `group_permissions`, `scope_permissions`, `type_permissions` at the top. Nested,
+//! below one key of any name: `mqtt.acl.rules`, and the tables of permissions under `roles`. What it does not know is an
+//! error; it corrects nothing, and a file with one error yields no policy.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Policy;
+use super::file_reader::{Faults, Walk, get, key_path};
+use super::file_tree::{Entries, Node};
+use super::pattern::Pattern;
+use super::rule::{Action, Actions, Capabilities, Capability, Effect, Kinds, Rule, Scopes, Subjects};
+use crate::disk;
+
+/// The longest policy file, in bytes.
+pub const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// The most rules of a file.
+pub const MAX_RULES: usize = 1000;
+
+/// The most topic patterns of all rules: each answer may look at all of them, and the broker waits for it.
+pub const MAX_PATTERNS: usize = 4096;
+
+const TABLES: [&str; 3] = ["group_permissions", "scope_permissions", "type_permissions"];
+
+/// Why a file is no policy.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyFileError {
+    /// It cannot be read.
+    #[error("the policy file {} cannot be read: {why}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        why: io::Error,
+    },
+    /// It is wrong.
+    #[error("the policy file {} is wrong:\n{faults}", path.display())]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// Everything that is wrong.
+        faults: Faults,
+    },
+}
+
+/// How a text is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// JSON.
+    Json,
+    /// TOML.
+    Toml,
+}
+
+/// Reads the policy of a file.
+pub fn load(path: &Path) -> Result<Policy, PolicyFileError> {
+    let text = read_bounded(path).map_err(|why| PolicyFileError::Unreadable { path: path.to_owned(), why })?;
+    let format = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("json") => Format::Json,
+        Some("toml") => Format::Toml,
+        // No TOML begins so.
+        _ if text.trim_start().starts_with('{') => Format::Json,
+        _ => Format::Toml,
+    };
+    parse(&text, format).map_err(|faults| PolicyFileError::Wrong { path: path.to_owned(), faults })
+}
+
+/// Reads a policy.
+pub fn parse(text: &str, format: Format) -> Result<Policy, Faults> {
+    let root = match format {
+        Format::Json => Node::of_json(text),
+        Format::Toml => Node::of_toml(text),
+    };
+    let mut reader = Reader::default();
+    let policy = root.map(|root| reader.policy(&root)).map_err(|fault| reader.walk.faults.add(fault));
+    policy.ok().filter(|_| reader.walk.faults.is_empty()).ok_or(reader.walk.faults)
+}
+
+fn read_bounded(path: &Path) -> io::Result<String> {
+    disk::read_text(path, MAX_FILE_BYTES)
+}
+
+/// Turns the tree into rules; what is wrong is noted and reading goes on.
+#[derive(Default)]
+struct Reader {
+    walk: Walk,
+    patterns: usize,
+}
+
+// === impl Reader ===
+
+impl Reader {
+    fn policy(&mut self, root: &Node) -> Policy {
+        let Some(top) = self.walk.table("the file", root) else { return Policy::built_in() };
+        let is_flat = top.iter().any(|(key, _)| key == "rules" || TABLES.contains(&key.as_str()));
+        match top {
+            [(name, inner)] if !is_flat => self.nested(&key_path("", name), inner),
+            _ => {
+                if top.is_empty() {
+                    self.walk.fault("the file", "it is empty: expected rules");
+                }
+                self.walk.only(top, "", &["rules", TABLES[0], TABLES[1], TABLES[2]]);
+                let rules = self.rules("rules", get(top, "rules"));
+                Policy::new(rules, self.capabilities("", top))
+            }
+        }
+    }
+
+    fn nested(&mut self, name: &str, inner: &Node) -> Policy {
+        let Some(inner) = self.walk.table(name, inner) else { return Policy::built_in() };
+        self.walk.only(inner, name, &["mqtt", "roles"]);
+        let place = format!("{name}.mqtt");
+        let mqtt = get(inner, "mqtt").and_then(|node| self.walk.table(&place, node)).unwrap_or_default();
+        self.walk.only(mqtt, &place, &["acl"]);
+        let place = format!("{place}.acl");
+        let acl = get(mqtt, "acl").and_then(|node| self.walk.table(&place, node)).unwrap_or_default();
+        self.walk.only(acl, &place, &["rules"]);
+        let rules = self.rules(&format!("{place}.rules"), get(acl, "rules"));
+        let place = format!("{name}.roles");
+        let tables = get(inner, "roles").and_then(|node| self.walk.table(&place, node)).unwrap_or_default();
+        self.walk.only(tables, &place, &TABLES);
+        Policy::new(rules, self.capabilities(&place, tables))
+    }
+
+    fn rules(&mut self, place: &str, node: Option<&Node>) -> Vec<Rule> {
+        let nodes = node.and_then(|node| self.walk.list(place, node)).unwrap_or_default();
+        if nodes.len() > MAX_RULES {
+            self.walk.fault(place, format!("{} rules, {MAX_RULES} are the most", nodes.len()));
+            return Vec::new();
+        }
+        let rules: Vec<_> = nodes
+            .iter()
+            .enumerate()
+            .filter_map(|(index, node)| self.rule(index, format!("{place}[{index}]"), node))
+            .collect();
+        if self.patterns > MAX_PATTERNS {
+            self.walk.fault(place, format!("{} topics in all, {MAX_PATTERNS} are the most", self.patterns));
+        }
+        rules
+    }
+
+    fn rule(&mut self, index: usize, place: String, node: &Node) -> Option<Rule> {
+        let entries = self.walk.table(&place, node)?;
+        self.walk.only(entries, &place, &["subjects", "topics", "actions", "effect"]);
+        let of = |key: &str| format!("{place}.{key}");
+        let subjects = get(entries, "subjects").map(|node| self.subjects(&of("subjects"), node));
+        let topics = self.walk.needed(entries, &place, "topics").map(|node| self.topics(&of("topics"), node));
+        let actions = self.walk.needed(entries, &place, "actions").map(|node| self.actions(&of("actions"), node));
+        let effect = get(entries, "effect").map(|node| self.effect(&of("effect"), node));
+        Some(Rule {
+            index,
+            subjects: subjects.unwrap_or_default(),
+            topics: topics?,
+            actions: actions?,
+            effect: effect.unwrap_or(Effect::Allow),
+            place: place.into(),
+        })
+    }
+
+    fn subjects(&mut self, place: &str, node: &Node) -> Subjects {
+        let Some(entries) = self.walk.table(place, node) else { return Subjects::default() };
+        self.walk.only(entries, place, &["types", "ids", "groups", "scopes"]);
+        let [kinds, ids, groups, scopes] = ["types", "ids", "groups", "scopes"].map(|key| {
+            let place = format!("{place}.{key}");
+            self.walk.choice(&place, get(entries, key)?)
+        });
+        let set = |texts: Vec<(String, String)>| texts.into_iter().map(|(_, text)| text.into()).collect::<HashSet<_>>();
+        let kinds = kinds.map(|texts| texts.into_iter().fold(Kinds::default(), |kinds, text| self.kind(kinds, &text)));
+        if let Some(groups) = &groups {
+            for (place, group) in groups {
+                self.group(place, group);
+            }
+        }
+        let scopes = scopes.map(|texts| {
+            let mut scopes = Scopes::default();
+            for (place, scope) in texts {
+                self.scope(&mut scopes, &place, &scope);
+            }
+            scopes
+        });
+        Subjects { kinds, ids: ids.map(set), groups: groups.map(set), scopes }
+    }
+
+    fn kind(&mut self, kinds: Kinds, (place, name): &(String, String)) -> Kinds {
+        kinds.with(name).unwrap_or_else(|| {
+            self.walk.fault(place, format!("there is no type {name:?}; there are {}", Kinds::NAMES.join(", ")));
+            kinds
+        })
+    }
+
+    fn group(&mut self, place: &str, group: &str) {
+        if group.starts_with('/') {
+            self.walk.fault(
+                place,
+                format!("groups are written without the leading slash: {:?}", group.trim_start_matches('/')),
+            );
+        }
+    }
+
+    fn scope(&mut self, scopes: &mut Scopes, place: &str, scope: &str) {
+        if scope.strip_suffix(".*").unwrap_or(scope).contains('*') {
+            self.walk.fault(
+                place,
+                format!("in {scope:?} the * would be a letter: it stands for more only at the end, as in a.b.*"),
+            );
+        }
+        scopes.add(scope);
+    }
+
+    fn topics(&mut self, place: &str, node: &Node) -> Box<[Pattern]> {
+        let texts = self.walk.texts(place, node);
+        self.patterns += texts.len();
+        let mut patterns = Vec::with_capacity(texts.len());
+        for (place, text) in texts {
+            match Pattern::parse(&text) {
+                Ok(pattern) => patterns.push(pattern),
+                Err(error) => self.walk.fault(place, format!("{text:?}: {error}")),
+            }
+        }
+        patterns.into()
+    }
+
+    fn actions(&mut self, place: &str, node: &Node) -> Actions {
+        let Some(texts) = self.walk.choice(place, node) else { return Actions::ALL };
+        let mut actions = Actions::default();
+        for (place, name) in texts {
+            match Action::ALL.into_iter().find(|action| action.name() == name) {
+                Some(action) => actions = actions.with(action),
+                None => self
+                    .walk
+                    .fault(place, format!("there is no action {name:?}; there are subscribe, read, publish, \"*\"")),
+            }
+        }
+        actions
+    }
+
+    fn effect(&mut self, place: &str, node: &Node) -> Effect {
+        match node {
+            Node::Text(text) if text == "allow" => Effect::Allow,
+            Node::Text(text) if text == "deny" => Effect::Deny,
+            _ => {
+                self.walk.fault(place, "expected \"allow\" or \"deny\"");
+                Effect::Deny
+            }
+        }
+    }
+
+    /// None when there is no table of permissions at all.
+    fn capabilities(&mut self, place: &str, entries: &Entries) -> Option<Capabilities> {
+        let [groups, scopes, kinds] = TABLES.map(|key| {
+            let place = key_path(place, key);
+            get(entries, key).map(|node| self.permissions(&place, node))
+        });
+        if groups.is_none() && scopes.is_none() && kinds.is_none() {
+            return None;
+        }
+        let mut all = Capabilities::default();
+        for (place, group, capability) in groups.unwrap_or_default() {
+            self.group(&place, &group);
+            all.groups.insert(group.into(), capability);
+        }
+        for (place, scope, capability) in scopes.unwrap_or_default() {
+            if scope.contains('*') {
+                self.walk.fault(place, "a scope is looked up by its whole name: spell each one out");
+            }
+            all.scopes.insert(scope.into(), capability);
+        }
+        for (place, name, capability) in kinds.unwrap_or_default() {
+            let index = Kinds::NAMES.iter().position(|known| *known == name).filter(|_| name != "guest");
+            match index {
+                Some(_) if capability.superuser => self.walk.fault(place, "a whole type cannot be superuser"),
+                Some(index) => all.kinds[index] = capability,
+                None => self.walk.fault(place, "expected device, service or user; what a guest may do is built in"),
+            }
+        }
+        Some(all)
+    }
+
+    fn permissions(&mut self, place: &str, node: &Node) -> Vec<(String, String, Capability)> {
+        let entries = self.walk.table(place, node).unwrap_or_default();
+        let mut read = |(name, node): &(String, Node)| {
+            let place = key_path(place, name);
+            let capability = self.capability(&place, node);
+            (place, name.clone(), capability)
+        };
+        entries.iter().map(&mut read).collect()
+    }
+
+    fn capability(&mut self, place: &str, node: &Node) -> Capability {
+        let mut capability = Capability::default();
+        for (place, name) in self.walk.texts(place, node) {
+            match Action::ALL.into_iter().find(|action| action.name() == name) {
+                Some(action) => capability.actions = capability.actions.with(action),
+                None if name == "superuser" => capability.superuser = true,
+                None => self.walk.fault(
+                    place,
+                    format!("there is no permission {name:?}; there are subscribe, read, publish, superuser"),
+                ),
+            }
+        }
+        capability
+    }
+}

@@ -1,0 +1,125 @@
+//! A policy file as a tree, before anybody knows what it means; of JSON and TOML alike.
+//!
+//! A key that stands twice is an error: of two rules for one thing nobody could tell which holds.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+use super::file_reader::Fault;
+
+/// One value of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Node {
+    Table(Vec<(String, Node)>),
+    List(Vec<Node>),
+    Text(String),
+    /// What a policy has no use for, in words.
+    Other(&'static str),
+}
+
+/// The keys of a table, in the order of the file.
+pub(super) type Entries = [(String, Node)];
+
+// === impl Node ===
+
+impl Node {
+    /// Reads JSON.
+    pub(super) fn of_json(text: &str) -> Result<Self, Fault> {
+        serde_json::from_str(text).map_err(|error| {
+            let place = format!("line {}, column {}", error.line(), error.column());
+            // It says the place once more.
+            let said = error.to_string();
+            let why = said.rsplit_once(" at line ").map_or(said.as_str(), |(why, _)| why);
+            Fault { place, why: format!("not JSON: {why}") }
+        })
+    }
+
+    /// Reads TOML.
+    pub(super) fn of_toml(text: &str) -> Result<Self, Fault> {
+        toml::from_str(text).map_err(|error: toml::de::Error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+            let why = error.message().lines().collect::<Vec<_>>().join(", ");
+            Fault { place: format!("line {line}, column {column}"), why: format!("not TOML: {why}") }
+        })
+    }
+
+    /// What it is, for one who expected something else.
+    pub(super) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Table(_) => "a table",
+            Self::List(_) => "a list",
+            Self::Text(_) => "a text",
+            Self::Other(kind) => kind,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+struct Reader;
+
+// === impl Reader ===
+
+impl<'de> Visitor<'de> for Reader {
+    type Value = Node;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Node, E> {
+        Ok(Node::Text(text.to_owned()))
+    }
+
+    fn visit_string<E: Error>(self, text: String) -> Result<Node, E> {
+        Ok(Node::Text(text))
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Node, E> {
+        Ok(Node::Other("true or false"))
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Node, E> {
+        Ok(Node::Other("a number"))
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Node, E> {
+        Ok(Node::Other("a number"))
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Node, E> {
+        Ok(Node::Other("a number"))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Node, E> {
+        Ok(Node::Other("null"))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Node, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = list.next_element()? {
+            items.push(item);
+        }
+        Ok(Node::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut table: A) -> Result<Node, A::Error> {
+        let mut entries: Vec<(String, Node)> = Vec::new();
+        let mut seen = HashSet::new();
+        while let Some(key) = table.next_key::<String>()? {
+            if !seen.insert(key.clone()) {
+                return Err(A::Error::custom(format!("the key {key:?} stands twice")));
+            }
+            entries.push((key, table.next_value()?));
+        }
+        Ok(Node::Table(entries))
+    }
+}

@@ -1,0 +1,111 @@
+//! Which filters hold which, by example; `oracle_tests` holds the same against brute force.
+
+use super::filter::Filter;
+use super::pattern::{Pattern, PatternError, Values, cover_together};
+use crate::access::hooks::subject::{Subject, SubjectKind};
+
+fn covered(patterns: &[&str], asked: &str) -> bool {
+    let patterns: Vec<Pattern> = patterns.iter().map(|text| Pattern::parse(text).unwrap()).collect();
+    let asked = Filter::subscription(asked).unwrap();
+    let values = Values::as_written();
+    let together = cover_together(&mut patterns.iter().collect(), &asked, &values);
+    if let [pattern] = patterns.as_slice() {
+        assert_eq!(pattern.covers(&asked, &values), together, "{pattern:?} {asked:?}");
+    }
+    together
+}
+
+#[test]
+fn one_filter_holds_another_when_it_matches_all_its_topics() {
+    for (pattern, asked) in [
+        ("a/#", "a"),
+        ("a/#", "a/#"),
+        ("a/#", "a/+/c/#"),
+        ("#", "#"),
+        ("#", "+/b"),
+        ("+/#", "#"),
+        ("#", "+/#"),
+        ("+", "a"),
+        ("+/+", "/"),
+        ("a/+", "a/"),
+        ("$SYS/#", "$SYS/broker/+"),
+        ("a/#", "$share/g/a/+"),
+    ] {
+        assert!(covered(&[pattern], asked), "{pattern} {asked}");
+    }
+    for (pattern, asked) in [
+        ("a/+", "a"),
+        ("a/+", "a/#"),
+        ("+", "#"),
+        ("+/+/#", "#"),
+        ("a/+/#", "a/#"),
+        ("a/b", "a/+"),
+        ("a", "b"),
+        ("a", "a/b"),
+        ("#", "$SYS/broker"),
+        ("+/broker", "$SYS/broker"),
+        ("#", "$SYS/#"),
+    ] {
+        assert!(!covered(&[pattern], asked), "{pattern} {asked}");
+    }
+}
+
+#[test]
+fn several_filters_hold_together_what_none_holds_alone() {
+    assert!(covered(&["a", "a/+", "a/+/+/#"], "a/#"));
+    assert!(covered(&["+", "+/+/#"], "#"));
+    assert!(covered(&["a", "a/+/#"], "a/#"));
+    assert!(covered(&["a/b/c", "a/+/c"], "a/+/c"));
+    assert!(!covered(&["a/+", "a/+/+/#"], "a/#"), "a itself is missing");
+    assert!(!covered(&["a", "a/+", "a/+/+"], "a/#"), "what is deeper is missing");
+    assert!(!covered(&["a/x", "a/y"], "a/+"), "other names are missing");
+    assert!(!covered(&["+", "$SYS/#", "+/+/#"], "$other"));
+}
+
+#[test]
+fn two_filters_overlap_when_some_topic_is_matched_by_both() {
+    let overlap = |pattern: &str, asked: &str| {
+        Pattern::parse(pattern).unwrap().overlaps(&Filter::parse(asked).unwrap(), &Values::as_written())
+    };
+    for (one, other) in [("a/+/c", "+/b/#"), ("a/#", "a"), ("#", "+"), ("a/+", "+/b"), ("+/#", "a"), ("$a/+", "$a/#")] {
+        assert!(overlap(one, other) && overlap(other, one), "{one} {other}");
+    }
+    for (one, other) in [("a/+", "a"), ("a/b", "a/c"), ("#", "$a/b"), ("+/b", "$a/b"), ("a/+/c", "a/b"), ("+", "+/+")] {
+        assert!(!overlap(one, other) && !overlap(other, one), "{one} {other}");
+    }
+}
+
+#[test]
+fn a_placeholder_is_a_whole_level_and_one_that_is_known() {
+    for text in ["{tenant}/{device}/{sub}/{client_id}", "a/{sub}/#"] {
+        assert!(Pattern::parse(text).is_ok(), "{text}");
+    }
+    for text in ["{user}", "x-{sub}", "{sub", "sub}", "{x,y}", "{}", "{{sub}}"] {
+        let error = PatternError::Placeholder(text.to_owned());
+        assert_eq!(Pattern::parse(&format!("a/{text}")), Err(error));
+    }
+}
+
+#[test]
+fn a_value_that_would_not_stay_within_its_level_opens_nothing_and_is_still_denied() {
+    let pattern = Pattern::parse("a/{client_id}/c").unwrap();
+    let subject = Subject { kind: SubjectKind::User, id: "u".into(), groups: vec![], scopes: vec![], expires_at: None };
+    for client_id in ["+", "#", "a/b", "b\0", "b+", ""] {
+        let values = Values::of(&subject, client_id);
+        for asked in ["a/b/c", "a/+/c", "a/#", "a/a/b/c"] {
+            let asked = Filter::parse(asked).unwrap();
+            assert!(!pattern.covers(&asked, &values), "{client_id:?}");
+        }
+        assert!(pattern.overlaps(&Filter::parse("a/b/c").unwrap(), &values), "{client_id:?}");
+        assert!(!pattern.overlaps(&Filter::parse("a/b/d").unwrap(), &values), "{client_id:?}");
+    }
+    let top = Pattern::parse("{client_id}/#").unwrap();
+    let values = Values::of(&subject, "$SYS");
+    let asked = Filter::parse("$SYS/broker").unwrap();
+    assert!(!top.covers(&asked, &values) && top.overlaps(&asked, &values));
+    let tenants = Pattern::parse("t/{tenant}/#").unwrap();
+    let asked = Filter::parse("t/#").unwrap();
+    assert!(!tenants.covers(&asked, &values) && !tenants.overlaps(&asked, &values), "a user has no tenant");
+    let deeper = Pattern::parse("t/+/{tenant}").unwrap();
+    assert!(!deeper.overlaps(&asked, &values), "nor below what # leaves open");
+}

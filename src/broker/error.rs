@@ -1,0 +1,302 @@
+//! What can go wrong between us and the broker: each as a sentence that says what happened and what to change.
+//!
+//! None of it ends the process. No sentence holds a password.
+
+use std::io;
+use std::time::Duration;
+
+use tokio_rustls::rustls;
+use tokio_rustls::rustls::AlertDescription as Alert;
+
+use super::login::jwt::MintError;
+use super::transport::packets::{Farewell, Malformed};
+use crate::disk;
+
+/// Two programs with one client id take the session from each other for ever: the one that lost waits at least this long.
+const TAKEN_OVER_PAUSE: Duration = Duration::from_secs(30);
+
+/// Reason codes that two packets share.
+const SESSION_TAKEN_OVER: u8 = 0x8e;
+
+/// Why there is no working connection.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    /// No address for the name.
+    #[error("the broker's name {host} cannot be resolved ({source}): check MQTT_HOST and the name server")]
+    Name {
+        /// `MQTT_HOST`.
+        host: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// No TCP connection.
+    #[error(
+        "no connection to the broker at {address} ({source}): is it running? Check MQTT_HOST, MQTT_PORT and firewalls"
+    )]
+    Unreachable {
+        /// Host and port.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// TCP and TLS together took too long.
+    #[error(
+        "the broker at {address} did not take the connection within {seconds} s: check MQTT_HOST, MQTT_PORT and firewalls"
+    )]
+    ConnectTimeout {
+        /// Host and port.
+        address: String,
+        /// How long we waited.
+        seconds: u64,
+    },
+    /// A certificate or key of ours cannot be used.
+    #[error("{setting} cannot be used ({why}): check the file and its permissions")]
+    TlsFile {
+        /// The setting, with its path.
+        setting: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A file of ours could not be reached.
+    #[error("{0}")]
+    Disk(disk::Unreachable),
+    /// TLS failed.
+    #[error("TLS with the broker failed ({source}): {}", tls_advice(.source))]
+    Tls {
+        /// What rustls said, the broker's alert included.
+        source: rustls::Error,
+    },
+    /// CONNACK with a refusal.
+    #[error("the broker refused the connection with code 0x{code:02X}{}: {}", told(.reason.as_ref()), connect_advice(*.code))]
+    Refused {
+        /// The reason code.
+        code: u8,
+        /// The broker's text.
+        reason: Option<String>,
+    },
+    /// SUBACK with a refusal.
+    #[error("the broker refused the subscription to {filter} with code 0x{code:02X}: {}", subscribe_advice(*.code))]
+    SubscriptionRefused {
+        /// `MQTT_TOPIC`, with the share group.
+        filter: String,
+        /// The reason code.
+        code: u8,
+    },
+    /// SUBACK with less than QoS 1.
+    #[error(
+        "the broker grants {filter} only at QoS 0, where messages may be lost: allow QoS 1 for this user at the broker"
+    )]
+    Downgraded {
+        /// `MQTT_TOPIC`, with the share group.
+        filter: String,
+    },
+    /// CONNECT or SUBSCRIBE stayed without an answer.
+    #[error(
+        "the broker did not answer {packet} within {seconds} s: is this an MQTT 5 listener, and is the broker overloaded?"
+    )]
+    NoAnswer {
+        /// What was asked.
+        packet: &'static str,
+        /// How long we waited.
+        seconds: u64,
+    },
+    /// The connection was closed before CONNACK.
+    #[error(
+        "the broker closed the connection instead of answering CONNECT: if this listener expects TLS set MQTT_TLS=1, if it \
+         does not unset it; else its log says why"
+    )]
+    ClosedEarly,
+    /// The connection was closed without a DISCONNECT.
+    #[error(
+        "the broker closed the connection without saying why: its log may; if this repeats, another client may use the same \
+         MQTT_CLIENT_ID"
+    )]
+    Closed,
+    /// The connection broke.
+    #[error("the connection to the broker broke ({0})")]
+    Broken(io::Error),
+    /// A write was not taken in time.
+    #[error("the broker took no bytes for {seconds} s: the connection is given up")]
+    WriteStalled {
+        /// How long we waited.
+        seconds: u64,
+    },
+    /// Not even PINGRESP.
+    #[error("nothing was heard from the broker for {seconds} s: the connection is given up")]
+    Silent {
+        /// How long it was silent.
+        seconds: u64,
+    },
+    /// Not MQTT 5.
+    #[error("the broker sent what is no MQTT 5 ({0}): check that MQTT_PORT is an MQTT listener, and MQTT_TLS")]
+    Protocol(#[from] Malformed),
+    /// A packet of ours could not be written.
+    #[error("a packet cannot be built from the settings ({0})")]
+    Unsendable(String),
+    /// No token for the login.
+    #[error(transparent)]
+    Mint(#[from] MintError),
+    /// The token will end soon, and only a new connection takes a new one.
+    #[error("the token of the login is about to expire: connecting anew with a fresh one")]
+    LoginAges,
+    /// AUTH with a code that asks for more.
+    #[error(
+        "the broker answered our new token with AUTH code 0x{code:02X}: it wants more than a token; set MQTT_JWT_AS=password"
+    )]
+    AuthContinued {
+        /// The code.
+        code: u8,
+    },
+    /// DISCONNECT.
+    #[error("the broker ended the connection with code 0x{:02X}{}: {}", .0.code, told(.0.reason.as_ref()), farewell_advice(.0.code))]
+    Dismissed(Farewell),
+}
+
+// === impl Trouble ===
+
+impl Trouble {
+    /// The least time before the next try.
+    pub fn pause(&self) -> Duration {
+        if self.is_takeover() { TAKEN_OVER_PAUSE } else { Duration::ZERO }
+    }
+
+    /// Another client has the session now.
+    pub fn is_takeover(&self) -> bool {
+        let code = match self {
+            Self::Refused { code, .. } => *code,
+            Self::Dismissed(farewell) => farewell.code,
+            _ => 0,
+        };
+        code == SESSION_TAKEN_OVER
+    }
+
+    /// What an error of the socket means once it was connected. An alert about our certificate comes this way under TLS 1.3.
+    pub fn of_io(error: io::Error) -> Self {
+        let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()).cloned();
+        match tls {
+            Some(source) => Self::Tls { source },
+            None if error.kind() == io::ErrorKind::UnexpectedEof => Self::Closed,
+            None => Self::Broken(error),
+        }
+    }
+
+    /// The same trouble, when it came before CONNACK.
+    #[must_use]
+    pub fn before_connack(self) -> Self {
+        match self {
+            Self::Closed => Self::ClosedEarly,
+            Self::Broken(error) if error.kind() == io::ErrorKind::ConnectionReset => Self::ClosedEarly,
+            other => other,
+        }
+    }
+}
+
+// --- private helpers ---
+
+/// The broker's own words, when there are any.
+fn told(reason: Option<&String>) -> String {
+    reason.map(|text| format!(" (\"{text}\")")).unwrap_or_default()
+}
+
+fn tls_advice(error: &rustls::Error) -> &'static str {
+    use rustls::{CertificateError, Error};
+    match error {
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "its certificate is not signed by a known authority; MQTT_CA_CERT must name the one that signed it"
+        }
+        Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => "its certificate is for another name; MQTT_HOST must be a name or address in it",
+        Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            "its certificate has expired; renew it, or correct this machine's clock"
+        }
+        Error::InvalidCertificate(_) => "its certificate is not acceptable; check it and MQTT_CA_CERT",
+        Error::AlertReceived(
+            Alert::CertificateRequired | Alert::HandshakeFailure | Alert::NoCertificate | Alert::AccessDenied,
+        ) => "it wants a client certificate; set MQTT_CLIENT_CERT and MQTT_CLIENT_KEY",
+        Error::AlertReceived(
+            Alert::BadCertificate
+            | Alert::UnknownCA
+            | Alert::CertificateUnknown
+            | Alert::UnsupportedCertificate
+            | Alert::DecryptError,
+        ) => "it does not accept our certificate; MQTT_CLIENT_CERT must be signed by an authority it trusts",
+        Error::AlertReceived(Alert::CertificateExpired) => "our certificate has expired; renew MQTT_CLIENT_CERT",
+        Error::AlertReceived(Alert::CertificateRevoked) => "our certificate is revoked; issue another MQTT_CLIENT_CERT",
+        Error::AlertReceived(Alert::ProtocolVersion) => "it speaks neither TLS 1.3 nor 1.2; update it",
+        Error::InvalidMessage(_) => "what it answered is no TLS; check MQTT_PORT, or unset MQTT_TLS",
+        _ => "check MQTT_TLS, MQTT_CA_CERT, MQTT_CLIENT_CERT, MQTT_CLIENT_KEY, and the broker's log",
+    }
+}
+
+fn connect_advice(code: u8) -> &'static str {
+    match code {
+        0x01 | 0x84 => "it does not speak MQTT 5; use a broker that does, such as Mosquitto 2",
+        0x02 | 0x85 => "it does not take this client id; change MQTT_CLIENT_ID",
+        0x04 | 0x86 => "the user name or password is wrong; check MQTT_USERNAME and MQTT_PASSWORD, or MQTT_JWT_CLAIMS",
+        0x05 | 0x87 => {
+            "this user may not connect; check MQTT_USERNAME, MQTT_PASSWORD or MQTT_JWT_CLAIMS, and the broker's access rules"
+        }
+        0x8c => "it does not know the authentication method CUSTOM-JWT; set MQTT_JWT_AS=password or username",
+        0x03 | 0x88 | 0x89 => "it is not available or too busy; it is tried again",
+        0x8a => "this client is banned; lift the ban at the broker",
+        SESSION_TAKEN_OVER => "another client uses the same id; give each instance its own MQTT_CLIENT_ID",
+        0x97 => "a quota of the broker is used up; raise it there",
+        0x9c | 0x9d => "the broker has moved; change MQTT_HOST",
+        0x9f => "connections come too fast for it; it is tried again",
+        _ => "its log says why",
+    }
+}
+
+fn subscribe_advice(code: u8) -> &'static str {
+    match code {
+        0x87 => "the broker's access rules must let this user read MQTT_TOPIC",
+        0x8f => "this is no valid filter for it; change MQTT_TOPIC",
+        0x97 => "a quota of the broker is used up; raise it there",
+        0x9e => "it has no shared subscriptions; unset MQTT_SHARE_GROUP and run one instance",
+        0xa2 => "it has no wildcard subscriptions; use a broker that has",
+        _ => "the broker's access rules must let this user read MQTT_TOPIC; its log may say more",
+    }
+}
+
+fn farewell_advice(code: u8) -> &'static str {
+    match code {
+        SESSION_TAKEN_OVER => "another client took over the session; give each instance its own MQTT_CLIENT_ID",
+        0x87 => "this user may no longer be connected; check the broker's access rules",
+        0x8b => "it shuts down; it is tried again",
+        0x8d => "it heard nothing from us for too long; is this machine overloaded?",
+        0x93 => "it counts more unacknowledged messages than MQTT_RECEIVE_MAXIMUM",
+        0x95 => "a packet was too large",
+        0x97 => "a quota of the broker is used up; raise it there",
+        0x98 => "an administrator did this",
+        _ => "its log says why",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_names_what_to_change() {
+        for (trouble, named) in [
+            (Trouble::Refused { code: 0x86, reason: None }, "MQTT_PASSWORD"),
+            (Trouble::Refused { code: 0x87, reason: None }, "MQTT_USERNAME"),
+            (Trouble::Refused { code: 0x85, reason: None }, "MQTT_CLIENT_ID"),
+            (Trouble::Refused { code: 0x01, reason: Some("old".into()) }, "(\"old\"): it does not speak MQTT 5"),
+            (Trouble::SubscriptionRefused { filter: "t".into(), code: 0x87 }, "read MQTT_TOPIC"),
+            (Trouble::SubscriptionRefused { filter: "t".into(), code: 0x9e }, "MQTT_SHARE_GROUP"),
+            (Trouble::SubscriptionRefused { filter: "t".into(), code: 0x97 }, "quota"),
+            (Trouble::Dismissed(Farewell { code: 0x8e, reason: None }), "MQTT_CLIENT_ID"),
+            (Trouble::Tls { source: rustls::Error::AlertReceived(Alert::CertificateRequired) }, "MQTT_CLIENT_CERT"),
+        ] {
+            assert!(trouble.to_string().contains(named), "{trouble}");
+        }
+    }
+
+    #[test]
+    fn after_a_takeover_the_next_try_waits_half_a_minute() {
+        assert_eq!(Trouble::Dismissed(Farewell { code: 0x8e, reason: None }).pause(), TAKEN_OVER_PAUSE);
+        assert_eq!(Trouble::Closed.pause(), Duration::ZERO);
+    }
+}

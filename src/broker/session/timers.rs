@@ -1,0 +1,132 @@
+//! What is due when on a connection: pings, and giving up on a broker that does not answer.
+//!
+//! It sleeps nowhere. While reading is held back it blames nobody: an answer may lie unread in the socket.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::broker::error::Trouble;
+use crate::broker::transport::mqtt_stream::ANSWER_TIMEOUT;
+
+/// The clocks of one connection.
+#[derive(Debug)]
+pub struct Timers {
+    keepalive: Option<Duration>,
+    pinged: Instant,
+    /// When SUBSCRIBE was sent; nothing once it is answered.
+    asked: Option<Instant>,
+    /// When reading was last held back: silence counts only from then.
+    held_back: Instant,
+}
+
+// === impl Timers ===
+
+impl Timers {
+    /// They start with SUBSCRIBE; a keepalive of zero means that nobody pings.
+    pub fn new(now: Instant, keepalive: Duration) -> Self {
+        Self { keepalive: (!keepalive.is_zero()).then_some(keepalive), pinged: now, asked: Some(now), held_back: now }
+    }
+
+    /// How often to ping.
+    pub fn keepalive(&self) -> Option<Duration> {
+        self.keepalive
+    }
+
+    /// SUBSCRIBE was answered.
+    pub fn answered(&mut self) {
+        self.asked = None;
+    }
+
+    /// SUBSCRIBE is not answered yet.
+    pub fn is_asking(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// Reading is held back now.
+    pub fn hold_back(&mut self, now: Instant) {
+        self.held_back = now;
+    }
+
+    /// The next moment at which something is due, when the broker was last heard at `heard`.
+    pub fn next(&self, heard: Instant, is_held_back: bool) -> Option<Instant> {
+        let patience = if is_held_back { [None, None] } else { [self.silent_at(heard), self.unanswered_at()] };
+        patience.into_iter().chain([self.ping_at()]).flatten().min()
+    }
+
+    /// Whether a ping is due now; an error when the broker is to be given up.
+    pub fn check(&mut self, now: Instant, heard: Instant, is_held_back: bool) -> Result<bool, Trouble> {
+        let is_past = |moment: Option<Instant>| moment.is_some_and(|moment| moment <= now);
+        if !is_held_back && is_past(self.unanswered_at()) {
+            return Err(Trouble::NoAnswer { packet: "SUBSCRIBE", seconds: ANSWER_TIMEOUT.as_secs() });
+        }
+        if !is_held_back && is_past(self.silent_at(heard)) {
+            return Err(Trouble::Silent {
+                seconds: self.keepalive.map_or(0, |keepalive| patience(keepalive).as_secs()),
+            });
+        }
+        let ping = is_past(self.ping_at());
+        if ping {
+            self.pinged = now;
+        }
+        Ok(ping)
+    }
+
+    fn ping_at(&self) -> Option<Instant> {
+        self.keepalive.map(|keepalive| self.pinged + keepalive)
+    }
+
+    fn unanswered_at(&self) -> Option<Instant> {
+        self.asked.map(|asked| asked.max(self.held_back) + ANSWER_TIMEOUT)
+    }
+
+    fn silent_at(&self, heard: Instant) -> Option<Instant> {
+        self.keepalive.map(|keepalive| heard.max(self.held_back) + patience(keepalive))
+    }
+}
+
+// --- private helpers ---
+
+/// How long a broker may be silent: two pings without an answer, and some.
+fn patience(keepalive: Duration) -> Duration {
+    keepalive * 5 / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEEPALIVE: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn a_ping_is_due_each_keepalive_and_a_silent_broker_is_given_up_after_two_and_a_half() {
+        let start = Instant::now();
+        let mut timers = Timers::new(start, KEEPALIVE);
+        timers.answered();
+        assert_eq!(timers.next(start, false), Some(start + KEEPALIVE));
+        assert!(!timers.check(start + KEEPALIVE / 2, start, false).unwrap());
+        assert!(timers.check(start + KEEPALIVE, start, false).unwrap());
+        assert!(timers.check(start + KEEPALIVE * 2, start, false).unwrap());
+        assert_eq!(timers.next(start, false), Some(start + Duration::from_secs(25)));
+        assert!(matches!(timers.check(start + Duration::from_secs(25), start, false), Err(Trouble::Silent { .. })));
+    }
+
+    #[test]
+    fn nobody_is_blamed_while_reading_is_held_back_nor_for_that_time_later() {
+        let start = Instant::now();
+        let mut timers = Timers::new(start, KEEPALIVE);
+        let later = start + Duration::from_hours(1);
+        assert!(timers.check(later, start, true).unwrap());
+        timers.hold_back(later);
+        assert!(!timers.check(later, start, false).unwrap());
+        assert!(matches!(timers.check(later + ANSWER_TIMEOUT, start, false), Err(Trouble::NoAnswer { .. })));
+    }
+
+    #[test]
+    fn without_a_keepalive_nothing_is_due_once_the_broker_has_answered() {
+        let start = Instant::now();
+        let mut timers = Timers::new(start, Duration::ZERO);
+        timers.answered();
+        assert_eq!(timers.next(start, false), None);
+    }
+}

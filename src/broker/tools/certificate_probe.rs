@@ -1,0 +1,113 @@
+//! Tries whom the broker lets in: one TLS handshake and one CONNECT with a client certificate, on the devices' listener.
+//!
+//! Under TLS 1.3 a client is refused only after its side of the handshake is done, so CONNECT is asked too. Nothing is
+//! resumed: each try shows the certificate. It judges nothing.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls;
+use tokio_rustls::rustls::AlertDescription as Alert;
+
+use crate::broker::error::Trouble;
+use crate::broker::transport::mqtt_stream::Link;
+use crate::broker::transport::outgoing;
+use crate::broker::transport::tls;
+use crate::disk;
+
+/// One try, the goodbye included; a broker that takes longer lets nobody in who matters.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where to try, and whom to trust there.
+#[derive(Clone, Copy, Debug)]
+pub struct Door<'a> {
+    /// `BROKER_PROBE_ADDR`.
+    pub address: &'a str,
+    /// Who may have signed the certificate shown there; none: the system's roots.
+    pub ca_cert: Option<&'a Path>,
+}
+
+/// What the broker did with the certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Let in.
+    Admitted,
+    /// Refused, because it is revoked.
+    Revoked,
+    /// Refused for another reason.
+    Refused(String),
+    /// There was no telling: the broker is away, or its own certificate is not acceptable.
+    Unreachable(String),
+}
+
+/// Tries with this certificate (DER) and its key (PEM).
+pub async fn try_door(door: Door<'_>, client_id: &str, certificate: &[u8], key: &str) -> Outcome {
+    match timeout(PATIENCE, knock(door, client_id, certificate, key)).await {
+        Ok(Ok(())) => Outcome::Admitted,
+        Ok(Err(trouble)) => judge(&trouble),
+        Err(_) => Outcome::Unreachable(format!("the broker did not answer within {} s", PATIENCE.as_secs())),
+    }
+}
+
+/// TLS towards it, with this certificate and its key.
+pub(super) async fn connector(door: Door<'_>, certificate: &[u8], key: &str) -> Result<TlsConnector, Trouble> {
+    let ca_cert = door.ca_cert.map(Path::to_owned);
+    let path = ca_cert.clone().unwrap_or_else(|| tls::SYSTEM_ROOTS.into());
+    let roots = disk::apart(&path, move || tls::roots("BROKER_PROBE_CA_CERT", ca_cert.as_deref()));
+    tls::connector_for(roots.await.map_err(Trouble::Disk)??, certificate, key)
+}
+
+// --- private helpers ---
+
+async fn knock(door: Door<'_>, client_id: &str, certificate: &[u8], key: &str) -> Result<(), Trouble> {
+    let (host, port) = split(door.address);
+    let connector = connector(door, certificate, key).await?;
+    let connect = outgoing::bare_connect(client_id)?;
+    let mut link = Link::open_tls(host, port, &connector).await?;
+    link.introduce(&connect, &mut Vec::new()).await?;
+    link.close(&outgoing::DISCONNECT).await;
+    Ok(())
+}
+
+/// The setting was checked: there is a port, and it is a number.
+pub fn split(address: &str) -> (&str, u16) {
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+    (host.trim_start_matches('[').trim_end_matches(']'), port.parse().unwrap_or_default())
+}
+
+fn judge(trouble: &Trouble) -> Outcome {
+    match trouble {
+        Trouble::Tls { source: rustls::Error::AlertReceived(Alert::CertificateRevoked) } => Outcome::Revoked,
+        Trouble::Tls { source: rustls::Error::AlertReceived(alert) } => {
+            Outcome::Refused(format!("by the TLS alert {alert:?}"))
+        }
+        Trouble::Refused { code, .. } => Outcome::Refused(format!("by CONNACK with code 0x{code:02X}")),
+        // A broker that closes at once, without an alert, has not let it in.
+        Trouble::ClosedEarly => Outcome::Refused("the connection was closed without a word".to_owned()),
+        other => Outcome::Unreachable(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_alert_for_a_revoked_certificate_counts_as_revoked() {
+        let alert = |alert| judge(&Trouble::Tls { source: rustls::Error::AlertReceived(alert) });
+        assert_eq!(alert(Alert::CertificateRevoked), Outcome::Revoked);
+        assert!(
+            matches!(alert(Alert::CertificateExpired), Outcome::Refused(why) if why.contains("CertificateExpired"))
+        );
+        assert!(matches!(judge(&Trouble::Refused { code: 0x87, reason: None }), Outcome::Refused(_)));
+        assert!(matches!(judge(&Trouble::WriteStalled { seconds: 1 }), Outcome::Unreachable(_)));
+    }
+
+    #[test]
+    fn an_address_is_a_host_and_a_port() {
+        assert_eq!(split("broker:8883"), ("broker", 8883));
+        assert_eq!(split("[::1]:8883"), ("::1", 8883));
+    }
+}

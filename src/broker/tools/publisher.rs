@@ -1,0 +1,124 @@
+//! A small publishing client on the same link, for the demo and the simulator: many messages on their way at once.
+//!
+//! It subscribes to nothing, keeps no session, and does not connect again: when its connection ends, so does it.
+
+use bytes::{Bytes, BytesMut};
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::Publish;
+
+use crate::broker::error::Trouble;
+use crate::broker::transport::mqtt_stream::Link;
+use crate::broker::transport::outgoing::{self, unsendable};
+use crate::broker::transport::packets::Incoming;
+use crate::config::sections::broker::BrokerConfig;
+
+/// Bytes that are gathered before they are written.
+const WRITE_AT: usize = 32 * 1024;
+
+/// A connection to publish on.
+pub struct Publisher {
+    link: Link,
+    outbox: BytesMut,
+    incoming: Vec<Incoming>,
+    window: u16,
+    unacked: u16,
+    packet_id: u16,
+    tally: Tally,
+}
+
+/// What became of the QoS 1 messages that were answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// The broker has them.
+    pub acknowledged: u64,
+    /// The broker refused them, by its access rules or limits.
+    pub refused: u64,
+}
+
+// === impl Publisher ===
+
+impl Publisher {
+    /// Connects with the address, TLS, client id and login of `config`; at most `window` messages are unanswered at once.
+    pub async fn connect(config: &BrokerConfig, window: u16) -> Result<Self, Trouble> {
+        let connect = outgoing::publisher_connect(config)?;
+        let mut link = Link::open(config).await?;
+        let mut incoming = Vec::new();
+        let welcome = link.introduce(&connect, &mut incoming).await?;
+        let window = window.min(welcome.receive_maximum.unwrap_or(u16::MAX)).max(1);
+        let (outbox, tally) = (BytesMut::new(), Tally::default());
+        Ok(Self { link, outbox, incoming, window, unacked: 0, packet_id: 0, tally })
+    }
+
+    /// Publishes at QoS 1. It waits only when the window is full; what is gathered goes out then, or by [`Self::flush`].
+    pub async fn publish(&mut self, topic: &str, payload: impl Into<Bytes>) -> Result<(), Trouble> {
+        while self.unacked >= self.window {
+            self.flush().await?;
+            self.hear().await?;
+        }
+        self.packet_id = self.packet_id.checked_add(1).unwrap_or(1);
+        self.unacked += 1;
+        self.send(topic, payload.into(), QoS::AtLeastOnce).await
+    }
+
+    /// Publishes at QoS 0: nobody will say whether it arrived.
+    pub async fn publish_at_most_once(&mut self, topic: &str, payload: impl Into<Bytes>) -> Result<(), Trouble> {
+        self.send(topic, payload.into(), QoS::AtMostOnce).await
+    }
+
+    /// Writes what is gathered.
+    pub async fn flush(&mut self) -> Result<(), Trouble> {
+        let written = if self.outbox.is_empty() { Ok(()) } else { self.link.write(&self.outbox).await };
+        self.outbox.clear();
+        written
+    }
+
+    /// Waits until every QoS 1 message is answered; the tally is of all since the connect.
+    pub async fn drain(&mut self) -> Result<Tally, Trouble> {
+        self.flush().await?;
+        while self.unacked > 0 {
+            self.hear().await?;
+        }
+        Ok(self.tally)
+    }
+
+    /// What became of the messages that were answered since the connect.
+    pub const fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// How many messages have no answer; on a connection that broke, the broker may have them or not.
+    pub const fn unanswered(&self) -> u16 {
+        self.unacked
+    }
+
+    /// Writes what is gathered, says goodbye, and waits for the broker to close.
+    pub async fn close(mut self) -> Result<(), Trouble> {
+        self.flush().await?;
+        self.link.close(&outgoing::DISCONNECT).await;
+        Ok(())
+    }
+
+    async fn send(&mut self, topic: &str, payload: Bytes, qos: QoS) -> Result<(), Trouble> {
+        let mut packet = Publish::new(topic, qos, payload, None);
+        packet.pkid = self.packet_id;
+        packet.write(&mut self.outbox).map_err(unsendable)?;
+        if self.outbox.len() >= WRITE_AT { self.flush().await } else { Ok(()) }
+    }
+
+    /// Takes the answers that are there, or waits for one.
+    async fn hear(&mut self) -> Result<(), Trouble> {
+        self.link.drain(&mut self.incoming).await?;
+        for packet in self.incoming.drain(..) {
+            match packet {
+                Incoming::PubAck { code, .. } => {
+                    self.unacked = self.unacked.saturating_sub(1);
+                    let count = if code < 0x80 { &mut self.tally.acknowledged } else { &mut self.tally.refused };
+                    *count += 1;
+                }
+                Incoming::Disconnect(farewell) => return Err(Trouble::Dismissed(farewell)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,124 @@
+//! Asks the broker which version it is: the retained message at `$SYS/broker/version`, read by a guest of a moment.
+//!
+//! It uses a client id of its own, never `MQTT_CLIENT_ID`, and concludes nothing from the answer.
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::broker::error::Trouble;
+use crate::broker::transport::mqtt_stream::Link;
+use crate::broker::transport::outgoing;
+use crate::broker::transport::packets::Incoming;
+use crate::config::sections::broker::BrokerConfig;
+
+const TOPIC: &str = "$SYS/broker/version";
+
+/// Connecting, asking and leaving together. The publisher waits for it, and revocations with it.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The longest text that is kept of what a broker states.
+const MAX_CHARS: usize = 100;
+
+/// What a broker states of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerVersion {
+    text: String,
+    mosquitto: Option<(u32, u32)>,
+}
+
+/// Asks. The error is a sentence for the operator.
+pub async fn ask(config: &BrokerConfig) -> Result<BrokerVersion, String> {
+    let address = config.address();
+    match timeout(PATIENCE, visit(config)).await {
+        Ok(Ok(text)) => Ok(BrokerVersion::read(&text)),
+        Ok(Err(trouble)) => Err(format!("the broker at {address} was not asked for its version: {trouble}")),
+        Err(_) => Err(format!(
+            "the broker at {address} states no version within {} s: let the user of Sluice read {TOPIC}",
+            PATIENCE.as_secs()
+        )),
+    }
+}
+
+// --- private helpers ---
+
+async fn visit(config: &BrokerConfig) -> Result<String, Trouble> {
+    let mark = uuid::Uuid::new_v4().simple().to_string();
+    let client_id = format!("{}-version-{}", config.client_id, &mark[..8]);
+    let config = BrokerConfig { client_id, ..config.clone() };
+    let mut link = Link::open(&config).await?;
+    let mut incoming = Vec::new();
+    link.introduce(&outgoing::inspector_connect(&config, 1)?, &mut incoming).await?;
+    link.write(&outgoing::inspector_subscribe(TOPIC, true)?).await?;
+    loop {
+        for packet in incoming.drain(..) {
+            match packet {
+                Incoming::Publish(message) => {
+                    let text = String::from_utf8_lossy(&message.payload).into_owned();
+                    link.close(&outgoing::DISCONNECT).await;
+                    return Ok(text);
+                }
+                Incoming::SubAck { codes, .. } => {
+                    if let Some(&code) = codes.first().filter(|&&code| code >= 0x80) {
+                        return Err(Trouble::SubscriptionRefused { filter: TOPIC.to_owned(), code });
+                    }
+                }
+                Incoming::Disconnect(farewell) => return Err(Trouble::Dismissed(farewell)),
+                _ => {}
+            }
+        }
+        link.drain(&mut incoming).await?;
+    }
+}
+
+// === impl BrokerVersion ===
+
+impl BrokerVersion {
+    /// Reads what a broker states, such as `mosquitto version 2.1.2`.
+    pub fn read(text: &str) -> Self {
+        let text: String = text.chars().filter(|letter| !letter.is_control()).take(MAX_CHARS).collect();
+        let numbers = text.strip_prefix("mosquitto version ").and_then(|rest| {
+            let mut parts = rest.split(|letter: char| !letter.is_ascii_digit());
+            Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+        });
+        Self { mosquitto: numbers, text }
+    }
+
+    /// Major and minor number, when it is a Mosquitto.
+    pub const fn mosquitto(&self) -> Option<(u32, u32)> {
+        self.mosquitto
+    }
+
+    /// Whether `%u` in a pattern matches a name with slashes: it does before 2.1. None: it is no Mosquitto.
+    pub fn patterns_match_slashes(&self) -> Option<bool> {
+        self.mosquitto.map(|numbers| numbers < (2, 1))
+    }
+}
+
+impl fmt::Display for BrokerVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_are_read_of_a_mosquitto_only() {
+        for (text, numbers, patterns) in [
+            ("mosquitto version 2.0.11", Some((2, 0)), Some(true)),
+            ("mosquitto version 2.1.2", Some((2, 1)), Some(false)),
+            ("mosquitto version 2.1-rc1\n", Some((2, 1)), Some(false)),
+            ("mosquitto version 3.0.0", Some((3, 0)), Some(false)),
+            ("mosquitto version 1.6.9", Some((1, 6)), Some(true)),
+            ("5.8.0", None, None),
+            ("mosquitto version next", None, None),
+        ] {
+            let version = BrokerVersion::read(text);
+            assert_eq!((version.mosquitto(), version.patterns_match_slashes()), (numbers, patterns), "{text}");
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! One framed connection: TCP or TLS, bytes in and out, packets in.
+//!
+//! It never connects again, and it knows no session: what is left unwritten when it ends is gone with it.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::task::coop;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::packets::{ConnAck, Incoming, Malformed, Splitter};
+use super::quiet_tcp::Wire;
+use super::tls;
+use crate::broker::error::Trouble;
+use crate::config::sections::broker::BrokerConfig;
+use crate::disk;
+
+/// Name, TCP and TLS together.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long CONNACK and SUBACK may take.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A broker that takes no bytes for so long is gone.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the broker may take to close after DISCONNECT. What it has not read of us by then it delivers again.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The read buffer: some two hundred messages. Their bytes share it, so it is not larger than a lone message may hold on to.
+const CHUNK: usize = 64 * 1024;
+
+/// With less room than this a new buffer is taken.
+const LEAST_ROOM: usize = 4 * 1024;
+
+/// A buffer that grew to more than this for one large packet is given back after it.
+const LARGEST_KEPT: usize = 4 * CHUNK;
+
+/// The most that is read in one turn, ...
+const TURN_BYTES: usize = 1024 * 1024;
+
+/// ... and about the most packets, so that other tasks get their turn too.
+const TURN_PACKETS: usize = 2048;
+
+/// A connection to the broker.
+pub struct Link {
+    stream: Stream,
+    splitter: Splitter,
+    inbox: BytesMut,
+    /// Why nothing more will come; told after all that came before it.
+    ended: Option<Trouble>,
+    heard: Instant,
+}
+
+type Stream = Box<dyn Duplex>;
+
+/// Bytes both ways over TCP.
+trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {
+    /// The connection beneath.
+    fn wire(&mut self) -> &mut Wire;
+}
+
+impl Duplex for Wire {
+    fn wire(&mut self) -> &mut Wire {
+        self
+    }
+}
+
+impl Duplex for TlsStream<Wire> {
+    fn wire(&mut self) -> &mut Wire {
+        self.get_mut().0
+    }
+}
+
+// === impl Link ===
+
+impl Link {
+    /// Connects; `MQTT_HOST`, `MQTT_PORT` and the TLS settings say where to.
+    pub async fn open(config: &BrokerConfig) -> Result<Self, Trouble> {
+        let opening = timeout(CONNECT_TIMEOUT, open_stream(config)).await;
+        let stream = opening.map_err(|_| Trouble::ConnectTimeout {
+            address: format!("{}:{}", config.host, config.port),
+            seconds: CONNECT_TIMEOUT.as_secs(),
+        })??;
+        Ok(Self::over(stream, config.max_packet_bytes))
+    }
+
+    /// Connects to any address by TLS.
+    pub(crate) async fn open_tls(host: &str, port: u16, connector: &TlsConnector) -> Result<Self, Trouble> {
+        let opening = timeout(CONNECT_TIMEOUT, async {
+            let tcp = open_tcp(host, port).await?;
+            secure(connector, host, "BROKER_PROBE_ADDR", tcp).await
+        });
+        let stream = opening.await.map_err(|_| Trouble::ConnectTimeout {
+            address: format!("{host}:{port}"),
+            seconds: CONNECT_TIMEOUT.as_secs(),
+        })??;
+        Ok(Self::over(stream, CHUNK))
+    }
+
+    /// Sends CONNECT and waits for CONNACK. Packets that came right behind it are put into `incoming`.
+    pub async fn introduce(&mut self, connect: &[u8], incoming: &mut Vec<Incoming>) -> Result<ConnAck, Trouble> {
+        let answer = timeout(ANSWER_TIMEOUT, async {
+            self.write(connect).await?;
+            self.drain(incoming).await
+        });
+        match answer.await {
+            Ok(drained) => drained.map_err(Trouble::before_connack)?,
+            Err(_) => return Err(Trouble::NoAnswer { packet: "CONNECT", seconds: ANSWER_TIMEOUT.as_secs() }),
+        }
+        match incoming.remove(0) {
+            Incoming::ConnAck(answer) if answer.code == 0 => Ok(answer),
+            Incoming::ConnAck(ConnAck { code, reason, .. }) => Err(Trouble::Refused { code, reason }),
+            Incoming::Disconnect(farewell) => Err(Trouble::Dismissed(farewell)),
+            _ => Err(Malformed::NotConnAck.into()),
+        }
+    }
+
+    /// Waits until something comes, then takes all that is there, up to one turn's share, without giving way in between.
+    /// At least one packet is added to `incoming`, or it is an error. Cancelling it loses nothing.
+    pub async fn drain(&mut self, incoming: &mut Vec<Incoming>) -> Result<(), Trouble> {
+        std::future::poll_fn(|cx| self.poll_drain(cx, incoming)).await
+    }
+
+    /// Lets what comes wait, without waking anybody, until the next [`Self::drain`].
+    pub fn leave_alone(&mut self) -> Result<(), Trouble> {
+        self.stream.wire().leave_alone().map_err(Trouble::of_io)
+    }
+
+    /// Writes all of it, or ends the connection: a peer that does not read cannot hold us up for long.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
+        let writing = async {
+            self.stream.write_all(bytes).await?;
+            self.stream.flush().await
+        };
+        match timeout(WRITE_TIMEOUT, writing).await {
+            Ok(written) => {
+                self.stream.wire().hurry_the_peer();
+                written.map_err(Trouble::of_io)
+            }
+            Err(_) => Err(Trouble::WriteStalled { seconds: WRITE_TIMEOUT.as_secs() }),
+        }
+    }
+
+    /// Says the last word and waits, for a while, until the broker has closed: so it has read all that we wrote.
+    pub async fn close(mut self, last_word: &[u8]) {
+        let closing = async {
+            self.write(last_word).await?;
+            let mut unread = BytesMut::with_capacity(CHUNK);
+            while self.stream.read_buf(&mut unread).await.map_err(Trouble::of_io)? > 0 {
+                unread.clear();
+            }
+            self.stream.shutdown().await.map_err(Trouble::of_io)
+        };
+        match timeout(CLOSE_TIMEOUT, closing).await {
+            Ok(Ok(())) => {}
+            Ok(Err(trouble)) => tracing::debug!(%trouble, "the connection ended before the broker closed it"),
+            Err(_) => tracing::debug!("the broker did not close the connection after DISCONNECT"),
+        }
+    }
+
+    /// When the last bytes came.
+    pub fn heard(&self) -> Instant {
+        self.heard
+    }
+
+    fn over(stream: Stream, max_packet_bytes: usize) -> Self {
+        Self {
+            stream,
+            splitter: Splitter::new(max_packet_bytes),
+            inbox: BytesMut::with_capacity(CHUNK),
+            ended: None,
+            heard: Instant::now(),
+        }
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>, incoming: &mut Vec<Incoming>) -> Poll<Result<(), Trouble>> {
+        let before = incoming.len();
+        let mut read = 0;
+        while self.ended.is_none() && read < TURN_BYTES && incoming.len() - before < TURN_PACKETS {
+            self.make_room();
+            // Outside tokio's budget: ours is the turn, and the budget would cut the drain short.
+            let reading = coop::unconstrained(self.stream.read_buf(&mut self.inbox));
+            match pin!(reading).poll(cx) {
+                Poll::Pending if incoming.len() > before => break,
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(0)) => self.ended = Some(Trouble::Closed),
+                Poll::Ready(Ok(bytes)) => {
+                    read += bytes;
+                    self.heard = Instant::now();
+                    self.ended = self.splitter.split(&mut self.inbox, incoming).err().map(Trouble::from);
+                    let wire = self.stream.wire();
+                    if wire.is_empty() && incoming.len() > before && !wire.has_more() {
+                        break;
+                    }
+                }
+                Poll::Ready(Err(error)) => self.ended = Some(Trouble::of_io(error)),
+            }
+        }
+        if incoming.len() > before {
+            self.stream.wire().hurry_the_peer();
+            return Poll::Ready(Ok(()));
+        }
+        if self.ended.is_some() {
+            return Poll::Ready(self.ended.take().map_or(Err(Trouble::Closed), Err));
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn make_room(&mut self) {
+        if self.inbox.is_empty() && self.inbox.capacity() > LARGEST_KEPT {
+            self.inbox = BytesMut::with_capacity(CHUNK);
+        } else if self.inbox.capacity() - self.inbox.len() < LEAST_ROOM {
+            self.inbox.reserve(CHUNK);
+        }
+    }
+}
+
+// --- private helpers ---
+
+async fn open_stream(config: &BrokerConfig) -> Result<Stream, Trouble> {
+    let tcp = open_tcp(&config.host, config.port).await?;
+    let Some(settings) = config.tls.clone() else { return Ok(Box::new(tcp)) };
+    let path = settings.ca_cert.clone().unwrap_or_else(|| tls::SYSTEM_ROOTS.into());
+    let connector = disk::apart(&path, move || tls::connector(&settings)).await.map_err(Trouble::Disk)??;
+    secure(&connector, &config.host, "MQTT_HOST", tcp).await
+}
+
+async fn open_tcp(host: &str, port: u16) -> Result<Wire, Trouble> {
+    let found = lookup_host((host, port)).await;
+    let addresses: Vec<_> = found.map_err(|source| Trouble::Name { host: host.to_owned(), source })?.collect();
+    let tcp = TcpStream::connect(addresses.as_slice())
+        .await
+        .map_err(|source| Trouble::Unreachable { address: format!("{host}:{port}"), source })?;
+    // Acknowledgements are written in whole batches: nothing is gained by waiting for more.
+    tcp.set_nodelay(true).map_err(Trouble::Broken)?;
+    Ok(Wire::new(tcp))
+}
+
+async fn secure(connector: &TlsConnector, host: &str, setting: &str, tcp: Wire) -> Result<Stream, Trouble> {
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|why| Trouble::TlsFile { setting: format!("{setting} ({host})"), why: why.to_string() })?;
+    let stream = connector.connect(name, tcp).await.map_err(|error| Trouble::of_io(error).before_connack())?;
+    Ok(Box::new(stream))
+}

@@ -1,0 +1,240 @@
+//! The settings as MQTT packets: CONNECT, SUBSCRIBE, and the small ones that need no codec.
+//!
+//! No Maximum Packet Size is announced: Mosquitto would drop larger messages silently, and we want to see and quarantine
+//! them. No topic alias is offered: each message carries its own topic.
+
+use bytes::BytesMut;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Connect, ConnectProperties, Filter, RetainForwardRule, Subscribe, Unsubscribe};
+
+use crate::broker::error::Trouble;
+use crate::broker::login::Login;
+use crate::clock;
+use crate::config::sections::broker::BrokerConfig;
+
+/// Where Mosquitto says how many messages it has dropped.
+pub const DROPPED_TOPIC: &str = "$SYS/broker/publish/messages/dropped";
+
+/// The packet identifier of the SUBSCRIBE to `MQTT_TOPIC`.
+pub const MAIN_SUBSCRIPTION: u16 = 1;
+
+/// The packet identifier of the SUBSCRIBE to [`DROPPED_TOPIC`].
+pub const DROPPED_SUBSCRIPTION: u16 = 2;
+
+/// The packet identifier of the UNSUBSCRIBE from what former settings subscribed to.
+pub const FORMER_SUBSCRIPTIONS: u16 = 3;
+
+/// PINGREQ.
+pub const PINGREQ: [u8; 2] = [0xc0, 0];
+
+/// A normal end; the session stays.
+pub const DISCONNECT: [u8; 2] = [0xe0, 0];
+
+/// We could not read what the broker sent.
+pub const DISCONNECT_MALFORMED: [u8; 3] = [0xe0, 1, 0x81];
+
+/// CONNECT for the session: it is kept by the broker, and the window is ours.
+pub fn session_connect(config: &BrokerConfig, login: &Login) -> Result<BytesMut, Trouble> {
+    let mut properties = ConnectProperties::new();
+    properties.session_expiry_interval = Some(config.session_expiry_seconds);
+    properties.receive_maximum = Some(config.receive_maximum);
+    properties.request_problem_info = Some(1);
+    let keep_alive = u16::try_from(config.keepalive.as_secs()).unwrap_or(u16::MAX);
+    connect_as(login, config, keep_alive, false, Some(properties))
+}
+
+/// CONNECT for a publisher: nothing is kept, and nobody has to ping.
+pub fn publisher_connect(config: &BrokerConfig) -> Result<BytesMut, Trouble> {
+    connect(config, 0, true, None)
+}
+
+/// CONNECT for an inspector: nothing is kept, and so many messages may be unacknowledged at once.
+pub fn inspector_connect(config: &BrokerConfig, receive_maximum: u16) -> Result<BytesMut, Trouble> {
+    let mut properties = ConnectProperties::new();
+    properties.receive_maximum = Some(receive_maximum);
+    properties.request_problem_info = Some(1);
+    connect(config, 0, true, Some(properties))
+}
+
+/// CONNECT that takes over the session of this client id. What the broker keeps for it goes, or waits so many seconds for
+/// its rightful owner.
+pub fn takeover_connect(
+    config: &BrokerConfig,
+    client_id: &str,
+    keep_seconds: Option<u32>,
+) -> Result<BytesMut, Trouble> {
+    let mut properties = ConnectProperties::new();
+    properties.session_expiry_interval = keep_seconds;
+    // Nothing of what waits for the device is wanted here.
+    properties.receive_maximum = Some(1);
+    properties.request_problem_info = Some(1);
+    let config = BrokerConfig { client_id: client_id.to_owned(), ..config.clone() };
+    connect(&config, 0, keep_seconds.is_none(), Some(properties))
+}
+
+/// CONNECT of a client that is known by its certificate alone.
+pub fn bare_connect(client_id: &str) -> Result<BytesMut, Trouble> {
+    let packet = Connect { keep_alive: 0, client_id: client_id.to_owned(), clean_start: true, properties: None };
+    let mut buffer = BytesMut::new();
+    packet.write(&None, &None, &mut buffer).map_err(unsendable)?;
+    Ok(buffer)
+}
+
+/// Both SUBSCRIBEs. The broker's own count is asked for apart, so that its refusal harms nothing.
+pub fn subscribe(config: &BrokerConfig) -> Result<BytesMut, Trouble> {
+    let mut buffer = BytesMut::new();
+    let wanted = [
+        (MAIN_SUBSCRIPTION, config.filter(), QoS::AtLeastOnce),
+        (DROPPED_SUBSCRIPTION, DROPPED_TOPIC.to_owned(), QoS::AtMostOnce),
+    ];
+    for (packet_id, path, qos) in wanted {
+        let mut filter = Filter::new(path, qos);
+        // Retained messages come once, when the subscription is new, not again after each reconnect.
+        filter.retain_forward_rule = RetainForwardRule::OnNewSubscribe;
+        let mut packet = Subscribe::new(filter, None);
+        packet.pkid = packet_id;
+        packet.write(&mut buffer).map_err(unsendable)?;
+    }
+    Ok(buffer)
+}
+
+/// UNSUBSCRIBE from all of these.
+pub fn unsubscribe(filters: &[String]) -> Result<BytesMut, Trouble> {
+    let packet = Unsubscribe { pkid: FORMER_SUBSCRIPTIONS, filters: filters.to_vec(), properties: None };
+    let mut buffer = BytesMut::new();
+    packet.write(&mut buffer).map_err(unsendable)?;
+    Ok(buffer)
+}
+
+/// One SUBSCRIBE of an inspector, at QoS 1; retained messages come only when they are wanted.
+pub fn inspector_subscribe(path: &str, wants_retained: bool) -> Result<BytesMut, Trouble> {
+    let mut filter = Filter::new(path, QoS::AtLeastOnce);
+    filter.retain_forward_rule =
+        if wants_retained { RetainForwardRule::OnEverySubscribe } else { RetainForwardRule::Never };
+    let mut packet = Subscribe::new(filter, None);
+    packet.pkid = MAIN_SUBSCRIPTION;
+    let mut buffer = BytesMut::new();
+    packet.write(&mut buffer).map_err(unsendable)?;
+    Ok(buffer)
+}
+
+/// What is said to the broker at the end of a connection, when there is something to say.
+pub fn last_word(trouble: &Trouble) -> Option<&'static [u8]> {
+    match trouble {
+        Trouble::Protocol(_) => Some(&DISCONNECT_MALFORMED),
+        Trouble::LoginAges => Some(&DISCONNECT),
+        _ => None,
+    }
+}
+
+/// PUBACK.
+pub fn puback(packet_id: u16) -> [u8; 4] {
+    with_id(0x40, packet_id)
+}
+
+/// PUBREC.
+pub fn pubrec(packet_id: u16) -> [u8; 4] {
+    with_id(0x50, packet_id)
+}
+
+/// PUBCOMP.
+pub fn pubcomp(packet_id: u16) -> [u8; 4] {
+    with_id(0x70, packet_id)
+}
+
+/// The codec's refusal to write.
+#[expect(clippy::needless_pass_by_value, reason = "it stands where map_err wants a function of the value")]
+pub fn unsendable(error: rumqttc::v5::mqttbytes::Error) -> Trouble {
+    Trouble::Unsendable(error.to_string())
+}
+
+// --- private helpers ---
+
+fn connect(
+    config: &BrokerConfig,
+    keep_alive: u16,
+    clean_start: bool,
+    properties: Option<ConnectProperties>,
+) -> Result<BytesMut, Trouble> {
+    connect_as(&Login::fresh(config, clock::now())?, config, keep_alive, clean_start, properties)
+}
+
+fn connect_as(
+    login: &Login,
+    config: &BrokerConfig,
+    keep_alive: u16,
+    clean_start: bool,
+    properties: Option<ConnectProperties>,
+) -> Result<BytesMut, Trouble> {
+    let properties = login.enhance(properties);
+    let packet = Connect { keep_alive, client_id: config.client_id.clone(), clean_start, properties };
+    let mut buffer = BytesMut::new();
+    packet.write(&None, &login.credentials, &mut buffer).map_err(unsendable)?;
+    Ok(buffer)
+}
+
+fn with_id(first: u8, packet_id: u16) -> [u8; 4] {
+    let [high, low] = packet_id.to_be_bytes();
+    [first, 2, high, low]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::secret::Secret;
+    use rumqttc::v5::mqttbytes::v5::Packet;
+    use std::time::Duration;
+
+    fn config() -> BrokerConfig {
+        BrokerConfig {
+            host: "localhost".into(),
+            port: 1883,
+            username: Some("u".into()),
+            password: Some(Secret::new("p".into())),
+            jwt: None,
+            client_id: "sluice".into(),
+            topic: "tenant/+/device/+/#".into(),
+            share_group: None,
+            tls: None,
+            keepalive: Duration::from_secs(30),
+            session_expiry_seconds: 600,
+            receive_maximum: 16_000,
+            max_packet_bytes: 1 << 24,
+        }
+    }
+
+    #[test]
+    fn connect_keeps_the_session_and_announces_the_window_but_no_packet_size() {
+        let packet = Packet::read(
+            &mut session_connect(&config(), &Login::fresh(&config(), clock::now()).unwrap()).unwrap(),
+            None,
+        )
+        .unwrap();
+        let Packet::Connect(connect, None, Some(login)) = packet else { panic!("{packet:?}") };
+        assert!(!connect.clean_start);
+        assert_eq!((connect.keep_alive, &*login.username, &*login.password), (30, "u", "p"));
+        let properties = connect.properties.unwrap();
+        assert_eq!((properties.session_expiry_interval, properties.receive_maximum), (Some(600), Some(16_000)));
+        assert_eq!((properties.max_packet_size, properties.topic_alias_max), (None, None));
+    }
+
+    #[test]
+    fn unsubscribe_names_every_former_filter() {
+        let former = ["a/#".to_owned(), "$share/g/a/#".to_owned()];
+        let Packet::Unsubscribe(packet) = Packet::read(&mut unsubscribe(&former).unwrap(), None).unwrap() else {
+            panic!("no UNSUBSCRIBE")
+        };
+        assert_eq!((packet.pkid, &packet.filters[..]), (FORMER_SUBSCRIPTIONS, &former[..]));
+    }
+
+    #[test]
+    fn subscribe_asks_for_retained_messages_only_once_and_shares_with_the_group() {
+        let shared = BrokerConfig { share_group: Some("g".into()), ..config() };
+        let mut bytes = subscribe(&shared).unwrap();
+        let Packet::Subscribe(main) = Packet::read(&mut bytes, None).unwrap() else { panic!("no SUBSCRIBE") };
+        assert_eq!((main.pkid, &*main.filters[0].path), (MAIN_SUBSCRIPTION, "$share/g/tenant/+/device/+/#"));
+        assert_eq!(main.filters[0].retain_forward_rule, RetainForwardRule::OnNewSubscribe);
+        let Packet::Subscribe(dropped) = Packet::read(&mut bytes, None).unwrap() else { panic!("no SUBSCRIBE") };
+        assert_eq!((&*dropped.filters[0].path, dropped.filters[0].qos), (DROPPED_TOPIC, QoS::AtMostOnce));
+    }
+}

@@ -1,0 +1,336 @@
+//! Splits a stream of bytes into MQTT 5 packets, whatever the bytes are.
+//!
+//! It does no IO. Only a broken fixed header or an unreadable control packet is an error: a PUBLISH never is. Its properties
+//! are stepped over unread, and what is larger than the limit is cut: the head is kept, the rest dropped as it arrives.
+
+use bytes::{Buf, Bytes, BytesMut};
+use rumqttc::v5::mqttbytes::v5::{ConnAckProperties, DisconnectProperties};
+
+use crate::domain::quarantine_sampling::QUARANTINE_PAYLOAD_MAX;
+
+/// What is kept of a PUBLISH that is over the limit: a topic has at most 64 KiB, its properties rarely as much, and of the
+/// payload quarantine keeps no more than this.
+pub(super) const CUT_KEEP: usize = QUARANTINE_PAYLOAD_MAX + 2 * 65_536;
+
+/// The most bytes of a broker's reason text that are kept.
+const REASON_MAX: usize = 200;
+
+/// A packet from the broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Incoming {
+    /// A message.
+    Publish(Publish),
+    /// A PUBLISH without a readable topic or packet identifier; it was stepped over.
+    Unreadable,
+    /// The answer to CONNECT.
+    ConnAck(ConnAck),
+    /// The answer to SUBSCRIBE: one code for each filter.
+    SubAck {
+        /// That of the SUBSCRIBE.
+        packet_id: u16,
+        /// 0 to 2: the granted QoS; 0x80 and above: refused.
+        codes: Vec<u8>,
+    },
+    /// The answer to UNSUBSCRIBE: one code for each filter.
+    UnsubAck {
+        /// That of the UNSUBSCRIBE.
+        packet_id: u16,
+        /// 0x80 and above: refused.
+        codes: Vec<u8>,
+    },
+    /// The answer to a QoS 1 PUBLISH of ours.
+    PubAck {
+        /// That of the PUBLISH.
+        packet_id: u16,
+        /// 0x80 and above: refused.
+        code: u8,
+    },
+    /// The broker has seen our PUBREC.
+    PubRel {
+        /// That of the message.
+        packet_id: u16,
+    },
+    /// The answer to AUTH.
+    Auth {
+        /// 0: the token is taken; 0x18: the broker wants more of us.
+        code: u8,
+    },
+    /// The answer to PINGREQ.
+    PingResp,
+    /// The broker ends the connection.
+    Disconnect(Farewell),
+}
+
+/// A message as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publish {
+    /// Not yet known to be UTF-8.
+    pub topic: Bytes,
+    /// The payload, or its head when `cut_from` is set.
+    pub payload: Bytes,
+    /// The size of the whole payload, when it was cut.
+    pub cut_from: Option<usize>,
+    /// 0 to 2.
+    pub qos: u8,
+    /// 0 when there is nothing to acknowledge.
+    pub packet_id: u16,
+    /// The broker has sent it before.
+    pub dup: bool,
+    /// Its property list made no sense; the payload holds all that follows the packet identifier.
+    pub malformed: bool,
+}
+
+/// The answer to CONNECT.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnAck {
+    /// The broker remembers the session.
+    pub session_present: bool,
+    /// 0: welcome.
+    pub code: u8,
+    /// The broker's text about it.
+    pub reason: Option<String>,
+    /// The keepalive the broker wants instead of ours, in seconds.
+    pub server_keep_alive: Option<u16>,
+    /// How many unacknowledged QoS 1 messages the broker takes at once.
+    pub receive_maximum: Option<u16>,
+    /// What it can do.
+    pub abilities: Abilities,
+}
+
+/// What a broker can do; what it does not mention, it can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abilities {
+    /// The highest QoS it takes.
+    pub max_qos: u8,
+    /// Retained messages.
+    pub retained: bool,
+    /// `+` and `#` in filters.
+    pub wildcards: bool,
+    /// `$share/`.
+    pub shared: bool,
+}
+
+/// Why the broker ends the connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Farewell {
+    /// The reason code.
+    pub code: u8,
+    /// The broker's text about it.
+    pub reason: Option<String>,
+}
+
+/// Bytes that are no MQTT 5: nothing after them can be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// More than four length bytes.
+    #[error("a packet's length cannot be read")]
+    Length,
+    /// A type a broker does not send to us.
+    #[error("a packet of type {0} was not expected")]
+    Type(u8),
+    /// A control packet whose body cannot be read.
+    #[error("a packet of type {0} cannot be read")]
+    Body(u8),
+    /// Something came before CONNACK.
+    #[error("the first packet was no CONNACK")]
+    NotConnAck,
+    /// A control packet over the limit.
+    #[error("a packet of type {0} is larger than MQTT_MAX_PACKET_BYTES")]
+    Size(u8),
+}
+
+/// Cuts the stream at its packets' borders.
+#[derive(Debug)]
+pub struct Splitter {
+    limit: usize,
+    /// Bytes of a cut PUBLISH still to be dropped.
+    dropping: usize,
+}
+
+/// A fixed header.
+struct Head {
+    first: u8,
+    len: usize,
+    body: usize,
+}
+
+const CONNACK: u8 = 2;
+const PUBLISH: u8 = 3;
+const PUBACK: u8 = 4;
+const PUBREL: u8 = 6;
+const SUBACK: u8 = 9;
+const UNSUBACK: u8 = 11;
+const PINGRESP: u8 = 13;
+const DISCONNECT: u8 = 14;
+const AUTH: u8 = 15;
+
+// === impl Splitter ===
+
+impl Splitter {
+    /// Packets of more than `limit` bytes are cut (PUBLISH) or refused (all others).
+    pub fn new(limit: usize) -> Self {
+        Self { limit, dropping: 0 }
+    }
+
+    /// Takes all complete packets out of `inbox`; what is left there is the beginning of the next one.
+    pub fn split(&mut self, inbox: &mut BytesMut, out: &mut Vec<Incoming>) -> Result<(), Malformed> {
+        loop {
+            let dropped = self.dropping.min(inbox.len());
+            inbox.advance(dropped);
+            self.dropping -= dropped;
+            let Some(head) = read_head(inbox)? else { return Ok(()) };
+            let size = head.len + head.body;
+            let kind = head.first >> 4;
+            if size > self.limit && kind != PUBLISH {
+                return Err(Malformed::Size(kind));
+            }
+            let kept = if size > self.limit { head.body.min(CUT_KEEP) } else { head.body };
+            if inbox.len() < head.len + kept {
+                return Ok(());
+            }
+            let mut body = inbox.split_to(head.len + kept).freeze();
+            body.advance(head.len);
+            self.dropping = head.body - kept;
+            out.push(if kind == PUBLISH {
+                publish(head.first, body, self.dropping, size > self.limit)
+            } else {
+                control(kind, body)?
+            });
+        }
+    }
+}
+
+// === impl Farewell ===
+
+impl Farewell {
+    fn read(mut body: Bytes) -> Self {
+        let code = take_u8(&mut body).unwrap_or(0);
+        let properties = DisconnectProperties::extract(&mut body).ok().flatten();
+        Self { code, reason: properties.and_then(|properties| properties.reason_string).map(shown) }
+    }
+}
+
+// === impl ConnAck ===
+
+impl ConnAck {
+    /// A broker of MQTT 3.1.1 answers with two bytes and no properties: its code must be readable too.
+    fn read(mut body: Bytes) -> Option<Self> {
+        let flags = take_u8(&mut body)?;
+        let code = take_u8(&mut body)?;
+        let properties = ConnAckProperties::read(&mut body).ok().flatten();
+        let abilities = properties.as_ref().map(Abilities::from).unwrap_or_default();
+        let (reason, server_keep_alive, receive_maximum) = properties
+            .map(|given| (given.reason_string.map(shown), given.server_keep_alive, given.receive_max))
+            .unwrap_or_default();
+        Some(Self { session_present: flags & 1 == 1, code, reason, server_keep_alive, receive_maximum, abilities })
+    }
+}
+
+// === impl Abilities ===
+
+impl Default for Abilities {
+    fn default() -> Self {
+        Self { max_qos: 2, retained: true, wildcards: true, shared: true }
+    }
+}
+
+impl From<&ConnAckProperties> for Abilities {
+    fn from(given: &ConnAckProperties) -> Self {
+        let can = |said: Option<u8>| said != Some(0);
+        Self {
+            max_qos: given.max_qos.unwrap_or(2),
+            retained: can(given.retain_available),
+            wildcards: can(given.wildcard_subscription_available),
+            shared: can(given.shared_subscription_available),
+        }
+    }
+}
+
+// --- private helpers ---
+
+/// The fixed header, when all of it is there.
+fn read_head(inbox: &[u8]) -> Result<Option<Head>, Malformed> {
+    let Some((&first, rest)) = inbox.split_first() else { return Ok(None) };
+    match variable_length(rest) {
+        Ok((body, used)) => Ok(Some(Head { first, len: 1 + used, body })),
+        Err(()) if rest.len() < 4 => Ok(None),
+        Err(()) => Err(Malformed::Length),
+    }
+}
+
+/// A variable byte integer and how many bytes it took.
+fn variable_length(bytes: &[u8]) -> Result<(usize, usize), ()> {
+    let mut value = 0;
+    for (index, &byte) in bytes.iter().take(4).enumerate() {
+        value |= usize::from(byte & 0x7f) << (7 * index);
+        if byte & 0x80 == 0 {
+            return Ok((value, index + 1));
+        }
+    }
+    Err(())
+}
+
+/// Reads a PUBLISH of which `missing` bytes at the end are not kept.
+fn publish(first: u8, mut body: Bytes, missing: usize, cut: bool) -> Incoming {
+    let qos = (first >> 1) & 3;
+    let Some(topic_len) = take_u16(&mut body).map(usize::from) else { return Incoming::Unreadable };
+    if qos == 3 || topic_len > body.len() {
+        return Incoming::Unreadable;
+    }
+    let topic = body.split_to(topic_len);
+    let packet_id = match qos {
+        0 => 0,
+        _ => match take_u16(&mut body) {
+            Some(packet_id) => packet_id,
+            None => return Incoming::Unreadable,
+        },
+    };
+    let whole = body.len() + missing;
+    let (malformed, before_payload) = match variable_length(&body) {
+        Ok((properties, used)) if used + properties <= whole => (false, used + properties),
+        _ => (true, 0),
+    };
+    body.advance(before_payload.min(body.len()));
+    let cut_from = cut.then_some(whole - before_payload);
+    Incoming::Publish(Publish { topic, payload: body, cut_from, qos, packet_id, dup: first & 8 != 0, malformed })
+}
+
+fn control(kind: u8, mut body: Bytes) -> Result<Incoming, Malformed> {
+    let packet = match kind {
+        CONNACK => ConnAck::read(body).map(Incoming::ConnAck),
+        PUBACK => take_u16(&mut body)
+            .map(|packet_id| Incoming::PubAck { packet_id, code: take_u8(&mut body).unwrap_or_default() }),
+        PUBREL => take_u16(&mut body).map(|packet_id| Incoming::PubRel { packet_id }),
+        SUBACK => codes(body).map(|(packet_id, codes)| Incoming::SubAck { packet_id, codes }),
+        UNSUBACK => codes(body).map(|(packet_id, codes)| Incoming::UnsubAck { packet_id, codes }),
+        PINGRESP => Some(Incoming::PingResp),
+        DISCONNECT => Some(Incoming::Disconnect(Farewell::read(body))),
+        // Without a body it means success.
+        AUTH => Some(Incoming::Auth { code: take_u8(&mut body).unwrap_or_default() }),
+        _ => return Err(Malformed::Type(kind)),
+    };
+    packet.ok_or(Malformed::Body(kind))
+}
+
+/// What SUBACK and UNSUBACK hold: the packet identifier, properties that are stepped over, and the codes.
+fn codes(mut body: Bytes) -> Option<(u16, Vec<u8>)> {
+    let packet_id = take_u16(&mut body)?;
+    let (properties, used) = variable_length(&body).ok()?;
+    let codes = body.get(used + properties..)?.to_vec();
+    Some((packet_id, codes))
+}
+
+fn take_u8(body: &mut Bytes) -> Option<u8> {
+    body.try_get_u8().ok()
+}
+
+fn take_u16(body: &mut Bytes) -> Option<u16> {
+    body.try_get_u16().ok()
+}
+
+/// The broker's text, short and on one line, fit for a log.
+fn shown(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(REASON_MAX));
+    text.retain(|character| !character.is_control());
+    text
+}

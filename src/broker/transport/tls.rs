@@ -1,0 +1,87 @@
+//! TLS towards the broker: which authorities are trusted, and who we are.
+//!
+//! Files are read anew at each connect, so rotated certificates need no restart. Nothing here turns verification off.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use crate::broker::error::Trouble;
+use crate::config::sections::broker::BrokerTls;
+use crate::disk;
+
+/// Where the system keeps its roots, as far as a message has to name it.
+pub const SYSTEM_ROOTS: &str = "/etc/ssl/certs";
+
+/// The longest file of certificates: the roots of a whole system have a quarter of it.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// Reads the files and makes the connector. It blocks: it belongs on a thread that may.
+pub fn connector(tls: &BrokerTls) -> Result<TlsConnector, Trouble> {
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|source| Trouble::Tls { source })?
+        .with_root_certificates(roots("MQTT_CA_CERT", tls.ca_cert.as_deref())?);
+    let config = match &tls.identity {
+        None => config.with_no_client_auth(),
+        Some((cert, key)) => {
+            let chain = certificates("MQTT_CLIENT_CERT", cert)?;
+            let text = read("MQTT_CLIENT_KEY", key)?;
+            let secret = PrivateKeyDer::from_pem_slice(&text).map_err(|why| unusable("MQTT_CLIENT_KEY", key, &why))?;
+            config.with_client_auth_cert(chain, secret).map_err(|why| unusable("MQTT_CLIENT_KEY", key, &why))?
+        }
+    };
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// The same for a certificate and a key in memory.
+pub fn connector_for(roots: RootCertStore, chain: &[u8], key: &str) -> Result<TlsConnector, Trouble> {
+    let own = |why: &dyn ToString| Trouble::TlsFile { setting: "the canary".to_owned(), why: why.to_string() };
+    let secret = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|why| own(&why))?;
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|source| Trouble::Tls { source })?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(vec![CertificateDer::from(chain.to_vec())], secret)
+        .map_err(|why| own(&why))?;
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// The authorities in the file that this setting names, or the system's. It blocks.
+pub fn roots(setting: &str, ca_cert: Option<&Path>) -> Result<RootCertStore, Trouble> {
+    let mut roots = RootCertStore::empty();
+    if let Some(path) = ca_cert {
+        for certificate in certificates(setting, path)? {
+            roots.add(certificate).map_err(|why| unusable(setting, path, &why))?;
+        }
+    } else {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    }
+    if roots.is_empty() {
+        let why = "the system has no root certificates; name an authority".to_owned();
+        return Err(Trouble::TlsFile { setting: format!("{setting} (unset)"), why });
+    }
+    Ok(roots)
+}
+
+// --- private helpers ---
+
+fn certificates(setting: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Trouble> {
+    let text = read(setting, path)?;
+    let chain = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
+    let chain = chain.map_err(|why| unusable(setting, path, &why))?;
+    if chain.is_empty() { Err(unusable(setting, path, &"no certificate in it")) } else { Ok(chain) }
+}
+
+fn read(setting: &str, path: &Path) -> Result<Vec<u8>, Trouble> {
+    disk::read(path, MAX_FILE_BYTES).map_err(|why| unusable(setting, path, &why))
+}
+
+fn unusable(setting: &str, path: &Path, why: &impl ToString) -> Trouble {
+    Trouble::TlsFile { setting: format!("{setting} ({})", path.display()), why: why.to_string() }
+}

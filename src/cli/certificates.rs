@@ -1,0 +1,168 @@
+//! `sluice cert`: issue, import, list, show, renew, rotate, confirm, revoke.
+//!
+//! A certificate is named by its identifier or by its fingerprint. Private keys made here leave by the file that was named
+//! for them, and are never printed unless that was asked for.
+
+pub mod ca;
+pub mod ca_init;
+pub mod crl;
+pub mod files;
+pub mod issue;
+pub mod list;
+pub mod revoke;
+
+use std::path::PathBuf;
+
+use clap::{Subcommand, value_parser};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::registry::device::{Which, read_key};
+use crate::clock;
+use crate::command::context::{Operator, printed};
+use crate::command::failure::{Exit, Failure};
+use crate::command::registry_errors::{not_imported, not_ready, not_stored};
+use crate::command::table::{Output, fields};
+use crate::config::Config;
+use crate::domain::ids::DeviceKey;
+use crate::registry::certificates::find;
+use crate::registry::certificates::rotate::MAX_GRACE_HOURS;
+use crate::registry::{self, Desk};
+use crate::store::certificates::Handle;
+use files::read_input;
+use issue::KeyArgs;
+use list::ListArgs;
+use revoke::RevokeArgs;
+
+/// The longest file a certificate is imported from.
+const MAX_CERTIFICATE_BYTES: u64 = 64 * 1024;
+
+/// Certificates: what a device shows to be believed.
+#[derive(Clone, Debug, Subcommand)]
+pub enum CertCommand {
+    /// Issue a certificate to a registered device
+    #[command(
+        after_help = "Examples:\n  sluice cert issue acme pump-1 --csr pump-1.csr --out pump-1.crt\n  sluice cert issue acme pump-2 --new-key --key-out pump-2.key --out pump-2.crt"
+    )]
+    Issue {
+        /// Whom it is for
+        #[command(flatten)]
+        which: Which,
+        /// Whose key, and where things go
+        #[command(flatten)]
+        key: KeyArgs,
+    },
+    /// Take in a certificate that the same authority signed elsewhere
+    #[command(after_help = "Examples:\n  sluice cert import pump-1.crt\n  sluice cert import - < pump-1.crt")]
+    Import {
+        /// The certificate in PEM; - reads standard input
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Only if it is this device's
+        #[arg(long, value_name = "TENANT/DEVICE", value_parser = read_key)]
+        device: Option<DeviceKey>,
+    },
+    /// List certificates: who holds what, what ends when, what replaced what
+    #[command(
+        after_help = "Examples:\n  sluice cert list --tenant acme --status ACTIVE\n  sluice cert list --expiring 30   # within 30 days, and nothing has taken their place"
+    )]
+    List(ListArgs),
+    /// Show a certificate
+    #[command(
+        after_help = "Examples:\n  sluice cert show 01890a5d-ac96-774b-bcce-b302099a8057\n  sluice cert show 01890a5d-ac96-774b-bcce-b302099a8057 --pem > pump-1.crt"
+    )]
+    Show {
+        /// Which: its identifier or its SHA-256 fingerprint
+        #[arg(value_name = "ID")]
+        which: Handle,
+        /// Print the certificate itself, in PEM
+        #[arg(long)]
+        pem: bool,
+    },
+    /// Issue a certificate in the place of one that ends; the old one is left to its own end
+    #[command(
+        after_help = "Also for one that ended at most 90 days ago. One that was revoked is not renewed.\n\nExample:\n  sluice cert renew 01890a5d-ac96-774b-bcce-b302099a8057 --csr pump-1.csr --out pump-1.crt"
+    )]
+    Renew {
+        /// Which: its identifier or its SHA-256 fingerprint
+        #[arg(value_name = "ID")]
+        which: Handle,
+        /// Whose key, and where things go
+        #[command(flatten)]
+        key: KeyArgs,
+    },
+    /// Issue a certificate in the place of another, which retires after `ROTATION_GRACE_HOURS`
+    #[command(
+        after_help = "Example:\n  sluice cert rotate 01890a5d-ac96-774b-bcce-b302099a8057 --csr pump-1.csr --out pump-1.crt"
+    )]
+    Rotate {
+        /// Which: its identifier or its SHA-256 fingerprint
+        #[arg(value_name = "ID")]
+        which: Handle,
+        /// How long the old one stays good, instead of `ROTATION_GRACE_HOURS`
+        #[arg(long, value_name = "HOURS", value_parser = value_parser!(u32).range(0..=i64::from(MAX_GRACE_HOURS)))]
+        grace_hours: Option<u32>,
+        /// Whose key, and where things go
+        #[command(flatten)]
+        key: KeyArgs,
+    },
+    /// The device uses its new certificate: those before it retire at once
+    #[command(after_help = "Example:\n  sluice cert confirm 01890a5d-ac96-774b-bcce-b302099a8057")]
+    Confirm {
+        /// The new one: its identifier or its SHA-256 fingerprint
+        #[arg(value_name = "ID")]
+        which: Handle,
+    },
+    /// Revoke a certificate
+    #[command(
+        after_help = "Reasons: unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation, privilegeWithdrawn.\nNo replica believes it any more within a second; it cannot be undone. With --wait each link of the chain is told as it\nholds, up to the proof that the broker acts on it; exit 1 when one does not hold in time.\n\nExamples:\n  sluice cert revoke 01890a5d-ac96-774b-bcce-b302099a8057 --reason keyCompromise --wait\n  sluice cert revoke 01890a5d-ac96-774b-bcce-b302099a8057 --wait --timeout 60 --output json"
+    )]
+    Revoke(RevokeArgs),
+}
+
+/// Runs the command.
+pub async fn run(command: CertCommand, config: &Config, output: Output) -> Result<Exit, Failure> {
+    let operator = Operator::open(config).await?;
+    let desk = Desk { database: &operator.database, actor: &operator.actor, now: clock::now() };
+    match command {
+        CertCommand::Issue { which, key } => issue::issue(desk, &which.key(), &key, config, output).await,
+        CertCommand::Import { file, device } => import(desk, &file, device.as_ref(), config, output).await,
+        CertCommand::List(args) => list::list(desk, args, output).await,
+        CertCommand::Show { which, pem } => list::show(desk, &which, pem, output).await,
+        CertCommand::Renew { which, key } => {
+            issue::renew(desk, resolve(desk, &which).await?, &key, config, output).await
+        }
+        CertCommand::Rotate { which, grace_hours, key } => {
+            let grace = grace_hours.unwrap_or(config.certificates.rotation_grace_hours);
+            issue::rotate(desk, resolve(desk, &which).await?, grace, &key, config, output).await
+        }
+        CertCommand::Confirm { which } => {
+            let new = resolve(desk, &which).await?;
+            let retired = registry::certificates::rotate::confirm(desk, new).await.map_err(not_stored)?;
+            let names: Vec<String> = retired.iter().map(Uuid::to_string).collect();
+            let line = if names.is_empty() { "none: they were before".to_owned() } else { names.join(", ") };
+            let value = json!({ "confirmed": new, "retired": names });
+            printed(fields(output, &value, &[("Confirmed", new.to_string()), ("Retired", line)]))
+        }
+        CertCommand::Revoke(args) => revoke::revoke(desk, &args, output).await,
+    }
+}
+
+// --- private helpers ---
+
+async fn import(
+    desk: Desk<'_>,
+    file: &std::path::Path,
+    expected: Option<&DeviceKey>,
+    config: &Config,
+    output: Output,
+) -> Result<Exit, Failure> {
+    let authority = registry::open_authority(&config.certificates, desk.now).map_err(|error| not_ready(&error))?;
+    let pem = read_input(file, MAX_CERTIFICATE_BYTES)?;
+    let row = registry::certificates::import::import(desk, &authority, &pem, expected).await.map_err(not_imported)?;
+    list::tell(&row, output)
+}
+
+async fn resolve(desk: Desk<'_>, which: &Handle) -> Result<Uuid, Failure> {
+    find::resolve(desk, which).await.map_err(not_stored)
+}

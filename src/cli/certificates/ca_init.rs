@@ -1,0 +1,263 @@
+//! `sluice ca init`: the files an authority begins with, each made once.
+//!
+//! Nothing is written over. What is there is checked and kept; half of a pair is refused, because the other half would
+//! not fit. An empty CRL is written for a new authority only: for an old one it would let in whoever was revoked.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, value_parser};
+use serde::Serialize;
+
+use super::ca::{Places, crl_state, unusable};
+use crate::clock;
+use crate::command::failure::{Exit, Failure};
+use crate::command::table::{Output, rows};
+use crate::config::sections::certificates::CertificatesConfig;
+use crate::domain::time::Timestamp;
+use crate::pki::authority::Authority;
+use crate::pki::authority::broker_certificate::{self, ServerName};
+use crate::pki::authority::create::{self, AuthorityName};
+use crate::pki::certificate::Certificate;
+use crate::pki::key::PrivateKeyPem;
+use crate::pki::serial::Serial;
+use crate::pki::{crl, files};
+
+/// The number of an authority's first CRL.
+const FIRST_CRL_NUMBER: u64 = 1;
+/// Names of the files made for the broker.
+const SERVER_FILES: [&str; 4] = ["server-ca.crt", "server-ca.key", "server.crt", "server.key"];
+
+/// What to make.
+#[derive(Clone, Debug, Args)]
+pub struct InitArgs {
+    #[command(flatten)]
+    places: Places,
+    /// The authority's name, for people
+    #[arg(long, default_value = "Sluice device CA")]
+    name: AuthorityName,
+    /// How long the authority is good; no device's certificate outlives it
+    #[arg(long, default_value_t = 3650, value_parser = value_parser!(u32).range(1..=36_500))]
+    days: u32,
+    /// Write an empty CRL for an authority that is there: only if it never revoked anything
+    #[arg(long)]
+    empty_crl: bool,
+    /// A name or an address by which devices reach the broker: makes its certificate too, and an authority for it
+    #[arg(long = "server-name", value_name = "NAME")]
+    server_names: Vec<ServerName>,
+    /// Where the broker's certificate goes; beside the authority's when not given
+    #[arg(long, value_name = "DIR", requires = "server_names")]
+    server_dir: Option<PathBuf>,
+    /// How long the broker's certificate is good
+    #[arg(long, value_name = "DAYS", default_value_t = 825, value_parser = value_parser!(u32).range(1..=36_500))]
+    server_days: u32,
+}
+
+/// One file, and what became of it.
+#[derive(Debug, Serialize)]
+struct Item {
+    what: &'static str,
+    path: PathBuf,
+    state: State,
+    note: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Made,
+    Kept,
+    Missing,
+    Bad,
+    Unset,
+}
+
+/// Runs the command.
+pub fn run(args: &InitArgs, settings: &CertificatesConfig, output: Output) -> Result<Exit, Failure> {
+    let now = clock::now();
+    let places = args.places.or(settings);
+    let (cert, key) = (places.cert()?, places.key()?);
+    let hours = settings.crl_validity_hours;
+    let mut items = Vec::new();
+    if both_or_neither(cert, key)? {
+        let authority = Authority::open(cert, key, now).map_err(|error| unusable(cert, &error))?;
+        items.extend([Item::kept("authority", cert), Item::kept("key", key)]);
+        items.push(crl_of_old(&authority, places.crl.as_deref(), args.empty_crl, hours, now)?);
+    } else {
+        found(args, cert, key, places.crl.as_deref(), hours, now, &mut items)?;
+    }
+    if !args.server_names.is_empty() {
+        let beside = cert.parent().unwrap_or(Path::new("")).to_owned();
+        serve(args, args.server_dir.as_ref().unwrap_or(&beside), now, &mut items)?;
+    }
+    rows(output, &["WHAT", "FILE", "STATE", "NOTE"], &items, |item| {
+        vec![item.what.to_owned(), item.path.display().to_string(), item.state.label().to_owned(), item.note.clone()]
+    })?;
+    let is_bad = items.iter().any(|item| matches!(item.state, State::Missing | State::Bad));
+    Ok(if is_bad { Exit::Negative } else { Exit::Done })
+}
+
+// === impl Item, State ===
+
+impl Item {
+    fn new(what: &'static str, path: &Path, state: State, note: &str) -> Self {
+        Self { what, path: path.to_owned(), state, note: note.to_owned() }
+    }
+
+    fn kept(what: &'static str, path: &Path) -> Self {
+        Self::new(what, path, State::Kept, "")
+    }
+
+    fn made(what: &'static str, path: &Path, note: &str) -> Self {
+        Self::new(what, path, State::Made, note)
+    }
+}
+
+impl State {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Made => "made",
+            Self::Kept => "kept",
+            Self::Missing => "missing",
+            Self::Bad => "bad",
+            Self::Unset => "unset",
+        }
+    }
+}
+
+// --- private helpers ---
+
+fn found(
+    args: &InitArgs,
+    cert: &Path,
+    key: &Path,
+    crl: Option<&Path>,
+    hours: u32,
+    now: Timestamp,
+    items: &mut Vec<Item>,
+) -> Result<(), Failure> {
+    if let Some(crl) = crl.filter(|path| is_there(path)) {
+        let crl = crl.display();
+        return Err(Failure::usage(format!(
+            "{crl} is there, but the authority it belongs to is not: bring back {} and its key, or move {crl} away",
+            cert.display()
+        )));
+    }
+    let (authority, secret) = create::found(&args.name, args.days, now).map_err(internal)?;
+    let list = crl::sign(&authority, FIRST_CRL_NUMBER, &[], hours, now).map_err(internal)?;
+    // The certificate comes last: where it is, the rest was made.
+    make(key, secret.expose(), files::PRIVATE)?;
+    if let Some(path) = crl {
+        make(path, &list.to_pem(), files::PUBLIC)?;
+    }
+    make(cert, &authority.certificate().bundle_pem(), files::PUBLIC)?;
+    items.push(Item::made("authority", cert, "the broker's `cafile`"));
+    items.push(Item::made("key", key, "keep a copy where nobody else can read it"));
+    items.push(match crl {
+        Some(path) => Item::made("CRL", path, "the broker's `crlfile`; empty"),
+        None => no_crl_path(),
+    });
+    Ok(())
+}
+
+fn crl_of_old(
+    authority: &Authority,
+    path: Option<&Path>,
+    make_empty: bool,
+    hours: u32,
+    now: Timestamp,
+) -> Result<Item, Failure> {
+    let Some(path) = path else { return Ok(no_crl_path()) };
+    if is_there(path) {
+        return Ok(match crl_state(path, authority.certificate(), now) {
+            Ok(good) => Item::new("CRL", path, State::Kept, &good),
+            Err(bad) => Item::new("CRL", path, State::Bad, &format!("{bad}; `sluice run` writes it anew")),
+        });
+    }
+    if !make_empty {
+        let note = "not written: an empty one would let in whoever was revoked. `sluice run` writes it from the \
+                    registry; --empty-crl writes it if nothing was ever revoked";
+        return Ok(Item::new("CRL", path, State::Missing, note));
+    }
+    let list = crl::sign(authority, FIRST_CRL_NUMBER, &[], hours, now).map_err(internal)?;
+    make(path, &list.to_pem(), files::PUBLIC)?;
+    Ok(Item::made("CRL", path, "the broker's `crlfile`; empty"))
+}
+
+fn no_crl_path() -> Item {
+    let note = "nothing says where it belongs (--crl FILE or CRL_OUTPUT_PATH): the broker then knows no revocation";
+    Item::new("CRL", Path::new("-"), State::Unset, note)
+}
+
+fn serve(args: &InitArgs, dir: &Path, now: Timestamp, items: &mut Vec<Item>) -> Result<(), Failure> {
+    let [ca_cert, ca_key, cert, key] = SERVER_FILES.map(|name| dir.join(name));
+    if both_or_neither(&cert, &key)? {
+        items.push(kept_server(&cert, now)?);
+        items.push(Item::kept("broker's key", &key));
+        return Ok(());
+    }
+    let has_authority = both_or_neither(&ca_cert, &ca_key)?;
+    let (authority, secret): (Authority, Option<PrivateKeyPem>) = if has_authority {
+        (Authority::open(&ca_cert, &ca_key, now).map_err(|error| unusable(&ca_cert, &error))?, None)
+    } else {
+        let name: AuthorityName = "Sluice server CA".parse().map_err(internal)?;
+        let (authority, secret) = create::found(&name, args.days, now).map_err(internal)?;
+        (authority, Some(secret))
+    };
+    let serial = Serial::random().map_err(internal)?;
+    let (signed, server_secret) =
+        broker_certificate::sign_server(&authority, &args.server_names, &serial, args.server_days, now)
+            .map_err(internal)?;
+    let state = if secret.is_some() { State::Made } else { State::Kept };
+    if let Some(secret) = secret {
+        make(&ca_key, secret.expose(), files::PRIVATE)?;
+        make(&ca_cert, &authority.certificate().bundle_pem(), files::PUBLIC)?;
+    }
+    make(&key, server_secret.expose(), files::PRIVATE)?;
+    make(&cert, &signed.to_pem(), files::PUBLIC)?;
+    items.push(Item::new("broker's authority", &ca_cert, state, "devices trust the broker by it"));
+    items.push(Item::new("its key", &ca_key, state, "needed only to renew the broker's certificate"));
+    items.push(Item::made("broker's certificate", &cert, "the broker's `certfile`"));
+    items.push(Item::made("broker's key", &key, "the broker's `keyfile`: give it to the broker's user with chown"));
+    Ok(())
+}
+
+fn kept_server(cert: &Path, now: Timestamp) -> Result<Item, Failure> {
+    let text = files::read(cert, crl::MAX_CRL_BYTES).map_err(|error| unusable(cert, &error))?;
+    let certificate = Certificate::from_pem(&text).map_err(|error| unusable(cert, &error))?;
+    if now < certificate.not_after() {
+        return Ok(Item::kept("broker's certificate", cert));
+    }
+    let note = format!("it ended at {}: remove it and its key, and run this again", certificate.not_after());
+    Ok(Item::new("broker's certificate", cert, State::Bad, &note))
+}
+
+/// Whether both files of a pair are there; half a pair is refused.
+fn both_or_neither(cert: &Path, key: &Path) -> Result<bool, Failure> {
+    let (there, missing) = match (is_there(cert), is_there(key)) {
+        (true, false) => (cert, key),
+        (false, true) => (key, cert),
+        (both, _) => return Ok(both),
+    };
+    Err(Failure::usage(format!(
+        "{} is there, but {} is not, and a new one would not fit: bring it back, or move the first away",
+        there.display(),
+        missing.display()
+    )))
+}
+
+/// Whether something has this name, even if it is a link to nothing.
+fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+fn make(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
+    let parent = path.parent().unwrap_or(Path::new(""));
+    let written = fs::create_dir_all(parent).and_then(|()| files::create(path, text.as_bytes(), mode));
+    written.map_err(|error| unusable(path, &format!("cannot be written: {error}")))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "`map_err` hands it over")]
+fn internal(error: impl ToString) -> Failure {
+    Failure::new(Exit::Internal, error.to_string())
+}

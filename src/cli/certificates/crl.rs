@@ -1,0 +1,160 @@
+//! `sluice crl`: show, publish.
+//!
+//! Publishing is the daemon's work: the command asks for it and waits. Only where no daemon does it the command does it
+//! itself, under the same lock.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use crate::clock;
+use crate::command::context::{Operator, outage, printed};
+use crate::command::failure::{Exit, Failure};
+use crate::command::table::{Output, fields};
+use crate::command::text::{NONE, moment_or_none, printable};
+use crate::config::Config;
+use crate::registry::revocation::broker_reload::Reload;
+use crate::registry::revocation::crl::{self, ListError};
+use crate::store::certificates::revocation_ledger::{self, CrlRow, Ledger};
+use crate::store::connection::clocks;
+use crate::store::connection::database::Database;
+
+/// How often is looked whether the daemon has published.
+const PERIOD: Duration = Duration::from_millis(200);
+
+/// The list of revoked certificates.
+#[derive(Clone, Debug, Subcommand)]
+pub enum CrlCommand {
+    /// Show the list published last, its file, and whether the broker enforces it; exit 1 when something is wrong
+    #[command(after_help = "Example:\n  sluice crl show --output json")]
+    Show,
+    /// Have a new list published now, changed or not
+    #[command(after_help = "Example:\n  sluice crl publish")]
+    Publish(PublishArgs),
+}
+
+/// How long to wait.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct PublishArgs {
+    /// How long the daemon may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    wait: u64,
+}
+
+/// Runs the command.
+pub async fn run(command: CrlCommand, config: &Config, output: Output) -> Result<Exit, Failure> {
+    let operator = Operator::open(config).await?;
+    match command {
+        CrlCommand::Show => show(&operator.database, config, output).await,
+        CrlCommand::Publish(args) => publish(&operator.database, config, args, output).await,
+    }
+}
+
+// --- private helpers ---
+
+async fn show(database: &Database, config: &Config, output: Output) -> Result<Exit, Failure> {
+    let state = revocation_ledger::published(database.pool()).await.map_err(|error| outage(&error))?;
+    let file = file_state(database, config, &state).await?;
+    // A broker that reads a file that is wrong enforces nothing, whatever it did when it was last looked at.
+    let wrong = file.as_ref().and_then(|file| file.as_ref().err());
+    let enforced = match (state.enforced, &state.finding) {
+        (Some(true), _) if wrong.is_some() => format!("no: the file is wrong: {}", wrong.map_or(NONE, String::as_str)),
+        (Some(true), _) => "yes".to_owned(),
+        (Some(false), finding) => format!("no: {}", finding.as_deref().unwrap_or(NONE)),
+        (None, _) => "not looked at yet: a daemon looks, at BROKER_PROBE_ADDR".to_owned(),
+    };
+    let said = file.as_ref().map_or_else(
+        || "CRL_OUTPUT_PATH is not set".to_owned(),
+        |file| match file {
+            Ok(number) => format!("good: number {number}"),
+            Err(why) => format!("wrong: {why}"),
+        },
+    );
+    let lines = [
+        ("Issuer", state.issuer.as_deref().map_or_else(|| NONE.to_owned(), printable)),
+        ("Number", state.crl_number.to_string()),
+        ("Entries", state.entries.to_string()),
+        ("Published", moment_or_none(state.published_at)),
+        ("Ends", moment_or_none(state.next_update)),
+        ("File", said.clone()),
+        ("Enforced", enforced),
+        ("Looked at", moment_or_none(state.looked_at)),
+    ];
+    let value = json!({
+        "issuer": state.issuer, "crl_number": state.crl_number, "entries": state.entries, "file": said,
+        "published_at": state.published_at, "next_update": state.next_update, "enforced": state.enforced.map(|is| is && wrong.is_none()),
+        "finding": state.finding, "looked_at": state.looked_at,
+    });
+    fields(output, &value, &lines)?;
+    let is_wrong = file.is_some_and(|file| file.is_err()) || state.enforced == Some(false);
+    Ok(if is_wrong { Exit::Negative } else { Exit::Done })
+}
+
+/// The number in the file, or what is wrong with it; none: no file is set.
+async fn file_state(
+    database: &Database,
+    config: &Config,
+    state: &CrlRow,
+) -> Result<Option<Result<u64, String>>, Failure> {
+    let Some(path) = &config.certificates.crl_output_path else { return Ok(None) };
+    let last = revocation_ledger::last_list(database.pool()).await.map_err(|error| outage(&error))?;
+    let clocks = clocks::read_once(database.pool(), clock::now).await.map_err(|error| outage(&error))?;
+    let authority = crl::authority(&config.certificates, clocks).await.map_err(failed)?;
+    Ok(Some(crl::look(&authority, path, state.crl_number, last, clocks).await))
+}
+
+async fn publish(database: &Database, config: &Config, args: PublishArgs, output: Output) -> Result<Exit, Failure> {
+    let mut ledger = Ledger::open(database).await.map_err(|error| outage(&error))?;
+    let (number, by) = if ledger.claim().await.map_err(|error| outage(&error))? {
+        (publish_here(&mut ledger, config).await?, "this command; nobody looked whether the broker took it")
+    } else {
+        let number = ask(&mut ledger, Duration::from_secs(args.wait)).await.map_err(|error| outage(&error))?;
+        let late = || Failure::unavailable(format!("the daemon has not published within {} s: see its log", args.wait));
+        (number.ok_or_else(late)?, "the daemon")
+    };
+    ledger.close().await;
+    let lines = [("Number", number.to_string()), ("Published by", by.to_owned())];
+    printed(fields(output, &json!({ "crl_number": number, "published_by": by }), &lines))
+}
+
+async fn publish_here(ledger: &mut Ledger, config: &Config) -> Result<i64, Failure> {
+    let settings = &config.certificates;
+    let clocks = ledger.clocks(clock::now).await.map_err(|error| outage(&error))?;
+    let Some(path) = &settings.crl_output_path else {
+        return Err(Failure::usage("nothing says where the CRL is: set CRL_OUTPUT_PATH"));
+    };
+    let authority = crl::authority(settings, clocks).await.map_err(failed)?;
+    // A file that is wrong has no number to go by.
+    let in_file = crl::look(&authority, path, 0, None, clocks).await.unwrap_or_default();
+    let done = crl::publish(ledger, &authority, settings, in_file, clocks).await.map_err(failed)?;
+    Reload::of(settings).tell().await.map_err(|error| Failure::unavailable(error.to_string()))?;
+    Ok(i64::try_from(done.number).unwrap_or(i64::MAX))
+}
+
+/// Asks the publisher and waits for its list; none: it took too long.
+async fn ask(ledger: &mut Ledger, patience: Duration) -> Result<Option<i64>, crate::domain::ports::Outage> {
+    let before = ledger.state().await?.crl_number;
+    ledger.request().await?;
+    let deadline = Instant::now() + patience;
+    while Instant::now() < deadline {
+        let number = ledger.state().await?.crl_number;
+        if number > before {
+            return Ok(Some(number));
+        }
+        sleep(PERIOD).await;
+    }
+    Ok(None)
+}
+
+fn failed(error: ListError) -> Failure {
+    match error {
+        ListError::Outage(error) => outage(&error),
+        ListError::Authority(_) => Failure::new(Exit::Config, error.to_string()),
+        ListError::Canary(_) => Failure::new(Exit::Internal, error.to_string()),
+        ListError::File { .. } | ListError::Unrepaired(_) | ListError::Stuck(_) => {
+            Failure::unavailable(error.to_string())
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Files of `sluice cert`: requests and certificates read from a file or standard input, and new files claimed before
+//! anything is issued.
+//!
+//! Nothing is written over, and what cannot be written is known before there is something to write.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::command::failure::Failure;
+
+/// Stands for standard input, or output.
+pub const DASH: &str = "-";
+
+/// A new file, empty until there is something to write, and gone again if there never is.
+#[derive(Debug)]
+pub struct Claim {
+    path: PathBuf,
+    file: File,
+    is_filled: bool,
+}
+
+/// Reads a file, or standard input when it is `-`, of at most so many bytes.
+pub fn read_input(path: &Path, max_bytes: u64) -> Result<Vec<u8>, Failure> {
+    // A pipe is fine here, such as `<(openssl req ..)`.
+    let read = if path.as_os_str() == DASH {
+        read_bounded(io::stdin().lock(), max_bytes)
+    } else {
+        File::open(path).and_then(|file| read_bounded(file, max_bytes))
+    };
+    read.map_err(|error| Failure::usage(format!("{} cannot be read: {error}", name(path))))
+}
+
+// === impl Claim ===
+
+impl Claim {
+    /// Makes the file; one that is there already is an error, and stays as it is.
+    pub fn new(path: &Path, mode: u32) -> Result<Self, Failure> {
+        let opened = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+        let file = opened.map_err(|error| {
+            let advice = match error.kind() {
+                io::ErrorKind::AlreadyExists => "name another file, or move that one away",
+                _ => "name a file in a directory you may write to",
+            };
+            Failure::usage(format!("{} cannot be made ({error}), and nothing was issued: {advice}", path.display()))
+        })?;
+        Ok(Self { path: path.to_owned(), file, is_filled: false })
+    }
+
+    /// Writes it, to the disk.
+    pub fn fill(mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.file.sync_all()?;
+        self.is_filled = true;
+        Ok(())
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if !self.is_filled {
+            // What cannot be removed is an empty file, or a part of one, that stands in the way of nothing but its name.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+// --- private helpers ---
+
+fn read_bounded(from: impl Read, max_bytes: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max_bytes {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it has more than {max_bytes} bytes")));
+    }
+    Ok(bytes)
+}
+
+fn name(path: &Path) -> String {
+    if path.as_os_str() == DASH { "standard input".to_owned() } else { path.display().to_string() }
+}

@@ -1,0 +1,187 @@
+//! `sluice cert issue`, `renew` and `rotate`: whose key, where the certificate goes, and where the key goes, once.
+//!
+//! The files are claimed before anything is issued, so that no key is made that has nowhere to go.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, value_parser};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::files::{Claim, DASH, read_input};
+use super::list;
+use crate::command::context::printed;
+use crate::command::failure::{Exit, Failure};
+use crate::command::registry_errors::{not_issued, not_ready, not_renewed};
+use crate::command::table::{Output, fields, json};
+use crate::command::text::moment;
+use crate::config::Config;
+use crate::domain::ids::DeviceKey;
+use crate::pki::files::{PRIVATE, PUBLIC};
+use crate::pki::key::PrivateKeyPem;
+use crate::pki::request::csr::MAX_REQUEST_BYTES;
+use crate::pki::request::profile::Lifetime;
+use crate::registry::certificates::issue::{Issued, KeySource, MAX_DAYS, Order};
+use crate::registry::certificates::{issue as issuing, renew as renewing, rotate as rotating};
+use crate::registry::{Desk, Signer};
+use crate::store::certificates::CertificateRow;
+
+/// Whose key the certificate is for, and where things go.
+#[derive(Clone, Debug, Args)]
+pub struct KeyArgs {
+    /// The device's certificate request, PEM or DER; - reads standard input
+    #[arg(long, value_name = "FILE", required_unless_present = "new_key", conflicts_with = "new_key")]
+    csr: Option<PathBuf>,
+    /// Make the private key here: it is written once, to --key-out, and kept nowhere
+    #[arg(long, requires = "key_out")]
+    new_key: bool,
+    /// A new file for that key, mode 0600; - prints it
+    #[arg(long, value_name = "FILE", requires = "new_key")]
+    key_out: Option<PathBuf>,
+    /// A new file for the certificate; it is printed when not given
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// How long it is good, instead of `CERT_VALIDITY_DAYS`
+    #[arg(long, value_name = "DAYS", value_parser = value_parser!(u32).range(1..=i64::from(MAX_DAYS)))]
+    days: Option<u32>,
+}
+
+/// What was asked for, read, and the files that wait for the answer.
+struct Prepared {
+    request: Option<Vec<u8>>,
+    lifetime: Lifetime,
+    out: Option<Claim>,
+    key_out: Option<Claim>,
+}
+
+/// What is said of a certificate that was issued.
+#[derive(Serialize)]
+struct Said<'a> {
+    #[serde(flatten)]
+    certificate: &'a CertificateRow,
+    cert_pem: &'a str,
+    /// Only when it was asked for on standard output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    private_key: Option<&'a str>,
+    ends_with_authority: bool,
+}
+
+/// `cert issue`.
+pub async fn issue(
+    desk: Desk<'_>,
+    device: &DeviceKey,
+    key: &KeyArgs,
+    config: &Config,
+    output: Output,
+) -> Result<Exit, Failure> {
+    let (signer, prepared) = prepare(desk, key, config)?;
+    let issued = issuing::issue(desk, &signer, device, prepared.order()).await.map_err(not_issued)?;
+    deliver(&issued, prepared, output)
+}
+
+/// `cert renew`.
+pub async fn renew(desk: Desk<'_>, old: Uuid, key: &KeyArgs, config: &Config, output: Output) -> Result<Exit, Failure> {
+    let (signer, prepared) = prepare(desk, key, config)?;
+    let issued = renewing::renew(desk, &signer, old, prepared.order()).await.map_err(not_renewed)?;
+    deliver(&issued, prepared, output)
+}
+
+/// `cert rotate`.
+pub async fn rotate(
+    desk: Desk<'_>,
+    old: Uuid,
+    grace_hours: u32,
+    key: &KeyArgs,
+    config: &Config,
+    output: Output,
+) -> Result<Exit, Failure> {
+    let (signer, prepared) = prepare(desk, key, config)?;
+    let issued = rotating::rotate(desk, &signer, old, grace_hours, prepared.order()).await.map_err(not_renewed)?;
+    crate::command::table::note!(
+        "The old certificate {old} retires in {grace_hours} hours at the latest; once the device uses the new one, \
+         `sluice cert confirm {}` ends it at once.",
+        issued.certificate.id
+    );
+    deliver(&issued, prepared, output)
+}
+
+// === impl Prepared ===
+
+impl Prepared {
+    fn order(&self) -> Order<'_> {
+        let key = self.request.as_deref().map_or(KeySource::Made, KeySource::Request);
+        Order { key, lifetime: self.lifetime }
+    }
+}
+
+// --- private helpers ---
+
+fn prepare(desk: Desk<'_>, key: &KeyArgs, config: &Config) -> Result<(Signer, Prepared), Failure> {
+    let signer = Signer::open(&config.certificates, desk.now).map_err(|error| not_ready(&error))?;
+    let request = key.csr.as_deref().map(|path| read_input(path, MAX_REQUEST_BYTES as u64)).transpose()?;
+    let claim = |path: &Option<PathBuf>, mode| named(path.as_deref()).map(|path| Claim::new(path, mode)).transpose();
+    let (out, key_out) = (claim(&key.out, PUBLIC)?, claim(&key.key_out, PRIVATE)?);
+    let lifetime = key.days.map_or(Lifetime::Usual, Lifetime::Days);
+    Ok((signer, Prepared { request, lifetime, out, key_out }))
+}
+
+/// The file, unless it is `-`.
+fn named(path: Option<&Path>) -> Option<&Path> {
+    path.filter(|path| path.as_os_str() != DASH)
+}
+
+/// Hands everything over: the key first, because there is no second copy of it.
+fn deliver(issued: &Issued, prepared: Prepared, output: Output) -> Result<Exit, Failure> {
+    let (row, pem) = (&issued.certificate, issued.pem.as_str());
+    let mut private_key = issued.key.as_ref().map(PrivateKeyPem::expose);
+    if let (Some(key), Some(claim)) = (private_key, prepared.key_out) {
+        claim.fill(key.as_bytes()).map_err(|error| lost(row, "its private key", "revoke", &error))?;
+        private_key = None;
+    }
+    if issued.ends_with_authority {
+        eprintln!(
+            "It ends with the authority, at {}, before CERT_VALIDITY_DAYS are over: make a new authority in time.",
+            moment(row.not_after)
+        );
+    }
+    let is_in_file = prepared.out.is_some();
+    if let Some(claim) = prepared.out {
+        claim.fill(pem.as_bytes()).map_err(|error| lost(row, "the certificate", "show --pem", &error))?;
+    }
+    if output == Output::Json {
+        let said = json(&Said {
+            certificate: row,
+            cert_pem: pem,
+            private_key,
+            ends_with_authority: issued.ends_with_authority,
+        });
+        return match private_key {
+            // A reader that went away has not seen the only copy.
+            Some(_) => said.map(|()| Exit::Done).map_err(|error| lost(row, "its private key", "revoke", &error)),
+            None => printed(said),
+        };
+    }
+    let mut out = io::stdout().lock();
+    if let Some(key) = private_key {
+        out.write_all(key.as_bytes()).map_err(|error| lost(row, "its private key", "revoke", &error))?;
+    }
+    if is_in_file {
+        drop(out);
+        return printed(fields(output, row, &list::lines(row)));
+    }
+    out.write_all(pem.as_bytes())?;
+    crate::command::table::note!("Certificate {} of {}/{} was issued.", row.id, row.tenant_id, row.device_id);
+    Ok(Exit::Done)
+}
+
+/// It was issued, and did not reach its place.
+fn lost(row: &CertificateRow, what: &str, command: &str, error: &io::Error) -> Failure {
+    Failure::new(
+        Exit::Internal,
+        format!(
+            "certificate {id} was issued, but {what} could not be written ({error}): run `sluice cert {command} {id}`",
+            id = row.id
+        ),
+    )
+}

@@ -1,0 +1,111 @@
+//! `sluice cert list` and `show`: the inventory, as a table or as JSON.
+//!
+//! It reads only; what others wrote into a certificate is made safe for a terminal.
+
+use std::io::{self, Write};
+
+use clap::{Args, value_parser};
+
+use crate::cli::registry::device::read_key;
+use crate::command::context::{printed, tell_more};
+use crate::command::failure::{Exit, Failure};
+use crate::command::registry_errors::not_stored;
+use crate::command::table::{Output, fields, rows};
+use crate::command::text::{NONE, moment, moment_or_none, printable, printable_or_none};
+use crate::domain::ids::{DeviceKey, TenantId};
+use crate::registry::Desk;
+use crate::registry::certificates::find::{self, MAX_DAYS_AHEAD};
+use crate::store::certificates::{self, CertificateFilter, CertificateRow, CertificateStatus, Handle};
+use uuid::Uuid;
+
+/// Which certificates to list.
+#[derive(Clone, Debug, Args)]
+pub struct ListArgs {
+    /// Only of this tenant
+    #[arg(long)]
+    tenant: Option<TenantId>,
+    /// Only of this device
+    #[arg(long, value_name = "TENANT/DEVICE", value_parser = read_key)]
+    device: Option<DeviceKey>,
+    /// Only those that are ACTIVE, REVOKED or EXPIRED
+    #[arg(long, value_parser = read_status)]
+    status: Option<CertificateStatus>,
+    /// Only those ACTIVE that end within so many days and that nothing ACTIVE has replaced, the first to end first
+    #[arg(long, value_name = "DAYS", value_parser = value_parser!(u32).range(0..=i64::from(MAX_DAYS_AHEAD)))]
+    expiring: Option<u32>,
+    /// Begin behind this certificate
+    #[arg(long, value_name = "ID")]
+    after: Option<Uuid>,
+    /// How many at most
+    #[arg(long, default_value_t = 100, value_parser = value_parser!(u32).range(1..=10_000))]
+    limit: u32,
+}
+
+/// `cert list`.
+pub async fn list(desk: Desk<'_>, args: ListArgs, output: Output) -> Result<Exit, Failure> {
+    let ends_before = args.expiring.map(|days| find::days_ahead(desk.now, days));
+    let ListArgs { tenant, device, status, after, limit, .. } = args;
+    let filter = CertificateFilter { tenant, device, status, ends_before, after };
+    let page = certificates::list(desk.database.pool(), &filter, limit).await.map_err(not_stored)?;
+    let headings = ["ID", "DEVICE", "STATUS", "ENDS", "RETIRES", "REPLACED BY"];
+    printed(rows(output, &headings, &page, |row| {
+        vec![
+            row.id.to_string(),
+            format!("{}/{}", row.tenant_id, row.device_id),
+            row.status.clone(),
+            moment(row.not_after),
+            moment_or_none(row.retire_at),
+            id_or_none(row.replaced_by),
+        ]
+    }))?;
+    tell_more(page.len(), limit, "--after", page.last().map(|row| row.id.to_string()));
+    Ok(Exit::Done)
+}
+
+/// `cert show`.
+pub async fn show(desk: Desk<'_>, which: &Handle, pem: bool, output: Output) -> Result<Exit, Failure> {
+    let found = certificates::find(desk.database.pool(), which).await.map_err(not_stored)?;
+    if !pem {
+        return printed(fields(output, &found, &lines(&found.certificate)));
+    }
+    let Some(text) = found.cert_pem else {
+        return Err(Failure::usage(format!("the text of certificate {which} is not in the registry: import it anew")));
+    };
+    printed(io::stdout().write_all(text.as_bytes()))
+}
+
+/// One certificate.
+pub fn tell(row: &CertificateRow, output: Output) -> Result<Exit, Failure> {
+    printed(fields(output, row, &lines(row)))
+}
+
+/// A certificate, line by line.
+pub fn lines(row: &CertificateRow) -> Vec<(&'static str, String)> {
+    vec![
+        ("Certificate", row.id.to_string()),
+        ("Device", format!("{}/{}", row.tenant_id, row.device_id)),
+        ("Status", row.status.clone()),
+        ("Common name", printable(&row.common_name)),
+        ("Issuer", printable(&row.issuer)),
+        ("Serial", printable(&row.serial_number)),
+        ("Fingerprint", row.fingerprint_sha256.clone()),
+        ("Begins", moment(row.not_before)),
+        ("Ends", moment(row.not_after)),
+        ("Retires", moment_or_none(row.retire_at)),
+        ("Replaces", id_or_none(row.replaces)),
+        ("Replaced by", id_or_none(row.replaced_by)),
+        ("Revoked", moment_or_none(row.revoked_at)),
+        ("Reason", printable_or_none(row.revoked_reason.as_deref())),
+        ("Added", moment(row.created_at)),
+    ]
+}
+
+// --- private helpers ---
+
+fn id_or_none(id: Option<Uuid>) -> String {
+    id.map_or_else(|| NONE.to_owned(), |id| id.to_string())
+}
+
+fn read_status(text: &str) -> Result<CertificateStatus, &'static str> {
+    CertificateStatus::from_label(&text.to_ascii_uppercase()).ok_or("expected ACTIVE, REVOKED or EXPIRED")
+}

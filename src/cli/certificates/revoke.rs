@@ -1,0 +1,140 @@
+//! `sluice cert revoke`: writes the row, and with `--wait` tells each link of the chain as it holds.
+//!
+//! It carries no link on: that is for the daemon that publishes the CRL.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use chrono::SecondsFormat;
+use clap::{Args, value_parser};
+use serde::Serialize;
+
+use super::list;
+use crate::command::context::printed;
+use crate::command::failure::{Exit, Failure};
+use crate::command::registry_errors::not_stored;
+use crate::command::table::{Output, json};
+use crate::command::text::moment;
+use crate::pki::crl::RevocationReason;
+use crate::registry::Desk;
+use crate::registry::certificates::find;
+use crate::registry::certificates::revoke as revoking;
+use crate::registry::certificates::revoke::Revoked;
+use crate::registry::revocation::progress::{self, Broken, Chain, ChainLink};
+use crate::store::certificates::revocation_ledger::Link;
+use crate::store::certificates::{CertificateRow, Handle};
+
+/// Which certificate, why, and how long to wait.
+#[derive(Clone, Debug, Args)]
+pub struct RevokeArgs {
+    /// Which: its identifier or its SHA-256 fingerprint
+    #[arg(value_name = "ID")]
+    which: Handle,
+    /// Why, by its name in RFC 5280
+    #[arg(long, default_value = "unspecified", value_parser = read_reason)]
+    reason: RevocationReason,
+    /// Wait for the proof that the broker acts on it
+    #[arg(long)]
+    wait: bool,
+    /// How long to wait
+    #[arg(long, value_name = "SECONDS", requires = "wait", default_value_t = 30, value_parser = value_parser!(u64).range(1..=3600))]
+    timeout: u64,
+}
+
+/// What is said of a certificate whose revocation was waited for.
+#[derive(Serialize)]
+struct Said<'a> {
+    #[serde(flatten)]
+    certificate: &'a CertificateRow,
+    revocation: &'a Chain,
+}
+
+/// Prints the links as they hold, each once.
+struct Teller {
+    told: Vec<&'static str>,
+    printing: io::Result<()>,
+}
+
+/// `cert revoke`.
+pub async fn revoke(desk: Desk<'_>, args: &RevokeArgs, output: Output) -> Result<Exit, Failure> {
+    let id = find::resolve(desk, &args.which).await.map_err(not_stored)?;
+    let revoked = revoking::revoke(desk, id, args.reason).await.map_err(not_stored)?;
+    warn(&revoked);
+    if args.wait {
+        return follow(desk, &revoked.certificate, Duration::from_secs(args.timeout), output).await;
+    }
+    list::tell(&revoked.certificate, output)
+}
+
+// === impl Teller ===
+
+impl Teller {
+    fn tell(&mut self, chain: &Chain) {
+        for link in chain.links.iter().filter(|link| link.held_at.is_some()) {
+            if self.printing.is_ok() && !self.told.contains(&link.link) {
+                self.told.push(link.link);
+                self.printing = print_link(chain, link);
+            }
+        }
+    }
+}
+
+// --- private helpers ---
+
+fn warn(revoked: &Revoked) {
+    if !revoked.is_new {
+        crate::command::table::note!("It was revoked before: its first date and reason stand.");
+    }
+    // The new certificate of a rotation was revoked, and the old one's time runs on: better said now.
+    if let Some((old, retires)) = revoked.retiring.as_ref().and_then(|old| Some((old.id, old.retire_at?))) {
+        crate::command::table::note!(
+            "The one whose place it took, {old}, still retires at {}: give the device another with `sluice cert rotate {old}`.",
+            moment(retires)
+        );
+    }
+}
+
+async fn follow(
+    desk: Desk<'_>,
+    certificate: &CertificateRow,
+    patience: Duration,
+    output: Output,
+) -> Result<Exit, Failure> {
+    let mut teller = Teller { told: Vec::new(), printing: Ok(()) };
+    let waited = progress::wait_for(desk.database, certificate.id, patience, |progress| {
+        if output == Output::Table {
+            teller.tell(&Chain::from(progress));
+        }
+    });
+    let (chain, broken) = match waited.await {
+        Ok(progress) => (Chain::from(&progress), None),
+        Err(broken) => match &broken {
+            Broken::Link { progress, .. } => (Chain::from(progress.as_ref()), Some(broken)),
+            Broken::NotRevoked(_) | Broken::Outage(_) => {
+                let said = format!("certificate {} is revoked, but {broken}", certificate.id);
+                return Err(Failure::unavailable(said));
+            }
+        },
+    };
+    if output == Output::Json {
+        teller.printing = json(&Said { certificate, revocation: &chain });
+    }
+    match broken {
+        Some(broken) => Err(Failure::new(Exit::Negative, broken.to_string())),
+        None => printed(teller.printing),
+    }
+}
+
+fn print_link(chain: &Chain, link: &ChainLink) -> io::Result<()> {
+    let at = link.held_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true)).unwrap_or_default();
+    let list = chain.crl_number.filter(|_| link.link == Link::Published.label());
+    let list = list.map(|number| format!("  CRL number {number}")).unwrap_or_default();
+    writeln!(io::stdout(), "{:9}  {at}  +{:.3} s{list}", link.link, link.seconds.unwrap_or_default())
+}
+
+fn read_reason(text: &str) -> Result<RevocationReason, String> {
+    RevocationReason::from_label(text).ok_or_else(|| {
+        let known = RevocationReason::ALL.map(RevocationReason::label).join(", ");
+        format!("expected one of {known}")
+    })
+}

@@ -1,0 +1,146 @@
+//! What `sluice doctor` finds of the broker's access rules: which form the broker needs, whether the template reads, and
+//! whether the file is the one that was written last.
+//!
+//! It writes nothing, and says less where the file is on another machine.
+
+use std::path::Path;
+
+use crate::broker::tools::version::{self, BrokerVersion};
+use crate::config::Config;
+use crate::config::sections::broker_acl::BrokerAclConfig;
+use crate::domain::finding::Finding;
+use crate::domain::ports::Outage;
+use crate::registry::access_rules::content::MAX_DENIED;
+use crate::registry::access_rules::file;
+use crate::registry::access_rules::form::{AclForm, decide};
+use crate::registry::access_rules::template::Template;
+use crate::store::connection::database::Database;
+use crate::store::registry::broker_acl::{self, BrokerAclRow};
+
+/// Lines of the most devices that are denied: two for each.
+const MOST_DENIALS: u64 = 2 * MAX_DENIED as u64;
+
+/// Looks at all of it.
+pub(super) async fn check(config: &Config, database: &Database) -> Result<Vec<Finding>, Outage> {
+    let version = version::ask(&config.broker).await;
+    let settings = &config.certificates.acl;
+    let Some(path) = settings.output_path.as_deref() else {
+        return Ok(vec![judge_without_file(version.as_ref().ok())]);
+    };
+    let state = broker_acl::state(database.pool()).await?;
+    let mut findings = judge_form(settings, &version, &state);
+    findings.extend(settings.template_path.as_deref().map(judge_template));
+    findings.push(judge_file(path, &state));
+    Ok(findings)
+}
+
+// --- private helpers ---
+
+/// Sluice writes no rules: then those of the operator have to fit the broker.
+fn judge_without_file(version: Option<&BrokerVersion>) -> Finding {
+    match version {
+        Some(version) if version.patterns_match_slashes() == Some(false) => Finding::warning(
+            format!(
+                "the broker is {version}, where %u in a pattern matches no name with slashes, and ACL_OUTPUT_PATH is not \
+                 set: unless a plugin decides, no device can publish"
+            ),
+            "set ACL_OUTPUT_PATH and let acl_file name that file",
+        ),
+        _ => Finding::ok(
+            "ACL_OUTPUT_PATH is not set: the access rules are the operator's, and the status of a device or a tenant does \
+             not reach the broker",
+        ),
+    }
+}
+
+fn judge_form(
+    settings: &BrokerAclConfig,
+    version: &Result<BrokerVersion, String>,
+    state: &BrokerAclRow,
+) -> Vec<Finding> {
+    let last = state.mode.as_deref().and_then(AclForm::from_label);
+    let stated = version.as_ref().map_or_else(|_| "an unknown version".to_owned(), ToString::to_string);
+    let decision = decide(settings.mode, version.as_ref().map_err(Clone::clone), last);
+    vec![decision.finding.map_or_else(
+        || Finding::ok(format!("the broker is {stated}: its access rules are written as {}", decision.form.label())),
+        |why| Finding::error(why, "let the user of Sluice read $SYS/broker/version, or set BROKER_ACL_MODE"),
+    )]
+}
+
+fn judge_template(path: &Path) -> Finding {
+    match Template::open(path) {
+        Ok(template) if template.grants_devices_nothing() => Finding::warning(
+            format!("ACL_TEMPLATE_PATH {} holds no pattern with %u: no device gets a rule from it", path.display()),
+            "add a line for each type of message, such as: pattern write tenant/%u/telemetry/#",
+        ),
+        Ok(_) => Finding::ok(format!("ACL_TEMPLATE_PATH {} is good", path.display())),
+        Err(error) => Finding::error(error.to_string(), "until then the lines read before stay in force"),
+    }
+}
+
+fn judge_file(path: &Path, state: &BrokerAclRow) -> Finding {
+    let shown = path.display();
+    let (Some(digest), Some(form)) = (&state.digest, &state.mode) else {
+        let advice = "start `sluice run` with ACL_OUTPUT_PATH set; its log says what is in the way";
+        return Finding::error("no access rules were written yet".to_owned(), advice);
+    };
+    if let Some(why) = &state.finding {
+        return Finding::error(why.clone(), "see the log of the daemon");
+    }
+    match file::read(path) {
+        Ok(found) if found[..] != digest[..] => Finding::error(
+            format!("{shown} is not what was written last"),
+            "it is written again within seconds while a daemon runs; find who else writes there",
+        ),
+        Ok(_) if state.notified_at < state.written_at => {
+            Finding::warning(format!("{shown} is new and the broker was not notified yet"), "run this again")
+        }
+        Ok(_) if form == AclForm::Patterns.label() && state.generated.unsigned_abs() >= MOST_DENIALS => {
+            Finding::warning(
+                format!("{shown} denies {MAX_DENIED} devices, which is the most beside patterns; there may be others"),
+                "suspend less, or use Mosquitto 2.1, where each device that may publish has its rows",
+            )
+        }
+        Ok(_) => Finding::ok(format!("{shown} is what was written last, as {form}: {} lines", state.generated)),
+        Err(fault) => Finding::warning(
+            format!("{shown} cannot be compared with what was written last: {fault}"),
+            "run this where the daemon runs",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::finding::Level;
+
+    #[test]
+    fn a_broker_of_2_1_without_written_rules_is_a_warning() {
+        let judge = |text| judge_without_file(Some(&BrokerVersion::read(text))).level;
+        assert_eq!(judge("mosquitto version 2.1.2"), Level::Warning);
+        assert_eq!(judge("mosquitto version 2.0.21"), Level::Ok);
+        assert_eq!(judge_without_file(None).level, Level::Ok);
+    }
+
+    #[test]
+    fn the_file_is_good_only_when_it_is_the_one_written_last_and_notified_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("acl");
+        std::fs::write(&path, "topic read #\n").unwrap();
+        let now = crate::clock::now().to_utc();
+        let digest = Some(file::read(&path).unwrap().to_vec());
+        let mode = Some("rows".to_owned());
+        let good =
+            BrokerAclRow { mode, digest, written_at: Some(now), notified_at: Some(now), ..BrokerAclRow::default() };
+        assert_eq!(judge_file(&path, &good).level, Level::Ok);
+        let owed = BrokerAclRow { notified_at: None, ..good.clone() };
+        assert_eq!(judge_file(&path, &owed).level, Level::Warning);
+        let faulty = BrokerAclRow { finding: Some("line 3".into()), ..good.clone() };
+        assert_eq!(judge_file(&path, &faulty).level, Level::Error);
+        assert_eq!(judge_file(&path, &BrokerAclRow::default()).level, Level::Error);
+        std::fs::write(&path, "topic read a\n").unwrap();
+        assert_eq!(judge_file(&path, &good).level, Level::Error);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(judge_file(&path, &good).level, Level::Warning);
+    }
+}

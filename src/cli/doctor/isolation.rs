@@ -1,0 +1,32 @@
+//! The doctor's look at the broker's isolation: the same proof as the daemon's, once.
+//!
+//! It needs the authority's key, and says so where there is none.
+
+use std::convert::Infallible;
+
+use crate::clock;
+use crate::config::Config;
+use crate::domain::finding::{Finding, Level};
+use crate::registry::revocation::isolation::{Prober, Verdict};
+
+/// What the broker does with messages to own and to foreign topics.
+pub async fn findings(config: &Config) -> Result<Vec<Finding>, Infallible> {
+    let Some(mut prober) = Prober::of(config, clock::now) else { return Ok(vec![unset(config)]) };
+    let broken = |what| Finding { level: Level::Error, what, advice: None };
+    Ok(vec![match prober.look().await {
+        Verdict::Enforced => Finding::ok("the broker accepts a device's own topic and refuses those of other devices"),
+        Verdict::Broken(what) | Verdict::OwnRefused(what) | Verdict::Unknown(what) => broken(what),
+    }])
+}
+
+// --- private helpers ---
+
+fn unset(config: &Config) -> Finding {
+    if config.certificates.ca_key_path.is_some() {
+        return Finding::warning(
+            "not proven: BROKER_PROBE_ADDR is not set, so nobody looks whether the broker isolates devices",
+            "set BROKER_PROBE_ADDR to where devices reach the broker",
+        );
+    }
+    Finding::ok("not looked at: that takes DEVICE_CA_CERT_PATH, DEVICE_CA_KEY_PATH and BROKER_PROBE_ADDR")
+}

@@ -1,0 +1,109 @@
+//! What the running daemon remembers of a device, and what it would therefore decide.
+//!
+//! The daemon tells no hash of a token, so a token is taken to be the registry's: a change of the token alone is not seen.
+
+use std::net::SocketAddr;
+
+use serde::Serialize;
+
+use crate::config::sections::ingest::IngestConfig;
+use crate::domain::device::Standing;
+use crate::domain::ids::DeviceKey;
+use crate::domain::message::Delivery;
+use crate::domain::time::Timestamp;
+use crate::http::ops_client;
+use crate::ingest::explain::{End, end_for};
+use crate::ingest::grants::view::GrantView;
+
+/// What is known of the daemon's grant.
+#[derive(Debug, Serialize)]
+pub struct CachedGrant {
+    /// Whether a daemon answers on `OPS_BIND`.
+    daemon_answers: bool,
+    /// Whether it holds a grant of the device.
+    cached: Option<bool>,
+    age_seconds: Option<f64>,
+    good_for_seconds: Option<f64>,
+    /// Whether it decides as the registry says now.
+    decides_the_same: Option<bool>,
+    /// All of this in a sentence.
+    pub says: String,
+}
+
+/// The message a daemon is asked about, and how it ends by what the registry says now.
+#[derive(Debug)]
+pub struct Question<'a> {
+    /// The settings.
+    pub config: &'a IngestConfig,
+    /// The message.
+    pub delivery: &'a Delivery,
+    /// What the registry says of its sender.
+    pub standing: &'a Standing,
+    /// How it ends by that.
+    pub end: &'a End,
+}
+
+// === impl CachedGrant ===
+
+impl CachedGrant {
+    /// Asks the daemon that listens there.
+    pub async fn ask(bind: SocketAddr, device: &DeviceKey, question: &Question<'_>, now: Timestamp) -> Self {
+        let path = format!("/grants/{}/{}", device.tenant(), device.device());
+        let answer = match ops_client::get(bind, &path).await {
+            Ok((200, body)) => serde_json::from_str::<GrantView>(&body).map(Some).map_err(|error| error.to_string()),
+            Ok((404, body)) if body.contains("cached") => Ok(None),
+            Ok((status, _)) => Err(format!("it answers {path} with {status}")),
+            Err(error) => return Self::silent(bind, &error),
+        };
+        match answer {
+            Ok(Some(grant)) => Self::held(bind, &grant, question, now),
+            Ok(None) => Self {
+                cached: Some(false),
+                ..Self::said(format!("the daemon at {bind} holds no grant of the device: it would ask the registry"))
+            },
+            Err(why) => Self::said(format!(
+                "what listens at {bind} is no daemon of this release ({why}): the age of its grant is not known"
+            )),
+        }
+    }
+
+    fn silent(bind: SocketAddr, error: &std::io::Error) -> Self {
+        let says = format!("no daemon answers at OPS_BIND={bind} ({error}): the age of its grant is not known");
+        Self { daemon_answers: false, ..Self::said(says) }
+    }
+
+    fn held(bind: SocketAddr, grant: &GrantView, question: &Question<'_>, now: Timestamp) -> Self {
+        let token = question.standing.device.as_ref().and_then(|device| device.token);
+        let standing = grant.standing(token);
+        let end = standing.and_then(|standing| end_for(question.config, question.delivery, &standing, now));
+        let decides = match &end {
+            None => "by a token the registry no longer has".to_owned(),
+            Some(end) if end == question.end => "the same".to_owned(),
+            Some(End::Refused(refusal)) => format!("OTHERWISE: refused: {}: {}", refusal.reason, refusal.detail),
+            Some(End::Accepted(_) | End::Ignored) => "OTHERWISE: accepted".to_owned(),
+        };
+        let says = format!(
+            "the daemon at {bind} asked the registry {:.1} s ago and goes by that for {:.1} s more, unless it hears of a \
+             change: it decides {decides}",
+            grant.age_seconds, grant.good_for_seconds
+        );
+        Self {
+            cached: Some(true),
+            age_seconds: Some(grant.age_seconds),
+            good_for_seconds: Some(grant.good_for_seconds),
+            decides_the_same: Some(end.is_some_and(|end| end == *question.end)),
+            ..Self::said(says)
+        }
+    }
+
+    fn said(says: String) -> Self {
+        Self {
+            daemon_answers: true,
+            cached: None,
+            age_seconds: None,
+            good_for_seconds: None,
+            decides_the_same: None,
+            says,
+        }
+    }
+}

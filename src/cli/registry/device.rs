@@ -1,0 +1,336 @@
+//! `sluice device`: add, list, show, set-status, set-token, remove.
+//!
+//! A token is shown once, when it is made, or read from standard input; it is never an argument and never kept.
+
+use std::io;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::status_reach;
+use super::token::{Token, TokenSource};
+use crate::command::context::{Operator, outage, printed, tell_more};
+use crate::command::failure::{Exit, Failure};
+use crate::command::table::{Output, fields, rows};
+use crate::command::text::{NONE, cell_or_none, moment, moment_or_none, printable, printable_or_none};
+use crate::config::Config;
+use crate::config::sections::certificates::CnFormat;
+use crate::domain::device::DeviceStatus;
+use crate::domain::ids::{DeviceId, DeviceKey, MAX_COMMON_NAME_LEN, TenantId};
+use crate::store::registry::devices::{self, DeviceError, DeviceFilter, NewDevice};
+
+/// The most characters of a site, as in the API.
+const SITE_CHARS: usize = 256;
+
+/// Devices: who may speak.
+#[derive(Clone, Debug, Subcommand)]
+pub enum DeviceCommand {
+    /// Register a device; its token is made and shown once
+    #[command(
+        after_help = "Examples:\n  sluice device add acme pump-1 --site north\n  sluice device add acme pump-2 --no-token   # identified by its certificate\n  sluice device add acme pump-3 --token-stdin < token.txt"
+    )]
+    Add {
+        /// Which device
+        #[command(flatten)]
+        which: Which,
+        /// Where it stands; a message that names another site is refused
+        #[arg(long, value_parser = read_site)]
+        site: Option<String>,
+        /// ACTIVE, INACTIVE or REVOKED
+        #[arg(long, default_value = "ACTIVE", value_parser = read_status)]
+        status: DeviceStatus,
+        /// Whatever you want to remember of it: a JSON object
+        #[arg(long, value_name = "JSON", value_parser = read_metadata, default_value = "{}")]
+        metadata: Map<String, Value>,
+        /// Its token
+        #[command(flatten)]
+        token: TokenSource,
+    },
+    /// List devices
+    #[command(after_help = "Example:\n  sluice device list --tenant acme --status ACTIVE")]
+    List {
+        /// Only of this tenant
+        #[arg(long)]
+        tenant: Option<TenantId>,
+        /// Only those that are ACTIVE, INACTIVE or REVOKED
+        #[arg(long, value_parser = read_status)]
+        status: Option<DeviceStatus>,
+        /// Begin behind this device
+        #[arg(long, value_name = "TENANT/DEVICE", value_parser = read_key)]
+        after: Option<DeviceKey>,
+        /// How many at most
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        limit: u32,
+    },
+    /// Show a device, its certificates' number and when it was last heard
+    #[command(after_help = "Example:\n  sluice device show acme pump-1")]
+    Show {
+        /// Which device
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Let a device speak, or silence it
+    #[command(
+        after_help = "Takes effect on every replica within a second. With ACL_OUTPUT_PATH the broker's access rules follow within\nseconds: the device neither publishes nor reads. It can still connect: `sluice cert revoke` keeps its certificate out.\n\nExample:\n  sluice device set-status acme pump-1 INACTIVE"
+    )]
+    SetStatus {
+        /// Which device
+        #[command(flatten)]
+        which: Which,
+        /// ACTIVE, INACTIVE or REVOKED
+        #[arg(value_parser = read_status)]
+        status: DeviceStatus,
+    },
+    /// Give a device a new token, shown once; the old one is void at once
+    #[command(
+        after_help = "Examples:\n  sluice device set-token acme pump-1\n  sluice device set-token acme pump-1 --token-stdin < token.txt\n  sluice device set-token acme pump-1 --no-token   # takes the token away"
+    )]
+    SetToken {
+        /// Which device
+        #[command(flatten)]
+        which: Which,
+        /// Its token
+        #[command(flatten)]
+        token: TokenSource,
+    },
+    /// Remove a device with its state and commands, and revoke its certificates
+    #[command(
+        after_help = "What it sent stays until its retention is over. A device added later under the same name is a new one:\nold certificates do not let it in.\n\nExample:\n  sluice device remove acme pump-1"
+    )]
+    Remove {
+        /// Which device
+        #[command(flatten)]
+        which: Which,
+    },
+}
+
+/// One device, by name.
+#[derive(Clone, Debug, Args)]
+pub struct Which {
+    /// Its tenant
+    tenant: TenantId,
+    /// Its name within the tenant: 1 to 64 of A-Z a-z 0-9 . _ : -
+    device: DeviceId,
+}
+
+/// What is said of a token that was set.
+#[derive(Serialize)]
+struct TokenSet {
+    tenant_id: String,
+    device_id: String,
+    /// Only when it was made here, and only this once.
+    token: Option<String>,
+    has_token: bool,
+}
+
+/// Runs the command.
+pub async fn run(command: DeviceCommand, config: &Config, output: Output) -> Result<Exit, Failure> {
+    let operator = Operator::open(config).await?;
+    let (pool, actor) = (operator.database.pool(), &operator.actor);
+    match command {
+        DeviceCommand::Add { which, site, status, metadata, token } => {
+            let key = which.key();
+            check_common_name(&key, config)?;
+            let token = token.get(io::stdin())?;
+            let device = NewDevice { key, site, status, token: token.hash(), metadata };
+            devices::add(pool, actor, &device).await.map_err(explain)?;
+            warn_of_silence(&device, config);
+            tell_token(&device.key, token, output)
+        }
+        DeviceCommand::List { tenant, status, after, limit } => {
+            list(&operator, &DeviceFilter { tenant, status, after }, limit, output).await
+        }
+        DeviceCommand::Show { which } => show(&operator, &which.key(), output).await,
+        DeviceCommand::SetStatus { which, status } => {
+            let key = which.key();
+            let was = devices::set_status(pool, actor, &key, status).await.map_err(explain)?;
+            let now = status.label();
+            let value = json!({
+                "tenant_id": key.tenant(), "device_id": key.device(), "status": now, "was": was,
+                "broker_rules_follow": status_reach::is_far(config),
+            });
+            status_reach::say(output, config, "the device");
+            printed(fields(output, &value, &[("Device", key.to_string()), ("Status", now.to_owned()), ("Before", was)]))
+        }
+        DeviceCommand::SetToken { which, token } => {
+            let key = which.key();
+            let token = token.get(io::stdin())?;
+            devices::set_token(pool, actor, &key, token.hash().as_ref()).await.map_err(explain)?;
+            tell_token(&key, token, output)
+        }
+        DeviceCommand::Remove { which } => {
+            let key = which.key();
+            let revoked = devices::remove(pool, actor, &key).await.map_err(explain)?;
+            let value = json!({ "removed": key.to_string(), "certificates_revoked": revoked });
+            let lines = [("Removed", key.to_string()), ("Certificates revoked", revoked.to_string())];
+            printed(fields(output, &value, &lines))
+        }
+    }
+}
+
+// === impl Which ===
+
+impl Which {
+    pub(crate) fn key(self) -> DeviceKey {
+        DeviceKey::of(&self.tenant, &self.device)
+    }
+}
+
+// === private helpers ===
+
+fn tell_token(key: &DeviceKey, token: Token, output: Output) -> Result<Exit, Failure> {
+    let has_token = !matches!(token, Token::None);
+    let (made, line) = match token {
+        Token::Made(token) => (Some(token.clone()), token),
+        Token::Given(_) => (None, "as given".to_owned()),
+        Token::None => (None, NONE.to_owned()),
+    };
+    if made.is_some() && output == Output::Table {
+        crate::command::table::note!(
+            "The token is shown this once: only its SHA-256 is kept. The device sends it as provision_token."
+        );
+    }
+    let said =
+        TokenSet { tenant_id: key.tenant().to_string(), device_id: key.device().to_string(), token: made, has_token };
+    printed(fields(output, &said, &[("Device", key.to_string()), ("Token", line)]))
+}
+
+async fn list(operator: &Operator, filter: &DeviceFilter, limit: u32, output: Output) -> Result<Exit, Failure> {
+    let page = devices::list(operator.database.pool(), filter, limit).await.map_err(explain)?;
+    let headings = ["TENANT", "DEVICE", "SITE", "STATUS", "TOKEN", "ADDED"];
+    let done = printed(rows(output, &headings, &page, |device| {
+        vec![
+            device.tenant_id.clone(),
+            device.device_id.clone(),
+            cell_or_none(device.site_id.as_deref()),
+            device.status.clone(),
+            yes_or_no(device.has_token),
+            moment(device.created_at),
+        ]
+    }))?;
+    tell_more(
+        page.len(),
+        limit,
+        "--after",
+        page.last().map(|device| format!("{}/{}", device.tenant_id, device.device_id)),
+    );
+    Ok(done)
+}
+
+async fn show(operator: &Operator, key: &DeviceKey, output: Output) -> Result<Exit, Failure> {
+    let found = devices::show(operator.database.pool(), key).await.map_err(explain)?;
+    let device = &found.device;
+    let lines = [
+        ("Device", key.to_string()),
+        ("Status", device.status.clone()),
+        ("Tenant's status", found.tenant_status.clone()),
+        ("Site", printable_or_none(device.site_id.as_deref())),
+        ("Token", yes_or_no(device.has_token)),
+        ("Certificates", format!("{} ({} active)", found.certificates, found.certificates_active)),
+        ("Last heard", moment_or_none(found.last_seen_at)),
+        ("Last telemetry", moment_or_none(found.last_telemetry_at)),
+        ("Metadata", printable(&found.metadata.to_string())),
+        ("Added", moment(device.created_at)),
+        ("Changed", moment(device.updated_at)),
+    ];
+    printed(fields(output, &found, &lines))
+}
+
+/// An identity that no certificate could carry is refused while certificates are on.
+fn check_common_name(key: &DeviceKey, config: &Config) -> Result<(), Failure> {
+    let name = match config.certificates.cn_format {
+        CnFormat::Strict => key.identity().to_owned(),
+        CnFormat::Plain => key.to_string(),
+    };
+    if !config.ingest.cert_auth_enabled || name.len() <= MAX_COMMON_NAME_LEN {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "device {key} was not added: its certificate's common name {name} would have {} characters and X.509 allows \
+         {MAX_COMMON_NAME_LEN}; shorten the name of the tenant or the device by {}, or set CERT_AUTH_ENABLED=0 if no device \
+         has a certificate",
+        name.len(),
+        name.len() - MAX_COMMON_NAME_LEN,
+    )))
+}
+
+/// A device without a token, where nothing else can identify it, is registered and yet refused: better said now.
+fn warn_of_silence(device: &NewDevice, config: &Config) {
+    if device.token.is_none() && config.ingest.require_token && !config.ingest.cert_auth_enabled {
+        let key = &device.key;
+        crate::command::table::note!(
+            "Its messages will be refused: REQUIRE_TOKEN is on, CERT_AUTH_ENABLED is off, and it has no token. \
+             Give it one with `sluice device set-token {} {}`.",
+            key.tenant(),
+            key.device()
+        );
+    }
+}
+
+fn explain(error: DeviceError) -> Failure {
+    let what = error.to_string();
+    let advice = match error {
+        DeviceError::Outage(trouble) => return outage(&trouble),
+        DeviceError::Exists(key) => format!("`sluice device show {} {}` shows it", key.tenant(), key.device()),
+        DeviceError::NoTenant(tenant) => {
+            format!("add it with `sluice tenant add {tenant}`, or look for the right name with `sluice tenant list`")
+        }
+        DeviceError::Unknown(key) => {
+            format!("`sluice device list --tenant {}` shows those there are", key.tenant())
+        }
+    };
+    Failure::usage(format!("{what}: {advice}"))
+}
+
+/// The rule of the API; an empty site would be one that no message can name.
+fn read_site(text: &str) -> Result<String, String> {
+    let is_good = (1..=SITE_CHARS).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+    let expected = || {
+        format!(
+            "expected 1 to {SITE_CHARS} characters, none of them a control character; without a site leave --site out"
+        )
+    };
+    is_good.then(|| text.to_owned()).ok_or_else(expected)
+}
+
+fn read_status(text: &str) -> Result<DeviceStatus, &'static str> {
+    DeviceStatus::from_label(&text.to_ascii_uppercase()).ok_or("expected ACTIVE, INACTIVE or REVOKED")
+}
+
+fn read_metadata(text: &str) -> Result<Map<String, Value>, String> {
+    match serde_json::from_str(text) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err("expected a JSON object such as {\"model\": \"P7\"}".to_owned()),
+        Err(error) => Err(format!("no JSON: {error}")),
+    }
+}
+
+pub(crate) fn read_key(text: &str) -> Result<DeviceKey, String> {
+    let (tenant, device) = text.split_once('/').ok_or("expected <tenant>/<device>")?;
+    DeviceKey::new(tenant, device).map_err(|error| error.to_string())
+}
+
+fn yes_or_no(yes: bool) -> String {
+    if yes { "yes" } else { "no" }.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_reads_back_as_it_was_printed() {
+        assert_eq!(read_key("acme/pump-1"), Ok(DeviceKey::new("acme", "pump-1").unwrap()));
+        assert!(read_key("acme").is_err());
+        assert!(read_key("acme/a/b").is_err());
+    }
+
+    #[test]
+    fn a_site_is_a_name_and_never_empty() {
+        assert_eq!(read_site("north"), Ok("north".to_owned()));
+        for wrong in [String::new(), "a\nb".to_owned(), "x".repeat(SITE_CHARS + 1)] {
+            assert!(read_site(&wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! `sluice tenant`: add, list, show, set-status, remove.
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::status_reach;
+use crate::command::context::{Operator, outage, printed, tell_more};
+use crate::command::failure::{Exit, Failure};
+use crate::command::table::{Output, fields, rows};
+use crate::command::text::{cell, moment, printable};
+use crate::config::Config;
+use crate::domain::ids::TenantId;
+use crate::store::registry::tenants::{self, TenantError, TenantStatus};
+
+/// Tenants: whose devices they are.
+#[derive(Clone, Debug, Subcommand)]
+pub enum TenantCommand {
+    /// Add a tenant
+    #[command(after_help = "Example:\n  sluice tenant add acme --name 'Acme Pumps'")]
+    Add {
+        /// Its identifier, as in topics: 1 to 64 of A-Z a-z 0-9 . _ : -
+        tenant: TenantId,
+        /// Its name for people; the identifier when not given
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// List the tenants
+    #[command(after_help = "Example:\n  sluice tenant list --limit 20 --after acme")]
+    List {
+        /// Begin behind this tenant
+        #[arg(long, value_name = "TENANT")]
+        after: Option<TenantId>,
+        /// How many at most
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        limit: u32,
+    },
+    /// Show a tenant and how many devices it has
+    #[command(after_help = "Example:\n  sluice tenant show acme")]
+    Show {
+        /// Which tenant
+        tenant: TenantId,
+    },
+    /// Let a tenant's devices speak, or silence all of them
+    #[command(
+        after_help = "Takes effect on every replica within a second. With ACL_OUTPUT_PATH the broker's access rules follow within\nseconds: its devices neither publish nor read. They can still connect: `sluice cert revoke` keeps a certificate out.\n\nExample:\n  sluice tenant set-status acme SUSPENDED"
+    )]
+    SetStatus {
+        /// Which tenant
+        tenant: TenantId,
+        /// ACTIVE or SUSPENDED
+        #[arg(value_parser = read_status)]
+        status: TenantStatus,
+    },
+    /// Remove a tenant that has no devices; what it sent stays until its retention is over
+    #[command(after_help = "Example:\n  sluice tenant remove acme")]
+    Remove {
+        /// Which tenant
+        tenant: TenantId,
+    },
+}
+
+/// Runs the command.
+pub async fn run(command: TenantCommand, config: &Config, output: Output) -> Result<Exit, Failure> {
+    let operator = Operator::open(config).await?;
+    let (pool, actor) = (operator.database.pool(), &operator.actor);
+    match command {
+        TenantCommand::Add { tenant, name } => {
+            let name = name.unwrap_or_else(|| tenant.to_string());
+            tenants::add(pool, actor, &tenant, &name).await.map_err(explain)?;
+            show(&operator, &tenant, output).await
+        }
+        TenantCommand::List { after, limit } => {
+            let page = tenants::list(pool, after.as_ref(), limit).await.map_err(explain)?;
+            let printed = printed(rows(output, &["TENANT", "NAME", "STATUS", "ADDED"], &page, |tenant| {
+                vec![tenant.tenant_id.clone(), cell(&tenant.name), tenant.status.clone(), moment(tenant.created_at)]
+            }))?;
+            tell_more(page.len(), limit, "--after", page.last().map(|tenant| tenant.tenant_id.clone()));
+            Ok(printed)
+        }
+        TenantCommand::Show { tenant } => show(&operator, &tenant, output).await,
+        TenantCommand::SetStatus { tenant, status } => {
+            let was = tenants::set_status(pool, actor, &tenant, status).await.map_err(explain)?;
+            let now = status.label();
+            let value = json!({
+                "tenant_id": tenant.as_str(), "status": now, "was": was,
+                "broker_rules_follow": status_reach::is_far(config),
+            });
+            status_reach::say(output, config, "each of its devices");
+            printed(fields(
+                output,
+                &value,
+                &[("Tenant", tenant.to_string()), ("Status", now.to_owned()), ("Before", was)],
+            ))
+        }
+        TenantCommand::Remove { tenant } => {
+            tenants::remove(pool, actor, &tenant).await.map_err(explain)?;
+            printed(fields(output, &json!({ "removed": tenant.as_str() }), &[("Removed", tenant.to_string())]))
+        }
+    }
+}
+
+async fn show(operator: &Operator, tenant: &TenantId, output: Output) -> Result<Exit, Failure> {
+    let found = tenants::show(operator.database.pool(), tenant).await.map_err(explain)?;
+    let lines = [
+        ("Tenant", found.tenant.tenant_id.clone()),
+        ("Name", printable(&found.tenant.name)),
+        ("Status", found.tenant.status.clone()),
+        ("Devices", format!("{} ({} active)", found.devices, found.devices_active)),
+        ("Added", moment(found.tenant.created_at)),
+    ];
+    printed(fields(output, &found, &lines))
+}
+
+fn read_status(text: &str) -> Result<TenantStatus, &'static str> {
+    TenantStatus::from_label(&text.to_ascii_uppercase()).ok_or("expected ACTIVE or SUSPENDED")
+}
+
+fn explain(error: TenantError) -> Failure {
+    let what = error.to_string();
+    let advice = match error {
+        TenantError::Outage(trouble) => return outage(&trouble),
+        TenantError::Exists(tenant) => format!("`sluice tenant show {tenant}` shows it"),
+        TenantError::Unknown(_) => "`sluice tenant list` shows those there are".to_owned(),
+        TenantError::HasDevices { tenant, .. } => format!(
+            "remove them first (`sluice device list --tenant {tenant}`), or silence them all with \
+             `sluice tenant set-status {tenant} SUSPENDED`"
+        ),
+    };
+    Failure::usage(format!("{what}: {advice}"))
+}

@@ -1,0 +1,124 @@
+//! A device's token on the command line: made here, or read from standard input, never an argument.
+
+use std::io::Read;
+
+use clap::Args;
+use sha2::{Digest, Sha256};
+
+use crate::command::failure::{Exit, Failure};
+use crate::command::text::hex;
+use crate::domain::device::TokenHash;
+
+/// Bytes of randomness in a token that is made here.
+const TOKEN_BYTES: usize = 32;
+
+/// The longest token taken from standard input, in bytes.
+const TOKEN_MAX: u64 = 1024;
+
+/// Where a device's token comes from; made here when nothing is said.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct TokenSource {
+    /// Read the token from standard input, one line
+    #[arg(long, conflicts_with = "no_token")]
+    token_stdin: bool,
+    /// No token: the device is identified by its certificate
+    #[arg(long)]
+    no_token: bool,
+}
+
+/// A token on its way to the one who asked for it.
+pub enum Token {
+    /// Made here, to be shown once.
+    Made(String),
+    /// Read from standard input; only its hash is left.
+    Given(TokenHash),
+    /// The device has none.
+    None,
+}
+
+// === impl TokenSource ===
+
+impl TokenSource {
+    /// The token as asked for; the input is read only when it is to come from there.
+    pub fn get(self, input: impl Read) -> Result<Token, Failure> {
+        if self.no_token {
+            return Ok(Token::None);
+        }
+        if self.token_stdin {
+            return read_token(input).map(Token::Given);
+        }
+        let mut random = [0; TOKEN_BYTES];
+        getrandom::fill(&mut random).map_err(|error| {
+            Failure::new(Exit::Internal, format!("the system gave no randomness for a token: {error}"))
+        })?;
+        Ok(Token::Made(hex(&random)))
+    }
+}
+
+// === impl Token ===
+
+impl Token {
+    /// What the registry keeps of it.
+    pub fn hash(&self) -> Option<TokenHash> {
+        match self {
+            Self::Made(token) => Some(hash(token.as_bytes())),
+            Self::Given(hash) => Some(*hash),
+            Self::None => None,
+        }
+    }
+}
+
+// === private helpers ===
+
+fn hash(token: &[u8]) -> TokenHash {
+    TokenHash(Sha256::digest(token).into())
+}
+
+/// The one line of the input, without its end.
+fn read_token(input: impl Read) -> Result<TokenHash, Failure> {
+    let mut text = String::new();
+    input
+        .take(TOKEN_MAX + 2)
+        .read_to_string(&mut text)
+        .map_err(|error| Failure::usage(format!("the token could not be read from standard input: {error}")))?;
+    let token = text.strip_suffix('\n').unwrap_or(&text);
+    let token = token.strip_suffix('\r').unwrap_or(token);
+    if token.is_empty() || token.len() as u64 > TOKEN_MAX || token.chars().any(char::is_control) {
+        return Err(Failure::usage(format!(
+            "standard input does not hold a token: expected one line of 1 to {TOKEN_MAX} bytes; \
+             leave --token-stdin out to have one made"
+        )));
+    }
+    Ok(hash(token.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_token_from_standard_input_is_its_one_line() {
+        let expected = hash(b"s3cret");
+        for input in ["s3cret", "s3cret\n", "s3cret\r\n"] {
+            assert_eq!(read_token(input.as_bytes()).unwrap(), expected, "{input:?}");
+        }
+        let long = "x".repeat(1025);
+        for input in ["", "\n", "two\nlines\n", &long] {
+            assert_eq!(read_token(input.as_bytes()).unwrap_err().exit, Exit::Usage, "{input:?}");
+        }
+    }
+
+    #[test]
+    fn two_tokens_made_here_are_long_and_never_the_same() {
+        let source = TokenSource { token_stdin: false, no_token: false };
+        let made = || match source.get(io::empty()).unwrap() {
+            Token::Made(token) => token,
+            Token::Given(_) | Token::None => panic!("nothing was made"),
+        };
+        let (first, second) = (made(), made());
+        assert_eq!(first.len(), 2 * TOKEN_BYTES);
+        assert_ne!(first, second);
+    }
+}

@@ -1,0 +1,131 @@
+//! Reads the settings file and files that hold one secret.
+//!
+//! What the file holds that no setting knows is an error; a line of it is never repeated, since it may hold a secret.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use figment::providers::{Format, Toml};
+use figment::value::{Dict, Num, Value};
+
+use super::error::ConfigError;
+use super::layers::{Origin, Texts};
+use crate::config::setting::Setting;
+use crate::config::table;
+use crate::disk;
+
+/// The longest settings file, in bytes; the commented template has a tenth of it.
+const MAX_FILE_BYTES: u64 = 256 * 1024;
+
+/// The longest file of a secret, in bytes: what an MQTT password can hold, and a line end.
+const MAX_SECRET_BYTES: u64 = 65_537;
+
+/// Reads the settings file; its errors are added to the others, and what is right in it is returned all the same.
+pub(super) fn read(path: &Path, named_by: &'static str, errors: &mut Vec<ConfigError>) -> Texts {
+    let text = match read_bounded(path, MAX_FILE_BYTES) {
+        Ok(text) => text,
+        Err(why) => {
+            errors.push(ConfigError::Unreadable { path: path.to_owned(), named_by, why });
+            return Texts::default();
+        }
+    };
+    let sections = match Toml::from_str::<Dict>(&text) {
+        Ok(sections) => sections,
+        Err(error) => {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let place = format!("line {}", before.matches('\n').count() + 1);
+            let why = format!("not TOML: {}", error.message());
+            errors.push(ConfigError::InFile { path: path.to_owned(), place, why });
+            return Texts::default();
+        }
+    };
+    let mut texts = Texts::default();
+    for (section, value) in sections {
+        if let Err((place, why)) = read_section(&section, value, &mut texts, |place, why| {
+            errors.push(ConfigError::InFile { path: path.to_owned(), place, why });
+        }) {
+            errors.push(ConfigError::InFile { path: path.to_owned(), place, why });
+        }
+    }
+    texts
+}
+
+fn read_section(
+    section: &str,
+    value: Value,
+    texts: &mut Texts,
+    mut wrong: impl FnMut(String, String),
+) -> Result<(), (String, String)> {
+    let Some(area) = table::AREAS.iter().find(|area| area.name == section) else {
+        return Err((format!("[{section}]"), unknown_section(section)));
+    };
+    let Some(keys) = value.into_dict() else {
+        return Err((section.to_owned(), format!("this is a section: write [{section}], then its settings below")));
+    };
+    for (key, value) in keys {
+        let place = || format!("[{section}] {key}");
+        match known_key(&key) {
+            None => wrong(place(), format!("there is no such setting; {}", table::did_you_mean(&key))),
+            Some((home, _)) if home.name != area.name => {
+                wrong(place(), format!("this setting belongs under [{}]", home.name));
+            }
+            Some((_, setting)) => match plain(&value) {
+                Some(text) => texts.put(area.name, key, text),
+                None => wrong(place(), format!("expected {}, as one plain value", setting.kind)),
+            },
+        }
+    }
+    Ok(())
+}
+
+fn unknown_section(name: &str) -> String {
+    if let Some((home, _)) = known_key(name) {
+        return format!("this setting belongs under [{}]", home.name);
+    }
+    let names: Vec<_> = table::AREAS.iter().map(|area| area.name).collect();
+    format!("there is no such section; there are {}", names.join(", "))
+}
+
+/// Keys are written in lower case, and in no other way.
+fn known_key(key: &str) -> Option<(&'static table::Area, &'static Setting)> {
+    table::find(&key.to_uppercase()).filter(|_| key.to_lowercase() == key)
+}
+
+/// One value as the text it would be in the environment.
+fn plain(value: &Value) -> Option<String> {
+    match value {
+        Value::String(_, text) => Some(text.clone()),
+        Value::Bool(_, value) => Some(value.to_string()),
+        Value::Num(_, number @ (Num::F32(_) | Num::F64(_))) => number.to_f64().map(|number| number.to_string()),
+        Value::Num(_, number) => number
+            .to_i128()
+            .map(|number| number.to_string())
+            .or_else(|| number.to_u128().map(|number| number.to_string())),
+        _ => None,
+    }
+}
+
+/// Reads a secret from its file, without the line end that editors and `echo` leave behind it.
+pub(super) fn read_secret(
+    setting: &Setting,
+    path: PathBuf,
+    origin: Origin,
+    errors: &mut Vec<ConfigError>,
+) -> Option<(String, Origin)> {
+    let read = read_bounded(&path, MAX_SECRET_BYTES).map_err(|error| error.to_string()).and_then(|text| {
+        let secret = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+        if secret.is_empty() { Err("the file is empty".to_owned()) } else { Ok(secret.to_owned()) }
+    });
+    match read {
+        Ok(secret) => Some((secret, Origin::SecretFile(path, Box::new(origin)))),
+        Err(why) => {
+            errors.push(ConfigError::SecretFile { name: setting.name, path, origin, why });
+            None
+        }
+    }
+}
+
+/// Reads a text of at most so many bytes.
+pub(crate) fn read_bounded(path: &Path, most: u64) -> io::Result<String> {
+    disk::read_text(path, most)
+}

@@ -1,0 +1,243 @@
+//! The layers settings come from, the higher winning: defaults, the file, the environment, flags.
+//!
+//! It merges texts and remembers where each came from; what they mean is for others to say.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile, Provider};
+
+use super::error::ConfigError;
+use super::file;
+use crate::config::setting::Setting;
+use crate::config::table;
+
+/// The file that is read when none is named and it is there.
+pub const SYSTEM_FILE: &str = "/etc/sluice/sluice.toml";
+
+/// The variable that names the file.
+pub const FILE_VARIABLE: &str = "SLUICE_CONFIG";
+
+/// What the settings are made from, handed in, so that a test needs neither files nor an environment.
+#[derive(Clone, Default)]
+pub struct Sources {
+    /// The file of `--config`. It must be there.
+    pub config_file: Option<PathBuf>,
+    /// The file that is read when neither `--config` nor `SLUICE_CONFIG` names one. It may be missing.
+    pub system_file: Option<PathBuf>,
+    /// The environment.
+    pub environment: Vec<(String, String)>,
+    /// The flags `--set NAME=VALUE`; the last of a name wins.
+    pub flags: Vec<(String, String)>,
+}
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody set it.
+    Default,
+    /// The settings file.
+    File(PathBuf),
+    /// The environment.
+    Environment,
+    /// A flag.
+    Flag,
+    /// A file that holds a secret, and where its path came from.
+    SecretFile(PathBuf, Box<Self>),
+}
+
+/// A text that somebody gave for a setting.
+pub(crate) struct Given {
+    /// Which setting.
+    pub setting: &'static Setting,
+    /// The text as it was given.
+    pub text: String,
+    /// By whom.
+    pub origin: Origin,
+}
+
+/// The texts of all settings that have one, by name.
+pub(crate) type Merged = BTreeMap<&'static str, Given>;
+
+const DEFAULTS: &str = "defaults";
+const FILE: &str = "file";
+const ENVIRONMENT: &str = "environment";
+
+/// One layer: texts by area and key.
+#[derive(Default)]
+pub(super) struct Texts(BTreeMap<&'static str, BTreeMap<String, String>>);
+
+struct Layer(Metadata, Texts);
+
+/// Merges all layers; what cannot be merged is among the errors, and everything else is merged all the same.
+pub(crate) fn merge(sources: &Sources, errors: &mut Vec<ConfigError>) -> Merged {
+    let mut figment = Figment::new().merge(Layer(Metadata::named(DEFAULTS), defaults()));
+    if let Some((path, named_by)) = sources.file() {
+        let texts = file::read(path, named_by, errors);
+        figment = figment.merge(Layer(Metadata::from(FILE, path), texts));
+    }
+    figment = figment
+        .merge(Layer(Metadata::named(ENVIRONMENT), environment(sources)))
+        .merge(Layer(Metadata::named("flags"), flags(sources, errors)));
+    collect(&figment, errors)
+}
+
+/// Reads `NAME=VALUE`, the argument of `--set`.
+pub fn parse_flag(argument: &str) -> Result<(String, String), String> {
+    let (name, value) = argument.split_once('=').ok_or("expected NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+// === impl Sources ===
+
+impl Sources {
+    /// Those of this process: its environment (the variables that are settings), and what its command line says.
+    pub fn of_process(config_file: Option<PathBuf>, flags: Vec<(String, String)>) -> Self {
+        let ours = |name: &str| name == FILE_VARIABLE || table::find(name).is_some();
+        let environment = std::env::vars_os()
+            .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+            .filter(|(name, _)| ours(name))
+            .collect();
+        Self { config_file, system_file: Some(SYSTEM_FILE.into()), environment, flags }
+    }
+
+    /// The file to read, and who named it.
+    fn file(&self) -> Option<(&Path, &'static str)> {
+        let named = self.environment.iter().rev().find(|(name, value)| name == FILE_VARIABLE && !value.is_empty());
+        let flag = self.config_file.as_deref().map(|path| (path, "--config"));
+        flag.or_else(|| named.map(|(_, path)| (Path::new(path), FILE_VARIABLE)))
+            .or_else(|| self.system_file.as_deref().filter(|path| path.exists()).map(|path| (path, "default")))
+    }
+}
+
+/// Names only: the values may be secrets.
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = |pairs: &[(String, String)]| pairs.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        f.debug_struct("Sources")
+            .field("config_file", &self.config_file)
+            .field("system_file", &self.system_file)
+            .field("environment", &names(&self.environment))
+            .field("flags", &names(&self.flags))
+            .finish()
+    }
+}
+
+// === impl Origin ===
+
+impl Origin {
+    fn of(metadata: Option<&Metadata>) -> Self {
+        let file = metadata.and_then(|metadata| metadata.source.as_ref()).and_then(figment::Source::file_path);
+        match (metadata.map(|metadata| metadata.name.as_ref()), file) {
+            (Some(FILE), Some(path)) => Self::File(path.to_owned()),
+            (Some(ENVIRONMENT), _) => Self::Environment,
+            (None | Some(DEFAULTS), _) => Self::Default,
+            _ => Self::Flag,
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Environment => f.write_str("environment"),
+            Self::Flag => f.write_str("--set"),
+            Self::SecretFile(path, named_in) => write!(f, "file {}, named in {named_in}", path.display()),
+        }
+    }
+}
+
+// === impl Texts ===
+
+impl Texts {
+    /// Adds one.
+    pub(super) fn put(&mut self, area: &'static str, key: String, text: String) {
+        self.0.entry(area).or_default().insert(key, text);
+    }
+}
+
+// === impl Layer ===
+
+impl Provider for Layer {
+    fn metadata(&self) -> Metadata {
+        self.0.clone()
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        let values = |texts: &BTreeMap<String, String>| -> Dict {
+            texts.iter().map(|(key, text)| (key.clone(), Value::from(text.clone()))).collect()
+        };
+        let areas: Dict = self.1.0.iter().map(|(area, texts)| ((*area).to_owned(), values(texts).into())).collect();
+        Ok(Profile::Default.collect(areas))
+    }
+}
+
+fn defaults() -> Texts {
+    let mut texts = Texts::default();
+    for (area, setting) in table::all() {
+        if let Some(default) = setting.default {
+            texts.put(area.name, setting.key(), default.to_owned());
+        }
+    }
+    texts
+}
+
+/// An empty variable counts as none: compose files pass on what is not set as empty.
+fn environment(sources: &Sources) -> Texts {
+    let mut texts = Texts::default();
+    for (name, value) in sources.environment.iter().filter(|(_, value)| !value.is_empty()) {
+        if let Some((area, _)) = table::find(name) {
+            texts.put(area.name, name.to_lowercase(), value.clone());
+        }
+    }
+    texts
+}
+
+fn flags(sources: &Sources, errors: &mut Vec<ConfigError>) -> Texts {
+    let mut texts = Texts::default();
+    for (name, value) in &sources.flags {
+        match table::find(name) {
+            None => {
+                let name: String = name.chars().take(64).collect();
+                errors.push(ConfigError::UnknownFlag { hint: table::did_you_mean(&name), name });
+            }
+            Some((_, setting)) if setting.is_secret() && setting.name == name => {
+                errors.push(ConfigError::SecretFlag(setting.name));
+            }
+            Some((area, _)) => texts.put(area.name, name.to_lowercase(), value.clone()),
+        }
+    }
+    texts
+}
+
+fn collect(figment: &Figment, errors: &mut Vec<ConfigError>) -> Merged {
+    let mut merged = Merged::new();
+    for area in &table::AREAS {
+        let texts = figment.find_value(area.name).ok().and_then(Value::into_dict).unwrap_or_default();
+        let given = |key: &str| {
+            let value = texts.get(key)?;
+            Some((value.as_str()?.to_owned(), Origin::of(figment.get_metadata(value.tag()))))
+        };
+        for setting in area.settings {
+            let direct = given(&setting.key());
+            let by_file = setting.file_name().and_then(|name| given(&name.to_lowercase()));
+            let by_file = by_file.filter(|(path, _)| !path.is_empty());
+            let found = match (direct, by_file) {
+                (Some((text, direct)), Some((_, by_file))) if !text.is_empty() => {
+                    errors.push(ConfigError::BothAtOnce { name: setting.name, direct, by_file });
+                    None
+                }
+                (_, Some((path, origin))) => file::read_secret(setting, path.into(), origin, errors),
+                (direct, None) => direct,
+            };
+            if let Some((text, origin)) = found {
+                merged.insert(setting.name, Given { setting, text, origin });
+            }
+        }
+    }
+    merged
+}

@@ -1,0 +1,339 @@
+//! Where the broker is and how to speak to it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::config::load::reader::Reader;
+use crate::config::secret::Secret;
+use crate::config::setting::{Kind, Rule, Setting};
+
+/// The broker's settings.
+#[derive(Clone, Debug)]
+pub struct BrokerConfig {
+    /// `MQTT_HOST`.
+    pub host: String,
+    /// `MQTT_PORT`.
+    pub port: u16,
+    /// `MQTT_USERNAME`.
+    pub username: Option<String>,
+    /// `MQTT_PASSWORD`.
+    pub password: Option<Secret>,
+    /// The token Sluice logs in with, when `MQTT_JWT_KEY` is set.
+    pub jwt: Option<BrokerJwt>,
+    /// `MQTT_CLIENT_ID`.
+    pub client_id: String,
+    /// `MQTT_TOPIC`.
+    pub topic: String,
+    /// `MQTT_SHARE_GROUP`.
+    pub share_group: Option<String>,
+    /// TLS, when `MQTT_TLS` is on.
+    pub tls: Option<BrokerTls>,
+    /// `MQTT_KEEPALIVE_SECONDS`.
+    pub keepalive: Duration,
+    /// `MQTT_SESSION_EXPIRY_SECONDS`.
+    pub session_expiry_seconds: u32,
+    /// `MQTT_RECEIVE_MAXIMUM`.
+    pub receive_maximum: u16,
+    /// `MQTT_MAX_PACKET_BYTES`.
+    pub max_packet_bytes: usize,
+}
+
+/// The token Sluice makes for its own login. The key is read anew for each, so a new one needs no restart.
+#[derive(Clone, Debug)]
+pub struct BrokerJwt {
+    /// `MQTT_JWT_KEY`.
+    pub key: PathBuf,
+    /// `MQTT_JWT_KEY_ID`.
+    pub key_id: Option<String>,
+    /// `MQTT_JWT_CLAIMS`; never one of [`OWN_CLAIMS`].
+    pub claims: Map<String, Value>,
+    /// `MQTT_JWT_LIFETIME_SECONDS`.
+    pub lifetime: Duration,
+    /// `MQTT_JWT_AS`.
+    pub place: JwtPlace,
+}
+
+/// Where in the login a token goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JwtPlace {
+    /// It is the password.
+    Password,
+    /// It is the user name.
+    Username,
+    /// It is the data of MQTT 5's enhanced authentication, and is renewed without a new connection.
+    Enhanced,
+}
+
+/// The longest claims: brokers take no longer tokens, and MQTT has no longer texts than four of these.
+const MAX_CLAIMS_BYTES: usize = 16 * 1024;
+
+/// The claims each token has its own of.
+pub const OWN_CLAIMS: [&str; 3] = ["exp", "iat", "nbf"];
+
+/// TLS towards the broker. Files are read anew at each connect, so rotated certificates are picked up.
+#[derive(Clone, Debug)]
+pub struct BrokerTls {
+    /// `MQTT_CA_CERT`; without it the system's roots are trusted.
+    pub ca_cert: Option<PathBuf>,
+    /// `MQTT_CLIENT_CERT` and `MQTT_CLIENT_KEY`.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+const HOST: Kind = Kind::Text(Rule { allowed: "a host name or an IP address, without scheme or port", holds: is_host });
+const NAME: Kind = Kind::Text(Rule { allowed: "a user name", holds: |_| true });
+const PASSWORD: Kind = Kind::Secret(Rule { allowed: "a password of at most 65535 bytes", holds: |_| true });
+const CLIENT_ID: Kind = Kind::Text(Rule {
+    allowed: "1 to 128 characters, none of them + or #",
+    holds: |text| text.len() <= 128 && is_plain(text),
+});
+const FILTER: Kind = Kind::Text(Rule {
+    allowed: "an MQTT topic filter (+ and # stand for whole levels, # only at the end) without $share/",
+    holds: is_filter,
+});
+const GROUP: Kind =
+    Kind::Text(Rule { allowed: "a name without / + #", holds: |text| is_plain(text) && !text.contains('/') });
+
+const CLAIMS: Kind = Kind::Text(Rule {
+    allowed: "a JSON object of at most 16 KiB without exp, iat and nbf, such as {\"iss\": \"sluice\", \"sub\": \"gate\"}",
+    holds: |text| claims(text).is_some(),
+});
+const KEY_ID: Kind = Kind::Text(Rule { allowed: "a key's name", holds: |_| true });
+const PLACES: &[&str] = &["password", "username", "enhanced"];
+
+/// The rows of the table.
+pub(crate) const SETTINGS: &[Setting] = &[
+    Setting::with_default("MQTT_HOST", "localhost", HOST, "The broker's host."),
+    Setting::whole("MQTT_PORT", "1883", (1, 65_535), "", "The broker's TCP port; 8883 is usual with TLS."),
+    Setting::optional("MQTT_USERNAME", NAME, "The user name Sluice logs in with."),
+    Setting::optional("MQTT_PASSWORD", PASSWORD, "The password that goes with MQTT_USERNAME."),
+    Setting::optional(
+        "MQTT_JWT_KEY",
+        Kind::Path,
+        "Sluice logs in with tokens it makes and renews itself: the RSA key that signs them (PEM, mode 0600).",
+    ),
+    Setting::optional("MQTT_JWT_KEY_ID", KEY_ID, "By what name (kid) the broker knows the key of MQTT_JWT_KEY."),
+    Setting::optional("MQTT_JWT_CLAIMS", CLAIMS, "What such a token says besides its times."),
+    Setting::whole(
+        "MQTT_JWT_LIFETIME_SECONDS",
+        "3600",
+        (60, 86_400),
+        "seconds",
+        "How long such a token is good; it is renewed after three quarters of that.",
+    ),
+    Setting::with_default(
+        "MQTT_JWT_AS",
+        "password",
+        Kind::Choice(PLACES),
+        "Where such a token goes: password beside MQTT_USERNAME; username, the password then being MQTT_PASSWORD or jwt; \
+         enhanced is MQTT 5's authentication method CUSTOM-JWT.",
+    ),
+    Setting::with_default(
+        "MQTT_CLIENT_ID",
+        "sluice",
+        CLIENT_ID,
+        "The name of the session at the broker, which keeps messages for it. Each replica has its own, always the same.",
+    ),
+    Setting::with_default("MQTT_TOPIC", "tenant/+/device/+/#", FILTER, "What to subscribe to."),
+    Setting::optional(
+        "MQTT_SHARE_GROUP",
+        GROUP,
+        "With several replicas: the group among which the broker deals out the messages, the same for all.",
+    ),
+    Setting::switch("MQTT_TLS", "0", "Whether to speak TLS to the broker."),
+    Setting::optional(
+        "MQTT_CA_CERT",
+        Kind::Path,
+        "With MQTT_TLS: who may have signed the broker's certificate (PEM). Not set: the system's roots.",
+    ),
+    Setting::optional(
+        "MQTT_CLIENT_CERT",
+        Kind::Path,
+        "With MQTT_TLS: Sluice's own certificate (PEM). It needs MQTT_CLIENT_KEY.",
+    ),
+    Setting::optional("MQTT_CLIENT_KEY", Kind::Path, "The key of MQTT_CLIENT_CERT (PEM)."),
+    Setting::whole(
+        "MQTT_KEEPALIVE_SECONDS",
+        "30",
+        (5, 3600),
+        "seconds",
+        "How long a silent connection is trusted before it is probed.",
+    ),
+    Setting::whole(
+        "MQTT_SESSION_EXPIRY_SECONDS",
+        "604800",
+        (60, u32::MAX as u64),
+        "seconds",
+        "How long the broker keeps messages while Sluice is away; 4294967295 is for ever.",
+    ),
+    Setting::whole(
+        "MQTT_RECEIVE_MAXIMUM",
+        "16000",
+        (2, 65_535),
+        "messages",
+        "How many messages may be on their way before the first is acknowledged; at least 2 x BATCH_SIZE.",
+    ),
+    Setting::whole(
+        "MQTT_MAX_PACKET_BYTES",
+        "16777216",
+        (1024, 268_435_455),
+        "bytes",
+        "The largest packet that is taken. It must be larger than the broker's message_size_limit, or a big message is \
+         delivered over and over.",
+    ),
+];
+
+/// What a filter for sharing begins with; `MQTT_SHARE_GROUP` puts it there.
+const SHARE_PREFIX: &str = "$share/";
+
+// === impl BrokerConfig ===
+
+impl BrokerConfig {
+    /// `MQTT_TOPIC`, shared when there is a group.
+    pub fn filter(&self) -> String {
+        match &self.share_group {
+            Some(group) => format!("{SHARE_PREFIX}{group}/{}", self.topic),
+            None => self.topic.clone(),
+        }
+    }
+
+    /// The broker, as `host:port`.
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    pub(crate) fn read(reader: &mut Reader) -> Self {
+        let username = reader.optional_text("MQTT_USERNAME");
+        let password = reader.secret("MQTT_PASSWORD");
+        let jwt = BrokerJwt::read(reader, username.is_some(), password.is_some());
+        let names_itself = jwt.as_ref().is_some_and(|jwt| jwt.place == JwtPlace::Username);
+        if password.is_some() && username.is_none() && !names_itself {
+            reader.conflict(&["MQTT_PASSWORD", "MQTT_USERNAME"], "a password needs a user name: set MQTT_USERNAME");
+        }
+        Self {
+            host: reader.text("MQTT_HOST"),
+            port: reader.whole("MQTT_PORT"),
+            username,
+            password,
+            jwt,
+            client_id: reader.text("MQTT_CLIENT_ID"),
+            topic: reader.text("MQTT_TOPIC"),
+            share_group: reader.optional_text("MQTT_SHARE_GROUP"),
+            tls: BrokerTls::read(reader),
+            keepalive: reader.seconds("MQTT_KEEPALIVE_SECONDS"),
+            session_expiry_seconds: reader.whole("MQTT_SESSION_EXPIRY_SECONDS"),
+            receive_maximum: reader.whole("MQTT_RECEIVE_MAXIMUM"),
+            max_packet_bytes: reader.whole("MQTT_MAX_PACKET_BYTES"),
+        }
+    }
+}
+
+// === impl BrokerJwt ===
+
+impl BrokerJwt {
+    fn read(reader: &mut Reader, has_username: bool, has_password: bool) -> Option<Self> {
+        let key = reader.path("MQTT_JWT_KEY");
+        let key_id = reader.optional_text("MQTT_JWT_KEY_ID");
+        let given = reader.optional_text("MQTT_JWT_CLAIMS");
+        let lifetime = reader.seconds("MQTT_JWT_LIFETIME_SECONDS");
+        let place = match reader.text("MQTT_JWT_AS").as_str() {
+            "username" => JwtPlace::Username,
+            "enhanced" => JwtPlace::Enhanced,
+            _ => JwtPlace::Password,
+        };
+        let Some(key) = key else {
+            for (name, _) in [("MQTT_JWT_KEY_ID", key_id.is_some()), ("MQTT_JWT_CLAIMS", given.is_some())]
+                .into_iter()
+                .filter(|(_, given)| *given)
+            {
+                reader
+                    .conflict(&[name, "MQTT_JWT_KEY"], "nothing signs such a token: set MQTT_JWT_KEY, or leave it out");
+            }
+            return None;
+        };
+        match place {
+            JwtPlace::Password if has_password => {
+                reader.conflict(&["MQTT_JWT_KEY", "MQTT_PASSWORD"], "the token is the password: keep one of them");
+            }
+            JwtPlace::Password if !has_username => {
+                let why = "a password needs a user name: set MQTT_USERNAME, or MQTT_JWT_AS";
+                reader.conflict(&["MQTT_JWT_KEY", "MQTT_USERNAME"], why);
+            }
+            JwtPlace::Username if has_username => {
+                reader
+                    .conflict(&["MQTT_JWT_AS", "MQTT_USERNAME"], "the token is the user name: leave MQTT_USERNAME out");
+            }
+            _ => {}
+        }
+        let claims = given.as_deref().and_then(claims).unwrap_or_default();
+        Some(Self { key, key_id, claims, lifetime, place })
+    }
+}
+
+// === impl BrokerTls ===
+
+impl BrokerTls {
+    fn read(reader: &mut Reader) -> Option<Self> {
+        let on = reader.switch("MQTT_TLS");
+        let ca_cert = reader.path("MQTT_CA_CERT");
+        let cert = reader.path("MQTT_CLIENT_CERT");
+        let key = reader.path("MQTT_CLIENT_KEY");
+        let names = [("MQTT_CA_CERT", &ca_cert), ("MQTT_CLIENT_CERT", &cert), ("MQTT_CLIENT_KEY", &key)];
+        for (name, _) in names.iter().filter(|(_, path)| path.is_some() && !on) {
+            reader.conflict(&[name, "MQTT_TLS"], "it is used only with TLS: set MQTT_TLS=1, or leave it out");
+        }
+        if cert.is_some() != key.is_some() {
+            reader.conflict(&["MQTT_CLIENT_CERT", "MQTT_CLIENT_KEY"], "each needs the other: set both or neither");
+        }
+        on.then(|| Self { ca_cert, identity: cert.zip(key) })
+    }
+}
+
+fn claims(text: &str) -> Option<Map<String, Value>> {
+    if text.len() > MAX_CLAIMS_BYTES {
+        return None;
+    }
+    let claims: Map<String, Value> = serde_json::from_str(text).ok()?;
+    (!OWN_CLAIMS.iter().any(|own| claims.contains_key(*own))).then_some(claims)
+}
+
+fn is_host(text: &str) -> bool {
+    let name = |text: &str| text.len() <= 253 && !text.contains(|c: char| c.is_whitespace() || "/@:".contains(c));
+    name(text) || text.parse::<std::net::Ipv6Addr>().is_ok()
+}
+
+fn is_plain(text: &str) -> bool {
+    !text.contains(['+', '#'])
+}
+
+fn is_filter(text: &str) -> bool {
+    let mut levels = text.split('/').rev();
+    let last = levels.next().is_some_and(|level| level == "#" || level == "+" || is_plain(level));
+    last && levels.all(|level| level == "+" || is_plain(level)) && !text.starts_with(SHARE_PREFIX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_filter_follows_the_rules_of_mqtt() {
+        for good in ["tenant/+/device/+/#", "#", "+", "+/a", "/", "a//b", "$SYS/#"] {
+            assert!(is_filter(good), "{good}");
+        }
+        for bad in ["a/#/b", "a#", "a/b+", "+a/b", "#/a", "$share/g/tenant/#"] {
+            assert!(!is_filter(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_nothing_more() {
+        for good in ["localhost", "broker.example.com", "10.0.0.1", "::1", "fe80::1"] {
+            assert!(is_host(good), "{good}");
+        }
+        for bad in ["mqtt://broker", "broker:1883", "user@broker", "a b", "broker/"] {
+            assert!(!is_host(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Where the broker's access rules are written, which lines of the operator stand above them, and in which form they are.
+//!
+//! Their rows stand in the table of the area `certificates`; here they are read.
+
+use std::path::PathBuf;
+
+use crate::config::load::reader::Reader;
+use crate::config::setting::{Kind, Setting};
+
+/// The settings of the broker's access rules.
+#[derive(Clone, Debug)]
+pub struct BrokerAclConfig {
+    /// `ACL_OUTPUT_PATH`.
+    pub output_path: Option<PathBuf>,
+    /// `ACL_TEMPLATE_PATH`.
+    pub template_path: Option<PathBuf>,
+    /// `BROKER_ACL_MODE`.
+    pub mode: AclMode,
+}
+
+/// Who decides in which form the rules are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AclMode {
+    /// The version that the broker states.
+    Auto,
+    /// Always as patterns.
+    Patterns,
+    /// Always as rows for each device.
+    Rows,
+}
+
+pub(super) const OUTPUT: Setting = Setting::optional(
+    "ACL_OUTPUT_PATH",
+    Kind::Path,
+    "Where the broker's access rules are written for its acl_file to name. Not set: Sluice writes none.",
+);
+
+pub(super) const TEMPLATE: Setting = Setting::optional(
+    "ACL_TEMPLATE_PATH",
+    Kind::Path,
+    "The operator's own lines, in the form of Mosquitto's acl_file; its patterns with %u say what a device may write and \
+     read. Not set: built-in lines for MQTT_USERNAME and for the usual message types.",
+);
+
+pub(super) const MODE: Setting = Setting::with_default(
+    "BROKER_ACL_MODE",
+    "auto",
+    Kind::Choice(&["auto", "patterns", "rows"]),
+    "The form of the access rules: patterns for Mosquitto 2.0, rows for each device for 2.1 and later; auto goes by the \
+     version that the broker states.",
+);
+
+// === impl BrokerAclConfig ===
+
+impl BrokerAclConfig {
+    pub(super) fn read(reader: &mut Reader) -> Self {
+        let mode = match reader.text("BROKER_ACL_MODE").as_str() {
+            "patterns" => AclMode::Patterns,
+            "rows" => AclMode::Rows,
+            _ => AclMode::Auto,
+        };
+        let output_path = reader.path("ACL_OUTPUT_PATH");
+        Self { output_path, template_path: reader.path("ACL_TEMPLATE_PATH"), mode }
+    }
+}

@@ -1,0 +1,150 @@
+//! The certificate authority, the CRL, and how the broker hears of it.
+
+use std::path::PathBuf;
+
+use super::broker_acl::{self, BrokerAclConfig};
+use crate::config::load::reader::Reader;
+use crate::config::setting::{Kind, Rule, Setting};
+
+/// The certificates' settings.
+#[derive(Clone, Debug)]
+pub struct CertificatesConfig {
+    /// `DEVICE_CA_CERT_PATH`.
+    pub ca_cert_path: Option<PathBuf>,
+    /// `DEVICE_CA_KEY_PATH`.
+    pub ca_key_path: Option<PathBuf>,
+    /// `CRL_OUTPUT_PATH`.
+    pub crl_output_path: Option<PathBuf>,
+    /// `CRL_VALIDITY_HOURS`.
+    pub crl_validity_hours: u32,
+    /// `CRL_REFRESH_HOURS`.
+    pub crl_refresh_hours: u32,
+    /// The broker's access rules.
+    pub acl: BrokerAclConfig,
+    /// `BROKER_PID_FILE`.
+    pub broker_pid_file: Option<PathBuf>,
+    /// `BROKER_RELOAD_COMMAND`.
+    pub broker_reload_command: Option<String>,
+    /// `BROKER_PROBE_ADDR`.
+    pub broker_probe_addr: Option<String>,
+    /// `BROKER_PROBE_CA_CERT`.
+    pub broker_probe_ca_cert: Option<PathBuf>,
+    /// `CERT_VALIDITY_DAYS`.
+    pub validity_days: u32,
+    /// `CERT_CN_FORMAT`.
+    pub cn_format: CnFormat,
+    /// `ROTATION_GRACE_HOURS`.
+    pub rotation_grace_hours: u32,
+    /// `CERT_EXPIRY_WARNING_DAYS`.
+    pub expiry_warning_days: u32,
+}
+
+/// How an identity is written into a common name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CnFormat {
+    /// `<t>/device/<d>`: stock Mosquitto can hold a device to its own topics.
+    Strict,
+    /// `<t>/<d>`: the older form.
+    Plain,
+}
+
+const COMMAND: Kind = Kind::Text(Rule { allowed: "a command line", holds: |_| true });
+const ADDRESS: Kind = Kind::Text(Rule { allowed: "a host and a port, such as localhost:8883", holds: is_address });
+
+/// The CRL outlives this many failed refreshes in a row: one past its time locks the whole fleet out.
+const CRL_REFRESHES: u32 = 7;
+
+/// The rows of the table.
+pub(crate) const SETTINGS: &[Setting] = &[
+    Setting::optional("DEVICE_CA_CERT_PATH", Kind::Path, "The certificate of the authority that signs devices (PEM)."),
+    Setting::optional("DEVICE_CA_KEY_PATH", Kind::Path, "The key of that authority (PEM)."),
+    Setting::optional("CRL_OUTPUT_PATH", Kind::Path, "Where the CRL is written for the broker to read."),
+    Setting::whole(
+        "CRL_VALIDITY_HOURS",
+        "168",
+        (7, 8760),
+        "hours",
+        "How long a CRL is good; at least 7 x CRL_REFRESH_HOURS.",
+    ),
+    Setting::whole("CRL_REFRESH_HOURS", "12", (1, 1251), "hours", "How often the CRL is written anew, changed or not."),
+    broker_acl::OUTPUT,
+    broker_acl::TEMPLATE,
+    broker_acl::MODE,
+    Setting::optional("BROKER_PID_FILE", Kind::Path, "The broker's PID file: it is told of a new CRL by SIGHUP."),
+    Setting::optional(
+        "BROKER_RELOAD_COMMAND",
+        COMMAND,
+        "The command that tells the broker of a new CRL, where a signal cannot reach it.",
+    ),
+    Setting::optional(
+        "BROKER_PROBE_ADDR",
+        ADDRESS,
+        "Where devices reach the broker, to prove that revoked certificates are refused and that devices are isolated.",
+    ),
+    Setting::optional(
+        "BROKER_PROBE_CA_CERT",
+        Kind::Path,
+        "Who may have signed the certificate the broker shows at BROKER_PROBE_ADDR (PEM). Not set: MQTT_CA_CERT, or else \
+         the system's roots.",
+    ),
+    Setting::whole("CERT_VALIDITY_DAYS", "365", (1, 3650), "days", "How long a device's certificate is good."),
+    Setting::with_default(
+        "CERT_CN_FORMAT",
+        "strict",
+        Kind::Choice(&["strict", "plain"]),
+        "The common name: strict is <tenant>/device/<device>, by which stock Mosquitto holds a device to its own \
+         topics; plain is the older <tenant>/<device>.",
+    ),
+    Setting::whole(
+        "ROTATION_GRACE_HOURS",
+        "24",
+        (0, 8760),
+        "hours",
+        "How long the old certificate stays good after a rotation.",
+    ),
+    Setting::whole(
+        "CERT_EXPIRY_WARNING_DAYS",
+        "30",
+        (0, 3650),
+        "days",
+        "How long before its end a certificate is reported.",
+    ),
+];
+
+// === impl CertificatesConfig ===
+
+impl CertificatesConfig {
+    pub(crate) fn read(reader: &mut Reader) -> Self {
+        let crl_validity_hours = reader.whole("CRL_VALIDITY_HOURS");
+        let crl_refresh_hours: u32 = reader.whole("CRL_REFRESH_HOURS");
+        let least = crl_refresh_hours.saturating_mul(CRL_REFRESHES);
+        if crl_validity_hours < least {
+            let why = format!(
+                "the first must be at least {CRL_REFRESHES} times the second, {least}: raise it, or refresh more often"
+            );
+            reader.conflict(&["CRL_VALIDITY_HOURS", "CRL_REFRESH_HOURS"], why);
+        }
+        let plain = reader.text("CERT_CN_FORMAT") == "plain";
+        Self {
+            ca_cert_path: reader.path("DEVICE_CA_CERT_PATH"),
+            ca_key_path: reader.path("DEVICE_CA_KEY_PATH"),
+            crl_output_path: reader.path("CRL_OUTPUT_PATH"),
+            crl_validity_hours,
+            crl_refresh_hours,
+            acl: BrokerAclConfig::read(reader),
+            broker_pid_file: reader.path("BROKER_PID_FILE"),
+            broker_reload_command: reader.optional_text("BROKER_RELOAD_COMMAND"),
+            broker_probe_addr: reader.optional_text("BROKER_PROBE_ADDR"),
+            broker_probe_ca_cert: reader.path("BROKER_PROBE_CA_CERT"),
+            validity_days: reader.whole("CERT_VALIDITY_DAYS"),
+            cn_format: if plain { CnFormat::Plain } else { CnFormat::Strict },
+            rotation_grace_hours: reader.whole("ROTATION_GRACE_HOURS"),
+            expiry_warning_days: reader.whole("CERT_EXPIRY_WARNING_DAYS"),
+        }
+    }
+}
+
+fn is_address(text: &str) -> bool {
+    let fine = |(host, port): (&str, &str)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0);
+    !text.contains(char::is_whitespace) && text.rsplit_once(':').is_some_and(fine)
+}

@@ -1,0 +1,61 @@
+//! Where Postgres is and what is kept there for how long.
+
+use crate::config::load::reader::Reader;
+use crate::config::secret::Secret;
+use crate::config::setting::{Kind, Rule, Setting};
+
+/// Postgres' settings.
+#[derive(Clone, Debug)]
+pub struct DatabaseConfig {
+    /// `DATABASE_URL`; without it libpq's `PG*` variables speak.
+    pub url: Option<Secret>,
+    /// `PG_POOL_MAX`.
+    pub pool_max: u32,
+    /// `MIGRATE_ON_START`.
+    pub migrate_on_start: bool,
+    /// `TELEMETRY_RETENTION_DAYS`; none keeps all.
+    pub telemetry_retention_days: Option<u32>,
+    /// `QUARANTINE_RETENTION_DAYS`; none keeps all.
+    pub quarantine_retention_days: Option<u32>,
+}
+
+const URL: Kind = Kind::Secret(Rule {
+    allowed: "a URL that begins with postgres:// or postgresql://",
+    holds: |text| text.starts_with("postgres://") || text.starts_with("postgresql://"),
+});
+
+/// The rows of the table.
+pub(crate) const SETTINGS: &[Setting] = &[
+    Setting::optional(
+        "DATABASE_URL",
+        URL,
+        "Where Postgres is: postgres://user:password@host:port/database. Not set: PGHOST, PGUSER and their like speak.",
+    ),
+    Setting::whole("PG_POOL_MAX", "8", (2, 500), "connections", "The most connections to Postgres at a time."),
+    Setting::switch("MIGRATE_ON_START", "1", "Whether the schema is brought up to date at start."),
+    Setting::whole("TELEMETRY_RETENTION_DAYS", "30", (0, 36_500), "days", "How long telemetry is kept; 0 keeps all."),
+    Setting::whole(
+        "QUARANTINE_RETENTION_DAYS",
+        "14",
+        (0, 36_500),
+        "days",
+        "How long refused messages are kept; 0 keeps all.",
+    ),
+];
+
+// === impl DatabaseConfig ===
+
+impl DatabaseConfig {
+    pub(crate) fn read(reader: &mut Reader) -> Self {
+        let mut days = |name| Some(reader.whole(name)).filter(|&days| days > 0);
+        let telemetry_retention_days = days("TELEMETRY_RETENTION_DAYS");
+        let quarantine_retention_days = days("QUARANTINE_RETENTION_DAYS");
+        Self {
+            url: reader.secret("DATABASE_URL"),
+            pool_max: reader.whole("PG_POOL_MAX"),
+            migrate_on_start: reader.switch("MIGRATE_ON_START"),
+            telemetry_retention_days,
+            quarantine_retention_days,
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Where the daemon listens.
+
+use std::net::SocketAddr;
+
+use super::access::{is_list, words};
+use crate::config::load::reader::Reader;
+use crate::config::secret::Secret;
+use crate::config::setting::{Kind, Rule, Setting};
+
+/// The listeners' settings.
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    /// `HTTP_BIND`.
+    pub api_bind: SocketAddr,
+    /// `OPS_BIND`.
+    pub ops_bind: SocketAddr,
+    /// `HOOKS_BIND`.
+    pub hooks_bind: SocketAddr,
+    /// `HOOKS_SECRET`.
+    pub hooks_secret: Option<Secret>,
+    /// `HOOKS_RESERVED_NAMES`.
+    pub hooks_reserved_names: Vec<String>,
+    /// `ADMIN_TOKEN`.
+    pub admin_token: Option<Secret>,
+}
+
+const TOKEN: Kind = Kind::Secret(Rule {
+    allowed: "8 to 512 letters, digits and signs of ASCII, without spaces",
+    holds: |text| (8..=512).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()),
+});
+
+/// It goes into a URL, so it holds nothing that would have to be escaped there.
+const URL_SECRET: Kind = Kind::Secret(Rule {
+    allowed: "16 to 512 of A-Z a-z 0-9 - _",
+    holds: |text| {
+        (16..=512).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    },
+});
+
+const NAMES: Kind = Kind::Text(Rule { allowed: "names separated by commas", holds: is_list });
+
+/// The rows of the table.
+pub(crate) const SETTINGS: &[Setting] = &[
+    Setting::with_default("HTTP_BIND", "127.0.0.1:8080", Kind::Bind, "Where the HTTP API listens."),
+    Setting::with_default(
+        "OPS_BIND",
+        "127.0.0.1:9464",
+        Kind::Bind,
+        "Where /livez, /readyz and /metrics are. They need no token.",
+    ),
+    Setting::with_default("HOOKS_BIND", "127.0.0.1:8009", Kind::Bind, "Where the broker's questions are answered."),
+    Setting::optional(
+        "HOOKS_SECRET",
+        URL_SECRET,
+        "What the broker's questions must carry: as `?secret=` in the URL, or in the header X-Hooks-Secret.",
+    ),
+    Setting::optional(
+        "HOOKS_RESERVED_NAMES",
+        NAMES,
+        "Names that mean something at the broker besides Sluice's own: no login is allowed under them, as user name or as \
+         client id.",
+    ),
+    Setting::optional("ADMIN_TOKEN", TOKEN, "The bearer token the HTTP API asks for."),
+];
+
+// === impl HttpConfig ===
+
+impl HttpConfig {
+    pub(crate) fn read(reader: &mut Reader) -> Self {
+        let api_bind = reader.bind("HTTP_BIND");
+        let ops_bind = reader.bind("OPS_BIND");
+        let hooks_bind = reader.bind("HOOKS_BIND");
+        let listeners = [("HTTP_BIND", api_bind), ("OPS_BIND", ops_bind), ("HOOKS_BIND", hooks_bind)];
+        for (place, (one, bind)) in listeners.iter().enumerate() {
+            for (other, _) in listeners[place + 1..].iter().filter(|(_, other)| bind == other && bind.port() != 0) {
+                reader.conflict(&[one, other], "two listeners cannot share one address: change one of them");
+            }
+        }
+        let (hooks_secret, admin_token) = (reader.secret("HOOKS_SECRET"), reader.secret("ADMIN_TOKEN"));
+        let hooks_reserved_names = words(&reader.optional_text("HOOKS_RESERVED_NAMES").unwrap_or_default());
+        Self { api_bind, ops_bind, hooks_bind, hooks_secret, hooks_reserved_names, admin_token }
+    }
+}

@@ -1,0 +1,169 @@
+//! What is believed, how much is taken, and how it is batched.
+
+use std::time::Duration;
+
+use crate::config::load::reader::Reader;
+use crate::config::setting::{Kind, Setting};
+
+/// The spine's settings.
+#[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own that users flip by name")]
+pub struct IngestConfig {
+    /// `CERT_AUTH_ENABLED`.
+    pub cert_auth_enabled: bool,
+    /// `REQUIRE_TOKEN`.
+    pub require_token: bool,
+    /// `AUTO_PROVISION`.
+    pub auto_provision: bool,
+    /// `AUTH_CACHE_TTL_SECONDS`.
+    pub cache_ttl: Duration,
+    /// `AUTH_CACHE_NEGATIVE_TTL_SECONDS`.
+    pub cache_negative_ttl: Duration,
+    /// `AUTH_CACHE_MAX_SIZE`.
+    pub cache_max_size: u64,
+    /// `BATCH_SIZE`.
+    pub batch_size: usize,
+    /// `FLUSH_INTERVAL_MS`.
+    pub flush_interval: Duration,
+    /// `MAX_PAYLOAD_BYTES`.
+    pub max_payload_bytes: usize,
+    /// `MAX_JSON_DEPTH`.
+    pub max_json_depth: usize,
+    /// `MAX_METRICS`.
+    pub max_metrics: usize,
+    /// `MAX_CLOCK_SKEW_SECONDS`.
+    pub max_clock_skew_seconds: i64,
+    /// `MAX_AGE_DAYS`.
+    pub max_age_days: i64,
+    /// `RATE_LIMIT_RPS` and `RATE_LIMIT_BURST`; none when off.
+    pub rate_limit: Option<RateLimit>,
+    /// `QUARANTINE_MAX_PER_MINUTE`.
+    pub quarantine_max_per_minute: u64,
+    /// `KEEP_EXTRA_FIELDS`.
+    pub keep_extra_fields: bool,
+}
+
+/// How fast one device may send.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RateLimit {
+    /// Messages per second in the long run.
+    pub per_second: f64,
+    /// Messages at once.
+    pub burst: f64,
+}
+
+/// Batches on their way at once: one being written and one ready behind it. Not a setting: more would only wait longer.
+pub const BATCHES_IN_FLIGHT: u32 = 2;
+
+/// The rows of the table.
+pub(crate) const SETTINGS: &[Setting] = &[
+    Setting::switch("CERT_AUTH_ENABLED", "0", "Whether a device is believed for holding a good certificate."),
+    Setting::switch("REQUIRE_TOKEN", "1", "Whether a device without a good certificate must send its token."),
+    Setting::switch("AUTO_PROVISION", "0", "Whether a device nobody registered is registered by its first message."),
+    Setting::whole(
+        "AUTH_CACHE_TTL_SECONDS",
+        "300",
+        (1, 86_400),
+        "seconds",
+        "How long what the registry said of a device is believed; changes are heard of at once all the same.",
+    ),
+    Setting::whole(
+        "AUTH_CACHE_NEGATIVE_TTL_SECONDS",
+        "30",
+        (1, 86_400),
+        "seconds",
+        "The same for devices the registry does not know.",
+    ),
+    Setting::whole("AUTH_CACHE_MAX_SIZE", "50000", (1, 10_000_000), "devices", "How many devices are remembered."),
+    Setting::whole(
+        "BATCH_SIZE",
+        "1000",
+        (1, 32_767),
+        "messages",
+        "With so many a batch is full and goes at once; while Postgres is busy it grows, up to twice as large.",
+    ),
+    Setting::whole(
+        "FLUSH_INTERVAL_MS",
+        "5",
+        (0, 10_000),
+        "milliseconds",
+        "How long the oldest message of a batch waits for company.",
+    ),
+    Setting::whole(
+        "MAX_PAYLOAD_BYTES",
+        "16384",
+        (64, 67_108_864),
+        "bytes",
+        "A larger payload is refused before it is read; less than MQTT_MAX_PACKET_BYTES.",
+    ),
+    Setting::whole("MAX_JSON_DEPTH", "16", (1, 100), "levels", "A payload that nests deeper is refused."),
+    Setting::whole("MAX_METRICS", "256", (1, 10_000), "keys", "A payload with more metrics is refused."),
+    Setting::whole(
+        "MAX_CLOCK_SKEW_SECONDS",
+        "300",
+        (0, 86_400),
+        "seconds",
+        "How far ahead of Sluice's clock a device's may be.",
+    ),
+    Setting::whole("MAX_AGE_DAYS", "30", (1, 36_500), "days", "How old a message may be by its own time."),
+    Setting::with_default(
+        "RATE_LIMIT_RPS",
+        "0",
+        Kind::Decimal { min: 0.0, max: 100_000.0 },
+        "How many messages a second one device may send in the long run; 0 is no limit.",
+    ),
+    Setting::whole(
+        "RATE_LIMIT_BURST",
+        "50",
+        (0, 1_000_000),
+        "messages",
+        "How many messages one device may send at once before RATE_LIMIT_RPS holds it.",
+    ),
+    Setting::whole(
+        "QUARANTINE_MAX_PER_MINUTE",
+        "600",
+        (0, 1_000_000),
+        "messages",
+        "How many refused messages of one tenant and reason are kept each minute; all are counted.",
+    ),
+    Setting::switch("KEEP_EXTRA_FIELDS", "0", "Whether fields of the payload that have no meaning here are kept."),
+];
+
+// === impl IngestConfig ===
+
+impl IngestConfig {
+    pub(crate) fn read(reader: &mut Reader) -> Self {
+        Self {
+            cert_auth_enabled: reader.switch("CERT_AUTH_ENABLED"),
+            require_token: reader.switch("REQUIRE_TOKEN"),
+            auto_provision: reader.switch("AUTO_PROVISION"),
+            cache_ttl: reader.seconds("AUTH_CACHE_TTL_SECONDS"),
+            cache_negative_ttl: reader.seconds("AUTH_CACHE_NEGATIVE_TTL_SECONDS"),
+            cache_max_size: reader.whole("AUTH_CACHE_MAX_SIZE"),
+            batch_size: reader.whole("BATCH_SIZE"),
+            flush_interval: reader.milliseconds("FLUSH_INTERVAL_MS"),
+            max_payload_bytes: reader.whole("MAX_PAYLOAD_BYTES"),
+            max_json_depth: reader.whole("MAX_JSON_DEPTH"),
+            max_metrics: reader.whole("MAX_METRICS"),
+            max_clock_skew_seconds: reader.whole("MAX_CLOCK_SKEW_SECONDS"),
+            max_age_days: reader.whole("MAX_AGE_DAYS"),
+            rate_limit: RateLimit::read(reader),
+            quarantine_max_per_minute: reader.whole("QUARANTINE_MAX_PER_MINUTE"),
+            keep_extra_fields: reader.switch("KEEP_EXTRA_FIELDS"),
+        }
+    }
+}
+
+// === impl RateLimit ===
+
+impl RateLimit {
+    fn read(reader: &mut Reader) -> Option<Self> {
+        let per_second = reader.decimal("RATE_LIMIT_RPS");
+        let burst = f64::from(reader.whole::<u32>("RATE_LIMIT_BURST"));
+        if per_second > 0.0 && burst < 1.0 {
+            let why = "with a limit on, no message would ever pass: set RATE_LIMIT_BURST to 1 or more";
+            reader.conflict(&["RATE_LIMIT_RPS", "RATE_LIMIT_BURST"], why);
+        }
+        (per_second > 0.0).then_some(Self { per_second, burst })
+    }
+}

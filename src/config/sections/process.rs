@@ -1,0 +1,86 @@
+//! The process: how it logs and how long it may take to stop.
+
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::load::reader::Reader;
+use crate::config::setting::{Kind, Rule, Setting};
+
+/// The process' settings.
+#[derive(Clone, Debug)]
+pub struct ProcessConfig {
+    /// `LOG_LEVEL`, in the syntax of `tracing`'s filter directives.
+    pub log_level: String,
+    /// `LOG_FORMAT`.
+    pub log_format: LogFormat,
+    /// `SHUTDOWN_TIMEOUT_SECONDS`.
+    pub shutdown_timeout: Duration,
+}
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For eyes.
+    Text,
+    /// For programs.
+    Json,
+}
+
+const LEVEL: Kind = Kind::Text(Rule {
+    allowed: "off, error, warn, info, debug or trace, or directives such as info,sluice::broker=debug",
+    holds: is_level,
+});
+
+/// The rows of the table.
+pub(crate) const SETTINGS: &[Setting] = &[
+    Setting::with_default("LOG_LEVEL", "info", LEVEL, "How much is logged."),
+    Setting::with_default(
+        "LOG_FORMAT",
+        "text",
+        Kind::Choice(&["text", "json"]),
+        "The form of a log line: text for eyes, json for programs.",
+    ),
+    Setting::whole(
+        "SHUTDOWN_TIMEOUT_SECONDS",
+        "20",
+        (1, 600),
+        "seconds",
+        "How long a stop may take to flush and acknowledge what is under way.",
+    ),
+];
+
+// === impl ProcessConfig ===
+
+impl ProcessConfig {
+    pub(crate) fn read(reader: &mut Reader) -> Self {
+        let json = reader.text("LOG_FORMAT") == "json";
+        Self {
+            log_level: reader.text("LOG_LEVEL"),
+            log_format: if json { LogFormat::Json } else { LogFormat::Text },
+            shutdown_timeout: reader.seconds("SHUTDOWN_TIMEOUT_SECONDS"),
+        }
+    }
+}
+
+/// A bare word that is no level would be taken for the name of a module, and everything else be silent.
+fn is_level(text: &str) -> bool {
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    let directive = |part: &str| part.contains('=') || levels.contains(&part.to_ascii_lowercase().as_str());
+    text.split(',').all(directive) && EnvFilter::builder().parse(text).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_level_is_a_level_or_directives_and_no_misspelling() {
+        for good in ["info", "TRACE", "off", "warn,sluice=debug", "sluice::broker=trace,error"] {
+            assert!(is_level(good), "{good}");
+        }
+        for bad in ["", "inof", "info,", "sluice", "sluice=loud", "info, debug"] {
+            assert!(!is_level(bad), "{bad}");
+        }
+    }
+}

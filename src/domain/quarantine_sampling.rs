@@ -1,0 +1,219 @@
+//! Which refused messages are kept, and how much of them: all, as long as their kind does not flood. It also counts, exactly.
+//!
+//! It writes nothing; the rows and the counts ride in the batch's own transaction.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::batch::RefusalCount;
+use super::refusal::Reason;
+use super::time::Timestamp;
+
+/// So many tenants are told apart within a minute; the rest share one line and one budget.
+const MAX_TENANTS_PER_MINUTE: usize = 1_000;
+
+/// So many bytes of refused payloads are kept of one tenant in a minute; past it, no more of each than its [`HEAD`]. Without
+/// it one device with large messages could fill the disk within the budget of messages.
+const MAX_BYTES_PER_MINUTE: usize = 2 << 20;
+
+/// The bytes that are kept of a payload when its tenant has used up its share.
+pub const HEAD: usize = 1_024;
+
+/// The most bytes that are kept of one refused payload.
+pub const QUARANTINE_PAYLOAD_MAX: usize = 262_144;
+
+/// The tenant under which messages are counted whose topic names none, and those of too many tenants.
+pub const NO_TENANT: &str = "";
+
+/// The one budget of the spine: what the judge refuses and what only the database refuses both draw on it.
+#[derive(Clone, Debug)]
+pub struct SharedSampler(Arc<Mutex<Sampler>>);
+
+/// Decides which refused messages are kept, and counts all.
+#[derive(Debug)]
+pub struct Sampler {
+    max_per_minute: u64,
+    minute: Timestamp,
+    tenants: HashMap<Box<str>, Share>,
+}
+
+/// What one tenant has used up of a minute.
+#[derive(Debug)]
+struct Share {
+    tallies: [Tally; Reason::ALL.len()],
+    bytes_left: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    /// Seen within this minute.
+    seen: u64,
+    /// Not yet handed over by [`Sampler::take_counts`].
+    uncounted: i64,
+}
+
+// === impl SharedSampler ===
+
+impl SharedSampler {
+    /// A sampler that keeps this many events of one tenant and reason each minute.
+    pub fn new(max_per_minute: u64) -> Self {
+        Self(Arc::new(Mutex::new(Sampler::new(max_per_minute))))
+    }
+
+    /// To be held for a batch, not for a message, and across no wait.
+    pub fn lock(&self) -> MutexGuard<'_, Sampler> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for SharedSampler {
+    /// Keeps everything.
+    fn default() -> Self {
+        Self::new(u64::MAX)
+    }
+}
+
+// === impl Sampler ===
+
+impl Sampler {
+    /// A sampler that keeps this many events of one tenant and reason each minute.
+    pub fn new(max_per_minute: u64) -> Self {
+        Self { max_per_minute, minute: Timestamp::default(), tenants: HashMap::new() }
+    }
+
+    /// Starts the minute of this moment; the counts of the one before must have been taken.
+    pub fn turn(&mut self, now: Timestamp) {
+        let minute = now.minute();
+        if minute != self.minute {
+            self.minute = minute;
+            self.tenants.clear();
+        }
+    }
+
+    /// Counts a refused message of so many bytes; says how many of them are to be kept, none for no trace at all.
+    pub fn admit(&mut self, tenant: Option<&str>, reason: Reason, bytes: usize) -> Option<usize> {
+        let max = self.max_per_minute;
+        let share = self.share(tenant);
+        share.tallies[reason.index()].uncounted += 1;
+        share.keep(max, reason, bytes)
+    }
+
+    /// The same for a message that is counted elsewhere.
+    pub fn admit_counted(&mut self, tenant: Option<&str>, reason: Reason, bytes: usize) -> Option<usize> {
+        let max = self.max_per_minute;
+        self.share(tenant).keep(max, reason, bytes)
+    }
+
+    fn share(&mut self, tenant: Option<&str>) -> &mut Share {
+        let tenant = tenant.unwrap_or(NO_TENANT);
+        let is_told_apart = self.tenants.contains_key(tenant) || self.tenants.len() < MAX_TENANTS_PER_MINUTE;
+        let tenant = if is_told_apart { tenant } else { NO_TENANT };
+        self.tenants.entry(tenant.into()).or_default()
+    }
+
+    /// What was counted since the last call, sorted.
+    pub fn take_counts(&mut self) -> Vec<RefusalCount> {
+        let minute = self.minute;
+        let mut counts = Vec::new();
+        for (tenant, share) in &mut self.tenants {
+            for (tally, reason) in share.tallies.iter_mut().zip(Reason::ALL) {
+                let count = std::mem::take(&mut tally.uncounted);
+                if count > 0 {
+                    counts.push(RefusalCount { minute, tenant: tenant.clone(), reason, count });
+                }
+            }
+        }
+        counts.sort();
+        counts
+    }
+}
+
+// === impl Share ===
+
+impl Share {
+    /// Sees one more. Past the budget only the 1st, 2nd, 4th, 8th, ... are kept, so that a flood leaves a trace and no more.
+    fn keep(&mut self, max: u64, reason: Reason, bytes: usize) -> Option<usize> {
+        let tally = &mut self.tallies[reason.index()];
+        tally.seen += 1;
+        let is_kept = tally.seen <= max || (tally.seen - max).is_power_of_two();
+        let whole = bytes.min(QUARANTINE_PAYLOAD_MAX);
+        is_kept.then(|| {
+            let kept = if whole <= self.bytes_left { whole } else { whole.min(HEAD) };
+            self.bytes_left = self.bytes_left.saturating_sub(kept);
+            kept
+        })
+    }
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self { tallies: [Tally::default(); Reason::ALL.len()], bytes_left: MAX_BYTES_PER_MINUTE }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_thinned_and_counted_exactly_and_others_keep_their_budget() {
+        let mut sampler = Sampler::new(10);
+        sampler.turn(Timestamp::from_micros(0));
+        let kept = (0..10_000).filter(|_| sampler.admit(Some("loud"), Reason::TokenInvalid, 10).is_some()).count();
+        assert_eq!(kept, 10 + 14, "ten, and the powers of two up to 8192");
+        assert!(sampler.admit(Some("loud"), Reason::BadPayload, 10).is_some());
+        assert!(sampler.admit(Some("calm"), Reason::TokenInvalid, 10).is_some());
+        let counts: Vec<(String, i64)> = sampler
+            .take_counts()
+            .into_iter()
+            .map(|row| (format!("{} {}", row.tenant, row.reason), row.count))
+            .collect();
+        let expected = [("calm TOKEN_INVALID", 1), ("loud BAD_PAYLOAD", 1), ("loud TOKEN_INVALID", 10_000)];
+        assert_eq!(counts, expected.map(|(name, count)| (name.to_owned(), count)));
+        assert_eq!(sampler.take_counts(), []);
+    }
+
+    #[test]
+    fn what_is_counted_elsewhere_draws_on_the_same_budget() {
+        let mut sampler = Sampler::new(10);
+        sampler.turn(Timestamp::from_micros(0));
+        assert_eq!((0..10).filter(|_| sampler.admit(Some("loud"), Reason::StoreRejected, 10).is_some()).count(), 10);
+        let kept =
+            (0..1_000).filter(|_| sampler.admit_counted(Some("loud"), Reason::StoreRejected, 10).is_some()).count();
+        assert_eq!(kept, 10, "the powers of two up to 512");
+        assert_eq!(sampler.take_counts()[0].count, 10);
+    }
+
+    #[test]
+    fn large_messages_use_up_the_bytes_of_their_tenant_and_then_leave_their_heads() {
+        let mut sampler = Sampler::new(1_000);
+        sampler.turn(Timestamp::from_micros(0));
+        let mut kept = |tenant, bytes| sampler.admit(Some(tenant), Reason::PayloadTooLarge, bytes);
+        let large: Vec<_> = (0..10).map(|_| kept("loud", 1 << 20)).collect();
+        assert_eq!(large, [[Some(QUARANTINE_PAYLOAD_MAX); 8].to_vec(), [Some(HEAD); 2].to_vec()].concat());
+        assert_eq!((kept("loud", 100), kept("calm", 1 << 20)), (Some(100), Some(QUARANTINE_PAYLOAD_MAX)));
+    }
+
+    #[test]
+    fn a_new_minute_is_a_new_budget() {
+        let mut sampler = Sampler::new(1);
+        sampler.turn(Timestamp::from_micros(0));
+        assert!(sampler.admit(None, Reason::BadTopicFormat, 10).is_some());
+        sampler.take_counts();
+        sampler.turn(Timestamp::default().plus_seconds(60));
+        assert!(sampler.admit(None, Reason::BadTopicFormat, 10).is_some());
+        assert_eq!(sampler.take_counts()[0].minute, Timestamp::default().plus_seconds(60));
+    }
+
+    #[test]
+    fn made_up_tenants_share_one_line_in_the_end() {
+        let mut sampler = Sampler::new(1);
+        sampler.turn(Timestamp::from_micros(0));
+        for number in 0..MAX_TENANTS_PER_MINUTE * 3 {
+            sampler.admit(Some(&number.to_string()), Reason::UnregisteredDevice, 10);
+        }
+        let counts = sampler.take_counts();
+        assert_eq!(counts.len(), MAX_TENANTS_PER_MINUTE + 1);
+        assert_eq!(counts.iter().map(|row| row.count).sum::<i64>(), 3_000);
+    }
+}

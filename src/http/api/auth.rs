@@ -1,0 +1,125 @@
+//! Who may ask: the bearer of `ADMIN_TOKEN`; without one set, only this machine, on a listener no other can reach.
+//!
+//! It knows one role. Neither the token nor what was sent in its place is kept or logged.
+
+use axum::extract::{Request, State};
+use axum::http::header::{AUTHORIZATION, FORWARDED};
+use axum::http::{HeaderMap, HeaderName, Method};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::Api;
+use super::problem::{Kind, Problem};
+use crate::config::secret::Secret;
+use crate::http::listener::browser::{check_page, is_named_local};
+
+/// What a proxy says of the one it asks for.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+const SET_A_TOKEN: &str = "without ADMIN_TOKEN the API answers only this machine, on an HTTP_BIND of the loopback and under \
+    its name (localhost, 127.0.0.1); set ADMIN_TOKEN or ADMIN_TOKEN_FILE and send it as `Authorization: Bearer <token>`";
+
+/// Set on a request by a transport that knows that it comes from this machine; without it nobody is believed to be here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FromThisMachine;
+
+/// The hash of the admin token: two of them are of one length, so comparing them tells nothing.
+#[derive(Clone)]
+pub(super) struct Door(Option<[u8; 32]>);
+
+/// Lets the request through, or answers it.
+pub(super) async fn guard(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let is_here = request.extensions().get::<FromThisMachine>().is_some();
+    match api.door.admit(request.method(), request.headers(), is_here) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+// === impl Door ===
+
+impl Door {
+    pub(super) fn new(token: Option<&Secret>) -> Self {
+        Self(token.map(|token| hash(token.expose().as_bytes())))
+    }
+
+    fn admit(&self, method: &Method, headers: &HeaderMap, is_here: bool) -> Result<(), Problem> {
+        match &self.0 {
+            Some(token) => {
+                let given =
+                    bearer(headers).ok_or_else(|| unauthorized("send `Authorization: Bearer <ADMIN_TOKEN>`"))?;
+                let is_same = bool::from(hash(given).ct_eq(token));
+                is_same.then_some(()).ok_or_else(|| unauthorized("the token that was sent is not ADMIN_TOKEN"))
+            }
+            None if is_here && is_named_local(headers) && !is_forwarded(headers) => check_page(method, headers),
+            None => Err(Problem::new(Kind::Forbidden, SET_A_TOKEN)),
+        }
+    }
+}
+
+// === private helpers ===
+
+fn unauthorized(detail: &str) -> Problem {
+    Problem::new(Kind::Unauthorized, detail)
+}
+
+fn hash(token: &[u8]) -> [u8; 32] {
+    Sha256::digest(token).into()
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.as_bytes().split_at_checked("Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
+}
+
+/// Behind a proxy on this machine everybody seems to be here.
+fn is_forwarded(headers: &HeaderMap) -> bool {
+    headers.contains_key(FORWARDED) || headers.contains_key(FORWARDED_FOR)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::header::{HOST, ORIGIN};
+
+    use super::*;
+
+    fn headers(pairs: &[(HeaderName, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn only_the_bearer_of_the_token_is_let_in_when_there_is_one() {
+        let door = Door::new(Some(&Secret::new("s3cret-token".into())));
+        for (sent, is_let_in) in [
+            ("Bearer s3cret-token", true),
+            ("bearer  s3cret-token ", true),
+            ("Bearer s3cret-tokem", false),
+            ("Bearer ", false),
+            ("Basic s3cret-token", false),
+            ("s3cret-token", false),
+        ] {
+            assert_eq!(
+                door.admit(&Method::POST, &headers(&[(AUTHORIZATION, sent)]), true).is_ok(),
+                is_let_in,
+                "{sent}"
+            );
+        }
+        assert_eq!(door.admit(&Method::POST, &HeaderMap::new(), true).unwrap_err().kind, Kind::Unauthorized);
+    }
+
+    #[test]
+    fn without_a_token_only_this_machine_under_its_own_name_is_let_in() {
+        let door = Door::new(None);
+        let admit = |pairs: &[(HeaderName, &str)], is_here| door.admit(&Method::GET, &headers(pairs), is_here);
+        for host in ["localhost", "localhost:8080", "127.0.0.1:8080", "[::1]:8080", "[::1]"] {
+            let (here, there) = (admit(&[(HOST, host)], true), admit(&[(HOST, host)], false));
+            assert!(here.is_ok(), "{host}");
+            assert_eq!(there.unwrap_err().kind, Kind::Forbidden, "{host}");
+        }
+        assert!(admit(&[(HOST, "evil.example:8080")], true).is_err());
+        assert!(admit(&[(FORWARDED_FOR, "192.0.2.7")], true).is_err());
+        assert!(admit(&[(HOST, "localhost:8080"), (ORIGIN, "http://evil.example")], true).is_err());
+    }
+}

@@ -1,0 +1,82 @@
+//! The `OpenAPI` 3.1 document, made from the table of routes.
+
+use std::sync::LazyLock;
+
+use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+use super::Api;
+use super::extract::{Call, NoBody, Nothing};
+use super::problem::{self, Document, Problem};
+use super::route::{Found, Route};
+use super::routes;
+
+/// `GET /api/v1/openapi.json`.
+pub(super) async fn show(_: Api, _: Call<Nothing, Nothing, NoBody>) -> Result<Found<&'static Value>, Problem> {
+    static DOCUMENT: LazyLock<Value> = LazyLock::new(|| document(&routes::table()));
+    Ok(Found(&DOCUMENT))
+}
+
+/// The document of these routes.
+pub(super) fn document(routes: &[Route]) -> Value {
+    let settings =
+        SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = "/components/schemas".into());
+    let mut generator = settings.into_generator();
+    let problem = json!(generator.subschema_for::<Document>());
+    let mut paths = Map::new();
+    for route in routes {
+        let path = paths.entry(route.path).or_insert_with(|| json!({}));
+        path[route.method] = operation(route, &mut generator);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Sluice",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "The telemetry gate beside your Mosquitto: tenants, devices, what they sent, and what was refused.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": generator.take_definitions(true),
+            "responses": {
+                "Problem": {
+                    "description": "What went wrong, and what to do",
+                    "content": { problem::MEDIA_TYPE: { "schema": problem } },
+                },
+            },
+            "securitySchemes": { "admin": { "type": "http", "scheme": "bearer", "description": "ADMIN_TOKEN" } },
+        },
+    })
+}
+
+// === private helpers ===
+
+fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
+    let shapes = (route.shapes)(generator);
+    let parameters: Vec<Value> =
+        parameters(shapes.path.as_value(), "path").chain(parameters(shapes.query.as_value(), "query")).collect();
+    let content = shapes.answer.map(|schema| json!({ (shapes.media_type): { "schema": schema } }));
+    let described =
+        json!({ "description": "Done", "content": content.unwrap_or_else(|| json!({ (shapes.media_type): {} })) });
+    let mut operation = json!({
+        "summary": route.summary,
+        "parameters": parameters,
+        "responses": { (shapes.status.as_str()): described, "default": { "$ref": "#/components/responses/Problem" } },
+        "security": if route.is_guarded { json!([{ "admin": [] }]) } else { json!([]) },
+    });
+    if let Some(body) = shapes.body {
+        operation["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": body } } });
+    }
+    operation
+}
+
+/// Each field of an object as a parameter.
+fn parameters(schema: &Value, place: &'static str) -> impl Iterator<Item = Value> {
+    let required: Vec<Value> = schema["required"].as_array().cloned().unwrap_or_default();
+    let fields = schema["properties"].as_object().cloned().unwrap_or_default();
+    fields.into_iter().map(move |(name, schema)| {
+        let is_required = required.iter().any(|field| *field == name);
+        json!({ "name": name, "in": place, "required": is_required, "schema": schema })
+    })
+}

@@ -1,0 +1,331 @@
+//! The words a request is made of: each is written as text, read by one rule, and described by the same place.
+//!
+//! The rules themselves are the domain's; here they get their place in the document.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
+use chrono::{DateTime, Utc};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Deserialize, Deserializer, Error};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::domain::device::DeviceStatus;
+use crate::domain::ids::{DeviceId, TenantId};
+use crate::domain::refusal::Reason;
+use crate::domain::time::Timestamp;
+use crate::pki::crl::RevocationReason;
+use crate::store::certificates::{CertificateStatus, Handle};
+use crate::store::reads::quarantine::Place;
+use crate::store::registry::tenants::TenantStatus;
+
+/// Rows of a page when nothing is said.
+const LIMIT: u32 = 100;
+
+/// Rows of a page.
+const LIMITS: RangeInclusive<u32> = 1..=1000;
+
+/// Characters of a name, a site, a type of messages, a metric.
+const WORDS_MAX: usize = 256;
+
+/// How deep metadata may nest; Postgres and people have no use for more.
+const METADATA_DEPTH: usize = 16;
+
+/// A word of this kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Said<T>(pub T);
+
+/// How many rows a page has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limit(pub u32);
+
+/// A span of whole seconds, up to a year.
+pub(crate) type Seconds = Whole<1, 31_536_000>;
+
+/// A whole number within bounds: as [`Said`] where it comes as text, by itself where it comes as a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Whole<const MIN: u32, const MAX: u32>(pub u32);
+
+/// A text for people or a name of something: not empty, not long, no control characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Words(pub String);
+
+/// A kind of word.
+pub(crate) trait Word: Sized {
+    fn read(text: &str) -> Result<Self, String>;
+
+    fn schema() -> Schema;
+}
+
+/// What the owner of a device wants to remember.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Metadata(pub Map<String, Value>);
+
+// === impl Said ===
+
+impl<'de, T: Word> Deserialize<'de> for Said<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        T::read(&text).map(Self).map_err(D::Error::custom)
+    }
+}
+
+impl<T: Word> JsonSchema for Said<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        std::any::type_name::<Self>().into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        T::schema()
+    }
+}
+
+// === impl Word ===
+
+impl Word for TenantId {
+    fn read(text: &str) -> Result<Self, String> {
+        parsed(text)
+    }
+
+    fn schema() -> Schema {
+        name_schema()
+    }
+}
+
+impl Word for DeviceId {
+    fn read(text: &str) -> Result<Self, String> {
+        parsed(text)
+    }
+
+    fn schema() -> Schema {
+        name_schema()
+    }
+}
+
+impl Word for Uuid {
+    fn read(text: &str) -> Result<Self, String> {
+        Self::try_parse(text).map_err(|_| "expected a UUID".to_owned())
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "format": "uuid" })
+    }
+}
+
+impl Word for Timestamp {
+    fn read(text: &str) -> Result<Self, String> {
+        let time = DateTime::parse_from_rfc3339(text).map(|time| Self::from(time.with_timezone(&Utc)));
+        time.ok().filter(|time| time.is_storable()).ok_or_else(|| {
+            "expected a moment in RFC 3339, such as 2026-11-21T06:00:00Z (a + is written %2B in a query)".into()
+        })
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "format": "date-time" })
+    }
+}
+
+impl Word for Place {
+    fn read(text: &str) -> Result<Self, String> {
+        let place: Option<Self> = text.parse().ok();
+        place.filter(|place| place.at.is_storable()).ok_or_else(|| "expected the `next` of a page".to_owned())
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "description": "The `next` of the page before." })
+    }
+}
+
+impl Word for bool {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "expected true or false".to_owned())
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "boolean" })
+    }
+}
+
+impl Word for Reason {
+    fn read(text: &str) -> Result<Self, String> {
+        one_of(Self::from_label(text), &Self::ALL.map(Self::label))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "enum": Self::ALL.map(Self::label) })
+    }
+}
+
+impl Word for TenantStatus {
+    fn read(text: &str) -> Result<Self, String> {
+        one_of(Self::from_label(text), &["ACTIVE", "SUSPENDED"])
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "enum": ["ACTIVE", "SUSPENDED"] })
+    }
+}
+
+impl Word for DeviceStatus {
+    fn read(text: &str) -> Result<Self, String> {
+        one_of(Self::from_label(text), &["ACTIVE", "INACTIVE", "REVOKED"])
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "enum": ["ACTIVE", "INACTIVE", "REVOKED"] })
+    }
+}
+
+impl Word for Handle {
+    fn read(text: &str) -> Result<Self, String> {
+        parsed(text)
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "description": "Its identifier (UUID) or its SHA-256 fingerprint in hex." })
+    }
+}
+
+impl Word for CertificateStatus {
+    fn read(text: &str) -> Result<Self, String> {
+        one_of(Self::from_label(text), &Self::ALL.map(Self::label))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "enum": Self::ALL.map(Self::label) })
+    }
+}
+
+impl Word for RevocationReason {
+    fn read(text: &str) -> Result<Self, String> {
+        one_of(Self::from_label(text), &Self::ALL.map(Self::label))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "enum": Self::ALL.map(Self::label) })
+    }
+}
+
+impl<const MIN: u32, const MAX: u32> Word for Whole<MIN, MAX> {
+    fn read(text: &str) -> Result<Self, String> {
+        let number: Option<u32> = text.parse().ok();
+        let number = number.filter(|number| (MIN..=MAX).contains(number)).map(Self);
+        number.ok_or_else(|| format!("expected a whole number from {MIN} to {MAX}"))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "integer", "minimum": MIN, "maximum": MAX })
+    }
+}
+
+impl Word for Words {
+    fn read(text: &str) -> Result<Self, String> {
+        let is_good = (1..=WORDS_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+        is_good
+            .then(|| Self(text.to_owned()))
+            .ok_or_else(|| format!("expected 1 to {WORDS_MAX} characters, none of them a control character"))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "minLength": 1, "maxLength": WORDS_MAX })
+    }
+}
+
+impl Word for Limit {
+    fn read(text: &str) -> Result<Self, String> {
+        let limit: Option<u32> = text.parse().ok();
+        limit
+            .filter(|limit| LIMITS.contains(limit))
+            .map(Self)
+            .ok_or_else(|| format!("expected a whole number from {} to {}", LIMITS.start(), LIMITS.end()))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "integer", "minimum": LIMITS.start(), "maximum": LIMITS.end(), "default": LIMIT })
+    }
+}
+
+impl Default for Said<Limit> {
+    fn default() -> Self {
+        Self(Limit(LIMIT))
+    }
+}
+
+// === impl Whole ===
+
+impl<'de, const MIN: u32, const MAX: u32> Deserialize<'de> for Whole<MIN, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let why = || D::Error::custom(format!("expected a whole number from {MIN} to {MAX}"));
+        let number = u32::deserialize(deserializer).map_err(|_| why())?;
+        (MIN..=MAX).contains(&number).then_some(Self(number)).ok_or_else(why)
+    }
+}
+
+impl<const MIN: u32, const MAX: u32> JsonSchema for Whole<MIN, MAX> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Whole".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        Self::schema()
+    }
+}
+
+// === impl Metadata ===
+
+impl<'de> Deserialize<'de> for Metadata {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let object = Map::deserialize(deserializer)?;
+        let is_storable = object.iter().all(|(name, value)| !name.contains('\0') && is_storable(value, METADATA_DEPTH));
+        let why = "expected an object without NUL characters, nested no deeper than 16";
+        is_storable.then_some(Self(object)).ok_or_else(|| D::Error::custom(why))
+    }
+}
+
+impl JsonSchema for Metadata {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Metadata".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "object" })
+    }
+}
+
+// === private helpers ===
+
+fn parsed<T: std::str::FromStr<Err: Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: T::Err| error.to_string())
+}
+
+fn one_of<T>(found: Option<T>, labels: &[&str]) -> Result<T, String> {
+    found.ok_or_else(|| format!("expected one of {}", labels.join(", ")))
+}
+
+fn name_schema() -> Schema {
+    json_schema!({ "type": "string", "pattern": "^[A-Za-z0-9._:-]{1,64}$" })
+}
+
+fn is_storable(value: &Value, depth: usize) -> bool {
+    match value {
+        Value::String(text) => !text.contains('\0'),
+        Value::Array(items) => depth > 0 && items.iter().all(|item| is_storable(item, depth - 1)),
+        Value::Object(fields) => {
+            depth > 0 && fields.iter().all(|(name, value)| !name.contains('\0') && is_storable(value, depth - 1))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => true,
+    }
+}

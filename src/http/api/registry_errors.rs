@@ -1,0 +1,95 @@
+//! How refusals of the registry of certificates are told over HTTP: the kind of problem, the field to blame, what to do.
+//!
+//! It decides nothing; the words of what happened are the registry's own.
+
+use super::problem::{Kind, Problem};
+use crate::pki::request::csr::RequestError;
+use crate::pki::request::profile::ProfileError;
+use crate::registry::SignerError;
+use crate::registry::certificates::import::ImportError;
+use crate::registry::certificates::issue::IssueError;
+use crate::registry::certificates::renew::RenewError;
+use crate::store::certificates::CertificateError;
+
+/// The field that holds a certificate request.
+pub(crate) const CSR: &str = "csr";
+/// The field that holds a certificate.
+pub(super) const CERT_PEM: &str = "cert_pem";
+
+impl From<SignerError> for Problem {
+    fn from(error: SignerError) -> Self {
+        Self::new(Kind::NotSetUp, error.to_string())
+    }
+}
+
+impl From<IssueError> for Problem {
+    fn from(error: IssueError) -> Self {
+        let what = format!("no certificate was issued: {error}");
+        match error {
+            IssueError::Store(error) => error.into(),
+            IssueError::Request(RequestError::Garbled | RequestError::TooLong) => Self::field(CSR, what),
+            IssueError::Request(_) => Self::refused(CSR, what),
+            IssueError::Profile(ProfileError::Days(_) | ProfileError::OutlivesAuthority { .. }) => {
+                Self::refused("days", what)
+            }
+            IssueError::Profile(ProfileError::Name(_)) => Self::new(Kind::Refused, what),
+            IssueError::Profile(ProfileError::AuthorityEnded { .. }) => Self::new(Kind::NotSetUp, what),
+            IssueError::Serial(_) | IssueError::Signing(_) | IssueError::Broken(_) => Self::new(Kind::Internal, what),
+        }
+    }
+}
+
+impl From<RenewError> for Problem {
+    fn from(error: RenewError) -> Self {
+        match error {
+            RenewError::Issue(error) => error.into(),
+            RenewError::Store(error) => error.into(),
+            RenewError::Revoked(_) | RenewError::TooLate { .. } | RenewError::Ended(_) | RenewError::Name { .. } => {
+                Self::new(Kind::Conflict, error.to_string())
+            }
+        }
+    }
+}
+
+impl From<ImportError> for Problem {
+    fn from(error: ImportError) -> Self {
+        let what = format!("nothing was imported: {error}");
+        match error {
+            ImportError::Unreadable(_) => Self::field(CERT_PEM, what),
+            // A device that is not there is named in the certificate, not in the path.
+            ImportError::Store(CertificateError::NoDevice(_))
+            | ImportError::Refused(_)
+            | ImportError::OtherDevice { .. } => Self::refused(CERT_PEM, what),
+            ImportError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<CertificateError> for Problem {
+    fn from(error: CertificateError) -> Self {
+        let what = error.to_string();
+        let advice = match error {
+            CertificateError::Outage(outage) => return outage.into(),
+            CertificateError::Unknown(_) => {
+                return Self::not_found(format!("{what}; GET /api/v1/certificates lists those there are"));
+            }
+            CertificateError::NoDevice(key) => {
+                return Self::not_found(format!("{what}: add it with POST /api/v1/tenants/{}/devices", key.tenant()));
+            }
+            CertificateError::DeviceRevoked(key) => {
+                format!("PATCH /api/v1/tenants/{}/devices/{} lets it speak again", key.tenant(), key.device())
+            }
+            CertificateError::FingerprintTaken { id, .. } | CertificateError::NotActive { id, .. } => {
+                format!("GET /api/v1/certificates/{id} tells more")
+            }
+            CertificateError::SerialTaken { .. } => {
+                "two certificates with one number cannot be told apart in a CRL: have a new one issued".to_owned()
+            }
+            CertificateError::ReplacesNone(_) => "name the new certificate of a rotation or a renewal".to_owned(),
+            CertificateError::Replaced { by, .. } => {
+                format!("renew or rotate that one, or, if it was lost, first POST /api/v1/certificates/{by}/revoke")
+            }
+        };
+        Self::new(Kind::Conflict, format!("{what}: {advice}"))
+    }
+}

@@ -1,0 +1,157 @@
+//! One route: where it is, who answers, and what goes in and out, told by the types of the one who answers.
+//!
+//! So the router and the document are made from one thing and cannot disagree.
+
+use std::future::Future;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, MethodRouter, on};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Api;
+use super::extract::{Body, Call};
+use super::problem::{Kind, Problem};
+
+/// A row of the table.
+pub(super) struct Route {
+    /// In lower case, as the document has it.
+    pub method: &'static str,
+    pub path: &'static str,
+    pub summary: &'static str,
+    /// Whether only the bearer of the admin token is answered.
+    pub is_guarded: bool,
+    /// Whether it may wait long for others, and so takes its turn by itself, for as long as it works.
+    pub is_patient: bool,
+    pub endpoint: MethodRouter<Api>,
+    pub shapes: fn(&mut SchemaGenerator) -> Shapes,
+}
+
+/// What goes in and out.
+pub(super) struct Shapes {
+    pub path: Schema,
+    pub query: Schema,
+    pub body: Option<Schema>,
+    pub status: StatusCode,
+    pub media_type: &'static str,
+    pub answer: Option<Schema>,
+}
+
+/// How an answer is written and described.
+pub(crate) trait Answer: IntoResponse {
+    const STATUS: StatusCode;
+    const MEDIA_TYPE: &'static str;
+
+    fn schema(generator: &mut SchemaGenerator) -> Option<Schema>;
+}
+
+/// What was asked for, in JSON.
+#[derive(Debug)]
+pub(crate) struct Found<T>(pub T);
+
+/// What was made, in JSON.
+#[derive(Debug)]
+pub(crate) struct Created<T>(pub T);
+
+macro_rules! method {
+    ($name:ident, $filter:ident, $doc:literal) => {
+        #[doc = $doc]
+        pub(super) fn $name<P, Q, B, A, H, F>(path: &'static str, summary: &'static str, handler: H) -> Route
+        where
+            P: DeserializeOwned + JsonSchema + Send + 'static,
+            Q: DeserializeOwned + JsonSchema + Send + 'static,
+            B: Body + 'static,
+            A: Answer + 'static,
+            H: Fn(Api, Call<P, Q, B>) -> F + Clone + Send + Sync + 'static,
+            F: Future<Output = Result<A, Problem>> + Send + 'static,
+        {
+            let answer = move |State(api): State<Api>, call: Call<P, Q, B>| handler(api, call);
+            let endpoint = on(MethodFilter::$filter, answer);
+            let shapes = Shapes::of::<P, Q, B, A>;
+            Route { method: stringify!($name), path, summary, is_guarded: true, is_patient: false, endpoint, shapes }
+        }
+    };
+}
+
+method!(get, GET, "It reads.");
+method!(post, POST, "It adds or acts.");
+method!(patch, PATCH, "It changes.");
+method!(delete, DELETE, "It removes.");
+
+// === impl Route ===
+
+impl Route {
+    /// Answered to everybody.
+    pub(super) fn open(self) -> Self {
+        Self { is_guarded: false, ..self }
+    }
+
+    /// It may wait long for others.
+    pub(super) fn patient(self) -> Self {
+        Self { is_patient: true, ..self }
+    }
+}
+
+// === impl Shapes ===
+
+impl Shapes {
+    fn of<P: JsonSchema, Q: JsonSchema, B: Body, A: Answer>(generator: &mut SchemaGenerator) -> Self {
+        Self {
+            path: P::json_schema(generator),
+            query: Q::json_schema(generator),
+            body: B::schema(generator),
+            status: A::STATUS,
+            media_type: A::MEDIA_TYPE,
+            answer: A::schema(generator),
+        }
+    }
+}
+
+// === impl Answer ===
+
+impl<T: Serialize + JsonSchema> Answer for Found<T> {
+    const STATUS: StatusCode = StatusCode::OK;
+    const MEDIA_TYPE: &'static str = "application/json";
+
+    fn schema(generator: &mut SchemaGenerator) -> Option<Schema> {
+        Some(generator.subschema_for::<T>())
+    }
+}
+
+impl<T: Serialize> IntoResponse for Found<T> {
+    fn into_response(self) -> Response {
+        written(StatusCode::OK, &self.0)
+    }
+}
+
+impl<T: Serialize + JsonSchema> Answer for Created<T> {
+    const STATUS: StatusCode = StatusCode::CREATED;
+    const MEDIA_TYPE: &'static str = "application/json";
+
+    fn schema(generator: &mut SchemaGenerator) -> Option<Schema> {
+        Some(generator.subschema_for::<T>())
+    }
+}
+
+impl<T: Serialize> IntoResponse for Created<T> {
+    fn into_response(self) -> Response {
+        written(StatusCode::CREATED, &self.0)
+    }
+}
+
+// === private helpers ===
+
+fn written(status: StatusCode, value: &impl Serialize) -> Response {
+    match serde_json::to_vec(value) {
+        // An answer may hold a token that is shown once.
+        Ok(body) => (status, [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], body).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "an answer of the API could not be written down");
+            Problem::new(Kind::Internal, "the answer could not be written down; the log says why").into_response()
+        }
+    }
+}

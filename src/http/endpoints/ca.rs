@@ -1,0 +1,131 @@
+//! The authority's certificates and its list of revoked ones, as files hold them; what cannot be verified is not given out.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_TYPE, LAST_MODIFIED};
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use schemars::{Schema, SchemaGenerator};
+
+use crate::clock;
+use crate::disk;
+use crate::http::api::Api;
+use crate::http::api::extract::{Call, NoBody, Nothing};
+use crate::http::api::problem::{Kind, Problem};
+use crate::http::api::route::Answer;
+use crate::pki::authority::AuthorityCertificate;
+use crate::pki::crl::{Crl, MAX_CRL_BYTES};
+use crate::pki::files;
+
+/// Certificates in PEM.
+#[derive(Debug)]
+pub(crate) struct Bundle(String);
+
+/// A CRL in PEM.
+#[derive(Debug)]
+pub(crate) struct CrlPem(Published);
+
+/// A CRL in DER.
+#[derive(Debug)]
+pub(crate) struct CrlDer(Published);
+
+/// A verified CRL and when its file was written.
+#[derive(Debug)]
+struct Published {
+    crl: Crl,
+    written_at: Option<SystemTime>,
+}
+
+pub(crate) async fn bundle(api: Api, _: Call<Nothing, Nothing, NoBody>) -> Result<Bundle, Problem> {
+    let path = api.config.certificates.ca_cert_path.clone();
+    apart(path.as_ref(), move || Ok(Bundle(authority(&api)?.bundle_pem()))).await
+}
+
+pub(crate) async fn crl_pem(api: Api, _: Call<Nothing, Nothing, NoBody>) -> Result<CrlPem, Problem> {
+    let path = api.config.certificates.crl_output_path.clone();
+    apart(path.as_ref(), move || published(&api).map(CrlPem)).await
+}
+
+pub(crate) async fn crl_der(api: Api, _: Call<Nothing, Nothing, NoBody>) -> Result<CrlDer, Problem> {
+    let path = api.config.certificates.crl_output_path.clone();
+    apart(path.as_ref(), move || published(&api).map(CrlDer)).await
+}
+
+// === impl Answer ===
+
+macro_rules! file_answer {
+    ($type:ident, $media:literal, $self:ident => $body:expr, $written:expr) => {
+        impl Answer for $type {
+            const STATUS: StatusCode = StatusCode::OK;
+            const MEDIA_TYPE: &'static str = $media;
+
+            fn schema(_: &mut SchemaGenerator) -> Option<Schema> {
+                None
+            }
+        }
+
+        impl IntoResponse for $type {
+            fn into_response($self) -> Response {
+                file($media, $body, $written)
+            }
+        }
+    };
+}
+
+file_answer!(Bundle, "application/x-pem-file", self => self.0.into_bytes(), None);
+file_answer!(CrlPem, "application/x-pem-file", self => self.0.crl.to_pem().into_bytes(), self.0.written_at);
+file_answer!(CrlDer, "application/pkix-crl", self => self.0.crl.der().to_vec(), self.0.written_at);
+
+// === private helpers ===
+
+/// Reading and verifying a list of many entries takes a while, and would hold up the messages; a file system may not answer.
+pub(super) async fn apart<T: Send + 'static>(
+    path: Option<&PathBuf>,
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    let done = disk::apart(path.map_or(Path::new(""), PathBuf::as_path), work).await;
+    done.unwrap_or_else(|error| Err(Problem::new(Kind::Unavailable, error.to_string())))
+}
+
+fn authority(api: &Api) -> Result<AuthorityCertificate, Problem> {
+    let path = named(api.config.certificates.ca_cert_path.as_ref(), "DEVICE_CA_CERT_PATH")?;
+    is_there(path)?;
+    AuthorityCertificate::open(path, clock::now())
+        .map_err(|error| Problem::new(Kind::Unavailable, format!("{}: {error}", path.display())))
+}
+
+fn published(api: &Api) -> Result<Published, Problem> {
+    let path = named(api.config.certificates.crl_output_path.as_ref(), "CRL_OUTPUT_PATH")?;
+    let written_at = is_there(path)?;
+    let unusable = |why: String| Problem::new(Kind::Unavailable, format!("{} cannot be used: {why}", path.display()));
+    let bytes = files::read(path, MAX_CRL_BYTES).map_err(|error| unusable(error.to_string()))?;
+    let crl = Crl::read(&bytes, &authority(api)?).map_err(|error| unusable(error.to_string()))?;
+    Ok(Published { crl, written_at })
+}
+
+fn named<'a>(path: Option<&'a PathBuf>, setting: &str) -> Result<&'a PathBuf, Problem> {
+    path.ok_or_else(|| Problem::not_found(format!("there is none: {setting} is not set")))
+}
+
+/// When it was written, as far as that is known.
+fn is_there(path: &PathBuf) -> Result<Option<SystemTime>, Problem> {
+    match std::fs::metadata(path) {
+        Ok(file) => Ok(file.modified().ok()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err(Problem::not_found(format!("there is no {} yet: `sluice ca init` makes it", path.display())))
+        }
+        Err(error) => Err(Problem::new(Kind::Unavailable, format!("{}: {error}", path.display()))),
+    }
+}
+
+fn file(media_type: &'static str, body: Vec<u8>, written_at: Option<SystemTime>) -> Response {
+    let date = written_at.map(|time| DateTime::<Utc>::from(time).format("%a, %d %b %Y %H:%M:%S GMT").to_string());
+    let mut response = ([(CONTENT_TYPE, media_type)], body).into_response();
+    if let Some(date) = date.and_then(|date| date.parse().ok()) {
+        response.headers_mut().insert(LAST_MODIFIED, date);
+    }
+    response
+}

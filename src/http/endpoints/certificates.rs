@@ -1,0 +1,258 @@
+//! `/certificates`: list, show, issue, import, renew, rotate, confirm.
+//!
+//! A private key made here is in one answer, the one to the request that had it made, and nowhere else.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, Serializer};
+use uuid::Uuid;
+
+use super::ca::apart;
+use super::devices;
+use crate::domain::ids::{DeviceId, DeviceKey, TenantId};
+use crate::domain::time::Timestamp;
+use crate::http::api::Api;
+use crate::http::api::extract::{Call, Json, NoBody, Nothing};
+use crate::http::api::page::Page;
+use crate::http::api::params::{Limit, Said, Whole};
+use crate::http::api::problem::Problem;
+use crate::http::api::registry_errors::CSR;
+use crate::http::api::route::{Created, Found};
+use crate::pki::key::PrivateKeyPem;
+use crate::pki::request::profile::Lifetime;
+use crate::registry::certificates::find::{self, MAX_DAYS_AHEAD};
+use crate::registry::certificates::issue::{Issued, KeySource, MAX_DAYS, Order};
+use crate::registry::certificates::rotate::MAX_GRACE_HOURS;
+use crate::registry::certificates::{import as importing, issue as issuing, renew as renewing, rotate as rotating};
+use crate::registry::{self, Signer};
+use crate::store::certificates::{
+    self, CertificateDetail, CertificateError, CertificateFilter, CertificateRow, CertificateStatus, Handle,
+};
+
+/// Which certificate.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct Which {
+    pub certificate: Said<Handle>,
+}
+
+/// Which page of which certificates.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Paging {
+    tenant: Option<Said<TenantId>>,
+    /// Of this device of that tenant.
+    device: Option<Said<DeviceId>>,
+    status: Option<Said<CertificateStatus>>,
+    /// Only those ACTIVE that end within so many days and that nothing ACTIVE has replaced, the first to end first.
+    expiring: Option<Said<Whole<0, MAX_DAYS_AHEAD>>>,
+    #[serde(default)]
+    limit: Said<Limit>,
+    /// The `next` of the page before.
+    cursor: Option<Said<Uuid>>,
+}
+
+/// Whose key a certificate is for: either `csr` or `new_key`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KeyOrder {
+    /// The device's certificate request, in PEM: its private key never leaves the device.
+    csr: Option<String>,
+    /// True: the private key is made here; it is in the answer, this once, and kept nowhere.
+    #[serde(default)]
+    new_key: bool,
+    /// How long the certificate is good, instead of `CERT_VALIDITY_DAYS`.
+    days: Option<Whole<1, MAX_DAYS>>,
+}
+
+/// Whose key a certificate is for, either `csr` or `new_key`, and how long the old certificate stays good.
+// The fields are written out: serde cannot take them in by `flatten` and refuse unknown ones at once.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RotateOrder {
+    /// The device's certificate request, in PEM: its private key never leaves the device.
+    csr: Option<String>,
+    /// True: the private key is made here; it is in the answer, this once, and kept nowhere.
+    #[serde(default)]
+    new_key: bool,
+    /// How long the certificate is good, instead of `CERT_VALIDITY_DAYS`.
+    days: Option<Whole<1, MAX_DAYS>>,
+    /// How long the old one stays good, instead of `ROTATION_GRACE_HOURS`.
+    grace_hours: Option<Whole<0, MAX_GRACE_HOURS>>,
+}
+
+/// A certificate that the same authority signed elsewhere.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CertificateToImport {
+    /// The certificate, in PEM.
+    cert_pem: String,
+    /// Only if it is this tenant's, and this device's.
+    tenant_id: Option<Said<TenantId>>,
+    /// Only if it is this device's, of that tenant.
+    device_id: Option<Said<DeviceId>>,
+}
+
+/// A certificate that was issued.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct IssuedCertificate {
+    #[serde(flatten)]
+    certificate: CertificateRow,
+    /// The certificate, in PEM.
+    cert_pem: String,
+    /// The private key, in PEM (PKCS#8), when it was made here: this is the only copy.
+    #[schemars(with = "Option<String>")]
+    private_key: Option<KeyOnce>,
+    /// Whether it ends with the authority, before `CERT_VALIDITY_DAYS` are over.
+    ends_with_authority: bool,
+}
+
+/// A private key on its way out.
+struct KeyOnce(PrivateKeyPem);
+
+/// What came of a confirmation.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Confirmed {
+    /// The new certificate, which the device uses.
+    confirmed: Uuid,
+    /// Those before it that retired now.
+    retired: Vec<Uuid>,
+}
+
+pub(crate) async fn list(
+    api: Api,
+    call: Call<Nothing, Paging, NoBody>,
+) -> Result<Found<Page<CertificateRow>>, Problem> {
+    let Said(Limit(limit)) = call.query.limit;
+    let desk = api.desk();
+    let ends_before = call.query.expiring.as_ref().map(|Said(Whole(days))| find::days_ahead(desk.now, *days));
+    let filter = call.query.filter(ends_before)?;
+    let rows = certificates::list(api.database.pool(), &filter, Page::<CertificateRow>::fetch(limit)).await;
+    let rows = rows.map_err(|error| match error {
+        CertificateError::Unknown(_) => Problem::field("cursor", "expected the `next` of a page"),
+        other => other.into(),
+    })?;
+    Ok(Found(Page::new(rows, limit, |last| last.id.to_string())))
+}
+
+pub(crate) async fn show(api: Api, call: Call<Which, Nothing, NoBody>) -> Result<Found<CertificateDetail>, Problem> {
+    Ok(Found(certificates::find(api.database.pool(), &call.path.certificate.0).await?))
+}
+
+pub(crate) async fn issue(
+    api: Api,
+    call: Call<devices::Which, Nothing, Json<KeyOrder>>,
+) -> Result<Created<IssuedCertificate>, Problem> {
+    let (device, Json(asked)) = (call.path.key(), call.body);
+    let order = asked.order()?;
+    let signer = signer(&api).await?;
+    Ok(Created(issuing::issue(api.desk(), &signer, &device, order).await?.into()))
+}
+
+pub(crate) async fn renew(
+    api: Api,
+    call: Call<Which, Nothing, Json<KeyOrder>>,
+) -> Result<Created<IssuedCertificate>, Problem> {
+    let Json(asked) = call.body;
+    let order = asked.order()?;
+    let signer = signer(&api).await?;
+    let old = find::resolve(api.desk(), &call.path.certificate.0).await?;
+    Ok(Created(renewing::renew(api.desk(), &signer, old, order).await?.into()))
+}
+
+pub(crate) async fn rotate(
+    api: Api,
+    call: Call<Which, Nothing, Json<RotateOrder>>,
+) -> Result<Created<IssuedCertificate>, Problem> {
+    let Json(RotateOrder { csr, new_key, days, grace_hours }) = call.body;
+    let grace = grace_hours.map_or(api.config.certificates.rotation_grace_hours, |Whole(hours)| hours);
+    let asked = KeyOrder { csr, new_key, days };
+    let order = asked.order()?;
+    let signer = signer(&api).await?;
+    let old = find::resolve(api.desk(), &call.path.certificate.0).await?;
+    Ok(Created(rotating::rotate(api.desk(), &signer, old, grace, order).await?.into()))
+}
+
+pub(crate) async fn confirm(api: Api, call: Call<Which, Nothing, NoBody>) -> Result<Found<Confirmed>, Problem> {
+    let confirmed = find::resolve(api.desk(), &call.path.certificate.0).await?;
+    let retired = rotating::confirm(api.desk(), confirmed).await?;
+    Ok(Found(Confirmed { confirmed, retired }))
+}
+
+pub(crate) async fn import(
+    api: Api,
+    call: Call<Nothing, Nothing, Json<CertificateToImport>>,
+) -> Result<Created<CertificateRow>, Problem> {
+    let Json(CertificateToImport { cert_pem, tenant_id, device_id }) = call.body;
+    let expected = match (tenant_id, device_id) {
+        (Some(Said(tenant)), Some(Said(device))) => Some(DeviceKey::of(&tenant, &device)),
+        (None, None) => None,
+        (Some(_), None) => return Err(Problem::field("device_id", "name it too, or leave both out")),
+        (None, Some(_)) => return Err(Problem::field("tenant_id", "name it too, or leave both out")),
+    };
+    let (settings, desk) = (api.config.certificates.clone(), api.desk());
+    let now = desk.now;
+    let path = settings.ca_cert_path.clone();
+    let authority = apart(path.as_ref(), move || Ok(registry::open_authority(&settings, now)?)).await?;
+    Ok(Created(importing::import(desk, &authority, cert_pem.as_bytes(), expected.as_ref()).await?))
+}
+
+// === impl Paging ===
+
+impl Paging {
+    fn filter(self, ends_before: Option<Timestamp>) -> Result<CertificateFilter, Problem> {
+        let status = self.status.map(|Said(status)| status);
+        let after = self.cursor.map(|Said(id)| id);
+        let (tenant, device) = match (self.tenant, self.device) {
+            (Some(Said(tenant)), Some(Said(device))) => (None, Some(DeviceKey::of(&tenant, &device))),
+            (None, Some(_)) => return Err(Problem::field("tenant", "name the tenant of the device")),
+            (tenant, None) => (tenant.map(|Said(tenant)| tenant), None),
+        };
+        Ok(CertificateFilter { tenant, device, status, ends_before, after })
+    }
+}
+
+// === impl KeyOrder ===
+
+impl KeyOrder {
+    fn order(&self) -> Result<Order<'_>, Problem> {
+        let key = match (&self.csr, self.new_key) {
+            (Some(csr), false) => KeySource::Request(csr.as_bytes()),
+            (None, true) => KeySource::Made,
+            (Some(_), true) => return Err(Problem::field("new_key", "leave out either this or `csr`")),
+            (None, false) => {
+                let why = "send the device's certificate request, or set `new_key` to have a key made here";
+                return Err(Problem::field(CSR, why));
+            }
+        };
+        Ok(Order { key, lifetime: self.days.map_or(Lifetime::Usual, |Whole(days)| Lifetime::Days(days)) })
+    }
+}
+
+// === impl IssuedCertificate ===
+
+impl From<Issued> for IssuedCertificate {
+    fn from(issued: Issued) -> Self {
+        Self {
+            certificate: issued.certificate,
+            cert_pem: issued.pem,
+            private_key: issued.key.map(KeyOnce),
+            ends_with_authority: issued.ends_with_authority,
+        }
+    }
+}
+
+// === impl KeyOnce ===
+
+impl Serialize for KeyOnce {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.expose().serialize(serializer)
+    }
+}
+
+// === private helpers ===
+
+/// The authority's files are read anew for each order: another authority put in their place signs at once.
+async fn signer(api: &Api) -> Result<Signer, Problem> {
+    let (settings, now) = (api.config.certificates.clone(), api.desk().now);
+    let path = settings.ca_cert_path.clone();
+    apart(path.as_ref(), move || Ok(Signer::open(&settings, now)?)).await
+}

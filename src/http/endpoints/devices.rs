@@ -1,0 +1,231 @@
+//! `/devices`: list, add, show, silence, remove, and their tokens.
+//!
+//! A token is in one answer, the one to the request that made it; only its hash goes on from here.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::tenants;
+use crate::config::Config;
+use crate::config::sections::certificates::CnFormat;
+use crate::domain::device::{DeviceStatus, TokenHash};
+use crate::domain::ids::{DeviceId, DeviceKey, MAX_COMMON_NAME_LEN, TenantId};
+use crate::http::api::Api;
+use crate::http::api::extract::{Call, Json, NoBody, Nothing};
+use crate::http::api::page::Page;
+use crate::http::api::params::{Limit, Metadata, Said, Word, Words};
+use crate::http::api::problem::{Kind, Problem};
+use crate::http::api::route::{Created, Found};
+use crate::store::registry::devices::{self, DeviceDetail, DeviceError, DeviceFilter, DeviceRow, NewDevice};
+
+/// Bytes of randomness in a token.
+const TOKEN_BYTES: usize = 32;
+
+/// Which device.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct Which {
+    tenant: Said<TenantId>,
+    device: Said<DeviceId>,
+}
+
+/// Which page of which devices.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Paging {
+    status: Option<Said<DeviceStatus>>,
+    #[serde(default)]
+    limit: Said<Limit>,
+    /// The `next` of the page before.
+    cursor: Option<Said<DeviceKey>>,
+}
+
+/// A device to be added.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeviceToAdd {
+    /// Its name within the tenant.
+    device_id: Said<DeviceId>,
+    /// Where it stands.
+    site_id: Option<Said<Words>>,
+    /// ACTIVE when not given.
+    status: Option<Said<DeviceStatus>>,
+    /// Whatever its owner wants to remember.
+    #[serde(default)]
+    metadata: Metadata,
+    /// Whether to make a token for it; true when not given.
+    token: Option<bool>,
+}
+
+/// What is to be changed.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeviceChange {
+    /// Unless it is ACTIVE its messages are refused. With `ACL_OUTPUT_PATH` the broker's access rules follow within seconds;
+    /// without, it still reads its commands. In both cases it can still connect: revoking its certificate ends that.
+    status: Said<DeviceStatus>,
+}
+
+/// A device that was added.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct AddedDevice {
+    device: DeviceDetail,
+    /// Its token, this once; null when none was to be made.
+    token: Option<String>,
+}
+
+/// What is said of a token.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct DeviceToken {
+    tenant_id: String,
+    device_id: String,
+    /// The token, this once; null when it was taken away.
+    token: Option<String>,
+}
+
+/// What was removed.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct RemovedDevice {
+    tenant_id: String,
+    device_id: String,
+    /// How many certificates were revoked with it.
+    certificates_revoked: u64,
+}
+
+pub(crate) async fn list(api: Api, call: Call<Nothing, Paging, NoBody>) -> Result<Found<Page<DeviceRow>>, Problem> {
+    page(&api, None, call.query).await
+}
+
+pub(crate) async fn list_of(
+    api: Api,
+    call: Call<tenants::Which, Paging, NoBody>,
+) -> Result<Found<Page<DeviceRow>>, Problem> {
+    page(&api, Some(call.path.tenant.0), call.query).await
+}
+
+pub(crate) async fn add(
+    api: Api,
+    call: Call<tenants::Which, Nothing, Json<DeviceToAdd>>,
+) -> Result<Created<AddedDevice>, Problem> {
+    let Json(asked) = call.body;
+    let key = DeviceKey::of(&call.path.tenant.0, &asked.device_id.0);
+    check_common_name(&key, &api.config)?;
+    let token = asked.token.unwrap_or(true).then(make).transpose()?;
+    let device = NewDevice {
+        key,
+        site: asked.site_id.map(|Said(Words(site))| site),
+        status: asked.status.map_or(DeviceStatus::Active, |Said(status)| status),
+        token: token.as_deref().map(hash),
+        metadata: asked.metadata.0,
+    };
+    devices::add(api.database.pool(), &api.actor, &device).await?;
+    let device = devices::show(api.database.pool(), &device.key).await?;
+    Ok(Created(AddedDevice { device, token }))
+}
+
+pub(crate) async fn show(api: Api, call: Call<Which, Nothing, NoBody>) -> Result<Found<DeviceDetail>, Problem> {
+    Ok(Found(devices::show(api.database.pool(), &call.path.key()).await?))
+}
+
+pub(crate) async fn change(
+    api: Api,
+    call: Call<Which, Nothing, Json<DeviceChange>>,
+) -> Result<Found<DeviceDetail>, Problem> {
+    let (pool, key) = (api.database.pool(), call.path.key());
+    devices::set_status(pool, &api.actor, &key, call.body.0.status.0).await?;
+    Ok(Found(devices::show(pool, &key).await?))
+}
+
+pub(crate) async fn remove(api: Api, call: Call<Which, Nothing, NoBody>) -> Result<Found<RemovedDevice>, Problem> {
+    let key = call.path.key();
+    let certificates_revoked = devices::remove(api.database.pool(), &api.actor, &key).await?;
+    let (tenant_id, device_id) = (key.tenant().to_string(), key.device().to_string());
+    Ok(Found(RemovedDevice { tenant_id, device_id, certificates_revoked }))
+}
+
+pub(crate) async fn make_token(api: Api, call: Call<Which, Nothing, NoBody>) -> Result<Created<DeviceToken>, Problem> {
+    Ok(Created(set_token(&api, &call.path.key(), Some(make()?)).await?))
+}
+
+pub(crate) async fn take_token(api: Api, call: Call<Which, Nothing, NoBody>) -> Result<Found<DeviceToken>, Problem> {
+    Ok(Found(set_token(&api, &call.path.key(), None).await?))
+}
+
+// === impl Which ===
+
+impl Which {
+    pub(super) fn key(self) -> DeviceKey {
+        DeviceKey::of(&self.tenant.0, &self.device.0)
+    }
+}
+
+// === impl DeviceKey ===
+
+/// As a cursor, it is `<tenant>/<device>`.
+impl Word for DeviceKey {
+    fn read(text: &str) -> Result<Self, String> {
+        let key = text.split_once('/').and_then(|(tenant, device)| Self::new(tenant, device).ok());
+        key.ok_or_else(|| "expected the `next` of a page".to_owned())
+    }
+
+    fn schema() -> schemars::Schema {
+        schemars::json_schema!({ "type": "string" })
+    }
+}
+
+impl From<DeviceError> for Problem {
+    fn from(error: DeviceError) -> Self {
+        let what = error.to_string();
+        match error {
+            DeviceError::Outage(outage) => outage.into(),
+            DeviceError::Exists(_) => Self::new(Kind::Conflict, what),
+            DeviceError::NoTenant(_) => Self::not_found(format!("{what}: add it with POST /api/v1/tenants")),
+            DeviceError::Unknown(key) => {
+                Self::not_found(format!("{what}; GET /api/v1/tenants/{}/devices lists those there are", key.tenant()))
+            }
+        }
+    }
+}
+
+// === private helpers ===
+
+async fn page(api: &Api, tenant: Option<TenantId>, asked: Paging) -> Result<Found<Page<DeviceRow>>, Problem> {
+    let Said(Limit(limit)) = asked.limit;
+    let (status, after) = (asked.status.map(|Said(status)| status), asked.cursor.map(|Said(key)| key));
+    let filter = DeviceFilter { tenant, status, after };
+    let rows = devices::list(api.database.pool(), &filter, Page::<DeviceRow>::fetch(limit)).await?;
+    Ok(Found(Page::new(rows, limit, |last| format!("{}/{}", last.tenant_id, last.device_id))))
+}
+
+async fn set_token(api: &Api, key: &DeviceKey, token: Option<String>) -> Result<DeviceToken, Problem> {
+    let hash = token.as_deref().map(hash);
+    devices::set_token(api.database.pool(), &api.actor, key, hash.as_ref()).await?;
+    Ok(DeviceToken { tenant_id: key.tenant().to_string(), device_id: key.device().to_string(), token })
+}
+
+fn make() -> Result<String, Problem> {
+    let mut random = [0; TOKEN_BYTES];
+    getrandom::fill(&mut random)
+        .map_err(|error| Problem::new(Kind::Internal, format!("the system gave no randomness for a token: {error}")))?;
+    let digits = random.iter().flat_map(|byte: &u8| [byte >> 4, byte & 15]);
+    Ok(digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect())
+}
+
+fn hash(token: &str) -> TokenHash {
+    TokenHash(Sha256::digest(token).into())
+}
+
+/// An identity that no certificate could carry is refused while certificates are on.
+fn check_common_name(key: &DeviceKey, config: &Config) -> Result<(), Problem> {
+    let name = match config.certificates.cn_format {
+        CnFormat::Strict => key.identity().to_owned(),
+        CnFormat::Plain => key.to_string(),
+    };
+    if !config.ingest.cert_auth_enabled || name.len() <= MAX_COMMON_NAME_LEN {
+        return Ok(());
+    }
+    let over = name.len() - MAX_COMMON_NAME_LEN;
+    let detail =
+        format!("its certificate's common name {name} would be {over} characters longer than X.509 allows: shorten it");
+    Err(Problem::field("device_id", detail))
+}

@@ -1,0 +1,266 @@
+//! `/quarantine`: list, show, replay and discard refused messages.
+//!
+//! Of a token it says only whether there was one. What is refused again stays in quarantine as it is.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::clock;
+use crate::domain::ids::{DeviceId, TenantId};
+use crate::domain::refusal::Reason;
+use crate::domain::time::Timestamp;
+use crate::http::api::Api;
+use crate::http::api::extract::{Call, Json, NoBody, Nothing};
+use crate::http::api::page::Page;
+use crate::http::api::params::{Limit, Said};
+use crate::http::api::problem::{Kind, Problem};
+use crate::http::api::route::Found;
+use crate::ingest::replay::{Replayed, Replayer};
+use crate::store::reads::quarantine::{self, Filter, Place, Record, Summary};
+use crate::telemetry::metrics::Metrics;
+
+/// Events one request replays at most: each is a transaction of its own, and a request has its time.
+const REPLAY_MAX: u32 = 500;
+
+/// Identifiers in one request.
+const IDS_MAX: usize = 1000;
+
+/// Which event.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct Which {
+    id: Said<Uuid>,
+}
+
+/// Which page of which events.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Paging {
+    tenant: Option<Said<TenantId>>,
+    device: Option<Said<DeviceId>>,
+    reason: Option<Said<Reason>>,
+    /// Quarantined at this moment or later.
+    since: Option<Said<Timestamp>>,
+    /// Quarantined before this moment.
+    until: Option<Said<Timestamp>>,
+    /// Only those replayed already, or only those not.
+    replayed: Option<Said<bool>>,
+    #[serde(default)]
+    limit: Said<Limit>,
+    /// The `next` of the page before.
+    cursor: Option<Said<Place>>,
+}
+
+/// Which events. At least one condition is asked for; `all` stands for every event, alone.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Chosen {
+    /// These; up to 1000.
+    #[serde(default)]
+    ids: Vec<Said<Uuid>>,
+    tenant: Option<Said<TenantId>>,
+    device: Option<Said<DeviceId>>,
+    reason: Option<Said<Reason>>,
+    /// Quarantined at this moment or later.
+    since: Option<Said<Timestamp>>,
+    /// Quarantined before this moment.
+    until: Option<Said<Timestamp>>,
+    /// Every event there is.
+    #[serde(default)]
+    all: bool,
+    /// Only say what would happen.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// A refused message with its payload.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct RefusedMessage {
+    #[serde(flatten)]
+    summary: Summary,
+    event_ts: Option<chrono::DateTime<chrono::Utc>>,
+    site_id: Option<String>,
+    msg_type: Option<String>,
+    message_id: Uuid,
+    /// Whether a token was sent; it was not kept.
+    token_present: bool,
+    /// The payload, when it is UTF-8.
+    payload: Option<String>,
+    /// The payload in hex, when it is not.
+    payload_hex: Option<String>,
+}
+
+/// What became of the replayed events, the oldest first.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Replay {
+    items: Vec<ReplayedEvent>,
+    /// Whether there may be more: one request replays up to 500.
+    more: bool,
+}
+
+/// What became of one event.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct ReplayedEvent {
+    id: Uuid,
+    /// `stored`, `would be stored`, `stored before`, `replayed before`, `ignored` or `refused`.
+    result: &'static str,
+    /// The reason, when it is refused again.
+    reason: Option<&'static str>,
+    /// What exactly is wrong with it then.
+    detail: Option<String>,
+}
+
+/// What was deleted.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Discarded {
+    /// How many events.
+    events: u64,
+    /// False when they were only counted.
+    discarded: bool,
+}
+
+pub(crate) async fn list(api: Api, call: Call<Nothing, Paging, NoBody>) -> Result<Found<Page<Summary>>, Problem> {
+    let Said(Limit(limit)) = call.query.limit;
+    let before = call.query.cursor.as_ref().map(|Said(place)| *place);
+    let rows =
+        quarantine::list(api.database.pool(), &call.query.filter(), before, Page::<Summary>::fetch(limit)).await?;
+    Ok(Found(Page::new(rows, limit, |last| last.place().to_string())))
+}
+
+pub(crate) async fn show(api: Api, call: Call<Which, Nothing, NoBody>) -> Result<Found<RefusedMessage>, Problem> {
+    let Said(id) = call.path.id;
+    let found = quarantine::fetch(api.database.pool(), &one(id), None, 1).await?.pop();
+    found.map(|record| Found(record.into())).ok_or_else(|| none_such(id))
+}
+
+pub(crate) async fn discard_one(api: Api, call: Call<Which, Nothing, NoBody>) -> Result<Found<Discarded>, Problem> {
+    let Said(id) = call.path.id;
+    match quarantine::discard(api.database.pool(), &api.actor, &one(id)).await? {
+        0 => Err(none_such(id)),
+        events => Ok(Found(Discarded { events, discarded: true })),
+    }
+}
+
+pub(crate) async fn discard(api: Api, call: Call<Nothing, Nothing, Json<Chosen>>) -> Result<Found<Discarded>, Problem> {
+    let Json(chosen) = call.body;
+    let (filter, pool) = (chosen.filter()?, api.database.pool());
+    let events = if chosen.dry_run {
+        quarantine::count(pool, &filter).await?.unsigned_abs()
+    } else {
+        quarantine::discard(pool, &api.actor, &filter).await?
+    };
+    Ok(Found(Discarded { events, discarded: !chosen.dry_run }))
+}
+
+pub(crate) async fn replay(api: Api, call: Call<Nothing, Nothing, Json<Chosen>>) -> Result<Found<Replay>, Problem> {
+    let Json(chosen) = call.body;
+    let mut filter = chosen.filter()?;
+    // By identifier it is said of each what became of it; else those that were replayed are done.
+    if filter.ids.is_empty() {
+        filter.replayed = Some(false);
+    }
+    let metrics = Metrics::new().map_err(|error| Problem::new(Kind::Internal, error.to_string()))?.ingest;
+    let (directory, pool) = (api.database.directory(), api.database.pool());
+    let sink = if chosen.dry_run { api.database.rehearsal() } else { api.database.sink() };
+    let mut road = Replayer::new(&api.config.ingest, directory, sink, metrics, clock::now, chosen.dry_run);
+    let mut records = quarantine::fetch(pool, &filter, None, REPLAY_MAX + 1).await?;
+    let more = records.len() > REPLAY_MAX as usize;
+    records.truncate(REPLAY_MAX as usize);
+    let (mut items, mut done) = (Vec::new(), Vec::new());
+    for record in &records {
+        let replayed = match record.summary.replayed_at {
+            Some(_) => Replayed::Before,
+            None => road.replay(record.delivery()).await?,
+        };
+        let item = ReplayedEvent::new(record.summary.id, road.label(&replayed), replayed);
+        if item.reason.is_none() {
+            done.push(record.summary.place());
+        }
+        items.push(item);
+    }
+    if !chosen.dry_run && !done.is_empty() {
+        quarantine::mark_replayed(pool, &api.actor, &done, clock::now()).await?;
+    }
+    Ok(Found(Replay { items, more }))
+}
+
+// === impl Paging ===
+
+impl Paging {
+    fn filter(self) -> Filter {
+        Filter {
+            ids: Vec::new(),
+            tenant: self.tenant.map(|Said(tenant)| tenant.to_string()),
+            device: self.device.map(|Said(device)| device.to_string()),
+            reason: self.reason.map(|Said(reason)| reason),
+            since: self.since.map(|Said(since)| since),
+            until: self.until.map(|Said(until)| until),
+            replayed: self.replayed.map(|Said(replayed)| replayed),
+        }
+    }
+}
+
+// === impl Chosen ===
+
+impl Chosen {
+    fn filter(&self) -> Result<Filter, Problem> {
+        if self.ids.len() > IDS_MAX {
+            return Err(Problem::field("ids", format!("there are at most {IDS_MAX}")));
+        }
+        let filter = Filter {
+            ids: self.ids.iter().map(|Said(id)| *id).collect(),
+            tenant: self.tenant.as_ref().map(|Said(tenant)| tenant.to_string()),
+            device: self.device.as_ref().map(|Said(device)| device.to_string()),
+            reason: self.reason.as_ref().map(|Said(reason)| *reason),
+            since: self.since.as_ref().map(|Said(since)| *since),
+            until: self.until.as_ref().map(|Said(until)| *until),
+            replayed: None,
+        };
+        if filter.is_everything() == self.all {
+            return Ok(filter);
+        }
+        Err(Problem::field("all", "name identifiers or conditions such as `tenant` or `reason`, or set `all` alone"))
+    }
+}
+
+// === impl RefusedMessage ===
+
+impl From<Record> for RefusedMessage {
+    fn from(record: Record) -> Self {
+        let text = std::str::from_utf8(&record.payload).ok().map(str::to_owned);
+        let digits = || record.payload.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        let hex = || digits().filter_map(|digit| char::from_digit(digit.into(), 16)).collect();
+        Self {
+            payload_hex: text.is_none().then(hex),
+            payload: text,
+            summary: record.summary,
+            event_ts: record.event_ts,
+            site_id: record.site_id,
+            msg_type: record.msg_type,
+            message_id: record.replay.message_id,
+            token_present: record.replay.token.is_some(),
+        }
+    }
+}
+
+// === impl ReplayedEvent ===
+
+impl ReplayedEvent {
+    fn new(id: Uuid, result: &'static str, replayed: Replayed) -> Self {
+        let refusal = if let Replayed::Refused(refusal) = replayed { Some(refusal) } else { None };
+        let reason = refusal.as_ref().map(|refusal| refusal.reason.label());
+        Self { id, result, reason, detail: refusal.map(|refusal| refusal.detail.into_owned()) }
+    }
+}
+
+// === private helpers ===
+
+fn one(id: Uuid) -> Filter {
+    Filter { ids: vec![id], ..Filter::default() }
+}
+
+fn none_such(id: Uuid) -> Problem {
+    Problem::not_found(format!(
+        "there is no event {id} in quarantine: it was discarded or outlived QUARANTINE_RETENTION_DAYS"
+    ))
+}

@@ -1,0 +1,201 @@
+//! What a browser says of the page that asks, and which pages are refused: a page of another site can make the browser of
+//! an operator send a request, and a name of that site can lead to this machine.
+//!
+//! Programs that are no browsers send none of these headers, and are judged by others.
+
+use std::net::IpAddr;
+
+use axum::extract::Request;
+use axum::http::header::{CONNECTION, CONTENT_TYPE, HOST, ORIGIN};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use crate::http::api::problem::{Kind, Problem};
+
+/// Whose page asks; browsers set it, and no script can.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// The pages of which a request is not foreign: those of this address, and none at all.
+const OWN_SITES: [&[u8]; 2] = [b"same-origin", b"none"];
+
+/// What a form of another page can send without asking first.
+const FORM_TYPES: [&str; 3] = ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"];
+
+/// Refuses a request that names no host or several: which of them counts would depend on who looks.
+pub(crate) async fn one_host(request: Request, next: Next) -> Response {
+    match check_host(&request) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => closing(problem),
+    }
+}
+
+/// Refuses changes that a page of another origin asks for.
+pub(crate) async fn no_foreign_changes(request: Request, next: Next) -> Response {
+    if !request.method().is_safe() && is_foreign(request.headers()) {
+        return closing(foreign());
+    }
+    next.run(request).await
+}
+
+/// Refuses what any page asks for: those who ask here are programs.
+pub(crate) async fn no_pages(request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    if headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE) {
+        let detail = "a page in a browser asked for this: only programs are answered here";
+        return closing(Problem::new(Kind::Forbidden, detail));
+    }
+    next.run(request).await
+}
+
+/// Refuses a request under a name that is not this machine's own.
+pub(crate) async fn local_names(request: Request, next: Next) -> Response {
+    if is_named_local(request.headers()) {
+        return next.run(request).await;
+    }
+    let detail = "this address is bound on the loopback and answers under its name only: ask localhost or 127.0.0.1";
+    closing(Problem::new(Kind::Forbidden, detail))
+}
+
+/// For a listener that knows its callers by nothing else: no page of another origin may ask, not even to read, and no
+/// change may look like a form's.
+pub(crate) fn check_page(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
+    if is_foreign(headers) {
+        return Err(foreign());
+    }
+    if !method.is_safe() && is_form(headers) {
+        let detail =
+            "a form of any page could send this: send `Content-Type: application/json`, or none without a body";
+        return Err(Problem::new(Kind::UnsupportedMediaType, detail));
+    }
+    Ok(())
+}
+
+/// Whether the request is for this machine by a name that no other can have.
+pub(crate) fn is_named_local(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(HOST) else { return true };
+    let Ok(host) = host.to_str() else { return false };
+    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    let name = name.map_or(host, |(name, _)| name);
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+// === private helpers ===
+
+fn check_host(request: &Request) -> Result<(), Problem> {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(Problem::new(Kind::BadRequest, "the request has more than one Host header: send one"));
+    }
+    let is_needed = request.version() >= Version::HTTP_11;
+    match (host, request.uri().authority()) {
+        (None, _) if is_needed => Err(Problem::new(Kind::BadRequest, "the request has no Host header: send one")),
+        (Some(host), Some(named)) if !host.as_bytes().eq_ignore_ascii_case(named.as_str().as_bytes()) => {
+            Err(Problem::new(Kind::BadRequest, "the request line and the Host header name different hosts"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a page of another origin asks. What cannot be read counts as foreign.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let host = headers.get(HOST).map(HeaderValue::as_bytes);
+    let is_own_origin = |origin: &HeaderValue| {
+        let place = origin.as_bytes();
+        let place = place.strip_prefix(b"http://").or_else(|| place.strip_prefix(b"https://"));
+        place.is_some() && place.zip(host).is_some_and(|(place, host)| place.eq_ignore_ascii_case(host))
+    };
+    let is_own_site = |site: &HeaderValue| OWN_SITES.contains(&site.as_bytes());
+    !headers.get_all(ORIGIN).iter().all(is_own_origin) || !headers.get_all(SEC_FETCH_SITE).iter().all(is_own_site)
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    headers.get_all(CONTENT_TYPE).iter().any(|kind| {
+        let kind = kind.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        FORM_TYPES.iter().any(|form| kind.eq_ignore_ascii_case(form))
+    })
+}
+
+fn foreign() -> Problem {
+    let detail = "a page of another site asked for this: only programs and pages of this address are answered";
+    Problem::new(Kind::Forbidden, detail)
+}
+
+/// The answer, after which the connection is closed.
+fn closing(problem: Problem) -> Response {
+    let mut response = problem.into_response();
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+        let pair = |(name, value): &(&str, &str)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs.iter().map(pair) {
+            headers.append(name, value);
+        }
+        headers
+    }
+
+    #[test]
+    fn a_page_of_another_origin_is_foreign_and_a_program_is_not() {
+        for (said, expected) in [
+            (&[][..], false),
+            (&[("origin", "http://localhost:8080")], false),
+            (&[("origin", "HTTP://localhost:8080")], true),
+            (&[("origin", "https://LOCALHOST:8080"), ("sec-fetch-site", "same-origin")], false),
+            (&[("sec-fetch-site", "none")], false),
+            (&[("origin", "http://localhost:8081")], true),
+            (&[("origin", "http://localhost")], true),
+            (&[("origin", "null")], true),
+            (&[("origin", "http://localhost:8080"), ("origin", "http://evil.example")], true),
+            (&[("sec-fetch-site", "cross-site")], true),
+            (&[("sec-fetch-site", "same-site")], true),
+            (&[("sec-fetch-site", "whatever")], true),
+            (&[("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")], true),
+        ] {
+            let mut all = headers(said);
+            all.insert(HOST, HeaderValue::from_static("localhost:8080"));
+            assert_eq!(is_foreign(&all), expected, "{said:?}");
+        }
+        assert!(is_foreign(&headers(&[("origin", "http://localhost")])), "without a host none is its own");
+    }
+
+    #[test]
+    fn a_request_names_one_host_and_names_it_once() {
+        let check = |uri: &str, hosts: &[&str]| {
+            let mut request = Request::builder().uri(uri);
+            for host in hosts {
+                request = request.header(HOST, *host);
+            }
+            check_host(&request.body(Body::empty()).unwrap()).is_ok()
+        };
+        assert!(check("/livez", &["localhost"]));
+        assert!(check("http://localhost/livez", &["LOCALHOST"]));
+        assert!(!check("/livez", &[]));
+        assert!(!check("/livez", &["localhost", "localhost"]));
+        assert!(!check("http://evil.example/livez", &["localhost"]));
+    }
+
+    #[test]
+    fn a_change_that_a_form_could_send_is_refused() {
+        for (method, kind, expected) in [
+            (Method::POST, "application/json", true),
+            (Method::POST, "text/plain;charset=UTF-8", false),
+            (Method::DELETE, "Multipart/Form-Data; boundary=x", false),
+            (Method::POST, "application/x-www-form-urlencoded", false),
+            (Method::GET, "text/plain", true),
+        ] {
+            assert_eq!(check_page(&method, &headers(&[("content-type", kind)])).is_ok(), expected, "{method} {kind}");
+        }
+        assert!(check_page(&Method::POST, &HeaderMap::new()).is_ok());
+    }
+}

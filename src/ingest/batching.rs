@@ -1,0 +1,222 @@
+//! When a batch goes: when it is full, when its oldest message has waited long enough, or at once after a quiet road.
+//!
+//! Pure: no IO, no clock, no messages; it is told what arrived and when.
+
+use std::time::{Duration, Instant};
+
+use crate::config::sections::ingest::BATCHES_IN_FLIGHT;
+
+/// Timers are no finer, and fire late rather than early: what is due within so long is due.
+const TICK: Duration = Duration::from_millis(1);
+
+/// While the writer is busy a full batch grows up to so many times its size. Postgres prepares each of the first thousand rows
+/// of a COPY at a price, and each commit has its own: in a flood, few large transactions cost it a quarter less than many
+/// small ones. Beyond twice a thousand it gains little more, and costs memory.
+const GROWTH: usize = 2;
+
+/// So many bytes are worth a transaction however few messages they are: with them it grows no more.
+const GROWTH_BYTES: usize = 4 * 1024 * 1024;
+
+/// The accumulator of one batch in the making.
+///
+/// Messages wait for company in the broker's socket too, which is read in the same rhythm. So the linger counts from the
+/// batch before: a message that came after it has waited no longer than that.
+#[derive(Clone, Debug)]
+pub struct Gathering {
+    sizes: Sizes,
+    linger: Duration,
+    waiting: usize,
+    waiting_bytes: usize,
+    due_at: Option<Instant>,
+    last_arrival: Option<Instant>,
+    last_batch: Option<Instant>,
+}
+
+/// How large batches are.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    full: usize,
+    largest: usize,
+}
+
+/// What is to be done with what waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Nothing waits.
+    Rest,
+    /// Nothing to do before this moment.
+    WaitUntil(Instant),
+    /// It goes as soon as nothing else is being written: so that a steady trickle shares commits.
+    GoWhenIdle,
+    /// It is full: it goes as soon as there is a place in the writer's queue, and grows until then.
+    GoNow,
+}
+
+// === impl Sizes ===
+
+impl Sizes {
+    /// Full with so many messages. However far they grow, all batches on their way fit into the window that the broker fills
+    /// before the first message is acknowledged: else one would be prepared only when the one before it is written.
+    pub fn new(full: usize, window: usize) -> Self {
+        let share = window / BATCHES_IN_FLIGHT as usize;
+        Self { full, largest: (full * GROWTH).min(share).max(full) }
+    }
+}
+
+// === impl Gathering ===
+
+impl Gathering {
+    /// Batches of these sizes, the oldest message of which waits at most `linger`.
+    pub fn new(sizes: Sizes, linger: Duration) -> Self {
+        Self { sizes, linger, waiting: 0, waiting_bytes: 0, due_at: None, last_arrival: None, last_batch: None }
+    }
+
+    /// So many messages with so many bytes arrived at this moment.
+    pub fn arrived(&mut self, messages: usize, bytes: usize, now: Instant) {
+        let quiet = self.last_arrival.is_none_or(|last| now.saturating_duration_since(last) >= self.linger);
+        self.last_arrival = Some(now);
+        self.waiting += messages;
+        self.waiting_bytes += bytes;
+        if self.due_at.is_none() {
+            let lingered = self.last_batch.map_or(now, |last| last + self.linger);
+            self.due_at = Some(if quiet { now } else { lingered.max(now) });
+        }
+    }
+
+    /// What is to be done at this moment.
+    pub fn plan(&self, now: Instant) -> Plan {
+        match self.due_at {
+            _ if self.waiting >= self.sizes.full => Plan::GoNow,
+            None => Plan::Rest,
+            Some(due) if due <= now + TICK => Plan::GoWhenIdle,
+            Some(due) => Plan::WaitUntil(due),
+        }
+    }
+
+    /// Whether more may be gathered; when not, the queue behind fills and the broker waits.
+    pub fn has_room(&self) -> bool {
+        let Sizes { full, largest } = self.sizes;
+        self.waiting < full || self.waiting < largest && self.waiting_bytes < GROWTH_BYTES
+    }
+
+    /// A batch goes: says how many messages it takes. What is left over has waited already and is due at once.
+    pub fn take(&mut self, now: Instant) -> usize {
+        let taken = self.waiting.min(self.sizes.largest);
+        // Which of the bytes are left over nobody looks up: their share will do.
+        self.waiting_bytes = self.waiting_bytes / self.waiting.max(1) * (self.waiting - taken);
+        self.waiting -= taken;
+        self.due_at = (self.waiting > 0).then_some(now);
+        self.last_batch = Some(now);
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LINGER: Duration = Duration::from_millis(5);
+    const SIZES: Sizes = Sizes { full: 100, largest: 200 };
+
+    #[test]
+    fn a_batch_grows_as_far_as_it_pays_and_the_window_lets_it() {
+        let largest = |full, window| Sizes::new(full, window).largest;
+        assert_eq!([largest(1000, 16_000), largest(10, 16_000), largest(1000, 3_000)], [2_000, 20, 1_500]);
+        assert_eq!([largest(1000, 2_000), largest(32_767, 65_535)], [1_000, 32_767], "it does not grow at all");
+    }
+
+    #[test]
+    fn a_lone_message_goes_at_once() {
+        let mut gathering = Gathering::new(SIZES, LINGER);
+        let now = Instant::now();
+        assert_eq!(gathering.plan(now), Plan::Rest);
+        gathering.arrived(1, 0, now);
+        assert_eq!(gathering.plan(now), Plan::GoWhenIdle);
+        assert_eq!(gathering.take(now), 1);
+        let much_later = now + LINGER * 10;
+        gathering.arrived(1, 0, much_later);
+        assert_eq!(gathering.plan(much_later), Plan::GoWhenIdle);
+    }
+
+    #[test]
+    fn a_trickle_waits_for_company() {
+        let mut gathering = Gathering::new(SIZES, LINGER);
+        let now = Instant::now();
+        gathering.arrived(1, 0, now);
+        gathering.take(now);
+        let soon = now + LINGER / 2;
+        gathering.arrived(1, 0, soon);
+        assert_eq!(gathering.plan(soon), Plan::WaitUntil(now + LINGER), "counted from the batch before");
+        assert_eq!(gathering.plan(now + LINGER), Plan::GoWhenIdle);
+        assert_eq!(gathering.plan(now + TICK * 4), Plan::GoWhenIdle, "no timer could be set for the rest");
+        gathering.take(now + LINGER);
+        gathering.arrived(1, 0, now + LINGER + TICK * 4);
+        assert_eq!(gathering.plan(now + LINGER + TICK * 4), Plan::GoWhenIdle, "it waited in the socket");
+    }
+
+    #[test]
+    fn a_full_batch_does_not_wait_for_the_writer_to_be_idle_and_grows_only_until_there_is_a_place() {
+        let mut gathering = Gathering::new(SIZES, LINGER);
+        let now = Instant::now();
+        gathering.arrived(100, 0, now);
+        assert_eq!(gathering.plan(now), Plan::GoNow);
+        assert!(gathering.has_room(), "there may be no place yet");
+        gathering.arrived(250, 0, now);
+        assert!(!gathering.has_room());
+        assert_eq!((gathering.take(now), gathering.plan(now)), (200, Plan::GoNow));
+        assert_eq!(gathering.take(now), 150);
+        assert_eq!(gathering.plan(now), Plan::Rest);
+        gathering.arrived(250, 0, now);
+        gathering.take(now);
+        assert_eq!(gathering.plan(now), Plan::GoWhenIdle, "what is left over has waited already");
+    }
+
+    #[test]
+    fn a_full_batch_of_large_messages_does_not_grow() {
+        let mut gathering = Gathering::new(SIZES, LINGER);
+        let now = Instant::now();
+        gathering.arrived(99, GROWTH_BYTES, now);
+        assert!(gathering.has_room(), "it is not full");
+        gathering.arrived(1, 1, now);
+        assert!(!gathering.has_room());
+        assert_eq!(gathering.take(now), 100);
+        gathering.arrived(300, GROWTH_BYTES - 100, now);
+        assert_eq!(gathering.take(now), 200);
+        gathering.arrived(50, GROWTH_BYTES / 2, now);
+        assert!(gathering.has_room(), "a third was left, and half came");
+        gathering.arrived(50, GROWTH_BYTES / 2, now);
+        assert!(!gathering.has_room());
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_waits_longer_than_the_linger_and_nothing_is_lost(
+            arrivals in prop::collection::vec((0_u64..20, 1_usize..50), 1..200), size in 1_usize..60,
+        ) {
+            let sizes = Sizes::new(size, 1_000);
+            let mut gathering = Gathering::new(sizes, LINGER);
+            let mut now = Instant::now();
+            let (mut came, mut went, mut oldest) = (0, 0, None);
+            for (gap, messages) in arrivals {
+                now += Duration::from_millis(gap);
+                while matches!(gathering.plan(now), Plan::GoNow | Plan::GoWhenIdle) {
+                    let taken = gathering.take(now);
+                    prop_assert!(0 < taken && taken <= sizes.largest);
+                    went += taken;
+                    oldest = (went < came).then_some(oldest).flatten();
+                }
+                if let Some(oldest) = oldest {
+                    prop_assert!(now.duration_since(oldest) <= LINGER, "a message was passed over");
+                }
+                gathering.arrived(messages, messages * GROWTH_BYTES / 50, now);
+                came += messages;
+                oldest = oldest.or(Some(now));
+            }
+            while gathering.plan(now + LINGER) != Plan::Rest {
+                went += gathering.take(now + LINGER);
+            }
+            prop_assert_eq!(came, went);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What may be told of a cached grant: its age, and all the judge looks at but the token's hash.
+//!
+//! The daemon shows it, `sluice explain` reads it.
+
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::Grant;
+use crate::domain::device::{CertificateWindow, Device, DeviceStatus, Standing, TokenHash};
+use crate::domain::time::Timestamp;
+
+/// A cached grant as it may be shown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GrantView {
+    /// How long ago the registry was asked.
+    pub age_seconds: f64,
+    /// How much longer the answer is used, unless a change of the registry is heard.
+    pub good_for_seconds: f64,
+    /// Whether the tenant was suspended.
+    pub tenant_suspended: bool,
+    /// Whether the device was registered.
+    pub registered: bool,
+    /// Its status.
+    pub status: Option<String>,
+    /// Its site.
+    pub site_id: Option<String>,
+    /// Whether it had a token.
+    pub has_token: bool,
+    /// When its certificates are good.
+    pub certificates: Vec<Window>,
+}
+
+/// When a certificate is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    not_before: DateTime<Utc>,
+    not_after: DateTime<Utc>,
+}
+
+// === impl GrantView ===
+
+impl GrantView {
+    /// What may be told of this grant at this moment, by the clock on the wall and by the one that is never set.
+    pub fn of(grant: &Grant, now: Timestamp, moment: Instant) -> Self {
+        let device = grant.standing.device.as_ref();
+        // Set back, a clock would make it younger than nothing.
+        let age_seconds = now.seconds_since(grant.asked_at).max(0.0);
+        Self {
+            age_seconds,
+            good_for_seconds: grant.until.saturating_duration_since(moment).as_secs_f64(),
+            tenant_suspended: grant.standing.tenant_suspended,
+            registered: device.is_some(),
+            status: device.map(|device| device.status.label().to_owned()),
+            site_id: device.and_then(|device| device.site.as_deref().map(str::to_owned)),
+            has_token: device.is_some_and(|device| device.token.is_some()),
+            certificates: device
+                .map(|device| device.certificates.iter().map(Window::from).collect())
+                .unwrap_or_default(),
+        }
+    }
+
+    /// The standing it stands for, with the token's hash taken from elsewhere. None when it had a token and there is none
+    /// to take, or when the status is not one that is known here.
+    pub fn standing(&self, token: Option<TokenHash>) -> Option<Standing> {
+        let tenant_suspended = self.tenant_suspended;
+        if !self.registered {
+            return Some(Standing { tenant_suspended, device: None });
+        }
+        let token = if self.has_token { Some(token?) } else { None };
+        let device = Device {
+            status: DeviceStatus::from_label(self.status.as_deref()?)?,
+            site: self.site_id.as_deref().map(Into::into),
+            token,
+            certificates: self.certificates.iter().map(CertificateWindow::from).collect(),
+        };
+        Some(Standing { tenant_suspended, device: Some(device) })
+    }
+}
+
+// === impl Window ===
+
+impl From<&CertificateWindow> for Window {
+    fn from(window: &CertificateWindow) -> Self {
+        Self { not_before: window.not_before.to_utc(), not_after: window.not_after.to_utc() }
+    }
+}
+
+impl From<&Window> for CertificateWindow {
+    fn from(window: &Window) -> Self {
+        Self { not_before: window.not_before.into(), not_after: window.not_after.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::domain::ids::DeviceKey;
+    use crate::domain::time::MICROS_PER_SECOND;
+    use crate::ingest::grants::Grants;
+
+    #[test]
+    fn what_is_told_judges_like_the_grant_and_holds_no_hash() {
+        let second = Timestamp::from_micros(MICROS_PER_SECOND);
+        let window = CertificateWindow { not_before: second, not_after: second.plus_seconds(1_000_000) };
+        let token = TokenHash([0xab; 32]);
+        let (status, site) = (DeviceStatus::Inactive, Some("north".into()));
+        let device = Device { status, site, token: Some(token), certificates: [window].into() };
+        let standing = Standing { tenant_suspended: true, device: Some(device) };
+        let config = crate::config::Config::load(&crate::config::Sources::default()).unwrap().config.ingest;
+        let key = DeviceKey::new("acme", "pump-1").unwrap();
+        let grant = Grants::new(&config).keep(key, standing.clone(), second);
+
+        let twelve_later = grant.until.checked_sub(Duration::from_secs(288)).unwrap();
+        let view = GrantView::of(&grant, second.plus_seconds(12), twelve_later);
+        let text = serde_json::to_string(&view).unwrap();
+        assert!(!text.contains("abab"), "{text}");
+        assert_eq!(serde_json::from_str::<GrantView>(&text).unwrap(), view);
+        assert!((view.age_seconds - 12.0).abs() < 0.001 && (view.good_for_seconds - 288.0).abs() < 0.001, "{view:?}");
+        assert_eq!(view.standing(Some(token)), Some(standing));
+        assert_eq!(view.standing(None), None);
+    }
+}

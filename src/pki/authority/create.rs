@@ -1,0 +1,88 @@
+//! Makes a new authority: a key, and a certificate it signs for itself.
+//!
+//! It writes no file. Its authorities sign devices, or the broker's server certificate, and no further authority.
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyUsagePurpose, SerialNumber};
+
+use super::{Authority, AuthorityCertificate, AuthorityError};
+use crate::domain::ids::MAX_COMMON_NAME_LEN;
+use crate::domain::time::Timestamp;
+use crate::pki::BACKDATING_SECONDS;
+use crate::pki::key::{CaKey, KeyError, PrivateKeyPem};
+use crate::pki::request::profile::named;
+use crate::pki::serial::{Serial, SerialError};
+use crate::pki::x509_time;
+
+const SECONDS_PER_DAY: i64 = 86_400;
+
+/// An authority's name: the common name of its certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorityName(String);
+
+/// Why there is no new authority.
+#[derive(Debug, thiserror::Error)]
+pub enum FoundingError {
+    /// No time at all, or beyond all calendars.
+    #[error("an authority of {0} days cannot be made: ask for at least one day, and for an end before the year 10000")]
+    Days(u32),
+    /// No randomness.
+    #[error(transparent)]
+    Serial(#[from] SerialError),
+    /// No key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The library could not sign.
+    #[error("the authority's certificate could not be signed: {0}")]
+    Sign(#[from] rcgen::Error),
+    /// What was made is not an authority.
+    #[error("what was made cannot be used, and was thrown away: {0}")]
+    Unusable(#[from] AuthorityError),
+}
+
+/// Makes an authority with an ECDSA P-256 key; the key is handed out once, to be written to its file.
+pub fn found(
+    name: &AuthorityName,
+    validity_days: u32,
+    now: Timestamp,
+) -> Result<(Authority, PrivateKeyPem), FoundingError> {
+    let now_second = x509_time::whole_second(now);
+    let ends = now_second.plus_seconds(i64::from(validity_days) * SECONDS_PER_DAY);
+    let dates = (x509_time::to_x509(now_second.plus_seconds(-BACKDATING_SECONDS)), x509_time::to_x509(ends));
+    let (Some(from), Some(until), 1..) = (dates.0, dates.1, validity_days) else {
+        return Err(FoundingError::Days(validity_days));
+    };
+    let key = CaKey::generate()?;
+    let mut params = CertificateParams::default();
+    params.not_before = from.to_datetime();
+    params.not_after = until.to_datetime();
+    params.serial_number = Some(SerialNumber::from_slice(Serial::random()?.magnitude()));
+    params.distinguished_name = named(&name.0);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let pem = params.self_signed(&key)?.pem();
+    let secret = key.to_pem();
+    let certificate = AuthorityCertificate::from_pem(pem.as_bytes(), now)?;
+    Ok((Authority::new(certificate, key)?, secret))
+}
+
+// === impl AuthorityName ===
+
+impl std::str::FromStr for AuthorityName {
+    type Err = &'static str;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let fits = (1..=MAX_COMMON_NAME_LEN).contains(&name.chars().count());
+        if name.trim() != name || name.chars().any(char::is_control) || !fits {
+            return Err(
+                "an authority's name has 1 to 64 characters, none of them a control character, no space at its ends",
+            );
+        }
+        Ok(Self(name.to_owned()))
+    }
+}
+
+impl std::fmt::Display for AuthorityName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}

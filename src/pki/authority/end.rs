@@ -1,0 +1,89 @@
+//! How near an authority is to its end, and what to say about it.
+//!
+//! After its end it signs nothing and the broker refuses every device, so that is said long before. It reads no clock.
+
+use std::path::Path;
+
+use super::{AuthorityCertificate, AuthorityError};
+use crate::domain::time::Timestamp;
+
+/// So many days before its end an authority is spoken of.
+pub const AUTHORITY_WARNING_DAYS: i64 = 90;
+
+const SECONDS_PER_DAY: i64 = 86_400;
+
+const PAST: &str = "no certificate and no CRL can be signed and the broker refuses every device";
+
+const ADVICE: &str =
+    "make a new authority with `sluice ca init`, let the broker trust both, and issue new certificates";
+
+/// How an authority stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuthorityEnd {
+    /// It ends then, which is far away.
+    Far(Timestamp),
+    /// It ends then, which is near; what to know about it.
+    Near(Timestamp, String),
+    /// It ended then, and signs nothing; what to know about it.
+    Past(Timestamp, String),
+    /// Its certificate cannot be used for another reason.
+    Unknown(String),
+}
+
+// === impl AuthorityEnd ===
+
+impl AuthorityEnd {
+    /// Of the certificate in this file.
+    pub fn of_file(path: &Path, now: Timestamp) -> Self {
+        match AuthorityCertificate::open(path, now) {
+            Ok(authority) => Self::of(&authority, now),
+            Err(AuthorityError::NotNow { subject, until, now, .. }) if now >= until => {
+                Self::Past(until, format!("the authority {subject} ended at {until}: {PAST}; {ADVICE}"))
+            }
+            Err(error) => Self::Unknown(error.timeless()),
+        }
+    }
+
+    /// Of an authority that is valid now.
+    pub fn of(authority: &AuthorityCertificate, now: Timestamp) -> Self {
+        let (end, name) = (authority.ends(), authority.name());
+        if end > now.plus_seconds(AUTHORITY_WARNING_DAYS * SECONDS_PER_DAY) {
+            return Self::Far(end);
+        }
+        let days = (end.micros() - now.micros()) / (SECONDS_PER_DAY * 1_000_000);
+        let what = format!(
+            "the authority {name} ends at {end}, in {days} days: certificates issued now end with it, and after that {PAST}; \
+             {ADVICE}"
+        );
+        Self::Near(end, what)
+    }
+
+    /// When it ends or ended; none: not known.
+    pub const fn at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Far(end) | Self::Near(end, _) | Self::Past(end, _) => Some(*end),
+            Self::Unknown(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki::test_samples::{DAY, authority_of, now};
+
+    #[test]
+    fn an_authority_is_spoken_of_ninety_days_before_its_end() {
+        let (far, near) = (authority_of(91), authority_of(89));
+        assert!(matches!(AuthorityEnd::of(far.certificate(), now()), AuthorityEnd::Far(_)));
+        let AuthorityEnd::Near(end, what) = AuthorityEnd::of(near.certificate(), now()) else { panic!("it is near") };
+        assert_eq!(end, near.certificate().ends());
+        assert!(what.contains("in 88 days") || what.contains("in 89 days"), "{what}");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.crt");
+        std::fs::write(&path, near.certificate().bundle_pem()).unwrap();
+        let past = AuthorityEnd::of_file(&path, now().plus_seconds(90 * DAY));
+        assert!(matches!(&past, AuthorityEnd::Past(at, what) if *at == end && what.contains("ended at")), "{past:?}");
+        assert!(matches!(AuthorityEnd::of_file(&dir.path().join("none"), now()), AuthorityEnd::Unknown(_)));
+    }
+}

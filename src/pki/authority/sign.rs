@@ -1,0 +1,63 @@
+//! Signs the certificate of a device: for the key of its request, or for a key made here and given away once.
+//!
+//! It signs nothing but a plan, and lets nothing out that the lint finds fault with. It stores nothing.
+
+use rcgen::{KeyPair, PublicKeyData, SubjectPublicKeyInfo};
+
+use super::Authority;
+use crate::pki::certificate::{Certificate, CertificateError};
+use crate::pki::key::PrivateKeyPem;
+use crate::pki::request::csr::Request;
+use crate::pki::request::lint::{self, LintError};
+use crate::pki::request::profile::Leaf;
+
+/// Why nothing was signed, or what was signed did not leave.
+#[derive(Debug, thiserror::Error)]
+pub enum IssueError {
+    /// The plan is for another device than the request.
+    #[error("the request is for {request} and the plan for {plan}: nothing was signed")]
+    OtherDevice {
+        /// Whom the request is for.
+        request: String,
+        /// Whom the plan is for.
+        plan: String,
+    },
+    /// The library could not sign.
+    #[error("the certificate could not be signed: {0}")]
+    Sign(#[from] rcgen::Error),
+    /// What was signed cannot be read.
+    #[error("what was signed cannot be read back, and was thrown away: {0}")]
+    Unreadable(#[from] CertificateError),
+    /// What was signed does not verify.
+    #[error("what was signed is not signed by the authority, and was thrown away")]
+    BadSignature,
+    /// What was signed is not what was meant.
+    #[error("what was signed is not what was meant, and was thrown away: {0}")]
+    Lint(#[from] LintError),
+}
+
+/// Signs for the key of a request.
+pub fn sign(authority: &Authority, leaf: &Leaf, request: &Request) -> Result<Certificate, IssueError> {
+    if request.device() != leaf.device() {
+        let (request, plan) = (request.device().identity(), leaf.device().identity());
+        return Err(IssueError::OtherDevice { request: request.to_owned(), plan: plan.to_owned() });
+    }
+    sign_key(authority, leaf, &SubjectPublicKeyInfo::from_der(request.key())?)
+}
+
+/// Makes a key (ECDSA P-256), signs for it, and hands both over.
+pub fn sign_new_key(authority: &Authority, leaf: &Leaf) -> Result<(Certificate, PrivateKeyPem), IssueError> {
+    let mut pair = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
+    let signed = sign_key(authority, leaf, &pair);
+    let key = PrivateKeyPem::of(&pair);
+    zeroize::Zeroize::zeroize(&mut pair);
+    Ok((signed?, key))
+}
+
+// --- private helpers ---
+
+fn sign_key(authority: &Authority, leaf: &Leaf, key: &impl PublicKeyData) -> Result<Certificate, IssueError> {
+    let signed = leaf.params()?.signed_by(key, authority.issuer())?;
+    lint::check(signed.der(), leaf, &key.subject_public_key_info(), authority.certificate())?;
+    Ok(Certificate::from_der(signed.der())?)
+}

@@ -1,0 +1,258 @@
+//! Is this certificate request acceptable?
+//!
+//! It must be signed with the key it asks a certificate for, and that key must be strong enough. Nothing else in it is
+//! believed: its subject may be absent or must name the device that is meant, and its extensions are ignored; a request
+//! that asks for an authority's powers is refused.
+
+use rustls_pki_types::CertificateSigningRequestDer;
+use rustls_pki_types::pem::PemObject;
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::cri_attributes::ParsedCriAttribute;
+use x509_parser::error::X509Error;
+use x509_parser::extensions::ParsedExtension;
+use x509_parser::prelude::FromDer;
+
+use super::identity;
+use super::public_key::{KeyKind, KeyRefused};
+use crate::domain::ids::DeviceKey;
+
+/// A longer request is not read; one of RSA 4096 with a full subject has 2.5 KiB.
+pub const MAX_REQUEST_BYTES: usize = 16 * 1024;
+
+/// A request that passed: a key, proven to be held by whoever asked, for this device.
+#[derive(Clone, Debug)]
+pub struct Request {
+    device: DeviceKey,
+    key: Vec<u8>,
+    kind: KeyKind,
+}
+
+/// Why a request is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// More than we read.
+    #[error("the request has more than {MAX_REQUEST_BYTES} bytes: no certificate request needs them")]
+    TooLong,
+    /// Neither PEM nor DER of a request.
+    #[error("this is no certificate request: expected PKCS#10, in PEM (-----BEGIN CERTIFICATE REQUEST-----) or DER")]
+    Garbled,
+    /// The key.
+    #[error("the request is refused: {0}")]
+    Key(#[from] KeyRefused),
+    /// The signature is wrong: whoever asks does not hold the key, or the request was altered.
+    #[error("the request's signature is wrong: it must be made with the private key of the public key in it")]
+    NotProven,
+    /// A signature we cannot verify, such as one over SHA-1.
+    #[error("the request is signed with an algorithm that is not accepted: sign it with SHA-256 or SHA-384")]
+    SignatureAlgorithm,
+    /// A subject that names another.
+    #[error(
+        "the request names {found:?}, and the certificate is for {expected}: leave the subject empty, or name this device"
+    )]
+    OtherName {
+        /// The common names in it.
+        found: String,
+        /// The device that is meant.
+        expected: String,
+    },
+    /// It asks for an authority's powers.
+    #[error("the request asks for an authority's powers (CA:true, keyCertSign or cRLSign), and a device gets none")]
+    WantsAuthority,
+    /// Extensions that cannot be read: they may ask for anything.
+    #[error("the request asks for an extension that cannot be read: make it without extensions")]
+    Extension,
+}
+
+// === impl Request ===
+
+impl Request {
+    /// Reads a request in PEM or DER and judges it.
+    pub fn read(bytes: &[u8], device: &DeviceKey) -> Result<Self, RequestError> {
+        if bytes.len() > MAX_REQUEST_BYTES {
+            return Err(RequestError::TooLong);
+        }
+        let is_der = bytes.first() == Some(&0x30);
+        let from_pem = || CertificateSigningRequestDer::from_pem_slice(bytes).map_err(|_| RequestError::Garbled);
+        let der = if is_der { bytes.into() } else { from_pem()? };
+        match X509CertificationRequest::from_der(&der) {
+            Ok(([], request)) => judge(&request, device),
+            _ => Err(RequestError::Garbled),
+        }
+    }
+
+    /// Whom the certificate is for.
+    pub const fn device(&self) -> &DeviceKey {
+        &self.device
+    }
+
+    /// What kind of key it holds.
+    pub const fn key_kind(&self) -> KeyKind {
+        self.kind
+    }
+
+    /// The public key, as X.509 writes it.
+    pub(crate) fn key(&self) -> &[u8] {
+        &self.key
+    }
+}
+
+// --- private helpers ---
+
+fn judge(request: &X509CertificationRequest<'_>, device: &DeviceKey) -> Result<Request, RequestError> {
+    let info = &request.certification_request_info;
+    // Before the signature: a weak key cannot be verified, and the reason would be the wrong one.
+    let kind = KeyKind::of(&info.subject_pki)?;
+    request.verify_signature().map_err(|error| match error {
+        X509Error::SignatureUnsupportedAlgorithm => RequestError::SignatureAlgorithm,
+        _ => RequestError::NotProven,
+    })?;
+    check_name(request, device)?;
+    check_extensions(request)?;
+    Ok(Request { device: device.clone(), key: info.subject_pki.raw.to_vec(), kind })
+}
+
+fn check_name(request: &X509CertificationRequest<'_>, device: &DeviceKey) -> Result<(), RequestError> {
+    let subject = &request.certification_request_info.subject;
+    let names: Vec<&str> =
+        subject.iter_common_name().map(|attribute| attribute.as_str().unwrap_or("\u{fffd}")).collect();
+    let is_meant = |name: &str| identity::read_common_name(name).is_ok_and(|named| named == *device);
+    match names.as_slice() {
+        [] => Ok(()),
+        [name] if is_meant(name) => Ok(()),
+        _ => Err(RequestError::OtherName { found: names.join(", "), expected: device.identity().to_owned() }),
+    }
+}
+
+fn check_extensions(request: &X509CertificationRequest<'_>) -> Result<(), RequestError> {
+    for attribute in request.certification_request_info.attributes() {
+        let ParsedCriAttribute::ExtensionRequest(asked) = attribute.parsed_attribute() else { continue };
+        for extension in &asked.extensions {
+            match extension.parsed_extension() {
+                ParsedExtension::BasicConstraints(constraints) if constraints.ca => {
+                    return Err(RequestError::WantsAuthority);
+                }
+                ParsedExtension::KeyUsage(usage) if usage.key_cert_sign() || usage.crl_sign() => {
+                    return Err(RequestError::WantsAuthority);
+                }
+                ParsedExtension::ParseError { .. } => return Err(RequestError::Extension),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rcgen::{BasicConstraints, IsCa, KeyUsagePurpose, SanType};
+    use rustls_pki_types::pem::PemObject;
+
+    use super::*;
+    use crate::pki::test_samples::{content, device, pair, parts, request, tagged};
+
+    const P256: &rcgen::SignatureAlgorithm = &rcgen::PKCS_ECDSA_P256_SHA256;
+
+    fn read(pem: &str) -> Result<Request, RequestError> {
+        Request::read(pem.as_bytes(), &device())
+    }
+
+    fn der_of(pem: &str) -> Vec<u8> {
+        CertificateSigningRequestDer::from_pem_slice(pem.as_bytes()).unwrap().to_vec()
+    }
+
+    #[test]
+    fn keys_of_the_accepted_kinds_pass_in_pem_and_der() {
+        let kinds = [
+            (P256, KeyKind::EcdsaP256),
+            (&rcgen::PKCS_ECDSA_P384_SHA384, KeyKind::EcdsaP384),
+            (&rcgen::PKCS_ED25519, KeyKind::Ed25519),
+        ];
+        for (algorithm, kind) in kinds {
+            let pem = request(None, &pair(algorithm), |_| ());
+            assert_eq!(read(&pem).unwrap().key_kind(), kind);
+            assert_eq!(Request::read(&der_of(&pem), &device()).unwrap().key_kind(), kind);
+        }
+    }
+
+    #[test]
+    fn a_subject_is_absent_or_names_the_device_in_either_form() {
+        let key = pair(P256);
+        for name in [None, Some("acme/device/pump:1"), Some("acme/pump:1")] {
+            assert!(read(&request(name, &key, |_| ())).is_ok(), "{name:?}");
+        }
+        for name in ["acme/device/pump:2", "other/pump:1", "", "acme", "acme/device/pump:1/x", "+/+", "acme/#"] {
+            let error = read(&request(Some(name), &key, |_| ())).unwrap_err();
+            assert!(matches!(error, RequestError::OtherName { .. }), "{name}: {error}");
+            assert!(error.to_string().contains("acme/device/pump:1"), "{error}");
+        }
+        let organization = request(None, &key, |params| {
+            params.distinguished_name.push(rcgen::DnType::OrganizationName, "Acme");
+        });
+        assert!(read(&organization).is_ok());
+    }
+
+    #[test]
+    fn a_request_for_an_authority_is_refused_and_other_wishes_are_ignored() {
+        let key = pair(P256);
+        let ca = request(None, &key, |params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained));
+        assert_eq!(read(&ca).unwrap_err(), RequestError::WantsAuthority);
+        for usage in [KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign] {
+            let asked = request(None, &key, |params| params.key_usages = vec![usage]);
+            assert_eq!(read(&asked).unwrap_err(), RequestError::WantsAuthority);
+        }
+        let harmless = request(None, &key, |params| {
+            params.subject_alt_names = vec![SanType::URI("urn:sluice:other:device".try_into().unwrap())];
+        });
+        assert!(read(&harmless).is_ok());
+    }
+
+    #[test]
+    fn whoever_does_not_hold_the_key_gets_nothing() {
+        let der = der_of(&request(None, &pair(P256), |_| ()));
+        let outer = parts(content(&der));
+        // The public key of another, in a request signed with one's own.
+        let other = der_of(&request(None, &pair(P256), |_| ()));
+        let forged = tagged(0x30, &[parts(content(&other))[0].clone(), outer[1].clone(), outer[2].clone()].concat());
+        assert_eq!(Request::read(&forged, &device()).unwrap_err(), RequestError::NotProven);
+        let mut flipped = der.clone();
+        *flipped.last_mut().unwrap() ^= 1;
+        assert_eq!(Request::read(&flipped, &device()).unwrap_err(), RequestError::NotProven);
+    }
+
+    #[test]
+    fn a_point_that_is_compressed_or_of_another_curve_is_refused_by_name() {
+        let der = der_of(&request(None, &pair(P256), |_| ()));
+        let with = |change: &dyn Fn(&mut Vec<u8>)| {
+            let mut changed = der.clone();
+            change(&mut changed);
+            Request::read(&changed, &device()).unwrap_err()
+        };
+        let at = |needle: &[u8]| memchr::memmem::find(&der, needle).unwrap();
+        let point = at(&[3, 0x42, 0, 4]) + 3;
+        assert_eq!(with(&|der| der[point] = 2), RequestError::Key(KeyRefused::Point));
+        let curve = at(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7]) + 7;
+        let refused = with(&|der| der[curve] = 6);
+        assert!(matches!(refused, RequestError::Key(KeyRefused::Kind(_))), "{refused}");
+    }
+
+    #[test]
+    fn what_is_no_request_is_said_to_be_none() {
+        let pem = request(None, &pair(P256), |_| ());
+        for wrong in [&b""[..], b"hello", b"\x30", &pem.as_bytes()[..80], &[der_of(&pem), vec![0]].concat()] {
+            assert_eq!(Request::read(wrong, &device()).unwrap_err(), RequestError::Garbled);
+        }
+        assert_eq!(Request::read(&vec![0x30; MAX_REQUEST_BYTES + 1], &device()).unwrap_err(), RequestError::TooLong);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), at in any::<prop::sample::Index>()) {
+            prop_assert!(Request::read(&bytes, &device()).is_err());
+            let mut touched = der_of(&request(Some("acme/pump:1"), &pair(P256), |_| ()));
+            let at = at.index(touched.len());
+            touched[at] ^= bytes.first().copied().unwrap_or(1).max(1);
+            let _ = Request::read(&touched, &device());
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Judges a certificate that was not issued here, before it is taken into the registry.
+//!
+//! It must be the authority's, for a client, good now, and name exactly one device: what the broker will make of it is
+//! what we make of it. The older common name is understood. Nothing is stored here.
+
+use super::identity;
+use super::public_key::KeyRefused;
+use crate::domain::ids::{DeviceKey, IdError};
+use crate::domain::time::Timestamp;
+use crate::pki::authority::AuthorityCertificate;
+use crate::pki::certificate::Certificate;
+
+/// Why a certificate is not taken in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ImportError {
+    /// Another authority's.
+    #[error("the certificate was issued by {issuer}, and the authority here is {authority}: have it issued here anew")]
+    WrongIssuer {
+        /// Who issued it.
+        issuer: String,
+        /// Who should have.
+        authority: String,
+    },
+    /// In the authority's name, but not signed by it, or signed over SHA-1.
+    #[error("the certificate names the authority, but its signature is not the authority's, or is made over SHA-1")]
+    BadSignature,
+    /// Of an authority.
+    #[error("the certificate is an authority's, not a device's")]
+    IsAuthority,
+    /// For servers or code, not for clients.
+    #[error(
+        "the certificate is not for clients (its extended key usage lacks clientAuth), and the broker would refuse it"
+    )]
+    NotForClients,
+    /// Something the broker would stop at.
+    #[error("the certificate has a critical extension that is not understood ({0}), and the broker would refuse it")]
+    UnknownCritical(String),
+    /// Its dates.
+    #[error("the certificate is good from {from} to {until}, and it is {now}: have a new one issued")]
+    NotNow {
+        /// When it begins.
+        from: Timestamp,
+        /// When it ends.
+        until: Timestamp,
+        /// When it was looked at.
+        now: Timestamp,
+    },
+    /// A weak key.
+    #[error("the certificate is refused: {0}")]
+    Weak(#[from] KeyRefused),
+    /// No common name, or several: the broker takes the first.
+    #[error("the certificate has {0} common names, and exactly one must name the device")]
+    CommonNames(usize),
+    /// A common name that is no device's.
+    #[error(
+        "the common name {name:?} names no device ({why}): expected <tenant>/device/<device>, or <tenant>/<device>"
+    )]
+    Name {
+        /// What it says.
+        name: String,
+        /// What is wrong with it.
+        why: IdError,
+    },
+    /// Two names for two devices.
+    #[error("the certificate's common name names {device}, and its alternative name {uri}: they must agree")]
+    TwoDevices {
+        /// By the common name.
+        device: DeviceKey,
+        /// By the alternative name.
+        uri: String,
+    },
+}
+
+/// Judges a certificate; whose it is, when it may be taken in.
+pub fn judge(
+    certificate: &Certificate,
+    authority: &AuthorityCertificate,
+    now: Timestamp,
+) -> Result<DeviceKey, ImportError> {
+    if certificate.issuer() != authority.name() {
+        let (issuer, authority) = (certificate.issuer().to_owned(), authority.name().to_owned());
+        return Err(ImportError::WrongIssuer { issuer, authority });
+    }
+    if !certificate.is_signed_by(authority.certificate()) {
+        return Err(ImportError::BadSignature);
+    }
+    let uses = certificate.uses();
+    if uses.is_ca || uses.signs_certificates || uses.signs_crls {
+        return Err(ImportError::IsAuthority);
+    }
+    if !uses.is_for_clients {
+        return Err(ImportError::NotForClients);
+    }
+    if let Some(oid) = &uses.unknown_critical {
+        return Err(ImportError::UnknownCritical(oid.clone()));
+    }
+    certificate.key_kind().clone()?;
+    let (from, until) = (certificate.not_before(), certificate.not_after());
+    if now < from || now >= until {
+        return Err(ImportError::NotNow { from, until, now });
+    }
+    device_of(certificate)
+}
+
+/// The device a certificate names, whoever issued it.
+pub fn device_of(certificate: &Certificate) -> Result<DeviceKey, ImportError> {
+    let name =
+        certificate.common_name().ok_or(ImportError::CommonNames(certificate.subject_name().common_names.len()))?;
+    let device = identity::read_common_name(name).map_err(|why| ImportError::Name { name: name.to_owned(), why })?;
+    let mut urns = certificate.uses().uris.iter().filter(|uri| identity::is_urn(uri));
+    match urns.find(|urn| identity::read_urn(urn).as_ref() != Ok(&device)) {
+        Some(uri) => Err(ImportError::TwoDevices { device, uri: uri.clone() }),
+        None => Ok(device),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, KeyUsagePurpose, SanType};
+
+    use super::*;
+    use crate::pki::authority::Authority;
+    use crate::pki::request::profile::named;
+    use crate::pki::test_samples::{authority, device, leaf, now, pair};
+
+    /// A certificate of this authority that differs from ours.
+    fn differing(authority: &Authority, change: impl Fn(&mut CertificateParams)) -> Certificate {
+        let mut params = leaf(authority).params().unwrap();
+        change(&mut params);
+        let signed = params.signed_by(&pair(&rcgen::PKCS_ECDSA_P256_SHA256), authority.issuer()).unwrap();
+        Certificate::from_der(signed.der()).unwrap()
+    }
+
+    fn judged(change: impl Fn(&mut CertificateParams)) -> Result<DeviceKey, ImportError> {
+        let authority = authority();
+        judge(&differing(&authority, change), authority.certificate(), now())
+    }
+
+    #[test]
+    fn a_certificate_of_either_common_name_is_taken_in() {
+        assert_eq!(judged(|_| ()), Ok(device()));
+        assert_eq!(judged(|params| params.distinguished_name = named("acme/pump:1")), Ok(device()));
+        let older = |params: &mut CertificateParams| {
+            params.subject_alt_names.clear();
+            params.extended_key_usages.clear();
+            params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
+        };
+        assert_eq!(judged(older), Ok(device()));
+    }
+
+    #[test]
+    fn a_name_that_is_no_devices_or_of_two_is_refused() {
+        for name in ["", "acme", "a/b/c", "+/+", "acme/#", "acme/device/", "a\u{0}/b", "\u{e9}/b"] {
+            let refused = judged(|params| params.distinguished_name = named(name)).unwrap_err();
+            assert!(matches!(refused, ImportError::Name { .. }), "{name:?}: {refused}");
+        }
+        let nameless = judged(|params| params.distinguished_name = rcgen::DistinguishedName::new());
+        assert_eq!(nameless, Err(ImportError::CommonNames(0)));
+        let other = judged(|params| params.distinguished_name = named("acme/device/other")).unwrap_err();
+        assert!(matches!(other, ImportError::TwoDevices { .. }), "{other}");
+        let foreign =
+            judged(|params| params.subject_alt_names = vec![SanType::URI("https://x.org".try_into().unwrap())]);
+        assert_eq!(foreign, Ok(device()), "a name that is not ours says nothing");
+    }
+
+    #[test]
+    fn what_the_broker_would_refuse_is_refused() {
+        let server = judged(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]);
+        assert_eq!(server, Err(ImportError::NotForClients));
+        let sub = judged(|params| params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained));
+        assert_eq!(sub, Err(ImportError::IsAuthority));
+        let signs = judged(|params| params.key_usages = vec![KeyUsagePurpose::KeyCertSign]);
+        assert_eq!(signs, Err(ImportError::IsAuthority));
+        let strange = judged(|params| {
+            let mut extension = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 9], vec![5, 0]);
+            extension.set_criticality(true);
+            params.custom_extensions = vec![extension];
+        });
+        assert_eq!(strange, Err(ImportError::UnknownCritical("1.3.6.1.4.1.9".to_owned())));
+    }
+
+    #[test]
+    fn another_authoritys_and_one_that_is_not_good_now_are_refused() {
+        let (ours, namesake) = (authority(), authority());
+        let certificate = differing(&ours, |_| ());
+        let by = |authority: &Authority, at| judge(&certificate, authority.certificate(), at);
+        assert_eq!(by(&namesake, now()), Err(ImportError::BadSignature));
+        let (other, _) = crate::pki::authority::create::found(&"Other".parse().unwrap(), 9, now()).unwrap();
+        assert!(matches!(by(&other, now()), Err(ImportError::WrongIssuer { .. })));
+        for at in [certificate.not_after(), certificate.not_before().plus_seconds(-1)] {
+            assert!(matches!(by(&ours, at), Err(ImportError::NotNow { .. })));
+        }
+        assert_eq!(by(&ours, certificate.not_before()), Ok(device()));
+    }
+}

@@ -1,0 +1,121 @@
+//! Which public keys are strong enough for us, whoever holds them.
+//!
+//! It judges a key and nothing else: not who sent it, not what for.
+
+use std::fmt;
+
+use x509_parser::oid_registry::{
+    OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_PKCS1_RSAENCRYPTION, OID_SIG_ED25519,
+};
+use x509_parser::public_key::{PublicKey, RSAPublicKey};
+use x509_parser::x509::SubjectPublicKeyInfo;
+
+/// Below it a key can be broken with means that exist.
+const MIN_RSA_BITS: usize = 2048;
+/// Above it each handshake costs the broker more than any device is worth.
+const MAX_RSA_BITS: usize = 4096;
+/// Smaller exponents have a history of attacks; this one is what everybody uses.
+const MIN_RSA_EXPONENT: u64 = 65537;
+/// First byte of a point that is written in full; the libraries here read no other.
+const UNCOMPRESSED: u8 = 4;
+
+/// A kind of key we accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyKind {
+    /// ECDSA on P-256.
+    EcdsaP256,
+    /// ECDSA on P-384.
+    EcdsaP384,
+    /// Ed25519.
+    Ed25519,
+    /// RSA of so many bits.
+    Rsa {
+        /// The length of the modulus.
+        bits: usize,
+    },
+}
+
+/// Why a key is not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyRefused {
+    /// An algorithm or a curve that is not ours.
+    #[error("the key is of a kind that is not accepted ({0}): use ECDSA P-256 or P-384, Ed25519, or RSA 2048 to 4096")]
+    Kind(String),
+    /// RSA, too short or too long.
+    #[error("the RSA key has {0} bits, accepted are {MIN_RSA_BITS} to {MAX_RSA_BITS}: make another, best ECDSA P-256")]
+    RsaBits(usize),
+    /// RSA with an exponent nobody needs.
+    #[error("the RSA key's public exponent is not an odd number from {MIN_RSA_EXPONENT} up: make another key")]
+    RsaExponent,
+    /// An EC point that is compressed, or none at all.
+    #[error("the key's point is not written in full (uncompressed): make the key without point compression")]
+    Point,
+    /// Not a key.
+    #[error("the public key cannot be read")]
+    Garbled,
+}
+
+// === impl KeyKind ===
+
+impl KeyKind {
+    /// The kind of this key, when we accept it.
+    pub(crate) fn of(key: &SubjectPublicKeyInfo<'_>) -> Result<Self, KeyRefused> {
+        let algorithm = &key.algorithm.algorithm;
+        if *algorithm == OID_SIG_ED25519 {
+            return Ok(Self::Ed25519);
+        }
+        if *algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY {
+            return of_curve(key);
+        }
+        if *algorithm != OID_PKCS1_RSAENCRYPTION {
+            return Err(KeyRefused::Kind(format!("algorithm {algorithm}")));
+        }
+        match key.parsed() {
+            Ok(PublicKey::RSA(rsa)) => of_rsa(&rsa),
+            _ => Err(KeyRefused::Garbled),
+        }
+    }
+}
+
+impl fmt::Display for KeyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EcdsaP256 => f.write_str("ECDSA P-256"),
+            Self::EcdsaP384 => f.write_str("ECDSA P-384"),
+            Self::Ed25519 => f.write_str("Ed25519"),
+            Self::Rsa { bits } => write!(f, "RSA {bits}"),
+        }
+    }
+}
+
+// --- private helpers ---
+
+fn of_curve(key: &SubjectPublicKeyInfo<'_>) -> Result<KeyKind, KeyRefused> {
+    let parameters = key.algorithm.parameters.as_ref().ok_or(KeyRefused::Garbled)?;
+    let curve = parameters.as_oid().map_err(|_| KeyRefused::Kind("a curve of its own".to_owned()))?;
+    let (kind, point_bytes) = if curve == OID_EC_P256 {
+        (KeyKind::EcdsaP256, 65)
+    } else if curve == OID_NIST_EC_P384 {
+        (KeyKind::EcdsaP384, 97)
+    } else {
+        return Err(KeyRefused::Kind(format!("curve {curve}")));
+    };
+    let point = &key.subject_public_key.data;
+    let full = point.first() == Some(&UNCOMPRESSED) && point.len() == point_bytes;
+    if full { Ok(kind) } else { Err(KeyRefused::Point) }
+}
+
+fn of_rsa(key: &RSAPublicKey<'_>) -> Result<KeyKind, KeyRefused> {
+    let zeros = key.modulus.iter().take_while(|byte| **byte == 0).count();
+    let modulus = &key.modulus[zeros..];
+    let first = modulus.first().ok_or(KeyRefused::Garbled)?;
+    let bits = modulus.len() * 8 - first.leading_zeros() as usize;
+    if !(MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits) {
+        return Err(KeyRefused::RsaBits(bits));
+    }
+    let exponent = key.try_exponent().map_err(|_| KeyRefused::RsaExponent)?;
+    if exponent < MIN_RSA_EXPONENT || exponent % 2 == 0 {
+        return Err(KeyRefused::RsaExponent);
+    }
+    Ok(KeyKind::Rsa { bits })
+}

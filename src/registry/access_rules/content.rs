@@ -1,0 +1,162 @@
+//! What the file of the broker's access rules holds: the operator's lines, and those made of the registry for a form.
+//!
+//! Names that no topic can hold get no line. It writes to whatever it is given, and decides nothing.
+
+use std::collections::HashSet;
+use std::io::{self, Write};
+
+use sha2::{Digest, Sha256};
+
+use super::form::AclForm;
+use super::template::Template;
+use crate::config::sections::certificates::CnFormat;
+use crate::domain::ids::DeviceKey;
+use crate::domain::ports::Outage;
+use crate::domain::probe;
+use crate::store::certificates::revocation_ledger::Ledger;
+use crate::store::registry::broker_acl::Names;
+
+/// The most devices there can be rows for: about a gigabyte of them.
+const MAX_DEVICES: usize = 1_000_000;
+
+/// The most devices denied beside patterns: Mosquitto 2.0 reads them in a time that grows with their square, and stands
+/// still meanwhile (5,000: a third of a second, 30,000: 19).
+pub const MAX_DENIED: usize = 5_000;
+
+const HEADER: &str =
+    "# Written by sluice from its registry and the lines of ACL_TEMPLATE_PATH. Change those, not this file.\n";
+
+/// SHA-256.
+pub type Hash = [u8; 32];
+
+/// What a file is to hold.
+#[derive(Debug)]
+pub struct Content {
+    /// The operator's lines.
+    pub template: Template,
+    /// As what they are applied to devices.
+    pub form: AclForm,
+    /// How user names are written.
+    pub cn_format: CnFormat,
+    /// As rows: who may publish. As patterns: who may not.
+    pub devices: Vec<Names>,
+    /// Those among them that are also called by the other form of a common name.
+    pub other_names: HashSet<Names>,
+}
+
+/// Gathers it from the registry. The inner error is a sentence for the operator.
+pub(super) async fn gather(
+    ledger: &mut Ledger,
+    template: &Template,
+    form: AclForm,
+    cn_format: CnFormat,
+) -> Result<Result<Content, String>, Outage> {
+    let devices = match form {
+        AclForm::Rows => ledger.acl_permitted(MAX_DEVICES).await?,
+        AclForm::Patterns => denied(ledger).await?,
+    };
+    if devices.len() > MAX_DEVICES {
+        let why = format!("there are more than {MAX_DEVICES} devices to write rules for: let a plugin decide");
+        return Ok(Err(why));
+    }
+    // The form that CERT_CN_FORMAT does not ask for.
+    let joint = if cn_format == CnFormat::Plain { "/device/" } else { "/" };
+    let other_names: HashSet<_> = ledger.acl_other_names(joint, MAX_DEVICES).await?.into_iter().collect();
+    Ok(Ok(Content { template: template.clone(), form, cn_format, devices, other_names }))
+}
+
+// === impl Content ===
+
+impl Content {
+    /// What the file depends on, hashed: the same means that there is nothing to write.
+    pub fn inputs(&self) -> Hash {
+        let mut hasher = Sha256::new();
+        let mut put = |text: &str| {
+            hasher.update(text.len().to_le_bytes());
+            hasher.update(text);
+        };
+        put(self.form.label());
+        put(if self.cn_format == CnFormat::Plain { "plain" } else { "strict" });
+        self.template.lines().for_each(&mut put);
+        for names in &self.devices {
+            put(&names.0);
+            put(&names.1);
+            put(if self.other_names.contains(names) { "2" } else { "1" });
+        }
+        hasher.finalize().into()
+    }
+
+    /// Writes it all; says how many lines were made from the registry.
+    pub(super) fn render(&self, out: &mut impl Write) -> io::Result<u64> {
+        out.write_all(HEADER.as_bytes())?;
+        match self.form {
+            AclForm::Patterns => {
+                self.template.lines().try_for_each(|line| writeln!(out, "{line}"))?;
+                self.render_barred(out)
+            }
+            AclForm::Rows => {
+                self.template.lines_above_rows().try_for_each(|line| writeln!(out, "{line}"))?;
+                writeln!(out, "\n# The probe of Sluice, which proves that a device writes to its own topics only.")?;
+                writeln!(out, "user {}\ntopic write {}", probe::IDENTITY, probe::OWN_TOPIC)?;
+                self.render_rows(out)
+            }
+        }
+    }
+
+    /// Denials come first in Mosquitto, so one line outweighs all patterns.
+    fn render_barred(&self, out: &mut impl Write) -> io::Result<u64> {
+        writeln!(out, "\n# Devices that are not ACTIVE, or whose tenant is SUSPENDED.")?;
+        let mut generated = 0;
+        for key in self.keys() {
+            for name in self.user_names(&key) {
+                writeln!(out, "user {name}\ntopic deny #")?;
+                generated += 2;
+            }
+        }
+        Ok(generated)
+    }
+
+    fn render_rows(&self, out: &mut impl Write) -> io::Result<u64> {
+        writeln!(out, "\n# Devices that are ACTIVE, of tenants that are ACTIVE.")?;
+        let mut generated = 0;
+        for key in self.keys() {
+            for name in self.user_names(&key) {
+                writeln!(out, "user {name}")?;
+                generated += 1;
+                for (access, topic) in self.template.rows_of(key.identity()) {
+                    writeln!(out, "topic {access} {topic}")?;
+                    generated += 1;
+                }
+            }
+        }
+        Ok(generated)
+    }
+
+    /// A name outside the grammar could hold a wildcard or a space.
+    fn keys(&self) -> impl Iterator<Item = DeviceKey> {
+        self.devices.iter().filter_map(|(tenant, device)| DeviceKey::new(tenant, device).ok())
+    }
+
+    fn user_names(&self, key: &DeviceKey) -> impl Iterator<Item = String> {
+        let (strict, plain) = (key.identity().to_owned(), format!("{}/{}", key.tenant(), key.device()));
+        let (usual, other) = if self.cn_format == CnFormat::Plain { (plain, strict) } else { (strict, plain) };
+        let has_other = self.other_names.contains(&(key.tenant().to_owned(), key.device().to_owned()));
+        std::iter::once(usual).chain(has_other.then_some(other))
+    }
+}
+
+// --- private helpers ---
+
+/// Devices to be denied, in the order of their names.
+async fn denied(ledger: &mut Ledger) -> Result<Vec<Names>, Outage> {
+    let mut devices = ledger.acl_barred(MAX_DENIED + 1).await?;
+    if devices.len() > MAX_DENIED {
+        devices.truncate(MAX_DENIED);
+        tracing::warn!(
+            "more than {MAX_DENIED} devices may not publish; the broker denies {MAX_DENIED} of them, those with a certificate \
+             first, and Sluice refuses the messages of all; suspend less, or use Mosquitto 2.1"
+        );
+    }
+    devices.sort_unstable();
+    Ok(devices)
+}

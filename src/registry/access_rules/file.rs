@@ -1,0 +1,268 @@
+//! The file of the broker's access rules: how it is written, and what is wrong with one that was changed.
+//!
+//! It is written so that it is never half there, and only when each of its lines reads back as a rule: a broker of 2.1 ends
+//! at a line that is none. It notifies nobody, and what is in it is gathered by [`acl_content`](super::content).
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::content::{Content, Hash};
+use super::file_identity::{Owner, Print};
+use super::template::parse_line;
+use crate::pki::files;
+
+/// The longest line that is read back.
+const MAX_LINE_BYTES: usize = 128 * 1024;
+
+/// A file that holds what it is to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// SHA-256 of the file.
+    pub digest: Hash,
+    /// Lines made from the registry.
+    pub generated: u64,
+    /// The file as it was then.
+    pub print: Print,
+}
+
+/// What is wrong with the file.
+#[derive(Debug, thiserror::Error)]
+pub enum AclFault {
+    /// No file.
+    #[error("it is missing")]
+    Missing,
+    /// It cannot be read, or not be written.
+    #[error("{0}")]
+    File(io::Error),
+    /// The broker may not be able to read it.
+    #[error("its mode has become {0:04o}")]
+    Mode(u32),
+    /// A line at which a broker of 2.1 ends.
+    #[error("line {number} is no access rule ({why})")]
+    Line {
+        /// Which line, from 1.
+        number: u64,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Rules, but others.
+    #[error("it is not what was written last")]
+    Other,
+}
+
+/// Writes and hashes at once.
+struct Hashing<W> {
+    inner: W,
+    hasher: Sha256,
+}
+
+/// Writes the file beside, reads each line of it back, and puts it in place of whatever is there.
+pub fn write(path: &Path, content: &Content, owner: Owner) -> Result<Written, AclFault> {
+    let (digest, generated, beside_print) = (Cell::new(Hash::default()), Cell::new(0), Cell::new(None));
+    files::replace_with(
+        path,
+        owner.mode,
+        |file| {
+            owner.take_over(file)?;
+            let mut out = Hashing { inner: BufWriter::new(file), hasher: Sha256::new() };
+            generated.set(content.render(&mut out)?);
+            out.inner.flush()?;
+            digest.set(out.hasher.finalize().into());
+            Ok(())
+        },
+        |beside| {
+            beside_print.set(Some(Print::of(beside)?));
+            match read(beside) {
+                Ok(found) if found == digest.get() => Ok(()),
+                Ok(_) => Err(io::Error::other("what was written does not read back")),
+                Err(fault) => Err(io::Error::other(format!("what was written is not good: {fault}"))),
+            }
+        },
+    )?;
+    let print = Print::of(path)?;
+    if beside_print.get().is_some_and(|beside| beside.is_same_file(&print)) {
+        Ok(Written { digest: digest.get(), generated: generated.get(), print })
+    } else {
+        Err(AclFault::Other)
+    }
+}
+
+/// Takes the file that another publisher wrote last, which had this hash, for written when it holds just this.
+pub fn adopt(path: &Path, content: &Content, last: &[u8], owner: Owner) -> Option<Written> {
+    let print = Print::of(path).ok()?;
+    if print.mode() != owner.mode || read(path).ok()? != *last {
+        return None;
+    }
+    let mut out = Hashing { inner: io::sink(), hasher: Sha256::new() };
+    let generated = content.render(&mut out).ok()?;
+    let digest: Hash = out.hasher.finalize().into();
+    (digest == *last).then_some(Written { digest, generated, print })
+}
+
+/// Looks at the file: the same, or touched and of the same content; else what is wrong with it.
+pub fn look(path: &Path, written: &Written) -> Result<Written, AclFault> {
+    let print = Print::of(path)?;
+    if print == written.print {
+        return Ok(*written);
+    }
+    if read(path)? != written.digest {
+        return Err(AclFault::Other);
+    }
+    if print.mode() == written.print.mode() {
+        Ok(Written { print, ..*written })
+    } else {
+        Err(AclFault::Mode(print.mode()))
+    }
+}
+
+/// Reads it as the broker does, line by line; its hash when each is a rule.
+pub fn read(path: &Path) -> Result<Hash, AclFault> {
+    Print::of(path)?;
+    let mut reader = BufReader::new(File::open(path)?);
+    let (mut hasher, mut line, mut number) = (Sha256::new(), Vec::new(), 0);
+    loop {
+        line.clear();
+        let mut bounded = io::Read::take(&mut reader, MAX_LINE_BYTES as u64);
+        if bounded.read_until(b'\n', &mut line)? == 0 {
+            return Ok(hasher.finalize().into());
+        }
+        number += 1;
+        hasher.update(&line);
+        let bad = |why: String| AclFault::Line { number, why };
+        if line.len() == MAX_LINE_BYTES {
+            return Err(bad("it is too long".to_owned()));
+        }
+        let text = std::str::from_utf8(&line).map_err(|_| bad("it is not UTF-8".to_owned()))?;
+        parse_line(text.trim_end_matches(['\n', '\r'])).map_err(bad)?;
+    }
+}
+
+// === impl AclFault ===
+
+impl From<io::Error> for AclFault {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::Missing,
+            _ => Self::File(error),
+        }
+    }
+}
+
+// === impl Hashing ===
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::fs;
+
+    use super::*;
+    use crate::config::sections::certificates::CnFormat;
+    use crate::config::{Config, Sources};
+    use crate::registry::access_rules::form::AclForm;
+    use crate::registry::access_rules::template::Template;
+
+    fn content(form: AclForm, devices: &[(&str, &str)]) -> Content {
+        let broker = Config::load(&Sources::default()).unwrap().config.broker;
+        let own = |names: &(&str, &str)| (names.0.to_owned(), names.1.to_owned());
+        Content {
+            template: Template::built_in(&broker),
+            form,
+            cn_format: CnFormat::Strict,
+            devices: devices.iter().map(own).collect(),
+            other_names: HashSet::from([own(&("acme", "d1"))]),
+        }
+    }
+
+    fn owner() -> Owner {
+        Owner::found(Path::new("/nonexistent"))
+    }
+
+    #[test]
+    fn rows_name_each_device_and_patterns_only_those_that_may_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("acl");
+        let devices = [("acme", "d0"), ("acme", "d1"), ("acme", "+"), ("a c", "d\ntopic read #")];
+        let written = write(&path, &content(AclForm::Rows, &devices), owner()).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        for line in [
+            "#rows: pattern write tenant/%u/telemetry/#",
+            "user $sluice/device/probe\ntopic write tenant/$sluice/device/probe/telemetry",
+            "user acme/device/d0\ntopic write tenant/acme/device/d0/telemetry/#\ntopic write tenant/acme/device/d0/heartbeat",
+            "user acme/d1\ntopic write tenant/acme/device/d1/telemetry/#",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+        assert_eq!(written.generated, 33, "three names with ten rows each");
+        assert!(
+            !text.contains("device/+") || text.matches("device/+").count() == 1,
+            "only Sluice's own filter:\n{text}"
+        );
+
+        write(&path, &content(AclForm::Patterns, &devices[..1]), owner()).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains("\npattern write tenant/%u/telemetry/#\n"), "{text}");
+        assert!(text.ends_with("user acme/device/d0\ntopic deny #\n"), "{text}");
+    }
+
+    #[test]
+    fn a_file_that_was_changed_is_noticed_and_one_that_was_touched_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("acl");
+        let content = content(AclForm::Rows, &[("acme", "d0")]);
+        let written = write(&path, &content, owner()).unwrap();
+        assert_eq!(look(&path, &written).unwrap(), written);
+        let good = fs::read(&path).unwrap();
+        fs::write(&path, &good).unwrap();
+        let touched = look(&path, &written).unwrap();
+        assert_eq!(touched.digest, written.digest);
+        assert_eq!(adopt(&path, &content, &written.digest, owner()).map(|found| found.digest), Some(written.digest));
+        assert_eq!(adopt(&path, &content, &[0; 32], owner()), None);
+        let damages: [(&[u8], &str); 4] = [
+            (&good[..good.len() / 2], "written last"),
+            (b"topic read #\n", "written last"),
+            (b"topic read #\nwhat is this\n", "line 2 is no access rule"),
+            (b"\xff\n", "not UTF-8"),
+        ];
+        for (damage, why) in damages {
+            fs::write(&path, damage).unwrap();
+            // Half a file may end within a line.
+            let fault = look(&path, &touched).unwrap_err().to_string();
+            assert!(fault.contains(why) || fault.contains("no access rule"), "{fault}");
+        }
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(look(&path, &touched), Err(AclFault::Missing)));
+        fs::create_dir(&path).unwrap();
+        assert!(look(&path, &touched).unwrap_err().to_string().contains("no regular file"));
+        assert!(write(&path, &content, owner()).is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn the_inputs_tell_when_there_is_nothing_to_write() {
+        let one = content(AclForm::Rows, &[("acme", "d0")]).inputs();
+        assert_eq!(one, content(AclForm::Rows, &[("acme", "d0")]).inputs());
+        for other in [
+            content(AclForm::Patterns, &[("acme", "d0")]),
+            content(AclForm::Rows, &[]),
+            content(AclForm::Rows, &[("acm", "ed0")]),
+        ] {
+            assert_ne!(one, other.inputs());
+        }
+    }
+}

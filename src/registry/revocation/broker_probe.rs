@@ -1,0 +1,124 @@
+//! Sees with its own eyes whom the broker lets in: a revoked canary must be refused, a valid one let in.
+//!
+//! The revoked canary is new with every list and stands in no earlier one: a broker that refuses it has read this list.
+//! It mends nothing.
+
+use std::path::PathBuf;
+
+use crate::broker::tools::certificate_probe::{Door, Outcome, try_door};
+use crate::config::Config;
+use crate::domain::clocks::Clocks;
+use crate::pki::authority::Authority;
+use crate::pki::crl::probe_pair::{self, Canary, CanaryError};
+
+/// Where to look, and whom to trust there.
+#[derive(Clone, Debug)]
+pub struct Prover {
+    address: String,
+    ca_cert: Option<PathBuf>,
+}
+
+/// One certificate to be revoked by the next list, one to be let in.
+#[derive(Debug)]
+pub struct Canaries {
+    /// The next list revokes it.
+    pub revoked: Canary,
+    valid: Canary,
+}
+
+/// What the broker does with the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// It refuses the revoked one and lets the valid one in.
+    InForce,
+    /// It does not; a sentence for the operator.
+    Not(String),
+    /// That could not be seen; a sentence for the operator.
+    Unseen(String),
+}
+
+// === impl Prover ===
+
+impl Prover {
+    /// As the settings say; none without `BROKER_PROBE_ADDR`.
+    pub fn of(config: &Config) -> Option<Self> {
+        let settings = &config.certificates;
+        let of_session = config.broker.tls.as_ref().and_then(|tls| tls.ca_cert.clone());
+        let ca_cert = settings.broker_probe_ca_cert.clone().or(of_session);
+        settings.broker_probe_addr.clone().map(|address| Self { address, ca_cert })
+    }
+
+    /// Tries both.
+    pub async fn look(&self, canaries: &Canaries) -> Sight {
+        let valid = self.try_one(&canaries.valid).await;
+        let revoked = if valid == Outcome::Admitted { Some(self.try_one(&canaries.revoked).await) } else { None };
+        judge(&self.address, &valid, revoked.as_ref())
+    }
+
+    async fn try_one(&self, canary: &Canary) -> Outcome {
+        let door = Door { address: &self.address, ca_cert: self.ca_cert.as_deref() };
+        let name = canary.certificate.common_name().unwrap_or(probe_pair::NAME_PREFIX);
+        try_door(door, name, canary.certificate.der(), canary.key.expose()).await
+    }
+}
+
+// === impl Canaries ===
+
+impl Canaries {
+    /// A new pair.
+    pub fn make(authority: &Authority, at: Clocks) -> Result<Self, CanaryError> {
+        Ok(Self { revoked: probe_pair::make(authority, at)?, valid: probe_pair::make(authority, at)? })
+    }
+}
+
+// --- private helpers ---
+
+fn judge(address: &str, valid: &Outcome, revoked: Option<&Outcome>) -> Sight {
+    Sight::Not(match (valid, revoked) {
+        (Outcome::Admitted, Some(Outcome::Revoked)) => return Sight::InForce,
+        (Outcome::Unreachable(why), _) | (_, Some(Outcome::Unreachable(why))) => {
+            let what = "what the broker does with the CRL cannot be seen at BROKER_PROBE_ADDR";
+            return Sight::Unseen(format!("{what} {address}: {why}"));
+        }
+        (Outcome::Refused(why), _) => format!(
+            "the broker at {address} refuses a valid certificate ({why}), and so every device: check its CRL's dates, \
+             its cafile, and the clocks"
+        ),
+        (Outcome::Revoked, _) => {
+            format!("the broker at {address} takes a valid certificate for a revoked one: it reads another CRL")
+        }
+        (Outcome::Admitted, Some(Outcome::Refused(why))) => format!(
+            "the broker at {address} refuses a revoked certificate, but for another reason ({why}): see its log"
+        ),
+        (Outcome::Admitted, Some(Outcome::Admitted) | None) => format!(
+            "the broker at {address} lets in a certificate that the CRL revokes: it has not read the newest; check that \
+             its crlfile is what CRL_OUTPUT_PATH becomes, and that it is told (BROKER_PID_FILE, BROKER_RELOAD_COMMAND, \
+             or the watcher beside it)"
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_force_means_that_one_is_revoked_and_the_other_let_in() {
+        let refused = Outcome::Refused("x".into());
+        let away = Outcome::Unreachable("away".into());
+        assert_eq!(judge("b:1", &Outcome::Admitted, Some(&Outcome::Revoked)), Sight::InForce);
+        for (valid, revoked, part) in [
+            (&Outcome::Admitted, Some(&Outcome::Admitted), "lets in"),
+            (&Outcome::Admitted, Some(&refused), "another reason (x)"),
+            (&refused, None, "every device"),
+            (&Outcome::Revoked, None, "another CRL"),
+        ] {
+            let Sight::Not(why) = judge("b:1", valid, revoked) else { panic!("in force, or not seen") };
+            assert!(why.contains(part), "{why}");
+        }
+        for (valid, revoked) in [(&away, None), (&Outcome::Admitted, Some(&away))] {
+            let Sight::Unseen(why) = judge("b:1", valid, revoked) else { panic!("seen") };
+            assert!(why.contains("away"), "{why}");
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! Makes a CRL of what the registry says, puts it where the broker reads it, and says when it is time for another.
+//!
+//! It tells the broker nothing. A list leaves only when the file was read back and found good.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::config::sections::certificates::CertificatesConfig;
+use crate::disk;
+use crate::domain::clocks::{Clocks, MAX_CLOCK_OFFSET_SECONDS};
+use crate::domain::ports::Outage;
+use crate::domain::time::Timestamp;
+use crate::pki::authority::Authority;
+use crate::pki::crl::file::{self, CrlState};
+use crate::pki::crl::probe_pair::{self, CanaryError};
+use crate::pki::crl::{self, Crl, RevocationReason, Revoked};
+use crate::store::certificates::revocation_ledger::{CrlRow, Ledger, OpenRevocation, RevokedRow};
+
+const SECONDS_PER_HOUR: i64 = 3600;
+
+/// Why the chain cannot go on. The text names the file or the part.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    /// Postgres.
+    #[error(transparent)]
+    Outage(#[from] Outage),
+    /// Something did not answer, and nobody else noticed.
+    #[error("a turn of the publisher did not end within {0} s: look for load, locks and slow disks")]
+    Stuck(u64),
+    /// The authority's files.
+    #[error("the authority cannot sign: {0}")]
+    Authority(String),
+    /// A certificate to try the broker with.
+    #[error(transparent)]
+    Canary(#[from] CanaryError),
+    /// The file is not what was published, and no list could take its place.
+    #[error("{0}")]
+    Unrepaired(String),
+    /// The list or its file.
+    #[error("the CRL at {path} cannot be published: {why}")]
+    File {
+        /// `CRL_OUTPUT_PATH`.
+        path: String,
+        /// What happened.
+        why: String,
+    },
+}
+
+/// The entries of a list, the certificates they are of, and those that cannot be listed.
+struct Entries {
+    revoked: Vec<Revoked>,
+    listed: Vec<Uuid>,
+    unreadable: Vec<Uuid>,
+}
+
+/// A list that stands in its file and in the database.
+#[derive(Debug)]
+pub struct Published {
+    /// Its number.
+    pub number: u64,
+    /// How many entries it has.
+    pub entries: usize,
+    /// When it ends.
+    pub next_update: Timestamp,
+    /// Certificates whose serial number cannot be read, so that they are in no list.
+    pub unreadable: Vec<Uuid>,
+}
+
+/// Opens the authority the settings name; one that either clock takes for valid while the clocks differ.
+pub async fn authority(settings: &CertificatesConfig, at: Clocks) -> Result<Arc<Authority>, ListError> {
+    let (Some(cert), Some(key)) = (settings.ca_cert_path.clone(), settings.ca_key_path.clone()) else {
+        return Err(ListError::Authority("set DEVICE_CA_CERT_PATH and DEVICE_CA_KEY_PATH".to_owned()));
+    };
+    let path = cert.clone();
+    let opened = apart(&path, move || {
+        let opened = Authority::open(&cert, &key, at.own);
+        let opened =
+            opened.or_else(|error| if at.agree() { Err(error) } else { Authority::open(&cert, &key, at.database) });
+        opened.map_err(|error| error.timeless())
+    });
+    opened.await.map(Arc::new).map_err(ListError::Authority)
+}
+
+/// An authority that has ended by both clocks signs no list: the broker would accept none.
+pub fn check_end(authority: &Authority, at: Clocks) -> Result<(), ListError> {
+    let end = authority.certificate().ends();
+    if at.earlier() < end {
+        return Ok(());
+    }
+    let name = authority.certificate().name();
+    Err(ListError::Authority(format!(
+        "the certificate of {name} ended at {end}: make a new authority with `sluice ca init`"
+    )))
+}
+
+/// Looks at the file: the number in it, or what is wrong with it. Any list but the last one published is wrong.
+pub async fn look(
+    authority: &Arc<Authority>,
+    path: &Path,
+    newest: i64,
+    last: Option<Vec<u8>>,
+    at: Clocks,
+) -> Result<u64, String> {
+    let (authority, place) = (Arc::clone(authority), path.to_owned());
+    let newest = u64::try_from(newest).ok();
+    apart(path, move || match file::inspect(&place, authority.certificate(), at, newest) {
+        CrlState::Bad(fault) => Err(fault.to_string()),
+        CrlState::Good(crl) if last.is_some_and(|last| last != crl.der()) => {
+            Err(format!("it is not the list that was published last, but another of number {}", crl.number()))
+        }
+        CrlState::Good(crl) => Ok(crl.number()),
+    })
+    .await
+}
+
+/// Why another list is due, whatever the file holds; none: it is not. The age of the last one is told by its own dates: the
+/// clock that wrote down its publication may have been wrong. The hours are those of validity and of refresh.
+pub fn is_due(
+    state: &CrlRow,
+    issuer: &str,
+    (validity_hours, refresh_hours): (u32, u32),
+    at: Clocks,
+) -> Option<&'static str> {
+    let next_update = state.next_update.filter(|_| state.issuer.as_deref() == Some(issuer)).map(Timestamp::from);
+    let (Some(next_update), Some(published)) = (next_update, state.published_at) else {
+        return Some("it is the first of this authority");
+    };
+    if state.requested_at.is_some_and(|requested| requested > published) {
+        return Some("it was asked for");
+    }
+    let made = next_update.plus_seconds(-i64::from(validity_hours) * SECONDS_PER_HOUR);
+    if made.seconds_since(at.later()) > MAX_CLOCK_OFFSET_SECONDS {
+        return Some("the last one was made by a clock that was ahead");
+    }
+    let refresh = i64::from(refresh_hours) * SECONDS_PER_HOUR;
+    let ages = made.plus_seconds(refresh.min(probe_pair::VALIDITY_SECONDS / 2));
+    (at.later() >= ages).then_some("the last one is getting old")
+}
+
+/// Whether one of these is in no list yet.
+pub fn has_unlisted(open: &[OpenRevocation], unreadable: &[Uuid]) -> bool {
+    open.iter().any(|one| one.crl_number.is_none() && !unreadable.contains(&one.certificate_id))
+}
+
+/// Signs a list of all that is revoked now, writes it, reads it back, and notes it. Only the publisher may.
+pub async fn publish(
+    ledger: &mut Ledger,
+    authority: &Arc<Authority>,
+    settings: &CertificatesConfig,
+    in_file: u64,
+    at: Clocks,
+) -> Result<Published, ListError> {
+    let issuer = authority.certificate().name().to_owned();
+    let path = settings.crl_output_path.clone().unwrap_or_default();
+    let number = ledger.next_number(in_file).await?;
+    let Entries { revoked, listed, unreadable } = entries(&ledger.revoked(&issuer, at.earlier()).await?);
+    let (signer, hours, place) = (Arc::clone(authority), settings.crl_validity_hours, path.clone());
+    let written = apart(&path, move || write(&signer, &place, number, &revoked, hours, at)).await;
+    let crl = written.map_err(|why| ListError::File { path: path.display().to_string(), why })?;
+    let list = CrlRow {
+        issuer: Some(issuer),
+        crl_number: i64::try_from(number).unwrap_or(i64::MAX),
+        entries: i64::try_from(crl.entries().len()).unwrap_or(i64::MAX),
+        next_update: Some(crl.next_update().to_utc()),
+        ..CrlRow::default()
+    };
+    ledger.note_published(&list, crl.der(), &listed).await?;
+    Ok(Published { number, entries: crl.entries().len(), next_update: crl.next_update(), unreadable })
+}
+
+// --- private helpers ---
+
+fn write(
+    authority: &Authority,
+    path: &Path,
+    number: u64,
+    revoked: &[Revoked],
+    validity_hours: u32,
+    at: Clocks,
+) -> Result<Crl, String> {
+    let crl = crl::sign(authority, number, revoked, validity_hours, at).map_err(|error| error.to_string())?;
+    file::write_crl(path, &crl).map_err(|error| format!("{error}; check the directory and its permissions"))?;
+    match file::inspect(path, authority.certificate(), at, Some(number)) {
+        CrlState::Good(found) if found == crl => Ok(crl),
+        CrlState::Good(_) => Err("another program writes to the same file".to_owned()),
+        CrlState::Bad(fault) => Err(fault.to_string()),
+    }
+}
+
+fn entries(rows: &[RevokedRow]) -> Entries {
+    let mut entries = Entries { revoked: Vec::with_capacity(rows.len()), listed: Vec::new(), unreadable: Vec::new() };
+    for row in rows {
+        let Ok(serial) = row.serial_number.parse() else {
+            entries.unreadable.extend(row.id);
+            continue;
+        };
+        let reason = row.revoked_reason.as_deref().and_then(RevocationReason::from_label);
+        let reason = reason.unwrap_or(RevocationReason::Unspecified);
+        entries.revoked.push(Revoked { serial, revoked_at: row.revoked_at.into(), reason });
+        entries.listed.extend(row.id);
+    }
+    entries
+}
+
+/// Files and signatures, on a thread that may wait.
+async fn apart<T: Send + 'static>(
+    path: &Path,
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    disk::apart(path, work).await.unwrap_or_else(|error| Err(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A list of a week, made so long ago.
+    fn published(hours_ago: i64) -> CrlRow {
+        let at = now().plus_seconds(-hours_ago * SECONDS_PER_HOUR);
+        let next_update = Some(at.plus_seconds(168 * SECONDS_PER_HOUR).to_utc());
+        CrlRow { issuer: Some("CN=a".into()), published_at: Some(at.to_utc()), next_update, ..CrlRow::default() }
+    }
+
+    fn now() -> Timestamp {
+        Timestamp::from_micros(1_800_000_000_000_000)
+    }
+
+    /// Why one is due to an authority of this name that makes lists of a week.
+    fn due(state: &CrlRow, issuer: &str, refresh_hours: u32, at: Clocks) -> Option<&'static str> {
+        is_due(state, issuer, (168, refresh_hours), at)
+    }
+
+    #[test]
+    fn another_list_is_due_for_another_authority_on_request_and_with_age() {
+        let at = Clocks::from(now());
+        assert!(due(&CrlRow::default(), "CN=a", 12, at).is_some());
+        assert!(due(&published(11), "CN=b", 12, at).is_some());
+        assert_eq!(due(&published(11), "CN=a", 12, at), None);
+        assert!(due(&published(12), "CN=a", 12, at).is_some());
+        // The canaries end before a long refresh does.
+        assert!(due(&published(24), "CN=a", 1000, at).is_some());
+        let asked = |seconds| CrlRow { requested_at: Some(now().plus_seconds(seconds).to_utc()), ..published(1) };
+        assert!(due(&asked(-10), "CN=a", 12, at).is_some());
+        assert_eq!(due(&asked(-3700), "CN=a", 12, at), None);
+    }
+
+    #[test]
+    fn a_list_made_by_clocks_that_differ_is_due_again_when_they_agree_and_not_before() {
+        let days = 40 * 24;
+        for own in [days, -days] {
+            let at = Clocks { own: now().plus_seconds(own * SECONDS_PER_HOUR), database: now() };
+            let made = now().plus_seconds(own.max(0) * SECONDS_PER_HOUR + 168 * SECONDS_PER_HOUR);
+            let list = CrlRow { next_update: Some(made.to_utc()), ..published(0) };
+            assert_eq!(due(&list, "CN=a", 12, at), None, "{own}");
+            assert_eq!(due(&list, "CN=a", 12, now().into()).is_some(), own > 0, "{own}");
+        }
+    }
+
+    #[test]
+    fn a_serial_number_that_cannot_be_read_keeps_no_other_out_of_the_list() {
+        let row = |serial: &str, reason: Option<&str>| RevokedRow {
+            id: Some(Uuid::new_v4()),
+            serial_number: serial.to_owned(),
+            revoked_at: now().to_utc(),
+            revoked_reason: reason.map(str::to_owned),
+        };
+        let found = entries(&[row("0a", Some("KEYCOMPROMISE")), row("what", None), row("0b", Some("because"))]);
+        assert_eq!((found.revoked.len(), found.listed.len(), found.unreadable.len()), (2, 2, 1));
+        assert_eq!(found.revoked[0].reason, RevocationReason::KeyCompromise);
+        assert_eq!(found.revoked[1].reason, RevocationReason::Unspecified);
+    }
+}

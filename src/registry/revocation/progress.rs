@@ -1,0 +1,192 @@
+//! Waits for the chain of one revocation, and tells which link held when, or which did not.
+//!
+//! It only reads: whichever replica is the publisher does the work.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::Serialize;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use super::enforcement::NO_PROBE;
+use crate::domain::ports::Outage;
+use crate::domain::time::Timestamp;
+use crate::store::certificates::revocation_ledger::{self, Link, Progress};
+use crate::store::connection::database::Database;
+
+/// How often the table is looked at.
+const PERIOD: Duration = Duration::from_millis(200);
+
+/// The first link: the row itself, by which every replica knows.
+const ROW: &str = "revoked";
+
+/// A revocation, link by link.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Chain {
+    /// The certificate.
+    pub certificate_id: Uuid,
+    /// Whether the last link has held: the broker was seen to act on it.
+    pub proven: bool,
+    /// The link that failed when it was tried last, or else the first that has not held; null when all have.
+    pub missing: Option<&'static str>,
+    /// Why, when that is known.
+    pub failure: Option<String>,
+    /// The number of the CRL it stands in.
+    pub crl_number: Option<i64>,
+    /// Each link, in the order of the chain.
+    pub links: Vec<ChainLink>,
+}
+
+/// One link.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct ChainLink {
+    /// `revoked` (the row), `published` (in a CRL), `reloaded` (the broker was told), `ended` (the live session is gone), or
+    /// `proven` (the broker was seen to refuse a certificate of that CRL).
+    pub link: &'static str,
+    /// When it held; null: it has not.
+    pub held_at: Option<DateTime<Utc>>,
+    /// How long after the row that was.
+    pub seconds: Option<f64>,
+}
+
+/// Why there is no proof.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// There is nothing to wait for.
+    #[error("certificate {0} is not revoked")]
+    NotRevoked(Uuid),
+    /// A link did not hold in time.
+    #[error("the certificate is revoked, but the link `{}` of the chain has not held: {}", .link.label(), told(.why.as_ref()))]
+    Link {
+        /// The link that did not hold.
+        link: Link,
+        /// What went wrong, when that is known.
+        why: Option<String>,
+        /// How far it came.
+        progress: Box<Progress>,
+    },
+    /// Postgres.
+    #[error("how far the revocation has come cannot be read: {0}")]
+    Outage(#[from] Outage),
+}
+
+/// Waits until the last link has held. `seen` is shown the state each time it is looked at.
+pub async fn wait_for(
+    database: &Database,
+    certificate: Uuid,
+    patience: Duration,
+    mut seen: impl FnMut(&Progress),
+) -> Result<Progress, Broken> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let progress = look(database, certificate).await?;
+        seen(&progress);
+        let Some(link) = missing(&progress) else { return Ok(progress) };
+        // Nothing more will come where nobody looks at the broker.
+        let unprovable = link == Link::Proven && progress.failure.as_deref() == Some(NO_PROBE);
+        if unprovable || Instant::now() >= deadline {
+            return Err(Broken::Link { link, why: progress.failure.clone(), progress: Box::new(progress) });
+        }
+        sleep(PERIOD).await;
+    }
+}
+
+/// How far it has come now.
+pub async fn look(database: &Database, certificate: Uuid) -> Result<Progress, Broken> {
+    let found = revocation_ledger::progress(database.pool(), certificate).await?;
+    found.ok_or(Broken::NotRevoked(certificate))
+}
+
+/// The link that failed when it was tried last, or else the first that has not held; none: all have.
+pub fn missing(progress: &Progress) -> Option<Link> {
+    progress.proven_at.is_none().then(|| {
+        let failed = progress.failed_link.as_deref().and_then(Link::from_label);
+        let first = || Link::ALL.into_iter().find(|link| progress.held_at(*link).is_none());
+        failed.or_else(first).unwrap_or(Link::Proven)
+    })
+}
+
+// === impl Chain ===
+
+impl From<&Progress> for Chain {
+    fn from(progress: &Progress) -> Self {
+        let begun = progress.noticed_at;
+        let link = |link, held_at: Option<DateTime<Utc>>| {
+            let seconds = held_at.map(|at| Timestamp::from(at).seconds_since(Timestamp::from(begun)));
+            ChainLink { link, held_at, seconds }
+        };
+        let row = link(ROW, Some(begun));
+        let others = Link::ALL.into_iter().map(|one| link(one.label(), progress.held_at(one)));
+        Self {
+            certificate_id: progress.certificate_id,
+            proven: progress.proven_at.is_some(),
+            missing: missing(progress).map(Link::label),
+            failure: progress.failure.clone(),
+            crl_number: progress.crl_number,
+            links: std::iter::once(row).chain(others).collect(),
+        }
+    }
+}
+
+// --- private helpers ---
+
+fn told(why: Option<&String>) -> String {
+    why.map_or_else(
+        || {
+            "nothing was heard of it in time; does a daemon run with DEVICE_CA_CERT_PATH, DEVICE_CA_KEY_PATH and \
+             CRL_OUTPUT_PATH, of the authority that issued it?"
+                .to_owned()
+        },
+        Clone::clone,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress(held: i64, failed: Option<Link>) -> Progress {
+        let at = |number: i64| Timestamp::from_micros(1_800_000_000_000_000).plus_seconds(number).to_utc();
+        let link = |number| (number <= held).then(|| at(number));
+        Progress {
+            certificate_id: Uuid::nil(),
+            noticed_at: at(0),
+            published_at: link(1),
+            crl_number: Some(7),
+            reloaded_at: link(2),
+            ended_at: link(3),
+            proven_at: link(4),
+            failed_link: failed.map(|link| link.label().to_owned()),
+            failure: failed.map(|_| "because".to_owned()),
+        }
+    }
+
+    #[test]
+    fn the_link_that_failed_is_named_or_else_the_first_that_has_not_held() {
+        assert_eq!(missing(&progress(0, None)), Some(Link::Published));
+        assert_eq!(missing(&progress(1, None)), Some(Link::Reloaded));
+        assert_eq!(missing(&progress(4, None)), None);
+        // It was told, and does not enforce the list.
+        assert_eq!(missing(&progress(2, Some(Link::Reloaded))), Some(Link::Reloaded));
+        // Nobody was told and nobody looks.
+        assert_eq!(missing(&progress(1, Some(Link::Proven))), Some(Link::Proven));
+    }
+
+    #[test]
+    fn a_chain_tells_each_link_with_its_time() {
+        let chain = Chain::from(&progress(2, None));
+        let links: Vec<_> = chain.links.iter().map(|link| (link.link, link.seconds)).collect();
+        let expected = [
+            ("revoked", Some(0.0)),
+            ("published", Some(1.0)),
+            ("reloaded", Some(2.0)),
+            ("ended", None),
+            ("proven", None),
+        ];
+        assert_eq!(links, expected);
+        assert_eq!((chain.proven, chain.missing), (false, Some("ended")));
+        assert!(Chain::from(&progress(4, None)).proven);
+    }
+}

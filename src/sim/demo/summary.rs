@@ -1,0 +1,233 @@
+//! How a demonstration went: where every message is, and how every revocation ended.
+//!
+//! It adds up what others counted, and says so when it does not; a run in which nothing was stored, or in which the broker's
+//! access rules do not hold, is no success either.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::revocation_report::Story;
+use super::screen::{grouped, seconds};
+use super::traffic::Tally;
+use crate::sim::daemon_metrics::Figures;
+
+/// How it went.
+#[derive(Debug, Default, Serialize)]
+pub struct Summary {
+    /// Seconds of publishing.
+    pub seconds: f64,
+    /// Messages the broker took over.
+    pub acknowledged: u64,
+    /// Messages the broker refused: on another device's topics, or of a device that the registry does not let publish.
+    pub refused: u64,
+    /// Those of them that a device which may publish sent on its own topics: there should be none.
+    pub own_topic_refused: u64,
+    /// Messages on another device's topics that the broker took: there should be none.
+    pub foreign_topic_taken: u64,
+    /// Messages whose connection was ended before their answer: the broker took them over or not.
+    pub unanswered: u64,
+    /// Devices whose connection was ended, the one that the demo revokes not among them.
+    pub put_out: u64,
+    /// Messages stored.
+    pub stored: u64,
+    /// Messages that were stored before.
+    pub duplicates: u64,
+    /// Messages in quarantine.
+    pub quarantined: u64,
+    /// Connections of the daemon to the broker that were lost, after which it repeats what was not acknowledged.
+    pub reconnects: u64,
+    /// Whether everything the broker took over was kept.
+    pub adds_up: bool,
+    /// The last revocations.
+    pub revocations: Vec<Story>,
+    /// Revocations whose every link held.
+    pub revocations_held: u64,
+    /// Revocations of which a link did not.
+    pub revocations_broken: u64,
+    /// How often the broker refused a revoked certificate.
+    pub knocks_refused: u64,
+    /// How often it let one in.
+    pub knocks_let_in: u64,
+}
+
+// === impl Summary ===
+
+impl Summary {
+    /// What became of the messages. More may have been kept than were acknowledged: of those whose connection was ended the
+    /// broker may have some, and after a lost connection of the daemon it sends again what was stored already.
+    pub fn new(span: Duration, tally: &Tally, figures: &Figures) -> Self {
+        let (acknowledged, unanswered) = (tally.acknowledged(), tally.unanswered());
+        Self {
+            seconds: (span.as_secs_f64() * 10.0).round() / 10.0,
+            acknowledged,
+            refused: tally.refused(),
+            own_topic_refused: tally.own_topic_refused(),
+            foreign_topic_taken: tally.foreign_topic_taken(),
+            unanswered,
+            put_out: tally.put_out(),
+            stored: figures.stored,
+            duplicates: figures.duplicates,
+            quarantined: figures.quarantined,
+            reconnects: figures.reconnects,
+            adds_up: adds_up(acknowledged, unanswered, figures),
+            ..Self::default()
+        }
+    }
+
+    /// With how certificates ended: the last ones, and how many did or did not as they should.
+    #[must_use]
+    pub fn with_revocations(self, last: Vec<Story>, held: u64, broken: u64) -> Self {
+        Self { revocations: last, revocations_held: held, revocations_broken: broken, ..self }
+    }
+
+    /// With what became of those who tried to come back.
+    #[must_use]
+    pub fn with_knocks(self, refused: u64, let_in: u64) -> Self {
+        Self { knocks_refused: refused, knocks_let_in: let_in, ..self }
+    }
+
+    /// Whether all is as it should be.
+    pub fn is_good(&self) -> bool {
+        self.adds_up && self.revocations_broken == 0 && self.knocks_let_in == 0 && self.shortcoming().is_none()
+    }
+
+    /// Why it is no success although every message that the broker took is accounted for.
+    pub fn shortcoming(&self) -> Option<String> {
+        if self.own_topic_refused > 0 {
+            return Some(format!(
+                "FAILED: the broker refused {} messages of devices on their own topics (PUBACK 0x87): its access rules do not \
+                 let them publish; Mosquitto 2.1 needs the rows that Sluice writes to ACL_OUTPUT_PATH.",
+                grouped(self.own_topic_refused)
+            ));
+        }
+        if self.foreign_topic_taken > 0 {
+            return Some(format!(
+                "FAILED: the broker took {} messages of a device on the topics of another: its access rules do not keep \
+                 devices apart.",
+                grouped(self.foreign_topic_taken)
+            ));
+        }
+        (self.stored == 0).then(|| "FAILED: nothing is stored: no message of a device was accepted.".to_owned())
+    }
+
+    /// As sentences: the revocations, the messages, and whether they add up.
+    pub fn lines(&self, figures: &Figures) -> Vec<String> {
+        let row = |name: &str, count: u64| format!("  {name:<42}{:>11}", grouped(count));
+        let mut lines = vec![String::new(), format!("Summary of {} s", self.seconds)];
+        lines.push(row("published, and acknowledged by the broker", self.acknowledged));
+        lines.push(row("stored", self.stored));
+        lines.push(row("duplicates, stored once", self.duplicates));
+        lines.push(row("quarantined", self.quarantined));
+        lines.extend(figures.by_reason.iter().map(|(reason, count)| row(&format!("  {reason}"), *count)));
+        lines.push(row("refused by the broker", self.refused));
+        let quantile = |share| seconds(figures.latency.quantile(share));
+        lines.push(format!("  latency of a batch, receipt to commit: p50 {}, p99 {}", quantile(0.5), quantile(0.99)));
+        lines.extend(self.revocations.last().into_iter().flat_map(Story::lines));
+        lines.extend(self.verdict_on_revocation());
+        if self.put_out > 0 {
+            lines.push(format!(
+                "{} more devices were put out by somebody else, and have been silent since.",
+                self.put_out
+            ));
+        }
+        lines.push(self.verdict_on_messages());
+        lines.extend(self.shortcoming());
+        lines
+    }
+
+    fn verdict_on_revocation(&self) -> Option<String> {
+        let Self { revocations_held: held, revocations_broken: broken, knocks_refused, knocks_let_in, .. } = self;
+        match (held + broken, *broken > 0 || *knocks_let_in > 0) {
+            (0, _) => None,
+            (1, false) => Some(format!(
+                "Every link held. Since then it tried to come back, and was refused each time ({knocks_refused})."
+            )),
+            (all, false) => Some(format!(
+                "Every link of all {all} revocations held; who tried to come back was refused each time ({knocks_refused})."
+            )),
+            (all, true) => Some(format!(
+                "REVOCATION DID NOT HOLD: {broken} of {all} chains broke, and a revoked certificate was let in {knocks_let_in} \
+                 times."
+            )),
+        }
+    }
+
+    fn verdict_on_messages(&self) -> String {
+        let kept = self.stored + self.duplicates + self.quarantined;
+        let sum = [self.stored, self.duplicates, self.quarantined].map(grouped).join(" + ");
+        let (acknowledged, total) = (grouped(self.acknowledged), grouped(kept));
+        match (self.adds_up, kept == self.acknowledged) {
+            (true, true) => format!("It adds up: {acknowledged} = {sum}"),
+            (true, false) if self.reconnects == 0 => format!(
+                "It adds up: {acknowledged} acknowledged, {sum} = {total} kept; {} more were on their way when their \
+                 connection was ended.",
+                self.unanswered
+            ),
+            (true, false) => format!(
+                "It adds up: {acknowledged} taken over by the broker, {sum} = {total} kept; the connection to the broker was \
+                 lost {} times, and what it repeated was counted again.",
+                self.reconnects
+            ),
+            (false, _) if kept > self.acknowledged => format!(
+                "IT DOES NOT ADD UP: {acknowledged} taken over by the broker, but {sum} = {total} kept: does somebody else \
+                 publish here?"
+            ),
+            (false, _) => {
+                format!("IT DOES NOT ADD UP: {acknowledged} taken over by the broker, but {sum} = {total} kept.")
+            }
+        }
+    }
+}
+
+// === private helpers ===
+
+fn adds_up(acknowledged: u64, unanswered: u64, figures: &Figures) -> bool {
+    let surplus = figures.kept().checked_sub(acknowledged);
+    surplus.is_some_and(|surplus| surplus <= unanswered || figures.reconnects > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures(stored: u64, duplicates: u64, quarantined: u64, reconnects: u64) -> Figures {
+        Figures { stored, duplicates, quarantined, reconnects, ..Figures::default() }
+    }
+
+    #[test]
+    fn a_sum_that_is_short_never_adds_up_and_one_that_is_long_only_where_that_is_explained() {
+        assert!(adds_up(10, 0, &figures(7, 1, 2, 0)));
+        assert!(!adds_up(11, 0, &figures(7, 1, 2, 0)));
+        assert!(!adds_up(11, 1, &figures(7, 1, 2, 5)));
+        assert!(!adds_up(9, 0, &figures(7, 1, 2, 0)));
+        assert!(adds_up(9, 1, &figures(7, 1, 2, 0)));
+        assert!(adds_up(9, 0, &figures(7, 1, 2, 1)));
+    }
+
+    #[test]
+    fn nothing_stored_a_device_refused_its_own_topic_and_one_let_into_anothers_fail_the_demonstration() {
+        let good = || Summary { adds_up: true, acknowledged: 9, stored: 9, refused: 3, ..Summary::default() };
+        assert!(good().is_good());
+        let lines = |summary: Summary| {
+            assert!(!summary.is_good());
+            summary.lines(&Figures::default()).pop().unwrap()
+        };
+        let empty = lines(Summary { adds_up: true, ..Summary::default() });
+        assert!(empty.starts_with("FAILED: nothing is stored"), "{empty}");
+        // Nothing is stored either; this is why.
+        let shut_out = lines(Summary { adds_up: true, refused: 7, own_topic_refused: 7, ..Summary::default() });
+        assert!(shut_out.contains("refused 7 messages") && shut_out.contains("ACL_OUTPUT_PATH"), "{shut_out}");
+        let open = lines(Summary { foreign_topic_taken: 2, ..good() });
+        assert!(open.contains("took 2 messages"), "{open}");
+    }
+
+    #[test]
+    fn a_certificate_that_came_back_fails_the_demonstration() {
+        let good = Summary { adds_up: true, stored: 9, revocations_held: 1, knocks_refused: 3, ..Summary::default() };
+        assert!(good.is_good());
+        let bad = Summary { knocks_let_in: 1, ..good };
+        assert!(!bad.is_good());
+        assert!(bad.verdict_on_revocation().unwrap().starts_with("REVOCATION DID NOT HOLD"));
+    }
+}

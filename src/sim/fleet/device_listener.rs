@@ -1,0 +1,74 @@
+//! The devices' own listener: where it is, and how one simulated device connects there, by its certificate alone.
+//!
+//! It is not where Sluice connects: that is `MQTT_HOST`, and this is `BROKER_PROBE_ADDR`. It holds no certificate.
+
+use std::path::{Path, PathBuf};
+
+use crate::broker::error::Trouble;
+use crate::broker::tools::certificate_probe::{self, Door, Outcome};
+use crate::command::failure::Failure;
+use crate::config::Config;
+use crate::config::sections::broker::{BrokerConfig, BrokerTls};
+use crate::domain::ids::DeviceKey;
+use crate::pki::certificate::Certificate;
+use crate::pki::files;
+
+/// The longest file of a device's certificate and key.
+const MAX_PEM_BYTES: u64 = 64 * 1024;
+
+/// Where devices reach the broker, and whom they trust there.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    address: String,
+    ca_cert: Option<PathBuf>,
+    /// What a connection has that is not the devices' own: bounds.
+    usual: BrokerConfig,
+}
+
+// === impl Gate ===
+
+impl Gate {
+    /// As the settings say.
+    pub fn of(config: &Config) -> Result<Self, Failure> {
+        let settings = &config.certificates;
+        let address = settings.broker_probe_addr.clone().ok_or_else(|| {
+            Failure::usage("nothing says where devices reach the broker by TLS: set BROKER_PROBE_ADDR (host:port)")
+        })?;
+        let of_session = config.broker.tls.as_ref().and_then(|tls| tls.ca_cert.clone());
+        let ca_cert = settings.broker_probe_ca_cert.clone().or(of_session);
+        Ok(Self { address, ca_cert, usual: config.broker.clone() })
+    }
+
+    /// A connection of this device, whose certificate and key are in this file.
+    pub fn connection(&self, device: &DeviceKey, pem: &Path) -> BrokerConfig {
+        let (host, port) = certificate_probe::split(&self.address);
+        BrokerConfig {
+            host: host.to_owned(),
+            port,
+            username: None,
+            password: None,
+            client_id: device.identity().to_owned(),
+            tls: Some(BrokerTls { ca_cert: self.ca_cert.clone(), identity: Some((pem.to_owned(), pem.to_owned())) }),
+            ..self.usual.clone()
+        }
+    }
+
+    /// Knocks once with the certificate and key in this file; what the broker did.
+    pub async fn knock(&self, device: &DeviceKey, pem: &Path) -> Outcome {
+        let text = match files::read(pem, MAX_PEM_BYTES) {
+            Ok(text) => String::from_utf8_lossy(&text).into_owned(),
+            Err(error) => return Outcome::Unreachable(format!("{} cannot be read: {error}", pem.display())),
+        };
+        let certificate = match Certificate::from_pem(text.as_bytes()) {
+            Ok(certificate) => certificate,
+            Err(error) => return Outcome::Unreachable(format!("{}: {error}", pem.display())),
+        };
+        let door = Door { address: &self.address, ca_cert: self.ca_cert.as_deref() };
+        certificate_probe::try_door(door, device.identity(), certificate.der(), &text).await
+    }
+}
+
+/// The failure of a device that could not connect, or not stay.
+pub fn device_lost(device: &str, trouble: &Trouble) -> Failure {
+    Failure::unavailable(format!("device {device} at BROKER_PROBE_ADDR: {trouble}"))
+}

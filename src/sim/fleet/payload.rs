@@ -1,0 +1,366 @@
+//! What simulated devices say: payloads of sensors, encoded once for each device; then only digits are patched in place.
+//!
+//! It knows no connection and no registry. All that varies has a fixed width, so nothing ever moves.
+
+use serde_json::{Map, Value, json};
+
+use crate::broker::error::Trouble;
+use crate::broker::tools::fast_publisher::Packet;
+use crate::domain::refusal::Reason;
+use crate::domain::time::{MICROS_PER_SECOND, Timestamp};
+
+/// Digits of a sequence number; the numbers of a run all have so many.
+const SEQ_DIGITS: usize = 19;
+
+/// `2026-11-21T04:57:29.123456Z`.
+const TS_LEN: usize = 27;
+
+/// What a device measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Profile {
+    /// Temperature and humidity, walking
+    Climate,
+    /// Revolutions and oil temperature of an engine, walking
+    Engine,
+    /// A meter that counts
+    Meter,
+    /// A door that is opened and closed
+    Door,
+}
+
+/// Who speaks, and how.
+#[derive(Clone, Debug)]
+pub struct Speaker<'a> {
+    /// Its tenant.
+    pub tenant: &'a str,
+    /// Its name.
+    pub device: &'a str,
+    /// Where it stands.
+    pub site: &'a str,
+    /// Its token, when it sends one.
+    pub token: Option<String>,
+    /// What it measures.
+    pub profile: Profile,
+    /// What it does wrong.
+    pub fault: Option<Reason>,
+    /// The largest payload that is accepted.
+    pub largest: usize,
+    /// Whether it publishes at QoS 1.
+    pub at_least_once: bool,
+}
+
+/// A device's next message, and where it changes.
+#[derive(Clone, Debug)]
+pub struct Speech {
+    packet: Packet,
+    ts: Option<u16>,
+    seq: Option<u16>,
+    dials: [Option<u16>; 2],
+    values: [u32; 2],
+    profile: Profile,
+}
+
+/// The time as text, made anew once a second and patched in between.
+#[derive(Clone, Debug)]
+pub struct Stamp {
+    second: i64,
+    text: Vec<u8>,
+}
+
+/// A small generator of random numbers (xorshift): a walk needs no better one.
+#[derive(Clone, Debug)]
+pub struct Dice(u64);
+
+/// How one figure changes.
+#[derive(Clone, Copy, Debug)]
+enum Dial {
+    /// Up and down between bounds of as many digits, written with so many decimals.
+    Walk { name: &'static str, low: u32, high: u32, step: u32, decimals: usize },
+    /// Up by at most a step; it begins anew before it would need a digit more.
+    Count { name: &'static str, low: u32, step: u32 },
+    /// One of two words of the same length.
+    Either { name: &'static str, words: [&'static str; 2] },
+}
+
+const CLIMATE: [Dial; 2] = [
+    Dial::Walk { name: "temperature_c", low: 1000, high: 4500, step: 15, decimals: 2 },
+    Dial::Walk { name: "humidity_pct", low: 2000, high: 9500, step: 40, decimals: 2 },
+];
+const ENGINE: [Dial; 2] = [
+    Dial::Walk { name: "rpm", low: 1000, high: 7200, step: 90, decimals: 0 },
+    Dial::Walk { name: "oil_temperature_c", low: 600, high: 999, step: 3, decimals: 1 },
+];
+const METER: [Dial; 2] = [
+    Dial::Walk { name: "power_w", low: 1000, high: 9999, step: 300, decimals: 1 },
+    Dial::Count { name: "energy_wh", low: 10_000_000, step: 7 },
+];
+const DOOR: [Dial; 2] = [
+    Dial::Either { name: "door", words: ["opened", "closed"] },
+    Dial::Count { name: "passages", low: 10_000_000, step: 3 },
+];
+
+// === impl Profile ===
+
+impl Profile {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Climate, Self::Engine, Self::Meter, Self::Door];
+
+    /// The topic's path after the device.
+    const fn msg_type(self) -> &'static str {
+        match self {
+            Self::Climate => "telemetry",
+            Self::Engine => "telemetry/engine",
+            Self::Meter => "telemetry/power",
+            Self::Door => "event",
+        }
+    }
+
+    const fn dials(self) -> &'static [Dial; 2] {
+        match self {
+            Self::Climate => &CLIMATE,
+            Self::Engine => &ENGINE,
+            Self::Meter => &METER,
+            Self::Door => &DOOR,
+        }
+    }
+
+    fn metrics(self) -> Map<String, Value> {
+        let [one, other] = self.dials();
+        let mut metrics = Map::new();
+        metrics.insert(one.name().into(), one.first());
+        metrics.insert(other.name().into(), other.first());
+        metrics.insert("battery_v".into(), json!(3.71));
+        metrics.insert("rssi_dbm".into(), json!(-67));
+        metrics
+    }
+}
+
+// === impl Dial ===
+
+impl Dial {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Walk { name, .. } | Self::Count { name, .. } | Self::Either { name, .. } => name,
+        }
+    }
+
+    /// Its value in a fresh payload.
+    fn first(&self) -> Value {
+        match *self {
+            Self::Walk { low, decimals: 0, .. } | Self::Count { low, .. } => json!(low),
+            // Not a multiple of ten, so that every decimal is written.
+            Self::Walk { low, decimals: 1, .. } => json!(f64::from(low + 1) / 10.0),
+            Self::Walk { low, .. } => json!(f64::from(low + 1) / 100.0),
+            Self::Either { words, .. } => json!(words[0]),
+        }
+    }
+
+    /// Turns it by a throw of the dice and writes it.
+    fn turn(&self, value: &mut u32, dice: &mut Dice, place: &mut [u8]) {
+        match *self {
+            Self::Walk { low, high, step, decimals, .. } => {
+                let up = *value + dice.below(2 * step + 1);
+                *value = up.clamp(low + step, high + step) - step;
+                write_decimal(&mut place[..width(high, decimals)], u64::from(*value), decimals);
+            }
+            Self::Count { low, step, .. } => {
+                *value = if *value >= 10 * low - step - 1 { low } else { *value + 1 + dice.below(step) };
+                write_decimal(&mut place[..width(low, 0)], u64::from(*value), 0);
+            }
+            Self::Either { words, .. } => {
+                *value ^= 1;
+                let word = words[(*value & 1) as usize].as_bytes();
+                // Behind the quotation mark.
+                place[1..=word.len()].copy_from_slice(word);
+            }
+        }
+    }
+
+    const fn start(&self) -> u32 {
+        match self {
+            Self::Walk { low, high, .. } => low.midpoint(*high),
+            Self::Count { low, .. } => *low,
+            Self::Either { .. } => 0,
+        }
+    }
+}
+
+// === impl Speaker ===
+
+impl Speaker<'_> {
+    /// Encodes its message, with room for what changes.
+    pub fn speech(&self, now: Timestamp) -> Result<Speech, Trouble> {
+        let (topic, payload) = (self.topic(), self.payload(now));
+        let place = |key: &str| {
+            let found = payload.find(&format!("\"{key}\":"))?;
+            u16::try_from(found + key.len() + 3).ok()
+        };
+        let moving = !matches!(self.fault, Some(Reason::BadTimestamp | Reason::TimestampOutOfRange));
+        let [one, other] = self.profile.dials();
+        Ok(Speech {
+            packet: Packet::new(&topic, payload.as_bytes(), self.at_least_once)?,
+            // Behind its quotation mark.
+            ts: place("ts").filter(|_| moving).map(|at| at + 1),
+            seq: place("seq"),
+            dials: [place(one.name()), place(other.name())],
+            values: [one.start(), other.start()],
+            profile: self.profile,
+        })
+    }
+
+    fn topic(&self) -> String {
+        // Below what a device may write at the broker, whatever its access rules.
+        let wrong = if self.fault == Some(Reason::BadTopicFormat) { "//x" } else { "" };
+        format!("tenant/{}/device/{}/{}{wrong}", self.tenant, self.device, self.profile.msg_type())
+    }
+
+    fn payload(&self, now: Timestamp) -> String {
+        let mut fields = Map::new();
+        let mut set = |name: &str, value: Value| drop(fields.insert(name.into(), value));
+        set("ts", json!(now.to_string()));
+        set("seq", json!(10_u64.pow(18)));
+        set("site_id", json!(self.site));
+        if let Some(token) = &self.token {
+            set("provision_token", json!(token));
+        }
+        set("metrics", Value::Object(self.profile.metrics()));
+        match self.fault {
+            Some(Reason::PayloadTooLarge) => set("metrics", json!({ "noise": "x".repeat(self.largest) })),
+            Some(Reason::BadPayload) => set("metrics", json!("none")),
+            Some(Reason::UnsupportedVersion) => set("version", json!("9")),
+            Some(Reason::TenantMismatch) => set("tenant_id", json!("somebody-else")),
+            Some(Reason::DeviceMismatch) => set("device_id", json!("somebody-else")),
+            Some(Reason::BadTimestamp) => set("ts", json!("yesterday, around noon")),
+            Some(Reason::TimestampOutOfRange) => set("ts", json!("2001-01-01T00:00:00Z")),
+            Some(Reason::SiteMismatch) => set("site_id", json!("elsewhere")),
+            Some(Reason::StoreRejected) => set("metrics", json!({ "label": "a\0b" })),
+            _ => {}
+        }
+        Value::Object(fields).to_string()
+    }
+}
+
+// === impl Speech ===
+
+impl Speech {
+    /// The message with this number, said now.
+    pub fn say(&mut self, stamp: &Stamp, seq: i64, dice: &mut Dice) -> &mut Packet {
+        let payload = self.packet.payload_mut();
+        if let Some(at) = self.ts {
+            payload[at.into()..][..TS_LEN].copy_from_slice(&stamp.text);
+        }
+        if let Some(at) = self.seq {
+            write_decimal(&mut payload[at.into()..][..SEQ_DIGITS], seq.unsigned_abs(), 0);
+        }
+        for ((dial, value), place) in self.profile.dials().iter().zip(&mut self.values).zip(self.dials) {
+            if let Some(at) = place {
+                dial.turn(value, dice, &mut payload[at.into()..]);
+            }
+        }
+        &mut self.packet
+    }
+}
+
+// === impl Stamp ===
+
+impl Stamp {
+    /// This moment.
+    pub fn new(now: Timestamp) -> Self {
+        Self { second: now.micros().div_euclid(MICROS_PER_SECOND), text: now.to_string().into_bytes() }
+    }
+
+    /// Sets it to another moment.
+    pub fn set(&mut self, now: Timestamp) {
+        let second = now.micros().div_euclid(MICROS_PER_SECOND);
+        if second != self.second {
+            *self = Self::new(now);
+            return;
+        }
+        let micros = now.micros().rem_euclid(MICROS_PER_SECOND).unsigned_abs();
+        write_decimal(&mut self.text[TS_LEN - 7..TS_LEN - 1], micros, 0);
+    }
+}
+
+// === impl Dice ===
+
+impl Dice {
+    /// Dice of a kind.
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// A number from 0 to below `bound`.
+    pub fn below(&mut self, bound: u32) -> u32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (((self.0 >> 32) * u64::from(bound)) >> 32) as u32
+    }
+}
+
+// === private helpers ===
+
+/// Digits of a figure, its decimal point included.
+const fn width(value: u32, decimals: usize) -> usize {
+    value.ilog10() as usize + 1 + if decimals > 0 { 1 } else { 0 }
+}
+
+/// Fills the place with a number, from behind.
+fn write_decimal(place: &mut [u8], mut value: u64, decimals: usize) {
+    let point = if decimals > 0 { place.len() - 1 - decimals } else { usize::MAX };
+    for at in (0..place.len()).rev() {
+        if at == point {
+            place[at] = b'.';
+        } else {
+            place[at] = b'0' + (value % 10) as u8;
+            value /= 10;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_007);
+
+    fn speaker(profile: Profile, fault: Option<Reason>) -> Speaker<'static> {
+        let token = Some("0123456789abcdef".into());
+        let (tenant, device, site) = ("sim-00", "d-000001", "north");
+        Speaker { tenant, device, site, token, profile, fault, largest: 500, at_least_once: true }
+    }
+
+    #[test]
+    fn every_message_is_json_with_its_number_its_time_and_figures_within_bounds() {
+        let (mut stamp, mut dice) = (Stamp::new(NOW), Dice::new(1));
+        for profile in Profile::ALL {
+            let mut speech = speaker(profile, None).speech(NOW).unwrap();
+            let mut lengths = Vec::new();
+            for number in 0..5_000 {
+                let now = Timestamp::from_micros(NOW.micros() + number * 1_003);
+                stamp.set(now);
+                let seq = 1_790_000_000_000_000_000 + number;
+                let payload = speech.say(&stamp, seq, &mut dice).payload_mut().to_vec();
+                let said: Value = serde_json::from_slice(&payload).unwrap();
+                assert_eq!((said["seq"].as_i64(), said["ts"].as_str()), (Some(seq), Some(now.to_string().as_str())));
+                if let Some(temperature) = said["metrics"]["temperature_c"].as_f64() {
+                    assert!((10.0..=45.0).contains(&temperature), "{temperature}");
+                }
+                lengths.push(payload.len());
+            }
+            lengths.dedup();
+            assert_eq!(lengths.len(), 1, "nothing moves");
+        }
+    }
+
+    #[test]
+    fn every_fault_is_a_message_that_can_be_patched() {
+        let (stamp, mut dice) = (Stamp::new(NOW), Dice::new(1));
+        for fault in Reason::ALL {
+            let mut speech = speaker(Profile::Door, Some(fault)).speech(NOW).unwrap();
+            let payload = speech.say(&stamp, 1_790_000_000_000_000_000, &mut dice).payload_mut();
+            let said: Value = serde_json::from_slice(payload).unwrap();
+            assert_eq!(said["seq"], 1_790_000_000_000_000_000_i64, "{fault}");
+        }
+    }
+}

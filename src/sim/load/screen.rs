@@ -1,0 +1,121 @@
+//! What the simulator shows: a bar that is redrawn in place on a terminal, a line each second elsewhere, and the summary.
+//!
+//! It reads figures and decides nothing.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::connection::Board;
+use super::histogram::Quantiles;
+use super::verify::{Findings, Sent};
+
+/// Characters of the bar.
+const BAR: usize = 24;
+
+/// Draws the progress on standard error, so that standard output holds the summary alone.
+#[derive(Debug)]
+pub struct Progress {
+    in_place: bool,
+    span: Duration,
+    last: (Duration, u64),
+}
+
+/// How it went.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Summary {
+    /// From the first message to the last answer.
+    pub seconds: f64,
+    /// Messages sent.
+    pub sent: u64,
+    /// Messages a second.
+    pub rate: f64,
+    /// Messages the broker took; none at QoS 0, where it does not say.
+    pub acknowledged: u64,
+    /// Those of them that nobody had subscribed to.
+    pub unheard: u64,
+    /// Messages the broker refused.
+    pub refused: u64,
+    /// From sending a message to its PUBACK.
+    pub latency: Option<Quantiles>,
+    /// What must be in the tables.
+    pub messages: Sent,
+    /// What is.
+    #[serde(skip_deserializing)]
+    pub findings: Option<Findings>,
+}
+
+// === impl Progress ===
+
+impl Progress {
+    /// For a simulation of this length.
+    pub fn new(span: Duration) -> Self {
+        Self { in_place: io::stderr().is_terminal(), span, last: (Duration::ZERO, 0) }
+    }
+
+    /// Draws the figures as of this time since the start. Who does not watch misses nothing.
+    pub fn draw(&mut self, at: Duration, board: &Board) {
+        let (before, sent_before) = self.last;
+        let sent = board.sent();
+        let rate = per_second(sent - sent_before, at.saturating_sub(before));
+        self.last = (at, sent);
+        let text = format!(
+            "{:>4}/{} s {rate:>8.0}/s  acknowledged {}  refused {}  {}",
+            at.as_secs(),
+            self.span.as_secs(),
+            board.acknowledged(),
+            board.refused(),
+            board.latency().quantiles().map(|latency| latency.to_string()).unwrap_or_default(),
+        );
+        let _ = if self.in_place {
+            write!(io::stderr(), "\r[{}] {text}\x1b[K", self.bar(at))
+        } else {
+            writeln!(io::stderr(), "{text}")
+        };
+    }
+
+    /// Ends the line of the bar.
+    pub fn end(&self) {
+        if self.in_place {
+            let _ = writeln!(io::stderr());
+        }
+    }
+
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "0 to 24")]
+    fn bar(&self, at: Duration) -> String {
+        let share = (at.as_secs_f64() / self.span.as_secs_f64()).min(1.0);
+        let full = (share * BAR as f64) as usize;
+        format!("{}{}", "=".repeat(full), " ".repeat(BAR - full))
+    }
+}
+
+// === impl Summary ===
+
+impl Summary {
+    /// In words, a line each.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = vec![
+            format!("sent         {} in {:.1} s, {:.0}/s", self.sent, self.seconds, self.rate),
+            format!("acknowledged {} (nobody had subscribed to {} of them)", self.acknowledged, self.unheard),
+            format!("refused      {}", self.refused),
+        ];
+        lines.extend(self.latency.map(|latency| format!("latency      {latency}, from PUBLISH to PUBACK")));
+        lines.extend(self.findings.iter().flat_map(Findings::lines));
+        lines
+    }
+}
+
+// === impl Quantiles ===
+
+impl std::fmt::Display for Quantiles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms", self.p50_ms, self.p99_ms, self.max_ms)
+    }
+}
+
+/// So many in this time.
+#[expect(clippy::cast_precision_loss, reason = "a rate that is shown")]
+pub fn per_second(count: u64, span: Duration) -> f64 {
+    if span.is_zero() { 0.0 } else { count as f64 / span.as_secs_f64() }
+}

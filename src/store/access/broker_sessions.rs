@@ -1,0 +1,100 @@
+//! Remembers each client id's session at the broker: one row that is read at start and written when the session changes.
+//!
+//! It knows nothing of MQTT, and nobody waits for it but the start: a row that is late or lost costs no message.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::broker_subscription::{SessionMemory, Subscribed};
+use crate::domain::ports::Outage;
+use crate::store::connection::writer_connection::answer;
+use crate::telemetry::outage_log::Spell;
+
+/// The pause before a row that could not be written is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// How long the last row may take once the daemon stops.
+const LAST_ROW: Duration = Duration::from_secs(2);
+
+const RECALL: &str = "SELECT broker, subscribed_at, filters FROM broker_sessions WHERE client_id = $1";
+
+const EXPECT: &str = "INSERT INTO broker_sessions (client_id, filters) VALUES ($1, ARRAY[$2]) \
+    ON CONFLICT (client_id) DO UPDATE SET filters = array_append(broker_sessions.filters, $2)";
+
+const NOTE: &str = "INSERT INTO broker_sessions (client_id, broker, subscribed_at, filters) VALUES ($1, $2, $3, $4) \
+    ON CONFLICT (client_id) DO UPDATE SET broker = excluded.broker, subscribed_at = excluded.subscribed_at, \
+        filters = excluded.filters";
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    broker: Option<String>,
+    subscribed_at: Option<DateTime<Utc>>,
+    filters: Vec<String>,
+}
+
+/// What is remembered of this client id's session. `filter` is noted before the broker hears of it: so also a run that is
+/// killed in between leaves no subscription nobody knows of.
+pub async fn recall(pool: &PgPool, client_id: &str, filter: &str) -> Result<SessionMemory, Outage> {
+    let asked = sqlx::query_as(RECALL).bind(client_id).fetch_optional(pool);
+    let memory: SessionMemory = answer(asked).await?.map(Row::into).unwrap_or_default();
+    if !memory.filters.iter().any(|known| known == filter) {
+        let asked = sqlx::query(EXPECT).bind(client_id).bind(filter).execute(pool);
+        answer(asked).await?;
+    }
+    Ok(memory)
+}
+
+/// Writes down what the session says of itself, always the latest, until the session is gone. What cannot be written is
+/// tried again until `stop`.
+pub async fn keep(pool: PgPool, client_id: String, mut news: watch::Receiver<SessionMemory>, stop: CancellationToken) {
+    let mut spell = Spell::default();
+    while news.changed().await.is_ok() {
+        loop {
+            let memory = news.borrow_and_update().clone();
+            let noted = tokio::select! {
+                biased;
+                noted = note(&pool, &client_id, &memory) => noted,
+                () = too_late(&stop) => return,
+            };
+            let Err(outage) = noted else { break };
+            if let Some(held_back) = spell.failed(&outage.0, Instant::now()) {
+                tracing::warn!(%outage, held_back, "the subscriptions of the session cannot be noted in broker_sessions; trying again");
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(RETRY) => {}
+            }
+        }
+        if spell.worked(Instant::now()).is_some() {
+            tracing::info!("the subscriptions of the session are noted in broker_sessions again");
+        }
+    }
+}
+
+// === impl Row ===
+
+impl From<Row> for SessionMemory {
+    fn from(Row { broker, subscribed_at, filters }: Row) -> Self {
+        let subscribed = broker.zip(subscribed_at).map(|(broker, at)| Subscribed { broker, at: at.into() });
+        Self { subscribed, filters }
+    }
+}
+
+// --- private helpers ---
+
+async fn note(pool: &PgPool, client_id: &str, memory: &SessionMemory) -> Result<(), Outage> {
+    let (broker, at) = memory.subscribed.as_ref().map(|last| (last.broker.as_str(), last.at.to_utc())).unzip();
+    let asked = sqlx::query(NOTE).bind(client_id).bind(broker).bind(at).bind(&memory.filters);
+    answer(asked.execute(pool)).await?;
+    Ok(())
+}
+
+async fn too_late(stop: &CancellationToken) {
+    stop.cancelled().await;
+    sleep(LAST_ROW).await;
+}

@@ -1,0 +1,74 @@
+//! Public credentials: added within a bound, found by their identity, purged when they have ended.
+//!
+//! It sees hashes and never a token, and keeps nothing of who asked.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::domain::device::TokenHash;
+use crate::domain::ports::Outage;
+use crate::domain::time::Timestamp;
+use crate::store::error::Trouble;
+
+/// Rows deleted by one statement, so that none holds its locks for long.
+const PURGED_AT_ONCE: i64 = 5_000;
+
+/// Statements of one round; what is left waits for the next.
+const PURGES: u32 = 50;
+
+const ADD: &str = "INSERT INTO guest_credentials (guest_id, token_sha256, expires_at) SELECT $1, $2, $3 \
+    WHERE (SELECT count(*) FROM guest_credentials WHERE expires_at > now()) < $4";
+
+const PURGE: &str = "DELETE FROM guest_credentials WHERE guest_id IN \
+    (SELECT guest_id FROM guest_credentials WHERE expires_at <= now() LIMIT $1 FOR UPDATE SKIP LOCKED)";
+
+/// What is kept of one credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuestRow {
+    /// The hash of its token.
+    pub token: TokenHash,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+/// Adds one, unless so many are good already; says whether it did. Replicas that add at the same moment may exceed the
+/// bound by their number.
+pub async fn add(pool: &PgPool, id: Uuid, row: &GuestRow, bound: u32) -> Result<bool, Outage> {
+    let added = sqlx::query(ADD)
+        .bind(id)
+        .bind(row.token.0.as_slice())
+        .bind(row.expires_at.to_utc())
+        .bind(i64::from(bound))
+        .execute(pool)
+        .await
+        .map_err(outage)?;
+    Ok(added.rows_affected() > 0)
+}
+
+/// The credential of this identity, also one that has ended and was not purged yet.
+pub async fn find(pool: &PgPool, id: Uuid) -> Result<Option<GuestRow>, Outage> {
+    let asked = sqlx::query_as("SELECT token_sha256, expires_at FROM guest_credentials WHERE guest_id = $1");
+    let found: Option<(Vec<u8>, DateTime<Utc>)> = asked.bind(id).fetch_optional(pool).await.map_err(outage)?;
+    // The table holds nothing of another length.
+    Ok(found.and_then(|(token, end)| {
+        Some(GuestRow { token: TokenHash(token.try_into().ok()?), expires_at: Timestamp::from(end) })
+    }))
+}
+
+/// Deletes those that have ended; how many. Any number of replicas may call it at once.
+pub async fn purge(pool: &PgPool) -> Result<u64, Outage> {
+    let mut purged = 0;
+    for _ in 0..PURGES {
+        let done = sqlx::query(PURGE).bind(PURGED_AT_ONCE).execute(pool).await.map_err(outage)?.rows_affected();
+        purged += done;
+        if done < PURGED_AT_ONCE.unsigned_abs() {
+            break;
+        }
+    }
+    Ok(purged)
+}
+
+fn outage(error: sqlx::Error) -> Outage {
+    Trouble::from(error).into()
+}

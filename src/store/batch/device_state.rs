@@ -1,0 +1,180 @@
+//! Rows of `device_state`: when a device was last heard, and what it last reported. One upsert for both, sorted by device.
+//!
+//! The rule of versions: a report with a version takes the place of one with an equal or lower version or with none. One
+//! without a version takes the place of any that was not received later, and leaves the stored version as it is, since sluice
+//! invents none. Several of one batch end as they would have one after the other.
+
+use std::ops::Range;
+
+use chrono::{DateTime, Utc};
+
+use super::bisect::{Section, Tally};
+use crate::domain::batch::Sighting;
+use crate::domain::ids::DeviceKey;
+use crate::domain::message::ShadowReport;
+use crate::domain::time::Timestamp;
+use crate::store::connection::writer_connection::{Session, answer};
+use crate::store::error::Trouble;
+
+/// A report took effect if the row was dated by it.
+const UPSERT: &str = "WITH given AS ( \
+        SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::bigint[], \
+            $7::timestamptz[]) AS g (tenant_id, device_id, seen, telemetry, reported, version, at)), \
+    kept AS ( \
+        INSERT INTO device_state AS s \
+            (tenant_id, device_id, last_seen_at, last_telemetry_at, reported, reported_version, reported_at) \
+        SELECT tenant_id, device_id, seen, telemetry, reported::jsonb, version, at FROM given \
+        ON CONFLICT (tenant_id, device_id) DO UPDATE SET \
+            last_seen_at = greatest(s.last_seen_at, excluded.last_seen_at), \
+            last_telemetry_at = greatest(s.last_telemetry_at, excluded.last_telemetry_at), \
+            (reported, reported_at) = (SELECT \
+                CASE WHEN stays THEN s.reported ELSE excluded.reported END, \
+                CASE WHEN stays THEN s.reported_at ELSE excluded.reported_at END \
+                FROM (SELECT coalesce(excluded.reported IS NULL \
+                    OR CASE WHEN excluded.reported_version IS NULL THEN s.reported_at > excluded.reported_at \
+                       ELSE s.reported_version > excluded.reported_version END, false) AS stays) rule), \
+            reported_version = greatest(s.reported_version, excluded.reported_version) \
+        RETURNING s.tenant_id, s.device_id, s.reported_at, s.reported_version) \
+    SELECT count(*) FROM given g JOIN kept k USING (tenant_id, device_id) \
+    WHERE g.reported IS NOT NULL AND k.reported_at = g.at AND (g.version IS NULL OR g.version = k.reported_version)";
+
+/// One thing to keep of a device.
+#[derive(Clone, Copy, Debug)]
+enum Change<'a> {
+    Seen(&'a Sighting),
+    Reported(&'a ShadowReport),
+}
+
+/// All that a batch keeps in `device_state`.
+#[derive(Debug)]
+pub(super) struct StateChanges<'a> {
+    changes: Vec<Change<'a>>,
+}
+
+/// The columns of the upsert.
+#[derive(Debug, Default)]
+struct Columns<'a> {
+    tenants: Vec<&'a str>,
+    devices: Vec<&'a str>,
+    seen: Vec<Option<DateTime<Utc>>>,
+    telemetry: Vec<Option<DateTime<Utc>>>,
+    reported: Vec<Option<&'a str>>,
+    versions: Vec<Option<i64>>,
+    reported_at: Vec<Option<DateTime<Utc>>>,
+}
+
+// === impl Change ===
+
+impl<'a> Change<'a> {
+    fn device(self) -> &'a DeviceKey {
+        match self {
+            Self::Seen(sighting) => &sighting.device,
+            Self::Reported(report) => &report.device,
+        }
+    }
+}
+
+// === impl StateChanges ===
+
+impl<'a> StateChanges<'a> {
+    /// Sorted by device; of one device, the reports stand in order of arrival.
+    pub fn new(sightings: &'a [Sighting], reports: &'a [ShadowReport]) -> Self {
+        let sightings = sightings.iter().map(Change::Seen);
+        let mut changes: Vec<Change<'_>> = sightings.chain(reports.iter().map(Change::Reported)).collect();
+        changes.sort_by(|one, other| one.device().cmp(other.device()));
+        Self { changes }
+    }
+}
+
+impl Section for StateChanges<'_> {
+    fn len(&self) -> usize {
+        self.changes.len()
+    }
+
+    fn origin(&self, place: usize) -> Option<usize> {
+        match self.changes[place] {
+            Change::Seen(_) => None,
+            Change::Reported(report) => Some(report.origin),
+        }
+    }
+
+    async fn write(&mut self, session: &mut Session, places: Range<usize>) -> Result<Tally, Trouble> {
+        let changes = &self.changes[places];
+        // Almost always one round: in the next ones stand the devices that mix reports with and without a version.
+        let mut rounds = vec![Columns::default()];
+        for of_one_device in changes.chunk_by(|one, other| one.device() == other.device()) {
+            add(&mut rounds, of_one_device)?;
+        }
+        let given = changes.iter().filter(|change| matches!(change, Change::Reported(_))).count() as u64;
+        let mut stored = 0;
+        for round in rounds {
+            stored += round.upsert(session).await?;
+        }
+        Ok(Tally { stored, duplicates: given.saturating_sub(stored), ..Tally::default() })
+    }
+}
+
+/// Puts what all changes of one device make into the first round, or, where a report cannot be weighed against another
+/// before the stored one is known, into several.
+fn add<'a>(rounds: &mut Vec<Columns<'a>>, changes: &[Change<'a>]) -> Result<(), Trouble> {
+    let Some(device) = changes.first().map(|change| change.device()) else { return Ok(()) };
+    let (mut seen, mut telemetry, mut reports) = (None, None, Vec::<&ShadowReport>::new());
+    for change in changes {
+        match change {
+            Change::Seen(sighting) => {
+                seen = seen.max(Some(sighting.last_seen));
+                telemetry = telemetry.max(sighting.last_telemetry);
+            }
+            Change::Reported(report) => reports.push(report),
+        }
+    }
+    let of_a_kind = reports.chunk_by(|one, other| one.version.is_some() == other.version.is_some());
+    let mut winners =
+        of_a_kind.filter_map(|run| run.iter().copied().max_by_key(|report| (report.version, report.received_at)));
+    rounds[0].push(device, seen, telemetry, winners.next())?;
+    for (round, winner) in (1..).zip(winners) {
+        if rounds.len() <= round {
+            rounds.push(Columns::default());
+        }
+        rounds[round].push(device, None, None, Some(winner))?;
+    }
+    Ok(())
+}
+
+// === impl Columns ===
+
+impl<'a> Columns<'a> {
+    fn push(
+        &mut self,
+        device: &'a DeviceKey,
+        seen: Option<Timestamp>,
+        telemetry: Option<Timestamp>,
+        report: Option<&'a ShadowReport>,
+    ) -> Result<(), Trouble> {
+        let text = |report: &'a ShadowReport| {
+            std::str::from_utf8(&report.reported).map_err(|_| Trouble::Data("the reported state is not UTF-8".into()))
+        };
+        self.tenants.push(device.tenant());
+        self.devices.push(device.device());
+        self.seen.push(seen.map(Timestamp::to_utc));
+        self.telemetry.push(telemetry.map(Timestamp::to_utc));
+        self.reported.push(report.map(text).transpose()?);
+        self.versions.push(report.and_then(|report| report.version));
+        self.reported_at.push(report.map(|report| report.received_at.to_utc()));
+        Ok(())
+    }
+
+    /// Writes the rows; says in how many of them the report took effect.
+    async fn upsert(self, session: &mut Session) -> Result<u64, Trouble> {
+        let asked = sqlx::query_scalar(UPSERT)
+            .bind(self.tenants)
+            .bind(self.devices)
+            .bind(self.seen)
+            .bind(self.telemetry)
+            .bind(self.reported)
+            .bind(self.versions)
+            .bind(self.reported_at);
+        let stored: i64 = answer(asked.fetch_one(&mut session.connection)).await?;
+        Ok(u64::try_from(stored).unwrap_or(0))
+    }
+}

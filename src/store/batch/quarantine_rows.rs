@@ -1,0 +1,162 @@
+//! Writes refused messages: the events as they are, the counters as sums. It judges nothing and drops nothing.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::columns::{Field, Kind};
+use super::copy::CopyBuffer;
+use super::earlier_decisions::Horizon;
+use crate::domain::batch::{Batch, Quarantined, RefusalCount};
+use crate::domain::time::{MICROS_PER_SECOND, Timestamp};
+use crate::store::connection::writer_connection::{Session, answer};
+use crate::store::error::Trouble;
+
+/// The columns, in the order of [`fields`]; `quarantined_at` is the database's time.
+const COPY: &str = "COPY quarantine_events \
+    (id, received_at, event_ts, topic, tenant_id, device_id, site_id, msg_type, reason, detail, payload, token_sha256, message_id) \
+    FROM STDIN (FORMAT binary)";
+
+/// The fields of an event.
+pub(super) fn fields<'a>() -> [Field<Event<'a>>; 13] {
+    [
+        (Kind::Id, |to, event| to.uuid(event.id)),
+        (Kind::Moment, |to, event| to.timestamp(event.row.received_at)),
+        (Kind::Moment, |to, event| to.timestamp_or_null(event.row.event_time)),
+        (Kind::Text, |to, event| to.clean_text(&event.row.topic)),
+        (Kind::Text, |to, event| to.clean_text_or_null(event.row.tenant.as_deref())),
+        (Kind::Text, |to, event| to.clean_text_or_null(event.row.device.as_deref())),
+        (Kind::Text, |to, event| to.clean_text_or_null(event.row.site.as_deref())),
+        (Kind::Text, |to, event| to.clean_text_or_null(event.row.msg_type.as_deref())),
+        (Kind::Text, |to, event| to.bytes(event.row.refusal.reason.label().as_bytes())),
+        (Kind::Text, |to, event| to.clean_text(&event.row.refusal.detail)),
+        (Kind::Bytes, |to, event| to.bytes(&event.row.payload)),
+        (Kind::Text, |to, event| to.hash_or_null(event.row.token.as_ref())),
+        (Kind::Id, |to, event| to.uuid(event.row.message_id)),
+    ]
+}
+
+/// Adds up, in the order of the key so that replicas lock alike, and says which transaction this is.
+const COUNT: &str = "WITH counted AS ( \
+    INSERT INTO quarantine_counters_minute AS c (bucket_minute, tenant_id, reason, cnt) \
+    SELECT * FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::bigint[]) \
+    ON CONFLICT (bucket_minute, tenant_id, reason) DO UPDATE SET cnt = c.cnt + excluded.cnt) \
+    SELECT pg_current_xact_id()::text";
+
+/// The same, and notes which messages are counted without being kept; notes that are too old go.
+const COUNT_AND_NOTE: &str = "WITH counted AS ( \
+    INSERT INTO quarantine_counters_minute AS c (bucket_minute, tenant_id, reason, cnt) \
+    SELECT * FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::bigint[]) \
+    ON CONFLICT (bucket_minute, tenant_id, reason) DO UPDATE SET cnt = c.cnt + excluded.cnt), \
+    forgotten AS (DELETE FROM quarantine_unkept WHERE client_id = $5 AND received_at < $6), \
+    noted AS (INSERT INTO quarantine_unkept (client_id, received_at, message_ids) VALUES ($5, $7, $8)) \
+    SELECT pg_current_xact_id()::text";
+
+/// Messages of a batch that are counted and not kept.
+pub(super) struct Unkept<'a> {
+    /// Whose they are.
+    pub client_id: &'a str,
+    pub batch: &'a Batch,
+    /// How long they are noted.
+    pub horizon: &'a mut Horizon,
+}
+
+/// A refused message and the identifier of its row.
+#[derive(Debug)]
+pub(super) struct Event<'a> {
+    id: Uuid,
+    row: &'a Quarantined,
+}
+
+/// Counts of refused messages, by the key of their row.
+#[derive(Debug, Default)]
+pub(super) struct Sums<'a> {
+    pub minutes: Vec<DateTime<Utc>>,
+    pub tenants: Vec<&'a str>,
+    pub reasons: Vec<&'static str>,
+    pub counts: Vec<i64>,
+}
+
+// === impl Event ===
+
+impl<'a> Event<'a> {
+    /// The events of these rows; the first has this identifier.
+    pub fn all(rows: &'a [Quarantined], first: Uuid) -> Vec<Self> {
+        let mut first = Some(first);
+        rows.iter().map(|row| Self { id: first.take().unwrap_or_else(|| event_id(row.received_at)), row }).collect()
+    }
+}
+
+// === impl Sums ===
+
+impl<'a> Sums<'a> {
+    /// One for each key, in its order.
+    pub fn of(counts: &'a [RefusalCount]) -> Self {
+        let mut sums: BTreeMap<(Timestamp, &str, &'static str), i64> = BTreeMap::new();
+        for count in counts {
+            *sums.entry((count.minute, &count.tenant, count.reason.label())).or_default() += count.count;
+        }
+        let mut columns = Self::default();
+        for ((minute, tenant, reason), count) in sums {
+            columns.minutes.push(minute.to_utc());
+            columns.tenants.push(tenant);
+            columns.reasons.push(reason);
+            columns.counts.push(count);
+        }
+        columns
+    }
+}
+
+/// Copies the events; `first` will be the identifier of the first.
+pub(super) async fn copy(
+    session: &mut Session,
+    buffer: &mut CopyBuffer,
+    rows: &[Quarantined],
+    first: Uuid,
+) -> Result<(), Trouble> {
+    let put = |buffer: &mut CopyBuffer, event: &Event<'_>| {
+        let fields = fields();
+        buffer.row(fields.len());
+        for (_, put) in fields {
+            put(buffer, event);
+        }
+    };
+    session.copy(COPY, buffer, &Event::all(rows, first), put).await.map(drop)
+}
+
+/// Adds to the counters; returns the transaction's own number, by which its fate can be asked for later.
+pub(super) async fn count(
+    session: &mut Session,
+    counts: &[RefusalCount],
+    unkept: Unkept<'_>,
+) -> Result<String, Trouble> {
+    let Sums { minutes, tenants, reasons, counts } = Sums::of(counts);
+    let ids = &unkept.batch.unkept;
+    let statement = if ids.is_empty() { COUNT } else { COUNT_AND_NOTE };
+    let mut asked = sqlx::query_scalar(statement).bind(minutes).bind(tenants).bind(reasons).bind(counts);
+    if !ids.is_empty() {
+        let first = unkept.batch.deliveries.first().map(|delivery| delivery.received_at).unwrap_or_default();
+        asked = asked.bind(unkept.client_id).bind(unkept.horizon.get().to_utc()).bind(first.to_utc()).bind(ids);
+    }
+    answer(asked.fetch_one(&mut session.connection)).await
+}
+
+/// Whether the event of this identifier is there.
+pub(super) async fn holds(session: &mut Session, event: Uuid) -> Result<bool, Trouble> {
+    let asked = sqlx::query_scalar("SELECT EXISTS (SELECT FROM quarantine_events WHERE id = $1)").bind(event);
+    answer(asked.fetch_one(&mut session.connection)).await
+}
+
+/// The identifier of the first event of these rows, by which it can be asked later whether they are there.
+pub(super) fn first_id(rows: &[Quarantined]) -> Option<Uuid> {
+    rows.first().map(|row| event_id(row.received_at))
+}
+
+/// A version 7 identifier: sorted by the time of receipt, so that the index grows at its end.
+fn event_id(received_at: Timestamp) -> Uuid {
+    let micros = received_at.micros().max(0);
+    let seconds = u64::try_from(micros / MICROS_PER_SECOND).unwrap_or(0);
+    let nanos = u32::try_from(micros % MICROS_PER_SECOND * 1000).unwrap_or(0);
+    Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanos))
+}

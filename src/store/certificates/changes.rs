@@ -1,0 +1,285 @@
+//! Changes of the certificates' rows: a number reserved, a certificate stored, revoked, or confirmed in another's place.
+//!
+//! Each change is one transaction with its entry in the audit log, and the table's triggers tell all replicas. Conflicts come
+//! back as values. Nothing is ever deleted.
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use super::{CertificateError, CertificateRow, Handle};
+use crate::domain::ids::DeviceKey;
+use crate::domain::time::Timestamp;
+use crate::store::certificates;
+use crate::store::registry::audit::{self, Actor, Entry};
+
+/// A certificate to be stored, ACTIVE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewCertificate {
+    /// Whose it is.
+    pub device: DeviceKey,
+    /// SHA-256 of its DER, in lower hex.
+    pub fingerprint: String,
+    /// The number its issuer gave it, in lower hex.
+    pub serial: String,
+    /// The common name.
+    pub common_name: String,
+    /// Who signed it.
+    pub issuer: String,
+    /// When it begins.
+    pub not_before: Timestamp,
+    /// When it ends.
+    pub not_after: Timestamp,
+    /// The certificate in PEM.
+    pub pem: String,
+}
+
+/// How a certificate came to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Issued, the first or one more.
+    Issued,
+    /// Taken in from elsewhere.
+    Imported,
+    /// Issued in another's place, which is left to its own end.
+    Renewed(Uuid),
+    /// Issued in another's place, which retires at this moment.
+    Rotated(Uuid, Timestamp),
+}
+
+/// Writes a serial number down for a device, before anything is signed with it.
+pub async fn reserve(pool: &PgPool, device: &DeviceKey, issuer: &str, serial: &str) -> Result<(), CertificateError> {
+    let mut tx = pool.begin().await?;
+    require_device(&mut tx, device).await?;
+    let reserved = sqlx::query(
+        "INSERT INTO certificate_serials (issuer, serial_number, tenant_id, device_id) VALUES ($1, $2, $3, $4)
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(issuer)
+    .bind(serial)
+    .bind(device.tenant())
+    .bind(device.device())
+    .execute(&mut *tx)
+    .await?;
+    if reserved.rows_affected() == 0 {
+        return Err(CertificateError::SerialTaken { issuer: issuer.to_owned(), serial: serial.to_owned() });
+    }
+    Ok(tx.commit().await?)
+}
+
+/// Stores a certificate; the row as it stands then.
+pub async fn insert(
+    pool: &PgPool,
+    actor: &Actor,
+    new: &NewCertificate,
+    origin: Origin,
+) -> Result<CertificateRow, CertificateError> {
+    let mut tx = pool.begin().await?;
+    require_device(&mut tx, &new.device).await?;
+    if let Some(old) = origin.replaces() {
+        take_place(&mut tx, old, origin.retires_at()).await?;
+    }
+    let id = Uuid::now_v7();
+    let stored = sqlx::query(
+        "INSERT INTO device_certificates (id, tenant_id, device_id, fingerprint_sha256, serial_number, common_name, issuer,
+             not_before, not_after, replaces, cert_pem)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING",
+    )
+    .bind(id)
+    .bind(new.device.tenant())
+    .bind(new.device.device())
+    .bind(&new.fingerprint)
+    .bind(&new.serial)
+    .bind(&new.common_name)
+    .bind(&new.issuer)
+    .bind(new.not_before.to_utc())
+    .bind(new.not_after.to_utc())
+    .bind(origin.replaces())
+    .bind(&new.pem)
+    .execute(&mut *tx)
+    .await?;
+    if stored.rows_affected() == 0 {
+        drop(tx);
+        return Err(conflict(pool, new).await?);
+    }
+    let detail = json!({
+        "id": id, "serial_number": new.serial, "fingerprint_sha256": new.fingerprint, "not_after": new.not_after.to_utc(),
+        "replaces": origin.replaces(), "old_retires_at": origin.retires_at().map(Timestamp::to_utc),
+    });
+    let (tenant, device) = (Some(new.device.tenant()), Some(new.device.device()));
+    audit::record(&mut tx, Entry { actor, action: origin.action(), tenant, device, detail }).await?;
+    // Read before the commit: once it stands, nothing may fail.
+    let stored = certificates::find_on(&mut tx, &Handle::Id(id)).await?.certificate;
+    tx.commit().await?;
+    Ok(stored)
+}
+
+/// Revokes an ACTIVE certificate. One that is revoked already stays as it is, with its first date and reason; whether it was
+/// changed comes with the row.
+pub async fn revoke(
+    pool: &PgPool,
+    actor: &Actor,
+    id: Uuid,
+    reason: &str,
+) -> Result<(CertificateRow, bool), CertificateError> {
+    let mut tx = pool.begin().await?;
+    let before = lock(&mut tx, id).await?;
+    let is_active = before.status == "ACTIVE";
+    if !is_active && before.status != "REVOKED" {
+        return Err(CertificateError::NotActive { id, status: before.status });
+    }
+    if is_active {
+        end(&mut tx, actor, "certificate.revoke", id, reason).await?;
+    }
+    let after = certificates::find_on(&mut tx, &Handle::Id(id)).await?.certificate;
+    tx.commit().await?;
+    Ok((after, is_active))
+}
+
+/// The device has shown that it uses the new certificate: those whose place it took, back to the first, retire at once.
+/// Returns the ones that did.
+pub async fn confirm(pool: &PgPool, actor: &Actor, id: Uuid) -> Result<Vec<Uuid>, CertificateError> {
+    let mut tx = pool.begin().await?;
+    let new = lock(&mut tx, id).await?;
+    if new.status != "ACTIVE" {
+        return Err(CertificateError::NotActive { id, status: new.status });
+    }
+    if new.replaces.is_none() {
+        return Err(CertificateError::ReplacesNone(id));
+    }
+    let before: Vec<Uuid> = sqlx::query_scalar(
+        "WITH RECURSIVE line AS (
+             SELECT c.replaces AS id FROM device_certificates c WHERE c.id = $1
+             UNION SELECT c.replaces FROM device_certificates c JOIN line ON c.id = line.id)
+         SELECT c.id FROM device_certificates c JOIN line USING (id) WHERE c.status = 'ACTIVE' ORDER BY c.id FOR UPDATE OF c",
+    )
+    .bind(id)
+    .fetch_all(&mut *tx)
+    .await?;
+    for old in &before {
+        end(&mut tx, actor, "certificate.confirm", *old, super::expiry::SUPERSEDED).await?;
+    }
+    tx.commit().await?;
+    Ok(before)
+}
+
+// === impl Origin ===
+
+impl Origin {
+    const fn action(self) -> &'static str {
+        match self {
+            Self::Issued => "certificate.issue",
+            Self::Imported => "certificate.import",
+            Self::Renewed(_) => "certificate.renew",
+            Self::Rotated(..) => "certificate.rotate",
+        }
+    }
+
+    const fn replaces(self) -> Option<Uuid> {
+        match self {
+            Self::Issued | Self::Imported => None,
+            Self::Renewed(old) | Self::Rotated(old, _) => Some(old),
+        }
+    }
+
+    const fn retires_at(self) -> Option<Timestamp> {
+        match self {
+            Self::Rotated(_, at) => Some(at),
+            Self::Issued | Self::Imported | Self::Renewed(_) => None,
+        }
+    }
+}
+
+// === private helpers ===
+
+/// What a change looks at first.
+#[derive(sqlx::FromRow)]
+struct Before {
+    status: String,
+    replaces: Option<Uuid>,
+}
+
+/// Locks a row until the transaction ends.
+async fn lock(tx: &mut PgConnection, id: Uuid) -> Result<Before, CertificateError> {
+    sqlx::query_as("SELECT status, replaces FROM device_certificates WHERE id = $1 FOR UPDATE")
+        .bind(id)
+        .fetch_optional(tx)
+        .await?
+        .ok_or(CertificateError::Unknown(Handle::Id(id)))
+}
+
+/// The device is there, and stays until the transaction ends.
+async fn require_device(tx: &mut PgConnection, key: &DeviceKey) -> Result<(), CertificateError> {
+    let status: Option<String> =
+        sqlx::query_scalar("SELECT status FROM devices WHERE tenant_id = $1 AND device_id = $2 FOR SHARE")
+            .bind(key.tenant())
+            .bind(key.device())
+            .fetch_optional(tx)
+            .await?;
+    match status.as_deref() {
+        None => Err(CertificateError::NoDevice(key.clone())),
+        Some("REVOKED") => Err(CertificateError::DeviceRevoked(key.clone())),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Makes room for the one that takes this one's place: only one does, and of a rotation it learns when it retires.
+async fn take_place(tx: &mut PgConnection, old: Uuid, retires_at: Option<Timestamp>) -> Result<(), CertificateError> {
+    let before = lock(tx, old).await?;
+    let may = before.status == "ACTIVE" || before.status == "EXPIRED" && retires_at.is_none();
+    if !may {
+        return Err(CertificateError::NotActive { id: old, status: before.status });
+    }
+    let by: Option<Uuid> =
+        sqlx::query_scalar("SELECT id FROM device_certificates WHERE replaces = $1 AND status = 'ACTIVE' LIMIT 1")
+            .bind(old)
+            .fetch_optional(&mut *tx)
+            .await?;
+    if let Some(by) = by {
+        return Err(CertificateError::Replaced { id: old, by });
+    }
+    let retires_at: Option<DateTime<Utc>> = retires_at.map(Timestamp::to_utc);
+    // A moment set by a rotation before, whose new certificate was lost, no longer counts: the grace begins anew.
+    sqlx::query("UPDATE device_certificates SET retire_at = $2 WHERE id = $1 AND $2 IS NOT NULL")
+        .bind(old)
+        .bind(retires_at)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+async fn end(
+    tx: &mut PgConnection,
+    actor: &Actor,
+    action: &'static str,
+    id: Uuid,
+    reason: &str,
+) -> Result<(), sqlx::Error> {
+    let (tenant, device): (String, String) = sqlx::query_as(
+        "UPDATE device_certificates SET status = 'REVOKED', revoked_at = now(), revoked_reason = $2 WHERE id = $1
+         RETURNING tenant_id, device_id",
+    )
+    .bind(id)
+    .bind(reason)
+    .fetch_one(&mut *tx)
+    .await?;
+    let detail: Value = json!({ "id": id, "reason": reason });
+    audit::record(tx, Entry { actor, action, tenant: Some(&tenant), device: Some(&device), detail }).await
+}
+
+/// Which of the two keys was taken.
+async fn conflict(pool: &PgPool, new: &NewCertificate) -> Result<CertificateError, CertificateError> {
+    match certificates::find(pool, &Handle::Fingerprint(new.fingerprint.clone())).await {
+        Ok(found) => {
+            let row = found.certificate;
+            let device = format!("{}/{}", row.tenant_id, row.device_id);
+            Ok(CertificateError::FingerprintTaken { fingerprint: new.fingerprint.clone(), id: row.id, device })
+        }
+        Err(CertificateError::Unknown(_)) => {
+            let (issuer, serial) = (new.issuer.clone(), new.serial.clone());
+            Ok(CertificateError::SerialTaken { issuer, serial })
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,104 @@
+//! The server process at the other end of a connection: which one it is, whether it waits for its client, and how to end
+//! one whose client is gone.
+//!
+//! Postgres has no timeout for a COPY whose client sends nothing more: neither `statement_timeout` nor
+//! `idle_in_transaction_session_timeout` ends it, and until the server's kernel gives the connection up its rows stay locked.
+//! Nothing is ended here but a process of the same role, database and application name that waits for its client.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::database::APPLICATION_NAME;
+use super::writer_connection::{Session, answer};
+use crate::store::error::Trouble;
+
+/// A statement that has waited for its client this long has none, whoever that was: a living one gives up sooner
+/// ([`super::writer_connection::ANSWER_PATIENCE`]).
+const ABANDONED_AFTER: Duration = Duration::from_mins(1);
+
+/// How long the end of one process is awaited; what is left then is ended at the next attempt.
+const END_PATIENCE_MILLIS: i64 = 2_000;
+
+/// The former processes that are remembered: each is one connection that broke.
+pub(crate) const FORMER_MAX: usize = 16;
+
+const OWN: &str = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()";
+
+const WAITS: &str = "SELECT coalesce(wait_event_type = 'Client', false), state_change FROM pg_stat_activity \
+    WHERE pid = $1 AND backend_start = $2";
+
+/// One that is idle holds no rows. One that was active a moment ago may be a connection that a pooler has given to another.
+const END: &str = "SELECT pid, backend_start, is_silent, CASE WHEN is_silent THEN pg_terminate_backend(pid, $5) END AS ended \
+    FROM (SELECT pid, backend_start, (pid, backend_start) IN (SELECT * FROM unnest($1::int[], $2::timestamptz[])) AS is_former, \
+            coalesce(wait_event_type = 'Client' AND state <> 'idle' AND state_change < clock_timestamp() - interval '2 s', false) \
+                AS is_silent, \
+            coalesce(state = 'active' AND query_start < clock_timestamp() - make_interval(secs => $4), false) AS is_abandoned \
+        FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user AND application_name = $3 \
+            AND pid <> pg_backend_pid()) AS backends \
+    WHERE is_former OR (is_silent AND is_abandoned)";
+
+/// A server process. Its number alone is given away again; with its start it is one for all time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Backend {
+    pid: i32,
+    started: DateTime<Utc>,
+}
+
+/// What a server process is seen to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doing {
+    /// It is not there any more.
+    Gone,
+    /// It waits for its client, in this state since then.
+    WaitsForClient(Option<DateTime<Utc>>),
+    /// Anything else: it works, or waits for a lock or a disk.
+    Works,
+}
+
+// === impl Backend ===
+
+impl Backend {
+    /// The one that serves this connection; none where the server shows none.
+    pub(crate) async fn of(session: &mut Session) -> Result<Option<Self>, Trouble> {
+        let row: Option<(i32, DateTime<Utc>)> =
+            answer(sqlx::query_as(OWN).fetch_optional(&mut session.connection)).await?;
+        Ok(row.map(|(pid, started)| Self { pid, started }))
+    }
+
+    /// What it does, asked over another connection.
+    pub(super) async fn doing(self, session: &mut Session) -> Result<Doing, Trouble> {
+        let asked = sqlx::query_as(WAITS).bind(self.pid).bind(self.started);
+        let row: Option<(bool, Option<DateTime<Utc>>)> = answer(asked.fetch_optional(&mut session.connection)).await?;
+        Ok(match row {
+            None => Doing::Gone,
+            Some((true, since)) => Doing::WaitsForClient(since),
+            Some((false, _)) => Doing::Works,
+        })
+    }
+}
+
+/// Ends those of `former` that wait for a client that is gone, and any other of ours that has waited so long that nobody
+/// can be there. Keeps in `former` those that are still there.
+pub(crate) async fn end_abandoned(session: &mut Session, former: &mut Vec<Backend>) -> Result<(), Trouble> {
+    let (pids, starts): (Vec<i32>, Vec<DateTime<Utc>>) = former.iter().map(|one| (one.pid, one.started)).unzip();
+    let asked = sqlx::query_as(END)
+        .bind(pids)
+        .bind(starts)
+        .bind(APPLICATION_NAME)
+        .bind(ABANDONED_AFTER.as_secs_f64())
+        .bind(END_PATIENCE_MILLIS);
+    let seen: Vec<(i32, DateTime<Utc>, bool, Option<bool>)> = answer(asked.fetch_all(&mut session.connection)).await?;
+    former.retain(|one| {
+        seen.iter().any(|(pid, started, _, ended)| (*pid, *started) == (one.pid, one.started) && *ended != Some(true))
+    });
+    let ended = seen.iter().filter(|(_, _, _, ended)| *ended == Some(true));
+    let pids: Vec<i32> = ended.map(|(pid, ..)| *pid).collect();
+    if !pids.is_empty() {
+        tracing::warn!(
+            ?pids,
+            "processes of Postgres waited for a client whose connection went silent, and held its rows; they were ended"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,342 @@
+//! Reads the quarantine and clears it: list, show, fetch for a replay, mark as replayed, discard.
+//!
+//! It judges no message and never says more of a token than whether there was one. Refused messages are written elsewhere,
+//! in the transaction of their batch.
+
+use std::fmt;
+use std::str::FromStr;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Value, json};
+use sqlx::{PgPool, Postgres, QueryBuilder};
+use uuid::Uuid;
+
+use crate::domain::message::{Delivery, Replay};
+use crate::domain::ports::Outage;
+use crate::domain::refusal::Reason;
+use crate::domain::time::Timestamp;
+use crate::store::error::Trouble;
+use crate::store::registry::audit::{self, Actor, Entry};
+use crate::store::registry::token_hex::from_hex;
+
+/// Events discarded by one transaction, so that none holds its locks for long.
+const DISCARD_CHUNK: i64 = 5_000;
+
+/// Which events; nothing set means all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// One of these; empty means any.
+    pub ids: Vec<Uuid>,
+    /// Of this tenant.
+    pub tenant: Option<String>,
+    /// Of this device.
+    pub device: Option<String>,
+    /// Refused for this reason.
+    pub reason: Option<Reason>,
+    /// Quarantined at this moment or later.
+    pub since: Option<Timestamp>,
+    /// Quarantined before this moment.
+    pub until: Option<Timestamp>,
+    /// Replayed already, or not yet.
+    pub replayed: Option<bool>,
+}
+
+/// An event's place in the order of time: what names its row, and where the next page begins. As text `<microseconds>-<id>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// When it was quarantined.
+    pub at: Timestamp,
+    /// Its identifier.
+    pub id: Uuid,
+}
+
+/// A text that is no [`Place`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected the cursor of an event as `sluice quarantine list` prints it")]
+pub struct NoPlace;
+
+/// What a list shows of an event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema, sqlx::FromRow)]
+pub struct Summary {
+    /// Its identifier.
+    pub id: Uuid,
+    /// When it was quarantined.
+    pub quarantined_at: DateTime<Utc>,
+    /// When the message was received.
+    pub received_at: DateTime<Utc>,
+    /// Its topic.
+    pub topic: String,
+    /// The topic's tenant.
+    pub tenant_id: Option<String>,
+    /// The topic's device.
+    pub device_id: Option<String>,
+    /// Why it was refused.
+    pub reason: String,
+    /// What exactly was wrong.
+    pub detail: String,
+    /// Bytes of payload that were kept.
+    pub payload_bytes: i32,
+    /// When it was replayed.
+    pub replayed_at: Option<DateTime<Utc>>,
+}
+
+/// An event whole. It has no serialized form: it holds the hash of a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// What a list shows of it.
+    pub summary: Summary,
+    /// The device's own time, when it could be read.
+    pub event_ts: Option<DateTime<Utc>>,
+    /// The payload's site, when it could be read.
+    pub site_id: Option<String>,
+    /// The topic's path after the device.
+    pub msg_type: Option<String>,
+    /// The payload with its token cut out.
+    pub payload: Bytes,
+    /// What a replay needs beside the payload.
+    pub replay: Replay,
+}
+
+/// A row of the table.
+#[derive(Debug, sqlx::FromRow)]
+struct Row {
+    #[sqlx(flatten)]
+    summary: Summary,
+    event_ts: Option<DateTime<Utc>>,
+    site_id: Option<String>,
+    msg_type: Option<String>,
+    payload: Vec<u8>,
+    token_sha256: Option<String>,
+    message_id: Uuid,
+}
+
+/// The columns of a [`Summary`].
+macro_rules! summary_columns {
+    () => {
+        "id, quarantined_at, received_at, topic, tenant_id, device_id, reason, detail, octet_length(payload) AS payload_bytes,
+         replayed_at"
+    };
+}
+
+/// A page of events, the newest first, from the one before `before` on.
+pub async fn list(pool: &PgPool, filter: &Filter, before: Option<Place>, limit: u32) -> Result<Vec<Summary>, Outage> {
+    let mut query = QueryBuilder::new(concat!("SELECT ", summary_columns!(), " FROM quarantine_events WHERE "));
+    filter.push_to(&mut query);
+    if let Some(before) = before {
+        query.push(" AND (quarantined_at, id) < (").push_bind(before.at.to_utc());
+        query.push(", ").push_bind(before.id).push(")");
+    }
+    query.push(" ORDER BY quarantined_at DESC, id DESC LIMIT ").push_bind(i64::from(limit));
+    query.build_query_as().fetch_all(pool).await.map_err(outage)
+}
+
+/// A page of whole events, the oldest first as a replay wants them, from the one after `after` on. Each may hold a payload
+/// of `QUARANTINE_PAYLOAD_MAX` bytes: keep the page small.
+pub async fn fetch(pool: &PgPool, filter: &Filter, after: Option<Place>, limit: u32) -> Result<Vec<Record>, Outage> {
+    let mut query = QueryBuilder::new(concat!(
+        "SELECT ",
+        summary_columns!(),
+        ", event_ts, site_id, msg_type, payload, token_sha256, message_id FROM quarantine_events WHERE "
+    ));
+    filter.push_to(&mut query);
+    if let Some(after) = after {
+        query.push(" AND (quarantined_at, id) > (").push_bind(after.at.to_utc());
+        query.push(", ").push_bind(after.id).push(")");
+    }
+    query.push(" ORDER BY quarantined_at, id LIMIT ").push_bind(i64::from(limit));
+    let rows: Vec<Row> = query.build_query_as().fetch_all(pool).await.map_err(outage)?;
+    Ok(rows.into_iter().map(Record::from).collect())
+}
+
+/// How many events the filter means.
+pub async fn count(pool: &PgPool, filter: &Filter) -> Result<i64, Outage> {
+    let mut query = QueryBuilder::new("SELECT count(*) FROM quarantine_events WHERE ");
+    filter.push_to(&mut query);
+    query.build_query_scalar().fetch_one(pool).await.map_err(outage)
+}
+
+/// Marks events as replayed; says how many were not before. One audit entry names them all.
+pub async fn mark_replayed(pool: &PgPool, actor: &Actor, events: &[Place], now: Timestamp) -> Result<u64, Outage> {
+    let mark = async {
+        let mut tx = pool.begin().await?;
+        let marked: Vec<Uuid> = sqlx::query_scalar(
+            "UPDATE quarantine_events SET replayed_at = $3 WHERE replayed_at IS NULL
+                 AND (quarantined_at, id) IN (SELECT * FROM unnest($1::timestamptz[], $2::uuid[])) RETURNING id",
+        )
+        .bind(events.iter().map(|event| event.at.to_utc()).collect::<Vec<_>>())
+        .bind(events.iter().map(|event| event.id).collect::<Vec<_>>())
+        .bind(now.to_utc())
+        .fetch_all(&mut *tx)
+        .await?;
+        if !marked.is_empty() {
+            let detail = json!({ "events": marked });
+            let entry = Entry { actor, action: "quarantine.replay", tenant: None, device: None, detail };
+            audit::record(&mut tx, entry).await?;
+            tx.commit().await?;
+        }
+        Ok(marked.len() as u64)
+    };
+    mark.await.map_err(outage)
+}
+
+/// Deletes what the filter means, in bounded transactions, each with its audit entry; says how many there were.
+pub async fn discard(pool: &PgPool, actor: &Actor, filter: &Filter) -> Result<u64, Outage> {
+    let mut discarded = 0;
+    loop {
+        let rows = discard_chunk(pool, actor, filter).await.map_err(outage)?;
+        discarded += rows;
+        if rows < DISCARD_CHUNK.unsigned_abs() {
+            return Ok(discarded);
+        }
+    }
+}
+
+// === impl Filter ===
+
+impl Filter {
+    /// Whether it means every event there is.
+    pub fn is_everything(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn push_to(&self, query: &mut QueryBuilder<Postgres>) {
+        query.push("true");
+        if !self.ids.is_empty() {
+            query.push(" AND id = ANY (").push_bind(self.ids.clone()).push(")");
+        }
+        if let Some(tenant) = &self.tenant {
+            query.push(" AND tenant_id = ").push_bind(tenant.clone());
+        }
+        if let Some(device) = &self.device {
+            query.push(" AND device_id = ").push_bind(device.clone());
+        }
+        if let Some(reason) = self.reason {
+            query.push(" AND reason = ").push_bind(reason.label());
+        }
+        if let Some(since) = self.since {
+            query.push(" AND quarantined_at >= ").push_bind(since.to_utc());
+        }
+        if let Some(until) = self.until {
+            query.push(" AND quarantined_at < ").push_bind(until.to_utc());
+        }
+        match self.replayed {
+            Some(true) => query.push(" AND replayed_at IS NOT NULL"),
+            Some(false) => query.push(" AND replayed_at IS NULL"),
+            None => query,
+        };
+    }
+
+    /// For the audit: what was asked for.
+    fn describe(&self) -> Value {
+        json!({
+            "ids": self.ids,
+            "reason": self.reason.map(Reason::label),
+            "since": self.since.map(|at| at.to_string()),
+            "until": self.until.map(|at| at.to_string()),
+            "replayed": self.replayed,
+        })
+    }
+}
+
+// === impl Place ===
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.at.micros(), self.id.simple())
+    }
+}
+
+impl FromStr for Place {
+    type Err = NoPlace;
+
+    fn from_str(text: &str) -> Result<Self, NoPlace> {
+        let (at, id) = text.rsplit_once('-').ok_or(NoPlace)?;
+        let at = at.parse().map(Timestamp::from_micros).map_err(|_| NoPlace)?;
+        Ok(Self { at, id: Uuid::try_parse(id).map_err(|_| NoPlace)? })
+    }
+}
+
+// === impl Summary ===
+
+impl Summary {
+    /// Where it stands.
+    pub fn place(&self) -> Place {
+        Place { at: self.quarantined_at.into(), id: self.id }
+    }
+}
+
+// === impl Record ===
+
+impl Record {
+    /// The message again, as the broker had delivered it, but without its token and with nothing to acknowledge.
+    pub fn delivery(&self) -> Delivery {
+        Delivery {
+            topic: Bytes::copy_from_slice(self.summary.topic.as_bytes()),
+            payload: self.payload.clone(),
+            cut_from: None,
+            held_since: self.summary.received_at.into(),
+            received_at: self.summary.received_at.into(),
+            dup: false,
+            redelivered: false,
+            maybe_repeated: true,
+            ack: None,
+            replay: Some(Box::new(self.replay.clone())),
+        }
+    }
+}
+
+impl From<Row> for Record {
+    fn from(row: Row) -> Self {
+        let token = row.token_sha256.as_deref().and_then(from_hex);
+        Self {
+            summary: row.summary,
+            event_ts: row.event_ts,
+            site_id: row.site_id,
+            msg_type: row.msg_type,
+            payload: row.payload.into(),
+            replay: Replay { token, message_id: row.message_id },
+        }
+    }
+}
+
+// === private helpers ===
+
+async fn discard_chunk(pool: &PgPool, actor: &Actor, filter: &Filter) -> Result<u64, sqlx::Error> {
+    let mut tx = pool.begin().await?;
+    let mut query = QueryBuilder::new(
+        "DELETE FROM quarantine_events WHERE (quarantined_at, id) IN (SELECT quarantined_at, id FROM quarantine_events WHERE ",
+    );
+    filter.push_to(&mut query);
+    query.push(" LIMIT ").push_bind(DISCARD_CHUNK).push(")");
+    let rows = query.build().execute(&mut *tx).await?.rows_affected();
+    if rows > 0 {
+        let detail = json!({ "events": rows, "filter": filter.describe() });
+        let (tenant, device) = (filter.tenant.as_deref(), filter.device.as_deref());
+        audit::record(&mut tx, Entry { actor, action: "quarantine.discard", tenant, device, detail }).await?;
+        tx.commit().await?;
+    }
+    Ok(rows)
+}
+
+fn outage(error: sqlx::Error) -> Outage {
+    Trouble::from(error).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_reads_back_as_it_was_written() {
+        for micros in [1_795_000_000_123_456, -5] {
+            let place = Place { at: Timestamp::from_micros(micros), id: Uuid::from_u128(7) };
+            assert_eq!(place.to_string().parse(), Ok(place));
+        }
+        for wrong in ["", "5", "5-", "-x", "a-00000000000000000000000000000007"] {
+            assert_eq!(wrong.parse::<Place>(), Err(NoPlace), "{wrong}");
+        }
+    }
+}

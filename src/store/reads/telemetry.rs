@@ -1,0 +1,208 @@
+//! Reads what was believed: the latest row, a range in pages, and a metric gathered into buckets of time.
+//!
+//! It writes nothing. Every answer has a bounded number of rows, and every question a bounded time.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use sqlx::{PgPool, Postgres, QueryBuilder, Transaction};
+use uuid::Uuid;
+
+use super::quarantine::Place;
+use crate::domain::ids::{DeviceId, DeviceKey, TenantId};
+use crate::domain::ports::Outage;
+use crate::domain::time::Timestamp;
+use crate::store::error::Trouble;
+
+/// How long a question may take: people wait for it, and the spine shares the server.
+const PATIENCE: &str = "SET LOCAL statement_timeout = '10s'";
+
+/// A row.
+#[derive(Debug, Serialize, JsonSchema, sqlx::FromRow)]
+pub struct Row {
+    /// The device's time, or the time of receipt.
+    pub time: DateTime<Utc>,
+    /// The time of receipt.
+    pub received_at: DateTime<Utc>,
+    /// Whose device.
+    pub tenant_id: String,
+    /// Which device.
+    pub device_id: String,
+    /// Where it stood.
+    pub site_id: Option<String>,
+    /// The topic's path after the device.
+    pub msg_type: String,
+    /// The device's own count.
+    pub seq: Option<i64>,
+    /// What it measured; numbers are exact.
+    #[sqlx(json)]
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
+    pub metrics: Box<RawValue>,
+    /// The fields nobody asked for, when they are kept.
+    #[sqlx(json(nullable))]
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    pub extra: Option<Box<RawValue>>,
+    /// The message's name.
+    pub message_id: Uuid,
+}
+
+/// Which rows of a device.
+#[derive(Clone, Debug)]
+pub struct Range {
+    /// Whose.
+    pub device: DeviceKey,
+    /// From this moment on.
+    pub from: Timestamp,
+    /// Before this moment.
+    pub to: Timestamp,
+    /// Of this type.
+    pub msg_type: Option<String>,
+}
+
+/// What a metric was within a span of time.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema, sqlx::FromRow)]
+pub struct Bucket {
+    /// Where the span begins.
+    pub start: DateTime<Utc>,
+    /// How many numbers there were.
+    pub count: i64,
+    /// Their average.
+    pub avg: f64,
+    /// The least.
+    pub min: f64,
+    /// The most.
+    pub max: f64,
+}
+
+/// The columns of a [`Row`].
+macro_rules! columns {
+    () => {
+        "time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id"
+    };
+}
+
+/// The latest row of a device, of this type or any.
+pub async fn latest(pool: &PgPool, device: &DeviceKey, msg_type: Option<&str>) -> Result<Option<Row>, Outage> {
+    let ask = async {
+        let mut tx = begin(pool).await?;
+        sqlx::query_as(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM telemetry WHERE tenant_id = $1 AND device_id = $2 AND ($3::text IS NULL OR msg_type = $3)
+              ORDER BY time DESC, message_id DESC LIMIT 1"
+        ))
+        .bind(device.tenant())
+        .bind(device.device())
+        .bind(msg_type)
+        .fetch_optional(&mut *tx)
+        .await
+    };
+    ask.await.map_err(outage)
+}
+
+/// A page of a tenant's devices in the order of their names, each with its latest row; those that sent nothing are left out,
+/// so a page may have fewer rows than `limit`. Also the last device that was looked at, when there may be more.
+pub async fn latest_of_each(
+    pool: &PgPool,
+    tenant: &TenantId,
+    after: Option<&DeviceId>,
+    limit: u32,
+) -> Result<(Vec<Row>, Option<String>), Outage> {
+    let ask = async {
+        let mut tx = begin(pool).await?;
+        let mut devices: Vec<String> = sqlx::query_scalar(
+            "SELECT device_id FROM devices WHERE tenant_id = $1 AND device_id > $2 ORDER BY device_id LIMIT $3",
+        )
+        .bind(tenant.as_str())
+        .bind(after.map_or("", DeviceId::as_str))
+        .bind(i64::from(limit) + 1)
+        .fetch_all(&mut *tx)
+        .await?;
+        let has_more = devices.len() > limit as usize;
+        devices.truncate(limit as usize);
+        let rows = sqlx::query_as(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM unnest($2::text[]) asked (name), LATERAL (
+                  SELECT * FROM telemetry WHERE tenant_id = $1 AND device_id = asked.name
+                  ORDER BY time DESC, message_id DESC LIMIT 1) newest
+              ORDER BY device_id"
+        ))
+        .bind(tenant.as_str())
+        .bind(&devices)
+        .fetch_all(&mut *tx)
+        .await?;
+        Ok((rows, devices.pop().filter(|_| has_more)))
+    };
+    ask.await.map_err(outage)
+}
+
+/// A page of rows in the order of time, from the one after `after` on.
+pub async fn range(pool: &PgPool, range: &Range, after: Option<Place>, limit: u32) -> Result<Vec<Row>, Outage> {
+    let mut query = QueryBuilder::<Postgres>::new(concat!("SELECT ", columns!(), " FROM telemetry WHERE "));
+    range.push_to(&mut query);
+    if let Some(after) = after {
+        query.push(" AND (time, message_id) > (").push_bind(after.at.to_utc());
+        query.push(", ").push_bind(after.id).push(")");
+    }
+    query.push(" ORDER BY time, message_id LIMIT ").push_bind(i64::from(limit));
+    let ask = async { query.build_query_as().fetch_all(&mut *begin(pool).await?).await };
+    ask.await.map_err(outage)
+}
+
+/// The numbers of a metric, gathered into spans of `step` that begin at the range's beginning; a span without a number is
+/// left out. What is no number is passed over, and so is a number that no measurement can be (1e100 and more).
+pub async fn buckets(pool: &PgPool, range: &Range, metric: &str, step: Duration) -> Result<Vec<Bucket>, Outage> {
+    let mut query = QueryBuilder::<Postgres>::new("SELECT date_bin(make_interval(secs => ");
+    query.push_bind(step.as_secs_f64()).push("), time, ").push_bind(range.from.to_utc());
+    query.push(") AS start, count(v) AS count, avg(v) AS avg, min(v) AS min, max(v) AS max FROM (SELECT time, CASE WHEN jsonb_typeof(metrics -> ");
+    query.push_bind(metric).push(") = 'number' THEN (metrics -> ").push_bind(metric);
+    query.push(")::numeric END AS n FROM telemetry WHERE ");
+    range.push_to(&mut query);
+    // Beyond these bounds a cast or a sum of squares would fail the whole question.
+    query.push(
+        ") raw, LATERAL (SELECT CASE WHEN abs(n) < 1e-100 THEN 0 WHEN abs(n) < 1e100 THEN n END::float8 AS v) numbers
+         WHERE v IS NOT NULL GROUP BY 1 ORDER BY 1",
+    );
+    let ask = async { query.build_query_as().fetch_all(&mut *begin(pool).await?).await };
+    ask.await.map_err(outage)
+}
+
+// === impl Row ===
+
+impl Row {
+    /// Where it stands in the order of time.
+    pub fn place(&self) -> Place {
+        Place { at: self.time.into(), id: self.message_id }
+    }
+}
+
+// === impl Range ===
+
+impl Range {
+    fn push_to(&self, query: &mut QueryBuilder<Postgres>) {
+        query.push("tenant_id = ").push_bind(self.device.tenant().to_string());
+        query.push(" AND device_id = ").push_bind(self.device.device().to_string());
+        query.push(" AND time >= ").push_bind(self.from.to_utc());
+        query.push(" AND time < ").push_bind(self.to.to_utc());
+        if let Some(msg_type) = &self.msg_type {
+            query.push(" AND msg_type = ").push_bind(msg_type.clone());
+        }
+    }
+}
+
+// === private helpers ===
+
+/// The bound ends with the transaction, which only reads and is never committed.
+async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    let mut tx = pool.begin().await?;
+    sqlx::query(PATIENCE).execute(&mut *tx).await?;
+    Ok(tx)
+}
+
+fn outage(error: sqlx::Error) -> Outage {
+    Trouble::from(error).into()
+}

@@ -1,0 +1,159 @@
+//! A whole fleet in the registry at once, for the simulator and the demo: hundreds of thousands of devices by a few statements.
+//!
+//! The fleet is in tenants of its own; devices of other tenants are never touched. Tokens never come here, only their hashes.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::json;
+use sqlx::{PgConnection, PgPool};
+
+use super::audit::{self, Actor, Entry};
+use super::token_hex::to_hex;
+use crate::domain::device::{DeviceStatus, TokenHash};
+use crate::domain::ports::Outage;
+use crate::store::error::Trouble;
+
+/// Devices per statement: large enough to cost little each, small enough to stay far below the statement's time limit.
+const CHUNK: usize = 5_000;
+
+/// Who issued the certificates of simulated devices. No key of that name exists: they only stand in the registry.
+const ISSUER: &str = "CN=sluice simulate";
+
+const ADD_TENANTS: &str = "INSERT INTO tenants (tenant_id, name) SELECT id, 'Simulated by sluice' \
+    FROM unnest($1::text[]) AS id ON CONFLICT DO NOTHING";
+
+const ADD_DEVICES: &str = "INSERT INTO devices (tenant_id, device_id, site_id, status, provision_token_hash) \
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) \
+    ON CONFLICT (tenant_id, device_id) DO UPDATE SET site_id = excluded.site_id, status = excluded.status, \
+        provision_token_hash = excluded.provision_token_hash";
+
+/// The fingerprint stands for the identity, so a fleet that comes again has the same certificates, good for longer.
+const ADD_CERTIFICATES: &str = "INSERT INTO device_certificates \
+    (id, tenant_id, device_id, fingerprint_sha256, serial_number, common_name, issuer, not_before, not_after) \
+    SELECT gen_random_uuid(), tenant, device, encode(sha256(convert_to($4 || tenant || '/' || device, 'UTF8')), 'hex'), \
+        tenant || '/' || device, tenant || '/device/' || device, $4, $3 - interval '1 hour', $3 + interval '1 day' \
+    FROM unnest($1::text[], $2::text[]) AS fleet (tenant, device) \
+    ON CONFLICT (fingerprint_sha256) DO UPDATE SET not_after = excluded.not_after";
+
+/// What is left of a fleet, in the order in which it goes. A certificate that an authority signed stays as a row: it must
+/// stand in the CRL for as long as it would be good.
+const DISBAND: [&str; 5] = [
+    "DELETE FROM device_certificates WHERE id IN (SELECT id FROM device_certificates WHERE tenant_id = ANY($1) \
+        AND issuer = 'CN=sluice simulate' LIMIT $2)",
+    "UPDATE device_certificates SET status = 'REVOKED', revoked_at = now(), revoked_reason = 'cessationOfOperation' \
+        WHERE id IN (SELECT id FROM device_certificates WHERE tenant_id = ANY($1) AND status = 'ACTIVE' LIMIT $2)",
+    "DELETE FROM devices WHERE (tenant_id, device_id) IN (SELECT tenant_id, device_id FROM devices \
+        WHERE tenant_id = ANY($1) LIMIT $2)",
+    "DELETE FROM device_state WHERE (tenant_id, device_id) IN (SELECT tenant_id, device_id FROM device_state \
+        WHERE tenant_id = ANY($1) LIMIT $2)",
+    "DELETE FROM tenants WHERE tenant_id IN (SELECT tenant_id FROM tenants WHERE tenant_id = ANY($1) LIMIT $2)",
+];
+
+/// A device as the registry should know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enrolled {
+    /// Its tenant.
+    pub tenant: String,
+    /// Its name.
+    pub device: String,
+    /// Where it stands.
+    pub site: &'static str,
+    /// Whether it may speak.
+    pub status: DeviceStatus,
+    /// The hash of its token, when it is to have one.
+    pub token: Option<TokenHash>,
+    /// Whether it holds a certificate.
+    pub certificate: bool,
+}
+
+/// Registers the fleet, or brings what is there in line with it, in one transaction.
+pub async fn enroll(pool: &PgPool, actor: &Actor, fleet: &[Enrolled], now: DateTime<Utc>) -> Result<(), Outage> {
+    enroll_all(pool, actor, fleet, now).await.map_err(|error| Trouble::from(error).into())
+}
+
+/// What was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Disbanded {
+    /// Tenants.
+    pub tenants: u64,
+    /// Devices.
+    pub devices: u64,
+    /// Certificates that an authority had signed.
+    pub certificates_revoked: u64,
+}
+
+/// Removes all tenants whose names match this regular expression, with their devices. What they sent stays until its retention
+/// is over.
+pub async fn disband(pool: &PgPool, actor: &Actor, names: &str) -> Result<Disbanded, Outage> {
+    disband_all(pool, actor, names).await.map_err(|error| Trouble::from(error).into())
+}
+
+async fn disband_all(pool: &PgPool, actor: &Actor, names: &str) -> Result<Disbanded, sqlx::Error> {
+    let mut tx = pool.begin().await?;
+    let found = sqlx::query_scalar("SELECT tenant_id FROM tenants WHERE tenant_id ~ $1 FOR UPDATE").bind(names);
+    let tenants: Vec<String> = found.fetch_all(&mut *tx).await?;
+    let mut counts = [0; DISBAND.len()];
+    for (statement, count) in DISBAND.into_iter().zip(&mut counts) {
+        loop {
+            let asked = sqlx::query(statement).bind(&tenants).bind(i64::try_from(CHUNK).unwrap_or(i64::MAX));
+            let touched = asked.execute(&mut *tx).await?.rows_affected();
+            *count += touched;
+            if touched < CHUNK as u64 {
+                break;
+            }
+        }
+    }
+    let [_, certificates_revoked, devices, _, tenants] = counts;
+    let disbanded = Disbanded { tenants, devices, certificates_revoked };
+    let detail = json!(disbanded);
+    audit::record(&mut tx, Entry { actor, action: "fleet.disband", tenant: None, device: None, detail }).await?;
+    tx.commit().await?;
+    Ok(disbanded)
+}
+
+async fn enroll_all(pool: &PgPool, actor: &Actor, fleet: &[Enrolled], now: DateTime<Utc>) -> Result<(), sqlx::Error> {
+    let mut tx = pool.begin().await?;
+    let mut tenants: Vec<&str> = fleet.iter().map(|device| device.tenant.as_str()).collect();
+    tenants.sort_unstable();
+    tenants.dedup();
+    sqlx::query(ADD_TENANTS).bind(&tenants).execute(&mut *tx).await?;
+    for chunk in fleet.chunks(CHUNK) {
+        add_devices(&mut tx, chunk).await?;
+        let holders: Vec<_> = chunk.iter().filter(|device| device.certificate).collect();
+        if !holders.is_empty() {
+            add_certificates(&mut tx, &holders, now).await?;
+        }
+    }
+    let detail = json!({ "tenants": tenants.len(), "devices": fleet.len() });
+    audit::record(&mut tx, Entry { actor, action: "fleet.enroll", tenant: None, device: None, detail }).await?;
+    tx.commit().await
+}
+
+async fn add_devices(connection: &mut PgConnection, chunk: &[Enrolled]) -> Result<(), sqlx::Error> {
+    let hex = |hash: &TokenHash| to_hex(hash).iter().copied().map(char::from).collect::<String>();
+    let tokens: Vec<Option<String>> = chunk.iter().map(|device| device.token.as_ref().map(hex)).collect();
+    sqlx::query(ADD_DEVICES)
+        .bind(chunk.iter().map(|device| device.tenant.as_str()).collect::<Vec<_>>())
+        .bind(chunk.iter().map(|device| device.device.as_str()).collect::<Vec<_>>())
+        .bind(chunk.iter().map(|device| device.site).collect::<Vec<_>>())
+        .bind(chunk.iter().map(|device| device.status.label()).collect::<Vec<_>>())
+        .bind(tokens)
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+async fn add_certificates(
+    connection: &mut PgConnection,
+    holders: &[&Enrolled],
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(ADD_CERTIFICATES)
+        .bind(holders.iter().map(|device| device.tenant.as_str()).collect::<Vec<_>>())
+        .bind(holders.iter().map(|device| device.device.as_str()).collect::<Vec<_>>())
+        .bind(now)
+        .bind(ISSUER)
+        .execute(connection)
+        .await
+        .map(drop)
+}

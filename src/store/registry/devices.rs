@@ -1,0 +1,281 @@
+//! Devices: who they are, where they stand, whether they may speak, and the hash of their token.
+//!
+//! Every change is audited in its own transaction, and the tables' triggers tell all replicas. Tokens never come here, only
+//! their hashes, and those never leave.
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Value, json};
+use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder};
+
+use super::audit::{self, Actor, Entry};
+use super::token_hex::to_hex;
+use crate::domain::device::{DeviceStatus, TokenHash};
+use crate::domain::ids::{DeviceKey, TenantId};
+use crate::domain::ports::Outage;
+use crate::store::error::Trouble;
+
+/// The reason that certificates of a removed device are revoked with, by its name in RFC 5280.
+pub const REMOVED: &str = "cessationOfOperation";
+
+/// A device to be added.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewDevice {
+    /// Who it is.
+    pub key: DeviceKey,
+    /// Where it stands.
+    pub site: Option<String>,
+    /// Its status.
+    pub status: DeviceStatus,
+    /// The hash of its token.
+    pub token: Option<TokenHash>,
+    /// Whatever its owner wants to remember: a JSON object.
+    pub metadata: serde_json::Map<String, Value>,
+}
+
+/// Which devices to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceFilter {
+    /// Of this tenant.
+    pub tenant: Option<TenantId>,
+    /// Of this status.
+    pub status: Option<DeviceStatus>,
+    /// Those that come after this one.
+    pub after: Option<DeviceKey>,
+}
+
+/// A device as it stands in the table, without its token's hash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema, sqlx::FromRow)]
+pub struct DeviceRow {
+    /// Its tenant.
+    pub tenant_id: String,
+    /// Its name.
+    pub device_id: String,
+    /// Its site.
+    pub site_id: Option<String>,
+    /// `ACTIVE`, `INACTIVE` or `REVOKED`.
+    pub status: String,
+    /// Whether it has a token.
+    pub has_token: bool,
+    /// When it was added.
+    pub created_at: DateTime<Utc>,
+    /// When it was last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// A device and what is known around it.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema, sqlx::FromRow)]
+pub struct DeviceDetail {
+    /// The device.
+    #[serde(flatten)]
+    #[sqlx(flatten)]
+    pub device: DeviceRow,
+    /// Its tenant's status.
+    pub tenant_status: String,
+    /// What its owner wanted to remember.
+    pub metadata: Value,
+    /// Certificates it ever had.
+    pub certificates: i64,
+    /// Those that are ACTIVE.
+    pub certificates_active: i64,
+    /// When a message of it was last accepted.
+    pub last_seen_at: Option<DateTime<Utc>>,
+    /// When a telemetry row of it was last accepted.
+    pub last_telemetry_at: Option<DateTime<Utc>>,
+}
+
+/// Why a device was not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeviceError {
+    /// Added twice.
+    #[error("device {0} exists already")]
+    Exists(DeviceKey),
+    /// Its tenant is not there.
+    #[error("there is no tenant {0}")]
+    NoTenant(TenantId),
+    /// Not there.
+    #[error("there is no device {0}")]
+    Unknown(DeviceKey),
+    /// The database did not do it.
+    #[error("{0}")]
+    Outage(#[from] Outage),
+}
+
+/// Adds a device.
+pub async fn add(pool: &PgPool, actor: &Actor, device: &NewDevice) -> Result<(), DeviceError> {
+    let mut tx = pool.begin().await?;
+    let key = &device.key;
+    let tenant: Option<i32> = sqlx::query_scalar("SELECT 1 FROM tenants WHERE tenant_id = $1 FOR KEY SHARE")
+        .bind(key.tenant())
+        .fetch_optional(&mut *tx)
+        .await?;
+    if tenant.is_none() {
+        return Err(DeviceError::NoTenant(key.tenant_id()));
+    }
+    let added = sqlx::query(
+        "INSERT INTO devices (tenant_id, device_id, site_id, status, provision_token_hash, metadata)
+         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+    )
+    .bind(key.tenant())
+    .bind(key.device())
+    .bind(&device.site)
+    .bind(device.status.label())
+    .bind(device.token.as_ref().map(hex))
+    .bind(Value::Object(device.metadata.clone()))
+    .execute(&mut *tx)
+    .await?;
+    if added.rows_affected() == 0 {
+        return Err(DeviceError::Exists(key.clone()));
+    }
+    let detail = json!({ "site_id": device.site, "status": device.status.label(), "token": device.token.is_some() });
+    audit::record(&mut tx, entry(actor, "device.add", key, detail)).await?;
+    Ok(tx.commit().await?)
+}
+
+/// A page of devices in the order of tenant and device.
+pub async fn list(pool: &PgPool, filter: &DeviceFilter, limit: u32) -> Result<Vec<DeviceRow>, DeviceError> {
+    let mut query = QueryBuilder::<Postgres>::new(
+        "SELECT tenant_id, device_id, site_id, status, provision_token_hash IS NOT NULL AS has_token, created_at, updated_at
+         FROM devices WHERE true",
+    );
+    if let Some(tenant) = &filter.tenant {
+        query.push(" AND tenant_id = ").push_bind(tenant.as_str());
+    }
+    if let Some(status) = filter.status {
+        query.push(" AND status = ").push_bind(status.label());
+    }
+    if let Some(after) = &filter.after {
+        query.push(" AND (tenant_id, device_id) > (").push_bind(after.tenant().to_owned());
+        query.push(", ").push_bind(after.device().to_owned()).push(")");
+    }
+    query.push(" ORDER BY tenant_id, device_id LIMIT ").push_bind(i64::from(limit));
+    Ok(query.build_query_as().fetch_all(pool).await?)
+}
+
+/// One device.
+pub async fn show(pool: &PgPool, key: &DeviceKey) -> Result<DeviceDetail, DeviceError> {
+    sqlx::query_as(
+        "SELECT tenant_id, device_id, d.site_id, d.status, d.provision_token_hash IS NOT NULL AS has_token, d.created_at,
+             d.updated_at, t.status AS tenant_status, d.metadata, held.certificates, held.certificates_active,
+             s.last_seen_at, s.last_telemetry_at
+         FROM devices d JOIN tenants t USING (tenant_id) LEFT JOIN device_state s USING (tenant_id, device_id),
+             LATERAL (SELECT count(*) AS certificates, count(*) FILTER (WHERE c.status = 'ACTIVE') AS certificates_active
+                 FROM device_certificates c WHERE c.tenant_id = d.tenant_id AND c.device_id = d.device_id) held
+         WHERE tenant_id = $1 AND device_id = $2",
+    )
+    .bind(key.tenant())
+    .bind(key.device())
+    .fetch_optional(pool)
+    .await?
+    .ok_or_else(|| DeviceError::Unknown(key.clone()))
+}
+
+/// Sets the status; says which it was. What is so already is not changed and not audited.
+pub async fn set_status(
+    pool: &PgPool,
+    actor: &Actor,
+    key: &DeviceKey,
+    status: DeviceStatus,
+) -> Result<String, DeviceError> {
+    let mut tx = pool.begin().await?;
+    let before: Option<String> =
+        sqlx::query_scalar("SELECT status FROM devices WHERE tenant_id = $1 AND device_id = $2 FOR UPDATE")
+            .bind(key.tenant())
+            .bind(key.device())
+            .fetch_optional(&mut *tx)
+            .await?;
+    let before = before.ok_or_else(|| DeviceError::Unknown(key.clone()))?;
+    if before != status.label() {
+        sqlx::query("UPDATE devices SET status = $3 WHERE tenant_id = $1 AND device_id = $2")
+            .bind(key.tenant())
+            .bind(key.device())
+            .bind(status.label())
+            .execute(&mut *tx)
+            .await?;
+        let detail = json!({ "from": before, "to": status.label() });
+        audit::record(&mut tx, entry(actor, "device.set-status", key, detail)).await?;
+        tx.commit().await?;
+    }
+    Ok(before)
+}
+
+/// Sets the token's hash, or takes the token away. The old token is void from the commit on.
+pub async fn set_token(
+    pool: &PgPool,
+    actor: &Actor,
+    key: &DeviceKey,
+    token: Option<&TokenHash>,
+) -> Result<(), DeviceError> {
+    let mut tx = pool.begin().await?;
+    let set = sqlx::query("UPDATE devices SET provision_token_hash = $3 WHERE tenant_id = $1 AND device_id = $2")
+        .bind(key.tenant())
+        .bind(key.device())
+        .bind(token.map(hex))
+        .execute(&mut *tx)
+        .await?;
+    if set.rows_affected() == 0 {
+        return Err(DeviceError::Unknown(key.clone()));
+    }
+    audit::record(&mut tx, entry(actor, "device.set-token", key, json!({ "token": token.is_some() }))).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Removes a device, its state and its commands; says how many certificates were revoked with it. Certificates stay as rows,
+/// and those still ACTIVE become REVOKED, so that a device added later under the same name is not let in by an old key.
+/// What it sent stays until its retention is over.
+pub async fn remove(pool: &PgPool, actor: &Actor, key: &DeviceKey) -> Result<u64, DeviceError> {
+    let mut tx = pool.begin().await?;
+    // A certificate that is being issued holds the device until it stands in the table.
+    let there: Option<i32> =
+        sqlx::query_scalar("SELECT 1 FROM devices WHERE tenant_id = $1 AND device_id = $2 FOR UPDATE")
+            .bind(key.tenant())
+            .bind(key.device())
+            .fetch_optional(&mut *tx)
+            .await?;
+    if there.is_none() {
+        return Err(DeviceError::Unknown(key.clone()));
+    }
+    // A trigger would do it too, and say no number.
+    let revoked = sqlx::query(
+        "UPDATE device_certificates SET status = 'REVOKED', revoked_at = now(), revoked_reason = $3
+         WHERE tenant_id = $1 AND device_id = $2 AND status = 'ACTIVE'",
+    )
+    .bind(key.tenant())
+    .bind(key.device())
+    .bind(REMOVED)
+    .execute(&mut *tx)
+    .await?
+    .rows_affected();
+    about(&mut tx, "DELETE FROM devices WHERE tenant_id = $1 AND device_id = $2", key).await?;
+    about(&mut tx, "DELETE FROM device_state WHERE tenant_id = $1 AND device_id = $2", key).await?;
+    let commands = about(&mut tx, "DELETE FROM device_commands WHERE tenant_id = $1 AND device_id = $2", key).await?;
+    let detail = json!({ "certificates_revoked": revoked, "commands_removed": commands });
+    audit::record(&mut tx, entry(actor, "device.remove", key, detail)).await?;
+    tx.commit().await?;
+    Ok(revoked)
+}
+
+// === impl DeviceError ===
+
+impl From<sqlx::Error> for DeviceError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Outage(Trouble::from(error).into())
+    }
+}
+
+// === private helpers ===
+
+/// Runs a statement about one device; says how many rows it touched.
+async fn about(connection: &mut PgConnection, statement: &'static str, key: &DeviceKey) -> Result<u64, sqlx::Error> {
+    let query = sqlx::query(statement).bind(key.tenant()).bind(key.device());
+    Ok(query.execute(connection).await?.rows_affected())
+}
+
+fn entry<'a>(actor: &'a Actor, action: &'static str, key: &'a DeviceKey, detail: Value) -> Entry<'a> {
+    Entry { actor, action, tenant: Some(key.tenant()), device: Some(key.device()), detail }
+}
+
+fn hex(hash: &TokenHash) -> String {
+    to_hex(hash).iter().copied().map(char::from).collect()
+}

@@ -1,0 +1,142 @@
+//! Answers who a device is, for all the questions of a batch in one query, and registers newcomers in one statement.
+//!
+//! It judges nobody, and reads no token: only hashes.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+
+use super::token_hex::{from_hex, to_hex};
+use crate::domain::device::{CertificateWindow, Device, DeviceStatus, MAX_WINDOWS, Standing};
+use crate::domain::ids::DeviceKey;
+use crate::domain::ports::{Directory, Newcomer, Outage};
+use crate::store::connection::writer_connection::answer;
+
+/// A certificate may be written by hand as good for ever; the bounds keep such dates readable. One that retires is good until
+/// then, whether or not anybody has marked it by that time. One that was revoked is not valid, whatever its row says by now.
+const FIND: &str = "SELECT t.status = 'SUSPENDED', d.status, d.site_id, d.provision_token_hash, w.starts, w.ends \
+    FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS asked (tenant_id, device_id, place) \
+    LEFT JOIN tenants t ON t.tenant_id = asked.tenant_id \
+    LEFT JOIN devices d ON d.tenant_id = asked.tenant_id AND d.device_id = asked.device_id \
+    LEFT JOIN LATERAL ( \
+        SELECT array_agg(greatest(best.not_before, '0001-01-01Z') ORDER BY best.not_after DESC) AS starts, \
+            array_agg(least(best.not_after, '9999-12-31Z') ORDER BY best.not_after DESC) AS ends \
+        FROM (SELECT c.not_before, least(c.not_after, c.retire_at) AS not_after FROM device_certificates c \
+            WHERE c.tenant_id = d.tenant_id AND c.device_id = d.device_id AND c.status = 'ACTIVE' AND least(c.not_after, c.retire_at) > now() \
+            AND NOT EXISTS (SELECT FROM revoked_certificates r WHERE r.certificate_id = c.id) \
+            AND NOT EXISTS (SELECT FROM revoked_certificates r WHERE r.issuer = c.issuer AND r.serial_number = c.serial_number) \
+            ORDER BY 2 DESC LIMIT $3) best \
+    ) w ON true \
+    ORDER BY asked.place";
+
+/// Sorted, so that replicas that meet the same newcomers lock alike; only what was really added is audited.
+const ENROLL: &str = "WITH asked AS ( \
+        SELECT DISTINCT ON (tenant_id, device_id) * \
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY \
+        AS a (tenant_id, device_id, site_id, token, place) ORDER BY tenant_id, device_id, place), \
+    new_tenants AS ( \
+        INSERT INTO tenants (tenant_id, name) SELECT DISTINCT tenant_id, tenant_id FROM asked ORDER BY 1 \
+        ON CONFLICT DO NOTHING RETURNING tenant_id), \
+    new_devices AS ( \
+        INSERT INTO devices (tenant_id, device_id, site_id, provision_token_hash) \
+        SELECT tenant_id, device_id, site_id, token FROM asked ORDER BY tenant_id, device_id \
+        ON CONFLICT DO NOTHING RETURNING tenant_id, device_id) \
+    INSERT INTO audit_log (actor, action, tenant_id, device_id) \
+    SELECT 'auto-provision', 'tenant.add', tenant_id, NULL FROM new_tenants \
+    UNION ALL SELECT 'auto-provision', 'device.add', tenant_id, device_id FROM new_devices";
+
+/// The directory that is Postgres.
+#[derive(Clone, Debug)]
+pub struct PgDirectory {
+    pool: PgPool,
+}
+
+/// One answer as it comes.
+type Row = (
+    Option<bool>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<Vec<DateTime<Utc>>>,
+    Option<Vec<DateTime<Utc>>>,
+);
+
+// === impl PgDirectory ===
+
+impl PgDirectory {
+    /// A directory on this pool.
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool }
+    }
+}
+
+impl Directory for PgDirectory {
+    async fn find(&self, keys: &[DeviceKey]) -> Result<Vec<Standing>, Outage> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let tenants: Vec<&str> = keys.iter().map(DeviceKey::tenant).collect();
+        let devices: Vec<&str> = keys.iter().map(DeviceKey::device).collect();
+        let windows = i64::try_from(MAX_WINDOWS).unwrap_or(i64::MAX);
+        let asked = sqlx::query_as(FIND).bind(tenants).bind(devices).bind(windows);
+        let rows: Vec<Row> = answer(asked.fetch_all(&self.pool)).await?;
+        let mut sites = HashSet::new();
+        rows.into_iter().zip(keys).map(|(row, key)| standing(row, key, &mut sites)).collect()
+    }
+
+    async fn enroll(&self, newcomers: &[Newcomer]) -> Result<(), Outage> {
+        if newcomers.is_empty() {
+            return Ok(());
+        }
+        let tenants: Vec<&str> = newcomers.iter().map(|newcomer| newcomer.key.tenant()).collect();
+        let devices: Vec<&str> = newcomers.iter().map(|newcomer| newcomer.key.device()).collect();
+        // A site with NUL in it has no place in Postgres; the device is registered without one.
+        let sites: Vec<Option<&str>> =
+            newcomers.iter().map(|newcomer| newcomer.site.as_deref().filter(|site| !site.contains('\0'))).collect();
+        let tokens: Vec<Option<String>> = newcomers
+            .iter()
+            .map(|newcomer| newcomer.token.map(|token| to_hex(&token).iter().map(|&digit| char::from(digit)).collect()))
+            .collect();
+        let asked = sqlx::query(ENROLL).bind(tenants).bind(devices).bind(sites).bind(tokens);
+        answer(asked.execute(&self.pool)).await?;
+        Ok(())
+    }
+}
+
+fn standing(row: Row, key: &DeviceKey, sites: &mut HashSet<Arc<str>>) -> Result<Standing, Outage> {
+    let (suspended, status, site, token, starts, ends) = row;
+    let tenant_suspended = suspended.unwrap_or(false);
+    let Some(status) = status else {
+        return Ok(Standing { tenant_suspended, device: None });
+    };
+    let status = DeviceStatus::from_label(&status).ok_or_else(|| unreadable(key, "status"))?;
+    let token = match token {
+        Some(text) => Some(from_hex(&text).ok_or_else(|| unreadable(key, "provision_token_hash"))?),
+        None => None,
+    };
+    let certificates = starts
+        .into_iter()
+        .flatten()
+        .zip(ends.into_iter().flatten())
+        .map(|(start, end)| CertificateWindow { not_before: start.into(), not_after: end.into() })
+        .collect();
+    let device = Device { status, site: site.map(|site| shared(site, sites)), token, certificates };
+    Ok(Standing { tenant_suspended, device: Some(device) })
+}
+
+/// Many devices stand at one site: what was asked together holds its name once.
+fn shared(site: String, sites: &mut HashSet<Arc<str>>) -> Arc<str> {
+    let known = sites.get(site.as_str()).cloned();
+    known.unwrap_or_else(|| {
+        let site: Arc<str> = site.into();
+        sites.insert(Arc::clone(&site));
+        site
+    })
+}
+
+/// The tables' checks forbid it, so somebody took the checks away.
+fn unreadable(key: &DeviceKey, column: &str) -> Outage {
+    Outage(format!("devices.{column} of {key} holds what this sluice cannot read; correct that row"))
+}

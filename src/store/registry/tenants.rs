@@ -1,0 +1,191 @@
+//! Tenants: whose devices they are, and whether they may speak at all.
+//!
+//! Every change is audited in its own transaction, and the tables' triggers tell all replicas. A tenant that still has
+//! devices is not removed.
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::json;
+use sqlx::PgPool;
+
+use super::audit::{self, Actor, Entry};
+use crate::domain::ids::TenantId;
+use crate::domain::ports::Outage;
+use crate::store::error::Trouble;
+
+/// A tenant's status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TenantStatus {
+    /// Its devices may speak.
+    Active,
+    /// None of its devices may.
+    Suspended,
+}
+
+/// A tenant as it stands in the table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema, sqlx::FromRow)]
+pub struct Tenant {
+    /// Its identifier, the one in topics.
+    pub tenant_id: String,
+    /// Its name for people.
+    pub name: String,
+    /// `ACTIVE` or `SUSPENDED`.
+    pub status: String,
+    /// When it was added.
+    pub created_at: DateTime<Utc>,
+}
+
+/// A tenant and how many devices it has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema, sqlx::FromRow)]
+pub struct TenantDetail {
+    /// The tenant.
+    #[serde(flatten)]
+    #[sqlx(flatten)]
+    pub tenant: Tenant,
+    /// All its devices.
+    pub devices: i64,
+    /// Those that are ACTIVE.
+    pub devices_active: i64,
+}
+
+/// Why a tenant was not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TenantError {
+    /// Added twice.
+    #[error("tenant {0} exists already")]
+    Exists(TenantId),
+    /// Not there.
+    #[error("there is no tenant {0}")]
+    Unknown(TenantId),
+    /// Not empty.
+    #[error("tenant {tenant} still has devices ({devices})")]
+    HasDevices {
+        /// Which tenant.
+        tenant: TenantId,
+        /// How many devices.
+        devices: i64,
+    },
+    /// The database did not do it.
+    #[error("{0}")]
+    Outage(#[from] Outage),
+}
+
+/// Adds a tenant, ACTIVE.
+pub async fn add(pool: &PgPool, actor: &Actor, tenant: &TenantId, name: &str) -> Result<(), TenantError> {
+    let mut tx = pool.begin().await?;
+    let added = sqlx::query("INSERT INTO tenants (tenant_id, name) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+        .bind(tenant.as_str())
+        .bind(name)
+        .execute(&mut *tx)
+        .await?;
+    if added.rows_affected() == 0 {
+        return Err(TenantError::Exists(tenant.clone()));
+    }
+    audit::record(&mut tx, entry(actor, "tenant.add", tenant, json!({ "name": name }))).await?;
+    Ok(tx.commit().await?)
+}
+
+/// A page of tenants in the order of their identifiers, from the one after `after` on.
+pub async fn list(pool: &PgPool, after: Option<&TenantId>, limit: u32) -> Result<Vec<Tenant>, TenantError> {
+    Ok(sqlx::query_as(
+        "SELECT tenant_id, name, status, created_at FROM tenants WHERE tenant_id > $1 ORDER BY tenant_id LIMIT $2",
+    )
+    .bind(after.map_or("", TenantId::as_str))
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await?)
+}
+
+/// One tenant.
+pub async fn show(pool: &PgPool, tenant: &TenantId) -> Result<TenantDetail, TenantError> {
+    sqlx::query_as(
+        "SELECT tenant_id, name, t.status, t.created_at, count(device_id) AS devices,
+             count(device_id) FILTER (WHERE d.status = 'ACTIVE') AS devices_active
+         FROM tenants t LEFT JOIN devices d USING (tenant_id) WHERE tenant_id = $1 GROUP BY t.tenant_id",
+    )
+    .bind(tenant.as_str())
+    .fetch_optional(pool)
+    .await?
+    .ok_or_else(|| TenantError::Unknown(tenant.clone()))
+}
+
+/// Sets the status; says which it was. What is so already is not changed and not audited.
+pub async fn set_status(
+    pool: &PgPool,
+    actor: &Actor,
+    tenant: &TenantId,
+    status: TenantStatus,
+) -> Result<String, TenantError> {
+    let mut tx = pool.begin().await?;
+    let before: Option<String> = sqlx::query_scalar("SELECT status FROM tenants WHERE tenant_id = $1 FOR UPDATE")
+        .bind(tenant.as_str())
+        .fetch_optional(&mut *tx)
+        .await?;
+    let before = before.ok_or_else(|| TenantError::Unknown(tenant.clone()))?;
+    if before != status.label() {
+        sqlx::query("UPDATE tenants SET status = $2 WHERE tenant_id = $1")
+            .bind(tenant.as_str())
+            .bind(status.label())
+            .execute(&mut *tx)
+            .await?;
+        let detail = json!({ "from": before, "to": status.label() });
+        audit::record(&mut tx, entry(actor, "tenant.set-status", tenant, detail)).await?;
+        tx.commit().await?;
+    }
+    Ok(before)
+}
+
+/// Removes a tenant that has no devices. What it sent stays until its retention is over.
+pub async fn remove(pool: &PgPool, actor: &Actor, tenant: &TenantId) -> Result<(), TenantError> {
+    let mut tx = pool.begin().await?;
+    // The lock keeps a device from being added between the count and the end.
+    let there: Option<i32> = sqlx::query_scalar("SELECT 1 FROM tenants WHERE tenant_id = $1 FOR UPDATE")
+        .bind(tenant.as_str())
+        .fetch_optional(&mut *tx)
+        .await?;
+    if there.is_none() {
+        return Err(TenantError::Unknown(tenant.clone()));
+    }
+    let devices: i64 = sqlx::query_scalar("SELECT count(*) FROM devices WHERE tenant_id = $1")
+        .bind(tenant.as_str())
+        .fetch_one(&mut *tx)
+        .await?;
+    if devices > 0 {
+        return Err(TenantError::HasDevices { tenant: tenant.clone(), devices });
+    }
+    sqlx::query("DELETE FROM tenants WHERE tenant_id = $1").bind(tenant.as_str()).execute(&mut *tx).await?;
+    audit::record(&mut tx, entry(actor, "tenant.remove", tenant, json!({}))).await?;
+    Ok(tx.commit().await?)
+}
+
+// === impl TenantStatus ===
+
+impl TenantStatus {
+    /// The name in the table.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Active => "ACTIVE",
+            Self::Suspended => "SUSPENDED",
+        }
+    }
+
+    /// The status of that name.
+    pub fn from_label(label: &str) -> Option<Self> {
+        [Self::Active, Self::Suspended].into_iter().find(|status| status.label() == label)
+    }
+}
+
+// === impl TenantError ===
+
+impl From<sqlx::Error> for TenantError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Outage(Trouble::from(error).into())
+    }
+}
+
+// === private helpers ===
+
+fn entry<'a>(actor: &'a Actor, action: &'static str, tenant: &'a TenantId, detail: serde_json::Value) -> Entry<'a> {
+    Entry { actor, action, tenant: Some(tenant.as_str()), device: None, detail }
+}

@@ -1,0 +1,222 @@
+//! Looks at what stands in the schema: the migrations, the partitions, the home of late rows, and who may read.
+//!
+//! It changes nothing; `sluice migrate` and the daemon do.
+
+use chrono::NaiveDate;
+
+use super::day_tables::{Layout, Table, layout};
+use super::inspect_server::{Checked, TABLES, count_up_to, get};
+use super::migrate::read_state;
+use super::partitions::DAYS_AHEAD;
+use super::required_objects;
+use crate::domain::finding::Finding;
+use crate::domain::ports::Outage;
+use crate::domain::time::Timestamp;
+use crate::store::connection::database::Database;
+use crate::store::connection::writer_connection::{Session, answer};
+use crate::store::error::Trouble;
+
+/// So many rows in a default partition slow the making of partitions down; more are not counted.
+const MANY_LATE_ROWS: i64 = 10_000;
+
+const PARTITIONED: [Table; 2] = [
+    Table { name: "telemetry", column: "time", days_kept: None },
+    Table { name: "quarantine_events", column: "quarantined_at", days_kept: None },
+];
+
+/// What migration 0007 sets up, for each table; and whether the reader is there at all.
+const READER: &str = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'sluice_reader')";
+const READER_OF: &str = "SELECT c.relname::text, c.relrowsecurity, \
+        EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname = 'sluice_reader_tenant'), \
+        has_any_column_privilege('sluice_reader', c.oid, 'SELECT') \
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+    WHERE n.nspname = current_schema() AND c.relname = ANY ($1) ORDER BY 1";
+
+/// What a reader must never be granted: a partition by name, which no policy of its parent covers, and hashes of tokens.
+const LEAKS: &str = "SELECT inhrelid::regclass::text FROM pg_inherits \
+        WHERE inhparent IN (to_regclass('telemetry'), to_regclass('quarantine_events')) \
+        AND has_any_column_privilege('sluice_reader', inhrelid, 'SELECT') \
+    UNION ALL SELECT 'devices.provision_token_hash' WHERE to_regclass('devices') IS NOT NULL \
+        AND has_column_privilege('sluice_reader', to_regclass('devices'), 'provision_token_hash', 'SELECT') \
+    UNION ALL SELECT 'quarantine_events.token_sha256' WHERE to_regclass('quarantine_events') IS NOT NULL \
+        AND has_column_privilege('sluice_reader', to_regclass('quarantine_events'), 'token_sha256', 'SELECT')";
+
+/// How the schema stands against what this sluice knows.
+pub async fn migrations(database: &Database, migrate_on_start: bool) -> Checked {
+    let state = database.schema_state().await?;
+    let mut findings = Vec::new();
+    if !state.unknown.is_empty() {
+        findings.push(Finding::error(
+            format!(
+                "migrations {:?} are applied and not known here: the schema is newer than this sluice",
+                state.unknown
+            ),
+            "run the sluice release that applied them, or a later one",
+        ));
+    }
+    if !state.changed.is_empty() {
+        findings.push(Finding::error(
+            format!("migrations {:?} are not the ones that were applied to this database", state.changed),
+            "run the sluice release that applied them, or a later one",
+        ));
+    }
+    let names: Vec<String> = state.pending.iter().map(|(version, name)| format!("{version:04} {name}")).collect();
+    match (names.is_empty(), migrate_on_start) {
+        (true, _) => {}
+        (false, true) => findings.push(Finding::warning(
+            format!("not applied yet: {}", names.join(", ")),
+            "run `sluice migrate`, or start the daemon: MIGRATE_ON_START=1 lets it apply them",
+        )),
+        (false, false) => findings.push(Finding::error(
+            format!("not applied: {}", names.join(", ")),
+            "run `sluice migrate`, or set MIGRATE_ON_START=1",
+        )),
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok(format!("all {} migrations are applied", state.applied.len())));
+    }
+    Ok(findings)
+}
+
+/// Whether what the promises stand on is there; nothing is said of a schema that is behind.
+pub async fn objects(database: &Database) -> Checked {
+    let mut session = Session::open(database.unbounded_options()).await?;
+    if read_state(&mut session).await?.check().is_err() {
+        return Ok(Vec::new());
+    }
+    let missing = required_objects::missing(&mut session).await?;
+    session.close().await;
+    let again = "undo what changed it, or make it again as its migration does; an index that must be unique is made once \
+        the rows that are there twice are deleted";
+    let mut findings: Vec<Finding> = missing.broken.into_iter().map(|what| Finding::error(what, again)).collect();
+    findings.extend(missing.slow.into_iter().map(|index| {
+        Finding::warning(format!("missing: {index}: questions take longer"), "CREATE INDEX, as its migration does")
+    }));
+    if findings.is_empty() {
+        findings
+            .push(Finding::ok("all tables, unique indexes, triggers, constraints and policies are as they must be"));
+    }
+    Ok(findings)
+}
+
+/// Whether the days have their partitions, and what lies in the default ones.
+pub async fn partitions(database: &Database, migrate_on_start: bool, now: Timestamp) -> Checked {
+    let today = now.to_utc().date_naive();
+    let mut findings = Vec::new();
+    for table in PARTITIONED {
+        let mut connection = database.pool().acquire().await.map_err(trouble)?;
+        let layout = layout(&mut connection, table).await.map_err(trouble)?;
+        drop(connection);
+        let Some(layout) = layout else {
+            let what = format!("there is no table {} that is partitioned by day", table.name);
+            findings.push(if migrate_on_start {
+                Finding::warning(what, "run `sluice migrate`, or start the daemon: MIGRATE_ON_START=1 lets it make it")
+            } else {
+                Finding::error(what, "run `sluice migrate`")
+            });
+            continue;
+        };
+        findings.push(judge_days(table, &layout, today));
+        findings.push(look_at_late_rows(database, table, &layout).await?);
+    }
+    Ok(findings)
+}
+
+/// Whether dashboards can be bound to one tenant, and see no more.
+pub async fn readers(database: &Database) -> Checked {
+    if !answer(sqlx::query_scalar::<_, bool>(READER).fetch_one(database.pool())).await? {
+        return Ok(vec![Finding::warning(
+            "there is no role sluice_reader: dashboards cannot be bound to one tenant",
+            "let an administrator run \"CREATE ROLE sluice_reader NOLOGIN\", then, as the owner of the tables, run \
+             \"SELECT sluice_bind_reader()\"",
+        )]);
+    }
+    let rows = answer(sqlx::query(READER_OF).bind(&TABLES[..]).fetch_all(database.pool())).await?;
+    let (mut open, mut unbound) = (Vec::new(), Vec::new());
+    for row in &rows {
+        let (name, secured, has_policy): (String, bool, bool) = (get(row, 0)?, get(row, 1)?, get(row, 2)?);
+        let granted: bool = get(row, 3)?;
+        match (secured, granted) {
+            (false, true) => open.push(name),
+            (true, true) if has_policy => {}
+            _ => unbound.push(name),
+        }
+    }
+    let leaks: Vec<String> = answer(sqlx::query_scalar(LEAKS).fetch_all(database.pool())).await?;
+    Ok(judge_readers(rows.len(), &open, &unbound, &leaks))
+}
+
+// --- private helpers ---
+
+fn judge_days(table: Table, layout: &Layout, today: NaiveDate) -> Finding {
+    let missing: Vec<String> =
+        today.iter_days().take(2).filter(|day| !layout.days.contains(day)).map(|day| table.partition(day)).collect();
+    let ahead = today.iter_days().skip(1).take_while(|day| layout.days.contains(day)).count();
+    let advice = "run `sluice migrate`; the daemon makes them every hour, and its log says why when it cannot";
+    if !missing.is_empty() {
+        let what = format!("{} not there: such rows gather in {}_late", missing.join(" and "), table.name);
+        return Finding::error(what, advice);
+    }
+    if ahead < usize::try_from(DAYS_AHEAD).unwrap_or(usize::MAX) {
+        let what = format!("{} has partitions for {ahead} days ahead, {DAYS_AHEAD} are usual", table.name);
+        return Finding::warning(what, advice);
+    }
+    Finding::ok(format!("{} has its partition of today, and of {ahead} days ahead", table.name))
+}
+
+async fn look_at_late_rows(database: &Database, table: Table, layout: &Layout) -> Result<Finding, Outage> {
+    let name = table.name;
+    let Some(late) = &layout.late else {
+        return Ok(Finding::error(
+            format!("{name} has no default partition: a row of a day without a partition stops all writing"),
+            format!("CREATE TABLE {name}_late PARTITION OF {name} DEFAULT"),
+        ));
+    };
+    let rows = count_up_to(database, late, MANY_LATE_ROWS + 1).await?;
+    Ok(if rows > MANY_LATE_ROWS {
+        Finding::warning(
+            format!(
+                "more than {MANY_LATE_ROWS} rows lie in {late}: partitions are made slowly, queries read all of it"
+            ),
+            "devices send old or future times: lower MAX_AGE_DAYS and MAX_CLOCK_SKEW_SECONDS, or make partitions for \
+             those days; retention empties it in time",
+        )
+    } else {
+        Finding::ok(format!("{rows} rows lie in {late}"))
+    })
+}
+
+fn judge_readers(tables: usize, open: &[String], unbound: &[String], leaks: &[String]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if !open.is_empty() {
+        findings.push(Finding::error(
+            format!("row-level security is off and sluice_reader may read {}: each tenant sees all", open.join(", ")),
+            "run \"SELECT sluice_bind_reader()\" as the owner of the tables",
+        ));
+    }
+    if !leaks.is_empty() {
+        let leaks = leaks.join(", ");
+        findings.push(Finding::error(
+            format!("sluice_reader may read {leaks}, where no policy binds it to its tenant"),
+            format!("REVOKE SELECT on {leaks} from sluice_reader, and from PUBLIC"),
+        ));
+    }
+    if !unbound.is_empty() {
+        findings.push(Finding::warning(
+            format!("sluice_reader is not bound on {}: dashboards see nothing there", unbound.join(", ")),
+            "run \"SELECT sluice_bind_reader()\" as the owner of the tables",
+        ));
+    }
+    if tables < TABLES.len() {
+        let what = format!("{} of {} tables are not there to be read", TABLES.len() - tables, TABLES.len());
+        findings.push(Finding::warning(what, "run `sluice migrate`"));
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok("sluice_reader is bound to one tenant by row-level security on every table"));
+    }
+    findings
+}
+
+fn trouble(error: sqlx::Error) -> Outage {
+    Trouble::from(error).into()
+}

@@ -1,0 +1,275 @@
+//! Looks at the server and the role as the daemon will meet them, and says what it found.
+//!
+//! It changes nothing and creates nothing. What stands in the schema is looked at by [`super::inspect_schema`].
+
+use std::time::Duration;
+
+use sqlx::postgres::PgListener;
+use sqlx::{AssertSqlSafe, Row};
+use tokio::time::timeout;
+
+use crate::domain::clocks::MAX_CLOCK_OFFSET_SECONDS;
+use crate::domain::finding::Finding;
+use crate::domain::ports::Outage;
+use crate::domain::time::{Clock, Timestamp};
+use crate::store::connection::database::Database;
+use crate::store::connection::writer_connection::{Session, answer};
+use crate::store::error::Trouble;
+
+/// Several findings, or why there is none.
+pub type Checked = Result<Vec<Finding>, Outage>;
+
+/// The oldest Postgres that is supported, as `server_version_num`.
+const OLDEST: i32 = 140_000;
+
+/// Connections beside the pool: the writer, the probe, the listener.
+const BESIDE_THE_POOL: i64 = 3;
+
+/// How long a notification may take to come back.
+const NOTIFY_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How often the clock is asked; the quickest answer counts.
+const CLOCK_TRIES: usize = 5;
+
+/// Clocks further apart than this, in seconds, are worth a word: partitions and certificates begin and end by both.
+const CLOCK_TOLERANCE: f64 = 1.0;
+
+/// The tables of the migrations that people read.
+pub(super) const TABLES: [&str; 9] = [
+    "tenants",
+    "devices",
+    "device_certificates",
+    "telemetry",
+    "quarantine_events",
+    "quarantine_counters_minute",
+    "device_state",
+    "device_commands",
+    "audit_log",
+];
+
+const SERVER: &str = "SELECT current_setting('server_version'), current_setting('server_version_num')::int, \
+    pg_is_in_recovery(), current_setting('transaction_read_only')::bool, current_database()::text, current_user::text";
+
+const SAFETY: &str =
+    "SELECT current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit')";
+
+/// `numbackends` is what everybody may see of all sessions.
+const ROOM: &str = "SELECT current_setting('max_connections')::bigint - current_setting('superuser_reserved_connections')::bigint \
+        - coalesce(current_setting('reserved_connections', true)::bigint, 0) - (SELECT sum(numbackends)::bigint FROM pg_stat_database), \
+    (SELECT nullif(datconnlimit, -1)::bigint - numbackends FROM pg_database JOIN pg_stat_database s ON s.datid = pg_database.oid \
+        WHERE pg_database.datname = current_database()), \
+    (SELECT nullif(rolconnlimit, -1)::bigint - (SELECT count(*) FROM pg_stat_activity WHERE usename = current_user) \
+        FROM pg_roles WHERE rolname = current_user), \
+    (SELECT count(*) FROM pg_stat_activity WHERE usename = current_user AND application_name = 'sluice')";
+
+const PRIVILEGES: &str = "SELECT current_user::text, current_schema()::text, \
+    coalesce(has_schema_privilege(current_schema(), 'CREATE'), false), \
+    has_database_privilege(current_database(), 'TEMPORARY'), \
+    ARRAY(SELECT relname::text FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace \
+        WHERE nspname = current_schema() AND relname = ANY ($1) AND NOT pg_has_role(relowner, 'USAGE') ORDER BY 1), \
+    current_database()::text";
+
+/// Address, login, version, and whether rows can be written at all.
+pub async fn connection(database: &Database) -> Checked {
+    // On a connection of its own: the pool would only say that it got none.
+    let mut session = Session::open(database.unbounded_options()).await?;
+    let row = answer(sqlx::query(SERVER).fetch_one(&mut session.connection)).await?;
+    session.close().await;
+    let (version, number): (String, i32) = (get(&row, 0)?, get(&row, 1)?);
+    let (in_recovery, read_only): (bool, bool) = (get(&row, 2)?, get(&row, 3)?);
+    let (name, role): (String, String) = (get(&row, 4)?, get(&row, 5)?);
+    let mut findings = vec![if number < OLDEST {
+        Finding::error(format!("this is Postgres {version}"), format!("use Postgres {} or later", OLDEST / 10_000))
+    } else {
+        Finding::ok(format!("Postgres {version}, database {name}, as {role}"))
+    }];
+    if in_recovery {
+        findings
+            .push(Finding::error("this Postgres is a standby, it takes no rows", "point DATABASE_URL at the primary"));
+    } else if read_only {
+        findings.push(Finding::error(
+            "this Postgres is read-only",
+            "switch default_transaction_read_only off, for the server, the database and the role",
+        ));
+    }
+    Ok(findings)
+}
+
+/// Whether a commit outlives a crash of Postgres: what is acknowledged to the broker rests on it.
+pub async fn safety(database: &Database) -> Checked {
+    let row = answer(sqlx::query(SAFETY).fetch_one(database.pool())).await?;
+    let mut findings = Vec::new();
+    let risks = [
+        ("fsync", "messages that were acknowledged, or the whole database, are lost when its machine crashes"),
+        ("full_page_writes", "a page that was half written when its machine crashes stays broken"),
+        ("synchronous_commit", "messages that were acknowledged are lost when Postgres crashes"),
+    ];
+    for (place, (setting, risk)) in risks.into_iter().enumerate() {
+        let value: String = get(&row, place)?;
+        if value == "off" {
+            let advice = format!("set {setting} = on in postgresql.conf, or for the role or database that has it off");
+            findings.push(Finding::warning(format!("{setting} is off: {risk}"), advice));
+        }
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok(
+            "what is committed outlives a crash (fsync, full_page_writes, synchronous_commit are on)",
+        ));
+    }
+    Ok(findings)
+}
+
+/// Whether there are connections for the pool and what stands beside it.
+pub async fn room(database: &Database, pool_max: u32) -> Checked {
+    let row = answer(sqlx::query(ROOM).fetch_one(database.pool())).await?;
+    let needed = i64::from(pool_max) + BESIDE_THE_POOL;
+    let ours: i64 = get(&row, 3)?;
+    let limits = [
+        ("the server", "max_connections"),
+        ("the database", "its connection limit (ALTER DATABASE .. CONNECTION LIMIT)"),
+        ("the role", "its connection limit (ALTER ROLE .. CONNECTION LIMIT)"),
+    ];
+    let mut findings = Vec::new();
+    let mut least = i64::MAX;
+    for (place, (whose, setting)) in limits.into_iter().enumerate() {
+        let Some(free) = get::<Option<i64>>(&row, place)? else { continue };
+        least = least.min(free);
+        if free + ours < needed {
+            findings.push(Finding::warning(
+                format!(
+                    "{whose} has {} connections left beside the {ours} that sluice holds; a daemon may take {needed} \
+                     (PG_POOL_MAX={pool_max} and {BESIDE_THE_POOL} more)",
+                    free.max(0)
+                ),
+                format!("raise {setting}, or lower PG_POOL_MAX"),
+            ));
+        }
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok(format!(
+            "{least} connections are free beside the {ours} that sluice holds; a daemon takes up to {needed}"
+        )));
+    }
+    Ok(findings)
+}
+
+/// What the role may do.
+pub async fn privileges(database: &Database) -> Checked {
+    let row = answer(sqlx::query(PRIVILEGES).bind(&TABLES[..]).fetch_one(database.pool())).await?;
+    let (role, schema): (String, Option<String>) = (get(&row, 0)?, get(&row, 1)?);
+    let (may_create, may_temporary): (bool, bool) = (get(&row, 2)?, get(&row, 3)?);
+    let (foreign, name): (Vec<String>, String) = (get(&row, 4)?, get(&row, 5)?);
+    let Some(schema) = schema else {
+        let advice = "create the schema that search_path names, or set search_path for the role";
+        return Ok(vec![Finding::error("the search_path names no schema that exists", advice)]);
+    };
+    let mut findings = Vec::new();
+    if !may_create {
+        findings.push(Finding::error(
+            format!("{role} may not create tables in schema {schema}: no migration, no partitions"),
+            format!("GRANT CREATE ON SCHEMA {schema} TO {role}, or ALTER DATABASE {name} OWNER TO {role}"),
+        ));
+    }
+    if !may_temporary {
+        findings.push(Finding::error(
+            format!("{role} may not create temporary tables: redelivered messages cannot be stored"),
+            format!("GRANT TEMPORARY ON DATABASE {name} TO {role}"),
+        ));
+    }
+    if !foreign.is_empty() {
+        findings.push(Finding::error(
+            format!("{role} does not own {}: partitions and migrations need the owner", foreign.join(", ")),
+            format!("ALTER TABLE .. OWNER TO {role} for each, or log in as the owner"),
+        ));
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok(format!("{role} may create tables and temporary tables, and owns what there is")));
+    }
+    Ok(findings)
+}
+
+/// Whether a notification comes back: a pooler between here and Postgres may swallow it, and revocations with it.
+pub async fn notices(database: &Database) -> Checked {
+    let channel = format!("sluice_doctor_{}", uuid::Uuid::new_v4().simple());
+    let heard = async {
+        let mut listener = PgListener::connect_with(database.pool()).await?;
+        listener.listen(&channel).await?;
+        sqlx::query("SELECT pg_notify($1, '')").bind(&channel).execute(database.pool()).await?;
+        listener.recv().await.map(drop)
+    };
+    match timeout(NOTIFY_PATIENCE, heard).await {
+        Ok(heard) => {
+            heard.map_err(Trouble::from)?;
+            Ok(vec![Finding::ok("changes of the registry can be heard (LISTEN)")])
+        }
+        Err(_) => Ok(vec![Finding::error(
+            format!(
+                "a notification did not come back within {} s: revocations would not act",
+                NOTIFY_PATIENCE.as_secs()
+            ),
+            "connect to Postgres itself, or through a pooler in session mode (PgBouncer: pool_mode = session)",
+        )]),
+    }
+}
+
+/// How far the server's clock is from this machine's, as exactly as the way there allows.
+pub async fn clock(database: &Database, clock: Clock) -> Checked {
+    let mut best: Option<(f64, f64)> = None;
+    for _ in 0..CLOCK_TRIES {
+        let asked = clock();
+        let query = sqlx::query_scalar("SELECT clock_timestamp()");
+        let told: chrono::DateTime<chrono::Utc> = answer(query.fetch_one(database.pool())).await?;
+        let trip = clock().seconds_since(asked);
+        let skew = Timestamp::from(told).seconds_since(asked) - trip / 2.0;
+        if best.is_none_or(|(_, quickest)| trip < quickest) {
+            best = Some((skew, trip));
+        }
+    }
+    let Some((skew, trip)) = best else { return Ok(Vec::new()) };
+    Ok(vec![judge_skew(skew, trip / 2.0)])
+}
+
+// --- private helpers ---
+
+fn judge_skew(skew: f64, doubt: f64) -> Finding {
+    let way = if skew < 0.0 { "behind" } else { "ahead of" };
+    let what = format!("the clock of Postgres is {:.3} s {way} this machine's (give or take {doubt:.3} s)", skew.abs());
+    let advice = "let both machines follow a time server (chrony, systemd-timesyncd)";
+    if skew.abs() - doubt > MAX_CLOCK_OFFSET_SECONDS {
+        let what = format!("{what}, more than {MAX_CLOCK_OFFSET_SECONDS} s: nothing is deleted or expired by time");
+        return Finding::error(what, advice);
+    }
+    if skew.abs() - doubt > CLOCK_TOLERANCE {
+        return Finding::warning(what, advice);
+    }
+    Finding::ok(what)
+}
+
+/// A column of an answer; the type is known from the statement.
+pub(super) fn get<'r, T>(row: &'r sqlx::postgres::PgRow, place: usize) -> Result<T, Outage>
+where
+    T: sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+{
+    row.try_get(place).map_err(|error| Trouble::from(error).into())
+}
+
+/// How many rows there are, counted no further than `most`.
+pub(super) async fn count_up_to(database: &Database, quoted_table: &str, most: i64) -> Result<i64, Outage> {
+    let statement = format!("SELECT count(*) FROM (SELECT FROM {quoted_table} LIMIT $1) rows");
+    let query = sqlx::query_scalar(AssertSqlSafe(statement)).bind(most);
+    Ok(answer(query.fetch_one(database.pool())).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::finding::Level;
+
+    #[test]
+    fn a_skew_counts_only_beyond_what_the_way_explains() {
+        assert_eq!(judge_skew(1.5, 0.6).level, Level::Ok);
+        assert_eq!(judge_skew(-1.5, 0.1).level, Level::Warning);
+        assert!(judge_skew(-1.5, 0.1).what.contains("1.500 s behind"));
+        assert_eq!(judge_skew(-121.0, 0.1).level, Level::Error);
+    }
+}

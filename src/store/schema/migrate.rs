@@ -1,0 +1,177 @@
+//! Brings the schema to where this sluice needs it, and says how far it is.
+//!
+//! It never goes back, and never touches a schema that is newer than it knows.
+
+use sqlx::migrate::{MigrateError, Migrator};
+
+use crate::domain::ports::Outage;
+use crate::store::connection::database::Database;
+use crate::store::connection::writer_connection::{Session, answer};
+use crate::store::error::Trouble;
+
+/// The files of `migrations/`, compiled in.
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+
+/// How the schema stands against what this sluice knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SchemaState {
+    /// Versions applied, in order.
+    pub applied: Vec<i64>,
+    /// Versions this sluice knows and the database lacks, with what they do.
+    pub pending: Vec<(i64, String)>,
+    /// Versions applied that this sluice does not know.
+    pub unknown: Vec<i64>,
+    /// Versions whose text differs from the one that was applied.
+    pub changed: Vec<i64>,
+}
+
+/// Why the schema cannot be worked with.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SchemaError {
+    /// A later release has been here.
+    #[error("the schema is newer than this sluice: migration {0} is applied and not known here; run a newer sluice")]
+    Newer(i64),
+    /// A migration was edited after it had been applied.
+    #[error(
+        "migration {0} is not the one that was applied to this database; run the sluice release that applied it, or a later one"
+    )]
+    Changed(i64),
+    /// There is work to do.
+    #[error(
+        "{count} migration(s) are not applied, the first is {first:04}; run `sluice migrate`, or set MIGRATE_ON_START=1"
+    )]
+    Pending {
+        /// How many.
+        count: usize,
+        /// The first of them.
+        first: i64,
+    },
+    /// Postgres refused a migration; it left nothing behind.
+    #[error("migration {version:04} failed and was rolled back: {why}")]
+    Failed {
+        /// Which.
+        version: i64,
+        /// The database's words, and what to do.
+        why: String,
+    },
+    /// Postgres could not be asked.
+    #[error(transparent)]
+    Outage(#[from] Outage),
+}
+
+// === impl SchemaState ===
+
+impl SchemaState {
+    /// Whether this sluice can work with it.
+    pub fn check(&self) -> Result<(), SchemaError> {
+        self.check_known()?;
+        match self.pending.first() {
+            Some(&(first, _)) => Err(SchemaError::Pending { count: self.pending.len(), first }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether nothing stands there that this sluice did not put there.
+    fn check_known(&self) -> Result<(), SchemaError> {
+        if let Some(&version) = self.unknown.last() {
+            return Err(SchemaError::Newer(version));
+        }
+        self.changed.first().map_or(Ok(()), |&version| Err(SchemaError::Changed(version)))
+    }
+}
+
+impl Database {
+    /// Applies what is pending, under an advisory lock that other replicas wait for. Returns the versions it applied.
+    pub async fn migrate(&self) -> Result<Vec<i64>, SchemaError> {
+        // On a connection of its own: the lock ends with it, however this ends.
+        let mut session = Session::open(self.unbounded_options()).await.map_err(Outage::from)?;
+        let before = read_state(&mut session).await?;
+        before.check_known()?;
+        let result = MIGRATIONS.run(&mut session.connection).await.map_err(explain);
+        session.close().await;
+        result?;
+        Ok(before.pending.into_iter().map(|(version, _)| version).collect())
+    }
+
+    /// How the schema stands; changes nothing.
+    pub async fn schema_state(&self) -> Result<SchemaState, Outage> {
+        let mut session = Session::open(self.unbounded_options()).await?;
+        let state = read_state(&mut session).await?;
+        session.close().await;
+        Ok(state)
+    }
+}
+
+/// The same over a connection that is there.
+pub(crate) async fn read_state(session: &mut Session) -> Result<SchemaState, Outage> {
+    let asked = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL");
+    let has_any: bool = answer(asked.fetch_one(&mut session.connection)).await?;
+    let applied: Vec<(i64, Vec<u8>)> = if has_any {
+        let asked = sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version");
+        answer(asked.fetch_all(&mut session.connection)).await?
+    } else {
+        Vec::new()
+    };
+    Ok(compare(&applied))
+}
+
+fn compare(applied: &[(i64, Vec<u8>)]) -> SchemaState {
+    let mut state =
+        SchemaState { applied: applied.iter().map(|(version, _)| *version).collect(), ..Default::default() };
+    for (version, checksum) in applied {
+        match MIGRATIONS.iter().find(|known| known.version == *version) {
+            None => state.unknown.push(*version),
+            Some(known) if known.checksum[..] != checksum[..] => state.changed.push(*version),
+            Some(_) => {}
+        }
+    }
+    state.pending = MIGRATIONS
+        .iter()
+        .filter(|known| !state.applied.contains(&known.version))
+        .map(|known| (known.version, known.description.to_string()))
+        .collect();
+    state
+}
+
+fn explain(error: MigrateError) -> SchemaError {
+    match error {
+        MigrateError::VersionMissing(version) => SchemaError::Newer(version),
+        MigrateError::VersionMismatch(version) => SchemaError::Changed(version),
+        MigrateError::ExecuteMigration(error, version) => {
+            let Outage(why) = Trouble::from(error).into();
+            SchemaError::Failed { version, why }
+        }
+        MigrateError::Execute(error) => SchemaError::Outage(Trouble::from(error).into()),
+        other => SchemaError::Outage(Outage(format!("the migrations could not be run: {other}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all_applied() -> Vec<(i64, Vec<u8>)> {
+        MIGRATIONS.iter().map(|known| (known.version, known.checksum.to_vec())).collect()
+    }
+
+    #[test]
+    fn an_empty_database_lacks_everything_and_a_migrated_one_nothing() {
+        assert!(matches!(compare(&[]).check(), Err(SchemaError::Pending { first: 1, .. })));
+        assert_eq!(compare(&all_applied()).check(), Ok(()));
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused_before_anything_else() {
+        let mut applied = all_applied();
+        applied.remove(1);
+        applied.push((9999, vec![0]));
+        assert_eq!(compare(&applied).check(), Err(SchemaError::Newer(9999)));
+    }
+
+    #[test]
+    fn an_edited_migration_is_noticed() {
+        let mut applied = all_applied();
+        applied[2].1[0] ^= 1;
+        assert_eq!(compare(&applied).check(), Err(SchemaError::Changed(applied[2].0)));
+    }
+}

@@ -1,0 +1,384 @@
+//! Keeps the days in order: partitions stand ready before their day comes, and go once they are older than the retention.
+//!
+//! A day's partition is named `<table>_<yyyymmdd>` and spans that day in UTC. Partitions with other names are somebody
+//! else's and are left alone; so is a table that is not partitioned at all. It never makes ingest wait longer than
+//! [`LOCK_PATIENCE`], and a row that came before its partition never keeps the partition from being made.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use chrono::NaiveDate;
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::day_tables::{Layout, Table, layout, midnight};
+use super::retention::{self, Retention};
+use crate::domain::clocks::Clocks;
+use crate::domain::ports::Outage;
+use crate::domain::time::Clock;
+use crate::lifecycle::Readiness;
+use crate::store::connection::clocks;
+use crate::store::error::Trouble;
+use crate::telemetry::store::StoreMetrics;
+
+/// Days after today that have their partition ready: a daemon that is down over a weekend comes back to a made bed.
+pub const DAYS_AHEAD: u64 = 3;
+
+/// The longest a step waits for a table lock. Whoever writes queues behind that wait, so it is short.
+pub const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How often a step that did not get its lock is tried within one round; a dashboard's query may stand in the way.
+const LOCK_TRIES: u32 = 5;
+
+/// Between two tries: long enough for the writers that queued behind the last one to go on.
+const LOCK_PAUSE: Duration = Duration::from_millis(300);
+
+/// Rows deleted by one statement, so that none holds its locks for long.
+const EXPIRY_CHUNK: i64 = 10_000;
+
+/// Statements of one round for one table; what is left waits for the next round.
+const EXPIRY_CHUNKS: u32 = 50;
+
+/// How often the days are looked at.
+const EVERY: Duration = Duration::from_hours(1);
+
+/// How soon again after a round that fell short.
+const AFTER_TROUBLE: Duration = Duration::from_mins(1);
+
+/// The longest a round may take; beyond it the connection is taken for dead and the round begins anew.
+const ROUND_PATIENCE: Duration = Duration::from_mins(30);
+
+/// The advisory lock that lets one replica at a time change partitions.
+const ADVISORY_KEY: i64 = 0x736c_7569_6365_0001;
+
+/// The part of readiness that this module speaks for.
+const PART: &str = "partitions";
+
+/// The part that says why nothing is deleted.
+const RETENTION: &str = "retention";
+
+/// What one round did and found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Partitions made.
+    pub made: Vec<String>,
+    /// Rows that came before their partition and were moved into it.
+    pub moved: u64,
+    /// Partitions dropped.
+    pub dropped: Vec<String>,
+    /// Rows older than the retention that were deleted one by one.
+    pub expired: u64,
+    /// Days after today, without a gap, for which telemetry has its partition.
+    pub ahead: i64,
+    /// Partitions of today and tomorrow that are not there.
+    pub missing: Vec<String>,
+    /// What could not be done this time, and why.
+    pub failed: Vec<String>,
+    /// Why nothing past the retention was deleted.
+    pub held: Option<String>,
+}
+
+/// One change of a table's partitions.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Make(NaiveDate),
+    Drop(NaiveDate),
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ran {
+    /// It was done, or refused for its own reason.
+    Through,
+    /// Somebody holds on to the table: the other steps would only make writers wait again.
+    LockedOut,
+}
+
+/// Runs [`maintain`] at the start and every hour until told to stop. Rows have a home without it, so trouble turns the
+/// daemon unready only once today's or tomorrow's partition is missing.
+pub async fn keep(
+    pool: PgPool,
+    retention: Retention,
+    metrics: StoreMetrics,
+    readiness: Readiness,
+    clock: Clock,
+    stop: CancellationToken,
+) {
+    let mut held = None;
+    loop {
+        let round = tokio::select! {
+            () = stop.cancelled() => return,
+            round = timeout(ROUND_PATIENCE, read_and_maintain(&pool, retention, clock)) => round,
+        };
+        let pause = match round.unwrap_or_else(|_| Err(Outage("Postgres did not answer in time".into()))) {
+            Ok(report) => {
+                let pause = tell(&report, &metrics, &readiness);
+                tell_held(report.held.as_deref(), &mut held, &metrics, &readiness).map_or(pause, |soon| soon.min(pause))
+            }
+            Err(error) => {
+                tracing::warn!(reason = %error, "the partitions could not be looked at; trying again in a minute");
+                AFTER_TROUBLE
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// Makes the partitions of yesterday, today and [`DAYS_AHEAD`] days to come, by either clock; drops those past the retention,
+/// and deletes what is past it in the default partitions and the counters, unless [`retention`] is against it. Any number of
+/// replicas may call it at once.
+pub async fn maintain(pool: &PgPool, retention: Retention, clocks: Clocks) -> Result<Report, Outage> {
+    round(pool, retention, clocks).await.map_err(|error| Trouble::from(error).into())
+}
+
+// === private helpers ===
+
+async fn read_and_maintain(pool: &PgPool, retention: Retention, clock: Clock) -> Result<Report, Outage> {
+    maintain(pool, retention, clocks::read_once(pool, clock).await?).await
+}
+
+async fn round(pool: &PgPool, retention: Retention, clocks: Clocks) -> Result<Report, sqlx::Error> {
+    let prospect = retention::before_round(&mut *pool.acquire().await?, retention, clocks).await?;
+    let days = [clocks.own, clocks.database].map(|now| now.to_utc().date_naive());
+    let mut report = Report::default();
+    for table in [retention.telemetry(), retention.quarantine()] {
+        let Some(layout) = layout(&mut *pool.acquire().await?, table).await? else { continue };
+        let cutoff = table.cutoff(prospect.day).filter(|_| prospect.held.is_none());
+        for step in steps(&layout, &days, cutoff) {
+            if run(pool, table, step, &mut report).await? == Ran::LockedOut {
+                break;
+            }
+        }
+        if let (Some(cutoff), Some(late)) = (cutoff, &layout.late) {
+            report.expired += expire(pool, late, table.column, cutoff).await?;
+        }
+        verify(pool, table, days[0], &mut report).await?;
+    }
+    let counters = retention.counters();
+    match counters.cutoff(prospect.day) {
+        Some(cutoff) if prospect.held.is_none() => {
+            report.expired += expire(pool, counters.name, counters.column, cutoff).await?;
+        }
+        _ => {}
+    }
+    if prospect.held.is_none() && retention.deletes() {
+        retention::after_round(&mut *pool.acquire().await?, prospect.day).await?;
+    }
+    report.held = prospect.held;
+    Ok(report)
+}
+
+/// Says it in readiness always, and in the log when it begins and ends; how soon to look again while it lasts.
+fn tell_held(
+    why: Option<&str>,
+    told: &mut Option<String>,
+    metrics: &StoreMetrics,
+    readiness: &Readiness,
+) -> Option<Duration> {
+    metrics.retention_held.set(i64::from(why.is_some()));
+    let Some(why) = why else {
+        readiness.well(RETENTION);
+        if told.take().is_some() {
+            tracing::info!("what is past its retention is deleted again");
+        }
+        return None;
+    };
+    readiness.unwell(RETENTION, why);
+    if told.replace(why.to_owned()).is_none() {
+        tracing::error!("{why}");
+    }
+    Some(AFTER_TROUBLE)
+}
+
+fn tell(report: &Report, metrics: &StoreMetrics, readiness: &Readiness) -> Duration {
+    metrics.partitions_ahead.set(report.ahead);
+    if report.missing.is_empty() {
+        readiness.well(PART);
+    } else {
+        let why = report.failed.first().map_or("nothing was said why", String::as_str);
+        readiness.unwell(PART, format!("{} cannot be made: {why}", report.missing.join(", ")));
+    }
+    if !(report.made.is_empty() && report.dropped.is_empty() && report.expired == 0) {
+        tracing::info!(made = ?report.made, moved_rows = report.moved, dropped = ?report.dropped,
+            expired_rows = report.expired, "the partitions are in order");
+    }
+    if report.failed.is_empty() {
+        return EVERY;
+    }
+    tracing::warn!(failed = ?report.failed, "not all partitions are in order; trying again in a minute");
+    AFTER_TROUBLE
+}
+
+fn wanted(today: NaiveDate) -> impl Iterator<Item = NaiveDate> {
+    today.pred_opt().into_iter().chain(today.iter_days().take(1 + usize::try_from(DAYS_AHEAD).unwrap_or(0)))
+}
+
+/// None keeps all.
+fn steps(layout: &Layout, days: &[NaiveDate], cutoff: Option<NaiveDate>) -> Vec<Step> {
+    let kept = |day: &NaiveDate| cutoff.is_none_or(|cutoff| *day >= cutoff);
+    let wanted: BTreeSet<NaiveDate> = days.iter().copied().flat_map(wanted).collect();
+    let make = wanted.into_iter().filter(|day| kept(day) && !layout.days.contains(day)).map(Step::Make);
+    let drop = layout.days.iter().filter(|day| !kept(day)).copied().map(Step::Drop);
+    make.chain(drop).collect()
+}
+
+/// One step in a transaction of its own, tried again while a lock stands in the way. What the database says against it
+/// goes into the report, so that one day's trouble is not the other days'.
+async fn run(pool: &PgPool, table: Table, step: Step, report: &mut Report) -> Result<Ran, sqlx::Error> {
+    let (Step::Make(day) | Step::Drop(day)) = step;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let done = match step {
+            Step::Make(day) => make(pool, table, day).await,
+            Step::Drop(day) => drop_day(pool, table, day).await.map(|done| done.then_some(0)),
+        };
+        match (done, step) {
+            (Ok(None), _) => {}
+            (Ok(Some(moved)), Step::Make(_)) => {
+                report.made.push(table.partition(day));
+                report.moved += moved;
+            }
+            (Ok(Some(_)), Step::Drop(_)) => report.dropped.push(table.partition(day)),
+            (Err(error), _) if is_busy(&error) && tries < LOCK_TRIES => {
+                tokio::time::sleep(LOCK_PAUSE).await;
+                continue;
+            }
+            (Err(sqlx::Error::Database(error)), _) => {
+                report.failed.push(format!("{}: {error}", table.partition(day)));
+                if is_busy(&sqlx::Error::Database(error)) {
+                    return Ok(Ran::LockedOut);
+                }
+            }
+            (Err(error), _) => return Err(error),
+        }
+        return Ok(Ran::Through);
+    }
+}
+
+/// Makes a day's partition beside the table and attaches it, with the rows that came early. Says how many those were, or
+/// nothing when the partition was there by now.
+async fn make(pool: &PgPool, table: Table, day: NaiveDate) -> Result<Option<u64>, sqlx::Error> {
+    let Some(next) = day.succ_opt() else { return Ok(None) };
+    let mut tx = begin(pool).await?;
+    let layout = layout(&mut tx, table).await?.unwrap_or_default();
+    if layout.days.contains(&day) {
+        return Ok(None);
+    }
+    let (parent, column, partition) = (table.name, table.column, table.partition(day));
+    // Writers wait at the parent, before they choose a partition. Were they let through to wait at the default partition,
+    // it would refuse their row once the day is no longer its own.
+    execute(&mut tx, format!("LOCK TABLE ONLY {parent} IN SHARE ROW EXCLUSIVE MODE")).await?;
+    execute(&mut tx, format!("CREATE TABLE {partition} (LIKE {parent} INCLUDING ALL)")).await?;
+    let mut moved = 0;
+    if let Some(late) = layout.late {
+        execute(&mut tx, format!("LOCK TABLE {late} IN ACCESS EXCLUSIVE MODE")).await?;
+        moved = sqlx::query(AssertSqlSafe(format!(
+            "WITH early AS (DELETE FROM {late} WHERE {column} >= $1 AND {column} < $2 RETURNING *)
+             INSERT INTO {partition} SELECT * FROM early"
+        )))
+        .bind(midnight(day))
+        .bind(midnight(next))
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+    }
+    execute(
+        &mut tx,
+        format!(
+            "ALTER TABLE {parent} ATTACH PARTITION {partition}
+             FOR VALUES FROM ('{day} 00:00:00+00') TO ('{next} 00:00:00+00')"
+        ),
+    )
+    .await?;
+    tx.commit().await?;
+    Ok(Some(moved))
+}
+
+/// Drops a day. (DETACH CONCURRENTLY would lock less, but Postgres refuses it beside a default partition.)
+async fn drop_day(pool: &PgPool, table: Table, day: NaiveDate) -> Result<bool, sqlx::Error> {
+    let mut tx = begin(pool).await?;
+    if !layout(&mut tx, table).await?.unwrap_or_default().days.contains(&day) {
+        return Ok(false);
+    }
+    execute(&mut tx, format!("DROP TABLE {}", table.partition(day))).await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+/// A transaction that holds the replicas' lock and is quick to give up on any other.
+async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    let mut tx = pool.begin().await?;
+    execute(&mut tx, "SET LOCAL lock_timeout = '30s'; SET LOCAL statement_timeout = '5min'".to_owned()).await?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(ADVISORY_KEY).execute(&mut *tx).await?;
+    execute(&mut tx, format!("SET LOCAL lock_timeout = '{}ms'", LOCK_PATIENCE.as_millis())).await?;
+    Ok(tx)
+}
+
+async fn execute(connection: &mut PgConnection, statement: String) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await.map(drop)
+}
+
+/// Looks again: what must be there now and is not, and how far ahead telemetry is.
+async fn verify(pool: &PgPool, table: Table, today: NaiveDate, report: &mut Report) -> Result<(), sqlx::Error> {
+    let days = layout(&mut *pool.acquire().await?, table).await?.unwrap_or_default().days;
+    let needed = today.iter_days().take(2).filter(|day| !days.contains(day));
+    report.missing.extend(needed.map(|day| table.partition(day)));
+    if table.name == "telemetry" {
+        let ahead = today.iter_days().skip(1).take_while(|day| days.contains(day)).count();
+        report.ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
+    }
+    Ok(())
+}
+
+/// Deletes rows before the cutoff in bounded chunks; says how many.
+async fn expire(pool: &PgPool, table: &str, column: &str, cutoff: NaiveDate) -> Result<u64, sqlx::Error> {
+    let statement = format!(
+        "DELETE FROM {table} WHERE ctid = ANY (ARRAY (SELECT ctid FROM {table} WHERE {column} < $1 LIMIT {EXPIRY_CHUNK}))"
+    );
+    let mut expired = 0;
+    for _ in 0..EXPIRY_CHUNKS {
+        let query = sqlx::query(AssertSqlSafe(statement.clone())).bind(midnight(cutoff));
+        let rows = query.execute(pool).await?.rows_affected();
+        expired += rows;
+        if rows < EXPIRY_CHUNK.unsigned_abs() {
+            return Ok(expired);
+        }
+    }
+    tracing::warn!(
+        table,
+        expired,
+        "more rows are past their retention than one round deletes; the next goes on with it"
+    );
+    Ok(expired)
+}
+
+/// The lock was not to be had in time, or was given to the other side of a deadlock.
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    matches!(code.as_deref(), Some("55P03" | "40P01"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn day(text: &str) -> NaiveDate {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_day_older_than_the_retention_goes_and_is_never_made() {
+        let days = [day("2026-11-18"), day("2026-11-19"), day("2026-11-21")].into();
+        let cutoff = Some(day("2026-11-19"));
+        let steps = steps(&Layout { days, late: None }, &[day("2026-11-21"), day("2026-11-21")], cutoff);
+        let made = steps.iter().filter(|step| matches!(step, Step::Make(_))).count();
+        assert_eq!(made, 4, "yesterday and three days ahead: {steps:?}");
+        let dropped: Vec<_> = steps.iter().filter(|step| matches!(step, Step::Drop(_))).collect();
+        assert!(matches!(dropped[..], [Step::Drop(gone)] if *gone == day("2026-11-18")), "{dropped:?}");
+    }
+}

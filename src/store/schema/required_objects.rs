@@ -1,0 +1,150 @@
+//! What must stand in the schema for the promises to hold: the tables, what is unique, the triggers that are switched on, the
+//! constraints, the default partitions, what binds readers. The list is `required_objects.txt`, one object a line.
+//!
+//! An object counts by what it does, not by its name: an index that was made again under another one is good. It changes
+//! nothing. A migration that makes or changes an object changes the list with it; a test compares the list with a database
+//! that has just been migrated.
+
+use std::collections::BTreeSet;
+
+use crate::domain::ports::Outage;
+use crate::store::connection::database::Database;
+use crate::store::connection::writer_connection::{Session, answer};
+use crate::store::error::Trouble;
+
+/// The objects of a database that is in order.
+pub const REQUIRED: &str = include_str!("required_objects.txt");
+
+/// Objects that a sentence names; the others are counted.
+const NAMED: usize = 3;
+
+/// Every object there is, as a line of the list; and `unread <table>` for what `sluice_reader` may not read, which then needs
+/// nothing to bind it.
+const PRESENT: &str = r"
+WITH own AS MATERIALIZED (
+    SELECT c.oid, c.relname::text AS name, c.relkind, c.relrowsecurity FROM pg_class c
+    WHERE c.relkind IN ('r', 'p', 'S') AND NOT c.relispartition AND pg_table_is_visible(c.oid) AND c.relname <> '_sqlx_migrations'
+        AND c.relnamespace NOT IN (SELECT oid FROM pg_namespace
+            WHERE nspname IN ('pg_catalog', 'information_schema') OR nspname LIKE 'pg\_t%')),
+read AS (
+    SELECT own.oid FROM own JOIN pg_roles r ON r.rolname = 'sluice_reader'
+    WHERE own.relkind <> 'S' AND has_any_column_privilege(r.oid, own.oid, 'SELECT'))
+SELECT CASE relkind WHEN 'S' THEN 'sequence ' ELSE 'table ' END || name FROM own
+UNION ALL SELECT 'partitions of ' || name || ' ' || pg_get_partkeydef(oid) FROM own WHERE relkind = 'p'
+UNION ALL SELECT 'default partition of ' || name FROM own JOIN pg_partitioned_table p ON p.partrelid = own.oid WHERE p.partdefid <> 0
+UNION ALL SELECT CASE WHEN i.indisunique AND i.indimmediate THEN 'unique ' ELSE 'index ' END || name || ' '
+        || substring(pg_get_indexdef(i.indexrelid) FROM ' USING (.*)$')
+    FROM own JOIN pg_index i ON i.indrelid = own.oid WHERE i.indisvalid AND i.indisready
+UNION ALL SELECT 'constraint ' || name || ' ' || pg_get_constraintdef(k.oid)
+    FROM own JOIN pg_constraint k ON k.conrelid = own.oid WHERE k.contype IN ('c', 'f') AND k.convalidated AND k.conparentid = 0
+UNION ALL SELECT 'trigger ' || name || ' ' || t.tgname
+        || ' ' || substring(pg_get_triggerdef(t.oid) FROM '^CREATE (?:CONSTRAINT )?TRIGGER \S+ (.*) ON ')
+        || ' ' || p.proname || ' ' || md5(regexp_replace(p.prosrc, '\s+', ' ', 'g'))
+    FROM own JOIN pg_trigger t ON t.tgrelid = own.oid JOIN pg_proc p ON p.oid = t.tgfoid
+    WHERE NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
+UNION ALL SELECT 'row security ' || name FROM own WHERE relrowsecurity
+UNION ALL SELECT 'policy ' || name || ' ' || p.polname || ' ' || p.polcmd::text || ' ' || coalesce(pg_get_expr(p.polqual, p.polrelid), '')
+    FROM own JOIN pg_policy p ON p.polrelid = own.oid
+UNION ALL SELECT 'unread ' || name FROM own WHERE relkind <> 'S' AND oid NOT IN (SELECT oid FROM read)";
+
+/// What is not as it must be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Missing {
+    /// What promises stand on.
+    pub broken: Vec<String>,
+    /// What only makes questions quick.
+    pub slow: Vec<String>,
+}
+
+/// Compares the schema with the list.
+pub(crate) async fn missing(session: &mut Session) -> Result<Missing, Trouble> {
+    Ok(compare(&present(session).await?))
+}
+
+/// Every object of this database, for the comparison of the list with the migrations.
+pub async fn listed(database: &Database) -> Result<Vec<String>, Outage> {
+    let mut session = Session::open(database.unbounded_options()).await?;
+    Ok(present(&mut session).await?)
+}
+
+/// Every object that is there, in the order of the list.
+async fn present(session: &mut Session) -> Result<Vec<String>, Trouble> {
+    let mut lines: Vec<String> = answer(sqlx::query_scalar(PRESENT).fetch_all(&mut session.connection)).await?;
+    lines.sort_unstable();
+    lines.dedup();
+    Ok(lines)
+}
+
+// === impl Missing ===
+
+impl Missing {
+    /// What is wrong, in one sentence, and what to do; none when all promises have what they stand on.
+    pub fn complaint(&self) -> Option<String> {
+        let first = self.broken.get(..NAMED).unwrap_or(&self.broken);
+        let more = self.broken.len() - first.len();
+        let more = if more > 0 { format!("; and {more} more, `sluice doctor` names them") } else { String::new() };
+        (!self.broken.is_empty()).then(|| {
+            format!(
+                "the migrations were applied, but the schema is not as they left it, or not in the search_path: {}{more}; undo what \
+                 changed it, or make it again as its migration does (an index that must be unique is made once the rows that \
+                 are there twice are deleted)",
+                first.join("; ")
+            )
+        })
+    }
+}
+
+// --- private helpers ---
+
+fn compare(present: &[String]) -> Missing {
+    let present: BTreeSet<&str> = present.iter().map(String::as_str).collect();
+    let is_read = |table: &str| !present.contains(format!("unread {table}").as_str());
+    let mut missing = Missing::default();
+    for line in REQUIRED.lines().filter(|line| !line.is_empty() && !present.contains(line)) {
+        let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let binds = rest.strip_prefix("security ").or_else(|| rest.split(' ').next().filter(|_| kind == "policy"));
+        match kind {
+            "index" => missing.slow.push(line.to_owned()),
+            "row" | "policy" if !binds.is_some_and(is_read) => {}
+            _ => missing.broken.push(format!("missing: {line}")),
+        }
+    }
+    // Another policy lets more through, wherever one may read.
+    let required: BTreeSet<&str> = REQUIRED.lines().collect();
+    let policies = present.iter().filter(|line| line.starts_with("policy ") && !required.contains(*line));
+    let of_readers = policies.filter(|line| line.split(' ').nth(1).is_some_and(is_read));
+    missing.broken.extend(of_readers.map(|line| format!("not one of ours: {line}")));
+    missing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named_and_what_only_costs_time_is_no_complaint() {
+        let all: Vec<String> = REQUIRED.lines().map(str::to_owned).collect();
+        assert_eq!(compare(&all), Missing::default());
+        let without = |words: &str| {
+            let left: Vec<String> = all.iter().filter(|line| !line.contains(words)).cloned().collect();
+            assert!(left.len() < all.len(), "{words}");
+            compare(&left)
+        };
+        assert!(without("unique telemetry").complaint().unwrap().contains("unique telemetry"));
+        assert!(without("default partition").complaint().unwrap().contains("quarantine_events"));
+        let slow = without("index ");
+        assert!(slow.broken.is_empty() && !slow.slow.is_empty());
+        assert!(compare(&[]).complaint().unwrap().contains(" more,"));
+    }
+
+    #[test]
+    fn what_nobody_may_read_needs_nothing_to_bind_readers_and_a_policy_beside_ours_is_said() {
+        let is_bound = |line: &&str| !line.contains("security telemetry") && !line.starts_with("policy telemetry");
+        let mut lines: Vec<String> = REQUIRED.lines().filter(is_bound).map(str::to_owned).collect();
+        assert_eq!(compare(&lines).broken.len(), 2);
+        lines.push("unread telemetry".to_owned());
+        assert_eq!(compare(&lines), Missing::default());
+        lines.push("policy devices everybody r true".to_owned());
+        assert!(compare(&lines).complaint().unwrap().contains("not one of ours: policy devices everybody"));
+    }
+}

@@ -1,0 +1,227 @@
+//! Decides whether a round of the partitions may delete what is past the retention.
+//!
+//! Deleting goes by the time, and a clock can be wrong. So nothing is deleted while the clocks of this machine and of Postgres
+//! differ, and the earlier of the two counts. Where both are wrong alike only the past tells: the day of the last round is
+//! remembered, and a round that would advance by many days at once deletes nothing until it is confirmed. It deletes nothing
+//! itself.
+
+use chrono::{Days, NaiveDate};
+use serde_json::json;
+use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+
+use super::day_tables::{Table, layout, midnight};
+use super::partitions::{DAYS_AHEAD, Report};
+use crate::config::sections::database::DatabaseConfig;
+use crate::domain::clocks::Clocks;
+use crate::domain::finding::{Finding, Level};
+use crate::domain::ports::Outage;
+use crate::store::error::Trouble;
+use crate::store::registry::audit::{self, Actor, Entry};
+
+/// A round advances by up to so many days by itself: a daemon that was down over a long weekend goes on unasked.
+const MAX_STEP_DAYS: u32 = 3;
+
+/// And by no more than this part of the shortest retention: what is kept for a week is not gone after one wrong step.
+const STEP_PART: u32 = 4;
+
+/// How many days are kept; none keeps all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// `TELEMETRY_RETENTION_DAYS`.
+    pub telemetry_days: Option<u32>,
+    /// `QUARANTINE_RETENTION_DAYS`.
+    pub quarantine_days: Option<u32>,
+    /// Somebody has confirmed that a round may advance by any number of days.
+    pub confirmed: bool,
+}
+
+/// What stands before a round.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prospect {
+    /// The day of the last round.
+    pub last_day: NaiveDate,
+    /// The day this round goes by.
+    pub day: NaiveDate,
+    /// Partitions past the retention.
+    pub partitions: Vec<String>,
+    /// Why nothing may be deleted; none lets the round go on.
+    pub held: Option<String>,
+}
+
+// === impl Retention ===
+
+impl From<&DatabaseConfig> for Retention {
+    fn from(config: &DatabaseConfig) -> Self {
+        Self {
+            telemetry_days: config.telemetry_retention_days,
+            quarantine_days: config.quarantine_retention_days,
+            confirmed: false,
+        }
+    }
+}
+
+impl Retention {
+    pub(super) fn telemetry(&self) -> Table {
+        Table { name: "telemetry", column: "time", days_kept: self.telemetry_days }
+    }
+
+    pub(super) fn quarantine(&self) -> Table {
+        Table { name: "quarantine_events", column: "quarantined_at", days_kept: self.quarantine_days }
+    }
+
+    /// The counters, which are not partitioned.
+    pub(super) fn counters(&self) -> Table {
+        Table { name: "quarantine_counters_minute", column: "bucket_minute", days_kept: self.quarantine_days }
+    }
+
+    /// Whether anything is ever deleted.
+    pub(super) fn deletes(&self) -> bool {
+        self.step().is_some()
+    }
+
+    /// By how many days a round may advance unasked; none when nothing is ever deleted.
+    fn step(&self) -> Option<u32> {
+        let shortest = self.telemetry_days.into_iter().chain(self.quarantine_days).min()?;
+        Some((shortest / STEP_PART).clamp(1, MAX_STEP_DAYS))
+    }
+}
+
+/// What a round would do now; changes nothing.
+pub async fn look(pool: &PgPool, retention: Retention, clocks: Clocks) -> Result<Prospect, Outage> {
+    let looked = async {
+        let mut connection = pool.acquire().await?;
+        let day = clocks.earlier().to_utc().date_naive();
+        let last_day = match remembered(&mut connection).await? {
+            Some(day) => day,
+            None => by_partitions(&mut connection).await?.unwrap_or(day),
+        };
+        prospect(&mut connection, retention, clocks, last_day).await
+    };
+    looked.await.map_err(trouble)
+}
+
+/// The same, for `sluice doctor`.
+pub async fn inspect(pool: &PgPool, retention: Retention, clocks: Clocks) -> Result<Vec<Finding>, Outage> {
+    let prospect = look(pool, retention, clocks).await?;
+    Ok(vec![match prospect.held {
+        Some(why) => Finding { level: Level::Error, what: why, advice: None },
+        None => Finding::ok(format!(
+            "{} partitions are past their retention; the last round was for {}",
+            prospect.partitions.len(),
+            prospect.last_day
+        )),
+    }])
+}
+
+/// Writes down who confirmed a round, and what it deleted.
+pub async fn note_confirmed(pool: &PgPool, actor: &Actor, day: NaiveDate, report: &Report) -> Result<(), Outage> {
+    let detail = json!({ "day": day.to_string(), "partitions": report.dropped, "rows": report.expired });
+    let entry = Entry { actor, action: "retention.confirm", tenant: None, device: None, detail };
+    let noted = async { audit::record(&mut *pool.acquire().await?, entry).await };
+    noted.await.map_err(trouble)
+}
+
+/// What a round may do. The day it goes on from is remembered before anything else: the partitions it makes would hide it.
+pub(super) async fn before_round(
+    connection: &mut PgConnection,
+    retention: Retention,
+    clocks: Clocks,
+) -> Result<Prospect, sqlx::Error> {
+    let day = clocks.earlier().to_utc().date_naive();
+    let last_day = if let Some(day) = remembered(connection).await? {
+        day
+    } else {
+        let first = by_partitions(connection).await?.unwrap_or(day);
+        let statement = "INSERT INTO retention_rounds (day) VALUES ($1) ON CONFLICT DO NOTHING";
+        sqlx::query(statement).bind(first).execute(&mut *connection).await?;
+        remembered(connection).await?.unwrap_or(first)
+    };
+    prospect(connection, retention, clocks, last_day).await
+}
+
+/// The round has deleted what was due.
+pub(super) async fn after_round(connection: &mut PgConnection, day: NaiveDate) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE retention_rounds SET day = $1, ran_at = clock_timestamp()")
+        .bind(day)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+// --- private helpers ---
+
+async fn remembered(connection: &mut PgConnection) -> Result<Option<NaiveDate>, sqlx::Error> {
+    sqlx::query_scalar("SELECT day FROM retention_rounds").fetch_optional(connection).await
+}
+
+/// The day of the last round, by the partitions it made ahead.
+async fn by_partitions(connection: &mut PgConnection) -> Result<Option<NaiveDate>, sqlx::Error> {
+    let layout = layout(connection, Retention::default().telemetry()).await?.unwrap_or_default();
+    Ok(layout.days.last().and_then(|last| last.checked_sub_days(Days::new(DAYS_AHEAD))))
+}
+
+async fn prospect(
+    connection: &mut PgConnection,
+    retention: Retention,
+    clocks: Clocks,
+    last_day: NaiveDate,
+) -> Result<Prospect, sqlx::Error> {
+    let day = clocks.earlier().to_utc().date_naive();
+    let mut prospect = Prospect { last_day, day, partitions: Vec::new(), held: None };
+    let Some(step) = retention.step() else { return Ok(prospect) };
+    let mut rows_are_due = false;
+    for table in [retention.telemetry(), retention.quarantine(), retention.counters()] {
+        let Some(cutoff) = table.cutoff(day) else { continue };
+        let layout = layout(connection, table).await?;
+        let is_partitioned = layout.is_some();
+        let layout = layout.unwrap_or_default();
+        prospect.partitions.extend(layout.days.iter().filter(|day| **day < cutoff).map(|day| table.partition(*day)));
+        let loose = if is_partitioned { layout.late } else { Some(table.name.to_owned()) };
+        if let Some(loose) = loose {
+            rows_are_due |= has_rows_before(connection, &loose, table.column, cutoff).await?;
+        }
+    }
+    let advances = (day - last_day).num_days();
+    let is_long = advances > i64::from(step) && !retention.confirmed;
+    prospect.held = match clocks.complaint() {
+        Some(complaint) => Some(format!("nothing that is past its retention is deleted: {complaint}")),
+        None if is_long && (rows_are_due || !prospect.partitions.is_empty()) => Some(format!(
+            "nothing that is past its retention is deleted: by the clocks it is {day}, and the last round was for {last_day}; it \
+             would advance by {advances} days at once, and goes on by itself for up to {step}: correct the clocks, or, if they \
+             are right, run `sluice retention --yes`"
+        )),
+        None => None,
+    };
+    Ok(prospect)
+}
+
+async fn has_rows_before(
+    connection: &mut PgConnection,
+    quoted_table: &str,
+    column: &str,
+    cutoff: NaiveDate,
+) -> Result<bool, sqlx::Error> {
+    let statement = format!("SELECT EXISTS (SELECT FROM {quoted_table} WHERE {column} < $1)");
+    sqlx::query_scalar(AssertSqlSafe(statement)).bind(midnight(cutoff)).fetch_one(connection).await
+}
+
+fn trouble(error: sqlx::Error) -> Outage {
+    Trouble::from(error).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_advances_unasked_by_a_quarter_of_the_shortest_retention_and_never_by_more_than_three_days() {
+        let step =
+            |telemetry_days, quarantine_days| Retention { telemetry_days, quarantine_days, confirmed: false }.step();
+        assert_eq!(step(None, None), None);
+        assert_eq!(
+            [step(Some(30), Some(14)), step(Some(365), None), step(Some(1), Some(90))],
+            [Some(3), Some(3), Some(1)]
+        );
+        assert_eq!(step(None, Some(8)), Some(2));
+    }
+}

@@ -1,0 +1,10 @@
+//! The commands as an operator runs them: arguments, output, exit codes.
+
+pub mod access;
+pub mod ca;
+pub mod cli;
+pub mod demo;
+pub mod doctor;
+pub mod quarantine;
+pub mod registry;
+pub mod simulate;

@@ -1,0 +1,11 @@
+//! The broker's door over HTTP: a real daemon, asked on a raw socket with the bytes that brokers send.
+
+pub mod devices;
+pub mod exchanges;
+pub mod faults;
+pub mod go_auth;
+pub mod guests;
+pub mod house;
+pub mod names;
+pub mod policy;
+pub mod sessions;

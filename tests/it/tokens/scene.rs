@@ -1,0 +1,89 @@
+//! A verifier with its keepers at work.
+
+use std::sync::Arc;
+
+use sluice::access::hooks::subject::Subject;
+use sluice::access::tokens::error::Refused;
+use sluice::access::tokens::key_refresh::Keeper;
+use sluice::access::tokens::proof::Proof;
+use sluice::access::tokens::verify::{self, Verifier};
+use sluice::clock;
+use sluice::config::sections::access::{IssuerConfig, KeySource};
+use sluice::domain::time::Timestamp;
+use sluice::telemetry::metrics::Metrics;
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+use super::pyjwt::{ISSUER, made};
+use crate::support::wait;
+
+/// The issuer as most tests trust it.
+pub fn issuer(keys: KeySource) -> IssuerConfig {
+    let list = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+    IssuerConfig {
+        issuer: ISSUER.to_owned(),
+        audience: list(&["gate", "mqtt"]),
+        keys,
+        leeway_seconds: 30,
+        required_claims: Vec::new(),
+        group_claims: list(&["realm_access.roles", "groups"]),
+        scope_claims: list(&["scope"]),
+    }
+}
+
+/// What is left when a test ends goes with it.
+pub struct Scene {
+    pub verifier: Verifier,
+    pub metrics: Metrics,
+    runtime: Runtime,
+    stop: CancellationToken,
+}
+
+// === impl Scene ===
+
+impl Scene {
+    pub fn new(issuers: Vec<IssuerConfig>) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (metrics, stop) = (Metrics::new().unwrap(), CancellationToken::new());
+        let (verifier, keepers) = verify::open(issuers, &metrics.access, clock::now);
+        for keeper in keepers {
+            runtime.spawn(Keeper::run(keeper, stop.clone()));
+        }
+        Self { verifier, metrics, runtime, stop }
+    }
+
+    /// Waits until the first keys are there.
+    pub fn with_keys(issuer: IssuerConfig) -> Self {
+        let scene = Self::new(vec![issuer]);
+        wait::until("the keys are read", || scene.age() >= 0);
+        scene
+    }
+
+    /// What the metric says.
+    pub fn age(&self) -> i64 {
+        self.metrics.access.keys_age.with_label_values(&[ISSUER]).get()
+    }
+
+    /// At the moment for which the tokens were made.
+    pub fn verify(&self, name: &str) -> Result<Subject, Refused> {
+        self.verify_at(name, made().now)
+    }
+
+    pub fn verify_at(&self, name: &str, now: Timestamp) -> Result<Subject, Refused> {
+        self.verifier.verify(made().token(name), now).map(subject)
+    }
+
+    pub fn log_in(&self, name: &str) -> Result<Subject, Refused> {
+        self.runtime.block_on(self.verifier.verify_at_login(made().token(name), || made().now)).map(subject)
+    }
+}
+
+fn subject(proof: Proof) -> Subject {
+    Arc::unwrap_or_clone(proof.subject)
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}

@@ -12,9 +12,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::policy::file::PolicyFileError;
-use crate::broker::session::Session;
+use crate::broker::session::BrokerSession;
 use crate::broker::session::acks::Acks;
-use crate::broker::session::subscription::Memory;
+use crate::broker::session::subscription::SubscriptionMemory;
 use crate::clock;
 use crate::config::Config;
 use crate::config::sections::ingest::BATCHES_IN_FLIGHT;
@@ -22,23 +22,23 @@ use crate::domain::broker_subscription::SessionMemory;
 use crate::domain::ids::DeviceKey;
 use crate::domain::message::{AckToken, Delivery};
 use crate::domain::time::Clock;
-use crate::http::{self, Api, Public, Remembered};
+use crate::http::{self, Api, PublicApi, Remembered};
 use crate::ingest::authorize::Authorizer;
 use crate::ingest::authorize::rate_limit::Absence;
 use crate::ingest::batching::{Gathering, Sizes};
 use crate::ingest::grants::Grants;
 use crate::ingest::grants::view::GrantView;
-use crate::ingest::retry::Patience;
+use crate::ingest::retry::Retry;
 use crate::ingest::writer::Writer;
-use crate::ingest::{Road, Spine};
+use crate::ingest::{Spine, SpineQueues};
 use crate::lifecycle::{Ending, Readiness, Tasks};
 use crate::registry::access_rules::writer::AclKeeper;
 use crate::registry::authority_watch::AuthorityWatch;
-use crate::registry::certificates::upkeep::Keeper;
+use crate::registry::certificates::upkeep::CertificateUpkeep;
 use crate::registry::guests::Guests;
 use crate::registry::revocation::broker_reload::Recheck;
 use crate::registry::revocation::isolation::Isolation;
-use crate::registry::revocation::publisher::Publisher;
+use crate::registry::revocation::publisher::CrlPublisher;
 use crate::store::access::broker_sessions;
 use crate::store::connection::database::{Database, OpenError};
 use crate::store::connection::health_probe;
@@ -217,7 +217,7 @@ impl Daemon {
         let Some(bind) = self.config.public.bind else { return Ok(()) };
         let setting = "PUBLIC_BIND";
         let listener = TcpListener::bind(bind).await.map_err(|error| RunError::Bind { setting, bind, error })?;
-        let public = Public::new(&self.config.public, self.guests.clone(), self.metrics.guests.clone(), clock::now);
+        let public = PublicApi::new(&self.config.public, self.guests.clone(), self.metrics.guests.clone(), clock::now);
         let numbers = self.metrics.http.public.clone();
         tasks.spawn("public", http::serve_public(listener, public, numbers, self.stop.clone()));
         Ok(())
@@ -259,11 +259,11 @@ impl Daemon {
         let mut preparing = std::pin::pin!(self.prepare());
         if let Ok(prepared) = tokio::time::timeout(SUBSCRIBE_AFTER, &mut preparing).await {
             let Some(session) = prepared? else { return Ok(None) };
-            return Ok(Some(self.start_session(tasks, Memory::new(session, news_in), news)));
+            return Ok(Some(self.start_session(tasks, SubscriptionMemory::new(session, news_in), news)));
         }
         tracing::warn!("Postgres has not answered yet; subscribing all the same, the broker keeps what comes");
         let (recall, recalled) = oneshot::channel();
-        let subscription = self.start_session(tasks, Memory::unrecalled(recalled, news_in), news);
+        let subscription = self.start_session(tasks, SubscriptionMemory::unrecalled(recalled, news_in), news);
         let Some(session) = preparing.await? else { return Ok(None) };
         let until = clock::now();
         let absence = session.subscribed.as_ref().map(|last| Absence { since: last.at, until });
@@ -273,12 +273,17 @@ impl Daemon {
     }
 
     /// The session with the broker. Until the spine is there, its queue fills, and then the broker's.
-    fn start_session(&self, tasks: &mut Tasks, memory: Memory, news: watch::Receiver<SessionMemory>) -> Subscription {
+    fn start_session(
+        &self,
+        tasks: &mut Tasks,
+        memory: SubscriptionMemory,
+        news: watch::Receiver<SessionMemory>,
+    ) -> Subscription {
         let (deliveries_in, deliveries) = mpsc::channel(DELIVERIES_QUEUE);
         let (acks_in, acks) = mpsc::channel(ACKS_QUEUE);
         let (broker, numbers) = (self.config.broker.clone(), self.metrics.broker.clone());
         let time = (self.config.ingest.flush_interval, clock::now as Clock);
-        let session = Session::new(broker, time, numbers, self.readiness.clone(), memory, deliveries_in, acks);
+        let session = BrokerSession::new(broker, time, numbers, self.readiness.clone(), memory, deliveries_in, acks);
         tasks.spawn("session", session.run(self.stop.clone(), self.config.process.shutdown_timeout));
         Subscription { deliveries, acks: acks_in, news, absence: None }
     }
@@ -305,7 +310,7 @@ impl Daemon {
             health_probe::watch(self.database.clone(), readiness.clone(), clock::now, self.stop.clone()),
         );
         let (numbers, days) = (self.metrics.certificates.clone(), self.config.certificates.expiry_warning_days);
-        let keeper = Keeper::new(self.database.clone(), numbers, days, clock::now);
+        let keeper = CertificateUpkeep::new(self.database.clone(), numbers, days, clock::now);
         tasks.spawn("certificates", keeper.keep(self.stop.clone()));
         let (settings, numbers) = (&self.config.certificates, self.metrics.certificates.clone());
         if let Some(watch) = AuthorityWatch::new(settings, numbers, readiness.clone(), clock::now) {
@@ -314,7 +319,8 @@ impl Daemon {
         let (database, numbers) = (self.database.clone(), self.metrics.revocation.clone());
         let recheck = Recheck::default();
         let acl = AclKeeper::new(&self.config, self.metrics.broker_acl.clone(), readiness.clone(), &self.signal);
-        if let Some(publisher) = Publisher::new(&self.config, database, numbers, readiness.clone(), acl, clock::now) {
+        if let Some(publisher) = CrlPublisher::new(&self.config, database, numbers, readiness.clone(), acl, clock::now)
+        {
             tasks.spawn("revocation", publisher.waking(recheck.clone()).run(self.stop.clone()));
         }
         let numbers = self.metrics.isolation.clone();
@@ -349,7 +355,7 @@ impl Daemon {
         let gathering = Gathering::new(sizes, ingest.flush_interval);
         let asking = self.patience("registry", abandon);
         let spine = Spine::new(authorizer, gathering, asking, metrics.broker.clone(), clock::now);
-        tasks.spawn("spine", spine.run(Road { deliveries, changes, batches: batches_in }));
+        tasks.spawn("spine", spine.run(SpineQueues { deliveries, changes, batches: batches_in }));
 
         let (writing, numbers) = (self.patience("writer", abandon), metrics.ingest.clone());
         let sink = database.sink().of_client(&config.broker.client_id);
@@ -370,8 +376,8 @@ impl Daemon {
         finished.await
     }
 
-    fn patience(&self, part: &'static str, until: &CancellationToken) -> Patience {
-        Patience::new(part, self.metrics.store.clone(), self.readiness.clone(), until.clone())
+    fn patience(&self, part: &'static str, until: &CancellationToken) -> Retry {
+        Retry::new(part, self.metrics.store.clone(), self.readiness.clone(), until.clone())
     }
 }
 

@@ -22,7 +22,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::command::failure::{Exit, Failure};
-use crate::command::table::Output;
+use crate::command::table::OutputFormat;
 use crate::config::load::layers;
 use crate::config::{Config, Sources};
 use crate::telemetry::logs;
@@ -45,7 +45,7 @@ struct Cli {
     set: Vec<(String, String)>,
     /// How to print what a command found
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORM")]
-    output: Output,
+    output: OutputFormat,
     #[command(subcommand)]
     command: Command,
 }

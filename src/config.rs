@@ -15,7 +15,7 @@ use serde::Serialize;
 pub use load::error::{ConfigError, ConfigErrors};
 use load::layers::Merged;
 pub use load::layers::Sources;
-use load::reader::Reader;
+use load::reader::SettingReader;
 pub use template::template;
 
 /// All settings.
@@ -68,7 +68,7 @@ impl Config {
     pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
         let mut errors = Vec::new();
         let merged = load::layers::merge(sources, &mut errors);
-        let mut reader = Reader::new(&merged, errors);
+        let mut reader = SettingReader::new(&merged, errors);
         let config = Self {
             broker: sections::broker::BrokerConfig::read(&mut reader),
             database: sections::database::DatabaseConfig::read(&mut reader),
@@ -93,7 +93,7 @@ fn effective(merged: &Merged) -> Vec<Effective> {
             area: area.name,
             name: setting.name,
             value: value.map(|given| if setting.is_secret() { "***".to_owned() } else { given.text.clone() }),
-            source: given.map_or(load::layers::Origin::Default, |given| given.origin.clone()).to_string(),
+            source: given.map_or(load::layers::SettingOrigin::Default, |given| given.origin.clone()).to_string(),
         }
     };
     table::all().map(row).collect()

@@ -15,4 +15,4 @@ pub use api::auth::FromThisMachine;
 pub use api::{Api, api_router, serve_api};
 pub use hooks::{Hooks, serve_hooks};
 pub use ops::{Remembered, serve_ops};
-pub use public::{Public, serve_public};
+pub use public::{PublicApi, serve_public};

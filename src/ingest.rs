@@ -20,14 +20,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::yield_now;
 
 use self::authorize::Authorizer;
-use self::batching::{Gathering, Plan};
-use self::retry::Patience;
-use self::writer::Prepared;
+use self::batching::{FlushPlan, Gathering};
+use self::retry::Retry;
+use self::writer::PreparedBatch;
 use crate::config::sections::ingest::BATCHES_IN_FLIGHT;
 use crate::domain::batch::Batch;
 use crate::domain::message::Delivery;
 use crate::domain::ports::Directory;
-use crate::domain::registry_change::Change;
+use crate::domain::registry_change::RegistryChange;
 use crate::domain::time::{Clock, MICROS_PER_SECOND};
 use crate::telemetry::broker::BrokerMetrics;
 
@@ -41,19 +41,19 @@ pub struct Spine<D> {
     gathering: Gathering,
     waiting: Vec<Delivery>,
     places: Arc<Semaphore>,
-    patience: Patience,
+    patience: Retry,
     broker_metrics: BrokerMetrics,
     clock: Clock,
 }
 
 /// The ends of the spine's queues.
-pub struct Road {
+pub struct SpineQueues {
     /// From the broker, many at once.
     pub deliveries: mpsc::Receiver<Vec<Delivery>>,
     /// From the registry.
-    pub changes: mpsc::Receiver<Change>,
+    pub changes: mpsc::Receiver<RegistryChange>,
     /// To the writer; of [`BATCHES_IN_FLIGHT`] places.
-    pub batches: mpsc::Sender<Prepared>,
+    pub batches: mpsc::Sender<PreparedBatch>,
 }
 
 // === impl Spine ===
@@ -63,7 +63,7 @@ impl<D: Directory> Spine<D> {
     pub fn new(
         authorizer: Authorizer<D>,
         gathering: Gathering,
-        patience: Patience,
+        patience: Retry,
         broker_metrics: BrokerMetrics,
         clock: Clock,
     ) -> Self {
@@ -73,7 +73,7 @@ impl<D: Directory> Spine<D> {
 
     /// Runs until the broker's side has closed and everything is handed on, or patience ends. Changes of the registry
     /// come first, so that a revocation acts on the very next batch, however many messages wait.
-    pub async fn run(mut self, mut road: Road) {
+    pub async fn run(mut self, mut road: SpineQueues) {
         loop {
             let plan = self.gathering.plan(Instant::now());
             let wake_at = self.wake_at(plan);
@@ -108,17 +108,21 @@ impl<D: Directory> Spine<D> {
     }
 
     /// Makes one batch of what waits and hands it to the writer. False when it is time to give up.
-    async fn flush(&mut self, place: OwnedSemaphorePermit, road: &mut Road) -> bool {
+    async fn flush(&mut self, place: OwnedSemaphorePermit, road: &mut SpineQueues) -> bool {
         let taken = self.gathering.take(Instant::now());
         let rest = self.waiting.split_off(taken.min(self.waiting.len()));
         let deliveries = std::mem::replace(&mut self.waiting, rest);
         let Some(batch) = self.prepare(deliveries, &mut road.changes).await else { return false };
-        road.batches.send(Prepared { batch, place }).await.is_ok()
+        road.batches.send(PreparedBatch { batch, place }).await.is_ok()
     }
 
     /// Parse, ask, judge. Waits in place while the registry does not answer. What was heard of the registry by the time it is
     /// asked counts for the batch.
-    async fn prepare(&mut self, deliveries: Vec<Delivery>, changes: &mut mpsc::Receiver<Change>) -> Option<Batch> {
+    async fn prepare(
+        &mut self,
+        deliveries: Vec<Delivery>,
+        changes: &mut mpsc::Receiver<RegistryChange>,
+    ) -> Option<Batch> {
         let mut outcomes = Vec::with_capacity(deliveries.len());
         for part in deliveries.chunks(BREATH) {
             if !outcomes.is_empty() {
@@ -144,33 +148,33 @@ impl<D: Directory> Spine<D> {
     }
 
     /// On a quiet road nothing else would carry the sightings that have become due.
-    async fn write_sightings_if_due(&mut self, road: &mut Road) {
+    async fn write_sightings_if_due(&mut self, road: &mut SpineQueues) {
         if self.authorizer.sightings_due().is_some_and(|due| due <= (self.clock)())
             && let Ok(place) = Arc::clone(&self.places).try_acquire_owned()
             && let Some(batch) = self.prepare(Vec::new(), &mut road.changes).await
         {
             // A closed queue is noticed at the next message.
-            let _ = road.batches.send(Prepared { batch, place }).await;
+            let _ = road.batches.send(PreparedBatch { batch, place }).await;
         }
     }
 
     /// The broker's side has closed: hands on everything that is left.
-    async fn finish(mut self, road: &mut Road) {
+    async fn finish(mut self, road: &mut SpineQueues) {
         while !self.waiting.is_empty() {
-            let Some(place) = acquire(&self.places, Plan::GoNow).await else { return };
+            let Some(place) = acquire(&self.places, FlushPlan::GoNow).await else { return };
             if !self.flush(place, road).await {
                 return;
             }
         }
         let batch = self.authorizer.last_sightings();
-        if let Some(place) = acquire(&self.places, Plan::GoNow).await {
+        if let Some(place) = acquire(&self.places, FlushPlan::GoNow).await {
             // The writer gone means it gave up; freshness of last_seen_at is all that is lost.
-            let _ = road.batches.send(Prepared { batch, place }).await;
+            let _ = road.batches.send(PreparedBatch { batch, place }).await;
         }
     }
 
     /// When to look again although nothing arrives.
-    fn wake_at(&self, plan: Plan) -> Instant {
+    fn wake_at(&self, plan: FlushPlan) -> Instant {
         const AN_HOUR: Duration = Duration::from_hours(1);
         let now = Instant::now();
         let sightings = self.authorizer.sightings_due().map_or(AN_HOUR, |due| {
@@ -179,18 +183,18 @@ impl<D: Directory> Spine<D> {
             Duration::from_micros(micros.unsigned_abs()).max(Duration::from_millis(20))
         });
         match plan {
-            Plan::WaitUntil(due) => due.min(now + sightings),
+            FlushPlan::WaitUntil(due) => due.min(now + sightings),
             _ => now + sightings,
         }
     }
 }
 
 /// A place with the writer as the plan asks for it; never ready while there is nothing to send, none when it is closed.
-async fn acquire(places: &Arc<Semaphore>, plan: Plan) -> Option<OwnedSemaphorePermit> {
+async fn acquire(places: &Arc<Semaphore>, plan: FlushPlan) -> Option<OwnedSemaphorePermit> {
     match plan {
-        Plan::Rest | Plan::WaitUntil(_) => std::future::pending().await,
-        Plan::GoNow => Arc::clone(places).acquire_owned().await.ok(),
-        Plan::GoWhenIdle => {
+        FlushPlan::Rest | FlushPlan::WaitUntil(_) => std::future::pending().await,
+        FlushPlan::GoNow => Arc::clone(places).acquire_owned().await.ok(),
+        FlushPlan::GoWhenIdle => {
             // All places free means that nothing is being written; all but one are given back at once.
             let mut all = Arc::clone(places).acquire_many_owned(BATCHES_IN_FLIGHT).await.ok()?;
             all.split(1)

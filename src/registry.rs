@@ -24,13 +24,13 @@ use std::sync::Arc;
 use crate::config::sections::certificates::CertificatesConfig;
 use crate::domain::time::Timestamp;
 use crate::pki::authority::{Authority, AuthorityCertificate, AuthorityError};
-use crate::pki::request::profile::Profile;
+use crate::pki::request::profile::CertificateProfile;
 use crate::store::connection::database::Database;
 use crate::store::registry::audit::Actor;
 
 /// Who decides, when, and where it is written down.
 #[derive(Clone, Copy, Debug)]
-pub struct Desk<'a> {
+pub struct ActionContext<'a> {
     /// Where.
     pub database: &'a Database,
     /// Who.
@@ -43,7 +43,7 @@ pub struct Desk<'a> {
 #[derive(Debug)]
 pub struct Signer {
     authority: Arc<Authority>,
-    profile: Profile,
+    profile: CertificateProfile,
 }
 
 /// Why nothing can be signed or verified here.
@@ -70,7 +70,7 @@ impl Signer {
     pub fn open(settings: &CertificatesConfig, now: Timestamp) -> Result<Self, SignerError> {
         let certificate = settings.ca_cert_path.as_deref().ok_or(SignerError::NotSet("DEVICE_CA_CERT_PATH"))?;
         let key = settings.ca_key_path.as_deref().ok_or(SignerError::NotSet("DEVICE_CA_KEY_PATH"))?;
-        let profile = Profile { cn_format: settings.cn_format, validity_days: settings.validity_days };
+        let profile = CertificateProfile { cn_format: settings.cn_format, validity_days: settings.validity_days };
         Ok(Self { authority: Arc::new(Authority::open(certificate, key, now)?), profile })
     }
 

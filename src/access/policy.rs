@@ -28,26 +28,26 @@ mod tests;
 use super::hooks::subject::{Subject, SubjectKind};
 use built_in::BuiltIn;
 use decision::{Because, Decision};
-use filter::Filter;
+use filter::TopicFilter;
 use pattern::Values;
-use rule::{Action, Actions, Capabilities, Effect, Rule};
+use rule::{Action, Actions, Capabilities, Effect, PolicyRule};
 
 /// Who may do what with which topics.
 #[derive(Clone, Debug)]
 pub struct Policy {
     built_in: BuiltIn,
-    denies: Box<[Rule]>,
-    allows: Box<[Rule]>,
+    denies: Box<[PolicyRule]>,
+    allows: Box<[PolicyRule]>,
     /// None: the file has no tables of permissions, and its rules alone decide.
     capabilities: Option<Capabilities>,
 }
 
 /// One action that is asked for.
-struct Question<'a> {
+struct AccessRequest<'a> {
     subject: &'a Subject,
     client_id: &'a str,
     action: Action,
-    asked: Filter<'a>,
+    asked: TopicFilter<'a>,
     values: Values<'a>,
 }
 
@@ -60,7 +60,7 @@ impl Policy {
     }
 
     /// What holds with these rules.
-    pub fn new(rules: Vec<Rule>, capabilities: Option<Capabilities>) -> Self {
+    pub fn new(rules: Vec<PolicyRule>, capabilities: Option<Capabilities>) -> Self {
         let (denies, allows): (Vec<_>, Vec<_>) = rules.into_iter().partition(|rule| rule.effect == Effect::Deny);
         Self { built_in: BuiltIn::new(), denies: denies.into(), allows: allows.into(), capabilities }
     }
@@ -72,7 +72,7 @@ impl Policy {
         };
         // MQTT has no wildcards in what is published, and none in what is delivered.
         let is_subscription = actions.has(Action::Subscribe) && !actions.has(Action::Publish);
-        let asked = if is_subscription { Filter::subscription(topic) } else { Filter::topic(topic) };
+        let asked = if is_subscription { TopicFilter::subscription(topic) } else { TopicFilter::topic(topic) };
         let asked = match asked {
             Ok(asked) => asked,
             Err(error) => return Decision::denied(actions.iter().next(), Because::Malformed(error)),
@@ -80,7 +80,7 @@ impl Policy {
         let values = Values::of(subject, client_id);
         let mut decision = Decision::denied(None, Because::NoRule);
         for action in actions.iter() {
-            decision = self.decide_one(&Question { subject, client_id, action, asked, values });
+            decision = self.decide_one(&AccessRequest { subject, client_id, action, asked, values });
             if !decision.allowed {
                 return decision;
             }
@@ -95,12 +95,12 @@ impl Policy {
     }
 
     /// The rules that deny, in the order of the file.
-    pub fn denies(&self) -> &[Rule] {
+    pub fn denies(&self) -> &[PolicyRule] {
         &self.denies
     }
 
     /// The rules that allow, in the order of the file.
-    pub fn allows(&self) -> &[Rule] {
+    pub fn allows(&self) -> &[PolicyRule] {
         &self.allows
     }
 
@@ -112,8 +112,8 @@ impl Policy {
         &self.built_in
     }
 
-    fn decide_one(&self, question: &Question<'_>) -> Decision<'_> {
-        let Question { subject, client_id, action, asked, values } = question;
+    fn decide_one(&self, question: &AccessRequest<'_>) -> Decision<'_> {
+        let AccessRequest { subject, client_id, action, asked, values } = question;
         let denied = |because| Decision::denied(Some(*action), because);
         let is_guest = subject.kind == SubjectKind::Guest;
         if is_guest && let Err(error) = built_in::check_guest(client_id, asked) {
@@ -140,15 +140,15 @@ impl Policy {
         self.capabilities.as_ref().is_none_or(|capabilities| capabilities.of(subject).actions.has(action))
     }
 
-    fn allowed_by(&self, question: &Question<'_>) -> Option<Because<'_>> {
-        let Question { subject, action, asked, values, .. } = question;
+    fn allowed_by(&self, question: &AccessRequest<'_>) -> Option<Because<'_>> {
+        let AccessRequest { subject, action, asked, values, .. } = question;
         if let Some(rule) = self.allows.iter().find(|rule| rule.covers(subject, *action, asked, values)) {
             return Some(Because::Rule(rule));
         }
         if !asked.has_wildcards() {
             return None;
         }
-        let speaks = |rule: &&Rule| rule.actions.has(*action) && rule.subjects.include(subject);
+        let speaks = |rule: &&PolicyRule| rule.actions.has(*action) && rule.subjects.include(subject);
         let of_rules = self.allows.iter().filter(speaks).flat_map(|rule| &rule.topics);
         let mut patterns = self.built_in.of(&subject.kind, *action).iter().chain(of_rules).collect();
         pattern::cover_together(&mut patterns, asked, values).then_some(Because::Together)

@@ -5,7 +5,7 @@ use std::path::Path;
 use tokio::net::TcpListener;
 
 use super::{Daemon, RunError};
-use crate::access::hooks::authorizer::{Door, Knowledge};
+use crate::access::hooks::authorizer::{HookAuthorizer, HookLookup};
 use crate::access::hooks::guest::GuestRefusal;
 use crate::access::hooks::logins::Logins;
 use crate::access::hooks::reserved_names::Reserved;
@@ -15,13 +15,13 @@ use crate::access::tokens::cache::Tokens;
 use crate::access::tokens::verify;
 use crate::clock;
 use crate::config::sections::broker::BrokerConfig;
-use crate::domain::broker_login::Login;
-use crate::domain::device::Standing;
+use crate::domain::broker_login::BrokerLogin;
+use crate::domain::device::RegistryAnswer;
 use crate::domain::ids::DeviceKey;
 use crate::domain::ports::{Logbook, Outage};
 use crate::domain::time::Timestamp;
 use crate::http::{self, Hooks};
-use crate::ingest::grants::lookup::{Brake, Standings};
+use crate::ingest::grants::lookup::{GrantLookup, QueryGuard};
 use crate::lifecycle::Tasks;
 use crate::pki::certificate::Certificate;
 use crate::registry::guests::Guests;
@@ -29,10 +29,10 @@ use crate::store::access::logins::PgLogbook;
 use crate::store::registry::directory::PgDirectory;
 
 /// What the door asks.
-struct Behind {
-    standings: Standings<PgDirectory>,
+struct HookLookups {
+    standings: GrantLookup<PgDirectory>,
     logbook: PgLogbook,
-    brake: Brake,
+    brake: QueryGuard,
     guests: Guests,
 }
 
@@ -55,8 +55,15 @@ impl Daemon {
         tasks.spawn("logins", logins.clone().keep(self.database.logbook(), clock::now, self.stop.clone()));
         let reserved = self.start_reserving(tasks);
         let certificates_count = self.config.ingest.cert_auth_enabled;
-        let door =
-            Door::new(self.behind(), Tokens::new(verifier), logins, rulebook, clock::now, reserved, certificates_count);
+        let door = HookAuthorizer::new(
+            self.behind(),
+            Tokens::new(verifier),
+            logins,
+            rulebook,
+            clock::now,
+            reserved,
+            certificates_count,
+        );
         let hooks = Hooks::new(door, self.config.http.hooks_secret.as_ref(), numbers.clone());
         let numbers = self.metrics.http.hooks.clone();
         tasks.spawn("hooks", http::serve_hooks(listener, hooks, numbers, self.stop.clone()));
@@ -73,11 +80,11 @@ impl Daemon {
         reserved
     }
 
-    fn behind(&self) -> Behind {
-        let brake = Brake::new(clock::now);
+    fn behind(&self) -> HookLookups {
+        let brake = QueryGuard::new(clock::now);
         let (grants, numbers) = (self.grants.clone(), self.metrics.ingest.clone());
-        let standings = Standings::new(self.database.directory(), grants, brake.clone(), numbers, clock::now);
-        Behind { standings, logbook: self.database.logbook(), brake, guests: self.guests.clone() }
+        let standings = GrantLookup::new(self.database.directory(), grants, brake.clone(), numbers, clock::now);
+        HookLookups { standings, logbook: self.database.logbook(), brake, guests: self.guests.clone() }
     }
 }
 
@@ -110,12 +117,12 @@ fn common_name(path: &Path) -> Result<String, String> {
 
 // === impl Behind ===
 
-impl Knowledge for Behind {
-    async fn standing(&self, device: &DeviceKey) -> Result<Standing, Outage> {
+impl HookLookup for HookLookups {
+    async fn standing(&self, device: &DeviceKey) -> Result<RegistryAnswer, Outage> {
         self.standings.of(device).await
     }
 
-    async fn login(&self, username: &str, client_id: &str) -> Result<Option<Login>, Outage> {
+    async fn login(&self, username: &str, client_id: &str) -> Result<Option<BrokerLogin>, Outage> {
         self.brake.ask(self.logbook.find(username, client_id)).await
     }
 

@@ -9,7 +9,7 @@ use tokio_rustls::rustls;
 use tokio_rustls::rustls::AlertDescription as Alert;
 
 use super::login::jwt::MintError;
-use super::transport::packets::{Farewell, Malformed};
+use super::transport::packets::{DisconnectReason, Malformed};
 use crate::disk;
 
 /// Two programs with one client id take the session from each other for ever: the one that lost waits at least this long.
@@ -20,7 +20,7 @@ const SESSION_TAKEN_OVER: u8 = 0x8e;
 
 /// Why there is no working connection.
 #[derive(Debug, thiserror::Error)]
-pub enum Trouble {
+pub enum BrokerError {
     /// No address for the name.
     #[error("the broker's name {host} cannot be resolved ({source}): check MQTT_HOST and the name server")]
     Name {
@@ -149,12 +149,12 @@ pub enum Trouble {
     },
     /// DISCONNECT.
     #[error("the broker ended the connection with code 0x{:02X}{}: {}", .0.code, told(.0.reason.as_ref()), farewell_advice(.0.code))]
-    Dismissed(Farewell),
+    Dismissed(DisconnectReason),
 }
 
 // === impl Trouble ===
 
-impl Trouble {
+impl BrokerError {
     /// The least time before the next try.
     pub fn pause(&self) -> Duration {
         if self.is_takeover() { TAKEN_OVER_PAUSE } else { Duration::ZERO }
@@ -280,15 +280,15 @@ mod tests {
     #[test]
     fn every_refusal_names_what_to_change() {
         for (trouble, named) in [
-            (Trouble::Refused { code: 0x86, reason: None }, "MQTT_PASSWORD"),
-            (Trouble::Refused { code: 0x87, reason: None }, "MQTT_USERNAME"),
-            (Trouble::Refused { code: 0x85, reason: None }, "MQTT_CLIENT_ID"),
-            (Trouble::Refused { code: 0x01, reason: Some("old".into()) }, "(\"old\"): it does not speak MQTT 5"),
-            (Trouble::SubscriptionRefused { filter: "t".into(), code: 0x87 }, "read MQTT_TOPIC"),
-            (Trouble::SubscriptionRefused { filter: "t".into(), code: 0x9e }, "MQTT_SHARE_GROUP"),
-            (Trouble::SubscriptionRefused { filter: "t".into(), code: 0x97 }, "quota"),
-            (Trouble::Dismissed(Farewell { code: 0x8e, reason: None }), "MQTT_CLIENT_ID"),
-            (Trouble::Tls { source: rustls::Error::AlertReceived(Alert::CertificateRequired) }, "MQTT_CLIENT_CERT"),
+            (BrokerError::Refused { code: 0x86, reason: None }, "MQTT_PASSWORD"),
+            (BrokerError::Refused { code: 0x87, reason: None }, "MQTT_USERNAME"),
+            (BrokerError::Refused { code: 0x85, reason: None }, "MQTT_CLIENT_ID"),
+            (BrokerError::Refused { code: 0x01, reason: Some("old".into()) }, "(\"old\"): it does not speak MQTT 5"),
+            (BrokerError::SubscriptionRefused { filter: "t".into(), code: 0x87 }, "read MQTT_TOPIC"),
+            (BrokerError::SubscriptionRefused { filter: "t".into(), code: 0x9e }, "MQTT_SHARE_GROUP"),
+            (BrokerError::SubscriptionRefused { filter: "t".into(), code: 0x97 }, "quota"),
+            (BrokerError::Dismissed(DisconnectReason { code: 0x8e, reason: None }), "MQTT_CLIENT_ID"),
+            (BrokerError::Tls { source: rustls::Error::AlertReceived(Alert::CertificateRequired) }, "MQTT_CLIENT_CERT"),
         ] {
             assert!(trouble.to_string().contains(named), "{trouble}");
         }
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn after_a_takeover_the_next_try_waits_half_a_minute() {
-        assert_eq!(Trouble::Dismissed(Farewell { code: 0x8e, reason: None }).pause(), TAKEN_OVER_PAUSE);
-        assert_eq!(Trouble::Closed.pause(), Duration::ZERO);
+        assert_eq!(BrokerError::Dismissed(DisconnectReason { code: 0x8e, reason: None }).pause(), TAKEN_OVER_PAUSE);
+        assert_eq!(BrokerError::Closed.pause(), Duration::ZERO);
     }
 }

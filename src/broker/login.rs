@@ -11,7 +11,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::v5::{ConnectProperties, Login as Credentials};
 use tokio::time::Instant;
 
-use super::error::Trouble;
+use super::error::BrokerError;
 use super::transport::packets::Malformed;
 use crate::config::secret::Secret;
 use crate::config::sections::broker::{BrokerConfig, BrokerJwt, JwtPlace};
@@ -34,7 +34,7 @@ const METHOD_PROPERTY: u8 = 0x15;
 const DATA_PROPERTY: u8 = 0x16;
 
 /// The login of one connection.
-pub struct Login {
+pub struct BrokerCredentials {
     /// The user name and password.
     pub credentials: Option<Credentials>,
     /// The token, when it goes beside the login.
@@ -66,9 +66,9 @@ pub enum Due {
 
 // === impl Login ===
 
-impl Login {
+impl BrokerCredentials {
     /// For a connection that is made now. It reads a small file and signs, some milliseconds in all.
-    pub fn fresh(config: &BrokerConfig, now: Timestamp) -> Result<Self, Trouble> {
+    pub fn fresh(config: &BrokerConfig, now: Timestamp) -> Result<Self, BrokerError> {
         let password = config.password.as_ref().map(Secret::expose);
         let plain = || config.username.as_deref().map(|name| Credentials::new(name, password.unwrap_or_default()));
         let Some(jwt) = &config.jwt else {
@@ -132,21 +132,21 @@ impl Renewal {
 }
 
 /// What the broker's AUTH means to a renewal.
-pub fn take_answer(renewal: Option<&mut Renewal>, code: u8) -> Result<(), Trouble> {
+pub fn take_answer(renewal: Option<&mut Renewal>, code: u8) -> Result<(), BrokerError> {
     match code {
         0 if renewal.is_some_and(Renewal::answered) => Ok(()),
         0 => Err(Malformed::Type(AUTH >> 4).into()),
-        _ => Err(Trouble::AuthContinued { code }),
+        _ => Err(BrokerError::AuthContinued { code }),
     }
 }
 
 /// AUTH with a new token. By hand: the codec's own counts the lengths of its strings wrong.
-pub fn reauthentication(config: &BrokerConfig, now: Timestamp) -> Result<BytesMut, Trouble> {
-    let token = Login::fresh(config, now)?.enhanced.unwrap_or_default();
+pub fn reauthentication(config: &BrokerConfig, now: Timestamp) -> Result<BytesMut, BrokerError> {
+    let token = BrokerCredentials::fresh(config, now)?.enhanced.unwrap_or_default();
     let mut properties = BytesMut::with_capacity(token.len() + 32);
     for (property, value) in [(METHOD_PROPERTY, METHOD.as_bytes()), (DATA_PROPERTY, &*token)] {
         let length = u16::try_from(value.len()).map_err(|_| {
-            Trouble::Unsendable("the token is longer than 65535 bytes: shorten MQTT_JWT_CLAIMS".to_owned())
+            BrokerError::Unsendable("the token is longer than 65535 bytes: shorten MQTT_JWT_CLAIMS".to_owned())
         })?;
         properties.put_u8(property);
         properties.put_u16(length);
@@ -203,7 +203,7 @@ mod tests {
         let mut silent = renewal;
         assert_eq!(silent.due(at(80)), Due::Reconnect);
         take_answer(Some(&mut renewal), 0).unwrap();
-        assert!(matches!(take_answer(Some(&mut renewal), 0), Err(Trouble::Protocol(_))), "nobody asked");
+        assert!(matches!(take_answer(Some(&mut renewal), 0), Err(BrokerError::Protocol(_))), "nobody asked");
         assert_eq!((renewal.due(at(80)), renewal.next()), (Due::Nothing, at(120)));
     }
 

@@ -19,9 +19,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::error::Trouble;
-use super::login::{Login, Renewal};
-use super::transport::mqtt_stream::Link;
+use super::error::BrokerError;
+use super::login::{BrokerCredentials, Renewal};
+use super::transport::mqtt_stream::MqttStream;
 use super::transport::outgoing;
 use super::transport::packets::{ConnAck, Incoming};
 use crate::clock;
@@ -32,11 +32,11 @@ use crate::domain::time::Clock;
 use crate::lifecycle::Readiness;
 use crate::telemetry::broker::BrokerMetrics;
 use backoff::Backoff;
-use connection::Steady;
+use connection::Connection;
 use inflight::Inflight;
-use read_pacing::Pace;
+use read_pacing::ReadPacing;
 use resumed_identifiers::Returning;
-use subscription::Memory;
+use subscription::SubscriptionMemory;
 
 /// The name of this part in readiness.
 pub const PART: &str = "broker";
@@ -45,15 +45,15 @@ pub const PART: &str = "broker";
 const REPEAT_LOG: Duration = Duration::from_mins(1);
 
 /// The session with the broker.
-pub struct Session {
-    around: Surroundings,
-    memory: Memory,
+pub struct BrokerSession {
+    around: SessionContext,
+    memory: SubscriptionMemory,
     deliveries: mpsc::Sender<Vec<Delivery>>,
     acks: mpsc::Receiver<Vec<AckToken>>,
 }
 
 /// What every connection of the session works with.
-pub struct Surroundings {
+pub struct SessionContext {
     /// The settings.
     pub config: BrokerConfig,
     /// The numbers.
@@ -63,19 +63,19 @@ pub struct Surroundings {
     /// The time.
     pub clock: Clock,
     /// How often the socket is read.
-    pub pace: Pace,
+    pub pace: ReadPacing,
 }
 
 /// What is told about, and when it was told last.
 #[derive(Default)]
-struct Told {
+struct LoggedOnce {
     text: String,
     at: Option<Instant>,
 }
 
 /// A connection that was welcomed, and what came right behind the welcome.
-pub(super) struct Welcomed {
-    pub(super) link: Link,
+pub(super) struct ConnectedSession {
+    pub(super) link: MqttStream,
     pub(super) welcome: ConnAck,
     pub(super) incoming: Vec<Incoming>,
     /// When the login must be replaced.
@@ -84,7 +84,7 @@ pub(super) struct Welcomed {
 
 // === impl Session ===
 
-impl Session {
+impl BrokerSession {
     /// Messages go out by `deliveries`, where they wait for company no longer than `linger`; acknowledgements come back by
     /// `acks`; `memory` is of former runs.
     pub fn new(
@@ -92,13 +92,13 @@ impl Session {
         (linger, clock): (Duration, Clock),
         metrics: BrokerMetrics,
         readiness: Readiness,
-        memory: Memory,
+        memory: SubscriptionMemory,
         deliveries: mpsc::Sender<Vec<Delivery>>,
         acks: mpsc::Receiver<Vec<AckToken>>,
     ) -> Self {
         readiness.unwell(PART, "not connected to the broker yet");
-        let pace = Pace::new(linger);
-        Self { around: Surroundings { config, metrics, readiness, clock, pace }, memory, deliveries, acks }
+        let pace = ReadPacing::new(linger);
+        Self { around: SessionContext { config, metrics, readiness, clock, pace }, memory, deliveries, acks }
     }
 
     /// Works until `stop`. Then it closes the queue, and acknowledges what is still committed until the other end of `acks`
@@ -106,7 +106,7 @@ impl Session {
     pub async fn run(self, stop: CancellationToken, patience: Duration) {
         let Self { around, mut memory, deliveries, mut acks } = self;
         let mut backoff = Backoff::default();
-        let mut told = Told::default();
+        let mut told = LoggedOnce::default();
         let (mut inflight, mut returning) = (Inflight::default(), Returning::default());
         let mut welcomes = 0;
         loop {
@@ -127,19 +127,19 @@ impl Session {
                     }
                     let id = ConnectionId(welcomes);
                     let counts = (&mut inflight, &mut returning);
-                    let mut steady = Steady::new(&around, id, arrived, &mut memory, &mut acks, counts);
+                    let mut steady = Connection::new(&around, id, arrived, &mut memory, &mut acks, counts);
                     let Err(trouble) = steady.run(&deliveries, &stop).await else {
                         around.readiness.unwell(PART, "stopping: no more messages are taken");
                         drop(deliveries);
                         return steady.wind_down(patience).await;
                     };
                     if steady.was_subscribed() {
-                        told = Told::default();
+                        told = LoggedOnce::default();
                     }
                     trouble
                 }
             };
-            if matches!(trouble, Trouble::LoginAges) {
+            if matches!(trouble, BrokerError::LoginAges) {
                 tracing::info!("{trouble}");
                 continue;
             }
@@ -159,9 +159,9 @@ impl Session {
 
 // === impl Told ===
 
-impl Told {
+impl LoggedOnce {
     /// Readiness always knows; the log hears each trouble once, and again when it lasts.
-    fn tell(&mut self, readiness: &Readiness, trouble: &Trouble, wait: Duration) {
+    fn tell(&mut self, readiness: &Readiness, trouble: &BrokerError, wait: Duration) {
         let text = trouble.to_string();
         let again_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         if text != self.text || self.at.is_none_or(|at| at.elapsed() >= REPEAT_LOG) {
@@ -174,20 +174,22 @@ impl Told {
 
 // --- private helpers ---
 
-async fn open(config: &BrokerConfig, returning: &mut Returning) -> Result<Welcomed, Trouble> {
+async fn open(config: &BrokerConfig, returning: &mut Returning) -> Result<ConnectedSession, BrokerError> {
     let login = match config.jwt.as_ref().map(|jwt| jwt.key.clone()) {
-        None => Login::fresh(config, clock::now())?,
+        None => BrokerCredentials::fresh(config, clock::now())?,
         Some(key) => {
             let config = config.clone();
-            disk::apart(&key, move || Login::fresh(&config, clock::now())).await.map_err(Trouble::Disk)??
+            disk::apart(&key, move || BrokerCredentials::fresh(&config, clock::now()))
+                .await
+                .map_err(BrokerError::Disk)??
         }
     };
     let connect = outgoing::session_connect(config, &login)?;
-    let mut link = Link::open(config).await?;
+    let mut link = MqttStream::open(config).await?;
     let mut incoming = Vec::new();
     returning.connecting();
     let welcome = link.introduce(&connect, &mut incoming).await?;
-    Ok(Welcomed { link, welcome, incoming, renewal: login.renewal() })
+    Ok(ConnectedSession { link, welcome, incoming, renewal: login.renewal() })
 }
 
 /// While there is no connection every acknowledgement is void. It never ends: the writer must not be held up.

@@ -12,15 +12,15 @@ use crate::access::hooks::subject::{Subject, SubjectKind};
 use crate::access::policy::Policy;
 use crate::access::policy::decision::{Because, Decision};
 use crate::access::policy::file;
-use crate::access::policy::lint::{self, Doubt};
+use crate::access::policy::lint::{self, LintSuspicion};
 use crate::access::policy::pattern::Pattern;
-use crate::access::policy::rule::{Action, Actions, Effect, Rule};
+use crate::access::policy::rule::{Action, Actions, Effect, PolicyRule};
 use crate::command::context::printed;
 use crate::command::failure::{Exit, Failure};
-use crate::command::table::{Output, fields, rows};
+use crate::command::table::{OutputFormat, fields, rows};
 use crate::command::text::{NONE, printable};
 use crate::config::Config;
-use crate::domain::finding::Level;
+use crate::domain::finding::Severity;
 use crate::pki::request::identity::read_common_name;
 
 /// Who may do what with which topics.
@@ -72,7 +72,7 @@ pub struct CheckArgs {
 }
 
 /// Runs the command.
-pub fn run(command: AccessCommand, config: &Config, output: Output) -> Result<Exit, Failure> {
+pub fn run(command: AccessCommand, config: &Config, output: OutputFormat) -> Result<Exit, Failure> {
     match command {
         AccessCommand::Check(args) => check(*args, config, output),
         AccessCommand::Lint(args) => lint(&args.load(config)?, output),
@@ -94,7 +94,7 @@ impl RulesArgs {
 
 // --- private helpers ---
 
-fn check(args: CheckArgs, config: &Config, output: Output) -> Result<Exit, Failure> {
+fn check(args: CheckArgs, config: &Config, output: OutputFormat) -> Result<Exit, Failure> {
     let policy = args.policy.load(config)?;
     let boxed = |texts: Vec<String>| texts.into_iter().map(String::into_boxed_str).collect();
     let subject = Subject { groups: boxed(args.groups), scopes: boxed(args.scopes), ..args.subject };
@@ -136,7 +136,7 @@ fn value(decision: &Decision<'_>, superuser: bool, file: Option<&str>) -> serde_
     })
 }
 
-fn in_words(rule: &Rule) -> String {
+fn in_words(rule: &PolicyRule) -> String {
     let effect = match rule.effect {
         Effect::Allow => "allow",
         Effect::Deny => "deny",
@@ -146,21 +146,23 @@ fn in_words(rule: &Rule) -> String {
     format!("{effect} to {}: {}", actions.join(", "), topics.join("  "))
 }
 
-fn lint(policy: &Policy, output: Output) -> Result<Exit, Failure> {
+fn lint(policy: &Policy, output: OutputFormat) -> Result<Exit, Failure> {
     let doubts = lint::lint(policy);
     let values: Vec<_> = doubts.iter().map(value_of).collect();
     match output {
-        Output::Table if doubts.is_empty() => {
+        OutputFormat::Table if doubts.is_empty() => {
             let count = policy.allows().len() + policy.denies().len();
             writeln!(io::stdout(), "No doubt about any of {count} rules.")?;
         }
-        Output::Table | Output::Json => rows(output, &["level", "place", "what is so", "what to do"], &values, cells)?,
+        OutputFormat::Table | OutputFormat::Json => {
+            rows(output, &["level", "place", "what is so", "what to do"], &values, cells)?;
+        }
     }
-    let is_wrong = doubts.iter().any(|doubt| doubt.finding.level == Level::Error);
+    let is_wrong = doubts.iter().any(|doubt| doubt.finding.level == Severity::Error);
     Ok(if is_wrong { Exit::Negative } else { Exit::Done })
 }
 
-fn value_of(doubt: &Doubt) -> serde_json::Value {
+fn value_of(doubt: &LintSuspicion) -> serde_json::Value {
     json!({
         "level": doubt.finding.level.label(),
         "place": doubt.place,

@@ -17,17 +17,17 @@ use clap::{Subcommand, value_parser};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::registry::device::{Which, read_key};
+use super::registry::device::{DeviceArg, read_key};
 use crate::clock;
-use crate::command::context::{Operator, printed};
+use crate::command::context::{CommandContext, printed};
 use crate::command::failure::{Exit, Failure};
 use crate::command::registry_errors::{not_imported, not_ready, not_stored};
-use crate::command::table::{Output, fields};
+use crate::command::table::{OutputFormat, fields};
 use crate::config::Config;
 use crate::domain::ids::DeviceKey;
 use crate::registry::certificates::find;
 use crate::registry::certificates::rotate::MAX_GRACE_HOURS;
-use crate::registry::{self, Desk};
+use crate::registry::{self, ActionContext};
 use crate::store::certificates::Handle;
 use files::read_input;
 use issue::KeyArgs;
@@ -47,7 +47,7 @@ pub enum CertCommand {
     Issue {
         /// Whom it is for
         #[command(flatten)]
-        which: Which,
+        which: DeviceArg,
         /// Whose key, and where things go
         #[command(flatten)]
         key: KeyArgs,
@@ -121,9 +121,9 @@ pub enum CertCommand {
 }
 
 /// Runs the command.
-pub async fn run(command: CertCommand, config: &Config, output: Output) -> Result<Exit, Failure> {
-    let operator = Operator::open(config).await?;
-    let desk = Desk { database: &operator.database, actor: &operator.actor, now: clock::now() };
+pub async fn run(command: CertCommand, config: &Config, output: OutputFormat) -> Result<Exit, Failure> {
+    let operator = CommandContext::open(config).await?;
+    let desk = ActionContext { database: &operator.database, actor: &operator.actor, now: clock::now() };
     match command {
         CertCommand::Issue { which, key } => issue::issue(desk, &which.key(), &key, config, output).await,
         CertCommand::Import { file, device } => import(desk, &file, device.as_ref(), config, output).await,
@@ -151,11 +151,11 @@ pub async fn run(command: CertCommand, config: &Config, output: Output) -> Resul
 // --- private helpers ---
 
 async fn import(
-    desk: Desk<'_>,
+    desk: ActionContext<'_>,
     file: &std::path::Path,
     expected: Option<&DeviceKey>,
     config: &Config,
-    output: Output,
+    output: OutputFormat,
 ) -> Result<Exit, Failure> {
     let authority = registry::open_authority(&config.certificates, desk.now).map_err(|error| not_ready(&error))?;
     let pem = read_input(file, MAX_CERTIFICATE_BYTES)?;
@@ -163,6 +163,6 @@ async fn import(
     list::tell(&row, output)
 }
 
-async fn resolve(desk: Desk<'_>, which: &Handle) -> Result<Uuid, Failure> {
+async fn resolve(desk: ActionContext<'_>, which: &Handle) -> Result<Uuid, Failure> {
     find::resolve(desk, which).await.map_err(not_stored)
 }

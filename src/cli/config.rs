@@ -8,7 +8,7 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use crate::command::failure::{Exit, Failure};
-use crate::command::table::{self, Output};
+use crate::command::table::{self, OutputFormat};
 use crate::config::load::file_checks;
 use crate::config::{self, Config, Effective, Sources};
 
@@ -27,13 +27,13 @@ pub enum ConfigCommand {
 }
 
 #[derive(Serialize)]
-struct Checked {
+struct CheckedConfig {
     ok: bool,
     warnings: Vec<String>,
 }
 
 /// Runs one of them; what is printed goes to standard output.
-pub fn run(command: ConfigCommand, sources: &Sources, output: Output) -> Result<(), Failure> {
+pub fn run(command: ConfigCommand, sources: &Sources, output: OutputFormat) -> Result<(), Failure> {
     if command == ConfigCommand::Template {
         return Ok(io::stdout().write_all(config::template().as_bytes())?);
     }
@@ -47,8 +47,8 @@ pub fn run(command: ConfigCommand, sources: &Sources, output: Output) -> Result<
     }
     let warnings = loaded.config.warnings();
     match output {
-        Output::Json => table::json(&Checked { ok: true, warnings })?,
-        Output::Table => {
+        OutputFormat::Json => table::json(&CheckedConfig { ok: true, warnings })?,
+        OutputFormat::Table => {
             let lines = warnings.iter().map(|warning| format!("warning: {warning}"));
             let lines: Vec<_> = lines.chain(["The settings are good.".to_owned()]).collect();
             writeln!(io::stdout(), "{}", lines.join("\n"))?;
@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn bad_settings_end_with_the_code_for_configuration_and_name_the_setting() {
         for command in [ConfigCommand::Show, ConfigCommand::Check] {
-            let failure = run(command, &sources("MQTT_PORT", "no"), Output::Table).unwrap_err();
+            let failure = run(command, &sources("MQTT_PORT", "no"), OutputFormat::Table).unwrap_err();
             assert_eq!(failure.exit, Exit::Config);
             assert!(failure.message.contains("MQTT_PORT = \"no\" (environment)"), "{}", failure.message);
         }
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn the_template_needs_no_good_settings() {
-        assert!(run(ConfigCommand::Template, &sources("MQTT_PORT", "no"), Output::Table).is_ok());
+        assert!(run(ConfigCommand::Template, &sources("MQTT_PORT", "no"), OutputFormat::Table).is_ok());
     }
 
     #[test]

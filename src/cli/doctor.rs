@@ -15,16 +15,16 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::access::policy::file;
-use crate::access::policy::lint::{self, Doubt};
+use crate::access::policy::lint::{self, LintSuspicion};
 use crate::broker::tools::inspect::Inspector;
 use crate::clock;
 use crate::command::context;
 use crate::command::failure::{Exit, Failure};
-use crate::command::table::{self, Output};
+use crate::command::table::{self, OutputFormat};
 use crate::command::text::printable;
 use crate::config::Config;
 use crate::config::sections::ingest::BATCHES_IN_FLIGHT;
-use crate::domain::finding::{Finding, Level};
+use crate::domain::finding::{Finding, Severity};
 use crate::domain::ports::Outage;
 use crate::http::ops_client;
 use crate::pki::authority::end::AuthorityEnd;
@@ -57,17 +57,17 @@ const BEYOND_POSTGRES: [&str; 9] = [
 
 /// All that was found.
 #[derive(Debug, Default, Serialize)]
-struct Report {
+struct DoctorReport {
     ok: bool,
     errors: usize,
     warnings: usize,
-    findings: Vec<Row>,
+    findings: Vec<CheckRow>,
     #[serde(skip)]
     shows_progress: bool,
 }
 
 #[derive(Debug, Serialize)]
-struct Row {
+struct CheckRow {
     check: &'static str,
     level: &'static str,
     finding: String,
@@ -76,7 +76,7 @@ struct Row {
 
 /// What `/readyz` answers.
 #[derive(Deserialize)]
-struct Readiness {
+struct ReadinessReply {
     ready: bool,
     #[serde(default)]
     troubles: std::collections::BTreeMap<String, String>,
@@ -85,9 +85,9 @@ struct Readiness {
 }
 
 /// Runs every check; ends with 1 when one found an error.
-pub async fn run(config: &Config, output: Output) -> Result<Exit, Failure> {
+pub async fn run(config: &Config, output: OutputFormat) -> Result<Exit, Failure> {
     let database = context::open_database(config)?;
-    let mut report = Report { shows_progress: std::io::stderr().is_terminal(), ..Report::default() };
+    let mut report = DoctorReport { shows_progress: std::io::stderr().is_terminal(), ..DoctorReport::default() };
     report.add("settings", judge_settings(config.warnings()));
     report.add("policy", judge_policy(config.access.acl_rules_path.as_deref()));
     report.add("authority", vec![judge_authority(config.certificates.ca_cert_path.as_deref())]);
@@ -103,7 +103,7 @@ pub async fn run(config: &Config, output: Output) -> Result<Exit, Failure> {
     Ok(if report.ok { Exit::Done } else { Exit::Negative })
 }
 
-async fn look_at_broker(report: &mut Report, config: &Config) {
+async fn look_at_broker(report: &mut DoctorReport, config: &Config) {
     let needed_window = config.ingest.batch_size * BATCHES_IN_FLIGHT as usize;
     let broker = Inspector::new(&config.broker, needed_window);
     if report.check("broker", broker.connection()).await {
@@ -118,7 +118,7 @@ async fn look_at_broker(report: &mut Report, config: &Config) {
     report.add("broker clock", vec![judge_broker_clock(&config.broker.host)]);
 }
 
-async fn look_at_postgres(report: &mut Report, config: &Config, database: &Database) {
+async fn look_at_postgres(report: &mut DoctorReport, config: &Config, database: &Database) {
     if !report.check("Postgres", inspect_server::connection(database)).await {
         return report.skip(&BEYOND_POSTGRES, "Postgres");
     }
@@ -157,7 +157,7 @@ async fn look_at_daemon(config: &Config) -> Vec<Finding> {
             return vec![Finding::warning(what, advice)];
         }
     };
-    let Ok(readiness) = serde_json::from_str::<Readiness>(&body) else {
+    let Ok(readiness) = serde_json::from_str::<ReadinessReply>(&body) else {
         let what = format!("something else listens at OPS_BIND={bind}: what it answers is not readable");
         return vec![Finding::error(what, "set OPS_BIND to a free address")];
     };
@@ -166,7 +166,7 @@ async fn look_at_daemon(config: &Config) -> Vec<Finding> {
 
 // === impl Report ===
 
-impl Report {
+impl DoctorReport {
     /// Runs one check within its time; whether it could be made, whatever it found.
     async fn check<E: Display>(
         &mut self,
@@ -177,7 +177,7 @@ impl Report {
         let (was_made, findings) = match tokio::time::timeout(CHECK_PATIENCE, work).await {
             Ok(Ok(findings)) => (true, findings),
             // Its sentence says what to do.
-            Ok(Err(error)) => (false, vec![Finding { level: Level::Error, what: error.to_string(), advice: None }]),
+            Ok(Err(error)) => (false, vec![Finding { level: Severity::Error, what: error.to_string(), advice: None }]),
             Err(_) => {
                 let what = format!("no result within {} s", CHECK_PATIENCE.as_secs());
                 (false, vec![Finding::error(what, "look for load and for locks there, and run this again")])
@@ -196,9 +196,9 @@ impl Report {
 
     fn add(&mut self, check: &'static str, findings: Vec<Finding>) {
         for Finding { level, what, advice } in findings {
-            self.errors += usize::from(level == Level::Error);
-            self.warnings += usize::from(level == Level::Warning);
-            self.findings.push(Row { check, level: level.label(), finding: what, advice });
+            self.errors += usize::from(level == Severity::Error);
+            self.warnings += usize::from(level == Severity::Warning);
+            self.findings.push(CheckRow { check, level: level.label(), finding: what, advice });
         }
     }
 
@@ -216,8 +216,8 @@ impl Report {
         }
     }
 
-    fn print(&self, output: Output) -> std::io::Result<()> {
-        if output == Output::Json {
+    fn print(&self, output: OutputFormat) -> std::io::Result<()> {
+        if output == OutputFormat::Json {
             return table::json(self);
         }
         table::rows(output, &["check", "level", "finding", "what to do"], &self.findings, |row| {
@@ -234,15 +234,15 @@ fn judge_settings(warnings: Vec<String>) -> Vec<Finding> {
     if warnings.is_empty() {
         return vec![Finding::ok("the settings are good")];
     }
-    warnings.into_iter().map(|what| Finding { level: Level::Warning, what, advice: None }).collect()
+    warnings.into_iter().map(|what| Finding { level: Severity::Warning, what, advice: None }).collect()
 }
 
-fn judge_readiness(said: &Readiness, bind: &str) -> Vec<Finding> {
+fn judge_readiness(said: &ReadinessReply, bind: &str) -> Vec<Finding> {
     let mut findings: Vec<Finding> = said
         .troubles
         .iter()
         .map(|(part, why)| Finding {
-            level: Level::Error,
+            level: Severity::Error,
             what: format!("the daemon at {bind} is not ready: {part}: {why}"),
             advice: None,
         })
@@ -251,7 +251,7 @@ fn judge_readiness(said: &Readiness, bind: &str) -> Vec<Finding> {
         findings.push(Finding::ok(format!("the daemon at {bind} is ready")));
     }
     findings.extend(said.warnings.iter().map(|(part, why)| Finding {
-        level: Level::Warning,
+        level: Severity::Warning,
         what: format!("the daemon at {bind} warns: {part}: {why}"),
         advice: None,
     }));
@@ -265,9 +265,9 @@ fn judge_authority(path: Option<&Path>) -> Finding {
     };
     match AuthorityEnd::of_file(path, clock::now()) {
         AuthorityEnd::Far(end) => Finding::ok(format!("the authority ends at {end}")),
-        AuthorityEnd::Near(_, what) => Finding { level: Level::Warning, what, advice: None },
+        AuthorityEnd::Near(_, what) => Finding { level: Severity::Warning, what, advice: None },
         AuthorityEnd::Past(_, what) | AuthorityEnd::Unknown(what) => {
-            Finding { level: Level::Error, what, advice: None }
+            Finding { level: Severity::Error, what, advice: None }
         }
     }
 }
@@ -282,7 +282,10 @@ fn judge_policy(path: Option<&Path>) -> Vec<Finding> {
             doubts if doubts.is_empty() => vec![Finding::ok(format!("{} is good", path.display()))],
             doubts => doubts
                 .into_iter()
-                .map(|Doubt { place, finding, .. }| Finding { what: format!("{place}: {}", finding.what), ..finding })
+                .map(|LintSuspicion { place, finding, .. }| Finding {
+                    what: format!("{place}: {}", finding.what),
+                    ..finding
+                })
                 .collect(),
         },
         Err(error) => {

@@ -8,15 +8,15 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::explain_cached::{CachedGrant, Question};
+use super::explain_cached::{CachedEntryQuery, CachedGrant};
 use crate::clock;
 use crate::command::context;
 use crate::command::context::check_schema;
 use crate::command::failure::{Exit, Failure};
-use crate::command::table::{self, Output};
+use crate::command::table::{self, OutputFormat};
 use crate::config::Config;
 use crate::domain::message::Delivery;
-use crate::ingest::authorize::judge::Proof;
+use crate::ingest::authorize::judge::Authentication;
 use crate::ingest::explain::{End, Explanation, Verdict, explain};
 
 /// The largest payload that is read, in bytes: the largest an MQTT packet can hold.
@@ -34,15 +34,15 @@ pub struct ExplainArgs {
 }
 
 #[derive(Debug, Serialize)]
-struct Row {
+struct ExplanationRow {
     check: &'static str,
     verdict: &'static str,
 }
 
 #[derive(Debug, Serialize)]
-struct Answer {
+struct ExplainReply {
     device: Option<String>,
-    checks: Vec<Row>,
+    checks: Vec<ExplanationRow>,
     accepted: bool,
     reason: Option<&'static str>,
     why: String,
@@ -51,7 +51,7 @@ struct Answer {
 }
 
 /// Explains one message; ends with 1 when it would be refused.
-pub async fn run(args: ExplainArgs, config: &Config, output: Output) -> Result<Exit, Failure> {
+pub async fn run(args: ExplainArgs, config: &Config, output: OutputFormat) -> Result<Exit, Failure> {
     let payload = read(&args.payload)?;
     let delivery = Delivery {
         topic: args.topic.into(),
@@ -70,10 +70,10 @@ pub async fn run(args: ExplainArgs, config: &Config, output: Output) -> Result<E
     let explained = explain(&database.directory(), &config.ingest, &delivery, clock::now()).await;
     let explanation = explained.map_err(|outage| Failure::unavailable(outage.to_string()))?;
     let daemon = ask_daemon(config, &delivery, &explanation).await;
-    let answer = Answer::of(&explanation, daemon);
+    let answer = ExplainReply::of(&explanation, daemon);
     match output {
-        Output::Json => table::json(&answer)?,
-        Output::Table => {
+        OutputFormat::Json => table::json(&answer)?,
+        OutputFormat::Table => {
             table::rows(output, &["check", "verdict"], &answer.checks, |row| {
                 vec![row.check.to_owned(), row.verdict.to_owned()]
             })?;
@@ -88,13 +88,13 @@ pub async fn run(args: ExplainArgs, config: &Config, output: Output) -> Result<E
 
 async fn ask_daemon(config: &Config, delivery: &Delivery, explanation: &Explanation) -> Option<CachedGrant> {
     let Explanation { device: Some(device), standing: Some(standing), end, .. } = explanation else { return None };
-    let question = Question { config: &config.ingest, delivery, standing, end };
+    let question = CachedEntryQuery { config: &config.ingest, delivery, standing, end };
     Some(CachedGrant::ask(config.http.ops_bind, device, &question, clock::now()).await)
 }
 
 // === impl Answer ===
 
-impl Answer {
+impl ExplainReply {
     fn of(explanation: &Explanation, daemon: Option<CachedGrant>) -> Self {
         let (accepted, reason, why) = match &explanation.end {
             End::Ignored => (true, None, "ignored: the platform's own voice".to_owned()),
@@ -104,8 +104,9 @@ impl Answer {
             }
         };
         let checks = explanation.checks.iter();
-        let checks =
-            checks.map(|check| Row { check: check.reason.label(), verdict: in_words(check.verdict) }).collect();
+        let checks = checks
+            .map(|check| ExplanationRow { check: check.reason.label(), verdict: in_words(check.verdict) })
+            .collect();
         Self { device: explanation.device.as_ref().map(ToString::to_string), checks, accepted, reason, why, daemon }
     }
 }
@@ -120,11 +121,11 @@ fn in_words(verdict: Verdict) -> &'static str {
     }
 }
 
-fn proof_in_words(proof: Proof) -> &'static str {
+fn proof_in_words(proof: Authentication) -> &'static str {
     match proof {
-        Proof::Certificate => "the device holds a certificate that is good now",
-        Proof::Token(_) => "the token is the device's",
-        Proof::NotRequired => "no proof is asked for (CERT_AUTH_ENABLED=0, REQUIRE_TOKEN=0)",
+        Authentication::Certificate => "the device holds a certificate that is good now",
+        Authentication::Token(_) => "the token is the device's",
+        Authentication::NotRequired => "no proof is asked for (CERT_AUTH_ENABLED=0, REQUIRE_TOKEN=0)",
     }
 }
 

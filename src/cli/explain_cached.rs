@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use crate::config::sections::ingest::IngestConfig;
-use crate::domain::device::Standing;
+use crate::domain::device::RegistryAnswer;
 use crate::domain::ids::DeviceKey;
 use crate::domain::message::Delivery;
 use crate::domain::time::Timestamp;
@@ -32,13 +32,13 @@ pub struct CachedGrant {
 
 /// The message a daemon is asked about, and how it ends by what the registry says now.
 #[derive(Debug)]
-pub struct Question<'a> {
+pub struct CachedEntryQuery<'a> {
     /// The settings.
     pub config: &'a IngestConfig,
     /// The message.
     pub delivery: &'a Delivery,
     /// What the registry says of its sender.
-    pub standing: &'a Standing,
+    pub standing: &'a RegistryAnswer,
     /// How it ends by that.
     pub end: &'a End,
 }
@@ -47,7 +47,7 @@ pub struct Question<'a> {
 
 impl CachedGrant {
     /// Asks the daemon that listens there.
-    pub async fn ask(bind: SocketAddr, device: &DeviceKey, question: &Question<'_>, now: Timestamp) -> Self {
+    pub async fn ask(bind: SocketAddr, device: &DeviceKey, question: &CachedEntryQuery<'_>, now: Timestamp) -> Self {
         let path = format!("/grants/{}/{}", device.tenant(), device.device());
         let answer = match ops_client::get(bind, &path).await {
             Ok((200, body)) => serde_json::from_str::<GrantView>(&body).map(Some).map_err(|error| error.to_string()),
@@ -72,7 +72,7 @@ impl CachedGrant {
         Self { daemon_answers: false, ..Self::said(says) }
     }
 
-    fn held(bind: SocketAddr, grant: &GrantView, question: &Question<'_>, now: Timestamp) -> Self {
+    fn held(bind: SocketAddr, grant: &GrantView, question: &CachedEntryQuery<'_>, now: Timestamp) -> Self {
         let token = question.standing.device.as_ref().and_then(|device| device.token);
         let standing = grant.standing(token);
         let end = standing.and_then(|standing| end_for(question.config, question.delivery, &standing, now));

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::clock;
 use crate::command::context;
 use crate::command::failure::{Exit, Failure};
-use crate::command::table::{self, Output};
+use crate::command::table::{self, OutputFormat};
 use crate::config::Config;
 use crate::store::connection::clocks;
 use crate::store::schema::migrate::SchemaError;
@@ -20,7 +20,7 @@ struct Done {
 }
 
 /// Applies what is pending.
-pub async fn run(config: &Config, output: Output) -> Result<Exit, Failure> {
+pub async fn run(config: &Config, output: OutputFormat) -> Result<Exit, Failure> {
     let database = context::open_database(config)?;
     let applied = database.migrate().await.map_err(|error| match error {
         SchemaError::Outage(_) => Failure::unavailable(error.to_string()),

@@ -11,15 +11,15 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::clock;
-use crate::command::context::{Operator, outage, printed, tell_more};
+use crate::command::context::{CommandContext, outage, printed, tell_more};
 use crate::command::failure::{Exit, Failure};
-use crate::command::table::{Output, fields, rows};
+use crate::command::table::{OutputFormat, fields, rows};
 use crate::command::text::{cell, hex, moment, moment_or_none, printable, printable_or_none};
 use crate::config::Config;
 use crate::domain::ids::{DeviceId, TenantId};
 use crate::domain::refusal::Reason;
 use crate::domain::time::Timestamp;
-use crate::store::reads::quarantine::{self, Filter, Place, Record, Summary};
+use crate::store::reads::quarantine::{self, EventSummary, QuarantineCursor, QuarantineFilter, Record};
 use replay::ReplayArgs;
 
 /// Refused messages, kept and explained.
@@ -32,10 +32,10 @@ pub enum QuarantineCommand {
     List {
         /// Which events
         #[command(flatten)]
-        which: Which,
+        which: EventFilterArgs,
         /// Begin before this event: the cursor that a full list ends with
         #[arg(long, value_name = "CURSOR")]
-        before: Option<Place>,
+        before: Option<QuarantineCursor>,
         /// How many at most
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         limit: u32,
@@ -58,7 +58,7 @@ pub enum QuarantineCommand {
         ids: Vec<Uuid>,
         /// Which events
         #[command(flatten)]
-        which: Which,
+        which: EventFilterArgs,
         /// Every event there is
         #[arg(long)]
         all: bool,
@@ -74,7 +74,7 @@ const REPLAY_EXAMPLES: &str = "Each goes the whole road again; its token is veri
 
 /// Which events.
 #[derive(Clone, Debug, Args)]
-pub struct Which {
+pub struct EventFilterArgs {
     /// Only of this tenant
     #[arg(long)]
     tenant: Option<TenantId>,
@@ -100,9 +100,9 @@ pub struct Which {
 
 /// A refused message for programs.
 #[derive(Serialize)]
-struct Shown<'a> {
+struct EventView<'a> {
     #[serde(flatten)]
-    summary: &'a Summary,
+    summary: &'a EventSummary,
     event_ts: Option<String>,
     site_id: Option<&'a str>,
     msg_type: Option<&'a str>,
@@ -115,8 +115,8 @@ struct Shown<'a> {
 }
 
 /// Runs the command.
-pub async fn run(command: QuarantineCommand, config: &Config, output: Output) -> Result<Exit, Failure> {
-    let operator = Operator::open(config).await?;
+pub async fn run(command: QuarantineCommand, config: &Config, output: OutputFormat) -> Result<Exit, Failure> {
+    let operator = CommandContext::open(config).await?;
     match command {
         QuarantineCommand::List { which, before, limit } => {
             list(&operator, &which.filter(&[]), before, limit, output).await
@@ -131,9 +131,9 @@ pub async fn run(command: QuarantineCommand, config: &Config, output: Output) ->
 
 // === impl Which ===
 
-impl Which {
+impl EventFilterArgs {
     /// The filter for a command that changes things: that every event is meant must be said, and nothing beside it.
-    pub fn chosen(&self, ids: &[Uuid], all: bool) -> Result<Filter, Failure> {
+    pub fn chosen(&self, ids: &[Uuid], all: bool) -> Result<QuarantineFilter, Failure> {
         let filter = self.filter(ids);
         if filter.is_everything() == all {
             return Ok(filter);
@@ -145,13 +145,13 @@ impl Which {
         }))
     }
 
-    fn filter(&self, ids: &[Uuid]) -> Filter {
+    fn filter(&self, ids: &[Uuid]) -> QuarantineFilter {
         let replayed = match (self.replayed, self.not_replayed) {
             (true, _) => Some(true),
             (_, true) => Some(false),
             _ => None,
         };
-        Filter {
+        QuarantineFilter {
             ids: ids.to_vec(),
             tenant: self.tenant.as_ref().map(TenantId::to_string),
             device: self.device.as_ref().map(DeviceId::to_string),
@@ -166,11 +166,11 @@ impl Which {
 // === private helpers ===
 
 async fn list(
-    operator: &Operator,
-    filter: &Filter,
-    before: Option<Place>,
+    operator: &CommandContext,
+    filter: &QuarantineFilter,
+    before: Option<QuarantineCursor>,
     limit: u32,
-    output: Output,
+    output: OutputFormat,
 ) -> Result<Exit, Failure> {
     let page =
         quarantine::list(operator.database.pool(), filter, before, limit).await.map_err(|error| outage(&error))?;
@@ -190,8 +190,8 @@ async fn list(
     Ok(done)
 }
 
-async fn show(operator: &Operator, id: Uuid, output: Output) -> Result<Exit, Failure> {
-    let filter = Filter { ids: vec![id], ..Filter::default() };
+async fn show(operator: &CommandContext, id: Uuid, output: OutputFormat) -> Result<Exit, Failure> {
+    let filter = QuarantineFilter { ids: vec![id], ..QuarantineFilter::default() };
     let found = quarantine::fetch(operator.database.pool(), &filter, None, 1).await.map_err(|error| outage(&error))?;
     let Some(record) = found.first() else {
         return Err(Failure::usage(format!(
@@ -221,7 +221,12 @@ async fn show(operator: &Operator, id: Uuid, output: Output) -> Result<Exit, Fai
     printed(fields(output, &shown(record), &lines))
 }
 
-async fn discard(operator: &Operator, filter: &Filter, yes: bool, output: Output) -> Result<Exit, Failure> {
+async fn discard(
+    operator: &CommandContext,
+    filter: &QuarantineFilter,
+    yes: bool,
+    output: OutputFormat,
+) -> Result<Exit, Failure> {
     let pool = operator.database.pool();
     let told = |error| outage(&error);
     let (name, events) = if yes {
@@ -241,9 +246,9 @@ async fn discard(operator: &Operator, filter: &Filter, yes: bool, output: Output
     printed(fields(output, &json!({ "events": events, "discarded": yes }), &[(name, events.to_string())]))
 }
 
-fn shown(record: &Record) -> Shown<'_> {
+fn shown(record: &Record) -> EventView<'_> {
     let payload = std::str::from_utf8(&record.payload).ok();
-    Shown {
+    EventView {
         summary: &record.summary,
         event_ts: record.event_ts.map(|time| time.to_rfc3339()),
         site_id: record.site_id.as_deref(),
@@ -255,7 +260,7 @@ fn shown(record: &Record) -> Shown<'_> {
     }
 }
 
-fn device_of(event: &Summary) -> String {
+fn device_of(event: &EventSummary) -> String {
     match (&event.tenant_id, &event.device_id) {
         (Some(tenant), Some(device)) => printable(&format!("{tenant}/{device}")),
         _ => "the topic names none".to_owned(),

@@ -7,9 +7,9 @@ use clap::Args;
 use serde_json::json;
 
 use crate::clock;
-use crate::command::context::{Operator, outage, printed};
+use crate::command::context::{CommandContext, outage, printed};
 use crate::command::failure::{Exit, Failure};
-use crate::command::table::{Output, fields};
+use crate::command::table::{OutputFormat, fields};
 use crate::config::Config;
 use crate::store::connection::clocks;
 use crate::store::schema::partitions;
@@ -24,8 +24,8 @@ pub struct RetentionArgs {
 }
 
 /// Runs the command.
-pub async fn run(args: RetentionArgs, config: &Config, output: Output) -> Result<Exit, Failure> {
-    let operator = Operator::open(config).await?;
+pub async fn run(args: RetentionArgs, config: &Config, output: OutputFormat) -> Result<Exit, Failure> {
+    let operator = CommandContext::open(config).await?;
     let pool = operator.database.pool();
     let clocks = clocks::read_once(pool, clock::now).await.map_err(|error| outage(&error))?;
     let retention = Retention { confirmed: args.yes, ..Retention::from(&config.database) };

@@ -14,7 +14,7 @@ use crate::store::registry::audit::Actor;
 
 /// The one who gives a command, and the database it is about.
 #[derive(Debug)]
-pub struct Operator {
+pub struct CommandContext {
     /// The database.
     pub database: Database,
     /// The name in the audit log: `cli:<user>`.
@@ -23,7 +23,7 @@ pub struct Operator {
 
 // === impl Operator ===
 
-impl Operator {
+impl CommandContext {
     /// Reads the settings and the user, and makes sure that the schema is one to work with before the first statement. So a
     /// Postgres that is not there is named here, with its address.
     pub async fn open(config: &Config) -> Result<Self, Failure> {

@@ -10,7 +10,7 @@ const WIDTH: u16 = 100;
 
 /// The form of what is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Output {
+pub enum OutputFormat {
     /// For eyes.
     #[default]
     Table,
@@ -20,14 +20,14 @@ pub enum Output {
 
 /// Prints rows: a table with these headings, or the values as a JSON array.
 pub fn rows<T: Serialize>(
-    output: Output,
+    output: OutputFormat,
     headings: &[&str],
     values: &[T],
     cells: impl Fn(&T) -> Vec<String>,
 ) -> io::Result<()> {
     match output {
-        Output::Json => json(&values),
-        Output::Table => {
+        OutputFormat::Json => json(&values),
+        OutputFormat::Table => {
             let mut table = Table::new();
             let terminal = terminal_size::terminal_size_of(io::stdout());
             table.set_width(terminal.map_or(WIDTH, |(width, _)| width.0));
@@ -42,10 +42,10 @@ pub fn rows<T: Serialize>(
 }
 
 /// Prints one thing: a line per field, or a JSON object.
-pub fn fields<T: Serialize>(output: Output, value: &T, lines: &[(&str, String)]) -> io::Result<()> {
+pub fn fields<T: Serialize>(output: OutputFormat, value: &T, lines: &[(&str, String)]) -> io::Result<()> {
     match output {
-        Output::Json => json(value),
-        Output::Table => {
+        OutputFormat::Json => json(value),
+        OutputFormat::Table => {
             let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
             let mut out = io::stdout().lock();
             lines.iter().try_for_each(|(name, text)| writeln!(out, "{name:width$}  {text}"))

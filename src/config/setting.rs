@@ -13,14 +13,14 @@ pub struct Setting {
     /// What it is when nobody sets it; none: not set, and an empty text means the same.
     pub default: Option<&'static str>,
     /// What is allowed.
-    pub kind: Kind,
+    pub kind: SettingKind,
     /// What it does, in a sentence or two.
     pub doc: &'static str,
 }
 
 /// What is allowed for a setting, and how its text is read.
 #[derive(Clone, Copy, Debug)]
-pub enum Kind {
+pub enum SettingKind {
     /// On or off.
     Switch,
     /// A whole number within bounds (both included).
@@ -40,7 +40,7 @@ pub enum Kind {
         max: f64,
     },
     /// A text that passes a check, without control characters.
-    Text(Rule),
+    Text(SettingRule),
     /// One word of a few.
     Choice(&'static [&'static str]),
     /// The path of a file; whether it is there is seen when it is read.
@@ -48,12 +48,12 @@ pub enum Kind {
     /// An address to listen on.
     Bind,
     /// A text that is never shown, and that `<NAME>_FILE` may hold instead.
-    Secret(Rule),
+    Secret(SettingRule),
 }
 
 /// What a text must be, in words and as a check.
 #[derive(Clone, Copy, Debug)]
-pub struct Rule {
+pub struct SettingRule {
     /// What is allowed, in words that follow "expected".
     pub allowed: &'static str,
     /// Whether a text is.
@@ -68,7 +68,7 @@ pub const MAX_TEXT_BYTES: usize = 65_535;
 impl Setting {
     /// On or off.
     pub(super) const fn switch(name: &'static str, default: &'static str, doc: &'static str) -> Self {
-        Self { name, default: Some(default), kind: Kind::Switch, doc }
+        Self { name, default: Some(default), kind: SettingKind::Switch, doc }
     }
 
     /// A whole number of `unit` within `bounds`.
@@ -79,16 +79,21 @@ impl Setting {
         unit: &'static str,
         doc: &'static str,
     ) -> Self {
-        Self { name, default: Some(default), kind: Kind::Whole { min, max, unit }, doc }
+        Self { name, default: Some(default), kind: SettingKind::Whole { min, max, unit }, doc }
     }
 
     /// Anything of that kind that has a default.
-    pub(super) const fn with_default(name: &'static str, default: &'static str, kind: Kind, doc: &'static str) -> Self {
+    pub(super) const fn with_default(
+        name: &'static str,
+        default: &'static str,
+        kind: SettingKind,
+        doc: &'static str,
+    ) -> Self {
         Self { name, default: Some(default), kind, doc }
     }
 
     /// Anything of that kind that is not set unless somebody does.
-    pub(super) const fn optional(name: &'static str, kind: Kind, doc: &'static str) -> Self {
+    pub(super) const fn optional(name: &'static str, kind: SettingKind, doc: &'static str) -> Self {
         Self { name, default: None, kind, doc }
     }
 
@@ -104,13 +109,13 @@ impl Setting {
 
     /// Whether it is never shown.
     pub const fn is_secret(&self) -> bool {
-        matches!(self.kind, Kind::Secret(_))
+        matches!(self.kind, SettingKind::Secret(_))
     }
 }
 
 // === impl Kind ===
 
-impl Kind {
+impl SettingKind {
     /// Reads a switch: exactly 1, 0, true, false, in any case.
     pub(super) fn switch(&self, text: &str) -> Option<bool> {
         match (self, text.to_ascii_lowercase().as_str()) {
@@ -152,7 +157,7 @@ impl Kind {
 }
 
 /// What is allowed, in words that follow "expected".
-impl fmt::Display for Kind {
+impl fmt::Display for SettingKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Switch => f.write_str("1, 0, true or false"),
@@ -174,16 +179,16 @@ mod tests {
     #[test]
     fn a_switch_takes_exactly_four_words_in_any_case() {
         for (text, value) in [("1", true), ("true", true), ("TRUE", true), ("0", false), ("False", false)] {
-            assert_eq!(Kind::Switch.switch(text), Some(value), "{text}");
+            assert_eq!(SettingKind::Switch.switch(text), Some(value), "{text}");
         }
         for text in ["", "yes", "no", "on", "off", "2", "01", " 1", "t"] {
-            assert_eq!(Kind::Switch.switch(text), None, "{text:?}");
+            assert_eq!(SettingKind::Switch.switch(text), None, "{text:?}");
         }
     }
 
     #[test]
     fn a_whole_number_is_digits_within_its_bounds() {
-        let kind = Kind::Whole { min: 5, max: 3600, unit: "seconds" };
+        let kind = SettingKind::Whole { min: 5, max: 3600, unit: "seconds" };
         assert_eq!(kind.whole("5"), Some(5));
         assert_eq!(kind.whole("3600"), Some(3600));
         for text in ["", "4", "3601", "+5", "-5", "5.0", "5s", " 5", "0x5", "99999999999999999999999"] {
@@ -194,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_decimal_is_never_infinite_nor_nothing() {
-        let kind = Kind::Decimal { min: 0.0, max: 10.0 };
+        let kind = SettingKind::Decimal { min: 0.0, max: 10.0 };
         assert_eq!(kind.decimal("0.5"), Some(0.5));
         for text in ["", "nan", "inf", "-1", "11", "1,5"] {
             assert_eq!(kind.decimal(text), None, "{text:?}");
@@ -203,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_text_holds_no_control_characters() {
-        let kind = Kind::Text(Rule { allowed: "anything", holds: |_| true });
+        let kind = SettingKind::Text(SettingRule { allowed: "anything", holds: |_| true });
         assert_eq!(kind.text("a b"), Some("a b"));
         for text in ["", "a\n", "a\r", "a\0b", &"x".repeat(MAX_TEXT_BYTES + 1)] {
             assert_eq!(kind.text(text), None, "{text:?}");

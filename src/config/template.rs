@@ -1,6 +1,6 @@
 //! Writes the commented settings file, from the table and from nothing else.
 
-use super::setting::{Kind, Setting};
+use super::setting::{Setting, SettingKind};
 use super::table::{self, Area};
 
 const HEAD: &str = "\
@@ -31,8 +31,8 @@ fn entry(setting: &Setting) -> String {
 fn literal(setting: &Setting) -> String {
     match (setting.kind, setting.default) {
         (_, None) => "\"\"".to_owned(),
-        (Kind::Switch, Some(default)) => (default == "1").to_string(),
-        (Kind::Whole { .. } | Kind::Decimal { .. }, Some(default)) => default.to_owned(),
+        (SettingKind::Switch, Some(default)) => (default == "1").to_string(),
+        (SettingKind::Whole { .. } | SettingKind::Decimal { .. }, Some(default)) => default.to_owned(),
         (_, Some(default)) => format!("{default:?}"),
     }
 }

@@ -52,7 +52,7 @@ pub struct Suspect {
     /// Why it is refused now.
     pub refusal: Refusal,
     /// What it told.
-    pub told: Told,
+    pub told: RejectedFields,
 }
 
 /// A message that may have been decided before.
@@ -79,7 +79,7 @@ pub struct Decided {
 
 /// What a refused message told about itself before it was refused.
 #[derive(Clone, Debug, Default)]
-pub struct Told {
+pub struct RejectedFields {
     /// The device's own time.
     pub event_time: Option<Timestamp>,
     /// The payload's site.
@@ -103,7 +103,7 @@ pub struct RefusalCount {
 
 /// When a device was last heard.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sighting {
+pub struct LastSeen {
     /// Which device.
     pub device: DeviceKey,
     /// When a message of it was last accepted.
@@ -134,7 +134,7 @@ pub struct Batch {
     /// The hash of the token each message was believed by, for those that were; by index of the delivery, in order.
     pub tokens: Vec<(usize, TokenHash)>,
     /// Devices whose `device_state` is due, sorted by device.
-    pub sightings: Vec<Sighting>,
+    pub sightings: Vec<LastSeen>,
     /// Decides which messages are kept that only the database refuses.
     pub sampler: SharedSampler,
     /// What it decided, by index of the delivery: how many bytes are kept. It is asked once for each, however often the batch
@@ -168,8 +168,8 @@ pub struct Receipt {
 impl Quarantined {
     /// The record of a refusal. The payload is cut to so many bytes, which its detail says, and its token is taken out; this
     /// is the only way to make one.
-    pub fn new(delivery: &Delivery, refusal: Refusal, told: Told, bytes: usize) -> Self {
-        let Told { event_time, site, token } = told;
+    pub fn new(delivery: &Delivery, refusal: Refusal, told: RejectedFields, bytes: usize) -> Self {
+        let RejectedFields { event_time, site, token } = told;
         let whole = delivery.cut_from.unwrap_or(delivery.payload.len());
         let kept = delivery.payload.slice(..delivery.payload.len().min(bytes));
         let mut refusal = refusal;
@@ -221,7 +221,7 @@ impl Batch {
         self.record(origin, Refusal::new(Reason::StoreRejected, detail.to_owned()), told, sampler);
     }
 
-    fn record(&mut self, origin: usize, refusal: Refusal, told: Told, sampler: &mut Sampler) {
+    fn record(&mut self, origin: usize, refusal: Refusal, told: RejectedFields, sampler: &mut Sampler) {
         let delivery = &self.deliveries[origin];
         let tenant = Owned::parse(&delivery.topic).ok().map(|topic| topic.tenant);
         let reason = refusal.reason;
@@ -295,7 +295,7 @@ impl Batch {
     }
 
     /// What an accepted message told about itself. The rows and tokens stand in the order of the deliveries.
-    fn told(&self, origin: usize) -> Told {
+    fn told(&self, origin: usize) -> RejectedFields {
         let place = self.readings.binary_search_by_key(&origin, |row| row.origin).ok();
         let reading = place.map(|place| &self.readings[place]);
         let ack = self.command_acks.binary_search_by_key(&origin, |row| row.origin).ok();
@@ -305,7 +305,7 @@ impl Batch {
         let time = time.or_else(|| ack.and_then(|place| self.command_acks[place].time));
         let time = time.or_else(|| shadow.and_then(|place| self.shadows[place].time));
         let token = self.tokens.binary_search_by_key(&origin, |(index, _)| *index).ok();
-        Told {
+        RejectedFields {
             event_time: time,
             site: reading.and_then(|row| row.site.as_ref()).map(|site| String::from_utf8_lossy(site.as_bytes()).into()),
             token: token.map(|place| self.tokens[place].1),

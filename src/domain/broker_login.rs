@@ -13,7 +13,7 @@ pub const CLAIMS_MAX_BYTES: usize = 8 * 1024;
 
 /// One login.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Login {
+pub struct BrokerLogin {
     /// The user name the client gave.
     pub username: Box<str>,
     /// The client id it gave.
@@ -50,7 +50,7 @@ pub enum LoginError {
 
 // === impl Login ===
 
-impl Login {
+impl BrokerLogin {
     /// Whether it can be remembered.
     pub fn check(&self) -> Result<(), LoginError> {
         if self.username.len() > NAME_MAX_BYTES || self.client_id.len() > NAME_MAX_BYTES {
@@ -69,8 +69,8 @@ impl Login {
 mod tests {
     use super::*;
 
-    fn login(username: &str, group: &str) -> Login {
-        Login {
+    fn login(username: &str, group: &str) -> BrokerLogin {
+        BrokerLogin {
             username: username.into(),
             client_id: "c".into(),
             kind: "user".into(),

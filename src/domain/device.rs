@@ -51,7 +51,7 @@ pub struct Device {
 
 /// What the registry answered about one identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct RegistryAnswer {
     /// The tenant is suspended: none of its devices may speak.
     pub tenant_suspended: bool,
     /// The device, when it is registered.
@@ -89,7 +89,7 @@ impl std::fmt::Debug for TokenHash {
 
 // === impl Standing ===
 
-impl Standing {
+impl RegistryAnswer {
     /// The device, if it may speak at all.
     pub fn active(&self) -> Result<&Device, Refusal> {
         if self.tenant_suspended {

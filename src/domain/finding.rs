@@ -4,7 +4,7 @@
 
 /// How grave a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
+pub enum Severity {
     /// As it should be, or no fault of anybody.
     Ok,
     /// It works, but somebody should look at it.
@@ -17,7 +17,7 @@ pub enum Level {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// How grave.
-    pub level: Level,
+    pub level: Severity,
     /// What is so; never holds a secret.
     pub what: String,
     /// What to do, where the sentence does not say it already.
@@ -26,7 +26,7 @@ pub struct Finding {
 
 // === impl Level ===
 
-impl Level {
+impl Severity {
     /// The name people and programs read.
     pub const fn label(self) -> &'static str {
         match self {
@@ -42,16 +42,16 @@ impl Level {
 impl Finding {
     /// As it should be.
     pub fn ok(what: impl Into<String>) -> Self {
-        Self { level: Level::Ok, what: what.into(), advice: None }
+        Self { level: Severity::Ok, what: what.into(), advice: None }
     }
 
     /// Somebody should look at it, and do this.
     pub fn warning(what: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { level: Level::Warning, what: what.into(), advice: Some(advice.into()) }
+        Self { level: Severity::Warning, what: what.into(), advice: Some(advice.into()) }
     }
 
     /// It must be mended, like this.
     pub fn error(what: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { level: Level::Error, what: what.into(), advice: Some(advice.into()) }
+        Self { level: Severity::Error, what: what.into(), advice: Some(advice.into()) }
     }
 }

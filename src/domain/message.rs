@@ -53,12 +53,12 @@ pub struct Delivery {
     /// The right to acknowledge it; none at QoS 0.
     pub ack: Option<AckToken>,
     /// Set when it comes back from quarantine.
-    pub replay: Option<Box<Replay>>,
+    pub replay: Option<Box<ReplayOrigin>>,
 }
 
 /// What quarantine kept of a message besides its payload, whose token is cut out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Replay {
+pub struct ReplayOrigin {
     /// The hash of the token it carried.
     pub token: Option<TokenHash>,
     /// The name it had with its token in it.

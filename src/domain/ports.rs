@@ -5,8 +5,8 @@
 use std::future::Future;
 
 use super::batch::{Batch, Receipt};
-use super::broker_login::Login;
-use super::device::{Standing, TokenHash};
+use super::broker_login::BrokerLogin;
+use super::device::{RegistryAnswer, TokenHash};
 use super::ids::DeviceKey;
 use super::message::AckToken;
 use super::time::Timestamp;
@@ -39,7 +39,7 @@ pub struct Replica {
 /// Who is this?
 pub trait Directory: Send + Sync + 'static {
     /// Looks all of them up in one query; the answers stand in the order of the questions.
-    fn find(&self, keys: &[DeviceKey]) -> impl Future<Output = Result<Vec<Standing>, Outage>> + Send;
+    fn find(&self, keys: &[DeviceKey]) -> impl Future<Output = Result<Vec<RegistryAnswer>, Outage>> + Send;
 
     /// Registers all of them in one statement; those that exist by now are left as they are.
     fn enroll(&self, newcomers: &[Newcomer]) -> impl Future<Output = Result<(), Outage>> + Send;
@@ -68,10 +68,11 @@ pub trait Roster: Send + Sync + 'static {
 /// Remember these logins, past the end of the process and for every replica.
 pub trait Logbook: Send + Sync + 'static {
     /// Keeps all of them; of two under the same names the later one stays.
-    fn keep(&self, logins: &[Login]) -> impl Future<Output = Result<(), Outage>> + Send;
+    fn keep(&self, logins: &[BrokerLogin]) -> impl Future<Output = Result<(), Outage>> + Send;
 
     /// The login under these names, also one that has ended and is still there.
-    fn find(&self, username: &str, client_id: &str) -> impl Future<Output = Result<Option<Login>, Outage>> + Send;
+    fn find(&self, username: &str, client_id: &str)
+    -> impl Future<Output = Result<Option<BrokerLogin>, Outage>> + Send;
 
     /// Forgets those that ended before this moment; says how many.
     fn purge(&self, before: Timestamp) -> impl Future<Output = Result<u64, Outage>> + Send;

@@ -34,18 +34,18 @@ pub struct SharedSampler(Arc<Mutex<Sampler>>);
 pub struct Sampler {
     max_per_minute: u64,
     minute: Timestamp,
-    tenants: HashMap<Box<str>, Share>,
+    tenants: HashMap<Box<str>, TenantShare>,
 }
 
 /// What one tenant has used up of a minute.
 #[derive(Debug)]
-struct Share {
-    tallies: [Tally; Reason::ALL.len()],
+struct TenantShare {
+    tallies: [ReasonTally; Reason::ALL.len()],
     bytes_left: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Tally {
+struct ReasonTally {
     /// Seen within this minute.
     seen: u64,
     /// Not yet handed over by [`Sampler::take_counts`].
@@ -104,7 +104,7 @@ impl Sampler {
         self.share(tenant).keep(max, reason, bytes)
     }
 
-    fn share(&mut self, tenant: Option<&str>) -> &mut Share {
+    fn share(&mut self, tenant: Option<&str>) -> &mut TenantShare {
         let tenant = tenant.unwrap_or(NO_TENANT);
         let is_told_apart = self.tenants.contains_key(tenant) || self.tenants.len() < MAX_TENANTS_PER_MINUTE;
         let tenant = if is_told_apart { tenant } else { NO_TENANT };
@@ -130,7 +130,7 @@ impl Sampler {
 
 // === impl Share ===
 
-impl Share {
+impl TenantShare {
     /// Sees one more. Past the budget only the 1st, 2nd, 4th, 8th, ... are kept, so that a flood leaves a trace and no more.
     fn keep(&mut self, max: u64, reason: Reason, bytes: usize) -> Option<usize> {
         let tally = &mut self.tallies[reason.index()];
@@ -145,9 +145,9 @@ impl Share {
     }
 }
 
-impl Default for Share {
+impl Default for TenantShare {
     fn default() -> Self {
-        Self { tallies: [Tally::default(); Reason::ALL.len()], bytes_left: MAX_BYTES_PER_MINUTE }
+        Self { tallies: [ReasonTally::default(); Reason::ALL.len()], bytes_left: MAX_BYTES_PER_MINUTE }
     }
 }
 

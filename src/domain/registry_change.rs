@@ -6,7 +6,7 @@ use super::ids::{DeviceKey, TenantId};
 
 /// What may no longer be believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum RegistryChange {
     /// One device.
     Device(DeviceKey),
     /// All devices of a tenant.
@@ -17,7 +17,7 @@ pub enum Change {
 
 // === impl Change ===
 
-impl Change {
+impl RegistryChange {
     /// Reads a notification: `<t>/device/<d>`, `<t>/*` or `*`. What cannot be read means everything.
     pub fn parse(payload: &str) -> Self {
         if let Ok(device) = payload.parse() {
@@ -34,10 +34,13 @@ mod tests {
 
     #[test]
     fn a_notification_names_a_device_a_tenant_or_everything() {
-        assert_eq!(Change::parse("acme/device/pump-1"), Change::Device(DeviceKey::new("acme", "pump-1").unwrap()));
-        assert_eq!(Change::parse("acme/*"), Change::Tenant("acme".parse().unwrap()));
+        assert_eq!(
+            RegistryChange::parse("acme/device/pump-1"),
+            RegistryChange::Device(DeviceKey::new("acme", "pump-1").unwrap())
+        );
+        assert_eq!(RegistryChange::parse("acme/*"), RegistryChange::Tenant("acme".parse().unwrap()));
         for unclear in ["*", "", "acme", "/*", "a/device/b/c", "a b/device/c"] {
-            assert_eq!(Change::parse(unclear), Change::Everything, "{unclear}");
+            assert_eq!(RegistryChange::parse(unclear), RegistryChange::Everything, "{unclear}");
         }
     }
 }

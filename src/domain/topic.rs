@@ -19,7 +19,7 @@ pub struct Topic<'a> {
     /// The path after the device.
     pub msg_type: &'a str,
     /// What is to be done with it.
-    pub kind: Kind,
+    pub kind: MessageKind,
 }
 
 /// A topic that tells whose it is, and of a type that may mean nothing.
@@ -37,7 +37,7 @@ pub struct Owned<'a> {
 
 /// What a message of this type becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MessageKind {
     /// A telemetry row.
     Telemetry,
     /// The device's reported state.
@@ -96,17 +96,17 @@ impl<'a> Owned<'a> {
 }
 
 /// The table of types. Everything the platform says itself comes back on the same subscription and is told apart here.
-fn kind(msg_type: &str) -> Result<Kind, TopicError> {
+fn kind(msg_type: &str) -> Result<MessageKind, TopicError> {
     if msg_type.len() > MAX_TYPE_LEN {
         return Err(TopicError::Type("longer than 128 bytes"));
     }
     let (word, path) = msg_type.split_once('/').map_or((msg_type, None), |(word, path)| (word, Some(path)));
     match (word, path) {
-        ("commands", Some("ack")) => Ok(Kind::CommandAck),
-        ("commands" | "jobs" | "errors", _) | ("shadow", Some("desired")) => Ok(Kind::Platform),
-        ("shadow", Some("reported")) => Ok(Kind::ShadowReported),
-        ("telemetry", Some(stream)) if stream.split('/').all(is_word) => Ok(Kind::Telemetry),
-        (word, None) if is_word(word) => Ok(Kind::Telemetry),
+        ("commands", Some("ack")) => Ok(MessageKind::CommandAck),
+        ("commands" | "jobs" | "errors", _) | ("shadow", Some("desired")) => Ok(MessageKind::Platform),
+        ("shadow", Some("reported")) => Ok(MessageKind::ShadowReported),
+        ("telemetry", Some(stream)) if stream.split('/').all(is_word) => Ok(MessageKind::Telemetry),
+        (word, None) if is_word(word) => Ok(MessageKind::Telemetry),
         (_, None) => Err(TopicError::Type("a type is 1 to 64 of A-Z a-z 0-9 . _ : -")),
         ("telemetry", Some(_)) => Err(TopicError::Type("a stream is 1 to 64 of A-Z a-z 0-9 . _ : -")),
         (_, Some(_)) => Err(TopicError::Type("only telemetry may have a path below it")),
@@ -122,22 +122,22 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn kind_of(path: &str) -> Result<Kind, TopicError> {
+    fn kind_of(path: &str) -> Result<MessageKind, TopicError> {
         Topic::parse(format!("tenant/t/device/d/{path}").as_bytes()).map(|topic| topic.kind)
     }
 
     #[test]
     fn every_type_has_its_kind() {
         for path in ["telemetry", "telemetry/engine", "telemetry/engine/left", "heartbeat", "event", "status"] {
-            assert_eq!(kind_of(path), Ok(Kind::Telemetry), "{path}");
+            assert_eq!(kind_of(path), Ok(MessageKind::Telemetry), "{path}");
         }
         for path in
             ["commands", "commands/x", "commands/ack/x", "shadow/desired", "jobs", "jobs/7", "errors", "errors/1"]
         {
-            assert_eq!(kind_of(path), Ok(Kind::Platform), "{path}");
+            assert_eq!(kind_of(path), Ok(MessageKind::Platform), "{path}");
         }
-        assert_eq!(kind_of("shadow/reported"), Ok(Kind::ShadowReported));
-        assert_eq!(kind_of("commands/ack"), Ok(Kind::CommandAck));
+        assert_eq!(kind_of("shadow/reported"), Ok(MessageKind::ShadowReported));
+        assert_eq!(kind_of("commands/ack"), Ok(MessageKind::CommandAck));
         for path in ["", "telemetry/", "telemetry//x", "shadow/x", "heartbeat/x", "a b", "t\u{e9}l", &"x".repeat(65)] {
             assert!(matches!(kind_of(path), Err(TopicError::Type(_))), "{path}");
         }

@@ -29,20 +29,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::listener::browser::{no_foreign_changes, one_host};
 use super::listener::drain::drained;
-use super::listener::limits::{HEAD_TIME, LimitedListener, Limits, Peer, follow};
+use super::listener::limits::{ConnectionLimits, HEAD_TIME, LimitedListener, Peer, follow};
 use super::listener::places::Pace;
 use crate::clock;
 use crate::config::Config;
-use crate::registry::Desk;
+use crate::registry::ActionContext;
 use crate::store::connection::database::Database;
 use crate::store::registry::audit::Actor;
 use crate::telemetry::http::ListenerMetrics;
-use auth::{Door, FromThisMachine};
+use auth::{AdminTokenHash, FromThisMachine};
 use extract::{MAX_BODY, body_of};
-use problem::{Kind, Problem};
+use problem::{Problem, ProblemKind};
 
 /// What connections may take.
-const LIMITS: Limits = Limits {
+const LIMITS: ConnectionLimits = ConnectionLimits {
     connections: 64,
     // A connection answers one request: its turn, its work, and a slow reader of a long answer.
     lifetime: Some(Duration::from_mins(1)),
@@ -72,7 +72,7 @@ pub struct Api {
     pub(super) config: Arc<Config>,
     pub(super) database: Database,
     pub(super) actor: Arc<Actor>,
-    pub(super) door: Door,
+    pub(super) door: AdminTokenHash,
     at_work: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
 }
@@ -122,15 +122,15 @@ pub async fn serve_api(listener: TcpListener, api: Api, numbers: ListenerMetrics
 impl Api {
     /// From the settings, on this database.
     pub fn new(config: Config, database: Database) -> Self {
-        let door = Door::new(config.http.admin_token.as_ref());
+        let door = AdminTokenHash::new(config.http.admin_token.as_ref());
         let (config, actor) = (Arc::new(config), Arc::new(Actor::new("api")));
         let (at_work, waiting) = (Arc::new(Semaphore::new(AT_WORK)), Arc::new(Semaphore::new(WAITING)));
         Self { config, database, actor, door, at_work, waiting }
     }
 
     /// Where certificates are decided about, now.
-    pub(super) fn desk(&self) -> Desk<'_> {
-        Desk { database: &self.database, actor: &self.actor, now: clock::now() }
+    pub(super) fn desk(&self) -> ActionContext<'_> {
+        ActionContext { database: &self.database, actor: &self.actor, now: clock::now() }
     }
 
     /// Works in turn, on a route that takes none by itself.
@@ -143,11 +143,11 @@ impl Api {
 // === private helpers ===
 
 async fn no_such_path() -> Problem {
-    Problem::new(Kind::NoSuchPath, "GET /api/v1/openapi.json lists the paths there are")
+    Problem::new(ProblemKind::NoSuchPath, "GET /api/v1/openapi.json lists the paths there are")
 }
 
 async fn wrong_method() -> Problem {
-    Problem::new(Kind::MethodNotAllowed, "GET /api/v1/openapi.json lists the methods each path takes")
+    Problem::new(ProblemKind::MethodNotAllowed, "GET /api/v1/openapi.json lists the methods each path takes")
 }
 
 /// One request for each connection: what bounds the one then bounds the other.
@@ -165,7 +165,7 @@ async fn arrived(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let whole = timeout(ARRIVAL, body_of(Request::from_parts(parts.clone(), body))).await.unwrap_or_else(|_| {
         let detail = format!("the body did not arrive within {} s", ARRIVAL.as_secs());
-        Err(Problem::new(Kind::BadRequest, detail))
+        Err(Problem::new(ProblemKind::BadRequest, detail))
     });
     if let Some(ConnectInfo(peer)) = parts.extensions.get::<ConnectInfo<Peer>>() {
         peer.arrived();
@@ -187,7 +187,7 @@ async fn timed(request: Request, next: Next) -> Response {
     let (method, path, begun) = (request.method().clone(), request.uri().path().to_owned(), Instant::now());
     let response = timeout(REQUEST_TIME, next.run(request)).await.unwrap_or_else(|_| {
         let detail = format!("it was given up after {} s: ask for less", REQUEST_TIME.as_secs());
-        Problem::new(Kind::TimedOut, detail).into_response()
+        Problem::new(ProblemKind::TimedOut, detail).into_response()
     });
     let took = begun.elapsed();
     tracing::debug!(%method, path, status = response.status().as_u16(), ?took, "the API answered");

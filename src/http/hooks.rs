@@ -26,18 +26,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::listener::browser::{no_pages, one_host};
 use super::listener::drain::drained;
-use super::listener::limits::{HEAD_TIME, LimitedListener, Limits, Peer, Unproven, follow};
+use super::listener::limits::{ConnectionLimits, HEAD_TIME, LimitedListener, Peer, Unproven, follow};
 use super::listener::places::Pace;
-use crate::access::hooks::authorizer::{Door, Knowledge};
+use crate::access::hooks::authorizer::{HookAuthorizer, HookLookup};
 use crate::access::hooks::caller::Caller;
 use crate::access::hooks::denial::Denial;
 use crate::config::secret::Secret;
-use crate::telemetry::hooks::DoorMetrics;
+use crate::telemetry::hooks::HookMetrics;
 use crate::telemetry::http::ListenerMetrics;
-use question::Question;
+use question::HookQuestion;
 
 /// What connections may take.
-const LIMITS: Limits = Limits {
+const LIMITS: ConnectionLimits = ConnectionLimits {
     // A broker has one connection, or a few; the rest is for people and probes.
     connections: 64,
     lifetime: None,
@@ -63,10 +63,10 @@ const PATHS: &str = "there are /user, /superuser and /acl, also below /mqtt, and
 
 /// What answers the broker. Cheap to clone.
 pub struct Hooks<K> {
-    door: Arc<Door<K>>,
+    door: Arc<HookAuthorizer<K>>,
     /// The hash of the secret: two of them are of one length, so comparing them tells nothing.
     secret: Option<[u8; 32]>,
-    metrics: DoorMetrics,
+    metrics: HookMetrics,
     warned_at: Arc<Mutex<Option<Instant>>>,
 }
 
@@ -80,21 +80,21 @@ enum Hook {
 
 /// How a yes is written: `response_mode` json and status, or text.
 #[derive(Clone, Copy, Debug)]
-enum Voice {
+enum HookFormat {
     Json,
     Text,
 }
 
 /// What became of a question: yes, or why not.
 #[derive(Debug)]
-enum No {
+enum HookRefusal {
     /// Not a question the door could be asked.
     Unasked(String),
     Denied(Denial),
 }
 
 /// Answers the broker on this listener until `stop`.
-pub async fn serve_hooks<K: Knowledge>(
+pub async fn serve_hooks<K: HookLookup>(
     listener: TcpListener,
     hooks: Hooks<K>,
     numbers: ListenerMetrics,
@@ -107,10 +107,10 @@ pub async fn serve_hooks<K: Knowledge>(
     drained(serving.into_future(), stop, "to the broker's questions").await;
 }
 
-fn router<K: Knowledge>(hooks: Hooks<K>) -> Router {
+fn router<K: HookLookup>(hooks: Hooks<K>) -> Router {
     let mut router = Router::new();
     let methods = MethodFilter::POST.or(MethodFilter::PUT).or(MethodFilter::GET);
-    for (voice, below) in [(Voice::Json, ""), (Voice::Text, "/text")] {
+    for (voice, below) in [(HookFormat::Json, ""), (HookFormat::Text, "/text")] {
         for (hook, name) in [(Hook::User, "user"), (Hook::Superuser, "superuser"), (Hook::Acl, "acl")] {
             let answer = move |State(hooks): State<Hooks<K>>, request| answer(hooks, hook, voice, request);
             let endpoint = on(methods, answer);
@@ -118,18 +118,18 @@ fn router<K: Knowledge>(hooks: Hooks<K>) -> Router {
             router = router.route(&format!("{below}/mqtt/{name}"), endpoint);
         }
     }
-    let no_such = async || (Extension(Unproven), Voice::Json.no(StatusCode::NOT_FOUND, PATHS));
+    let no_such = async || (Extension(Unproven), HookFormat::Json.no(StatusCode::NOT_FOUND, PATHS));
     let wrong =
-        async || (Extension(Unproven), Voice::Json.no(StatusCode::METHOD_NOT_ALLOWED, "ask by POST, PUT or GET"));
+        async || (Extension(Unproven), HookFormat::Json.no(StatusCode::METHOD_NOT_ALLOWED, "ask by POST, PUT or GET"));
     router.fallback(no_such).method_not_allowed_fallback(wrong).with_state(hooks)
 }
 
-async fn answer<K: Knowledge>(hooks: Hooks<K>, hook: Hook, voice: Voice, request: Request) -> Response {
+async fn answer<K: HookLookup>(hooks: Hooks<K>, hook: Hook, voice: HookFormat, request: Request) -> Response {
     let begun = Instant::now();
     let said = hooks.ask(hook, request).await;
     let result = match &said {
         Ok(()) => 0,
-        Err(No::Denied(denial)) if denial.is_fault() => {
+        Err(HookRefusal::Denied(denial)) if denial.is_fault() => {
             hooks.metrics.plain.faults.inc();
             if hooks.may_warn() {
                 tracing::warn!(?hook, reason = %denial, "a question of the broker was denied because of a fault");
@@ -141,8 +141,8 @@ async fn answer<K: Knowledge>(hooks: Hooks<K>, hook: Hook, voice: Voice, request
     hooks.metrics.decided(hook as usize, result).inc();
     let response = match said {
         Ok(()) => voice.yes(),
-        Err(No::Unasked(why)) => (Extension(Unproven), voice.no(StatusCode::FORBIDDEN, &why)).into_response(),
-        Err(No::Denied(denial)) => {
+        Err(HookRefusal::Unasked(why)) => (Extension(Unproven), voice.no(StatusCode::FORBIDDEN, &why)).into_response(),
+        Err(HookRefusal::Denied(denial)) => {
             tracing::debug!(?hook, reason = %denial, "denied");
             voice.no(StatusCode::FORBIDDEN, &denial.to_string())
         }
@@ -153,9 +153,9 @@ async fn answer<K: Knowledge>(hooks: Hooks<K>, hook: Hook, voice: Voice, request
 
 // === impl Hooks ===
 
-impl<K: Knowledge> Hooks<K> {
+impl<K: HookLookup> Hooks<K> {
     /// This door, and the secret its askers must know.
-    pub fn new(door: Door<K>, secret: Option<&Secret>, metrics: DoorMetrics) -> Self {
+    pub fn new(door: HookAuthorizer<K>, secret: Option<&Secret>, metrics: HookMetrics) -> Self {
         Self {
             door: Arc::new(door),
             secret: secret.map(|secret| hash(secret.expose())),
@@ -164,17 +164,18 @@ impl<K: Knowledge> Hooks<K> {
         }
     }
 
-    async fn ask(&self, hook: Hook, request: Request) -> Result<(), No> {
+    async fn ask(&self, hook: Hook, request: Request) -> Result<(), HookRefusal> {
         let (head, body) = request.into_parts();
         if !self.knows_secret(&head.headers, &head.uri) {
-            return Err(No::unasked("the question does not carry HOOKS_SECRET: append ?secret=.. to the URL"));
+            return Err(HookRefusal::unasked("the question does not carry HOOKS_SECRET: append ?secret=.. to the URL"));
         }
         let body = arrived(body).await?;
         if let Some(ConnectInfo(peer)) = head.extensions.get::<ConnectInfo<Peer>>() {
             peer.arrived();
         }
         let text = |name: HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
-        let question = Question::read(text(CONTENT_TYPE), &body).map_err(|unread| No::Unasked(unread.to_string()))?;
+        let question =
+            HookQuestion::read(text(CONTENT_TYPE), &body).map_err(|unread| HookRefusal::Unasked(unread.to_string()))?;
         let username = question.username.as_deref().filter(|name| !name.is_empty());
         let client_id = question.clientid.as_deref().unwrap_or_default();
         let caller = Caller::new(text(AUTHORIZATION).and_then(bearer), username, client_id);
@@ -182,11 +183,12 @@ impl<K: Knowledge> Hooks<K> {
             Hook::User => self.door.user(caller, question.password.as_deref()).await,
             Hook::Superuser => self.door.superuser(caller),
             Hook::Acl => {
-                let topic = question.topic.as_deref().ok_or_else(|| No::unasked("the question names no topic"))?;
+                let topic =
+                    question.topic.as_deref().ok_or_else(|| HookRefusal::unasked("the question names no topic"))?;
                 self.door.acl(caller, question.acc(), topic).await
             }
         };
-        said.map_err(No::Denied)
+        said.map_err(HookRefusal::Denied)
     }
 
     /// Faults come with each question; the log hears of one of them in a while, the metric of all.
@@ -216,7 +218,7 @@ impl<K> Clone for Hooks<K> {
 
 // === impl Voice ===
 
-impl Voice {
+impl HookFormat {
     fn yes(self) -> Response {
         match self {
             Self::Json => ([(CONTENT_TYPE, "application/json")], r#"{"ok":true}"#).into_response(),
@@ -237,7 +239,7 @@ impl Voice {
 
 // === impl No ===
 
-impl No {
+impl HookRefusal {
     fn unasked(why: &str) -> Self {
         Self::Unasked(why.into())
     }
@@ -245,11 +247,11 @@ impl No {
 
 // === private helpers ===
 
-async fn arrived(body: axum::body::Body) -> Result<Bytes, No> {
+async fn arrived(body: axum::body::Body) -> Result<Bytes, HookRefusal> {
     match timeout(ARRIVAL, to_bytes(body, MAX_BODY)).await {
         Ok(Ok(body)) => Ok(body),
-        Ok(Err(_)) => Err(No::Unasked(format!("the question broke off, or is longer than {MAX_BODY} bytes"))),
-        Err(_) => Err(No::Unasked(format!("the question took longer than {} s to arrive", ARRIVAL.as_secs()))),
+        Ok(Err(_)) => Err(HookRefusal::Unasked(format!("the question broke off, or is longer than {MAX_BODY} bytes"))),
+        Err(_) => Err(HookRefusal::Unasked(format!("the question took longer than {} s to arrive", ARRIVAL.as_secs()))),
     }
 }
 

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::listener::browser::{local_names, one_host};
 use super::listener::drain::drained;
-use super::listener::limits::{HEAD_TIME, LimitedListener, Limits, Peer, follow};
+use super::listener::limits::{ConnectionLimits, HEAD_TIME, LimitedListener, Peer, follow};
 use super::listener::places::Pace;
 use crate::domain::ids::DeviceKey;
 use crate::ingest::grants::view::GrantView;
@@ -30,7 +30,7 @@ use crate::lifecycle::Readiness;
 use crate::telemetry::metrics::Metrics;
 
 /// A few scrapers and probes come at a time.
-const LIMITS: Limits = Limits {
+const LIMITS: ConnectionLimits = ConnectionLimits {
     connections: 64,
     // A connection answers one request, so this bounds the request, the answer and whoever is slow at either.
     lifetime: Some(Duration::from_secs(10)),
@@ -66,7 +66,7 @@ struct Readyz {
 }
 
 #[derive(Serialize)]
-struct Grant {
+struct GrantQuery {
     cached: bool,
     #[serde(flatten)]
     grant: Option<GrantView>,
@@ -128,7 +128,7 @@ async fn grant(State(ops): State<Ops>, Path((tenant, device)): Path<(String, Str
     };
     let grant = (ops.remembered)(&key);
     let status = if grant.is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND };
-    (status, ONE_REQUEST, Json(Grant { cached: grant.is_some(), grant })).into_response()
+    (status, ONE_REQUEST, Json(GrantQuery { cached: grant.is_some(), grant })).into_response()
 }
 
 #[cfg(test)]
@@ -151,7 +151,7 @@ mod tests {
         task: JoinHandle<()>,
     }
 
-    async fn start(limits: Limits) -> Server {
+    async fn start(limits: ConnectionLimits) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (readiness, stop) = (Readiness::default(), CancellationToken::new());
@@ -220,7 +220,7 @@ mod tests {
 
     #[tokio::test]
     async fn silent_clients_in_every_place_give_way_to_one_that_asks() {
-        let server = start(Limits { connections: 2, lifetime: Some(DEADLINE * 2), ..LIMITS }).await;
+        let server = start(ConnectionLimits { connections: 2, lifetime: Some(DEADLINE * 2), ..LIMITS }).await;
         let mut silent = Vec::new();
         for _ in 0..5 {
             silent.push(TcpStream::connect(server.address).await.unwrap());
@@ -233,7 +233,7 @@ mod tests {
 
     #[tokio::test]
     async fn clients_that_send_nothing_lose_their_places_to_those_who_ask() {
-        let limits = Limits { connections: 2, lifetime: Some(Duration::from_millis(100)), ..LIMITS };
+        let limits = ConnectionLimits { connections: 2, lifetime: Some(Duration::from_millis(100)), ..LIMITS };
         let server = start(limits).await;
         let mut silent = Vec::new();
         for _ in 0..6 {
@@ -250,7 +250,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_sends_without_end_is_cut_off() {
-        let server = start(Limits { lifetime: Some(DEADLINE), ..LIMITS }).await;
+        let server = start(ConnectionLimits { lifetime: Some(DEADLINE), ..LIMITS }).await;
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         let endless = vec![b'a'; LIMITS.sent_bytes + 1];
         let _ = stream.write_all(b"GET /livez HTTP/1.1\r\nX: ").await;
@@ -261,7 +261,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stop_ends_it_although_a_client_is_still_connected() {
-        let server = start(Limits { lifetime: Some(DEADLINE * 2), ..LIMITS }).await;
+        let server = start(ConnectionLimits { lifetime: Some(DEADLINE * 2), ..LIMITS }).await;
         let mut silent = TcpStream::connect(server.address).await.unwrap();
         silent.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
         assert!(ask(server.address, "GET /livez").await.ends_with("ok"));

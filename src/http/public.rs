@@ -29,15 +29,15 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::api::problem::{Kind, Problem};
+use super::api::problem::{Problem, ProblemKind};
 use super::listener::browser::one_host;
 use super::listener::drain::drained;
-use super::listener::limits::{HEAD_TIME, LimitedListener, Limits, Peer, follow};
+use super::listener::limits::{ConnectionLimits, HEAD_TIME, LimitedListener, Peer, follow};
 use super::listener::places::Pace;
 use crate::access::hooks::guest;
 use crate::config::sections::public::{Network, PublicConfig, websocket_origin};
 use crate::domain::time::Clock;
-use crate::registry::guests::{Credential, Guests, IssueError};
+use crate::registry::guests::{Credential, GuestIssueError, Guests};
 use crate::telemetry::guests::GuestMetrics;
 use crate::telemetry::http::ListenerMetrics;
 use crate::telemetry::logs::Repeated;
@@ -45,7 +45,7 @@ use caller::caller;
 use rate_limit::AddressRates;
 
 /// What connections may take. Each answers one request; what a proxy should hold back, it holds back before them.
-const LIMITS: Limits = Limits {
+const LIMITS: ConnectionLimits = ConnectionLimits {
     connections: 256,
     lifetime: Some(Duration::from_secs(15)),
     pace: Pace { head: HEAD_TIME, idle: HEAD_TIME },
@@ -76,7 +76,7 @@ const FROM_ANY_ORIGIN: [(HeaderName, &str); 4] = [
 
 /// What the public listener works with. Cheap to clone.
 #[derive(Clone)]
-pub struct Public {
+pub struct PublicApi {
     guests: Guests,
     rates: Arc<Mutex<AddressRates>>,
     trusted: Arc<[Network]>,
@@ -89,7 +89,7 @@ pub struct Public {
 
 /// A credential, and what a client needs beside it.
 #[derive(Serialize)]
-struct Issued<'a> {
+struct IssuedCredential<'a> {
     identity_id: String,
     token: String,
     expiration: String,
@@ -103,7 +103,7 @@ struct Issued<'a> {
 }
 
 /// Serves `/public` and `/public/credentials` until `stop`, then lets answers under way finish for a moment.
-pub async fn serve_public(listener: TcpListener, public: Public, numbers: ListenerMetrics, stop: CancellationToken) {
+pub async fn serve_public(listener: TcpListener, public: PublicApi, numbers: ListenerMetrics, stop: CancellationToken) {
     let router = router(public).layer(from_fn(one_host)).layer(from_fn(follow));
     let service = router.into_make_service_with_connect_info::<Peer>();
     let listener = LimitedListener::new(listener, LIMITS, numbers);
@@ -113,7 +113,7 @@ pub async fn serve_public(listener: TcpListener, public: Public, numbers: Listen
 
 // === impl Public ===
 
-impl Public {
+impl PublicApi {
     /// From the settings.
     pub fn new(config: &PublicConfig, guests: Guests, metrics: GuestMetrics, clock: Clock) -> Self {
         Self {
@@ -133,7 +133,7 @@ impl Public {
         self.rates.lock().unwrap_or_else(PoisonError::into_inner).charge(address, (self.clock)())
     }
 
-    fn tell(&self, error: &IssueError) {
+    fn tell(&self, error: &GuestIssueError) {
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(more) = trouble.ready((self.clock)()) {
             tracing::warn!(reason = %error, more, "a guest who asked for a credential got none");
@@ -142,7 +142,7 @@ impl Public {
 
     fn hand_over(&self, credential: Credential) -> Response {
         let id = credential.id.to_string();
-        let issued = Issued {
+        let issued = IssuedCredential {
             username: id.clone(),
             identity_id: id,
             token: credential.token,
@@ -158,15 +158,15 @@ impl Public {
 
 // === private helpers ===
 
-fn router(public: Public) -> Router {
+fn router(public: PublicApi) -> Router {
     Router::new()
         .route("/public", get(async || ([(CONTENT_TYPE, "text/html; charset=utf-8")], PAGE)))
         .route("/public/page.js", get(async || ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], SCRIPT)))
         .route("/public/page.css", get(async || ([(CONTENT_TYPE, "text/css; charset=utf-8")], STYLE)))
         .route("/public/credentials", post(issue).options(async || StatusCode::NO_CONTENT).layer(from_fn(shared)))
-        .fallback(async || Problem::new(Kind::NoSuchPath, "there are GET /public and POST /public/credentials"))
+        .fallback(async || Problem::new(ProblemKind::NoSuchPath, "there are GET /public and POST /public/credentials"))
         .method_not_allowed_fallback(async || {
-            Problem::new(Kind::MethodNotAllowed, "there are GET /public and POST /public/credentials")
+            Problem::new(ProblemKind::MethodNotAllowed, "there are GET /public and POST /public/credentials")
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(public.clone(), guarded))
@@ -174,7 +174,7 @@ fn router(public: Public) -> Router {
 }
 
 async fn issue(
-    State(public): State<Public>,
+    State(public): State<PublicApi>,
     ConnectInfo(peer): ConnectInfo<Peer>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
@@ -183,32 +183,34 @@ async fn issue(
         public.metrics.rate_limited.inc();
         let detail =
             format!("this address asks for credentials too often: wait {seconds} s, and use each for its hour");
-        return later(Kind::TooManyRequests, detail, seconds);
+        return later(ProblemKind::TooManyRequests, detail, seconds);
     }
     peer.arrived();
     // What it says does not matter: there is nothing to ask for but this.
     if body.is_err() {
-        return Problem::new(Kind::TooLarge, "this path needs no body: leave it out").into_response();
+        return Problem::new(ProblemKind::TooLarge, "this path needs no body: leave it out").into_response();
     }
     match timeout(REQUEST_TIME, public.guests.issue()).await {
         Ok(Ok(credential)) => {
             public.metrics.issued.inc();
             public.hand_over(credential)
         }
-        Ok(Err(error @ IssueError::Full(_))) => {
+        Ok(Err(error @ GuestIssueError::Full(_))) => {
             public.metrics.full.inc();
-            later(Kind::Unavailable, error.to_string(), 60)
+            later(ProblemKind::Unavailable, error.to_string(), 60)
         }
         Ok(Err(error)) => {
             public.tell(&error);
-            later(Kind::Unavailable, "no credential can be issued at the moment: try again later", 5)
+            later(ProblemKind::Unavailable, "no credential can be issued at the moment: try again later", 5)
         }
-        Err(_) => Problem::new(Kind::TimedOut, "no credential could be issued in time: try again").into_response(),
+        Err(_) => {
+            Problem::new(ProblemKind::TimedOut, "no credential could be issued in time: try again").into_response()
+        }
     }
 }
 
 /// A refusal that says when to come back.
-fn later(kind: Kind, detail: impl Into<String>, seconds: u64) -> Response {
+fn later(kind: ProblemKind, detail: impl Into<String>, seconds: u64) -> Response {
     let mut response = Problem::new(kind, detail).into_response();
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     response
@@ -233,7 +235,7 @@ async fn shared(request: Request, next: Next) -> Response {
 }
 
 /// The headers of every answer. One request for each connection: what bounds the one then bounds the other.
-async fn guarded(State(public): State<Public>, request: Request, next: Next) -> Response {
+async fn guarded(State(public): State<PublicApi>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, public.policy.clone());

@@ -12,39 +12,39 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::grants::hot_slots::Regulars;
+use super::grants::hot_slots::HotSlots;
 use super::grants::{Grant, Grants};
-use super::parse::{Body, Limits, Outcome, Parsed};
+use super::parse::{ParseLimits, ParseOutcome, Parsed, ParsedBody};
 use crate::config::sections::ingest::IngestConfig;
 use crate::domain::batch::{Batch, Quarantined, Suspect};
-use crate::domain::device::Standing;
+use crate::domain::device::RegistryAnswer;
 use crate::domain::ids::DeviceKey;
 use crate::domain::message::{CommandAck, Delivery, Reading, ShadowReport, Site};
 use crate::domain::ports::{Directory, Outage};
 use crate::domain::quarantine_sampling::{Sampler, SharedSampler};
 use crate::domain::refusal::{Reason, Refusal};
-use crate::domain::registry_change::Change;
+use crate::domain::registry_change::RegistryChange;
 use crate::domain::time::{Clock, Timestamp};
 use crate::domain::topic::Owned;
 use crate::telemetry::ingest::IngestMetrics;
 use auto_provision::Enrollment;
-use judge::{Demands, Proof};
-use last_seen::Sightings;
+use judge::{AuthRequirements, Authentication};
+use last_seen::LastSeenQueue;
 use rate_limit::{Absence, Passage, RateLimiter};
-use redelivery::Recent;
+use redelivery::RecentMessages;
 
 /// Turns deliveries into batches. One task owns it, so a device is asked about once at a time.
 pub struct Authorizer<D> {
     directory: D,
-    limits: Limits,
-    demands: Demands,
+    limits: ParseLimits,
+    demands: AuthRequirements,
     enrollment: Option<Enrollment>,
-    regulars: Regulars,
+    regulars: HotSlots,
     grants: Grants,
     rate: Option<RateLimiter>,
     sampler: SharedSampler,
-    recent: Recent,
-    sightings: Sightings,
+    recent: RecentMessages,
+    sightings: LastSeenQueue,
     metrics: IngestMetrics,
     clock: Clock,
 }
@@ -59,15 +59,15 @@ impl<D: Directory> Authorizer<D> {
     pub fn new(directory: D, config: &IngestConfig, grants: Grants, metrics: IngestMetrics, clock: Clock) -> Self {
         Self {
             directory,
-            limits: Limits::from(config),
-            demands: Demands::from(config),
-            enrollment: config.auto_provision.then(|| Enrollment::new(Demands::from(config))),
-            regulars: Regulars::new(config.cache_max_size),
+            limits: ParseLimits::from(config),
+            demands: AuthRequirements::from(config),
+            enrollment: config.auto_provision.then(|| Enrollment::new(AuthRequirements::from(config))),
+            regulars: HotSlots::new(config.cache_max_size),
             grants,
             rate: config.rate_limit.map(RateLimiter::new),
             sampler: SharedSampler::new(config.quarantine_max_per_minute),
-            recent: Recent::default(),
-            sightings: Sightings::default(),
+            recent: RecentMessages::default(),
+            sightings: LastSeenQueue::default(),
             metrics,
             clock,
         }
@@ -86,7 +86,7 @@ impl<D: Directory> Authorizer<D> {
     }
 
     /// Forgets what a change of the registry makes doubtful.
-    pub fn forget(&mut self, change: &Change) {
+    pub fn forget(&mut self, change: &RegistryChange) {
         self.regulars.forget(change);
         self.metrics.plain.invalidations.inc_by(self.grants.forget(change));
     }
@@ -97,19 +97,19 @@ impl<D: Directory> Authorizer<D> {
     }
 
     /// First step: each message by itself.
-    pub fn parse(&self, deliveries: &[Delivery]) -> impl Iterator<Item = Outcome> {
+    pub fn parse(&self, deliveries: &[Delivery]) -> impl Iterator<Item = ParseOutcome> {
         deliveries.iter().map(|delivery| self.limits.parse(delivery))
     }
 
     /// Second step: who are they? From the cache, and in one query for all that are not in it. Fails only as a whole and
     /// can be tried again.
-    pub async fn ask(&mut self, outcomes: &[Outcome]) -> Result<Answers, Outage> {
+    pub async fn ask(&mut self, outcomes: &[ParseOutcome]) -> Result<Answers, Outage> {
         let (mut answers, missing) = self.remember(outcomes);
         if !missing.is_empty() {
             self.metrics.plain.cache_misses.inc_by(missing.len() as u64);
             let learned = self.learn(missing, outcomes).await?;
             for (answer, outcome) in answers.iter_mut().zip(outcomes) {
-                if let (None, Outcome::Parsed(parsed)) = (&answer, outcome) {
+                if let (None, ParseOutcome::Parsed(parsed)) = (&answer, outcome) {
                     *answer = learned.get(parsed.identity()).cloned();
                 }
             }
@@ -119,14 +119,14 @@ impl<D: Directory> Authorizer<D> {
     }
 
     /// The answers that are in the cache, and the devices whose are not.
-    fn remember<'o>(&mut self, outcomes: &'o [Outcome]) -> (Answers, HashMap<&'o str, DeviceKey>) {
+    fn remember<'o>(&mut self, outcomes: &'o [ParseOutcome]) -> (Answers, HashMap<&'o str, DeviceKey>) {
         let mut answers = Answers::with_capacity(outcomes.len());
         let mut missing = HashMap::new();
         let mut hits = 0;
         let now = Instant::now();
         let look = self.grants.look();
         for outcome in outcomes {
-            let Outcome::Parsed(parsed) = outcome else {
+            let ParseOutcome::Parsed(parsed) = outcome else {
                 answers.push(None);
                 continue;
             };
@@ -147,7 +147,7 @@ impl<D: Directory> Authorizer<D> {
     }
 
     /// Third step: judges each message, in order, and makes the batch.
-    pub fn judge(&mut self, deliveries: Vec<Delivery>, outcomes: Vec<Outcome>, answers: Answers) -> Batch {
+    pub fn judge(&mut self, deliveries: Vec<Delivery>, outcomes: Vec<ParseOutcome>, answers: Answers) -> Batch {
         let now = (self.clock)();
         let shared = self.sampler.clone();
         let mut sampler = shared.lock();
@@ -157,13 +157,13 @@ impl<D: Directory> Authorizer<D> {
         for ((origin, outcome), answer) in outcomes.into_iter().enumerate().zip(answers) {
             let delivery = &deliveries[origin];
             match outcome {
-                Outcome::Ignored => batch.ignored += 1,
-                Outcome::Refused(refusal, told) => {
+                ParseOutcome::Ignored => batch.ignored += 1,
+                ParseOutcome::Refused(refusal, told) => {
                     self.refuse(&mut batch, &mut sampler, delivery, Suspect { origin, refusal, told });
                 }
-                Outcome::Parsed(parsed) => match self.verdict(delivery, &parsed, answer.as_deref(), now) {
+                ParseOutcome::Parsed(parsed) => match self.verdict(delivery, &parsed, answer.as_deref(), now) {
                     Ok((grant, proof)) => {
-                        if let Proof::Token(hash) = proof {
+                        if let Authentication::Token(hash) = proof {
                             batch.tokens.push((origin, hash));
                         }
                         self.accept(&mut batch, origin, delivery, parsed, grant);
@@ -196,7 +196,7 @@ impl<D: Directory> Authorizer<D> {
     async fn learn(
         &mut self,
         missing: HashMap<&str, DeviceKey>,
-        outcomes: &[Outcome],
+        outcomes: &[ParseOutcome],
     ) -> Result<HashMap<Box<str>, Arc<Grant>>, Outage> {
         let asked: Vec<(&str, DeviceKey)> = missing.into_iter().collect();
         let keys: Vec<DeviceKey> = asked.iter().map(|(_, key)| key.clone()).collect();
@@ -210,7 +210,7 @@ impl<D: Directory> Authorizer<D> {
             }
         }
         let now = (self.clock)();
-        let keep = |((identity, key), standing): ((&str, DeviceKey), Standing)| {
+        let keep = |((identity, key), standing): ((&str, DeviceKey), RegistryAnswer)| {
             let grant = self.grants.keep(key, standing, now);
             self.regulars.put(&grant);
             (identity.into(), grant)
@@ -224,7 +224,7 @@ impl<D: Directory> Authorizer<D> {
         parsed: &Parsed,
         grant: Option<&'g Grant>,
         now: Timestamp,
-    ) -> Result<(&'g Grant, Proof), Refusal> {
+    ) -> Result<(&'g Grant, Authentication), Refusal> {
         // Every parsed message was asked about, so this is only reached if the registry answered fewer than it was asked.
         let Some(grant) = grant else {
             return Err(Refusal::new(Reason::UnregisteredDevice, "the registry gave no answer"));
@@ -266,9 +266,9 @@ impl<D: Directory> Authorizer<D> {
     fn accept(&mut self, batch: &mut Batch, origin: usize, delivery: &Delivery, parsed: Parsed, grant: &Grant) {
         let device = grant.device.clone();
         let (time, received_at) = (parsed.time, delivery.received_at);
-        self.sightings.saw(&device, &grant.ticket, received_at, matches!(parsed.body, Body::Telemetry { .. }));
+        self.sightings.saw(&device, &grant.ticket, received_at, matches!(parsed.body, ParsedBody::Telemetry { .. }));
         match parsed.body {
-            Body::Telemetry { seq, metrics, extra } => {
+            ParsedBody::Telemetry { seq, metrics, extra } => {
                 let message_id = delivery.message_id();
                 if parsed.time.is_none() && self.is_redelivery(delivery, message_id) {
                     batch.known_duplicates += 1;
@@ -287,10 +287,10 @@ impl<D: Directory> Authorizer<D> {
                     message_id,
                 });
             }
-            Body::Shadow { reported, version } => {
+            ParsedBody::Shadow { reported, version } => {
                 batch.shadows.push(ShadowReport { origin, device, reported, version, time, received_at });
             }
-            Body::CommandAck { command_id, details } => {
+            ParsedBody::CommandAck { command_id, details } => {
                 batch.command_acks.push(CommandAck { origin, device, command_id, details, time, received_at });
             }
         }

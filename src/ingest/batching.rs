@@ -41,7 +41,7 @@ pub struct Sizes {
 
 /// What is to be done with what waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Plan {
+pub enum FlushPlan {
     /// Nothing waits.
     Rest,
     /// Nothing to do before this moment.
@@ -84,12 +84,12 @@ impl Gathering {
     }
 
     /// What is to be done at this moment.
-    pub fn plan(&self, now: Instant) -> Plan {
+    pub fn plan(&self, now: Instant) -> FlushPlan {
         match self.due_at {
-            _ if self.waiting >= self.sizes.full => Plan::GoNow,
-            None => Plan::Rest,
-            Some(due) if due <= now + TICK => Plan::GoWhenIdle,
-            Some(due) => Plan::WaitUntil(due),
+            _ if self.waiting >= self.sizes.full => FlushPlan::GoNow,
+            None => FlushPlan::Rest,
+            Some(due) if due <= now + TICK => FlushPlan::GoWhenIdle,
+            Some(due) => FlushPlan::WaitUntil(due),
         }
     }
 
@@ -130,13 +130,13 @@ mod tests {
     fn a_lone_message_goes_at_once() {
         let mut gathering = Gathering::new(SIZES, LINGER);
         let now = Instant::now();
-        assert_eq!(gathering.plan(now), Plan::Rest);
+        assert_eq!(gathering.plan(now), FlushPlan::Rest);
         gathering.arrived(1, 0, now);
-        assert_eq!(gathering.plan(now), Plan::GoWhenIdle);
+        assert_eq!(gathering.plan(now), FlushPlan::GoWhenIdle);
         assert_eq!(gathering.take(now), 1);
         let much_later = now + LINGER * 10;
         gathering.arrived(1, 0, much_later);
-        assert_eq!(gathering.plan(much_later), Plan::GoWhenIdle);
+        assert_eq!(gathering.plan(much_later), FlushPlan::GoWhenIdle);
     }
 
     #[test]
@@ -147,12 +147,12 @@ mod tests {
         gathering.take(now);
         let soon = now + LINGER / 2;
         gathering.arrived(1, 0, soon);
-        assert_eq!(gathering.plan(soon), Plan::WaitUntil(now + LINGER), "counted from the batch before");
-        assert_eq!(gathering.plan(now + LINGER), Plan::GoWhenIdle);
-        assert_eq!(gathering.plan(now + TICK * 4), Plan::GoWhenIdle, "no timer could be set for the rest");
+        assert_eq!(gathering.plan(soon), FlushPlan::WaitUntil(now + LINGER), "counted from the batch before");
+        assert_eq!(gathering.plan(now + LINGER), FlushPlan::GoWhenIdle);
+        assert_eq!(gathering.plan(now + TICK * 4), FlushPlan::GoWhenIdle, "no timer could be set for the rest");
         gathering.take(now + LINGER);
         gathering.arrived(1, 0, now + LINGER + TICK * 4);
-        assert_eq!(gathering.plan(now + LINGER + TICK * 4), Plan::GoWhenIdle, "it waited in the socket");
+        assert_eq!(gathering.plan(now + LINGER + TICK * 4), FlushPlan::GoWhenIdle, "it waited in the socket");
     }
 
     #[test]
@@ -160,16 +160,16 @@ mod tests {
         let mut gathering = Gathering::new(SIZES, LINGER);
         let now = Instant::now();
         gathering.arrived(100, 0, now);
-        assert_eq!(gathering.plan(now), Plan::GoNow);
+        assert_eq!(gathering.plan(now), FlushPlan::GoNow);
         assert!(gathering.has_room(), "there may be no place yet");
         gathering.arrived(250, 0, now);
         assert!(!gathering.has_room());
-        assert_eq!((gathering.take(now), gathering.plan(now)), (200, Plan::GoNow));
+        assert_eq!((gathering.take(now), gathering.plan(now)), (200, FlushPlan::GoNow));
         assert_eq!(gathering.take(now), 150);
-        assert_eq!(gathering.plan(now), Plan::Rest);
+        assert_eq!(gathering.plan(now), FlushPlan::Rest);
         gathering.arrived(250, 0, now);
         gathering.take(now);
-        assert_eq!(gathering.plan(now), Plan::GoWhenIdle, "what is left over has waited already");
+        assert_eq!(gathering.plan(now), FlushPlan::GoWhenIdle, "what is left over has waited already");
     }
 
     #[test]
@@ -200,7 +200,7 @@ mod tests {
             let (mut came, mut went, mut oldest) = (0, 0, None);
             for (gap, messages) in arrivals {
                 now += Duration::from_millis(gap);
-                while matches!(gathering.plan(now), Plan::GoNow | Plan::GoWhenIdle) {
+                while matches!(gathering.plan(now), FlushPlan::GoNow | FlushPlan::GoWhenIdle) {
                     let taken = gathering.take(now);
                     prop_assert!(0 < taken && taken <= sizes.largest);
                     went += taken;
@@ -213,7 +213,7 @@ mod tests {
                 came += messages;
                 oldest = oldest.or(Some(now));
             }
-            while gathering.plan(now + LINGER) != Plan::Rest {
+            while gathering.plan(now + LINGER) != FlushPlan::Rest {
                 went += gathering.take(now + LINGER);
             }
             prop_assert_eq!(came, went);

@@ -3,10 +3,10 @@
 //! It asks the same parser and the same judge as the spine; there is no second opinion here.
 
 use super::authorize::auto_provision::once_enrolled;
-use super::authorize::judge::{Demands, Proof};
-use super::parse::{Limits, Outcome, Parsed};
+use super::authorize::judge::{AuthRequirements, Authentication};
+use super::parse::{ParseLimits, ParseOutcome, Parsed};
 use crate::config::sections::ingest::IngestConfig;
-use crate::domain::device::Standing;
+use crate::domain::device::RegistryAnswer;
 use crate::domain::ids::DeviceKey;
 use crate::domain::message::Delivery;
 use crate::domain::ports::{Directory, Outage};
@@ -43,7 +43,7 @@ pub struct Explanation {
     /// Who is said to send it, when the topic tells.
     pub device: Option<DeviceKey>,
     /// What the registry says of it, when it was asked.
-    pub standing: Option<Standing>,
+    pub standing: Option<RegistryAnswer>,
     /// The checks, in order.
     pub checks: Vec<Check>,
     /// How it ends.
@@ -56,7 +56,7 @@ pub enum End {
     /// The platform's own voice.
     Ignored,
     /// Stored, believed by this proof.
-    Accepted(Proof),
+    Accepted(Authentication),
     /// Quarantined.
     Refused(Refusal),
 }
@@ -68,14 +68,14 @@ pub async fn explain<D: Directory>(
     delivery: &Delivery,
     now: Timestamp,
 ) -> Result<Explanation, Outage> {
-    let parsed = match Limits::from(config).parse(delivery) {
-        Outcome::Ignored => return Ok(Explanation::new(config, None, None, End::Ignored)),
-        Outcome::Refused(refusal, _) => {
+    let parsed = match ParseLimits::from(config).parse(delivery) {
+        ParseOutcome::Ignored => return Ok(Explanation::new(config, None, None, End::Ignored)),
+        ParseOutcome::Refused(refusal, _) => {
             let device = crate::domain::topic::Topic::parse(&delivery.topic).ok();
             let device = device.and_then(|topic| DeviceKey::new(topic.tenant, topic.device).ok());
             return Ok(Explanation::new(config, device, None, End::Refused(refusal)));
         }
-        Outcome::Parsed(parsed) => parsed,
+        ParseOutcome::Parsed(parsed) => parsed,
     };
     // A parsed message always names its device.
     let Ok(device) = parsed.identity().parse::<DeviceKey>() else {
@@ -83,21 +83,21 @@ pub async fn explain<D: Directory>(
         return Ok(Explanation::new(config, None, None, End::Refused(refusal)));
     };
     let standing = directory.find(std::slice::from_ref(&device)).await?.pop();
-    let standing = standing.unwrap_or(Standing { tenant_suspended: false, device: None });
+    let standing = standing.unwrap_or(RegistryAnswer { tenant_suspended: false, device: None });
     let end = decide(config, &parsed, &as_judged(config, &parsed, &standing, now), now);
     Ok(Explanation::new(config, Some(device), Some(standing), end))
 }
 
 /// How the message would end for a sender that stands like this; none when who the sender is does not matter.
-pub fn end_for(config: &IngestConfig, delivery: &Delivery, standing: &Standing, now: Timestamp) -> Option<End> {
-    match Limits::from(config).parse(delivery) {
-        Outcome::Parsed(parsed) => Some(decide(config, &parsed, &as_judged(config, &parsed, standing, now), now)),
-        Outcome::Ignored | Outcome::Refused(..) => None,
+pub fn end_for(config: &IngestConfig, delivery: &Delivery, standing: &RegistryAnswer, now: Timestamp) -> Option<End> {
+    match ParseLimits::from(config).parse(delivery) {
+        ParseOutcome::Parsed(parsed) => Some(decide(config, &parsed, &as_judged(config, &parsed, standing, now), now)),
+        ParseOutcome::Ignored | ParseOutcome::Refused(..) => None,
     }
 }
 
-fn decide(config: &IngestConfig, parsed: &Parsed, standing: &Standing, now: Timestamp) -> End {
-    match Demands::from(config).judge(parsed, standing, now) {
+fn decide(config: &IngestConfig, parsed: &Parsed, standing: &RegistryAnswer, now: Timestamp) -> End {
+    match AuthRequirements::from(config).judge(parsed, standing, now) {
         Err(refusal) => End::Refused(refusal),
         Ok(proof) => match parsed.unstorable {
             Some(why) => End::Refused(Refusal::new(Reason::StoreRejected, why)),
@@ -107,15 +107,16 @@ fn decide(config: &IngestConfig, parsed: &Parsed, standing: &Standing, now: Time
 }
 
 /// The registry as it will stand when this message is judged: with `AUTO_PROVISION` an unknown device registers itself.
-fn as_judged(config: &IngestConfig, parsed: &Parsed, standing: &Standing, now: Timestamp) -> Standing {
-    let enrolled = config.auto_provision.then(|| once_enrolled(Demands::from(config), parsed, standing, now)).flatten();
+fn as_judged(config: &IngestConfig, parsed: &Parsed, standing: &RegistryAnswer, now: Timestamp) -> RegistryAnswer {
+    let enrolled =
+        config.auto_provision.then(|| once_enrolled(AuthRequirements::from(config), parsed, standing, now)).flatten();
     enrolled.unwrap_or_else(|| standing.clone())
 }
 
 // === impl Explanation ===
 
 impl Explanation {
-    fn new(config: &IngestConfig, device: Option<DeviceKey>, standing: Option<Standing>, end: End) -> Self {
+    fn new(config: &IngestConfig, device: Option<DeviceKey>, standing: Option<RegistryAnswer>, end: End) -> Self {
         let refused_at = match &end {
             End::Refused(refusal) => Some(refusal.reason),
             End::Accepted(_) | End::Ignored => None,
@@ -136,7 +137,9 @@ fn verdict(config: &IngestConfig, reason: Reason, refused_at: Option<Reason>, en
         Some(refused) if refused < reason => Verdict::NotReached,
         _ if *end == End::Ignored && reason != Reason::BadTopicFormat => Verdict::NotNeeded,
         _ if reason == Reason::RateLimited && config.rate_limit.is_none() => Verdict::NotNeeded,
-        _ if token_check && matches!(end, End::Accepted(Proof::Certificate | Proof::NotRequired)) => Verdict::NotNeeded,
+        _ if token_check && matches!(end, End::Accepted(Authentication::Certificate | Authentication::NotRequired)) => {
+            Verdict::NotNeeded
+        }
         // Whether the database takes the row only the database can tell.
         None if reason == Reason::StoreRejected => Verdict::NotTried,
         _ => Verdict::Passed,

@@ -13,10 +13,10 @@ use moka::sync::Cache;
 
 use super::authorize::last_seen::Ticket;
 use crate::config::sections::ingest::IngestConfig;
-use crate::domain::device::Standing;
+use crate::domain::device::RegistryAnswer;
 use crate::domain::ids::DeviceKey;
 use crate::domain::message::Site;
-use crate::domain::registry_change::Change;
+use crate::domain::registry_change::RegistryChange;
 use crate::domain::time::{MICROS_PER_SECOND, Timestamp};
 
 /// One answer of the registry.
@@ -25,7 +25,7 @@ pub struct Grant {
     /// Whose.
     pub device: DeviceKey,
     /// What it said.
-    pub standing: Standing,
+    pub standing: RegistryAnswer,
     /// When it was asked.
     pub asked_at: Timestamp,
     /// Where its sighting waits.
@@ -49,7 +49,7 @@ pub struct Grants {
 
 /// The cache at one moment, for many questions.
 #[derive(Debug)]
-pub struct Look<'a> {
+pub struct CacheView<'a> {
     cache: &'a Cache<DeviceKey, Arc<Grant>>,
     now: Instant,
 }
@@ -73,12 +73,12 @@ impl Grants {
     }
 
     /// Opens the cache for many questions at once.
-    pub fn look(&self) -> Look<'_> {
-        Look { cache: &self.cache, now: Instant::now() }
+    pub fn look(&self) -> CacheView<'_> {
+        CacheView { cache: &self.cache, now: Instant::now() }
     }
 
     /// Keeps an answer for as long as it may be used.
-    pub fn keep(&self, device: DeviceKey, standing: Standing, now: Timestamp) -> Arc<Grant> {
+    pub fn keep(&self, device: DeviceKey, standing: RegistryAnswer, now: Timestamp) -> Arc<Grant> {
         let until = Instant::now() + self.good_for(&standing, now);
         let (ticket, key) = (Ticket::default(), device.clone());
         let grant = Arc::new(Grant { device, standing, asked_at: now, ticket, until });
@@ -92,7 +92,12 @@ impl Grants {
     }
 
     /// Keeps an answer, unless something was forgotten since it was asked for: then it may be older than the change.
-    pub fn keep_unless_forgotten(&self, device: DeviceKey, standing: Standing, (now, forgotten): (Timestamp, u64)) {
+    pub fn keep_unless_forgotten(
+        &self,
+        device: DeviceKey,
+        standing: RegistryAnswer,
+        (now, forgotten): (Timestamp, u64),
+    ) {
         // Held until it is kept, so that nobody sees an answer that a change has overtaken.
         let count = self.count_of_changes();
         if *count == forgotten {
@@ -101,16 +106,16 @@ impl Grants {
     }
 
     /// Forgets what a change makes doubtful; says how many grants that were.
-    pub fn forget(&self, change: &Change) -> u64 {
+    pub fn forget(&self, change: &RegistryChange) -> u64 {
         // First the count, then the grants: what was kept before is found here, what is older than this is not kept after.
         *self.count_of_changes() += 1;
         match change {
-            Change::Device(device) => u64::from(self.cache.remove(device).is_some()),
-            Change::Tenant(tenant) => {
+            RegistryChange::Device(device) => u64::from(self.cache.remove(device).is_some()),
+            RegistryChange::Tenant(tenant) => {
                 let doomed = self.cache.iter().filter(|(device, _)| device.tenant() == tenant.as_str());
                 doomed.map(|(device, _)| u64::from(self.cache.remove(&*device).is_some())).sum()
             }
-            Change::Everything => {
+            RegistryChange::Everything => {
                 let entries = self.entries();
                 self.cache.invalidate_all();
                 entries
@@ -130,7 +135,7 @@ impl Grants {
     }
 
     /// The shorter of the TTL and the moment at which a certificate starts or ends.
-    fn good_for(&self, standing: &Standing, now: Timestamp) -> Duration {
+    fn good_for(&self, standing: &RegistryAnswer, now: Timestamp) -> Duration {
         let Some(device) = &standing.device else { return self.negative_ttl };
         let change = device.certificate_changes_after(now).map(|moment| {
             let micros = moment.micros().saturating_sub(now.micros()).clamp(0, i64::MAX / MICROS_PER_SECOND);
@@ -142,7 +147,7 @@ impl Grants {
 
 // === impl Look ===
 
-impl Look<'_> {
+impl CacheView<'_> {
     /// The answer about this identity, while it is good.
     pub fn get(&self, identity: &str) -> Option<Arc<Grant>> {
         self.cache.get(identity).filter(|grant| self.now < grant.until)
@@ -163,20 +168,20 @@ mod tests {
         DeviceKey::new(tenant, device).unwrap()
     }
 
-    fn registered(certificates: impl IntoIterator<Item = CertificateWindow>) -> Standing {
+    fn registered(certificates: impl IntoIterator<Item = CertificateWindow>) -> RegistryAnswer {
         let device = Device {
             status: DeviceStatus::Active,
             site: None,
             token: None,
             certificates: certificates.into_iter().collect(),
         };
-        Standing { tenant_suspended: false, device: Some(device) }
+        RegistryAnswer { tenant_suspended: false, device: Some(device) }
     }
 
     #[test]
     fn an_answer_is_found_by_the_identity_and_a_newer_one_takes_its_place() {
         let grants = grants(10);
-        let unknown = Standing { tenant_suspended: false, device: None };
+        let unknown = RegistryAnswer { tenant_suspended: false, device: None };
         grants.keep(key("acme", "pump"), unknown, Timestamp::default());
         let newer = grants.keep(key("acme", "pump"), registered([]), Timestamp::default());
         assert_eq!(grants.entries(), 1);
@@ -193,11 +198,11 @@ mod tests {
         for (tenant, device) in [("a", "x"), ("a", "y"), ("a", "z"), ("b", "x"), ("b", "y")] {
             grants.keep(key(tenant, device), registered([]), Timestamp::default());
         }
-        assert_eq!(grants.forget(&Change::Device(key("a", "x"))), 1);
-        assert_eq!(grants.forget(&Change::Device(key("a", "x"))), 0);
-        assert_eq!(grants.forget(&Change::Tenant("a".parse().unwrap())), 2);
+        assert_eq!(grants.forget(&RegistryChange::Device(key("a", "x"))), 1);
+        assert_eq!(grants.forget(&RegistryChange::Device(key("a", "x"))), 0);
+        assert_eq!(grants.forget(&RegistryChange::Tenant("a".parse().unwrap())), 2);
         assert!(grants.look().get("a/device/y").is_none() && grants.look().get("b/device/y").is_some());
-        assert_eq!(grants.forget(&Change::Everything), 2);
+        assert_eq!(grants.forget(&RegistryChange::Everything), 2);
         assert_eq!(grants.entries(), 0);
     }
 

@@ -17,16 +17,16 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::config::sections::ingest::IngestConfig;
-use crate::domain::batch::Told;
+use crate::domain::batch::RejectedFields;
 use crate::domain::device::TokenHash;
 use crate::domain::message::Delivery;
 use crate::domain::probe;
 use crate::domain::redact::redact;
 use crate::domain::refusal::{Reason, Refusal};
 use crate::domain::time::Timestamp;
-use crate::domain::topic::{Kind, Topic};
-use envelope::{Envelope, Field, Wanted};
-use timestamp::Plausible;
+use crate::domain::topic::{MessageKind, Topic};
+use envelope::{Envelope, EnvelopeField, Wanted};
+use timestamp::AcceptedTimes;
 
 /// The longest site name, in bytes.
 const MAX_SITE_LEN: usize = 128;
@@ -36,23 +36,23 @@ const MAX_STATUS_LEN: usize = 64;
 
 /// What a message is limited to.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub struct ParseLimits {
     max_payload_bytes: usize,
     max_json_depth: usize,
     max_metrics: usize,
     keep_extra_fields: bool,
-    plausible: Plausible,
+    plausible: AcceptedTimes,
 }
 
 /// What became of one message.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum ParseOutcome {
     /// The platform's own voice.
     Ignored,
     /// Well-formed; whether its sender is believed is asked next.
     Parsed(Parsed),
     /// Refused, and what it told about itself before.
-    Refused(Refusal, Told),
+    Refused(Refusal, RejectedFields),
 }
 
 /// A well-formed message.
@@ -66,16 +66,16 @@ pub struct Parsed {
     /// The site it names.
     pub site: Option<Bytes>,
     /// The token it carries.
-    pub token: Token,
+    pub token: TokenField,
     /// What it says.
-    pub body: Body,
+    pub body: ParsedBody,
     /// Why the database will refuse it, when that can be seen from here. Held back until its sender is believed.
     pub unstorable: Option<&'static str>,
 }
 
 /// What a message says, by type.
 #[derive(Debug)]
-pub enum Body {
+pub enum ParsedBody {
     /// A telemetry row.
     Telemetry {
         /// The device's own count.
@@ -103,7 +103,7 @@ pub enum Body {
 
 /// A provisioning token, as far as it is known.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Token {
+pub enum TokenField {
     /// The message carries none.
     Absent,
     /// As it stands in the payload; hashed only when somebody asks.
@@ -114,28 +114,28 @@ pub enum Token {
 
 // === impl Limits ===
 
-impl From<&IngestConfig> for Limits {
+impl From<&IngestConfig> for ParseLimits {
     fn from(config: &IngestConfig) -> Self {
         Self {
             max_payload_bytes: config.max_payload_bytes,
             max_json_depth: config.max_json_depth,
             max_metrics: config.max_metrics,
             keep_extra_fields: config.keep_extra_fields,
-            plausible: Plausible { ahead_seconds: config.max_clock_skew_seconds, age_days: config.max_age_days },
+            plausible: AcceptedTimes { ahead_seconds: config.max_clock_skew_seconds, age_days: config.max_age_days },
         }
     }
 }
 
-impl Limits {
+impl ParseLimits {
     /// Judges one message. The order of the checks is the order of [`Reason::ALL`].
-    pub fn parse(&self, delivery: &Delivery) -> Outcome {
+    pub fn parse(&self, delivery: &Delivery) -> ParseOutcome {
         let topic = match Topic::parse(&delivery.topic) {
             Ok(topic) => topic,
-            Err(_) if probe::is_probe(&delivery.topic, &delivery.payload) => return Outcome::Ignored,
+            Err(_) if probe::is_probe(&delivery.topic, &delivery.payload) => return ParseOutcome::Ignored,
             Err(error) => return refuse(delivery, Reason::BadTopicFormat, error.to_string()),
         };
-        if topic.kind == Kind::Platform {
-            return Outcome::Ignored;
+        if topic.kind == MessageKind::Platform {
+            return ParseOutcome::Ignored;
         }
         let size = delivery.cut_from.unwrap_or(delivery.payload.len());
         if size > self.max_payload_bytes || delivery.cut_from.is_some() {
@@ -146,16 +146,16 @@ impl Limits {
             return refuse(delivery, Reason::BadPayload, "the payload is not UTF-8");
         };
         let wanted = Wanted {
-            platform_fields: topic.kind != Kind::Telemetry,
-            extra: self.keep_extra_fields && topic.kind == Kind::Telemetry,
+            platform_fields: topic.kind != MessageKind::Telemetry,
+            extra: self.keep_extra_fields && topic.kind == MessageKind::Telemetry,
         };
         let envelope = match envelope::read(payload, wanted) {
             Ok(envelope) => envelope,
             Err(error) => return refuse(delivery, Reason::BadPayload, error),
         };
         match self.parse_fields(delivery, &topic, payload, &envelope) {
-            Ok(parsed) => Outcome::Parsed(parsed),
-            Err(refusal) => Outcome::Refused(refusal, told(delivery, &envelope)),
+            Ok(parsed) => ParseOutcome::Parsed(parsed),
+            Err(refusal) => ParseOutcome::Refused(refusal, told(delivery, &envelope)),
         }
     }
 
@@ -172,12 +172,12 @@ impl Limits {
         }
         let spans = Spans(&delivery.payload);
         let (body, unstorable) = self.parse_body(&spans, topic.kind, envelope)?;
-        let site = text(envelope, Field::SiteId)?;
+        let site = text(envelope, EnvelopeField::SiteId)?;
         if site.as_ref().is_some_and(|site| site.len() > MAX_SITE_LEN || site.contains('\0')) {
             return Err(bad(format!("site_id: at most {MAX_SITE_LEN} bytes, without NUL")));
         }
         let token = token(delivery, &spans, envelope)?;
-        let (tenant, device) = (text(envelope, Field::TenantId)?, text(envelope, Field::DeviceId)?);
+        let (tenant, device) = (text(envelope, EnvelopeField::TenantId)?, text(envelope, EnvelopeField::DeviceId)?);
         check_version(topic.kind, envelope)?;
         if tenant.is_some_and(|tenant| tenant != topic.tenant) {
             return Err(Refusal::new(Reason::TenantMismatch, "tenant_id is not the topic's tenant"));
@@ -200,46 +200,49 @@ impl Limits {
     fn parse_body(
         &self,
         spans: &Spans<'_>,
-        kind: Kind,
+        kind: MessageKind,
         envelope: &Envelope<'_>,
-    ) -> Result<(Body, Option<&'static str>), Refusal> {
+    ) -> Result<(ParsedBody, Option<&'static str>), Refusal> {
         match kind {
-            Kind::ShadowReported => {
-                let raw = object(envelope, Field::Reported, "reported")?
+            MessageKind::ShadowReported => {
+                let raw = object(envelope, EnvelopeField::Reported, "reported")?
                     .ok_or_else(|| bad("reported is missing: expected {\"reported\": {..}, \"version\": n}"))?;
-                let version = match envelope.get(Field::Version) {
+                let version = match envelope.get(EnvelopeField::Version) {
                     Some("\"1\"") | None => None,
                     Some(raw) => Some(count(raw, "version")?),
                 };
-                Ok((Body::Shadow { reported: redact(&spans.share(raw)), version }, json_limits::unstorable(raw)))
+                Ok((ParsedBody::Shadow { reported: redact(&spans.share(raw)), version }, json_limits::unstorable(raw)))
             }
-            Kind::CommandAck => {
-                let command_id = text(envelope, Field::CommandId)?
+            MessageKind::CommandAck => {
+                let command_id = text(envelope, EnvelopeField::CommandId)?
                     .and_then(|id| Uuid::try_parse(&id).ok())
                     .ok_or_else(|| bad("command_id is missing or no UUID"))?;
                 let details = command_details(envelope)?;
                 let unstorable = json_limits::unstorable(&details);
-                Ok((Body::CommandAck { command_id, details: redact(&details.into()) }, unstorable))
+                Ok((ParsedBody::CommandAck { command_id, details: redact(&details.into()) }, unstorable))
             }
-            Kind::Telemetry | Kind::Platform => {
-                let metrics = object(envelope, Field::Metrics, "metrics")?;
+            MessageKind::Telemetry | MessageKind::Platform => {
+                let metrics = object(envelope, EnvelopeField::Metrics, "metrics")?;
                 if metrics.is_some_and(|raw| json_limits::more_keys_than(raw, self.max_metrics)) {
                     let limit = self.max_metrics;
                     return Err(bad(format!("metrics has more than {limit} keys (MAX_METRICS)")));
                 }
-                let seq = envelope.get(Field::Seq).map(|raw| count(raw, "seq")).transpose()?;
+                let seq = envelope.get(EnvelopeField::Seq).map(|raw| count(raw, "seq")).transpose()?;
                 let extra = extra_object(envelope);
                 let unstorable = metrics
                     .and_then(json_limits::unstorable)
                     .or_else(|| extra.as_deref().and_then(json_limits::unstorable));
                 let metrics = metrics.map_or(Bytes::from_static(b"{}"), |raw| redact(&spans.share(raw)));
-                Ok((Body::Telemetry { seq, metrics, extra: extra.map(|extra| redact(&extra.into())) }, unstorable))
+                Ok((
+                    ParsedBody::Telemetry { seq, metrics, extra: extra.map(|extra| redact(&extra.into())) },
+                    unstorable,
+                ))
             }
         }
     }
 
     fn time(&self, envelope: &Envelope<'_>, received_at: Timestamp) -> Result<Option<Timestamp>, Refusal> {
-        let Some(raw) = envelope.get(Field::Ts) else { return Ok(None) };
+        let Some(raw) = envelope.get(EnvelopeField::Ts) else { return Ok(None) };
         let time = timestamp::read(raw).ok_or_else(|| {
             Refusal::new(
                 Reason::BadTimestamp,
@@ -263,15 +266,15 @@ impl Parsed {
     }
 
     /// What it told about itself, for when it is refused after all.
-    pub fn told(&self) -> Told {
+    pub fn told(&self) -> RejectedFields {
         let site = self.site.as_deref().map(|site| String::from_utf8_lossy(site).into());
-        Told { event_time: self.time, site, token: self.token.hash() }
+        RejectedFields { event_time: self.time, site, token: self.token.hash() }
     }
 }
 
 // === impl Token ===
 
-impl Token {
+impl TokenField {
     /// The hash, made when it is needed.
     pub fn hash(&self) -> Option<TokenHash> {
         match self {
@@ -282,7 +285,7 @@ impl Token {
     }
 }
 
-impl std::fmt::Debug for Token {
+impl std::fmt::Debug for TokenField {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(if *self == Self::Absent { "Absent" } else { "[secret]" })
     }
@@ -311,9 +314,9 @@ fn msg_type(delivery: &Delivery, msg_type: &str) -> Bytes {
 }
 
 /// Refuses a message whose fields are not read; only its time is looked for, so that it is known when it comes again.
-fn refuse(delivery: &Delivery, reason: Reason, detail: impl Into<Cow<'static, str>>) -> Outcome {
-    let told = Told { event_time: timestamp_only::time(&delivery.payload), ..Told::default() };
-    Outcome::Refused(Refusal::new(reason, detail), told)
+fn refuse(delivery: &Delivery, reason: Reason, detail: impl Into<Cow<'static, str>>) -> ParseOutcome {
+    let told = RejectedFields { event_time: timestamp_only::time(&delivery.payload), ..RejectedFields::default() };
+    ParseOutcome::Refused(Refusal::new(reason, detail), told)
 }
 
 fn bad(detail: impl Into<Cow<'static, str>>) -> Refusal {
@@ -321,17 +324,17 @@ fn bad(detail: impl Into<Cow<'static, str>>) -> Refusal {
 }
 
 /// What a refused message told, as far as it can be read.
-fn told(delivery: &Delivery, envelope: &Envelope<'_>) -> Told {
-    let site = text(envelope, Field::SiteId).ok().flatten().filter(|site| site.len() <= MAX_SITE_LEN);
-    Told {
-        event_time: envelope.get(Field::Ts).and_then(timestamp::read).filter(|time| time.is_storable()),
+fn told(delivery: &Delivery, envelope: &Envelope<'_>) -> RejectedFields {
+    let site = text(envelope, EnvelopeField::SiteId).ok().flatten().filter(|site| site.len() <= MAX_SITE_LEN);
+    RejectedFields {
+        event_time: envelope.get(EnvelopeField::Ts).and_then(timestamp::read).filter(|time| time.is_storable()),
         site: site.map(|site| site.replace('\0', "\u{fffd}").into()),
         token: token(delivery, &Spans(&delivery.payload), envelope).ok().and_then(|token| token.hash()),
     }
 }
 
 /// A string field: the span inside its quotes, copied only when it has escapes.
-fn text<'a>(envelope: &Envelope<'a>, field: Field) -> Result<Option<Cow<'a, str>>, Refusal> {
+fn text<'a>(envelope: &Envelope<'a>, field: EnvelopeField) -> Result<Option<Cow<'a, str>>, Refusal> {
     let Some(raw) = envelope.get(field) else { return Ok(None) };
     match raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
         Some(inside) if !inside.contains('\\') => Ok(Some(Cow::Borrowed(inside))),
@@ -342,7 +345,7 @@ fn text<'a>(envelope: &Envelope<'a>, field: Field) -> Result<Option<Cow<'a, str>
     }
 }
 
-fn object<'a>(envelope: &Envelope<'a>, field: Field, name: &str) -> Result<Option<&'a str>, Refusal> {
+fn object<'a>(envelope: &Envelope<'a>, field: EnvelopeField, name: &str) -> Result<Option<&'a str>, Refusal> {
     match envelope.get(field) {
         Some(raw) if !raw.starts_with('{') => Err(bad(format!("{name} must be an object"))),
         raw => Ok(raw),
@@ -356,30 +359,30 @@ fn count(raw: &str, name: &str) -> Result<i64, Refusal> {
     number.ok_or_else(|| bad(format!("{name} must be an integer from 0 to 9223372036854775807")))
 }
 
-fn token(delivery: &Delivery, spans: &Spans<'_>, envelope: &Envelope<'_>) -> Result<Token, Refusal> {
+fn token(delivery: &Delivery, spans: &Spans<'_>, envelope: &Envelope<'_>) -> Result<TokenField, Refusal> {
     if let Some(replay) = &delivery.replay {
-        return Ok(replay.token.map_or(Token::Absent, Token::Hashed));
+        return Ok(replay.token.map_or(TokenField::Absent, TokenField::Hashed));
     }
     // An empty token proves nothing, and must not become a device's by AUTO_PROVISION.
-    let given = text(envelope, Field::ProvisionToken)?.filter(|token| !token.is_empty());
-    Ok(given.map_or(Token::Absent, |token| Token::Given(spans.keep(token))))
+    let given = text(envelope, EnvelopeField::ProvisionToken)?.filter(|token| !token.is_empty());
+    Ok(given.map_or(TokenField::Absent, |token| TokenField::Given(spans.keep(token))))
 }
 
-fn check_version(kind: Kind, envelope: &Envelope<'_>) -> Result<(), Refusal> {
-    match envelope.get(Field::Version) {
+fn check_version(kind: MessageKind, envelope: &Envelope<'_>) -> Result<(), Refusal> {
+    match envelope.get(EnvelopeField::Version) {
         None | Some("\"1\"") => Ok(()),
-        Some(_) if kind == Kind::ShadowReported => Ok(()),
+        Some(_) if kind == MessageKind::ShadowReported => Ok(()),
         Some(_) => Err(Refusal::new(Reason::UnsupportedVersion, "version must be \"1\" or absent")),
     }
 }
 
 /// `{"status": .., "details": ..}` as the device gave them.
 fn command_details(envelope: &Envelope<'_>) -> Result<String, Refusal> {
-    if text(envelope, Field::Status)?.is_some_and(|status| status.len() > MAX_STATUS_LEN) {
+    if text(envelope, EnvelopeField::Status)?.is_some_and(|status| status.len() > MAX_STATUS_LEN) {
         return Err(bad(format!("status has more than {MAX_STATUS_LEN} bytes")));
     }
-    let status = envelope.get(Field::Status).unwrap_or("\"ok\"");
-    let details = object(envelope, Field::Details, "details")?.unwrap_or("null");
+    let status = envelope.get(EnvelopeField::Status).unwrap_or("\"ok\"");
+    let details = object(envelope, EnvelopeField::Details, "details")?.unwrap_or("null");
     Ok(format!("{{\"status\":{status},\"details\":{details}}}"))
 }
 

@@ -19,7 +19,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Waits for one part of the spine.
 #[derive(Clone, Debug)]
-pub struct Patience {
+pub struct Retry {
     part: &'static str,
     metrics: StoreMetrics,
     readiness: Readiness,
@@ -32,7 +32,7 @@ pub struct Patience {
 
 // === impl Patience ===
 
-impl Patience {
+impl Retry {
     /// Patience for this part, which ends when `abandon` is cancelled.
     pub fn new(part: &'static str, metrics: StoreMetrics, readiness: Readiness, abandon: CancellationToken) -> Self {
         Self { part, metrics, readiness, abandon, failures: 0, is_late: false, spell: Spell::default() }
@@ -110,7 +110,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_that_is_late_is_said_by_readiness_until_it_is_there() {
         let (metrics, readiness) = (Metrics::new().unwrap().store, Readiness::default());
-        let mut patience = Patience::new("writer", metrics, readiness.clone(), CancellationToken::new());
+        let mut patience = Retry::new("writer", metrics, readiness.clone(), CancellationToken::new());
         assert_eq!(patience.wait_for(tokio::time::sleep(Duration::from_millis(1))).await, Some(()));
         assert!(readiness.troubles().is_empty());
         let said = async {

@@ -4,7 +4,7 @@
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::retry::Patience;
+use super::retry::Retry;
 use crate::domain::batch::{Batch, Receipt};
 use crate::domain::ports::{Acknowledge, Sink};
 use crate::domain::time::Clock;
@@ -12,7 +12,7 @@ use crate::telemetry::ingest::IngestMetrics;
 
 /// A batch on its way to the writer, and the place it holds until it is committed.
 #[derive(Debug)]
-pub struct Prepared {
+pub struct PreparedBatch {
     /// What is to be stored.
     pub batch: Batch,
     /// Given back when it is.
@@ -23,7 +23,7 @@ pub struct Prepared {
 pub struct Writer<S, A> {
     sink: S,
     acks: A,
-    patience: Patience,
+    patience: Retry,
     metrics: IngestMetrics,
     clock: Clock,
 }
@@ -32,14 +32,14 @@ pub struct Writer<S, A> {
 
 impl<S: Sink, A: Acknowledge> Writer<S, A> {
     /// A writer into this sink.
-    pub fn new(sink: S, acks: A, patience: Patience, metrics: IngestMetrics, clock: Clock) -> Self {
+    pub fn new(sink: S, acks: A, patience: Retry, metrics: IngestMetrics, clock: Clock) -> Self {
         Self { sink, acks, patience, metrics, clock }
     }
 
     /// Writes all that comes, until nothing more can come or patience ends. Dropping the acknowledgements at its end
     /// tells the session that the last one is due.
-    pub async fn run(mut self, mut batches: mpsc::Receiver<Prepared>) {
-        while let Some(Prepared { mut batch, place }) = batches.recv().await {
+    pub async fn run(mut self, mut batches: mpsc::Receiver<PreparedBatch>) {
+        while let Some(PreparedBatch { mut batch, place }) = batches.recv().await {
             let Some(receipt) = self.commit(&mut batch).await else {
                 tracing::warn!(messages = batch.deliveries.len(), "gave up on a batch; the broker keeps its messages");
                 return;

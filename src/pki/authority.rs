@@ -16,7 +16,7 @@ use rustls_pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{AttributeTypeAndValue, FromDer, X509Name};
 
-use super::certificate::{Certificate, CertificateError};
+use super::certificate::{Certificate, CertificateFieldError};
 use super::files;
 use super::key::{CaKey, KeyError};
 use super::request::public_key::{KeyKind, KeyRefused};
@@ -53,7 +53,7 @@ pub enum AuthorityError {
     },
     /// The certificate makes no sense.
     #[error(transparent)]
-    Certificate(#[from] CertificateError),
+    Certificate(#[from] CertificateFieldError),
     /// The key makes no sense.
     #[error(transparent)]
     Key(#[from] KeyError),

@@ -63,7 +63,7 @@ pub(super) struct Uses {
 
 /// Why bytes are no certificate.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CertificateError {
+pub enum CertificateFieldError {
     /// No PEM of a certificate.
     #[error("there is no certificate in it: expected PEM that begins with -----BEGIN CERTIFICATE-----")]
     Missing,
@@ -82,31 +82,31 @@ pub enum CertificateError {
 
 impl Certificate {
     /// Reads the first certificate of a PEM text; a device's own stands before those of its authorities.
-    pub fn from_pem(text: &[u8]) -> Result<Self, CertificateError> {
-        Self::chain_from_pem(text)?.into_iter().next().ok_or(CertificateError::Missing)
+    pub fn from_pem(text: &[u8]) -> Result<Self, CertificateFieldError> {
+        Self::chain_from_pem(text)?.into_iter().next().ok_or(CertificateFieldError::Missing)
     }
 
     /// Reads all certificates of a PEM text, at least one.
-    pub fn chain_from_pem(text: &[u8]) -> Result<Vec<Self>, CertificateError> {
+    pub fn chain_from_pem(text: &[u8]) -> Result<Vec<Self>, CertificateFieldError> {
         if text.len() > MAX_CERTIFICATE_BYTES {
-            return Err(CertificateError::TooLong);
+            return Err(CertificateFieldError::TooLong);
         }
         let mut chain = Vec::new();
         for der in CertificateDer::pem_slice_iter(text) {
-            let der = der.map_err(|error| CertificateError::Garbled(error.to_string()))?;
+            let der = der.map_err(|error| CertificateFieldError::Garbled(error.to_string()))?;
             chain.push(Self::from_der(&der)?);
         }
         match chain.len() {
-            0 => Err(CertificateError::Missing),
+            0 => Err(CertificateFieldError::Missing),
             1..=MAX_CHAIN => Ok(chain),
-            _ => Err(CertificateError::TooLong),
+            _ => Err(CertificateFieldError::TooLong),
         }
     }
 
     /// Reads one in DER.
-    pub fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
+    pub fn from_der(der: &[u8]) -> Result<Self, CertificateFieldError> {
         if der.len() > MAX_CERTIFICATE_BYTES {
-            return Err(CertificateError::TooLong);
+            return Err(CertificateFieldError::TooLong);
         }
         let parsed = parse(der)?;
         let key = parsed.public_key();
@@ -259,11 +259,11 @@ pub(super) fn pem_text(tag: &str, der: &[u8]) -> String {
     pem::encode_config(&pem::Pem::new(tag, der), form)
 }
 
-fn parse(der: &[u8]) -> Result<X509Certificate<'_>, CertificateError> {
+fn parse(der: &[u8]) -> Result<X509Certificate<'_>, CertificateFieldError> {
     match X509Certificate::from_der(der) {
         Ok(([], parsed)) => Ok(parsed),
-        Ok(_) => Err(CertificateError::Garbled("something follows it".to_owned())),
-        Err(error) => Err(CertificateError::Garbled(error.to_string())),
+        Ok(_) => Err(CertificateFieldError::Garbled("something follows it".to_owned())),
+        Err(error) => Err(CertificateFieldError::Garbled(error.to_string())),
     }
 }
 

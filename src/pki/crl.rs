@@ -49,7 +49,7 @@ pub enum RevocationReason {
 
 /// One entry of the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Revoked {
+pub struct CrlEntry {
     /// The certificate's number.
     pub serial: Serial,
     /// Since when.
@@ -67,7 +67,7 @@ pub struct Crl {
     next_update: Timestamp,
     has_key_id: bool,
     /// By serial number.
-    entries: Vec<Revoked>,
+    entries: Vec<CrlEntry>,
 }
 
 /// Why a list is no good.
@@ -97,7 +97,7 @@ pub enum CrlError {
 pub fn sign(
     authority: &Authority,
     number: u64,
-    revoked: &[Revoked],
+    revoked: &[CrlEntry],
     validity_hours: u32,
     at: impl Into<Clocks>,
 ) -> Result<Crl, CrlError> {
@@ -229,7 +229,7 @@ impl Crl {
     }
 
     /// What stands in it, by serial number.
-    pub fn entries(&self) -> &[Revoked] {
+    pub fn entries(&self) -> &[CrlEntry] {
         &self.entries
     }
 
@@ -251,15 +251,15 @@ fn date(time: Timestamp) -> Result<x509_parser::time::ASN1Time, CrlError> {
     x509_time::to_x509(time).ok_or(CrlError::Sign(rcgen::Error::Time))
 }
 
-fn in_order(revoked: &[Revoked]) -> Vec<Revoked> {
-    let second = |entry: &Revoked| Revoked { revoked_at: x509_time::whole_second(entry.revoked_at), ..entry.clone() };
-    let mut entries: Vec<Revoked> = revoked.iter().map(second).collect();
+fn in_order(revoked: &[CrlEntry]) -> Vec<CrlEntry> {
+    let second = |entry: &CrlEntry| CrlEntry { revoked_at: x509_time::whole_second(entry.revoked_at), ..entry.clone() };
+    let mut entries: Vec<CrlEntry> = revoked.iter().map(second).collect();
     entries.sort_by(|one, other| (&one.serial, one.revoked_at).cmp(&(&other.serial, other.revoked_at)));
     entries.dedup_by(|later, earlier| later.serial == earlier.serial);
     entries
 }
 
-fn written(entry: &Revoked) -> Result<RevokedCertParams, CrlError> {
+fn written(entry: &CrlEntry) -> Result<RevokedCertParams, CrlError> {
     Ok(RevokedCertParams {
         serial_number: SerialNumber::from_slice(entry.serial.magnitude()),
         revocation_time: date(entry.revoked_at)?.to_datetime(),
@@ -276,14 +276,14 @@ fn from_pem(text: &[u8]) -> Result<Vec<u8>, CrlError> {
     }
 }
 
-fn read_entry(entry: &RevokedCertificate<'_>) -> Result<Revoked, CrlError> {
+fn read_entry(entry: &RevokedCertificate<'_>) -> Result<CrlEntry, CrlError> {
     let serial = Serial::from_der_integer(entry.raw_serial());
     let serial = serial.map_err(|_| CrlError::Field("an entry's serial number is not one"))?;
     let code = entry.reason_code().map(|(_, code)| code.0);
     // A reason we never write, such as one OpenSSL's commands can: the certificate is revoked all the same.
     let known = code.and_then(|code| RevocationReason::ALL.into_iter().find(|reason| reason.code() as u8 == code));
     let reason = known.unwrap_or(RevocationReason::Unspecified);
-    Ok(Revoked { serial, revoked_at: x509_time::from_x509(entry.revocation_date), reason })
+    Ok(CrlEntry { serial, revoked_at: x509_time::from_x509(entry.revocation_date), reason })
 }
 
 /// The number, and whether the authority's key identifier is there; a wrong one, or a critical extension, is an error.
@@ -314,8 +314,8 @@ mod tests {
     use super::*;
     use crate::pki::test_samples::{authority, now};
 
-    fn entry(serial: &[u8], seconds_ago: i64, reason: RevocationReason) -> Revoked {
-        Revoked {
+    fn entry(serial: &[u8], seconds_ago: i64, reason: RevocationReason) -> CrlEntry {
+        CrlEntry {
             serial: Serial::from_magnitude(serial).unwrap(),
             revoked_at: now().plus_seconds(-seconds_ago),
             reason,
@@ -325,7 +325,7 @@ mod tests {
     #[test]
     fn a_list_reads_back_from_pem_and_der_as_it_was_signed() {
         let authority = authority();
-        let mut all: Vec<Revoked> =
+        let mut all: Vec<CrlEntry> =
             RevocationReason::ALL.iter().map(|reason| entry(&[0x80, *reason as u8], 60, *reason)).collect();
         all.reverse();
         let crl = sign(&authority, u64::MAX, &all, 168, now()).unwrap();
@@ -375,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_long_list_reads_back_too() {
-        let many: Vec<Revoked> =
+        let many: Vec<CrlEntry> =
             (1..=5000_u32).map(|serial| entry(&serial.to_be_bytes(), 5, RevocationReason::Superseded)).collect();
         assert_eq!(sign(&authority(), 1, &many, 168, now()).unwrap().entries(), in_order(&many));
     }

@@ -6,13 +6,13 @@ use rcgen::{CertificateParams, KeyPair, SignatureAlgorithm, SigningKey};
 use super::authority::Authority;
 use super::authority::create;
 use super::key::CaKey;
-use super::request::profile::{Leaf, Lifetime, Profile, named};
+use super::request::profile::{CertificateProfile, Leaf, Lifetime, named};
 use super::serial::Serial;
 use crate::config::sections::certificates::CnFormat;
 use crate::domain::ids::DeviceKey;
 use crate::domain::time::Timestamp;
 
-pub const PROFILE: Profile = Profile { cn_format: CnFormat::Strict, validity_days: 365 };
+pub const PROFILE: CertificateProfile = CertificateProfile { cn_format: CnFormat::Strict, validity_days: 365 };
 pub const DAY: i64 = 86_400;
 
 /// A moment with a fraction of a second, which X.509 cannot write.

@@ -13,7 +13,7 @@ use crate::config::sections::certificates::CertificatesConfig;
 use crate::domain::time::{Clock, MICROS_PER_SECOND};
 use crate::lifecycle::Readiness;
 use crate::pki::authority::end::AuthorityEnd;
-use crate::telemetry::certificates::RegistryMetrics;
+use crate::telemetry::certificates::CertificateMetrics;
 use crate::telemetry::logs::Repeated;
 
 /// How often the file is read: another authority in its place is seen within this.
@@ -29,7 +29,7 @@ const PART: &str = "authority";
 #[derive(Debug)]
 pub struct AuthorityWatch {
     path: PathBuf,
-    metrics: RegistryMetrics,
+    metrics: CertificateMetrics,
     readiness: Readiness,
     clock: Clock,
     line: Repeated,
@@ -42,7 +42,7 @@ impl AuthorityWatch {
     /// None without `DEVICE_CA_CERT_PATH`.
     pub fn new(
         settings: &CertificatesConfig,
-        metrics: RegistryMetrics,
+        metrics: CertificateMetrics,
         readiness: Readiness,
         clock: Clock,
     ) -> Option<Self> {

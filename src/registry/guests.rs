@@ -34,20 +34,20 @@ const LOGIN_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Public credentials. Cheap to clone, shared by those who issue and those who verify.
 #[derive(Clone, Debug)]
-pub struct Guests(Arc<Office>);
+pub struct Guests(Arc<GuestIssuer>);
 
 #[derive(Debug)]
-struct Office {
+struct GuestIssuer {
     database: Database,
     bound: u32,
     clock: Clock,
     issuing: Semaphore,
     looking_up: Semaphore,
-    remembered: Mutex<HashMap<GuestId, Remembered>>,
+    remembered: Mutex<HashMap<GuestId, CachedCredential>>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Remembered {
+struct CachedCredential {
     pass: Pass,
     asked_at: Timestamp,
 }
@@ -64,7 +64,7 @@ pub struct Credential {
 
 /// Why none was issued.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum IssueError {
+pub enum GuestIssueError {
     /// There are as many as there may be.
     #[error("{0} guest credentials are good at the moment and no more are issued (PUBLIC_MAX_GUESTS): try again later")]
     Full(u32),
@@ -82,20 +82,20 @@ impl Guests {
     /// On this database, with at most so many credentials good at a time.
     pub fn new(database: Database, bound: u32, clock: Clock) -> Self {
         let (issuing, looking_up) = (Semaphore::new(ISSUED_AT_ONCE), Semaphore::new(LOOKED_UP_AT_ONCE));
-        Self(Arc::new(Office { database, bound, clock, issuing, looking_up, remembered: Mutex::default() }))
+        Self(Arc::new(GuestIssuer { database, bound, clock, issuing, looking_up, remembered: Mutex::default() }))
     }
 
     /// Issues one; when it returns, every replica can verify it.
-    pub async fn issue(&self) -> Result<Credential, IssueError> {
+    pub async fn issue(&self) -> Result<Credential, GuestIssueError> {
         let office = &self.0;
-        let (id, token) = guest::make().ok_or(IssueError::NoRandomness)?;
+        let (id, token) = guest::make().ok_or(GuestIssueError::NoRandomness)?;
         let turn = office.issuing.acquire().await;
         let now = (office.clock)();
         let row = GuestRow { token: token.hash(), expires_at: now.plus_seconds(guest::LIFETIME_SECONDS) };
         let added = guests::add(office.database.pool(), id.uuid(), &row, office.bound).await?;
         drop(turn);
         if !added {
-            return Err(IssueError::Full(office.bound));
+            return Err(GuestIssueError::Full(office.bound));
         }
         office.remember(id, row.into(), now);
         Ok(Credential { id, token: token.into_text(), expires_at: row.expires_at })
@@ -117,7 +117,7 @@ impl Guests {
 
 // === impl Office ===
 
-impl Office {
+impl GuestIssuer {
     /// From memory while that is fresh, else from Postgres. While Postgres is away, what is remembered holds to its end.
     async fn pass(&self, id: GuestId, now: Timestamp) -> Result<Pass, GuestRefusal> {
         let remembered = self.recall(id);
@@ -145,7 +145,7 @@ impl Office {
         timeout(LOGIN_PATIENCE, asked).await.unwrap_or_else(|_| Err(Outage("Postgres did not answer in time".into())))
     }
 
-    fn recall(&self, id: GuestId) -> Option<Remembered> {
+    fn recall(&self, id: GuestId) -> Option<CachedCredential> {
         self.locked().get(&id).copied()
     }
 
@@ -158,17 +158,17 @@ impl Office {
                 remembered.clear();
             }
         }
-        remembered.insert(id, Remembered { pass, asked_at: now });
+        remembered.insert(id, CachedCredential { pass, asked_at: now });
     }
 
-    fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<GuestId, Remembered>> {
+    fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<GuestId, CachedCredential>> {
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 // === impl Remembered ===
 
-impl Remembered {
+impl CachedCredential {
     fn is_fresh(&self, now: Timestamp) -> bool {
         (0.0..REMEMBERED_SECONDS).contains(&now.seconds_since(self.asked_at)) && now < self.pass.expires_at
     }

@@ -12,7 +12,7 @@ const LATENCY: &str = "sluice_store_latency_seconds_bucket";
 
 /// The figures of one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Figures {
+pub struct DaemonFigures {
     /// Messages that came from the broker.
     pub received: u64,
     /// Messages stored.
@@ -38,16 +38,16 @@ pub struct Figures {
 pub struct Latency(Vec<(f64, u64)>);
 
 /// Asks for the figures.
-pub async fn figures(address: SocketAddr) -> io::Result<Figures> {
+pub async fn figures(address: SocketAddr) -> io::Result<DaemonFigures> {
     match ops_client::get(address, "/metrics").await? {
-        (200, body) => Ok(Figures::read(&body)),
+        (200, body) => Ok(DaemonFigures::read(&body)),
         (status, _) => Err(io::Error::other(format!("/metrics answers {status}"))),
     }
 }
 
 // === impl Figures ===
 
-impl Figures {
+impl DaemonFigures {
     /// Reads the exposition text; what is not asked for is passed over.
     pub fn read(text: &str) -> Self {
         let mut figures = Self::default();
@@ -136,8 +136,8 @@ mod tests {
     use super::*;
     use crate::telemetry::metrics::Metrics;
 
-    fn render(metrics: &Metrics) -> Figures {
-        Figures::read(&String::from_utf8(metrics.render().unwrap()).unwrap())
+    fn render(metrics: &Metrics) -> DaemonFigures {
+        DaemonFigures::read(&String::from_utf8(metrics.render().unwrap()).unwrap())
     }
 
     #[test]

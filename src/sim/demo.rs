@@ -23,21 +23,21 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::daemon_metrics::{self, Figures};
-use super::fleet::demo_fleet::{DOOMED, Fleet, MakeUp};
-use super::fleet::device_listener::Gate;
+use super::daemon_metrics::{self, DaemonFigures};
+use super::fleet::demo_fleet::{DOOMED, DemoFleet, DemoFleetSpec};
+use super::fleet::device_listener::DeviceListener;
 use crate::command::failure::{Exit, Failure};
-use crate::command::table::{self, Output};
+use crate::command::table::{self, OutputFormat};
 use crate::config::sections::ingest::RateLimit;
 use crate::config::{Config, Sources};
 use crate::lifecycle::Tasks;
-use daemon_process::{Daemon, Launch};
-use prepare::{ASK_EVERY, Enrolled, PATIENCE, no_figures};
-use revocation::{Doomed, Knocks, Plan};
-use revocation_report::Story;
+use daemon_process::{DaemonProcess, Launch};
+use prepare::{ASK_EVERY, EnrolledFleet, PATIENCE, no_figures};
+use revocation::{ConnectAttempts, DeviceToRevoke, RevocationPlan};
+use revocation_report::RevocationReport;
 use screen::Screen;
-use summary::Summary;
-use traffic::{Crew, Tally};
+use summary::DemoSummary;
+use traffic::{DeviceGroup, TrafficTally};
 
 /// Tasks the fleet's devices are shared out among.
 const CREWS: u8 = 4;
@@ -81,31 +81,31 @@ pub struct DemoArgs {
 }
 
 /// The demonstration while messages flow.
-struct Stage {
-    daemon: Daemon,
+struct DemoContext {
+    daemon: DaemonProcess,
     /// The figures before the first message of this run.
-    before: Figures,
-    tally: Tally,
-    knocks: Knocks,
+    before: DaemonFigures,
+    tally: TrafficTally,
+    knocks: ConnectAttempts,
     /// The last revocations.
-    stories: Vec<Story>,
+    stories: Vec<RevocationReport>,
     /// All of them that held.
     held: u64,
     /// All of them that did not.
     broken: u64,
     screen: Screen,
-    output: Output,
+    output: OutputFormat,
     started: Instant,
 }
 
 /// The devices.
-struct Cast {
-    crews: Vec<Crew>,
-    doomed: Doomed,
+struct DemoDevices {
+    crews: Vec<DeviceGroup>,
+    doomed: DeviceToRevoke,
 }
 
 /// Runs the demonstration until its time is up or a signal comes; a second signal ends it at once.
-pub async fn run(args: DemoArgs, config: &Config, sources: &Sources, output: Output) -> Result<Exit, Failure> {
+pub async fn run(args: DemoArgs, config: &Config, sources: &Sources, output: OutputFormat) -> Result<Exit, Failure> {
     let stop = CancellationToken::new();
     tokio::select! {
         ended = demonstrate(&args, config, sources, output, &stop) => ended,
@@ -117,7 +117,7 @@ async fn demonstrate(
     args: &DemoArgs,
     config: &Config,
     sources: &Sources,
-    output: Output,
+    output: OutputFormat,
     stop: &CancellationToken,
 ) -> Result<Exit, Failure> {
     let (mut stage, cast) = tokio::select! {
@@ -127,7 +127,7 @@ async fn demonstrate(
     let span = stage.play(cast, args.seconds.map(Duration::from_secs), stop).await?;
     let last = stage.settle().await?;
     let stopped = stage.daemon.stop().await;
-    let summary = Summary::new(span, &stage.tally, &last).with_revocations(stage.stories, stage.held, stage.broken);
+    let summary = DemoSummary::new(span, &stage.tally, &last).with_revocations(stage.stories, stage.held, stage.broken);
     let summary = summary.with_knocks(stage.knocks.refused(), stage.knocks.let_in());
     let exit = conclude(&summary, &last, output)?;
     stopped.map(|()| exit)
@@ -138,13 +138,13 @@ async fn prepare(
     args: &DemoArgs,
     config: &Config,
     sources: &Sources,
-    output: Output,
-) -> Result<(Stage, Cast), Failure> {
+    output: OutputFormat,
+) -> Result<(DemoContext, DemoDevices), Failure> {
     let rate_limit = args.rate_limit();
-    let fleet = Fleet::new(args.make_up(config, rate_limit));
+    let fleet = DemoFleet::new(args.make_up(config, rate_limit));
     // First of all: without a broker, nothing else is worth starting.
     let overture = prepare::greet(&config.broker).await?;
-    let gate = Gate::of(config)?;
+    let gate = DeviceListener::of(config)?;
     say(output, "registering the devices, and issuing their certificates")?;
     let (enrolled, watch) = prepare::enroll(&fleet, config, &args.certificates).await?;
     let (faulty, issued) = (fleet.faulty(), enrolled.papers.values().filter(|papers| papers.is_new).count());
@@ -167,11 +167,11 @@ async fn prepare(
         let kept = before.kept();
         say(output, &format!("{kept} messages of an earlier run were still with the broker; they are stored now"))?;
     }
-    let (tally, knocks) = (Tally::default(), Knocks::default());
+    let (tally, knocks) = (TrafficTally::default(), ConnectAttempts::default());
     let cast = args.cast(fleet, enrolled, gate, &tally, &knocks).await?;
     say(output, "")?;
     let (stories, screen, started) = (Vec::new(), Screen::new(), Instant::now());
-    let stage = Stage { daemon, before, tally, knocks, stories, held: 0, broken: 0, screen, output, started };
+    let stage = DemoContext { daemon, before, tally, knocks, stories, held: 0, broken: 0, screen, output, started };
     Ok((stage, cast))
 }
 
@@ -187,24 +187,24 @@ impl DemoArgs {
 
     /// The hasty device is left out where its outburst would be most of the traffic.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number far below 2^31")]
-    fn make_up(&self, config: &Config, limit: RateLimit) -> MakeUp {
+    fn make_up(&self, config: &Config, limit: RateLimit) -> DemoFleetSpec {
         // More than the limit lets pass while it bursts out.
         let outburst = (limit.burst + limit.per_second / 5.0) as usize + 20;
         let bearable = outburst <= (self.rate as usize).max(150);
         let oversize = config.ingest.max_payload_bytes;
-        MakeUp { devices: self.devices.into(), oversize, outburst: bearable.then_some(outburst) }
+        DemoFleetSpec { devices: self.devices.into(), oversize, outburst: bearable.then_some(outburst) }
     }
 
     /// Connects every device with its certificate.
     async fn cast(
         &self,
-        fleet: Fleet,
-        enrolled: Enrolled,
-        gate: Gate,
-        tally: &Tally,
-        knocks: &Knocks,
-    ) -> Result<Cast, Failure> {
-        let Enrolled { operator, wallet, mut papers } = enrolled;
+        fleet: DemoFleet,
+        enrolled: EnrolledFleet,
+        gate: DeviceListener,
+        tally: &TrafficTally,
+        knocks: &ConnectAttempts,
+    ) -> Result<DemoDevices, Failure> {
+        let EnrolledFleet { operator, wallet, mut papers } = enrolled;
         let mut squads = fleet.into_squads(CREWS.into());
         let (Some(squad), Some(own)) = (squads.pop(), papers.remove(DOOMED)) else {
             return Err(Failure::new(Exit::Internal, "the fleet has no device to revoke"));
@@ -212,26 +212,26 @@ impl DemoArgs {
         let pace = f64::from(self.rate) / f64::from(CREWS);
         let mut crews = Vec::new();
         for squad in squads {
-            crews.push(Crew::connect(&gate, &papers, squad, pace, tally.clone()).await?);
+            crews.push(DeviceGroup::connect(&gate, &papers, squad, pace, tally.clone()).await?);
         }
         let (tally, knocks) = (tally.clone(), knocks.clone());
-        Ok(Cast { crews, doomed: Doomed { operator, wallet, papers: own, gate, squad, tally, knocks } })
+        Ok(DemoDevices { crews, doomed: DeviceToRevoke { operator, wallet, papers: own, gate, squad, tally, knocks } })
     }
 
     /// Half way, or again and again.
-    fn plan(limit: Option<Duration>) -> Plan {
+    fn plan(limit: Option<Duration>) -> RevocationPlan {
         let first = limit.map_or(FIRST_REVOCATION, |limit| limit / 2);
-        Plan { first, again: limit.is_none().then_some(AGAIN) }
+        RevocationPlan { first, again: limit.is_none().then_some(AGAIN) }
     }
 }
 
 // === impl Stage ===
 
-impl Stage {
+impl DemoContext {
     /// Lets the devices publish and draws the figures; how long that was.
     async fn play(
         &mut self,
-        cast: Cast,
+        cast: DemoDevices,
         limit: Option<Duration>,
         stop: &CancellationToken,
     ) -> Result<Duration, Failure> {
@@ -262,7 +262,7 @@ impl Stage {
     }
 
     /// Draws again and again; ends only when something is wrong: also when devices may not publish, which would only go on.
-    async fn watch(&mut self, stories: &mut mpsc::Receiver<Result<Story, Failure>>) -> Result<(), Failure> {
+    async fn watch(&mut self, stories: &mut mpsc::Receiver<Result<RevocationReport, Failure>>) -> Result<(), Failure> {
         let mut ticks = tokio::time::interval(REDRAW);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -283,13 +283,13 @@ impl Stage {
     }
 
     /// Shows how a certificate ended, and remembers it for the summary.
-    fn tell(&mut self, story: Story) {
+    fn tell(&mut self, story: RevocationReport) {
         if story.is_whole() {
             self.held += 1;
         } else {
             self.broken += 1;
         }
-        if self.output == Output::Table {
+        if self.output == OutputFormat::Table {
             // Who no longer watches is noticed when the figures are drawn.
             let _ = self.screen.tell(&story.lines());
         }
@@ -299,15 +299,15 @@ impl Stage {
         self.stories.push(story);
     }
 
-    fn draw(&mut self, figures: &Figures) -> io::Result<()> {
+    fn draw(&mut self, figures: &DaemonFigures) -> io::Result<()> {
         match self.output {
-            Output::Table => self.screen.draw(self.started.elapsed(), self.tally.published(), figures),
-            Output::Json => Ok(()),
+            OutputFormat::Table => self.screen.draw(self.started.elapsed(), self.tally.published(), figures),
+            OutputFormat::Json => Ok(()),
         }
     }
 
     /// Waits until all that the broker took over is kept and acknowledged; the last figures.
-    async fn settle(&mut self) -> Result<Figures, Failure> {
+    async fn settle(&mut self) -> Result<DaemonFigures, Failure> {
         let (mut progress, mut seen) = (Instant::now(), 0);
         loop {
             let figures = daemon_metrics::figures(self.daemon.ops()).await.map_err(no_figures)?.since(&self.before);
@@ -350,23 +350,23 @@ async fn follow_signals(stop: &CancellationToken) -> Failure {
     Failure::new(Exit::Internal, "a second signal: ended at once; the broker keeps what was not stored")
 }
 
-fn conclude(summary: &Summary, figures: &Figures, output: Output) -> Result<Exit, Failure> {
+fn conclude(summary: &DemoSummary, figures: &DaemonFigures, output: OutputFormat) -> Result<Exit, Failure> {
     match output {
-        Output::Json => {
+        OutputFormat::Json => {
             table::json(summary)?;
             // The program that reads the summary has the figures; whoever started it has the reason.
             if let Some(why) = summary.shortcoming() {
                 writeln!(io::stderr(), "{why}")?;
             }
         }
-        Output::Table => writeln!(io::stdout(), "{}", summary.lines(figures).join("\n"))?,
+        OutputFormat::Table => writeln!(io::stdout(), "{}", summary.lines(figures).join("\n"))?,
     }
     Ok(if summary.is_good() { Exit::Done } else { Exit::Negative })
 }
 
 /// Words for people; a program asked for the summary alone.
-fn say(output: Output, words: &str) -> Result<(), Failure> {
-    if output == Output::Table {
+fn say(output: OutputFormat, words: &str) -> Result<(), Failure> {
+    if output == OutputFormat::Table {
         writeln!(io::stdout(), "{words}")?;
     }
     Ok(())

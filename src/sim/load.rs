@@ -20,26 +20,28 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::fleet::certificates::{Papers, Wallet};
-use super::fleet::device_listener::Gate;
-use super::fleet::load_fleet::{Auth, DEAR_FAULTS, Fleet, MakeUp, TENANT_PREFIX, TENANTS, TOKEN_FAULTS, USUAL_FAULTS};
-use super::fleet::payload::Profile;
+use super::fleet::certificates::{CertificateFolder, DeviceCertificate};
+use super::fleet::device_listener::DeviceListener;
+use super::fleet::load_fleet::{
+    Auth, DEAR_FAULTS, LoadFleet, LoadFleetSpec, TENANT_PREFIX, TENANTS, TOKEN_FAULTS, USUAL_FAULTS,
+};
+use super::fleet::payload::PayloadProfile;
 use super::wait_for_crl::CrlWatch;
-use crate::broker::error::Trouble;
+use crate::broker::error::BrokerError;
 use crate::clock;
-use crate::command::context::{Operator, outage, printed};
+use crate::command::context::{CommandContext, outage, printed};
 use crate::command::failure::{Exit, Failure};
-use crate::command::table::{self, Output};
+use crate::command::table::{self, OutputFormat};
 use crate::config::Config;
 use crate::domain::ids::{IdError, TenantId};
 use crate::domain::refusal::Reason;
 use crate::domain::time::Timestamp;
 use crate::lifecycle::Tasks;
-use crate::registry::Desk;
+use crate::registry::ActionContext;
 use crate::store::reads::simulation_readback::Readback;
 use crate::store::registry::bulk_enroll;
-use connection::{Board, Crew, Ledger};
-use screen::{Progress, Summary, per_second};
+use connection::{LoadConnection, SentNumbers, SharedFigures};
+use screen::{LoadProgress, LoadSummary, per_second};
 use verify::{Findings, Sent};
 
 /// How often the progress is drawn.
@@ -99,7 +101,7 @@ pub struct SimulateArgs {
     keep: bool,
     /// What devices measure; all kinds in turn when not given
     #[arg(long, value_enum, value_name = "PROFILE")]
-    profile: Option<Profile>,
+    profile: Option<PayloadProfile>,
     /// The share of messages that must be refused, 0 to 1
     #[arg(long, value_name = "FRACTION", default_value_t = 0.0, value_parser = read_fraction)]
     pub(super) bad: f64,
@@ -124,15 +126,15 @@ pub struct SimulateArgs {
 }
 
 /// Publishes, or looks for what was published; what is missing makes it fail.
-pub async fn run(args: SimulateArgs, config: &Config, output: Output) -> Result<Exit, Failure> {
-    let output = if args.json { Output::Json } else { output };
-    let operator = Operator::open(config).await?;
+pub async fn run(args: SimulateArgs, config: &Config, output: OutputFormat) -> Result<Exit, Failure> {
+    let output = if args.json { OutputFormat::Json } else { output };
+    let operator = CommandContext::open(config).await?;
     let exit = match &args.of {
         _ if args.disband => disband(&operator, output).await?,
         Some(file) => {
             let text = std::fs::read_to_string(file)
                 .map_err(|error| Failure::usage(format!("{} cannot be read: {error}", file.display())))?;
-            let earlier: Summary = serde_json::from_str(&text)
+            let earlier: LoadSummary = serde_json::from_str(&text)
                 .map_err(|error| Failure::usage(format!("{} is no summary of a run: {error}", file.display())))?;
             let findings = look(&operator, &earlier.messages).await?;
             tell(output, &findings, &findings.lines())?;
@@ -144,8 +146,13 @@ pub async fn run(args: SimulateArgs, config: &Config, output: Output) -> Result<
     Ok(exit)
 }
 
-async fn simulate(args: &SimulateArgs, config: &Config, operator: &Operator, output: Output) -> Result<Exit, Failure> {
-    let fleet = Fleet::new(args.make_up(config)?, secret()?);
+async fn simulate(
+    args: &SimulateArgs,
+    config: &Config,
+    operator: &CommandContext,
+    output: OutputFormat,
+) -> Result<Exit, Failure> {
+    let fleet = LoadFleet::new(args.make_up(config)?, secret()?);
     if !args.keep {
         let registrations = fleet.registrations();
         let enrolled =
@@ -158,15 +165,15 @@ async fn simulate(args: &SimulateArgs, config: &Config, operator: &Operator, out
     let quarantined_before = readback.refusals(&tenants).await.map_err(|error| outage(&error))?;
     readback.close().await;
 
-    let (began, board) = (clock::now(), Board::default());
+    let (began, board) = (clock::now(), SharedFigures::default());
     let seats = match &papers {
-        Some(papers) => assignment::own(args, &Gate::of(config)?, &fleet, papers, began)?,
+        Some(papers) => assignment::own(args, &DeviceListener::of(config)?, &fleet, papers, began)?,
         None => assignment::shared(args, &config.broker, &fleet, began)?,
     };
     let crews = assignment::connect(args, seats, began, &board).await?;
     let (span, ledgers) = publish(args, crews, &board, output).await?;
     let messages = sent(began, tenants, &ledgers, quarantined_before);
-    let mut summary = Summary {
+    let mut summary = LoadSummary {
         seconds: span.as_secs_f64(),
         sent: board.sent(),
         rate: per_second(board.sent(), span),
@@ -188,13 +195,13 @@ async fn simulate(args: &SimulateArgs, config: &Config, operator: &Operator, out
 async fn issue(
     args: &SimulateArgs,
     config: &Config,
-    operator: &Operator,
-    fleet: &Fleet,
-) -> Result<Vec<Papers>, Failure> {
+    operator: &CommandContext,
+    fleet: &LoadFleet,
+) -> Result<Vec<DeviceCertificate>, Failure> {
     let internal = |error: IdError| Failure::new(Exit::Internal, error.to_string());
     let tenants: Result<Vec<TenantId>, _> = fleet.tenants().iter().map(|tenant| tenant.parse()).collect();
-    let desk = Desk { database: &operator.database, actor: &operator.actor, now: clock::now() };
-    let mut wallet = Wallet::open(&args.certificates, &tenants.map_err(internal)?, config, desk).await?;
+    let desk = ActionContext { database: &operator.database, actor: &operator.actor, now: clock::now() };
+    let mut wallet = CertificateFolder::open(&args.certificates, &tenants.map_err(internal)?, config, desk).await?;
     let mut papers = Vec::new();
     for member in fleet.good().chain(fleet.bad()) {
         let device = member.key().map_err(internal)?;
@@ -209,7 +216,7 @@ async fn issue(
     Ok(papers)
 }
 
-async fn disband(operator: &Operator, output: Output) -> Result<Exit, Failure> {
+async fn disband(operator: &CommandContext, output: OutputFormat) -> Result<Exit, Failure> {
     let gone = bulk_enroll::disband(operator.database.pool(), &operator.actor, TENANTS)
         .await
         .map_err(|error| outage(&error))?;
@@ -224,10 +231,10 @@ async fn disband(operator: &Operator, output: Output) -> Result<Exit, Failure> {
 /// Lets all crews work and draws the progress; how long it took.
 async fn publish(
     args: &SimulateArgs,
-    crews: Vec<Crew>,
-    board: &Board,
-    output: Output,
-) -> Result<(Duration, Vec<Ledger>), Failure> {
+    crews: Vec<LoadConnection>,
+    board: &SharedFigures,
+    output: OutputFormat,
+) -> Result<(Duration, Vec<SentNumbers>), Failure> {
     let (stop, mut tasks) = (CancellationToken::new(), Tasks::default());
     let (ledgers_in, mut ledgers) = mpsc::channel(usize::from(CONNECTIONS_MAX));
     let (wanted, started) = (crews.len(), Instant::now());
@@ -235,7 +242,8 @@ async fn publish(
         tasks.spawn("crew", crew.work(stop.clone(), ledgers_in.clone()));
     }
     drop(ledgers_in);
-    let mut progress = (output == Output::Table).then(|| Progress::new(Duration::from_secs(args.seconds.into())));
+    let mut progress =
+        (output == OutputFormat::Table).then(|| LoadProgress::new(Duration::from_secs(args.seconds.into())));
     let mut ticks = tokio::time::interval(REDRAW);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut done = Vec::new();
@@ -263,7 +271,7 @@ async fn publish(
 // === impl SimulateArgs ===
 
 impl SimulateArgs {
-    fn make_up(&self, config: &Config) -> Result<MakeUp, Failure> {
+    fn make_up(&self, config: &Config) -> Result<LoadFleetSpec, Failure> {
         let auth = self.auth()?;
         if self.keep && auth == Auth::Token {
             return Err(Failure::usage(
@@ -289,7 +297,7 @@ impl SimulateArgs {
         if let Some(fault) = faults.iter().find(|fault| TOKEN_FAULTS.contains(fault) && auth != Auth::Token) {
             return Err(Failure::usage(format!("{fault} can only be provoked with --auth token")));
         }
-        Ok(MakeUp {
+        Ok(LoadFleetSpec {
             devices: devices as usize,
             tenants: usize::from(self.tenants),
             profile: self.profile,
@@ -315,7 +323,12 @@ impl SimulateArgs {
 // === private helpers ===
 
 /// What must be in the tables, of all connections.
-fn sent(began: Timestamp, tenants: Vec<String>, ledgers: &[Ledger], quarantined_before: BTreeMap<String, i64>) -> Sent {
+fn sent(
+    began: Timestamp,
+    tenants: Vec<String>,
+    ledgers: &[SentNumbers],
+    quarantined_before: BTreeMap<String, i64>,
+) -> Sent {
     let mut bad = BTreeMap::new();
     for (reason, count) in ledgers.iter().flat_map(|ledger| &ledger.bad) {
         *bad.entry(reason.label().to_owned()).or_insert(0) += count.cast_signed();
@@ -328,17 +341,17 @@ fn sent(began: Timestamp, tenants: Vec<String>, ledgers: &[Ledger], quarantined_
     Sent { began_us: began.micros(), tenants, numbers, refused, bad, quarantined_before }
 }
 
-async fn look(operator: &Operator, sent: &Sent) -> Result<Findings, Failure> {
+async fn look(operator: &CommandContext, sent: &Sent) -> Result<Findings, Failure> {
     let mut readback = Readback::open(&operator.database).await.map_err(|error| outage(&error))?;
     let findings = verify::verify(&mut readback, sent).await.map_err(|error| outage(&error))?;
     readback.close().await;
     Ok(findings)
 }
 
-fn tell<T: serde::Serialize>(output: Output, value: &T, lines: &[String]) -> io::Result<()> {
+fn tell<T: serde::Serialize>(output: OutputFormat, value: &T, lines: &[String]) -> io::Result<()> {
     match output {
-        Output::Json => table::json(value),
-        Output::Table => writeln!(io::stdout(), "{}", lines.join("\n")),
+        OutputFormat::Json => table::json(value),
+        OutputFormat::Table => writeln!(io::stdout(), "{}", lines.join("\n")),
     }
 }
 
@@ -354,7 +367,7 @@ fn secret() -> Result<[u8; 32], Failure> {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it stands where map_err wants a function of the value")]
-fn broken(trouble: Trouble) -> Failure {
+fn broken(trouble: BrokerError) -> Failure {
     Failure::unavailable(trouble.to_string())
 }
 

@@ -12,7 +12,7 @@ use crate::clock;
 use crate::command::context::outage;
 use crate::command::failure::Failure;
 use crate::domain::ports::Outage;
-use crate::store::certificates::revocation_ledger::Ledger;
+use crate::store::certificates::revocation_ledger::RevocationLedger;
 use crate::store::connection::database::Database;
 
 /// How often the table is looked at.
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(45);
 
 /// What is watched.
 pub struct CrlWatch {
-    ledger: Ledger,
+    ledger: RevocationLedger,
     issuer: String,
     /// When the broker had been looked at before.
     before: Option<DateTime<Utc>>,
@@ -35,7 +35,7 @@ impl CrlWatch {
     /// Remembers how things stand now.
     pub async fn open(database: &Database, issuer: &str) -> Result<Self, Failure> {
         let opened = async {
-            let mut ledger = Ledger::open(database).await?;
+            let mut ledger = RevocationLedger::open(database).await?;
             let before = ledger.state().await?.looked_at;
             Ok(Self { ledger, issuer: issuer.to_owned(), before })
         };

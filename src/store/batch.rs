@@ -14,4 +14,5 @@ pub mod quarantine_rows;
 pub mod readings;
 pub mod single_statement;
 pub mod sink;
+mod snapshot;
 pub mod staging;

@@ -12,7 +12,7 @@ use serde::Serialize;
 use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use super::error::Trouble;
+use super::error::StoreError;
 use crate::domain::ids::{DeviceKey, TenantId};
 use crate::domain::ports::Outage;
 use crate::domain::time::Timestamp;
@@ -276,7 +276,7 @@ impl std::fmt::Display for Handle {
 
 impl From<sqlx::Error> for CertificateError {
     fn from(error: sqlx::Error) -> Self {
-        Self::Outage(Trouble::from(error).into())
+        Self::Outage(StoreError::from(error).into())
     }
 }
 

@@ -9,7 +9,7 @@ use crate::domain::ports::Outage;
 
 /// What went wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum StoreError {
     /// The row's own fault: trying again cannot help, storing the others can. The text is the database's.
     Data(String),
     /// A row with that key is there already.
@@ -20,7 +20,7 @@ pub enum Trouble {
 
 // === impl Trouble ===
 
-impl From<sqlx::Error> for Trouble {
+impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match error {
             sqlx::Error::Database(error) => match error.try_downcast_ref::<PgDatabaseError>() {
@@ -48,22 +48,22 @@ impl From<sqlx::Error> for Trouble {
     }
 }
 
-impl From<Trouble> for Outage {
+impl From<StoreError> for Outage {
     /// For those who hold no row to blame.
-    fn from(trouble: Trouble) -> Self {
+    fn from(trouble: StoreError) -> Self {
         match trouble {
-            Trouble::Outage(text) => Self(text),
-            Trouble::Data(text) => Self(format!("Postgres refused what it was given: {text}")),
-            Trouble::Duplicate => Self("Postgres refused what it was given: it is there already".into()),
+            StoreError::Outage(text) => Self(text),
+            StoreError::Data(text) => Self(format!("Postgres refused what it was given: {text}")),
+            StoreError::Duplicate => Self("Postgres refused what it was given: it is there already".into()),
         }
     }
 }
 
 /// Classes of SQLSTATE: 22 data exception, 23 integrity, 21 cardinality and 54 program limit (nesting, index row size) are
 /// the row's. All else, also what is not listed, is an outage: nothing is thrown out for a reason nobody has thought of.
-fn judge(code: &str, message: &str, constraint: Option<&str>) -> Trouble {
+fn judge(code: &str, message: &str, constraint: Option<&str>) -> StoreError {
     if code == "23505" {
-        return Trouble::Duplicate;
+        return StoreError::Duplicate;
     }
     // "no partition of relation found for row" shares its code with a violated check, which always names a constraint.
     let no_partition = code == "23514" && constraint.is_none();
@@ -71,9 +71,9 @@ fn judge(code: &str, message: &str, constraint: Option<&str>) -> Trouble {
     let of_the_form = matches!(code, "22P03" | "22P04");
     let of_the_data = matches!(code.get(..2), Some("21" | "22" | "23" | "54")) && !no_partition && !of_the_form;
     if of_the_data {
-        return Trouble::Data(format!("{message} (SQLSTATE {code})"));
+        return StoreError::Data(format!("{message} (SQLSTATE {code})"));
     }
-    Trouble::Outage(match advice(code, no_partition) {
+    StoreError::Outage(match advice(code, no_partition) {
         Some(advice) => format!("{message} (SQLSTATE {code}): {advice}"),
         None => format!("{message} (SQLSTATE {code})"),
     })
@@ -117,20 +117,21 @@ mod tests {
     #[test]
     fn only_what_the_row_is_to_blame_for_is_blamed_on_the_row() {
         for code in ["22P05", "22003", "22008", "22021", "23502", "23503", "21000", "54001", "54000"] {
-            assert!(matches!(judge(code, "m", None), Trouble::Data(_)), "{code}");
+            assert!(matches!(judge(code, "m", None), StoreError::Data(_)), "{code}");
         }
-        assert!(matches!(judge("23514", "m", Some("a_check")), Trouble::Data(_)));
-        assert_eq!(judge("23505", "m", Some("telemetry_once")), Trouble::Duplicate);
+        assert!(matches!(judge("23514", "m", Some("a_check")), StoreError::Data(_)));
+        assert_eq!(judge("23505", "m", Some("telemetry_once")), StoreError::Duplicate);
         for code in
             ["08006", "53100", "57P01", "58030", "40P01", "40001", "25006", "42501", "42P01", "XX000", "0A000", "", "é"]
         {
-            assert!(matches!(judge(code, "m", None), Trouble::Outage(_)), "{code}");
+            assert!(matches!(judge(code, "m", None), StoreError::Outage(_)), "{code}");
         }
     }
 
     #[test]
     fn a_missing_partition_is_an_outage_and_says_what_to_do() {
-        let Trouble::Outage(text) = judge("23514", "no partition of relation \"telemetry\" found for row", None) else {
+        let StoreError::Outage(text) = judge("23514", "no partition of relation \"telemetry\" found for row", None)
+        else {
             panic!("blamed on the row");
         };
         assert!(text.contains("telemetry_late"), "{text}");
@@ -139,7 +140,7 @@ mod tests {
     #[test]
     fn a_bad_url_is_not_quoted() {
         let error = sqlx::Error::Configuration("postgres://u:hunter2@h".into());
-        let Trouble::Outage(text) = error.into() else { panic!("an outage") };
+        let StoreError::Outage(text) = error.into() else { panic!("an outage") };
         assert!(!text.contains("hunter2"), "{text}");
     }
 }

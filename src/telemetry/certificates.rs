@@ -4,7 +4,7 @@ use super::metrics::metrics;
 
 metrics! {
     /// Updated by the keeper of the certificates, each minute, and by the watch of the authority.
-    pub struct RegistryMetrics {
+    pub struct CertificateMetrics {
         /// Certificates in the registry, by status.
         certificates: IntGaugeVec("sluice_certificates", ["status"]),
         /// When the first ACTIVE certificate ends, in Unix time; 0 when there is none.

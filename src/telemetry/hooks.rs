@@ -15,7 +15,7 @@ pub const RESULTS: [&str; 3] = ["allowed", "denied", "fault"];
 
 metrics! {
     /// Without labels.
-    pub struct Plain {
+    pub struct HookCounters {
         /// Seconds from a question of the broker to its answer.
         seconds: Histogram("sluice_access_seconds", SECONDS),
         /// Questions of the broker denied because something here failed, not because of who asked: alert on any.
@@ -29,15 +29,15 @@ metrics! {
 
 /// Updated by those who answer the broker.
 #[derive(Clone, Debug)]
-pub struct DoorMetrics {
+pub struct HookMetrics {
     /// Those without labels.
-    pub plain: Plain,
+    pub plain: HookCounters,
     decisions: Vec<IntCounter>,
 }
 
 // === impl DoorMetrics ===
 
-impl DoorMetrics {
+impl HookMetrics {
     /// Makes them all and registers them; every known label starts at zero.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let help = "Questions of the broker, by hook and by what was answered.";
@@ -45,7 +45,7 @@ impl DoorMetrics {
         registry.register(Box::new(decisions.clone()))?;
         let pairs = HOOKS.iter().flat_map(|hook| RESULTS.map(|result| [*hook, result]));
         let decisions = pairs.map(|labels| decisions.with_label_values(&labels)).collect();
-        let plain = Plain::register(registry)?;
+        let plain = HookCounters::register(registry)?;
         plain.policy_current.set(1);
         Ok(Self { plain, decisions })
     }

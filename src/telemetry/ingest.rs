@@ -14,7 +14,7 @@ pub const ROWS: [f64; 12] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 250.0, 500.
 
 metrics! {
     /// Without labels.
-    pub struct Plain {
+    pub struct IngestCounters {
         /// Messages of each batch that was committed.
         batch_rows: Histogram("sluice_batch_rows", ROWS),
         /// Seconds from the start of a batch's transaction to its commit, tries included.
@@ -38,7 +38,7 @@ metrics! {
 #[derive(Clone, Debug)]
 pub struct IngestMetrics {
     /// Those without labels.
-    pub plain: Plain,
+    pub plain: IngestCounters,
     /// Messages stored.
     pub stored: IntCounter,
     /// Messages that were stored before.
@@ -64,7 +64,7 @@ impl IngestMetrics {
         registry.register(Box::new(results.clone()))?;
         registry.register(Box::new(reasons.clone()))?;
         Ok(Self {
-            plain: Plain::register(registry)?,
+            plain: IngestCounters::register(registry)?,
             stored: results.with_label_values(&["stored"]),
             duplicate: results.with_label_values(&["duplicate"]),
             quarantined: results.with_label_values(&["quarantined"]),

@@ -4,7 +4,7 @@ use super::metrics::metrics;
 
 metrics! {
     /// Updated by those who keep the issuers' keys; the issuers are those of the settings.
-    pub struct AccessMetrics {
+    pub struct IssuerKeyMetrics {
         /// Seconds since the keys of this issuer were last read from it; -1 while they never were.
         keys_age: IntGaugeVec("sluice_jwks_age_seconds", ["issuer"]),
     }
@@ -12,7 +12,7 @@ metrics! {
 
 // === impl AccessMetrics ===
 
-impl AccessMetrics {
+impl IssuerKeyMetrics {
     /// How old the keys of this issuer are; none: they were never read.
     pub fn show_keys_age(&self, issuer: &str, seconds: Option<f64>) {
         #[expect(clippy::cast_possible_truncation, reason = "an age in seconds is far below 2^63")]

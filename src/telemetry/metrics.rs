@@ -4,13 +4,13 @@ use prometheus::{Encoder, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use super::broker::BrokerMetrics;
 use super::broker_acl::BrokerAclMetrics;
-use super::certificates::RegistryMetrics;
+use super::certificates::CertificateMetrics;
 use super::guests::GuestMetrics;
-use super::hooks::DoorMetrics;
+use super::hooks::HookMetrics;
 use super::http::HttpMetrics;
 use super::ingest::IngestMetrics;
 use super::isolation::IsolationMetrics;
-use super::issuer_keys::AccessMetrics;
+use super::issuer_keys::IssuerKeyMetrics;
 use super::log_writer;
 use super::revocation::RevocationMetrics;
 use super::store::StoreMetrics;
@@ -70,17 +70,17 @@ pub struct Metrics {
     /// The broker's access rules.
     pub broker_acl: BrokerAclMetrics,
     /// The broker's questions.
-    pub door: DoorMetrics,
+    pub door: HookMetrics,
     /// The spine.
     pub ingest: IngestMetrics,
     /// The certificates.
-    pub certificates: RegistryMetrics,
+    pub certificates: CertificateMetrics,
     /// The chain of revocation.
     pub revocation: RevocationMetrics,
     /// The proof that the broker isolates devices.
     pub isolation: IsolationMetrics,
     /// The door.
-    pub access: AccessMetrics,
+    pub access: IssuerKeyMetrics,
     /// Public credentials.
     pub guests: GuestMetrics,
     /// The listeners.
@@ -105,12 +105,12 @@ impl Metrics {
         Ok(Self {
             broker: BrokerMetrics::register(&registry)?,
             broker_acl: BrokerAclMetrics::register(&registry)?,
-            door: DoorMetrics::new(&registry)?,
+            door: HookMetrics::new(&registry)?,
             ingest: IngestMetrics::new(&registry)?,
-            certificates: RegistryMetrics::register(&registry)?,
+            certificates: CertificateMetrics::register(&registry)?,
             revocation: RevocationMetrics::register(&registry)?,
             isolation: IsolationMetrics::new(&registry)?,
-            access: AccessMetrics::register(&registry)?,
+            access: IssuerKeyMetrics::register(&registry)?,
             guests: GuestMetrics::register(&registry)?,
             http: HttpMetrics::new(&registry)?,
             logs: LogMetrics::register(&registry)?,

@@ -12,26 +12,30 @@ use subtle::ConstantTimeEq;
 use super::caller::{Caller, Claim};
 use super::denial::Denial;
 use super::guest::GuestRefusal;
-use super::logins::{Holder, Logins, Recalled};
+use super::logins::{Holder, LoginAnswer, Logins};
 use super::reserved_names::{Reserved, Taken};
 use super::subject::Subject;
 use crate::access::policy::decision::Because;
-use crate::access::policy::reloading::Rulebook;
+use crate::access::policy::reloading::ActivePolicy;
 use crate::access::tokens::cache::Tokens;
-use crate::domain::broker_login::Login;
-use crate::domain::device::{Device, Standing};
+use crate::domain::broker_login::BrokerLogin;
+use crate::domain::device::{Device, RegistryAnswer};
 use crate::domain::ids::DeviceKey;
 use crate::domain::ports::Outage;
 use crate::domain::refusal::{Reason, Refusal};
 use crate::domain::time::{Clock, Timestamp};
 
 /// Whom the door asks what it does not know. Each answers within the broker's patience, or with an outage.
-pub trait Knowledge: Send + Sync + 'static {
+pub trait HookLookup: Send + Sync + 'static {
     /// What the registry says of a device.
-    fn standing(&self, device: &DeviceKey) -> impl Future<Output = Result<Standing, Outage>> + Send;
+    fn standing(&self, device: &DeviceKey) -> impl Future<Output = Result<RegistryAnswer, Outage>> + Send;
 
     /// The login under these names.
-    fn login(&self, username: &str, client_id: &str) -> impl Future<Output = Result<Option<Login>, Outage>> + Send;
+    fn login(
+        &self,
+        username: &str,
+        client_id: &str,
+    ) -> impl Future<Output = Result<Option<BrokerLogin>, Outage>> + Send;
 
     /// Whether this name and token, under this client id, are a guest's.
     fn guest(
@@ -44,11 +48,11 @@ pub trait Knowledge: Send + Sync + 'static {
 }
 
 /// Answers the broker.
-pub struct Door<K> {
+pub struct HookAuthorizer<K> {
     knowledge: K,
     tokens: Tokens,
     logins: Logins,
-    rulebook: Rulebook,
+    rulebook: ActivePolicy,
     clock: Clock,
     /// What is Sluice's own at the broker: whoever took it would have Sluice's rights, or end its session.
     reserved: Reserved,
@@ -57,20 +61,20 @@ pub struct Door<K> {
 }
 
 /// The end of a login that stands for itself at each question, or of one that has to be remembered.
-enum Proved {
+enum Identity {
     EachTime(Arc<Subject>),
     AtLogin(Arc<Subject>),
 }
 
 // === impl Door ===
 
-impl<K: Knowledge> Door<K> {
+impl<K: HookLookup> HookAuthorizer<K> {
     /// A door that asks these.
     pub fn new(
         knowledge: K,
         tokens: Tokens,
         logins: Logins,
-        rulebook: Rulebook,
+        rulebook: ActivePolicy,
         clock: Clock,
         reserved: Reserved,
         certificates_count: bool,
@@ -122,11 +126,11 @@ impl<K: Knowledge> Door<K> {
         self.check_reserved(&caller)?;
         let proved = self.who(caller).await?;
         let policy = self.rulebook.policy();
-        let (Proved::AtLogin(subject) | Proved::EachTime(subject)) = &proved;
+        let (Identity::AtLogin(subject) | Identity::EachTime(subject)) = &proved;
         let decision = policy.decide(subject, caller.client_id, acc, topic);
         // A superuser by a password's token lacks no rule; what is denied, or makes no sense, stays so.
         let lacks_a_rule = matches!(decision.because, Because::NoRule | Because::NotCapable);
-        let is_superuser = matches!(proved, Proved::AtLogin(_)) && lacks_a_rule && policy.is_superuser(subject);
+        let is_superuser = matches!(proved, Identity::AtLogin(_)) && lacks_a_rule && policy.is_superuser(subject);
         if decision.allowed || is_superuser { Ok(()) } else { Err(Denial::Policy(decision.to_string())) }
     }
 
@@ -169,9 +173,9 @@ impl<K: Knowledge> Door<K> {
     async fn check_names(&self, username: &str, client_id: &str, holder: &Holder) -> Result<(), Denial> {
         let now = (self.clock)();
         let known = match self.logins.recall(username, client_id, now) {
-            Recalled::Somebody(known) => Some(known),
-            Recalled::Nobody => None,
-            Recalled::Unknown => {
+            LoginAnswer::Somebody(known) => Some(known),
+            LoginAnswer::Nobody => None,
+            LoginAnswer::Unknown => {
                 let found = self.knowledge.login(username, client_id).await.map_err(Denial::Fault)?;
                 self.logins.learned(username, client_id, found, now)
             }
@@ -190,30 +194,30 @@ impl<K: Knowledge> Door<K> {
         holder.signer.is_some_and(|signer| !self.tokens.trusts(&signer))
     }
 
-    async fn who(&self, caller: Caller<'_>) -> Result<Proved, Denial> {
+    async fn who(&self, caller: Caller<'_>) -> Result<Identity, Denial> {
         let now = (self.clock)();
         let username = match caller.claim() {
             Claim::Token { token, name } => {
                 let proof = self.tokens.verify(token, now)?;
                 check_name(name, &proof.subject)?;
-                return Ok(Proved::EachTime(proof.subject.clone()));
+                return Ok(Identity::EachTime(proof.subject.clone()));
             }
             Claim::Device(device) => {
-                return self.device_of_broker(device, now).await.map(|subject| Proved::EachTime(Arc::new(subject)));
+                return self.device_of_broker(device, now).await.map(|subject| Identity::EachTime(Arc::new(subject)));
             }
-            Claim::Probe => return Ok(Proved::EachTime(Arc::new(Subject::of_device(DeviceKey::of_probe())))),
+            Claim::Probe => return Ok(Identity::EachTime(Arc::new(Subject::of_device(DeviceKey::of_probe())))),
             Claim::Guest(username) | Claim::Name(username) => username,
             Claim::Nobody => return Err(Denial::Nobody),
         };
         let holder = match self.logins.recall(username, caller.client_id, now) {
-            Recalled::Somebody(holder) => holder,
-            Recalled::Nobody => return Err(Denial::NoLogin),
-            Recalled::Unknown => {
+            LoginAnswer::Somebody(holder) => holder,
+            LoginAnswer::Nobody => return Err(Denial::NoLogin),
+            LoginAnswer::Unknown => {
                 let found = self.knowledge.login(username, caller.client_id).await.map_err(Denial::Fault)?;
                 self.logins.learned(username, caller.client_id, found, now).ok_or(Denial::NoLogin)?
             }
         };
-        if self.is_withdrawn(&holder) { Err(Denial::KeyWithdrawn) } else { Ok(Proved::AtLogin(holder.subject)) }
+        if self.is_withdrawn(&holder) { Err(Denial::KeyWithdrawn) } else { Ok(Identity::AtLogin(holder.subject)) }
     }
 
     async fn guest(&self, username: &str, password: &str, client_id: &str) -> Result<Holder, Denial> {

@@ -3,7 +3,7 @@
 //! No part of a token or a password is in it.
 
 use super::guest::GuestRefusal;
-use crate::access::tokens::error::Refused;
+use crate::access::tokens::error::TokenError;
 use crate::domain::broker_login::LoginError;
 use crate::domain::ports::Outage;
 use crate::domain::refusal::Refusal;
@@ -25,7 +25,7 @@ pub enum Denial {
     NoToken,
     /// The token is not believed.
     #[error(transparent)]
-    Token(#[from] Refused),
+    Token(#[from] TokenError),
     /// The registry says no.
     #[error("{}: {}", .0.reason, .0.detail)]
     Device(Refusal),
@@ -80,7 +80,7 @@ impl Denial {
     pub const fn is_fault(&self) -> bool {
         matches!(
             self,
-            Self::Fault(_) | Self::Token(Refused::KeysAway { .. }) | Self::Guest(GuestRefusal::Unavailable(_))
+            Self::Fault(_) | Self::Token(TokenError::KeysAway { .. }) | Self::Guest(GuestRefusal::Unavailable(_))
         )
     }
 }

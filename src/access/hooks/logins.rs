@@ -14,12 +14,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::denial::Denial;
 use super::subject::{Subject, SubjectKind};
-use super::two_generation_map::Memory;
+use super::two_generation_map::TwoGenerationMap;
 use crate::access::tokens::proof::Signer;
-use crate::domain::broker_login::Login;
+use crate::domain::broker_login::BrokerLogin;
 use crate::domain::ports::{Logbook, Outage};
 use crate::domain::time::{Clock, Timestamp};
-use crate::telemetry::hooks::DoorMetrics;
+use crate::telemetry::hooks::HookMetrics;
 use crate::telemetry::outage_log::Spell;
 
 /// Logins in memory; the others are asked of Postgres when their next question comes. 8 KiB each at the very most.
@@ -48,7 +48,7 @@ const LAST_END: Timestamp = Timestamp::from_micros(253_402_300_799_000_000);
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A user name and a client id, as one hash: neither can be made to look like another pair.
-type Key = [u8; 32];
+type LoginKey = [u8; 32];
 
 /// The logins. Clones share them.
 #[derive(Clone, Debug)]
@@ -56,10 +56,10 @@ pub struct Logins(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    memory: Mutex<Memory<Key, Known>>,
-    waiting: Mutex<HashMap<Key, Login>>,
+    memory: Mutex<TwoGenerationMap<LoginKey, KnownLogin>>,
+    waiting: Mutex<HashMap<LoginKey, BrokerLogin>>,
     bell: Notify,
-    metrics: DoorMetrics,
+    metrics: HookMetrics,
 }
 
 /// Whose login it is, and what proved it.
@@ -73,14 +73,14 @@ pub struct Holder {
 
 /// What is known of a pair of names.
 #[derive(Clone, Debug)]
-enum Known {
+enum KnownLogin {
     Somebody(Holder),
     Nobody { since: Timestamp },
 }
 
 /// What memory says of a pair of names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Recalled {
+pub enum LoginAnswer {
     /// It is this one.
     Somebody(Holder),
     /// A moment ago there was no login.
@@ -93,8 +93,8 @@ pub enum Recalled {
 
 impl Logins {
     /// Nobody is known yet.
-    pub fn new(metrics: DoorMetrics) -> Self {
-        let (memory, waiting) = (Mutex::new(Memory::new(REMEMBERED)), Mutex::default());
+    pub fn new(metrics: HookMetrics) -> Self {
+        let (memory, waiting) = (Mutex::new(TwoGenerationMap::new(REMEMBERED)), Mutex::default());
         Self(Arc::new(Shared { memory, waiting, bell: Notify::new(), metrics }))
     }
 
@@ -113,10 +113,11 @@ impl Logins {
         let key = key(username, client_id);
         {
             let mut memory = self.memory();
-            if matches!(memory.get(&key), Some(Known::Somebody(known)) if !known.has_ended(now) && keeps_them(&known)) {
+            if matches!(memory.get(&key), Some(KnownLogin::Somebody(known)) if !known.has_ended(now) && keeps_them(&known))
+            {
                 return Err(Denial::NamesTaken);
             }
-            memory.insert(key, Known::Somebody(holder));
+            memory.insert(key, KnownLogin::Somebody(holder));
         }
         let mut waiting = self.waiting();
         if waiting.len() >= WAITING && !waiting.contains_key(&key) {
@@ -131,26 +132,32 @@ impl Logins {
 
     /// Whose login these names are, as far as it is known here. One that has ended has to be looked up: there may be another
     /// since, at another replica.
-    pub fn recall(&self, username: &str, client_id: &str, now: Timestamp) -> Recalled {
+    pub fn recall(&self, username: &str, client_id: &str, now: Timestamp) -> LoginAnswer {
         match self.memory().get(&key(username, client_id)) {
-            Some(Known::Somebody(holder)) if !holder.has_ended(now) => Recalled::Somebody(holder),
-            Some(Known::Nobody { since }) if (0.0..NOBODY_SECONDS).contains(&now.seconds_since(since)) => {
-                Recalled::Nobody
+            Some(KnownLogin::Somebody(holder)) if !holder.has_ended(now) => LoginAnswer::Somebody(holder),
+            Some(KnownLogin::Nobody { since }) if (0.0..NOBODY_SECONDS).contains(&now.seconds_since(since)) => {
+                LoginAnswer::Nobody
             }
-            _ => Recalled::Unknown,
+            _ => LoginAnswer::Unknown,
         }
     }
 
     /// Takes what the logbook said of these names, and says whose login it is. What was proved here in the meantime is not
     /// overwritten by it.
-    pub fn learned(&self, username: &str, client_id: &str, found: Option<Login>, now: Timestamp) -> Option<Holder> {
+    pub fn learned(
+        &self,
+        username: &str,
+        client_id: &str,
+        found: Option<BrokerLogin>,
+        now: Timestamp,
+    ) -> Option<Holder> {
         let key = key(username, client_id);
         let mut memory = self.memory();
         let holder = match memory.get(&key) {
-            Some(Known::Somebody(holder)) if !holder.has_ended(now) => Some(holder),
+            Some(KnownLogin::Somebody(holder)) if !holder.has_ended(now) => Some(holder),
             _ => found.and_then(holder_of).filter(|holder| !holder.has_ended(now)),
         };
-        let known = holder.clone().map_or(Known::Nobody { since: now }, Known::Somebody);
+        let known = holder.clone().map_or(KnownLogin::Nobody { since: now }, KnownLogin::Somebody);
         memory.insert(key, known);
         holder
     }
@@ -194,9 +201,9 @@ impl Logins {
     /// Writes all that waits; what is not taken waits on, unless a later login took its place.
     async fn write<L: Logbook>(&self, logbook: &L) -> Result<(), Outage> {
         loop {
-            let mut lot: Vec<(Key, Login)> = {
+            let mut lot: Vec<(LoginKey, BrokerLogin)> = {
                 let mut waiting = self.waiting();
-                let keys: Vec<Key> = waiting.keys().take(AT_ONCE).copied().collect();
+                let keys: Vec<LoginKey> = waiting.keys().take(AT_ONCE).copied().collect();
                 keys.into_iter().filter_map(|key| waiting.remove_entry(&key)).collect()
             };
             if lot.is_empty() {
@@ -206,7 +213,7 @@ impl Logins {
             lot.sort_by(|(_, one), (_, other)| {
                 (&one.username, &one.client_id).cmp(&(&other.username, &other.client_id))
             });
-            let (keys, logins): (Vec<Key>, Vec<Login>) = lot.into_iter().unzip();
+            let (keys, logins): (Vec<LoginKey>, Vec<BrokerLogin>) = lot.into_iter().unzip();
             if let Err(outage) = logbook.keep(&logins).await {
                 let mut waiting = self.waiting();
                 for (key, login) in keys.into_iter().zip(logins) {
@@ -217,11 +224,11 @@ impl Logins {
         }
     }
 
-    fn memory(&self) -> MutexGuard<'_, Memory<Key, Known>> {
+    fn memory(&self) -> MutexGuard<'_, TwoGenerationMap<LoginKey, KnownLogin>> {
         self.0.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashMap<Key, Login>> {
+    fn waiting(&self) -> MutexGuard<'_, HashMap<LoginKey, BrokerLogin>> {
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -244,7 +251,7 @@ impl Holder {
 
 // === private helpers ===
 
-fn key(username: &str, client_id: &str) -> Key {
+fn key(username: &str, client_id: &str) -> LoginKey {
     let mut hash = Sha256::new();
     hash.update(username.len().to_be_bytes());
     hash.update(username);
@@ -252,9 +259,9 @@ fn key(username: &str, client_id: &str) -> Key {
     hash.finalize().into()
 }
 
-fn login_of(username: &str, client_id: &str, holder: &Holder, at: Timestamp) -> Login {
+fn login_of(username: &str, client_id: &str, holder: &Holder, at: Timestamp) -> BrokerLogin {
     let subject = &holder.subject;
-    Login {
+    BrokerLogin {
         username: username.into(),
         client_id: client_id.into(),
         kind: subject.kind.name().into(),
@@ -269,10 +276,10 @@ fn login_of(username: &str, client_id: &str, holder: &Holder, at: Timestamp) -> 
 }
 
 /// None: a kind this sluice does not know, or a device, which is known by its name and by nothing a row says.
-fn holder_of(login: Login) -> Option<Holder> {
+fn holder_of(login: BrokerLogin) -> Option<Holder> {
     let kind = [SubjectKind::Service, SubjectKind::User, SubjectKind::Guest];
     let kind = kind.into_iter().find(|kind| kind.name() == &*login.kind)?;
-    let Login { subject, groups, scopes, expires_at, proved_by, .. } = login;
+    let BrokerLogin { subject, groups, scopes, expires_at, proved_by, .. } = login;
     let subject = Subject { kind, id: subject, groups, scopes, expires_at: Some(expires_at) };
     Some(Holder { subject: Arc::new(subject), signer: proved_by.map(Signer::from) })
 }

@@ -8,7 +8,7 @@ use std::hash::Hash;
 /// Two generations of entries. What is used lives in the young one; when that is full it becomes the old one, and the old
 /// one is forgotten. So it takes no list of uses, and it never holds more than it may.
 #[derive(Debug)]
-pub struct Memory<K, V> {
+pub struct TwoGenerationMap<K, V> {
     young: HashMap<K, V>,
     old: HashMap<K, V>,
     room: usize,
@@ -16,7 +16,7 @@ pub struct Memory<K, V> {
 
 // === impl Memory ===
 
-impl<K: Copy + Eq + Hash, V: Clone> Memory<K, V> {
+impl<K: Copy + Eq + Hash, V: Clone> TwoGenerationMap<K, V> {
     /// Room for so many entries.
     pub fn new(room: usize) -> Self {
         Self { young: HashMap::new(), old: HashMap::new(), room: (room / 2).max(1) }
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn what_is_used_stays_and_what_is_not_goes_when_there_is_no_room() {
-        let mut memory = Memory::new(10);
+        let mut memory = TwoGenerationMap::new(10);
         memory.insert(0, "used");
         memory.insert(1, "unused");
         for key in 2..100 {

@@ -2,7 +2,7 @@
 //!
 //! No rule of a file opens more to a guest; one may deny any of it.
 
-use super::filter::Filter;
+use super::filter::TopicFilter;
 use super::pattern::{Pattern, Values};
 use super::rule::Action;
 use crate::access::hooks::subject::{Subject, SubjectKind};
@@ -76,7 +76,13 @@ impl BuiltIn {
     }
 
     /// Whether it is open.
-    pub(super) fn covers(&self, subject: &Subject, action: Action, asked: &Filter<'_>, values: &Values<'_>) -> bool {
+    pub(super) fn covers(
+        &self,
+        subject: &Subject,
+        action: Action,
+        asked: &TopicFilter<'_>,
+        values: &Values<'_>,
+    ) -> bool {
         self.of(&subject.kind, action).iter().any(|pattern| pattern.covers(asked, values))
     }
 
@@ -89,7 +95,7 @@ impl BuiltIn {
 }
 
 /// What no guest may do, whatever the topic.
-pub(super) fn check_guest(client_id: &str, asked: &Filter<'_>) -> Result<(), GuestError> {
+pub(super) fn check_guest(client_id: &str, asked: &TopicFilter<'_>) -> Result<(), GuestError> {
     if !client_id.starts_with(GUEST_CLIENT_ID) {
         return Err(GuestError::ClientId);
     }

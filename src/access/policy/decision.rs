@@ -6,7 +6,7 @@ use std::fmt;
 
 use super::built_in::GuestError;
 use super::filter::FilterError;
-use super::rule::{Action, Rule};
+use super::rule::{Action, PolicyRule};
 
 /// The answer to one question.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +27,7 @@ pub enum Because<'p> {
     /// Allowed: the guests' topics.
     GuestTopics,
     /// Allowed or denied by this rule.
-    Rule(&'p Rule),
+    Rule(&'p PolicyRule),
     /// Allowed by several rules, of which none covers all that is asked for.
     Together,
     /// Denied: a rule allows it, but no group, scope or kind of the subject is capable of it.

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use super::Policy;
 use super::file_reader::{Faults, Walk, get, key_path};
-use super::file_tree::{Entries, Node};
+use super::file_tree::{Node, TableEntries};
 use super::pattern::Pattern;
-use super::rule::{Action, Actions, Capabilities, Capability, Effect, Kinds, Rule, Scopes, Subjects};
+use super::rule::{Action, Actions, Capabilities, Capability, Effect, Kinds, PolicyRule, Scopes, Subjects};
 use crate::disk;
 
 /// The longest policy file, in bytes.
@@ -75,7 +75,7 @@ pub fn parse(text: &str, format: Format) -> Result<Policy, Faults> {
         Format::Json => Node::of_json(text),
         Format::Toml => Node::of_toml(text),
     };
-    let mut reader = Reader::default();
+    let mut reader = PolicyReader::default();
     let policy = root.map(|root| reader.policy(&root)).map_err(|fault| reader.walk.faults.add(fault));
     policy.ok().filter(|_| reader.walk.faults.is_empty()).ok_or(reader.walk.faults)
 }
@@ -86,14 +86,14 @@ fn read_bounded(path: &Path) -> io::Result<String> {
 
 /// Turns the tree into rules; what is wrong is noted and reading goes on.
 #[derive(Default)]
-struct Reader {
+struct PolicyReader {
     walk: Walk,
     patterns: usize,
 }
 
 // === impl Reader ===
 
-impl Reader {
+impl PolicyReader {
     fn policy(&mut self, root: &Node) -> Policy {
         let Some(top) = self.walk.table("the file", root) else { return Policy::built_in() };
         let is_flat = top.iter().any(|(key, _)| key == "rules" || TABLES.contains(&key.as_str()));
@@ -126,7 +126,7 @@ impl Reader {
         Policy::new(rules, self.capabilities(&place, tables))
     }
 
-    fn rules(&mut self, place: &str, node: Option<&Node>) -> Vec<Rule> {
+    fn rules(&mut self, place: &str, node: Option<&Node>) -> Vec<PolicyRule> {
         let nodes = node.and_then(|node| self.walk.list(place, node)).unwrap_or_default();
         if nodes.len() > MAX_RULES {
             self.walk.fault(place, format!("{} rules, {MAX_RULES} are the most", nodes.len()));
@@ -143,7 +143,7 @@ impl Reader {
         rules
     }
 
-    fn rule(&mut self, index: usize, place: String, node: &Node) -> Option<Rule> {
+    fn rule(&mut self, index: usize, place: String, node: &Node) -> Option<PolicyRule> {
         let entries = self.walk.table(&place, node)?;
         self.walk.only(entries, &place, &["subjects", "topics", "actions", "effect"]);
         let of = |key: &str| format!("{place}.{key}");
@@ -151,7 +151,7 @@ impl Reader {
         let topics = self.walk.needed(entries, &place, "topics").map(|node| self.topics(&of("topics"), node));
         let actions = self.walk.needed(entries, &place, "actions").map(|node| self.actions(&of("actions"), node));
         let effect = get(entries, "effect").map(|node| self.effect(&of("effect"), node));
-        Some(Rule {
+        Some(PolicyRule {
             index,
             subjects: subjects.unwrap_or_default(),
             topics: topics?,
@@ -250,7 +250,7 @@ impl Reader {
     }
 
     /// None when there is no table of permissions at all.
-    fn capabilities(&mut self, place: &str, entries: &Entries) -> Option<Capabilities> {
+    fn capabilities(&mut self, place: &str, entries: &TableEntries) -> Option<Capabilities> {
         let [groups, scopes, kinds] = TABLES.map(|key| {
             let place = key_path(place, key);
             get(entries, key).map(|node| self.permissions(&place, node))

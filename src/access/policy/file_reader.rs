@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::file_tree::{Entries, Node};
+use super::file_tree::{Node, TableEntries};
 
 /// How many errors are told of at a time; the rest is counted.
 const MAX_FAULTS: usize = 50;
@@ -12,14 +12,14 @@ const MAX_FAULTS: usize = 50;
 /// Everything that is wrong with the text of a policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
-    told: Vec<Fault>,
+    told: Vec<PolicyFault>,
     more: usize,
 }
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {why}")]
-pub struct Fault {
+pub struct PolicyFault {
     /// Where: a line and column, or a path such as `rules[3].topics[0]`.
     pub place: String,
     /// What is wrong, and what would be right.
@@ -35,7 +35,7 @@ pub(super) struct Walk {
 // === impl Faults ===
 
 impl Faults {
-    pub(super) fn add(&mut self, fault: Fault) {
+    pub(super) fn add(&mut self, fault: PolicyFault) {
         if self.told.len() < MAX_FAULTS { self.told.push(fault) } else { self.more += 1 }
     }
 
@@ -45,7 +45,7 @@ impl Faults {
     }
 
     /// Those that are told of.
-    pub fn iter(&self) -> impl Iterator<Item = &Fault> {
+    pub fn iter(&self) -> impl Iterator<Item = &PolicyFault> {
         self.told.iter()
     }
 }
@@ -62,10 +62,10 @@ impl fmt::Display for Faults {
 
 impl Walk {
     pub(super) fn fault(&mut self, place: impl Into<String>, why: impl Into<String>) {
-        self.faults.add(Fault { place: place.into(), why: why.into() });
+        self.faults.add(PolicyFault { place: place.into(), why: why.into() });
     }
 
-    pub(super) fn table<'n>(&mut self, place: &str, node: &'n Node) -> Option<&'n Entries> {
+    pub(super) fn table<'n>(&mut self, place: &str, node: &'n Node) -> Option<&'n TableEntries> {
         if let Node::Table(entries) = node {
             return Some(entries);
         }
@@ -106,7 +106,7 @@ impl Walk {
         if texts.iter().any(|(_, text)| text == "*") { None } else { Some(texts) }
     }
 
-    pub(super) fn needed<'n>(&mut self, entries: &'n Entries, place: &str, key: &str) -> Option<&'n Node> {
+    pub(super) fn needed<'n>(&mut self, entries: &'n TableEntries, place: &str, key: &str) -> Option<&'n Node> {
         let node = get(entries, key);
         if node.is_none() {
             self.fault(place, format!("{key} is missing"));
@@ -114,7 +114,7 @@ impl Walk {
         node
     }
 
-    pub(super) fn only(&mut self, entries: &Entries, place: &str, known: &[&str]) {
+    pub(super) fn only(&mut self, entries: &TableEntries, place: &str, known: &[&str]) {
         for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.as_str())) {
             self.fault(key_path(place, key), format!("there is no such key here; there are {}", known.join(", ")));
         }
@@ -123,7 +123,7 @@ impl Walk {
 
 // --- private helpers ---
 
-pub(super) fn get<'n>(entries: &'n Entries, key: &str) -> Option<&'n Node> {
+pub(super) fn get<'n>(entries: &'n TableEntries, key: &str) -> Option<&'n Node> {
     entries.iter().find(|(name, _)| name == key).map(|(_, node)| node)
 }
 

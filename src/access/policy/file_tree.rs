@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::file_reader::Fault;
+use super::file_reader::PolicyFault;
 
 /// One value of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,30 +20,30 @@ pub(super) enum Node {
 }
 
 /// The keys of a table, in the order of the file.
-pub(super) type Entries = [(String, Node)];
+pub(super) type TableEntries = [(String, Node)];
 
 // === impl Node ===
 
 impl Node {
     /// Reads JSON.
-    pub(super) fn of_json(text: &str) -> Result<Self, Fault> {
+    pub(super) fn of_json(text: &str) -> Result<Self, PolicyFault> {
         serde_json::from_str(text).map_err(|error| {
             let place = format!("line {}, column {}", error.line(), error.column());
             // It says the place once more.
             let said = error.to_string();
             let why = said.rsplit_once(" at line ").map_or(said.as_str(), |(why, _)| why);
-            Fault { place, why: format!("not JSON: {why}") }
+            PolicyFault { place, why: format!("not JSON: {why}") }
         })
     }
 
     /// Reads TOML.
-    pub(super) fn of_toml(text: &str) -> Result<Self, Fault> {
+    pub(super) fn of_toml(text: &str) -> Result<Self, PolicyFault> {
         toml::from_str(text).map_err(|error: toml::de::Error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let line = before.matches('\n').count() + 1;
             let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
             let why = error.message().lines().collect::<Vec<_>>().join(", ");
-            Fault { place: format!("line {line}, column {column}"), why: format!("not TOML: {why}") }
+            PolicyFault { place: format!("line {line}, column {column}"), why: format!("not TOML: {why}") }
         })
     }
 
@@ -60,15 +60,15 @@ impl Node {
 
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Reader)
+        deserializer.deserialize_any(TableReader)
     }
 }
 
-struct Reader;
+struct TableReader;
 
 // === impl Reader ===
 
-impl<'de> Visitor<'de> for Reader {
+impl<'de> Visitor<'de> for TableReader {
     type Value = Node;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

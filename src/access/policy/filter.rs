@@ -41,7 +41,7 @@ pub enum FilterError {
 
 /// One level of a topic or a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step<'a> {
+pub enum FilterStep<'a> {
     /// This name and no other.
     Name(&'a str),
     /// `+`: one level of any name.
@@ -52,7 +52,7 @@ pub enum Step<'a> {
 
 /// What somebody asks for: one topic, or all topics that a filter matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Filter<'a> {
+pub struct TopicFilter<'a> {
     text: &'a str,
     is_shared: bool,
     has_wildcards: bool,
@@ -60,7 +60,7 @@ pub struct Filter<'a> {
 
 // === impl Step ===
 
-impl Step<'_> {
+impl FilterStep<'_> {
     /// Whether a wildcard may not stand for it: as the first level, a name that begins with `$` belongs to the broker.
     pub(super) fn is_hidden(self, index: usize) -> bool {
         index == 0 && matches!(self, Self::Name(name) if name.starts_with('$'))
@@ -69,7 +69,7 @@ impl Step<'_> {
 
 // === impl Filter ===
 
-impl<'a> Filter<'a> {
+impl<'a> TopicFilter<'a> {
     /// One topic, as in PUBLISH: without wildcards.
     pub fn topic(text: &'a str) -> Result<Self, FilterError> {
         let filter = Self::parse(text)?;
@@ -117,13 +117,13 @@ impl<'a> Filter<'a> {
     }
 
     /// Its levels, in order.
-    pub fn steps(&self) -> impl Iterator<Item = Step<'a>> + use<'a> {
+    pub fn steps(&self) -> impl Iterator<Item = FilterStep<'a>> + use<'a> {
         // `#` matches its parent too, and the parent of `/#` would be the empty topic, which is none.
         let text = if self.text == "/#" { "/+/#" } else { self.text };
         text.split('/').map(|level| match level {
-            "+" => Step::Any,
-            "#" => Step::Rest,
-            name => Step::Name(name),
+            "+" => FilterStep::Any,
+            "#" => FilterStep::Rest,
+            name => FilterStep::Name(name),
         })
     }
 
@@ -149,12 +149,12 @@ mod tests {
 
     #[test]
     fn a_filter_is_levels_between_slashes_and_a_level_may_be_empty() {
-        let steps = |text| Filter::parse(text).unwrap().steps().collect::<Vec<_>>();
-        assert_eq!(steps("a/+/#"), [Step::Name("a"), Step::Any, Step::Rest]);
-        assert_eq!(steps("/"), [Step::Name(""), Step::Name("")]);
-        assert_eq!(steps("#"), [Step::Rest]);
-        assert_eq!(steps("/#"), [Step::Name(""), Step::Any, Step::Rest], "the empty topic is none");
-        assert_eq!(steps("$SYS/x y"), [Step::Name("$SYS"), Step::Name("x y")]);
+        let steps = |text| TopicFilter::parse(text).unwrap().steps().collect::<Vec<_>>();
+        assert_eq!(steps("a/+/#"), [FilterStep::Name("a"), FilterStep::Any, FilterStep::Rest]);
+        assert_eq!(steps("/"), [FilterStep::Name(""), FilterStep::Name("")]);
+        assert_eq!(steps("#"), [FilterStep::Rest]);
+        assert_eq!(steps("/#"), [FilterStep::Name(""), FilterStep::Any, FilterStep::Rest], "the empty topic is none");
+        assert_eq!(steps("$SYS/x y"), [FilterStep::Name("$SYS"), FilterStep::Name("x y")]);
     }
 
     #[test]
@@ -168,30 +168,30 @@ mod tests {
             ("a/#/", FilterError::RestNotLast),
             ("a\0", FilterError::Nul),
         ] {
-            assert_eq!(Filter::parse(text), Err(error), "{text:?}");
+            assert_eq!(TopicFilter::parse(text), Err(error), "{text:?}");
         }
-        assert_eq!(Filter::topic("a/+"), Err(FilterError::Wildcard));
-        assert_eq!(Filter::topic("#"), Err(FilterError::Wildcard));
+        assert_eq!(TopicFilter::topic("a/+"), Err(FilterError::Wildcard));
+        assert_eq!(TopicFilter::topic("#"), Err(FilterError::Wildcard));
     }
 
     #[test]
     fn length_and_depth_are_bounded() {
-        assert!(Filter::parse(&"a".repeat(MAX_BYTES)).is_ok());
-        assert_eq!(Filter::parse(&"a".repeat(MAX_BYTES + 1)), Err(FilterError::TooLong));
-        assert!(Filter::parse(&"/".repeat(MAX_LEVELS - 1)).is_ok());
-        assert_eq!(Filter::parse(&"/".repeat(MAX_LEVELS)), Err(FilterError::TooDeep));
+        assert!(TopicFilter::parse(&"a".repeat(MAX_BYTES)).is_ok());
+        assert_eq!(TopicFilter::parse(&"a".repeat(MAX_BYTES + 1)), Err(FilterError::TooLong));
+        assert!(TopicFilter::parse(&"/".repeat(MAX_LEVELS - 1)).is_ok());
+        assert_eq!(TopicFilter::parse(&"/".repeat(MAX_LEVELS)), Err(FilterError::TooDeep));
     }
 
     #[test]
     fn of_a_shared_subscription_the_group_is_stripped() {
-        let shared = Filter::subscription("$share/g1/tenant/+/device/#").unwrap();
+        let shared = TopicFilter::subscription("$share/g1/tenant/+/device/#").unwrap();
         assert!(shared.is_shared());
-        let plain = Filter::subscription("tenant/+/device/#").unwrap();
+        let plain = TopicFilter::subscription("tenant/+/device/#").unwrap();
         assert!(shared.steps().eq(plain.steps()) && !plain.is_shared());
         for text in ["$share", "$share/", "$share/g", "$share/g/", "$share//a", "$share/+/a", "$share/g#/a"] {
-            assert_eq!(Filter::subscription(text), Err(FilterError::Shared), "{text}");
+            assert_eq!(TopicFilter::subscription(text), Err(FilterError::Shared), "{text}");
         }
-        assert_eq!(Filter::subscription("$share/g/a#"), Err(FilterError::PartOfLevel));
-        assert!(!Filter::subscription("$shared/g").unwrap().is_shared());
+        assert_eq!(TopicFilter::subscription("$share/g/a#"), Err(FilterError::PartOfLevel));
+        assert!(!TopicFilter::subscription("$shared/g").unwrap().is_shared());
     }
 }

@@ -5,10 +5,10 @@
 use std::collections::HashSet;
 
 use super::Policy;
-use super::filter::Filter;
+use super::filter::TopicFilter;
 use super::pattern::{self, Pattern, Placeholder, Values};
-use super::rule::{Action, Effect, Kinds, Rule, Scopes, Subjects};
-use crate::domain::finding::{Finding, Level};
+use super::rule::{Action, Effect, Kinds, PolicyRule, Scopes, Subjects};
+use crate::domain::finding::{Finding, Severity};
 use crate::domain::ids::DeviceKey;
 
 /// Topics of devices that are not the one who asks: any tenant's, and those of the same name in another tenant.
@@ -18,7 +18,7 @@ const ALL_DEVICES: &str = "tenant/(another)/device/(another)/#";
 
 /// One doubt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Doubt {
+pub struct LintSuspicion {
     /// Where: a rule, or one topic of it.
     pub place: String,
     /// What kind of doubt.
@@ -45,7 +45,7 @@ pub enum DoubtKind {
 /// Gathers the doubts about one rule.
 struct Doubts<'p> {
     policy: &'p Policy,
-    found: Vec<Doubt>,
+    found: Vec<LintSuspicion>,
 }
 
 // === impl DoubtKind ===
@@ -64,8 +64,8 @@ impl DoubtKind {
 }
 
 /// All doubts about a policy, in the order of its rules.
-pub fn lint(policy: &Policy) -> Vec<Doubt> {
-    let mut rules: Vec<&Rule> = policy.allows().iter().chain(policy.denies()).collect();
+pub fn lint(policy: &Policy) -> Vec<LintSuspicion> {
+    let mut rules: Vec<&PolicyRule> = policy.allows().iter().chain(policy.denies()).collect();
     rules.sort_unstable_by_key(|rule| rule.index);
     let mut doubts = Doubts { policy, found: Vec::new() };
     for rule in &rules {
@@ -84,10 +84,10 @@ pub fn lint(policy: &Policy) -> Vec<Doubt> {
 
 // === impl Doubt ===
 
-impl Doubt {
+impl LintSuspicion {
     /// Whether the whole rule does nothing, so that further doubts say nothing new.
     fn is_dead(&self, place: &str) -> bool {
-        self.kind == DoubtKind::NeverMatches && self.finding.level == Level::Error && self.place == place
+        self.kind == DoubtKind::NeverMatches && self.finding.level == Severity::Error && self.place == place
     }
 }
 
@@ -95,7 +95,7 @@ impl Doubt {
 
 impl Doubts<'_> {
     fn add(&mut self, place: impl Into<String>, kind: DoubtKind, finding: Finding) {
-        self.found.push(Doubt { place: place.into(), kind, finding });
+        self.found.push(LintSuspicion { place: place.into(), kind, finding });
     }
 
     fn never(&mut self, place: impl Into<String>, what: &str, advice: &str) {
@@ -103,7 +103,7 @@ impl Doubts<'_> {
     }
 
     /// Rules that speak of nobody, of nothing, or of those to whom no rule opens anything.
-    fn of_subjects(&mut self, rule: &Rule) {
+    fn of_subjects(&mut self, rule: &PolicyRule) {
         let Subjects { kinds, ids, groups, scopes } = &rule.subjects;
         let place = &*rule.place;
         let empty = [
@@ -131,7 +131,7 @@ impl Doubts<'_> {
     }
 
     /// Topics that nobody's can match, and levels that are not what they seem.
-    fn of_topics(&mut self, rule: &Rule) {
+    fn of_topics(&mut self, rule: &PolicyRule) {
         let kinds = rule.subjects.kinds;
         let has_device = kinds.is_none_or(|kinds| kinds.has_name("device"));
         let is_allow = rule.effect == Effect::Allow;
@@ -164,7 +164,7 @@ impl Doubts<'_> {
     }
 
     /// Actions that nobody of whom the rule speaks is permitted.
-    fn of_capability(&mut self, rule: &Rule) {
+    fn of_capability(&mut self, rule: &PolicyRule) {
         let Some(capabilities) = self.policy.capabilities().filter(|_| rule.effect == Effect::Allow) else { return };
         let best = capabilities.best(rule.subjects.kinds);
         let named = capabilities.named_by(&rule.subjects);
@@ -187,10 +187,10 @@ impl Doubts<'_> {
     }
 
     /// Topics about which another rule has said the last word already.
-    fn of_others(&mut self, rule: &Rule, rules: &[&Rule]) {
+    fn of_others(&mut self, rule: &PolicyRule, rules: &[&PolicyRule]) {
         for index in 0..rule.topics.len() {
             let place = format!("{}.topics[{index}]", rule.place);
-            let decides = |other: &&&Rule| {
+            let decides = |other: &&&PolicyRule| {
                 let wins = other.effect == rule.effect || other.effect == Effect::Deny;
                 wins && speaks_of_all(other, rule) && says_all(other, rule, index)
             };
@@ -206,7 +206,7 @@ impl Doubts<'_> {
     }
 
     /// Rules that let devices into each other's topics, give everybody everything, or cut devices off from their own.
-    fn of_width(&mut self, rule: &Rule) {
+    fn of_width(&mut self, rule: &PolicyRule) {
         let Subjects { kinds, ids, groups, scopes } = &rule.subjects;
         let by_kind_alone = ids.is_none() && groups.is_none() && scopes.is_none();
         if !by_kind_alone {
@@ -241,7 +241,7 @@ impl Doubts<'_> {
 
 /// Whether the patterns of the other rule hold all that this topic holds, as they are written. Of two that say the same
 /// only the later one is doubted.
-fn says_all(other: &Rule, rule: &Rule, index: usize) -> bool {
+fn says_all(other: &PolicyRule, rule: &PolicyRule, index: usize) -> bool {
     let topic = &rule.topics[index];
     let is_mutual = other.effect == rule.effect && speaks_of_all(rule, other);
     let counts = |at: usize, one: &Pattern| {
@@ -249,16 +249,17 @@ fn says_all(other: &Rule, rule: &Rule, index: usize) -> bool {
         !(is_mutual && is_later && one.is_same(topic))
     };
     let topics = other.topics.iter().enumerate().filter(|(at, one)| counts(*at, one)).map(|(_, one)| one);
-    let asked = Filter::parse(topic.text());
+    let asked = TopicFilter::parse(topic.text());
     asked.is_ok_and(|asked| pattern::cover_together(&mut topics.collect(), &asked, &Values::as_written()))
 }
 
-fn speaks_of_all(other: &Rule, rule: &Rule) -> bool {
+fn speaks_of_all(other: &PolicyRule, rule: &PolicyRule) -> bool {
     other.actions.has_all(rule.actions) && other.subjects.include_all(&rule.subjects)
 }
 
 fn too_wide(topic: &Pattern, reaches_devices: bool, is_for_all: bool) -> Option<Finding> {
-    let overlaps = |text: &str| Filter::parse(text).is_ok_and(|asked| topic.overlaps(&asked, &Values::as_written()));
+    let overlaps =
+        |text: &str| TopicFilter::parse(text).is_ok_and(|asked| topic.overlaps(&asked, &Values::as_written()));
     if reaches_devices && overlaps(ALL_DEVICES) {
         let what = "it gives every device topics of every other device, of all tenants";
         return Some(Finding::error(
@@ -270,14 +271,14 @@ fn too_wide(topic: &Pattern, reaches_devices: bool, is_for_all: bool) -> Option<
         let what = "it gives every device topics of other devices";
         return Some(Finding::warning(what, "write {tenant} and {device}, unless it is meant so"));
     }
-    let holds_all = Filter::parse("#").is_ok_and(|all| topic.covers(&all, &Values::as_written()));
+    let holds_all = TopicFilter::parse("#").is_ok_and(|all| topic.covers(&all, &Values::as_written()));
     let advice = "name in subjects whom it is for";
     (is_for_all && holds_all).then(|| Finding::warning("it gives everybody every topic", advice))
 }
 
 /// Whether a rule that denies takes a topic of its own from some device.
-fn takes(rule: &Rule, action: Action, own: &Pattern) -> bool {
+fn takes(rule: &PolicyRule, action: Action, own: &Pattern) -> bool {
     let of_any = own.text().replace(Placeholder::Tenant.text(), "+").replace(Placeholder::Device.text(), "+");
     let overlaps = |asked| rule.topics.iter().any(|topic| topic.overlaps(&asked, &Values::as_written()));
-    rule.actions.has(action) && Filter::parse(&of_any).is_ok_and(overlaps)
+    rule.actions.has(action) && TopicFilter::parse(&of_any).is_ok_and(overlaps)
 }

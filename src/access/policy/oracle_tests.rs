@@ -17,7 +17,7 @@ const DEPTH: usize = 4;
 
 /// One who asks, as the oracle sees them.
 #[derive(Clone, Debug)]
-struct Asker {
+struct OracleSubject {
     kind: &'static str,
     tenant: &'static str,
     device: &'static str,
@@ -57,7 +57,7 @@ fn split(text: &str) -> Vec<String> {
 }
 
 /// A pattern with everything filled in; none: it matches nothing.
-fn fill(pattern: &str, who: &Asker, denies: bool) -> Option<Vec<String>> {
+fn fill(pattern: &str, who: &OracleSubject, denies: bool) -> Option<Vec<String>> {
     let mut levels = split(pattern);
     for (index, level) in levels.iter_mut().enumerate() {
         let value = match level.as_str() {
@@ -83,7 +83,7 @@ fn texts(value: &Value) -> Vec<&str> {
     value.as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect()
 }
 
-fn speaks_of(rule: &Value, who: &Asker, action: &str) -> bool {
+fn speaks_of(rule: &Value, who: &OracleSubject, action: &str) -> bool {
     let any = |list: Option<&Value>, holds: &dyn Fn(&str) -> bool| match list {
         None | Some(Value::String(_)) => true,
         Some(list) => texts(list).iter().any(|one| *one == "*" || holds(one)),
@@ -100,7 +100,7 @@ fn speaks_of(rule: &Value, who: &Asker, action: &str) -> bool {
         && any(rule.get("actions"), &|one| one == action)
 }
 
-fn is_capable(policy: &Value, who: &Asker, action: &str) -> bool {
+fn is_capable(policy: &Value, who: &OracleSubject, action: &str) -> bool {
     let tables = ["group_permissions", "scope_permissions", "type_permissions"].map(|name| policy.get(name));
     let gives = |table: Option<&Value>, key: &str| {
         table.and_then(|table| table.get(key)).is_some_and(|actions| texts(actions).contains(&action))
@@ -111,7 +111,7 @@ fn is_capable(policy: &Value, who: &Asker, action: &str) -> bool {
         || gives(tables[2], who.kind)
 }
 
-fn allows_topic(policy: &Value, who: &Asker, action: &str, topic: &str) -> bool {
+fn allows_topic(policy: &Value, who: &OracleSubject, action: &str, topic: &str) -> bool {
     let levels: Vec<&str> = topic.split('/').collect();
     let matched = |effect: &str| {
         let rules = policy["rules"].as_array().unwrap().iter();
@@ -125,7 +125,7 @@ fn allows_topic(policy: &Value, who: &Asker, action: &str, topic: &str) -> bool 
     matched("allow") && !matched("deny") && is_capable(policy, who, action)
 }
 
-fn oracle(policy: &Value, all: &[String], who: &Asker, acc: u8, asked: &str) -> bool {
+fn oracle(policy: &Value, all: &[String], who: &OracleSubject, acc: u8, asked: &str) -> bool {
     let has_wildcards = asked.contains(['+', '#']);
     if acc == 0 || acc > 7 || who.kind == "guest" || (has_wildcards && (acc & 4 == 0 || acc & 2 != 0)) {
         return false;
@@ -204,7 +204,7 @@ fn policy() -> impl Strategy<Value = Value> {
     })
 }
 
-fn asker() -> impl Strategy<Value = Asker> {
+fn asker() -> impl Strategy<Value = OracleSubject> {
     let name = select(&["a", "b"][..]);
     let odd = || select(&["a", "b", "+", "#", "a/b", "$s", ""][..]);
     let groups = subsequence(&["g", "h"][..], 0..=2);
@@ -212,12 +212,12 @@ fn asker() -> impl Strategy<Value = Asker> {
     (select(&["user", "service", "device", "guest"][..]), name.clone(), name, odd(), groups, scopes, odd()).prop_map(
         |(kind, tenant, device, id, groups, scopes, client_id)| {
             let id = if kind == "device" { "a/device/b" } else { id };
-            Asker { kind, tenant, device, id, groups, scopes, client_id }
+            OracleSubject { kind, tenant, device, id, groups, scopes, client_id }
         },
     )
 }
 
-fn subject(who: &Asker) -> Subject {
+fn subject(who: &OracleSubject) -> Subject {
     let kind = match who.kind {
         "device" => SubjectKind::Device(DeviceKey::new(who.tenant, who.device).unwrap()),
         "service" => SubjectKind::Service,
@@ -256,7 +256,7 @@ proptest! {
             { "topics": allows, "actions": "*" },
             { "topics": denies, "actions": "*", "effect": "deny" },
         ]});
-        let who = Asker { kind: "user", tenant: "", device: "", id: "a", groups: vec![], scopes: vec![], client_id: "a" };
+        let who = OracleSubject { kind: "user", tenant: "", device: "", id: "a", groups: vec![], scopes: vec![], client_id: "a" };
         let parsed = parse(&policy.to_string(), Format::Json).unwrap();
         let expected = oracle(&policy, &topics(), &who, 4, &asked);
         let decision = parsed.decide(&subject(&who), "a", 4, &asked);

@@ -10,7 +10,7 @@
 //! A value that could be read as more than one level is never put into a pattern. A rule that allows then matches
 //! nothing; a rule that denies takes any name at that level, so that nobody slips by with an odd client id.
 
-use super::filter::{Filter, FilterError, Step};
+use super::filter::{FilterError, FilterStep, TopicFilter};
 use super::rule::Effect;
 use crate::access::hooks::subject::{Subject, SubjectKind};
 
@@ -33,11 +33,11 @@ pub struct Pattern {
     text: Box<str>,
     /// How much of the text are names and nothing else: what does not begin so is settled by one look.
     names: usize,
-    levels: Box<[Level]>,
+    levels: Box<[TopicLevel]>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Level {
+enum TopicLevel {
     Name(Box<str>),
     Any,
     Rest,
@@ -51,7 +51,7 @@ enum Own<'a> {
     Ended,
     /// Nothing can be filled in: no name is matched.
     Nothing,
-    Step(Step<'a>),
+    Step(FilterStep<'a>),
 }
 
 /// How far a level of a pattern holds a level that is asked for.
@@ -76,14 +76,14 @@ pub enum PatternError {
 /// What the placeholders stand for, of one who asks.
 #[derive(Clone, Copy, Debug)]
 pub struct Values<'a> {
-    tenant: Value<'a>,
-    device: Value<'a>,
-    sub: Value<'a>,
-    client_id: Value<'a>,
+    tenant: PlaceholderValue<'a>,
+    device: PlaceholderValue<'a>,
+    sub: PlaceholderValue<'a>,
+    client_id: PlaceholderValue<'a>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Value<'a> {
+enum PlaceholderValue<'a> {
     /// Whoever asks has none.
     Missing,
     /// It would not stay within its level.
@@ -113,23 +113,25 @@ impl<'a> Values<'a> {
     /// Of this subject under this client id.
     pub fn of(subject: &'a Subject, client_id: &'a str) -> Self {
         let (tenant, device) = match &subject.kind {
-            SubjectKind::Device(key) => (Value::new(key.tenant()), Value::new(key.device())),
-            SubjectKind::Service | SubjectKind::User | SubjectKind::Guest => (Value::Missing, Value::Missing),
+            SubjectKind::Device(key) => (PlaceholderValue::new(key.tenant()), PlaceholderValue::new(key.device())),
+            SubjectKind::Service | SubjectKind::User | SubjectKind::Guest => {
+                (PlaceholderValue::Missing, PlaceholderValue::Missing)
+            }
         };
-        Self { tenant, device, sub: Value::new(&subject.id), client_id: Value::new(client_id) }
+        Self { tenant, device, sub: PlaceholderValue::new(&subject.id), client_id: PlaceholderValue::new(client_id) }
     }
 
     /// Each placeholder stands for itself: patterns are compared as they are written. No name of a pattern has braces.
     pub(super) const fn as_written() -> Values<'static> {
         Values {
-            tenant: Value::Fit(Placeholder::Tenant.text()),
-            device: Value::Fit(Placeholder::Device.text()),
-            sub: Value::Fit(Placeholder::Sub.text()),
-            client_id: Value::Fit(Placeholder::ClientId.text()),
+            tenant: PlaceholderValue::Fit(Placeholder::Tenant.text()),
+            device: PlaceholderValue::Fit(Placeholder::Device.text()),
+            sub: PlaceholderValue::Fit(Placeholder::Sub.text()),
+            client_id: PlaceholderValue::Fit(Placeholder::ClientId.text()),
         }
     }
 
-    const fn get(&self, placeholder: Placeholder) -> Value<'a> {
+    const fn get(&self, placeholder: Placeholder) -> PlaceholderValue<'a> {
         match placeholder {
             Placeholder::Tenant => self.tenant,
             Placeholder::Device => self.device,
@@ -141,7 +143,7 @@ impl<'a> Values<'a> {
 
 // === impl Value ===
 
-impl<'a> Value<'a> {
+impl<'a> PlaceholderValue<'a> {
     fn new(text: &'a str) -> Self {
         let fits = !text.is_empty() && !text.bytes().any(|byte| matches!(byte, b'+' | b'#' | b'/' | 0));
         if fits { Self::Fit(text) } else { Self::Unfit }
@@ -153,15 +155,15 @@ impl<'a> Value<'a> {
 impl Pattern {
     /// Parses a pattern of a rule.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
-        let levels: Result<Box<[Level]>, _> = Filter::parse(text)?.steps().map(Level::of).collect();
+        let levels: Result<Box<[TopicLevel]>, _> = TopicFilter::parse(text)?.steps().map(TopicLevel::of).collect();
         let mut levels = levels?;
-        if *levels == [Level::Any, Level::Rest] {
+        if *levels == [TopicLevel::Any, TopicLevel::Rest] {
             // The same topics, since none has no level; with one spelling of it `covers` need not look twice.
-            levels = Box::new([Level::Rest]);
+            levels = Box::new([TopicLevel::Rest]);
         }
         let lengths = levels.iter().map_while(|level| match level {
-            Level::Name(name) => Some(name.len()),
-            Level::Any | Level::Rest | Level::Filled(_) => None,
+            TopicLevel::Name(name) => Some(name.len()),
+            TopicLevel::Any | TopicLevel::Rest | TopicLevel::Filled(_) => None,
         });
         let names = lengths.reduce(|all, length| all + "/".len() + length).unwrap_or_default();
         Ok(Self { text: text.into(), names, levels })
@@ -179,11 +181,11 @@ impl Pattern {
 
     /// Whether something is filled in for this placeholder.
     pub fn has(&self, placeholder: Placeholder) -> bool {
-        self.levels.contains(&Level::Filled(placeholder))
+        self.levels.contains(&TopicLevel::Filled(placeholder))
     }
 
     /// Whether it matches every topic that is asked for, as the pattern of a rule that allows.
-    pub fn covers(&self, asked: &Filter<'_>, values: &Values<'_>) -> bool {
+    pub fn covers(&self, asked: &TopicFilter<'_>, values: &Values<'_>) -> bool {
         if !self.begins_like(asked) {
             return false;
         }
@@ -199,29 +201,29 @@ impl Pattern {
     }
 
     /// Whether it matches any topic that is asked for, as the pattern of a rule that denies.
-    pub fn overlaps(&self, asked: &Filter<'_>, values: &Values<'_>) -> bool {
+    pub fn overlaps(&self, asked: &TopicFilter<'_>, values: &Values<'_>) -> bool {
         if !asked.has_wildcards() && !self.begins_like(asked) {
             return false;
         }
         let mut depth = 0;
         for (index, step) in asked.steps().enumerate() {
             let own = match self.own(index, values, Effect::Deny) {
-                Own::Ended => return step == Step::Rest,
+                Own::Ended => return step == FilterStep::Rest,
                 Own::Nothing => return false,
                 Own::Step(own) => own,
             };
             match (own, step) {
                 _ if own.is_hidden(index) != step.is_hidden(index) => return false,
-                (Step::Rest, _) => return true,
-                (_, Step::Rest) => return self.can_be_met_from(index, values),
-                (Step::Name(own), Step::Name(name)) if own != name => return false,
+                (FilterStep::Rest, _) => return true,
+                (_, FilterStep::Rest) => return self.can_be_met_from(index, values),
+                (FilterStep::Name(own), FilterStep::Name(name)) if own != name => return false,
                 _ => depth = index + 1,
             }
         }
         self.matches_end_at(depth)
     }
 
-    fn begins_like(&self, asked: &Filter<'_>) -> bool {
+    fn begins_like(&self, asked: &TopicFilter<'_>) -> bool {
         asked.text().as_bytes().starts_with(&self.text.as_bytes()[..self.names])
     }
 
@@ -232,17 +234,17 @@ impl Pattern {
     fn own<'s>(&'s self, index: usize, values: &Values<'s>, effect: Effect) -> Own<'s> {
         let Some(level) = self.levels.get(index) else { return Own::Ended };
         let placeholder = match level {
-            Level::Name(name) => return Own::Step(Step::Name(name)),
-            Level::Any => return Own::Step(Step::Any),
-            Level::Rest => return Own::Step(Step::Rest),
-            Level::Filled(placeholder) => *placeholder,
+            TopicLevel::Name(name) => return Own::Step(FilterStep::Name(name)),
+            TopicLevel::Any => return Own::Step(FilterStep::Any),
+            TopicLevel::Rest => return Own::Step(FilterStep::Rest),
+            TopicLevel::Filled(placeholder) => *placeholder,
         };
         match (values.get(placeholder), effect) {
-            (Value::Missing, _) | (Value::Unfit, Effect::Allow) => Own::Nothing,
+            (PlaceholderValue::Missing, _) | (PlaceholderValue::Unfit, Effect::Allow) => Own::Nothing,
             // A client may call itself $SYS; that opens nothing of the broker's to it.
-            (Value::Fit(text), Effect::Allow) if Step::Name(text).is_hidden(index) => Own::Nothing,
-            (Value::Fit(text), _) => Own::Step(Step::Name(text)),
-            (Value::Unfit, Effect::Deny) => Own::Step(Step::Any),
+            (PlaceholderValue::Fit(text), Effect::Allow) if FilterStep::Name(text).is_hidden(index) => Own::Nothing,
+            (PlaceholderValue::Fit(text), _) => Own::Step(FilterStep::Name(text)),
+            (PlaceholderValue::Unfit, Effect::Deny) => Own::Step(FilterStep::Any),
         }
     }
 
@@ -252,15 +254,15 @@ impl Pattern {
     }
 
     fn is_rest(&self, index: usize) -> bool {
-        self.levels.get(index) == Some(&Level::Rest)
+        self.levels.get(index) == Some(&TopicLevel::Rest)
     }
 }
 
 /// Whether these patterns, none of which need do so alone, match every topic that is asked for. The list is used up.
-pub fn cover_together(patterns: &mut Vec<&Pattern>, asked: &Filter<'_>, values: &Values<'_>) -> bool {
+pub fn cover_together(patterns: &mut Vec<&Pattern>, asked: &TopicFilter<'_>, values: &Values<'_>) -> bool {
     let mut depth = 0;
     for (index, step) in asked.steps().enumerate() {
-        if step == Step::Rest {
+        if step == FilterStep::Rest {
             return cover_all_below(patterns, index, values);
         }
         let mut is_settled = false;
@@ -287,7 +289,7 @@ fn cover_all_below(patterns: &mut Vec<&Pattern>, mut depth: usize, values: &Valu
         if depth > 0 && !patterns.iter().any(|pattern| pattern.levels.len() == depth) {
             return false;
         }
-        patterns.retain(|pattern| pattern.own(depth, values, Effect::Allow) == Own::Step(Step::Any));
+        patterns.retain(|pattern| pattern.own(depth, values, Effect::Allow) == Own::Step(FilterStep::Any));
         depth += 1;
     }
     false
@@ -297,11 +299,13 @@ fn cover_all_below(patterns: &mut Vec<&Pattern>, mut depth: usize, values: &Valu
 
 impl Own<'_> {
     /// Whether it matches all names of the level asked for.
-    fn holds(self, asked: Step<'_>, index: usize) -> Agreement {
+    fn holds(self, asked: FilterStep<'_>, index: usize) -> Agreement {
         match (self, asked) {
-            (Self::Step(Step::Rest), step) if !step.is_hidden(index) => Agreement::WithAllBelow,
-            (Self::Step(Step::Any), step) if step != Step::Rest && !step.is_hidden(index) => Agreement::SoFar,
-            (Self::Step(Step::Name(own)), Step::Name(name)) if own == name => Agreement::SoFar,
+            (Self::Step(FilterStep::Rest), step) if !step.is_hidden(index) => Agreement::WithAllBelow,
+            (Self::Step(FilterStep::Any), step) if step != FilterStep::Rest && !step.is_hidden(index) => {
+                Agreement::SoFar
+            }
+            (Self::Step(FilterStep::Name(own)), FilterStep::Name(name)) if own == name => Agreement::SoFar,
             _ => Agreement::None,
         }
     }
@@ -309,16 +313,16 @@ impl Own<'_> {
 
 // === impl Level ===
 
-impl Level {
-    fn of(step: Step<'_>) -> Result<Self, PatternError> {
+impl TopicLevel {
+    fn of(step: FilterStep<'_>) -> Result<Self, PatternError> {
         match step {
-            Step::Name(name) if name.contains(['{', '}']) => {
+            FilterStep::Name(name) if name.contains(['{', '}']) => {
                 let known = Placeholder::ALL.into_iter().find(|placeholder| placeholder.text() == name);
                 known.map(Self::Filled).ok_or_else(|| PatternError::Placeholder(name.to_owned()))
             }
-            Step::Name(name) => Ok(Self::Name(name.into())),
-            Step::Any => Ok(Self::Any),
-            Step::Rest => Ok(Self::Rest),
+            FilterStep::Name(name) => Ok(Self::Name(name.into())),
+            FilterStep::Any => Ok(Self::Any),
+            FilterStep::Rest => Ok(Self::Rest),
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Which filters hold which, by example; `oracle_tests` holds the same against brute force.
 
-use super::filter::Filter;
+use super::filter::TopicFilter;
 use super::pattern::{Pattern, PatternError, Values, cover_together};
 use crate::access::hooks::subject::{Subject, SubjectKind};
 
 fn covered(patterns: &[&str], asked: &str) -> bool {
     let patterns: Vec<Pattern> = patterns.iter().map(|text| Pattern::parse(text).unwrap()).collect();
-    let asked = Filter::subscription(asked).unwrap();
+    let asked = TopicFilter::subscription(asked).unwrap();
     let values = Values::as_written();
     let together = cover_together(&mut patterns.iter().collect(), &asked, &values);
     if let [pattern] = patterns.as_slice() {
@@ -65,7 +65,7 @@ fn several_filters_hold_together_what_none_holds_alone() {
 #[test]
 fn two_filters_overlap_when_some_topic_is_matched_by_both() {
     let overlap = |pattern: &str, asked: &str| {
-        Pattern::parse(pattern).unwrap().overlaps(&Filter::parse(asked).unwrap(), &Values::as_written())
+        Pattern::parse(pattern).unwrap().overlaps(&TopicFilter::parse(asked).unwrap(), &Values::as_written())
     };
     for (one, other) in [("a/+/c", "+/b/#"), ("a/#", "a"), ("#", "+"), ("a/+", "+/b"), ("+/#", "a"), ("$a/+", "$a/#")] {
         assert!(overlap(one, other) && overlap(other, one), "{one} {other}");
@@ -93,18 +93,18 @@ fn a_value_that_would_not_stay_within_its_level_opens_nothing_and_is_still_denie
     for client_id in ["+", "#", "a/b", "b\0", "b+", ""] {
         let values = Values::of(&subject, client_id);
         for asked in ["a/b/c", "a/+/c", "a/#", "a/a/b/c"] {
-            let asked = Filter::parse(asked).unwrap();
+            let asked = TopicFilter::parse(asked).unwrap();
             assert!(!pattern.covers(&asked, &values), "{client_id:?}");
         }
-        assert!(pattern.overlaps(&Filter::parse("a/b/c").unwrap(), &values), "{client_id:?}");
-        assert!(!pattern.overlaps(&Filter::parse("a/b/d").unwrap(), &values), "{client_id:?}");
+        assert!(pattern.overlaps(&TopicFilter::parse("a/b/c").unwrap(), &values), "{client_id:?}");
+        assert!(!pattern.overlaps(&TopicFilter::parse("a/b/d").unwrap(), &values), "{client_id:?}");
     }
     let top = Pattern::parse("{client_id}/#").unwrap();
     let values = Values::of(&subject, "$SYS");
-    let asked = Filter::parse("$SYS/broker").unwrap();
+    let asked = TopicFilter::parse("$SYS/broker").unwrap();
     assert!(!top.covers(&asked, &values) && top.overlaps(&asked, &values));
     let tenants = Pattern::parse("t/{tenant}/#").unwrap();
-    let asked = Filter::parse("t/#").unwrap();
+    let asked = TopicFilter::parse("t/#").unwrap();
     assert!(!tenants.covers(&asked, &values) && !tenants.overlaps(&asked, &values), "a user has no tenant");
     let deeper = Pattern::parse("t/+/{tenant}").unwrap();
     assert!(!deeper.overlaps(&asked, &values), "nor below what # leaves open");

@@ -12,47 +12,47 @@ use tokio_util::sync::CancellationToken;
 use super::Policy;
 use super::file::{self, PolicyFileError};
 use crate::disk;
-use crate::telemetry::hooks::DoorMetrics;
+use crate::telemetry::hooks::HookMetrics;
 
 /// How often the file is looked at: cheap, and a change acts as soon as a person expects it.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// Where the policy in force is. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Rulebook(Arc<RwLock<Arc<Policy>>>);
+pub struct ActivePolicy(Arc<RwLock<Arc<Policy>>>);
 
 /// Keeps the rulebook up to date.
-pub struct RulebookKeeper {
-    rulebook: Rulebook,
+pub struct PolicyReloader {
+    rulebook: ActivePolicy,
     path: Option<PathBuf>,
-    seen: Option<Stamp>,
+    seen: Option<FileStamp>,
     /// Whether the file system answered at the last look.
     is_reachable: bool,
-    metrics: DoorMetrics,
+    metrics: HookMetrics,
 }
 
 /// By what a changed file is told from the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
+struct FileStamp {
     modified: SystemTime,
     bytes: u64,
     inode: u64,
 }
 
 /// Reads the policy, or takes what is built in when there is no file; its keeper must be run.
-pub fn open(path: Option<&Path>, metrics: DoorMetrics) -> Result<(Rulebook, RulebookKeeper), PolicyFileError> {
+pub fn open(path: Option<&Path>, metrics: HookMetrics) -> Result<(ActivePolicy, PolicyReloader), PolicyFileError> {
     // Looked at before it is read: what changes in between is read again.
-    let seen = path.and_then(Stamp::of);
+    let seen = path.and_then(FileStamp::of);
     let policy = path.map_or_else(|| Ok(Policy::built_in()), file::load)?;
-    let rulebook = Rulebook(Arc::new(RwLock::new(Arc::new(policy))));
+    let rulebook = ActivePolicy(Arc::new(RwLock::new(Arc::new(policy))));
     let (rulebook_of, path) = (rulebook.clone(), path.map(Path::to_owned));
-    let keeper = RulebookKeeper { rulebook: rulebook_of, path, seen, is_reachable: true, metrics };
+    let keeper = PolicyReloader { rulebook: rulebook_of, path, seen, is_reachable: true, metrics };
     Ok((rulebook, keeper))
 }
 
 // === impl Rulebook ===
 
-impl Rulebook {
+impl ActivePolicy {
     /// The policy in force.
     pub fn policy(&self) -> Arc<Policy> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -65,7 +65,7 @@ impl Rulebook {
 
 // === impl RulebookKeeper ===
 
-impl RulebookKeeper {
+impl PolicyReloader {
     /// Works until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
         let Ok(mut hangup) = signal(SignalKind::hangup()) else {
@@ -97,7 +97,7 @@ impl RulebookKeeper {
         };
         // File systems may hang, and the thread here answers the broker.
         let at = path.clone();
-        let stamp = match disk::apart(&path, move || Stamp::of(&at)).await {
+        let stamp = match disk::apart(&path, move || FileStamp::of(&at)).await {
             Ok(stamp) => stamp,
             Err(error) => return self.keep(&error.to_string()),
         };
@@ -136,7 +136,7 @@ impl RulebookKeeper {
 
 // === impl Stamp ===
 
-impl Stamp {
+impl FileStamp {
     fn of(path: &Path) -> Option<Self> {
         use std::os::unix::fs::MetadataExt;
         let metadata = path.metadata().ok()?;

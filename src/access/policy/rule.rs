@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::filter::Filter;
+use super::filter::TopicFilter;
 use super::pattern::{Pattern, Values};
 use crate::access::hooks::subject::{Subject, SubjectKind};
 
@@ -36,7 +36,7 @@ pub enum Effect {
 
 /// One rule of the policy file.
 #[derive(Clone, Debug)]
-pub struct Rule {
+pub struct PolicyRule {
     /// Which rule of the file it is, from 0.
     pub index: usize,
     /// Where it stands in the file, such as `rules[3]`.
@@ -163,15 +163,27 @@ impl Actions {
 
 // === impl Rule ===
 
-impl Rule {
+impl PolicyRule {
     /// Whether it allows this to this subject, by one pattern alone.
-    pub(super) fn covers(&self, subject: &Subject, action: Action, asked: &Filter<'_>, values: &Values<'_>) -> bool {
+    pub(super) fn covers(
+        &self,
+        subject: &Subject,
+        action: Action,
+        asked: &TopicFilter<'_>,
+        values: &Values<'_>,
+    ) -> bool {
         let covers = |pattern: &Pattern| pattern.covers(asked, values);
         self.actions.has(action) && self.topics.iter().any(covers) && self.subjects.include(subject)
     }
 
     /// Whether it speaks of anything that is asked for.
-    pub(super) fn overlaps(&self, subject: &Subject, action: Action, asked: &Filter<'_>, values: &Values<'_>) -> bool {
+    pub(super) fn overlaps(
+        &self,
+        subject: &Subject,
+        action: Action,
+        asked: &TopicFilter<'_>,
+        values: &Values<'_>,
+    ) -> bool {
         let overlaps = |pattern: &Pattern| pattern.overlaps(asked, values);
         self.actions.has(action) && self.topics.iter().any(overlaps) && self.subjects.include(subject)
     }

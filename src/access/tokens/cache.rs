@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sha2::{Digest, Sha256};
 
 use super::compact::MAX_TOKEN_BYTES;
-use super::error::Refused;
+use super::error::TokenError;
 use super::proof::{Proof, Signer};
 use super::verify::Verifier;
-use crate::access::hooks::two_generation_map::Memory;
+use crate::access::hooks::two_generation_map::TwoGenerationMap;
 use crate::domain::time::{Clock, Timestamp};
 
 /// Tokens remembered, at most some KiB each.
@@ -23,7 +23,7 @@ const TRUSTED_SECONDS: f64 = 60.0;
 #[derive(Debug)]
 pub struct Tokens {
     verifier: Verifier,
-    remembered: Mutex<Memory<[u8; 32], Verified>>,
+    remembered: Mutex<TwoGenerationMap<[u8; 32], Verified>>,
 }
 
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ struct Verified {
 impl Tokens {
     /// On this verifier; nothing is remembered yet.
     pub fn new(verifier: Verifier) -> Self {
-        Self { verifier, remembered: Mutex::new(Memory::new(REMEMBERED)) }
+        Self { verifier, remembered: Mutex::new(TwoGenerationMap::new(REMEMBERED)) }
     }
 
     /// Whether a text is meant as a token: a JSON object in base64url, and three parts. No device is called so.
@@ -46,9 +46,9 @@ impl Tokens {
     }
 
     /// Whom it speaks of, without waiting. The subject's end is in the future.
-    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Arc<Proof>, Refused> {
+    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Arc<Proof>, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
-            return Err(Refused::TooLong { bytes: token.len(), max: MAX_TOKEN_BYTES });
+            return Err(TokenError::TooLong { bytes: token.len(), max: MAX_TOKEN_BYTES });
         }
         let key = Sha256::digest(token).into();
         let known = self.remembered.lock().unwrap_or_else(PoisonError::into_inner).get(&key);
@@ -62,7 +62,7 @@ impl Tokens {
     }
 
     /// The same for a login, which may wait a moment for a new key of the issuer.
-    pub async fn login(&self, token: &str, clock: Clock) -> Result<Arc<Proof>, Refused> {
+    pub async fn login(&self, token: &str, clock: Clock) -> Result<Arc<Proof>, TokenError> {
         match self.verify(token, clock()) {
             Err(refused) if refused.may_pass_with_new_keys() => {
                 self.verifier.verify_at_login(token, clock).await.map(Arc::new)

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value};
 
-use super::error::Refused;
+use super::error::TokenError;
 use crate::access::hooks::subject::{Subject, SubjectKind};
 use crate::domain::time::Timestamp;
 
@@ -37,12 +37,12 @@ impl<'a> Claims<'a> {
     }
 
     /// A moment: seconds since 1970, with or without a fraction.
-    pub fn moment(self, name: &'static str) -> Result<Option<Timestamp>, Refused> {
+    pub fn moment(self, name: &'static str) -> Result<Option<Timestamp>, TokenError> {
         let Some(value) = self.0.get(name) else { return Ok(None) };
         let seconds = value.as_f64().filter(|seconds| (0.0..=LAST_SECOND).contains(seconds));
         #[expect(clippy::cast_possible_truncation, reason = "the range was checked: it fits with room to spare")]
         let micros = seconds.map(|seconds| (seconds * 1e6) as i64);
-        micros.map(|micros| Some(Timestamp::from_micros(micros))).ok_or(Refused::Type(name))
+        micros.map(|micros| Some(Timestamp::from_micros(micros))).ok_or(TokenError::Type(name))
     }
 
     /// Whether `aud` names one of these; it is a text or a list of them.
@@ -64,7 +64,7 @@ impl<'a> Claims<'a> {
         group_paths: &[String],
         scope_paths: &[String],
         expires_at: Timestamp,
-    ) -> Result<Subject, Refused> {
+    ) -> Result<Subject, TokenError> {
         let client = self.text("client_id").or_else(|| self.text("clientId"));
         let name = self.text("preferred_username");
         let account = name.and_then(|name| name.strip_prefix(SERVICE_PREFIX)).filter(|account| !account.is_empty());
@@ -77,7 +77,7 @@ impl<'a> Claims<'a> {
         };
         Ok(Subject {
             kind,
-            id: id.ok_or(Refused::NoSubject)?.into(),
+            id: id.ok_or(TokenError::NoSubject)?.into(),
             groups: self.collect(group_paths, |group| group.strip_prefix('/').unwrap_or(group)),
             scopes: self.collect(scope_paths, |scope| scope),
             expires_at: Some(expires_at),
@@ -109,7 +109,7 @@ mod tests {
         names.iter().map(|&name| name.to_owned()).collect()
     }
 
-    fn subject(claims: &Value) -> Result<Subject, Refused> {
+    fn subject(claims: &Value) -> Result<Subject, TokenError> {
         let groups = paths(&["realm_access.roles", "groups", "https://example.org/groups"]);
         let claims = Claims(claims.as_object().unwrap());
         claims.subject(&groups, &paths(&["scope", "scp"]), Timestamp::default())
@@ -134,7 +134,7 @@ mod tests {
         ] {
             assert_eq!(who(&json(claims)), (expected.0, expected.1.to_owned()), "{claims}");
         }
-        assert_eq!(subject(&json(r#"{"azp": "app"}"#)), Err(Refused::NoSubject));
+        assert_eq!(subject(&json(r#"{"azp": "app"}"#)), Err(TokenError::NoSubject));
     }
 
     #[test]
@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(moment(1_500_000_000.into()), Ok(Some(Timestamp::from_micros(1_500_000_000_000_000))));
         assert_eq!(moment(1.5.into()), Ok(Some(Timestamp::from_micros(1_500_000))));
         for bad in [serde_json::json!("1500000000"), (-1).into(), 1e300.into(), Value::Null, true.into()] {
-            assert_eq!(moment(bad), Err(Refused::Type("exp")));
+            assert_eq!(moment(bad), Err(TokenError::Type("exp")));
         }
     }
 }

@@ -4,7 +4,7 @@
 
 /// Why a token is not believed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum TokenError {
     /// Longer than a token may be.
     #[error("the token has {bytes} bytes, more than {max}: have the issuer put less into it")]
     TooLong {
@@ -75,7 +75,7 @@ pub enum Refused {
 
 // === impl Refused ===
 
-impl Refused {
+impl TokenError {
     /// Whether newer keys of the issuer may change it.
     pub fn may_pass_with_new_keys(&self) -> bool {
         matches!(self, Self::KeysAway { .. } | Self::UnknownKey { .. })

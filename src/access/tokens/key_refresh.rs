@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::fetch::{self, FetchError, MAX_BYTES};
 use super::keys::{KeySet, KeysError};
-use crate::config::sections::access::KeySource;
+use crate::config::sections::access::IssuerKeySource;
 use crate::disk;
 use crate::domain::time::{Clock, Timestamp};
-use crate::telemetry::issuer_keys::AccessMetrics;
+use crate::telemetry::issuer_keys::IssuerKeyMetrics;
 
 /// How often keys are fetched while all is well: a key the issuer withdraws is trusted no longer than this.
 const REFRESH: Duration = Duration::from_mins(15);
@@ -41,12 +41,12 @@ pub const KEYS_LAST_SECONDS: i64 = 24 * 3600;
 const TICK: Duration = Duration::from_secs(5);
 
 /// Looks after the keys of one issuer.
-pub struct Keeper {
+pub struct KeyRefresher {
     issuer: String,
-    source: KeySource,
-    kept: watch::Sender<Kept>,
+    source: IssuerKeySource,
+    kept: watch::Sender<CachedKeys>,
     wish: Arc<Notify>,
-    metrics: AccessMetrics,
+    metrics: IssuerKeyMetrics,
     clock: Clock,
     /// What was told last: trouble is said once, and once when it is over.
     trouble: Option<String>,
@@ -55,12 +55,12 @@ pub struct Keeper {
 /// Where the keys are in memory, for those who verify.
 #[derive(Clone)]
 pub struct KeysAt {
-    kept: watch::Receiver<Kept>,
+    kept: watch::Receiver<CachedKeys>,
     wish: Arc<Notify>,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Kept {
+struct CachedKeys {
     /// The keys, and when they were read.
     keys: Option<(Arc<KeySet>, Timestamp)>,
     /// How often they have changed: what was verified with other keys than these is not trusted.
@@ -71,7 +71,7 @@ struct Kept {
 
 /// Why there are no newer keys.
 #[derive(Debug, thiserror::Error)]
-enum Trouble {
+enum RefreshError {
     #[error(transparent)]
     Fetch(#[from] FetchError),
     #[error("the file cannot be read ({0})")]
@@ -82,9 +82,14 @@ enum Trouble {
 
 // === impl Keeper ===
 
-impl Keeper {
-    pub(super) fn new(issuer: &str, source: KeySource, metrics: AccessMetrics, clock: Clock) -> (Self, KeysAt) {
-        let (sender, kept) = watch::channel(Kept::default());
+impl KeyRefresher {
+    pub(super) fn new(
+        issuer: &str,
+        source: IssuerKeySource,
+        metrics: IssuerKeyMetrics,
+        clock: Clock,
+    ) -> (Self, KeysAt) {
+        let (sender, kept) = watch::channel(CachedKeys::default());
         let wish = Arc::new(Notify::new());
         let keys = KeysAt { kept, wish: wish.clone() };
         let keeper = Self { issuer: issuer.to_owned(), source, kept: sender, wish, metrics, clock, trouble: None };
@@ -117,8 +122,8 @@ impl Keeper {
     }
 
     /// Keeps what was read; how long until the next reading.
-    fn take(&mut self, read: Result<KeySet, Trouble>) -> Duration {
-        let is_file = !matches!(self.source, KeySource::Url { .. });
+    fn take(&mut self, read: Result<KeySet, RefreshError>) -> Duration {
+        let is_file = !matches!(self.source, IssuerKeySource::Url { .. });
         let pause = match read {
             Ok(keys) => {
                 self.keep(keys);
@@ -220,15 +225,15 @@ impl KeysAt {
 
 // --- private helpers ---
 
-fn is_time_to_ask(kept: &Kept) -> bool {
+fn is_time_to_ask(kept: &CachedKeys) -> bool {
     kept.tried.is_none_or(|tried| tried.elapsed() >= ASK_PAUSE)
 }
 
-async fn read(source: &KeySource) -> Result<KeySet, Trouble> {
+async fn read(source: &IssuerKeySource) -> Result<KeySet, RefreshError> {
     Ok(match source {
-        KeySource::Url { url, ca_cert } => KeySet::from_jwks(&fetch::fetch(url, ca_cert.clone()).await?)?,
-        KeySource::JwksFile(path) => KeySet::from_jwks(&read_file(path).await?)?,
-        KeySource::PemFile(path) => KeySet::from_pem(&read_file(path).await?)?,
+        IssuerKeySource::Url { url, ca_cert } => KeySet::from_jwks(&fetch::fetch(url, ca_cert.clone()).await?)?,
+        IssuerKeySource::JwksFile(path) => KeySet::from_jwks(&read_file(path).await?)?,
+        IssuerKeySource::PemFile(path) => KeySet::from_pem(&read_file(path).await?)?,
     })
 }
 

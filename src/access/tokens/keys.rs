@@ -42,19 +42,19 @@ pub enum Algorithm {
 
 /// The keys of one issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeySet(Vec<Key>);
+pub struct KeySet(Vec<VerifyingKey>);
 
 /// One public key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Key {
+pub struct VerifyingKey {
     id: Option<Box<str>>,
-    public: Public,
+    public: PublicKey,
     /// By what it is known after its set has gone.
     hash: [u8; 16],
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Public {
+enum PublicKey {
     Rsa {
         n: Vec<u8>,
         e: Vec<u8>,
@@ -84,7 +84,7 @@ pub enum KeysError {
 /// Which keys may have made a signature.
 pub enum Choice<'a> {
     /// One of these.
-    Of(Vec<&'a Key>),
+    Of(Vec<&'a VerifyingKey>),
     /// There is no key of that name.
     Unknown,
     /// There is, for another algorithm.
@@ -145,15 +145,15 @@ impl KeySet {
         let not_pem = |error: rustls_pki_types::pem::Error| KeysError::NotPem(error.to_string());
         let mut keys = Vec::new();
         for info in SubjectPublicKeyInfoDer::pem_slice_iter(text) {
-            keys.extend(Public::of_info(info.map_err(not_pem)?.as_ref()));
+            keys.extend(PublicKey::of_info(info.map_err(not_pem)?.as_ref()));
         }
         for certificate in CertificateDer::pem_slice_iter(text) {
             let certificate = certificate.map_err(not_pem)?;
             let parsed =
                 ParsedCertificate::try_from(&certificate).map_err(|error| KeysError::NotPem(error.to_string()))?;
-            keys.extend(Public::of_info(parsed.subject_public_key_info().as_ref()));
+            keys.extend(PublicKey::of_info(parsed.subject_public_key_info().as_ref()));
         }
-        Self::of(keys.into_iter().map(|public| Key::new(None, public)).collect())
+        Self::of(keys.into_iter().map(|public| VerifyingKey::new(None, public)).collect())
     }
 
     /// How many there are.
@@ -169,7 +169,7 @@ impl KeySet {
 
     /// The keys that may have signed a token with this header. One without a name may be any.
     pub fn choose(&self, id: Option<&str>, algorithm: Algorithm) -> Choice<'_> {
-        let named: Vec<&Key> = self.0.iter().filter(|key| id.is_none() || key.id.as_deref() == id).collect();
+        let named: Vec<&VerifyingKey> = self.0.iter().filter(|key| id.is_none() || key.id.as_deref() == id).collect();
         let candidates = if named.is_empty() { self.0.iter().filter(|key| key.id.is_none()).collect() } else { named };
         if candidates.is_empty() {
             return Choice::Unknown;
@@ -178,7 +178,7 @@ impl KeySet {
         if fitting.is_empty() { Choice::Misfit } else { Choice::Of(fitting) }
     }
 
-    fn of(keys: Vec<Key>) -> Result<Self, KeysError> {
+    fn of(keys: Vec<VerifyingKey>) -> Result<Self, KeysError> {
         match keys.len() {
             0 => Err(KeysError::Useless),
             1..=MAX_KEYS => Ok(Self(keys)),
@@ -189,12 +189,12 @@ impl KeySet {
 
 // === impl Key ===
 
-impl Key {
-    fn new(id: Option<Box<str>>, public: Public) -> Self {
+impl VerifyingKey {
+    fn new(id: Option<Box<str>>, public: PublicKey) -> Self {
         let algorithm = public.algorithm().name().as_bytes();
         let hash = match &public {
-            Public::Rsa { n, e } => half_hash(&[algorithm, n, e]),
-            Public::P256(point) | Public::Ed25519(point) => half_hash(&[algorithm, point]),
+            PublicKey::Rsa { n, e } => half_hash(&[algorithm, n, e]),
+            PublicKey::P256(point) | PublicKey::Ed25519(point) => half_hash(&[algorithm, point]),
         };
         Self { id, public, hash }
     }
@@ -207,11 +207,13 @@ impl Key {
     /// Whether this key made the signature.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         let verified = match &self.public {
-            Public::Rsa { n, e } => {
+            PublicKey::Rsa { n, e } => {
                 RsaPublicKeyComponents { n, e }.verify(&RSA_PKCS1_2048_8192_SHA256, message, signature)
             }
-            Public::P256(point) => UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, signature),
-            Public::Ed25519(point) => UnparsedPublicKey::new(&ED25519, point).verify(message, signature),
+            PublicKey::P256(point) => {
+                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, signature)
+            }
+            PublicKey::Ed25519(point) => UnparsedPublicKey::new(&ED25519, point).verify(message, signature),
         };
         verified.is_ok()
     }
@@ -219,7 +221,7 @@ impl Key {
 
 // === impl Public ===
 
-impl Public {
+impl PublicKey {
     const fn algorithm(&self) -> Algorithm {
         match self {
             Self::Rsa { .. } => Algorithm::Rs256,
@@ -252,23 +254,23 @@ impl Public {
 
 impl Jwk {
     /// The key, when it is for checking signatures by one of our algorithms.
-    fn into_key(self) -> Option<Key> {
+    fn into_key(self) -> Option<VerifyingKey> {
         let public = self.public()?;
         let for_signatures = self.usage.as_deref().is_none_or(|usage| usage == "sig")
             && self.key_ops.is_none_or(|ops| ops.iter().any(|op| op == "verify"))
             && self.alg.is_none_or(|alg| alg == public.algorithm().name());
-        for_signatures.then(|| Key::new(self.kid.map(Into::into), public))
+        for_signatures.then(|| VerifyingKey::new(self.kid.map(Into::into), public))
     }
 
-    fn public(&self) -> Option<Public> {
+    fn public(&self) -> Option<PublicKey> {
         let number = |text: &Option<String>| URL_SAFE_NO_PAD.decode(text.as_deref()?).ok();
         match (self.kty.as_str(), self.crv.as_deref()) {
-            ("RSA", _) => Public::rsa(&number(&self.n)?, &number(&self.e)?),
+            ("RSA", _) => PublicKey::rsa(&number(&self.n)?, &number(&self.e)?),
             ("EC", Some("P-256")) => {
                 let point = [&[4], &*number(&self.x)?, &*number(&self.y)?].concat();
-                is_point(&point).then_some(Public::P256(point))
+                is_point(&point).then_some(PublicKey::P256(point))
             }
-            ("OKP", Some("Ed25519")) => number(&self.x).filter(|key| key.len() == 32).map(Public::Ed25519),
+            ("OKP", Some("Ed25519")) => number(&self.x).filter(|key| key.len() == 32).map(PublicKey::Ed25519),
             _ => None,
         }
     }

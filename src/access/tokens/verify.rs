@@ -6,22 +6,22 @@
 use std::sync::Arc;
 
 use super::claims::Claims;
-use super::compact::Token;
-use super::error::Refused;
-use super::key_refresh::{Keeper, KeysAt};
+use super::compact::CompactToken;
+use super::error::TokenError;
+use super::key_refresh::{KeyRefresher, KeysAt};
 use super::keys::Choice;
 use super::proof::{Proof, Signer, half_hash};
 use crate::access::hooks::subject::Subject;
 use crate::config::sections::access::IssuerConfig;
 use crate::domain::time::{Clock, Timestamp};
-use crate::telemetry::issuer_keys::AccessMetrics;
+use crate::telemetry::issuer_keys::IssuerKeyMetrics;
 
 /// Believes the tokens of the configured issuers. Cheap to clone.
 #[derive(Clone)]
-pub struct Verifier(Arc<[Trusted]>);
+pub struct Verifier(Arc<[TrustedIssuer]>);
 
 /// An issuer, and where its keys are in memory.
-struct Trusted {
+struct TrustedIssuer {
     issuer: IssuerConfig,
     /// By what the issuer is known to remembered logins.
     hash: [u8; 16],
@@ -29,13 +29,13 @@ struct Trusted {
 }
 
 /// The verifier, and for each issuer the keeper of its keys, which must be run.
-pub fn open(issuers: Vec<IssuerConfig>, metrics: &AccessMetrics, clock: Clock) -> (Verifier, Vec<Keeper>) {
+pub fn open(issuers: Vec<IssuerConfig>, metrics: &IssuerKeyMetrics, clock: Clock) -> (Verifier, Vec<KeyRefresher>) {
     let (mut trusted, mut keepers) = (Vec::new(), Vec::new());
     for issuer in issuers {
-        let (keeper, keys) = Keeper::new(&issuer.issuer, issuer.keys.clone(), metrics.clone(), clock);
+        let (keeper, keys) = KeyRefresher::new(&issuer.issuer, issuer.keys.clone(), metrics.clone(), clock);
         keepers.push(keeper);
         let hash = half_hash(&[issuer.issuer.as_bytes()]);
-        trusted.push(Trusted { issuer, hash, keys });
+        trusted.push(TrustedIssuer { issuer, hash, keys });
     }
     (Verifier(trusted.into()), keepers)
 }
@@ -52,11 +52,11 @@ impl Verifier {
     ///
     /// The subject's `expires_at` is the moment from which the same token is refused: its `exp` and the leeway. So whoever
     /// is let in within the leeway is not turned away at the first topic.
-    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Proof, Refused> {
-        let token = Token::read(token)?;
-        let (place, trusted) = self.issuer_of(&token).ok_or(Refused::Issuer)?;
+    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Proof, TokenError> {
+        let token = CompactToken::read(token)?;
+        let (place, trusted) = self.issuer_of(&token).ok_or(TokenError::Issuer)?;
         let verified = trusted.check_signature(&token, now);
-        if verified.as_ref().is_err_and(Refused::may_pass_with_new_keys) {
+        if verified.as_ref().is_err_and(TokenError::may_pass_with_new_keys) {
             trusted.keys.ask();
         }
         let (signer, generation) = verified?;
@@ -82,19 +82,19 @@ impl Verifier {
     }
 
     /// The same for a login: when the key is not known, the issuer is asked once more, within a second.
-    pub async fn verify_at_login(&self, token: &str, clock: Clock) -> Result<Proof, Refused> {
+    pub async fn verify_at_login(&self, token: &str, clock: Clock) -> Result<Proof, TokenError> {
         let refused = match self.verify(token, clock()) {
             Err(refused) if refused.may_pass_with_new_keys() => refused,
             decided => return decided,
         };
-        let read = Token::read(token)?;
+        let read = CompactToken::read(token)?;
         match self.issuer_of(&read) {
             Some((_, trusted)) if trusted.keys.renewed().await => self.verify(token, clock()),
             _ => Err(refused),
         }
     }
 
-    fn issuer_of(&self, token: &Token<'_>) -> Option<(usize, &Trusted)> {
+    fn issuer_of(&self, token: &CompactToken<'_>) -> Option<(usize, &TrustedIssuer)> {
         let named = Claims(&token.claims).text("iss")?;
         self.0.iter().enumerate().find(|(_, trusted)| trusted.issuer.issuer == named)
     }
@@ -109,39 +109,39 @@ impl std::fmt::Debug for Verifier {
 
 // === impl Trusted ===
 
-impl Trusted {
+impl TrustedIssuer {
     /// Which key signed it, and the generation of the keys.
-    fn check_signature(&self, token: &Token<'_>, now: Timestamp) -> Result<(Signer, u64), Refused> {
+    fn check_signature(&self, token: &CompactToken<'_>, now: Timestamp) -> Result<(Signer, u64), TokenError> {
         let issuer = || self.issuer.issuer.as_str().into();
-        let (keys, generation) = self.keys.good_at(now).ok_or_else(|| Refused::KeysAway { issuer: issuer() })?;
+        let (keys, generation) = self.keys.good_at(now).ok_or_else(|| TokenError::KeysAway { issuer: issuer() })?;
         match keys.choose(token.key_id.as_deref(), token.algorithm) {
-            Choice::Unknown => Err(Refused::UnknownKey { issuer: issuer() }),
-            Choice::Misfit => Err(Refused::WrongKey { algorithm: token.algorithm.name() }),
+            Choice::Unknown => Err(TokenError::UnknownKey { issuer: issuer() }),
+            Choice::Misfit => Err(TokenError::WrongKey { algorithm: token.algorithm.name() }),
             Choice::Of(keys) => {
                 let key = keys.into_iter().find(|key| key.verifies(token.signed, &token.signature));
-                let key = key.ok_or(Refused::Signature)?.hash();
+                let key = key.ok_or(TokenError::Signature)?.hash();
                 Ok((Signer { issuer: self.hash, key }, generation))
             }
         }
     }
 
     /// What a signed token says: for us, now, and by whom.
-    fn believe(&self, claims: Claims<'_>, now: Timestamp) -> Result<Subject, Refused> {
+    fn believe(&self, claims: Claims<'_>, now: Timestamp) -> Result<Subject, TokenError> {
         let leeway = i64::from(self.issuer.leeway_seconds);
         if !self.issuer.audience.is_empty() && !claims.is_for(&self.issuer.audience) {
-            return Err(Refused::Audience);
+            return Err(TokenError::Audience);
         }
-        let expires = claims.moment("exp")?.ok_or(Refused::Missing("exp".into()))?.plus_seconds(leeway);
+        let expires = claims.moment("exp")?.ok_or(TokenError::Missing("exp".into()))?.plus_seconds(leeway);
         if now >= expires {
-            return Err(Refused::Expired);
+            return Err(TokenError::Expired);
         }
         for claim in ["nbf", "iat"] {
             if claims.moment(claim)?.is_some_and(|from| now.plus_seconds(leeway) < from) {
-                return Err(Refused::NotYet { claim });
+                return Err(TokenError::NotYet { claim });
             }
         }
         if let Some(missing) = self.issuer.required_claims.iter().find(|path| claims.at(path).is_none()) {
-            return Err(Refused::Missing(missing.as_str().into()));
+            return Err(TokenError::Missing(missing.as_str().into()));
         }
         claims.subject(&self.issuer.group_claims, &self.issuer.scope_claims, expires)
     }

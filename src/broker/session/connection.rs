@@ -14,13 +14,13 @@ use tokio_util::sync::CancellationToken;
 use super::backlog::{LOOK_SECONDS, MANY_PACKETS, next_receipt};
 use super::inflight::Inflight;
 use super::resumed_identifiers::Returning;
-use super::subscription::Memory;
+use super::subscription::SubscriptionMemory;
 use super::timers::Timers;
 use super::window::Window;
-use super::{PART, Surroundings, Welcomed};
-use crate::broker::error::Trouble;
+use super::{ConnectedSession, PART, SessionContext};
+use crate::broker::error::BrokerError;
 use crate::broker::login::{self, Due, Renewal};
-use crate::broker::transport::mqtt_stream::Link;
+use crate::broker::transport::mqtt_stream::MqttStream;
 use crate::broker::transport::outgoing::{
     self, DROPPED_SUBSCRIPTION, DROPPED_TOPIC, FORMER_SUBSCRIPTIONS, MAIN_SUBSCRIPTION,
 };
@@ -35,11 +35,11 @@ const BUDGET_RECHECK: Duration = Duration::from_millis(5);
 const FAR: Duration = Duration::from_hours(1);
 
 /// One connection at work.
-pub struct Steady<'a> {
-    around: &'a Surroundings,
+pub struct Connection<'a> {
+    around: &'a SessionContext,
     id: ConnectionId,
-    link: Link,
-    memory: &'a mut Memory,
+    link: MqttStream,
+    memory: &'a mut SubscriptionMemory,
     acks: &'a mut mpsc::Receiver<Vec<AckToken>>,
     acks_open: bool,
     /// Read, not yet looked at.
@@ -69,17 +69,17 @@ pub struct Steady<'a> {
 
 // === impl Steady ===
 
-impl<'a> Steady<'a> {
+impl<'a> Connection<'a> {
     /// Takes over a connection that was just welcomed, with what came right behind the welcome.
-    pub fn new(
-        around: &'a Surroundings,
+    pub(super) fn new(
+        around: &'a SessionContext,
         id: ConnectionId,
-        welcomed: Welcomed,
-        memory: &'a mut Memory,
+        welcomed: ConnectedSession,
+        memory: &'a mut SubscriptionMemory,
         acks: &'a mut mpsc::Receiver<Vec<AckToken>>,
         (inflight, returning): (&'a mut Inflight, &'a mut Returning),
     ) -> Self {
-        let Welcomed { link, welcome, incoming, renewal } = welcomed;
+        let ConnectedSession { link, welcome, incoming, renewal } = welcomed;
         let now = Instant::now();
         let keepalive =
             welcome.server_keep_alive.map_or(around.config.keepalive, |secs| Duration::from_secs(secs.into()));
@@ -113,7 +113,7 @@ impl<'a> Steady<'a> {
         &mut self,
         deliveries: &mpsc::Sender<Vec<Delivery>>,
         stop: &CancellationToken,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), BrokerError> {
         let ended = self.work(deliveries, stop).await;
         self.around.metrics.connected.set(0);
         self.around.metrics.unacked.set(0);
@@ -143,7 +143,7 @@ impl<'a> Steady<'a> {
                 self.acknowledge(tokens);
                 self.flush().await?;
             }
-            Ok::<(), Trouble>(())
+            Ok::<(), BrokerError>(())
         };
         match timeout(patience, writing).await {
             Ok(Ok(())) => {}
@@ -159,7 +159,7 @@ impl<'a> Steady<'a> {
         &mut self,
         deliveries: &mpsc::Sender<Vec<Delivery>>,
         stop: &CancellationToken,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), BrokerError> {
         self.outbox.extend_from_slice(&outgoing::subscribe(&self.around.config)?);
         self.flush().await?;
         self.digest()?;
@@ -193,7 +193,7 @@ impl<'a> Steady<'a> {
     }
 
     /// Puts what was read where it belongs.
-    fn digest(&mut self) -> Result<(), Trouble> {
+    fn digest(&mut self) -> Result<(), BrokerError> {
         let packets = self.incoming.len();
         let mut incoming = std::mem::take(&mut self.incoming);
         // The clock is read once for all of them, yet each has a moment of its own: a message without a time of its own is
@@ -213,7 +213,7 @@ impl<'a> Steady<'a> {
         if self.paused_until.is_some() { self.link.leave_alone() } else { Ok(()) }
     }
 
-    fn take(&mut self, packet: Incoming, received_at: Timestamp) -> Result<(), Trouble> {
+    fn take(&mut self, packet: Incoming, received_at: Timestamp) -> Result<(), BrokerError> {
         match packet {
             Incoming::Publish(publish) => self.take_message(publish, received_at),
             Incoming::Unreadable => self.around.metrics.malformed.inc(),
@@ -225,7 +225,7 @@ impl<'a> Steady<'a> {
             }
             Incoming::UnsubAck { packet_id: FORMER_SUBSCRIPTIONS, codes } => self.memory.given_up(&codes),
             Incoming::PubRel { packet_id } => self.outbox.extend_from_slice(&outgoing::pubcomp(packet_id)),
-            Incoming::Disconnect(farewell) => return Err(Trouble::Dismissed(farewell)),
+            Incoming::Disconnect(farewell) => return Err(BrokerError::Dismissed(farewell)),
             Incoming::Auth { code } => return login::take_answer(self.renewal.as_mut(), code),
             Incoming::ConnAck(_) => return Err(Malformed::Type(2).into()),
             Incoming::SubAck { .. } | Incoming::UnsubAck { .. } | Incoming::PubAck { .. } | Incoming::PingResp => {}
@@ -278,7 +278,7 @@ impl<'a> Steady<'a> {
         }
     }
 
-    fn take_grant(&mut self, codes: &[u8]) -> Result<(), Trouble> {
+    fn take_grant(&mut self, codes: &[u8]) -> Result<(), BrokerError> {
         let filter = || self.around.config.filter();
         match *codes {
             [1 | 2] => {
@@ -289,8 +289,8 @@ impl<'a> Steady<'a> {
                 self.outbox.extend_from_slice(&self.memory.granted(self.around)?);
                 Ok(())
             }
-            [0] => Err(Trouble::Downgraded { filter: filter() }),
-            [code] => Err(Trouble::SubscriptionRefused { filter: filter(), code }),
+            [0] => Err(BrokerError::Downgraded { filter: filter() }),
+            [code] => Err(BrokerError::SubscriptionRefused { filter: filter(), code }),
             _ => Err(Malformed::Body(9).into()),
         }
     }
@@ -308,7 +308,7 @@ impl<'a> Steady<'a> {
         waits && !self.timers.is_asking() || self.inflight.is_over_budget(self.pending_at_most_once)
     }
 
-    fn look_at_the_backlog(&mut self, is_held_back: bool) -> Result<(), Trouble> {
+    fn look_at_the_backlog(&mut self, is_held_back: bool) -> Result<(), BrokerError> {
         let half_the_window = usize::from(self.around.config.receive_maximum / 2);
         let has_room = !is_held_back && self.inflight.unacked() <= half_the_window;
         let is_abreast = has_room && !self.read_much && self.was_subscribed();
@@ -361,7 +361,7 @@ impl<'a> Steady<'a> {
         }
     }
 
-    async fn flush(&mut self) -> Result<(), Trouble> {
+    async fn flush(&mut self) -> Result<(), BrokerError> {
         if self.outbox.is_empty() {
             return Ok(());
         }
@@ -381,7 +381,7 @@ impl<'a> Steady<'a> {
         [due, recheck, self.paused_until, login, look].into_iter().flatten().min().unwrap_or(now + FAR)
     }
 
-    fn look_at_the_clock(&mut self, is_held_back: bool) -> Result<(), Trouble> {
+    fn look_at_the_clock(&mut self, is_held_back: bool) -> Result<(), BrokerError> {
         let now = Instant::now();
         self.paused_until = self.paused_until.filter(|&until| until > now);
         if self.timers.check(now, self.link.heard(), is_held_back)? {
@@ -389,7 +389,7 @@ impl<'a> Steady<'a> {
         }
         match self.renewal.as_mut().map_or(Due::Nothing, |renewal| renewal.due(now)) {
             Due::Nothing => Ok(()),
-            Due::Reconnect => Err(Trouble::LoginAges),
+            Due::Reconnect => Err(BrokerError::LoginAges),
             Due::Reauthenticate => {
                 let packet = login::reauthentication(&self.around.config, (self.around.clock)())?;
                 self.outbox.extend_from_slice(&packet);

@@ -15,7 +15,7 @@ pub struct Inflight {
     unacked: VecDeque<Unacked>,
     unacked_bytes: usize,
     /// The lots in the queue, oldest first.
-    queued: VecDeque<Lot>,
+    queued: VecDeque<QueuedChunk>,
     queued_bytes: usize,
 }
 
@@ -28,7 +28,7 @@ struct Unacked {
 
 /// Messages that were handed over together.
 #[derive(Clone, Copy, Debug)]
-struct Lot {
+struct QueuedChunk {
     /// Bytes of all of them.
     whole: usize,
     /// Those that count here: all, unless they wait to be acknowledged and count there.
@@ -53,7 +53,7 @@ impl Inflight {
 
     /// A lot of so many bytes, so many of them at QoS 0, went into the queue.
     pub fn handed_over(&mut self, whole: usize, at_most_once: usize) {
-        self.queued.push_back(Lot { whole, counted: at_most_once });
+        self.queued.push_back(QueuedChunk { whole, counted: at_most_once });
         self.queued_bytes += at_most_once;
     }
 

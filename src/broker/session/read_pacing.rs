@@ -21,13 +21,13 @@ const FEW: u32 = 4;
 
 /// How long to pause.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct ReadPacing {
     pause: Duration,
 }
 
 // === impl Pace ===
 
-impl Pace {
+impl ReadPacing {
     /// For messages that wait so long for company.
     pub fn new(linger: Duration) -> Self {
         Self { pause: linger.min(LONGEST) }
@@ -53,7 +53,7 @@ mod tests {
     fn a_read_that_brought_nothing_or_a_road_without_linger_makes_no_pause_and_a_flood_a_short_one() {
         let now = Instant::now();
         let pause = |linger: u64, packets, bytes| {
-            let until = Pace::new(Duration::from_millis(linger)).pause_until(now, packets, bytes);
+            let until = ReadPacing::new(Duration::from_millis(linger)).pause_until(now, packets, bytes);
             until.map(|until| until - now)
         };
         assert_eq!(pause(5, 0, 0), None);

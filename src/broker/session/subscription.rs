@@ -8,9 +8,9 @@
 use bytes::BytesMut;
 use tokio::sync::{oneshot, watch};
 
-use super::Surroundings;
+use super::SessionContext;
 use super::backlog::Backlog;
-use crate::broker::error::Trouble;
+use crate::broker::error::BrokerError;
 use crate::broker::transport::outgoing;
 use crate::broker::transport::packets::ConnAck;
 use crate::domain::broker_subscription::{SessionMemory, Subscribed};
@@ -24,7 +24,7 @@ const REFUSED: u8 = 0x80;
 
 /// What is known of the session.
 #[derive(Debug)]
-pub struct Memory {
+pub struct SubscriptionMemory {
     session: SessionMemory,
     news: watch::Sender<SessionMemory>,
     /// What the broker was asked to give up, in that order.
@@ -38,7 +38,7 @@ pub struct Memory {
 
 // === impl Memory ===
 
-impl Memory {
+impl SubscriptionMemory {
     /// Begins with what an earlier run left; what changes is told by `news`.
     pub fn new(session: SessionMemory, news: watch::Sender<SessionMemory>) -> Self {
         let backlog = Backlog::new(session.subscribed.as_ref().map(|last| last.at));
@@ -51,7 +51,7 @@ impl Memory {
     }
 
     /// The broker has welcomed us, and this is the `welcomes`th time in this run: says whether it still has the session.
-    pub(super) fn welcomed(&mut self, around: &Surroundings, welcomes: u64, welcome: &ConnAck) {
+    pub(super) fn welcomed(&mut self, around: &SessionContext, welcomes: u64, welcome: &ConnAck) {
         let is_first = welcomes == 1;
         if !is_first {
             around.metrics.reconnects.inc();
@@ -70,7 +70,7 @@ impl Memory {
     }
 
     /// The broker has granted the subscription: UNSUBSCRIBE for what it has to give up now, nothing when that is nothing.
-    pub(super) fn granted(&mut self, around: &Surroundings) -> Result<BytesMut, Trouble> {
+    pub(super) fn granted(&mut self, around: &SessionContext) -> Result<BytesMut, BrokerError> {
         let filter = around.config.filter();
         self.session.filters.retain(|held| *held != filter);
         self.leaving.clone_from(&self.session.filters);
@@ -116,7 +116,7 @@ impl Memory {
 
     /// Whether all that the broker has for us is read. Now and then the next run is told, which charges by it.
     /// UNSUBSCRIBE, when the database has just told of former subscriptions.
-    pub(super) fn looked(&mut self, around: &Surroundings, is_abreast: bool) -> Result<BytesMut, Trouble> {
+    pub(super) fn looked(&mut self, around: &SessionContext, is_abreast: bool) -> Result<BytesMut, BrokerError> {
         let now = (around.clock)();
         self.backlog.looked(now, is_abreast);
         if self.backlog.is_to_be_noted(now)
@@ -132,7 +132,7 @@ impl Memory {
     }
 
     /// The database has answered while the session was at work.
-    fn recall(&mut self, around: &Surroundings, left: SessionMemory) -> Result<BytesMut, Trouble> {
+    fn recall(&mut self, around: &SessionContext, left: SessionMemory) -> Result<BytesMut, BrokerError> {
         self.recalled = None;
         self.backlog.recalled(left.subscribed.as_ref().map(|last| last.at));
         if self.began_unrecalled {
@@ -170,7 +170,7 @@ impl Memory {
 // --- private helpers ---
 
 /// The broker has no session, and so much is known of the last one.
-fn report_new_session(around: &Surroundings, is_first: bool, last: Option<&Subscribed>) {
+fn report_new_session(around: &SessionContext, is_first: bool, last: Option<&Subscribed>) {
     let (client_id, broker) = (&around.config.client_id, around.config.address());
     match last {
         None if is_first => tracing::info!(client_id, "the broker begins a new session"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::broker::error::Trouble;
+use crate::broker::error::BrokerError;
 use crate::broker::transport::mqtt_stream::ANSWER_TIMEOUT;
 
 /// The clocks of one connection.
@@ -55,13 +55,13 @@ impl Timers {
     }
 
     /// Whether a ping is due now; an error when the broker is to be given up.
-    pub fn check(&mut self, now: Instant, heard: Instant, is_held_back: bool) -> Result<bool, Trouble> {
+    pub fn check(&mut self, now: Instant, heard: Instant, is_held_back: bool) -> Result<bool, BrokerError> {
         let is_past = |moment: Option<Instant>| moment.is_some_and(|moment| moment <= now);
         if !is_held_back && is_past(self.unanswered_at()) {
-            return Err(Trouble::NoAnswer { packet: "SUBSCRIBE", seconds: ANSWER_TIMEOUT.as_secs() });
+            return Err(BrokerError::NoAnswer { packet: "SUBSCRIBE", seconds: ANSWER_TIMEOUT.as_secs() });
         }
         if !is_held_back && is_past(self.silent_at(heard)) {
-            return Err(Trouble::Silent {
+            return Err(BrokerError::Silent {
                 seconds: self.keepalive.map_or(0, |keepalive| patience(keepalive).as_secs()),
             });
         }
@@ -108,7 +108,7 @@ mod tests {
         assert!(timers.check(start + KEEPALIVE, start, false).unwrap());
         assert!(timers.check(start + KEEPALIVE * 2, start, false).unwrap());
         assert_eq!(timers.next(start, false), Some(start + Duration::from_secs(25)));
-        assert!(matches!(timers.check(start + Duration::from_secs(25), start, false), Err(Trouble::Silent { .. })));
+        assert!(matches!(timers.check(start + Duration::from_secs(25), start, false), Err(BrokerError::Silent { .. })));
     }
 
     #[test]
@@ -119,7 +119,7 @@ mod tests {
         assert!(timers.check(later, start, true).unwrap());
         timers.hold_back(later);
         assert!(!timers.check(later, start, false).unwrap());
-        assert!(matches!(timers.check(later + ANSWER_TIMEOUT, start, false), Err(Trouble::NoAnswer { .. })));
+        assert!(matches!(timers.check(later + ANSWER_TIMEOUT, start, false), Err(BrokerError::NoAnswer { .. })));
     }
 
     #[test]

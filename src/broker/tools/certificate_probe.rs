@@ -11,8 +11,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls;
 use tokio_rustls::rustls::AlertDescription as Alert;
 
-use crate::broker::error::Trouble;
-use crate::broker::transport::mqtt_stream::Link;
+use crate::broker::error::BrokerError;
+use crate::broker::transport::mqtt_stream::MqttStream;
 use crate::broker::transport::outgoing;
 use crate::broker::transport::tls;
 use crate::disk;
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where to try, and whom to trust there.
 #[derive(Clone, Copy, Debug)]
-pub struct Door<'a> {
+pub struct TlsListenerAddress<'a> {
     /// `BROKER_PROBE_ADDR`.
     pub address: &'a str,
     /// Who may have signed the certificate shown there; none: the system's roots.
@@ -31,7 +31,7 @@ pub struct Door<'a> {
 
 /// What the broker did with the certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ProbeOutcome {
     /// Let in.
     Admitted,
     /// Refused, because it is revoked.
@@ -43,29 +43,38 @@ pub enum Outcome {
 }
 
 /// Tries with this certificate (DER) and its key (PEM).
-pub async fn try_door(door: Door<'_>, client_id: &str, certificate: &[u8], key: &str) -> Outcome {
+pub async fn try_door(door: TlsListenerAddress<'_>, client_id: &str, certificate: &[u8], key: &str) -> ProbeOutcome {
     match timeout(PATIENCE, knock(door, client_id, certificate, key)).await {
-        Ok(Ok(())) => Outcome::Admitted,
+        Ok(Ok(())) => ProbeOutcome::Admitted,
         Ok(Err(trouble)) => judge(&trouble),
-        Err(_) => Outcome::Unreachable(format!("the broker did not answer within {} s", PATIENCE.as_secs())),
+        Err(_) => ProbeOutcome::Unreachable(format!("the broker did not answer within {} s", PATIENCE.as_secs())),
     }
 }
 
 /// TLS towards it, with this certificate and its key.
-pub(super) async fn connector(door: Door<'_>, certificate: &[u8], key: &str) -> Result<TlsConnector, Trouble> {
+pub(super) async fn connector(
+    door: TlsListenerAddress<'_>,
+    certificate: &[u8],
+    key: &str,
+) -> Result<TlsConnector, BrokerError> {
     let ca_cert = door.ca_cert.map(Path::to_owned);
     let path = ca_cert.clone().unwrap_or_else(|| tls::SYSTEM_ROOTS.into());
     let roots = disk::apart(&path, move || tls::roots("BROKER_PROBE_CA_CERT", ca_cert.as_deref()));
-    tls::connector_for(roots.await.map_err(Trouble::Disk)??, certificate, key)
+    tls::connector_for(roots.await.map_err(BrokerError::Disk)??, certificate, key)
 }
 
 // --- private helpers ---
 
-async fn knock(door: Door<'_>, client_id: &str, certificate: &[u8], key: &str) -> Result<(), Trouble> {
+async fn knock(
+    door: TlsListenerAddress<'_>,
+    client_id: &str,
+    certificate: &[u8],
+    key: &str,
+) -> Result<(), BrokerError> {
     let (host, port) = split(door.address);
     let connector = connector(door, certificate, key).await?;
     let connect = outgoing::bare_connect(client_id)?;
-    let mut link = Link::open_tls(host, port, &connector).await?;
+    let mut link = MqttStream::open_tls(host, port, &connector).await?;
     link.introduce(&connect, &mut Vec::new()).await?;
     link.close(&outgoing::DISCONNECT).await;
     Ok(())
@@ -77,16 +86,16 @@ pub fn split(address: &str) -> (&str, u16) {
     (host.trim_start_matches('[').trim_end_matches(']'), port.parse().unwrap_or_default())
 }
 
-fn judge(trouble: &Trouble) -> Outcome {
+fn judge(trouble: &BrokerError) -> ProbeOutcome {
     match trouble {
-        Trouble::Tls { source: rustls::Error::AlertReceived(Alert::CertificateRevoked) } => Outcome::Revoked,
-        Trouble::Tls { source: rustls::Error::AlertReceived(alert) } => {
-            Outcome::Refused(format!("by the TLS alert {alert:?}"))
+        BrokerError::Tls { source: rustls::Error::AlertReceived(Alert::CertificateRevoked) } => ProbeOutcome::Revoked,
+        BrokerError::Tls { source: rustls::Error::AlertReceived(alert) } => {
+            ProbeOutcome::Refused(format!("by the TLS alert {alert:?}"))
         }
-        Trouble::Refused { code, .. } => Outcome::Refused(format!("by CONNACK with code 0x{code:02X}")),
+        BrokerError::Refused { code, .. } => ProbeOutcome::Refused(format!("by CONNACK with code 0x{code:02X}")),
         // A broker that closes at once, without an alert, has not let it in.
-        Trouble::ClosedEarly => Outcome::Refused("the connection was closed without a word".to_owned()),
-        other => Outcome::Unreachable(other.to_string()),
+        BrokerError::ClosedEarly => ProbeOutcome::Refused("the connection was closed without a word".to_owned()),
+        other => ProbeOutcome::Unreachable(other.to_string()),
     }
 }
 
@@ -96,13 +105,13 @@ mod tests {
 
     #[test]
     fn only_the_alert_for_a_revoked_certificate_counts_as_revoked() {
-        let alert = |alert| judge(&Trouble::Tls { source: rustls::Error::AlertReceived(alert) });
-        assert_eq!(alert(Alert::CertificateRevoked), Outcome::Revoked);
+        let alert = |alert| judge(&BrokerError::Tls { source: rustls::Error::AlertReceived(alert) });
+        assert_eq!(alert(Alert::CertificateRevoked), ProbeOutcome::Revoked);
         assert!(
-            matches!(alert(Alert::CertificateExpired), Outcome::Refused(why) if why.contains("CertificateExpired"))
+            matches!(alert(Alert::CertificateExpired), ProbeOutcome::Refused(why) if why.contains("CertificateExpired"))
         );
-        assert!(matches!(judge(&Trouble::Refused { code: 0x87, reason: None }), Outcome::Refused(_)));
-        assert!(matches!(judge(&Trouble::WriteStalled { seconds: 1 }), Outcome::Unreachable(_)));
+        assert!(matches!(judge(&BrokerError::Refused { code: 0x87, reason: None }), ProbeOutcome::Refused(_)));
+        assert!(matches!(judge(&BrokerError::WriteStalled { seconds: 1 }), ProbeOutcome::Unreachable(_)));
     }
 
     #[test]

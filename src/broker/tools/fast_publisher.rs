@@ -6,8 +6,8 @@ use bytes::BytesMut;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Publish;
 
-use crate::broker::error::Trouble;
-use crate::broker::transport::mqtt_stream::Link;
+use crate::broker::error::BrokerError;
+use crate::broker::transport::mqtt_stream::MqttStream;
 use crate::broker::transport::outgoing::{self, unsendable};
 use crate::broker::transport::packets::Incoming;
 use crate::config::sections::broker::BrokerConfig;
@@ -30,16 +30,16 @@ pub type Note = [u64; 2];
 
 /// What the broker said of a QoS 1 message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct BrokerAnswer {
     /// What the message was noted as.
     pub note: Note,
     /// What the broker did.
-    pub fate: Fate,
+    pub fate: PublishOutcome,
 }
 
 /// What the broker did with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum PublishOutcome {
     /// It has it.
     Taken,
     /// It has it, and nobody to give it to.
@@ -49,8 +49,8 @@ pub enum Fate {
 }
 
 /// A connection for such packets.
-pub struct Volley {
-    link: Link,
+pub struct FastPublisher {
+    link: MqttStream,
     outbox: BytesMut,
     incoming: Vec<Incoming>,
     /// By packet identifier, modulo their number, which is at least the window's.
@@ -64,8 +64,8 @@ pub struct Volley {
 // === impl Packet ===
 
 impl Packet {
-    /// Encodes a message for [`Volley::push`] on a connection of the same QoS.
-    pub fn new(topic: &str, payload: &[u8], at_least_once: bool) -> Result<Self, Trouble> {
+    /// Encodes a message for [`FastPublisher::push`] on a connection of the same QoS.
+    pub fn new(topic: &str, payload: &[u8], at_least_once: bool) -> Result<Self, BrokerError> {
         let mut packet = Publish::new(topic, qos(at_least_once), payload.to_vec(), None);
         packet.pkid = 1;
         let mut bytes = BytesMut::new();
@@ -89,11 +89,11 @@ impl Packet {
 
 // === impl Volley ===
 
-impl Volley {
+impl FastPublisher {
     /// Connects with the address, TLS, client id and login of `config`; at most `window` QoS 1 messages are unanswered.
-    pub async fn connect(config: &BrokerConfig, window: u16, at_least_once: bool) -> Result<Self, Trouble> {
+    pub async fn connect(config: &BrokerConfig, window: u16, at_least_once: bool) -> Result<Self, BrokerError> {
         let connect = outgoing::publisher_connect(config)?;
-        let mut link = Link::open(config).await?;
+        let mut link = MqttStream::open(config).await?;
         let mut incoming = Vec::new();
         let welcome = link.introduce(&connect, &mut incoming).await?;
         let window = usize::from(window.min(welcome.receive_maximum.unwrap_or(u16::MAX)).max(1));
@@ -127,23 +127,23 @@ impl Volley {
     }
 
     /// Writes what was pushed.
-    pub async fn flush(&mut self) -> Result<(), Trouble> {
+    pub async fn flush(&mut self) -> Result<(), BrokerError> {
         let written = if self.outbox.is_empty() { Ok(()) } else { self.link.write(&self.outbox).await };
         self.outbox.clear();
         written
     }
 
     /// Waits for answers and takes all that are there. Cancelling it loses none.
-    pub async fn hear(&mut self, answers: &mut Vec<Answer>) -> Result<(), Trouble> {
+    pub async fn hear(&mut self, answers: &mut Vec<BrokerAnswer>) -> Result<(), BrokerError> {
         self.link.drain(&mut self.incoming).await?;
         for packet in self.incoming.drain(..) {
             match packet {
                 Incoming::PubAck { packet_id, code } => {
                     self.unanswered = self.unanswered.saturating_sub(1);
                     let note = self.notes[usize::from(packet_id) & (self.notes.len() - 1)];
-                    answers.push(Answer { note, fate: Fate::of(code) });
+                    answers.push(BrokerAnswer { note, fate: PublishOutcome::of(code) });
                 }
-                Incoming::Disconnect(farewell) => return Err(Trouble::Dismissed(farewell)),
+                Incoming::Disconnect(farewell) => return Err(BrokerError::Dismissed(farewell)),
                 _ => {}
             }
         }
@@ -151,7 +151,7 @@ impl Volley {
     }
 
     /// Says goodbye and waits until the broker has read it all.
-    pub async fn close(mut self) -> Result<(), Trouble> {
+    pub async fn close(mut self) -> Result<(), BrokerError> {
         self.flush().await?;
         self.link.close(&outgoing::DISCONNECT).await;
         Ok(())
@@ -160,7 +160,7 @@ impl Volley {
 
 // === impl Fate ===
 
-impl Fate {
+impl PublishOutcome {
     fn of(code: u8) -> Self {
         match code {
             NO_SUBSCRIBER => Self::Unheard,

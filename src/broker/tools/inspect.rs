@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::publisher::Publisher;
-use crate::broker::error::Trouble;
-use crate::broker::transport::mqtt_stream::{ANSWER_TIMEOUT, Link};
+use super::publisher::MqttPublisher;
+use crate::broker::error::BrokerError;
+use crate::broker::transport::mqtt_stream::{ANSWER_TIMEOUT, MqttStream};
 use crate::broker::transport::outgoing::{self, DROPPED_TOPIC};
 use crate::broker::transport::packets::{ConnAck, Incoming, Publish};
 use crate::config::sections::broker::BrokerConfig;
 use crate::domain::finding::Finding;
-use crate::domain::topic::{Kind, Topic};
+use crate::domain::topic::{MessageKind, Topic};
 
 /// The most messages of the window's measurement.
 const WINDOW_MESSAGES: usize = 2000;
@@ -37,7 +37,7 @@ const VERSION_TOPIC: &str = "$SYS/broker/version";
 const UPTIME_TOPIC: &str = "$SYS/broker/uptime";
 
 /// Several findings, or why there is none.
-pub type Checked = Result<Vec<Finding>, Trouble>;
+pub type BrokerCheck = Result<Vec<Finding>, BrokerError>;
 
 /// A guest at the broker.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub struct Inspector<'a> {
 
 /// One connection of the guest.
 struct Visit {
-    link: Link,
+    link: MqttStream,
     incoming: Vec<Incoming>,
     messages: Vec<Publish>,
     welcome: ConnAck,
@@ -59,7 +59,7 @@ struct Visit {
 
 /// What the window's measurement saw.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Seen {
+struct ProbeReceipt {
     arrived: usize,
     /// Whether it stopped there, however many were published.
     is_bound: bool,
@@ -75,7 +75,7 @@ impl<'a> Inspector<'a> {
     }
 
     /// Name, TCP, TLS, login; and what the broker says it can do.
-    pub async fn connection(&self) -> Checked {
+    pub async fn connection(&self) -> BrokerCheck {
         let visit = self.visit("guest", 1).await?;
         let abilities = visit.welcome.abilities;
         visit.leave().await;
@@ -105,7 +105,7 @@ impl<'a> Inspector<'a> {
     }
 
     /// Whether the subscription of the session would be granted. It lasts a moment; one unacknowledged message at most comes.
-    pub async fn subscription(&self) -> Checked {
+    pub async fn subscription(&self) -> BrokerCheck {
         let filter = match &self.config.share_group {
             Some(group) => format!("$share/{group}-doctor-{}/{}", self.mark, self.config.topic),
             None => self.config.topic.clone(),
@@ -115,14 +115,14 @@ impl<'a> Inspector<'a> {
         visit.leave().await;
         match granted? {
             1 | 2 => Ok(vec![Finding::ok(format!("{filter} is granted at QoS 1"))]),
-            0 => Err(Trouble::Downgraded { filter }),
-            code => Err(Trouble::SubscriptionRefused { filter, code }),
+            0 => Err(BrokerError::Downgraded { filter }),
+            code => Err(BrokerError::SubscriptionRefused { filter, code }),
         }
     }
 
     /// Whether what is granted is delivered: an access rule of Mosquitto's `acl_file` refuses no subscription, it withholds
     /// the messages. The message that shows it is one the daemon ignores.
-    pub async fn delivery(&self) -> Checked {
+    pub async fn delivery(&self) -> BrokerCheck {
         let wanted = &self.config.topic;
         let Some(topic) = ignored_topic(wanted, &self.mark) else {
             let why = format!("not tried: the daemon would store whatever is published to {wanted}");
@@ -137,7 +137,7 @@ impl<'a> Inspector<'a> {
                      tenant/+/device/+/errors"
                 ),
             ),
-            Some(Seen { arrived: 0, .. }) => Finding::error(
+            Some(ProbeReceipt { arrived: 0, .. }) => Finding::error(
                 format!(
                     "the broker grants {wanted} and withholds its messages: one published to {topic} did not come back"
                 ),
@@ -148,14 +148,14 @@ impl<'a> Inspector<'a> {
     }
 
     /// How many messages the broker sends before the first is acknowledged.
-    pub async fn window(&self) -> Checked {
+    pub async fn window(&self) -> BrokerCheck {
         let topic = format!("{SCRATCH}/{}", self.mark);
         let seen = self.publish_and_count(&topic, WINDOW_MESSAGES, self.config.receive_maximum).await?;
         Ok(vec![self.judge_window(&topic, seen)])
     }
 
     /// What the broker tells of itself under `$SYS`.
-    pub async fn own_words(&self) -> Checked {
+    pub async fn own_words(&self) -> BrokerCheck {
         let mut visit = self.visit("guest", u16::MAX).await?;
         let topics = [VERSION_TOPIC, UPTIME_TOPIC, DROPPED_TOPIC];
         for topic in topics {
@@ -172,15 +172,20 @@ impl<'a> Inspector<'a> {
     }
 
     /// Publishes up to so many messages, acknowledges none, and stops when no more come. None: the broker let none of them in.
-    async fn publish_and_count(&self, topic: &str, most: usize, window: u16) -> Result<Option<Seen>, Trouble> {
+    async fn publish_and_count(
+        &self,
+        topic: &str,
+        most: usize,
+        window: u16,
+    ) -> Result<Option<ProbeReceipt>, BrokerError> {
         let mut reader = self.visit("reader", window).await?;
         match reader.subscribe(topic, false).await? {
             1 | 2 => {}
-            0 => return Err(Trouble::Downgraded { filter: topic.to_owned() }),
-            code => return Err(Trouble::SubscriptionRefused { filter: topic.to_owned(), code }),
+            0 => return Err(BrokerError::Downgraded { filter: topic.to_owned() }),
+            code => return Err(BrokerError::SubscriptionRefused { filter: topic.to_owned(), code }),
         }
-        let mut writer = Publisher::connect(&self.guest("writer"), PUBLISHER_WINDOW).await?;
-        let (mut seen, mut published, mut held_back) = (Seen::default(), 0, 0);
+        let mut writer = MqttPublisher::connect(&self.guest("writer"), PUBLISHER_WINDOW).await?;
+        let (mut seen, mut published, mut held_back) = (ProbeReceipt::default(), 0, 0);
         while published < most && !seen.is_bound {
             for _ in 0..WINDOW_STEP.min(most - published) {
                 writer.publish(topic, &b"{}"[..]).await?;
@@ -191,7 +196,7 @@ impl<'a> Inspector<'a> {
             }
             // A broker may be a message or two behind without holding back the next ones; that is waited for only once.
             let arrived = reader.gather(published - held_back).await?;
-            seen = Seen { arrived, is_bound: arrived == seen.arrived };
+            seen = ProbeReceipt { arrived, is_bound: arrived == seen.arrived };
             held_back = held_back.max(published - arrived);
         }
         writer.close().await?;
@@ -199,7 +204,7 @@ impl<'a> Inspector<'a> {
         Ok(Some(seen))
     }
 
-    fn judge_window(&self, topic: &str, seen: Option<Seen>) -> Finding {
+    fn judge_window(&self, topic: &str, seen: Option<ProbeReceipt>) -> Finding {
         let receive_maximum = usize::from(self.config.receive_maximum);
         let needed = self.needed_window;
         let rule =
@@ -208,37 +213,37 @@ impl<'a> Inspector<'a> {
             None => {
                 Finding::warning(format!("not measured: the broker refuses what this user writes to {topic}"), rule)
             }
-            Some(Seen { arrived: 0, .. }) => {
+            Some(ProbeReceipt { arrived: 0, .. }) => {
                 Finding::warning(format!("not measured: nothing that was published to {topic} came back"), rule)
             }
-            Some(Seen { arrived, .. }) if arrived > receive_maximum => Finding::warning(
+            Some(ProbeReceipt { arrived, .. }) if arrived > receive_maximum => Finding::warning(
                 format!(
                     "the broker does not keep to MQTT_RECEIVE_MAXIMUM={receive_maximum}: {arrived} came unacknowledged"
                 ),
                 "update it (Mosquitto: 2.0.13 or later); until then memory is bounded by not reading",
             ),
-            Some(Seen { arrived, is_bound: false }) => Finding::ok(format!(
+            Some(ProbeReceipt { arrived, is_bound: false }) => Finding::ok(format!(
                 "at least {arrived} messages are sent before the first is acknowledged \
                  (MQTT_RECEIVE_MAXIMUM={receive_maximum})"
             )),
-            Some(Seen { arrived, .. }) if arrived < needed.min(receive_maximum) => Finding::warning(
+            Some(ProbeReceipt { arrived, .. }) if arrived < needed.min(receive_maximum) => Finding::warning(
                 format!(
                     "the broker sends only {arrived} messages before the first is acknowledged, whatever \
                      MQTT_RECEIVE_MAXIMUM={receive_maximum} says; two full batches hold {needed}"
                 ),
                 format!("raise max_inflight_messages in mosquitto.conf to {receive_maximum}, or lower BATCH_SIZE"),
             ),
-            Some(Seen { arrived, .. }) => Finding::ok(format!(
+            Some(ProbeReceipt { arrived, .. }) => Finding::ok(format!(
                 "{arrived} messages are sent before the first is acknowledged (MQTT_RECEIVE_MAXIMUM={receive_maximum}); \
                  two full batches hold {needed}"
             )),
         }
     }
 
-    async fn visit(&self, role: &str, receive_maximum: u16) -> Result<Visit, Trouble> {
+    async fn visit(&self, role: &str, receive_maximum: u16) -> Result<Visit, BrokerError> {
         let config = self.guest(role);
         let connect = outgoing::inspector_connect(&config, receive_maximum)?;
-        let mut link = Link::open(&config).await?;
+        let mut link = MqttStream::open(&config).await?;
         let mut incoming = Vec::new();
         let welcome = link.introduce(&connect, &mut incoming).await?;
         Ok(Visit { link, incoming, messages: Vec::new(), welcome })
@@ -255,7 +260,7 @@ impl<'a> Inspector<'a> {
 
 impl Visit {
     /// Subscribes; the code of the answer.
-    async fn subscribe(&mut self, filter: &str, wants_retained: bool) -> Result<u8, Trouble> {
+    async fn subscribe(&mut self, filter: &str, wants_retained: bool) -> Result<u8, BrokerError> {
         self.link.write(&outgoing::inspector_subscribe(filter, wants_retained)?).await?;
         let answer = timeout(ANSWER_TIMEOUT, async {
             loop {
@@ -264,12 +269,12 @@ impl Visit {
                 }
             }
         });
-        let late = Trouble::NoAnswer { packet: "SUBSCRIBE", seconds: ANSWER_TIMEOUT.as_secs() };
+        let late = BrokerError::NoAnswer { packet: "SUBSCRIBE", seconds: ANSWER_TIMEOUT.as_secs() };
         answer.await.unwrap_or(Err(late))
     }
 
     /// Waits until so many messages have come, or none any more; how many there are.
-    async fn gather(&mut self, wanted: usize) -> Result<usize, Trouble> {
+    async fn gather(&mut self, wanted: usize) -> Result<usize, BrokerError> {
         while self.messages.len() < wanted {
             let Ok(heard) = timeout(QUIET, self.hear()).await else { break };
             heard?;
@@ -278,7 +283,7 @@ impl Visit {
     }
 
     /// Takes what is there or waits for it; the code of a SUBACK, when one came.
-    async fn hear(&mut self) -> Result<Option<u8>, Trouble> {
+    async fn hear(&mut self) -> Result<Option<u8>, BrokerError> {
         if self.incoming.is_empty() {
             self.link.drain(&mut self.incoming).await?;
         }
@@ -287,7 +292,7 @@ impl Visit {
             match packet {
                 Incoming::Publish(message) => self.messages.push(message),
                 Incoming::SubAck { codes, .. } => answer = codes.first().copied(),
-                Incoming::Disconnect(farewell) => return Err(Trouble::Dismissed(farewell)),
+                Incoming::Disconnect(farewell) => return Err(BrokerError::Dismissed(farewell)),
                 _ => {}
             }
         }
@@ -311,7 +316,7 @@ fn ignored_topic(filter: &str, mark: &str) -> Option<String> {
         word => word.to_owned(),
     };
     let topic = filter.split('/').map(level).collect::<Vec<_>>().join("/");
-    let is_ignored = Topic::parse(topic.as_bytes()).is_ok_and(|parsed| parsed.kind == Kind::Platform);
+    let is_ignored = Topic::parse(topic.as_bytes()).is_ok_and(|parsed| parsed.kind == MessageKind::Platform);
     is_ignored.then_some(topic)
 }
 
@@ -347,21 +352,21 @@ fn judge_own_words([version, uptime, dropped]: [Option<String>; 3]) -> Vec<Findi
 mod tests {
     use super::*;
     use crate::config::{Config, Sources};
-    use crate::domain::finding::Level;
+    use crate::domain::finding::Severity;
 
     #[test]
     fn a_window_is_a_warning_only_when_it_binds_below_two_batches() {
         let broker = Config::load(&Sources::default()).unwrap().config.broker;
         let broker = BrokerConfig { receive_maximum: 1500, ..broker };
         let inspector = Inspector::new(&broker, 1000);
-        let judge = |arrived, is_bound| inspector.judge_window("t", Some(Seen { arrived, is_bound }));
+        let judge = |arrived, is_bound| inspector.judge_window("t", Some(ProbeReceipt { arrived, is_bound }));
         for (arrived, is_bound, level, words) in [
-            (20, true, Level::Warning, "only 20 messages"),
-            (1200, true, Level::Ok, "1200 messages are sent"),
-            (1500, true, Level::Ok, "1500 messages are sent"),
-            (1499, false, Level::Ok, "at least 1499"),
-            (2000, false, Level::Warning, "does not keep to MQTT_RECEIVE_MAXIMUM=1500"),
-            (0, true, Level::Warning, "nothing that was published"),
+            (20, true, Severity::Warning, "only 20 messages"),
+            (1200, true, Severity::Ok, "1200 messages are sent"),
+            (1500, true, Severity::Ok, "1500 messages are sent"),
+            (1499, false, Severity::Ok, "at least 1499"),
+            (2000, false, Severity::Warning, "does not keep to MQTT_RECEIVE_MAXIMUM=1500"),
+            (0, true, Severity::Warning, "nothing that was published"),
         ] {
             let finding = judge(arrived, is_bound);
             assert!(finding.level == level && finding.what.contains(words), "{arrived}: {finding:?}");
@@ -376,10 +381,10 @@ mod tests {
             let findings = judge_own_words([version, None, dropped].map(|word| word.map(str::to_owned)));
             findings.iter().map(|finding| finding.level).collect::<Vec<_>>()
         };
-        assert_eq!(said(Some("2.0.11"), None), [Level::Ok, Level::Ok]);
-        assert_eq!(said(Some("2.0.11"), Some("0")), [Level::Ok, Level::Ok]);
-        assert_eq!(said(Some("2.0.11"), Some("7")), [Level::Ok, Level::Warning]);
-        assert_eq!(said(None, None), [Level::Warning, Level::Warning]);
+        assert_eq!(said(Some("2.0.11"), None), [Severity::Ok, Severity::Ok]);
+        assert_eq!(said(Some("2.0.11"), Some("0")), [Severity::Ok, Severity::Ok]);
+        assert_eq!(said(Some("2.0.11"), Some("7")), [Severity::Ok, Severity::Warning]);
+        assert_eq!(said(None, None), [Severity::Warning, Severity::Warning]);
     }
 
     #[test]

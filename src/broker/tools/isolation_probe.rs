@@ -10,9 +10,9 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Publish;
 use tokio::time::timeout;
 
-use super::certificate_probe::{Door, connector, split};
-use crate::broker::error::Trouble;
-use crate::broker::transport::mqtt_stream::Link;
+use super::certificate_probe::{TlsListenerAddress, connector, split};
+use crate::broker::error::BrokerError;
+use crate::broker::transport::mqtt_stream::MqttStream;
 use crate::broker::transport::outgoing::{self, unsendable};
 use crate::broker::transport::packets::Incoming;
 
@@ -38,7 +38,7 @@ pub enum Answer {
 
 /// Publishes an empty message to each of these topics, one after the other; the answers, in their order.
 pub async fn publish_to(
-    door: Door<'_>,
+    door: TlsListenerAddress<'_>,
     client_id: &str,
     certificate: &[u8],
     key: &str,
@@ -65,16 +65,16 @@ impl Answer {
 // --- private helpers ---
 
 async fn ask(
-    door: Door<'_>,
+    door: TlsListenerAddress<'_>,
     client_id: &str,
     certificate: &[u8],
     key: &str,
     topics: &[String],
-) -> Result<Vec<Answer>, Trouble> {
+) -> Result<Vec<Answer>, BrokerError> {
     let (host, port) = split(door.address);
     let connector = connector(door, certificate, key).await?;
     let connect = outgoing::bare_connect(client_id)?;
-    let mut link = Link::open_tls(host, port, &connector).await?;
+    let mut link = MqttStream::open_tls(host, port, &connector).await?;
     let mut incoming = Vec::new();
     link.introduce(&connect, &mut incoming).await?;
     let mut answers = Vec::with_capacity(topics.len());
@@ -87,7 +87,7 @@ async fn ask(
     Ok(answers)
 }
 
-fn packet(topic: &str, packet_id: u16) -> Result<BytesMut, Trouble> {
+fn packet(topic: &str, packet_id: u16) -> Result<BytesMut, BrokerError> {
     let mut packet = Publish::new(topic, QoS::AtLeastOnce, Bytes::new(), None);
     packet.pkid = packet_id;
     let mut buffer = BytesMut::new();
@@ -96,12 +96,12 @@ fn packet(topic: &str, packet_id: u16) -> Result<BytesMut, Trouble> {
 }
 
 /// Waits for the PUBACK of this message; its code.
-async fn answer(link: &mut Link, incoming: &mut Vec<Incoming>, wanted: u16) -> Result<u8, Trouble> {
+async fn answer(link: &mut MqttStream, incoming: &mut Vec<Incoming>, wanted: u16) -> Result<u8, BrokerError> {
     loop {
         for packet in incoming.drain(..) {
             match packet {
                 Incoming::PubAck { packet_id, code } if packet_id == wanted => return Ok(code),
-                Incoming::Disconnect(farewell) => return Err(Trouble::Dismissed(farewell)),
+                Incoming::Disconnect(farewell) => return Err(BrokerError::Dismissed(farewell)),
                 _ => {}
             }
         }

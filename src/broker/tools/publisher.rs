@@ -6,8 +6,8 @@ use bytes::{Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Publish;
 
-use crate::broker::error::Trouble;
-use crate::broker::transport::mqtt_stream::Link;
+use crate::broker::error::BrokerError;
+use crate::broker::transport::mqtt_stream::MqttStream;
 use crate::broker::transport::outgoing::{self, unsendable};
 use crate::broker::transport::packets::Incoming;
 use crate::config::sections::broker::BrokerConfig;
@@ -16,19 +16,19 @@ use crate::config::sections::broker::BrokerConfig;
 const WRITE_AT: usize = 32 * 1024;
 
 /// A connection to publish on.
-pub struct Publisher {
-    link: Link,
+pub struct MqttPublisher {
+    link: MqttStream,
     outbox: BytesMut,
     incoming: Vec<Incoming>,
     window: u16,
     unacked: u16,
     packet_id: u16,
-    tally: Tally,
+    tally: PublishTally,
 }
 
 /// What became of the QoS 1 messages that were answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct PublishTally {
     /// The broker has them.
     pub acknowledged: u64,
     /// The broker refused them, by its access rules or limits.
@@ -37,20 +37,20 @@ pub struct Tally {
 
 // === impl Publisher ===
 
-impl Publisher {
+impl MqttPublisher {
     /// Connects with the address, TLS, client id and login of `config`; at most `window` messages are unanswered at once.
-    pub async fn connect(config: &BrokerConfig, window: u16) -> Result<Self, Trouble> {
+    pub async fn connect(config: &BrokerConfig, window: u16) -> Result<Self, BrokerError> {
         let connect = outgoing::publisher_connect(config)?;
-        let mut link = Link::open(config).await?;
+        let mut link = MqttStream::open(config).await?;
         let mut incoming = Vec::new();
         let welcome = link.introduce(&connect, &mut incoming).await?;
         let window = window.min(welcome.receive_maximum.unwrap_or(u16::MAX)).max(1);
-        let (outbox, tally) = (BytesMut::new(), Tally::default());
+        let (outbox, tally) = (BytesMut::new(), PublishTally::default());
         Ok(Self { link, outbox, incoming, window, unacked: 0, packet_id: 0, tally })
     }
 
     /// Publishes at QoS 1. It waits only when the window is full; what is gathered goes out then, or by [`Self::flush`].
-    pub async fn publish(&mut self, topic: &str, payload: impl Into<Bytes>) -> Result<(), Trouble> {
+    pub async fn publish(&mut self, topic: &str, payload: impl Into<Bytes>) -> Result<(), BrokerError> {
         while self.unacked >= self.window {
             self.flush().await?;
             self.hear().await?;
@@ -61,19 +61,19 @@ impl Publisher {
     }
 
     /// Publishes at QoS 0: nobody will say whether it arrived.
-    pub async fn publish_at_most_once(&mut self, topic: &str, payload: impl Into<Bytes>) -> Result<(), Trouble> {
+    pub async fn publish_at_most_once(&mut self, topic: &str, payload: impl Into<Bytes>) -> Result<(), BrokerError> {
         self.send(topic, payload.into(), QoS::AtMostOnce).await
     }
 
     /// Writes what is gathered.
-    pub async fn flush(&mut self) -> Result<(), Trouble> {
+    pub async fn flush(&mut self) -> Result<(), BrokerError> {
         let written = if self.outbox.is_empty() { Ok(()) } else { self.link.write(&self.outbox).await };
         self.outbox.clear();
         written
     }
 
     /// Waits until every QoS 1 message is answered; the tally is of all since the connect.
-    pub async fn drain(&mut self) -> Result<Tally, Trouble> {
+    pub async fn drain(&mut self) -> Result<PublishTally, BrokerError> {
         self.flush().await?;
         while self.unacked > 0 {
             self.hear().await?;
@@ -82,7 +82,7 @@ impl Publisher {
     }
 
     /// What became of the messages that were answered since the connect.
-    pub const fn tally(&self) -> Tally {
+    pub const fn tally(&self) -> PublishTally {
         self.tally
     }
 
@@ -92,13 +92,13 @@ impl Publisher {
     }
 
     /// Writes what is gathered, says goodbye, and waits for the broker to close.
-    pub async fn close(mut self) -> Result<(), Trouble> {
+    pub async fn close(mut self) -> Result<(), BrokerError> {
         self.flush().await?;
         self.link.close(&outgoing::DISCONNECT).await;
         Ok(())
     }
 
-    async fn send(&mut self, topic: &str, payload: Bytes, qos: QoS) -> Result<(), Trouble> {
+    async fn send(&mut self, topic: &str, payload: Bytes, qos: QoS) -> Result<(), BrokerError> {
         let mut packet = Publish::new(topic, qos, payload, None);
         packet.pkid = self.packet_id;
         packet.write(&mut self.outbox).map_err(unsendable)?;
@@ -106,7 +106,7 @@ impl Publisher {
     }
 
     /// Takes the answers that are there, or waits for one.
-    async fn hear(&mut self) -> Result<(), Trouble> {
+    async fn hear(&mut self) -> Result<(), BrokerError> {
         self.link.drain(&mut self.incoming).await?;
         for packet in self.incoming.drain(..) {
             match packet {
@@ -115,7 +115,7 @@ impl Publisher {
                     let count = if code < 0x80 { &mut self.tally.acknowledged } else { &mut self.tally.refused };
                     *count += 1;
                 }
-                Incoming::Disconnect(farewell) => return Err(Trouble::Dismissed(farewell)),
+                Incoming::Disconnect(farewell) => return Err(BrokerError::Dismissed(farewell)),
                 _ => {}
             }
         }

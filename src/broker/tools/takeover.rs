@@ -4,8 +4,8 @@
 //! name its client id (`use_username_as_clientid true`); our own listener lets us use any. It ends one session and no
 //! other, and publishes and subscribes to nothing.
 
-use crate::broker::error::Trouble;
-use crate::broker::transport::mqtt_stream::Link;
+use crate::broker::error::BrokerError;
+use crate::broker::transport::mqtt_stream::MqttStream;
 use crate::broker::transport::outgoing;
 use crate::config::sections::broker::BrokerConfig;
 
@@ -14,7 +14,7 @@ const KEPT_SECONDS: u32 = 3600;
 
 /// What becomes of the session's messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leaving {
+pub enum TakeoverEnd {
     /// Nothing: nobody is left who may have them.
     Nothing,
     /// They wait for the device, which has another, valid certificate.
@@ -23,10 +23,10 @@ pub enum Leaving {
 
 /// Ends the session of this client id, if there is one. Done when the broker has answered: then it has only one client of
 /// that name, and that was us.
-pub async fn end_session(config: &BrokerConfig, client_id: &str, leaving: Leaving) -> Result<(), Trouble> {
-    let keep_seconds = (leaving == Leaving::Messages).then_some(KEPT_SECONDS);
+pub async fn end_session(config: &BrokerConfig, client_id: &str, leaving: TakeoverEnd) -> Result<(), BrokerError> {
+    let keep_seconds = (leaving == TakeoverEnd::Messages).then_some(KEPT_SECONDS);
     let connect = outgoing::takeover_connect(config, client_id, keep_seconds)?;
-    let mut link = Link::open(config).await?;
+    let mut link = MqttStream::open(config).await?;
     link.introduce(&connect, &mut Vec::new()).await?;
     link.close(&outgoing::DISCONNECT).await;
     Ok(())

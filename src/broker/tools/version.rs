@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::broker::error::Trouble;
-use crate::broker::transport::mqtt_stream::Link;
+use crate::broker::error::BrokerError;
+use crate::broker::transport::mqtt_stream::MqttStream;
 use crate::broker::transport::outgoing;
 use crate::broker::transport::packets::Incoming;
 use crate::config::sections::broker::BrokerConfig;
@@ -43,11 +43,11 @@ pub async fn ask(config: &BrokerConfig) -> Result<BrokerVersion, String> {
 
 // --- private helpers ---
 
-async fn visit(config: &BrokerConfig) -> Result<String, Trouble> {
+async fn visit(config: &BrokerConfig) -> Result<String, BrokerError> {
     let mark = uuid::Uuid::new_v4().simple().to_string();
     let client_id = format!("{}-version-{}", config.client_id, &mark[..8]);
     let config = BrokerConfig { client_id, ..config.clone() };
-    let mut link = Link::open(&config).await?;
+    let mut link = MqttStream::open(&config).await?;
     let mut incoming = Vec::new();
     link.introduce(&outgoing::inspector_connect(&config, 1)?, &mut incoming).await?;
     link.write(&outgoing::inspector_subscribe(TOPIC, true)?).await?;
@@ -61,10 +61,10 @@ async fn visit(config: &BrokerConfig) -> Result<String, Trouble> {
                 }
                 Incoming::SubAck { codes, .. } => {
                     if let Some(&code) = codes.first().filter(|&&code| code >= 0x80) {
-                        return Err(Trouble::SubscriptionRefused { filter: TOPIC.to_owned(), code });
+                        return Err(BrokerError::SubscriptionRefused { filter: TOPIC.to_owned(), code });
                     }
                 }
-                Incoming::Disconnect(farewell) => return Err(Trouble::Dismissed(farewell)),
+                Incoming::Disconnect(farewell) => return Err(BrokerError::Dismissed(farewell)),
                 _ => {}
             }
         }

@@ -17,9 +17,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::packets::{ConnAck, Incoming, Malformed, Splitter};
-use super::quiet_tcp::Wire;
+use super::quiet_tcp::QuietTcp;
 use super::tls;
-use crate::broker::error::Trouble;
+use crate::broker::error::BrokerError;
 use crate::config::sections::broker::BrokerConfig;
 use crate::disk;
 
@@ -51,12 +51,12 @@ const TURN_BYTES: usize = 1024 * 1024;
 const TURN_PACKETS: usize = 2048;
 
 /// A connection to the broker.
-pub struct Link {
+pub struct MqttStream {
     stream: Stream,
     splitter: Splitter,
     inbox: BytesMut,
     /// Why nothing more will come; told after all that came before it.
-    ended: Option<Trouble>,
+    ended: Option<BrokerError>,
     heard: Instant,
 }
 
@@ -65,28 +65,28 @@ type Stream = Box<dyn Duplex>;
 /// Bytes both ways over TCP.
 trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {
     /// The connection beneath.
-    fn wire(&mut self) -> &mut Wire;
+    fn wire(&mut self) -> &mut QuietTcp;
 }
 
-impl Duplex for Wire {
-    fn wire(&mut self) -> &mut Wire {
+impl Duplex for QuietTcp {
+    fn wire(&mut self) -> &mut QuietTcp {
         self
     }
 }
 
-impl Duplex for TlsStream<Wire> {
-    fn wire(&mut self) -> &mut Wire {
+impl Duplex for TlsStream<QuietTcp> {
+    fn wire(&mut self) -> &mut QuietTcp {
         self.get_mut().0
     }
 }
 
 // === impl Link ===
 
-impl Link {
+impl MqttStream {
     /// Connects; `MQTT_HOST`, `MQTT_PORT` and the TLS settings say where to.
-    pub async fn open(config: &BrokerConfig) -> Result<Self, Trouble> {
+    pub async fn open(config: &BrokerConfig) -> Result<Self, BrokerError> {
         let opening = timeout(CONNECT_TIMEOUT, open_stream(config)).await;
-        let stream = opening.map_err(|_| Trouble::ConnectTimeout {
+        let stream = opening.map_err(|_| BrokerError::ConnectTimeout {
             address: format!("{}:{}", config.host, config.port),
             seconds: CONNECT_TIMEOUT.as_secs(),
         })??;
@@ -94,12 +94,12 @@ impl Link {
     }
 
     /// Connects to any address by TLS.
-    pub(crate) async fn open_tls(host: &str, port: u16, connector: &TlsConnector) -> Result<Self, Trouble> {
+    pub(crate) async fn open_tls(host: &str, port: u16, connector: &TlsConnector) -> Result<Self, BrokerError> {
         let opening = timeout(CONNECT_TIMEOUT, async {
             let tcp = open_tcp(host, port).await?;
             secure(connector, host, "BROKER_PROBE_ADDR", tcp).await
         });
-        let stream = opening.await.map_err(|_| Trouble::ConnectTimeout {
+        let stream = opening.await.map_err(|_| BrokerError::ConnectTimeout {
             address: format!("{host}:{port}"),
             seconds: CONNECT_TIMEOUT.as_secs(),
         })??;
@@ -107,36 +107,36 @@ impl Link {
     }
 
     /// Sends CONNECT and waits for CONNACK. Packets that came right behind it are put into `incoming`.
-    pub async fn introduce(&mut self, connect: &[u8], incoming: &mut Vec<Incoming>) -> Result<ConnAck, Trouble> {
+    pub async fn introduce(&mut self, connect: &[u8], incoming: &mut Vec<Incoming>) -> Result<ConnAck, BrokerError> {
         let answer = timeout(ANSWER_TIMEOUT, async {
             self.write(connect).await?;
             self.drain(incoming).await
         });
         match answer.await {
-            Ok(drained) => drained.map_err(Trouble::before_connack)?,
-            Err(_) => return Err(Trouble::NoAnswer { packet: "CONNECT", seconds: ANSWER_TIMEOUT.as_secs() }),
+            Ok(drained) => drained.map_err(BrokerError::before_connack)?,
+            Err(_) => return Err(BrokerError::NoAnswer { packet: "CONNECT", seconds: ANSWER_TIMEOUT.as_secs() }),
         }
         match incoming.remove(0) {
             Incoming::ConnAck(answer) if answer.code == 0 => Ok(answer),
-            Incoming::ConnAck(ConnAck { code, reason, .. }) => Err(Trouble::Refused { code, reason }),
-            Incoming::Disconnect(farewell) => Err(Trouble::Dismissed(farewell)),
+            Incoming::ConnAck(ConnAck { code, reason, .. }) => Err(BrokerError::Refused { code, reason }),
+            Incoming::Disconnect(farewell) => Err(BrokerError::Dismissed(farewell)),
             _ => Err(Malformed::NotConnAck.into()),
         }
     }
 
     /// Waits until something comes, then takes all that is there, up to one turn's share, without giving way in between.
     /// At least one packet is added to `incoming`, or it is an error. Cancelling it loses nothing.
-    pub async fn drain(&mut self, incoming: &mut Vec<Incoming>) -> Result<(), Trouble> {
+    pub async fn drain(&mut self, incoming: &mut Vec<Incoming>) -> Result<(), BrokerError> {
         std::future::poll_fn(|cx| self.poll_drain(cx, incoming)).await
     }
 
     /// Lets what comes wait, without waking anybody, until the next [`Self::drain`].
-    pub fn leave_alone(&mut self) -> Result<(), Trouble> {
-        self.stream.wire().leave_alone().map_err(Trouble::of_io)
+    pub fn leave_alone(&mut self) -> Result<(), BrokerError> {
+        self.stream.wire().leave_alone().map_err(BrokerError::of_io)
     }
 
     /// Writes all of it, or ends the connection: a peer that does not read cannot hold us up for long.
-    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), BrokerError> {
         let writing = async {
             self.stream.write_all(bytes).await?;
             self.stream.flush().await
@@ -144,9 +144,9 @@ impl Link {
         match timeout(WRITE_TIMEOUT, writing).await {
             Ok(written) => {
                 self.stream.wire().hurry_the_peer();
-                written.map_err(Trouble::of_io)
+                written.map_err(BrokerError::of_io)
             }
-            Err(_) => Err(Trouble::WriteStalled { seconds: WRITE_TIMEOUT.as_secs() }),
+            Err(_) => Err(BrokerError::WriteStalled { seconds: WRITE_TIMEOUT.as_secs() }),
         }
     }
 
@@ -155,10 +155,10 @@ impl Link {
         let closing = async {
             self.write(last_word).await?;
             let mut unread = BytesMut::with_capacity(CHUNK);
-            while self.stream.read_buf(&mut unread).await.map_err(Trouble::of_io)? > 0 {
+            while self.stream.read_buf(&mut unread).await.map_err(BrokerError::of_io)? > 0 {
                 unread.clear();
             }
-            self.stream.shutdown().await.map_err(Trouble::of_io)
+            self.stream.shutdown().await.map_err(BrokerError::of_io)
         };
         match timeout(CLOSE_TIMEOUT, closing).await {
             Ok(Ok(())) => {}
@@ -182,7 +182,7 @@ impl Link {
         }
     }
 
-    fn poll_drain(&mut self, cx: &mut Context<'_>, incoming: &mut Vec<Incoming>) -> Poll<Result<(), Trouble>> {
+    fn poll_drain(&mut self, cx: &mut Context<'_>, incoming: &mut Vec<Incoming>) -> Poll<Result<(), BrokerError>> {
         let before = incoming.len();
         let mut read = 0;
         while self.ended.is_none() && read < TURN_BYTES && incoming.len() - before < TURN_PACKETS {
@@ -192,17 +192,17 @@ impl Link {
             match pin!(reading).poll(cx) {
                 Poll::Pending if incoming.len() > before => break,
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(0)) => self.ended = Some(Trouble::Closed),
+                Poll::Ready(Ok(0)) => self.ended = Some(BrokerError::Closed),
                 Poll::Ready(Ok(bytes)) => {
                     read += bytes;
                     self.heard = Instant::now();
-                    self.ended = self.splitter.split(&mut self.inbox, incoming).err().map(Trouble::from);
+                    self.ended = self.splitter.split(&mut self.inbox, incoming).err().map(BrokerError::from);
                     let wire = self.stream.wire();
                     if wire.is_empty() && incoming.len() > before && !wire.has_more() {
                         break;
                     }
                 }
-                Poll::Ready(Err(error)) => self.ended = Some(Trouble::of_io(error)),
+                Poll::Ready(Err(error)) => self.ended = Some(BrokerError::of_io(error)),
             }
         }
         if incoming.len() > before {
@@ -210,7 +210,7 @@ impl Link {
             return Poll::Ready(Ok(()));
         }
         if self.ended.is_some() {
-            return Poll::Ready(self.ended.take().map_or(Err(Trouble::Closed), Err));
+            return Poll::Ready(self.ended.take().map_or(Err(BrokerError::Closed), Err));
         }
         cx.waker().wake_by_ref();
         Poll::Pending
@@ -227,28 +227,28 @@ impl Link {
 
 // --- private helpers ---
 
-async fn open_stream(config: &BrokerConfig) -> Result<Stream, Trouble> {
+async fn open_stream(config: &BrokerConfig) -> Result<Stream, BrokerError> {
     let tcp = open_tcp(&config.host, config.port).await?;
     let Some(settings) = config.tls.clone() else { return Ok(Box::new(tcp)) };
     let path = settings.ca_cert.clone().unwrap_or_else(|| tls::SYSTEM_ROOTS.into());
-    let connector = disk::apart(&path, move || tls::connector(&settings)).await.map_err(Trouble::Disk)??;
+    let connector = disk::apart(&path, move || tls::connector(&settings)).await.map_err(BrokerError::Disk)??;
     secure(&connector, &config.host, "MQTT_HOST", tcp).await
 }
 
-async fn open_tcp(host: &str, port: u16) -> Result<Wire, Trouble> {
+async fn open_tcp(host: &str, port: u16) -> Result<QuietTcp, BrokerError> {
     let found = lookup_host((host, port)).await;
-    let addresses: Vec<_> = found.map_err(|source| Trouble::Name { host: host.to_owned(), source })?.collect();
+    let addresses: Vec<_> = found.map_err(|source| BrokerError::Name { host: host.to_owned(), source })?.collect();
     let tcp = TcpStream::connect(addresses.as_slice())
         .await
-        .map_err(|source| Trouble::Unreachable { address: format!("{host}:{port}"), source })?;
+        .map_err(|source| BrokerError::Unreachable { address: format!("{host}:{port}"), source })?;
     // Acknowledgements are written in whole batches: nothing is gained by waiting for more.
-    tcp.set_nodelay(true).map_err(Trouble::Broken)?;
-    Ok(Wire::new(tcp))
+    tcp.set_nodelay(true).map_err(BrokerError::Broken)?;
+    Ok(QuietTcp::new(tcp))
 }
 
-async fn secure(connector: &TlsConnector, host: &str, setting: &str, tcp: Wire) -> Result<Stream, Trouble> {
+async fn secure(connector: &TlsConnector, host: &str, setting: &str, tcp: QuietTcp) -> Result<Stream, BrokerError> {
     let name = ServerName::try_from(host.to_owned())
-        .map_err(|why| Trouble::TlsFile { setting: format!("{setting} ({host})"), why: why.to_string() })?;
-    let stream = connector.connect(name, tcp).await.map_err(|error| Trouble::of_io(error).before_connack())?;
+        .map_err(|why| BrokerError::TlsFile { setting: format!("{setting} ({host})"), why: why.to_string() })?;
+    let stream = connector.connect(name, tcp).await.map_err(|error| BrokerError::of_io(error).before_connack())?;
     Ok(Box::new(stream))
 }

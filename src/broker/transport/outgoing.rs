@@ -7,8 +7,8 @@ use bytes::BytesMut;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Connect, ConnectProperties, Filter, RetainForwardRule, Subscribe, Unsubscribe};
 
-use crate::broker::error::Trouble;
-use crate::broker::login::Login;
+use crate::broker::error::BrokerError;
+use crate::broker::login::BrokerCredentials;
 use crate::clock;
 use crate::config::sections::broker::BrokerConfig;
 
@@ -34,7 +34,7 @@ pub const DISCONNECT: [u8; 2] = [0xe0, 0];
 pub const DISCONNECT_MALFORMED: [u8; 3] = [0xe0, 1, 0x81];
 
 /// CONNECT for the session: it is kept by the broker, and the window is ours.
-pub fn session_connect(config: &BrokerConfig, login: &Login) -> Result<BytesMut, Trouble> {
+pub fn session_connect(config: &BrokerConfig, login: &BrokerCredentials) -> Result<BytesMut, BrokerError> {
     let mut properties = ConnectProperties::new();
     properties.session_expiry_interval = Some(config.session_expiry_seconds);
     properties.receive_maximum = Some(config.receive_maximum);
@@ -44,12 +44,12 @@ pub fn session_connect(config: &BrokerConfig, login: &Login) -> Result<BytesMut,
 }
 
 /// CONNECT for a publisher: nothing is kept, and nobody has to ping.
-pub fn publisher_connect(config: &BrokerConfig) -> Result<BytesMut, Trouble> {
+pub fn publisher_connect(config: &BrokerConfig) -> Result<BytesMut, BrokerError> {
     connect(config, 0, true, None)
 }
 
 /// CONNECT for an inspector: nothing is kept, and so many messages may be unacknowledged at once.
-pub fn inspector_connect(config: &BrokerConfig, receive_maximum: u16) -> Result<BytesMut, Trouble> {
+pub fn inspector_connect(config: &BrokerConfig, receive_maximum: u16) -> Result<BytesMut, BrokerError> {
     let mut properties = ConnectProperties::new();
     properties.receive_maximum = Some(receive_maximum);
     properties.request_problem_info = Some(1);
@@ -62,7 +62,7 @@ pub fn takeover_connect(
     config: &BrokerConfig,
     client_id: &str,
     keep_seconds: Option<u32>,
-) -> Result<BytesMut, Trouble> {
+) -> Result<BytesMut, BrokerError> {
     let mut properties = ConnectProperties::new();
     properties.session_expiry_interval = keep_seconds;
     // Nothing of what waits for the device is wanted here.
@@ -73,7 +73,7 @@ pub fn takeover_connect(
 }
 
 /// CONNECT of a client that is known by its certificate alone.
-pub fn bare_connect(client_id: &str) -> Result<BytesMut, Trouble> {
+pub fn bare_connect(client_id: &str) -> Result<BytesMut, BrokerError> {
     let packet = Connect { keep_alive: 0, client_id: client_id.to_owned(), clean_start: true, properties: None };
     let mut buffer = BytesMut::new();
     packet.write(&None, &None, &mut buffer).map_err(unsendable)?;
@@ -81,7 +81,7 @@ pub fn bare_connect(client_id: &str) -> Result<BytesMut, Trouble> {
 }
 
 /// Both SUBSCRIBEs. The broker's own count is asked for apart, so that its refusal harms nothing.
-pub fn subscribe(config: &BrokerConfig) -> Result<BytesMut, Trouble> {
+pub fn subscribe(config: &BrokerConfig) -> Result<BytesMut, BrokerError> {
     let mut buffer = BytesMut::new();
     let wanted = [
         (MAIN_SUBSCRIPTION, config.filter(), QoS::AtLeastOnce),
@@ -99,7 +99,7 @@ pub fn subscribe(config: &BrokerConfig) -> Result<BytesMut, Trouble> {
 }
 
 /// UNSUBSCRIBE from all of these.
-pub fn unsubscribe(filters: &[String]) -> Result<BytesMut, Trouble> {
+pub fn unsubscribe(filters: &[String]) -> Result<BytesMut, BrokerError> {
     let packet = Unsubscribe { pkid: FORMER_SUBSCRIPTIONS, filters: filters.to_vec(), properties: None };
     let mut buffer = BytesMut::new();
     packet.write(&mut buffer).map_err(unsendable)?;
@@ -107,7 +107,7 @@ pub fn unsubscribe(filters: &[String]) -> Result<BytesMut, Trouble> {
 }
 
 /// One SUBSCRIBE of an inspector, at QoS 1; retained messages come only when they are wanted.
-pub fn inspector_subscribe(path: &str, wants_retained: bool) -> Result<BytesMut, Trouble> {
+pub fn inspector_subscribe(path: &str, wants_retained: bool) -> Result<BytesMut, BrokerError> {
     let mut filter = Filter::new(path, QoS::AtLeastOnce);
     filter.retain_forward_rule =
         if wants_retained { RetainForwardRule::OnEverySubscribe } else { RetainForwardRule::Never };
@@ -119,10 +119,10 @@ pub fn inspector_subscribe(path: &str, wants_retained: bool) -> Result<BytesMut,
 }
 
 /// What is said to the broker at the end of a connection, when there is something to say.
-pub fn last_word(trouble: &Trouble) -> Option<&'static [u8]> {
+pub fn last_word(trouble: &BrokerError) -> Option<&'static [u8]> {
     match trouble {
-        Trouble::Protocol(_) => Some(&DISCONNECT_MALFORMED),
-        Trouble::LoginAges => Some(&DISCONNECT),
+        BrokerError::Protocol(_) => Some(&DISCONNECT_MALFORMED),
+        BrokerError::LoginAges => Some(&DISCONNECT),
         _ => None,
     }
 }
@@ -144,8 +144,8 @@ pub fn pubcomp(packet_id: u16) -> [u8; 4] {
 
 /// The codec's refusal to write.
 #[expect(clippy::needless_pass_by_value, reason = "it stands where map_err wants a function of the value")]
-pub fn unsendable(error: rumqttc::v5::mqttbytes::Error) -> Trouble {
-    Trouble::Unsendable(error.to_string())
+pub fn unsendable(error: rumqttc::v5::mqttbytes::Error) -> BrokerError {
+    BrokerError::Unsendable(error.to_string())
 }
 
 // --- private helpers ---
@@ -155,17 +155,17 @@ fn connect(
     keep_alive: u16,
     clean_start: bool,
     properties: Option<ConnectProperties>,
-) -> Result<BytesMut, Trouble> {
-    connect_as(&Login::fresh(config, clock::now())?, config, keep_alive, clean_start, properties)
+) -> Result<BytesMut, BrokerError> {
+    connect_as(&BrokerCredentials::fresh(config, clock::now())?, config, keep_alive, clean_start, properties)
 }
 
 fn connect_as(
-    login: &Login,
+    login: &BrokerCredentials,
     config: &BrokerConfig,
     keep_alive: u16,
     clean_start: bool,
     properties: Option<ConnectProperties>,
-) -> Result<BytesMut, Trouble> {
+) -> Result<BytesMut, BrokerError> {
     let properties = login.enhance(properties);
     let packet = Connect { keep_alive, client_id: config.client_id.clone(), clean_start, properties };
     let mut buffer = BytesMut::new();
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn connect_keeps_the_session_and_announces_the_window_but_no_packet_size() {
         let packet = Packet::read(
-            &mut session_connect(&config(), &Login::fresh(&config(), clock::now()).unwrap()).unwrap(),
+            &mut session_connect(&config(), &BrokerCredentials::fresh(&config(), clock::now()).unwrap()).unwrap(),
             None,
         )
         .unwrap();

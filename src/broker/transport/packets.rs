@@ -58,7 +58,7 @@ pub enum Incoming {
     /// The answer to PINGREQ.
     PingResp,
     /// The broker ends the connection.
-    Disconnect(Farewell),
+    Disconnect(DisconnectReason),
 }
 
 /// A message as it came.
@@ -112,7 +112,7 @@ pub struct Abilities {
 
 /// Why the broker ends the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Farewell {
+pub struct DisconnectReason {
     /// The reason code.
     pub code: u8,
     /// The broker's text about it.
@@ -202,7 +202,7 @@ impl Splitter {
 
 // === impl Farewell ===
 
-impl Farewell {
+impl DisconnectReason {
     fn read(mut body: Bytes) -> Self {
         let code = take_u8(&mut body).unwrap_or(0);
         let properties = DisconnectProperties::extract(&mut body).ok().flatten();
@@ -304,7 +304,7 @@ fn control(kind: u8, mut body: Bytes) -> Result<Incoming, Malformed> {
         SUBACK => codes(body).map(|(packet_id, codes)| Incoming::SubAck { packet_id, codes }),
         UNSUBACK => codes(body).map(|(packet_id, codes)| Incoming::UnsubAck { packet_id, codes }),
         PINGRESP => Some(Incoming::PingResp),
-        DISCONNECT => Some(Incoming::Disconnect(Farewell::read(body))),
+        DISCONNECT => Some(Incoming::Disconnect(DisconnectReason::read(body))),
         // Without a body it means success.
         AUTH => Some(Incoming::Auth { code: take_u8(&mut body).unwrap_or_default() }),
         _ => return Err(Malformed::Type(kind)),

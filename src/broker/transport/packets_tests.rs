@@ -144,8 +144,8 @@ fn control_packets_read_with_and_without_their_properties() {
     assert_eq!(one(&[0x40, 3, 0, 9, 0x87]), Incoming::PubAck { packet_id: 9, code: 0x87 });
     assert_eq!(one(&[0x62, 2, 0, 9]), Incoming::PubRel { packet_id: 9 });
     assert_eq!(one(&[0xd0, 0]), Incoming::PingResp);
-    assert_eq!(one(&[0xe0, 0]), Incoming::Disconnect(Farewell { code: 0, reason: None }));
-    assert_eq!(one(&[0xe0, 1, 0x8e]), Incoming::Disconnect(Farewell { code: 0x8e, reason: None }));
+    assert_eq!(one(&[0xe0, 0]), Incoming::Disconnect(DisconnectReason { code: 0, reason: None }));
+    assert_eq!(one(&[0xe0, 1, 0x8e]), Incoming::Disconnect(DisconnectReason { code: 0x8e, reason: None }));
 }
 
 #[test]

@@ -17,13 +17,13 @@ use tokio::net::TcpStream;
 const PIECE: usize = 16 * 1024;
 
 /// The connection.
-pub struct Wire {
-    state: State,
+pub struct QuietTcp {
+    state: QuietState,
     /// The last reading took all there was.
     is_empty: bool,
 }
 
-enum State {
+enum QuietState {
     /// The runtime says when there is something to read.
     Watched(TcpStream),
     /// Nobody says anything.
@@ -34,16 +34,16 @@ enum State {
 
 // === impl Wire ===
 
-impl Wire {
+impl QuietTcp {
     /// A connection that is watched.
     pub fn new(tcp: TcpStream) -> Self {
-        Self { state: State::Watched(tcp), is_empty: false }
+        Self { state: QuietState::Watched(tcp), is_empty: false }
     }
 
     /// Stops watching until a reading finds nothing.
     pub fn leave_alone(&mut self) -> io::Result<()> {
-        self.state = match std::mem::replace(&mut self.state, State::Lost) {
-            State::Watched(tcp) => State::Alone(tcp.into_std()?),
+        self.state = match std::mem::replace(&mut self.state, QuietState::Lost) {
+            QuietState::Watched(tcp) => QuietState::Alone(tcp.into_std()?),
             other => other,
         };
         self.is_empty = false;
@@ -61,9 +61,9 @@ impl Wire {
     pub fn hurry_the_peer(&self) {
         #[cfg(target_os = "linux")]
         let _ = match &self.state {
-            State::Watched(tcp) => tcp.set_quickack(true),
-            State::Alone(tcp) => std::os::linux::net::TcpStreamExt::set_quickack(tcp, true),
-            State::Lost => Ok(()),
+            QuietState::Watched(tcp) => tcp.set_quickack(true),
+            QuietState::Alone(tcp) => std::os::linux::net::TcpStreamExt::set_quickack(tcp, true),
+            QuietState::Lost => Ok(()),
         };
     }
 
@@ -75,19 +75,19 @@ impl Wire {
     }
 
     fn watch(&mut self) -> io::Result<&mut TcpStream> {
-        self.state = match std::mem::replace(&mut self.state, State::Lost) {
-            State::Alone(tcp) => State::Watched(TcpStream::from_std(tcp)?),
+        self.state = match std::mem::replace(&mut self.state, QuietState::Lost) {
+            QuietState::Alone(tcp) => QuietState::Watched(TcpStream::from_std(tcp)?),
             other => other,
         };
         match &mut self.state {
-            State::Watched(tcp) => Ok(tcp),
+            QuietState::Watched(tcp) => Ok(tcp),
             _ => Err(ErrorKind::NotConnected.into()),
         }
     }
 
     /// What came of trying it on the unwatched socket; none when the runtime has to say when to try again.
     fn alone<T>(&self, mut work: impl FnMut(&std::net::TcpStream) -> io::Result<T>) -> Option<io::Result<T>> {
-        let State::Alone(tcp) = &self.state else { return None };
+        let QuietState::Alone(tcp) = &self.state else { return None };
         loop {
             match work(tcp) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -98,9 +98,9 @@ impl Wire {
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for QuietTcp {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if matches!(self.state, State::Alone(_)) {
+        if matches!(self.state, QuietState::Alone(_)) {
             let room = buf.remaining().min(PIECE);
             let piece = buf.initialize_unfilled_to(room);
             if let Some(read) = self.alone(|mut tcp| tcp.read(piece)) {
@@ -115,7 +115,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for QuietTcp {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.alone(|mut tcp| tcp.write(bytes)) {
             Some(written) => Poll::Ready(written),
@@ -157,10 +157,10 @@ mod tests {
 
     use super::*;
 
-    async fn pair() -> (Wire, TcpStream) {
+    async fn pair() -> (QuietTcp, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (Wire::new(near), listener.accept().await.unwrap().0)
+        (QuietTcp::new(near), listener.accept().await.unwrap().0)
     }
 
     #[tokio::test]

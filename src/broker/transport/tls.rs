@@ -11,7 +11,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use crate::broker::error::Trouble;
+use crate::broker::error::BrokerError;
 use crate::config::sections::broker::BrokerTls;
 use crate::disk;
 
@@ -22,10 +22,10 @@ pub const SYSTEM_ROOTS: &str = "/etc/ssl/certs";
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// Reads the files and makes the connector. It blocks: it belongs on a thread that may.
-pub fn connector(tls: &BrokerTls) -> Result<TlsConnector, Trouble> {
+pub fn connector(tls: &BrokerTls) -> Result<TlsConnector, BrokerError> {
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|source| Trouble::Tls { source })?
+        .map_err(|source| BrokerError::Tls { source })?
         .with_root_certificates(roots("MQTT_CA_CERT", tls.ca_cert.as_deref())?);
     let config = match &tls.identity {
         None => config.with_no_client_auth(),
@@ -40,12 +40,12 @@ pub fn connector(tls: &BrokerTls) -> Result<TlsConnector, Trouble> {
 }
 
 /// The same for a certificate and a key in memory.
-pub fn connector_for(roots: RootCertStore, chain: &[u8], key: &str) -> Result<TlsConnector, Trouble> {
-    let own = |why: &dyn ToString| Trouble::TlsFile { setting: "the canary".to_owned(), why: why.to_string() };
+pub fn connector_for(roots: RootCertStore, chain: &[u8], key: &str) -> Result<TlsConnector, BrokerError> {
+    let own = |why: &dyn ToString| BrokerError::TlsFile { setting: "the canary".to_owned(), why: why.to_string() };
     let secret = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|why| own(&why))?;
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|source| Trouble::Tls { source })?
+        .map_err(|source| BrokerError::Tls { source })?
         .with_root_certificates(roots)
         .with_client_auth_cert(vec![CertificateDer::from(chain.to_vec())], secret)
         .map_err(|why| own(&why))?;
@@ -53,7 +53,7 @@ pub fn connector_for(roots: RootCertStore, chain: &[u8], key: &str) -> Result<Tl
 }
 
 /// The authorities in the file that this setting names, or the system's. It blocks.
-pub fn roots(setting: &str, ca_cert: Option<&Path>) -> Result<RootCertStore, Trouble> {
+pub fn roots(setting: &str, ca_cert: Option<&Path>) -> Result<RootCertStore, BrokerError> {
     let mut roots = RootCertStore::empty();
     if let Some(path) = ca_cert {
         for certificate in certificates(setting, path)? {
@@ -64,24 +64,24 @@ pub fn roots(setting: &str, ca_cert: Option<&Path>) -> Result<RootCertStore, Tro
     }
     if roots.is_empty() {
         let why = "the system has no root certificates; name an authority".to_owned();
-        return Err(Trouble::TlsFile { setting: format!("{setting} (unset)"), why });
+        return Err(BrokerError::TlsFile { setting: format!("{setting} (unset)"), why });
     }
     Ok(roots)
 }
 
 // --- private helpers ---
 
-fn certificates(setting: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Trouble> {
+fn certificates(setting: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, BrokerError> {
     let text = read(setting, path)?;
     let chain = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
     let chain = chain.map_err(|why| unusable(setting, path, &why))?;
     if chain.is_empty() { Err(unusable(setting, path, &"no certificate in it")) } else { Ok(chain) }
 }
 
-fn read(setting: &str, path: &Path) -> Result<Vec<u8>, Trouble> {
+fn read(setting: &str, path: &Path) -> Result<Vec<u8>, BrokerError> {
     disk::read(path, MAX_FILE_BYTES).map_err(|why| unusable(setting, path, &why))
 }
 
-fn unusable(setting: &str, path: &Path, why: &impl ToString) -> Trouble {
-    Trouble::TlsFile { setting: format!("{setting} ({})", path.display()), why: why.to_string() }
+fn unusable(setting: &str, path: &Path, why: &impl ToString) -> BrokerError {
+    BrokerError::TlsFile { setting: format!("{setting} ({})", path.display()), why: why.to_string() }
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::ca_init;
 use crate::clock;
 use crate::command::failure::{Exit, Failure};
-use crate::command::table::{Output, fields};
+use crate::command::table::{OutputFormat, fields};
 use crate::command::text::{NONE, moment, printable};
 use crate::config::Config;
 use crate::config::sections::certificates::CertificatesConfig;
@@ -30,15 +30,15 @@ pub enum CaCommand {
     Init(ca_init::InitArgs),
     /// Show the authority, and the state of its key and its CRL; exit 1 when one of them cannot be used
     #[command(after_help = "Example:\n  sluice ca show --cert ca.crt")]
-    Show(Places),
+    Show(AuthorityPaths),
     /// Print the authority's certificates in PEM: what the broker trusts devices by
     #[command(after_help = "Example:\n  sluice ca bundle > /etc/mosquitto/certs/devices.pem")]
-    Bundle(Places),
+    Bundle(AuthorityPaths),
 }
 
 /// Where the authority's files are; the settings tell what is not given.
 #[derive(Clone, Debug, Args)]
-pub struct Places {
+pub struct AuthorityPaths {
     /// Its certificate, instead of `DEVICE_CA_CERT_PATH`
     #[arg(long, value_name = "FILE")]
     pub(super) cert: Option<PathBuf>,
@@ -51,7 +51,7 @@ pub struct Places {
 }
 
 /// Runs the command.
-pub fn run(command: CaCommand, config: &Config, output: Output) -> Result<Exit, Failure> {
+pub fn run(command: CaCommand, config: &Config, output: OutputFormat) -> Result<Exit, Failure> {
     let settings = &config.certificates;
     match command {
         CaCommand::Init(args) => ca_init::run(&args, settings, output),
@@ -66,7 +66,7 @@ pub fn run(command: CaCommand, config: &Config, output: Output) -> Result<Exit, 
 
 // === impl Places ===
 
-impl Places {
+impl AuthorityPaths {
     pub(super) fn or(&self, settings: &CertificatesConfig) -> Self {
         Self {
             cert: self.cert.clone().or_else(|| settings.ca_cert_path.clone()),
@@ -98,7 +98,7 @@ pub(super) fn unusable(path: &Path, error: &impl ToString) -> Failure {
     Failure::new(Exit::Config, format!("{}: {}", path.display(), error.to_string()))
 }
 
-fn show(places: &Places, output: Output) -> Result<Exit, Failure> {
+fn show(places: &AuthorityPaths, output: OutputFormat) -> Result<Exit, Failure> {
     let now = clock::now();
     let cert = places.cert()?;
     let authority = open(cert, now)?;

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use clap::{Args, value_parser};
 use serde::Serialize;
 
-use super::ca::{Places, crl_state, unusable};
+use super::ca::{AuthorityPaths, crl_state, unusable};
 use crate::clock;
 use crate::command::failure::{Exit, Failure};
-use crate::command::table::{Output, rows};
+use crate::command::table::{OutputFormat, rows};
 use crate::config::sections::certificates::CertificatesConfig;
 use crate::domain::time::Timestamp;
 use crate::pki::authority::Authority;
@@ -32,7 +32,7 @@ const SERVER_FILES: [&str; 4] = ["server-ca.crt", "server-ca.key", "server.crt",
 #[derive(Clone, Debug, Args)]
 pub struct InitArgs {
     #[command(flatten)]
-    places: Places,
+    places: AuthorityPaths,
     /// The authority's name, for people
     #[arg(long, default_value = "Sluice device CA")]
     name: AuthorityName,
@@ -55,16 +55,16 @@ pub struct InitArgs {
 
 /// One file, and what became of it.
 #[derive(Debug, Serialize)]
-struct Item {
+struct AuthorityFile {
     what: &'static str,
     path: PathBuf,
-    state: State,
+    state: FileState,
     note: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum State {
+enum FileState {
     Made,
     Kept,
     Missing,
@@ -73,7 +73,7 @@ enum State {
 }
 
 /// Runs the command.
-pub fn run(args: &InitArgs, settings: &CertificatesConfig, output: Output) -> Result<Exit, Failure> {
+pub fn run(args: &InitArgs, settings: &CertificatesConfig, output: OutputFormat) -> Result<Exit, Failure> {
     let now = clock::now();
     let places = args.places.or(settings);
     let (cert, key) = (places.cert()?, places.key()?);
@@ -81,7 +81,7 @@ pub fn run(args: &InitArgs, settings: &CertificatesConfig, output: Output) -> Re
     let mut items = Vec::new();
     if both_or_neither(cert, key)? {
         let authority = Authority::open(cert, key, now).map_err(|error| unusable(cert, &error))?;
-        items.extend([Item::kept("authority", cert), Item::kept("key", key)]);
+        items.extend([AuthorityFile::kept("authority", cert), AuthorityFile::kept("key", key)]);
         items.push(crl_of_old(&authority, places.crl.as_deref(), args.empty_crl, hours, now)?);
     } else {
         found(args, cert, key, places.crl.as_deref(), hours, now, &mut items)?;
@@ -93,27 +93,27 @@ pub fn run(args: &InitArgs, settings: &CertificatesConfig, output: Output) -> Re
     rows(output, &["WHAT", "FILE", "STATE", "NOTE"], &items, |item| {
         vec![item.what.to_owned(), item.path.display().to_string(), item.state.label().to_owned(), item.note.clone()]
     })?;
-    let is_bad = items.iter().any(|item| matches!(item.state, State::Missing | State::Bad));
+    let is_bad = items.iter().any(|item| matches!(item.state, FileState::Missing | FileState::Bad));
     Ok(if is_bad { Exit::Negative } else { Exit::Done })
 }
 
 // === impl Item, State ===
 
-impl Item {
-    fn new(what: &'static str, path: &Path, state: State, note: &str) -> Self {
+impl AuthorityFile {
+    fn new(what: &'static str, path: &Path, state: FileState, note: &str) -> Self {
         Self { what, path: path.to_owned(), state, note: note.to_owned() }
     }
 
     fn kept(what: &'static str, path: &Path) -> Self {
-        Self::new(what, path, State::Kept, "")
+        Self::new(what, path, FileState::Kept, "")
     }
 
     fn made(what: &'static str, path: &Path, note: &str) -> Self {
-        Self::new(what, path, State::Made, note)
+        Self::new(what, path, FileState::Made, note)
     }
 }
 
-impl State {
+impl FileState {
     const fn label(self) -> &'static str {
         match self {
             Self::Made => "made",
@@ -134,7 +134,7 @@ fn found(
     crl: Option<&Path>,
     hours: u32,
     now: Timestamp,
-    items: &mut Vec<Item>,
+    items: &mut Vec<AuthorityFile>,
 ) -> Result<(), Failure> {
     if let Some(crl) = crl.filter(|path| is_there(path)) {
         let crl = crl.display();
@@ -151,10 +151,10 @@ fn found(
         make(path, &list.to_pem(), files::PUBLIC)?;
     }
     make(cert, &authority.certificate().bundle_pem(), files::PUBLIC)?;
-    items.push(Item::made("authority", cert, "the broker's `cafile`"));
-    items.push(Item::made("key", key, "keep a copy where nobody else can read it"));
+    items.push(AuthorityFile::made("authority", cert, "the broker's `cafile`"));
+    items.push(AuthorityFile::made("key", key, "keep a copy where nobody else can read it"));
     items.push(match crl {
-        Some(path) => Item::made("CRL", path, "the broker's `crlfile`; empty"),
+        Some(path) => AuthorityFile::made("CRL", path, "the broker's `crlfile`; empty"),
         None => no_crl_path(),
     });
     Ok(())
@@ -166,34 +166,34 @@ fn crl_of_old(
     make_empty: bool,
     hours: u32,
     now: Timestamp,
-) -> Result<Item, Failure> {
+) -> Result<AuthorityFile, Failure> {
     let Some(path) = path else { return Ok(no_crl_path()) };
     if is_there(path) {
         return Ok(match crl_state(path, authority.certificate(), now) {
-            Ok(good) => Item::new("CRL", path, State::Kept, &good),
-            Err(bad) => Item::new("CRL", path, State::Bad, &format!("{bad}; `sluice run` writes it anew")),
+            Ok(good) => AuthorityFile::new("CRL", path, FileState::Kept, &good),
+            Err(bad) => AuthorityFile::new("CRL", path, FileState::Bad, &format!("{bad}; `sluice run` writes it anew")),
         });
     }
     if !make_empty {
         let note = "not written: an empty one would let in whoever was revoked. `sluice run` writes it from the \
                     registry; --empty-crl writes it if nothing was ever revoked";
-        return Ok(Item::new("CRL", path, State::Missing, note));
+        return Ok(AuthorityFile::new("CRL", path, FileState::Missing, note));
     }
     let list = crl::sign(authority, FIRST_CRL_NUMBER, &[], hours, now).map_err(internal)?;
     make(path, &list.to_pem(), files::PUBLIC)?;
-    Ok(Item::made("CRL", path, "the broker's `crlfile`; empty"))
+    Ok(AuthorityFile::made("CRL", path, "the broker's `crlfile`; empty"))
 }
 
-fn no_crl_path() -> Item {
+fn no_crl_path() -> AuthorityFile {
     let note = "nothing says where it belongs (--crl FILE or CRL_OUTPUT_PATH): the broker then knows no revocation";
-    Item::new("CRL", Path::new("-"), State::Unset, note)
+    AuthorityFile::new("CRL", Path::new("-"), FileState::Unset, note)
 }
 
-fn serve(args: &InitArgs, dir: &Path, now: Timestamp, items: &mut Vec<Item>) -> Result<(), Failure> {
+fn serve(args: &InitArgs, dir: &Path, now: Timestamp, items: &mut Vec<AuthorityFile>) -> Result<(), Failure> {
     let [ca_cert, ca_key, cert, key] = SERVER_FILES.map(|name| dir.join(name));
     if both_or_neither(&cert, &key)? {
         items.push(kept_server(&cert, now)?);
-        items.push(Item::kept("broker's key", &key));
+        items.push(AuthorityFile::kept("broker's key", &key));
         return Ok(());
     }
     let has_authority = both_or_neither(&ca_cert, &ca_key)?;
@@ -208,28 +208,32 @@ fn serve(args: &InitArgs, dir: &Path, now: Timestamp, items: &mut Vec<Item>) -> 
     let (signed, server_secret) =
         broker_certificate::sign_server(&authority, &args.server_names, &serial, args.server_days, now)
             .map_err(internal)?;
-    let state = if secret.is_some() { State::Made } else { State::Kept };
+    let state = if secret.is_some() { FileState::Made } else { FileState::Kept };
     if let Some(secret) = secret {
         make(&ca_key, secret.expose(), files::PRIVATE)?;
         make(&ca_cert, &authority.certificate().bundle_pem(), files::PUBLIC)?;
     }
     make(&key, server_secret.expose(), files::PRIVATE)?;
     make(&cert, &signed.to_pem(), files::PUBLIC)?;
-    items.push(Item::new("broker's authority", &ca_cert, state, "devices trust the broker by it"));
-    items.push(Item::new("its key", &ca_key, state, "needed only to renew the broker's certificate"));
-    items.push(Item::made("broker's certificate", &cert, "the broker's `certfile`"));
-    items.push(Item::made("broker's key", &key, "the broker's `keyfile`: give it to the broker's user with chown"));
+    items.push(AuthorityFile::new("broker's authority", &ca_cert, state, "devices trust the broker by it"));
+    items.push(AuthorityFile::new("its key", &ca_key, state, "needed only to renew the broker's certificate"));
+    items.push(AuthorityFile::made("broker's certificate", &cert, "the broker's `certfile`"));
+    items.push(AuthorityFile::made(
+        "broker's key",
+        &key,
+        "the broker's `keyfile`: give it to the broker's user with chown",
+    ));
     Ok(())
 }
 
-fn kept_server(cert: &Path, now: Timestamp) -> Result<Item, Failure> {
+fn kept_server(cert: &Path, now: Timestamp) -> Result<AuthorityFile, Failure> {
     let text = files::read(cert, crl::MAX_CRL_BYTES).map_err(|error| unusable(cert, &error))?;
     let certificate = Certificate::from_pem(&text).map_err(|error| unusable(cert, &error))?;
     if now < certificate.not_after() {
-        return Ok(Item::kept("broker's certificate", cert));
+        return Ok(AuthorityFile::kept("broker's certificate", cert));
     }
     let note = format!("it ended at {}: remove it and its key, and run this again", certificate.not_after());
-    Ok(Item::new("broker's certificate", cert, State::Bad, &note))
+    Ok(AuthorityFile::new("broker's certificate", cert, FileState::Bad, &note))
 }
 
 /// Whether both files of a pair are there; half a pair is refused.

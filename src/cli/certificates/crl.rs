@@ -10,14 +10,14 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use crate::clock;
-use crate::command::context::{Operator, outage, printed};
+use crate::command::context::{CommandContext, outage, printed};
 use crate::command::failure::{Exit, Failure};
-use crate::command::table::{Output, fields};
+use crate::command::table::{OutputFormat, fields};
 use crate::command::text::{NONE, moment_or_none, printable};
 use crate::config::Config;
 use crate::registry::revocation::broker_reload::Reload;
 use crate::registry::revocation::crl::{self, ListError};
-use crate::store::certificates::revocation_ledger::{self, CrlRow, Ledger};
+use crate::store::certificates::revocation_ledger::{self, CrlRow, RevocationLedger};
 use crate::store::connection::clocks;
 use crate::store::connection::database::Database;
 
@@ -44,8 +44,8 @@ pub struct PublishArgs {
 }
 
 /// Runs the command.
-pub async fn run(command: CrlCommand, config: &Config, output: Output) -> Result<Exit, Failure> {
-    let operator = Operator::open(config).await?;
+pub async fn run(command: CrlCommand, config: &Config, output: OutputFormat) -> Result<Exit, Failure> {
+    let operator = CommandContext::open(config).await?;
     match command {
         CrlCommand::Show => show(&operator.database, config, output).await,
         CrlCommand::Publish(args) => publish(&operator.database, config, args, output).await,
@@ -54,7 +54,7 @@ pub async fn run(command: CrlCommand, config: &Config, output: Output) -> Result
 
 // --- private helpers ---
 
-async fn show(database: &Database, config: &Config, output: Output) -> Result<Exit, Failure> {
+async fn show(database: &Database, config: &Config, output: OutputFormat) -> Result<Exit, Failure> {
     let state = revocation_ledger::published(database.pool()).await.map_err(|error| outage(&error))?;
     let file = file_state(database, config, &state).await?;
     // A broker that reads a file that is wrong enforces nothing, whatever it did when it was last looked at.
@@ -105,8 +105,13 @@ async fn file_state(
     Ok(Some(crl::look(&authority, path, state.crl_number, last, clocks).await))
 }
 
-async fn publish(database: &Database, config: &Config, args: PublishArgs, output: Output) -> Result<Exit, Failure> {
-    let mut ledger = Ledger::open(database).await.map_err(|error| outage(&error))?;
+async fn publish(
+    database: &Database,
+    config: &Config,
+    args: PublishArgs,
+    output: OutputFormat,
+) -> Result<Exit, Failure> {
+    let mut ledger = RevocationLedger::open(database).await.map_err(|error| outage(&error))?;
     let (number, by) = if ledger.claim().await.map_err(|error| outage(&error))? {
         (publish_here(&mut ledger, config).await?, "this command; nobody looked whether the broker took it")
     } else {
@@ -119,7 +124,7 @@ async fn publish(database: &Database, config: &Config, args: PublishArgs, output
     printed(fields(output, &json!({ "crl_number": number, "published_by": by }), &lines))
 }
 
-async fn publish_here(ledger: &mut Ledger, config: &Config) -> Result<i64, Failure> {
+async fn publish_here(ledger: &mut RevocationLedger, config: &Config) -> Result<i64, Failure> {
     let settings = &config.certificates;
     let clocks = ledger.clocks(clock::now).await.map_err(|error| outage(&error))?;
     let Some(path) = &settings.crl_output_path else {
@@ -134,7 +139,7 @@ async fn publish_here(ledger: &mut Ledger, config: &Config) -> Result<i64, Failu
 }
 
 /// Asks the publisher and waits for its list; none: it took too long.
-async fn ask(ledger: &mut Ledger, patience: Duration) -> Result<Option<i64>, crate::domain::ports::Outage> {
+async fn ask(ledger: &mut RevocationLedger, patience: Duration) -> Result<Option<i64>, crate::domain::ports::Outage> {
     let before = ledger.state().await?.crl_number;
     ledger.request().await?;
     let deadline = Instant::now() + patience;

@@ -15,7 +15,7 @@ pub const DASH: &str = "-";
 
 /// A new file, empty until there is something to write, and gone again if there never is.
 #[derive(Debug)]
-pub struct Claim {
+pub struct NewFile {
     path: PathBuf,
     file: File,
     is_filled: bool,
@@ -34,7 +34,7 @@ pub fn read_input(path: &Path, max_bytes: u64) -> Result<Vec<u8>, Failure> {
 
 // === impl Claim ===
 
-impl Claim {
+impl NewFile {
     /// Makes the file; one that is there already is an error, and stays as it is.
     pub fn new(path: &Path, mode: u32) -> Result<Self, Failure> {
         let opened = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
@@ -57,7 +57,7 @@ impl Claim {
     }
 }
 
-impl Drop for Claim {
+impl Drop for NewFile {
     fn drop(&mut self) {
         if !self.is_filled {
             // What cannot be removed is an empty file, or a part of one, that stands in the way of nothing but its name.

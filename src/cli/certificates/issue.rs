@@ -9,12 +9,12 @@ use clap::{Args, value_parser};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::files::{Claim, DASH, read_input};
+use super::files::{DASH, NewFile, read_input};
 use super::list;
 use crate::command::context::printed;
 use crate::command::failure::{Exit, Failure};
 use crate::command::registry_errors::{not_issued, not_ready, not_renewed};
-use crate::command::table::{Output, fields, json};
+use crate::command::table::{OutputFormat, fields, json};
 use crate::command::text::moment;
 use crate::config::Config;
 use crate::domain::ids::DeviceKey;
@@ -24,7 +24,7 @@ use crate::pki::request::csr::MAX_REQUEST_BYTES;
 use crate::pki::request::profile::Lifetime;
 use crate::registry::certificates::issue::{Issued, KeySource, MAX_DAYS, Order};
 use crate::registry::certificates::{issue as issuing, renew as renewing, rotate as rotating};
-use crate::registry::{Desk, Signer};
+use crate::registry::{ActionContext, Signer};
 use crate::store::certificates::CertificateRow;
 
 /// Whose key the certificate is for, and where things go.
@@ -48,16 +48,16 @@ pub struct KeyArgs {
 }
 
 /// What was asked for, read, and the files that wait for the answer.
-struct Prepared {
+struct PreparedKey {
     request: Option<Vec<u8>>,
     lifetime: Lifetime,
-    out: Option<Claim>,
-    key_out: Option<Claim>,
+    out: Option<NewFile>,
+    key_out: Option<NewFile>,
 }
 
 /// What is said of a certificate that was issued.
 #[derive(Serialize)]
-struct Said<'a> {
+struct IssueOutput<'a> {
     #[serde(flatten)]
     certificate: &'a CertificateRow,
     cert_pem: &'a str,
@@ -69,11 +69,11 @@ struct Said<'a> {
 
 /// `cert issue`.
 pub async fn issue(
-    desk: Desk<'_>,
+    desk: ActionContext<'_>,
     device: &DeviceKey,
     key: &KeyArgs,
     config: &Config,
-    output: Output,
+    output: OutputFormat,
 ) -> Result<Exit, Failure> {
     let (signer, prepared) = prepare(desk, key, config)?;
     let issued = issuing::issue(desk, &signer, device, prepared.order()).await.map_err(not_issued)?;
@@ -81,7 +81,13 @@ pub async fn issue(
 }
 
 /// `cert renew`.
-pub async fn renew(desk: Desk<'_>, old: Uuid, key: &KeyArgs, config: &Config, output: Output) -> Result<Exit, Failure> {
+pub async fn renew(
+    desk: ActionContext<'_>,
+    old: Uuid,
+    key: &KeyArgs,
+    config: &Config,
+    output: OutputFormat,
+) -> Result<Exit, Failure> {
     let (signer, prepared) = prepare(desk, key, config)?;
     let issued = renewing::renew(desk, &signer, old, prepared.order()).await.map_err(not_renewed)?;
     deliver(&issued, prepared, output)
@@ -89,12 +95,12 @@ pub async fn renew(desk: Desk<'_>, old: Uuid, key: &KeyArgs, config: &Config, ou
 
 /// `cert rotate`.
 pub async fn rotate(
-    desk: Desk<'_>,
+    desk: ActionContext<'_>,
     old: Uuid,
     grace_hours: u32,
     key: &KeyArgs,
     config: &Config,
-    output: Output,
+    output: OutputFormat,
 ) -> Result<Exit, Failure> {
     let (signer, prepared) = prepare(desk, key, config)?;
     let issued = rotating::rotate(desk, &signer, old, grace_hours, prepared.order()).await.map_err(not_renewed)?;
@@ -108,7 +114,7 @@ pub async fn rotate(
 
 // === impl Prepared ===
 
-impl Prepared {
+impl PreparedKey {
     fn order(&self) -> Order<'_> {
         let key = self.request.as_deref().map_or(KeySource::Made, KeySource::Request);
         Order { key, lifetime: self.lifetime }
@@ -117,13 +123,13 @@ impl Prepared {
 
 // --- private helpers ---
 
-fn prepare(desk: Desk<'_>, key: &KeyArgs, config: &Config) -> Result<(Signer, Prepared), Failure> {
+fn prepare(desk: ActionContext<'_>, key: &KeyArgs, config: &Config) -> Result<(Signer, PreparedKey), Failure> {
     let signer = Signer::open(&config.certificates, desk.now).map_err(|error| not_ready(&error))?;
     let request = key.csr.as_deref().map(|path| read_input(path, MAX_REQUEST_BYTES as u64)).transpose()?;
-    let claim = |path: &Option<PathBuf>, mode| named(path.as_deref()).map(|path| Claim::new(path, mode)).transpose();
+    let claim = |path: &Option<PathBuf>, mode| named(path.as_deref()).map(|path| NewFile::new(path, mode)).transpose();
     let (out, key_out) = (claim(&key.out, PUBLIC)?, claim(&key.key_out, PRIVATE)?);
     let lifetime = key.days.map_or(Lifetime::Usual, Lifetime::Days);
-    Ok((signer, Prepared { request, lifetime, out, key_out }))
+    Ok((signer, PreparedKey { request, lifetime, out, key_out }))
 }
 
 /// The file, unless it is `-`.
@@ -132,7 +138,7 @@ fn named(path: Option<&Path>) -> Option<&Path> {
 }
 
 /// Hands everything over: the key first, because there is no second copy of it.
-fn deliver(issued: &Issued, prepared: Prepared, output: Output) -> Result<Exit, Failure> {
+fn deliver(issued: &Issued, prepared: PreparedKey, output: OutputFormat) -> Result<Exit, Failure> {
     let (row, pem) = (&issued.certificate, issued.pem.as_str());
     let mut private_key = issued.key.as_ref().map(PrivateKeyPem::expose);
     if let (Some(key), Some(claim)) = (private_key, prepared.key_out) {
@@ -149,8 +155,8 @@ fn deliver(issued: &Issued, prepared: Prepared, output: Output) -> Result<Exit, 
     if let Some(claim) = prepared.out {
         claim.fill(pem.as_bytes()).map_err(|error| lost(row, "the certificate", "show --pem", &error))?;
     }
-    if output == Output::Json {
-        let said = json(&Said {
+    if output == OutputFormat::Json {
+        let said = json(&IssueOutput {
             certificate: row,
             cert_pem: pem,
             private_key,

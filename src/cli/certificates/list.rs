@@ -10,10 +10,10 @@ use crate::cli::registry::device::read_key;
 use crate::command::context::{printed, tell_more};
 use crate::command::failure::{Exit, Failure};
 use crate::command::registry_errors::not_stored;
-use crate::command::table::{Output, fields, rows};
+use crate::command::table::{OutputFormat, fields, rows};
 use crate::command::text::{NONE, moment, moment_or_none, printable, printable_or_none};
 use crate::domain::ids::{DeviceKey, TenantId};
-use crate::registry::Desk;
+use crate::registry::ActionContext;
 use crate::registry::certificates::find::{self, MAX_DAYS_AHEAD};
 use crate::store::certificates::{self, CertificateFilter, CertificateRow, CertificateStatus, Handle};
 use uuid::Uuid;
@@ -42,7 +42,7 @@ pub struct ListArgs {
 }
 
 /// `cert list`.
-pub async fn list(desk: Desk<'_>, args: ListArgs, output: Output) -> Result<Exit, Failure> {
+pub async fn list(desk: ActionContext<'_>, args: ListArgs, output: OutputFormat) -> Result<Exit, Failure> {
     let ends_before = args.expiring.map(|days| find::days_ahead(desk.now, days));
     let ListArgs { tenant, device, status, after, limit, .. } = args;
     let filter = CertificateFilter { tenant, device, status, ends_before, after };
@@ -63,7 +63,7 @@ pub async fn list(desk: Desk<'_>, args: ListArgs, output: Output) -> Result<Exit
 }
 
 /// `cert show`.
-pub async fn show(desk: Desk<'_>, which: &Handle, pem: bool, output: Output) -> Result<Exit, Failure> {
+pub async fn show(desk: ActionContext<'_>, which: &Handle, pem: bool, output: OutputFormat) -> Result<Exit, Failure> {
     let found = certificates::find(desk.database.pool(), which).await.map_err(not_stored)?;
     if !pem {
         return printed(fields(output, &found, &lines(&found.certificate)));
@@ -75,7 +75,7 @@ pub async fn show(desk: Desk<'_>, which: &Handle, pem: bool, output: Output) -> 
 }
 
 /// One certificate.
-pub fn tell(row: &CertificateRow, output: Output) -> Result<Exit, Failure> {
+pub fn tell(row: &CertificateRow, output: OutputFormat) -> Result<Exit, Failure> {
     printed(fields(output, row, &lines(row)))
 }
 

@@ -13,15 +13,15 @@ use super::list;
 use crate::command::context::printed;
 use crate::command::failure::{Exit, Failure};
 use crate::command::registry_errors::not_stored;
-use crate::command::table::{Output, json};
+use crate::command::table::{OutputFormat, json};
 use crate::command::text::moment;
 use crate::pki::crl::RevocationReason;
-use crate::registry::Desk;
+use crate::registry::ActionContext;
 use crate::registry::certificates::find;
 use crate::registry::certificates::revoke as revoking;
 use crate::registry::certificates::revoke::Revoked;
-use crate::registry::revocation::progress::{self, Broken, Chain, ChainLink};
-use crate::store::certificates::revocation_ledger::Link;
+use crate::registry::revocation::progress::{self, RevocationFailure, RevocationSteps, StepState};
+use crate::store::certificates::revocation_ledger::RevocationStep;
 use crate::store::certificates::{CertificateRow, Handle};
 
 /// Which certificate, why, and how long to wait.
@@ -43,20 +43,20 @@ pub struct RevokeArgs {
 
 /// What is said of a certificate whose revocation was waited for.
 #[derive(Serialize)]
-struct Said<'a> {
+struct RevokeOutput<'a> {
     #[serde(flatten)]
     certificate: &'a CertificateRow,
-    revocation: &'a Chain,
+    revocation: &'a RevocationSteps,
 }
 
 /// Prints the links as they hold, each once.
-struct Teller {
+struct StepPrinter {
     told: Vec<&'static str>,
     printing: io::Result<()>,
 }
 
 /// `cert revoke`.
-pub async fn revoke(desk: Desk<'_>, args: &RevokeArgs, output: Output) -> Result<Exit, Failure> {
+pub async fn revoke(desk: ActionContext<'_>, args: &RevokeArgs, output: OutputFormat) -> Result<Exit, Failure> {
     let id = find::resolve(desk, &args.which).await.map_err(not_stored)?;
     let revoked = revoking::revoke(desk, id, args.reason).await.map_err(not_stored)?;
     warn(&revoked);
@@ -68,8 +68,8 @@ pub async fn revoke(desk: Desk<'_>, args: &RevokeArgs, output: Output) -> Result
 
 // === impl Teller ===
 
-impl Teller {
-    fn tell(&mut self, chain: &Chain) {
+impl StepPrinter {
+    fn tell(&mut self, chain: &RevocationSteps) {
         for link in chain.links.iter().filter(|link| link.held_at.is_some()) {
             if self.printing.is_ok() && !self.told.contains(&link.link) {
                 self.told.push(link.link);
@@ -95,29 +95,29 @@ fn warn(revoked: &Revoked) {
 }
 
 async fn follow(
-    desk: Desk<'_>,
+    desk: ActionContext<'_>,
     certificate: &CertificateRow,
     patience: Duration,
-    output: Output,
+    output: OutputFormat,
 ) -> Result<Exit, Failure> {
-    let mut teller = Teller { told: Vec::new(), printing: Ok(()) };
+    let mut teller = StepPrinter { told: Vec::new(), printing: Ok(()) };
     let waited = progress::wait_for(desk.database, certificate.id, patience, |progress| {
-        if output == Output::Table {
-            teller.tell(&Chain::from(progress));
+        if output == OutputFormat::Table {
+            teller.tell(&RevocationSteps::from(progress));
         }
     });
     let (chain, broken) = match waited.await {
-        Ok(progress) => (Chain::from(&progress), None),
+        Ok(progress) => (RevocationSteps::from(&progress), None),
         Err(broken) => match &broken {
-            Broken::Link { progress, .. } => (Chain::from(progress.as_ref()), Some(broken)),
-            Broken::NotRevoked(_) | Broken::Outage(_) => {
+            RevocationFailure::Link { progress, .. } => (RevocationSteps::from(progress.as_ref()), Some(broken)),
+            RevocationFailure::NotRevoked(_) | RevocationFailure::Outage(_) => {
                 let said = format!("certificate {} is revoked, but {broken}", certificate.id);
                 return Err(Failure::unavailable(said));
             }
         },
     };
-    if output == Output::Json {
-        teller.printing = json(&Said { certificate, revocation: &chain });
+    if output == OutputFormat::Json {
+        teller.printing = json(&RevokeOutput { certificate, revocation: &chain });
     }
     match broken {
         Some(broken) => Err(Failure::new(Exit::Negative, broken.to_string())),
@@ -125,9 +125,9 @@ async fn follow(
     }
 }
 
-fn print_link(chain: &Chain, link: &ChainLink) -> io::Result<()> {
+fn print_link(chain: &RevocationSteps, link: &StepState) -> io::Result<()> {
     let at = link.held_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true)).unwrap_or_default();
-    let list = chain.crl_number.filter(|_| link.link == Link::Published.label());
+    let list = chain.crl_number.filter(|_| link.link == RevocationStep::Published.label());
     let list = list.map(|number| format!("  CRL number {number}")).unwrap_or_default();
     writeln!(io::stdout(), "{:9}  {at}  +{:.3} s{list}", link.link, link.seconds.unwrap_or_default())
 }

@@ -112,14 +112,14 @@ fn judge_file(path: &Path, state: &BrokerAclRow) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::finding::Level;
+    use crate::domain::finding::Severity;
 
     #[test]
     fn a_broker_of_2_1_without_written_rules_is_a_warning() {
         let judge = |text| judge_without_file(Some(&BrokerVersion::read(text))).level;
-        assert_eq!(judge("mosquitto version 2.1.2"), Level::Warning);
-        assert_eq!(judge("mosquitto version 2.0.21"), Level::Ok);
-        assert_eq!(judge_without_file(None).level, Level::Ok);
+        assert_eq!(judge("mosquitto version 2.1.2"), Severity::Warning);
+        assert_eq!(judge("mosquitto version 2.0.21"), Severity::Ok);
+        assert_eq!(judge_without_file(None).level, Severity::Ok);
     }
 
     #[test]
@@ -132,15 +132,15 @@ mod tests {
         let mode = Some("rows".to_owned());
         let good =
             BrokerAclRow { mode, digest, written_at: Some(now), notified_at: Some(now), ..BrokerAclRow::default() };
-        assert_eq!(judge_file(&path, &good).level, Level::Ok);
+        assert_eq!(judge_file(&path, &good).level, Severity::Ok);
         let owed = BrokerAclRow { notified_at: None, ..good.clone() };
-        assert_eq!(judge_file(&path, &owed).level, Level::Warning);
+        assert_eq!(judge_file(&path, &owed).level, Severity::Warning);
         let faulty = BrokerAclRow { finding: Some("line 3".into()), ..good.clone() };
-        assert_eq!(judge_file(&path, &faulty).level, Level::Error);
-        assert_eq!(judge_file(&path, &BrokerAclRow::default()).level, Level::Error);
+        assert_eq!(judge_file(&path, &faulty).level, Severity::Error);
+        assert_eq!(judge_file(&path, &BrokerAclRow::default()).level, Severity::Error);
         std::fs::write(&path, "topic read a\n").unwrap();
-        assert_eq!(judge_file(&path, &good).level, Level::Error);
+        assert_eq!(judge_file(&path, &good).level, Severity::Error);
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(judge_file(&path, &good).level, Level::Warning);
+        assert_eq!(judge_file(&path, &good).level, Severity::Warning);
     }
 }

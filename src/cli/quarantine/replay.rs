@@ -6,15 +6,15 @@ use clap::Args;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::Which;
+use super::EventFilterArgs;
 use crate::clock;
-use crate::command::context::{Operator, outage, printed};
+use crate::command::context::{CommandContext, outage, printed};
 use crate::command::failure::{Exit, Failure};
-use crate::command::table::{Output, rows};
+use crate::command::table::{OutputFormat, rows};
 use crate::command::text::cell;
 use crate::config::Config;
 use crate::ingest::replay::{Replayed, Replayer};
-use crate::store::reads::quarantine::{self, Filter, Place, Summary};
+use crate::store::reads::quarantine::{self, EventSummary, QuarantineCursor, QuarantineFilter};
 use crate::telemetry::metrics::Metrics;
 
 /// Events fetched at once.
@@ -26,7 +26,7 @@ pub struct ReplayArgs {
     /// These events
     ids: Vec<Uuid>,
     #[command(flatten)]
-    which: Which,
+    which: EventFilterArgs,
     /// Every event that was not replayed yet
     #[arg(long)]
     all: bool,
@@ -40,7 +40,7 @@ pub struct ReplayArgs {
 
 /// What became of one event.
 #[derive(Debug, Serialize)]
-struct Line {
+struct ReplayLine {
     id: Uuid,
     topic: String,
     refused_for: String,
@@ -50,7 +50,12 @@ struct Line {
 }
 
 /// Replays; ends with 1 when something was refused again.
-pub async fn run(args: ReplayArgs, config: &Config, operator: &Operator, output: Output) -> Result<Exit, Failure> {
+pub async fn run(
+    args: ReplayArgs,
+    config: &Config,
+    operator: &CommandContext,
+    output: OutputFormat,
+) -> Result<Exit, Failure> {
     let mut filter = args.which.chosen(&args.ids, args.all)?;
     // By identifier it is said of each what became of it; else those that were replayed are done.
     if filter.ids.is_empty() && filter.replayed.is_none() {
@@ -73,15 +78,15 @@ pub async fn run(args: ReplayArgs, config: &Config, operator: &Operator, output:
 async fn replay_all(
     args: &ReplayArgs,
     config: &Config,
-    operator: &Operator,
-    filter: &Filter,
-) -> Result<Vec<Line>, Failure> {
+    operator: &CommandContext,
+    filter: &QuarantineFilter,
+) -> Result<Vec<ReplayLine>, Failure> {
     let metrics = Metrics::new().map_err(|error| Failure::new(Exit::Internal, error.to_string()))?.ingest;
     let (database, pool) = (&operator.database, operator.database.pool());
     let directory = database.directory();
     let sink = if args.dry_run { database.rehearsal() } else { database.sink() };
     let mut road = Replayer::new(&config.ingest, directory, sink, metrics, clock::now, args.dry_run);
-    let (mut lines, mut after): (Vec<Line>, Option<Place>) = (Vec::new(), None);
+    let (mut lines, mut after): (Vec<ReplayLine>, Option<QuarantineCursor>) = (Vec::new(), None);
     loop {
         let room = args.limit.saturating_sub(u32::try_from(lines.len()).unwrap_or(u32::MAX)).min(PAGE);
         if room == 0 {
@@ -96,7 +101,7 @@ async fn replay_all(
                 Some(_) => Replayed::Before,
                 None => road.replay(record.delivery()).await.map_err(|error| outage(&error))?,
             };
-            let line = Line::new(&record.summary, road.label(&replayed), replayed);
+            let line = ReplayLine::new(&record.summary, road.label(&replayed), replayed);
             if !args.dry_run && line.reason.is_none() {
                 done.push(record.summary.place());
             }
@@ -111,8 +116,8 @@ async fn replay_all(
 
 // === impl Line ===
 
-impl Line {
-    fn new(event: &Summary, result: &'static str, replayed: Replayed) -> Self {
+impl ReplayLine {
+    fn new(event: &EventSummary, result: &'static str, replayed: Replayed) -> Self {
         let refusal = if let Replayed::Refused(refusal) = replayed { Some(refusal) } else { None };
         Self {
             id: event.id,

@@ -9,10 +9,10 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::status_reach;
-use super::token::{Token, TokenSource};
-use crate::command::context::{Operator, outage, printed, tell_more};
+use super::token::{TokenArg, TokenSource};
+use crate::command::context::{CommandContext, outage, printed, tell_more};
 use crate::command::failure::{Exit, Failure};
-use crate::command::table::{Output, fields, rows};
+use crate::command::table::{OutputFormat, fields, rows};
 use crate::command::text::{NONE, cell_or_none, moment, moment_or_none, printable, printable_or_none};
 use crate::config::Config;
 use crate::config::sections::certificates::CnFormat;
@@ -33,7 +33,7 @@ pub enum DeviceCommand {
     Add {
         /// Which device
         #[command(flatten)]
-        which: Which,
+        which: DeviceArg,
         /// Where it stands; a message that names another site is refused
         #[arg(long, value_parser = read_site)]
         site: Option<String>,
@@ -68,7 +68,7 @@ pub enum DeviceCommand {
     Show {
         /// Which device
         #[command(flatten)]
-        which: Which,
+        which: DeviceArg,
     },
     /// Let a device speak, or silence it
     #[command(
@@ -77,7 +77,7 @@ pub enum DeviceCommand {
     SetStatus {
         /// Which device
         #[command(flatten)]
-        which: Which,
+        which: DeviceArg,
         /// ACTIVE, INACTIVE or REVOKED
         #[arg(value_parser = read_status)]
         status: DeviceStatus,
@@ -89,7 +89,7 @@ pub enum DeviceCommand {
     SetToken {
         /// Which device
         #[command(flatten)]
-        which: Which,
+        which: DeviceArg,
         /// Its token
         #[command(flatten)]
         token: TokenSource,
@@ -101,13 +101,13 @@ pub enum DeviceCommand {
     Remove {
         /// Which device
         #[command(flatten)]
-        which: Which,
+        which: DeviceArg,
     },
 }
 
 /// One device, by name.
 #[derive(Clone, Debug, Args)]
-pub struct Which {
+pub struct DeviceArg {
     /// Its tenant
     tenant: TenantId,
     /// Its name within the tenant: 1 to 64 of A-Z a-z 0-9 . _ : -
@@ -125,8 +125,8 @@ struct TokenSet {
 }
 
 /// Runs the command.
-pub async fn run(command: DeviceCommand, config: &Config, output: Output) -> Result<Exit, Failure> {
-    let operator = Operator::open(config).await?;
+pub async fn run(command: DeviceCommand, config: &Config, output: OutputFormat) -> Result<Exit, Failure> {
+    let operator = CommandContext::open(config).await?;
     let (pool, actor) = (operator.database.pool(), &operator.actor);
     match command {
         DeviceCommand::Add { which, site, status, metadata, token } => {
@@ -171,7 +171,7 @@ pub async fn run(command: DeviceCommand, config: &Config, output: Output) -> Res
 
 // === impl Which ===
 
-impl Which {
+impl DeviceArg {
     pub(crate) fn key(self) -> DeviceKey {
         DeviceKey::of(&self.tenant, &self.device)
     }
@@ -179,14 +179,14 @@ impl Which {
 
 // === private helpers ===
 
-fn tell_token(key: &DeviceKey, token: Token, output: Output) -> Result<Exit, Failure> {
-    let has_token = !matches!(token, Token::None);
+fn tell_token(key: &DeviceKey, token: TokenArg, output: OutputFormat) -> Result<Exit, Failure> {
+    let has_token = !matches!(token, TokenArg::None);
     let (made, line) = match token {
-        Token::Made(token) => (Some(token.clone()), token),
-        Token::Given(_) => (None, "as given".to_owned()),
-        Token::None => (None, NONE.to_owned()),
+        TokenArg::Made(token) => (Some(token.clone()), token),
+        TokenArg::Given(_) => (None, "as given".to_owned()),
+        TokenArg::None => (None, NONE.to_owned()),
     };
-    if made.is_some() && output == Output::Table {
+    if made.is_some() && output == OutputFormat::Table {
         crate::command::table::note!(
             "The token is shown this once: only its SHA-256 is kept. The device sends it as provision_token."
         );
@@ -196,7 +196,12 @@ fn tell_token(key: &DeviceKey, token: Token, output: Output) -> Result<Exit, Fai
     printed(fields(output, &said, &[("Device", key.to_string()), ("Token", line)]))
 }
 
-async fn list(operator: &Operator, filter: &DeviceFilter, limit: u32, output: Output) -> Result<Exit, Failure> {
+async fn list(
+    operator: &CommandContext,
+    filter: &DeviceFilter,
+    limit: u32,
+    output: OutputFormat,
+) -> Result<Exit, Failure> {
     let page = devices::list(operator.database.pool(), filter, limit).await.map_err(explain)?;
     let headings = ["TENANT", "DEVICE", "SITE", "STATUS", "TOKEN", "ADDED"];
     let done = printed(rows(output, &headings, &page, |device| {
@@ -218,7 +223,7 @@ async fn list(operator: &Operator, filter: &DeviceFilter, limit: u32, output: Ou
     Ok(done)
 }
 
-async fn show(operator: &Operator, key: &DeviceKey, output: Output) -> Result<Exit, Failure> {
+async fn show(operator: &CommandContext, key: &DeviceKey, output: OutputFormat) -> Result<Exit, Failure> {
     let found = devices::show(operator.database.pool(), key).await.map_err(explain)?;
     let device = &found.device;
     let lines = [

@@ -3,7 +3,7 @@
 //!
 //! It reads the settings of this command; a daemon that runs with others does what those say.
 
-use crate::command::table::Output;
+use crate::command::table::OutputFormat;
 use crate::config::Config;
 
 /// Whether the broker's access rules follow a status.
@@ -12,8 +12,8 @@ pub(super) const fn is_far(config: &Config) -> bool {
 }
 
 /// Says it to people, beside what was printed.
-pub(super) fn say(output: Output, config: &Config, whose: &str) {
-    if output == Output::Table {
+pub(super) fn say(output: OutputFormat, config: &Config, whose: &str) {
+    if output == OutputFormat::Table {
         eprintln!("{}", sentence(is_far(config), whose));
     }
 }

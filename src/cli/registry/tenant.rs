@@ -4,9 +4,9 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::status_reach;
-use crate::command::context::{Operator, outage, printed, tell_more};
+use crate::command::context::{CommandContext, outage, printed, tell_more};
 use crate::command::failure::{Exit, Failure};
-use crate::command::table::{Output, fields, rows};
+use crate::command::table::{OutputFormat, fields, rows};
 use crate::command::text::{cell, moment, printable};
 use crate::config::Config;
 use crate::domain::ids::TenantId;
@@ -60,8 +60,8 @@ pub enum TenantCommand {
 }
 
 /// Runs the command.
-pub async fn run(command: TenantCommand, config: &Config, output: Output) -> Result<Exit, Failure> {
-    let operator = Operator::open(config).await?;
+pub async fn run(command: TenantCommand, config: &Config, output: OutputFormat) -> Result<Exit, Failure> {
+    let operator = CommandContext::open(config).await?;
     let (pool, actor) = (operator.database.pool(), &operator.actor);
     match command {
         TenantCommand::Add { tenant, name } => {
@@ -99,7 +99,7 @@ pub async fn run(command: TenantCommand, config: &Config, output: Output) -> Res
     }
 }
 
-async fn show(operator: &Operator, tenant: &TenantId, output: Output) -> Result<Exit, Failure> {
+async fn show(operator: &CommandContext, tenant: &TenantId, output: OutputFormat) -> Result<Exit, Failure> {
     let found = tenants::show(operator.database.pool(), tenant).await.map_err(explain)?;
     let lines = [
         ("Tenant", found.tenant.tenant_id.clone()),

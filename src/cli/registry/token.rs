@@ -27,7 +27,7 @@ pub struct TokenSource {
 }
 
 /// A token on its way to the one who asked for it.
-pub enum Token {
+pub enum TokenArg {
     /// Made here, to be shown once.
     Made(String),
     /// Read from standard input; only its hash is left.
@@ -40,24 +40,24 @@ pub enum Token {
 
 impl TokenSource {
     /// The token as asked for; the input is read only when it is to come from there.
-    pub fn get(self, input: impl Read) -> Result<Token, Failure> {
+    pub fn get(self, input: impl Read) -> Result<TokenArg, Failure> {
         if self.no_token {
-            return Ok(Token::None);
+            return Ok(TokenArg::None);
         }
         if self.token_stdin {
-            return read_token(input).map(Token::Given);
+            return read_token(input).map(TokenArg::Given);
         }
         let mut random = [0; TOKEN_BYTES];
         getrandom::fill(&mut random).map_err(|error| {
             Failure::new(Exit::Internal, format!("the system gave no randomness for a token: {error}"))
         })?;
-        Ok(Token::Made(hex(&random)))
+        Ok(TokenArg::Made(hex(&random)))
     }
 }
 
 // === impl Token ===
 
-impl Token {
+impl TokenArg {
     /// What the registry keeps of it.
     pub fn hash(&self) -> Option<TokenHash> {
         match self {
@@ -114,8 +114,8 @@ mod tests {
     fn two_tokens_made_here_are_long_and_never_the_same() {
         let source = TokenSource { token_stdin: false, no_token: false };
         let made = || match source.get(io::empty()).unwrap() {
-            Token::Made(token) => token,
-            Token::Given(_) | Token::None => panic!("nothing was made"),
+            TokenArg::Made(token) => token,
+            TokenArg::Given(_) | TokenArg::None => panic!("nothing was made"),
         };
         let (first, second) = (made(), made());
         assert_eq!(first.len(), 2 * TOKEN_BYTES);

@@ -1,8 +1,8 @@
 //! What only shows when areas are seen together: settings that exclude each other, and settings that are legal but dangerous.
 
-use super::reader::Reader;
+use super::reader::SettingReader;
 use crate::config::Config;
-use crate::config::sections::access::{IssuerConfig, KeySource};
+use crate::config::sections::access::{IssuerConfig, IssuerKeySource};
 use crate::config::sections::certificates::CnFormat;
 use crate::config::sections::ingest::BATCHES_IN_FLIGHT;
 use crate::config::sections::public::websocket_origin;
@@ -12,7 +12,7 @@ use crate::domain::quarantine_sampling::QUARANTINE_PAYLOAD_MAX;
 const GOOD_TOKEN_CHARS: usize = 24;
 
 /// Records what does not go together across areas.
-pub(crate) fn across(config: &Config, reader: &mut Reader) {
+pub(crate) fn across(config: &Config, reader: &mut SettingReader) {
     let held = config.ingest.batch_size.saturating_mul(BATCHES_IN_FLIGHT as usize);
     if usize::from(config.broker.receive_maximum) < held {
         let why = format!(
@@ -136,7 +136,7 @@ impl Config {
                      set JWT_AUDIENCE, or its audience in JWT_ISSUERS_PATH"
                 ));
             }
-            let KeySource::Url { url, .. } = keys else { continue };
+            let IssuerKeySource::Url { url, .. } = keys else { continue };
             let place = url.strip_prefix("http://").and_then(|rest| rest.split(['/', '?']).next());
             if place.is_some_and(|place| !is_loopback(without_port(place))) {
                 warnings.push(format!(

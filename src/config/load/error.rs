@@ -5,7 +5,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::layers::Origin;
+use super::layers::SettingOrigin;
 use crate::config::setting::Setting;
 
 /// One thing wrong.
@@ -17,9 +17,9 @@ pub enum ConfigError {
         /// Which setting.
         name: &'static str,
         /// Its value as it may be shown.
-        shown: Shown,
+        shown: ShownValue,
         /// Where it came from.
-        origin: Origin,
+        origin: SettingOrigin,
         /// What is allowed.
         allowed: String,
     },
@@ -37,9 +37,9 @@ pub enum ConfigError {
         /// Which secret.
         name: &'static str,
         /// Where its value came from.
-        direct: Origin,
+        direct: SettingOrigin,
         /// Where the file's path came from.
-        by_file: Origin,
+        by_file: SettingOrigin,
     },
     /// A secret's file that cannot be used.
     #[error("{name}_FILE = {path:?} ({origin}): {why}")]
@@ -49,7 +49,7 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
         /// Where its path came from.
-        origin: Origin,
+        origin: SettingOrigin,
         /// What is wrong with it.
         why: String,
     },
@@ -92,7 +92,7 @@ pub struct ConfigErrors(pub(crate) Vec<ConfigError>);
 
 /// A value as it may be shown.
 #[derive(Debug)]
-pub struct Shown(String);
+pub struct ShownValue(String);
 
 /// The most characters of a wrong value that an error repeats.
 const SHOWN_CHARS: usize = 100;
@@ -117,7 +117,7 @@ impl std::error::Error for ConfigErrors {}
 
 // === impl Shown ===
 
-impl Shown {
+impl ShownValue {
     /// The value of this setting, unless it is a secret or a URL that may carry a password.
     pub(super) fn new(setting: &Setting, value: &str) -> Self {
         if setting.is_secret() || (value.contains("://") && value.contains('@')) {
@@ -129,7 +129,7 @@ impl Shown {
     }
 }
 
-impl fmt::Display for Shown {
+impl fmt::Display for ShownValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }

@@ -9,7 +9,7 @@ use figment::providers::{Format, Toml};
 use figment::value::{Dict, Num, Value};
 
 use super::error::ConfigError;
-use super::layers::{Origin, Texts};
+use super::layers::{SettingOrigin, Texts};
 use crate::config::setting::Setting;
 use crate::config::table;
 use crate::disk;
@@ -109,15 +109,15 @@ fn plain(value: &Value) -> Option<String> {
 pub(super) fn read_secret(
     setting: &Setting,
     path: PathBuf,
-    origin: Origin,
+    origin: SettingOrigin,
     errors: &mut Vec<ConfigError>,
-) -> Option<(String, Origin)> {
+) -> Option<(String, SettingOrigin)> {
     let read = read_bounded(&path, MAX_SECRET_BYTES).map_err(|error| error.to_string()).and_then(|text| {
         let secret = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
         if secret.is_empty() { Err("the file is empty".to_owned()) } else { Ok(secret.to_owned()) }
     });
     match read {
-        Ok(secret) => Some((secret, Origin::SecretFile(path, Box::new(origin)))),
+        Ok(secret) => Some((secret, SettingOrigin::SecretFile(path, Box::new(origin)))),
         Err(why) => {
             errors.push(ConfigError::SecretFile { name: setting.name, path, origin, why });
             None

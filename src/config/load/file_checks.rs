@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::config::setting::Kind;
+use crate::config::setting::SettingKind;
 use crate::config::{Effective, table};
 use crate::disk;
 
@@ -38,7 +38,7 @@ pub fn faults(effective: &[Effective]) -> Vec<String> {
 }
 
 fn is_path(name: &str) -> bool {
-    table::find(name).is_some_and(|(_, setting)| matches!(setting.kind, Kind::Path))
+    table::find(name).is_some_and(|(_, setting)| matches!(setting.kind, SettingKind::Path))
 }
 
 fn is_readable(path: &Path) -> io::Result<()> {

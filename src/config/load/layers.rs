@@ -35,7 +35,7 @@ pub struct Sources {
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum SettingOrigin {
     /// Nobody set it.
     Default,
     /// The settings file.
@@ -49,17 +49,17 @@ pub enum Origin {
 }
 
 /// A text that somebody gave for a setting.
-pub(crate) struct Given {
+pub(crate) struct GivenValue {
     /// Which setting.
     pub setting: &'static Setting,
     /// The text as it was given.
     pub text: String,
     /// By whom.
-    pub origin: Origin,
+    pub origin: SettingOrigin,
 }
 
 /// The texts of all settings that have one, by name.
-pub(crate) type Merged = BTreeMap<&'static str, Given>;
+pub(crate) type Merged = BTreeMap<&'static str, GivenValue>;
 
 const DEFAULTS: &str = "defaults";
 const FILE: &str = "file";
@@ -127,7 +127,7 @@ impl fmt::Debug for Sources {
 
 // === impl Origin ===
 
-impl Origin {
+impl SettingOrigin {
     fn of(metadata: Option<&Metadata>) -> Self {
         let file = metadata.and_then(|metadata| metadata.source.as_ref()).and_then(figment::Source::file_path);
         match (metadata.map(|metadata| metadata.name.as_ref()), file) {
@@ -139,7 +139,7 @@ impl Origin {
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for SettingOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
@@ -220,7 +220,7 @@ fn collect(figment: &Figment, errors: &mut Vec<ConfigError>) -> Merged {
         let texts = figment.find_value(area.name).ok().and_then(Value::into_dict).unwrap_or_default();
         let given = |key: &str| {
             let value = texts.get(key)?;
-            Some((value.as_str()?.to_owned(), Origin::of(figment.get_metadata(value.tag()))))
+            Some((value.as_str()?.to_owned(), SettingOrigin::of(figment.get_metadata(value.tag()))))
         };
         for setting in area.settings {
             let direct = given(&setting.key());
@@ -235,7 +235,7 @@ fn collect(figment: &Figment, errors: &mut Vec<ConfigError>) -> Merged {
                 (direct, None) => direct,
             };
             if let Some((text, origin)) = found {
-                merged.insert(setting.name, Given { setting, text, origin });
+                merged.insert(setting.name, GivenValue { setting, text, origin });
             }
         }
     }

@@ -7,14 +7,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::error::{ConfigError, Shown};
+use super::error::{ConfigError, ShownValue};
 use super::layers::Merged;
 use crate::config::secret::Secret;
-use crate::config::setting::Kind;
+use crate::config::setting::SettingKind;
 use crate::config::table;
 
 /// Reads settings by name.
-pub(crate) struct Reader<'a> {
+pub(crate) struct SettingReader<'a> {
     merged: &'a Merged,
     failed: BTreeSet<&'static str>,
     errors: Vec<ConfigError>,
@@ -22,14 +22,14 @@ pub(crate) struct Reader<'a> {
 
 // === impl Reader ===
 
-impl<'a> Reader<'a> {
+impl<'a> SettingReader<'a> {
     pub(crate) fn new(merged: &'a Merged, errors: Vec<ConfigError>) -> Self {
         Self { merged, failed: BTreeSet::new(), errors }
     }
 
     /// On or off.
     pub(crate) fn switch(&mut self, name: &'static str) -> bool {
-        self.value(name, Kind::switch).unwrap_or_default()
+        self.value(name, SettingKind::switch).unwrap_or_default()
     }
 
     /// A whole number; the setting's bounds are within the type's.
@@ -39,7 +39,7 @@ impl<'a> Reader<'a> {
 
     /// A number.
     pub(crate) fn decimal(&mut self, name: &'static str) -> f64 {
-        self.value(name, Kind::decimal).unwrap_or_default()
+        self.value(name, SettingKind::decimal).unwrap_or_default()
     }
 
     /// A span given in seconds.
@@ -74,12 +74,12 @@ impl<'a> Reader<'a> {
 
     /// An address to listen on.
     pub(crate) fn bind(&mut self, name: &'static str) -> SocketAddr {
-        self.value(name, Kind::bind).unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into())
+        self.value(name, SettingKind::bind).unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into())
     }
 
     /// An address to listen on, when it is set.
     pub(crate) fn optional_bind(&mut self, name: &'static str) -> Option<SocketAddr> {
-        self.value(name, Kind::bind)
+        self.value(name, SettingKind::bind)
     }
 
     /// Records that these settings do not go together, unless one of them is wrong by itself.
@@ -102,7 +102,7 @@ impl<'a> Reader<'a> {
     }
 
     /// None when it is not set or not allowed; the latter is an error.
-    fn value<T>(&mut self, name: &'static str, parse: impl FnOnce(&Kind, &str) -> Option<T>) -> Option<T> {
+    fn value<T>(&mut self, name: &'static str, parse: impl FnOnce(&SettingKind, &str) -> Option<T>) -> Option<T> {
         debug_assert!(table::find(name).is_some(), "{name} is not in the table");
         let given = self.merged.get(name)?;
         if given.text.is_empty() && given.setting.default.is_none() {
@@ -113,7 +113,7 @@ impl<'a> Reader<'a> {
             self.failed.insert(name);
             self.errors.push(ConfigError::Value {
                 name,
-                shown: Shown::new(given.setting, &given.text),
+                shown: ShownValue::new(given.setting, &given.text),
                 origin: given.origin.clone(),
                 allowed: given.setting.kind.to_string(),
             });
@@ -123,7 +123,7 @@ impl<'a> Reader<'a> {
 
     fn describe(&self, name: &str) -> String {
         match self.merged.get(name).filter(|given| !given.text.is_empty()) {
-            Some(given) => format!("{name} = {} ({})", Shown::new(given.setting, &given.text), given.origin),
+            Some(given) => format!("{name} = {} ({})", ShownValue::new(given.setting, &given.text), given.origin),
             None => format!("{name} is not set"),
         }
     }

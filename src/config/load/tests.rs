@@ -1,5 +1,6 @@
 //! The settings as a whole: layers, errors, secrets, warnings, the template.
 
+use crate::config::sections::ingest::RateLimit;
 use std::path::PathBuf;
 
 use crate::config::sections::certificates::CnFormat;
@@ -318,10 +319,7 @@ fn values_reach_the_fields_in_their_units() {
     let config = config.unwrap().config;
     assert_eq!(config.broker.tls.unwrap().identity, Some(("/c".into(), "/k".into())));
     assert_eq!(config.database.telemetry_retention_days, None);
-    assert_eq!(
-        config.ingest.rate_limit,
-        Some(crate::config::sections::ingest::RateLimit { per_second: 0.5, burst: 50.0 })
-    );
+    assert_eq!(config.ingest.rate_limit, Some(RateLimit { per_second: 0.5, burst: 50.0 }));
     assert_eq!(config.certificates.cn_format, CnFormat::Plain);
     assert_eq!((config.process.log_format, config.process.shutdown_timeout.as_secs()), (LogFormat::Json, 7));
     assert_eq!(config.http.ops_bind, "[::1]:0".parse().unwrap());

@@ -5,8 +5,8 @@
 use std::path::PathBuf;
 
 use super::issuers;
-use crate::config::load::reader::Reader;
-use crate::config::setting::{Kind, Rule, Setting};
+use crate::config::load::reader::SettingReader;
+use crate::config::setting::{Setting, SettingKind, SettingRule};
 
 /// The settings of the broker's door.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub struct IssuerConfig {
     /// `JWT_AUDIENCE`: a token's `aud` must name one of them; empty: it is not looked at.
     pub audience: Vec<String>,
     /// Where its keys are.
-    pub keys: KeySource,
+    pub keys: IssuerKeySource,
     /// `JWT_LEEWAY_SECONDS`.
     pub leeway_seconds: u32,
     /// `JWT_REQUIRED_CLAIMS`, besides `iss` and `exp`.
@@ -38,7 +38,7 @@ pub struct IssuerConfig {
 
 /// Where an issuer's keys are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeySource {
+pub enum IssuerKeySource {
     /// Fetched, again and again.
     Url {
         /// `JWT_JWKS_URL`.
@@ -54,7 +54,7 @@ pub enum KeySource {
 
 /// What is written of an issuer before it is checked; what a list leaves out stands as the settings say.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Written {
+pub(super) struct UncheckedIssuer {
     pub issuer: String,
     pub audience: Vec<String>,
     pub jwks_url: Option<String>,
@@ -74,23 +74,25 @@ pub(super) const LEEWAY_MAX: u32 = 300;
 const HTTPS: &str = "https://";
 
 /// What an issuer is called.
-pub(super) const ISSUER: Rule =
-    Rule { allowed: "what the tokens' iss says, without spaces", holds: |text| !text.contains(char::is_whitespace) };
+pub(super) const ISSUER: SettingRule = SettingRule {
+    allowed: "what the tokens' iss says, without spaces",
+    holds: |text| !text.contains(char::is_whitespace),
+};
 /// Where a key set is fetched.
-pub(super) const URL: Rule =
-    Rule { allowed: "an http:// or https:// URL without user name and fragment", holds: is_url };
-const WORDS: Kind = Kind::Text(Rule { allowed: "names separated by commas", holds: is_list });
+pub(super) const URL: SettingRule =
+    SettingRule { allowed: "an http:// or https:// URL without user name and fragment", holds: is_url };
+const WORDS: SettingKind = SettingKind::Text(SettingRule { allowed: "names separated by commas", holds: is_list });
 
 /// The rows of the table.
 pub(crate) const SETTINGS: &[Setting] = &[
     Setting::optional(
         "ACL_RULES_PATH",
-        Kind::Path,
+        SettingKind::Path,
         "The policy: who may do what with which topics (JSON or TOML). Not set: only what is built in.",
     ),
     Setting::optional(
         "JWT_ISSUER",
-        Kind::Text(ISSUER),
+        SettingKind::Text(ISSUER),
         "Whose tokens are taken at the broker's door. Not set: nobody's, unless JWT_ISSUERS_PATH names some.",
     ),
     Setting::optional(
@@ -98,20 +100,24 @@ pub(crate) const SETTINGS: &[Setting] = &[
         WORDS,
         "Whom a token must be meant for: its aud names one of these. Not set: it is not looked at.",
     ),
-    Setting::optional("JWT_JWKS_URL", Kind::Text(URL), "Where the issuer publishes its keys (a JSON Web Key Set)."),
+    Setting::optional(
+        "JWT_JWKS_URL",
+        SettingKind::Text(URL),
+        "Where the issuer publishes its keys (a JSON Web Key Set).",
+    ),
     Setting::optional(
         "JWT_CA_CERT",
-        Kind::Path,
+        SettingKind::Path,
         "Who may have signed the certificate shown at JWT_JWKS_URL (PEM). Not set: the system's roots.",
     ),
     Setting::optional(
         "JWT_JWKS_PATH",
-        Kind::Path,
+        SettingKind::Path,
         "Instead: the issuer's key set in a file, read anew when it changes.",
     ),
     Setting::optional(
         "JWT_PEM_PATH",
-        Kind::Path,
+        SettingKind::Path,
         "Instead: the issuer's public keys or certificates in a file (PEM), read anew when it changes.",
     ),
     Setting::whole(
@@ -131,7 +137,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     Setting::with_default("JWT_SCOPE_CLAIMS", "scope", WORDS, "Where a token names its scopes, as a text or a list."),
     Setting::optional(
         "JWT_ISSUERS_PATH",
-        Kind::Path,
+        SettingKind::Path,
         "A list of more issuers: [[issuer]] tables in TOML, or a list in JSON when the name ends in .json. The keys are \
          those of the settings without JWT_, in lower case.",
     ),
@@ -140,8 +146,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
 // === impl AccessConfig ===
 
 impl AccessConfig {
-    pub(crate) fn read(reader: &mut Reader) -> Self {
-        let written = Written::read(reader);
+    pub(crate) fn read(reader: &mut SettingReader) -> Self {
+        let written = UncheckedIssuer::read(reader);
         let mut issuers = Vec::new();
         if written.issuer.is_empty() {
             written.needs_an_issuer(reader);
@@ -162,15 +168,15 @@ impl AccessConfig {
 
 impl IssuerConfig {
     fn uses_tls(&self) -> bool {
-        matches!(&self.keys, KeySource::Url { url, .. } if url.starts_with(HTTPS))
+        matches!(&self.keys, IssuerKeySource::Url { url, .. } if url.starts_with(HTTPS))
     }
 }
 
 // === impl Written ===
 
-impl Written {
-    fn read(reader: &mut Reader) -> Self {
-        let list = |reader: &mut Reader, name| words(&reader.optional_text(name).unwrap_or_default());
+impl UncheckedIssuer {
+    fn read(reader: &mut SettingReader) -> Self {
+        let list = |reader: &mut SettingReader, name| words(&reader.optional_text(name).unwrap_or_default());
         Self {
             issuer: reader.text("JWT_ISSUER"),
             audience: list(reader, "JWT_AUDIENCE"),
@@ -186,7 +192,7 @@ impl Written {
     }
 
     /// Keys and audiences are an issuer's.
-    fn needs_an_issuer(&self, reader: &mut Reader) {
+    fn needs_an_issuer(&self, reader: &mut SettingReader) {
         let given = [
             ("JWT_AUDIENCE", !self.audience.is_empty()),
             ("JWT_JWKS_URL", self.jwks_url.is_some()),
@@ -201,9 +207,11 @@ impl Written {
     /// The issuer, when it has exactly one place for its keys; else `wrong` hears why not.
     pub(super) fn checked(self, wrong: impl FnOnce(&'static str)) -> Option<IssuerConfig> {
         let keys = match (self.jwks_url, self.jwks_path, self.pem_path) {
-            (Some(url), None, None) => KeySource::Url { ca_cert: self.ca_cert.filter(|_| url.starts_with(HTTPS)), url },
-            (None, Some(path), None) => KeySource::JwksFile(path),
-            (None, None, Some(path)) => KeySource::PemFile(path),
+            (Some(url), None, None) => {
+                IssuerKeySource::Url { ca_cert: self.ca_cert.filter(|_| url.starts_with(HTTPS)), url }
+            }
+            (None, Some(path), None) => IssuerKeySource::JwksFile(path),
+            (None, None, Some(path)) => IssuerKeySource::PemFile(path),
             (None, None, None) => {
                 wrong("its keys must be found somewhere: set its jwks_url, its jwks_path or its pem_path");
                 return None;
@@ -228,7 +236,7 @@ impl Written {
 // === impl KeySource ===
 
 /// As it is told to a person.
-impl std::fmt::Display for KeySource {
+impl std::fmt::Display for IssuerKeySource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Url { url, .. } => f.write_str(url),
@@ -272,17 +280,17 @@ mod tests {
 
     #[test]
     fn an_issuer_has_its_keys_in_one_place() {
-        let written = Written { issuer: "i".into(), ..Written::default() };
+        let written = UncheckedIssuer { issuer: "i".into(), ..UncheckedIssuer::default() };
         let mut said = Vec::new();
         assert_eq!(written.clone().checked(|why| said.push(why)), None);
         let url = Some("https://h/k".to_owned());
-        let both = Written { jwks_url: url.clone(), pem_path: Some("p".into()), ..written.clone() };
+        let both = UncheckedIssuer { jwks_url: url.clone(), pem_path: Some("p".into()), ..written.clone() };
         assert_eq!(both.checked(|why| said.push(why)), None);
         assert!(said[0].contains("somewhere") && said[1].contains("one place"), "{said:?}");
-        let one = Written { jwks_url: url, ..written };
+        let one = UncheckedIssuer { jwks_url: url, ..written };
         assert_eq!(
             one.checked(|why| panic!("{why}")).unwrap().keys,
-            KeySource::Url { url: "https://h/k".into(), ca_cert: None }
+            IssuerKeySource::Url { url: "https://h/k".into(), ca_cert: None }
         );
     }
 }

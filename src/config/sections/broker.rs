@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::config::load::reader::Reader;
+use crate::config::load::reader::SettingReader;
 use crate::config::secret::Secret;
-use crate::config::setting::{Kind, Rule, Setting};
+use crate::config::setting::{Setting, SettingKind, SettingRule};
 
 /// The broker's settings.
 #[derive(Clone, Debug)]
@@ -81,25 +81,29 @@ pub struct BrokerTls {
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 
-const HOST: Kind = Kind::Text(Rule { allowed: "a host name or an IP address, without scheme or port", holds: is_host });
-const NAME: Kind = Kind::Text(Rule { allowed: "a user name", holds: |_| true });
-const PASSWORD: Kind = Kind::Secret(Rule { allowed: "a password of at most 65535 bytes", holds: |_| true });
-const CLIENT_ID: Kind = Kind::Text(Rule {
+const HOST: SettingKind =
+    SettingKind::Text(SettingRule { allowed: "a host name or an IP address, without scheme or port", holds: is_host });
+const NAME: SettingKind = SettingKind::Text(SettingRule { allowed: "a user name", holds: |_| true });
+const PASSWORD: SettingKind =
+    SettingKind::Secret(SettingRule { allowed: "a password of at most 65535 bytes", holds: |_| true });
+const CLIENT_ID: SettingKind = SettingKind::Text(SettingRule {
     allowed: "1 to 128 characters, none of them + or #",
     holds: |text| text.len() <= 128 && is_plain(text),
 });
-const FILTER: Kind = Kind::Text(Rule {
+const FILTER: SettingKind = SettingKind::Text(SettingRule {
     allowed: "an MQTT topic filter (+ and # stand for whole levels, # only at the end) without $share/",
     holds: is_filter,
 });
-const GROUP: Kind =
-    Kind::Text(Rule { allowed: "a name without / + #", holds: |text| is_plain(text) && !text.contains('/') });
+const GROUP: SettingKind = SettingKind::Text(SettingRule {
+    allowed: "a name without / + #",
+    holds: |text| is_plain(text) && !text.contains('/'),
+});
 
-const CLAIMS: Kind = Kind::Text(Rule {
+const CLAIMS: SettingKind = SettingKind::Text(SettingRule {
     allowed: "a JSON object of at most 16 KiB without exp, iat and nbf, such as {\"iss\": \"sluice\", \"sub\": \"gate\"}",
     holds: |text| claims(text).is_some(),
 });
-const KEY_ID: Kind = Kind::Text(Rule { allowed: "a key's name", holds: |_| true });
+const KEY_ID: SettingKind = SettingKind::Text(SettingRule { allowed: "a key's name", holds: |_| true });
 const PLACES: &[&str] = &["password", "username", "enhanced"];
 
 /// The rows of the table.
@@ -110,7 +114,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     Setting::optional("MQTT_PASSWORD", PASSWORD, "The password that goes with MQTT_USERNAME."),
     Setting::optional(
         "MQTT_JWT_KEY",
-        Kind::Path,
+        SettingKind::Path,
         "Sluice logs in with tokens it makes and renews itself: the RSA key that signs them (PEM, mode 0600).",
     ),
     Setting::optional("MQTT_JWT_KEY_ID", KEY_ID, "By what name (kid) the broker knows the key of MQTT_JWT_KEY."),
@@ -125,7 +129,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     Setting::with_default(
         "MQTT_JWT_AS",
         "password",
-        Kind::Choice(PLACES),
+        SettingKind::Choice(PLACES),
         "Where such a token goes: password beside MQTT_USERNAME; username, the password then being MQTT_PASSWORD or jwt; \
          enhanced is MQTT 5's authentication method CUSTOM-JWT.",
     ),
@@ -144,15 +148,15 @@ pub(crate) const SETTINGS: &[Setting] = &[
     Setting::switch("MQTT_TLS", "0", "Whether to speak TLS to the broker."),
     Setting::optional(
         "MQTT_CA_CERT",
-        Kind::Path,
+        SettingKind::Path,
         "With MQTT_TLS: who may have signed the broker's certificate (PEM). Not set: the system's roots.",
     ),
     Setting::optional(
         "MQTT_CLIENT_CERT",
-        Kind::Path,
+        SettingKind::Path,
         "With MQTT_TLS: Sluice's own certificate (PEM). It needs MQTT_CLIENT_KEY.",
     ),
-    Setting::optional("MQTT_CLIENT_KEY", Kind::Path, "The key of MQTT_CLIENT_CERT (PEM)."),
+    Setting::optional("MQTT_CLIENT_KEY", SettingKind::Path, "The key of MQTT_CLIENT_CERT (PEM)."),
     Setting::whole(
         "MQTT_KEEPALIVE_SECONDS",
         "30",
@@ -203,7 +207,7 @@ impl BrokerConfig {
         format!("{}:{}", self.host, self.port)
     }
 
-    pub(crate) fn read(reader: &mut Reader) -> Self {
+    pub(crate) fn read(reader: &mut SettingReader) -> Self {
         let username = reader.optional_text("MQTT_USERNAME");
         let password = reader.secret("MQTT_PASSWORD");
         let jwt = BrokerJwt::read(reader, username.is_some(), password.is_some());
@@ -232,7 +236,7 @@ impl BrokerConfig {
 // === impl BrokerJwt ===
 
 impl BrokerJwt {
-    fn read(reader: &mut Reader, has_username: bool, has_password: bool) -> Option<Self> {
+    fn read(reader: &mut SettingReader, has_username: bool, has_password: bool) -> Option<Self> {
         let key = reader.path("MQTT_JWT_KEY");
         let key_id = reader.optional_text("MQTT_JWT_KEY_ID");
         let given = reader.optional_text("MQTT_JWT_CLAIMS");
@@ -274,7 +278,7 @@ impl BrokerJwt {
 // === impl BrokerTls ===
 
 impl BrokerTls {
-    fn read(reader: &mut Reader) -> Option<Self> {
+    fn read(reader: &mut SettingReader) -> Option<Self> {
         let on = reader.switch("MQTT_TLS");
         let ca_cert = reader.path("MQTT_CA_CERT");
         let cert = reader.path("MQTT_CLIENT_CERT");

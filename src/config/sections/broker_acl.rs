@@ -4,8 +4,8 @@
 
 use std::path::PathBuf;
 
-use crate::config::load::reader::Reader;
-use crate::config::setting::{Kind, Setting};
+use crate::config::load::reader::SettingReader;
+use crate::config::setting::{Setting, SettingKind};
 
 /// The settings of the broker's access rules.
 #[derive(Clone, Debug)]
@@ -31,13 +31,13 @@ pub enum AclMode {
 
 pub(super) const OUTPUT: Setting = Setting::optional(
     "ACL_OUTPUT_PATH",
-    Kind::Path,
+    SettingKind::Path,
     "Where the broker's access rules are written for its acl_file to name. Not set: Sluice writes none.",
 );
 
 pub(super) const TEMPLATE: Setting = Setting::optional(
     "ACL_TEMPLATE_PATH",
-    Kind::Path,
+    SettingKind::Path,
     "The operator's own lines, in the form of Mosquitto's acl_file; its patterns with %u say what a device may write and \
      read. Not set: built-in lines for MQTT_USERNAME and for the usual message types.",
 );
@@ -45,7 +45,7 @@ pub(super) const TEMPLATE: Setting = Setting::optional(
 pub(super) const MODE: Setting = Setting::with_default(
     "BROKER_ACL_MODE",
     "auto",
-    Kind::Choice(&["auto", "patterns", "rows"]),
+    SettingKind::Choice(&["auto", "patterns", "rows"]),
     "The form of the access rules: patterns for Mosquitto 2.0, rows for each device for 2.1 and later; auto goes by the \
      version that the broker states.",
 );
@@ -53,7 +53,7 @@ pub(super) const MODE: Setting = Setting::with_default(
 // === impl BrokerAclConfig ===
 
 impl BrokerAclConfig {
-    pub(super) fn read(reader: &mut Reader) -> Self {
+    pub(super) fn read(reader: &mut SettingReader) -> Self {
         let mode = match reader.text("BROKER_ACL_MODE").as_str() {
             "patterns" => AclMode::Patterns,
             "rows" => AclMode::Rows,

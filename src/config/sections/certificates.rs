@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::broker_acl::{self, BrokerAclConfig};
-use crate::config::load::reader::Reader;
-use crate::config::setting::{Kind, Rule, Setting};
+use crate::config::load::reader::SettingReader;
+use crate::config::setting::{Setting, SettingKind, SettingRule};
 
 /// The certificates' settings.
 #[derive(Clone, Debug)]
@@ -48,17 +48,22 @@ pub enum CnFormat {
     Plain,
 }
 
-const COMMAND: Kind = Kind::Text(Rule { allowed: "a command line", holds: |_| true });
-const ADDRESS: Kind = Kind::Text(Rule { allowed: "a host and a port, such as localhost:8883", holds: is_address });
+const COMMAND: SettingKind = SettingKind::Text(SettingRule { allowed: "a command line", holds: |_| true });
+const ADDRESS: SettingKind =
+    SettingKind::Text(SettingRule { allowed: "a host and a port, such as localhost:8883", holds: is_address });
 
 /// The CRL outlives this many failed refreshes in a row: one past its time locks the whole fleet out.
 const CRL_REFRESHES: u32 = 7;
 
 /// The rows of the table.
 pub(crate) const SETTINGS: &[Setting] = &[
-    Setting::optional("DEVICE_CA_CERT_PATH", Kind::Path, "The certificate of the authority that signs devices (PEM)."),
-    Setting::optional("DEVICE_CA_KEY_PATH", Kind::Path, "The key of that authority (PEM)."),
-    Setting::optional("CRL_OUTPUT_PATH", Kind::Path, "Where the CRL is written for the broker to read."),
+    Setting::optional(
+        "DEVICE_CA_CERT_PATH",
+        SettingKind::Path,
+        "The certificate of the authority that signs devices (PEM).",
+    ),
+    Setting::optional("DEVICE_CA_KEY_PATH", SettingKind::Path, "The key of that authority (PEM)."),
+    Setting::optional("CRL_OUTPUT_PATH", SettingKind::Path, "Where the CRL is written for the broker to read."),
     Setting::whole(
         "CRL_VALIDITY_HOURS",
         "168",
@@ -70,7 +75,11 @@ pub(crate) const SETTINGS: &[Setting] = &[
     broker_acl::OUTPUT,
     broker_acl::TEMPLATE,
     broker_acl::MODE,
-    Setting::optional("BROKER_PID_FILE", Kind::Path, "The broker's PID file: it is told of a new CRL by SIGHUP."),
+    Setting::optional(
+        "BROKER_PID_FILE",
+        SettingKind::Path,
+        "The broker's PID file: it is told of a new CRL by SIGHUP.",
+    ),
     Setting::optional(
         "BROKER_RELOAD_COMMAND",
         COMMAND,
@@ -83,7 +92,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     ),
     Setting::optional(
         "BROKER_PROBE_CA_CERT",
-        Kind::Path,
+        SettingKind::Path,
         "Who may have signed the certificate the broker shows at BROKER_PROBE_ADDR (PEM). Not set: MQTT_CA_CERT, or else \
          the system's roots.",
     ),
@@ -91,7 +100,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     Setting::with_default(
         "CERT_CN_FORMAT",
         "strict",
-        Kind::Choice(&["strict", "plain"]),
+        SettingKind::Choice(&["strict", "plain"]),
         "The common name: strict is <tenant>/device/<device>, by which stock Mosquitto holds a device to its own \
          topics; plain is the older <tenant>/<device>.",
     ),
@@ -114,7 +123,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
 // === impl CertificatesConfig ===
 
 impl CertificatesConfig {
-    pub(crate) fn read(reader: &mut Reader) -> Self {
+    pub(crate) fn read(reader: &mut SettingReader) -> Self {
         let crl_validity_hours = reader.whole("CRL_VALIDITY_HOURS");
         let crl_refresh_hours: u32 = reader.whole("CRL_REFRESH_HOURS");
         let least = crl_refresh_hours.saturating_mul(CRL_REFRESHES);

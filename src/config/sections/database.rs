@@ -1,8 +1,8 @@
 //! Where Postgres is and what is kept there for how long.
 
-use crate::config::load::reader::Reader;
+use crate::config::load::reader::SettingReader;
 use crate::config::secret::Secret;
-use crate::config::setting::{Kind, Rule, Setting};
+use crate::config::setting::{Setting, SettingKind, SettingRule};
 
 /// Postgres' settings.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ pub struct DatabaseConfig {
     pub quarantine_retention_days: Option<u32>,
 }
 
-const URL: Kind = Kind::Secret(Rule {
+const URL: SettingKind = SettingKind::Secret(SettingRule {
     allowed: "a URL that begins with postgres:// or postgresql://",
     holds: |text| text.starts_with("postgres://") || text.starts_with("postgresql://"),
 });
@@ -46,7 +46,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
 // === impl DatabaseConfig ===
 
 impl DatabaseConfig {
-    pub(crate) fn read(reader: &mut Reader) -> Self {
+    pub(crate) fn read(reader: &mut SettingReader) -> Self {
         let mut days = |name| Some(reader.whole(name)).filter(|&days| days > 0);
         let telemetry_retention_days = days("TELEMETRY_RETENTION_DAYS");
         let quarantine_retention_days = days("QUARANTINE_RETENTION_DAYS");

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 
 use super::access::{is_list, words};
-use crate::config::load::reader::Reader;
+use crate::config::load::reader::SettingReader;
 use crate::config::secret::Secret;
-use crate::config::setting::{Kind, Rule, Setting};
+use crate::config::setting::{Setting, SettingKind, SettingRule};
 
 /// The listeners' settings.
 #[derive(Clone, Debug)]
@@ -24,13 +24,13 @@ pub struct HttpConfig {
     pub admin_token: Option<Secret>,
 }
 
-const TOKEN: Kind = Kind::Secret(Rule {
+const TOKEN: SettingKind = SettingKind::Secret(SettingRule {
     allowed: "8 to 512 letters, digits and signs of ASCII, without spaces",
     holds: |text| (8..=512).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()),
 });
 
 /// It goes into a URL, so it holds nothing that would have to be escaped there.
-const URL_SECRET: Kind = Kind::Secret(Rule {
+const URL_SECRET: SettingKind = SettingKind::Secret(SettingRule {
     allowed: "16 to 512 of A-Z a-z 0-9 - _",
     holds: |text| {
         (16..=512).contains(&text.len())
@@ -38,18 +38,23 @@ const URL_SECRET: Kind = Kind::Secret(Rule {
     },
 });
 
-const NAMES: Kind = Kind::Text(Rule { allowed: "names separated by commas", holds: is_list });
+const NAMES: SettingKind = SettingKind::Text(SettingRule { allowed: "names separated by commas", holds: is_list });
 
 /// The rows of the table.
 pub(crate) const SETTINGS: &[Setting] = &[
-    Setting::with_default("HTTP_BIND", "127.0.0.1:8080", Kind::Bind, "Where the HTTP API listens."),
+    Setting::with_default("HTTP_BIND", "127.0.0.1:8080", SettingKind::Bind, "Where the HTTP API listens."),
     Setting::with_default(
         "OPS_BIND",
         "127.0.0.1:9464",
-        Kind::Bind,
+        SettingKind::Bind,
         "Where /livez, /readyz and /metrics are. They need no token.",
     ),
-    Setting::with_default("HOOKS_BIND", "127.0.0.1:8009", Kind::Bind, "Where the broker's questions are answered."),
+    Setting::with_default(
+        "HOOKS_BIND",
+        "127.0.0.1:8009",
+        SettingKind::Bind,
+        "Where the broker's questions are answered.",
+    ),
     Setting::optional(
         "HOOKS_SECRET",
         URL_SECRET,
@@ -67,7 +72,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
 // === impl HttpConfig ===
 
 impl HttpConfig {
-    pub(crate) fn read(reader: &mut Reader) -> Self {
+    pub(crate) fn read(reader: &mut SettingReader) -> Self {
         let api_bind = reader.bind("HTTP_BIND");
         let ops_bind = reader.bind("OPS_BIND");
         let hooks_bind = reader.bind("HOOKS_BIND");

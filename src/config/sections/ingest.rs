@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::config::load::reader::Reader;
-use crate::config::setting::{Kind, Setting};
+use crate::config::load::reader::SettingReader;
+use crate::config::setting::{Setting, SettingKind};
 
 /// The spine's settings.
 #[derive(Clone, Debug)]
@@ -109,7 +109,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     Setting::with_default(
         "RATE_LIMIT_RPS",
         "0",
-        Kind::Decimal { min: 0.0, max: 100_000.0 },
+        SettingKind::Decimal { min: 0.0, max: 100_000.0 },
         "How many messages a second one device may send in the long run; 0 is no limit.",
     ),
     Setting::whole(
@@ -132,7 +132,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
 // === impl IngestConfig ===
 
 impl IngestConfig {
-    pub(crate) fn read(reader: &mut Reader) -> Self {
+    pub(crate) fn read(reader: &mut SettingReader) -> Self {
         Self {
             cert_auth_enabled: reader.switch("CERT_AUTH_ENABLED"),
             require_token: reader.switch("REQUIRE_TOKEN"),
@@ -157,7 +157,7 @@ impl IngestConfig {
 // === impl RateLimit ===
 
 impl RateLimit {
-    fn read(reader: &mut Reader) -> Option<Self> {
+    fn read(reader: &mut SettingReader) -> Option<Self> {
         let per_second = reader.decimal("RATE_LIMIT_RPS");
         let burst = f64::from(reader.whole::<u32>("RATE_LIMIT_BURST"));
         if per_second > 0.0 && burst < 1.0 {

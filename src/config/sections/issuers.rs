@@ -8,10 +8,10 @@ use figment::providers::{Format, Toml};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::access::{ISSUER, IssuerConfig, LEEWAY_MAX, URL, Written, words};
+use super::access::{ISSUER, IssuerConfig, LEEWAY_MAX, URL, UncheckedIssuer, words};
 use crate::config::load::error::ConfigError;
 use crate::config::load::file::read_bounded;
-use crate::config::setting::Rule;
+use crate::config::setting::SettingRule;
 
 /// The longest list: a thousand rows and some.
 const MAX_FILE_BYTES: u64 = 256 * 1024;
@@ -22,24 +22,24 @@ const MAX_ISSUERS: usize = 32;
 /// One row as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Row {
+struct IssuerRow {
     issuer: String,
     #[serde(default)]
-    audience: Words,
+    audience: ListOrText,
     jwks_url: Option<String>,
     ca_cert: Option<PathBuf>,
     jwks_path: Option<PathBuf>,
     pem_path: Option<PathBuf>,
     leeway_seconds: Option<u32>,
-    required_claims: Option<Words>,
-    group_claims: Option<Words>,
-    scope_claims: Option<Words>,
+    required_claims: Option<ListOrText>,
+    group_claims: Option<ListOrText>,
+    scope_claims: Option<ListOrText>,
 }
 
 /// A list, or a text with commas.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "expected a list of texts, or one text with commas")]
-enum Words {
+enum ListOrText {
     List(Vec<String>),
     Text(String),
 }
@@ -47,7 +47,7 @@ enum Words {
 /// Adds the file's issuers to those that are known; `defaults` stand for what a row leaves out.
 pub(super) fn read(
     path: &Path,
-    defaults: &Written,
+    defaults: &UncheckedIssuer,
     issuers: &mut Vec<IssuerConfig>,
     mut wrong: impl FnMut(ConfigError),
 ) {
@@ -59,7 +59,7 @@ pub(super) fn read(
         let mut at_row = |why: String| {
             wrong(ConfigError::InFile { path: path.to_owned(), place: format!("issuer {number}"), why });
         };
-        let row = match Row::deserialize(row) {
+        let row = match IssuerRow::deserialize(row) {
             Ok(row) => row,
             Err(error) => {
                 at_row(error.to_string());
@@ -80,10 +80,10 @@ pub(super) fn read(
 
 // === impl Row ===
 
-impl Row {
+impl IssuerRow {
     /// What is wrong with single values.
     fn faults(&self) -> Vec<String> {
-        let keeps = |name: &str, text: &str, rule: &Rule| {
+        let keeps = |name: &str, text: &str, rule: &SettingRule| {
             let fine = !text.is_empty() && !text.chars().any(char::is_control) && (rule.holds)(text);
             (!fine).then(|| format!("{name} = {text:?}: expected {}", rule.allowed))
         };
@@ -98,9 +98,10 @@ impl Row {
         .collect()
     }
 
-    fn over(self, defaults: &Written) -> Written {
-        let or = |given: Option<Words>, default: &Vec<String>| given.map_or_else(|| default.clone(), Words::list);
-        Written {
+    fn over(self, defaults: &UncheckedIssuer) -> UncheckedIssuer {
+        let or =
+            |given: Option<ListOrText>, default: &Vec<String>| given.map_or_else(|| default.clone(), ListOrText::list);
+        UncheckedIssuer {
             issuer: self.issuer,
             audience: self.audience.list(),
             jwks_url: self.jwks_url,
@@ -117,7 +118,7 @@ impl Row {
 
 // === impl Words ===
 
-impl Words {
+impl ListOrText {
     fn list(self) -> Vec<String> {
         match self {
             Self::List(list) => list.into_iter().filter(|word| !word.is_empty()).collect(),
@@ -126,7 +127,7 @@ impl Words {
     }
 }
 
-impl Default for Words {
+impl Default for ListOrText {
     fn default() -> Self {
         Self::List(Vec::new())
     }
@@ -167,14 +168,15 @@ const SHAPE: &str = "expected [[issuer]] tables and nothing else, or in JSON a l
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::sections::access::KeySource;
+    use crate::config::sections::access::IssuerKeySource;
 
     fn read_text(name: &str, text: &str) -> (Vec<IssuerConfig>, Vec<String>) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(name);
         std::fs::write(&path, text).unwrap();
         let (mut issuers, mut errors) = (Vec::new(), Vec::new());
-        let defaults = Written { leeway_seconds: 30, group_claims: vec!["groups".into()], ..Written::default() };
+        let defaults =
+            UncheckedIssuer { leeway_seconds: 30, group_claims: vec!["groups".into()], ..UncheckedIssuer::default() };
         let prefix = format!("{}, ", path.display());
         read(&path, &defaults, &mut issuers, |error| errors.push(error.to_string().replace(&prefix, "")));
         (issuers, errors)
@@ -191,8 +193,8 @@ mod tests {
         assert_eq!(issuers[0].audience, ["x", "y"]);
         assert_eq!((issuers[0].leeway_seconds, issuers[1].leeway_seconds), (5, 30));
         assert_eq!((&*issuers[0].group_claims[0], &*issuers[1].group_claims[0]), ("groups", "r.g"));
-        assert_eq!(issuers[0].keys, KeySource::Url { url: "https://a/k".into(), ca_cert: Some("/ca".into()) });
-        assert_eq!(issuers[1].keys, KeySource::PemFile("/b.pem".into()));
+        assert_eq!(issuers[0].keys, IssuerKeySource::Url { url: "https://a/k".into(), ca_cert: Some("/ca".into()) });
+        assert_eq!(issuers[1].keys, IssuerKeySource::PemFile("/b.pem".into()));
         assert_eq!(read_text("issuers.json", json), (issuers, Vec::new()));
     }
 

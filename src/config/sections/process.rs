@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
-use crate::config::load::reader::Reader;
-use crate::config::setting::{Kind, Rule, Setting};
+use crate::config::load::reader::SettingReader;
+use crate::config::setting::{Setting, SettingKind, SettingRule};
 
 /// The process' settings.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ pub enum LogFormat {
     Json,
 }
 
-const LEVEL: Kind = Kind::Text(Rule {
+const LEVEL: SettingKind = SettingKind::Text(SettingRule {
     allowed: "off, error, warn, info, debug or trace, or directives such as info,sluice::broker=debug",
     holds: is_level,
 });
@@ -38,7 +38,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     Setting::with_default(
         "LOG_FORMAT",
         "text",
-        Kind::Choice(&["text", "json"]),
+        SettingKind::Choice(&["text", "json"]),
         "The form of a log line: text for eyes, json for programs.",
     ),
     Setting::whole(
@@ -53,7 +53,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
 // === impl ProcessConfig ===
 
 impl ProcessConfig {
-    pub(crate) fn read(reader: &mut Reader) -> Self {
+    pub(crate) fn read(reader: &mut SettingReader) -> Self {
         let json = reader.text("LOG_FORMAT") == "json";
         Self {
             log_level: reader.text("LOG_LEVEL"),

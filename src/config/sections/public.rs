@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::config::load::reader::Reader;
-use crate::config::setting::{Kind, Rule, Setting};
+use crate::config::load::reader::SettingReader;
+use crate::config::setting::{Setting, SettingKind, SettingRule};
 
 /// The settings of guests.
 #[derive(Clone, Debug)]
@@ -27,11 +27,11 @@ pub struct Network {
     bits: u8,
 }
 
-const WEBSOCKET_URL: Kind = Kind::Text(Rule {
+const WEBSOCKET_URL: SettingKind = SettingKind::Text(SettingRule {
     allowed: "a URL that begins with ws:// or wss://, without spaces, quotes, commas and semicolons",
     holds: |text| websocket_origin(text).is_some(),
 });
-const NETWORKS: Kind = Kind::Text(Rule {
+const NETWORKS: SettingKind = SettingKind::Text(SettingRule {
     allowed: "IP addresses or networks such as 10.0.0.0/8, separated by commas",
     holds: |text| networks(text).is_some(),
 });
@@ -40,7 +40,7 @@ const NETWORKS: Kind = Kind::Text(Rule {
 pub(crate) const SETTINGS: &[Setting] = &[
     Setting::optional(
         "PUBLIC_BIND",
-        Kind::Bind,
+        SettingKind::Bind,
         "Where everybody may ask for a guest's credential (POST /public/credentials) and see the page /public. Not set: \
          nowhere.",
     ),
@@ -73,7 +73,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
 // === impl PublicConfig ===
 
 impl PublicConfig {
-    pub(crate) fn read(reader: &mut Reader) -> Self {
+    pub(crate) fn read(reader: &mut SettingReader) -> Self {
         let proxies = reader.optional_text("PUBLIC_TRUSTED_PROXIES");
         Self {
             bind: reader.optional_bind("PUBLIC_BIND"),

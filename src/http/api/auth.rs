@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::Api;
-use super::problem::{Kind, Problem};
+use super::problem::{Problem, ProblemKind};
 use crate::config::secret::Secret;
 use crate::http::listener::browser::{check_page, is_named_local};
 
@@ -27,7 +27,7 @@ pub struct FromThisMachine;
 
 /// The hash of the admin token: two of them are of one length, so comparing them tells nothing.
 #[derive(Clone)]
-pub(super) struct Door(Option<[u8; 32]>);
+pub(crate) struct AdminTokenHash(Option<[u8; 32]>);
 
 /// Lets the request through, or answers it.
 pub(super) async fn guard(State(api): State<Api>, request: Request, next: Next) -> Response {
@@ -40,7 +40,7 @@ pub(super) async fn guard(State(api): State<Api>, request: Request, next: Next) 
 
 // === impl Door ===
 
-impl Door {
+impl AdminTokenHash {
     pub(super) fn new(token: Option<&Secret>) -> Self {
         Self(token.map(|token| hash(token.expose().as_bytes())))
     }
@@ -54,7 +54,7 @@ impl Door {
                 is_same.then_some(()).ok_or_else(|| unauthorized("the token that was sent is not ADMIN_TOKEN"))
             }
             None if is_here && is_named_local(headers) && !is_forwarded(headers) => check_page(method, headers),
-            None => Err(Problem::new(Kind::Forbidden, SET_A_TOKEN)),
+            None => Err(Problem::new(ProblemKind::Forbidden, SET_A_TOKEN)),
         }
     }
 }
@@ -62,7 +62,7 @@ impl Door {
 // === private helpers ===
 
 fn unauthorized(detail: &str) -> Problem {
-    Problem::new(Kind::Unauthorized, detail)
+    Problem::new(ProblemKind::Unauthorized, detail)
 }
 
 fn hash(token: &[u8]) -> [u8; 32] {
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn only_the_bearer_of_the_token_is_let_in_when_there_is_one() {
-        let door = Door::new(Some(&Secret::new("s3cret-token".into())));
+        let door = AdminTokenHash::new(Some(&Secret::new("s3cret-token".into())));
         for (sent, is_let_in) in [
             ("Bearer s3cret-token", true),
             ("bearer  s3cret-token ", true),
@@ -106,17 +106,17 @@ mod tests {
                 "{sent}"
             );
         }
-        assert_eq!(door.admit(&Method::POST, &HeaderMap::new(), true).unwrap_err().kind, Kind::Unauthorized);
+        assert_eq!(door.admit(&Method::POST, &HeaderMap::new(), true).unwrap_err().kind, ProblemKind::Unauthorized);
     }
 
     #[test]
     fn without_a_token_only_this_machine_under_its_own_name_is_let_in() {
-        let door = Door::new(None);
+        let door = AdminTokenHash::new(None);
         let admit = |pairs: &[(HeaderName, &str)], is_here| door.admit(&Method::GET, &headers(pairs), is_here);
         for host in ["localhost", "localhost:8080", "127.0.0.1:8080", "[::1]:8080", "[::1]"] {
             let (here, there) = (admit(&[(HOST, host)], true), admit(&[(HOST, host)], false));
             assert!(here.is_ok(), "{host}");
-            assert_eq!(there.unwrap_err().kind, Kind::Forbidden, "{host}");
+            assert_eq!(there.unwrap_err().kind, ProblemKind::Forbidden, "{host}");
         }
         assert!(admit(&[(HOST, "evil.example:8080")], true).is_err());
         assert!(admit(&[(FORWARDED_FOR, "192.0.2.7")], true).is_err());

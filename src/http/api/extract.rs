@@ -11,7 +11,7 @@ use serde::de::value::{Error, MapDeserializer};
 use serde::de::{DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
 use serde::{Deserialize, forward_to_deserialize_any};
 
-use super::problem::{Kind, Problem};
+use super::problem::{Problem, ProblemKind};
 
 /// The longest body, in bytes: room for the largest message `explain` can be asked about with the default
 /// `MAX_PAYLOAD_BYTES`, written with escapes.
@@ -28,7 +28,7 @@ pub(crate) struct Call<P, Q, B> {
 /// The path or the query of a call that has none.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Nothing {}
+pub(crate) struct NoParams {}
 
 /// The body of a call that has none.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl Body for NoBody {
     fn read(_: &HeaderMap, bytes: &[u8]) -> Result<Self, Problem> {
         match bytes {
             [] => Ok(Self),
-            _ => Err(Problem::new(Kind::BadRequest, "this path takes no body: leave it out")),
+            _ => Err(Problem::new(ProblemKind::BadRequest, "this path takes no body: leave it out")),
         }
     }
 
@@ -66,11 +66,14 @@ impl Body for NoBody {
 impl<T: DeserializeOwned + JsonSchema + Send> Body for Json<T> {
     fn read(headers: &HeaderMap, bytes: &[u8]) -> Result<Self, Problem> {
         if !is_json(headers) {
-            return Err(Problem::new(Kind::UnsupportedMediaType, "send JSON, and `Content-Type: application/json`"));
+            return Err(Problem::new(
+                ProblemKind::UnsupportedMediaType,
+                "send JSON, and `Content-Type: application/json`",
+            ));
         }
         let mut json = serde_json::Deserializer::from_slice(bytes);
         let value = serde_path_to_error::deserialize(&mut json).map_err(|error| blame("the body", error))?;
-        json.end().map_err(|_| Problem::new(Kind::BadRequest, "after the JSON of the body there is more"))?;
+        json.end().map_err(|_| Problem::new(ProblemKind::BadRequest, "after the JSON of the body there is more"))?;
         Ok(Self(value))
     }
 
@@ -93,10 +96,10 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let (mut parts, body) = request.into_parts();
         let named = RawPathParams::from_request_parts(&mut parts, state).await;
-        let named = named.map_err(|_| Problem::new(Kind::BadRequest, "the path is not UTF-8"))?;
+        let named = named.map_err(|_| Problem::new(ProblemKind::BadRequest, "the path is not UTF-8"))?;
         let path = fields(named.iter(), "the path")?;
         let asked = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
-        let asked = asked.map_err(|_| Problem::new(Kind::BadRequest, "the query cannot be read"))?.0;
+        let asked = asked.map_err(|_| Problem::new(ProblemKind::BadRequest, "the query cannot be read"))?.0;
         let query = fields(asked.iter().map(|(name, value)| (name.as_str(), value.as_str())), "the query")?;
         let headers = parts.headers.clone();
         let bytes = body_of(Request::from_parts(parts, body)).await?;
@@ -134,8 +137,10 @@ impl IntoDeserializer<'_, Error> for Text<'_> {
 /// The whole body of a request.
 pub(super) async fn body_of(request: Request) -> Result<Bytes, Problem> {
     Bytes::from_request(request, &()).await.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(Kind::TooLarge, format!("a body has at most {MAX_BODY} bytes")),
-        _ => Problem::new(Kind::BadRequest, "the body did not arrive whole"),
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Problem::new(ProblemKind::TooLarge, format!("a body has at most {MAX_BODY} bytes"))
+        }
+        _ => Problem::new(ProblemKind::BadRequest, "the body did not arrive whole"),
     })
 }
 
@@ -150,7 +155,11 @@ fn fields<'a, T: DeserializeOwned>(pairs: impl Iterator<Item = (&'a str, &'a str
 fn blame<E: std::fmt::Display>(place: &str, error: serde_path_to_error::Error<E>) -> Problem {
     let field = error.path().to_string();
     let why = error.into_inner().to_string();
-    if field == "." { Problem::new(Kind::BadRequest, format!("{place}: {why}")) } else { Problem::field(field, why) }
+    if field == "." {
+        Problem::new(ProblemKind::BadRequest, format!("{place}: {why}"))
+    } else {
+        Problem::field(field, why)
+    }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -7,15 +7,15 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::Api;
-use super::extract::{Call, NoBody, Nothing};
+use super::extract::{Call, NoBody, NoParams};
 use super::problem::{self, Document, Problem};
-use super::route::{Found, Route};
+use super::route::{OkJson, Route};
 use super::routes;
 
 /// `GET /api/v1/openapi.json`.
-pub(super) async fn show(_: Api, _: Call<Nothing, Nothing, NoBody>) -> Result<Found<&'static Value>, Problem> {
+pub(super) async fn show(_: Api, _: Call<NoParams, NoParams, NoBody>) -> Result<OkJson<&'static Value>, Problem> {
     static DOCUMENT: LazyLock<Value> = LazyLock::new(|| document(&routes::table()));
-    Ok(Found(&DOCUMENT))
+    Ok(OkJson(&DOCUMENT))
 }
 
 /// The document of these routes.

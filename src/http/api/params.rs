@@ -17,7 +17,7 @@ use crate::domain::refusal::Reason;
 use crate::domain::time::Timestamp;
 use crate::pki::crl::RevocationReason;
 use crate::store::certificates::{CertificateStatus, Handle};
-use crate::store::reads::quarantine::Place;
+use crate::store::reads::quarantine::QuarantineCursor;
 use crate::store::registry::tenants::TenantStatus;
 
 /// Rows of a page when nothing is said.
@@ -34,7 +34,7 @@ const METADATA_DEPTH: usize = 16;
 
 /// A word of this kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Said<T>(pub T);
+pub(crate) struct Param<T>(pub T);
 
 /// How many rows a page has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,16 +43,16 @@ pub(crate) struct Limit(pub u32);
 /// A span of whole seconds, up to a year.
 pub(crate) type Seconds = Whole<1, 31_536_000>;
 
-/// A whole number within bounds: as [`Said`] where it comes as text, by itself where it comes as a number.
+/// A whole number within bounds: as [`Param`] where it comes as text, by itself where it comes as a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Whole<const MIN: u32, const MAX: u32>(pub u32);
 
 /// A text for people or a name of something: not empty, not long, no control characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Words(pub String);
+pub(crate) struct FreeText(pub String);
 
 /// A kind of word.
-pub(crate) trait Word: Sized {
+pub(crate) trait TextParam: Sized {
     fn read(text: &str) -> Result<Self, String>;
 
     fn schema() -> Schema;
@@ -64,14 +64,14 @@ pub(crate) struct Metadata(pub Map<String, Value>);
 
 // === impl Said ===
 
-impl<'de, T: Word> Deserialize<'de> for Said<T> {
+impl<'de, T: TextParam> Deserialize<'de> for Param<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         T::read(&text).map(Self).map_err(D::Error::custom)
     }
 }
 
-impl<T: Word> JsonSchema for Said<T> {
+impl<T: TextParam> JsonSchema for Param<T> {
     fn inline_schema() -> bool {
         true
     }
@@ -87,7 +87,7 @@ impl<T: Word> JsonSchema for Said<T> {
 
 // === impl Word ===
 
-impl Word for TenantId {
+impl TextParam for TenantId {
     fn read(text: &str) -> Result<Self, String> {
         parsed(text)
     }
@@ -97,7 +97,7 @@ impl Word for TenantId {
     }
 }
 
-impl Word for DeviceId {
+impl TextParam for DeviceId {
     fn read(text: &str) -> Result<Self, String> {
         parsed(text)
     }
@@ -107,7 +107,7 @@ impl Word for DeviceId {
     }
 }
 
-impl Word for Uuid {
+impl TextParam for Uuid {
     fn read(text: &str) -> Result<Self, String> {
         Self::try_parse(text).map_err(|_| "expected a UUID".to_owned())
     }
@@ -117,7 +117,7 @@ impl Word for Uuid {
     }
 }
 
-impl Word for Timestamp {
+impl TextParam for Timestamp {
     fn read(text: &str) -> Result<Self, String> {
         let time = DateTime::parse_from_rfc3339(text).map(|time| Self::from(time.with_timezone(&Utc)));
         time.ok().filter(|time| time.is_storable()).ok_or_else(|| {
@@ -130,7 +130,7 @@ impl Word for Timestamp {
     }
 }
 
-impl Word for Place {
+impl TextParam for QuarantineCursor {
     fn read(text: &str) -> Result<Self, String> {
         let place: Option<Self> = text.parse().ok();
         place.filter(|place| place.at.is_storable()).ok_or_else(|| "expected the `next` of a page".to_owned())
@@ -141,7 +141,7 @@ impl Word for Place {
     }
 }
 
-impl Word for bool {
+impl TextParam for bool {
     fn read(text: &str) -> Result<Self, String> {
         text.parse().map_err(|_| "expected true or false".to_owned())
     }
@@ -151,7 +151,7 @@ impl Word for bool {
     }
 }
 
-impl Word for Reason {
+impl TextParam for Reason {
     fn read(text: &str) -> Result<Self, String> {
         one_of(Self::from_label(text), &Self::ALL.map(Self::label))
     }
@@ -161,7 +161,7 @@ impl Word for Reason {
     }
 }
 
-impl Word for TenantStatus {
+impl TextParam for TenantStatus {
     fn read(text: &str) -> Result<Self, String> {
         one_of(Self::from_label(text), &["ACTIVE", "SUSPENDED"])
     }
@@ -171,7 +171,7 @@ impl Word for TenantStatus {
     }
 }
 
-impl Word for DeviceStatus {
+impl TextParam for DeviceStatus {
     fn read(text: &str) -> Result<Self, String> {
         one_of(Self::from_label(text), &["ACTIVE", "INACTIVE", "REVOKED"])
     }
@@ -181,7 +181,7 @@ impl Word for DeviceStatus {
     }
 }
 
-impl Word for Handle {
+impl TextParam for Handle {
     fn read(text: &str) -> Result<Self, String> {
         parsed(text)
     }
@@ -191,7 +191,7 @@ impl Word for Handle {
     }
 }
 
-impl Word for CertificateStatus {
+impl TextParam for CertificateStatus {
     fn read(text: &str) -> Result<Self, String> {
         one_of(Self::from_label(text), &Self::ALL.map(Self::label))
     }
@@ -201,7 +201,7 @@ impl Word for CertificateStatus {
     }
 }
 
-impl Word for RevocationReason {
+impl TextParam for RevocationReason {
     fn read(text: &str) -> Result<Self, String> {
         one_of(Self::from_label(text), &Self::ALL.map(Self::label))
     }
@@ -211,7 +211,7 @@ impl Word for RevocationReason {
     }
 }
 
-impl<const MIN: u32, const MAX: u32> Word for Whole<MIN, MAX> {
+impl<const MIN: u32, const MAX: u32> TextParam for Whole<MIN, MAX> {
     fn read(text: &str) -> Result<Self, String> {
         let number: Option<u32> = text.parse().ok();
         let number = number.filter(|number| (MIN..=MAX).contains(number)).map(Self);
@@ -223,7 +223,7 @@ impl<const MIN: u32, const MAX: u32> Word for Whole<MIN, MAX> {
     }
 }
 
-impl Word for Words {
+impl TextParam for FreeText {
     fn read(text: &str) -> Result<Self, String> {
         let is_good = (1..=WORDS_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control);
         is_good
@@ -236,7 +236,7 @@ impl Word for Words {
     }
 }
 
-impl Word for Limit {
+impl TextParam for Limit {
     fn read(text: &str) -> Result<Self, String> {
         let limit: Option<u32> = text.parse().ok();
         limit
@@ -250,7 +250,7 @@ impl Word for Limit {
     }
 }
 
-impl Default for Said<Limit> {
+impl Default for Param<Limit> {
     fn default() -> Self {
         Self(Limit(LIMIT))
     }

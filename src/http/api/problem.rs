@@ -9,14 +9,14 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::domain::ports::Outage;
-use crate::registry::revocation::progress::Chain;
+use crate::registry::revocation::progress::RevocationSteps;
 
 /// The media type of a problem.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 
 /// The kinds of problems; each has its own `type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ProblemKind {
     BadRequest,
     Unauthorized,
     Forbidden,
@@ -38,15 +38,15 @@ pub(crate) enum Kind {
 /// One problem.
 #[derive(Clone, Debug)]
 pub(crate) struct Problem {
-    pub kind: Kind,
+    pub kind: ProblemKind,
     pub detail: String,
     pub errors: Vec<FieldError>,
-    pub revocation: Option<Box<Chain>>,
+    pub revocation: Option<Box<RevocationSteps>>,
 }
 
 /// What is wrong with one field of the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub(super) struct FieldError {
+pub(crate) struct FieldError {
     /// The field's path, such as `metadata.model`.
     pub field: String,
     /// What is wrong with it.
@@ -70,12 +70,12 @@ pub(super) struct Document {
     errors: Vec<FieldError>,
     /// How far the chain came, where a revocation is not proven.
     #[serde(skip_serializing_if = "Option::is_none")]
-    revocation: Option<Box<Chain>>,
+    revocation: Option<Box<RevocationSteps>>,
 }
 
 // === impl Kind ===
 
-impl Kind {
+impl ProblemKind {
     const fn row(self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::BadRequest => (StatusCode::BAD_REQUEST, "bad-request", "The request cannot be understood"),
@@ -107,25 +107,25 @@ impl Kind {
 // === impl Problem ===
 
 impl Problem {
-    pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
         Self { kind, detail: detail.into(), errors: Vec::new(), revocation: None }
     }
 
     /// One field is to blame: it cannot be read.
     pub(crate) fn field(field: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self::blame(Kind::BadRequest, field, detail)
+        Self::blame(ProblemKind::BadRequest, field, detail)
     }
 
     /// One field is to blame: it was read, and is not accepted.
     pub(super) fn refused(field: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self::blame(Kind::Refused, field, detail)
+        Self::blame(ProblemKind::Refused, field, detail)
     }
 
     pub(crate) fn not_found(detail: impl Into<String>) -> Self {
-        Self::new(Kind::NotFound, detail)
+        Self::new(ProblemKind::NotFound, detail)
     }
 
-    fn blame(kind: Kind, field: impl Into<String>, detail: impl Into<String>) -> Self {
+    fn blame(kind: ProblemKind, field: impl Into<String>, detail: impl Into<String>) -> Self {
         let error = FieldError { field: field.into(), detail: detail.into() };
         Self { errors: vec![error.clone()], ..Self::new(kind, format!("{}: {}", error.field, error.detail)) }
     }
@@ -133,7 +133,7 @@ impl Problem {
 
 impl From<Outage> for Problem {
     fn from(outage: Outage) -> Self {
-        Self::new(Kind::Unavailable, outage.0)
+        Self::new(ProblemKind::Unavailable, outage.0)
     }
 }
 
@@ -147,8 +147,8 @@ impl IntoResponse for Problem {
         let body = serde_json::to_vec(&document).unwrap_or_default();
         let mut response = (status, [(CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
         let header = match self.kind {
-            Kind::Unauthorized => Some((WWW_AUTHENTICATE, "Bearer")),
-            Kind::Unavailable | Kind::TimedOut => Some((RETRY_AFTER, "1")),
+            ProblemKind::Unauthorized => Some((WWW_AUTHENTICATE, "Bearer")),
+            ProblemKind::Unavailable | ProblemKind::TimedOut => Some((RETRY_AFTER, "1")),
             _ => None,
         };
         if let Some((name, value)) = header {

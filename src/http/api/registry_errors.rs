@@ -2,7 +2,7 @@
 //!
 //! It decides nothing; the words of what happened are the registry's own.
 
-use super::problem::{Kind, Problem};
+use super::problem::{Problem, ProblemKind};
 use crate::pki::request::csr::RequestError;
 use crate::pki::request::profile::ProfileError;
 use crate::registry::SignerError;
@@ -18,7 +18,7 @@ pub(super) const CERT_PEM: &str = "cert_pem";
 
 impl From<SignerError> for Problem {
     fn from(error: SignerError) -> Self {
-        Self::new(Kind::NotSetUp, error.to_string())
+        Self::new(ProblemKind::NotSetUp, error.to_string())
     }
 }
 
@@ -32,9 +32,11 @@ impl From<IssueError> for Problem {
             IssueError::Profile(ProfileError::Days(_) | ProfileError::OutlivesAuthority { .. }) => {
                 Self::refused("days", what)
             }
-            IssueError::Profile(ProfileError::Name(_)) => Self::new(Kind::Refused, what),
-            IssueError::Profile(ProfileError::AuthorityEnded { .. }) => Self::new(Kind::NotSetUp, what),
-            IssueError::Serial(_) | IssueError::Signing(_) | IssueError::Broken(_) => Self::new(Kind::Internal, what),
+            IssueError::Profile(ProfileError::Name(_)) => Self::new(ProblemKind::Refused, what),
+            IssueError::Profile(ProfileError::AuthorityEnded { .. }) => Self::new(ProblemKind::NotSetUp, what),
+            IssueError::Serial(_) | IssueError::Signing(_) | IssueError::Broken(_) => {
+                Self::new(ProblemKind::Internal, what)
+            }
         }
     }
 }
@@ -45,7 +47,7 @@ impl From<RenewError> for Problem {
             RenewError::Issue(error) => error.into(),
             RenewError::Store(error) => error.into(),
             RenewError::Revoked(_) | RenewError::TooLate { .. } | RenewError::Ended(_) | RenewError::Name { .. } => {
-                Self::new(Kind::Conflict, error.to_string())
+                Self::new(ProblemKind::Conflict, error.to_string())
             }
         }
     }
@@ -90,6 +92,6 @@ impl From<CertificateError> for Problem {
                 format!("renew or rotate that one, or, if it was lost, first POST /api/v1/certificates/{by}/revoke")
             }
         };
-        Self::new(Kind::Conflict, format!("{what}: {advice}"))
+        Self::new(ProblemKind::Conflict, format!("{what}: {advice}"))
     }
 }

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use super::Api;
 use super::extract::{Body, Call};
-use super::problem::{Kind, Problem};
+use super::problem::{Problem, ProblemKind};
 
 /// A row of the table.
 pub(super) struct Route {
@@ -51,11 +51,11 @@ pub(crate) trait Answer: IntoResponse {
 
 /// What was asked for, in JSON.
 #[derive(Debug)]
-pub(crate) struct Found<T>(pub T);
+pub(crate) struct OkJson<T>(pub T);
 
 /// What was made, in JSON.
 #[derive(Debug)]
-pub(crate) struct Created<T>(pub T);
+pub(crate) struct CreatedJson<T>(pub T);
 
 macro_rules! method {
     ($name:ident, $filter:ident, $doc:literal) => {
@@ -113,7 +113,7 @@ impl Shapes {
 
 // === impl Answer ===
 
-impl<T: Serialize + JsonSchema> Answer for Found<T> {
+impl<T: Serialize + JsonSchema> Answer for OkJson<T> {
     const STATUS: StatusCode = StatusCode::OK;
     const MEDIA_TYPE: &'static str = "application/json";
 
@@ -122,13 +122,13 @@ impl<T: Serialize + JsonSchema> Answer for Found<T> {
     }
 }
 
-impl<T: Serialize> IntoResponse for Found<T> {
+impl<T: Serialize> IntoResponse for OkJson<T> {
     fn into_response(self) -> Response {
         written(StatusCode::OK, &self.0)
     }
 }
 
-impl<T: Serialize + JsonSchema> Answer for Created<T> {
+impl<T: Serialize + JsonSchema> Answer for CreatedJson<T> {
     const STATUS: StatusCode = StatusCode::CREATED;
     const MEDIA_TYPE: &'static str = "application/json";
 
@@ -137,7 +137,7 @@ impl<T: Serialize + JsonSchema> Answer for Created<T> {
     }
 }
 
-impl<T: Serialize> IntoResponse for Created<T> {
+impl<T: Serialize> IntoResponse for CreatedJson<T> {
     fn into_response(self) -> Response {
         written(StatusCode::CREATED, &self.0)
     }
@@ -151,7 +151,8 @@ fn written(status: StatusCode, value: &impl Serialize) -> Response {
         Ok(body) => (status, [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], body).into_response(),
         Err(error) => {
             tracing::error!(%error, "an answer of the API could not be written down");
-            Problem::new(Kind::Internal, "the answer could not be written down; the log says why").into_response()
+            Problem::new(ProblemKind::Internal, "the answer could not be written down; the log says why")
+                .into_response()
         }
     }
 }

@@ -13,8 +13,8 @@ use schemars::{Schema, SchemaGenerator};
 use crate::clock;
 use crate::disk;
 use crate::http::api::Api;
-use crate::http::api::extract::{Call, NoBody, Nothing};
-use crate::http::api::problem::{Kind, Problem};
+use crate::http::api::extract::{Call, NoBody, NoParams};
+use crate::http::api::problem::{Problem, ProblemKind};
 use crate::http::api::route::Answer;
 use crate::pki::authority::AuthorityCertificate;
 use crate::pki::crl::{Crl, MAX_CRL_BYTES};
@@ -26,30 +26,30 @@ pub(crate) struct Bundle(String);
 
 /// A CRL in PEM.
 #[derive(Debug)]
-pub(crate) struct CrlPem(Published);
+pub(crate) struct CrlPem(CrlFile);
 
 /// A CRL in DER.
 #[derive(Debug)]
-pub(crate) struct CrlDer(Published);
+pub(crate) struct CrlDer(CrlFile);
 
 /// A verified CRL and when its file was written.
 #[derive(Debug)]
-struct Published {
+struct CrlFile {
     crl: Crl,
     written_at: Option<SystemTime>,
 }
 
-pub(crate) async fn bundle(api: Api, _: Call<Nothing, Nothing, NoBody>) -> Result<Bundle, Problem> {
+pub(crate) async fn bundle(api: Api, _: Call<NoParams, NoParams, NoBody>) -> Result<Bundle, Problem> {
     let path = api.config.certificates.ca_cert_path.clone();
     apart(path.as_ref(), move || Ok(Bundle(authority(&api)?.bundle_pem()))).await
 }
 
-pub(crate) async fn crl_pem(api: Api, _: Call<Nothing, Nothing, NoBody>) -> Result<CrlPem, Problem> {
+pub(crate) async fn crl_pem(api: Api, _: Call<NoParams, NoParams, NoBody>) -> Result<CrlPem, Problem> {
     let path = api.config.certificates.crl_output_path.clone();
     apart(path.as_ref(), move || published(&api).map(CrlPem)).await
 }
 
-pub(crate) async fn crl_der(api: Api, _: Call<Nothing, Nothing, NoBody>) -> Result<CrlDer, Problem> {
+pub(crate) async fn crl_der(api: Api, _: Call<NoParams, NoParams, NoBody>) -> Result<CrlDer, Problem> {
     let path = api.config.certificates.crl_output_path.clone();
     apart(path.as_ref(), move || published(&api).map(CrlDer)).await
 }
@@ -87,23 +87,24 @@ pub(super) async fn apart<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     let done = disk::apart(path.map_or(Path::new(""), PathBuf::as_path), work).await;
-    done.unwrap_or_else(|error| Err(Problem::new(Kind::Unavailable, error.to_string())))
+    done.unwrap_or_else(|error| Err(Problem::new(ProblemKind::Unavailable, error.to_string())))
 }
 
 fn authority(api: &Api) -> Result<AuthorityCertificate, Problem> {
     let path = named(api.config.certificates.ca_cert_path.as_ref(), "DEVICE_CA_CERT_PATH")?;
     is_there(path)?;
     AuthorityCertificate::open(path, clock::now())
-        .map_err(|error| Problem::new(Kind::Unavailable, format!("{}: {error}", path.display())))
+        .map_err(|error| Problem::new(ProblemKind::Unavailable, format!("{}: {error}", path.display())))
 }
 
-fn published(api: &Api) -> Result<Published, Problem> {
+fn published(api: &Api) -> Result<CrlFile, Problem> {
     let path = named(api.config.certificates.crl_output_path.as_ref(), "CRL_OUTPUT_PATH")?;
     let written_at = is_there(path)?;
-    let unusable = |why: String| Problem::new(Kind::Unavailable, format!("{} cannot be used: {why}", path.display()));
+    let unusable =
+        |why: String| Problem::new(ProblemKind::Unavailable, format!("{} cannot be used: {why}", path.display()));
     let bytes = files::read(path, MAX_CRL_BYTES).map_err(|error| unusable(error.to_string()))?;
     let crl = Crl::read(&bytes, &authority(api)?).map_err(|error| unusable(error.to_string()))?;
-    Ok(Published { crl, written_at })
+    Ok(CrlFile { crl, written_at })
 }
 
 fn named<'a>(path: Option<&'a PathBuf>, setting: &str) -> Result<&'a PathBuf, Problem> {
@@ -117,7 +118,7 @@ fn is_there(path: &PathBuf) -> Result<Option<SystemTime>, Problem> {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             Err(Problem::not_found(format!("there is no {} yet: `sluice ca init` makes it", path.display())))
         }
-        Err(error) => Err(Problem::new(Kind::Unavailable, format!("{}: {error}", path.display()))),
+        Err(error) => Err(Problem::new(ProblemKind::Unavailable, format!("{}: {error}", path.display()))),
     }
 }
 

@@ -11,12 +11,12 @@ use super::devices;
 use crate::domain::ids::{DeviceId, DeviceKey, TenantId};
 use crate::domain::time::Timestamp;
 use crate::http::api::Api;
-use crate::http::api::extract::{Call, Json, NoBody, Nothing};
+use crate::http::api::extract::{Call, Json, NoBody, NoParams};
 use crate::http::api::page::Page;
-use crate::http::api::params::{Limit, Said, Whole};
+use crate::http::api::params::{Limit, Param, Whole};
 use crate::http::api::problem::Problem;
 use crate::http::api::registry_errors::CSR;
-use crate::http::api::route::{Created, Found};
+use crate::http::api::route::{CreatedJson, OkJson};
 use crate::pki::key::PrivateKeyPem;
 use crate::pki::request::profile::Lifetime;
 use crate::registry::certificates::find::{self, MAX_DAYS_AHEAD};
@@ -30,24 +30,24 @@ use crate::store::certificates::{
 
 /// Which certificate.
 #[derive(Debug, Deserialize, JsonSchema)]
-pub(crate) struct Which {
-    pub certificate: Said<Handle>,
+pub(crate) struct CertificatePath {
+    pub certificate: Param<Handle>,
 }
 
 /// Which page of which certificates.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Paging {
-    tenant: Option<Said<TenantId>>,
+pub(crate) struct CertificatePageParams {
+    tenant: Option<Param<TenantId>>,
     /// Of this device of that tenant.
-    device: Option<Said<DeviceId>>,
-    status: Option<Said<CertificateStatus>>,
+    device: Option<Param<DeviceId>>,
+    status: Option<Param<CertificateStatus>>,
     /// Only those ACTIVE that end within so many days and that nothing ACTIVE has replaced, the first to end first.
-    expiring: Option<Said<Whole<0, MAX_DAYS_AHEAD>>>,
+    expiring: Option<Param<Whole<0, MAX_DAYS_AHEAD>>>,
     #[serde(default)]
-    limit: Said<Limit>,
+    limit: Param<Limit>,
     /// The `next` of the page before.
-    cursor: Option<Said<Uuid>>,
+    cursor: Option<Param<Uuid>>,
 }
 
 /// Whose key a certificate is for: either `csr` or `new_key`.
@@ -86,9 +86,9 @@ pub(crate) struct CertificateToImport {
     /// The certificate, in PEM.
     cert_pem: String,
     /// Only if it is this tenant's, and this device's.
-    tenant_id: Option<Said<TenantId>>,
+    tenant_id: Option<Param<TenantId>>,
     /// Only if it is this device's, of that tenant.
-    device_id: Option<Said<DeviceId>>,
+    device_id: Option<Param<DeviceId>>,
 }
 
 /// A certificate that was issued.
@@ -119,71 +119,77 @@ pub(crate) struct Confirmed {
 
 pub(crate) async fn list(
     api: Api,
-    call: Call<Nothing, Paging, NoBody>,
-) -> Result<Found<Page<CertificateRow>>, Problem> {
-    let Said(Limit(limit)) = call.query.limit;
+    call: Call<NoParams, CertificatePageParams, NoBody>,
+) -> Result<OkJson<Page<CertificateRow>>, Problem> {
+    let Param(Limit(limit)) = call.query.limit;
     let desk = api.desk();
-    let ends_before = call.query.expiring.as_ref().map(|Said(Whole(days))| find::days_ahead(desk.now, *days));
+    let ends_before = call.query.expiring.as_ref().map(|Param(Whole(days))| find::days_ahead(desk.now, *days));
     let filter = call.query.filter(ends_before)?;
     let rows = certificates::list(api.database.pool(), &filter, Page::<CertificateRow>::fetch(limit)).await;
     let rows = rows.map_err(|error| match error {
         CertificateError::Unknown(_) => Problem::field("cursor", "expected the `next` of a page"),
         other => other.into(),
     })?;
-    Ok(Found(Page::new(rows, limit, |last| last.id.to_string())))
+    Ok(OkJson(Page::new(rows, limit, |last| last.id.to_string())))
 }
 
-pub(crate) async fn show(api: Api, call: Call<Which, Nothing, NoBody>) -> Result<Found<CertificateDetail>, Problem> {
-    Ok(Found(certificates::find(api.database.pool(), &call.path.certificate.0).await?))
+pub(crate) async fn show(
+    api: Api,
+    call: Call<CertificatePath, NoParams, NoBody>,
+) -> Result<OkJson<CertificateDetail>, Problem> {
+    Ok(OkJson(certificates::find(api.database.pool(), &call.path.certificate.0).await?))
 }
 
 pub(crate) async fn issue(
     api: Api,
-    call: Call<devices::Which, Nothing, Json<KeyOrder>>,
-) -> Result<Created<IssuedCertificate>, Problem> {
+    call: Call<devices::DevicePath, NoParams, Json<KeyOrder>>,
+) -> Result<CreatedJson<IssuedCertificate>, Problem> {
     let (device, Json(asked)) = (call.path.key(), call.body);
     let order = asked.order()?;
     let signer = signer(&api).await?;
-    Ok(Created(issuing::issue(api.desk(), &signer, &device, order).await?.into()))
+    Ok(CreatedJson(issuing::issue(api.desk(), &signer, &device, order).await?.into()))
 }
 
 pub(crate) async fn renew(
     api: Api,
-    call: Call<Which, Nothing, Json<KeyOrder>>,
-) -> Result<Created<IssuedCertificate>, Problem> {
+    call: Call<CertificatePath, NoParams, Json<KeyOrder>>,
+) -> Result<CreatedJson<IssuedCertificate>, Problem> {
     let Json(asked) = call.body;
     let order = asked.order()?;
     let signer = signer(&api).await?;
     let old = find::resolve(api.desk(), &call.path.certificate.0).await?;
-    Ok(Created(renewing::renew(api.desk(), &signer, old, order).await?.into()))
+    Ok(CreatedJson(renewing::renew(api.desk(), &signer, old, order).await?.into()))
 }
 
 pub(crate) async fn rotate(
     api: Api,
-    call: Call<Which, Nothing, Json<RotateOrder>>,
-) -> Result<Created<IssuedCertificate>, Problem> {
+    call: Call<CertificatePath, NoParams, Json<RotateOrder>>,
+) -> Result<CreatedJson<IssuedCertificate>, Problem> {
     let Json(RotateOrder { csr, new_key, days, grace_hours }) = call.body;
     let grace = grace_hours.map_or(api.config.certificates.rotation_grace_hours, |Whole(hours)| hours);
     let asked = KeyOrder { csr, new_key, days };
     let order = asked.order()?;
     let signer = signer(&api).await?;
     let old = find::resolve(api.desk(), &call.path.certificate.0).await?;
-    Ok(Created(rotating::rotate(api.desk(), &signer, old, grace, order).await?.into()))
+    Ok(CreatedJson(rotating::rotate(api.desk(), &signer, old, grace, order).await?.into()))
 }
 
-pub(crate) async fn confirm(api: Api, call: Call<Which, Nothing, NoBody>) -> Result<Found<Confirmed>, Problem> {
+pub(crate) async fn confirm(
+    api: Api,
+    call: Call<CertificatePath, NoParams, NoBody>,
+) -> Result<OkJson<Confirmed>, Problem> {
     let confirmed = find::resolve(api.desk(), &call.path.certificate.0).await?;
     let retired = rotating::confirm(api.desk(), confirmed).await?;
-    Ok(Found(Confirmed { confirmed, retired }))
+    Ok(OkJson(Confirmed { confirmed, retired }))
 }
 
 pub(crate) async fn import(
     api: Api,
-    call: Call<Nothing, Nothing, Json<CertificateToImport>>,
-) -> Result<Created<CertificateRow>, Problem> {
+    call: Call<NoParams, NoParams, Json<CertificateToImport>>,
+) -> Result<CreatedJson<CertificateRow>, Problem> {
     let Json(CertificateToImport { cert_pem, tenant_id, device_id }) = call.body;
     let expected = match (tenant_id, device_id) {
-        (Some(Said(tenant)), Some(Said(device))) => Some(DeviceKey::of(&tenant, &device)),
+        (Some(Param(tenant)), Some(Param(device))) => Some(DeviceKey::of(&tenant, &device)),
         (None, None) => None,
         (Some(_), None) => return Err(Problem::field("device_id", "name it too, or leave both out")),
         (None, Some(_)) => return Err(Problem::field("tenant_id", "name it too, or leave both out")),
@@ -192,19 +198,19 @@ pub(crate) async fn import(
     let now = desk.now;
     let path = settings.ca_cert_path.clone();
     let authority = apart(path.as_ref(), move || Ok(registry::open_authority(&settings, now)?)).await?;
-    Ok(Created(importing::import(desk, &authority, cert_pem.as_bytes(), expected.as_ref()).await?))
+    Ok(CreatedJson(importing::import(desk, &authority, cert_pem.as_bytes(), expected.as_ref()).await?))
 }
 
 // === impl Paging ===
 
-impl Paging {
+impl CertificatePageParams {
     fn filter(self, ends_before: Option<Timestamp>) -> Result<CertificateFilter, Problem> {
-        let status = self.status.map(|Said(status)| status);
-        let after = self.cursor.map(|Said(id)| id);
+        let status = self.status.map(|Param(status)| status);
+        let after = self.cursor.map(|Param(id)| id);
         let (tenant, device) = match (self.tenant, self.device) {
-            (Some(Said(tenant)), Some(Said(device))) => (None, Some(DeviceKey::of(&tenant, &device))),
+            (Some(Param(tenant)), Some(Param(device))) => (None, Some(DeviceKey::of(&tenant, &device))),
             (None, Some(_)) => return Err(Problem::field("tenant", "name the tenant of the device")),
-            (tenant, None) => (tenant.map(|Said(tenant)| tenant), None),
+            (tenant, None) => (tenant.map(|Param(tenant)| tenant), None),
         };
         Ok(CertificateFilter { tenant, device, status, ends_before, after })
     }

@@ -12,11 +12,11 @@ use crate::config::sections::certificates::CnFormat;
 use crate::domain::device::{DeviceStatus, TokenHash};
 use crate::domain::ids::{DeviceId, DeviceKey, MAX_COMMON_NAME_LEN, TenantId};
 use crate::http::api::Api;
-use crate::http::api::extract::{Call, Json, NoBody, Nothing};
+use crate::http::api::extract::{Call, Json, NoBody, NoParams};
 use crate::http::api::page::Page;
-use crate::http::api::params::{Limit, Metadata, Said, Word, Words};
-use crate::http::api::problem::{Kind, Problem};
-use crate::http::api::route::{Created, Found};
+use crate::http::api::params::{FreeText, Limit, Metadata, Param, TextParam};
+use crate::http::api::problem::{Problem, ProblemKind};
+use crate::http::api::route::{CreatedJson, OkJson};
 use crate::store::registry::devices::{self, DeviceDetail, DeviceError, DeviceFilter, DeviceRow, NewDevice};
 
 /// Bytes of randomness in a token.
@@ -24,20 +24,20 @@ const TOKEN_BYTES: usize = 32;
 
 /// Which device.
 #[derive(Debug, Deserialize, JsonSchema)]
-pub(crate) struct Which {
-    tenant: Said<TenantId>,
-    device: Said<DeviceId>,
+pub(crate) struct DevicePath {
+    tenant: Param<TenantId>,
+    device: Param<DeviceId>,
 }
 
 /// Which page of which devices.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Paging {
-    status: Option<Said<DeviceStatus>>,
+pub(crate) struct DevicePageParams {
+    status: Option<Param<DeviceStatus>>,
     #[serde(default)]
-    limit: Said<Limit>,
+    limit: Param<Limit>,
     /// The `next` of the page before.
-    cursor: Option<Said<DeviceKey>>,
+    cursor: Option<Param<DeviceKey>>,
 }
 
 /// A device to be added.
@@ -45,11 +45,11 @@ pub(crate) struct Paging {
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeviceToAdd {
     /// Its name within the tenant.
-    device_id: Said<DeviceId>,
+    device_id: Param<DeviceId>,
     /// Where it stands.
-    site_id: Option<Said<Words>>,
+    site_id: Option<Param<FreeText>>,
     /// ACTIVE when not given.
-    status: Option<Said<DeviceStatus>>,
+    status: Option<Param<DeviceStatus>>,
     /// Whatever its owner wants to remember.
     #[serde(default)]
     metadata: Metadata,
@@ -63,7 +63,7 @@ pub(crate) struct DeviceToAdd {
 pub(crate) struct DeviceChange {
     /// Unless it is ACTIVE its messages are refused. With `ACL_OUTPUT_PATH` the broker's access rules follow within seconds;
     /// without, it still reads its commands. In both cases it can still connect: revoking its certificate ends that.
-    status: Said<DeviceStatus>,
+    status: Param<DeviceStatus>,
 }
 
 /// A device that was added.
@@ -92,68 +92,80 @@ pub(crate) struct RemovedDevice {
     certificates_revoked: u64,
 }
 
-pub(crate) async fn list(api: Api, call: Call<Nothing, Paging, NoBody>) -> Result<Found<Page<DeviceRow>>, Problem> {
+pub(crate) async fn list(
+    api: Api,
+    call: Call<NoParams, DevicePageParams, NoBody>,
+) -> Result<OkJson<Page<DeviceRow>>, Problem> {
     page(&api, None, call.query).await
 }
 
 pub(crate) async fn list_of(
     api: Api,
-    call: Call<tenants::Which, Paging, NoBody>,
-) -> Result<Found<Page<DeviceRow>>, Problem> {
+    call: Call<tenants::TenantPath, DevicePageParams, NoBody>,
+) -> Result<OkJson<Page<DeviceRow>>, Problem> {
     page(&api, Some(call.path.tenant.0), call.query).await
 }
 
 pub(crate) async fn add(
     api: Api,
-    call: Call<tenants::Which, Nothing, Json<DeviceToAdd>>,
-) -> Result<Created<AddedDevice>, Problem> {
+    call: Call<tenants::TenantPath, NoParams, Json<DeviceToAdd>>,
+) -> Result<CreatedJson<AddedDevice>, Problem> {
     let Json(asked) = call.body;
     let key = DeviceKey::of(&call.path.tenant.0, &asked.device_id.0);
     check_common_name(&key, &api.config)?;
     let token = asked.token.unwrap_or(true).then(make).transpose()?;
     let device = NewDevice {
         key,
-        site: asked.site_id.map(|Said(Words(site))| site),
-        status: asked.status.map_or(DeviceStatus::Active, |Said(status)| status),
+        site: asked.site_id.map(|Param(FreeText(site))| site),
+        status: asked.status.map_or(DeviceStatus::Active, |Param(status)| status),
         token: token.as_deref().map(hash),
         metadata: asked.metadata.0,
     };
     devices::add(api.database.pool(), &api.actor, &device).await?;
     let device = devices::show(api.database.pool(), &device.key).await?;
-    Ok(Created(AddedDevice { device, token }))
+    Ok(CreatedJson(AddedDevice { device, token }))
 }
 
-pub(crate) async fn show(api: Api, call: Call<Which, Nothing, NoBody>) -> Result<Found<DeviceDetail>, Problem> {
-    Ok(Found(devices::show(api.database.pool(), &call.path.key()).await?))
+pub(crate) async fn show(api: Api, call: Call<DevicePath, NoParams, NoBody>) -> Result<OkJson<DeviceDetail>, Problem> {
+    Ok(OkJson(devices::show(api.database.pool(), &call.path.key()).await?))
 }
 
 pub(crate) async fn change(
     api: Api,
-    call: Call<Which, Nothing, Json<DeviceChange>>,
-) -> Result<Found<DeviceDetail>, Problem> {
+    call: Call<DevicePath, NoParams, Json<DeviceChange>>,
+) -> Result<OkJson<DeviceDetail>, Problem> {
     let (pool, key) = (api.database.pool(), call.path.key());
     devices::set_status(pool, &api.actor, &key, call.body.0.status.0).await?;
-    Ok(Found(devices::show(pool, &key).await?))
+    Ok(OkJson(devices::show(pool, &key).await?))
 }
 
-pub(crate) async fn remove(api: Api, call: Call<Which, Nothing, NoBody>) -> Result<Found<RemovedDevice>, Problem> {
+pub(crate) async fn remove(
+    api: Api,
+    call: Call<DevicePath, NoParams, NoBody>,
+) -> Result<OkJson<RemovedDevice>, Problem> {
     let key = call.path.key();
     let certificates_revoked = devices::remove(api.database.pool(), &api.actor, &key).await?;
     let (tenant_id, device_id) = (key.tenant().to_string(), key.device().to_string());
-    Ok(Found(RemovedDevice { tenant_id, device_id, certificates_revoked }))
+    Ok(OkJson(RemovedDevice { tenant_id, device_id, certificates_revoked }))
 }
 
-pub(crate) async fn make_token(api: Api, call: Call<Which, Nothing, NoBody>) -> Result<Created<DeviceToken>, Problem> {
-    Ok(Created(set_token(&api, &call.path.key(), Some(make()?)).await?))
+pub(crate) async fn make_token(
+    api: Api,
+    call: Call<DevicePath, NoParams, NoBody>,
+) -> Result<CreatedJson<DeviceToken>, Problem> {
+    Ok(CreatedJson(set_token(&api, &call.path.key(), Some(make()?)).await?))
 }
 
-pub(crate) async fn take_token(api: Api, call: Call<Which, Nothing, NoBody>) -> Result<Found<DeviceToken>, Problem> {
-    Ok(Found(set_token(&api, &call.path.key(), None).await?))
+pub(crate) async fn take_token(
+    api: Api,
+    call: Call<DevicePath, NoParams, NoBody>,
+) -> Result<OkJson<DeviceToken>, Problem> {
+    Ok(OkJson(set_token(&api, &call.path.key(), None).await?))
 }
 
 // === impl Which ===
 
-impl Which {
+impl DevicePath {
     pub(super) fn key(self) -> DeviceKey {
         DeviceKey::of(&self.tenant.0, &self.device.0)
     }
@@ -162,7 +174,7 @@ impl Which {
 // === impl DeviceKey ===
 
 /// As a cursor, it is `<tenant>/<device>`.
-impl Word for DeviceKey {
+impl TextParam for DeviceKey {
     fn read(text: &str) -> Result<Self, String> {
         let key = text.split_once('/').and_then(|(tenant, device)| Self::new(tenant, device).ok());
         key.ok_or_else(|| "expected the `next` of a page".to_owned())
@@ -178,7 +190,7 @@ impl From<DeviceError> for Problem {
         let what = error.to_string();
         match error {
             DeviceError::Outage(outage) => outage.into(),
-            DeviceError::Exists(_) => Self::new(Kind::Conflict, what),
+            DeviceError::Exists(_) => Self::new(ProblemKind::Conflict, what),
             DeviceError::NoTenant(_) => Self::not_found(format!("{what}: add it with POST /api/v1/tenants")),
             DeviceError::Unknown(key) => {
                 Self::not_found(format!("{what}; GET /api/v1/tenants/{}/devices lists those there are", key.tenant()))
@@ -189,12 +201,16 @@ impl From<DeviceError> for Problem {
 
 // === private helpers ===
 
-async fn page(api: &Api, tenant: Option<TenantId>, asked: Paging) -> Result<Found<Page<DeviceRow>>, Problem> {
-    let Said(Limit(limit)) = asked.limit;
-    let (status, after) = (asked.status.map(|Said(status)| status), asked.cursor.map(|Said(key)| key));
+async fn page(
+    api: &Api,
+    tenant: Option<TenantId>,
+    asked: DevicePageParams,
+) -> Result<OkJson<Page<DeviceRow>>, Problem> {
+    let Param(Limit(limit)) = asked.limit;
+    let (status, after) = (asked.status.map(|Param(status)| status), asked.cursor.map(|Param(key)| key));
     let filter = DeviceFilter { tenant, status, after };
     let rows = devices::list(api.database.pool(), &filter, Page::<DeviceRow>::fetch(limit)).await?;
-    Ok(Found(Page::new(rows, limit, |last| format!("{}/{}", last.tenant_id, last.device_id))))
+    Ok(OkJson(Page::new(rows, limit, |last| format!("{}/{}", last.tenant_id, last.device_id))))
 }
 
 async fn set_token(api: &Api, key: &DeviceKey, token: Option<String>) -> Result<DeviceToken, Problem> {
@@ -205,8 +221,9 @@ async fn set_token(api: &Api, key: &DeviceKey, token: Option<String>) -> Result<
 
 fn make() -> Result<String, Problem> {
     let mut random = [0; TOKEN_BYTES];
-    getrandom::fill(&mut random)
-        .map_err(|error| Problem::new(Kind::Internal, format!("the system gave no randomness for a token: {error}")))?;
+    getrandom::fill(&mut random).map_err(|error| {
+        Problem::new(ProblemKind::Internal, format!("the system gave no randomness for a token: {error}"))
+    })?;
     let digits = random.iter().flat_map(|byte: &u8| [byte >> 4, byte & 15]);
     Ok(digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect())
 }

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use crate::clock;
 use crate::domain::message::Delivery;
 use crate::http::api::Api;
-use crate::http::api::extract::{Call, Json, Nothing};
+use crate::http::api::extract::{Call, Json, NoParams};
 use crate::http::api::problem::Problem;
-use crate::http::api::route::Found;
-use crate::ingest::authorize::judge::Proof;
+use crate::http::api::route::OkJson;
+use crate::ingest::authorize::judge::Authentication;
 use crate::ingest::explain::{self, End, Explanation, Verdict};
 
 /// A message.
@@ -47,8 +47,8 @@ pub(super) struct CheckMade {
 
 pub(crate) async fn explain(
     api: Api,
-    call: Call<Nothing, Nothing, Json<Message>>,
-) -> Result<Found<Explained>, Problem> {
+    call: Call<NoParams, NoParams, Json<Message>>,
+) -> Result<OkJson<Explained>, Problem> {
     let Json(Message { topic, payload }) = call.body;
     let now = clock::now();
     let delivery = Delivery {
@@ -64,7 +64,7 @@ pub(crate) async fn explain(
         replay: None,
     };
     let explained = explain::explain(&api.database.directory(), &api.config.ingest, &delivery, now).await?;
-    Ok(Found(Explained::from(&explained)))
+    Ok(OkJson(Explained::from(&explained)))
 }
 
 // === impl Explained ===
@@ -95,10 +95,10 @@ fn label(verdict: Verdict) -> &'static str {
     }
 }
 
-fn in_words(proof: Proof) -> &'static str {
+fn in_words(proof: Authentication) -> &'static str {
     match proof {
-        Proof::Certificate => "the device holds a certificate that is good now",
-        Proof::Token(_) => "the token is the device's",
-        Proof::NotRequired => "no proof is asked for (CERT_AUTH_ENABLED=0, REQUIRE_TOKEN=0)",
+        Authentication::Certificate => "the device holds a certificate that is good now",
+        Authentication::Token(_) => "the token is the device's",
+        Authentication::NotRequired => "no proof is asked for (CERT_AUTH_ENABLED=0, REQUIRE_TOKEN=0)",
     }
 }

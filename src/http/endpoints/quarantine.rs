@@ -11,13 +11,13 @@ use crate::domain::ids::{DeviceId, TenantId};
 use crate::domain::refusal::Reason;
 use crate::domain::time::Timestamp;
 use crate::http::api::Api;
-use crate::http::api::extract::{Call, Json, NoBody, Nothing};
+use crate::http::api::extract::{Call, Json, NoBody, NoParams};
 use crate::http::api::page::Page;
-use crate::http::api::params::{Limit, Said};
-use crate::http::api::problem::{Kind, Problem};
-use crate::http::api::route::Found;
+use crate::http::api::params::{Limit, Param};
+use crate::http::api::problem::{Problem, ProblemKind};
+use crate::http::api::route::OkJson;
 use crate::ingest::replay::{Replayed, Replayer};
-use crate::store::reads::quarantine::{self, Filter, Place, Record, Summary};
+use crate::store::reads::quarantine::{self, EventSummary, QuarantineCursor, QuarantineFilter, Record};
 use crate::telemetry::metrics::Metrics;
 
 /// Events one request replays at most: each is a transaction of its own, and a request has its time.
@@ -28,27 +28,27 @@ const IDS_MAX: usize = 1000;
 
 /// Which event.
 #[derive(Debug, Deserialize, JsonSchema)]
-pub(crate) struct Which {
-    id: Said<Uuid>,
+pub(crate) struct EventPath {
+    id: Param<Uuid>,
 }
 
 /// Which page of which events.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Paging {
-    tenant: Option<Said<TenantId>>,
-    device: Option<Said<DeviceId>>,
-    reason: Option<Said<Reason>>,
+pub(crate) struct QuarantinePageParams {
+    tenant: Option<Param<TenantId>>,
+    device: Option<Param<DeviceId>>,
+    reason: Option<Param<Reason>>,
     /// Quarantined at this moment or later.
-    since: Option<Said<Timestamp>>,
+    since: Option<Param<Timestamp>>,
     /// Quarantined before this moment.
-    until: Option<Said<Timestamp>>,
+    until: Option<Param<Timestamp>>,
     /// Only those replayed already, or only those not.
-    replayed: Option<Said<bool>>,
+    replayed: Option<Param<bool>>,
     #[serde(default)]
-    limit: Said<Limit>,
+    limit: Param<Limit>,
     /// The `next` of the page before.
-    cursor: Option<Said<Place>>,
+    cursor: Option<Param<QuarantineCursor>>,
 }
 
 /// Which events. At least one condition is asked for; `all` stands for every event, alone.
@@ -57,14 +57,14 @@ pub(crate) struct Paging {
 pub(crate) struct Chosen {
     /// These; up to 1000.
     #[serde(default)]
-    ids: Vec<Said<Uuid>>,
-    tenant: Option<Said<TenantId>>,
-    device: Option<Said<DeviceId>>,
-    reason: Option<Said<Reason>>,
+    ids: Vec<Param<Uuid>>,
+    tenant: Option<Param<TenantId>>,
+    device: Option<Param<DeviceId>>,
+    reason: Option<Param<Reason>>,
     /// Quarantined at this moment or later.
-    since: Option<Said<Timestamp>>,
+    since: Option<Param<Timestamp>>,
     /// Quarantined before this moment.
-    until: Option<Said<Timestamp>>,
+    until: Option<Param<Timestamp>>,
     /// Every event there is.
     #[serde(default)]
     all: bool,
@@ -77,7 +77,7 @@ pub(crate) struct Chosen {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct RefusedMessage {
     #[serde(flatten)]
-    summary: Summary,
+    summary: EventSummary,
     event_ts: Option<chrono::DateTime<chrono::Utc>>,
     site_id: Option<String>,
     msg_type: Option<String>,
@@ -119,29 +119,38 @@ pub(crate) struct Discarded {
     discarded: bool,
 }
 
-pub(crate) async fn list(api: Api, call: Call<Nothing, Paging, NoBody>) -> Result<Found<Page<Summary>>, Problem> {
-    let Said(Limit(limit)) = call.query.limit;
-    let before = call.query.cursor.as_ref().map(|Said(place)| *place);
+pub(crate) async fn list(
+    api: Api,
+    call: Call<NoParams, QuarantinePageParams, NoBody>,
+) -> Result<OkJson<Page<EventSummary>>, Problem> {
+    let Param(Limit(limit)) = call.query.limit;
+    let before = call.query.cursor.as_ref().map(|Param(place)| *place);
     let rows =
-        quarantine::list(api.database.pool(), &call.query.filter(), before, Page::<Summary>::fetch(limit)).await?;
-    Ok(Found(Page::new(rows, limit, |last| last.place().to_string())))
+        quarantine::list(api.database.pool(), &call.query.filter(), before, Page::<EventSummary>::fetch(limit)).await?;
+    Ok(OkJson(Page::new(rows, limit, |last| last.place().to_string())))
 }
 
-pub(crate) async fn show(api: Api, call: Call<Which, Nothing, NoBody>) -> Result<Found<RefusedMessage>, Problem> {
-    let Said(id) = call.path.id;
+pub(crate) async fn show(api: Api, call: Call<EventPath, NoParams, NoBody>) -> Result<OkJson<RefusedMessage>, Problem> {
+    let Param(id) = call.path.id;
     let found = quarantine::fetch(api.database.pool(), &one(id), None, 1).await?.pop();
-    found.map(|record| Found(record.into())).ok_or_else(|| none_such(id))
+    found.map(|record| OkJson(record.into())).ok_or_else(|| none_such(id))
 }
 
-pub(crate) async fn discard_one(api: Api, call: Call<Which, Nothing, NoBody>) -> Result<Found<Discarded>, Problem> {
-    let Said(id) = call.path.id;
+pub(crate) async fn discard_one(
+    api: Api,
+    call: Call<EventPath, NoParams, NoBody>,
+) -> Result<OkJson<Discarded>, Problem> {
+    let Param(id) = call.path.id;
     match quarantine::discard(api.database.pool(), &api.actor, &one(id)).await? {
         0 => Err(none_such(id)),
-        events => Ok(Found(Discarded { events, discarded: true })),
+        events => Ok(OkJson(Discarded { events, discarded: true })),
     }
 }
 
-pub(crate) async fn discard(api: Api, call: Call<Nothing, Nothing, Json<Chosen>>) -> Result<Found<Discarded>, Problem> {
+pub(crate) async fn discard(
+    api: Api,
+    call: Call<NoParams, NoParams, Json<Chosen>>,
+) -> Result<OkJson<Discarded>, Problem> {
     let Json(chosen) = call.body;
     let (filter, pool) = (chosen.filter()?, api.database.pool());
     let events = if chosen.dry_run {
@@ -149,17 +158,17 @@ pub(crate) async fn discard(api: Api, call: Call<Nothing, Nothing, Json<Chosen>>
     } else {
         quarantine::discard(pool, &api.actor, &filter).await?
     };
-    Ok(Found(Discarded { events, discarded: !chosen.dry_run }))
+    Ok(OkJson(Discarded { events, discarded: !chosen.dry_run }))
 }
 
-pub(crate) async fn replay(api: Api, call: Call<Nothing, Nothing, Json<Chosen>>) -> Result<Found<Replay>, Problem> {
+pub(crate) async fn replay(api: Api, call: Call<NoParams, NoParams, Json<Chosen>>) -> Result<OkJson<Replay>, Problem> {
     let Json(chosen) = call.body;
     let mut filter = chosen.filter()?;
     // By identifier it is said of each what became of it; else those that were replayed are done.
     if filter.ids.is_empty() {
         filter.replayed = Some(false);
     }
-    let metrics = Metrics::new().map_err(|error| Problem::new(Kind::Internal, error.to_string()))?.ingest;
+    let metrics = Metrics::new().map_err(|error| Problem::new(ProblemKind::Internal, error.to_string()))?.ingest;
     let (directory, pool) = (api.database.directory(), api.database.pool());
     let sink = if chosen.dry_run { api.database.rehearsal() } else { api.database.sink() };
     let mut road = Replayer::new(&api.config.ingest, directory, sink, metrics, clock::now, chosen.dry_run);
@@ -181,21 +190,21 @@ pub(crate) async fn replay(api: Api, call: Call<Nothing, Nothing, Json<Chosen>>)
     if !chosen.dry_run && !done.is_empty() {
         quarantine::mark_replayed(pool, &api.actor, &done, clock::now()).await?;
     }
-    Ok(Found(Replay { items, more }))
+    Ok(OkJson(Replay { items, more }))
 }
 
 // === impl Paging ===
 
-impl Paging {
-    fn filter(self) -> Filter {
-        Filter {
+impl QuarantinePageParams {
+    fn filter(self) -> QuarantineFilter {
+        QuarantineFilter {
             ids: Vec::new(),
-            tenant: self.tenant.map(|Said(tenant)| tenant.to_string()),
-            device: self.device.map(|Said(device)| device.to_string()),
-            reason: self.reason.map(|Said(reason)| reason),
-            since: self.since.map(|Said(since)| since),
-            until: self.until.map(|Said(until)| until),
-            replayed: self.replayed.map(|Said(replayed)| replayed),
+            tenant: self.tenant.map(|Param(tenant)| tenant.to_string()),
+            device: self.device.map(|Param(device)| device.to_string()),
+            reason: self.reason.map(|Param(reason)| reason),
+            since: self.since.map(|Param(since)| since),
+            until: self.until.map(|Param(until)| until),
+            replayed: self.replayed.map(|Param(replayed)| replayed),
         }
     }
 }
@@ -203,17 +212,17 @@ impl Paging {
 // === impl Chosen ===
 
 impl Chosen {
-    fn filter(&self) -> Result<Filter, Problem> {
+    fn filter(&self) -> Result<QuarantineFilter, Problem> {
         if self.ids.len() > IDS_MAX {
             return Err(Problem::field("ids", format!("there are at most {IDS_MAX}")));
         }
-        let filter = Filter {
-            ids: self.ids.iter().map(|Said(id)| *id).collect(),
-            tenant: self.tenant.as_ref().map(|Said(tenant)| tenant.to_string()),
-            device: self.device.as_ref().map(|Said(device)| device.to_string()),
-            reason: self.reason.as_ref().map(|Said(reason)| *reason),
-            since: self.since.as_ref().map(|Said(since)| *since),
-            until: self.until.as_ref().map(|Said(until)| *until),
+        let filter = QuarantineFilter {
+            ids: self.ids.iter().map(|Param(id)| *id).collect(),
+            tenant: self.tenant.as_ref().map(|Param(tenant)| tenant.to_string()),
+            device: self.device.as_ref().map(|Param(device)| device.to_string()),
+            reason: self.reason.as_ref().map(|Param(reason)| *reason),
+            since: self.since.as_ref().map(|Param(since)| *since),
+            until: self.until.as_ref().map(|Param(until)| *until),
             replayed: None,
         };
         if filter.is_everything() == self.all {
@@ -255,8 +264,8 @@ impl ReplayedEvent {
 
 // === private helpers ===
 
-fn one(id: Uuid) -> Filter {
-    Filter { ids: vec![id], ..Filter::default() }
+fn one(id: Uuid) -> QuarantineFilter {
+    QuarantineFilter { ids: vec![id], ..QuarantineFilter::default() }
 }
 
 fn none_such(id: Uuid) -> Problem {

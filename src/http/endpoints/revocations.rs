@@ -7,23 +7,23 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::certificates::Which;
-use crate::http::api::extract::{Call, Json, NoBody, Nothing};
-use crate::http::api::params::{Said, Whole};
-use crate::http::api::problem::{Kind, Problem};
-use crate::http::api::route::Found;
+use super::certificates::CertificatePath;
+use crate::http::api::extract::{Call, Json, NoBody, NoParams};
+use crate::http::api::params::{Param, Whole};
+use crate::http::api::problem::{Problem, ProblemKind};
+use crate::http::api::route::OkJson;
 use crate::http::api::{Api, WAIT_SECONDS_MAX};
 use crate::pki::crl::RevocationReason;
 use crate::registry::certificates::{find, revoke as revoking};
-use crate::registry::revocation::progress::{self, Broken, Chain};
+use crate::registry::revocation::progress::{self, RevocationFailure, RevocationSteps};
 use crate::store::certificates::{self, CertificateRow};
 
 /// How long to wait.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Patience {
+pub(crate) struct WaitParams {
     /// Wait so many seconds for the proof that the broker acts on it; a link that does not hold is then a problem.
-    wait: Option<Said<Whole<1, WAIT_SECONDS_MAX>>>,
+    wait: Option<Param<Whole<1, WAIT_SECONDS_MAX>>>,
 }
 
 /// Why it is revoked.
@@ -31,7 +31,7 @@ pub(crate) struct Patience {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ToRevoke {
     /// By its name in RFC 5280; `unspecified` when not given.
-    reason: Option<Said<RevocationReason>>,
+    reason: Option<Param<RevocationReason>>,
 }
 
 /// A certificate that is revoked.
@@ -44,14 +44,14 @@ pub(crate) struct RevokedCertificate {
     /// The one whose place it took, when that one still retires: rotate it, or soon the device holds none that is good.
     retiring: Option<CertificateRow>,
     /// Each link of the chain with its time, when that was waited for.
-    revocation: Option<Chain>,
+    revocation: Option<RevocationSteps>,
 }
 
 pub(crate) async fn revoke(
     api: Api,
-    call: Call<Which, Patience, Json<ToRevoke>>,
-) -> Result<Found<RevokedCertificate>, Problem> {
-    let reason = call.body.0.reason.map_or(RevocationReason::Unspecified, |Said(reason)| reason);
+    call: Call<CertificatePath, WaitParams, Json<ToRevoke>>,
+) -> Result<OkJson<RevokedCertificate>, Problem> {
+    let reason = call.body.0.reason.map_or(RevocationReason::Unspecified, |Param(reason)| reason);
     let desk = api.desk();
     let revoked = api.work(async {
         let id = find::resolve(desk, &call.path.certificate.0).await?;
@@ -59,33 +59,37 @@ pub(crate) async fn revoke(
     });
     let revoked = revoked.await?;
     let revocation = match call.query.wait {
-        Some(Said(Whole(seconds))) => {
+        Some(Param(Whole(seconds))) => {
             let patience = Duration::from_secs(seconds.into());
             let held = progress::wait_for(&api.database, revoked.certificate.id, patience, |_| {}).await;
-            Some(Chain::from(&held.map_err(after_revoking)?))
+            Some(RevocationSteps::from(&held.map_err(after_revoking)?))
         }
         None => None,
     };
     let (certificate, retiring) = (revoked.certificate, revoked.retiring);
-    Ok(Found(RevokedCertificate { certificate, was_revoked: !revoked.is_new, retiring, revocation }))
+    Ok(OkJson(RevokedCertificate { certificate, was_revoked: !revoked.is_new, retiring, revocation }))
 }
 
-pub(crate) async fn show(api: Api, call: Call<Which, Nothing, NoBody>) -> Result<Found<Chain>, Problem> {
+pub(crate) async fn show(
+    api: Api,
+    call: Call<CertificatePath, NoParams, NoBody>,
+) -> Result<OkJson<RevocationSteps>, Problem> {
     let found = certificates::find(api.database.pool(), &call.path.certificate.0).await?;
-    Ok(Found(Chain::from(&progress::look(&api.database, found.certificate.id).await?)))
+    Ok(OkJson(RevocationSteps::from(&progress::look(&api.database, found.certificate.id).await?)))
 }
 
 // === impl Problem ===
 
-impl From<Broken> for Problem {
-    fn from(broken: Broken) -> Self {
+impl From<RevocationFailure> for Problem {
+    fn from(broken: RevocationFailure) -> Self {
         let what = broken.to_string();
         match broken {
-            Broken::NotRevoked(_) => Self::not_found(what),
-            Broken::Outage(_) => Self::new(Kind::Unavailable, what),
-            Broken::Link { progress, .. } => {
-                Self { revocation: Some(Box::new(Chain::from(progress.as_ref()))), ..Self::new(Kind::NotProven, what) }
-            }
+            RevocationFailure::NotRevoked(_) => Self::not_found(what),
+            RevocationFailure::Outage(_) => Self::new(ProblemKind::Unavailable, what),
+            RevocationFailure::Link { progress, .. } => Self {
+                revocation: Some(Box::new(RevocationSteps::from(progress.as_ref()))),
+                ..Self::new(ProblemKind::NotProven, what)
+            },
         }
     }
 }
@@ -93,9 +97,11 @@ impl From<Broken> for Problem {
 // === private helpers ===
 
 /// Whatever the wait came to, the row stands.
-fn after_revoking(broken: Broken) -> Problem {
+fn after_revoking(broken: RevocationFailure) -> Problem {
     match broken {
-        Broken::Outage(_) => Problem::new(Kind::Unavailable, format!("the certificate is revoked, but {broken}")),
-        Broken::Link { .. } | Broken::NotRevoked(_) => broken.into(),
+        RevocationFailure::Outage(_) => {
+            Problem::new(ProblemKind::Unavailable, format!("the certificate is revoked, but {broken}"))
+        }
+        RevocationFailure::Link { .. } | RevocationFailure::NotRevoked(_) => broken.into(),
     }
 }

@@ -5,27 +5,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::TenantId;
 use crate::http::api::Api;
-use crate::http::api::extract::{Call, Json, NoBody, Nothing};
+use crate::http::api::extract::{Call, Json, NoBody, NoParams};
 use crate::http::api::page::Page;
-use crate::http::api::params::{Limit, Said, Words};
-use crate::http::api::problem::{Kind, Problem};
-use crate::http::api::route::{Created, Found};
+use crate::http::api::params::{FreeText, Limit, Param};
+use crate::http::api::problem::{Problem, ProblemKind};
+use crate::http::api::route::{CreatedJson, OkJson};
 use crate::store::registry::tenants::{self, Tenant, TenantDetail, TenantError, TenantStatus};
 
 /// Which tenant.
 #[derive(Debug, Deserialize, JsonSchema)]
-pub(crate) struct Which {
-    pub tenant: Said<TenantId>,
+pub(crate) struct TenantPath {
+    pub tenant: Param<TenantId>,
 }
 
 /// Which page.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Paging {
+pub(crate) struct TenantPageParams {
     #[serde(default)]
-    limit: Said<Limit>,
+    limit: Param<Limit>,
     /// The `next` of the page before.
-    cursor: Option<Said<TenantId>>,
+    cursor: Option<Param<TenantId>>,
 }
 
 /// A tenant to be added.
@@ -33,9 +33,9 @@ pub(crate) struct Paging {
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewTenant {
     /// Its identifier, the one in topics.
-    tenant_id: Said<TenantId>,
+    tenant_id: Param<TenantId>,
     /// Its name for people; its identifier when not given.
-    name: Option<Said<Words>>,
+    name: Option<Param<FreeText>>,
 }
 
 /// What is to be changed.
@@ -45,7 +45,7 @@ pub(crate) struct TenantChange {
     /// While it is SUSPENDED the messages of its devices are refused. With `ACL_OUTPUT_PATH` the broker's access rules follow
     /// within seconds; without, they still read their commands. In both cases they can still connect: revoking their
     /// certificates ends that.
-    status: Said<TenantStatus>,
+    status: Param<TenantStatus>,
 }
 
 /// What was removed.
@@ -54,40 +54,46 @@ pub(crate) struct RemovedTenant {
     tenant_id: String,
 }
 
-pub(crate) async fn list(api: Api, call: Call<Nothing, Paging, NoBody>) -> Result<Found<Page<Tenant>>, Problem> {
-    let Paging { limit: Said(Limit(limit)), cursor } = call.query;
-    let after = cursor.map(|Said(tenant)| tenant);
+pub(crate) async fn list(
+    api: Api,
+    call: Call<NoParams, TenantPageParams, NoBody>,
+) -> Result<OkJson<Page<Tenant>>, Problem> {
+    let TenantPageParams { limit: Param(Limit(limit)), cursor } = call.query;
+    let after = cursor.map(|Param(tenant)| tenant);
     let rows = tenants::list(api.database.pool(), after.as_ref(), Page::<Tenant>::fetch(limit)).await?;
-    Ok(Found(Page::new(rows, limit, |last| last.tenant_id.clone())))
+    Ok(OkJson(Page::new(rows, limit, |last| last.tenant_id.clone())))
 }
 
 pub(crate) async fn add(
     api: Api,
-    call: Call<Nothing, Nothing, Json<NewTenant>>,
-) -> Result<Created<TenantDetail>, Problem> {
-    let NewTenant { tenant_id: Said(tenant), name } = call.body.0;
-    let name = name.map_or_else(|| tenant.to_string(), |Said(Words(name))| name);
+    call: Call<NoParams, NoParams, Json<NewTenant>>,
+) -> Result<CreatedJson<TenantDetail>, Problem> {
+    let NewTenant { tenant_id: Param(tenant), name } = call.body.0;
+    let name = name.map_or_else(|| tenant.to_string(), |Param(FreeText(name))| name);
     tenants::add(api.database.pool(), &api.actor, &tenant, &name).await?;
-    Ok(Created(tenants::show(api.database.pool(), &tenant).await?))
+    Ok(CreatedJson(tenants::show(api.database.pool(), &tenant).await?))
 }
 
-pub(crate) async fn show(api: Api, call: Call<Which, Nothing, NoBody>) -> Result<Found<TenantDetail>, Problem> {
-    Ok(Found(tenants::show(api.database.pool(), &call.path.tenant.0).await?))
+pub(crate) async fn show(api: Api, call: Call<TenantPath, NoParams, NoBody>) -> Result<OkJson<TenantDetail>, Problem> {
+    Ok(OkJson(tenants::show(api.database.pool(), &call.path.tenant.0).await?))
 }
 
 pub(crate) async fn change(
     api: Api,
-    call: Call<Which, Nothing, Json<TenantChange>>,
-) -> Result<Found<TenantDetail>, Problem> {
+    call: Call<TenantPath, NoParams, Json<TenantChange>>,
+) -> Result<OkJson<TenantDetail>, Problem> {
     let (pool, tenant) = (api.database.pool(), &call.path.tenant.0);
     tenants::set_status(pool, &api.actor, tenant, call.body.0.status.0).await?;
-    Ok(Found(tenants::show(pool, tenant).await?))
+    Ok(OkJson(tenants::show(pool, tenant).await?))
 }
 
-pub(crate) async fn remove(api: Api, call: Call<Which, Nothing, NoBody>) -> Result<Found<RemovedTenant>, Problem> {
-    let Said(tenant) = call.path.tenant;
+pub(crate) async fn remove(
+    api: Api,
+    call: Call<TenantPath, NoParams, NoBody>,
+) -> Result<OkJson<RemovedTenant>, Problem> {
+    let Param(tenant) = call.path.tenant;
     tenants::remove(api.database.pool(), &api.actor, &tenant).await?;
-    Ok(Found(RemovedTenant { tenant_id: tenant.to_string() }))
+    Ok(OkJson(RemovedTenant { tenant_id: tenant.to_string() }))
 }
 
 impl From<TenantError> for Problem {
@@ -96,9 +102,9 @@ impl From<TenantError> for Problem {
         match error {
             TenantError::Outage(outage) => outage.into(),
             TenantError::Unknown(_) => Self::not_found(format!("{what}; GET /api/v1/tenants lists those there are")),
-            TenantError::Exists(_) => Self::new(Kind::Conflict, what),
+            TenantError::Exists(_) => Self::new(ProblemKind::Conflict, what),
             TenantError::HasDevices { .. } => {
-                Self::new(Kind::Conflict, format!("{what}: remove them first, or suspend the tenant"))
+                Self::new(ProblemKind::Conflict, format!("{what}: remove them first, or suspend the tenant"))
             }
         }
     }

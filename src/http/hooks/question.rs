@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 /// What may stand in a question; what else stands there is not looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-pub(super) struct Question<'a> {
+pub(super) struct HookQuestion<'a> {
     #[serde(borrow, default)]
     pub username: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
@@ -40,7 +40,7 @@ pub(super) enum Unread {
 
 // === impl Question ===
 
-impl<'a> Question<'a> {
+impl<'a> HookQuestion<'a> {
     /// Reads a body. The content type decides; without one, what the body looks like.
     pub(super) fn read(content_type: Option<&str>, body: &'a [u8]) -> Result<Self, Unread> {
         let body = body.trim_ascii();
@@ -83,7 +83,7 @@ mod tests {
         let json = br#"{"acc":2,"clientid":"cid2","topic":"a/x y/b","username":"p w\u0026d\"\u003c"}"#;
         let form = b"acc=2&clientid=cid2&topic=a%2Fx+y%2Fb&username=p+w%26d%22%3C";
         for (kind, body) in [(JSON, &json[..]), (None, json), (FORM, form), (None, form)] {
-            let question = Question::read(kind, body).unwrap();
+            let question = HookQuestion::read(kind, body).unwrap();
             let texts = [&question.username, &question.clientid, &question.topic].map(|text| text.as_deref().unwrap());
             assert_eq!(texts, ["p w&d\"<", "cid2", "a/x y/b"], "{kind:?}");
             assert_eq!(question.acc(), 2);
@@ -93,19 +93,19 @@ mod tests {
     #[test]
     fn nothing_and_null_are_questions_without_words() {
         for (kind, body) in [(JSON, "null"), (JSON, ""), (FORM, ""), (None, " null\n"), (None, ""), (JSON, "{}")] {
-            assert_eq!(Question::read(kind, body.as_bytes()), Ok(Question::default()), "{kind:?} {body:?}");
+            assert_eq!(HookQuestion::read(kind, body.as_bytes()), Ok(HookQuestion::default()), "{kind:?} {body:?}");
         }
     }
 
     #[test]
     fn what_is_neither_is_refused_and_an_odd_acc_asks_for_nothing() {
         for body in ["{", "[]", "7", r#"{"username":7}"#, r#"{"acc":[1]}"#] {
-            assert!(matches!(Question::read(JSON, body.as_bytes()), Err(Unread::Json { .. })), "{body}");
+            assert!(matches!(HookQuestion::read(JSON, body.as_bytes()), Err(Unread::Json { .. })), "{body}");
         }
-        assert_eq!(Question::read(FORM, b"username=%FF%FE").map(|question| question.username.is_some()), Ok(true));
+        assert_eq!(HookQuestion::read(FORM, b"username=%FF%FE").map(|question| question.username.is_some()), Ok(true));
         for acc in ["-1", "256", "\"x\"", "\"\"", "null", "18446744073709551615"] {
             let body = format!(r#"{{"acc":{acc}}}"#);
-            assert_eq!(Question::read(JSON, body.as_bytes()).map_or(0, |question| question.acc()), 0, "{acc}");
+            assert_eq!(HookQuestion::read(JSON, body.as_bytes()).map_or(0, |question| question.acc()), 0, "{acc}");
         }
     }
 }

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use crate::http::api::problem::{Kind, Problem};
+use crate::http::api::problem::{Problem, ProblemKind};
 
 /// Whose page asks; browsers set it, and no script can.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -43,7 +43,7 @@ pub(crate) async fn no_pages(request: Request, next: Next) -> Response {
     let headers = request.headers();
     if headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE) {
         let detail = "a page in a browser asked for this: only programs are answered here";
-        return closing(Problem::new(Kind::Forbidden, detail));
+        return closing(Problem::new(ProblemKind::Forbidden, detail));
     }
     next.run(request).await
 }
@@ -54,7 +54,7 @@ pub(crate) async fn local_names(request: Request, next: Next) -> Response {
         return next.run(request).await;
     }
     let detail = "this address is bound on the loopback and answers under its name only: ask localhost or 127.0.0.1";
-    closing(Problem::new(Kind::Forbidden, detail))
+    closing(Problem::new(ProblemKind::Forbidden, detail))
 }
 
 /// For a listener that knows its callers by nothing else: no page of another origin may ask, not even to read, and no
@@ -66,7 +66,7 @@ pub(crate) fn check_page(method: &Method, headers: &HeaderMap) -> Result<(), Pro
     if !method.is_safe() && is_form(headers) {
         let detail =
             "a form of any page could send this: send `Content-Type: application/json`, or none without a body";
-        return Err(Problem::new(Kind::UnsupportedMediaType, detail));
+        return Err(Problem::new(ProblemKind::UnsupportedMediaType, detail));
     }
     Ok(())
 }
@@ -87,13 +87,15 @@ fn check_host(request: &Request) -> Result<(), Problem> {
     let mut hosts = request.headers().get_all(HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() {
-        return Err(Problem::new(Kind::BadRequest, "the request has more than one Host header: send one"));
+        return Err(Problem::new(ProblemKind::BadRequest, "the request has more than one Host header: send one"));
     }
     let is_needed = request.version() >= Version::HTTP_11;
     match (host, request.uri().authority()) {
-        (None, _) if is_needed => Err(Problem::new(Kind::BadRequest, "the request has no Host header: send one")),
+        (None, _) if is_needed => {
+            Err(Problem::new(ProblemKind::BadRequest, "the request has no Host header: send one"))
+        }
         (Some(host), Some(named)) if !host.as_bytes().eq_ignore_ascii_case(named.as_str().as_bytes()) => {
-            Err(Problem::new(Kind::BadRequest, "the request line and the Host header name different hosts"))
+            Err(Problem::new(ProblemKind::BadRequest, "the request line and the Host header name different hosts"))
         }
         _ => Ok(()),
     }
@@ -120,7 +122,7 @@ fn is_form(headers: &HeaderMap) -> bool {
 
 fn foreign() -> Problem {
     let detail = "a page of another site asked for this: only programs and pages of this address are answered";
-    Problem::new(Kind::Forbidden, detail)
+    Problem::new(ProblemKind::Forbidden, detail)
 }
 
 /// The answer, after which the connection is closed.

@@ -31,7 +31,7 @@ pub(crate) const HEAD_TIME: Duration = Duration::from_secs(5);
 
 /// What one connection, and all of them, may take.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct ConnectionLimits {
     /// Connections open at a time; the next takes the place of the one least worth keeping.
     pub connections: usize,
     /// How long one may last; none: as long as it is used.
@@ -47,7 +47,7 @@ pub(crate) struct LimitedListener {
     inner: TcpListener,
     places: Places,
     accepted: u64,
-    limits: Limits,
+    limits: ConnectionLimits,
 }
 
 /// A connection within the limits. Its place is free again when it is dropped.
@@ -81,7 +81,7 @@ pub(crate) async fn follow(ConnectInfo(peer): ConnectInfo<Peer>, request: Reques
 // === impl LimitedListener ===
 
 impl LimitedListener {
-    pub(crate) fn new(inner: TcpListener, limits: Limits, numbers: ListenerMetrics) -> Self {
+    pub(crate) fn new(inner: TcpListener, limits: ConnectionLimits, numbers: ListenerMetrics) -> Self {
         Self { inner, places: Places::new(limits.connections, limits.pace, numbers), accepted: 0, limits }
     }
 }
@@ -100,7 +100,7 @@ impl Listener for LimitedListener {
         if let Err(error) = inner.set_nodelay(true) {
             tracing::debug!(%error, "answers may be delayed");
         }
-        let Limits { lifetime, pace, sent_bytes, .. } = self.limits;
+        let ConnectionLimits { lifetime, pace, sent_bytes, .. } = self.limits;
         let end = lifetime.map(|lifetime| Instant::now() + lifetime);
         let alarm = Box::pin(tokio::time::sleep(pace.head));
         (LimitedStream { inner, end, alarm, left: sent_bytes, sent_bytes, place }, peer)

@@ -5,13 +5,13 @@
 
 use std::collections::HashMap;
 
-use super::judge::Demands;
-use crate::domain::batch::Told;
-use crate::domain::device::{Device, DeviceStatus, Standing, Windows};
+use super::judge::AuthRequirements;
+use crate::domain::batch::RejectedFields;
+use crate::domain::device::{Device, DeviceStatus, RegistryAnswer, Windows};
 use crate::domain::ids::DeviceKey;
 use crate::domain::ports::Newcomer;
 use crate::domain::time::Timestamp;
-use crate::ingest::parse::{Outcome, Parsed};
+use crate::ingest::parse::{ParseOutcome, Parsed};
 
 /// So many devices register themselves within a minute; whoever floods the broker with made-up names fills the registry
 /// no faster. The others are unknown until their turn comes.
@@ -20,7 +20,7 @@ pub const MAX_NEWCOMERS_PER_MINUTE: usize = 6_000;
 /// Decides who is registered.
 #[derive(Debug)]
 pub struct Enrollment {
-    demands: Demands,
+    demands: AuthRequirements,
     budget: Budget,
 }
 
@@ -31,14 +31,19 @@ struct Budget {
 }
 
 /// How an unknown device will stand once it is registered by this message; none when the message would be refused then too.
-pub fn once_enrolled(demands: Demands, parsed: &Parsed, standing: &Standing, now: Timestamp) -> Option<Standing> {
+pub fn once_enrolled(
+    demands: AuthRequirements,
+    parsed: &Parsed,
+    standing: &RegistryAnswer,
+    now: Timestamp,
+) -> Option<RegistryAnswer> {
     if standing.tenant_suspended || standing.device.is_some() || parsed.unstorable.is_some() {
         return None;
     }
-    let Told { site, token, .. } = parsed.told();
+    let RejectedFields { site, token, .. } = parsed.told();
     let site = site.map(Into::into);
     let device = Device { status: DeviceStatus::Active, site, token, certificates: Windows::new() };
-    let enrolled = Standing { tenant_suspended: false, device: Some(device) };
+    let enrolled = RegistryAnswer { tenant_suspended: false, device: Some(device) };
     demands.judge(parsed, &enrolled, now).is_ok().then_some(enrolled)
 }
 
@@ -46,12 +51,12 @@ pub fn once_enrolled(demands: Demands, parsed: &Parsed, standing: &Standing, now
 
 impl Enrollment {
     /// Registers those who would be believed by these demands.
-    pub fn new(demands: Demands) -> Self {
+    pub fn new(demands: AuthRequirements) -> Self {
         Self { demands, budget: Budget::default() }
     }
 
     /// Whether a device that was unknown a while ago may register itself by this message.
-    pub fn welcomes(&self, parsed: &Parsed, standing: &Standing, now: Timestamp) -> bool {
+    pub fn welcomes(&self, parsed: &Parsed, standing: &RegistryAnswer, now: Timestamp) -> bool {
         self.budget.is_left(now) && once_enrolled(self.demands, parsed, standing, now).is_some()
     }
 
@@ -59,11 +64,11 @@ impl Enrollment {
     pub fn choose(
         &mut self,
         asked: &[(&str, DeviceKey)],
-        standings: &[Standing],
-        outcomes: &[Outcome],
+        standings: &[RegistryAnswer],
+        outcomes: &[ParseOutcome],
         now: Timestamp,
     ) -> Vec<Newcomer> {
-        let mut unknown: HashMap<&str, (&DeviceKey, &Standing)> = asked
+        let mut unknown: HashMap<&str, (&DeviceKey, &RegistryAnswer)> = asked
             .iter()
             .zip(standings)
             .filter(|(_, standing)| standing.device.is_none() && !standing.tenant_suspended)
@@ -71,10 +76,10 @@ impl Enrollment {
             .collect();
         let mut newcomers = Vec::new();
         for outcome in outcomes {
-            let Outcome::Parsed(parsed) = outcome else { continue };
+            let ParseOutcome::Parsed(parsed) = outcome else { continue };
             let Some((key, standing)) = unknown.get(parsed.identity()) else { continue };
             if once_enrolled(self.demands, parsed, standing, now).is_some() {
-                let Told { site, token, .. } = parsed.told();
+                let RejectedFields { site, token, .. } = parsed.told();
                 newcomers.push(Newcomer { key: (*key).clone(), site, token });
                 unknown.remove(parsed.identity());
             }

@@ -5,14 +5,14 @@
 use subtle::ConstantTimeEq;
 
 use crate::config::sections::ingest::IngestConfig;
-use crate::domain::device::{Device, Standing, TokenHash};
+use crate::domain::device::{Device, RegistryAnswer, TokenHash};
 use crate::domain::refusal::{Reason, Refusal};
 use crate::domain::time::Timestamp;
 use crate::ingest::parse::Parsed;
 
 /// How a sender proved who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proof {
+pub enum Authentication {
     /// It holds a certificate that is good now; the broker let nobody else publish on its topics.
     Certificate,
     /// It knows its provisioning token.
@@ -23,33 +23,33 @@ pub enum Proof {
 
 /// What counts as proof.
 #[derive(Clone, Copy, Debug)]
-pub struct Demands {
+pub struct AuthRequirements {
     certificates: bool,
     token: bool,
 }
 
 // === impl Demands ===
 
-impl From<&IngestConfig> for Demands {
+impl From<&IngestConfig> for AuthRequirements {
     fn from(config: &IngestConfig) -> Self {
         Self { certificates: config.cert_auth_enabled, token: config.require_token }
     }
 }
 
-impl Demands {
+impl AuthRequirements {
     /// Judges a well-formed message. The order of the checks is the order of [`Reason::ALL`].
-    pub fn judge(self, parsed: &Parsed, standing: &Standing, now: Timestamp) -> Result<Proof, Refusal> {
+    pub fn judge(self, parsed: &Parsed, standing: &RegistryAnswer, now: Timestamp) -> Result<Authentication, Refusal> {
         let device = standing.active()?;
         check_site(parsed, device)?;
         self.authenticate(parsed, device, now)
     }
 
-    fn authenticate(self, parsed: &Parsed, device: &Device, now: Timestamp) -> Result<Proof, Refusal> {
+    fn authenticate(self, parsed: &Parsed, device: &Device, now: Timestamp) -> Result<Authentication, Refusal> {
         if self.certificates && device.holds_certificate_at(now) {
-            return Ok(Proof::Certificate);
+            return Ok(Authentication::Certificate);
         }
         if !self.token {
-            return if self.certificates { Err(no_certificate()) } else { Ok(Proof::NotRequired) };
+            return if self.certificates { Err(no_certificate()) } else { Ok(Authentication::NotRequired) };
         }
         let expected = device.token.as_ref().ok_or_else(|| {
             Refusal::new(Reason::TokenNotSet, "the registry holds no token for the device: sluice device set-token")
@@ -61,7 +61,7 @@ impl Demands {
             )
         })?;
         if bool::from(given.0.ct_eq(&expected.0)) {
-            Ok(Proof::Token(given))
+            Ok(Authentication::Token(given))
         } else {
             Err(Refusal::new(Reason::TokenInvalid, "provision_token is not the device's"))
         }

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::domain::batch::Sighting;
+use crate::domain::batch::LastSeen;
 use crate::domain::ids::DeviceKey;
 use crate::domain::time::Timestamp;
 
@@ -36,7 +36,7 @@ pub struct Ticket(AtomicU64);
 
 /// Sightings that wait. What is forgotten of a device (a grant that ran out) makes its next sighting news.
 #[derive(Debug)]
-pub struct Sightings {
+pub struct LastSeenQueue {
     news: Queue,
     routine: Queue,
     next_batch: Timestamp,
@@ -54,18 +54,18 @@ struct Queue {
 #[derive(Debug)]
 struct Waiting {
     due: Timestamp,
-    sighting: Sighting,
+    sighting: LastSeen,
 }
 
 // === impl Sightings ===
 
-impl Default for Sightings {
+impl Default for LastSeenQueue {
     fn default() -> Self {
         Self { news: Queue::new(NEWS_DELAY), routine: Queue::new(DELAY), next_batch: Timestamp::default() }
     }
 }
 
-impl Sightings {
+impl LastSeenQueue {
     /// A message of this device was accepted.
     pub fn saw(&mut self, device: &DeviceKey, ticket: &Ticket, at: Timestamp, telemetry: bool) {
         let last_telemetry = telemetry.then_some(at);
@@ -78,7 +78,7 @@ impl Sightings {
         }
         let is_news = number == 0;
         let queue = if is_news { &mut self.news } else { &mut self.routine };
-        let number = queue.push(Sighting { device: device.clone(), last_seen: at, last_telemetry });
+        let number = queue.push(LastSeen { device: device.clone(), last_seen: at, last_telemetry });
         ticket.write(number, is_news);
     }
 
@@ -89,7 +89,7 @@ impl Sightings {
     }
 
     /// Those that are due at this moment, as many as a batch carries, in the order of devices.
-    pub fn take_due(&mut self, now: Timestamp) -> Vec<Sighting> {
+    pub fn take_due(&mut self, now: Timestamp) -> Vec<LastSeen> {
         let waiting = self.news.waiting.len() + self.routine.waiting.len();
         if now < self.next_batch && waiting < CROWD {
             return Vec::new();
@@ -102,11 +102,11 @@ impl Sightings {
     }
 
     /// All of them, at the end.
-    pub fn take_all(&mut self) -> Vec<Sighting> {
+    pub fn take_all(&mut self) -> Vec<LastSeen> {
         self.take(|_| true, usize::MAX)
     }
 
-    fn take(&mut self, due: impl Fn(Timestamp) -> bool, at_most: usize) -> Vec<Sighting> {
+    fn take(&mut self, due: impl Fn(Timestamp) -> bool, at_most: usize) -> Vec<LastSeen> {
         let mut taken = Vec::new();
         while taken.len() < at_most
             && let Some(sighting) = self.news.pop(&due).or_else(|| self.routine.pop(&due))
@@ -125,18 +125,18 @@ impl Queue {
     }
 
     /// The one of this number, while it waits.
-    fn find(&mut self, number: u64) -> Option<&mut Sighting> {
+    fn find(&mut self, number: u64) -> Option<&mut LastSeen> {
         let place = usize::try_from(number.checked_sub(self.gone + 1)?).ok()?;
         self.waiting.get_mut(place).map(|waiting| &mut waiting.sighting)
     }
 
     /// The number it gets, counted from 1.
-    fn push(&mut self, sighting: Sighting) -> u64 {
+    fn push(&mut self, sighting: LastSeen) -> u64 {
         self.waiting.push_back(Waiting { due: sighting.last_seen.plus_seconds(self.delay), sighting });
         self.gone + self.waiting.len() as u64
     }
 
-    fn pop(&mut self, due: impl Fn(Timestamp) -> bool) -> Option<Sighting> {
+    fn pop(&mut self, due: impl Fn(Timestamp) -> bool) -> Option<LastSeen> {
         let Waiting { sighting, .. } = self.waiting.pop_front_if(|waiting| due(waiting.due))?;
         self.gone += 1;
         Some(sighting)
@@ -162,7 +162,7 @@ impl Ticket {
 }
 
 /// A device whose grant was renewed meanwhile has two tickets; its row may be written only once.
-fn sorted_once_each(mut sightings: Vec<Sighting>) -> Vec<Sighting> {
+fn sorted_once_each(mut sightings: Vec<LastSeen>) -> Vec<LastSeen> {
     sightings.sort_unstable_by(|one, other| one.device.cmp(&other.device));
     sightings.dedup_by(|later, kept| {
         let same = later.device == kept.device;
@@ -180,21 +180,21 @@ mod tests {
     use super::*;
 
     /// A device as a grant holds it.
-    struct Known(DeviceKey, Ticket);
+    struct KnownDevice(DeviceKey, Ticket);
 
-    fn device(name: &str) -> Known {
-        Known(DeviceKey::new("t", name).unwrap(), Ticket::default())
+    fn device(name: &str) -> KnownDevice {
+        KnownDevice(DeviceKey::new("t", name).unwrap(), Ticket::default())
     }
 
-    impl Sightings {
-        fn saw_one(&mut self, Known(device, ticket): &Known, at: Timestamp, telemetry: bool) {
+    impl LastSeenQueue {
+        fn saw_one(&mut self, KnownDevice(device, ticket): &KnownDevice, at: Timestamp, telemetry: bool) {
             self.saw(device, ticket, at, telemetry);
         }
     }
 
     #[test]
     fn many_messages_of_a_device_become_one_row_with_the_latest_times() {
-        let mut sightings = Sightings::default();
+        let mut sightings = LastSeenQueue::default();
         let (pump, valve) = (device("pump"), device("valve"));
         let start = Timestamp::from_micros(1_000_000);
         sightings.saw_one(&valve, start, true);
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_device_with_two_tickets_is_one_row() {
-        let mut sightings = Sightings::default();
+        let mut sightings = LastSeenQueue::default();
         let start = Timestamp::from_micros(0);
         let (old, new) = (device("pump"), device("pump"));
         sightings.saw_one(&old, start, true);
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_ticket_of_a_sighting_that_was_written_stands_for_nothing() {
-        let mut sightings = Sightings::default();
+        let mut sightings = LastSeenQueue::default();
         let start = Timestamp::from_micros(0);
         let (pump, valve) = (device("pump"), device("valve"));
         sightings.saw_one(&pump, start, true);
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_device_that_speaks_steadily_is_written_less_often() {
-        let mut sightings = Sightings::default();
+        let mut sightings = LastSeenQueue::default();
         let start = Timestamp::from_micros(0);
         let pump = device("pump");
         sightings.saw_one(&pump, start, true);
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn one_batch_in_a_while_carries_them_and_a_crowd_is_worked_off_by_all() {
-        let mut sightings = Sightings::default();
+        let mut sightings = LastSeenQueue::default();
         let start = Timestamp::from_micros(0);
         let devices: Vec<_> = (0..CROWD + 2 * AT_MOST).map(|number| device(&number.to_string())).collect();
         for device in &devices {

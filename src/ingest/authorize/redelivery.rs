@@ -11,11 +11,11 @@ use uuid::Uuid;
 
 /// The latest message under each identifier, so at most 65535.
 #[derive(Debug, Default)]
-pub struct Recent(HashMap<u16, Uuid>);
+pub struct RecentMessages(HashMap<u16, Uuid>);
 
 // === impl Recent ===
 
-impl Recent {
+impl RecentMessages {
     /// Remembers a message that is on its way to its table.
     pub fn insert(&mut self, packet_id: u16, message: Uuid) {
         self.0.insert(packet_id, message);
@@ -33,7 +33,7 @@ mod tests {
 
     #[test]
     fn a_packet_is_known_by_identifier_and_content_together() {
-        let mut recent = Recent::default();
+        let mut recent = RecentMessages::default();
         recent.insert(7, Uuid::from_u128(1));
         assert!(recent.contains(7, Uuid::from_u128(1)));
         assert!(!recent.contains(8, Uuid::from_u128(1)), "an equal message under another identifier is another");

@@ -11,7 +11,7 @@ use std::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Grant;
-use crate::domain::registry_change::Change;
+use crate::domain::registry_change::RegistryChange;
 
 /// The most places there are: two megabytes of them, and enough for a fleet of a hundred thousand.
 const PLACES_MAX: u64 = 1 << 18;
@@ -23,14 +23,14 @@ const ACCOUNTED: u32 = 64;
 /// [`PLACES_MAX`]. In a fleet larger than the cache, a place may hold a grant that the cache has let go, until its device
 /// speaks again or another takes the place.
 #[derive(Debug)]
-pub struct Regulars {
+pub struct HotSlots {
     places: Vec<Option<Arc<Grant>>>,
     questions: u32,
 }
 
 // === impl Regulars ===
 
-impl Regulars {
+impl HotSlots {
     /// Nobody yet, in front of a cache of this size.
     pub fn new(cache_size: u64) -> Self {
         let places = cache_size.clamp(1, PLACES_MAX).next_power_of_two();
@@ -53,19 +53,19 @@ impl Regulars {
     }
 
     /// Forgets what a change makes doubtful.
-    pub fn forget(&mut self, change: &Change) {
+    pub fn forget(&mut self, change: &RegistryChange) {
         match change {
-            Change::Device(device) => {
+            RegistryChange::Device(device) => {
                 let place = self.place(device.identity());
                 self.places[place] = None;
             }
-            Change::Tenant(tenant) => {
+            RegistryChange::Tenant(tenant) => {
                 let is_doomed = |grant: &mut Arc<Grant>| grant.device.tenant() == tenant.as_str();
                 for place in &mut self.places {
                     place.take_if(is_doomed);
                 }
             }
-            Change::Everything => self.places.fill(None),
+            RegistryChange::Everything => self.places.fill(None),
         }
     }
 
@@ -81,20 +81,20 @@ mod tests {
 
     use super::*;
     use crate::config::{Config, Sources};
-    use crate::domain::device::Standing;
+    use crate::domain::device::RegistryAnswer;
     use crate::domain::ids::DeviceKey;
     use crate::domain::time::Timestamp;
     use crate::ingest::grants::Grants;
 
     fn grant(tenant: &str, device: &str) -> Arc<Grant> {
         let grants = Grants::new(&Config::load(&Sources::default()).unwrap().config.ingest);
-        let standing = Standing { tenant_suspended: false, device: None };
+        let standing = RegistryAnswer { tenant_suspended: false, device: None };
         grants.keep(DeviceKey::new(tenant, device).unwrap(), standing, Timestamp::default())
     }
 
     #[test]
     fn a_grant_is_found_by_its_identity_until_its_moment() {
-        let mut regulars = Regulars::new(100);
+        let mut regulars = HotSlots::new(100);
         let (pump, now) = (grant("acme", "pump"), Instant::now());
         regulars.put(&pump);
         assert!(Arc::ptr_eq(&regulars.get("acme/device/pump", now).unwrap(), &pump));
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn one_question_in_sixty_four_goes_to_the_cache() {
-        let mut regulars = Regulars::new(100);
+        let mut regulars = HotSlots::new(100);
         let (pump, now) = (grant("acme", "pump"), Instant::now());
         regulars.put(&pump);
         let answered = (0..ACCOUNTED * 4).filter(|_| regulars.get("acme/device/pump", now).is_some()).count();
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn of_two_that_share_a_place_the_latest_holds_it_and_neither_is_taken_for_the_other() {
-        let mut regulars = Regulars::new(1);
+        let mut regulars = HotSlots::new(1);
         let now = Instant::now();
         regulars.put(&grant("acme", "pump"));
         regulars.put(&grant("acme", "valve"));
@@ -125,20 +125,20 @@ mod tests {
 
     #[test]
     fn a_change_forgets_a_device_a_tenant_or_everybody() {
-        let mut regulars = Regulars::new(1 << 14);
+        let mut regulars = HotSlots::new(1 << 14);
         let now = Instant::now();
-        let there = |regulars: &mut Regulars| {
+        let there = |regulars: &mut HotSlots| {
             ["a/device/x", "a/device/y", "b/device/x"].map(|identity| regulars.get(identity, now).is_some())
         };
         for (tenant, device) in [("a", "x"), ("a", "y"), ("b", "x")] {
             regulars.put(&grant(tenant, device));
         }
         assert_eq!(there(&mut regulars), [true, true, true]);
-        regulars.forget(&Change::Device(DeviceKey::new("a", "x").unwrap()));
+        regulars.forget(&RegistryChange::Device(DeviceKey::new("a", "x").unwrap()));
         assert_eq!(there(&mut regulars), [false, true, true]);
-        regulars.forget(&Change::Tenant("a".parse().unwrap()));
+        regulars.forget(&RegistryChange::Tenant("a".parse().unwrap()));
         assert_eq!(there(&mut regulars), [false, false, true]);
-        regulars.forget(&Change::Everything);
+        regulars.forget(&RegistryChange::Everything);
         assert_eq!(there(&mut regulars), [false, false, false]);
     }
 }

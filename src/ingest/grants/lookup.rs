@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::Grants;
-use crate::domain::device::Standing;
+use crate::domain::device::RegistryAnswer;
 use crate::domain::ids::DeviceKey;
 use crate::domain::ports::{Directory, Outage};
 use crate::domain::time::{Clock, Timestamp};
@@ -29,17 +29,17 @@ const AT_ONCE: usize = 2;
 
 /// Asks the grants, then the registry.
 #[derive(Debug)]
-pub struct Standings<D> {
+pub struct GrantLookup<D> {
     directory: D,
     grants: Grants,
-    brake: Brake,
+    brake: QueryGuard,
     metrics: IngestMetrics,
     clock: Clock,
 }
 
 /// Bounds how long, how many at a time and how soon again Postgres is asked on behalf of the broker. Shared by all who do.
 #[derive(Clone, Debug)]
-pub struct Brake(Arc<Inner>);
+pub struct QueryGuard(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -51,14 +51,14 @@ struct Inner {
 
 // === impl Standings ===
 
-impl<D: Directory> Standings<D> {
+impl<D: Directory> GrantLookup<D> {
     /// On these grants, which the spine keeps and forgets too.
-    pub fn new(directory: D, grants: Grants, brake: Brake, metrics: IngestMetrics, clock: Clock) -> Self {
+    pub fn new(directory: D, grants: Grants, brake: QueryGuard, metrics: IngestMetrics, clock: Clock) -> Self {
         Self { directory, grants, brake, metrics, clock }
     }
 
     /// What the registry says of it; a device it does not know has a standing too.
-    pub async fn of(&self, device: &DeviceKey) -> Result<Standing, Outage> {
+    pub async fn of(&self, device: &DeviceKey) -> Result<RegistryAnswer, Outage> {
         if let Some(grant) = self.grants.look().get(device.identity()) {
             self.metrics.plain.cache_hits.inc();
             return Ok(grant.standing.clone());
@@ -76,7 +76,7 @@ impl<D: Directory> Standings<D> {
 
 // === impl Brake ===
 
-impl Brake {
+impl QueryGuard {
     /// Nothing was in vain yet.
     pub fn new(clock: Clock) -> Self {
         Self(Arc::new(Inner { turns: Semaphore::new(AT_ONCE), respite_until: AtomicI64::new(i64::MIN), clock }))
@@ -109,17 +109,17 @@ mod tests {
     use crate::config::{Config, Sources};
     use crate::domain::device::{Device, DeviceStatus, Windows};
     use crate::domain::ports::Newcomer;
-    use crate::domain::registry_change::Change;
+    use crate::domain::registry_change::RegistryChange;
     use crate::telemetry::metrics::Metrics;
 
     /// A registry that says what it is told to, and meanwhile lets something happen.
     struct Registry {
-        answers: Mutex<Vec<Result<Standing, Outage>>>,
+        answers: Mutex<Vec<Result<RegistryAnswer, Outage>>>,
         meanwhile: Box<dyn Fn() + Send + Sync>,
     }
 
     impl Directory for Registry {
-        async fn find(&self, _: &[DeviceKey]) -> Result<Vec<Standing>, Outage> {
+        async fn find(&self, _: &[DeviceKey]) -> Result<Vec<RegistryAnswer>, Outage> {
             let answer = self.answers.lock().unwrap().pop().expect("no more questions");
             (self.meanwhile)();
             answer.map(|standing| vec![standing])
@@ -130,19 +130,19 @@ mod tests {
         }
     }
 
-    fn active() -> Standing {
+    fn active() -> RegistryAnswer {
         let device = Device { status: DeviceStatus::Active, site: None, token: None, certificates: Windows::new() };
-        Standing { tenant_suspended: false, device: Some(device) }
+        RegistryAnswer { tenant_suspended: false, device: Some(device) }
     }
 
     fn standings(
-        answers: Vec<Result<Standing, Outage>>,
+        answers: Vec<Result<RegistryAnswer, Outage>>,
         grants: &Grants,
         meanwhile: impl Fn() + Send + Sync + 'static,
         clock: Clock,
-    ) -> Standings<Registry> {
+    ) -> GrantLookup<Registry> {
         let registry = Registry { answers: Mutex::new(answers), meanwhile: Box::new(meanwhile) };
-        Standings::new(registry, grants.clone(), Brake::new(clock), Metrics::new().unwrap().ingest, clock)
+        GrantLookup::new(registry, grants.clone(), QueryGuard::new(clock), Metrics::new().unwrap().ingest, clock)
     }
 
     fn grants() -> Grants {
@@ -152,11 +152,11 @@ mod tests {
     #[tokio::test]
     async fn a_warm_device_costs_no_question_and_a_changed_one_costs_one() {
         let (grants, pump) = (grants(), DeviceKey::new("acme", "pump-1").unwrap());
-        let unknown = Standing { tenant_suspended: false, device: None };
+        let unknown = RegistryAnswer { tenant_suspended: false, device: None };
         let standings = standings(vec![Ok(unknown.clone()), Ok(active())], &grants, || {}, Timestamp::default);
         assert_eq!(standings.of(&pump).await, Ok(active()));
         assert_eq!(standings.of(&pump).await, Ok(active()));
-        grants.forget(&Change::Device(pump.clone()));
+        grants.forget(&RegistryChange::Device(pump.clone()));
         assert_eq!(standings.of(&pump).await, Ok(unknown));
     }
 
@@ -164,7 +164,7 @@ mod tests {
     async fn an_answer_that_a_change_overtook_is_not_kept() {
         let (grants, pump) = (grants(), DeviceKey::new("acme", "pump-1").unwrap());
         let (changed, identity) = (grants.clone(), pump.clone());
-        let overtake = move || assert_eq!(changed.forget(&Change::Device(identity.clone())), 0);
+        let overtake = move || assert_eq!(changed.forget(&RegistryChange::Device(identity.clone())), 0);
         let standings = standings(vec![Ok(active())], &grants, overtake, Timestamp::default);
         standings.of(&pump).await.unwrap();
         assert!(grants.look().get(pump.identity()).is_none());

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::Grant;
-use crate::domain::device::{CertificateWindow, Device, DeviceStatus, Standing, TokenHash};
+use crate::domain::device::{CertificateWindow, Device, DeviceStatus, RegistryAnswer, TokenHash};
 use crate::domain::time::Timestamp;
 
 /// A cached grant as it may be shown.
@@ -63,10 +63,10 @@ impl GrantView {
 
     /// The standing it stands for, with the token's hash taken from elsewhere. None when it had a token and there is none
     /// to take, or when the status is not one that is known here.
-    pub fn standing(&self, token: Option<TokenHash>) -> Option<Standing> {
+    pub fn standing(&self, token: Option<TokenHash>) -> Option<RegistryAnswer> {
         let tenant_suspended = self.tenant_suspended;
         if !self.registered {
-            return Some(Standing { tenant_suspended, device: None });
+            return Some(RegistryAnswer { tenant_suspended, device: None });
         }
         let token = if self.has_token { Some(token?) } else { None };
         let device = Device {
@@ -75,7 +75,7 @@ impl GrantView {
             token,
             certificates: self.certificates.iter().map(CertificateWindow::from).collect(),
         };
-        Some(Standing { tenant_suspended, device: Some(device) })
+        Some(RegistryAnswer { tenant_suspended, device: Some(device) })
     }
 }
 
@@ -109,7 +109,7 @@ mod tests {
         let token = TokenHash([0xab; 32]);
         let (status, site) = (DeviceStatus::Inactive, Some("north".into()));
         let device = Device { status, site, token: Some(token), certificates: [window].into() };
-        let standing = Standing { tenant_suspended: true, device: Some(device) };
+        let standing = RegistryAnswer { tenant_suspended: true, device: Some(device) };
         let config = crate::config::Config::load(&crate::config::Sources::default()).unwrap().config.ingest;
         let key = DeviceKey::new("acme", "pump-1").unwrap();
         let grant = Grants::new(&config).keep(key, standing.clone(), second);

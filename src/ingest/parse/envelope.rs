@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 /// The fields that mean something. The last four mean it only in shadow reports and command acknowledgements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is the field of that name")]
-pub enum Field {
+pub enum EnvelopeField {
     Ts,
     SiteId,
     TenantId,
@@ -59,7 +59,7 @@ pub fn read(payload: &str, wanted: Wanted) -> Result<Envelope<'_>, String> {
 
 // === impl Field ===
 
-impl Field {
+impl EnvelopeField {
     fn from_name(name: &str) -> Option<Self> {
         Some(match name {
             "ts" => Self::Ts,
@@ -105,7 +105,7 @@ impl Field {
 
 impl<'a> Envelope<'a> {
     /// The raw value of a field; none when it is absent or `null`.
-    pub fn get(&self, field: Field) -> Option<&'a str> {
+    pub fn get(&self, field: EnvelopeField) -> Option<&'a str> {
         self.fields[field as usize].map(RawValue::get).filter(|raw| *raw != "null")
     }
 }
@@ -123,9 +123,9 @@ impl<'de> Visitor<'de> for EnvelopeVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope<'de>, A::Error> {
         let mut envelope = Envelope::default();
-        while let Some(Key(name)) = map.next_key_seed(KeySeed)? {
-            let field =
-                Field::from_name(&name).filter(|field| self.wanted.platform_fields || !field.only_for_the_platform());
+        while let Some(FieldName(name)) = map.next_key_seed(KeySeed)? {
+            let field = EnvelopeField::from_name(&name)
+                .filter(|field| self.wanted.platform_fields || !field.only_for_the_platform());
             if let Some(field) = field {
                 let slot = &mut envelope.fields[field as usize];
                 if slot.is_some() {
@@ -143,31 +143,31 @@ impl<'de> Visitor<'de> for EnvelopeVisitor {
 }
 
 /// A field's name: a span of the payload, copied only when it has escapes (serde's own `Cow` always copies).
-struct Key<'a>(Cow<'a, str>);
+struct FieldName<'a>(Cow<'a, str>);
 
 struct KeySeed;
 
 impl<'de> de::DeserializeSeed<'de> for KeySeed {
-    type Value = Key<'de>;
+    type Value = FieldName<'de>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Key<'de>, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<FieldName<'de>, D::Error> {
         deserializer.deserialize_identifier(self)
     }
 }
 
 impl<'de> Visitor<'de> for KeySeed {
-    type Value = Key<'de>;
+    type Value = FieldName<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a field's name")
     }
 
-    fn visit_borrowed_str<E: de::Error>(self, name: &'de str) -> Result<Key<'de>, E> {
-        Ok(Key(Cow::Borrowed(name)))
+    fn visit_borrowed_str<E: de::Error>(self, name: &'de str) -> Result<FieldName<'de>, E> {
+        Ok(FieldName(Cow::Borrowed(name)))
     }
 
-    fn visit_str<E: de::Error>(self, name: &str) -> Result<Key<'de>, E> {
-        Ok(Key(Cow::Owned(name.to_owned())))
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<FieldName<'de>, E> {
+        Ok(FieldName(Cow::Owned(name.to_owned())))
     }
 }
 
@@ -180,9 +180,9 @@ mod tests {
     #[test]
     fn fields_are_spans_of_the_payload() {
         let envelope = read(r#" {"ts": 1.50, "metrics":{"a" : 1e2}, "x":[1], "seq":null} "#, PLAIN).unwrap();
-        assert_eq!(envelope.get(Field::Ts), Some("1.50"));
-        assert_eq!(envelope.get(Field::Metrics), Some(r#"{"a" : 1e2}"#));
-        assert_eq!(envelope.get(Field::Seq), None);
+        assert_eq!(envelope.get(EnvelopeField::Ts), Some("1.50"));
+        assert_eq!(envelope.get(EnvelopeField::Metrics), Some(r#"{"a" : 1e2}"#));
+        assert_eq!(envelope.get(EnvelopeField::Seq), None);
         assert!(envelope.extra.is_empty());
     }
 
@@ -208,6 +208,6 @@ mod tests {
         let names: Vec<&str> = kept.extra.iter().map(|(name, _)| name.as_ref()).collect();
         assert_eq!(names, ["b", "reported", "a"]);
         let shadow = read(payload, Wanted { platform_fields: true, extra: false }).unwrap();
-        assert_eq!(shadow.get(Field::Reported), Some("{}"));
+        assert_eq!(shadow.get(EnvelopeField::Reported), Some("{}"));
     }
 }

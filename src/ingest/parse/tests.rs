@@ -3,18 +3,18 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::{Body, Limits, Outcome, Parsed, Token};
+use super::{ParseLimits, ParseOutcome, Parsed, ParsedBody, TokenField};
 use crate::config::{Config, Sources};
-use crate::domain::message::{Delivery, Replay};
+use crate::domain::message::{Delivery, ReplayOrigin};
 use crate::domain::refusal::Reason;
 use crate::domain::time::Timestamp;
 
 const NOW: Timestamp = Timestamp::from_micros(1_770_120_000_000_000);
 
-fn limits(settings: &[(&str, &str)]) -> Limits {
+fn limits(settings: &[(&str, &str)]) -> ParseLimits {
     let environment = settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
     let loaded = Config::load(&Sources { environment, ..Sources::default() }).unwrap();
-    Limits::from(&loaded.config.ingest)
+    ParseLimits::from(&loaded.config.ingest)
 }
 
 fn delivery(topic: &str, payload: &[u8]) -> Delivery {
@@ -32,20 +32,20 @@ fn delivery(topic: &str, payload: &[u8]) -> Delivery {
     }
 }
 
-fn parse(kind: &str, payload: &str) -> Outcome {
+fn parse(kind: &str, payload: &str) -> ParseOutcome {
     limits(&[]).parse(&delivery(&format!("tenant/t/device/d/{kind}"), payload.as_bytes()))
 }
 
 fn parsed(kind: &str, payload: &str) -> Parsed {
     match parse(kind, payload) {
-        Outcome::Parsed(parsed) => parsed,
+        ParseOutcome::Parsed(parsed) => parsed,
         other => panic!("{payload}: {other:?}"),
     }
 }
 
 fn reason(kind: &str, payload: &str) -> Reason {
     match parse(kind, payload) {
-        Outcome::Refused(refusal, _) => refusal.reason,
+        ParseOutcome::Refused(refusal, _) => refusal.reason,
         other => panic!("{payload}: {other:?}"),
     }
 }
@@ -61,8 +61,8 @@ fn a_full_message_is_taken_apart_without_losing_a_digit() {
     assert_eq!(message.msg_type, "telemetry/engine");
     assert_eq!(message.time, Some(Timestamp::from_micros(1_770_119_999_500_000)));
     assert_eq!(message.site.as_deref(), Some(b"north".as_slice()));
-    assert_eq!(message.token, Token::Given(Bytes::from_static(b"s3cret")));
-    let Body::Telemetry { seq, metrics, extra } = message.body else { panic!("telemetry") };
+    assert_eq!(message.token, TokenField::Given(Bytes::from_static(b"s3cret")));
+    let ParsedBody::Telemetry { seq, metrics, extra } = message.body else { panic!("telemetry") };
     assert_eq!((seq, metrics.as_ref(), extra), (Some(i64::MAX), br#"{"t":21.500,"n":1e2}"#.as_slice(), None));
 }
 
@@ -71,8 +71,8 @@ fn what_is_absent_or_null_has_its_default() {
     let nothing = r#"{"ts":null,"site_id":null,"seq":null,"metrics":null,"provision_token":null,"version":null}"#;
     for payload in ["{}", nothing] {
         let message = parsed("heartbeat", payload);
-        assert_eq!((message.time, message.site, message.token), (None, None, Token::Absent));
-        let Body::Telemetry { seq, metrics, .. } = message.body else { panic!("telemetry") };
+        assert_eq!((message.time, message.site, message.token), (None, None, TokenField::Absent));
+        let ParsedBody::Telemetry { seq, metrics, .. } = message.body else { panic!("telemetry") };
         assert_eq!((seq, metrics.as_ref()), (None, b"{}".as_slice()));
     }
 }
@@ -112,7 +112,7 @@ fn fields_of_a_wrong_type_are_bad_payload() {
     let roomy = limits(&[("MAX_PAYLOAD_BYTES", "1000000")]);
     for payload in [deep, many] {
         let outcome = roomy.parse(&delivery("tenant/t/device/d/telemetry", payload.as_bytes()));
-        assert!(matches!(outcome, Outcome::Refused(refusal, _) if refusal.reason == Reason::BadPayload));
+        assert!(matches!(outcome, ParseOutcome::Refused(refusal, _) if refusal.reason == Reason::BadPayload));
     }
 }
 
@@ -138,13 +138,14 @@ fn what_jsonb_cannot_hold_is_held_back_until_the_sender_is_believed() {
 
 #[test]
 fn shadows_and_acknowledgements_have_fields_of_their_own() {
-    let Body::Shadow { reported, version } = parsed("shadow/reported", r#"{"reported":{"on":true},"version":7}"#).body
+    let ParsedBody::Shadow { reported, version } =
+        parsed("shadow/reported", r#"{"reported":{"on":true},"version":7}"#).body
     else {
         panic!("a shadow")
     };
     assert_eq!((reported.as_ref(), version), (br#"{"on":true}"#.as_slice(), Some(7)));
     let ack = r#"{"command_id":"0199b0f2-7d1e-7c3a-9a51-2f0c6f1f6a11","status":"done","details":{"took":3}}"#;
-    let Body::CommandAck { details, .. } = parsed("commands/ack", ack).body else { panic!("an acknowledgement") };
+    let ParsedBody::CommandAck { details, .. } = parsed("commands/ack", ack).body else { panic!("an acknowledgement") };
     assert_eq!(details.as_ref(), br#"{"status":"done","details":{"took":3}}"#);
     for payload in ["{}", r#"{"reported":1}"#, r#"{"reported":{},"version":-1}"#, r#"{"reported":{},"version":"2"}"#] {
         assert_eq!(reason("shadow/reported", payload), Reason::BadPayload, "{payload}");
@@ -152,17 +153,17 @@ fn shadows_and_acknowledgements_have_fields_of_their_own() {
     for payload in ["{}", r#"{"command_id":"x"}"#, r#"{"command_id":7}"#] {
         assert_eq!(reason("commands/ack", payload), Reason::BadPayload, "{payload}");
     }
-    assert!(matches!(parse("commands/reboot", "anything"), Outcome::Ignored));
+    assert!(matches!(parse("commands/reboot", "anything"), ParseOutcome::Ignored));
 }
 
 #[test]
 fn extras_are_kept_as_one_object_when_asked_for() {
     let keeping = limits(&[("KEEP_EXTRA_FIELDS", "1")]);
     let payload = br#"{"a":1.50,"metrics":{},"\u0062\"":[2],"provision_token":"x"}"#;
-    let Outcome::Parsed(message) = keeping.parse(&delivery("tenant/t/device/d/telemetry", payload)) else {
+    let ParseOutcome::Parsed(message) = keeping.parse(&delivery("tenant/t/device/d/telemetry", payload)) else {
         panic!("taken")
     };
-    let Body::Telemetry { extra, .. } = message.body else { panic!("telemetry") };
+    let ParsedBody::Telemetry { extra, .. } = message.body else { panic!("telemetry") };
     assert_eq!(extra.as_deref(), Some(br#"{"a":1.50,"b\"":[2]}"#.as_slice()), "the token is no extra");
 }
 
@@ -170,10 +171,11 @@ fn extras_are_kept_as_one_object_when_asked_for() {
 fn a_token_that_strayed_into_what_is_stored_is_cut_out() {
     let strayed = r#"{"metrics":{"a":1,"provision_token":"s3cret"},"auth":{"provision_token":"s3cret"}}"#;
     let keeping = limits(&[("KEEP_EXTRA_FIELDS", "1")]);
-    let Outcome::Parsed(message) = keeping.parse(&delivery("tenant/t/device/d/telemetry", strayed.as_bytes())) else {
+    let ParseOutcome::Parsed(message) = keeping.parse(&delivery("tenant/t/device/d/telemetry", strayed.as_bytes()))
+    else {
         panic!("taken")
     };
-    let Body::Telemetry { metrics, extra, .. } = message.body else { panic!("telemetry") };
+    let ParsedBody::Telemetry { metrics, extra, .. } = message.body else { panic!("telemetry") };
     assert_eq!(metrics, r#"{"a":1,"provision_token":"[redacted]"}"#);
     assert_eq!(extra.as_deref(), Some(br#"{"auth":{"provision_token":"[redacted]"}}"#.as_slice()));
 }
@@ -182,8 +184,8 @@ fn a_token_that_strayed_into_what_is_stored_is_cut_out() {
 fn a_replay_brings_the_hash_of_its_token_instead_of_the_mask() {
     let original = parsed("telemetry", r#"{"provision_token":"s3cret"}"#).token.hash();
     let mut again = delivery("tenant/t/device/d/telemetry", br#"{"provision_token":"[redacted]"}"#);
-    again.replay = Some(Box::new(Replay { token: original, message_id: uuid::Uuid::nil() }));
-    let Outcome::Parsed(message) = limits(&[]).parse(&again) else { panic!("taken") };
+    again.replay = Some(Box::new(ReplayOrigin { token: original, message_id: uuid::Uuid::nil() }));
+    let ParseOutcome::Parsed(message) = limits(&[]).parse(&again) else { panic!("taken") };
     assert_eq!(message.token.hash(), original);
 }
 

@@ -1,6 +1,6 @@
 //! The rule of `ts`: RFC 3339 text, or Unix time as a number (seconds, or milliseconds from 1e11 on).
 //!
-//! It reads exactly and guesses nothing; whether a moment is plausible is asked separately, in [`Plausible`].
+//! It reads exactly and guesses nothing; whether a moment is plausible is asked separately, in [`AcceptedTimes`].
 
 use crate::domain::time::{MICROS_PER_SECOND, Timestamp};
 
@@ -12,7 +12,7 @@ const DAY: i64 = 86_400;
 
 /// How far from the time of receipt a device's time may lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Plausible {
+pub struct AcceptedTimes {
     /// `MAX_CLOCK_SKEW_SECONDS`.
     pub ahead_seconds: i64,
     /// `MAX_AGE_DAYS`.
@@ -66,7 +66,7 @@ fn saturating_micros(value: f64, decimals: usize) -> i64 {
 
 // === impl Plausible ===
 
-impl Plausible {
+impl AcceptedTimes {
     /// Says what is wrong with a device's time, received at this moment; `None` when nothing is.
     pub fn objection(&self, time: Timestamp, received_at: Timestamp) -> Option<String> {
         let ahead = time.micros().saturating_sub(received_at.micros());
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_moment_is_plausible_from_the_oldest_to_the_farthest_ahead() {
-        let rule = Plausible { ahead_seconds: 300, age_days: 30 };
+        let rule = AcceptedTimes { ahead_seconds: 300, age_days: 30 };
         let now = Timestamp::from_micros(NOON_SECONDS * MICROS_PER_SECOND);
         assert_eq!(rule.objection(now.plus_seconds(300), now), None);
         assert!(rule.objection(now.plus_seconds(301), now).unwrap().contains("MAX_CLOCK_SKEW_SECONDS"));

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType, SerialNumber};
 
 use super::Authority;
-use super::sign::IssueError;
+use super::sign::SignError;
 use crate::domain::time::Timestamp;
 use crate::pki::BACKDATING_SECONDS;
 use crate::pki::certificate::Certificate;
@@ -39,7 +39,7 @@ pub fn sign_server(
     serial: &Serial,
     validity_days: u32,
     now: Timestamp,
-) -> Result<(Certificate, PrivateKeyPem), IssueError> {
+) -> Result<(Certificate, PrivateKeyPem), SignError> {
     let own = authority.certificate().certificate();
     let now = x509_time::whole_second(now);
     let begins = now.plus_seconds(-BACKDATING_SECONDS).max(own.not_before());
@@ -63,7 +63,7 @@ pub fn sign_server(
     let key = PrivateKeyPem::of(&pair);
     zeroize::Zeroize::zeroize(&mut pair);
     let certificate = Certificate::from_der(signed?.der())?;
-    if certificate.is_signed_by(own) { Ok((certificate, key)) } else { Err(IssueError::BadSignature) }
+    if certificate.is_signed_by(own) { Ok((certificate, key)) } else { Err(SignError::BadSignature) }
 }
 
 // === impl ServerName ===
@@ -129,6 +129,6 @@ mod tests {
         let (certificate, _) = sign_server(&authority, &names, &serial, 825, now()).unwrap();
         assert_eq!(certificate.not_after(), authority.certificate().certificate().not_after());
         let refused = crate::pki::request::import::judge(&certificate, authority.certificate(), now());
-        assert_eq!(refused, Err(crate::pki::request::import::ImportError::NotForClients));
+        assert_eq!(refused, Err(crate::pki::request::import::ImportCheckError::NotForClients));
     }
 }

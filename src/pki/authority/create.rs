@@ -21,7 +21,7 @@ pub struct AuthorityName(String);
 
 /// Why there is no new authority.
 #[derive(Debug, thiserror::Error)]
-pub enum FoundingError {
+pub enum CreateAuthorityError {
     /// No time at all, or beyond all calendars.
     #[error("an authority of {0} days cannot be made: ask for at least one day, and for an end before the year 10000")]
     Days(u32),
@@ -44,12 +44,12 @@ pub fn found(
     name: &AuthorityName,
     validity_days: u32,
     now: Timestamp,
-) -> Result<(Authority, PrivateKeyPem), FoundingError> {
+) -> Result<(Authority, PrivateKeyPem), CreateAuthorityError> {
     let now_second = x509_time::whole_second(now);
     let ends = now_second.plus_seconds(i64::from(validity_days) * SECONDS_PER_DAY);
     let dates = (x509_time::to_x509(now_second.plus_seconds(-BACKDATING_SECONDS)), x509_time::to_x509(ends));
     let (Some(from), Some(until), 1..) = (dates.0, dates.1, validity_days) else {
-        return Err(FoundingError::Days(validity_days));
+        return Err(CreateAuthorityError::Days(validity_days));
     };
     let key = CaKey::generate()?;
     let mut params = CertificateParams::default();

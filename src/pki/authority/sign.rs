@@ -5,7 +5,7 @@
 use rcgen::{KeyPair, PublicKeyData, SubjectPublicKeyInfo};
 
 use super::Authority;
-use crate::pki::certificate::{Certificate, CertificateError};
+use crate::pki::certificate::{Certificate, CertificateFieldError};
 use crate::pki::key::PrivateKeyPem;
 use crate::pki::request::csr::Request;
 use crate::pki::request::lint::{self, LintError};
@@ -13,7 +13,7 @@ use crate::pki::request::profile::Leaf;
 
 /// Why nothing was signed, or what was signed did not leave.
 #[derive(Debug, thiserror::Error)]
-pub enum IssueError {
+pub enum SignError {
     /// The plan is for another device than the request.
     #[error("the request is for {request} and the plan for {plan}: nothing was signed")]
     OtherDevice {
@@ -27,7 +27,7 @@ pub enum IssueError {
     Sign(#[from] rcgen::Error),
     /// What was signed cannot be read.
     #[error("what was signed cannot be read back, and was thrown away: {0}")]
-    Unreadable(#[from] CertificateError),
+    Unreadable(#[from] CertificateFieldError),
     /// What was signed does not verify.
     #[error("what was signed is not signed by the authority, and was thrown away")]
     BadSignature,
@@ -37,16 +37,16 @@ pub enum IssueError {
 }
 
 /// Signs for the key of a request.
-pub fn sign(authority: &Authority, leaf: &Leaf, request: &Request) -> Result<Certificate, IssueError> {
+pub fn sign(authority: &Authority, leaf: &Leaf, request: &Request) -> Result<Certificate, SignError> {
     if request.device() != leaf.device() {
         let (request, plan) = (request.device().identity(), leaf.device().identity());
-        return Err(IssueError::OtherDevice { request: request.to_owned(), plan: plan.to_owned() });
+        return Err(SignError::OtherDevice { request: request.to_owned(), plan: plan.to_owned() });
     }
     sign_key(authority, leaf, &SubjectPublicKeyInfo::from_der(request.key())?)
 }
 
 /// Makes a key (ECDSA P-256), signs for it, and hands both over.
-pub fn sign_new_key(authority: &Authority, leaf: &Leaf) -> Result<(Certificate, PrivateKeyPem), IssueError> {
+pub fn sign_new_key(authority: &Authority, leaf: &Leaf) -> Result<(Certificate, PrivateKeyPem), SignError> {
     let mut pair = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
     let signed = sign_key(authority, leaf, &pair);
     let key = PrivateKeyPem::of(&pair);
@@ -56,7 +56,7 @@ pub fn sign_new_key(authority: &Authority, leaf: &Leaf) -> Result<(Certificate, 
 
 // --- private helpers ---
 
-fn sign_key(authority: &Authority, leaf: &Leaf, key: &impl PublicKeyData) -> Result<Certificate, IssueError> {
+fn sign_key(authority: &Authority, leaf: &Leaf, key: &impl PublicKeyData) -> Result<Certificate, SignError> {
     let signed = leaf.params()?.signed_by(key, authority.issuer())?;
     lint::check(signed.der(), leaf, &key.subject_public_key_info(), authority.certificate())?;
     Ok(Certificate::from_der(signed.der())?)

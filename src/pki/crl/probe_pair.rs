@@ -10,7 +10,7 @@ use crate::domain::clocks::Clocks;
 use crate::domain::probe;
 use crate::pki::BACKDATING_SECONDS;
 use crate::pki::authority::Authority;
-use crate::pki::certificate::{Certificate, CertificateError};
+use crate::pki::certificate::{Certificate, CertificateFieldError};
 use crate::pki::key::PrivateKeyPem;
 use crate::pki::request::profile::named;
 use crate::pki::serial::{Serial, SerialError};
@@ -42,7 +42,7 @@ pub enum CanaryError {
     Serial(#[from] SerialError),
     /// What was signed cannot be read.
     #[error("a certificate to try the broker with cannot be read back: {0}")]
-    Unreadable(#[from] CertificateError),
+    Unreadable(#[from] CertificateFieldError),
 }
 
 /// Makes one, with a name of its own, so that replicas do not disturb each other's.

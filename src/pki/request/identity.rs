@@ -17,19 +17,19 @@ const COLON: &str = "%3A";
      give the tenant or the device a shorter name",
     name.len()
 )]
-pub struct TooLong {
+pub struct IdentityTooLong {
     /// What it would have been.
     pub name: String,
 }
 
 /// The common name of a device.
-pub fn common_name(device: &DeviceKey, format: CnFormat) -> Result<String, TooLong> {
+pub fn common_name(device: &DeviceKey, format: CnFormat) -> Result<String, IdentityTooLong> {
     let name = match format {
         CnFormat::Strict => device.identity().to_owned(),
         CnFormat::Plain => format!("{}/{}", device.tenant(), device.device()),
     };
     // All characters of a name are ASCII: bytes are characters.
-    if name.len() > MAX_COMMON_NAME_LEN { Err(TooLong { name }) } else { Ok(name) }
+    if name.len() > MAX_COMMON_NAME_LEN { Err(IdentityTooLong { name }) } else { Ok(name) }
 }
 
 /// The device of a common name, in either form.

@@ -12,7 +12,7 @@ use crate::pki::certificate::Certificate;
 
 /// Why a certificate is not taken in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ImportError {
+pub enum ImportCheckError {
     /// Another authority's.
     #[error("the certificate was issued by {issuer}, and the authority here is {authority}: have it issued here anew")]
     WrongIssuer {
@@ -76,40 +76,42 @@ pub fn judge(
     certificate: &Certificate,
     authority: &AuthorityCertificate,
     now: Timestamp,
-) -> Result<DeviceKey, ImportError> {
+) -> Result<DeviceKey, ImportCheckError> {
     if certificate.issuer() != authority.name() {
         let (issuer, authority) = (certificate.issuer().to_owned(), authority.name().to_owned());
-        return Err(ImportError::WrongIssuer { issuer, authority });
+        return Err(ImportCheckError::WrongIssuer { issuer, authority });
     }
     if !certificate.is_signed_by(authority.certificate()) {
-        return Err(ImportError::BadSignature);
+        return Err(ImportCheckError::BadSignature);
     }
     let uses = certificate.uses();
     if uses.is_ca || uses.signs_certificates || uses.signs_crls {
-        return Err(ImportError::IsAuthority);
+        return Err(ImportCheckError::IsAuthority);
     }
     if !uses.is_for_clients {
-        return Err(ImportError::NotForClients);
+        return Err(ImportCheckError::NotForClients);
     }
     if let Some(oid) = &uses.unknown_critical {
-        return Err(ImportError::UnknownCritical(oid.clone()));
+        return Err(ImportCheckError::UnknownCritical(oid.clone()));
     }
     certificate.key_kind().clone()?;
     let (from, until) = (certificate.not_before(), certificate.not_after());
     if now < from || now >= until {
-        return Err(ImportError::NotNow { from, until, now });
+        return Err(ImportCheckError::NotNow { from, until, now });
     }
     device_of(certificate)
 }
 
 /// The device a certificate names, whoever issued it.
-pub fn device_of(certificate: &Certificate) -> Result<DeviceKey, ImportError> {
-    let name =
-        certificate.common_name().ok_or(ImportError::CommonNames(certificate.subject_name().common_names.len()))?;
-    let device = identity::read_common_name(name).map_err(|why| ImportError::Name { name: name.to_owned(), why })?;
+pub fn device_of(certificate: &Certificate) -> Result<DeviceKey, ImportCheckError> {
+    let name = certificate
+        .common_name()
+        .ok_or(ImportCheckError::CommonNames(certificate.subject_name().common_names.len()))?;
+    let device =
+        identity::read_common_name(name).map_err(|why| ImportCheckError::Name { name: name.to_owned(), why })?;
     let mut urns = certificate.uses().uris.iter().filter(|uri| identity::is_urn(uri));
     match urns.find(|urn| identity::read_urn(urn).as_ref() != Ok(&device)) {
-        Some(uri) => Err(ImportError::TwoDevices { device, uri: uri.clone() }),
+        Some(uri) => Err(ImportCheckError::TwoDevices { device, uri: uri.clone() }),
         None => Ok(device),
     }
 }
@@ -131,7 +133,7 @@ mod tests {
         Certificate::from_der(signed.der()).unwrap()
     }
 
-    fn judged(change: impl Fn(&mut CertificateParams)) -> Result<DeviceKey, ImportError> {
+    fn judged(change: impl Fn(&mut CertificateParams)) -> Result<DeviceKey, ImportCheckError> {
         let authority = authority();
         judge(&differing(&authority, change), authority.certificate(), now())
     }
@@ -152,12 +154,12 @@ mod tests {
     fn a_name_that_is_no_devices_or_of_two_is_refused() {
         for name in ["", "acme", "a/b/c", "+/+", "acme/#", "acme/device/", "a\u{0}/b", "\u{e9}/b"] {
             let refused = judged(|params| params.distinguished_name = named(name)).unwrap_err();
-            assert!(matches!(refused, ImportError::Name { .. }), "{name:?}: {refused}");
+            assert!(matches!(refused, ImportCheckError::Name { .. }), "{name:?}: {refused}");
         }
         let nameless = judged(|params| params.distinguished_name = rcgen::DistinguishedName::new());
-        assert_eq!(nameless, Err(ImportError::CommonNames(0)));
+        assert_eq!(nameless, Err(ImportCheckError::CommonNames(0)));
         let other = judged(|params| params.distinguished_name = named("acme/device/other")).unwrap_err();
-        assert!(matches!(other, ImportError::TwoDevices { .. }), "{other}");
+        assert!(matches!(other, ImportCheckError::TwoDevices { .. }), "{other}");
         let foreign =
             judged(|params| params.subject_alt_names = vec![SanType::URI("https://x.org".try_into().unwrap())]);
         assert_eq!(foreign, Ok(device()), "a name that is not ours says nothing");
@@ -166,17 +168,17 @@ mod tests {
     #[test]
     fn what_the_broker_would_refuse_is_refused() {
         let server = judged(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]);
-        assert_eq!(server, Err(ImportError::NotForClients));
+        assert_eq!(server, Err(ImportCheckError::NotForClients));
         let sub = judged(|params| params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained));
-        assert_eq!(sub, Err(ImportError::IsAuthority));
+        assert_eq!(sub, Err(ImportCheckError::IsAuthority));
         let signs = judged(|params| params.key_usages = vec![KeyUsagePurpose::KeyCertSign]);
-        assert_eq!(signs, Err(ImportError::IsAuthority));
+        assert_eq!(signs, Err(ImportCheckError::IsAuthority));
         let strange = judged(|params| {
             let mut extension = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 9], vec![5, 0]);
             extension.set_criticality(true);
             params.custom_extensions = vec![extension];
         });
-        assert_eq!(strange, Err(ImportError::UnknownCritical("1.3.6.1.4.1.9".to_owned())));
+        assert_eq!(strange, Err(ImportCheckError::UnknownCritical("1.3.6.1.4.1.9".to_owned())));
     }
 
     #[test]
@@ -184,11 +186,11 @@ mod tests {
         let (ours, namesake) = (authority(), authority());
         let certificate = differing(&ours, |_| ());
         let by = |authority: &Authority, at| judge(&certificate, authority.certificate(), at);
-        assert_eq!(by(&namesake, now()), Err(ImportError::BadSignature));
+        assert_eq!(by(&namesake, now()), Err(ImportCheckError::BadSignature));
         let (other, _) = crate::pki::authority::create::found(&"Other".parse().unwrap(), 9, now()).unwrap();
-        assert!(matches!(by(&other, now()), Err(ImportError::WrongIssuer { .. })));
+        assert!(matches!(by(&other, now()), Err(ImportCheckError::WrongIssuer { .. })));
         for at in [certificate.not_after(), certificate.not_before().plus_seconds(-1)] {
-            assert!(matches!(by(&ours, at), Err(ImportError::NotNow { .. })));
+            assert!(matches!(by(&ours, at), Err(ImportCheckError::NotNow { .. })));
         }
         assert_eq!(by(&ours, certificate.not_before()), Ok(device()));
     }

@@ -26,7 +26,7 @@ const MAX_SERIAL_BYTES: usize = 20;
 
 /// What is wrong with a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Finding {
+pub enum LintFinding {
     /// No DER of a certificate, or something behind it.
     #[error("it is not one certificate in DER")]
     NotDer,
@@ -90,13 +90,13 @@ pub enum Finding {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct LintError {
     /// What was found.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<LintFinding>,
 }
 
 /// Compares a certificate with its plan, its key, and the authority that was to sign it.
 pub fn check(der: &[u8], leaf: &Leaf, key: &[u8], authority: &AuthorityCertificate) -> Result<(), LintError> {
     let Ok(([], certificate)) = X509Certificate::from_der(der) else {
-        return Err(LintError { findings: vec![Finding::NotDer] });
+        return Err(LintError { findings: vec![LintFinding::NotDer] });
     };
     let mut findings = Vec::new();
     let mut demand = |holds: bool, finding| {
@@ -105,8 +105,8 @@ pub fn check(der: &[u8], leaf: &Leaf, key: &[u8], authority: &AuthorityCertifica
         }
     };
     let tbs = &certificate.tbs_certificate;
-    demand(certificate.signature_algorithm == tbs.signature, Finding::Algorithm);
-    demand(is_signed(&certificate, authority), Finding::Signature);
+    demand(certificate.signature_algorithm == tbs.signature, LintFinding::Algorithm);
+    demand(is_signed(&certificate, authority), LintFinding::Signature);
     for (holds, finding) in fields(tbs, leaf, key, authority) {
         demand(holds, finding);
     }
@@ -118,7 +118,7 @@ pub fn check(der: &[u8], leaf: &Leaf, key: &[u8], authority: &AuthorityCertifica
 
 impl fmt::Display for LintError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let findings: Vec<String> = self.findings.iter().map(Finding::to_string).collect();
+        let findings: Vec<String> = self.findings.iter().map(LintFinding::to_string).collect();
         f.write_str(&findings.join("; "))
     }
 }
@@ -130,7 +130,12 @@ fn is_signed(certificate: &X509Certificate<'_>, authority: &AuthorityCertificate
     key.is_ok_and(|(_, key)| certificate.verify_signature(Some(&key)).is_ok())
 }
 
-fn fields(tbs: &TbsCertificate<'_>, leaf: &Leaf, key: &[u8], authority: &AuthorityCertificate) -> [(bool, Finding); 8] {
+fn fields(
+    tbs: &TbsCertificate<'_>,
+    leaf: &Leaf,
+    key: &[u8],
+    authority: &AuthorityCertificate,
+) -> [(bool, LintFinding); 8] {
     let own = authority.certificate();
     let raw = tbs.raw_serial();
     let serial = Serial::from_der_integer(raw).is_ok_and(|serial| serial == *leaf.serial());
@@ -139,33 +144,37 @@ fn fields(tbs: &TbsCertificate<'_>, leaf: &Leaf, key: &[u8], authority: &Authori
     let names: Vec<_> = tbs.subject().iter_attributes().map(|attribute| attribute.as_str().ok()).collect();
     let is_common_name = tbs.subject().iter_common_name().count() == 1;
     [
-        (tbs.version() == X509Version::V3, Finding::Version),
-        (serial && raw.len() <= MAX_SERIAL_BYTES, Finding::Serial),
-        (tbs.issuer().as_raw() == own.subject_name().der, Finding::Issuer),
-        (begins == leaf.not_before() && ends == leaf.not_after() && begins < ends, Finding::Dates),
-        (own.not_before() <= begins && ends <= own.not_after(), Finding::Outlives),
-        (is_common_name && names == [Some(leaf.common_name())], Finding::Subject),
-        (tbs.public_key().raw == key, Finding::Key),
-        (tbs.issuer_uid.is_none() && tbs.subject_uid.is_none(), Finding::UniqueId),
+        (tbs.version() == X509Version::V3, LintFinding::Version),
+        (serial && raw.len() <= MAX_SERIAL_BYTES, LintFinding::Serial),
+        (tbs.issuer().as_raw() == own.subject_name().der, LintFinding::Issuer),
+        (begins == leaf.not_before() && ends == leaf.not_after() && begins < ends, LintFinding::Dates),
+        (own.not_before() <= begins && ends <= own.not_after(), LintFinding::Outlives),
+        (is_common_name && names == [Some(leaf.common_name())], LintFinding::Subject),
+        (tbs.public_key().raw == key, LintFinding::Key),
+        (tbs.issuer_uid.is_none() && tbs.subject_uid.is_none(), LintFinding::UniqueId),
     ]
 }
 
-fn extensions(tbs: &TbsCertificate<'_>, leaf: &Leaf, authority: &AuthorityCertificate) -> Vec<(bool, Finding)> {
+fn extensions(tbs: &TbsCertificate<'_>, leaf: &Leaf, authority: &AuthorityCertificate) -> Vec<(bool, LintFinding)> {
     let all = tbs.extensions();
     let is_once =
         |(at, extension): (usize, &X509Extension<'_>)| all[..at].iter().all(|other| other.oid != extension.oid);
     let key_id = authority.key_id();
-    let rules: [(Oid<'_>, Finding, &Rule<'_>); 6] = [
-        (OID_X509_EXT_BASIC_CONSTRAINTS, Finding::Constraints, &is_no_authority),
-        (OID_X509_EXT_KEY_USAGE, Finding::KeyUsage, &signs_only),
-        (OID_X509_EXT_EXTENDED_KEY_USAGE, Finding::ExtendedKeyUsage, &is_client_only),
-        (OID_X509_EXT_SUBJECT_ALT_NAME, Finding::AlternativeName, &|extension| is_named(extension, leaf.urn())),
-        (OID_X509_EXT_AUTHORITY_KEY_IDENTIFIER, Finding::AuthorityKeyId, &|extension| names_key(extension, &key_id)),
-        (OID_X509_EXT_SUBJECT_KEY_IDENTIFIER, Finding::SubjectKeyId, &has_key_id),
+    let rules: [(Oid<'_>, LintFinding, &LintRule<'_>); 6] = [
+        (OID_X509_EXT_BASIC_CONSTRAINTS, LintFinding::Constraints, &is_no_authority),
+        (OID_X509_EXT_KEY_USAGE, LintFinding::KeyUsage, &signs_only),
+        (OID_X509_EXT_EXTENDED_KEY_USAGE, LintFinding::ExtendedKeyUsage, &is_client_only),
+        (OID_X509_EXT_SUBJECT_ALT_NAME, LintFinding::AlternativeName, &|extension| is_named(extension, leaf.urn())),
+        (OID_X509_EXT_AUTHORITY_KEY_IDENTIFIER, LintFinding::AuthorityKeyId, &|extension| {
+            names_key(extension, &key_id)
+        }),
+        (OID_X509_EXT_SUBJECT_KEY_IDENTIFIER, LintFinding::SubjectKeyId, &has_key_id),
     ];
     let is_ours = |extension: &X509Extension<'_>| rules.iter().any(|(oid, ..)| *oid == extension.oid);
-    let mut verdicts =
-        vec![(all.iter().enumerate().all(is_once), Finding::Duplicate), (all.iter().all(is_ours), Finding::Foreign)];
+    let mut verdicts = vec![
+        (all.iter().enumerate().all(is_once), LintFinding::Duplicate),
+        (all.iter().all(is_ours), LintFinding::Foreign),
+    ];
     for (oid, finding, rule) in &rules {
         let mut of_kind = all.iter().filter(|extension| extension.oid == *oid).peekable();
         verdicts.push((of_kind.peek().is_some() && of_kind.all(rule), *finding));
@@ -173,7 +182,7 @@ fn extensions(tbs: &TbsCertificate<'_>, leaf: &Leaf, authority: &AuthorityCertif
     verdicts
 }
 
-type Rule<'a> = dyn Fn(&X509Extension<'_>) -> bool + 'a;
+type LintRule<'a> = dyn Fn(&X509Extension<'_>) -> bool + 'a;
 
 fn is_no_authority(extension: &X509Extension<'_>) -> bool {
     let ParsedExtension::BasicConstraints(constraints) = extension.parsed_extension() else { return false };

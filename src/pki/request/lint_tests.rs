@@ -5,7 +5,7 @@ use rcgen::{
     KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
 
-use super::lint::{Finding, check};
+use super::lint::{LintFinding, check};
 use super::profile::{Leaf, Lifetime};
 use crate::pki::authority::create;
 use crate::pki::authority::{Authority, AuthorityCertificate};
@@ -52,11 +52,11 @@ impl Bench {
         resigned(&self.signed(|_| ()), &self.key, change)
     }
 
-    fn findings(&self, der: &[u8]) -> Vec<Finding> {
+    fn findings(&self, der: &[u8]) -> Vec<LintFinding> {
         self.findings_of(der, self.authority.certificate())
     }
 
-    fn findings_of(&self, der: &[u8], authority: &AuthorityCertificate) -> Vec<Finding> {
+    fn findings_of(&self, der: &[u8], authority: &AuthorityCertificate) -> Vec<LintFinding> {
         let key = self.pair.subject_public_key_info();
         check(der, &self.leaf, &key, authority).map_or_else(|error| error.findings, |()| Vec::new())
     }
@@ -90,12 +90,12 @@ fn the_planned_certificate_passes_also_when_it_was_taken_apart_and_signed_anew()
 #[test]
 fn another_field_than_planned_is_found() {
     let bench = Bench::new();
-    let cases: [(Finding, &Change); 5] = [
-        (Finding::Serial, &|params| params.serial_number = Some(SerialNumber::from(7))),
-        (Finding::Dates, &|params| params.not_after -= chrono::TimeDelta::days(1).to_std().unwrap()),
-        (Finding::Dates, &|params| params.not_before += chrono::TimeDelta::days(1).to_std().unwrap()),
-        (Finding::Subject, &|params| params.distinguished_name = super::profile::named("acme/device/other")),
-        (Finding::Subject, &|params| params.distinguished_name.push(DnType::OrganizationName, "Acme")),
+    let cases: [(LintFinding, &Change); 5] = [
+        (LintFinding::Serial, &|params| params.serial_number = Some(SerialNumber::from(7))),
+        (LintFinding::Dates, &|params| params.not_after -= chrono::TimeDelta::days(1).to_std().unwrap()),
+        (LintFinding::Dates, &|params| params.not_before += chrono::TimeDelta::days(1).to_std().unwrap()),
+        (LintFinding::Subject, &|params| params.distinguished_name = super::profile::named("acme/device/other")),
+        (LintFinding::Subject, &|params| params.distinguished_name.push(DnType::OrganizationName, "Acme")),
     ];
     for (finding, change) in cases {
         assert_eq!(bench.findings(&bench.signed(change)), [finding]);
@@ -105,32 +105,34 @@ fn another_field_than_planned_is_found() {
 #[test]
 fn each_extension_that_is_not_of_the_profile_is_found() {
     let bench = Bench::new();
-    let cases: [(Finding, &Change); 17] = [
-        (Finding::Constraints, &|params| params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained)),
-        (Finding::Constraints, &|params| by_hand(params, (false, &[0x30, 0]), false)),
-        (Finding::KeyUsage, &|params| params.key_usages.push(KeyUsagePurpose::KeyEncipherment)),
-        (Finding::KeyUsage, &|params| params.key_usages = vec![KeyUsagePurpose::KeyAgreement]),
-        (Finding::KeyUsage, &|params| params.key_usages.clear()),
-        (Finding::KeyUsage, &|params| {
+    let cases: [(LintFinding, &Change); 17] = [
+        (LintFinding::Constraints, &|params| params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained)),
+        (LintFinding::Constraints, &|params| by_hand(params, (false, &[0x30, 0]), false)),
+        (LintFinding::KeyUsage, &|params| params.key_usages.push(KeyUsagePurpose::KeyEncipherment)),
+        (LintFinding::KeyUsage, &|params| params.key_usages = vec![KeyUsagePurpose::KeyAgreement]),
+        (LintFinding::KeyUsage, &|params| params.key_usages.clear()),
+        (LintFinding::KeyUsage, &|params| {
             params.key_usages.clear();
             params.custom_extensions.push(extension(KEY_USAGE, false, &[3, 2, 7, 0x80]));
         }),
-        (Finding::ExtendedKeyUsage, &|params| params.insert_extended_key_usage(ExtendedKeyUsagePurpose::ServerAuth)),
-        (Finding::ExtendedKeyUsage, &|params| params.insert_extended_key_usage(ExtendedKeyUsagePurpose::Any)),
-        (Finding::ExtendedKeyUsage, &|params| {
+        (LintFinding::ExtendedKeyUsage, &|params| {
+            params.insert_extended_key_usage(ExtendedKeyUsagePurpose::ServerAuth);
+        }),
+        (LintFinding::ExtendedKeyUsage, &|params| params.insert_extended_key_usage(ExtendedKeyUsagePurpose::Any)),
+        (LintFinding::ExtendedKeyUsage, &|params| {
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::Other(vec![1, 3, 6, 1, 4, 1, 9])];
         }),
-        (Finding::ExtendedKeyUsage, &|params| params.extended_key_usages.clear()),
-        (Finding::ExtendedKeyUsage, &|params| {
+        (LintFinding::ExtendedKeyUsage, &|params| params.extended_key_usages.clear()),
+        (LintFinding::ExtendedKeyUsage, &|params| {
             params.extended_key_usages.clear();
             params.custom_extensions.push(extension(EXTENDED_KEY_USAGE, true, CLIENT_AUTH));
         }),
-        (Finding::AlternativeName, &|params| params.subject_alt_names = vec![other_uri()]),
-        (Finding::AlternativeName, &|params| params.subject_alt_names.push(other_uri())),
-        (Finding::AlternativeName, &|params| params.subject_alt_names.clear()),
-        (Finding::AuthorityKeyId, &|params| params.use_authority_key_identifier_extension = false),
-        (Finding::SubjectKeyId, &|params| by_hand(params, (true, &[0x30, 0]), true)),
-        (Finding::Foreign, &|params| params.custom_extensions.push(extension(POLICIES, false, &[0x30, 0]))),
+        (LintFinding::AlternativeName, &|params| params.subject_alt_names = vec![other_uri()]),
+        (LintFinding::AlternativeName, &|params| params.subject_alt_names.push(other_uri())),
+        (LintFinding::AlternativeName, &|params| params.subject_alt_names.clear()),
+        (LintFinding::AuthorityKeyId, &|params| params.use_authority_key_identifier_extension = false),
+        (LintFinding::SubjectKeyId, &|params| by_hand(params, (true, &[0x30, 0]), true)),
+        (LintFinding::Foreign, &|params| params.custom_extensions.push(extension(POLICIES, false, &[0x30, 0]))),
     ];
     for (number, (finding, change)) in cases.into_iter().enumerate() {
         assert_eq!(bench.findings(&bench.signed(change)), [finding], "case {number}");
@@ -143,7 +145,7 @@ fn an_extension_that_stands_twice_is_found() {
     let twice = |params: &mut CertificateParams| {
         params.custom_extensions.push(extension(SUBJECT_KEY_ID, false, &tagged(4, &[7; 20])));
     };
-    assert_eq!(bench.findings(&bench.signed(twice)), [Finding::Duplicate]);
+    assert_eq!(bench.findings(&bench.signed(twice)), [LintFinding::Duplicate]);
 }
 
 #[test]
@@ -152,22 +154,22 @@ fn another_key_and_another_issuer_are_found() {
     let params = bench.leaf.params().unwrap();
     let other_pair = test_samples::pair(&rcgen::PKCS_ECDSA_P256_SHA256);
     let other_key = params.signed_by(&other_pair, bench.authority.issuer()).unwrap();
-    assert_eq!(bench.findings(other_key.der()), [Finding::Key]);
+    assert_eq!(bench.findings(other_key.der()), [LintFinding::Key]);
 
     let namesake = test_samples::authority();
     let by_namesake = params.signed_by(&bench.pair, namesake.issuer()).unwrap();
-    assert_eq!(bench.findings(by_namesake.der()), [Finding::Signature, Finding::AuthorityKeyId]);
+    assert_eq!(bench.findings(by_namesake.der()), [LintFinding::Signature, LintFinding::AuthorityKeyId]);
 
     let mut issuer = CertificateParams::default();
     issuer.distinguished_name = super::profile::named("Sample CB");
     issuer.key_identifier_method = bench.authority.key_id_method();
     let renamed = params.signed_by(&bench.pair, &Issuer::from_params(&issuer, &bench.key)).unwrap();
-    assert_eq!(bench.findings(renamed.der()), [Finding::Issuer]);
+    assert_eq!(bench.findings(renamed.der()), [LintFinding::Issuer]);
 
     issuer.distinguished_name = super::profile::named("Sample CA");
     issuer.key_identifier_method = KeyIdMethod::PreSpecified(vec![1; 20]);
     let other_id = params.signed_by(&bench.pair, &Issuer::from_params(&issuer, &bench.key)).unwrap();
-    assert_eq!(bench.findings(other_id.der()), [Finding::AuthorityKeyId]);
+    assert_eq!(bench.findings(other_id.der()), [LintFinding::AuthorityKeyId]);
 }
 
 #[test]
@@ -175,7 +177,7 @@ fn a_certificate_that_outlives_its_authority_is_found() {
     let bench = Bench::new();
     let short = test_samples::authority_of(30);
     let findings = bench.findings_of(&bench.signed(|_| ()), short.certificate());
-    assert!(findings.contains(&Finding::Outlives), "{findings:?}");
+    assert!(findings.contains(&LintFinding::Outlives), "{findings:?}");
     let days = |days| {
         PROFILE.plan(
             &test_samples::device(),
@@ -192,14 +194,14 @@ fn a_certificate_that_outlives_its_authority_is_found() {
 fn what_no_library_would_write_is_found() {
     let bench = Bench::new();
     let version = bench.rebuilt(|parts| parts[0] = vec![0xa0, 3, 2, 1, 1]);
-    assert_eq!(bench.findings(&version), [Finding::Version]);
+    assert_eq!(bench.findings(&version), [LintFinding::Version]);
     // Another number of the family: ecdsa-with-SHA384.
     let algorithm = bench.rebuilt(|parts| *parts[2].last_mut().unwrap() = 3);
-    assert_eq!(bench.findings(&algorithm), [Finding::Algorithm]);
+    assert_eq!(bench.findings(&algorithm), [LintFinding::Algorithm]);
     let unique_id = bench.rebuilt(|parts| parts.insert(7, vec![0x81, 2, 0, 1]));
-    assert_eq!(bench.findings(&unique_id), [Finding::UniqueId]);
+    assert_eq!(bench.findings(&unique_id), [LintFinding::UniqueId]);
     let negative = bench.rebuilt(|parts| parts[1][2] = 0xff);
-    assert!([vec![Finding::Serial], vec![Finding::NotDer]].contains(&bench.findings(&negative)));
+    assert!([vec![LintFinding::Serial], vec![LintFinding::NotDer]].contains(&bench.findings(&negative)));
 }
 
 #[test]
@@ -208,9 +210,9 @@ fn bytes_that_were_touched_are_found() {
     let der = bench.signed(|_| ());
     let mut flipped = der.clone();
     *flipped.last_mut().unwrap() ^= 1;
-    assert_eq!(bench.findings(&flipped), [Finding::Signature]);
-    assert_eq!(bench.findings(&[&der[..], &[0]].concat()), [Finding::NotDer]);
-    assert_eq!(bench.findings(&der[..der.len() - 1]), [Finding::NotDer]);
-    assert_eq!(bench.findings(&[]), [Finding::NotDer]);
+    assert_eq!(bench.findings(&flipped), [LintFinding::Signature]);
+    assert_eq!(bench.findings(&[&der[..], &[0]].concat()), [LintFinding::NotDer]);
+    assert_eq!(bench.findings(&der[..der.len() - 1]), [LintFinding::NotDer]);
+    assert_eq!(bench.findings(&[]), [LintFinding::NotDer]);
     assert_eq!(parts(test_samples::content(&der)).len(), 3);
 }

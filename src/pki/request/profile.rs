@@ -10,7 +10,7 @@ use rcgen::{
     SerialNumber,
 };
 
-use super::identity::{self, TooLong};
+use super::identity::{self, IdentityTooLong};
 use crate::config::sections::certificates::CnFormat;
 use crate::domain::ids::DeviceKey;
 use crate::domain::time::Timestamp;
@@ -23,7 +23,7 @@ const SECONDS_PER_DAY: i64 = 86_400;
 
 /// How the certificates of devices look, and how long they are good.
 #[derive(Clone, Copy, Debug)]
-pub struct Profile {
+pub struct CertificateProfile {
     /// The form of the common name.
     pub cn_format: CnFormat,
     /// How long a certificate is good when nothing else is asked for.
@@ -56,7 +56,7 @@ pub struct Leaf {
 pub enum ProfileError {
     /// The identity fits no common name.
     #[error(transparent)]
-    Name(#[from] TooLong),
+    Name(#[from] IdentityTooLong),
     /// The authority has not begun, or has ended.
     #[error("the authority is good from {from} to {until}, and it is {now}: it signs nothing now")]
     AuthorityEnded {
@@ -84,7 +84,7 @@ pub enum ProfileError {
 
 // === impl Profile ===
 
-impl Profile {
+impl CertificateProfile {
     /// Plans the certificate of a device, to be signed by this authority.
     pub fn plan(
         &self,

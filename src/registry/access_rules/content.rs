@@ -13,7 +13,7 @@ use crate::config::sections::certificates::CnFormat;
 use crate::domain::ids::DeviceKey;
 use crate::domain::ports::Outage;
 use crate::domain::probe;
-use crate::store::certificates::revocation_ledger::Ledger;
+use crate::store::certificates::revocation_ledger::RevocationLedger;
 use crate::store::registry::broker_acl::Names;
 
 /// The most devices there can be rows for: about a gigabyte of them.
@@ -46,7 +46,7 @@ pub struct Content {
 
 /// Gathers it from the registry. The inner error is a sentence for the operator.
 pub(super) async fn gather(
-    ledger: &mut Ledger,
+    ledger: &mut RevocationLedger,
     template: &Template,
     form: AclForm,
     cn_format: CnFormat,
@@ -148,7 +148,7 @@ impl Content {
 // --- private helpers ---
 
 /// Devices to be denied, in the order of their names.
-async fn denied(ledger: &mut Ledger) -> Result<Vec<Names>, Outage> {
+async fn denied(ledger: &mut RevocationLedger) -> Result<Vec<Names>, Outage> {
     let mut devices = ledger.acl_barred(MAX_DENIED + 1).await?;
     if devices.len() > MAX_DENIED {
         devices.truncate(MAX_DENIED);

@@ -21,7 +21,7 @@ use crate::config::sections::broker::BrokerConfig;
 use crate::config::sections::certificates::CnFormat;
 use crate::domain::ports::Outage;
 use crate::lifecycle::Readiness;
-use crate::store::certificates::revocation_ledger::Ledger;
+use crate::store::certificates::revocation_ledger::RevocationLedger;
 use crate::store::registry::broker_acl::BrokerAclRow;
 use crate::store::registry::change_feed::ChangeSignal;
 use crate::telemetry::broker_acl::BrokerAclMetrics;
@@ -145,7 +145,7 @@ impl AclKeeper {
     }
 
     /// One turn: the file is written when that is due. What is wrong is kept for [`Self::settle`].
-    pub(crate) async fn keep(&mut self, ledger: &mut Ledger) -> Result<(), Outage> {
+    pub(crate) async fn keep(&mut self, ledger: &mut RevocationLedger) -> Result<(), Outage> {
         let state = ledger.acl_state().await?;
         self.form.ask_when_due().await;
         let last = self.written.as_ref().map(|known| known.form);
@@ -160,7 +160,11 @@ impl AclKeeper {
     }
 
     /// What came of notifying the broker.
-    pub(crate) async fn notified(&mut self, ledger: &mut Ledger, outcome: Result<(), String>) -> Result<(), Outage> {
+    pub(crate) async fn notified(
+        &mut self,
+        ledger: &mut RevocationLedger,
+        outcome: Result<(), String>,
+    ) -> Result<(), Outage> {
         self.findings.reload = outcome.err();
         if self.findings.reload.is_none() {
             ledger.note_acl_notified().await?;
@@ -170,7 +174,7 @@ impl AclKeeper {
     }
 
     /// Says how the rules stand: in readiness, in the metrics, and for the other replicas.
-    pub(crate) async fn settle(&mut self, ledger: &mut Ledger) -> Result<(), Outage> {
+    pub(crate) async fn settle(&mut self, ledger: &mut RevocationLedger) -> Result<(), Outage> {
         let finding = self.findings.all();
         let state = ledger.acl_state().await?;
         let version = self.form.version().map(ToString::to_string);
@@ -262,7 +266,7 @@ impl AclKeeper {
 
     async fn bring_up_to_date(
         &mut self,
-        ledger: &mut Ledger,
+        ledger: &mut RevocationLedger,
         state: &BrokerAclRow,
         form: AclForm,
         why: &'static str,
@@ -298,7 +302,7 @@ impl AclKeeper {
 
     async fn write(
         &mut self,
-        ledger: &mut Ledger,
+        ledger: &mut RevocationLedger,
         state: &BrokerAclRow,
         content: Content,
         why: &'static str,

@@ -5,7 +5,7 @@
 use uuid::Uuid;
 
 use crate::domain::time::Timestamp;
-use crate::registry::Desk;
+use crate::registry::ActionContext;
 use crate::store::certificates::{self, CertificateError, Handle};
 
 /// The longest look ahead, in days.
@@ -14,7 +14,7 @@ pub const MAX_DAYS_AHEAD: u32 = 36_500;
 const SECONDS_PER_DAY: i64 = 86_400;
 
 /// The identifier of a certificate. That it is there is only known of one named by its fingerprint.
-pub async fn resolve(desk: Desk<'_>, which: &Handle) -> Result<Uuid, CertificateError> {
+pub async fn resolve(desk: ActionContext<'_>, which: &Handle) -> Result<Uuid, CertificateError> {
     match which {
         Handle::Id(id) => Ok(*id),
         Handle::Fingerprint(_) => Ok(certificates::find(desk.database.pool(), which).await?.certificate.id),

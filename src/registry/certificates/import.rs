@@ -5,11 +5,11 @@
 use super::issue::row_of;
 use crate::domain::ids::DeviceKey;
 use crate::pki::authority::AuthorityCertificate;
-use crate::pki::certificate::{Certificate, CertificateError as Unreadable};
+use crate::pki::certificate::{Certificate, CertificateFieldError as Unreadable};
 use crate::pki::request::import as judgement;
-use crate::pki::request::import::ImportError as Refused;
-use crate::registry::Desk;
-use crate::store::certificates::changes::{self, Origin};
+use crate::pki::request::import::ImportCheckError as Refused;
+use crate::registry::ActionContext;
+use crate::store::certificates::changes::{self, CertificateOrigin};
 use crate::store::certificates::{CertificateError, CertificateRow};
 
 /// Why it was not taken in.
@@ -36,7 +36,7 @@ pub enum ImportError {
 
 /// Takes in the first certificate of a PEM text; it must be the expected device's, where one is expected.
 pub async fn import(
-    desk: Desk<'_>,
+    desk: ActionContext<'_>,
     authority: &AuthorityCertificate,
     pem: &[u8],
     expected: Option<&DeviceKey>,
@@ -47,5 +47,5 @@ pub async fn import(
         return Err(ImportError::OtherDevice { found, expected: expected.clone() });
     }
     let new = row_of(&found, &certificate);
-    Ok(changes::insert(desk.database.pool(), desk.actor, &new, Origin::Imported).await?)
+    Ok(changes::insert(desk.database.pool(), desk.actor, &new, CertificateOrigin::Imported).await?)
 }

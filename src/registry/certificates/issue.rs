@@ -7,14 +7,14 @@ use std::sync::Arc;
 use tokio::task::{JoinError, spawn_blocking};
 
 use crate::domain::ids::DeviceKey;
-use crate::pki::authority::sign::{self, IssueError as SigningError};
+use crate::pki::authority::sign::{self, SignError as SigningError};
 use crate::pki::certificate::Certificate;
 use crate::pki::key::PrivateKeyPem;
 use crate::pki::request::csr::{Request, RequestError};
 use crate::pki::request::profile::{Lifetime, ProfileError};
 use crate::pki::serial::{Serial, SerialError};
-use crate::registry::{Desk, Signer};
-use crate::store::certificates::changes::{self, NewCertificate, Origin};
+use crate::registry::{ActionContext, Signer};
+use crate::store::certificates::changes::{self, CertificateOrigin, NewCertificate};
 use crate::store::certificates::{CertificateError, CertificateRow};
 
 /// The longest lifetime that can be asked for, in days.
@@ -76,21 +76,21 @@ pub enum IssueError {
 
 /// Issues a certificate: the first of a device, or one more.
 pub async fn issue(
-    desk: Desk<'_>,
+    desk: ActionContext<'_>,
     signer: &Signer,
     device: &DeviceKey,
     order: Order<'_>,
 ) -> Result<Issued, IssueError> {
-    issue_as(desk, signer, device, order, Origin::Issued).await
+    issue_as(desk, signer, device, order, CertificateOrigin::Issued).await
 }
 
 /// The same, perhaps in another's place.
 pub(super) async fn issue_as(
-    desk: Desk<'_>,
+    desk: ActionContext<'_>,
     signer: &Signer,
     device: &DeviceKey,
     order: Order<'_>,
-    origin: Origin,
+    origin: CertificateOrigin,
 ) -> Result<Issued, IssueError> {
     let request = match order.key {
         KeySource::Request(bytes) => Some(Request::read(bytes, device)?),

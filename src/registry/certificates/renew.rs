@@ -7,8 +7,8 @@ use uuid::Uuid;
 use super::issue::{self, IssueError, Issued, Order};
 use crate::domain::ids::{DeviceKey, IdError};
 use crate::domain::time::Timestamp;
-use crate::registry::{Desk, Signer};
-use crate::store::certificates::changes::Origin;
+use crate::registry::{ActionContext, Signer};
+use crate::store::certificates::changes::CertificateOrigin;
 use crate::store::certificates::{self, CertificateError, CertificateRow, Handle};
 
 /// How long after its end a certificate can still be renewed: who has been away for a season is known still. Later, the
@@ -53,17 +53,22 @@ pub enum RenewError {
 }
 
 /// Issues a certificate in the place of this one.
-pub async fn renew(desk: Desk<'_>, signer: &Signer, old: Uuid, order: Order<'_>) -> Result<Issued, RenewError> {
+pub async fn renew(
+    desk: ActionContext<'_>,
+    signer: &Signer,
+    old: Uuid,
+    order: Order<'_>,
+) -> Result<Issued, RenewError> {
     let (row, device) = find_old(desk, old).await?;
     let ended = Timestamp::from(row.not_after);
     if ended.plus_seconds(RENEWAL_WINDOW_DAYS * SECONDS_PER_DAY) < desk.now {
         return Err(RenewError::TooLate { id: old, ended });
     }
-    Ok(issue::issue_as(desk, signer, &device, order, Origin::Renewed(old)).await?)
+    Ok(issue::issue_as(desk, signer, &device, order, CertificateOrigin::Renewed(old)).await?)
 }
 
 /// The one whose place is to be taken, not revoked, and its device.
-pub(super) async fn find_old(desk: Desk<'_>, old: Uuid) -> Result<(CertificateRow, DeviceKey), RenewError> {
+pub(super) async fn find_old(desk: ActionContext<'_>, old: Uuid) -> Result<(CertificateRow, DeviceKey), RenewError> {
     let row = certificates::find(desk.database.pool(), &Handle::Id(old)).await?.certificate;
     if row.status == "REVOKED" {
         return Err(RenewError::Revoked(old));

@@ -5,7 +5,7 @@
 use uuid::Uuid;
 
 use crate::pki::crl::RevocationReason;
-use crate::registry::Desk;
+use crate::registry::ActionContext;
 use crate::store::certificates::changes;
 use crate::store::certificates::{self, CertificateError, CertificateRow, Handle};
 
@@ -21,7 +21,7 @@ pub struct Revoked {
 }
 
 /// Revokes it; once is enough.
-pub async fn revoke(desk: Desk<'_>, id: Uuid, reason: RevocationReason) -> Result<Revoked, CertificateError> {
+pub async fn revoke(desk: ActionContext<'_>, id: Uuid, reason: RevocationReason) -> Result<Revoked, CertificateError> {
     let pool = desk.database.pool();
     let (certificate, is_new) = changes::revoke(pool, desk.actor, id, reason.label()).await?;
     let retiring = match certificate.replaces {

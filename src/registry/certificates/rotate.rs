@@ -8,9 +8,9 @@ use uuid::Uuid;
 use super::issue::{self, Issued, Order};
 use super::renew::{RenewError, find_old};
 use crate::domain::time::Timestamp;
-use crate::registry::{Desk, Signer};
+use crate::registry::{ActionContext, Signer};
 use crate::store::certificates::CertificateError;
-use crate::store::certificates::changes::{self, Origin};
+use crate::store::certificates::changes::{self, CertificateOrigin};
 
 /// The longest grace, in hours.
 pub const MAX_GRACE_HOURS: u32 = 8760;
@@ -19,7 +19,7 @@ const SECONDS_PER_HOUR: i64 = 3600;
 
 /// Issues a certificate in the place of this one, which retires when the grace is over.
 pub async fn rotate(
-    desk: Desk<'_>,
+    desk: ActionContext<'_>,
     signer: &Signer,
     old: Uuid,
     grace_hours: u32,
@@ -30,10 +30,10 @@ pub async fn rotate(
         return Err(RenewError::Ended(old));
     }
     let retires_at = desk.now.plus_seconds(i64::from(grace_hours) * SECONDS_PER_HOUR);
-    Ok(issue::issue_as(desk, signer, &device, order, Origin::Rotated(old, retires_at)).await?)
+    Ok(issue::issue_as(desk, signer, &device, order, CertificateOrigin::Rotated(old, retires_at)).await?)
 }
 
 /// The device uses the new certificate: those before it retire at once. Returns them.
-pub async fn confirm(desk: Desk<'_>, new: Uuid) -> Result<Vec<Uuid>, CertificateError> {
+pub async fn confirm(desk: ActionContext<'_>, new: Uuid) -> Result<Vec<Uuid>, CertificateError> {
     changes::confirm(desk.database.pool(), desk.actor, new).await
 }

@@ -16,7 +16,7 @@ use crate::store::access::guests;
 use crate::store::certificates::expiry::{self, Counts};
 use crate::store::certificates::{self, CertificateFilter, CertificateStatus};
 use crate::store::connection::database::Database;
-use crate::telemetry::certificates::RegistryMetrics;
+use crate::telemetry::certificates::CertificateMetrics;
 use crate::telemetry::logs::Repeated;
 
 /// How often it looks: a certificate retires at most this much late in the table, and never late where it is believed.
@@ -32,9 +32,9 @@ const NAMED: u32 = 5;
 
 /// Looks after the certificates of the registry.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct CertificateUpkeep {
     database: Database,
-    metrics: RegistryMetrics,
+    metrics: CertificateMetrics,
     clock: Clock,
     warning_days: u32,
     ending: Repeated,
@@ -43,9 +43,9 @@ pub struct Keeper {
 
 // === impl Keeper ===
 
-impl Keeper {
+impl CertificateUpkeep {
     /// A keeper that warns so many days ahead.
-    pub fn new(database: Database, metrics: RegistryMetrics, warning_days: u32, clock: Clock) -> Self {
+    pub fn new(database: Database, metrics: CertificateMetrics, warning_days: u32, clock: Clock) -> Self {
         let (ending, trouble) = (Repeated::new(WARNING_INTERVAL), Repeated::new(PERIOD));
         let keeper = Self { database, metrics, clock, warning_days, ending, trouble };
         // Known series start at zero.

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use crate::broker::tools::certificate_probe::{Door, Outcome, try_door};
+use crate::broker::tools::certificate_probe::{ProbeOutcome, TlsListenerAddress, try_door};
 use crate::config::Config;
 use crate::domain::clocks::Clocks;
 use crate::pki::authority::Authority;
@@ -13,14 +13,14 @@ use crate::pki::crl::probe_pair::{self, Canary, CanaryError};
 
 /// Where to look, and whom to trust there.
 #[derive(Clone, Debug)]
-pub struct Prover {
+pub struct BrokerProbe {
     address: String,
     ca_cert: Option<PathBuf>,
 }
 
 /// One certificate to be revoked by the next list, one to be let in.
 #[derive(Debug)]
-pub struct Canaries {
+pub struct ProbePair {
     /// The next list revokes it.
     pub revoked: Canary,
     valid: Canary,
@@ -28,7 +28,7 @@ pub struct Canaries {
 
 /// What the broker does with the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sight {
+pub enum CrlEnforcement {
     /// It refuses the revoked one and lets the valid one in.
     InForce,
     /// It does not; a sentence for the operator.
@@ -39,7 +39,7 @@ pub enum Sight {
 
 // === impl Prover ===
 
-impl Prover {
+impl BrokerProbe {
     /// As the settings say; none without `BROKER_PROBE_ADDR`.
     pub fn of(config: &Config) -> Option<Self> {
         let settings = &config.certificates;
@@ -49,14 +49,14 @@ impl Prover {
     }
 
     /// Tries both.
-    pub async fn look(&self, canaries: &Canaries) -> Sight {
+    pub async fn look(&self, canaries: &ProbePair) -> CrlEnforcement {
         let valid = self.try_one(&canaries.valid).await;
-        let revoked = if valid == Outcome::Admitted { Some(self.try_one(&canaries.revoked).await) } else { None };
+        let revoked = if valid == ProbeOutcome::Admitted { Some(self.try_one(&canaries.revoked).await) } else { None };
         judge(&self.address, &valid, revoked.as_ref())
     }
 
-    async fn try_one(&self, canary: &Canary) -> Outcome {
-        let door = Door { address: &self.address, ca_cert: self.ca_cert.as_deref() };
+    async fn try_one(&self, canary: &Canary) -> ProbeOutcome {
+        let door = TlsListenerAddress { address: &self.address, ca_cert: self.ca_cert.as_deref() };
         let name = canary.certificate.common_name().unwrap_or(probe_pair::NAME_PREFIX);
         try_door(door, name, canary.certificate.der(), canary.key.expose()).await
     }
@@ -64,7 +64,7 @@ impl Prover {
 
 // === impl Canaries ===
 
-impl Canaries {
+impl ProbePair {
     /// A new pair.
     pub fn make(authority: &Authority, at: Clocks) -> Result<Self, CanaryError> {
         Ok(Self { revoked: probe_pair::make(authority, at)?, valid: probe_pair::make(authority, at)? })
@@ -73,24 +73,24 @@ impl Canaries {
 
 // --- private helpers ---
 
-fn judge(address: &str, valid: &Outcome, revoked: Option<&Outcome>) -> Sight {
-    Sight::Not(match (valid, revoked) {
-        (Outcome::Admitted, Some(Outcome::Revoked)) => return Sight::InForce,
-        (Outcome::Unreachable(why), _) | (_, Some(Outcome::Unreachable(why))) => {
+fn judge(address: &str, valid: &ProbeOutcome, revoked: Option<&ProbeOutcome>) -> CrlEnforcement {
+    CrlEnforcement::Not(match (valid, revoked) {
+        (ProbeOutcome::Admitted, Some(ProbeOutcome::Revoked)) => return CrlEnforcement::InForce,
+        (ProbeOutcome::Unreachable(why), _) | (_, Some(ProbeOutcome::Unreachable(why))) => {
             let what = "what the broker does with the CRL cannot be seen at BROKER_PROBE_ADDR";
-            return Sight::Unseen(format!("{what} {address}: {why}"));
+            return CrlEnforcement::Unseen(format!("{what} {address}: {why}"));
         }
-        (Outcome::Refused(why), _) => format!(
+        (ProbeOutcome::Refused(why), _) => format!(
             "the broker at {address} refuses a valid certificate ({why}), and so every device: check its CRL's dates, \
              its cafile, and the clocks"
         ),
-        (Outcome::Revoked, _) => {
+        (ProbeOutcome::Revoked, _) => {
             format!("the broker at {address} takes a valid certificate for a revoked one: it reads another CRL")
         }
-        (Outcome::Admitted, Some(Outcome::Refused(why))) => format!(
+        (ProbeOutcome::Admitted, Some(ProbeOutcome::Refused(why))) => format!(
             "the broker at {address} refuses a revoked certificate, but for another reason ({why}): see its log"
         ),
-        (Outcome::Admitted, Some(Outcome::Admitted) | None) => format!(
+        (ProbeOutcome::Admitted, Some(ProbeOutcome::Admitted) | None) => format!(
             "the broker at {address} lets in a certificate that the CRL revokes: it has not read the newest; check that \
              its crlfile is what CRL_OUTPUT_PATH becomes, and that it is told (BROKER_PID_FILE, BROKER_RELOAD_COMMAND, \
              or the watcher beside it)"
@@ -104,20 +104,20 @@ mod tests {
 
     #[test]
     fn in_force_means_that_one_is_revoked_and_the_other_let_in() {
-        let refused = Outcome::Refused("x".into());
-        let away = Outcome::Unreachable("away".into());
-        assert_eq!(judge("b:1", &Outcome::Admitted, Some(&Outcome::Revoked)), Sight::InForce);
+        let refused = ProbeOutcome::Refused("x".into());
+        let away = ProbeOutcome::Unreachable("away".into());
+        assert_eq!(judge("b:1", &ProbeOutcome::Admitted, Some(&ProbeOutcome::Revoked)), CrlEnforcement::InForce);
         for (valid, revoked, part) in [
-            (&Outcome::Admitted, Some(&Outcome::Admitted), "lets in"),
-            (&Outcome::Admitted, Some(&refused), "another reason (x)"),
+            (&ProbeOutcome::Admitted, Some(&ProbeOutcome::Admitted), "lets in"),
+            (&ProbeOutcome::Admitted, Some(&refused), "another reason (x)"),
             (&refused, None, "every device"),
-            (&Outcome::Revoked, None, "another CRL"),
+            (&ProbeOutcome::Revoked, None, "another CRL"),
         ] {
-            let Sight::Not(why) = judge("b:1", valid, revoked) else { panic!("in force, or not seen") };
+            let CrlEnforcement::Not(why) = judge("b:1", valid, revoked) else { panic!("in force, or not seen") };
             assert!(why.contains(part), "{why}");
         }
-        for (valid, revoked) in [(&away, None), (&Outcome::Admitted, Some(&away))] {
-            let Sight::Unseen(why) = judge("b:1", valid, revoked) else { panic!("seen") };
+        for (valid, revoked) in [(&away, None), (&ProbeOutcome::Admitted, Some(&away))] {
+            let CrlEnforcement::Unseen(why) = judge("b:1", valid, revoked) else { panic!("seen") };
             assert!(why.contains("away"), "{why}");
         }
     }

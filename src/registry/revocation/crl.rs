@@ -15,8 +15,8 @@ use crate::domain::time::Timestamp;
 use crate::pki::authority::Authority;
 use crate::pki::crl::file::{self, CrlState};
 use crate::pki::crl::probe_pair::{self, CanaryError};
-use crate::pki::crl::{self, Crl, RevocationReason, Revoked};
-use crate::store::certificates::revocation_ledger::{CrlRow, Ledger, OpenRevocation, RevokedRow};
+use crate::pki::crl::{self, Crl, CrlEntry, RevocationReason};
+use crate::store::certificates::revocation_ledger::{CrlRow, OpenRevocation, RevocationLedger, RevokedRow};
 
 const SECONDS_PER_HOUR: i64 = 3600;
 
@@ -49,15 +49,15 @@ pub enum ListError {
 }
 
 /// The entries of a list, the certificates they are of, and those that cannot be listed.
-struct Entries {
-    revoked: Vec<Revoked>,
+struct CrlEntries {
+    revoked: Vec<CrlEntry>,
     listed: Vec<Uuid>,
     unreadable: Vec<Uuid>,
 }
 
 /// A list that stands in its file and in the database.
 #[derive(Debug)]
-pub struct Published {
+pub struct PublishedCrl {
     /// Its number.
     pub number: u64,
     /// How many entries it has.
@@ -146,16 +146,16 @@ pub fn has_unlisted(open: &[OpenRevocation], unreadable: &[Uuid]) -> bool {
 
 /// Signs a list of all that is revoked now, writes it, reads it back, and notes it. Only the publisher may.
 pub async fn publish(
-    ledger: &mut Ledger,
+    ledger: &mut RevocationLedger,
     authority: &Arc<Authority>,
     settings: &CertificatesConfig,
     in_file: u64,
     at: Clocks,
-) -> Result<Published, ListError> {
+) -> Result<PublishedCrl, ListError> {
     let issuer = authority.certificate().name().to_owned();
     let path = settings.crl_output_path.clone().unwrap_or_default();
     let number = ledger.next_number(in_file).await?;
-    let Entries { revoked, listed, unreadable } = entries(&ledger.revoked(&issuer, at.earlier()).await?);
+    let CrlEntries { revoked, listed, unreadable } = entries(&ledger.revoked(&issuer, at.earlier()).await?);
     let (signer, hours, place) = (Arc::clone(authority), settings.crl_validity_hours, path.clone());
     let written = apart(&path, move || write(&signer, &place, number, &revoked, hours, at)).await;
     let crl = written.map_err(|why| ListError::File { path: path.display().to_string(), why })?;
@@ -167,7 +167,7 @@ pub async fn publish(
         ..CrlRow::default()
     };
     ledger.note_published(&list, crl.der(), &listed).await?;
-    Ok(Published { number, entries: crl.entries().len(), next_update: crl.next_update(), unreadable })
+    Ok(PublishedCrl { number, entries: crl.entries().len(), next_update: crl.next_update(), unreadable })
 }
 
 // --- private helpers ---
@@ -176,7 +176,7 @@ fn write(
     authority: &Authority,
     path: &Path,
     number: u64,
-    revoked: &[Revoked],
+    revoked: &[CrlEntry],
     validity_hours: u32,
     at: Clocks,
 ) -> Result<Crl, String> {
@@ -189,8 +189,9 @@ fn write(
     }
 }
 
-fn entries(rows: &[RevokedRow]) -> Entries {
-    let mut entries = Entries { revoked: Vec::with_capacity(rows.len()), listed: Vec::new(), unreadable: Vec::new() };
+fn entries(rows: &[RevokedRow]) -> CrlEntries {
+    let mut entries =
+        CrlEntries { revoked: Vec::with_capacity(rows.len()), listed: Vec::new(), unreadable: Vec::new() };
     for row in rows {
         let Ok(serial) = row.serial_number.parse() else {
             entries.unreadable.extend(row.id);
@@ -198,7 +199,7 @@ fn entries(rows: &[RevokedRow]) -> Entries {
         };
         let reason = row.revoked_reason.as_deref().and_then(RevocationReason::from_label);
         let reason = reason.unwrap_or(RevocationReason::Unspecified);
-        entries.revoked.push(Revoked { serial, revoked_at: row.revoked_at.into(), reason });
+        entries.revoked.push(CrlEntry { serial, revoked_at: row.revoked_at.into(), reason });
         entries.listed.extend(row.id);
     }
     entries

@@ -8,14 +8,14 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::broker_probe::{Canaries, Prover, Sight};
+use super::broker_probe::{BrokerProbe, CrlEnforcement, ProbePair};
 use super::broker_reload::{Recheck, Reload};
 use super::session_endings::Endings;
 use crate::config::Config;
 use crate::domain::ports::Outage;
 use crate::domain::time::{Clock, Timestamp};
 use crate::lifecycle::Readiness;
-use crate::store::certificates::revocation_ledger::{Ledger, Link, OpenRevocation};
+use crate::store::certificates::revocation_ledger::{OpenRevocation, RevocationLedger, RevocationStep};
 use crate::telemetry::revocation::RevocationMetrics;
 
 /// How often the broker is tried while all is well, ...
@@ -47,7 +47,7 @@ const PART: &str = "revocation";
 pub(super) const NO_PROBE: &str = "BROKER_PROBE_ADDR is not set, so nobody looks what the broker does with the CRL";
 
 /// Tells how the chain stands: in readiness always, in the log when it changes.
-pub struct Voice {
+pub struct RevocationHealth {
     readiness: Readiness,
     said: Option<String>,
 }
@@ -58,7 +58,7 @@ pub struct Enforcer {
     metrics: RevocationMetrics,
     now: Clock,
     reload: Reload,
-    prover: Option<Prover>,
+    prover: Option<BrokerProbe>,
     list: Option<List>,
     /// Times the broker was notified.
     reloads: u64,
@@ -69,7 +69,7 @@ pub struct Enforcer {
 /// The list published last, and how far the broker is with it.
 struct List {
     number: i64,
-    canaries: Option<Canaries>,
+    canaries: Option<ProbePair>,
     published: Instant,
     /// When the broker was told; none: it has to be.
     told: Option<Instant>,
@@ -80,11 +80,11 @@ struct List {
 }
 
 /// What a step found wrong, beside what Postgres has to say.
-type Step<T> = Result<Result<T, String>, Outage>;
+type EnforcementStep<T> = Result<Result<T, String>, Outage>;
 
 // === impl Voice ===
 
-impl Voice {
+impl RevocationHealth {
     pub(super) const fn new(readiness: Readiness) -> Self {
         Self { readiness, said: None }
     }
@@ -109,7 +109,7 @@ impl Voice {
 
 impl Enforcer {
     pub(super) fn new(config: &Config, metrics: RevocationMetrics, now: Clock) -> Self {
-        let (reload, prover) = (Reload::of(&config.certificates), Prover::of(config));
+        let (reload, prover) = (Reload::of(&config.certificates), BrokerProbe::of(config));
         let endings = Endings::new(config.broker.clone());
         Self { endings, metrics, now, reload, prover, list: None, reloads: 0, hold: None }
     }
@@ -179,15 +179,17 @@ impl Enforcer {
 
     /// The file is not what was published, so nothing is enforced, whatever the broker still does; that is looked at too.
     /// A sentence for the operator.
-    pub(super) async fn lost(&mut self, ledger: &mut Ledger, why: &str) -> Result<String, Outage> {
+    pub(super) async fn lost(&mut self, ledger: &mut RevocationLedger, why: &str) -> Result<String, Outage> {
         let canaries = self.list.as_ref().and_then(|list| list.canaries.as_ref());
         let sight = match (&self.prover, canaries) {
             (Some(prover), Some(canaries)) => Some(prover.look(canaries).await),
             _ => None,
         };
         let finding = match sight {
-            Some(Sight::InForce) => format!("{why}; the broker still has the last list, until it reads the file again"),
-            Some(Sight::Not(what) | Sight::Unseen(what)) => format!("{why}; {what}"),
+            Some(CrlEnforcement::InForce) => {
+                format!("{why}; the broker still has the last list, until it reads the file again")
+            }
+            Some(CrlEnforcement::Not(what) | CrlEnforcement::Unseen(what)) => format!("{why}; {what}"),
             None => why.to_owned(),
         };
         if let Some(list) = &mut self.list {
@@ -200,7 +202,7 @@ impl Enforcer {
     }
 
     /// There is a new list; it revokes the one of the canaries.
-    pub(super) fn renewed(&mut self, number: u64, canaries: Option<Canaries>) {
+    pub(super) fn renewed(&mut self, number: u64, canaries: Option<ProbePair>) {
         let finding = self.list.take().and_then(|list| list.finding);
         let number = i64::try_from(number).unwrap_or(i64::MAX);
         let (published, told, looked) = (Instant::now(), None, None);
@@ -208,7 +210,11 @@ impl Enforcer {
     }
 
     /// One turn: as far along the chain as it goes. The inner error is a sentence for the operator.
-    pub(super) async fn enforce(&mut self, ledger: &mut Ledger, open: &[OpenRevocation]) -> Step<()> {
+    pub(super) async fn enforce(
+        &mut self,
+        ledger: &mut RevocationLedger,
+        open: &[OpenRevocation],
+    ) -> EnforcementStep<()> {
         if let Err(why) = self.tell(ledger, open).await? {
             return Ok(Err(why));
         }
@@ -220,7 +226,7 @@ impl Enforcer {
     }
 
     /// Tells the broker when that is owed.
-    async fn tell(&mut self, ledger: &mut Ledger, open: &[OpenRevocation]) -> Step<()> {
+    async fn tell(&mut self, ledger: &mut RevocationLedger, open: &[OpenRevocation]) -> EnforcementStep<()> {
         let can_prove = self.can_prove();
         let Some(list) = &self.list else { return Ok(Ok(())) };
         let is_forgotten = |told: Instant| can_prove && !list.is_in_force && told.elapsed() > REPEAT_AFTER;
@@ -234,19 +240,19 @@ impl Enforcer {
                     list.told = Some(Instant::now());
                 }
                 if was_told {
-                    ledger.note_held(Link::Reloaded, &waiting).await?;
+                    ledger.note_held(RevocationStep::Reloaded, &waiting).await?;
                 }
                 Ok(Ok(()))
             }
             Err(why) => {
-                ledger.note_failed(Link::Reloaded, &why, &waiting).await?;
+                ledger.note_failed(RevocationStep::Reloaded, &why, &waiting).await?;
                 Ok(Err(why))
             }
         }
     }
 
     /// Whether the broker has the list: tries it when that is due.
-    async fn look(&mut self, ledger: &mut Ledger, open: &[OpenRevocation]) -> Step<bool> {
+    async fn look(&mut self, ledger: &mut RevocationLedger, open: &[OpenRevocation]) -> EnforcementStep<bool> {
         let Some(list) = &mut self.list else { return Ok(Ok(false)) };
         let is_young = list.published.elapsed() < GRACE;
         let (Some(prover), Some(canaries)) = (&self.prover, &list.canaries) else {
@@ -262,33 +268,33 @@ impl Enforcer {
         }
         let sight = look_often(prover, canaries, if is_young { QUICK_LOOKS } else { 1 }).await;
         list.looked = Some(Instant::now());
-        list.is_in_force = sight == Sight::InForce;
+        list.is_in_force = sight == CrlEnforcement::InForce;
         match sight {
-            Sight::InForce => {
+            CrlEnforcement::InForce => {
                 list.finding = None;
                 ledger.note_enforced(true, None).await?;
                 // Where a watcher tells the broker, this is how we hear of it.
-                ledger.note_held(Link::Reloaded, &ids(open, |one| !one.is_reloaded)).await?;
+                ledger.note_held(RevocationStep::Reloaded, &ids(open, |one| !one.is_reloaded)).await?;
             }
             // It may be about to read the list; what was wrong before still is.
-            Sight::Not(_) if is_young => {}
-            Sight::Unseen(_) if list.published.elapsed() < UNSEEN_GRACE => {}
-            Sight::Not(why) => list.finding = Some(found(ledger, Link::Reloaded, why, open).await?),
-            Sight::Unseen(why) => list.finding = Some(found(ledger, Link::Proven, why, open).await?),
+            CrlEnforcement::Not(_) if is_young => {}
+            CrlEnforcement::Unseen(_) if list.published.elapsed() < UNSEEN_GRACE => {}
+            CrlEnforcement::Not(why) => list.finding = Some(found(ledger, RevocationStep::Reloaded, why, open).await?),
+            CrlEnforcement::Unseen(why) => list.finding = Some(found(ledger, RevocationStep::Proven, why, open).await?),
         }
         Ok(list.finding.clone().map_or(Ok(list.is_in_force), Err))
     }
 
     /// Ends the sessions of those the broker now refuses, and closes the chain of each that is ended.
-    async fn end_sessions(&mut self, ledger: &mut Ledger, open: &[OpenRevocation]) -> Step<()> {
+    async fn end_sessions(&mut self, ledger: &mut RevocationLedger, open: &[OpenRevocation]) -> EnforcementStep<()> {
         let progress = self.endings.turn(open).await;
         self.metrics.sessions_not_ended.set(i64::try_from(self.endings.failing()).unwrap_or(i64::MAX));
         for (id, why) in &progress.failed {
             let why = format!("the live session was not ended: {why}");
-            ledger.note_failed(Link::Ended, &why, std::slice::from_ref(id)).await?;
+            ledger.note_failed(RevocationStep::Ended, &why, std::slice::from_ref(id)).await?;
         }
         if !progress.ended.is_empty() {
-            ledger.note_held(Link::Ended, &progress.ended).await?;
+            ledger.note_held(RevocationStep::Ended, &progress.ended).await?;
         }
         let is_ended = |one: &&OpenRevocation| one.is_ended || progress.ended.contains(&one.certificate_id);
         let is_listed = |one: &&OpenRevocation| one.crl_number.is_some() && !one.is_proven;
@@ -298,15 +304,15 @@ impl Enforcer {
     }
 
     /// The last link of these.
-    async fn close(&self, ledger: &mut Ledger, last: &[&OpenRevocation]) -> Result<(), Outage> {
+    async fn close(&self, ledger: &mut RevocationLedger, last: &[&OpenRevocation]) -> Result<(), Outage> {
         let ids: Vec<Uuid> = last.iter().map(|one| one.certificate_id).collect();
         if ids.is_empty() {
             return Ok(());
         }
         if !self.can_prove() {
-            return ledger.note_failed(Link::Proven, NO_PROBE, &ids).await;
+            return ledger.note_failed(RevocationStep::Proven, NO_PROBE, &ids).await;
         }
-        ledger.note_held(Link::Proven, &ids).await?;
+        ledger.note_held(RevocationStep::Proven, &ids).await?;
         for one in last {
             let seconds = (self.now)().seconds_since(Timestamp::from(one.noticed_at)).max(0.0);
             self.metrics.revocation_seconds.observe(seconds);
@@ -320,18 +326,23 @@ impl Enforcer {
 // --- private helpers ---
 
 /// Notes what was found wrong, and which link it is of.
-async fn found(ledger: &mut Ledger, link: Link, why: String, open: &[OpenRevocation]) -> Result<String, Outage> {
+async fn found(
+    ledger: &mut RevocationLedger,
+    link: RevocationStep,
+    why: String,
+    open: &[OpenRevocation],
+) -> Result<String, Outage> {
     ledger.note_enforced(false, Some(&why)).await?;
     ledger.note_failed(link, &why, &ids(open, |_| true)).await?;
     Ok(why)
 }
 
-async fn look_often(prover: &Prover, canaries: &Canaries, times: u32) -> Sight {
+async fn look_often(prover: &BrokerProbe, canaries: &ProbePair, times: u32) -> CrlEnforcement {
     let begun = Instant::now();
     let mut sight = prover.look(canaries).await;
     for _ in 1..times {
         // A broker that is slow to answer does not keep the file and new revocations waiting.
-        if sight == Sight::InForce || begun.elapsed() > QUICK_BUDGET {
+        if sight == CrlEnforcement::InForce || begun.elapsed() > QUICK_BUDGET {
             break;
         }
         sleep(QUICK_PAUSE).await;

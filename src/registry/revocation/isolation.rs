@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::broker_reload::Recheck;
 use super::crl;
-use crate::broker::tools::certificate_probe::Door;
+use crate::broker::tools::certificate_probe::TlsListenerAddress;
 use crate::broker::tools::isolation_probe::{self, Answer};
 use crate::config::Config;
 use crate::config::sections::certificates::CertificatesConfig;
@@ -118,7 +118,7 @@ impl Prober {
     async fn ask(&mut self, foreign: &[String]) -> Result<(Answer, Vec<Answer>), String> {
         self.renew().await?;
         let Some((probe, _)) = &self.made else { return Err("there is no certificate to look with".to_owned()) };
-        let door = Door { address: &self.address, ca_cert: self.ca_cert.as_deref() };
+        let door = TlsListenerAddress { address: &self.address, ca_cert: self.ca_cert.as_deref() };
         let (certificate, key) = (probe.certificate.der(), probe.key.expose());
         let mut topics = vec![probe::OWN_TOPIC.to_owned()];
         topics.extend_from_slice(foreign);

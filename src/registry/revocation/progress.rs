@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::enforcement::NO_PROBE;
 use crate::domain::ports::Outage;
 use crate::domain::time::Timestamp;
-use crate::store::certificates::revocation_ledger::{self, Link, Progress};
+use crate::store::certificates::revocation_ledger::{self, RevocationProgress, RevocationStep};
 use crate::store::connection::database::Database;
 
 /// How often the table is looked at.
@@ -24,7 +24,7 @@ const ROW: &str = "revoked";
 
 /// A revocation, link by link.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
-pub struct Chain {
+pub struct RevocationSteps {
     /// The certificate.
     pub certificate_id: Uuid,
     /// Whether the last link has held: the broker was seen to act on it.
@@ -36,12 +36,12 @@ pub struct Chain {
     /// The number of the CRL it stands in.
     pub crl_number: Option<i64>,
     /// Each link, in the order of the chain.
-    pub links: Vec<ChainLink>,
+    pub links: Vec<StepState>,
 }
 
 /// One link.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
-pub struct ChainLink {
+pub struct StepState {
     /// `revoked` (the row), `published` (in a CRL), `reloaded` (the broker was told), `ended` (the live session is gone), or
     /// `proven` (the broker was seen to refuse a certificate of that CRL).
     pub link: &'static str,
@@ -53,7 +53,7 @@ pub struct ChainLink {
 
 /// Why there is no proof.
 #[derive(Debug, thiserror::Error)]
-pub enum Broken {
+pub enum RevocationFailure {
     /// There is nothing to wait for.
     #[error("certificate {0} is not revoked")]
     NotRevoked(Uuid),
@@ -61,11 +61,11 @@ pub enum Broken {
     #[error("the certificate is revoked, but the link `{}` of the chain has not held: {}", .link.label(), told(.why.as_ref()))]
     Link {
         /// The link that did not hold.
-        link: Link,
+        link: RevocationStep,
         /// What went wrong, when that is known.
         why: Option<String>,
         /// How far it came.
-        progress: Box<Progress>,
+        progress: Box<RevocationProgress>,
     },
     /// Postgres.
     #[error("how far the revocation has come cannot be read: {0}")]
@@ -77,52 +77,52 @@ pub async fn wait_for(
     database: &Database,
     certificate: Uuid,
     patience: Duration,
-    mut seen: impl FnMut(&Progress),
-) -> Result<Progress, Broken> {
+    mut seen: impl FnMut(&RevocationProgress),
+) -> Result<RevocationProgress, RevocationFailure> {
     let deadline = Instant::now() + patience;
     loop {
         let progress = look(database, certificate).await?;
         seen(&progress);
         let Some(link) = missing(&progress) else { return Ok(progress) };
         // Nothing more will come where nobody looks at the broker.
-        let unprovable = link == Link::Proven && progress.failure.as_deref() == Some(NO_PROBE);
+        let unprovable = link == RevocationStep::Proven && progress.failure.as_deref() == Some(NO_PROBE);
         if unprovable || Instant::now() >= deadline {
-            return Err(Broken::Link { link, why: progress.failure.clone(), progress: Box::new(progress) });
+            return Err(RevocationFailure::Link { link, why: progress.failure.clone(), progress: Box::new(progress) });
         }
         sleep(PERIOD).await;
     }
 }
 
 /// How far it has come now.
-pub async fn look(database: &Database, certificate: Uuid) -> Result<Progress, Broken> {
+pub async fn look(database: &Database, certificate: Uuid) -> Result<RevocationProgress, RevocationFailure> {
     let found = revocation_ledger::progress(database.pool(), certificate).await?;
-    found.ok_or(Broken::NotRevoked(certificate))
+    found.ok_or(RevocationFailure::NotRevoked(certificate))
 }
 
 /// The link that failed when it was tried last, or else the first that has not held; none: all have.
-pub fn missing(progress: &Progress) -> Option<Link> {
+pub fn missing(progress: &RevocationProgress) -> Option<RevocationStep> {
     progress.proven_at.is_none().then(|| {
-        let failed = progress.failed_link.as_deref().and_then(Link::from_label);
-        let first = || Link::ALL.into_iter().find(|link| progress.held_at(*link).is_none());
-        failed.or_else(first).unwrap_or(Link::Proven)
+        let failed = progress.failed_link.as_deref().and_then(RevocationStep::from_label);
+        let first = || RevocationStep::ALL.into_iter().find(|link| progress.held_at(*link).is_none());
+        failed.or_else(first).unwrap_or(RevocationStep::Proven)
     })
 }
 
 // === impl Chain ===
 
-impl From<&Progress> for Chain {
-    fn from(progress: &Progress) -> Self {
+impl From<&RevocationProgress> for RevocationSteps {
+    fn from(progress: &RevocationProgress) -> Self {
         let begun = progress.noticed_at;
         let link = |link, held_at: Option<DateTime<Utc>>| {
             let seconds = held_at.map(|at| Timestamp::from(at).seconds_since(Timestamp::from(begun)));
-            ChainLink { link, held_at, seconds }
+            StepState { link, held_at, seconds }
         };
         let row = link(ROW, Some(begun));
-        let others = Link::ALL.into_iter().map(|one| link(one.label(), progress.held_at(one)));
+        let others = RevocationStep::ALL.into_iter().map(|one| link(one.label(), progress.held_at(one)));
         Self {
             certificate_id: progress.certificate_id,
             proven: progress.proven_at.is_some(),
-            missing: missing(progress).map(Link::label),
+            missing: missing(progress).map(RevocationStep::label),
             failure: progress.failure.clone(),
             crl_number: progress.crl_number,
             links: std::iter::once(row).chain(others).collect(),
@@ -147,10 +147,10 @@ fn told(why: Option<&String>) -> String {
 mod tests {
     use super::*;
 
-    fn progress(held: i64, failed: Option<Link>) -> Progress {
+    fn progress(held: i64, failed: Option<RevocationStep>) -> RevocationProgress {
         let at = |number: i64| Timestamp::from_micros(1_800_000_000_000_000).plus_seconds(number).to_utc();
         let link = |number| (number <= held).then(|| at(number));
-        Progress {
+        RevocationProgress {
             certificate_id: Uuid::nil(),
             noticed_at: at(0),
             published_at: link(1),
@@ -165,18 +165,18 @@ mod tests {
 
     #[test]
     fn the_link_that_failed_is_named_or_else_the_first_that_has_not_held() {
-        assert_eq!(missing(&progress(0, None)), Some(Link::Published));
-        assert_eq!(missing(&progress(1, None)), Some(Link::Reloaded));
+        assert_eq!(missing(&progress(0, None)), Some(RevocationStep::Published));
+        assert_eq!(missing(&progress(1, None)), Some(RevocationStep::Reloaded));
         assert_eq!(missing(&progress(4, None)), None);
         // It was told, and does not enforce the list.
-        assert_eq!(missing(&progress(2, Some(Link::Reloaded))), Some(Link::Reloaded));
+        assert_eq!(missing(&progress(2, Some(RevocationStep::Reloaded))), Some(RevocationStep::Reloaded));
         // Nobody was told and nobody looks.
-        assert_eq!(missing(&progress(1, Some(Link::Proven))), Some(Link::Proven));
+        assert_eq!(missing(&progress(1, Some(RevocationStep::Proven))), Some(RevocationStep::Proven));
     }
 
     #[test]
     fn a_chain_tells_each_link_with_its_time() {
-        let chain = Chain::from(&progress(2, None));
+        let chain = RevocationSteps::from(&progress(2, None));
         let links: Vec<_> = chain.links.iter().map(|link| (link.link, link.seconds)).collect();
         let expected = [
             ("revoked", Some(0.0)),
@@ -187,6 +187,6 @@ mod tests {
         ];
         assert_eq!(links, expected);
         assert_eq!((chain.proven, chain.missing), (false, Some("ended")));
-        assert!(Chain::from(&progress(4, None)).proven);
+        assert!(RevocationSteps::from(&progress(4, None)).proven);
     }
 }

@@ -11,10 +11,10 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::broker_probe::Canaries;
+use super::broker_probe::ProbePair;
 use super::broker_reload::Recheck;
 use super::crl::{self, ListError};
-use super::enforcement::{Enforcer, Voice};
+use super::enforcement::{Enforcer, RevocationHealth};
 use crate::config::Config;
 use crate::config::sections::certificates::CertificatesConfig;
 use crate::domain::clocks::Clocks;
@@ -23,7 +23,7 @@ use crate::domain::time::Clock;
 use crate::lifecycle::Readiness;
 use crate::pki::authority::Authority;
 use crate::registry::access_rules::writer::AclKeeper;
-use crate::store::certificates::revocation_ledger::{CrlRow, Ledger, Link, OpenRevocation};
+use crate::store::certificates::revocation_ledger::{CrlRow, OpenRevocation, RevocationLedger, RevocationStep};
 use crate::store::connection::database::Database;
 use crate::telemetry::revocation::RevocationMetrics;
 
@@ -47,19 +47,19 @@ const REPAIR: &str = "the file was not right";
 const TURN_PATIENCE: Duration = Duration::from_secs(45);
 
 /// The publisher, or one who would be.
-pub struct Publisher {
+pub struct CrlPublisher {
     settings: CertificatesConfig,
     database: Database,
     metrics: RevocationMetrics,
     now: Clock,
-    voice: Voice,
+    voice: RevocationHealth,
     enforcer: Enforcer,
     /// None: no list is published here.
     has_list: bool,
     /// The broker's access rules, where they are written here.
     acl: Option<AclKeeper>,
     /// For the next list, when one could not be published: so a full disk does not fill the list with canaries.
-    next: Option<Canaries>,
+    next: Option<ProbePair>,
     file_seen: Option<Instant>,
     /// What is wrong with the file, while it is not what was published.
     fault: Option<String>,
@@ -69,7 +69,7 @@ pub struct Publisher {
 
 // === impl Publisher ===
 
-impl Publisher {
+impl CrlPublisher {
     /// None unless the authority and the place of the CRL are set, or access rules are to be kept.
     pub fn new(
         config: &Config,
@@ -90,7 +90,7 @@ impl Publisher {
             database,
             metrics,
             now,
-            voice: Voice::new(readiness),
+            voice: RevocationHealth::new(readiness),
             next: None,
             file_seen: None,
             fault: None,
@@ -134,7 +134,7 @@ impl Publisher {
     /// One connection to Postgres, first without the lock and then with it. It ends by an error, and the lock with it, so
     /// that a replica whose files are better off may try.
     async fn serve(&mut self) -> Result<(), ListError> {
-        let mut ledger = Ledger::open(&self.database).await?;
+        let mut ledger = RevocationLedger::open(&self.database).await?;
         while !ledger.claim().await? {
             let state = ledger.state().await?;
             self.show(&state);
@@ -156,7 +156,7 @@ impl Publisher {
     }
 
     /// None where no list is published. While it cannot be opened, the access rules are kept all the same.
-    async fn authority(&mut self, ledger: &mut Ledger) -> Result<Option<Arc<Authority>>, ListError> {
+    async fn authority(&mut self, ledger: &mut RevocationLedger) -> Result<Option<Arc<Authority>>, ListError> {
         if !self.has_list {
             tracing::info!("this replica publishes the access rules, and no CRL");
             return Ok(None);
@@ -177,7 +177,11 @@ impl Publisher {
     }
 
     /// One turn: the access rules are written first, so that one reload serves both files.
-    async fn turn(&mut self, ledger: &mut Ledger, authority: Option<&Arc<Authority>>) -> Result<(), ListError> {
+    async fn turn(
+        &mut self,
+        ledger: &mut RevocationLedger,
+        authority: Option<&Arc<Authority>>,
+    ) -> Result<(), ListError> {
         let reloads = self.enforcer.reloads();
         let owes_reload = match &mut self.acl {
             None => false,
@@ -213,7 +217,11 @@ impl Publisher {
         revoked
     }
 
-    async fn carry_revocations(&mut self, ledger: &mut Ledger, authority: &Arc<Authority>) -> Result<(), ListError> {
+    async fn carry_revocations(
+        &mut self,
+        ledger: &mut RevocationLedger,
+        authority: &Arc<Authority>,
+    ) -> Result<(), ListError> {
         let issuer = authority.certificate().name();
         let provable = self.enforcer.can_prove();
         let clocks = ledger.clocks(self.now).await?;
@@ -224,7 +232,7 @@ impl Publisher {
             if let Err(error) = self.publish(ledger, authority, why, in_file, clocks).await {
                 let unlisted: Vec<Uuid> =
                     open.iter().filter(|one| one.crl_number.is_none()).map(|one| one.certificate_id).collect();
-                ledger.note_failed(Link::Published, &error.to_string(), &unlisted).await?;
+                ledger.note_failed(RevocationStep::Published, &error.to_string(), &unlisted).await?;
                 return Err(self.unrepaired(ledger, error).await?);
             }
             if self.fault.take().is_some() {
@@ -246,7 +254,7 @@ impl Publisher {
     }
 
     /// While the file is not what was published, nothing is enforced: says so to everybody, and why.
-    async fn unrepaired(&mut self, ledger: &mut Ledger, error: ListError) -> Result<ListError, Outage> {
+    async fn unrepaired(&mut self, ledger: &mut RevocationLedger, error: ListError) -> Result<ListError, Outage> {
         let Some(fault) = &self.fault else { return Ok(error) };
         let why = format!("the CRL is not what was published ({fault}) and cannot be repaired: {error}");
         let finding = self.enforcer.lost(ledger, &why).await?;
@@ -257,7 +265,7 @@ impl Publisher {
     /// Why a list is due now, and the number in the file; none: no list is due.
     async fn due(
         &mut self,
-        ledger: &mut Ledger,
+        ledger: &mut RevocationLedger,
         authority: &Arc<Authority>,
         state: &CrlRow,
         open: &[OpenRevocation],
@@ -301,14 +309,14 @@ impl Publisher {
 
     async fn publish(
         &mut self,
-        ledger: &mut Ledger,
+        ledger: &mut RevocationLedger,
         authority: &Arc<Authority>,
         why: &str,
         in_file: u64,
         clocks: Clocks,
     ) -> Result<(), ListError> {
         if self.next.is_none() {
-            let next = Canaries::make(authority, clocks)?;
+            let next = ProbePair::make(authority, clocks)?;
             let canary = &next.revoked.certificate;
             let serial = canary.serial().to_string();
             ledger.add_canary(authority.certificate().name(), &serial, canary.not_after()).await?;
@@ -319,7 +327,7 @@ impl Publisher {
             tracing::error!(%certificate, "the serial number in this certificate's row cannot be read: it is in no CRL");
         }
         let why_not = "the serial number in its row cannot be read; correct device_certificates.serial_number";
-        ledger.note_failed(Link::Published, why_not, &done.unreadable).await?;
+        ledger.note_failed(RevocationStep::Published, why_not, &done.unreadable).await?;
         self.unreadable = done.unreadable;
         self.enforcer.renewed(done.number, self.next.take());
         tracing::info!(number = done.number, entries = done.entries, until = %done.next_update, why, "a CRL was published");

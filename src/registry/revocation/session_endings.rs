@@ -11,7 +11,7 @@ use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
-use crate::broker::tools::takeover::{self, Leaving};
+use crate::broker::tools::takeover::{self, TakeoverEnd};
 use crate::config::sections::broker::BrokerConfig;
 use crate::store::certificates::revocation_ledger::{MAX_OPEN, OpenRevocation};
 
@@ -142,7 +142,7 @@ impl Endings {
     }
 
     fn start(&mut self, one: &OpenRevocation) {
-        let leaving = if one.has_successor { Leaving::Messages } else { Leaving::Nothing };
+        let leaving = if one.has_successor { TakeoverEnd::Messages } else { TakeoverEnd::Nothing };
         let (broker, name) = (Arc::clone(&self.broker), one.common_name.clone());
         let started = self.attempts.spawn(async move {
             match timeout(ATTEMPT_PATIENCE, takeover::end_session(&broker, &name, leaving)).await {

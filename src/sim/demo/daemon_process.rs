@@ -46,7 +46,7 @@ pub struct Launch<'a> {
 
 /// A running daemon; it is killed when this is dropped.
 #[derive(Debug)]
-pub struct Daemon {
+pub struct DaemonProcess {
     child: Child,
     ops: SocketAddr,
     log: PathBuf,
@@ -57,7 +57,7 @@ pub struct Daemon {
 
 impl Launch<'_> {
     /// Starts the daemon and waits until it is ready.
-    pub async fn start(&self) -> Result<Daemon, Failure> {
+    pub async fn start(&self) -> Result<DaemonProcess, Failure> {
         let mut ops = free(self.ops).or_else(|_| free(any_port(self.ops)))?;
         for _ in 1..ATTEMPTS {
             let mut daemon = self.spawn(ops)?;
@@ -70,7 +70,7 @@ impl Launch<'_> {
         Err(Failure::unavailable(format!("no port of {} stays free for the daemon's metrics", ops.ip())))
     }
 
-    fn spawn(&self, ops: SocketAddr) -> Result<Daemon, Failure> {
+    fn spawn(&self, ops: SocketAddr) -> Result<DaemonProcess, Failure> {
         let log = self.open_log().map_err(|error| self.log_trouble(&error))?;
         let errors = log.try_clone().map_err(|error| self.log_trouble(&error))?;
         let mut command = Command::new(std::env::current_exe()?);
@@ -88,7 +88,7 @@ impl Launch<'_> {
         let child = command
             .spawn()
             .map_err(|error| Failure::new(Exit::Internal, format!("the daemon cannot be started: {error}")))?;
-        Ok(Daemon { child, ops, log: self.log.to_owned(), shutdown_timeout: self.shutdown_timeout })
+        Ok(DaemonProcess { child, ops, log: self.log.to_owned(), shutdown_timeout: self.shutdown_timeout })
     }
 
     fn open_log(&self) -> io::Result<File> {
@@ -108,7 +108,7 @@ impl Launch<'_> {
 
 // === impl Daemon ===
 
-impl Daemon {
+impl DaemonProcess {
     /// Where its metrics are.
     pub const fn ops(&self) -> SocketAddr {
         self.ops

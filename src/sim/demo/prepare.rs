@@ -11,18 +11,18 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::broker::error::Trouble;
-use crate::broker::tools::publisher::Publisher;
+use crate::broker::error::BrokerError;
+use crate::broker::tools::publisher::MqttPublisher;
 use crate::clock;
-use crate::command::context::{Operator, outage};
+use crate::command::context::{CommandContext, outage};
 use crate::command::failure::{Exit, Failure};
 use crate::config::Config;
 use crate::config::sections::broker::BrokerConfig;
 use crate::domain::ids::{DeviceKey, TenantId};
-use crate::registry::Desk;
-use crate::sim::daemon_metrics::{self, Figures};
-use crate::sim::fleet::certificates::{Papers, Wallet};
-use crate::sim::fleet::demo_fleet::{Fleet, TENANT};
+use crate::registry::ActionContext;
+use crate::sim::daemon_metrics::{self, DaemonFigures};
+use crate::sim::fleet::certificates::{CertificateFolder, DeviceCertificate};
+use crate::sim::fleet::demo_fleet::{DemoFleet, TENANT};
 use crate::sim::wait_for_crl::CrlWatch;
 use crate::store::registry::bulk_enroll;
 
@@ -33,25 +33,29 @@ pub const ASK_EVERY: Duration = Duration::from_millis(50);
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The fleet as the registry knows it.
-pub struct Enrolled {
+pub struct EnrolledFleet {
     /// Who registered it, for what comes later.
-    pub operator: Operator,
+    pub operator: CommandContext,
     /// Where more certificates come from.
-    pub wallet: Wallet,
+    pub wallet: CertificateFolder,
     /// What each device shows, by its name.
-    pub papers: HashMap<String, Papers>,
+    pub papers: HashMap<String, DeviceCertificate>,
 }
 
 /// Whether the broker is there: without it, nothing else is worth starting.
-pub async fn greet(broker: &BrokerConfig) -> Result<Publisher, Failure> {
+pub async fn greet(broker: &BrokerConfig) -> Result<MqttPublisher, Failure> {
     let config = BrokerConfig { client_id: format!("{}-overture", broker.client_id), ..broker.clone() };
-    Publisher::connect(&config, 1).await.map_err(broker_failure)
+    MqttPublisher::connect(&config, 1).await.map_err(broker_failure)
 }
 
 /// Brings the schema up to date and the registry in line with the fleet, and gives every device a certificate. The watch has
 /// seen the CRL as it was before the daemon.
-pub async fn enroll(fleet: &Fleet, config: &Config, certificates: &Path) -> Result<(Enrolled, CrlWatch), Failure> {
-    let operator = Operator::before_the_schema(config)?;
+pub async fn enroll(
+    fleet: &DemoFleet,
+    config: &Config,
+    certificates: &Path,
+) -> Result<(EnrolledFleet, CrlWatch), Failure> {
+    let operator = CommandContext::before_the_schema(config)?;
     operator.database.migrate().await.map_err(|error| Failure::unavailable(error.to_string()))?;
     let registrations = fleet.registrations(randomness()?);
     let enrolling =
@@ -59,8 +63,8 @@ pub async fn enroll(fleet: &Fleet, config: &Config, certificates: &Path) -> Resu
     enrolling.await.map_err(|error| outage(&error))?;
     let internal = |error: &dyn ToString| Failure::new(Exit::Internal, error.to_string());
     let tenant: TenantId = TENANT.parse().map_err(|error| internal(&error))?;
-    let desk = Desk { database: &operator.database, actor: &operator.actor, now: clock::now() };
-    let mut wallet = Wallet::open(certificates, &[tenant], config, desk).await?;
+    let desk = ActionContext { database: &operator.database, actor: &operator.actor, now: clock::now() };
+    let mut wallet = CertificateFolder::open(certificates, &[tenant], config, desk).await?;
     let mut papers = HashMap::new();
     for (name, is_stray) in fleet.names() {
         let device = DeviceKey::new(TENANT, name).map_err(|error| internal(&error))?;
@@ -68,7 +72,7 @@ pub async fn enroll(fleet: &Fleet, config: &Config, certificates: &Path) -> Resu
         papers.insert(name.to_owned(), own);
     }
     let watch = CrlWatch::open(&operator.database, wallet.issuer()).await?;
-    Ok((Enrolled { operator, wallet, papers }, watch))
+    Ok((EnrolledFleet { operator, wallet, papers }, watch))
 }
 
 /// Waits until the broker acts on the daemon's CRL, for that of an earlier run may have ended, and until every revocation that
@@ -80,7 +84,7 @@ pub async fn await_chain(mut watch: CrlWatch) -> Result<(), Failure> {
 
 /// Waits until everything an earlier run left with the broker is stored, so that it is not counted as this run's. Behind it
 /// goes a message that is ignored, and of which nothing is ever left over: it is published at QoS 0.
-pub async fn overture(ops: SocketAddr, mut publisher: Publisher) -> Result<Figures, Failure> {
+pub async fn overture(ops: SocketAddr, mut publisher: MqttPublisher) -> Result<DaemonFigures, Failure> {
     let topic = format!("tenant/{TENANT}/device/overture/commands");
     let begun = Instant::now();
     loop {
@@ -118,6 +122,6 @@ fn randomness() -> Result<[u8; 32], Failure> {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it stands where map_err wants a function of the value")]
-fn broker_failure(trouble: Trouble) -> Failure {
+fn broker_failure(trouble: BrokerError) -> Failure {
     Failure::unavailable(trouble.to_string())
 }

@@ -13,23 +13,23 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::revocation_report::Story;
-use super::traffic::{Line, Tally};
-use crate::broker::error::Trouble;
-use crate::broker::tools::certificate_probe::Outcome;
+use super::revocation_report::RevocationReport;
+use super::traffic::{DeviceConnection, TrafficTally};
+use crate::broker::error::BrokerError;
+use crate::broker::tools::certificate_probe::ProbeOutcome;
 use crate::clock;
-use crate::command::context::{Operator, outage};
+use crate::command::context::{CommandContext, outage};
 use crate::command::failure::Failure;
 use crate::command::registry_errors::not_stored;
 use crate::domain::time::Timestamp;
 use crate::pki::crl::RevocationReason;
-use crate::registry::Desk;
+use crate::registry::ActionContext;
 use crate::registry::certificates::revoke;
-use crate::registry::revocation::progress::{self, Broken};
-use crate::sim::fleet::certificates::{Papers, Wallet};
-use crate::sim::fleet::demo_fleet::{Rights, Squad};
-use crate::sim::fleet::device_listener::{Gate, device_lost};
-use crate::store::certificates::revocation_ledger::Progress;
+use crate::registry::revocation::progress::{self, RevocationFailure};
+use crate::sim::fleet::certificates::{CertificateFolder, DeviceCertificate};
+use crate::sim::fleet::demo_fleet::{DeviceGroupSpec, Rights};
+use crate::sim::fleet::device_listener::{DeviceListener, device_lost};
+use crate::store::certificates::revocation_ledger::RevocationProgress;
 use crate::store::certificates::{self, CertificateFilter, CertificateStatus};
 use crate::store::reads::quarantine;
 
@@ -49,7 +49,7 @@ const REASON: RevocationReason = RevocationReason::KeyCompromise;
 
 /// When it happens.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan {
+pub struct RevocationPlan {
     /// The first time.
     pub first: Duration,
     /// How long after one it has a new certificate, and how long after that it loses it again; none: it happens once.
@@ -58,35 +58,35 @@ pub struct Plan {
 
 /// How often the device tried to come back after its end.
 #[derive(Clone, Debug, Default)]
-pub struct Knocks(Arc<Counters>);
+pub struct ConnectAttempts(Arc<RevocationCounters>);
 
 #[derive(Debug, Default)]
-struct Counters {
+struct RevocationCounters {
     refused: AtomicU64,
     let_in: AtomicU64,
 }
 
 /// The device, and all it takes to end it.
-pub struct Doomed {
+pub struct DeviceToRevoke {
     /// Who revokes, and where.
-    pub operator: Operator,
+    pub operator: CommandContext,
     /// Where its next certificate comes from.
-    pub wallet: Wallet,
+    pub wallet: CertificateFolder,
     /// What it shows now.
-    pub papers: Papers,
+    pub papers: DeviceCertificate,
     /// Where it connects.
-    pub gate: Gate,
+    pub gate: DeviceListener,
     /// The device alone.
-    pub squad: Squad,
+    pub squad: DeviceGroupSpec,
     /// Its share in the common figures.
-    pub tally: Tally,
+    pub tally: TrafficTally,
     /// How its attempts to come back ended.
-    pub knocks: Knocks,
+    pub knocks: ConnectAttempts,
 }
 
 /// How the device heard of its end.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Cut {
+pub struct SessionEnd {
     /// Messages the broker still took after the row.
     pub late: u64,
     /// Seconds from the row to the end of its connection; none: it never ended.
@@ -97,7 +97,7 @@ pub struct Cut {
 
 // === impl Knocks ===
 
-impl Knocks {
+impl ConnectAttempts {
     /// How often it was refused.
     pub fn refused(&self) -> u64 {
         self.0.refused.load(Ordering::Relaxed)
@@ -108,21 +108,26 @@ impl Knocks {
         self.0.let_in.load(Ordering::Relaxed)
     }
 
-    fn count(&self, outcome: &Outcome) {
+    fn count(&self, outcome: &ProbeOutcome) {
         match outcome {
-            Outcome::Admitted => self.0.let_in.fetch_add(1, Ordering::Relaxed),
-            Outcome::Revoked | Outcome::Refused(_) => self.0.refused.fetch_add(1, Ordering::Relaxed),
+            ProbeOutcome::Admitted => self.0.let_in.fetch_add(1, Ordering::Relaxed),
+            ProbeOutcome::Revoked | ProbeOutcome::Refused(_) => self.0.refused.fetch_add(1, Ordering::Relaxed),
             // It says nothing of the certificate.
-            Outcome::Unreachable(_) => 0,
+            ProbeOutcome::Unreachable(_) => 0,
         };
     }
 }
 
 // === impl Doomed ===
 
-impl Doomed {
+impl DeviceToRevoke {
     /// Speaks, is revoked as planned, and tries to come back, until told to stop. A revocation that has begun is seen through.
-    pub async fn work(mut self, plan: Plan, stop: CancellationToken, stories: mpsc::Sender<Result<Story, Failure>>) {
+    pub async fn work(
+        mut self,
+        plan: RevocationPlan,
+        stop: CancellationToken,
+        stories: mpsc::Sender<Result<RevocationReport, Failure>>,
+    ) {
         if let Err(failure) = self.live(plan, &stop, &stories).await {
             // Nobody listens any more only when the demonstration has failed already.
             let _ = stories.send(Err(failure)).await;
@@ -132,13 +137,13 @@ impl Doomed {
 
     async fn live(
         &mut self,
-        plan: Plan,
+        plan: RevocationPlan,
         stop: &CancellationToken,
-        stories: &mpsc::Sender<Result<Story, Failure>>,
+        stories: &mpsc::Sender<Result<RevocationReport, Failure>>,
     ) -> Result<(), Failure> {
         let mut span = plan.first;
         while let Some(row) = self.papers.row {
-            let mut line = Line::connect(&self.gate, &self.papers, Rights::Own).await?;
+            let mut line = DeviceConnection::connect(&self.gate, &self.papers, Rights::Own).await?;
             let speaking = speak(&mut line, &mut self.squad, &self.tally, span, stop);
             speaking.await.map_err(|trouble| device_lost(&self.papers.device.to_string(), &trouble))?;
             if stop.is_cancelled() {
@@ -160,7 +165,7 @@ impl Doomed {
     }
 
     /// Revokes the certificate and watches every link, and the device itself.
-    async fn end(&mut self, mut line: Line, row: Uuid) -> Result<Story, Failure> {
+    async fn end(&mut self, mut line: DeviceConnection, row: Uuid) -> Result<RevocationReport, Failure> {
         let since = self.revoke_all(row).await?;
         let watching = progress::wait_for(&self.operator.database, row, PATIENCE, |_| ());
         let speaking = speak_on(&mut line, &mut self.squad, &self.tally);
@@ -170,7 +175,7 @@ impl Doomed {
         let late_quarantined = self.quarantined(since, cut.late).await?;
         let outcome = self.gate.knock(&self.papers.device, &self.papers.pem).await;
         self.knocks.count(&outcome);
-        Ok(Story::new(&self.papers.device, REASON.label(), chain, broken, cut, late_quarantined, &outcome))
+        Ok(RevocationReport::new(&self.papers.device, REASON.label(), chain, broken, cut, late_quarantined, &outcome))
     }
 
     /// Revokes what the device holds, the certificate it uses now at last; when that row changed.
@@ -190,11 +195,11 @@ impl Doomed {
     /// How many of its messages were quarantined since; it waits a moment for so many.
     async fn quarantined(&self, since: Timestamp, wanted: u64) -> Result<i64, Failure> {
         let device = &self.papers.device;
-        let filter = quarantine::Filter {
+        let filter = quarantine::QuarantineFilter {
             tenant: Some(device.tenant().to_string()),
             device: Some(device.device().to_string()),
             since: Some(since),
-            ..quarantine::Filter::default()
+            ..quarantine::QuarantineFilter::default()
         };
         let begun = Instant::now();
         loop {
@@ -225,18 +230,18 @@ impl Doomed {
 
 // === private helpers ===
 
-fn desk(operator: &Operator) -> Desk<'_> {
-    Desk { database: &operator.database, actor: &operator.actor, now: clock::now() }
+fn desk(operator: &CommandContext) -> ActionContext<'_> {
+    ActionContext { database: &operator.database, actor: &operator.actor, now: clock::now() }
 }
 
 /// Speaks for so long, or until told to stop.
 async fn speak(
-    line: &mut Line,
-    squad: &mut Squad,
-    tally: &Tally,
+    line: &mut DeviceConnection,
+    squad: &mut DeviceGroupSpec,
+    tally: &TrafficTally,
     span: Duration,
     stop: &CancellationToken,
-) -> Result<(), Trouble> {
+) -> Result<(), BrokerError> {
     let until = Instant::now() + span;
     while Instant::now() < until && !stop.is_cancelled() {
         say(line, squad, tally).await?;
@@ -249,8 +254,8 @@ async fn speak(
 }
 
 /// Speaks until its connection is ended. Its first word comes when every cache has heard of the row.
-async fn speak_on(line: &mut Line, squad: &mut Squad, tally: &Tally) -> Cut {
-    let (mut cut, begun) = (Cut::default(), Instant::now());
+async fn speak_on(line: &mut DeviceConnection, squad: &mut DeviceGroupSpec, tally: &TrafficTally) -> SessionEnd {
+    let (mut cut, begun) = (SessionEnd::default(), Instant::now());
     let speaking = async {
         loop {
             sleep(SPEAKS_EVERY).await;
@@ -267,7 +272,11 @@ async fn speak_on(line: &mut Line, squad: &mut Squad, tally: &Tally) -> Cut {
     cut
 }
 
-async fn say(line: &mut Line, squad: &mut Squad, tally: &Tally) -> Result<u64, Trouble> {
+async fn say(
+    line: &mut DeviceConnection,
+    squad: &mut DeviceGroupSpec,
+    tally: &TrafficTally,
+) -> Result<u64, BrokerError> {
     if let Some(said) = squad.next(clock::now()) {
         line.publish(said.message, tally).await?;
     }
@@ -275,15 +284,15 @@ async fn say(line: &mut Line, squad: &mut Squad, tally: &Tally) -> Result<u64, T
 }
 
 /// How far the chain came, and what is wrong with it.
-fn told(chain: Result<Progress, Broken>) -> Result<(Progress, Option<String>), Failure> {
+fn told(chain: Result<RevocationProgress, RevocationFailure>) -> Result<(RevocationProgress, Option<String>), Failure> {
     match chain {
         Ok(progress) => Ok((progress, None)),
-        Err(Broken::Outage(error)) => Err(outage(&error)),
+        Err(RevocationFailure::Outage(error)) => Err(outage(&error)),
         Err(error) => {
             let why = error.to_string();
             match error {
-                Broken::Link { progress, .. } => Ok((*progress, Some(why))),
-                Broken::NotRevoked(_) | Broken::Outage(_) => Err(Failure::unavailable(why)),
+                RevocationFailure::Link { progress, .. } => Ok((*progress, Some(why))),
+                RevocationFailure::NotRevoked(_) | RevocationFailure::Outage(_) => Err(Failure::unavailable(why)),
             }
         }
     }

@@ -5,24 +5,24 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::revocation::Cut;
-use crate::broker::tools::certificate_probe::Outcome;
+use super::revocation::SessionEnd;
+use crate::broker::tools::certificate_probe::ProbeOutcome;
 use crate::domain::ids::DeviceKey;
-use crate::store::certificates::revocation_ledger::Progress;
+use crate::store::certificates::revocation_ledger::RevocationProgress;
 
 /// The end of one certificate.
 #[derive(Clone, Debug, Serialize)]
-pub struct Story {
+pub struct RevocationReport {
     /// Whose it was.
     pub device: String,
     /// Why it was revoked, by its name in RFC 5280.
     pub reason: &'static str,
     /// When each link held.
-    pub chain: Progress,
+    pub chain: RevocationProgress,
     /// What is wrong with the chain.
     pub broken: Option<String>,
     /// What the device saw.
-    pub cut: Cut,
+    pub cut: SessionEnd,
     /// Messages that came after the row and were quarantined.
     pub late_quarantined: i64,
     /// What the broker did when the device came back.
@@ -33,22 +33,22 @@ pub struct Story {
 
 // === impl Story ===
 
-impl Story {
+impl RevocationReport {
     /// Puts it together.
     pub fn new(
         device: &DeviceKey,
         reason: &'static str,
-        chain: Progress,
+        chain: RevocationProgress,
         broken: Option<String>,
-        cut: Cut,
+        cut: SessionEnd,
         late_quarantined: i64,
-        came_back: &Outcome,
+        came_back: &ProbeOutcome,
     ) -> Self {
         let (said, is_refused) = match came_back {
-            Outcome::Revoked => ("refused by the TLS alert CertificateRevoked".to_owned(), true),
-            Outcome::Refused(how) => (format!("refused: {how}"), true),
-            Outcome::Admitted => ("LET IN".to_owned(), false),
-            Outcome::Unreachable(why) => (format!("no telling: {why}"), false),
+            ProbeOutcome::Revoked => ("refused by the TLS alert CertificateRevoked".to_owned(), true),
+            ProbeOutcome::Refused(how) => (format!("refused: {how}"), true),
+            ProbeOutcome::Admitted => ("LET IN".to_owned(), false),
+            ProbeOutcome::Unreachable(why) => (format!("no telling: {why}"), false),
         };
         let device = device.device().to_owned();
         Self { device, reason, chain, broken, cut, late_quarantined, came_back: said, is_refused }
@@ -61,7 +61,8 @@ impl Story {
 
     /// As lines, none longer than a terminal's.
     pub fn lines(&self) -> Vec<String> {
-        let Progress { noticed_at, published_at, crl_number, reloaded_at, ended_at, proven_at, .. } = &self.chain;
+        let RevocationProgress { noticed_at, published_at, crl_number, reloaded_at, ended_at, proven_at, .. } =
+            &self.chain;
         let number = crl_number.map_or_else(String::new, |number| format!(" {number}"));
         let after = |at: &Option<DateTime<Utc>>| at.map(|at| millis(at - noticed_at));
         let cut = self.cut.after_seconds.map(|seconds| format!("{seconds:+.3} s"));
@@ -101,9 +102,9 @@ fn millis(span: chrono::TimeDelta) -> String {
 mod tests {
     use super::*;
 
-    fn story(outcome: &Outcome) -> Story {
+    fn story(outcome: &ProbeOutcome) -> RevocationReport {
         let at = |millis: i64| DateTime::from_timestamp_millis(1_800_000_000_000 + millis);
-        let chain = Progress {
+        let chain = RevocationProgress {
             certificate_id: uuid::Uuid::nil(),
             noticed_at: at(0).unwrap(),
             published_at: at(412),
@@ -114,14 +115,14 @@ mod tests {
             failed_link: None,
             failure: None,
         };
-        let cut = Cut { late: 3, after_seconds: Some(1.6), how: Some("taken over".into()) };
+        let cut = SessionEnd { late: 3, after_seconds: Some(1.6), how: Some("taken over".into()) };
         let device = DeviceKey::new("t", "stolen").unwrap();
-        Story::new(&device, "keyCompromise", chain, None, cut, 3, outcome)
+        RevocationReport::new(&device, "keyCompromise", chain, None, cut, 3, outcome)
     }
 
     #[test]
     fn each_link_is_told_with_its_time_and_one_that_never_held_as_such() {
-        let lines = story(&Outcome::Revoked).lines();
+        let lines = story(&ProbeOutcome::Revoked).lines();
         for (line, part) in
             lines[1..7].iter().zip(["+0.000 s", "+0.412 s", "+0.415 s", "+1.520 s", "never", "+1.600 s"])
         {
@@ -132,8 +133,8 @@ mod tests {
 
     #[test]
     fn one_that_came_back_is_no_whole_story() {
-        assert!(story(&Outcome::Revoked).is_whole());
-        assert!(!story(&Outcome::Admitted).is_whole());
-        assert!(!Story { broken: Some("x".into()), ..story(&Outcome::Revoked) }.is_whole());
+        assert!(story(&ProbeOutcome::Revoked).is_whole());
+        assert!(!story(&ProbeOutcome::Admitted).is_whole());
+        assert!(!RevocationReport { broken: Some("x".into()), ..story(&ProbeOutcome::Revoked) }.is_whole());
     }
 }

@@ -5,7 +5,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use crate::sim::daemon_metrics::{Figures, Latency};
+use crate::sim::daemon_metrics::{DaemonFigures, Latency};
 
 /// Ends what is left of the line that stood there before.
 const CLEAR_LINE: &str = "\x1b[K";
@@ -19,10 +19,10 @@ const WINDOW: usize = 5;
 
 /// Where the demo draws.
 #[derive(Debug)]
-pub struct Screen {
+pub(crate) struct Screen {
     in_place: bool,
     drawn: usize,
-    recent: Vec<(Duration, u64, Figures)>,
+    recent: Vec<(Duration, u64, DaemonFigures)>,
 }
 
 // === impl Screen ===
@@ -34,7 +34,7 @@ impl Screen {
     }
 
     /// Draws the figures as of this time since the start.
-    pub fn draw(&mut self, at: Duration, published: u64, figures: &Figures) -> io::Result<()> {
+    pub fn draw(&mut self, at: Duration, published: u64, figures: &DaemonFigures) -> io::Result<()> {
         if self.recent.len() > WINDOW {
             self.recent.remove(0);
         }
@@ -65,7 +65,7 @@ impl Screen {
     }
 
     /// The figures on the left, the reasons on the right.
-    fn table(&self, at: Duration, published: u64, figures: &Figures) -> Vec<String> {
+    fn table(&self, at: Duration, published: u64, figures: &DaemonFigures) -> Vec<String> {
         let (published_rate, stored_rate, latency) = self.lately();
         let row = |name: &str, count: u64, rate: String| format!("{name:<12}{:>12}{rate:>11}", grouped(count));
         let per_second = |rate: f64| format!("{}/s", grouped(whole(rate)));
@@ -92,7 +92,7 @@ impl Screen {
             .collect()
     }
 
-    fn line(&self, at: Duration, published: u64, figures: &Figures) -> String {
+    fn line(&self, at: Duration, published: u64, figures: &DaemonFigures) -> String {
         let (_, rate, latency) = self.lately();
         format!(
             "{} published {published} received {} stored {} ({}/s) duplicates {} quarantined {} in flight {} latency p50 {} p99 {}",
@@ -163,8 +163,8 @@ mod tests {
     fn the_table_keeps_its_height_and_fits_eighty_columns() {
         let mut screen = Screen { in_place: true, drawn: 14, recent: Vec::new() };
         let by_reason = vec![(crate::domain::refusal::Reason::SiteMismatch, 1_234_567)];
-        let figures = Figures { by_reason, stored: 1_234_567, ..Figures::default() };
-        screen.recent.push((Duration::ZERO, 0, Figures::default()));
+        let figures = DaemonFigures { by_reason, stored: 1_234_567, ..DaemonFigures::default() };
+        screen.recent.push((Duration::ZERO, 0, DaemonFigures::default()));
         screen.recent.push((Duration::from_secs(1), 0, figures.clone()));
         let table = screen.table(Duration::from_secs(3_725), 0, &figures);
         assert_eq!(table.len(), 14);

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::revocation_report::Story;
+use super::revocation_report::RevocationReport;
 use super::screen::{grouped, seconds};
-use super::traffic::Tally;
-use crate::sim::daemon_metrics::Figures;
+use super::traffic::TrafficTally;
+use crate::sim::daemon_metrics::DaemonFigures;
 
 /// How it went.
 #[derive(Debug, Default, Serialize)]
-pub struct Summary {
+pub struct DemoSummary {
     /// Seconds of publishing.
     pub seconds: f64,
     /// Messages the broker took over.
@@ -40,7 +40,7 @@ pub struct Summary {
     /// Whether everything the broker took over was kept.
     pub adds_up: bool,
     /// The last revocations.
-    pub revocations: Vec<Story>,
+    pub revocations: Vec<RevocationReport>,
     /// Revocations whose every link held.
     pub revocations_held: u64,
     /// Revocations of which a link did not.
@@ -53,10 +53,10 @@ pub struct Summary {
 
 // === impl Summary ===
 
-impl Summary {
+impl DemoSummary {
     /// What became of the messages. More may have been kept than were acknowledged: of those whose connection was ended the
     /// broker may have some, and after a lost connection of the daemon it sends again what was stored already.
-    pub fn new(span: Duration, tally: &Tally, figures: &Figures) -> Self {
+    pub fn new(span: Duration, tally: &TrafficTally, figures: &DaemonFigures) -> Self {
         let (acknowledged, unanswered) = (tally.acknowledged(), tally.unanswered());
         Self {
             seconds: (span.as_secs_f64() * 10.0).round() / 10.0,
@@ -77,7 +77,7 @@ impl Summary {
 
     /// With how certificates ended: the last ones, and how many did or did not as they should.
     #[must_use]
-    pub fn with_revocations(self, last: Vec<Story>, held: u64, broken: u64) -> Self {
+    pub fn with_revocations(self, last: Vec<RevocationReport>, held: u64, broken: u64) -> Self {
         Self { revocations: last, revocations_held: held, revocations_broken: broken, ..self }
     }
 
@@ -112,7 +112,7 @@ impl Summary {
     }
 
     /// As sentences: the revocations, the messages, and whether they add up.
-    pub fn lines(&self, figures: &Figures) -> Vec<String> {
+    pub fn lines(&self, figures: &DaemonFigures) -> Vec<String> {
         let row = |name: &str, count: u64| format!("  {name:<42}{:>11}", grouped(count));
         let mut lines = vec![String::new(), format!("Summary of {} s", self.seconds)];
         lines.push(row("published, and acknowledged by the broker", self.acknowledged));
@@ -123,7 +123,7 @@ impl Summary {
         lines.push(row("refused by the broker", self.refused));
         let quantile = |share| seconds(figures.latency.quantile(share));
         lines.push(format!("  latency of a batch, receipt to commit: p50 {}, p99 {}", quantile(0.5), quantile(0.99)));
-        lines.extend(self.revocations.last().into_iter().flat_map(Story::lines));
+        lines.extend(self.revocations.last().into_iter().flat_map(RevocationReport::lines));
         lines.extend(self.verdict_on_revocation());
         if self.put_out > 0 {
             lines.push(format!(
@@ -182,7 +182,7 @@ impl Summary {
 
 // === private helpers ===
 
-fn adds_up(acknowledged: u64, unanswered: u64, figures: &Figures) -> bool {
+fn adds_up(acknowledged: u64, unanswered: u64, figures: &DaemonFigures) -> bool {
     let surplus = figures.kept().checked_sub(acknowledged);
     surplus.is_some_and(|surplus| surplus <= unanswered || figures.reconnects > 0)
 }
@@ -191,8 +191,8 @@ fn adds_up(acknowledged: u64, unanswered: u64, figures: &Figures) -> bool {
 mod tests {
     use super::*;
 
-    fn figures(stored: u64, duplicates: u64, quarantined: u64, reconnects: u64) -> Figures {
-        Figures { stored, duplicates, quarantined, reconnects, ..Figures::default() }
+    fn figures(stored: u64, duplicates: u64, quarantined: u64, reconnects: u64) -> DaemonFigures {
+        DaemonFigures { stored, duplicates, quarantined, reconnects, ..DaemonFigures::default() }
     }
 
     #[test]
@@ -207,26 +207,27 @@ mod tests {
 
     #[test]
     fn nothing_stored_a_device_refused_its_own_topic_and_one_let_into_anothers_fail_the_demonstration() {
-        let good = || Summary { adds_up: true, acknowledged: 9, stored: 9, refused: 3, ..Summary::default() };
+        let good = || DemoSummary { adds_up: true, acknowledged: 9, stored: 9, refused: 3, ..DemoSummary::default() };
         assert!(good().is_good());
-        let lines = |summary: Summary| {
+        let lines = |summary: DemoSummary| {
             assert!(!summary.is_good());
-            summary.lines(&Figures::default()).pop().unwrap()
+            summary.lines(&DaemonFigures::default()).pop().unwrap()
         };
-        let empty = lines(Summary { adds_up: true, ..Summary::default() });
+        let empty = lines(DemoSummary { adds_up: true, ..DemoSummary::default() });
         assert!(empty.starts_with("FAILED: nothing is stored"), "{empty}");
         // Nothing is stored either; this is why.
-        let shut_out = lines(Summary { adds_up: true, refused: 7, own_topic_refused: 7, ..Summary::default() });
+        let shut_out = lines(DemoSummary { adds_up: true, refused: 7, own_topic_refused: 7, ..DemoSummary::default() });
         assert!(shut_out.contains("refused 7 messages") && shut_out.contains("ACL_OUTPUT_PATH"), "{shut_out}");
-        let open = lines(Summary { foreign_topic_taken: 2, ..good() });
+        let open = lines(DemoSummary { foreign_topic_taken: 2, ..good() });
         assert!(open.contains("took 2 messages"), "{open}");
     }
 
     #[test]
     fn a_certificate_that_came_back_fails_the_demonstration() {
-        let good = Summary { adds_up: true, stored: 9, revocations_held: 1, knocks_refused: 3, ..Summary::default() };
+        let good =
+            DemoSummary { adds_up: true, stored: 9, revocations_held: 1, knocks_refused: 3, ..DemoSummary::default() };
         assert!(good.is_good());
-        let bad = Summary { knocks_let_in: 1, ..good };
+        let bad = DemoSummary { knocks_let_in: 1, ..good };
         assert!(!bad.is_good());
         assert!(bad.verdict_on_revocation().unwrap().starts_with("REVOCATION DID NOT HOLD"));
     }

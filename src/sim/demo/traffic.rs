@@ -11,13 +11,13 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::error::Trouble;
-use crate::broker::tools::publisher::{self, Publisher};
+use crate::broker::error::BrokerError;
+use crate::broker::tools::publisher::{self, MqttPublisher};
 use crate::clock;
 use crate::command::failure::{Exit, Failure};
-use crate::sim::fleet::certificates::Papers;
-use crate::sim::fleet::demo_fleet::{Message, Rights, Said, Squad};
-use crate::sim::fleet::device_listener::{Gate, device_lost};
+use crate::sim::fleet::certificates::DeviceCertificate;
+use crate::sim::fleet::demo_fleet::{DemoMessage, DemoPublish, DeviceGroupSpec, Rights};
+use crate::sim::fleet::device_listener::{DeviceListener, device_lost};
 
 /// How often messages go out: short enough to look steady, long enough to share writes.
 const TICK: Duration = Duration::from_millis(50);
@@ -30,10 +30,10 @@ const OUTBURST_EVERY: Duration = Duration::from_secs(10);
 
 /// What has been published so far, by all devices.
 #[derive(Clone, Debug, Default)]
-pub struct Tally(Arc<Counters>);
+pub struct TrafficTally(Arc<TrafficCounters>);
 
 #[derive(Debug, Default)]
-struct Counters {
+struct TrafficCounters {
     published: AtomicU64,
     acknowledged: AtomicU64,
     refused: AtomicU64,
@@ -44,24 +44,24 @@ struct Counters {
 }
 
 /// One device's connection.
-pub struct Line {
+pub struct DeviceConnection {
     device: String,
     rights: Rights,
-    publisher: Publisher,
-    counted: publisher::Tally,
+    publisher: MqttPublisher,
+    counted: publisher::PublishTally,
 }
 
 /// One squad and its connections, by the places of its devices; none: it was ended.
-pub struct Crew {
-    squad: Squad,
-    lines: Vec<Option<Line>>,
+pub struct DeviceGroup {
+    squad: DeviceGroupSpec,
+    lines: Vec<Option<DeviceConnection>>,
     per_second: f64,
-    tally: Tally,
+    tally: TrafficTally,
 }
 
 // === impl Tally ===
 
-impl Tally {
+impl TrafficTally {
     /// Messages sent to the broker.
     pub fn published(&self) -> u64 {
         self.0.published.load(Ordering::Relaxed)
@@ -100,34 +100,35 @@ impl Tally {
 
 // === impl Line ===
 
-impl Line {
+impl DeviceConnection {
     /// Connects with the device's certificate.
-    pub async fn connect(gate: &Gate, papers: &Papers, rights: Rights) -> Result<Self, Failure> {
+    pub async fn connect(gate: &DeviceListener, papers: &DeviceCertificate, rights: Rights) -> Result<Self, Failure> {
         let (config, device) = (gate.connection(&papers.device, &papers.pem), papers.device.to_string());
-        let publisher = Publisher::connect(&config, WINDOW).await.map_err(|trouble| device_lost(&device, &trouble))?;
-        Ok(Self { device, rights, publisher, counted: publisher::Tally::default() })
+        let publisher =
+            MqttPublisher::connect(&config, WINDOW).await.map_err(|trouble| device_lost(&device, &trouble))?;
+        Ok(Self { device, rights, publisher, counted: publisher::PublishTally::default() })
     }
 
     /// Sends it, or puts it behind others that [`Self::settle`] sends.
-    pub async fn publish(&mut self, message: Message, tally: &Tally) -> Result<(), Trouble> {
+    pub async fn publish(&mut self, message: DemoMessage, tally: &TrafficTally) -> Result<(), BrokerError> {
         tally.0.published.fetch_add(1, Ordering::Relaxed);
         self.publisher.publish(&message.topic, message.payload).await
     }
 
     /// Waits for the answers and adds them to the common tally; how many messages the broker took over.
-    pub async fn settle(&mut self, tally: &Tally) -> Result<u64, Trouble> {
+    pub async fn settle(&mut self, tally: &TrafficTally) -> Result<u64, BrokerError> {
         let drained = self.publisher.drain().await;
         let taken = self.count(tally);
         drained.map(|_| taken)
     }
 
     /// Counts what a connection that broke leaves unanswered.
-    pub fn abandon(mut self, tally: &Tally) {
+    pub fn abandon(mut self, tally: &TrafficTally) {
         self.count(tally);
         tally.0.unanswered.fetch_add(self.publisher.unanswered().into(), Ordering::Relaxed);
     }
 
-    fn count(&mut self, tally: &Tally) -> u64 {
+    fn count(&mut self, tally: &TrafficTally) -> u64 {
         let all = self.publisher.tally();
         let taken = all.acknowledged - self.counted.acknowledged;
         let refused = all.refused - self.counted.refused;
@@ -143,26 +144,26 @@ impl Line {
     }
 
     /// Says goodbye.
-    pub async fn close(self) -> Result<(), Trouble> {
+    pub async fn close(self) -> Result<(), BrokerError> {
         self.publisher.close().await
     }
 }
 
 // === impl Crew ===
 
-impl Crew {
+impl DeviceGroup {
     /// Connects all devices of the squad.
     pub async fn connect(
-        gate: &Gate,
-        papers: &HashMap<String, Papers>,
-        squad: Squad,
+        gate: &DeviceListener,
+        papers: &HashMap<String, DeviceCertificate>,
+        squad: DeviceGroupSpec,
         per_second: f64,
-        tally: Tally,
+        tally: TrafficTally,
     ) -> Result<Self, Failure> {
         let mut lines = Vec::new();
         for (device, rights) in squad.names().zip(squad.rights()) {
             let missing = || Failure::new(Exit::Internal, format!("device {device} has no certificate"));
-            lines.push(Some(Line::connect(gate, papers.get(device).ok_or_else(missing)?, rights).await?));
+            lines.push(Some(DeviceConnection::connect(gate, papers.get(device).ok_or_else(missing)?, rights).await?));
         }
         Ok(Self { squad, lines, per_second, tally })
     }
@@ -207,11 +208,11 @@ impl Crew {
     }
 
     /// Each device sends what it has to say; then all wait for their answers.
-    async fn publish(&mut self, said: Vec<Said>) -> Result<(), Failure> {
+    async fn publish(&mut self, said: Vec<DemoPublish>) -> Result<(), Failure> {
         let mut busy: Vec<usize> = said.iter().map(|said| said.by).collect();
         busy.sort_unstable();
         busy.dedup();
-        for Said { by, message } in said {
+        for DemoPublish { by, message } in said {
             let Some(line) = &mut self.lines[by] else { continue };
             let published = line.publish(message, &self.tally).await;
             self.keep_or_abandon(by, published)?;
@@ -231,7 +232,7 @@ impl Crew {
 
     /// A device whose connection is ended was put out, say by somebody who revoked it: it alone is silent then. When all of
     /// them are, it is the broker that is gone.
-    fn keep_or_abandon(&mut self, place: usize, done: Result<(), Trouble>) -> Result<(), Failure> {
+    fn keep_or_abandon(&mut self, place: usize, done: Result<(), BrokerError>) -> Result<(), Failure> {
         let Err(trouble) = done else { return Ok(()) };
         let Some(line) = self.lines[place].take() else { return Ok(()) };
         let failure = device_lost(&line.device, &trouble);

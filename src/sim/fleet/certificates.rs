@@ -20,10 +20,10 @@ use crate::pki::authority::sign;
 use crate::pki::certificate::Certificate;
 use crate::pki::files;
 use crate::pki::key::PrivateKeyPem;
-use crate::pki::request::profile::{Lifetime, Profile};
+use crate::pki::request::profile::{CertificateProfile, Lifetime};
 use crate::pki::serial::Serial;
 use crate::registry::certificates::issue::{self, KeySource, Order};
-use crate::registry::{Desk, Signer};
+use crate::registry::{ActionContext, Signer};
 use crate::store::certificates::{self, CertificateFilter, CertificateStatus};
 
 /// The longest file of a certificate and its key; one that is longer is made anew.
@@ -37,17 +37,17 @@ const PAGE: u32 = 5_000;
 
 /// The files, and what the registry believes.
 #[derive(Debug)]
-pub struct Wallet {
+pub struct CertificateFolder {
     dir: PathBuf,
     signer: Signer,
-    profile: Profile,
+    profile: CertificateProfile,
     /// The ACTIVE ones, by fingerprint.
     held: HashMap<String, Uuid>,
 }
 
 /// What a device shows.
 #[derive(Clone, Debug)]
-pub struct Papers {
+pub struct DeviceCertificate {
     /// Whose.
     pub device: DeviceKey,
     /// The file of its certificate and its key.
@@ -60,12 +60,17 @@ pub struct Papers {
 
 // === impl Wallet ===
 
-impl Wallet {
+impl CertificateFolder {
     /// Opens the directory, the authority, and the registry's list of what these tenants hold.
-    pub async fn open(dir: &Path, tenants: &[TenantId], config: &Config, desk: Desk<'_>) -> Result<Self, Failure> {
+    pub async fn open(
+        dir: &Path,
+        tenants: &[TenantId],
+        config: &Config,
+        desk: ActionContext<'_>,
+    ) -> Result<Self, Failure> {
         let settings = &config.certificates;
         let signer = Signer::open(settings, desk.now).map_err(|error| not_ready(&error))?;
-        let profile = Profile { cn_format: settings.cn_format, validity_days: settings.validity_days };
+        let profile = CertificateProfile { cn_format: settings.cn_format, validity_days: settings.validity_days };
         let mut held = HashMap::new();
         for tenant in tenants {
             let (tenant, status) = (Some(tenant.clone()), Some(CertificateStatus::Active));
@@ -89,21 +94,35 @@ impl Wallet {
     }
 
     /// The device's certificate in the registry: the one in its file, or one that is issued now.
-    pub async fn papers(&mut self, device: &DeviceKey, desk: Desk<'_>) -> Result<Papers, Failure> {
+    pub async fn papers(&mut self, device: &DeviceKey, desk: ActionContext<'_>) -> Result<DeviceCertificate, Failure> {
         let kept = self.kept(device, desk.now).and_then(|one| self.held.get(&one.fingerprint().to_string()).copied());
         if let Some(row) = kept {
-            return Ok(Papers { device: device.clone(), pem: self.file(device), row: Some(row), is_new: false });
+            return Ok(DeviceCertificate {
+                device: device.clone(),
+                pem: self.file(device),
+                row: Some(row),
+                is_new: false,
+            });
         }
         let order = Order { key: KeySource::Made, lifetime: Lifetime::Usual };
         let issued = issue::issue(desk, &self.signer, device, order).await.map_err(not_issued)?;
         self.held.insert(issued.certificate.fingerprint_sha256.clone(), issued.certificate.id);
         let key = issued.key.as_ref().map_or("", PrivateKeyPem::expose);
         self.write(device, &issued.pem, key)?;
-        Ok(Papers { device: device.clone(), pem: self.file(device), row: Some(issued.certificate.id), is_new: true })
+        Ok(DeviceCertificate {
+            device: device.clone(),
+            pem: self.file(device),
+            row: Some(issued.certificate.id),
+            is_new: true,
+        })
     }
 
     /// The same, whatever the file holds: the certificate in it was revoked.
-    pub async fn papers_anew(&mut self, device: &DeviceKey, desk: Desk<'_>) -> Result<Papers, Failure> {
+    pub async fn papers_anew(
+        &mut self,
+        device: &DeviceKey,
+        desk: ActionContext<'_>,
+    ) -> Result<DeviceCertificate, Failure> {
         if let Some(old) = self.kept(device, desk.now) {
             self.held.remove(&old.fingerprint().to_string());
         }
@@ -111,7 +130,7 @@ impl Wallet {
     }
 
     /// A certificate that the same authority signed and the registry never heard of: the broker lets it in.
-    pub fn stray_papers(&self, device: &DeviceKey, now: Timestamp) -> Result<Papers, Failure> {
+    pub fn stray_papers(&self, device: &DeviceKey, now: Timestamp) -> Result<DeviceCertificate, Failure> {
         let is_stray = |one: &Certificate| !self.held.contains_key(&one.fingerprint().to_string());
         let is_new = !self.kept(device, now).is_some_and(|one| is_stray(&one));
         if is_new {
@@ -123,7 +142,7 @@ impl Wallet {
             let (certificate, key) = sign::sign_new_key(authority, &leaf).map_err(|error| unsigned(&error))?;
             self.write(device, &certificate.to_pem(), key.expose())?;
         }
-        Ok(Papers { device: device.clone(), pem: self.file(device), row: None, is_new })
+        Ok(DeviceCertificate { device: device.clone(), pem: self.file(device), row: None, is_new })
     }
 
     /// The certificate in the device's file, if it is of this authority and not about to end. What cannot be read is as if

@@ -5,25 +5,37 @@
 
 use serde_json::{Map, Value, json};
 
-use super::demo_fleet::{MakeUp, Message, Rights, TENANT, message};
+use super::demo_fleet::{DemoFleetSpec, DemoMessage, Rights, TENANT, message};
 
 /// A way to misbehave.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Fault {
+pub enum DeviceFault {
+    /// Sends a token that is not its own.
     WrongToken,
+    /// Sends no token.
     NoToken,
+    /// Is not in the registry.
     Unregistered,
+    /// Is REVOKED in the registry.
     Revoked,
+    /// Names another tenant in the payload than in the topic.
     OtherTenant,
+    /// Names another site than the registry.
     OtherSite,
+    /// Sends a `ts` that is no timestamp.
     UnreadableTime,
+    /// Sends a `ts` of long ago.
     StoppedClock,
+    /// Sends a payload that is no JSON.
     NotJson,
+    /// Sends a NUL character, which jsonb cannot hold.
     NulCharacter,
+    /// Sends more bytes than `MAX_PAYLOAD_BYTES` allows.
     TooLarge(usize),
+    /// Publishes to a topic that is not in the grammar.
     BadTopic,
     /// Says everything twice; the message it still has to repeat.
-    Repeats(Option<Message>),
+    Repeats(Option<DemoMessage>),
     /// Silent, and then far too much at once.
     Hasty(usize),
     /// Speaks in the name of this device.
@@ -32,9 +44,9 @@ pub enum Fault {
 
 // === impl Fault ===
 
-impl Fault {
+impl DeviceFault {
     /// One of each.
-    pub fn all(make_up: MakeUp) -> Vec<Self> {
+    pub fn all(make_up: DemoFleetSpec) -> Vec<Self> {
         let mut all = vec![
             Self::WrongToken,
             Self::NoToken,
@@ -98,7 +110,7 @@ impl Fault {
     }
 
     /// Turns a good message into what this device makes of it.
-    pub fn spoil(&mut self, mut topic: String, mut fields: Map<String, Value>) -> Message {
+    pub fn spoil(&mut self, mut topic: String, mut fields: Map<String, Value>) -> DemoMessage {
         let mut set = |name: &str, value: Value| fields.insert(name.into(), value);
         match self {
             Self::WrongToken => drop(set("provision_token", json!("not-the-one"))),
@@ -108,7 +120,7 @@ impl Fault {
             Self::StoppedClock => drop(set("ts", json!("2001-01-01T00:00:00Z"))),
             Self::NulCharacter => drop(set("metrics", json!({ "label": "a\0b" }))),
             Self::TooLarge(bytes) => drop(set("metrics", json!({ "noise": "x".repeat(*bytes) }))),
-            Self::NotJson => return Message { topic, payload: "21.5;45;ok\r\n".into() },
+            Self::NotJson => return DemoMessage { topic, payload: "21.5;45;ok\r\n".into() },
             Self::BadTopic => topic.push_str("//what?"),
             Self::Impostor(other) => topic = format!("tenant/{TENANT}/device/{other}/telemetry"),
             Self::Repeats(repeat) => {

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::demo_faults::Fault;
+use super::demo_faults::DeviceFault;
 use crate::domain::device::{DeviceStatus, TokenHash};
 use crate::domain::time::Timestamp;
-use crate::store::registry::bulk_enroll::Enrolled;
+use crate::store::registry::bulk_enroll::DeviceToEnroll;
 
 /// Whose devices they are; no tenant of anybody's own is called that.
 pub const TENANT: &str = "sluice-demo";
@@ -30,7 +30,7 @@ const HEARTBEAT_EVERY: u64 = 30;
 
 /// What a fleet is made of.
 #[derive(Clone, Copy, Debug)]
-pub struct MakeUp {
+pub struct DemoFleetSpec {
     /// Devices that behave.
     pub devices: usize,
     /// Bytes of a payload that is too large.
@@ -41,14 +41,14 @@ pub struct MakeUp {
 
 /// All devices.
 #[derive(Debug)]
-pub struct Fleet {
-    members: Vec<Member>,
-    doomed: Member,
+pub struct DemoFleet {
+    members: Vec<DemoDevice>,
+    doomed: DemoDevice,
 }
 
 /// A message to be published.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
+pub struct DemoMessage {
     /// Where to.
     pub topic: String,
     /// What.
@@ -57,17 +57,17 @@ pub struct Message {
 
 /// A message, and which device of the squad has to publish it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said {
+pub struct DemoPublish {
     /// Its place in the squad.
     pub by: usize,
     /// What it says.
-    pub message: Message,
+    pub message: DemoMessage,
 }
 
 /// Some of the devices, taking turns: those that behave stand before those that do not.
 #[derive(Debug)]
-pub struct Squad {
-    members: Vec<Member>,
+pub struct DeviceGroupSpec {
+    members: Vec<DemoDevice>,
     good: usize,
     turn: u64,
 }
@@ -84,16 +84,16 @@ pub enum Rights {
 }
 
 #[derive(Debug)]
-struct Member {
+struct DemoDevice {
     device: String,
     site: &'static str,
-    nature: Nature,
-    dice: Dice,
+    nature: DeviceBehaviour,
+    dice: FleetRng,
     seq: u64,
 }
 
 #[derive(Debug)]
-enum Nature {
+enum DeviceBehaviour {
     /// Temperature and humidity, drifting.
     Climate { temperature: f64, humidity: f64 },
     /// A meter that only counts up.
@@ -101,39 +101,45 @@ enum Nature {
     /// A door that somebody opens and closes.
     Door { open: bool },
     /// One that misbehaves.
-    Faulty(Fault),
+    Faulty(DeviceFault),
 }
 
 /// A small generator of random numbers (splitmix64): a simulation needs no better one.
 #[derive(Clone, Debug)]
-struct Dice(u64);
+struct FleetRng(u64);
 
 // === impl Fleet ===
 
-impl Fleet {
+impl DemoFleet {
     /// Makes it up.
-    pub fn new(make_up: MakeUp) -> Self {
-        let faults = Fault::all(make_up).into_iter().map(|fault| (fault.name().to_owned(), Nature::Faulty(fault)));
-        let climate = || Nature::Climate { temperature: 21.0, humidity: 45.0 };
+    pub fn new(make_up: DemoFleetSpec) -> Self {
+        let faults = DeviceFault::all(make_up)
+            .into_iter()
+            .map(|fault| (fault.name().to_owned(), DeviceBehaviour::Faulty(fault)));
+        let climate = || DeviceBehaviour::Climate { temperature: 21.0, humidity: 45.0 };
         let good = (0..make_up.devices).map(|number| match number % 3 {
             0 => (format!("climate-{number}"), climate()),
-            1 => (format!("meter-{number}"), Nature::Meter { watt_hours: 0.0 }),
-            _ => (format!("door-{number}"), Nature::Door { open: false }),
+            1 => (format!("meter-{number}"), DeviceBehaviour::Meter { watt_hours: 0.0 }),
+            _ => (format!("door-{number}"), DeviceBehaviour::Door { open: false }),
         });
         let members = good.chain(faults).enumerate();
-        let members = members.map(|(number, (device, nature))| Member::new(device, nature, number as u64)).collect();
-        Self { members, doomed: Member::new(DOOMED.to_owned(), climate(), u64::MAX) }
+        let members =
+            members.map(|(number, (device, nature))| DemoDevice::new(device, nature, number as u64)).collect();
+        Self { members, doomed: DemoDevice::new(DOOMED.to_owned(), climate(), u64::MAX) }
     }
 
     /// Those the registry should know. A token's hash is of bytes that nobody has: no token ever fits.
-    pub fn registrations(&self, nobodys: [u8; 32]) -> Vec<Enrolled> {
-        let known = self.all().filter(|member| !member.is(&Fault::Unregistered));
-        let registration = |member: &Member| Enrolled {
+    pub fn registrations(&self, nobodys: [u8; 32]) -> Vec<DeviceToEnroll> {
+        let known = self.all().filter(|member| !member.is(&DeviceFault::Unregistered));
+        let registration = |member: &DemoDevice| DeviceToEnroll {
             tenant: TENANT.to_owned(),
             device: member.device.clone(),
             site: member.site,
-            status: if member.is(&Fault::Revoked) { DeviceStatus::Revoked } else { DeviceStatus::Active },
-            token: member.fault().is_some_and(Fault::has_token).then(|| TokenHash(Sha256::digest(nobodys).into())),
+            status: if member.is(&DeviceFault::Revoked) { DeviceStatus::Revoked } else { DeviceStatus::Active },
+            token: member
+                .fault()
+                .is_some_and(DeviceFault::has_token)
+                .then(|| TokenHash(Sha256::digest(nobodys).into())),
             certificate: false,
         };
         known.map(registration).collect()
@@ -141,7 +147,7 @@ impl Fleet {
 
     /// The names of all, and whether the registry knows no certificate of it.
     pub fn names(&self) -> impl Iterator<Item = (&str, bool)> {
-        self.all().map(|member| (member.device.as_str(), member.fault().is_some_and(Fault::is_stray)))
+        self.all().map(|member| (member.device.as_str(), member.fault().is_some_and(DeviceFault::is_stray)))
     }
 
     /// How many misbehave.
@@ -150,8 +156,9 @@ impl Fleet {
     }
 
     /// Deals the devices out; the doomed one is alone, in the last squad.
-    pub fn into_squads(self, squads: usize) -> Vec<Squad> {
-        let mut dealt: Vec<_> = (0..squads).map(|_| Squad { members: Vec::new(), good: 0, turn: 0 }).collect();
+    pub fn into_squads(self, squads: usize) -> Vec<DeviceGroupSpec> {
+        let mut dealt: Vec<_> =
+            (0..squads).map(|_| DeviceGroupSpec { members: Vec::new(), good: 0, turn: 0 }).collect();
         let (faulty, good): (Vec<_>, Vec<_>) = self.members.into_iter().partition(|member| member.fault().is_some());
         for (number, member) in good.into_iter().enumerate() {
             dealt[number % squads].members.push(member);
@@ -160,18 +167,18 @@ impl Fleet {
         for (number, member) in faulty.into_iter().enumerate() {
             dealt[number % squads].members.push(member);
         }
-        dealt.push(Squad { members: vec![self.doomed], good: 1, turn: 0 });
+        dealt.push(DeviceGroupSpec { members: vec![self.doomed], good: 1, turn: 0 });
         dealt
     }
 
-    fn all(&self) -> impl Iterator<Item = &Member> {
+    fn all(&self) -> impl Iterator<Item = &DemoDevice> {
         self.members.iter().chain([&self.doomed])
     }
 }
 
 // === impl Squad ===
 
-impl Squad {
+impl DeviceGroupSpec {
     /// The names of its devices, by their places.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.members.iter().map(|member| member.device.as_str())
@@ -179,11 +186,11 @@ impl Squad {
 
     /// What the broker's access rules should say to each, by their places.
     pub fn rights(&self) -> impl Iterator<Item = Rights> {
-        self.members.iter().map(|member| member.fault().map_or(Rights::Own, Fault::rights))
+        self.members.iter().map(|member| member.fault().map_or(Rights::Own, DeviceFault::rights))
     }
 
     /// The message of the device whose turn it is; none when the squad has no device.
-    pub fn next(&mut self, now: Timestamp) -> Option<Said> {
+    pub fn next(&mut self, now: Timestamp) -> Option<DemoPublish> {
         self.turn += 1;
         if self.turn.is_multiple_of(FAULT_EVERY) {
             let patient: Vec<_> = self.faulty().filter(|place| self.members[*place].outburst() == 0).collect();
@@ -195,7 +202,7 @@ impl Squad {
     }
 
     /// Everything that the hasty devices of the squad have to say, at once.
-    pub fn outbursts(&mut self, now: Timestamp) -> Vec<Said> {
+    pub fn outbursts(&mut self, now: Timestamp) -> Vec<DemoPublish> {
         let hasty = self.faulty().flat_map(|place| std::iter::repeat_n(place, self.members[place].outburst()));
         hasty.collect::<Vec<_>>().into_iter().map(|place| self.speak(place, now)).collect()
     }
@@ -204,41 +211,41 @@ impl Squad {
         self.good..self.members.len()
     }
 
-    fn speak(&mut self, by: usize, now: Timestamp) -> Said {
-        Said { by, message: self.members[by].speak(now) }
+    fn speak(&mut self, by: usize, now: Timestamp) -> DemoPublish {
+        DemoPublish { by, message: self.members[by].speak(now) }
     }
 }
 
 // === impl Member ===
 
-impl Member {
-    fn new(device: String, nature: Nature, number: u64) -> Self {
+impl DemoDevice {
+    fn new(device: String, nature: DeviceBehaviour, number: u64) -> Self {
         // By its name: a fleet of another size finds the device where it was registered.
         let site = SITES[device.bytes().map(usize::from).sum::<usize>() % SITES.len()];
-        Self { device, site, nature, dice: Dice(number), seq: 0 }
+        Self { device, site, nature, dice: FleetRng(number), seq: 0 }
     }
 
-    fn fault(&self) -> Option<&Fault> {
+    fn fault(&self) -> Option<&DeviceFault> {
         match &self.nature {
-            Nature::Faulty(fault) => Some(fault),
+            DeviceBehaviour::Faulty(fault) => Some(fault),
             _ => None,
         }
     }
 
-    fn is(&self, fault: &Fault) -> bool {
+    fn is(&self, fault: &DeviceFault) -> bool {
         self.fault() == Some(fault)
     }
 
     /// How much it says at once when it is its time; 0 for those that speak in turn.
     fn outburst(&self) -> usize {
         match self.nature {
-            Nature::Faulty(Fault::Hasty(messages)) => messages,
+            DeviceBehaviour::Faulty(DeviceFault::Hasty(messages)) => messages,
             _ => 0,
         }
     }
 
-    fn speak(&mut self, now: Timestamp) -> Message {
-        if let Nature::Faulty(Fault::Repeats(repeat)) = &mut self.nature
+    fn speak(&mut self, now: Timestamp) -> DemoMessage {
+        if let DeviceBehaviour::Faulty(DeviceFault::Repeats(repeat)) = &mut self.nature
             && let Some(message) = repeat.take()
         {
             return message;
@@ -252,7 +259,7 @@ impl Member {
         fields.insert("metrics".into(), metrics);
         let topic = format!("tenant/{TENANT}/device/{}/{kind}", self.device);
         match &mut self.nature {
-            Nature::Faulty(fault) => fault.spoil(topic, fields),
+            DeviceBehaviour::Faulty(fault) => fault.spoil(topic, fields),
             _ => message(topic, fields),
         }
     }
@@ -267,29 +274,29 @@ impl Member {
         }
         let dice = &mut self.dice;
         match &mut self.nature {
-            Nature::Climate { temperature, humidity } => {
+            DeviceBehaviour::Climate { temperature, humidity } => {
                 *temperature = (*temperature + dice.between(-0.2, 0.2)).clamp(-20.0, 45.0);
                 *humidity = (*humidity + dice.between(-0.5, 0.5)).clamp(5.0, 95.0);
                 let metrics = json!({ "temperature_c": rounded(*temperature), "humidity_pct": rounded(*humidity) });
                 ("telemetry", metrics)
             }
-            Nature::Meter { watt_hours } => {
+            DeviceBehaviour::Meter { watt_hours } => {
                 let watts = dice.between(80.0, 2400.0);
                 *watt_hours += watts / 360.0;
                 ("telemetry/power", json!({ "power_w": rounded(watts), "energy_wh": rounded(*watt_hours) }))
             }
-            Nature::Door { open } => {
+            DeviceBehaviour::Door { open } => {
                 *open = !*open;
                 ("event", json!({ "door": if *open { "opened" } else { "closed" } }))
             }
-            Nature::Faulty(_) => ("telemetry", json!({ "temperature_c": rounded(dice.between(15.0, 25.0)) })),
+            DeviceBehaviour::Faulty(_) => ("telemetry", json!({ "temperature_c": rounded(dice.between(15.0, 25.0)) })),
         }
     }
 }
 
 // === impl Dice ===
 
-impl Dice {
+impl FleetRng {
     #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
     fn between(&mut self, low: f64, high: f64) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -303,8 +310,8 @@ impl Dice {
 // === private helpers ===
 
 /// A message of these fields.
-pub(super) fn message(topic: String, fields: Map<String, Value>) -> Message {
-    Message { topic, payload: Value::Object(fields).to_string().into() }
+pub(super) fn message(topic: String, fields: Map<String, Value>) -> DemoMessage {
+    DemoMessage { topic, payload: Value::Object(fields).to_string().into() }
 }
 
 /// Whose turn it is among so many; none when there are none.
@@ -320,8 +327,8 @@ fn rounded(value: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn fleet() -> Fleet {
-        Fleet::new(MakeUp { devices: 8, oversize: 20_000, outburst: Some(7) })
+    fn fleet() -> DemoFleet {
+        DemoFleet::new(DemoFleetSpec { devices: 8, oversize: 20_000, outburst: Some(7) })
     }
 
     #[test]

@@ -4,8 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::broker::error::Trouble;
-use crate::broker::tools::certificate_probe::{self, Door, Outcome};
+use crate::broker::error::BrokerError;
+use crate::broker::tools::certificate_probe::{self, ProbeOutcome, TlsListenerAddress};
 use crate::command::failure::Failure;
 use crate::config::Config;
 use crate::config::sections::broker::{BrokerConfig, BrokerTls};
@@ -18,7 +18,7 @@ const MAX_PEM_BYTES: u64 = 64 * 1024;
 
 /// Where devices reach the broker, and whom they trust there.
 #[derive(Clone, Debug)]
-pub struct Gate {
+pub struct DeviceListener {
     address: String,
     ca_cert: Option<PathBuf>,
     /// What a connection has that is not the devices' own: bounds.
@@ -27,7 +27,7 @@ pub struct Gate {
 
 // === impl Gate ===
 
-impl Gate {
+impl DeviceListener {
     /// As the settings say.
     pub fn of(config: &Config) -> Result<Self, Failure> {
         let settings = &config.certificates;
@@ -54,21 +54,21 @@ impl Gate {
     }
 
     /// Knocks once with the certificate and key in this file; what the broker did.
-    pub async fn knock(&self, device: &DeviceKey, pem: &Path) -> Outcome {
+    pub async fn knock(&self, device: &DeviceKey, pem: &Path) -> ProbeOutcome {
         let text = match files::read(pem, MAX_PEM_BYTES) {
             Ok(text) => String::from_utf8_lossy(&text).into_owned(),
-            Err(error) => return Outcome::Unreachable(format!("{} cannot be read: {error}", pem.display())),
+            Err(error) => return ProbeOutcome::Unreachable(format!("{} cannot be read: {error}", pem.display())),
         };
         let certificate = match Certificate::from_pem(text.as_bytes()) {
             Ok(certificate) => certificate,
-            Err(error) => return Outcome::Unreachable(format!("{}: {error}", pem.display())),
+            Err(error) => return ProbeOutcome::Unreachable(format!("{}: {error}", pem.display())),
         };
-        let door = Door { address: &self.address, ca_cert: self.ca_cert.as_deref() };
+        let door = TlsListenerAddress { address: &self.address, ca_cert: self.ca_cert.as_deref() };
         certificate_probe::try_door(door, device.identity(), certificate.der(), &text).await
     }
 }
 
 /// The failure of a device that could not connect, or not stay.
-pub fn device_lost(device: &str, trouble: &Trouble) -> Failure {
+pub fn device_lost(device: &str, trouble: &BrokerError) -> Failure {
     Failure::unavailable(format!("device {device} at BROKER_PROBE_ADDR: {trouble}"))
 }

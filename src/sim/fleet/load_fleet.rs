@@ -4,12 +4,12 @@
 
 use sha2::{Digest, Sha256};
 
-use super::payload::{Profile, Speaker};
+use super::payload::{PayloadProfile, PayloadWriter};
 use crate::command::text::hex;
 use crate::domain::device::{DeviceStatus, TokenHash};
 use crate::domain::ids::{DeviceKey, IdError};
 use crate::domain::refusal::Reason;
-use crate::store::registry::bulk_enroll::Enrolled;
+use crate::store::registry::bulk_enroll::DeviceToEnroll;
 
 /// Where devices stand, dealt out in turn.
 const SITES: [&str; 4] = ["north", "south", "harbour", "airport"];
@@ -57,13 +57,13 @@ pub enum Auth {
 
 /// What a fleet is made of.
 #[derive(Clone, Debug)]
-pub struct MakeUp {
+pub struct LoadFleetSpec {
     /// Devices that behave.
     pub devices: usize,
     /// Tenants they belong to.
     pub tenants: usize,
     /// What they measure; all profiles in turn when it is not said.
-    pub profile: Option<Profile>,
+    pub profile: Option<PayloadProfile>,
     /// How they prove who they are.
     pub auth: Auth,
     /// Whether each holds a certificate that the authority signed, and connects with it.
@@ -77,26 +77,26 @@ pub struct MakeUp {
 }
 
 /// The fleet.
-pub struct Fleet {
-    make_up: MakeUp,
+pub struct LoadFleet {
+    make_up: LoadFleetSpec,
     secret: [u8; 32],
 }
 
 /// One device.
 #[derive(Clone, Debug)]
-pub struct Member {
+pub struct LoadDevice {
     tenant: String,
     device: String,
     site: &'static str,
-    profile: Profile,
+    profile: PayloadProfile,
     fault: Option<Reason>,
 }
 
 // === impl Fleet ===
 
-impl Fleet {
+impl LoadFleet {
     /// The same make-up, the same devices; the same secret, the same tokens.
-    pub fn new(make_up: MakeUp, secret: [u8; 32]) -> Self {
+    pub fn new(make_up: LoadFleetSpec, secret: [u8; 32]) -> Self {
         Self { make_up, secret }
     }
 
@@ -106,9 +106,9 @@ impl Fleet {
     }
 
     /// Those that behave, in order.
-    pub fn good(&self) -> impl Iterator<Item = Member> {
-        let profiles = self.make_up.profile.map_or(Profile::ALL.to_vec(), |profile| vec![profile]);
-        (0..self.make_up.devices).map(move |number| Member {
+    pub fn good(&self) -> impl Iterator<Item = LoadDevice> {
+        let profiles = self.make_up.profile.map_or(PayloadProfile::ALL.to_vec(), |profile| vec![profile]);
+        (0..self.make_up.devices).map(move |number| LoadDevice {
             tenant: tenant(number % self.make_up.tenants),
             device: format!("d-{number:06}"),
             site: SITES[number % SITES.len()],
@@ -118,35 +118,35 @@ impl Fleet {
     }
 
     /// Those that misbehave: one for each fault.
-    pub fn bad(&self) -> impl Iterator<Item = Member> {
-        self.make_up.faults.iter().enumerate().map(|(number, fault)| Member {
+    pub fn bad(&self) -> impl Iterator<Item = LoadDevice> {
+        self.make_up.faults.iter().enumerate().map(|(number, fault)| LoadDevice {
             tenant: tenant(number % self.make_up.tenants),
             device: format!("x-{}", fault.label().to_ascii_lowercase().replace('_', "-")),
             site: SITES[number % SITES.len()],
-            profile: Profile::Climate,
+            profile: PayloadProfile::Climate,
             fault: Some(*fault),
         })
     }
 
     /// What the registry should know.
-    pub fn registrations(&self) -> Vec<Enrolled> {
+    pub fn registrations(&self) -> Vec<DeviceToEnroll> {
         let known = self.good().chain(self.bad()).filter(|member| member.fault != Some(Reason::UnregisteredDevice));
         known.map(|member| self.registration(member)).collect()
     }
 
     /// The member with all it takes to speak.
-    pub fn speaker<'a>(&self, member: &'a Member) -> Speaker<'a> {
+    pub fn speaker<'a>(&self, member: &'a LoadDevice) -> PayloadWriter<'a> {
         let token = match (self.make_up.auth, member.fault) {
             (Auth::Certificate | Auth::None, _) | (_, Some(Reason::TokenMissing)) => None,
             (Auth::Token, Some(Reason::TokenInvalid)) => Some("0".repeat(TOKEN_DIGITS)),
             (Auth::Token, _) => Some(self.token(member)),
         };
-        let Member { tenant, device, site, profile, fault } = member;
-        let MakeUp { largest, at_least_once, .. } = self.make_up;
-        Speaker { tenant, device, site, token, profile: *profile, fault: *fault, largest, at_least_once }
+        let LoadDevice { tenant, device, site, profile, fault } = member;
+        let LoadFleetSpec { largest, at_least_once, .. } = self.make_up;
+        PayloadWriter { tenant, device, site, token, profile: *profile, fault: *fault, largest, at_least_once }
     }
 
-    fn registration(&self, member: Member) -> Enrolled {
+    fn registration(&self, member: LoadDevice) -> DeviceToEnroll {
         let has_token = self.make_up.auth == Auth::Token && member.fault != Some(Reason::TokenNotSet);
         let token = has_token.then(|| TokenHash(Sha256::digest(self.token(&member)).into()));
         let status = match member.fault {
@@ -155,10 +155,10 @@ impl Fleet {
             _ => DeviceStatus::Active,
         };
         let certificate = self.make_up.auth == Auth::Certificate && !self.make_up.is_issued;
-        Enrolled { tenant: member.tenant, device: member.device, site: member.site, status, token, certificate }
+        DeviceToEnroll { tenant: member.tenant, device: member.device, site: member.site, status, token, certificate }
     }
 
-    fn token(&self, member: &Member) -> String {
+    fn token(&self, member: &LoadDevice) -> String {
         let made = Sha256::new().chain_update(self.secret).chain_update(&member.tenant).chain_update("/");
         hex(&made.chain_update(&member.device).finalize()[..TOKEN_DIGITS / 2])
     }
@@ -166,7 +166,7 @@ impl Fleet {
 
 // === impl Member ===
 
-impl Member {
+impl LoadDevice {
     /// What it does wrong.
     pub fn fault(&self) -> Option<Reason> {
         self.fault
@@ -192,9 +192,9 @@ fn tenant(number: usize) -> String {
 mod tests {
     use super::*;
 
-    fn fleet(auth: Auth) -> Fleet {
+    fn fleet(auth: Auth) -> LoadFleet {
         let faults = [&USUAL_FAULTS[..], &TOKEN_FAULTS, &DEAR_FAULTS].concat();
-        let make_up = MakeUp {
+        let make_up = LoadFleetSpec {
             devices: 10,
             tenants: 3,
             profile: None,
@@ -204,7 +204,7 @@ mod tests {
             at_least_once: true,
             is_issued: false,
         };
-        Fleet::new(make_up, [1; 32])
+        LoadFleet::new(make_up, [1; 32])
     }
 
     #[test]

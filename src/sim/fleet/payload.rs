@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::broker::error::Trouble;
+use crate::broker::error::BrokerError;
 use crate::broker::tools::fast_publisher::Packet;
 use crate::domain::refusal::Reason;
 use crate::domain::time::{MICROS_PER_SECOND, Timestamp};
@@ -17,7 +17,7 @@ const TS_LEN: usize = 27;
 
 /// What a device measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Profile {
+pub enum PayloadProfile {
     /// Temperature and humidity, walking
     Climate,
     /// Revolutions and oil temperature of an engine, walking
@@ -30,7 +30,7 @@ pub enum Profile {
 
 /// Who speaks, and how.
 #[derive(Clone, Debug)]
-pub struct Speaker<'a> {
+pub struct PayloadWriter<'a> {
     /// Its tenant.
     pub tenant: &'a str,
     /// Its name.
@@ -40,7 +40,7 @@ pub struct Speaker<'a> {
     /// Its token, when it sends one.
     pub token: Option<String>,
     /// What it measures.
-    pub profile: Profile,
+    pub profile: PayloadProfile,
     /// What it does wrong.
     pub fault: Option<Reason>,
     /// The largest payload that is accepted.
@@ -51,29 +51,29 @@ pub struct Speaker<'a> {
 
 /// A device's next message, and where it changes.
 #[derive(Clone, Debug)]
-pub struct Speech {
+pub struct PayloadTemplate {
     packet: Packet,
     ts: Option<u16>,
     seq: Option<u16>,
     dials: [Option<u16>; 2],
     values: [u32; 2],
-    profile: Profile,
+    profile: PayloadProfile,
 }
 
 /// The time as text, made anew once a second and patched in between.
 #[derive(Clone, Debug)]
-pub struct Stamp {
+pub struct PayloadStamp {
     second: i64,
     text: Vec<u8>,
 }
 
 /// A small generator of random numbers (xorshift): a walk needs no better one.
 #[derive(Clone, Debug)]
-pub struct Dice(u64);
+pub struct PayloadRng(u64);
 
 /// How one figure changes.
 #[derive(Clone, Copy, Debug)]
-enum Dial {
+enum PayloadDigits {
     /// Up and down between bounds of as many digits, written with so many decimals.
     Walk { name: &'static str, low: u32, high: u32, step: u32, decimals: usize },
     /// Up by at most a step; it begins anew before it would need a digit more.
@@ -82,26 +82,26 @@ enum Dial {
     Either { name: &'static str, words: [&'static str; 2] },
 }
 
-const CLIMATE: [Dial; 2] = [
-    Dial::Walk { name: "temperature_c", low: 1000, high: 4500, step: 15, decimals: 2 },
-    Dial::Walk { name: "humidity_pct", low: 2000, high: 9500, step: 40, decimals: 2 },
+const CLIMATE: [PayloadDigits; 2] = [
+    PayloadDigits::Walk { name: "temperature_c", low: 1000, high: 4500, step: 15, decimals: 2 },
+    PayloadDigits::Walk { name: "humidity_pct", low: 2000, high: 9500, step: 40, decimals: 2 },
 ];
-const ENGINE: [Dial; 2] = [
-    Dial::Walk { name: "rpm", low: 1000, high: 7200, step: 90, decimals: 0 },
-    Dial::Walk { name: "oil_temperature_c", low: 600, high: 999, step: 3, decimals: 1 },
+const ENGINE: [PayloadDigits; 2] = [
+    PayloadDigits::Walk { name: "rpm", low: 1000, high: 7200, step: 90, decimals: 0 },
+    PayloadDigits::Walk { name: "oil_temperature_c", low: 600, high: 999, step: 3, decimals: 1 },
 ];
-const METER: [Dial; 2] = [
-    Dial::Walk { name: "power_w", low: 1000, high: 9999, step: 300, decimals: 1 },
-    Dial::Count { name: "energy_wh", low: 10_000_000, step: 7 },
+const METER: [PayloadDigits; 2] = [
+    PayloadDigits::Walk { name: "power_w", low: 1000, high: 9999, step: 300, decimals: 1 },
+    PayloadDigits::Count { name: "energy_wh", low: 10_000_000, step: 7 },
 ];
-const DOOR: [Dial; 2] = [
-    Dial::Either { name: "door", words: ["opened", "closed"] },
-    Dial::Count { name: "passages", low: 10_000_000, step: 3 },
+const DOOR: [PayloadDigits; 2] = [
+    PayloadDigits::Either { name: "door", words: ["opened", "closed"] },
+    PayloadDigits::Count { name: "passages", low: 10_000_000, step: 3 },
 ];
 
 // === impl Profile ===
 
-impl Profile {
+impl PayloadProfile {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Climate, Self::Engine, Self::Meter, Self::Door];
 
@@ -115,7 +115,7 @@ impl Profile {
         }
     }
 
-    const fn dials(self) -> &'static [Dial; 2] {
+    const fn dials(self) -> &'static [PayloadDigits; 2] {
         match self {
             Self::Climate => &CLIMATE,
             Self::Engine => &ENGINE,
@@ -137,7 +137,7 @@ impl Profile {
 
 // === impl Dial ===
 
-impl Dial {
+impl PayloadDigits {
     const fn name(&self) -> &'static str {
         match self {
             Self::Walk { name, .. } | Self::Count { name, .. } | Self::Either { name, .. } => name,
@@ -156,7 +156,7 @@ impl Dial {
     }
 
     /// Turns it by a throw of the dice and writes it.
-    fn turn(&self, value: &mut u32, dice: &mut Dice, place: &mut [u8]) {
+    fn turn(&self, value: &mut u32, dice: &mut PayloadRng, place: &mut [u8]) {
         match *self {
             Self::Walk { low, high, step, decimals, .. } => {
                 let up = *value + dice.below(2 * step + 1);
@@ -187,9 +187,9 @@ impl Dial {
 
 // === impl Speaker ===
 
-impl Speaker<'_> {
+impl PayloadWriter<'_> {
     /// Encodes its message, with room for what changes.
-    pub fn speech(&self, now: Timestamp) -> Result<Speech, Trouble> {
+    pub fn speech(&self, now: Timestamp) -> Result<PayloadTemplate, BrokerError> {
         let (topic, payload) = (self.topic(), self.payload(now));
         let place = |key: &str| {
             let found = payload.find(&format!("\"{key}\":"))?;
@@ -197,7 +197,7 @@ impl Speaker<'_> {
         };
         let moving = !matches!(self.fault, Some(Reason::BadTimestamp | Reason::TimestampOutOfRange));
         let [one, other] = self.profile.dials();
-        Ok(Speech {
+        Ok(PayloadTemplate {
             packet: Packet::new(&topic, payload.as_bytes(), self.at_least_once)?,
             // Behind its quotation mark.
             ts: place("ts").filter(|_| moving).map(|at| at + 1),
@@ -242,9 +242,9 @@ impl Speaker<'_> {
 
 // === impl Speech ===
 
-impl Speech {
+impl PayloadTemplate {
     /// The message with this number, said now.
-    pub fn say(&mut self, stamp: &Stamp, seq: i64, dice: &mut Dice) -> &mut Packet {
+    pub fn say(&mut self, stamp: &PayloadStamp, seq: i64, dice: &mut PayloadRng) -> &mut Packet {
         let payload = self.packet.payload_mut();
         if let Some(at) = self.ts {
             payload[at.into()..][..TS_LEN].copy_from_slice(&stamp.text);
@@ -263,7 +263,7 @@ impl Speech {
 
 // === impl Stamp ===
 
-impl Stamp {
+impl PayloadStamp {
     /// This moment.
     pub fn new(now: Timestamp) -> Self {
         Self { second: now.micros().div_euclid(MICROS_PER_SECOND), text: now.to_string().into_bytes() }
@@ -283,7 +283,7 @@ impl Stamp {
 
 // === impl Dice ===
 
-impl Dice {
+impl PayloadRng {
     /// Dice of a kind.
     pub fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
@@ -324,16 +324,16 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_007);
 
-    fn speaker(profile: Profile, fault: Option<Reason>) -> Speaker<'static> {
+    fn speaker(profile: PayloadProfile, fault: Option<Reason>) -> PayloadWriter<'static> {
         let token = Some("0123456789abcdef".into());
         let (tenant, device, site) = ("sim-00", "d-000001", "north");
-        Speaker { tenant, device, site, token, profile, fault, largest: 500, at_least_once: true }
+        PayloadWriter { tenant, device, site, token, profile, fault, largest: 500, at_least_once: true }
     }
 
     #[test]
     fn every_message_is_json_with_its_number_its_time_and_figures_within_bounds() {
-        let (mut stamp, mut dice) = (Stamp::new(NOW), Dice::new(1));
-        for profile in Profile::ALL {
+        let (mut stamp, mut dice) = (PayloadStamp::new(NOW), PayloadRng::new(1));
+        for profile in PayloadProfile::ALL {
             let mut speech = speaker(profile, None).speech(NOW).unwrap();
             let mut lengths = Vec::new();
             for number in 0..5_000 {
@@ -355,9 +355,9 @@ mod tests {
 
     #[test]
     fn every_fault_is_a_message_that_can_be_patched() {
-        let (stamp, mut dice) = (Stamp::new(NOW), Dice::new(1));
+        let (stamp, mut dice) = (PayloadStamp::new(NOW), PayloadRng::new(1));
         for fault in Reason::ALL {
-            let mut speech = speaker(Profile::Door, Some(fault)).speech(NOW).unwrap();
+            let mut speech = speaker(PayloadProfile::Door, Some(fault)).speech(NOW).unwrap();
             let payload = speech.say(&stamp, 1_790_000_000_000_000_000, &mut dice).payload_mut();
             let said: Value = serde_json::from_slice(payload).unwrap();
             assert_eq!(said["seq"], 1_790_000_000_000_000_000_i64, "{fault}");

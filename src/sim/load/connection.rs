@@ -11,11 +11,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::histogram::Histogram;
-use crate::broker::error::Trouble;
-use crate::broker::tools::fast_publisher::{Answer, Fate, Volley};
+use crate::broker::error::BrokerError;
+use crate::broker::tools::fast_publisher::{BrokerAnswer, FastPublisher, PublishOutcome};
 use crate::clock;
 use crate::domain::refusal::Reason;
-use crate::sim::fleet::payload::{Dice, Speech, Stamp};
+use crate::sim::fleet::payload::{PayloadRng, PayloadStamp, PayloadTemplate};
 
 /// Messages are sent this far apart at the least: timers are no finer.
 const TICK: Duration = Duration::from_millis(1);
@@ -38,10 +38,10 @@ const REFUSED_MAX: usize = 100_000;
 
 /// The common figures, while it runs.
 #[derive(Clone, Debug, Default)]
-pub struct Board(Arc<Figures>);
+pub struct SharedFigures(Arc<SendFigures>);
 
 #[derive(Debug, Default)]
-struct Figures {
+struct SendFigures {
     sent: AtomicU64,
     answered: AtomicU64,
     unheard: AtomicU64,
@@ -51,7 +51,7 @@ struct Figures {
 
 /// How a connection publishes.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct SendPace {
     /// Messages a second; none: as fast as they are answered.
     pub per_second: Option<f64>,
     /// Each second's messages at once.
@@ -65,15 +65,15 @@ pub struct Pace {
 }
 
 /// One connection and its devices.
-pub struct Crew {
+pub struct LoadConnection {
     /// The connection.
-    pub volley: Volley,
+    pub volley: FastPublisher,
     /// Its devices that behave; none only where all of its messages misbehave.
-    pub good: Vec<Speech>,
+    pub good: Vec<PayloadTemplate>,
     /// The devices that misbehave.
-    pub bad: Vec<(Reason, Speech)>,
+    pub bad: Vec<(Reason, PayloadTemplate)>,
     /// How it publishes.
-    pub pace: Pace,
+    pub pace: SendPace,
     /// The number of its first message.
     pub first: i64,
     /// The number of its first message that misbehaves.
@@ -81,12 +81,12 @@ pub struct Crew {
     /// Whether its messages are answered.
     pub at_least_once: bool,
     /// Where its figures go.
-    pub board: Board,
+    pub board: SharedFigures,
 }
 
 /// What a connection has sent.
 #[derive(Clone, Debug, Default)]
-pub struct Ledger {
+pub struct SentNumbers {
     /// The number of its first message.
     pub first: i64,
     /// How many messages that behave.
@@ -99,11 +99,11 @@ pub struct Ledger {
 
 /// A connection at work.
 struct Work {
-    crew: Crew,
-    ledger: Ledger,
-    answers: Vec<Answer>,
-    dice: Dice,
-    stamp: Stamp,
+    crew: LoadConnection,
+    ledger: SentNumbers,
+    answers: Vec<BrokerAnswer>,
+    dice: PayloadRng,
+    stamp: PayloadStamp,
     started: Instant,
     /// Messages so far, and those that could not be sent in time.
     produced: u64,
@@ -119,7 +119,7 @@ const BAD: u64 = 1 << 63;
 
 // === impl Board ===
 
-impl Board {
+impl SharedFigures {
     /// Messages sent.
     pub fn sent(&self) -> u64 {
         self.0.sent.load(Ordering::Relaxed)
@@ -148,9 +148,9 @@ impl Board {
 
 // === impl Crew ===
 
-impl Crew {
+impl LoadConnection {
     /// Publishes until it is enough or `stop` is cancelled; then everything is answered. The ledger goes to `ledgers`.
-    pub async fn work(self, stop: CancellationToken, ledgers: mpsc::Sender<Result<Ledger, Trouble>>) {
+    pub async fn work(self, stop: CancellationToken, ledgers: mpsc::Sender<Result<SentNumbers, BrokerError>>) {
         let worked = Work::new(self).run(&stop).await;
         // Whoever asked for it may have gone.
         let _ = ledgers.send(worked).await;
@@ -160,11 +160,11 @@ impl Crew {
 // === impl Work ===
 
 impl Work {
-    fn new(crew: Crew) -> Self {
+    fn new(crew: LoadConnection) -> Self {
         let bad = crew.bad.iter().map(|(reason, _)| (*reason, 0)).collect();
-        let ledger = Ledger { first: crew.first, bad, ..Ledger::default() };
-        let (answers, dice) = (Vec::new(), Dice::new(crew.first.unsigned_abs()));
-        let (stamp, started) = (Stamp::new(clock::now()), Instant::now());
+        let ledger = SentNumbers { first: crew.first, bad, ..SentNumbers::default() };
+        let (answers, dice) = (Vec::new(), PayloadRng::new(crew.first.unsigned_abs()));
+        let (stamp, started) = (PayloadStamp::new(clock::now()), Instant::now());
         let (turn, bad_turn, bad_said) = (0, 0, 0);
         Self {
             crew,
@@ -182,7 +182,7 @@ impl Work {
         }
     }
 
-    async fn run(mut self, stop: &CancellationToken) -> Result<Ledger, Trouble> {
+    async fn run(mut self, stop: &CancellationToken) -> Result<SentNumbers, BrokerError> {
         while !stop.is_cancelled() && !self.is_enough() {
             let due = self.due();
             self.speak(due).await?;
@@ -198,7 +198,7 @@ impl Work {
             }
             Ok(())
         };
-        let late = |_| Err(Trouble::NoAnswer { packet: "PUBLISH", seconds: ANSWER_PATIENCE.as_secs() });
+        let late = |_| Err(BrokerError::NoAnswer { packet: "PUBLISH", seconds: ANSWER_PATIENCE.as_secs() });
         tokio::time::timeout(ANSWER_PATIENCE, answering).await.unwrap_or_else(late)?;
         self.crew.volley.close().await?;
         Ok(self.ledger)
@@ -224,7 +224,7 @@ impl Work {
         behind.min(bearable).min(room).min(left) as usize
     }
 
-    async fn speak(&mut self, messages: usize) -> Result<(), Trouble> {
+    async fn speak(&mut self, messages: usize) -> Result<(), BrokerError> {
         for message in 0..messages {
             if message % STAMP_EVERY == 0 {
                 self.stamp.set(clock::now());
@@ -269,7 +269,7 @@ impl Work {
     }
 
     /// Until there may be something to send again.
-    async fn wait(&mut self) -> Result<(), Trouble> {
+    async fn wait(&mut self) -> Result<(), BrokerError> {
         match self.crew.pace.per_second {
             None if !self.crew.at_least_once => {
                 tokio::task::yield_now().await;
@@ -296,25 +296,25 @@ impl Work {
     }
 
     /// Takes the answers that are there, or waits for one.
-    async fn hear(&mut self) -> Result<(), Trouble> {
+    async fn hear(&mut self) -> Result<(), BrokerError> {
         self.crew.volley.hear(&mut self.answers).await?;
         let now = self.micros();
         let figures = &self.crew.board.0;
         let mut latency = figures.latency.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut taken, mut unheard, mut refused) = (0, 0, 0);
-        for Answer { note: [at, what], fate } in self.answers.drain(..) {
+        for BrokerAnswer { note: [at, what], fate } in self.answers.drain(..) {
             latency.add(now.saturating_sub(at));
             match fate {
-                Fate::Refused => refused += 1,
-                Fate::Unheard => (taken, unheard) = (taken + 1, unheard + 1),
-                Fate::Taken => taken += 1,
+                PublishOutcome::Refused => refused += 1,
+                PublishOutcome::Unheard => (taken, unheard) = (taken + 1, unheard + 1),
+                PublishOutcome::Taken => taken += 1,
             }
             match (what & BAD != 0, fate) {
-                (true, Fate::Taken | Fate::Unheard) => {
+                (true, PublishOutcome::Taken | PublishOutcome::Unheard) => {
                     let place = usize::try_from(what ^ BAD).unwrap_or(usize::MAX);
                     self.ledger.bad[place].1 += 1;
                 }
-                (false, Fate::Refused) if self.ledger.refused.len() < REFUSED_MAX => {
+                (false, PublishOutcome::Refused) if self.ledger.refused.len() < REFUSED_MAX => {
                     self.ledger.refused.push(what.cast_signed());
                 }
                 _ => {}

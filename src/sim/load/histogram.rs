@@ -21,7 +21,6 @@ pub struct Histogram {
 
 /// What a histogram says, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[expect(clippy::struct_field_names, reason = "the unit belongs to each name: they are read in JSON")]
 pub struct Quantiles {
     /// Half of the values are at most this.
     pub p50_ms: f64,

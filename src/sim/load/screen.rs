@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::connection::Board;
+use super::connection::SharedFigures;
 use super::histogram::Quantiles;
 use super::verify::{Findings, Sent};
 
@@ -16,7 +16,7 @@ const BAR: usize = 24;
 
 /// Draws the progress on standard error, so that standard output holds the summary alone.
 #[derive(Debug)]
-pub struct Progress {
+pub struct LoadProgress {
     in_place: bool,
     span: Duration,
     last: (Duration, u64),
@@ -24,7 +24,7 @@ pub struct Progress {
 
 /// How it went.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Summary {
+pub struct LoadSummary {
     /// From the first message to the last answer.
     pub seconds: f64,
     /// Messages sent.
@@ -48,14 +48,14 @@ pub struct Summary {
 
 // === impl Progress ===
 
-impl Progress {
+impl LoadProgress {
     /// For a simulation of this length.
     pub fn new(span: Duration) -> Self {
         Self { in_place: io::stderr().is_terminal(), span, last: (Duration::ZERO, 0) }
     }
 
     /// Draws the figures as of this time since the start. Who does not watch misses nothing.
-    pub fn draw(&mut self, at: Duration, board: &Board) {
+    pub fn draw(&mut self, at: Duration, board: &SharedFigures) {
         let (before, sent_before) = self.last;
         let sent = board.sent();
         let rate = per_second(sent - sent_before, at.saturating_sub(before));
@@ -92,7 +92,7 @@ impl Progress {
 
 // === impl Summary ===
 
-impl Summary {
+impl LoadSummary {
     /// In words, a line each.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![

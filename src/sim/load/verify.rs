@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::domain::ports::Outage;
 use crate::domain::time::Timestamp;
-use crate::store::reads::simulation_readback::{Range, Readback};
+use crate::store::reads::simulation_readback::{NumberRange, Readback};
 
 /// While the tables change, it waits; when they have not for so long, what is missing will not come.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -93,7 +93,7 @@ async fn look(readback: &mut Readback, sent: &Sent) -> Result<Findings, Outage> 
 // === impl Sent ===
 
 impl Sent {
-    fn compare(&self, found: &[Range], quarantined: &BTreeMap<String, i64>) -> Findings {
+    fn compare(&self, found: &[NumberRange], quarantined: &BTreeMap<String, i64>) -> Findings {
         let mut findings = Findings::default();
         let mut refused = self.refused.clone();
         refused.sort_unstable();
@@ -186,8 +186,8 @@ fn range(first: i64, last: i64) -> String {
 mod tests {
     use super::*;
 
-    fn found(ranges: &[(i64, i64, i64)]) -> Vec<Range> {
-        ranges.iter().map(|&(first, last, copies)| Range { first, last, copies }).collect()
+    fn found(ranges: &[(i64, i64, i64)]) -> Vec<NumberRange> {
+        ranges.iter().map(|&(first, last, copies)| NumberRange { first, last, copies }).collect()
     }
 
     #[test]

@@ -31,7 +31,7 @@ const NOTE: &str = "INSERT INTO broker_sessions (client_id, broker, subscribed_a
         filters = excluded.filters";
 
 #[derive(sqlx::FromRow)]
-struct Row {
+struct SessionRow {
     broker: Option<String>,
     subscribed_at: Option<DateTime<Utc>>,
     filters: Vec<String>,
@@ -41,7 +41,7 @@ struct Row {
 /// killed in between leaves no subscription nobody knows of.
 pub async fn recall(pool: &PgPool, client_id: &str, filter: &str) -> Result<SessionMemory, Outage> {
     let asked = sqlx::query_as(RECALL).bind(client_id).fetch_optional(pool);
-    let memory: SessionMemory = answer(asked).await?.map(Row::into).unwrap_or_default();
+    let memory: SessionMemory = answer(asked).await?.map(SessionRow::into).unwrap_or_default();
     if !memory.filters.iter().any(|known| known == filter) {
         let asked = sqlx::query(EXPECT).bind(client_id).bind(filter).execute(pool);
         answer(asked).await?;
@@ -78,8 +78,8 @@ pub async fn keep(pool: PgPool, client_id: String, mut news: watch::Receiver<Ses
 
 // === impl Row ===
 
-impl From<Row> for SessionMemory {
-    fn from(Row { broker, subscribed_at, filters }: Row) -> Self {
+impl From<SessionRow> for SessionMemory {
+    fn from(SessionRow { broker, subscribed_at, filters }: SessionRow) -> Self {
         let subscribed = broker.zip(subscribed_at).map(|(broker, at)| Subscribed { broker, at: at.into() });
         Self { subscribed, filters }
     }

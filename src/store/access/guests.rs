@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::domain::device::TokenHash;
 use crate::domain::ports::Outage;
 use crate::domain::time::Timestamp;
-use crate::store::error::Trouble;
+use crate::store::error::StoreError;
 
 /// Rows deleted by one statement, so that none holds its locks for long.
 const PURGED_AT_ONCE: i64 = 5_000;
@@ -70,5 +70,5 @@ pub async fn purge(pool: &PgPool) -> Result<u64, Outage> {
 }
 
 fn outage(error: sqlx::Error) -> Outage {
-    Trouble::from(error).into()
+    StoreError::from(error).into()
 }

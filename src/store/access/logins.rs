@@ -7,7 +7,7 @@ use serde_json::Value;
 use sqlx::PgPool;
 use sqlx::types::Json;
 
-use crate::domain::broker_login::Login;
+use crate::domain::broker_login::BrokerLogin;
 use crate::domain::ports::{Logbook, Outage};
 use crate::domain::time::Timestamp;
 use crate::store::connection::writer_connection::answer;
@@ -37,7 +37,7 @@ pub struct PgLogbook {
 }
 
 type Names = Json<Vec<Box<str>>>;
-type Row = (String, String, Names, Names, DateTime<Utc>, DateTime<Utc>, Option<Vec<u8>>);
+type LoginRow = (String, String, Names, Names, DateTime<Utc>, DateTime<Utc>, Option<Vec<u8>>);
 
 // === impl PgLogbook ===
 
@@ -49,10 +49,12 @@ impl PgLogbook {
 }
 
 impl Logbook for PgLogbook {
-    async fn keep(&self, logins: &[Login]) -> Result<(), Outage> {
-        let texts = |text: fn(&Login) -> &str| logins.iter().map(text).collect::<Vec<_>>();
-        let lists = |list: fn(&Login) -> &[Box<str>]| logins.iter().map(|login| json(list(login))).collect::<Vec<_>>();
-        let times = |time: fn(&Login) -> Timestamp| logins.iter().map(|login| time(login).to_utc()).collect::<Vec<_>>();
+    async fn keep(&self, logins: &[BrokerLogin]) -> Result<(), Outage> {
+        let texts = |text: fn(&BrokerLogin) -> &str| logins.iter().map(text).collect::<Vec<_>>();
+        let lists =
+            |list: fn(&BrokerLogin) -> &[Box<str>]| logins.iter().map(|login| json(list(login))).collect::<Vec<_>>();
+        let times =
+            |time: fn(&BrokerLogin) -> Timestamp| logins.iter().map(|login| time(login).to_utc()).collect::<Vec<_>>();
         let asked = sqlx::query(KEEP)
             .bind(texts(|login| &login.username))
             .bind(texts(|login| &login.client_id))
@@ -67,14 +69,14 @@ impl Logbook for PgLogbook {
         Ok(())
     }
 
-    async fn find(&self, username: &str, client_id: &str) -> Result<Option<Login>, Outage> {
+    async fn find(&self, username: &str, client_id: &str) -> Result<Option<BrokerLogin>, Outage> {
         // Postgres holds no such text, and refuses to look for it.
         if username.contains('\0') || client_id.contains('\0') {
             return Ok(None);
         }
         let asked = sqlx::query_as(FIND).bind(username).bind(client_id);
-        let found: Option<Row> = answer(asked.fetch_optional(&self.pool)).await?;
-        Ok(found.map(|(kind, subject, Json(groups), Json(scopes), at, expires_at, proved_by)| Login {
+        let found: Option<LoginRow> = answer(asked.fetch_optional(&self.pool)).await?;
+        Ok(found.map(|(kind, subject, Json(groups), Json(scopes), at, expires_at, proved_by)| BrokerLogin {
             username: username.into(),
             client_id: client_id.into(),
             kind: kind.into(),

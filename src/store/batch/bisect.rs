@@ -5,8 +5,8 @@
 use std::future::Future;
 use std::ops::Range;
 
-use crate::store::connection::writer_connection::Session;
-use crate::store::error::Trouble;
+use crate::store::connection::writer_connection::WriterConnection;
+use crate::store::error::StoreError;
 
 /// Rows of one kind that can be written a part at a time.
 pub(super) trait Section: Send {
@@ -19,14 +19,14 @@ pub(super) trait Section: Send {
     /// Writes those rows, all or none of them.
     fn write(
         &mut self,
-        session: &mut Session,
+        session: &mut WriterConnection,
         places: Range<usize>,
-    ) -> impl Future<Output = Result<Tally, Trouble>> + Send;
+    ) -> impl Future<Output = Result<WriteTally, StoreError>> + Send;
 }
 
 /// What became of rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tally {
+pub(super) struct WriteTally {
     /// They took effect.
     pub stored: u64,
     /// They were there already, or overtaken.
@@ -39,7 +39,7 @@ pub(super) struct Tally {
 
 // === impl Tally ===
 
-impl Tally {
+impl WriteTally {
     /// Adds another.
     pub fn add(&mut self, other: Self) {
         self.stored += other.stored;
@@ -52,8 +52,11 @@ impl Tally {
 /// Writes the whole section; where that fails for what a row holds, both halves, and so on down to the row. Each try has a
 /// savepoint. `k` poisoned rows among `n` cost about `2 k log2 n` tries, and never more than `2 n`; at most `1 + log2 n`
 /// parts wait at a time. Parts are written from left to right, so that the order of the rows is also the order of the locks.
-pub(super) async fn isolate(session: &mut Session, section: &mut impl Section) -> Result<Tally, Trouble> {
-    let mut tally = Tally::default();
+pub(super) async fn isolate(
+    session: &mut WriterConnection,
+    section: &mut impl Section,
+) -> Result<WriteTally, StoreError> {
+    let mut tally = WriteTally::default();
     let whole = 0..section.len();
     let mut waiting = if whole.is_empty() { Vec::new() } else { vec![whole] };
     while let Some(part) = waiting.pop() {
@@ -64,9 +67,9 @@ pub(super) async fn isolate(session: &mut Session, section: &mut impl Section) -
                 tally.add(written);
                 continue;
             }
-            Err(Trouble::Outage(text)) => return Err(Trouble::Outage(text)),
-            Err(Trouble::Data(why)) => why,
-            Err(Trouble::Duplicate) => "a row with this key is there already".to_owned(),
+            Err(StoreError::Outage(text)) => return Err(StoreError::Outage(text)),
+            Err(StoreError::Data(why)) => why,
+            Err(StoreError::Duplicate) => "a row with this key is there already".to_owned(),
         };
         session.run("ROLLBACK TO SAVEPOINT part; RELEASE SAVEPOINT part").await?;
         if part.len() > 1 {
@@ -76,7 +79,7 @@ pub(super) async fn isolate(session: &mut Session, section: &mut impl Section) -
             continue;
         }
         // Without a message to blame the row is sluice's own, and sluice must not lose it.
-        let origin = section.origin(part.start).ok_or_else(|| Trouble::Outage(why.clone()))?;
+        let origin = section.origin(part.start).ok_or_else(|| StoreError::Outage(why.clone()))?;
         tally.refused.push((origin, format!("Postgres refused the row: {why}")));
         tally.poisoned += 1;
     }

@@ -14,7 +14,7 @@ use super::copy::CopyBuffer;
 
 /// What a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ColumnKind {
     Moment,
     Text,
     Bytes,
@@ -24,19 +24,19 @@ pub(super) enum Kind {
 }
 
 /// A field of a row: what it holds, and how it is written.
-pub(super) type Field<R> = (Kind, fn(&mut CopyBuffer, &R));
+pub(super) type ColumnField<R> = (ColumnKind, fn(&mut CopyBuffer, &R));
 
 /// One column of many rows.
 #[derive(Debug)]
 pub(super) struct Column {
-    kind: Kind,
+    kind: ColumnKind,
     rows: usize,
     elements: CopyBuffer,
 }
 
 // === impl Kind ===
 
-impl Kind {
+impl ColumnKind {
     /// The number Postgres knows the type of an element by; part of its protocol, the same in every database.
     const fn oid(self) -> u32 {
         match self {
@@ -65,7 +65,7 @@ impl Kind {
 
 impl Column {
     /// The columns of these rows, in the order of their fields.
-    pub fn all<R>(fields: &[Field<R>], rows: &[R]) -> impl Iterator<Item = Self> {
+    pub fn all<R>(fields: &[ColumnField<R>], rows: &[R]) -> impl Iterator<Item = Self> {
         fields.iter().map(move |&(kind, put)| {
             let mut elements = CopyBuffer::default();
             for row in rows {
@@ -79,7 +79,7 @@ impl Column {
 impl Type<Postgres> for Column {
     /// Each says for itself what it holds; this is asked of none.
     fn type_info() -> PgTypeInfo {
-        Kind::Text.array()
+        ColumnKind::Text.array()
     }
 }
 

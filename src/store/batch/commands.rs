@@ -7,10 +7,10 @@ use std::ops::Range;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::bisect::{Section, Tally};
+use super::bisect::{Section, WriteTally};
 use crate::domain::message::CommandAck;
-use crate::store::connection::writer_connection::{Session, answer};
-use crate::store::error::Trouble;
+use crate::store::connection::writer_connection::{WriterConnection, answer};
+use crate::store::error::StoreError;
 
 /// Locks in the order of the key, so that replicas lock alike; answers for each command that is there whether it changed.
 const ACKNOWLEDGE: &str = "WITH given AS ( \
@@ -52,13 +52,13 @@ impl Section for CommandAcks<'_> {
         Some(self.acks[place].origin)
     }
 
-    async fn write(&mut self, session: &mut Session, places: Range<usize>) -> Result<Tally, Trouble> {
+    async fn write(&mut self, session: &mut WriterConnection, places: Range<usize>) -> Result<WriteTally, StoreError> {
         let commands: Vec<&[&CommandAck]> = self.acks[places].chunk_by(|one, other| key(one) == key(other)).collect();
         let firsts = || commands.iter().map(|acks| acks[0]);
         let details: Vec<&str> = firsts()
             .map(|ack| std::str::from_utf8(&ack.details))
             .collect::<Result<_, _>>()
-            .map_err(|_| Trouble::Data("the details are not UTF-8".into()))?;
+            .map_err(|_| StoreError::Data("the details are not UTF-8".into()))?;
         let asked = sqlx::query_as(ACKNOWLEDGE)
             .bind(firsts().map(|ack| ack.device.tenant()).collect::<Vec<&str>>())
             .bind(firsts().map(|ack| ack.device.device()).collect::<Vec<&str>>())
@@ -67,11 +67,11 @@ impl Section for CommandAcks<'_> {
             .bind(firsts().map(|ack| ack.received_at.to_utc()).collect::<Vec<DateTime<Utc>>>());
         let found: Vec<(i64, bool)> = answer(asked.fetch_all(&mut session.connection)).await?;
         let found: HashMap<i64, bool> = found.into_iter().collect();
-        let mut tally = Tally::default();
+        let mut tally = WriteTally::default();
         for (place, acks) in (1..).zip(&commands) {
             let repeats = acks.len() as u64 - 1;
             match found.get(&place) {
-                Some(false) => tally.add(Tally { stored: 1, duplicates: repeats, ..Tally::default() }),
+                Some(false) => tally.add(WriteTally { stored: 1, duplicates: repeats, ..WriteTally::default() }),
                 Some(true) => tally.duplicates += repeats + 1,
                 None => tally.refused.extend(acks.iter().map(|ack| (ack.origin, unknown(ack)))),
             }

@@ -8,13 +8,13 @@ use std::ops::Range;
 
 use chrono::{DateTime, Utc};
 
-use super::bisect::{Section, Tally};
-use crate::domain::batch::Sighting;
+use super::bisect::{Section, WriteTally};
+use crate::domain::batch::LastSeen;
 use crate::domain::ids::DeviceKey;
 use crate::domain::message::ShadowReport;
 use crate::domain::time::Timestamp;
-use crate::store::connection::writer_connection::{Session, answer};
-use crate::store::error::Trouble;
+use crate::store::connection::writer_connection::{WriterConnection, answer};
+use crate::store::error::StoreError;
 
 /// A report took effect if the row was dated by it.
 const UPSERT: &str = "WITH given AS ( \
@@ -40,15 +40,15 @@ const UPSERT: &str = "WITH given AS ( \
 
 /// One thing to keep of a device.
 #[derive(Clone, Copy, Debug)]
-enum Change<'a> {
-    Seen(&'a Sighting),
+enum StateChange<'a> {
+    Seen(&'a LastSeen),
     Reported(&'a ShadowReport),
 }
 
 /// All that a batch keeps in `device_state`.
 #[derive(Debug)]
 pub(super) struct StateChanges<'a> {
-    changes: Vec<Change<'a>>,
+    changes: Vec<StateChange<'a>>,
 }
 
 /// The columns of the upsert.
@@ -65,7 +65,7 @@ struct Columns<'a> {
 
 // === impl Change ===
 
-impl<'a> Change<'a> {
+impl<'a> StateChange<'a> {
     fn device(self) -> &'a DeviceKey {
         match self {
             Self::Seen(sighting) => &sighting.device,
@@ -78,9 +78,9 @@ impl<'a> Change<'a> {
 
 impl<'a> StateChanges<'a> {
     /// Sorted by device; of one device, the reports stand in order of arrival.
-    pub fn new(sightings: &'a [Sighting], reports: &'a [ShadowReport]) -> Self {
-        let sightings = sightings.iter().map(Change::Seen);
-        let mut changes: Vec<Change<'_>> = sightings.chain(reports.iter().map(Change::Reported)).collect();
+    pub fn new(sightings: &'a [LastSeen], reports: &'a [ShadowReport]) -> Self {
+        let sightings = sightings.iter().map(StateChange::Seen);
+        let mut changes: Vec<StateChange<'_>> = sightings.chain(reports.iter().map(StateChange::Reported)).collect();
         changes.sort_by(|one, other| one.device().cmp(other.device()));
         Self { changes }
     }
@@ -93,39 +93,39 @@ impl Section for StateChanges<'_> {
 
     fn origin(&self, place: usize) -> Option<usize> {
         match self.changes[place] {
-            Change::Seen(_) => None,
-            Change::Reported(report) => Some(report.origin),
+            StateChange::Seen(_) => None,
+            StateChange::Reported(report) => Some(report.origin),
         }
     }
 
-    async fn write(&mut self, session: &mut Session, places: Range<usize>) -> Result<Tally, Trouble> {
+    async fn write(&mut self, session: &mut WriterConnection, places: Range<usize>) -> Result<WriteTally, StoreError> {
         let changes = &self.changes[places];
         // Almost always one round: in the next ones stand the devices that mix reports with and without a version.
         let mut rounds = vec![Columns::default()];
         for of_one_device in changes.chunk_by(|one, other| one.device() == other.device()) {
             add(&mut rounds, of_one_device)?;
         }
-        let given = changes.iter().filter(|change| matches!(change, Change::Reported(_))).count() as u64;
+        let given = changes.iter().filter(|change| matches!(change, StateChange::Reported(_))).count() as u64;
         let mut stored = 0;
         for round in rounds {
             stored += round.upsert(session).await?;
         }
-        Ok(Tally { stored, duplicates: given.saturating_sub(stored), ..Tally::default() })
+        Ok(WriteTally { stored, duplicates: given.saturating_sub(stored), ..WriteTally::default() })
     }
 }
 
 /// Puts what all changes of one device make into the first round, or, where a report cannot be weighed against another
 /// before the stored one is known, into several.
-fn add<'a>(rounds: &mut Vec<Columns<'a>>, changes: &[Change<'a>]) -> Result<(), Trouble> {
+fn add<'a>(rounds: &mut Vec<Columns<'a>>, changes: &[StateChange<'a>]) -> Result<(), StoreError> {
     let Some(device) = changes.first().map(|change| change.device()) else { return Ok(()) };
     let (mut seen, mut telemetry, mut reports) = (None, None, Vec::<&ShadowReport>::new());
     for change in changes {
         match change {
-            Change::Seen(sighting) => {
+            StateChange::Seen(sighting) => {
                 seen = seen.max(Some(sighting.last_seen));
                 telemetry = telemetry.max(sighting.last_telemetry);
             }
-            Change::Reported(report) => reports.push(report),
+            StateChange::Reported(report) => reports.push(report),
         }
     }
     let of_a_kind = reports.chunk_by(|one, other| one.version.is_some() == other.version.is_some());
@@ -150,9 +150,10 @@ impl<'a> Columns<'a> {
         seen: Option<Timestamp>,
         telemetry: Option<Timestamp>,
         report: Option<&'a ShadowReport>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), StoreError> {
         let text = |report: &'a ShadowReport| {
-            std::str::from_utf8(&report.reported).map_err(|_| Trouble::Data("the reported state is not UTF-8".into()))
+            std::str::from_utf8(&report.reported)
+                .map_err(|_| StoreError::Data("the reported state is not UTF-8".into()))
         };
         self.tenants.push(device.tenant());
         self.devices.push(device.device());
@@ -165,7 +166,7 @@ impl<'a> Columns<'a> {
     }
 
     /// Writes the rows; says in how many of them the report took effect.
-    async fn upsert(self, session: &mut Session) -> Result<u64, Trouble> {
+    async fn upsert(self, session: &mut WriterConnection) -> Result<u64, StoreError> {
         let asked = sqlx::query_scalar(UPSERT)
             .bind(self.tenants)
             .bind(self.devices)

@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use crate::domain::batch::{Batch, Decided};
 use crate::domain::time::Timestamp;
-use crate::store::connection::writer_connection::{Session, answer};
-use crate::store::error::Trouble;
+use crate::store::connection::writer_connection::{WriterConnection, answer};
+use crate::store::error::StoreError;
 
 /// In quarantine, or counted and not kept.
 const REFUSED: &str = "SELECT message_id FROM quarantine_events WHERE message_id = ANY($1) AND event_ts IS NOT NULL \
@@ -27,7 +27,7 @@ const STORED: &str = "SELECT g.message_id FROM unnest($1::text[], $2::text[], $3
 const MESSAGES_KEPT: u64 = 131_072;
 
 /// Takes back what was decided before from a batch that holds repeated messages, and records the refusals that are new.
-pub(super) async fn settle(session: &mut Session, batch: &mut Batch) -> Result<(), Trouble> {
+pub(super) async fn settle(session: &mut WriterConnection, batch: &mut Batch) -> Result<(), StoreError> {
     let repeats = batch.repeats();
     if repeats.is_empty() {
         return Ok(());
@@ -49,11 +49,11 @@ pub(super) async fn settle(session: &mut Session, batch: &mut Batch) -> Result<(
 }
 
 async fn stored(
-    session: &mut Session,
+    session: &mut WriterConnection,
     (tenants, devices): (Vec<&str>, Vec<&str>),
     times: Vec<DateTime<Utc>>,
     ids: Vec<Uuid>,
-) -> Result<Vec<Uuid>, Trouble> {
+) -> Result<Vec<Uuid>, StoreError> {
     let asked = sqlx::query_scalar(STORED).bind(tenants).bind(devices).bind(times).bind(ids);
     answer(asked.fetch_all(&mut session.connection)).await
 }

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::columns::{Field, Kind};
+use super::columns::{ColumnField, ColumnKind};
 use super::copy::CopyBuffer;
 use super::earlier_decisions::Horizon;
 use crate::domain::batch::{Batch, Quarantined, RefusalCount};
 use crate::domain::time::{MICROS_PER_SECOND, Timestamp};
-use crate::store::connection::writer_connection::{Session, answer};
-use crate::store::error::Trouble;
+use crate::store::connection::writer_connection::{WriterConnection, answer};
+use crate::store::error::StoreError;
 
 /// The columns, in the order of [`fields`]; `quarantined_at` is the database's time.
 const COPY: &str = "COPY quarantine_events \
@@ -19,21 +19,21 @@ const COPY: &str = "COPY quarantine_events \
     FROM STDIN (FORMAT binary)";
 
 /// The fields of an event.
-pub(super) fn fields<'a>() -> [Field<Event<'a>>; 13] {
+pub(super) fn fields<'a>() -> [ColumnField<Event<'a>>; 13] {
     [
-        (Kind::Id, |to, event| to.uuid(event.id)),
-        (Kind::Moment, |to, event| to.timestamp(event.row.received_at)),
-        (Kind::Moment, |to, event| to.timestamp_or_null(event.row.event_time)),
-        (Kind::Text, |to, event| to.clean_text(&event.row.topic)),
-        (Kind::Text, |to, event| to.clean_text_or_null(event.row.tenant.as_deref())),
-        (Kind::Text, |to, event| to.clean_text_or_null(event.row.device.as_deref())),
-        (Kind::Text, |to, event| to.clean_text_or_null(event.row.site.as_deref())),
-        (Kind::Text, |to, event| to.clean_text_or_null(event.row.msg_type.as_deref())),
-        (Kind::Text, |to, event| to.bytes(event.row.refusal.reason.label().as_bytes())),
-        (Kind::Text, |to, event| to.clean_text(&event.row.refusal.detail)),
-        (Kind::Bytes, |to, event| to.bytes(&event.row.payload)),
-        (Kind::Text, |to, event| to.hash_or_null(event.row.token.as_ref())),
-        (Kind::Id, |to, event| to.uuid(event.row.message_id)),
+        (ColumnKind::Id, |to, event| to.uuid(event.id)),
+        (ColumnKind::Moment, |to, event| to.timestamp(event.row.received_at)),
+        (ColumnKind::Moment, |to, event| to.timestamp_or_null(event.row.event_time)),
+        (ColumnKind::Text, |to, event| to.clean_text(&event.row.topic)),
+        (ColumnKind::Text, |to, event| to.clean_text_or_null(event.row.tenant.as_deref())),
+        (ColumnKind::Text, |to, event| to.clean_text_or_null(event.row.device.as_deref())),
+        (ColumnKind::Text, |to, event| to.clean_text_or_null(event.row.site.as_deref())),
+        (ColumnKind::Text, |to, event| to.clean_text_or_null(event.row.msg_type.as_deref())),
+        (ColumnKind::Text, |to, event| to.bytes(event.row.refusal.reason.label().as_bytes())),
+        (ColumnKind::Text, |to, event| to.clean_text(&event.row.refusal.detail)),
+        (ColumnKind::Bytes, |to, event| to.bytes(&event.row.payload)),
+        (ColumnKind::Text, |to, event| to.hash_or_null(event.row.token.as_ref())),
+        (ColumnKind::Id, |to, event| to.uuid(event.row.message_id)),
     ]
 }
 
@@ -110,11 +110,11 @@ impl<'a> Sums<'a> {
 
 /// Copies the events; `first` will be the identifier of the first.
 pub(super) async fn copy(
-    session: &mut Session,
+    session: &mut WriterConnection,
     buffer: &mut CopyBuffer,
     rows: &[Quarantined],
     first: Uuid,
-) -> Result<(), Trouble> {
+) -> Result<(), StoreError> {
     let put = |buffer: &mut CopyBuffer, event: &Event<'_>| {
         let fields = fields();
         buffer.row(fields.len());
@@ -127,10 +127,10 @@ pub(super) async fn copy(
 
 /// Adds to the counters; returns the transaction's own number, by which its fate can be asked for later.
 pub(super) async fn count(
-    session: &mut Session,
+    session: &mut WriterConnection,
     counts: &[RefusalCount],
     unkept: Unkept<'_>,
-) -> Result<String, Trouble> {
+) -> Result<String, StoreError> {
     let Sums { minutes, tenants, reasons, counts } = Sums::of(counts);
     let ids = &unkept.batch.unkept;
     let statement = if ids.is_empty() { COUNT } else { COUNT_AND_NOTE };
@@ -143,7 +143,7 @@ pub(super) async fn count(
 }
 
 /// Whether the event of this identifier is there.
-pub(super) async fn holds(session: &mut Session, event: Uuid) -> Result<bool, Trouble> {
+pub(super) async fn holds(session: &mut WriterConnection, event: Uuid) -> Result<bool, StoreError> {
     let asked = sqlx::query_scalar("SELECT EXISTS (SELECT FROM quarantine_events WHERE id = $1)").bind(event);
     answer(asked.fetch_one(&mut session.connection)).await
 }

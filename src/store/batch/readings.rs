@@ -1,10 +1,10 @@
 //! Rows of `telemetry`, as COPY takes them. The fast road: straight into the table, all or nothing.
 
-use super::columns::{Field, Kind};
+use super::columns::{ColumnField, ColumnKind};
 use super::copy::CopyBuffer;
 use crate::domain::message::{Reading, Site};
-use crate::store::connection::writer_connection::Session;
-use crate::store::error::Trouble;
+use crate::store::connection::writer_connection::WriterConnection;
+use crate::store::error::StoreError;
 
 /// The columns, in the order of [`FIELDS`].
 const COPY: &str = "COPY telemetry \
@@ -12,21 +12,25 @@ const COPY: &str = "COPY telemetry \
     FROM STDIN (FORMAT binary)";
 
 /// The fields of a row.
-pub(super) const FIELDS: [Field<Reading>; 10] = [
-    (Kind::Moment, |to, row| to.timestamp(row.time)),
-    (Kind::Moment, |to, row| to.timestamp(row.received_at)),
-    (Kind::Text, |to, row| to.bytes(row.device.tenant().as_bytes())),
-    (Kind::Text, |to, row| to.bytes(row.device.device().as_bytes())),
-    (Kind::Text, |to, row| to.bytes_or_null(row.site.as_ref().map(Site::as_bytes))),
-    (Kind::Text, |to, row| to.bytes(&row.msg_type)),
-    (Kind::Bigint, |to, row| to.bigint_or_null(row.seq)),
-    (Kind::Json, |to, row| to.jsonb(&row.metrics)),
-    (Kind::Json, |to, row| to.jsonb_or_null(row.extra.as_deref())),
-    (Kind::Id, |to, row| to.uuid(row.message_id)),
+pub(super) const FIELDS: [ColumnField<Reading>; 10] = [
+    (ColumnKind::Moment, |to, row| to.timestamp(row.time)),
+    (ColumnKind::Moment, |to, row| to.timestamp(row.received_at)),
+    (ColumnKind::Text, |to, row| to.bytes(row.device.tenant().as_bytes())),
+    (ColumnKind::Text, |to, row| to.bytes(row.device.device().as_bytes())),
+    (ColumnKind::Text, |to, row| to.bytes_or_null(row.site.as_ref().map(Site::as_bytes))),
+    (ColumnKind::Text, |to, row| to.bytes(&row.msg_type)),
+    (ColumnKind::Bigint, |to, row| to.bigint_or_null(row.seq)),
+    (ColumnKind::Json, |to, row| to.jsonb(&row.metrics)),
+    (ColumnKind::Json, |to, row| to.jsonb_or_null(row.extra.as_deref())),
+    (ColumnKind::Id, |to, row| to.uuid(row.message_id)),
 ];
 
 /// Copies all rows into the table; a repeated or a poisoned row fails them all.
-pub(super) async fn copy(session: &mut Session, buffer: &mut CopyBuffer, rows: &[Reading]) -> Result<u64, Trouble> {
+pub(super) async fn copy(
+    session: &mut WriterConnection,
+    buffer: &mut CopyBuffer,
+    rows: &[Reading],
+) -> Result<u64, StoreError> {
     session.copy(COPY, buffer, rows, put).await
 }
 

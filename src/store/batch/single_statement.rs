@@ -10,8 +10,8 @@ use super::columns::Column;
 use super::quarantine_rows::{self, Event, Sums};
 use super::readings;
 use crate::domain::batch::Batch;
-use crate::store::connection::writer_connection::{Session, answer};
-use crate::store::error::Trouble;
+use crate::store::connection::writer_connection::{WriterConnection, answer};
+use crate::store::error::StoreError;
 
 /// With more rows than this, COPY makes up for its round trips.
 const ROWS_MAX: usize = 100;
@@ -53,7 +53,7 @@ fn bytes(batch: &Batch) -> usize {
 }
 
 /// Writes it and commits; says how many readings were stored. `first` will be the identifier of its first event.
-pub(super) async fn write(session: &mut Session, batch: &Batch, first: Uuid) -> Result<u64, Trouble> {
+pub(super) async fn write(session: &mut WriterConnection, batch: &Batch, first: Uuid) -> Result<u64, StoreError> {
     let events = Event::all(&batch.quarantined, first);
     let Sums { minutes, tenants, reasons, counts } = Sums::of(&batch.refusal_counts);
     let mut asked = sqlx::query(STATEMENT);

@@ -9,22 +9,22 @@ use std::sync::Arc;
 use sqlx::postgres::PgConnectOptions;
 use uuid::Uuid;
 
-use super::bisect::{Section, Tally, isolate};
+use super::bisect::{Section, WriteTally, isolate};
 use super::commands::CommandAcks;
 use super::copy::CopyBuffer;
 use super::device_state::StateChanges;
 use super::earlier_decisions::{self, Horizon};
-use super::lost_commit::{Doubt, Fate, Fingerprint, Trace};
+use super::lost_commit::{BatchFingerprint, CommitOutcome, Trace, UnansweredCommit};
 use super::quarantine_rows::Unkept;
+use super::snapshot::BatchSnapshot;
 use super::staging::StagedReadings;
 use super::{quarantine_rows, readings, single_statement, staging};
 use crate::domain::batch::{Batch, Receipt};
-use crate::domain::message::{CommandAck, Reading, ShadowReport};
 use crate::domain::ports::{Outage, Sink};
 use crate::store::connection::backend::{self, Backend, FORMER_MAX};
 use crate::store::connection::write_guard;
-use crate::store::connection::writer_connection::Session;
-use crate::store::error::Trouble;
+use crate::store::connection::writer_connection::WriterConnection;
+use crate::store::error::StoreError;
 use crate::telemetry::store::StoreMetrics;
 
 /// The sink that is Postgres.
@@ -32,7 +32,7 @@ use crate::telemetry::store::StoreMetrics;
 pub struct PgSink {
     options: Arc<PgConnectOptions>,
     metrics: StoreMetrics,
-    session: Option<Session>,
+    session: Option<WriterConnection>,
     /// Who works for the session at hand.
     backend: Option<Backend>,
     /// Who worked for sessions that broke, and may hold their rows still.
@@ -40,11 +40,11 @@ pub struct PgSink {
     buffer: CopyBuffer,
     /// The last attempt failed and may nevertheless have been committed: what comes next may be there already.
     suspect: bool,
-    doubt: Option<Doubt>,
+    doubt: Option<UnansweredCommit>,
     /// The counts of the batch at hand are there already; its rows may not be.
     counted: bool,
     /// A batch that one statement may have written, though its answer was lost, and the first event it would have left.
-    unproven: Option<(Fingerprint, Uuid)>,
+    unproven: Option<(BatchFingerprint, Uuid)>,
     /// Whose messages these are.
     client_id: String,
     horizon: Horizon,
@@ -54,7 +54,7 @@ pub struct PgSink {
 
 /// How a batch is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Road {
+enum WritePath {
     /// All or nothing, a row that is there already fails it.
     Fast,
     /// Skips what is there already, and singles out what cannot be stored.
@@ -63,23 +63,10 @@ enum Road {
 
 /// What an attempt came to, once its transaction has committed.
 #[derive(Debug, Default)]
-struct Outcome {
-    tally: Tally,
+struct AttemptOutcome {
+    tally: WriteTally,
     /// When it is worth asking for.
     trace: Option<Trace>,
-}
-
-/// The accepted rows as they were before some of them were rejected in a transaction that may yet fail.
-#[derive(Debug)]
-struct Undo {
-    readings: Vec<Reading>,
-    shadows: Vec<ShadowReport>,
-    command_acks: Vec<CommandAck>,
-    quarantined: usize,
-    refusal_counts: usize,
-    refused_again: usize,
-    unkept: usize,
-    sampled_out: u64,
 }
 
 // === impl PgSink ===
@@ -140,7 +127,7 @@ impl PgSink {
 
     /// The session stays outside of `self` until all went well: neither an error nor a cancelled future leaves one behind that
     /// is half way through a transaction.
-    async fn guarded_attempt(&mut self, batch: &mut Batch) -> Result<Receipt, Trouble> {
+    async fn guarded_attempt(&mut self, batch: &mut Batch) -> Result<Receipt, StoreError> {
         let session = match self.session.take() {
             Some(session) => session,
             None => self.open().await?,
@@ -150,10 +137,10 @@ impl PgSink {
     }
 
     /// Connects. After a failure those are ended first who may hold the rows of a session that broke.
-    async fn open(&mut self) -> Result<Session, Trouble> {
+    async fn open(&mut self) -> Result<WriterConnection, StoreError> {
         // A future that was cancelled left its session to nobody.
         self.remember_backend();
-        let mut session = Session::open(&self.options).await?;
+        let mut session = WriterConnection::open(&self.options).await?;
         self.backend = Backend::of(&mut session).await?;
         if self.suspect || !self.former.is_empty() {
             backend::end_abandoned(&mut session, &mut self.former).await?;
@@ -168,7 +155,7 @@ impl PgSink {
         }
     }
 
-    async fn attempt(&mut self, mut session: Session, batch: &mut Batch) -> Result<Receipt, Trouble> {
+    async fn attempt(&mut self, mut session: WriterConnection, batch: &mut Batch) -> Result<Receipt, StoreError> {
         if let Some(receipt) = self.resolve_doubt(&mut session, batch).await? {
             self.session = Some(session);
             return Ok(receipt);
@@ -178,13 +165,13 @@ impl PgSink {
         }
         let is_rehearsal = self.ending != "COMMIT";
         let may_be_there = batch.maybe_repeated || self.suspect || self.unproven.is_some();
-        let road = if may_be_there || is_rehearsal { Road::Sure } else { Road::Fast };
+        let road = if may_be_there || is_rehearsal { WritePath::Sure } else { WritePath::Fast };
         let outcome = match self.write(&mut session, batch, road).await {
-            Err(Trouble::Data(_) | Trouble::Duplicate) if road == Road::Fast => {
+            Err(StoreError::Data(_) | StoreError::Duplicate) if road == WritePath::Fast => {
                 if !is_one_statement(batch) {
                     session.run("ROLLBACK").await?;
                 }
-                self.write(&mut session, batch, Road::Sure).await?
+                self.write(&mut session, batch, WritePath::Sure).await?
             }
             written => written?,
         };
@@ -195,7 +182,12 @@ impl PgSink {
 
     /// Writes the batch and commits. After an error nothing is committed, or [`Self::doubt`] or [`Self::unproven`] knows, or the
     /// rows have keys; and the batch is as it was.
-    async fn write(&mut self, session: &mut Session, batch: &mut Batch, road: Road) -> Result<Outcome, Trouble> {
+    async fn write(
+        &mut self,
+        session: &mut WriterConnection,
+        batch: &mut Batch,
+        road: WritePath,
+    ) -> Result<AttemptOutcome, StoreError> {
         let mut undo = None;
         let written = self.write_rows(session, batch, road, &mut undo).await;
         if written.is_err()
@@ -208,36 +200,36 @@ impl PgSink {
 
     async fn write_rows(
         &mut self,
-        session: &mut Session,
+        session: &mut WriterConnection,
         batch: &mut Batch,
-        road: Road,
-        undo: &mut Option<Undo>,
-    ) -> Result<Outcome, Trouble> {
-        if road == Road::Fast
+        road: WritePath,
+        undo: &mut Option<BatchSnapshot>,
+    ) -> Result<AttemptOutcome, StoreError> {
+        if road == WritePath::Fast
             && single_statement::takes(batch)
             && let Some(first) = quarantine_rows::first_id(&batch.quarantined)
         {
             return self.write_mixed(session, batch, first).await;
         }
-        let staged = road == Road::Sure && !batch.readings.is_empty();
+        let staged = road == WritePath::Sure && !batch.readings.is_empty();
         if staged {
             staging::prepare(session).await?;
         }
-        let fingerprint = Fingerprint::of(batch);
-        let transaction = road == Road::Sure || !is_one_statement(batch);
+        let fingerprint = BatchFingerprint::of(batch);
+        let transaction = road == WritePath::Sure || !is_one_statement(batch);
         if transaction {
             session.run("BEGIN").await?;
         }
         let tally = self.write_accepted(session, batch, road).await?;
         if !tally.refused.is_empty() {
-            *undo = Some(Undo::of(batch));
+            *undo = Some(BatchSnapshot::of(batch));
             batch.reject(&tally.refused);
         }
         let same = undo.is_none().then_some(&fingerprint);
         let trace = self.write_refused(session, batch, same).await?;
-        let outcome = Outcome { tally, trace };
+        let outcome = AttemptOutcome { tally, trace };
         if transaction && let Err(trouble) = session.run(self.ending).await {
-            self.doubt = Doubt::about(fingerprint, outcome.trace, outcome.tally);
+            self.doubt = UnansweredCommit::about(fingerprint, outcome.trace, outcome.tally);
             return Err(trouble);
         }
         if staged {
@@ -247,13 +239,18 @@ impl PgSink {
     }
 
     /// Readings, device state, command acknowledgements: in this order in every replica.
-    async fn write_accepted(&mut self, session: &mut Session, batch: &Batch, road: Road) -> Result<Tally, Trouble> {
-        let mut tally = Tally::default();
+    async fn write_accepted(
+        &mut self,
+        session: &mut WriterConnection,
+        batch: &Batch,
+        road: WritePath,
+    ) -> Result<WriteTally, StoreError> {
+        let mut tally = WriteTally::default();
         if !batch.readings.is_empty() {
             let buffer = &mut self.buffer;
             match road {
-                Road::Fast => tally.stored += readings::copy(session, buffer, &batch.readings).await?,
-                Road::Sure => {
+                WritePath::Fast => tally.stored += readings::copy(session, buffer, &batch.readings).await?,
+                WritePath::Sure => {
                     let mut section = StagedReadings { rows: &batch.readings, buffer };
                     tally.add(isolate(session, &mut section).await?);
                 }
@@ -271,23 +268,28 @@ impl PgSink {
 
     /// Readings, events and counts at once. A refused message has no key to be told by, so while the answer is out it is
     /// noted how to tell.
-    async fn write_mixed(&mut self, session: &mut Session, batch: &Batch, first: Uuid) -> Result<Outcome, Trouble> {
-        self.unproven = Some((Fingerprint::of(batch), first));
+    async fn write_mixed(
+        &mut self,
+        session: &mut WriterConnection,
+        batch: &Batch,
+        first: Uuid,
+    ) -> Result<AttemptOutcome, StoreError> {
+        self.unproven = Some((BatchFingerprint::of(batch), first));
         let written = single_statement::write(session, batch, first).await;
-        if !matches!(written, Err(Trouble::Outage(_))) {
+        if !matches!(written, Err(StoreError::Outage(_))) {
             self.unproven = None;
         }
-        Ok(Outcome { tally: Tally { stored: written?, ..Tally::default() }, trace: None })
+        Ok(AttemptOutcome { tally: WriteTally { stored: written?, ..WriteTally::default() }, trace: None })
     }
 
     /// Quarantine and its counters. What goes wrong here no message can be blamed for. `same` is set when all readings were
     /// taken: a statement that came through took them too, so otherwise none did.
     async fn write_refused(
         &mut self,
-        session: &mut Session,
+        session: &mut WriterConnection,
         batch: &Batch,
-        same: Option<&Fingerprint>,
-    ) -> Result<Option<Trace>, Trouble> {
+        same: Option<&BatchFingerprint>,
+    ) -> Result<Option<Trace>, StoreError> {
         // The readings stand in this transaction by now: they waited for the end of a statement that was still at work on
         // the same ones, and one that comes late fails on them. So what is not there will not come.
         if let Some((which, event)) = &self.unproven
@@ -309,65 +311,47 @@ impl PgSink {
     }
 
     /// If this batch was committed already and only the answer was lost: its receipt.
-    async fn resolve_doubt(&mut self, session: &mut Session, batch: &mut Batch) -> Result<Option<Receipt>, Trouble> {
-        let Some(doubt) = self.doubt.take_if(|doubt| doubt.batch == Fingerprint::of(batch)) else {
+    async fn resolve_doubt(
+        &mut self,
+        session: &mut WriterConnection,
+        batch: &mut Batch,
+    ) -> Result<Option<Receipt>, StoreError> {
+        let Some(doubt) = self.doubt.take_if(|doubt| doubt.batch == BatchFingerprint::of(batch)) else {
             self.doubt = None;
             return Ok(None);
         };
         match doubt.trace.fate(session).await {
-            Ok(Fate::Committed) => {
+            Ok(CommitOutcome::Committed) => {
                 batch.reject(&doubt.tally.refused);
                 Ok(Some(receipt(&doubt.tally)))
             }
-            Ok(Fate::Counted) => {
+            Ok(CommitOutcome::Counted) => {
                 self.counted = true;
                 Ok(None)
             }
-            Ok(Fate::NotCommitted) | Err(Trouble::Data(_) | Trouble::Duplicate) => Ok(None),
-            Err(Trouble::Outage(text)) => {
+            Ok(CommitOutcome::NotCommitted) | Err(StoreError::Data(_) | StoreError::Duplicate) => Ok(None),
+            Err(StoreError::Outage(text)) => {
                 self.doubt = Some(doubt);
-                Err(Trouble::Outage(text))
+                Err(StoreError::Outage(text))
             }
         }
     }
 }
 
-// === impl Undo ===
-
-impl Undo {
-    fn of(batch: &Batch) -> Self {
-        Self {
-            readings: batch.readings.clone(),
-            shadows: batch.shadows.clone(),
-            command_acks: batch.command_acks.clone(),
-            quarantined: batch.quarantined.len(),
-            refusal_counts: batch.refusal_counts.len(),
-            refused_again: batch.refused_again.len(),
-            unkept: batch.unkept.len(),
-            sampled_out: batch.sampled_out,
-        }
-    }
-
-    fn undo(self, batch: &mut Batch) {
-        batch.readings = self.readings;
-        batch.shadows = self.shadows;
-        batch.command_acks = self.command_acks;
-        batch.quarantined.truncate(self.quarantined);
-        batch.refusal_counts.truncate(self.refusal_counts);
-        batch.refused_again.truncate(self.refused_again);
-        batch.unkept.truncate(self.unkept);
-        batch.sampled_out = self.sampled_out;
-    }
-}
+// --- private helpers ---
 
 /// On the fast road a section is written whole; trouble with its data sends the batch down the sure one.
-async fn write_section(session: &mut Session, mut section: impl Section, road: Road) -> Result<Tally, Trouble> {
+async fn write_section(
+    session: &mut WriterConnection,
+    mut section: impl Section,
+    road: WritePath,
+) -> Result<WriteTally, StoreError> {
     match road {
-        Road::Fast => {
+        WritePath::Fast => {
             let whole = 0..section.len();
             section.write(session, whole).await
         }
-        Road::Sure => isolate(session, &mut section).await,
+        WritePath::Sure => isolate(session, &mut section).await,
     }
 }
 
@@ -389,6 +373,6 @@ fn is_one_statement(batch: &Batch) -> bool {
     single_statement::takes(batch) || only_accepted && (no_state || batch.readings.is_empty())
 }
 
-fn receipt(tally: &Tally) -> Receipt {
+fn receipt(tally: &WriteTally) -> Receipt {
     Receipt { stored: tally.stored, duplicates: tally.duplicates, rejected: tally.refused.len() as u64 }
 }

@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use super::bisect::{Section, Tally};
+use super::bisect::{Section, WriteTally};
 use super::copy::CopyBuffer;
 use super::readings;
 use crate::domain::message::Reading;
-use crate::store::connection::writer_connection::Session;
-use crate::store::error::Trouble;
+use crate::store::connection::writer_connection::WriterConnection;
+use crate::store::error::StoreError;
 
 /// Made once per connection; it has the columns of `telemetry`, no index, and is empty after each transaction.
 const CREATE: &str = "CREATE TEMPORARY TABLE IF NOT EXISTS sluice_staging (LIKE telemetry) ON COMMIT DELETE ROWS";
@@ -32,7 +32,7 @@ pub(super) struct StagedReadings<'a> {
 }
 
 /// Makes the staging table, once per connection and outside of any transaction.
-pub(super) async fn prepare(session: &mut Session) -> Result<(), Trouble> {
+pub(super) async fn prepare(session: &mut WriterConnection) -> Result<(), StoreError> {
     if !session.has_staging {
         session.run(CREATE).await?;
         session.has_staging = true;
@@ -51,10 +51,10 @@ impl Section for StagedReadings<'_> {
         Some(self.rows[place].origin)
     }
 
-    async fn write(&mut self, session: &mut Session, places: Range<usize>) -> Result<Tally, Trouble> {
+    async fn write(&mut self, session: &mut WriterConnection, places: Range<usize>) -> Result<WriteTally, StoreError> {
         let rows = &self.rows[places];
         let staged = session.copy(COPY, self.buffer, rows, readings::put).await?;
         let stored = session.run(MOVE).await?;
-        Ok(Tally { stored, duplicates: staged.saturating_sub(stored), ..Tally::default() })
+        Ok(WriteTally { stored, duplicates: staged.saturating_sub(stored), ..WriteTally::default() })
     }
 }

@@ -37,7 +37,7 @@ pub struct NewCertificate {
 
 /// How a certificate came to be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum CertificateOrigin {
     /// Issued, the first or one more.
     Issued,
     /// Taken in from elsewhere.
@@ -73,7 +73,7 @@ pub async fn insert(
     pool: &PgPool,
     actor: &Actor,
     new: &NewCertificate,
-    origin: Origin,
+    origin: CertificateOrigin,
 ) -> Result<CertificateRow, CertificateError> {
     let mut tx = pool.begin().await?;
     require_device(&mut tx, &new.device).await?;
@@ -166,7 +166,7 @@ pub async fn confirm(pool: &PgPool, actor: &Actor, id: Uuid) -> Result<Vec<Uuid>
 
 // === impl Origin ===
 
-impl Origin {
+impl CertificateOrigin {
     const fn action(self) -> &'static str {
         match self {
             Self::Issued => "certificate.issue",

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use super::{CertificateStatus, NOT_REPLACED};
 use crate::domain::ports::Outage;
 use crate::domain::time::Timestamp;
-use crate::store::error::Trouble;
+use crate::store::error::StoreError;
 
 /// The reason of RFC 5280 for one whose place another has taken.
 pub(super) const SUPERSEDED: &str = "superseded";
@@ -40,7 +40,7 @@ const RETIRE: &str = "WITH due AS ( \
 
 /// What a round did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Kept {
+pub struct UpkeepReport {
     /// ACTIVE ones past their end, now EXPIRED.
     pub expired: u64,
     /// ACTIVE ones whose time to retire had come, now REVOKED.
@@ -61,10 +61,10 @@ pub struct Counts {
 
 /// Expires and retires what is due by Postgres' clock and by `now`, a piece at a time. What another replica is at already is
 /// left to it.
-pub async fn keep(pool: &PgPool, now: Timestamp) -> Result<Kept, Outage> {
-    let mut kept = Kept::default();
+pub async fn keep(pool: &PgPool, now: Timestamp) -> Result<UpkeepReport, Outage> {
+    let mut kept = UpkeepReport::default();
     loop {
-        let piece = keep_piece(pool, now).await.map_err(|error| Outage::from(Trouble::from(error)))?;
+        let piece = keep_piece(pool, now).await.map_err(|error| Outage::from(StoreError::from(error)))?;
         kept.expired += piece.expired;
         kept.retired += piece.retired;
         if piece.expired.max(piece.retired) < ROWS_AT_ONCE.unsigned_abs() {
@@ -83,7 +83,7 @@ pub async fn count(pool: &PgPool, ending_before: Timestamp) -> Result<Counts, Ou
          FROM device_certificates c"
     );
     let asked = sqlx::query_as(AssertSqlSafe(statement)).bind(ending_before.to_utc()).fetch_one(pool);
-    let mut counts: Counts = asked.await.map_err(|error| Outage::from(Trouble::from(error)))?;
+    let mut counts: Counts = asked.await.map_err(|error| Outage::from(StoreError::from(error)))?;
     // `least` passes over what is not there.
     counts.earliest_not_after = counts.earliest_not_after.filter(|_| counts.active > 0);
     Ok(counts)
@@ -105,15 +105,15 @@ impl Counts {
 // === private helpers ===
 
 /// One transaction, under a lock that ends with it: when this replica dies, the next round is another's.
-async fn keep_piece(pool: &PgPool, now: Timestamp) -> Result<Kept, sqlx::Error> {
+async fn keep_piece(pool: &PgPool, now: Timestamp) -> Result<UpkeepReport, sqlx::Error> {
     let mut tx = pool.begin().await?;
     let is_ours: bool =
         sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)").bind(ADVISORY_KEY).fetch_one(&mut *tx).await?;
     if !is_ours {
-        return Ok(Kept::default());
+        return Ok(UpkeepReport::default());
     }
     // Those past their end first: they need no revocation.
-    let kept = Kept { expired: expire(&mut tx, now).await?, retired: retire(&mut tx, now).await? };
+    let kept = UpkeepReport { expired: expire(&mut tx, now).await?, retired: retire(&mut tx, now).await? };
     tx.commit().await?;
     Ok(kept)
 }

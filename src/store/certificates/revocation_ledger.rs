@@ -12,8 +12,8 @@ use crate::domain::ports::Outage;
 use crate::domain::time::{Clock, Timestamp};
 use crate::store::connection::clocks;
 use crate::store::connection::database::Database;
-use crate::store::connection::writer_connection::{Session, answer};
-use crate::store::error::Trouble;
+use crate::store::connection::writer_connection::{WriterConnection, answer};
+use crate::store::error::StoreError;
 
 /// "sluice", then a number of its own: who holds it is the publisher.
 const PUBLISHER_LOCK: i64 = 0x736c_7569_6365_0009;
@@ -23,14 +23,14 @@ pub const MAX_OPEN: i64 = 500;
 
 /// A connection of the publisher, or of one who would be.
 #[derive(Debug)]
-pub struct Ledger {
-    pub(crate) session: Session,
+pub struct RevocationLedger {
+    pub(crate) session: WriterConnection,
     is_publisher: bool,
 }
 
 /// One link of the chain, by its name in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Link {
+pub enum RevocationStep {
     /// It stands in a CRL, and the file is there.
     Published,
     /// The broker was told.
@@ -101,7 +101,7 @@ pub struct CrlRow {
 
 /// When each link of one certificate's revocation held, and what did not.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, sqlx::FromRow)]
-pub struct Progress {
+pub struct RevocationProgress {
     /// The certificate.
     pub certificate_id: Uuid,
     /// The row.
@@ -158,7 +158,7 @@ const FAILED: &str = "UPDATE certificate_revocations SET failed_link = $2, failu
     WHERE certificate_id = ANY($1)";
 
 /// How far the revocation of a certificate has come; none: it was never revoked.
-pub async fn progress(pool: &PgPool, certificate: Uuid) -> Result<Option<Progress>, Outage> {
+pub async fn progress(pool: &PgPool, certificate: Uuid) -> Result<Option<RevocationProgress>, Outage> {
     told(sqlx::query_as(PROGRESS).bind(certificate).fetch_optional(pool).await)
 }
 
@@ -174,10 +174,10 @@ pub async fn published(pool: &PgPool) -> Result<CrlRow, Outage> {
 
 // === impl Ledger ===
 
-impl Ledger {
+impl RevocationLedger {
     /// Connects; it is not the publisher yet.
     pub async fn open(database: &Database) -> Result<Self, Outage> {
-        let session = Session::open(database.bounded_options()).await?;
+        let session = WriterConnection::open(database.bounded_options()).await?;
         Ok(Self { session, is_publisher: false })
     }
 
@@ -255,18 +255,18 @@ impl Ledger {
     }
 
     /// A link of these has held.
-    pub async fn note_held(&mut self, link: Link, certificates: &[Uuid]) -> Result<(), Outage> {
+    pub async fn note_held(&mut self, link: RevocationStep, certificates: &[Uuid]) -> Result<(), Outage> {
         let column = match link {
-            Link::Published => return Ok(()),
-            Link::Reloaded => {
+            RevocationStep::Published => return Ok(()),
+            RevocationStep::Reloaded => {
                 "UPDATE certificate_revocations SET reloaded_at = clock_timestamp(), failed_link = NULL, \
                 failure = NULL, failed_at = NULL WHERE certificate_id = ANY($1) AND reloaded_at IS NULL"
             }
-            Link::Ended => {
+            RevocationStep::Ended => {
                 "UPDATE certificate_revocations SET ended_at = clock_timestamp(), failed_link = NULL, \
                 failure = NULL, failed_at = NULL WHERE certificate_id = ANY($1) AND ended_at IS NULL"
             }
-            Link::Proven => {
+            RevocationStep::Proven => {
                 "UPDATE certificate_revocations SET proven_at = clock_timestamp(), failed_link = NULL, \
                 failure = NULL, failed_at = NULL WHERE certificate_id = ANY($1) AND proven_at IS NULL"
             }
@@ -282,7 +282,7 @@ impl Ledger {
     }
 
     /// A link of these was tried and has not held.
-    pub async fn note_failed(&mut self, link: Link, why: &str, certificates: &[Uuid]) -> Result<(), Outage> {
+    pub async fn note_failed(&mut self, link: RevocationStep, why: &str, certificates: &[Uuid]) -> Result<(), Outage> {
         let asked = sqlx::query(FAILED).bind(certificates).bind(link.label()).bind(why);
         answer(asked.execute(&mut self.session.connection)).await?;
         Ok(())
@@ -314,21 +314,21 @@ impl Ledger {
 
 // === impl Progress ===
 
-impl Progress {
+impl RevocationProgress {
     /// When a link held.
-    pub const fn held_at(&self, link: Link) -> Option<DateTime<Utc>> {
+    pub const fn held_at(&self, link: RevocationStep) -> Option<DateTime<Utc>> {
         match link {
-            Link::Published => self.published_at,
-            Link::Reloaded => self.reloaded_at,
-            Link::Ended => self.ended_at,
-            Link::Proven => self.proven_at,
+            RevocationStep::Published => self.published_at,
+            RevocationStep::Reloaded => self.reloaded_at,
+            RevocationStep::Ended => self.ended_at,
+            RevocationStep::Proven => self.proven_at,
         }
     }
 }
 
 // === impl Link ===
 
-impl Link {
+impl RevocationStep {
     /// All of them, in the order of the chain.
     pub const ALL: [Self; 4] = [Self::Published, Self::Reloaded, Self::Ended, Self::Proven];
 
@@ -351,5 +351,5 @@ impl Link {
 // --- private helpers ---
 
 fn told<T>(answered: Result<T, sqlx::Error>) -> Result<T, Outage> {
-    answered.map_err(|error| Trouble::from(error).into())
+    answered.map_err(|error| StoreError::from(error).into())
 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::database::APPLICATION_NAME;
-use super::writer_connection::{Session, answer};
-use crate::store::error::Trouble;
+use super::writer_connection::{WriterConnection, answer};
+use crate::store::error::StoreError;
 
 /// A statement that has waited for its client this long has none, whoever that was: a living one gives up sooner
 /// ([`super::writer_connection::ANSWER_PATIENCE`]).
@@ -60,14 +60,14 @@ pub(super) enum Doing {
 
 impl Backend {
     /// The one that serves this connection; none where the server shows none.
-    pub(crate) async fn of(session: &mut Session) -> Result<Option<Self>, Trouble> {
+    pub(crate) async fn of(session: &mut WriterConnection) -> Result<Option<Self>, StoreError> {
         let row: Option<(i32, DateTime<Utc>)> =
             answer(sqlx::query_as(OWN).fetch_optional(&mut session.connection)).await?;
         Ok(row.map(|(pid, started)| Self { pid, started }))
     }
 
     /// What it does, asked over another connection.
-    pub(super) async fn doing(self, session: &mut Session) -> Result<Doing, Trouble> {
+    pub(super) async fn doing(self, session: &mut WriterConnection) -> Result<Doing, StoreError> {
         let asked = sqlx::query_as(WAITS).bind(self.pid).bind(self.started);
         let row: Option<(bool, Option<DateTime<Utc>>)> = answer(asked.fetch_optional(&mut session.connection)).await?;
         Ok(match row {
@@ -80,7 +80,7 @@ impl Backend {
 
 /// Ends those of `former` that wait for a client that is gone, and any other of ours that has waited so long that nobody
 /// can be there. Keeps in `former` those that are still there.
-pub(crate) async fn end_abandoned(session: &mut Session, former: &mut Vec<Backend>) -> Result<(), Trouble> {
+pub(crate) async fn end_abandoned(session: &mut WriterConnection, former: &mut Vec<Backend>) -> Result<(), StoreError> {
     let (pids, starts): (Vec<i32>, Vec<DateTime<Utc>>) = former.iter().map(|one| (one.pid, one.started)).unzip();
     let asked = sqlx::query_as(END)
         .bind(pids)

@@ -9,12 +9,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::clocks;
 use super::database::Database;
-use super::writer_connection::{Session, answer};
+use super::writer_connection::{WriterConnection, answer};
 use crate::domain::clocks::Clocks;
 use crate::domain::ports::Outage;
 use crate::domain::time::Clock;
 use crate::lifecycle::Readiness;
-use crate::store::error::Trouble;
+use crate::store::error::StoreError;
 use crate::store::schema::migrate::read_state;
 use crate::store::schema::required_objects;
 
@@ -75,16 +75,16 @@ pub async fn watch(database: Database, readiness: Readiness, clock: Clock, stop:
 /// What is wrong with the schema, if something is; and the clocks.
 async fn ask(
     database: &Database,
-    session: &mut Option<Session>,
+    session: &mut Option<WriterConnection>,
     clock: Clock,
-) -> Result<(Option<String>, Clocks), Trouble> {
+) -> Result<(Option<String>, Clocks), StoreError> {
     let session = match session {
         Some(session) => session,
-        None => session.insert(Session::open(database.unbounded_options()).await?),
+        None => session.insert(WriterConnection::open(database.unbounded_options()).await?),
     };
     let asked = sqlx::query_scalar("SELECT current_setting('transaction_read_only')::bool");
     if answer(asked.fetch_one(&mut session.connection)).await? {
-        return Err(Trouble::Outage(
+        return Err(StoreError::Outage(
             "this Postgres is read-only: point DATABASE_URL at the primary, or switch default_transaction_read_only off"
                 .into(),
         ));
@@ -111,14 +111,14 @@ fn tell_clocks(readiness: &Readiness, clocks: Clocks, agreed: bool) -> bool {
     false
 }
 
-async fn look_at_schema(session: &mut Session) -> Result<Option<String>, Trouble> {
-    let state = read_state(session).await.map_err(|Outage(why)| Trouble::Outage(why))?;
+async fn look_at_schema(session: &mut WriterConnection) -> Result<Option<String>, StoreError> {
+    let state = read_state(session).await.map_err(|Outage(why)| StoreError::Outage(why))?;
     if let Err(wrong) = state.check() {
         return Ok(Some(wrong.to_string()));
     }
     Ok(required_objects::missing(session).await?.complaint())
 }
 
-fn silent() -> Trouble {
-    Trouble::Outage(format!("Postgres did not answer within {} s", PATIENCE.as_secs()))
+fn silent() -> StoreError {
+    StoreError::Outage(format!("Postgres did not answer within {} s", PATIENCE.as_secs()))
 }

@@ -11,8 +11,8 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use super::backend::{Backend, Doing};
-use super::writer_connection::Session;
-use crate::store::error::Trouble;
+use super::writer_connection::WriterConnection;
+use crate::store::error::StoreError;
 
 /// How long a write may take before it is looked into, and the pause between two looks.
 const LOOK_AFTER: Duration = Duration::from_secs(4);
@@ -66,8 +66,8 @@ impl Lifeline {
         }
     }
 
-    async fn is_dark(&self, options: &PgConnectOptions) -> Result<bool, Trouble> {
-        let mut session = Session::open(options).await?;
+    async fn is_dark(&self, options: &PgConnectOptions) -> Result<bool, StoreError> {
+        let mut session = WriterConnection::open(options).await?;
         let first = self.backend.doing(&mut session).await?;
         if let Doing::WaitsForClient(_) = first {
             sleep(SECOND_LOOK_AFTER).await;

@@ -13,7 +13,7 @@ use super::backend::Backend;
 use super::nodelay_relay::{self, Relay};
 use super::write_guard::Lifeline;
 use crate::store::batch::copy::CopyBuffer;
-use crate::store::error::Trouble;
+use crate::store::error::StoreError;
 
 /// How long connecting may take, TLS and login included.
 pub const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
@@ -49,7 +49,7 @@ const CHECK_THE_ADDRESS: &str = "is it running? Check DATABASE_URL (or PGHOST an
 
 /// One connection.
 #[derive(Debug)]
-pub struct Session {
+pub struct WriterConnection {
     /// For statements with parameters; their answer is awaited through [`answer`].
     pub(crate) connection: PgConnection,
     /// The temporary tables this connection has by now.
@@ -60,18 +60,18 @@ pub struct Session {
 
 // === impl Session ===
 
-impl Session {
+impl WriterConnection {
     /// Connects.
-    pub async fn open(options: &PgConnectOptions) -> Result<Self, Trouble> {
+    pub async fn open(options: &PgConnectOptions) -> Result<Self, StoreError> {
         let patience = CONNECT_PATIENCE.as_secs();
-        let late = |_| Trouble::Outage(format!("no answer within {patience} s; {CHECK_THE_ADDRESS}"));
+        let late = |_| StoreError::Outage(format!("no answer within {patience} s; {CHECK_THE_ADDRESS}"));
         let opened = timeout(CONNECT_PATIENCE, connect(options)).await.map_err(late);
         let (connection, relay) = opened.flatten().map_err(|trouble| unreachable(options, trouble))?;
         Ok(Self { connection, has_staging: false, relay })
     }
 
     /// Runs statements that take no parameters; says how many rows they touched.
-    pub async fn run(&mut self, statements: &'static str) -> Result<u64, Trouble> {
+    pub async fn run(&mut self, statements: &'static str) -> Result<u64, StoreError> {
         answer(async { Ok(self.connection.execute(statements).await?.rows_affected()) }).await
     }
 
@@ -82,7 +82,7 @@ impl Session {
         buffer: &mut CopyBuffer,
         rows: &[R],
         put: impl Fn(&mut CopyBuffer, &R),
-    ) -> Result<u64, Trouble> {
+    ) -> Result<u64, StoreError> {
         answer(async {
             let mut copy = self.connection.copy_in_raw(statement).await?;
             buffer.start();
@@ -113,7 +113,7 @@ impl Session {
     }
 }
 
-async fn connect(options: &PgConnectOptions) -> Result<(PgConnection, Option<Relay>), Trouble> {
+async fn connect(options: &PgConnectOptions) -> Result<(PgConnection, Option<Relay>), StoreError> {
     match nodelay_relay::open(options).await.map_err(|error| not_there(sqlx::Error::Io(error)))? {
         Some((relayed, relay)) => Ok((relayed.connect().await.map_err(not_there)?, Some(relay))),
         None => Ok((options.connect().await.map_err(not_there)?, None)),
@@ -121,27 +121,27 @@ async fn connect(options: &PgConnectOptions) -> Result<(PgConnection, Option<Rel
 }
 
 /// Before there is a connection, none can break: nobody answers there.
-fn not_there(error: sqlx::Error) -> Trouble {
+fn not_there(error: sqlx::Error) -> StoreError {
     match error {
-        sqlx::Error::Io(error) => Trouble::Outage(format!("{error}; {CHECK_THE_ADDRESS}")),
+        sqlx::Error::Io(error) => StoreError::Outage(format!("{error}; {CHECK_THE_ADDRESS}")),
         other => other.into(),
     }
 }
 
 /// Waits for one answer, within bounds.
-pub(crate) async fn answer<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Trouble> {
+pub(crate) async fn answer<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
     match timeout(ANSWER_PATIENCE, asked).await {
         Ok(answered) => Ok(answered?),
-        Err(_) => Err(Trouble::Outage(format!("Postgres did not answer within {} s", ANSWER_PATIENCE.as_secs()))),
+        Err(_) => Err(StoreError::Outage(format!("Postgres did not answer within {} s", ANSWER_PATIENCE.as_secs()))),
     }
 }
 
 /// The trouble with the place it came from; never the URL, which may hold the password.
-fn unreachable(options: &PgConnectOptions, trouble: Trouble) -> Trouble {
+fn unreachable(options: &PgConnectOptions, trouble: StoreError) -> StoreError {
     let place = match options.get_socket() {
         Some(socket) => format!("socket {} port {}", socket.display(), options.get_port()),
         None => format!("{}:{}", options.get_host(), options.get_port()),
     };
     let crate::domain::ports::Outage(text) = trouble.into();
-    Trouble::Outage(format!("cannot connect to Postgres at {place}: {text}"))
+    StoreError::Outage(format!("cannot connect to Postgres at {place}: {text}"))
 }

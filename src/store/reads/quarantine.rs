@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 use sqlx::{PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use crate::domain::message::{Delivery, Replay};
+use crate::domain::message::{Delivery, ReplayOrigin};
 use crate::domain::ports::Outage;
 use crate::domain::refusal::Reason;
 use crate::domain::time::Timestamp;
-use crate::store::error::Trouble;
+use crate::store::error::StoreError;
 use crate::store::registry::audit::{self, Actor, Entry};
 use crate::store::registry::token_hex::from_hex;
 
@@ -27,7 +27,7 @@ const DISCARD_CHUNK: i64 = 5_000;
 
 /// Which events; nothing set means all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
+pub struct QuarantineFilter {
     /// One of these; empty means any.
     pub ids: Vec<Uuid>,
     /// Of this tenant.
@@ -46,21 +46,21 @@ pub struct Filter {
 
 /// An event's place in the order of time: what names its row, and where the next page begins. As text `<microseconds>-<id>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct QuarantineCursor {
     /// When it was quarantined.
     pub at: Timestamp,
     /// Its identifier.
     pub id: Uuid,
 }
 
-/// A text that is no [`Place`].
+/// A text that is no [`QuarantineCursor`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected the cursor of an event as `sluice quarantine list` prints it")]
-pub struct NoPlace;
+pub struct InvalidCursor;
 
 /// What a list shows of an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema, sqlx::FromRow)]
-pub struct Summary {
+pub struct EventSummary {
     /// Its identifier.
     pub id: Uuid,
     /// When it was quarantined.
@@ -87,7 +87,7 @@ pub struct Summary {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// What a list shows of it.
-    pub summary: Summary,
+    pub summary: EventSummary,
     /// The device's own time, when it could be read.
     pub event_ts: Option<DateTime<Utc>>,
     /// The payload's site, when it could be read.
@@ -97,14 +97,14 @@ pub struct Record {
     /// The payload with its token cut out.
     pub payload: Bytes,
     /// What a replay needs beside the payload.
-    pub replay: Replay,
+    pub replay: ReplayOrigin,
 }
 
 /// A row of the table.
 #[derive(Debug, sqlx::FromRow)]
-struct Row {
+struct EventRow {
     #[sqlx(flatten)]
-    summary: Summary,
+    summary: EventSummary,
     event_ts: Option<DateTime<Utc>>,
     site_id: Option<String>,
     msg_type: Option<String>,
@@ -113,7 +113,7 @@ struct Row {
     message_id: Uuid,
 }
 
-/// The columns of a [`Summary`].
+/// The columns of a [`EventSummary`].
 macro_rules! summary_columns {
     () => {
         "id, quarantined_at, received_at, topic, tenant_id, device_id, reason, detail, octet_length(payload) AS payload_bytes,
@@ -122,7 +122,12 @@ macro_rules! summary_columns {
 }
 
 /// A page of events, the newest first, from the one before `before` on.
-pub async fn list(pool: &PgPool, filter: &Filter, before: Option<Place>, limit: u32) -> Result<Vec<Summary>, Outage> {
+pub async fn list(
+    pool: &PgPool,
+    filter: &QuarantineFilter,
+    before: Option<QuarantineCursor>,
+    limit: u32,
+) -> Result<Vec<EventSummary>, Outage> {
     let mut query = QueryBuilder::new(concat!("SELECT ", summary_columns!(), " FROM quarantine_events WHERE "));
     filter.push_to(&mut query);
     if let Some(before) = before {
@@ -135,7 +140,12 @@ pub async fn list(pool: &PgPool, filter: &Filter, before: Option<Place>, limit: 
 
 /// A page of whole events, the oldest first as a replay wants them, from the one after `after` on. Each may hold a payload
 /// of `QUARANTINE_PAYLOAD_MAX` bytes: keep the page small.
-pub async fn fetch(pool: &PgPool, filter: &Filter, after: Option<Place>, limit: u32) -> Result<Vec<Record>, Outage> {
+pub async fn fetch(
+    pool: &PgPool,
+    filter: &QuarantineFilter,
+    after: Option<QuarantineCursor>,
+    limit: u32,
+) -> Result<Vec<Record>, Outage> {
     let mut query = QueryBuilder::new(concat!(
         "SELECT ",
         summary_columns!(),
@@ -147,19 +157,24 @@ pub async fn fetch(pool: &PgPool, filter: &Filter, after: Option<Place>, limit: 
         query.push(", ").push_bind(after.id).push(")");
     }
     query.push(" ORDER BY quarantined_at, id LIMIT ").push_bind(i64::from(limit));
-    let rows: Vec<Row> = query.build_query_as().fetch_all(pool).await.map_err(outage)?;
+    let rows: Vec<EventRow> = query.build_query_as().fetch_all(pool).await.map_err(outage)?;
     Ok(rows.into_iter().map(Record::from).collect())
 }
 
 /// How many events the filter means.
-pub async fn count(pool: &PgPool, filter: &Filter) -> Result<i64, Outage> {
+pub async fn count(pool: &PgPool, filter: &QuarantineFilter) -> Result<i64, Outage> {
     let mut query = QueryBuilder::new("SELECT count(*) FROM quarantine_events WHERE ");
     filter.push_to(&mut query);
     query.build_query_scalar().fetch_one(pool).await.map_err(outage)
 }
 
 /// Marks events as replayed; says how many were not before. One audit entry names them all.
-pub async fn mark_replayed(pool: &PgPool, actor: &Actor, events: &[Place], now: Timestamp) -> Result<u64, Outage> {
+pub async fn mark_replayed(
+    pool: &PgPool,
+    actor: &Actor,
+    events: &[QuarantineCursor],
+    now: Timestamp,
+) -> Result<u64, Outage> {
     let mark = async {
         let mut tx = pool.begin().await?;
         let marked: Vec<Uuid> = sqlx::query_scalar(
@@ -183,7 +198,7 @@ pub async fn mark_replayed(pool: &PgPool, actor: &Actor, events: &[Place], now: 
 }
 
 /// Deletes what the filter means, in bounded transactions, each with its audit entry; says how many there were.
-pub async fn discard(pool: &PgPool, actor: &Actor, filter: &Filter) -> Result<u64, Outage> {
+pub async fn discard(pool: &PgPool, actor: &Actor, filter: &QuarantineFilter) -> Result<u64, Outage> {
     let mut discarded = 0;
     loop {
         let rows = discard_chunk(pool, actor, filter).await.map_err(outage)?;
@@ -196,7 +211,7 @@ pub async fn discard(pool: &PgPool, actor: &Actor, filter: &Filter) -> Result<u6
 
 // === impl Filter ===
 
-impl Filter {
+impl QuarantineFilter {
     /// Whether it means every event there is.
     pub fn is_everything(&self) -> bool {
         *self == Self::default()
@@ -243,28 +258,28 @@ impl Filter {
 
 // === impl Place ===
 
-impl fmt::Display for Place {
+impl fmt::Display for QuarantineCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.at.micros(), self.id.simple())
     }
 }
 
-impl FromStr for Place {
-    type Err = NoPlace;
+impl FromStr for QuarantineCursor {
+    type Err = InvalidCursor;
 
-    fn from_str(text: &str) -> Result<Self, NoPlace> {
-        let (at, id) = text.rsplit_once('-').ok_or(NoPlace)?;
-        let at = at.parse().map(Timestamp::from_micros).map_err(|_| NoPlace)?;
-        Ok(Self { at, id: Uuid::try_parse(id).map_err(|_| NoPlace)? })
+    fn from_str(text: &str) -> Result<Self, InvalidCursor> {
+        let (at, id) = text.rsplit_once('-').ok_or(InvalidCursor)?;
+        let at = at.parse().map(Timestamp::from_micros).map_err(|_| InvalidCursor)?;
+        Ok(Self { at, id: Uuid::try_parse(id).map_err(|_| InvalidCursor)? })
     }
 }
 
 // === impl Summary ===
 
-impl Summary {
+impl EventSummary {
     /// Where it stands.
-    pub fn place(&self) -> Place {
-        Place { at: self.quarantined_at.into(), id: self.id }
+    pub fn place(&self) -> QuarantineCursor {
+        QuarantineCursor { at: self.quarantined_at.into(), id: self.id }
     }
 }
 
@@ -288,8 +303,8 @@ impl Record {
     }
 }
 
-impl From<Row> for Record {
-    fn from(row: Row) -> Self {
+impl From<EventRow> for Record {
+    fn from(row: EventRow) -> Self {
         let token = row.token_sha256.as_deref().and_then(from_hex);
         Self {
             summary: row.summary,
@@ -297,14 +312,14 @@ impl From<Row> for Record {
             site_id: row.site_id,
             msg_type: row.msg_type,
             payload: row.payload.into(),
-            replay: Replay { token, message_id: row.message_id },
+            replay: ReplayOrigin { token, message_id: row.message_id },
         }
     }
 }
 
 // === private helpers ===
 
-async fn discard_chunk(pool: &PgPool, actor: &Actor, filter: &Filter) -> Result<u64, sqlx::Error> {
+async fn discard_chunk(pool: &PgPool, actor: &Actor, filter: &QuarantineFilter) -> Result<u64, sqlx::Error> {
     let mut tx = pool.begin().await?;
     let mut query = QueryBuilder::new(
         "DELETE FROM quarantine_events WHERE (quarantined_at, id) IN (SELECT quarantined_at, id FROM quarantine_events WHERE ",
@@ -322,7 +337,7 @@ async fn discard_chunk(pool: &PgPool, actor: &Actor, filter: &Filter) -> Result<
 }
 
 fn outage(error: sqlx::Error) -> Outage {
-    Trouble::from(error).into()
+    StoreError::from(error).into()
 }
 
 #[cfg(test)]
@@ -332,11 +347,11 @@ mod tests {
     #[test]
     fn a_place_reads_back_as_it_was_written() {
         for micros in [1_795_000_000_123_456, -5] {
-            let place = Place { at: Timestamp::from_micros(micros), id: Uuid::from_u128(7) };
+            let place = QuarantineCursor { at: Timestamp::from_micros(micros), id: Uuid::from_u128(7) };
             assert_eq!(place.to_string().parse(), Ok(place));
         }
         for wrong in ["", "5", "5-", "-x", "a-00000000000000000000000000000007"] {
-            assert_eq!(wrong.parse::<Place>(), Err(NoPlace), "{wrong}");
+            assert_eq!(wrong.parse::<QuarantineCursor>(), Err(InvalidCursor), "{wrong}");
         }
     }
 }

@@ -10,7 +10,7 @@ use sqlx::{ConnectOptions, Connection, PgConnection};
 
 use crate::domain::ports::Outage;
 use crate::store::connection::database::Database;
-use crate::store::error::Trouble;
+use crate::store::error::StoreError;
 
 /// The most ranges that are read; a table more torn than that is described well enough by its beginning.
 const RANGES_MAX: i64 = 10_000;
@@ -32,7 +32,7 @@ pub struct Readback {
 
 /// Numbers from the first to the last, each of them in so many rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
-pub struct Range {
+pub struct NumberRange {
     /// The first.
     #[sqlx(rename = "min")]
     pub first: i64,
@@ -58,7 +58,7 @@ impl Readback {
         tenants: &[String],
         since: DateTime<Utc>,
         numbers: RangeInclusive<i64>,
-    ) -> Result<Vec<Range>, Outage> {
+    ) -> Result<Vec<NumberRange>, Outage> {
         let asked = sqlx::query_as(RANGES).bind(tenants).bind(since).bind(numbers.start()).bind(numbers.end());
         asked.bind(RANGES_MAX).fetch_all(&mut self.connection).await.map_err(outage)
     }
@@ -79,5 +79,5 @@ impl Readback {
 }
 
 fn outage(error: sqlx::Error) -> Outage {
-    Trouble::from(error).into()
+    StoreError::from(error).into()
 }

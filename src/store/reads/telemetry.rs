@@ -11,18 +11,18 @@ use serde_json::value::RawValue;
 use sqlx::{PgPool, Postgres, QueryBuilder, Transaction};
 use uuid::Uuid;
 
-use super::quarantine::Place;
+use super::quarantine::QuarantineCursor;
 use crate::domain::ids::{DeviceId, DeviceKey, TenantId};
 use crate::domain::ports::Outage;
 use crate::domain::time::Timestamp;
-use crate::store::error::Trouble;
+use crate::store::error::StoreError;
 
 /// How long a question may take: people wait for it, and the spine shares the server.
 const PATIENCE: &str = "SET LOCAL statement_timeout = '10s'";
 
 /// A row.
 #[derive(Debug, Serialize, JsonSchema, sqlx::FromRow)]
-pub struct Row {
+pub struct TelemetryRow {
     /// The device's time, or the time of receipt.
     pub time: DateTime<Utc>,
     /// The time of receipt.
@@ -51,7 +51,7 @@ pub struct Row {
 
 /// Which rows of a device.
 #[derive(Clone, Debug)]
-pub struct Range {
+pub struct TelemetryRange {
     /// Whose.
     pub device: DeviceKey,
     /// From this moment on.
@@ -64,7 +64,7 @@ pub struct Range {
 
 /// What a metric was within a span of time.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema, sqlx::FromRow)]
-pub struct Bucket {
+pub struct MetricBucket {
     /// Where the span begins.
     pub start: DateTime<Utc>,
     /// How many numbers there were.
@@ -77,7 +77,7 @@ pub struct Bucket {
     pub max: f64,
 }
 
-/// The columns of a [`Row`].
+/// The columns of a [`TelemetryRow`].
 macro_rules! columns {
     () => {
         "time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id"
@@ -85,7 +85,7 @@ macro_rules! columns {
 }
 
 /// The latest row of a device, of this type or any.
-pub async fn latest(pool: &PgPool, device: &DeviceKey, msg_type: Option<&str>) -> Result<Option<Row>, Outage> {
+pub async fn latest(pool: &PgPool, device: &DeviceKey, msg_type: Option<&str>) -> Result<Option<TelemetryRow>, Outage> {
     let ask = async {
         let mut tx = begin(pool).await?;
         sqlx::query_as(concat!(
@@ -110,7 +110,7 @@ pub async fn latest_of_each(
     tenant: &TenantId,
     after: Option<&DeviceId>,
     limit: u32,
-) -> Result<(Vec<Row>, Option<String>), Outage> {
+) -> Result<(Vec<TelemetryRow>, Option<String>), Outage> {
     let ask = async {
         let mut tx = begin(pool).await?;
         let mut devices: Vec<String> = sqlx::query_scalar(
@@ -141,7 +141,12 @@ pub async fn latest_of_each(
 }
 
 /// A page of rows in the order of time, from the one after `after` on.
-pub async fn range(pool: &PgPool, range: &Range, after: Option<Place>, limit: u32) -> Result<Vec<Row>, Outage> {
+pub async fn range(
+    pool: &PgPool,
+    range: &TelemetryRange,
+    after: Option<QuarantineCursor>,
+    limit: u32,
+) -> Result<Vec<TelemetryRow>, Outage> {
     let mut query = QueryBuilder::<Postgres>::new(concat!("SELECT ", columns!(), " FROM telemetry WHERE "));
     range.push_to(&mut query);
     if let Some(after) = after {
@@ -155,7 +160,12 @@ pub async fn range(pool: &PgPool, range: &Range, after: Option<Place>, limit: u3
 
 /// The numbers of a metric, gathered into spans of `step` that begin at the range's beginning; a span without a number is
 /// left out. What is no number is passed over, and so is a number that no measurement can be (1e100 and more).
-pub async fn buckets(pool: &PgPool, range: &Range, metric: &str, step: Duration) -> Result<Vec<Bucket>, Outage> {
+pub async fn buckets(
+    pool: &PgPool,
+    range: &TelemetryRange,
+    metric: &str,
+    step: Duration,
+) -> Result<Vec<MetricBucket>, Outage> {
     let mut query = QueryBuilder::<Postgres>::new("SELECT date_bin(make_interval(secs => ");
     query.push_bind(step.as_secs_f64()).push("), time, ").push_bind(range.from.to_utc());
     query.push(") AS start, count(v) AS count, avg(v) AS avg, min(v) AS min, max(v) AS max FROM (SELECT time, CASE WHEN jsonb_typeof(metrics -> ");
@@ -173,16 +183,16 @@ pub async fn buckets(pool: &PgPool, range: &Range, metric: &str, step: Duration)
 
 // === impl Row ===
 
-impl Row {
+impl TelemetryRow {
     /// Where it stands in the order of time.
-    pub fn place(&self) -> Place {
-        Place { at: self.time.into(), id: self.message_id }
+    pub fn place(&self) -> QuarantineCursor {
+        QuarantineCursor { at: self.time.into(), id: self.message_id }
     }
 }
 
 // === impl Range ===
 
-impl Range {
+impl TelemetryRange {
     fn push_to(&self, query: &mut QueryBuilder<Postgres>) {
         query.push("tenant_id = ").push_bind(self.device.tenant().to_string());
         query.push(" AND device_id = ").push_bind(self.device.device().to_string());
@@ -204,5 +214,5 @@ async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Er
 }
 
 fn outage(error: sqlx::Error) -> Outage {
-    Trouble::from(error).into()
+    StoreError::from(error).into()
 }

@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
 use crate::domain::ports::Outage;
-use crate::store::certificates::revocation_ledger::Ledger;
+use crate::store::certificates::revocation_ledger::RevocationLedger;
 use crate::store::connection::writer_connection::answer;
-use crate::store::error::Trouble;
+use crate::store::error::StoreError;
 
 /// Devices per statement: each ends far below the statement's time limit.
 const CHUNK: i64 = 20_000;
@@ -58,12 +58,12 @@ const WRITTEN: &str =
 
 /// What is known of the access rules written last.
 pub async fn state(pool: &PgPool) -> Result<BrokerAclRow, Outage> {
-    sqlx::query_as(STATE).fetch_one(pool).await.map_err(|error| Trouble::from(error).into())
+    sqlx::query_as(STATE).fetch_one(pool).await.map_err(|error| StoreError::from(error).into())
 }
 
 // === impl Ledger ===
 
-impl Ledger {
+impl RevocationLedger {
     /// What is known of the access rules written last.
     pub async fn acl_state(&mut self) -> Result<BrokerAclRow, Outage> {
         Ok(answer(sqlx::query_as(STATE).fetch_one(&mut self.session.connection)).await?)

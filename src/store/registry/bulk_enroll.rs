@@ -11,7 +11,7 @@ use super::audit::{self, Actor, Entry};
 use super::token_hex::to_hex;
 use crate::domain::device::{DeviceStatus, TokenHash};
 use crate::domain::ports::Outage;
-use crate::store::error::Trouble;
+use crate::store::error::StoreError;
 
 /// Devices per statement: large enough to cost little each, small enough to stay far below the statement's time limit.
 const CHUNK: usize = 5_000;
@@ -51,7 +51,7 @@ const DISBAND: [&str; 5] = [
 
 /// A device as the registry should know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Enrolled {
+pub struct DeviceToEnroll {
     /// Its tenant.
     pub tenant: String,
     /// Its name.
@@ -67,13 +67,13 @@ pub struct Enrolled {
 }
 
 /// Registers the fleet, or brings what is there in line with it, in one transaction.
-pub async fn enroll(pool: &PgPool, actor: &Actor, fleet: &[Enrolled], now: DateTime<Utc>) -> Result<(), Outage> {
-    enroll_all(pool, actor, fleet, now).await.map_err(|error| Trouble::from(error).into())
+pub async fn enroll(pool: &PgPool, actor: &Actor, fleet: &[DeviceToEnroll], now: DateTime<Utc>) -> Result<(), Outage> {
+    enroll_all(pool, actor, fleet, now).await.map_err(|error| StoreError::from(error).into())
 }
 
 /// What was removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Disbanded {
+pub struct RemovedFleet {
     /// Tenants.
     pub tenants: u64,
     /// Devices.
@@ -84,11 +84,11 @@ pub struct Disbanded {
 
 /// Removes all tenants whose names match this regular expression, with their devices. What they sent stays until its retention
 /// is over.
-pub async fn disband(pool: &PgPool, actor: &Actor, names: &str) -> Result<Disbanded, Outage> {
-    disband_all(pool, actor, names).await.map_err(|error| Trouble::from(error).into())
+pub async fn disband(pool: &PgPool, actor: &Actor, names: &str) -> Result<RemovedFleet, Outage> {
+    disband_all(pool, actor, names).await.map_err(|error| StoreError::from(error).into())
 }
 
-async fn disband_all(pool: &PgPool, actor: &Actor, names: &str) -> Result<Disbanded, sqlx::Error> {
+async fn disband_all(pool: &PgPool, actor: &Actor, names: &str) -> Result<RemovedFleet, sqlx::Error> {
     let mut tx = pool.begin().await?;
     let found = sqlx::query_scalar("SELECT tenant_id FROM tenants WHERE tenant_id ~ $1 FOR UPDATE").bind(names);
     let tenants: Vec<String> = found.fetch_all(&mut *tx).await?;
@@ -104,14 +104,19 @@ async fn disband_all(pool: &PgPool, actor: &Actor, names: &str) -> Result<Disban
         }
     }
     let [_, certificates_revoked, devices, _, tenants] = counts;
-    let disbanded = Disbanded { tenants, devices, certificates_revoked };
+    let disbanded = RemovedFleet { tenants, devices, certificates_revoked };
     let detail = json!(disbanded);
     audit::record(&mut tx, Entry { actor, action: "fleet.disband", tenant: None, device: None, detail }).await?;
     tx.commit().await?;
     Ok(disbanded)
 }
 
-async fn enroll_all(pool: &PgPool, actor: &Actor, fleet: &[Enrolled], now: DateTime<Utc>) -> Result<(), sqlx::Error> {
+async fn enroll_all(
+    pool: &PgPool,
+    actor: &Actor,
+    fleet: &[DeviceToEnroll],
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
     let mut tx = pool.begin().await?;
     let mut tenants: Vec<&str> = fleet.iter().map(|device| device.tenant.as_str()).collect();
     tenants.sort_unstable();
@@ -129,7 +134,7 @@ async fn enroll_all(pool: &PgPool, actor: &Actor, fleet: &[Enrolled], now: DateT
     tx.commit().await
 }
 
-async fn add_devices(connection: &mut PgConnection, chunk: &[Enrolled]) -> Result<(), sqlx::Error> {
+async fn add_devices(connection: &mut PgConnection, chunk: &[DeviceToEnroll]) -> Result<(), sqlx::Error> {
     let hex = |hash: &TokenHash| to_hex(hash).iter().copied().map(char::from).collect::<String>();
     let tokens: Vec<Option<String>> = chunk.iter().map(|device| device.token.as_ref().map(hex)).collect();
     sqlx::query(ADD_DEVICES)
@@ -145,7 +150,7 @@ async fn add_devices(connection: &mut PgConnection, chunk: &[Enrolled]) -> Resul
 
 async fn add_certificates(
     connection: &mut PgConnection,
-    holders: &[&Enrolled],
+    holders: &[&DeviceToEnroll],
     now: DateTime<Utc>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(ADD_CERTIFICATES)

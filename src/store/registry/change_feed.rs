@@ -1,6 +1,6 @@
 //! Hears that the registry changed, whoever changed it, and says what to forget.
 //!
-//! It decides nothing and keeps nothing; when it cannot know what it missed it says [`Change::Everything`].
+//! It decides nothing and keeps nothing; when it cannot know what it missed it says [`RegistryChange::Everything`].
 
 use std::time::{Duration, Instant};
 
@@ -11,9 +11,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::ports::Outage;
-use crate::domain::registry_change::Change;
+use crate::domain::registry_change::RegistryChange;
 use crate::lifecycle::Readiness;
-use crate::store::error::Trouble;
+use crate::store::error::StoreError;
 use crate::telemetry::outage_log::Spell;
 use crate::telemetry::store::StoreMetrics;
 
@@ -44,13 +44,13 @@ pub struct ChangeSignal(watch::Sender<u64>);
 /// The way out. While the channel is full nothing more is queued: one Everything is owed, and sent after whatever was heard
 /// until then.
 struct Outbox<'a> {
-    changes: &'a mpsc::Sender<Change>,
+    changes: &'a mpsc::Sender<RegistryChange>,
     everything_owed: bool,
 }
 
 /// Why listening ended.
 #[derive(Debug, thiserror::Error)]
-enum Deaf {
+enum ListenEnded {
     /// Told to stop, or nobody takes the changes any more.
     #[error("nobody listens any more")]
     Stopped,
@@ -66,10 +66,10 @@ enum Deaf {
 }
 
 /// Listens on a connection of its own until told to stop. Each time it has begun to listen it sends
-/// [`Change::Everything`], so nothing that was missed before is believed after.
+/// [`RegistryChange::Everything`], so nothing that was missed before is believed after.
 pub async fn follow(
     pool: PgPool,
-    changes: mpsc::Sender<Change>,
+    changes: mpsc::Sender<RegistryChange>,
     signal: ChangeSignal,
     metrics: StoreMetrics,
     readiness: Readiness,
@@ -80,7 +80,7 @@ pub async fn follow(
     loop {
         let mut listened = false;
         let ended = tokio::select! {
-            () = stop.cancelled() => Deaf::Stopped,
+            () = stop.cancelled() => ListenEnded::Stopped,
             ended = session(&pool, &changes, &signal, || {
                 listened = true;
                 if let Some(failures) = spell.worked(Instant::now()) {
@@ -91,7 +91,7 @@ pub async fn follow(
             }) => ended,
         };
         metrics.listening.set(0);
-        if matches!(ended, Deaf::Stopped) {
+        if matches!(ended, ListenEnded::Stopped) {
             return;
         }
         readiness.unwell(PART, format!("changes of the registry are not heard of: {ended}"));
@@ -124,16 +124,16 @@ impl ChangeSignal {
 
 // === impl Deaf ===
 
-impl From<sqlx::Error> for Deaf {
+impl From<sqlx::Error> for ListenEnded {
     fn from(error: sqlx::Error) -> Self {
-        Self::Outage(Trouble::from(error).into())
+        Self::Outage(StoreError::from(error).into())
     }
 }
 
 // === impl Outbox ===
 
 impl Outbox<'_> {
-    fn put(&mut self, change: Change) -> Result<(), Deaf> {
+    fn put(&mut self, change: RegistryChange) -> Result<(), ListenEnded> {
         if self.everything_owed {
             return Ok(());
         }
@@ -143,16 +143,16 @@ impl Outbox<'_> {
                 self.everything_owed = true;
                 Ok(())
             }
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(Deaf::Stopped),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(ListenEnded::Stopped),
         }
     }
 
     /// Waits for room and sends the Everything that is owed; never done while none is. May be dropped at any await.
-    async fn pay(&mut self) -> Result<(), Deaf> {
+    async fn pay(&mut self) -> Result<(), ListenEnded> {
         if !self.everything_owed {
             std::future::pending::<()>().await;
         }
-        self.changes.reserve().await.map_err(|_| Deaf::Stopped)?.send(Change::Everything);
+        self.changes.reserve().await.map_err(|_| ListenEnded::Stopped)?.send(RegistryChange::Everything);
         self.everything_owed = false;
         Ok(())
     }
@@ -164,10 +164,10 @@ impl Outbox<'_> {
 /// lose notifications without a word.
 async fn session(
     pool: &PgPool,
-    changes: &mpsc::Sender<Change>,
+    changes: &mpsc::Sender<RegistryChange>,
     signal: &ChangeSignal,
     on_listening: impl FnOnce(),
-) -> Deaf {
+) -> ListenEnded {
     let own = PgPoolOptions::new()
         .max_connections(1)
         .max_lifetime(None)
@@ -181,7 +181,7 @@ async fn session(
             relay(listener, &mut Outbox { changes, everything_owed: true }, signal).await
         }
         Ok(Err(error)) => error.into(),
-        Err(_) => Deaf::Silent,
+        Err(_) => ListenEnded::Silent,
     }
 }
 
@@ -193,7 +193,7 @@ async fn connect(own: &PgPool) -> Result<PgListener, sqlx::Error> {
 }
 
 /// Hands on what is heard until the connection ends.
-async fn relay(mut listener: PgListener, outbox: &mut Outbox<'_>, signal: &ChangeSignal) -> Deaf {
+async fn relay(mut listener: PgListener, outbox: &mut Outbox<'_>, signal: &ChangeSignal) -> ListenEnded {
     loop {
         let heard = tokio::select! {
             paid = outbox.pay() => match paid {
@@ -205,17 +205,17 @@ async fn relay(mut listener: PgListener, outbox: &mut Outbox<'_>, signal: &Chang
         match heard {
             Ok(Ok(Some(notification))) => {
                 signal.give();
-                if let Err(ended) = outbox.put(Change::parse(notification.payload())) {
+                if let Err(ended) = outbox.put(RegistryChange::parse(notification.payload())) {
                     return ended;
                 }
             }
-            Ok(Ok(None)) => return Deaf::Closed,
+            Ok(Ok(None)) => return ListenEnded::Closed,
             Ok(Err(error)) => return error.into(),
             // Notifications that arrive during the probe are kept by the listener.
             Err(_) => match timeout(PROBE_PATIENCE, sqlx::query("SELECT 1").execute(&mut listener)).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => return error.into(),
-                Err(_) => return Deaf::Silent,
+                Err(_) => return ListenEnded::Silent,
             },
         }
     }
@@ -236,7 +236,7 @@ mod tests {
     async fn changes_that_nobody_takes_in_time_become_one_everything_behind_them() {
         let (sender, mut taken) = mpsc::channel(2);
         let mut outbox = Outbox { changes: &sender, everything_owed: false };
-        let device = |name: &str| Change::Device(DeviceKey::new("acme", name).unwrap());
+        let device = |name: &str| RegistryChange::Device(DeviceKey::new("acme", name).unwrap());
         for name in ["a", "b", "c", "d"] {
             outbox.put(device(name)).unwrap();
         }
@@ -245,10 +245,10 @@ mod tests {
         outbox.pay().await.unwrap();
         assert_eq!(taken.try_recv(), Ok(device("b")));
         outbox.put(device("f")).unwrap();
-        assert_eq!(taken.try_recv(), Ok(Change::Everything), "c, d and e are in it");
+        assert_eq!(taken.try_recv(), Ok(RegistryChange::Everything), "c, d and e are in it");
         assert_eq!(taken.try_recv(), Ok(device("f")));
         drop(taken);
-        assert!(matches!(outbox.put(device("g")), Err(Deaf::Stopped)));
+        assert!(matches!(outbox.put(device("g")), Err(ListenEnded::Stopped)));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::token_hex::to_hex;
 use crate::domain::device::{DeviceStatus, TokenHash};
 use crate::domain::ids::{DeviceKey, TenantId};
 use crate::domain::ports::Outage;
-use crate::store::error::Trouble;
+use crate::store::error::StoreError;
 
 /// The reason that certificates of a removed device are revoked with, by its name in RFC 5280.
 pub const REMOVED: &str = "cessationOfOperation";
@@ -260,7 +260,7 @@ pub async fn remove(pool: &PgPool, actor: &Actor, key: &DeviceKey) -> Result<u64
 
 impl From<sqlx::Error> for DeviceError {
     fn from(error: sqlx::Error) -> Self {
-        Self::Outage(Trouble::from(error).into())
+        Self::Outage(StoreError::from(error).into())
     }
 }
 

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
 use super::token_hex::{from_hex, to_hex};
-use crate::domain::device::{CertificateWindow, Device, DeviceStatus, MAX_WINDOWS, Standing};
+use crate::domain::device::{CertificateWindow, Device, DeviceStatus, MAX_WINDOWS, RegistryAnswer};
 use crate::domain::ids::DeviceKey;
 use crate::domain::ports::{Directory, Newcomer, Outage};
 use crate::store::connection::writer_connection::answer;
@@ -54,7 +54,7 @@ pub struct PgDirectory {
 }
 
 /// One answer as it comes.
-type Row = (
+type DirectoryRow = (
     Option<bool>,
     Option<String>,
     Option<String>,
@@ -73,7 +73,7 @@ impl PgDirectory {
 }
 
 impl Directory for PgDirectory {
-    async fn find(&self, keys: &[DeviceKey]) -> Result<Vec<Standing>, Outage> {
+    async fn find(&self, keys: &[DeviceKey]) -> Result<Vec<RegistryAnswer>, Outage> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
@@ -81,7 +81,7 @@ impl Directory for PgDirectory {
         let devices: Vec<&str> = keys.iter().map(DeviceKey::device).collect();
         let windows = i64::try_from(MAX_WINDOWS).unwrap_or(i64::MAX);
         let asked = sqlx::query_as(FIND).bind(tenants).bind(devices).bind(windows);
-        let rows: Vec<Row> = answer(asked.fetch_all(&self.pool)).await?;
+        let rows: Vec<DirectoryRow> = answer(asked.fetch_all(&self.pool)).await?;
         let mut sites = HashSet::new();
         rows.into_iter().zip(keys).map(|(row, key)| standing(row, key, &mut sites)).collect()
     }
@@ -105,11 +105,11 @@ impl Directory for PgDirectory {
     }
 }
 
-fn standing(row: Row, key: &DeviceKey, sites: &mut HashSet<Arc<str>>) -> Result<Standing, Outage> {
+fn standing(row: DirectoryRow, key: &DeviceKey, sites: &mut HashSet<Arc<str>>) -> Result<RegistryAnswer, Outage> {
     let (suspended, status, site, token, starts, ends) = row;
     let tenant_suspended = suspended.unwrap_or(false);
     let Some(status) = status else {
-        return Ok(Standing { tenant_suspended, device: None });
+        return Ok(RegistryAnswer { tenant_suspended, device: None });
     };
     let status = DeviceStatus::from_label(&status).ok_or_else(|| unreadable(key, "status"))?;
     let token = match token {
@@ -123,7 +123,7 @@ fn standing(row: Row, key: &DeviceKey, sites: &mut HashSet<Arc<str>>) -> Result<
         .map(|(start, end)| CertificateWindow { not_before: start.into(), not_after: end.into() })
         .collect();
     let device = Device { status, site: site.map(|site| shared(site, sites)), token, certificates };
-    Ok(Standing { tenant_suspended, device: Some(device) })
+    Ok(RegistryAnswer { tenant_suspended, device: Some(device) })
 }
 
 /// Many devices stand at one site: what was asked together holds its name once.

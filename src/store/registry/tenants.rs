@@ -12,7 +12,7 @@ use sqlx::PgPool;
 use super::audit::{self, Actor, Entry};
 use crate::domain::ids::TenantId;
 use crate::domain::ports::Outage;
-use crate::store::error::Trouble;
+use crate::store::error::StoreError;
 
 /// A tenant's status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,7 +180,7 @@ impl TenantStatus {
 
 impl From<sqlx::Error> for TenantError {
     fn from(error: sqlx::Error) -> Self {
-        Self::Outage(Trouble::from(error).into())
+        Self::Outage(StoreError::from(error).into())
     }
 }
 

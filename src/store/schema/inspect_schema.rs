@@ -5,7 +5,7 @@
 use chrono::NaiveDate;
 
 use super::day_tables::{Layout, Table, layout};
-use super::inspect_server::{Checked, TABLES, count_up_to, get};
+use super::inspect_server::{ServerCheck, TABLES, count_up_to, get};
 use super::migrate::read_state;
 use super::partitions::DAYS_AHEAD;
 use super::required_objects;
@@ -13,8 +13,8 @@ use crate::domain::finding::Finding;
 use crate::domain::ports::Outage;
 use crate::domain::time::Timestamp;
 use crate::store::connection::database::Database;
-use crate::store::connection::writer_connection::{Session, answer};
-use crate::store::error::Trouble;
+use crate::store::connection::writer_connection::{WriterConnection, answer};
+use crate::store::error::StoreError;
 
 /// So many rows in a default partition slow the making of partitions down; more are not counted.
 const MANY_LATE_ROWS: i64 = 10_000;
@@ -42,7 +42,7 @@ const LEAKS: &str = "SELECT inhrelid::regclass::text FROM pg_inherits \
         AND has_column_privilege('sluice_reader', to_regclass('quarantine_events'), 'token_sha256', 'SELECT')";
 
 /// How the schema stands against what this sluice knows.
-pub async fn migrations(database: &Database, migrate_on_start: bool) -> Checked {
+pub async fn migrations(database: &Database, migrate_on_start: bool) -> ServerCheck {
     let state = database.schema_state().await?;
     let mut findings = Vec::new();
     if !state.unknown.is_empty() {
@@ -79,8 +79,8 @@ pub async fn migrations(database: &Database, migrate_on_start: bool) -> Checked 
 }
 
 /// Whether what the promises stand on is there; nothing is said of a schema that is behind.
-pub async fn objects(database: &Database) -> Checked {
-    let mut session = Session::open(database.unbounded_options()).await?;
+pub async fn objects(database: &Database) -> ServerCheck {
+    let mut session = WriterConnection::open(database.unbounded_options()).await?;
     if read_state(&mut session).await?.check().is_err() {
         return Ok(Vec::new());
     }
@@ -100,7 +100,7 @@ pub async fn objects(database: &Database) -> Checked {
 }
 
 /// Whether the days have their partitions, and what lies in the default ones.
-pub async fn partitions(database: &Database, migrate_on_start: bool, now: Timestamp) -> Checked {
+pub async fn partitions(database: &Database, migrate_on_start: bool, now: Timestamp) -> ServerCheck {
     let today = now.to_utc().date_naive();
     let mut findings = Vec::new();
     for table in PARTITIONED {
@@ -123,7 +123,7 @@ pub async fn partitions(database: &Database, migrate_on_start: bool, now: Timest
 }
 
 /// Whether dashboards can be bound to one tenant, and see no more.
-pub async fn readers(database: &Database) -> Checked {
+pub async fn readers(database: &Database) -> ServerCheck {
     if !answer(sqlx::query_scalar::<_, bool>(READER).fetch_one(database.pool())).await? {
         return Ok(vec![Finding::warning(
             "there is no role sluice_reader: dashboards cannot be bound to one tenant",
@@ -218,5 +218,5 @@ fn judge_readers(tables: usize, open: &[String], unbound: &[String], leaks: &[St
 }
 
 fn trouble(error: sqlx::Error) -> Outage {
-    Trouble::from(error).into()
+    StoreError::from(error).into()
 }

@@ -13,11 +13,11 @@ use crate::domain::finding::Finding;
 use crate::domain::ports::Outage;
 use crate::domain::time::{Clock, Timestamp};
 use crate::store::connection::database::Database;
-use crate::store::connection::writer_connection::{Session, answer};
-use crate::store::error::Trouble;
+use crate::store::connection::writer_connection::{WriterConnection, answer};
+use crate::store::error::StoreError;
 
 /// Several findings, or why there is none.
-pub type Checked = Result<Vec<Finding>, Outage>;
+pub type ServerCheck = Result<Vec<Finding>, Outage>;
 
 /// The oldest Postgres that is supported, as `server_version_num`.
 const OLDEST: i32 = 140_000;
@@ -70,9 +70,9 @@ const PRIVILEGES: &str = "SELECT current_user::text, current_schema()::text, \
     current_database()::text";
 
 /// Address, login, version, and whether rows can be written at all.
-pub async fn connection(database: &Database) -> Checked {
+pub async fn connection(database: &Database) -> ServerCheck {
     // On a connection of its own: the pool would only say that it got none.
-    let mut session = Session::open(database.unbounded_options()).await?;
+    let mut session = WriterConnection::open(database.unbounded_options()).await?;
     let row = answer(sqlx::query(SERVER).fetch_one(&mut session.connection)).await?;
     session.close().await;
     let (version, number): (String, i32) = (get(&row, 0)?, get(&row, 1)?);
@@ -96,7 +96,7 @@ pub async fn connection(database: &Database) -> Checked {
 }
 
 /// Whether a commit outlives a crash of Postgres: what is acknowledged to the broker rests on it.
-pub async fn safety(database: &Database) -> Checked {
+pub async fn safety(database: &Database) -> ServerCheck {
     let row = answer(sqlx::query(SAFETY).fetch_one(database.pool())).await?;
     let mut findings = Vec::new();
     let risks = [
@@ -120,7 +120,7 @@ pub async fn safety(database: &Database) -> Checked {
 }
 
 /// Whether there are connections for the pool and what stands beside it.
-pub async fn room(database: &Database, pool_max: u32) -> Checked {
+pub async fn room(database: &Database, pool_max: u32) -> ServerCheck {
     let row = answer(sqlx::query(ROOM).fetch_one(database.pool())).await?;
     let needed = i64::from(pool_max) + BESIDE_THE_POOL;
     let ours: i64 = get(&row, 3)?;
@@ -154,7 +154,7 @@ pub async fn room(database: &Database, pool_max: u32) -> Checked {
 }
 
 /// What the role may do.
-pub async fn privileges(database: &Database) -> Checked {
+pub async fn privileges(database: &Database) -> ServerCheck {
     let row = answer(sqlx::query(PRIVILEGES).bind(&TABLES[..]).fetch_one(database.pool())).await?;
     let (role, schema): (String, Option<String>) = (get(&row, 0)?, get(&row, 1)?);
     let (may_create, may_temporary): (bool, bool) = (get(&row, 2)?, get(&row, 3)?);
@@ -189,7 +189,7 @@ pub async fn privileges(database: &Database) -> Checked {
 }
 
 /// Whether a notification comes back: a pooler between here and Postgres may swallow it, and revocations with it.
-pub async fn notices(database: &Database) -> Checked {
+pub async fn notices(database: &Database) -> ServerCheck {
     let channel = format!("sluice_doctor_{}", uuid::Uuid::new_v4().simple());
     let heard = async {
         let mut listener = PgListener::connect_with(database.pool()).await?;
@@ -199,7 +199,7 @@ pub async fn notices(database: &Database) -> Checked {
     };
     match timeout(NOTIFY_PATIENCE, heard).await {
         Ok(heard) => {
-            heard.map_err(Trouble::from)?;
+            heard.map_err(StoreError::from)?;
             Ok(vec![Finding::ok("changes of the registry can be heard (LISTEN)")])
         }
         Err(_) => Ok(vec![Finding::error(
@@ -213,7 +213,7 @@ pub async fn notices(database: &Database) -> Checked {
 }
 
 /// How far the server's clock is from this machine's, as exactly as the way there allows.
-pub async fn clock(database: &Database, clock: Clock) -> Checked {
+pub async fn clock(database: &Database, clock: Clock) -> ServerCheck {
     let mut best: Option<(f64, f64)> = None;
     for _ in 0..CLOCK_TRIES {
         let asked = clock();
@@ -250,7 +250,7 @@ pub(super) fn get<'r, T>(row: &'r sqlx::postgres::PgRow, place: usize) -> Result
 where
     T: sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
 {
-    row.try_get(place).map_err(|error| Trouble::from(error).into())
+    row.try_get(place).map_err(|error| StoreError::from(error).into())
 }
 
 /// How many rows there are, counted no further than `most`.
@@ -263,13 +263,13 @@ pub(super) async fn count_up_to(database: &Database, quoted_table: &str, most: i
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::finding::Level;
+    use crate::domain::finding::Severity;
 
     #[test]
     fn a_skew_counts_only_beyond_what_the_way_explains() {
-        assert_eq!(judge_skew(1.5, 0.6).level, Level::Ok);
-        assert_eq!(judge_skew(-1.5, 0.1).level, Level::Warning);
+        assert_eq!(judge_skew(1.5, 0.6).level, Severity::Ok);
+        assert_eq!(judge_skew(-1.5, 0.1).level, Severity::Warning);
         assert!(judge_skew(-1.5, 0.1).what.contains("1.500 s behind"));
-        assert_eq!(judge_skew(-121.0, 0.1).level, Level::Error);
+        assert_eq!(judge_skew(-121.0, 0.1).level, Severity::Error);
     }
 }

@@ -6,8 +6,8 @@ use sqlx::migrate::{MigrateError, Migrator};
 
 use crate::domain::ports::Outage;
 use crate::store::connection::database::Database;
-use crate::store::connection::writer_connection::{Session, answer};
-use crate::store::error::Trouble;
+use crate::store::connection::writer_connection::{WriterConnection, answer};
+use crate::store::error::StoreError;
 
 /// The files of `migrations/`, compiled in.
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -84,7 +84,7 @@ impl Database {
     /// Applies what is pending, under an advisory lock that other replicas wait for. Returns the versions it applied.
     pub async fn migrate(&self) -> Result<Vec<i64>, SchemaError> {
         // On a connection of its own: the lock ends with it, however this ends.
-        let mut session = Session::open(self.unbounded_options()).await.map_err(Outage::from)?;
+        let mut session = WriterConnection::open(self.unbounded_options()).await.map_err(Outage::from)?;
         let before = read_state(&mut session).await?;
         before.check_known()?;
         let result = MIGRATIONS.run(&mut session.connection).await.map_err(explain);
@@ -95,7 +95,7 @@ impl Database {
 
     /// How the schema stands; changes nothing.
     pub async fn schema_state(&self) -> Result<SchemaState, Outage> {
-        let mut session = Session::open(self.unbounded_options()).await?;
+        let mut session = WriterConnection::open(self.unbounded_options()).await?;
         let state = read_state(&mut session).await?;
         session.close().await;
         Ok(state)
@@ -103,7 +103,7 @@ impl Database {
 }
 
 /// The same over a connection that is there.
-pub(crate) async fn read_state(session: &mut Session) -> Result<SchemaState, Outage> {
+pub(crate) async fn read_state(session: &mut WriterConnection) -> Result<SchemaState, Outage> {
     let asked = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL");
     let has_any: bool = answer(asked.fetch_one(&mut session.connection)).await?;
     let applied: Vec<(i64, Vec<u8>)> = if has_any {
@@ -138,10 +138,10 @@ fn explain(error: MigrateError) -> SchemaError {
         MigrateError::VersionMissing(version) => SchemaError::Newer(version),
         MigrateError::VersionMismatch(version) => SchemaError::Changed(version),
         MigrateError::ExecuteMigration(error, version) => {
-            let Outage(why) = Trouble::from(error).into();
+            let Outage(why) = StoreError::from(error).into();
             SchemaError::Failed { version, why }
         }
-        MigrateError::Execute(error) => SchemaError::Outage(Trouble::from(error).into()),
+        MigrateError::Execute(error) => SchemaError::Outage(StoreError::from(error).into()),
         other => SchemaError::Outage(Outage(format!("the migrations could not be run: {other}"))),
     }
 }

@@ -19,7 +19,7 @@ use crate::domain::ports::Outage;
 use crate::domain::time::Clock;
 use crate::lifecycle::Readiness;
 use crate::store::connection::clocks;
-use crate::store::error::Trouble;
+use crate::store::error::StoreError;
 use crate::telemetry::store::StoreMetrics;
 
 /// Days after today that have their partition ready: a daemon that is down over a weekend comes back to a made bed.
@@ -60,7 +60,7 @@ const RETENTION: &str = "retention";
 
 /// What one round did and found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct PartitionReport {
     /// Partitions made.
     pub made: Vec<String>,
     /// Rows that came before their partition and were moved into it.
@@ -81,7 +81,7 @@ pub struct Report {
 
 /// One change of a table's partitions.
 #[derive(Clone, Copy, Debug)]
-enum Step {
+enum PartitionStep {
     Make(NaiveDate),
     Drop(NaiveDate),
 }
@@ -131,20 +131,20 @@ pub async fn keep(
 /// Makes the partitions of yesterday, today and [`DAYS_AHEAD`] days to come, by either clock; drops those past the retention,
 /// and deletes what is past it in the default partitions and the counters, unless [`retention`] is against it. Any number of
 /// replicas may call it at once.
-pub async fn maintain(pool: &PgPool, retention: Retention, clocks: Clocks) -> Result<Report, Outage> {
-    round(pool, retention, clocks).await.map_err(|error| Trouble::from(error).into())
+pub async fn maintain(pool: &PgPool, retention: Retention, clocks: Clocks) -> Result<PartitionReport, Outage> {
+    round(pool, retention, clocks).await.map_err(|error| StoreError::from(error).into())
 }
 
 // === private helpers ===
 
-async fn read_and_maintain(pool: &PgPool, retention: Retention, clock: Clock) -> Result<Report, Outage> {
+async fn read_and_maintain(pool: &PgPool, retention: Retention, clock: Clock) -> Result<PartitionReport, Outage> {
     maintain(pool, retention, clocks::read_once(pool, clock).await?).await
 }
 
-async fn round(pool: &PgPool, retention: Retention, clocks: Clocks) -> Result<Report, sqlx::Error> {
+async fn round(pool: &PgPool, retention: Retention, clocks: Clocks) -> Result<PartitionReport, sqlx::Error> {
     let prospect = retention::before_round(&mut *pool.acquire().await?, retention, clocks).await?;
     let days = [clocks.own, clocks.database].map(|now| now.to_utc().date_naive());
-    let mut report = Report::default();
+    let mut report = PartitionReport::default();
     for table in [retention.telemetry(), retention.quarantine()] {
         let Some(layout) = layout(&mut *pool.acquire().await?, table).await? else { continue };
         let cutoff = table.cutoff(prospect.day).filter(|_| prospect.held.is_none());
@@ -194,7 +194,7 @@ fn tell_held(
     Some(AFTER_TROUBLE)
 }
 
-fn tell(report: &Report, metrics: &StoreMetrics, readiness: &Readiness) -> Duration {
+fn tell(report: &PartitionReport, metrics: &StoreMetrics, readiness: &Readiness) -> Duration {
     metrics.partitions_ahead.set(report.ahead);
     if report.missing.is_empty() {
         readiness.well(PART);
@@ -218,32 +218,37 @@ fn wanted(today: NaiveDate) -> impl Iterator<Item = NaiveDate> {
 }
 
 /// None keeps all.
-fn steps(layout: &Layout, days: &[NaiveDate], cutoff: Option<NaiveDate>) -> Vec<Step> {
+fn steps(layout: &Layout, days: &[NaiveDate], cutoff: Option<NaiveDate>) -> Vec<PartitionStep> {
     let kept = |day: &NaiveDate| cutoff.is_none_or(|cutoff| *day >= cutoff);
     let wanted: BTreeSet<NaiveDate> = days.iter().copied().flat_map(wanted).collect();
-    let make = wanted.into_iter().filter(|day| kept(day) && !layout.days.contains(day)).map(Step::Make);
-    let drop = layout.days.iter().filter(|day| !kept(day)).copied().map(Step::Drop);
+    let make = wanted.into_iter().filter(|day| kept(day) && !layout.days.contains(day)).map(PartitionStep::Make);
+    let drop = layout.days.iter().filter(|day| !kept(day)).copied().map(PartitionStep::Drop);
     make.chain(drop).collect()
 }
 
 /// One step in a transaction of its own, tried again while a lock stands in the way. What the database says against it
 /// goes into the report, so that one day's trouble is not the other days'.
-async fn run(pool: &PgPool, table: Table, step: Step, report: &mut Report) -> Result<Ran, sqlx::Error> {
-    let (Step::Make(day) | Step::Drop(day)) = step;
+async fn run(
+    pool: &PgPool,
+    table: Table,
+    step: PartitionStep,
+    report: &mut PartitionReport,
+) -> Result<Ran, sqlx::Error> {
+    let (PartitionStep::Make(day) | PartitionStep::Drop(day)) = step;
     let mut tries = 0;
     loop {
         tries += 1;
         let done = match step {
-            Step::Make(day) => make(pool, table, day).await,
-            Step::Drop(day) => drop_day(pool, table, day).await.map(|done| done.then_some(0)),
+            PartitionStep::Make(day) => make(pool, table, day).await,
+            PartitionStep::Drop(day) => drop_day(pool, table, day).await.map(|done| done.then_some(0)),
         };
         match (done, step) {
             (Ok(None), _) => {}
-            (Ok(Some(moved)), Step::Make(_)) => {
+            (Ok(Some(moved)), PartitionStep::Make(_)) => {
                 report.made.push(table.partition(day));
                 report.moved += moved;
             }
-            (Ok(Some(_)), Step::Drop(_)) => report.dropped.push(table.partition(day)),
+            (Ok(Some(_)), PartitionStep::Drop(_)) => report.dropped.push(table.partition(day)),
             (Err(error), _) if is_busy(&error) && tries < LOCK_TRIES => {
                 tokio::time::sleep(LOCK_PAUSE).await;
                 continue;
@@ -324,7 +329,12 @@ async fn execute(connection: &mut PgConnection, statement: String) -> Result<(),
 }
 
 /// Looks again: what must be there now and is not, and how far ahead telemetry is.
-async fn verify(pool: &PgPool, table: Table, today: NaiveDate, report: &mut Report) -> Result<(), sqlx::Error> {
+async fn verify(
+    pool: &PgPool,
+    table: Table,
+    today: NaiveDate,
+    report: &mut PartitionReport,
+) -> Result<(), sqlx::Error> {
     let days = layout(&mut *pool.acquire().await?, table).await?.unwrap_or_default().days;
     let needed = today.iter_days().take(2).filter(|day| !days.contains(day));
     report.missing.extend(needed.map(|day| table.partition(day)));
@@ -376,9 +386,9 @@ mod tests {
         let days = [day("2026-11-18"), day("2026-11-19"), day("2026-11-21")].into();
         let cutoff = Some(day("2026-11-19"));
         let steps = steps(&Layout { days, late: None }, &[day("2026-11-21"), day("2026-11-21")], cutoff);
-        let made = steps.iter().filter(|step| matches!(step, Step::Make(_))).count();
+        let made = steps.iter().filter(|step| matches!(step, PartitionStep::Make(_))).count();
         assert_eq!(made, 4, "yesterday and three days ahead: {steps:?}");
-        let dropped: Vec<_> = steps.iter().filter(|step| matches!(step, Step::Drop(_))).collect();
-        assert!(matches!(dropped[..], [Step::Drop(gone)] if *gone == day("2026-11-18")), "{dropped:?}");
+        let dropped: Vec<_> = steps.iter().filter(|step| matches!(step, PartitionStep::Drop(_))).collect();
+        assert!(matches!(dropped[..], [PartitionStep::Drop(gone)] if *gone == day("2026-11-18")), "{dropped:?}");
     }
 }

@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 
 use crate::domain::ports::Outage;
 use crate::store::connection::database::Database;
-use crate::store::connection::writer_connection::{Session, answer};
-use crate::store::error::Trouble;
+use crate::store::connection::writer_connection::{WriterConnection, answer};
+use crate::store::error::StoreError;
 
 /// The objects of a database that is in order.
 pub const REQUIRED: &str = include_str!("required_objects.txt");
@@ -57,18 +57,18 @@ pub struct Missing {
 }
 
 /// Compares the schema with the list.
-pub(crate) async fn missing(session: &mut Session) -> Result<Missing, Trouble> {
+pub(crate) async fn missing(session: &mut WriterConnection) -> Result<Missing, StoreError> {
     Ok(compare(&present(session).await?))
 }
 
 /// Every object of this database, for the comparison of the list with the migrations.
 pub async fn listed(database: &Database) -> Result<Vec<String>, Outage> {
-    let mut session = Session::open(database.unbounded_options()).await?;
+    let mut session = WriterConnection::open(database.unbounded_options()).await?;
     Ok(present(&mut session).await?)
 }
 
 /// Every object that is there, in the order of the list.
-async fn present(session: &mut Session) -> Result<Vec<String>, Trouble> {
+async fn present(session: &mut WriterConnection) -> Result<Vec<String>, StoreError> {
     let mut lines: Vec<String> = answer(sqlx::query_scalar(PRESENT).fetch_all(&mut session.connection)).await?;
     lines.sort_unstable();
     lines.dedup();

@@ -10,12 +10,12 @@ use serde_json::json;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 
 use super::day_tables::{Table, layout, midnight};
-use super::partitions::{DAYS_AHEAD, Report};
+use super::partitions::{DAYS_AHEAD, PartitionReport};
 use crate::config::sections::database::DatabaseConfig;
 use crate::domain::clocks::Clocks;
-use crate::domain::finding::{Finding, Level};
+use crate::domain::finding::{Finding, Severity};
 use crate::domain::ports::Outage;
-use crate::store::error::Trouble;
+use crate::store::error::StoreError;
 use crate::store::registry::audit::{self, Actor, Entry};
 
 /// A round advances by up to so many days by itself: a daemon that was down over a long weekend goes on unasked.
@@ -104,7 +104,7 @@ pub async fn look(pool: &PgPool, retention: Retention, clocks: Clocks) -> Result
 pub async fn inspect(pool: &PgPool, retention: Retention, clocks: Clocks) -> Result<Vec<Finding>, Outage> {
     let prospect = look(pool, retention, clocks).await?;
     Ok(vec![match prospect.held {
-        Some(why) => Finding { level: Level::Error, what: why, advice: None },
+        Some(why) => Finding { level: Severity::Error, what: why, advice: None },
         None => Finding::ok(format!(
             "{} partitions are past their retention; the last round was for {}",
             prospect.partitions.len(),
@@ -114,7 +114,12 @@ pub async fn inspect(pool: &PgPool, retention: Retention, clocks: Clocks) -> Res
 }
 
 /// Writes down who confirmed a round, and what it deleted.
-pub async fn note_confirmed(pool: &PgPool, actor: &Actor, day: NaiveDate, report: &Report) -> Result<(), Outage> {
+pub async fn note_confirmed(
+    pool: &PgPool,
+    actor: &Actor,
+    day: NaiveDate,
+    report: &PartitionReport,
+) -> Result<(), Outage> {
     let detail = json!({ "day": day.to_string(), "partitions": report.dropped, "rows": report.expired });
     let entry = Entry { actor, action: "retention.confirm", tenant: None, device: None, detail };
     let noted = async { audit::record(&mut *pool.acquire().await?, entry).await };
@@ -206,7 +211,7 @@ async fn has_rows_before(
 }
 
 fn trouble(error: sqlx::Error) -> Outage {
-    Trouble::from(error).into()
+    StoreError::from(error).into()
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use sluice::broker::session::subscription::Memory;
-use sluice::broker::session::{PART, Session};
-use sluice::broker::tools::publisher::Publisher;
+use sluice::broker::session::subscription::SubscriptionMemory;
+use sluice::broker::session::{BrokerSession, PART};
+use sluice::broker::tools::publisher::MqttPublisher;
 use sluice::config::sections::broker::BrokerConfig;
 use sluice::domain::broker_subscription::SessionMemory;
 use sluice::domain::message::{AckToken, Delivery};
@@ -70,9 +70,9 @@ impl Bench {
         let (acks, back) = mpsc::channel(64);
         let clock: sluice::domain::time::Clock = sluice::clock::now;
         let (news, remembered) = watch::channel(SessionMemory::default());
-        let memory = Memory::new(memory, news);
+        let memory = SubscriptionMemory::new(memory, news);
         let around = (Duration::from_millis(5), clock);
-        let session = Session::new(config, around, metrics.broker.clone(), readiness.clone(), memory, out, back);
+        let session = BrokerSession::new(config, around, metrics.broker.clone(), readiness.clone(), memory, out, back);
         let session = runtime.spawn(session.run(stop.clone(), DEADLINE));
         let (deliveries, acks) = (Some(deliveries), Some(acks));
         Self { runtime, session, stop, deliveries, ready: Vec::new(), acks, metrics, readiness, remembered }
@@ -142,7 +142,7 @@ impl Bench {
     /// Publishes at QoS 1 as somebody else and waits for the answers; how many were acknowledged.
     pub fn publish(&self, to: &BrokerConfig, messages: &[(String, Vec<u8>)]) -> u64 {
         self.runtime.block_on(async {
-            let mut publisher = Publisher::connect(to, 50).await.unwrap();
+            let mut publisher = MqttPublisher::connect(to, 50).await.unwrap();
             for (topic, payload) in messages {
                 publisher.publish(topic, payload.clone()).await.unwrap();
             }

@@ -1,7 +1,7 @@
 //! `sluice quarantine` and what it stands on: found by every filter, shown without secrets, discarded only when meant.
 
 use sluice::domain::time::Timestamp;
-use sluice::store::reads::quarantine::{Filter, fetch, mark_replayed};
+use sluice::store::reads::quarantine::{QuarantineFilter, fetch, mark_replayed};
 use sluice::store::registry::audit::Actor;
 use sqlx::PgPool;
 
@@ -93,7 +93,7 @@ async fn a_refusal_can_be_delivered_again_and_is_marked_once() {
     let database = Postgres::shared().database();
     database.query(EVENTS);
     let pool = PgPool::connect(&database.url()).await.unwrap();
-    let filter = Filter { tenant: Some("acme".into()), ..Filter::default() };
+    let filter = QuarantineFilter { tenant: Some("acme".into()), ..QuarantineFilter::default() };
     let oldest = fetch(&pool, &filter, None, 1).await.unwrap();
     let rest = fetch(&pool, &filter, Some(oldest[0].summary.place()), 10).await.unwrap();
     let [record] = &rest[..] else { panic!("one is left: {rest:?}") };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sluice::domain::ids::DeviceKey;
-use sluice::domain::registry_change::Change;
+use sluice::domain::registry_change::RegistryChange;
 use sluice::lifecycle::{Ending, Readiness, Tasks};
 use sluice::store::registry::change_feed::{ChangeSignal, follow};
 use sluice::telemetry::metrics::Metrics;
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 struct Listener {
     tasks: Tasks,
     stop: CancellationToken,
-    changes: mpsc::Receiver<Change>,
+    changes: mpsc::Receiver<RegistryChange>,
     metrics: Metrics,
     readiness: Readiness,
 }
@@ -41,12 +41,12 @@ impl Listener {
         Self { tasks, stop, changes, metrics, readiness }
     }
 
-    async fn next(&mut self) -> Change {
+    async fn next(&mut self) -> RegistryChange {
         tokio::time::timeout(PATIENCE, self.changes.recv()).await.expect("a change in time").expect("it listens")
     }
 
     /// Takes changes until this one has come.
-    async fn until(&mut self, wanted: &Change) {
+    async fn until(&mut self, wanted: &RegistryChange) {
         while self.next().await != *wanted {}
     }
 
@@ -56,8 +56,8 @@ impl Listener {
     }
 }
 
-fn device(name: &str) -> Change {
-    Change::Device(DeviceKey::new("acme", name).unwrap())
+fn device(name: &str) -> RegistryChange {
+    RegistryChange::Device(DeviceKey::new("acme", name).unwrap())
 }
 
 fn register(database: &Database<'_>, device: &str) {
@@ -69,7 +69,7 @@ async fn every_replica_hears_of_every_change_by_plain_sql() {
     let database = Postgres::shared().database();
     let mut replicas = [Listener::start(&database), Listener::start(&database)];
     for replica in &mut replicas {
-        assert_eq!(replica.next().await, Change::Everything, "what changed before it listened is not known");
+        assert_eq!(replica.next().await, RegistryChange::Everything, "what changed before it listened is not known");
     }
     database.query("INSERT INTO tenants (tenant_id, name) VALUES ('acme', 'Acme')");
     register(&database, "pump");
@@ -80,10 +80,10 @@ async fn every_replica_hears_of_every_change_by_plain_sql() {
          VALUES (gen_random_uuid(), 'acme', 'pump', repeat('a', 64), '1', 'acme/device/pump', 'ca', now(), now() + '1 day')",
     );
     database.query("DELETE FROM devices; TRUNCATE device_certificates");
-    let acme = Change::Tenant("acme".parse().unwrap());
+    let acme = RegistryChange::Tenant("acme".parse().unwrap());
     for mut replica in replicas {
         let expected =
-            [acme.clone(), device("pump"), device("pump"), device("pump"), device("pump"), Change::Everything];
+            [acme.clone(), device("pump"), device("pump"), device("pump"), device("pump"), RegistryChange::Everything];
         for change in expected {
             assert_eq!(replica.next().await, change);
         }
@@ -98,13 +98,13 @@ async fn after_its_connection_was_killed_everything_is_forgotten_and_changes_are
     database.query("INSERT INTO tenants (tenant_id, name) VALUES ('acme', 'Acme')");
     let mut replica = Listener::start(&database);
     for round in 0..3 {
-        assert_eq!(replica.next().await, Change::Everything);
+        assert_eq!(replica.next().await, RegistryChange::Everything);
         database.query(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'",
         );
         register(&database, &format!("unheard-{round}"));
     }
-    replica.until(&Change::Everything).await;
+    replica.until(&RegistryChange::Everything).await;
     register(&database, "pump");
     replica.until(&device("pump")).await;
     assert!(replica.readiness.troubles().is_empty());
@@ -116,14 +116,14 @@ async fn a_server_that_froze_is_noticed_in_time_and_followed_again_later() {
     let server = Postgres::private();
     let database = server.database();
     let mut replica = Listener::start(&database);
-    assert_eq!(replica.next().await, Change::Everything);
+    assert_eq!(replica.next().await, RegistryChange::Everything);
     server.pause();
     wait::within(SILENT_POSTGRES_NOTICED, "readiness says so", || {
         replica.readiness.troubles().get("listen").map(drop).ok_or_else(|| "it says nothing".to_owned())
     });
     assert_eq!(replica.metrics.store.listening.get(), 0);
     server.resume();
-    assert_eq!(replica.next().await, Change::Everything);
+    assert_eq!(replica.next().await, RegistryChange::Everything);
     wait::until("readiness is well again", || replica.readiness.troubles().is_empty());
     replica.end().await;
 }

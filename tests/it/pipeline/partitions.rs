@@ -5,7 +5,7 @@ use std::time::Duration;
 use sluice::domain::clocks::Clocks;
 use sluice::domain::time::Timestamp;
 use sluice::lifecycle::{Ending, Readiness, Tasks};
-use sluice::store::schema::partitions::{Report, keep, maintain};
+use sluice::store::schema::partitions::{PartitionReport, keep, maintain};
 use sluice::store::schema::retention::Retention;
 use sluice::telemetry::metrics::Metrics;
 use sqlx::PgPool;
@@ -49,7 +49,7 @@ async fn pool(database: &Database<'_>) -> PgPool {
     PgPool::connect(&database.url()).await.unwrap()
 }
 
-async fn maintained(pool: &PgPool, retention: Retention, now: Timestamp) -> Report {
+async fn maintained(pool: &PgPool, retention: Retention, now: Timestamp) -> PartitionReport {
     let report = maintain(pool, retention, both(now)).await.unwrap();
     assert_eq!(report.failed, [""; 0]);
     report
@@ -69,8 +69,8 @@ async fn partitions_stand_ready_from_yesterday_to_three_days_ahead() {
     let report = maintained(&pool, KEEP_ALL, noon()).await;
     let days = ["20261120", "20261121", "20261122", "20261123", "20261124"];
     let expected = ["telemetry", "quarantine_events"].map(|table| days.map(|day| format!("{table}_{day}"))).concat();
-    assert_eq!(report, Report { made: expected, ahead: 3, ..Report::default() });
-    assert_eq!(maintained(&pool, KEEP_ALL, noon()).await, Report { ahead: 3, ..Report::default() });
+    assert_eq!(report, PartitionReport { made: expected, ahead: 3, ..PartitionReport::default() });
+    assert_eq!(maintained(&pool, KEEP_ALL, noon()).await, PartitionReport { ahead: 3, ..PartitionReport::default() });
     let next_day = maintained(&pool, KEEP_ALL, noon().plus_seconds(86_400)).await;
     assert_eq!(next_day.made, ["telemetry_20261125", "quarantine_events_20261125"]);
 }

@@ -9,7 +9,7 @@ use std::sync::Once;
 use sluice::clock;
 use sluice::pki::authority::broker_certificate;
 use sluice::pki::authority::sign;
-use sluice::pki::crl::{RevocationReason, Revoked};
+use sluice::pki::crl::{CrlEntry, RevocationReason};
 use sluice::pki::request::csr::Request;
 use sluice::pki::request::identity;
 use sluice::pki::serial::Serial;
@@ -81,7 +81,7 @@ fn pkilint_finds_nothing_in_a_list_that_is_empty_and_in_one_with_every_reason() 
     let authority = desk.founded();
     desk.published(&authority, 1, &[]);
     is_clean(&desk, "lint_crl lint -t CRL -p PKIX -s WARNING crl.pem");
-    let revoked = RevocationReason::ALL.map(|reason| Revoked {
+    let revoked = RevocationReason::ALL.map(|reason| CrlEntry {
         serial: Serial::random().unwrap(),
         revoked_at: clock::now(),
         reason,

@@ -10,9 +10,9 @@ use sluice::pki::authority::Authority;
 use sluice::pki::authority::{create, sign};
 use sluice::pki::certificate::Certificate;
 use sluice::pki::crl::file;
-use sluice::pki::crl::{self, Revoked};
+use sluice::pki::crl::{self, CrlEntry};
 use sluice::pki::files;
-use sluice::pki::request::profile::{Leaf, Lifetime, Profile};
+use sluice::pki::request::profile::{CertificateProfile, Leaf, Lifetime};
 use sluice::pki::serial::Serial;
 
 use crate::support::dir::Scratch;
@@ -76,7 +76,7 @@ impl Desk {
     }
 
     /// Publishes a list as `crl.pem`.
-    pub fn published(&self, authority: &Authority, number: u64, revoked: &[Revoked]) {
+    pub fn published(&self, authority: &Authority, number: u64, revoked: &[CrlEntry]) {
         let list = crl::sign(authority, number, revoked, 168, clock::now()).unwrap();
         file::write_crl(&self.dir.path().join("crl.pem"), &list).unwrap();
     }
@@ -87,7 +87,7 @@ pub fn device() -> DeviceKey {
 }
 
 pub fn plan(authority: &Authority) -> Leaf {
-    let profile = Profile { cn_format: CnFormat::Strict, validity_days: 365 };
+    let profile = CertificateProfile { cn_format: CnFormat::Strict, validity_days: 365 };
     let serial = Serial::random().unwrap();
     profile.plan(&device(), serial, Lifetime::Usual, authority.certificate(), clock::now()).unwrap()
 }

@@ -3,7 +3,7 @@
 use sluice::clock;
 use sluice::pki::authority::Authority;
 use sluice::pki::authority::broker_certificate;
-use sluice::pki::crl::{Crl, RevocationReason, Revoked};
+use sluice::pki::crl::{Crl, CrlEntry, RevocationReason};
 use sluice::pki::request::import;
 use sluice::pki::serial::Serial;
 
@@ -19,7 +19,7 @@ fn it_is_verified_until_it_is_revoked(desk: &Desk, authority: &Authority) {
     desk.done(&format!("{VERIFY} doomed.crt"));
     desk.done(&format!("{VERIFY} other.crt"));
     let reason = RevocationReason::KeyCompromise;
-    let revoked = Revoked { serial: doomed.serial().clone(), revoked_at: clock::now(), reason };
+    let revoked = CrlEntry { serial: doomed.serial().clone(), revoked_at: clock::now(), reason };
     desk.published(authority, 2, &[revoked]);
     assert!(desk.refused(&format!("{VERIFY} doomed.crt")).contains("certificate revoked"));
     desk.done(&format!("{VERIFY} other.crt"));

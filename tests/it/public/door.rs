@@ -7,7 +7,7 @@ use sluice::access::hooks::subject::SubjectKind;
 use sluice::config::secret::Secret;
 use sluice::config::sections::database::DatabaseConfig;
 use sluice::domain::time::Timestamp;
-use sluice::registry::guests::{Credential, Guests, IssueError};
+use sluice::registry::guests::{Credential, GuestIssueError, Guests};
 use sluice::store::access::guests;
 use sluice::store::connection::database::Database;
 use sluice::telemetry::metrics::Metrics;
@@ -90,7 +90,7 @@ async fn what_has_ended_is_purged_and_what_was_deleted_is_refused_within_a_minut
     let (ended, deleted, good) =
         (guests.issue().await.unwrap(), guests.issue().await.unwrap(), guests.issue().await.unwrap());
     let Err(full) = guests.issue().await else { panic!("a fourth") };
-    assert_eq!(full, IssueError::Full(3));
+    assert_eq!(full, GuestIssueError::Full(3));
     assert!(full.to_string().contains("PUBLIC_MAX_GUESTS"), "{full}");
 
     let aged = format!("SET expires_at = now() - interval '1 second' WHERE guest_id = '{}'", ended.id.uuid());

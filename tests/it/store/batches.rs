@@ -1,7 +1,7 @@
 //! A batch that goes well: every column as it was given, and nothing twice.
 
 use bytes::Bytes;
-use sluice::domain::batch::{Batch, Quarantined, Receipt, RefusalCount, Suspect, Told};
+use sluice::domain::batch::{Batch, Quarantined, Receipt, RefusalCount, RejectedFields, Suspect};
 use sluice::domain::device::TokenHash;
 use sluice::domain::message::Site;
 use sluice::domain::ports::Sink;
@@ -60,7 +60,7 @@ async fn a_refused_message_with_a_time_that_is_delivered_again_is_kept_and_count
         let mut batch = Batch { maybe_repeated: true, ..Batch::default() };
         let origin = deliver(&mut batch, &device("d1"), "telemetry", payload);
         batch.deliveries[origin].dup = dup;
-        let told = Told { event_time: event_time.map(at), ..Told::default() };
+        let told = RejectedFields { event_time: event_time.map(at), ..RejectedFields::default() };
         let refusal = Refusal::new(Reason::TokenInvalid, "no");
         if dup && event_time.is_some() {
             batch.suspects.push(Suspect { origin, refusal, told });
@@ -110,11 +110,15 @@ async fn every_column_of_quarantine_is_kept_and_the_counters_add_up() {
     for _ in 0..2 {
         let mut batch = Batch::default();
         let origin = deliver(&mut batch, &device("d1"), "telemetry", b"\x00\xffnot json");
-        let told = Told { event_time: Some(at(NOON)), site: Some("a\0b".into()), token: Some(TokenHash([0xab; 32])) };
+        let told = RejectedFields {
+            event_time: Some(at(NOON)),
+            site: Some("a\0b".into()),
+            token: Some(TokenHash([0xab; 32])),
+        };
         let refusal = Refusal::new(Reason::TokenInvalid, "no\0pe");
         batch.quarantined.push(Quarantined::new(&batch.deliveries[origin], refusal, told, 1_000));
         batch.deliveries[origin].topic = Bytes::from_static(b"no\0\xfftopic");
-        let told = Told { event_time: Some(at(i64::MIN)), ..Told::default() };
+        let told = RejectedFields { event_time: Some(at(i64::MIN)), ..RejectedFields::default() };
         let refusal = Refusal::new(Reason::BadTopicFormat, "what");
         batch.quarantined.push(Quarantined::new(&batch.deliveries[origin], refusal, told, 1_000));
         for (tenant, reason, count) in

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sluice::domain::batch::{Batch, Quarantined, Receipt, RefusalCount, Told};
+use sluice::domain::batch::{Batch, Quarantined, Receipt, RefusalCount, RejectedFields};
 use sluice::domain::device::TokenHash;
 use sluice::domain::message::Site;
 use sluice::domain::ports::Sink;
@@ -35,7 +35,7 @@ fn colourful() -> Batch {
 fn refuse(batch: &mut Batch, payload: &[u8], site: Option<&str>) {
     let origin = deliver(batch, &device("d1"), "telemetry", payload);
     let token = site.map(|_| TokenHash([0xab; 32]));
-    let told = Told { event_time: site.map(|_| at(NOON)), site: site.map(Into::into), token };
+    let told = RejectedFields { event_time: site.map(|_| at(NOON)), site: site.map(Into::into), token };
     let refusal = Refusal::new(Reason::TokenInvalid, "no\0pe");
     batch.quarantined.push(Quarantined::new(&batch.deliveries[origin], refusal, told, 1_000));
     let (tenant, reason) = ("acme".into(), Reason::TokenInvalid);

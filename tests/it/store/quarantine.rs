@@ -2,7 +2,7 @@
 
 use sluice::domain::refusal::Reason;
 use sluice::domain::time::Timestamp;
-use sluice::store::reads::quarantine::{Filter, Place, fetch, list};
+use sluice::store::reads::quarantine::{QuarantineCursor, QuarantineFilter, fetch, list};
 
 use super::bench;
 
@@ -19,23 +19,23 @@ const LOOKED_AT: &str = "SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) F
 
 const PAGE: u32 = 20;
 
-fn filters() -> Vec<Filter> {
-    let all = Filter::default;
+fn filters() -> Vec<QuarantineFilter> {
+    let all = QuarantineFilter::default;
     let before_yesterday: Timestamp = sluice::clock::now().plus_seconds(-90_000);
     vec![
         all(),
-        Filter { tenant: Some("t3".into()), ..all() },
-        Filter { tenant: Some("rare".into()), ..all() },
-        Filter { device: Some("lonely".into()), ..all() },
-        Filter { tenant: Some("t3".into()), device: Some("d13".into()), ..all() },
-        Filter { reason: Some(Reason::BadPayload), ..all() },
-        Filter { reason: Some(Reason::BadTimestamp), ..all() },
-        Filter { reason: Some(Reason::RateLimited), ..all() },
-        Filter { tenant: Some("t3".into()), reason: Some(Reason::BadTimestamp), ..all() },
-        Filter { replayed: Some(true), ..all() },
-        Filter { replayed: Some(false), ..all() },
-        Filter { since: Some(before_yesterday), ..all() },
-        Filter { until: Some(before_yesterday), ..all() },
+        QuarantineFilter { tenant: Some("t3".into()), ..all() },
+        QuarantineFilter { tenant: Some("rare".into()), ..all() },
+        QuarantineFilter { device: Some("lonely".into()), ..all() },
+        QuarantineFilter { tenant: Some("t3".into()), device: Some("d13".into()), ..all() },
+        QuarantineFilter { reason: Some(Reason::BadPayload), ..all() },
+        QuarantineFilter { reason: Some(Reason::BadTimestamp), ..all() },
+        QuarantineFilter { reason: Some(Reason::RateLimited), ..all() },
+        QuarantineFilter { tenant: Some("t3".into()), reason: Some(Reason::BadTimestamp), ..all() },
+        QuarantineFilter { replayed: Some(true), ..all() },
+        QuarantineFilter { replayed: Some(false), ..all() },
+        QuarantineFilter { since: Some(before_yesterday), ..all() },
+        QuarantineFilter { until: Some(before_yesterday), ..all() },
     ]
 }
 
@@ -51,7 +51,7 @@ async fn a_page_of_the_quarantine_costs_a_page_whatever_is_asked_for() {
         let places: Vec<(Timestamp, uuid::Uuid)> = page.iter().map(|event| (event.place().at, event.id)).collect();
         assert!(places.is_sorted_by(|one, next| one > next), "{filter:?}");
         if let Some(&(at, id)) = places.get(4) {
-            let next = list(pool, filter, Some(Place { at, id }), PAGE).await.unwrap();
+            let next = list(pool, filter, Some(QuarantineCursor { at, id }), PAGE).await.unwrap();
             let again: Vec<_> = next.iter().map(|event| (event.place().at, event.id)).collect();
             assert_eq!(again[..places.len() - 5], places[5..], "{filter:?}");
         }

@@ -2,7 +2,7 @@
 
 use sluice::domain::ids::DeviceKey;
 use sluice::domain::ports::Directory;
-use sluice::store::certificates::revocation_ledger::Ledger;
+use sluice::store::certificates::revocation_ledger::RevocationLedger;
 
 use super::{Bench, bench};
 
@@ -39,7 +39,7 @@ fn revoke(bench: &Bench<'_>, device: &str) {
 
 /// The serial numbers that the next list holds, in order.
 async fn listed(bench: &Bench<'_>) -> Vec<String> {
-    let mut ledger = Ledger::open(&bench.store).await.unwrap();
+    let mut ledger = RevocationLedger::open(&bench.store).await.unwrap();
     let rows = ledger.revoked("CN=ca", database_now(bench).into()).await.unwrap();
     ledger.close().await;
     let mut serials: Vec<String> = rows.into_iter().map(|row| row.serial_number).collect();

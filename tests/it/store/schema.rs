@@ -1,6 +1,6 @@
 //! What the promises stand on is looked at: each object that is missing, switched off or changed is named.
 
-use sluice::domain::finding::Level;
+use sluice::domain::finding::Severity;
 use sluice::store::schema::{inspect_schema, required_objects};
 
 use super::bench;
@@ -56,15 +56,18 @@ async fn each_object_that_is_gone_switched_off_or_changed_is_named() {
     let bench = bench().await;
     let found = async || inspect_schema::objects(&bench.store).await.unwrap();
     let healthy = found().await;
-    assert!(healthy.iter().all(|finding| finding.level == Level::Ok), "{healthy:?}");
+    assert!(healthy.iter().all(|finding| finding.level == Severity::Ok), "{healthy:?}");
     for (harm, said) in HARMS {
         bench.look.query(harm);
         let found = found().await;
-        assert!(found.iter().any(|it| it.level == Level::Error && it.what.contains(said)), "{harm}: {found:?}");
+        assert!(found.iter().any(|it| it.level == Severity::Error && it.what.contains(said)), "{harm}: {found:?}");
     }
     bench.look.query("DROP INDEX quarantine_events_time");
     let found = found().await;
-    assert!(found.iter().any(|it| it.level == Level::Warning && it.what.contains("quarantined_at, id")), "{found:?}");
+    assert!(
+        found.iter().any(|it| it.level == Severity::Warning && it.what.contains("quarantined_at, id")),
+        "{found:?}"
+    );
 }
 
 #[test]

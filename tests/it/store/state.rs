@@ -1,6 +1,6 @@
 //! What a device reports of itself, and the commands it acknowledges.
 
-use sluice::domain::batch::{Batch, Receipt, Sighting};
+use sluice::domain::batch::{Batch, LastSeen, Receipt};
 use sluice::domain::ports::Sink;
 
 use super::{Bench, NOON, add_ack, add_report, at, bench, device, good};
@@ -53,7 +53,7 @@ async fn a_report_without_a_version_gives_way_to_one_received_later() {
 async fn when_a_device_was_last_heard_never_goes_back() {
     let bench = bench().await;
     let mut sink = bench.store.sink();
-    let seen = |seconds: i64, telemetry: Option<i64>| Sighting {
+    let seen = |seconds: i64, telemetry: Option<i64>| LastSeen {
         device: device("d1"),
         last_seen: at(NOON + seconds * 1_000_000),
         last_telemetry: telemetry.map(|seconds| at(NOON + seconds * 1_000_000)),
@@ -113,7 +113,7 @@ async fn writers_of_the_same_devices_do_not_deadlock() {
                         add_report(&mut batch, &name, Some(round), b"{}");
                     } else {
                         let (device, last_seen) = (device(&name), at(NOON + round));
-                        batch.sightings.push(Sighting { device, last_seen, last_telemetry: None });
+                        batch.sightings.push(LastSeen { device, last_seen, last_telemetry: None });
                     }
                 }
                 sink.commit(&mut batch).await.unwrap();

@@ -1,14 +1,14 @@
 //! Which tokens are believed, and why the others are not.
 
 use sluice::access::hooks::subject::{Subject, SubjectKind};
-use sluice::access::tokens::error::Refused;
-use sluice::config::sections::access::{IssuerConfig, KeySource};
+use sluice::access::tokens::error::TokenError;
+use sluice::config::sections::access::{IssuerConfig, IssuerKeySource};
 
 use super::pyjwt::{ISSUER, made};
 use super::scene::{Scene, issuer};
 
-fn old_keys() -> KeySource {
-    KeySource::JwksFile(made().file("old.jwks"))
+fn old_keys() -> IssuerKeySource {
+    IssuerKeySource::JwksFile(made().file("old.jwks"))
 }
 
 #[test]
@@ -20,7 +20,7 @@ fn a_token_of_each_algorithm_is_believed_with_keys_from_a_key_set_and_from_pem()
         scopes: vec!["mqtt.read".into(), "mqtt.write".into()],
         expires_at: Some(made().now.plus_seconds(630)),
     };
-    for source in [old_keys(), KeySource::PemFile(made().file("keys.pem"))] {
+    for source in [old_keys(), IssuerKeySource::PemFile(made().file("keys.pem"))] {
         let scene = Scene::with_keys(issuer(source));
         for name in ["rs256", "es256", "eddsa", "nameless"] {
             assert_eq!(scene.verify(name).as_ref(), Ok(&ann), "{name}");
@@ -28,7 +28,7 @@ fn a_token_of_each_algorithm_is_believed_with_keys_from_a_key_set_and_from_pem()
         let gate = scene.verify("service").unwrap();
         assert_eq!((gate.kind, &*gate.id), (SubjectKind::Service, "gate"));
     }
-    let scene = Scene::with_keys(issuer(KeySource::PemFile(made().file("cert.pem"))));
+    let scene = Scene::with_keys(issuer(IssuerKeySource::PemFile(made().file("cert.pem"))));
     assert_eq!(scene.verify("rs256"), Ok(ann));
 }
 
@@ -39,37 +39,37 @@ fn the_leeway_holds_at_both_ends_and_no_longer() {
     let late = scene.verify("just_expired").unwrap();
     assert_eq!(late.expires_at, Some(now.plus_seconds(10)));
     assert!(scene.verify_at("just_expired", now.plus_seconds(9)).is_ok());
-    assert_eq!(scene.verify_at("just_expired", now.plus_seconds(10)), Err(Refused::Expired));
+    assert_eq!(scene.verify_at("just_expired", now.plus_seconds(10)), Err(TokenError::Expired));
     assert!(scene.verify("almost_valid").is_ok());
     let strict = Scene::with_keys(IssuerConfig { leeway_seconds: 0, ..issuer(old_keys()) });
-    assert_eq!(strict.verify("just_expired"), Err(Refused::Expired));
-    assert_eq!(strict.verify("almost_valid"), Err(Refused::NotYet { claim: "nbf" }));
+    assert_eq!(strict.verify("just_expired"), Err(TokenError::Expired));
+    assert_eq!(strict.verify("almost_valid"), Err(TokenError::NotYet { claim: "nbf" }));
 }
 
 #[test]
 fn every_token_that_is_not_right_is_refused_for_its_reason() {
     let scene = Scene::with_keys(issuer(old_keys()));
-    let algorithm = |name: &str| Refused::Algorithm(name.into());
+    let algorithm = |name: &str| TokenError::Algorithm(name.into());
     for (name, refused) in [
-        ("expired", Refused::Expired),
-        ("not_yet", Refused::NotYet { claim: "nbf" }),
-        ("from_the_future", Refused::NotYet { claim: "iat" }),
-        ("endless", Refused::Missing("exp".into())),
-        ("wrong_audience", Refused::Audience),
-        ("wrong_audiences", Refused::Audience),
-        ("no_audience", Refused::Audience),
-        ("wrong_issuer", Refused::Issuer),
-        ("no_issuer", Refused::Issuer),
+        ("expired", TokenError::Expired),
+        ("not_yet", TokenError::NotYet { claim: "nbf" }),
+        ("from_the_future", TokenError::NotYet { claim: "iat" }),
+        ("endless", TokenError::Missing("exp".into())),
+        ("wrong_audience", TokenError::Audience),
+        ("wrong_audiences", TokenError::Audience),
+        ("no_audience", TokenError::Audience),
+        ("wrong_issuer", TokenError::Issuer),
+        ("no_issuer", TokenError::Issuer),
         ("unsigned", algorithm("none")),
         ("hs256", algorithm("HS256")),
         ("hs256_with_the_public_key", algorithm("HS256")),
         ("rs512", algorithm("RS512")),
         ("ps256", algorithm("PS256")),
-        ("es256_by_the_name_of_an_rsa_key", Refused::WrongKey { algorithm: "ES256" }),
-        ("rs256_by_the_name_of_another", Refused::Signature),
-        ("rs256_of_nobody", Refused::Signature),
-        ("tampered", Refused::Signature),
-        ("rotated", Refused::UnknownKey { issuer: ISSUER.into() }),
+        ("es256_by_the_name_of_an_rsa_key", TokenError::WrongKey { algorithm: "ES256" }),
+        ("rs256_by_the_name_of_another", TokenError::Signature),
+        ("rs256_of_nobody", TokenError::Signature),
+        ("tampered", TokenError::Signature),
+        ("rotated", TokenError::UnknownKey { issuer: ISSUER.into() }),
     ] {
         assert_eq!(scene.verify(name), Err(refused), "{name}");
     }
@@ -91,20 +91,21 @@ fn a_claim_that_is_asked_for_must_be_there_and_an_audience_only_when_it_is() {
     let picky = IssuerConfig { required_claims: vec!["profile.email".into()], ..issuer(old_keys()) };
     let scene = Scene::with_keys(picky);
     assert!(scene.verify("with_email").is_ok());
-    assert_eq!(scene.verify("rs256"), Err(Refused::Missing("profile.email".into())));
+    assert_eq!(scene.verify("rs256"), Err(TokenError::Missing("profile.email".into())));
     let lax = Scene::with_keys(IssuerConfig { audience: Vec::new(), ..issuer(old_keys()) });
     assert!(lax.verify("no_audience").is_ok() && lax.verify("wrong_audience").is_ok());
 }
 
 #[test]
 fn each_issuer_is_believed_by_its_own_keys_only() {
-    let other = IssuerConfig { issuer: format!("{ISSUER}/"), ..issuer(KeySource::JwksFile(made().file("new.jwks"))) };
+    let other =
+        IssuerConfig { issuer: format!("{ISSUER}/"), ..issuer(IssuerKeySource::JwksFile(made().file("new.jwks"))) };
     let scene = Scene::with_keys(issuer(old_keys()));
-    assert_eq!(scene.verify("wrong_issuer"), Err(Refused::Issuer));
+    assert_eq!(scene.verify("wrong_issuer"), Err(TokenError::Issuer));
     let both = Scene::new(vec![issuer(old_keys()), other.clone()]);
     crate::support::wait::until("both have keys", || {
-        both.verify("rs256").is_ok() && !matches!(both.verify("wrong_issuer"), Err(Refused::KeysAway { .. }))
+        both.verify("rs256").is_ok() && !matches!(both.verify("wrong_issuer"), Err(TokenError::KeysAway { .. }))
     });
     // It names the second issuer and is signed by a key of the first.
-    assert_eq!(both.verify("wrong_issuer"), Err(Refused::UnknownKey { issuer: other.issuer.into() }));
+    assert_eq!(both.verify("wrong_issuer"), Err(TokenError::UnknownKey { issuer: other.issuer.into() }));
 }

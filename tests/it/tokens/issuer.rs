@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use sluice::config::sections::access::KeySource;
+use sluice::config::sections::access::IssuerKeySource;
 
 /// What it does with a request.
 #[derive(Clone)]
@@ -61,8 +61,8 @@ impl Issuer {
         format!("http://127.0.0.1:{}/certs?use=sig", self.port)
     }
 
-    pub fn source(&self) -> KeySource {
-        KeySource::Url { url: self.url(), ca_cert: None }
+    pub fn source(&self) -> IssuerKeySource {
+        IssuerKeySource::Url { url: self.url(), ca_cert: None }
     }
 
     pub fn answers(&self, answer: Answer) {

@@ -3,9 +3,9 @@
 use std::net::TcpListener;
 use std::time::Instant;
 
-use sluice::access::tokens::error::Refused;
+use sluice::access::tokens::error::TokenError;
 use sluice::access::tokens::key_refresh::KEYS_LAST_SECONDS;
-use sluice::config::sections::access::KeySource;
+use sluice::config::sections::access::IssuerKeySource;
 
 use super::issuer::{Answer, Issuer};
 use super::pyjwt::{ISSUER, made};
@@ -18,8 +18,8 @@ fn old() -> Answer {
     Answer::Keys(made().read("old.jwks"))
 }
 
-fn away() -> Result<sluice::access::hooks::subject::Subject, Refused> {
-    Err(Refused::KeysAway { issuer: ISSUER.into() })
+fn away() -> Result<sluice::access::hooks::subject::Subject, TokenError> {
+    Err(TokenError::KeysAway { issuer: ISSUER.into() })
 }
 
 #[test]
@@ -30,15 +30,15 @@ fn an_unknown_key_is_asked_for_once_by_all_who_log_in_and_not_again_too_soon() {
     assert_eq!(endpoint.asked(), 1);
     // The keys are only just read: a key nobody knows is no reason to ask again yet.
     for _ in 0..1000 {
-        assert_eq!(scene.log_in("rotated"), Err(Refused::UnknownKey { issuer: ISSUER.into() }));
+        assert_eq!(scene.log_in("rotated"), Err(TokenError::UnknownKey { issuer: ISSUER.into() }));
     }
     assert_eq!(endpoint.asked(), 1);
     endpoint.answers(Answer::Keys(made().read("new.jwks")));
     wait::until("the new key is believed at a login", || scene.log_in("rotated").is_ok());
     assert_eq!(endpoint.asked(), 2);
     // What the issuer has withdrawn is not believed any more, and nobody has to wait to hear that.
-    assert_eq!(scene.verify("rs256"), Err(Refused::UnknownKey { issuer: ISSUER.into() }));
-    assert_eq!(scene.log_in("rs256"), Err(Refused::UnknownKey { issuer: ISSUER.into() }));
+    assert_eq!(scene.verify("rs256"), Err(TokenError::UnknownKey { issuer: ISSUER.into() }));
+    assert_eq!(scene.log_in("rs256"), Err(TokenError::UnknownKey { issuer: ISSUER.into() }));
     assert_eq!(endpoint.asked(), 2);
 }
 
@@ -61,7 +61,7 @@ fn while_the_issuer_is_away_its_old_keys_serve_for_a_day_and_no_longer() {
     assert!(scene.verify_at("long", read_at_most.plus_seconds(-1)).is_ok());
     // A test process that takes an hour from making the tokens to reading the keys would be another matter.
     assert_eq!(scene.verify_at("long", read_at_most.plus_seconds(3600)), away());
-    assert_eq!(scene.log_in("rotated"), Err(Refused::UnknownKey { issuer: ISSUER.into() }));
+    assert_eq!(scene.log_in("rotated"), Err(TokenError::UnknownKey { issuer: ISSUER.into() }));
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn a_login_does_not_wait_long_for_an_issuer_that_says_nothing() {
 fn an_endpoint_whose_certificate_nobody_signed_is_not_believed() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let url = format!("https://127.0.0.1:{}/certs", listener.local_addr().unwrap().port());
-    let scene = Scene::new(vec![issuer(KeySource::Url { url, ca_cert: None })]);
+    let scene = Scene::new(vec![issuer(IssuerKeySource::Url { url, ca_cert: None })]);
     let (mut hello, mut first) = (listener.accept().unwrap().0, [0]);
     // A handshake, not a request in the clear.
     std::io::Read::read_exact(&mut hello, &mut first).unwrap();
@@ -123,7 +123,7 @@ fn an_endpoint_whose_certificate_nobody_signed_is_not_believed() {
 fn a_file_is_read_anew_when_it_changes_and_missed_without_harm() {
     let dir = Scratch::new("issuer");
     let path = dir.write("keys.jwks", made().read("old.jwks"));
-    let scene = Scene::with_keys(issuer(KeySource::JwksFile(path.clone())));
+    let scene = Scene::with_keys(issuer(IssuerKeySource::JwksFile(path.clone())));
     assert!(scene.verify("rs256").is_ok() && scene.verify("rotated").is_err());
     dir.write("keys.jwks", made().read("new.jwks"));
     wait::until("the new key is believed", || scene.verify("rotated").is_ok());

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use sluice::access::hooks::subject::Subject;
-use sluice::access::tokens::error::Refused;
-use sluice::access::tokens::key_refresh::Keeper;
+use sluice::access::tokens::error::TokenError;
+use sluice::access::tokens::key_refresh::KeyRefresher;
 use sluice::access::tokens::proof::Proof;
 use sluice::access::tokens::verify::{self, Verifier};
 use sluice::clock;
-use sluice::config::sections::access::{IssuerConfig, KeySource};
+use sluice::config::sections::access::{IssuerConfig, IssuerKeySource};
 use sluice::domain::time::Timestamp;
 use sluice::telemetry::metrics::Metrics;
 use tokio::runtime::Runtime;
@@ -18,7 +18,7 @@ use super::pyjwt::{ISSUER, made};
 use crate::support::wait;
 
 /// The issuer as most tests trust it.
-pub fn issuer(keys: KeySource) -> IssuerConfig {
+pub fn issuer(keys: IssuerKeySource) -> IssuerConfig {
     let list = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
     IssuerConfig {
         issuer: ISSUER.to_owned(),
@@ -47,7 +47,7 @@ impl Scene {
         let (metrics, stop) = (Metrics::new().unwrap(), CancellationToken::new());
         let (verifier, keepers) = verify::open(issuers, &metrics.access, clock::now);
         for keeper in keepers {
-            runtime.spawn(Keeper::run(keeper, stop.clone()));
+            runtime.spawn(KeyRefresher::run(keeper, stop.clone()));
         }
         Self { verifier, metrics, runtime, stop }
     }
@@ -65,15 +65,15 @@ impl Scene {
     }
 
     /// At the moment for which the tokens were made.
-    pub fn verify(&self, name: &str) -> Result<Subject, Refused> {
+    pub fn verify(&self, name: &str) -> Result<Subject, TokenError> {
         self.verify_at(name, made().now)
     }
 
-    pub fn verify_at(&self, name: &str, now: Timestamp) -> Result<Subject, Refused> {
+    pub fn verify_at(&self, name: &str, now: Timestamp) -> Result<Subject, TokenError> {
         self.verifier.verify(made().token(name), now).map(subject)
     }
 
-    pub fn log_in(&self, name: &str) -> Result<Subject, Refused> {
+    pub fn log_in(&self, name: &str) -> Result<Subject, TokenError> {
         self.runtime.block_on(self.verifier.verify_at_login(made().token(name), || made().now)).map(subject)
     }
 }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use sluice::access::tokens::error::Refused;
-use sluice::config::sections::access::KeySource;
+use sluice::access::tokens::error::TokenError;
+use sluice::config::sections::access::IssuerKeySource;
 
 use super::pyjwt::{ISSUER, made};
 use super::scene::{Scene, issuer};
@@ -58,7 +58,7 @@ impl Endpoint {
 
     fn scene(&self, ca_cert: Option<&Path>) -> Scene {
         let url = format!("https://127.0.0.1:{}/certs", self.port);
-        Scene::new(vec![issuer(KeySource::Url { url, ca_cert: ca_cert.map(Path::to_owned) })])
+        Scene::new(vec![issuer(IssuerKeySource::Url { url, ca_cert: ca_cert.map(Path::to_owned) })])
     }
 }
 
@@ -75,7 +75,7 @@ fn no_keys_come_from_a_server_whose_authority_is_not_trusted_or_cannot_be_read()
     for ca_cert in [None, Some("server.key"), Some("missing")].map(|name| name.map(|name| endpoint.path(name))) {
         let scene = endpoint.scene(ca_cert.as_deref());
         // The first login waits until the attempt is over.
-        assert_eq!(scene.log_in("rs256"), Err(Refused::KeysAway { issuer: ISSUER.into() }), "{ca_cert:?}");
+        assert_eq!(scene.log_in("rs256"), Err(TokenError::KeysAway { issuer: ISSUER.into() }), "{ca_cert:?}");
         assert_eq!(scene.age(), -1);
     }
     assert!(!endpoint.server.log().contains("FILE:certs"), "nobody asked for the keys");

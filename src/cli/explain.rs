@@ -17,7 +17,7 @@ use crate::command::table::{self, OutputFormat};
 use crate::config::Config;
 use crate::domain::message::Delivery;
 use crate::ingest::authorize::judge::Authentication;
-use crate::ingest::explain::{End, Explanation, Verdict, explain};
+use crate::ingest::explain::{End, ExplainVerdict, Explanation, explain};
 
 /// The largest payload that is read, in bytes: the largest an MQTT packet can hold.
 const PAYLOAD_MAX: u64 = 268_435_455;
@@ -111,13 +111,13 @@ impl ExplainReply {
     }
 }
 
-fn in_words(verdict: Verdict) -> &'static str {
+fn in_words(verdict: ExplainVerdict) -> &'static str {
     match verdict {
-        Verdict::Passed => "passed",
-        Verdict::Refused => "REFUSED",
-        Verdict::NotReached => "not reached",
-        Verdict::NotTried => "not tried",
-        Verdict::NotNeeded => "not needed",
+        ExplainVerdict::Passed => "passed",
+        ExplainVerdict::Refused => "REFUSED",
+        ExplainVerdict::NotReached => "not reached",
+        ExplainVerdict::NotTried => "not tried",
+        ExplainVerdict::NotNeeded => "not needed",
     }
 }
 

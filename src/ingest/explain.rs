@@ -15,7 +15,7 @@ use crate::domain::time::Timestamp;
 
 /// What came of one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ExplainVerdict {
     /// It held.
     Passed,
     /// It refused the message.
@@ -34,7 +34,7 @@ pub struct Check {
     /// The reason it would have given.
     pub reason: Reason,
     /// What came of it.
-    pub verdict: Verdict,
+    pub verdict: ExplainVerdict,
 }
 
 /// The whole explanation.
@@ -130,18 +130,18 @@ impl Explanation {
 }
 
 /// The checks are made in the order of the reasons, so the place of the refusal tells the verdict of each.
-fn verdict(config: &IngestConfig, reason: Reason, refused_at: Option<Reason>, end: &End) -> Verdict {
+fn verdict(config: &IngestConfig, reason: Reason, refused_at: Option<Reason>, end: &End) -> ExplainVerdict {
     let token_check = matches!(reason, Reason::TokenNotSet | Reason::TokenMissing | Reason::TokenInvalid);
     match refused_at {
-        Some(refused) if refused == reason => Verdict::Refused,
-        Some(refused) if refused < reason => Verdict::NotReached,
-        _ if *end == End::Ignored && reason != Reason::BadTopicFormat => Verdict::NotNeeded,
-        _ if reason == Reason::RateLimited && config.rate_limit.is_none() => Verdict::NotNeeded,
+        Some(refused) if refused == reason => ExplainVerdict::Refused,
+        Some(refused) if refused < reason => ExplainVerdict::NotReached,
+        _ if *end == End::Ignored && reason != Reason::BadTopicFormat => ExplainVerdict::NotNeeded,
+        _ if reason == Reason::RateLimited && config.rate_limit.is_none() => ExplainVerdict::NotNeeded,
         _ if token_check && matches!(end, End::Accepted(Authentication::Certificate | Authentication::NotRequired)) => {
-            Verdict::NotNeeded
+            ExplainVerdict::NotNeeded
         }
         // Whether the database takes the row only the database can tell.
-        None if reason == Reason::StoreRejected => Verdict::NotTried,
-        _ => Verdict::Passed,
+        None if reason == Reason::StoreRejected => ExplainVerdict::NotTried,
+        _ => ExplainVerdict::Passed,
     }
 }

@@ -30,8 +30,8 @@ pub struct Certificate {
     der: Vec<u8>,
     fingerprint: Fingerprint,
     serial: Serial,
-    subject: Name,
-    issuer: Name,
+    subject: DistinguishedName,
+    issuer: DistinguishedName,
     not_before: Timestamp,
     not_after: Timestamp,
     key: Vec<u8>,
@@ -41,7 +41,7 @@ pub struct Certificate {
 
 /// A distinguished name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Name {
+pub(super) struct DistinguishedName {
     pub(super) text: String,
     pub(super) der: Vec<u8>,
     pub(super) common_names: Vec<String>,
@@ -113,8 +113,8 @@ impl Certificate {
         Ok(Self {
             fingerprint: Fingerprint::of(der),
             serial: Serial::from_der_integer(parsed.raw_serial())?,
-            subject: Name::of(parsed.subject()),
-            issuer: Name::of(parsed.issuer()),
+            subject: DistinguishedName::of(parsed.subject()),
+            issuer: DistinguishedName::of(parsed.issuer()),
             not_before: x509_time::from_x509(parsed.validity().not_before),
             not_after: x509_time::from_x509(parsed.validity().not_after),
             key: key.raw.to_vec(),
@@ -192,7 +192,7 @@ impl Certificate {
         &self.key
     }
 
-    pub(super) const fn subject_name(&self) -> &Name {
+    pub(super) const fn subject_name(&self) -> &DistinguishedName {
         &self.subject
     }
 
@@ -217,7 +217,7 @@ impl fmt::Debug for Certificate {
 
 // === impl Name, Uses ===
 
-impl Name {
+impl DistinguishedName {
     fn of(name: &X509Name<'_>) -> Self {
         // A common name that is no text names nobody, but it is there: it counts.
         let text = |value: Result<&str, _>| value.unwrap_or("\u{fffd}").to_owned();

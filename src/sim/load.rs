@@ -42,7 +42,7 @@ use crate::store::reads::simulation_readback::Readback;
 use crate::store::registry::bulk_enroll;
 use connection::{LoadConnection, SentNumbers, SharedFigures};
 use screen::{LoadProgress, LoadSummary, per_second};
-use verify::{Findings, Sent};
+use verify::{Sent, VerifyFindings};
 
 /// How often the progress is drawn.
 const REDRAW: Duration = Duration::from_secs(1);
@@ -341,7 +341,7 @@ fn sent(
     Sent { began_us: began.micros(), tenants, numbers, refused, bad, quarantined_before }
 }
 
-async fn look(operator: &CommandContext, sent: &Sent) -> Result<Findings, Failure> {
+async fn look(operator: &CommandContext, sent: &Sent) -> Result<VerifyFindings, Failure> {
     let mut readback = Readback::open(&operator.database).await.map_err(|error| outage(&error))?;
     let findings = verify::verify(&mut readback, sent).await.map_err(|error| outage(&error))?;
     readback.close().await;
@@ -355,7 +355,7 @@ fn tell<T: serde::Serialize>(output: OutputFormat, value: &T, lines: &[String]) 
     }
 }
 
-fn exit_of(findings: &Findings) -> Exit {
+fn exit_of(findings: &VerifyFindings) -> Exit {
     if findings.complete { Exit::Done } else { Exit::Negative }
 }
 

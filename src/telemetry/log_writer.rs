@@ -26,11 +26,11 @@ static LOST: AtomicU64 = AtomicU64::new(0);
 
 /// Where lines go. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct LogWriter(Arc<Shared>);
+pub struct LogWriter(Arc<SharedWriter>);
 
 #[derive(Debug, Default)]
-struct Shared {
-    queue: Mutex<Queue>,
+struct SharedWriter {
+    queue: Mutex<LineQueue>,
     /// A line was put in.
     filled: Condvar,
     /// A line was taken out, or written.
@@ -38,7 +38,7 @@ struct Shared {
 }
 
 #[derive(Debug, Default)]
-struct Queue {
+struct LineQueue {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
     is_writing: bool,
@@ -61,7 +61,7 @@ impl LogWriter {
     }
 
     fn to(out: impl Write + Send + 'static) -> io::Result<Self> {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(SharedWriter::default());
         let carried = Arc::clone(&shared);
         thread::Builder::new().name("log".to_owned()).spawn(move || carried.carry(out))?;
         Ok(Self(shared))
@@ -69,7 +69,7 @@ impl LogWriter {
 
     /// Takes one line; waits for room only for a moment.
     pub fn put(&self, line: &[u8]) {
-        let has_room = |queue: &Queue| queue.lines.is_empty() || queue.bytes + line.len() <= QUEUE_BYTES;
+        let has_room = |queue: &LineQueue| queue.lines.is_empty() || queue.bytes + line.len() <= QUEUE_BYTES;
         let mut queue = self.0.lock();
         if !has_room(&queue) && !queue.is_stalled {
             let waited = self.0.moved.wait_timeout_while(queue, PATIENCE, |queue| !has_room(queue));
@@ -111,7 +111,7 @@ impl Write for LogWriter {
 
 // === impl Shared ===
 
-impl Shared {
+impl SharedWriter {
     /// Writes what comes, for as long as the process lives.
     fn carry(&self, mut out: impl Write) {
         loop {
@@ -133,7 +133,7 @@ impl Shared {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, LineQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::denial::Denial;
 use super::subject::{Subject, SubjectKind};
 use super::two_generation_map::TwoGenerationMap;
-use crate::access::tokens::proof::Signer;
+use crate::access::tokens::proof::TokenSigner;
 use crate::domain::broker_login::BrokerLogin;
 use crate::domain::ports::{Logbook, Outage};
 use crate::domain::time::{Clock, Timestamp};
@@ -52,10 +52,10 @@ type LoginKey = [u8; 32];
 
 /// The logins. Clones share them.
 #[derive(Clone, Debug)]
-pub struct Logins(Arc<Shared>);
+pub struct Logins(Arc<SharedLogins>);
 
 #[derive(Debug)]
-struct Shared {
+struct SharedLogins {
     memory: Mutex<TwoGenerationMap<LoginKey, KnownLogin>>,
     waiting: Mutex<HashMap<LoginKey, BrokerLogin>>,
     bell: Notify,
@@ -68,7 +68,7 @@ pub struct Holder {
     /// Who it is.
     pub subject: Arc<Subject>,
     /// What signed its token; none: a guest, or the login was written by an older release.
-    pub signer: Option<Signer>,
+    pub signer: Option<TokenSigner>,
 }
 
 /// What is known of a pair of names.
@@ -95,7 +95,7 @@ impl Logins {
     /// Nobody is known yet.
     pub fn new(metrics: HookMetrics) -> Self {
         let (memory, waiting) = (Mutex::new(TwoGenerationMap::new(REMEMBERED)), Mutex::default());
-        Self(Arc::new(Shared { memory, waiting, bell: Notify::new(), metrics }))
+        Self(Arc::new(SharedLogins { memory, waiting, bell: Notify::new(), metrics }))
     }
 
     /// Somebody logged in under these names. The names of a login that has not ended and `keeps_them` stay with it, also
@@ -281,7 +281,7 @@ fn holder_of(login: BrokerLogin) -> Option<Holder> {
     let kind = kind.into_iter().find(|kind| kind.name() == &*login.kind)?;
     let BrokerLogin { subject, groups, scopes, expires_at, proved_by, .. } = login;
     let subject = Subject { kind, id: subject, groups, scopes, expires_at: Some(expires_at) };
-    Some(Holder { subject: Arc::new(subject), signer: proved_by.map(Signer::from) })
+    Some(Holder { subject: Arc::new(subject), signer: proved_by.map(TokenSigner::from) })
 }
 
 /// Says trouble in few lines, however often it comes and goes.

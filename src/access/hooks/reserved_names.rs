@@ -29,12 +29,12 @@ const ORDINAL_DIGITS: usize = 5;
 
 /// What is reserved. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Reserved(Arc<Shared>);
+pub struct Reserved(Arc<SharedNames>);
 
 #[derive(Debug)]
-struct Shared {
+struct SharedNames {
     /// Sluice's own user names, and those that are listed.
-    names: Vec<Name>,
+    names: Vec<FoldedName>,
     /// Its own client id, and those that are listed.
     client_ids: HashSet<Box<str>>,
     /// What the client ids of its share group have before their ordinals; none without a group.
@@ -45,13 +45,13 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Replicas {
-    names: Vec<Name>,
+    names: Vec<FoldedName>,
     client_ids: HashSet<Box<str>>,
 }
 
 /// A name as it is written, and as a loose comparison sees it.
 #[derive(Debug)]
-struct Name {
+struct FoldedName {
     text: Box<str>,
     loose: Vec<char>,
 }
@@ -72,10 +72,10 @@ pub enum Taken {
 impl Reserved {
     /// These own names, these listed ones, the own client id and whether it belongs to a share group; no replica is known yet.
     pub fn new(own_names: &[String], listed: &[String], own_client_id: &str, has_group: bool) -> Self {
-        let names = own_names.iter().chain(listed).map(|name| Name::new(name)).collect();
+        let names = own_names.iter().chain(listed).map(|name| FoldedName::new(name)).collect();
         let client_ids = listed.iter().map(String::as_str).chain([own_client_id]).map(Box::from).collect();
         let family = has_group.then(|| family(own_client_id).into());
-        Self(Arc::new(Shared { names, client_ids, family, replicas: RwLock::default() }))
+        Self(Arc::new(SharedNames { names, client_ids, family, replicas: RwLock::default() }))
     }
 
     /// Whether nobody may log in under a name like this one.
@@ -144,12 +144,12 @@ impl Reserved {
         let mut known = Replicas::default();
         for Replica { client_id, username } in replicas {
             known.client_ids.insert(client_id);
-            known.names.extend(username.map(|name| Name::new(&name)));
+            known.names.extend(username.map(|name| FoldedName::new(&name)));
         }
         *self.0.replicas.write().unwrap_or_else(PoisonError::into_inner) = Some(known);
     }
 
-    fn any_name(&self, is_it: impl Fn(&Name) -> bool) -> bool {
+    fn any_name(&self, is_it: impl Fn(&FoldedName) -> bool) -> bool {
         let replicas = self.0.replicas.read().unwrap_or_else(PoisonError::into_inner);
         let known = replicas.as_ref().map_or(&[][..], |replicas| &replicas.names);
         self.0.names.iter().chain(known).any(is_it)
@@ -158,7 +158,7 @@ impl Reserved {
 
 // === impl Name ===
 
-impl Name {
+impl FoldedName {
     fn new(text: &str) -> Self {
         Self { text: text.into(), loose: loose(text) }
     }

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::compact::MAX_TOKEN_BYTES;
 use super::error::TokenError;
-use super::proof::{Proof, Signer};
+use super::proof::{Proof, TokenSigner};
 use super::verify::Verifier;
 use crate::access::hooks::two_generation_map::TwoGenerationMap;
 use crate::domain::time::{Clock, Timestamp};
@@ -72,7 +72,7 @@ impl Tokens {
     }
 
     /// Whether what signed the token of an earlier login is still an issuer's key.
-    pub fn trusts(&self, signer: &Signer) -> bool {
+    pub fn trusts(&self, signer: &TokenSigner) -> bool {
         self.verifier.trusts(signer)
     }
 }

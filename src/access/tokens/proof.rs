@@ -17,20 +17,20 @@ pub struct Proof {
     /// Whom it speaks of.
     pub subject: Arc<Subject>,
     /// What signed it.
-    pub signer: Signer,
+    pub signer: TokenSigner,
     /// The issuer's place in the list, and which of its key sets was in force.
     pub(super) as_of: (usize, u64),
 }
 
 /// Which key of which issuer, as two hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Signer {
+pub struct TokenSigner {
     pub(crate) issuer: [u8; HALF],
     pub(super) key: [u8; HALF],
 }
 
 /// What kept bytes name; any bytes of that length are fine.
-impl From<[u8; 2 * HALF]> for Signer {
+impl From<[u8; 2 * HALF]> for TokenSigner {
     fn from(bytes: [u8; 2 * HALF]) -> Self {
         let (mut issuer, mut key) = ([0; HALF], [0; HALF]);
         issuer.copy_from_slice(&bytes[..HALF]);
@@ -40,8 +40,8 @@ impl From<[u8; 2 * HALF]> for Signer {
 }
 
 /// As it is kept.
-impl From<Signer> for [u8; 2 * HALF] {
-    fn from(signer: Signer) -> Self {
+impl From<TokenSigner> for [u8; 2 * HALF] {
+    fn from(signer: TokenSigner) -> Self {
         let mut bytes = [0; 2 * HALF];
         bytes[..HALF].copy_from_slice(&signer.issuer);
         bytes[HALF..].copy_from_slice(&signer.key);
@@ -68,9 +68,9 @@ mod tests {
     #[test]
     fn a_signer_is_kept_as_32_bytes_and_read_back() {
         let signer =
-            Signer { issuer: half_hash(&[b"https://id.example.org"]), key: half_hash(&[b"RS256", b"n", b"e"]) };
+            TokenSigner { issuer: half_hash(&[b"https://id.example.org"]), key: half_hash(&[b"RS256", b"n", b"e"]) };
         let bytes: [u8; 32] = signer.into();
-        assert_eq!(Signer::from(bytes), signer);
+        assert_eq!(TokenSigner::from(bytes), signer);
         assert_ne!(half_hash(&[b"ab", b"c"]), half_hash(&[b"a", b"bc"]));
     }
 }

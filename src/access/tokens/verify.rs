@@ -10,7 +10,7 @@ use super::compact::CompactToken;
 use super::error::TokenError;
 use super::key_refresh::{KeyRefresher, KeysAt};
 use super::keys::Choice;
-use super::proof::{Proof, Signer, half_hash};
+use super::proof::{Proof, TokenSigner, half_hash};
 use crate::access::hooks::subject::Subject;
 use crate::config::sections::access::IssuerConfig;
 use crate::domain::time::{Clock, Timestamp};
@@ -72,7 +72,7 @@ impl Verifier {
 
     /// Whether what signed a token that was verified earlier is still an issuer's key. While the issuer's keys have not been
     /// read since the start, none is missing. One that is missing is asked for: another replica may have verified by a new key.
-    pub fn trusts(&self, signer: &Signer) -> bool {
+    pub fn trusts(&self, signer: &TokenSigner) -> bool {
         let Some(trusted) = self.0.iter().find(|trusted| trusted.hash == signer.issuer) else { return false };
         let is_there = trusted.keys.may_hold(&signer.key);
         if !is_there {
@@ -111,7 +111,7 @@ impl std::fmt::Debug for Verifier {
 
 impl TrustedIssuer {
     /// Which key signed it, and the generation of the keys.
-    fn check_signature(&self, token: &CompactToken<'_>, now: Timestamp) -> Result<(Signer, u64), TokenError> {
+    fn check_signature(&self, token: &CompactToken<'_>, now: Timestamp) -> Result<(TokenSigner, u64), TokenError> {
         let issuer = || self.issuer.issuer.as_str().into();
         let (keys, generation) = self.keys.good_at(now).ok_or_else(|| TokenError::KeysAway { issuer: issuer() })?;
         match keys.choose(token.key_id.as_deref(), token.algorithm) {
@@ -120,7 +120,7 @@ impl TrustedIssuer {
             Choice::Of(keys) => {
                 let key = keys.into_iter().find(|key| key.verifies(token.signed, &token.signature));
                 let key = key.ok_or(TokenError::Signature)?.hash();
-                Ok((Signer { issuer: self.hash, key }, generation))
+                Ok((TokenSigner { issuer: self.hash, key }, generation))
             }
         }
     }

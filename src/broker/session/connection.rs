@@ -16,7 +16,7 @@ use super::inflight::Inflight;
 use super::resumed_identifiers::Returning;
 use super::subscription::SubscriptionMemory;
 use super::timers::Timers;
-use super::window::Window;
+use super::window::InflightWindow;
 use super::{ConnectedSession, PART, SessionContext};
 use crate::broker::error::BrokerError;
 use crate::broker::login::{self, Due, Renewal};
@@ -59,7 +59,7 @@ pub struct Connection<'a> {
     /// When the login must be replaced; none: never.
     renewal: Option<Renewal>,
     paused_until: Option<Instant>,
-    window: Window,
+    window: InflightWindow,
     last_receipt: Timestamp,
     /// Of what is being read.
     held_since: Timestamp,
@@ -101,7 +101,7 @@ impl<'a> Connection<'a> {
             timers: Timers::new(now, keepalive),
             renewal,
             paused_until: None,
-            window: Window::new(around.config.receive_maximum),
+            window: InflightWindow::new(around.config.receive_maximum),
             last_receipt: Timestamp::default(),
             held_since: Timestamp::default(),
             read_much: false,

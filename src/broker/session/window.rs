@@ -11,7 +11,7 @@ const WARN_EVERY: Duration = Duration::from_mins(1);
 
 /// The window of one connection.
 #[derive(Debug)]
-pub struct Window {
+pub struct InflightWindow {
     receive_maximum: u16,
     is_full: bool,
     warned: Option<Instant>,
@@ -19,7 +19,7 @@ pub struct Window {
 
 // === impl Window ===
 
-impl Window {
+impl InflightWindow {
     /// A window of this size, empty.
     pub fn new(receive_maximum: u16) -> Self {
         Self { receive_maximum, is_full: false, warned: None }

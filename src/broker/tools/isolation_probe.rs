@@ -27,7 +27,7 @@ const NO_MATCHING_SUBSCRIBERS: u8 = 0x10;
 
 /// What the broker did with one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum PublishAnswer {
     /// It took it.
     Accepted,
     /// Its access rules refuse the topic.
@@ -43,7 +43,7 @@ pub async fn publish_to(
     certificate: &[u8],
     key: &str,
     topics: &[String],
-) -> Result<Vec<Answer>, String> {
+) -> Result<Vec<PublishAnswer>, String> {
     match timeout(PATIENCE, ask(door, client_id, certificate, key, topics)).await {
         Ok(answers) => answers.map_err(|trouble| trouble.to_string()),
         Err(_) => Err(format!("the broker did not answer within {} s", PATIENCE.as_secs())),
@@ -52,7 +52,7 @@ pub async fn publish_to(
 
 // === impl Answer ===
 
-impl Answer {
+impl PublishAnswer {
     const fn of(code: u8) -> Self {
         match code {
             0 | NO_MATCHING_SUBSCRIBERS => Self::Accepted,
@@ -70,7 +70,7 @@ async fn ask(
     certificate: &[u8],
     key: &str,
     topics: &[String],
-) -> Result<Vec<Answer>, BrokerError> {
+) -> Result<Vec<PublishAnswer>, BrokerError> {
     let (host, port) = split(door.address);
     let connector = connector(door, certificate, key).await?;
     let connect = outgoing::bare_connect(client_id)?;
@@ -81,7 +81,7 @@ async fn ask(
     // One at a time: whatever window the broker allows, it is kept.
     for (topic, packet_id) in topics.iter().zip(1..) {
         link.write(&packet(topic, packet_id)?).await?;
-        answers.push(Answer::of(answer(&mut link, &mut incoming, packet_id).await?));
+        answers.push(PublishAnswer::of(answer(&mut link, &mut incoming, packet_id).await?));
     }
     link.close(&outgoing::DISCONNECT).await;
     Ok(answers)
@@ -115,7 +115,10 @@ mod tests {
 
     #[test]
     fn only_not_authorized_is_a_refusal_by_access_rules() {
-        assert_eq!([0, 0x10, 0x87].map(Answer::of), [Answer::Accepted, Answer::Accepted, Answer::Refused]);
-        assert_eq!(Answer::of(0x97), Answer::Other(0x97));
+        assert_eq!(
+            [0, 0x10, 0x87].map(PublishAnswer::of),
+            [PublishAnswer::Accepted, PublishAnswer::Accepted, PublishAnswer::Refused]
+        );
+        assert_eq!(PublishAnswer::of(0x97), PublishAnswer::Other(0x97));
     }
 }

@@ -7,15 +7,19 @@ use std::convert::Infallible;
 use crate::clock;
 use crate::config::Config;
 use crate::domain::finding::{Finding, Severity};
-use crate::registry::revocation::isolation::{Prober, Verdict};
+use crate::registry::revocation::isolation::{IsolationVerdict, Prober};
 
 /// What the broker does with messages to own and to foreign topics.
 pub async fn findings(config: &Config) -> Result<Vec<Finding>, Infallible> {
     let Some(mut prober) = Prober::of(config, clock::now) else { return Ok(vec![unset(config)]) };
     let broken = |what| Finding { level: Severity::Error, what, advice: None };
     Ok(vec![match prober.look().await {
-        Verdict::Enforced => Finding::ok("the broker accepts a device's own topic and refuses those of other devices"),
-        Verdict::Broken(what) | Verdict::OwnRefused(what) | Verdict::Unknown(what) => broken(what),
+        IsolationVerdict::Enforced => {
+            Finding::ok("the broker accepts a device's own topic and refuses those of other devices")
+        }
+        IsolationVerdict::Broken(what) | IsolationVerdict::OwnRefused(what) | IsolationVerdict::Unknown(what) => {
+            broken(what)
+        }
     }])
 }
 

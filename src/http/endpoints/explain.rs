@@ -10,7 +10,7 @@ use crate::http::api::extract::{Call, Json, NoParams};
 use crate::http::api::problem::Problem;
 use crate::http::api::route::OkJson;
 use crate::ingest::authorize::judge::Authentication;
-use crate::ingest::explain::{self, End, Explanation, Verdict};
+use crate::ingest::explain::{self, End, ExplainVerdict, Explanation};
 
 /// A message.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -85,13 +85,13 @@ impl From<&Explanation> for Explained {
 
 // === private helpers ===
 
-fn label(verdict: Verdict) -> &'static str {
+fn label(verdict: ExplainVerdict) -> &'static str {
     match verdict {
-        Verdict::Passed => "passed",
-        Verdict::Refused => "refused",
-        Verdict::NotReached => "not reached",
-        Verdict::NotTried => "not tried",
-        Verdict::NotNeeded => "not needed",
+        ExplainVerdict::Passed => "passed",
+        ExplainVerdict::Refused => "refused",
+        ExplainVerdict::NotReached => "not reached",
+        ExplainVerdict::NotTried => "not tried",
+        ExplainVerdict::NotNeeded => "not needed",
     }
 }
 

@@ -37,14 +37,14 @@ pub struct Ticket(AtomicU64);
 /// Sightings that wait. What is forgotten of a device (a grant that ran out) makes its next sighting news.
 #[derive(Debug)]
 pub struct LastSeenQueue {
-    news: Queue,
-    routine: Queue,
+    news: LastSeenOrder,
+    routine: LastSeenOrder,
     next_batch: Timestamp,
 }
 
 /// Oldest first; all wait equally long.
 #[derive(Debug)]
-struct Queue {
+struct LastSeenOrder {
     waiting: VecDeque<Waiting>,
     /// How many have left: the number of the one in front is one more. No number is used again.
     gone: u64,
@@ -61,7 +61,11 @@ struct Waiting {
 
 impl Default for LastSeenQueue {
     fn default() -> Self {
-        Self { news: Queue::new(NEWS_DELAY), routine: Queue::new(DELAY), next_batch: Timestamp::default() }
+        Self {
+            news: LastSeenOrder::new(NEWS_DELAY),
+            routine: LastSeenOrder::new(DELAY),
+            next_batch: Timestamp::default(),
+        }
     }
 }
 
@@ -119,7 +123,7 @@ impl LastSeenQueue {
 
 // === impl Queue ===
 
-impl Queue {
+impl LastSeenOrder {
     fn new(delay: i64) -> Self {
         Self { waiting: VecDeque::new(), gone: 0, delay }
     }

@@ -29,12 +29,12 @@ pub struct GrantView {
     /// Whether it had a token.
     pub has_token: bool,
     /// When its certificates are good.
-    pub certificates: Vec<Window>,
+    pub certificates: Vec<ValidityWindow>,
 }
 
 /// When a certificate is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Window {
+pub struct ValidityWindow {
     not_before: DateTime<Utc>,
     not_after: DateTime<Utc>,
 }
@@ -56,7 +56,7 @@ impl GrantView {
             site_id: device.and_then(|device| device.site.as_deref().map(str::to_owned)),
             has_token: device.is_some_and(|device| device.token.is_some()),
             certificates: device
-                .map(|device| device.certificates.iter().map(Window::from).collect())
+                .map(|device| device.certificates.iter().map(ValidityWindow::from).collect())
                 .unwrap_or_default(),
         }
     }
@@ -81,14 +81,14 @@ impl GrantView {
 
 // === impl Window ===
 
-impl From<&CertificateWindow> for Window {
+impl From<&CertificateWindow> for ValidityWindow {
     fn from(window: &CertificateWindow) -> Self {
         Self { not_before: window.not_before.to_utc(), not_after: window.not_after.to_utc() }
     }
 }
 
-impl From<&Window> for CertificateWindow {
-    fn from(window: &Window) -> Self {
+impl From<&ValidityWindow> for CertificateWindow {
+    fn from(window: &ValidityWindow) -> Self {
         Self { not_before: window.not_before.into(), not_after: window.not_after.into() }
     }
 }

@@ -27,7 +27,7 @@ pub enum AclForm {
 
 /// A form, and what is to be said of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decision {
+pub struct FormDecision {
     /// The form.
     pub form: AclForm,
     /// Why it may be the wrong one; none: it is the right one.
@@ -76,13 +76,13 @@ impl FormFinder {
         self.version.as_ref()
     }
 
-    pub(super) fn decide(&self, last: Option<AclForm>) -> Decision {
+    pub(super) fn decide(&self, last: Option<AclForm>) -> FormDecision {
         decide(self.mode, self.version.as_ref().ok_or_else(|| self.trouble.clone().unwrap_or_default()), last)
     }
 }
 
 /// The form for a broker of this version; an error says why it is not known, and the form is then that of the last file.
-pub fn decide(mode: AclMode, version: Result<&BrokerVersion, String>, last: Option<AclForm>) -> Decision {
+pub fn decide(mode: AclMode, version: Result<&BrokerVersion, String>, last: Option<AclForm>) -> FormDecision {
     let (form, finding) = match (mode, version) {
         (AclMode::Rows, _) => (AclForm::Rows, None),
         (AclMode::Patterns, Ok(version)) if version.patterns_match_slashes() == Some(false) => {
@@ -110,7 +110,7 @@ pub fn decide(mode: AclMode, version: Result<&BrokerVersion, String>, last: Opti
             (form, Some(format!("{why}; the access rules are written as {} until then", form.label())))
         }
     };
-    Decision { form, finding }
+    FormDecision { form, finding }
 }
 
 // === impl AclForm ===

@@ -62,7 +62,7 @@ pub struct AclKeeper {
     built: Option<Instant>,
     rest_until: Option<Instant>,
     is_owed: bool,
-    findings: Findings,
+    findings: WriterFindings,
     /// Why the broker must not read its files again now.
     danger: Option<String>,
     said: Option<String>,
@@ -77,7 +77,7 @@ struct Known {
 
 /// What is wrong, by where it is.
 #[derive(Default)]
-struct Findings {
+struct WriterFindings {
     form: Option<String>,
     template: Option<String>,
     file: Option<String>,
@@ -115,7 +115,7 @@ impl AclKeeper {
             built: None,
             rest_until: None,
             is_owed: false,
-            findings: Findings::default(),
+            findings: WriterFindings::default(),
             danger: None,
             said: None,
         })
@@ -375,7 +375,7 @@ impl AclKeeper {
 
 // === impl Findings ===
 
-impl Findings {
+impl WriterFindings {
     fn all(&self) -> Option<String> {
         let all = [&self.form, &self.template, &self.file, &self.reload];
         let said: Vec<&str> = all.into_iter().flatten().map(String::as_str).collect();

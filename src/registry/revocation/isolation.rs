@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::broker_reload::Recheck;
 use super::crl;
 use crate::broker::tools::certificate_probe::TlsListenerAddress;
-use crate::broker::tools::isolation_probe::{self, Answer};
+use crate::broker::tools::isolation_probe::{self, PublishAnswer};
 use crate::config::Config;
 use crate::config::sections::certificates::CertificatesConfig;
 use crate::domain::probe;
@@ -44,7 +44,7 @@ const PART: &str = "isolation";
 
 /// What the broker does.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum IsolationVerdict {
     /// It accepts a device's own topic and refuses those of others.
     Enforced,
     /// It accepts the topic of another device; a sentence for the operator.
@@ -77,7 +77,7 @@ pub struct Isolation {
 
 // === impl Verdict ===
 
-impl Verdict {
+impl IsolationVerdict {
     /// Its name in the metrics.
     const fn label(&self) -> &'static str {
         match self {
@@ -103,11 +103,11 @@ impl Prober {
     }
 
     /// Publishes to all topics and judges the answers.
-    pub async fn look(&mut self) -> Verdict {
+    pub async fn look(&mut self) -> IsolationVerdict {
         let foreign = probe::foreign_topics();
         match self.ask(&foreign).await {
             Ok((own, others)) => judge(&self.address, own, &foreign, &others),
-            Err(why) => Verdict::Unknown(format!(
+            Err(why) => IsolationVerdict::Unknown(format!(
                 "whether the broker isolates devices cannot be seen at BROKER_PROBE_ADDR {}: {why}",
                 self.address
             )),
@@ -115,7 +115,7 @@ impl Prober {
     }
 
     /// The answer for the own topic, and those for the foreign ones.
-    async fn ask(&mut self, foreign: &[String]) -> Result<(Answer, Vec<Answer>), String> {
+    async fn ask(&mut self, foreign: &[String]) -> Result<(PublishAnswer, Vec<PublishAnswer>), String> {
         self.renew().await?;
         let Some((probe, _)) = &self.made else { return Err("there is no certificate to look with".to_owned()) };
         let door = TlsListenerAddress { address: &self.address, ca_cert: self.ca_cert.as_deref() };
@@ -129,7 +129,7 @@ impl Prober {
         let another = probe::FOREIGN_IDENTITIES[0];
         if let Ok(answers) = isolation_probe::publish_to(door, another, certificate, key, foreign).await {
             for (seen, answer) in others.iter_mut().zip(answers) {
-                *seen = if answer == Answer::Accepted { answer } else { *seen };
+                *seen = if answer == PublishAnswer::Accepted { answer } else { *seen };
             }
         }
         Ok((own, others))
@@ -172,8 +172,8 @@ impl Isolation {
                 verdict = self.prober.look() => verdict,
             };
             let pause = match verdict {
-                Verdict::Enforced if looks_soon => SETTLE_AGAIN,
-                Verdict::Enforced => CALM_PERIOD,
+                IsolationVerdict::Enforced if looks_soon => SETTLE_AGAIN,
+                IsolationVerdict::Enforced => CALM_PERIOD,
                 _ => ALARMED_PERIOD,
             };
             self.tell(verdict);
@@ -191,10 +191,10 @@ impl Isolation {
     }
 
     /// Says it in the metrics and in readiness, and in the log when it changes.
-    fn tell(&mut self, verdict: Verdict) {
+    fn tell(&mut self, verdict: IsolationVerdict) {
         self.metrics.count(verdict.label());
         match verdict {
-            Verdict::Enforced => {
+            IsolationVerdict::Enforced => {
                 self.unseen = 0;
                 self.metrics.enforced.set(1);
                 self.readiness.well(PART);
@@ -202,14 +202,14 @@ impl Isolation {
                     tracing::info!("the broker isolates devices again");
                 }
             }
-            Verdict::Unknown(why) => {
+            IsolationVerdict::Unknown(why) => {
                 self.unseen = self.unseen.saturating_add(1);
                 // What was found before still holds.
                 if self.unseen >= UNSEEN_LIMIT {
                     self.trouble(why);
                 }
             }
-            Verdict::Broken(why) | Verdict::OwnRefused(why) => {
+            IsolationVerdict::Broken(why) | IsolationVerdict::OwnRefused(why) => {
                 self.unseen = 0;
                 self.trouble(why);
             }
@@ -228,18 +228,18 @@ impl Isolation {
 
 // --- private helpers ---
 
-fn judge(address: &str, own: Answer, topics: &[String], others: &[Answer]) -> Verdict {
+fn judge(address: &str, own: PublishAnswer, topics: &[String], others: &[PublishAnswer]) -> IsolationVerdict {
     let accepted: Vec<&str> = topics
         .iter()
         .zip(others)
-        .filter(|(_, answer)| **answer == Answer::Accepted)
+        .filter(|(_, answer)| **answer == PublishAnswer::Accepted)
         .map(|(topic, _)| topic.as_str())
         .collect();
     if !accepted.is_empty() {
-        return Verdict::Broken(broken(address, &accepted));
+        return IsolationVerdict::Broken(broken(address, &accepted));
     }
-    if own == Answer::Refused {
-        return Verdict::OwnRefused(format!(
+    if own == PublishAnswer::Refused {
+        return IsolationVerdict::OwnRefused(format!(
             "devices cannot publish: the broker at {address} refuses a valid certificate its own topic {} (user name {}). \
              Check the access rules of that listener: on Mosquitto 2.0 `pattern write tenant/%u/telemetry/#`; on 2.1, where \
              %u no longer matches a name with slashes, rows for each device and for this name",
@@ -248,15 +248,15 @@ fn judge(address: &str, own: Answer, topics: &[String], others: &[Answer]) -> Ve
         ));
     }
     let odd = std::iter::once(&own).chain(others).find_map(|answer| match answer {
-        Answer::Other(code) => Some(code),
-        Answer::Accepted | Answer::Refused => None,
+        PublishAnswer::Other(code) => Some(code),
+        PublishAnswer::Accepted | PublishAnswer::Refused => None,
     });
     match odd {
-        Some(code) => Verdict::Unknown(format!(
+        Some(code) => IsolationVerdict::Unknown(format!(
             "whether the broker at {address} isolates devices cannot be seen: it answers a message with code 0x{code:02X}, \
              which neither accepts nor refuses it"
         )),
-        None => Verdict::Enforced,
+        None => IsolationVerdict::Enforced,
     }
 }
 
@@ -279,30 +279,35 @@ fn broken(address: &str, accepted: &[&str]) -> String {
 mod tests {
     use super::*;
 
-    fn judged(own: Answer, other: Answer) -> Verdict {
+    fn judged(own: PublishAnswer, other: PublishAnswer) -> IsolationVerdict {
         let topics = probe::foreign_topics();
-        let mut others = vec![Answer::Refused; topics.len()];
+        let mut others = vec![PublishAnswer::Refused; topics.len()];
         others[1] = other;
         judge("b:1", own, &topics, &others)
     }
 
     #[test]
     fn each_outcome_has_its_own_sentence_and_a_foreign_topic_weighs_most() {
-        assert_eq!(judged(Answer::Accepted, Answer::Refused), Verdict::Enforced);
-        for own in [Answer::Accepted, Answer::Refused, Answer::Other(0x80)] {
-            let Verdict::Broken(why) = judged(own, Answer::Accepted) else { panic!("{own:?}") };
+        assert_eq!(judged(PublishAnswer::Accepted, PublishAnswer::Refused), IsolationVerdict::Enforced);
+        for own in [PublishAnswer::Accepted, PublishAnswer::Refused, PublishAnswer::Other(0x80)] {
+            let IsolationVerdict::Broken(why) = judged(own, PublishAnswer::Accepted) else { panic!("{own:?}") };
             assert!(why.contains("tenant/$sluice/device/foreign/heartbeat accepted"), "{why}");
         }
-        let Verdict::OwnRefused(why) = judged(Answer::Refused, Answer::Refused) else { panic!("own") };
+        let IsolationVerdict::OwnRefused(why) = judged(PublishAnswer::Refused, PublishAnswer::Refused) else {
+            panic!("own")
+        };
         assert!(why.contains("devices cannot publish"), "{why}");
-        let Verdict::Unknown(why) = judged(Answer::Accepted, Answer::Other(0x97)) else { panic!("odd") };
+        let IsolationVerdict::Unknown(why) = judged(PublishAnswer::Accepted, PublishAnswer::Other(0x97)) else {
+            panic!("odd")
+        };
         assert!(why.contains("0x97"), "{why}");
     }
 
     #[test]
     fn many_topics_are_counted_and_few_are_named() {
         let topics = probe::foreign_topics();
-        let Verdict::Broken(why) = judge("b:1", Answer::Accepted, &topics, &vec![Answer::Accepted; topics.len()])
+        let IsolationVerdict::Broken(why) =
+            judge("b:1", PublishAnswer::Accepted, &topics, &vec![PublishAnswer::Accepted; topics.len()])
         else {
             panic!("isolated")
         };

@@ -39,13 +39,13 @@ pub struct Endings {
     broker: Arc<BrokerConfig>,
     attempts: JoinSet<Result<(), String>>,
     running: HashMap<task::Id, (Uuid, String)>,
-    failures: HashMap<Uuid, Failure>,
+    failures: HashMap<Uuid, EndingFailure>,
     /// The ledger holds more than it has shown.
     has_more: bool,
 }
 
 /// A session that could not be ended.
-struct Failure {
+struct EndingFailure {
     name: String,
     why: String,
     times: u32,
@@ -175,7 +175,7 @@ impl Endings {
         let times = self.failures.get(&id).map_or(1, |failure| failure.times.saturating_add(1));
         if times > 1 || self.failures.len() < MAX_REMEMBERED {
             let again = Instant::now() + pause_after(times);
-            self.failures.insert(id, Failure { name, why, times, again });
+            self.failures.insert(id, EndingFailure { name, why, times, again });
         }
     }
 
@@ -183,7 +183,7 @@ impl Endings {
     fn name_new_failures(&self, progress: &Progress) {
         let is_new = |id: &Uuid| self.failures.get(id).filter(|failure| failure.times == 1);
         let mut new = progress.failed.iter().filter_map(|(id, _)| is_new(id));
-        if let Some(Failure { name, why, .. }) = new.next() {
+        if let Some(EndingFailure { name, why, .. }) = new.next() {
             let others = new.count();
             tracing::error!(
                 ?name,

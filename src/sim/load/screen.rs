@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::connection::SharedFigures;
 use super::histogram::Quantiles;
-use super::verify::{Findings, Sent};
+use super::verify::{Sent, VerifyFindings};
 
 /// Characters of the bar.
 const BAR: usize = 24;
@@ -43,7 +43,7 @@ pub struct LoadSummary {
     pub messages: Sent,
     /// What is.
     #[serde(skip_deserializing)]
-    pub findings: Option<Findings>,
+    pub findings: Option<VerifyFindings>,
 }
 
 // === impl Progress ===
@@ -101,7 +101,7 @@ impl LoadSummary {
             format!("refused      {}", self.refused),
         ];
         lines.extend(self.latency.map(|latency| format!("latency      {latency}, from PUBLISH to PUBACK")));
-        lines.extend(self.findings.iter().flat_map(Findings::lines));
+        lines.extend(self.findings.iter().flat_map(VerifyFindings::lines));
         lines
     }
 }

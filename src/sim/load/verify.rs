@@ -43,7 +43,7 @@ pub struct Sent {
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Findings {
+pub struct VerifyFindings {
     /// Nothing is missing, nothing is doubled, and the refusals are those that were expected.
     pub complete: bool,
     /// Messages that must be stored.
@@ -63,7 +63,7 @@ pub struct Findings {
 }
 
 /// Looks until all is there, or nothing more comes.
-pub async fn verify(readback: &mut Readback, sent: &Sent) -> Result<Findings, Outage> {
+pub async fn verify(readback: &mut Readback, sent: &Sent) -> Result<VerifyFindings, Outage> {
     let (mut last, mut changed) = (None, Instant::now());
     loop {
         let asked = Instant::now();
@@ -78,7 +78,7 @@ pub async fn verify(readback: &mut Readback, sent: &Sent) -> Result<Findings, Ou
     }
 }
 
-async fn look(readback: &mut Readback, sent: &Sent) -> Result<Findings, Outage> {
+async fn look(readback: &mut Readback, sent: &Sent) -> Result<VerifyFindings, Outage> {
     let since = Timestamp::from_micros(sent.began_us).plus_seconds(-MARGIN_SECONDS).to_utc();
     let first = sent.numbers.iter().map(|(first, _)| *first).min();
     let last = sent.numbers.iter().map(|(_, last)| *last).max();
@@ -93,8 +93,8 @@ async fn look(readback: &mut Readback, sent: &Sent) -> Result<Findings, Outage> 
 // === impl Sent ===
 
 impl Sent {
-    fn compare(&self, found: &[NumberRange], quarantined: &BTreeMap<String, i64>) -> Findings {
-        let mut findings = Findings::default();
+    fn compare(&self, found: &[NumberRange], quarantined: &BTreeMap<String, i64>) -> VerifyFindings {
+        let mut findings = VerifyFindings::default();
         let mut refused = self.refused.clone();
         refused.sort_unstable();
         for &(first, last) in &self.numbers {
@@ -132,7 +132,7 @@ impl Sent {
 
 // === impl Findings ===
 
-impl Findings {
+impl VerifyFindings {
     /// In words, a line each.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![format!(

@@ -12,7 +12,8 @@ pub mod ops_client;
 mod public;
 
 pub use api::auth::FromThisMachine;
-pub use api::{Api, api_router, serve_api};
+pub use api::state::Api;
+pub use api::{api_router, serve_api};
 pub use hooks::{Hooks, serve_hooks};
 pub use ops::{Remembered, serve_ops};
 pub use public::{PublicApi, serve_public};

@@ -6,6 +6,7 @@
 
 pub mod built_in;
 pub mod decision;
+pub mod effect;
 pub mod file;
 pub mod file_reader;
 #[cfg(test)]
@@ -28,9 +29,10 @@ mod tests;
 use super::hooks::subject::{Subject, SubjectKind};
 use built_in::BuiltIn;
 use decision::{Because, Decision};
+use effect::Effect;
 use filter::TopicFilter;
 use pattern::Values;
-use rule::{Action, Actions, Capabilities, Effect, PolicyRule};
+use rule::{Action, Actions, Capabilities, PolicyRule};
 
 /// Who may do what with which topics.
 #[derive(Clone, Debug)]

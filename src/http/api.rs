@@ -11,6 +11,7 @@ pub mod problem;
 pub mod registry_errors;
 pub mod route;
 pub mod routes;
+pub mod state;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,15 +32,11 @@ use super::listener::browser::{no_foreign_changes, one_host};
 use super::listener::drain::drained;
 use super::listener::limits::{ConnectionLimits, HEAD_TIME, LimitedListener, Peer, follow};
 use super::listener::places::Pace;
-use crate::clock;
-use crate::config::Config;
-use crate::registry::ActionContext;
-use crate::store::connection::database::Database;
-use crate::store::registry::audit::Actor;
 use crate::telemetry::http::ListenerMetrics;
-use auth::{AdminTokenHash, FromThisMachine};
+use auth::FromThisMachine;
 use extract::{MAX_BODY, body_of};
 use problem::{Problem, ProblemKind};
+use state::Api;
 
 /// What connections may take.
 const LIMITS: ConnectionLimits = ConnectionLimits {
@@ -51,38 +48,18 @@ const LIMITS: ConnectionLimits = ConnectionLimits {
     sent_bytes: MAX_BODY + 32 * 1024,
 };
 
-/// Requests at work at a time: half of the default `PG_POOL_MAX`, so that the spine always finds a connection.
-const AT_WORK: usize = 4;
-
-/// Requests that wait for a revocation at a time: each asks Postgres a few times a second, and is not at work meanwhile.
-const WAITING: usize = 16;
-
 /// How long a request may take, waiting for its turn included; longer than a statement may take.
 const REQUEST_TIME: Duration = Duration::from_secs(25);
 
 /// How long its body may take to come.
 const ARRIVAL: Duration = Duration::from_secs(10);
 
-/// How much of it may be spent on waiting for a revocation.
-pub(super) const WAIT_SECONDS_MAX: u32 = 20;
-
-/// What the endpoints work with. Cheap to clone.
-#[derive(Clone)]
-pub struct Api {
-    pub(super) config: Arc<Config>,
-    pub(super) database: Database,
-    pub(super) actor: Arc<Actor>,
-    pub(super) door: AdminTokenHash,
-    at_work: Arc<Semaphore>,
-    waiting: Arc<Semaphore>,
-}
-
 /// The router of the whole API. A request is believed to come from this machine when [`FromThisMachine`] is among its
 /// extensions.
 pub fn api_router(api: Api) -> Router {
     let (mut guarded, mut open) = (Router::new(), Router::new());
     for route in routes::table() {
-        let places = if route.is_patient { &api.waiting } else { &api.at_work };
+        let places = if route.is_patient { &api.waiting_permits } else { &api.working_permits };
         let endpoint =
             route.endpoint.route_layer(from_fn_with_state(Arc::clone(places), in_turn)).route_layer(from_fn(arrived));
         let router = if route.is_guarded { &mut guarded } else { &mut open };
@@ -91,7 +68,7 @@ pub fn api_router(api: Api) -> Router {
     let guarded = guarded
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn_with_state(api.clone(), auth::guard));
+        .layer(from_fn_with_state(api.clone(), check_admin));
     let open = open.method_not_allowed_fallback(wrong_method);
     let routes = guarded.merge(open).layer(DefaultBodyLimit::max(MAX_BODY));
     routes.layer(from_fn(no_foreign_changes)).layer(from_fn(one_host)).layer(from_fn(timed)).with_state(api)
@@ -117,30 +94,16 @@ pub async fn serve_api(listener: TcpListener, api: Api, numbers: ListenerMetrics
     drained(serving.into_future(), stop, "of the API").await;
 }
 
-// === impl Api ===
+// === private helpers ===
 
-impl Api {
-    /// From the settings, on this database.
-    pub fn new(config: Config, database: Database) -> Self {
-        let door = AdminTokenHash::new(config.http.admin_token.as_ref());
-        let (config, actor) = (Arc::new(config), Arc::new(Actor::new("api")));
-        let (at_work, waiting) = (Arc::new(Semaphore::new(AT_WORK)), Arc::new(Semaphore::new(WAITING)));
-        Self { config, database, actor, door, at_work, waiting }
-    }
-
-    /// Where certificates are decided about, now.
-    pub(super) fn desk(&self) -> ActionContext<'_> {
-        ActionContext { database: &self.database, actor: &self.actor, now: clock::now() }
-    }
-
-    /// Works in turn, on a route that takes none by itself.
-    pub(super) async fn work<T>(&self, work: impl Future<Output = T>) -> T {
-        let _turn = self.at_work.acquire().await;
-        work.await
+/// Passes a request of the operator on, and answers every other one with the problem.
+async fn check_admin(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let is_local = request.extensions().get::<FromThisMachine>().is_some();
+    match api.admin_token.check(request.method(), request.headers(), is_local) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
     }
 }
-
-// === private helpers ===
 
 async fn no_such_path() -> Problem {
     Problem::new(ProblemKind::NoSuchPath, "GET /api/v1/openapi.json lists the paths there are")

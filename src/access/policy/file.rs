@@ -9,10 +9,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Policy;
+use super::effect::Effect;
 use super::file_reader::{Faults, Walk, get, key_path};
 use super::file_tree::{Node, TableEntries};
 use super::pattern::Pattern;
-use super::rule::{Action, Actions, Capabilities, Capability, Effect, Kinds, PolicyRule, Scopes, Subjects};
+use super::rule::{Action, Actions, Capabilities, Capability, Kinds, PolicyRule, Scopes, Subjects};
 use crate::disk;
 
 /// The longest policy file, in bytes.

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::file_tree::{Node, TableEntries};
+use super::file_tree::{Node, PolicyFault, TableEntries};
 
 /// How many errors are told of at a time; the rest is counted.
 const MAX_FAULTS: usize = 50;
@@ -14,16 +14,6 @@ const MAX_FAULTS: usize = 50;
 pub struct Faults {
     told: Vec<PolicyFault>,
     more: usize,
-}
-
-/// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {why}")]
-pub struct PolicyFault {
-    /// Where: a line and column, or a path such as `rules[3].topics[0]`.
-    pub place: String,
-    /// What is wrong, and what would be right.
-    pub why: String,
 }
 
 /// Asks each value for its shape.

@@ -7,7 +7,15 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::file_reader::PolicyFault;
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {why}")]
+pub struct PolicyFault {
+    /// Where: a line and column, or a path such as `rules[3].topics[0]`.
+    pub place: String,
+    /// What is wrong, and what would be right.
+    pub why: String,
+}
 
 /// One value of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,9 +5,10 @@
 use std::collections::HashSet;
 
 use super::Policy;
+use super::effect::Effect;
 use super::filter::TopicFilter;
 use super::pattern::{self, Pattern, Placeholder, Values};
-use super::rule::{Action, Effect, Kinds, PolicyRule, Scopes, Subjects};
+use super::rule::{Action, Kinds, PolicyRule, Scopes, Subjects};
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::ids::DeviceKey;
 

@@ -10,8 +10,8 @@
 //! A value that could be read as more than one level is never put into a pattern. A rule that allows then matches
 //! nothing; a rule that denies takes any name at that level, so that nobody slips by with an odd client id.
 
+use super::effect::Effect;
 use super::filter::{FilterError, FilterStep, TopicFilter};
-use super::rule::Effect;
 use crate::access::hooks::subject::{Subject, SubjectKind};
 
 /// What is filled in.

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::effect::Effect;
 use super::filter::TopicFilter;
 use super::pattern::{Pattern, Values};
 use crate::access::hooks::subject::{Subject, SubjectKind};
@@ -24,15 +25,6 @@ pub enum Action {
 /// A set of actions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Actions(u8);
-
-/// What a rule does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Opens topics.
-    Allow,
-    /// Closes them, whatever opens them.
-    Deny,
-}
 
 /// One rule of the policy file.
 #[derive(Clone, Debug)]

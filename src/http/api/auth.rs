@@ -2,15 +2,11 @@
 //!
 //! It knows one role. Neither the token nor what was sent in its place is kept or logged.
 
-use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, FORWARDED};
 use axum::http::{HeaderMap, HeaderName, Method};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::Api;
 use super::problem::{Problem, ProblemKind};
 use crate::config::secret::Secret;
 use crate::http::listener::browser::{check_page, is_named_local};
@@ -29,23 +25,15 @@ pub struct FromThisMachine;
 #[derive(Clone)]
 pub(crate) struct AdminTokenHash(Option<[u8; 32]>);
 
-/// Lets the request through, or answers it.
-pub(super) async fn guard(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let is_here = request.extensions().get::<FromThisMachine>().is_some();
-    match api.door.admit(request.method(), request.headers(), is_here) {
-        Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
-    }
-}
-
-// === impl Door ===
+// === impl AdminTokenHash ===
 
 impl AdminTokenHash {
     pub(super) fn new(token: Option<&Secret>) -> Self {
         Self(token.map(|token| hash(token.expose().as_bytes())))
     }
 
-    fn admit(&self, method: &Method, headers: &HeaderMap, is_here: bool) -> Result<(), Problem> {
+    /// Accepts the bearer of the token, or a local request when there is no token; `is_local` comes from the transport.
+    pub(super) fn check(&self, method: &Method, headers: &HeaderMap, is_local: bool) -> Result<(), Problem> {
         match &self.0 {
             Some(token) => {
                 let given =
@@ -53,7 +41,7 @@ impl AdminTokenHash {
                 let is_same = bool::from(hash(given).ct_eq(token));
                 is_same.then_some(()).ok_or_else(|| unauthorized("the token that was sent is not ADMIN_TOKEN"))
             }
-            None if is_here && is_named_local(headers) && !is_forwarded(headers) => check_page(method, headers),
+            None if is_local && is_named_local(headers) && !is_forwarded(headers) => check_page(method, headers),
             None => Err(Problem::new(ProblemKind::Forbidden, SET_A_TOKEN)),
         }
     }
@@ -91,7 +79,7 @@ mod tests {
 
     #[test]
     fn only_the_bearer_of_the_token_is_let_in_when_there_is_one() {
-        let door = AdminTokenHash::new(Some(&Secret::new("s3cret-token".into())));
+        let admin_token = AdminTokenHash::new(Some(&Secret::new("s3cret-token".into())));
         for (sent, is_let_in) in [
             ("Bearer s3cret-token", true),
             ("bearer  s3cret-token ", true),
@@ -101,18 +89,21 @@ mod tests {
             ("s3cret-token", false),
         ] {
             assert_eq!(
-                door.admit(&Method::POST, &headers(&[(AUTHORIZATION, sent)]), true).is_ok(),
+                admin_token.check(&Method::POST, &headers(&[(AUTHORIZATION, sent)]), true).is_ok(),
                 is_let_in,
                 "{sent}"
             );
         }
-        assert_eq!(door.admit(&Method::POST, &HeaderMap::new(), true).unwrap_err().kind, ProblemKind::Unauthorized);
+        assert_eq!(
+            admin_token.check(&Method::POST, &HeaderMap::new(), true).unwrap_err().kind,
+            ProblemKind::Unauthorized
+        );
     }
 
     #[test]
     fn without_a_token_only_this_machine_under_its_own_name_is_let_in() {
-        let door = AdminTokenHash::new(None);
-        let admit = |pairs: &[(HeaderName, &str)], is_here| door.admit(&Method::GET, &headers(pairs), is_here);
+        let admin_token = AdminTokenHash::new(None);
+        let admit = |pairs: &[(HeaderName, &str)], is_local| admin_token.check(&Method::GET, &headers(pairs), is_local);
         for host in ["localhost", "localhost:8080", "127.0.0.1:8080", "[::1]:8080", "[::1]"] {
             let (here, there) = (admit(&[(HOST, host)], true), admit(&[(HOST, host)], false));
             assert!(here.is_ok(), "{host}");

@@ -1,22 +1,11 @@
 //! The `OpenAPI` 3.1 document, made from the table of routes.
 
-use std::sync::LazyLock;
-
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::Api;
-use super::extract::{Call, NoBody, NoParams};
-use super::problem::{self, Document, Problem};
-use super::route::{OkJson, Route};
-use super::routes;
-
-/// `GET /api/v1/openapi.json`.
-pub(super) async fn show(_: Api, _: Call<NoParams, NoParams, NoBody>) -> Result<OkJson<&'static Value>, Problem> {
-    static DOCUMENT: LazyLock<Value> = LazyLock::new(|| document(&routes::table()));
-    Ok(OkJson(&DOCUMENT))
-}
+use super::problem::{self, Document};
+use super::route::Route;
 
 /// The document of these routes.
 pub(super) fn document(routes: &[Route]) -> Value {

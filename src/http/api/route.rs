@@ -13,9 +13,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Api;
 use super::extract::{Body, Call};
 use super::problem::{Problem, ProblemKind};
+use super::state::Api;
 
 /// A row of the table.
 pub(super) struct Route {

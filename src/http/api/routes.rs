@@ -1,14 +1,21 @@
 //! The table of routes: one line each. The router and the document are both made from it.
 
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+use super::extract::{Call, NoBody, NoParams};
 use super::openapi;
-use super::route::{Route, delete, get, patch, post};
+use super::problem::Problem;
+use super::route::{OkJson, Route, delete, get, patch, post};
+use super::state::Api;
 use crate::http::endpoints::{ca, certificates, devices, explain, quarantine, revocations, telemetry, tenants};
 
 /// All of them.
 #[rustfmt::skip]
 pub(super) fn table() -> Vec<Route> {
     vec![
-        get("/api/v1/openapi.json", "This document", openapi::show),
+        get("/api/v1/openapi.json", "This document", show_document),
 
         get("/api/v1/tenants", "List tenants, by name", tenants::list),
         post("/api/v1/tenants", "Add a tenant", tenants::add),
@@ -52,4 +59,12 @@ pub(super) fn table() -> Vec<Route> {
         get("/crl.pem", "The list of revoked certificates, in PEM", ca::crl_pem).open(),
         get("/crl.der", "The list of revoked certificates, in DER", ca::crl_der).open(),
     ]
+}
+
+// === private helpers ===
+
+/// `GET /api/v1/openapi.json`.
+async fn show_document(_: Api, _: Call<NoParams, NoParams, NoBody>) -> Result<OkJson<&'static Value>, Problem> {
+    static DOCUMENT: LazyLock<Value> = LazyLock::new(|| openapi::document(&table()));
+    Ok(OkJson(&DOCUMENT))
 }

@@ -12,10 +12,10 @@ use schemars::{Schema, SchemaGenerator};
 
 use crate::clock;
 use crate::disk;
-use crate::http::api::Api;
 use crate::http::api::extract::{Call, NoBody, NoParams};
 use crate::http::api::problem::{Problem, ProblemKind};
 use crate::http::api::route::Answer;
+use crate::http::api::state::Api;
 use crate::pki::authority::AuthorityCertificate;
 use crate::pki::crl::{Crl, MAX_CRL_BYTES};
 use crate::pki::files;

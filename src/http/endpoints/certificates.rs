@@ -10,13 +10,13 @@ use super::ca::apart;
 use super::devices;
 use crate::domain::ids::{DeviceId, DeviceKey, TenantId};
 use crate::domain::time::Timestamp;
-use crate::http::api::Api;
 use crate::http::api::extract::{Call, Json, NoBody, NoParams};
 use crate::http::api::page::Page;
 use crate::http::api::params::{Limit, Param, Whole};
 use crate::http::api::problem::Problem;
 use crate::http::api::registry_errors::CSR;
 use crate::http::api::route::{CreatedJson, OkJson};
+use crate::http::api::state::Api;
 use crate::pki::key::PrivateKeyPem;
 use crate::pki::request::profile::Lifetime;
 use crate::registry::certificates::find::{self, MAX_DAYS_AHEAD};
@@ -122,8 +122,8 @@ pub(crate) async fn list(
     call: Call<NoParams, CertificatePageParams, NoBody>,
 ) -> Result<OkJson<Page<CertificateRow>>, Problem> {
     let Param(Limit(limit)) = call.query.limit;
-    let desk = api.desk();
-    let ends_before = call.query.expiring.as_ref().map(|Param(Whole(days))| find::days_ahead(desk.now, *days));
+    let context = api.action_context();
+    let ends_before = call.query.expiring.as_ref().map(|Param(Whole(days))| find::days_ahead(context.now, *days));
     let filter = call.query.filter(ends_before)?;
     let rows = certificates::list(api.database.pool(), &filter, Page::<CertificateRow>::fetch(limit)).await;
     let rows = rows.map_err(|error| match error {
@@ -147,7 +147,7 @@ pub(crate) async fn issue(
     let (device, Json(asked)) = (call.path.key(), call.body);
     let order = asked.order()?;
     let signer = signer(&api).await?;
-    Ok(CreatedJson(issuing::issue(api.desk(), &signer, &device, order).await?.into()))
+    Ok(CreatedJson(issuing::issue(api.action_context(), &signer, &device, order).await?.into()))
 }
 
 pub(crate) async fn renew(
@@ -157,8 +157,8 @@ pub(crate) async fn renew(
     let Json(asked) = call.body;
     let order = asked.order()?;
     let signer = signer(&api).await?;
-    let old = find::resolve(api.desk(), &call.path.certificate.0).await?;
-    Ok(CreatedJson(renewing::renew(api.desk(), &signer, old, order).await?.into()))
+    let old = find::resolve(api.action_context(), &call.path.certificate.0).await?;
+    Ok(CreatedJson(renewing::renew(api.action_context(), &signer, old, order).await?.into()))
 }
 
 pub(crate) async fn rotate(
@@ -170,16 +170,16 @@ pub(crate) async fn rotate(
     let asked = KeyOrder { csr, new_key, days };
     let order = asked.order()?;
     let signer = signer(&api).await?;
-    let old = find::resolve(api.desk(), &call.path.certificate.0).await?;
-    Ok(CreatedJson(rotating::rotate(api.desk(), &signer, old, grace, order).await?.into()))
+    let old = find::resolve(api.action_context(), &call.path.certificate.0).await?;
+    Ok(CreatedJson(rotating::rotate(api.action_context(), &signer, old, grace, order).await?.into()))
 }
 
 pub(crate) async fn confirm(
     api: Api,
     call: Call<CertificatePath, NoParams, NoBody>,
 ) -> Result<OkJson<Confirmed>, Problem> {
-    let confirmed = find::resolve(api.desk(), &call.path.certificate.0).await?;
-    let retired = rotating::confirm(api.desk(), confirmed).await?;
+    let confirmed = find::resolve(api.action_context(), &call.path.certificate.0).await?;
+    let retired = rotating::confirm(api.action_context(), confirmed).await?;
     Ok(OkJson(Confirmed { confirmed, retired }))
 }
 
@@ -194,11 +194,11 @@ pub(crate) async fn import(
         (Some(_), None) => return Err(Problem::field("device_id", "name it too, or leave both out")),
         (None, Some(_)) => return Err(Problem::field("tenant_id", "name it too, or leave both out")),
     };
-    let (settings, desk) = (api.config.certificates.clone(), api.desk());
-    let now = desk.now;
+    let (settings, context) = (api.config.certificates.clone(), api.action_context());
+    let now = context.now;
     let path = settings.ca_cert_path.clone();
     let authority = apart(path.as_ref(), move || Ok(registry::open_authority(&settings, now)?)).await?;
-    Ok(CreatedJson(importing::import(desk, &authority, cert_pem.as_bytes(), expected.as_ref()).await?))
+    Ok(CreatedJson(importing::import(context, &authority, cert_pem.as_bytes(), expected.as_ref()).await?))
 }
 
 // === impl Paging ===
@@ -258,7 +258,7 @@ impl Serialize for KeyOnce {
 
 /// The authority's files are read anew for each order: another authority put in their place signs at once.
 async fn signer(api: &Api) -> Result<Signer, Problem> {
-    let (settings, now) = (api.config.certificates.clone(), api.desk().now);
+    let (settings, now) = (api.config.certificates.clone(), api.action_context().now);
     let path = settings.ca_cert_path.clone();
     apart(path.as_ref(), move || Ok(Signer::open(&settings, now)?)).await
 }

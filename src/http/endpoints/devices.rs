@@ -11,12 +11,12 @@ use crate::config::Config;
 use crate::config::sections::certificates::CnFormat;
 use crate::domain::device::{DeviceStatus, TokenHash};
 use crate::domain::ids::{DeviceId, DeviceKey, MAX_COMMON_NAME_LEN, TenantId};
-use crate::http::api::Api;
 use crate::http::api::extract::{Call, Json, NoBody, NoParams};
 use crate::http::api::page::Page;
 use crate::http::api::params::{FreeText, Limit, Metadata, Param, TextParam};
 use crate::http::api::problem::{Problem, ProblemKind};
 use crate::http::api::route::{CreatedJson, OkJson};
+use crate::http::api::state::Api;
 use crate::store::registry::devices::{self, DeviceDetail, DeviceError, DeviceFilter, DeviceRow, NewDevice};
 
 /// Bytes of randomness in a token.

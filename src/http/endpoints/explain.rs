@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock;
 use crate::domain::message::Delivery;
-use crate::http::api::Api;
 use crate::http::api::extract::{Call, Json, NoParams};
 use crate::http::api::problem::Problem;
 use crate::http::api::route::OkJson;
+use crate::http::api::state::Api;
 use crate::ingest::authorize::judge::Authentication;
 use crate::ingest::explain::{self, End, ExplainVerdict, Explanation};
 

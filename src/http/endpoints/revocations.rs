@@ -12,7 +12,7 @@ use crate::http::api::extract::{Call, Json, NoBody, NoParams};
 use crate::http::api::params::{Param, Whole};
 use crate::http::api::problem::{Problem, ProblemKind};
 use crate::http::api::route::OkJson;
-use crate::http::api::{Api, WAIT_SECONDS_MAX};
+use crate::http::api::state::{Api, WAIT_SECONDS_MAX};
 use crate::pki::crl::RevocationReason;
 use crate::registry::certificates::{find, revoke as revoking};
 use crate::registry::revocation::progress::{self, RevocationFailure, RevocationSteps};
@@ -52,10 +52,10 @@ pub(crate) async fn revoke(
     call: Call<CertificatePath, WaitParams, Json<ToRevoke>>,
 ) -> Result<OkJson<RevokedCertificate>, Problem> {
     let reason = call.body.0.reason.map_or(RevocationReason::Unspecified, |Param(reason)| reason);
-    let desk = api.desk();
-    let revoked = api.work(async {
-        let id = find::resolve(desk, &call.path.certificate.0).await?;
-        revoking::revoke(desk, id, reason).await
+    let context = api.action_context();
+    let revoked = api.run_with_permit(async {
+        let id = find::resolve(context, &call.path.certificate.0).await?;
+        revoking::revoke(context, id, reason).await
     });
     let revoked = revoked.await?;
     let revocation = match call.query.wait {

@@ -10,12 +10,12 @@ use super::tenants;
 use crate::clock;
 use crate::domain::ids::{DeviceId, DeviceKey};
 use crate::domain::time::Timestamp;
-use crate::http::api::Api;
 use crate::http::api::extract::{Call, NoBody};
 use crate::http::api::page::Page;
 use crate::http::api::params::{FreeText, Limit, Param, Seconds, Whole};
 use crate::http::api::problem::Problem;
 use crate::http::api::route::OkJson;
+use crate::http::api::state::Api;
 use crate::store::reads::quarantine::QuarantineCursor;
 use crate::store::reads::telemetry::{self, MetricBucket, TelemetryRange, TelemetryRow};
 

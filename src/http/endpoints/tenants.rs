@@ -4,12 +4,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::TenantId;
-use crate::http::api::Api;
 use crate::http::api::extract::{Call, Json, NoBody, NoParams};
 use crate::http::api::page::Page;
 use crate::http::api::params::{FreeText, Limit, Param};
 use crate::http::api::problem::{Problem, ProblemKind};
 use crate::http::api::route::{CreatedJson, OkJson};
+use crate::http::api::state::Api;
 use crate::store::registry::tenants::{self, Tenant, TenantDetail, TenantError, TenantStatus};
 
 /// Which tenant.

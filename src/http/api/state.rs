@@ -1,0 +1,63 @@
+//! What every endpoint works with: the settings, the database, the audit actor, and the permits that limit concurrency.
+//!
+//! It answers no request.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use super::auth::AdminTokenHash;
+use crate::clock;
+use crate::config::Config;
+use crate::registry::ActionContext;
+use crate::store::connection::database::Database;
+use crate::store::registry::audit::Actor;
+
+/// Requests that run at a time: half of the default `PG_POOL_MAX`, so that ingest always finds a connection.
+const WORKING_MAX: usize = 4;
+
+/// Requests that wait for a revocation at a time. Each polls Postgres a few times a second and holds no working permit
+/// between polls.
+const WAITING_MAX: usize = 16;
+
+/// How long a request may wait for a revocation, in seconds; less than the time of a whole request.
+pub(in crate::http) const WAIT_SECONDS_MAX: u32 = 20;
+
+/// The state of the API. Clones share it.
+#[derive(Clone)]
+pub struct Api {
+    pub(in crate::http) config: Arc<Config>,
+    pub(in crate::http) database: Database,
+    pub(in crate::http) actor: Arc<Actor>,
+    pub(super) admin_token: AdminTokenHash,
+    pub(super) working_permits: Arc<Semaphore>,
+    pub(super) waiting_permits: Arc<Semaphore>,
+}
+
+// === impl Api ===
+
+impl Api {
+    /// The state for these settings and this database.
+    pub fn new(config: Config, database: Database) -> Self {
+        let admin_token = AdminTokenHash::new(config.http.admin_token.as_ref());
+        Self {
+            config: Arc::new(config),
+            database,
+            actor: Arc::new(Actor::new("api")),
+            admin_token,
+            working_permits: Arc::new(Semaphore::new(WORKING_MAX)),
+            waiting_permits: Arc::new(Semaphore::new(WAITING_MAX)),
+        }
+    }
+
+    /// The context of one registry action at the current time.
+    pub(in crate::http) fn action_context(&self) -> ActionContext<'_> {
+        ActionContext { database: &self.database, actor: &self.actor, now: clock::now() }
+    }
+
+    /// Runs `action` under a working permit, on a route that takes none by itself.
+    pub(in crate::http) async fn run_with_permit<T>(&self, action: impl Future<Output = T>) -> T {
+        let _permit = self.working_permits.acquire().await;
+        action.await
+    }
+}

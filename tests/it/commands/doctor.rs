@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::support::daemon::Settings;
 use crate::support::database::Database;
 use crate::support::device::Device;
-use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
+use crate::support::mosquitto::{self, Mosquitto, MosquittoOptions};
 use crate::support::port;
 use crate::support::postgres::{PASSWORD, Postgres};
 use crate::support::wait;
@@ -44,7 +44,10 @@ fn a_healthy_trio_with_its_daemon_is_found_healthy_and_left_as_it_was() {
     daemon.wait_ready();
     let (code, report) = doctor(&settings);
     assert_eq!((code, &report["ok"]), (0, &true.into()), "{report:#}");
-    assert_eq!((&report["errors"], &report["warnings"]), (&0.into(), &0.into()), "{report:#}");
+    // Mosquitto 2.1 needs rows for each device, and these settings let nobody write them.
+    let warnings = u32::from(mosquitto::version() >= (2, 1));
+    assert_eq!((&report["errors"], &report["warnings"]), (&0.into(), &warnings.into()), "{report:#}");
+    found(&report, "broker access rules", ["ok", "warning"][warnings as usize], &["ACL_OUTPUT_PATH is not set"]);
     found(&report, "daemon", "ok", &["is ready"]);
     found(&report, "broker window", "ok", &["at least 2000"]);
     found(&report, "broker delivery", "ok", &["came back"]);
@@ -57,7 +60,8 @@ fn a_healthy_trio_with_its_daemon_is_found_healthy_and_left_as_it_was() {
     assert!(!broker.log().contains("already connected"), "a client id was used twice");
 
     let table = settings.run(&["doctor"]);
-    assert!(table.contains("what to do") && table.contains("0 error(s), 0 warning(s)"), "{table}");
+    let sum = format!("0 error(s), {warnings} warning(s)");
+    assert!(table.contains("what to do") && table.contains(&sum), "{table}");
     let widest = table.lines().map(|line| line.chars().count()).max();
     assert!(widest <= Some(100), "{widest:?}: {table}");
 }

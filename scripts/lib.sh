@@ -137,3 +137,12 @@ need_component() {
     say "installing with rustup: $1"
     rustup component add "$1" >/dev/null 2>&1 || die "$EXIT_UNAVAILABLE" "'rustup component add $1' fails; run it to see why."
 }
+
+# Checks the dependency tree against deny.toml, where cargo-deny is installed.
+check_dependencies() {
+    if cargo deny --version >/dev/null 2>&1; then
+        cargo deny check bans licenses sources
+    else
+        say "cargo-deny is not installed: deny.toml not checked"
+    fi
+}

@@ -4,8 +4,8 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the finding")]
 
 mod bites;
+mod docs_generated;
 mod names;
-mod readme;
 mod source;
 
 use source::{Source, body_end, closing, ident_at, words};

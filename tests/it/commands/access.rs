@@ -70,7 +70,7 @@ fn the_example_policy_is_without_doubt_and_answers_as_its_comments_say() {
 }
 
 #[test]
-fn the_readme_shows_what_is_printed() {
+fn the_page_of_the_policy_shows_what_is_printed() {
     let line = "check --rules compose/mosquitto/policy.example.toml --as user:alice --group viewers \
                 --topic plant/+/alerts/# --action subscribe";
     let settings = Settings::empty();
@@ -78,8 +78,9 @@ fn the_readme_shows_what_is_printed() {
     let output = command.args(line.split(' ')).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
     let out = String::from_utf8(output.stdout).unwrap();
     assert_eq!((output.status.code(), out.lines().count()), (Some(1), 5), "{out}");
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    assert!(readme.contains(&out), "the README shows something else than:\n{out}");
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/how-to/access-policy.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains(&out), "the page shows something else than:\n{out}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::port;
 use super::process::{Launch, Process, find_program, read_log, run_to_end};
 use super::wait;
 
-/// What every broker of the tests says, unless the test says it differently: the values the README recommends.
+/// What every broker of the tests says, unless the test says it differently: the values docs/how-to/own-broker.md recommends.
 const DEFAULTS: [&str; 10] = [
     "max_inflight_messages 16000",
     "max_queued_messages 1000000",

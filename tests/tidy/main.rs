@@ -5,6 +5,7 @@
 
 mod bites;
 mod docs_generated;
+mod docs_pages;
 mod names;
 mod source;
 

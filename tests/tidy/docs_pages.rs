@@ -1,0 +1,222 @@
+//! The pages people read: each relative link and anchor resolves, and none of the house's worn-out words stands in them.
+//!
+//! It follows no link to another site, and reads no code block, code span or generated block.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use super::docs_generated::{BEGIN, END};
+
+const MAX_README_LINES: usize = 150;
+
+/// Words that make a sentence hard to read; CONTRIBUTING.md names better ones. In lower case, whole words.
+const BANNED: [&str; 16] = [
+    "anew",
+    "likewise",
+    "whoever",
+    "amiss",
+    "for ever",
+    "in its stead",
+    "in its place",
+    "mend",
+    "mended",
+    "heard of",
+    "in vain",
+    "is told",
+    "was told",
+    "no more",
+    "believed",
+    "vouches",
+];
+
+/// A page's path from the root of the repository, and its text.
+type Pages = BTreeMap<String, String>;
+
+#[test]
+fn every_link_resolves() {
+    let pages = pages();
+    assert!(pages.len() > 30, "{}", pages.len());
+    let findings = dead_links(&pages, |path| root().join(path).exists());
+    assert!(findings.is_empty(), "{}", findings.join("\n"));
+}
+
+#[test]
+fn a_dead_link_and_a_dead_anchor_are_found() {
+    let a = "# A\n\n[b](docs/b.md#part-one) [x](docs/gone.md) [y](docs/b.md#gone) [z](#nowhere) [w](https://x.org/q)\n\
+             [two\nlines](lost.md) `[code](not.md)`\n\n```\n[block](not.md)\n```\n";
+    let b = "# B\n\n## Part one\n\n[back](../a.md) [up](../../escape.md)\n";
+    let pages = Pages::from([("a.md".to_owned(), a.to_owned()), ("docs/b.md".to_owned(), b.to_owned())]);
+    let findings = dead_links(&pages, |path| pages.contains_key(path));
+    let expected = [
+        "a.md: `docs/gone.md`",
+        "a.md: `docs/b.md#gone`",
+        "a.md: `#nowhere`",
+        "a.md: `lost.md`",
+        "docs/b.md: `../../escape.md`",
+    ];
+    assert_eq!(findings, expected);
+}
+
+#[test]
+fn every_page_of_docs_is_in_the_summary() {
+    let pages = pages();
+    let summary = &pages["docs/SUMMARY.md"];
+    let missing: Vec<&String> = pages
+        .keys()
+        .filter(|path| *path != "docs/SUMMARY.md")
+        .filter(|path| path.strip_prefix("docs/").is_some_and(|path| !summary.contains(&format!("({path})"))))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn the_readme_is_short() {
+    assert!(pages()["README.md"].lines().count() <= MAX_README_LINES);
+}
+
+#[test]
+fn no_page_uses_a_banned_word() {
+    let pages = pages();
+    // What is released stays as it was written.
+    let found = pages.iter().filter(|(path, _)| *path != "CHANGELOG.md").flat_map(|(path, text)| {
+        let words = banned_words(text).into_iter();
+        words.map(move |word| format!("{path}: {word}"))
+    });
+    let found: Vec<String> = found.collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn each_banned_word_is_found() {
+    for word in BANNED {
+        assert_eq!(banned_words(&format!("It is {word}, here.\n")), [word]);
+        assert_eq!(banned_words(&format!("It is {}\nhere.\n", word.replace(' ', "\n").to_uppercase())), [word]);
+        assert!(banned_words(&format!("`{word}` is code, and x{word}x is another word.\n")).is_empty());
+        assert!(banned_words(&format!("{BEGIN}\n{word}\n{END}\n")).is_empty());
+    }
+    assert!(banned_words("It gets no more than the burst; amendments, recommended.\n").is_empty());
+}
+
+// === links ===
+
+fn dead_links(pages: &Pages, exists: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut findings = Vec::new();
+    for (path, text) in pages {
+        for target in links(&prose(text)) {
+            if !resolves(pages, path, &target, &exists) {
+                findings.push(format!("{path}: `{target}`"));
+            }
+        }
+    }
+    findings
+}
+
+fn links(text: &str) -> Vec<String> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+    targets.map(|(target, _)| target.to_owned()).collect()
+}
+
+fn resolves(pages: &Pages, from: &str, target: &str, exists: impl Fn(&str) -> bool) -> bool {
+    if target.starts_with("https://") || target.starts_with("http://") {
+        return true;
+    }
+    let (path, anchor) = target.split_once('#').map_or((target, None), |(path, anchor)| (path, Some(anchor)));
+    let path = if path.is_empty() { Some(from.to_owned()) } else { joined(from, path) };
+    let Some(path) = path.filter(|path| exists(path)) else { return false };
+    anchor.is_none_or(|anchor| pages.get(&path).is_some_and(|page| anchors(page).iter().any(|known| known == anchor)))
+}
+
+/// A path relative to a page, from the root; `None`: it leaves the repository.
+fn joined(from: &str, path: &str) -> Option<String> {
+    let mut parts: Vec<&str> = from.split('/').collect();
+    parts.pop();
+    for part in path.trim_end_matches('/').split('/') {
+        match part {
+            "." => {}
+            ".." => {
+                parts.pop()?;
+            }
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
+}
+
+/// The anchors of a page's headings, as GitHub and mdBook make them.
+fn anchors(page: &str) -> Vec<String> {
+    let mut fenced = false;
+    let mut anchors = Vec::new();
+    for line in page.lines() {
+        fenced ^= line.starts_with("```");
+        if !fenced && line.starts_with('#') {
+            let title = line.trim_start_matches('#').trim().to_lowercase();
+            let kept = title.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | ' '));
+            anchors.push(kept.map(|c| if c == ' ' { '-' } else { c }).collect());
+        }
+    }
+    anchors
+}
+
+// === words ===
+
+fn banned_words(text: &str) -> Vec<&'static str> {
+    let mut prose = prose(text);
+    while let Some((before, rest)) = prose.split_once(BEGIN) {
+        let after = rest.split_once(END).map_or("", |(_, after)| after);
+        prose = format!("{before}{after}");
+    }
+    let words: Vec<String> = prose.to_lowercase().split_whitespace().map(str::to_owned).collect();
+    let line = format!(" {} ", words.join(" ")).replace("no more than", "at most");
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric();
+    let stands = |word: &str| {
+        line.match_indices(word)
+            .any(|(at, _)| !is_word(line.as_bytes()[at - 1]) && !is_word(line.as_bytes()[at + word.len()]))
+    };
+    BANNED.into_iter().filter(|word| stands(word)).collect()
+}
+
+/// The text without fenced blocks and code spans.
+fn prose(text: &str) -> String {
+    let mut fenced = false;
+    let mut prose = String::new();
+    for line in text.lines() {
+        let is_fence = line.trim_start().starts_with("```");
+        if !fenced && !is_fence {
+            let outside = line.split('`').step_by(2);
+            prose.push_str(&outside.collect::<Vec<_>>().join("`"));
+        }
+        prose.push('\n');
+        fenced ^= is_fence;
+    }
+    prose
+}
+
+// === the pages ===
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn pages() -> Pages {
+    let mut pages = Pages::new();
+    let single =
+        ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "compose/README.md", "migrations/README.md"];
+    for path in single {
+        pages.insert(path.to_owned(), fs::read_to_string(root().join(path)).unwrap());
+    }
+    read_pages("docs", &mut pages);
+    pages
+}
+
+fn read_pages(dir: &str, pages: &mut Pages) {
+    for entry in fs::read_dir(root().join(dir)).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let path = format!("{dir}/{name}");
+        if root().join(&path).is_dir() {
+            read_pages(&path, pages);
+        } else if Path::new(&path).extension().is_some_and(|extension| extension == "md") {
+            pages.insert(path.clone(), fs::read_to_string(root().join(&path)).unwrap());
+        }
+    }
+}

@@ -1,15 +1,12 @@
-//! The doorkeeper's judgement: who asks, what the policy says of it, and which rule said so.
+//! Access decisions: which subject sends a request of the broker, and whether the policy allows it.
 //!
-//! It answers from memory and never talks to Postgres or to the broker; [`crate::http`] carries its answers out.
-//! Read [`policy`] first: it asks what is [`built_in`] and then the [`rules`], whose topics are [`pattern`]s held against
-//! the [`filter`] that is asked for. [`policy_file`] reads the rules, [`lint`] doubts them.
+//! Read it in this order:
 //!
-//! A token's way: [`token`] takes it apart, [`verify`] checks it against the keys that [`keeper`] has fetched, [`claims`]
-//! says who it speaks of. [`refused`] says why not.
+//! 1. [`hooks`] authenticates the sender of one request and answers it;
+//! 2. [`tokens`] verifies the JSON Web Tokens that some senders present;
+//! 3. [`policy`] decides what the authenticated subject may do with a topic.
 //!
-//! [`door`] answers the broker: it finds out who asks ([`caller`]), by [`tokens`], by the registry or by one of the
-//! [`logins`], and asks the [`rulebook`]'s policy. [`reserved`] names and client ids are nobody's. [`denial`] says why not.
-//! [`guest`] is what a public credential is.
+//! It reads no HTTP and sends no SQL: [`crate::http`] carries the requests and the answers, and callers pass the lookups in.
 
 pub mod hooks;
 pub mod policy;

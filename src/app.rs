@@ -22,7 +22,7 @@ use crate::domain::broker_subscription::SessionMemory;
 use crate::domain::ids::DeviceKey;
 use crate::domain::message::{AckToken, Delivery};
 use crate::domain::time::Clock;
-use crate::http::{self, Api, PublicApi, Remembered};
+use crate::http::{self, Api, CachedGrantReader, PublicApi};
 use crate::ingest::authorize::Authorizer;
 use crate::ingest::authorize::rate_limit::Absence;
 use crate::ingest::batching::{Gathering, Sizes};
@@ -194,7 +194,7 @@ impl Daemon {
         let listener = TcpListener::bind(bind).await.map_err(|error| RunError::Bind { setting, bind, error })?;
         let mut ops = Tasks::default();
         let grants = self.grants.clone();
-        let remembered: Remembered = Arc::new(move |key: &DeviceKey| {
+        let remembered: CachedGrantReader = Arc::new(move |key: &DeviceKey| {
             grants.look().get(key.identity()).map(|grant| GrantView::of(&grant, clock::now(), Instant::now()))
         });
         let (metrics, readiness) = (self.metrics.clone(), self.readiness.clone());

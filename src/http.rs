@@ -1,7 +1,14 @@
-//! The daemon's own HTTP: what operators and their tools ask, the API by which they govern, and what the
-//! broker asks before it lets anybody in.
+//! The HTTP listeners of the daemon.
 //!
-//! It answers from what others keep and passes on what others do; it decides nothing about a message.
+//! Read it in this order:
+//!
+//! 1. [`listener`] bounds the connections of every listener;
+//! 2. `ops` serves health and metrics, [`ops_client`] reads them from the command line;
+//! 3. `hooks` answers the authorization requests of the broker;
+//! 4. `api` serves the management API, [`endpoints`] holds its resources;
+//! 5. `public` serves guests.
+//!
+//! It translates between HTTP and the other modules; it decides nothing about a message.
 
 mod api;
 pub mod endpoints;
@@ -15,5 +22,5 @@ pub use api::auth::FromThisMachine;
 pub use api::state::Api;
 pub use api::{api_router, serve_api};
 pub use hooks::{Hooks, serve_hooks};
-pub use ops::{Remembered, serve_ops};
+pub use ops::{CachedGrantReader, serve_ops};
 pub use public::{PublicApi, serve_public};

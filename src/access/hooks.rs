@@ -1,6 +1,16 @@
-//! One question of the broker: who asks ([`subject`], [`logins`], [`guest`]) and the answer ([`authorizer`], [`denial`]).
+//! The answer to one request of the broker: authenticate the sender, then ask the policy.
 //!
-//! It knows no HTTP; the requests are read in `http/hooks`.
+//! Read it in this order:
+//!
+//! 1. [`caller`] classifies the proof that a request offers, before it is verified;
+//! 2. [`authorizer`] verifies that proof and decides;
+//! 3. [`subject`] is the authenticated sender, [`guest`] the credential of an anonymous one;
+//! 4. [`logins`] keeps the logins whose proof the broker does not repeat;
+//! 5. [`reserved_names`] holds the user names and client ids that no login may use;
+//! 6. [`denial`] is the reason of a refusal;
+//! 7. [`two_generation_map`] bounds the memory of logins and tokens.
+//!
+//! It parses no HTTP: [`crate::http`] does.
 
 pub mod authorizer;
 pub mod caller;

@@ -1,8 +1,18 @@
-//! The whole policy, and the answer to the broker's question: may this one do that with these topics?
+//! The policy: may this subject publish to, read or subscribe to these topics?
 //!
-//! Deny wins, and what nothing allows is denied. A subscription is allowed only if every topic it could match is allowed,
-//! by one rule or by several together, and none is denied. The order of the rules means nothing.
-//! It keeps no state and reads no clock: whether the subject's proof has ended is for those who ask.
+//! Deny wins, and an action that no rule allows is denied. A subscription is allowed only if no topic it can match is
+//! denied and every such topic is allowed, by one rule or by several together. The order of the rules has no meaning.
+//!
+//! Read it in this order:
+//!
+//! 1. [`decision`] is an answer and what decided it;
+//! 2. [`built_in`] holds the topics that need no file;
+//! 3. [`rule`] is one rule with its [`effect`], [`pattern`] its topics, [`filter`] the topics of a request;
+//! 4. [`file`](mod@file) parses a policy file through [`file_tree`] and [`file_reader`];
+//! 5. [`reloading`] replaces the active policy when the file changes;
+//! 6. [`lint`] warns about rules that are valid and suspicious.
+//!
+//! It keeps no state and reads no clock: callers check whether the proof of a subject has expired.
 
 pub mod built_in;
 pub mod decision;
@@ -34,55 +44,55 @@ use filter::TopicFilter;
 use pattern::Values;
 use rule::{Action, Actions, Capabilities, PolicyRule};
 
-/// Who may do what with which topics.
+/// The built-in topics and the rules of a policy file.
 #[derive(Clone, Debug)]
 pub struct Policy {
     built_in: BuiltIn,
     denies: Box<[PolicyRule]>,
     allows: Box<[PolicyRule]>,
-    /// None: the file has no tables of permissions, and its rules alone decide.
+    /// `None` means the file has no tables of permissions: its rules alone decide.
     capabilities: Option<Capabilities>,
 }
 
-/// One action that is asked for.
+/// One action of one subject on the requested topics.
 struct AccessRequest<'a> {
     subject: &'a Subject,
     client_id: &'a str,
     action: Action,
-    asked: TopicFilter<'a>,
+    requested: TopicFilter<'a>,
     values: Values<'a>,
 }
 
 // === impl Policy ===
 
 impl Policy {
-    /// What holds without a file.
+    /// The policy that applies without a file.
     pub fn built_in() -> Self {
         Self::new(Vec::new(), None)
     }
 
-    /// What holds with these rules.
+    /// The policy with these `rules`.
     pub fn new(rules: Vec<PolicyRule>, capabilities: Option<Capabilities>) -> Self {
         let (denies, allows): (Vec<_>, Vec<_>) = rules.into_iter().partition(|rule| rule.effect == Effect::Deny);
         Self { built_in: BuiltIn::new(), denies: denies.into(), allows: allows.into(), capabilities }
     }
 
-    /// The answer to the broker's question, and what decided it. Of several actions in `acc` every one must be allowed.
+    /// Decides one request of the broker. Every action in the bit mask `acc` must be allowed.
     pub fn decide(&self, subject: &Subject, client_id: &str, acc: u8, topic: &str) -> Decision<'_> {
         let Some(actions) = Actions::from_acc(acc) else {
             return Decision::denied(None, Because::UnknownAccess(acc));
         };
-        // MQTT has no wildcards in what is published, and none in what is delivered.
+        // A published or delivered topic has no wildcards in MQTT; only a subscription has.
         let is_subscription = actions.has(Action::Subscribe) && !actions.has(Action::Publish);
-        let asked = if is_subscription { TopicFilter::subscription(topic) } else { TopicFilter::topic(topic) };
-        let asked = match asked {
-            Ok(asked) => asked,
+        let requested = if is_subscription { TopicFilter::subscription(topic) } else { TopicFilter::topic(topic) };
+        let requested = match requested {
+            Ok(requested) => requested,
             Err(error) => return Decision::denied(actions.iter().next(), Because::Malformed(error)),
         };
         let values = Values::of(subject, client_id);
         let mut decision = Decision::denied(None, Because::NoRule);
         for action in actions.iter() {
-            decision = self.decide_one(&AccessRequest { subject, client_id, action, asked, values });
+            decision = self.decide_one(&AccessRequest { subject, client_id, action, requested, values });
             if !decision.allowed {
                 return decision;
             }
@@ -90,18 +100,18 @@ impl Policy {
         decision
     }
 
-    /// Whether the broker need not ask about topics at all. Never a device, never a guest.
+    /// Whether `subject` skips the topic checks of the broker. A device or a guest never does.
     pub fn is_superuser(&self, subject: &Subject) -> bool {
-        let may_be = matches!(subject.kind, SubjectKind::Service | SubjectKind::User);
-        may_be && self.capabilities.as_ref().is_some_and(|capabilities| capabilities.of(subject).superuser)
+        let can_be = matches!(subject.kind, SubjectKind::Service | SubjectKind::User);
+        can_be && self.capabilities.as_ref().is_some_and(|capabilities| capabilities.of(subject).superuser)
     }
 
-    /// The rules that deny, in the order of the file.
+    /// The deny rules, in file order.
     pub fn denies(&self) -> &[PolicyRule] {
         &self.denies
     }
 
-    /// The rules that allow, in the order of the file.
+    /// The allow rules, in file order.
     pub fn allows(&self) -> &[PolicyRule] {
         &self.allows
     }
@@ -114,24 +124,24 @@ impl Policy {
         &self.built_in
     }
 
-    fn decide_one(&self, question: &AccessRequest<'_>) -> Decision<'_> {
-        let AccessRequest { subject, client_id, action, asked, values } = question;
+    fn decide_one(&self, request: &AccessRequest<'_>) -> Decision<'_> {
+        let AccessRequest { subject, client_id, action, requested, values } = request;
         let denied = |because| Decision::denied(Some(*action), because);
         let is_guest = subject.kind == SubjectKind::Guest;
-        if is_guest && let Err(error) = built_in::check_guest(client_id, asked) {
+        if is_guest && let Err(error) = built_in::check_guest(client_id, requested) {
             return denied(Because::Guest(error));
         }
-        if let Some(rule) = self.denies.iter().find(|rule| rule.overlaps(subject, *action, asked, values)) {
+        if let Some(rule) = self.denies.iter().find(|rule| rule.overlaps(subject, *action, requested, values)) {
             return denied(Because::Rule(rule));
         }
-        if self.built_in.covers(subject, *action, asked, values) {
+        if self.built_in.covers(subject, *action, requested, values) {
             let because = if is_guest { Because::GuestTopics } else { Because::OwnTopics };
             return Decision::allowed(*action, because);
         }
         if is_guest {
             return denied(Because::GuestTopic);
         }
-        match self.allowed_by(question) {
+        match self.allowed_by(request) {
             Some(because) if self.is_capable(subject, *action) => Decision::allowed(*action, because),
             Some(_) => denied(Because::NotCapable),
             None => denied(Because::NoRule),
@@ -142,17 +152,17 @@ impl Policy {
         self.capabilities.as_ref().is_none_or(|capabilities| capabilities.of(subject).actions.has(action))
     }
 
-    fn allowed_by(&self, question: &AccessRequest<'_>) -> Option<Because<'_>> {
-        let AccessRequest { subject, action, asked, values, .. } = question;
-        if let Some(rule) = self.allows.iter().find(|rule| rule.covers(subject, *action, asked, values)) {
+    fn allowed_by(&self, request: &AccessRequest<'_>) -> Option<Because<'_>> {
+        let AccessRequest { subject, action, requested, values, .. } = request;
+        if let Some(rule) = self.allows.iter().find(|rule| rule.covers(subject, *action, requested, values)) {
             return Some(Because::Rule(rule));
         }
-        if !asked.has_wildcards() {
+        if !requested.has_wildcards() {
             return None;
         }
-        let speaks = |rule: &&PolicyRule| rule.actions.has(*action) && rule.subjects.include(subject);
-        let of_rules = self.allows.iter().filter(speaks).flat_map(|rule| &rule.topics);
+        let applies = |rule: &&PolicyRule| rule.actions.has(*action) && rule.subjects.include(subject);
+        let of_rules = self.allows.iter().filter(applies).flat_map(|rule| &rule.topics);
         let mut patterns = self.built_in.of(&subject.kind, *action).iter().chain(of_rules).collect();
-        pattern::cover_together(&mut patterns, asked, values).then_some(Because::Together)
+        pattern::cover_together(&mut patterns, requested, values).then_some(Because::Together)
     }
 }

@@ -1,6 +1,14 @@
-//! JSON Web Tokens: the compact form, the claims, the issuers' keys, and the verification of a signature.
+//! JSON Web Tokens: which subject a token names, proved by the signature of a trusted issuer.
 //!
-//! It says who a token names. What that subject may do is for `policy`.
+//! Read it in this order:
+//!
+//! 1. [`cache`] is the entry point and skips tokens verified a moment ago;
+//! 2. [`verify`] checks a token against its issuer;
+//! 3. [`compact`] decodes its parts, [`claims`] reads the subject, [`proof`] is the result, [`error`] the refusal;
+//! 4. [`keys`] holds the public keys of one issuer;
+//! 5. [`key_refresh`] keeps them current, [`fetch`] requests them.
+//!
+//! It does not decide what a subject may do: [`super::policy`] does.
 
 pub mod cache;
 pub mod claims;

@@ -8,10 +8,10 @@ use super::{Daemon, RunError};
 use crate::access::hooks::authorizer::{HookAuthorizer, HookLookup};
 use crate::access::hooks::guest::GuestRefusal;
 use crate::access::hooks::logins::Logins;
-use crate::access::hooks::reserved_names::Reserved;
+use crate::access::hooks::reserved_names::ReservedNames;
 use crate::access::hooks::subject::Subject;
 use crate::access::policy::reloading;
-use crate::access::tokens::cache::Tokens;
+use crate::access::tokens::cache::TokenCache;
 use crate::access::tokens::verify;
 use crate::clock;
 use crate::config::sections::broker::BrokerConfig;
@@ -57,7 +57,7 @@ impl Daemon {
         let certificates_count = self.config.ingest.cert_auth_enabled;
         let door = HookAuthorizer::new(
             self.behind(),
-            Tokens::new(verifier),
+            TokenCache::new(verifier),
             logins,
             rulebook,
             clock::now,
@@ -71,10 +71,10 @@ impl Daemon {
     }
 
     /// The names and client ids of this daemon and its replicas, kept current.
-    fn start_reserving(&self, tasks: &mut Tasks) -> Reserved {
+    fn start_reserving(&self, tasks: &mut Tasks) -> ReservedNames {
         let (broker, listed) = (&self.config.broker, &self.config.http.hooks_reserved_names);
         let names = own_names(broker);
-        let reserved = Reserved::new(&names, listed, &broker.client_id, broker.share_group.is_some());
+        let reserved = ReservedNames::new(&names, listed, &broker.client_id, broker.share_group.is_some());
         let roster = self.database.roster(&broker.client_id, names.into_iter().next());
         tasks.spawn("replicas", reserved.clone().follow(roster, self.stop.clone()));
         reserved

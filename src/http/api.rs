@@ -1,6 +1,14 @@
-//! The API: what its endpoints work with, its router, and how the router is served over HTTP.
+//! The management API: its router, and the server of that router over HTTP.
 //!
-//! The router knows no transport: it is a tower service that answers requests, wherever they come from.
+//! Read it in this order:
+//!
+//! 1. [`state`] is what every endpoint works with;
+//! 2. [`auth`] checks the admin token;
+//! 3. [`route`] describes one route, [`routes`] lists them all, [`openapi`] writes their document;
+//! 4. [`extract`] reads a request, [`params`] its values;
+//! 5. [`page`] and [`problem`] are the common responses, [`registry_errors`] maps errors to problems.
+//!
+//! The router is a tower service and knows no transport.
 
 pub mod auth;
 pub mod extract;
@@ -28,9 +36,9 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::listener::browser::{no_foreign_changes, one_host};
-use super::listener::drain::drained;
-use super::listener::limits::{ConnectionLimits, HEAD_TIME, LimitedListener, Peer, follow};
+use super::listener::browser::{refuse_foreign_changes, require_one_host};
+use super::listener::drain::serve_until_stopped;
+use super::listener::limits::{ConnectionLimits, HEAD_TIMEOUT, LimitedListener, Peer, report_progress};
 use super::listener::places::Pace;
 use crate::telemetry::http::ListenerMetrics;
 use auth::FromThisMachine;
@@ -38,30 +46,31 @@ use extract::{MAX_BODY, body_of};
 use problem::{Problem, ProblemKind};
 use state::Api;
 
-/// What connections may take.
+/// The limits of its connections.
 const LIMITS: ConnectionLimits = ConnectionLimits {
     connections: 64,
-    // A connection answers one request: its turn, its work, and a slow reader of a long answer.
+    // A connection carries one request: waiting for a permit, running, and a slow reader of a long response.
     lifetime: Some(Duration::from_mins(1)),
-    pace: Pace { head: HEAD_TIME, idle: HEAD_TIME },
-    // The body, and a generous head.
+    pace: Pace { head: HEAD_TIMEOUT, idle: HEAD_TIMEOUT },
+    // The largest body and a large head.
     sent_bytes: MAX_BODY + 32 * 1024,
 };
 
-/// How long a request may take, waiting for its turn included; longer than a statement may take.
-const REQUEST_TIME: Duration = Duration::from_secs(25);
+/// How long a request may take, including the wait for a permit; longer than the timeout of a statement.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// How long its body may take to come.
-const ARRIVAL: Duration = Duration::from_secs(10);
+/// How long the body of a request may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The router of the whole API. A request is believed to come from this machine when [`FromThisMachine`] is among its
-/// extensions.
+/// The router of the whole API. A request counts as local if its extensions contain [`FromThisMachine`].
 pub fn api_router(api: Api) -> Router {
     let (mut guarded, mut open) = (Router::new(), Router::new());
     for route in routes::table() {
-        let places = if route.is_patient { &api.waiting_permits } else { &api.working_permits };
-        let endpoint =
-            route.endpoint.route_layer(from_fn_with_state(Arc::clone(places), in_turn)).route_layer(from_fn(arrived));
+        let permits = if route.is_patient { &api.waiting_permits } else { &api.working_permits };
+        let endpoint = route
+            .endpoint
+            .route_layer(from_fn_with_state(Arc::clone(permits), limit_concurrency))
+            .route_layer(from_fn(read_body_first));
         let router = if route.is_guarded { &mut guarded } else { &mut open };
         *router = std::mem::take(router).route(route.path, endpoint);
     }
@@ -71,12 +80,16 @@ pub fn api_router(api: Api) -> Router {
         .layer(from_fn_with_state(api.clone(), check_admin));
     let open = open.method_not_allowed_fallback(wrong_method);
     let routes = guarded.merge(open).layer(DefaultBodyLimit::max(MAX_BODY));
-    routes.layer(from_fn(no_foreign_changes)).layer(from_fn(one_host)).layer(from_fn(timed)).with_state(api)
+    routes
+        .layer(from_fn(refuse_foreign_changes))
+        .layer(from_fn(require_one_host))
+        .layer(from_fn(limit_time))
+        .with_state(api)
 }
 
-/// Serves the API on this listener until `stop`, then lets answers under way finish for a moment.
-pub async fn serve_api(listener: TcpListener, api: Api, numbers: ListenerMetrics, stop: CancellationToken) {
-    // What is bound on the loopback, no other machine can reach.
+/// Serves the API on `listener` until `stop`, and then briefly waits for running responses.
+pub async fn serve_api(listener: TcpListener, api: Api, listener_metrics: ListenerMetrics, stop: CancellationToken) {
+    // No other machine reaches a listener on the loopback.
     let is_private = listener.local_addr().is_ok_and(|bound| bound.ip().is_loopback());
     if api.config.http.admin_token.is_none() {
         tracing::info!(
@@ -85,13 +98,13 @@ pub async fn serve_api(listener: TcpListener, api: Api, numbers: ListenerMetrics
         );
     }
     let mark = move |ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next| {
-        one_request(is_private && peer.ip().is_loopback(), request, next)
+        mark_and_close(is_private && peer.ip().is_loopback(), request, next)
     };
-    let router = api_router(api).layer(from_fn(mark)).layer(from_fn(follow));
+    let router = api_router(api).layer(from_fn(mark)).layer(from_fn(report_progress));
     let service = router.into_make_service_with_connect_info::<Peer>();
-    let listener = LimitedListener::new(listener, LIMITS, numbers);
+    let listener = LimitedListener::new(listener, LIMITS, listener_metrics);
     let serving = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
-    drained(serving.into_future(), stop, "of the API").await;
+    serve_until_stopped(serving.into_future(), stop, "of the API").await;
 }
 
 // === private helpers ===
@@ -113,9 +126,9 @@ async fn wrong_method() -> Problem {
     Problem::new(ProblemKind::MethodNotAllowed, "GET /api/v1/openapi.json lists the methods each path takes")
 }
 
-/// One request for each connection: what bounds the one then bounds the other.
-async fn one_request(is_here: bool, mut request: Request, next: Next) -> Response {
-    if is_here {
+/// Marks a local request, and closes the connection after it: the limits of a connection then bound one request.
+async fn mark_and_close(is_local: bool, mut request: Request, next: Next) -> Response {
+    if is_local {
         request.extensions_mut().insert(FromThisMachine);
     }
     let mut response = next.run(request).await;
@@ -123,11 +136,11 @@ async fn one_request(is_here: bool, mut request: Request, next: Next) -> Respons
     response
 }
 
-/// Waits for the body, before the request takes a turn: who sends it slowly holds nobody else up.
-async fn arrived(request: Request, next: Next) -> Response {
+/// Reads the body before the request takes a permit, so that a slow sender does not delay other requests.
+async fn read_body_first(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    let whole = timeout(ARRIVAL, body_of(Request::from_parts(parts.clone(), body))).await.unwrap_or_else(|_| {
-        let detail = format!("the body did not arrive within {} s", ARRIVAL.as_secs());
+    let whole = timeout(BODY_TIMEOUT, body_of(Request::from_parts(parts.clone(), body))).await.unwrap_or_else(|_| {
+        let detail = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
         Err(Problem::new(ProblemKind::BadRequest, detail))
     });
     if let Some(ConnectInfo(peer)) = parts.extensions.get::<ConnectInfo<Peer>>() {
@@ -139,20 +152,20 @@ async fn arrived(request: Request, next: Next) -> Response {
     }
 }
 
-/// Waits for its turn.
-async fn in_turn(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
-    let _turn = places.acquire().await;
+/// Runs the request under a permit.
+async fn limit_concurrency(State(permits): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    let _permit = permits.acquire().await;
     next.run(request).await
 }
 
-/// Works within its time, and is logged without its query and its headers.
-async fn timed(request: Request, next: Next) -> Response {
-    let (method, path, begun) = (request.method().clone(), request.uri().path().to_owned(), Instant::now());
-    let response = timeout(REQUEST_TIME, next.run(request)).await.unwrap_or_else(|_| {
-        let detail = format!("it was given up after {} s: ask for less", REQUEST_TIME.as_secs());
+/// Limits the time of a request, and logs it without its query and headers.
+async fn limit_time(request: Request, next: Next) -> Response {
+    let (method, path, started_at) = (request.method().clone(), request.uri().path().to_owned(), Instant::now());
+    let response = timeout(REQUEST_TIMEOUT, next.run(request)).await.unwrap_or_else(|_| {
+        let detail = format!("it was given up after {} s: ask for less", REQUEST_TIMEOUT.as_secs());
         Problem::new(ProblemKind::TimedOut, detail).into_response()
     });
-    let took = begun.elapsed();
+    let took = started_at.elapsed();
     tracing::debug!(%method, path, status = response.status().as_u16(), ?took, "the API answered");
     response
 }

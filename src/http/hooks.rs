@@ -1,7 +1,7 @@
-//! The broker's questions over HTTP, as mosquitto-go-auth asks them: may it log in, is everything open to it, may it do that.
+//! Serves the authorization requests of the broker over HTTP, in the format of mosquitto-go-auth: login, superuser, topic.
 //!
-//! 200 means yes and has one body, 403 means no and says why. There is no 5xx: the broker would disconnect the publisher of a
-//! message because a subscriber could not be judged. No body, no header and no query is ever logged.
+//! 200 allows with a fixed body, 403 denies with a reason. It never answers 5xx: the broker would disconnect the publisher
+//! because the request for a subscriber failed. It logs no body, header or query. [`question`] parses a request.
 
 pub mod question;
 
@@ -24,9 +24,9 @@ use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::listener::browser::{no_pages, one_host};
-use super::listener::drain::drained;
-use super::listener::limits::{ConnectionLimits, HEAD_TIME, LimitedListener, Peer, Unproven, follow};
+use super::listener::browser::{refuse_pages, require_one_host};
+use super::listener::drain::serve_until_stopped;
+use super::listener::limits::{ConnectionLimits, HEAD_TIMEOUT, LimitedListener, Peer, Unproven, report_progress};
 use super::listener::places::Pace;
 use crate::access::hooks::authorizer::{HookAuthorizer, HookLookup};
 use crate::access::hooks::caller::Caller;
@@ -36,41 +36,41 @@ use crate::telemetry::hooks::HookMetrics;
 use crate::telemetry::http::ListenerMetrics;
 use question::HookQuestion;
 
-/// What connections may take.
+/// The limits of its connections.
 const LIMITS: ConnectionLimits = ConnectionLimits {
-    // A broker has one connection, or a few; the rest is for people and probes.
+    // A broker uses a few connections; the others are for operators and probes.
     connections: 64,
     lifetime: None,
-    // Silence may be long: a quiet broker keeps its connection, unless places are scarce.
-    pace: Pace { head: HEAD_TIME, idle: Duration::from_mins(10) },
-    // The body, and a generous head.
+    // A quiet broker keeps its connection, unless places are scarce.
+    pace: Pace { head: HEAD_TIMEOUT, idle: Duration::from_mins(10) },
+    // The largest body and a large head.
     sent_bytes: MAX_BODY + 32 * 1024,
 };
 
-/// The longest question: a topic of 64 KiB with every second character escaped.
+/// The longest body: a topic of 64 KiB with every second character escaped.
 const MAX_BODY: usize = 256 * 1024;
 
-/// How long a question may take to arrive in full.
-const ARRIVAL: Duration = Duration::from_secs(5);
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often a fault is logged.
-const WARN_PAUSE: Duration = Duration::from_secs(10);
+/// The pause between two logged faults.
+const WARN_INTERVAL: Duration = Duration::from_secs(10);
 
 const SECRET_HEADER: HeaderName = HeaderName::from_static("x-hooks-secret");
 const SECRET_PARAMETER: &str = "secret=";
 
 const PATHS: &str = "there are /user, /superuser and /acl, also below /mqtt, and each of them also below /text";
 
-/// What answers the broker. Cheap to clone.
+/// The state of the hooks listener. Clones share it.
 pub struct Hooks<K> {
-    door: Arc<HookAuthorizer<K>>,
-    /// The hash of the secret: two of them are of one length, so comparing them tells nothing.
+    authorizer: Arc<HookAuthorizer<K>>,
+    /// The hash of the secret. All hashes have the same length, so a comparison leaks nothing about the secret.
     secret: Option<[u8; 32]>,
     metrics: HookMetrics,
     warned_at: Arc<Mutex<Option<Instant>>>,
 }
 
-/// A question; the number is its place among the metrics' labels.
+/// The type of a request; the number is its position among the labels of the metrics.
 #[derive(Clone, Copy, Debug)]
 enum Hook {
     User = 0,
@@ -78,60 +78,62 @@ enum Hook {
     Acl = 2,
 }
 
-/// How a yes is written: `response_mode` json and status, or text.
+/// The format of a response: `response_mode` json and status, or text.
 #[derive(Clone, Copy, Debug)]
 enum HookFormat {
     Json,
     Text,
 }
 
-/// What became of a question: yes, or why not.
+/// Why a request is not allowed.
 #[derive(Debug)]
 enum HookRefusal {
-    /// Not a question the door could be asked.
-    Unasked(String),
+    /// The request is malformed, or lacks the secret.
+    Invalid(String),
     Denied(Denial),
 }
 
-/// Answers the broker on this listener until `stop`.
+/// Serves the broker on `listener` until `stop`.
 pub async fn serve_hooks<K: HookLookup>(
     listener: TcpListener,
     hooks: Hooks<K>,
-    numbers: ListenerMetrics,
+    listener_metrics: ListenerMetrics,
     stop: CancellationToken,
 ) {
-    let listener = LimitedListener::new(listener, LIMITS, numbers);
-    let router = router(hooks).layer(from_fn(no_pages)).layer(from_fn(one_host)).layer(from_fn(follow));
+    let listener = LimitedListener::new(listener, LIMITS, listener_metrics);
+    let router =
+        router(hooks).layer(from_fn(refuse_pages)).layer(from_fn(require_one_host)).layer(from_fn(report_progress));
     let service = router.into_make_service_with_connect_info::<Peer>();
     let serving = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
-    drained(serving.into_future(), stop, "to the broker's questions").await;
+    serve_until_stopped(serving.into_future(), stop, "to the broker's questions").await;
 }
 
 fn router<K: HookLookup>(hooks: Hooks<K>) -> Router {
     let mut router = Router::new();
     let methods = MethodFilter::POST.or(MethodFilter::PUT).or(MethodFilter::GET);
-    for (voice, below) in [(HookFormat::Json, ""), (HookFormat::Text, "/text")] {
+    for (format, below) in [(HookFormat::Json, ""), (HookFormat::Text, "/text")] {
         for (hook, name) in [(Hook::User, "user"), (Hook::Superuser, "superuser"), (Hook::Acl, "acl")] {
-            let answer = move |State(hooks): State<Hooks<K>>, request| answer(hooks, hook, voice, request);
+            let answer = move |State(hooks): State<Hooks<K>>, request| answer(hooks, hook, format, request);
             let endpoint = on(methods, answer);
             router = router.route(&format!("{below}/{name}"), endpoint.clone());
             router = router.route(&format!("{below}/mqtt/{name}"), endpoint);
         }
     }
-    let no_such = async || (Extension(Unproven), HookFormat::Json.no(StatusCode::NOT_FOUND, PATHS));
-    let wrong =
-        async || (Extension(Unproven), HookFormat::Json.no(StatusCode::METHOD_NOT_ALLOWED, "ask by POST, PUT or GET"));
+    let no_such = async || (Extension(Unproven), HookFormat::Json.deny(StatusCode::NOT_FOUND, PATHS));
+    let wrong = async || {
+        (Extension(Unproven), HookFormat::Json.deny(StatusCode::METHOD_NOT_ALLOWED, "ask by POST, PUT or GET"))
+    };
     router.fallback(no_such).method_not_allowed_fallback(wrong).with_state(hooks)
 }
 
-async fn answer<K: HookLookup>(hooks: Hooks<K>, hook: Hook, voice: HookFormat, request: Request) -> Response {
-    let begun = Instant::now();
-    let said = hooks.ask(hook, request).await;
-    let result = match &said {
+async fn answer<K: HookLookup>(hooks: Hooks<K>, hook: Hook, format: HookFormat, request: Request) -> Response {
+    let started_at = Instant::now();
+    let outcome = hooks.decide(hook, request).await;
+    let result = match &outcome {
         Ok(()) => 0,
         Err(HookRefusal::Denied(denial)) if denial.is_fault() => {
             hooks.metrics.plain.faults.inc();
-            if hooks.may_warn() {
+            if hooks.is_warning_due() {
                 tracing::warn!(?hook, reason = %denial, "a question of the broker was denied because of a fault");
             }
             2
@@ -139,69 +141,71 @@ async fn answer<K: HookLookup>(hooks: Hooks<K>, hook: Hook, voice: HookFormat, r
         Err(_) => 1,
     };
     hooks.metrics.decided(hook as usize, result).inc();
-    let response = match said {
-        Ok(()) => voice.yes(),
-        Err(HookRefusal::Unasked(why)) => (Extension(Unproven), voice.no(StatusCode::FORBIDDEN, &why)).into_response(),
+    let response = match outcome {
+        Ok(()) => format.allow(),
+        Err(HookRefusal::Invalid(why)) => {
+            (Extension(Unproven), format.deny(StatusCode::FORBIDDEN, &why)).into_response()
+        }
         Err(HookRefusal::Denied(denial)) => {
             tracing::debug!(?hook, reason = %denial, "denied");
-            voice.no(StatusCode::FORBIDDEN, &denial.to_string())
+            format.deny(StatusCode::FORBIDDEN, &denial.to_string())
         }
     };
-    hooks.metrics.plain.seconds.observe(begun.elapsed().as_secs_f64());
+    hooks.metrics.plain.seconds.observe(started_at.elapsed().as_secs_f64());
     response
 }
 
 // === impl Hooks ===
 
 impl<K: HookLookup> Hooks<K> {
-    /// This door, and the secret its askers must know.
-    pub fn new(door: HookAuthorizer<K>, secret: Option<&Secret>, metrics: HookMetrics) -> Self {
+    /// The state with this authorizer, and the secret that every request must contain.
+    pub fn new(authorizer: HookAuthorizer<K>, secret: Option<&Secret>, metrics: HookMetrics) -> Self {
         Self {
-            door: Arc::new(door),
+            authorizer: Arc::new(authorizer),
             secret: secret.map(|secret| hash(secret.expose())),
             metrics,
             warned_at: Arc::default(),
         }
     }
 
-    async fn ask(&self, hook: Hook, request: Request) -> Result<(), HookRefusal> {
+    async fn decide(&self, hook: Hook, request: Request) -> Result<(), HookRefusal> {
         let (head, body) = request.into_parts();
-        if !self.knows_secret(&head.headers, &head.uri) {
-            return Err(HookRefusal::unasked("the question does not carry HOOKS_SECRET: append ?secret=.. to the URL"));
+        if !self.has_secret(&head.headers, &head.uri) {
+            return Err(HookRefusal::invalid("the question does not carry HOOKS_SECRET: append ?secret=.. to the URL"));
         }
-        let body = arrived(body).await?;
+        let body = read_body(body).await?;
         if let Some(ConnectInfo(peer)) = head.extensions.get::<ConnectInfo<Peer>>() {
             peer.arrived();
         }
         let text = |name: HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
         let question =
-            HookQuestion::read(text(CONTENT_TYPE), &body).map_err(|unread| HookRefusal::Unasked(unread.to_string()))?;
+            HookQuestion::read(text(CONTENT_TYPE), &body).map_err(|error| HookRefusal::Invalid(error.to_string()))?;
         let username = question.username.as_deref().filter(|name| !name.is_empty());
         let client_id = question.clientid.as_deref().unwrap_or_default();
         let caller = Caller::new(text(AUTHORIZATION).and_then(bearer), username, client_id);
-        let said = match hook {
-            Hook::User => self.door.user(caller, question.password.as_deref()).await,
-            Hook::Superuser => self.door.superuser(caller),
+        let outcome = match hook {
+            Hook::User => self.authorizer.user(caller, question.password.as_deref()).await,
+            Hook::Superuser => self.authorizer.superuser(caller),
             Hook::Acl => {
                 let topic =
-                    question.topic.as_deref().ok_or_else(|| HookRefusal::unasked("the question names no topic"))?;
-                self.door.acl(caller, question.acc(), topic).await
+                    question.topic.as_deref().ok_or_else(|| HookRefusal::invalid("the question names no topic"))?;
+                self.authorizer.acl(caller, question.acc(), topic).await
             }
         };
-        said.map_err(HookRefusal::Denied)
+        outcome.map_err(HookRefusal::Denied)
     }
 
-    /// Faults come with each question; the log hears of one of them in a while, the metric of all.
-    fn may_warn(&self) -> bool {
+    /// Whether the log may take another fault: a fault repeats with each request, and the metric counts them all.
+    fn is_warning_due(&self) -> bool {
         let mut warned_at = self.warned_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = warned_at.is_none_or(|warned_at| warned_at.elapsed() >= WARN_PAUSE);
+        let is_due = warned_at.is_none_or(|warned_at| warned_at.elapsed() >= WARN_INTERVAL);
         if is_due {
             *warned_at = Some(Instant::now());
         }
         is_due
     }
 
-    fn knows_secret(&self, headers: &HeaderMap, uri: &Uri) -> bool {
+    fn has_secret(&self, headers: &HeaderMap, uri: &Uri) -> bool {
         let Some(secret) = &self.secret else { return true };
         let in_query = || uri.query()?.split('&').find_map(|pair| pair.strip_prefix(SECRET_PARAMETER));
         let given = headers.get(SECRET_HEADER).and_then(|value| value.to_str().ok()).or_else(in_query);
@@ -211,22 +215,22 @@ impl<K: HookLookup> Hooks<K> {
 
 impl<K> Clone for Hooks<K> {
     fn clone(&self) -> Self {
-        let (door, warned_at) = (Arc::clone(&self.door), Arc::clone(&self.warned_at));
-        Self { door, secret: self.secret, metrics: self.metrics.clone(), warned_at }
+        let (authorizer, warned_at) = (Arc::clone(&self.authorizer), Arc::clone(&self.warned_at));
+        Self { authorizer, secret: self.secret, metrics: self.metrics.clone(), warned_at }
     }
 }
 
-// === impl Voice ===
+// === impl HookFormat ===
 
 impl HookFormat {
-    fn yes(self) -> Response {
+    fn allow(self) -> Response {
         match self {
             Self::Json => ([(CONTENT_TYPE, "application/json")], r#"{"ok":true}"#).into_response(),
             Self::Text => ([(CONTENT_TYPE, "text/plain")], "ok").into_response(),
         }
     }
 
-    fn no(self, status: StatusCode, why: &str) -> Response {
+    fn deny(self, status: StatusCode, why: &str) -> Response {
         match self {
             Self::Json => {
                 let body = json!({ "ok": false, "reason": why }).to_string();
@@ -237,21 +241,23 @@ impl HookFormat {
     }
 }
 
-// === impl No ===
+// === impl HookRefusal ===
 
 impl HookRefusal {
-    fn unasked(why: &str) -> Self {
-        Self::Unasked(why.into())
+    fn invalid(why: &str) -> Self {
+        Self::Invalid(why.into())
     }
 }
 
 // === private helpers ===
 
-async fn arrived(body: axum::body::Body) -> Result<Bytes, HookRefusal> {
-    match timeout(ARRIVAL, to_bytes(body, MAX_BODY)).await {
+async fn read_body(body: axum::body::Body) -> Result<Bytes, HookRefusal> {
+    match timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY)).await {
         Ok(Ok(body)) => Ok(body),
-        Ok(Err(_)) => Err(HookRefusal::Unasked(format!("the question broke off, or is longer than {MAX_BODY} bytes"))),
-        Err(_) => Err(HookRefusal::Unasked(format!("the question took longer than {} s to arrive", ARRIVAL.as_secs()))),
+        Ok(Err(_)) => Err(HookRefusal::Invalid(format!("the question broke off, or is longer than {MAX_BODY} bytes"))),
+        Err(_) => {
+            Err(HookRefusal::Invalid(format!("the question took longer than {} s to arrive", BODY_TIMEOUT.as_secs())))
+        }
     }
 }
 

@@ -1,5 +1,13 @@
-//! Bounded listeners: [`short_lived`] for people and programs, [`long_lived`] for the broker's own connections, [`drain`] for
-//! the end of both. Every connection has a deadline, every listener a number of places.
+//! Bounded listeners: every connection has deadlines, and every listener a number of places.
+//!
+//! Read it in this order:
+//!
+//! 1. [`limits`] accepts connections and enforces their deadlines and sizes;
+//! 2. [`places`] decides which connection closes when all places are taken;
+//! 3. [`drain`] ends a listener;
+//! 4. [`browser`] refuses requests of foreign web pages.
+//!
+//! It knows no route.
 
 pub mod browser;
 pub mod drain;

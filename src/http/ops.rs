@@ -1,8 +1,7 @@
-//! What the operator's tools ask: is the process turning, is it ready and if not why, its metrics, and what it remembers
-//! of a device.
+//! The ops listener: liveness, readiness with its reasons, metrics, and the cached grant of a device.
 //!
-//! No secret is ever in an answer, and a device is named only to who names it first, so it asks for no token; bind it where
-//! only tools reach it.
+//! It requires no token: no response contains a secret, and none names a device that the request does not name. Bind it
+//! where only tools reach it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,22 +19,22 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::listener::browser::{local_names, one_host};
-use super::listener::drain::drained;
-use super::listener::limits::{ConnectionLimits, HEAD_TIME, LimitedListener, Peer, follow};
+use super::listener::browser::{require_local_name, require_one_host};
+use super::listener::drain::serve_until_stopped;
+use super::listener::limits::{ConnectionLimits, HEAD_TIMEOUT, LimitedListener, Peer, report_progress};
 use super::listener::places::Pace;
 use crate::domain::ids::DeviceKey;
 use crate::ingest::grants::view::GrantView;
 use crate::lifecycle::Readiness;
 use crate::telemetry::metrics::Metrics;
 
-/// A few scrapers and probes come at a time.
+/// The limits of its connections: a few scrapers and probes use it at a time.
 const LIMITS: ConnectionLimits = ConnectionLimits {
     connections: 64,
-    // A connection answers one request, so this bounds the request, the answer and whoever is slow at either.
+    // A connection carries one request, so this bounds the request, the response and a slow peer.
     lifetime: Some(Duration::from_secs(10)),
-    pace: Pace { head: HEAD_TIME, idle: HEAD_TIME },
-    // A request here is one line and a few headers; none has a body.
+    pace: Pace { head: HEAD_TIMEOUT, idle: HEAD_TIMEOUT },
+    // A request is one line and a few headers, without a body.
     sent_bytes: 16 * 1024,
 };
 
@@ -43,17 +42,17 @@ const PATHS: &str = "there are /livez, /readyz, /health, /metrics and /grants/{t
 
 const EXPOSITION: &str = "text/plain; version=0.0.4";
 
-/// One request for each connection: what bounds the one then bounds the other.
+/// Closes the connection after each response: the limits of a connection then bound one request.
 const ONE_REQUEST: [(HeaderName, &str); 1] = [(CONNECTION, "close")];
 
-/// What the authorization cache holds of a device at this moment; the cache itself stays where it is.
-pub type Remembered = Arc<dyn Fn(&DeviceKey) -> Option<GrantView> + Send + Sync>;
+/// Reads the current entry of a device in the authorization cache. `None` means the cache has no entry.
+pub type CachedGrantReader = Arc<dyn Fn(&DeviceKey) -> Option<GrantView> + Send + Sync>;
 
 #[derive(Clone)]
 struct Ops {
     metrics: Metrics,
     readiness: Readiness,
-    remembered: Remembered,
+    cached_grant: CachedGrantReader,
 }
 
 #[derive(Serialize)]
@@ -72,17 +71,17 @@ struct GrantQuery {
     grant: Option<GrantView>,
 }
 
-/// Serves `/livez`, `/readyz`, `/health`, `/metrics` and `/grants/{tenant}/{device}` until `stop`, then lets answers under
-/// way finish for a moment.
+/// Serves `/livez`, `/readyz`, `/health`, `/metrics` and `/grants/{tenant}/{device}` until `stop`, and then briefly waits
+/// for running responses.
 pub async fn serve_ops(
     listener: TcpListener,
     metrics: Metrics,
     readiness: Readiness,
-    remembered: Remembered,
+    cached_grant: CachedGrantReader,
     stop: CancellationToken,
 ) {
     let listener = LimitedListener::new(listener, LIMITS, metrics.http.ops.clone());
-    serve(listener, Ops { metrics, readiness, remembered }, stop).await;
+    serve(listener, Ops { metrics, readiness, cached_grant }, stop).await;
 }
 
 async fn serve(listener: LimitedListener, ops: Ops, stop: CancellationToken) {
@@ -96,12 +95,12 @@ async fn serve(listener: LimitedListener, ops: Ops, stop: CancellationToken) {
         .fallback(async || (StatusCode::NOT_FOUND, ONE_REQUEST, PATHS))
         .method_not_allowed_fallback(async || (StatusCode::METHOD_NOT_ALLOWED, ONE_REQUEST, "only GET is answered\n"))
         .with_state(ops);
-    // No name of a page's own site leads to what is bound on the loopback.
-    let routes = if is_private { routes.layer(from_fn(local_names)) } else { routes };
-    let routes = routes.layer(from_fn(one_host)).layer(from_fn(follow));
+    // A foreign site can resolve its name to the loopback, so only local names are accepted there.
+    let routes = if is_private { routes.layer(from_fn(require_local_name)) } else { routes };
+    let routes = routes.layer(from_fn(require_one_host)).layer(from_fn(report_progress));
     let service = routes.into_make_service_with_connect_info::<Peer>();
     let serving = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
-    drained(serving.into_future(), stop, "of the ops listener").await;
+    serve_until_stopped(serving.into_future(), stop, "of the ops listener").await;
 }
 
 async fn readyz(State(ops): State<Ops>) -> Response {
@@ -126,7 +125,7 @@ async fn grant(State(ops): State<Ops>, Path((tenant, device)): Path<(String, Str
         Ok(key) => key,
         Err(error) => return (StatusCode::BAD_REQUEST, ONE_REQUEST, format!("{error}\n")).into_response(),
     };
-    let grant = (ops.remembered)(&key);
+    let grant = (ops.cached_grant)(&key);
     let status = if grant.is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND };
     (status, ONE_REQUEST, Json(GrantQuery { cached: grant.is_some(), grant })).into_response()
 }
@@ -155,8 +154,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (readiness, stop) = (Readiness::default(), CancellationToken::new());
-        let remembered: Remembered = Arc::new(|key: &DeviceKey| (key.to_string() == "acme/pump-1").then(unregistered));
-        let ops = Ops { metrics: Metrics::new().unwrap(), readiness: readiness.clone(), remembered };
+        let cached_grant: CachedGrantReader =
+            Arc::new(|key: &DeviceKey| (key.to_string() == "acme/pump-1").then(unregistered));
+        let ops = Ops { metrics: Metrics::new().unwrap(), readiness: readiness.clone(), cached_grant };
         let listener = LimitedListener::new(listener, limits, ops.metrics.http.ops.clone());
         let serving = serve(listener, ops, stop.clone());
         #[expect(clippy::disallowed_methods, reason = "a test owns its server by the handle")]

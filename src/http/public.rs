@@ -1,7 +1,7 @@
-//! What faces the public: a credential for whoever asks, and a page that shows what is said under `public/`.
+//! The public listener: a credential for any client, and a page that shows the messages under `public/`.
 //!
-//! On a listener of its own, off unless `PUBLIC_BIND` is set: nothing of the API is reachable here. Everything is bounded:
-//! connections, bytes, time, and credentials by address. Who asked is neither kept nor logged.
+//! It is off unless `PUBLIC_BIND` is set, and serves nothing of the API. It bounds connections, bytes, time, and the
+//! credentials of each address ([`rate_limit`], [`caller`](mod@caller)). It stores and logs no client address.
 
 pub mod caller;
 pub mod rate_limit;
@@ -30,9 +30,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::api::problem::{Problem, ProblemKind};
-use super::listener::browser::one_host;
-use super::listener::drain::drained;
-use super::listener::limits::{ConnectionLimits, HEAD_TIME, LimitedListener, Peer, follow};
+use super::listener::browser::require_one_host;
+use super::listener::drain::serve_until_stopped;
+use super::listener::limits::{ConnectionLimits, HEAD_TIMEOUT, LimitedListener, Peer, report_progress};
 use super::listener::places::Pace;
 use crate::access::hooks::guest;
 use crate::config::sections::public::{Network, PublicConfig, websocket_origin};
@@ -44,29 +44,29 @@ use crate::telemetry::logs::Repeated;
 use caller::caller;
 use rate_limit::AddressRates;
 
-/// What connections may take. Each answers one request; what a proxy should hold back, it holds back before them.
+/// The limits of its connections, each of which carries one request. A proxy in front may have stricter ones.
 const LIMITS: ConnectionLimits = ConnectionLimits {
     connections: 256,
     lifetime: Some(Duration::from_secs(15)),
-    pace: Pace { head: HEAD_TIME, idle: HEAD_TIME },
-    // A request here is one line and a few headers.
+    pace: Pace { head: HEAD_TIMEOUT, idle: HEAD_TIMEOUT },
+    // A request is one line and a few headers.
     sent_bytes: 16 * 1024,
 };
 
-/// The longest body: a request needs none, and some clients send `{}`.
+/// The longest body: none is needed, and some clients send `{}`.
 const MAX_BODY: usize = 1024;
 
 /// How long a request may wait for Postgres.
-const REQUEST_TIME: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often it is said that none can be issued, however many ask.
-const TROUBLE_INTERVAL: Duration = Duration::from_mins(1);
+/// The interval between log lines about failed issues.
+const FAILURE_LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 const PAGE: &str = include_str!("public/page.html");
 const SCRIPT: &str = include_str!("public/page.js");
 const STYLE: &str = include_str!("public/page.css");
 
-/// A credential says by itself what it opens, and no cookie is looked at: a page of any origin may ask.
+/// A page of any origin may request a credential: it opens only public topics, and cookies are ignored.
 const FROM_ANY_ORIGIN: [(HeaderName, &str); 4] = [
     (ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
     (ACCESS_CONTROL_ALLOW_METHODS, "POST"),
@@ -74,26 +74,26 @@ const FROM_ANY_ORIGIN: [(HeaderName, &str); 4] = [
     (ACCESS_CONTROL_MAX_AGE, "600"),
 ];
 
-/// What the public listener works with. Cheap to clone.
+/// The state of the public listener. Clones share it.
 #[derive(Clone)]
 pub struct PublicApi {
     guests: Guests,
     rates: Arc<Mutex<AddressRates>>,
-    trusted: Arc<[Network]>,
+    trusted_proxies: Arc<[Network]>,
     websocket_url: Option<Arc<str>>,
     policy: HeaderValue,
     metrics: GuestMetrics,
-    trouble: Arc<Mutex<Repeated>>,
+    failure_log: Arc<Mutex<Repeated>>,
     clock: Clock,
 }
 
-/// A credential, and what a client needs beside it.
+/// A credential, and what a client needs to use it.
 #[derive(Serialize)]
 struct IssuedCredential<'a> {
     identity_id: String,
     token: String,
     expiration: String,
-    /// The same in seconds from now, for clients whose clock is wrong.
+    /// The remaining time in seconds, for clients with a wrong clock.
     expires_in: i64,
     /// The user name at the broker; the token is the password.
     username: String,
@@ -102,40 +102,45 @@ struct IssuedCredential<'a> {
     websocket_url: Option<&'a str>,
 }
 
-/// Serves `/public` and `/public/credentials` until `stop`, then lets answers under way finish for a moment.
-pub async fn serve_public(listener: TcpListener, public: PublicApi, numbers: ListenerMetrics, stop: CancellationToken) {
-    let router = router(public).layer(from_fn(one_host)).layer(from_fn(follow));
+/// Serves `/public` and `/public/credentials` until `stop`, and then briefly waits for running responses.
+pub async fn serve_public(
+    listener: TcpListener,
+    public: PublicApi,
+    listener_metrics: ListenerMetrics,
+    stop: CancellationToken,
+) {
+    let router = router(public).layer(from_fn(require_one_host)).layer(from_fn(report_progress));
     let service = router.into_make_service_with_connect_info::<Peer>();
-    let listener = LimitedListener::new(listener, LIMITS, numbers);
+    let listener = LimitedListener::new(listener, LIMITS, listener_metrics);
     let serving = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
-    drained(serving.into_future(), stop, "to the public").await;
+    serve_until_stopped(serving.into_future(), stop, "to the public").await;
 }
 
-// === impl Public ===
+// === impl PublicApi ===
 
 impl PublicApi {
-    /// From the settings.
+    /// The state for these settings.
     pub fn new(config: &PublicConfig, guests: Guests, metrics: GuestMetrics, clock: Clock) -> Self {
         Self {
             guests,
             rates: Arc::new(Mutex::new(AddressRates::new(config.credentials_per_minute))),
-            trusted: config.trusted_proxies.clone().into(),
+            trusted_proxies: config.trusted_proxies.clone().into(),
             websocket_url: config.websocket_url.as_deref().map(Arc::from),
             policy: content_policy(config.websocket_url.as_deref()),
             metrics,
-            trouble: Arc::new(Mutex::new(Repeated::new(TROUBLE_INTERVAL))),
+            failure_log: Arc::new(Mutex::new(Repeated::new(FAILURE_LOG_INTERVAL))),
             clock,
         }
     }
 
     fn charge(&self, peer: &Peer, headers: &HeaderMap) -> Result<(), u64> {
-        let address = caller(peer.ip(), headers, &self.trusted);
+        let address = caller(peer.ip(), headers, &self.trusted_proxies);
         self.rates.lock().unwrap_or_else(PoisonError::into_inner).charge(address, (self.clock)())
     }
 
-    fn tell(&self, error: &GuestIssueError) {
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(more) = trouble.ready((self.clock)()) {
+    fn report_failure(&self, error: &GuestIssueError) {
+        let mut failure_log = self.failure_log.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(more) = failure_log.ready((self.clock)()) {
             tracing::warn!(reason = %error, more, "a guest who asked for a credential got none");
         }
     }
@@ -163,13 +168,16 @@ fn router(public: PublicApi) -> Router {
         .route("/public", get(async || ([(CONTENT_TYPE, "text/html; charset=utf-8")], PAGE)))
         .route("/public/page.js", get(async || ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], SCRIPT)))
         .route("/public/page.css", get(async || ([(CONTENT_TYPE, "text/css; charset=utf-8")], STYLE)))
-        .route("/public/credentials", post(issue).options(async || StatusCode::NO_CONTENT).layer(from_fn(shared)))
+        .route(
+            "/public/credentials",
+            post(issue).options(async || StatusCode::NO_CONTENT).layer(from_fn(allow_any_origin)),
+        )
         .fallback(async || Problem::new(ProblemKind::NoSuchPath, "there are GET /public and POST /public/credentials"))
         .method_not_allowed_fallback(async || {
             Problem::new(ProblemKind::MethodNotAllowed, "there are GET /public and POST /public/credentials")
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(from_fn_with_state(public.clone(), guarded))
+        .layer(from_fn_with_state(public.clone(), add_headers))
         .with_state(public)
 }
 
@@ -183,25 +191,25 @@ async fn issue(
         public.metrics.rate_limited.inc();
         let detail =
             format!("this address asks for credentials too often: wait {seconds} s, and use each for its hour");
-        return later(ProblemKind::TooManyRequests, detail, seconds);
+        return retry_later(ProblemKind::TooManyRequests, detail, seconds);
     }
     peer.arrived();
-    // What it says does not matter: there is nothing to ask for but this.
+    // The content of the body has no meaning: the path has one purpose.
     if body.is_err() {
         return Problem::new(ProblemKind::TooLarge, "this path needs no body: leave it out").into_response();
     }
-    match timeout(REQUEST_TIME, public.guests.issue()).await {
+    match timeout(REQUEST_TIMEOUT, public.guests.issue()).await {
         Ok(Ok(credential)) => {
             public.metrics.issued.inc();
             public.hand_over(credential)
         }
         Ok(Err(error @ GuestIssueError::Full(_))) => {
             public.metrics.full.inc();
-            later(ProblemKind::Unavailable, error.to_string(), 60)
+            retry_later(ProblemKind::Unavailable, error.to_string(), 60)
         }
         Ok(Err(error)) => {
-            public.tell(&error);
-            later(ProblemKind::Unavailable, "no credential can be issued at the moment: try again later", 5)
+            public.report_failure(&error);
+            retry_later(ProblemKind::Unavailable, "no credential can be issued at the moment: try again later", 5)
         }
         Err(_) => {
             Problem::new(ProblemKind::TimedOut, "no credential could be issued in time: try again").into_response()
@@ -209,14 +217,14 @@ async fn issue(
     }
 }
 
-/// A refusal that says when to come back.
-fn later(kind: ProblemKind, detail: impl Into<String>, seconds: u64) -> Response {
+/// A refusal with the time after which to retry.
+fn retry_later(kind: ProblemKind, detail: impl Into<String>, seconds: u64) -> Response {
     let mut response = Problem::new(kind, detail).into_response();
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     response
 }
 
-/// The page runs its own script and style, speaks to this listener and to the broker, and stands in no frame.
+/// The page may use its own script and style, connect to this listener and the broker, and appear in no frame.
 fn content_policy(websocket_url: Option<&str>) -> HeaderValue {
     let broker = websocket_url.and_then(websocket_origin).map(|origin| format!(" {origin}")).unwrap_or_default();
     let policy = format!(
@@ -226,7 +234,7 @@ fn content_policy(websocket_url: Option<&str>) -> HeaderValue {
     HeaderValue::try_from(policy).unwrap_or_else(|_| HeaderValue::from_static("default-src 'none'"))
 }
 
-async fn shared(request: Request, next: Next) -> Response {
+async fn allow_any_origin(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     for (name, value) in FROM_ANY_ORIGIN {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
@@ -234,8 +242,8 @@ async fn shared(request: Request, next: Next) -> Response {
     response
 }
 
-/// The headers of every answer. One request for each connection: what bounds the one then bounds the other.
-async fn guarded(State(public): State<PublicApi>, request: Request, next: Next) -> Response {
+/// Adds the headers of every response, and closes the connection: its limits then bound one request.
+async fn add_headers(State(public): State<PublicApi>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, public.policy.clone());

@@ -1,7 +1,7 @@
-//! The door: who asks, and may it? One answer to each question of the broker.
+//! Answers the requests of the broker: login, superuser, and access to a topic.
 //!
-//! It answers from memory. Only who is not known there is looked up, within a bound: the broker stands still meanwhile. What
-//! cannot be found out is denied.
+//! It answers from memory. A lookup happens only on a miss, and is bounded, because the broker is blocked meanwhile. A
+//! lookup that fails denies the request.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use super::caller::{Caller, Claim};
 use super::denial::Denial;
 use super::guest::GuestRefusal;
 use super::logins::{Holder, LoginAnswer, Logins};
-use super::reserved_names::{Reserved, Taken};
+use super::reserved_names::{Reservation, ReservedNames};
 use super::subject::Subject;
 use crate::access::policy::decision::Because;
 use crate::access::policy::reloading::ActivePolicy;
-use crate::access::tokens::cache::Tokens;
+use crate::access::tokens::cache::TokenCache;
 use crate::domain::broker_login::BrokerLogin;
 use crate::domain::device::{Device, RegistryAnswer};
 use crate::domain::ids::DeviceKey;
@@ -25,19 +25,19 @@ use crate::domain::ports::Outage;
 use crate::domain::refusal::{Reason, Refusal};
 use crate::domain::time::{Clock, Timestamp};
 
-/// Whom the door asks what it does not know. Each answers within the broker's patience, or with an outage.
+/// The lookups of [`HookAuthorizer`]. Each returns within the timeout of the broker, or returns an outage.
 pub trait HookLookup: Send + Sync + 'static {
-    /// What the registry says of a device.
+    /// Looks up a device in the registry.
     fn standing(&self, device: &DeviceKey) -> impl Future<Output = Result<RegistryAnswer, Outage>> + Send;
 
-    /// The login under these names.
+    /// Looks up the login under `username` and `client_id`.
     fn login(
         &self,
         username: &str,
         client_id: &str,
     ) -> impl Future<Output = Result<Option<BrokerLogin>, Outage>> + Send;
 
-    /// Whether this name and token, under this client id, are a guest's.
+    /// Verifies the credential of a guest that uses `client_id`.
     fn guest(
         &self,
         username: &str,
@@ -47,42 +47,42 @@ pub trait HookLookup: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Subject, GuestRefusal>> + Send;
 }
 
-/// Answers the broker.
+/// Decides the requests of the broker.
 pub struct HookAuthorizer<K> {
-    knowledge: K,
-    tokens: Tokens,
+    lookup: K,
+    tokens: TokenCache,
     logins: Logins,
-    rulebook: ActivePolicy,
+    active_policy: ActivePolicy,
     clock: Clock,
-    /// What is Sluice's own at the broker: whoever took it would have Sluice's rights, or end its session.
-    reserved: Reserved,
-    /// A device by certificate is believed while one of its certificates in the registry is good.
-    certificates_count: bool,
+    /// The names of Sluice itself at the broker: another client with one would get its rights, or end its session.
+    reserved: ReservedNames,
+    /// Whether a device without a token needs a valid certificate in the registry.
+    requires_certificate: bool,
 }
 
-/// The end of a login that stands for itself at each question, or of one that has to be remembered.
+/// An authenticated subject, and whether the request itself proved it or an earlier login did.
 enum Identity {
-    EachTime(Arc<Subject>),
-    AtLogin(Arc<Subject>),
+    ByRequest(Arc<Subject>),
+    ByLogin(Arc<Subject>),
 }
 
-// === impl Door ===
+// === impl HookAuthorizer ===
 
 impl<K: HookLookup> HookAuthorizer<K> {
-    /// A door that asks these.
+    /// An authorizer with these parts.
     pub fn new(
-        knowledge: K,
-        tokens: Tokens,
+        lookup: K,
+        tokens: TokenCache,
         logins: Logins,
-        rulebook: ActivePolicy,
+        active_policy: ActivePolicy,
         clock: Clock,
-        reserved: Reserved,
-        certificates_count: bool,
+        reserved: ReservedNames,
+        requires_certificate: bool,
     ) -> Self {
-        Self { knowledge, tokens, logins, rulebook, clock, reserved, certificates_count }
+        Self { lookup, tokens, logins, active_policy, clock, reserved, requires_certificate }
     }
 
-    /// May it log in? A device by certificate is never asked about here: the broker has let it in by itself.
+    /// Decides a login. A device with a certificate never gets here: the broker authenticates it by itself.
     pub async fn user(&self, caller: Caller<'_>, password: Option<&str>) -> Result<(), Denial> {
         let claim = caller.claim();
         self.check_client_id(&claim, caller.client_id)?;
@@ -92,52 +92,54 @@ impl<K: HookLookup> HookAuthorizer<K> {
         }
         let password = password.filter(|password| !password.is_empty()).ok_or(Denial::NoPassword);
         let username = match &claim {
-            // Ahead of everything else: no token makes anybody a device.
+            // The name of a device decides first: no issuer's token authenticates a device.
             Claim::Device(device) => {
                 self.check_reserved_name(&caller)?;
-                return self.device_by_token(device, password?).await;
+                return self.login_device(device, password?).await;
             }
-            // By its certificate alone, about which nobody asks here.
+            // The probe authenticates by certificate only, which the broker checks by itself.
             Claim::Probe => return Err(Denial::NoToken),
             Claim::Guest(username) | Claim::Name(username) => *username,
-            Claim::Nobody | Claim::Token { .. } => return self.nameless(password.map_err(|_| Denial::Nobody)?).await,
+            Claim::Anonymous | Claim::Token { .. } => {
+                return self.login_without_name(password.map_err(|_| Denial::Anonymous)?).await;
+            }
         };
         let holder = match claim {
-            Claim::Guest(_) => self.guest(username, password?, caller.client_id).await?,
-            _ => self.stranger(username, password?).await?,
+            Claim::Guest(_) => self.login_guest(username, password?, caller.client_id).await?,
+            _ => self.login_by_token(username, password?).await?,
         };
         self.check_names(username, caller.client_id, &holder).await?;
         let known = holder.clone();
-        let keeps_them = |other: &Holder| self.is_another(other, &known);
-        self.logins.remember(username, caller.client_id, holder, (self.clock)(), keeps_them)
+        let keeps_names = |other: &Holder| self.is_another(other, &known);
+        self.logins.remember(username, caller.client_id, holder, (self.clock)(), keeps_names)
     }
 
-    /// Is everything open to it? Then the broker asks about no topic.
+    /// Decides whether the subject is a superuser, whose topics the broker does not check.
     pub fn superuser(&self, caller: Caller<'_>) -> Result<(), Denial> {
-        // A user name alone tells no login: whoever is a superuser by a password's token is told so at each topic.
+        // This request has no client id to find a login by, so a superuser by password is accepted at each topic instead.
         let Claim::Token { token, name } = caller.claim() else { return Err(Denial::NoSuperuser) };
         let proof = self.tokens.verify(token, (self.clock)())?;
         check_name(name, &proof.subject)?;
-        if self.rulebook.policy().is_superuser(&proof.subject) { Ok(()) } else { Err(Denial::NoSuperuser) }
+        if self.active_policy.policy().is_superuser(&proof.subject) { Ok(()) } else { Err(Denial::NoSuperuser) }
     }
 
-    /// May it do that with these topics?
+    /// Decides access to a topic or a filter.
     pub async fn acl(&self, caller: Caller<'_>, acc: u8, topic: &str) -> Result<(), Denial> {
         self.check_reserved(&caller)?;
-        let proved = self.who(caller).await?;
-        let policy = self.rulebook.policy();
-        let (Identity::AtLogin(subject) | Identity::EachTime(subject)) = &proved;
+        let identity = self.authenticate(caller).await?;
+        let policy = self.active_policy.policy();
+        let (Identity::ByLogin(subject) | Identity::ByRequest(subject)) = &identity;
         let decision = policy.decide(subject, caller.client_id, acc, topic);
-        // A superuser by a password's token lacks no rule; what is denied, or makes no sense, stays so.
+        // A superuser by password needs no allow rule. A deny rule and a malformed request still deny.
         let lacks_a_rule = matches!(decision.because, Because::NoRule | Because::NotCapable);
-        let is_superuser = matches!(proved, Identity::AtLogin(_)) && lacks_a_rule && policy.is_superuser(subject);
+        let is_superuser = matches!(identity, Identity::ByLogin(_)) && lacks_a_rule && policy.is_superuser(subject);
         if decision.allowed || is_superuser { Ok(()) } else { Err(Denial::Policy(decision.to_string())) }
     }
 
-    /// The broker ends the session that has the same client id: nobody takes that of a device or of a replica. Whose it is
-    /// goes by the proof that is offered, never by a name beside a token.
+    /// Refuses the client id of another device or of a replica, because the broker would end its session. The offered proof
+    /// decides whose client id it is, never a name beside a token.
     fn check_client_id(&self, claim: &Claim<'_>, client_id: &str) -> Result<(), Denial> {
-        // A guest's are bounded more narrowly, where its credential is looked at, and then here.
+        // `login_guest` checks the client id of a guest more strictly, and then checks the reserved ones.
         if matches!(claim, Claim::Guest(_)) {
             return Ok(());
         }
@@ -148,119 +150,125 @@ impl<K: HookLookup> HookAuthorizer<K> {
 
     fn check_reserved_client_id(&self, client_id: &str) -> Result<(), Denial> {
         match self.reserved.client_id(client_id) {
-            Taken::No => Ok(()),
-            Taken::Yes => Err(Denial::ClientId),
-            Taken::Unknown => Err(Denial::Fault(Outage("the replicas' client ids have not been read yet".into()))),
+            Reservation::No => Ok(()),
+            Reservation::Yes => Err(Denial::ClientId),
+            Reservation::Unknown => {
+                Err(Denial::Fault(Outage("the replicas' client ids have not been read yet".into())))
+            }
         }
     }
 
-    /// For each topic: what was let in before a replica was known, or by another backend of the broker, does nothing here.
+    /// Refuses a reserved name at each topic: the client may have logged in before the replica was known, or by another
+    /// backend of the broker.
     fn check_reserved(&self, caller: &Caller<'_>) -> Result<(), Denial> {
-        if self.reserved.client_id(caller.client_id) == Taken::Yes {
+        if self.reserved.client_id(caller.client_id) == Reservation::Yes {
             return Err(Denial::ClientId);
         }
-        let is_reserved = caller.username().is_some_and(|name| self.reserved.is_exactly(name));
+        let is_reserved = caller.username().is_some_and(|name| self.reserved.contains_name(name));
         if is_reserved { Err(Denial::ReservedName) } else { Ok(()) }
     }
 
     fn check_reserved_name(&self, caller: &Caller<'_>) -> Result<(), Denial> {
-        let is_reserved = caller.username().is_some_and(|name| self.reserved.is_name(name));
+        let is_reserved = caller.username().is_some_and(|name| self.reserved.resembles_name(name));
         if is_reserved { Err(Denial::ReservedName) } else { Ok(()) }
     }
 
-    /// At a topic the broker tells nothing but these names, so two who are in at once must not share them. Who else has
-    /// them has to be known; while it cannot be, nobody new gets them.
+    /// Refuses names that another live login has: at a topic the broker sends only the names, so two logins must not share
+    /// them. While the lookup fails, no new login gets the names.
     async fn check_names(&self, username: &str, client_id: &str, holder: &Holder) -> Result<(), Denial> {
         let now = (self.clock)();
         let known = match self.logins.recall(username, client_id, now) {
-            LoginAnswer::Somebody(known) => Some(known),
-            LoginAnswer::Nobody => None,
+            LoginAnswer::Held(known) => Some(known),
+            LoginAnswer::NoLogin => None,
             LoginAnswer::Unknown => {
-                let found = self.knowledge.login(username, client_id).await.map_err(Denial::Fault)?;
-                self.logins.learned(username, client_id, found, now)
+                let found = self.lookup.login(username, client_id).await.map_err(Denial::Fault)?;
+                self.logins.apply_lookup(username, client_id, found, now)
             }
         };
         let is_another = known.is_some_and(|known| self.is_another(&known, holder));
         if is_another { Err(Denial::NamesTaken) } else { Ok(()) }
     }
 
-    /// Whether the names of a login stay with it when this one asks for them.
+    /// Whether `known` keeps its names although `asking` requests them.
     fn is_another(&self, known: &Holder, asking: &Holder) -> bool {
         !known.is(asking) && !self.is_withdrawn(known)
     }
 
-    /// Whether the issuer has withdrawn the key that signed its token.
+    /// Whether the issuer has withdrawn the key that signed the holder's token.
     fn is_withdrawn(&self, holder: &Holder) -> bool {
         holder.signer.is_some_and(|signer| !self.tokens.trusts(&signer))
     }
 
-    async fn who(&self, caller: Caller<'_>) -> Result<Identity, Denial> {
+    async fn authenticate(&self, caller: Caller<'_>) -> Result<Identity, Denial> {
         let now = (self.clock)();
         let username = match caller.claim() {
             Claim::Token { token, name } => {
                 let proof = self.tokens.verify(token, now)?;
                 check_name(name, &proof.subject)?;
-                return Ok(Identity::EachTime(proof.subject.clone()));
+                return Ok(Identity::ByRequest(proof.subject.clone()));
             }
             Claim::Device(device) => {
-                return self.device_of_broker(device, now).await.map(|subject| Identity::EachTime(Arc::new(subject)));
+                return self
+                    .check_named_device(device, now)
+                    .await
+                    .map(|subject| Identity::ByRequest(Arc::new(subject)));
             }
-            Claim::Probe => return Ok(Identity::EachTime(Arc::new(Subject::of_device(DeviceKey::of_probe())))),
+            Claim::Probe => return Ok(Identity::ByRequest(Arc::new(Subject::of_device(DeviceKey::of_probe())))),
             Claim::Guest(username) | Claim::Name(username) => username,
-            Claim::Nobody => return Err(Denial::Nobody),
+            Claim::Anonymous => return Err(Denial::Anonymous),
         };
         let holder = match self.logins.recall(username, caller.client_id, now) {
-            LoginAnswer::Somebody(holder) => holder,
-            LoginAnswer::Nobody => return Err(Denial::NoLogin),
+            LoginAnswer::Held(holder) => holder,
+            LoginAnswer::NoLogin => return Err(Denial::NoLogin),
             LoginAnswer::Unknown => {
-                let found = self.knowledge.login(username, caller.client_id).await.map_err(Denial::Fault)?;
-                self.logins.learned(username, caller.client_id, found, now).ok_or(Denial::NoLogin)?
+                let found = self.lookup.login(username, caller.client_id).await.map_err(Denial::Fault)?;
+                self.logins.apply_lookup(username, caller.client_id, found, now).ok_or(Denial::NoLogin)?
             }
         };
-        if self.is_withdrawn(&holder) { Err(Denial::KeyWithdrawn) } else { Ok(Identity::AtLogin(holder.subject)) }
+        if self.is_withdrawn(&holder) { Err(Denial::KeyWithdrawn) } else { Ok(Identity::ByLogin(holder.subject)) }
     }
 
-    async fn guest(&self, username: &str, password: &str, client_id: &str) -> Result<Holder, Denial> {
-        let asked = self.knowledge.guest(username, password, client_id, (self.clock)());
-        let subject = Arc::new(asked.await.map_err(Denial::Guest)?);
+    async fn login_guest(&self, username: &str, password: &str, client_id: &str) -> Result<Holder, Denial> {
+        let verified = self.lookup.guest(username, password, client_id, (self.clock)());
+        let subject = Arc::new(verified.await.map_err(Denial::Guest)?);
         self.check_reserved_client_id(client_id)?;
         Ok(Holder { subject, signer: None })
     }
 
-    /// Neither a device nor a guest: a bearer of a token, under the name the token says.
-    async fn stranger(&self, username: &str, password: &str) -> Result<Holder, Denial> {
-        // A slash is for the names of devices, also for those that are misspelled.
-        if !Tokens::is_token(password) || username.contains('/') {
+    /// Authenticates a subject that is neither a device nor a guest: by a token, under the name in the token.
+    async fn login_by_token(&self, username: &str, password: &str) -> Result<Holder, Denial> {
+        // Names with a slash are for devices, also misspelled ones.
+        if !TokenCache::is_token(password) || username.contains('/') {
             return Err(Denial::NoToken);
         }
         let proof = self.tokens.login(password, self.clock).await?;
         check_name(Some(username), &proof.subject)?;
-        // The issuer does not know which names mean something at the broker.
-        if self.reserved.is_name(username) {
+        // The issuer does not know which names have a meaning at the broker.
+        if self.reserved.resembles_name(username) {
             return Err(Denial::ReservedName);
         }
         Ok(Holder { subject: proof.subject.clone(), signer: Some(proof.signer) })
     }
 
-    /// A token as password beside no name: nothing is remembered, for at a topic nothing would tell whose question it is.
-    async fn nameless(&self, password: &str) -> Result<(), Denial> {
-        if Tokens::is_token(password) {
+    /// Authenticates a token as the password without a user name. It stores no login: a topic request would not identify it.
+    async fn login_without_name(&self, password: &str) -> Result<(), Denial> {
+        if TokenCache::is_token(password) {
             return self.tokens.login(password, self.clock).await.map(drop).map_err(Denial::from);
         }
-        Err(Denial::Nobody)
+        Err(Denial::Anonymous)
     }
 
-    async fn device_by_token(&self, device: &DeviceKey, password: &str) -> Result<(), Denial> {
-        let standing = self.knowledge.standing(device).await.map_err(Denial::Fault)?;
+    async fn login_device(&self, device: &DeviceKey, password: &str) -> Result<(), Denial> {
+        let standing = self.lookup.standing(device).await.map_err(Denial::Fault)?;
         let registered = standing.active().map_err(Denial::Device)?;
         check_token(registered, password).map_err(Denial::Device)
     }
 
-    /// The broker says it is this device: by its certificate, or because we let it in by its token.
-    async fn device_of_broker(&self, device: DeviceKey, now: Timestamp) -> Result<Subject, Denial> {
-        let standing = self.knowledge.standing(&device).await.map_err(Denial::Fault)?;
+    /// Checks a device that the broker names: it authenticated by certificate, or earlier by its token.
+    async fn check_named_device(&self, device: DeviceKey, now: Timestamp) -> Result<Subject, Denial> {
+        let standing = self.lookup.standing(&device).await.map_err(Denial::Fault)?;
         let registered = standing.active().map_err(Denial::Device)?;
-        if self.certificates_count && registered.token.is_none() && !registered.holds_certificate_at(now) {
+        if self.requires_certificate && registered.token.is_none() && !registered.holds_certificate_at(now) {
             let detail = "no certificate of the device is good now, and it has no token";
             return Err(Denial::Device(Refusal::new(Reason::TokenMissing, detail)));
         }
@@ -270,7 +278,7 @@ impl<K: HookLookup> HookAuthorizer<K> {
 
 // === private helpers ===
 
-/// Another backend of the broker decides by the user name as well, so it is the token's own, or is not there.
+/// Refuses a user name other than the subject's: other backends of the broker also decide by it.
 fn check_name(name: Option<&str>, subject: &Subject) -> Result<(), Denial> {
     if name.is_none_or(|name| *name == *subject.id) { Ok(()) } else { Err(Denial::OtherName) }
 }

@@ -1,27 +1,27 @@
-//! Who asks, as the broker's question says it: which proof it offers, before any of it is verified.
+//! The sender of a request as the broker reports it, and the proof it offers.
 //!
-//! The kind of the claim is decided once, from the proof alone: a name beside a token never makes it a device or a guest.
+//! It verifies nothing. The proof alone decides the kind of claim: a name beside a token never makes a device or a guest.
 
 use super::guest::GuestId;
-use crate::access::tokens::cache::Tokens;
+use crate::access::tokens::cache::TokenCache;
 use crate::domain::ids::DeviceKey;
 use crate::domain::probe;
 
-/// By what somebody is known to the broker.
+/// The identifying fields of one request.
 #[derive(Clone, Copy)]
 pub struct Caller<'a> {
     /// The token of an Authorization header.
     bearer: Option<&'a str>,
-    /// The user name; with certificates, the common name.
+    /// The user name; of a client with a certificate, its common name.
     username: Option<&'a str>,
-    /// The client id; empty where the question has none.
+    /// The client id; empty if the request has none.
     pub client_id: &'a str,
 }
 
-/// What it claims to be, and by what.
+/// What the sender claims to be, and by which proof.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim<'a> {
-    /// The token that comes with each question; beside it a user name that is not the token.
+    /// A token in the request itself, and a user name that is not the token.
     Token {
         /// The token.
         token: &'a str,
@@ -30,20 +30,20 @@ pub enum Claim<'a> {
     },
     /// A device, by its common name.
     Device(DeviceKey),
-    /// The probe that proves the broker's isolation, by its common name.
+    /// The probe that tests the isolation of the broker, by its common name.
     Probe,
     /// A guest, by its identity.
     Guest(&'a str),
     /// Any other name.
     Name(&'a str),
     /// Neither a token nor a name.
-    Nobody,
+    Anonymous,
 }
 
 // === impl Caller ===
 
 impl<'a> Caller<'a> {
-    /// The plugin's jwt backend puts every user name where a token belongs, also a certificate's common name.
+    /// Reads the fields of a request. The plugin's jwt backend sends every user name as a bearer token, also a common name.
     pub fn new(bearer: Option<&'a str>, username: Option<&'a str>, client_id: &'a str) -> Self {
         let is_name = |bearer: &str| bearer == probe::IDENTITY || DeviceKey::of_common_name(bearer).is_ok();
         let name = bearer.filter(|bearer| is_name(bearer));
@@ -53,14 +53,14 @@ impl<'a> Caller<'a> {
         Self { bearer, username, client_id }
     }
 
-    /// What it claims to be. A token counts before a name.
+    /// Classifies the claim. A token takes precedence over a name.
     pub fn claim(self) -> Claim<'a> {
         if let Some(token) = self.bearer {
             let name = self.username.filter(|name| *name != token);
             return Claim::Token { token, name };
         }
-        let Some(name) = self.username else { return Claim::Nobody };
-        if Tokens::is_token(name) {
+        let Some(name) = self.username else { return Claim::Anonymous };
+        if TokenCache::is_token(name) {
             return Claim::Token { token: name, name: None };
         }
         match DeviceKey::of_common_name(name) {
@@ -71,7 +71,7 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// Its user name.
+    /// The user name.
     pub const fn username(self) -> Option<&'a str> {
         self.username
     }
@@ -96,6 +96,6 @@ mod tests {
         assert_eq!(claim(None, Some(probe::IDENTITY)), Claim::Probe);
         assert_eq!(claim(Some(probe::IDENTITY), None), Claim::Probe);
         assert_eq!(claim(None, Some("alice")), Claim::Name("alice"));
-        assert_eq!(claim(None, None), Claim::Nobody);
+        assert_eq!(claim(None, None), Claim::Anonymous);
     }
 }

@@ -1,6 +1,6 @@
-//! Guests: what a public credential is made of, and what of it must hold at the door.
+//! Guest credentials: how one is generated, and how one is verified.
 //!
-//! A token is seen here once, when it is made; afterwards there is only its hash. It keeps nothing and asks nobody.
+//! A token exists here once, when it is generated; afterwards only its hash exists. It stores nothing.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,64 +14,64 @@ use crate::access::policy::built_in::GUEST_CLIENT_ID;
 use crate::domain::device::TokenHash;
 use crate::domain::time::Timestamp;
 
-/// What a guest may hear; it may say what lies below `public/`.
+/// The topics a guest may subscribe to; it may publish below `public/`.
 pub const TOPICS: [&str; 1] = ["public/#"];
 
-/// How long a credential is good.
+/// How long a credential is valid.
 pub const LIFETIME_SECONDS: i64 = 3600;
 
-/// How the identity of a guest begins, so that it is never taken for a device's or a person's.
+/// The prefix of a guest's identity, which no device and no user has.
 const IDENTITY_PREFIX: &str = "guest-";
 
-/// Random bytes of an identity: those of a UUID.
+/// Random bytes of an identity: the size of a UUID.
 const ID_BYTES: usize = 16;
 
-/// Random bytes of a token: nobody guesses 256 bits.
+/// Random bytes of a token: 256 bits cannot be guessed.
 const TOKEN_BYTES: usize = 32;
 
-/// The longest client id that is looked at, in bytes.
+/// The longest client id of a guest, in bytes.
 const CLIENT_ID_MAX: usize = 128;
 
-/// Who a guest is, as its user name: `guest-` and 32 lower hex digits.
+/// The identity of a guest, which is its user name: `guest-` and 32 lower-case hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GuestId(Uuid);
 
-/// A token on its way to the one who asked for it; it is never printed.
+/// The token of a new credential; its `Debug` output hides it.
 pub struct GuestToken(String);
 
-/// What is kept of a credential.
+/// The stored part of a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pass {
-    /// The hash of its token.
+    /// The hash of the token.
     pub token: TokenHash,
-    /// No longer good at this moment.
+    /// The time from which the credential is invalid.
     pub expires_at: Timestamp,
 }
 
-/// Why a guest is not let in.
+/// Why a guest is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GuestRefusal {
-    /// The user name is none of a guest.
+    /// The user name is not a guest's.
     #[error("the user name is no guest's: it begins with guest- and comes from POST /public/credentials")]
     NoGuest,
-    /// Another client id.
+    /// The client id does not have the form of a guest's.
     #[error("the client id of a guest begins with public-, holds no /, and has at most 128 bytes")]
     ClientId,
-    /// Never issued, or ended and purged.
+    /// The credential was never issued, or was purged after its end.
     #[error("there is no such guest credential, or it has ended: ask POST /public/credentials for a new one")]
     Unknown,
-    /// Not the token of that identity.
+    /// The token belongs to another identity.
     #[error("the token is not that of this guest credential")]
     WrongToken,
-    /// Past its end.
+    /// The credential has expired.
     #[error("the guest credential has ended: ask POST /public/credentials for a new one")]
     Expired,
-    /// Nobody knows: Postgres did not say.
+    /// Postgres did not answer the lookup.
     #[error("the guest credential cannot be looked up: {0}")]
     Unavailable(String),
 }
 
-/// Makes an identity and its token; none when the system gives no randomness.
+/// Generates an identity and its token. `None` means the system returned no random bytes.
 pub fn make() -> Option<(GuestId, GuestToken)> {
     let (mut id, mut token) = ([0; ID_BYTES], [0; TOKEN_BYTES]);
     getrandom::fill(&mut id).and_then(|()| getrandom::fill(&mut token)).ok()?;
@@ -88,12 +88,12 @@ impl GuestId {
         Self(id)
     }
 
-    /// Its row's key.
+    /// The key of its row.
     pub const fn uuid(self) -> Uuid {
         self.0
     }
 
-    /// How a client id may begin that no other guest was told to use.
+    /// The prefix of a client id that no other guest uses.
     pub fn client_id_prefix(self) -> String {
         let digits = self.0.simple().to_string();
         format!("{GUEST_CLIENT_ID}{}-", &digits[..8])
@@ -109,7 +109,7 @@ impl fmt::Display for GuestId {
 impl FromStr for GuestId {
     type Err = GuestRefusal;
 
-    /// Exactly as it is displayed: an identity has one spelling.
+    /// Accepts only the displayed spelling.
     fn from_str(text: &str) -> Result<Self, GuestRefusal> {
         let digits = text.strip_prefix(IDENTITY_PREFIX).ok_or(GuestRefusal::NoGuest)?;
         let id = Uuid::try_parse(digits).map(Self).map_err(|_| GuestRefusal::NoGuest)?;
@@ -120,12 +120,12 @@ impl FromStr for GuestId {
 // === impl GuestToken ===
 
 impl GuestToken {
-    /// The token, to be handed over once.
+    /// The token, for the one response that contains it.
     pub fn into_text(self) -> String {
         self.0
     }
 
-    /// What is kept of it.
+    /// The hash that is stored.
     pub fn hash(&self) -> TokenHash {
         hash(&self.0)
     }
@@ -140,9 +140,9 @@ impl fmt::Debug for GuestToken {
 // === impl Pass ===
 
 impl Pass {
-    /// Lets the bearer of the token in while the credential is good.
+    /// Accepts the bearer of `token` while the credential is valid.
     pub fn admit(&self, id: GuestId, token: &str, now: Timestamp) -> Result<Subject, GuestRefusal> {
-        // Hashes are of one length, so comparing them tells nothing of the token.
+        // Both hashes have the same length, so the comparison leaks nothing about the token.
         if !bool::from(hash(token).0.ct_eq(&self.token.0)) {
             return Err(GuestRefusal::WrongToken);
         }
@@ -159,8 +159,8 @@ impl Pass {
     }
 }
 
-/// Whether a guest may call its connection so. A `/` would let it take over the session of a device, whose client id on
-/// the listener for certificates is `<tenant>/device/<device>`.
+/// Checks the client id of a guest. A `/` would let it take over the session of a device, whose client id on the listener
+/// for certificates is `<tenant>/device/<device>`.
 pub fn check_client_id(client_id: &str) -> Result<(), GuestRefusal> {
     let is_fine =
         client_id.starts_with(GUEST_CLIENT_ID) && !client_id.contains('/') && client_id.len() <= CLIENT_ID_MAX;

@@ -1,7 +1,7 @@
-//! Logins whose proof the broker does not repeat: in memory for the next question, and written behind to the logbook, so
-//! that a restart or another replica knows them too.
+//! Logins whose proof the broker does not repeat: kept in memory, and written to Postgres in the background for a restart
+//! and for other replicas.
 //!
-//! It holds no token and no password. What Postgres does not take in time is told and counted, never waited for.
+//! It stores no token and no password. A login never waits for Postgres: a lost write is logged and counted.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,32 +22,32 @@ use crate::domain::time::{Clock, Timestamp};
 use crate::telemetry::hooks::HookMetrics;
 use crate::telemetry::outage_log::Spell;
 
-/// Logins in memory; the others are asked of Postgres when their next question comes. 8 KiB each at the very most.
-const REMEMBERED: usize = 20_000;
+/// Logins in memory, at most 8 KiB each. The next request of any other login causes a lookup in Postgres.
+const LOGINS_MAX: usize = 20_000;
 
-/// Logins that wait for Postgres; those beyond are known until the daemon ends.
-const WAITING: usize = 10_000;
+/// Logins that wait to be written; further ones exist in memory only.
+const WAITING_MAX: usize = 10_000;
 
 /// Logins in one statement.
-const AT_ONCE: usize = 500;
+const BATCH_MAX: usize = 500;
 
-/// How long names without a login are not asked about again: so long a login at another replica may stay unknown here.
-const NOBODY_SECONDS: f64 = 5.0;
+/// How long a miss is cached: a login at another replica can stay unknown here for this long.
+const MISS_SECONDS: f64 = 5.0;
 
-/// The pause after Postgres did not take them.
-const RETRY: Duration = Duration::from_secs(1);
+/// The pause after a failed write.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// How often those that have ended are deleted, and how long after their end: clocks differ.
+/// How often expired logins are deleted, and how long after their end, because clocks differ.
 const PURGE_PERIOD: Duration = Duration::from_mins(1);
 const PURGE_AFTER_SECONDS: i64 = 600;
 
-/// The last second of the year 9999: what a token says beyond it, no row holds.
+/// The last second of the year 9999: a row holds no later time.
 const LAST_END: Timestamp = Timestamp::from_micros(253_402_300_799_000_000);
 
-/// How long the last ones may take when the daemon stops.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// How long the last write may take when the daemon stops.
+const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A user name and a client id, as one hash: neither can be made to look like another pair.
+/// The hash of a user name and a client id; no other pair has the same input.
 type LoginKey = [u8; 32];
 
 /// The logins. Clones share them.
@@ -58,93 +58,91 @@ pub struct Logins(Arc<SharedLogins>);
 struct SharedLogins {
     memory: Mutex<TwoGenerationMap<LoginKey, KnownLogin>>,
     waiting: Mutex<HashMap<LoginKey, BrokerLogin>>,
-    bell: Notify,
+    written_signal: Notify,
     metrics: HookMetrics,
 }
 
-/// Whose login it is, and what proved it.
+/// The subject of a login, and the key that proved it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// Who it is.
+    /// The subject.
     pub subject: Arc<Subject>,
-    /// What signed its token; none: a guest, or the login was written by an older release.
+    /// The key that signed its token. `None` means a guest, or a login written by an older release.
     pub signer: Option<TokenSigner>,
 }
 
-/// What is known of a pair of names.
+/// The cached result for a pair of names.
 #[derive(Clone, Debug)]
 enum KnownLogin {
-    Somebody(Holder),
-    Nobody { since: Timestamp },
+    Held(Holder),
+    NoLogin { since: Timestamp },
 }
 
-/// What memory says of a pair of names.
+/// The answer of the memory for a pair of names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoginAnswer {
-    /// It is this one.
-    Somebody(Holder),
-    /// A moment ago there was no login.
-    Nobody,
-    /// It has to be looked up.
+    /// This holder has the names.
+    Held(Holder),
+    /// A recent lookup found no login.
+    NoLogin,
+    /// The memory has no answer: look it up.
     Unknown,
 }
 
 // === impl Logins ===
 
 impl Logins {
-    /// Nobody is known yet.
+    /// An empty memory.
     pub fn new(metrics: HookMetrics) -> Self {
-        let (memory, waiting) = (Mutex::new(TwoGenerationMap::new(REMEMBERED)), Mutex::default());
-        Self(Arc::new(SharedLogins { memory, waiting, bell: Notify::new(), metrics }))
+        let (memory, waiting) = (Mutex::new(TwoGenerationMap::new(LOGINS_MAX)), Mutex::default());
+        Self(Arc::new(SharedLogins { memory, waiting, written_signal: Notify::new(), metrics }))
     }
 
-    /// Somebody logged in under these names. The names of a login that has not ended and `keeps_them` stay with it, also
-    /// when it came at the same moment.
+    /// Stores a login under these names. A live login for which `keeps_names` is true keeps them, also when both logins arrive
+    /// at the same moment.
     pub fn remember(
         &self,
         username: &str,
         client_id: &str,
         holder: Holder,
         now: Timestamp,
-        keeps_them: impl FnOnce(&Holder) -> bool,
+        keeps_names: impl FnOnce(&Holder) -> bool,
     ) -> Result<(), Denial> {
         let login = login_of(username, client_id, &holder, now);
         login.check()?;
         let key = key(username, client_id);
         {
             let mut memory = self.memory();
-            if matches!(memory.get(&key), Some(KnownLogin::Somebody(known)) if !known.has_ended(now) && keeps_them(&known))
+            if matches!(memory.get(&key), Some(KnownLogin::Held(known)) if !known.has_ended(now) && keeps_names(&known))
             {
                 return Err(Denial::NamesTaken);
             }
-            memory.insert(key, KnownLogin::Somebody(holder));
+            memory.insert(key, KnownLogin::Held(holder));
         }
         let mut waiting = self.waiting();
-        if waiting.len() >= WAITING && !waiting.contains_key(&key) {
+        if waiting.len() >= WAITING_MAX && !waiting.contains_key(&key) {
             self.0.metrics.plain.logins_lost.inc();
         } else {
             waiting.insert(key, login);
         }
         drop(waiting);
-        self.0.bell.notify_one();
+        self.0.written_signal.notify_one();
         Ok(())
     }
 
-    /// Whose login these names are, as far as it is known here. One that has ended has to be looked up: there may be another
-    /// since, at another replica.
+    /// Reads the login of these names from memory. An expired one is unknown, because another replica may have a newer one.
     pub fn recall(&self, username: &str, client_id: &str, now: Timestamp) -> LoginAnswer {
         match self.memory().get(&key(username, client_id)) {
-            Some(KnownLogin::Somebody(holder)) if !holder.has_ended(now) => LoginAnswer::Somebody(holder),
-            Some(KnownLogin::Nobody { since }) if (0.0..NOBODY_SECONDS).contains(&now.seconds_since(since)) => {
-                LoginAnswer::Nobody
+            Some(KnownLogin::Held(holder)) if !holder.has_ended(now) => LoginAnswer::Held(holder),
+            Some(KnownLogin::NoLogin { since }) if (0.0..MISS_SECONDS).contains(&now.seconds_since(since)) => {
+                LoginAnswer::NoLogin
             }
             _ => LoginAnswer::Unknown,
         }
     }
 
-    /// Takes what the logbook said of these names, and says whose login it is. What was proved here in the meantime is not
-    /// overwritten by it.
-    pub fn learned(
+    /// Caches the result of a lookup, and returns the holder of the names. A login proved here in the meantime wins.
+    pub fn apply_lookup(
         &self,
         username: &str,
         client_id: &str,
@@ -154,40 +152,40 @@ impl Logins {
         let key = key(username, client_id);
         let mut memory = self.memory();
         let holder = match memory.get(&key) {
-            Some(KnownLogin::Somebody(holder)) if !holder.has_ended(now) => Some(holder),
+            Some(KnownLogin::Held(holder)) if !holder.has_ended(now) => Some(holder),
             _ => found.and_then(holder_of).filter(|holder| !holder.has_ended(now)),
         };
-        let known = holder.clone().map_or(KnownLogin::Nobody { since: now }, KnownLogin::Somebody);
+        let known = holder.clone().map_or(KnownLogin::NoLogin { since: now }, KnownLogin::Held);
         memory.insert(key, known);
         holder
     }
 
-    /// Carries logins to the logbook until `stop`, and deletes there what has ended.
+    /// Writes logins to the logbook until `stop`, and deletes expired ones there.
     pub async fn keep<L: Logbook>(self, logbook: L, clock: Clock, stop: CancellationToken) {
         let mut purge_at = Instant::now() + PURGE_PERIOD;
-        let mut trouble = Spell::default();
+        let mut outages = Spell::default();
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = self.0.bell.notified() => {}
+                () = self.0.written_signal.notified() => {}
                 () = tokio::time::sleep_until(purge_at) => {
                     purge_at = Instant::now() + PURGE_PERIOD;
                     if let Err(outage) = logbook.purge(clock().plus_seconds(-PURGE_AFTER_SECONDS)).await {
-                        tell(&mut trouble, Err(outage));
+                        report(&mut outages, Err(outage));
                     }
                 }
             }
             let written = self.write(&logbook).await;
             let is_written = written.is_ok();
-            tell(&mut trouble, written);
+            report(&mut outages, written);
             if !is_written {
                 tokio::select! {
                     () = stop.cancelled() => break,
-                    () = tokio::time::sleep(RETRY) => self.0.bell.notify_one(),
+                    () = tokio::time::sleep(RETRY_PAUSE) => self.0.written_signal.notify_one(),
                 }
             }
         }
-        let last = tokio::time::timeout(FAREWELL, self.write(&logbook)).await;
+        let last = tokio::time::timeout(LAST_WRITE_TIMEOUT, self.write(&logbook)).await;
         let left = self.waiting().len();
         if !matches!(last, Ok(Ok(()))) && left > 0 {
             self.0.metrics.plain.logins_lost.inc_by(left as u64);
@@ -198,22 +196,22 @@ impl Logins {
         }
     }
 
-    /// Writes all that waits; what is not taken waits on, unless a later login took its place.
+    /// Writes all waiting logins. A failed one waits again, unless a later login has replaced it.
     async fn write<L: Logbook>(&self, logbook: &L) -> Result<(), Outage> {
         loop {
-            let mut lot: Vec<(LoginKey, BrokerLogin)> = {
+            let mut batch: Vec<(LoginKey, BrokerLogin)> = {
                 let mut waiting = self.waiting();
-                let keys: Vec<LoginKey> = waiting.keys().take(AT_ONCE).copied().collect();
+                let keys: Vec<LoginKey> = waiting.keys().take(BATCH_MAX).copied().collect();
                 keys.into_iter().filter_map(|key| waiting.remove_entry(&key)).collect()
             };
-            if lot.is_empty() {
+            if batch.is_empty() {
                 return Ok(());
             }
-            // In one order, so that replicas that write the same rows lock alike.
-            lot.sort_by(|(_, one), (_, other)| {
+            // A fixed order, so that replicas lock the same rows in the same order.
+            batch.sort_by(|(_, one), (_, other)| {
                 (&one.username, &one.client_id).cmp(&(&other.username, &other.client_id))
             });
-            let (keys, logins): (Vec<LoginKey>, Vec<BrokerLogin>) = lot.into_iter().unzip();
+            let (keys, logins): (Vec<LoginKey>, Vec<BrokerLogin>) = batch.into_iter().unzip();
             if let Err(outage) = logbook.keep(&logins).await {
                 let mut waiting = self.waiting();
                 for (key, login) in keys.into_iter().zip(logins) {
@@ -236,12 +234,12 @@ impl Logins {
 // === impl Holder ===
 
 impl Holder {
-    /// Whether what was proved has ended.
+    /// Whether the proof has expired.
     pub fn has_ended(&self, now: Timestamp) -> bool {
         self.subject.has_ended(now)
     }
 
-    /// Whether both are one and the same. Two issuers may use one name for two people.
+    /// Whether both are the same subject of the same issuer: two issuers can use one name for two people.
     pub fn is(&self, other: &Self) -> bool {
         let issuers = self.signer.zip(other.signer);
         let is_one_issuer = issuers.is_none_or(|(one, other)| one.issuer == other.issuer);
@@ -269,13 +267,13 @@ fn login_of(username: &str, client_id: &str, holder: &Holder, at: Timestamp) -> 
         groups: subject.groups.clone(),
         scopes: subject.scopes.clone(),
         at,
-        // Who has no end is no login of this kind; such a one ends at once.
+        // A subject without an end never gets here; its login would end at once.
         expires_at: subject.expires_at.map_or(at, |end| end.min(LAST_END)),
         proved_by: holder.signer.map(Into::into),
     }
 }
 
-/// None: a kind this sluice does not know, or a device, which is known by its name and by nothing a row says.
+/// `None` means an unknown kind, or a device, which no row can prove.
 fn holder_of(login: BrokerLogin) -> Option<Holder> {
     let kind = [SubjectKind::Service, SubjectKind::User, SubjectKind::Guest];
     let kind = kind.into_iter().find(|kind| kind.name() == &*login.kind)?;
@@ -284,8 +282,8 @@ fn holder_of(login: BrokerLogin) -> Option<Holder> {
     Some(Holder { subject: Arc::new(subject), signer: proved_by.map(TokenSigner::from) })
 }
 
-/// Says trouble in few lines, however often it comes and goes.
-fn tell(spell: &mut Spell, written: Result<(), Outage>) {
+/// Logs failures and recovery in few lines, however often they alternate.
+fn report(spell: &mut Spell, written: Result<(), Outage>) {
     match written {
         Ok(()) => {
             if spell.worked(std::time::Instant::now()).is_some() {

@@ -1,7 +1,7 @@
-//! User names and client ids that nobody who asks at the hooks may use: those of Sluice and its replicas, and listed ones.
+//! User names and client ids that no login at the hooks may use: those of Sluice and its replicas, and configured ones.
 //!
-//! Sluice's own login is never answered here, so whatever carries such a name is somebody else. Names are compared loosely,
-//! for another backend of the broker may do so too; client ids exactly, as every broker does.
+//! Sluice itself does not log in at the hooks, so a client with such a name is another one. User names are compared
+//! loosely, because another backend of the broker may do so; client ids exactly, as every broker does.
 
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -12,34 +12,34 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::ports::{Outage, Replica, Roster};
 
-/// How often the replicas are read: so long the client id of one that has never run before may be free.
-const PERIOD: Duration = Duration::from_secs(2);
+/// How often the replicas are read: the client id of a new replica can stay free for this long.
+const READ_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long one reading may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long one read may take.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Readings that fail before it is said: at the first start the table is not there yet.
-const PATIENT_READINGS: u32 = 5;
+/// Failed reads before a log line: at the first start the table does not exist yet.
+const QUIET_FAILURES: u32 = 5;
 
-/// How the names of guests begin.
-const GUESTS: &str = "guest-";
+/// The prefix of guests' names.
+const GUEST_PREFIX: &str = "guest-";
 
 /// The most digits of an ordinal.
 const ORDINAL_DIGITS: usize = 5;
 
-/// What is reserved. Clones share it.
+/// The reserved user names and client ids. Clones share them.
 #[derive(Clone, Debug)]
-pub struct Reserved(Arc<SharedNames>);
+pub struct ReservedNames(Arc<SharedNames>);
 
 #[derive(Debug)]
 struct SharedNames {
-    /// Sluice's own user names, and those that are listed.
+    /// Sluice's own user names, and the configured ones.
     names: Vec<FoldedName>,
-    /// Its own client id, and those that are listed.
+    /// Sluice's own client id, and the configured ones.
     client_ids: HashSet<Box<str>>,
-    /// What the client ids of its share group have before their ordinals; none without a group.
-    family: Option<Box<str>>,
-    /// None: not read yet.
+    /// The common stem of the client ids in the share group. `None` means no share group.
+    share_group_stem: Option<Box<str>>,
+    /// `None` means not read yet.
     replicas: RwLock<Option<Replicas>>,
 }
 
@@ -49,81 +49,83 @@ struct Replicas {
     client_ids: HashSet<Box<str>>,
 }
 
-/// A name as it is written, and as a loose comparison sees it.
+/// A name as written, and in the folded form that a loose comparison uses.
 #[derive(Debug)]
 struct FoldedName {
     text: Box<str>,
-    loose: Vec<char>,
+    folded: Vec<char>,
 }
 
-/// What is known of a client id.
+/// Whether a client id is reserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Taken {
-    /// It is nobody's here.
+pub enum Reservation {
+    /// It is free.
     No,
     /// It is reserved.
     Yes,
-    /// There is a share group, and its members have not been read yet.
+    /// The members of the share group have not been read yet.
     Unknown,
 }
 
-// === impl Reserved ===
+// === impl ReservedNames ===
 
-impl Reserved {
-    /// These own names, these listed ones, the own client id and whether it belongs to a share group; no replica is known yet.
+impl ReservedNames {
+    /// Reserves Sluice's own names, the `listed` ones and `own_client_id`. `has_group` means that replicas share the
+    /// subscription; they are unknown until the first read.
     pub fn new(own_names: &[String], listed: &[String], own_client_id: &str, has_group: bool) -> Self {
         let names = own_names.iter().chain(listed).map(|name| FoldedName::new(name)).collect();
         let client_ids = listed.iter().map(String::as_str).chain([own_client_id]).map(Box::from).collect();
-        let family = has_group.then(|| family(own_client_id).into());
-        Self(Arc::new(SharedNames { names, client_ids, family, replicas: RwLock::default() }))
+        let share_group_stem = has_group.then(|| share_group_stem(own_client_id).into());
+        Self(Arc::new(SharedNames { names, client_ids, share_group_stem, replicas: RwLock::default() }))
     }
 
-    /// Whether nobody may log in under a name like this one.
-    pub fn is_name(&self, name: &str) -> bool {
-        let loose = loose(name);
-        let guests = loose.len() >= GUESTS.len() && loose.iter().zip(GUESTS.chars()).all(|(one, other)| *one == other);
-        guests || self.any_name(|reserved| resembles(&reserved.loose, &loose))
+    /// Whether `name` resembles a reserved name, so that no login may use it.
+    pub fn resembles_name(&self, name: &str) -> bool {
+        let folded = folded(name);
+        let is_guest = folded.len() >= GUEST_PREFIX.len()
+            && folded.iter().zip(GUEST_PREFIX.chars()).all(|(one, other)| *one == other);
+        is_guest || self.has_name(|reserved| resembles(&reserved.folded, &folded))
     }
 
-    /// Whether it is such a name to the letter: for each question about a topic.
-    pub fn is_exactly(&self, name: &str) -> bool {
-        self.any_name(|reserved| *reserved.text == *name)
+    /// Whether `name` equals a reserved name; cheap enough for each topic.
+    pub fn contains_name(&self, name: &str) -> bool {
+        self.has_name(|reserved| *reserved.text == *name)
     }
 
-    /// Whether this client id is reserved.
-    pub fn client_id(&self, client_id: &str) -> Taken {
+    /// Whether `client_id` is reserved.
+    pub fn client_id(&self, client_id: &str) -> Reservation {
         let shared = &self.0;
-        let is_sibling = shared.family.as_deref().is_some_and(|name| family(client_id) == name);
+        let is_sibling = shared.share_group_stem.as_deref().is_some_and(|name| share_group_stem(client_id) == name);
         if is_sibling || shared.client_ids.contains(client_id) {
-            return Taken::Yes;
+            return Reservation::Yes;
         }
         match shared.replicas.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
-            Some(replicas) if replicas.client_ids.contains(client_id) => Taken::Yes,
-            None if shared.family.is_some() => Taken::Unknown,
-            _ => Taken::No,
+            Some(replicas) if replicas.client_ids.contains(client_id) => Reservation::Yes,
+            None if shared.share_group_stem.is_some() => Reservation::Unknown,
+            _ => Reservation::No,
         }
     }
 
-    /// Reads the replicas again and again, until `stop`. While that fails, those that were read stay reserved.
+    /// Reads the replicas periodically until `stop`. After a failed read, the earlier ones stay reserved.
     pub async fn follow<R: Roster>(self, roster: R, stop: CancellationToken) {
-        let mut failed = 0;
+        let mut failures = 0;
         loop {
-            let late = |_| Err(Outage(format!("Postgres did not answer within {} s", PATIENCE.as_secs())));
+            let timed_out = |_| Err(Outage(format!("Postgres did not answer within {} s", READ_TIMEOUT.as_secs())));
             let read = tokio::select! {
                 () = stop.cancelled() => return,
-                read = timeout(PATIENCE, roster.replicas()) => read.unwrap_or_else(late),
+                read = timeout(READ_TIMEOUT, roster.replicas()) => read.unwrap_or_else(timed_out),
             };
             match read {
                 Ok(replicas) => {
-                    self.learn(replicas);
-                    if failed >= PATIENT_READINGS {
+                    self.replace_replicas(replicas);
+                    if failures >= QUIET_FAILURES {
                         tracing::info!("the replicas' client ids can be read again");
                     }
-                    failed = 0;
+                    failures = 0;
                 }
                 Err(outage) => {
-                    failed += 1;
-                    if failed == PATIENT_READINGS {
+                    failures += 1;
+                    if failures == QUIET_FAILURES {
                         tracing::warn!(
                             %outage,
                             "the replicas' client ids cannot be read from broker_sessions; those read before stay \
@@ -134,13 +136,13 @@ impl Reserved {
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = sleep(PERIOD) => {}
+                () = sleep(READ_INTERVAL) => {}
             }
         }
     }
 
-    /// These are all replicas.
-    pub fn learn(&self, replicas: Vec<Replica>) {
+    /// Replaces the known replicas.
+    pub fn replace_replicas(&self, replicas: Vec<Replica>) {
         let mut known = Replicas::default();
         for Replica { client_id, username } in replicas {
             known.client_ids.insert(client_id);
@@ -149,25 +151,25 @@ impl Reserved {
         *self.0.replicas.write().unwrap_or_else(PoisonError::into_inner) = Some(known);
     }
 
-    fn any_name(&self, is_it: impl Fn(&FoldedName) -> bool) -> bool {
+    fn has_name(&self, is_it: impl Fn(&FoldedName) -> bool) -> bool {
         let replicas = self.0.replicas.read().unwrap_or_else(PoisonError::into_inner);
         let known = replicas.as_ref().map_or(&[][..], |replicas| &replicas.names);
         self.0.names.iter().chain(known).any(is_it)
     }
 }
 
-// === impl Name ===
+// === impl FoldedName ===
 
 impl FoldedName {
     fn new(text: &str) -> Self {
-        Self { text: text.into(), loose: loose(text) }
+        Self { text: text.into(), folded: folded(text) }
     }
 }
 
 // === private helpers ===
 
-/// A client id without its ordinal: `sluice` of `sluice`, `sluice-2`, `sluice_2`, `sluice2` and `sluice-b`.
-fn family(client_id: &str) -> &str {
+/// The client id without its ordinal: `sluice` for `sluice`, `sluice-2`, `sluice_2`, `sluice2` and `sluice-b`.
+fn share_group_stem(client_id: &str) -> &str {
     let without_digits = client_id.trim_end_matches(|c: char| c.is_ascii_digit());
     let digits = client_id.len() - without_digits.len();
     let rest = match client_id.as_bytes() {
@@ -179,17 +181,17 @@ fn family(client_id: &str) -> &str {
     if stem.is_empty() { client_id } else { stem }
 }
 
-/// A name without case, spaces, and what is not seen; full-width letters are those of ASCII.
-fn loose(name: &str) -> Vec<char> {
+/// Folds a name: without case, spaces and invisible characters, and with full-width letters as ASCII.
+fn folded(name: &str) -> Vec<char> {
     let narrow = |letter: char| match u32::from(letter) {
         code @ 0xff01..=0xff5e => char::from_u32(code - 0xfee0).unwrap_or(letter),
         _ => letter,
     };
     let letters = name.chars().map(narrow).flat_map(char::to_uppercase).flat_map(char::to_lowercase);
-    letters.filter(|letter| !is_unseen(*letter)).collect()
+    letters.filter(|letter| !is_invisible(*letter)).collect()
 }
 
-fn is_unseen(letter: char) -> bool {
+fn is_invisible(letter: char) -> bool {
     let format = matches!(
         letter,
         '\u{ad}' | '\u{300}'..='\u{36f}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
@@ -198,19 +200,19 @@ fn is_unseen(letter: char) -> bool {
     format || letter.is_whitespace() || letter.is_control()
 }
 
-/// Whether a loose comparison may take them for one: an accented letter of Latin may be any letter without its accent.
+/// Whether a loose comparison could equate both: an accented Latin letter matches any ASCII letter.
 fn resembles(reserved: &[char], name: &[char]) -> bool {
     let is_accented = |letter: char| matches!(letter, '\u{c0}'..='\u{24f}' | '\u{1e00}'..='\u{1eff}');
-    let is_like = |one: char, other: char| one == other || is_accented(other) && one.is_ascii_alphabetic();
-    reserved.len() == name.len() && reserved.iter().zip(name).all(|(one, other)| is_like(*one, *other))
+    let matches = |one: char, other: char| one == other || is_accented(other) && one.is_ascii_alphabetic();
+    reserved.len() == name.len() && reserved.iter().zip(name).all(|(one, other)| matches(*one, *other))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn reserved(client_id: &str, has_group: bool) -> Reserved {
-        Reserved::new(&["sluice".into()], &["bridge".into()], client_id, has_group)
+    fn reserved(client_id: &str, has_group: bool) -> ReservedNames {
+        ReservedNames::new(&["sluice".into()], &["bridge".into()], client_id, has_group)
     }
 
     #[test]
@@ -234,33 +236,39 @@ mod tests {
             "GUEST-0123456789abcdef0123456789abcdef",
             "\u{feff}sluice",
         ] {
-            assert!(reserved.is_name(name), "{name:?}");
+            assert!(reserved.resembles_name(name), "{name:?}");
         }
         for name in ["sluice-b", "sluicer", "luice", "alice", "guest", "guests", "", "Сергей", "søren"] {
-            assert!(!reserved.is_name(name), "{name:?}");
+            assert!(!reserved.resembles_name(name), "{name:?}");
         }
-        assert!(reserved.is_exactly("sluice") && reserved.is_exactly("bridge") && !reserved.is_exactly("Sluice"));
+        assert!(
+            reserved.contains_name("sluice") && reserved.contains_name("bridge") && !reserved.contains_name("Sluice")
+        );
     }
 
     #[test]
     fn the_names_and_client_ids_of_replicas_are_reserved_once_they_are_read() {
         let reserved = reserved("one", true);
         assert_eq!(["one", "bridge", "other", "alice"].map(|id| reserved.client_id(id)), {
-            use Taken::{Unknown, Yes};
+            use Reservation::{Unknown, Yes};
             [Yes, Yes, Unknown, Unknown]
         });
         let replica = |client_id: &str, username: Option<&str>| Replica {
             client_id: client_id.into(),
             username: username.map(Into::into),
         };
-        reserved.learn(vec![replica("one", Some("sluice")), replica("other", Some("gate")), replica("old", None)]);
+        reserved.replace_replicas(vec![
+            replica("one", Some("sluice")),
+            replica("other", Some("gate")),
+            replica("old", None),
+        ]);
         assert_eq!(["one", "other", "old", "Other"].map(|id| reserved.client_id(id)), {
-            use Taken::{No, Yes};
+            use Reservation::{No, Yes};
             [Yes, Yes, Yes, No]
         });
-        assert!(reserved.is_name("gate") && reserved.is_exactly("gate") && !reserved.is_name("other"));
-        reserved.learn(vec![replica("one", None)]);
-        assert_eq!(reserved.client_id("other"), Taken::No);
+        assert!(reserved.resembles_name("gate") && reserved.contains_name("gate") && !reserved.resembles_name("other"));
+        reserved.replace_replicas(vec![replica("one", None)]);
+        assert_eq!(reserved.client_id("other"), Reservation::No);
     }
 
     #[test]
@@ -268,15 +276,15 @@ mod tests {
         for own in ["sluice", "sluice-0", "sluice-b", "sluice_12", "sluice.3", "sluice7"] {
             let reserved = reserved(own, true);
             for id in ["sluice", "sluice-1", "sluice-c", "sluice_b", "sluice99", "sluice-00012"] {
-                assert_eq!(reserved.client_id(id), Taken::Yes, "{id} beside {own}");
+                assert_eq!(reserved.client_id(id), Reservation::Yes, "{id} beside {own}");
             }
-            reserved.learn(Vec::new());
+            reserved.replace_replicas(Vec::new());
             for id in ["sluice-dashboard", "sluice-", "sluice-ab", "sluice-123456", "Sluice-1", "pump-1", "1", "b", ""]
             {
-                assert_eq!(reserved.client_id(id), Taken::No, "{id} beside {own}");
+                assert_eq!(reserved.client_id(id), Reservation::No, "{id} beside {own}");
             }
         }
         let alone = reserved("sluice", false);
-        assert_eq!([alone.client_id("sluice"), alone.client_id("sluice-1")], [Taken::Yes, Taken::No]);
+        assert_eq!([alone.client_id("sluice"), alone.client_id("sluice-1")], [Reservation::Yes, Reservation::No]);
     }
 }

@@ -1,26 +1,26 @@
-//! Who asks: a device, a service, a user or a guest, with what was proved about it.
+//! The authenticated sender of a request: a device, a service, a user or a guest.
 //!
-//! It holds no secret and no token; where it comes from (a certificate, a password, a JWT) is decided elsewhere.
+//! It contains no secret and no token, and does not know which proof authenticated it.
 
 use crate::domain::ids::DeviceKey;
 use crate::domain::time::Timestamp;
 
-/// Somebody whose identity is established.
+/// An authenticated subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
-    /// What kind of somebody.
+    /// The kind of subject.
     pub kind: SubjectKind,
-    /// By what name: a device's identity, a service's client id, a user's `sub`.
+    /// The id: a device's identity, a service's client id, a user's `sub`.
     pub id: Box<str>,
-    /// The groups it belongs to, without leading slashes.
+    /// The groups of the subject, without leading slashes.
     pub groups: Vec<Box<str>>,
-    /// The scopes it was granted.
+    /// The granted scopes.
     pub scopes: Vec<Box<str>>,
-    /// When what was proved ends; none when it does not end by itself.
+    /// When the proof expires. `None` means it has no end of its own.
     pub expires_at: Option<Timestamp>,
 }
 
-/// The kinds a policy tells apart.
+/// The kinds of subject that a policy distinguishes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SubjectKind {
     /// A device of the registry.
@@ -29,20 +29,20 @@ pub enum SubjectKind {
     Service,
     /// A person.
     User,
-    /// Somebody with a public credential.
+    /// An anonymous client with a public credential.
     Guest,
 }
 
 // === impl Subject ===
 
 impl Subject {
-    /// A device, which belongs to no group and is good until the registry says otherwise.
+    /// The subject of a device, which has no groups and no expiry.
     pub fn of_device(device: DeviceKey) -> Self {
         let id = device.identity().into();
         Self { kind: SubjectKind::Device(device), id, groups: Vec::new(), scopes: Vec::new(), expires_at: None }
     }
 
-    /// Whether what was proved has ended.
+    /// Whether the proof has expired.
     pub fn has_ended(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|end| now >= end)
     }
@@ -51,7 +51,7 @@ impl Subject {
 // === impl SubjectKind ===
 
 impl SubjectKind {
-    /// As a policy file writes it.
+    /// The name in a policy file.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Device(_) => "device",

@@ -1,12 +1,12 @@
-//! A map that forgets: what was not asked for lately goes when there is no more room.
+//! A bounded map that drops the entries not read lately.
 //!
-//! It knows no time; whether an entry is still true is for those who read it.
+//! It knows no time: readers check whether an entry is still valid.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// Two generations of entries. What is used lives in the young one; when that is full it becomes the old one, and the old
-/// one is forgotten. So it takes no list of uses, and it never holds more than it may.
+/// Two generations of entries. A read moves an entry to the young generation. When that is full, it replaces the old one.
+/// This bounds the size without a list of uses.
 #[derive(Debug)]
 pub struct TwoGenerationMap<K, V> {
     young: HashMap<K, V>,
@@ -14,15 +14,15 @@ pub struct TwoGenerationMap<K, V> {
     room: usize,
 }
 
-// === impl Memory ===
+// === impl TwoGenerationMap ===
 
 impl<K: Copy + Eq + Hash, V: Clone> TwoGenerationMap<K, V> {
-    /// Room for so many entries.
+    /// A map of at most `room` entries.
     pub fn new(room: usize) -> Self {
         Self { young: HashMap::new(), old: HashMap::new(), room: (room / 2).max(1) }
     }
 
-    /// What is known under this key.
+    /// The value of `key`, which becomes young.
     pub fn get(&mut self, key: &K) -> Option<V> {
         if let Some(value) = self.young.get(key) {
             return Some(value.clone());
@@ -32,7 +32,7 @@ impl<K: Copy + Eq + Hash, V: Clone> TwoGenerationMap<K, V> {
         Some(value)
     }
 
-    /// Keeps it; what was there is replaced.
+    /// Inserts or replaces the value of `key`.
     pub fn insert(&mut self, key: K, value: V) {
         if self.young.len() >= self.room && !self.young.contains_key(&key) {
             self.old = std::mem::take(&mut self.young);

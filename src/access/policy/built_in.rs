@@ -1,17 +1,17 @@
-//! What holds without a policy file, and ahead of it: a device's own topics, and the corner of the guests.
+//! The topics that need no policy file: a device's own topics, and the guests' topics.
 //!
-//! No rule of a file opens more to a guest; one may deny any of it.
+//! A deny rule of the file can close them. No allow rule opens other topics to a guest.
 
 use super::filter::TopicFilter;
 use super::pattern::{Pattern, Values};
 use super::rule::Action;
 use crate::access::hooks::subject::{Subject, SubjectKind};
 
-/// How the client id of a guest begins.
+/// The prefix of a guest's client id.
 pub const GUEST_CLIENT_ID: &str = "public-";
 
-/// What a device may say; compose/mosquitto/acl.conf has the same lines.
-const DEVICE_SAYS: [&str; 6] = [
+/// The topics a device may publish to; compose/mosquitto/acl.conf has the same lines.
+const DEVICE_PUBLISHES: [&str; 6] = [
     "tenant/{tenant}/device/{device}/telemetry/#",
     "tenant/{tenant}/device/{device}/heartbeat",
     "tenant/{tenant}/device/{device}/event",
@@ -20,34 +20,34 @@ const DEVICE_SAYS: [&str; 6] = [
     "tenant/{tenant}/device/{device}/commands/ack",
 ];
 
-/// What a device may hear; likewise.
-const DEVICE_HEARS: [&str; 4] = [
+/// The topics a device may read and subscribe to; compose/mosquitto/acl.conf has the same lines.
+const DEVICE_RECEIVES: [&str; 4] = [
     "tenant/{tenant}/device/{device}/shadow/desired",
     "tenant/{tenant}/device/{device}/commands/#",
     "tenant/{tenant}/device/{device}/jobs/#",
     "tenant/{tenant}/device/{device}/errors/#",
 ];
 
-/// A guest publishes below `public/`; its subscription of `public/#` matches `public` itself too.
-const GUEST_SAYS: [&str; 1] = ["public/+/#"];
-const GUEST_HEARS: [&str; 1] = ["public/#"];
+/// A guest publishes below `public/`. Its subscription to `public/#` matches `public` itself too.
+const GUEST_PUBLISHES: [&str; 1] = ["public/+/#"];
+const GUEST_RECEIVES: [&str; 1] = ["public/#"];
 
-/// The patterns that are always there.
+/// The parsed built-in patterns.
 #[derive(Clone, Debug)]
 pub struct BuiltIn {
-    device_says: Vec<Pattern>,
-    device_hears: Vec<Pattern>,
-    guest_says: Vec<Pattern>,
-    guest_hears: Vec<Pattern>,
+    device_publishes: Vec<Pattern>,
+    device_receives: Vec<Pattern>,
+    guest_publishes: Vec<Pattern>,
+    guest_receives: Vec<Pattern>,
 }
 
-/// Why a guest is refused before any topic is looked at.
+/// Why a guest is refused whatever the topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GuestError {
-    /// Another client id.
+    /// The client id lacks the prefix of guests.
     #[error("the client id of a guest begins with {GUEST_CLIENT_ID}")]
     ClientId,
-    /// A shared subscription, which would take messages away from the others of its group.
+    /// A shared subscription, which would take messages from the other members of its group.
     #[error("a guest has no shared subscriptions")]
     Shared,
 }
@@ -57,49 +57,49 @@ pub enum GuestError {
 impl BuiltIn {
     pub(super) fn new() -> Self {
         Self {
-            device_says: patterns(&DEVICE_SAYS),
-            device_hears: patterns(&DEVICE_HEARS),
-            guest_says: patterns(&GUEST_SAYS),
-            guest_hears: patterns(&GUEST_HEARS),
+            device_publishes: patterns(&DEVICE_PUBLISHES),
+            device_receives: patterns(&DEVICE_RECEIVES),
+            guest_publishes: patterns(&GUEST_PUBLISHES),
+            guest_receives: patterns(&GUEST_RECEIVES),
         }
     }
 
-    /// What is open to this kind of subject.
+    /// The built-in patterns of this kind of subject for `action`.
     pub(super) fn of(&self, kind: &SubjectKind, action: Action) -> &[Pattern] {
         match (kind, action) {
-            (SubjectKind::Device(_), Action::Publish) => &self.device_says,
-            (SubjectKind::Device(_), Action::Read | Action::Subscribe) => &self.device_hears,
-            (SubjectKind::Guest, Action::Publish) => &self.guest_says,
-            (SubjectKind::Guest, Action::Read | Action::Subscribe) => &self.guest_hears,
+            (SubjectKind::Device(_), Action::Publish) => &self.device_publishes,
+            (SubjectKind::Device(_), Action::Read | Action::Subscribe) => &self.device_receives,
+            (SubjectKind::Guest, Action::Publish) => &self.guest_publishes,
+            (SubjectKind::Guest, Action::Read | Action::Subscribe) => &self.guest_receives,
             (SubjectKind::Service | SubjectKind::User, _) => &[],
         }
     }
 
-    /// Whether it is open.
+    /// Whether one built-in pattern covers the requested topics.
     pub(super) fn covers(
         &self,
         subject: &Subject,
         action: Action,
-        asked: &TopicFilter<'_>,
+        requested: &TopicFilter<'_>,
         values: &Values<'_>,
     ) -> bool {
-        self.of(&subject.kind, action).iter().any(|pattern| pattern.covers(asked, values))
+        self.of(&subject.kind, action).iter().any(|pattern| pattern.covers(requested, values))
     }
 
-    /// What devices may do with their own topics.
+    /// Each action of a device with each pattern of its own topics.
     pub(super) fn of_devices(&self) -> impl Iterator<Item = (Action, &Pattern)> {
-        let says = self.device_says.iter().map(|pattern| (Action::Publish, pattern));
-        let hears = [Action::Read, Action::Subscribe].into_iter();
-        says.chain(hears.flat_map(|action| self.device_hears.iter().map(move |pattern| (action, pattern))))
+        let publishes = self.device_publishes.iter().map(|pattern| (Action::Publish, pattern));
+        let receives = [Action::Read, Action::Subscribe].into_iter();
+        publishes.chain(receives.flat_map(|action| self.device_receives.iter().map(move |pattern| (action, pattern))))
     }
 }
 
-/// What no guest may do, whatever the topic.
-pub(super) fn check_guest(client_id: &str, asked: &TopicFilter<'_>) -> Result<(), GuestError> {
+/// Refuses the requests that no guest may make, whatever the topic.
+pub(super) fn check_guest(client_id: &str, requested: &TopicFilter<'_>) -> Result<(), GuestError> {
     if !client_id.starts_with(GUEST_CLIENT_ID) {
         return Err(GuestError::ClientId);
     }
-    if asked.is_shared() { Err(GuestError::Shared) } else { Ok(()) }
+    if requested.is_shared() { Err(GuestError::Shared) } else { Ok(()) }
 }
 
 #[expect(clippy::expect_used, reason = "constants of this file: each test that makes a policy parses them all")]
@@ -118,7 +118,7 @@ mod tests {
             let topics = shipped.lines().filter_map(|line| line.strip_prefix(start)?.strip_prefix("tenant/%u/"));
             topics.map(|rest| format!("tenant/{{tenant}}/device/{{device}}/{rest}")).collect()
         };
-        assert_eq!(lines("pattern write "), DEVICE_SAYS);
-        assert_eq!(lines("pattern read "), DEVICE_HEARS);
+        assert_eq!(lines("pattern write "), DEVICE_PUBLISHES);
+        assert_eq!(lines("pattern read "), DEVICE_RECEIVES);
     }
 }

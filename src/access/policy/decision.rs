@@ -1,6 +1,6 @@
-//! An answer, and what decided it, in words that people and logs can keep.
+//! A decision and its cause, with a sentence for logs and a label for programs.
 //!
-//! It decides nothing.
+//! It decides nothing: [`super::Policy::decide`] does.
 
 use std::fmt;
 
@@ -8,18 +8,18 @@ use super::built_in::GuestError;
 use super::filter::FilterError;
 use super::rule::{Action, PolicyRule};
 
-/// The answer to one question.
+/// The answer to one request.
 #[derive(Clone, Copy, Debug)]
 pub struct Decision<'p> {
     /// Whether it is allowed.
     pub allowed: bool,
-    /// The action that decided: of several that were asked for, the one that is denied, or the last.
+    /// The action that decided: of several requested ones, the first denied one, or the last.
     pub action: Option<Action>,
-    /// What decided.
+    /// What decided a request.
     pub because: Because<'p>,
 }
 
-/// What decided.
+/// What decided a request.
 #[derive(Clone, Copy, Debug)]
 pub enum Because<'p> {
     /// Allowed: a device's own topics.
@@ -28,19 +28,19 @@ pub enum Because<'p> {
     GuestTopics,
     /// Allowed or denied by this rule.
     Rule(&'p PolicyRule),
-    /// Allowed by several rules, of which none covers all that is asked for.
+    /// Allowed by several rules together; none covers the whole request alone.
     Together,
-    /// Denied: a rule allows it, but no group, scope or kind of the subject is capable of it.
+    /// Denied: a rule allows it, but no group, scope or kind of the subject has the permission.
     NotCapable,
-    /// Denied: nothing allows it.
+    /// Denied: no rule allows it.
     NoRule,
-    /// Denied: a guest.
+    /// Denied: a request that no guest may make.
     Guest(GuestError),
-    /// Denied: a guest outside its topics, whatever the rules say.
+    /// Denied: a guest outside the guests' topics, whatever the rules say.
     GuestTopic,
-    /// Denied: `acc` names no action, or one that is not known.
+    /// Denied: `acc` names no action, or an unknown one.
     UnknownAccess(u8),
-    /// Denied: it is no topic, or no filter.
+    /// Denied: the topic or filter is malformed.
     Malformed(FilterError),
 }
 
@@ -55,7 +55,7 @@ impl<'p> Decision<'p> {
         Self { allowed: false, action, because }
     }
 
-    /// Where in the policy file the rule stands that decided, if one did.
+    /// The place of the deciding rule in the policy file; `None` means no single rule decided.
     pub fn place(&self) -> Option<&'p str> {
         match self.because {
             Because::Rule(rule) => Some(&rule.place),
@@ -64,7 +64,7 @@ impl<'p> Decision<'p> {
     }
 }
 
-/// In a sentence: the answer, the action, and what decided.
+/// One sentence: the answer, the action, and the cause.
 impl fmt::Display for Decision<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.allowed { "allowed" } else { "denied" })?;
@@ -78,7 +78,7 @@ impl fmt::Display for Decision<'_> {
 // === impl Because ===
 
 impl Because<'_> {
-    /// A word for programs.
+    /// The label for programs.
     pub const fn label(&self) -> &'static str {
         match self {
             Self::OwnTopics => "own_topics",

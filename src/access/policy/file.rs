@@ -1,8 +1,8 @@
-//! The policy file, JSON or TOML: what may stand in it, and where each error is.
+//! Parses a policy file, JSON or TOML, and reports the place of each fault.
 //!
-//! Two shapes are taken. Flat: `rules`, `group_permissions`, `scope_permissions`, `type_permissions` at the top. Nested,
-//! below one key of any name: `mqtt.acl.rules`, and the tables of permissions under `roles`. What it does not know is an
-//! error; it corrects nothing, and a file with one error yields no policy.
+//! Two layouts are accepted. Flat: `rules`, `group_permissions`, `scope_permissions`, `type_permissions` at the top.
+//! Nested, below one key of any name: `mqtt.acl.rules`, and the tables of permissions under `roles`. It corrects nothing:
+//! an unknown key is a fault, and a file with one fault yields no policy.
 
 use std::collections::HashSet;
 use std::io;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::Policy;
 use super::effect::Effect;
-use super::file_reader::{Faults, Walk, get, key_path};
+use super::file_reader::{Faults, ValueReader, get, key_path};
 use super::file_tree::{Node, TableEntries};
 use super::pattern::Pattern;
 use super::rule::{Action, Actions, Capabilities, Capability, Kinds, PolicyRule, Scopes, Subjects};
@@ -22,33 +22,33 @@ pub const MAX_FILE_BYTES: u64 = 1024 * 1024;
 /// The most rules of a file.
 pub const MAX_RULES: usize = 1000;
 
-/// The most topic patterns of all rules: each answer may look at all of them, and the broker waits for it.
+/// The most topic patterns of all rules: one decision may check all of them while the broker waits.
 pub const MAX_PATTERNS: usize = 4096;
 
 const TABLES: [&str; 3] = ["group_permissions", "scope_permissions", "type_permissions"];
 
-/// Why a file is no policy.
+/// Why a file yields no policy.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyFileError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("the policy file {} cannot be read: {why}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// The system's words.
+        /// The error of the system.
         why: io::Error,
     },
-    /// It is wrong.
+    /// The file has faults.
     #[error("the policy file {} is wrong:\n{faults}", path.display())]
     Wrong {
         /// The file.
         path: PathBuf,
-        /// Everything that is wrong.
+        /// The faults.
         faults: Faults,
     },
 }
 
-/// How a text is written.
+/// The syntax of a policy file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// JSON.
@@ -63,48 +63,48 @@ pub fn load(path: &Path) -> Result<Policy, PolicyFileError> {
     let format = match path.extension().and_then(|extension| extension.to_str()) {
         Some("json") => Format::Json,
         Some("toml") => Format::Toml,
-        // No TOML begins so.
+        // TOML never begins with a brace.
         _ if text.trim_start().starts_with('{') => Format::Json,
         _ => Format::Toml,
     };
     parse(&text, format).map_err(|faults| PolicyFileError::Wrong { path: path.to_owned(), faults })
 }
 
-/// Reads a policy.
+/// Parses a policy.
 pub fn parse(text: &str, format: Format) -> Result<Policy, Faults> {
     let root = match format {
         Format::Json => Node::of_json(text),
         Format::Toml => Node::of_toml(text),
     };
     let mut reader = PolicyReader::default();
-    let policy = root.map(|root| reader.policy(&root)).map_err(|fault| reader.walk.faults.add(fault));
-    policy.ok().filter(|_| reader.walk.faults.is_empty()).ok_or(reader.walk.faults)
+    let policy = root.map(|root| reader.policy(&root)).map_err(|fault| reader.values.faults.add(fault));
+    policy.ok().filter(|_| reader.values.faults.is_empty()).ok_or(reader.values.faults)
 }
 
 fn read_bounded(path: &Path) -> io::Result<String> {
     disk::read_text(path, MAX_FILE_BYTES)
 }
 
-/// Turns the tree into rules; what is wrong is noted and reading goes on.
+/// Turns the tree into rules. It collects each fault and continues.
 #[derive(Default)]
 struct PolicyReader {
-    walk: Walk,
+    values: ValueReader,
     patterns: usize,
 }
 
-// === impl Reader ===
+// === impl PolicyReader ===
 
 impl PolicyReader {
     fn policy(&mut self, root: &Node) -> Policy {
-        let Some(top) = self.walk.table("the file", root) else { return Policy::built_in() };
+        let Some(top) = self.values.table("the file", root) else { return Policy::built_in() };
         let is_flat = top.iter().any(|(key, _)| key == "rules" || TABLES.contains(&key.as_str()));
         match top {
             [(name, inner)] if !is_flat => self.nested(&key_path("", name), inner),
             _ => {
                 if top.is_empty() {
-                    self.walk.fault("the file", "it is empty: expected rules");
+                    self.values.fault("the file", "it is empty: expected rules");
                 }
-                self.walk.only(top, "", &["rules", TABLES[0], TABLES[1], TABLES[2]]);
+                self.values.reject_unknown_keys(top, "", &["rules", TABLES[0], TABLES[1], TABLES[2]]);
                 let rules = self.rules("rules", get(top, "rules"));
                 Policy::new(rules, self.capabilities("", top))
             }
@@ -112,25 +112,25 @@ impl PolicyReader {
     }
 
     fn nested(&mut self, name: &str, inner: &Node) -> Policy {
-        let Some(inner) = self.walk.table(name, inner) else { return Policy::built_in() };
-        self.walk.only(inner, name, &["mqtt", "roles"]);
+        let Some(inner) = self.values.table(name, inner) else { return Policy::built_in() };
+        self.values.reject_unknown_keys(inner, name, &["mqtt", "roles"]);
         let place = format!("{name}.mqtt");
-        let mqtt = get(inner, "mqtt").and_then(|node| self.walk.table(&place, node)).unwrap_or_default();
-        self.walk.only(mqtt, &place, &["acl"]);
+        let mqtt = get(inner, "mqtt").and_then(|node| self.values.table(&place, node)).unwrap_or_default();
+        self.values.reject_unknown_keys(mqtt, &place, &["acl"]);
         let place = format!("{place}.acl");
-        let acl = get(mqtt, "acl").and_then(|node| self.walk.table(&place, node)).unwrap_or_default();
-        self.walk.only(acl, &place, &["rules"]);
+        let acl = get(mqtt, "acl").and_then(|node| self.values.table(&place, node)).unwrap_or_default();
+        self.values.reject_unknown_keys(acl, &place, &["rules"]);
         let rules = self.rules(&format!("{place}.rules"), get(acl, "rules"));
         let place = format!("{name}.roles");
-        let tables = get(inner, "roles").and_then(|node| self.walk.table(&place, node)).unwrap_or_default();
-        self.walk.only(tables, &place, &TABLES);
+        let tables = get(inner, "roles").and_then(|node| self.values.table(&place, node)).unwrap_or_default();
+        self.values.reject_unknown_keys(tables, &place, &TABLES);
         Policy::new(rules, self.capabilities(&place, tables))
     }
 
     fn rules(&mut self, place: &str, node: Option<&Node>) -> Vec<PolicyRule> {
-        let nodes = node.and_then(|node| self.walk.list(place, node)).unwrap_or_default();
+        let nodes = node.and_then(|node| self.values.list(place, node)).unwrap_or_default();
         if nodes.len() > MAX_RULES {
-            self.walk.fault(place, format!("{} rules, {MAX_RULES} are the most", nodes.len()));
+            self.values.fault(place, format!("{} rules, {MAX_RULES} are the most", nodes.len()));
             return Vec::new();
         }
         let rules: Vec<_> = nodes
@@ -139,18 +139,18 @@ impl PolicyReader {
             .filter_map(|(index, node)| self.rule(index, format!("{place}[{index}]"), node))
             .collect();
         if self.patterns > MAX_PATTERNS {
-            self.walk.fault(place, format!("{} topics in all, {MAX_PATTERNS} are the most", self.patterns));
+            self.values.fault(place, format!("{} topics in all, {MAX_PATTERNS} are the most", self.patterns));
         }
         rules
     }
 
     fn rule(&mut self, index: usize, place: String, node: &Node) -> Option<PolicyRule> {
-        let entries = self.walk.table(&place, node)?;
-        self.walk.only(entries, &place, &["subjects", "topics", "actions", "effect"]);
+        let entries = self.values.table(&place, node)?;
+        self.values.reject_unknown_keys(entries, &place, &["subjects", "topics", "actions", "effect"]);
         let of = |key: &str| format!("{place}.{key}");
         let subjects = get(entries, "subjects").map(|node| self.subjects(&of("subjects"), node));
-        let topics = self.walk.needed(entries, &place, "topics").map(|node| self.topics(&of("topics"), node));
-        let actions = self.walk.needed(entries, &place, "actions").map(|node| self.actions(&of("actions"), node));
+        let topics = self.values.required(entries, &place, "topics").map(|node| self.topics(&of("topics"), node));
+        let actions = self.values.required(entries, &place, "actions").map(|node| self.actions(&of("actions"), node));
         let effect = get(entries, "effect").map(|node| self.effect(&of("effect"), node));
         Some(PolicyRule {
             index,
@@ -163,11 +163,11 @@ impl PolicyReader {
     }
 
     fn subjects(&mut self, place: &str, node: &Node) -> Subjects {
-        let Some(entries) = self.walk.table(place, node) else { return Subjects::default() };
-        self.walk.only(entries, place, &["types", "ids", "groups", "scopes"]);
+        let Some(entries) = self.values.table(place, node) else { return Subjects::default() };
+        self.values.reject_unknown_keys(entries, place, &["types", "ids", "groups", "scopes"]);
         let [kinds, ids, groups, scopes] = ["types", "ids", "groups", "scopes"].map(|key| {
             let place = format!("{place}.{key}");
-            self.walk.choice(&place, get(entries, key)?)
+            self.values.choice(&place, get(entries, key)?)
         });
         let set = |texts: Vec<(String, String)>| texts.into_iter().map(|(_, text)| text.into()).collect::<HashSet<_>>();
         let kinds = kinds.map(|texts| texts.into_iter().fold(Kinds::default(), |kinds, text| self.kind(kinds, &text)));
@@ -188,14 +188,14 @@ impl PolicyReader {
 
     fn kind(&mut self, kinds: Kinds, (place, name): &(String, String)) -> Kinds {
         kinds.with(name).unwrap_or_else(|| {
-            self.walk.fault(place, format!("there is no type {name:?}; there are {}", Kinds::NAMES.join(", ")));
+            self.values.fault(place, format!("there is no type {name:?}; there are {}", Kinds::NAMES.join(", ")));
             kinds
         })
     }
 
     fn group(&mut self, place: &str, group: &str) {
         if group.starts_with('/') {
-            self.walk.fault(
+            self.values.fault(
                 place,
                 format!("groups are written without the leading slash: {:?}", group.trim_start_matches('/')),
             );
@@ -204,7 +204,7 @@ impl PolicyReader {
 
     fn scope(&mut self, scopes: &mut Scopes, place: &str, scope: &str) {
         if scope.strip_suffix(".*").unwrap_or(scope).contains('*') {
-            self.walk.fault(
+            self.values.fault(
                 place,
                 format!("in {scope:?} the * would be a letter: it stands for more only at the end, as in a.b.*"),
             );
@@ -213,26 +213,26 @@ impl PolicyReader {
     }
 
     fn topics(&mut self, place: &str, node: &Node) -> Box<[Pattern]> {
-        let texts = self.walk.texts(place, node);
+        let texts = self.values.texts(place, node);
         self.patterns += texts.len();
         let mut patterns = Vec::with_capacity(texts.len());
         for (place, text) in texts {
             match Pattern::parse(&text) {
                 Ok(pattern) => patterns.push(pattern),
-                Err(error) => self.walk.fault(place, format!("{text:?}: {error}")),
+                Err(error) => self.values.fault(place, format!("{text:?}: {error}")),
             }
         }
         patterns.into()
     }
 
     fn actions(&mut self, place: &str, node: &Node) -> Actions {
-        let Some(texts) = self.walk.choice(place, node) else { return Actions::ALL };
+        let Some(texts) = self.values.choice(place, node) else { return Actions::ALL };
         let mut actions = Actions::default();
         for (place, name) in texts {
             match Action::ALL.into_iter().find(|action| action.name() == name) {
                 Some(action) => actions = actions.with(action),
                 None => self
-                    .walk
+                    .values
                     .fault(place, format!("there is no action {name:?}; there are subscribe, read, publish, \"*\"")),
             }
         }
@@ -244,13 +244,13 @@ impl PolicyReader {
             Node::Text(text) if text == "allow" => Effect::Allow,
             Node::Text(text) if text == "deny" => Effect::Deny,
             _ => {
-                self.walk.fault(place, "expected \"allow\" or \"deny\"");
+                self.values.fault(place, "expected \"allow\" or \"deny\"");
                 Effect::Deny
             }
         }
     }
 
-    /// None when there is no table of permissions at all.
+    /// `None` means the file has no table of permissions.
     fn capabilities(&mut self, place: &str, entries: &TableEntries) -> Option<Capabilities> {
         let [groups, scopes, kinds] = TABLES.map(|key| {
             let place = key_path(place, key);
@@ -266,23 +266,23 @@ impl PolicyReader {
         }
         for (place, scope, capability) in scopes.unwrap_or_default() {
             if scope.contains('*') {
-                self.walk.fault(place, "a scope is looked up by its whole name: spell each one out");
+                self.values.fault(place, "a scope is looked up by its whole name: spell each one out");
             }
             all.scopes.insert(scope.into(), capability);
         }
         for (place, name, capability) in kinds.unwrap_or_default() {
             let index = Kinds::NAMES.iter().position(|known| *known == name).filter(|_| name != "guest");
             match index {
-                Some(_) if capability.superuser => self.walk.fault(place, "a whole type cannot be superuser"),
+                Some(_) if capability.superuser => self.values.fault(place, "a whole type cannot be superuser"),
                 Some(index) => all.kinds[index] = capability,
-                None => self.walk.fault(place, "expected device, service or user; what a guest may do is built in"),
+                None => self.values.fault(place, "expected device, service or user; what a guest may do is built in"),
             }
         }
         Some(all)
     }
 
     fn permissions(&mut self, place: &str, node: &Node) -> Vec<(String, String, Capability)> {
-        let entries = self.walk.table(place, node).unwrap_or_default();
+        let entries = self.values.table(place, node).unwrap_or_default();
         let mut read = |(name, node): &(String, Node)| {
             let place = key_path(place, name);
             let capability = self.capability(&place, node);
@@ -293,11 +293,11 @@ impl PolicyReader {
 
     fn capability(&mut self, place: &str, node: &Node) -> Capability {
         let mut capability = Capability::default();
-        for (place, name) in self.walk.texts(place, node) {
+        for (place, name) in self.values.texts(place, node) {
             match Action::ALL.into_iter().find(|action| action.name() == name) {
                 Some(action) => capability.actions = capability.actions.with(action),
                 None if name == "superuser" => capability.superuser = true,
-                None => self.walk.fault(
+                None => self.values.fault(
                     place,
                     format!("there is no permission {name:?}; there are subscribe, read, publish, superuser"),
                 ),

@@ -1,24 +1,24 @@
-//! Walks the tree of a policy file: what shape a value must have, and a note of each that has another.
+//! Checks the types of the values in a policy file, and collects a fault for each wrong one.
 //!
-//! It knows no rule and no permission.
+//! It does not know rules or permissions: [`super::file`](mod@super::file) does.
 
 use std::fmt;
 
 use super::file_tree::{Node, PolicyFault, TableEntries};
 
-/// How many errors are told of at a time; the rest is counted.
+/// The most faults listed in one report; the others are only counted.
 const MAX_FAULTS: usize = 50;
 
-/// Everything that is wrong with the text of a policy.
+/// The faults of one policy file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
-    told: Vec<PolicyFault>,
-    more: usize,
+    listed: Vec<PolicyFault>,
+    unlisted: usize,
 }
 
-/// Asks each value for its shape.
+/// Reads values of an expected type, and collects the faults.
 #[derive(Default)]
-pub(super) struct Walk {
+pub(super) struct ValueReader {
     pub faults: Faults,
 }
 
@@ -26,31 +26,31 @@ pub(super) struct Walk {
 
 impl Faults {
     pub(super) fn add(&mut self, fault: PolicyFault) {
-        if self.told.len() < MAX_FAULTS { self.told.push(fault) } else { self.more += 1 }
+        if self.listed.len() < MAX_FAULTS { self.listed.push(fault) } else { self.unlisted += 1 }
     }
 
-    /// Whether nothing is wrong.
+    /// Whether there are no faults.
     pub fn is_empty(&self) -> bool {
-        self.told.is_empty()
+        self.listed.is_empty()
     }
 
-    /// Those that are told of.
+    /// The listed faults.
     pub fn iter(&self) -> impl Iterator<Item = &PolicyFault> {
-        self.told.iter()
+        self.listed.iter()
     }
 }
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let told: Vec<_> = self.told.iter().map(ToString::to_string).collect();
-        f.write_str(&told.join("\n"))?;
-        if self.more == 0 { Ok(()) } else { write!(f, "\nand {} more", self.more) }
+        let listed: Vec<_> = self.listed.iter().map(ToString::to_string).collect();
+        f.write_str(&listed.join("\n"))?;
+        if self.unlisted == 0 { Ok(()) } else { write!(f, "\nand {} more", self.unlisted) }
     }
 }
 
-// === impl Walk ===
+// === impl ValueReader ===
 
-impl Walk {
+impl ValueReader {
     pub(super) fn fault(&mut self, place: impl Into<String>, why: impl Into<String>) {
         self.faults.add(PolicyFault { place: place.into(), why: why.into() });
     }
@@ -71,7 +71,7 @@ impl Walk {
         None
     }
 
-    /// A list of texts, each with its place.
+    /// Reads a list of texts, each with its place.
     pub(super) fn texts(&mut self, place: &str, node: &Node) -> Vec<(String, String)> {
         let mut texts = Vec::new();
         for (index, item) in self.list(place, node).unwrap_or_default().iter().enumerate() {
@@ -84,7 +84,7 @@ impl Walk {
         texts
     }
 
-    /// A list of texts; none when it is, or holds, `"*"`: any.
+    /// Reads a list of texts. `None` means any: the value is or contains `"*"`.
     pub(super) fn choice(&mut self, place: &str, node: &Node) -> Option<Vec<(String, String)>> {
         if let Node::Text(text) = node {
             if text != "*" {
@@ -96,7 +96,7 @@ impl Walk {
         if texts.iter().any(|(_, text)| text == "*") { None } else { Some(texts) }
     }
 
-    pub(super) fn needed<'n>(&mut self, entries: &'n TableEntries, place: &str, key: &str) -> Option<&'n Node> {
+    pub(super) fn required<'n>(&mut self, entries: &'n TableEntries, place: &str, key: &str) -> Option<&'n Node> {
         let node = get(entries, key);
         if node.is_none() {
             self.fault(place, format!("{key} is missing"));
@@ -104,7 +104,7 @@ impl Walk {
         node
     }
 
-    pub(super) fn only(&mut self, entries: &TableEntries, place: &str, known: &[&str]) {
+    pub(super) fn reject_unknown_keys(&mut self, entries: &TableEntries, place: &str, known: &[&str]) {
         for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.as_str())) {
             self.fault(key_path(place, key), format!("there is no such key here; there are {}", known.join(", ")));
         }
@@ -117,7 +117,8 @@ pub(super) fn get<'n>(entries: &'n TableEntries, key: &str) -> Option<&'n Node> 
     entries.iter().find(|(name, _)| name == key).map(|(_, node)| node)
 }
 
-/// A key below a place; one that is no plain word is quoted, so that nothing of it reaches a terminal raw.
+/// The path of `key` below `place`. A key that is not a plain word is quoted, so that no control character reaches a
+/// terminal.
 pub(super) fn key_path(place: &str, key: &str) -> String {
     let is_plain =
         !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));

@@ -1,4 +1,4 @@
-//! What may stand in a policy file, and how each error is told: all at once, each with its place.
+//! The accepted content of a policy file, and the report of its faults: all at once, each with its place.
 
 use proptest::prelude::*;
 

@@ -1,19 +1,19 @@
-//! A policy file as a tree, before anybody knows what it means; of JSON and TOML alike.
+//! A policy file, JSON or TOML, as one tree of values; and the fault that names a place in it.
 //!
-//! A key that stands twice is an error: of two rules for one thing nobody could tell which holds.
+//! It does not interpret the values. A duplicate key is an error, because it would be unclear which value applies.
 
 use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-/// One thing that is wrong.
+/// One fault of a policy file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {why}")]
 pub struct PolicyFault {
-    /// Where: a line and column, or a path such as `rules[3].topics[0]`.
+    /// The place: a line and column, or a path such as `rules[3].topics[0]`.
     pub place: String,
-    /// What is wrong, and what would be right.
+    /// What is wrong, and what is expected.
     pub why: String,
 }
 
@@ -23,7 +23,7 @@ pub(super) enum Node {
     Table(Vec<(String, Node)>),
     List(Vec<Node>),
     Text(String),
-    /// What a policy has no use for, in words.
+    /// A type that no policy uses, in words.
     Other(&'static str),
 }
 
@@ -37,9 +37,9 @@ impl Node {
     pub(super) fn of_json(text: &str) -> Result<Self, PolicyFault> {
         serde_json::from_str(text).map_err(|error| {
             let place = format!("line {}, column {}", error.line(), error.column());
-            // It says the place once more.
-            let said = error.to_string();
-            let why = said.rsplit_once(" at line ").map_or(said.as_str(), |(why, _)| why);
+            // serde_json appends the place, which is already known.
+            let message = error.to_string();
+            let why = message.rsplit_once(" at line ").map_or(message.as_str(), |(why, _)| why);
             PolicyFault { place, why: format!("not JSON: {why}") }
         })
     }
@@ -55,7 +55,7 @@ impl Node {
         })
     }
 
-    /// What it is, for one who expected something else.
+    /// The type in words, for a fault that expected another one.
     pub(super) const fn kind(&self) -> &'static str {
         match self {
             Self::Table(_) => "a table",
@@ -74,7 +74,7 @@ impl<'de> Deserialize<'de> for Node {
 
 struct TableReader;
 
-// === impl Reader ===
+// === impl TableReader ===
 
 impl<'de> Visitor<'de> for TableReader {
     type Value = Node;

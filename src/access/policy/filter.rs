@@ -1,19 +1,19 @@
-//! Topics and topic filters as a client sends them: their grammar, and the levels they consist of.
+//! The grammar of topics and topic filters as a client sends them, and their levels.
 //!
-//! It borrows and repairs nothing: what MQTT forbids is an error. Which filter holds which is for [`super::pattern`].
+//! It corrects nothing: a text that MQTT forbids is an error. [`super::pattern`] decides which pattern covers which filter.
 
-/// The most levels of a topic; Mosquitto takes no more either (its `TOPIC_HIERARCHY_LIMIT`).
+/// The most levels of a topic; Mosquitto has the same limit (`TOPIC_HIERARCHY_LIMIT`).
 pub const MAX_LEVELS: usize = 200;
 
-/// The longest topic, in bytes: what an MQTT string can hold.
+/// The longest topic, in bytes: the limit of an MQTT string.
 pub const MAX_BYTES: usize = 65_535;
 
 const SHARED: &str = "$share/";
 
-/// Why a text is no topic or no filter.
+/// Why a text is not a topic or a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
-    /// Nothing at all.
+    /// The text is empty.
     #[error("a topic must not be empty")]
     Empty,
     /// More than [`MAX_BYTES`].
@@ -25,10 +25,10 @@ pub enum FilterError {
     /// U+0000.
     #[error("a topic must not hold U+0000")]
     Nul,
-    /// A wildcard where one topic is meant.
+    /// A wildcard in a topic.
     #[error("+ and # may stand in a subscription only")]
     Wildcard,
-    /// A wildcard that is not a level of its own.
+    /// A wildcard that is a part of a level.
     #[error("+ and # stand for whole levels")]
     PartOfLevel,
     /// Levels after `#`.
@@ -42,15 +42,15 @@ pub enum FilterError {
 /// One level of a topic or a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FilterStep<'a> {
-    /// This name and no other.
+    /// Exactly this name.
     Name(&'a str),
-    /// `+`: one level of any name.
+    /// `+`: any name.
     Any,
-    /// `#`: here and everything below.
+    /// `#`: this level and everything below.
     Rest,
 }
 
-/// What somebody asks for: one topic, or all topics that a filter matches.
+/// The topics of a request: one topic, or all topics that a filter matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicFilter<'a> {
     text: &'a str,
@@ -58,25 +58,25 @@ pub struct TopicFilter<'a> {
     has_wildcards: bool,
 }
 
-// === impl Step ===
+// === impl FilterStep ===
 
 impl FilterStep<'_> {
-    /// Whether a wildcard may not stand for it: as the first level, a name that begins with `$` belongs to the broker.
+    /// Whether no wildcard matches this step: a first level that begins with `$` belongs to the broker.
     pub(super) fn is_hidden(self, index: usize) -> bool {
         index == 0 && matches!(self, Self::Name(name) if name.starts_with('$'))
     }
 }
 
-// === impl Filter ===
+// === impl TopicFilter ===
 
 impl<'a> TopicFilter<'a> {
-    /// One topic, as in PUBLISH: without wildcards.
+    /// Parses a topic, as in PUBLISH: without wildcards.
     pub fn topic(text: &'a str) -> Result<Self, FilterError> {
         let filter = Self::parse(text)?;
         if filter.has_wildcards { Err(FilterError::Wildcard) } else { Ok(filter) }
     }
 
-    /// A filter, as in SUBSCRIBE; of a shared subscription only what comes after the group counts.
+    /// Parses a filter, as in SUBSCRIBE; of a shared subscription only the filter after the group counts.
     pub fn subscription(text: &'a str) -> Result<Self, FilterError> {
         let Some(rest) = text.strip_prefix(SHARED) else {
             return if text == "$share" { Err(FilterError::Shared) } else { Self::parse(text) };
@@ -88,7 +88,7 @@ impl<'a> TopicFilter<'a> {
         Ok(Self { is_shared: true, ..Self::parse(filter)? })
     }
 
-    /// A filter as it stands.
+    /// Parses a filter that is not a shared subscription.
     pub fn parse(text: &'a str) -> Result<Self, FilterError> {
         if text.is_empty() {
             return Err(FilterError::Empty);
@@ -116,9 +116,9 @@ impl<'a> TopicFilter<'a> {
         Ok(Self { text, is_shared: false, has_wildcards })
     }
 
-    /// Its levels, in order.
+    /// The levels, in order.
     pub fn steps(&self) -> impl Iterator<Item = FilterStep<'a>> + use<'a> {
-        // `#` matches its parent too, and the parent of `/#` would be the empty topic, which is none.
+        // `#` matches its parent too; the parent of `/#` would be the empty topic, which does not exist.
         let text = if self.text == "/#" { "/+/#" } else { self.text };
         text.split('/').map(|level| match level {
             "+" => FilterStep::Any,
@@ -127,17 +127,17 @@ impl<'a> TopicFilter<'a> {
         })
     }
 
-    /// As it is written, without `$share/<group>/`.
+    /// The filter as written, without `$share/<group>/`.
     pub const fn text(&self) -> &'a str {
         self.text
     }
 
-    /// Whether it came as `$share/<group>/<filter>`.
+    /// Whether the client sent `$share/<group>/<filter>`.
     pub const fn is_shared(&self) -> bool {
         self.is_shared
     }
 
-    /// Whether it matches several topics.
+    /// Whether the filter contains `+` or `#`.
     pub const fn has_wildcards(&self) -> bool {
         self.has_wildcards
     }

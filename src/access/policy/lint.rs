@@ -1,6 +1,6 @@
-//! Doubts about a policy that can be read: rules that never match or change nothing, and rules that open too much.
+//! Warns about a valid policy: rules that never match, change nothing, or open too much.
 //!
-//! It looks at the rules alone, not at who has asked; it changes no answer.
+//! It reads the rules alone, not past requests, and it changes no decision.
 
 use std::collections::HashSet;
 
@@ -12,39 +12,39 @@ use super::rule::{Action, Kinds, PolicyRule, Scopes, Subjects};
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::ids::DeviceKey;
 
-/// Topics of devices that are not the one who asks: any tenant's, and those of the same name in another tenant.
+/// Topics of other devices: of any tenant, and of the same name in another tenant.
 const OTHER_DEVICES: [&str; 2] = ["tenant/+/device/(another)/#", "tenant/(another)/device/+/#"];
-/// Topics of devices of another tenant and another name.
+/// Topics of devices with another tenant and another name.
 const ALL_DEVICES: &str = "tenant/(another)/device/(another)/#";
 
-/// One doubt.
+/// One suspicion about a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LintSuspicion {
-    /// Where: a rule, or one topic of it.
+    /// The place: a rule, or one topic of it.
     pub place: String,
-    /// What kind of doubt.
+    /// The kind of suspicion.
     pub kind: DoubtKind,
-    /// How grave it is, what is so, and what to do.
+    /// The severity, the fact, and the advice.
     pub finding: Finding,
 }
 
-/// The kinds of doubt.
+/// The kinds of suspicion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DoubtKind {
-    /// Nobody, no topic or no action can match.
+    /// No subject, no topic or no action can match.
     NeverMatches,
-    /// Another rule decides all that it speaks of.
+    /// Another rule already decides everything the rule applies to.
     Shadowed,
-    /// Nobody has the permission that must come with it.
+    /// No subject of the rule has the permission it needs.
     NotCapable,
-    /// It opens what was hardly meant.
+    /// The rule opens more than was probably intended.
     TooWide,
-    /// It closes what was hardly meant.
+    /// The rule closes more than was probably intended.
     TooNarrow,
 }
 
-/// Gathers the doubts about one rule.
-struct Doubts<'p> {
+/// Collects the suspicions about the rules of one policy.
+struct LintCollector<'p> {
     policy: &'p Policy,
     found: Vec<LintSuspicion>,
 }
@@ -52,7 +52,7 @@ struct Doubts<'p> {
 // === impl DoubtKind ===
 
 impl DoubtKind {
-    /// A word for programs.
+    /// The label for programs.
     pub const fn label(self) -> &'static str {
         match self {
             Self::NeverMatches => "never_matches",
@@ -64,47 +64,49 @@ impl DoubtKind {
     }
 }
 
-/// All doubts about a policy, in the order of its rules.
+/// Every suspicion about a policy, in the order of its rules.
 pub fn lint(policy: &Policy) -> Vec<LintSuspicion> {
     let mut rules: Vec<&PolicyRule> = policy.allows().iter().chain(policy.denies()).collect();
     rules.sort_unstable_by_key(|rule| rule.index);
-    let mut doubts = Doubts { policy, found: Vec::new() };
+    let mut collector = LintCollector { policy, found: Vec::new() };
     for rule in &rules {
-        let before = doubts.found.len();
-        doubts.of_subjects(rule);
-        doubts.of_topics(rule);
-        if doubts.found.len() > before && doubts.found[before..].iter().any(|doubt| doubt.is_dead(&rule.place)) {
+        let before = collector.found.len();
+        collector.check_subjects(rule);
+        collector.check_topics(rule);
+        if collector.found.len() > before
+            && collector.found[before..].iter().any(|suspicion| suspicion.disables_rule(&rule.place))
+        {
             continue;
         }
-        doubts.of_capability(rule);
-        doubts.of_others(rule, &rules);
-        doubts.of_width(rule);
+        collector.check_capability(rule);
+        collector.check_shadowing(rule, &rules);
+        collector.check_width(rule);
     }
-    doubts.found
+    collector.found
 }
 
-// === impl Doubt ===
+// === impl LintSuspicion ===
 
 impl LintSuspicion {
-    /// Whether the whole rule does nothing, so that further doubts say nothing new.
-    fn is_dead(&self, place: &str) -> bool {
+    /// Whether the whole rule has no effect, so that further suspicions add nothing.
+    fn disables_rule(&self, place: &str) -> bool {
         self.kind == DoubtKind::NeverMatches && self.finding.level == Severity::Error && self.place == place
     }
 }
 
-// === impl Doubts ===
+// === impl LintCollector ===
 
-impl Doubts<'_> {
+impl LintCollector<'_> {
     fn add(&mut self, place: impl Into<String>, kind: DoubtKind, finding: Finding) {
         self.found.push(LintSuspicion { place: place.into(), kind, finding });
     }
 
-    fn never(&mut self, place: impl Into<String>, what: &str, advice: &str) {
+    fn add_never_matches(&mut self, place: impl Into<String>, what: &str, advice: &str) {
         self.add(place, DoubtKind::NeverMatches, Finding::error(what, advice));
     }
 
-    /// Rules that speak of nobody, of nothing, or of those to whom no rule opens anything.
-    fn of_subjects(&mut self, rule: &PolicyRule) {
+    /// Finds rules with an empty list, and rules for subjects to which no rule opens anything.
+    fn check_subjects(&mut self, rule: &PolicyRule) {
         let Subjects { kinds, ids, groups, scopes } = &rule.subjects;
         let place = &*rule.place;
         let empty = [
@@ -116,7 +118,11 @@ impl Doubts<'_> {
             ("actions", rule.actions.is_empty()),
         ];
         for (key, _) in empty.iter().filter(|(_, is_empty)| *is_empty) {
-            self.never(place, &format!("{key} is an empty list, which nothing matches"), "fill it, or remove the rule");
+            self.add_never_matches(
+                place,
+                &format!("{key} is an empty list, which nothing matches"),
+                "fill it, or remove the rule",
+            );
         }
         let only = |name: &str| kinds.is_some_and(|kinds| kinds.is_only(name));
         if let Some(id) = ids.iter().flatten().find(|id| only("device") && id.parse::<DeviceKey>().is_err()) {
@@ -125,14 +131,22 @@ impl Doubts<'_> {
             self.add(place, DoubtKind::NeverMatches, finding);
         }
         if (groups.is_some() || scopes.is_some()) && (only("device") || only("guest")) {
-            self.never(place, "devices and guests have no groups and no scopes", "name devices by subjects.ids");
+            self.add_never_matches(
+                place,
+                "devices and guests have no groups and no scopes",
+                "name devices by subjects.ids",
+            );
         } else if only("guest") && rule.effect == Effect::Allow {
-            self.never(place, "no rule opens anything to a guest", "remove it: the topics under public/ are built in");
+            self.add_never_matches(
+                place,
+                "no rule opens anything to a guest",
+                "remove it: the topics under public/ are built in",
+            );
         }
     }
 
-    /// Topics that nobody's can match, and levels that are not what they seem.
-    fn of_topics(&mut self, rule: &PolicyRule) {
+    /// Finds topics that match nothing, and levels that do not mean what they appear to mean.
+    fn check_topics(&mut self, rule: &PolicyRule) {
         let kinds = rule.subjects.kinds;
         let has_device = kinds.is_none_or(|kinds| kinds.has_name("device"));
         let is_allow = rule.effect == Effect::Allow;
@@ -140,15 +154,15 @@ impl Doubts<'_> {
             let place = format!("{}.topics[{index}]", rule.place);
             if topic.text().starts_with("$share/") {
                 let advice = "write the filter alone: it holds for shared subscriptions too";
-                self.never(&place, "$share/<group>/ is taken off before rules are asked", advice);
+                self.add_never_matches(&place, "$share/<group>/ is taken off before rules are asked", advice);
             }
             if !has_device && (topic.has(Placeholder::Tenant) || topic.has(Placeholder::Device)) {
                 let advice = "add device to subjects.types, or write the names";
-                self.never(&place, "only a device has a tenant and a device name", advice);
+                self.add_never_matches(&place, "only a device has a tenant and a device name", advice);
             }
             if is_allow && topic.has(Placeholder::Sub) && kinds.is_some_and(|kinds| kinds.is_only("device")) {
                 let advice = "write {tenant} and {device}";
-                self.never(&place, "a device's id holds slashes, so {sub} stands for nothing", advice);
+                self.add_never_matches(&place, "a device's id holds slashes, so {sub} stands for nothing", advice);
             }
             if topic.text().split('/').any(|level| level == "*") {
                 let finding =
@@ -164,8 +178,8 @@ impl Doubts<'_> {
         }
     }
 
-    /// Actions that nobody of whom the rule speaks is permitted.
-    fn of_capability(&mut self, rule: &PolicyRule) {
+    /// Finds actions that no subject of the rule is permitted.
+    fn check_capability(&mut self, rule: &PolicyRule) {
         let Some(capabilities) = self.policy.capabilities().filter(|_| rule.effect == Effect::Allow) else { return };
         let best = capabilities.best(rule.subjects.kinds);
         let named = capabilities.named_by(&rule.subjects);
@@ -187,13 +201,13 @@ impl Doubts<'_> {
         }
     }
 
-    /// Topics about which another rule has said the last word already.
-    fn of_others(&mut self, rule: &PolicyRule, rules: &[&PolicyRule]) {
+    /// Finds topics that another rule already decides.
+    fn check_shadowing(&mut self, rule: &PolicyRule, rules: &[&PolicyRule]) {
         for index in 0..rule.topics.len() {
             let place = format!("{}.topics[{index}]", rule.place);
             let decides = |other: &&&PolicyRule| {
                 let wins = other.effect == rule.effect || other.effect == Effect::Deny;
-                wins && speaks_of_all(other, rule) && says_all(other, rule, index)
+                wins && applies_to_all_of(other, rule) && covers_topic(other, rule, index)
             };
             let Some(other) = rules.iter().find(decides) else { continue };
             let finding = match (rule.effect, other.effect) {
@@ -206,8 +220,8 @@ impl Doubts<'_> {
         }
     }
 
-    /// Rules that let devices into each other's topics, give everybody everything, or cut devices off from their own.
-    fn of_width(&mut self, rule: &PolicyRule) {
+    /// Finds rules that open devices' topics to other devices, open all topics to all subjects, or close a device's own.
+    fn check_width(&mut self, rule: &PolicyRule) {
         let Subjects { kinds, ids, groups, scopes } = &rule.subjects;
         let by_kind_alone = ids.is_none() && groups.is_none() && scopes.is_none();
         if !by_kind_alone {
@@ -226,7 +240,8 @@ impl Doubts<'_> {
                 }
             }
             Effect::Deny if of_devices => {
-                let taken = self.policy.own_topics().of_devices().find(|(action, own)| takes(rule, *action, own));
+                let taken =
+                    self.policy.own_topics().of_devices().find(|(action, own)| closes_own_topic(rule, *action, own));
                 if let Some((action, own)) = taken {
                     let what = format!("it denies devices to {} {}, which is their own", action.name(), own.text());
                     let finding = Finding::warning(what, "name others in subjects.types, unless it is meant so");
@@ -240,27 +255,26 @@ impl Doubts<'_> {
 
 // --- private helpers ---
 
-/// Whether the patterns of the other rule hold all that this topic holds, as they are written. Of two that say the same
-/// only the later one is doubted.
-fn says_all(other: &PolicyRule, rule: &PolicyRule, index: usize) -> bool {
+/// Whether the patterns of `other` cover this topic of `rule`, as written. Of two equal topics only the later one counts.
+fn covers_topic(other: &PolicyRule, rule: &PolicyRule, index: usize) -> bool {
     let topic = &rule.topics[index];
-    let is_mutual = other.effect == rule.effect && speaks_of_all(rule, other);
+    let is_mutual = other.effect == rule.effect && applies_to_all_of(rule, other);
     let counts = |at: usize, one: &Pattern| {
         let is_later = (other.index, at) >= (rule.index, index);
         !(is_mutual && is_later && one.is_same(topic))
     };
     let topics = other.topics.iter().enumerate().filter(|(at, one)| counts(*at, one)).map(|(_, one)| one);
-    let asked = TopicFilter::parse(topic.text());
-    asked.is_ok_and(|asked| pattern::cover_together(&mut topics.collect(), &asked, &Values::as_written()))
+    let requested = TopicFilter::parse(topic.text());
+    requested.is_ok_and(|requested| pattern::cover_together(&mut topics.collect(), &requested, &Values::as_written()))
 }
 
-fn speaks_of_all(other: &PolicyRule, rule: &PolicyRule) -> bool {
+fn applies_to_all_of(other: &PolicyRule, rule: &PolicyRule) -> bool {
     other.actions.has_all(rule.actions) && other.subjects.include_all(&rule.subjects)
 }
 
 fn too_wide(topic: &Pattern, reaches_devices: bool, is_for_all: bool) -> Option<Finding> {
     let overlaps =
-        |text: &str| TopicFilter::parse(text).is_ok_and(|asked| topic.overlaps(&asked, &Values::as_written()));
+        |text: &str| TopicFilter::parse(text).is_ok_and(|requested| topic.overlaps(&requested, &Values::as_written()));
     if reaches_devices && overlaps(ALL_DEVICES) {
         let what = "it gives every device topics of every other device, of all tenants";
         return Some(Finding::error(
@@ -277,9 +291,9 @@ fn too_wide(topic: &Pattern, reaches_devices: bool, is_for_all: bool) -> Option<
     (is_for_all && holds_all).then(|| Finding::warning("it gives everybody every topic", advice))
 }
 
-/// Whether a rule that denies takes a topic of its own from some device.
-fn takes(rule: &PolicyRule, action: Action, own: &Pattern) -> bool {
+/// Whether a deny rule closes the topic `own` of some device.
+fn closes_own_topic(rule: &PolicyRule, action: Action, own: &Pattern) -> bool {
     let of_any = own.text().replace(Placeholder::Tenant.text(), "+").replace(Placeholder::Device.text(), "+");
-    let overlaps = |asked| rule.topics.iter().any(|topic| topic.overlaps(&asked, &Values::as_written()));
+    let overlaps = |requested| rule.topics.iter().any(|topic| topic.overlaps(&requested, &Values::as_written()));
     rule.actions.has(action) && TopicFilter::parse(&of_any).is_ok_and(overlaps)
 }

@@ -125,22 +125,23 @@ fn allows_topic(policy: &Value, who: &OracleSubject, action: &str, topic: &str) 
     matched("allow") && !matched("deny") && is_capable(policy, who, action)
 }
 
-fn oracle(policy: &Value, all: &[String], who: &OracleSubject, acc: u8, asked: &str) -> bool {
-    let has_wildcards = asked.contains(['+', '#']);
+fn oracle(policy: &Value, all: &[String], who: &OracleSubject, acc: u8, requested: &str) -> bool {
+    let has_wildcards = requested.contains(['+', '#']);
     if acc == 0 || acc > 7 || who.kind == "guest" || (has_wildcards && (acc & 4 == 0 || acc & 2 != 0)) {
         return false;
     }
-    let asked = if acc & 4 != 0 && acc & 2 == 0 { asked.strip_prefix("$share/g/").unwrap_or(asked) } else { asked };
-    let filter = split(asked);
+    let requested =
+        if acc & 4 != 0 && acc & 2 == 0 { requested.strip_prefix("$share/g/").unwrap_or(requested) } else { requested };
+    let filter = split(requested);
     let mut matched =
         all.iter().filter(|topic| matches(&filter, &topic.split('/').collect::<Vec<_>>(), true)).peekable();
-    assert!(matched.peek().is_some() || asked.starts_with("$share"), "the alphabet is too small for {asked}");
+    assert!(matched.peek().is_some() || requested.starts_with("$share"), "the alphabet is too small for {asked}");
     let actions: Vec<&str> = [(1, "read"), (2, "publish"), (4, "subscribe")]
         .into_iter()
         .filter(|(bit, _)| acc & bit != 0)
         .map(|(_, name)| name)
         .collect();
-    !asked.starts_with("$share")
+    !requested.starts_with("$share")
         && matched.all(|topic| actions.iter().all(|action| allows_topic(policy, who, action, topic)))
 }
 
@@ -228,7 +229,7 @@ fn subject(who: &OracleSubject) -> Subject {
     Subject { kind, id: who.id.into(), groups: boxed(&who.groups), scopes: boxed(&who.scopes), expires_at: None }
 }
 
-fn asked() -> impl Strategy<Value = String> {
+fn requested() -> impl Strategy<Value = String> {
     let filter = path(&["a", "b", "+", "+", "", "$s"]);
     let name = path(&["a", "b", "", "z", "$s"]).prop_map(|text| text.replace(['+', '#'], "z"));
     prop_oneof![4 => filter, 2 => name, 1 => path(&["a", "+"]).prop_map(|text| format!("$share/g/{text}"))]
@@ -238,19 +239,19 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn the_policy_says_what_brute_force_says(policy in policy(), who in asker(), asked in asked(), acc in 0_u8..=8) {
+    fn the_policy_says_what_brute_force_says(policy in policy(), who in asker(), requested in requested(), acc in 0_u8..=8) {
         let parsed = parse(&policy.to_string(), Format::Json).unwrap();
-        let expected = oracle(&policy, &topics(), &who, acc, &asked);
-        let decision = parsed.decide(&subject(&who), who.client_id, acc, &asked);
+        let expected = oracle(&policy, &topics(), &who, acc, &requested);
+        let decision = parsed.decide(&subject(&who), who.client_id, acc, &requested);
         prop_assert_eq!(decision.allowed, expected, "{}", decision);
     }
 
-    /// Most random policies deny most questions: here everybody is meant, so that what is covered decides.
+    /// Most random policies deny most requests; this one has rules for every subject, so that the topics decide.
     #[test]
     fn what_filters_cover_together_is_what_brute_force_finds(
         allows in proptest::collection::vec(path(&["a", "+", "+", "+", "$s"]), 1..7),
         denies in proptest::collection::vec(path(&["a", "b", "+"]), 0..2),
-        asked in path(&["a", "+", "+", "$s"]),
+        requested in path(&["a", "+", "+", "$s"]),
     ) {
         let policy = json!({ "rules": [
             { "topics": allows, "actions": "*" },
@@ -258,8 +259,8 @@ proptest! {
         ]});
         let who = OracleSubject { kind: "user", tenant: "", device: "", id: "a", groups: vec![], scopes: vec![], client_id: "a" };
         let parsed = parse(&policy.to_string(), Format::Json).unwrap();
-        let expected = oracle(&policy, &topics(), &who, 4, &asked);
-        let decision = parsed.decide(&subject(&who), "a", 4, &asked);
+        let expected = oracle(&policy, &topics(), &who, 4, &requested);
+        let decision = parsed.decide(&subject(&who), "a", 4, &requested);
         prop_assert_eq!(decision.allowed, expected, "{}", decision);
     }
 }

@@ -1,29 +1,29 @@
-//! The topic patterns of rules: filters whose levels may be filled in from whoever asks, and which topics they hold.
+//! The topic patterns of rules: filters with placeholders, which take their values from the requesting subject.
 //!
 //! # Containment
-//! All filters advance by one level at a time, so whether one is held by others together is decided in one walk: the
-//! patterns that agree so far are kept, level by level. Where the filter has a wildcard, it matches some name that no
-//! pattern spells out (there are infinitely many), so only patterns with a wildcard there are kept. Any other name keeps
-//! these and perhaps more, so it needs no look of its own. The answer is exact and its cost is levels times patterns.
+//! One pass over the levels decides whether several patterns together cover a requested filter: each level keeps the
+//! patterns that match so far. Where the filter has a wildcard, it matches infinitely many names, so some name that no
+//! pattern spells out; only patterns with a wildcard at that level stay. Every other name keeps those patterns and perhaps
+//! more, so it needs no check. The answer is exact, and it costs levels times patterns.
 //!
 //! # Values
-//! A value that could be read as more than one level is never put into a pattern. A rule that allows then matches
-//! nothing; a rule that denies takes any name at that level, so that nobody slips by with an odd client id.
+//! A value that could span several levels never enters a pattern. An allow rule then matches nothing; a deny rule matches
+//! any name at that level, so that an unusual client id does not evade it.
 
 use super::effect::Effect;
 use super::filter::{FilterError, FilterStep, TopicFilter};
 use crate::access::hooks::subject::{Subject, SubjectKind};
 
-/// What is filled in.
+/// The placeholders of a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placeholder {
-    /// `{tenant}`, of a device.
+    /// `{tenant}`: the tenant of a device.
     Tenant,
-    /// `{device}`, of a device.
+    /// `{device}`: the name of a device.
     Device,
-    /// `{sub}`: the subject's id.
+    /// `{sub}`: the id of the subject.
     Sub,
-    /// `{client_id}`: as the client calls itself.
+    /// `{client_id}`: the client id, which the client chooses.
     ClientId,
 }
 
@@ -31,8 +31,8 @@ pub enum Placeholder {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     text: Box<str>,
-    /// How much of the text are names and nothing else: what does not begin so is settled by one look.
-    names: usize,
+    /// The length of the leading plain names in `text`: one prefix comparison rejects most topics.
+    prefix_len: usize,
     levels: Box<[TopicLevel]>,
 }
 
@@ -44,17 +44,17 @@ enum TopicLevel {
     Filled(Placeholder),
 }
 
-/// One level of a pattern for one who asks.
+/// One level of a pattern with the values of one subject.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Own<'a> {
+enum ResolvedLevel<'a> {
     /// The pattern has no such level.
     Ended,
-    /// Nothing can be filled in: no name is matched.
+    /// The placeholder has no value: the level matches no name.
     Nothing,
     Step(FilterStep<'a>),
 }
 
-/// How far a level of a pattern holds a level that is asked for.
+/// How far a level of a pattern covers the requested level.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Agreement {
     None,
@@ -62,18 +62,18 @@ enum Agreement {
     WithAllBelow,
 }
 
-/// Why a text is no pattern.
+/// Why a text is not a pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
-    /// It is no filter.
+    /// The text is not a topic filter.
     #[error(transparent)]
     Filter(#[from] FilterError),
-    /// Braces around something else, or not around a whole level.
+    /// Braces around an unknown name, or around a part of a level.
     #[error("{0:?} is no placeholder: {{tenant}}, {{device}}, {{sub}} and {{client_id}} are, each as a whole level")]
     Placeholder(String),
 }
 
-/// What the placeholders stand for, of one who asks.
+/// The values of the placeholders for one subject.
 #[derive(Clone, Copy, Debug)]
 pub struct Values<'a> {
     tenant: PlaceholderValue<'a>,
@@ -84,9 +84,9 @@ pub struct Values<'a> {
 
 #[derive(Clone, Copy, Debug)]
 enum PlaceholderValue<'a> {
-    /// Whoever asks has none.
+    /// The subject has no such value.
     Missing,
-    /// It would not stay within its level.
+    /// The value would not stay within one level.
     Unfit,
     Fit(&'a str),
 }
@@ -96,7 +96,7 @@ enum PlaceholderValue<'a> {
 impl Placeholder {
     const ALL: [Self; 4] = [Self::Tenant, Self::Device, Self::Sub, Self::ClientId];
 
-    /// As a pattern spells it.
+    /// The spelling in a pattern.
     pub const fn text(self) -> &'static str {
         match self {
             Self::Tenant => "{tenant}",
@@ -110,7 +110,7 @@ impl Placeholder {
 // === impl Values ===
 
 impl<'a> Values<'a> {
-    /// Of this subject under this client id.
+    /// The values of `subject` under `client_id`.
     pub fn of(subject: &'a Subject, client_id: &'a str) -> Self {
         let (tenant, device) = match &subject.kind {
             SubjectKind::Device(key) => (PlaceholderValue::new(key.tenant()), PlaceholderValue::new(key.device())),
@@ -121,7 +121,7 @@ impl<'a> Values<'a> {
         Self { tenant, device, sub: PlaceholderValue::new(&subject.id), client_id: PlaceholderValue::new(client_id) }
     }
 
-    /// Each placeholder stands for itself: patterns are compared as they are written. No name of a pattern has braces.
+    /// Each placeholder as its own spelling, to compare patterns as written. No plain name contains braces.
     pub(super) const fn as_written() -> Values<'static> {
         Values {
             tenant: PlaceholderValue::Fit(Placeholder::Tenant.text()),
@@ -141,7 +141,7 @@ impl<'a> Values<'a> {
     }
 }
 
-// === impl Value ===
+// === impl PlaceholderValue ===
 
 impl<'a> PlaceholderValue<'a> {
     fn new(text: &'a str) -> Self {
@@ -158,40 +158,40 @@ impl Pattern {
         let levels: Result<Box<[TopicLevel]>, _> = TopicFilter::parse(text)?.steps().map(TopicLevel::of).collect();
         let mut levels = levels?;
         if *levels == [TopicLevel::Any, TopicLevel::Rest] {
-            // The same topics, since none has no level; with one spelling of it `covers` need not look twice.
+            // `+/#` and `#` match the same topics, because every topic has a level; one form saves `covers` a second check.
             levels = Box::new([TopicLevel::Rest]);
         }
         let lengths = levels.iter().map_while(|level| match level {
             TopicLevel::Name(name) => Some(name.len()),
             TopicLevel::Any | TopicLevel::Rest | TopicLevel::Filled(_) => None,
         });
-        let names = lengths.reduce(|all, length| all + "/".len() + length).unwrap_or_default();
-        Ok(Self { text: text.into(), names, levels })
+        let prefix_len = lengths.reduce(|all, length| all + "/".len() + length).unwrap_or_default();
+        Ok(Self { text: text.into(), prefix_len, levels })
     }
 
-    /// As it is written.
+    /// The text as written.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Whether it is the same pattern, however it is spelled.
+    /// Whether both patterns have the same levels, whatever their spelling.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.levels == other.levels
     }
 
-    /// Whether something is filled in for this placeholder.
+    /// Whether the pattern contains `placeholder`.
     pub fn has(&self, placeholder: Placeholder) -> bool {
         self.levels.contains(&TopicLevel::Filled(placeholder))
     }
 
-    /// Whether it matches every topic that is asked for, as the pattern of a rule that allows.
-    pub fn covers(&self, asked: &TopicFilter<'_>, values: &Values<'_>) -> bool {
-        if !self.begins_like(asked) {
+    /// Whether the pattern matches every requested topic, as the pattern of an allow rule.
+    pub fn covers(&self, requested: &TopicFilter<'_>, values: &Values<'_>) -> bool {
+        if !self.shares_prefix(requested) {
             return false;
         }
         let mut depth = 0;
-        for (index, step) in asked.steps().enumerate() {
-            match self.own(index, values, Effect::Allow).holds(step, index) {
+        for (index, step) in requested.steps().enumerate() {
+            match self.resolve_level(index, values, Effect::Allow).holds(step, index) {
                 Agreement::WithAllBelow => return true,
                 Agreement::SoFar => depth = index + 1,
                 Agreement::None => return false,
@@ -200,22 +200,22 @@ impl Pattern {
         self.matches_end_at(depth)
     }
 
-    /// Whether it matches any topic that is asked for, as the pattern of a rule that denies.
-    pub fn overlaps(&self, asked: &TopicFilter<'_>, values: &Values<'_>) -> bool {
-        if !asked.has_wildcards() && !self.begins_like(asked) {
+    /// Whether the pattern matches any requested topic, as the pattern of a deny rule.
+    pub fn overlaps(&self, requested: &TopicFilter<'_>, values: &Values<'_>) -> bool {
+        if !requested.has_wildcards() && !self.shares_prefix(requested) {
             return false;
         }
         let mut depth = 0;
-        for (index, step) in asked.steps().enumerate() {
-            let own = match self.own(index, values, Effect::Deny) {
-                Own::Ended => return step == FilterStep::Rest,
-                Own::Nothing => return false,
-                Own::Step(own) => own,
+        for (index, step) in requested.steps().enumerate() {
+            let own = match self.resolve_level(index, values, Effect::Deny) {
+                ResolvedLevel::Ended => return step == FilterStep::Rest,
+                ResolvedLevel::Nothing => return false,
+                ResolvedLevel::Step(own) => own,
             };
             match (own, step) {
                 _ if own.is_hidden(index) != step.is_hidden(index) => return false,
                 (FilterStep::Rest, _) => return true,
-                (_, FilterStep::Rest) => return self.can_be_met_from(index, values),
+                (_, FilterStep::Rest) => return self.can_match_from(index, values),
                 (FilterStep::Name(own), FilterStep::Name(name)) if own != name => return false,
                 _ => depth = index + 1,
             }
@@ -223,32 +223,35 @@ impl Pattern {
         self.matches_end_at(depth)
     }
 
-    fn begins_like(&self, asked: &TopicFilter<'_>) -> bool {
-        asked.text().as_bytes().starts_with(&self.text.as_bytes()[..self.names])
+    fn shares_prefix(&self, requested: &TopicFilter<'_>) -> bool {
+        requested.text().as_bytes().starts_with(&self.text.as_bytes()[..self.prefix_len])
     }
 
-    fn can_be_met_from(&self, index: usize, values: &Values<'_>) -> bool {
-        (index..self.levels.len()).all(|index| self.own(index, values, Effect::Deny) != Own::Nothing)
+    fn can_match_from(&self, index: usize, values: &Values<'_>) -> bool {
+        (index..self.levels.len())
+            .all(|index| self.resolve_level(index, values, Effect::Deny) != ResolvedLevel::Nothing)
     }
 
-    fn own<'s>(&'s self, index: usize, values: &Values<'s>, effect: Effect) -> Own<'s> {
-        let Some(level) = self.levels.get(index) else { return Own::Ended };
+    fn resolve_level<'s>(&'s self, index: usize, values: &Values<'s>, effect: Effect) -> ResolvedLevel<'s> {
+        let Some(level) = self.levels.get(index) else { return ResolvedLevel::Ended };
         let placeholder = match level {
-            TopicLevel::Name(name) => return Own::Step(FilterStep::Name(name)),
-            TopicLevel::Any => return Own::Step(FilterStep::Any),
-            TopicLevel::Rest => return Own::Step(FilterStep::Rest),
+            TopicLevel::Name(name) => return ResolvedLevel::Step(FilterStep::Name(name)),
+            TopicLevel::Any => return ResolvedLevel::Step(FilterStep::Any),
+            TopicLevel::Rest => return ResolvedLevel::Step(FilterStep::Rest),
             TopicLevel::Filled(placeholder) => *placeholder,
         };
         match (values.get(placeholder), effect) {
-            (PlaceholderValue::Missing, _) | (PlaceholderValue::Unfit, Effect::Allow) => Own::Nothing,
-            // A client may call itself $SYS; that opens nothing of the broker's to it.
-            (PlaceholderValue::Fit(text), Effect::Allow) if FilterStep::Name(text).is_hidden(index) => Own::Nothing,
-            (PlaceholderValue::Fit(text), _) => Own::Step(FilterStep::Name(text)),
-            (PlaceholderValue::Unfit, Effect::Deny) => Own::Step(FilterStep::Any),
+            (PlaceholderValue::Missing, _) | (PlaceholderValue::Unfit, Effect::Allow) => ResolvedLevel::Nothing,
+            // A client can choose `$SYS` as its client id; that must not open the broker's own topics.
+            (PlaceholderValue::Fit(text), Effect::Allow) if FilterStep::Name(text).is_hidden(index) => {
+                ResolvedLevel::Nothing
+            }
+            (PlaceholderValue::Fit(text), _) => ResolvedLevel::Step(FilterStep::Name(text)),
+            (PlaceholderValue::Unfit, Effect::Deny) => ResolvedLevel::Step(FilterStep::Any),
         }
     }
 
-    /// Whether a topic of so many levels, all of which agreed, is matched: `a/#` matches `a` too.
+    /// Whether the pattern matches a topic of `depth` levels that all matched: `a/#` matches `a` too.
     fn matches_end_at(&self, depth: usize) -> bool {
         self.levels.len() == depth || self.is_rest(depth)
     }
@@ -258,16 +261,16 @@ impl Pattern {
     }
 }
 
-/// Whether these patterns, none of which need do so alone, match every topic that is asked for. The list is used up.
-pub fn cover_together(patterns: &mut Vec<&Pattern>, asked: &TopicFilter<'_>, values: &Values<'_>) -> bool {
+/// Whether `patterns` together match every requested topic. It consumes the list.
+pub fn cover_together(patterns: &mut Vec<&Pattern>, requested: &TopicFilter<'_>, values: &Values<'_>) -> bool {
     let mut depth = 0;
-    for (index, step) in asked.steps().enumerate() {
+    for (index, step) in requested.steps().enumerate() {
         if step == FilterStep::Rest {
             return cover_all_below(patterns, index, values);
         }
         let mut is_settled = false;
         patterns.retain(|pattern| {
-            let agreement = pattern.own(index, values, Effect::Allow).holds(step, index);
+            let agreement = pattern.resolve_level(index, values, Effect::Allow).holds(step, index);
             is_settled |= agreement == Agreement::WithAllBelow;
             agreement != Agreement::None
         });
@@ -279,28 +282,30 @@ pub fn cover_together(patterns: &mut Vec<&Pattern>, asked: &TopicFilter<'_>, val
     patterns.iter().any(|pattern| pattern.matches_end_at(depth))
 }
 
-/// The same for a filter of which only `#` is left: topics of this depth and of every greater one must be matched.
+/// Decides the rest of a filter that ends in `#`: the patterns must match topics of this and of every greater depth.
 fn cover_all_below(patterns: &mut Vec<&Pattern>, mut depth: usize, values: &Values<'_>) -> bool {
     while !patterns.is_empty() {
         if patterns.iter().any(|pattern| pattern.is_rest(depth)) {
             return true;
         }
-        // No topic has no level, so at the very top none ends.
+        // Every topic has at least one level, so no pattern ends at depth 0.
         if depth > 0 && !patterns.iter().any(|pattern| pattern.levels.len() == depth) {
             return false;
         }
-        patterns.retain(|pattern| pattern.own(depth, values, Effect::Allow) == Own::Step(FilterStep::Any));
+        patterns.retain(|pattern| {
+            pattern.resolve_level(depth, values, Effect::Allow) == ResolvedLevel::Step(FilterStep::Any)
+        });
         depth += 1;
     }
     false
 }
 
-// === impl Own ===
+// === impl ResolvedLevel ===
 
-impl Own<'_> {
-    /// Whether it matches all names of the level asked for.
-    fn holds(self, asked: FilterStep<'_>, index: usize) -> Agreement {
-        match (self, asked) {
+impl ResolvedLevel<'_> {
+    /// Whether this level matches every name of the requested level.
+    fn holds(self, requested: FilterStep<'_>, index: usize) -> Agreement {
+        match (self, requested) {
             (Self::Step(FilterStep::Rest), step) if !step.is_hidden(index) => Agreement::WithAllBelow,
             (Self::Step(FilterStep::Any), step) if step != FilterStep::Rest && !step.is_hidden(index) => {
                 Agreement::SoFar
@@ -311,7 +316,7 @@ impl Own<'_> {
     }
 }
 
-// === impl Level ===
+// === impl TopicLevel ===
 
 impl TopicLevel {
     fn of(step: FilterStep<'_>) -> Result<Self, PatternError> {

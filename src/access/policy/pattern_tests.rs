@@ -4,20 +4,20 @@ use super::filter::TopicFilter;
 use super::pattern::{Pattern, PatternError, Values, cover_together};
 use crate::access::hooks::subject::{Subject, SubjectKind};
 
-fn covered(patterns: &[&str], asked: &str) -> bool {
+fn covered(patterns: &[&str], requested: &str) -> bool {
     let patterns: Vec<Pattern> = patterns.iter().map(|text| Pattern::parse(text).unwrap()).collect();
-    let asked = TopicFilter::subscription(asked).unwrap();
+    let requested = TopicFilter::subscription(requested).unwrap();
     let values = Values::as_written();
-    let together = cover_together(&mut patterns.iter().collect(), &asked, &values);
+    let together = cover_together(&mut patterns.iter().collect(), &requested, &values);
     if let [pattern] = patterns.as_slice() {
-        assert_eq!(pattern.covers(&asked, &values), together, "{pattern:?} {asked:?}");
+        assert_eq!(pattern.covers(&requested, &values), together, "{pattern:?} {asked:?}");
     }
     together
 }
 
 #[test]
 fn one_filter_holds_another_when_it_matches_all_its_topics() {
-    for (pattern, asked) in [
+    for (pattern, requested) in [
         ("a/#", "a"),
         ("a/#", "a/#"),
         ("a/#", "a/+/c/#"),
@@ -31,9 +31,9 @@ fn one_filter_holds_another_when_it_matches_all_its_topics() {
         ("$SYS/#", "$SYS/broker/+"),
         ("a/#", "$share/g/a/+"),
     ] {
-        assert!(covered(&[pattern], asked), "{pattern} {asked}");
+        assert!(covered(&[pattern], requested), "{pattern} {asked}");
     }
-    for (pattern, asked) in [
+    for (pattern, requested) in [
         ("a/+", "a"),
         ("a/+", "a/#"),
         ("+", "#"),
@@ -46,7 +46,7 @@ fn one_filter_holds_another_when_it_matches_all_its_topics() {
         ("+/broker", "$SYS/broker"),
         ("#", "$SYS/#"),
     ] {
-        assert!(!covered(&[pattern], asked), "{pattern} {asked}");
+        assert!(!covered(&[pattern], requested), "{pattern} {asked}");
     }
 }
 
@@ -64,8 +64,8 @@ fn several_filters_hold_together_what_none_holds_alone() {
 
 #[test]
 fn two_filters_overlap_when_some_topic_is_matched_by_both() {
-    let overlap = |pattern: &str, asked: &str| {
-        Pattern::parse(pattern).unwrap().overlaps(&TopicFilter::parse(asked).unwrap(), &Values::as_written())
+    let overlap = |pattern: &str, requested: &str| {
+        Pattern::parse(pattern).unwrap().overlaps(&TopicFilter::parse(requested).unwrap(), &Values::as_written())
     };
     for (one, other) in [("a/+/c", "+/b/#"), ("a/#", "a"), ("#", "+"), ("a/+", "+/b"), ("+/#", "a"), ("$a/+", "$a/#")] {
         assert!(overlap(one, other) && overlap(other, one), "{one} {other}");
@@ -92,20 +92,20 @@ fn a_value_that_would_not_stay_within_its_level_opens_nothing_and_is_still_denie
     let subject = Subject { kind: SubjectKind::User, id: "u".into(), groups: vec![], scopes: vec![], expires_at: None };
     for client_id in ["+", "#", "a/b", "b\0", "b+", ""] {
         let values = Values::of(&subject, client_id);
-        for asked in ["a/b/c", "a/+/c", "a/#", "a/a/b/c"] {
-            let asked = TopicFilter::parse(asked).unwrap();
-            assert!(!pattern.covers(&asked, &values), "{client_id:?}");
+        for requested in ["a/b/c", "a/+/c", "a/#", "a/a/b/c"] {
+            let requested = TopicFilter::parse(requested).unwrap();
+            assert!(!pattern.covers(&requested, &values), "{client_id:?}");
         }
         assert!(pattern.overlaps(&TopicFilter::parse("a/b/c").unwrap(), &values), "{client_id:?}");
         assert!(!pattern.overlaps(&TopicFilter::parse("a/b/d").unwrap(), &values), "{client_id:?}");
     }
     let top = Pattern::parse("{client_id}/#").unwrap();
     let values = Values::of(&subject, "$SYS");
-    let asked = TopicFilter::parse("$SYS/broker").unwrap();
-    assert!(!top.covers(&asked, &values) && top.overlaps(&asked, &values));
+    let requested = TopicFilter::parse("$SYS/broker").unwrap();
+    assert!(!top.covers(&requested, &values) && top.overlaps(&requested, &values));
     let tenants = Pattern::parse("t/{tenant}/#").unwrap();
-    let asked = TopicFilter::parse("t/#").unwrap();
-    assert!(!tenants.covers(&asked, &values) && !tenants.overlaps(&asked, &values), "a user has no tenant");
+    let requested = TopicFilter::parse("t/#").unwrap();
+    assert!(!tenants.covers(&requested, &values) && !tenants.overlaps(&requested, &values), "a user has no tenant");
     let deeper = Pattern::parse("t/+/{tenant}").unwrap();
-    assert!(!deeper.overlaps(&asked, &values), "nor below what # leaves open");
+    assert!(!deeper.overlaps(&requested, &values), "nor below what # leaves open");
 }

@@ -1,6 +1,6 @@
-//! The policy in force, and the task that reads it anew: on SIGHUP, and when the file has changed.
+//! The active policy, and the task that reloads it on SIGHUP and when the file changes.
 //!
-//! A file that is wrong changes nothing: the policy that was good goes on, and the log says where the fault is.
+//! A file with faults changes nothing: the previous policy stays active, and the log names the faults.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -14,24 +14,24 @@ use super::file::{self, PolicyFileError};
 use crate::disk;
 use crate::telemetry::hooks::HookMetrics;
 
-/// How often the file is looked at: cheap, and a change acts as soon as a person expects it.
-const LOOK: Duration = Duration::from_secs(2);
+/// How often the stamp of the file is checked: it is cheap, and an operator expects a change to act at once.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Where the policy in force is. Clones share it.
+/// The active policy. Clones share it.
 #[derive(Clone, Debug)]
 pub struct ActivePolicy(Arc<RwLock<Arc<Policy>>>);
 
-/// Keeps the rulebook up to date.
+/// Reloads the active policy.
 pub struct PolicyReloader {
-    rulebook: ActivePolicy,
+    active: ActivePolicy,
     path: Option<PathBuf>,
-    seen: Option<FileStamp>,
-    /// Whether the file system answered at the last look.
+    last_stamp: Option<FileStamp>,
+    /// Whether the file system answered at the last check.
     is_reachable: bool,
     metrics: HookMetrics,
 }
 
-/// By what a changed file is told from the same one.
+/// What identifies one version of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FileStamp {
     modified: SystemTime,
@@ -39,21 +39,21 @@ struct FileStamp {
     inode: u64,
 }
 
-/// Reads the policy, or takes what is built in when there is no file; its keeper must be run.
+/// Reads the policy at `path`; `None` means the built-in policy. The caller must run the reloader.
 pub fn open(path: Option<&Path>, metrics: HookMetrics) -> Result<(ActivePolicy, PolicyReloader), PolicyFileError> {
-    // Looked at before it is read: what changes in between is read again.
-    let seen = path.and_then(FileStamp::of);
+    // The stamp is taken before the read: a change in between causes another read.
+    let last_stamp = path.and_then(FileStamp::of);
     let policy = path.map_or_else(|| Ok(Policy::built_in()), file::load)?;
-    let rulebook = ActivePolicy(Arc::new(RwLock::new(Arc::new(policy))));
-    let (rulebook_of, path) = (rulebook.clone(), path.map(Path::to_owned));
-    let keeper = PolicyReloader { rulebook: rulebook_of, path, seen, is_reachable: true, metrics };
-    Ok((rulebook, keeper))
+    let active = ActivePolicy(Arc::new(RwLock::new(Arc::new(policy))));
+    let (active_of_reloader, path) = (active.clone(), path.map(Path::to_owned));
+    let reloader = PolicyReloader { active: active_of_reloader, path, last_stamp, is_reachable: true, metrics };
+    Ok((active, reloader))
 }
 
-// === impl Rulebook ===
+// === impl ActivePolicy ===
 
 impl ActivePolicy {
-    /// The policy in force.
+    /// The active policy.
     pub fn policy(&self) -> Arc<Policy> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -63,55 +63,55 @@ impl ActivePolicy {
     }
 }
 
-// === impl RulebookKeeper ===
+// === impl PolicyReloader ===
 
 impl PolicyReloader {
-    /// Works until `stop`.
+    /// Runs until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
         let Ok(mut hangup) = signal(SignalKind::hangup()) else {
             tracing::error!("SIGHUP cannot be heard; a changed policy file is noticed all the same");
-            return self.look_until(stop).await;
+            return self.run_without_signal(stop).await;
         };
         loop {
-            let hung_up = tokio::select! {
+            let is_requested = tokio::select! {
                 () = stop.cancelled() => return,
-                heard = hangup.recv() => heard.is_some(),
-                () = tokio::time::sleep(LOOK) => false,
+                received = hangup.recv() => received.is_some(),
+                () = tokio::time::sleep(CHECK_INTERVAL) => false,
             };
-            self.look(hung_up).await;
+            self.reload_if_changed(is_requested).await;
         }
     }
 
-    async fn look_until(mut self, stop: CancellationToken) {
-        while tokio::time::timeout(LOOK, stop.cancelled()).await.is_err() {
-            self.look(false).await;
+    async fn run_without_signal(mut self, stop: CancellationToken) {
+        while tokio::time::timeout(CHECK_INTERVAL, stop.cancelled()).await.is_err() {
+            self.reload_if_changed(false).await;
         }
     }
 
-    async fn look(&mut self, is_asked_for: bool) {
+    async fn reload_if_changed(&mut self, is_requested: bool) {
         let Some(path) = self.path.clone() else {
-            if is_asked_for {
+            if is_requested {
                 tracing::info!("SIGHUP: ACL_RULES_PATH is not set, so there is no policy to read anew");
             }
             return;
         };
-        // File systems may hang, and the thread here answers the broker.
+        // A file system can hang, and this thread also answers the broker.
         let at = path.clone();
         let stamp = match disk::apart(&path, move || FileStamp::of(&at)).await {
             Ok(stamp) => stamp,
-            Err(error) => return self.keep(&error.to_string()),
+            Err(error) => return self.report_unreachable(&error.to_string()),
         };
         self.is_reachable = true;
-        if stamp == self.seen && !is_asked_for {
+        if stamp == self.last_stamp && !is_requested {
             return;
         }
-        self.seen = stamp;
+        self.last_stamp = stamp;
         let at = path.clone();
         let read = disk::apart(&path, move || file::load(&at)).await;
         match read {
             Ok(Ok(policy)) => {
                 let rules = policy.allows().len() + policy.denies().len();
-                self.rulebook.replace(policy);
+                self.active.replace(policy);
                 self.metrics.plain.policy_current.set(1);
                 tracing::info!(rules, "the policy was read anew and holds from now on");
             }
@@ -119,22 +119,22 @@ impl PolicyReloader {
                 self.metrics.plain.policy_current.set(0);
                 tracing::error!(%error, "the policy that was in force goes on; correct the file");
             }
-            Err(error) => self.keep(&error.to_string()),
+            Err(error) => self.report_unreachable(&error.to_string()),
         }
     }
 
-    /// The file cannot be reached: said once, and at each look shown by the metric.
-    fn keep(&mut self, error: &str) {
+    /// Records that the file is unreachable: the metric at each check, the log once.
+    fn report_unreachable(&mut self, error: &str) {
         self.metrics.plain.policy_current.set(0);
-        // When it can be reached again it is read, whatever its stamp says.
-        self.seen = None;
+        // Once the file is reachable again, it is read whatever its stamp.
+        self.last_stamp = None;
         if std::mem::take(&mut self.is_reachable) {
             tracing::error!(%error, "the policy cannot be read: the file is not reachable; the policy in force stays");
         }
     }
 }
 
-// === impl Stamp ===
+// === impl FileStamp ===
 
 impl FileStamp {
     fn of(path: &Path) -> Option<Self> {

@@ -1,7 +1,6 @@
-//! What a rule says: of whom, of which topics, of which actions, and whether it allows or denies; and what groups,
-//! scopes and kinds of subjects are capable of at all.
+//! One rule of a policy: its subjects, topics, actions and effect; and the permissions of groups, scopes and kinds.
 //!
-//! It judges one rule at a time; what all of them together say is for [`crate::access::policy`].
+//! It evaluates one rule at a time; [`super::Policy`] combines them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,15 +9,15 @@ use super::filter::TopicFilter;
 use super::pattern::{Pattern, Values};
 use crate::access::hooks::subject::{Subject, SubjectKind};
 
-/// What can be done with a topic. The numbers are the bits of the broker's `acc`.
+/// An action on a topic. The numbers are the bits of the broker's `acc`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Action {
-    /// To be delivered a message.
+    /// Receive a message.
     Read = 1,
-    /// To publish one.
+    /// Publish a message.
     Publish = 2,
-    /// To subscribe.
+    /// Subscribe.
     Subscribe = 4,
 }
 
@@ -29,30 +28,30 @@ pub struct Actions(u8);
 /// One rule of the policy file.
 #[derive(Clone, Debug)]
 pub struct PolicyRule {
-    /// Which rule of the file it is, from 0.
+    /// The position among the rules of the file, from 0.
     pub index: usize,
-    /// Where it stands in the file, such as `rules[3]`.
+    /// The path in the file, such as `rules[3]`.
     pub place: Box<str>,
-    /// Of whom it speaks.
+    /// The subjects the rule applies to.
     pub subjects: Subjects,
-    /// Of which topics.
+    /// The topics the rule applies to.
     pub topics: Box<[Pattern]>,
-    /// Of which actions.
+    /// The actions the rule applies to.
     pub actions: Actions,
-    /// What it does.
+    /// Whether the rule allows or denies.
     pub effect: Effect,
 }
 
-/// Of whom a rule speaks: of those whom every list holds. A list that is none holds everybody.
+/// The subjects of a rule: those that every list contains. `None` contains every subject.
 #[derive(Clone, Debug, Default)]
 pub struct Subjects {
     /// The kinds of subjects.
     pub kinds: Option<Kinds>,
-    /// Their ids; a device's is `<tenant>/device/<device>`.
+    /// The ids; the id of a device is `<tenant>/device/<device>`.
     pub ids: Option<HashSet<Box<str>>>,
-    /// Groups, one of which the subject must be in.
+    /// The groups; the subject must be in one of them.
     pub groups: Option<HashSet<Box<str>>>,
-    /// Scopes, one of which the subject must have.
+    /// The scopes; the subject must have one of them.
     pub scopes: Option<Scopes>,
 }
 
@@ -68,16 +67,16 @@ pub struct Scopes {
     prefixes: Vec<Box<str>>,
 }
 
-/// What somebody is capable of; a rule must allow it too.
+/// The permissions of a group, a scope or a kind. A rule must allow the action too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capability {
-    /// The actions.
+    /// The permitted actions.
     pub actions: Actions,
-    /// Whether the broker need not ask about topics at all.
+    /// Whether the subject skips the topic checks of the broker.
     pub superuser: bool,
 }
 
-/// Who is capable of what.
+/// The permissions by group, scope and kind.
 #[derive(Clone, Debug, Default)]
 pub struct Capabilities {
     /// By group.
@@ -91,10 +90,10 @@ pub struct Capabilities {
 // === impl Action ===
 
 impl Action {
-    /// All of them.
+    /// Every action.
     pub const ALL: [Self; 3] = [Self::Subscribe, Self::Read, Self::Publish];
 
-    /// As a policy file writes it.
+    /// The name in a policy file.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -107,76 +106,76 @@ impl Action {
 // === impl Actions ===
 
 impl Actions {
-    /// All of them.
+    /// Every action.
     pub const ALL: Self = Self(7);
 
-    /// The broker's `acc`; none when it names no action, or one that is not known.
+    /// Reads the broker's `acc`. `None` means it names no action, or an unknown one.
     pub const fn from_acc(acc: u8) -> Option<Self> {
         if acc == 0 || acc & !Self::ALL.0 != 0 { None } else { Some(Self(acc)) }
     }
 
-    /// As the broker's `acc`.
+    /// The bit mask of the broker's `acc`.
     pub const fn acc(self) -> u8 {
         self.0
     }
 
-    /// Whether it holds none.
+    /// Whether the set is empty.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// With one more.
+    /// The set with `action` added.
     #[must_use]
     pub const fn with(self, action: Action) -> Self {
         Self(self.0 | action as u8)
     }
 
-    /// Those of both.
+    /// The actions of both sets.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Whether it holds this one.
+    /// Whether the set contains `action`.
     pub const fn has(self, action: Action) -> bool {
         self.0 & action as u8 != 0
     }
 
-    /// Whether it holds all of these.
+    /// Whether the set contains all actions of `other`.
     pub const fn has_all(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// Each of them.
+    /// The actions of the set.
     pub fn iter(self) -> impl Iterator<Item = Action> {
         Action::ALL.into_iter().filter(move |&action| self.has(action))
     }
 }
 
-// === impl Rule ===
+// === impl PolicyRule ===
 
 impl PolicyRule {
-    /// Whether it allows this to this subject, by one pattern alone.
+    /// Whether the rule applies, and one of its patterns covers the whole request.
     pub(super) fn covers(
         &self,
         subject: &Subject,
         action: Action,
-        asked: &TopicFilter<'_>,
+        requested: &TopicFilter<'_>,
         values: &Values<'_>,
     ) -> bool {
-        let covers = |pattern: &Pattern| pattern.covers(asked, values);
+        let covers = |pattern: &Pattern| pattern.covers(requested, values);
         self.actions.has(action) && self.topics.iter().any(covers) && self.subjects.include(subject)
     }
 
-    /// Whether it speaks of anything that is asked for.
+    /// Whether the rule applies to any requested topic.
     pub(super) fn overlaps(
         &self,
         subject: &Subject,
         action: Action,
-        asked: &TopicFilter<'_>,
+        requested: &TopicFilter<'_>,
         values: &Values<'_>,
     ) -> bool {
-        let overlaps = |pattern: &Pattern| pattern.overlaps(asked, values);
+        let overlaps = |pattern: &Pattern| pattern.overlaps(requested, values);
         self.actions.has(action) && self.topics.iter().any(overlaps) && self.subjects.include(subject)
     }
 }
@@ -184,7 +183,7 @@ impl PolicyRule {
 // === impl Subjects ===
 
 impl Subjects {
-    /// Whether the rule speaks of this one.
+    /// Whether the rule applies to `subject`.
     pub fn include(&self, subject: &Subject) -> bool {
         let holds = |list: &HashSet<Box<str>>, value: &str| list.contains(value);
         self.kinds.is_none_or(|kinds| kinds.has(&subject.kind))
@@ -193,7 +192,7 @@ impl Subjects {
             && self.scopes.as_ref().is_none_or(|scopes| subject.scopes.iter().any(|scope| scopes.have(scope)))
     }
 
-    /// Whether the rule speaks of everybody of whom the other speaks.
+    /// Whether these subjects include all subjects of `other`.
     pub(super) fn include_all(&self, other: &Self) -> bool {
         let within = |list: Option<&HashSet<Box<str>>>, other: Option<&HashSet<Box<str>>>| {
             list.is_none_or(|list| other.is_some_and(|other| other.is_subset(list)))
@@ -211,32 +210,32 @@ impl Subjects {
 // === impl Kinds ===
 
 impl Kinds {
-    /// As a policy file writes them.
+    /// The names in a policy file.
     pub const NAMES: [&str; 4] = ["device", "service", "user", "guest"];
 
-    /// With the kind of this name; none when there is no such kind.
+    /// The set with the kind `name` added. `None` means no kind has this name.
     #[must_use]
     pub fn with(self, name: &str) -> Option<Self> {
         let index = Self::NAMES.iter().position(|known| *known == name)?;
         Some(Self(self.0 | 1 << index))
     }
 
-    /// Whether it holds this kind.
+    /// Whether the set contains `kind`.
     pub const fn has(self, kind: &SubjectKind) -> bool {
         self.0 & 1 << Self::index(kind) != 0
     }
 
-    /// Whether it holds all kinds of the other.
+    /// Whether the set contains all kinds of `other`.
     pub(super) const fn has_all(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// Whether it holds the kind of this name.
+    /// Whether the set contains the kind `name`.
     pub(super) fn has_name(self, name: &str) -> bool {
         Self::default().with(name).is_some_and(|one| self.has_all(one))
     }
 
-    /// Whether it holds no other kind than that of this name.
+    /// Whether the kind `name` is the only one in the set.
     pub(super) fn is_only(self, name: &str) -> bool {
         Self::default().with(name) == Some(self)
     }
@@ -245,7 +244,7 @@ impl Kinds {
         self.0 == 0
     }
 
-    /// Where this kind stands in [`Self::NAMES`].
+    /// The position of `kind` in [`Self::NAMES`].
     const fn index(kind: &SubjectKind) -> usize {
         match kind {
             SubjectKind::Device(_) => 0,
@@ -259,7 +258,7 @@ impl Kinds {
 // === impl Scopes ===
 
 impl Scopes {
-    /// Adds a scope; `a.b.*` stands for all that begin with `a.b.`.
+    /// Adds a scope; `a.b.*` means every scope that begins with `a.b.`.
     pub fn add(&mut self, scope: &str) {
         match scope.strip_suffix('*').filter(|prefix| prefix.ends_with('.')) {
             Some(prefix) => self.prefixes.push(prefix.into()),
@@ -269,7 +268,7 @@ impl Scopes {
         }
     }
 
-    /// Whether this scope is one of them.
+    /// Whether `scope` matches one entry of the list.
     pub fn have(&self, scope: &str) -> bool {
         self.exact.contains(scope) || self.prefixes.iter().any(|prefix| scope.starts_with(&**prefix))
     }
@@ -287,7 +286,7 @@ impl Scopes {
 // === impl Capability ===
 
 impl Capability {
-    /// What either gives.
+    /// The permissions of both.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self { actions: self.actions.union(other.actions), superuser: self.superuser || other.superuser }
@@ -297,19 +296,19 @@ impl Capability {
 // === impl Capabilities ===
 
 impl Capabilities {
-    /// What this subject is capable of, by its kind, its groups and its scopes.
+    /// The permissions of `subject`, by its kind, its groups and its scopes.
     pub fn of(&self, subject: &Subject) -> Capability {
         let groups = subject.groups.iter().filter_map(|group| self.groups.get(group));
         let scopes = subject.scopes.iter().filter_map(|scope| self.scopes.get(scope));
         groups.chain(scopes).fold(self.kinds[Kinds::index(&subject.kind)], |all, one| all.union(*one))
     }
 
-    /// Whether devices can do any of these without a group and a scope, of which they have none.
+    /// Whether the kind device permits any of `actions`; a device has no groups and no scopes.
     pub(super) fn give_devices(&self, actions: Actions) -> bool {
         actions.iter().any(|action| self.kinds[0].actions.has(action))
     }
 
-    /// What the groups and scopes that a rule names, and its kinds, permit by themselves.
+    /// The actions that the groups, scopes and kinds named by a rule permit by themselves.
     pub(super) fn named_by(&self, subjects: &Subjects) -> Actions {
         let is_named = |list: Option<&HashSet<Box<str>>>, name: &str| list.is_some_and(|list| list.contains(name));
         let groups = self.groups.iter().filter(|(name, _)| is_named(subjects.groups.as_ref(), name));
@@ -319,7 +318,7 @@ impl Capabilities {
         of_tokens.chain(self.of_kinds(subjects.kinds)).fold(Actions::default(), |all, one| all.union(one.actions))
     }
 
-    /// What anybody of these kinds can be capable of, given the best groups and scopes. A device has neither.
+    /// The most actions a subject of these kinds can have, with the best groups and scopes. A device has neither.
     pub(super) fn best(&self, kinds: Option<Kinds>) -> Actions {
         let has_tokens = kinds.is_none_or(|kinds| kinds.has_name("service") || kinds.has_name("user"));
         let of_tokens = self.groups.values().chain(self.scopes.values()).copied().filter(|_| has_tokens);

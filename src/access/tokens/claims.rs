@@ -1,6 +1,6 @@
-//! What a token claims, read by path and type; and the [`Subject`] that follows from it.
+//! The claims of a token, read by path and type, and the [`Subject`] they describe.
 //!
-//! It trusts nothing and checks no signature: that is done before it is asked.
+//! It checks no signature: the caller has checked it.
 
 use serde_json::{Map, Value};
 
@@ -8,10 +8,10 @@ use super::error::TokenError;
 use crate::access::hooks::subject::{Subject, SubjectKind};
 use crate::domain::time::Timestamp;
 
-/// How an issuer names the accounts of programs.
+/// The prefix of an issuer's service accounts.
 const SERVICE_PREFIX: &str = "service-account-";
 
-/// The last moment a claim may name, in Unix time: the end of the year 9999.
+/// The latest time of a claim, in Unix time: the end of the year 9999.
 const LAST_SECOND: f64 = 253_402_300_799.0;
 
 /// The claims of one token.
@@ -21,7 +21,7 @@ pub struct Claims<'a>(pub &'a Map<String, Value>);
 // === impl Claims ===
 
 impl<'a> Claims<'a> {
-    /// What stands at this path: a claim of just that name, or else a way through objects, from dot to dot.
+    /// The value at `path`: a claim of exactly that name, or else a path through objects, separated by dots.
     pub fn at(self, path: &str) -> Option<&'a Value> {
         let through = || {
             let mut steps = path.split('.');
@@ -31,12 +31,12 @@ impl<'a> Claims<'a> {
         self.0.get(path).or_else(through).filter(|value| !value.is_null())
     }
 
-    /// A text that is not empty.
+    /// The claim `name` as a non-empty text.
     pub fn text(self, name: &str) -> Option<&'a str> {
         self.0.get(name)?.as_str().filter(|text| !text.is_empty())
     }
 
-    /// A moment: seconds since 1970, with or without a fraction.
+    /// The claim `name` as a time: seconds since 1970, with or without a fraction.
     pub fn moment(self, name: &'static str) -> Result<Option<Timestamp>, TokenError> {
         let Some(value) = self.0.get(name) else { return Ok(None) };
         let seconds = value.as_f64().filter(|seconds| (0.0..=LAST_SECOND).contains(seconds));
@@ -45,7 +45,7 @@ impl<'a> Claims<'a> {
         micros.map(|micros| Some(Timestamp::from_micros(micros))).ok_or(TokenError::Type(name))
     }
 
-    /// Whether `aud` names one of these; it is a text or a list of them.
+    /// Whether `aud`, a text or a list of texts, names one of `audience`.
     pub fn is_for(self, audience: &[String]) -> bool {
         let ours = |value: &Value| value.as_str().is_some_and(|name| audience.iter().any(|ours| ours == name));
         match self.0.get("aud") {
@@ -55,10 +55,10 @@ impl<'a> Claims<'a> {
         }
     }
 
-    /// Who it speaks of; `expires_at` is handed on.
+    /// The subject of the claims, with this `expires_at`.
     ///
-    /// It is a program when it names a client that logged in for itself (`client_id`, `clientId`) or its user is a service
-    /// account; everybody else is a person.
+    /// It is a service if the claims name a client that logged in for itself (`client_id`, `clientId`) or a service account,
+    /// and otherwise a user.
     pub fn subject(
         self,
         group_paths: &[String],
@@ -84,7 +84,7 @@ impl<'a> Claims<'a> {
         })
     }
 
-    /// The words at these paths, each once. A text is split at spaces; what is neither a text nor a list of them says nothing.
+    /// The distinct words at `paths`. A text is split at spaces; any value other than a text or a list of texts is ignored.
     fn collect(self, paths: &[String], trimmed: impl Fn(&'a str) -> &'a str) -> Vec<Box<str>> {
         let mut words: Vec<Box<str>> = Vec::new();
         for value in paths.iter().filter_map(|path| self.at(path)) {

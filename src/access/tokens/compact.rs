@@ -1,6 +1,6 @@
-//! A token in its compact form, taken apart: bounded, decoded, its header read.
+//! Decodes a token in compact form, within bounds: header, claims and signature.
 //!
-//! It verifies nothing: what it says of itself is not true yet.
+//! It verifies nothing: no field is trusted yet.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,23 +11,23 @@ use serde_json::{Map, Value};
 use super::error::TokenError;
 use super::keys::Algorithm;
 
-/// The longest token: those with hundreds of groups have a few KiB, and decoding costs what it is long.
+/// The longest token: one with hundreds of groups has a few KiB, and the cost of decoding grows with the length.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
-/// The longest name of an algorithm that is repeated to a person.
+/// The longest name of an algorithm that an error repeats.
 const MAX_ALGORITHM_CHARS: usize = 16;
 
-/// A token that nobody has verified.
+/// A decoded, unverified token.
 pub struct CompactToken<'a> {
-    /// What the signature is of.
+    /// The signed bytes.
     pub signed: &'a [u8],
     /// The signature.
     pub signature: Vec<u8>,
-    /// By what it says it is signed.
+    /// The algorithm in the header.
     pub algorithm: Algorithm,
-    /// By which key it says so.
+    /// The id of the key in the header.
     pub key_id: Option<String>,
-    /// What it claims.
+    /// The claims.
     pub claims: Map<String, Value>,
 }
 
@@ -38,10 +38,10 @@ struct Header {
     crit: Option<IgnoredAny>,
 }
 
-// === impl Token ===
+// === impl CompactToken ===
 
 impl<'a> CompactToken<'a> {
-    /// Takes it apart.
+    /// Decodes a token.
     pub fn read(text: &'a str) -> Result<Self, TokenError> {
         if text.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::TooLong { bytes: text.len(), max: MAX_TOKEN_BYTES });
@@ -62,7 +62,7 @@ impl<'a> CompactToken<'a> {
 
 // --- private helpers ---
 
-/// Strict: no padding, no other alphabet, no bits left over.
+/// Decodes strict base64url: no padding, no other alphabet, no trailing bits.
 fn decoded(part: &str) -> Result<Vec<u8>, TokenError> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::NotAToken("a part of it is no base64url"))
 }

@@ -1,6 +1,6 @@
 //! Fetches an issuer's keys: one GET, bounded in time and size, over TCP or TLS.
 //!
-//! It follows no redirect, keeps no connection, sends no credentials, and never turns the check of a certificate off.
+//! It follows no redirect, keeps no connection, sends no credentials, and always checks the server's certificate.
 
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -24,56 +24,56 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::disk;
 
-/// Name, connection, question and answer together.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long name resolution, connection, request and response may take together.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The longest answer: a set of thirty keys with their certificates has half of it.
+/// The longest response, in bytes: a set of thirty keys with certificates has half of it.
 pub const MAX_BYTES: usize = 256 * 1024;
 
-/// Where the system keeps its roots, as far as a message has to name it.
+/// The system's root certificates, as an error names them.
 const SYSTEM_ROOTS: &str = "/etc/ssl/certs";
 
 const AGENT: &str = concat!("sluice/", env!("CARGO_PKG_VERSION"));
 
-/// Why there was no answer to use.
+/// Why a fetch failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// Not a URL one can connect to.
+    /// The URL is unusable.
     #[error("the URL cannot be used ({0})")]
     Url(String),
-    /// No connection.
+    /// The connection failed.
     #[error("no connection ({0})")]
     Connect(std::io::Error),
-    /// TLS could not be agreed upon.
+    /// The TLS handshake failed.
     #[error(
         "no TLS connection ({0}): JWT_CA_CERT, or else the system's roots, must hold the authority that signed its certificate"
     )]
     Tls(String),
-    /// The authorities' file cannot be used.
+    /// The file of authorities is unusable.
     #[error("the authorities of {path} (JWT_CA_CERT) cannot be used ({why}): expected certificates in PEM")]
     Authority {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         why: String,
     },
-    /// Not HTTP, or cut off.
+    /// The response is not HTTP, or ends early.
     #[error("no readable answer ({0})")]
     Http(#[from] hyper::Error),
-    /// Something else than 200.
+    /// The status is not 200.
     #[error("the answer was {}, {}", .0, status_advice(*.0))]
     Status(StatusCode),
-    /// Too long, or cut off.
+    /// The body is too long, or ends early.
     #[error("the answer was cut off, or has more than {MAX_BYTES} bytes ({0})")]
     Body(String),
-    /// Too slow.
-    #[error("no answer within {} s", PATIENCE.as_secs())]
+    /// The response took too long.
+    #[error("no answer within {} s", FETCH_TIMEOUT.as_secs())]
     Slow,
 }
 
-/// What stands at this URL; the server's certificate is signed by one of these authorities, or else the system's.
+/// Fetches `url`. The server's certificate must be signed by an authority in `ca_cert`; `None` means the system's roots.
 pub async fn fetch(url: &str, ca_cert: Option<PathBuf>) -> Result<Vec<u8>, FetchError> {
-    timeout(PATIENCE, get(url, ca_cert)).await.map_err(|_| FetchError::Slow)?
+    timeout(FETCH_TIMEOUT, get(url, ca_cert)).await.map_err(|_| FetchError::Slow)?
 }
 
 // --- private helpers ---
@@ -93,16 +93,16 @@ async fn get(url: &str, ca_cert: Option<PathBuf>) -> Result<Vec<u8>, FetchError>
     let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
     let tcp = TcpStream::connect((host.as_str(), port)).await.map_err(FetchError::Connect)?;
     if !is_tls {
-        return ask(tcp, &uri).await;
+        return send_request_on(tcp, &uri).await;
     }
     let name = ServerName::try_from(host).map_err(|error| FetchError::Url(error.to_string()))?;
-    // Certificates are read from the disk, anew each time: a new root needs no restart.
+    // Root certificates are read from disk at each fetch, so a new root needs no restart.
     let path = ca_cert.clone().unwrap_or_else(|| PathBuf::from(SYSTEM_ROOTS));
     let connector = disk::apart(&path, move || connector(ca_cert.as_deref()))
         .await
         .map_err(|error| FetchError::Tls(error.to_string()))??;
     let tls = connector.connect(name, tcp).await.map_err(|error| FetchError::Tls(error.to_string()))?;
-    ask(tls, &uri).await
+    send_request_on(tls, &uri).await
 }
 
 fn connector(ca_cert: Option<&Path>) -> Result<TlsConnector, FetchError> {
@@ -129,7 +129,7 @@ fn roots(ca_cert: Option<&Path>) -> Result<RootCertStore, FetchError> {
     if roots.is_empty() { Err(unusable("there is none in it".to_owned())) } else { Ok(roots) }
 }
 
-async fn ask<S>(stream: S, uri: &Uri) -> Result<Vec<u8>, FetchError>
+async fn send_request_on<S>(stream: S, uri: &Uri) -> Result<Vec<u8>, FetchError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -143,7 +143,7 @@ where
         .header(CONNECTION, "close")
         .body(Empty::<Bytes>::new())
         .map_err(|error| FetchError::Url(error.to_string()))?;
-    let asking = async move {
+    let exchange = async move {
         let answer = sender.send_request(request).await?;
         if answer.status() != StatusCode::OK {
             return Err(FetchError::Status(answer.status()));
@@ -151,11 +151,11 @@ where
         let body = Limited::new(answer.into_body(), MAX_BYTES).collect().await;
         body.map(|body| body.to_bytes().to_vec()).map_err(|error| FetchError::Body(error.to_string()))
     };
-    let (mut asking, mut connection) = (pin!(asking), pin!(connection));
-    // The connection is driven here, not in a task of its own. When it has ended, what it brought is still to be read.
+    let (mut exchange, mut connection) = (pin!(exchange), pin!(connection));
+    // This function drives the connection without a task. After its end, the response may still be unread.
     tokio::select! {
-        answer = &mut asking => return answer,
+        answer = &mut exchange => return answer,
         _ended = &mut connection => {}
     }
-    asking.await
+    exchange.await
 }

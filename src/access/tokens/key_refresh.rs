@@ -1,7 +1,6 @@
-//! Keeps one issuer's keys in memory: reads them, reads them again ahead of time, and goes on with the old ones while the
-//! issuer is away.
+//! Keeps one issuer's keys in memory: refreshes them ahead of time, and uses the old ones while the issuer is unreachable.
 //!
-//! There is one keeper to an issuer and one reading at a time. Nobody waits for it but a login, and that not for long.
+//! Each issuer has one refresher, which runs one read at a time. Only a login waits for it, and briefly.
 
 use std::io;
 use std::path::Path;
@@ -19,57 +18,57 @@ use crate::disk;
 use crate::domain::time::{Clock, Timestamp};
 use crate::telemetry::issuer_keys::IssuerKeyMetrics;
 
-/// How often keys are fetched while all is well: a key the issuer withdraws is trusted no longer than this.
+/// The interval between successful fetches: a withdrawn key is trusted for at most this long.
 const REFRESH: Duration = Duration::from_mins(15);
 
-/// How soon it is tried again after a failure.
+/// The pause after a failure.
 const RETRY: Duration = Duration::from_secs(15);
 
-/// How often a file is looked at: cheap, and a new key acts as soon as a person expects it.
-const FILE_LOOK: Duration = Duration::from_secs(2);
+/// The interval between reads of a file: they are cheap, and an operator expects a new key to act at once.
+const FILE_REFRESH: Duration = Duration::from_secs(2);
 
-/// Unknown keys make the issuer be asked at most this often: anybody can make up a name of a key.
-const ASK_PAUSE: Duration = Duration::from_secs(10);
+/// The pause between fetches caused by unknown keys: any client can invent the id of a key.
+const REQUEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// How long a login waits for a new key. Mosquitto stands still meanwhile, and some set its patience to one second.
-const LOGIN_PATIENCE: Duration = Duration::from_millis(800);
+/// How long a login waits for a new key. Mosquitto is blocked meanwhile, and its timeout may be one second.
+const LOGIN_TIMEOUT: Duration = Duration::from_millis(800);
 
-/// How long keys are trusted after they were last read, while the issuer is away.
+/// How long keys are trusted after the last read, while the issuer is unreachable.
 pub const KEYS_LAST_SECONDS: i64 = 24 * 3600;
 
-/// How often the age is shown.
-const TICK: Duration = Duration::from_secs(5);
+/// How often the age metric is updated.
+const AGE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Looks after the keys of one issuer.
+/// Refreshes the keys of one issuer.
 pub struct KeyRefresher {
     issuer: String,
     source: IssuerKeySource,
-    kept: watch::Sender<CachedKeys>,
-    wish: Arc<Notify>,
+    cached: watch::Sender<CachedKeys>,
+    refresh_request: Arc<Notify>,
     metrics: IssuerKeyMetrics,
     clock: Clock,
-    /// What was told last: trouble is said once, and once when it is over.
+    /// The logged failure: it is logged once, and its end once.
     trouble: Option<String>,
 }
 
-/// Where the keys are in memory, for those who verify.
+/// Reads the cached keys of one issuer, and requests newer ones.
 #[derive(Clone)]
-pub struct KeysAt {
-    kept: watch::Receiver<CachedKeys>,
-    wish: Arc<Notify>,
+pub struct CachedKeysReader {
+    cached: watch::Receiver<CachedKeys>,
+    refresh_request: Arc<Notify>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct CachedKeys {
-    /// The keys, and when they were read.
+    /// The keys and the time of the read.
     keys: Option<(Arc<KeySet>, Timestamp)>,
-    /// How often they have changed: what was verified with other keys than these is not trusted.
+    /// Counts the changes of the keys: a proof of another generation is not used again.
     generation: u64,
-    /// When a reading last ended, well or not.
-    tried: Option<Instant>,
+    /// When the last read ended, successfully or not.
+    last_read: Option<Instant>,
 }
 
-/// Why there are no newer keys.
+/// Why a refresh failed.
 #[derive(Debug, thiserror::Error)]
 enum RefreshError {
     #[error(transparent)]
@@ -80,7 +79,7 @@ enum RefreshError {
     Keys(#[from] KeysError),
 }
 
-// === impl Keeper ===
+// === impl KeyRefresher ===
 
 impl KeyRefresher {
     pub(super) fn new(
@@ -88,28 +87,29 @@ impl KeyRefresher {
         source: IssuerKeySource,
         metrics: IssuerKeyMetrics,
         clock: Clock,
-    ) -> (Self, KeysAt) {
-        let (sender, kept) = watch::channel(CachedKeys::default());
-        let wish = Arc::new(Notify::new());
-        let keys = KeysAt { kept, wish: wish.clone() };
-        let keeper = Self { issuer: issuer.to_owned(), source, kept: sender, wish, metrics, clock, trouble: None };
-        keeper.show_age();
-        (keeper, keys)
+    ) -> (Self, CachedKeysReader) {
+        let (sender, cached) = watch::channel(CachedKeys::default());
+        let refresh_request = Arc::new(Notify::new());
+        let keys = CachedKeysReader { cached, refresh_request: refresh_request.clone() };
+        let refresher =
+            Self { issuer: issuer.to_owned(), source, cached: sender, refresh_request, metrics, clock, trouble: None };
+        refresher.update_age();
+        (refresher, keys)
     }
 
-    /// Works until `stop`.
+    /// Runs until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut due = Instant::now();
         loop {
-            let tick = Instant::now() + TICK;
-            let is_wished = tokio::select! {
+            let tick = Instant::now() + AGE_INTERVAL;
+            let is_requested = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                () = self.wish.notified() => true,
+                () = self.refresh_request.notified() => true,
                 () = sleep_until(due.min(tick)) => false,
             };
-            self.show_age();
-            if Instant::now() < due && !(is_wished && is_time_to_ask(&self.kept.borrow())) {
+            self.update_age();
+            if Instant::now() < due && !(is_requested && may_request_refresh(&self.cached.borrow())) {
                 continue;
             }
             let read = tokio::select! {
@@ -117,12 +117,12 @@ impl KeyRefresher {
                 () = stop.cancelled() => return,
                 read = read(&self.source) => read,
             };
-            due = Instant::now() + self.take(read);
+            due = Instant::now() + self.apply(read);
         }
     }
 
-    /// Keeps what was read; how long until the next reading.
-    fn take(&mut self, read: Result<KeySet, RefreshError>) -> Duration {
+    /// Applies the result of a read, and returns the pause before the next one.
+    fn apply(&mut self, read: Result<KeySet, RefreshError>) -> Duration {
         let is_file = !matches!(self.source, IssuerKeySource::Url { .. });
         let pause = match read {
             Ok(keys) => {
@@ -130,23 +130,23 @@ impl KeyRefresher {
                 REFRESH
             }
             Err(trouble) => {
-                self.kept.send_modify(|kept| kept.tried = Some(Instant::now()));
-                self.tell(trouble.to_string());
+                self.cached.send_modify(|cached| cached.last_read = Some(Instant::now()));
+                self.report_failure(trouble.to_string());
                 RETRY
             }
         };
-        self.show_age();
-        if is_file { FILE_LOOK } else { pause }
+        self.update_age();
+        if is_file { FILE_REFRESH } else { pause }
     }
 
     fn keep(&mut self, keys: KeySet) {
         let (now, count) = ((self.clock)(), keys.len());
         let mut is_new = false;
-        self.kept.send_modify(|kept| {
-            is_new = kept.keys.as_ref().is_none_or(|(known, _)| **known != keys);
-            kept.generation += u64::from(is_new);
-            kept.keys = Some((Arc::new(keys), now));
-            kept.tried = Some(Instant::now());
+        self.cached.send_modify(|cached| {
+            is_new = cached.keys.as_ref().is_none_or(|(known, _)| **known != keys);
+            cached.generation += u64::from(is_new);
+            cached.keys = Some((Arc::new(keys), now));
+            cached.last_read = Some(Instant::now());
         });
         let (issuer, source) = (&self.issuer, &self.source);
         if self.trouble.take().is_some() {
@@ -156,10 +156,10 @@ impl KeyRefresher {
         }
     }
 
-    /// Says it once, however its words change while it lasts.
-    fn tell(&mut self, trouble: String) {
+    /// Logs the first failure of a series, even if its text changes later.
+    fn report_failure(&mut self, trouble: String) {
         let (issuer, source) = (&self.issuer, &self.source);
-        let has_keys = self.kept.borrow().keys.is_some();
+        let has_keys = self.cached.borrow().keys.is_some();
         if self.trouble.is_some() {
             tracing::debug!(issuer, "the issuer's keys still cannot be read from {source}: {trouble}");
         } else if has_keys {
@@ -177,56 +177,56 @@ impl KeyRefresher {
         self.trouble = Some(trouble);
     }
 
-    fn show_age(&self) {
-        let age = self.kept.borrow().keys.as_ref().map(|(_, read_at)| (self.clock)().seconds_since(*read_at));
+    fn update_age(&self) {
+        let age = self.cached.borrow().keys.as_ref().map(|(_, read_at)| (self.clock)().seconds_since(*read_at));
         self.metrics.show_keys_age(&self.issuer, age);
     }
 }
 
-// === impl KeysAt ===
+// === impl CachedKeysReader ===
 
-impl KeysAt {
-    /// The keys and their generation, unless there are none or they were read too long ago.
-    pub(super) fn good_at(&self, now: Timestamp) -> Option<(Arc<KeySet>, u64)> {
-        let kept = self.kept.borrow();
-        let (keys, read_at) = kept.keys.as_ref()?;
-        (now < read_at.plus_seconds(KEYS_LAST_SECONDS)).then(|| (keys.clone(), kept.generation))
+impl CachedKeysReader {
+    /// The keys and their generation. `None` means there are none, or they are too old.
+    pub(super) fn valid_at(&self, now: Timestamp) -> Option<(Arc<KeySet>, u64)> {
+        let cached = self.cached.borrow();
+        let (keys, read_at) = cached.keys.as_ref()?;
+        (now < read_at.plus_seconds(KEYS_LAST_SECONDS)).then(|| (keys.clone(), cached.generation))
     }
 
-    /// Whether the keys of this generation are still the ones that are good.
+    /// Whether the keys of `generation` are the current ones and not too old.
     pub(super) fn is_current(&self, generation: u64, now: Timestamp) -> bool {
-        let kept = self.kept.borrow();
+        let cached = self.cached.borrow();
         let is_good = |(_, read_at): &(Arc<KeySet>, Timestamp)| now < read_at.plus_seconds(KEYS_LAST_SECONDS);
-        kept.generation == generation && kept.keys.as_ref().is_some_and(is_good)
+        cached.generation == generation && cached.keys.as_ref().is_some_and(is_good)
     }
 
-    /// Whether the key of this hash is one of them, as far as is known: before the first reading none is missing.
+    /// Whether the key with this hash may be current. Before the first read, every key may be.
     pub(super) fn may_hold(&self, hash: &[u8; 16]) -> bool {
-        self.kept.borrow().keys.as_ref().is_none_or(|(keys, _)| keys.holds(hash))
+        self.cached.borrow().keys.as_ref().is_none_or(|(keys, _)| keys.holds(hash))
     }
 
-    /// Asks for newer keys, and does not wait for them.
-    pub(super) fn ask(&self) {
-        if is_time_to_ask(&self.kept.borrow()) {
-            self.wish.notify_one();
+    /// Requests newer keys without waiting for them.
+    pub(super) fn request_refresh(&self) {
+        if may_request_refresh(&self.cached.borrow()) {
+            self.refresh_request.notify_one();
         }
     }
 
-    /// Waits for the next reading to end; false at once when the last one has only just ended. All who wait share one.
-    pub(super) async fn renewed(&self) -> bool {
-        let mut kept = self.kept.clone();
-        if !is_time_to_ask(&kept.borrow_and_update()) {
+    /// Waits for the next read, which all waiting logins share. It returns false at once if the last read is recent.
+    pub(super) async fn wait_for_refresh(&self) -> bool {
+        let mut cached = self.cached.clone();
+        if !may_request_refresh(&cached.borrow_and_update()) {
             return false;
         }
-        self.wish.notify_one();
-        matches!(timeout(LOGIN_PATIENCE, kept.changed()).await, Ok(Ok(())))
+        self.refresh_request.notify_one();
+        matches!(timeout(LOGIN_TIMEOUT, cached.changed()).await, Ok(Ok(())))
     }
 }
 
 // --- private helpers ---
 
-fn is_time_to_ask(kept: &CachedKeys) -> bool {
-    kept.tried.is_none_or(|tried| tried.elapsed() >= ASK_PAUSE)
+fn may_request_refresh(cached: &CachedKeys) -> bool {
+    cached.last_read.is_none_or(|last_read| last_read.elapsed() >= REQUEST_PAUSE)
 }
 
 async fn read(source: &IssuerKeySource) -> Result<KeySet, RefreshError> {

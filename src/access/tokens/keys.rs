@@ -1,6 +1,6 @@
-//! An issuer's public keys, from a JSON Web Key Set or from PEM, and the check of a signature by one of them.
+//! An issuer's public keys, from a JSON Web Key Set or from PEM, and the check of a signature with one of them.
 //!
-//! A key verifies by the one algorithm its kind is for, whatever a token says. Secret keys (`oct`) are never taken.
+//! A key verifies by the algorithm of its own type, whatever the token claims. Secret keys (`oct`) are never accepted.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,10 +15,10 @@ use tokio_rustls::rustls::server::ParsedCertificate;
 
 use super::proof::half_hash;
 
-/// The most keys of an issuer that are kept: a token without `kid` is tried against each.
+/// The most keys of an issuer: a token without `kid` is checked against each.
 const MAX_KEYS: usize = 32;
 
-/// RSA below 2048 bits is not trusted.
+/// The shortest accepted RSA modulus: 2048 bits.
 const RSA_BYTES_MIN: usize = 256;
 
 /// `rsaEncryption`, as a public key names its algorithm.
@@ -29,7 +29,7 @@ const P256: &[u8] =
 /// `id-Ed25519`.
 const EDWARDS: &[u8] = &[0x30, 5, 6, 3, 0x2b, 0x65, 0x70];
 
-/// What a token may be signed by.
+/// The accepted signature algorithms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
     /// RSA, PKCS#1 v1.5, SHA-256.
@@ -49,7 +49,7 @@ pub struct KeySet(Vec<VerifyingKey>);
 pub struct VerifyingKey {
     id: Option<Box<str>>,
     public: PublicKey,
-    /// By what it is known after its set has gone.
+    /// Identifies the key after its set is replaced.
     hash: [u8; 16],
 }
 
@@ -64,30 +64,30 @@ enum PublicKey {
     Ed25519(Vec<u8>),
 }
 
-/// Why no keys could be read.
+/// Why a text yields no keys.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
-    /// Not a key set.
+    /// The text is not a key set.
     #[error("this is no JSON Web Key Set ({0})")]
     NotASet(String),
-    /// Not PEM.
+    /// The text is not PEM.
     #[error("this is no PEM with public keys or certificates ({0})")]
     NotPem(String),
-    /// Nothing in it that is ours.
+    /// The text contains no usable key.
     #[error("there is no key in it for RS256 (2048 bits or more), ES256 or EdDSA (Ed25519)")]
     Useless,
-    /// Too many.
+    /// The text contains too many keys.
     #[error("there are more than {MAX_KEYS} keys in it")]
     TooMany,
 }
 
-/// Which keys may have made a signature.
+/// The keys that can have made a signature.
 pub enum Choice<'a> {
     /// One of these.
     Of(Vec<&'a VerifyingKey>),
-    /// There is no key of that name.
+    /// No key has that id.
     Unknown,
-    /// There is, for another algorithm.
+    /// The key of that id is for another algorithm.
     Misfit,
 }
 
@@ -114,12 +114,12 @@ struct Jwk {
 // === impl Algorithm ===
 
 impl Algorithm {
-    /// By the name a header has for it.
+    /// The algorithm with this name in a header.
     pub fn named(name: &str) -> Option<Self> {
         [Self::Rs256, Self::Es256, Self::EdDsa].into_iter().find(|algorithm| algorithm.name() == name)
     }
 
-    /// As a header writes it.
+    /// The name in a header.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Rs256 => "RS256",
@@ -132,7 +132,7 @@ impl Algorithm {
 // === impl KeySet ===
 
 impl KeySet {
-    /// Reads a JSON Web Key Set; keys for other ends than checking signatures are passed over.
+    /// Reads a JSON Web Key Set; it skips keys that are not for checking signatures.
     pub fn from_jwks(text: &[u8]) -> Result<Self, KeysError> {
         let set: Jwks = serde_json::from_slice(text)
             .map_err(|error| KeysError::NotASet(format!("line {}, column {}", error.line(), error.column())))?;
@@ -140,7 +140,7 @@ impl KeySet {
         Self::of(keys.collect())
     }
 
-    /// Reads public keys and certificates. Of a certificate only the key counts: that the file names it is the trust in it.
+    /// Reads public keys and certificates. Only the key of a certificate is used: the operator trusts it by configuring it.
     pub fn from_pem(text: &[u8]) -> Result<Self, KeysError> {
         let not_pem = |error: rustls_pki_types::pem::Error| KeysError::NotPem(error.to_string());
         let mut keys = Vec::new();
@@ -156,18 +156,18 @@ impl KeySet {
         Self::of(keys.into_iter().map(|public| VerifyingKey::new(None, public)).collect())
     }
 
-    /// How many there are.
+    /// The number of keys.
     #[expect(clippy::len_without_is_empty, reason = "a set is never empty")]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether the key of this hash is in it.
+    /// Whether the set contains the key with this hash.
     pub(super) fn holds(&self, hash: &[u8; 16]) -> bool {
         self.0.iter().any(|key| key.hash == *hash)
     }
 
-    /// The keys that may have signed a token with this header. One without a name may be any.
+    /// The keys that can have signed a token with this header. Without an `id`, every key of the algorithm can.
     pub fn choose(&self, id: Option<&str>, algorithm: Algorithm) -> Choice<'_> {
         let named: Vec<&VerifyingKey> = self.0.iter().filter(|key| id.is_none() || key.id.as_deref() == id).collect();
         let candidates = if named.is_empty() { self.0.iter().filter(|key| key.id.is_none()).collect() } else { named };
@@ -187,7 +187,7 @@ impl KeySet {
     }
 }
 
-// === impl Key ===
+// === impl VerifyingKey ===
 
 impl VerifyingKey {
     fn new(id: Option<Box<str>>, public: PublicKey) -> Self {
@@ -199,7 +199,7 @@ impl VerifyingKey {
         Self { id, public, hash }
     }
 
-    /// By what it is known; the same bytes have the same, whatever the key is called.
+    /// The hash of the key; it depends on the key's bytes, not on its id.
     pub(super) const fn hash(&self) -> [u8; 16] {
         self.hash
     }
@@ -219,7 +219,7 @@ impl VerifyingKey {
     }
 }
 
-// === impl Public ===
+// === impl PublicKey ===
 
 impl PublicKey {
     const fn algorithm(&self) -> Algorithm {
@@ -253,7 +253,7 @@ impl PublicKey {
 // === impl Jwk ===
 
 impl Jwk {
-    /// The key, when it is for checking signatures by one of our algorithms.
+    /// The key, if it is for checking signatures by a supported algorithm.
     fn into_key(self) -> Option<VerifyingKey> {
         let public = self.public()?;
         let for_signatures = self.usage.as_deref().is_none_or(|usage| usage == "sig")

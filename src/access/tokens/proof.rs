@@ -1,6 +1,6 @@
-//! What a verified token proved: whom it speaks of, which key of which issuer signed it, and as of which reading of the keys.
+//! The result of verifying a token: its subject, the key that signed it, and the generation of the issuer's keys.
 //!
-//! It holds no part of the token.
+//! It contains no part of the token.
 
 use std::sync::Arc;
 
@@ -14,22 +14,22 @@ const HALF: usize = 16;
 /// A verified token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
-    /// Whom it speaks of.
+    /// The subject of the token.
     pub subject: Arc<Subject>,
-    /// What signed it.
+    /// The key that signed it.
     pub signer: TokenSigner,
-    /// The issuer's place in the list, and which of its key sets was in force.
+    /// The position of the issuer in the list, and the generation of its keys.
     pub(super) as_of: (usize, u64),
 }
 
-/// Which key of which issuer, as two hashes.
+/// A key of an issuer, as two hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenSigner {
     pub(crate) issuer: [u8; HALF],
     pub(super) key: [u8; HALF],
 }
 
-/// What kept bytes name; any bytes of that length are fine.
+/// Reads the stored form; any bytes of this length are valid.
 impl From<[u8; 2 * HALF]> for TokenSigner {
     fn from(bytes: [u8; 2 * HALF]) -> Self {
         let (mut issuer, mut key) = ([0; HALF], [0; HALF]);
@@ -39,7 +39,7 @@ impl From<[u8; 2 * HALF]> for TokenSigner {
     }
 }
 
-/// As it is kept.
+/// The stored form.
 impl From<TokenSigner> for [u8; 2 * HALF] {
     fn from(signer: TokenSigner) -> Self {
         let mut bytes = [0; 2 * HALF];
@@ -49,7 +49,7 @@ impl From<TokenSigner> for [u8; 2 * HALF] {
     }
 }
 
-/// The hash by which an issuer or a key is known.
+/// The hash that identifies an issuer or a key.
 pub(super) fn half_hash(parts: &[&[u8]]) -> [u8; HALF] {
     let mut hash = Sha256::new();
     for part in parts {

@@ -1,14 +1,13 @@
-//! Verifies tokens, from memory and without waiting; only a login may wait, once and briefly, for a new key.
+//! Verifies tokens from memory without waiting; only a login may wait, once and briefly, for a new key.
 //!
-//! What a token says counts only after its signature has been checked with a key of the issuer it names. It remembers no
-//! token.
+//! It uses no claim except `iss` before the signature is checked with a key of that issuer. It stores no token.
 
 use std::sync::Arc;
 
 use super::claims::Claims;
 use super::compact::CompactToken;
 use super::error::TokenError;
-use super::key_refresh::{KeyRefresher, KeysAt};
+use super::key_refresh::{CachedKeysReader, KeyRefresher};
 use super::keys::Choice;
 use super::proof::{Proof, TokenSigner, half_hash};
 use crate::access::hooks::subject::Subject;
@@ -16,81 +15,81 @@ use crate::config::sections::access::IssuerConfig;
 use crate::domain::time::{Clock, Timestamp};
 use crate::telemetry::issuer_keys::IssuerKeyMetrics;
 
-/// Believes the tokens of the configured issuers. Cheap to clone.
+/// Verifies the tokens of the configured issuers. Clones share it.
 #[derive(Clone)]
 pub struct Verifier(Arc<[TrustedIssuer]>);
 
-/// An issuer, and where its keys are in memory.
+/// An issuer and its cached keys.
 struct TrustedIssuer {
     issuer: IssuerConfig,
-    /// By what the issuer is known to remembered logins.
+    /// Identifies the issuer in stored logins.
     hash: [u8; 16],
-    keys: KeysAt,
+    keys: CachedKeysReader,
 }
 
-/// The verifier, and for each issuer the keeper of its keys, which must be run.
+/// The verifier, and a refresher for each issuer, which the caller must run.
 pub fn open(issuers: Vec<IssuerConfig>, metrics: &IssuerKeyMetrics, clock: Clock) -> (Verifier, Vec<KeyRefresher>) {
-    let (mut trusted, mut keepers) = (Vec::new(), Vec::new());
+    let (mut trusted, mut refreshers) = (Vec::new(), Vec::new());
     for issuer in issuers {
-        let (keeper, keys) = KeyRefresher::new(&issuer.issuer, issuer.keys.clone(), metrics.clone(), clock);
-        keepers.push(keeper);
+        let (refresher, keys) = KeyRefresher::new(&issuer.issuer, issuer.keys.clone(), metrics.clone(), clock);
+        refreshers.push(refresher);
         let hash = half_hash(&[issuer.issuer.as_bytes()]);
         trusted.push(TrustedIssuer { issuer, hash, keys });
     }
-    (Verifier(trusted.into()), keepers)
+    (Verifier(trusted.into()), refreshers)
 }
 
 // === impl Verifier ===
 
 impl Verifier {
-    /// Whether any token can be believed.
+    /// Whether any issuer is configured.
     pub fn has_issuers(&self) -> bool {
         !self.0.is_empty()
     }
 
-    /// Whom the token speaks of. It never waits; an unknown key is asked for behind its back.
+    /// Verifies a token without waiting. An unknown key causes a refresh in the background.
     ///
-    /// The subject's `expires_at` is the moment from which the same token is refused: its `exp` and the leeway. So whoever
-    /// is let in within the leeway is not turned away at the first topic.
+    /// The subject's `expires_at` is `exp` plus the leeway, the time from which the token is refused. A client that logs in
+    /// within the leeway is therefore not refused at its first topic.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Proof, TokenError> {
         let token = CompactToken::read(token)?;
         let (place, trusted) = self.issuer_of(&token).ok_or(TokenError::Issuer)?;
         let verified = trusted.check_signature(&token, now);
         if verified.as_ref().is_err_and(TokenError::may_pass_with_new_keys) {
-            trusted.keys.ask();
+            trusted.keys.request_refresh();
         }
         let (signer, generation) = verified?;
-        let subject = Arc::new(trusted.believe(Claims(&token.claims), now)?);
+        let subject = Arc::new(trusted.check_claims(Claims(&token.claims), now)?);
         Ok(Proof { subject, signer, as_of: (place, generation) })
     }
 
-    /// Whether a proof was made with the keys that are in force.
+    /// Whether `proof` was made with the current keys.
     pub fn is_current(&self, proof: &Proof, now: Timestamp) -> bool {
         let (place, generation) = proof.as_of;
         self.0.get(place).is_some_and(|trusted| trusted.keys.is_current(generation, now))
     }
 
-    /// Whether what signed a token that was verified earlier is still an issuer's key. While the issuer's keys have not been
-    /// read since the start, none is missing. One that is missing is asked for: another replica may have verified by a new key.
+    /// Whether the key that signed an earlier token is still an issuer's key. Before the first read of the keys, every key is.
+    /// A missing key causes a refresh, because another replica may have verified the token with a newer key.
     pub fn trusts(&self, signer: &TokenSigner) -> bool {
         let Some(trusted) = self.0.iter().find(|trusted| trusted.hash == signer.issuer) else { return false };
         let is_there = trusted.keys.may_hold(&signer.key);
         if !is_there {
-            trusted.keys.ask();
+            trusted.keys.request_refresh();
         }
         is_there
     }
 
-    /// The same for a login: when the key is not known, the issuer is asked once more, within a second.
+    /// Verifies a token at a login: an unknown key causes one refresh, which the login waits for, less than a second.
     pub async fn verify_at_login(&self, token: &str, clock: Clock) -> Result<Proof, TokenError> {
-        let refused = match self.verify(token, clock()) {
-            Err(refused) if refused.may_pass_with_new_keys() => refused,
-            decided => return decided,
+        let refusal = match self.verify(token, clock()) {
+            Err(refusal) if refusal.may_pass_with_new_keys() => refusal,
+            result => return result,
         };
         let read = CompactToken::read(token)?;
         match self.issuer_of(&read) {
-            Some((_, trusted)) if trusted.keys.renewed().await => self.verify(token, clock()),
-            _ => Err(refused),
+            Some((_, trusted)) if trusted.keys.wait_for_refresh().await => self.verify(token, clock()),
+            _ => Err(refusal),
         }
     }
 
@@ -100,20 +99,20 @@ impl Verifier {
     }
 }
 
-/// Names only: keys and rules are long.
+/// Shows only the issuers' names: keys and rules are long.
 impl std::fmt::Debug for Verifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.0.iter().map(|trusted| &trusted.issuer.issuer)).finish()
     }
 }
 
-// === impl Trusted ===
+// === impl TrustedIssuer ===
 
 impl TrustedIssuer {
-    /// Which key signed it, and the generation of the keys.
+    /// Finds the key that signed `token`, and returns it with the generation of the keys.
     fn check_signature(&self, token: &CompactToken<'_>, now: Timestamp) -> Result<(TokenSigner, u64), TokenError> {
         let issuer = || self.issuer.issuer.as_str().into();
-        let (keys, generation) = self.keys.good_at(now).ok_or_else(|| TokenError::KeysAway { issuer: issuer() })?;
+        let (keys, generation) = self.keys.valid_at(now).ok_or_else(|| TokenError::KeysAway { issuer: issuer() })?;
         match keys.choose(token.key_id.as_deref(), token.algorithm) {
             Choice::Unknown => Err(TokenError::UnknownKey { issuer: issuer() }),
             Choice::Misfit => Err(TokenError::WrongKey { algorithm: token.algorithm.name() }),
@@ -125,8 +124,8 @@ impl TrustedIssuer {
         }
     }
 
-    /// What a signed token says: for us, now, and by whom.
-    fn believe(&self, claims: Claims<'_>, now: Timestamp) -> Result<Subject, TokenError> {
+    /// Checks the audience, the times and the required claims of a signed token, and returns its subject.
+    fn check_claims(&self, claims: Claims<'_>, now: Timestamp) -> Result<Subject, TokenError> {
         let leeway = i64::from(self.issuer.leeway_seconds);
         if !self.issuer.audience.is_empty() && !claims.is_for(&self.issuer.audience) {
             return Err(TokenError::Audience);

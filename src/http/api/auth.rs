@@ -1,6 +1,6 @@
-//! Who may ask: the bearer of `ADMIN_TOKEN`; without one set, only this machine, on a listener no other can reach.
+//! Authentication of the API: the bearer of `ADMIN_TOKEN`, or without one only local requests on a loopback listener.
 //!
-//! It knows one role. Neither the token nor what was sent in its place is kept or logged.
+//! It knows one role. It stores and logs neither the token nor a wrong one.
 
 use axum::http::header::{AUTHORIZATION, FORWARDED};
 use axum::http::{HeaderMap, HeaderName, Method};
@@ -11,17 +11,17 @@ use super::problem::{Problem, ProblemKind};
 use crate::config::secret::Secret;
 use crate::http::listener::browser::{check_page, is_named_local};
 
-/// What a proxy says of the one it asks for.
+/// The header in which a proxy names its client.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 const SET_A_TOKEN: &str = "without ADMIN_TOKEN the API answers only this machine, on an HTTP_BIND of the loopback and under \
     its name (localhost, 127.0.0.1); set ADMIN_TOKEN or ADMIN_TOKEN_FILE and send it as `Authorization: Bearer <token>`";
 
-/// Set on a request by a transport that knows that it comes from this machine; without it nobody is believed to be here.
+/// Marks a request that comes from this machine. Only the transport sets it; a request without it counts as remote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FromThisMachine;
 
-/// The hash of the admin token: two of them are of one length, so comparing them tells nothing.
+/// The hash of the admin token. All hashes have the same length, so a comparison leaks nothing about the token.
 #[derive(Clone)]
 pub(crate) struct AdminTokenHash(Option<[u8; 32]>);
 
@@ -62,7 +62,7 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
 }
 
-/// Behind a proxy on this machine everybody seems to be here.
+/// Whether a proxy forwarded the request: behind a proxy on this machine, every request looks local.
 fn is_forwarded(headers: &HeaderMap) -> bool {
     headers.contains_key(FORWARDED) || headers.contains_key(FORWARDED_FOR)
 }

@@ -1,6 +1,6 @@
-//! What a request says, read whole or refused with the field named: path, query, body.
+//! Reads the path, the query and the body of a request, or refuses it and names the field.
 //!
-//! Nothing unknown is passed over, and nothing is repaired.
+//! It ignores no unknown field and corrects nothing.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
@@ -13,8 +13,7 @@ use serde::{Deserialize, forward_to_deserialize_any};
 
 use super::problem::{Problem, ProblemKind};
 
-/// The longest body, in bytes: room for the largest message `explain` can be asked about with the default
-/// `MAX_PAYLOAD_BYTES`, written with escapes.
+/// The longest body, in bytes: the largest message that `explain` accepts with the default `MAX_PAYLOAD_BYTES`, escaped.
 pub(super) const MAX_BODY: usize = 128 * 1024;
 
 /// One call of an endpoint.
@@ -38,10 +37,10 @@ pub(crate) struct NoBody;
 #[derive(Debug)]
 pub(crate) struct Json<T>(pub T);
 
-/// A field's text, for readers that take one and for those that can do without.
+/// The text of a field, for required and for optional fields.
 struct Text<'a>(&'a str);
 
-/// How a body is read and described.
+/// A type of body: how it is read, and its schema.
 pub(super) trait Body: Sized + Send {
     fn read(headers: &HeaderMap, bytes: &[u8]) -> Result<Self, Problem>;
 
@@ -95,12 +94,12 @@ where
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let (mut parts, body) = request.into_parts();
-        let named = RawPathParams::from_request_parts(&mut parts, state).await;
-        let named = named.map_err(|_| Problem::new(ProblemKind::BadRequest, "the path is not UTF-8"))?;
-        let path = fields(named.iter(), "the path")?;
-        let asked = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
-        let asked = asked.map_err(|_| Problem::new(ProblemKind::BadRequest, "the query cannot be read"))?.0;
-        let query = fields(asked.iter().map(|(name, value)| (name.as_str(), value.as_str())), "the query")?;
+        let segments = RawPathParams::from_request_parts(&mut parts, state).await;
+        let segments = segments.map_err(|_| Problem::new(ProblemKind::BadRequest, "the path is not UTF-8"))?;
+        let path = fields(segments.iter(), "the path")?;
+        let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
+        let pairs = pairs.map_err(|_| Problem::new(ProblemKind::BadRequest, "the query cannot be read"))?.0;
+        let query = fields(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())), "the query")?;
         let headers = parts.headers.clone();
         let bytes = body_of(Request::from_parts(parts, body)).await?;
         Ok(Self { path, query, body: B::read(&headers, &bytes)? })
@@ -146,7 +145,7 @@ pub(super) async fn body_of(request: Request) -> Result<Bytes, Problem> {
 
 // === private helpers ===
 
-/// Fields that came as text.
+/// Deserializes fields that arrive as text.
 fn fields<'a, T: DeserializeOwned>(pairs: impl Iterator<Item = (&'a str, &'a str)>, place: &str) -> Result<T, Problem> {
     let fields = MapDeserializer::new(pairs.map(|(name, value)| (name, Text(value))));
     serde_path_to_error::deserialize(fields).map_err(|error| blame(place, error))

@@ -1,4 +1,4 @@
-//! The `OpenAPI` 3.1 document, made from the table of routes.
+//! Writes the `OpenAPI` 3.1 document of a list of routes. It describes no route by hand.
 
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
@@ -60,7 +60,7 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
     operation
 }
 
-/// Each field of an object as a parameter.
+/// The fields of an object schema, each as a parameter.
 fn parameters(schema: &Value, place: &'static str) -> impl Iterator<Item = Value> {
     let required: Vec<Value> = schema["required"].as_array().cloned().unwrap_or_default();
     let fields = schema["properties"].as_object().cloned().unwrap_or_default();

@@ -1,6 +1,6 @@
-//! Pages: a bounded number of rows, and the cursor that leads to the next ones.
+//! Pages: a bounded number of rows, and the cursor to the next ones.
 //!
-//! A cursor names the last row that was shown, so a walk meets every row once, whatever is added meanwhile.
+//! A cursor names the last row of its page, so a client reads every row once, even if rows are added meanwhile.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -17,7 +17,7 @@ pub(crate) struct Page<T> {
 // === impl Page ===
 
 impl<T> Page<T> {
-    /// From up to [`Self::fetch`] rows.
+    /// A page of up to [`Self::fetch`] rows.
     pub(crate) fn new(mut items: Vec<T>, limit: u32, cursor: impl FnOnce(&T) -> String) -> Self {
         let limit = limit as usize;
         let has_more = items.len() > limit;
@@ -26,7 +26,7 @@ impl<T> Page<T> {
         Self { items, next }
     }
 
-    /// How many rows to ask for: one more than are shown, so that it is known whether there are more.
+    /// The number of rows to query: one more than the page shows, which tells whether more rows exist.
     pub(crate) const fn fetch(limit: u32) -> u32 {
         limit + 1
     }

@@ -1,6 +1,6 @@
-//! The words a request is made of: each is written as text, read by one rule, and described by the same place.
+//! The values in paths, queries and bodies: for each type one parser and one schema, side by side.
 //!
-//! The rules themselves are the domain's; here they get their place in the document.
+//! The domain defines the rules of the values; this file describes them in the document.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -20,16 +20,16 @@ use crate::store::certificates::{CertificateStatus, Handle};
 use crate::store::reads::quarantine::QuarantineCursor;
 use crate::store::registry::tenants::TenantStatus;
 
-/// Rows of a page when nothing is said.
+/// The default number of rows of a page.
 const LIMIT: u32 = 100;
 
-/// Rows of a page.
+/// The accepted numbers of rows of a page.
 const LIMITS: RangeInclusive<u32> = 1..=1000;
 
-/// Characters of a name, a site, a type of messages, a metric.
+/// The most characters of a name, a site, a message type or a metric.
 const WORDS_MAX: usize = 256;
 
-/// How deep metadata may nest; Postgres and people have no use for more.
+/// The deepest nesting of metadata.
 const METADATA_DEPTH: usize = 16;
 
 /// A word of this kind.
@@ -62,7 +62,7 @@ pub(crate) trait TextParam: Sized {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Metadata(pub Map<String, Value>);
 
-// === impl Said ===
+// === impl Param ===
 
 impl<'de, T: TextParam> Deserialize<'de> for Param<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -85,7 +85,7 @@ impl<T: TextParam> JsonSchema for Param<T> {
     }
 }
 
-// === impl Word ===
+// === impl TenantId ===
 
 impl TextParam for TenantId {
     fn read(text: &str) -> Result<Self, String> {

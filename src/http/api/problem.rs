@@ -1,6 +1,6 @@
-//! Errors as problem documents (RFC 9457): what happened, to what, and what to do.
+//! Errors as problem documents (RFC 9457): what failed, which field, and what to do.
 //!
-//! No secret is ever in one: a detail never quotes a header or a body.
+//! It contains no secret: a detail never quotes a header or a body.
 
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
@@ -73,7 +73,7 @@ pub(super) struct Document {
     revocation: Option<Box<RevocationSteps>>,
 }
 
-// === impl Kind ===
+// === impl ProblemKind ===
 
 impl ProblemKind {
     const fn row(self) -> (StatusCode, &'static str, &'static str) {
@@ -111,12 +111,12 @@ impl Problem {
         Self { kind, detail: detail.into(), errors: Vec::new(), revocation: None }
     }
 
-    /// One field is to blame: it cannot be read.
+    /// A problem of one field that cannot be read.
     pub(crate) fn field(field: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::blame(ProblemKind::BadRequest, field, detail)
     }
 
-    /// One field is to blame: it was read, and is not accepted.
+    /// A problem of one field that is readable and not accepted.
     pub(super) fn refused(field: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::blame(ProblemKind::Refused, field, detail)
     }
@@ -143,7 +143,7 @@ impl IntoResponse for Problem {
         let r#type = format!("urn:sluice:problem:{slug}");
         let Self { detail, errors, revocation, .. } = self;
         let document = Document { r#type, title, status: status.as_u16(), detail, errors, revocation };
-        // Strings and a number: there is nothing in it that could not be written.
+        // The document holds only strings, numbers and times, so serialization does not fail.
         let body = serde_json::to_vec(&document).unwrap_or_default();
         let mut response = (status, [(CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
         let header = match self.kind {

@@ -1,6 +1,6 @@
-//! How refusals of the registry of certificates are told over HTTP: the kind of problem, the field to blame, what to do.
+//! Maps errors of the certificate registry to problems: the kind, the field, and the advice.
 //!
-//! It decides nothing; the words of what happened are the registry's own.
+//! It decides nothing; the sentence of an error is the registry's own.
 
 use super::problem::{Problem, ProblemKind};
 use crate::pki::request::csr::RequestError;
@@ -11,9 +11,9 @@ use crate::registry::certificates::issue::IssueError;
 use crate::registry::certificates::renew::RenewError;
 use crate::store::certificates::CertificateError;
 
-/// The field that holds a certificate request.
+/// The field with a certificate request.
 pub(crate) const CSR: &str = "csr";
-/// The field that holds a certificate.
+/// The field with a certificate.
 pub(super) const CERT_PEM: &str = "cert_pem";
 
 impl From<SignerError> for Problem {
@@ -58,7 +58,7 @@ impl From<ImportError> for Problem {
         let what = format!("nothing was imported: {error}");
         match error {
             ImportError::Unreadable(_) => Self::field(CERT_PEM, what),
-            // A device that is not there is named in the certificate, not in the path.
+            // The certificate names the missing device, not the path.
             ImportError::Store(CertificateError::NoDevice(_))
             | ImportError::Refused(_)
             | ImportError::OtherDevice { .. } => Self::refused(CERT_PEM, what),

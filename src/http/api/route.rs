@@ -1,6 +1,6 @@
-//! One route: where it is, who answers, and what goes in and out, told by the types of the one who answers.
+//! One route: its path, its handler, and the schemas that follow from the types of the handler.
 //!
-//! So the router and the document are made from one thing and cannot disagree.
+//! The router and the document both use it, so they cannot disagree.
 
 use std::future::Future;
 
@@ -19,19 +19,19 @@ use super::state::Api;
 
 /// A row of the table.
 pub(super) struct Route {
-    /// In lower case, as the document has it.
+    /// The method in lower case, as in the document.
     pub method: &'static str,
     pub path: &'static str,
     pub summary: &'static str,
-    /// Whether only the bearer of the admin token is answered.
+    /// Whether the route requires the admin token.
     pub is_guarded: bool,
-    /// Whether it may wait long for others, and so takes its turn by itself, for as long as it works.
+    /// Whether the route may wait long, and therefore takes a working permit by itself.
     pub is_patient: bool,
     pub endpoint: MethodRouter<Api>,
     pub shapes: fn(&mut SchemaGenerator) -> Shapes,
 }
 
-/// What goes in and out.
+/// The schemas of a request and its response.
 pub(super) struct Shapes {
     pub path: Schema,
     pub query: Schema,
@@ -41,7 +41,7 @@ pub(super) struct Shapes {
     pub answer: Option<Schema>,
 }
 
-/// How an answer is written and described.
+/// A type of response: how it is written, and its schema.
 pub(crate) trait Answer: IntoResponse {
     const STATUS: StatusCode;
     const MEDIA_TYPE: &'static str;
@@ -49,11 +49,11 @@ pub(crate) trait Answer: IntoResponse {
     fn schema(generator: &mut SchemaGenerator) -> Option<Schema>;
 }
 
-/// What was asked for, in JSON.
+/// A JSON response with status 200.
 #[derive(Debug)]
 pub(crate) struct OkJson<T>(pub T);
 
-/// What was made, in JSON.
+/// A JSON response with status 201.
 #[derive(Debug)]
 pub(crate) struct CreatedJson<T>(pub T);
 
@@ -85,12 +85,12 @@ method!(delete, DELETE, "It removes.");
 // === impl Route ===
 
 impl Route {
-    /// Answered to everybody.
+    /// Makes the route available without the admin token.
     pub(super) fn open(self) -> Self {
         Self { is_guarded: false, ..self }
     }
 
-    /// It may wait long for others.
+    /// Marks a route that may wait long.
     pub(super) fn patient(self) -> Self {
         Self { is_patient: true, ..self }
     }
@@ -147,7 +147,7 @@ impl<T: Serialize> IntoResponse for CreatedJson<T> {
 
 fn written(status: StatusCode, value: &impl Serialize) -> Response {
     match serde_json::to_vec(value) {
-        // An answer may hold a token that is shown once.
+        // The response can contain a token that is shown once.
         Ok(body) => (status, [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], body).into_response(),
         Err(error) => {
             tracing::error!(%error, "an answer of the API could not be written down");

@@ -1,4 +1,4 @@
-//! The table of routes: one line each. The router and the document are both made from it.
+//! The table of routes, one line for each route. The router and the document both come from it.
 
 use std::sync::LazyLock;
 

@@ -21,14 +21,14 @@ const WORKING_MAX: usize = 4;
 const WAITING_MAX: usize = 16;
 
 /// How long a request may wait for a revocation, in seconds; less than the time of a whole request.
-pub(in crate::http) const WAIT_SECONDS_MAX: u32 = 20;
+pub(crate) const WAIT_SECONDS_MAX: u32 = 20;
 
 /// The state of the API. Clones share it.
 #[derive(Clone)]
 pub struct Api {
-    pub(in crate::http) config: Arc<Config>,
-    pub(in crate::http) database: Database,
-    pub(in crate::http) actor: Arc<Actor>,
+    pub(crate) config: Arc<Config>,
+    pub(crate) database: Database,
+    pub(crate) actor: Arc<Actor>,
     pub(super) admin_token: AdminTokenHash,
     pub(super) working_permits: Arc<Semaphore>,
     pub(super) waiting_permits: Arc<Semaphore>,
@@ -51,12 +51,12 @@ impl Api {
     }
 
     /// The context of one registry action at the current time.
-    pub(in crate::http) fn action_context(&self) -> ActionContext<'_> {
+    pub(crate) fn action_context(&self) -> ActionContext<'_> {
         ActionContext { database: &self.database, actor: &self.actor, now: clock::now() }
     }
 
     /// Runs `action` under a working permit, on a route that takes none by itself.
-    pub(in crate::http) async fn run_with_permit<T>(&self, action: impl Future<Output = T>) -> T {
+    pub(crate) async fn run_with_permit<T>(&self, action: impl Future<Output = T>) -> T {
         let _permit = self.working_permits.acquire().await;
         action.await
     }

@@ -1,4 +1,6 @@
-//! The authority's certificates and its list of revoked ones, as files hold them; what cannot be verified is not given out.
+//! `/ca-bundle` and `/crl.pem`, `/crl.der`: the authority's certificates and its CRL, read from files.
+//!
+//! It serves no file that it cannot verify.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -81,7 +83,7 @@ file_answer!(CrlDer, "application/pkix-crl", self => self.0.crl.der().to_vec(), 
 
 // === private helpers ===
 
-/// Reading and verifying a list of many entries takes a while, and would hold up the messages; a file system may not answer.
+/// Runs `work` apart from the messages: verifying a long CRL takes time, and a file system can hang.
 pub(super) async fn apart<T: Send + 'static>(
     path: Option<&PathBuf>,
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
@@ -111,7 +113,7 @@ fn named<'a>(path: Option<&'a PathBuf>, setting: &str) -> Result<&'a PathBuf, Pr
     path.ok_or_else(|| Problem::not_found(format!("there is none: {setting} is not set")))
 }
 
-/// When it was written, as far as that is known.
+/// Checks that the file exists. `None` means its time is unknown.
 fn is_there(path: &PathBuf) -> Result<Option<SystemTime>, Problem> {
     match std::fs::metadata(path) {
         Ok(file) => Ok(file.modified().ok()),

@@ -1,6 +1,6 @@
 //! `/certificates`: list, show, issue, import, renew, rotate, confirm.
 //!
-//! A private key made here is in one answer, the one to the request that had it made, and nowhere else.
+//! A private key generated here is only in the response to the request that ordered it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
@@ -105,7 +105,7 @@ pub(crate) struct IssuedCertificate {
     ends_with_authority: bool,
 }
 
-/// A private key on its way out.
+/// A private key for one response.
 struct KeyOnce(PrivateKeyPem);
 
 /// What came of a confirmation.
@@ -201,7 +201,7 @@ pub(crate) async fn import(
     Ok(CreatedJson(importing::import(context, &authority, cert_pem.as_bytes(), expected.as_ref()).await?))
 }
 
-// === impl Paging ===
+// === impl CertificatePageParams ===
 
 impl CertificatePageParams {
     fn filter(self, ends_before: Option<Timestamp>) -> Result<CertificateFilter, Problem> {
@@ -256,7 +256,7 @@ impl Serialize for KeyOnce {
 
 // === private helpers ===
 
-/// The authority's files are read anew for each order: another authority put in their place signs at once.
+/// Reads the authority's files for each order, so that a replaced authority signs at once.
 async fn signer(api: &Api) -> Result<Signer, Problem> {
     let (settings, now) = (api.config.certificates.clone(), api.action_context().now);
     let path = settings.ca_cert_path.clone();

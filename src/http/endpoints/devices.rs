@@ -1,6 +1,6 @@
 //! `/devices`: list, add, show, silence, remove, and their tokens.
 //!
-//! A token is in one answer, the one to the request that made it; only its hash goes on from here.
+//! A token is only in the response to the request that generated it; only its hash is stored.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ use crate::http::api::route::{CreatedJson, OkJson};
 use crate::http::api::state::Api;
 use crate::store::registry::devices::{self, DeviceDetail, DeviceError, DeviceFilter, DeviceRow, NewDevice};
 
-/// Bytes of randomness in a token.
+/// Random bytes of a token.
 const TOKEN_BYTES: usize = 32;
 
 /// Which device.
@@ -163,7 +163,7 @@ pub(crate) async fn take_token(
     Ok(OkJson(set_token(&api, &call.path.key(), None).await?))
 }
 
-// === impl Which ===
+// === impl DevicePath ===
 
 impl DevicePath {
     pub(super) fn key(self) -> DeviceKey {
@@ -232,7 +232,7 @@ fn hash(token: &str) -> TokenHash {
     TokenHash(Sha256::digest(token).into())
 }
 
-/// An identity that no certificate could carry is refused while certificates are on.
+/// Refuses an identity that no certificate can contain, if certificates are configured.
 fn check_common_name(key: &DeviceKey, config: &Config) -> Result<(), Problem> {
     let name = match config.certificates.cn_format {
         CnFormat::Strict => key.identity().to_owned(),

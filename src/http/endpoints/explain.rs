@@ -1,4 +1,4 @@
-//! `/explain`: what every check says of one message. It stores nothing.
+//! `/explain`: the result of every check for one message. It stores nothing.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

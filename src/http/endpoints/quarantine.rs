@@ -1,6 +1,6 @@
 //! `/quarantine`: list, show, replay and discard refused messages.
 //!
-//! Of a token it says only whether there was one. What is refused again stays in quarantine as it is.
+//! It shows only whether a message had a token. A message that is refused again stays in quarantine unchanged.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,10 +20,10 @@ use crate::ingest::replay::{Replayed, Replayer};
 use crate::store::reads::quarantine::{self, EventSummary, QuarantineCursor, QuarantineFilter, Record};
 use crate::telemetry::metrics::Metrics;
 
-/// Events one request replays at most: each is a transaction of its own, and a request has its time.
+/// The most events of one replay request: each needs its own transaction, and the time of a request is limited.
 const REPLAY_MAX: u32 = 500;
 
-/// Identifiers in one request.
+/// The most identifiers in one request.
 const IDS_MAX: usize = 1000;
 
 /// Which event.
@@ -164,7 +164,7 @@ pub(crate) async fn discard(
 pub(crate) async fn replay(api: Api, call: Call<NoParams, NoParams, Json<Chosen>>) -> Result<OkJson<Replay>, Problem> {
     let Json(chosen) = call.body;
     let mut filter = chosen.filter()?;
-    // By identifier it is said of each what became of it; else those that were replayed are done.
+    // A request by identifier reports every event; any other skips the events already replayed.
     if filter.ids.is_empty() {
         filter.replayed = Some(false);
     }
@@ -193,7 +193,7 @@ pub(crate) async fn replay(api: Api, call: Call<NoParams, NoParams, Json<Chosen>
     Ok(OkJson(Replay { items, more }))
 }
 
-// === impl Paging ===
+// === impl QuarantinePageParams ===
 
 impl QuarantinePageParams {
     fn filter(self) -> QuarantineFilter {

@@ -1,6 +1,6 @@
-//! Revoking a certificate, and how far the chain of a revocation has come.
+//! Revokes a certificate, and shows the progress of a revocation.
 //!
-//! It carries no link on: that is for the replica that publishes the CRL.
+//! It does not advance the chain: the replica that publishes the CRL does.
 
 use std::time::Duration;
 
@@ -96,7 +96,7 @@ impl From<RevocationFailure> for Problem {
 
 // === private helpers ===
 
-/// Whatever the wait came to, the row stands.
+/// The response after the wait; the revocation itself holds, whatever the wait found.
 fn after_revoking(broken: RevocationFailure) -> Problem {
     match broken {
         RevocationFailure::Outage(_) => {

@@ -1,4 +1,4 @@
-//! `/telemetry`: the latest row, rows of a span of time, and a metric gathered into buckets.
+//! `/telemetry`: the latest row, the rows of a time span, and a metric in buckets. It only reads.
 
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ use crate::http::api::state::Api;
 use crate::store::reads::quarantine::QuarantineCursor;
 use crate::store::reads::telemetry::{self, MetricBucket, TelemetryRange, TelemetryRow};
 
-/// The span when none is named, in seconds: a day.
+/// The default time span, in seconds: a day.
 const SPAN: i64 = 86_400;
 
-/// Buckets of one answer.
+/// The most buckets of one response.
 const BUCKETS_MAX: f64 = 1000.0;
 
 /// Which latest row.

@@ -1,12 +1,12 @@
-//! A question of the broker as its plugins write it: JSON or a form, `null` or nothing, whatever the method.
+//! Parses the body of a broker's request: JSON or a form, `null` or empty, whatever the method.
 //!
-//! It reads and decides nothing; what cannot be read is said in words, which become the reason of a denial.
+//! It decides nothing; an unreadable body becomes the reason of a denial.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 
-/// What may stand in a question; what else stands there is not looked at.
+/// The known fields of a request; it ignores others.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub(super) struct HookQuestion<'a> {
     #[serde(borrow, default)]
@@ -29,39 +29,39 @@ pub(super) enum Acc {
     Digits(Box<str>),
 }
 
-/// Why a body is no question.
+/// Why a body is unreadable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unread {
+pub(super) enum QuestionError {
     #[error("the body is no JSON object with texts and a number acc (line {line}, column {column})")]
     Json { line: usize, column: usize },
     #[error("the body is no form in UTF-8")]
     Form,
 }
 
-// === impl Question ===
+// === impl HookQuestion ===
 
 impl<'a> HookQuestion<'a> {
-    /// Reads a body. The content type decides; without one, what the body looks like.
-    pub(super) fn read(content_type: Option<&str>, body: &'a [u8]) -> Result<Self, Unread> {
+    /// Parses a body by its content type; without one, by its first byte.
+    pub(super) fn read(content_type: Option<&str>, body: &'a [u8]) -> Result<Self, QuestionError> {
         let body = body.trim_ascii();
         if body.is_empty() {
             return Ok(Self::default());
         }
-        let says = |kind: &str| content_type.is_some_and(|given| given.to_ascii_lowercase().contains(kind));
-        let is_json = says("json") || !says("form") && (body.starts_with(b"{") || body == b"null");
+        let declares = |kind: &str| content_type.is_some_and(|given| given.to_ascii_lowercase().contains(kind));
+        let is_json = declares("json") || !declares("form") && (body.starts_with(b"{") || body == b"null");
         if is_json {
-            // A list would be read as the fields in their order.
+            // serde would read a list as the fields in their order.
             if body.starts_with(b"[") {
-                return Err(Unread::Json { line: 1, column: 1 });
+                return Err(QuestionError::Json { line: 1, column: 1 });
             }
             let read: Option<Self> = serde_json::from_slice(body)
-                .map_err(|error| Unread::Json { line: error.line(), column: error.column() })?;
+                .map_err(|error| QuestionError::Json { line: error.line(), column: error.column() })?;
             return Ok(read.unwrap_or_default());
         }
-        serde_urlencoded::from_bytes(body).map_err(|_| Unread::Form)
+        serde_urlencoded::from_bytes(body).map_err(|_| QuestionError::Form)
     }
 
-    /// What is asked for, as a bit mask; 0 when it is none.
+    /// The requested access as a bit mask; 0 if it is missing or unreadable.
     pub(super) fn acc(&self) -> u8 {
         match &self.acc {
             Some(Acc::Number(number)) => u8::try_from(*number).unwrap_or(0),
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn what_is_neither_is_refused_and_an_odd_acc_asks_for_nothing() {
         for body in ["{", "[]", "7", r#"{"username":7}"#, r#"{"acc":[1]}"#] {
-            assert!(matches!(HookQuestion::read(JSON, body.as_bytes()), Err(Unread::Json { .. })), "{body}");
+            assert!(matches!(HookQuestion::read(JSON, body.as_bytes()), Err(QuestionError::Json { .. })), "{body}");
         }
         assert_eq!(HookQuestion::read(FORM, b"username=%FF%FE").map(|question| question.username.is_some()), Ok(true));
         for acc in ["-1", "256", "\"x\"", "\"\"", "null", "18446744073709551615"] {

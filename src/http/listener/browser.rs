@@ -1,7 +1,7 @@
-//! What a browser says of the page that asks, and which pages are refused: a page of another site can make the browser of
-//! an operator send a request, and a name of that site can lead to this machine.
+//! Refuses requests of foreign web pages: such a page can make an operator's browser send a request, and a name of its
+//! site can resolve to this machine.
 //!
-//! Programs that are no browsers send none of these headers, and are judged by others.
+//! It does not authenticate: programs other than browsers send none of these headers.
 
 use std::net::IpAddr;
 
@@ -13,33 +13,33 @@ use axum::response::{IntoResponse, Response};
 
 use crate::http::api::problem::{Problem, ProblemKind};
 
-/// Whose page asks; browsers set it, and no script can.
+/// The site of the requesting page; the browser sets it, and no script can.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// The pages of which a request is not foreign: those of this address, and none at all.
+/// The values that are not foreign: a page of this address, and no page.
 const OWN_SITES: [&[u8]; 2] = [b"same-origin", b"none"];
 
-/// What a form of another page can send without asking first.
+/// The content types that a foreign page can send without a preflight request.
 const FORM_TYPES: [&str; 3] = ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"];
 
-/// Refuses a request that names no host or several: which of them counts would depend on who looks.
-pub(crate) async fn one_host(request: Request, next: Next) -> Response {
+/// Refuses a request that names no host or several, which programs would interpret differently.
+pub(crate) async fn require_one_host(request: Request, next: Next) -> Response {
     match check_host(&request) {
         Ok(()) => next.run(request).await,
         Err(problem) => closing(problem),
     }
 }
 
-/// Refuses changes that a page of another origin asks for.
-pub(crate) async fn no_foreign_changes(request: Request, next: Next) -> Response {
+/// Refuses a change requested by a page of another origin.
+pub(crate) async fn refuse_foreign_changes(request: Request, next: Next) -> Response {
     if !request.method().is_safe() && is_foreign(request.headers()) {
         return closing(foreign());
     }
     next.run(request).await
 }
 
-/// Refuses what any page asks for: those who ask here are programs.
-pub(crate) async fn no_pages(request: Request, next: Next) -> Response {
+/// Refuses every request of a web page.
+pub(crate) async fn refuse_pages(request: Request, next: Next) -> Response {
     let headers = request.headers();
     if headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE) {
         let detail = "a page in a browser asked for this: only programs are answered here";
@@ -48,8 +48,8 @@ pub(crate) async fn no_pages(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// Refuses a request under a name that is not this machine's own.
-pub(crate) async fn local_names(request: Request, next: Next) -> Response {
+/// Refuses a request for a host name other than the local ones.
+pub(crate) async fn require_local_name(request: Request, next: Next) -> Response {
     if is_named_local(request.headers()) {
         return next.run(request).await;
     }
@@ -57,8 +57,8 @@ pub(crate) async fn local_names(request: Request, next: Next) -> Response {
     closing(Problem::new(ProblemKind::Forbidden, detail))
 }
 
-/// For a listener that knows its callers by nothing else: no page of another origin may ask, not even to read, and no
-/// change may look like a form's.
+/// Refuses every request of a foreign page, and every change that a form could send. It is for a listener without any
+/// other authentication.
 pub(crate) fn check_page(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
     if is_foreign(headers) {
         return Err(foreign());
@@ -71,7 +71,7 @@ pub(crate) fn check_page(method: &Method, headers: &HeaderMap) -> Result<(), Pro
     Ok(())
 }
 
-/// Whether the request is for this machine by a name that no other can have.
+/// Whether the request names this machine by a local name.
 pub(crate) fn is_named_local(headers: &HeaderMap) -> bool {
     let Some(host) = headers.get(HOST) else { return true };
     let Ok(host) = host.to_str() else { return false };
@@ -101,7 +101,7 @@ fn check_host(request: &Request) -> Result<(), Problem> {
     }
 }
 
-/// Whether a page of another origin asks. What cannot be read counts as foreign.
+/// Whether a page of another origin sends the request. An unreadable header counts as foreign.
 fn is_foreign(headers: &HeaderMap) -> bool {
     let host = headers.get(HOST).map(HeaderValue::as_bytes);
     let is_own_origin = |origin: &HeaderValue| {
@@ -125,7 +125,7 @@ fn foreign() -> Problem {
     Problem::new(ProblemKind::Forbidden, detail)
 }
 
-/// The answer, after which the connection is closed.
+/// The response to a refused request, which closes the connection.
 fn closing(problem: Problem) -> Response {
     let mut response = problem.into_response();
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -1,9 +1,9 @@
-//! A listener whose connections end: each has a deadline for every part of a request, a number of bytes it may send, and
-//! only so many are open.
+//! A listener with bounded connections: a deadline for each part of a request, a limit of sent bytes, and a limit of open
+//! connections.
 //!
-//! So a client that connects and sends nothing, or sends a byte now and then, or reads nothing, or sends without end, holds
-//! one place for a while and no more; and when all places are taken, it gives way to the newest (see [`Places`]). It knows
-//! no HTTP but what the middleware [`follow`] reports.
+//! A client that sends nothing, sends or reads slowly, or sends without end holds one place for a bounded time. If all
+//! places are taken, it loses its place to a new connection (see [`Places`]). It knows HTTP only through the middleware
+//! [`report_progress`].
 
 use std::future::Future;
 use std::io;
@@ -23,22 +23,22 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, Sleep};
 
-use super::places::{Evicted, Held, Pace, Place, Places};
+use super::places::{Evicted, HeldPlace, Pace, Place, Places};
 use crate::telemetry::http::ListenerMetrics;
 
-/// A head that is sent slower has a reason to be.
-pub(crate) const HEAD_TIME: Duration = Duration::from_secs(5);
+/// How long the head of a request may take to arrive.
+pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What one connection, and all of them, may take.
+/// The limits of a listener.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConnectionLimits {
-    /// Connections open at a time; the next takes the place of the one least worth keeping.
+    /// The most open connections; a further one takes the place of the least valuable.
     pub connections: usize,
-    /// How long one may last; none: as long as it is used.
+    /// How long a connection may last. `None` means as long as it is used.
     pub lifetime: Option<Duration>,
-    /// How long the parts of a request may take.
+    /// The deadlines of the parts of a request.
     pub pace: Pace,
-    /// How many bytes one request may have.
+    /// The most bytes of a request.
     pub sent_bytes: usize,
 }
 
@@ -50,39 +50,39 @@ pub(crate) struct LimitedListener {
     limits: ConnectionLimits,
 }
 
-/// A connection within the limits. Its place is free again when it is dropped.
+/// A connection within the limits. Dropping it frees its place.
 pub(crate) struct LimitedStream {
     inner: TcpStream,
-    /// Its last moment, whatever it does.
+    /// The deadline of the whole connection.
     end: Option<Instant>,
-    alarm: Pin<Box<Sleep>>,
-    left: usize,
+    timer: Pin<Box<Sleep>>,
+    bytes_left: usize,
     sent_bytes: usize,
     place: Place,
 }
 
 /// The other end of a connection.
 #[derive(Clone, Debug)]
-pub(crate) struct Peer(Arc<Held>);
+pub(crate) struct Peer(Arc<HeldPlace>);
 
-/// Put among the extensions of an answer to who was not understood, or does not know the secret: such an answer makes the
-/// connection no better worth keeping.
+/// Marks a response, in its extensions, to a malformed or unauthenticated request: it does not raise the value of the
+/// connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unproven;
 
-/// Reports to the connection how far its request is. The outermost layer of each listener.
-pub(crate) async fn follow(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
-    peer.0.asked(!request.body().is_end_stream());
+/// Reports the progress of a request to its connection. It is the outermost layer of each listener.
+pub(crate) async fn report_progress(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
+    peer.0.record_head(!request.body().is_end_stream());
     let response = next.run(request).await;
-    peer.0.answered(response.extensions().get::<Unproven>().is_none());
+    peer.0.record_response(response.extensions().get::<Unproven>().is_none());
     response
 }
 
 // === impl LimitedListener ===
 
 impl LimitedListener {
-    pub(crate) fn new(inner: TcpListener, limits: ConnectionLimits, numbers: ListenerMetrics) -> Self {
-        Self { inner, places: Places::new(limits.connections, limits.pace, numbers), accepted: 0, limits }
+    pub(crate) fn new(inner: TcpListener, limits: ConnectionLimits, metrics: ListenerMetrics) -> Self {
+        Self { inner, places: Places::new(limits.connections, limits.pace, metrics), accepted: 0, limits }
     }
 }
 
@@ -96,14 +96,14 @@ impl Listener for LimitedListener {
         let Some(place) = self.places.take(self.accepted, peer.ip().to_canonical()).await else {
             return std::future::pending().await;
         };
-        // The broker waits for each answer: none is held back to be sent with the next.
+        // The broker waits for each response, so none may be delayed to be sent with the next.
         if let Err(error) = inner.set_nodelay(true) {
             tracing::debug!(%error, "answers may be delayed");
         }
         let ConnectionLimits { lifetime, pace, sent_bytes, .. } = self.limits;
         let end = lifetime.map(|lifetime| Instant::now() + lifetime);
-        let alarm = Box::pin(tokio::time::sleep(pace.head));
-        (LimitedStream { inner, end, alarm, left: sent_bytes, sent_bytes, place }, peer)
+        let timer = Box::pin(tokio::time::sleep(pace.head));
+        (LimitedStream { inner, end, timer, bytes_left: sent_bytes, sent_bytes, place }, peer)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -118,7 +118,7 @@ impl Peer {
         self.0.peer()
     }
 
-    /// The body of the request has come, and it is worked on.
+    /// Records that the body has arrived and the request runs.
     pub(crate) fn arrived(&self) {
         self.0.arrived();
     }
@@ -135,14 +135,14 @@ impl Connected<IncomingStream<'_, LimitedListener>> for Peer {
 impl LimitedStream {
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         loop {
-            let due = self.place.look(cx).map_err(|Evicted| io::Error::from(io::ErrorKind::ConnectionAborted))?;
+            let due = self.place.deadline(cx).map_err(|Evicted| io::Error::from(io::ErrorKind::ConnectionAborted))?;
             let due = [due, self.end].into_iter().flatten().min();
-            // It is set back only when it rings too late: a busy connection would else set it at each request.
+            // The timer moves only to an earlier deadline: a busy connection would otherwise reset it at each request.
             match due {
-                Some(due) if due < self.alarm.deadline() => self.alarm.as_mut().reset(due),
+                Some(due) if due < self.timer.deadline() => self.timer.as_mut().reset(due),
                 _ => {}
             }
-            if self.alarm.as_mut().poll(cx).is_pending() {
+            if self.timer.as_mut().poll(cx).is_pending() {
                 return Ok(());
             }
             let now = Instant::now();
@@ -151,8 +151,8 @@ impl LimitedStream {
                     self.place.timed_out();
                     return Err(io::ErrorKind::TimedOut.into());
                 }
-                Some(due) => self.alarm.as_mut().reset(due),
-                None => self.alarm.as_mut().reset(now + HEAD_TIME),
+                Some(due) => self.timer.as_mut().reset(due),
+                None => self.timer.as_mut().reset(now + HEAD_TIMEOUT),
             }
         }
     }
@@ -171,8 +171,8 @@ impl AsyncRead for LimitedStream {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
         let read = buf.filled().len() - before;
-        match self.left.checked_sub(read) {
-            Some(left) => self.left = left,
+        match self.bytes_left.checked_sub(read) {
+            Some(bytes_left) => self.bytes_left = bytes_left,
             None => return Poll::Ready(Err(io::Error::other("the client sent too much"))),
         }
         if read > 0 {
@@ -206,7 +206,7 @@ impl AsyncWrite for LimitedStream {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
         if self.place.was_flushed() {
-            self.left = self.sent_bytes;
+            self.bytes_left = self.sent_bytes;
         }
         Poll::Ready(Ok(()))
     }

@@ -1,6 +1,6 @@
-//! The places of one listener: who holds one, how far its request is, and who gives its place up when all are taken.
+//! The places of one listener: which connections hold them, and which one closes when all are taken.
 //!
-//! A connection whose request is being worked on never gives way. It knows no HTTP and reads no socket.
+//! A connection with a running request never closes. It knows no HTTP and reads no socket.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -14,42 +14,42 @@ use tokio::time::{Instant, timeout};
 
 use crate::telemetry::http::ListenerMetrics;
 
-/// How long a peer that takes nothing of an answer is waited for.
-const STALL: Duration = Duration::from_secs(5);
+/// How long a peer may accept no bytes of a response.
+const STALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How soon a newcomer looks again for somebody who can give way, while all are being worked for.
-const AGAIN: Duration = Duration::from_millis(20);
+/// How soon a new connection searches for a place again, while all connections have running requests.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
-/// However many come, each has so long to send a head before it can be made to give way: who asks in earnest needs less.
+/// How long a new connection is safe from eviction; an honest client sends its head sooner.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// From this rank on a connection has sent a complete request.
+/// The lowest rank of a connection that has sent a complete request.
 const PROVEN: u8 = 3;
 
-/// More newcomers than one of so many places are a crowd.
+/// Newcomers are a crowd if they hold more than one of this many places.
 const CROWD: usize = 4;
 
-/// How far the request of a connection is.
+/// The progress of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// The head of a request is not complete, or nothing has come yet.
+    /// The head of a request is incomplete, or no byte has arrived.
     Head,
     /// The head is complete, the body is not.
     Body,
-    /// The request is being worked on.
+    /// The request runs.
     Work,
-    /// The answer is being written.
+    /// The response is being written.
     Answer,
-    /// The answer is written; the next request has not begun.
+    /// The response is written; the next request has not begun.
     Idle,
 }
 
-/// How long each part of a request may take.
+/// The deadlines of the parts of a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
-    /// A head, from the connection or its first byte to its end.
+    /// The head, from the connection or its first byte to its end.
     pub head: Duration,
-    /// Silence between an answer and the next request.
+    /// The silence between a response and the next request.
     pub idle: Duration,
 }
 
@@ -57,26 +57,26 @@ pub(crate) struct Pace {
 #[derive(Clone)]
 pub(super) struct Places {
     free: Arc<Semaphore>,
-    held: Arc<Mutex<BTreeMap<u64, Arc<Held>>>>,
+    held: Arc<Mutex<BTreeMap<u64, Arc<HeldPlace>>>>,
     pace: Pace,
-    numbers: ListenerMetrics,
+    metrics: ListenerMetrics,
 }
 
-/// One place; free again when this is dropped.
+/// One place. Dropping it frees the place.
 pub(super) struct Place {
     number: u64,
-    held: Arc<Held>,
+    held: Arc<HeldPlace>,
     places: Places,
     _permit: OwnedSemaphorePermit,
 }
 
-/// A connection was closed to make room.
+/// The connection was closed to free its place.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Evicted;
 
-/// What is known of the connection in a place.
+/// The state of the connection in a place.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct HeldPlace {
     peer: IpAddr,
     state: Mutex<State>,
 }
@@ -85,7 +85,7 @@ pub(super) struct Held {
 struct State {
     phase: Phase,
     since: Instant,
-    /// Whether it has sent a complete request that the listener answers to the end.
+    /// Whether it has sent a complete, accepted request.
     is_proven: bool,
     is_evicted: bool,
     waker: Option<Waker>,
@@ -94,32 +94,32 @@ struct State {
 // === impl Places ===
 
 impl Places {
-    pub(super) fn new(connections: usize, pace: Pace, numbers: ListenerMetrics) -> Self {
-        Self { free: Arc::new(Semaphore::new(connections)), held: Arc::default(), pace, numbers }
+    pub(super) fn new(connections: usize, pace: Pace, metrics: ListenerMetrics) -> Self {
+        Self { free: Arc::new(Semaphore::new(connections)), held: Arc::default(), pace, metrics }
     }
 
-    /// A place for a new connection. When none is free, the one least worth keeping is closed. Waits only while all are
-    /// being worked for; none: the listener has ended.
+    /// Takes a place for a new connection. If none is free, it closes the least valuable connection, and waits only while all
+    /// have running requests. `None` means the listener has ended.
     pub(super) async fn take(&self, number: u64, peer: IpAddr) -> Option<Place> {
         let permit = loop {
             let free = Arc::clone(&self.free);
             if free.available_permits() == 0 {
                 self.evict();
             }
-            if let Ok(permit) = timeout(AGAIN, free.acquire_owned()).await {
+            if let Ok(permit) = timeout(RETRY_PAUSE, free.acquire_owned()).await {
                 break permit.ok()?;
             }
         };
         let phase = Phase::Head;
         let state = State { phase, since: Instant::now(), is_proven: false, is_evicted: false, waker: None };
-        let held = Arc::new(Held { peer, state: Mutex::new(state) });
+        let held = Arc::new(HeldPlace { peer, state: Mutex::new(state) });
         self.lock().insert(number, Arc::clone(&held));
-        self.numbers.open.inc();
+        self.metrics.open.inc();
         Some(Place { number, held, places: self.clone(), _permit: permit })
     }
 
-    /// Who never sent a complete request goes first, then who sends or reads slowly, then who has been silent longest;
-    /// among equals one of the peer that holds most places.
+    /// Closes one connection: first one without a complete request, then a slow one, then the longest silent one; among equals
+    /// one of the peer with the most places.
     fn evict(&self) {
         let held = self.lock();
         let mut by_peer: BTreeMap<IpAddr, usize> = BTreeMap::new();
@@ -132,20 +132,20 @@ impl Places {
             newcomers += usize::from(state.is_newcomer());
             *by_peer.entry(one.peer).or_default() += 1;
         }
-        let worth = |one: &Held| {
-            let (rank, since) = one.worth()?;
+        let value = |one: &HeldPlace| {
+            let (rank, since) = one.value()?;
             Some((rank, Reverse(by_peer.get(&one.peer).copied().unwrap_or_default()), since))
         };
-        let closable = held.values().filter_map(|one| worth(one).map(|worth| (worth, one)));
-        let Some(((rank, ..), one)) = closable.min_by_key(|(worth, _)| *worth) else { return };
-        // A crowd of newcomers sends nobody away who has proven itself: it waits until their moment is over.
+        let closable = held.values().filter_map(|one| value(one).map(|value| (value, one)));
+        let Some(((rank, ..), one)) = closable.min_by_key(|(value, _)| *value) else { return };
+        // A crowd of newcomers never evicts a proven connection; it waits until their grace time is over.
         if rank < PROVEN || newcomers * CROWD <= held.len() {
             one.evict();
-            self.numbers.evicted.inc();
+            self.metrics.evicted.inc();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Held>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<HeldPlace>>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -153,13 +153,13 @@ impl Places {
 // === impl Place ===
 
 impl Place {
-    /// What the middleware reports to.
-    pub(super) fn held(&self) -> Arc<Held> {
+    /// The state that the middleware reports to.
+    pub(super) fn held(&self) -> Arc<HeldPlace> {
         Arc::clone(&self.held)
     }
 
-    /// By when it must go on; the caller is woken when it is closed to make room.
-    pub(super) fn look(&self, cx: &Context<'_>) -> Result<Option<Instant>, Evicted> {
+    /// The deadline of the current phase. An eviction wakes the caller.
+    pub(super) fn deadline(&self, cx: &Context<'_>) -> Result<Option<Instant>, Evicted> {
         let mut state = self.held.lock();
         if state.is_evicted {
             return Err(Evicted);
@@ -170,14 +170,14 @@ impl Place {
         let pace = &self.places.pace;
         Ok(match state.phase {
             Phase::Head => Some(state.since + pace.head),
-            Phase::Answer => Some(state.since + STALL),
+            Phase::Answer => Some(state.since + STALL_TIMEOUT),
             Phase::Idle => Some(state.since + pace.idle),
-            // These have deadlines of their own, which end in an answer.
+            // Handlers limit these phases by themselves, and send a response at the deadline.
             Phase::Body | Phase::Work => None,
         })
     }
 
-    /// Bytes came.
+    /// Records that bytes arrived.
     pub(super) fn was_read(&self) {
         let mut state = self.held.lock();
         if state.phase == Phase::Idle {
@@ -185,12 +185,12 @@ impl Place {
         }
     }
 
-    /// Bytes of an answer were taken.
+    /// Records that the peer accepted bytes of a response.
     pub(super) fn was_written(&self) {
         self.held.lock().enter(Phase::Answer);
     }
 
-    /// Nothing is left to be written; whether that was the end of an answer.
+    /// Records that everything is written; returns whether this was the end of a response.
     pub(super) fn was_flushed(&self) -> bool {
         let mut state = self.held.lock();
         let is_end = state.phase == Phase::Answer;
@@ -200,45 +200,45 @@ impl Place {
         is_end
     }
 
-    /// It took too long.
+    /// Counts a missed deadline.
     pub(super) fn timed_out(&self) {
-        self.places.numbers.timed_out.inc();
+        self.places.metrics.timed_out.inc();
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.places.lock().remove(&self.number);
-        self.places.numbers.open.dec();
+        self.places.metrics.open.dec();
     }
 }
 
-// === impl Held ===
+// === impl HeldPlace ===
 
-impl Held {
+impl HeldPlace {
     pub(super) fn peer(&self) -> IpAddr {
         self.peer
     }
 
-    /// A head is complete; the body follows, or there is none.
-    pub(super) fn asked(&self, has_body: bool) {
+    /// Records a complete head; `has_body` means a body follows.
+    pub(super) fn record_head(&self, has_body: bool) {
         self.lock().enter(if has_body { Phase::Body } else { Phase::Work });
     }
 
-    /// The body has come.
+    /// Records a complete body.
     pub(super) fn arrived(&self) {
         self.lock().enter(Phase::Work);
     }
 
-    /// The answer is there; `is_proven` when it was one to a request that was understood.
-    pub(super) fn answered(&self, is_proven: bool) {
+    /// Records the response; `is_proven` means the request was accepted.
+    pub(super) fn record_response(&self, is_proven: bool) {
         let mut state = self.lock();
         state.enter(Phase::Answer);
         state.is_proven |= is_proven;
     }
 
-    /// How much is lost by closing it, least first; none: it must not be closed.
-    fn worth(&self) -> Option<(u8, Instant)> {
+    /// The value of the connection, the least first. `None` means it must not close.
+    fn value(&self) -> Option<(u8, Instant)> {
         let state = self.lock();
         let rank = match (state.phase, state.is_proven) {
             _ if state.is_evicted => return None,
@@ -269,7 +269,7 @@ impl Held {
 // === impl State ===
 
 impl State {
-    /// Whether its first head may still come.
+    /// Whether the first head may still arrive within the grace time.
     fn is_newcomer(&self) -> bool {
         self.phase == Phase::Head && !self.is_proven && self.since.elapsed() < GRACE
     }
@@ -294,8 +294,8 @@ mod tests {
 
     impl Room {
         fn new(connections: usize) -> Self {
-            let numbers = Metrics::new().unwrap().http.api;
-            Self { places: Places::new(connections, PACE, numbers), taken: 0 }
+            let metrics = Metrics::new().unwrap().http.api;
+            Self { places: Places::new(connections, PACE, metrics), taken: 0 }
         }
 
         async fn enter(&mut self, peer: &str) -> Place {
@@ -306,7 +306,7 @@ mod tests {
     }
 
     fn is_evicted(place: &Place) -> bool {
-        place.look(&Context::from_waker(Waker::noop())).is_err()
+        place.deadline(&Context::from_waker(Waker::noop())).is_err()
     }
 
     #[tokio::test]
@@ -320,20 +320,20 @@ mod tests {
         tokio::time::sleep(GRACE).await;
         // In the order in which they are to go.
         let [silent, halting, slow, idle, fresh, busy] = &all[..] else { panic!("six") };
-        halting.held().asked(true);
-        slow.held().answered(false);
+        halting.held().record_head(true);
+        slow.held().record_response(false);
         tokio::time::sleep(Duration::from_millis(1)).await;
         for one in [idle, fresh] {
-            one.held().answered(true);
+            one.held().record_response(true);
             one.was_flushed();
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        busy.held().asked(false);
+        busy.held().record_head(false);
         for gone in [silent, halting, slow, idle, fresh] {
             assert!(!is_evicted(gone));
             room.places.evict();
             assert!(is_evicted(gone));
-            // It has not gone yet: nobody else has to.
+            // The evicted connection has not closed yet, so no other one must close.
             room.places.evict();
             room.places.lock().remove(&gone.number);
         }

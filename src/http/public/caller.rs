@@ -1,6 +1,6 @@
-//! Who asks, behind proxies: the address whose rate is charged.
+//! Finds the client address behind proxies, which the rate limit charges.
 //!
-//! What a stranger writes into `X-Forwarded-For` is believed only as far as a trusted proxy has added to it.
+//! It trusts only those entries of `X-Forwarded-For` that a trusted proxy added.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,11 +8,10 @@ use axum::http::{HeaderMap, HeaderName};
 
 use crate::config::sections::public::Network;
 
-/// Each proxy adds the one it was asked by, on the right.
+/// The header to which each proxy appends the address of its client, on the right.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The first address that is no trusted proxy, seen from here; where the header says nothing readable, the last proxy
-/// that could be named.
+/// The nearest address that is not a trusted proxy. At an unreadable entry, it is the last readable proxy.
 pub(super) fn caller(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.holds(address));
     let mut nearest = peer.to_canonical();
@@ -27,7 +26,7 @@ pub(super) fn caller(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> 
     nearest
 }
 
-/// An address, with a port or without.
+/// Parses an address with or without a port.
 fn address(part: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(part).ok()?.trim();
     let bare = text.trim_start_matches('[').trim_end_matches(']');

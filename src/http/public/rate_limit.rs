@@ -1,20 +1,19 @@
-//! How often an address gets a credential: so many at once, and then so many a minute.
+//! Limits the credentials of an address: a burst, and then a rate per minute.
 //!
-//! The table of addresses is bounded: when it is full, newcomers share one entry until some address has been quiet.
-//! It knows no HTTP and reads no clock.
+//! The table of addresses is bounded: while it is full, new addresses share one entry. It knows no HTTP and reads no clock.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::domain::time::{MICROS_PER_SECOND, Timestamp};
 
-/// Addresses remembered at a time, about 50 bytes each; one is forgotten a minute after its last credential.
+/// The most addresses in the table, about 50 bytes each; an entry expires a minute after its last credential.
 const ADDRESSES_MAX: usize = 65_536;
 
-/// How often a full table is searched for addresses to forget: a search takes a millisecond.
+/// How often a full table is searched for expired entries; a search takes a millisecond.
 const SWEEP_MICROS: i64 = MICROS_PER_SECOND;
 
-/// Of an IPv6 address so much belongs to one customer, who may use any of the rest.
+/// The prefix of an IPv6 address that belongs to one customer.
 const IPV6_CUSTOMER_BITS: u32 = 64;
 
 const MINUTE_MICROS: i64 = 60 * MICROS_PER_SECOND;
@@ -22,11 +21,11 @@ const MINUTE_MICROS: i64 = 60 * MICROS_PER_SECOND;
 /// The rates of all addresses.
 #[derive(Debug)]
 pub(super) struct AddressRates {
-    /// Between two credentials in the long run.
+    /// The time between two credentials in the long run.
     interval: i64,
-    /// When each address has its whole burst again. Never more than a minute ahead.
+    /// When each address has its whole burst again; at most a minute ahead.
     whole_at: HashMap<IpAddr, Timestamp>,
-    /// The same for all newcomers to a full table together.
+    /// The shared entry of all new addresses while the table is full.
     crowd: Timestamp,
     swept_at: Timestamp,
 }
@@ -39,7 +38,7 @@ impl AddressRates {
         Self { interval, whole_at: HashMap::new(), crowd: Timestamp::default(), swept_at: Timestamp::default() }
     }
 
-    /// Charges one credential to this address, or says how many seconds it has to wait.
+    /// Charges one credential to `address`, or returns the seconds to wait.
     pub(super) fn charge(&mut self, address: IpAddr, now: Timestamp) -> Result<(), u64> {
         let key = customer(address);
         if !self.whole_at.contains_key(&key) && !self.has_room(now) {
@@ -58,10 +57,10 @@ impl AddressRates {
     }
 }
 
-/// Charges one, or says how many seconds are to be waited.
+/// Charges one credential, or returns the seconds to wait.
 fn charge_one(whole_at: &mut Timestamp, interval: i64, now: Timestamp) -> Result<(), u64> {
     let now = now.micros();
-    // A clock that was set back shuts nobody out for longer than a minute.
+    // After the clock is set back, an address waits for at most a minute.
     let begun = whole_at.micros().clamp(now, now.saturating_add(MINUTE_MICROS));
     let ends = begun.saturating_add(interval);
     let too_early = ends.saturating_sub(now) - MINUTE_MICROS;

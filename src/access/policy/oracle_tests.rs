@@ -135,7 +135,7 @@ fn oracle(policy: &Value, all: &[String], who: &OracleSubject, acc: u8, requeste
     let filter = split(requested);
     let mut matched =
         all.iter().filter(|topic| matches(&filter, &topic.split('/').collect::<Vec<_>>(), true)).peekable();
-    assert!(matched.peek().is_some() || requested.starts_with("$share"), "the alphabet is too small for {asked}");
+    assert!(matched.peek().is_some() || requested.starts_with("$share"), "the alphabet is too small for {requested}");
     let actions: Vec<&str> = [(1, "read"), (2, "publish"), (4, "subscribe")]
         .into_iter()
         .filter(|(bit, _)| acc & bit != 0)

@@ -10,7 +10,7 @@ fn covered(patterns: &[&str], requested: &str) -> bool {
     let values = Values::as_written();
     let together = cover_together(&mut patterns.iter().collect(), &requested, &values);
     if let [pattern] = patterns.as_slice() {
-        assert_eq!(pattern.covers(&requested, &values), together, "{pattern:?} {asked:?}");
+        assert_eq!(pattern.covers(&requested, &values), together, "{pattern:?} {requested:?}");
     }
     together
 }
@@ -31,7 +31,7 @@ fn one_filter_holds_another_when_it_matches_all_its_topics() {
         ("$SYS/#", "$SYS/broker/+"),
         ("a/#", "$share/g/a/+"),
     ] {
-        assert!(covered(&[pattern], requested), "{pattern} {asked}");
+        assert!(covered(&[pattern], requested), "{pattern} {requested}");
     }
     for (pattern, requested) in [
         ("a/+", "a"),
@@ -46,7 +46,7 @@ fn one_filter_holds_another_when_it_matches_all_its_topics() {
         ("+/broker", "$SYS/broker"),
         ("#", "$SYS/#"),
     ] {
-        assert!(!covered(&[pattern], requested), "{pattern} {asked}");
+        assert!(!covered(&[pattern], requested), "{pattern} {requested}");
     }
 }
 

@@ -17,7 +17,7 @@ use crate::support::wait;
 pub const PASSWORD_DEVICE: (&str, &str) = ("acme/device/pump-1", "the-pump-has-a-password");
 
 /// The devices that the broker's access rules know, also where each needs rows of its own.
-const DEVICES: [&str; 2] = ["acme/device/pump-1", "acme/device/pump-2"];
+const DEVICES: [&str; 3] = ["acme/device/pump-1", "acme/device/pump-2", "acme/device/pump-3"];
 
 /// The stack's broker; it ends when this is dropped.
 pub struct Stack {

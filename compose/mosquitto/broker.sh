@@ -130,10 +130,15 @@ state() { stat -c '%n %i %s %y %z' "$1" 2>/dev/null || echo missing; }
 # One look: what is published, is not what the broker has, and has stood for a period, is taken and told to the broker, once
 # for both.
 look() {
-    news=
+    new_crl=
+    new_rules=
     look_at_crl
     look_at_rules
-    if [ -n "$news" ]; then kill -HUP "$broker"; fi
+    if [ -z "$new_crl$new_rules" ]; then return 0; fi
+    # A broker that has ended needs no signal: the loop notices its end.
+    kill -HUP "$broker" 2>/dev/null || return 0
+    if [ -n "$new_crl" ]; then say "a new CRL is in force"; fi
+    if [ -n "$new_rules" ]; then say "new access rules are in force"; fi
 }
 
 look_at_crl() {
@@ -146,8 +151,7 @@ look_at_crl() {
         refused=
     elif take; then
         refused=
-        news=1
-        say "a new CRL is in force"
+        new_crl=1
     elif [ "$now" != "$refused" ]; then
         # Tried again at each look, for it may only have come too early; said once.
         refused=$now
@@ -167,8 +171,7 @@ look_at_rules() {
         rules_seen=$now
     elif take_rules "$source"; then
         rules_seen=$now
-        news=1
-        say "new access rules are in force"
+        new_rules=1
     elif [ "$now" != "$rules_refused" ]; then
         rules_refused=$now
         say "$source is not taken, $wrong; the broker keeps the last good rules"
@@ -237,7 +240,7 @@ mosquitto -c "$conf" &
 broker=$!
 stopping=
 trap stop TERM INT
-trap 'kill -HUP "$broker"' HUP
+trap 'kill -HUP "$broker" 2>/dev/null || true' HUP
 while kill -0 "$broker" 2>/dev/null; do
     pause
     if [ -z "$stopping" ]; then look; fi

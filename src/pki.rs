@@ -1,18 +1,18 @@
-//! Keys and X.509 bytes: what we sign, for whom, and proof that it came out as meant.
+//! Keys, certificates and CRLs: create, sign, read back and verify.
 //!
 //! It reads and writes files of keys, certificates and CRLs. It knows no database, no HTTP and no clock: the time, the
-//! serial number and the CRL's number are handed in, so that they can be stored before anything is signed. It decides
-//! nothing about devices beyond the profile. Each power has its file, in the order of a certificate's life:
+//! serial number and the CRL's number are parameters, so that they can be stored before anything is signed. It decides
+//! nothing about devices beyond the profile.
 //!
-//! 1. [`authority`] signs: a certificate and its key that were checked against each other; [`founding`] makes a new one.
-//! 2. [`csr`] judges a request, [`public_key`] the key in it; nothing else in the request is believed.
-//! 3. [`profile`] says what a device's certificate holds; [`identity`] how a device is written into it.
-//! 4. [`issuer`] signs it, and [`lint`] reads every field of the result back before it leaves.
-//! 5. [`crl`] lists what is revoked; [`crl_file`] puts the list where the broker reads it, and looks after it there.
-//!    [`canary`] makes the certificates that prove what the broker does with the list.
-//! 6. [`import`] judges a certificate that was not issued here.
+//! Read it in the order of a certificate's life:
+//! 1. [`authority`]: a CA certificate with its key; [`authority::create`] makes one, [`authority::end`] warns before its end.
+//! 2. [`request`]: checks a CSR and its key; the profile and identity of a device; [`request::lint`] checks what was signed.
+//! 3. [`authority::sign`] signs a device's certificate, [`authority::broker_certificate`] the broker's.
+//! 4. [`certificate`] is a certificate that was read, [`serial`] its serial number and fingerprint.
+//! 5. [`crl`] signs and verifies the CRL; [`crl::file`] writes and inspects its file; [`crl::probe_pair`] makes probe certificates.
+//! 6. [`key`] and [`files`]: private keys, and files that are created once or replaced as a whole.
 //!
-//! Two libraries on purpose: one writes, the other reads back.
+//! It uses two libraries on purpose: one writes, the other reads back.
 
 pub mod authority;
 pub mod certificate;
@@ -25,5 +25,5 @@ pub mod serial;
 mod test_samples;
 mod x509_time;
 
-/// Everything signed here begins this many seconds in the past: a clock that lags behind refuses nothing.
+/// Certificates and CRLs begin this many seconds in the past, so that a slow clock does not refuse them.
 pub const BACKDATING_SECONDS: i64 = 300;

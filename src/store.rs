@@ -1,14 +1,24 @@
-//! Postgres: the rows of the spine, the registry, the quarantine. The only group that names sqlx.
+//! Postgres: the rows of messages, of the registry and of the quarantine. The only wing that names sqlx.
 //!
-//! It decides nothing about a message; it stores what it is given, finds what it is asked for, and tells trouble of the data
-//! from trouble of the database. The way of a batch: [`sink`], then [`readings`] (or [`staging`]), [`state`], [`commands`],
-//! [`quarantine_rows`], or all of a small one in [`mixed`]; what was decided before is found by [`decided`]; what the database will not take is singled out by [`poison`].
+//! It decides nothing about a message. It stores and finds rows, and separates errors of the data from errors of the database.
+//!
+//! Read it in this order:
+//! 1. [`error`]: what an error of Postgres means.
+//! 2. [`connection`]: the pool, the writer's own connection, the health probe.
+//! 3. [`batch`]: the write path, one transaction for each batch of messages.
+//! 4. [`registry`]: tenants, devices, the lookups of authorization, the change feed.
+//! 5. [`certificates`]: the inventory of certificates and the steps of their revocation.
+//! 6. [`access`]: broker logins, guest credentials, broker sessions, replicas.
+//! 7. [`reads`]: queries of the API and the command line.
+//! 8. [`schema`]: migrations, partitions, retention, checks.
+//! 9. [`port_adapters`]: makes the adapters of the domain's ports from one database.
 
 pub mod access;
 pub mod batch;
 pub mod certificates;
 pub mod connection;
 pub mod error;
+pub mod port_adapters;
 pub mod reads;
 pub mod registry;
 pub mod schema;

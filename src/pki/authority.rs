@@ -1,6 +1,9 @@
-//! The authority that signs: its certificate, and its key, checked against each other once.
+//! A certificate authority: its certificate and its key, checked against each other when read.
 //!
-//! Whoever holds an [`AuthorityCertificate`] can verify, whoever holds an [`Authority`] can sign; neither can be wrong.
+//! An [`AuthorityCertificate`] verifies, an [`Authority`] signs; neither exists unchecked.
+//!
+//! [`create`] makes a new authority, [`sign`] signs for devices, [`broker_certificate`] for the broker, [`end`] warns before the
+//! end. It stores nothing in the registry.
 
 pub mod broker_certificate;
 pub mod create;
@@ -22,25 +25,25 @@ use super::key::{CaKey, KeyError};
 use super::request::public_key::{KeyKind, KeyRefused};
 use crate::domain::time::Timestamp;
 
-/// The longest file a chain of certificates is looked for in.
+/// Maximum size of a file with a chain of certificates.
 const MAX_CHAIN_BYTES: u64 = 64 * 1024;
-/// The bytes of a key identifier that is made here: those of SHA-1, which RFC 5280 had in mind.
+/// Length of a generated key identifier: that of SHA-1, as in RFC 5280.
 const KEY_ID_BYTES: usize = 20;
 
-/// The certificate of an authority that can sign certificates and CRLs, and those above it up to a root, if given.
+/// The certificate of an authority that can sign certificates and CRLs, and its chain up to a root, if given.
 #[derive(Clone, Debug)]
 pub struct AuthorityCertificate {
     /// At least one; each is signed by the next.
     chain: Vec<Certificate>,
 }
 
-/// An authority: a certificate and the key that belongs to it.
+/// An authority: a certificate and its private key.
 pub struct Authority {
     certificate: AuthorityCertificate,
     issuer: Issuer<'static, CaKey>,
 }
 
-/// Why there is no authority.
+/// Why an authority cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
     /// The file cannot be read.
@@ -51,35 +54,35 @@ pub enum AuthorityError {
         /// Why.
         source: io::Error,
     },
-    /// The certificate makes no sense.
+    /// The certificate cannot be parsed.
     #[error(transparent)]
     Certificate(#[from] CertificateFieldError),
-    /// The key makes no sense.
+    /// The key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// Not an authority's.
+    /// The certificate is not an authority's.
     #[error("{subject} cannot be used as an authority: {why}; `sluice ca init` makes one that can")]
     NotAuthority {
-        /// Whose certificate.
+        /// Its subject.
         subject: String,
         /// What is wrong with it.
         why: &'static str,
     },
-    /// Its dates.
+    /// It is not valid now.
     #[error("the certificate of {subject} is good from {from} to {until}, and it is {now}: {advice}")]
     NotNow {
-        /// Whose certificate.
+        /// Its subject.
         subject: String,
         /// When it begins.
         from: Timestamp,
         /// When it ends.
         until: Timestamp,
-        /// When it was looked at.
+        /// The time of the check.
         now: Timestamp,
         /// What to do.
         advice: &'static str,
     },
-    /// A weak key, or one of another kind.
+    /// Its key is weak or of an unsupported kind.
     #[error("the authority's key is not accepted: {0}")]
     Weak(#[from] KeyRefused),
     /// The signatures of the file do not form a chain.
@@ -90,7 +93,7 @@ pub enum AuthorityError {
     /// The key belongs to another certificate.
     #[error("the key does not belong to the certificate of {0}: name the two files that were made together")]
     Mismatch(String),
-    /// A name we cannot write as it stands, so that what we sign would name another issuer.
+    /// The writing library cannot reproduce its name: certificates would name another issuer.
     #[error(
         "the authority's name, {0}, repeats an attribute or joins two in one part, and cannot be written into what \
          it signs: use an authority with a simpler name"
@@ -101,7 +104,7 @@ pub enum AuthorityError {
 // === impl AuthorityError ===
 
 impl AuthorityError {
-    /// The same sentence at any time, for those who repeat it: it says nothing twice.
+    /// The error without the current time, for callers that log a repeated error once.
     pub fn timeless(&self) -> String {
         match self {
             Self::NotNow { subject, until, now, advice, .. } if now >= until => {
@@ -118,14 +121,14 @@ impl AuthorityError {
 // === impl AuthorityCertificate ===
 
 impl AuthorityCertificate {
-    /// Reads it from a file in PEM.
+    /// Reads a PEM file.
     pub fn open(path: &Path, now: Timestamp) -> Result<Self, AuthorityError> {
         let text = files::read(path, MAX_CHAIN_BYTES)
             .map_err(|source| AuthorityError::Read { path: path.to_owned(), source })?;
         Self::from_pem(&text, now)
     }
 
-    /// Reads it from PEM text: its own certificate first, then those above it.
+    /// Parses PEM: the authority's certificate first, then its chain.
     pub fn from_pem(text: &[u8], now: Timestamp) -> Result<Self, AuthorityError> {
         let chain = Certificate::chain_from_pem(text)?;
         check_powers(&chain[0])?;
@@ -137,7 +140,7 @@ impl AuthorityCertificate {
                 return Err(AuthorityError::Broken(pair[0].subject().to_owned()));
             }
         }
-        // A root signs itself; one that only says so was altered.
+        // A self-issued certificate that does not verify with its own key was altered.
         let last = chain.last().filter(|last| last.subject() == last.issuer());
         match last.filter(|root| !root.is_signed_by(root)) {
             Some(root) => Err(AuthorityError::Broken(root.subject().to_owned())),
@@ -150,22 +153,22 @@ impl AuthorityCertificate {
         &self.chain[0]
     }
 
-    /// What `issuer` says in all it signs.
+    /// Its subject: the issuer of all it signs.
     pub fn name(&self) -> &str {
         self.certificate().subject()
     }
 
-    /// When it ends: with the first of its chain.
+    /// When it ends: the earliest end in its chain.
     pub fn ends(&self) -> Timestamp {
         self.chain.iter().map(Certificate::not_after).fold(self.certificate().not_after(), Timestamp::min)
     }
 
-    /// All certificates of the chain in PEM, its own first: what the broker trusts devices by.
+    /// The chain in PEM, its own certificate first: the broker's trust store for devices.
     pub fn bundle_pem(&self) -> String {
         self.chain.iter().map(Certificate::to_pem).collect()
     }
 
-    /// By which what it signs names its key.
+    /// The key identifier in all it signs.
     pub(super) fn key_id(&self) -> Vec<u8> {
         let derived = || Sha256::digest(self.certificate().key())[..KEY_ID_BYTES].to_vec();
         self.certificate().uses().key_id.clone().unwrap_or_else(derived)
@@ -217,7 +220,7 @@ impl fmt::Debug for Authority {
 
 // --- private helpers ---
 
-/// What only the one that signs needs.
+/// Checks the powers of the signing certificate.
 fn check_powers(own: &Certificate) -> Result<(), AuthorityError> {
     let uses = own.uses();
     let needs = [
@@ -229,7 +232,7 @@ fn check_powers(own: &Certificate) -> Result<(), AuthorityError> {
     own.key_kind().clone().map_err(AuthorityError::Weak).and_then(signs)
 }
 
-/// What every certificate of the chain needs.
+/// Checks what every certificate of the chain needs.
 fn check_place(certificate: &Certificate, now: Timestamp) -> Result<(), AuthorityError> {
     let uses = certificate.uses();
     let needs = [
@@ -255,13 +258,13 @@ fn refuse_first(certificate: &Certificate, needs: &[(bool, &'static str)]) -> Re
 
 fn signs(kind: KeyKind) -> Result<(), AuthorityError> {
     match kind {
-        // Brokers and devices in the field verify it in no certificate.
+        // Deployed brokers and devices do not verify it.
         KeyKind::Ed25519 => Err(KeyRefused::Kind("Ed25519, which many devices cannot verify".to_owned()).into()),
         KeyKind::EcdsaP256 | KeyKind::EcdsaP384 | KeyKind::Rsa { .. } => Ok(()),
     }
 }
 
-/// Whether each part of the name has one attribute, and each attribute stands once: what the writer can write.
+/// Whether each part of the name has one attribute, and each attribute occurs once, as the writing library requires.
 fn is_plain(name: &[u8]) -> bool {
     let Ok((_, name)) = X509Name::from_der(name) else { return false };
     let kinds: Vec<_> = name.iter_attributes().map(AttributeTypeAndValue::attr_type).collect();

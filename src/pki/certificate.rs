@@ -1,6 +1,6 @@
-//! A certificate as it was read: its bytes, and what they say, read once and owned.
+//! A parsed certificate: its bytes and its fields, parsed once and owned.
 //!
-//! Reading judges nothing: whether a certificate may be an authority or a device's is said in [`super::authority`],
+//! Parsing accepts no certificate for a purpose: the checks for an authority or a device are in [`super::authority`],
 //! [`super::request::lint`] and [`super::request::import`].
 
 use std::fmt;
@@ -17,11 +17,11 @@ use super::serial::{Fingerprint, Serial, SerialError};
 use super::x509_time;
 use crate::domain::time::Timestamp;
 
-/// A longer certificate is none we need; the longest of real life have a few KiB.
+/// Maximum size of a certificate; real ones have a few KiB.
 const MAX_CERTIFICATE_BYTES: usize = 64 * 1024;
-/// An authority, and those above it up to the root.
+/// Maximum length of a chain up to the root.
 const MAX_CHAIN: usize = 8;
-/// How PEM names it.
+/// Its PEM label.
 const PEM_TAG: &str = "CERTIFICATE";
 
 /// A certificate.
@@ -47,33 +47,33 @@ pub(super) struct DistinguishedName {
     pub(super) common_names: Vec<String>,
 }
 
-/// What its extensions say.
+/// The uses that its extensions allow.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, as X.509 states them")]
 #[derive(Clone, Debug, Default)]
 pub(super) struct Uses {
     pub(super) is_ca: bool,
     pub(super) signs_certificates: bool,
     pub(super) signs_crls: bool,
-    /// Whether a client may show it: it says so, or limits nothing.
+    /// Whether it is valid for clients: it lists `clientAuth`, or restricts no use.
     pub(super) is_for_clients: bool,
     pub(super) uris: Vec<String>,
     pub(super) key_id: Option<Vec<u8>>,
     pub(super) unknown_critical: Option<String>,
 }
 
-/// Why bytes are no certificate.
+/// Why bytes cannot be parsed as a certificate.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateFieldError {
     /// No PEM of a certificate.
     #[error("there is no certificate in it: expected PEM that begins with -----BEGIN CERTIFICATE-----")]
     Missing,
-    /// PEM or DER that is broken.
+    /// The PEM or DER is malformed.
     #[error("the certificate cannot be read: {0}")]
     Garbled(String),
-    /// More than we read.
+    /// It is larger than the bound.
     #[error("it is too long to be a certificate: more than {MAX_CERTIFICATE_BYTES} bytes, or {MAX_CHAIN} certificates")]
     TooLong,
-    /// Its serial number is not one.
+    /// Its serial number is invalid.
     #[error("the certificate's serial number is wrong: {0}")]
     Serial(#[from] SerialError),
 }
@@ -81,12 +81,12 @@ pub enum CertificateFieldError {
 // === impl Certificate ===
 
 impl Certificate {
-    /// Reads the first certificate of a PEM text; a device's own stands before those of its authorities.
+    /// Parses the first certificate of a PEM text; a device's own precedes its chain.
     pub fn from_pem(text: &[u8]) -> Result<Self, CertificateFieldError> {
         Self::chain_from_pem(text)?.into_iter().next().ok_or(CertificateFieldError::Missing)
     }
 
-    /// Reads all certificates of a PEM text, at least one.
+    /// Parses all certificates of a PEM text, at least one.
     pub fn chain_from_pem(text: &[u8]) -> Result<Vec<Self>, CertificateFieldError> {
         if text.len() > MAX_CERTIFICATE_BYTES {
             return Err(CertificateFieldError::TooLong);
@@ -103,7 +103,7 @@ impl Certificate {
         }
     }
 
-    /// Reads one in DER.
+    /// Parses DER.
     pub fn from_der(der: &[u8]) -> Result<Self, CertificateFieldError> {
         if der.len() > MAX_CERTIFICATE_BYTES {
             return Err(CertificateFieldError::TooLong);
@@ -124,7 +124,7 @@ impl Certificate {
         })
     }
 
-    /// The bytes.
+    /// The DER bytes.
     pub fn der(&self) -> &[u8] {
         &self.der
     }
@@ -139,22 +139,22 @@ impl Certificate {
         self.fingerprint
     }
 
-    /// The number its issuer gave it.
+    /// The serial number.
     pub const fn serial(&self) -> &Serial {
         &self.serial
     }
 
-    /// Who it is for, for people.
+    /// The subject as text, for people.
     pub fn subject(&self) -> &str {
         &self.subject.text
     }
 
-    /// Who signed it, for people, and for telling apart what different authorities issued.
+    /// The issuer as text; it also distinguishes the certificates of different authorities.
     pub fn issuer(&self) -> &str {
         &self.issuer.text
     }
 
-    /// The common name; none when there is none, or several.
+    /// The common name. `None` means none or several.
     pub fn common_name(&self) -> Option<&str> {
         match self.subject.common_names.as_slice() {
             [name] => Some(name),
@@ -172,12 +172,12 @@ impl Certificate {
         self.not_after
     }
 
-    /// What kind of key it holds, or why we would not accept that key.
+    /// The kind of its key, or why the key is not accepted.
     pub const fn key_kind(&self) -> &Result<KeyKind, KeyRefused> {
         &self.key_kind
     }
 
-    /// Whether this is the issuer's signature, made with a hash that can be trusted.
+    /// Whether `issuer` signed it, with an accepted hash.
     pub fn is_signed_by(&self, issuer: &Self) -> bool {
         let Ok(parsed) = parse(&self.der) else { return false };
         let Ok((_, key)) = SubjectPublicKeyInfo::from_der(&issuer.key) else { return false };
@@ -215,11 +215,11 @@ impl fmt::Debug for Certificate {
     }
 }
 
-// === impl Name, Uses ===
+// === impl DistinguishedName, Uses ===
 
 impl DistinguishedName {
     fn of(name: &X509Name<'_>) -> Self {
-        // A common name that is no text names nobody, but it is there: it counts.
+        // A common name that is not text names no device, but it counts as one.
         let text = |value: Result<&str, _>| value.unwrap_or("\u{fffd}").to_owned();
         let common_names = name.iter_common_name().map(|attribute| text(attribute.as_str())).collect();
         Self { text: name.to_string(), der: name.as_raw().to_vec(), common_names }

@@ -1,7 +1,8 @@
-//! The list of revoked certificates: signed, read back, and never believed unread.
+//! The CRL: signed, read back, and never used unverified.
 //!
-//! Version 2, with its number, the authority's key identifier and reason codes. A [`Crl`] can only be had by verifying
-//! one, whether it was signed here or lay in a file. Which certificates stand in it, the caller decides.
+//! Version 2, with its number, the authority's key identifier and reason codes. Only verification makes a [`Crl`], also of
+//! one signed here. The caller decides which certificates it lists. [`file`] writes it for the broker, [`probe_pair`] makes
+//! certificates that probe its effect.
 
 pub mod file;
 pub mod probe_pair;
@@ -24,41 +25,41 @@ use super::x509_time;
 use crate::domain::clocks::Clocks;
 use crate::domain::time::Timestamp;
 
-/// A longer list is not read: room for a million entries, ten times what a broker can load in a second.
+/// Maximum size of a CRL: a million entries, ten times what a broker loads in a second.
 pub const MAX_CRL_BYTES: u64 = 64 * 1024 * 1024;
 
 const SECONDS_PER_HOUR: i64 = 3600;
 const PEM_TAG: &str = "X509 CRL";
 
-/// Why a certificate was revoked, as RFC 5280 names it; those that fit a device.
+/// The revocation reasons of RFC 5280 that apply to devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RevocationReason {
-    /// None was given; the list then says nothing.
+    /// No reason; the CRL omits the code.
     Unspecified,
-    /// The private key is, or may be, in other hands.
+    /// The private key is, or may be, known to others.
     KeyCompromise,
     /// The device changed its owner or its name.
     AffiliationChanged,
-    /// Another certificate has taken its place.
+    /// Another certificate has replaced it.
     Superseded,
     /// The device is out of service.
     CessationOfOperation,
-    /// What it was allowed was taken from it.
+    /// Its privileges were withdrawn.
     PrivilegeWithdrawn,
 }
 
-/// One entry of the list.
+/// One entry of a CRL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CrlEntry {
-    /// The certificate's number.
+    /// The certificate's serial number.
     pub serial: Serial,
-    /// Since when.
+    /// When it was revoked.
     pub revoked_at: Timestamp,
-    /// Why.
+    /// The reason.
     pub reason: RevocationReason,
 }
 
-/// A list whose issuer, signature, number and order of dates were verified.
+/// A CRL whose issuer, signature, number and order of dates are verified.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Crl {
     der: Vec<u8>,
@@ -70,30 +71,30 @@ pub struct Crl {
     entries: Vec<CrlEntry>,
 }
 
-/// Why a list is no good.
+/// Why a CRL is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CrlError {
-    /// Not a CRL, or more than one.
+    /// The bytes are no CRL, or more than one.
     #[error("it is not one CRL in PEM or DER")]
     Garbled,
-    /// Another authority's.
+    /// Another authority issued it.
     #[error("it is of another issuer, {0}")]
     WrongIssuer(String),
-    /// Altered, or signed with another key.
+    /// It was altered, or signed with another key.
     #[error("its signature is not the authority's")]
     BadSignature,
-    /// A field that is missing or makes no sense.
+    /// A field is missing or malformed.
     #[error("{0}")]
     Field(&'static str),
     /// The library could not sign.
     #[error("the CRL could not be signed: {0}")]
     Sign(rcgen::Error),
-    /// What was signed is not what was meant.
+    /// The signed CRL differs from the input.
     #[error("what was signed is not what was meant, and was thrown away: {0}")]
     Lint(&'static str),
 }
 
-/// Signs a list that is good for so many hours, by each of the clocks. An entry that stands twice is written once, with its earlier date.
+/// Signs a CRL that is valid for `hours` hours by both clocks. A duplicate entry is written once, with its earlier date.
 pub fn sign(
     authority: &Authority,
     number: u64,
@@ -103,7 +104,7 @@ pub fn sign(
 ) -> Result<Crl, CrlError> {
     let entries = in_order(revoked);
     let at: Clocks = at.into();
-    // A list that begins in the broker's future, or has ended there, locks every device out: it is valid by both clocks.
+    // A CRL that is not valid by the broker's clock locks every device out, so it is valid by both clocks.
     let this_update = x509_time::whole_second(at.earlier()).plus_seconds(-BACKDATING_SECONDS);
     let next_update = x509_time::whole_second(at.later()).plus_seconds(i64::from(validity_hours) * SECONDS_PER_HOUR);
     let params = CertificateRevocationListParams {
@@ -153,7 +154,7 @@ impl RevocationReason {
         }
     }
 
-    /// Reads the name, in any case of letters.
+    /// Parses the name, ignoring case.
     pub fn from_label(label: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.label().eq_ignore_ascii_case(label))
     }
@@ -179,7 +180,7 @@ impl fmt::Display for RevocationReason {
 // === impl Crl ===
 
 impl Crl {
-    /// Reads a list in PEM or DER, and verifies that it is this authority's. Whether it is good now, the caller asks.
+    /// Parses a CRL in PEM or DER and verifies that `authority` signed it. The caller checks its dates.
     pub fn read(bytes: &[u8], authority: &AuthorityCertificate) -> Result<Self, CrlError> {
         let der = if bytes.first() == Some(&0x30) { bytes.to_vec() } else { from_pem(bytes)? };
         let Ok(([], list)) = CertificateRevocationList::from_der(&der) else { return Err(CrlError::Garbled) };
@@ -213,27 +214,27 @@ impl Crl {
         pem_text(PEM_TAG, &self.der)
     }
 
-    /// Its number; each list has a higher one than the last.
+    /// Its number; each CRL has a higher one than the last.
     pub const fn number(&self) -> u64 {
         self.number
     }
 
-    /// From when it is good.
+    /// When it begins.
     pub const fn this_update(&self) -> Timestamp {
         self.this_update
     }
 
-    /// Until when it is good; from then on the broker refuses everybody.
+    /// When it ends; from then on the broker refuses every device.
     pub const fn next_update(&self) -> Timestamp {
         self.next_update
     }
 
-    /// What stands in it, by serial number.
+    /// Its entries, sorted by serial number.
     pub fn entries(&self) -> &[CrlEntry] {
         &self.entries
     }
 
-    /// Whether this certificate of the authority stands in it.
+    /// Whether it lists the serial number `serial`.
     pub fn revokes(&self, serial: &Serial) -> bool {
         self.entries.binary_search_by(|entry| entry.serial.cmp(serial)).is_ok()
     }
@@ -280,7 +281,7 @@ fn read_entry(entry: &RevokedCertificate<'_>) -> Result<CrlEntry, CrlError> {
     let serial = Serial::from_der_integer(entry.raw_serial());
     let serial = serial.map_err(|_| CrlError::Field("an entry's serial number is not one"))?;
     let code = entry.reason_code().map(|(_, code)| code.0);
-    // A reason we never write, such as one OpenSSL's commands can: the certificate is revoked all the same.
+    // A reason that Sluice never writes: the certificate is revoked nevertheless.
     let known = code.and_then(|code| RevocationReason::ALL.into_iter().find(|reason| reason.code() as u8 == code));
     let reason = known.unwrap_or(RevocationReason::Unspecified);
     Ok(CrlEntry { serial, revoked_at: x509_time::from_x509(entry.revocation_date), reason })
@@ -301,7 +302,7 @@ fn read_extensions(
                 }
                 has_key_id = id.key_identifier.is_some();
             }
-            // A delta, or a list of a part: it says less than it seems to.
+            // A delta CRL or a partitioned one does not list every revocation.
             _ if extension.critical => return Err(CrlError::Field("it has a critical extension, and we write none")),
             _ => {}
         }

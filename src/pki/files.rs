@@ -1,6 +1,6 @@
-//! Files of keys, certificates and CRLs: read with a bound, made once, replaced whole.
+//! Files of keys, certificates and CRLs: read up to a bound, created once, replaced atomically.
 //!
-//! It never writes over a file that is there, except by [`replace`], which readers see before or after, never between.
+//! It never overwrites a file, except by [`replace`], of which readers see the old or the new content.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
@@ -9,17 +9,17 @@ use std::path::{Path, PathBuf};
 
 use crate::disk;
 
-/// For the owner alone: private keys.
+/// Readable for the owner only: private keys.
 pub const PRIVATE: u32 = 0o600;
-/// For everybody to read: certificates, and CRLs, which the broker reads as another user.
+/// Readable for all users: certificates, and CRLs, which the broker reads as another user.
 pub const PUBLIC: u32 = 0o644;
 
-/// Reads a file of at most so many bytes; a longer one is not what it is taken for.
+/// Reads a file of at most `max_bytes` bytes; a longer one is an error.
 pub fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     read_open(&disk::open(path)?, max_bytes)
 }
 
-/// The same of a file that is open.
+/// Like [`read`], of an open file.
 pub(super) fn read_open(file: &File, max_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
@@ -29,17 +29,17 @@ pub(super) fn read_open(file: &File, max_bytes: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Makes a file with this mode, on the disk when it returns. One that is there already is an error, and stays as it is.
+/// Creates a file with `mode` and syncs it. An existing file is an error and stays unchanged.
 pub fn create(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     create_with(path, mode, |file| file.write_all(bytes))
 }
 
-/// Puts a file in the place of whatever is there: written beside it, on the disk, then renamed.
+/// Replaces a file: writes a new one beside it, syncs it, and renames it.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     replace_with(path, mode, |file| file.write_all(bytes), |_| Ok(()))
 }
 
-/// The same for what is not held in one piece: `write` fills the file, and `check` sees it before it takes its place.
+/// Like [`replace`]; `write` fills the new file, and `check` reads it before the rename.
 pub fn replace_with(
     path: &Path,
     mode: u32,
@@ -59,26 +59,26 @@ pub fn replace_with(
 fn create_with(path: &Path, mode: u32, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     fill(&mut file, write, mode).and_then(|()| sync_directory(path)).inspect_err(|_| {
-        // Half a file must not stand in the way of the next attempt.
+        // A partial file must not block the next attempt.
         let _ = fs::remove_file(path);
     })
 }
 
 fn fill(file: &mut File, write: impl FnOnce(&mut File) -> io::Result<()>, mode: u32) -> io::Result<()> {
-    // The mode given at opening is lessened by the umask; the broker must be able to read what is meant for it.
+    // The umask reduces the mode given to open; the broker must be able to read its files.
     file.set_permissions(Permissions::from_mode(mode))?;
     write(file)?;
     file.sync_all()
 }
 
-/// A new name in the same directory; random, because several replicas may write to a shared one.
+/// A random name in the same directory: replicas may share it.
 fn name_beside(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it names no file"))?;
     let random = getrandom::u64().map_err(io::Error::other)?;
     Ok(path.with_file_name(format!(".{}.{random:016x}", name.to_string_lossy())))
 }
 
-/// A rename or a new file is only on the disk when its directory is.
+/// Syncs the directory: without it a rename or a new file may be lost.
 fn sync_directory(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()

@@ -1,6 +1,6 @@
-//! Private keys: the authority's, read from a file only its owner may read; and a device's, handed over once.
+//! Private keys: the authority's, read from a file with mode 0600, and a device's, returned once.
 //!
-//! Neither is ever printed, logged or written over. RSA keys are read but not made: ring does not make them.
+//! It never prints, logs or overwrites a key. RSA keys are read but not created: ring does not create them.
 
 use std::fmt;
 use std::io;
@@ -15,7 +15,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::files;
 use crate::disk;
 
-/// The longest file a private key is looked for in: RSA 4096 in PEM has 3.3 KiB.
+/// Maximum size of a key file: RSA 4096 in PEM has 3.3 KiB.
 const MAX_KEY_BYTES: u64 = 64 * 1024;
 
 /// `rsaEncryption` with its parameters, as PKCS#8 names an algorithm.
@@ -26,14 +26,14 @@ const P256: &[u8] =
 /// `id-ecPublicKey` on P-384.
 const P384: &[u8] = &[0x30, 0x10, 6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 5, 0x2b, 0x81, 4, 0, 0x22];
 
-/// What an authority may sign with.
+/// The algorithms of an authority.
 const ALGORITHMS: [&SignatureAlgorithm; 3] =
     [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_RSA_SHA256];
 
 /// The key of an authority.
 pub struct CaKey(KeyPair);
 
-/// A private key in PEM (PKCS#8), on its way to its owner.
+/// A private key in PEM (PKCS#8), to return to its owner.
 pub struct PrivateKeyPem(Zeroizing<String>);
 
 /// Why a private key cannot be used.
@@ -58,15 +58,15 @@ pub enum KeyError {
     /// No private key in PEM.
     #[error("there is no private key in it: expected PEM, PKCS#8, SEC1 or PKCS#1")]
     Missing,
-    /// A key behind a pass phrase.
+    /// The key is encrypted with a pass phrase.
     #[error(
         "the key is encrypted, and nobody could type its pass phrase: store it as `openssl pkey -in KEY` prints it"
     )]
     Encrypted,
-    /// A kind or a size that is not ours, or nonsense.
+    /// Its kind or size is not supported, or it is malformed.
     #[error("the key is not one an authority can use here: ECDSA P-256 or P-384, or RSA 2048 to 4096")]
     Unusable,
-    /// No randomness, or a fault of the library.
+    /// The random generator or the library failed.
     #[error("no key could be made: {0}")]
     Made(rcgen::Error),
 }
@@ -78,7 +78,7 @@ impl CaKey {
     pub fn open(path: &Path) -> Result<Self, KeyError> {
         let failed = |source| KeyError::Read { path: path.to_owned(), source };
         let file = disk::open(path).map_err(failed)?;
-        // Of the open file, not of the path: it cannot be another one by the time it is read.
+        // Checks the open file, not the path, which may name another file when it is read.
         let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
         if mode & !files::PRIVATE != 0 {
             return Err(KeyError::TooOpen { path: path.to_owned(), mode });
@@ -104,12 +104,12 @@ impl CaKey {
         tries.find_map(fits).map(Self).ok_or(KeyError::Unusable)
     }
 
-    /// A new one: ECDSA P-256.
+    /// Creates an ECDSA P-256 key.
     pub fn generate() -> Result<Self, KeyError> {
         KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map(Self).map_err(KeyError::Made)
     }
 
-    /// To be written to a file, once.
+    /// The key as PEM, to write to its file once.
     pub fn to_pem(&self) -> PrivateKeyPem {
         PrivateKeyPem::of(&self.0)
     }
@@ -150,7 +150,7 @@ impl PrivateKeyPem {
         Self(Zeroizing::new(pair.serialize_pem()))
     }
 
-    /// The key itself. Whoever asks for it sends it to its owner and nowhere else.
+    /// The key itself. The caller sends it to its owner only.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -1,6 +1,9 @@
-//! What is asked to be certified: a CSR, a public key, a certificate to import, and the profile and identity it must have.
+//! Requests for certificates, and the checks of their results. It signs nothing and stores nothing.
 //!
-//! It reads and checks; it signs nothing.
+//! 1. [`csr`] checks a certificate request, [`public_key`] its key.
+//! 2. [`profile`] plans a device's certificate, [`identity`] writes the device into it.
+//! 3. [`lint`] compares a signed certificate with its plan.
+//! 4. [`import`] checks a certificate that was issued elsewhere.
 
 pub mod csr;
 pub mod identity;

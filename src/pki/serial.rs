@@ -1,15 +1,15 @@
-//! The numbers by which certificates are known: the issuer's serial number, and the fingerprint.
+//! The identifiers of certificates: the issuer's serial number, and the fingerprint.
 //!
-//! One certificate has one spelling of each: lower hex digits, two for each byte, no leading zero bytes in a serial.
+//! It reads no certificate. Each identifier has one text form: lower hex digits, two for each byte, no leading zero bytes in a serial.
 
 use std::fmt;
 use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
 
-/// The bytes RFC 5280 allows a serial number.
+/// Maximum length of a serial number in RFC 5280, in bytes.
 const MAX_SERIAL_BYTES: usize = 20;
-/// The random bytes of a serial number made here: 128 bits.
+/// Random bytes of a generated serial number: 128 bits.
 const RANDOM_BYTES: usize = 16;
 
 /// A certificate's serial number: positive, at most 20 bytes.
@@ -20,7 +20,7 @@ pub struct Serial(Box<[u8]>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 32]);
 
-/// Why a number is no serial number.
+/// Why a serial number is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SerialError {
     /// Zero or negative.
@@ -32,7 +32,7 @@ pub enum SerialError {
     /// Not hex digits.
     #[error("a serial number is written as pairs of hex digits")]
     NotHex,
-    /// The system's generator of random numbers failed.
+    /// The random generator of the system failed.
     #[error("the system gave no random numbers for a serial number")]
     NoRandomness,
 }
@@ -40,7 +40,7 @@ pub enum SerialError {
 // === impl Serial ===
 
 impl Serial {
-    /// A new one: 128 bits from the system's generator.
+    /// Creates one: 128 bits from the random generator of the system.
     pub fn random() -> Result<Self, SerialError> {
         let mut bytes = [0; RANDOM_BYTES];
         getrandom::fill(&mut bytes).map_err(|_| SerialError::NoRandomness)?;
@@ -74,7 +74,7 @@ impl FromStr for Serial {
 
     /// Reads hex digits, of either case.
     fn from_str(hex: &str) -> Result<Self, SerialError> {
-        // Before any work on it: the text may be anybody's.
+        // Checked first: the text is untrusted.
         if hex.len() > 4 * MAX_SERIAL_BYTES {
             return Err(SerialError::TooLong);
         }
@@ -95,7 +95,7 @@ impl fmt::Display for Serial {
 // === impl Fingerprint ===
 
 impl Fingerprint {
-    /// Of a certificate in DER.
+    /// The fingerprint of a certificate in DER.
     pub fn of(der: &[u8]) -> Self {
         Self(Sha256::digest(der).into())
     }

@@ -1,4 +1,4 @@
-//! What the tests of this wing begin with: an authority, a plan, requests, and DER taken apart and signed anew.
+//! Fixtures of this wing's tests: an authority, a plan, requests, and DER that is modified and signed again.
 
 use chrono::{TimeDelta, TimeZone, Utc};
 use rcgen::{CertificateParams, KeyPair, SignatureAlgorithm, SigningKey};
@@ -43,7 +43,7 @@ pub fn pair(algorithm: &'static SignatureAlgorithm) -> KeyPair {
     KeyPair::generate_for(algorithm).unwrap()
 }
 
-/// A request in PEM, with this common name and whatever else is set.
+/// A request in PEM, with this common name and what `set` changes.
 pub fn request(name: Option<&str>, key: &KeyPair, set: impl Fn(&mut CertificateParams)) -> String {
     let mut params = CertificateParams::default();
     params.distinguished_name = name.map_or_else(rcgen::DistinguishedName::new, named);
@@ -78,7 +78,7 @@ pub fn tagged(tag: u8, content: &[u8]) -> Vec<u8> {
     [head, content].concat()
 }
 
-/// The signed thing with its inner parts changed, and signed anew.
+/// Changes the inner parts of a signed DER value and signs it again.
 pub fn resigned(der: &[u8], key: &CaKey, change: impl Fn(&mut Vec<Vec<u8>>)) -> Vec<u8> {
     let outer = parts(content(der));
     let mut inner = parts(content(&outer[0]));

@@ -1,4 +1,7 @@
-//! Logins of hooks, guest credentials and broker sessions, kept so that a restart and a second replica know them.
+//! Rows of access at the broker, which a restart and the other replicas read.
+//!
+//! It grants nothing. [`logins`] stores broker logins, [`guests`] guest credentials, [`broker_sessions`] the subscriptions of
+//! the daemon's own session, [`replicas`] the replicas on one broker.
 
 pub mod broker_sessions;
 pub mod guests;

@@ -1,12 +1,19 @@
-//! The write path: one transaction stores a batch. [`sink`] chooses the path, [`copy`] is the fast one, [`staging`] the one for
-//! possible redeliveries, [`single_statement`] the one for small batches; [`bisect`] finds the rows that Postgres refuses.
+//! The write path: one transaction stores a batch.
 //!
-//! It decides nothing about a message; a failure that is not the data's is returned to the caller, who retries.
+//! It decides nothing about a message. It returns an outage to the caller, which retries.
+//!
+//! Read it in this order:
+//! 1. [`sink`] chooses the path and commits.
+//! 2. [`earlier_decisions`] finds what was decided about a redelivered message.
+//! 3. [`readings`] copies telemetry rows (fast path); [`staging`] skips rows that exist (safe path).
+//! 4. [`device_state`], [`commands`] and [`quarantine_rows`] write the other rows of a batch.
+//! 5. [`single_statement`] writes a small batch at once; [`columns`] holds its parameters.
+//! 6. [`bisect`] isolates the rows that Postgres refuses.
+//! 7. [`lost_commit`] finds out whether an unanswered COMMIT took effect; [`snapshot`] restores a batch after a rollback.
 
 pub mod bisect;
 pub mod columns;
 pub mod commands;
-pub mod copy;
 pub mod device_state;
 pub mod earlier_decisions;
 pub mod lost_commit;

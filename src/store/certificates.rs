@@ -1,6 +1,7 @@
-//! The inventory of certificates: who holds what, what ends when, what replaced what.
+//! The inventory of certificates: holder, dates, status, replacement.
 //!
-//! It reads; [`self::changes`] writes. Rows may have been written by hand, so dates are kept readable.
+//! It only reads. [`self::changes`] writes, [`self::expiry`] expires and retires, [`self::revocation_ledger`] stores the steps
+//! of a revocation. Rows may be written by hand, so dates are bounded to a readable range.
 
 pub mod changes;
 pub mod expiry;
@@ -17,29 +18,29 @@ use crate::domain::ids::{DeviceKey, TenantId};
 use crate::domain::ports::Outage;
 use crate::domain::time::Timestamp;
 
-/// The columns of [`CertificateRow`]; a date may be written by hand as `infinity`.
+/// The columns of [`CertificateRow`]; a row written by hand may hold `infinity`.
 pub(super) const COLUMNS: &str = "c.id, c.tenant_id, c.device_id, c.fingerprint_sha256, c.serial_number, c.common_name, c.issuer, \
     c.status, greatest(c.not_before, '0001-01-01Z') AS not_before, least(c.not_after, '9999-12-31Z') AS not_after, \
     CASE WHEN c.retire_at IS NOT NULL THEN least(c.retire_at, '9999-12-31Z') END AS retire_at, c.replaces, \
     (SELECT r.id FROM device_certificates r WHERE r.replaces = c.id ORDER BY r.status = 'ACTIVE' DESC, r.created_at DESC LIMIT 1) \
     AS replaced_by, c.revoked_at, c.revoked_reason, c.created_at";
 
-/// ACTIVE, near its end, and nothing ACTIVE has taken its place: somebody has to do something.
+/// ACTIVE and not replaced by an ACTIVE one.
 pub(super) const NOT_REPLACED: &str = "c.status = 'ACTIVE' AND NOT EXISTS (SELECT FROM device_certificates n \
     WHERE n.replaces = c.id AND n.status = 'ACTIVE')";
 
 /// A certificate's status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CertificateStatus {
-    /// Believed between its dates.
+    /// Valid between its dates.
     Active,
-    /// Taken back before its end.
+    /// Revoked before its end.
     Revoked,
     /// Past its end.
     Expired,
 }
 
-/// How a certificate is named by those who ask for it.
+/// How a caller names a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Handle {
     /// By the row's identifier.
@@ -57,9 +58,9 @@ pub struct CertificateFilter {
     pub device: Option<DeviceKey>,
     /// Of this status.
     pub status: Option<CertificateStatus>,
-    /// Those ACTIVE that end before this and that nothing ACTIVE has replaced; the list is then in the order of their ends.
+    /// ACTIVE, not replaced by an ACTIVE one, and ending before this time; the list is then sorted by end.
     pub ends_before: Option<Timestamp>,
-    /// Those that come after this one.
+    /// After this certificate, in the order of the list.
     pub after: Option<Uuid>,
 }
 
@@ -114,45 +115,45 @@ pub struct CertificateDetail {
 /// Why a certificate was not found, stored or changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateError {
-    /// Not there.
+    /// It does not exist.
     #[error("there is no certificate {0}")]
     Unknown(Handle),
     /// Its device is not registered.
     #[error("there is no device {0}")]
     NoDevice(DeviceKey),
-    /// Its device is out of use.
+    /// Its device is REVOKED.
     #[error("device {0} is REVOKED and gets no certificate")]
     DeviceRevoked(DeviceKey),
-    /// Stored before.
+    /// The same certificate is stored.
     #[error("the certificate with fingerprint {fingerprint} is in the registry already: {id}, of {device}")]
     FingerprintTaken {
         /// SHA-256 of its DER.
         fingerprint: String,
         /// The row that has it.
         id: Uuid,
-        /// Whose it is there.
+        /// Its device.
         device: String,
     },
-    /// Another certificate has that number.
+    /// Another certificate of the issuer has the serial number.
     #[error("issuer {issuer} has given the serial number {serial} to another certificate already")]
     SerialTaken {
-        /// Who signed.
+        /// The issuer.
         issuer: String,
         /// The number.
         serial: String,
     },
-    /// Not in a state for it.
+    /// Its status does not allow the change.
     #[error("certificate {id} is {status}, and only an ACTIVE one can be changed")]
     NotActive {
         /// Which.
         id: Uuid,
-        /// What it is.
+        /// Its status.
         status: String,
     },
-    /// It took nobody's place.
+    /// It replaces no certificate.
     #[error("certificate {0} replaces no other: there is nothing to confirm")]
     ReplacesNone(Uuid),
-    /// Another was quicker.
+    /// Another certificate has replaced it.
     #[error("certificate {id} has been replaced by {by}, which is ACTIVE")]
     Replaced {
         /// Which.
@@ -160,12 +161,12 @@ pub enum CertificateError {
         /// By which.
         by: Uuid,
     },
-    /// The database did not do it.
+    /// The database failed.
     #[error("{0}")]
     Outage(#[from] Outage),
 }
 
-/// A page of certificates: in the order of tenant, device and end, or, of those that end soon, in the order of their ends.
+/// Lists a page of certificates, sorted by tenant, device and end, or with `ends_before` by end.
 pub async fn list(
     pool: &PgPool,
     filter: &CertificateFilter,
@@ -194,7 +195,7 @@ pub async fn list(
         query.push(" AND ").push(NOT_REPLACED).push(" AND c.not_after < ").push_bind(end.to_utc());
     }
     if let Some(after) = filter.after {
-        // The cursor names a row; the order is that row's.
+        // The cursor names a row; its values give the position.
         query.push(format!(" AND ({order}) > (SELECT {order} FROM device_certificates c WHERE c.id = "));
         query.push_bind(after).push(")");
     }
@@ -202,12 +203,12 @@ pub async fn list(
     Ok(query.build_query_as().fetch_all(pool).await?)
 }
 
-/// One certificate.
+/// Reads one certificate.
 pub async fn find(pool: &PgPool, handle: &Handle) -> Result<CertificateDetail, CertificateError> {
     find_on(&mut *pool.acquire().await?, handle).await
 }
 
-/// The same within a transaction.
+/// Like [`find`], within a transaction.
 pub(super) async fn find_on(
     connection: &mut PgConnection,
     handle: &Handle,
@@ -248,7 +249,7 @@ impl CertificateStatus {
 impl std::str::FromStr for Handle {
     type Err = &'static str;
 
-    /// Reads a UUID, or 64 hex digits, in which colons (as OpenSSL prints them) do not count.
+    /// Parses a UUID, or 64 hex digits; colons (as OpenSSL prints them) are ignored.
     fn from_str(text: &str) -> Result<Self, &'static str> {
         if let Ok(id) = text.parse() {
             return Ok(Self::Id(id));
@@ -285,7 +286,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_certificate_is_named_by_its_row_or_by_its_fingerprint() {
+    fn a_handle_is_a_uuid_or_a_fingerprint() {
         let id = Uuid::nil();
         assert_eq!(id.to_string().parse(), Ok(Handle::Id(id)));
         let colons = vec!["AB"; 32].join(":");

@@ -1,7 +1,6 @@
-//! The one place that judges what an error of Postgres means: the row's own fault, a row that is there already, or an
-//! outage that passes or that an operator has to end.
+//! The one place that classifies errors of Postgres: an error of the row's data, a duplicate, or an outage.
 //!
-//! No text it makes holds the URL, a password, or a value of a row.
+//! Its texts never hold the URL, a password, or a value of a row.
 
 use sqlx::postgres::PgDatabaseError;
 
@@ -10,21 +9,21 @@ use crate::domain::ports::Outage;
 /// What went wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreError {
-    /// The row's own fault: trying again cannot help, storing the others can. The text is the database's.
+    /// An error of the row's data: a retry cannot help, storing the other rows can. The text is the database's.
     Data(String),
-    /// A row with that key is there already.
+    /// A row with that key exists.
     Duplicate,
-    /// Not the data's fault: try again. The text says what to do where that is known.
+    /// Not an error of the data: retry. The text says what to do, if known.
     Outage(String),
 }
 
-// === impl Trouble ===
+// === impl StoreError ===
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match error {
             sqlx::Error::Database(error) => match error.try_downcast_ref::<PgDatabaseError>() {
-                Some(error) => judge(error.code(), error.message(), error.constraint()),
+                Some(error) => classify(error.code(), error.message(), error.constraint()),
                 None => Self::Outage(error.message().to_owned()),
             },
             sqlx::Error::Io(error) => Self::Outage(format!("the connection to Postgres broke: {error}")),
@@ -49,9 +48,9 @@ impl From<sqlx::Error> for StoreError {
 }
 
 impl From<StoreError> for Outage {
-    /// For those who hold no row to blame.
-    fn from(trouble: StoreError) -> Self {
-        match trouble {
+    /// For callers without rows.
+    fn from(error: StoreError) -> Self {
+        match error {
             StoreError::Outage(text) => Self(text),
             StoreError::Data(text) => Self(format!("Postgres refused what it was given: {text}")),
             StoreError::Duplicate => Self("Postgres refused what it was given: it is there already".into()),
@@ -60,17 +59,17 @@ impl From<StoreError> for Outage {
 }
 
 /// Classes of SQLSTATE: 22 data exception, 23 integrity, 21 cardinality and 54 program limit (nesting, index row size) are
-/// the row's. All else, also what is not listed, is an outage: nothing is thrown out for a reason nobody has thought of.
-fn judge(code: &str, message: &str, constraint: Option<&str>) -> StoreError {
+/// the row's. All others, also unlisted ones, are outages: no row is refused for an unknown reason.
+fn classify(code: &str, message: &str, constraint: Option<&str>) -> StoreError {
     if code == "23505" {
         return StoreError::Duplicate;
     }
     // "no partition of relation found for row" shares its code with a violated check, which always names a constraint.
     let no_partition = code == "23514" && constraint.is_none();
-    // How the rows are written is not to their sender's blame: 22P03 and 22P04 complain of the binary form of COPY.
-    let of_the_form = matches!(code, "22P03" | "22P04");
-    let of_the_data = matches!(code.get(..2), Some("21" | "22" | "23" | "54")) && !no_partition && !of_the_form;
-    if of_the_data {
+    // 22P03 and 22P04 are errors of the binary format of COPY: a fault of Sluice, not of the sender.
+    let is_format_error = matches!(code, "22P03" | "22P04");
+    let is_data_error = matches!(code.get(..2), Some("21" | "22" | "23" | "54")) && !no_partition && !is_format_error;
+    if is_data_error {
         return StoreError::Data(format!("{message} (SQLSTATE {code})"));
     }
     StoreError::Outage(match advice(code, no_partition) {
@@ -115,22 +114,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_the_row_is_to_blame_for_is_blamed_on_the_row() {
+    fn only_an_error_of_the_data_is_classified_as_data() {
         for code in ["22P05", "22003", "22008", "22021", "23502", "23503", "21000", "54001", "54000"] {
-            assert!(matches!(judge(code, "m", None), StoreError::Data(_)), "{code}");
+            assert!(matches!(classify(code, "m", None), StoreError::Data(_)), "{code}");
         }
-        assert!(matches!(judge("23514", "m", Some("a_check")), StoreError::Data(_)));
-        assert_eq!(judge("23505", "m", Some("telemetry_once")), StoreError::Duplicate);
+        assert!(matches!(classify("23514", "m", Some("a_check")), StoreError::Data(_)));
+        assert_eq!(classify("23505", "m", Some("telemetry_once")), StoreError::Duplicate);
         for code in
             ["08006", "53100", "57P01", "58030", "40P01", "40001", "25006", "42501", "42P01", "XX000", "0A000", "", "é"]
         {
-            assert!(matches!(judge(code, "m", None), StoreError::Outage(_)), "{code}");
+            assert!(matches!(classify(code, "m", None), StoreError::Outage(_)), "{code}");
         }
     }
 
     #[test]
     fn a_missing_partition_is_an_outage_and_says_what_to_do() {
-        let StoreError::Outage(text) = judge("23514", "no partition of relation \"telemetry\" found for row", None)
+        let StoreError::Outage(text) = classify("23514", "no partition of relation \"telemetry\" found for row", None)
         else {
             panic!("blamed on the row");
         };

@@ -1,4 +1,4 @@
-//! Queries for people: telemetry and quarantine by filter, and the read-back of a simulation.
+//! Queries of the API and the command line: [`telemetry`] and [`quarantine`] by filter; [`simulation_readback`] after a simulation.
 //!
 //! They write nothing but the marks of a replay or a discard.
 

@@ -1,6 +1,6 @@
-//! The broker's own certificate: what devices verify when they connect.
+//! The broker's server certificate, which devices verify when they connect.
 //!
-//! It is signed by an authority of its own, never by that of the devices: whoever takes one cannot play the other.
+//! A separate authority signs it, never that of the devices: neither key can impersonate the other side.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -19,20 +19,20 @@ use crate::pki::serial::Serial;
 use crate::pki::x509_time;
 
 const SECONDS_PER_DAY: i64 = 86_400;
-/// What DNS allows a name, and each part of it.
+/// Maximum length of a DNS name and of each label.
 const MAX_NAME_LEN: usize = 253;
 const MAX_LABEL_LEN: usize = 63;
 
 /// A name by which devices reach the broker: a host name or an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerName {
-    /// As in DNS.
+    /// A DNS name.
     Host(String),
-    /// An address.
+    /// An IP address.
     Address(IpAddr),
 }
 
-/// Makes a key (ECDSA P-256) and signs a server certificate for these names; it ends no later than the authority.
+/// Creates a key (ECDSA P-256) and signs a server certificate for `names`; it ends no later than the authority.
 pub fn sign_server(
     authority: &Authority,
     names: &[ServerName],
@@ -51,7 +51,7 @@ pub fn sign_server(
     params.not_before = from.to_datetime();
     params.not_after = until.to_datetime();
     params.serial_number = Some(SerialNumber::from_slice(serial.magnitude()));
-    // The names that count are the alternative names; the subject is for people, and short.
+    // Clients compare the alternative names; the subject is for people and bounded in length.
     params.distinguished_name = named("Sluice broker");
     params.subject_alt_names = names.iter().map(alternative).collect::<Result<_, _>>()?;
     params.is_ca = IsCa::ExplicitNoCa;

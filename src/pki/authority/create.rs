@@ -1,6 +1,6 @@
-//! Makes a new authority: a key, and a certificate it signs for itself.
+//! Creates an authority: a key and a self-signed certificate.
 //!
-//! It writes no file. Its authorities sign devices, or the broker's server certificate, and no further authority.
+//! It writes no file. The authority signs devices or the broker's certificate, and no further authority.
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyUsagePurpose, SerialNumber};
 
@@ -19,27 +19,27 @@ const SECONDS_PER_DAY: i64 = 86_400;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthorityName(String);
 
-/// Why there is no new authority.
+/// Why no authority was created.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateAuthorityError {
-    /// No time at all, or beyond all calendars.
+    /// Its lifetime is zero or not representable.
     #[error("an authority of {0} days cannot be made: ask for at least one day, and for an end before the year 10000")]
     Days(u32),
-    /// No randomness.
+    /// The random generator failed.
     #[error(transparent)]
     Serial(#[from] SerialError),
-    /// No key.
+    /// The key could not be created.
     #[error(transparent)]
     Key(#[from] KeyError),
     /// The library could not sign.
     #[error("the authority's certificate could not be signed: {0}")]
     Sign(#[from] rcgen::Error),
-    /// What was made is not an authority.
+    /// The result is not an authority.
     #[error("what was made cannot be used, and was thrown away: {0}")]
     Unusable(#[from] AuthorityError),
 }
 
-/// Makes an authority with an ECDSA P-256 key; the key is handed out once, to be written to its file.
+/// Creates an authority with an ECDSA P-256 key; returns the key once, for its file.
 pub fn found(
     name: &AuthorityName,
     validity_days: u32,

@@ -1,13 +1,13 @@
-//! How near an authority is to its end, and what to say about it.
+//! Warns before an authority ends.
 //!
-//! After its end it signs nothing and the broker refuses every device, so that is said long before. It reads no clock.
+//! After its end it signs nothing and the broker refuses every device, so the warning starts early. It reads no clock.
 
 use std::path::Path;
 
 use super::{AuthorityCertificate, AuthorityError};
 use crate::domain::time::Timestamp;
 
-/// So many days before its end an authority is spoken of.
+/// Days before its end from which on an authority is reported.
 pub const AUTHORITY_WARNING_DAYS: i64 = 90;
 
 const SECONDS_PER_DAY: i64 = 86_400;
@@ -17,14 +17,14 @@ const PAST: &str = "no certificate and no CRL can be signed and the broker refus
 const ADVICE: &str =
     "make a new authority with `sluice ca init`, let the broker trust both, and issue new certificates";
 
-/// How an authority stands.
+/// The state of an authority's end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuthorityEnd {
-    /// It ends then, which is far away.
+    /// It ends at this time, later than the warning period.
     Far(Timestamp),
-    /// It ends then, which is near; what to know about it.
+    /// It ends at this time, within the warning period; with a text.
     Near(Timestamp, String),
-    /// It ended then, and signs nothing; what to know about it.
+    /// It ended at this time and signs nothing; with a text.
     Past(Timestamp, String),
     /// Its certificate cannot be used for another reason.
     Unknown(String),
@@ -33,7 +33,7 @@ pub enum AuthorityEnd {
 // === impl AuthorityEnd ===
 
 impl AuthorityEnd {
-    /// Of the certificate in this file.
+    /// Reads the certificate in the file `path`.
     pub fn of_file(path: &Path, now: Timestamp) -> Self {
         match AuthorityCertificate::open(path, now) {
             Ok(authority) => Self::of(&authority, now),
@@ -44,7 +44,7 @@ impl AuthorityEnd {
         }
     }
 
-    /// Of an authority that is valid now.
+    /// Checks an authority that is valid now.
     pub fn of(authority: &AuthorityCertificate, now: Timestamp) -> Self {
         let (end, name) = (authority.ends(), authority.name());
         if end > now.plus_seconds(AUTHORITY_WARNING_DAYS * SECONDS_PER_DAY) {
@@ -58,7 +58,7 @@ impl AuthorityEnd {
         Self::Near(end, what)
     }
 
-    /// When it ends or ended; none: not known.
+    /// When it ends or ended; `None` means unknown.
     pub const fn at(&self) -> Option<Timestamp> {
         match self {
             Self::Far(end) | Self::Near(end, _) | Self::Past(end, _) => Some(*end),
@@ -73,7 +73,7 @@ mod tests {
     use crate::pki::test_samples::{DAY, authority_of, now};
 
     #[test]
-    fn an_authority_is_spoken_of_ninety_days_before_its_end() {
+    fn an_authority_is_reported_ninety_days_before_its_end() {
         let (far, near) = (authority_of(91), authority_of(89));
         assert!(matches!(AuthorityEnd::of(far.certificate(), now()), AuthorityEnd::Far(_)));
         let AuthorityEnd::Near(end, what) = AuthorityEnd::of(near.certificate(), now()) else { panic!("it is near") };

@@ -1,6 +1,6 @@
-//! Signs the certificate of a device: for the key of its request, or for a key made here and given away once.
+//! Signs the certificate of a device: for the key of its request, or for a key that is created here and returned once.
 //!
-//! It signs nothing but a plan, and lets nothing out that the lint finds fault with. It stores nothing.
+//! It signs only a [`Leaf`], and returns no certificate with a lint finding. It stores nothing.
 
 use rcgen::{KeyPair, PublicKeyData, SubjectPublicKeyInfo};
 
@@ -11,27 +11,27 @@ use crate::pki::request::csr::Request;
 use crate::pki::request::lint::{self, LintError};
 use crate::pki::request::profile::Leaf;
 
-/// Why nothing was signed, or what was signed did not leave.
+/// Why no certificate is returned.
 #[derive(Debug, thiserror::Error)]
 pub enum SignError {
     /// The plan is for another device than the request.
     #[error("the request is for {request} and the plan for {plan}: nothing was signed")]
     OtherDevice {
-        /// Whom the request is for.
+        /// The device of the request.
         request: String,
-        /// Whom the plan is for.
+        /// The device of the plan.
         plan: String,
     },
     /// The library could not sign.
     #[error("the certificate could not be signed: {0}")]
     Sign(#[from] rcgen::Error),
-    /// What was signed cannot be read.
+    /// The signed certificate cannot be parsed.
     #[error("what was signed cannot be read back, and was thrown away: {0}")]
     Unreadable(#[from] CertificateFieldError),
-    /// What was signed does not verify.
+    /// The signature does not verify.
     #[error("what was signed is not signed by the authority, and was thrown away")]
     BadSignature,
-    /// What was signed is not what was meant.
+    /// The signed certificate differs from the plan.
     #[error("what was signed is not what was meant, and was thrown away: {0}")]
     Lint(#[from] LintError),
 }
@@ -45,7 +45,7 @@ pub fn sign(authority: &Authority, leaf: &Leaf, request: &Request) -> Result<Cer
     sign_key(authority, leaf, &SubjectPublicKeyInfo::from_der(request.key())?)
 }
 
-/// Makes a key (ECDSA P-256), signs for it, and hands both over.
+/// Creates a key (ECDSA P-256), signs for it, and returns both.
 pub fn sign_new_key(authority: &Authority, leaf: &Leaf) -> Result<(Certificate, PrivateKeyPem), SignError> {
     let mut pair = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
     let signed = sign_key(authority, leaf, &pair);

@@ -1,7 +1,7 @@
-//! The CRL where the broker reads it: written so that it is never half there, and looked after.
+//! The CRL file of the broker: written atomically, and inspected.
 //!
-//! A broker that finds it missing or garbled lets everybody in, or stops; one that finds it outdated lets nobody in. So
-//! every fault has its own name here. It tells nobody of a new list and repairs nothing: that is decided above.
+//! With a missing or malformed file the broker accepts every certificate, or stops; with an expired one it refuses all. So
+//! every fault has its own variant. It notifies no broker and repairs nothing.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -14,10 +14,10 @@ use crate::domain::time::Timestamp;
 use crate::pki::authority::AuthorityCertificate;
 use crate::pki::files;
 
-/// What became of the file.
+/// The state of the file.
 #[derive(Debug)]
 pub enum CrlState {
-    /// The authority's, good now, readable for the broker.
+    /// Signed by the authority, valid now, readable for the broker.
     Good(Crl),
     /// Something is wrong with it.
     Bad(CrlFault),
@@ -26,10 +26,10 @@ pub enum CrlState {
 /// What is wrong with the file. The broker's answer to each is in the words of 2.0.
 #[derive(Debug, thiserror::Error)]
 pub enum CrlFault {
-    /// No file.
+    /// The file does not exist.
     #[error("it is missing")]
     Missing,
-    /// It cannot be read by us.
+    /// Sluice cannot read it.
     #[error("it cannot be read: {0}")]
     Unreadable(io::Error),
     /// The broker, another user, may not read it.
@@ -50,7 +50,7 @@ pub enum CrlFault {
     /// Before its `thisUpdate`.
     #[error("it begins at {0}, and the broker refuses everybody until then: look at the clocks")]
     FromTheFuture(Timestamp),
-    /// A list of ours, but not the newest: whoever was revoked since gets in.
+    /// Not the newest CRL: certificates revoked since are accepted.
     #[error("it is number {number}, and number {newest} was published")]
     Outdated {
         /// The one in the file.
@@ -60,13 +60,13 @@ pub enum CrlFault {
     },
 }
 
-/// Writes the list in PEM for everybody to read, in place of whatever is there.
+/// Writes the CRL in PEM, readable for all users, and replaces an existing file.
 pub fn write_crl(path: &Path, crl: &Crl) -> io::Result<()> {
     files::replace(path, crl.to_pem().as_bytes(), files::PUBLIC)
 }
 
-/// Looks at the file as the broker would, and more closely; `newest` is the number of the list published last, if
-/// known. A list that one of two clocks has not reached, or has passed, is wrong.
+/// Inspects the file more strictly than the broker does; `newest` is the number of the CRL published last, if known. The
+/// CRL must be valid by both clocks.
 pub fn inspect(path: &Path, authority: &AuthorityCertificate, at: impl Into<Clocks>, newest: Option<u64>) -> CrlState {
     match judge(path, authority, at.into(), newest) {
         Ok(crl) => CrlState::Good(crl),

@@ -1,8 +1,7 @@
-//! Certificates that prove what the broker does: with the CRL, one to be revoked and one to be let in; with its access
-//! rules, one that publishes.
+//! Certificates that probe the broker: a revoked and a valid one for the CRL, and a publishing one for the access rules.
 //!
-//! Their common name begins with `$`, which no name of a tenant may hold: no access rule and no topic of a device fits
-//! it. They differ from a device's in nothing else the broker looks at. Keys stay in memory.
+//! Their common name begins with `$`, which no tenant's name may hold: no access rule and no topic of a device matches it.
+//! The broker sees no other difference from a device. It never writes their keys to a file.
 
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PublicKeyData, SerialNumber};
 
@@ -16,10 +15,10 @@ use crate::pki::request::profile::named;
 use crate::pki::serial::{Serial, SerialError};
 use crate::pki::x509_time;
 
-/// What the common names begin with.
+/// Prefix of the common names.
 pub const NAME_PREFIX: &str = "$sluice/canary/";
 
-/// How long one is good: for two days its revocation weighs on the list.
+/// Validity of a probe certificate: its revocation stays in the CRL for two days.
 pub const VALIDITY_SECONDS: i64 = 2 * 86_400;
 
 /// A certificate and its key.
@@ -31,7 +30,7 @@ pub struct Canary {
     pub key: PrivateKeyPem,
 }
 
-/// Why there is none.
+/// Why no certificate was made.
 #[derive(Debug, thiserror::Error)]
 pub enum CanaryError {
     /// The library could not sign.
@@ -45,14 +44,14 @@ pub enum CanaryError {
     Unreadable(#[from] CertificateFieldError),
 }
 
-/// Makes one, with a name of its own, so that replicas do not disturb each other's.
+/// Creates a certificate with a unique name, so that replicas do not disturb each other.
 pub fn make(authority: &Authority, at: impl Into<Clocks>) -> Result<Canary, CanaryError> {
     let serial = Serial::random()?;
     let name = format!("{NAME_PREFIX}{serial}");
     make_named(authority, at.into(), &serial, &name)
 }
 
-/// Makes the probe's certificate, whose name is always the same, so that access rules can name it.
+/// Creates the publishing certificate; its name is fixed, so that access rules can name it.
 pub fn make_probe(authority: &Authority, at: impl Into<Clocks>) -> Result<Canary, CanaryError> {
     make_named(authority, at.into(), &Serial::random()?, probe::IDENTITY)
 }

@@ -1,8 +1,7 @@
-//! Is this certificate request acceptable?
+//! Checks a certificate request.
 //!
-//! It must be signed with the key it asks a certificate for, and that key must be strong enough. Nothing else in it is
-//! believed: its subject may be absent or must name the device that is meant, and its extensions are ignored; a request
-//! that asks for an authority's powers is refused.
+//! It must be signed with its own key, and the key must be strong enough. Its subject must be empty or name the expected
+//! device. Its extensions are ignored, but it refuses a request for the powers of an authority.
 
 use rustls_pki_types::CertificateSigningRequestDer;
 use rustls_pki_types::pem::PemObject;
@@ -16,10 +15,10 @@ use super::identity;
 use super::public_key::{KeyKind, KeyRefused};
 use crate::domain::ids::DeviceKey;
 
-/// A longer request is not read; one of RSA 4096 with a full subject has 2.5 KiB.
+/// Maximum size of a request; RSA 4096 with a full subject has 2.5 KiB.
 pub const MAX_REQUEST_BYTES: usize = 16 * 1024;
 
-/// A request that passed: a key, proven to be held by whoever asked, for this device.
+/// An accepted request: a device and a key that the requester holds.
 #[derive(Clone, Debug)]
 pub struct Request {
     device: DeviceKey,
@@ -30,7 +29,7 @@ pub struct Request {
 /// Why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    /// More than we read.
+    /// It is larger than the bound.
     #[error("the request has more than {MAX_REQUEST_BYTES} bytes: no certificate request needs them")]
     TooLong,
     /// Neither PEM nor DER of a request.
@@ -39,26 +38,26 @@ pub enum RequestError {
     /// The key.
     #[error("the request is refused: {0}")]
     Key(#[from] KeyRefused),
-    /// The signature is wrong: whoever asks does not hold the key, or the request was altered.
+    /// The signature does not verify: the requester does not hold the key, or the request was altered.
     #[error("the request's signature is wrong: it must be made with the private key of the public key in it")]
     NotProven,
-    /// A signature we cannot verify, such as one over SHA-1.
+    /// The signature algorithm is not supported, for example SHA-1.
     #[error("the request is signed with an algorithm that is not accepted: sign it with SHA-256 or SHA-384")]
     SignatureAlgorithm,
-    /// A subject that names another.
+    /// The subject names another device.
     #[error(
         "the request names {found:?}, and the certificate is for {expected}: leave the subject empty, or name this device"
     )]
     OtherName {
         /// The common names in it.
         found: String,
-        /// The device that is meant.
+        /// The expected device.
         expected: String,
     },
-    /// It asks for an authority's powers.
+    /// It requests the powers of an authority.
     #[error("the request asks for an authority's powers (CA:true, keyCertSign or cRLSign), and a device gets none")]
     WantsAuthority,
-    /// Extensions that cannot be read: they may ask for anything.
+    /// Its extensions cannot be parsed: they may request anything.
     #[error("the request asks for an extension that cannot be read: make it without extensions")]
     Extension,
 }
@@ -208,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_does_not_hold_the_key_gets_nothing() {
+    fn a_request_without_proof_of_its_key_is_refused() {
         let der = der_of(&request(None, &pair(P256), |_| ()));
         let outer = parts(content(&der));
         // The public key of another, in a request signed with one's own.
@@ -237,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_said_to_be_none() {
+    fn what_is_no_request_is_refused() {
         let pem = request(None, &pair(P256), |_| ());
         for wrong in [&b""[..], b"hello", b"\x30", &pem.as_bytes()[..80], &[der_of(&pem), vec![0]].concat()] {
             assert_eq!(Request::read(wrong, &device()).unwrap_err(), RequestError::Garbled);

@@ -1,7 +1,7 @@
-//! How a device is written into a certificate: the common name in two forms, and the URN.
+//! The identity of a device in a certificate: the common name in two forms, and the URN. It reads no certificate.
 //!
 //! `<tenant>/device/<device>` is the strict common name, `<tenant>/<device>` the older, plain one; no name holds a `/`,
-//! so neither can be taken for the other. The URN is `urn:sluice:<tenant>:<device>`; a `:` within a name is written
+//! so the forms cannot be confused. The URN is `urn:sluice:<tenant>:<device>`; a `:` within a name is written
 //! `%3A` there, and no name holds a `%`, so one URN names one device and one device has one URN.
 
 use crate::config::sections::certificates::CnFormat;
@@ -10,7 +10,7 @@ use crate::domain::ids::{DeviceKey, IdError, MAX_COMMON_NAME_LEN};
 const URN_PREFIX: &str = "urn:sluice:";
 const COLON: &str = "%3A";
 
-/// An identity that fits no common name.
+/// The identity is too long for a common name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the common name {name} would have {} characters, and X.509 allows {MAX_COMMON_NAME_LEN}: \
@@ -18,7 +18,7 @@ const COLON: &str = "%3A";
     name.len()
 )]
 pub struct IdentityTooLong {
-    /// What it would have been.
+    /// The common name that is too long.
     pub name: String,
 }
 
@@ -32,7 +32,7 @@ pub fn common_name(device: &DeviceKey, format: CnFormat) -> Result<String, Ident
     if name.len() > MAX_COMMON_NAME_LEN { Err(IdentityTooLong { name }) } else { Ok(name) }
 }
 
-/// The device of a common name, in either form.
+/// Parses a common name of either form.
 pub fn read_common_name(name: &str) -> Result<DeviceKey, IdError> {
     DeviceKey::of_common_name(name)
 }
@@ -43,12 +43,12 @@ pub fn urn(device: &DeviceKey) -> String {
     format!("{URN_PREFIX}{}:{}", escaped(device.tenant()), escaped(device.device()))
 }
 
-/// Whether a URI claims to name a device of ours.
+/// Whether a URI has the prefix of a device URN.
 pub fn is_urn(uri: &str) -> bool {
     uri.get(..URN_PREFIX.len()).is_some_and(|prefix| prefix.eq_ignore_ascii_case(URN_PREFIX))
 }
 
-/// The device of a URN, spelled as [`urn`] spells it.
+/// Parses a URN in the form that [`urn`] writes.
 pub fn read_urn(urn: &str) -> Result<DeviceKey, IdError> {
     let names = urn.strip_prefix(URN_PREFIX).ok_or(IdError::NotAnIdentity)?;
     let (tenant, device) = names.split_once(':').ok_or(IdError::NotAnIdentity)?;

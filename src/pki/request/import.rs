@@ -1,7 +1,7 @@
-//! Judges a certificate that was not issued here, before it is taken into the registry.
+//! Checks a certificate that was issued elsewhere, before it is imported into the registry.
 //!
-//! It must be the authority's, for a client, good now, and name exactly one device: what the broker will make of it is
-//! what we make of it. The older common name is understood. Nothing is stored here.
+//! The authority must have signed it for a client; it must be valid now and name exactly one device, as the broker will
+//! read it. Both forms of the common name are accepted. It stores nothing.
 
 use super::identity;
 use super::public_key::KeyRefused;
@@ -10,58 +10,58 @@ use crate::domain::time::Timestamp;
 use crate::pki::authority::AuthorityCertificate;
 use crate::pki::certificate::Certificate;
 
-/// Why a certificate is not taken in.
+/// Why a certificate is not imported.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ImportCheckError {
-    /// Another authority's.
+    /// Another authority issued it.
     #[error("the certificate was issued by {issuer}, and the authority here is {authority}: have it issued here anew")]
     WrongIssuer {
-        /// Who issued it.
+        /// Its issuer.
         issuer: String,
-        /// Who should have.
+        /// The expected issuer.
         authority: String,
     },
-    /// In the authority's name, but not signed by it, or signed over SHA-1.
+    /// The authority did not sign it, or signed over SHA-1.
     #[error("the certificate names the authority, but its signature is not the authority's, or is made over SHA-1")]
     BadSignature,
-    /// Of an authority.
+    /// It is an authority's certificate.
     #[error("the certificate is an authority's, not a device's")]
     IsAuthority,
-    /// For servers or code, not for clients.
+    /// It is not valid for clients.
     #[error(
         "the certificate is not for clients (its extended key usage lacks clientAuth), and the broker would refuse it"
     )]
     NotForClients,
-    /// Something the broker would stop at.
+    /// The broker would refuse it.
     #[error("the certificate has a critical extension that is not understood ({0}), and the broker would refuse it")]
     UnknownCritical(String),
-    /// Its dates.
+    /// It is not valid now.
     #[error("the certificate is good from {from} to {until}, and it is {now}: have a new one issued")]
     NotNow {
         /// When it begins.
         from: Timestamp,
         /// When it ends.
         until: Timestamp,
-        /// When it was looked at.
+        /// The time of the check.
         now: Timestamp,
     },
-    /// A weak key.
+    /// Its key is weak.
     #[error("the certificate is refused: {0}")]
     Weak(#[from] KeyRefused),
-    /// No common name, or several: the broker takes the first.
+    /// It has no common name, or several, of which the broker takes the first.
     #[error("the certificate has {0} common names, and exactly one must name the device")]
     CommonNames(usize),
-    /// A common name that is no device's.
+    /// Its common name names no device.
     #[error(
         "the common name {name:?} names no device ({why}): expected <tenant>/device/<device>, or <tenant>/<device>"
     )]
     Name {
-        /// What it says.
+        /// The common name.
         name: String,
         /// What is wrong with it.
         why: IdError,
     },
-    /// Two names for two devices.
+    /// Its two names name two devices.
     #[error("the certificate's common name names {device}, and its alternative name {uri}: they must agree")]
     TwoDevices {
         /// By the common name.
@@ -71,7 +71,7 @@ pub enum ImportCheckError {
     },
 }
 
-/// Judges a certificate; whose it is, when it may be taken in.
+/// Checks a certificate; returns its device if it may be imported.
 pub fn judge(
     certificate: &Certificate,
     authority: &AuthorityCertificate,
@@ -102,7 +102,7 @@ pub fn judge(
     device_of(certificate)
 }
 
-/// The device a certificate names, whoever issued it.
+/// The device that a certificate names, for any issuer.
 pub fn device_of(certificate: &Certificate) -> Result<DeviceKey, ImportCheckError> {
     let name = certificate
         .common_name()

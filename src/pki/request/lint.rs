@@ -1,7 +1,7 @@
-//! Reads every field of a certificate we signed and compares it with the plan, before the certificate leaves.
+//! Compares every field of a signed certificate with its plan, before the certificate is returned.
 //!
-//! It trusts neither the writer nor the plan to be alike: it reads the bytes with another library. It knows no exception
-//! and no severity: one finding, and the certificate is thrown away.
+//! It parses the bytes with another library than the one that wrote them. It has no exceptions and no severities: one
+//! finding discards the certificate.
 
 use std::fmt;
 
@@ -21,22 +21,22 @@ use crate::pki::x509_time;
 
 /// The flags of a key usage that is digitalSignature and nothing else.
 const DIGITAL_SIGNATURE: u16 = 1;
-/// What RFC 5280 allows a serial number, as DER writes it.
+/// Maximum DER length of a serial number in RFC 5280.
 const MAX_SERIAL_BYTES: usize = 20;
 
 /// What is wrong with a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LintFinding {
-    /// No DER of a certificate, or something behind it.
+    /// The bytes are no DER certificate, or have a suffix.
     #[error("it is not one certificate in DER")]
     NotDer,
     /// Not X.509 v3.
     #[error("it is not version 3")]
     Version,
-    /// Another serial number, or one that is spelled wrong.
+    /// The serial number differs or is encoded wrongly.
     #[error("the serial number is not the planned one")]
     Serial,
-    /// The two places that name the algorithm of the signature disagree.
+    /// The two fields of the signature algorithm differ.
     #[error("the signature's algorithm is named in two ways")]
     Algorithm,
     /// The signature.
@@ -51,19 +51,19 @@ pub enum LintFinding {
     /// The dates reach beyond the authority's.
     #[error("it outlives the authority")]
     Outlives,
-    /// More or less than the one common name.
+    /// The subject is not the one common name.
     #[error("the subject is not the planned common name alone")]
     Subject,
     /// Another public key.
     #[error("the public key is not the one asked for")]
     Key,
-    /// Unique identifiers, which nobody may use any more.
+    /// It has unique identifiers, which are obsolete.
     #[error("it has a unique identifier")]
     UniqueId,
-    /// An extension stands twice.
+    /// An extension occurs twice.
     #[error("an extension stands twice")]
     Duplicate,
-    /// An extension that is not of the profile.
+    /// An extension is not in the profile.
     #[error("an extension is not of the profile")]
     Foreign,
     /// Basic constraints.
@@ -86,14 +86,14 @@ pub enum LintFinding {
     SubjectKeyId,
 }
 
-/// All findings about one certificate, at least one.
+/// The findings of one certificate, at least one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct LintError {
-    /// What was found.
+    /// The findings.
     pub findings: Vec<LintFinding>,
 }
 
-/// Compares a certificate with its plan, its key, and the authority that was to sign it.
+/// Compares a certificate with its plan, its key and its authority.
 pub fn check(der: &[u8], leaf: &Leaf, key: &[u8], authority: &AuthorityCertificate) -> Result<(), LintError> {
     let Ok(([], certificate)) = X509Certificate::from_der(der) else {
         return Err(LintError { findings: vec![LintFinding::NotDer] });

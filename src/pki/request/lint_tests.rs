@@ -1,4 +1,4 @@
-//! Each lint, shown to bite: a certificate that breaks one rule, and the finding it must give.
+//! Each lint: a certificate that breaks one rule, and the finding it must give.
 
 use rcgen::{
     CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair,
@@ -47,7 +47,7 @@ impl Bench {
         params.signed_by(&self.pair, self.authority.issuer()).unwrap().der().to_vec()
     }
 
-    /// The planned certificate, with its inner parts changed and signed anew.
+    /// The planned certificate, with its inner parts changed and signed again.
     fn rebuilt(&self, change: impl Fn(&mut Vec<Vec<u8>>)) -> Vec<u8> {
         resigned(&self.signed(|_| ()), &self.key, change)
     }
@@ -80,7 +80,7 @@ fn by_hand(params: &mut CertificateParams, constraints: (bool, &[u8]), id_is_cri
 }
 
 #[test]
-fn the_planned_certificate_passes_also_when_it_was_taken_apart_and_signed_anew() {
+fn the_planned_certificate_passes_also_when_it_was_taken_apart_and_signed_again() {
     let bench = Bench::new();
     assert_eq!(bench.findings(&bench.signed(|_| ())), []);
     assert_eq!(bench.findings(&bench.rebuilt(|_| ())), []);

@@ -1,4 +1,4 @@
-//! What we are willing to sign for a device: one profile, and the plan of one certificate drawn up from it.
+//! The profile of device certificates, and the plan of one certificate. It signs nothing.
 //!
 //! X.509 v3; a serial number of 128 random bits; CA:false, critical; key usage digitalSignature, critical; extended key
 //! usage clientAuth; the key identifiers of both; the common name; the URN as the one alternative name. It begins five
@@ -21,21 +21,21 @@ use crate::pki::x509_time;
 
 const SECONDS_PER_DAY: i64 = 86_400;
 
-/// How the certificates of devices look, and how long they are good.
+/// The form and lifetime of device certificates.
 #[derive(Clone, Copy, Debug)]
 pub struct CertificateProfile {
     /// The form of the common name.
     pub cn_format: CnFormat,
-    /// How long a certificate is good when nothing else is asked for.
+    /// The default lifetime, in days.
     pub validity_days: u32,
 }
 
-/// How long one certificate is wanted.
+/// The requested lifetime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lifetime {
-    /// As the profile says, or as long as the authority lasts when that is less.
+    /// The profile's default, shortened to the end of the authority.
     Usual,
-    /// So many days, and an error when the authority ends before.
+    /// This number of days; an error if the authority ends before.
     Days(u32),
 }
 
@@ -51,20 +51,20 @@ pub struct Leaf {
     is_shortened: bool,
 }
 
-/// Why there is no plan.
+/// Why no plan is made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProfileError {
     /// The identity fits no common name.
     #[error(transparent)]
     Name(#[from] IdentityTooLong),
-    /// The authority has not begun, or has ended.
+    /// The authority is not valid now.
     #[error("the authority is good from {from} to {until}, and it is {now}: it signs nothing now")]
     AuthorityEnded {
         /// When the authority begins.
         from: Timestamp,
         /// When the authority ends.
         until: Timestamp,
-        /// When the plan was made.
+        /// The time of the plan.
         now: Timestamp,
     },
     /// It would outlive the authority.
@@ -72,17 +72,17 @@ pub enum ProfileError {
         "a certificate of {days} days would outlive the authority, which ends at {until}: ask for less, or make a new authority"
     )]
     OutlivesAuthority {
-        /// What was asked for.
+        /// The requested days.
         days: u32,
         /// When the authority ends.
         until: Timestamp,
     },
-    /// No time at all, or beyond all calendars.
+    /// The lifetime is zero or not representable.
     #[error("a certificate of {0} days cannot be made: ask for at least one day, and for an end before the year 10000")]
     Days(u32),
 }
 
-// === impl Profile ===
+// === impl CertificateProfile ===
 
 impl CertificateProfile {
     /// Plans the certificate of a device, to be signed by this authority.
@@ -126,22 +126,22 @@ impl CertificateProfile {
 // === impl Leaf ===
 
 impl Leaf {
-    /// Whom it is for.
+    /// Its device.
     pub const fn device(&self) -> &DeviceKey {
         &self.device
     }
 
-    /// The subject's only part.
+    /// The common name, the only part of the subject.
     pub fn common_name(&self) -> &str {
         &self.common_name
     }
 
-    /// The only alternative name.
+    /// The URN, the only alternative name.
     pub fn urn(&self) -> &str {
         &self.urn
     }
 
-    /// Its number.
+    /// Its serial number.
     pub const fn serial(&self) -> &Serial {
         &self.serial
     }
@@ -161,7 +161,7 @@ impl Leaf {
         self.is_shortened
     }
 
-    /// The plan as the writer of certificates wants it.
+    /// The plan as parameters of the writing library.
     pub(crate) fn params(&self) -> Result<CertificateParams, rcgen::Error> {
         let (from, until) = (x509_time::to_x509(self.not_before), x509_time::to_x509(self.not_after));
         let (Some(from), Some(until)) = (from, until) else { return Err(rcgen::Error::Time) };

@@ -1,6 +1,6 @@
-//! Which public keys are strong enough for us, whoever holds them.
+//! Decides which public keys are strong enough.
 //!
-//! It judges a key and nothing else: not who sent it, not what for.
+//! It checks only the key: not its holder, and not its use.
 
 use std::fmt;
 
@@ -10,16 +10,16 @@ use x509_parser::oid_registry::{
 use x509_parser::public_key::{PublicKey, RSAPublicKey};
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-/// Below it a key can be broken with means that exist.
+/// Minimum length of an RSA key; shorter ones can be broken.
 const MIN_RSA_BITS: usize = 2048;
-/// Above it each handshake costs the broker more than any device is worth.
+/// Maximum length of an RSA key; longer ones make each handshake too expensive for the broker.
 const MAX_RSA_BITS: usize = 4096;
-/// Smaller exponents have a history of attacks; this one is what everybody uses.
+/// Minimum RSA exponent; smaller ones have known attacks.
 const MIN_RSA_EXPONENT: u64 = 65537;
-/// First byte of a point that is written in full; the libraries here read no other.
+/// First byte of an uncompressed point; the libraries parse no other form.
 const UNCOMPRESSED: u8 = 4;
 
-/// A kind of key we accept.
+/// An accepted kind of key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyKind {
     /// ECDSA on P-256.
@@ -28,7 +28,7 @@ pub enum KeyKind {
     EcdsaP384,
     /// Ed25519.
     Ed25519,
-    /// RSA of so many bits.
+    /// RSA, with its length.
     Rsa {
         /// The length of the modulus.
         bits: usize,
@@ -38,19 +38,19 @@ pub enum KeyKind {
 /// Why a key is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyRefused {
-    /// An algorithm or a curve that is not ours.
+    /// The algorithm or the curve is not supported.
     #[error("the key is of a kind that is not accepted ({0}): use ECDSA P-256 or P-384, Ed25519, or RSA 2048 to 4096")]
     Kind(String),
-    /// RSA, too short or too long.
+    /// The RSA key is too short or too long.
     #[error("the RSA key has {0} bits, accepted are {MIN_RSA_BITS} to {MAX_RSA_BITS}: make another, best ECDSA P-256")]
     RsaBits(usize),
-    /// RSA with an exponent nobody needs.
+    /// The RSA exponent is not supported.
     #[error("the RSA key's public exponent is not an odd number from {MIN_RSA_EXPONENT} up: make another key")]
     RsaExponent,
-    /// An EC point that is compressed, or none at all.
+    /// The EC point is compressed or malformed.
     #[error("the key's point is not written in full (uncompressed): make the key without point compression")]
     Point,
-    /// Not a key.
+    /// The bytes are no key.
     #[error("the public key cannot be read")]
     Garbled,
 }
@@ -58,7 +58,7 @@ pub enum KeyRefused {
 // === impl KeyKind ===
 
 impl KeyKind {
-    /// The kind of this key, when we accept it.
+    /// Returns the kind of an accepted key.
     pub(crate) fn of(key: &SubjectPublicKeyInfo<'_>) -> Result<Self, KeyRefused> {
         let algorithm = &key.algorithm.algorithm;
         if *algorithm == OID_SIG_ED25519 {

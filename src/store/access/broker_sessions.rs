@@ -1,6 +1,6 @@
-//! Remembers each client id's session at the broker: one row that is read at start and written when the session changes.
+//! Stores the broker session of each client id: one row, read at start and written when the session changes.
 //!
-//! It knows nothing of MQTT, and nobody waits for it but the start: a row that is late or lost costs no message.
+//! It knows no MQTT. Only the start waits for it: a late or lost row costs no message.
 
 use std::time::{Duration, Instant};
 
@@ -15,10 +15,10 @@ use crate::domain::ports::Outage;
 use crate::store::connection::writer_connection::answer;
 use crate::telemetry::outage_log::Spell;
 
-/// The pause before a row that could not be written is tried again.
+/// Pause before a failed write is retried.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// How long the last row may take once the daemon stops.
+/// Upper bound of the last write after the daemon stops.
 const LAST_ROW: Duration = Duration::from_secs(2);
 
 const RECALL: &str = "SELECT broker, subscribed_at, filters FROM broker_sessions WHERE client_id = $1";
@@ -37,20 +37,19 @@ struct SessionRow {
     filters: Vec<String>,
 }
 
-/// What is remembered of this client id's session. `filter` is noted before the broker hears of it: so also a run that is
-/// killed in between leaves no subscription nobody knows of.
+/// Reads the stored session of `client_id`. `filter` is stored before the SUBSCRIBE is sent, so that a run killed in between
+/// leaves no unknown subscription.
 pub async fn recall(pool: &PgPool, client_id: &str, filter: &str) -> Result<SessionMemory, Outage> {
-    let asked = sqlx::query_as(RECALL).bind(client_id).fetch_optional(pool);
-    let memory: SessionMemory = answer(asked).await?.map(SessionRow::into).unwrap_or_default();
+    let query = sqlx::query_as(RECALL).bind(client_id).fetch_optional(pool);
+    let memory: SessionMemory = answer(query).await?.map(SessionRow::into).unwrap_or_default();
     if !memory.filters.iter().any(|known| known == filter) {
-        let asked = sqlx::query(EXPECT).bind(client_id).bind(filter).execute(pool);
-        answer(asked).await?;
+        let query = sqlx::query(EXPECT).bind(client_id).bind(filter).execute(pool);
+        answer(query).await?;
     }
     Ok(memory)
 }
 
-/// Writes down what the session says of itself, always the latest, until the session is gone. What cannot be written is
-/// tried again until `stop`.
+/// Writes the latest state of the session until its sender is dropped. Retries failed writes until `stop`.
 pub async fn keep(pool: PgPool, client_id: String, mut news: watch::Receiver<SessionMemory>, stop: CancellationToken) {
     let mut spell = Spell::default();
     while news.changed().await.is_ok() {
@@ -76,7 +75,7 @@ pub async fn keep(pool: PgPool, client_id: String, mut news: watch::Receiver<Ses
     }
 }
 
-// === impl Row ===
+// === impl SessionRow ===
 
 impl From<SessionRow> for SessionMemory {
     fn from(SessionRow { broker, subscribed_at, filters }: SessionRow) -> Self {
@@ -89,8 +88,8 @@ impl From<SessionRow> for SessionMemory {
 
 async fn note(pool: &PgPool, client_id: &str, memory: &SessionMemory) -> Result<(), Outage> {
     let (broker, at) = memory.subscribed.as_ref().map(|last| (last.broker.as_str(), last.at.to_utc())).unzip();
-    let asked = sqlx::query(NOTE).bind(client_id).bind(broker).bind(at).bind(&memory.filters);
-    answer(asked.execute(pool)).await?;
+    let query = sqlx::query(NOTE).bind(client_id).bind(broker).bind(at).bind(&memory.filters);
+    answer(query.execute(pool)).await?;
     Ok(())
 }
 

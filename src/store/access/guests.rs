@@ -1,6 +1,6 @@
-//! Public credentials: added within a bound, found by their identity, purged when they have ended.
+//! Guest credentials: inserted up to a bound, found by identifier, deleted after their end.
 //!
-//! It sees hashes and never a token, and keeps nothing of who asked.
+//! It sees hashes and never a token, and stores nothing about the caller.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
@@ -14,7 +14,7 @@ use crate::store::error::StoreError;
 /// Rows deleted by one statement, so that none holds its locks for long.
 const PURGED_AT_ONCE: i64 = 5_000;
 
-/// Statements of one round; what is left waits for the next.
+/// Statements per round; the next round deletes the rest.
 const PURGES: u32 = 50;
 
 const ADD: &str = "INSERT INTO guest_credentials (guest_id, token_sha256, expires_at) SELECT $1, $2, $3 \
@@ -23,7 +23,7 @@ const ADD: &str = "INSERT INTO guest_credentials (guest_id, token_sha256, expire
 const PURGE: &str = "DELETE FROM guest_credentials WHERE guest_id IN \
     (SELECT guest_id FROM guest_credentials WHERE expires_at <= now() LIMIT $1 FOR UPDATE SKIP LOCKED)";
 
-/// What is kept of one credential.
+/// One stored credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GuestRow {
     /// The hash of its token.
@@ -32,8 +32,8 @@ pub struct GuestRow {
     pub expires_at: Timestamp,
 }
 
-/// Adds one, unless so many are good already; says whether it did. Replicas that add at the same moment may exceed the
-/// bound by their number.
+/// Inserts `row` unless `bound` credentials are valid; returns whether it did. Replicas that insert at the same moment may
+/// exceed the bound by their number.
 pub async fn add(pool: &PgPool, id: Uuid, row: &GuestRow, bound: u32) -> Result<bool, Outage> {
     let added = sqlx::query(ADD)
         .bind(id)
@@ -46,17 +46,17 @@ pub async fn add(pool: &PgPool, id: Uuid, row: &GuestRow, bound: u32) -> Result<
     Ok(added.rows_affected() > 0)
 }
 
-/// The credential of this identity, also one that has ended and was not purged yet.
+/// Finds the credential `id`, also one that has ended and is not deleted yet.
 pub async fn find(pool: &PgPool, id: Uuid) -> Result<Option<GuestRow>, Outage> {
-    let asked = sqlx::query_as("SELECT token_sha256, expires_at FROM guest_credentials WHERE guest_id = $1");
-    let found: Option<(Vec<u8>, DateTime<Utc>)> = asked.bind(id).fetch_optional(pool).await.map_err(outage)?;
-    // The table holds nothing of another length.
+    let query = sqlx::query_as("SELECT token_sha256, expires_at FROM guest_credentials WHERE guest_id = $1");
+    let found: Option<(Vec<u8>, DateTime<Utc>)> = query.bind(id).fetch_optional(pool).await.map_err(outage)?;
+    // A check of the table allows this length only.
     Ok(found.and_then(|(token, end)| {
         Some(GuestRow { token: TokenHash(token.try_into().ok()?), expires_at: Timestamp::from(end) })
     }))
 }
 
-/// Deletes those that have ended; how many. Any number of replicas may call it at once.
+/// Deletes credentials that have ended; returns their number. Replicas may call it at the same time.
 pub async fn purge(pool: &PgPool) -> Result<u64, Outage> {
     let mut purged = 0;
     for _ in 0..PURGES {

@@ -1,6 +1,6 @@
-//! Logins at the broker, as they outlive the process: kept in lots, found by their names, deleted when they have ended.
+//! Logins at the broker, stored in batches, found by name, deleted after their end.
 //!
-//! It sees neither a token nor a password, and judges nobody.
+//! It sees neither a token nor a password, and grants nothing.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -12,10 +12,10 @@ use crate::domain::ports::{Logbook, Outage};
 use crate::domain::time::Timestamp;
 use crate::store::connection::writer_connection::answer;
 
-/// Rows deleted at a time, so that no lock is held for long.
+/// Rows per DELETE, so that it holds no lock for long.
 const PURGED_AT_ONCE: i64 = 5_000;
 
-/// A later login stays, whichever replica writes last.
+/// The later login wins, whichever replica writes last.
 const KEEP: &str = "INSERT INTO access_sessions AS kept \
         (username, client_id, kind, subject_id, groups, scopes, logged_in_at, expires_at, proved_by) \
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::jsonb[], $6::jsonb[], \
@@ -30,7 +30,7 @@ const FIND: &str = "SELECT kind, subject_id, groups, scopes, logged_in_at, expir
 const PURGE: &str = "DELETE FROM access_sessions WHERE (username, client_id) IN \
     (SELECT username, client_id FROM access_sessions WHERE expires_at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED)";
 
-/// The logbook that is Postgres.
+/// The logbook in Postgres.
 #[derive(Clone, Debug)]
 pub struct PgLogbook {
     pool: PgPool,
@@ -42,7 +42,7 @@ type LoginRow = (String, String, Names, Names, DateTime<Utc>, DateTime<Utc>, Opt
 // === impl PgLogbook ===
 
 impl PgLogbook {
-    /// A logbook on this pool.
+    /// Creates a logbook on `pool`.
     pub fn new(pool: PgPool) -> Self {
         Self { pool }
     }
@@ -55,7 +55,7 @@ impl Logbook for PgLogbook {
             |list: fn(&BrokerLogin) -> &[Box<str>]| logins.iter().map(|login| json(list(login))).collect::<Vec<_>>();
         let times =
             |time: fn(&BrokerLogin) -> Timestamp| logins.iter().map(|login| time(login).to_utc()).collect::<Vec<_>>();
-        let asked = sqlx::query(KEEP)
+        let query = sqlx::query(KEEP)
             .bind(texts(|login| &login.username))
             .bind(texts(|login| &login.client_id))
             .bind(texts(|login| &login.kind))
@@ -65,17 +65,17 @@ impl Logbook for PgLogbook {
             .bind(times(|login| login.at))
             .bind(times(|login| login.expires_at))
             .bind(logins.iter().map(|login| login.proved_by.map(|proof| proof.to_vec())).collect::<Vec<_>>());
-        answer(asked.execute(&self.pool)).await?;
+        answer(query.execute(&self.pool)).await?;
         Ok(())
     }
 
     async fn find(&self, username: &str, client_id: &str) -> Result<Option<BrokerLogin>, Outage> {
-        // Postgres holds no such text, and refuses to look for it.
+        // Postgres stores no such text and refuses it as a parameter.
         if username.contains('\0') || client_id.contains('\0') {
             return Ok(None);
         }
-        let asked = sqlx::query_as(FIND).bind(username).bind(client_id);
-        let found: Option<LoginRow> = answer(asked.fetch_optional(&self.pool)).await?;
+        let query = sqlx::query_as(FIND).bind(username).bind(client_id);
+        let found: Option<LoginRow> = answer(query.fetch_optional(&self.pool)).await?;
         Ok(found.map(|(kind, subject, Json(groups), Json(scopes), at, expires_at, proved_by)| BrokerLogin {
             username: username.into(),
             client_id: client_id.into(),
@@ -92,8 +92,8 @@ impl Logbook for PgLogbook {
     async fn purge(&self, before: Timestamp) -> Result<u64, Outage> {
         let mut purged = 0;
         loop {
-            let asked = sqlx::query(PURGE).bind(before.to_utc()).bind(PURGED_AT_ONCE);
-            let deleted = answer(asked.execute(&self.pool)).await?.rows_affected();
+            let query = sqlx::query(PURGE).bind(before.to_utc()).bind(PURGED_AT_ONCE);
+            let deleted = answer(query.execute(&self.pool)).await?.rows_affected();
             purged += deleted;
             if deleted < PURGED_AT_ONCE.unsigned_abs() {
                 return Ok(purged);

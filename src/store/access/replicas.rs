@@ -1,21 +1,21 @@
-//! The replicas that share the broker, as the table of their sessions knows them: client ids, and user names at the broker.
+//! The replicas on one broker, read from the table of broker sessions: client ids and user names.
 //!
-//! It writes the own user name into the own row and changes nothing else.
+//! It writes its own user name into its own row and changes nothing else.
 
 use sqlx::PgPool;
 
 use crate::domain::ports::{Outage, Replica, Roster};
 use crate::store::connection::writer_connection::answer;
 
-/// A row is there once the replica has started for the first time; it stays until somebody deletes it.
+/// A row exists from the first start of a replica until an operator deletes it.
 const NOTE: &str =
     "UPDATE broker_sessions SET username = $2 WHERE client_id = $1 AND username IS DISTINCT FROM $2::text";
 
-/// There are a few; the latest ones count.
+/// Bounded; the latest rows come first.
 const LIST: &str =
     "SELECT client_id, username FROM broker_sessions ORDER BY subscribed_at DESC NULLS FIRST, client_id LIMIT 1000";
 
-/// The roster that is Postgres.
+/// The roster in Postgres.
 #[derive(Clone, Debug)]
 pub struct PgRoster {
     pool: PgPool,
@@ -26,7 +26,7 @@ pub struct PgRoster {
 // === impl PgRoster ===
 
 impl PgRoster {
-    /// On this pool, for the replica of this client id and user name.
+    /// Creates a roster on `pool` for the replica `client_id`.
     pub fn new(pool: PgPool, client_id: String, username: Option<String>) -> Self {
         Self { pool, client_id, username }
     }

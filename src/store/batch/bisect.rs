@@ -1,6 +1,6 @@
-//! Finds the rows the database will not take by halving, and stores all the others in the same transaction.
+//! Isolates by halving the rows that Postgres refuses, and stores all others in the same transaction.
 //!
-//! It quarantines nothing itself; it says which message and why.
+//! It quarantines nothing; it returns the refused messages with the reason.
 
 use std::future::Future;
 use std::ops::Range;
@@ -8,15 +8,15 @@ use std::ops::Range;
 use crate::store::connection::writer_connection::WriterConnection;
 use crate::store::error::StoreError;
 
-/// Rows of one kind that can be written a part at a time.
+/// Rows of one kind that can be written in parts.
 pub(super) trait Section: Send {
-    /// How many there are.
+    /// The number of rows.
     fn len(&self) -> usize;
 
-    /// Which message of the batch the row came from; none for a row no message can be blamed for.
+    /// The index of the message that the row at `place` came from. `None` means the row is Sluice's own.
     fn origin(&self, place: usize) -> Option<usize>;
 
-    /// Writes those rows, all or none of them.
+    /// Writes the rows at `places`, all or none.
     fn write(
         &mut self,
         session: &mut WriterConnection,
@@ -24,23 +24,23 @@ pub(super) trait Section: Send {
     ) -> impl Future<Output = Result<WriteTally, StoreError>> + Send;
 }
 
-/// What became of rows.
+/// The result of writing rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct WriteTally {
-    /// They took effect.
+    /// Rows that took effect.
     pub stored: u64,
-    /// They were there already, or overtaken.
+    /// Rows that existed, or were superseded.
     pub duplicates: u64,
-    /// Messages that cannot be stored, and why.
+    /// Indexes of messages that cannot be stored, each with the reason.
     pub refused: Vec<(usize, String)>,
-    /// How many of the refused were refused by the database for what they hold.
+    /// Refused messages that Postgres refused for their content.
     pub poisoned: u64,
 }
 
-// === impl Tally ===
+// === impl WriteTally ===
 
 impl WriteTally {
-    /// Adds another.
+    /// Adds `other`.
     pub fn add(&mut self, other: Self) {
         self.stored += other.stored;
         self.duplicates += other.duplicates;
@@ -49,9 +49,9 @@ impl WriteTally {
     }
 }
 
-/// Writes the whole section; where that fails for what a row holds, both halves, and so on down to the row. Each try has a
-/// savepoint. `k` poisoned rows among `n` cost about `2 k log2 n` tries, and never more than `2 n`; at most `1 + log2 n`
-/// parts wait at a time. Parts are written from left to right, so that the order of the rows is also the order of the locks.
+/// Writes the whole section; after an error of the data it writes both halves, down to single rows. Each attempt has a
+/// savepoint. `k` refused rows among `n` cost about `2 k log2 n` attempts and at most `2 n`; at most `1 + log2 n` parts
+/// wait at a time. Parts are written from left to right, so that the order of rows is the order of locks.
 pub(super) async fn isolate(
     session: &mut WriterConnection,
     section: &mut impl Section,
@@ -78,7 +78,7 @@ pub(super) async fn isolate(
             waiting.push(part.start..middle);
             continue;
         }
-        // Without a message to blame the row is sluice's own, and sluice must not lose it.
+        // A row without a message is Sluice's own and must not be lost.
         let origin = section.origin(part.start).ok_or_else(|| StoreError::Outage(why.clone()))?;
         tally.refused.push((origin, format!("Postgres refused the row: {why}")));
         tally.poisoned += 1;

@@ -1,6 +1,6 @@
-//! Many rows as the parameters of one statement: an array for each column, its elements in the very form that COPY takes.
+//! Rows as the parameters of one statement: an array for each column, its elements in the binary format of COPY.
 //!
-//! It knows no table: which fields a row has, and how each is written, its table says once, for COPY and for this.
+//! It knows no table: the file of a table lists its fields once, for COPY and for arrays.
 
 use sqlx::Type;
 use sqlx::encode::{Encode, IsNull};
@@ -10,9 +10,9 @@ use sqlx::types::Json;
 use sqlx::types::chrono::{DateTime, Utc};
 use sqlx::types::uuid::Uuid;
 
-use super::copy::CopyBuffer;
+use crate::store::connection::copy_buffer::CopyBuffer;
 
-/// What a column holds.
+/// The type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ColumnKind {
     Moment,
@@ -23,10 +23,10 @@ pub(super) enum ColumnKind {
     Id,
 }
 
-/// A field of a row: what it holds, and how it is written.
+/// A field of a row: its type, and the function that writes it.
 pub(super) type ColumnField<R> = (ColumnKind, fn(&mut CopyBuffer, &R));
 
-/// One column of many rows.
+/// One column of a set of rows.
 #[derive(Debug)]
 pub(super) struct Column {
     kind: ColumnKind,
@@ -34,10 +34,10 @@ pub(super) struct Column {
     elements: CopyBuffer,
 }
 
-// === impl Kind ===
+// === impl ColumnKind ===
 
 impl ColumnKind {
-    /// The number Postgres knows the type of an element by; part of its protocol, the same in every database.
+    /// The OID of the element type; fixed by Postgres, the same in every database.
     const fn oid(self) -> u32 {
         match self {
             Self::Moment => 1184,
@@ -64,7 +64,7 @@ impl ColumnKind {
 // === impl Column ===
 
 impl Column {
-    /// The columns of these rows, in the order of their fields.
+    /// The columns of `rows`, in the order of `fields`.
     pub fn all<R>(fields: &[ColumnField<R>], rows: &[R]) -> impl Iterator<Item = Self> {
         fields.iter().map(move |&(kind, put)| {
             let mut elements = CopyBuffer::default();
@@ -77,7 +77,7 @@ impl Column {
 }
 
 impl Type<Postgres> for Column {
-    /// Each says for itself what it holds; this is asked of none.
+    /// Required by the trait and not used: `produces` returns the type of each column.
     fn type_info() -> PgTypeInfo {
         ColumnKind::Text.array()
     }

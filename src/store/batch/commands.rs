@@ -1,5 +1,6 @@
-//! Rows of `device_commands` that a device acknowledges. A command it was never given is refused, one acknowledged before
-//! is a duplicate; a command that expired meanwhile is acknowledged all the same, for the device did it.
+//! Acknowledges rows of `device_commands`. An unknown command is refused; one acknowledged before is a duplicate.
+//!
+//! It does not refuse a command that has expired: the device has executed it.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -12,7 +13,8 @@ use crate::domain::message::CommandAck;
 use crate::store::connection::writer_connection::{WriterConnection, answer};
 use crate::store::error::StoreError;
 
-/// Locks in the order of the key, so that replicas lock alike; answers for each command that is there whether it changed.
+/// Locks in the order of the key, so that replicas lock in the same order; returns for each command found whether it was
+/// acknowledged before.
 const ACKNOWLEDGE: &str = "WITH given AS ( \
         SELECT * FROM unnest($1::text[], $2::text[], $3::uuid[], $4::text[], $5::timestamptz[]) WITH ORDINALITY \
         AS g (tenant_id, device_id, command_id, details, acked_at, place)), \
@@ -35,7 +37,7 @@ pub(super) struct CommandAcks<'a> {
 // === impl CommandAcks ===
 
 impl<'a> CommandAcks<'a> {
-    /// Sorted by command; those of one command stand in order of arrival, and the first of them counts.
+    /// Sorts by command; acknowledgements of one command keep the order of arrival, and the first counts.
     pub fn new(acks: &'a [CommandAck]) -> Self {
         let mut acks: Vec<_> = acks.iter().collect();
         acks.sort_by(|one, other| key(one).cmp(&key(other)));
@@ -59,13 +61,13 @@ impl Section for CommandAcks<'_> {
             .map(|ack| std::str::from_utf8(&ack.details))
             .collect::<Result<_, _>>()
             .map_err(|_| StoreError::Data("the details are not UTF-8".into()))?;
-        let asked = sqlx::query_as(ACKNOWLEDGE)
+        let query = sqlx::query_as(ACKNOWLEDGE)
             .bind(firsts().map(|ack| ack.device.tenant()).collect::<Vec<&str>>())
             .bind(firsts().map(|ack| ack.device.device()).collect::<Vec<&str>>())
             .bind(firsts().map(|ack| ack.command_id).collect::<Vec<Uuid>>())
             .bind(details)
             .bind(firsts().map(|ack| ack.received_at.to_utc()).collect::<Vec<DateTime<Utc>>>());
-        let found: Vec<(i64, bool)> = answer(asked.fetch_all(&mut session.connection)).await?;
+        let found: Vec<(i64, bool)> = answer(query.fetch_all(&mut session.connection)).await?;
         let found: HashMap<i64, bool> = found.into_iter().collect();
         let mut tally = WriteTally::default();
         for (place, acks) in (1..).zip(&commands) {

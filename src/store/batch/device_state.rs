@@ -1,8 +1,8 @@
-//! Rows of `device_state`: when a device was last heard, and what it last reported. One upsert for both, sorted by device.
+//! Rows of `device_state`: when a device was last seen, and its last reported state. One upsert for both, sorted by device.
 //!
-//! The rule of versions: a report with a version takes the place of one with an equal or lower version or with none. One
-//! without a version takes the place of any that was not received later, and leaves the stored version as it is, since sluice
-//! invents none. Several of one batch end as they would have one after the other.
+//! Versions: a report with a version replaces one with an equal or lower version or with none. A report without a version
+//! replaces any that was not received later, and leaves the stored version unchanged: Sluice invents none. Several reports
+//! of one batch have the same result as one after the other.
 
 use std::ops::Range;
 
@@ -16,7 +16,7 @@ use crate::domain::time::Timestamp;
 use crate::store::connection::writer_connection::{WriterConnection, answer};
 use crate::store::error::StoreError;
 
-/// A report took effect if the row was dated by it.
+/// A report took effect if the row has its date.
 const UPSERT: &str = "WITH given AS ( \
         SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::bigint[], \
             $7::timestamptz[]) AS g (tenant_id, device_id, seen, telemetry, reported, version, at)), \
@@ -38,14 +38,14 @@ const UPSERT: &str = "WITH given AS ( \
     SELECT count(*) FROM given g JOIN kept k USING (tenant_id, device_id) \
     WHERE g.reported IS NOT NULL AND k.reported_at = g.at AND (g.version IS NULL OR g.version = k.reported_version)";
 
-/// One thing to keep of a device.
+/// One change of a device's row.
 #[derive(Clone, Copy, Debug)]
 enum StateChange<'a> {
     Seen(&'a LastSeen),
     Reported(&'a ShadowReport),
 }
 
-/// All that a batch keeps in `device_state`.
+/// All changes of `device_state` in a batch.
 #[derive(Debug)]
 pub(super) struct StateChanges<'a> {
     changes: Vec<StateChange<'a>>,
@@ -63,7 +63,7 @@ struct Columns<'a> {
     reported_at: Vec<Option<DateTime<Utc>>>,
 }
 
-// === impl Change ===
+// === impl StateChange ===
 
 impl<'a> StateChange<'a> {
     fn device(self) -> &'a DeviceKey {
@@ -77,7 +77,7 @@ impl<'a> StateChange<'a> {
 // === impl StateChanges ===
 
 impl<'a> StateChanges<'a> {
-    /// Sorted by device; of one device, the reports stand in order of arrival.
+    /// Sorts by device; reports of one device keep the order of arrival.
     pub fn new(sightings: &'a [LastSeen], reports: &'a [ShadowReport]) -> Self {
         let sightings = sightings.iter().map(StateChange::Seen);
         let mut changes: Vec<StateChange<'_>> = sightings.chain(reports.iter().map(StateChange::Reported)).collect();
@@ -100,7 +100,7 @@ impl Section for StateChanges<'_> {
 
     async fn write(&mut self, session: &mut WriterConnection, places: Range<usize>) -> Result<WriteTally, StoreError> {
         let changes = &self.changes[places];
-        // Almost always one round: in the next ones stand the devices that mix reports with and without a version.
+        // Usually one round. Further rounds hold devices that mix reports with and without a version.
         let mut rounds = vec![Columns::default()];
         for of_one_device in changes.chunk_by(|one, other| one.device() == other.device()) {
             add(&mut rounds, of_one_device)?;
@@ -114,8 +114,7 @@ impl Section for StateChanges<'_> {
     }
 }
 
-/// Puts what all changes of one device make into the first round, or, where a report cannot be weighed against another
-/// before the stored one is known, into several.
+/// Adds the changes of one device to the first round. Reports that compare only with the stored one go to further rounds.
 fn add<'a>(rounds: &mut Vec<Columns<'a>>, changes: &[StateChange<'a>]) -> Result<(), StoreError> {
     let Some(device) = changes.first().map(|change| change.device()) else { return Ok(()) };
     let (mut seen, mut telemetry, mut reports) = (None, None, Vec::<&ShadowReport>::new());
@@ -165,9 +164,9 @@ impl<'a> Columns<'a> {
         Ok(())
     }
 
-    /// Writes the rows; says in how many of them the report took effect.
+    /// Writes the rows; returns the number of reports that took effect.
     async fn upsert(self, session: &mut WriterConnection) -> Result<u64, StoreError> {
-        let asked = sqlx::query_scalar(UPSERT)
+        let query = sqlx::query_scalar(UPSERT)
             .bind(self.tenants)
             .bind(self.devices)
             .bind(self.seen)
@@ -175,7 +174,7 @@ impl<'a> Columns<'a> {
             .bind(self.reported)
             .bind(self.versions)
             .bind(self.reported_at);
-        let stored: i64 = answer(asked.fetch_one(&mut session.connection)).await?;
+        let stored: i64 = answer(query.fetch_one(&mut session.connection)).await?;
         Ok(u64::try_from(stored).unwrap_or(0))
     }
 }

@@ -1,4 +1,6 @@
-//! Writes refused messages: the events as they are, the counters as sums. It judges nothing and drops nothing.
+//! Writes refused messages: each event as a row, the counters as sums.
+//!
+//! It decides no refusal and drops no event.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +8,14 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::columns::{ColumnField, ColumnKind};
-use super::copy::CopyBuffer;
 use super::earlier_decisions::Horizon;
 use crate::domain::batch::{Batch, Quarantined, RefusalCount};
 use crate::domain::time::{MICROS_PER_SECOND, Timestamp};
+use crate::store::connection::copy_buffer::CopyBuffer;
 use crate::store::connection::writer_connection::{WriterConnection, answer};
 use crate::store::error::StoreError;
 
-/// The columns, in the order of [`fields`]; `quarantined_at` is the database's time.
+/// The columns, in the order of [`fields`]; `quarantined_at` defaults to the database's time.
 const COPY: &str = "COPY quarantine_events \
     (id, received_at, event_ts, topic, tenant_id, device_id, site_id, msg_type, reason, detail, payload, token_sha256, message_id) \
     FROM STDIN (FORMAT binary)";
@@ -37,14 +39,14 @@ pub(super) fn fields<'a>() -> [ColumnField<Event<'a>>; 13] {
     ]
 }
 
-/// Adds up, in the order of the key so that replicas lock alike, and says which transaction this is.
+/// Adds to the counters in the order of the key, so that replicas lock in the same order; returns the transaction id.
 const COUNT: &str = "WITH counted AS ( \
     INSERT INTO quarantine_counters_minute AS c (bucket_minute, tenant_id, reason, cnt) \
     SELECT * FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::bigint[]) \
     ON CONFLICT (bucket_minute, tenant_id, reason) DO UPDATE SET cnt = c.cnt + excluded.cnt) \
     SELECT pg_current_xact_id()::text";
 
-/// The same, and notes which messages are counted without being kept; notes that are too old go.
+/// Like [`COUNT`]; also notes the messages that are counted and not stored, and deletes obsolete notes.
 const COUNT_AND_NOTE: &str = "WITH counted AS ( \
     INSERT INTO quarantine_counters_minute AS c (bucket_minute, tenant_id, reason, cnt) \
     SELECT * FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::bigint[]) \
@@ -53,12 +55,12 @@ const COUNT_AND_NOTE: &str = "WITH counted AS ( \
     noted AS (INSERT INTO quarantine_unkept (client_id, received_at, message_ids) VALUES ($5, $7, $8)) \
     SELECT pg_current_xact_id()::text";
 
-/// Messages of a batch that are counted and not kept.
+/// Messages of a batch that are counted and not stored.
 pub(super) struct Unkept<'a> {
-    /// Whose they are.
+    /// The client id they were delivered to.
     pub client_id: &'a str,
     pub batch: &'a Batch,
-    /// How long they are noted.
+    /// How long their notes are needed.
     pub horizon: &'a mut Horizon,
 }
 
@@ -81,7 +83,7 @@ pub(super) struct Sums<'a> {
 // === impl Event ===
 
 impl<'a> Event<'a> {
-    /// The events of these rows; the first has this identifier.
+    /// The events of `rows`; the first gets the identifier `first`.
     pub fn all(rows: &'a [Quarantined], first: Uuid) -> Vec<Self> {
         let mut first = Some(first);
         rows.iter().map(|row| Self { id: first.take().unwrap_or_else(|| event_id(row.received_at)), row }).collect()
@@ -91,7 +93,7 @@ impl<'a> Event<'a> {
 // === impl Sums ===
 
 impl<'a> Sums<'a> {
-    /// One for each key, in its order.
+    /// One sum for each key, sorted by key.
     pub fn of(counts: &'a [RefusalCount]) -> Self {
         let mut sums: BTreeMap<(Timestamp, &str, &'static str), i64> = BTreeMap::new();
         for count in counts {
@@ -108,7 +110,7 @@ impl<'a> Sums<'a> {
     }
 }
 
-/// Copies the events; `first` will be the identifier of the first.
+/// Copies the events; `first` becomes the identifier of the first.
 pub(super) async fn copy(
     session: &mut WriterConnection,
     buffer: &mut CopyBuffer,
@@ -125,7 +127,7 @@ pub(super) async fn copy(
     session.copy(COPY, buffer, &Event::all(rows, first), put).await.map(drop)
 }
 
-/// Adds to the counters; returns the transaction's own number, by which its fate can be asked for later.
+/// Adds to the counters; returns the transaction id, by which its outcome can be read later.
 pub(super) async fn count(
     session: &mut WriterConnection,
     counts: &[RefusalCount],
@@ -134,26 +136,26 @@ pub(super) async fn count(
     let Sums { minutes, tenants, reasons, counts } = Sums::of(counts);
     let ids = &unkept.batch.unkept;
     let statement = if ids.is_empty() { COUNT } else { COUNT_AND_NOTE };
-    let mut asked = sqlx::query_scalar(statement).bind(minutes).bind(tenants).bind(reasons).bind(counts);
+    let mut query = sqlx::query_scalar(statement).bind(minutes).bind(tenants).bind(reasons).bind(counts);
     if !ids.is_empty() {
         let first = unkept.batch.deliveries.first().map(|delivery| delivery.received_at).unwrap_or_default();
-        asked = asked.bind(unkept.client_id).bind(unkept.horizon.get().to_utc()).bind(first.to_utc()).bind(ids);
+        query = query.bind(unkept.client_id).bind(unkept.horizon.advance().to_utc()).bind(first.to_utc()).bind(ids);
     }
-    answer(asked.fetch_one(&mut session.connection)).await
+    answer(query.fetch_one(&mut session.connection)).await
 }
 
-/// Whether the event of this identifier is there.
+/// Whether the event `event` is stored.
 pub(super) async fn holds(session: &mut WriterConnection, event: Uuid) -> Result<bool, StoreError> {
-    let asked = sqlx::query_scalar("SELECT EXISTS (SELECT FROM quarantine_events WHERE id = $1)").bind(event);
-    answer(asked.fetch_one(&mut session.connection)).await
+    let query = sqlx::query_scalar("SELECT EXISTS (SELECT FROM quarantine_events WHERE id = $1)").bind(event);
+    answer(query.fetch_one(&mut session.connection)).await
 }
 
-/// The identifier of the first event of these rows, by which it can be asked later whether they are there.
+/// Creates the identifier of the first event of `rows`, which later proves that they are stored. `None` means no rows.
 pub(super) fn first_id(rows: &[Quarantined]) -> Option<Uuid> {
     rows.first().map(|row| event_id(row.received_at))
 }
 
-/// A version 7 identifier: sorted by the time of receipt, so that the index grows at its end.
+/// Creates a version 7 UUID: sorted by the time of receipt, so that the index grows at its end.
 fn event_id(received_at: Timestamp) -> Uuid {
     let micros = received_at.micros().max(0);
     let seconds = u64::try_from(micros / MICROS_PER_SECOND).unwrap_or(0);

@@ -1,8 +1,10 @@
-//! Rows of `telemetry`, as COPY takes them. The fast road: straight into the table, all or nothing.
+//! Rows of `telemetry` for COPY, and the fast path: COPY into the table, all rows or none.
+//!
+//! It skips no duplicate; [`super::staging`] does.
 
 use super::columns::{ColumnField, ColumnKind};
-use super::copy::CopyBuffer;
 use crate::domain::message::{Reading, Site};
+use crate::store::connection::copy_buffer::CopyBuffer;
 use crate::store::connection::writer_connection::WriterConnection;
 use crate::store::error::StoreError;
 
@@ -25,7 +27,7 @@ pub(super) const FIELDS: [ColumnField<Reading>; 10] = [
     (ColumnKind::Id, |to, row| to.uuid(row.message_id)),
 ];
 
-/// Copies all rows into the table; a repeated or a poisoned row fails them all.
+/// Copies all rows into the table; a duplicate or a refused row fails them all.
 pub(super) async fn copy(
     session: &mut WriterConnection,
     buffer: &mut CopyBuffer,
@@ -34,7 +36,7 @@ pub(super) async fn copy(
     session.copy(COPY, buffer, rows, put).await
 }
 
-/// Puts down one row.
+/// Writes one row into `buffer`.
 pub(super) fn put(buffer: &mut CopyBuffer, row: &Reading) {
     buffer.row(FIELDS.len());
     for (_, put) in FIELDS {

@@ -1,7 +1,7 @@
-//! The usual small batch that holds refused messages: readings, events and counts in one statement, a transaction by itself.
+//! Writes a small batch with refused messages: readings, events and counts in one statement, which is its own transaction.
 //!
-//! Two COPYs and three statements, one after the other, do the same for large ones; for a few rows their round trips cost
-//! more than the rows. It takes no batch that holds anything else.
+//! Larger batches take two COPYs and three statements; for a few rows their round trips cost more than the rows. It
+//! accepts no batch that holds other rows.
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -13,14 +13,14 @@ use crate::domain::batch::Batch;
 use crate::store::connection::writer_connection::{WriterConnection, answer};
 use crate::store::error::StoreError;
 
-/// With more rows than this, COPY makes up for its round trips.
+/// Above this number of rows COPY is faster.
 const ROWS_MAX: usize = 100;
 
-/// With more bytes than this, too: it takes them piece by piece, while a statement is held whole, and twice.
+/// Above this size COPY is used: it sends pieces, while a statement is held in memory twice.
 const BYTES_MAX: usize = 1 << 20;
 
-/// Postgres writes the readings first, then the others, as every batch does: replicas lock alike. It does not promise to;
-/// were it otherwise, two might wait for each other, and one of them would try again.
+/// Postgres writes the readings first, as every batch does, so replicas lock in the same order. It does not guarantee the
+/// order; another order could cause a deadlock, after which one replica retries.
 const STATEMENT: &str = "WITH refused AS ( \
         INSERT INTO quarantine_events (id, received_at, event_ts, topic, tenant_id, device_id, site_id, msg_type, reason, \
             detail, payload, token_sha256, message_id) \
@@ -35,8 +35,7 @@ const STATEMENT: &str = "WITH refused AS ( \
     SELECT * FROM unnest($18::timestamptz[], $19::timestamptz[], $20::text[], $21::text[], $22::text[], $23::text[], \
         $24::bigint[], $25::jsonb[], $26::jsonb[], $27::uuid[])";
 
-/// Whether this batch is one of those. It has a reading at least, so that it cannot be written twice: the reading's key
-/// fails the whole statement.
+/// Whether this path can write `batch`. The batch needs a reading: its key fails a second execution of the statement.
 pub(super) fn takes(batch: &Batch) -> bool {
     let nothing_else = batch.shadows.is_empty() && batch.command_acks.is_empty() && batch.sightings.is_empty();
     let nothing_else = nothing_else && batch.unkept.is_empty();
@@ -45,24 +44,24 @@ pub(super) fn takes(batch: &Batch) -> bool {
     nothing_else && of_both && rows <= ROWS_MAX && bytes(batch) <= BYTES_MAX
 }
 
-/// Of those fields that a setting lets grow.
+/// Bytes of the fields whose size depends on settings.
 fn bytes(batch: &Batch) -> usize {
     let readings = batch.readings.iter().map(|row| row.metrics.len() + row.extra.as_ref().map_or(0, Bytes::len));
     let refused = batch.quarantined.iter().map(|row| row.payload.len() + row.topic.len());
     readings.chain(refused).sum()
 }
 
-/// Writes it and commits; says how many readings were stored. `first` will be the identifier of its first event.
+/// Writes `batch` and commits; returns the number of stored readings. `first` becomes the identifier of the first event.
 pub(super) async fn write(session: &mut WriterConnection, batch: &Batch, first: Uuid) -> Result<u64, StoreError> {
     let events = Event::all(&batch.quarantined, first);
     let Sums { minutes, tenants, reasons, counts } = Sums::of(&batch.refusal_counts);
-    let mut asked = sqlx::query(STATEMENT);
+    let mut query = sqlx::query(STATEMENT);
     for column in Column::all(&quarantine_rows::fields(), &events) {
-        asked = asked.bind(column);
+        query = query.bind(column);
     }
-    asked = asked.bind(minutes).bind(tenants).bind(reasons).bind(counts);
+    query = query.bind(minutes).bind(tenants).bind(reasons).bind(counts);
     for column in Column::all(&readings::FIELDS, &batch.readings) {
-        asked = asked.bind(column);
+        query = query.bind(column);
     }
-    Ok(answer(asked.execute(&mut session.connection)).await?.rows_affected())
+    Ok(answer(query.execute(&mut session.connection)).await?.rows_affected())
 }

@@ -1,8 +1,8 @@
-//! Keeps a batch: one transaction for everything it holds, on one connection of its own.
+//! Stores a batch: one transaction for all its rows, on a connection of its own.
 //!
-//! It tries the fast road first (COPY straight into the tables, or one statement for a few rows). A batch that may hold
-//! repeated messages, that follows a failure, or that the fast road refused takes the sure one: staging, savepoints, halving.
-//! It never retries an outage itself and never throws a row away.
+//! It tries the fast path first: COPY into the tables, or one statement for a few rows. The safe path (staging, savepoints,
+//! halving) is for a batch that may hold redeliveries, that follows a failure, or that failed on the fast path.
+//! It never retries an outage and never drops a row.
 
 use std::sync::Arc;
 
@@ -11,7 +11,6 @@ use uuid::Uuid;
 
 use super::bisect::{Section, WriteTally, isolate};
 use super::commands::CommandAcks;
-use super::copy::CopyBuffer;
 use super::device_state::StateChanges;
 use super::earlier_decisions::{self, Horizon};
 use super::lost_commit::{BatchFingerprint, CommitOutcome, Trace, UnansweredCommit};
@@ -22,50 +21,53 @@ use super::{quarantine_rows, readings, single_statement, staging};
 use crate::domain::batch::{Batch, Receipt};
 use crate::domain::ports::{Outage, Sink};
 use crate::store::connection::backend::{self, Backend, FORMER_MAX};
-use crate::store::connection::write_guard;
+use crate::store::connection::copy_buffer::CopyBuffer;
+use crate::store::connection::write_guard::{self, WriteGuard};
 use crate::store::connection::writer_connection::WriterConnection;
 use crate::store::error::StoreError;
 use crate::telemetry::store::StoreMetrics;
 
-/// The sink that is Postgres.
+/// The sink in Postgres.
 #[derive(Debug)]
 pub struct PgSink {
     options: Arc<PgConnectOptions>,
     metrics: StoreMetrics,
     session: Option<WriterConnection>,
-    /// Who works for the session at hand.
+    /// The server process of the current session.
     backend: Option<Backend>,
-    /// Who worked for sessions that broke, and may hold their rows still.
-    former: Vec<Backend>,
+    /// Server processes of broken sessions; they may still lock rows.
+    former_backends: Vec<Backend>,
     buffer: CopyBuffer,
-    /// The last attempt failed and may nevertheless have been committed: what comes next may be there already.
-    suspect: bool,
-    doubt: Option<UnansweredCommit>,
-    /// The counts of the batch at hand are there already; its rows may not be.
-    counted: bool,
-    /// A batch that one statement may have written, though its answer was lost, and the first event it would have left.
-    unproven: Option<(BatchFingerprint, Uuid)>,
-    /// Whose messages these are.
+    /// The last attempt failed and may still have committed: rows of the next batch may exist.
+    may_be_committed: bool,
+    /// The transaction whose COMMIT was not answered; `None` means all were.
+    unanswered_commit: Option<UnansweredCommit>,
+    /// The counts of the current batch are stored; its rows may not be.
+    counts_written: bool,
+    /// A batch whose single statement was not answered, and the identifier of the first event it would have written.
+    unanswered_statement: Option<(BatchFingerprint, Uuid)>,
+    /// The client id that the messages were delivered to.
     client_id: String,
+    /// How long the notes of messages that were counted and not stored are needed.
     horizon: Horizon,
-    /// How a transaction ends: for good, or as if it had never been.
-    ending: &'static str,
+    /// The statement that ends a transaction: COMMIT, or ROLLBACK in a rehearsal.
+    end_statement: &'static str,
 }
 
 /// How a batch is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WritePath {
-    /// All or nothing, a row that is there already fails it.
+    /// All rows or none; a row that exists fails the transaction.
     Fast,
-    /// Skips what is there already, and singles out what cannot be stored.
-    Sure,
+    /// Skips rows that exist, and isolates rows that cannot be stored.
+    Safe,
 }
 
-/// What an attempt came to, once its transaction has committed.
+/// The result of an attempt whose transaction has committed.
 #[derive(Debug, Default)]
 struct AttemptOutcome {
     tally: WriteTally,
-    /// When it is worth asking for.
+    /// How to find this transaction later; `None` means there is no need to.
     trace: Option<Trace>,
 }
 
@@ -78,100 +80,101 @@ impl Sink for PgSink {
         }
         match self.guarded_attempt(batch).await {
             Ok(receipt) => {
-                self.suspect = false;
-                self.counted = false;
-                self.unproven = None;
-                self.horizon.passed(batch);
+                self.may_be_committed = false;
+                self.counts_written = false;
+                self.unanswered_statement = None;
+                self.horizon.record_batch(batch);
                 Ok(receipt)
             }
-            Err(trouble) => {
-                self.suspect = true;
+            Err(error) => {
+                self.may_be_committed = true;
                 self.remember_backend();
-                Err(trouble.into())
+                Err(error.into())
             }
         }
     }
 }
 
 impl PgSink {
-    /// A sink that connects when it is first needed.
+    /// Creates a sink that connects on first use.
     pub fn new(options: PgConnectOptions, metrics: StoreMetrics) -> Self {
         Self {
             options: Arc::new(options),
             metrics,
             session: None,
             backend: None,
-            former: Vec::new(),
+            former_backends: Vec::new(),
             buffer: CopyBuffer::default(),
-            suspect: false,
-            doubt: None,
-            counted: false,
-            unproven: None,
+            may_be_committed: false,
+            unanswered_commit: None,
+            counts_written: false,
+            unanswered_statement: None,
             client_id: String::new(),
             horizon: Horizon::default(),
-            ending: "COMMIT",
+            end_statement: "COMMIT",
         }
     }
 
-    /// A sink for the messages that the broker delivers to this client id.
+    /// Returns the sink for messages that the broker delivers to `client_id`.
     #[must_use]
     pub fn of_client(self, client_id: &str) -> Self {
         Self { client_id: client_id.to_owned(), ..self }
     }
 
-    /// A sink that goes all the way and then takes everything back: what it says would have come true.
+    /// Returns a sink that writes everything and rolls back: its receipts say what would be stored.
     #[must_use]
     pub fn rehearsing(self) -> Self {
-        Self { ending: "ROLLBACK", ..self }
+        Self { end_statement: "ROLLBACK", ..self }
     }
 
-    /// The session stays outside of `self` until all went well: neither an error nor a cancelled future leaves one behind that
-    /// is half way through a transaction.
+    /// Takes the session out of `self` until the attempt succeeds, so that an error or a cancelled future leaves no session
+    /// with an open transaction.
     async fn guarded_attempt(&mut self, batch: &mut Batch) -> Result<Receipt, StoreError> {
         let session = match self.session.take() {
             Some(session) => session,
             None => self.open().await?,
         };
-        let (lifeline, options) = (session.lifeline(self.backend), Arc::clone(&self.options));
-        write_guard::watched(lifeline, &options, self.attempt(session, batch)).await
+        let guard = WriteGuard::of(&session, self.backend);
+        let options = Arc::clone(&self.options);
+        write_guard::watch_write(guard, &options, self.attempt(session, batch)).await
     }
 
-    /// Connects. After a failure those are ended first who may hold the rows of a session that broke.
+    /// Connects. After a failure it first ends the server processes that may still lock rows.
     async fn open(&mut self) -> Result<WriterConnection, StoreError> {
-        // A future that was cancelled left its session to nobody.
+        // A cancelled future has dropped its session.
         self.remember_backend();
         let mut session = WriterConnection::open(&self.options).await?;
         self.backend = Backend::of(&mut session).await?;
-        if self.suspect || !self.former.is_empty() {
-            backend::end_abandoned(&mut session, &mut self.former).await?;
+        if self.may_be_committed || !self.former_backends.is_empty() {
+            backend::end_abandoned(&mut session, &mut self.former_backends).await?;
         }
         Ok(session)
     }
 
     fn remember_backend(&mut self) {
         let lost = self.backend.take();
-        if self.former.len() < FORMER_MAX {
-            self.former.extend(lost);
+        if self.former_backends.len() < FORMER_MAX {
+            self.former_backends.extend(lost);
         }
     }
 
     async fn attempt(&mut self, mut session: WriterConnection, batch: &mut Batch) -> Result<Receipt, StoreError> {
-        if let Some(receipt) = self.resolve_doubt(&mut session, batch).await? {
+        if let Some(receipt) = self.resolve_unanswered_commit(&mut session, batch).await? {
             self.session = Some(session);
             return Ok(receipt);
         }
         if batch.maybe_repeated {
             earlier_decisions::settle(&mut session, batch).await?;
         }
-        let is_rehearsal = self.ending != "COMMIT";
-        let may_be_there = batch.maybe_repeated || self.suspect || self.unproven.is_some();
-        let road = if may_be_there || is_rehearsal { WritePath::Sure } else { WritePath::Fast };
-        let outcome = match self.write(&mut session, batch, road).await {
-            Err(StoreError::Data(_) | StoreError::Duplicate) if road == WritePath::Fast => {
+        let is_rehearsal = self.end_statement != "COMMIT";
+        let may_exist = batch.maybe_repeated || self.may_be_committed || self.unanswered_statement.is_some();
+        let path = if may_exist || is_rehearsal { WritePath::Safe } else { WritePath::Fast };
+        let outcome = match self.write(&mut session, batch, path).await {
+            Err(StoreError::Data(_) | StoreError::Duplicate) if path == WritePath::Fast => {
                 if !is_one_statement(batch) {
                     session.run("ROLLBACK").await?;
                 }
-                self.write(&mut session, batch, WritePath::Sure).await?
+                self.write(&mut session, batch, WritePath::Safe).await?
             }
             written => written?,
         };
@@ -180,20 +183,20 @@ impl PgSink {
         Ok(receipt(&outcome.tally))
     }
 
-    /// Writes the batch and commits. After an error nothing is committed, or [`Self::doubt`] or [`Self::unproven`] knows, or the
-    /// rows have keys; and the batch is as it was.
+    /// Writes the batch and commits. After an error one of these holds: nothing is committed, [`Self::unanswered_commit`] or
+    /// [`Self::unanswered_statement`] is set, or the rows have keys. The batch is unchanged then.
     async fn write(
         &mut self,
         session: &mut WriterConnection,
         batch: &mut Batch,
-        road: WritePath,
+        path: WritePath,
     ) -> Result<AttemptOutcome, StoreError> {
-        let mut undo = None;
-        let written = self.write_rows(session, batch, road, &mut undo).await;
+        let mut snapshot = None;
+        let written = self.write_rows(session, batch, path, &mut snapshot).await;
         if written.is_err()
-            && let Some(undo) = undo
+            && let Some(snapshot) = snapshot
         {
-            undo.undo(batch);
+            snapshot.restore(batch);
         }
         written
     }
@@ -202,35 +205,35 @@ impl PgSink {
         &mut self,
         session: &mut WriterConnection,
         batch: &mut Batch,
-        road: WritePath,
-        undo: &mut Option<BatchSnapshot>,
+        path: WritePath,
+        snapshot: &mut Option<BatchSnapshot>,
     ) -> Result<AttemptOutcome, StoreError> {
-        if road == WritePath::Fast
+        if path == WritePath::Fast
             && single_statement::takes(batch)
             && let Some(first) = quarantine_rows::first_id(&batch.quarantined)
         {
-            return self.write_mixed(session, batch, first).await;
+            return self.write_single_statement(session, batch, first).await;
         }
-        let staged = road == WritePath::Sure && !batch.readings.is_empty();
+        let staged = path == WritePath::Safe && !batch.readings.is_empty();
         if staged {
             staging::prepare(session).await?;
         }
         let fingerprint = BatchFingerprint::of(batch);
-        let transaction = road == WritePath::Sure || !is_one_statement(batch);
+        let transaction = path == WritePath::Safe || !is_one_statement(batch);
         if transaction {
             session.run("BEGIN").await?;
         }
-        let tally = self.write_accepted(session, batch, road).await?;
+        let tally = self.write_accepted(session, batch, path).await?;
         if !tally.refused.is_empty() {
-            *undo = Some(BatchSnapshot::of(batch));
+            *snapshot = Some(BatchSnapshot::of(batch));
             batch.reject(&tally.refused);
         }
-        let same = undo.is_none().then_some(&fingerprint);
-        let trace = self.write_refused(session, batch, same).await?;
+        let unchanged = snapshot.is_none().then_some(&fingerprint);
+        let trace = self.write_refused(session, batch, unchanged).await?;
         let outcome = AttemptOutcome { tally, trace };
-        if transaction && let Err(trouble) = session.run(self.ending).await {
-            self.doubt = UnansweredCommit::about(fingerprint, outcome.trace, outcome.tally);
-            return Err(trouble);
+        if transaction && let Err(error) = session.run(self.end_statement).await {
+            self.unanswered_commit = UnansweredCommit::about(fingerprint, outcome.trace, outcome.tally);
+            return Err(error);
         }
         if staged {
             self.metrics.staged_batches.inc();
@@ -238,19 +241,19 @@ impl PgSink {
         Ok(outcome)
     }
 
-    /// Readings, device state, command acknowledgements: in this order in every replica.
+    /// Writes readings, device state and command acknowledgements: in this order in every replica, to avoid deadlocks.
     async fn write_accepted(
         &mut self,
         session: &mut WriterConnection,
         batch: &Batch,
-        road: WritePath,
+        path: WritePath,
     ) -> Result<WriteTally, StoreError> {
         let mut tally = WriteTally::default();
         if !batch.readings.is_empty() {
             let buffer = &mut self.buffer;
-            match road {
+            match path {
                 WritePath::Fast => tally.stored += readings::copy(session, buffer, &batch.readings).await?,
-                WritePath::Sure => {
+                WritePath::Safe => {
                     let mut section = StagedReadings { rows: &batch.readings, buffer };
                     tally.add(isolate(session, &mut section).await?);
                 }
@@ -258,42 +261,42 @@ impl PgSink {
         }
         if !batch.sightings.is_empty() || !batch.shadows.is_empty() {
             let section = StateChanges::new(&batch.sightings, &batch.shadows);
-            tally.add(write_section(session, section, road).await?);
+            tally.add(write_section(session, section, path).await?);
         }
         if !batch.command_acks.is_empty() {
-            tally.add(write_section(session, CommandAcks::new(&batch.command_acks), road).await?);
+            tally.add(write_section(session, CommandAcks::new(&batch.command_acks), path).await?);
         }
         Ok(tally)
     }
 
-    /// Readings, events and counts at once. A refused message has no key to be told by, so while the answer is out it is
-    /// noted how to tell.
-    async fn write_mixed(
+    /// Writes readings, events and counts in one statement. Quarantine rows have no unique key, so [`Self::unanswered_statement`] is
+    /// set until the answer arrives.
+    async fn write_single_statement(
         &mut self,
         session: &mut WriterConnection,
         batch: &Batch,
         first: Uuid,
     ) -> Result<AttemptOutcome, StoreError> {
-        self.unproven = Some((BatchFingerprint::of(batch), first));
+        self.unanswered_statement = Some((BatchFingerprint::of(batch), first));
         let written = single_statement::write(session, batch, first).await;
         if !matches!(written, Err(StoreError::Outage(_))) {
-            self.unproven = None;
+            self.unanswered_statement = None;
         }
         Ok(AttemptOutcome { tally: WriteTally { stored: written?, ..WriteTally::default() }, trace: None })
     }
 
-    /// Quarantine and its counters. What goes wrong here no message can be blamed for. `same` is set when all readings were
-    /// taken: a statement that came through took them too, so otherwise none did.
+    /// Writes quarantine events and counters; no message causes an error here. `unchanged` is set when all readings were
+    /// stored: an unanswered statement that took effect stored them too, so without it that statement took no effect.
     async fn write_refused(
         &mut self,
         session: &mut WriterConnection,
         batch: &Batch,
-        same: Option<&BatchFingerprint>,
+        unchanged: Option<&BatchFingerprint>,
     ) -> Result<Option<Trace>, StoreError> {
-        // The readings stand in this transaction by now: they waited for the end of a statement that was still at work on
-        // the same ones, and one that comes late fails on them. So what is not there will not come.
-        if let Some((which, event)) = &self.unproven
-            && same == Some(which)
+        // This transaction holds the readings by now: it waited for an earlier statement on the same keys to end, and a
+        // later one fails on them. So a missing event will not appear any more.
+        if let Some((fingerprint, event)) = &self.unanswered_statement
+            && unchanged == Some(fingerprint)
             && quarantine_rows::holds(session, *event).await?
         {
             return Ok(None);
@@ -302,7 +305,7 @@ impl PgSink {
         if let Some(first) = event {
             quarantine_rows::copy(session, &mut self.buffer, &batch.quarantined, first).await?;
         }
-        if self.counted || (batch.refusal_counts.is_empty() && event.is_none()) {
+        if self.counts_written || (batch.refusal_counts.is_empty() && event.is_none()) {
             return Ok(None);
         }
         let unkept = Unkept { client_id: &self.client_id, batch, horizon: &mut self.horizon };
@@ -310,28 +313,30 @@ impl PgSink {
         Ok(Some(Trace { number, event }))
     }
 
-    /// If this batch was committed already and only the answer was lost: its receipt.
-    async fn resolve_doubt(
+    /// Returns the receipt of a batch that was committed while only the answer was lost. `None` means it must be written.
+    async fn resolve_unanswered_commit(
         &mut self,
         session: &mut WriterConnection,
         batch: &mut Batch,
     ) -> Result<Option<Receipt>, StoreError> {
-        let Some(doubt) = self.doubt.take_if(|doubt| doubt.batch == BatchFingerprint::of(batch)) else {
-            self.doubt = None;
+        let Some(unanswered_commit) =
+            self.unanswered_commit.take_if(|unanswered_commit| unanswered_commit.batch == BatchFingerprint::of(batch))
+        else {
+            self.unanswered_commit = None;
             return Ok(None);
         };
-        match doubt.trace.fate(session).await {
+        match unanswered_commit.trace.outcome(session).await {
             Ok(CommitOutcome::Committed) => {
-                batch.reject(&doubt.tally.refused);
-                Ok(Some(receipt(&doubt.tally)))
+                batch.reject(&unanswered_commit.tally.refused);
+                Ok(Some(receipt(&unanswered_commit.tally)))
             }
             Ok(CommitOutcome::Counted) => {
-                self.counted = true;
+                self.counts_written = true;
                 Ok(None)
             }
             Ok(CommitOutcome::NotCommitted) | Err(StoreError::Data(_) | StoreError::Duplicate) => Ok(None),
             Err(StoreError::Outage(text)) => {
-                self.doubt = Some(doubt);
+                self.unanswered_commit = Some(unanswered_commit);
                 Err(StoreError::Outage(text))
             }
         }
@@ -340,18 +345,18 @@ impl PgSink {
 
 // --- private helpers ---
 
-/// On the fast road a section is written whole; trouble with its data sends the batch down the sure one.
+/// Writes a section as a whole on the fast path; an error of its data moves the batch to the safe path.
 async fn write_section(
     session: &mut WriterConnection,
     mut section: impl Section,
-    road: WritePath,
+    path: WritePath,
 ) -> Result<WriteTally, StoreError> {
-    match road {
+    match path {
         WritePath::Fast => {
             let whole = 0..section.len();
             section.write(session, whole).await
         }
-        WritePath::Sure => isolate(session, &mut section).await,
+        WritePath::Safe => isolate(session, &mut section).await,
     }
 }
 
@@ -365,7 +370,7 @@ fn is_empty(batch: &Batch) -> bool {
         && batch.sightings.is_empty()
 }
 
-/// One statement is a transaction by itself: nothing to begin, nothing to take back.
+/// Whether one statement writes the whole batch: it is a transaction by itself and needs no BEGIN.
 fn is_one_statement(batch: &Batch) -> bool {
     let only_accepted =
         batch.command_acks.is_empty() && batch.quarantined.is_empty() && batch.refusal_counts.is_empty();

@@ -1,4 +1,4 @@
-//! A batch as it was before a transaction that may yet fail: its rows are restored when the transaction is rolled back.
+//! The rows of a batch before a transaction rejects some of them, to restore the batch after a rollback.
 //!
 //! It touches no row in Postgres.
 
@@ -35,8 +35,8 @@ impl BatchSnapshot {
         }
     }
 
-    /// Gives the batch back what it held.
-    pub(super) fn undo(self, batch: &mut Batch) {
+    /// Restores the batch.
+    pub(super) fn restore(self, batch: &mut Batch) {
         batch.readings = self.readings;
         batch.shadows = self.shadows;
         batch.command_acks = self.command_acks;

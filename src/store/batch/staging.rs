@@ -1,37 +1,39 @@
-//! The sure road into `telemetry`: through a temporary table, so that a row that is there already is skipped.
+//! The safe path into `telemetry`: through a temporary table, so that a row that exists is skipped.
+//!
+//! It fails on no duplicate and never changes a stored row.
 
 use std::ops::Range;
 
 use super::bisect::{Section, WriteTally};
-use super::copy::CopyBuffer;
 use super::readings;
 use crate::domain::message::Reading;
+use crate::store::connection::copy_buffer::CopyBuffer;
 use crate::store::connection::writer_connection::WriterConnection;
 use crate::store::error::StoreError;
 
-/// Made once per connection; it has the columns of `telemetry`, no index, and is empty after each transaction.
+/// Created once per connection, with the columns of `telemetry` and no index; empty after each transaction.
 const CREATE: &str = "CREATE TEMPORARY TABLE IF NOT EXISTS sluice_staging (LIKE telemetry) ON COMMIT DELETE ROWS";
 
 const COPY: &str = "COPY pg_temp.sluice_staging \
     (time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id) \
     FROM STDIN (FORMAT binary)";
 
-/// Empties the staging table into the real one. Sorted by the unique key, so that two replicas with the same messages
-/// wait for each other instead of deadlocking.
+/// Moves the staged rows into `telemetry`, sorted by the unique key: two replicas with the same messages wait for each
+/// other instead of deadlocking.
 const MOVE: &str = "WITH moved AS (DELETE FROM pg_temp.sluice_staging RETURNING *) \
     INSERT INTO telemetry \
     (time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id) \
     SELECT time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id \
     FROM moved ORDER BY tenant_id, device_id, time, message_id ON CONFLICT DO NOTHING";
 
-/// Readings that may be there already, or may hold a poisoned row.
+/// Readings of which some may exist, or may be refused by Postgres.
 #[derive(Debug)]
 pub(super) struct StagedReadings<'a> {
     pub rows: &'a [Reading],
     pub buffer: &'a mut CopyBuffer,
 }
 
-/// Makes the staging table, once per connection and outside of any transaction.
+/// Creates the staging table, once per connection and outside of any transaction.
 pub(super) async fn prepare(session: &mut WriterConnection) -> Result<(), StoreError> {
     if !session.has_staging {
         session.run(CREATE).await?;

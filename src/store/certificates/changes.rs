@@ -1,7 +1,7 @@
-//! Changes of the certificates' rows: a number reserved, a certificate stored, revoked, or confirmed in another's place.
+//! Changes of certificate rows: reserve a serial number, insert, revoke, confirm a replacement.
 //!
-//! Each change is one transaction with its entry in the audit log, and the table's triggers tell all replicas. Conflicts come
-//! back as values. Nothing is ever deleted.
+//! Each change is one transaction with its audit entry, and triggers notify all replicas. Conflicts are returned as errors.
+//! It never deletes a row.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -14,10 +14,10 @@ use crate::domain::time::Timestamp;
 use crate::store::certificates;
 use crate::store::registry::audit::{self, Actor, Entry};
 
-/// A certificate to be stored, ACTIVE.
+/// A certificate to store as ACTIVE.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewCertificate {
-    /// Whose it is.
+    /// Its device.
     pub device: DeviceKey,
     /// SHA-256 of its DER, in lower hex.
     pub fingerprint: String,
@@ -25,7 +25,7 @@ pub struct NewCertificate {
     pub serial: String,
     /// The common name.
     pub common_name: String,
-    /// Who signed it.
+    /// Its issuer.
     pub issuer: String,
     /// When it begins.
     pub not_before: Timestamp,
@@ -35,20 +35,20 @@ pub struct NewCertificate {
     pub pem: String,
 }
 
-/// How a certificate came to be stored.
+/// Why a certificate is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CertificateOrigin {
-    /// Issued, the first or one more.
+    /// Issued, replacing none.
     Issued,
-    /// Taken in from elsewhere.
+    /// Imported.
     Imported,
-    /// Issued in another's place, which is left to its own end.
+    /// Issued as replacement of another, which stays valid until its end.
     Renewed(Uuid),
-    /// Issued in another's place, which retires at this moment.
+    /// Issued as replacement of another, which retires at this time.
     Rotated(Uuid, Timestamp),
 }
 
-/// Writes a serial number down for a device, before anything is signed with it.
+/// Stores a serial number for a device before a certificate with it is signed.
 pub async fn reserve(pool: &PgPool, device: &DeviceKey, issuer: &str, serial: &str) -> Result<(), CertificateError> {
     let mut tx = pool.begin().await?;
     require_device(&mut tx, device).await?;
@@ -68,7 +68,7 @@ pub async fn reserve(pool: &PgPool, device: &DeviceKey, issuer: &str, serial: &s
     Ok(tx.commit().await?)
 }
 
-/// Stores a certificate; the row as it stands then.
+/// Inserts a certificate and returns its row.
 pub async fn insert(
     pool: &PgPool,
     actor: &Actor,
@@ -78,7 +78,7 @@ pub async fn insert(
     let mut tx = pool.begin().await?;
     require_device(&mut tx, &new.device).await?;
     if let Some(old) = origin.replaces() {
-        take_place(&mut tx, old, origin.retires_at()).await?;
+        mark_replaced(&mut tx, old, origin.retires_at()).await?;
     }
     let id = Uuid::now_v7();
     let stored = sqlx::query(
@@ -109,14 +109,14 @@ pub async fn insert(
     });
     let (tenant, device) = (Some(new.device.tenant()), Some(new.device.device()));
     audit::record(&mut tx, Entry { actor, action: origin.action(), tenant, device, detail }).await?;
-    // Read before the commit: once it stands, nothing may fail.
+    // Read before the commit: after it, no step may fail.
     let stored = certificates::find_on(&mut tx, &Handle::Id(id)).await?.certificate;
     tx.commit().await?;
     Ok(stored)
 }
 
-/// Revokes an ACTIVE certificate. One that is revoked already stays as it is, with its first date and reason; whether it was
-/// changed comes with the row.
+/// Revokes an ACTIVE certificate. A revoked one keeps its first date and reason. The flag beside the row says whether it
+/// changed.
 pub async fn revoke(
     pool: &PgPool,
     actor: &Actor,
@@ -137,8 +137,7 @@ pub async fn revoke(
     Ok((after, is_active))
 }
 
-/// The device has shown that it uses the new certificate: those whose place it took, back to the first, retire at once.
-/// Returns the ones that did.
+/// Confirms that the device uses the new certificate: all its predecessors retire at once. Returns those that did.
 pub async fn confirm(pool: &PgPool, actor: &Actor, id: Uuid) -> Result<Vec<Uuid>, CertificateError> {
     let mut tx = pool.begin().await?;
     let new = lock(&mut tx, id).await?;
@@ -164,7 +163,7 @@ pub async fn confirm(pool: &PgPool, actor: &Actor, id: Uuid) -> Result<Vec<Uuid>
     Ok(before)
 }
 
-// === impl Origin ===
+// === impl CertificateOrigin ===
 
 impl CertificateOrigin {
     const fn action(self) -> &'static str {
@@ -193,7 +192,7 @@ impl CertificateOrigin {
 
 // === private helpers ===
 
-/// What a change looks at first.
+/// The state of a row before a change.
 #[derive(sqlx::FromRow)]
 struct Before {
     status: String,
@@ -209,7 +208,7 @@ async fn lock(tx: &mut PgConnection, id: Uuid) -> Result<Before, CertificateErro
         .ok_or(CertificateError::Unknown(Handle::Id(id)))
 }
 
-/// The device is there, and stays until the transaction ends.
+/// Checks that the device exists, and locks it until the transaction ends.
 async fn require_device(tx: &mut PgConnection, key: &DeviceKey) -> Result<(), CertificateError> {
     let status: Option<String> =
         sqlx::query_scalar("SELECT status FROM devices WHERE tenant_id = $1 AND device_id = $2 FOR SHARE")
@@ -224,8 +223,12 @@ async fn require_device(tx: &mut PgConnection, key: &DeviceKey) -> Result<(), Ce
     }
 }
 
-/// Makes room for the one that takes this one's place: only one does, and of a rotation it learns when it retires.
-async fn take_place(tx: &mut PgConnection, old: Uuid, retires_at: Option<Timestamp>) -> Result<(), CertificateError> {
+/// Prepares `old` for its one replacement; a rotation sets when it retires.
+async fn mark_replaced(
+    tx: &mut PgConnection,
+    old: Uuid,
+    retires_at: Option<Timestamp>,
+) -> Result<(), CertificateError> {
     let before = lock(tx, old).await?;
     let may = before.status == "ACTIVE" || before.status == "EXPIRED" && retires_at.is_none();
     if !may {
@@ -240,7 +243,7 @@ async fn take_place(tx: &mut PgConnection, old: Uuid, retires_at: Option<Timesta
         return Err(CertificateError::Replaced { id: old, by });
     }
     let retires_at: Option<DateTime<Utc>> = retires_at.map(Timestamp::to_utc);
-    // A moment set by a rotation before, whose new certificate was lost, no longer counts: the grace begins anew.
+    // An earlier rotation, whose new certificate was lost, may have set the time: the grace period starts again.
     sqlx::query("UPDATE device_certificates SET retire_at = $2 WHERE id = $1 AND $2 IS NOT NULL")
         .bind(old)
         .bind(retires_at)
@@ -268,7 +271,7 @@ async fn end(
     audit::record(tx, Entry { actor, action, tenant: Some(&tenant), device: Some(&device), detail }).await
 }
 
-/// Which of the two keys was taken.
+/// Finds which of the two unique keys is taken.
 async fn conflict(pool: &PgPool, new: &NewCertificate) -> Result<CertificateError, CertificateError> {
     match certificates::find(pool, &Handle::Fingerprint(new.fingerprint.clone())).await {
         Ok(found) => {

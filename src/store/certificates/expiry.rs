@@ -1,7 +1,6 @@
-//! What time does to certificates: those past their end become EXPIRED, those whose time to retire has come are revoked,
-//! and how many there are of each kind.
+//! Expires certificates past their end, revokes those whose retirement is due, and counts certificates by status.
 //!
-//! Any number of replicas may call it at once: one does the work of a round, the others find it done.
+//! It deletes no row. Replicas may call it at the same time: one runs the round, the others find no rows due.
 
 use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
@@ -11,13 +10,13 @@ use crate::domain::ports::Outage;
 use crate::domain::time::Timestamp;
 use crate::store::error::StoreError;
 
-/// The reason of RFC 5280 for one whose place another has taken.
+/// The revocation reason (RFC 5280) of a replaced certificate.
 pub(super) const SUPERSEDED: &str = "superseded";
 
-/// The advisory lock of the one who keeps the certificates.
+/// The advisory lock of a round.
 const ADVISORY_KEY: i64 = 0x736c_7569_6365_0002;
 
-/// Rows of one statement: a fleet that ends in one minute must not hold locks for long.
+/// Rows per statement: a fleet that expires at once must not hold locks for long.
 const ROWS_AT_ONCE: i64 = 2_000;
 
 const EXPIRE: &str = "WITH due AS ( \
@@ -38,33 +37,33 @@ const RETIRE: &str = "WITH due AS ( \
     SELECT 'keeper', 'certificate.retire', tenant_id, device_id, \
         jsonb_build_object('id', id, 'reason', $2::text, 'retire_at', retire_at) FROM done";
 
-/// What a round did.
+/// The result of a round.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UpkeepReport {
-    /// ACTIVE ones past their end, now EXPIRED.
+    /// ACTIVE certificates that became EXPIRED.
     pub expired: u64,
-    /// ACTIVE ones whose time to retire had come, now REVOKED.
+    /// ACTIVE certificates that retired and became REVOKED.
     pub retired: u64,
 }
 
-/// How many there are of each kind.
+/// Number of certificates by status.
 #[derive(Clone, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
 pub struct Counts {
     active: i64,
     revoked: i64,
     expired: i64,
-    /// When the first of the ACTIVE ones ends; none when there is none.
+    /// The earliest end of an ACTIVE certificate; `None` means there is none.
     pub earliest_not_after: Option<DateTime<Utc>>,
-    /// ACTIVE ones that end before the moment asked about and that nothing ACTIVE has replaced.
+    /// ACTIVE certificates that end before the given time and that no ACTIVE one has replaced.
     pub ending: i64,
 }
 
-/// Expires and retires what is due by Postgres' clock and by `now`, a piece at a time. What another replica is at already is
-/// left to it.
+/// Expires and retires what is due by both Postgres' clock and `now`, in chunks. It skips rows that another replica has
+/// locked.
 pub async fn keep(pool: &PgPool, now: Timestamp) -> Result<UpkeepReport, Outage> {
     let mut kept = UpkeepReport::default();
     loop {
-        let piece = keep_piece(pool, now).await.map_err(|error| Outage::from(StoreError::from(error)))?;
+        let piece = keep_chunk(pool, now).await.map_err(|error| Outage::from(StoreError::from(error)))?;
         kept.expired += piece.expired;
         kept.retired += piece.retired;
         if piece.expired.max(piece.retired) < ROWS_AT_ONCE.unsigned_abs() {
@@ -73,7 +72,7 @@ pub async fn keep(pool: &PgPool, now: Timestamp) -> Result<UpkeepReport, Outage>
     }
 }
 
-/// Counts them.
+/// Counts certificates by status.
 pub async fn count(pool: &PgPool, ending_before: Timestamp) -> Result<Counts, Outage> {
     let statement = format!(
         "SELECT count(*) FILTER (WHERE c.status = 'ACTIVE') AS active, count(*) FILTER (WHERE c.status = 'REVOKED') AS revoked,
@@ -82,9 +81,9 @@ pub async fn count(pool: &PgPool, ending_before: Timestamp) -> Result<Counts, Ou
              (SELECT count(*) FROM device_certificates c WHERE {NOT_REPLACED} AND c.not_after < $1) AS ending
          FROM device_certificates c"
     );
-    let asked = sqlx::query_as(AssertSqlSafe(statement)).bind(ending_before.to_utc()).fetch_one(pool);
-    let mut counts: Counts = asked.await.map_err(|error| Outage::from(StoreError::from(error)))?;
-    // `least` passes over what is not there.
+    let query = sqlx::query_as(AssertSqlSafe(statement)).bind(ending_before.to_utc()).fetch_one(pool);
+    let mut counts: Counts = query.await.map_err(|error| Outage::from(StoreError::from(error)))?;
+    // `least` ignores NULL.
     counts.earliest_not_after = counts.earliest_not_after.filter(|_| counts.active > 0);
     Ok(counts)
 }
@@ -92,7 +91,7 @@ pub async fn count(pool: &PgPool, ending_before: Timestamp) -> Result<Counts, Ou
 // === impl Counts ===
 
 impl Counts {
-    /// How many have this status.
+    /// The number with this status.
     pub const fn of(&self, status: CertificateStatus) -> i64 {
         match status {
             CertificateStatus::Active => self.active,
@@ -104,15 +103,15 @@ impl Counts {
 
 // === private helpers ===
 
-/// One transaction, under a lock that ends with it: when this replica dies, the next round is another's.
-async fn keep_piece(pool: &PgPool, now: Timestamp) -> Result<UpkeepReport, sqlx::Error> {
+/// Runs one chunk in one transaction, under a lock that ends with it: after a crash another replica can continue.
+async fn keep_chunk(pool: &PgPool, now: Timestamp) -> Result<UpkeepReport, sqlx::Error> {
     let mut tx = pool.begin().await?;
     let is_ours: bool =
         sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)").bind(ADVISORY_KEY).fetch_one(&mut *tx).await?;
     if !is_ours {
         return Ok(UpkeepReport::default());
     }
-    // Those past their end first: they need no revocation.
+    // Expire first: an expired certificate needs no revocation.
     let kept = UpkeepReport { expired: expire(&mut tx, now).await?, retired: retire(&mut tx, now).await? };
     tx.commit().await?;
     Ok(kept)

@@ -1,7 +1,7 @@
-//! The chain of revocation as it stands in Postgres: what is revoked, which list was published, which link held when.
+//! The state of revocations in Postgres: the revoked certificates, the CRL published last, and when each step was done.
 //!
-//! One replica is the publisher, by an advisory lock that ends with its connection; all it writes goes over that same
-//! connection, so who has lost the lock can write nothing. It signs nothing and tells no broker.
+//! One replica is the publisher, by an advisory lock that ends with its connection. All its writes use that connection, so a
+//! replica that lost the lock cannot write. It signs nothing and notifies no broker.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
@@ -15,46 +15,46 @@ use crate::store::connection::database::Database;
 use crate::store::connection::writer_connection::{WriterConnection, answer};
 use crate::store::error::StoreError;
 
-/// "sluice", then a number of its own: who holds it is the publisher.
+/// The advisory lock of the publisher: "sluice" and a number.
 const PUBLISHER_LOCK: i64 = 0x736c_7569_6365_0009;
 
-/// Revocations that are taken up at a time; the rest waits for the next turn.
+/// Revocations handled per round; the rest waits for the next one.
 pub const MAX_OPEN: i64 = 500;
 
-/// A connection of the publisher, or of one who would be.
+/// The connection of the publisher, or of a replica that waits to become it.
 #[derive(Debug)]
 pub struct RevocationLedger {
     pub(crate) session: WriterConnection,
     is_publisher: bool,
 }
 
-/// One link of the chain, by its name in the table.
+/// One step of a revocation, by its name in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RevocationStep {
-    /// It stands in a CRL, and the file is there.
+    /// A CRL lists it, and the file is written.
     Published,
-    /// The broker was told.
+    /// The broker was notified.
     Reloaded,
-    /// The live session is gone.
+    /// The live session has ended.
     Ended,
-    /// The broker was seen to refuse a certificate of that list.
+    /// The probe saw the broker refuse a certificate of that CRL.
     Proven,
 }
 
-/// A certificate that must stand in the list.
+/// A certificate that the CRL must list.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct RevokedRow {
-    /// The certificate; none: a canary.
+    /// The certificate; `None` means a probe certificate.
     pub id: Option<Uuid>,
     /// In hex.
     pub serial_number: String,
-    /// Since when.
+    /// When it was revoked.
     pub revoked_at: DateTime<Utc>,
-    /// Why, by its label.
+    /// The reason, by its label.
     pub revoked_reason: Option<String>,
 }
 
-/// A revocation whose chain has not held to its end.
+/// A revocation with steps left.
 #[expect(clippy::struct_excessive_bools, reason = "each is a link of the chain that holds or not")]
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct OpenRevocation {
@@ -66,7 +66,7 @@ pub struct OpenRevocation {
     pub noticed_at: DateTime<Utc>,
     /// The list it stands in.
     pub crl_number: Option<i64>,
-    /// Whether the broker was told.
+    /// Whether the broker was notified.
     pub is_reloaded: bool,
     /// Whether the live session was ended.
     pub is_ended: bool,
@@ -110,7 +110,7 @@ pub struct RevocationProgress {
     pub published_at: Option<DateTime<Utc>>,
     /// The number of that list.
     pub crl_number: Option<i64>,
-    /// The broker was told.
+    /// The broker was notified.
     pub reloaded_at: Option<DateTime<Utc>>,
     /// The live session.
     pub ended_at: Option<DateTime<Utc>>,
@@ -157,106 +157,105 @@ const PUBLISHED: &str = "WITH state AS (UPDATE crl_state SET issuer = $1, crl_nu
 const FAILED: &str = "UPDATE certificate_revocations SET failed_link = $2, failure = $3, failed_at = clock_timestamp() \
     WHERE certificate_id = ANY($1)";
 
-/// How far the revocation of a certificate has come; none: it was never revoked.
+/// Reads the progress of a revocation. `None` means the certificate was never revoked.
 pub async fn progress(pool: &PgPool, certificate: Uuid) -> Result<Option<RevocationProgress>, Outage> {
-    told(sqlx::query_as(PROGRESS).bind(certificate).fetch_optional(pool).await)
+    outage(sqlx::query_as(PROGRESS).bind(certificate).fetch_optional(pool).await)
 }
 
-/// The list published last, in DER; none: there is none yet.
+/// Reads the CRL published last, in DER. `None` means none was published.
 pub async fn last_list(pool: &PgPool) -> Result<Option<Vec<u8>>, Outage> {
-    told(sqlx::query_scalar(LAST_LIST).fetch_one(pool).await)
+    outage(sqlx::query_scalar(LAST_LIST).fetch_one(pool).await)
 }
 
-/// What is known of the list published last.
+/// Reads the state of the CRL published last.
 pub async fn published(pool: &PgPool) -> Result<CrlRow, Outage> {
-    told(sqlx::query_as(STATE).fetch_one(pool).await)
+    outage(sqlx::query_as(STATE).fetch_one(pool).await)
 }
 
-// === impl Ledger ===
+// === impl RevocationLedger ===
 
 impl RevocationLedger {
-    /// Connects; it is not the publisher yet.
+    /// Connects, not as publisher.
     pub async fn open(database: &Database) -> Result<Self, Outage> {
         let session = WriterConnection::open(database.bounded_options()).await?;
         Ok(Self { session, is_publisher: false })
     }
 
-    /// Becomes the publisher unless another is; says whether this is the publisher now.
+    /// Tries to become the publisher; returns whether this is the publisher.
     pub async fn claim(&mut self) -> Result<bool, Outage> {
         if !self.is_publisher {
-            let asked = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(PUBLISHER_LOCK);
-            self.is_publisher = answer(asked.fetch_one(&mut self.session.connection)).await?;
+            let query = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(PUBLISHER_LOCK);
+            self.is_publisher = answer(query.fetch_one(&mut self.session.connection)).await?;
         }
         Ok(self.is_publisher)
     }
 
-    /// The list published last, in DER.
+    /// Reads the CRL published last, in DER.
     pub async fn last_list(&mut self) -> Result<Option<Vec<u8>>, Outage> {
         Ok(answer(sqlx::query_scalar(LAST_LIST).fetch_one(&mut self.session.connection)).await?)
     }
 
-    /// What is known of it.
+    /// Reads the state of the CRL published last.
     pub async fn state(&mut self) -> Result<CrlRow, Outage> {
         Ok(answer(sqlx::query_as(STATE).fetch_one(&mut self.session.connection)).await?)
     }
 
-    /// This machine's clock and Postgres', read now.
+    /// Reads this machine's clock and Postgres' clock.
     pub async fn clocks(&mut self, clock: Clock) -> Result<Clocks, Outage> {
         Ok(clocks::read(&mut self.session.connection, clock).await?)
     }
 
-    /// All that must stand in a list of this issuer: what has ended by Postgres' clock and by `now` has dropped out.
+    /// All certificates that a CRL of `issuer` must list: without those that ended by both Postgres' clock and `now`.
     pub async fn revoked(&mut self, issuer: &str, now: Timestamp) -> Result<Vec<RevokedRow>, Outage> {
-        let asked = sqlx::query_as(REVOKED).bind(issuer).bind(now.to_utc());
-        Ok(answer(asked.fetch_all(&mut self.session.connection)).await?)
+        let query = sqlx::query_as(REVOKED).bind(issuer).bind(now.to_utc());
+        Ok(answer(query.fetch_all(&mut self.session.connection)).await?)
     }
 
-    /// Revocations whose chain has not held to its end, so many at a time: first those in no list yet, last those whose
-    /// session could not be ended; within them the oldest and the newest by turns, so that neither waits for all others.
-    /// Where nothing can be proven, the end of the session is the last link. What has ended by Postgres' clock and by `now`
-    /// needs nothing.
+    /// At most [`MAX_OPEN`] revocations with steps left: first those in no CRL, last those whose session could not be ended;
+    /// within a group the oldest and the newest alternate, so that neither waits for all others. If `provable` is false, the
+    /// end of the session is the last step. It omits certificates that ended by both Postgres' clock and `now`.
     pub async fn open_revocations(
         &mut self,
         issuer: &str,
         provable: bool,
         now: Timestamp,
     ) -> Result<Vec<OpenRevocation>, Outage> {
-        let asked = sqlx::query_as(OPEN).bind(issuer).bind(MAX_OPEN).bind(provable).bind(now.to_utc());
-        Ok(answer(asked.fetch_all(&mut self.session.connection)).await?)
+        let query = sqlx::query_as(OPEN).bind(issuer).bind(MAX_OPEN).bind(provable).bind(now.to_utc());
+        Ok(answer(query.fetch_all(&mut self.session.connection)).await?)
     }
 
-    /// A number for the next list: higher than any before, and than `above`.
+    /// Returns the number of the next CRL: higher than all before, and than `above`.
     pub async fn next_number(&mut self, above: u64) -> Result<u64, Outage> {
         let above = i64::try_from(above).map_err(|_| Outage("the last CRL's number is beyond 63 bits".into()))?;
-        let asked = sqlx::query_scalar(
+        let query = sqlx::query_scalar(
             "SELECT setval('crl_numbers', greatest(nextval('crl_numbers'), $1 + 1, crl_number + 1)) FROM crl_state",
         );
-        let number: i64 = answer(asked.bind(above).fetch_one(&mut self.session.connection)).await?;
+        let number: i64 = answer(query.bind(above).fetch_one(&mut self.session.connection)).await?;
         Ok(number.unsigned_abs())
     }
 
-    /// Keeps a canary that the next list revokes, and forgets those that expired long ago.
+    /// Stores a probe certificate that the next CRL revokes; deletes those that expired 90 days ago.
     pub async fn add_canary(&mut self, issuer: &str, serial: &str, not_after: Timestamp) -> Result<(), Outage> {
-        let asked = sqlx::query(
+        let query = sqlx::query(
             "WITH gone AS (DELETE FROM crl_canaries WHERE not_after < now() - interval '90 days') \
              INSERT INTO crl_canaries (issuer, serial_number, not_after) VALUES ($1, $2, $3)",
         );
-        let asked = asked.bind(issuer).bind(serial).bind(not_after.to_utc());
-        answer(asked.execute(&mut self.session.connection)).await?;
+        let query = query.bind(issuer).bind(serial).bind(not_after.to_utc());
+        answer(query.execute(&mut self.session.connection)).await?;
         Ok(())
     }
 
-    /// A list has been published, with these certificates in it.
+    /// Records a published CRL and the certificates it lists.
     pub async fn note_published(&mut self, list: &CrlRow, der: &[u8], certificates: &[Uuid]) -> Result<(), Outage> {
-        let asked = sqlx::query(PUBLISHED).bind(&list.issuer).bind(list.crl_number).bind(der);
-        let asked = asked.bind(list.entries).bind(list.next_update).bind(certificates);
-        answer(asked.execute(&mut self.session.connection)).await?;
+        let query = sqlx::query(PUBLISHED).bind(&list.issuer).bind(list.crl_number).bind(der);
+        let query = query.bind(list.entries).bind(list.next_update).bind(certificates);
+        answer(query.execute(&mut self.session.connection)).await?;
         Ok(())
     }
 
-    /// A link of these has held.
-    pub async fn note_held(&mut self, link: RevocationStep, certificates: &[Uuid]) -> Result<(), Outage> {
-        let column = match link {
+    /// Records that `step` is done for `certificates`.
+    pub async fn note_held(&mut self, step: RevocationStep, certificates: &[Uuid]) -> Result<(), Outage> {
+        let column = match step {
             RevocationStep::Published => return Ok(()),
             RevocationStep::Reloaded => {
                 "UPDATE certificate_revocations SET reloaded_at = clock_timestamp(), failed_link = NULL, \
@@ -275,49 +274,49 @@ impl RevocationLedger {
         Ok(())
     }
 
-    /// The broker may have read a list that let the revoked in: their sessions have to be ended once more.
+    /// Records that the broker may have read a CRL without these revocations: their sessions must be ended again.
     pub async fn doubt_sessions(&mut self, issuer: &str) -> Result<(), Outage> {
         answer(sqlx::query(DOUBTED).bind(issuer).execute(&mut self.session.connection)).await?;
         Ok(())
     }
 
-    /// A link of these was tried and has not held.
-    pub async fn note_failed(&mut self, link: RevocationStep, why: &str, certificates: &[Uuid]) -> Result<(), Outage> {
-        let asked = sqlx::query(FAILED).bind(certificates).bind(link.label()).bind(why);
-        answer(asked.execute(&mut self.session.connection)).await?;
+    /// Records that `step` failed for `certificates`.
+    pub async fn note_failed(&mut self, step: RevocationStep, why: &str, certificates: &[Uuid]) -> Result<(), Outage> {
+        let query = sqlx::query(FAILED).bind(certificates).bind(step.label()).bind(why);
+        answer(query.execute(&mut self.session.connection)).await?;
         Ok(())
     }
 
-    /// What the broker was seen to do with the list; none: nobody can look.
+    /// Records whether the broker enforces the CRL; `None` means it cannot be probed.
     pub async fn note_enforced(
         &mut self,
         enforced: impl Into<Option<bool>>,
         finding: Option<&str>,
     ) -> Result<(), Outage> {
-        let asked = sqlx::query("UPDATE crl_state SET enforced = $1, finding = $2, looked_at = clock_timestamp()");
-        answer(asked.bind(enforced.into()).bind(finding).execute(&mut self.session.connection)).await?;
+        let query = sqlx::query("UPDATE crl_state SET enforced = $1, finding = $2, looked_at = clock_timestamp()");
+        answer(query.bind(enforced.into()).bind(finding).execute(&mut self.session.connection)).await?;
         Ok(())
     }
 
-    /// Asks the publisher for a new list.
+    /// Requests a new CRL from the publisher.
     pub async fn request(&mut self) -> Result<(), Outage> {
-        let asked = sqlx::query("UPDATE crl_state SET requested_at = clock_timestamp()");
-        answer(asked.execute(&mut self.session.connection)).await?;
+        let query = sqlx::query("UPDATE crl_state SET requested_at = clock_timestamp()");
+        answer(query.execute(&mut self.session.connection)).await?;
         Ok(())
     }
 
-    /// Says goodbye, and gives the lock back with it.
+    /// Closes the connection, which releases the lock.
     pub async fn close(self) {
         self.session.close().await;
     }
 }
 
-// === impl Progress ===
+// === impl RevocationProgress ===
 
 impl RevocationProgress {
-    /// When a link held.
-    pub const fn held_at(&self, link: RevocationStep) -> Option<DateTime<Utc>> {
-        match link {
+    /// When `step` was done.
+    pub const fn held_at(&self, step: RevocationStep) -> Option<DateTime<Utc>> {
+        match step {
             RevocationStep::Published => self.published_at,
             RevocationStep::Reloaded => self.reloaded_at,
             RevocationStep::Ended => self.ended_at,
@@ -326,15 +325,15 @@ impl RevocationProgress {
     }
 }
 
-// === impl Link ===
+// === impl RevocationStep ===
 
 impl RevocationStep {
-    /// All of them, in the order of the chain.
+    /// All steps, in order.
     pub const ALL: [Self; 4] = [Self::Published, Self::Reloaded, Self::Ended, Self::Proven];
 
-    /// The link of that name.
+    /// The step of that name.
     pub fn from_label(label: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|link| link.label() == label)
+        Self::ALL.into_iter().find(|step| step.label() == label)
     }
 
     /// Its name in the table and in messages.
@@ -350,6 +349,6 @@ impl RevocationStep {
 
 // --- private helpers ---
 
-fn told<T>(answered: Result<T, sqlx::Error>) -> Result<T, Outage> {
-    answered.map_err(|error| StoreError::from(error).into())
+fn outage<T>(result: Result<T, sqlx::Error>) -> Result<T, Outage> {
+    result.map_err(|error| StoreError::from(error).into())
 }

@@ -1,6 +1,6 @@
-//! Reads this machine's clock and Postgres' at one moment.
+//! Reads this machine's clock and Postgres' clock at one moment.
 //!
-//! It judges nothing and keeps nothing: a clock may jump, so who acts on the time reads it again.
+//! It judges nothing and caches nothing: a clock may jump, so a caller that acts on the time reads it again.
 
 use sqlx::{PgConnection, PgPool};
 
@@ -10,32 +10,32 @@ use crate::domain::ports::Outage;
 use crate::domain::time::{Clock, Timestamp};
 use crate::store::error::StoreError;
 
-/// A reading that took longer, in seconds, says too little about the offset.
+/// A round trip longer than this, in seconds, is too inexact for an offset.
 const MAX_TRIP_SECONDS: f64 = 10.0;
 
-/// Reads both; the moment on this machine is the middle of question and answer.
+/// Reads both clocks; this machine's time is the middle of the round trip.
 pub async fn read(connection: &mut PgConnection, clock: Clock) -> Result<Clocks, StoreError> {
-    let asked = clock();
+    let sent = clock();
     let query = sqlx::query_scalar("SELECT clock_timestamp()");
     let database: chrono::DateTime<chrono::Utc> = answer(query.fetch_one(connection)).await?;
-    between(asked, database.into(), clock())
+    between(sent, database.into(), clock())
 }
 
-/// The same for one who has no connection of its own.
+/// Like [`read`], on a connection of the pool.
 pub async fn read_once(pool: &PgPool, clock: Clock) -> Result<Clocks, Outage> {
     let mut connection = pool.acquire().await.map_err(StoreError::from)?;
     Ok(read(&mut connection, clock).await?)
 }
 
-/// The readings, when the clock was asked and answered at these moments of this machine.
-pub fn between(asked: Timestamp, database: Timestamp, answered: Timestamp) -> Result<Clocks, StoreError> {
-    let trip = answered.seconds_since(asked);
+/// The pair of readings, for a query that was sent at `sent` and answered at `answered` by this machine's clock.
+pub fn between(sent: Timestamp, database: Timestamp, answered: Timestamp) -> Result<Clocks, StoreError> {
+    let trip = answered.seconds_since(sent);
     if !(0.0..=MAX_TRIP_SECONDS).contains(&trip) {
         let why =
             "this machine's clock was set, or Postgres was too slow to compare the clocks; they are compared again";
         return Err(StoreError::Outage(why.into()));
     }
-    let own = Timestamp::from_micros(asked.micros().midpoint(answered.micros()));
+    let own = Timestamp::from_micros(sent.micros().midpoint(answered.micros()));
     Ok(Clocks { own, database })
 }
 

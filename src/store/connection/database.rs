@@ -1,6 +1,6 @@
-//! How Postgres is reached: the options from the settings, the pool for lookups, the writer's own connection.
+//! The options of connections, from the settings, and the pool for lookups.
 //!
-//! Nothing here waits for Postgres: connections are made when they are needed, so the daemon starts without it.
+//! It never waits for Postgres: connections open on first use, so the daemon starts without it.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -10,19 +10,15 @@ use sqlx::{ConnectOptions, PgPool};
 
 use super::writer_connection::{IDLE_IN_TRANSACTION_TIMEOUT, LOCK_TIMEOUT, SILENT_CLIENT, STATEMENT_TIMEOUT};
 use crate::config::sections::database::DatabaseConfig;
-use crate::store::access::logins::PgLogbook;
-use crate::store::access::replicas::PgRoster;
-use crate::store::batch::sink::PgSink;
-use crate::store::registry::directory::PgDirectory;
 use crate::telemetry::store::StoreMetrics;
 
-/// What Postgres shows of us in `pg_stat_activity`.
+/// `application_name` of every connection, as `pg_stat_activity` shows it.
 pub(super) const APPLICATION_NAME: &str = "sluice";
 
-/// How long a lookup waits for a connection of the pool, connecting included.
+/// Upper bound of the wait for a connection of the pool, connecting included.
 const ACQUIRE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Postgres, as the settings name it. Cheap to clone.
+/// The database of the settings. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Database {
     plain: PgConnectOptions,
@@ -31,10 +27,10 @@ pub struct Database {
     metrics: StoreMetrics,
 }
 
-/// The settings do not say where Postgres is.
+/// Why the settings name no database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    /// The URL is not one; it is not shown, for it may hold a password.
+    /// `DATABASE_URL` does not parse. The text never quotes it: it may hold a password.
     #[error(
         "DATABASE_URL cannot be read (it is not shown, it may hold a password): \
          write postgres://user:password@host:5432/database, special characters percent-encoded"
@@ -45,7 +41,7 @@ pub enum OpenError {
 // === impl Database ===
 
 impl Database {
-    /// Reads the settings; connects to nothing yet. Must be called within the runtime.
+    /// Reads the settings without connecting. Must be called within the runtime.
     pub fn open(config: &DatabaseConfig, metrics: StoreMetrics) -> Result<Self, OpenError> {
         let options = match &config.url {
             Some(url) => PgConnectOptions::from_str(url.expose()).map_err(|_| OpenError::BadUrl)?,
@@ -56,8 +52,8 @@ impl Database {
             .options(SILENT_CLIENT)
             .options([("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT)]);
         let bounded = plain.clone().options([("statement_timeout", STATEMENT_TIMEOUT), ("lock_timeout", LOCK_TIMEOUT)]);
-        // A connection is tested before it is lent: lookups are rare, and a restarted server would else fail one for each
-        // connection the pool holds.
+        // The pool tests a connection before use (its default): after a restart of the server each pooled connection
+        // would otherwise fail one lookup.
         let pool = PgPoolOptions::new()
             .max_connections(config.pool_max)
             .acquire_timeout(ACQUIRE_PATIENCE)
@@ -65,34 +61,9 @@ impl Database {
         Ok(Self { plain, bounded, pool, metrics })
     }
 
-    /// For lookups and the registry; every statement on it is bounded in time.
+    /// The pool for lookups and the registry; every statement on it has a time limit.
     pub fn pool(&self) -> &PgPool {
         &self.pool
-    }
-
-    /// The writer's door, on a connection of its own.
-    pub fn sink(&self) -> PgSink {
-        PgSink::new(self.bounded.clone(), self.metrics.clone())
-    }
-
-    /// The same, but whatever is written is taken back.
-    pub fn rehearsal(&self) -> PgSink {
-        self.sink().rehearsing()
-    }
-
-    /// The authorizer's door, on the pool.
-    pub fn directory(&self) -> PgDirectory {
-        PgDirectory::new(self.pool.clone())
-    }
-
-    /// The door for logins at the broker, on the pool.
-    pub fn logbook(&self) -> PgLogbook {
-        PgLogbook::new(self.pool.clone())
-    }
-
-    /// The door for the list of replicas, on the pool; the own row gets this user name.
-    pub fn roster(&self, client_id: &str, username: Option<String>) -> PgRoster {
-        PgRoster::new(self.pool.clone(), client_id.to_owned(), username)
     }
 
     /// The metrics of Postgres.
@@ -100,17 +71,17 @@ impl Database {
         &self.metrics
     }
 
-    /// For one connection of one's own, every statement on it bounded in time.
+    /// Options of a separate connection whose statements have a time limit.
     pub(crate) fn bounded_options(&self) -> &PgConnectOptions {
         &self.bounded
     }
 
-    /// For migrations, which may take longer than any bound on ordinary work.
+    /// Options without a statement time limit, for migrations.
     pub(crate) fn unbounded_options(&self) -> &PgConnectOptions {
         &self.plain
     }
 
-    /// Closes the pool, waiting for what it lent out.
+    /// Closes the pool; waits until all connections are returned.
     pub async fn close(&self) {
         self.pool.close().await;
     }

@@ -1,7 +1,7 @@
-//! Asks Postgres every few seconds whether it answers, is not read-only, and has the schema that the promises stand on, so that readiness is right also while nothing is written. The one writer of `sluice_db_up`. It also compares
-//! the clocks.
+//! Checks every few seconds that Postgres answers, is not read-only, has the required schema, and agrees on the time.
+//! So readiness is right also while nothing is written. The one writer of `sluice_db_up`.
 //!
-//! It stores nothing and repairs nothing. That a disk is full only a write can tell: then those who write say so.
+//! It stores nothing and repairs nothing. Only a write shows a full disk: the writing components report that.
 
 use std::time::Duration;
 
@@ -18,51 +18,51 @@ use crate::store::error::StoreError;
 use crate::store::schema::migrate::read_state;
 use crate::store::schema::required_objects;
 
-/// How often it asks.
+/// Pause between two checks.
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// How long an answer may take before Postgres counts as away.
+/// Upper bound of one check; a slower answer counts as an outage.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// The part of readiness that this module speaks for.
-const PART: &str = "database";
+/// The component of readiness that this module reports.
+const COMPONENT: &str = "database";
 
-/// The part that speaks of the schema: the start's, until the start is over, then this module's.
+/// The component `schema`: the start reports it first, then this module.
 const SCHEMA: &str = "schema";
 
-/// The part that speaks of the clocks.
+/// The component `clock`.
 const CLOCK: &str = "clock";
 
-/// The parts that say so when Postgres does not take what they give it.
-const GIVERS: [&str; 2] = ["registry", "writer"];
+/// The components that report failed writes.
+const WRITING_COMPONENTS: [&str; 2] = ["registry", "writer"];
 
-/// Asks until told to stop.
+/// Runs the checks until `stop`.
 pub async fn watch(database: Database, readiness: Readiness, clock: Clock, stop: CancellationToken) {
     let mut session = None;
     let mut clocks_agree = true;
     loop {
-        let asked = tokio::time::timeout(PATIENCE, ask(&database, &mut session, clock));
+        let checked = tokio::time::timeout(PATIENCE, check(&database, &mut session, clock));
         let answered = tokio::select! {
             () = stop.cancelled() => return,
-            answered = asked => answered.unwrap_or_else(|_| Err(silent())),
+            answered = checked => answered.unwrap_or_else(|_| Err(no_answer())),
         };
         match answered {
-            Ok((wrong, clocks)) => {
+            Ok((complaint, clocks)) => {
                 database.metrics().clock_offset.set(clocks.offset_seconds());
-                clocks_agree = tell_clocks(&readiness, clocks, clocks_agree);
-                match wrong {
-                    Some(wrong) => readiness.unwell(SCHEMA, wrong),
+                clocks_agree = report_clocks(&readiness, clocks, clocks_agree);
+                match complaint {
+                    Some(complaint) => readiness.unwell(SCHEMA, complaint),
                     None => readiness.well(SCHEMA),
                 }
-                let refused = readiness.troubles().keys().any(|part| GIVERS.contains(part));
+                let refused = readiness.troubles().keys().any(|component| WRITING_COMPONENTS.contains(component));
                 database.metrics().up.set(i64::from(!refused));
-                readiness.well(PART);
+                readiness.well(COMPONENT);
             }
-            Err(trouble) => {
+            Err(error) => {
                 session = None;
                 database.metrics().up.set(0);
-                let Outage(why) = trouble.into();
-                readiness.unwell(PART, why);
+                let Outage(why) = error.into();
+                readiness.unwell(COMPONENT, why);
             }
         }
         tokio::select! {
@@ -72,8 +72,8 @@ pub async fn watch(database: Database, readiness: Readiness, clock: Clock, stop:
     }
 }
 
-/// What is wrong with the schema, if something is; and the clocks.
-async fn ask(
+/// Runs one check. The text says what is wrong with the schema; `None` means nothing.
+async fn check(
     database: &Database,
     session: &mut Option<WriterConnection>,
     clock: Clock,
@@ -82,19 +82,19 @@ async fn ask(
         Some(session) => session,
         None => session.insert(WriterConnection::open(database.unbounded_options()).await?),
     };
-    let asked = sqlx::query_scalar("SELECT current_setting('transaction_read_only')::bool");
-    if answer(asked.fetch_one(&mut session.connection)).await? {
+    let query = sqlx::query_scalar("SELECT current_setting('transaction_read_only')::bool");
+    if answer(query.fetch_one(&mut session.connection)).await? {
         return Err(StoreError::Outage(
             "this Postgres is read-only: point DATABASE_URL at the primary, or switch default_transaction_read_only off"
                 .into(),
         ));
     }
     let clocks = clocks::read(&mut session.connection, clock).await?;
-    Ok((look_at_schema(session).await?, clocks))
+    Ok((check_schema(session).await?, clocks))
 }
 
-/// Says in readiness, and in the log when that changes, whether the clocks agree; returns it.
-fn tell_clocks(readiness: &Readiness, clocks: Clocks, agreed: bool) -> bool {
+/// Reports in readiness whether the clocks agree, and logs a change. Returns whether they agree.
+fn report_clocks(readiness: &Readiness, clocks: Clocks, agreed: bool) -> bool {
     let Some(why) = clocks.complaint() else {
         if !agreed {
             tracing::info!("the clocks of this machine and of Postgres agree again");
@@ -111,14 +111,14 @@ fn tell_clocks(readiness: &Readiness, clocks: Clocks, agreed: bool) -> bool {
     false
 }
 
-async fn look_at_schema(session: &mut WriterConnection) -> Result<Option<String>, StoreError> {
+async fn check_schema(session: &mut WriterConnection) -> Result<Option<String>, StoreError> {
     let state = read_state(session).await.map_err(|Outage(why)| StoreError::Outage(why))?;
-    if let Err(wrong) = state.check() {
-        return Ok(Some(wrong.to_string()));
+    if let Err(complaint) = state.check() {
+        return Ok(Some(complaint.to_string()));
     }
     Ok(required_objects::missing(session).await?.complaint())
 }
 
-fn silent() -> StoreError {
+fn no_answer() -> StoreError {
     StoreError::Outage(format!("Postgres did not answer within {} s", PATIENCE.as_secs()))
 }

@@ -1,7 +1,7 @@
-//! Watches over a write that gets no answer: when Postgres itself waits for us, the path between is dark, and the connection
-//! is closed at once instead of after the longest time an answer may take.
+//! Watches a write that gets no answer. When Postgres waits for the client at the same time, the connection between them
+//! carries nothing; it is closed at once instead of after the upper bound of an answer.
 //!
-//! It looks over a connection of its own, so it can tell only while another path is open. It ends nothing at the server.
+//! It checks over a second connection, so it needs another working path. It ends no process of the server.
 
 use std::future::Future;
 use std::time::Duration;
@@ -10,70 +10,75 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-use super::backend::{Backend, Doing};
+use super::backend::{Backend, BackendActivity};
 use super::writer_connection::WriterConnection;
 use crate::store::error::StoreError;
 
-/// How long a write may take before it is looked into, and the pause between two looks.
-const LOOK_AFTER: Duration = Duration::from_secs(4);
+/// Time before the first check of a write, and pause between two checks.
+const CHECK_AFTER: Duration = Duration::from_secs(4);
 
-/// The server must be seen to wait twice, with this between and nothing in it: a client that is merely slow sends something.
-const SECOND_LOOK_AFTER: Duration = Duration::from_secs(1);
+/// Pause between the two readings of one check: a slow client sends something in between, a dead path nothing.
+const SECOND_CHECK_AFTER: Duration = Duration::from_secs(1);
 
-/// How long one look may take, connecting included.
-const LOOK_PATIENCE: Duration = Duration::from_secs(5);
+/// Upper bound of one check, connecting included.
+const CHECK_PATIENCE: Duration = Duration::from_secs(5);
 
-/// What a write depends on: the server's process, and the way there.
+/// What a write depends on: the server's process and the connection to it.
 #[derive(Debug)]
-pub(crate) struct Lifeline {
-    /// Who works for this connection.
-    pub backend: Backend,
-    /// Closes the connection at our end.
-    pub cut: AbortHandle,
+pub(crate) struct WriteGuard {
+    /// The process that serves the connection.
+    backend: Backend,
+    /// Closes the connection at this end.
+    abort: AbortHandle,
 }
 
-/// Carries out a write and watches over it. It is never dropped half way: what it had done by then it alone can tell.
-pub(crate) async fn watched<T>(
-    lifeline: Option<Lifeline>,
+/// Runs `write` to its end and watches it. It never drops `write`: only its result says what was written.
+pub(crate) async fn watch_write<T>(
+    guard: Option<WriteGuard>,
     options: &PgConnectOptions,
     write: impl Future<Output = T>,
 ) -> T {
-    let Some(lifeline) = lifeline else { return write.await };
+    let Some(guard) = guard else { return write.await };
     tokio::pin!(write);
     tokio::select! {
         biased;
         done = &mut write => return done,
-        () = lifeline.guard(options) => {}
+        () = guard.close_when_silent(options) => {}
     }
     write.await
 }
 
-// === impl Lifeline ===
+// === impl WriteGuard ===
 
-impl Lifeline {
-    /// Looks again and again; ends when the path was found dark and the connection has been cut.
-    async fn guard(&self, options: &PgConnectOptions) {
+impl WriteGuard {
+    /// What a write on `session` depends on. `None` means its backend is unknown or its connection cannot be closed from outside.
+    pub(crate) fn of(session: &WriterConnection, backend: Option<Backend>) -> Option<Self> {
+        Some(Self { backend: backend?, abort: session.abort_handle()? })
+    }
+
+    /// Checks until the connection carries nothing; closes it and returns.
+    async fn close_when_silent(&self, options: &PgConnectOptions) {
         loop {
-            sleep(LOOK_AFTER).await;
-            if let Ok(Ok(true)) = timeout(LOOK_PATIENCE, self.is_dark(options)).await {
+            sleep(CHECK_AFTER).await;
+            if let Ok(Ok(true)) = timeout(CHECK_PATIENCE, self.carries_nothing(options)).await {
                 tracing::warn!(
                     "Postgres waits for the writer while the writer waits for Postgres: the connection between them is dark; it \
                      is closed and opened again, nothing is lost"
                 );
-                self.cut.abort();
+                self.abort.abort();
                 return;
             }
         }
     }
 
-    async fn is_dark(&self, options: &PgConnectOptions) -> Result<bool, StoreError> {
+    async fn carries_nothing(&self, options: &PgConnectOptions) -> Result<bool, StoreError> {
         let mut session = WriterConnection::open(options).await?;
-        let first = self.backend.doing(&mut session).await?;
-        if let Doing::WaitsForClient(_) = first {
-            sleep(SECOND_LOOK_AFTER).await;
+        let first = self.backend.activity(&mut session).await?;
+        if let BackendActivity::WaitsForClient(_) = first {
+            sleep(SECOND_CHECK_AFTER).await;
         }
-        let second = self.backend.doing(&mut session).await?;
+        let second = self.backend.activity(&mut session).await?;
         session.close().await;
-        Ok(second == Doing::Gone || (first == second && matches!(second, Doing::WaitsForClient(_))))
+        Ok(second == BackendActivity::Gone || (first == second && matches!(second, BackendActivity::WaitsForClient(_))))
     }
 }

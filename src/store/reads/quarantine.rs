@@ -1,7 +1,7 @@
-//! Reads the quarantine and clears it: list, show, fetch for a replay, mark as replayed, discard.
+//! Reads and clears the quarantine: list, show, fetch for a replay, mark as replayed, discard.
 //!
-//! It judges no message and never says more of a token than whether there was one. Refused messages are written elsewhere,
-//! in the transaction of their batch.
+//! It decides nothing about a message, and returns no token and no hash. The transaction of a batch writes its refused
+//! messages ([`crate::store::batch::quarantine_rows`]).
 
 use std::fmt;
 use std::str::FromStr;
@@ -22,10 +22,10 @@ use crate::store::error::StoreError;
 use crate::store::registry::audit::{self, Actor, Entry};
 use crate::store::registry::token_hex::from_hex;
 
-/// Events discarded by one transaction, so that none holds its locks for long.
+/// Events per discarding transaction, so that it holds no lock for long.
 const DISCARD_CHUNK: i64 = 5_000;
 
-/// Which events; nothing set means all of them.
+/// Which events; all fields unset means all events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QuarantineFilter {
     /// One of these; empty means any.
@@ -44,7 +44,7 @@ pub struct QuarantineFilter {
     pub replayed: Option<bool>,
 }
 
-/// An event's place in the order of time: what names its row, and where the next page begins. As text `<microseconds>-<id>`.
+/// The position of an event in time order, where the next page begins. As text `<microseconds>-<id>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuarantineCursor {
     /// When it was quarantined.
@@ -53,7 +53,7 @@ pub struct QuarantineCursor {
     pub id: Uuid,
 }
 
-/// A text that is no [`QuarantineCursor`].
+/// The text is no [`QuarantineCursor`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected the cursor of an event as `sluice quarantine list` prints it")]
 pub struct InvalidCursor;
@@ -83,10 +83,10 @@ pub struct EventSummary {
     pub replayed_at: Option<DateTime<Utc>>,
 }
 
-/// An event whole. It has no serialized form: it holds the hash of a token.
+/// A whole event. It has no serialized form: it holds the hash of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// What a list shows of it.
+    /// The fields of a list.
     pub summary: EventSummary,
     /// The device's own time, when it could be read.
     pub event_ts: Option<DateTime<Utc>>,
@@ -94,9 +94,9 @@ pub struct Record {
     pub site_id: Option<String>,
     /// The topic's path after the device.
     pub msg_type: Option<String>,
-    /// The payload with its token cut out.
+    /// The payload without its token.
     pub payload: Bytes,
-    /// What a replay needs beside the payload.
+    /// Further fields that a replay needs.
     pub replay: ReplayOrigin,
 }
 
@@ -121,7 +121,7 @@ macro_rules! summary_columns {
     };
 }
 
-/// A page of events, the newest first, from the one before `before` on.
+/// Lists a page of events before `before`, newest first.
 pub async fn list(
     pool: &PgPool,
     filter: &QuarantineFilter,
@@ -138,8 +138,8 @@ pub async fn list(
     query.build_query_as().fetch_all(pool).await.map_err(outage)
 }
 
-/// A page of whole events, the oldest first as a replay wants them, from the one after `after` on. Each may hold a payload
-/// of `QUARANTINE_PAYLOAD_MAX` bytes: keep the page small.
+/// Reads a page of whole events after `after`, oldest first, for a replay. Each may hold a payload of
+/// `QUARANTINE_PAYLOAD_MAX` bytes: keep the page small.
 pub async fn fetch(
     pool: &PgPool,
     filter: &QuarantineFilter,
@@ -161,14 +161,14 @@ pub async fn fetch(
     Ok(rows.into_iter().map(Record::from).collect())
 }
 
-/// How many events the filter means.
+/// Counts the events of `filter`.
 pub async fn count(pool: &PgPool, filter: &QuarantineFilter) -> Result<i64, Outage> {
     let mut query = QueryBuilder::new("SELECT count(*) FROM quarantine_events WHERE ");
     filter.push_to(&mut query);
     query.build_query_scalar().fetch_one(pool).await.map_err(outage)
 }
 
-/// Marks events as replayed; says how many were not before. One audit entry names them all.
+/// Marks events as replayed; returns how many were not before. One audit entry names them all.
 pub async fn mark_replayed(
     pool: &PgPool,
     actor: &Actor,
@@ -197,7 +197,7 @@ pub async fn mark_replayed(
     mark.await.map_err(outage)
 }
 
-/// Deletes what the filter means, in bounded transactions, each with its audit entry; says how many there were.
+/// Deletes the events of `filter` in bounded transactions, each with its audit entry; returns their number.
 pub async fn discard(pool: &PgPool, actor: &Actor, filter: &QuarantineFilter) -> Result<u64, Outage> {
     let mut discarded = 0;
     loop {
@@ -209,10 +209,10 @@ pub async fn discard(pool: &PgPool, actor: &Actor, filter: &QuarantineFilter) ->
     }
 }
 
-// === impl Filter ===
+// === impl QuarantineFilter ===
 
 impl QuarantineFilter {
-    /// Whether it means every event there is.
+    /// Whether it selects every event.
     pub fn is_everything(&self) -> bool {
         *self == Self::default()
     }
@@ -244,7 +244,7 @@ impl QuarantineFilter {
         };
     }
 
-    /// For the audit: what was asked for.
+    /// The filter as the detail of an audit entry.
     fn describe(&self) -> Value {
         json!({
             "ids": self.ids,
@@ -256,7 +256,7 @@ impl QuarantineFilter {
     }
 }
 
-// === impl Place ===
+// === impl QuarantineCursor ===
 
 impl fmt::Display for QuarantineCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -274,10 +274,10 @@ impl FromStr for QuarantineCursor {
     }
 }
 
-// === impl Summary ===
+// === impl EventSummary ===
 
 impl EventSummary {
-    /// Where it stands.
+    /// Its position in time order.
     pub fn place(&self) -> QuarantineCursor {
         QuarantineCursor { at: self.quarantined_at.into(), id: self.id }
     }
@@ -286,7 +286,7 @@ impl EventSummary {
 // === impl Record ===
 
 impl Record {
-    /// The message again, as the broker had delivered it, but without its token and with nothing to acknowledge.
+    /// The message as the broker delivered it, without its token and without an acknowledgement.
     pub fn delivery(&self) -> Delivery {
         Delivery {
             topic: Bytes::copy_from_slice(self.summary.topic.as_bytes()),

@@ -1,6 +1,6 @@
-//! Reads the tables back after a simulation: which numbers are there, how often, and what was refused for which reason.
+//! Reads the tables after a simulation: which sequence numbers are stored, how often, and the refusals by reason.
 //!
-//! It only reads, on a connection of its own without a time limit: millions of rows are sorted for the answer.
+//! It only reads, on a connection without a time limit: the answer sorts millions of rows.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -12,10 +12,10 @@ use crate::domain::ports::Outage;
 use crate::store::connection::database::Database;
 use crate::store::error::StoreError;
 
-/// The most ranges that are read; a table more torn than that is described well enough by its beginning.
+/// Upper bound of ranges read; the first ones describe a more fragmented table well enough.
 const RANGES_MAX: i64 = 10_000;
 
-/// Neighbouring numbers that are there equally often make one range.
+/// Consecutive numbers with the same count form one range.
 const RANGES: &str = "WITH found AS (SELECT seq, count(*) AS copies FROM telemetry \
         WHERE tenant_id = ANY($1) AND time >= $2 AND seq BETWEEN $3 AND $4 GROUP BY seq), \
     numbered AS (SELECT seq, copies, seq - row_number() OVER (PARTITION BY copies ORDER BY seq) AS island FROM found) \
@@ -24,13 +24,13 @@ const RANGES: &str = "WITH found AS (SELECT seq, count(*) AS copies FROM telemet
 const REFUSALS: &str = "SELECT reason, sum(cnt)::bigint FROM quarantine_counters_minute \
     WHERE tenant_id = ANY($1) OR tenant_id = '' GROUP BY reason";
 
-/// A connection for reading back.
+/// The connection of a read-back.
 #[derive(Debug)]
 pub struct Readback {
     connection: PgConnection,
 }
 
-/// Numbers from the first to the last, each of them in so many rows.
+/// Consecutive numbers, each stored in the same number of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct NumberRange {
     /// The first.
@@ -39,7 +39,7 @@ pub struct NumberRange {
     /// The last.
     #[sqlx(rename = "max")]
     pub last: i64,
-    /// Rows of each.
+    /// Rows per number.
     pub copies: i64,
 }
 
@@ -52,25 +52,25 @@ impl Readback {
         Ok(Self { connection: connected.map_err(outage)? })
     }
 
-    /// Which of these numbers are in `telemetry`, for these tenants and not before this moment; in order.
+    /// Reads which of `numbers` are in `telemetry`, for `tenants` and not before `since`; in order.
     pub async fn ranges(
         &mut self,
         tenants: &[String],
         since: DateTime<Utc>,
         numbers: RangeInclusive<i64>,
     ) -> Result<Vec<NumberRange>, Outage> {
-        let asked = sqlx::query_as(RANGES).bind(tenants).bind(since).bind(numbers.start()).bind(numbers.end());
-        asked.bind(RANGES_MAX).fetch_all(&mut self.connection).await.map_err(outage)
+        let query = sqlx::query_as(RANGES).bind(tenants).bind(since).bind(numbers.start()).bind(numbers.end());
+        query.bind(RANGES_MAX).fetch_all(&mut self.connection).await.map_err(outage)
     }
 
-    /// How many messages of these tenants, or of none, were ever refused for each reason.
+    /// Counts the refused messages of `tenants`, or of no tenant, by reason.
     pub async fn refusals(&mut self, tenants: &[String]) -> Result<BTreeMap<String, i64>, Outage> {
-        let asked = sqlx::query_as(REFUSALS).bind(tenants).fetch_all(&mut self.connection).await;
-        let rows: Vec<(String, i64)> = asked.map_err(outage)?;
+        let fetched = sqlx::query_as(REFUSALS).bind(tenants).fetch_all(&mut self.connection).await;
+        let rows: Vec<(String, i64)> = fetched.map_err(outage)?;
         Ok(rows.into_iter().collect())
     }
 
-    /// Says goodbye; what goes wrong then harms nobody.
+    /// Closes the connection; an error is only logged.
     pub async fn close(self) {
         if let Err(error) = self.connection.close().await {
             tracing::debug!(%error, "the connection to Postgres did not close cleanly");

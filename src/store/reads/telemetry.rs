@@ -1,6 +1,6 @@
-//! Reads what was believed: the latest row, a range in pages, and a metric gathered into buckets of time.
+//! Reads telemetry: the latest row, a range in pages, and a metric in time buckets.
 //!
-//! It writes nothing. Every answer has a bounded number of rows, and every question a bounded time.
+//! It writes nothing. Every answer has a bounded number of rows, and every query a time limit.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::domain::ports::Outage;
 use crate::domain::time::Timestamp;
 use crate::store::error::StoreError;
 
-/// How long a question may take: people wait for it, and the spine shares the server.
+/// Time limit of a query: people wait for it, and the write path shares the server.
 const PATIENCE: &str = "SET LOCAL statement_timeout = '10s'";
 
 /// A row.
@@ -84,7 +84,7 @@ macro_rules! columns {
     };
 }
 
-/// The latest row of a device, of this type or any.
+/// Reads the latest row of a device, of `msg_type` or of any type.
 pub async fn latest(pool: &PgPool, device: &DeviceKey, msg_type: Option<&str>) -> Result<Option<TelemetryRow>, Outage> {
     let ask = async {
         let mut tx = begin(pool).await?;
@@ -103,8 +103,8 @@ pub async fn latest(pool: &PgPool, device: &DeviceKey, msg_type: Option<&str>) -
     ask.await.map_err(outage)
 }
 
-/// A page of a tenant's devices in the order of their names, each with its latest row; those that sent nothing are left out,
-/// so a page may have fewer rows than `limit`. Also the last device that was looked at, when there may be more.
+/// Reads the latest row of each device of a page, sorted by name. Devices without rows are omitted, so a page may have fewer
+/// rows than `limit`. Also returns the last device read, when there may be more.
 pub async fn latest_of_each(
     pool: &PgPool,
     tenant: &TenantId,
@@ -140,7 +140,7 @@ pub async fn latest_of_each(
     ask.await.map_err(outage)
 }
 
-/// A page of rows in the order of time, from the one after `after` on.
+/// Reads a page of rows after `after`, in time order.
 pub async fn range(
     pool: &PgPool,
     range: &TelemetryRange,
@@ -158,8 +158,8 @@ pub async fn range(
     ask.await.map_err(outage)
 }
 
-/// The numbers of a metric, gathered into spans of `step` that begin at the range's beginning; a span without a number is
-/// left out. What is no number is passed over, and so is a number that no measurement can be (1e100 and more).
+/// Aggregates a metric into buckets of `step` from the start of the range; a bucket without numbers is omitted. It skips
+/// values that are no numbers, and numbers beyond any measurement (1e100 and more).
 pub async fn buckets(
     pool: &PgPool,
     range: &TelemetryRange,
@@ -172,7 +172,7 @@ pub async fn buckets(
     query.push_bind(metric).push(") = 'number' THEN (metrics -> ").push_bind(metric);
     query.push(")::numeric END AS n FROM telemetry WHERE ");
     range.push_to(&mut query);
-    // Beyond these bounds a cast or a sum of squares would fail the whole question.
+    // Beyond these bounds a cast or a sum of squares would fail the whole query.
     query.push(
         ") raw, LATERAL (SELECT CASE WHEN abs(n) < 1e-100 THEN 0 WHEN abs(n) < 1e100 THEN n END::float8 AS v) numbers
          WHERE v IS NOT NULL GROUP BY 1 ORDER BY 1",
@@ -181,16 +181,16 @@ pub async fn buckets(
     ask.await.map_err(outage)
 }
 
-// === impl Row ===
+// === impl TelemetryRow ===
 
 impl TelemetryRow {
-    /// Where it stands in the order of time.
+    /// Its position in time order.
     pub fn place(&self) -> QuarantineCursor {
         QuarantineCursor { at: self.time.into(), id: self.message_id }
     }
 }
 
-// === impl Range ===
+// === impl TelemetryRange ===
 
 impl TelemetryRange {
     fn push_to(&self, query: &mut QueryBuilder<Postgres>) {
@@ -206,7 +206,7 @@ impl TelemetryRange {
 
 // === private helpers ===
 
-/// The bound ends with the transaction, which only reads and is never committed.
+/// Begins a read-only transaction with a time limit; it is never committed.
 async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     let mut tx = pool.begin().await?;
     sqlx::query(PATIENCE).execute(&mut *tx).await?;

@@ -1,6 +1,6 @@
-//! A whole fleet in the registry at once, for the simulator and the demo: hundreds of thousands of devices by a few statements.
+//! Registers and removes a simulated fleet: hundreds of thousands of devices by a few statements.
 //!
-//! The fleet is in tenants of its own; devices of other tenants are never touched. Tokens never come here, only their hashes.
+//! The fleet has tenants of its own; it never changes devices of other tenants. It never sees a token, only hashes.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -13,10 +13,10 @@ use crate::domain::device::{DeviceStatus, TokenHash};
 use crate::domain::ports::Outage;
 use crate::store::error::StoreError;
 
-/// Devices per statement: large enough to cost little each, small enough to stay far below the statement's time limit.
+/// Devices per statement: many enough to be cheap, few enough to stay far below the statement timeout.
 const CHUNK: usize = 5_000;
 
-/// Who issued the certificates of simulated devices. No key of that name exists: they only stand in the registry.
+/// The issuer of simulated certificates. No such key exists: they are rows only.
 const ISSUER: &str = "CN=sluice simulate";
 
 const ADD_TENANTS: &str = "INSERT INTO tenants (tenant_id, name) SELECT id, 'Simulated by sluice' \
@@ -27,7 +27,7 @@ const ADD_DEVICES: &str = "INSERT INTO devices (tenant_id, device_id, site_id, s
     ON CONFLICT (tenant_id, device_id) DO UPDATE SET site_id = excluded.site_id, status = excluded.status, \
         provision_token_hash = excluded.provision_token_hash";
 
-/// The fingerprint stands for the identity, so a fleet that comes again has the same certificates, good for longer.
+/// The fingerprint derives from the identity, so a fleet that is registered again keeps its certificates, with later ends.
 const ADD_CERTIFICATES: &str = "INSERT INTO device_certificates \
     (id, tenant_id, device_id, fingerprint_sha256, serial_number, common_name, issuer, not_before, not_after) \
     SELECT gen_random_uuid(), tenant, device, encode(sha256(convert_to($4 || tenant || '/' || device, 'UTF8')), 'hex'), \
@@ -35,8 +35,8 @@ const ADD_CERTIFICATES: &str = "INSERT INTO device_certificates \
     FROM unnest($1::text[], $2::text[]) AS fleet (tenant, device) \
     ON CONFLICT (fingerprint_sha256) DO UPDATE SET not_after = excluded.not_after";
 
-/// What is left of a fleet, in the order in which it goes. A certificate that an authority signed stays as a row: it must
-/// stand in the CRL for as long as it would be good.
+/// The statements that remove a fleet, in order. A certificate that an authority signed stays as a row: the CRL must list it
+/// until it would have expired.
 const DISBAND: [&str; 5] = [
     "DELETE FROM device_certificates WHERE id IN (SELECT id FROM device_certificates WHERE tenant_id = ANY($1) \
         AND issuer = 'CN=sluice simulate' LIMIT $2)",
@@ -49,29 +49,29 @@ const DISBAND: [&str; 5] = [
     "DELETE FROM tenants WHERE tenant_id IN (SELECT tenant_id FROM tenants WHERE tenant_id = ANY($1) LIMIT $2)",
 ];
 
-/// A device as the registry should know it.
+/// A device to register.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceToEnroll {
     /// Its tenant.
     pub tenant: String,
     /// Its name.
     pub device: String,
-    /// Where it stands.
+    /// Its site.
     pub site: &'static str,
-    /// Whether it may speak.
+    /// Its status.
     pub status: DeviceStatus,
-    /// The hash of its token, when it is to have one.
+    /// The hash of its token; `None` means no token.
     pub token: Option<TokenHash>,
     /// Whether it holds a certificate.
     pub certificate: bool,
 }
 
-/// Registers the fleet, or brings what is there in line with it, in one transaction.
+/// Inserts or updates the fleet in one transaction.
 pub async fn enroll(pool: &PgPool, actor: &Actor, fleet: &[DeviceToEnroll], now: DateTime<Utc>) -> Result<(), Outage> {
     enroll_all(pool, actor, fleet, now).await.map_err(|error| StoreError::from(error).into())
 }
 
-/// What was removed.
+/// Counts of removed rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RemovedFleet {
     /// Tenants.
@@ -82,8 +82,8 @@ pub struct RemovedFleet {
     pub certificates_revoked: u64,
 }
 
-/// Removes all tenants whose names match this regular expression, with their devices. What they sent stays until its retention
-/// is over.
+/// Removes all tenants whose names match the regular expression `names`, with their devices. Their telemetry stays until its
+/// retention ends.
 pub async fn disband(pool: &PgPool, actor: &Actor, names: &str) -> Result<RemovedFleet, Outage> {
     disband_all(pool, actor, names).await.map_err(|error| StoreError::from(error).into())
 }
@@ -95,8 +95,8 @@ async fn disband_all(pool: &PgPool, actor: &Actor, names: &str) -> Result<Remove
     let mut counts = [0; DISBAND.len()];
     for (statement, count) in DISBAND.into_iter().zip(&mut counts) {
         loop {
-            let asked = sqlx::query(statement).bind(&tenants).bind(i64::try_from(CHUNK).unwrap_or(i64::MAX));
-            let touched = asked.execute(&mut *tx).await?.rows_affected();
+            let query = sqlx::query(statement).bind(&tenants).bind(i64::try_from(CHUNK).unwrap_or(i64::MAX));
+            let touched = query.execute(&mut *tx).await?.rows_affected();
             *count += touched;
             if touched < CHUNK as u64 {
                 break;

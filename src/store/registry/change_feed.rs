@@ -1,6 +1,6 @@
-//! Hears that the registry changed, whoever changed it, and says what to forget.
+//! Listens for changes of the registry, whatever their source, and reports which cache entries are stale.
 //!
-//! It decides nothing and keeps nothing; when it cannot know what it missed it says [`RegistryChange::Everything`].
+//! It decides nothing and caches nothing. After a gap it reports [`RegistryChange::Everything`].
 
 use std::time::{Duration, Instant};
 
@@ -20,53 +20,52 @@ use crate::telemetry::store::StoreMetrics;
 /// The channel that the triggers of the registry's tables notify.
 pub const CHANNEL: &str = "sluice_invalidate";
 
-/// Silence after which the connection is asked whether it still lives, and how long it may take to say so: one that died
-/// without a word is found within 3 s.
+/// Silence after which the connection is probed, and upper bound of the probe: a dead connection is found within 3 s.
 const PROBE_AFTER: Duration = Duration::from_secs(1);
 const PROBE_PATIENCE: Duration = Duration::from_secs(2);
 
-/// The longest wait for a connection.
+/// Upper bound of connecting.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The first pause before connecting again; it doubles up to [`LONGEST_PAUSE`].
+/// The first pause before reconnecting; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// The longest pause before connecting again: what is heard late is believed long.
+/// The longest pause before reconnecting: until then stale cache entries stay in use.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// The part of readiness that this module speaks for.
-const PART: &str = "listen";
+/// The component of readiness that this module reports.
+const COMPONENT: &str = "listen";
 
-/// Says that the registry may have changed, to those who read it as a whole. Cheap to clone.
+/// Signals that the registry may have changed, to tasks that read it as a whole. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct ChangeSignal(watch::Sender<u64>);
 
-/// The way out. While the channel is full nothing more is queued: one Everything is owed, and sent after whatever was heard
-/// until then.
+/// The queue of changes. While the channel is full no change is queued; one Everything is pending and is sent after the
+/// queued ones.
 struct Outbox<'a> {
     changes: &'a mpsc::Sender<RegistryChange>,
-    everything_owed: bool,
+    resync_pending: bool,
 }
 
 /// Why listening ended.
 #[derive(Debug, thiserror::Error)]
 enum ListenEnded {
-    /// Told to stop, or nobody takes the changes any more.
+    /// `stop` was cancelled, or the receiver of the changes is gone.
     #[error("nobody listens any more")]
     Stopped,
-    /// The other side closed the connection.
+    /// The server closed the connection.
     #[error("the connection was closed")]
     Closed,
-    /// It no longer answers.
+    /// The server does not answer.
     #[error("it does not answer")]
     Silent,
-    /// What the database said.
+    /// The error of the database.
     #[error("{0}")]
     Outage(Outage),
 }
 
-/// Listens on a connection of its own until told to stop. Each time it has begun to listen it sends
-/// [`RegistryChange::Everything`], so nothing that was missed before is believed after.
+/// Listens on a connection of its own until `stop`. After each connect it sends [`RegistryChange::Everything`], so no cache
+/// entry outlives a missed notification.
 pub async fn follow(
     pool: PgPool,
     changes: mpsc::Sender<RegistryChange>,
@@ -81,20 +80,20 @@ pub async fn follow(
         let mut listened = false;
         let ended = tokio::select! {
             () = stop.cancelled() => ListenEnded::Stopped,
-            ended = session(&pool, &changes, &signal, || {
+            ended = listen_once(&pool, &changes, &signal, || {
                 listened = true;
                 if let Some(failures) = spell.worked(Instant::now()) {
                     tracing::info!(failures, "changes of the registry are heard again");
                 }
                 metrics.listening.set(1);
-                readiness.well(PART);
+                readiness.well(COMPONENT);
             }) => ended,
         };
         metrics.listening.set(0);
         if matches!(ended, ListenEnded::Stopped) {
             return;
         }
-        readiness.unwell(PART, format!("changes of the registry are not heard of: {ended}"));
+        readiness.unwell(COMPONENT, format!("changes of the registry are not heard of: {ended}"));
         if listened {
             pause = FIRST_PAUSE;
         }
@@ -112,17 +111,17 @@ pub async fn follow(
 // === impl ChangeSignal ===
 
 impl ChangeSignal {
-    /// A watcher that begins with what changes from now on.
+    /// Returns a watcher of later changes.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.0.subscribe()
     }
 
-    fn give(&self) {
+    fn notify(&self) {
         self.0.send_modify(|count| *count = count.wrapping_add(1));
     }
 }
 
-// === impl Deaf ===
+// === impl ListenEnded ===
 
 impl From<sqlx::Error> for ListenEnded {
     fn from(error: sqlx::Error) -> Self {
@@ -133,36 +132,36 @@ impl From<sqlx::Error> for ListenEnded {
 // === impl Outbox ===
 
 impl Outbox<'_> {
-    fn put(&mut self, change: RegistryChange) -> Result<(), ListenEnded> {
-        if self.everything_owed {
+    fn try_enqueue(&mut self, change: RegistryChange) -> Result<(), ListenEnded> {
+        if self.resync_pending {
             return Ok(());
         }
         match self.changes.try_send(change) {
             Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Full(_)) => {
-                self.everything_owed = true;
+                self.resync_pending = true;
                 Ok(())
             }
             Err(mpsc::error::TrySendError::Closed(_)) => Err(ListenEnded::Stopped),
         }
     }
 
-    /// Waits for room and sends the Everything that is owed; never done while none is. May be dropped at any await.
-    async fn pay(&mut self) -> Result<(), ListenEnded> {
-        if !self.everything_owed {
+    /// Waits for capacity and sends the pending Everything; stays pending while there is none. Cancel safe.
+    async fn send_resync(&mut self) -> Result<(), ListenEnded> {
+        if !self.resync_pending {
             std::future::pending::<()>().await;
         }
         self.changes.reserve().await.map_err(|_| ListenEnded::Stopped)?.send(RegistryChange::Everything);
-        self.everything_owed = false;
+        self.resync_pending = false;
         Ok(())
     }
 }
 
 // === private helpers ===
 
-/// One connection, from LISTEN to its end. It is never mended from within: a listener that reconnects by itself could
-/// lose notifications without a word.
-async fn session(
+/// Runs one connection from LISTEN to its end. It never reconnects by itself: a listener that does could lose
+/// notifications without an error.
+async fn listen_once(
     pool: &PgPool,
     changes: &mpsc::Sender<RegistryChange>,
     signal: &ChangeSignal,
@@ -177,8 +176,8 @@ async fn session(
     match timeout(PATIENCE, connect(&own)).await {
         Ok(Ok(listener)) => {
             on_listening();
-            signal.give();
-            relay(listener, &mut Outbox { changes, everything_owed: true }, signal).await
+            signal.notify();
+            forward_changes(listener, &mut Outbox { changes, resync_pending: true }, signal).await
         }
         Ok(Err(error)) => error.into(),
         Err(_) => ListenEnded::Silent,
@@ -192,26 +191,26 @@ async fn connect(own: &PgPool) -> Result<PgListener, sqlx::Error> {
     Ok(listener)
 }
 
-/// Hands on what is heard until the connection ends.
-async fn relay(mut listener: PgListener, outbox: &mut Outbox<'_>, signal: &ChangeSignal) -> ListenEnded {
+/// Forwards notifications until the connection ends.
+async fn forward_changes(mut listener: PgListener, outbox: &mut Outbox<'_>, signal: &ChangeSignal) -> ListenEnded {
     loop {
-        let heard = tokio::select! {
-            paid = outbox.pay() => match paid {
+        let received = tokio::select! {
+            sent = outbox.send_resync() => match sent {
                 Ok(()) => continue,
                 Err(ended) => return ended,
             },
-            heard = timeout(PROBE_AFTER, listener.try_recv()) => heard,
+            received = timeout(PROBE_AFTER, listener.try_recv()) => received,
         };
-        match heard {
+        match received {
             Ok(Ok(Some(notification))) => {
-                signal.give();
-                if let Err(ended) = outbox.put(RegistryChange::parse(notification.payload())) {
+                signal.notify();
+                if let Err(ended) = outbox.try_enqueue(RegistryChange::parse(notification.payload())) {
                     return ended;
                 }
             }
             Ok(Ok(None)) => return ListenEnded::Closed,
             Ok(Err(error)) => return error.into(),
-            // Notifications that arrive during the probe are kept by the listener.
+            // The listener keeps notifications that arrive during the probe.
             Err(_) => match timeout(PROBE_PATIENCE, sqlx::query("SELECT 1").execute(&mut listener)).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => return error.into(),
@@ -221,7 +220,7 @@ async fn relay(mut listener: PgListener, outbox: &mut Outbox<'_>, signal: &Chang
     }
 }
 
-/// Half the pause to the whole of it, so that replicas do not come back in step.
+/// A random pause between half of `pause` and `pause`, so that replicas do not reconnect at the same time.
 fn jittered(pause: Duration) -> Duration {
     let random = getrandom::u32().unwrap_or(u32::MAX / 2);
     pause.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX) / 2.0)
@@ -233,22 +232,22 @@ mod tests {
     use crate::domain::ids::DeviceKey;
 
     #[tokio::test]
-    async fn changes_that_nobody_takes_in_time_become_one_everything_behind_them() {
+    async fn changes_beyond_the_capacity_become_one_everything_behind_the_queued_ones() {
         let (sender, mut taken) = mpsc::channel(2);
-        let mut outbox = Outbox { changes: &sender, everything_owed: false };
+        let mut outbox = Outbox { changes: &sender, resync_pending: false };
         let device = |name: &str| RegistryChange::Device(DeviceKey::new("acme", name).unwrap());
         for name in ["a", "b", "c", "d"] {
-            outbox.put(device(name)).unwrap();
+            outbox.try_enqueue(device(name)).unwrap();
         }
         assert_eq!(taken.try_recv(), Ok(device("a")));
-        outbox.put(device("e")).unwrap();
-        outbox.pay().await.unwrap();
+        outbox.try_enqueue(device("e")).unwrap();
+        outbox.send_resync().await.unwrap();
         assert_eq!(taken.try_recv(), Ok(device("b")));
-        outbox.put(device("f")).unwrap();
+        outbox.try_enqueue(device("f")).unwrap();
         assert_eq!(taken.try_recv(), Ok(RegistryChange::Everything), "c, d and e are in it");
         assert_eq!(taken.try_recv(), Ok(device("f")));
         drop(taken);
-        assert!(matches!(outbox.put(device("g")), Err(ListenEnded::Stopped)));
+        assert!(matches!(outbox.try_enqueue(device("g")), Err(ListenEnded::Stopped)));
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! Devices: who they are, where they stand, whether they may speak, and the hash of their token.
+//! Devices: identity, site, status, and the hash of the token.
 //!
-//! Every change is audited in its own transaction, and the tables' triggers tell all replicas. Tokens never come here, only
-//! their hashes, and those never leave.
+//! Every change is audited in its own transaction, and triggers notify all replicas. It never sees a token, and never
+//! returns a hash.
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -16,21 +16,21 @@ use crate::domain::ids::{DeviceKey, TenantId};
 use crate::domain::ports::Outage;
 use crate::store::error::StoreError;
 
-/// The reason that certificates of a removed device are revoked with, by its name in RFC 5280.
+/// The revocation reason (RFC 5280) of the certificates of a removed device.
 pub const REMOVED: &str = "cessationOfOperation";
 
-/// A device to be added.
+/// A device to add.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewDevice {
-    /// Who it is.
+    /// Its identity.
     pub key: DeviceKey,
-    /// Where it stands.
+    /// Its site.
     pub site: Option<String>,
     /// Its status.
     pub status: DeviceStatus,
     /// The hash of its token.
     pub token: Option<TokenHash>,
-    /// Whatever its owner wants to remember: a JSON object.
+    /// Free data of its owner: a JSON object.
     pub metadata: serde_json::Map<String, Value>,
 }
 
@@ -41,7 +41,7 @@ pub struct DeviceFilter {
     pub tenant: Option<TenantId>,
     /// Of this status.
     pub status: Option<DeviceStatus>,
-    /// Those that come after this one.
+    /// After this device, in the order of the list.
     pub after: Option<DeviceKey>,
 }
 
@@ -88,16 +88,16 @@ pub struct DeviceDetail {
 /// Why a device was not changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceError {
-    /// Added twice.
+    /// It exists.
     #[error("device {0} exists already")]
     Exists(DeviceKey),
-    /// Its tenant is not there.
+    /// Its tenant does not exist.
     #[error("there is no tenant {0}")]
     NoTenant(TenantId),
-    /// Not there.
+    /// It does not exist.
     #[error("there is no device {0}")]
     Unknown(DeviceKey),
-    /// The database did not do it.
+    /// The database failed.
     #[error("{0}")]
     Outage(#[from] Outage),
 }
@@ -133,7 +133,7 @@ pub async fn add(pool: &PgPool, actor: &Actor, device: &NewDevice) -> Result<(),
     Ok(tx.commit().await?)
 }
 
-/// A page of devices in the order of tenant and device.
+/// Lists a page of devices, sorted by tenant and device.
 pub async fn list(pool: &PgPool, filter: &DeviceFilter, limit: u32) -> Result<Vec<DeviceRow>, DeviceError> {
     let mut query = QueryBuilder::<Postgres>::new(
         "SELECT tenant_id, device_id, site_id, status, provision_token_hash IS NOT NULL AS has_token, created_at, updated_at
@@ -153,7 +153,7 @@ pub async fn list(pool: &PgPool, filter: &DeviceFilter, limit: u32) -> Result<Ve
     Ok(query.build_query_as().fetch_all(pool).await?)
 }
 
-/// One device.
+/// Reads one device.
 pub async fn show(pool: &PgPool, key: &DeviceKey) -> Result<DeviceDetail, DeviceError> {
     sqlx::query_as(
         "SELECT tenant_id, device_id, d.site_id, d.status, d.provision_token_hash IS NOT NULL AS has_token, d.created_at,
@@ -171,7 +171,7 @@ pub async fn show(pool: &PgPool, key: &DeviceKey) -> Result<DeviceDetail, Device
     .ok_or_else(|| DeviceError::Unknown(key.clone()))
 }
 
-/// Sets the status; says which it was. What is so already is not changed and not audited.
+/// Sets the status; returns the previous one. An equal status is neither written nor audited.
 pub async fn set_status(
     pool: &PgPool,
     actor: &Actor,
@@ -200,7 +200,7 @@ pub async fn set_status(
     Ok(before)
 }
 
-/// Sets the token's hash, or takes the token away. The old token is void from the commit on.
+/// Sets or removes the token's hash. The old token is invalid from the commit on.
 pub async fn set_token(
     pool: &PgPool,
     actor: &Actor,
@@ -221,22 +221,22 @@ pub async fn set_token(
     Ok(tx.commit().await?)
 }
 
-/// Removes a device, its state and its commands; says how many certificates were revoked with it. Certificates stay as rows,
-/// and those still ACTIVE become REVOKED, so that a device added later under the same name is not let in by an old key.
-/// What it sent stays until its retention is over.
+/// Removes a device, its state and its commands; returns the number of certificates revoked with it. Certificates stay as
+/// rows, and ACTIVE ones become REVOKED, so that an old key does not authenticate a later device of the same name. Its
+/// telemetry stays until its retention ends.
 pub async fn remove(pool: &PgPool, actor: &Actor, key: &DeviceKey) -> Result<u64, DeviceError> {
     let mut tx = pool.begin().await?;
-    // A certificate that is being issued holds the device until it stands in the table.
-    let there: Option<i32> =
+    // Issuing a certificate locks the device until the certificate is stored.
+    let existing: Option<i32> =
         sqlx::query_scalar("SELECT 1 FROM devices WHERE tenant_id = $1 AND device_id = $2 FOR UPDATE")
             .bind(key.tenant())
             .bind(key.device())
             .fetch_optional(&mut *tx)
             .await?;
-    if there.is_none() {
+    if existing.is_none() {
         return Err(DeviceError::Unknown(key.clone()));
     }
-    // A trigger would do it too, and say no number.
+    // A trigger would revoke them too, but return no number.
     let revoked = sqlx::query(
         "UPDATE device_certificates SET status = 'REVOKED', revoked_at = now(), revoked_reason = $3
          WHERE tenant_id = $1 AND device_id = $2 AND status = 'ACTIVE'",
@@ -247,9 +247,10 @@ pub async fn remove(pool: &PgPool, actor: &Actor, key: &DeviceKey) -> Result<u64
     .execute(&mut *tx)
     .await?
     .rows_affected();
-    about(&mut tx, "DELETE FROM devices WHERE tenant_id = $1 AND device_id = $2", key).await?;
-    about(&mut tx, "DELETE FROM device_state WHERE tenant_id = $1 AND device_id = $2", key).await?;
-    let commands = about(&mut tx, "DELETE FROM device_commands WHERE tenant_id = $1 AND device_id = $2", key).await?;
+    run_for_device(&mut tx, "DELETE FROM devices WHERE tenant_id = $1 AND device_id = $2", key).await?;
+    run_for_device(&mut tx, "DELETE FROM device_state WHERE tenant_id = $1 AND device_id = $2", key).await?;
+    let commands =
+        run_for_device(&mut tx, "DELETE FROM device_commands WHERE tenant_id = $1 AND device_id = $2", key).await?;
     let detail = json!({ "certificates_revoked": revoked, "commands_removed": commands });
     audit::record(&mut tx, entry(actor, "device.remove", key, detail)).await?;
     tx.commit().await?;
@@ -266,8 +267,12 @@ impl From<sqlx::Error> for DeviceError {
 
 // === private helpers ===
 
-/// Runs a statement about one device; says how many rows it touched.
-async fn about(connection: &mut PgConnection, statement: &'static str, key: &DeviceKey) -> Result<u64, sqlx::Error> {
+/// Runs a statement on one device; returns the number of rows it touched.
+async fn run_for_device(
+    connection: &mut PgConnection,
+    statement: &'static str,
+    key: &DeviceKey,
+) -> Result<u64, sqlx::Error> {
     let query = sqlx::query(statement).bind(key.tenant()).bind(key.device());
     Ok(query.execute(connection).await?.rows_affected())
 }

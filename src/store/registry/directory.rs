@@ -1,6 +1,6 @@
-//! Answers who a device is, for all the questions of a batch in one query, and registers newcomers in one statement.
+//! Finds the devices of a whole batch in one query, and registers new devices in one statement.
 //!
-//! It judges nobody, and reads no token: only hashes.
+//! It decides nothing, and reads hashes of tokens only.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use crate::domain::ids::DeviceKey;
 use crate::domain::ports::{Directory, Newcomer, Outage};
 use crate::store::connection::writer_connection::answer;
 
-/// A certificate may be written by hand as good for ever; the bounds keep such dates readable. One that retires is good until
-/// then, whether or not anybody has marked it by that time. One that was revoked is not valid, whatever its row says by now.
+/// Rows written by hand may hold `infinity`; the bounds keep such dates readable. A certificate with `retire_at` is valid
+/// until then, also while its row is still ACTIVE. A revoked certificate is never valid, whatever its row holds.
 const FIND: &str = "SELECT t.status = 'SUSPENDED', d.status, d.site_id, d.provision_token_hash, w.starts, w.ends \
     FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS asked (tenant_id, device_id, place) \
     LEFT JOIN tenants t ON t.tenant_id = asked.tenant_id \
@@ -31,7 +31,7 @@ const FIND: &str = "SELECT t.status = 'SUSPENDED', d.status, d.site_id, d.provis
     ) w ON true \
     ORDER BY asked.place";
 
-/// Sorted, so that replicas that meet the same newcomers lock alike; only what was really added is audited.
+/// Sorted, so that replicas with the same new devices lock in the same order; only inserted rows are audited.
 const ENROLL: &str = "WITH asked AS ( \
         SELECT DISTINCT ON (tenant_id, device_id) * \
         FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY \
@@ -47,13 +47,13 @@ const ENROLL: &str = "WITH asked AS ( \
     SELECT 'auto-provision', 'tenant.add', tenant_id, NULL FROM new_tenants \
     UNION ALL SELECT 'auto-provision', 'device.add', tenant_id, device_id FROM new_devices";
 
-/// The directory that is Postgres.
+/// The directory in Postgres.
 #[derive(Clone, Debug)]
 pub struct PgDirectory {
     pool: PgPool,
 }
 
-/// One answer as it comes.
+/// One row of [`FIND`].
 type DirectoryRow = (
     Option<bool>,
     Option<String>,
@@ -66,7 +66,7 @@ type DirectoryRow = (
 // === impl PgDirectory ===
 
 impl PgDirectory {
-    /// A directory on this pool.
+    /// Creates a directory on `pool`.
     pub fn new(pool: PgPool) -> Self {
         Self { pool }
     }
@@ -80,10 +80,10 @@ impl Directory for PgDirectory {
         let tenants: Vec<&str> = keys.iter().map(DeviceKey::tenant).collect();
         let devices: Vec<&str> = keys.iter().map(DeviceKey::device).collect();
         let windows = i64::try_from(MAX_WINDOWS).unwrap_or(i64::MAX);
-        let asked = sqlx::query_as(FIND).bind(tenants).bind(devices).bind(windows);
-        let rows: Vec<DirectoryRow> = answer(asked.fetch_all(&self.pool)).await?;
+        let query = sqlx::query_as(FIND).bind(tenants).bind(devices).bind(windows);
+        let rows: Vec<DirectoryRow> = answer(query.fetch_all(&self.pool)).await?;
         let mut sites = HashSet::new();
-        rows.into_iter().zip(keys).map(|(row, key)| standing(row, key, &mut sites)).collect()
+        rows.into_iter().zip(keys).map(|(row, key)| registry_answer(row, key, &mut sites)).collect()
     }
 
     async fn enroll(&self, newcomers: &[Newcomer]) -> Result<(), Outage> {
@@ -92,20 +92,24 @@ impl Directory for PgDirectory {
         }
         let tenants: Vec<&str> = newcomers.iter().map(|newcomer| newcomer.key.tenant()).collect();
         let devices: Vec<&str> = newcomers.iter().map(|newcomer| newcomer.key.device()).collect();
-        // A site with NUL in it has no place in Postgres; the device is registered without one.
+        // Postgres cannot store a site with NUL; the device is registered without a site.
         let sites: Vec<Option<&str>> =
             newcomers.iter().map(|newcomer| newcomer.site.as_deref().filter(|site| !site.contains('\0'))).collect();
         let tokens: Vec<Option<String>> = newcomers
             .iter()
             .map(|newcomer| newcomer.token.map(|token| to_hex(&token).iter().map(|&digit| char::from(digit)).collect()))
             .collect();
-        let asked = sqlx::query(ENROLL).bind(tenants).bind(devices).bind(sites).bind(tokens);
-        answer(asked.execute(&self.pool)).await?;
+        let query = sqlx::query(ENROLL).bind(tenants).bind(devices).bind(sites).bind(tokens);
+        answer(query.execute(&self.pool)).await?;
         Ok(())
     }
 }
 
-fn standing(row: DirectoryRow, key: &DeviceKey, sites: &mut HashSet<Arc<str>>) -> Result<RegistryAnswer, Outage> {
+fn registry_answer(
+    row: DirectoryRow,
+    key: &DeviceKey,
+    sites: &mut HashSet<Arc<str>>,
+) -> Result<RegistryAnswer, Outage> {
     let (suspended, status, site, token, starts, ends) = row;
     let tenant_suspended = suspended.unwrap_or(false);
     let Some(status) = status else {
@@ -122,21 +126,21 @@ fn standing(row: DirectoryRow, key: &DeviceKey, sites: &mut HashSet<Arc<str>>) -
         .zip(ends.into_iter().flatten())
         .map(|(start, end)| CertificateWindow { not_before: start.into(), not_after: end.into() })
         .collect();
-    let device = Device { status, site: site.map(|site| shared(site, sites)), token, certificates };
+    let device = Device { status, site: site.map(|site| shared_site(site, sites)), token, certificates };
     Ok(RegistryAnswer { tenant_suspended, device: Some(device) })
 }
 
-/// Many devices stand at one site: what was asked together holds its name once.
-fn shared(site: String, sites: &mut HashSet<Arc<str>>) -> Arc<str> {
-    let known = sites.get(site.as_str()).cloned();
-    known.unwrap_or_else(|| {
+/// Devices of one answer share the name of their site.
+fn shared_site(site: String, sites: &mut HashSet<Arc<str>>) -> Arc<str> {
+    let existing = sites.get(site.as_str()).cloned();
+    existing.unwrap_or_else(|| {
         let site: Arc<str> = site.into();
         sites.insert(Arc::clone(&site));
         site
     })
 }
 
-/// The tables' checks forbid it, so somebody took the checks away.
+/// The checks of the table forbid such a value, so they were removed.
 fn unreadable(key: &DeviceKey, column: &str) -> Outage {
     Outage(format!("devices.{column} of {key} holds what this sluice cannot read; correct that row"))
 }

@@ -1,7 +1,7 @@
-//! Tenants: whose devices they are, and whether they may speak at all.
+//! Tenants: the owners of devices, ACTIVE or SUSPENDED.
 //!
-//! Every change is audited in its own transaction, and the tables' triggers tell all replicas. A tenant that still has
-//! devices is not removed.
+//! Every change is audited in its own transaction, and triggers notify all replicas. It refuses to remove a tenant that has
+//! devices.
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -17,9 +17,9 @@ use crate::store::error::StoreError;
 /// A tenant's status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TenantStatus {
-    /// Its devices may speak.
+    /// Its devices may publish.
     Active,
-    /// None of its devices may.
+    /// None of its devices may publish.
     Suspended,
 }
 
@@ -52,13 +52,13 @@ pub struct TenantDetail {
 /// Why a tenant was not changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TenantError {
-    /// Added twice.
+    /// It exists.
     #[error("tenant {0} exists already")]
     Exists(TenantId),
-    /// Not there.
+    /// It does not exist.
     #[error("there is no tenant {0}")]
     Unknown(TenantId),
-    /// Not empty.
+    /// It has devices.
     #[error("tenant {tenant} still has devices ({devices})")]
     HasDevices {
         /// Which tenant.
@@ -66,7 +66,7 @@ pub enum TenantError {
         /// How many devices.
         devices: i64,
     },
-    /// The database did not do it.
+    /// The database failed.
     #[error("{0}")]
     Outage(#[from] Outage),
 }
@@ -86,7 +86,7 @@ pub async fn add(pool: &PgPool, actor: &Actor, tenant: &TenantId, name: &str) ->
     Ok(tx.commit().await?)
 }
 
-/// A page of tenants in the order of their identifiers, from the one after `after` on.
+/// Lists a page of tenants, sorted by identifier, after `after`.
 pub async fn list(pool: &PgPool, after: Option<&TenantId>, limit: u32) -> Result<Vec<Tenant>, TenantError> {
     Ok(sqlx::query_as(
         "SELECT tenant_id, name, status, created_at FROM tenants WHERE tenant_id > $1 ORDER BY tenant_id LIMIT $2",
@@ -97,7 +97,7 @@ pub async fn list(pool: &PgPool, after: Option<&TenantId>, limit: u32) -> Result
     .await?)
 }
 
-/// One tenant.
+/// Reads one tenant.
 pub async fn show(pool: &PgPool, tenant: &TenantId) -> Result<TenantDetail, TenantError> {
     sqlx::query_as(
         "SELECT tenant_id, name, t.status, t.created_at, count(device_id) AS devices,
@@ -110,7 +110,7 @@ pub async fn show(pool: &PgPool, tenant: &TenantId) -> Result<TenantDetail, Tena
     .ok_or_else(|| TenantError::Unknown(tenant.clone()))
 }
 
-/// Sets the status; says which it was. What is so already is not changed and not audited.
+/// Sets the status; returns the previous one. An equal status is neither written nor audited.
 pub async fn set_status(
     pool: &PgPool,
     actor: &Actor,
@@ -136,15 +136,15 @@ pub async fn set_status(
     Ok(before)
 }
 
-/// Removes a tenant that has no devices. What it sent stays until its retention is over.
+/// Removes a tenant without devices. Its telemetry stays until its retention ends.
 pub async fn remove(pool: &PgPool, actor: &Actor, tenant: &TenantId) -> Result<(), TenantError> {
     let mut tx = pool.begin().await?;
-    // The lock keeps a device from being added between the count and the end.
-    let there: Option<i32> = sqlx::query_scalar("SELECT 1 FROM tenants WHERE tenant_id = $1 FOR UPDATE")
+    // The lock prevents adding a device between the count and the commit.
+    let existing: Option<i32> = sqlx::query_scalar("SELECT 1 FROM tenants WHERE tenant_id = $1 FOR UPDATE")
         .bind(tenant.as_str())
         .fetch_optional(&mut *tx)
         .await?;
-    if there.is_none() {
+    if existing.is_none() {
         return Err(TenantError::Unknown(tenant.clone()));
     }
     let devices: i64 = sqlx::query_scalar("SELECT count(*) FROM devices WHERE tenant_id = $1")

@@ -1,4 +1,4 @@
-//! A token's hash as the tables keep it: 64 lower hex digits. It never sees a token.
+//! The hash of a token as the tables store it: 64 lower hex digits. It never sees a token.
 
 use crate::domain::device::TokenHash;
 
@@ -17,7 +17,7 @@ pub fn to_hex(hash: &TokenHash) -> [u8; DIGITS] {
     digits
 }
 
-/// The hash written by these digits; none when they are not 64 lower hex digits.
+/// Parses 64 lower hex digits. `None` means `text` is not that.
 pub fn from_hex(text: &str) -> Option<TokenHash> {
     let digits: &[u8; DIGITS] = text.as_bytes().try_into().ok()?;
     let mut hash = [0; 32];

@@ -1,9 +1,12 @@
-//! A table that is partitioned by day: how its partitions are called, and which there are. It changes nothing.
+//! A table that is partitioned by day: the names of its partitions, and which of them exist. It changes nothing.
 
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
 use sqlx::PgConnection;
+
+/// Days after today that have their partition ready: a daemon that was down over a weekend finds them.
+pub(super) const DAYS_AHEAD: u64 = 3;
 
 /// A table that is partitioned by day.
 #[derive(Clone, Copy, Debug)]
@@ -12,11 +15,11 @@ pub(super) struct Table {
     pub(super) name: &'static str,
     /// The column it is partitioned by.
     pub(super) column: &'static str,
-    /// How many days are kept; none keeps all.
+    /// Days to keep; `None` keeps all.
     pub(super) days_kept: Option<u32>,
 }
 
-/// What the catalog says of a table.
+/// The partitions of a table, from the catalog.
 #[derive(Debug, Default)]
 pub(super) struct Layout {
     /// The days that have their partition.
@@ -33,13 +36,13 @@ impl Table {
         format!("{}_{}", self.name, day.format("%Y%m%d"))
     }
 
-    /// The day of a partition of ours; none when it is somebody else's.
+    /// The day of a partition. `None` means its name is not one of ours.
     fn day_of(&self, partition: &str) -> Option<NaiveDate> {
         let digits = partition.strip_prefix(self.name)?.strip_prefix('_')?;
         NaiveDate::parse_from_str(digits, "%Y%m%d").ok().filter(|day| self.partition(*day) == partition)
     }
 
-    /// The first day that is kept; what lies before it goes.
+    /// The first day to keep. `None` keeps all.
     pub(super) fn cutoff(&self, today: NaiveDate) -> Option<NaiveDate> {
         today.checked_sub_days(Days::new(self.days_kept?.into()))
     }
@@ -47,7 +50,7 @@ impl Table {
 
 // === reading the catalog ===
 
-/// The table's days and its default partition; none when it is not a partitioned table.
+/// Reads the table's days and its default partition. `None` means it is not partitioned.
 pub(super) async fn layout(connection: &mut PgConnection, table: Table) -> Result<Option<Layout>, sqlx::Error> {
     let late: Option<Option<String>> = sqlx::query_scalar(
         "SELECT nullif(partdefid, 0)::regclass::text FROM pg_partitioned_table WHERE partrelid = to_regclass($1)",
@@ -75,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_partition_is_known_by_its_name_and_no_other_table_is() {
+    fn only_a_partition_name_of_the_table_is_parsed_as_a_day() {
         let table = Table { name: "telemetry", column: "time", days_kept: None };
         let today = "2026-11-21".parse().unwrap();
         assert_eq!(table.partition(today), "telemetry_20261121");

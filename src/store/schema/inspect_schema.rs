@@ -1,13 +1,13 @@
-//! Looks at what stands in the schema: the migrations, the partitions, the home of late rows, and who may read.
+//! Inspects the schema: migrations, required objects, partitions, late rows, and the rights of readers.
 //!
 //! It changes nothing; `sluice migrate` and the daemon do.
 
 use chrono::NaiveDate;
 
+use super::day_tables::DAYS_AHEAD;
 use super::day_tables::{Layout, Table, layout};
 use super::inspect_server::{ServerCheck, TABLES, count_up_to, get};
 use super::migrate::read_state;
-use super::partitions::DAYS_AHEAD;
 use super::required_objects;
 use crate::domain::finding::Finding;
 use crate::domain::ports::Outage;
@@ -16,7 +16,7 @@ use crate::store::connection::database::Database;
 use crate::store::connection::writer_connection::{WriterConnection, answer};
 use crate::store::error::StoreError;
 
-/// So many rows in a default partition slow the making of partitions down; more are not counted.
+/// This many rows in a default partition slow down creating partitions; further rows are not counted.
 const MANY_LATE_ROWS: i64 = 10_000;
 
 const PARTITIONED: [Table; 2] = [
@@ -24,7 +24,7 @@ const PARTITIONED: [Table; 2] = [
     Table { name: "quarantine_events", column: "quarantined_at", days_kept: None },
 ];
 
-/// What migration 0007 sets up, for each table; and whether the reader is there at all.
+/// What migration 0007 creates for each table, and whether the role of readers exists.
 const READER: &str = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'sluice_reader')";
 const READER_OF: &str = "SELECT c.relname::text, c.relrowsecurity, \
         EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname = 'sluice_reader_tenant'), \
@@ -32,7 +32,7 @@ const READER_OF: &str = "SELECT c.relname::text, c.relrowsecurity, \
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
     WHERE n.nspname = current_schema() AND c.relname = ANY ($1) ORDER BY 1";
 
-/// What a reader must never be granted: a partition by name, which no policy of its parent covers, and hashes of tokens.
+/// Grants that a reader must not have: on a partition itself, which no policy of the parent covers, and on hashes of tokens.
 const LEAKS: &str = "SELECT inhrelid::regclass::text FROM pg_inherits \
         WHERE inhparent IN (to_regclass('telemetry'), to_regclass('quarantine_events')) \
         AND has_any_column_privilege('sluice_reader', inhrelid, 'SELECT') \
@@ -41,7 +41,7 @@ const LEAKS: &str = "SELECT inhrelid::regclass::text FROM pg_inherits \
     UNION ALL SELECT 'quarantine_events.token_sha256' WHERE to_regclass('quarantine_events') IS NOT NULL \
         AND has_column_privilege('sluice_reader', to_regclass('quarantine_events'), 'token_sha256', 'SELECT')";
 
-/// How the schema stands against what this sluice knows.
+/// Compares the applied migrations with those of this binary.
 pub async fn migrations(database: &Database, migrate_on_start: bool) -> ServerCheck {
     let state = database.schema_state().await?;
     let mut findings = Vec::new();
@@ -78,7 +78,7 @@ pub async fn migrations(database: &Database, migrate_on_start: bool) -> ServerCh
     Ok(findings)
 }
 
-/// Whether what the promises stand on is there; nothing is said of a schema that is behind.
+/// Checks that the required objects exist; skips a schema with pending migrations.
 pub async fn objects(database: &Database) -> ServerCheck {
     let mut session = WriterConnection::open(database.unbounded_options()).await?;
     if read_state(&mut session).await?.check().is_err() {
@@ -99,7 +99,7 @@ pub async fn objects(database: &Database) -> ServerCheck {
     Ok(findings)
 }
 
-/// Whether the days have their partitions, and what lies in the default ones.
+/// Checks the partitions of the coming days, and the rows in the default partitions.
 pub async fn partitions(database: &Database, migrate_on_start: bool, now: Timestamp) -> ServerCheck {
     let today = now.to_utc().date_naive();
     let mut findings = Vec::new();
@@ -117,12 +117,12 @@ pub async fn partitions(database: &Database, migrate_on_start: bool, now: Timest
             continue;
         };
         findings.push(judge_days(table, &layout, today));
-        findings.push(look_at_late_rows(database, table, &layout).await?);
+        findings.push(check_late_rows(database, table, &layout).await?);
     }
     Ok(findings)
 }
 
-/// Whether dashboards can be bound to one tenant, and see no more.
+/// Checks that the role of dashboards is restricted to one tenant.
 pub async fn readers(database: &Database) -> ServerCheck {
     if !answer(sqlx::query_scalar::<_, bool>(READER).fetch_one(database.pool())).await? {
         return Ok(vec![Finding::warning(
@@ -164,7 +164,7 @@ fn judge_days(table: Table, layout: &Layout, today: NaiveDate) -> Finding {
     Finding::ok(format!("{} has its partition of today, and of {ahead} days ahead", table.name))
 }
 
-async fn look_at_late_rows(database: &Database, table: Table, layout: &Layout) -> Result<Finding, Outage> {
+async fn check_late_rows(database: &Database, table: Table, layout: &Layout) -> Result<Finding, Outage> {
     let name = table.name;
     let Some(late) = &layout.late else {
         return Ok(Finding::error(

@@ -1,6 +1,6 @@
-//! Looks at the server and the role as the daemon will meet them, and says what it found.
+//! Inspects the server and the role of the daemon, and returns findings.
 //!
-//! It changes nothing and creates nothing. What stands in the schema is looked at by [`super::inspect_schema`].
+//! It changes nothing and creates nothing. [`super::inspect_schema`] inspects the schema.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::store::connection::database::Database;
 use crate::store::connection::writer_connection::{WriterConnection, answer};
 use crate::store::error::StoreError;
 
-/// Several findings, or why there is none.
+/// The findings of one check, or the outage that prevented it.
 pub type ServerCheck = Result<Vec<Finding>, Outage>;
 
 /// The oldest Postgres that is supported, as `server_version_num`.
@@ -25,13 +25,13 @@ const OLDEST: i32 = 140_000;
 /// Connections beside the pool: the writer, the probe, the listener.
 const BESIDE_THE_POOL: i64 = 3;
 
-/// How long a notification may take to come back.
+/// Upper bound of the wait for a notification.
 const NOTIFY_PATIENCE: Duration = Duration::from_secs(3);
 
-/// How often the clock is asked; the quickest answer counts.
+/// How often the clock is read; the fastest answer counts.
 const CLOCK_TRIES: usize = 5;
 
-/// Clocks further apart than this, in seconds, are worth a word: partitions and certificates begin and end by both.
+/// A difference of the clocks above this, in seconds, is reported: partitions and certificates depend on both.
 const CLOCK_TOLERANCE: f64 = 1.0;
 
 /// The tables of the migrations that people read.
@@ -53,7 +53,7 @@ const SERVER: &str = "SELECT current_setting('server_version'), current_setting(
 const SAFETY: &str =
     "SELECT current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit')";
 
-/// `numbackends` is what everybody may see of all sessions.
+/// `numbackends` is visible to every role.
 const ROOM: &str = "SELECT current_setting('max_connections')::bigint - current_setting('superuser_reserved_connections')::bigint \
         - coalesce(current_setting('reserved_connections', true)::bigint, 0) - (SELECT sum(numbackends)::bigint FROM pg_stat_database), \
     (SELECT nullif(datconnlimit, -1)::bigint - numbackends FROM pg_database JOIN pg_stat_database s ON s.datid = pg_database.oid \
@@ -69,9 +69,9 @@ const PRIVILEGES: &str = "SELECT current_user::text, current_schema()::text, \
         WHERE nspname = current_schema() AND relname = ANY ($1) AND NOT pg_has_role(relowner, 'USAGE') ORDER BY 1), \
     current_database()::text";
 
-/// Address, login, version, and whether rows can be written at all.
+/// Checks address, login and version, and whether the server accepts writes.
 pub async fn connection(database: &Database) -> ServerCheck {
-    // On a connection of its own: the pool would only say that it got none.
+    // On a connection of its own: the pool would hide the cause.
     let mut session = WriterConnection::open(database.unbounded_options()).await?;
     let row = answer(sqlx::query(SERVER).fetch_one(&mut session.connection)).await?;
     session.close().await;
@@ -95,7 +95,7 @@ pub async fn connection(database: &Database) -> ServerCheck {
     Ok(findings)
 }
 
-/// Whether a commit outlives a crash of Postgres: what is acknowledged to the broker rests on it.
+/// Checks that a commit survives a crash of Postgres: acknowledgements to the broker depend on it.
 pub async fn safety(database: &Database) -> ServerCheck {
     let row = answer(sqlx::query(SAFETY).fetch_one(database.pool())).await?;
     let mut findings = Vec::new();
@@ -119,7 +119,7 @@ pub async fn safety(database: &Database) -> ServerCheck {
     Ok(findings)
 }
 
-/// Whether there are connections for the pool and what stands beside it.
+/// Checks that the server has connections for the pool and [`BESIDE_THE_POOL`].
 pub async fn room(database: &Database, pool_max: u32) -> ServerCheck {
     let row = answer(sqlx::query(ROOM).fetch_one(database.pool())).await?;
     let needed = i64::from(pool_max) + BESIDE_THE_POOL;
@@ -153,7 +153,7 @@ pub async fn room(database: &Database, pool_max: u32) -> ServerCheck {
     Ok(findings)
 }
 
-/// What the role may do.
+/// Checks the privileges of the role.
 pub async fn privileges(database: &Database) -> ServerCheck {
     let row = answer(sqlx::query(PRIVILEGES).bind(&TABLES[..]).fetch_one(database.pool())).await?;
     let (role, schema): (String, Option<String>) = (get(&row, 0)?, get(&row, 1)?);
@@ -188,7 +188,7 @@ pub async fn privileges(database: &Database) -> ServerCheck {
     Ok(findings)
 }
 
-/// Whether a notification comes back: a pooler between here and Postgres may swallow it, and revocations with it.
+/// Checks that a notification arrives: a pooler may drop notifications, and revocations with them.
 pub async fn notices(database: &Database) -> ServerCheck {
     let channel = format!("sluice_doctor_{}", uuid::Uuid::new_v4().simple());
     let heard = async {
@@ -212,15 +212,15 @@ pub async fn notices(database: &Database) -> ServerCheck {
     }
 }
 
-/// How far the server's clock is from this machine's, as exactly as the way there allows.
+/// Checks the difference of the clocks, as exactly as the round trip allows.
 pub async fn clock(database: &Database, clock: Clock) -> ServerCheck {
     let mut best: Option<(f64, f64)> = None;
     for _ in 0..CLOCK_TRIES {
-        let asked = clock();
+        let sent = clock();
         let query = sqlx::query_scalar("SELECT clock_timestamp()");
-        let told: chrono::DateTime<chrono::Utc> = answer(query.fetch_one(database.pool())).await?;
-        let trip = clock().seconds_since(asked);
-        let skew = Timestamp::from(told).seconds_since(asked) - trip / 2.0;
+        let database_time: chrono::DateTime<chrono::Utc> = answer(query.fetch_one(database.pool())).await?;
+        let trip = clock().seconds_since(sent);
+        let skew = Timestamp::from(database_time).seconds_since(sent) - trip / 2.0;
         if best.is_none_or(|(_, quickest)| trip < quickest) {
             best = Some((skew, trip));
         }
@@ -245,7 +245,7 @@ fn judge_skew(skew: f64, doubt: f64) -> Finding {
     Finding::ok(what)
 }
 
-/// A column of an answer; the type is known from the statement.
+/// Reads a column of a row; the statement fixes its type.
 pub(super) fn get<'r, T>(row: &'r sqlx::postgres::PgRow, place: usize) -> Result<T, Outage>
 where
     T: sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
@@ -253,7 +253,7 @@ where
     row.try_get(place).map_err(|error| StoreError::from(error).into())
 }
 
-/// How many rows there are, counted no further than `most`.
+/// Counts the rows up to `most`.
 pub(super) async fn count_up_to(database: &Database, quoted_table: &str, most: i64) -> Result<i64, Outage> {
     let statement = format!("SELECT count(*) FROM (SELECT FROM {quoted_table} LIMIT $1) rows");
     let query = sqlx::query_scalar(AssertSqlSafe(statement)).bind(most);

@@ -1,6 +1,6 @@
-//! Brings the schema to where this sluice needs it, and says how far it is.
+//! Applies the pending migrations, and compares the schema with those of this binary.
 //!
-//! It never goes back, and never touches a schema that is newer than it knows.
+//! It never reverts a migration, and never changes a schema that is newer than this binary.
 
 use sqlx::migrate::{MigrateError, Migrator};
 
@@ -12,23 +12,23 @@ use crate::store::error::StoreError;
 /// The files of `migrations/`, compiled in.
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
-/// How the schema stands against what this sluice knows.
+/// The migrations of the database against those of this binary.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SchemaState {
     /// Versions applied, in order.
     pub applied: Vec<i64>,
-    /// Versions this sluice knows and the database lacks, with what they do.
+    /// Versions that the database lacks, each with its description.
     pub pending: Vec<(i64, String)>,
-    /// Versions applied that this sluice does not know.
+    /// Applied versions that this binary does not know.
     pub unknown: Vec<i64>,
-    /// Versions whose text differs from the one that was applied.
+    /// Versions whose checksum differs from the applied one.
     pub changed: Vec<i64>,
 }
 
-/// Why the schema cannot be worked with.
+/// Why the schema cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SchemaError {
-    /// A later release has been here.
+    /// A later release has migrated it.
     #[error("the schema is newer than this sluice: migration {0} is applied and not known here; run a newer sluice")]
     Newer(i64),
     /// A migration was edited after it had been applied.
@@ -36,7 +36,7 @@ pub enum SchemaError {
         "migration {0} is not the one that was applied to this database; run the sluice release that applied it, or a later one"
     )]
     Changed(i64),
-    /// There is work to do.
+    /// Migrations are pending.
     #[error(
         "{count} migration(s) are not applied, the first is {first:04}; run `sluice migrate`, or set MIGRATE_ON_START=1"
     )]
@@ -46,15 +46,15 @@ pub enum SchemaError {
         /// The first of them.
         first: i64,
     },
-    /// Postgres refused a migration; it left nothing behind.
+    /// A migration failed and was rolled back.
     #[error("migration {version:04} failed and was rolled back: {why}")]
     Failed {
         /// Which.
         version: i64,
-        /// The database's words, and what to do.
+        /// The error of the database, and what to do.
         why: String,
     },
-    /// Postgres could not be asked.
+    /// The database failed.
     #[error(transparent)]
     Outage(#[from] Outage),
 }
@@ -62,7 +62,7 @@ pub enum SchemaError {
 // === impl SchemaState ===
 
 impl SchemaState {
-    /// Whether this sluice can work with it.
+    /// Checks that this binary can use the schema.
     pub fn check(&self) -> Result<(), SchemaError> {
         self.check_known()?;
         match self.pending.first() {
@@ -71,7 +71,7 @@ impl SchemaState {
         }
     }
 
-    /// Whether nothing stands there that this sluice did not put there.
+    /// Checks that every applied migration is one of this binary.
     fn check_known(&self) -> Result<(), SchemaError> {
         if let Some(&version) = self.unknown.last() {
             return Err(SchemaError::Newer(version));
@@ -81,9 +81,9 @@ impl SchemaState {
 }
 
 impl Database {
-    /// Applies what is pending, under an advisory lock that other replicas wait for. Returns the versions it applied.
+    /// Applies the pending migrations under an advisory lock that other replicas wait for. Returns the applied versions.
     pub async fn migrate(&self) -> Result<Vec<i64>, SchemaError> {
-        // On a connection of its own: the lock ends with it, however this ends.
+        // On a connection of its own: the lock ends with it in every case.
         let mut session = WriterConnection::open(self.unbounded_options()).await.map_err(Outage::from)?;
         let before = read_state(&mut session).await?;
         before.check_known()?;
@@ -93,7 +93,7 @@ impl Database {
         Ok(before.pending.into_iter().map(|(version, _)| version).collect())
     }
 
-    /// How the schema stands; changes nothing.
+    /// Reads the state of the schema; changes nothing.
     pub async fn schema_state(&self) -> Result<SchemaState, Outage> {
         let mut session = WriterConnection::open(self.unbounded_options()).await?;
         let state = read_state(&mut session).await?;
@@ -102,13 +102,13 @@ impl Database {
     }
 }
 
-/// The same over a connection that is there.
+/// Reads the state of the schema over `session`.
 pub(crate) async fn read_state(session: &mut WriterConnection) -> Result<SchemaState, Outage> {
-    let asked = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL");
-    let has_any: bool = answer(asked.fetch_one(&mut session.connection)).await?;
+    let query = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL");
+    let has_any: bool = answer(query.fetch_one(&mut session.connection)).await?;
     let applied: Vec<(i64, Vec<u8>)> = if has_any {
-        let asked = sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version");
-        answer(asked.fetch_all(&mut session.connection)).await?
+        let query = sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version");
+        answer(query.fetch_all(&mut session.connection)).await?
     } else {
         Vec::new()
     };

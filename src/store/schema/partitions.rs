@@ -1,8 +1,8 @@
-//! Keeps the days in order: partitions stand ready before their day comes, and go once they are older than the retention.
+//! Creates the partitions of coming days, and drops those past the retention.
 //!
-//! A day's partition is named `<table>_<yyyymmdd>` and spans that day in UTC. Partitions with other names are somebody
-//! else's and are left alone; so is a table that is not partitioned at all. It never makes ingest wait longer than
-//! [`LOCK_PATIENCE`], and a row that came before its partition never keeps the partition from being made.
+//! A day's partition is named `<table>_<yyyymmdd>` and spans that day in UTC. It never touches partitions with other names,
+//! nor tables without partitions. It never makes ingest wait longer than [`LOCK_PATIENCE`]. Rows that arrived before their
+//! partition do not prevent its creation.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,7 +12,8 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::day_tables::{Layout, Table, layout, midnight};
+use super::day_tables::{DAYS_AHEAD, Layout, Table, layout, midnight};
+use super::partition_report::PartitionReport;
 use super::retention::{self, Retention};
 use crate::domain::clocks::Clocks;
 use crate::domain::ports::Outage;
@@ -22,62 +23,38 @@ use crate::store::connection::clocks;
 use crate::store::error::StoreError;
 use crate::telemetry::store::StoreMetrics;
 
-/// Days after today that have their partition ready: a daemon that is down over a weekend comes back to a made bed.
-pub const DAYS_AHEAD: u64 = 3;
-
-/// The longest a step waits for a table lock. Whoever writes queues behind that wait, so it is short.
+/// How long a step waits for a table lock. Writers queue behind that wait, so it is short.
 pub const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
-/// How often a step that did not get its lock is tried within one round; a dashboard's query may stand in the way.
+/// Attempts of a step per round when the lock is not available, for example because of a dashboard's query.
 const LOCK_TRIES: u32 = 5;
 
-/// Between two tries: long enough for the writers that queued behind the last one to go on.
+/// Pause between two attempts, for the writers that queued behind the last one.
 const LOCK_PAUSE: Duration = Duration::from_millis(300);
 
-/// Rows deleted by one statement, so that none holds its locks for long.
+/// Rows per DELETE, so that it holds no lock for long.
 const EXPIRY_CHUNK: i64 = 10_000;
 
-/// Statements of one round for one table; what is left waits for the next round.
+/// DELETE statements per round and table; the next round deletes the rest.
 const EXPIRY_CHUNKS: u32 = 50;
 
-/// How often the days are looked at.
+/// Pause between two rounds.
 const EVERY: Duration = Duration::from_hours(1);
 
-/// How soon again after a round that fell short.
+/// Pause after a round with failures.
 const AFTER_TROUBLE: Duration = Duration::from_mins(1);
 
-/// The longest a round may take; beyond it the connection is taken for dead and the round begins anew.
+/// Upper bound of a round; beyond it the connection counts as dead and the next round starts.
 const ROUND_PATIENCE: Duration = Duration::from_mins(30);
 
 /// The advisory lock that lets one replica at a time change partitions.
 const ADVISORY_KEY: i64 = 0x736c_7569_6365_0001;
 
-/// The part of readiness that this module speaks for.
-const PART: &str = "partitions";
+/// The component of readiness that this module reports.
+const COMPONENT: &str = "partitions";
 
-/// The part that says why nothing is deleted.
+/// The component that reports why nothing is deleted.
 const RETENTION: &str = "retention";
-
-/// What one round did and found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PartitionReport {
-    /// Partitions made.
-    pub made: Vec<String>,
-    /// Rows that came before their partition and were moved into it.
-    pub moved: u64,
-    /// Partitions dropped.
-    pub dropped: Vec<String>,
-    /// Rows older than the retention that were deleted one by one.
-    pub expired: u64,
-    /// Days after today, without a gap, for which telemetry has its partition.
-    pub ahead: i64,
-    /// Partitions of today and tomorrow that are not there.
-    pub missing: Vec<String>,
-    /// What could not be done this time, and why.
-    pub failed: Vec<String>,
-    /// Why nothing past the retention was deleted.
-    pub held: Option<String>,
-}
 
 /// One change of a table's partitions.
 #[derive(Clone, Copy, Debug)]
@@ -88,15 +65,15 @@ enum PartitionStep {
 
 /// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ran {
-    /// It was done, or refused for its own reason.
-    Through,
-    /// Somebody holds on to the table: the other steps would only make writers wait again.
-    LockedOut,
+enum StepOutcome {
+    /// It succeeded, or failed for a reason of its own.
+    Done,
+    /// Another session locks the table: further steps would only make writers wait.
+    LockTimeout,
 }
 
-/// Runs [`maintain`] at the start and every hour until told to stop. Rows have a home without it, so trouble turns the
-/// daemon unready only once today's or tomorrow's partition is missing.
+/// Runs [`maintain`] at the start and every hour until `stop`. The default partition takes all rows, so a failure makes the
+/// daemon unready only when the partition of today or tomorrow is missing.
 pub async fn keep(
     pool: PgPool,
     retention: Retention,
@@ -113,8 +90,9 @@ pub async fn keep(
         };
         let pause = match round.unwrap_or_else(|_| Err(Outage("Postgres did not answer in time".into()))) {
             Ok(report) => {
-                let pause = tell(&report, &metrics, &readiness);
-                tell_held(report.held.as_deref(), &mut held, &metrics, &readiness).map_or(pause, |soon| soon.min(pause))
+                let pause = report_round(&report, &metrics, &readiness);
+                report_held(report.held.as_deref(), &mut held, &metrics, &readiness)
+                    .map_or(pause, |soon| soon.min(pause))
             }
             Err(error) => {
                 tracing::warn!(reason = %error, "the partitions could not be looked at; trying again in a minute");
@@ -128,9 +106,9 @@ pub async fn keep(
     }
 }
 
-/// Makes the partitions of yesterday, today and [`DAYS_AHEAD`] days to come, by either clock; drops those past the retention,
-/// and deletes what is past it in the default partitions and the counters, unless [`retention`] is against it. Any number of
-/// replicas may call it at once.
+/// Creates the partitions of yesterday, today and the next [`DAYS_AHEAD`] days, by either clock. Unless [`retention`] forbids
+/// it, drops partitions past the retention and deletes such rows in the default partitions and the counters. Replicas may
+/// call it at the same time.
 pub async fn maintain(pool: &PgPool, retention: Retention, clocks: Clocks) -> Result<PartitionReport, Outage> {
     round(pool, retention, clocks).await.map_err(|error| StoreError::from(error).into())
 }
@@ -149,7 +127,7 @@ async fn round(pool: &PgPool, retention: Retention, clocks: Clocks) -> Result<Pa
         let Some(layout) = layout(&mut *pool.acquire().await?, table).await? else { continue };
         let cutoff = table.cutoff(prospect.day).filter(|_| prospect.held.is_none());
         for step in steps(&layout, &days, cutoff) {
-            if run(pool, table, step, &mut report).await? == Ran::LockedOut {
+            if run_step(pool, table, step, &mut report).await? == StepOutcome::LockTimeout {
                 break;
             }
         }
@@ -172,35 +150,35 @@ async fn round(pool: &PgPool, retention: Retention, clocks: Clocks) -> Result<Pa
     Ok(report)
 }
 
-/// Says it in readiness always, and in the log when it begins and ends; how soon to look again while it lasts.
-fn tell_held(
+/// Reports in readiness, and logs the begin and end. Returns the pause until the next round; `None` means no change.
+fn report_held(
     why: Option<&str>,
-    told: &mut Option<String>,
+    logged: &mut Option<String>,
     metrics: &StoreMetrics,
     readiness: &Readiness,
 ) -> Option<Duration> {
     metrics.retention_held.set(i64::from(why.is_some()));
     let Some(why) = why else {
         readiness.well(RETENTION);
-        if told.take().is_some() {
+        if logged.take().is_some() {
             tracing::info!("what is past its retention is deleted again");
         }
         return None;
     };
     readiness.unwell(RETENTION, why);
-    if told.replace(why.to_owned()).is_none() {
+    if logged.replace(why.to_owned()).is_none() {
         tracing::error!("{why}");
     }
     Some(AFTER_TROUBLE)
 }
 
-fn tell(report: &PartitionReport, metrics: &StoreMetrics, readiness: &Readiness) -> Duration {
+fn report_round(report: &PartitionReport, metrics: &StoreMetrics, readiness: &Readiness) -> Duration {
     metrics.partitions_ahead.set(report.ahead);
     if report.missing.is_empty() {
-        readiness.well(PART);
+        readiness.well(COMPONENT);
     } else {
         let why = report.failed.first().map_or("nothing was said why", String::as_str);
-        readiness.unwell(PART, format!("{} cannot be made: {why}", report.missing.join(", ")));
+        readiness.unwell(COMPONENT, format!("{} cannot be made: {why}", report.missing.join(", ")));
     }
     if !(report.made.is_empty() && report.dropped.is_empty() && report.expired == 0) {
         tracing::info!(made = ?report.made, moved_rows = report.moved, dropped = ?report.dropped,
@@ -213,33 +191,33 @@ fn tell(report: &PartitionReport, metrics: &StoreMetrics, readiness: &Readiness)
     AFTER_TROUBLE
 }
 
-fn wanted(today: NaiveDate) -> impl Iterator<Item = NaiveDate> {
+fn wanted_days(today: NaiveDate) -> impl Iterator<Item = NaiveDate> {
     today.pred_opt().into_iter().chain(today.iter_days().take(1 + usize::try_from(DAYS_AHEAD).unwrap_or(0)))
 }
 
-/// None keeps all.
+/// Plans the steps of a table. `cutoff` of `None` drops nothing.
 fn steps(layout: &Layout, days: &[NaiveDate], cutoff: Option<NaiveDate>) -> Vec<PartitionStep> {
     let kept = |day: &NaiveDate| cutoff.is_none_or(|cutoff| *day >= cutoff);
-    let wanted: BTreeSet<NaiveDate> = days.iter().copied().flat_map(wanted).collect();
-    let make = wanted.into_iter().filter(|day| kept(day) && !layout.days.contains(day)).map(PartitionStep::Make);
+    let wanted: BTreeSet<NaiveDate> = days.iter().copied().flat_map(wanted_days).collect();
+    let create = wanted.into_iter().filter(|day| kept(day) && !layout.days.contains(day)).map(PartitionStep::Make);
     let drop = layout.days.iter().filter(|day| !kept(day)).copied().map(PartitionStep::Drop);
-    make.chain(drop).collect()
+    create.chain(drop).collect()
 }
 
-/// One step in a transaction of its own, tried again while a lock stands in the way. What the database says against it
-/// goes into the report, so that one day's trouble is not the other days'.
-async fn run(
+/// Runs one step in its own transaction, and retries while a lock is not available. An error of the database goes into the
+/// report, so that it does not stop the other days.
+async fn run_step(
     pool: &PgPool,
     table: Table,
     step: PartitionStep,
     report: &mut PartitionReport,
-) -> Result<Ran, sqlx::Error> {
+) -> Result<StepOutcome, sqlx::Error> {
     let (PartitionStep::Make(day) | PartitionStep::Drop(day)) = step;
     let mut tries = 0;
     loop {
         tries += 1;
         let done = match step {
-            PartitionStep::Make(day) => make(pool, table, day).await,
+            PartitionStep::Make(day) => create_day(pool, table, day).await,
             PartitionStep::Drop(day) => drop_day(pool, table, day).await.map(|done| done.then_some(0)),
         };
         match (done, step) {
@@ -256,18 +234,18 @@ async fn run(
             (Err(sqlx::Error::Database(error)), _) => {
                 report.failed.push(format!("{}: {error}", table.partition(day)));
                 if is_busy(&sqlx::Error::Database(error)) {
-                    return Ok(Ran::LockedOut);
+                    return Ok(StepOutcome::LockTimeout);
                 }
             }
             (Err(error), _) => return Err(error),
         }
-        return Ok(Ran::Through);
+        return Ok(StepOutcome::Done);
     }
 }
 
-/// Makes a day's partition beside the table and attaches it, with the rows that came early. Says how many those were, or
-/// nothing when the partition was there by now.
-async fn make(pool: &PgPool, table: Table, day: NaiveDate) -> Result<Option<u64>, sqlx::Error> {
+/// Creates a day's partition beside the table, moves early rows into it, and attaches it. Returns the number of moved rows;
+/// `None` means the partition exists.
+async fn create_day(pool: &PgPool, table: Table, day: NaiveDate) -> Result<Option<u64>, sqlx::Error> {
     let Some(next) = day.succ_opt() else { return Ok(None) };
     let mut tx = begin(pool).await?;
     let layout = layout(&mut tx, table).await?.unwrap_or_default();
@@ -275,8 +253,8 @@ async fn make(pool: &PgPool, table: Table, day: NaiveDate) -> Result<Option<u64>
         return Ok(None);
     }
     let (parent, column, partition) = (table.name, table.column, table.partition(day));
-    // Writers wait at the parent, before they choose a partition. Were they let through to wait at the default partition,
-    // it would refuse their row once the day is no longer its own.
+    // Writers must wait at the parent, before they choose a partition. One that waited at the default partition would fail
+    // there once the day has its own partition.
     execute(&mut tx, format!("LOCK TABLE ONLY {parent} IN SHARE ROW EXCLUSIVE MODE")).await?;
     execute(&mut tx, format!("CREATE TABLE {partition} (LIKE {parent} INCLUDING ALL)")).await?;
     let mut moved = 0;
@@ -304,7 +282,7 @@ async fn make(pool: &PgPool, table: Table, day: NaiveDate) -> Result<Option<u64>
     Ok(Some(moved))
 }
 
-/// Drops a day. (DETACH CONCURRENTLY would lock less, but Postgres refuses it beside a default partition.)
+/// Drops a day's partition. DETACH CONCURRENTLY would lock less, but Postgres refuses it beside a default partition.
 async fn drop_day(pool: &PgPool, table: Table, day: NaiveDate) -> Result<bool, sqlx::Error> {
     let mut tx = begin(pool).await?;
     if !layout(&mut tx, table).await?.unwrap_or_default().days.contains(&day) {
@@ -315,7 +293,7 @@ async fn drop_day(pool: &PgPool, table: Table, day: NaiveDate) -> Result<bool, s
     Ok(true)
 }
 
-/// A transaction that holds the replicas' lock and is quick to give up on any other.
+/// Begins a transaction that holds the advisory lock and waits only [`LOCK_PATIENCE`] for any other.
 async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     let mut tx = pool.begin().await?;
     execute(&mut tx, "SET LOCAL lock_timeout = '30s'; SET LOCAL statement_timeout = '5min'".to_owned()).await?;
@@ -328,7 +306,7 @@ async fn execute(connection: &mut PgConnection, statement: String) -> Result<(),
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await.map(drop)
 }
 
-/// Looks again: what must be there now and is not, and how far ahead telemetry is.
+/// Reads the partitions again: which required ones are missing, and how far ahead telemetry is.
 async fn verify(
     pool: &PgPool,
     table: Table,
@@ -345,7 +323,7 @@ async fn verify(
     Ok(())
 }
 
-/// Deletes rows before the cutoff in bounded chunks; says how many.
+/// Deletes rows before `cutoff` in bounded chunks; returns their number.
 async fn expire(pool: &PgPool, table: &str, column: &str, cutoff: NaiveDate) -> Result<u64, sqlx::Error> {
     let statement = format!(
         "DELETE FROM {table} WHERE ctid = ANY (ARRAY (SELECT ctid FROM {table} WHERE {column} < $1 LIMIT {EXPIRY_CHUNK}))"
@@ -367,7 +345,7 @@ async fn expire(pool: &PgPool, table: &str, column: &str, cutoff: NaiveDate) -> 
     Ok(expired)
 }
 
-/// The lock was not to be had in time, or was given to the other side of a deadlock.
+/// Whether the error is a lock timeout or a deadlock.
 fn is_busy(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     matches!(code.as_deref(), Some("55P03" | "40P01"))
@@ -382,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_older_than_the_retention_goes_and_is_never_made() {
+    fn a_day_older_than_the_retention_is_dropped_and_never_created() {
         let days = [day("2026-11-18"), day("2026-11-19"), day("2026-11-21")].into();
         let cutoff = Some(day("2026-11-19"));
         let steps = steps(&Layout { days, late: None }, &[day("2026-11-21"), day("2026-11-21")], cutoff);

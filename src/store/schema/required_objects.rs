@@ -1,9 +1,9 @@
-//! What must stand in the schema for the promises to hold: the tables, what is unique, the triggers that are switched on, the
-//! constraints, the default partitions, what binds readers. The list is `required_objects.txt`, one object a line.
+//! The objects that the schema must hold: tables, unique indexes, enabled triggers, constraints, default partitions, and the
+//! policies of readers. The list is `required_objects.txt`, one object a line.
 //!
-//! An object counts by what it does, not by its name: an index that was made again under another one is good. It changes
-//! nothing. A migration that makes or changes an object changes the list with it; a test compares the list with a database
-//! that has just been migrated.
+//! An object is compared by its definition, not its name: an index created again under another name is accepted. It changes
+//! nothing. A migration that changes an object changes the list too; a test compares the list with a freshly migrated
+//! database.
 
 use std::collections::BTreeSet;
 
@@ -12,10 +12,10 @@ use crate::store::connection::database::Database;
 use crate::store::connection::writer_connection::{WriterConnection, answer};
 use crate::store::error::StoreError;
 
-/// The objects of a database that is in order.
+/// The objects of a correct schema.
 pub const REQUIRED: &str = include_str!("required_objects.txt");
 
-/// Objects that a sentence names; the others are counted.
+/// Objects that a sentence names; further ones are only counted.
 const NAMED: usize = 3;
 
 /// Every object there is, as a line of the list; and `unread <table>` for what `sluice_reader` may not read, which then needs
@@ -47,12 +47,12 @@ UNION ALL SELECT 'policy ' || name || ' ' || p.polname || ' ' || p.polcmd::text 
     FROM own JOIN pg_policy p ON p.polrelid = own.oid
 UNION ALL SELECT 'unread ' || name FROM own WHERE relkind <> 'S' AND oid NOT IN (SELECT oid FROM read)";
 
-/// What is not as it must be.
+/// The objects that are missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Missing {
-    /// What promises stand on.
+    /// Objects that a promise depends on.
     pub broken: Vec<String>,
-    /// What only makes questions quick.
+    /// Objects that only make queries fast.
     pub slow: Vec<String>,
 }
 
@@ -78,7 +78,7 @@ async fn present(session: &mut WriterConnection) -> Result<Vec<String>, StoreErr
 // === impl Missing ===
 
 impl Missing {
-    /// What is wrong, in one sentence, and what to do; none when all promises have what they stand on.
+    /// What is wrong and what to do, in one sentence. `None` means no promise is affected.
     pub fn complaint(&self) -> Option<String> {
         let first = self.broken.get(..NAMED).unwrap_or(&self.broken);
         let more = self.broken.len() - first.len();
@@ -109,7 +109,7 @@ fn compare(present: &[String]) -> Missing {
             _ => missing.broken.push(format!("missing: {line}")),
         }
     }
-    // Another policy lets more through, wherever one may read.
+    // A further policy permits more rows.
     let required: BTreeSet<&str> = REQUIRED.lines().collect();
     let policies = present.iter().filter(|line| line.starts_with("policy ") && !required.contains(*line));
     let of_readers = policies.filter(|line| line.split(' ').nth(1).is_some_and(is_read));

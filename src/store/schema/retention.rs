@@ -1,16 +1,15 @@
 //! Decides whether a round of the partitions may delete what is past the retention.
 //!
-//! Deleting goes by the time, and a clock can be wrong. So nothing is deleted while the clocks of this machine and of Postgres
-//! differ, and the earlier of the two counts. Where both are wrong alike only the past tells: the day of the last round is
-//! remembered, and a round that would advance by many days at once deletes nothing until it is confirmed. It deletes nothing
-//! itself.
+//! Deletion depends on the time, and a clock can be wrong. So it forbids deletion while the clocks of this machine and of
+//! Postgres differ, and uses the earlier one. When both are wrong, only history shows it: the day of the last round is
+//! stored, and a round that would advance by many days deletes nothing until it is confirmed. It deletes nothing itself.
 
 use chrono::{Days, NaiveDate};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 
-use super::day_tables::{Table, layout, midnight};
-use super::partitions::{DAYS_AHEAD, PartitionReport};
+use super::day_tables::{DAYS_AHEAD, Table, layout, midnight};
+use super::partition_report::PartitionReport;
 use crate::config::sections::database::DatabaseConfig;
 use crate::domain::clocks::Clocks;
 use crate::domain::finding::{Finding, Severity};
@@ -18,33 +17,33 @@ use crate::domain::ports::Outage;
 use crate::store::error::StoreError;
 use crate::store::registry::audit::{self, Actor, Entry};
 
-/// A round advances by up to so many days by itself: a daemon that was down over a long weekend goes on unasked.
+/// Days that a round may advance without confirmation: enough for a daemon that was down over a long weekend.
 const MAX_STEP_DAYS: u32 = 3;
 
-/// And by no more than this part of the shortest retention: what is kept for a week is not gone after one wrong step.
+/// The advance is also at most this fraction of the shortest retention: one wrong step must not delete a whole week.
 const STEP_PART: u32 = 4;
 
-/// How many days are kept; none keeps all.
+/// Days to keep; `None` keeps all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
     /// `TELEMETRY_RETENTION_DAYS`.
     pub telemetry_days: Option<u32>,
     /// `QUARANTINE_RETENTION_DAYS`.
     pub quarantine_days: Option<u32>,
-    /// Somebody has confirmed that a round may advance by any number of days.
+    /// An operator has confirmed that a round may advance by any number of days.
     pub confirmed: bool,
 }
 
-/// What stands before a round.
+/// What a round would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prospect {
     /// The day of the last round.
     pub last_day: NaiveDate,
-    /// The day this round goes by.
+    /// The day of this round.
     pub day: NaiveDate,
     /// Partitions past the retention.
     pub partitions: Vec<String>,
-    /// Why nothing may be deleted; none lets the round go on.
+    /// Why nothing may be deleted; `None` allows deletion.
     pub held: Option<String>,
 }
 
@@ -74,33 +73,33 @@ impl Retention {
         Table { name: "quarantine_counters_minute", column: "bucket_minute", days_kept: self.quarantine_days }
     }
 
-    /// Whether anything is ever deleted.
+    /// Whether a retention is set.
     pub(super) fn deletes(&self) -> bool {
         self.step().is_some()
     }
 
-    /// By how many days a round may advance unasked; none when nothing is ever deleted.
+    /// Days that a round may advance without confirmation. `None` means no retention is set.
     fn step(&self) -> Option<u32> {
         let shortest = self.telemetry_days.into_iter().chain(self.quarantine_days).min()?;
         Some((shortest / STEP_PART).clamp(1, MAX_STEP_DAYS))
     }
 }
 
-/// What a round would do now; changes nothing.
+/// Returns what a round would do now; changes nothing.
 pub async fn look(pool: &PgPool, retention: Retention, clocks: Clocks) -> Result<Prospect, Outage> {
-    let looked = async {
+    let result = async {
         let mut connection = pool.acquire().await?;
         let day = clocks.earlier().to_utc().date_naive();
-        let last_day = match remembered(&mut connection).await? {
+        let last_day = match stored_last_day(&mut connection).await? {
             Some(day) => day,
-            None => by_partitions(&mut connection).await?.unwrap_or(day),
+            None => last_day_by_partitions(&mut connection).await?.unwrap_or(day),
         };
         prospect(&mut connection, retention, clocks, last_day).await
     };
-    looked.await.map_err(trouble)
+    result.await.map_err(outage)
 }
 
-/// The same, for `sluice doctor`.
+/// Like [`look`], as findings for `sluice doctor`.
 pub async fn inspect(pool: &PgPool, retention: Retention, clocks: Clocks) -> Result<Vec<Finding>, Outage> {
     let prospect = look(pool, retention, clocks).await?;
     Ok(vec![match prospect.held {
@@ -113,7 +112,7 @@ pub async fn inspect(pool: &PgPool, retention: Retention, clocks: Clocks) -> Res
     }])
 }
 
-/// Writes down who confirmed a round, and what it deleted.
+/// Records in the audit log who confirmed a round, and what it deleted.
 pub async fn note_confirmed(
     pool: &PgPool,
     actor: &Actor,
@@ -122,29 +121,30 @@ pub async fn note_confirmed(
 ) -> Result<(), Outage> {
     let detail = json!({ "day": day.to_string(), "partitions": report.dropped, "rows": report.expired });
     let entry = Entry { actor, action: "retention.confirm", tenant: None, device: None, detail };
-    let noted = async { audit::record(&mut *pool.acquire().await?, entry).await };
-    noted.await.map_err(trouble)
+    let recorded = async { audit::record(&mut *pool.acquire().await?, entry).await };
+    recorded.await.map_err(outage)
 }
 
-/// What a round may do. The day it goes on from is remembered before anything else: the partitions it makes would hide it.
+/// Returns what a round may do. It stores the day of the last round first: the partitions that the round creates would hide
+/// it.
 pub(super) async fn before_round(
     connection: &mut PgConnection,
     retention: Retention,
     clocks: Clocks,
 ) -> Result<Prospect, sqlx::Error> {
     let day = clocks.earlier().to_utc().date_naive();
-    let last_day = if let Some(day) = remembered(connection).await? {
+    let last_day = if let Some(day) = stored_last_day(connection).await? {
         day
     } else {
-        let first = by_partitions(connection).await?.unwrap_or(day);
+        let first = last_day_by_partitions(connection).await?.unwrap_or(day);
         let statement = "INSERT INTO retention_rounds (day) VALUES ($1) ON CONFLICT DO NOTHING";
         sqlx::query(statement).bind(first).execute(&mut *connection).await?;
-        remembered(connection).await?.unwrap_or(first)
+        stored_last_day(connection).await?.unwrap_or(first)
     };
     prospect(connection, retention, clocks, last_day).await
 }
 
-/// The round has deleted what was due.
+/// Records that the round has deleted what was due.
 pub(super) async fn after_round(connection: &mut PgConnection, day: NaiveDate) -> Result<(), sqlx::Error> {
     sqlx::query("UPDATE retention_rounds SET day = $1, ran_at = clock_timestamp()")
         .bind(day)
@@ -155,12 +155,12 @@ pub(super) async fn after_round(connection: &mut PgConnection, day: NaiveDate) -
 
 // --- private helpers ---
 
-async fn remembered(connection: &mut PgConnection) -> Result<Option<NaiveDate>, sqlx::Error> {
+async fn stored_last_day(connection: &mut PgConnection) -> Result<Option<NaiveDate>, sqlx::Error> {
     sqlx::query_scalar("SELECT day FROM retention_rounds").fetch_optional(connection).await
 }
 
 /// The day of the last round, by the partitions it made ahead.
-async fn by_partitions(connection: &mut PgConnection) -> Result<Option<NaiveDate>, sqlx::Error> {
+async fn last_day_by_partitions(connection: &mut PgConnection) -> Result<Option<NaiveDate>, sqlx::Error> {
     let layout = layout(connection, Retention::default().telemetry()).await?.unwrap_or_default();
     Ok(layout.days.last().and_then(|last| last.checked_sub_days(Days::new(DAYS_AHEAD))))
 }
@@ -210,7 +210,7 @@ async fn has_rows_before(
     sqlx::query_scalar(AssertSqlSafe(statement)).bind(midnight(cutoff)).fetch_one(connection).await
 }
 
-fn trouble(error: sqlx::Error) -> Outage {
+fn outage(error: sqlx::Error) -> Outage {
     StoreError::from(error).into()
 }
 

@@ -1,7 +1,7 @@
-//! The binary form of COPY, written by hand: into one buffer that is kept from batch to batch, and column by column for a
-//! statement that takes its rows as arrays ([`super::columns`]).
+//! The binary format of COPY, in one buffer that is reused for each batch. [`crate::store::batch::columns`] uses the same
+//! format for arrays.
 //!
-//! It allocates nothing per field and knows no table; whoever writes a row writes exactly the fields it announced.
+//! It allocates nothing per field and knows no table. The caller writes exactly the number of fields it gave to `row`.
 
 use uuid::Uuid;
 
@@ -21,16 +21,16 @@ const NULL: [u8; 4] = (-1_i32).to_be_bytes();
 /// The version byte in front of binary jsonb.
 const JSONB_VERSION: u8 = 1;
 
-/// 2000-01-01T00:00:00Z, where Postgres counts from, in microseconds of the Unix epoch.
+/// 2000-01-01T00:00:00Z, the epoch of Postgres, in microseconds of the Unix epoch.
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 
-/// The earliest moment Postgres keeps (4714-11-24 BC), in its own count. Its latest lies beyond ours.
+/// The earliest timestamp of Postgres (4714-11-24 BC), in microseconds of its epoch. Its latest is beyond `i64`.
 const EARLIEST: i64 = -211_813_488_000_000_000;
 
-/// What the buffer keeps between batches; a huge message does not hold its memory for ever.
+/// Capacity kept between batches, so that one huge message does not keep its memory.
 const KEEP_BYTES: usize = 1 << 20;
 
-/// Rows in the form COPY takes.
+/// Rows in the binary format of COPY.
 #[derive(Debug, Default)]
 pub struct CopyBuffer {
     bytes: Vec<u8>,
@@ -39,29 +39,29 @@ pub struct CopyBuffer {
 // === impl CopyBuffer ===
 
 impl CopyBuffer {
-    /// Forgets what it held and begins anew.
+    /// Clears the buffer and writes the header.
     pub fn start(&mut self) {
         self.bytes.clear();
         self.bytes.shrink_to(KEEP_BYTES);
         self.bytes.extend_from_slice(HEADER);
     }
 
-    /// Ends the data.
+    /// Writes the trailer.
     pub fn finish(&mut self) {
         self.bytes.extend_from_slice(&TRAILER);
     }
 
-    /// Forgets what has been sent.
+    /// Clears the bytes that were sent.
     pub fn clear(&mut self) {
         self.bytes.clear();
     }
 
-    /// What was written so far and not sent.
+    /// The bytes written and not yet sent.
     pub fn written(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Begins a row of that many fields.
+    /// Begins a row of `fields` fields.
     pub fn row(&mut self, fields: usize) {
         self.bytes.extend_from_slice(&i16::try_from(fields).unwrap_or(i16::MAX).to_be_bytes());
     }
@@ -71,13 +71,13 @@ impl CopyBuffer {
         self.bytes.extend_from_slice(&NULL);
     }
 
-    /// text or bytea, as it is.
+    /// text or bytea, unchanged.
     pub fn bytes(&mut self, value: &[u8]) {
         self.length(value.len());
         self.bytes.extend_from_slice(value);
     }
 
-    /// text or bytea, as it is, or NULL.
+    /// text or bytea, unchanged, or NULL.
     pub fn bytes_or_null(&mut self, value: Option<&[u8]>) {
         match value {
             Some(value) => self.bytes(value),
@@ -93,7 +93,7 @@ impl CopyBuffer {
         }
     }
 
-    /// text that may hold NUL, which Postgres has no place for: U+FFFD stands in.
+    /// text; each NUL, which Postgres cannot store, becomes U+FFFD.
     pub fn clean_text(&mut self, value: &str) {
         if memchr::memchr(0, value.as_bytes()).is_none() {
             return self.bytes(value.as_bytes());
@@ -110,7 +110,7 @@ impl CopyBuffer {
         self.bytes[start..start + 4].copy_from_slice(&length_prefix(written));
     }
 
-    /// The same, or NULL.
+    /// Like [`Self::clean_text`], or NULL.
     pub fn clean_text_or_null(&mut self, value: Option<&str>) {
         match value {
             Some(value) => self.clean_text(value),
@@ -136,20 +136,20 @@ impl CopyBuffer {
     /// bigint or NULL.
     pub fn bigint_or_null(&mut self, value: Option<i64>) {
         match value {
-            Some(value) => self.eight(value),
+            Some(value) => self.eight_bytes(value),
             None => self.null(),
         }
     }
 
-    /// timestamptz. A moment Postgres cannot keep is sent as one it refuses, never as infinity.
+    /// timestamptz. A time that Postgres cannot store is sent as one it refuses, never as infinity.
     pub fn timestamp(&mut self, value: Timestamp) {
-        self.eight(value.micros().saturating_sub(POSTGRES_EPOCH).max(i64::MIN + 1));
+        self.eight_bytes(value.micros().saturating_sub(POSTGRES_EPOCH).max(i64::MIN + 1));
     }
 
-    /// timestamptz; NULL also for a moment Postgres cannot keep.
+    /// timestamptz; NULL also for a time that Postgres cannot store.
     pub fn timestamp_or_null(&mut self, value: Option<Timestamp>) {
         match value {
-            Some(value) if keeps(value) => self.timestamp(value),
+            Some(value) if is_storable(value) => self.timestamp(value),
             _ => self.null(),
         }
     }
@@ -160,7 +160,7 @@ impl CopyBuffer {
         self.bytes.extend_from_slice(value.as_bytes());
     }
 
-    fn eight(&mut self, value: i64) {
+    fn eight_bytes(&mut self, value: i64) {
         self.length(8);
         self.bytes.extend_from_slice(&value.to_be_bytes());
     }
@@ -170,13 +170,13 @@ impl CopyBuffer {
     }
 }
 
-/// Lengths are below 2^31: payloads are bounded far lower. One that were not is refused by Postgres as malformed.
+/// Lengths stay below 2^31, because payloads are bounded. Postgres would refuse a longer one as malformed.
 fn length_prefix(length: usize) -> [u8; 4] {
     i32::try_from(length).unwrap_or(i32::MAX).to_be_bytes()
 }
 
-/// Whether Postgres has a place for this moment.
-fn keeps(value: Timestamp) -> bool {
+/// Whether Postgres can store this time.
+fn is_storable(value: Timestamp) -> bool {
     value.micros().saturating_sub(POSTGRES_EPOCH) >= EARLIEST
 }
 
@@ -210,13 +210,13 @@ mod tests {
     }
 
     #[test]
-    fn no_moment_becomes_infinity() {
+    fn no_timestamp_becomes_infinity() {
         for extreme in [i64::MIN, i64::MAX] {
             let mut buffer = CopyBuffer::default();
             buffer.timestamp(Timestamp::from_micros(extreme));
             assert_ne!(buffer.bytes[4..], i64::MIN.to_be_bytes());
             assert_ne!(buffer.bytes[4..], i64::MAX.to_be_bytes());
-            assert_eq!(keeps(Timestamp::from_micros(extreme)), extreme > 0);
+            assert_eq!(is_storable(Timestamp::from_micros(extreme)), extreme > 0);
         }
     }
 }

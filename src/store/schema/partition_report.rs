@@ -1,0 +1,22 @@
+//! What one round of [`super::partitions`] did and found. It holds values and decides nothing.
+
+/// The result of one round.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartitionReport {
+    /// Names of the partitions created.
+    pub made: Vec<String>,
+    /// Rows moved from the default partition into a partition created after they arrived.
+    pub moved: u64,
+    /// Names of the partitions dropped.
+    pub dropped: Vec<String>,
+    /// Rows past the retention that were deleted one by one.
+    pub expired: u64,
+    /// Consecutive days after today for which telemetry has its partition.
+    pub ahead: i64,
+    /// Partitions of today and tomorrow that do not exist.
+    pub missing: Vec<String>,
+    /// Steps that failed in this round, each with its cause.
+    pub failed: Vec<String>,
+    /// Why nothing past the retention was deleted; `None` means deletion was allowed.
+    pub held: Option<String>,
+}

@@ -13,8 +13,9 @@ mod template;
 use serde::Serialize;
 
 pub use load::error::{ConfigError, ConfigErrors};
-use load::layers::Merged;
 pub use load::layers::Sources;
+use load::merged::Merged;
+use load::origin::SettingOrigin;
 use load::reader::SettingReader;
 pub use template::template;
 
@@ -68,7 +69,7 @@ impl Config {
     pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
         let mut errors = Vec::new();
         let merged = load::layers::merge(sources, &mut errors);
-        let mut reader = SettingReader::new(&merged, errors);
+        let mut reader = SettingReader::new(table::all().map(|(_, setting)| setting), &merged, errors);
         let config = Self {
             broker: sections::broker::BrokerConfig::read(&mut reader),
             database: sections::database::DatabaseConfig::read(&mut reader),
@@ -93,7 +94,7 @@ fn effective(merged: &Merged) -> Vec<Effective> {
             area: area.name,
             name: setting.name,
             value: value.map(|given| if setting.is_secret() { "***".to_owned() } else { given.text.clone() }),
-            source: given.map_or(load::layers::SettingOrigin::Default, |given| given.origin.clone()).to_string(),
+            source: given.map_or(SettingOrigin::Default, |given| given.origin.clone()).to_string(),
         }
     };
     table::all().map(row).collect()

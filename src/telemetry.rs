@@ -5,6 +5,7 @@
 pub mod broker;
 pub mod broker_acl;
 pub mod certificates;
+pub mod declare;
 pub mod guests;
 pub mod hooks;
 pub mod http;

@@ -8,6 +8,9 @@ pub mod error;
 pub mod file;
 pub mod file_checks;
 pub mod layers;
+pub(crate) mod merged;
+pub mod origin;
 pub mod reader;
 #[cfg(test)]
 mod tests;
+mod texts;

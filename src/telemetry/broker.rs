@@ -1,6 +1,6 @@
 //! Metrics of the connection to the broker.
 
-use super::metrics::metrics;
+use super::declare::metrics;
 
 metrics! {
     /// Updated by the session as things happen.

@@ -1,6 +1,6 @@
 //! Metrics of the broker's access rules.
 
-use super::metrics::metrics;
+use super::declare::metrics;
 
 metrics! {
     /// Updated by the publisher; a replica that stands by shows what the publisher has noted.

@@ -1,6 +1,6 @@
 //! Metrics of the certificates' registry.
 
-use super::metrics::metrics;
+use super::declare::metrics;
 
 metrics! {
     /// Updated by the keeper of the certificates, each minute, and by the watch of the authority.

@@ -1,6 +1,6 @@
 //! Metrics of the public credentials.
 
-use super::metrics::metrics;
+use super::declare::metrics;
 
 metrics! {
     /// Updated where credentials are asked for.

@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 
-use super::metrics::metrics;
+use super::declare::metrics;
 
 /// Seconds: the broker stands still for as long, so they begin where it is not felt.
 const SECONDS: [f64; 12] = [0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0, 2.5];

@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounter, IntGauge, Registry};
 
-use super::metrics::metrics;
+use super::declare::metrics;
 
 metrics! {
     /// By listener.

@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 
-use super::metrics::metrics;
+use super::declare::metrics;
 use crate::domain::refusal::Reason;
 
 /// Seconds; from half a millisecond to ten seconds.

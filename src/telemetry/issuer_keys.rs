@@ -1,6 +1,6 @@
 //! Metrics of the door: who is let in, by whose word.
 
-use super::metrics::metrics;
+use super::declare::metrics;
 
 metrics! {
     /// Updated by those who keep the issuers' keys; the issuers are those of the settings.

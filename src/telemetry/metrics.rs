@@ -5,6 +5,7 @@ use prometheus::{Encoder, IntGaugeVec, Opts, Registry, TextEncoder};
 use super::broker::BrokerMetrics;
 use super::broker_acl::BrokerAclMetrics;
 use super::certificates::CertificateMetrics;
+use super::declare::metrics;
 use super::guests::GuestMetrics;
 use super::hooks::HookMetrics;
 use super::http::HttpMetrics;
@@ -14,45 +15,6 @@ use super::issuer_keys::IssuerKeyMetrics;
 use super::log_writer;
 use super::revocation::RevocationMetrics;
 use super::store::StoreMetrics;
-
-/// Declares a struct of metrics. Each field's doc comment is its help text; each has its name written out, so it can be searched.
-macro_rules! metrics {
-    (
-        $(#[$outer:meta])*
-        pub struct $name:ident {
-            $( #[doc = $help:literal] $field:ident : $type:ident ( $metric:literal $(, $arg:expr)* ) ),* $(,)?
-        }
-    ) => {
-        $(#[$outer])*
-        #[derive(Clone, Debug)]
-        pub struct $name {
-            $( #[doc = $help] pub $field: prometheus::$type, )*
-        }
-
-        impl $name {
-            /// Makes them all and registers them; known series start at zero.
-            pub fn register(registry: &prometheus::Registry) -> Result<Self, prometheus::Error> {
-                $(
-                    let $field = $crate::telemetry::metrics::metrics!(@make $type, $metric, $help $(, $arg)*)?;
-                    registry.register(Box::new($field.clone()))?;
-                )*
-                Ok(Self { $( $field ),* })
-            }
-        }
-    };
-    (@make Histogram, $metric:literal, $help:literal, $buckets:expr) => {
-        prometheus::Histogram::with_opts(
-            prometheus::HistogramOpts::new($metric, str::trim($help)).buckets($buckets.to_vec()))
-    };
-    (@make $type:ident, $metric:literal, $help:literal) => {
-        prometheus::$type::new($metric, str::trim($help))
-    };
-    (@make $type:ident, $metric:literal, $help:literal, $labels:expr) => {
-        prometheus::$type::new(prometheus::Opts::new($metric, str::trim($help)), &$labels)
-    };
-}
-
-pub(crate) use metrics;
 
 metrics! {
     /// Of the log; brought up to date whenever the metrics are asked for.

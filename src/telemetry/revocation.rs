@@ -1,6 +1,6 @@
 //! Metrics of the chain of revocation.
 
-use super::metrics::metrics;
+use super::declare::metrics;
 
 /// From a second to the hours in which somebody has to look.
 const SECONDS: [f64; 10] = [0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 600.0, 3600.0];

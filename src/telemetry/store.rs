@@ -1,6 +1,6 @@
 //! Metrics of Postgres.
 
-use super::metrics::metrics;
+use super::declare::metrics;
 
 metrics! {
     /// Updated by the store, the retries by those who try again.

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::fetch::{self, FetchError, MAX_BYTES};
 use super::keys::{KeySet, KeysError};
-use crate::config::sections::access::IssuerKeySource;
+use crate::config::sections::issuer::IssuerKeySource;
 use crate::disk;
 use crate::domain::time::{Clock, Timestamp};
 use crate::telemetry::issuer_keys::IssuerKeyMetrics;

@@ -11,7 +11,7 @@ use super::key_refresh::{CachedKeysReader, KeyRefresher};
 use super::keys::Choice;
 use super::proof::{Proof, TokenSigner, half_hash};
 use crate::access::hooks::subject::Subject;
-use crate::config::sections::access::IssuerConfig;
+use crate::config::sections::issuer::IssuerConfig;
 use crate::domain::time::{Clock, Timestamp};
 use crate::telemetry::issuer_keys::IssuerKeyMetrics;
 

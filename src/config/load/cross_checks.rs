@@ -2,9 +2,9 @@
 
 use super::reader::SettingReader;
 use crate::config::Config;
-use crate::config::sections::access::{IssuerConfig, IssuerKeySource};
 use crate::config::sections::certificates::CnFormat;
 use crate::config::sections::ingest::BATCHES_IN_FLIGHT;
+use crate::config::sections::issuer::{IssuerConfig, IssuerKeySource};
 use crate::config::sections::public::websocket_origin;
 use crate::domain::quarantine_sampling::QUARANTINE_PAYLOAD_MAX;
 

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::layers::SettingOrigin;
+use super::origin::SettingOrigin;
 use crate::config::setting::Setting;
 
 /// One thing wrong.

@@ -2,14 +2,14 @@
 //!
 //! What the file holds that no setting knows is an error; a line of it is never repeated, since it may hold a secret.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use figment::providers::{Format, Toml};
 use figment::value::{Dict, Num, Value};
 
 use super::error::ConfigError;
-use super::layers::{SettingOrigin, Texts};
+use super::origin::SettingOrigin;
+use super::texts::Texts;
 use crate::config::setting::Setting;
 use crate::config::table;
 use crate::disk;
@@ -22,7 +22,7 @@ const MAX_SECRET_BYTES: u64 = 65_537;
 
 /// Reads the settings file; its errors are added to the others, and what is right in it is returned all the same.
 pub(super) fn read(path: &Path, named_by: &'static str, errors: &mut Vec<ConfigError>) -> Texts {
-    let text = match read_bounded(path, MAX_FILE_BYTES) {
+    let text = match disk::read_text(path, MAX_FILE_BYTES) {
         Ok(text) => text,
         Err(why) => {
             errors.push(ConfigError::Unreadable { path: path.to_owned(), named_by, why });
@@ -112,7 +112,7 @@ pub(super) fn read_secret(
     origin: SettingOrigin,
     errors: &mut Vec<ConfigError>,
 ) -> Option<(String, SettingOrigin)> {
-    let read = read_bounded(&path, MAX_SECRET_BYTES).map_err(|error| error.to_string()).and_then(|text| {
+    let read = disk::read_text(&path, MAX_SECRET_BYTES).map_err(|error| error.to_string()).and_then(|text| {
         let secret = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
         if secret.is_empty() { Err("the file is empty".to_owned()) } else { Ok(secret.to_owned()) }
     });
@@ -123,9 +123,4 @@ pub(super) fn read_secret(
             None
         }
     }
-}
-
-/// Reads a text of at most so many bytes.
-pub(crate) fn read_bounded(path: &Path, most: u64) -> io::Result<String> {
-    disk::read_text(path, most)
 }

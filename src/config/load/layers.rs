@@ -11,7 +11,9 @@ use figment::{Figment, Metadata, Profile, Provider};
 
 use super::error::ConfigError;
 use super::file;
-use crate::config::setting::Setting;
+use super::merged::{GivenValue, Merged};
+use super::origin::SettingOrigin;
+use super::texts::Texts;
 use crate::config::table;
 
 /// The file that is read when none is named and it is there.
@@ -33,41 +35,9 @@ pub struct Sources {
     pub flags: Vec<(String, String)>,
 }
 
-/// Where a value came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SettingOrigin {
-    /// Nobody set it.
-    Default,
-    /// The settings file.
-    File(PathBuf),
-    /// The environment.
-    Environment,
-    /// A flag.
-    Flag,
-    /// A file that holds a secret, and where its path came from.
-    SecretFile(PathBuf, Box<Self>),
-}
-
-/// A text that somebody gave for a setting.
-pub(crate) struct GivenValue {
-    /// Which setting.
-    pub setting: &'static Setting,
-    /// The text as it was given.
-    pub text: String,
-    /// By whom.
-    pub origin: SettingOrigin,
-}
-
-/// The texts of all settings that have one, by name.
-pub(crate) type Merged = BTreeMap<&'static str, GivenValue>;
-
 const DEFAULTS: &str = "defaults";
 const FILE: &str = "file";
 const ENVIRONMENT: &str = "environment";
-
-/// One layer: texts by area and key.
-#[derive(Default)]
-pub(super) struct Texts(BTreeMap<&'static str, BTreeMap<String, String>>);
 
 struct Layer(Metadata, Texts);
 
@@ -122,41 +92,6 @@ impl fmt::Debug for Sources {
             .field("environment", &names(&self.environment))
             .field("flags", &names(&self.flags))
             .finish()
-    }
-}
-
-// === impl Origin ===
-
-impl SettingOrigin {
-    fn of(metadata: Option<&Metadata>) -> Self {
-        let file = metadata.and_then(|metadata| metadata.source.as_ref()).and_then(figment::Source::file_path);
-        match (metadata.map(|metadata| metadata.name.as_ref()), file) {
-            (Some(FILE), Some(path)) => Self::File(path.to_owned()),
-            (Some(ENVIRONMENT), _) => Self::Environment,
-            (None | Some(DEFAULTS), _) => Self::Default,
-            _ => Self::Flag,
-        }
-    }
-}
-
-impl fmt::Display for SettingOrigin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::File(path) => write!(f, "{}", path.display()),
-            Self::Environment => f.write_str("environment"),
-            Self::Flag => f.write_str("--set"),
-            Self::SecretFile(path, named_in) => write!(f, "file {}, named in {named_in}", path.display()),
-        }
-    }
-}
-
-// === impl Texts ===
-
-impl Texts {
-    /// Adds one.
-    pub(super) fn put(&mut self, area: &'static str, key: String, text: String) {
-        self.0.entry(area).or_default().insert(key, text);
     }
 }
 
@@ -220,7 +155,7 @@ fn collect(figment: &Figment, errors: &mut Vec<ConfigError>) -> Merged {
         let texts = figment.find_value(area.name).ok().and_then(Value::into_dict).unwrap_or_default();
         let given = |key: &str| {
             let value = texts.get(key)?;
-            Some((value.as_str()?.to_owned(), SettingOrigin::of(figment.get_metadata(value.tag()))))
+            Some((value.as_str()?.to_owned(), origin_of(figment.get_metadata(value.tag()))))
         };
         for setting in area.settings {
             let direct = given(&setting.key());
@@ -240,4 +175,14 @@ fn collect(figment: &Figment, errors: &mut Vec<ConfigError>) -> Merged {
         }
     }
     merged
+}
+
+fn origin_of(metadata: Option<&Metadata>) -> SettingOrigin {
+    let file = metadata.and_then(|metadata| metadata.source.as_ref()).and_then(figment::Source::file_path);
+    match (metadata.map(|metadata| metadata.name.as_ref()), file) {
+        (Some(FILE), Some(path)) => SettingOrigin::File(path.to_owned()),
+        (Some(ENVIRONMENT), _) => SettingOrigin::Environment,
+        (None | Some(DEFAULTS), _) => SettingOrigin::Default,
+        _ => SettingOrigin::Flag,
+    }
 }

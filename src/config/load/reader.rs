@@ -8,13 +8,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::{ConfigError, ShownValue};
-use super::layers::Merged;
+use super::merged::Merged;
 use crate::config::secret::Secret;
-use crate::config::setting::SettingKind;
-use crate::config::table;
+use crate::config::setting::{Setting, SettingKind};
 
 /// Reads settings by name.
 pub(crate) struct SettingReader<'a> {
+    names: BTreeSet<&'static str>,
     merged: &'a Merged,
     failed: BTreeSet<&'static str>,
     errors: Vec<ConfigError>,
@@ -23,8 +23,13 @@ pub(crate) struct SettingReader<'a> {
 // === impl Reader ===
 
 impl<'a> SettingReader<'a> {
-    pub(crate) fn new(merged: &'a Merged, errors: Vec<ConfigError>) -> Self {
-        Self { merged, failed: BTreeSet::new(), errors }
+    /// Reads `merged`. `table` holds every setting there is; `errors` holds what went wrong before.
+    pub(crate) fn new(
+        table: impl Iterator<Item = &'static Setting>,
+        merged: &'a Merged,
+        errors: Vec<ConfigError>,
+    ) -> Self {
+        Self { names: table.map(|setting| setting.name).collect(), merged, failed: BTreeSet::new(), errors }
     }
 
     /// On or off.
@@ -103,7 +108,7 @@ impl<'a> SettingReader<'a> {
 
     /// None when it is not set or not allowed; the latter is an error.
     fn value<T>(&mut self, name: &'static str, parse: impl FnOnce(&SettingKind, &str) -> Option<T>) -> Option<T> {
-        debug_assert!(table::find(name).is_some(), "{name} is not in the table");
+        debug_assert!(self.names.contains(name), "{name} is not in the table");
         let given = self.merged.get(name)?;
         if given.text.is_empty() && given.setting.default.is_none() {
             return None;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::access::{is_list, words};
+use super::names::{is_list, words};
 use crate::config::load::reader::SettingReader;
 use crate::config::secret::Secret;
 use crate::config::setting::{Setting, SettingKind, SettingRule};

@@ -2,7 +2,7 @@
 
 use sluice::access::hooks::subject::{Subject, SubjectKind};
 use sluice::access::tokens::error::TokenError;
-use sluice::config::sections::access::{IssuerConfig, IssuerKeySource};
+use sluice::config::sections::issuer::{IssuerConfig, IssuerKeySource};
 
 use super::pyjwt::{ISSUER, made};
 use super::scene::{Scene, issuer};

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use sluice::config::sections::access::IssuerKeySource;
+use sluice::config::sections::issuer::IssuerKeySource;
 
 /// What it does with a request.
 #[derive(Clone)]

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use sluice::access::tokens::error::TokenError;
 use sluice::access::tokens::key_refresh::KEYS_LAST_SECONDS;
-use sluice::config::sections::access::IssuerKeySource;
+use sluice::config::sections::issuer::IssuerKeySource;
 
 use super::issuer::{Answer, Issuer};
 use super::pyjwt::{ISSUER, made};

@@ -8,7 +8,7 @@ use sluice::access::tokens::key_refresh::KeyRefresher;
 use sluice::access::tokens::proof::Proof;
 use sluice::access::tokens::verify::{self, Verifier};
 use sluice::clock;
-use sluice::config::sections::access::{IssuerConfig, IssuerKeySource};
+use sluice::config::sections::issuer::{IssuerConfig, IssuerKeySource};
 use sluice::domain::time::Timestamp;
 use sluice::telemetry::metrics::Metrics;
 use tokio::runtime::Runtime;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use sluice::access::tokens::error::TokenError;
-use sluice::config::sections::access::IssuerKeySource;
+use sluice::config::sections::issuer::IssuerKeySource;
 
 use super::pyjwt::{ISSUER, made};
 use super::scene::{Scene, issuer};

@@ -8,10 +8,11 @@ use figment::providers::{Format, Toml};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::access::{ISSUER, IssuerConfig, LEEWAY_MAX, URL, UncheckedIssuer, words};
+use super::issuer::{self, IssuerConfig, LEEWAY_MAX, UncheckedIssuer};
+use super::names::words;
 use crate::config::load::error::ConfigError;
-use crate::config::load::file::read_bounded;
 use crate::config::setting::SettingRule;
+use crate::disk;
 
 /// The longest list: a thousand rows and some.
 const MAX_FILE_BYTES: u64 = 256 * 1024;
@@ -89,8 +90,8 @@ impl IssuerRow {
         };
         let leeway = self.leeway_seconds.filter(|&leeway| leeway > LEEWAY_MAX);
         [
-            keeps("issuer", &self.issuer, &ISSUER),
-            self.jwks_url.as_ref().and_then(|url| keeps("jwks_url", url, &URL)),
+            keeps("issuer", &self.issuer, &issuer::NAME),
+            self.jwks_url.as_ref().and_then(|url| keeps("jwks_url", url, &issuer::URL)),
             leeway.map(|leeway| format!("leeway_seconds = {leeway}: expected at most {LEEWAY_MAX}")),
         ]
         .into_iter()
@@ -138,7 +139,7 @@ impl Default for ListOrText {
 fn rows(path: &Path) -> Result<Vec<Value>, ConfigError> {
     let unreadable = |why| ConfigError::Unreadable { path: path.to_owned(), named_by: "JWT_ISSUERS_PATH", why };
     let in_file = |place: String, why: String| ConfigError::InFile { path: path.to_owned(), place, why };
-    let text = read_bounded(path, MAX_FILE_BYTES).map_err(unreadable)?;
+    let text = disk::read_text(path, MAX_FILE_BYTES).map_err(unreadable)?;
     let value: Value = if path.extension().is_some_and(|extension| extension == "json") {
         serde_json::from_str(&text).map_err(|error| in_file("JSON".to_owned(), error.to_string()))?
     } else {
@@ -168,7 +169,7 @@ const SHAPE: &str = "expected [[issuer]] tables and nothing else, or in JSON a l
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::sections::access::IssuerKeySource;
+    use crate::config::sections::issuer::IssuerKeySource;
 
     fn read_text(name: &str, text: &str) -> (Vec<IssuerConfig>, Vec<String>) {
         let directory = tempfile::tempdir().unwrap();

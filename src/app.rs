@@ -32,7 +32,7 @@ use crate::ingest::retry::Retry;
 use crate::ingest::writer::Writer;
 use crate::ingest::{Spine, SpineQueues};
 use crate::lifecycle::{Ending, Readiness, Tasks};
-use crate::registry::access_rules::writer::AclKeeper;
+use crate::registry::access_rules::writer::AclWriter;
 use crate::registry::authority_watch::AuthorityWatch;
 use crate::registry::certificates::upkeep::CertificateUpkeep;
 use crate::registry::guests::Guests;
@@ -318,10 +318,10 @@ impl Daemon {
         }
         let (database, numbers) = (self.database.clone(), self.metrics.revocation.clone());
         let recheck = Recheck::default();
-        let acl = AclKeeper::new(&self.config, self.metrics.broker_acl.clone(), readiness.clone(), &self.signal);
+        let acl = AclWriter::new(&self.config, self.metrics.broker_acl.clone(), readiness.clone(), &self.signal);
         if let Some(publisher) = CrlPublisher::new(&self.config, database, numbers, readiness.clone(), acl, clock::now)
         {
-            tasks.spawn("revocation", publisher.waking(recheck.clone()).run(self.stop.clone()));
+            tasks.spawn("revocation", publisher.with_recheck(recheck.clone()).run(self.stop.clone()));
         }
         let numbers = self.metrics.isolation.clone();
         if let Some(isolation) = Isolation::new(&self.config, recheck, numbers, readiness.clone(), clock::now) {

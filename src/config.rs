@@ -1,7 +1,11 @@
-//! The settings, checked once: nobody downstream validates again.
+//! The settings, parsed and checked once: code that gets a [`Config`] validates nothing again.
 //!
-//! One table names every setting; a wrong one is refused with its name, its value and what is allowed, all at once.
-//! Nothing here connects anywhere: whether a host answers is for those who call it.
+//! In reading order: [`setting`] defines one setting, and [`table`] lists all of them by area. [`sections`] holds the
+//! settings and the type of each area. [`load`] merges the sources, parses each value and checks values against each
+//! other. [`secret`] holds a value that is never displayed.
+//!
+//! All errors are reported at once, each with the name, the value and what is allowed. Nothing here opens a connection:
+//! whether a host responds is found by the code that connects.
 
 pub mod load;
 pub mod secret;
@@ -22,50 +26,50 @@ pub use template::template;
 /// All settings.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The broker.
+    /// The connection to the broker.
     pub broker: sections::broker::BrokerConfig,
-    /// Postgres.
+    /// The connection to Postgres, and retention.
     pub database: sections::database::DatabaseConfig,
-    /// The spine.
+    /// Ingest: authentication, limits and batches.
     pub ingest: sections::ingest::IngestConfig,
-    /// Certificates.
+    /// Certificates, the CRL and the broker's access rules.
     pub certificates: sections::certificates::CertificatesConfig,
-    /// The broker's door.
+    /// Access: the policy and the token issuers.
     pub access: sections::access::AccessConfig,
-    /// Listeners.
+    /// The HTTP listeners.
     pub http: sections::http::HttpConfig,
-    /// Guests.
+    /// Public credentials.
     pub public: sections::public::PublicConfig,
-    /// The process.
+    /// Logging and shutdown.
     pub process: sections::process::ProcessConfig,
 }
 
-/// The settings, and where each came from.
+/// The settings, and the source of each.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The settings.
     pub config: Config,
-    /// Each as it may be shown, in the order of the table.
+    /// Each setting as displayed, in the order of the table.
     pub effective: Vec<Effective>,
 }
 
-/// One setting as it may be shown.
+/// One setting as displayed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Effective {
     /// Its area.
     pub area: &'static str,
     /// Its name.
     pub name: &'static str,
-    /// Its value, `***` for a secret; none: not set.
+    /// Its value, `***` for a secret; `None` means unset.
     pub value: Option<String>,
-    /// Where the value came from.
+    /// The source of the value.
     pub source: String,
 }
 
 // === impl Config ===
 
 impl Config {
-    /// Merges the layers and checks every setting.
+    /// Merges `sources` and checks every setting; the error holds all faults.
     pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
         let mut errors = Vec::new();
         let merged = load::layers::merge(sources, &mut errors);
@@ -80,7 +84,7 @@ impl Config {
             public: sections::public::PublicConfig::read(&mut reader),
             process: sections::process::ProcessConfig::read(&mut reader),
         };
-        load::cross_checks::across(&config, &mut reader);
+        load::cross_checks::check(&config, &mut reader);
         let errors = reader.finish();
         if errors.is_empty() { Ok(Loaded { config, effective: effective(&merged) }) } else { Err(ConfigErrors(errors)) }
     }

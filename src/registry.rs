@@ -1,17 +1,13 @@
-//! Decides about certificates: joins the signing of [`crate::pki`] and the rows of [`crate::store`], one decision per file.
+//! Decisions about certificates: joins the signing of [`crate::pki`] with the rows of [`crate::store`].
 //!
-//! Order of everything that signs: judge the request, plan, write the serial number down, sign, store the row. So a refusal
-//! stores nothing, and a power cut leaves a record of every number that may be in the world. It prints nothing and answers
-//! no request by itself: the command line and the API call it with the same words.
+//! In reading order: [`certificates`] issues, renews, rotates, imports and revokes, one decision per file.
+//! [`revocation`] carries a revoked row to its proof at the broker. [`access_rules`] keeps the broker's access rules
+//! equal to the registry. [`authority_watch`] reports the end of the authority. [`guests`] issues short-lived public
+//! credentials.
 //!
-//! The chain of a revocation: [`publish`] runs it; [`list`](mod@list) makes the CRL and looks after its file; [`enforce`]
-//! brings the broker to act on it, told by [`reload`] and watched by [`prove`]; [`endings`] ends live sessions; [`progress`]
-//! says how far it came. Beside it [`isolate`] proves that the broker lets a device publish to its own topics alone.
-//!
-//! In the same turns the broker's access rules are kept: [`acl_keeper`] decides when, [`acl_form`] in which form,
-//! [`acl_template`] reads the operator's lines, [`acl_content`] joins them with the devices' and [`acl_file`] writes all of it.
-//!
-//! Beside certificates there is one thing more that is issued here: the short-lived credentials of [`guests`].
+//! Everything that signs follows one order: judge the request, plan, reserve the serial number, sign, store the row. A
+//! refusal stores nothing, and a power cut leaves a record of every number that may be in use. It prints nothing and
+//! answers no request: the command line and the API call the same functions.
 
 pub mod access_rules;
 pub mod authority_watch;
@@ -28,36 +24,36 @@ use crate::pki::request::profile::CertificateProfile;
 use crate::store::connection::database::Database;
 use crate::store::registry::audit::Actor;
 
-/// Who decides, when, and where it is written down.
+/// What every change needs: the database, the actor for the audit log, and the time.
 #[derive(Clone, Copy, Debug)]
 pub struct ActionContext<'a> {
-    /// Where.
+    /// The database the change is written to.
     pub database: &'a Database,
-    /// Who.
+    /// The actor recorded in the audit log.
     pub actor: &'a Actor,
-    /// When.
+    /// The time at which the decision is made.
     pub now: Timestamp,
 }
 
-/// The authority at work: what it signs with, and what it signs.
+/// The authority that signs, with the profile of the certificates it signs.
 #[derive(Debug)]
 pub struct Signer {
     authority: Arc<Authority>,
     profile: CertificateProfile,
 }
 
-/// Why nothing can be signed or verified here.
+/// Why nothing can be signed or verified.
 #[derive(Debug, thiserror::Error)]
 pub enum SignerError {
-    /// The settings name no file.
+    /// A setting that names a file is unset.
     #[error("{0} is not set: name the authority's file, or make an authority with `sluice ca init`")]
     NotSet(&'static str),
-    /// The files are no good.
+    /// The files of the authority are unusable.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
 }
 
-/// The authority's certificate, where only verifying is asked for.
+/// Opens the authority's certificate alone, to verify and not to sign.
 pub fn open_authority(settings: &CertificatesConfig, now: Timestamp) -> Result<AuthorityCertificate, SignerError> {
     let certificate = settings.ca_cert_path.as_deref().ok_or(SignerError::NotSet("DEVICE_CA_CERT_PATH"))?;
     Ok(AuthorityCertificate::open(certificate, now)?)
@@ -66,7 +62,7 @@ pub fn open_authority(settings: &CertificatesConfig, now: Timestamp) -> Result<A
 // === impl Signer ===
 
 impl Signer {
-    /// Reads the authority's files and the profile from the settings.
+    /// Opens the authority's files and takes the profile from the settings.
     pub fn open(settings: &CertificatesConfig, now: Timestamp) -> Result<Self, SignerError> {
         let certificate = settings.ca_cert_path.as_deref().ok_or(SignerError::NotSet("DEVICE_CA_CERT_PATH"))?;
         let key = settings.ca_key_path.as_deref().ok_or(SignerError::NotSet("DEVICE_CA_KEY_PATH"))?;
@@ -74,7 +70,7 @@ impl Signer {
         Ok(Self { authority: Arc::new(Authority::open(certificate, key, now)?), profile })
     }
 
-    /// The authority that signs.
+    /// Returns the authority that signs.
     pub fn authority(&self) -> &Authority {
         &self.authority
     }

@@ -1,6 +1,9 @@
-//! What the daemon tells: logs and metrics.
+//! Logs and metrics of the daemon. No payload, token or password reaches either, and no label has a value that a device
+//! chooses.
 //!
-//! No payload, token or password ever reaches either; no label is one a device can choose.
+//! In reading order: [`logs`] sets up the log, [`log_writer`] writes its lines without blocking the caller, and
+//! [`outage_log`] reduces a repeated failure to few lines. [`declare`] holds the macro that declares metrics, each wing
+//! has a file of its own metrics, and [`metrics`] registers and renders all of them.
 
 pub mod broker;
 pub mod broker_acl;

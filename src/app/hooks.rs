@@ -44,10 +44,10 @@ impl Daemon {
     pub(super) async fn start_hooks(&self, tasks: &mut Tasks) -> Result<(), RunError> {
         let (setting, bind) = ("HOOKS_BIND", self.config.http.hooks_bind);
         let listener = TcpListener::bind(bind).await.map_err(|error| RunError::Bind { setting, bind, error })?;
-        let (access, numbers) = (&self.config.access, &self.metrics.door);
+        let (access, numbers) = (&self.config.access, &self.metrics.hooks);
         let (rulebook, rules) = reloading::open(access.acl_rules_path.as_deref(), numbers.clone())?;
         tasks.spawn("policy", rules.run(self.stop.clone()));
-        let (verifier, keepers) = verify::open(access.issuers.clone(), &self.metrics.access, clock::now);
+        let (verifier, keepers) = verify::open(access.issuers.clone(), &self.metrics.issuer_keys, clock::now);
         for keeper in keepers {
             tasks.spawn("issuer keys", keeper.run(self.stop.clone()));
         }

@@ -1,7 +1,11 @@
-//! From text to values: the layers (defaults, file, environment, flags), the reader that parses one setting, and the checks
-//! of files and of settings against each other.
+//! From sources to checked values.
 //!
-//! All mistakes are collected and reported at once. Nothing here knows what a setting is for.
+//! In reading order: [`layers`] reads the sources, with [`mod@file`] for the settings file and files of secrets.
+//! `merged` holds the merged texts, with the [`origin`] of each. [`reader`] parses one setting per call.
+//! [`cross_checks`] and [`file_checks`] check settings against each other and against the file system. [`error`]
+//! defines what can be wrong.
+//!
+//! All errors are collected and reported at once. Only [`cross_checks`] knows what a setting is for.
 
 pub mod cross_checks;
 pub mod error;

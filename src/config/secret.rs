@@ -1,4 +1,4 @@
-//! A value that never shows itself: not in logs, not in errors, not in what `config show` prints.
+//! A value that is never displayed: not in logs, errors or `config show`.
 
 /// A secret setting.
 #[derive(Clone, PartialEq, Eq)]
@@ -7,12 +7,12 @@ pub struct Secret(String);
 // === impl Secret ===
 
 impl Secret {
-    /// Wraps it.
+    /// Wraps `value`.
     pub fn new(value: String) -> Self {
         Self(value)
     }
 
-    /// The value, for the one who has to use it.
+    /// Returns the value.
     pub fn expose(&self) -> &str {
         &self.0
     }

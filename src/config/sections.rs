@@ -1,6 +1,6 @@
-//! The settings, one area a file: each turns the values of its area into a type that cannot be wrong.
+//! The settings, one file per area: its rows of the table, and the type that holds their checked values.
 //!
-//! An area knows its own settings only; what must hold between areas is checked in `load/cross_checks`.
+//! An area knows only its own settings; [`super::load::cross_checks`] checks what must hold between areas.
 
 pub mod access;
 pub mod broker;

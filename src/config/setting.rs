@@ -1,66 +1,66 @@
-//! What a setting is: its name, default, what is allowed, and one sentence for the person who sets it.
+//! Defines a setting: its name, default, allowed values, and one sentence of documentation.
 //!
-//! It parses one text at a time; it knows no layers and no other setting.
+//! It parses one text at a time; it knows no layer and no other setting.
 
 use std::fmt;
 use std::net::SocketAddr;
 
-/// One row of the table of settings. Everything else (parsing, the template, `config show`) follows from these rows.
+/// One row of the table of settings. Parsing, the template and `config show` follow from these rows.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
-    /// The name in the environment; the key in the file is the same in lower case.
+    /// The name in the environment; the key in the file is its lower case.
     pub name: &'static str,
-    /// What it is when nobody sets it; none: not set, and an empty text means the same.
+    /// The default value; `None` means unset, and an empty text means the same.
     pub default: Option<&'static str>,
-    /// What is allowed.
+    /// The allowed values.
     pub kind: SettingKind,
-    /// What it does, in a sentence or two.
+    /// What the setting does, in a sentence or two.
     pub doc: &'static str,
 }
 
-/// What is allowed for a setting, and how its text is read.
+/// The allowed values of a setting, and how its text is parsed.
 #[derive(Clone, Copy, Debug)]
 pub enum SettingKind {
     /// On or off.
     Switch,
     /// A whole number within bounds (both included).
     Whole {
-        /// The least.
+        /// The minimum.
         min: u64,
-        /// The most.
+        /// The maximum.
         max: u64,
-        /// What is counted.
+        /// The unit.
         unit: &'static str,
     },
     /// A number within bounds (both included), with or without a fraction.
     Decimal {
-        /// The least.
+        /// The minimum.
         min: f64,
-        /// The most.
+        /// The maximum.
         max: f64,
     },
     /// A text that passes a check, without control characters.
     Text(SettingRule),
-    /// One word of a few.
+    /// One of these words.
     Choice(&'static [&'static str]),
-    /// The path of a file; whether it is there is seen when it is read.
+    /// The path of a file; its existence is checked when it is read.
     Path,
     /// An address to listen on.
     Bind,
-    /// A text that is never shown, and that `<NAME>_FILE` may hold instead.
+    /// A text that is never displayed, and that the file `<NAME>_FILE` may hold.
     Secret(SettingRule),
 }
 
-/// What a text must be, in words and as a check.
+/// A rule for a text, in words and as a check.
 #[derive(Clone, Copy, Debug)]
 pub struct SettingRule {
-    /// What is allowed, in words that follow "expected".
+    /// The allowed values, in words that follow "expected".
     pub allowed: &'static str,
-    /// Whether a text is.
+    /// Whether a text satisfies the rule.
     pub holds: fn(&str) -> bool,
 }
 
-/// The longest text of a setting, in bytes: what an MQTT string can hold.
+/// Longest text of a setting, in bytes: the limit of an MQTT string.
 pub const MAX_TEXT_BYTES: usize = 65_535;
 
 // === impl Setting ===
@@ -82,7 +82,7 @@ impl Setting {
         Self { name, default: Some(default), kind: SettingKind::Whole { min, max, unit }, doc }
     }
 
-    /// Anything of that kind that has a default.
+    /// A setting of `kind` with a default.
     pub(super) const fn with_default(
         name: &'static str,
         default: &'static str,
@@ -92,31 +92,31 @@ impl Setting {
         Self { name, default: Some(default), kind, doc }
     }
 
-    /// Anything of that kind that is not set unless somebody does.
+    /// A setting of `kind` without a default.
     pub(super) const fn optional(name: &'static str, kind: SettingKind, doc: &'static str) -> Self {
         Self { name, default: None, kind, doc }
     }
 
-    /// The key in the file.
+    /// Returns the key in the file.
     pub fn key(&self) -> String {
         self.name.to_lowercase()
     }
 
-    /// The name under which a file that holds the value is given, when it is a secret.
+    /// Returns the name of the setting for a file that holds the value; `None` means that it is no secret.
     pub fn file_name(&self) -> Option<String> {
         self.is_secret().then(|| format!("{}_FILE", self.name))
     }
 
-    /// Whether it is never shown.
+    /// Whether the value is never displayed.
     pub const fn is_secret(&self) -> bool {
         matches!(self.kind, SettingKind::Secret(_))
     }
 }
 
-// === impl Kind ===
+// === impl SettingKind ===
 
 impl SettingKind {
-    /// Reads a switch: exactly 1, 0, true, false, in any case.
+    /// Parses a switch: exactly 1, 0, true or false, in any case.
     pub(super) fn switch(&self, text: &str) -> Option<bool> {
         match (self, text.to_ascii_lowercase().as_str()) {
             (Self::Switch, "1" | "true") => Some(true),
@@ -125,20 +125,20 @@ impl SettingKind {
         }
     }
 
-    /// Reads a whole number: digits and nothing else.
+    /// Parses a whole number: only digits.
     pub(super) fn whole(&self, text: &str) -> Option<u64> {
         let Self::Whole { min, max, .. } = self else { return None };
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         text.parse().ok().filter(|number| digits && (min..=max).contains(&number))
     }
 
-    /// Reads a number.
+    /// Parses a number.
     pub(super) fn decimal(&self, text: &str) -> Option<f64> {
         let Self::Decimal { min, max } = self else { return None };
         text.parse().ok().filter(|number| (min..=max).contains(&number))
     }
 
-    /// Reads a text, a choice, a path or a secret.
+    /// Parses a text, a choice, a path or a secret.
     pub(super) fn text<'a>(&self, text: &'a str) -> Option<&'a str> {
         let fine = match self {
             Self::Text(rule) => !text.chars().any(char::is_control) && (rule.holds)(text),
@@ -150,13 +150,13 @@ impl SettingKind {
         (fine && !text.is_empty() && text.len() <= MAX_TEXT_BYTES).then_some(text)
     }
 
-    /// Reads an address to listen on.
+    /// Parses an address to listen on.
     pub(super) fn bind(&self, text: &str) -> Option<SocketAddr> {
         matches!(self, Self::Bind).then(|| text.parse().ok()).flatten()
     }
 }
 
-/// What is allowed, in words that follow "expected".
+/// The allowed values, in words that follow "expected".
 impl fmt::Display for SettingKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,6 +1,6 @@
-//! The table of all settings, by area, and how a name that is not in it is answered.
+//! The table of all settings by area, look-up by name, and the hint for an unknown name.
 //!
-//! The rows stand beside the types they fill, in the file of their area.
+//! The rows of an area are in its file of [`super::sections`], beside the type they fill.
 
 use super::sections::{access, broker, certificates, database, http, ingest, process, public};
 use super::setting::Setting;
@@ -10,13 +10,13 @@ use super::setting::Setting;
 pub struct Area {
     /// The section's name.
     pub name: &'static str,
-    /// What it is about.
+    /// What the area is about.
     pub doc: &'static str,
     /// Its settings.
     pub settings: &'static [Setting],
 }
 
-/// Every setting there is.
+/// All settings, by area.
 pub const AREAS: [Area; 8] = [
     Area { name: "broker", doc: "Where the broker is and how to speak to it.", settings: broker::SETTINGS },
     Area {
@@ -44,17 +44,17 @@ pub const AREAS: [Area; 8] = [
     },
 ];
 
-/// All settings with their areas, in order.
+/// Returns all settings with their areas, in order.
 pub fn all() -> impl Iterator<Item = (&'static Area, &'static Setting)> {
     AREAS.iter().flat_map(|area| area.settings.iter().map(move |setting| (area, setting)))
 }
 
-/// The setting that goes by this name, which may be a secret's `<NAME>_FILE`.
+/// Finds the setting named `name`, or the secret whose `<NAME>_FILE` it is.
 pub fn find(name: &str) -> Option<(&'static Area, &'static Setting)> {
     all().find(|(_, setting)| setting.name == name || setting.file_name().as_deref() == Some(name))
 }
 
-/// What to say to a name nobody knows: the nearest one that is known.
+/// The hint for an unknown name: the nearest known one.
 pub(super) fn did_you_mean(unknown: &str) -> String {
     let wanted = unknown.to_uppercase();
     let names = all().flat_map(|(_, setting)| [Some(setting.name.to_owned()), setting.file_name()]).flatten();
@@ -68,7 +68,7 @@ pub(super) fn did_you_mean(unknown: &str) -> String {
     }
 }
 
-/// How many letters must change to make one of the other (Levenshtein).
+/// The Levenshtein distance of two names.
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();
@@ -88,7 +88,7 @@ fn distance(one: &str, other: &str) -> usize {
 mod tests {
     use super::*;
 
-    /// What users rely on: names and defaults, as the settings' page of the design fixes them.
+    /// The promised names and defaults, as the design document fixes them.
     const PROMISED: [(&str, Option<&str>); 84] = [
         ("MQTT_HOST", Some("localhost")),
         ("MQTT_PORT", Some("1883")),

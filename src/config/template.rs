@@ -1,4 +1,4 @@
-//! Writes the commented settings file, from the table and from nothing else.
+//! Renders the commented settings file from the table alone.
 
 use super::setting::{Setting, SettingKind};
 use super::table::{self, Area};
@@ -9,7 +9,7 @@ const HEAD: &str = "\
 # `sluice config check` finds what is wrong here; `sluice config show` tells what is in force and why.
 ";
 
-/// The commented file: every setting with its meaning, its bounds and its default.
+/// Renders the file: each setting with its meaning, allowed values and default.
 pub fn template() -> String {
     table::AREAS.iter().fold(HEAD.to_owned(), |text, area| text + &section(area))
 }
@@ -19,7 +19,7 @@ fn section(area: &Area) -> String {
     area.settings.iter().fold(head, |text, setting| text + &entry(setting))
 }
 
-/// A setting is commented out by `#` alone, words for people by `#` and a space.
+/// A `#` alone comments out a setting; a `#` and a space begin a comment.
 fn entry(setting: &Setting) -> String {
     let entry =
         format!("\n# {}\n# Allowed: {}.\n#{} = {}\n", setting.doc, setting.kind, setting.key(), literal(setting));
@@ -27,7 +27,7 @@ fn entry(setting: &Setting) -> String {
     format!("{entry}# Or the path of a file that holds it:\n#{} = \"\"\n", name.to_lowercase())
 }
 
-/// The default as TOML writes it; what is not set by default is an empty text, which means just that.
+/// The default in TOML syntax; an empty text means unset.
 fn literal(setting: &Setting) -> String {
     match (setting.kind, setting.default) {
         (_, None) => "\"\"".to_owned(),

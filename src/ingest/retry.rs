@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::ports::Outage;
 use crate::lifecycle::Readiness;
-use crate::telemetry::outage_log::Spell;
+use crate::telemetry::outage_log::OutageLog;
 use crate::telemetry::store::StoreMetrics;
 
 /// What takes longer than this is not known to be taken: readiness says so, and stays true within three seconds.
@@ -27,7 +27,7 @@ pub struct Retry {
     failures: u32,
     /// Readiness was told that the answer is late.
     is_late: bool,
-    spell: Spell,
+    spell: OutageLog,
 }
 
 // === impl Patience ===
@@ -35,7 +35,7 @@ pub struct Retry {
 impl Retry {
     /// Patience for this part, which ends when `abandon` is cancelled.
     pub fn new(part: &'static str, metrics: StoreMetrics, readiness: Readiness, abandon: CancellationToken) -> Self {
-        Self { part, metrics, readiness, abandon, failures: 0, is_late: false, spell: Spell::default() }
+        Self { part, metrics, readiness, abandon, failures: 0, is_late: false, spell: OutageLog::default() }
     }
 
     /// It worked: all is well again.

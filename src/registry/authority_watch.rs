@@ -1,4 +1,4 @@
-//! Watches the end of the authority: in a metric, in readiness, and in the log, long before and after it.
+//! Reports the end of the authority in a metric, in readiness and in the log, before and after it.
 //!
 //! It signs nothing and renews nothing: a new authority is the operator's decision.
 
@@ -16,16 +16,16 @@ use crate::pki::authority::end::AuthorityEnd;
 use crate::telemetry::certificates::CertificateMetrics;
 use crate::telemetry::logs::Repeated;
 
-/// How often the file is read: another authority in its place is seen within this.
+/// Time between two reads of the file: an authority that replaces this one is noticed within it.
 const PERIOD: Duration = Duration::from_secs(30);
-/// How long reading it may take; a mount that hangs must not hold the task up.
-const READ_PATIENCE: Duration = Duration::from_secs(10);
-/// How often the same line is written.
+/// Longest time for one read; a mount that hangs must not block the task.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time between two equal log lines.
 const LINE_INTERVAL: Duration = Duration::from_hours(12);
-/// The part of readiness that this module speaks for.
-const PART: &str = "authority";
+/// The component of readiness that this module reports.
+const COMPONENT: &str = "authority";
 
-/// Watches the authority the settings name.
+/// Watches the authority that the settings name.
 #[derive(Debug)]
 pub struct AuthorityWatch {
     path: PathBuf,
@@ -33,13 +33,13 @@ pub struct AuthorityWatch {
     readiness: Readiness,
     clock: Clock,
     line: Repeated,
-    said: Option<String>,
+    reported: Option<String>,
 }
 
 // === impl AuthorityWatch ===
 
 impl AuthorityWatch {
-    /// None without `DEVICE_CA_CERT_PATH`.
+    /// `None` means that `DEVICE_CA_CERT_PATH` is unset.
     pub fn new(
         settings: &CertificatesConfig,
         metrics: CertificateMetrics,
@@ -47,17 +47,17 @@ impl AuthorityWatch {
         clock: Clock,
     ) -> Option<Self> {
         let path = settings.ca_cert_path.clone()?;
-        Some(Self { path, metrics, readiness, clock, line: Repeated::new(LINE_INTERVAL), said: None })
+        Some(Self { path, metrics, readiness, clock, line: Repeated::new(LINE_INTERVAL), reported: None })
     }
 
-    /// Looks until told to stop.
+    /// Reads the file every `PERIOD` until `stop` is cancelled.
     pub async fn watch(mut self, stop: CancellationToken) {
         loop {
-            let looked = tokio::select! {
+            let end = tokio::select! {
                 () = stop.cancelled() => return,
-                looked = self.look() => looked,
+                end = self.read_end() => end,
             };
-            self.tell(looked);
+            self.report(end);
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = sleep(PERIOD) => {}
@@ -65,46 +65,46 @@ impl AuthorityWatch {
         }
     }
 
-    async fn look(&self) -> AuthorityEnd {
+    async fn read_end(&self) -> AuthorityEnd {
         let (path, now) = (self.path.clone(), (self.clock)());
-        let work = spawn_blocking(move || AuthorityEnd::of_file(&path, now));
-        let late = || format!("{} was not read within {} s", self.path.display(), READ_PATIENCE.as_secs());
-        match timeout(READ_PATIENCE, work).await {
-            Ok(looked) => looked.unwrap_or_else(|panicked| AuthorityEnd::Unknown(panicked.to_string())),
+        let task = spawn_blocking(move || AuthorityEnd::of_file(&path, now));
+        let late = || format!("{} was not read within {} s", self.path.display(), READ_TIMEOUT.as_secs());
+        match timeout(READ_TIMEOUT, task).await {
+            Ok(end) => end.unwrap_or_else(|panicked| AuthorityEnd::Unknown(panicked.to_string())),
             Err(_) => AuthorityEnd::Unknown(late()),
         }
     }
 
-    fn tell(&mut self, end: AuthorityEnd) {
+    fn report(&mut self, end: AuthorityEnd) {
         self.metrics.authority_not_after.set(end.at().map_or(0, |end| end.micros() / MICROS_PER_SECOND));
-        self.readiness.warn(PART, None);
+        self.readiness.warn(COMPONENT, None);
         match end {
             AuthorityEnd::Far(_) => {
-                self.readiness.well(PART);
-                self.said = None;
+                self.readiness.well(COMPONENT);
+                self.reported = None;
             }
             AuthorityEnd::Near(at, why) => {
-                self.readiness.well(PART);
-                if self.is_news(format!("near {at}")) {
+                self.readiness.well(COMPONENT);
+                if self.is_new_line(format!("near {at}")) {
                     tracing::warn!("{why}");
                 }
-                self.readiness.warn(PART, Some(why));
+                self.readiness.warn(COMPONENT, Some(why));
             }
             AuthorityEnd::Past(_, why) | AuthorityEnd::Unknown(why) => {
-                self.readiness.unwell(PART, why.clone());
-                if self.is_news(why.clone()) {
+                self.readiness.unwell(COMPONENT, why.clone());
+                if self.is_new_line(why.clone()) {
                     tracing::error!("the authority cannot sign: {why}");
                 }
             }
         }
     }
 
-    /// Whether to write this line: when it changed, and again after a while.
-    fn is_news(&mut self, what: String) -> bool {
-        let is_other = self.said.as_ref() != Some(&what);
-        if is_other {
+    /// Whether to log `line`: it differs from the last one, or `LINE_INTERVAL` has passed.
+    fn is_new_line(&mut self, line: String) -> bool {
+        let is_different = self.reported.as_ref() != Some(&line);
+        if is_different {
             self.line = Repeated::new(LINE_INTERVAL);
-            self.said = Some(what);
+            self.reported = Some(line);
         }
         self.line.ready((self.clock)()).is_some()
     }

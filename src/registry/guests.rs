@@ -1,7 +1,7 @@
-//! Guests: issues public credentials and verifies them, for all replicas alike.
+//! Issues public credentials to guests and verifies them; every replica accepts the credentials of all.
 //!
-//! What was issued stands in Postgres; what was looked up lately is remembered, so that a guest who comes back costs no
-//! query. It limits nobody's rate, and a token is in no log, no row and no memory of it.
+//! Postgres holds what was issued. A cache holds recent lookups, so that a guest who reconnects costs no query. It
+//! limits no rate. A token is written to no log, no row and no cache: they hold its hash.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,61 +17,61 @@ use crate::domain::time::{Clock, Timestamp};
 use crate::store::access::guests::{self, GuestRow};
 use crate::store::connection::database::Database;
 
-/// How long what Postgres said is believed without asking again: a row deleted by hand ends its guest within this.
-const REMEMBERED_SECONDS: f64 = 60.0;
+/// Longest age of a cached row: the guest of a row deleted by hand is refused within this time.
+const CACHE_SECONDS: f64 = 60.0;
 
-/// How many credentials are remembered, 100 bytes each; past it those asked about longest ago are asked again.
-const REMEMBERED_MAX: usize = 20_000;
+/// Most credentials in the cache, about 100 bytes each; a full cache drops expired entries, or all.
+const CACHE_MAX: usize = 20_000;
 
-/// Credentials stored at a time: the public must not take the pool from those who serve devices.
-const ISSUED_AT_ONCE: usize = 1;
+/// Credentials stored at the same time: guests must not exhaust the pool that devices need.
+const CONCURRENT_ISSUES: usize = 1;
 
-/// Lookups at a time. They do not stand behind those who ask for credentials, however many these are.
-const LOOKED_UP_AT_ONCE: usize = 2;
+/// Lookups at the same time. They do not queue behind requests for new credentials.
+const CONCURRENT_LOOKUPS: usize = 2;
 
-/// How long a login waits for Postgres: the broker stands still meanwhile.
-const LOGIN_PATIENCE: Duration = Duration::from_secs(2);
+/// Longest wait of a login for Postgres: Mosquitto blocks on the answer.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Public credentials. Cheap to clone, shared by those who issue and those who verify.
+/// Issues and verifies public credentials. Clones share one cache.
 #[derive(Clone, Debug)]
 pub struct Guests(Arc<GuestIssuer>);
 
 #[derive(Debug)]
 struct GuestIssuer {
     database: Database,
-    bound: u32,
+    max_credentials: u32,
     clock: Clock,
-    issuing: Semaphore,
-    looking_up: Semaphore,
-    remembered: Mutex<HashMap<GuestId, CachedCredential>>,
+    issue_permits: Semaphore,
+    lookup_permits: Semaphore,
+    cache: Mutex<HashMap<GuestId, CachedCredential>>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct CachedCredential {
     pass: Pass,
-    asked_at: Timestamp,
+    queried_at: Timestamp,
 }
 
-/// A credential as it is handed over, once.
+/// A new credential; the token is returned once.
 pub struct Credential {
-    /// Who the guest is from now on.
+    /// The identity of the guest, and its user name.
     pub id: GuestId,
-    /// What proves it.
+    /// The token that proves the identity.
     pub token: String,
-    /// When it ends.
+    /// When the credential expires.
     pub expires_at: Timestamp,
 }
 
-/// Why none was issued.
+/// Why no credential was issued.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GuestIssueError {
-    /// There are as many as there may be.
+    /// `PUBLIC_MAX_GUESTS` credentials are valid already.
     #[error("{0} guest credentials are good at the moment and no more are issued (PUBLIC_MAX_GUESTS): try again later")]
     Full(u32),
-    /// The system gave no random bytes.
+    /// The operating system returned no random bytes.
     #[error("the system gave no randomness for a token: try again")]
     NoRandomness,
-    /// Postgres did not take it.
+    /// Postgres did not store it.
     #[error(transparent)]
     Outage(#[from] Outage),
 }
@@ -79,29 +79,36 @@ pub enum GuestIssueError {
 // === impl Guests ===
 
 impl Guests {
-    /// On this database, with at most so many credentials good at a time.
-    pub fn new(database: Database, bound: u32, clock: Clock) -> Self {
-        let (issuing, looking_up) = (Semaphore::new(ISSUED_AT_ONCE), Semaphore::new(LOOKED_UP_AT_ONCE));
-        Self(Arc::new(GuestIssuer { database, bound, clock, issuing, looking_up, remembered: Mutex::default() }))
+    /// Uses `database`; at most `bound` credentials are valid at the same time.
+    pub fn new(database: Database, max_credentials: u32, clock: Clock) -> Self {
+        let (issue_permits, lookup_permits) = (Semaphore::new(CONCURRENT_ISSUES), Semaphore::new(CONCURRENT_LOOKUPS));
+        Self(Arc::new(GuestIssuer {
+            database,
+            max_credentials,
+            clock,
+            issue_permits,
+            lookup_permits,
+            cache: Mutex::default(),
+        }))
     }
 
-    /// Issues one; when it returns, every replica can verify it.
+    /// Issues a credential. When it returns, every replica can verify it.
     pub async fn issue(&self) -> Result<Credential, GuestIssueError> {
-        let office = &self.0;
+        let issuer = &self.0;
         let (id, token) = guest::make().ok_or(GuestIssueError::NoRandomness)?;
-        let turn = office.issuing.acquire().await;
-        let now = (office.clock)();
+        let permit = issuer.issue_permits.acquire().await;
+        let now = (issuer.clock)();
         let row = GuestRow { token: token.hash(), expires_at: now.plus_seconds(guest::LIFETIME_SECONDS) };
-        let added = guests::add(office.database.pool(), id.uuid(), &row, office.bound).await?;
-        drop(turn);
+        let added = guests::add(issuer.database.pool(), id.uuid(), &row, issuer.max_credentials).await?;
+        drop(permit);
         if !added {
-            return Err(GuestIssueError::Full(office.bound));
+            return Err(GuestIssueError::Full(issuer.max_credentials));
         }
-        office.remember(id, row.into(), now);
+        issuer.store_in_cache(id, row.into(), now);
         Ok(Credential { id, token: token.into_text(), expires_at: row.expires_at })
     }
 
-    /// Whether this user name and token, under this client id, are a guest's at this moment; and who it is then.
+    /// Verifies `user_name` and `token` under `client_id` at `now`, and returns the guest.
     pub async fn verify(
         &self,
         user_name: &str,
@@ -115,62 +122,63 @@ impl Guests {
     }
 }
 
-// === impl Office ===
+// === impl GuestIssuer ===
 
 impl GuestIssuer {
-    /// From memory while that is fresh, else from Postgres. While Postgres is away, what is remembered holds to its end.
+    /// Returns the cached row while it is fresh, else the row in Postgres. During an outage a cached row is valid until
+    /// it expires.
     async fn pass(&self, id: GuestId, now: Timestamp) -> Result<Pass, GuestRefusal> {
-        let remembered = self.recall(id);
-        if let Some(fresh) = remembered.filter(|known| known.is_fresh(now)) {
+        let cached = self.cached(id);
+        if let Some(fresh) = cached.filter(|entry| entry.is_fresh(now)) {
             return Ok(fresh.pass);
         }
         match self.look_up(id).await {
             Ok(Some(row)) => {
-                self.remember(id, row.into(), now);
+                self.store_in_cache(id, row.into(), now);
                 Ok(row.into())
             }
             Ok(None) => {
-                self.locked().remove(&id);
+                self.lock_cache().remove(&id);
                 Err(GuestRefusal::Unknown)
             }
-            Err(Outage(why)) => remembered.map(|known| known.pass).ok_or(GuestRefusal::Unavailable(why)),
+            Err(Outage(why)) => cached.map(|entry| entry.pass).ok_or(GuestRefusal::Unavailable(why)),
         }
     }
 
     async fn look_up(&self, id: GuestId) -> Result<Option<GuestRow>, Outage> {
-        let asked = async {
-            let _turn = self.looking_up.acquire().await;
+        let query = async {
+            let _permit = self.lookup_permits.acquire().await;
             guests::find(self.database.pool(), id.uuid()).await
         };
-        timeout(LOGIN_PATIENCE, asked).await.unwrap_or_else(|_| Err(Outage("Postgres did not answer in time".into())))
+        timeout(LOGIN_TIMEOUT, query).await.unwrap_or_else(|_| Err(Outage("Postgres did not answer in time".into())))
     }
 
-    fn recall(&self, id: GuestId) -> Option<CachedCredential> {
-        self.locked().get(&id).copied()
+    fn cached(&self, id: GuestId) -> Option<CachedCredential> {
+        self.lock_cache().get(&id).copied()
     }
 
-    fn remember(&self, id: GuestId, pass: Pass, now: Timestamp) {
-        let mut remembered = self.locked();
-        if remembered.len() >= REMEMBERED_MAX && !remembered.contains_key(&id) {
-            remembered.retain(|_, known| known.is_fresh(now));
-            // All of the last minute: none of them is better than another, and forgetting costs a query each.
-            if remembered.len() >= REMEMBERED_MAX {
-                remembered.clear();
+    fn store_in_cache(&self, id: GuestId, pass: Pass, now: Timestamp) {
+        let mut cache = self.lock_cache();
+        if cache.len() >= CACHE_MAX && !cache.contains_key(&id) {
+            cache.retain(|_, entry| entry.is_fresh(now));
+            // Every entry is fresh and none is worth more than another. Dropping one costs one query.
+            if cache.len() >= CACHE_MAX {
+                cache.clear();
             }
         }
-        remembered.insert(id, CachedCredential { pass, asked_at: now });
+        cache.insert(id, CachedCredential { pass, queried_at: now });
     }
 
-    fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<GuestId, CachedCredential>> {
-        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_cache(&self) -> std::sync::MutexGuard<'_, HashMap<GuestId, CachedCredential>> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-// === impl Remembered ===
+// === impl CachedCredential ===
 
 impl CachedCredential {
     fn is_fresh(&self, now: Timestamp) -> bool {
-        (0.0..REMEMBERED_SECONDS).contains(&now.seconds_since(self.asked_at)) && now < self.pass.expires_at
+        (0.0..CACHE_SECONDS).contains(&now.seconds_since(self.queried_at)) && now < self.pass.expires_at
     }
 }
 

@@ -3,7 +3,7 @@
 use super::declare::metrics;
 
 metrics! {
-    /// Updated by the session as things happen.
+    /// Updated by the session.
     pub struct BrokerMetrics {
         /// Messages read from the broker.
         received: IntCounter("sluice_messages_received_total"),

@@ -3,7 +3,7 @@
 use super::declare::metrics;
 
 metrics! {
-    /// Updated by the publisher; a replica that stands by shows what the publisher has noted.
+    /// Updated by the publisher; a standby replica shows the state that the publisher noted.
     pub struct BrokerAclMetrics {
         /// 1 while the file of access rules holds what the registry says and the broker was notified of it; -1 where none are written.
         current: IntGauge("sluice_broker_acl_current"),

@@ -1,9 +1,9 @@
-//! Metrics of the certificates' registry.
+//! Metrics of the certificate registry.
 
 use super::declare::metrics;
 
 metrics! {
-    /// Updated by the keeper of the certificates, each minute, and by the watch of the authority.
+    /// Updated by certificate upkeep each minute, and by the watch of the authority.
     pub struct CertificateMetrics {
         /// Certificates in the registry, by status.
         certificates: IntGaugeVec("sluice_certificates", ["status"]),

@@ -3,7 +3,7 @@
 use super::declare::metrics;
 
 metrics! {
-    /// Updated where credentials are asked for.
+    /// Updated by the public listener.
     pub struct GuestMetrics {
         /// Public credentials issued.
         issued: IntCounter("sluice_guest_credentials_issued_total"),

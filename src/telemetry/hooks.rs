@@ -1,20 +1,20 @@
-//! Metrics of the broker's questions.
+//! Metrics of the broker's hook requests.
 
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 
 use super::declare::metrics;
 
-/// Seconds: the broker stands still for as long, so they begin where it is not felt.
+/// Buckets in seconds. Mosquitto blocks on the answer, so they start at 50 microseconds.
 const SECONDS: [f64; 12] = [0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0, 2.5];
 
-/// The questions there are.
+/// The hooks.
 pub const HOOKS: [&str; 3] = ["user", "superuser", "acl"];
 
-/// What becomes of one.
+/// The results of a hook request.
 pub const RESULTS: [&str; 3] = ["allowed", "denied", "fault"];
 
 metrics! {
-    /// Without labels.
+    /// The metrics without labels.
     pub struct HookCounters {
         /// Seconds from a question of the broker to its answer.
         seconds: Histogram("sluice_access_seconds", SECONDS),
@@ -27,18 +27,18 @@ metrics! {
     }
 }
 
-/// Updated by those who answer the broker.
+/// Updated by the code that answers hook requests.
 #[derive(Clone, Debug)]
 pub struct HookMetrics {
-    /// Those without labels.
+    /// The metrics without labels.
     pub plain: HookCounters,
     decisions: Vec<IntCounter>,
 }
 
-// === impl DoorMetrics ===
+// === impl HookMetrics ===
 
 impl HookMetrics {
-    /// Makes them all and registers them; every known label starts at zero.
+    /// Creates and registers all of them; each known label starts at zero.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let help = "Questions of the broker, by hook and by what was answered.";
         let decisions = IntCounterVec::new(Opts::new("sluice_access_decisions_total", help), &["hook", "result"])?;
@@ -50,7 +50,7 @@ impl HookMetrics {
         Ok(Self { plain, decisions })
     }
 
-    /// The counter of a hook and a result, by their places in [`HOOKS`] and [`RESULTS`].
+    /// Returns the counter of a hook and a result, by their index in [`HOOKS`] and [`RESULTS`].
     pub fn decided(&self, hook: usize, result: usize) -> &IntCounter {
         &self.decisions[hook * RESULTS.len() + result]
     }

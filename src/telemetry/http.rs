@@ -1,11 +1,11 @@
-//! Metrics of the listeners.
+//! Metrics of the HTTP listeners.
 
 use prometheus::{IntCounter, IntGauge, Registry};
 
 use super::declare::metrics;
 
 metrics! {
-    /// By listener.
+    /// The metrics of all listeners, by listener.
     pub struct ByListener {
         /// Connections open, by listener.
         open: IntGaugeVec("sluice_http_connections", ["listener"]),
@@ -29,7 +29,7 @@ pub struct HttpMetrics {
     pub public: ListenerMetrics,
 }
 
-/// Those of one listener.
+/// The metrics of one listener.
 #[derive(Clone, Debug)]
 pub struct ListenerMetrics {
     /// Connections open.
@@ -43,7 +43,7 @@ pub struct ListenerMetrics {
 // === impl HttpMetrics ===
 
 impl HttpMetrics {
-    /// Makes them all and registers them; every listener starts at zero.
+    /// Creates and registers all of them; each listener starts at zero.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let all = ByListener::register(registry)?;
         Ok(Self { api: all.of("api"), hooks: all.of("hooks"), ops: all.of("ops"), public: all.of("public") })

@@ -1,19 +1,19 @@
-//! Metrics of the spine.
+//! Metrics of ingest.
 
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 
 use super::declare::metrics;
 use crate::domain::refusal::Reason;
 
-/// Seconds; from half a millisecond to ten seconds.
+/// Buckets in seconds, from half a millisecond to ten seconds.
 pub const SECONDS: [f64; 14] =
     [0.0005, 0.001, 0.002, 0.004, 0.006, 0.008, 0.015, 0.03, 0.06, 0.125, 0.25, 0.5, 2.0, 10.0];
 
-/// Rows of a batch.
+/// Buckets in rows of a batch.
 pub const ROWS: [f64; 12] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2000.0, 5000.0];
 
 metrics! {
-    /// Without labels.
+    /// The metrics without labels.
     pub struct IngestCounters {
         /// Messages of each batch that was committed.
         batch_rows: Histogram("sluice_batch_rows", ROWS),
@@ -34,18 +34,18 @@ metrics! {
     }
 }
 
-/// Updated by the spine, after the commit that makes them true.
+/// Updated by ingest, after the commit.
 #[derive(Clone, Debug)]
 pub struct IngestMetrics {
-    /// Those without labels.
+    /// The metrics without labels.
     pub plain: IngestCounters,
     /// Messages stored.
     pub stored: IntCounter,
-    /// Messages that were stored before.
+    /// Messages that were stored already.
     pub duplicate: IntCounter,
     /// Messages refused.
     pub quarantined: IntCounter,
-    /// The platform's own messages.
+    /// Messages of the platform itself.
     pub ignored: IntCounter,
     by_reason: Vec<IntCounter>,
 }
@@ -53,7 +53,7 @@ pub struct IngestMetrics {
 // === impl IngestMetrics ===
 
 impl IngestMetrics {
-    /// Makes them all and registers them; every known label starts at zero.
+    /// Creates and registers all of them; each known label starts at zero.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let results = IntCounterVec::new(
             Opts::new("sluice_messages_total", "Messages that reached their end, by what became of them."),
@@ -73,7 +73,7 @@ impl IngestMetrics {
         })
     }
 
-    /// The counter of one reason.
+    /// Returns the counter of one reason.
     pub fn refused(&self, reason: Reason) -> &IntCounter {
         &self.by_reason[reason.index()]
     }

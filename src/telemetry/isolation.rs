@@ -2,10 +2,10 @@
 
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 
-/// What a check can find.
+/// The results of a check.
 pub const RESULTS: [&str; 4] = ["enforced", "broken", "own_refused", "unknown"];
 
-/// Updated by each replica for itself.
+/// Updated by each replica for its own checks.
 #[derive(Clone, Debug)]
 pub struct IsolationMetrics {
     /// 1 while the broker was last seen to accept a device's own topic and to refuse those of other devices.
@@ -16,7 +16,7 @@ pub struct IsolationMetrics {
 // === impl IsolationMetrics ===
 
 impl IsolationMetrics {
-    /// Makes them all and registers them; every known label starts at zero.
+    /// Creates and registers all of them; each known label starts at zero.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let help =
             "1 while the broker was last seen to accept a device's own topic and to refuse those of other devices.";
@@ -31,7 +31,7 @@ impl IsolationMetrics {
         Ok(Self { enforced, checks })
     }
 
-    /// A check was made; `result` is one of [`RESULTS`].
+    /// Counts one check; `result` is one of [`RESULTS`].
     pub fn count(&self, result: &str) {
         self.checks.with_label_values(&[result]).inc();
     }

@@ -1,7 +1,7 @@
-//! Carries log lines to standard error, on a thread of its own: whoever logs never waits long for whoever reads.
+//! Writes log lines to standard error on a thread of its own, so that a slow reader does not block the caller.
 //!
-//! Lines keep their order. One that cannot be written, because nobody reads, the disk is full or the terminal is closed, is
-//! lost and counted; it ends nothing. It decides nothing about what a line says.
+//! Lines keep their order. A line that cannot be written, because the reader stalls, the disk is full or the terminal
+//! is closed, is lost and counted. It does not decide what a line says.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -12,29 +12,29 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Lines that wait, in bytes.
+/// Capacity of the queue, in bytes.
 const QUEUE_BYTES: usize = 1024 * 1024;
 
-/// How long one line waits for room. After that no line waits, until the reader takes one again.
+/// Longest wait of one line for room. After it, lines are dropped at once until the reader takes one.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// How soon a descriptor that takes nothing at the moment, and says so, is tried again.
-const AGAIN: Duration = Duration::from_millis(5);
+/// Pause before a retry on a non-blocking descriptor that is full.
+const RETRY_PAUSE: Duration = Duration::from_millis(5);
 
-/// Lines that were lost in this process.
+/// Number of lost lines of this process.
 static LOST: AtomicU64 = AtomicU64::new(0);
 
-/// Where lines go. Cheap to clone.
+/// Queues log lines. Clones share one queue.
 #[derive(Clone, Debug)]
 pub struct LogWriter(Arc<SharedWriter>);
 
 #[derive(Debug, Default)]
 struct SharedWriter {
     queue: Mutex<LineQueue>,
-    /// A line was put in.
+    /// Notified when a line is queued.
     filled: Condvar,
-    /// A line was taken out, or written.
-    moved: Condvar,
+    /// Notified when a line is dequeued or written.
+    drained: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -42,11 +42,11 @@ struct LineQueue {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
     is_writing: bool,
-    /// Whether a line has waited for room and found none since the last one was written.
+    /// Whether a line waited for room and found none since the last one was written.
     is_stalled: bool,
 }
 
-/// How many log lines of this process were lost.
+/// Returns the number of lost lines of this process.
 pub fn lost() -> u64 {
     LOST.load(Ordering::Relaxed)
 }
@@ -54,25 +54,25 @@ pub fn lost() -> u64 {
 // === impl LogWriter ===
 
 impl LogWriter {
-    /// To the standard error of the process.
+    /// Writes to standard error.
     pub fn to_stderr() -> io::Result<Self> {
-        // A descriptor of our own: the lock of the standard one would be held while its reader stalls.
+        // A separate descriptor: the lock of the standard one would be held while its reader stalls.
         Self::to(File::from(io::stderr().as_fd().try_clone_to_owned()?))
     }
 
     fn to(out: impl Write + Send + 'static) -> io::Result<Self> {
         let shared = Arc::new(SharedWriter::default());
-        let carried = Arc::clone(&shared);
-        thread::Builder::new().name("log".to_owned()).spawn(move || carried.carry(out))?;
+        let background = Arc::clone(&shared);
+        thread::Builder::new().name("log".to_owned()).spawn(move || background.write_lines(out))?;
         Ok(Self(shared))
     }
 
-    /// Takes one line; waits for room only for a moment.
-    pub fn put(&self, line: &[u8]) {
+    /// Queues one line; waits at most `PATIENCE` for room.
+    pub fn enqueue(&self, line: &[u8]) {
         let has_room = |queue: &LineQueue| queue.lines.is_empty() || queue.bytes + line.len() <= QUEUE_BYTES;
         let mut queue = self.0.lock();
         if !has_room(&queue) && !queue.is_stalled {
-            let waited = self.0.moved.wait_timeout_while(queue, PATIENCE, |queue| !has_room(queue));
+            let waited = self.0.drained.wait_timeout_while(queue, PATIENCE, |queue| !has_room(queue));
             queue = waited.unwrap_or_else(PoisonError::into_inner).0;
             queue.is_stalled = !has_room(&queue);
         }
@@ -86,21 +86,21 @@ impl LogWriter {
         self.0.filled.notify_one();
     }
 
-    /// Waits until all lines are written, at most so long; what is left then counts as lost.
+    /// Waits at most `patience` until all lines are written; the remaining ones count as lost.
     pub fn flush(&self, patience: Duration) {
         let end = Instant::now() + patience;
         let mut queue = self.0.lock();
         while queue.is_writing || !queue.lines.is_empty() {
             let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else { return };
-            queue = self.0.moved.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+            queue = self.0.drained.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
 
-/// One call is one line.
+/// Treats each call as one line.
 impl Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.put(line);
+        self.enqueue(line);
         Ok(line.len())
     }
 
@@ -109,11 +109,11 @@ impl Write for LogWriter {
     }
 }
 
-// === impl Shared ===
+// === impl SharedWriter ===
 
 impl SharedWriter {
-    /// Writes what comes, for as long as the process lives.
-    fn carry(&self, mut out: impl Write) {
+    /// Writes queued lines until the process ends.
+    fn write_lines(&self, mut out: impl Write) {
         loop {
             let waited = self.filled.wait_while(self.lock(), |queue| queue.lines.is_empty());
             let mut queue = waited.unwrap_or_else(PoisonError::into_inner);
@@ -121,7 +121,7 @@ impl SharedWriter {
             queue.bytes -= line.len();
             queue.is_writing = true;
             drop(queue);
-            self.moved.notify_all();
+            self.drained.notify_all();
             if write_whole(&mut out, &line).is_err() {
                 LOST.fetch_add(1, Ordering::Relaxed);
             }
@@ -129,7 +129,7 @@ impl SharedWriter {
             queue.is_writing = false;
             queue.is_stalled = false;
             drop(queue);
-            self.moved.notify_all();
+            self.drained.notify_all();
         }
     }
 
@@ -138,13 +138,13 @@ impl SharedWriter {
     }
 }
 
-/// Standard error may have been made non-blocking by whoever shares it: then it is waited for here.
+/// Writes all of `rest`. Another process may have made standard error non-blocking, so a full descriptor is retried.
 fn write_whole(out: &mut impl Write, mut rest: &[u8]) -> io::Result<()> {
     while !rest.is_empty() {
         match out.write(rest) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => rest = &rest[written..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(AGAIN),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(RETRY_PAUSE),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
@@ -185,7 +185,7 @@ mod tests {
         let reading = thread::spawn(move || reader.iter().take(5_000).collect::<Vec<_>>());
         let line = |number: usize| format!("{number:0500}\n").into_bytes();
         for number in 0..5_000 {
-            writer.put(&line(number));
+            writer.enqueue(&line(number));
         }
         writer.flush(DEADLINE);
         assert!(reading.join().unwrap().into_iter().eq((0..5_000).map(line)));
@@ -197,7 +197,7 @@ mod tests {
         let (before, begun) = (lost(), Instant::now());
         let line = vec![b'x'; QUEUE_BYTES / 8];
         for _ in 0..100 {
-            writer.put(&line);
+            writer.enqueue(&line);
         }
         assert!(begun.elapsed() < PATIENCE * 20, "one line waits, the others do not: {:?}", begun.elapsed());
         assert!(lost() - before >= 100 - 10, "{}", lost() - before);
@@ -207,7 +207,7 @@ mod tests {
         let before = lost();
         drop(reader);
         writer.flush(DEADLINE);
-        writer.put(b"nobody reads this\n");
+        writer.enqueue(b"nobody reads this\n");
         writer.flush(DEADLINE);
         assert!(lost() > before);
     }

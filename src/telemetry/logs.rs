@@ -1,6 +1,6 @@
-//! Sets up the log: text for eyes, JSON for programs, to standard error, each line with its time in UTC (RFC 3339).
+//! Sets up the log: text for people or JSON for programs, to standard error, each line with its time in UTC (RFC 3339).
 //!
-//! It decides how lines look and how many there are, never what they say.
+//! It decides the format of lines and limits repeated ones, not what they say.
 
 use std::io::{self, IsTerminal, Write};
 use std::panic;
@@ -15,14 +15,14 @@ use super::log_writer::LogWriter;
 use crate::config::sections::process::LogFormat;
 use crate::domain::time::Timestamp;
 
-/// At the usual level the database driver is told to say only what is wrong: it reports each time that there was nothing to
-/// migrate, and each connection that a restart of Postgres has cost.
+/// The default level limits the database driver to warnings: at info it reports each check of migrations, and each
+/// connection lost to a restart of Postgres.
 const USUAL: (&str, &str) = ("info", "info,sqlx=warn,sqlx_core=warn");
 
-/// The writer of this process, once the log is set up.
+/// The writer of this process; empty until the log is set up.
 static WRITER: OnceLock<LogWriter> = OnceLock::new();
 
-/// How long the end of the process waits for its last lines to be read.
+/// Longest wait for the last lines before the process ends.
 const LAST_LINES: Duration = Duration::from_millis(500);
 
 /// Why the log could not be set up.
@@ -31,15 +31,15 @@ pub enum LogsError {
     /// The level is neither a level nor directives.
     #[error("LOG_LEVEL is not a level or a list of directives: {0}")]
     Level(#[from] ParseError),
-    /// Somebody was there before.
+    /// The log is set up already.
     #[error("the log is set up twice in one process: {0}")]
     Twice(#[from] TryInitError),
-    /// No thread or descriptor for it.
+    /// The writer got no thread or descriptor.
     #[error("its writer cannot be started: {0}")]
     Writer(#[from] io::Error),
 }
 
-/// Lets a line that repeats through at most once per interval, and counts those it held back.
+/// Passes a repeated line at most once per interval, and counts the suppressed ones.
 #[derive(Clone, Debug)]
 pub struct Repeated {
     interval: Duration,
@@ -47,7 +47,7 @@ pub struct Repeated {
     suppressed: u64,
 }
 
-/// Sets up the log of the process, once.
+/// Sets up the log of the process; the second call fails.
 pub fn init(level: &str, format: LogFormat) -> Result<(), LogsError> {
     let directives = if level.eq_ignore_ascii_case(USUAL.0) { USUAL.1 } else { level };
     let filter = EnvFilter::builder().parse(directives)?;
@@ -59,7 +59,7 @@ pub fn init(level: &str, format: LogFormat) -> Result<(), LogsError> {
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).finish().try_init()?,
     }
     WRITER.get_or_init(|| writer);
-    // A panic is a log line too: the hook there is would wait for a reader that stalls.
+    // A panic becomes a log line too: the default hook would wait for a reader that stalls.
     panic::set_hook(Box::new(|panicked| {
         let place = panicked.location().map(ToString::to_string).unwrap_or_default();
         let why = panicked.payload_as_str().unwrap_or_default();
@@ -68,15 +68,15 @@ pub fn init(level: &str, format: LogFormat) -> Result<(), LogsError> {
     Ok(())
 }
 
-/// Says something on standard error that is no log line. That nobody reads it is no failure.
+/// Writes a line to standard error that is no log line. A failed write is ignored.
 pub fn say(line: &str) {
     match WRITER.get() {
-        Some(writer) => writer.put(format!("{line}\n").as_bytes()),
+        Some(writer) => writer.enqueue(format!("{line}\n").as_bytes()),
         None => drop(writeln!(io::stderr(), "{line}")),
     }
 }
 
-/// Waits for the last lines to be written, for a moment: before the process ends.
+/// Waits at most `LAST_LINES` for the last lines, before the process ends.
 pub fn flush() {
     if let Some(writer) = WRITER.get() {
         writer.flush(LAST_LINES);
@@ -86,12 +86,12 @@ pub fn flush() {
 // === impl Repeated ===
 
 impl Repeated {
-    /// At most one line per interval.
+    /// Passes at most one line per `interval`.
     pub fn new(interval: Duration) -> Self {
         Self { interval, last: None, suppressed: 0 }
     }
 
-    /// Whether to say it now: how many were held back since it was last said, or none to hold this one back too.
+    /// Returns the number of lines suppressed since the last one if the line is due now; `None` suppresses it.
     pub fn ready(&mut self, now: Timestamp) -> Option<u64> {
         if self.last.is_some_and(|last| self.is_too_soon(last, now)) {
             self.suppressed = self.suppressed.saturating_add(1);
@@ -101,7 +101,7 @@ impl Repeated {
         Some(std::mem::take(&mut self.suppressed))
     }
 
-    /// A clock that was set back must not silence the line until it has caught up.
+    /// A clock that was set back must not suppress the line until it has caught up.
     fn is_too_soon(&self, last: Timestamp, now: Timestamp) -> bool {
         let since = now.seconds_since(last);
         (0.0..self.interval.as_secs_f64()).contains(&since)

@@ -1,4 +1,4 @@
-//! The metrics registry, and the macro that makes a field's documentation its help text.
+//! The registry of all metrics, and their text for Prometheus.
 
 use prometheus::{Encoder, IntGaugeVec, Opts, Registry, TextEncoder};
 
@@ -17,7 +17,7 @@ use super::revocation::RevocationMetrics;
 use super::store::StoreMetrics;
 
 metrics! {
-    /// Of the log; brought up to date whenever the metrics are asked for.
+    /// Metrics of the log, updated at each scrape.
     pub struct LogMetrics {
         /// Log lines that could not be written, because standard error was closed, full, or not read.
         lost: IntCounter("sluice_log_lines_lost_total"),
@@ -27,29 +27,29 @@ metrics! {
 /// All metrics of the process.
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    /// The connection to the broker.
+    /// Metrics of the connection to the broker.
     pub broker: BrokerMetrics,
-    /// The broker's access rules.
+    /// Metrics of the broker's access rules.
     pub broker_acl: BrokerAclMetrics,
-    /// The broker's questions.
-    pub door: HookMetrics,
-    /// The spine.
+    /// Metrics of the broker's hook requests.
+    pub hooks: HookMetrics,
+    /// Metrics of ingest.
     pub ingest: IngestMetrics,
-    /// The certificates.
+    /// Metrics of certificates.
     pub certificates: CertificateMetrics,
-    /// The chain of revocation.
+    /// Metrics of revocation.
     pub revocation: RevocationMetrics,
-    /// The proof that the broker isolates devices.
+    /// Metrics of the proof that the broker isolates devices.
     pub isolation: IsolationMetrics,
-    /// The door.
-    pub access: IssuerKeyMetrics,
-    /// Public credentials.
+    /// Metrics of the issuers' keys.
+    pub issuer_keys: IssuerKeyMetrics,
+    /// Metrics of public credentials.
     pub guests: GuestMetrics,
-    /// The listeners.
+    /// Metrics of the HTTP listeners.
     pub http: HttpMetrics,
-    /// The log.
+    /// Metrics of the log.
     pub logs: LogMetrics,
-    /// Postgres.
+    /// Metrics of Postgres.
     pub store: StoreMetrics,
     registry: Registry,
 }
@@ -57,7 +57,7 @@ pub struct Metrics {
 // === impl Metrics ===
 
 impl Metrics {
-    /// Registers everything in a registry of its own.
+    /// Creates a registry and registers all metrics in it.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let build =
@@ -67,12 +67,12 @@ impl Metrics {
         Ok(Self {
             broker: BrokerMetrics::register(&registry)?,
             broker_acl: BrokerAclMetrics::register(&registry)?,
-            door: HookMetrics::new(&registry)?,
+            hooks: HookMetrics::new(&registry)?,
             ingest: IngestMetrics::new(&registry)?,
             certificates: CertificateMetrics::register(&registry)?,
             revocation: RevocationMetrics::register(&registry)?,
             isolation: IsolationMetrics::new(&registry)?,
-            access: IssuerKeyMetrics::register(&registry)?,
+            issuer_keys: IssuerKeyMetrics::register(&registry)?,
             guests: GuestMetrics::register(&registry)?,
             http: HttpMetrics::new(&registry)?,
             logs: LogMetrics::register(&registry)?,
@@ -81,7 +81,7 @@ impl Metrics {
         })
     }
 
-    /// The exposition text.
+    /// Renders all metrics in the exposition format.
     pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
         self.logs.lost.inc_by(log_writer::lost().saturating_sub(self.logs.lost.get()));
         let mut text = Vec::with_capacity(16 * 1024);

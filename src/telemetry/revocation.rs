@@ -1,12 +1,12 @@
-//! Metrics of the chain of revocation.
+//! Metrics of revocation.
 
 use super::declare::metrics;
 
-/// From a second to the hours in which somebody has to look.
+/// Buckets in seconds, from one second to the hours in which an operator must act.
 const SECONDS: [f64; 10] = [0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 600.0, 3600.0];
 
 metrics! {
-    /// Updated by the publisher; a replica that stands by shows what the publisher has noted.
+    /// Updated by the publisher; a standby replica shows the state that the publisher noted.
     pub struct RevocationMetrics {
         /// When the CRL published last ends, in Unix time; 0 while there is none.
         next_update: IntGauge("sluice_crl_next_update_seconds"),

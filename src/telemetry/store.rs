@@ -3,7 +3,7 @@
 use super::declare::metrics;
 
 metrics! {
-    /// Updated by the store, the retries by those who try again.
+    /// Updated by the store; the callers that retry update the retries.
     pub struct StoreMetrics {
         /// 1 while Postgres answers and takes what it is given.
         up: IntGauge("sluice_db_up"),

@@ -96,7 +96,7 @@ fn metrics() -> String {
     let metrics = Metrics::new().unwrap();
     // A metric whose labels only the database or the settings know appears with its first series.
     metrics.certificates.certificates.with_label_values(&["ACTIVE"]);
-    metrics.access.keys_age.with_label_values(&["https://id.example.org"]);
+    metrics.issuer_keys.keys_age.with_label_values(&["https://id.example.org"]);
     let text = String::from_utf8(metrics.render().unwrap()).unwrap();
     let kind = |name: &str| {
         let start = format!("# TYPE {name} ");

@@ -20,7 +20,7 @@ use crate::domain::broker_login::BrokerLogin;
 use crate::domain::ports::{Logbook, Outage};
 use crate::domain::time::{Clock, Timestamp};
 use crate::telemetry::hooks::HookMetrics;
-use crate::telemetry::outage_log::Spell;
+use crate::telemetry::outage_log::OutageLog;
 
 /// Logins in memory, at most 8 KiB each. The next request of any other login causes a lookup in Postgres.
 const LOGINS_MAX: usize = 20_000;
@@ -163,7 +163,7 @@ impl Logins {
     /// Writes logins to the logbook until `stop`, and deletes expired ones there.
     pub async fn keep<L: Logbook>(self, logbook: L, clock: Clock, stop: CancellationToken) {
         let mut purge_at = Instant::now() + PURGE_PERIOD;
-        let mut outages = Spell::default();
+        let mut outages = OutageLog::default();
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -283,7 +283,7 @@ fn holder_of(login: BrokerLogin) -> Option<Holder> {
 }
 
 /// Logs failures and recovery in few lines, however often they alternate.
-fn report(spell: &mut Spell, written: Result<(), Outage>) {
+fn report(spell: &mut OutageLog, written: Result<(), Outage>) {
     match written {
         Ok(()) => {
             if spell.worked(std::time::Instant::now()).is_some() {

@@ -179,7 +179,7 @@ impl KeyRefresher {
 
     fn update_age(&self) {
         let age = self.cached.borrow().keys.as_ref().map(|(_, read_at)| (self.clock)().seconds_since(*read_at));
-        self.metrics.show_keys_age(&self.issuer, age);
+        self.metrics.set_keys_age(&self.issuer, age);
     }
 }
 

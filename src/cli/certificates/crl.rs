@@ -102,7 +102,7 @@ async fn file_state(
     let last = revocation_ledger::last_list(database.pool()).await.map_err(|error| outage(&error))?;
     let clocks = clocks::read_once(database.pool(), clock::now).await.map_err(|error| outage(&error))?;
     let authority = crl::authority(&config.certificates, clocks).await.map_err(failed)?;
-    Ok(Some(crl::look(&authority, path, state.crl_number, last, clocks).await))
+    Ok(Some(crl::check_file(&authority, path, state.crl_number, last, clocks).await))
 }
 
 async fn publish(
@@ -132,9 +132,9 @@ async fn publish_here(ledger: &mut RevocationLedger, config: &Config) -> Result<
     };
     let authority = crl::authority(settings, clocks).await.map_err(failed)?;
     // A file that is wrong has no number to go by.
-    let in_file = crl::look(&authority, path, 0, None, clocks).await.unwrap_or_default();
+    let in_file = crl::check_file(&authority, path, 0, None, clocks).await.unwrap_or_default();
     let done = crl::publish(ledger, &authority, settings, in_file, clocks).await.map_err(failed)?;
-    Reload::of(settings).tell().await.map_err(|error| Failure::unavailable(error.to_string()))?;
+    Reload::of(settings).notify().await.map_err(|error| Failure::unavailable(error.to_string()))?;
     Ok(i64::try_from(done.number).unwrap_or(i64::MAX))
 }
 

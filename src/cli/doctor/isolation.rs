@@ -7,13 +7,13 @@ use std::convert::Infallible;
 use crate::clock;
 use crate::config::Config;
 use crate::domain::finding::{Finding, Severity};
-use crate::registry::revocation::isolation::{IsolationVerdict, Prober};
+use crate::registry::revocation::isolation::{IsolationProbe, IsolationVerdict};
 
 /// What the broker does with messages to own and to foreign topics.
 pub async fn findings(config: &Config) -> Result<Vec<Finding>, Infallible> {
-    let Some(mut prober) = Prober::of(config, clock::now) else { return Ok(vec![unset(config)]) };
+    let Some(mut prober) = IsolationProbe::of(config, clock::now) else { return Ok(vec![unset(config)]) };
     let broken = |what| Finding { level: Severity::Error, what, advice: None };
-    Ok(vec![match prober.look().await {
+    Ok(vec![match prober.run().await {
         IsolationVerdict::Enforced => {
             Finding::ok("the broker accepts a device's own topic and refuses those of other devices")
         }

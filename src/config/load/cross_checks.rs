@@ -1,4 +1,6 @@
-//! What only shows when areas are seen together: settings that exclude each other, and settings that are legal but dangerous.
+//! Checks between areas: settings that exclude each other, and settings that are legal but dangerous.
+//!
+//! A single value is checked by [`super::reader`], and one area by its own section.
 
 use super::reader::SettingReader;
 use crate::config::Config;
@@ -11,8 +13,8 @@ use crate::domain::quarantine_sampling::QUARANTINE_PAYLOAD_MAX;
 /// An `ADMIN_TOKEN` with fewer characters can be guessed.
 const GOOD_TOKEN_CHARS: usize = 24;
 
-/// Records what does not go together across areas.
-pub(crate) fn across(config: &Config, reader: &mut SettingReader) {
+/// Records conflicts between settings of different areas.
+pub(crate) fn check(config: &Config, reader: &mut SettingReader) {
     let held = config.ingest.batch_size.saturating_mul(BATCHES_IN_FLIGHT as usize);
     if usize::from(config.broker.receive_maximum) < held {
         let why = format!(
@@ -46,7 +48,7 @@ pub(crate) fn across(config: &Config, reader: &mut SettingReader) {
 // === impl Config ===
 
 impl Config {
-    /// What is legal but dangerous: a sentence each, to be said at start.
+    /// Returns warnings about legal but dangerous settings, one sentence each, to be logged at start.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         self.warn_of_trust(&mut warnings);
@@ -56,7 +58,7 @@ impl Config {
         warnings
     }
 
-    /// What guests would find.
+    /// Warnings about public credentials.
     fn warn_of_guests(&self, warnings: &mut Vec<String>) {
         let Some(bind) = self.public.bind else { return };
         match self.public.websocket_url.as_deref() {
@@ -72,7 +74,7 @@ impl Config {
         }
     }
 
-    /// Who is let in too easily.
+    /// Warnings about weak authentication.
     fn warn_of_trust(&self, warnings: &mut Vec<String>) {
         let mut warn = |text: String| warnings.push(text);
         let Self { broker, ingest, http, certificates, .. } = self;
@@ -127,7 +129,7 @@ impl Config {
         }
     }
 
-    /// Whose tokens are taken too easily.
+    /// Warnings about token issuers.
     fn warn_of_issuers(&self, warnings: &mut Vec<String>) {
         for IssuerConfig { issuer, audience, keys, .. } in &self.access.issuers {
             if audience.is_empty() {
@@ -146,7 +148,7 @@ impl Config {
         }
     }
 
-    /// What would be lost or cut.
+    /// Warnings about lost or truncated data.
     fn warn_of_loss(&self, warnings: &mut Vec<String>) {
         let mut warn = |text: String| warnings.push(text);
         let Self { database, ingest, .. } = self;
@@ -172,7 +174,7 @@ fn without_port(place: &str) -> &str {
     v6.unwrap_or_else(|| place.split(':').next().unwrap_or(place))
 }
 
-/// The host of a websocket's URL.
+/// The host of a websocket URL.
 fn host_of(url: &str) -> &str {
     let place = websocket_origin(url).and_then(|origin| origin.split_once("://")).map_or("", |(_, place)| place);
     let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());

@@ -1,6 +1,6 @@
-//! What is wrong with the settings: each error says which, what it was, where it came from, and what is allowed.
+//! Errors of the settings: each names the setting, its value, the source and what is allowed.
 //!
-//! No secret is ever in an error: neither its value nor a line of a file that may hold one.
+//! No error holds a secret: neither its value nor a line of a file that may hold one.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,73 +8,73 @@ use std::path::PathBuf;
 use super::origin::SettingOrigin;
 use crate::config::setting::Setting;
 
-/// One thing wrong.
+/// One error.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// A value that is not allowed.
+    /// An invalid value.
     #[error("{name} = {shown} ({origin}): expected {allowed}")]
     Value {
-        /// Which setting.
+        /// The setting.
         name: &'static str,
-        /// Its value as it may be shown.
+        /// Its value as displayed.
         shown: ShownValue,
-        /// Where it came from.
+        /// Its origin.
         origin: SettingOrigin,
-        /// What is allowed.
+        /// The allowed values.
         allowed: String,
     },
-    /// Settings that do not go together.
+    /// Settings that conflict.
     #[error("{given}: {why}")]
     Conflict {
-        /// The settings with their values and where those came from.
+        /// The settings with their values and origins.
         given: String,
-        /// Why they do not go together and what to do.
+        /// Why they conflict and what to do.
         why: String,
     },
-    /// A secret and its file.
+    /// A secret that is given both directly and by a file.
     #[error("{name} ({direct}) and {name}_FILE ({by_file}) are both set: keep one of them")]
     BothAtOnce {
-        /// Which secret.
+        /// The secret.
         name: &'static str,
-        /// Where its value came from.
+        /// The origin of its value.
         direct: SettingOrigin,
-        /// Where the file's path came from.
+        /// The origin of the file's path.
         by_file: SettingOrigin,
     },
-    /// A secret's file that cannot be used.
+    /// An unusable file of a secret.
     #[error("{name}_FILE = {path:?} ({origin}): {why}")]
     SecretFile {
-        /// Which secret.
+        /// The secret.
         name: &'static str,
         /// The file.
         path: PathBuf,
-        /// Where its path came from.
+        /// The origin of its path.
         origin: SettingOrigin,
-        /// What is wrong with it.
+        /// The cause.
         why: String,
     },
     /// A secret among the arguments.
     #[error("--set {0}: a secret must not be an argument, which every user of the machine can read; use {0}_FILE")]
     SecretFlag(&'static str),
-    /// A name among the flags that no setting has.
+    /// A flag with an unknown name.
     #[error("--set {name}: there is no such setting; {hint}")]
     UnknownFlag {
         /// The name.
         name: String,
-        /// The nearest known one.
+        /// A hint with the nearest known name.
         hint: String,
     },
-    /// The file cannot be read.
+    /// An unreadable file.
     #[error("the settings file {path:?}, named by {named_by}: {why}")]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Who named it.
+        /// What named the file.
         named_by: &'static str,
-        /// What the system said.
+        /// The error of the system.
         why: std::io::Error,
     },
-    /// The file is not as it should be.
+    /// An invalid entry in a file.
     #[error("{}, {place}: {why}", path.display())]
     InFile {
         /// The file.
@@ -86,21 +86,21 @@ pub enum ConfigError {
     },
 }
 
-/// Everything wrong, at once; never empty. Displayed one a line.
+/// All errors, never empty. Displayed one per line.
 #[derive(Debug)]
 pub struct ConfigErrors(pub(crate) Vec<ConfigError>);
 
-/// A value as it may be shown.
+/// A value as displayed.
 #[derive(Debug)]
 pub struct ShownValue(String);
 
-/// The most characters of a wrong value that an error repeats.
+/// Most characters of an invalid value that an error repeats.
 const SHOWN_CHARS: usize = 100;
 
 // === impl ConfigErrors ===
 
 impl ConfigErrors {
-    /// Each of them.
+    /// Returns each error.
     pub fn iter(&self) -> impl Iterator<Item = &ConfigError> {
         self.0.iter()
     }
@@ -115,10 +115,10 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-// === impl Shown ===
+// === impl ShownValue ===
 
 impl ShownValue {
-    /// The value of this setting, unless it is a secret or a URL that may carry a password.
+    /// Displays `value`, unless it is a secret or a URL that may carry a password.
     pub(super) fn new(setting: &Setting, value: &str) -> Self {
         if setting.is_secret() || (value.contains("://") && value.contains('@')) {
             return Self("***".to_owned());

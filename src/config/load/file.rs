@@ -1,6 +1,6 @@
-//! Reads the settings file and files that hold one secret.
+//! Reads the settings file, and files that hold one secret.
 //!
-//! What the file holds that no setting knows is an error; a line of it is never repeated, since it may hold a secret.
+//! An unknown key in the file is an error. An error never repeats a line of the file, which may hold a secret.
 
 use std::path::{Path, PathBuf};
 
@@ -14,13 +14,13 @@ use crate::config::setting::Setting;
 use crate::config::table;
 use crate::disk;
 
-/// The longest settings file, in bytes; the commented template has a tenth of it.
+/// Longest settings file, in bytes; the commented template is a tenth of it.
 const MAX_FILE_BYTES: u64 = 256 * 1024;
 
-/// The longest file of a secret, in bytes: what an MQTT password can hold, and a line end.
+/// Longest file of a secret, in bytes: an MQTT password and a line end.
 const MAX_SECRET_BYTES: u64 = 65_537;
 
-/// Reads the settings file; its errors are added to the others, and what is right in it is returned all the same.
+/// Reads the settings file. Errors are added to `errors`, and valid entries are returned.
 pub(super) fn read(path: &Path, named_by: &'static str, errors: &mut Vec<ConfigError>) -> Texts {
     let text = match disk::read_text(path, MAX_FILE_BYTES) {
         Ok(text) => text,
@@ -64,12 +64,12 @@ fn read_section(
     };
     for (key, value) in keys {
         let place = || format!("[{section}] {key}");
-        match known_key(&key) {
+        match find_key(&key) {
             None => wrong(place(), format!("there is no such setting; {}", table::did_you_mean(&key))),
-            Some((home, _)) if home.name != area.name => {
-                wrong(place(), format!("this setting belongs under [{}]", home.name));
+            Some((owner, _)) if owner.name != area.name => {
+                wrong(place(), format!("this setting belongs under [{}]", owner.name));
             }
-            Some((_, setting)) => match plain(&value) {
+            Some((_, setting)) => match text_of(&value) {
                 Some(text) => texts.put(area.name, key, text),
                 None => wrong(place(), format!("expected {}, as one plain value", setting.kind)),
             },
@@ -79,20 +79,20 @@ fn read_section(
 }
 
 fn unknown_section(name: &str) -> String {
-    if let Some((home, _)) = known_key(name) {
-        return format!("this setting belongs under [{}]", home.name);
+    if let Some((owner, _)) = find_key(name) {
+        return format!("this setting belongs under [{}]", owner.name);
     }
     let names: Vec<_> = table::AREAS.iter().map(|area| area.name).collect();
     format!("there is no such section; there are {}", names.join(", "))
 }
 
-/// Keys are written in lower case, and in no other way.
-fn known_key(key: &str) -> Option<(&'static table::Area, &'static Setting)> {
+/// Finds the setting of `key`, which must be in lower case.
+fn find_key(key: &str) -> Option<(&'static table::Area, &'static Setting)> {
     table::find(&key.to_uppercase()).filter(|_| key.to_lowercase() == key)
 }
 
-/// One value as the text it would be in the environment.
-fn plain(value: &Value) -> Option<String> {
+/// Converts one value to the text it would be in the environment.
+fn text_of(value: &Value) -> Option<String> {
     match value {
         Value::String(_, text) => Some(text.clone()),
         Value::Bool(_, value) => Some(value.to_string()),
@@ -105,7 +105,7 @@ fn plain(value: &Value) -> Option<String> {
     }
 }
 
-/// Reads a secret from its file, without the line end that editors and `echo` leave behind it.
+/// Reads a secret from its file, without the line end that editors and `echo` add.
 pub(super) fn read_secret(
     setting: &Setting,
     path: PathBuf,

@@ -1,7 +1,7 @@
-//! Whether the files that settings name are there and can be read, as far as this user may tell.
+//! Checks that the files named by settings exist and can be read by this user.
 //!
-//! It opens them and looks at no content. A file the broker or Sluice makes later is not missed: of the CRL only the
-//! directory must be there, and a PID file is there only while the broker runs.
+//! It opens them and reads no content. A file that is written later may be missing: of the CRL only the directory must
+//! exist, and a PID file exists only while the broker runs.
 
 use std::fs;
 use std::io;
@@ -11,24 +11,24 @@ use crate::config::setting::SettingKind;
 use crate::config::{Effective, table};
 use crate::disk;
 
-/// The setting that names a file to be written.
-const WRITTEN: &str = "CRL_OUTPUT_PATH";
+/// The setting that names an output file.
+const OUTPUT: &str = "CRL_OUTPUT_PATH";
 
-/// The setting that names a file which comes and goes with the broker.
-const PASSING: &str = "BROKER_PID_FILE";
+/// The setting that names a file which exists only while the broker runs.
+const TRANSIENT: &str = "BROKER_PID_FILE";
 
-/// Everything wrong with the files, a sentence each.
+/// Returns all faults of the files, one sentence each.
 pub fn faults(effective: &[Effective]) -> Vec<String> {
     let fault = |row: &Effective| {
         let (name, value) = (row.name, row.value.as_deref()?);
         let path = Path::new(value);
-        let (looked, what) = match name {
-            WRITTEN => (is_directory(directory_of(path)), "the directory it is to be written to cannot be used"),
-            PASSING => return None,
+        let (result, what) = match name {
+            OUTPUT => (is_directory(directory_of(path)), "the directory it is to be written to cannot be used"),
+            TRANSIENT => return None,
             _ if is_path(name) => (is_readable(path), "the file cannot be read"),
             _ => return None,
         };
-        let why = looked.err()?;
+        let why = result.err()?;
         Some(format!(
             "{name} = {value:?} ({}): {what}: {why}; correct the path, or make it and let this user in",
             row.source

@@ -1,6 +1,6 @@
-//! The layers settings come from, the higher winning: defaults, the file, the environment, flags.
+//! The layers of settings, in rising precedence: defaults, the file, the environment, flags.
 //!
-//! It merges texts and remembers where each came from; what they mean is for others to say.
+//! It merges texts and records the origin of each; it parses no value.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,22 +16,22 @@ use super::origin::SettingOrigin;
 use super::texts::Texts;
 use crate::config::table;
 
-/// The file that is read when none is named and it is there.
+/// The settings file that is read if no other is named and it exists.
 pub const SYSTEM_FILE: &str = "/etc/sluice/sluice.toml";
 
-/// The variable that names the file.
+/// The environment variable that names the settings file.
 pub const FILE_VARIABLE: &str = "SLUICE_CONFIG";
 
-/// What the settings are made from, handed in, so that a test needs neither files nor an environment.
+/// The sources of the settings, passed in so that a test needs no file and no environment.
 #[derive(Clone, Default)]
 pub struct Sources {
-    /// The file of `--config`. It must be there.
+    /// The file of `--config`. It must exist.
     pub config_file: Option<PathBuf>,
-    /// The file that is read when neither `--config` nor `SLUICE_CONFIG` names one. It may be missing.
+    /// The file that is read if neither `--config` nor `SLUICE_CONFIG` names one. It may be missing.
     pub system_file: Option<PathBuf>,
     /// The environment.
     pub environment: Vec<(String, String)>,
-    /// The flags `--set NAME=VALUE`; the last of a name wins.
+    /// The flags `--set NAME=VALUE`; of equal names the last wins.
     pub flags: Vec<(String, String)>,
 }
 
@@ -41,7 +41,7 @@ const ENVIRONMENT: &str = "environment";
 
 struct Layer(Metadata, Texts);
 
-/// Merges all layers; what cannot be merged is among the errors, and everything else is merged all the same.
+/// Merges all layers. What cannot be merged is added to `errors`; everything else is merged.
 pub(crate) fn merge(sources: &Sources, errors: &mut Vec<ConfigError>) -> Merged {
     let mut figment = Figment::new().merge(Layer(Metadata::named(DEFAULTS), defaults()));
     if let Some((path, named_by)) = sources.file() {
@@ -54,7 +54,7 @@ pub(crate) fn merge(sources: &Sources, errors: &mut Vec<ConfigError>) -> Merged 
     collect(&figment, errors)
 }
 
-/// Reads `NAME=VALUE`, the argument of `--set`.
+/// Parses `NAME=VALUE`, the argument of `--set`.
 pub fn parse_flag(argument: &str) -> Result<(String, String), String> {
     let (name, value) = argument.split_once('=').ok_or("expected NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
@@ -63,7 +63,7 @@ pub fn parse_flag(argument: &str) -> Result<(String, String), String> {
 // === impl Sources ===
 
 impl Sources {
-    /// Those of this process: its environment (the variables that are settings), and what its command line says.
+    /// The sources of this process: `config_file`, `flags`, and the environment variables that are settings.
     pub fn of_process(config_file: Option<PathBuf>, flags: Vec<(String, String)>) -> Self {
         let ours = |name: &str| name == FILE_VARIABLE || table::find(name).is_some();
         let environment = std::env::vars_os()
@@ -73,7 +73,7 @@ impl Sources {
         Self { config_file, system_file: Some(SYSTEM_FILE.into()), environment, flags }
     }
 
-    /// The file to read, and who named it.
+    /// Returns the file to read, and what named it.
     fn file(&self) -> Option<(&Path, &'static str)> {
         let named = self.environment.iter().rev().find(|(name, value)| name == FILE_VARIABLE && !value.is_empty());
         let flag = self.config_file.as_deref().map(|path| (path, "--config"));
@@ -82,7 +82,7 @@ impl Sources {
     }
 }
 
-/// Names only: the values may be secrets.
+/// Prints names only: values may be secrets.
 impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = |pairs: &[(String, String)]| pairs.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
@@ -121,7 +121,7 @@ fn defaults() -> Texts {
     texts
 }
 
-/// An empty variable counts as none: compose files pass on what is not set as empty.
+/// An empty variable counts as unset: compose files pass unset variables as empty.
 fn environment(sources: &Sources) -> Texts {
     let mut texts = Texts::default();
     for (name, value) in sources.environment.iter().filter(|(_, value)| !value.is_empty()) {

@@ -1,6 +1,7 @@
-//! Turns merged texts into checked values, one call per setting, and gathers every error on the way.
+//! Parses merged texts into checked values, one call per setting, and collects all errors.
 //!
-//! A value that is wrong is stood in for, so that reading goes on; the stand-in never leaves [`crate::config::Config::load`].
+//! An invalid value is replaced by a placeholder so that reading continues. The placeholder never leaves
+//! [`crate::config::Config::load`].
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,7 +21,7 @@ pub(crate) struct SettingReader<'a> {
     errors: Vec<ConfigError>,
 }
 
-// === impl Reader ===
+// === impl SettingReader ===
 
 impl<'a> SettingReader<'a> {
     /// Reads `merged`. `table` holds every setting there is; `errors` holds what went wrong before.
@@ -32,62 +33,62 @@ impl<'a> SettingReader<'a> {
         Self { names: table.map(|setting| setting.name).collect(), merged, failed: BTreeSet::new(), errors }
     }
 
-    /// On or off.
+    /// Reads a switch.
     pub(crate) fn switch(&mut self, name: &'static str) -> bool {
         self.value(name, SettingKind::switch).unwrap_or_default()
     }
 
-    /// A whole number; the setting's bounds are within the type's.
+    /// Reads a whole number; the bounds of the setting must fit `T`.
     pub(crate) fn whole<T: TryFrom<u64> + Default>(&mut self, name: &'static str) -> T {
         self.value(name, |kind, text| kind.whole(text).and_then(|number| T::try_from(number).ok())).unwrap_or_default()
     }
 
-    /// A number.
+    /// Reads a number.
     pub(crate) fn decimal(&mut self, name: &'static str) -> f64 {
         self.value(name, SettingKind::decimal).unwrap_or_default()
     }
 
-    /// A span given in seconds.
+    /// Reads a duration in seconds.
     pub(crate) fn seconds(&mut self, name: &'static str) -> Duration {
         Duration::from_secs(self.whole(name))
     }
 
-    /// A span given in milliseconds.
+    /// Reads a duration in milliseconds.
     pub(crate) fn milliseconds(&mut self, name: &'static str) -> Duration {
         Duration::from_millis(self.whole(name))
     }
 
-    /// A text that has a default.
+    /// Reads a text that has a default.
     pub(crate) fn text(&mut self, name: &'static str) -> String {
         self.optional_text(name).unwrap_or_default()
     }
 
-    /// A text, when it is set.
+    /// Reads a text; `None` means unset.
     pub(crate) fn optional_text(&mut self, name: &'static str) -> Option<String> {
         self.value(name, |kind, text| kind.text(text).map(str::to_owned))
     }
 
-    /// The path of a file, when it is set.
+    /// Reads the path of a file; `None` means unset.
     pub(crate) fn path(&mut self, name: &'static str) -> Option<PathBuf> {
         self.optional_text(name).map(PathBuf::from)
     }
 
-    /// A secret, when it is set.
+    /// Reads a secret; `None` means unset.
     pub(crate) fn secret(&mut self, name: &'static str) -> Option<Secret> {
         self.optional_text(name).map(Secret::new)
     }
 
-    /// An address to listen on.
+    /// Reads an address to listen on.
     pub(crate) fn bind(&mut self, name: &'static str) -> SocketAddr {
         self.value(name, SettingKind::bind).unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into())
     }
 
-    /// An address to listen on, when it is set.
+    /// Reads an address to listen on; `None` means unset.
     pub(crate) fn optional_bind(&mut self, name: &'static str) -> Option<SocketAddr> {
         self.value(name, SettingKind::bind)
     }
 
-    /// Records that these settings do not go together, unless one of them is wrong by itself.
+    /// Records a conflict between `names`, unless one of them is invalid by itself.
     pub(crate) fn conflict(&mut self, names: &[&'static str], why: impl Into<String>) {
         if names.iter().any(|name| self.failed.contains(name)) {
             return;
@@ -96,17 +97,17 @@ impl<'a> SettingReader<'a> {
         self.errors.push(ConfigError::Conflict { given: given.join(", "), why: why.into() });
     }
 
-    /// Records what is wrong elsewhere than in a setting's own value.
-    pub(crate) fn wrong(&mut self, error: ConfigError) {
+    /// Records an error that is not about the value of one setting.
+    pub(crate) fn push_error(&mut self, error: ConfigError) {
         self.errors.push(error);
     }
 
-    /// Everything that was wrong.
+    /// Returns all errors.
     pub(crate) fn finish(self) -> Vec<ConfigError> {
         self.errors
     }
 
-    /// None when it is not set or not allowed; the latter is an error.
+    /// Parses one value. `None` means unset or invalid; the latter is recorded as an error.
     fn value<T>(&mut self, name: &'static str, parse: impl FnOnce(&SettingKind, &str) -> Option<T>) -> Option<T> {
         debug_assert!(self.names.contains(name), "{name} is not in the table");
         let given = self.merged.get(name)?;

@@ -17,7 +17,7 @@ fn flags(mut sources: Sources, pairs: &[(&str, &str)]) -> Sources {
     sources
 }
 
-/// A settings file in a directory that lasts as long as the guard.
+/// A settings file in a directory that exists as long as the guard.
 fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("sluice.toml");
@@ -34,7 +34,7 @@ fn errors(sources: &Sources) -> Vec<String> {
     Config::load(sources).unwrap_err().iter().map(ToString::to_string).collect()
 }
 
-/// The one error there is.
+/// The only error.
 fn error(sources: &Sources) -> String {
     let errors = errors(sources);
     assert_eq!(errors.len(), 1, "{errors:#?}");

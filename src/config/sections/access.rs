@@ -1,6 +1,6 @@
-//! What is answered at the broker's door: where the policy is, who may issue tokens, and where an issuer's keys are found.
+//! Settings of access control: the policy, and the issuers whose tokens are accepted.
 //!
-//! It reads the list of issuers but none of their keys: whether those are there is seen by the wing that keeps them.
+//! It reads the list of issuers, but none of their keys: the code that refreshes keys finds whether they exist.
 
 use std::path::PathBuf;
 
@@ -10,18 +10,18 @@ use super::names::is_list;
 use crate::config::load::reader::SettingReader;
 use crate::config::setting::{Setting, SettingKind, SettingRule};
 
-/// The settings of the broker's door.
+/// Settings of access control.
 #[derive(Clone, Debug)]
 pub struct AccessConfig {
     /// `ACL_RULES_PATH`.
     pub acl_rules_path: Option<PathBuf>,
-    /// Whose tokens are taken; empty: nobody's.
+    /// The issuers whose tokens are accepted; empty means none.
     pub issuers: Vec<IssuerConfig>,
 }
 
-const WORDS: SettingKind = SettingKind::Text(SettingRule { allowed: "names separated by commas", holds: is_list });
+const NAMES: SettingKind = SettingKind::Text(SettingRule { allowed: "names separated by commas", holds: is_list });
 
-/// The rows of the table.
+/// The rows of the settings table.
 pub(crate) const SETTINGS: &[Setting] = &[
     Setting::optional(
         "ACL_RULES_PATH",
@@ -35,7 +35,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     ),
     Setting::optional(
         "JWT_AUDIENCE",
-        WORDS,
+        NAMES,
         "Whom a token must be meant for: its aud names one of these. Not set: it is not looked at.",
     ),
     Setting::optional(
@@ -65,14 +65,14 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "seconds",
         "How far the issuer's clock and ours may differ.",
     ),
-    Setting::optional("JWT_REQUIRED_CLAIMS", WORDS, "What a token must say besides iss and exp."),
+    Setting::optional("JWT_REQUIRED_CLAIMS", NAMES, "What a token must say besides iss and exp."),
     Setting::with_default(
         "JWT_GROUP_CLAIMS",
         "realm_access.roles,groups",
-        WORDS,
+        NAMES,
         "Where a token names its groups; a dot leads into an object.",
     ),
-    Setting::with_default("JWT_SCOPE_CLAIMS", "scope", WORDS, "Where a token names its scopes, as a text or a list."),
+    Setting::with_default("JWT_SCOPE_CLAIMS", "scope", NAMES, "Where a token names its scopes, as a text or a list."),
     Setting::optional(
         "JWT_ISSUERS_PATH",
         SettingKind::Path,
@@ -85,17 +85,17 @@ pub(crate) const SETTINGS: &[Setting] = &[
 
 impl AccessConfig {
     pub(crate) fn read(reader: &mut SettingReader) -> Self {
-        let written = UncheckedIssuer::read(reader);
+        let unchecked = UncheckedIssuer::read(reader);
         let mut issuers = Vec::new();
-        if written.issuer.is_empty() {
-            written.needs_an_issuer(reader);
-        } else if let Some(issuer) = written.clone().checked(|why| reader.conflict(&["JWT_ISSUER"], why)) {
+        if unchecked.issuer.is_empty() {
+            unchecked.needs_an_issuer(reader);
+        } else if let Some(issuer) = unchecked.clone().checked(|why| reader.conflict(&["JWT_ISSUER"], why)) {
             issuers.push(issuer);
         }
         if let Some(path) = reader.path("JWT_ISSUERS_PATH") {
-            issuer_list::read(&path, &written, &mut issuers, |error| reader.wrong(error));
+            issuer_list::read(&path, &unchecked, &mut issuers, |error| reader.push_error(error));
         }
-        if written.ca_cert.is_some() && !issuers.iter().any(IssuerConfig::uses_tls) {
+        if unchecked.ca_cert.is_some() && !issuers.iter().any(IssuerConfig::uses_tls) {
             reader.conflict(&["JWT_CA_CERT"], "it is used only for keys from an https:// URL: leave it out");
         }
         Self { acl_rules_path: reader.path("ACL_RULES_PATH"), issuers }

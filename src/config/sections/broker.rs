@@ -1,4 +1,4 @@
-//! Where the broker is and how to speak to it.
+//! Settings of the connection to the broker.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::config::load::reader::SettingReader;
 use crate::config::secret::Secret;
 use crate::config::setting::{Setting, SettingKind, SettingRule};
 
-/// The broker's settings.
+/// Settings of the connection to the broker.
 #[derive(Clone, Debug)]
 pub struct BrokerConfig {
     /// `MQTT_HOST`.
@@ -40,7 +40,7 @@ pub struct BrokerConfig {
     pub max_packet_bytes: usize,
 }
 
-/// The token Sluice makes for its own login. The key is read anew for each, so a new one needs no restart.
+/// The token that Sluice signs for its own login. The key is read for each token, so a new key needs no restart.
 #[derive(Clone, Debug)]
 pub struct BrokerJwt {
     /// `MQTT_JWT_KEY`.
@@ -55,24 +55,24 @@ pub struct BrokerJwt {
     pub place: JwtPlace,
 }
 
-/// Where in the login a token goes.
+/// The field of CONNECT that carries the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JwtPlace {
-    /// It is the password.
+    /// The password.
     Password,
-    /// It is the user name.
+    /// The user name.
     Username,
-    /// It is the data of MQTT 5's enhanced authentication, and is renewed without a new connection.
+    /// The data of MQTT 5's enhanced authentication, renewed without a new connection.
     Enhanced,
 }
 
-/// The longest claims: brokers take no longer tokens, and MQTT has no longer texts than four of these.
+/// Longest claims, in bytes: brokers limit tokens, and an MQTT string holds four of these.
 const MAX_CLAIMS_BYTES: usize = 16 * 1024;
 
-/// The claims each token has its own of.
+/// The claims that Sluice sets in each token.
 pub const OWN_CLAIMS: [&str; 3] = ["exp", "iat", "nbf"];
 
-/// TLS towards the broker. Files are read anew at each connect, so rotated certificates are picked up.
+/// TLS to the broker. Files are read at each connect, so rotated certificates are used.
 #[derive(Clone, Debug)]
 pub struct BrokerTls {
     /// `MQTT_CA_CERT`; without it the system's roots are trusted.
@@ -106,7 +106,7 @@ const CLAIMS: SettingKind = SettingKind::Text(SettingRule {
 const KEY_ID: SettingKind = SettingKind::Text(SettingRule { allowed: "a key's name", holds: |_| true });
 const PLACES: &[&str] = &["password", "username", "enhanced"];
 
-/// The rows of the table.
+/// The rows of the settings table.
 pub(crate) const SETTINGS: &[Setting] = &[
     Setting::with_default("MQTT_HOST", "localhost", HOST, "The broker's host."),
     Setting::whole("MQTT_PORT", "1883", (1, 65_535), "", "The broker's TCP port; 8883 is usual with TLS."),
@@ -188,13 +188,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
     ),
 ];
 
-/// What a filter for sharing begins with; `MQTT_SHARE_GROUP` puts it there.
+/// The prefix of a shared subscription, added for `MQTT_SHARE_GROUP`.
 const SHARE_PREFIX: &str = "$share/";
 
 // === impl BrokerConfig ===
 
 impl BrokerConfig {
-    /// `MQTT_TOPIC`, shared when there is a group.
+    /// Returns the topic filter: `MQTT_TOPIC`, shared if a group is set.
     pub fn filter(&self) -> String {
         match &self.share_group {
             Some(group) => format!("{SHARE_PREFIX}{group}/{}", self.topic),
@@ -202,7 +202,7 @@ impl BrokerConfig {
         }
     }
 
-    /// The broker, as `host:port`.
+    /// Returns the address of the broker as `host:port`.
     pub fn address(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }

@@ -1,6 +1,6 @@
-//! Where the broker's access rules are written, which lines of the operator stand above them, and in which form they are.
+//! Settings of the broker's access rules: the file, the operator's template and the form.
 //!
-//! Their rows stand in the table of the area `certificates`; here they are read.
+//! Their rows are part of the area `certificates`.
 
 use std::path::PathBuf;
 
@@ -18,10 +18,10 @@ pub struct BrokerAclConfig {
     pub mode: AclMode,
 }
 
-/// Who decides in which form the rules are written.
+/// What decides the form of the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AclMode {
-    /// The version that the broker states.
+    /// The version that the broker reports.
     Auto,
     /// Always as patterns.
     Patterns,

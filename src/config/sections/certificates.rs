@@ -1,4 +1,4 @@
-//! The certificate authority, the CRL, and how the broker hears of it.
+//! Settings of the certificate authority, the CRL, and the notification of the broker.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use super::broker_acl::{self, BrokerAclConfig};
 use crate::config::load::reader::SettingReader;
 use crate::config::setting::{Setting, SettingKind, SettingRule};
 
-/// The certificates' settings.
+/// Settings of certificates.
 #[derive(Clone, Debug)]
 pub struct CertificatesConfig {
     /// `DEVICE_CA_CERT_PATH`.
@@ -39,10 +39,10 @@ pub struct CertificatesConfig {
     pub expiry_warning_days: u32,
 }
 
-/// How an identity is written into a common name.
+/// The form of a common name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CnFormat {
-    /// `<t>/device/<d>`: stock Mosquitto can hold a device to its own topics.
+    /// `<t>/device/<d>`: stock Mosquitto can restrict a device to its own topics.
     Strict,
     /// `<t>/<d>`: the older form.
     Plain,
@@ -52,10 +52,10 @@ const COMMAND: SettingKind = SettingKind::Text(SettingRule { allowed: "a command
 const ADDRESS: SettingKind =
     SettingKind::Text(SettingRule { allowed: "a host and a port, such as localhost:8883", holds: is_address });
 
-/// The CRL outlives this many failed refreshes in a row: one past its time locks the whole fleet out.
+/// Failed refreshes in a row that a CRL survives: an expired CRL locks out the whole fleet.
 const CRL_REFRESHES: u32 = 7;
 
-/// The rows of the table.
+/// The rows of the settings table.
 pub(crate) const SETTINGS: &[Setting] = &[
     Setting::optional(
         "DEVICE_CA_CERT_PATH",

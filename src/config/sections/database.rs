@@ -1,21 +1,21 @@
-//! Where Postgres is and what is kept there for how long.
+//! Settings of the connection to Postgres, and of retention.
 
 use crate::config::load::reader::SettingReader;
 use crate::config::secret::Secret;
 use crate::config::setting::{Setting, SettingKind, SettingRule};
 
-/// Postgres' settings.
+/// Settings of Postgres.
 #[derive(Clone, Debug)]
 pub struct DatabaseConfig {
-    /// `DATABASE_URL`; without it libpq's `PG*` variables speak.
+    /// `DATABASE_URL`; `None` means that libpq's `PG*` variables apply.
     pub url: Option<Secret>,
     /// `PG_POOL_MAX`.
     pub pool_max: u32,
     /// `MIGRATE_ON_START`.
     pub migrate_on_start: bool,
-    /// `TELEMETRY_RETENTION_DAYS`; none keeps all.
+    /// `TELEMETRY_RETENTION_DAYS`; `None` keeps all.
     pub telemetry_retention_days: Option<u32>,
-    /// `QUARANTINE_RETENTION_DAYS`; none keeps all.
+    /// `QUARANTINE_RETENTION_DAYS`; `None` keeps all.
     pub quarantine_retention_days: Option<u32>,
 }
 
@@ -24,7 +24,7 @@ const URL: SettingKind = SettingKind::Secret(SettingRule {
     holds: |text| text.starts_with("postgres://") || text.starts_with("postgresql://"),
 });
 
-/// The rows of the table.
+/// The rows of the settings table.
 pub(crate) const SETTINGS: &[Setting] = &[
     Setting::optional(
         "DATABASE_URL",

@@ -1,13 +1,13 @@
-//! Where the daemon listens.
+//! Settings of the HTTP listeners.
 
 use std::net::SocketAddr;
 
-use super::names::{is_list, words};
+use super::names::{self, is_list};
 use crate::config::load::reader::SettingReader;
 use crate::config::secret::Secret;
 use crate::config::setting::{Setting, SettingKind, SettingRule};
 
-/// The listeners' settings.
+/// Settings of the HTTP listeners.
 #[derive(Clone, Debug)]
 pub struct HttpConfig {
     /// `HTTP_BIND`.
@@ -29,7 +29,7 @@ const TOKEN: SettingKind = SettingKind::Secret(SettingRule {
     holds: |text| (8..=512).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()),
 });
 
-/// It goes into a URL, so it holds nothing that would have to be escaped there.
+/// It is part of a URL, so it holds nothing that needs escaping.
 const URL_SECRET: SettingKind = SettingKind::Secret(SettingRule {
     allowed: "16 to 512 of A-Z a-z 0-9 - _",
     holds: |text| {
@@ -40,7 +40,7 @@ const URL_SECRET: SettingKind = SettingKind::Secret(SettingRule {
 
 const NAMES: SettingKind = SettingKind::Text(SettingRule { allowed: "names separated by commas", holds: is_list });
 
-/// The rows of the table.
+/// The rows of the settings table.
 pub(crate) const SETTINGS: &[Setting] = &[
     Setting::with_default("HTTP_BIND", "127.0.0.1:8080", SettingKind::Bind, "Where the HTTP API listens."),
     Setting::with_default(
@@ -83,7 +83,7 @@ impl HttpConfig {
             }
         }
         let (hooks_secret, admin_token) = (reader.secret("HOOKS_SECRET"), reader.secret("ADMIN_TOKEN"));
-        let hooks_reserved_names = words(&reader.optional_text("HOOKS_RESERVED_NAMES").unwrap_or_default());
+        let hooks_reserved_names = names::split(&reader.optional_text("HOOKS_RESERVED_NAMES").unwrap_or_default());
         Self { api_bind, ops_bind, hooks_bind, hooks_secret, hooks_reserved_names, admin_token }
     }
 }

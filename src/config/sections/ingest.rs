@@ -1,11 +1,11 @@
-//! What is believed, how much is taken, and how it is batched.
+//! Settings of ingest: authentication, limits and batches.
 
 use std::time::Duration;
 
 use crate::config::load::reader::SettingReader;
 use crate::config::setting::{Setting, SettingKind};
 
-/// The spine's settings.
+/// Settings of ingest.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own that users flip by name")]
 pub struct IngestConfig {
@@ -35,7 +35,7 @@ pub struct IngestConfig {
     pub max_clock_skew_seconds: i64,
     /// `MAX_AGE_DAYS`.
     pub max_age_days: i64,
-    /// `RATE_LIMIT_RPS` and `RATE_LIMIT_BURST`; none when off.
+    /// `RATE_LIMIT_RPS` and `RATE_LIMIT_BURST`; `None` means no limit.
     pub rate_limit: Option<RateLimit>,
     /// `QUARANTINE_MAX_PER_MINUTE`.
     pub quarantine_max_per_minute: u64,
@@ -43,7 +43,7 @@ pub struct IngestConfig {
     pub keep_extra_fields: bool,
 }
 
-/// How fast one device may send.
+/// The rate limit of one device.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RateLimit {
     /// Messages per second in the long run.
@@ -52,10 +52,10 @@ pub struct RateLimit {
     pub burst: f64,
 }
 
-/// Batches on their way at once: one being written and one ready behind it. Not a setting: more would only wait longer.
+/// Batches in flight: one being written and one ready behind it. More would only wait longer, so it is no setting.
 pub const BATCHES_IN_FLIGHT: u32 = 2;
 
-/// The rows of the table.
+/// The rows of the settings table.
 pub(crate) const SETTINGS: &[Setting] = &[
     Setting::switch("CERT_AUTH_ENABLED", "0", "Whether a device is believed for holding a good certificate."),
     Setting::switch("REQUIRE_TOKEN", "1", "Whether a device without a good certificate must send its token."),

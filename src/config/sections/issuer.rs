@@ -11,30 +11,30 @@ use crate::config::setting::SettingRule;
 /// One issuer of tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssuerConfig {
-    /// `JWT_ISSUER`: what a token's `iss` must be, character by character.
+    /// `JWT_ISSUER`: a token's `iss` must equal it.
     pub issuer: String,
-    /// `JWT_AUDIENCE`: a token's `aud` must name one of them; empty: it is not looked at.
+    /// `JWT_AUDIENCE`: a token's `aud` must name one of them; empty means that it is not checked.
     pub audience: Vec<String>,
-    /// Where its keys are.
+    /// The source of its keys.
     pub keys: IssuerKeySource,
     /// `JWT_LEEWAY_SECONDS`.
     pub leeway_seconds: u32,
     /// `JWT_REQUIRED_CLAIMS`, besides `iss` and `exp`.
     pub required_claims: Vec<String>,
-    /// `JWT_GROUP_CLAIMS`: the paths at which groups are found.
+    /// `JWT_GROUP_CLAIMS`: the paths of claims that hold groups.
     pub group_claims: Vec<String>,
-    /// `JWT_SCOPE_CLAIMS`: the paths at which scopes are found.
+    /// `JWT_SCOPE_CLAIMS`: the paths of claims that hold scopes.
     pub scope_claims: Vec<String>,
 }
 
-/// Where an issuer's keys are.
+/// The source of an issuer's keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IssuerKeySource {
-    /// Fetched, again and again.
+    /// Fetched periodically.
     Url {
         /// `JWT_JWKS_URL`.
         url: String,
-        /// `JWT_CA_CERT`: who may have signed the certificate shown there; none: the system's roots.
+        /// `JWT_CA_CERT`: the roots trusted for this URL; `None` means the system's roots.
         ca_cert: Option<PathBuf>,
     },
     /// `JWT_JWKS_PATH`: a JSON Web Key Set in a file.
@@ -43,7 +43,7 @@ pub enum IssuerKeySource {
     PemFile(PathBuf),
 }
 
-/// What is written of an issuer before it is checked; what a list leaves out stands as the settings say.
+/// The settings of an issuer before checks. A row of a list takes omitted values from the settings.
 #[derive(Clone, Debug, Default)]
 pub(super) struct UncheckedIssuer {
     pub issuer: String,
@@ -58,18 +58,18 @@ pub(super) struct UncheckedIssuer {
     pub scope_claims: Vec<String>,
 }
 
-/// A clock that is further off than this is wrong, not late.
+/// Most seconds of leeway: a clock that is further off is wrong.
 pub(super) const LEEWAY_MAX: u32 = 300;
 
-/// What a URL begins with whose server shows a certificate.
+/// The scheme of a URL whose server has a certificate.
 const HTTPS: &str = "https://";
 
-/// What an issuer is called.
+/// The rule for the name of an issuer.
 pub(super) const NAME: SettingRule = SettingRule {
     allowed: "what the tokens' iss says, without spaces",
     holds: |text| !text.contains(char::is_whitespace),
 };
-/// Where a key set is fetched.
+/// The rule for the URL of a key set.
 pub(super) const URL: SettingRule =
     SettingRule { allowed: "an http:// or https:// URL without user name and fragment", holds: is_url };
 // === impl IssuerConfig ===
@@ -81,12 +81,12 @@ impl IssuerConfig {
     }
 }
 
-// === impl Written ===
+// === impl UncheckedIssuer ===
 
 impl UncheckedIssuer {
     /// Reads the settings of one issuer, unchecked.
     pub(super) fn read(reader: &mut SettingReader) -> Self {
-        let list = |reader: &mut SettingReader, name| names::words(&reader.optional_text(name).unwrap_or_default());
+        let list = |reader: &mut SettingReader, name| names::split(&reader.optional_text(name).unwrap_or_default());
         Self {
             issuer: reader.text("JWT_ISSUER"),
             audience: list(reader, "JWT_AUDIENCE"),
@@ -101,7 +101,7 @@ impl UncheckedIssuer {
         }
     }
 
-    /// Keys and audiences are an issuer's.
+    /// Records a conflict for keys or audiences without an issuer.
     pub(super) fn needs_an_issuer(&self, reader: &mut SettingReader) {
         let given = [
             ("JWT_AUDIENCE", !self.audience.is_empty()),
@@ -114,7 +114,7 @@ impl UncheckedIssuer {
         }
     }
 
-    /// The issuer, when it has exactly one place for its keys; else `wrong` hears why not.
+    /// Returns the issuer if it has exactly one source of keys; else reports the fault to `wrong`.
     pub(super) fn checked(self, wrong: impl FnOnce(&'static str)) -> Option<IssuerConfig> {
         let keys = match (self.jwks_url, self.jwks_path, self.pem_path) {
             (Some(url), None, None) => {
@@ -143,9 +143,9 @@ impl UncheckedIssuer {
     }
 }
 
-// === impl KeySource ===
+// === impl IssuerKeySource ===
 
-/// As it is told to a person.
+/// Displays the URL or path.
 impl std::fmt::Display for IssuerKeySource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

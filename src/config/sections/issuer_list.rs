@@ -1,6 +1,6 @@
-//! Reads the list of issuers, `JWT_ISSUERS_PATH`: TOML or JSON, every row checked, every error told.
+//! Reads the list of issuers, `JWT_ISSUERS_PATH`: TOML or JSON, each row checked, all errors reported.
 //!
-//! It holds no secret: a key set and a PEM file of an issuer are public.
+//! The file holds no secret: the key set and the PEM file of an issuer are public.
 
 use std::path::{Path, PathBuf};
 
@@ -9,18 +9,18 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::issuer::{self, IssuerConfig, LEEWAY_MAX, UncheckedIssuer};
-use super::names::words;
+use super::names;
 use crate::config::load::error::ConfigError;
 use crate::config::setting::SettingRule;
 use crate::disk;
 
-/// The longest list: a thousand rows and some.
+/// Longest list, in bytes.
 const MAX_FILE_BYTES: u64 = 256 * 1024;
 
-/// The most issuers: each has its keys looked after.
+/// Most issuers: each has a task that refreshes its keys.
 const MAX_ISSUERS: usize = 32;
 
-/// One row as it is written.
+/// One row of the file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct IssuerRow {
@@ -37,7 +37,7 @@ struct IssuerRow {
     scope_claims: Option<ListOrText>,
 }
 
-/// A list, or a text with commas.
+/// A list, or one text with commas.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "expected a list of texts, or one text with commas")]
 enum ListOrText {
@@ -45,7 +45,7 @@ enum ListOrText {
     Text(String),
 }
 
-/// Adds the file's issuers to those that are known; `defaults` stand for what a row leaves out.
+/// Adds the issuers of the file to `issuers`; `defaults` replace what a row omits.
 pub(super) fn read(
     path: &Path,
     defaults: &UncheckedIssuer,
@@ -67,7 +67,7 @@ pub(super) fn read(
                 continue;
             }
         };
-        let twice = issuers.iter().any(|known| known.issuer == row.issuer);
+        let twice = issuers.iter().any(|other| other.issuer == row.issuer);
         let faults = row.faults();
         if twice {
             at_row(format!("{:?} is there already: keep one of them", row.issuer));
@@ -79,10 +79,10 @@ pub(super) fn read(
     }
 }
 
-// === impl Row ===
+// === impl IssuerRow ===
 
 impl IssuerRow {
-    /// What is wrong with single values.
+    /// Returns the faults of single values.
     fn faults(&self) -> Vec<String> {
         let keeps = |name: &str, text: &str, rule: &SettingRule| {
             let fine = !text.is_empty() && !text.chars().any(char::is_control) && (rule.holds)(text);
@@ -117,13 +117,13 @@ impl IssuerRow {
     }
 }
 
-// === impl Words ===
+// === impl ListOrText ===
 
 impl ListOrText {
     fn list(self) -> Vec<String> {
         match self {
             Self::List(list) => list.into_iter().filter(|word| !word.is_empty()).collect(),
-            Self::Text(text) => words(&text),
+            Self::Text(text) => names::split(&text),
         }
     }
 }
@@ -200,13 +200,13 @@ mod tests {
     }
 
     #[test]
-    fn every_row_that_is_wrong_is_told_of() {
+    fn every_wrong_row_is_reported() {
         let text = "[[issuer]]\nissuer = 'a'\n[[issuer]]\nissuer = 'b b'\njwks_url = 'ftp://x'\nleeway_seconds = 301\n\
                     [[issuer]]\nissuer = 'c'\njwksurl = 'x'\n[[issuer]]\nissuer = 'd'\npem_path = 'p'\n\
                     [[issuer]]\nissuer = 'd'\npem_path = 'p'\n";
         let (issuers, errors) = read_text("issuers.toml", text);
         assert_eq!(issuers.len(), 1);
-        for (error, said) in errors.iter().zip([
+        for (error, expected) in errors.iter().zip([
             "issuer 1: its keys must be found somewhere",
             "issuer 2: issuer = \"b b\": expected what the tokens' iss says",
             "issuer 2: jwks_url = \"ftp://x\": expected an http:// or https:// URL",
@@ -214,14 +214,14 @@ mod tests {
             "issuer 3: unknown field `jwksurl`",
             "issuer 5: \"d\" is there already",
         ]) {
-            assert!(error.starts_with(said), "{error}");
+            assert!(error.starts_with(expected), "{error}");
         }
         assert_eq!(errors.len(), 6);
     }
 
     #[test]
     fn what_is_no_list_is_refused_with_the_shape_that_is_expected() {
-        for (name, text, said) in [
+        for (name, text, expected) in [
             ("a.toml", "issuer = 'x'", "the whole: expected [[issuer]]"),
             ("a.toml", "[[issuer]\n", "line 1: not TOML"),
             ("a.json", "{}", "the whole: expected [[issuer]]"),
@@ -229,7 +229,7 @@ mod tests {
             ("a.json", "[", "JSON: EOF"),
         ] {
             let (_, errors) = read_text(name, text);
-            assert!(errors[0].starts_with(said), "{errors:?}");
+            assert!(errors[0].starts_with(expected), "{errors:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The process: how it logs and how long it may take to stop.
+//! Settings of the process: logging, and the time limit of a shutdown.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::load::reader::SettingReader;
 use crate::config::setting::{Setting, SettingKind, SettingRule};
 
-/// The process' settings.
+/// Settings of the process.
 #[derive(Clone, Debug)]
 pub struct ProcessConfig {
     /// `LOG_LEVEL`, in the syntax of `tracing`'s filter directives.
@@ -21,9 +21,9 @@ pub struct ProcessConfig {
 /// The shape of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For eyes.
+    /// Text for people.
     Text,
-    /// For programs.
+    /// JSON for programs.
     Json,
 }
 
@@ -32,7 +32,7 @@ const LEVEL: SettingKind = SettingKind::Text(SettingRule {
     holds: is_level,
 });
 
-/// The rows of the table.
+/// The rows of the settings table.
 pub(crate) const SETTINGS: &[Setting] = &[
     Setting::with_default("LOG_LEVEL", "info", LEVEL, "How much is logged."),
     Setting::with_default(
@@ -63,7 +63,7 @@ impl ProcessConfig {
     }
 }
 
-/// A bare word that is no level would be taken for the name of a module, and everything else be silent.
+/// Rejects a bare word that is no level: the filter would read it as a module name and silence all others.
 fn is_level(text: &str) -> bool {
     let levels = ["off", "error", "warn", "info", "debug", "trace"];
     let directive = |part: &str| part.contains('=') || levels.contains(&part.to_ascii_lowercase().as_str());

@@ -1,14 +1,14 @@
-//! Guests: where the public asks for credentials, how often, and what it is told.
+//! Settings of public credentials: the listener, its limits, and the URL of the broker for browsers.
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::config::load::reader::SettingReader;
 use crate::config::setting::{Setting, SettingKind, SettingRule};
 
-/// The settings of guests.
+/// Settings of public credentials.
 #[derive(Clone, Debug)]
 pub struct PublicConfig {
-    /// `PUBLIC_BIND`; none: nothing is public.
+    /// `PUBLIC_BIND`; `None` means that there is no public listener.
     pub bind: Option<SocketAddr>,
     /// `PUBLIC_WEBSOCKET_URL`.
     pub websocket_url: Option<String>,
@@ -20,7 +20,7 @@ pub struct PublicConfig {
     pub max_guests: u32,
 }
 
-/// Addresses that begin alike.
+/// A network: addresses with a common prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     base: IpAddr,
@@ -36,7 +36,7 @@ const NETWORKS: SettingKind = SettingKind::Text(SettingRule {
     holds: |text| networks(text).is_some(),
 });
 
-/// The rows of the table.
+/// The rows of the settings table.
 pub(crate) const SETTINGS: &[Setting] = &[
     Setting::optional(
         "PUBLIC_BIND",
@@ -88,7 +88,7 @@ impl PublicConfig {
 // === impl Network ===
 
 impl Network {
-    /// Whether this address is one of them.
+    /// Whether `address` is in this network.
     pub fn holds(&self, address: IpAddr) -> bool {
         match (self.base, address.to_canonical()) {
             (IpAddr::V4(base), IpAddr::V4(address)) => {
@@ -112,7 +112,8 @@ impl Network {
     }
 }
 
-/// The scheme and the place of a websocket's URL, as a page's policy names it; none when it is no such URL.
+/// Returns the scheme and authority of a websocket URL, as a content security policy names it; `None` means that `url`
+/// is no such URL.
 pub fn websocket_origin(url: &str) -> Option<&str> {
     let scheme = ["ws://", "wss://"].into_iter().find(|scheme| url.starts_with(scheme))?;
     let is_plain = url.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'`,;<>\\".contains(&byte));

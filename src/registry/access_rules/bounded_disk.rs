@@ -1,6 +1,6 @@
-//! Calls to the file system that may not return: on a thread that may wait, one at a time, each with an end.
+//! Calls to the file system that may hang: on a blocking thread, one at a time, each with a time limit.
 //!
-//! A mount that is gone holds one thread and no more: until that call returns no other is made.
+//! A dead mount holds one thread: the next call waits for that one and times out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,37 +9,37 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-/// How long one call may take, and the wait for the one before it.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest duration of one call, and longest wait for the call before it.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Where files are read and written.
+/// Runs file system calls one at a time.
 #[derive(Clone, Debug)]
 pub struct Disk {
-    turn: Arc<Semaphore>,
-    patience: Duration,
+    permit: Arc<Semaphore>,
+    time_limit: Duration,
 }
 
 // === impl Disk ===
 
 impl Default for Disk {
     fn default() -> Self {
-        Self { turn: Arc::new(Semaphore::new(1)), patience: PATIENCE }
+        Self { permit: Arc::new(Semaphore::new(1)), time_limit: TIMEOUT }
     }
 }
 
 impl Disk {
-    /// Does this work; the error says that it did not end in time.
+    /// Runs `work` on a blocking thread. The error means that it did not end within the time limit.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
-        let late =
-            |_| format!("the file system did not answer within {} s: look at its mount", self.patience.as_secs());
-        let turn = timeout(self.patience, Arc::clone(&self.turn).acquire_owned()).await.map_err(late)?;
-        let turn = turn.map_err(|closed| closed.to_string())?;
+        let timed_out =
+            |_| format!("the file system did not answer within {} s: look at its mount", self.time_limit.as_secs());
+        let permit = timeout(self.time_limit, Arc::clone(&self.permit).acquire_owned()).await.map_err(timed_out)?;
+        let permit = permit.map_err(|closed| closed.to_string())?;
         let done = spawn_blocking(move || {
             let result = work();
-            drop(turn);
+            drop(permit);
             result
         });
-        timeout(self.patience, done).await.map_err(late)?.map_err(|panicked| panicked.to_string())
+        timeout(self.time_limit, done).await.map_err(timed_out)?.map_err(|panicked| panicked.to_string())
     }
 }
 
@@ -52,11 +52,11 @@ mod tests {
         let mut disk = Disk::default();
         assert_eq!(disk.run(|| 7).await, Ok(7));
         let (release, held) = std::sync::mpsc::channel::<()>();
-        disk.patience = Duration::from_millis(50);
+        disk.time_limit = Duration::from_millis(50);
         assert!(disk.run(move || held.recv()).await.unwrap_err().contains("did not answer"));
         assert!(disk.run(|| 7).await.unwrap_err().contains("did not answer"), "no second thread is taken");
         release.send(()).unwrap();
-        disk.patience = PATIENCE;
+        disk.time_limit = TIMEOUT;
         assert_eq!(disk.run(|| 7).await, Ok(7));
     }
 }

@@ -1,6 +1,6 @@
-//! What the file of the broker's access rules holds: the operator's lines, and those made of the registry for a form.
+//! The content of the file of access rules: the operator's lines, then lines made from the registry in one form.
 //!
-//! Names that no topic can hold get no line. It writes to whatever it is given, and decides nothing.
+//! A name that no topic can hold gets no line. It decides nothing and opens no file: it writes to the given writer.
 
 use std::collections::HashSet;
 use std::io::{self, Write};
@@ -16,11 +16,11 @@ use crate::domain::probe;
 use crate::store::certificates::revocation_ledger::RevocationLedger;
 use crate::store::registry::broker_acl::Names;
 
-/// The most devices there can be rows for: about a gigabyte of them.
+/// Most devices with rows: about a gigabyte of rows.
 const MAX_DEVICES: usize = 1_000_000;
 
-/// The most devices denied beside patterns: Mosquitto 2.0 reads them in a time that grows with their square, and stands
-/// still meanwhile (5,000: a third of a second, 30,000: 19).
+/// Most devices denied beside patterns. Mosquitto 2.0 reads denials in quadratic time and blocks meanwhile (5,000: a
+/// third of a second, 30,000: 19 seconds).
 pub const MAX_DENIED: usize = 5_000;
 
 const HEADER: &str =
@@ -29,22 +29,22 @@ const HEADER: &str =
 /// SHA-256.
 pub type Hash = [u8; 32];
 
-/// What a file is to hold.
+/// What a file must hold.
 #[derive(Debug)]
 pub struct Content {
     /// The operator's lines.
     pub template: Template,
-    /// As what they are applied to devices.
+    /// The form in which they apply to devices.
     pub form: AclForm,
-    /// How user names are written.
+    /// The form of user names.
     pub cn_format: CnFormat,
-    /// As rows: who may publish. As patterns: who may not.
+    /// As rows: the devices that may publish. As patterns: the devices that may not.
     pub devices: Vec<Names>,
-    /// Those among them that are also called by the other form of a common name.
+    /// Those of `devices` that also hold a certificate in the other form of the common name.
     pub other_names: HashSet<Names>,
 }
 
-/// Gathers it from the registry. The inner error is a sentence for the operator.
+/// Collects the content from the registry. The inner error is a sentence for the operator.
 pub(super) async fn gather(
     ledger: &mut RevocationLedger,
     template: &Template,
@@ -59,16 +59,16 @@ pub(super) async fn gather(
         let why = format!("there are more than {MAX_DEVICES} devices to write rules for: let a plugin decide");
         return Ok(Err(why));
     }
-    // The form that CERT_CN_FORMAT does not ask for.
-    let joint = if cn_format == CnFormat::Plain { "/device/" } else { "/" };
-    let other_names: HashSet<_> = ledger.acl_other_names(joint, MAX_DEVICES).await?.into_iter().collect();
+    // The form of the common name that CERT_CN_FORMAT does not choose.
+    let separator = if cn_format == CnFormat::Plain { "/device/" } else { "/" };
+    let other_names: HashSet<_> = ledger.acl_other_names(separator, MAX_DEVICES).await?.into_iter().collect();
     Ok(Ok(Content { template: template.clone(), form, cn_format, devices, other_names }))
 }
 
 // === impl Content ===
 
 impl Content {
-    /// What the file depends on, hashed: the same means that there is nothing to write.
+    /// Hash of all inputs of the file: an equal hash means that the file is current.
     pub fn inputs(&self) -> Hash {
         let mut hasher = Sha256::new();
         let mut put = |text: &str| {
@@ -86,13 +86,13 @@ impl Content {
         hasher.finalize().into()
     }
 
-    /// Writes it all; says how many lines were made from the registry.
+    /// Writes the content to `out`. Returns the number of lines made from the registry.
     pub(super) fn render(&self, out: &mut impl Write) -> io::Result<u64> {
         out.write_all(HEADER.as_bytes())?;
         match self.form {
             AclForm::Patterns => {
                 self.template.lines().try_for_each(|line| writeln!(out, "{line}"))?;
-                self.render_barred(out)
+                self.render_denials(out)
             }
             AclForm::Rows => {
                 self.template.lines_above_rows().try_for_each(|line| writeln!(out, "{line}"))?;
@@ -103,8 +103,8 @@ impl Content {
         }
     }
 
-    /// Denials come first in Mosquitto, so one line outweighs all patterns.
-    fn render_barred(&self, out: &mut impl Write) -> io::Result<u64> {
+    /// Mosquitto evaluates denials first, so one line outweighs all patterns.
+    fn render_denials(&self, out: &mut impl Write) -> io::Result<u64> {
         writeln!(out, "\n# Devices that are not ACTIVE, or whose tenant is SUSPENDED.")?;
         let mut generated = 0;
         for key in self.keys() {
@@ -132,7 +132,7 @@ impl Content {
         Ok(generated)
     }
 
-    /// A name outside the grammar could hold a wildcard or a space.
+    /// Skips names outside the grammar: they could hold a wildcard or a space.
     fn keys(&self) -> impl Iterator<Item = DeviceKey> {
         self.devices.iter().filter_map(|(tenant, device)| DeviceKey::new(tenant, device).ok())
     }
@@ -147,7 +147,7 @@ impl Content {
 
 // --- private helpers ---
 
-/// Devices to be denied, in the order of their names.
+/// The devices to deny, sorted by name.
 async fn denied(ledger: &mut RevocationLedger) -> Result<Vec<Names>, Outage> {
     let mut devices = ledger.acl_barred(MAX_DENIED + 1).await?;
     if devices.len() > MAX_DENIED {

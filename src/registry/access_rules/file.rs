@@ -1,7 +1,7 @@
-//! The file of the broker's access rules: how it is written, and what is wrong with one that was changed.
+//! Writes the file of access rules atomically, and says what is wrong with a file that was changed.
 //!
-//! It is written so that it is never half there, and only when each of its lines reads back as a rule: a broker of 2.1 ends
-//! at a line that is none. It notifies nobody, and what is in it is gathered by [`acl_content`](super::content).
+//! It replaces the file only after each line reads back as a rule: Mosquitto 2.1 exits at a line that is none. It
+//! notifies nothing and collects no content: see [`content`](super::content).
 
 use std::cell::Cell;
 use std::fs::File;
@@ -11,117 +11,118 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::content::{Content, Hash};
-use super::file_identity::{Owner, Print};
+use super::file_identity::{FileIdentity, Owner};
 use super::template::parse_line;
 use crate::pki::files;
 
-/// The longest line that is read back.
+/// Longest line that is read back.
 const MAX_LINE_BYTES: usize = 128 * 1024;
 
-/// A file that holds what it is to hold.
+/// A file that holds the intended content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Written {
+pub struct WrittenFile {
     /// SHA-256 of the file.
     pub digest: Hash,
     /// Lines made from the registry.
     pub generated: u64,
-    /// The file as it was then.
-    pub print: Print,
+    /// The identity of the file when it was written.
+    pub identity: FileIdentity,
 }
 
 /// What is wrong with the file.
 #[derive(Debug, thiserror::Error)]
 pub enum AclFault {
-    /// No file.
+    /// The file does not exist.
     #[error("it is missing")]
     Missing,
-    /// It cannot be read, or not be written.
+    /// The file cannot be read or written.
     #[error("{0}")]
     File(io::Error),
-    /// The broker may not be able to read it.
+    /// The mode changed, so the broker may be unable to read it.
     #[error("its mode has become {0:04o}")]
     Mode(u32),
-    /// A line at which a broker of 2.1 ends.
+    /// A line at which Mosquitto 2.1 exits.
     #[error("line {number} is no access rule ({why})")]
     Line {
-        /// Which line, from 1.
+        /// The line number, from 1.
         number: u64,
         /// What is wrong with it.
         why: String,
     },
-    /// Rules, but others.
+    /// The file holds other rules.
     #[error("it is not what was written last")]
     Other,
 }
 
-/// Writes and hashes at once.
-struct Hashing<W> {
+/// Hashes the bytes that it writes.
+struct HashingWriter<W> {
     inner: W,
     hasher: Sha256,
 }
 
-/// Writes the file beside, reads each line of it back, and puts it in place of whatever is there.
-pub fn write(path: &Path, content: &Content, owner: Owner) -> Result<Written, AclFault> {
-    let (digest, generated, beside_print) = (Cell::new(Hash::default()), Cell::new(0), Cell::new(None));
+/// Writes a temporary file, reads each line back, and renames it over `path`.
+pub fn write(path: &Path, content: &Content, owner: Owner) -> Result<WrittenFile, AclFault> {
+    let (digest, generated, temporary_identity) = (Cell::new(Hash::default()), Cell::new(0), Cell::new(None));
     files::replace_with(
         path,
         owner.mode,
         |file| {
-            owner.take_over(file)?;
-            let mut out = Hashing { inner: BufWriter::new(file), hasher: Sha256::new() };
+            owner.apply_to(file)?;
+            let mut out = HashingWriter { inner: BufWriter::new(file), hasher: Sha256::new() };
             generated.set(content.render(&mut out)?);
             out.inner.flush()?;
             digest.set(out.hasher.finalize().into());
             Ok(())
         },
-        |beside| {
-            beside_print.set(Some(Print::of(beside)?));
-            match read(beside) {
+        |temporary| {
+            temporary_identity.set(Some(FileIdentity::of(temporary)?));
+            match read(temporary) {
                 Ok(found) if found == digest.get() => Ok(()),
                 Ok(_) => Err(io::Error::other("what was written does not read back")),
                 Err(fault) => Err(io::Error::other(format!("what was written is not good: {fault}"))),
             }
         },
     )?;
-    let print = Print::of(path)?;
-    if beside_print.get().is_some_and(|beside| beside.is_same_file(&print)) {
-        Ok(Written { digest: digest.get(), generated: generated.get(), print })
+    let identity = FileIdentity::of(path)?;
+    if temporary_identity.get().is_some_and(|temporary| temporary.is_same_file(&identity)) {
+        Ok(WrittenFile { digest: digest.get(), generated: generated.get(), identity })
     } else {
         Err(AclFault::Other)
     }
 }
 
-/// Takes the file that another publisher wrote last, which had this hash, for written when it holds just this.
-pub fn adopt(path: &Path, content: &Content, last: &[u8], owner: Owner) -> Option<Written> {
-    let print = Print::of(path).ok()?;
-    if print.mode() != owner.mode || read(path).ok()? != *last {
+/// Adopts the file of an earlier publisher: its hash is `last` and equals the hash of `content`. `None` means that it
+/// must be written.
+pub fn adopt(path: &Path, content: &Content, last: &[u8], owner: Owner) -> Option<WrittenFile> {
+    let identity = FileIdentity::of(path).ok()?;
+    if identity.mode() != owner.mode || read(path).ok()? != *last {
         return None;
     }
-    let mut out = Hashing { inner: io::sink(), hasher: Sha256::new() };
+    let mut out = HashingWriter { inner: io::sink(), hasher: Sha256::new() };
     let generated = content.render(&mut out).ok()?;
     let digest: Hash = out.hasher.finalize().into();
-    (digest == *last).then_some(Written { digest, generated, print })
+    (digest == *last).then_some(WrittenFile { digest, generated, identity })
 }
 
-/// Looks at the file: the same, or touched and of the same content; else what is wrong with it.
-pub fn look(path: &Path, written: &Written) -> Result<Written, AclFault> {
-    let print = Print::of(path)?;
-    if print == written.print {
+/// Checks the file: it is unchanged, or touched with equal content. The error says what is wrong with it.
+pub fn check(path: &Path, written: &WrittenFile) -> Result<WrittenFile, AclFault> {
+    let identity = FileIdentity::of(path)?;
+    if identity == written.identity {
         return Ok(*written);
     }
     if read(path)? != written.digest {
         return Err(AclFault::Other);
     }
-    if print.mode() == written.print.mode() {
-        Ok(Written { print, ..*written })
+    if identity.mode() == written.identity.mode() {
+        Ok(WrittenFile { identity, ..*written })
     } else {
-        Err(AclFault::Mode(print.mode()))
+        Err(AclFault::Mode(identity.mode()))
     }
 }
 
-/// Reads it as the broker does, line by line; its hash when each is a rule.
+/// Reads the file line by line as the broker does. Returns its hash if each line is a rule.
 pub fn read(path: &Path) -> Result<Hash, AclFault> {
-    Print::of(path)?;
+    FileIdentity::of(path)?;
     let mut reader = BufReader::new(File::open(path)?);
     let (mut hasher, mut line, mut number) = (Sha256::new(), Vec::new(), 0);
     loop {
@@ -152,9 +153,9 @@ impl From<io::Error> for AclFault {
     }
 }
 
-// === impl Hashing ===
+// === impl HashingWriter ===
 
-impl<W: Write> Write for Hashing<W> {
+impl<W: Write> Write for HashingWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.inner.write(bytes)?;
         self.hasher.update(&bytes[..written]);
@@ -226,10 +227,10 @@ mod tests {
         let path = dir.path().join("acl");
         let content = content(AclForm::Rows, &[("acme", "d0")]);
         let written = write(&path, &content, owner()).unwrap();
-        assert_eq!(look(&path, &written).unwrap(), written);
+        assert_eq!(check(&path, &written).unwrap(), written);
         let good = fs::read(&path).unwrap();
         fs::write(&path, &good).unwrap();
-        let touched = look(&path, &written).unwrap();
+        let touched = check(&path, &written).unwrap();
         assert_eq!(touched.digest, written.digest);
         assert_eq!(adopt(&path, &content, &written.digest, owner()).map(|found| found.digest), Some(written.digest));
         assert_eq!(adopt(&path, &content, &[0; 32], owner()), None);
@@ -241,14 +242,14 @@ mod tests {
         ];
         for (damage, why) in damages {
             fs::write(&path, damage).unwrap();
-            // Half a file may end within a line.
-            let fault = look(&path, &touched).unwrap_err().to_string();
+            // A truncated file may end within a line.
+            let fault = check(&path, &touched).unwrap_err().to_string();
             assert!(fault.contains(why) || fault.contains("no access rule"), "{fault}");
         }
         fs::remove_file(&path).unwrap();
-        assert!(matches!(look(&path, &touched), Err(AclFault::Missing)));
+        assert!(matches!(check(&path, &touched), Err(AclFault::Missing)));
         fs::create_dir(&path).unwrap();
-        assert!(look(&path, &touched).unwrap_err().to_string().contains("no regular file"));
+        assert!(check(&path, &touched).unwrap_err().to_string().contains("no regular file"));
         assert!(write(&path, &content, owner()).is_err());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
     }

@@ -1,4 +1,4 @@
-//! What is seen of a file without reading it: whether it is still the one that was written, and to whom it belongs.
+//! The identity of a file from its metadata: whether it is the file that was written, and its owner.
 //!
 //! It reads and writes no content.
 
@@ -9,12 +9,12 @@ use std::path::Path;
 
 use crate::pki::files::PUBLIC;
 
-/// Read by the group or by everybody: a broker that runs as another user can be among them.
+/// Readable by the group or by all users: a broker that runs as another user may be among them.
 const READABLE_BY_OTHERS: u32 = 0o044;
 
-/// A file as it was seen: while this is the same, so is its content.
+/// The metadata of a file: while it is equal, so is the content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Print {
+pub struct FileIdentity {
     device: u64,
     inode: u64,
     bytes: u64,
@@ -23,7 +23,7 @@ pub struct Print {
     mode: u32,
 }
 
-/// To whom a file belongs, and who may read it.
+/// The owner of a file and its permissions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
     user: Option<u32>,
@@ -32,10 +32,10 @@ pub struct Owner {
     pub mode: u32,
 }
 
-// === impl Print ===
+// === impl FileIdentity ===
 
-impl Print {
-    /// Of the file at this path; an error too when it is no regular file, for reading another could last for ever.
+impl FileIdentity {
+    /// Reads the metadata of `path`. A file that is not regular is an error: reading it may never end.
     pub fn of(path: &Path) -> io::Result<Self> {
         let found = regular(path)?;
         Ok(Self {
@@ -48,7 +48,7 @@ impl Print {
         })
     }
 
-    /// Whether it is one file with one content, under another name perhaps.
+    /// Whether both are one file with one content, perhaps under two names.
     pub fn is_same_file(&self, other: &Self) -> bool {
         (self.device, self.inode, self.bytes, self.modified) == (other.device, other.inode, other.bytes, other.modified)
     }
@@ -62,7 +62,7 @@ impl Print {
 // === impl Owner ===
 
 impl Owner {
-    /// Of the file that is there, when others than its owner may read it; else everybody may.
+    /// The owner of the existing file if other users may read it; else the default owner with a public mode.
     pub fn found(path: &Path) -> Self {
         let found = regular(path).ok().filter(|found| found.permissions().mode() & READABLE_BY_OTHERS != 0);
         found.map_or(Self { user: None, group: None, mode: PUBLIC }, |found| Self {
@@ -72,8 +72,9 @@ impl Owner {
         })
     }
 
-    /// Gives a new file to the same owner. Where that is not allowed everybody may read it: the broker has to.
-    pub fn take_over(self, file: &File) -> io::Result<u32> {
+    /// Gives `file` to this owner. If the system refuses, all users may read it, because the broker must. Returns the
+    /// mode.
+    pub fn apply_to(self, file: &File) -> io::Result<u32> {
         let is_given = fchown(file, self.user, self.group).is_ok() || fchown(file, None, self.group).is_ok();
         let mode = if is_given { self.mode } else { PUBLIC };
         file.set_permissions(Permissions::from_mode(mode))?;
@@ -93,20 +94,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_print_changes_with_the_file_and_a_narrower_mode_is_kept() {
+    fn an_identity_changes_with_the_file_and_a_narrower_mode_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("acl");
-        assert_eq!(Print::of(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
-        assert!(Print::of(dir.path()).unwrap_err().to_string().contains("no regular file"));
+        assert_eq!(FileIdentity::of(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(FileIdentity::of(dir.path()).unwrap_err().to_string().contains("no regular file"));
         assert_eq!(Owner::found(&path).mode, 0o644);
         fs::write(&path, "a").unwrap();
-        let first = Print::of(&path).unwrap();
-        assert_eq!(Print::of(&path).unwrap(), first);
+        let first = FileIdentity::of(&path).unwrap();
+        assert_eq!(FileIdentity::of(&path).unwrap(), first);
         fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
-        assert_ne!(Print::of(&path).unwrap(), first);
+        assert_ne!(FileIdentity::of(&path).unwrap(), first);
         let owner = Owner::found(&path);
         let other = File::create(dir.path().join("other")).unwrap();
-        assert_eq!(owner.take_over(&other).unwrap(), 0o640);
+        assert_eq!(owner.apply_to(&other).unwrap(), 0o640);
         assert_eq!(other.metadata().unwrap().permissions().mode() & 0o777, 0o640);
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         assert_eq!(Owner::found(&path).mode, 0o644, "a broker of another user could not read it");

@@ -1,6 +1,6 @@
-//! In which form the access rules are written: as patterns or as rows, by the version that the broker states.
+//! Chooses the form of the access rules, patterns or rows, by the version that the broker reports.
 //!
-//! It asks the broker now and then, for a broker may be updated while Sluice runs. It writes nothing.
+//! It queries the broker periodically, because a broker may be upgraded while Sluice runs. It writes nothing.
 
 use std::time::Duration;
 
@@ -10,55 +10,55 @@ use crate::broker::tools::version::{self, BrokerVersion};
 use crate::config::sections::broker::BrokerConfig;
 use crate::config::sections::broker_acl::AclMode;
 
-/// How often the broker is asked for its version, ...
-const CALM_PERIOD: Duration = Duration::from_mins(1);
+/// Time between two version queries after an answer.
+const PERIOD_WHEN_KNOWN: Duration = Duration::from_mins(1);
 
-/// ... and while it has not stated one.
-const ALARMED_PERIOD: Duration = Duration::from_secs(5);
+/// Time between two version queries without an answer.
+const PERIOD_WHEN_UNKNOWN: Duration = Duration::from_secs(5);
 
-/// How a device's rights are written down.
+/// The form of a device's rights in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AclForm {
-    /// One pattern for all devices; those that may not publish are denied one by one.
+    /// One pattern for all devices; a device that may not publish is denied by name.
     Patterns,
     /// Rows for each device that may publish.
     Rows,
 }
 
-/// A form, and what is to be said of it.
+/// The chosen form, and any doubt about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FormDecision {
     /// The form.
     pub form: AclForm,
-    /// Why it may be the wrong one; none: it is the right one.
+    /// Why the form may be wrong; `None` means that it is right.
     pub finding: Option<String>,
 }
 
-/// Finds out which form the broker needs.
+/// Finds the form that the broker needs.
 #[derive(Debug)]
 pub struct FormFinder {
     mode: AclMode,
     broker: BrokerConfig,
     version: Option<BrokerVersion>,
     trouble: Option<String>,
-    asked: Option<Instant>,
+    queried_at: Option<Instant>,
 }
 
 // === impl FormFinder ===
 
 impl FormFinder {
     pub(super) fn new(mode: AclMode, broker: BrokerConfig) -> Self {
-        Self { mode, broker, version: None, trouble: None, asked: None }
+        Self { mode, broker, version: None, trouble: None, queried_at: None }
     }
 
-    /// Asks the broker when that is due.
-    pub(super) async fn ask_when_due(&mut self) {
-        let period = if self.trouble.is_none() { CALM_PERIOD } else { ALARMED_PERIOD };
-        if self.asked.is_some_and(|asked| asked.elapsed() < period) {
+    /// Queries the broker's version if that is due.
+    pub(super) async fn query_when_due(&mut self) {
+        let period = if self.trouble.is_none() { PERIOD_WHEN_KNOWN } else { PERIOD_WHEN_UNKNOWN };
+        if self.queried_at.is_some_and(|queried_at| queried_at.elapsed() < period) {
             return;
         }
         let answer = version::ask(&self.broker).await;
-        self.asked = Some(Instant::now());
+        self.queried_at = Some(Instant::now());
         match answer {
             Ok(version) => {
                 if self.version.as_ref() != Some(&version) {
@@ -66,12 +66,12 @@ impl FormFinder {
                 }
                 (self.version, self.trouble) = (Some(version), None);
             }
-            // What it stated before is taken to be true still.
+            // The last reported version is assumed to be current.
             Err(why) => self.trouble = Some(why),
         }
     }
 
-    /// What the broker stated.
+    /// The last version that the broker reported.
     pub(super) const fn version(&self) -> Option<&BrokerVersion> {
         self.version.as_ref()
     }
@@ -81,7 +81,7 @@ impl FormFinder {
     }
 }
 
-/// The form for a broker of this version; an error says why it is not known, and the form is then that of the last file.
+/// Decides the form for `version`. Its error says why it is unknown; the form is then the one of the last file.
 pub fn decide(mode: AclMode, version: Result<&BrokerVersion, String>, last: Option<AclForm>) -> FormDecision {
     let (form, finding) = match (mode, version) {
         (AclMode::Rows, _) => (AclForm::Rows, None),
@@ -104,7 +104,7 @@ pub fn decide(mode: AclMode, version: Result<&BrokerVersion, String>, last: Opti
                 (last.unwrap_or(AclForm::Patterns), Some(why))
             }
         },
-        // A first file of patterns is one that each broker starts with.
+        // Every broker starts with a first file of patterns.
         (AclMode::Auto, Err(why)) => {
             let form = last.unwrap_or(AclForm::Patterns);
             (form, Some(format!("{why}; the access rules are written as {} until then", form.label())))
@@ -116,7 +116,7 @@ pub fn decide(mode: AclMode, version: Result<&BrokerVersion, String>, last: Opti
 // === impl AclForm ===
 
 impl AclForm {
-    /// Its name in the table, in settings and in messages.
+    /// The name in the database, in settings and in messages.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Patterns => "patterns",
@@ -124,7 +124,7 @@ impl AclForm {
         }
     }
 
-    /// The form of that name.
+    /// The form with this name; `None` means that there is none.
     pub fn from_label(label: &str) -> Option<Self> {
         [Self::Patterns, Self::Rows].into_iter().find(|form| form.label() == label)
     }

@@ -1,6 +1,6 @@
-//! The operator's lines of the broker's access rules, in Mosquitto's own grammar, and what a device's lines are made from.
+//! The operator's lines in the grammar of Mosquitto's `acl_file`, and the rows they give one device.
 //!
-//! A line that Mosquitto would refuse is refused here, with its number: a broker of 2.1 ends when it reads one. It reads
+//! A line that Mosquitto would refuse is refused here with its number: Mosquitto 2.1 exits when it reads one. It reads
 //! no registry and writes no file.
 
 use std::fs;
@@ -10,17 +10,17 @@ use std::path::Path;
 use crate::config::sections::broker::BrokerConfig;
 use crate::pki::files;
 
-/// The longest template.
+/// Longest template, in bytes.
 const MAX_BYTES: u64 = 1024 * 1024;
 
-/// What stands for the user name in a pattern.
+/// The placeholder of the user name in a pattern.
 const USER: &str = "%u";
 
-/// Where devices publish and read: a pattern there is for devices and nobody else.
-const OF_DEVICES: &str = "tenant/%u/";
+/// The prefix of device topics: a pattern below it applies to devices only.
+const DEVICE_PREFIX: &str = "tenant/%u/";
 
-/// What a device may write and read when no template says it.
-const USUAL: [&str; 10] = [
+/// What a device may write and read without a template.
+const DEFAULT_PATTERNS: [&str; 10] = [
     "pattern write tenant/%u/telemetry/#",
     "pattern write tenant/%u/heartbeat",
     "pattern write tenant/%u/event",
@@ -33,20 +33,20 @@ const USUAL: [&str; 10] = [
     "pattern read tenant/%u/errors/#",
 ];
 
-/// What one line says.
+/// One parsed line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AclLine<'a> {
-    /// Nothing: empty, or a comment.
+    /// An empty line or a comment.
     Nothing,
-    /// The `topic` lines below are of this user.
+    /// The `topic` lines below apply to this user.
     User(&'a str),
-    /// A rule of that user, or of those without a name.
+    /// A rule of that user, or of clients without a user name.
     Topic(Rule<'a>),
-    /// A rule of everybody.
+    /// A rule of all clients.
     Pattern(Rule<'a>),
 }
 
-/// What is granted or denied, and where.
+/// An access right on a topic filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule<'a> {
     /// `read`, `write`, `readwrite` or `deny`.
@@ -59,26 +59,26 @@ pub struct Rule<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     lines: Vec<Line>,
-    expanded: Vec<Expanded>,
+    device_patterns: Vec<DevicePattern>,
 }
 
-/// Why there is no template.
+/// Why a template is unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
-    /// The file.
+    /// The file cannot be read.
     #[error("ACL_TEMPLATE_PATH {path} cannot be read: {why}")]
     Unreadable {
-        /// Which file.
+        /// The path.
         path: String,
-        /// What happened.
+        /// The cause.
         why: io::Error,
     },
-    /// A line.
+    /// A line that is no rule.
     #[error("line {number} of ACL_TEMPLATE_PATH {path} is no access rule ({why}): correct it")]
     Line {
-        /// Which file.
+        /// The path.
         path: String,
-        /// Which line, from 1.
+        /// The line number, from 1.
         number: usize,
         /// What is wrong with it.
         why: String,
@@ -88,20 +88,20 @@ pub enum TemplateError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Line {
     text: String,
-    /// A pattern below `tenant/%u/`.
-    is_of_devices: bool,
+    /// Whether it is a pattern below `tenant/%u/`.
+    is_for_devices: bool,
 }
 
-/// A pattern with `%u`: what becomes a row of each device.
+/// A pattern with `%u`, which becomes a row of each device.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Expanded {
+struct DevicePattern {
     access: String,
     topic: String,
 }
 
-/// Reads one line as Mosquitto does; the error says what it would refuse.
+/// Parses one line as Mosquitto does. The error says what Mosquitto would refuse.
 pub fn parse_line(line: &str) -> Result<AclLine<'_>, String> {
-    // Mosquitto trims the end only; what begins with a space is read, what begins with a tab is not.
+    // Mosquitto trims only the end: a line may begin with a space, but not with a tab.
     let line = line.trim_end_matches(is_space);
     if line.starts_with('#') {
         return Ok(AclLine::Nothing);
@@ -139,57 +139,59 @@ impl Template {
         Self::parse(&text).map_err(|(number, why)| TemplateError::Line { path: shown(), number, why })
     }
 
-    /// The lines for a broker that has no others: Sluice itself, `sluice doctor`, and the usual message types.
+    /// The built-in lines: for Sluice itself, for `sluice doctor`, and for the usual message types.
     pub fn built_in(broker: &BrokerConfig) -> Self {
         let mut text = broker.username.as_ref().map_or_else(String::new, |name| format!("user {name}\n"));
         text.extend(["topic read ", &broker.topic, "\ntopic read $SYS/#\ntopic readwrite sluice/doctor/#\n"]);
-        text.push_str(&USUAL.join("\n"));
-        // A user name or filter that no line can hold leaves the devices' lines.
-        Self::parse(&text).or_else(|_| Self::parse(&USUAL.join("\n"))).unwrap_or_else(|_| Self::of(Vec::new()))
+        text.push_str(&DEFAULT_PATTERNS.join("\n"));
+        // A user name or filter that fits no line leaves only the lines of devices.
+        Self::parse(&text)
+            .or_else(|_| Self::parse(&DEFAULT_PATTERNS.join("\n")))
+            .unwrap_or_else(|_| Self::of(Vec::new()))
     }
 
-    /// The error is the number of the line and what is wrong with it.
+    /// Parses all lines. The error holds the line number and the cause.
     fn parse(text: &str) -> Result<Self, (usize, String)> {
         let mut lines = Vec::new();
         for (line, number) in text.lines().zip(1..) {
             let parsed = parse_line(line).map_err(|why| (number, why))?;
-            let is_of_devices = matches!(parsed, AclLine::Pattern(rule) if rule.topic.starts_with(OF_DEVICES));
-            lines.push(Line { text: line.trim_end_matches(is_space).to_owned(), is_of_devices });
+            let is_for_devices = matches!(parsed, AclLine::Pattern(rule) if rule.topic.starts_with(DEVICE_PREFIX));
+            lines.push(Line { text: line.trim_end_matches(is_space).to_owned(), is_for_devices });
         }
         Ok(Self::of(lines))
     }
 
     fn of(lines: Vec<Line>) -> Self {
-        let expanded = lines.iter().filter_map(|line| match parse_line(&line.text) {
-            // A client id is not known here.
+        let device_patterns = lines.iter().filter_map(|line| match parse_line(&line.text) {
+            // The registry knows no client id.
             Ok(AclLine::Pattern(rule)) if rule.topic.contains(USER) && !rule.topic.contains("%c") => {
-                Some(Expanded { access: rule.access.to_owned(), topic: rule.topic.to_owned() })
+                Some(DevicePattern { access: rule.access.to_owned(), topic: rule.topic.to_owned() })
             }
             _ => None,
         });
-        Self { expanded: expanded.collect(), lines }
+        Self { device_patterns: device_patterns.collect(), lines }
     }
 
-    /// The lines as they are.
+    /// The lines, unchanged.
     pub fn lines(&self) -> impl Iterator<Item = &str> {
         self.lines.iter().map(|line| line.text.as_str())
     }
 
-    /// The lines above rows for each device: a pattern for devices only becomes a comment there.
+    /// The lines above the rows of devices. A pattern that applies to devices only becomes a comment.
     pub fn lines_above_rows(&self) -> impl Iterator<Item = String> {
         self.lines
             .iter()
-            .map(|line| if line.is_of_devices { format!("#rows: {}", line.text) } else { line.text.clone() })
+            .map(|line| if line.is_for_devices { format!("#rows: {}", line.text) } else { line.text.clone() })
     }
 
-    /// What one device may do: a pattern with `%u` each, the identity in its place.
+    /// The rows of one device: each pattern with `%u` replaced by `identity`.
     pub fn rows_of(&self, identity: &str) -> impl Iterator<Item = (&str, String)> {
-        self.expanded.iter().map(move |one| (one.access.as_str(), one.topic.replace(USER, identity)))
+        self.device_patterns.iter().map(move |one| (one.access.as_str(), one.topic.replace(USER, identity)))
     }
 
-    /// Whether a device gets any right at all.
+    /// Whether the template gives devices no right at all.
     pub const fn grants_devices_nothing(&self) -> bool {
-        self.expanded.is_empty()
+        self.device_patterns.is_empty()
     }
 }
 
@@ -222,7 +224,7 @@ fn parse_rule(rest: &str) -> Result<Rule<'_>, String> {
     }
 }
 
-/// What C calls a space.
+/// The characters that C's `isspace` accepts.
 const fn is_space(letter: char) -> bool {
     matches!(letter, ' ' | '\t' | '\n' | '\r' | '\u{b}' | '\u{c}')
 }
@@ -286,8 +288,8 @@ mod tests {
         let template = Template::built_in(&broker);
         assert!(template.lines().any(|line| line == "topic read tenant/+/device/+/#"));
         assert_eq!(template.lines().next(), Some("user sluice"));
-        assert_eq!(template.rows_of("x").count(), USUAL.len());
+        assert_eq!(template.rows_of("x").count(), DEFAULT_PATTERNS.len());
         let strange = BrokerConfig { username: Some("\t".into()), ..broker };
-        assert_eq!(Template::built_in(&strange).rows_of("x").count(), USUAL.len());
+        assert_eq!(Template::built_in(&strange).rows_of("x").count(), DEFAULT_PATTERNS.len());
     }
 }

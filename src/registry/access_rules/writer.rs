@@ -1,8 +1,8 @@
-//! Keeps the broker's access rules as the registry says: decides when the file is written, and whether the broker is to be
-//! notified of it.
+//! Keeps the file of access rules equal to the registry: decides when to write it, and whether the broker must be
+//! notified.
 //!
-//! The publisher calls it in its turns, over its connection, so one replica writes. It notifies nobody itself: one reload
-//! serves the CRL and the rules. While the file could end the broker, no reload is allowed at all.
+//! The publisher calls it in its rounds over its own connection, so one replica writes. It notifies nothing: one reload
+//! serves the CRL and the rules. While the file could make the broker exit, it forbids every reload.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use super::bounded_disk::Disk;
 use super::content::{self, Content, Hash};
-use super::file::{self, Written};
-use super::file_identity::{Owner, Print};
+use super::file::{self, WrittenFile};
+use super::file_identity::{FileIdentity, Owner};
 use super::form::{AclForm, FormFinder};
 use super::template::Template;
 use crate::config::Config;
@@ -26,27 +26,26 @@ use crate::store::registry::broker_acl::BrokerAclRow;
 use crate::store::registry::change_feed::ChangeSignal;
 use crate::telemetry::broker_acl::BrokerAclMetrics;
 
-/// The part of readiness.
-const PART: &str = "broker_acl";
+/// The component of readiness.
+const COMPONENT: &str = "broker_acl";
 
-/// How often the registry is compared without a change of which was heard.
+/// Time between two comparisons with the registry without a change signal.
 const COMPARE_PERIOD: Duration = Duration::from_mins(5);
 
-/// After a file was made for a change, the next is made after so many times what the first has cost, and not before the
-/// least pause: a fleet that is being enrolled costs a fifth of the time, or a little more where files are large, for a status
-/// has to act within seconds.
-const REST_FACTOR: u32 = 4;
-const LEAST_REST: Duration = Duration::from_millis(500);
-const MOST_REST: Duration = Duration::from_secs(4);
+/// Pause after a file, as a multiple of its cost. While a fleet enrolls, this spends about a fifth of the time on
+/// files; a change of status still acts within seconds.
+const PAUSE_FACTOR: u32 = 4;
+const MIN_PAUSE: Duration = Duration::from_millis(500);
+const MAX_PAUSE: Duration = Duration::from_secs(4);
 
-/// The pause after a file could not be written.
-const AFTER_FAILURE: Duration = Duration::from_secs(5);
+/// Pause after a failed write.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
 
-/// What the metric shows where no rules are written.
+/// Value of the metric if no rules are written.
 const NOT_IN_USE: i64 = -1;
 
-/// The keeper of the access rules.
-pub struct AclKeeper {
+/// Writes the access rules when that is due.
+pub struct AclWriter {
     output: PathBuf,
     template_path: Option<PathBuf>,
     cn_format: CnFormat,
@@ -57,25 +56,25 @@ pub struct AclKeeper {
     registry: watch::Receiver<u64>,
     disk: Disk,
     owner: Option<Owner>,
-    template: Option<(Template, Option<Print>)>,
-    written: Option<Known>,
-    built: Option<Instant>,
-    rest_until: Option<Instant>,
-    is_owed: bool,
+    template: Option<(Template, Option<FileIdentity>)>,
+    written: Option<WrittenRules>,
+    built_at: Option<Instant>,
+    paused_until: Option<Instant>,
+    must_notify: bool,
     findings: WriterFindings,
-    /// Why the broker must not read its files again now.
+    /// Why the broker must not reload now; `None` means that it may.
     danger: Option<String>,
-    said: Option<String>,
+    reported: Option<String>,
 }
 
-/// A file that holds what the registry said.
-struct Known {
-    file: Written,
+/// A written file and the inputs it was made from.
+struct WrittenRules {
+    file: WrittenFile,
     inputs: Hash,
     form: AclForm,
 }
 
-/// What is wrong, by where it is.
+/// Current faults, by source.
 #[derive(Default)]
 struct WriterFindings {
     form: Option<String>,
@@ -84,10 +83,10 @@ struct WriterFindings {
     reload: Option<String>,
 }
 
-// === impl AclKeeper ===
+// === impl AclWriter ===
 
-impl AclKeeper {
-    /// None unless `ACL_OUTPUT_PATH` is set.
+impl AclWriter {
+    /// `None` means that `ACL_OUTPUT_PATH` is unset.
     pub fn new(
         config: &Config,
         metrics: BrokerAclMetrics,
@@ -112,55 +111,55 @@ impl AclKeeper {
             owner: None,
             template: None,
             written: None,
-            built: None,
-            rest_until: None,
-            is_owed: false,
+            built_at: None,
+            paused_until: None,
+            must_notify: false,
             findings: WriterFindings::default(),
             danger: None,
-            said: None,
+            reported: None,
         })
     }
 
-    /// Says at the start what is done.
+    /// Logs at start which file is written.
     pub(crate) fn announce(&self) {
         let template = self.template_path.as_ref().map_or("built-in lines".into(), |path| path.display().to_string());
         tracing::info!(path = %self.output.display(), %template, "the broker's access rules are written from the registry");
     }
 
-    /// Whether the broker has to be notified of a file.
+    /// Whether the broker must be notified of a new file.
     pub(crate) const fn owes_reload(&self) -> bool {
-        self.is_owed
+        self.must_notify
     }
 
-    /// Why the broker must not read its files again now: one of 2.1 would end.
+    /// Why the broker must not reload now; `None` means that it may.
     pub(crate) fn danger(&self) -> Option<String> {
         self.danger.clone()
     }
 
-    /// A replica that stands by: shows what the publisher has noted.
-    pub(crate) fn look_on(&mut self, state: &BrokerAclRow) {
-        // Who becomes the publisher begins with what is there then.
+    /// Shows the state that the publisher noted, on a standby replica.
+    pub(crate) fn show_standby(&mut self, state: &BrokerAclRow) {
+        // A replica that becomes the publisher starts from the file it finds then.
         self.written = None;
         self.show(state, state.finding.clone());
     }
 
-    /// One turn: the file is written when that is due. What is wrong is kept for [`Self::settle`].
-    pub(crate) async fn keep(&mut self, ledger: &mut RevocationLedger) -> Result<(), Outage> {
+    /// Writes the file if that is due. Faults are kept for [`Self::settle`].
+    pub(crate) async fn update(&mut self, ledger: &mut RevocationLedger) -> Result<(), Outage> {
         let state = ledger.acl_state().await?;
-        self.form.ask_when_due().await;
+        self.form.query_when_due().await;
         let last = self.written.as_ref().map(|known| known.form);
         let last = last.or_else(|| state.mode.as_deref().and_then(AclForm::from_label));
         let decision = self.form.decide(last);
         self.findings.form = decision.finding;
-        let has_new_template = self.read_template().await;
+        let has_new_template = self.reload_template().await;
         if let Some(why) = self.due(decision.form, has_new_template).await {
             self.bring_up_to_date(ledger, &state, decision.form, why).await?;
         }
         Ok(())
     }
 
-    /// What came of notifying the broker.
-    pub(crate) async fn notified(
+    /// Records the outcome of the reload.
+    pub(crate) async fn record_reload(
         &mut self,
         ledger: &mut RevocationLedger,
         outcome: Result<(), String>,
@@ -168,12 +167,12 @@ impl AclKeeper {
         self.findings.reload = outcome.err();
         if self.findings.reload.is_none() {
             ledger.note_acl_notified().await?;
-            self.is_owed = false;
+            self.must_notify = false;
         }
         Ok(())
     }
 
-    /// Says how the rules stand: in readiness, in the metrics, and for the other replicas.
+    /// Reports the state of the rules in readiness and metrics, and notes it for the other replicas.
     pub(crate) async fn settle(&mut self, ledger: &mut RevocationLedger) -> Result<(), Outage> {
         let finding = self.findings.all();
         let state = ledger.acl_state().await?;
@@ -185,8 +184,9 @@ impl AclKeeper {
         Ok(())
     }
 
-    /// Reads the operator's lines when they changed; one that cannot be used leaves those that were read last.
-    async fn read_template(&mut self) -> bool {
+    /// Reads the template if it changed and returns whether its lines are new. An unusable one keeps the lines in
+    /// force.
+    async fn reload_template(&mut self) -> bool {
         let Some(path) = self.template_path.clone() else {
             let is_first = self.template.is_none();
             if is_first {
@@ -194,23 +194,23 @@ impl AclKeeper {
             }
             return is_first;
         };
-        let seen = self.template.as_ref().and_then(|(_, print)| *print);
-        let work = move || {
-            let print = Print::of(&path).ok();
-            if print.is_some() && print == seen {
+        let last_identity = self.template.as_ref().and_then(|(_, identity)| *identity);
+        let task = move || {
+            let identity = FileIdentity::of(&path).ok();
+            if identity.is_some() && identity == last_identity {
                 Ok(None)
             } else {
-                Template::open(&path).map(|read| Some((read, print)))
+                Template::open(&path).map(|read| Some((read, identity)))
             }
         };
-        let read = self.disk.run(work).await.and_then(|read| read.map_err(|error| error.to_string()));
+        let read = self.disk.run(task).await.and_then(|read| read.map_err(|error| error.to_string()));
         match read {
-            Ok(Some((template, print))) => {
+            Ok(Some((template, identity))) => {
                 let is_new = self.template.as_ref().is_none_or(|(known, _)| *known != template);
                 if is_new && template.grants_devices_nothing() {
                     tracing::warn!("the template holds no pattern with %u; no device gets a rule from it");
                 }
-                self.template = Some((template, print));
+                self.template = Some((template, identity));
                 self.findings.template = None;
                 is_new
             }
@@ -226,11 +226,11 @@ impl AclKeeper {
         }
     }
 
-    /// Why the file is to be compared with the registry now; none: it is not.
+    /// Why the file must be compared with the registry now; `None` means that it need not.
     async fn due(&mut self, form: AclForm, has_new_template: bool) -> Option<&'static str> {
         if let Some(known) = &self.written {
             let (path, file) = (self.output.clone(), known.file);
-            let found = self.disk.run(move || file::look(&path, &file)).await;
+            let found = self.disk.run(move || file::check(&path, &file)).await;
             match found {
                 Err(why) => {
                     self.trouble_with_file(&why);
@@ -250,14 +250,14 @@ impl AclKeeper {
                 }
             }
         }
-        let is_resting = self.rest_until.is_some_and(|until| Instant::now() < until);
+        let is_paused = self.paused_until.is_some_and(|until| Instant::now() < until);
         match &self.written {
-            _ if is_resting => None,
+            _ if is_paused => None,
             None => Some("it is the first of this publisher"),
             Some(known) if known.form != form => Some("the form has changed"),
             Some(_) if has_new_template => Some("the template has changed"),
             Some(_) if self.registry.has_changed().unwrap_or(false) => Some("the registry has changed"),
-            Some(_) if self.built.is_none_or(|built| built.elapsed() > COMPARE_PERIOD) => {
+            Some(_) if self.built_at.is_none_or(|built_at| built_at.elapsed() > COMPARE_PERIOD) => {
                 Some("it is compared now and then")
             }
             Some(_) => None,
@@ -272,7 +272,7 @@ impl AclKeeper {
         why: &'static str,
     ) -> Result<(), Outage> {
         let begun = Instant::now();
-        // A change that is heard while the registry is read counts for the next file.
+        // A change during the read counts for the next file.
         self.registry.mark_unchanged();
         let gathered = match &self.template {
             Some((template, _)) => content::gather(ledger, template, form, self.cn_format).await?,
@@ -282,19 +282,19 @@ impl AclKeeper {
             Ok(content) => self.write(ledger, state, content, why).await?,
             Err(why) => Err(why),
         };
-        self.built = Some(Instant::now());
-        let rest = (begun.elapsed() * REST_FACTOR).clamp(LEAST_REST, MOST_REST);
+        self.built_at = Some(Instant::now());
+        let pause = (begun.elapsed() * PAUSE_FACTOR).clamp(MIN_PAUSE, MAX_PAUSE);
         match written {
             Ok(()) => {
                 self.findings.file = None;
                 self.danger = None;
-                self.rest_until = Some(Instant::now() + rest);
+                self.paused_until = Some(Instant::now() + pause);
             }
             Err(why) => {
                 self.trouble_with_file(&why);
                 self.registry.mark_changed();
-                self.rest_until = Some(Instant::now() + rest.max(AFTER_FAILURE));
-                self.look_for_danger().await;
+                self.paused_until = Some(Instant::now() + pause.max(PAUSE_AFTER_FAILURE));
+                self.check_danger().await;
             }
         }
         Ok(())
@@ -313,7 +313,7 @@ impl AclKeeper {
         }
         let last = state.digest.clone().filter(|_| self.written.is_none());
         let owner = self.owner;
-        let work = move || {
+        let task = move || {
             let owner = owner.unwrap_or_else(|| Owner::found(&path));
             let adopted = last.and_then(|last| file::adopt(&path, &content, &last, owner));
             match adopted {
@@ -321,20 +321,20 @@ impl AclKeeper {
                 None => file::write(&path, &content, owner).map(|file| (file, owner, true)),
             }
         };
-        let done = self.disk.run(work).await.and_then(|done| done.map_err(|fault| fault.to_string()));
+        let done = self.disk.run(task).await.and_then(|done| done.map_err(|fault| fault.to_string()));
         let (file, owner, is_new) = match done {
             Ok(done) => done,
             Err(why) => return Ok(Err(why)),
         };
         self.owner = Some(owner);
-        self.written = Some(Known { file, inputs, form });
+        self.written = Some(WrittenRules { file, inputs, form });
         let generated = i64::try_from(file.generated).unwrap_or(i64::MAX);
         if is_new || state.digest.as_deref() != Some(&file.digest[..]) {
-            self.is_owed = true;
+            self.must_notify = true;
             ledger.note_acl_written(form.label(), &file.digest, generated).await?;
         } else {
-            // Who wrote it may not have come to notify the broker.
-            self.is_owed |= !is_notified(state);
+            // The earlier publisher may have stopped before it notified the broker.
+            self.must_notify |= !is_notified(state);
         }
         if is_new {
             self.metrics.written.inc();
@@ -348,8 +348,8 @@ impl AclKeeper {
         self.findings.file = Some(format!("the access rules at ACL_OUTPUT_PATH {path} cannot be written: {why}"));
     }
 
-    /// Without a file of our own: whether what is there would end a broker that reads it.
-    async fn look_for_danger(&mut self) {
+    /// Checks whether the existing file would make a broker exit, after a failed write.
+    async fn check_danger(&mut self) {
         let path = self.output.clone();
         let found = self.disk.run(move || file::read(&path).map_err(|fault| fault.to_string())).await;
         self.danger = found.and_then(|found| found.map(drop)).err();
@@ -360,32 +360,32 @@ impl AclKeeper {
         self.metrics.current.set(i64::from(is_current));
         self.metrics.rows.set(state.generated);
         match &finding {
-            None => self.readiness.well(PART),
-            Some(why) => self.readiness.unwell(PART, why.clone()),
+            None => self.readiness.well(COMPONENT),
+            Some(why) => self.readiness.unwell(COMPONENT, why.clone()),
         }
-        if self.said != finding {
+        if self.reported != finding {
             match &finding {
                 None => tracing::info!("the broker's access rules are in order again"),
                 Some(why) => tracing::error!(%why, "the broker's access rules are not in order; it is tried again"),
             }
-            self.said = finding;
+            self.reported = finding;
         }
     }
 }
 
-// === impl Findings ===
+// === impl WriterFindings ===
 
 impl WriterFindings {
     fn all(&self) -> Option<String> {
         let all = [&self.form, &self.template, &self.file, &self.reload];
-        let said: Vec<&str> = all.into_iter().flatten().map(String::as_str).collect();
-        (!said.is_empty()).then(|| said.join("; "))
+        let reported: Vec<&str> = all.into_iter().flatten().map(String::as_str).collect();
+        (!reported.is_empty()).then(|| reported.join("; "))
     }
 }
 
 // --- private helpers ---
 
-/// Whether the broker was notified of the file written last.
+/// Whether the broker was notified of the latest file.
 fn is_notified(state: &BrokerAclRow) -> bool {
     state.written_at.is_some() && state.notified_at >= state.written_at
 }

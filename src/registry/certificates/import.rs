@@ -1,6 +1,6 @@
-//! Takes a certificate into the registry that was not issued here but by the same authority, such as by a script.
+//! Registers a certificate that the same authority signed elsewhere, such as in a script.
 //!
-//! It must name a registered device, in either form of the common name. It is judged, never changed.
+//! The certificate must name a registered device, in either form of the common name. It is checked, never changed.
 
 use super::issue::row_of;
 use crate::domain::ids::DeviceKey;
@@ -12,40 +12,40 @@ use crate::registry::ActionContext;
 use crate::store::certificates::changes::{self, CertificateOrigin};
 use crate::store::certificates::{CertificateError, CertificateRow};
 
-/// Why it was not taken in.
+/// Why the certificate was not imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// Not a certificate.
+    /// The text holds no certificate.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
-    /// Not one to believe.
+    /// The certificate fails a check.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// Another's.
+    /// The certificate names another device.
     #[error("the certificate names {found}, and {expected} was expected: nothing was stored")]
     OtherDevice {
-        /// Whom it names.
+        /// The device that the certificate names.
         found: DeviceKey,
-        /// Who was meant.
+        /// The device that the caller expects.
         expected: DeviceKey,
     },
-    /// It is here already, its device is not, or the database did not do it.
+    /// The certificate is registered already, its device is not registered, or the database failed.
     #[error(transparent)]
     Store(#[from] CertificateError),
 }
 
-/// Takes in the first certificate of a PEM text; it must be the expected device's, where one is expected.
+/// Imports the first certificate of `pem`. `expected` is the device it must name; `None` accepts any.
 pub async fn import(
-    desk: ActionContext<'_>,
+    context: ActionContext<'_>,
     authority: &AuthorityCertificate,
     pem: &[u8],
     expected: Option<&DeviceKey>,
 ) -> Result<CertificateRow, ImportError> {
     let certificate = Certificate::from_pem(pem)?;
-    let found = judgement::judge(&certificate, authority, desk.now)?;
+    let found = judgement::judge(&certificate, authority, context.now)?;
     if let Some(expected) = expected.filter(|expected| **expected != found) {
         return Err(ImportError::OtherDevice { found, expected: expected.clone() });
     }
     let new = row_of(&found, &certificate);
-    Ok(changes::insert(desk.database.pool(), desk.actor, &new, CertificateOrigin::Imported).await?)
+    Ok(changes::insert(context.database.pool(), context.actor, &new, CertificateOrigin::Imported).await?)
 }

@@ -1,6 +1,6 @@
 //! Issues a certificate to a registered device: for the key of its request, or for a key made here.
 //!
-//! A key made here is returned once and stored nowhere. Whatever is refused has stored nothing.
+//! A key made here is returned once and stored nowhere. A refusal stores nothing.
 
 use std::sync::Arc;
 
@@ -17,76 +17,76 @@ use crate::registry::{ActionContext, Signer};
 use crate::store::certificates::changes::{self, CertificateOrigin, NewCertificate};
 use crate::store::certificates::{CertificateError, CertificateRow};
 
-/// The longest lifetime that can be asked for, in days.
+/// Longest lifetime of a request, in days.
 pub const MAX_DAYS: u32 = 36_500;
 
-/// Whose key the certificate is for.
+/// Where the key of the certificate comes from.
 #[derive(Clone, Copy, Debug)]
 pub enum KeySource<'a> {
-    /// That of a certificate request, in PEM or DER.
+    /// A certificate request, in PEM or DER.
     Request(&'a [u8]),
-    /// One made here.
+    /// A new key, made here.
     Made,
 }
 
-/// What was asked for.
+/// What the caller requests.
 #[derive(Clone, Copy, Debug)]
 pub struct Order<'a> {
-    /// Whose key.
+    /// Where the key comes from.
     pub key: KeySource<'a>,
-    /// For how long.
+    /// The lifetime.
     pub lifetime: Lifetime,
 }
 
-/// A certificate that was issued.
+/// A new certificate.
 #[derive(Debug)]
 pub struct Issued {
-    /// Its row.
+    /// The stored row.
     pub certificate: CertificateRow,
     /// The certificate in PEM.
     pub pem: String,
-    /// The private key, if it was made here: this is the only copy.
+    /// The private key if it was made here; this is the only copy.
     pub key: Option<PrivateKeyPem>,
-    /// Whether it ends with the authority, before the usual lifetime is over.
+    /// Whether the certificate ends with the authority, earlier than its usual lifetime.
     pub ends_with_authority: bool,
 }
 
-/// Why none was issued.
+/// Why no certificate was issued.
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
-    /// The request.
+    /// The request is unusable.
     #[error(transparent)]
     Request(#[from] RequestError),
-    /// The name does not fit, or the time.
+    /// The name or the lifetime does not fit the profile.
     #[error(transparent)]
     Profile(#[from] ProfileError),
-    /// No number.
+    /// No serial number could be made.
     #[error(transparent)]
     Serial(#[from] SerialError),
-    /// The signature; its number stays reserved.
+    /// Signing failed; the serial number stays reserved.
     #[error(transparent)]
     Signing(#[from] SigningError),
-    /// It never ended.
+    /// The signing task panicked.
     #[error("the certificate could not be signed: {0}")]
     Broken(#[from] JoinError),
-    /// The device is not registered, or the database did not do it.
+    /// The device is not registered, or the database failed.
     #[error(transparent)]
     Store(#[from] CertificateError),
 }
 
-/// Issues a certificate: the first of a device, or one more.
+/// Issues a certificate to `device`, whether or not it holds others.
 pub async fn issue(
-    desk: ActionContext<'_>,
+    context: ActionContext<'_>,
     signer: &Signer,
     device: &DeviceKey,
     order: Order<'_>,
 ) -> Result<Issued, IssueError> {
-    issue_as(desk, signer, device, order, CertificateOrigin::Issued).await
+    issue_as(context, signer, device, order, CertificateOrigin::Issued).await
 }
 
-/// The same, perhaps in another's place.
+/// Issues a certificate with its `origin`, which may name a predecessor.
 pub(super) async fn issue_as(
-    desk: ActionContext<'_>,
+    context: ActionContext<'_>,
     signer: &Signer,
     device: &DeviceKey,
     order: Order<'_>,
@@ -96,20 +96,20 @@ pub(super) async fn issue_as(
         KeySource::Request(bytes) => Some(Request::read(bytes, device)?),
         KeySource::Made => None,
     };
-    let (authority, now) = (signer.authority.certificate(), desk.now);
+    let (authority, now) = (signer.authority.certificate(), context.now);
     let leaf = signer.profile.plan(device, Serial::random()?, order.lifetime, authority, now)?;
     let ends_with_authority = leaf.is_shortened();
-    let (pool, serial) = (desk.database.pool(), leaf.serial().to_string());
+    let (pool, serial) = (context.database.pool(), leaf.serial().to_string());
     changes::reserve(pool, device, authority.name(), &serial).await?;
     let authority = Arc::clone(&signer.authority);
-    // On a thread that may wait: a signature by RSA takes milliseconds, in which no message would move.
+    // Blocking thread: an RSA signature takes milliseconds and would stall the message path.
     let work = spawn_blocking(move || match &request {
         Some(request) => sign::sign(&authority, &leaf, request).map(|certificate| (certificate, None)),
         None => sign::sign_new_key(&authority, &leaf).map(|(certificate, key)| (certificate, Some(key))),
     });
     let (certificate, key) = work.await??;
     let new = row_of(device, &certificate);
-    let stored = changes::insert(pool, desk.actor, &new, origin).await?;
+    let stored = changes::insert(pool, context.actor, &new, origin).await?;
     if ends_with_authority {
         tracing::warn!(
             certificate = %stored.id,
@@ -120,7 +120,7 @@ pub(super) async fn issue_as(
     Ok(Issued { certificate: stored, pem: new.pem, key, ends_with_authority })
 }
 
-/// What is stored of a certificate.
+/// The row that stores `certificate` for `device`.
 pub(super) fn row_of(device: &DeviceKey, certificate: &Certificate) -> NewCertificate {
     NewCertificate {
         device: device.clone(),

@@ -1,6 +1,6 @@
-//! Renews a certificate: the same device, a new key, and the old certificate is left to its own end.
+//! Renews a certificate: same device and name, new key. The old certificate stays valid until it expires.
 //!
-//! One that has expired can be renewed for a while; one that was revoked never. A name is not changed by it.
+//! An expired certificate can be renewed for [`RENEWAL_WINDOW_DAYS`]. A revoked one cannot be renewed.
 
 use uuid::Uuid;
 
@@ -11,8 +11,8 @@ use crate::registry::{ActionContext, Signer};
 use crate::store::certificates::changes::CertificateOrigin;
 use crate::store::certificates::{self, CertificateError, CertificateRow, Handle};
 
-/// How long after its end a certificate can still be renewed: who has been away for a season is known still. Later, the
-/// operator issues a new one, and looks at the device first.
+/// Days after expiry in which a certificate can be renewed. Later the operator checks the device and issues a new
+/// certificate.
 pub const RENEWAL_WINDOW_DAYS: i64 = 90;
 
 const SECONDS_PER_DAY: i64 = 86_400;
@@ -20,56 +20,56 @@ const SECONDS_PER_DAY: i64 = 86_400;
 /// Why a certificate was not renewed or rotated.
 #[derive(Debug, thiserror::Error)]
 pub enum RenewError {
-    /// Taken back.
+    /// The certificate is revoked.
     #[error("certificate {0} was revoked and is not renewed: issue a new one if the device is to be believed again")]
     Revoked(Uuid),
-    /// Ended too long ago.
+    /// The certificate expired before the renewal window.
     #[error(
         "certificate {id} ended at {ended}, more than {RENEWAL_WINDOW_DAYS} days ago, and is not renewed: issue a new one"
     )]
     TooLate {
-        /// Which.
+        /// The certificate.
         id: Uuid,
-        /// When it ended.
+        /// When it expired.
         ended: Timestamp,
     },
-    /// Nothing overlaps with one that has ended.
+    /// The certificate has expired, so there is no overlap to rotate in.
     #[error("certificate {0} has ended and cannot be rotated: renew it")]
     Ended(Uuid),
-    /// A row written by hand.
+    /// The row names no valid device; it was written by hand.
     #[error("the row of certificate {id} names no device ({why}): correct it")]
     Name {
-        /// Which.
+        /// The certificate.
         id: Uuid,
-        /// What is wrong.
+        /// Why the name is invalid.
         why: IdError,
     },
-    /// The new one could not be issued.
+    /// The successor could not be issued.
     #[error(transparent)]
     Issue(#[from] IssueError),
-    /// There is no old one, or the database could not be asked.
+    /// The old certificate does not exist, or the database failed.
     #[error(transparent)]
     Store(#[from] CertificateError),
 }
 
-/// Issues a certificate in the place of this one.
+/// Issues the successor of the certificate `old`.
 pub async fn renew(
-    desk: ActionContext<'_>,
+    context: ActionContext<'_>,
     signer: &Signer,
     old: Uuid,
     order: Order<'_>,
 ) -> Result<Issued, RenewError> {
-    let (row, device) = find_old(desk, old).await?;
+    let (row, device) = find_old(context, old).await?;
     let ended = Timestamp::from(row.not_after);
-    if ended.plus_seconds(RENEWAL_WINDOW_DAYS * SECONDS_PER_DAY) < desk.now {
+    if ended.plus_seconds(RENEWAL_WINDOW_DAYS * SECONDS_PER_DAY) < context.now {
         return Err(RenewError::TooLate { id: old, ended });
     }
-    Ok(issue::issue_as(desk, signer, &device, order, CertificateOrigin::Renewed(old)).await?)
+    Ok(issue::issue_as(context, signer, &device, order, CertificateOrigin::Renewed(old)).await?)
 }
 
-/// The one whose place is to be taken, not revoked, and its device.
-pub(super) async fn find_old(desk: ActionContext<'_>, old: Uuid) -> Result<(CertificateRow, DeviceKey), RenewError> {
-    let row = certificates::find(desk.database.pool(), &Handle::Id(old)).await?.certificate;
+/// Returns the certificate `old`, which is not revoked, and its device.
+pub(super) async fn find_old(context: ActionContext<'_>, old: Uuid) -> Result<(CertificateRow, DeviceKey), RenewError> {
+    let row = certificates::find(context.database.pool(), &Handle::Id(old)).await?.certificate;
     if row.status == "REVOKED" {
         return Err(RenewError::Revoked(old));
     }

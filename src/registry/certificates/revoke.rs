@@ -1,6 +1,7 @@
-//! Takes a certificate back before its end, for a reason of RFC 5280.
+//! Revokes a certificate before its end, for a reason of RFC 5280.
 //!
-//! It writes the row: from the commit on no replica believes the certificate. What the broker does with it is not decided here.
+//! It writes the row: after the commit every replica refuses the certificate. The broker is the task of
+//! [`crate::registry::revocation`].
 
 use uuid::Uuid;
 
@@ -9,23 +10,27 @@ use crate::registry::ActionContext;
 use crate::store::certificates::changes;
 use crate::store::certificates::{self, CertificateError, CertificateRow, Handle};
 
-/// A certificate that is revoked.
+/// A revoked certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revoked {
-    /// Its row.
+    /// The stored row.
     pub certificate: CertificateRow,
-    /// Whether it was not before; one that was keeps its first date and reason.
+    /// Whether this call revoked it. A certificate revoked earlier keeps its first date and reason.
     pub is_new: bool,
-    /// The one whose place it took, when that one still retires: soon the device holds none that is good.
+    /// Its predecessor, while that one is still valid and about to retire: the device soon holds no valid certificate.
     pub retiring: Option<CertificateRow>,
 }
 
-/// Revokes it; once is enough.
-pub async fn revoke(desk: ActionContext<'_>, id: Uuid, reason: RevocationReason) -> Result<Revoked, CertificateError> {
-    let pool = desk.database.pool();
-    let (certificate, is_new) = changes::revoke(pool, desk.actor, id, reason.label()).await?;
+/// Revokes the certificate `id`. A second call changes nothing.
+pub async fn revoke(
+    context: ActionContext<'_>,
+    id: Uuid,
+    reason: RevocationReason,
+) -> Result<Revoked, CertificateError> {
+    let pool = context.database.pool();
+    let (certificate, is_new) = changes::revoke(pool, context.actor, id, reason.label()).await?;
     let retiring = match certificate.replaces {
-        // It is revoked: what cannot be read now does not undo that.
+        // The revocation is committed, so a failed read must not fail the call.
         Some(old) => certificates::find(pool, &Handle::Id(old)).await.ok().map(|found| found.certificate),
         None => None,
     };

@@ -1,8 +1,8 @@
-//! Looks after the certificates while time passes: retires those whose grace is over, marks those past their end, counts
-//! them, and warns of those that end soon. It also deletes the credentials of guests that have ended.
+//! Upkeep of the certificates over time: retires those whose grace period is over, marks expired ones, counts them, and
+//! warns before they end. It also deletes expired guest credentials.
 //!
-//! Any number of replicas run it; one does the work of a round. It needs no file of the authority, signs nothing, and
-//! tells no broker. What was due while no replica ran is done at the start.
+//! Every replica runs it; one does the work of a round. It opens no authority, signs nothing and notifies no broker.
+//! The first round does what was due while no replica ran.
 
 use std::time::Duration;
 
@@ -19,18 +19,19 @@ use crate::store::connection::database::Database;
 use crate::telemetry::certificates::CertificateMetrics;
 use crate::telemetry::logs::Repeated;
 
-/// How often it looks: a certificate retires at most this much late in the table, and never late where it is believed.
+/// Time between two rounds. The row of a certificate changes at most this late; checks of its validity use the exact
+/// time.
 const PERIOD: Duration = Duration::from_mins(1);
-/// The pause after Postgres did not do it.
-const AFTER_TROUBLE: Duration = Duration::from_secs(5);
-/// The longest a round may take; beyond it the connection is taken for dead.
-const ROUND_PATIENCE: Duration = Duration::from_mins(5);
-/// How often the same warning is said.
+/// Pause after a failed round.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
+/// Longest duration of a round; beyond it the connection is treated as dead.
+const ROUND_TIMEOUT: Duration = Duration::from_mins(5);
+/// Time between two equal warnings.
 const WARNING_INTERVAL: Duration = Duration::from_hours(12);
-/// Certificates a warning names; `sluice cert list --expiring` names them all.
-const NAMED: u32 = 5;
+/// Certificates that a warning names; `sluice cert list --expiring` lists all.
+const MAX_NAMED: u32 = 5;
 
-/// Looks after the certificates of the registry.
+/// Runs the upkeep of the certificates in the registry.
 #[derive(Debug)]
 pub struct CertificateUpkeep {
     database: Database,
@@ -41,30 +42,30 @@ pub struct CertificateUpkeep {
     trouble: Repeated,
 }
 
-// === impl Keeper ===
+// === impl CertificateUpkeep ===
 
 impl CertificateUpkeep {
-    /// A keeper that warns so many days ahead.
+    /// Warns `warning_days` before a certificate ends.
     pub fn new(database: Database, metrics: CertificateMetrics, warning_days: u32, clock: Clock) -> Self {
         let (ending, trouble) = (Repeated::new(WARNING_INTERVAL), Repeated::new(PERIOD));
-        let keeper = Self { database, metrics, clock, warning_days, ending, trouble };
+        let upkeep = Self { database, metrics, clock, warning_days, ending, trouble };
         // Known series start at zero.
-        keeper.show(&Counts::default());
-        keeper
+        upkeep.show(&Counts::default());
+        upkeep
     }
 
-    /// Looks at the start and every minute until told to stop.
+    /// Runs a round at the start and every `PERIOD` until `stop` is cancelled.
     pub async fn keep(mut self, stop: CancellationToken) {
         loop {
             let round = tokio::select! {
                 () = stop.cancelled() => return,
-                round = timeout(ROUND_PATIENCE, self.round()) => round,
+                round = timeout(ROUND_TIMEOUT, self.round()) => round,
             };
             let pause = match round.unwrap_or_else(|_| Err(Outage("Postgres did not answer in time".into()))) {
                 Ok(()) => PERIOD,
                 Err(outage) => {
-                    self.tell_trouble(&outage);
-                    AFTER_TROUBLE
+                    self.report_outage(&outage);
+                    RETRY_PAUSE
                 }
             };
             tokio::select! {
@@ -76,15 +77,15 @@ impl CertificateUpkeep {
 
     async fn round(&mut self) -> Result<(), Outage> {
         let pool = self.database.pool();
-        let kept = expiry::keep(pool, (self.clock)()).await?;
-        if kept.retired > 0 {
+        let changed = expiry::keep(pool, (self.clock)()).await?;
+        if changed.retired > 0 {
             tracing::info!(
-                certificates = kept.retired,
+                certificates = changed.retired,
                 "retired: another has taken their place and their grace is over"
             );
         }
-        if kept.expired > 0 {
-            tracing::warn!(certificates = kept.expired, "past their end, now EXPIRED");
+        if changed.expired > 0 {
+            tracing::warn!(certificates = changed.expired, "past their end, now EXPIRED");
         }
         let guests = guests::purge(pool).await?;
         if guests > 0 {
@@ -109,7 +110,7 @@ impl CertificateUpkeep {
 
     async fn warn_of_ends(&self, ending: i64, soon: Timestamp) -> Result<(), Outage> {
         let filter = CertificateFilter { ends_before: Some(soon), ..CertificateFilter::default() };
-        let first = certificates::list(self.database.pool(), &filter, NAMED)
+        let first = certificates::list(self.database.pool(), &filter, MAX_NAMED)
             .await
             .map_err(|error| Outage(error.to_string()))?;
         let named: Vec<String> = first
@@ -127,7 +128,7 @@ impl CertificateUpkeep {
         Ok(())
     }
 
-    fn tell_trouble(&mut self, outage: &Outage) {
+    fn report_outage(&mut self, outage: &Outage) {
         if self.trouble.ready((self.clock)()).is_some() {
             tracing::warn!(reason = %outage, "the certificates (and the guests' credentials) could not be looked after; trying again in a few seconds");
         }

@@ -1,7 +1,7 @@
-//! Sees with its own eyes whom the broker lets in: a revoked canary must be refused, a valid one let in.
+//! Probes the broker with one revoked and one valid certificate: the first must be refused, the second admitted.
 //!
-//! The revoked canary is new with every list and stands in no earlier one: a broker that refuses it has read this list.
-//! It mends nothing.
+//! The revoked certificate is new with each CRL and appears in no earlier one: a broker that refuses it has read this
+//! CRL. It repairs nothing.
 
 use std::path::PathBuf;
 
@@ -11,36 +11,36 @@ use crate::domain::clocks::Clocks;
 use crate::pki::authority::Authority;
 use crate::pki::crl::probe_pair::{self, Canary, CanaryError};
 
-/// Where to look, and whom to trust there.
+/// The listener to probe and the roots to trust there.
 #[derive(Clone, Debug)]
 pub struct BrokerProbe {
     address: String,
     ca_cert: Option<PathBuf>,
 }
 
-/// One certificate to be revoked by the next list, one to be let in.
+/// Two certificates: the next CRL revokes one, and the other stays valid.
 #[derive(Debug)]
 pub struct ProbePair {
-    /// The next list revokes it.
+    /// The one that the next CRL revokes.
     pub revoked: Canary,
     valid: Canary,
 }
 
-/// What the broker does with the list.
+/// What the broker does with the CRL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CrlEnforcement {
-    /// It refuses the revoked one and lets the valid one in.
+    /// It refuses the revoked certificate and admits the valid one.
     InForce,
-    /// It does not; a sentence for the operator.
+    /// It does not; the text is a sentence for the operator.
     Not(String),
-    /// That could not be seen; a sentence for the operator.
+    /// The probe failed; the text is a sentence for the operator.
     Unseen(String),
 }
 
-// === impl Prover ===
+// === impl BrokerProbe ===
 
 impl BrokerProbe {
-    /// As the settings say; none without `BROKER_PROBE_ADDR`.
+    /// Built from the settings. `None` means that `BROKER_PROBE_ADDR` is unset.
     pub fn of(config: &Config) -> Option<Self> {
         let settings = &config.certificates;
         let of_session = config.broker.tls.as_ref().and_then(|tls| tls.ca_cert.clone());
@@ -48,24 +48,24 @@ impl BrokerProbe {
         settings.broker_probe_addr.clone().map(|address| Self { address, ca_cert })
     }
 
-    /// Tries both.
-    pub async fn look(&self, canaries: &ProbePair) -> CrlEnforcement {
+    /// Tries both certificates at the broker.
+    pub async fn run(&self, canaries: &ProbePair) -> CrlEnforcement {
         let valid = self.try_one(&canaries.valid).await;
         let revoked = if valid == ProbeOutcome::Admitted { Some(self.try_one(&canaries.revoked).await) } else { None };
         judge(&self.address, &valid, revoked.as_ref())
     }
 
     async fn try_one(&self, canary: &Canary) -> ProbeOutcome {
-        let door = TlsListenerAddress { address: &self.address, ca_cert: self.ca_cert.as_deref() };
+        let listener = TlsListenerAddress { address: &self.address, ca_cert: self.ca_cert.as_deref() };
         let name = canary.certificate.common_name().unwrap_or(probe_pair::NAME_PREFIX);
-        try_door(door, name, canary.certificate.der(), canary.key.expose()).await
+        try_door(listener, name, canary.certificate.der(), canary.key.expose()).await
     }
 }
 
-// === impl Canaries ===
+// === impl ProbePair ===
 
 impl ProbePair {
-    /// A new pair.
+    /// Makes a new pair.
     pub fn make(authority: &Authority, at: Clocks) -> Result<Self, CanaryError> {
         Ok(Self { revoked: probe_pair::make(authority, at)?, valid: probe_pair::make(authority, at)? })
     }

@@ -1,7 +1,7 @@
-//! Tells the broker that there is a new CRL: by a signal, by a command, or not at all where a watcher beside it does.
+//! Notifies the broker of a new CRL: by a signal or by a command. With a watcher beside the broker it does nothing.
 //!
-//! It signals nothing but a Mosquitto, and waits for no effect: that is for the proof. A command gets none of our
-//! environment but `PATH`, for ours may hold passwords.
+//! It signals only a Mosquitto process and waits for no effect: a probe checks the effect. A command gets only `PATH`
+//! of the environment, which may hold passwords.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,76 +17,77 @@ use tokio::time::timeout;
 use crate::config::sections::certificates::CertificatesConfig;
 use crate::disk;
 
-/// A command that takes longer has hung.
-const COMMAND_PATIENCE: Duration = Duration::from_secs(10);
+/// Longest duration of the command.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The longest PID file, in bytes.
+/// Longest PID file, in bytes.
 const MAX_PID_BYTES: u64 = 64;
 
-/// The name of the program that may be signalled, perhaps with a version behind it; its clients are `mosquitto_...`.
+/// The name of the program that may be signalled, with or without a version suffix. Its clients are named
+/// `mosquitto_...`.
 const BROKER_NAME: &str = "mosquitto";
 
-/// What the kernel appends to the path of a program whose file was replaced, as an upgrade does.
+/// The suffix that the kernel adds to the path of a replaced program, as after an upgrade.
 const REPLACED: &str = " (deleted)";
 
-/// Tells the broker that its files have changed.
+/// Notifies the broker that its files changed.
 #[derive(Debug)]
 pub struct Reload {
-    way: Way,
+    method: ReloadMethod,
     recheck: Recheck,
 }
 
-/// Wakes those who look what the broker does, after each reload. Cheap to clone.
+/// Requests a new probe after each reload. Clones share one signal.
 #[derive(Clone, Debug, Default)]
 pub struct Recheck(Arc<Notify>);
 
-/// How the broker hears of a new list.
+/// How the broker is notified.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Way {
-    /// `BROKER_RELOAD_COMMAND`, split at spaces: no shell is in between.
+enum ReloadMethod {
+    /// `BROKER_RELOAD_COMMAND`, split at spaces, without a shell.
     Command(Vec<String>),
     /// `BROKER_PID_FILE`.
     PidFile(PathBuf),
-    /// A watcher beside the broker sees the file change.
+    /// A watcher beside the broker detects the change.
     Watcher,
 }
 
-/// Why the broker was not told.
+/// Why the broker was not notified.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
-    /// The PID file.
+    /// The PID file is unusable.
     #[error("BROKER_PID_FILE {path} cannot be used ({why}): check the broker's pid_file, and that the broker runs")]
     PidFile {
-        /// Which file.
+        /// The path.
         path: String,
-        /// What is wrong.
+        /// The cause.
         why: String,
     },
-    /// The file system does not answer.
+    /// The file system does not respond.
     #[error("BROKER_PID_FILE cannot be read: {0}")]
     Disk(String),
-    /// Another program has that number now.
+    /// The process is another program.
     #[error(
         "BROKER_PID_FILE {path} names process {pid}, which is {name:?} and not the broker {BROKER_NAME}: it was not \
          signalled; name the broker's own pid_file, or use BROKER_RELOAD_COMMAND where the broker has another name"
     )]
     Stranger {
-        /// Which file.
+        /// The path.
         path: String,
-        /// The number in it.
+        /// The process id in the file.
         pid: i32,
-        /// The process's name.
+        /// The name of the process.
         name: String,
     },
-    /// The system refused.
+    /// The system refused the signal.
     #[error("process {pid} cannot be signalled ({why}): run sluice as the broker's user, or use BROKER_RELOAD_COMMAND")]
     Signal {
-        /// Which process.
+        /// The process id.
         pid: i32,
-        /// Why not.
+        /// The cause.
         why: io::Error,
     },
-    /// The command.
+    /// The command failed.
     #[error("BROKER_RELOAD_COMMAND {0}: run it by hand, as the user sluice runs as")]
     Command(String),
 }
@@ -94,48 +95,48 @@ pub enum ReloadError {
 // === impl Reload ===
 
 impl Reload {
-    /// As the settings say; a command goes before a signal.
+    /// Built from the settings; a command has precedence over a signal.
     pub fn of(settings: &CertificatesConfig) -> Self {
-        let way = match (&settings.broker_reload_command, &settings.broker_pid_file) {
-            (Some(command), _) => Way::Command(command.split_whitespace().map(str::to_owned).collect()),
-            (None, Some(path)) => Way::PidFile(path.clone()),
-            (None, None) => Way::Watcher,
+        let method = match (&settings.broker_reload_command, &settings.broker_pid_file) {
+            (Some(command), _) => ReloadMethod::Command(command.split_whitespace().map(str::to_owned).collect()),
+            (None, Some(path)) => ReloadMethod::PidFile(path.clone()),
+            (None, None) => ReloadMethod::Watcher,
         };
-        Self { way, recheck: Recheck::default() }
+        Self { method, recheck: Recheck::default() }
     }
 
-    /// Wakes these too, from now on.
+    /// Requests a probe from `recheck` after each reload.
     #[must_use]
-    pub fn waking(self, recheck: Recheck) -> Self {
+    pub fn with_recheck(self, recheck: Recheck) -> Self {
         Self { recheck, ..self }
     }
 
-    /// Tells it; says whether anybody was told.
-    pub async fn tell(&self) -> Result<bool, ReloadError> {
-        let was_told = match &self.way {
-            Way::Watcher => false,
-            Way::PidFile(path) => {
+    /// Notifies the broker. `false` means that a watcher does it.
+    pub async fn notify(&self) -> Result<bool, ReloadError> {
+        let is_notified = match &self.method {
+            ReloadMethod::Watcher => false,
+            ReloadMethod::PidFile(path) => {
                 let at = path.clone();
                 let done = disk::apart(path, move || signal(&at)).await;
                 done.map_err(|error| ReloadError::Disk(error.to_string()))?.map(|()| true)?
             }
-            Way::Command(words) => run(words).await.map(|()| true)?,
+            ReloadMethod::Command(words) => run(words).await.map(|()| true)?,
         };
-        self.recheck.ask();
-        Ok(was_told)
+        self.recheck.request();
+        Ok(is_notified)
     }
 }
 
 // === impl Recheck ===
 
 impl Recheck {
-    /// Asks for a look; several before it are one.
-    pub fn ask(&self) {
+    /// Requests a probe. Several requests before it count as one.
+    pub fn request(&self) {
         self.0.notify_one();
     }
 
-    /// Waits until a look is asked for.
-    pub async fn asked(&self) {
+    /// Waits for a request.
+    pub async fn requested(&self) {
         self.0.notified().await;
     }
 }
@@ -146,7 +147,7 @@ fn signal(path: &Path) -> Result<(), ReloadError> {
     let shown = || path.display().to_string();
     let unusable = |why: String| ReloadError::PidFile { path: shown(), why };
     let text = disk::read_text(path, MAX_PID_BYTES).map_err(|error| unusable(error.to_string()))?;
-    // A negative number would mean a group of processes.
+    // A negative number would address a process group.
     let pid = text.trim().parse().ok().filter(|&number: &i32| number > 0).and_then(Pid::from_raw);
     let pid = pid.filter(|pid| !pid.is_init()).ok_or_else(|| unusable("it holds no process id".to_owned()))?;
     let number = pid.as_raw_nonzero().get();
@@ -154,9 +155,9 @@ fn signal(path: &Path) -> Result<(), ReloadError> {
     let name = std::fs::read_to_string(format!("/proc/{number}/comm")).map_err(|_| ended())?.trim().to_owned();
     let program = match std::fs::read_link(format!("/proc/{number}/exe")) {
         Ok(program) => Some(program_name(&program)),
-        // One that has ended, and that nobody has waited for.
+        // A zombie: it has ended and its parent has not waited for it.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ended()),
-        // The process of another user: its name is all that can be seen.
+        // A process of another user shows only its name.
         Err(_) => None,
     };
     if let Some(name) = [Some(name), program].into_iter().flatten().find(|name| !is_broker(name)) {
@@ -165,7 +166,7 @@ fn signal(path: &Path) -> Result<(), ReloadError> {
     kill_process(pid, Signal::HUP).map_err(|why| ReloadError::Signal { pid: number, why: why.into() })
 }
 
-/// `mosquitto`, or with a version or a suffix behind it; neither a client of it, nor a script that starts it.
+/// Whether `name` is `mosquitto`, with or without a version or suffix. A client such as `mosquitto_sub` is not.
 fn is_broker(name: &str) -> bool {
     let rest = name.strip_prefix(BROKER_NAME);
     rest.is_some_and(|rest| rest.bytes().next().is_none_or(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-')))
@@ -184,11 +185,11 @@ async fn run(words: &[String]) -> Result<(), ReloadError> {
     command.args(arguments).env_clear().kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
-    match timeout(COMMAND_PATIENCE, command.status()).await {
+    match timeout(COMMAND_TIMEOUT, command.status()).await {
         Ok(Ok(status)) if status.success() => Ok(()),
         Ok(Ok(status)) => Err(ReloadError::Command(format!("failed ({status})"))),
         Ok(Err(error)) => Err(ReloadError::Command(format!("cannot be run ({program}: {error})"))),
-        Err(_) => Err(ReloadError::Command(format!("did not end within {} s", COMMAND_PATIENCE.as_secs()))),
+        Err(_) => Err(ReloadError::Command(format!("did not end within {} s", COMMAND_TIMEOUT.as_secs()))),
     }
 }
 
@@ -200,8 +201,8 @@ mod tests {
     async fn only_a_mosquitto_is_signalled() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pid");
-        let reload = Reload { way: Way::PidFile(path.clone()), recheck: Recheck::default() };
-        assert!(reload.tell().await.unwrap_err().to_string().contains("cannot be used (No such file"));
+        let reload = Reload { method: ReloadMethod::PidFile(path.clone()), recheck: Recheck::default() };
+        assert!(reload.notify().await.unwrap_err().to_string().contains("cannot be used (No such file"));
         for (content, part) in [
             ("", "no process id"),
             ("-1", "no process id"),
@@ -210,7 +211,7 @@ mod tests {
             (&format!("{}\n", std::process::id()), "not the broker mosquitto"),
         ] {
             std::fs::write(&path, content).unwrap();
-            let error = reload.tell().await.unwrap_err().to_string();
+            let error = reload.notify().await.unwrap_err().to_string();
             assert!(error.contains(part), "{content}: {error}");
         }
     }
@@ -230,13 +231,13 @@ mod tests {
     async fn a_client_of_the_broker_and_a_program_that_only_has_its_name_are_not_signalled() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pid");
-        let reload = Reload { way: Way::PidFile(path.clone()), recheck: Recheck::default() };
+        let reload = Reload { method: ReloadMethod::PidFile(path.clone()), recheck: Recheck::default() };
         for called in ["mosquitto_sub", "mosquitto"] {
             let program = dir.path().join(called);
             std::os::unix::fs::symlink("/bin/sleep", &program).unwrap();
             let mut process = std::process::Command::new(&program).arg("60").spawn().unwrap();
             std::fs::write(&path, process.id().to_string()).unwrap();
-            let error = reload.tell().await.unwrap_err().to_string();
+            let error = reload.notify().await.unwrap_err().to_string();
             assert!(error.contains("not the broker mosquitto"), "{called}: {error}");
             assert!(process.try_wait().unwrap().is_none(), "{called} lives");
             process.kill().unwrap();
@@ -245,15 +246,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_command_is_no_shell_and_its_failure_is_told() {
+    async fn a_command_is_no_shell_and_its_failure_is_reported() {
         let recheck = Recheck::default();
-        let of = |way| Reload { way, recheck: Recheck::default() }.waking(recheck.clone());
-        let tell = async |line: &str| of(Way::Command(line.split(' ').map(str::to_owned).collect())).tell().await;
-        assert!(tell("true ; false").await.unwrap());
-        assert!(tell("false").await.unwrap_err().to_string().contains("failed (exit status: 1)"));
-        assert!(tell("/nonexistent/reload").await.unwrap_err().to_string().contains("cannot be run"));
-        assert!(!of(Way::Watcher).tell().await.unwrap());
-        // Whoever looks what the broker does was woken.
-        timeout(COMMAND_PATIENCE, recheck.asked()).await.unwrap();
+        let of = |method| Reload { method, recheck: Recheck::default() }.with_recheck(recheck.clone());
+        let notify =
+            async |line: &str| of(ReloadMethod::Command(line.split(' ').map(str::to_owned).collect())).notify().await;
+        assert!(notify("true ; false").await.unwrap());
+        assert!(notify("false").await.unwrap_err().to_string().contains("failed (exit status: 1)"));
+        assert!(notify("/nonexistent/reload").await.unwrap_err().to_string().contains("cannot be run"));
+        assert!(!of(ReloadMethod::Watcher).notify().await.unwrap());
+        // The reload requested a probe.
+        timeout(COMMAND_TIMEOUT, recheck.requested()).await.unwrap();
     }
 }

@@ -1,6 +1,6 @@
-//! Makes a CRL of what the registry says, puts it where the broker reads it, and says when it is time for another.
+//! Makes the CRL from the registry, writes it to the file the broker reads, and decides when the next is due.
 //!
-//! It tells the broker nothing. A list leaves only when the file was read back and found good.
+//! It notifies no broker. A CRL counts as published only after the file was read back.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,61 +20,61 @@ use crate::store::certificates::revocation_ledger::{CrlRow, OpenRevocation, Revo
 
 const SECONDS_PER_HOUR: i64 = 3600;
 
-/// Why the chain cannot go on. The text names the file or the part.
+/// Why a round failed. The text names the file or the component.
 #[derive(Debug, thiserror::Error)]
 pub enum ListError {
-    /// Postgres.
+    /// Postgres failed.
     #[error(transparent)]
     Outage(#[from] Outage),
-    /// Something did not answer, and nobody else noticed.
+    /// A round did not end in time.
     #[error("a turn of the publisher did not end within {0} s: look for load, locks and slow disks")]
     Stuck(u64),
-    /// The authority's files.
+    /// The authority's files are unusable.
     #[error("the authority cannot sign: {0}")]
     Authority(String),
-    /// A certificate to try the broker with.
+    /// A probe certificate could not be made.
     #[error(transparent)]
     Canary(#[from] CanaryError),
-    /// The file is not what was published, and no list could take its place.
+    /// The file is not the published CRL and could not be replaced.
     #[error("{0}")]
     Unrepaired(String),
-    /// The list or its file.
+    /// The CRL could not be signed or written.
     #[error("the CRL at {path} cannot be published: {why}")]
     File {
         /// `CRL_OUTPUT_PATH`.
         path: String,
-        /// What happened.
+        /// The cause.
         why: String,
     },
 }
 
-/// The entries of a list, the certificates they are of, and those that cannot be listed.
+/// The entries of a CRL, their certificates, and the certificates that cannot be listed.
 struct CrlEntries {
     revoked: Vec<CrlEntry>,
     listed: Vec<Uuid>,
     unreadable: Vec<Uuid>,
 }
 
-/// A list that stands in its file and in the database.
+/// A CRL that is in its file and in the database.
 #[derive(Debug)]
 pub struct PublishedCrl {
-    /// Its number.
+    /// The CRL number.
     pub number: u64,
-    /// How many entries it has.
+    /// The number of entries.
     pub entries: usize,
-    /// When it ends.
+    /// The `nextUpdate` of the CRL.
     pub next_update: Timestamp,
-    /// Certificates whose serial number cannot be read, so that they are in no list.
+    /// Certificates in no CRL, because their serial number cannot be read.
     pub unreadable: Vec<Uuid>,
 }
 
-/// Opens the authority the settings name; one that either clock takes for valid while the clocks differ.
+/// Opens the authority that the settings name. While the clocks differ, it is enough if it is valid by one of them.
 pub async fn authority(settings: &CertificatesConfig, at: Clocks) -> Result<Arc<Authority>, ListError> {
     let (Some(cert), Some(key)) = (settings.ca_cert_path.clone(), settings.ca_key_path.clone()) else {
         return Err(ListError::Authority("set DEVICE_CA_CERT_PATH and DEVICE_CA_KEY_PATH".to_owned()));
     };
     let path = cert.clone();
-    let opened = apart(&path, move || {
+    let opened = run_blocking(&path, move || {
         let opened = Authority::open(&cert, &key, at.own);
         let opened =
             opened.or_else(|error| if at.agree() { Err(error) } else { Authority::open(&cert, &key, at.database) });
@@ -83,7 +83,7 @@ pub async fn authority(settings: &CertificatesConfig, at: Clocks) -> Result<Arc<
     opened.await.map(Arc::new).map_err(ListError::Authority)
 }
 
-/// An authority that has ended by both clocks signs no list: the broker would accept none.
+/// Refuses an authority that has expired by both clocks: the broker would accept none of its CRLs.
 pub fn check_end(authority: &Authority, at: Clocks) -> Result<(), ListError> {
     let end = authority.certificate().ends();
     if at.earlier() < end {
@@ -95,8 +95,8 @@ pub fn check_end(authority: &Authority, at: Clocks) -> Result<(), ListError> {
     )))
 }
 
-/// Looks at the file: the number in it, or what is wrong with it. Any list but the last one published is wrong.
-pub async fn look(
+/// Checks the file. Returns its CRL number, or what is wrong; any CRL except the last published one is wrong.
+pub async fn check_file(
     authority: &Arc<Authority>,
     path: &Path,
     newest: i64,
@@ -105,7 +105,7 @@ pub async fn look(
 ) -> Result<u64, String> {
     let (authority, place) = (Arc::clone(authority), path.to_owned());
     let newest = u64::try_from(newest).ok();
-    apart(path, move || match file::inspect(&place, authority.certificate(), at, newest) {
+    run_blocking(path, move || match file::inspect(&place, authority.certificate(), at, newest) {
         CrlState::Bad(fault) => Err(fault.to_string()),
         CrlState::Good(crl) if last.is_some_and(|last| last != crl.der()) => {
             Err(format!("it is not the list that was published last, but another of number {}", crl.number()))
@@ -115,8 +115,8 @@ pub async fn look(
     .await
 }
 
-/// Why another list is due, whatever the file holds; none: it is not. The age of the last one is told by its own dates: the
-/// clock that wrote down its publication may have been wrong. The hours are those of validity and of refresh.
+/// Why another CRL is due, whatever the file holds; `None` means that none is. The hours are those of validity and
+/// refresh. The age is derived from the CRL's own dates: the clock that recorded its publication may have been wrong.
 pub fn is_due(
     state: &CrlRow,
     issuer: &str,
@@ -135,16 +135,16 @@ pub fn is_due(
         return Some("the last one was made by a clock that was ahead");
     }
     let refresh = i64::from(refresh_hours) * SECONDS_PER_HOUR;
-    let ages = made.plus_seconds(refresh.min(probe_pair::VALIDITY_SECONDS / 2));
-    (at.later() >= ages).then_some("the last one is getting old")
+    let refresh_at = made.plus_seconds(refresh.min(probe_pair::VALIDITY_SECONDS / 2));
+    (at.later() >= refresh_at).then_some("the last one is getting old")
 }
 
-/// Whether one of these is in no list yet.
+/// Whether `open` holds a certificate that is in no CRL yet. Those in `unreadable` do not count.
 pub fn has_unlisted(open: &[OpenRevocation], unreadable: &[Uuid]) -> bool {
     open.iter().any(|one| one.crl_number.is_none() && !unreadable.contains(&one.certificate_id))
 }
 
-/// Signs a list of all that is revoked now, writes it, reads it back, and notes it. Only the publisher may.
+/// Signs a CRL of all revoked certificates, writes it, reads it back and notes it. Only the publisher may call it.
 pub async fn publish(
     ledger: &mut RevocationLedger,
     authority: &Arc<Authority>,
@@ -157,7 +157,7 @@ pub async fn publish(
     let number = ledger.next_number(in_file).await?;
     let CrlEntries { revoked, listed, unreadable } = entries(&ledger.revoked(&issuer, at.earlier()).await?);
     let (signer, hours, place) = (Arc::clone(authority), settings.crl_validity_hours, path.clone());
-    let written = apart(&path, move || write(&signer, &place, number, &revoked, hours, at)).await;
+    let written = run_blocking(&path, move || write(&signer, &place, number, &revoked, hours, at)).await;
     let crl = written.map_err(|why| ListError::File { path: path.display().to_string(), why })?;
     let list = CrlRow {
         issuer: Some(issuer),
@@ -205,19 +205,19 @@ fn entries(rows: &[RevokedRow]) -> CrlEntries {
     entries
 }
 
-/// Files and signatures, on a thread that may wait.
-async fn apart<T: Send + 'static>(
+/// Runs file access and signing on a blocking thread.
+async fn run_blocking<T: Send + 'static>(
     path: &Path,
-    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+    task: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
-    disk::apart(path, work).await.unwrap_or_else(|error| Err(error.to_string()))
+    disk::apart(path, task).await.unwrap_or_else(|error| Err(error.to_string()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A list of a week, made so long ago.
+    /// A CRL valid for a week, made `hours_ago`.
     fn published(hours_ago: i64) -> CrlRow {
         let at = now().plus_seconds(-hours_ago * SECONDS_PER_HOUR);
         let next_update = Some(at.plus_seconds(168 * SECONDS_PER_HOUR).to_utc());
@@ -228,7 +228,7 @@ mod tests {
         Timestamp::from_micros(1_800_000_000_000_000)
     }
 
-    /// Why one is due to an authority of this name that makes lists of a week.
+    /// Why a CRL is due for this authority, which makes CRLs valid for a week.
     fn due(state: &CrlRow, issuer: &str, refresh_hours: u32, at: Clocks) -> Option<&'static str> {
         is_due(state, issuer, (168, refresh_hours), at)
     }
@@ -240,7 +240,7 @@ mod tests {
         assert!(due(&published(11), "CN=b", 12, at).is_some());
         assert_eq!(due(&published(11), "CN=a", 12, at), None);
         assert!(due(&published(12), "CN=a", 12, at).is_some());
-        // The canaries end before a long refresh does.
+        // The probe certificates expire before a long refresh interval ends.
         assert!(due(&published(24), "CN=a", 1000, at).is_some());
         let asked = |seconds| CrlRow { requested_at: Some(now().plus_seconds(seconds).to_utc()), ..published(1) };
         assert!(due(&asked(-10), "CN=a", 12, at).is_some());

@@ -1,7 +1,7 @@
-//! Brings the broker to act on a list: tells it, sees that it has read the list, and only then ends live sessions, for one
-//! that ends sooner is back at once.
+//! Makes the broker enforce a CRL: notifies it, proves that it has read the CRL, and only then ends live sessions. A
+//! session ended earlier would reconnect at once.
 //!
-//! It makes no list. Whatever has not held is tried again at the next turn, and noted for those who wait.
+//! It makes no CRL. A step that fails is retried in the next round and noted for callers that wait.
 
 use std::time::Duration;
 
@@ -18,89 +18,89 @@ use crate::lifecycle::Readiness;
 use crate::store::certificates::revocation_ledger::{OpenRevocation, RevocationLedger, RevocationStep};
 use crate::telemetry::revocation::RevocationMetrics;
 
-/// How often the broker is tried while all is well, ...
-const CALM_PERIOD: Duration = Duration::from_mins(3);
+/// Time between two probes while the CRL is in force.
+const PERIOD_IN_FORCE: Duration = Duration::from_mins(3);
 
-/// ... and while it is not.
-const ALARMED_PERIOD: Duration = Duration::from_secs(5);
+/// Time between two probes while it is not.
+const PERIOD_NOT_IN_FORCE: Duration = Duration::from_secs(5);
 
-/// How long the broker may take to read a new list before that is a finding; a watcher looks every second or two.
+/// Time the broker has to read a new CRL before its absence is a finding; a watcher polls every second or two.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// A broker that cannot be seen so long after a list is a finding: one that hangs answers nobody.
+/// Time after a CRL from which an unreachable broker is a finding: a hung broker answers no client.
 const UNSEEN_GRACE: Duration = Duration::from_secs(3);
 
-/// While it may take its time it is tried so often in a turn, so far apart: usually it has the list in a moment.
-const QUICK_LOOKS: u32 = 8;
+/// Probes per round while a CRL is new: the broker usually reads it within a moment.
+const QUICK_PROBES: u32 = 8;
 const QUICK_PAUSE: Duration = Duration::from_millis(100);
 const QUICK_BUDGET: Duration = Duration::from_secs(1);
 
-/// Where nothing can be proven, a broker is taken to have read the list after this long.
+/// Without a probe, the broker is assumed to have read the CRL after this time.
 const UNPROVEN_GRACE: Duration = Duration::from_secs(3);
 
-/// A broker that has not read the list is told again after this long: the first word may have been lost.
+/// Time after which a broker without the CRL is notified again: the first notification may be lost.
 const REPEAT_AFTER: Duration = Duration::from_mins(1);
 
-/// The part of readiness that the chain speaks for.
-const PART: &str = "revocation";
+/// The component of readiness that the chain reports.
+const COMPONENT: &str = "revocation";
 
 pub(super) const NO_PROBE: &str = "BROKER_PROBE_ADDR is not set, so nobody looks what the broker does with the CRL";
 
-/// Tells how the chain stands: in readiness always, in the log when it changes.
+/// Reports the state of revocation: always in readiness, and in the log when it changes.
 pub struct RevocationHealth {
     readiness: Readiness,
-    said: Option<String>,
+    reported: Option<String>,
 }
 
-/// What is known of the broker and the list published last.
+/// The state of the broker and of the CRL published last.
 pub struct Enforcer {
     endings: Endings,
     metrics: RevocationMetrics,
     now: Clock,
     reload: Reload,
-    prover: Option<BrokerProbe>,
+    probe: Option<BrokerProbe>,
     list: Option<List>,
-    /// Times the broker was notified.
+    /// Number of notifications sent to the broker.
     reloads: u64,
-    /// Why it must not be.
+    /// Why the broker must not be notified; `None` means that it may.
     hold: Option<String>,
 }
 
-/// The list published last, and how far the broker is with it.
+/// The CRL published last, and how far the broker has come with it.
 struct List {
     number: i64,
     canaries: Option<ProbePair>,
-    published: Instant,
-    /// When the broker was told; none: it has to be.
-    told: Option<Instant>,
+    published_at: Instant,
+    /// When the broker was notified; `None` means that this is owed.
+    notified_at: Option<Instant>,
     is_in_force: bool,
-    looked: Option<Instant>,
-    /// What was found wrong.
+    probed_at: Option<Instant>,
+    /// What is wrong; `None` means nothing.
     finding: Option<String>,
 }
 
-/// What a step found wrong, beside what Postgres has to say.
+/// The outcome of a step: a finding for the operator, or an outage of Postgres.
 type EnforcementStep<T> = Result<Result<T, String>, Outage>;
 
-// === impl Voice ===
+// === impl RevocationHealth ===
 
 impl RevocationHealth {
     pub(super) const fn new(readiness: Readiness) -> Self {
-        Self { readiness, said: None }
+        Self { readiness, reported: None }
     }
 
-    pub(super) fn well(&mut self) {
-        self.readiness.well(PART);
-        if self.said.take().is_some() {
+    pub(super) fn report_ok(&mut self) {
+        self.readiness.well(COMPONENT);
+        if self.reported.take().is_some() {
             tracing::info!("revocation is in order again");
         }
     }
 
-    pub(super) fn trouble(&mut self, why: String) {
-        self.readiness.unwell(PART, why.clone());
-        if self.said.as_ref() != Some(&why) {
+    pub(super) fn report_fault(&mut self, why: String) {
+        self.readiness.unwell(COMPONENT, why.clone());
+        if self.reported.as_ref() != Some(&why) {
             tracing::error!(%why, "revocation is not in order; it is tried again");
-            self.said = Some(why);
+            self.reported = Some(why);
         }
     }
 }
@@ -109,83 +109,83 @@ impl RevocationHealth {
 
 impl Enforcer {
     pub(super) fn new(config: &Config, metrics: RevocationMetrics, now: Clock) -> Self {
-        let (reload, prover) = (Reload::of(&config.certificates), BrokerProbe::of(config));
+        let (reload, probe) = (Reload::of(&config.certificates), BrokerProbe::of(config));
         let endings = Endings::new(config.broker.clone());
-        Self { endings, metrics, now, reload, prover, list: None, reloads: 0, hold: None }
+        Self { endings, metrics, now, reload, probe, list: None, reloads: 0, hold: None }
     }
 
-    /// Whoever looks what the broker does is woken when it was told.
-    pub(super) fn waking(self, recheck: Recheck) -> Self {
-        Self { reload: self.reload.waking(recheck), ..self }
+    /// Requests a probe from `recheck` after each notification.
+    pub(super) fn with_recheck(self, recheck: Recheck) -> Self {
+        Self { reload: self.reload.with_recheck(recheck), ..self }
     }
 
-    /// Says at start what can never hold with these settings.
+    /// Logs at start what these settings make impossible.
     pub(super) fn announce(&self) {
-        if self.prover.is_none() {
+        if self.probe.is_none() {
             tracing::warn!("{NO_PROBE}: revocations are carried out and cannot be proven");
         }
     }
 
     pub(super) const fn can_prove(&self) -> bool {
-        self.prover.is_some()
+        self.probe.is_some()
     }
 
-    /// The number of the list that was published here last.
+    /// The number of the CRL published last by this replica.
     pub(super) fn published(&self) -> Option<i64> {
         self.list.as_ref().map(|list| list.number)
     }
 
-    /// While the access rules could end a broker that reads them, it is not notified of anything.
+    /// Forbids notifications while the access rules could make the broker exit; `None` allows them.
     pub(super) fn hold(&mut self, why: Option<String>) {
         self.hold = why;
     }
 
-    /// The broker has to read its files again, also when it has read the list.
+    /// Marks a notification as owed, even if the broker has the CRL.
     pub(super) const fn owe_reload(&mut self) {
         if let Some(list) = &mut self.list {
-            list.told = None;
+            list.notified_at = None;
         }
     }
 
-    /// Times the broker was notified.
+    /// Number of notifications sent to the broker.
     pub(super) const fn reloads(&self) -> u64 {
         self.reloads
     }
 
-    /// Notifies the broker; says whether anybody was.
+    /// Notifies the broker. `false` means that a watcher does it.
     pub(super) async fn reload(&mut self) -> Result<bool, String> {
         if let Some(why) = &self.hold {
             return Err(format!("the broker is not notified of any file, for its access rules could end it: {why}"));
         }
-        let was_told = self.reload.tell().await.map_err(|error| error.to_string())?;
+        let is_notified = self.reload.notify().await.map_err(|error| error.to_string())?;
         self.reloads += 1;
-        Ok(was_told)
+        Ok(is_notified)
     }
 
-    /// Whether the next turn should come soon: sessions are being ended.
+    /// Whether sessions are being ended, so that the next round should start soon.
     pub(super) fn is_busy(&self) -> bool {
         self.endings.is_busy()
     }
 
-    /// Whether the last list was published less than so long ago.
+    /// Whether the last CRL was published less than `period` ago.
     pub(super) fn has_published_within(&self, period: Duration) -> bool {
-        self.list.as_ref().is_some_and(|list| list.published.elapsed() < period)
+        self.list.as_ref().is_some_and(|list| list.published_at.elapsed() < period)
     }
 
-    /// The broker may have let in those it must not: what was ended counts no longer.
+    /// Forgets ended sessions: the broker may have admitted revoked devices since.
     pub(super) fn doubt_sessions(&mut self) {
         self.endings.restart();
     }
 
-    /// The file is not what was published, so nothing is enforced, whatever the broker still does; that is looked at too.
-    /// A sentence for the operator.
-    pub(super) async fn lost(&mut self, ledger: &mut RevocationLedger, why: &str) -> Result<String, Outage> {
+    /// Records that the file is not the published CRL, so nothing is enforced whatever the broker still does. Returns a
+    /// sentence for the operator.
+    pub(super) async fn record_damage(&mut self, ledger: &mut RevocationLedger, why: &str) -> Result<String, Outage> {
         let canaries = self.list.as_ref().and_then(|list| list.canaries.as_ref());
-        let sight = match (&self.prover, canaries) {
-            (Some(prover), Some(canaries)) => Some(prover.look(canaries).await),
+        let outcome = match (&self.probe, canaries) {
+            (Some(probe), Some(canaries)) => Some(probe.run(canaries).await),
             _ => None,
         };
-        let finding = match sight {
+        let finding = match outcome {
             Some(CrlEnforcement::InForce) => {
                 format!("{why}; the broker still has the last list, until it reads the file again")
             }
@@ -194,52 +194,52 @@ impl Enforcer {
         };
         if let Some(list) = &mut self.list {
             list.is_in_force = false;
-            list.looked = None;
+            list.probed_at = None;
             list.finding = Some(finding.clone());
         }
         ledger.note_enforced(false, Some(&finding)).await?;
         Ok(finding)
     }
 
-    /// There is a new list; it revokes the one of the canaries.
-    pub(super) fn renewed(&mut self, number: u64, canaries: Option<ProbePair>) {
+    /// Starts with a new CRL, which revokes one certificate of `canaries`.
+    pub(super) fn start_list(&mut self, number: u64, canaries: Option<ProbePair>) {
         let finding = self.list.take().and_then(|list| list.finding);
         let number = i64::try_from(number).unwrap_or(i64::MAX);
-        let (published, told, looked) = (Instant::now(), None, None);
-        self.list = Some(List { number, canaries, published, told, is_in_force: false, looked, finding });
+        let (published_at, notified_at, probed_at) = (Instant::now(), None, None);
+        self.list = Some(List { number, canaries, published_at, notified_at, is_in_force: false, probed_at, finding });
     }
 
-    /// One turn: as far along the chain as it goes. The inner error is a sentence for the operator.
+    /// Runs the chain as far as it gets. The inner error is a sentence for the operator.
     pub(super) async fn enforce(
         &mut self,
         ledger: &mut RevocationLedger,
         open: &[OpenRevocation],
     ) -> EnforcementStep<()> {
-        if let Err(why) = self.tell(ledger, open).await? {
+        if let Err(why) = self.notify(ledger, open).await? {
             return Ok(Err(why));
         }
-        match self.look(ledger, open).await? {
+        match self.check_list(ledger, open).await? {
             Err(why) => Ok(Err(why)),
             Ok(false) => Ok(Ok(())),
             Ok(true) => self.end_sessions(ledger, open).await,
         }
     }
 
-    /// Tells the broker when that is owed.
-    async fn tell(&mut self, ledger: &mut RevocationLedger, open: &[OpenRevocation]) -> EnforcementStep<()> {
+    /// Notifies the broker if that is owed.
+    async fn notify(&mut self, ledger: &mut RevocationLedger, open: &[OpenRevocation]) -> EnforcementStep<()> {
         let can_prove = self.can_prove();
         let Some(list) = &self.list else { return Ok(Ok(())) };
-        let is_forgotten = |told: Instant| can_prove && !list.is_in_force && told.elapsed() > REPEAT_AFTER;
-        if list.told.is_some_and(|told| !is_forgotten(told)) {
+        let is_overdue = |notified_at: Instant| can_prove && !list.is_in_force && notified_at.elapsed() > REPEAT_AFTER;
+        if list.notified_at.is_some_and(|notified_at| !is_overdue(notified_at)) {
             return Ok(Ok(()));
         }
         let waiting = ids(open, |one| !one.is_reloaded);
         match self.reload().await {
-            Ok(was_told) => {
+            Ok(is_notified) => {
                 if let Some(list) = &mut self.list {
-                    list.told = Some(Instant::now());
+                    list.notified_at = Some(Instant::now());
                 }
-                if was_told {
+                if is_notified {
                     ledger.note_held(RevocationStep::Reloaded, &waiting).await?;
                 }
                 Ok(Ok(()))
@@ -251,43 +251,47 @@ impl Enforcer {
         }
     }
 
-    /// Whether the broker has the list: tries it when that is due.
-    async fn look(&mut self, ledger: &mut RevocationLedger, open: &[OpenRevocation]) -> EnforcementStep<bool> {
+    /// Whether the broker has the CRL; probes it if that is due.
+    async fn check_list(&mut self, ledger: &mut RevocationLedger, open: &[OpenRevocation]) -> EnforcementStep<bool> {
         let Some(list) = &mut self.list else { return Ok(Ok(false)) };
-        let is_young = list.published.elapsed() < GRACE;
-        let (Some(prover), Some(canaries)) = (&self.prover, &list.canaries) else {
-            return Ok(Ok(list.published.elapsed() > UNPROVEN_GRACE));
+        let is_young = list.published_at.elapsed() < GRACE;
+        let (Some(probe), Some(canaries)) = (&self.probe, &list.canaries) else {
+            return Ok(Ok(list.published_at.elapsed() > UNPROVEN_GRACE));
         };
         let period = match (list.is_in_force, is_young) {
-            (true, _) => CALM_PERIOD,
+            (true, _) => PERIOD_IN_FORCE,
             (false, true) => Duration::ZERO,
-            (false, false) => ALARMED_PERIOD,
+            (false, false) => PERIOD_NOT_IN_FORCE,
         };
-        if list.looked.is_some_and(|looked| looked.elapsed() < period) {
+        if list.probed_at.is_some_and(|probed_at| probed_at.elapsed() < period) {
             return Ok(list.finding.clone().map_or(Ok(list.is_in_force), Err));
         }
-        let sight = look_often(prover, canaries, if is_young { QUICK_LOOKS } else { 1 }).await;
-        list.looked = Some(Instant::now());
-        list.is_in_force = sight == CrlEnforcement::InForce;
-        match sight {
+        let outcome = probe_repeatedly(probe, canaries, if is_young { QUICK_PROBES } else { 1 }).await;
+        list.probed_at = Some(Instant::now());
+        list.is_in_force = outcome == CrlEnforcement::InForce;
+        match outcome {
             CrlEnforcement::InForce => {
                 list.finding = None;
                 ledger.note_enforced(true, None).await?;
-                // Where a watcher tells the broker, this is how we hear of it.
+                // With a watcher this proof is the only sign of the reload.
                 ledger.note_held(RevocationStep::Reloaded, &ids(open, |one| !one.is_reloaded)).await?;
             }
-            // It may be about to read the list; what was wrong before still is.
+            // The broker may be about to read the CRL; an earlier finding stays.
             CrlEnforcement::Not(_) if is_young => {}
-            CrlEnforcement::Unseen(_) if list.published.elapsed() < UNSEEN_GRACE => {}
-            CrlEnforcement::Not(why) => list.finding = Some(found(ledger, RevocationStep::Reloaded, why, open).await?),
-            CrlEnforcement::Unseen(why) => list.finding = Some(found(ledger, RevocationStep::Proven, why, open).await?),
+            CrlEnforcement::Unseen(_) if list.published_at.elapsed() < UNSEEN_GRACE => {}
+            CrlEnforcement::Not(why) => {
+                list.finding = Some(note_finding(ledger, RevocationStep::Reloaded, why, open).await?);
+            }
+            CrlEnforcement::Unseen(why) => {
+                list.finding = Some(note_finding(ledger, RevocationStep::Proven, why, open).await?);
+            }
         }
         Ok(list.finding.clone().map_or(Ok(list.is_in_force), Err))
     }
 
-    /// Ends the sessions of those the broker now refuses, and closes the chain of each that is ended.
+    /// Ends the sessions of devices the broker now refuses, and completes the chain of each ended one.
     async fn end_sessions(&mut self, ledger: &mut RevocationLedger, open: &[OpenRevocation]) -> EnforcementStep<()> {
-        let progress = self.endings.turn(open).await;
+        let progress = self.endings.run_round(open).await;
         self.metrics.sessions_not_ended.set(i64::try_from(self.endings.failing()).unwrap_or(i64::MAX));
         for (id, why) in &progress.failed {
             let why = format!("the live session was not ended: {why}");
@@ -303,7 +307,7 @@ impl Enforcer {
         Ok(self.endings.trouble().map_or(Ok(()), Err))
     }
 
-    /// The last link of these.
+    /// Completes the chain of each revocation in `last`.
     async fn close(&self, ledger: &mut RevocationLedger, last: &[&OpenRevocation]) -> Result<(), Outage> {
         let ids: Vec<Uuid> = last.iter().map(|one| one.certificate_id).collect();
         if ids.is_empty() {
@@ -325,33 +329,33 @@ impl Enforcer {
 
 // --- private helpers ---
 
-/// Notes what was found wrong, and which link it is of.
-async fn found(
+/// Notes the finding `why` and the step it concerns.
+async fn note_finding(
     ledger: &mut RevocationLedger,
-    link: RevocationStep,
+    step: RevocationStep,
     why: String,
     open: &[OpenRevocation],
 ) -> Result<String, Outage> {
     ledger.note_enforced(false, Some(&why)).await?;
-    ledger.note_failed(link, &why, &ids(open, |_| true)).await?;
+    ledger.note_failed(step, &why, &ids(open, |_| true)).await?;
     Ok(why)
 }
 
-async fn look_often(prover: &BrokerProbe, canaries: &ProbePair, times: u32) -> CrlEnforcement {
-    let begun = Instant::now();
-    let mut sight = prover.look(canaries).await;
+async fn probe_repeatedly(probe: &BrokerProbe, canaries: &ProbePair, times: u32) -> CrlEnforcement {
+    let started_at = Instant::now();
+    let mut outcome = probe.run(canaries).await;
     for _ in 1..times {
-        // A broker that is slow to answer does not keep the file and new revocations waiting.
-        if sight == CrlEnforcement::InForce || begun.elapsed() > QUICK_BUDGET {
+        // A slow broker must not delay the file and new revocations.
+        if outcome == CrlEnforcement::InForce || started_at.elapsed() > QUICK_BUDGET {
             break;
         }
         sleep(QUICK_PAUSE).await;
-        sight = prover.look(canaries).await;
+        outcome = probe.run(canaries).await;
     }
-    sight
+    outcome
 }
 
-/// Those in a list of which this is true.
+/// The certificates of `open` that are in a CRL and satisfy `wanted`.
 fn ids(open: &[OpenRevocation], wanted: impl Fn(&OpenRevocation) -> bool) -> Vec<Uuid> {
     open.iter().filter(|one| one.crl_number.is_some() && wanted(one)).map(|one| one.certificate_id).collect()
 }

@@ -1,8 +1,8 @@
-//! Proves that the broker isolates devices: a certificate like a device's publishes to its own topic, which must be
-//! accepted, and to those of other devices, which must be refused.
+//! Proves that the broker isolates devices: a probe certificate publishes to its own topic, which must be accepted, and
+//! to topics of other devices, which must be refused.
 //!
-//! Each replica looks for itself, after each reload of the broker and every few minutes. It changes nothing at the broker,
-//! and what it publishes is empty and below names that no device can have ([`probe`]).
+//! Every replica probes after each reload and every few minutes. It changes nothing at the broker. Its messages are
+//! empty, under names that no device can have ([`probe`]).
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,63 +22,63 @@ use crate::lifecycle::Readiness;
 use crate::pki::crl::probe_pair::{self, Canary};
 use crate::telemetry::isolation::IsolationMetrics;
 
-/// How often is looked while all is well, ...
-const CALM_PERIOD: Duration = Duration::from_mins(3);
+/// Time between two probes while devices are isolated.
+const PERIOD_WHEN_ISOLATED: Duration = Duration::from_mins(3);
 
-/// ... while it is not, or cannot be seen, ...
-const ALARMED_PERIOD: Duration = Duration::from_secs(5);
+/// Time between two probes after any other verdict.
+const PERIOD_OTHERWISE: Duration = Duration::from_secs(5);
 
-/// ... and how long after a reload: at first, and once more, for a watcher looks every second or two.
+/// Delays of two probes after a reload: a watcher polls every second or two.
 const SETTLE: Duration = Duration::from_secs(1);
 const SETTLE_AGAIN: Duration = Duration::from_secs(10);
 
-/// What could not be seen so often in a row is a finding: a broker that restarts, or another replica that looks at the same
-/// moment under the same name, costs one or two.
+/// Failed probes in a row that make a finding. A restart of the broker, or another replica that probes under the same
+/// name, costs one or two.
 const UNSEEN_LIMIT: u32 = 3;
 
-/// Topics that a sentence names.
-const NAMED: usize = 3;
+/// Most topics that a sentence names.
+const MAX_NAMED: usize = 3;
 
-/// The part of readiness that this speaks for.
-const PART: &str = "isolation";
+/// The component of readiness.
+const COMPONENT: &str = "isolation";
 
-/// What the broker does.
+/// The verdict of one probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IsolationVerdict {
-    /// It accepts a device's own topic and refuses those of others.
+    /// The broker accepts a device's own topic and refuses those of others.
     Enforced,
-    /// It accepts the topic of another device; a sentence for the operator.
+    /// The broker accepts the topic of another device; the text is for the operator.
     Broken(String),
-    /// It refuses a device its own topic; a sentence for the operator.
+    /// The broker refuses a device its own topic; the text is for the operator.
     OwnRefused(String),
-    /// That could not be seen; a sentence for the operator.
+    /// The probe failed; the text is for the operator.
     Unknown(String),
 }
 
-/// Looks once.
-pub struct Prober {
+/// Runs one probe.
+pub struct IsolationProbe {
     address: String,
     ca_cert: Option<PathBuf>,
     settings: CertificatesConfig,
     now: Clock,
-    /// The probe's certificate, and since when it is good.
+    /// The probe certificate and the start of its validity.
     made: Option<(Canary, Timestamp)>,
 }
 
-/// Looks again and again, and says what it sees.
+/// Probes periodically and reports the verdicts.
 pub struct Isolation {
-    prober: Prober,
+    prober: IsolationProbe,
     recheck: Recheck,
     readiness: Readiness,
     metrics: IsolationMetrics,
-    said: Option<String>,
+    reported: Option<String>,
     unseen: u32,
 }
 
-// === impl Verdict ===
+// === impl IsolationVerdict ===
 
 impl IsolationVerdict {
-    /// Its name in the metrics.
+    /// The label in the metrics.
     const fn label(&self) -> &'static str {
         match self {
             Self::Enforced => "enforced",
@@ -89,10 +89,10 @@ impl IsolationVerdict {
     }
 }
 
-// === impl Prober ===
+// === impl IsolationProbe ===
 
-impl Prober {
-    /// None unless the authority and `BROKER_PROBE_ADDR` are set.
+impl IsolationProbe {
+    /// `None` means that the authority or `BROKER_PROBE_ADDR` is unset.
     pub fn of(config: &Config, now: Clock) -> Option<Self> {
         let settings = config.certificates.clone();
         let _both = settings.ca_cert_path.as_ref().and(settings.ca_key_path.as_ref())?;
@@ -103,9 +103,9 @@ impl Prober {
     }
 
     /// Publishes to all topics and judges the answers.
-    pub async fn look(&mut self) -> IsolationVerdict {
+    pub async fn run(&mut self) -> IsolationVerdict {
         let foreign = probe::foreign_topics();
-        match self.ask(&foreign).await {
+        match self.publish_all(&foreign).await {
             Ok((own, others)) => judge(&self.address, own, &foreign, &others),
             Err(why) => IsolationVerdict::Unknown(format!(
                 "whether the broker isolates devices cannot be seen at BROKER_PROBE_ADDR {}: {why}",
@@ -114,20 +114,20 @@ impl Prober {
         }
     }
 
-    /// The answer for the own topic, and those for the foreign ones.
-    async fn ask(&mut self, foreign: &[String]) -> Result<(PublishAnswer, Vec<PublishAnswer>), String> {
+    /// Returns the answer for the own topic, and the answers for `foreign`.
+    async fn publish_all(&mut self, foreign: &[String]) -> Result<(PublishAnswer, Vec<PublishAnswer>), String> {
         self.renew().await?;
         let Some((probe, _)) = &self.made else { return Err("there is no certificate to look with".to_owned()) };
-        let door = TlsListenerAddress { address: &self.address, ca_cert: self.ca_cert.as_deref() };
+        let listener = TlsListenerAddress { address: &self.address, ca_cert: self.ca_cert.as_deref() };
         let (certificate, key) = (probe.certificate.der(), probe.key.expose());
         let mut topics = vec![probe::OWN_TOPIC.to_owned()];
         topics.extend_from_slice(foreign);
-        let answers = isolation_probe::publish_to(door, probe::IDENTITY, certificate, key, &topics).await?;
+        let answers = isolation_probe::publish_to(listener, probe::IDENTITY, certificate, key, &topics).await?;
         let (own, mut others) =
             answers.split_first().map(|(own, others)| (*own, others.to_vec())).ok_or("no answer")?;
-        // Where a device may choose its client id, a rule that goes by it opens the topics of whoever is named there.
-        let another = probe::FOREIGN_IDENTITIES[0];
-        if let Ok(answers) = isolation_probe::publish_to(door, another, certificate, key, foreign).await {
+        // A rule with %c opens the topics of any client id that a device may choose.
+        let other_identity = probe::FOREIGN_IDENTITIES[0];
+        if let Ok(answers) = isolation_probe::publish_to(listener, other_identity, certificate, key, foreign).await {
             for (seen, answer) in others.iter_mut().zip(answers) {
                 *seen = if answer == PublishAnswer::Accepted { answer } else { *seen };
             }
@@ -135,7 +135,7 @@ impl Prober {
         Ok((own, others))
     }
 
-    /// Makes the certificate when there is none, or it has lived for half its time.
+    /// Makes a probe certificate if there is none or half of its lifetime is over.
     async fn renew(&mut self) -> Result<(), String> {
         let now = (self.now)();
         let is_good = |since: Timestamp| now >= since && now < since.plus_seconds(probe_pair::VALIDITY_SECONDS / 2);
@@ -151,7 +151,7 @@ impl Prober {
 // === impl Isolation ===
 
 impl Isolation {
-    /// None unless there is something to look with, and a place to look at.
+    /// `None` means that there is no authority or no listener to probe.
     pub fn new(
         config: &Config,
         recheck: Recheck,
@@ -159,69 +159,69 @@ impl Isolation {
         readiness: Readiness,
         now: Clock,
     ) -> Option<Self> {
-        let prober = Prober::of(config, now)?;
-        Some(Self { prober, recheck, readiness, metrics, said: None, unseen: 0 })
+        let prober = IsolationProbe::of(config, now)?;
+        Some(Self { prober, recheck, readiness, metrics, reported: None, unseen: 0 })
     }
 
-    /// Runs until told to stop.
+    /// Probes until `stop` is cancelled.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut looks_soon = false;
+        let mut is_recheck = false;
         loop {
             let verdict = tokio::select! {
                 () = stop.cancelled() => return,
-                verdict = self.prober.look() => verdict,
+                verdict = self.prober.run() => verdict,
             };
             let pause = match verdict {
-                IsolationVerdict::Enforced if looks_soon => SETTLE_AGAIN,
-                IsolationVerdict::Enforced => CALM_PERIOD,
-                _ => ALARMED_PERIOD,
+                IsolationVerdict::Enforced if is_recheck => SETTLE_AGAIN,
+                IsolationVerdict::Enforced => PERIOD_WHEN_ISOLATED,
+                _ => PERIOD_OTHERWISE,
             };
-            self.tell(verdict);
-            looks_soon = tokio::select! {
+            self.report(verdict);
+            is_recheck = tokio::select! {
                 () = stop.cancelled() => return,
                 () = sleep(pause) => false,
-                () = self.asked_and_settled() => true,
+                () = self.recheck_requested() => true,
             };
         }
     }
 
-    async fn asked_and_settled(&self) {
-        self.recheck.asked().await;
+    async fn recheck_requested(&self) {
+        self.recheck.requested().await;
         sleep(SETTLE).await;
     }
 
-    /// Says it in the metrics and in readiness, and in the log when it changes.
-    fn tell(&mut self, verdict: IsolationVerdict) {
+    /// Reports the verdict in metrics and readiness, and in the log when it changes.
+    fn report(&mut self, verdict: IsolationVerdict) {
         self.metrics.count(verdict.label());
         match verdict {
             IsolationVerdict::Enforced => {
                 self.unseen = 0;
                 self.metrics.enforced.set(1);
-                self.readiness.well(PART);
-                if self.said.take().is_some() {
+                self.readiness.well(COMPONENT);
+                if self.reported.take().is_some() {
                     tracing::info!("the broker isolates devices again");
                 }
             }
             IsolationVerdict::Unknown(why) => {
                 self.unseen = self.unseen.saturating_add(1);
-                // What was found before still holds.
+                // Until then the earlier verdict holds.
                 if self.unseen >= UNSEEN_LIMIT {
-                    self.trouble(why);
+                    self.report_fault(why);
                 }
             }
             IsolationVerdict::Broken(why) | IsolationVerdict::OwnRefused(why) => {
                 self.unseen = 0;
-                self.trouble(why);
+                self.report_fault(why);
             }
         }
     }
 
-    fn trouble(&mut self, why: String) {
+    fn report_fault(&mut self, why: String) {
         self.metrics.enforced.set(0);
-        self.readiness.unwell(PART, why.clone());
-        if self.said.as_ref() != Some(&why) {
+        self.readiness.unwell(COMPONENT, why.clone());
+        if self.reported.as_ref() != Some(&why) {
             tracing::error!(%why, "that the broker isolates devices is not proven; it is looked at every few seconds");
-            self.said = Some(why);
+            self.reported = Some(why);
         }
     }
 }
@@ -261,8 +261,8 @@ fn judge(address: &str, own: PublishAnswer, topics: &[String], others: &[Publish
 }
 
 fn broken(address: &str, accepted: &[&str]) -> String {
-    let named = accepted.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
-    let more = match accepted.len().saturating_sub(NAMED) {
+    let named = accepted.iter().take(MAX_NAMED).copied().collect::<Vec<_>>().join(", ");
+    let more = match accepted.len().saturating_sub(MAX_NAMED) {
         0 => String::new(),
         count => format!(" and {count} more"),
     };

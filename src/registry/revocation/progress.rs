@@ -1,6 +1,6 @@
-//! Waits for the chain of one revocation, and tells which link held when, or which did not.
+//! Waits for the steps of one revocation, and reports which held when and which did not.
 //!
-//! It only reads: whichever replica is the publisher does the work.
+//! It only reads: the publisher, on any replica, does the work.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use crate::domain::time::Timestamp;
 use crate::store::certificates::revocation_ledger::{self, RevocationProgress, RevocationStep};
 use crate::store::connection::database::Database;
 
-/// How often the table is looked at.
+/// Time between two reads of the table.
 const PERIOD: Duration = Duration::from_millis(200);
 
-/// The first link: the row itself, by which every replica knows.
+/// The first step: the committed row, which every replica enforces.
 const ROW: &str = "revoked";
 
 /// A revocation, link by link.
@@ -51,28 +51,28 @@ pub struct StepState {
     pub seconds: Option<f64>,
 }
 
-/// Why there is no proof.
+/// Why a revocation is not proven.
 #[derive(Debug, thiserror::Error)]
 pub enum RevocationFailure {
-    /// There is nothing to wait for.
+    /// The certificate is not revoked.
     #[error("certificate {0} is not revoked")]
     NotRevoked(Uuid),
-    /// A link did not hold in time.
-    #[error("the certificate is revoked, but the link `{}` of the chain has not held: {}", .link.label(), told(.why.as_ref()))]
+    /// A step did not hold in time.
+    #[error("the certificate is revoked, but the link `{}` of the chain has not held: {}", .link.label(), explain(.why.as_ref()))]
     Link {
-        /// The link that did not hold.
+        /// The step that did not hold.
         link: RevocationStep,
-        /// What went wrong, when that is known.
+        /// The cause, if known.
         why: Option<String>,
-        /// How far it came.
+        /// How far the revocation got.
         progress: Box<RevocationProgress>,
     },
-    /// Postgres.
+    /// Postgres failed.
     #[error("how far the revocation has come cannot be read: {0}")]
     Outage(#[from] Outage),
 }
 
-/// Waits until the last link has held. `seen` is shown the state each time it is looked at.
+/// Waits until the last step holds. `seen` gets each state that is read.
 pub async fn wait_for(
     database: &Database,
     certificate: Uuid,
@@ -84,7 +84,7 @@ pub async fn wait_for(
         let progress = look(database, certificate).await?;
         seen(&progress);
         let Some(link) = missing(&progress) else { return Ok(progress) };
-        // Nothing more will come where nobody looks at the broker.
+        // Without a probe of the broker no proof will come.
         let unprovable = link == RevocationStep::Proven && progress.failure.as_deref() == Some(NO_PROBE);
         if unprovable || Instant::now() >= deadline {
             return Err(RevocationFailure::Link { link, why: progress.failure.clone(), progress: Box::new(progress) });
@@ -93,13 +93,13 @@ pub async fn wait_for(
     }
 }
 
-/// How far it has come now.
+/// Reads how far the revocation of `certificate` is.
 pub async fn look(database: &Database, certificate: Uuid) -> Result<RevocationProgress, RevocationFailure> {
     let found = revocation_ledger::progress(database.pool(), certificate).await?;
     found.ok_or(RevocationFailure::NotRevoked(certificate))
 }
 
-/// The link that failed when it was tried last, or else the first that has not held; none: all have.
+/// The step that failed last, or else the first that has not held. `None` means that all hold.
 pub fn missing(progress: &RevocationProgress) -> Option<RevocationStep> {
     progress.proven_at.is_none().then(|| {
         let failed = progress.failed_link.as_deref().and_then(RevocationStep::from_label);
@@ -108,16 +108,16 @@ pub fn missing(progress: &RevocationProgress) -> Option<RevocationStep> {
     })
 }
 
-// === impl Chain ===
+// === impl RevocationSteps ===
 
 impl From<&RevocationProgress> for RevocationSteps {
     fn from(progress: &RevocationProgress) -> Self {
-        let begun = progress.noticed_at;
+        let noticed_at = progress.noticed_at;
         let link = |link, held_at: Option<DateTime<Utc>>| {
-            let seconds = held_at.map(|at| Timestamp::from(at).seconds_since(Timestamp::from(begun)));
+            let seconds = held_at.map(|at| Timestamp::from(at).seconds_since(Timestamp::from(noticed_at)));
             StepState { link, held_at, seconds }
         };
-        let row = link(ROW, Some(begun));
+        let row = link(ROW, Some(noticed_at));
         let others = RevocationStep::ALL.into_iter().map(|one| link(one.label(), progress.held_at(one)));
         Self {
             certificate_id: progress.certificate_id,
@@ -132,7 +132,7 @@ impl From<&RevocationProgress> for RevocationSteps {
 
 // --- private helpers ---
 
-fn told(why: Option<&String>) -> String {
+fn explain(why: Option<&String>) -> String {
     why.map_or_else(
         || {
             "nothing was heard of it in time; does a daemon run with DEVICE_CA_CERT_PATH, DEVICE_CA_KEY_PATH and \
@@ -168,9 +168,9 @@ mod tests {
         assert_eq!(missing(&progress(0, None)), Some(RevocationStep::Published));
         assert_eq!(missing(&progress(1, None)), Some(RevocationStep::Reloaded));
         assert_eq!(missing(&progress(4, None)), None);
-        // It was told, and does not enforce the list.
+        // The broker was notified and still accepts a revoked certificate.
         assert_eq!(missing(&progress(2, Some(RevocationStep::Reloaded))), Some(RevocationStep::Reloaded));
-        // Nobody was told and nobody looks.
+        // The broker was not notified and is not probed.
         assert_eq!(missing(&progress(1, Some(RevocationStep::Proven))), Some(RevocationStep::Proven));
     }
 

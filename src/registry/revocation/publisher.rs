@@ -1,8 +1,8 @@
-//! The publisher: sees every revocation through, from the row to the proof that the broker acts on it.
+//! The publisher: carries each revocation from its row to the proof that the broker enforces it.
 //!
-//! One replica at a time, by the ledger's lock; the others look on, and tell what it found. A turn does what is due, in the
-//! order of the chain; what fails is told in readiness and in the table, and tried again. How the broker is brought to act
-//! on a list is for [`enforce`](super::enforcement).
+//! One replica at a time is the publisher, by the ledger's lock; the others show its findings. A round does what is due
+//! in the order of the chain. A failure is reported in readiness and noted in the table, and the next round retries it.
+//! Making the broker enforce a CRL is the task of [`enforcement`](super::enforcement).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,66 +22,67 @@ use crate::domain::ports::Outage;
 use crate::domain::time::Clock;
 use crate::lifecycle::Readiness;
 use crate::pki::authority::Authority;
-use crate::registry::access_rules::writer::AclKeeper;
+use crate::registry::access_rules::writer::AclWriter;
 use crate::store::certificates::revocation_ledger::{CrlRow, OpenRevocation, RevocationLedger, RevocationStep};
 use crate::store::connection::database::Database;
 use crate::telemetry::revocation::RevocationMetrics;
 
-/// How often is looked for something to do. No two lists are closer together: several revocations are one reload.
+/// Time between two rounds. CRLs are at least this far apart, so several revocations share one reload.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// How often the file is looked at.
+/// Time between two checks of the file.
 const FILE_PERIOD: Duration = Duration::from_secs(3);
 
-/// After the authority's files were found unusable they are read again so much later.
+/// Pause after the authority's files were unusable.
 const AUTHORITY_PAUSE: Duration = Duration::from_secs(10);
 
-/// How soon after a turn the next one is while sessions are being ended.
-const BUSY_PERIOD: Duration = Duration::from_millis(100);
+/// Time between two rounds while sessions are being ended.
+const PERIOD_WHEN_BUSY: Duration = Duration::from_millis(100);
 
-/// Why a list is published when the file is not what was put there.
+/// Reason for a CRL that replaces a damaged file.
 const REPAIR: &str = "the file was not right";
 
-/// A turn that takes longer is given up with its connection, and with it the lock: another replica may fare better.
-/// Long enough for the takeovers of a full turn.
-const TURN_PATIENCE: Duration = Duration::from_secs(45);
+/// Longest duration of a round; beyond it the connection and its lock are given up, so that another replica may try. A
+/// full round with takeovers fits.
+const ROUND_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// The publisher, or one who would be.
+/// The publisher, or a standby.
 pub struct CrlPublisher {
     settings: CertificatesConfig,
     database: Database,
     metrics: RevocationMetrics,
     now: Clock,
-    voice: RevocationHealth,
+    health: RevocationHealth,
     enforcer: Enforcer,
-    /// None: no list is published here.
+    /// `false` means that this replica publishes no CRL.
     has_list: bool,
-    /// The broker's access rules, where they are written here.
-    acl: Option<AclKeeper>,
-    /// For the next list, when one could not be published: so a full disk does not fill the list with canaries.
+    /// Writes the access rules; `None` means that this replica writes none.
+    acl: Option<AclWriter>,
+    /// Probe certificates for the next CRL. Kept after a failed publication, so that a full disk does not fill the CRL
+    /// with them.
     next: Option<ProbePair>,
-    file_seen: Option<Instant>,
-    /// What is wrong with the file, while it is not what was published.
+    file_checked_at: Option<Instant>,
+    /// What is wrong with the file; `None` means that it is the published CRL.
     fault: Option<String>,
-    /// Those in no list, because their serial number cannot be read.
+    /// Certificates in no CRL, because their serial number cannot be read.
     unreadable: Vec<Uuid>,
 }
 
-// === impl Publisher ===
+// === impl CrlPublisher ===
 
 impl CrlPublisher {
-    /// None unless the authority and the place of the CRL are set, or access rules are to be kept.
+    /// `None` means that there is nothing to publish: authority or CRL path is unset, and no access rules are written.
     pub fn new(
         config: &Config,
         database: Database,
         metrics: RevocationMetrics,
         readiness: Readiness,
-        acl: Option<AclKeeper>,
+        acl: Option<AclWriter>,
         now: Clock,
     ) -> Option<Self> {
         let settings = config.certificates.clone();
-        let wanted = [&settings.ca_cert_path, &settings.ca_key_path, &settings.crl_output_path];
-        let has_list = wanted.iter().all(|path| path.is_some());
+        let paths = [&settings.ca_cert_path, &settings.ca_key_path, &settings.crl_output_path];
+        let has_list = paths.iter().all(|path| path.is_some());
         (has_list || acl.is_some()).then(|| Self {
             has_list,
             acl,
@@ -90,21 +91,21 @@ impl CrlPublisher {
             database,
             metrics,
             now,
-            voice: RevocationHealth::new(readiness),
+            health: RevocationHealth::new(readiness),
             next: None,
-            file_seen: None,
+            file_checked_at: None,
             fault: None,
             unreadable: Vec::new(),
         })
     }
 
-    /// Wakes those who look what the broker does, each time it was told.
+    /// Requests a probe from `recheck` after each notification of the broker.
     #[must_use]
-    pub fn waking(self, recheck: Recheck) -> Self {
-        Self { enforcer: self.enforcer.waking(recheck), ..self }
+    pub fn with_recheck(self, recheck: Recheck) -> Self {
+        Self { enforcer: self.enforcer.with_recheck(recheck), ..self }
     }
 
-    /// Runs until told to stop.
+    /// Runs until `stop` is cancelled.
     pub async fn run(mut self, stop: CancellationToken) {
         if self.has_list {
             self.enforcer.announce();
@@ -122,7 +123,7 @@ impl CrlPublisher {
                 if matches!(error, ListError::Authority(_)) {
                     pause = AUTHORITY_PAUSE;
                 }
-                self.voice.trouble(error.to_string());
+                self.health.report_fault(error.to_string());
             }
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -131,31 +132,32 @@ impl CrlPublisher {
         }
     }
 
-    /// One connection to Postgres, first without the lock and then with it. It ends by an error, and the lock with it, so
-    /// that a replica whose files are better off may try.
+    /// Serves one connection to Postgres, first as a standby and then with the lock. An error ends both, so that a
+    /// replica with usable files may take over.
     async fn serve(&mut self) -> Result<(), ListError> {
         let mut ledger = RevocationLedger::open(&self.database).await?;
         while !ledger.claim().await? {
             let state = ledger.state().await?;
             self.show(&state);
             match (state.enforced, state.finding) {
-                (Some(false), Some(finding)) if self.has_list => self.voice.trouble(finding),
-                _ => self.voice.well(),
+                (Some(false), Some(finding)) if self.has_list => self.health.report_fault(finding),
+                _ => self.health.report_ok(),
             }
             if let Some(acl) = &mut self.acl {
-                acl.look_on(&ledger.acl_state().await?);
+                acl.show_standby(&ledger.acl_state().await?);
             }
             sleep(PERIOD).await;
         }
         let authority = self.authority(&mut ledger).await?;
         loop {
-            let turn = timeout(TURN_PATIENCE, self.turn(&mut ledger, authority.as_ref())).await;
-            turn.map_err(|_| ListError::Stuck(TURN_PATIENCE.as_secs()))??;
-            sleep(if self.enforcer.is_busy() { BUSY_PERIOD } else { PERIOD }).await;
+            let round = timeout(ROUND_TIMEOUT, self.run_round(&mut ledger, authority.as_ref())).await;
+            round.map_err(|_| ListError::Stuck(ROUND_TIMEOUT.as_secs()))??;
+            sleep(if self.enforcer.is_busy() { PERIOD_WHEN_BUSY } else { PERIOD }).await;
         }
     }
 
-    /// None where no list is published. While it cannot be opened, the access rules are kept all the same.
+    /// Opens the authority. `None` means that this replica publishes no CRL. If it cannot be opened, the access rules
+    /// are still written.
     async fn authority(&mut self, ledger: &mut RevocationLedger) -> Result<Option<Arc<Authority>>, ListError> {
         if !self.has_list {
             tracing::info!("this replica publishes the access rules, and no CRL");
@@ -169,15 +171,15 @@ impl CrlPublisher {
                 Ok(Some(authority))
             }
             Err(error) => {
-                let turn = timeout(TURN_PATIENCE, self.turn(ledger, None)).await;
-                turn.map_err(|_| ListError::Stuck(TURN_PATIENCE.as_secs()))??;
+                let round = timeout(ROUND_TIMEOUT, self.run_round(ledger, None)).await;
+                round.map_err(|_| ListError::Stuck(ROUND_TIMEOUT.as_secs()))??;
                 Err(error)
             }
         }
     }
 
-    /// One turn: the access rules are written first, so that one reload serves both files.
-    async fn turn(
+    /// Runs one round. The access rules are written first, so that one reload serves both files.
+    async fn run_round(
         &mut self,
         ledger: &mut RevocationLedger,
         authority: Option<&Arc<Authority>>,
@@ -186,15 +188,15 @@ impl CrlPublisher {
         let owes_reload = match &mut self.acl {
             None => false,
             Some(acl) => {
-                acl.keep(ledger).await?;
+                acl.update(ledger).await?;
                 self.enforcer.hold(acl.danger());
                 acl.owes_reload()
             }
         };
         if owes_reload {
             self.enforcer.owe_reload();
-            // A reload makes the broker read the CRL too, so the file is looked at before it.
-            self.file_seen = None;
+            // A reload makes the broker read the CRL too, so the CRL file is checked first.
+            self.file_checked_at = None;
         }
         let revoked = match authority {
             Some(authority) => self.carry_revocations(ledger, authority).await,
@@ -210,7 +212,7 @@ impl CrlPublisher {
                     }
                     None => self.enforcer.reload().await.map(drop),
                 };
-                acl.notified(ledger, outcome).await?;
+                acl.record_reload(ledger, outcome).await?;
             }
             acl.settle(ledger).await?;
         }
@@ -223,46 +225,46 @@ impl CrlPublisher {
         authority: &Arc<Authority>,
     ) -> Result<(), ListError> {
         let issuer = authority.certificate().name();
-        let provable = self.enforcer.can_prove();
+        let can_prove = self.enforcer.can_prove();
         let clocks = ledger.clocks(self.now).await?;
         crl::check_end(authority, clocks)?;
-        let mut open = ledger.open_revocations(issuer, provable, clocks.earlier()).await?;
+        let mut open = ledger.open_revocations(issuer, can_prove, clocks.earlier()).await?;
         let state = ledger.state().await?;
         if let Some((why, in_file)) = self.due(ledger, authority, &state, &open, clocks).await? {
             if let Err(error) = self.publish(ledger, authority, why, in_file, clocks).await {
                 let unlisted: Vec<Uuid> =
                     open.iter().filter(|one| one.crl_number.is_none()).map(|one| one.certificate_id).collect();
                 ledger.note_failed(RevocationStep::Published, &error.to_string(), &unlisted).await?;
-                return Err(self.unrepaired(ledger, error).await?);
+                return Err(self.note_unrepaired(ledger, error).await?);
             }
             if self.fault.take().is_some() {
-                // A broker that read the damaged file may have let the revoked in, and keeps whom it has let in.
+                // A broker that read the damaged file may have admitted revoked devices, and keeps their sessions.
                 self.enforcer.doubt_sessions();
                 ledger.doubt_sessions(issuer).await?;
-                if !provable {
+                if !can_prove {
                     ledger.note_enforced(None, None).await?;
                 }
             }
-            open = ledger.open_revocations(issuer, provable, clocks.earlier()).await?;
+            open = ledger.open_revocations(issuer, can_prove, clocks.earlier()).await?;
         }
         match self.enforcer.enforce(ledger, &open).await? {
-            Ok(()) => self.voice.well(),
-            Err(why) => self.voice.trouble(why),
+            Ok(()) => self.health.report_ok(),
+            Err(why) => self.health.report_fault(why),
         }
         self.show(&ledger.state().await?);
         Ok(())
     }
 
-    /// While the file is not what was published, nothing is enforced: says so to everybody, and why.
-    async fn unrepaired(&mut self, ledger: &mut RevocationLedger, error: ListError) -> Result<ListError, Outage> {
+    /// Reports to all replicas that nothing is enforced while the file is not the published CRL.
+    async fn note_unrepaired(&mut self, ledger: &mut RevocationLedger, error: ListError) -> Result<ListError, Outage> {
         let Some(fault) = &self.fault else { return Ok(error) };
         let why = format!("the CRL is not what was published ({fault}) and cannot be repaired: {error}");
-        let finding = self.enforcer.lost(ledger, &why).await?;
+        let finding = self.enforcer.record_damage(ledger, &why).await?;
         self.show(&ledger.state().await?);
         Ok(ListError::Unrepaired(finding))
     }
 
-    /// Why a list is due now, and the number in the file; none: no list is due.
+    /// Why a CRL is due now, and the CRL number in the file; `None` means that none is due.
     async fn due(
         &mut self,
         ledger: &mut RevocationLedger,
@@ -274,8 +276,8 @@ impl CrlPublisher {
         let Some(path) = self.settings.crl_output_path.clone() else { return Ok(None) };
         let issuer = authority.certificate().name();
         let hours = (self.settings.crl_validity_hours, self.settings.crl_refresh_hours);
-        let is_soon = self.enforcer.has_published_within(PERIOD);
-        let why = if crl::has_unlisted(open, &self.unreadable) && !is_soon {
+        let is_too_soon = self.enforcer.has_published_within(PERIOD);
+        let why = if crl::has_unlisted(open, &self.unreadable) && !is_too_soon {
             Some("a certificate was revoked")
         } else if let Some(why) = crl::is_due(state, issuer, hours, clocks) {
             Some(why)
@@ -284,18 +286,21 @@ impl CrlPublisher {
         } else {
             None
         };
-        if why.is_none() && self.fault.is_none() && self.file_seen.is_some_and(|seen| seen.elapsed() < FILE_PERIOD) {
+        if why.is_none()
+            && self.fault.is_none()
+            && self.file_checked_at.is_some_and(|seen| seen.elapsed() < FILE_PERIOD)
+        {
             return Ok(None);
         }
-        self.file_seen = Some(Instant::now());
+        self.file_checked_at = Some(Instant::now());
         let last = ledger.last_list().await?;
-        match crl::look(authority, &path, state.crl_number, last, clocks).await {
+        match crl::check_file(authority, &path, state.crl_number, last, clocks).await {
             Ok(number) => {
-                // Somebody else has put the list back; whom the broker let in meanwhile is not known.
+                // Another program restored the file. The broker may have admitted revoked devices meanwhile.
                 let why = why.or(self.fault.as_ref().map(|_| REPAIR));
                 Ok(why.map(|why| (why, number)))
             }
-            // The first list of all is no repair.
+            // The very first CRL repairs nothing.
             Err(_) if state.published_at.is_none() => Ok(Some((why.unwrap_or("there is none yet"), 0))),
             Err(fault) => {
                 if self.fault.as_ref() != Some(&fault) {
@@ -329,7 +334,7 @@ impl CrlPublisher {
         let why_not = "the serial number in its row cannot be read; correct device_certificates.serial_number";
         ledger.note_failed(RevocationStep::Published, why_not, &done.unreadable).await?;
         self.unreadable = done.unreadable;
-        self.enforcer.renewed(done.number, self.next.take());
+        self.enforcer.start_list(done.number, self.next.take());
         tracing::info!(number = done.number, entries = done.entries, until = %done.next_update, why, "a CRL was published");
         Ok(())
     }

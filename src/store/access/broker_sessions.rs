@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::broker_subscription::{SessionMemory, Subscribed};
 use crate::domain::ports::Outage;
 use crate::store::connection::writer_connection::answer;
-use crate::telemetry::outage_log::Spell;
+use crate::telemetry::outage_log::OutageLog;
 
 /// Pause before a failed write is retried.
 const RETRY: Duration = Duration::from_secs(5);
@@ -51,7 +51,7 @@ pub async fn recall(pool: &PgPool, client_id: &str, filter: &str) -> Result<Sess
 
 /// Writes the latest state of the session until its sender is dropped. Retries failed writes until `stop`.
 pub async fn keep(pool: PgPool, client_id: String, mut news: watch::Receiver<SessionMemory>, stop: CancellationToken) {
-    let mut spell = Spell::default();
+    let mut spell = OutageLog::default();
     while news.changed().await.is_ok() {
         loop {
             let memory = news.borrow_and_update().clone();

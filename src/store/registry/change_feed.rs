@@ -14,7 +14,7 @@ use crate::domain::ports::Outage;
 use crate::domain::registry_change::RegistryChange;
 use crate::lifecycle::Readiness;
 use crate::store::error::StoreError;
-use crate::telemetry::outage_log::Spell;
+use crate::telemetry::outage_log::OutageLog;
 use crate::telemetry::store::StoreMetrics;
 
 /// The channel that the triggers of the registry's tables notify.
@@ -75,7 +75,7 @@ pub async fn follow(
     stop: CancellationToken,
 ) {
     let mut pause = FIRST_PAUSE;
-    let mut spell = Spell::default();
+    let mut spell = OutageLog::default();
     loop {
         let mut listened = false;
         let ended = tokio::select! {

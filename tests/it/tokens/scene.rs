@@ -45,7 +45,7 @@ impl Scene {
     pub fn new(issuers: Vec<IssuerConfig>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (metrics, stop) = (Metrics::new().unwrap(), CancellationToken::new());
-        let (verifier, keepers) = verify::open(issuers, &metrics.access, clock::now);
+        let (verifier, keepers) = verify::open(issuers, &metrics.issuer_keys, clock::now);
         for keeper in keepers {
             runtime.spawn(KeyRefresher::run(keeper, stop.clone()));
         }
@@ -61,7 +61,7 @@ impl Scene {
 
     /// What the metric says.
     pub fn age(&self) -> i64 {
-        self.metrics.access.keys_age.with_label_values(&[ISSUER]).get()
+        self.metrics.issuer_keys.keys_age.with_label_values(&[ISSUER]).get()
     }
 
     /// At the moment for which the tokens were made.

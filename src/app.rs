@@ -1,6 +1,6 @@
-//! The daemon on one screen: what is started, in which order, and how it ends.
+//! The daemon on one screen: which components start, in which order, and how they end.
 //!
-//! Each part builds itself from its own settings; here they are only joined.
+//! Each component builds itself from its own settings; this file only connects them.
 
 mod hooks;
 
@@ -49,85 +49,86 @@ use crate::store::schema::partitions;
 use crate::store::schema::retention::Retention;
 use crate::telemetry::metrics::Metrics;
 
-/// Lots of messages between the broker and the spine; each lot is what one reading of the socket brought.
+/// Chunks of messages between the broker and the spine; one chunk is the result of one read of the socket.
 const DELIVERIES_QUEUE: usize = 64;
 
 /// Lists of acknowledgements between the writer and the broker.
 const ACKS_QUEUE: usize = 64;
 
-/// Changes of the registry that wait to be heard; when there are more, everything cached is dropped instead.
+/// Registry changes between the listener and the spine. Beyond this, the listener drops everything cached instead.
 const CHANGES_QUEUE: usize = 1024;
 
-/// When Postgres has not answered for so long at the start, the session subscribes without it: else the broker would throw
-/// away what it acknowledges to the devices of a session that never was there.
+/// If Postgres does not answer within this time, the session subscribes without it. Otherwise the broker would
+/// acknowledge messages for a session that does not exist yet, and drop them.
 const SUBSCRIBE_AFTER: Duration = Duration::from_secs(1);
 
-/// The part of readiness that says that the daemon has not started all its parts yet.
-const PART: &str = "start";
+/// Component of readiness that is unwell until all others have started.
+const COMPONENT: &str = "start";
 
-/// Of the time for stopping, so much is left to say goodbye in after giving up on Postgres.
-const FAREWELL: Duration = Duration::from_secs(3);
+/// Part of `SHUTDOWN_TIMEOUT_SECONDS` that remains for the disconnect after giving up on Postgres.
+const DISCONNECT_RESERVE: Duration = Duration::from_secs(3);
 
-/// How long answers under way may take, and closing the connections to Postgres, once all else has ended.
-const LAST_ANSWERS: Duration = Duration::from_millis(500);
+/// Upper bound for open HTTP responses at the end, and again for closing the Postgres connections.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Why the daemon could not start, or did not end well.
+/// Why the daemon did not start, or did not end cleanly.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The database's settings are no good.
+    /// A database setting is invalid.
     #[error(transparent)]
     Database(#[from] OpenError),
-    /// The schema is not one to work with.
+    /// The schema does not fit this version.
     #[error(transparent)]
     Schema(#[from] SchemaError),
-    /// A listener's address cannot be had.
+    /// The address of a listener is not available.
     #[error("cannot listen on {bind} ({setting}): {error}; free the address, or set {setting} to another")]
     Bind {
-        /// The setting it comes from.
+        /// Setting that names the address.
         setting: &'static str,
         /// The address.
         bind: std::net::SocketAddr,
-        /// Why not.
+        /// Error of the bind.
         error: std::io::Error,
     },
-    /// The policy file is no good.
+    /// The policy file is invalid.
     #[error(transparent)]
     Policy(#[from] PolicyFileError),
-    /// The metrics contradict each other: a fault of the program.
+    /// Two metrics have one name: a defect of the program.
     #[error("the metrics cannot be set up: {0}")]
     Metrics(String),
-    /// A part of the daemon ended although nobody told it to.
+    /// A task exited before `stop`.
     #[error("the task {0} ended unasked; the log above says why")]
     TaskDied(&'static str),
-    /// It had to be cut off.
+    /// Some tasks were still running at the timeout and were aborted.
     #[error("not everything ended within SHUTDOWN_TIMEOUT_SECONDS; what was not stored stays with the broker")]
     TimedOut,
 }
 
-/// What every part of the daemon is built from.
+/// Values that every component is built from.
 struct Daemon {
     config: Config,
     metrics: Metrics,
     readiness: Readiness,
     database: Database,
-    /// What the registry said; the spine fills it, the ops listener shows it.
+    /// Cached registry answers: the spine fills the cache, the ops listener shows it.
     grants: Grants,
     /// Public credentials.
     guests: Guests,
-    /// Given whenever the registry may have changed.
+    /// Notified when the registry may have changed.
     signal: ChangeSignal,
-    /// Take no more.
+    /// Cancelled to stop reading new work.
     stop: CancellationToken,
-    /// Wait for Postgres no longer.
+    /// Cancelled to stop waiting for Postgres.
     abandon: CancellationToken,
 }
 
-/// The ends of the session's queues that the spine takes, and what is remembered of the session.
+/// Ends of the session's queues that the spine uses, and the persisted state of the subscription.
 struct Subscription {
     deliveries: mpsc::Receiver<Vec<Delivery>>,
     acks: mpsc::Sender<Vec<AckToken>>,
     news: watch::Receiver<SessionMemory>,
-    /// It was subscribed before that was read: messages came since when nobody had listened from then on.
+    /// Set when the session subscribed before the persisted state was read: the time during which no daemon read
+    /// messages.
     absence: Option<Absence>,
 }
 
@@ -136,8 +137,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let metrics = Metrics::new().map_err(|error| RunError::Metrics(error.to_string()))?;
     let database = Database::open(&config.database, metrics.store.clone())?;
     let (readiness, abandon) = (Readiness::default(), CancellationToken::new());
-    // The ops listener answers before the other parts are there to speak for themselves.
-    readiness.unwell(PART, "starting: the schema is being looked at");
+    // The ops listener answers before the other components can report.
+    readiness.unwell(COMPONENT, "starting: the schema is being looked at");
     let grants = Grants::new(&config.ingest);
     let guests = Guests::new(database.clone(), config.public.max_guests, clock::now);
     let signal = ChangeSignal::default();
@@ -150,9 +151,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     daemon.start_public(&mut ops).await?;
     let ended = daemon.run(&mut ops).await;
     ops_stop.cancel();
-    ops.finish(LAST_ANSWERS).await;
-    // What is lent out to a query that gets no answer never comes back.
-    if tokio::time::timeout(LAST_ANSWERS, daemon.database.close()).await.is_err() {
+    ops.finish(CLOSE_TIMEOUT).await;
+    // A connection that a query without an answer holds never returns to the pool.
+    if tokio::time::timeout(CLOSE_TIMEOUT, daemon.database.close()).await.is_err() {
         tracing::warn!("connections to Postgres did not close in time; they end with the process");
     }
     ended
@@ -165,44 +166,44 @@ impl Daemon {
         let mut tasks = Tasks::default();
         let subscription = match self.prepare_and_subscribe(&mut tasks).await {
             Ok(Some(subscription)) => subscription,
-            unprepared => {
+            not_subscribed => {
                 self.stop.cancel();
-                // Nothing was stored, so nothing is acknowledged: the session only says goodbye.
-                tasks.finish(FAREWELL).await;
-                return unprepared.map(drop).map_err(RunError::from);
+                // Nothing was stored, so there is nothing to acknowledge: the session only disconnects.
+                tasks.finish(DISCONNECT_RESERVE).await;
+                return not_subscribed.map(drop).map_err(RunError::from);
             }
         };
-        self.start_keepers(&mut tasks);
+        self.start_maintenance(&mut tasks);
         self.start_spine(&mut tasks, subscription);
-        self.readiness.well(PART);
-        let died = tokio::select! {
-            died = tasks.watch(&self.stop) => died,
-            died = ops.watch(&self.stop) => died,
+        self.readiness.well(COMPONENT);
+        let ended_task = tokio::select! {
+            ended_task = tasks.watch(&self.stop) => ended_task,
+            ended_task = ops.watch(&self.stop) => ended_task,
         };
         self.stop.cancel();
         tracing::info!("stopping: no more messages are taken, what was taken is being stored");
-        match (died, self.wind_down(tasks).await) {
+        match (ended_task, self.wind_down(tasks).await) {
             (Some(name), _) => Err(RunError::TaskDied(name)),
             (None, Ending::TimedOut) => Err(RunError::TimedOut),
             (None, Ending::Done) => Ok(()),
         }
     }
 
-    /// Liveness, readiness and metrics: the first to come and the last to go.
+    /// Starts liveness, readiness and metrics: first to start, last to stop.
     async fn start_ops(&self, stop: CancellationToken) -> Result<Tasks, RunError> {
         let (setting, bind) = ("OPS_BIND", self.config.http.ops_bind);
         let listener = TcpListener::bind(bind).await.map_err(|error| RunError::Bind { setting, bind, error })?;
         let mut ops = Tasks::default();
         let grants = self.grants.clone();
         let remembered: CachedGrantReader = Arc::new(move |key: &DeviceKey| {
-            grants.look().get(key.identity()).map(|grant| GrantView::of(&grant, clock::now(), Instant::now()))
+            grants.view().get(key.identity()).map(|grant| GrantView::of(&grant, clock::now(), Instant::now()))
         });
         let (metrics, readiness) = (self.metrics.clone(), self.readiness.clone());
         ops.spawn("ops", http::serve_ops(listener, metrics, readiness, remembered, stop));
         Ok(ops)
     }
 
-    /// The API, from the first moment on: without Postgres it says so. It takes no more once the daemon stops.
+    /// Starts the API before Postgres is available; it then answers with an error. It stops with `stop`.
     async fn start_api(&self, tasks: &mut Tasks) -> Result<(), RunError> {
         let (setting, bind) = ("HTTP_BIND", self.config.http.api_bind);
         let listener = TcpListener::bind(bind).await.map_err(|error| RunError::Bind { setting, bind, error })?;
@@ -212,7 +213,7 @@ impl Daemon {
         Ok(())
     }
 
-    /// What everybody may ask for, where that is wanted.
+    /// Starts the public listener if `PUBLIC_BIND` is set.
     async fn start_public(&self, tasks: &mut Tasks) -> Result<(), RunError> {
         let Some(bind) = self.config.public.bind else { return Ok(()) };
         let setting = "PUBLIC_BIND";
@@ -223,22 +224,21 @@ impl Daemon {
         Ok(())
     }
 
-    /// Waits for Postgres as long as it takes, until the schema fits and what is remembered of the session at the broker is
-    /// read. None when told to stop meanwhile.
+    /// Retries until the schema fits and the persisted session is read. `None` means that `stop` was cancelled.
     async fn prepare(&self) -> Result<Option<SessionMemory>, SchemaError> {
-        let mut patience = self.patience("schema", &self.stop);
+        let mut retry = self.retry("schema", &self.stop);
         loop {
-            let fitted = tokio::select! {
+            let checked = tokio::select! {
                 () = self.stop_is_due() => return Ok(None),
-                fitted = self.fit_schema_and_recall() => fitted,
+                checked = self.check_schema_and_recall() => checked,
             };
-            match fitted {
+            match checked {
                 Ok(session) => {
-                    patience.rewarded();
+                    retry.reset();
                     return Ok(Some(session));
                 }
                 Err(SchemaError::Outage(outage)) => {
-                    if !patience.pause(&outage).await {
+                    if !retry.pause(&outage).await {
                         return Ok(None);
                     }
                 }
@@ -247,13 +247,14 @@ impl Daemon {
         }
     }
 
-    /// Ends when the daemon was told to stop and its time is nearly up.
+    /// Resolves when `stop` is cancelled and only the time for the disconnect remains.
     async fn stop_is_due(&self) {
         self.stop.cancelled().await;
-        tokio::time::sleep(self.config.process.shutdown_timeout.saturating_sub(FAREWELL)).await;
+        tokio::time::sleep(self.config.process.shutdown_timeout.saturating_sub(DISCONNECT_RESERVE)).await;
     }
 
-    /// The same, and subscribes: once that is read, or without it when Postgres does not answer soon.
+    /// Prepares and subscribes: with the persisted session, or without it if Postgres does not answer within
+    /// `SUBSCRIBE_AFTER`.
     async fn prepare_and_subscribe(&self, tasks: &mut Tasks) -> Result<Option<Subscription>, SchemaError> {
         let (news_in, news) = watch::channel(SessionMemory::default());
         let mut preparing = std::pin::pin!(self.prepare());
@@ -267,12 +268,12 @@ impl Daemon {
         let Some(session) = preparing.await? else { return Ok(None) };
         let until = clock::now();
         let absence = session.subscribed.as_ref().map(|last| Absence { since: last.at, until });
-        // A session that ended meanwhile is noticed by its task.
+        // If the session has ended, its own task reports that.
         let _ended = recall.send(session);
         Ok(Some(Subscription { absence, ..subscription }))
     }
 
-    /// The session with the broker. Until the spine is there, its queue fills, and then the broker's.
+    /// Starts the session with the broker. Until the spine starts, messages wait in its queue, then at the broker.
     fn start_session(
         &self,
         tasks: &mut Tasks,
@@ -288,7 +289,7 @@ impl Daemon {
         Subscription { deliveries, acks: acks_in, news, absence: None }
     }
 
-    async fn fit_schema_and_recall(&self) -> Result<SessionMemory, SchemaError> {
+    async fn check_schema_and_recall(&self) -> Result<SessionMemory, SchemaError> {
         if self.config.database.migrate_on_start {
             log_migrations(&self.database.migrate().await?);
         } else {
@@ -298,8 +299,8 @@ impl Daemon {
         Ok(broker_sessions::recall(self.database.pool(), &broker.client_id, &broker.filter()).await?)
     }
 
-    /// Those who look after the database beside the road of the messages.
-    fn start_keepers(&self, tasks: &mut Tasks) {
+    /// Starts the tasks that maintain database, certificates, revocation list and access rules.
+    fn start_maintenance(&self, tasks: &mut Tasks) {
         let retention = Retention::from(&self.config.database);
         let (pool, store, readiness) = (self.database.pool(), &self.metrics.store, &self.readiness);
         let keep =
@@ -310,8 +311,8 @@ impl Daemon {
             health_probe::watch(self.database.clone(), readiness.clone(), clock::now, self.stop.clone()),
         );
         let (numbers, days) = (self.metrics.certificates.clone(), self.config.certificates.expiry_warning_days);
-        let keeper = CertificateUpkeep::new(self.database.clone(), numbers, days, clock::now);
-        tasks.spawn("certificates", keeper.keep(self.stop.clone()));
+        let upkeep = CertificateUpkeep::new(self.database.clone(), numbers, days, clock::now);
+        tasks.spawn("certificates", upkeep.keep(self.stop.clone()));
         let (settings, numbers) = (&self.config.certificates, self.metrics.certificates.clone());
         if let Some(watch) = AuthorityWatch::new(settings, numbers, readiness.clone(), clock::now) {
             tasks.spawn("authority", watch.watch(self.stop.clone()));
@@ -329,8 +330,8 @@ impl Daemon {
         }
     }
 
-    /// The road of the messages, from the broker to the table and back. Each part ends when the one before it has closed
-    /// its queue; the session, at both ends of the road, is the first to stop taking and the last to leave.
+    /// Starts the path of a message, from the broker to the table and back. Each task ends when the one before it
+    /// closes its queue; the session is the first to stop reading and the last to end.
     fn start_spine(&self, tasks: &mut Tasks, subscription: Subscription) {
         let Subscription { deliveries, acks, news, absence } = subscription;
         let (changes_in, changes) = mpsc::channel(CHANGES_QUEUE);
@@ -349,34 +350,34 @@ impl Daemon {
         let (ingest, numbers) = (&config.ingest, metrics.ingest.clone());
         let mut authorizer = Authorizer::new(database.directory(), ingest, grants.clone(), numbers, clock::now);
         if let Some(absence) = absence {
-            authorizer.was_absent(absence);
+            authorizer.record_absence(absence);
         }
         let sizes = Sizes::new(ingest.batch_size, usize::from(config.broker.receive_maximum));
         let gathering = Gathering::new(sizes, ingest.flush_interval);
-        let asking = self.patience("registry", abandon);
-        let spine = Spine::new(authorizer, gathering, asking, metrics.broker.clone(), clock::now);
+        let registry_retry = self.retry("registry", abandon);
+        let spine = Spine::new(authorizer, gathering, registry_retry, metrics.broker.clone(), clock::now);
         tasks.spawn("spine", spine.run(SpineQueues { deliveries, changes, batches: batches_in }));
 
-        let (writing, numbers) = (self.patience("writer", abandon), metrics.ingest.clone());
+        let (writer_retry, numbers) = (self.retry("writer", abandon), metrics.ingest.clone());
         let sink = database.sink().of_client(&config.broker.client_id);
-        let writer = Writer::new(sink, Acks(acks), writing, numbers, clock::now);
+        let writer = Writer::new(sink, Acks(acks), writer_retry, numbers, clock::now);
         tasks.spawn("writer", writer.run(batches));
     }
 
-    /// Lets everything end by itself; shortly before the time is up gives up on Postgres, so that there is time for a
-    /// goodbye to the broker.
+    /// Waits for all tasks. Shortly before the timeout it gives up on Postgres, which leaves time to disconnect from
+    /// the broker.
     async fn wind_down(&self, tasks: Tasks) -> Ending {
-        let patience = self.config.process.shutdown_timeout;
-        let finished = tasks.finish(patience);
+        let timeout = self.config.process.shutdown_timeout;
+        let finished = tasks.finish(timeout);
         tokio::pin!(finished);
         tokio::select! {
             ending = &mut finished => return ending,
-            () = tokio::time::sleep(patience.saturating_sub(FAREWELL)) => self.abandon.cancel(),
+            () = tokio::time::sleep(timeout.saturating_sub(DISCONNECT_RESERVE)) => self.abandon.cancel(),
         }
         finished.await
     }
 
-    fn patience(&self, part: &'static str, until: &CancellationToken) -> Retry {
+    fn retry(&self, part: &'static str, until: &CancellationToken) -> Retry {
         Retry::new(part, self.metrics.store.clone(), self.readiness.clone(), until.clone())
     }
 }

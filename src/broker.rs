@@ -1,19 +1,17 @@
-//! The connection to Mosquitto: one MQTT 5 session that hands out deliveries and takes back acknowledgements.
+//! The connection to Mosquitto: one MQTT 5 session that delivers messages and takes back acknowledgements.
 //!
-//! The only wing that knows MQTT's bytes. It stores nothing, judges no message, and never awaits Postgres.
+//! The only wing that knows MQTT packets. It stores nothing, authorizes no message, and never awaits Postgres.
 //!
-//! The socket loop is ours; of rumqttc only the MQTT 5 codec is used, not its event loop. With the loop in our hands
+//! The socket loop is Sluice's own; from rumqttc only the MQTT 5 codec is used, not its event loop. Therefore:
 //! - the acknowledgements of a batch are one write, and a message costs a fraction of a microsecond, not two;
-//! - an acknowledgement cannot outlive its connection: the socket and what waits to be written on it end together;
-//! - a PUBLISH that is too large or malformed is stepped over, where a codec error would end the session, and again
-//!   after each reconnect, for ever;
-//! - reading can stop (the queue is full, Postgres is away) while acknowledgements and pings go on.
+//! - an acknowledgement cannot outlive its connection: the socket and its unwritten bytes end together;
+//! - a PUBLISH that is too large or malformed is skipped, where a codec error would end the session after every
+//!   reconnect;
+//! - reading can pause (full queue, no Postgres) while acknowledgements and pings continue.
 //!
-//! From the outside in: [`session`] connects, again and again; [`steady`] is the loop of one connection; [`link`] is its
-//! socket, which [`wire`] lets rest; [`frame`] splits bytes into packets; [`login`] says who we are; [`memory`] knows the
-//! session from former runs, [`returning`] the messages that come again. [`trouble`] turns what can go wrong into a sentence with advice.
-//! Beside the session: [`publisher`] and [`inspect`] for the operator; [`takeover`] ends the session of a revoked device, and
-//! [`handshake`] tries whom the broker lets in; [`isolation`] tries where it lets a device publish.
+//! In reading order: [`session`] connects and reconnects, and runs the loop of each connection; [`transport`] turns
+//! bytes into packets and back; `login` makes the credentials of CONNECT; [`error`] names each failure, with advice.
+//! Beside the session: [`tools`] inspects the broker, publishes, and ends the sessions of revoked devices.
 
 pub mod error;
 mod login;

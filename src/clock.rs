@@ -1,8 +1,8 @@
-//! The one place that reads the system's clock; everything else is handed the time.
+//! The one place that reads the system clock; all other code takes the time as a parameter.
 
 use crate::domain::time::Timestamp;
 
-/// The time now.
+/// The current time.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
 pub fn now() -> Timestamp {
     chrono::Utc::now().into()

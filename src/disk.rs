@@ -1,5 +1,4 @@
-//! Reads the files that settings name, without waiting for what may never come: a pipe nobody writes into, a mount that is
-//! gone.
+//! Reads files that settings name, without blocking on a pipe without a writer or on a mount whose server is gone.
 //!
 //! It knows no format and no setting.
 
@@ -16,28 +15,29 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-/// How long one access may take, and the wait for the one before it.
+/// Upper bound for one access, and for the wait for the access before it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// One turn for each path, so that a mount that is gone holds one thread for each; as many as settings name files.
+/// One permit for each path, so that a dead mount blocks one thread for each of its files. There are as many entries
+/// as settings that name files.
 static TURNS: Mutex<BTreeMap<PathBuf, Arc<Semaphore>>> = Mutex::new(BTreeMap::new());
 
-/// A file could not be reached in time.
+/// An access did not return in time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreachable {
-    /// The call is still under way.
+    /// The call has not returned.
     #[error("{path}: the file system did not answer within {seconds} s; check that it is mounted and its server answers", path = .0.display(), seconds = .1.as_secs())]
     Late(PathBuf, Duration),
-    /// A fault of the program.
+    /// A defect of the program.
     #[error("{path}: the access failed ({why})", path = .0.display(), why = .1)]
     Failed(PathBuf, String),
 }
 
-/// Opens a file for reading. What is no regular file is refused: opening a pipe would wait for whoever writes into it.
+/// Opens a regular file for reading and refuses anything else: opening a pipe would wait for its writer.
 pub fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    // Of the open file, not of the path: it cannot be another one by the time it is read.
+    // Checks the open file, not the path, which may name another file by the time it is read.
     let kind = file.metadata()?.file_type();
     if kind.is_file() {
         return Ok(file);
@@ -46,7 +46,7 @@ pub fn open(path: &Path) -> io::Result<File> {
     Err(io::Error::new(kind, "it is not a regular file"))
 }
 
-/// Reads a file of at most so many bytes; a longer one is an error.
+/// Reads a file of at most `max_bytes`; a longer one is an error.
 pub fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
@@ -56,14 +56,14 @@ pub fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The same of a file that holds text.
+/// Reads a UTF-8 file of at most `max_bytes`.
 pub fn read_text(path: &Path, max_bytes: u64) -> io::Result<String> {
     String::from_utf8(read(path, max_bytes)?)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
 }
 
-/// Does work that reaches for this path, on a thread that may wait; the caller waits only so long. Until the work returns
-/// no other is begun for the same path.
+/// Runs `work`, which accesses `path`, on a blocking thread; the caller waits for at most [`PATIENCE`]. Until `work`
+/// returns, no other starts for the same path.
 pub async fn apart<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce() -> T + Send + 'static,

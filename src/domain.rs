@@ -1,6 +1,8 @@
-//! The nouns and nothing else: identities, topics, messages, verdicts, and the narrow ports between wings.
+//! Types that the wings share. Nothing here does IO, uses a runtime, or reads a clock.
 //!
-//! Nothing here does IO, knows a runtime, or reads a clock.
+//! Names and time: [`ids`], [`topic`], [`time`], [`clocks`]. A message and its outcome: [`message`], [`device`],
+//! [`refusal`], [`batch`], [`quarantine_sampling`], [`redact`]. Between the wings: [`ports`] (traits),
+//! [`registry_change`], [`broker_login`], [`broker_subscription`], [`probe`], [`finding`].
 
 pub mod batch;
 pub mod broker_login;

@@ -1,8 +1,12 @@
-//! The spine: what the broker delivers becomes batches, and batches become rows.
+//! The spine: deliveries of the broker become batches, and batches become rows.
 //!
-//! Read on in the order of the road: [`parse`] (with [`envelope`], [`scan`], [`timestamp`]), [`authorize`] (with
-//! [`regulars`], [`grants`], [`newcomers`], [`judge`], [`rate`]), [`batch`], [`writer`]; [`crate::domain::quarantine_sampling`] thins a
-//! flood of refused ones. It meets the broker and the store only through the ports of [`crate::domain::ports`].
+//! In the order of a message: [`parse`] reads its fields, [`authorize`] decides whether its sender is accepted, with
+//! the cached registry answers of [`grants`]; [`batching`] decides when a batch is sent, [`writer`] stores it and
+//! acknowledges, [`retry`] waits for Postgres.
+//! Beside it: [`explain`] shows each check of one message, [`replay`] sends a quarantined message through the same
+//! steps. [`crate::domain::quarantine_sampling`] limits the rows of a flood of refused messages.
+//!
+//! It uses broker and store only through the traits of [`crate::domain::ports`].
 
 pub mod authorize;
 pub mod batching;
@@ -31,69 +35,69 @@ use crate::domain::registry_change::RegistryChange;
 use crate::domain::time::{Clock, MICROS_PER_SECOND};
 use crate::telemetry::broker::BrokerMetrics;
 
-/// After so many messages the other tasks get their turn: a batch takes milliseconds, in which Postgres may have answered and
-/// would stand idle.
-const BREATH: usize = 100;
+/// Number of messages between two yields: parsing a batch takes milliseconds, in which Postgres may answer and would
+/// idle.
+const YIELD_EVERY: usize = 100;
 
-/// The first half of the spine: gathers, parses, authorizes. The second half is the [`writer`].
+/// First half of the spine: gathers, parses and authorizes. The second half is the [`writer`].
 pub struct Spine<D> {
     authorizer: Authorizer<D>,
     gathering: Gathering,
     waiting: Vec<Delivery>,
-    places: Arc<Semaphore>,
-    patience: Retry,
+    permits: Arc<Semaphore>,
+    retry: Retry,
     broker_metrics: BrokerMetrics,
     clock: Clock,
 }
 
-/// The ends of the spine's queues.
+/// Ends of the spine's queues.
 pub struct SpineQueues {
-    /// From the broker, many at once.
+    /// From the broker, in chunks.
     pub deliveries: mpsc::Receiver<Vec<Delivery>>,
     /// From the registry.
     pub changes: mpsc::Receiver<RegistryChange>,
-    /// To the writer; of [`BATCHES_IN_FLIGHT`] places.
+    /// To the writer; its capacity is [`BATCHES_IN_FLIGHT`].
     pub batches: mpsc::Sender<PreparedBatch>,
 }
 
 // === impl Spine ===
 
 impl<D: Directory> Spine<D> {
-    /// A spine that gathers batches of this size for this long.
+    /// A spine that gathers batches as `gathering` says.
     pub fn new(
         authorizer: Authorizer<D>,
         gathering: Gathering,
-        patience: Retry,
+        retry: Retry,
         broker_metrics: BrokerMetrics,
         clock: Clock,
     ) -> Self {
-        let places = Arc::new(Semaphore::new(BATCHES_IN_FLIGHT as usize));
-        Self { authorizer, gathering, waiting: Vec::new(), places, patience, broker_metrics, clock }
+        let permits = Arc::new(Semaphore::new(BATCHES_IN_FLIGHT as usize));
+        Self { authorizer, gathering, waiting: Vec::new(), permits, retry, broker_metrics, clock }
     }
 
-    /// Runs until the broker's side has closed and everything is handed on, or patience ends. Changes of the registry
-    /// come first, so that a revocation acts on the very next batch, however many messages wait.
-    pub async fn run(mut self, mut road: SpineQueues) {
+    /// Runs until `deliveries` is closed and every message is sent to the writer, or Postgres is given up. Registry
+    /// changes come first, so that a revocation applies to the very next batch.
+    pub async fn run(mut self, mut queues: SpineQueues) {
         loop {
             let plan = self.gathering.plan(Instant::now());
             let wake_at = self.wake_at(plan);
             tokio::select! {
                 biased;
-                Some(change) = road.changes.recv() => self.authorizer.forget(&change),
-                places = acquire(&self.places, plan) => {
-                    let Some(place) = places else { return };
-                    if !self.flush(place, &mut road).await {
+                Some(change) = queues.changes.recv() => self.authorizer.forget(&change),
+                permits = acquire(&self.permits, plan) => {
+                    let Some(permit) = permits else { return };
+                    if !self.flush(permit, &mut queues).await {
                         return;
                     }
                 }
-                delivered = road.deliveries.recv(), if self.gathering.has_room() => match delivered {
+                delivered = queues.deliveries.recv(), if self.gathering.has_room() => match delivered {
                     Some(deliveries) => self.gather(deliveries),
                     None => break,
                 },
-                () = tokio::time::sleep_until(wake_at.into()) => self.write_sightings_if_due(&mut road).await,
+                () = tokio::time::sleep_until(wake_at.into()) => self.write_sightings_if_due(&mut queues).await,
             }
         }
-        self.finish(&mut road).await;
+        self.finish(&mut queues).await;
     }
 
     fn gather(&mut self, deliveries: Vec<Delivery>) {
@@ -107,79 +111,79 @@ impl<D: Directory> Spine<D> {
         }
     }
 
-    /// Makes one batch of what waits and hands it to the writer. False when it is time to give up.
-    async fn flush(&mut self, place: OwnedSemaphorePermit, road: &mut SpineQueues) -> bool {
+    /// Sends one batch of the waiting messages to the writer. False means give up.
+    async fn flush(&mut self, permit: OwnedSemaphorePermit, queues: &mut SpineQueues) -> bool {
         let taken = self.gathering.take(Instant::now());
         let rest = self.waiting.split_off(taken.min(self.waiting.len()));
         let deliveries = std::mem::replace(&mut self.waiting, rest);
-        let Some(batch) = self.prepare(deliveries, &mut road.changes).await else { return false };
-        road.batches.send(PreparedBatch { batch, place }).await.is_ok()
+        let Some(batch) = self.prepare(deliveries, &mut queues.changes).await else { return false };
+        queues.batches.send(PreparedBatch { batch, permit }).await.is_ok()
     }
 
-    /// Parse, ask, judge. Waits in place while the registry does not answer. What was heard of the registry by the time it is
-    /// asked counts for the batch.
+    /// Parses, queries the registry, and authorizes; retries while the registry does not answer. Changes that arrive
+    /// before the query apply to this batch.
     async fn prepare(
         &mut self,
         deliveries: Vec<Delivery>,
         changes: &mut mpsc::Receiver<RegistryChange>,
     ) -> Option<Batch> {
         let mut outcomes = Vec::with_capacity(deliveries.len());
-        for part in deliveries.chunks(BREATH) {
+        for chunk in deliveries.chunks(YIELD_EVERY) {
             if !outcomes.is_empty() {
                 yield_now().await;
             }
-            outcomes.extend(self.authorizer.parse(part));
+            outcomes.extend(self.authorizer.parse(chunk));
         }
         while let Ok(change) = changes.try_recv() {
             self.authorizer.forget(&change);
         }
         let answers = loop {
-            match self.patience.wait_for(self.authorizer.ask(&outcomes)).await? {
+            match self.retry.wait_for(self.authorizer.query_registry(&outcomes)).await? {
                 Ok(answers) => break answers,
                 Err(outage) => {
-                    if !self.patience.pause(&outage).await {
+                    if !self.retry.pause(&outage).await {
                         return None;
                     }
                 }
             }
         };
-        self.patience.rewarded();
+        self.retry.reset();
         Some(self.authorizer.judge(deliveries, outcomes, answers))
     }
 
-    /// On a quiet road nothing else would carry the sightings that have become due.
-    async fn write_sightings_if_due(&mut self, road: &mut SpineQueues) {
+    /// Sends due `last_seen_at` rows when no message carries them.
+    async fn write_sightings_if_due(&mut self, queues: &mut SpineQueues) {
         if self.authorizer.sightings_due().is_some_and(|due| due <= (self.clock)())
-            && let Ok(place) = Arc::clone(&self.places).try_acquire_owned()
-            && let Some(batch) = self.prepare(Vec::new(), &mut road.changes).await
+            && let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned()
+            && let Some(batch) = self.prepare(Vec::new(), &mut queues.changes).await
         {
             // A closed queue is noticed at the next message.
-            let _ = road.batches.send(PreparedBatch { batch, place }).await;
+            let _ = queues.batches.send(PreparedBatch { batch, permit }).await;
         }
     }
 
-    /// The broker's side has closed: hands on everything that is left.
-    async fn finish(mut self, road: &mut SpineQueues) {
+    /// `deliveries` is closed: sends everything that is left.
+    async fn finish(mut self, queues: &mut SpineQueues) {
         while !self.waiting.is_empty() {
-            let Some(place) = acquire(&self.places, FlushPlan::GoNow).await else { return };
-            if !self.flush(place, road).await {
+            let Some(permit) = acquire(&self.permits, FlushPlan::FlushNow).await else { return };
+            if !self.flush(permit, queues).await {
                 return;
             }
         }
         let batch = self.authorizer.last_sightings();
-        if let Some(place) = acquire(&self.places, FlushPlan::GoNow).await {
-            // The writer gone means it gave up; freshness of last_seen_at is all that is lost.
-            let _ = road.batches.send(PreparedBatch { batch, place }).await;
+        if let Some(permit) = acquire(&self.permits, FlushPlan::FlushNow).await {
+            // If the writer has ended, it gave up; only the freshness of `last_seen_at` is lost.
+            let _ = queues.batches.send(PreparedBatch { batch, permit }).await;
         }
     }
 
-    /// When to look again although nothing arrives.
+    /// When to wake although nothing arrives.
     fn wake_at(&self, plan: FlushPlan) -> Instant {
-        const AN_HOUR: Duration = Duration::from_hours(1);
+        const IDLE_WAIT: Duration = Duration::from_hours(1);
         let now = Instant::now();
-        let sightings = self.authorizer.sightings_due().map_or(AN_HOUR, |due| {
+        let sightings = self.authorizer.sightings_due().map_or(IDLE_WAIT, |due| {
             let micros = due.micros().saturating_sub((self.clock)().micros()).clamp(0, 10 * MICROS_PER_SECOND);
-            // At least a little: while the writer is busy, a due sighting waits for its batch.
+            // A minimum: while the writer is busy, a due row waits for its batch.
             Duration::from_micros(micros.unsigned_abs()).max(Duration::from_millis(20))
         });
         match plan {
@@ -189,14 +193,14 @@ impl<D: Directory> Spine<D> {
     }
 }
 
-/// A place with the writer as the plan asks for it; never ready while there is nothing to send, none when it is closed.
-async fn acquire(places: &Arc<Semaphore>, plan: FlushPlan) -> Option<OwnedSemaphorePermit> {
+/// Waits for a permit of the writer as `plan` says; never ready while there is nothing to send. `None` means closed.
+async fn acquire(permits: &Arc<Semaphore>, plan: FlushPlan) -> Option<OwnedSemaphorePermit> {
     match plan {
-        FlushPlan::Rest | FlushPlan::WaitUntil(_) => std::future::pending().await,
-        FlushPlan::GoNow => Arc::clone(places).acquire_owned().await.ok(),
-        FlushPlan::GoWhenIdle => {
-            // All places free means that nothing is being written; all but one are given back at once.
-            let mut all = Arc::clone(places).acquire_many_owned(BATCHES_IN_FLIGHT).await.ok()?;
+        FlushPlan::Idle | FlushPlan::WaitUntil(_) => std::future::pending().await,
+        FlushPlan::FlushNow => Arc::clone(permits).acquire_owned().await.ok(),
+        FlushPlan::FlushWhenIdle => {
+            // If all permits are free, nothing is being written; all but one are released at once.
+            let mut all = Arc::clone(permits).acquire_many_owned(BATCHES_IN_FLIGHT).await.ok()?;
             all.split(1)
         }
     }

@@ -1,22 +1,25 @@
-//! Sluice, the telemetry gate beside Mosquitto. Read it in this order and you follow one message from the broker to
-//! the table, and its acknowledgement back:
+//! Sluice stores the telemetry that devices publish to Mosquitto. Read the modules in this order to follow one message
+//! from the broker to the table, and its acknowledgement back:
 //!
-//! 1. [`app`] wires the daemon; everything below is started there, in order.
-//! 2. [`broker`] holds the connection to Mosquitto and hands out deliveries.
+//! 1. [`app`] starts every component of the daemon, in order.
+//! 2. [`broker`] holds the connection to Mosquitto and delivers messages to the spine.
 //! 3. [`ingest`] is the spine: parse, authorize, batch, write; only then acknowledge.
-//! 4. [`store`] is Postgres: the rows, the registry, the quarantine.
+//! 4. [`store`] is Postgres: rows, registry, quarantine.
 //!
-//! Around the spine: [`domain`] names things, [`config`] reads the settings, [`telemetry`] tells what happens,
-//! [`lifecycle`] starts and stops, [`pki`] signs certificates, [`registry`] decides about them and sees revocations through
-//! to the broker, [`access`] judges who may do what there, [`http`] answers the operator, [`cli`] is the command line.
+//! Around the spine: [`domain`] holds the types that the others share, [`config`] reads the settings, [`telemetry`]
+//! holds metrics and logs, [`lifecycle`] starts and stops tasks, [`clock`] reads the time, [`disk`] reads files.
+//! Beside the spine: [`pki`] signs certificates, [`registry`] issues and revokes them, [`access`] decides what a
+//! client may do at the broker, and [`http`] serves the API, the hooks and the ops endpoints.
+//! For the operator: [`cli`] is the command line, [`command`] what its commands share, [`sim`] the simulated fleets.
 //!
 //! # Invariants
-//! 1. No acknowledgement before the commit that stores the message.
-//! 2. MQTT has no negative acknowledgement: a batch that failed is tried again in place, a poisoned message is quarantined.
+//! 1. A message is acknowledged only after the commit that stores it.
+//! 2. MQTT has no negative acknowledgement: a failed batch is retried, and a message the database refuses is
+//!    quarantined.
 //! 3. The task that reads the broker never awaits Postgres.
-//! 4. An acknowledgement is void once the connection it belongs to has ended.
-//! 5. Every queue has a bound, and that of the deliveries a gauge; every task is owned, and its death is noticed.
-//! 6. Shutdown: stop taking, flush, acknowledge, disconnect, close.
+//! 4. An acknowledgement is void once its connection has ended.
+//! 5. Every queue has a bound, and the queue of deliveries has a gauge. Every task has an owner, who notices its end.
+//! 6. Shutdown: stop reading, flush, acknowledge, disconnect, close.
 
 pub mod access;
 pub mod app;

@@ -1,6 +1,6 @@
-//! How the process lives and ends: tasks with owners and names, one stop signal for all, and readiness that says why not.
+//! Life of the process: tasks with owners and names, one stop signal for all, and readiness with its reasons.
 //!
-//! It starts no task of its own and knows none of the wings.
+//! It starts no task of its own and imports no other module of the crate.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -10,34 +10,34 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// The tasks of the daemon. A task that ends before it was told to stop brings the process down, by name.
+/// Tasks of the daemon. A task that ends before `stop` ends the process; the log names the task.
 #[derive(Debug, Default)]
 pub struct Tasks {
     set: JoinSet<&'static str>,
     names: BTreeMap<tokio::task::Id, &'static str>,
 }
 
-/// How a run ended.
+/// How the tasks ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// All tasks stopped after they were told to.
+    /// All tasks ended before the timeout.
     Done,
-    /// Some were still running when the time was up; they were cut off.
+    /// Some tasks were still running at the timeout and were aborted.
     TimedOut,
 }
 
-/// What makes the daemon unready, by part; empty means ready. Cheap to clone, shared by all parts.
+/// Reasons why the daemon is not ready, by component; empty means ready. Clones share the same state.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
     troubles: Arc<Mutex<BTreeMap<&'static str, String>>>,
-    /// What works today and will not one day.
+    /// Components that work now and will fail later, with the reason.
     warnings: Arc<Mutex<BTreeMap<&'static str, String>>>,
 }
 
 // === impl Tasks ===
 
 impl Tasks {
-    /// Starts a task under a name that logs and endings use.
+    /// Spawns a task; logs and errors use its `name`.
     pub fn spawn<F>(&mut self, name: &'static str, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -49,11 +49,10 @@ impl Tasks {
         self.names.insert(handle.id(), name);
     }
 
-    /// Waits until a task ends by itself or `stop` is cancelled; says which task it was. One that heard of `stop` before
-    /// we did has not ended by itself.
+    /// Waits until a task ends or `stop` is cancelled. Returns the name of a task that ended before `stop`.
     pub async fn watch(&mut self, stop: &CancellationToken) -> Option<&'static str> {
         tokio::select! {
-            // Told to stop comes first: then a task that ends does as it was told.
+            // `stop` is checked first: a task that ends after it ends as intended.
             biased;
             () = stop.cancelled() => None,
             ended = self.set.join_next_with_id() => {
@@ -62,7 +61,7 @@ impl Tasks {
         }
     }
 
-    /// Waits for all tasks, at most this long; what is left then is cut off.
+    /// Waits for all tasks for at most `patience`, then aborts the others.
     pub async fn finish(mut self, patience: Duration) -> Ending {
         let all = async {
             while let Some(ended) = self.set.join_next_with_id().await {
@@ -89,17 +88,17 @@ impl Tasks {
 // === impl Readiness ===
 
 impl Readiness {
-    /// This part is well.
+    /// Removes the reason of a component: it works.
     pub fn well(&self, part: &'static str) {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner).remove(part);
     }
 
-    /// This part is not, and why: a sentence for the operator.
+    /// Records why a component does not work: one sentence for the operator.
     pub fn unwell(&self, part: &'static str, why: impl Into<String>) {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner).insert(part, why.into());
     }
 
-    /// This part is well and will not be for long, and why; none: it will.
+    /// Sets the warning of a component that works; `None` removes it.
     pub fn warn(&self, part: &'static str, why: Option<String>) {
         let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         match why {
@@ -108,12 +107,12 @@ impl Readiness {
         };
     }
 
-    /// What somebody has to do in time, by part.
+    /// Returns the warnings, by component.
     pub fn warnings(&self) -> BTreeMap<&'static str, String> {
         self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What is wrong, by part; empty means ready.
+    /// Returns the reasons, by component; empty means ready.
     pub fn troubles(&self) -> BTreeMap<&'static str, String> {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -130,7 +129,7 @@ mod tests {
         tasks.spawn("brief", async {});
         assert_eq!(tasks.watch(&stop).await, Some("brief"));
         stop.cancel();
-        // Which of the two is noticed first is left to chance.
+        // Either of the two may be ready first.
         for _ in 0..100 {
             tasks.spawn("told", async {});
             tokio::task::yield_now().await;

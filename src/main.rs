@@ -1,4 +1,4 @@
-//! Hands over to the command line and turns its outcome into the exit code; nothing else.
+//! Calls the command line and returns its exit code; nothing else.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,6 @@
-//! The broker's questions: what answers them, and where that looks for what it does not know.
+//! Wiring of the hooks: which authorizer answers the broker's questions, and which lookups it uses.
+//!
+//! It decides nothing itself.
 
 use std::path::Path;
 
@@ -28,49 +30,49 @@ use crate::registry::guests::Guests;
 use crate::store::access::logins::PgLogbook;
 use crate::store::registry::directory::PgDirectory;
 
-/// What the door asks.
+/// Lookups for what the authorizer does not know from the request alone.
 struct HookLookups {
-    standings: GrantLookup<PgDirectory>,
+    registry: GrantLookup<PgDirectory>,
     logbook: PgLogbook,
-    brake: QueryGuard,
+    guard: QueryGuard,
     guests: Guests,
 }
 
 // === impl Daemon ===
 
 impl Daemon {
-    /// The hooks, from the first moment on: who is known by a token alone needs no Postgres. They take no more once the
-    /// daemon stops.
+    /// Starts the hooks before Postgres is available: a client with a token is authorized without it. They stop with
+    /// `stop`.
     pub(super) async fn start_hooks(&self, tasks: &mut Tasks) -> Result<(), RunError> {
         let (setting, bind) = ("HOOKS_BIND", self.config.http.hooks_bind);
         let listener = TcpListener::bind(bind).await.map_err(|error| RunError::Bind { setting, bind, error })?;
         let (access, numbers) = (&self.config.access, &self.metrics.hooks);
-        let (rulebook, rules) = reloading::open(access.acl_rules_path.as_deref(), numbers.clone())?;
+        let (policy, rules) = reloading::open(access.acl_rules_path.as_deref(), numbers.clone())?;
         tasks.spawn("policy", rules.run(self.stop.clone()));
-        let (verifier, keepers) = verify::open(access.issuers.clone(), &self.metrics.issuer_keys, clock::now);
-        for keeper in keepers {
-            tasks.spawn("issuer keys", keeper.run(self.stop.clone()));
+        let (verifier, refreshers) = verify::open(access.issuers.clone(), &self.metrics.issuer_keys, clock::now);
+        for refresher in refreshers {
+            tasks.spawn("issuer keys", refresher.run(self.stop.clone()));
         }
         let logins = Logins::new(numbers.clone());
         tasks.spawn("logins", logins.clone().keep(self.database.logbook(), clock::now, self.stop.clone()));
         let reserved = self.start_reserving(tasks);
         let certificates_count = self.config.ingest.cert_auth_enabled;
-        let door = HookAuthorizer::new(
-            self.behind(),
+        let authorizer = HookAuthorizer::new(
+            self.hook_lookups(),
             TokenCache::new(verifier),
             logins,
-            rulebook,
+            policy,
             clock::now,
             reserved,
             certificates_count,
         );
-        let hooks = Hooks::new(door, self.config.http.hooks_secret.as_ref(), numbers.clone());
+        let hooks = Hooks::new(authorizer, self.config.http.hooks_secret.as_ref(), numbers.clone());
         let numbers = self.metrics.http.hooks.clone();
         tasks.spawn("hooks", http::serve_hooks(listener, hooks, numbers, self.stop.clone()));
         Ok(())
     }
 
-    /// The names and client ids of this daemon and its replicas, kept current.
+    /// User names and client ids of this daemon and its replicas, kept current.
     fn start_reserving(&self, tasks: &mut Tasks) -> ReservedNames {
         let (broker, listed) = (&self.config.broker, &self.config.http.hooks_reserved_names);
         let names = own_names(broker);
@@ -80,16 +82,16 @@ impl Daemon {
         reserved
     }
 
-    fn behind(&self) -> HookLookups {
-        let brake = QueryGuard::new(clock::now);
+    fn hook_lookups(&self) -> HookLookups {
+        let guard = QueryGuard::new(clock::now);
         let (grants, numbers) = (self.grants.clone(), self.metrics.ingest.clone());
-        let standings = GrantLookup::new(self.database.directory(), grants, brake.clone(), numbers, clock::now);
-        HookLookups { standings, logbook: self.database.logbook(), brake, guests: self.guests.clone() }
+        let registry = GrantLookup::new(self.database.directory(), grants, guard.clone(), numbers, clock::now);
+        HookLookups { registry, logbook: self.database.logbook(), guard, guests: self.guests.clone() }
     }
 }
 
-/// What this daemon may be called at the broker: its user name, and the common name of its certificate, which the broker may
-/// take for one.
+/// Names of this daemon at the broker: its user name and the common name of its certificate, which the broker may use
+/// as a user name.
 fn own_names(broker: &BrokerConfig) -> Vec<String> {
     let certificate = broker.tls.as_ref().and_then(|tls| tls.identity.as_ref());
     let common_name = certificate.and_then(|(path, _)| {
@@ -106,7 +108,7 @@ fn own_names(broker: &BrokerConfig) -> Vec<String> {
 }
 
 fn common_name(path: &Path) -> Result<String, String> {
-    // A pipe would never end.
+    // Reading a pipe would never end.
     if !std::fs::metadata(path).map_err(|error| error.to_string())?.is_file() {
         return Err("it is no file".to_owned());
     }
@@ -115,15 +117,15 @@ fn common_name(path: &Path) -> Result<String, String> {
     certificate.common_name().map(str::to_owned).ok_or_else(|| "it has none, or several".to_owned())
 }
 
-// === impl Behind ===
+// === impl HookLookups ===
 
 impl HookLookup for HookLookups {
     async fn standing(&self, device: &DeviceKey) -> Result<RegistryAnswer, Outage> {
-        self.standings.of(device).await
+        self.registry.of(device).await
     }
 
     async fn login(&self, username: &str, client_id: &str) -> Result<Option<BrokerLogin>, Outage> {
-        self.brake.ask(self.logbook.find(username, client_id)).await
+        self.guard.run(self.logbook.find(username, client_id)).await
     }
 
     async fn guest(

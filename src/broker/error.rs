@@ -1,6 +1,6 @@
-//! What can go wrong between us and the broker: each as a sentence that says what happened and what to change.
+//! Failures of a broker connection: each is one sentence with the cause and what to change.
 //!
-//! None of it ends the process. No sentence holds a password.
+//! None of them ends the process. No sentence holds a password.
 
 use std::io;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::login::jwt::MintError;
 use super::transport::packets::{DisconnectReason, Malformed};
 use crate::disk;
 
-/// Two programs with one client id take the session from each other for ever: the one that lost waits at least this long.
+/// Two clients with one client id take the session from each other: the one that lost waits at least this long.
 const TAKEN_OVER_PAUSE: Duration = Duration::from_secs(30);
 
 /// Reason codes that two packets share.
@@ -21,12 +21,12 @@ const SESSION_TAKEN_OVER: u8 = 0x8e;
 /// Why there is no working connection.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
-    /// No address for the name.
+    /// The name has no address.
     #[error("the broker's name {host} cannot be resolved ({source}): check MQTT_HOST and the name server")]
     Name {
         /// `MQTT_HOST`.
         host: String,
-        /// What the resolver said.
+        /// Error of the resolver.
         source: io::Error,
     },
     /// No TCP connection.
@@ -36,7 +36,7 @@ pub enum BrokerError {
     Unreachable {
         /// Host and port.
         address: String,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
     /// TCP and TLS together took too long.
@@ -46,10 +46,10 @@ pub enum BrokerError {
     ConnectTimeout {
         /// Host and port.
         address: String,
-        /// How long we waited.
+        /// How long Sluice waited.
         seconds: u64,
     },
-    /// A certificate or key of ours cannot be used.
+    /// A certificate or key of the settings is unusable.
     #[error("{setting} cannot be used ({why}): check the file and its permissions")]
     TlsFile {
         /// The setting, with its path.
@@ -57,13 +57,13 @@ pub enum BrokerError {
         /// What is wrong with it.
         why: String,
     },
-    /// A file of ours could not be reached.
+    /// A file of the settings is unreachable.
     #[error("{0}")]
     Disk(disk::Unreachable),
     /// TLS failed.
     #[error("TLS with the broker failed ({source}): {}", tls_advice(.source))]
     Tls {
-        /// What rustls said, the broker's alert included.
+        /// Error of rustls, including the broker's alert.
         source: rustls::Error,
     },
     /// CONNACK with a refusal.
@@ -90,14 +90,14 @@ pub enum BrokerError {
         /// `MQTT_TOPIC`, with the share group.
         filter: String,
     },
-    /// CONNECT or SUBSCRIBE stayed without an answer.
+    /// CONNECT or SUBSCRIBE was not answered.
     #[error(
         "the broker did not answer {packet} within {seconds} s: is this an MQTT 5 listener, and is the broker overloaded?"
     )]
     NoAnswer {
-        /// What was asked.
+        /// The packet.
         packet: &'static str,
-        /// How long we waited.
+        /// How long Sluice waited.
         seconds: u64,
     },
     /// The connection was closed before CONNACK.
@@ -112,16 +112,16 @@ pub enum BrokerError {
          MQTT_CLIENT_ID"
     )]
     Closed,
-    /// The connection broke.
+    /// The connection failed.
     #[error("the connection to the broker broke ({0})")]
     Broken(io::Error),
-    /// A write was not taken in time.
+    /// A write did not finish in time.
     #[error("the broker took no bytes for {seconds} s: the connection is given up")]
     WriteStalled {
-        /// How long we waited.
+        /// How long Sluice waited.
         seconds: u64,
     },
-    /// Not even PINGRESP.
+    /// Not even PINGRESP arrived.
     #[error("nothing was heard from the broker for {seconds} s: the connection is given up")]
     Silent {
         /// How long it was silent.
@@ -130,16 +130,16 @@ pub enum BrokerError {
     /// Not MQTT 5.
     #[error("the broker sent what is no MQTT 5 ({0}): check that MQTT_PORT is an MQTT listener, and MQTT_TLS")]
     Protocol(#[from] Malformed),
-    /// A packet of ours could not be written.
+    /// A packet could not be encoded.
     #[error("a packet cannot be built from the settings ({0})")]
     Unsendable(String),
     /// No token for the login.
     #[error(transparent)]
     Mint(#[from] MintError),
-    /// The token will end soon, and only a new connection takes a new one.
+    /// The token expires soon, and only a new connection can replace it.
     #[error("the token of the login is about to expire: connecting anew with a fresh one")]
     LoginAges,
-    /// AUTH with a code that asks for more.
+    /// AUTH with a code that requires another step.
     #[error(
         "the broker answered our new token with AUTH code 0x{code:02X}: it wants more than a token; set MQTT_JWT_AS=password"
     )]
@@ -152,15 +152,15 @@ pub enum BrokerError {
     Dismissed(DisconnectReason),
 }
 
-// === impl Trouble ===
+// === impl BrokerError ===
 
 impl BrokerError {
-    /// The least time before the next try.
+    /// Minimum wait before the next attempt.
     pub fn pause(&self) -> Duration {
         if self.is_takeover() { TAKEN_OVER_PAUSE } else { Duration::ZERO }
     }
 
-    /// Another client has the session now.
+    /// Whether another client took the session over.
     pub fn is_takeover(&self) -> bool {
         let code = match self {
             Self::Refused { code, .. } => *code,
@@ -170,7 +170,7 @@ impl BrokerError {
         code == SESSION_TAKEN_OVER
     }
 
-    /// What an error of the socket means once it was connected. An alert about our certificate comes this way under TLS 1.3.
+    /// Error of a socket after the connect. Under TLS 1.3 an alert about the client certificate arrives this way.
     pub fn of_io(error: io::Error) -> Self {
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()).cloned();
         match tls {
@@ -180,7 +180,7 @@ impl BrokerError {
         }
     }
 
-    /// The same trouble, when it came before CONNACK.
+    /// The same error before CONNACK.
     #[must_use]
     pub fn before_connack(self) -> Self {
         match self {
@@ -193,7 +193,7 @@ impl BrokerError {
 
 // --- private helpers ---
 
-/// The broker's own words, when there are any.
+/// The broker's reason text, if any.
 fn told(reason: Option<&String>) -> String {
     reason.map(|text| format!(" (\"{text}\")")).unwrap_or_default()
 }

@@ -1,7 +1,7 @@
-//! Who we say we are: the user name and password of the settings, or a token made for this one connection.
+//! Credentials for CONNECT: user name and password from the settings, or a fresh JWT.
 //!
-//! Every CONNECT with a login gets it from here, so none goes out with a token that is old. What [`self::jwt`] signs goes
-//! on the wire and nowhere else.
+//! Every CONNECT with a login gets it here, so none carries an old token. A token made by `jwt` is sent to the broker
+//! and stored nowhere.
 
 pub mod jwt;
 
@@ -21,39 +21,39 @@ use jwt::mint;
 /// The method of enhanced authentication, as Azure Event Grid calls it.
 const METHOD: &str = "CUSTOM-JWT";
 
-/// What stands in for a password beside a token that is the user name: brokers hand an empty one to no plugin.
+/// Password beside a token in the user name: brokers pass an empty password to no plugin.
 const NO_PASSWORD: &str = "jwt";
 
 /// AUTH.
 const AUTH: u8 = 0xf0;
-/// What AUTH says when a client authenticates again.
+/// Reason code of AUTH for re-authentication.
 const REAUTHENTICATE: u8 = 0x19;
-/// The property that holds the method.
+/// Property of the method.
 const METHOD_PROPERTY: u8 = 0x15;
-/// The property that holds the data.
+/// Property of the data.
 const DATA_PROPERTY: u8 = 0x16;
 
-/// The login of one connection.
+/// Credentials of one connection.
 pub struct BrokerCredentials {
     /// The user name and password.
     pub credentials: Option<Credentials>,
-    /// The token, when it goes beside the login.
+    /// The token, if it is not part of user name and password.
     enhanced: Option<Bytes>,
     renewal: Option<Renewal>,
 }
 
-/// When a login's token must be replaced, and how.
+/// When and how to replace the token of a login.
 #[derive(Clone, Copy, Debug)]
 pub struct Renewal {
     lifetime: Duration,
     place: JwtPlace,
     /// When the token was made.
     made: Instant,
-    /// When a newer one was sent that the broker has not answered.
+    /// When a newer one was sent; `None` after the broker's answer.
     asked: Option<Instant>,
 }
 
-/// What is due of a renewal.
+/// Next action of a renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
     /// Nothing yet.
@@ -64,10 +64,10 @@ pub enum Due {
     Reconnect,
 }
 
-// === impl Login ===
+// === impl BrokerCredentials ===
 
 impl BrokerCredentials {
-    /// For a connection that is made now. It reads a small file and signs, some milliseconds in all.
+    /// Makes credentials for a new connection. Reads a small file and signs: some milliseconds.
     pub fn fresh(config: &BrokerConfig, now: Timestamp) -> Result<Self, BrokerError> {
         let password = config.password.as_ref().map(Secret::expose);
         let plain = || config.username.as_deref().map(|name| Credentials::new(name, password.unwrap_or_default()));
@@ -83,7 +83,7 @@ impl BrokerCredentials {
         Ok(Self { credentials, enhanced, renewal: Some(Renewal::of(jwt)) })
     }
 
-    /// Puts the token where enhanced authentication has it, when that is its place.
+    /// Adds the token as enhanced authentication data, if that is its place.
     pub fn enhance(&self, properties: Option<ConnectProperties>) -> Option<ConnectProperties> {
         let Some(token) = &self.enhanced else { return properties };
         let mut properties = properties.unwrap_or_default();
@@ -92,7 +92,7 @@ impl BrokerCredentials {
         Some(properties)
     }
 
-    /// When it must be replaced; none: never.
+    /// When it must be replaced; `None` means never.
     pub fn renewal(&self) -> Option<Renewal> {
         self.renewal
     }
@@ -105,13 +105,13 @@ impl Renewal {
         Self { lifetime: jwt.lifetime, place: jwt.place, made: Instant::now(), asked: None }
     }
 
-    /// The next moment at which something is due.
+    /// When the next action is due.
     pub fn next(&self) -> Instant {
         let share = if self.asked.is_some() { 8 } else { 6 };
         self.made + self.lifetime * share / 8
     }
 
-    /// After three quarters of its life a token is replaced; a broker that has not answered by the end is left.
+    /// A token is replaced after three quarters of its life. Without an answer by its end, the session reconnects.
     pub fn due(&mut self, now: Instant) -> Due {
         if now < self.next() {
             return Due::Nothing;
@@ -123,7 +123,7 @@ impl Renewal {
         Due::Reconnect
     }
 
-    /// The broker has taken the newer one; false when none was sent.
+    /// Records that the broker accepted the newer token; false if none was sent.
     fn answered(&mut self) -> bool {
         let asked = self.asked.take();
         self.made = asked.unwrap_or(self.made);
@@ -131,7 +131,7 @@ impl Renewal {
     }
 }
 
-/// What the broker's AUTH means to a renewal.
+/// Applies the broker's AUTH to the renewal.
 pub fn take_answer(renewal: Option<&mut Renewal>, code: u8) -> Result<(), BrokerError> {
     match code {
         0 if renewal.is_some_and(Renewal::answered) => Ok(()),
@@ -140,7 +140,7 @@ pub fn take_answer(renewal: Option<&mut Renewal>, code: u8) -> Result<(), Broker
     }
 }
 
-/// AUTH with a new token. By hand: the codec's own counts the lengths of its strings wrong.
+/// AUTH with a new token. Encoded here, because the codec miscounts the lengths of its strings.
 pub fn reauthentication(config: &BrokerConfig, now: Timestamp) -> Result<BytesMut, BrokerError> {
     let token = BrokerCredentials::fresh(config, now)?.enhanced.unwrap_or_default();
     let mut properties = BytesMut::with_capacity(token.len() + 32);

@@ -1,11 +1,16 @@
-//! One MQTT session over many connections: connects, works, and when that ends connects again, for ever.
+//! One MQTT session over many connections: connects, serves the connection, and reconnects when it ends.
 //!
-//! Nothing the broker does ends it, only `stop`. It keeps no message and no acknowledgement from one connection to the next.
+//! Only `stop` ends it. It keeps no message and no acknowledgement from one connection to the next.
+//!
+//! [`context`] is what all connections share. [`connection`] is the loop of one of them, with its [`timers`] and the
+//! limits of [`inflight`], [`window`] and [`read_pacing`]; [`acks`] brings acknowledgements back. [`subscription`],
+//! [`backlog`] and [`resumed_identifiers`] compare with earlier connections; [`backoff`] spaces the attempts.
 
 pub mod acks;
 pub mod backlog;
 pub mod backoff;
 pub mod connection;
+pub mod context;
 pub mod inflight;
 pub mod read_pacing;
 pub mod resumed_identifiers;
@@ -20,10 +25,9 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::error::BrokerError;
-use super::login::{BrokerCredentials, Renewal};
+use super::login::BrokerCredentials;
 use super::transport::mqtt_stream::MqttStream;
 use super::transport::outgoing;
-use super::transport::packets::{ConnAck, Incoming};
 use crate::clock;
 use crate::config::sections::broker::BrokerConfig;
 use crate::disk;
@@ -33,60 +37,35 @@ use crate::lifecycle::Readiness;
 use crate::telemetry::broker::BrokerMetrics;
 use backoff::Backoff;
 use connection::Connection;
+use context::{COMPONENT, ConnectedSession, SessionContext};
 use inflight::Inflight;
 use read_pacing::ReadPacing;
-use resumed_identifiers::Returning;
+use resumed_identifiers::ResumedIdentifiers;
 use subscription::SubscriptionMemory;
 
-/// The name of this part in readiness.
-pub const PART: &str = "broker";
-
-/// The same trouble is logged again after this long.
+/// An unchanged error is logged again after this time.
 const REPEAT_LOG: Duration = Duration::from_mins(1);
 
 /// The session with the broker.
 pub struct BrokerSession {
-    around: SessionContext,
+    context: SessionContext,
     memory: SubscriptionMemory,
     deliveries: mpsc::Sender<Vec<Delivery>>,
     acks: mpsc::Receiver<Vec<AckToken>>,
 }
 
-/// What every connection of the session works with.
-pub struct SessionContext {
-    /// The settings.
-    pub config: BrokerConfig,
-    /// The numbers.
-    pub metrics: BrokerMetrics,
-    /// Where trouble is told.
-    pub readiness: Readiness,
-    /// The time.
-    pub clock: Clock,
-    /// How often the socket is read.
-    pub pace: ReadPacing,
-}
-
-/// What is told about, and when it was told last.
+/// The last error that was logged, and when.
 #[derive(Default)]
 struct LoggedOnce {
     text: String,
     at: Option<Instant>,
 }
 
-/// A connection that was welcomed, and what came right behind the welcome.
-pub(super) struct ConnectedSession {
-    pub(super) link: MqttStream,
-    pub(super) welcome: ConnAck,
-    pub(super) incoming: Vec<Incoming>,
-    /// When the login must be replaced.
-    pub(super) renewal: Option<Renewal>,
-}
-
-// === impl Session ===
+// === impl BrokerSession ===
 
 impl BrokerSession {
-    /// Messages go out by `deliveries`, where they wait for company no longer than `linger`; acknowledgements come back by
-    /// `acks`; `memory` is of former runs.
+    /// Sends messages to `deliveries`, where they wait for a batch for at most `linger`, and takes acknowledgements
+    /// from `acks`. `memory` holds the state that earlier runs left.
     pub fn new(
         config: BrokerConfig,
         (linger, clock): (Duration, Clock),
@@ -96,45 +75,45 @@ impl BrokerSession {
         deliveries: mpsc::Sender<Vec<Delivery>>,
         acks: mpsc::Receiver<Vec<AckToken>>,
     ) -> Self {
-        readiness.unwell(PART, "not connected to the broker yet");
-        let pace = ReadPacing::new(linger);
-        Self { around: SessionContext { config, metrics, readiness, clock, pace }, memory, deliveries, acks }
+        readiness.unwell(COMPONENT, "not connected to the broker yet");
+        let pacing = ReadPacing::new(linger);
+        Self { context: SessionContext { config, metrics, readiness, clock, pacing }, memory, deliveries, acks }
     }
 
-    /// Works until `stop`. Then it closes the queue, and acknowledges what is still committed until the other end of `acks`
-    /// is gone, for at most `patience`.
+    /// Runs until `stop`. Then it closes `deliveries` and writes acknowledgements until `acks` is closed, for at most
+    /// `patience`.
     pub async fn run(self, stop: CancellationToken, patience: Duration) {
-        let Self { around, mut memory, deliveries, mut acks } = self;
+        let Self { context, mut memory, deliveries, mut acks } = self;
         let mut backoff = Backoff::default();
-        let mut told = LoggedOnce::default();
-        let (mut inflight, mut returning) = (Inflight::default(), Returning::default());
-        let mut welcomes = 0;
+        let mut logged = LoggedOnce::default();
+        let (mut inflight, mut resumed) = (Inflight::default(), ResumedIdentifiers::default());
+        let mut connects = 0;
         loop {
             let opened = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                opened = open(&around.config, &mut returning) => opened,
-                () = drop_acks(&mut acks, &around.metrics) => break,
+                opened = open(&context.config, &mut resumed) => opened,
+                () = drop_acks(&mut acks, &context.metrics) => break,
             };
             let began = Instant::now();
             let trouble = match opened {
                 Err(trouble) => trouble,
-                Ok(arrived) => {
-                    welcomes += 1;
-                    memory.welcomed(&around, welcomes, &arrived.welcome);
-                    if !arrived.welcome.session_present {
-                        returning.forget();
+                Ok(connected) => {
+                    connects += 1;
+                    memory.record_connack(&context, connects, &connected.connack);
+                    if !connected.connack.session_present {
+                        resumed.forget();
                     }
-                    let id = ConnectionId(welcomes);
-                    let counts = (&mut inflight, &mut returning);
-                    let mut steady = Connection::new(&around, id, arrived, &mut memory, &mut acks, counts);
-                    let Err(trouble) = steady.run(&deliveries, &stop).await else {
-                        around.readiness.unwell(PART, "stopping: no more messages are taken");
+                    let id = ConnectionId(connects);
+                    let counts = (&mut inflight, &mut resumed);
+                    let mut connection = Connection::new(&context, id, connected, &mut memory, &mut acks, counts);
+                    let Err(trouble) = connection.run(&deliveries, &stop).await else {
+                        context.readiness.unwell(COMPONENT, "stopping: no more messages are taken");
                         drop(deliveries);
-                        return steady.wind_down(patience).await;
+                        return connection.wind_down(patience).await;
                     };
-                    if steady.was_subscribed() {
-                        told = LoggedOnce::default();
+                    if connection.was_subscribed() {
+                        logged = LoggedOnce::default();
                     }
                     trouble
                 }
@@ -144,37 +123,37 @@ impl BrokerSession {
                 continue;
             }
             let wait = backoff.next(began.elapsed()).max(trouble.pause());
-            told.tell(&around.readiness, &trouble, wait);
+            logged.report(&context.readiness, &trouble, wait);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 () = sleep(wait) => {}
-                () = drop_acks(&mut acks, &around.metrics) => break,
+                () = drop_acks(&mut acks, &context.metrics) => break,
             }
         }
         drop(deliveries);
-        let _late_ones_are_void = timeout(patience, drop_acks_to_the_end(&mut acks, &around.metrics)).await;
+        let _late_ones_are_void = timeout(patience, drop_acks_to_the_end(&mut acks, &context.metrics)).await;
     }
 }
 
-// === impl Told ===
+// === impl LoggedOnce ===
 
 impl LoggedOnce {
-    /// Readiness always knows; the log hears each trouble once, and again when it lasts.
-    fn tell(&mut self, readiness: &Readiness, trouble: &BrokerError, wait: Duration) {
+    /// Sets readiness at every failure; logs an error once, and again after [`REPEAT_LOG`] while it lasts.
+    fn report(&mut self, readiness: &Readiness, trouble: &BrokerError, wait: Duration) {
         let text = trouble.to_string();
         let again_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         if text != self.text || self.at.is_none_or(|at| at.elapsed() >= REPEAT_LOG) {
             tracing::warn!(again_in_ms, "{text}");
             *self = Self { text: text.clone(), at: Some(Instant::now()) };
         }
-        readiness.unwell(PART, text);
+        readiness.unwell(COMPONENT, text);
     }
 }
 
 // --- private helpers ---
 
-async fn open(config: &BrokerConfig, returning: &mut Returning) -> Result<ConnectedSession, BrokerError> {
+async fn open(config: &BrokerConfig, resumed: &mut ResumedIdentifiers) -> Result<ConnectedSession, BrokerError> {
     let login = match config.jwt.as_ref().map(|jwt| jwt.key.clone()) {
         None => BrokerCredentials::fresh(config, clock::now())?,
         Some(key) => {
@@ -187,12 +166,12 @@ async fn open(config: &BrokerConfig, returning: &mut Returning) -> Result<Connec
     let connect = outgoing::session_connect(config, &login)?;
     let mut link = MqttStream::open(config).await?;
     let mut incoming = Vec::new();
-    returning.connecting();
-    let welcome = link.introduce(&connect, &mut incoming).await?;
-    Ok(ConnectedSession { link, welcome, incoming, renewal: login.renewal() })
+    resumed.connecting();
+    let connack = link.send_connect(&connect, &mut incoming).await?;
+    Ok(ConnectedSession { link, connack, incoming, renewal: login.renewal() })
 }
 
-/// While there is no connection every acknowledgement is void. It never ends: the writer must not be held up.
+/// Without a connection, every acknowledgement is void. Never resolves by itself, so the writer is not blocked.
 async fn drop_acks(acks: &mut mpsc::Receiver<Vec<AckToken>>, metrics: &BrokerMetrics) {
     drop_acks_to_the_end(acks, metrics).await;
     std::future::pending::<()>().await;

@@ -1,7 +1,8 @@
-//! Broker connections beside the session: `inspect` and `certificate_probe` look at the broker, `takeover` ends the session
-//! of a device, the publishers send what commands and simulations publish.
+//! Broker connections beside the session; none of them takes a message of the spine.
 //!
-//! None of them takes a message of the spine.
+//! For the operator: [`inspect`] and [`version`] examine the broker. For revocation: [`certificate_probe`] tests which
+//! certificates it accepts, [`isolation_probe`] where a device may publish, [`takeover`] ends a session.
+//! For commands and simulations: [`publisher`] and [`fast_publisher`] send messages.
 
 pub mod certificate_probe;
 pub mod fast_publisher;

@@ -1,26 +1,26 @@
-//! A login at the broker that others must be able to remember: by which names it goes, and what was proved of it.
+//! A login at the broker that all replicas must know: its names, and what was proved about the client.
 //!
 //! It holds neither the token nor the password that proved it.
 
 use super::time::Timestamp;
 
-/// The longest user name and the longest client id of a login that is remembered, in bytes: the two are the key of a row,
-/// and Postgres keeps no more than 2,700 bytes in one.
+/// Most bytes of a user name or client id that is stored. Both form the key of a row, and a Postgres index entry holds
+/// at most 2,700 bytes.
 pub const NAME_MAX_BYTES: usize = 1024;
 
-/// The most bytes of groups and scopes of one login; a few hundred of them fit.
+/// Most bytes of groups and scopes of one login: a few hundred of them.
 pub const CLAIMS_MAX_BYTES: usize = 8 * 1024;
 
 /// One login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerLogin {
-    /// The user name the client gave.
+    /// The user name in CONNECT.
     pub username: Box<str>,
-    /// The client id it gave.
+    /// The client id in CONNECT.
     pub client_id: Box<str>,
-    /// What kind of somebody it is, as policies write it.
+    /// Kind of the subject, as in policies.
     pub kind: Box<str>,
-    /// By what name it is known.
+    /// The subject.
     pub subject: Box<str>,
     /// Its groups.
     pub groups: Vec<Box<str>>,
@@ -28,30 +28,30 @@ pub struct BrokerLogin {
     pub scopes: Vec<Box<str>>,
     /// When it logged in.
     pub at: Timestamp,
-    /// When what was proved ends.
+    /// When the proof expires.
     pub expires_at: Timestamp,
-    /// Which key of which issuer proved it, as hashes; none for a guest.
+    /// Hash of issuer and key of its token; `None` for a guest.
     pub proved_by: Option<[u8; 32]>,
 }
 
-/// Why a login cannot be remembered.
+/// Why a login cannot be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoginError {
-    /// Nothing to know it by.
+    /// Its key is too long.
     #[error("a user name or a client id that is longer than {NAME_MAX_BYTES} bytes cannot be remembered")]
     LongName,
-    /// Postgres holds no such text.
+    /// Postgres cannot store this text.
     #[error("a user name, a client id or a claim holds the character NUL")]
     Nul,
-    /// More than fits.
+    /// The claims are too large.
     #[error("the groups and scopes of the token have more than {CLAIMS_MAX_BYTES} bytes: have the issuer put in fewer")]
     ManyClaims,
 }
 
-// === impl Login ===
+// === impl BrokerLogin ===
 
 impl BrokerLogin {
-    /// Whether it can be remembered.
+    /// Checks that the login can be stored.
     pub fn check(&self) -> Result<(), LoginError> {
         if self.username.len() > NAME_MAX_BYTES || self.client_id.len() > NAME_MAX_BYTES {
             return Err(LoginError::LongName);

@@ -1,21 +1,23 @@
-//! What is remembered of the session at the broker from one run to the next: it outlives the process and its settings.
+//! What is stored about the session at the broker, which outlives the process and its settings.
+//!
+//! It talks to no broker.
 
 use super::time::Timestamp;
 
-/// The session as it was left.
+/// The session as the last run left it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionMemory {
-    /// Where and when it was subscribed last; none: never, as far as is known.
+    /// Last known subscription; `None` means unknown.
     pub subscribed: Option<Subscribed>,
-    /// All that the broker may hold for it: also filters of former settings, until it has given them up.
+    /// All filters that the broker may hold, including those of former settings until it removes them.
     pub filters: Vec<String>,
 }
 
-/// A subscription that was granted.
+/// A granted subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscribed {
     /// The broker, as `host:port`.
     pub broker: String,
-    /// When it last was, and all that the broker had was read.
+    /// When it was last granted and all waiting messages were read.
     pub at: Timestamp,
 }

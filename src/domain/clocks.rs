@@ -1,10 +1,10 @@
-//! Two clocks read at one moment: this machine's and Postgres'.
+//! Two clocks read at the same time: that of this machine and that of Postgres.
 //!
-//! It reads neither. What must not act on a wrong time takes the reading that does no harm, or waits until both agree.
+//! It reads neither. Code that must not act on a wrong time uses the harmless reading, or waits until both agree.
 
 use super::time::Timestamp;
 
-/// Clocks further apart than this, in seconds, do not agree: one of them is wrong, and nothing here knows which.
+/// Clocks further apart than this, in seconds, disagree: one of them is wrong, and Sluice cannot know which.
 pub const MAX_CLOCK_OFFSET_SECONDS: f64 = 120.0;
 
 /// The two readings.
@@ -16,7 +16,7 @@ pub struct Clocks {
     pub database: Timestamp,
 }
 
-/// One reading for both.
+/// Uses one reading for both.
 impl From<Timestamp> for Clocks {
     fn from(now: Timestamp) -> Self {
         Self { own: now, database: now }
@@ -26,27 +26,27 @@ impl From<Timestamp> for Clocks {
 // === impl Clocks ===
 
 impl Clocks {
-    /// How far this machine's clock is ahead of Postgres'; negative: behind.
+    /// Seconds that this machine's clock is ahead of that of Postgres; negative means behind.
     pub const fn offset_seconds(self) -> f64 {
         self.own.seconds_since(self.database)
     }
 
-    /// Whether both may be used.
+    /// Whether the clocks agree.
     pub fn agree(self) -> bool {
         self.offset_seconds().abs() <= MAX_CLOCK_OFFSET_SECONDS
     }
 
-    /// The earlier reading: what has ended by this one has ended by both.
+    /// The earlier reading: a period that has ended by it has ended by both.
     pub fn earlier(self) -> Timestamp {
         self.own.min(self.database)
     }
 
-    /// The later reading: what is valid until after this one is valid by both.
+    /// The later reading: a period that lasts beyond it lasts beyond both.
     pub fn later(self) -> Timestamp {
         self.own.max(self.database)
     }
 
-    /// What is wrong, for the operator; none while they agree.
+    /// A sentence for the operator; `None` while the clocks agree.
     pub fn complaint(self) -> Option<String> {
         let (offset, way) = (self.offset_seconds(), if self.own < self.database { "behind" } else { "ahead of" });
         (!self.agree()).then(|| {

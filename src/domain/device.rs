@@ -1,6 +1,6 @@
 //! What the registry knows of a device, as the authorizer needs it.
 //!
-//! It holds no token, only its hash; of a device it judges no more than whether it may speak at all.
+//! It holds no token, only its hash. It decides only whether a device may publish at all.
 
 use std::sync::Arc;
 
@@ -12,11 +12,11 @@ use super::time::Timestamp;
 /// A device's status in the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceStatus {
-    /// It may speak.
+    /// It may publish.
     Active,
     /// Switched off for now.
     Inactive,
-    /// Never again, unless an operator says so.
+    /// Permanently refused, unless an operator activates it.
     Revoked,
 }
 
@@ -24,16 +24,16 @@ pub enum DeviceStatus {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TokenHash(pub [u8; 32]);
 
-/// From when until when a certificate is good.
+/// Validity of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CertificateWindow {
-    /// Good from this moment on.
+    /// Valid from this time on.
     pub not_before: Timestamp,
-    /// No longer good at this moment.
+    /// Invalid from this time on.
     pub not_after: Timestamp,
 }
 
-/// When the certificates of a device are good.
+/// Validity of each certificate of a device.
 pub type Windows = SmallVec<[CertificateWindow; 1]>;
 
 /// One registered device.
@@ -41,24 +41,24 @@ pub type Windows = SmallVec<[CertificateWindow; 1]>;
 pub struct Device {
     /// Its status.
     pub status: DeviceStatus,
-    /// Where it stands, when the registry says so.
+    /// Its site, if the registry names one.
     pub site: Option<Arc<str>>,
-    /// The hash of its provisioning token, when it has one.
+    /// Hash of its provisioning token, if it has one.
     pub token: Option<TokenHash>,
-    /// Its ACTIVE certificates that are not past yet (at most [`MAX_WINDOWS`]).
+    /// Its ACTIVE certificates that have not expired, at most [`MAX_WINDOWS`].
     pub certificates: Windows,
 }
 
-/// What the registry answered about one identity.
+/// The registry's answer for one identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegistryAnswer {
-    /// The tenant is suspended: none of its devices may speak.
+    /// Whether the tenant is suspended: none of its devices may publish.
     pub tenant_suspended: bool,
-    /// The device, when it is registered.
+    /// The device, if it is registered.
     pub device: Option<Device>,
 }
 
-/// How many certificates of one device the authorizer looks at: those that are good the longest.
+/// Most certificates of one device that the authorizer uses: those that expire last.
 pub const MAX_WINDOWS: usize = 8;
 
 // === impl DeviceStatus ===
@@ -87,10 +87,10 @@ impl std::fmt::Debug for TokenHash {
     }
 }
 
-// === impl Standing ===
+// === impl RegistryAnswer ===
 
 impl RegistryAnswer {
-    /// The device, if it may speak at all.
+    /// The device, if it may publish at all.
     pub fn active(&self) -> Result<&Device, Refusal> {
         if self.tenant_suspended {
             return Err(Refusal::new(Reason::TenantSuspended, "the tenant is suspended"));
@@ -109,12 +109,12 @@ impl RegistryAnswer {
 // === impl Device ===
 
 impl Device {
-    /// Whether one of its certificates is good at this moment.
+    /// Whether one of its certificates is valid at `now`.
     pub fn holds_certificate_at(&self, now: Timestamp) -> bool {
         self.certificates.iter().any(|window| window.not_before <= now && now < window.not_after)
     }
 
-    /// The next moment at which [`Self::holds_certificate_at`] may change its answer.
+    /// The next time at which the result of [`Self::holds_certificate_at`] may change.
     pub fn certificate_changes_after(&self, now: Timestamp) -> Option<Timestamp> {
         self.certificates
             .iter()

@@ -1,33 +1,33 @@
-//! What a check found: how grave it is, one sentence, and what to do about it.
+//! Result of a check: severity, one sentence, and advice.
 //!
 //! It checks nothing.
 
-/// How grave a finding is.
+/// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// As it should be, or no fault of anybody.
+    /// No problem.
     Ok,
-    /// It works, but somebody should look at it.
+    /// It works, but the operator should look at it.
     Warning,
-    /// It does not work, or will not.
+    /// It does not work, or will fail.
     Error,
 }
 
-/// One thing that was found.
+/// One finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// How grave.
+    /// Its severity.
     pub level: Severity,
-    /// What is so; never holds a secret.
+    /// The fact; never holds a secret.
     pub what: String,
-    /// What to do, where the sentence does not say it already.
+    /// What to do, unless the sentence says it.
     pub advice: Option<String>,
 }
 
-// === impl Level ===
+// === impl Severity ===
 
 impl Severity {
-    /// The name people and programs read.
+    /// Name in texts and in JSON.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -40,17 +40,17 @@ impl Severity {
 // === impl Finding ===
 
 impl Finding {
-    /// As it should be.
+    /// A finding without a problem.
     pub fn ok(what: impl Into<String>) -> Self {
         Self { level: Severity::Ok, what: what.into(), advice: None }
     }
 
-    /// Somebody should look at it, and do this.
+    /// A warning with advice.
     pub fn warning(what: impl Into<String>, advice: impl Into<String>) -> Self {
         Self { level: Severity::Warning, what: what.into(), advice: Some(advice.into()) }
     }
 
-    /// It must be mended, like this.
+    /// An error with the way to fix it.
     pub fn error(what: impl Into<String>, advice: impl Into<String>) -> Self {
         Self { level: Severity::Error, what: what.into(), advice: Some(advice.into()) }
     }

@@ -1,6 +1,6 @@
-//! Who a device is: tenant and device names, parsed once. The one place that knows which characters a name may have.
+//! Tenant and device names, parsed once. The one place that knows which characters a name may have.
 //!
-//! It refuses to guess: a name is valid as it stands or it is an error; nothing is trimmed or lowered.
+//! It does not guess: a name is valid or an error; nothing is trimmed or lowercased.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -14,13 +14,13 @@ use super::probe;
 /// The longest tenant or device name, in characters (all of them ASCII).
 pub const MAX_ID_LEN: usize = 64;
 
-/// Characters X.509 gives a common name; an identity that does not fit gets no certificate.
+/// Most characters of an X.509 common name; a longer identity gets no certificate.
 pub const MAX_COMMON_NAME_LEN: usize = 64;
 
 /// Why a name was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
-    /// Nothing between two slashes.
+    /// The name is empty.
     #[error("a name must not be empty")]
     Empty,
     /// More than [`MAX_ID_LEN`] characters.
@@ -57,8 +57,8 @@ pub struct TenantId(Box<str>);
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeviceId(Box<str>);
 
-/// One device of one tenant. All of it is one text, the strict identity, which clones share: a hundred thousand of them are
-/// held at a time.
+/// One device of one tenant, stored as one text, the strict identity. Clones share it: a hundred thousand are held at
+/// a time.
 #[derive(Clone)]
 pub struct DeviceKey {
     identity: Arc<str>,
@@ -105,12 +105,12 @@ impl DeviceKey {
         Ok(Self::joined(tenant, device))
     }
 
-    /// The device of that name within the tenant of that name.
+    /// The device of that name in the tenant of that name.
     pub fn of(tenant: &TenantId, device: &DeviceId) -> Self {
         Self::joined(tenant.as_str(), device.as_str())
     }
 
-    /// Sluice's own probe at the broker; its names are outside the grammar, so no device of the registry is equal to it.
+    /// Sluice's own probe at the broker. Its names are outside the grammar, so it equals no device of the registry.
     pub fn of_probe() -> Self {
         Self::joined(probe::NAMES.0, probe::NAMES.1)
     }
@@ -124,17 +124,17 @@ impl DeviceKey {
         }
     }
 
-    /// Whose device it is.
+    /// The tenant's name.
     pub fn tenant(&self) -> &str {
         self.names().0
     }
 
-    /// The same, as a name of its own.
+    /// The tenant as a [`TenantId`].
     pub fn tenant_id(&self) -> TenantId {
         TenantId(self.tenant().into())
     }
 
-    /// Which device.
+    /// The device's name.
     pub fn device(&self) -> &str {
         self.names().1
     }
@@ -144,12 +144,12 @@ impl DeviceKey {
         &self.identity
     }
 
-    /// Of names that were checked.
+    /// Joins names that were checked.
     fn joined(tenant: &str, device: &str) -> Self {
         Self { identity: [tenant, "/device/", device].concat().into() }
     }
 
-    /// Tenant and device; no name holds a `/`, so there is one way to part them.
+    /// Splits tenant and device; no name holds a `/`, so there is one way.
     fn names(&self) -> (&str, &str) {
         let (tenant, rest) = self.identity.split_once('/').unwrap_or_default();
         (tenant, rest.strip_prefix("device/").unwrap_or_default())
@@ -181,7 +181,7 @@ impl fmt::Debug for DeviceKey {
     }
 }
 
-// The identity says all, and is compared like the text it is: a map by device can be asked by it.
+// Equality and order are those of the text, so a map of devices can be queried with a `str`.
 
 impl PartialEq for DeviceKey {
     fn eq(&self, other: &Self) -> bool {

@@ -1,4 +1,4 @@
-//! A message on its way: as the broker delivered it, and as it will be stored.
+//! A message: as the broker delivered it, and as it is stored.
 //!
 //! A [`Delivery`] is never cloned: it carries the one right to acknowledge it.
 
@@ -15,62 +15,62 @@ use super::ids::DeviceKey;
 use super::redact::secrets;
 use super::time::Timestamp;
 
-/// Which connection to the broker; rises by one at each connect, never repeats within a process.
+/// Number of a connection to the broker; increases with each connect, and is unique within a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 
-/// The right to acknowledge one message, once, on the connection it came by. Void after that connection ended.
+/// The right to acknowledge one message, once, on its own connection. Void after that connection has ended.
 #[derive(Debug, PartialEq, Eq)]
 pub struct AckToken {
     /// The connection it belongs to.
     pub connection: ConnectionId,
-    /// The packet identifier, unique only among what is in flight on that connection.
+    /// The packet identifier; unique only among the messages in flight on that connection.
     pub packet_id: u16,
-    /// The broker sent it with QoS 2: it is answered with PUBREC, not PUBACK.
+    /// Whether the message has QoS 2: the answer is PUBREC, not PUBACK.
     pub exactly_once: bool,
 }
 
 /// One message as the broker delivered it.
 #[derive(Debug)]
 pub struct Delivery {
-    /// The topic, not yet known to be UTF-8.
+    /// The topic; may be invalid UTF-8.
     pub topic: Bytes,
-    /// The payload; only its head when `cut_from` is set.
+    /// The payload; only its head if `cut_from` is set.
     pub payload: Bytes,
-    /// The size of the whole payload, when the packet was over the limit and only its head was kept.
+    /// Size of the whole payload, if the packet was over the limit and only its head was kept.
     pub cut_from: Option<usize>,
     /// When the daemon read it from the socket.
     pub received_at: Timestamp,
-    /// The broker may have held it since this moment, not longer.
+    /// Earliest time since when the broker may have held it.
     pub held_since: Timestamp,
-    /// The broker says it sent this packet before (DUP).
+    /// The broker marks it as sent before (DUP).
     pub dup: bool,
-    /// It is certainly a message that was handed over before: the broker sent it on the connection before this one, under
-    /// the same packet identifier, and no acknowledgement was written for it there.
+    /// Whether the session has enqueued this message before: the broker sent it on the previous connection under the
+    /// same packet identifier, and no acknowledgement was written there.
     pub redelivered: bool,
-    /// It may have been delivered before: DUP was set, or it came in the first window after a reconnect.
+    /// Whether it may have been delivered before: DUP, or within the first window after a reconnect.
     pub maybe_repeated: bool,
-    /// The right to acknowledge it; none at QoS 0.
+    /// The right to acknowledge it; `None` at QoS 0.
     pub ack: Option<AckToken>,
-    /// Set when it comes back from quarantine.
+    /// Set for a replay from quarantine.
     pub replay: Option<Box<ReplayOrigin>>,
 }
 
-/// What quarantine kept of a message besides its payload, whose token is cut out.
+/// What quarantine holds of a message besides its redacted payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplayOrigin {
     /// The hash of the token it carried.
     pub token: Option<TokenHash>,
-    /// The name it had with its token in it.
+    /// The `message_id` of the original, computed with its token.
     pub message_id: Uuid,
 }
 
-/// Where a device stands, and who says so.
+/// A site, and its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Site {
-    /// The registry, whose word counts.
+    /// From the registry, which takes precedence.
     Registered(Arc<str>),
-    /// The message.
+    /// From the message.
     Told(Bytes),
 }
 
@@ -85,7 +85,7 @@ pub struct Reading {
     pub time: Timestamp,
     /// The time of receipt.
     pub received_at: Timestamp,
-    /// The site, when somebody says so.
+    /// The site, if registry or message name one.
     pub site: Option<Site>,
     /// The topic's path after the device (ASCII by the topic grammar).
     pub msg_type: Bytes,
@@ -93,7 +93,7 @@ pub struct Reading {
     pub seq: Option<i64>,
     /// A JSON object, in the bytes as they came.
     pub metrics: Bytes,
-    /// The fields nobody asked for, as a JSON object, when they are kept.
+    /// Unknown fields as a JSON object, if they are kept.
     pub extra: Option<Bytes>,
     /// 128-bit hash of topic and payload.
     pub message_id: Uuid,
@@ -108,7 +108,7 @@ pub struct ShadowReport {
     pub device: DeviceKey,
     /// The reported state, a JSON object.
     pub reported: Bytes,
-    /// The device's version of it; newest wins, and without one the latest to arrive does.
+    /// The device's version; the newest is kept, and without a version the last to arrive.
     pub version: Option<i64>,
     /// The device's own time.
     pub time: Option<Timestamp>,
@@ -125,7 +125,7 @@ pub struct CommandAck {
     pub device: DeviceKey,
     /// Which command.
     pub command_id: Uuid,
-    /// What the device says of it: a JSON object `{"status": .., "details": ..}`.
+    /// A JSON object `{"status": .., "details": ..}` from the device.
     pub details: Bytes,
     /// The device's own time.
     pub time: Option<Timestamp>,
@@ -148,18 +148,17 @@ impl Site {
 // === impl Delivery ===
 
 impl Delivery {
-    /// The name of the message: the one it was quarantined under, else the hash of what it says.
+    /// Identifies the message: the hash under which it was quarantined, or else that of its contents.
     pub fn message_id(&self) -> Uuid {
         self.replay.as_ref().map_or_else(|| message_id(&self.topic, &self.payload), |replay| replay.message_id)
     }
 }
 
-/// A message of at most so many bytes is put together and hashed at once: to set up a hash that takes it piece by piece costs
-/// more than the copy.
+/// Messages of at most this size are copied and hashed at once: a streaming hash costs more than the copy.
 const SMALL: usize = 512;
 
-/// The name of a message: XXH3-128 of topic and payload, the topic's length mixed in so that the border cannot move. Tokens
-/// are left out, or whoever may read the name could try out tokens until one fits it.
+/// XXH3-128 of topic and payload, with the topic's length, so that the border between them counts. Tokens are left
+/// out: otherwise a reader of the hash could test guesses of a token.
 fn message_id(topic: &[u8], payload: &[u8]) -> Uuid {
     let seed = topic.len() as u64;
     let cuts = secrets(payload);
@@ -193,7 +192,7 @@ mod tests {
     }
 
     proptest! {
-        /// Rows of earlier versions have names that were made piece by piece.
+        /// Rows of earlier versions have hashes that were computed in pieces.
         #[test]
         fn the_name_is_the_same_however_the_message_is_taken(
             topic in prop::collection::vec(any::<u8>(), 1..200), before in "[a-z{}\\[\\]:, ]{0,400}", after in "[0-9,]{0,400}",

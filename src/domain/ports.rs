@@ -1,6 +1,6 @@
-//! The narrow doors between the spine and the wings: who is this, keep these, it is kept.
+//! Traits between the spine and the other wings.
 //!
-//! The spine runs on these alone, so tests can run it on a `Vec`.
+//! The spine uses only these, so tests can run it on a `Vec`.
 
 use std::future::Future;
 
@@ -11,15 +11,15 @@ use super::ids::DeviceKey;
 use super::message::AckToken;
 use super::time::Timestamp;
 
-/// The dependency did not do it, through no fault of the data: try again, lose nothing.
+/// A dependency failed and the data is not the cause: retry, and lose nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Outage(pub String);
 
-/// A device to register because it spoke (`AUTO_PROVISION`).
+/// A device to register because of its message (`AUTO_PROVISION`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Newcomer {
-    /// Who it says it is; the broker's access control is what vouches for it.
+    /// Identity from the topic; the broker's access control vouches for it.
     pub key: DeviceKey,
     /// The site it names.
     pub site: Option<Box<str>>,
@@ -36,44 +36,44 @@ pub struct Replica {
     pub username: Option<Box<str>>,
 }
 
-/// Who is this?
+/// Looks up and registers devices.
 pub trait Directory: Send + Sync + 'static {
-    /// Looks all of them up in one query; the answers stand in the order of the questions.
+    /// Looks up all `devices` in one query; the answers are in the same order.
     fn find(&self, keys: &[DeviceKey]) -> impl Future<Output = Result<Vec<RegistryAnswer>, Outage>> + Send;
 
-    /// Registers all of them in one statement; those that exist by now are left as they are.
+    /// Registers all in one statement; existing devices stay unchanged.
     fn enroll(&self, newcomers: &[Newcomer]) -> impl Future<Output = Result<(), Outage>> + Send;
 }
 
-/// Keep these.
+/// Stores batches.
 pub trait Sink: Send + 'static {
-    /// Stores the whole batch in one transaction. Rows the database refuses for what they hold are moved to
-    /// `batch.quarantined` and stored there in the same transaction. `Err` means that it is not known to be stored: the same
-    /// batch is given again, and what of it is there already is not stored twice.
+    /// Stores the whole batch in one transaction. Rows whose content the database refuses are moved to
+    /// `batch.quarantined` and stored in the same transaction. `Err` means that the outcome is unknown or a failure:
+    /// the caller retries with the same batch, and rows that exist are not stored twice.
     fn commit(&mut self, batch: &mut Batch) -> impl Future<Output = Result<Receipt, Outage>> + Send;
 }
 
-/// It is kept.
+/// Acknowledges messages after their commit.
 pub trait Acknowledge: Send + Sync + 'static {
     /// Acknowledges in the order given. Tokens of a connection that has ended are void and dropped.
     fn acknowledge(&self, tokens: Vec<AckToken>) -> impl Future<Output = ()> + Send;
 }
 
-/// Which daemons are there?
+/// Lists the daemons of this database.
 pub trait Roster: Send + Sync + 'static {
-    /// All that have ever run on this database and were not removed from it, this one included.
+    /// All that have run on this database and were not removed from it, this one included.
     fn replicas(&self) -> impl Future<Output = Result<Vec<Replica>, Outage>> + Send;
 }
 
-/// Remember these logins, past the end of the process and for every replica.
+/// Stores logins for all replicas and across restarts.
 pub trait Logbook: Send + Sync + 'static {
-    /// Keeps all of them; of two under the same names the later one stays.
+    /// Stores all of them; for the same names the later one is kept.
     fn keep(&self, logins: &[BrokerLogin]) -> impl Future<Output = Result<(), Outage>> + Send;
 
-    /// The login under these names, also one that has ended and is still there.
+    /// Finds the login with these names, even if it has ended.
     fn find(&self, username: &str, client_id: &str)
     -> impl Future<Output = Result<Option<BrokerLogin>, Outage>> + Send;
 
-    /// Forgets those that ended before this moment; says how many.
+    /// Deletes logins that ended before this time; returns their number.
     fn purge(&self, before: Timestamp) -> impl Future<Output = Result<u64, Outage>> + Send;
 }

@@ -1,33 +1,34 @@
-//! The identity of Sluice's own probe, which publishes like a device to prove that the broker isolates devices.
+//! Identity of Sluice's own probe, which publishes like a device to test that the broker isolates devices.
 //!
-//! Its names hold a `$`, which no tenant and no device may have. It publishes empty payloads and nothing else, so a message
-//! that holds something is not a probe's, whatever its topic is.
+//! Its names hold a `$`, which no tenant or device may have. It publishes only empty payloads, so a message with a
+//! payload is not the probe's.
 
 /// The common name of the probe's certificate, and so its user name and client id at the broker.
 pub const IDENTITY: &str = "$sluice/device/probe";
 
-/// Its tenant and its device, as the topic has them.
+/// Its tenant and device, as in the topic.
 pub const NAMES: (&str, &str) = ("$sluice", "probe");
 
-/// Where the broker must accept its message.
+/// Topic that the broker must accept.
 pub const OWN_TOPIC: &str = "tenant/$sluice/device/probe/telemetry";
 
-/// Nobody's identities: another device of the same tenant, and one of another tenant with the same device name.
+/// Identities without a device: another device of the same tenant, and one of another tenant with the same device
+/// name.
 pub const FOREIGN_IDENTITIES: [&str; 2] = ["$sluice/device/foreign", "$sluice-foreign/device/probe"];
 
-/// What a device publishes; the broker must refuse each below a foreign identity.
+/// Types that a device publishes; the broker must refuse each below a foreign identity.
 pub const TYPES: [&str; 7] =
     ["telemetry", "heartbeat", "event", "status", "shadow/reported", "commands/ack", "commands/probe"];
 
-/// Where the broker must refuse its messages.
+/// Topics that the broker must refuse.
 pub fn foreign_topics() -> Vec<String> {
     let of = |identity| TYPES.iter().map(move |kind| format!("tenant/{identity}/{kind}"));
     FOREIGN_IDENTITIES.into_iter().flat_map(of).collect()
 }
 
-/// Whether this is a message of the probe: exactly one of its topics, and an empty payload.
+/// Whether this is a message of the probe: one of its topics, and an empty payload.
 pub fn is_probe(topic: &[u8], payload: &[u8]) -> bool {
-    // Other bad topics cost no more than this comparison.
+    // For other bad topics, this comparison is the only cost.
     if !payload.is_empty() || !topic.starts_with(b"tenant/$sluice") {
         return false;
     }

@@ -1,33 +1,46 @@
-//! Which refused messages are kept, and how much of them: all, as long as their kind does not flood. It also counts, exactly.
+//! Which refused messages are kept, and how much of each: all of them, unless there is a flood. It counts them
+//! exactly.
 //!
-//! It writes nothing; the rows and the counts ride in the batch's own transaction.
+//! It writes nothing; rows and counts are stored by the batch's own transaction.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::batch::RefusalCount;
 use super::refusal::Reason;
 use super::time::Timestamp;
 
-/// So many tenants are told apart within a minute; the rest share one line and one budget.
+/// Number of tenants with a count and a budget of their own in a minute; the others share one.
 const MAX_TENANTS_PER_MINUTE: usize = 1_000;
 
-/// So many bytes of refused payloads are kept of one tenant in a minute; past it, no more of each than its [`HEAD`]. Without
-/// it one device with large messages could fill the disk within the budget of messages.
+/// Bytes of refused payloads kept for one tenant in a minute; beyond it, [`HEAD`] bytes of each. Otherwise one device
+/// with large messages could fill the disk within the budget of messages.
 const MAX_BYTES_PER_MINUTE: usize = 2 << 20;
 
-/// The bytes that are kept of a payload when its tenant has used up its share.
+/// Bytes kept of a payload whose tenant has used its budget.
 pub const HEAD: usize = 1_024;
 
-/// The most bytes that are kept of one refused payload.
+/// Most bytes kept of one refused payload.
 pub const QUARANTINE_PAYLOAD_MAX: usize = 262_144;
 
-/// The tenant under which messages are counted whose topic names none, and those of too many tenants.
+/// Tenant name for the counts of messages without one, and of tenants beyond the limit.
 pub const NO_TENANT: &str = "";
 
-/// The one budget of the spine: what the judge refuses and what only the database refuses both draw on it.
+/// Sampler that the authorizer and the writer share.
 #[derive(Clone, Debug)]
 pub struct SharedSampler(Arc<Mutex<Sampler>>);
+
+/// A count of refused messages of one minute.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RefusalCount {
+    /// The minute, at its start.
+    pub minute: Timestamp,
+    /// The tenant, or [`NO_TENANT`].
+    pub tenant: Box<str>,
+    /// Why.
+    pub reason: Reason,
+    /// How many.
+    pub count: i64,
+}
 
 /// Decides which refused messages are kept, and counts all.
 #[derive(Debug)]
@@ -37,7 +50,7 @@ pub struct Sampler {
     tenants: HashMap<Box<str>, TenantShare>,
 }
 
-/// What one tenant has used up of a minute.
+/// Use of one tenant's budget in the current minute.
 #[derive(Debug)]
 struct TenantShare {
     tallies: [ReasonTally; Reason::ALL.len()],
@@ -60,7 +73,7 @@ impl SharedSampler {
         Self(Arc::new(Mutex::new(Sampler::new(max_per_minute))))
     }
 
-    /// To be held for a batch, not for a message, and across no wait.
+    /// Locks the sampler for a whole batch, and across no await.
     pub fn lock(&self) -> MutexGuard<'_, Sampler> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -81,8 +94,8 @@ impl Sampler {
         Self { max_per_minute, minute: Timestamp::default(), tenants: HashMap::new() }
     }
 
-    /// Starts the minute of this moment; the counts of the one before must have been taken.
-    pub fn turn(&mut self, now: Timestamp) {
+    /// Starts the minute of `now`; the counts of the one before must have been taken.
+    pub fn start_minute(&mut self, now: Timestamp) {
         let minute = now.minute();
         if minute != self.minute {
             self.minute = minute;
@@ -90,7 +103,7 @@ impl Sampler {
         }
     }
 
-    /// Counts a refused message of so many bytes; says how many of them are to be kept, none for no trace at all.
+    /// Counts a refused message of `bytes`. Returns how many of them to keep; `None` keeps no row.
     pub fn admit(&mut self, tenant: Option<&str>, reason: Reason, bytes: usize) -> Option<usize> {
         let max = self.max_per_minute;
         let share = self.share(tenant);
@@ -98,7 +111,7 @@ impl Sampler {
         share.keep(max, reason, bytes)
     }
 
-    /// The same for a message that is counted elsewhere.
+    /// Decides like [`Self::admit`] for a message that is counted elsewhere.
     pub fn admit_counted(&mut self, tenant: Option<&str>, reason: Reason, bytes: usize) -> Option<usize> {
         let max = self.max_per_minute;
         self.share(tenant).keep(max, reason, bytes)
@@ -106,12 +119,12 @@ impl Sampler {
 
     fn share(&mut self, tenant: Option<&str>) -> &mut TenantShare {
         let tenant = tenant.unwrap_or(NO_TENANT);
-        let is_told_apart = self.tenants.contains_key(tenant) || self.tenants.len() < MAX_TENANTS_PER_MINUTE;
-        let tenant = if is_told_apart { tenant } else { NO_TENANT };
+        let is_distinct = self.tenants.contains_key(tenant) || self.tenants.len() < MAX_TENANTS_PER_MINUTE;
+        let tenant = if is_distinct { tenant } else { NO_TENANT };
         self.tenants.entry(tenant.into()).or_default()
     }
 
-    /// What was counted since the last call, sorted.
+    /// Returns the counts since the last call, sorted.
     pub fn take_counts(&mut self) -> Vec<RefusalCount> {
         let minute = self.minute;
         let mut counts = Vec::new();
@@ -128,10 +141,10 @@ impl Sampler {
     }
 }
 
-// === impl Share ===
+// === impl TenantShare ===
 
 impl TenantShare {
-    /// Sees one more. Past the budget only the 1st, 2nd, 4th, 8th, ... are kept, so that a flood leaves a trace and no more.
+    /// Counts one more. Beyond the budget it keeps only the 1st, 2nd, 4th, 8th, ... message: a trace of the flood.
     fn keep(&mut self, max: u64, reason: Reason, bytes: usize) -> Option<usize> {
         let tally = &mut self.tallies[reason.index()];
         tally.seen += 1;
@@ -158,7 +171,7 @@ mod tests {
     #[test]
     fn a_flood_is_thinned_and_counted_exactly_and_others_keep_their_budget() {
         let mut sampler = Sampler::new(10);
-        sampler.turn(Timestamp::from_micros(0));
+        sampler.start_minute(Timestamp::from_micros(0));
         let kept = (0..10_000).filter(|_| sampler.admit(Some("loud"), Reason::TokenInvalid, 10).is_some()).count();
         assert_eq!(kept, 10 + 14, "ten, and the powers of two up to 8192");
         assert!(sampler.admit(Some("loud"), Reason::BadPayload, 10).is_some());
@@ -176,7 +189,7 @@ mod tests {
     #[test]
     fn what_is_counted_elsewhere_draws_on_the_same_budget() {
         let mut sampler = Sampler::new(10);
-        sampler.turn(Timestamp::from_micros(0));
+        sampler.start_minute(Timestamp::from_micros(0));
         assert_eq!((0..10).filter(|_| sampler.admit(Some("loud"), Reason::StoreRejected, 10).is_some()).count(), 10);
         let kept =
             (0..1_000).filter(|_| sampler.admit_counted(Some("loud"), Reason::StoreRejected, 10).is_some()).count();
@@ -187,7 +200,7 @@ mod tests {
     #[test]
     fn large_messages_use_up_the_bytes_of_their_tenant_and_then_leave_their_heads() {
         let mut sampler = Sampler::new(1_000);
-        sampler.turn(Timestamp::from_micros(0));
+        sampler.start_minute(Timestamp::from_micros(0));
         let mut kept = |tenant, bytes| sampler.admit(Some(tenant), Reason::PayloadTooLarge, bytes);
         let large: Vec<_> = (0..10).map(|_| kept("loud", 1 << 20)).collect();
         assert_eq!(large, [[Some(QUARANTINE_PAYLOAD_MAX); 8].to_vec(), [Some(HEAD); 2].to_vec()].concat());
@@ -197,10 +210,10 @@ mod tests {
     #[test]
     fn a_new_minute_is_a_new_budget() {
         let mut sampler = Sampler::new(1);
-        sampler.turn(Timestamp::from_micros(0));
+        sampler.start_minute(Timestamp::from_micros(0));
         assert!(sampler.admit(None, Reason::BadTopicFormat, 10).is_some());
         sampler.take_counts();
-        sampler.turn(Timestamp::default().plus_seconds(60));
+        sampler.start_minute(Timestamp::default().plus_seconds(60));
         assert!(sampler.admit(None, Reason::BadTopicFormat, 10).is_some());
         assert_eq!(sampler.take_counts()[0].minute, Timestamp::default().plus_seconds(60));
     }
@@ -208,7 +221,7 @@ mod tests {
     #[test]
     fn made_up_tenants_share_one_line_in_the_end() {
         let mut sampler = Sampler::new(1);
-        sampler.turn(Timestamp::from_micros(0));
+        sampler.start_minute(Timestamp::from_micros(0));
         for number in 0..MAX_TENANTS_PER_MINUTE * 3 {
             sampler.admit(Some(&number.to_string()), Reason::UnregisteredDevice, 10);
         }

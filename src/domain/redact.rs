@@ -1,7 +1,7 @@
-//! Cuts provisioning tokens out of payloads before they are kept.
+//! Removes provisioning tokens from payloads before they are stored.
 //!
-//! It does not need the payload to be JSON: it reads tokens of JSON wherever they stand, whole or broken off, and cuts
-//! the value that follows a key named `provision_token` at any depth, however the key is escaped.
+//! The payload need not be JSON. It finds JSON tokens anywhere, complete or cut off, and removes the value behind a
+//! key named `provision_token` at any depth, even if the key is escaped.
 
 use std::sync::LazyLock;
 
@@ -11,14 +11,14 @@ use memchr::memmem::Finder;
 /// The key whose value is a secret.
 const SECRET_KEY: &[u8] = b"provision_token";
 
-/// Looks for it; made once, because to make it costs more than to search a small payload, which is done twice.
+/// Searches for the key; built once, because building costs more than two searches of a small payload.
 static SECRET_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(SECRET_KEY));
 
-/// What stands in place of a token that is a value of its own, and of one within the text of a string.
+/// Replaces a token that is a value, and one within a string.
 const REDACTED: &[u8] = b"\"[redacted]\"";
 const REDACTED_TEXT: &[u8] = b"[redacted]";
 
-/// The payload without its tokens; the same bytes, shared, when it holds none. What was well-formed JSON stays so.
+/// Returns the payload without its tokens; the same shared bytes if it holds none. Valid JSON stays valid.
 pub fn redact(payload: &Bytes) -> Bytes {
     if !is_suspicious(payload) {
         return payload.clone();
@@ -28,7 +28,7 @@ pub fn redact(payload: &Bytes) -> Bytes {
     if cuts.is_empty() {
         return payload.clone();
     }
-    // Of two that overlap the outer one stands first, and is enough.
+    // Of two overlapping spans the outer one is first, and covers both.
     cuts.sort_by_key(|((start, end), _)| (*start, std::cmp::Reverse(*end)));
     let mut clean = Vec::with_capacity(payload.len());
     let mut from = 0;
@@ -43,12 +43,12 @@ pub fn redact(payload: &Bytes) -> Bytes {
     clean.into()
 }
 
-/// Where tokens lie in the payload, in order.
+/// Spans of the tokens, in order.
 pub fn secrets(payload: &[u8]) -> Vec<(usize, usize)> {
     if is_suspicious(payload) { secret_spans(payload) } else { Vec::new() }
 }
 
-/// Whether it may hold a token. A key may be written with escapes, so a payload with a backslash is always read.
+/// Whether the payload may hold a token. A key may have escapes, so a payload with a backslash is always searched.
 fn is_suspicious(payload: &[u8]) -> bool {
     SECRET_FINDER.find(payload).is_some() || memchr::memchr(b'\\', payload).is_some()
 }
@@ -56,7 +56,7 @@ fn is_suspicious(payload: &[u8]) -> bool {
 fn secret_spans(payload: &[u8]) -> Vec<(usize, usize)> {
     let mut spans = Vec::new();
     let mut at = 0;
-    // A quote that nothing closes is no beginning of a string that would hide a key: from there on only the key itself counts.
+    // A quote without an end does not start a string that could hide a key: from there on only the key itself counts.
     let mut quotes_count = true;
     while at < payload.len() {
         let (is_key, after) = match payload[at] {
@@ -83,16 +83,16 @@ fn secret_spans(payload: &[u8]) -> Vec<(usize, usize)> {
     spans
 }
 
-/// Where tokens lie in JSON, or in a form, that stands as text within a string: its quotes have backslashes before them.
+/// Spans of tokens in JSON or a form inside a string, where quotes have backslashes before them.
 fn embedded(payload: &[u8]) -> Vec<(usize, usize)> {
     let named = SECRET_FINDER.find_iter(payload);
     named.filter_map(|at| embedded_value(payload, at + SECRET_KEY.len())).collect()
 }
 
-/// The inside of the value behind an embedded key that ends at `from`.
+/// Span of the value behind an embedded key that ends at `from`.
 fn embedded_value(payload: &[u8], from: usize) -> Option<(usize, usize)> {
     let after_key = match quote_at(payload, from) {
-        // An even number of backslashes before it: the quote ends the string, and what follows is no text of it.
+        // An even number of backslashes: the quote ends the string, and the rest is outside it.
         Some((slashes, _)) if slashes % 2 == 0 => return None,
         Some((_, after)) => after,
         None => from,
@@ -106,15 +106,15 @@ fn embedded_value(payload: &[u8], from: usize) -> Option<(usize, usize)> {
     (start < end).then_some((start, end))
 }
 
-/// A quote with backslashes before it: how many, and where it ends.
+/// A quote with backslashes before it: their number, and the end of the quote.
 fn quote_at(payload: &[u8], from: usize) -> Option<(usize, usize)> {
     let slashes = payload.get(from..)?.iter().take_while(|byte| **byte == b'\\').count();
     (payload.get(from + slashes) == Some(&b'"')).then_some((slashes, from + slashes + 1))
 }
 
-/// The end of a string whose quotes have so many backslashes before them: where these begin, or where the text around it
-/// ends. Of more backslashes the last few are the quote's, and the others, an even number, belong to what is within; unless
-/// they spell an odd number there, which means that the quote does too.
+/// End of a string whose quotes have `slashes` backslashes before them: where these begin, or where the outer text
+/// ends. Of more backslashes the last few belong to the quote, and the others, an even number, to the string; if their
+/// number is odd there, the quote does too.
 fn end_of_embedded_string(payload: &[u8], from: usize, slashes: usize) -> usize {
     let mut at = from;
     while at < payload.len() {
@@ -166,7 +166,7 @@ fn names_the_secret(mut inside: &[u8]) -> bool {
     inside.is_empty()
 }
 
-/// The span of the value after a key: what follows `:` (or `=`, in text that is no JSON), to its end.
+/// Span of the value after a key: from behind `:` (or `=`, outside JSON) to its end.
 fn value_after(payload: &[u8], from: usize) -> Option<(usize, usize)> {
     let start = skip_blanks(payload, from);
     let start = skip_blanks(payload, after_sign(payload, start)?);
@@ -178,7 +178,7 @@ fn value_after(payload: &[u8], from: usize) -> Option<(usize, usize)> {
     (start < end).then_some((start, end))
 }
 
-/// Behind the sign between key and value: `:` of JSON and YAML, `=` of forms, `=>` of printed maps, `>` of XML.
+/// Skips the sign between key and value: `:` of JSON and YAML, `=` of forms, `=>` of printed maps, `>` of XML.
 fn after_sign(payload: &[u8], at: usize) -> Option<usize> {
     match payload.get(at..)? {
         [b'=', b'>', ..] => Some(at + 2),
@@ -193,7 +193,7 @@ fn end_of_word(payload: &[u8], from: usize) -> usize {
     from + payload[from..].iter().position(is_end).unwrap_or(payload.len() - from)
 }
 
-/// The end of an object or array that stands where a token should: all of it goes.
+/// End of an object or array in the place of a token: all of it is removed.
 fn end_of_nest(payload: &[u8], open: usize) -> usize {
     let mut depth = 0_usize;
     let mut at = open;

@@ -1,6 +1,6 @@
-//! Denial as a value: the closed list of reasons a message can be refused for, in the order they are checked.
+//! Why a message is refused: the closed list of reasons, in the order of the checks.
 //!
-//! It decides nothing; it names what was decided, the same way in SQL, in metrics and in what people read.
+//! It decides nothing. The names are the same in SQL, in metrics and in texts.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -43,11 +43,11 @@ pub enum Reason {
     TokenInvalid,
     /// The device sends faster than `RATE_LIMIT_RPS`.
     RateLimited,
-    /// The database would not take the row.
+    /// The database refused the row.
     StoreRejected,
 }
 
-/// A refusal: the reason, and one sentence for the person who has to mend it.
+/// A refusal: the reason, and one sentence for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The typed reason.
@@ -81,7 +81,7 @@ impl Reason {
         Self::StoreRejected,
     ];
 
-    /// The stable name: in the table, in the metric, in what people read.
+    /// Stable name in the table, in the metric and in texts.
     pub const fn label(self) -> &'static str {
         match self {
             Self::BadTopicFormat => "BAD_TOPIC_FORMAT",

@@ -1,24 +1,24 @@
-//! What may no longer be believed because the registry changed.
+//! Which cached registry answers a change made stale.
 //!
-//! It says what changed, never to what: whoever needs to know asks anew.
+//! It names the device or tenant, not the new values; a reader queries the registry again.
 
 use super::ids::{DeviceKey, TenantId};
 
-/// What may no longer be believed.
+/// The answers that are stale.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RegistryChange {
     /// One device.
     Device(DeviceKey),
     /// All devices of a tenant.
     Tenant(TenantId),
-    /// Everything: the connection was new, somebody said so, or too much changed at once.
+    /// Everything: the connection is new, the notification says so, or too much changed at once.
     Everything,
 }
 
-// === impl Change ===
+// === impl RegistryChange ===
 
 impl RegistryChange {
-    /// Reads a notification: `<t>/device/<d>`, `<t>/*` or `*`. What cannot be read means everything.
+    /// Reads a notification: `<t>/device/<d>`, `<t>/*` or `*`. An unreadable one means everything.
     pub fn parse(payload: &str) -> Self {
         if let Ok(device) = payload.parse() {
             return Self::Device(device);

@@ -1,6 +1,6 @@
-//! A moment, in microseconds: what Postgres keeps and what one message needs, in eight bytes.
+//! A point in time in microseconds, the precision of Postgres, in eight bytes.
 //!
-//! It never reads a clock; `now` is always handed in.
+//! It never reads a clock; `now` is always a parameter.
 
 use chrono::{DateTime, Utc};
 
@@ -11,7 +11,7 @@ pub struct Timestamp(i64);
 /// Microseconds of one second.
 pub const MICROS_PER_SECOND: i64 = 1_000_000;
 
-/// Where the daemon reads the time; a parameter, so that tests can set it.
+/// Source of the time; a parameter, so that tests can set it.
 pub type Clock = fn() -> Timestamp;
 
 impl Timestamp {
@@ -25,30 +25,30 @@ impl Timestamp {
         self.0
     }
 
-    /// This moment moved by whole seconds, saturating.
+    /// This time moved by whole seconds, saturating.
     #[must_use]
     pub const fn plus_seconds(self, seconds: i64) -> Self {
         Self(self.0.saturating_add(seconds.saturating_mul(MICROS_PER_SECOND)))
     }
 
-    /// The minute it lies in, at its start.
+    /// Start of its minute.
     #[must_use]
     pub const fn minute(self) -> Self {
         Self(self.0 - self.0.rem_euclid(60 * MICROS_PER_SECOND))
     }
 
-    /// Seconds from `earlier` to this moment; negative when it lies before.
+    /// Seconds from `earlier` to this time; negative if it is before `earlier`.
     #[expect(clippy::cast_precision_loss, reason = "spans of interest are far below 2^52 microseconds")]
     pub const fn seconds_since(self, earlier: Self) -> f64 {
         self.0.saturating_sub(earlier.0) as f64 / 1e6
     }
 
-    /// Whether Postgres and people can read it: from the year 1 to the year 9999.
+    /// Whether Postgres and texts can represent it: year 1 to year 9999.
     pub const fn is_storable(self) -> bool {
         -62_135_596_800_000_000 <= self.0 && self.0 < 253_402_300_800_000_000
     }
 
-    /// For display and for SQL; moments outside chrono's range are clamped to the epoch.
+    /// For display and SQL; times outside chrono's range become the epoch.
     pub fn to_utc(self) -> DateTime<Utc> {
         DateTime::from_timestamp_micros(self.0).unwrap_or_default()
     }

@@ -1,6 +1,6 @@
-//! The topic grammar: `tenant/<t>/device/<d>/<type>[/...]`, and what each type means.
+//! The topic grammar `tenant/<t>/device/<d>/<type>[/...]`, and what each type means.
 //!
-//! It borrows; nothing is copied, and nothing is repaired.
+//! It borrows; it copies nothing and repairs nothing.
 
 use super::ids::{IdError, check_id};
 
@@ -18,11 +18,11 @@ pub struct Topic<'a> {
     pub identity: &'a str,
     /// The path after the device.
     pub msg_type: &'a str,
-    /// What is to be done with it.
+    /// What a message of its type becomes.
     pub kind: MessageKind,
 }
 
-/// A topic that tells whose it is, and of a type that may mean nothing.
+/// A topic with valid tenant and device, and a type that may be unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owned<'a> {
     /// The tenant's name.
@@ -44,7 +44,7 @@ pub enum MessageKind {
     ShadowReported,
     /// The device acknowledges a command.
     CommandAck,
-    /// The platform's own voice: ignored and counted.
+    /// Published by the platform itself: ignored and counted.
     Platform,
 }
 
@@ -63,7 +63,7 @@ pub enum TopicError {
     /// A device name outside the grammar.
     #[error("device: {0}")]
     Device(IdError),
-    /// A type that is no word, or one with a path where none is taken.
+    /// An invalid type, or a path behind a type that has none.
     #[error("the type is not one that is taken: {0}")]
     Type(&'static str),
 }
@@ -71,7 +71,7 @@ pub enum TopicError {
 // === impl Topic ===
 
 impl<'a> Topic<'a> {
-    /// Parses a topic as it came from the wire.
+    /// Parses the topic of a PUBLISH.
     pub fn parse(topic: &'a [u8]) -> Result<Self, TopicError> {
         let Owned { tenant, device, identity, msg_type } = Owned::parse(topic)?;
         Ok(Self { tenant, device, identity, msg_type, kind: kind(msg_type)? })
@@ -81,7 +81,7 @@ impl<'a> Topic<'a> {
 // === impl Owned ===
 
 impl<'a> Owned<'a> {
-    /// Reads whose topic it is, whatever type stands behind.
+    /// Reads tenant and device; any type is accepted.
     pub fn parse(topic: &'a [u8]) -> Result<Self, TopicError> {
         let text = std::str::from_utf8(topic).map_err(|_| TopicError::NotUtf8)?;
         let rest = text.strip_prefix("tenant/").ok_or(TopicError::Shape)?;
@@ -95,7 +95,7 @@ impl<'a> Owned<'a> {
     }
 }
 
-/// The table of types. Everything the platform says itself comes back on the same subscription and is told apart here.
+/// The table of types. The subscription also delivers what the platform publishes; this table separates it.
 fn kind(msg_type: &str) -> Result<MessageKind, TopicError> {
     if msg_type.len() > MAX_TYPE_LEN {
         return Err(TopicError::Type("longer than 128 bytes"));

@@ -1,6 +1,9 @@
-//! From deliveries to a batch: parse each, ask the registry once for all it does not know, judge each.
+//! From deliveries to a batch: parse each, query the registry once for all unknown devices, authorize each.
 //!
-//! It stores nothing and acknowledges nothing, and it refuses no message for what it could not find out.
+//! It stores nothing and acknowledges nothing. It refuses no message because a lookup failed.
+//!
+//! In reading order: [`judge`] decides, [`auto_provision`] registers unknown devices, [`rate_limit`] limits each
+//! device, [`redelivery`] recognizes repeated messages, [`last_seen`] gathers `last_seen_at`.
 
 pub mod auto_provision;
 pub mod judge;
@@ -30,16 +33,16 @@ use crate::telemetry::ingest::IngestMetrics;
 use auto_provision::Enrollment;
 use judge::{AuthRequirements, Authentication};
 use last_seen::LastSeenQueue;
-use rate_limit::{Absence, Passage, RateLimiter};
+use rate_limit::{Absence, RateLimiter, TransitTimes};
 use redelivery::RecentMessages;
 
-/// Turns deliveries into batches. One task owns it, so a device is asked about once at a time.
+/// Turns deliveries into batches. One task owns it, so it never queries a device twice at once.
 pub struct Authorizer<D> {
     directory: D,
     limits: ParseLimits,
-    demands: AuthRequirements,
+    requirements: AuthRequirements,
     enrollment: Option<Enrollment>,
-    regulars: HotSlots,
+    hot_slots: HotSlots,
     grants: Grants,
     rate: Option<RateLimiter>,
     sampler: SharedSampler,
@@ -49,20 +52,20 @@ pub struct Authorizer<D> {
     clock: Clock,
 }
 
-/// What the registry says of the sender of each message; none where it was not asked.
+/// Registry answer for the sender of each message; `None` if it was not queried.
 pub type Answers = Vec<Option<Arc<Grant>>>;
 
 // === impl Authorizer ===
 
 impl<D: Directory> Authorizer<D> {
-    /// An authorizer that starts from this cache.
+    /// An authorizer that uses this cache.
     pub fn new(directory: D, config: &IngestConfig, grants: Grants, metrics: IngestMetrics, clock: Clock) -> Self {
         Self {
             directory,
             limits: ParseLimits::from(config),
-            demands: AuthRequirements::from(config),
+            requirements: AuthRequirements::from(config),
             enrollment: config.auto_provision.then(|| Enrollment::new(AuthRequirements::from(config))),
-            regulars: HotSlots::new(config.cache_max_size),
+            hot_slots: HotSlots::new(config.cache_max_size),
             grants,
             rate: config.rate_limit.map(RateLimiter::new),
             sampler: SharedSampler::new(config.quarantine_max_per_minute),
@@ -73,44 +76,44 @@ impl<D: Directory> Authorizer<D> {
         }
     }
 
-    /// The rate knows that nobody read in this time.
-    pub fn was_absent(&mut self, absence: Absence) {
+    /// Records a time in which no daemon read messages, for the rate limit.
+    pub fn record_absence(&mut self, absence: Absence) {
         if let Some(rate) = &mut self.rate {
-            rate.was_absent(absence);
+            rate.record_absence(absence);
         }
     }
 
-    /// From now on says of every refused message why, also in a flood.
+    /// Keeps every refused message from now on, also in a flood.
     pub fn keep_all_refused(&mut self) {
         self.sampler = SharedSampler::default();
     }
 
-    /// Forgets what a change of the registry makes doubtful.
+    /// Removes the answers that a registry change made stale.
     pub fn forget(&mut self, change: &RegistryChange) {
-        self.regulars.forget(change);
+        self.hot_slots.forget(change);
         self.metrics.plain.invalidations.inc_by(self.grants.forget(change));
     }
 
-    /// When a batch is due although no message is: for sightings that have waited long enough.
+    /// When a batch with `last_seen_at` rows is due, although no message is.
     pub fn sightings_due(&self) -> Option<Timestamp> {
         self.sightings.next_due()
     }
 
-    /// First step: each message by itself.
+    /// First step: parses each message.
     pub fn parse(&self, deliveries: &[Delivery]) -> impl Iterator<Item = ParseOutcome> {
         deliveries.iter().map(|delivery| self.limits.parse(delivery))
     }
 
-    /// Second step: who are they? From the cache, and in one query for all that are not in it. Fails only as a whole and
-    /// can be tried again.
-    pub async fn ask(&mut self, outcomes: &[ParseOutcome]) -> Result<Answers, Outage> {
-        let (mut answers, missing) = self.remember(outcomes);
+    /// Second step: finds the registry answers, in the cache or by one query for all others. Fails only as a whole and
+    /// can be retried.
+    pub async fn query_registry(&mut self, outcomes: &[ParseOutcome]) -> Result<Answers, Outage> {
+        let (mut answers, missing) = self.find_cached(outcomes);
         if !missing.is_empty() {
             self.metrics.plain.cache_misses.inc_by(missing.len() as u64);
-            let learned = self.learn(missing, outcomes).await?;
+            let fetched = self.query_missing(missing, outcomes).await?;
             for (answer, outcome) in answers.iter_mut().zip(outcomes) {
                 if let (None, ParseOutcome::Parsed(parsed)) = (&answer, outcome) {
-                    *answer = learned.get(parsed.identity()).cloned();
+                    *answer = fetched.get(parsed.identity()).cloned();
                 }
             }
             self.metrics.plain.cache_entries.set(i64::try_from(self.grants.entries()).unwrap_or(i64::MAX));
@@ -118,24 +121,24 @@ impl<D: Directory> Authorizer<D> {
         Ok(answers)
     }
 
-    /// The answers that are in the cache, and the devices whose are not.
-    fn remember<'o>(&mut self, outcomes: &'o [ParseOutcome]) -> (Answers, HashMap<&'o str, DeviceKey>) {
+    /// The cached answers, and the devices without one.
+    fn find_cached<'o>(&mut self, outcomes: &'o [ParseOutcome]) -> (Answers, HashMap<&'o str, DeviceKey>) {
         let mut answers = Answers::with_capacity(outcomes.len());
         let mut missing = HashMap::new();
         let mut hits = 0;
         let now = Instant::now();
-        let look = self.grants.look();
+        let view = self.grants.view();
         for outcome in outcomes {
             let ParseOutcome::Parsed(parsed) = outcome else {
                 answers.push(None);
                 continue;
             };
             let identity = parsed.identity();
-            let known = self
-                .regulars
+            let cached = self
+                .hot_slots
                 .get(identity, now)
-                .or_else(|| look.get(identity).inspect(|grant| self.regulars.put(grant)));
-            let grant = known.filter(|grant| !self.may_enroll(parsed, grant));
+                .or_else(|| view.get(identity).inspect(|grant| self.hot_slots.put(grant)));
+            let grant = cached.filter(|grant| !self.may_enroll(parsed, grant));
             match &grant {
                 Some(_) => hits += 1,
                 None => missing.extend(identity.parse().ok().map(|key| (identity, key))),
@@ -146,20 +149,20 @@ impl<D: Directory> Authorizer<D> {
         (answers, missing)
     }
 
-    /// Third step: judges each message, in order, and makes the batch.
+    /// Third step: authorizes each message, in order, and makes the batch.
     pub fn judge(&mut self, deliveries: Vec<Delivery>, outcomes: Vec<ParseOutcome>, answers: Answers) -> Batch {
         let now = (self.clock)();
         let shared = self.sampler.clone();
         let mut sampler = shared.lock();
-        sampler.turn(now);
+        sampler.start_minute(now);
         let readings = Vec::with_capacity(deliveries.len());
         let mut batch = Batch { readings, sampler: shared.clone(), ..Batch::default() };
         for ((origin, outcome), answer) in outcomes.into_iter().enumerate().zip(answers) {
             let delivery = &deliveries[origin];
             match outcome {
                 ParseOutcome::Ignored => batch.ignored += 1,
-                ParseOutcome::Refused(refusal, told) => {
-                    self.refuse(&mut batch, &mut sampler, delivery, Suspect { origin, refusal, told });
+                ParseOutcome::Refused(refusal, fields) => {
+                    self.refuse(&mut batch, &mut sampler, delivery, Suspect { origin, refusal, fields });
                 }
                 ParseOutcome::Parsed(parsed) => match self.verdict(delivery, &parsed, answer.as_deref(), now) {
                     Ok((grant, proof)) => {
@@ -169,8 +172,8 @@ impl<D: Directory> Authorizer<D> {
                         self.accept(&mut batch, origin, delivery, parsed, grant);
                     }
                     Err(refusal) => {
-                        let told = parsed.told();
-                        self.refuse(&mut batch, &mut sampler, delivery, Suspect { origin, refusal, told });
+                        let fields = parsed.rejected_fields();
+                        self.refuse(&mut batch, &mut sampler, delivery, Suspect { origin, refusal, fields });
                     }
                 },
             }
@@ -182,40 +185,40 @@ impl<D: Directory> Authorizer<D> {
         batch
     }
 
-    /// A batch of nothing but what still waits to be written about devices, at the end.
+    /// A batch with all remaining `last_seen_at` rows, at the end.
     pub fn last_sightings(&mut self) -> Batch {
         Batch { sightings: self.sightings.take_all(), ..Batch::default() }
     }
 
-    /// Whether what is known of an unknown device need not last: by this message it may register itself.
+    /// Whether to query an unknown device again: this message may register it.
     fn may_enroll(&self, parsed: &Parsed, grant: &Grant) -> bool {
         let Some(enrollment) = &self.enrollment else { return false };
-        grant.standing.device.is_none() && enrollment.welcomes(parsed, &grant.standing, (self.clock)())
+        grant.standing.device.is_none() && enrollment.accepts(parsed, &grant.standing, (self.clock)())
     }
 
-    async fn learn(
+    async fn query_missing(
         &mut self,
         missing: HashMap<&str, DeviceKey>,
         outcomes: &[ParseOutcome],
     ) -> Result<HashMap<Box<str>, Arc<Grant>>, Outage> {
-        let asked: Vec<(&str, DeviceKey)> = missing.into_iter().collect();
-        let keys: Vec<DeviceKey> = asked.iter().map(|(_, key)| key.clone()).collect();
-        let mut standings = self.directory.find(&keys).await?;
+        let queries: Vec<(&str, DeviceKey)> = missing.into_iter().collect();
+        let keys: Vec<DeviceKey> = queries.iter().map(|(_, key)| key.clone()).collect();
+        let mut answers = self.directory.find(&keys).await?;
         if let Some(enrollment) = &mut self.enrollment {
-            let newcomers = enrollment.choose(&asked, &standings, outcomes, (self.clock)());
+            let newcomers = enrollment.choose(&queries, &answers, outcomes, (self.clock)());
             if !newcomers.is_empty() {
                 self.directory.enroll(&newcomers).await?;
                 enrollment.enrolled(newcomers.len());
-                standings = self.directory.find(&keys).await?;
+                answers = self.directory.find(&keys).await?;
             }
         }
         let now = (self.clock)();
         let keep = |((identity, key), standing): ((&str, DeviceKey), RegistryAnswer)| {
-            let grant = self.grants.keep(key, standing, now);
-            self.regulars.put(&grant);
+            let grant = self.grants.insert(key, standing, now);
+            self.hot_slots.put(&grant);
             (identity.into(), grant)
         };
-        Ok(asked.into_iter().zip(standings).map(keep).collect())
+        Ok(queries.into_iter().zip(answers).map(keep).collect())
     }
 
     fn verdict<'g>(
@@ -225,14 +228,14 @@ impl<D: Directory> Authorizer<D> {
         grant: Option<&'g Grant>,
         now: Timestamp,
     ) -> Result<(&'g Grant, Authentication), Refusal> {
-        // Every parsed message was asked about, so this is only reached if the registry answered fewer than it was asked.
+        // Every parsed message has an answer, unless the registry returned too few.
         let Some(grant) = grant else {
             return Err(Refusal::new(Reason::UnregisteredDevice, "the registry gave no answer"));
         };
-        let proof = self.demands.judge(parsed, &grant.standing, now)?;
-        // One that the broker delivers again is not charged again: no device can make it do so.
+        let proof = self.requirements.judge(parsed, &grant.standing, now)?;
+        // A redelivery is not charged again: no device can cause one.
         if let Some(rate) = self.rate.as_mut().filter(|_| !delivery.dup)
-            && !rate.charge(&grant.device, Passage::of(delivery, parsed.time))
+            && !rate.charge(&grant.device, TransitTimes::of(delivery, parsed.time))
         {
             return Err(Refusal::new(Reason::RateLimited, "more than RATE_LIMIT_RPS and RATE_LIMIT_BURST allow"));
         }
@@ -248,15 +251,15 @@ impl<D: Directory> Authorizer<D> {
             batch.known_duplicates += 1;
             return;
         }
-        let has_time = refused.told.event_time.is_some();
+        let has_time = refused.fields.event_time.is_some();
         if delivery.dup && has_time {
             return batch.suspects.push(refused);
         }
-        let Suspect { refusal, told, .. } = refused;
+        let Suspect { refusal, fields, .. } = refused;
         let topic = Owned::parse(&delivery.topic).ok();
         let kept = sampler.admit(topic.map(|topic| topic.tenant), refusal.reason, delivery.payload.len());
         if let Some(bytes) = kept {
-            batch.quarantined.push(Quarantined::new(delivery, refusal, told, bytes));
+            batch.quarantined.push(Quarantined::new(delivery, refusal, fields, bytes));
         } else {
             batch.sampled_out += 1;
             batch.unkept.extend(has_time.then_some(message_id));
@@ -266,7 +269,7 @@ impl<D: Directory> Authorizer<D> {
     fn accept(&mut self, batch: &mut Batch, origin: usize, delivery: &Delivery, parsed: Parsed, grant: &Grant) {
         let device = grant.device.clone();
         let (time, received_at) = (parsed.time, delivery.received_at);
-        self.sightings.saw(&device, &grant.ticket, received_at, matches!(parsed.body, ParsedBody::Telemetry { .. }));
+        self.sightings.record(&device, &grant.ticket, received_at, matches!(parsed.body, ParsedBody::Telemetry { .. }));
         match parsed.body {
             ParsedBody::Telemetry { seq, metrics, extra } => {
                 let message_id = delivery.message_id();
@@ -296,8 +299,8 @@ impl<D: Directory> Authorizer<D> {
         }
     }
 
-    /// Whether this message is on its way to its table already. Remembers it when not. Asked only for messages that the
-    /// unique index cannot tell: refused ones, and those without a time of their own.
+    /// Whether this message is already in a batch; records it if not. Only for messages without a key in the unique
+    /// index: refused ones, and those without a `ts`.
     fn is_redelivery(&mut self, delivery: &Delivery, message_id: uuid::Uuid) -> bool {
         let Some(ack) = &delivery.ack else { return false };
         if delivery.redelivered && self.recent.contains(ack.packet_id, message_id) {

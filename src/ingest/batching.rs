@@ -1,26 +1,26 @@
-//! When a batch goes: when it is full, when its oldest message has waited long enough, or at once after a quiet road.
+//! When a batch is sent: when it is full, when its oldest message has waited long enough, or at once after a pause.
 //!
-//! Pure: no IO, no clock, no messages; it is told what arrived and when.
+//! Pure: no IO, no clock, no messages; the caller reports arrivals and their time.
 
 use std::time::{Duration, Instant};
 
 use crate::config::sections::ingest::BATCHES_IN_FLIGHT;
 
-/// Timers are no finer, and fire late rather than early: what is due within so long is due.
+/// Resolution of timers, which fire late: what is due within it counts as due.
 const TICK: Duration = Duration::from_millis(1);
 
-/// While the writer is busy a full batch grows up to so many times its size. Postgres prepares each of the first thousand rows
-/// of a COPY at a price, and each commit has its own: in a flood, few large transactions cost it a quarter less than many
-/// small ones. Beyond twice a thousand it gains little more, and costs memory.
+/// While the writer is busy, a full batch grows up to this multiple of its size. Postgres prepares each of the first
+/// thousand rows of a COPY, and each commit has a fixed cost: in a flood, few large transactions cost a quarter less.
+/// Beyond two thousand rows the gain is small, and memory grows.
 const GROWTH: usize = 2;
 
-/// So many bytes are worth a transaction however few messages they are: with them it grows no more.
+/// A batch of this many bytes stops growing, however few messages it has.
 const GROWTH_BYTES: usize = 4 * 1024 * 1024;
 
-/// The accumulator of one batch in the making.
+/// Counts the messages of the next batch.
 ///
-/// Messages wait for company in the broker's socket too, which is read in the same rhythm. So the linger counts from the
-/// batch before: a message that came after it has waited no longer than that.
+/// Messages also wait in the broker's socket, which is read in the same rhythm. So the linger counts from the previous
+/// batch: a later message has waited no longer than that.
 #[derive(Clone, Debug)]
 pub struct Gathering {
     sizes: Sizes,
@@ -39,24 +39,24 @@ pub struct Sizes {
     largest: usize,
 }
 
-/// What is to be done with what waits.
+/// What to do with the waiting messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlushPlan {
     /// Nothing waits.
-    Rest,
-    /// Nothing to do before this moment.
+    Idle,
+    /// Nothing to do before this time.
     WaitUntil(Instant),
-    /// It goes as soon as nothing else is being written: so that a steady trickle shares commits.
-    GoWhenIdle,
-    /// It is full: it goes as soon as there is a place in the writer's queue, and grows until then.
-    GoNow,
+    /// Send as soon as the writer is idle: a steady trickle shares commits.
+    FlushWhenIdle,
+    /// The batch is full: send as soon as the writer has a free permit; it grows until then.
+    FlushNow,
 }
 
 // === impl Sizes ===
 
 impl Sizes {
-    /// Full with so many messages. However far they grow, all batches on their way fit into the window that the broker fills
-    /// before the first message is acknowledged: else one would be prepared only when the one before it is written.
+    /// A batch is full with `full` messages. All batches in flight fit into `window`, which the broker fills before
+    /// the first acknowledgement: otherwise a batch would be prepared only after the one before it is written.
     pub fn new(full: usize, window: usize) -> Self {
         let share = window / BATCHES_IN_FLIGHT as usize;
         Self { full, largest: (full * GROWTH).min(share).max(full) }
@@ -66,12 +66,12 @@ impl Sizes {
 // === impl Gathering ===
 
 impl Gathering {
-    /// Batches of these sizes, the oldest message of which waits at most `linger`.
+    /// Batches of `sizes` whose oldest message waits at most `linger`.
     pub fn new(sizes: Sizes, linger: Duration) -> Self {
         Self { sizes, linger, waiting: 0, waiting_bytes: 0, due_at: None, last_arrival: None, last_batch: None }
     }
 
-    /// So many messages with so many bytes arrived at this moment.
+    /// Records the arrival of `messages` with `bytes` in total.
     pub fn arrived(&mut self, messages: usize, bytes: usize, now: Instant) {
         let quiet = self.last_arrival.is_none_or(|last| now.saturating_duration_since(last) >= self.linger);
         self.last_arrival = Some(now);
@@ -83,26 +83,26 @@ impl Gathering {
         }
     }
 
-    /// What is to be done at this moment.
+    /// What to do at `now`.
     pub fn plan(&self, now: Instant) -> FlushPlan {
         match self.due_at {
-            _ if self.waiting >= self.sizes.full => FlushPlan::GoNow,
-            None => FlushPlan::Rest,
-            Some(due) if due <= now + TICK => FlushPlan::GoWhenIdle,
+            _ if self.waiting >= self.sizes.full => FlushPlan::FlushNow,
+            None => FlushPlan::Idle,
+            Some(due) if due <= now + TICK => FlushPlan::FlushWhenIdle,
             Some(due) => FlushPlan::WaitUntil(due),
         }
     }
 
-    /// Whether more may be gathered; when not, the queue behind fills and the broker waits.
+    /// Whether to take more messages; if not, the queue fills and the broker waits.
     pub fn has_room(&self) -> bool {
         let Sizes { full, largest } = self.sizes;
         self.waiting < full || self.waiting < largest && self.waiting_bytes < GROWTH_BYTES
     }
 
-    /// A batch goes: says how many messages it takes. What is left over has waited already and is due at once.
+    /// Records that a batch is sent; returns its number of messages. The rest has waited already and is due at once.
     pub fn take(&mut self, now: Instant) -> usize {
         let taken = self.waiting.min(self.sizes.largest);
-        // Which of the bytes are left over nobody looks up: their share will do.
+        // The bytes of the rest are estimated by its share.
         self.waiting_bytes = self.waiting_bytes / self.waiting.max(1) * (self.waiting - taken);
         self.waiting -= taken;
         self.due_at = (self.waiting > 0).then_some(now);
@@ -130,13 +130,13 @@ mod tests {
     fn a_lone_message_goes_at_once() {
         let mut gathering = Gathering::new(SIZES, LINGER);
         let now = Instant::now();
-        assert_eq!(gathering.plan(now), FlushPlan::Rest);
+        assert_eq!(gathering.plan(now), FlushPlan::Idle);
         gathering.arrived(1, 0, now);
-        assert_eq!(gathering.plan(now), FlushPlan::GoWhenIdle);
+        assert_eq!(gathering.plan(now), FlushPlan::FlushWhenIdle);
         assert_eq!(gathering.take(now), 1);
         let much_later = now + LINGER * 10;
         gathering.arrived(1, 0, much_later);
-        assert_eq!(gathering.plan(much_later), FlushPlan::GoWhenIdle);
+        assert_eq!(gathering.plan(much_later), FlushPlan::FlushWhenIdle);
     }
 
     #[test]
@@ -148,11 +148,11 @@ mod tests {
         let soon = now + LINGER / 2;
         gathering.arrived(1, 0, soon);
         assert_eq!(gathering.plan(soon), FlushPlan::WaitUntil(now + LINGER), "counted from the batch before");
-        assert_eq!(gathering.plan(now + LINGER), FlushPlan::GoWhenIdle);
-        assert_eq!(gathering.plan(now + TICK * 4), FlushPlan::GoWhenIdle, "no timer could be set for the rest");
+        assert_eq!(gathering.plan(now + LINGER), FlushPlan::FlushWhenIdle);
+        assert_eq!(gathering.plan(now + TICK * 4), FlushPlan::FlushWhenIdle, "no timer could be set for the rest");
         gathering.take(now + LINGER);
         gathering.arrived(1, 0, now + LINGER + TICK * 4);
-        assert_eq!(gathering.plan(now + LINGER + TICK * 4), FlushPlan::GoWhenIdle, "it waited in the socket");
+        assert_eq!(gathering.plan(now + LINGER + TICK * 4), FlushPlan::FlushWhenIdle, "it waited in the socket");
     }
 
     #[test]
@@ -160,16 +160,16 @@ mod tests {
         let mut gathering = Gathering::new(SIZES, LINGER);
         let now = Instant::now();
         gathering.arrived(100, 0, now);
-        assert_eq!(gathering.plan(now), FlushPlan::GoNow);
+        assert_eq!(gathering.plan(now), FlushPlan::FlushNow);
         assert!(gathering.has_room(), "there may be no place yet");
         gathering.arrived(250, 0, now);
         assert!(!gathering.has_room());
-        assert_eq!((gathering.take(now), gathering.plan(now)), (200, FlushPlan::GoNow));
+        assert_eq!((gathering.take(now), gathering.plan(now)), (200, FlushPlan::FlushNow));
         assert_eq!(gathering.take(now), 150);
-        assert_eq!(gathering.plan(now), FlushPlan::Rest);
+        assert_eq!(gathering.plan(now), FlushPlan::Idle);
         gathering.arrived(250, 0, now);
         gathering.take(now);
-        assert_eq!(gathering.plan(now), FlushPlan::GoWhenIdle, "what is left over has waited already");
+        assert_eq!(gathering.plan(now), FlushPlan::FlushWhenIdle, "what is left over has waited already");
     }
 
     #[test]
@@ -200,7 +200,7 @@ mod tests {
             let (mut came, mut went, mut oldest) = (0, 0, None);
             for (gap, messages) in arrivals {
                 now += Duration::from_millis(gap);
-                while matches!(gathering.plan(now), FlushPlan::GoNow | FlushPlan::GoWhenIdle) {
+                while matches!(gathering.plan(now), FlushPlan::FlushNow | FlushPlan::FlushWhenIdle) {
                     let taken = gathering.take(now);
                     prop_assert!(0 < taken && taken <= sizes.largest);
                     went += taken;
@@ -213,7 +213,7 @@ mod tests {
                 came += messages;
                 oldest = oldest.or(Some(now));
             }
-            while gathering.plan(now + LINGER) != FlushPlan::Rest {
+            while gathering.plan(now + LINGER) != FlushPlan::Idle {
                 went += gathering.take(now + LINGER);
             }
             prop_assert_eq!(came, went);

@@ -1,6 +1,6 @@
-//! Why a message is taken or refused: every check in its order, with its verdict.
+//! Why a message is accepted or refused: every check in order, with its verdict.
 //!
-//! It asks the same parser and the same judge as the spine; there is no second opinion here.
+//! It uses the parser and the authorizer of the spine; it has no rules of its own.
 
 use super::authorize::auto_provision::once_enrolled;
 use super::authorize::judge::{AuthRequirements, Authentication};
@@ -13,55 +13,55 @@ use crate::domain::ports::{Directory, Outage};
 use crate::domain::refusal::{Reason, Refusal};
 use crate::domain::time::Timestamp;
 
-/// What came of one check.
+/// Verdict of one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExplainVerdict {
-    /// It held.
+    /// Passed.
     Passed,
-    /// It refused the message.
+    /// Failed: it refuses the message.
     Refused,
-    /// An earlier check had refused it already.
+    /// Not reached: an earlier check refused the message.
     NotReached,
-    /// It can only be found out by doing it.
+    /// Unknown until the message is stored.
     NotTried,
-    /// It does not apply: the sender proved itself otherwise, or the check is switched off.
+    /// Not applicable: the sender is authenticated otherwise, or the check is off.
     NotNeeded,
 }
 
 /// One check and its verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// The reason it would have given.
+    /// Reason of the refusal if the check fails.
     pub reason: Reason,
-    /// What came of it.
+    /// Its verdict.
     pub verdict: ExplainVerdict,
 }
 
-/// The whole explanation.
+/// The explanation of one message.
 #[derive(Clone, Debug)]
 pub struct Explanation {
-    /// Who is said to send it, when the topic tells.
+    /// The device, if the topic names one.
     pub device: Option<DeviceKey>,
-    /// What the registry says of it, when it was asked.
+    /// The registry's answer, if it was queried.
     pub standing: Option<RegistryAnswer>,
     /// The checks, in order.
     pub checks: Vec<Check>,
-    /// How it ends.
+    /// The outcome.
     pub end: End,
 }
 
-/// How a message would end.
+/// Outcome of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The platform's own voice.
+    /// Published by the platform itself.
     Ignored,
-    /// Stored, believed by this proof.
+    /// Stored, authenticated by this proof.
     Accepted(Authentication),
     /// Quarantined.
     Refused(Refusal),
 }
 
-/// Judges one message as the spine would at this moment, and says how.
+/// Decides one message as the spine would at `now`, and explains it.
 pub async fn explain<D: Directory>(
     directory: &D,
     config: &IngestConfig,
@@ -88,7 +88,7 @@ pub async fn explain<D: Directory>(
     Ok(Explanation::new(config, Some(device), Some(standing), end))
 }
 
-/// How the message would end for a sender that stands like this; none when who the sender is does not matter.
+/// Outcome for a sender with this registry answer; `None` if the sender does not matter.
 pub fn end_for(config: &IngestConfig, delivery: &Delivery, standing: &RegistryAnswer, now: Timestamp) -> Option<End> {
     match ParseLimits::from(config).parse(delivery) {
         ParseOutcome::Parsed(parsed) => Some(decide(config, &parsed, &as_judged(config, &parsed, standing, now), now)),
@@ -106,7 +106,7 @@ fn decide(config: &IngestConfig, parsed: &Parsed, standing: &RegistryAnswer, now
     }
 }
 
-/// The registry as it will stand when this message is judged: with `AUTO_PROVISION` an unknown device registers itself.
+/// The registry answer when this message is authorized: with `AUTO_PROVISION` an unknown device registers itself.
 fn as_judged(config: &IngestConfig, parsed: &Parsed, standing: &RegistryAnswer, now: Timestamp) -> RegistryAnswer {
     let enrolled =
         config.auto_provision.then(|| once_enrolled(AuthRequirements::from(config), parsed, standing, now)).flatten();
@@ -129,7 +129,7 @@ impl Explanation {
     }
 }
 
-/// The checks are made in the order of the reasons, so the place of the refusal tells the verdict of each.
+/// The checks follow the order of the reasons, so the reason of the refusal gives the verdict of each.
 fn verdict(config: &IngestConfig, reason: Reason, refused_at: Option<Reason>, end: &End) -> ExplainVerdict {
     let token_check = matches!(reason, Reason::TokenNotSet | Reason::TokenMissing | Reason::TokenInvalid);
     match refused_at {
@@ -140,7 +140,7 @@ fn verdict(config: &IngestConfig, reason: Reason, refused_at: Option<Reason>, en
         _ if token_check && matches!(end, End::Accepted(Authentication::Certificate | Authentication::NotRequired)) => {
             ExplainVerdict::NotNeeded
         }
-        // Whether the database takes the row only the database can tell.
+        // Only the database can tell whether it takes the row.
         None if reason == Reason::StoreRejected => ExplainVerdict::NotTried,
         _ => ExplainVerdict::Passed,
     }

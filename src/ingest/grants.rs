@@ -1,6 +1,10 @@
-//! The authorization cache: what the registry said of each device, for a while.
+//! Cache of registry answers for the authorizer.
 //!
-//! It holds what was answered, unknown devices too, and forgets on time or when told. It asks nobody itself.
+//! It holds answers about unknown devices too. An entry expires, or a registry change removes it. It queries nothing
+//! itself.
+//!
+//! [`hot_slots`] is a faster cache in front of it, [`lookup`] serves the hooks, [`view`] is the form shown to the
+//! operator.
 
 pub mod hot_slots;
 pub mod lookup;
@@ -19,35 +23,35 @@ use crate::domain::message::Site;
 use crate::domain::registry_change::RegistryChange;
 use crate::domain::time::{MICROS_PER_SECOND, Timestamp};
 
-/// One answer of the registry.
+/// One registry answer.
 #[derive(Debug)]
 pub struct Grant {
-    /// Whose.
+    /// The device.
     pub device: DeviceKey,
-    /// What it said.
+    /// The answer.
     pub standing: RegistryAnswer,
-    /// When it was asked.
+    /// When the registry was queried.
     pub asked_at: Timestamp,
-    /// Where its sighting waits.
+    /// Position of its `last_seen_at` entry.
     pub ticket: Ticket,
-    /// Until when the answer may be used.
+    /// When the answer expires.
     pub until: Instant,
 }
 
-/// Grants by identity; of too many, those that are asked for least give way. Clones share the same cache.
+/// Grants by identity; evicts the least used entries above `max_capacity`. Clones share the same cache.
 ///
-/// Each grant knows when it ends: timers of the cache itself would cost more memory than the grant. One that is past its time
-/// stays until the device speaks again or its place is wanted.
+/// Each grant holds its expiry: timers in the cache would cost more memory than the grant. An expired grant stays
+/// until its device is looked up or it is evicted.
 #[derive(Clone, Debug)]
 pub struct Grants {
     cache: Cache<DeviceKey, Arc<Grant>>,
-    /// Counts what was forgotten, so that an answer which was on its way meanwhile is known to be doubtful.
-    forgotten: Arc<Mutex<u64>>,
+    /// Counts removals, so that an answer which was queried before one is recognized as possibly stale.
+    invalidations: Arc<Mutex<u64>>,
     ttl: Duration,
     negative_ttl: Duration,
 }
 
-/// The cache at one moment, for many questions.
+/// The cache at one time, for many lookups.
 #[derive(Debug)]
 pub struct CacheView<'a> {
     cache: &'a Cache<DeviceKey, Arc<Grant>>,
@@ -57,7 +61,7 @@ pub struct CacheView<'a> {
 // === impl Grant ===
 
 impl Grant {
-    /// The registry's site, when it has one.
+    /// The registry's site, if it names one.
     pub fn site(&self) -> Option<Site> {
         self.standing.device.as_ref()?.site.clone().map(Site::Registered)
     }
@@ -69,51 +73,51 @@ impl Grants {
     /// An empty cache.
     pub fn new(config: &IngestConfig) -> Self {
         let cache = Cache::builder().max_capacity(config.cache_max_size).build();
-        Self { cache, forgotten: Arc::default(), ttl: config.cache_ttl, negative_ttl: config.cache_negative_ttl }
+        Self { cache, invalidations: Arc::default(), ttl: config.cache_ttl, negative_ttl: config.cache_negative_ttl }
     }
 
-    /// Opens the cache for many questions at once.
-    pub fn look(&self) -> CacheView<'_> {
+    /// Returns a view for many lookups.
+    pub fn view(&self) -> CacheView<'_> {
         CacheView { cache: &self.cache, now: Instant::now() }
     }
 
-    /// Keeps an answer for as long as it may be used.
-    pub fn keep(&self, device: DeviceKey, standing: RegistryAnswer, now: Timestamp) -> Arc<Grant> {
-        let until = Instant::now() + self.good_for(&standing, now);
+    /// Stores an answer until it expires.
+    pub fn insert(&self, device: DeviceKey, standing: RegistryAnswer, now: Timestamp) -> Arc<Grant> {
+        let until = Instant::now() + self.usable_for(&standing, now);
         let (ticket, key) = (Ticket::default(), device.clone());
         let grant = Arc::new(Grant { device, standing, asked_at: now, ticket, until });
         self.cache.insert(key, Arc::clone(&grant));
         grant
     }
 
-    /// Where the count of changes stands: to be read before the registry is asked by somebody who does not hear the changes.
-    pub fn forgotten(&self) -> u64 {
-        *self.count_of_changes()
+    /// Number of removals. A caller that does not receive changes reads it before it queries the registry.
+    pub fn invalidations(&self) -> u64 {
+        *self.lock_invalidations()
     }
 
-    /// Keeps an answer, unless something was forgotten since it was asked for: then it may be older than the change.
-    pub fn keep_unless_forgotten(
+    /// Stores an answer unless a removal happened since the query: then it may be older than the change.
+    pub fn insert_unless_invalidated(
         &self,
         device: DeviceKey,
         standing: RegistryAnswer,
-        (now, forgotten): (Timestamp, u64),
+        (now, invalidations): (Timestamp, u64),
     ) {
-        // Held until it is kept, so that nobody sees an answer that a change has overtaken.
-        let count = self.count_of_changes();
-        if *count == forgotten {
-            self.keep(device, standing, now);
+        // The lock is held until the answer is stored, so that no reader sees one older than a change.
+        let count = self.lock_invalidations();
+        if *count == invalidations {
+            self.insert(device, standing, now);
         }
     }
 
-    /// Forgets what a change makes doubtful; says how many grants that were.
+    /// Removes the grants that a change made stale; returns their number.
     pub fn forget(&self, change: &RegistryChange) -> u64 {
-        // First the count, then the grants: what was kept before is found here, what is older than this is not kept after.
-        *self.count_of_changes() += 1;
+        // The count first, then the grants: an earlier entry is found here, and an older answer is not stored later.
+        *self.lock_invalidations() += 1;
         match change {
             RegistryChange::Device(device) => u64::from(self.cache.remove(device).is_some()),
             RegistryChange::Tenant(tenant) => {
-                let doomed = self.cache.iter().filter(|(device, _)| device.tenant() == tenant.as_str());
-                doomed.map(|(device, _)| u64::from(self.cache.remove(&*device).is_some())).sum()
+                let affected = self.cache.iter().filter(|(device, _)| device.tenant() == tenant.as_str());
+                affected.map(|(device, _)| u64::from(self.cache.remove(&*device).is_some())).sum()
             }
             RegistryChange::Everything => {
                 let entries = self.entries();
@@ -123,19 +127,19 @@ impl Grants {
         }
     }
 
-    /// How many grants it holds, those included that are past their time.
+    /// Number of grants, including expired ones.
     pub fn entries(&self) -> u64 {
         self.cache.run_pending_tasks();
         self.cache.entry_count()
     }
 
-    fn count_of_changes(&self) -> MutexGuard<'_, u64> {
-        // A number is whole whatever became of who held it.
-        self.forgotten.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_invalidations(&self) -> MutexGuard<'_, u64> {
+        // A poisoned lock still holds a valid number.
+        self.invalidations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The shorter of the TTL and the moment at which a certificate starts or ends.
-    fn good_for(&self, standing: &RegistryAnswer, now: Timestamp) -> Duration {
+    /// The TTL, or less if a certificate starts or ends before.
+    fn usable_for(&self, standing: &RegistryAnswer, now: Timestamp) -> Duration {
         let Some(device) = &standing.device else { return self.negative_ttl };
         let change = device.certificate_changes_after(now).map(|moment| {
             let micros = moment.micros().saturating_sub(now.micros()).clamp(0, i64::MAX / MICROS_PER_SECOND);
@@ -145,10 +149,10 @@ impl Grants {
     }
 }
 
-// === impl Look ===
+// === impl CacheView ===
 
 impl CacheView<'_> {
-    /// The answer about this identity, while it is good.
+    /// The answer for this identity, until it expires.
     pub fn get(&self, identity: &str) -> Option<Arc<Grant>> {
         self.cache.get(identity).filter(|grant| self.now < grant.until)
     }
@@ -182,13 +186,13 @@ mod tests {
     fn an_answer_is_found_by_the_identity_and_a_newer_one_takes_its_place() {
         let grants = grants(10);
         let unknown = RegistryAnswer { tenant_suspended: false, device: None };
-        grants.keep(key("acme", "pump"), unknown, Timestamp::default());
-        let newer = grants.keep(key("acme", "pump"), registered([]), Timestamp::default());
+        grants.insert(key("acme", "pump"), unknown, Timestamp::default());
+        let newer = grants.insert(key("acme", "pump"), registered([]), Timestamp::default());
         assert_eq!(grants.entries(), 1);
-        let look = grants.look();
-        assert!(Arc::ptr_eq(&look.get("acme/device/pump").unwrap(), &newer));
+        let view = grants.view();
+        assert!(Arc::ptr_eq(&view.get("acme/device/pump").unwrap(), &newer));
         for other in ["acme/device/valve", "acme/device/", "other/device/pump", "acme/pump", ""] {
-            assert!(look.get(other).is_none(), "{other}");
+            assert!(view.get(other).is_none(), "{other}");
         }
     }
 
@@ -196,12 +200,12 @@ mod tests {
     fn a_change_forgets_a_device_a_tenant_or_all_and_counts_them() {
         let grants = grants(10);
         for (tenant, device) in [("a", "x"), ("a", "y"), ("a", "z"), ("b", "x"), ("b", "y")] {
-            grants.keep(key(tenant, device), registered([]), Timestamp::default());
+            grants.insert(key(tenant, device), registered([]), Timestamp::default());
         }
         assert_eq!(grants.forget(&RegistryChange::Device(key("a", "x"))), 1);
         assert_eq!(grants.forget(&RegistryChange::Device(key("a", "x"))), 0);
         assert_eq!(grants.forget(&RegistryChange::Tenant("a".parse().unwrap())), 2);
-        assert!(grants.look().get("a/device/y").is_none() && grants.look().get("b/device/y").is_some());
+        assert!(grants.view().get("a/device/y").is_none() && grants.view().get("b/device/y").is_some());
         assert_eq!(grants.forget(&RegistryChange::Everything), 2);
         assert_eq!(grants.entries(), 0);
     }
@@ -210,11 +214,11 @@ mod tests {
     fn no_more_than_its_size_is_kept_and_what_is_asked_for_often_stays() {
         let grants = grants(100);
         for device in 0..10_000 {
-            grants.keep(key("t", &device.to_string()), registered([]), Timestamp::default());
-            grants.look().get("t/device/0");
+            grants.insert(key("t", &device.to_string()), registered([]), Timestamp::default());
+            grants.view().get("t/device/0");
         }
         assert!(grants.entries() <= 100);
-        assert!(grants.look().get("t/device/0").is_some());
+        assert!(grants.view().get("t/device/0").is_some());
     }
 
     #[test]
@@ -223,12 +227,12 @@ mod tests {
         let now = Timestamp::default().plus_seconds(1_000);
         let window = CertificateWindow { not_before: now.plus_seconds(-10), not_after: now.plus_seconds(7) };
         let before = Instant::now();
-        let grant = grants.keep(key("t", "x"), registered([window]), now);
+        let grant = grants.insert(key("t", "x"), registered([window]), now);
         let seven = Duration::from_secs(7);
         assert!(before + seven <= grant.until && grant.until <= Instant::now() + seven);
-        let mut look = grants.look();
-        assert!(look.get("t/device/x").is_some());
-        look.now = grant.until;
-        assert!(look.get("t/device/x").is_none());
+        let mut view = grants.view();
+        assert!(view.get("t/device/x").is_some());
+        view.now = grant.until;
+        assert!(view.get("t/device/x").is_none());
     }
 }

@@ -1,7 +1,7 @@
-//! The first judgement of a message, from its own bytes alone: topic, size, shape, versions, names, time.
+//! First step of a message, from its own bytes alone: topic, size, shape, versions, names, time.
 //!
-//! No IO, no clock, no registry. What it takes is a [`Parsed`] whose bytes are still those of the packet; only a token that
-//! strayed into what is stored is cut out of it.
+//! No IO, no clock, no registry. A [`Parsed`] shares the bytes of the packet; only a token in the stored parts is
+//! removed.
 
 pub mod envelope;
 pub mod json_limits;
@@ -34,7 +34,7 @@ const MAX_SITE_LEN: usize = 128;
 /// The longest status a device may give in a command acknowledgement, in bytes.
 const MAX_STATUS_LEN: usize = 64;
 
-/// What a message is limited to.
+/// Limits of a message.
 #[derive(Clone, Debug)]
 pub struct ParseLimits {
     max_payload_bytes: usize,
@@ -44,14 +44,14 @@ pub struct ParseLimits {
     plausible: AcceptedTimes,
 }
 
-/// What became of one message.
+/// Result of parsing one message.
 #[derive(Debug)]
 pub enum ParseOutcome {
-    /// The platform's own voice.
+    /// Published by the platform itself.
     Ignored,
-    /// Well-formed; whether its sender is believed is asked next.
+    /// Well-formed; its sender is authorized next.
     Parsed(Parsed),
-    /// Refused, and what it told about itself before.
+    /// Refused, with the fields that were read before.
     Refused(Refusal, RejectedFields),
 }
 
@@ -67,13 +67,13 @@ pub struct Parsed {
     pub site: Option<Bytes>,
     /// The token it carries.
     pub token: TokenField,
-    /// What it says.
+    /// The contents, by type.
     pub body: ParsedBody,
-    /// Why the database will refuse it, when that can be seen from here. Held back until its sender is believed.
+    /// Why the database will refuse it, if that is known. Used only after its sender is accepted.
     pub unstorable: Option<&'static str>,
 }
 
-/// What a message says, by type.
+/// Contents of a message, by type.
 #[derive(Debug)]
 pub enum ParsedBody {
     /// A telemetry row.
@@ -82,7 +82,7 @@ pub enum ParsedBody {
         seq: Option<i64>,
         /// A JSON object.
         metrics: Bytes,
-        /// The fields nobody asked for, as a JSON object.
+        /// Unknown fields, as a JSON object.
         extra: Option<Bytes>,
     },
     /// The device's reported state.
@@ -92,7 +92,7 @@ pub enum ParsedBody {
         /// Its version.
         version: Option<i64>,
     },
-    /// A command acknowledged.
+    /// A command acknowledgement.
     CommandAck {
         /// Which command.
         command_id: Uuid,
@@ -101,18 +101,18 @@ pub enum ParsedBody {
     },
 }
 
-/// A provisioning token, as far as it is known.
+/// Provisioning token of a message.
 #[derive(Clone, PartialEq, Eq)]
 pub enum TokenField {
     /// The message carries none.
     Absent,
-    /// As it stands in the payload; hashed only when somebody asks.
+    /// As in the payload; hashed when needed.
     Given(Bytes),
-    /// Only its hash is left: the message comes from quarantine.
+    /// Only its hash: the message is replayed from quarantine.
     Hashed(TokenHash),
 }
 
-// === impl Limits ===
+// === impl ParseLimits ===
 
 impl From<&IngestConfig> for ParseLimits {
     fn from(config: &IngestConfig) -> Self {
@@ -127,7 +127,7 @@ impl From<&IngestConfig> for ParseLimits {
 }
 
 impl ParseLimits {
-    /// Judges one message. The order of the checks is the order of [`Reason::ALL`].
+    /// Checks one message, in the order of [`Reason::ALL`].
     pub fn parse(&self, delivery: &Delivery) -> ParseOutcome {
         let topic = match Topic::parse(&delivery.topic) {
             Ok(topic) => topic,
@@ -155,7 +155,7 @@ impl ParseLimits {
         };
         match self.parse_fields(delivery, &topic, payload, &envelope) {
             Ok(parsed) => ParseOutcome::Parsed(parsed),
-            Err(refusal) => ParseOutcome::Refused(refusal, told(delivery, &envelope)),
+            Err(refusal) => ParseOutcome::Refused(refusal, rejected_fields(delivery, &envelope)),
         }
     }
 
@@ -265,17 +265,17 @@ impl Parsed {
         std::str::from_utf8(&self.identity).unwrap_or_default()
     }
 
-    /// What it told about itself, for when it is refused after all.
-    pub fn told(&self) -> RejectedFields {
+    /// Its fields, for a later refusal.
+    pub fn rejected_fields(&self) -> RejectedFields {
         let site = self.site.as_deref().map(|site| String::from_utf8_lossy(site).into());
         RejectedFields { event_time: self.time, site, token: self.token.hash() }
     }
 }
 
-// === impl Token ===
+// === impl TokenField ===
 
 impl TokenField {
-    /// The hash, made when it is needed.
+    /// The hash, computed on demand.
     pub fn hash(&self) -> Option<TokenHash> {
         match self {
             Self::Absent => None,
@@ -291,7 +291,7 @@ impl std::fmt::Debug for TokenField {
     }
 }
 
-/// The payload's bytes, which everything kept of it shares.
+/// The payload's bytes, which all kept parts share.
 struct Spans<'a>(&'a Bytes);
 
 impl Spans<'_> {
@@ -307,24 +307,24 @@ impl Spans<'_> {
     }
 }
 
-/// The usual type is the same bytes for all messages, so that nobody has to count who shares them.
+/// The usual type is one static value, so that no reference count changes.
 fn msg_type(delivery: &Delivery, msg_type: &str) -> Bytes {
     const USUAL: &str = "telemetry";
     if msg_type == USUAL { Bytes::from_static(USUAL.as_bytes()) } else { delivery.topic.slice_ref(msg_type.as_bytes()) }
 }
 
-/// Refuses a message whose fields are not read; only its time is looked for, so that it is known when it comes again.
+/// Refuses a message without reading its fields; only `ts` is read, to recognize a redelivery.
 fn refuse(delivery: &Delivery, reason: Reason, detail: impl Into<Cow<'static, str>>) -> ParseOutcome {
-    let told = RejectedFields { event_time: timestamp_only::time(&delivery.payload), ..RejectedFields::default() };
-    ParseOutcome::Refused(Refusal::new(reason, detail), told)
+    let fields = RejectedFields { event_time: timestamp_only::time(&delivery.payload), ..RejectedFields::default() };
+    ParseOutcome::Refused(Refusal::new(reason, detail), fields)
 }
 
 fn bad(detail: impl Into<Cow<'static, str>>) -> Refusal {
     Refusal::new(Reason::BadPayload, detail)
 }
 
-/// What a refused message told, as far as it can be read.
-fn told(delivery: &Delivery, envelope: &Envelope<'_>) -> RejectedFields {
+/// Fields of a refused message, as far as they can be read.
+fn rejected_fields(delivery: &Delivery, envelope: &Envelope<'_>) -> RejectedFields {
     let site = text(envelope, EnvelopeField::SiteId).ok().flatten().filter(|site| site.len() <= MAX_SITE_LEN);
     RejectedFields {
         event_time: envelope.get(EnvelopeField::Ts).and_then(timestamp::read).filter(|time| time.is_storable()),
@@ -386,7 +386,7 @@ fn command_details(envelope: &Envelope<'_>) -> Result<String, Refusal> {
     Ok(format!("{{\"status\":{status},\"details\":{details}}}"))
 }
 
-/// The fields nobody asked for, put together as one object again.
+/// The unknown fields, as one object.
 fn extra_object(envelope: &Envelope<'_>) -> Option<String> {
     if envelope.extra.is_empty() {
         return None;

@@ -1,6 +1,6 @@
-//! Sends a message from quarantine down the same road again: parse, ask, judge, store.
+//! Sends a quarantined message through the same steps again: parse, query, authorize, store.
 //!
-//! One at a time, and never back into quarantine: a message that is refused again stays where it is.
+//! One at a time, and never back into quarantine: a message that is refused again stays there.
 
 use super::authorize::Authorizer;
 use super::grants::Grants;
@@ -12,33 +12,33 @@ use crate::domain::refusal::{Reason, Refusal};
 use crate::domain::time::Clock;
 use crate::telemetry::ingest::IngestMetrics;
 
-/// The road, as far as a replay needs it.
+/// The steps of the spine that a replay needs.
 pub struct Replayer<D, S> {
     authorizer: Authorizer<D>,
     sink: S,
     is_dry: bool,
 }
 
-/// What became of a replay, or would.
+/// Outcome of a replay or of a dry run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Replayed {
-    /// It is accepted, and stored unless this was a dry run.
+    /// Accepted, and stored unless this is a dry run.
     Accepted,
-    /// It is in the table already.
+    /// In the table already.
     Duplicate,
-    /// It is the platform's own voice: nothing to store.
+    /// Published by the platform itself: nothing to store.
     Ignored,
-    /// It was replayed before, and is not judged again.
+    /// Replayed before, so not processed again.
     Before,
-    /// It is refused, perhaps for another reason than before.
+    /// Refused, perhaps for another reason than before.
     Refused(Refusal),
 }
 
 // === impl Replayer ===
 
 impl<D: Directory, S: Sink> Replayer<D, S> {
-    /// It decides as the daemon with these settings would; a dry one stores nothing. Its metrics are its own: these messages
-    /// were counted when they first came.
+    /// Decides as the daemon with these settings would. A dry run stores nothing. It has metrics of its own: the
+    /// daemon counted these messages when they arrived.
     pub fn new(
         config: &IngestConfig,
         directory: D,
@@ -47,21 +47,21 @@ impl<D: Directory, S: Sink> Replayer<D, S> {
         clock: Clock,
         is_dry: bool,
     ) -> Self {
-        // The device was charged for these messages when it sent them. Whether to register an unknown one is for the
-        // operator to decide, who is right here.
+        // The device was charged for these messages when it sent them. Registration of an unknown device is left to
+        // the operator.
         let config = IngestConfig { rate_limit: None, auto_provision: false, ..config.clone() };
         let mut authorizer = Authorizer::new(directory, &config, Grants::new(&config), metrics, clock);
         authorizer.keep_all_refused();
         Self { authorizer, sink, is_dry }
     }
 
-    /// Judges a message anew, and stores it when it is accepted.
+    /// Decides a message again, and stores it if it is accepted.
     pub async fn replay(&mut self, delivery: Delivery) -> Result<Replayed, Outage> {
         let (judged, batch) = judge(&mut self.authorizer, delivery).await?;
         if judged == Replayed::Accepted { store(&mut self.sink, batch).await } else { Ok(judged) }
     }
 
-    /// What became of a message, in a word or two.
+    /// The outcome in one or two words.
     pub const fn label(&self, replayed: &Replayed) -> &'static str {
         match replayed {
             Replayed::Accepted if self.is_dry => "would be stored",
@@ -76,13 +76,13 @@ impl<D: Directory, S: Sink> Replayer<D, S> {
 
 // === private helpers ===
 
-/// The batch holds the message, ready to be stored, when it is accepted.
+/// If the message is accepted, the returned batch holds it.
 async fn judge<D: Directory>(authorizer: &mut Authorizer<D>, delivery: Delivery) -> Result<(Replayed, Batch), Outage> {
     let deliveries = vec![delivery];
     let outcomes: Vec<_> = authorizer.parse(&deliveries).collect();
-    let answers = authorizer.ask(&outcomes).await?;
+    let answers = authorizer.query_registry(&outcomes).await?;
     let mut batch = authorizer.judge(deliveries, outcomes, answers);
-    // The refusal was counted and kept when it first happened.
+    // The refusal was counted and kept when it first occurred.
     let refused = std::mem::take(&mut batch.quarantined).pop();
     batch.refusal_counts.clear();
     let verdict = match refused {

@@ -1,4 +1,6 @@
-//! How the spine waits for Postgres: in place, with backoff and jitter, saying so, and losing nothing.
+//! Retries for Postgres: wait with backoff and jitter, report to readiness and log, lose nothing.
+//!
+//! It runs no query itself.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -10,14 +12,14 @@ use crate::lifecycle::Readiness;
 use crate::telemetry::outage_log::OutageLog;
 use crate::telemetry::store::StoreMetrics;
 
-/// What takes longer than this is not known to be taken: readiness says so, and stays true within three seconds.
+/// An answer is late after this time, and readiness reports it; so readiness is true within three seconds.
 const LATE_AFTER: Duration = Duration::from_secs(2);
 
-/// The pauses grow from the first to the longest, each drawn between half of itself and the whole.
+/// Pauses grow from the first to the longest, each drawn between its half and its whole.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Waits for one part of the spine.
+/// Retries of one component of the spine.
 #[derive(Clone, Debug)]
 pub struct Retry {
     part: &'static str,
@@ -25,21 +27,21 @@ pub struct Retry {
     readiness: Readiness,
     abandon: CancellationToken,
     failures: u32,
-    /// Readiness was told that the answer is late.
+    /// Whether readiness reports a late answer.
     is_late: bool,
     spell: OutageLog,
 }
 
-// === impl Patience ===
+// === impl Retry ===
 
 impl Retry {
-    /// Patience for this part, which ends when `abandon` is cancelled.
+    /// Retries for `part` until `abandon` is cancelled.
     pub fn new(part: &'static str, metrics: StoreMetrics, readiness: Readiness, abandon: CancellationToken) -> Self {
         Self { part, metrics, readiness, abandon, failures: 0, is_late: false, spell: OutageLog::default() }
     }
 
-    /// It worked: all is well again.
-    pub fn rewarded(&mut self) {
+    /// Records a success: readiness is well.
+    pub fn reset(&mut self) {
         if self.failures > 0 || self.is_late {
             self.failures = 0;
             self.is_late = false;
@@ -50,17 +52,16 @@ impl Retry {
         }
     }
 
-    /// Waits for what was asked of Postgres; none when it is time to give up first, and the question is dropped.
-    /// While the answer is late, readiness says so.
-    pub async fn wait_for<T>(&mut self, asked: impl Future<Output = T>) -> Option<T> {
-        tokio::pin!(asked);
+    /// Waits for `query`, and reports a late answer. `None` means `abandon` was cancelled and the query dropped.
+    pub async fn wait_for<T>(&mut self, query: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(query);
         tokio::select! {
             biased;
-            answered = &mut asked => return Some(answered),
+            answered = &mut query => return Some(answered),
             () = self.abandon.cancelled() => return None,
             () = tokio::time::sleep(LATE_AFTER) => {}
         }
-        // What failed before has a reason that says more.
+        // After a failure, its reason is more precise.
         if self.failures == 0 {
             self.is_late = true;
             let seconds = LATE_AFTER.as_secs();
@@ -74,12 +75,12 @@ impl Retry {
         }
         tokio::select! {
             biased;
-            answered = asked => Some(answered),
+            answered = query => Some(answered),
             () = self.abandon.cancelled() => None,
         }
     }
 
-    /// It did not work: says so, once for each reason, then pauses. False when it is time to give up.
+    /// Records a failure, logs each reason once, and pauses. False means give up.
     pub async fn pause(&mut self, outage: &Outage) -> bool {
         if let Some(held_back) = self.spell.failed(&outage.0, Instant::now()) {
             tracing::warn!(part = self.part, held_back, %outage, "Postgres does not take what it is given; trying again, nothing is lost");
@@ -97,7 +98,7 @@ impl Retry {
 fn pause_after(failures: u32) -> Duration {
     let whole = FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(16)).min(LONGEST_PAUSE);
     let mut random = [0_u8; 1];
-    // Without randomness the pause is the whole one: later, never wrong.
+    // Without randomness the pause is the whole: later, and still correct.
     let share = getrandom::fill(&mut random).map_or(255, |()| random[0]);
     whole / 2 + whole / 2 * u32::from(share) / 255
 }
@@ -110,17 +111,17 @@ mod tests {
     #[tokio::test]
     async fn an_answer_that_is_late_is_said_by_readiness_until_it_is_there() {
         let (metrics, readiness) = (Metrics::new().unwrap().store, Readiness::default());
-        let mut patience = Retry::new("writer", metrics, readiness.clone(), CancellationToken::new());
-        assert_eq!(patience.wait_for(tokio::time::sleep(Duration::from_millis(1))).await, Some(()));
+        let mut retry = Retry::new("writer", metrics, readiness.clone(), CancellationToken::new());
+        assert_eq!(retry.wait_for(tokio::time::sleep(Duration::from_millis(1))).await, Some(()));
         assert!(readiness.troubles().is_empty());
-        let said = async {
+        let troubles = async {
             while readiness.troubles().is_empty() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             readiness.troubles()
         };
-        assert!(patience.wait_for(said).await.unwrap()["writer"].contains("has not answered"));
-        patience.rewarded();
+        assert!(retry.wait_for(troubles).await.unwrap()["writer"].contains("has not answered"));
+        retry.reset();
         assert!(readiness.troubles().is_empty());
     }
 }

@@ -1,6 +1,6 @@
-//! The last step: one transaction for each batch, tried until it holds; then, and only then, the acknowledgements.
+//! The last step: one transaction for each batch, retried until it commits; only then the acknowledgements.
 //!
-//! It judges no message. Batches are written one after the other, so acknowledgements keep the order of arrival.
+//! It authorizes no message. Batches are written one after the other, so acknowledgements keep the order of arrival.
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
@@ -10,20 +10,20 @@ use crate::domain::ports::{Acknowledge, Sink};
 use crate::domain::time::Clock;
 use crate::telemetry::ingest::IngestMetrics;
 
-/// A batch on its way to the writer, and the place it holds until it is committed.
+/// A batch for the writer, with its permit.
 #[derive(Debug)]
 pub struct PreparedBatch {
-    /// What is to be stored.
+    /// The batch to store.
     pub batch: Batch,
-    /// Given back when it is.
-    pub place: OwnedSemaphorePermit,
+    /// Released after the commit.
+    pub permit: OwnedSemaphorePermit,
 }
 
 /// Writes batches.
 pub struct Writer<S, A> {
     sink: S,
     acks: A,
-    patience: Retry,
+    retry: Retry,
     metrics: IngestMetrics,
     clock: Clock,
 }
@@ -31,20 +31,20 @@ pub struct Writer<S, A> {
 // === impl Writer ===
 
 impl<S: Sink, A: Acknowledge> Writer<S, A> {
-    /// A writer into this sink.
-    pub fn new(sink: S, acks: A, patience: Retry, metrics: IngestMetrics, clock: Clock) -> Self {
-        Self { sink, acks, patience, metrics, clock }
+    /// A writer into `sink`.
+    pub fn new(sink: S, acks: A, retry: Retry, metrics: IngestMetrics, clock: Clock) -> Self {
+        Self { sink, acks, retry, metrics, clock }
     }
 
-    /// Writes all that comes, until nothing more can come or patience ends. Dropping the acknowledgements at its end
-    /// tells the session that the last one is due.
+    /// Writes batches until the queue is closed or Postgres is given up. At its end it drops `acks`, which tells the
+    /// session that no acknowledgement follows.
     pub async fn run(mut self, mut batches: mpsc::Receiver<PreparedBatch>) {
-        while let Some(PreparedBatch { mut batch, place }) = batches.recv().await {
+        while let Some(PreparedBatch { mut batch, permit }) = batches.recv().await {
             let Some(receipt) = self.commit(&mut batch).await else {
                 tracing::warn!(messages = batch.deliveries.len(), "gave up on a batch; the broker keeps its messages");
                 return;
             };
-            drop(place);
+            drop(permit);
             self.count(&batch, &receipt);
             let tokens: Vec<_> = batch.deliveries.into_iter().filter_map(|delivery| delivery.ack).collect();
             if !tokens.is_empty() {
@@ -53,13 +53,13 @@ impl<S: Sink, A: Acknowledge> Writer<S, A> {
         }
     }
 
-    /// Tries until the batch is stored; none when it was told to give up.
+    /// Retries until the batch is stored; `None` means given up.
     async fn commit(&mut self, batch: &mut Batch) -> Option<Receipt> {
         let started = (self.clock)();
         loop {
-            match self.patience.wait_for(self.sink.commit(batch)).await? {
+            match self.retry.wait_for(self.sink.commit(batch)).await? {
                 Ok(receipt) => {
-                    self.patience.rewarded();
+                    self.retry.reset();
                     let done = (self.clock)();
                     self.metrics.plain.batch_write_seconds.observe(done.seconds_since(started).max(0.0));
                     if let Some(oldest) = batch.deliveries.first() {
@@ -69,7 +69,7 @@ impl<S: Sink, A: Acknowledge> Writer<S, A> {
                     return Some(receipt);
                 }
                 Err(outage) => {
-                    if !self.patience.pause(&outage).await {
+                    if !self.retry.pause(&outage).await {
                         return None;
                     }
                 }
@@ -77,7 +77,7 @@ impl<S: Sink, A: Acknowledge> Writer<S, A> {
         }
     }
 
-    /// Counts what became of each message, now that it is true.
+    /// Counts the outcome of each message, after the commit.
     #[expect(clippy::cast_precision_loss, reason = "a batch has far fewer than 2^52 messages")]
     fn count(&self, batch: &Batch, receipt: &Receipt) {
         if !batch.deliveries.is_empty() {

@@ -1,6 +1,6 @@
-//! Makes the token Sluice logs in with: RS256, signed by a key only its owner may read.
+//! Makes the JWT that Sluice logs in with: RS256, signed by a key that only its owner may read.
 //!
-//! It keeps neither key nor token: both are made and read for one login. What goes into a token is the settings' affair.
+//! It stores neither key nor token: both exist for one login. The settings determine the claims.
 
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -18,13 +18,13 @@ use crate::config::sections::broker::BrokerJwt;
 use crate::disk;
 use crate::domain::time::{MICROS_PER_SECOND, Timestamp};
 
-/// A token is good from so long ago: the broker's clock may be behind ours.
+/// A token is valid from this long ago: the broker's clock may be behind.
 const BACKDATED_SECONDS: i64 = 60;
 
-/// The longest file a key is looked for in: RSA 4096 in PEM has 3.3 KiB.
+/// Longest key file: RSA 4096 in PEM has 3.3 KiB.
 const MAX_KEY_BYTES: u64 = 64 * 1024;
 
-/// Who else than the owner may do anything with the key's file.
+/// Permission bits that others than the owner must not have.
 const OTHERS: u32 = 0o077;
 
 /// Why there is no token.
@@ -46,7 +46,7 @@ pub enum MintError {
         /// Its permissions.
         mode: u32,
     },
-    /// Not such a key.
+    /// Not a usable key.
     #[error(
         "MQTT_JWT_KEY ({path}) holds no RSA key of 2048 to 4096 bits in PEM, PKCS#8 or PKCS#1, without a pass phrase"
     )]
@@ -59,7 +59,7 @@ pub enum MintError {
     Unsigned,
 }
 
-/// A token that is good from now on, for as long as the settings say.
+/// A token that is valid from now for the configured lifetime.
 pub fn mint(jwt: &BrokerJwt, now: Timestamp) -> Result<String, MintError> {
     let key = read_key(&jwt.key)?;
     let mut header = json!({ "alg": "RS256", "typ": "JWT" });
@@ -88,7 +88,7 @@ fn put_times(claims: &mut Map<String, Value>, now: i64, lifetime: u64) {
 fn read_key(path: &Path) -> Result<RsaKeyPair, MintError> {
     let failed = |source| MintError::Read { path: path.to_owned(), source };
     let file = disk::open(path).map_err(failed)?;
-    // Of the open file, not of the path: it cannot be another one by the time it is read.
+    // Checks the open file, not the path, which may name another file by the time it is read.
     let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
     if mode & OTHERS != 0 {
         return Err(MintError::TooOpen { path: path.to_owned(), mode });

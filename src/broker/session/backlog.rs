@@ -1,31 +1,31 @@
-//! Since when the broker may have been holding the messages that arrive now.
+//! Since when the broker may have held the messages that arrive now.
 //!
-//! A message without a time of its own says nothing about how long it waited at the broker while the daemon was away, or did
-//! not read because Postgres was. The session knows when it last had everything. In doubt the earlier moment counts: the only
-//! use of it is not to take a backlog for a flood.
+//! A message without a `ts` does not show how long it waited at the broker while the daemon was away or did not read.
+//! The session records when it last had read everything. In doubt the earlier time counts: it is used only so that a
+//! backlog is not rate limited.
 
 use crate::domain::time::Timestamp;
 
-/// A session that was behind is abreast again only after so many seconds without a sign of being behind: a slow broker sends
-/// a backlog piece by piece.
+/// A session that was behind has caught up after this many seconds without unread messages: a slow broker sends a
+/// backlog in pieces.
 const CALM_SECONDS: f64 = 10.0;
 
-/// The session looks at itself at least this often; ...
+/// The session updates this state at least this often.
 pub const LOOK_SECONDS: u64 = 2;
 
-/// ... after a longer pause the process stood still, and was behind.
+/// After a longer pause the process was suspended, and is behind.
 const PAUSE_SECONDS: f64 = 4.0;
 
-/// A read that brought so many packets may have left more behind.
+/// A read of this many packets may have left more unread.
 pub const MANY_PACKETS: usize = 512;
 
-/// How often, in seconds, it is noted for the next run that nothing is held.
-const NOTE_SECONDS: f64 = 30.0;
+/// How often, in seconds, the state is persisted for the next run.
+const PERSIST_SECONDS: f64 = 30.0;
 
-/// Moments of receipt may run so many seconds ahead of the clock, in a flood; farther, and it was the clock that was set back.
+/// Receipt times may run ahead of the clock by this many seconds in a flood. Beyond that, the clock was set back.
 const RECEIPT_LEAD_MAX: f64 = 1.0;
 
-/// The time now, or the last moment given when that is no more than [`RECEIPT_LEAD_MAX`] ahead of it.
+/// Returns `now`, or `last` if that is less than [`RECEIPT_LEAD_MAX`] ahead.
 pub fn next_receipt(now: Timestamp, last: Timestamp) -> Timestamp {
     if last.seconds_since(now) < RECEIPT_LEAD_MAX { now.max(last) } else { now }
 }
@@ -33,77 +33,77 @@ pub fn next_receipt(now: Timestamp, last: Timestamp) -> Timestamp {
 /// What the broker may hold.
 #[derive(Debug, Default)]
 pub struct Backlog {
-    /// Since when; none: not known, and nothing is assumed.
+    /// Since when; `None` means unknown, and nothing is assumed.
     since: Option<Timestamp>,
     calm_from: Option<Timestamp>,
-    looked: Option<Timestamp>,
-    noted: Option<Timestamp>,
+    updated: Option<Timestamp>,
+    persisted: Option<Timestamp>,
 }
 
 // === impl Backlog ===
 
 impl Backlog {
-    /// Nobody has read since this moment, as far as is known.
+    /// Starts with the time of the last known read.
     pub fn new(since: Option<Timestamp>) -> Self {
         Self { since, ..Self::default() }
     }
 
-    /// A connection begins. A session that is new holds nothing; one that was resumed may hold anything.
+    /// Records a new connection. A new session holds no message; a resumed one may hold any.
     pub fn connected(&mut self, now: Timestamp, is_resumed: bool) {
-        self.looked = Some(now);
+        self.updated = Some(now);
         self.calm_from = None;
         if !is_resumed {
             self.since = Some(now);
-            // As calm as can be.
+            // A new session counts as caught up.
             self.calm_from = Some(Timestamp::default());
         }
     }
 
-    /// Nobody has read since this moment, as is known only now.
+    /// Records the time of the last read, which became known only now.
     pub fn recalled(&mut self, since: Option<Timestamp>) {
-        if let (Some(known), Some(since), false) = (self.since, since, self.calm_from == Some(Timestamp::default())) {
-            self.since = Some(known.min(since));
+        if let (Some(current), Some(since), false) = (self.since, since, self.calm_from == Some(Timestamp::default())) {
+            self.since = Some(current.min(since));
         }
     }
 
-    /// The session looked at itself: whether all that it may have is read.
-    pub fn looked(&mut self, now: Timestamp, is_abreast: bool) {
-        self.stood_still(now);
-        self.looked = Some(now);
+    /// Records whether every waiting message is read.
+    pub fn update(&mut self, now: Timestamp, is_abreast: bool) {
+        self.check_for_pause(now);
+        self.updated = Some(now);
         self.calm_from = if is_abreast { self.calm_from.or(Some(now)) } else { None };
         if self.is_calm(now) {
             self.since = Some(now);
         }
     }
 
-    /// Since when the broker may have held what arrives now.
+    /// Since when the broker may have held a message that arrives now.
     pub fn held_since(&mut self, now: Timestamp) -> Timestamp {
-        self.stood_still(now);
+        self.check_for_pause(now);
         if self.is_calm(now) {
             self.since = Some(now);
         }
         let since = self.since.get_or_insert(now);
-        // A clock that was set back.
+        // The clock was set back.
         *since = (*since).min(now);
         *since
     }
 
-    /// When the next run should know that nothing is held: now and then, while it is so.
-    pub fn is_to_be_noted(&mut self, now: Timestamp) -> bool {
-        let is_due = self.noted.is_none_or(|noted| now.seconds_since(noted).abs() >= NOTE_SECONDS);
-        let notes = is_due && self.is_calm(now);
-        if notes {
-            self.noted = Some(now);
+    /// Whether to persist now that the broker holds nothing.
+    pub fn should_persist(&mut self, now: Timestamp) -> bool {
+        let is_due = self.persisted.is_none_or(|persisted| now.seconds_since(persisted).abs() >= PERSIST_SECONDS);
+        let persists = is_due && self.is_calm(now);
+        if persists {
+            self.persisted = Some(now);
         }
-        notes
+        persists
     }
 
     fn is_calm(&self, now: Timestamp) -> bool {
         self.calm_from.is_some_and(|from| now.seconds_since(from) >= CALM_SECONDS)
     }
 
-    fn stood_still(&mut self, now: Timestamp) {
-        if self.looked.is_some_and(|looked| now.seconds_since(looked) > PAUSE_SECONDS) {
+    fn check_for_pause(&mut self, now: Timestamp) {
+        if self.updated.is_some_and(|updated| now.seconds_since(updated) > PAUSE_SECONDS) {
             self.calm_from = None;
         }
     }
@@ -117,9 +117,9 @@ mod tests {
         Timestamp::default().plus_seconds(1_000_000 + second)
     }
 
-    /// Looks at every second of these.
+    /// Updates once for each of `seconds`.
     fn look(backlog: &mut Backlog, seconds: std::ops::RangeInclusive<i64>, is_abreast: bool) {
-        seconds.for_each(|at| backlog.looked(second(at), is_abreast));
+        seconds.for_each(|at| backlog.update(second(at), is_abreast));
     }
 
     #[test]
@@ -160,10 +160,10 @@ mod tests {
     fn the_next_run_hears_now_and_then_that_nothing_is_held() {
         let mut backlog = Backlog::default();
         backlog.connected(second(0), false);
-        let noted = (0..100).filter(|at| {
-            backlog.looked(second(*at), true);
-            backlog.is_to_be_noted(second(*at))
+        let persisted = (0..100).filter(|at| {
+            backlog.update(second(*at), true);
+            backlog.should_persist(second(*at))
         });
-        assert_eq!(noted.count(), 4);
+        assert_eq!(persisted.count(), 4);
     }
 }

@@ -1,19 +1,19 @@
-//! How long to wait before the next connection: longer each time, and never the same for two instances.
+//! Wait before the next connection: it doubles, with full jitter.
 //!
 //! It knows no errors and does not sleep itself.
 
 use std::time::Duration;
 
-/// The longest first wait.
+/// Ceiling of the first wait.
 const FIRST: Duration = Duration::from_millis(250);
 
-/// The longest wait.
+/// Ceiling of every wait.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// A connection that held this long was a good one: the waits begin anew.
+/// A connection that lasted this long resets the wait.
 const STABLE: Duration = Duration::from_mins(1);
 
-/// Counts failures in a row.
+/// Counts consecutive failures.
 #[derive(Debug, Default)]
 pub struct Backoff {
     failures: u32,
@@ -22,14 +22,14 @@ pub struct Backoff {
 // === impl Backoff ===
 
 impl Backoff {
-    /// The wait after a connection that worked for `held`: full jitter below a ceiling that doubles.
+    /// Wait after a connection that lasted `held`: full jitter below a doubling ceiling.
     pub fn next(&mut self, held: Duration) -> Duration {
         if held >= STABLE {
             self.failures = 0;
         }
         let ceiling = FIRST.saturating_mul(1 << self.failures.min(16)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);
-        // Without the system's randomness there is still a wait, only no jitter.
+        // Without system randomness the wait is the ceiling.
         let share = getrandom::u32().unwrap_or(u32::MAX);
         ceiling.mul_f64(f64::from(share) / f64::from(u32::MAX))
     }

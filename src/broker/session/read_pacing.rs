@@ -1,45 +1,45 @@
-//! After a read that brought messages, waits before the next, so that one wake-up serves many of them.
+//! Delays the next read after a read that brought messages, so that one wake-up serves many of them.
 //!
-//! Mosquitto writes each message by itself, and waking for each costs more than all else. A message waits for company
-//! anyway, before its batch goes; so it may as well wait in the socket. The first one after a quiet moment is read at once.
+//! Mosquitto writes each message by itself, and a wake-up for each costs more than all other work. A message waits for
+//! its batch anyway; it may as well wait in the socket. The first message after a pause is read at once.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The longest that a message waits in the socket, give or take a gap, however long it may wait for company.
+/// Upper bound for the wait in the socket, plus at most one gap, whatever the linger is.
 const LONGEST: Duration = Duration::from_millis(5);
 
-/// The pause after a read that brought [`MUCH`]: in a flood the socket's buffer must not fill, or the broker drops QoS 0.
+/// Pause after a read of [`MUCH`] bytes: if the socket's buffer fills in a flood, the broker drops QoS 0.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// So many bytes in one read are a flood: a quarter of what a socket holds at the least.
+/// A read of this many bytes is a flood: a quarter of the smallest socket buffer.
 const MUCH: usize = 32 * 1024;
 
-/// With fewer packets in a read, the gap between two is too uncertain to wait for.
+/// With fewer packets in a read, the gap between two is too uncertain.
 const FEW: u32 = 4;
 
-/// How long to pause.
+/// Computes the pause.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadPacing {
     pause: Duration,
 }
 
-// === impl Pace ===
+// === impl ReadPacing ===
 
 impl ReadPacing {
-    /// For messages that wait so long for company.
+    /// Pacing for batches with this `linger`.
     pub fn new(linger: Duration) -> Self {
         Self { pause: linger.min(LONGEST) }
     }
 
-    /// After a read that brought so many packets and bytes: until when the next read should wait, if at all.
+    /// Until when to delay the next read, after a read of `packets` and `bytes`; `None` means no delay.
     pub fn pause_until(self, now: Instant, packets: usize, bytes: usize) -> Option<Instant> {
         let packets = u32::try_from(packets).unwrap_or(u32::MAX);
         if packets == 0 || self.pause.is_zero() {
             return None;
         }
-        // The next message is not there yet; where as many come as before, it comes one gap from now, and waits from then on.
+        // The next message has not arrived. At an even rate it arrives one gap from now, and waits from then on.
         let gap = self.pause / packets.max(FEW);
         Some(now + if bytes >= MUCH { self.pause.min(SHORTEST) } else { self.pause + gap })
     }

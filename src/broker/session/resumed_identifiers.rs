@@ -1,30 +1,29 @@
-//! Which packet identifiers still stand, on a new connection, for the messages they stood for on the one before.
+//! Which packet identifiers on a new connection stand for the same messages as on the connection before.
 //!
-//! A broker may use an identifier again as soon as it has read its acknowledgement, and whether it has cannot be known once
-//! the acknowledgement is written: the connection may have ended before or after. So an identifier is believed under all of
-//! these conditions, and under none fewer:
-//! - the message was handed over and **no acknowledgement was written** for it, so no broker had a reason to free it;
-//! - the session was **resumed**, and by the **very next CONNECT**: a broker that was killed and came back with an older
-//!   state may deal identifiers again, but what it marks DUP on the first connection after that it sent before it was killed;
-//! - it is marked **DUP**, and comes once for each time it was handed over.
+//! A broker may reuse an identifier once it has read its acknowledgement. After the acknowledgement is written, a lost
+//! connection leaves open whether the broker read it. So an identifier is trusted only if all of these hold:
+//! - the message was enqueued and **no acknowledgement was written** for it, so the broker had no reason to free it;
+//! - the session was **resumed**, by the **very next CONNECT**: a broker that restarts with an older state may reuse
+//!   identifiers, but a DUP on the first connection after that was sent before the restart;
+//! - it is marked **DUP**, and arrives once for each time it was enqueued.
 //!
-//! What this does not cover is stored again: twice is allowed for a message without a time of its own, never is not.
+//! Other repeated messages are stored again: twice is allowed for a message without a `ts`, a loss is not.
 
 use std::collections::HashMap;
 
-/// The identifiers, and of how many messages each.
+/// Identifiers, each with its number of messages.
 #[derive(Debug, Default)]
-pub struct Returning {
-    /// Of the connection at hand.
+pub struct ResumedIdentifiers {
+    /// Expected on the current connection.
     expected: HashMap<u16, u32>,
-    /// For the next connection.
+    /// Expected on the next connection.
     left_over: HashMap<u16, u32>,
 }
 
-// === impl Returning ===
+// === impl ResumedIdentifiers ===
 
-impl Returning {
-    /// A connection has ended; these messages were handed over and not acknowledged.
+impl ResumedIdentifiers {
+    /// Records the identifiers that an ended connection enqueued and did not acknowledge.
     pub fn connection_ended(&mut self, unacknowledged: impl Iterator<Item = u16>) {
         self.left_over.clear();
         for packet_id in unacknowledged {
@@ -32,19 +31,19 @@ impl Returning {
         }
     }
 
-    /// CONNECT is about to be written. What an attempt before this one did not settle is forgotten.
+    /// Records that CONNECT is about to be written. Discards what the previous attempt left.
     pub fn connecting(&mut self) {
         self.expected = std::mem::take(&mut self.left_over);
     }
 
-    /// The broker lost the session, or another client had it: every identifier may stand for anything.
+    /// Discards everything: the broker lost the session, or another client used it.
     pub fn forget(&mut self) {
         self.expected.clear();
         self.left_over.clear();
     }
 
-    /// A message came under this identifier: whether it is certainly one that was handed over before.
-    pub fn came(&mut self, packet_id: u16, dup: bool) -> bool {
+    /// Whether a message with this identifier is certainly one that was enqueued before.
+    pub fn check_resent(&mut self, packet_id: u16, dup: bool) -> bool {
         if self.expected.is_empty() {
             return false;
         }
@@ -58,40 +57,40 @@ impl Returning {
 mod tests {
     use super::*;
 
-    fn ended_with(ids: &[u16]) -> Returning {
-        let mut returning = Returning::default();
-        returning.connection_ended(ids.iter().copied());
-        returning.connecting();
-        returning
+    fn ended_with(ids: &[u16]) -> ResumedIdentifiers {
+        let mut resumed = ResumedIdentifiers::default();
+        resumed.connection_ended(ids.iter().copied());
+        resumed.connecting();
+        resumed
     }
 
     #[test]
     fn what_was_not_acknowledged_is_expected_once_for_each_time_and_on_the_next_connection_alone() {
-        let mut returning = ended_with(&[7, 8, 8]);
-        assert!(returning.came(7, true));
-        assert!(!returning.came(7, true), "it was handed over once");
-        assert!(returning.came(8, true) && returning.came(8, true) && !returning.came(8, true));
-        assert!(!returning.came(9, true), "it was acknowledged, or never handed over");
+        let mut resumed = ended_with(&[7, 8, 8]);
+        assert!(resumed.check_resent(7, true));
+        assert!(!resumed.check_resent(7, true), "it was handed over once");
+        assert!(resumed.check_resent(8, true) && resumed.check_resent(8, true) && !resumed.check_resent(8, true));
+        assert!(!resumed.check_resent(9, true), "it was acknowledged, or never handed over");
     }
 
     #[test]
     fn an_attempt_in_between_ends_all_that_was_expected() {
-        let mut returning = ended_with(&[7]);
-        returning.connecting();
-        assert!(!returning.came(7, true));
+        let mut resumed = ended_with(&[7]);
+        resumed.connecting();
+        assert!(!resumed.check_resent(7, true));
     }
 
     #[test]
     fn an_identifier_that_was_dealt_again_stands_for_another_message() {
-        let mut returning = ended_with(&[7]);
-        assert!(!returning.came(7, false));
-        assert!(!returning.came(7, true));
+        let mut resumed = ended_with(&[7]);
+        assert!(!resumed.check_resent(7, false));
+        assert!(!resumed.check_resent(7, true));
     }
 
     #[test]
     fn a_lost_session_leaves_nothing() {
-        let mut returning = ended_with(&[7]);
-        returning.forget();
-        assert!(!returning.came(7, true));
+        let mut resumed = ended_with(&[7]);
+        resumed.forget();
+        assert!(!resumed.check_resent(7, true));
     }
 }

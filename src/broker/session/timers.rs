@@ -1,6 +1,6 @@
-//! What is due when on a connection: pings, and giving up on a broker that does not answer.
+//! Timers of one connection: pings, and timeouts for a broker that does not answer.
 //!
-//! It sleeps nowhere. While reading is held back it blames nobody: an answer may lie unread in the socket.
+//! It does not sleep. No timeout runs while reading is paused: an answer may lie unread in the socket.
 
 use std::time::Duration;
 
@@ -9,23 +9,28 @@ use tokio::time::Instant;
 use crate::broker::error::BrokerError;
 use crate::broker::transport::mqtt_stream::ANSWER_TIMEOUT;
 
-/// The clocks of one connection.
+/// Timers of one connection.
 #[derive(Debug)]
 pub struct Timers {
     keepalive: Option<Duration>,
     pinged: Instant,
-    /// When SUBSCRIBE was sent; nothing once it is answered.
-    asked: Option<Instant>,
-    /// When reading was last held back: silence counts only from then.
+    /// When SUBSCRIBE was sent; `None` after SUBACK.
+    subscribe_sent: Option<Instant>,
+    /// When reading last paused: silence counts only from then.
     held_back: Instant,
 }
 
 // === impl Timers ===
 
 impl Timers {
-    /// They start with SUBSCRIBE; a keepalive of zero means that nobody pings.
+    /// Starts with SUBSCRIBE; a `keepalive` of zero means no pings.
     pub fn new(now: Instant, keepalive: Duration) -> Self {
-        Self { keepalive: (!keepalive.is_zero()).then_some(keepalive), pinged: now, asked: Some(now), held_back: now }
+        Self {
+            keepalive: (!keepalive.is_zero()).then_some(keepalive),
+            pinged: now,
+            subscribe_sent: Some(now),
+            held_back: now,
+        }
     }
 
     /// How often to ping.
@@ -33,28 +38,28 @@ impl Timers {
         self.keepalive
     }
 
-    /// SUBSCRIBE was answered.
-    pub fn answered(&mut self) {
-        self.asked = None;
+    /// Records SUBACK.
+    pub fn subscribe_answered(&mut self) {
+        self.subscribe_sent = None;
     }
 
-    /// SUBSCRIBE is not answered yet.
-    pub fn is_asking(&self) -> bool {
-        self.asked.is_some()
+    /// Whether SUBACK is outstanding.
+    pub fn is_subscribing(&self) -> bool {
+        self.subscribe_sent.is_some()
     }
 
-    /// Reading is held back now.
+    /// Records that reading is paused.
     pub fn hold_back(&mut self, now: Instant) {
         self.held_back = now;
     }
 
-    /// The next moment at which something is due, when the broker was last heard at `heard`.
+    /// When the next timer is due; the broker's last bytes arrived at `heard`.
     pub fn next(&self, heard: Instant, is_held_back: bool) -> Option<Instant> {
         let patience = if is_held_back { [None, None] } else { [self.silent_at(heard), self.unanswered_at()] };
         patience.into_iter().chain([self.ping_at()]).flatten().min()
     }
 
-    /// Whether a ping is due now; an error when the broker is to be given up.
+    /// Whether a ping is due. An error means that a timeout elapsed.
     pub fn check(&mut self, now: Instant, heard: Instant, is_held_back: bool) -> Result<bool, BrokerError> {
         let is_past = |moment: Option<Instant>| moment.is_some_and(|moment| moment <= now);
         if !is_held_back && is_past(self.unanswered_at()) {
@@ -77,7 +82,7 @@ impl Timers {
     }
 
     fn unanswered_at(&self) -> Option<Instant> {
-        self.asked.map(|asked| asked.max(self.held_back) + ANSWER_TIMEOUT)
+        self.subscribe_sent.map(|subscribe_sent| subscribe_sent.max(self.held_back) + ANSWER_TIMEOUT)
     }
 
     fn silent_at(&self, heard: Instant) -> Option<Instant> {
@@ -87,7 +92,7 @@ impl Timers {
 
 // --- private helpers ---
 
-/// How long a broker may be silent: two pings without an answer, and some.
+/// Allowed silence: two pings without an answer, and a half.
 fn patience(keepalive: Duration) -> Duration {
     keepalive * 5 / 2
 }
@@ -102,7 +107,7 @@ mod tests {
     fn a_ping_is_due_each_keepalive_and_a_silent_broker_is_given_up_after_two_and_a_half() {
         let start = Instant::now();
         let mut timers = Timers::new(start, KEEPALIVE);
-        timers.answered();
+        timers.subscribe_answered();
         assert_eq!(timers.next(start, false), Some(start + KEEPALIVE));
         assert!(!timers.check(start + KEEPALIVE / 2, start, false).unwrap());
         assert!(timers.check(start + KEEPALIVE, start, false).unwrap());
@@ -126,7 +131,7 @@ mod tests {
     fn without_a_keepalive_nothing_is_due_once_the_broker_has_answered() {
         let start = Instant::now();
         let mut timers = Timers::new(start, Duration::ZERO);
-        timers.answered();
+        timers.subscribe_answered();
         assert_eq!(timers.next(start, false), None);
     }
 }

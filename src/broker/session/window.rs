@@ -1,4 +1,4 @@
-//! Notices when the in-flight window binds: the broker then waits for acknowledgements. It holds nothing back itself.
+//! Reports when the in-flight window is full, so that the broker waits for acknowledgements. It limits nothing itself.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use tokio::time::Instant;
 
 use crate::telemetry::broker::BrokerMetrics;
 
-/// How often, at most, the log says that the window binds.
+/// Minimum time between two warnings.
 const WARN_EVERY: Duration = Duration::from_mins(1);
 
-/// The window of one connection.
+/// Window of one connection.
 #[derive(Debug)]
 pub struct InflightWindow {
     receive_maximum: u16,
@@ -17,15 +17,15 @@ pub struct InflightWindow {
     warned: Option<Instant>,
 }
 
-// === impl Window ===
+// === impl InflightWindow ===
 
 impl InflightWindow {
-    /// A window of this size, empty.
+    /// An empty window of `receive_maximum` messages.
     pub fn new(receive_maximum: u16) -> Self {
         Self { receive_maximum, is_full: false, warned: None }
     }
 
-    /// So many messages are to be acknowledged now.
+    /// Records the number of unacknowledged messages.
     pub fn watch(&mut self, unacked: usize, metrics: &BrokerMetrics) {
         metrics.unacked.set(i64::try_from(unacked).unwrap_or(i64::MAX));
         let receive_maximum = self.receive_maximum;

@@ -1,7 +1,8 @@
-//! Tries whom the broker lets in: one TLS handshake and one CONNECT with a client certificate, on the devices' listener.
+//! Tests which certificates the devices' listener accepts: one TLS handshake and one CONNECT with a client
+//! certificate.
 //!
-//! Under TLS 1.3 a client is refused only after its side of the handshake is done, so CONNECT is asked too. Nothing is
-//! resumed: each try shows the certificate. It judges nothing.
+//! Under TLS 1.3 a client is refused only after its side of the handshake is done, so CONNECT is sent too. TLS
+//! resumption is off: each test shows the certificate. It draws no conclusion.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,32 +18,32 @@ use crate::broker::transport::outgoing;
 use crate::broker::transport::tls;
 use crate::disk;
 
-/// One try, the goodbye included; a broker that takes longer lets nobody in who matters.
+/// Upper bound for one test, including the disconnect.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Where to try, and whom to trust there.
+/// Where to connect, and which authorities to trust there.
 #[derive(Clone, Copy, Debug)]
 pub struct TlsListenerAddress<'a> {
     /// `BROKER_PROBE_ADDR`.
     pub address: &'a str,
-    /// Who may have signed the certificate shown there; none: the system's roots.
+    /// Authorities of the broker's certificate; `None` means the system's roots.
     pub ca_cert: Option<&'a Path>,
 }
 
-/// What the broker did with the certificate.
+/// The broker's answer to the certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProbeOutcome {
-    /// Let in.
+    /// Accepted.
     Admitted,
-    /// Refused, because it is revoked.
+    /// Refused as revoked.
     Revoked,
     /// Refused for another reason.
     Refused(String),
-    /// There was no telling: the broker is away, or its own certificate is not acceptable.
+    /// Unknown: the broker is unreachable, or its own certificate is not trusted.
     Unreachable(String),
 }
 
-/// Tries with this certificate (DER) and its key (PEM).
+/// Tests this certificate (DER) with its key (PEM).
 pub async fn try_door(door: TlsListenerAddress<'_>, client_id: &str, certificate: &[u8], key: &str) -> ProbeOutcome {
     match timeout(PATIENCE, knock(door, client_id, certificate, key)).await {
         Ok(Ok(())) => ProbeOutcome::Admitted,
@@ -51,7 +52,7 @@ pub async fn try_door(door: TlsListenerAddress<'_>, client_id: &str, certificate
     }
 }
 
-/// TLS towards it, with this certificate and its key.
+/// TLS connector with this certificate and its key.
 pub(super) async fn connector(
     door: TlsListenerAddress<'_>,
     certificate: &[u8],
@@ -75,12 +76,12 @@ async fn knock(
     let connector = connector(door, certificate, key).await?;
     let connect = outgoing::bare_connect(client_id)?;
     let mut link = MqttStream::open_tls(host, port, &connector).await?;
-    link.introduce(&connect, &mut Vec::new()).await?;
+    link.send_connect(&connect, &mut Vec::new()).await?;
     link.close(&outgoing::DISCONNECT).await;
     Ok(())
 }
 
-/// The setting was checked: there is a port, and it is a number.
+/// The setting was validated: it has a numeric port.
 pub fn split(address: &str) -> (&str, u16) {
     let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
     (host.trim_start_matches('[').trim_end_matches(']'), port.parse().unwrap_or_default())
@@ -93,7 +94,7 @@ fn judge(trouble: &BrokerError) -> ProbeOutcome {
             ProbeOutcome::Refused(format!("by the TLS alert {alert:?}"))
         }
         BrokerError::Refused { code, .. } => ProbeOutcome::Refused(format!("by CONNACK with code 0x{code:02X}")),
-        // A broker that closes at once, without an alert, has not let it in.
+        // A broker that closes at once, without an alert, has not accepted it.
         BrokerError::ClosedEarly => ProbeOutcome::Refused("the connection was closed without a word".to_owned()),
         other => ProbeOutcome::Unreachable(other.to_string()),
     }

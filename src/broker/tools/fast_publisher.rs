@@ -1,6 +1,6 @@
-//! Publishing at full speed: packets that are encoded once, patched in place, and sent many at a time.
+//! Publishes at full speed: packets are encoded once, patched in place, and sent many at a time.
 //!
-//! For the simulator and for nobody else: it does not pace, and it does not connect again.
+//! Only for the simulator: it does not pace, and it does not reconnect.
 
 use bytes::BytesMut;
 use rumqttc::v5::mqttbytes::QoS;
@@ -12,48 +12,48 @@ use crate::broker::transport::outgoing::{self, unsendable};
 use crate::broker::transport::packets::Incoming;
 use crate::config::sections::broker::BrokerConfig;
 
-/// Bytes that are gathered before they are written.
+/// Bytes that are buffered before a write.
 const WRITE_AT: usize = 64 * 1024;
 
-/// MQTT 5: nobody had subscribed to the message's topic.
+/// MQTT 5: the topic has no subscriber.
 const NO_SUBSCRIBER: u8 = 0x10;
 
-/// A PUBLISH as it goes over the wire.
+/// An encoded PUBLISH.
 #[derive(Clone, Debug)]
 pub struct Packet {
     bytes: Box<[u8]>,
     payload_at: usize,
 }
 
-/// What the sender wants to know of a message when it is answered.
+/// Data of the sender that comes back with the answer.
 pub type Note = [u64; 2];
 
-/// What the broker said of a QoS 1 message.
+/// The broker's answer to a QoS 1 message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BrokerAnswer {
-    /// What the message was noted as.
+    /// The sender's note.
     pub note: Note,
-    /// What the broker did.
+    /// The outcome.
     pub fate: PublishOutcome,
 }
 
-/// What the broker did with a message.
+/// Outcome of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublishOutcome {
-    /// It has it.
+    /// Accepted.
     Taken,
-    /// It has it, and nobody to give it to.
+    /// Accepted; the topic has no subscriber.
     Unheard,
-    /// It refused it, by its access rules or limits.
+    /// Refused by access rules or limits.
     Refused,
 }
 
-/// A connection for such packets.
+/// A connection for encoded packets.
 pub struct FastPublisher {
     link: MqttStream,
     outbox: BytesMut,
     incoming: Vec<Incoming>,
-    /// By packet identifier, modulo their number, which is at least the window's.
+    /// Notes by packet identifier, modulo their number, which is at least the window.
     notes: Vec<Note>,
     window: usize,
     unanswered: usize,
@@ -74,12 +74,12 @@ impl Packet {
         Ok(Self { bytes: bytes.as_ref().into(), payload_at })
     }
 
-    /// The payload, to be patched.
+    /// The payload, for patching.
     pub fn payload_mut(&mut self) -> &mut [u8] {
         &mut self.bytes[self.payload_at..]
     }
 
-    /// The bytes that go out, under this packet identifier. It stands before the empty property list.
+    /// The bytes to send, with this packet identifier, which is before the empty property list.
     fn stamped(&mut self, packet_id: u16) -> &[u8] {
         let end = self.payload_at - 1;
         self.bytes[end - 2..end].copy_from_slice(&packet_id.to_be_bytes());
@@ -87,32 +87,33 @@ impl Packet {
     }
 }
 
-// === impl Volley ===
+// === impl FastPublisher ===
 
 impl FastPublisher {
-    /// Connects with the address, TLS, client id and login of `config`; at most `window` QoS 1 messages are unanswered.
+    /// Connects with the address, TLS, client id and login of `config`; at most `window` QoS 1 messages are
+    /// unanswered.
     pub async fn connect(config: &BrokerConfig, window: u16, at_least_once: bool) -> Result<Self, BrokerError> {
         let connect = outgoing::publisher_connect(config)?;
         let mut link = MqttStream::open(config).await?;
         let mut incoming = Vec::new();
-        let welcome = link.introduce(&connect, &mut incoming).await?;
+        let welcome = link.send_connect(&connect, &mut incoming).await?;
         let window = usize::from(window.min(welcome.receive_maximum.unwrap_or(u16::MAX)).max(1));
         let notes = vec![[0; 2]; window.next_power_of_two()];
         let (outbox, qos) = (BytesMut::with_capacity(2 * WRITE_AT), qos(at_least_once));
         Ok(Self { link, outbox, incoming, notes, window, unanswered: 0, packet_id: 0, qos })
     }
 
-    /// How many messages may be pushed before an answer must be heard.
+    /// Number of messages that may be pushed before the next answer.
     pub fn room(&self) -> usize {
         self.window - self.unanswered
     }
 
-    /// How many messages wait for their answer.
+    /// Number of unanswered messages.
     pub fn unanswered(&self) -> usize {
         self.unanswered
     }
 
-    /// Puts a message behind the others; says whether it is time to [`Self::flush`]. `note` comes back with its answer.
+    /// Appends a message. Returns whether to call [`Self::flush`]. `note` comes back with the answer.
     pub fn push(&mut self, packet: &mut Packet, note: Note) -> bool {
         if self.qos == QoS::AtMostOnce {
             self.outbox.extend_from_slice(&packet.bytes);
@@ -126,14 +127,14 @@ impl FastPublisher {
         self.outbox.len() >= WRITE_AT
     }
 
-    /// Writes what was pushed.
+    /// Writes the pushed messages.
     pub async fn flush(&mut self) -> Result<(), BrokerError> {
         let written = if self.outbox.is_empty() { Ok(()) } else { self.link.write(&self.outbox).await };
         self.outbox.clear();
         written
     }
 
-    /// Waits for answers and takes all that are there. Cancelling it loses none.
+    /// Waits for answers and takes all that have arrived. Cancel safe.
     pub async fn hear(&mut self, answers: &mut Vec<BrokerAnswer>) -> Result<(), BrokerError> {
         self.link.drain(&mut self.incoming).await?;
         for packet in self.incoming.drain(..) {
@@ -150,7 +151,7 @@ impl FastPublisher {
         Ok(())
     }
 
-    /// Says goodbye and waits until the broker has read it all.
+    /// Disconnects and waits until the broker has read everything.
     pub async fn close(mut self) -> Result<(), BrokerError> {
         self.flush().await?;
         self.link.close(&outgoing::DISCONNECT).await;
@@ -158,7 +159,7 @@ impl FastPublisher {
     }
 }
 
-// === impl Fate ===
+// === impl PublishOutcome ===
 
 impl PublishOutcome {
     fn of(code: u8) -> Self {

@@ -1,8 +1,7 @@
-//! Looks at the broker as the session would meet it, and says what it found: reachable, granted, delivered, how many
-//! messages in flight, and what the broker says of itself.
+//! Inspects the broker as the session would find it: reachable, subscription granted, messages delivered, window.
 //!
-//! It is a guest. It never uses `MQTT_CLIENT_ID`, which would take the session from a running daemon; it never joins
-//! `MQTT_SHARE_GROUP`, whose messages would be dealt to it and lost; and nothing of it stays once it has gone.
+//! It never uses `MQTT_CLIENT_ID`, which would take the session from a running daemon. It never joins
+//! `MQTT_SHARE_GROUP`, whose messages it would receive and lose. It leaves nothing at the broker.
 
 use std::time::Duration;
 
@@ -17,20 +16,20 @@ use crate::config::sections::broker::BrokerConfig;
 use crate::domain::finding::Finding;
 use crate::domain::topic::{MessageKind, Topic};
 
-/// The most messages of the window's measurement.
+/// Most messages of the window measurement.
 const WINDOW_MESSAGES: usize = 2000;
 
-/// They are published in steps, until a whole step brings nothing: a broker that holds them back has two steps in its queue
-/// then, which is far from full (`max_queued_messages` is 1000 by default), so that nothing is dropped.
+/// They are published in steps, until a whole step delivers nothing: then two steps are queued at the broker, far
+/// below its limit (`max_queued_messages` is 1000 by default), so none is dropped.
 const WINDOW_STEP: usize = 100;
 
-/// When nothing has come for so long, nothing more will.
+/// After this long without a message, no more are expected.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// Unanswered messages of the guest that publishes.
+/// Unanswered messages of the publishing connection.
 const PUBLISHER_WINDOW: u16 = 50;
 
-/// Where the window is measured; the access rules must let this user read and write below it.
+/// Topic of the window measurement; the access rules must let this user read and write below it.
 const SCRATCH: &str = "sluice/doctor";
 
 const VERSION_TOPIC: &str = "$SYS/broker/version";
@@ -39,17 +38,17 @@ const UPTIME_TOPIC: &str = "$SYS/broker/uptime";
 /// Several findings, or why there is none.
 pub type BrokerCheck = Result<Vec<Finding>, BrokerError>;
 
-/// A guest at the broker.
+/// Inspections of one broker.
 #[derive(Debug)]
 pub struct Inspector<'a> {
     config: &'a BrokerConfig,
-    /// Messages that two full batches hold.
+    /// Messages of two full batches.
     needed_window: usize,
-    /// What tells this guest from others.
+    /// Distinguishes this run from others.
     mark: String,
 }
 
-/// One connection of the guest.
+/// One connection.
 struct Visit {
     link: MqttStream,
     incoming: Vec<Incoming>,
@@ -57,24 +56,24 @@ struct Visit {
     welcome: ConnAck,
 }
 
-/// What the window's measurement saw.
+/// Result of the window measurement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct ProbeReceipt {
     arrived: usize,
-    /// Whether it stopped there, however many were published.
+    /// Whether the number stayed there with more published.
     is_bound: bool,
 }
 
 // === impl Inspector ===
 
 impl<'a> Inspector<'a> {
-    /// An inspection of this broker; `needed_window` is what the batches under way hold.
+    /// An inspection of this broker; `needed_window` is the number of messages in the batches in flight.
     pub fn new(config: &'a BrokerConfig, needed_window: usize) -> Self {
         let mark = uuid::Uuid::new_v4().simple().to_string()[..8].to_owned();
         Self { config, needed_window, mark }
     }
 
-    /// Name, TCP, TLS, login; and what the broker says it can do.
+    /// Checks name, TCP, TLS and login, and reports the broker's features.
     pub async fn connection(&self) -> BrokerCheck {
         let visit = self.visit("guest", 1).await?;
         let abilities = visit.welcome.abilities;
@@ -104,7 +103,7 @@ impl<'a> Inspector<'a> {
         Ok(findings)
     }
 
-    /// Whether the subscription of the session would be granted. It lasts a moment; one unacknowledged message at most comes.
+    /// Checks that the session's subscription would be granted; at most one message arrives unacknowledged.
     pub async fn subscription(&self) -> BrokerCheck {
         let filter = match &self.config.share_group {
             Some(group) => format!("$share/{group}-doctor-{}/{}", self.mark, self.config.topic),
@@ -120,8 +119,8 @@ impl<'a> Inspector<'a> {
         }
     }
 
-    /// Whether what is granted is delivered: an access rule of Mosquitto's `acl_file` refuses no subscription, it withholds
-    /// the messages. The message that shows it is one the daemon ignores.
+    /// Checks that a granted subscription delivers: an access rule in Mosquitto's `acl_file` withholds messages and
+    /// refuses no subscription. The daemon ignores the test message.
     pub async fn delivery(&self) -> BrokerCheck {
         let wanted = &self.config.topic;
         let Some(topic) = ignored_topic(wanted, &self.mark) else {
@@ -147,14 +146,14 @@ impl<'a> Inspector<'a> {
         }])
     }
 
-    /// How many messages the broker sends before the first is acknowledged.
+    /// Measures how many messages the broker sends before the first acknowledgement.
     pub async fn window(&self) -> BrokerCheck {
         let topic = format!("{SCRATCH}/{}", self.mark);
         let seen = self.publish_and_count(&topic, WINDOW_MESSAGES, self.config.receive_maximum).await?;
         Ok(vec![self.judge_window(&topic, seen)])
     }
 
-    /// What the broker tells of itself under `$SYS`.
+    /// Reports the broker's `$SYS` values.
     pub async fn own_words(&self) -> BrokerCheck {
         let mut visit = self.visit("guest", u16::MAX).await?;
         let topics = [VERSION_TOPIC, UPTIME_TOPIC, DROPPED_TOPIC];
@@ -171,7 +170,7 @@ impl<'a> Inspector<'a> {
         Ok(judge_own_words(said))
     }
 
-    /// Publishes up to so many messages, acknowledges none, and stops when no more come. None: the broker let none of them in.
+    /// Publishes messages without acknowledging any, until no more arrive. `None`: the broker accepted none.
     async fn publish_and_count(
         &self,
         topic: &str,
@@ -194,7 +193,7 @@ impl<'a> Inspector<'a> {
             if writer.drain().await?.refused > 0 {
                 return Ok(None);
             }
-            // A broker may be a message or two behind without holding back the next ones; that is waited for only once.
+            // A broker may be a message or two behind without a limit; that wait happens only once.
             let arrived = reader.gather(published - held_back).await?;
             seen = ProbeReceipt { arrived, is_bound: arrived == seen.arrived };
             held_back = held_back.max(published - arrived);
@@ -245,11 +244,11 @@ impl<'a> Inspector<'a> {
         let connect = outgoing::inspector_connect(&config, receive_maximum)?;
         let mut link = MqttStream::open(&config).await?;
         let mut incoming = Vec::new();
-        let welcome = link.introduce(&connect, &mut incoming).await?;
+        let welcome = link.send_connect(&connect, &mut incoming).await?;
         Ok(Visit { link, incoming, messages: Vec::new(), welcome })
     }
 
-    /// The settings under a name of its own; it begins like the daemon's, which a broker may ask for.
+    /// The settings with another client id, which starts like the daemon's, as a broker may require.
     fn guest(&self, role: &str) -> BrokerConfig {
         let client_id = format!("{}-doctor-{}-{role}", self.config.client_id, self.mark);
         BrokerConfig { client_id, ..self.config.clone() }
@@ -259,7 +258,7 @@ impl<'a> Inspector<'a> {
 // === impl Visit ===
 
 impl Visit {
-    /// Subscribes; the code of the answer.
+    /// Subscribes; returns the code of the answer.
     async fn subscribe(&mut self, filter: &str, wants_retained: bool) -> Result<u8, BrokerError> {
         self.link.write(&outgoing::inspector_subscribe(filter, wants_retained)?).await?;
         let answer = timeout(ANSWER_TIMEOUT, async {
@@ -273,7 +272,7 @@ impl Visit {
         answer.await.unwrap_or(Err(late))
     }
 
-    /// Waits until so many messages have come, or none any more; how many there are.
+    /// Waits until `wanted` messages have arrived or no more do; returns their number.
     async fn gather(&mut self, wanted: usize) -> Result<usize, BrokerError> {
         while self.messages.len() < wanted {
             let Ok(heard) = timeout(QUIET, self.hear()).await else { break };
@@ -282,7 +281,7 @@ impl Visit {
         Ok(self.messages.len())
     }
 
-    /// Takes what is there or waits for it; the code of a SUBACK, when one came.
+    /// Takes the packets that have arrived, or waits; returns the code of a SUBACK.
     async fn hear(&mut self) -> Result<Option<u8>, BrokerError> {
         if self.incoming.is_empty() {
             self.link.drain(&mut self.incoming).await?;
@@ -299,7 +298,7 @@ impl Visit {
         Ok(answer)
     }
 
-    /// Goes; the broker forgets the session with what waits in it.
+    /// Disconnects; the broker drops the session and its messages.
     async fn leave(self) {
         self.link.close(&outgoing::DISCONNECT).await;
     }
@@ -307,7 +306,7 @@ impl Visit {
 
 // --- private helpers ---
 
-/// A topic under the filter that the daemon ignores, for it is the platform's own voice; none when there is no such.
+/// A topic under the filter that the daemon ignores as the platform's own; `None` if there is none.
 fn ignored_topic(filter: &str, mark: &str) -> Option<String> {
     let name = format!("sluice-doctor-{mark}");
     let level = |level| match level {
@@ -334,7 +333,7 @@ fn judge_own_words([version, uptime, dropped]: [Option<String>; 3]) -> Vec<Findi
     }];
     let is_heard = version.is_some() || uptime.is_some();
     findings.push(match dropped.as_deref().map(str::trim) {
-        // Mosquitto says a number when it changes and keeps it for a minute; it is silent while nothing is dropped.
+        // Mosquitto publishes a number when it changes, keeps it for a minute, and publishes none at zero.
         None if is_heard => Finding::ok("it has dropped no message in the last minute, as far as it says"),
         None => {
             Finding::warning(format!("{DROPPED_TOPIC} is not heard: messages that are dropped go unnoticed"), advice)

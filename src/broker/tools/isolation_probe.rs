@@ -1,7 +1,7 @@
-//! Publishes with a client certificate on the devices' listener, and reports what the broker answered for each topic.
+//! Publishes with a client certificate on the devices' listener, and reports the broker's answer for each topic.
 //!
-//! MQTT 5 and QoS 1: a broker of MQTT 3.1.1 acknowledges what its access rules drop. It judges nothing, and publishes
-//! nothing but empty messages.
+//! MQTT 5 and QoS 1: a broker of MQTT 3.1.1 acknowledges messages that its access rules drop. It draws no conclusion,
+//! and publishes only empty messages.
 
 use std::time::Duration;
 
@@ -22,21 +22,21 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The PUBACK code with which a broker refuses a topic by its access rules.
 const NOT_AUTHORIZED: u8 = 0x87;
 
-/// Accepted, although nobody subscribes to it.
+/// Accepted; the topic has no subscriber.
 const NO_MATCHING_SUBSCRIBERS: u8 = 0x10;
 
-/// What the broker did with one message.
+/// The broker's answer to one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublishAnswer {
-    /// It took it.
+    /// Accepted.
     Accepted,
-    /// Its access rules refuse the topic.
+    /// Refused by access rules.
     Refused,
-    /// A code that says neither.
+    /// Any other code.
     Other(u8),
 }
 
-/// Publishes an empty message to each of these topics, one after the other; the answers, in their order.
+/// Publishes an empty message to each topic, one after the other; returns the answers in that order.
 pub async fn publish_to(
     door: TlsListenerAddress<'_>,
     client_id: &str,
@@ -76,9 +76,9 @@ async fn ask(
     let connect = outgoing::bare_connect(client_id)?;
     let mut link = MqttStream::open_tls(host, port, &connector).await?;
     let mut incoming = Vec::new();
-    link.introduce(&connect, &mut incoming).await?;
+    link.send_connect(&connect, &mut incoming).await?;
     let mut answers = Vec::with_capacity(topics.len());
-    // One at a time: whatever window the broker allows, it is kept.
+    // One at a time, which respects any window.
     for (topic, packet_id) in topics.iter().zip(1..) {
         link.write(&packet(topic, packet_id)?).await?;
         answers.push(PublishAnswer::of(answer(&mut link, &mut incoming, packet_id).await?));
@@ -95,7 +95,7 @@ fn packet(topic: &str, packet_id: u16) -> Result<BytesMut, BrokerError> {
     Ok(buffer)
 }
 
-/// Waits for the PUBACK of this message; its code.
+/// Waits for the PUBACK of this message; returns its code.
 async fn answer(link: &mut MqttStream, incoming: &mut Vec<Incoming>, wanted: u16) -> Result<u8, BrokerError> {
     loop {
         for packet in incoming.drain(..) {

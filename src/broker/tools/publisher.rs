@@ -1,6 +1,6 @@
-//! A small publishing client on the same link, for the demo and the simulator: many messages on their way at once.
+//! A small publishing client for the demo and the simulator: many messages in flight.
 //!
-//! It subscribes to nothing, keeps no session, and does not connect again: when its connection ends, so does it.
+//! It subscribes to nothing, keeps no session, and does not reconnect.
 
 use bytes::{Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::QoS;
@@ -12,10 +12,10 @@ use crate::broker::transport::outgoing::{self, unsendable};
 use crate::broker::transport::packets::Incoming;
 use crate::config::sections::broker::BrokerConfig;
 
-/// Bytes that are gathered before they are written.
+/// Bytes that are buffered before a write.
 const WRITE_AT: usize = 32 * 1024;
 
-/// A connection to publish on.
+/// A connection for publishing.
 pub struct MqttPublisher {
     link: MqttStream,
     outbox: BytesMut,
@@ -26,12 +26,12 @@ pub struct MqttPublisher {
     tally: PublishTally,
 }
 
-/// What became of the QoS 1 messages that were answered.
+/// Outcomes of the answered QoS 1 messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PublishTally {
-    /// The broker has them.
+    /// Accepted.
     pub acknowledged: u64,
-    /// The broker refused them, by its access rules or limits.
+    /// Refused by access rules or limits.
     pub refused: u64,
 }
 
@@ -43,13 +43,13 @@ impl MqttPublisher {
         let connect = outgoing::publisher_connect(config)?;
         let mut link = MqttStream::open(config).await?;
         let mut incoming = Vec::new();
-        let welcome = link.introduce(&connect, &mut incoming).await?;
+        let welcome = link.send_connect(&connect, &mut incoming).await?;
         let window = window.min(welcome.receive_maximum.unwrap_or(u16::MAX)).max(1);
         let (outbox, tally) = (BytesMut::new(), PublishTally::default());
         Ok(Self { link, outbox, incoming, window, unacked: 0, packet_id: 0, tally })
     }
 
-    /// Publishes at QoS 1. It waits only when the window is full; what is gathered goes out then, or by [`Self::flush`].
+    /// Publishes at QoS 1. Waits only if the window is full; buffered bytes are sent then, or by [`Self::flush`].
     pub async fn publish(&mut self, topic: &str, payload: impl Into<Bytes>) -> Result<(), BrokerError> {
         while self.unacked >= self.window {
             self.flush().await?;
@@ -60,19 +60,19 @@ impl MqttPublisher {
         self.send(topic, payload.into(), QoS::AtLeastOnce).await
     }
 
-    /// Publishes at QoS 0: nobody will say whether it arrived.
+    /// Publishes at QoS 0, without an answer.
     pub async fn publish_at_most_once(&mut self, topic: &str, payload: impl Into<Bytes>) -> Result<(), BrokerError> {
         self.send(topic, payload.into(), QoS::AtMostOnce).await
     }
 
-    /// Writes what is gathered.
+    /// Writes the buffered bytes.
     pub async fn flush(&mut self) -> Result<(), BrokerError> {
         let written = if self.outbox.is_empty() { Ok(()) } else { self.link.write(&self.outbox).await };
         self.outbox.clear();
         written
     }
 
-    /// Waits until every QoS 1 message is answered; the tally is of all since the connect.
+    /// Waits until every QoS 1 message is answered; returns the tally since the connect.
     pub async fn drain(&mut self) -> Result<PublishTally, BrokerError> {
         self.flush().await?;
         while self.unacked > 0 {
@@ -81,17 +81,17 @@ impl MqttPublisher {
         Ok(self.tally)
     }
 
-    /// What became of the messages that were answered since the connect.
+    /// Tally of the answered messages since the connect.
     pub const fn tally(&self) -> PublishTally {
         self.tally
     }
 
-    /// How many messages have no answer; on a connection that broke, the broker may have them or not.
+    /// Number of unanswered messages; on a broken connection the broker may have them.
     pub const fn unanswered(&self) -> u16 {
         self.unacked
     }
 
-    /// Writes what is gathered, says goodbye, and waits for the broker to close.
+    /// Writes the buffered bytes, disconnects, and waits for the broker to close.
     pub async fn close(mut self) -> Result<(), BrokerError> {
         self.flush().await?;
         self.link.close(&outgoing::DISCONNECT).await;
@@ -105,7 +105,7 @@ impl MqttPublisher {
         if self.outbox.len() >= WRITE_AT { self.flush().await } else { Ok(()) }
     }
 
-    /// Takes the answers that are there, or waits for one.
+    /// Takes the answers that have arrived, or waits for one.
     async fn hear(&mut self) -> Result<(), BrokerError> {
         self.link.drain(&mut self.incoming).await?;
         for packet in self.incoming.drain(..) {

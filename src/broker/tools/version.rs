@@ -1,4 +1,4 @@
-//! Asks the broker which version it is: the retained message at `$SYS/broker/version`, read by a guest of a moment.
+//! Reads the broker's version: the retained message at `$SYS/broker/version`, through a short connection.
 //!
 //! It uses a client id of its own, never `MQTT_CLIENT_ID`, and concludes nothing from the answer.
 
@@ -15,20 +15,20 @@ use crate::config::sections::broker::BrokerConfig;
 
 const TOPIC: &str = "$SYS/broker/version";
 
-/// Connecting, asking and leaving together. The publisher waits for it, and revocations with it.
+/// Upper bound for connecting, reading and disconnecting. The publisher of the CRL waits for it.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// The longest text that is kept of what a broker states.
+/// Longest text kept of the version.
 const MAX_CHARS: usize = 100;
 
-/// What a broker states of itself.
+/// The version a broker states.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerVersion {
     text: String,
     mosquitto: Option<(u32, u32)>,
 }
 
-/// Asks. The error is a sentence for the operator.
+/// Reads the version. The error is a sentence for the operator.
 pub async fn ask(config: &BrokerConfig) -> Result<BrokerVersion, String> {
     let address = config.address();
     match timeout(PATIENCE, visit(config)).await {
@@ -49,7 +49,7 @@ async fn visit(config: &BrokerConfig) -> Result<String, BrokerError> {
     let config = BrokerConfig { client_id, ..config.clone() };
     let mut link = MqttStream::open(&config).await?;
     let mut incoming = Vec::new();
-    link.introduce(&outgoing::inspector_connect(&config, 1)?, &mut incoming).await?;
+    link.send_connect(&outgoing::inspector_connect(&config, 1)?, &mut incoming).await?;
     link.write(&outgoing::inspector_subscribe(TOPIC, true)?).await?;
     loop {
         for packet in incoming.drain(..) {
@@ -75,7 +75,7 @@ async fn visit(config: &BrokerConfig) -> Result<String, BrokerError> {
 // === impl BrokerVersion ===
 
 impl BrokerVersion {
-    /// Reads what a broker states, such as `mosquitto version 2.1.2`.
+    /// Parses the text of a broker, such as `mosquitto version 2.1.2`.
     pub fn read(text: &str) -> Self {
         let text: String = text.chars().filter(|letter| !letter.is_control()).take(MAX_CHARS).collect();
         let numbers = text.strip_prefix("mosquitto version ").and_then(|rest| {
@@ -85,12 +85,12 @@ impl BrokerVersion {
         Self { mosquitto: numbers, text }
     }
 
-    /// Major and minor number, when it is a Mosquitto.
+    /// Major and minor number, if it is a Mosquitto.
     pub const fn mosquitto(&self) -> Option<(u32, u32)> {
         self.mosquitto
     }
 
-    /// Whether `%u` in a pattern matches a name with slashes: it does before 2.1. None: it is no Mosquitto.
+    /// Whether `%u` in a pattern matches a name with slashes, as before 2.1. `None` means it is not Mosquitto.
     pub fn patterns_match_slashes(&self) -> Option<bool> {
         self.mosquitto.map(|numbers| numbers < (2, 1))
     }

@@ -1,6 +1,6 @@
-//! One framed connection: TCP or TLS, bytes in and out, packets in.
+//! One framed connection, TCP or TLS: bytes in and out, packets in.
 //!
-//! It never connects again, and it knows no session: what is left unwritten when it ends is gone with it.
+//! It never reconnects and knows no session: unwritten bytes are lost when it ends.
 
 use std::future::Future;
 use std::pin::pin;
@@ -23,25 +23,25 @@ use crate::broker::error::BrokerError;
 use crate::config::sections::broker::BrokerConfig;
 use crate::disk;
 
-/// Name, TCP and TLS together.
+/// Upper bound for name lookup, TCP and TLS together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long CONNACK and SUBACK may take.
+/// Upper bound for CONNACK and SUBACK.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A broker that takes no bytes for so long is gone.
+/// A broker that accepts no bytes for this long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the broker may take to close after DISCONNECT. What it has not read of us by then it delivers again.
+/// Upper bound for the broker's close after DISCONNECT. Packets it has not read by then lead to redeliveries.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The read buffer: some two hundred messages. Their bytes share it, so it is not larger than a lone message may hold on to.
+/// Read buffer: some two hundred messages. They share its memory, so its size is the most that one message can retain.
 const CHUNK: usize = 64 * 1024;
 
-/// With less room than this a new buffer is taken.
+/// With less room than this, a new buffer is used.
 const LEAST_ROOM: usize = 4 * 1024;
 
-/// A buffer that grew to more than this for one large packet is given back after it.
+/// A buffer that grew beyond this for a large packet is released after it.
 const LARGEST_KEPT: usize = 4 * CHUNK;
 
 /// The most that is read in one turn, ...
@@ -55,9 +55,9 @@ pub struct MqttStream {
     stream: Stream,
     splitter: Splitter,
     inbox: BytesMut,
-    /// Why nothing more will come; told after all that came before it.
+    /// Why reading ended; returned after all packets before it.
     ended: Option<BrokerError>,
-    heard: Instant,
+    last_received: Instant,
 }
 
 type Stream = Box<dyn Duplex>;
@@ -80,10 +80,10 @@ impl Duplex for TlsStream<QuietTcp> {
     }
 }
 
-// === impl Link ===
+// === impl MqttStream ===
 
 impl MqttStream {
-    /// Connects; `MQTT_HOST`, `MQTT_PORT` and the TLS settings say where to.
+    /// Connects as `MQTT_HOST`, `MQTT_PORT` and the TLS settings say.
     pub async fn open(config: &BrokerConfig) -> Result<Self, BrokerError> {
         let opening = timeout(CONNECT_TIMEOUT, open_stream(config)).await;
         let stream = opening.map_err(|_| BrokerError::ConnectTimeout {
@@ -106,8 +106,8 @@ impl MqttStream {
         Ok(Self::over(stream, CHUNK))
     }
 
-    /// Sends CONNECT and waits for CONNACK. Packets that came right behind it are put into `incoming`.
-    pub async fn introduce(&mut self, connect: &[u8], incoming: &mut Vec<Incoming>) -> Result<ConnAck, BrokerError> {
+    /// Sends CONNECT and waits for CONNACK. Packets that follow it directly are added to `incoming`.
+    pub async fn send_connect(&mut self, connect: &[u8], incoming: &mut Vec<Incoming>) -> Result<ConnAck, BrokerError> {
         let answer = timeout(ANSWER_TIMEOUT, async {
             self.write(connect).await?;
             self.drain(incoming).await
@@ -124,18 +124,18 @@ impl MqttStream {
         }
     }
 
-    /// Waits until something comes, then takes all that is there, up to one turn's share, without giving way in between.
-    /// At least one packet is added to `incoming`, or it is an error. Cancelling it loses nothing.
+    /// Waits for bytes, then reads all that are there, up to one turn's share, without yielding. Adds at least one
+    /// packet to `incoming`, or fails. Cancel safe.
     pub async fn drain(&mut self, incoming: &mut Vec<Incoming>) -> Result<(), BrokerError> {
         std::future::poll_fn(|cx| self.poll_drain(cx, incoming)).await
     }
 
-    /// Lets what comes wait, without waking anybody, until the next [`Self::drain`].
-    pub fn leave_alone(&mut self) -> Result<(), BrokerError> {
-        self.stream.wire().leave_alone().map_err(BrokerError::of_io)
+    /// Leaves arriving bytes in the socket, without wake-ups, until the next [`Self::drain`].
+    pub fn stop_watching(&mut self) -> Result<(), BrokerError> {
+        self.stream.wire().stop_watching().map_err(BrokerError::of_io)
     }
 
-    /// Writes all of it, or ends the connection: a peer that does not read cannot hold us up for long.
+    /// Writes all bytes or ends the connection: a peer that does not read cannot block for long.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), BrokerError> {
         let writing = async {
             self.stream.write_all(bytes).await?;
@@ -143,17 +143,17 @@ impl MqttStream {
         };
         match timeout(WRITE_TIMEOUT, writing).await {
             Ok(written) => {
-                self.stream.wire().hurry_the_peer();
+                self.stream.wire().send_quick_ack();
                 written.map_err(BrokerError::of_io)
             }
             Err(_) => Err(BrokerError::WriteStalled { seconds: WRITE_TIMEOUT.as_secs() }),
         }
     }
 
-    /// Says the last word and waits, for a while, until the broker has closed: so it has read all that we wrote.
-    pub async fn close(mut self, last_word: &[u8]) {
+    /// Writes a final packet and waits, for a bounded time, until the broker closes: then it has read everything.
+    pub async fn close(mut self, final_packet: &[u8]) {
         let closing = async {
-            self.write(last_word).await?;
+            self.write(final_packet).await?;
             let mut unread = BytesMut::with_capacity(CHUNK);
             while self.stream.read_buf(&mut unread).await.map_err(BrokerError::of_io)? > 0 {
                 unread.clear();
@@ -168,8 +168,8 @@ impl MqttStream {
     }
 
     /// When the last bytes came.
-    pub fn heard(&self) -> Instant {
-        self.heard
+    pub fn last_received(&self) -> Instant {
+        self.last_received
     }
 
     fn over(stream: Stream, max_packet_bytes: usize) -> Self {
@@ -178,7 +178,7 @@ impl MqttStream {
             splitter: Splitter::new(max_packet_bytes),
             inbox: BytesMut::with_capacity(CHUNK),
             ended: None,
-            heard: Instant::now(),
+            last_received: Instant::now(),
         }
     }
 
@@ -187,7 +187,7 @@ impl MqttStream {
         let mut read = 0;
         while self.ended.is_none() && read < TURN_BYTES && incoming.len() - before < TURN_PACKETS {
             self.make_room();
-            // Outside tokio's budget: ours is the turn, and the budget would cut the drain short.
+            // Outside tokio's budget: this turn has its own limit, and the budget would cut the read short.
             let reading = coop::unconstrained(self.stream.read_buf(&mut self.inbox));
             match pin!(reading).poll(cx) {
                 Poll::Pending if incoming.len() > before => break,
@@ -195,7 +195,7 @@ impl MqttStream {
                 Poll::Ready(Ok(0)) => self.ended = Some(BrokerError::Closed),
                 Poll::Ready(Ok(bytes)) => {
                     read += bytes;
-                    self.heard = Instant::now();
+                    self.last_received = Instant::now();
                     self.ended = self.splitter.split(&mut self.inbox, incoming).err().map(BrokerError::from);
                     let wire = self.stream.wire();
                     if wire.is_empty() && incoming.len() > before && !wire.has_more() {
@@ -206,7 +206,7 @@ impl MqttStream {
             }
         }
         if incoming.len() > before {
-            self.stream.wire().hurry_the_peer();
+            self.stream.wire().send_quick_ack();
             return Poll::Ready(Ok(()));
         }
         if self.ended.is_some() {
@@ -241,7 +241,7 @@ async fn open_tcp(host: &str, port: u16) -> Result<QuietTcp, BrokerError> {
     let tcp = TcpStream::connect(addresses.as_slice())
         .await
         .map_err(|source| BrokerError::Unreachable { address: format!("{host}:{port}"), source })?;
-    // Acknowledgements are written in whole batches: nothing is gained by waiting for more.
+    // Acknowledgements are written in whole batches: Nagle's algorithm would gain nothing.
     tcp.set_nodelay(true).map_err(BrokerError::Broken)?;
     Ok(QuietTcp::new(tcp))
 }

@@ -1,7 +1,7 @@
-//! The settings as MQTT packets: CONNECT, SUBSCRIBE, and the small ones that need no codec.
+//! Packets that Sluice sends: CONNECT and SUBSCRIBE from the settings, and small ones that need no codec.
 //!
-//! No Maximum Packet Size is announced: Mosquitto would drop larger messages silently, and we want to see and quarantine
-//! them. No topic alias is offered: each message carries its own topic.
+//! It announces no Maximum Packet Size: Mosquitto would drop larger messages silently, and Sluice quarantines them. It
+//! offers no topic alias: each message carries its own topic.
 
 use bytes::BytesMut;
 use rumqttc::v5::mqttbytes::QoS;
@@ -12,7 +12,7 @@ use crate::broker::login::BrokerCredentials;
 use crate::clock;
 use crate::config::sections::broker::BrokerConfig;
 
-/// Where Mosquitto says how many messages it has dropped.
+/// Topic where Mosquitto publishes the number of messages it dropped.
 pub const DROPPED_TOPIC: &str = "$SYS/broker/publish/messages/dropped";
 
 /// The packet identifier of the SUBSCRIBE to `MQTT_TOPIC`.
@@ -21,19 +21,19 @@ pub const MAIN_SUBSCRIPTION: u16 = 1;
 /// The packet identifier of the SUBSCRIBE to [`DROPPED_TOPIC`].
 pub const DROPPED_SUBSCRIPTION: u16 = 2;
 
-/// The packet identifier of the UNSUBSCRIBE from what former settings subscribed to.
+/// Packet identifier of the UNSUBSCRIBE from former subscriptions.
 pub const FORMER_SUBSCRIPTIONS: u16 = 3;
 
 /// PINGREQ.
 pub const PINGREQ: [u8; 2] = [0xc0, 0];
 
-/// A normal end; the session stays.
+/// DISCONNECT: normal end; the session stays.
 pub const DISCONNECT: [u8; 2] = [0xe0, 0];
 
-/// We could not read what the broker sent.
+/// DISCONNECT: the broker sent an unreadable packet.
 pub const DISCONNECT_MALFORMED: [u8; 3] = [0xe0, 1, 0x81];
 
-/// CONNECT for the session: it is kept by the broker, and the window is ours.
+/// CONNECT for the session: the broker keeps it, and Sluice sets the window.
 pub fn session_connect(config: &BrokerConfig, login: &BrokerCredentials) -> Result<BytesMut, BrokerError> {
     let mut properties = ConnectProperties::new();
     properties.session_expiry_interval = Some(config.session_expiry_seconds);
@@ -43,12 +43,12 @@ pub fn session_connect(config: &BrokerConfig, login: &BrokerCredentials) -> Resu
     connect_as(login, config, keep_alive, false, Some(properties))
 }
 
-/// CONNECT for a publisher: nothing is kept, and nobody has to ping.
+/// CONNECT for a publisher: no session is kept, and there are no pings.
 pub fn publisher_connect(config: &BrokerConfig) -> Result<BytesMut, BrokerError> {
     connect(config, 0, true, None)
 }
 
-/// CONNECT for an inspector: nothing is kept, and so many messages may be unacknowledged at once.
+/// CONNECT for an inspector: no session is kept, and at most `receive_maximum` messages are unacknowledged.
 pub fn inspector_connect(config: &BrokerConfig, receive_maximum: u16) -> Result<BytesMut, BrokerError> {
     let mut properties = ConnectProperties::new();
     properties.receive_maximum = Some(receive_maximum);
@@ -56,8 +56,8 @@ pub fn inspector_connect(config: &BrokerConfig, receive_maximum: u16) -> Result<
     connect(config, 0, true, Some(properties))
 }
 
-/// CONNECT that takes over the session of this client id. What the broker keeps for it goes, or waits so many seconds for
-/// its rightful owner.
+/// CONNECT that takes over the session of this client id. What the broker holds for it is dropped, or waits for its
+/// owner for the given seconds.
 pub fn takeover_connect(
     config: &BrokerConfig,
     client_id: &str,
@@ -65,14 +65,14 @@ pub fn takeover_connect(
 ) -> Result<BytesMut, BrokerError> {
     let mut properties = ConnectProperties::new();
     properties.session_expiry_interval = keep_seconds;
-    // Nothing of what waits for the device is wanted here.
+    // Messages that wait for the device are not wanted here.
     properties.receive_maximum = Some(1);
     properties.request_problem_info = Some(1);
     let config = BrokerConfig { client_id: client_id.to_owned(), ..config.clone() };
     connect(&config, 0, keep_seconds.is_none(), Some(properties))
 }
 
-/// CONNECT of a client that is known by its certificate alone.
+/// CONNECT of a client that only its certificate identifies.
 pub fn bare_connect(client_id: &str) -> Result<BytesMut, BrokerError> {
     let packet = Connect { keep_alive: 0, client_id: client_id.to_owned(), clean_start: true, properties: None };
     let mut buffer = BytesMut::new();
@@ -80,7 +80,7 @@ pub fn bare_connect(client_id: &str) -> Result<BytesMut, BrokerError> {
     Ok(buffer)
 }
 
-/// Both SUBSCRIBEs. The broker's own count is asked for apart, so that its refusal harms nothing.
+/// Both SUBSCRIBEs. The one to the broker's own count is separate, so that its refusal is harmless.
 pub fn subscribe(config: &BrokerConfig) -> Result<BytesMut, BrokerError> {
     let mut buffer = BytesMut::new();
     let wanted = [
@@ -89,7 +89,7 @@ pub fn subscribe(config: &BrokerConfig) -> Result<BytesMut, BrokerError> {
     ];
     for (packet_id, path, qos) in wanted {
         let mut filter = Filter::new(path, qos);
-        // Retained messages come once, when the subscription is new, not again after each reconnect.
+        // Retained messages arrive once, with a new subscription, not after each reconnect.
         filter.retain_forward_rule = RetainForwardRule::OnNewSubscribe;
         let mut packet = Subscribe::new(filter, None);
         packet.pkid = packet_id;
@@ -98,7 +98,7 @@ pub fn subscribe(config: &BrokerConfig) -> Result<BytesMut, BrokerError> {
     Ok(buffer)
 }
 
-/// UNSUBSCRIBE from all of these.
+/// UNSUBSCRIBE from all these filters.
 pub fn unsubscribe(filters: &[String]) -> Result<BytesMut, BrokerError> {
     let packet = Unsubscribe { pkid: FORMER_SUBSCRIPTIONS, filters: filters.to_vec(), properties: None };
     let mut buffer = BytesMut::new();
@@ -106,7 +106,7 @@ pub fn unsubscribe(filters: &[String]) -> Result<BytesMut, BrokerError> {
     Ok(buffer)
 }
 
-/// One SUBSCRIBE of an inspector, at QoS 1; retained messages come only when they are wanted.
+/// SUBSCRIBE of an inspector at QoS 1, with retained messages on request.
 pub fn inspector_subscribe(path: &str, wants_retained: bool) -> Result<BytesMut, BrokerError> {
     let mut filter = Filter::new(path, QoS::AtLeastOnce);
     filter.retain_forward_rule =
@@ -118,8 +118,8 @@ pub fn inspector_subscribe(path: &str, wants_retained: bool) -> Result<BytesMut,
     Ok(buffer)
 }
 
-/// What is said to the broker at the end of a connection, when there is something to say.
-pub fn last_word(trouble: &BrokerError) -> Option<&'static [u8]> {
+/// The DISCONNECT that an error requires; `None` if there is none.
+pub fn final_packet(trouble: &BrokerError) -> Option<&'static [u8]> {
     match trouble {
         BrokerError::Protocol(_) => Some(&DISCONNECT_MALFORMED),
         BrokerError::LoginAges => Some(&DISCONNECT),
@@ -142,7 +142,7 @@ pub fn pubcomp(packet_id: u16) -> [u8; 4] {
     with_id(0x70, packet_id)
 }
 
-/// The codec's refusal to write.
+/// The codec cannot encode a packet.
 #[expect(clippy::needless_pass_by_value, reason = "it stands where map_err wants a function of the value")]
 pub fn unsendable(error: rumqttc::v5::mqttbytes::Error) -> BrokerError {
     BrokerError::Unsendable(error.to_string())

@@ -1,18 +1,18 @@
-//! Splits a stream of bytes into MQTT 5 packets, whatever the bytes are.
+//! Splits a stream of arbitrary bytes into MQTT 5 packets.
 //!
-//! It does no IO. Only a broken fixed header or an unreadable control packet is an error: a PUBLISH never is. Its properties
-//! are stepped over unread, and what is larger than the limit is cut: the head is kept, the rest dropped as it arrives.
+//! It does no IO. Only an invalid fixed header or an unreadable control packet is an error; a PUBLISH never is. Its
+//! properties are skipped unread. A PUBLISH beyond the limit is cut: its head is kept, the rest dropped as it arrives.
 
 use bytes::{Buf, Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::v5::{ConnAckProperties, DisconnectProperties};
 
 use crate::domain::quarantine_sampling::QUARANTINE_PAYLOAD_MAX;
 
-/// What is kept of a PUBLISH that is over the limit: a topic has at most 64 KiB, its properties rarely as much, and of the
-/// payload quarantine keeps no more than this.
+/// Bytes kept of a PUBLISH over the limit: a topic has at most 64 KiB, properties rarely as many, and quarantine keeps
+/// no more of the payload.
 pub(super) const CUT_KEEP: usize = QUARANTINE_PAYLOAD_MAX + 2 * 65_536;
 
-/// The most bytes of a broker's reason text that are kept.
+/// Most bytes kept of a broker's reason text.
 const REASON_MAX: usize = 200;
 
 /// A packet from the broker.
@@ -20,7 +20,7 @@ const REASON_MAX: usize = 200;
 pub enum Incoming {
     /// A message.
     Publish(Publish),
-    /// A PUBLISH without a readable topic or packet identifier; it was stepped over.
+    /// A PUBLISH without a readable topic or packet identifier; it was skipped.
     Unreadable,
     /// The answer to CONNECT.
     ConnAck(ConnAck),
@@ -38,21 +38,21 @@ pub enum Incoming {
         /// 0x80 and above: refused.
         codes: Vec<u8>,
     },
-    /// The answer to a QoS 1 PUBLISH of ours.
+    /// The answer to a QoS 1 PUBLISH.
     PubAck {
         /// That of the PUBLISH.
         packet_id: u16,
         /// 0x80 and above: refused.
         code: u8,
     },
-    /// The broker has seen our PUBREC.
+    /// The answer to PUBREC.
     PubRel {
         /// That of the message.
         packet_id: u16,
     },
     /// The answer to AUTH.
     Auth {
-        /// 0: the token is taken; 0x18: the broker wants more of us.
+        /// 0: the token is accepted; 0x18: another step is required.
         code: u8,
     },
     /// The answer to PINGREQ.
@@ -61,10 +61,10 @@ pub enum Incoming {
     Disconnect(DisconnectReason),
 }
 
-/// A message as it came.
+/// A message as it arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publish {
-    /// Not yet known to be UTF-8.
+    /// The topic; may be invalid UTF-8.
     pub topic: Bytes,
     /// The payload, or its head when `cut_from` is set.
     pub payload: Bytes,
@@ -72,32 +72,32 @@ pub struct Publish {
     pub cut_from: Option<usize>,
     /// 0 to 2.
     pub qos: u8,
-    /// 0 when there is nothing to acknowledge.
+    /// 0 at QoS 0.
     pub packet_id: u16,
-    /// The broker has sent it before.
+    /// Whether the broker marks it as sent before.
     pub dup: bool,
-    /// Its property list made no sense; the payload holds all that follows the packet identifier.
+    /// Whether its property list is unreadable; the payload then holds all that follows the packet identifier.
     pub malformed: bool,
 }
 
 /// The answer to CONNECT.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnAck {
-    /// The broker remembers the session.
+    /// Whether the broker kept the session.
     pub session_present: bool,
-    /// 0: welcome.
+    /// 0: accepted.
     pub code: u8,
-    /// The broker's text about it.
+    /// The broker's reason text.
     pub reason: Option<String>,
-    /// The keepalive the broker wants instead of ours, in seconds.
+    /// The keepalive that the broker sets, in seconds.
     pub server_keep_alive: Option<u16>,
-    /// How many unacknowledged QoS 1 messages the broker takes at once.
+    /// Most unacknowledged QoS 1 messages that the broker accepts.
     pub receive_maximum: Option<u16>,
-    /// What it can do.
+    /// Its features.
     pub abilities: Abilities,
 }
 
-/// What a broker can do; what it does not mention, it can.
+/// Features of a broker; those it does not mention are available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Abilities {
     /// The highest QoS it takes.
@@ -115,23 +115,23 @@ pub struct Abilities {
 pub struct DisconnectReason {
     /// The reason code.
     pub code: u8,
-    /// The broker's text about it.
+    /// The broker's reason text.
     pub reason: Option<String>,
 }
 
-/// Bytes that are no MQTT 5: nothing after them can be trusted.
+/// Bytes that are not MQTT 5: nothing after them can be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// More than four length bytes.
     #[error("a packet's length cannot be read")]
     Length,
-    /// A type a broker does not send to us.
+    /// A type that a broker does not send to a client.
     #[error("a packet of type {0} was not expected")]
     Type(u8),
     /// A control packet whose body cannot be read.
     #[error("a packet of type {0} cannot be read")]
     Body(u8),
-    /// Something came before CONNACK.
+    /// Another packet arrived before CONNACK.
     #[error("the first packet was no CONNACK")]
     NotConnAck,
     /// A control packet over the limit.
@@ -139,7 +139,7 @@ pub enum Malformed {
     Size(u8),
 }
 
-/// Cuts the stream at its packets' borders.
+/// Splits the stream at the packet borders.
 #[derive(Debug)]
 pub struct Splitter {
     limit: usize,
@@ -172,7 +172,7 @@ impl Splitter {
         Self { limit, dropping: 0 }
     }
 
-    /// Takes all complete packets out of `inbox`; what is left there is the beginning of the next one.
+    /// Moves all complete packets from `inbox` to `out`; the start of the next one stays in `inbox`.
     pub fn split(&mut self, inbox: &mut BytesMut, out: &mut Vec<Incoming>) -> Result<(), Malformed> {
         loop {
             let dropped = self.dropping.min(inbox.len());
@@ -200,7 +200,7 @@ impl Splitter {
     }
 }
 
-// === impl Farewell ===
+// === impl DisconnectReason ===
 
 impl DisconnectReason {
     fn read(mut body: Bytes) -> Self {
@@ -213,7 +213,7 @@ impl DisconnectReason {
 // === impl ConnAck ===
 
 impl ConnAck {
-    /// A broker of MQTT 3.1.1 answers with two bytes and no properties: its code must be readable too.
+    /// A broker of MQTT 3.1.1 answers with two bytes and no properties; its code must be readable too.
     fn read(mut body: Bytes) -> Option<Self> {
         let flags = take_u8(&mut body)?;
         let code = take_u8(&mut body)?;
@@ -248,7 +248,7 @@ impl From<&ConnAckProperties> for Abilities {
 
 // --- private helpers ---
 
-/// The fixed header, when all of it is there.
+/// The fixed header, if it is complete.
 fn read_head(inbox: &[u8]) -> Result<Option<Head>, Malformed> {
     let Some((&first, rest)) = inbox.split_first() else { return Ok(None) };
     match variable_length(rest) {
@@ -258,7 +258,7 @@ fn read_head(inbox: &[u8]) -> Result<Option<Head>, Malformed> {
     }
 }
 
-/// A variable byte integer and how many bytes it took.
+/// A variable byte integer and its number of bytes.
 fn variable_length(bytes: &[u8]) -> Result<(usize, usize), ()> {
     let mut value = 0;
     for (index, &byte) in bytes.iter().take(4).enumerate() {
@@ -312,7 +312,7 @@ fn control(kind: u8, mut body: Bytes) -> Result<Incoming, Malformed> {
     packet.ok_or(Malformed::Body(kind))
 }
 
-/// What SUBACK and UNSUBACK hold: the packet identifier, properties that are stepped over, and the codes.
+/// Contents of SUBACK and UNSUBACK: the packet identifier, skipped properties, and the codes.
 fn codes(mut body: Bytes) -> Option<(u16, Vec<u8>)> {
     let packet_id = take_u16(&mut body)?;
     let (properties, used) = variable_length(&body).ok()?;
@@ -328,7 +328,7 @@ fn take_u16(body: &mut Bytes) -> Option<u16> {
     body.try_get_u16().ok()
 }
 
-/// The broker's text, short and on one line, fit for a log.
+/// The broker's text, shortened and on one line for the log.
 fn shown(mut text: String) -> String {
     text.truncate(text.floor_char_boundary(REASON_MAX));
     text.retain(|character| !character.is_control());

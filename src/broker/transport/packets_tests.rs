@@ -1,4 +1,4 @@
-//! Whatever the bytes and however they are cut, the packets are the same, and nothing panics.
+//! For any bytes and any division of them, the packets are the same, and nothing panics.
 
 use super::packets::*;
 use crate::domain::quarantine_sampling::QUARANTINE_PAYLOAD_MAX;

@@ -1,9 +1,9 @@
-//! A TCP connection that can be left alone for a while: then nothing that arrives on it wakes anybody.
+//! TCP that can be taken out of epoll for a pause, in which arriving bytes wake no task.
 //!
-//! The runtime watches every socket it knows, and the kernel reports each message as it comes, also to a process that does
-//! not mean to read yet: that waking costs more than all the reading. So for a pause the socket is taken out of the watch,
-//! and the first reading that finds it empty puts it back. It loses and delays nothing but what comes within the pause, and
-//! it decides no pause itself.
+//! The runtime watches every socket, and the kernel reports each message as it arrives, also to a process that is not
+//! about to read: these wake-ups cost more than all reads. So during a pause the socket is not watched, and the first
+//! read that finds it empty restores the watch. It loses no bytes and delays only those that arrive in the pause. It
+//! decides no pause itself.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::Shutdown;
@@ -13,35 +13,35 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// The most that one reading of an unwatched socket takes: its place must be cleared before.
+/// Most bytes of one read of an unwatched socket: the buffer must be zeroed before.
 const PIECE: usize = 16 * 1024;
 
 /// The connection.
 pub struct QuietTcp {
     state: QuietState,
-    /// The last reading took all there was.
+    /// Whether the last read emptied the socket.
     is_empty: bool,
 }
 
 enum QuietState {
-    /// The runtime says when there is something to read.
+    /// The runtime reports readable bytes.
     Watched(TcpStream),
-    /// Nobody says anything.
+    /// No wake-ups.
     Alone(std::net::TcpStream),
-    /// It could not be put from one hand into the other; it is closed.
+    /// Moving it between the two states failed; it is closed.
     Lost,
 }
 
-// === impl Wire ===
+// === impl QuietTcp ===
 
 impl QuietTcp {
-    /// A connection that is watched.
+    /// A watched connection.
     pub fn new(tcp: TcpStream) -> Self {
         Self { state: QuietState::Watched(tcp), is_empty: false }
     }
 
-    /// Stops watching until a reading finds nothing.
-    pub fn leave_alone(&mut self) -> io::Result<()> {
+    /// Stops watching until a read finds the socket empty.
+    pub fn stop_watching(&mut self) -> io::Result<()> {
         self.state = match std::mem::replace(&mut self.state, QuietState::Lost) {
             QuietState::Watched(tcp) => QuietState::Alone(tcp.into_std()?),
             other => other,
@@ -50,15 +50,15 @@ impl QuietTcp {
         Ok(())
     }
 
-    /// Whether the last reading took all there was, so that another would only find that out.
+    /// Whether the last read emptied the socket, so that another would only confirm that.
     pub fn is_empty(&self) -> bool {
         self.is_empty
     }
 
-    /// Has the kernel confirm at once what it received. A Mosquitto without `set_tcp_nodelay` sends one message and keeps the
-    /// next back until the first is confirmed, which the kernel would put off for up to 40 ms. It forgets, so it is
-    /// told after each reading and writing; where it cannot be told, messages only come in lumps.
-    pub fn hurry_the_peer(&self) {
+    /// Makes the kernel send its TCP acknowledgement at once. A Mosquitto without `set_tcp_nodelay` sends one message
+    /// and holds the next until the first is acknowledged, which the kernel may delay by 40 ms. The option is not
+    /// permanent, so it is set after each read and write; where it fails, messages only arrive in groups.
+    pub fn send_quick_ack(&self) {
         #[cfg(target_os = "linux")]
         let _ = match &self.state {
             QuietState::Watched(tcp) => tcp.set_quickack(true),
@@ -67,11 +67,11 @@ impl QuietTcp {
         };
     }
 
-    /// Confirms what was received and looks whether that set more free. On the same machine what the peer had kept back is
-    /// there by now; read a pause later, it would be that much older. Told only of an unwatched socket.
+    /// Sends the TCP acknowledgement and checks whether it made the peer send more. On the same machine that data has
+    /// arrived by now; after a pause it would be older. Only for an unwatched socket.
     pub fn has_more(&self) -> bool {
-        self.hurry_the_peer();
-        matches!(self.alone(|tcp| tcp.peek(&mut [0])), Some(Ok(1..)))
+        self.send_quick_ack();
+        matches!(self.unwatched(|tcp| tcp.peek(&mut [0])), Some(Ok(1..)))
     }
 
     fn watch(&mut self) -> io::Result<&mut TcpStream> {
@@ -85,8 +85,8 @@ impl QuietTcp {
         }
     }
 
-    /// What came of trying it on the unwatched socket; none when the runtime has to say when to try again.
-    fn alone<T>(&self, mut work: impl FnMut(&std::net::TcpStream) -> io::Result<T>) -> Option<io::Result<T>> {
+    /// Tries `work` on the unwatched socket; `None` means that the runtime must report when to retry.
+    fn unwatched<T>(&self, mut work: impl FnMut(&std::net::TcpStream) -> io::Result<T>) -> Option<io::Result<T>> {
         let QuietState::Alone(tcp) = &self.state else { return None };
         loop {
             match work(tcp) {
@@ -103,7 +103,7 @@ impl AsyncRead for QuietTcp {
         if matches!(self.state, QuietState::Alone(_)) {
             let room = buf.remaining().min(PIECE);
             let piece = buf.initialize_unfilled_to(room);
-            if let Some(read) = self.alone(|mut tcp| tcp.read(piece)) {
+            if let Some(read) = self.unwatched(|mut tcp| tcp.read(piece)) {
                 let bytes = read?;
                 buf.advance(bytes);
                 self.is_empty = bytes < room;
@@ -117,7 +117,7 @@ impl AsyncRead for QuietTcp {
 
 impl AsyncWrite for QuietTcp {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.alone(|mut tcp| tcp.write(bytes)) {
+        match self.unwatched(|mut tcp| tcp.write(bytes)) {
             Some(written) => Poll::Ready(written),
             None => Pin::new(self.watch()?).poll_write(cx, bytes),
         }
@@ -128,7 +128,7 @@ impl AsyncWrite for QuietTcp {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.alone(|mut tcp| tcp.write_vectored(parts)) {
+        match self.unwatched(|mut tcp| tcp.write_vectored(parts)) {
             Some(written) => Poll::Ready(written),
             None => Pin::new(self.watch()?).poll_write_vectored(cx, parts),
         }
@@ -143,7 +143,7 @@ impl AsyncWrite for QuietTcp {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.alone(|tcp| tcp.shutdown(Shutdown::Write)) {
+        match self.unwatched(|tcp| tcp.shutdown(Shutdown::Write)) {
             Some(done) => Poll::Ready(done),
             None => Pin::new(self.watch()?).poll_shutdown(cx),
         }
@@ -168,14 +168,14 @@ mod tests {
         let (mut wire, mut peer) = pair().await;
         let mut read = Vec::new();
         for round in 0..50_u8 {
-            wire.leave_alone().unwrap();
+            wire.stop_watching().unwrap();
             peer.write_all(&[round; 100]).await.unwrap();
             while read.len() < 100 {
                 wire.read_buf(&mut read).await.unwrap();
             }
             assert_eq!(read, [round; 100]);
             read.clear();
-            // Whether it is watched again by now or not: an answer goes out, and one that comes late is heard.
+            // Watched again or not: an answer is sent, and a late one is received.
             wire.write_all(b"ok").await.unwrap();
             assert_eq!(peer.read_u16().await.unwrap().to_be_bytes(), *b"ok");
             let late = async {
@@ -187,7 +187,7 @@ mod tests {
         }
     }
 
-    /// The peer leaves Nagle's algorithm on, as Mosquitto does: its second word waits until the first is confirmed.
+    /// The peer uses Nagle's algorithm, as Mosquitto does: its second word waits for the acknowledgement of the first.
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn what_the_peer_kept_back_is_there_once_the_rest_is_confirmed() {
@@ -196,7 +196,7 @@ mod tests {
         let mut peer = peer.into_std().unwrap();
         let mut whole_at_once = 0;
         for _ in 0..ROUNDS {
-            wire.leave_alone().unwrap();
+            wire.stop_watching().unwrap();
             assert!(!wire.has_more());
             peer.write_all(b"one").unwrap();
             peer.write_all(b"two").unwrap();
@@ -210,14 +210,15 @@ mod tests {
                 wire.read_buf(&mut read).await.unwrap();
             }
         }
-        // On a busy machine the kernel may carry the confirmation later; without one, all but the first few would be halves.
+        // On a busy machine the kernel may send the acknowledgement later; without one, all but the first few reads
+        // would be halves.
         assert!(whole_at_once > ROUNDS / 4, "{whole_at_once} of {ROUNDS}");
     }
 
     #[tokio::test]
     async fn an_end_is_seen_also_when_it_was_left_alone() {
         let (mut wire, mut peer) = pair().await;
-        wire.leave_alone().unwrap();
+        wire.stop_watching().unwrap();
         peer.shutdown().await.unwrap();
         assert_eq!(wire.read(&mut [0; 8]).await.unwrap(), 0);
         wire.shutdown().await.unwrap();
@@ -227,7 +228,7 @@ mod tests {
     #[tokio::test]
     async fn a_writing_that_finds_no_room_waits_for_it() {
         let (mut wire, mut peer) = pair().await;
-        wire.leave_alone().unwrap();
+        wire.stop_watching().unwrap();
         let much = vec![7; 8 << 20];
         let mut read = vec![0; much.len()];
         let (written, heard) = tokio::join!(wire.write_all(&much), peer.read_exact(&mut read));

@@ -1,6 +1,6 @@
-//! TLS towards the broker: which authorities are trusted, and who we are.
+//! TLS towards the broker: trusted authorities, and the client certificate.
 //!
-//! Files are read anew at each connect, so rotated certificates need no restart. Nothing here turns verification off.
+//! Files are read at each connect, so rotated certificates need no restart. Nothing here disables verification.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use crate::broker::error::BrokerError;
 use crate::config::sections::broker::BrokerTls;
 use crate::disk;
 
-/// Where the system keeps its roots, as far as a message has to name it.
+/// The system's root certificates, as error texts name them.
 pub const SYSTEM_ROOTS: &str = "/etc/ssl/certs";
 
-/// The longest file of certificates: the roots of a whole system have a quarter of it.
+/// Longest certificate file: the roots of a whole system are a quarter of it.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
-/// Reads the files and makes the connector. It blocks: it belongs on a thread that may.
+/// Reads the files and makes the connector. Blocks: call it on a blocking thread.
 pub fn connector(tls: &BrokerTls) -> Result<TlsConnector, BrokerError> {
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -39,7 +39,7 @@ pub fn connector(tls: &BrokerTls) -> Result<TlsConnector, BrokerError> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// The same for a certificate and a key in memory.
+/// A connector with a certificate and a key in memory.
 pub fn connector_for(roots: RootCertStore, chain: &[u8], key: &str) -> Result<TlsConnector, BrokerError> {
     let own = |why: &dyn ToString| BrokerError::TlsFile { setting: "the canary".to_owned(), why: why.to_string() };
     let secret = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|why| own(&why))?;
@@ -52,7 +52,7 @@ pub fn connector_for(roots: RootCertStore, chain: &[u8], key: &str) -> Result<Tl
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// The authorities in the file that this setting names, or the system's. It blocks.
+/// The authorities in the file of this setting, or the system's. Blocks.
 pub fn roots(setting: &str, ca_cert: Option<&Path>) -> Result<RootCertStore, BrokerError> {
     let mut roots = RootCertStore::empty();
     if let Some(path) = ca_cert {

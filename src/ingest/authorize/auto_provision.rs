@@ -1,6 +1,6 @@
-//! `AUTO_PROVISION`: which unknown devices are registered because they spoke, and how many at once.
+//! `AUTO_PROVISION`: which unknown devices are registered because of a message, and how many in a minute.
 //!
-//! It registers nobody for a message that would be refused all the same: a device without a token, or for a suspended
+//! It registers no device for a message that would still be refused: a device without a token, or of a suspended
 //! tenant, would only fill the registry.
 
 use std::collections::HashMap;
@@ -13,14 +13,14 @@ use crate::domain::ports::Newcomer;
 use crate::domain::time::Timestamp;
 use crate::ingest::parse::{ParseOutcome, Parsed};
 
-/// So many devices register themselves within a minute; whoever floods the broker with made-up names fills the registry
-/// no faster. The others are unknown until their turn comes.
+/// Most devices registered in a minute, so that a flood of invented names fills the registry no faster. The others
+/// stay unknown until a later minute.
 pub const MAX_NEWCOMERS_PER_MINUTE: usize = 6_000;
 
-/// Decides who is registered.
+/// Decides which devices are registered.
 #[derive(Debug)]
 pub struct Enrollment {
-    demands: AuthRequirements,
+    requirements: AuthRequirements,
     budget: Budget,
 }
 
@@ -30,9 +30,9 @@ struct Budget {
     spent: usize,
 }
 
-/// How an unknown device will stand once it is registered by this message; none when the message would be refused then too.
+/// The registry answer after this message registers an unknown device; `None` if the message would still be refused.
 pub fn once_enrolled(
-    demands: AuthRequirements,
+    requirements: AuthRequirements,
     parsed: &Parsed,
     standing: &RegistryAnswer,
     now: Timestamp,
@@ -40,37 +40,37 @@ pub fn once_enrolled(
     if standing.tenant_suspended || standing.device.is_some() || parsed.unstorable.is_some() {
         return None;
     }
-    let RejectedFields { site, token, .. } = parsed.told();
+    let RejectedFields { site, token, .. } = parsed.rejected_fields();
     let site = site.map(Into::into);
     let device = Device { status: DeviceStatus::Active, site, token, certificates: Windows::new() };
     let enrolled = RegistryAnswer { tenant_suspended: false, device: Some(device) };
-    demands.judge(parsed, &enrolled, now).is_ok().then_some(enrolled)
+    requirements.judge(parsed, &enrolled, now).is_ok().then_some(enrolled)
 }
 
 // === impl Enrollment ===
 
 impl Enrollment {
-    /// Registers those who would be believed by these demands.
-    pub fn new(demands: AuthRequirements) -> Self {
-        Self { demands, budget: Budget::default() }
+    /// Registers devices whose messages satisfy `requirements`.
+    pub fn new(requirements: AuthRequirements) -> Self {
+        Self { requirements, budget: Budget::default() }
     }
 
-    /// Whether a device that was unknown a while ago may register itself by this message.
-    pub fn welcomes(&self, parsed: &Parsed, standing: &RegistryAnswer, now: Timestamp) -> bool {
-        self.budget.is_left(now) && once_enrolled(self.demands, parsed, standing, now).is_some()
+    /// Whether this message may register a device that was unknown.
+    pub fn accepts(&self, parsed: &Parsed, standing: &RegistryAnswer, now: Timestamp) -> bool {
+        self.budget.is_left(now) && once_enrolled(self.requirements, parsed, standing, now).is_some()
     }
 
-    /// Those of the unknown who are to be registered, each with what the first of its good messages says of it.
+    /// Unknown devices to register, each with the fields of its first valid message.
     pub fn choose(
         &mut self,
-        asked: &[(&str, DeviceKey)],
-        standings: &[RegistryAnswer],
+        queries: &[(&str, DeviceKey)],
+        answers: &[RegistryAnswer],
         outcomes: &[ParseOutcome],
         now: Timestamp,
     ) -> Vec<Newcomer> {
-        let mut unknown: HashMap<&str, (&DeviceKey, &RegistryAnswer)> = asked
+        let mut unknown: HashMap<&str, (&DeviceKey, &RegistryAnswer)> = queries
             .iter()
-            .zip(standings)
+            .zip(answers)
             .filter(|(_, standing)| standing.device.is_none() && !standing.tenant_suspended)
             .map(|((identity, key), standing)| (*identity, (key, standing)))
             .collect();
@@ -78,8 +78,8 @@ impl Enrollment {
         for outcome in outcomes {
             let ParseOutcome::Parsed(parsed) = outcome else { continue };
             let Some((key, standing)) = unknown.get(parsed.identity()) else { continue };
-            if once_enrolled(self.demands, parsed, standing, now).is_some() {
-                let RejectedFields { site, token, .. } = parsed.told();
+            if once_enrolled(self.requirements, parsed, standing, now).is_some() {
+                let RejectedFields { site, token, .. } = parsed.rejected_fields();
                 newcomers.push(Newcomer { key: (*key).clone(), site, token });
                 unknown.remove(parsed.identity());
             }
@@ -88,7 +88,7 @@ impl Enrollment {
         newcomers
     }
 
-    /// So many were registered.
+    /// Records the number of registered devices.
     pub fn enrolled(&mut self, newcomers: usize) {
         self.budget.spent += newcomers;
     }
@@ -101,7 +101,7 @@ impl Budget {
         now.minute() != self.minute || self.spent < MAX_NEWCOMERS_PER_MINUTE
     }
 
-    /// How many of those who wait may be registered at this moment.
+    /// How many of `waiting` devices may be registered now.
     fn left(&mut self, waiting: usize, now: Timestamp) -> usize {
         if now.minute() != self.minute {
             *self = Self { minute: now.minute(), spent: 0 };

@@ -1,6 +1,6 @@
-//! The second judgement of a message: may its sender be believed, given what the registry says?
+//! Decides whether the sender of a message is accepted, given the registry's answer.
 //!
-//! Pure: the same message, standing and moment always give the same verdict. `explain` asks here too.
+//! Pure: the same message, answer and time always give the same verdict. `explain` uses it too.
 
 use subtle::ConstantTimeEq;
 
@@ -10,25 +10,25 @@ use crate::domain::refusal::{Reason, Refusal};
 use crate::domain::time::Timestamp;
 use crate::ingest::parse::Parsed;
 
-/// How a sender proved who it is.
+/// How a sender is authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Authentication {
-    /// It holds a certificate that is good now; the broker let nobody else publish on its topics.
+    /// It has a certificate that is valid now; the broker lets no other client publish on its topics.
     Certificate,
-    /// It knows its provisioning token.
+    /// The message carries its provisioning token.
     Token(TokenHash),
-    /// None is asked for: `CERT_AUTH_ENABLED=0` and `REQUIRE_TOKEN=0`.
+    /// No proof is required: `CERT_AUTH_ENABLED=0` and `REQUIRE_TOKEN=0`.
     NotRequired,
 }
 
-/// What counts as proof.
+/// Which proof is required.
 #[derive(Clone, Copy, Debug)]
 pub struct AuthRequirements {
     certificates: bool,
     token: bool,
 }
 
-// === impl Demands ===
+// === impl AuthRequirements ===
 
 impl From<&IngestConfig> for AuthRequirements {
     fn from(config: &IngestConfig) -> Self {
@@ -37,7 +37,7 @@ impl From<&IngestConfig> for AuthRequirements {
 }
 
 impl AuthRequirements {
-    /// Judges a well-formed message. The order of the checks is the order of [`Reason::ALL`].
+    /// Checks a well-formed message, in the order of [`Reason::ALL`].
     pub fn judge(self, parsed: &Parsed, standing: &RegistryAnswer, now: Timestamp) -> Result<Authentication, Refusal> {
         let device = standing.active()?;
         check_site(parsed, device)?;
@@ -77,7 +77,7 @@ fn check_site(parsed: &Parsed, device: &Device) -> Result<(), Refusal> {
     }
 }
 
-/// Certificates alone count, and none is good: a revoked device must not pass for lack of a further check.
+/// Only certificates count, and none is valid: a revoked device must not pass because no other check follows.
 fn no_certificate() -> Refusal {
     let detail = "no certificate of the device is good now, and REQUIRE_TOKEN=0 leaves no other proof";
     Refusal::new(Reason::TokenMissing, detail)

@@ -1,9 +1,9 @@
-//! When each device was last heard, gathered so that `device_state` is written once for many messages.
+//! Gathers `last_seen_at` of each device, so that `device_state` is written once for many messages.
 //!
-//! A row per device and batch would double what a message costs Postgres. So a sighting waits for others of the same
-//! device, a short while when the device was silent before and longer when it speaks steadily, and only one batch in a while
-//! carries those that are due: a batch without them is one statement. What a kill loses is the freshness of `last_seen_at`
-//! by that delay; the telemetry table holds the truth.
+//! A row for each device and batch would double the cost of a message in Postgres. So an entry waits for more messages
+//! of its device: a short time for a device that was silent, longer for one that sends steadily. Only one batch in a
+//! period carries the due entries; a batch without them is one statement. A kill loses the freshness of `last_seen_at`
+//! by that delay; the telemetry table is complete.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,29 +12,29 @@ use crate::domain::batch::LastSeen;
 use crate::domain::ids::DeviceKey;
 use crate::domain::time::Timestamp;
 
-/// How long the first sighting of a device waits for others, in seconds.
+/// How long the first entry of a device waits, in seconds.
 pub const NEWS_DELAY: i64 = 5;
 
-/// How long the later ones wait. A device that reports every five seconds costs a row for four messages, not one for each;
-/// whoever looks for silent devices thinks in minutes.
+/// How long later entries wait. A device that reports every five seconds costs one row for four messages; an operator
+/// who searches silent devices thinks in minutes.
 pub const DELAY: i64 = 20;
 
-/// Microseconds between two batches that carry sightings.
+/// Microseconds between two batches with entries.
 const PERIOD: i64 = 250_000;
 
-/// The most that one batch carries: some milliseconds of Postgres' time.
-const AT_MOST: usize = 1_000;
+/// Most entries of one batch: some milliseconds for Postgres.
+const BATCH_MAX: usize = 1_000;
 
-/// When this many wait, every batch carries a share, and all that is due beyond them, so that the queues cannot grow further
-/// however large the batches are.
-const CROWD: usize = 20_000;
+/// With this many entries waiting, every batch carries some, and all due ones beyond it, so that the queues are
+/// bounded.
+const BACKLOG_MAX: usize = 20_000;
 
-/// Where the sighting of a device waits. It stands with what is known of the device, so no map is needed to find it. Only
-/// the one task that owns the queues writes it.
+/// Position of a device's entry in its queue. It is stored with the grant, so no map is needed. Only the task that
+/// owns the queues writes it.
 #[derive(Debug, Default)]
 pub struct Ticket(AtomicU64);
 
-/// Sightings that wait. What is forgotten of a device (a grant that ran out) makes its next sighting news.
+/// Waiting entries. After a grant expires, the next entry of its device counts as the first.
 #[derive(Debug)]
 pub struct LastSeenQueue {
     news: LastSeenOrder,
@@ -42,12 +42,12 @@ pub struct LastSeenQueue {
     next_batch: Timestamp,
 }
 
-/// Oldest first; all wait equally long.
+/// A queue, oldest first, with one delay.
 #[derive(Debug)]
 struct LastSeenOrder {
     waiting: VecDeque<Waiting>,
-    /// How many have left: the number of the one in front is one more. No number is used again.
-    gone: u64,
+    /// Number of entries removed; the one in front has the next number. No number is reused.
+    removed: u64,
     delay: i64,
 }
 
@@ -57,7 +57,7 @@ struct Waiting {
     sighting: LastSeen,
 }
 
-// === impl Sightings ===
+// === impl LastSeenQueue ===
 
 impl Default for LastSeenQueue {
     fn default() -> Self {
@@ -70,8 +70,8 @@ impl Default for LastSeenQueue {
 }
 
 impl LastSeenQueue {
-    /// A message of this device was accepted.
-    pub fn saw(&mut self, device: &DeviceKey, ticket: &Ticket, at: Timestamp, telemetry: bool) {
+    /// Records an accepted message of `device`.
+    pub fn record(&mut self, device: &DeviceKey, ticket: &Ticket, at: Timestamp, telemetry: bool) {
         let last_telemetry = telemetry.then_some(at);
         let (number, is_news) = ticket.read();
         let queue = if is_news { &mut self.news } else { &mut self.routine };
@@ -86,26 +86,26 @@ impl LastSeenQueue {
         ticket.write(number, is_news);
     }
 
-    /// When a batch should next carry sightings.
+    /// When the next batch should carry entries.
     pub fn next_due(&self) -> Option<Timestamp> {
         let due = self.news.next_due().into_iter().chain(self.routine.next_due()).min();
         due.map(|due| self.next_batch.max(due))
     }
 
-    /// Those that are due at this moment, as many as a batch carries, in the order of devices.
+    /// Removes the due entries, at most one batch's share, sorted by device.
     pub fn take_due(&mut self, now: Timestamp) -> Vec<LastSeen> {
         let waiting = self.news.waiting.len() + self.routine.waiting.len();
-        if now < self.next_batch && waiting < CROWD {
+        if now < self.next_batch && waiting < BACKLOG_MAX {
             return Vec::new();
         }
-        let taken = self.take(|due| due <= now, AT_MOST.max(waiting.saturating_sub(CROWD)));
+        let taken = self.take(|due| due <= now, BATCH_MAX.max(waiting.saturating_sub(BACKLOG_MAX)));
         if !taken.is_empty() {
             self.next_batch = Timestamp::from_micros(now.micros() + PERIOD);
         }
         taken
     }
 
-    /// All of them, at the end.
+    /// Removes all entries, at the end.
     pub fn take_all(&mut self) -> Vec<LastSeen> {
         self.take(|_| true, usize::MAX)
     }
@@ -121,28 +121,28 @@ impl LastSeenQueue {
     }
 }
 
-// === impl Queue ===
+// === impl LastSeenOrder ===
 
 impl LastSeenOrder {
     fn new(delay: i64) -> Self {
-        Self { waiting: VecDeque::new(), gone: 0, delay }
+        Self { waiting: VecDeque::new(), removed: 0, delay }
     }
 
-    /// The one of this number, while it waits.
+    /// The entry with this number, if it still waits.
     fn find(&mut self, number: u64) -> Option<&mut LastSeen> {
-        let place = usize::try_from(number.checked_sub(self.gone + 1)?).ok()?;
+        let place = usize::try_from(number.checked_sub(self.removed + 1)?).ok()?;
         self.waiting.get_mut(place).map(|waiting| &mut waiting.sighting)
     }
 
-    /// The number it gets, counted from 1.
+    /// Appends an entry; returns its number, from 1.
     fn push(&mut self, sighting: LastSeen) -> u64 {
         self.waiting.push_back(Waiting { due: sighting.last_seen.plus_seconds(self.delay), sighting });
-        self.gone + self.waiting.len() as u64
+        self.removed + self.waiting.len() as u64
     }
 
     fn pop(&mut self, due: impl Fn(Timestamp) -> bool) -> Option<LastSeen> {
         let Waiting { sighting, .. } = self.waiting.pop_front_if(|waiting| due(waiting.due))?;
-        self.gone += 1;
+        self.removed += 1;
         Some(sighting)
     }
 
@@ -154,7 +154,7 @@ impl LastSeenOrder {
 // === impl Ticket ===
 
 impl Ticket {
-    /// The number, 0 before the first, and whether it is one of the news.
+    /// Number of the entry, 0 before the first, and whether it is in `news`.
     fn read(&self) -> (u64, bool) {
         let both = self.0.load(Ordering::Relaxed);
         (both >> 1, both & 1 == 1)
@@ -165,7 +165,7 @@ impl Ticket {
     }
 }
 
-/// A device whose grant was renewed meanwhile has two tickets; its row may be written only once.
+/// A device whose grant was renewed has two tickets; its row may be written only once.
 fn sorted_once_each(mut sightings: Vec<LastSeen>) -> Vec<LastSeen> {
     sightings.sort_unstable_by(|one, other| one.device.cmp(&other.device));
     sightings.dedup_by(|later, kept| {
@@ -191,8 +191,8 @@ mod tests {
     }
 
     impl LastSeenQueue {
-        fn saw_one(&mut self, KnownDevice(device, ticket): &KnownDevice, at: Timestamp, telemetry: bool) {
-            self.saw(device, ticket, at, telemetry);
+        fn record_one(&mut self, KnownDevice(device, ticket): &KnownDevice, at: Timestamp, telemetry: bool) {
+            self.record(device, ticket, at, telemetry);
         }
     }
 
@@ -201,10 +201,10 @@ mod tests {
         let mut sightings = LastSeenQueue::default();
         let (pump, valve) = (device("pump"), device("valve"));
         let start = Timestamp::from_micros(1_000_000);
-        sightings.saw_one(&valve, start, true);
-        sightings.saw_one(&pump, start.plus_seconds(1), false);
-        sightings.saw_one(&pump, start.plus_seconds(2), true);
-        sightings.saw_one(&pump, start.plus_seconds(2), false);
+        sightings.record_one(&valve, start, true);
+        sightings.record_one(&pump, start.plus_seconds(1), false);
+        sightings.record_one(&pump, start.plus_seconds(2), true);
+        sightings.record_one(&pump, start.plus_seconds(2), false);
         assert_eq!(sightings.take_due(start.plus_seconds(NEWS_DELAY - 1)), []);
         let due = sightings.take_due(start.plus_seconds(NEWS_DELAY + 1));
         let names: Vec<&str> = due.iter().map(|row| row.device.device()).collect();
@@ -219,8 +219,8 @@ mod tests {
         let mut sightings = LastSeenQueue::default();
         let start = Timestamp::from_micros(0);
         let (old, new) = (device("pump"), device("pump"));
-        sightings.saw_one(&old, start, true);
-        sightings.saw_one(&new, start.plus_seconds(1), false);
+        sightings.record_one(&old, start, true);
+        sightings.record_one(&new, start.plus_seconds(1), false);
         let all = sightings.take_all();
         assert_eq!(all.len(), 1);
         assert_eq!((all[0].last_seen, all[0].last_telemetry), (start.plus_seconds(1), Some(start)));
@@ -231,11 +231,11 @@ mod tests {
         let mut sightings = LastSeenQueue::default();
         let start = Timestamp::from_micros(0);
         let (pump, valve) = (device("pump"), device("valve"));
-        sightings.saw_one(&pump, start, true);
+        sightings.record_one(&pump, start, true);
         assert_eq!(sightings.take_all().len(), 1);
-        sightings.saw_one(&valve, start.plus_seconds(1), true);
-        sightings.saw_one(&pump, start.plus_seconds(2), true);
-        sightings.saw_one(&valve, start.plus_seconds(3), true);
+        sightings.record_one(&valve, start.plus_seconds(1), true);
+        sightings.record_one(&pump, start.plus_seconds(2), true);
+        sightings.record_one(&valve, start.plus_seconds(3), true);
         let seen: Vec<_> =
             sightings.take_all().into_iter().map(|row| (row.device.device().to_string(), row.last_seen)).collect();
         assert_eq!(seen, [("pump".to_owned(), start.plus_seconds(2)), ("valve".to_owned(), start.plus_seconds(3))]);
@@ -246,12 +246,12 @@ mod tests {
         let mut sightings = LastSeenQueue::default();
         let start = Timestamp::from_micros(0);
         let pump = device("pump");
-        sightings.saw_one(&pump, start, true);
+        sightings.record_one(&pump, start, true);
         let first = start.plus_seconds(NEWS_DELAY);
         assert_eq!(sightings.take_due(first).len(), 1);
         for second in 1..=DELAY {
             assert_eq!(sightings.take_due(first.plus_seconds(second)), []);
-            sightings.saw_one(&pump, first.plus_seconds(second), true);
+            sightings.record_one(&pump, first.plus_seconds(second), true);
         }
         assert_eq!(sightings.next_due(), Some(first.plus_seconds(1 + DELAY)));
         let due = sightings.take_due(first.plus_seconds(1 + DELAY));
@@ -262,15 +262,15 @@ mod tests {
     fn one_batch_in_a_while_carries_them_and_a_crowd_is_worked_off_by_all() {
         let mut sightings = LastSeenQueue::default();
         let start = Timestamp::from_micros(0);
-        let devices: Vec<_> = (0..CROWD + 2 * AT_MOST).map(|number| device(&number.to_string())).collect();
+        let devices: Vec<_> = (0..BACKLOG_MAX + 2 * BATCH_MAX).map(|number| device(&number.to_string())).collect();
         for device in &devices {
-            sightings.saw_one(device, start, true);
+            sightings.record_one(device, start, true);
         }
         let later = start.plus_seconds(NEWS_DELAY);
-        assert_eq!(sightings.take_due(later).len(), 2 * AT_MOST, "all that is beyond a crowd goes");
-        assert_eq!(sightings.take_due(later).len(), AT_MOST, "a crowd waits");
+        assert_eq!(sightings.take_due(later).len(), 2 * BATCH_MAX, "all that is beyond a crowd goes");
+        assert_eq!(sightings.take_due(later).len(), BATCH_MAX, "a crowd waits");
         assert_eq!(sightings.take_due(later), [], "no crowd any more, and one batch just carried some");
         assert_eq!(sightings.next_due(), Some(Timestamp::from_micros(later.micros() + PERIOD)));
-        assert_eq!(sightings.take_due(later.plus_seconds(1)).len(), AT_MOST);
+        assert_eq!(sightings.take_due(later.plus_seconds(1)).len(), BATCH_MAX);
     }
 }

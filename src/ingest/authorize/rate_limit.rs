@@ -1,10 +1,10 @@
-//! The rate one device may send at, charged only once its identity is established, and by the time a message was sent.
+//! The rate limit of each device, charged after authentication, by the time a message was sent.
 //!
-//! A device earns `RATE_LIMIT_RPS` messages a second by Sluice's own clock, up to `RATE_LIMIT_BURST`. What it earns beyond
-//! that while nothing of it arrives is saved, for messages that waited on their way: those the broker held while the daemon or
-//! Postgres was away, and those whose `ts` says so. So a backlog is charged as if it had come in time. `ts` opens the savings
-//! and adds nothing to them: whatever a device writes there, it gets no more than its burst and its rate over the time that
-//! has passed since it was last seen. Memory is bounded: of many devices only those that sent lately are remembered.
+//! By Sluice's own clock, a device earns `RATE_LIMIT_RPS` messages a second, up to `RATE_LIMIT_BURST`. Earnings beyond
+//! that are saved while none of its messages arrives, for messages that were delayed: held by the broker while the
+//! daemon or Postgres was away, or with an old `ts`. So a backlog is charged as if it had arrived in time.
+//! `ts` gives access to the savings and adds nothing: whatever a device writes there, it gets no more than its burst
+//! and its rate since it was last seen. Memory is bounded: only devices that sent lately are kept.
 
 use std::collections::HashMap;
 
@@ -13,16 +13,16 @@ use crate::domain::ids::DeviceKey;
 use crate::domain::message::Delivery;
 use crate::domain::time::Timestamp;
 
-/// So many charges between two sweeps.
+/// Number of charges between two sweeps.
 const SWEEP_EVERY: usize = 65_536;
 
-/// Of more devices than this, those with a full bucket are forgotten at a sweep, and their savings with them.
+/// Above this number of devices, a sweep drops those with a full bucket, and their savings.
 const DEVICES_KEPT: usize = 100_000;
 
-/// A message that took longer than this many seconds waited somewhere.
+/// A message that took longer than this many seconds was delayed.
 const WAITED_SECONDS: f64 = 2.0;
 
-/// The longest absence that is saved for, in seconds: a week, as long as a broker keeps a session by default.
+/// Longest absence with savings, in seconds: a week, the default expiry of a broker session.
 const SAVED_SECONDS_MAX: f64 = 7.0 * 86_400.0;
 
 /// The buckets of all devices.
@@ -34,21 +34,21 @@ pub struct RateLimiter {
     absence: Option<Absence>,
 }
 
-/// A time in which nobody read, as was not known when these messages were read.
+/// A time in which no daemon read messages, which became known only after some had been read.
 #[derive(Clone, Copy, Debug)]
 pub struct Absence {
-    /// Its beginning.
+    /// Its start.
     pub since: Timestamp,
-    /// Messages received until then waited since its beginning, perhaps.
+    /// Messages received until then may have waited since its start.
     pub until: Timestamp,
 }
 
-/// When a message was on its way.
+/// Times of one message in transit.
 #[derive(Clone, Copy, Debug)]
-pub struct Passage {
+pub struct TransitTimes {
     /// Its own `ts`.
     pub sent: Option<Timestamp>,
-    /// The broker did not have it before this moment, or may have had it from then on.
+    /// Earliest time at which the broker may have held it.
     pub held_since: Timestamp,
     /// When it was read from the socket.
     pub received_at: Timestamp,
@@ -56,9 +56,9 @@ pub struct Passage {
 
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
-    /// For use at any time.
+    /// Available to every message.
     tokens: f64,
-    /// For messages that waited.
+    /// Available to delayed messages.
     saved: f64,
     filled_at: Timestamp,
 }
@@ -66,35 +66,35 @@ struct Bucket {
 // === impl RateLimiter ===
 
 impl RateLimiter {
-    /// No device has sent anything yet.
+    /// A limiter without devices.
     pub fn new(limit: RateLimit) -> Self {
         Self { limit, buckets: HashMap::new(), charges: 0, absence: None }
     }
 
-    /// Nobody read before this process did, and it read before it knew.
-    pub fn was_absent(&mut self, absence: Absence) {
+    /// Records an absence that became known after messages had been read.
+    pub fn record_absence(&mut self, absence: Absence) {
         self.absence = Some(absence);
     }
 
-    /// Charges one message to a device; false when it has sent too much.
-    pub fn charge(&mut self, device: &DeviceKey, passage: Passage) -> bool {
+    /// Charges one message to a device; false means refused.
+    pub fn charge(&mut self, device: &DeviceKey, transit: TransitTimes) -> bool {
         self.charges += 1;
         if self.charges.is_multiple_of(SWEEP_EVERY) {
-            self.sweep(passage.received_at);
+            self.sweep(transit.received_at);
         }
-        let passage = match self.absence {
-            Some(absence) if passage.received_at <= absence.until => {
-                Passage { held_since: passage.held_since.min(absence.since), ..passage }
+        let transit = match self.absence {
+            Some(absence) if transit.received_at <= absence.until => {
+                TransitTimes { held_since: transit.held_since.min(absence.since), ..transit }
             }
-            _ => passage,
+            _ => transit,
         };
         let limit = self.limit;
         if !self.buckets.contains_key(device) {
-            // Seen for the first time by this process: it may have been silent only for as long as nobody listened.
-            let fresh = Bucket { tokens: limit.burst, saved: 0.0, filled_at: passage.held_since };
+            // First message in this process: the device may have been silent only while no daemon read.
+            let fresh = Bucket { tokens: limit.burst, saved: 0.0, filled_at: transit.held_since };
             self.buckets.insert(device.clone(), fresh);
         }
-        self.buckets.get_mut(device).is_none_or(|bucket| bucket.pay(passage, limit))
+        self.buckets.get_mut(device).is_none_or(|bucket| bucket.try_spend(transit, limit))
     }
 
     fn sweep(&mut self, now: Timestamp) {
@@ -106,15 +106,15 @@ impl RateLimiter {
     }
 }
 
-// === impl Passage ===
+// === impl TransitTimes ===
 
-impl Passage {
-    /// Of a delivery whose `ts` says this.
+impl TransitTimes {
+    /// Times of `delivery`, whose `ts` is `sent`.
     pub fn of(delivery: &Delivery, sent: Option<Timestamp>) -> Self {
         Self { sent, held_since: delivery.held_since, received_at: delivery.received_at }
     }
 
-    /// The broker may have held it back.
+    /// Whether the broker may have held it.
     fn was_held(self) -> bool {
         self.received_at.seconds_since(self.held_since) > WAITED_SECONDS
     }
@@ -127,16 +127,16 @@ impl Passage {
 // === impl Bucket ===
 
 impl Bucket {
-    fn pay(&mut self, passage: Passage, limit: RateLimit) -> bool {
-        let tokens = self.tokens + self.earned(passage.received_at, limit);
+    fn try_spend(&mut self, transit: TransitTimes, limit: RateLimit) -> bool {
+        let tokens = self.tokens + self.earned(transit.received_at, limit);
         self.tokens = tokens.min(limit.burst);
         let beyond = tokens - self.tokens;
-        // While the broker holds messages back, what is not used now belongs to those that are still to come. Else only the
-        // one longest absence counts: a device that is always there saves nothing.
-        self.saved = if passage.was_held() { self.saved + beyond } else { self.saved.max(beyond) };
+        // While the broker holds messages, unused earnings belong to those still to come. Otherwise only the one
+        // longest absence counts: a device that always sends saves nothing.
+        self.saved = if transit.was_held() { self.saved + beyond } else { self.saved.max(beyond) };
         self.saved = self.saved.min(limit.per_second * SAVED_SECONDS_MAX);
-        self.filled_at = passage.received_at;
-        let purse = if passage.has_waited() && self.saved >= 1.0 { &mut self.saved } else { &mut self.tokens };
+        self.filled_at = transit.received_at;
+        let purse = if transit.has_waited() && self.saved >= 1.0 { &mut self.saved } else { &mut self.tokens };
         let pays = *purse >= 1.0;
         if pays {
             *purse -= 1.0;
@@ -144,7 +144,7 @@ impl Bucket {
         pays
     }
 
-    /// Earned since it was filled.
+    /// Earnings since the last charge.
     fn earned(self, now: Timestamp, limit: RateLimit) -> f64 {
         now.seconds_since(self.filled_at).max(0.0) * limit.per_second
     }
@@ -161,14 +161,14 @@ mod tests {
     }
 
     /// A message that arrives at this second, sent at this one, at a broker that held nothing back.
-    fn at(second: i64, sent: Option<i64>) -> Passage {
+    fn at(second: i64, sent: Option<i64>) -> TransitTimes {
         let received_at = START.plus_seconds(second);
-        Passage { sent: sent.map(|sent| START.plus_seconds(sent)), held_since: received_at, received_at }
+        TransitTimes { sent: sent.map(|sent| START.plus_seconds(sent)), held_since: received_at, received_at }
     }
 
-    /// The same, from a broker that may have held messages back since this second.
-    fn held(second: i64, since: i64) -> Passage {
-        Passage { held_since: START.plus_seconds(since), ..at(second, None) }
+    /// A message that arrives at `second`, which the broker may have held since `since`.
+    fn held(second: i64, since: i64) -> TransitTimes {
+        TransitTimes { held_since: START.plus_seconds(since), ..at(second, None) }
     }
 
     fn limiter(per_second: f64, burst: f64) -> RateLimiter {
@@ -192,7 +192,8 @@ mod tests {
             if known {
                 assert!(limiter.charge(&device("d"), at(0, None)));
             }
-            // Nobody listened for 40 s; what came meanwhile is read within a second, and one second's worth with it.
+            // No daemon read for 40 s; what arrived meanwhile is read within a second, together with one second's
+            // worth.
             let refused = (0..82).filter(|number| {
                 let second = 40 + number / 80;
                 !limiter.charge(&device("d"), held(second, 0))
@@ -240,7 +241,10 @@ mod tests {
         let mut limiter = limiter(1000.0, 1.0);
         for number in 0..SWEEP_EVERY * 2 {
             let received_at = Timestamp::from_micros(i64::try_from(number).unwrap() * 1_000);
-            limiter.charge(&device(&number.to_string()), Passage { sent: None, held_since: received_at, received_at });
+            limiter.charge(
+                &device(&number.to_string()),
+                TransitTimes { sent: None, held_since: received_at, received_at },
+            );
         }
         assert!(limiter.buckets.len() < 10, "{}", limiter.buckets.len());
     }

@@ -1,27 +1,27 @@
-//! Remembers messages that no unique index can tell, so that a redelivery of one is not stored or counted twice.
+//! Recognizes redelivered messages that no unique index recognizes, so that none is stored or counted twice.
 //!
-//! An accepted message that carries `ts` is told by the table's index. One without would get a new time at each delivery,
-//! and a refused one has no key at all; so these are told by packet identifier and content, which a redelivery repeats.
-//! It never decides by that alone: a broker may give the identifier to another, equal message as soon as it may have read
-//! the acknowledgement. The session says of a delivery whether that is excluded (`Delivery::redelivered`).
+//! The table's index recognizes an accepted message with a `ts`. Without one, each delivery has another time, and a
+//! refused message has no key; these are recognized by packet identifier and content.
+//! That alone never decides: a broker may reuse the identifier for an equal message once it may have read the
+//! acknowledgement. The session excludes that for a delivery (`Delivery::redelivered`).
 
 use std::collections::HashMap;
 
 use uuid::Uuid;
 
-/// The latest message under each identifier, so at most 65535.
+/// The latest message of each packet identifier, so at most 65535.
 #[derive(Debug, Default)]
 pub struct RecentMessages(HashMap<u16, Uuid>);
 
-// === impl Recent ===
+// === impl RecentMessages ===
 
 impl RecentMessages {
-    /// Remembers a message that is on its way to its table.
+    /// Records a message that is in a batch.
     pub fn insert(&mut self, packet_id: u16, message: Uuid) {
         self.0.insert(packet_id, message);
     }
 
-    /// Whether the latest message under this identifier is this one.
+    /// Whether the latest message with this identifier is this one.
     pub fn contains(&self, packet_id: u16, message: Uuid) -> bool {
         self.0.get(&packet_id) == Some(&message)
     }

@@ -1,9 +1,9 @@
-//! The grants of devices that keep speaking, one step away: in front of the shared cache, for the spine alone.
+//! Direct-mapped cache of grants in front of the shared cache, for the spine only.
 //!
-//! Asking the shared cache keeps account of who is asked for how often, which costs more than to parse the message. So each
-//! identity has one place here, by its hash, and the latest to speak holds it; one question in [`ACCOUNTED`] goes to the cache
-//! all the same, which thus knows who speaks much. It is no second truth: what it holds is held by the cache, or was until
-//! lately, ends with the same moment, and is forgotten on the same word.
+//! A lookup in the shared cache updates usage counts, which costs more than parsing the message. So each identity has
+//! one slot here, by its hash, and the latest device holds it. One lookup in [`FORWARD_EVERY`] goes to the shared
+//! cache, which thus still knows the frequent devices. An entry here is, or was lately, in the shared cache, expires
+//! with it, and the same changes remove it.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,65 +13,65 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::Grant;
 use crate::domain::registry_change::RegistryChange;
 
-/// The most places there are: two megabytes of them, and enough for a fleet of a hundred thousand.
-const PLACES_MAX: u64 = 1 << 18;
+/// Most slots: two megabytes of them, enough for a fleet of a hundred thousand.
+const SLOTS_MAX: u64 = 1 << 18;
 
-/// Of so many questions, the cache hears one.
-const ACCOUNTED: u32 = 64;
+/// One lookup in this many goes to the shared cache.
+const FORWARD_EVERY: u32 = 64;
 
-/// The latest of those who spoke. It has as many places as the cache, rounded up to a power of two, and at most
-/// [`PLACES_MAX`]. In a fleet larger than the cache, a place may hold a grant that the cache has let go, until its device
-/// speaks again or another takes the place.
+/// The slots: as many as the cache has entries, rounded up to a power of two, at most [`SLOTS_MAX`]. In a fleet larger
+/// than the cache, a slot may hold a grant that the cache has evicted, until its device sends again or another takes
+/// the slot.
 #[derive(Debug)]
 pub struct HotSlots {
-    places: Vec<Option<Arc<Grant>>>,
-    questions: u32,
+    slots: Vec<Option<Arc<Grant>>>,
+    lookups: u32,
 }
 
-// === impl Regulars ===
+// === impl HotSlots ===
 
 impl HotSlots {
-    /// Nobody yet, in front of a cache of this size.
+    /// Empty slots in front of a cache of `cache_size` entries.
     pub fn new(cache_size: u64) -> Self {
-        let places = cache_size.clamp(1, PLACES_MAX).next_power_of_two();
-        Self { places: vec![None; usize::try_from(places).unwrap_or(1)], questions: 0 }
+        let slots = cache_size.clamp(1, SLOTS_MAX).next_power_of_two();
+        Self { slots: vec![None; usize::try_from(slots).unwrap_or(1)], lookups: 0 }
     }
 
-    /// The grant of this identity, while it is good; none also when the cache should be asked for once.
+    /// The grant of this identity, until it expires; `None` also when this lookup goes to the shared cache.
     pub fn get(&mut self, identity: &str, now: Instant) -> Option<Arc<Grant>> {
-        let place = self.place(identity);
-        let _ended = self.places[place].take_if(|grant| now >= grant.until);
-        let known = self.places[place].as_ref().filter(|grant| grant.device.identity() == identity)?;
-        self.questions = self.questions.wrapping_add(1);
-        (!self.questions.is_multiple_of(ACCOUNTED)).then(|| Arc::clone(known))
+        let slot = self.slot(identity);
+        let _ended = self.slots[slot].take_if(|grant| now >= grant.until);
+        let cached = self.slots[slot].as_ref().filter(|grant| grant.device.identity() == identity)?;
+        self.lookups = self.lookups.wrapping_add(1);
+        (!self.lookups.is_multiple_of(FORWARD_EVERY)).then(|| Arc::clone(cached))
     }
 
-    /// Whoever held the place gives way.
+    /// Replaces the slot's previous grant.
     pub fn put(&mut self, grant: &Arc<Grant>) {
-        let place = self.place(grant.device.identity());
-        self.places[place] = Some(Arc::clone(grant));
+        let slot = self.slot(grant.device.identity());
+        self.slots[slot] = Some(Arc::clone(grant));
     }
 
-    /// Forgets what a change makes doubtful.
+    /// Removes the grants that a change made stale.
     pub fn forget(&mut self, change: &RegistryChange) {
         match change {
             RegistryChange::Device(device) => {
-                let place = self.place(device.identity());
-                self.places[place] = None;
+                let slot = self.slot(device.identity());
+                self.slots[slot] = None;
             }
             RegistryChange::Tenant(tenant) => {
-                let is_doomed = |grant: &mut Arc<Grant>| grant.device.tenant() == tenant.as_str();
-                for place in &mut self.places {
-                    place.take_if(is_doomed);
+                let is_affected = |grant: &mut Arc<Grant>| grant.device.tenant() == tenant.as_str();
+                for slot in &mut self.slots {
+                    slot.take_if(is_affected);
                 }
             }
-            RegistryChange::Everything => self.places.fill(None),
+            RegistryChange::Everything => self.slots.fill(None),
         }
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the mask leaves less than a usize")]
-    fn place(&self, identity: &str) -> usize {
-        xxh3_64(identity.as_bytes()) as usize & (self.places.len() - 1)
+    fn slot(&self, identity: &str) -> usize {
+        xxh3_64(identity.as_bytes()) as usize & (self.slots.len() - 1)
     }
 }
 
@@ -89,56 +89,56 @@ mod tests {
     fn grant(tenant: &str, device: &str) -> Arc<Grant> {
         let grants = Grants::new(&Config::load(&Sources::default()).unwrap().config.ingest);
         let standing = RegistryAnswer { tenant_suspended: false, device: None };
-        grants.keep(DeviceKey::new(tenant, device).unwrap(), standing, Timestamp::default())
+        grants.insert(DeviceKey::new(tenant, device).unwrap(), standing, Timestamp::default())
     }
 
     #[test]
     fn a_grant_is_found_by_its_identity_until_its_moment() {
-        let mut regulars = HotSlots::new(100);
+        let mut hot_slots = HotSlots::new(100);
         let (pump, now) = (grant("acme", "pump"), Instant::now());
-        regulars.put(&pump);
-        assert!(Arc::ptr_eq(&regulars.get("acme/device/pump", now).unwrap(), &pump));
-        assert!(regulars.get("acme/device/valve", now).is_none());
-        assert!(regulars.get("acme/device/pump", pump.until.checked_sub(Duration::from_nanos(1)).unwrap()).is_some());
-        assert!(regulars.get("acme/device/pump", pump.until).is_none());
-        assert!(regulars.get("acme/device/pump", now).is_none(), "one that has ended is let go");
+        hot_slots.put(&pump);
+        assert!(Arc::ptr_eq(&hot_slots.get("acme/device/pump", now).unwrap(), &pump));
+        assert!(hot_slots.get("acme/device/valve", now).is_none());
+        assert!(hot_slots.get("acme/device/pump", pump.until.checked_sub(Duration::from_nanos(1)).unwrap()).is_some());
+        assert!(hot_slots.get("acme/device/pump", pump.until).is_none());
+        assert!(hot_slots.get("acme/device/pump", now).is_none(), "one that has ended is let go");
     }
 
     #[test]
     fn one_question_in_sixty_four_goes_to_the_cache() {
-        let mut regulars = HotSlots::new(100);
+        let mut hot_slots = HotSlots::new(100);
         let (pump, now) = (grant("acme", "pump"), Instant::now());
-        regulars.put(&pump);
-        let answered = (0..ACCOUNTED * 4).filter(|_| regulars.get("acme/device/pump", now).is_some()).count();
+        hot_slots.put(&pump);
+        let answered = (0..FORWARD_EVERY * 4).filter(|_| hot_slots.get("acme/device/pump", now).is_some()).count();
         assert_eq!(answered, 63 * 4);
     }
 
     #[test]
     fn of_two_that_share_a_place_the_latest_holds_it_and_neither_is_taken_for_the_other() {
-        let mut regulars = HotSlots::new(1);
+        let mut hot_slots = HotSlots::new(1);
         let now = Instant::now();
-        regulars.put(&grant("acme", "pump"));
-        regulars.put(&grant("acme", "valve"));
-        assert!(regulars.get("acme/device/pump", now).is_none());
-        assert!(regulars.get("acme/device/valve", now).is_some());
+        hot_slots.put(&grant("acme", "pump"));
+        hot_slots.put(&grant("acme", "valve"));
+        assert!(hot_slots.get("acme/device/pump", now).is_none());
+        assert!(hot_slots.get("acme/device/valve", now).is_some());
     }
 
     #[test]
     fn a_change_forgets_a_device_a_tenant_or_everybody() {
-        let mut regulars = HotSlots::new(1 << 14);
+        let mut hot_slots = HotSlots::new(1 << 14);
         let now = Instant::now();
-        let there = |regulars: &mut HotSlots| {
-            ["a/device/x", "a/device/y", "b/device/x"].map(|identity| regulars.get(identity, now).is_some())
+        let present = |hot_slots: &mut HotSlots| {
+            ["a/device/x", "a/device/y", "b/device/x"].map(|identity| hot_slots.get(identity, now).is_some())
         };
         for (tenant, device) in [("a", "x"), ("a", "y"), ("b", "x")] {
-            regulars.put(&grant(tenant, device));
+            hot_slots.put(&grant(tenant, device));
         }
-        assert_eq!(there(&mut regulars), [true, true, true]);
-        regulars.forget(&RegistryChange::Device(DeviceKey::new("a", "x").unwrap()));
-        assert_eq!(there(&mut regulars), [false, true, true]);
-        regulars.forget(&RegistryChange::Tenant("a".parse().unwrap()));
-        assert_eq!(there(&mut regulars), [false, false, true]);
-        regulars.forget(&RegistryChange::Everything);
-        assert_eq!(there(&mut regulars), [false, false, false]);
+        assert_eq!(present(&mut hot_slots), [true, true, true]);
+        hot_slots.forget(&RegistryChange::Device(DeviceKey::new("a", "x").unwrap()));
+        assert_eq!(present(&mut hot_slots), [false, true, true]);
+        hot_slots.forget(&RegistryChange::Tenant("a".parse().unwrap()));
+        assert_eq!(present(&mut hot_slots), [false, false, true]);
+        hot_slots.forget(&RegistryChange::Everything);
+        assert_eq!(present(&mut hot_slots), [false, false, false]);
     }
 }

@@ -1,7 +1,6 @@
-//! What the registry says of a device, for those who answer the broker: from the spine's grants, and by a query of its own
-//! for a device that is not among them.
+//! Registry answers for the hooks: from the spine's grants, or by a query for a device that is not cached.
 //!
-//! The broker stands still while it waits for an answer, so a query has little time, and after one in vain none is made for
+//! The broker blocks while it waits for an answer. So a query has little time, and after a failed one none is made for
 //! a while.
 
 use std::sync::Arc;
@@ -18,84 +17,85 @@ use crate::domain::ports::{Directory, Outage};
 use crate::domain::time::{Clock, Timestamp};
 use crate::telemetry::ingest::IngestMetrics;
 
-/// How long a query may take.
+/// Upper bound for one query.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long nothing is asked after a query in vain.
+/// How long no query is made after a failed one.
 const RESPITE_SECONDS: i64 = 3;
 
-/// Queries at a time: the pool belongs to the spine and the API too.
-const AT_ONCE: usize = 2;
+/// Concurrent queries: the pool also serves the spine and the API.
+const QUERIES_MAX: usize = 2;
 
-/// Asks the grants, then the registry.
+/// Looks up the grants, then the registry.
 #[derive(Debug)]
 pub struct GrantLookup<D> {
     directory: D,
     grants: Grants,
-    brake: QueryGuard,
+    guard: QueryGuard,
     metrics: IngestMetrics,
     clock: Clock,
 }
 
-/// Bounds how long, how many at a time and how soon again Postgres is asked on behalf of the broker. Shared by all who do.
+/// Limits the queries made for the broker: their time, their number, and the pause after a failure. Clones share the
+/// limits.
 #[derive(Clone, Debug)]
 pub struct QueryGuard(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    turns: Semaphore,
-    /// Until when nothing is asked, in microseconds.
-    respite_until: AtomicI64,
+    permits: Semaphore,
+    /// Until when no query is made, in microseconds.
+    paused_until: AtomicI64,
     clock: Clock,
 }
 
-// === impl Standings ===
+// === impl GrantLookup ===
 
 impl<D: Directory> GrantLookup<D> {
-    /// On these grants, which the spine keeps and forgets too.
-    pub fn new(directory: D, grants: Grants, brake: QueryGuard, metrics: IngestMetrics, clock: Clock) -> Self {
-        Self { directory, grants, brake, metrics, clock }
+    /// Uses the grants that the spine fills and invalidates.
+    pub fn new(directory: D, grants: Grants, guard: QueryGuard, metrics: IngestMetrics, clock: Clock) -> Self {
+        Self { directory, grants, guard, metrics, clock }
     }
 
-    /// What the registry says of it; a device it does not know has a standing too.
+    /// The registry's answer; an unknown device has one too.
     pub async fn of(&self, device: &DeviceKey) -> Result<RegistryAnswer, Outage> {
-        if let Some(grant) = self.grants.look().get(device.identity()) {
+        if let Some(grant) = self.grants.view().get(device.identity()) {
             self.metrics.plain.cache_hits.inc();
             return Ok(grant.standing.clone());
         }
         self.metrics.plain.cache_misses.inc();
-        let forgotten = self.grants.forgotten();
-        let found = self.brake.ask(self.directory.find(std::slice::from_ref(device))).await?;
+        let invalidations = self.grants.invalidations();
+        let found = self.guard.run(self.directory.find(std::slice::from_ref(device))).await?;
         let unanswered = || Outage("the registry gave no answer".into());
         let standing = found.into_iter().next().ok_or_else(unanswered)?;
-        let asked = ((self.clock)(), forgotten);
-        self.grants.keep_unless_forgotten(device.clone(), standing.clone(), asked);
+        let asked_at = ((self.clock)(), invalidations);
+        self.grants.insert_unless_invalidated(device.clone(), standing.clone(), asked_at);
         Ok(standing)
     }
 }
 
-// === impl Brake ===
+// === impl QueryGuard ===
 
 impl QueryGuard {
-    /// Nothing was in vain yet.
+    /// Starts with no recent failure.
     pub fn new(clock: Clock) -> Self {
-        Self(Arc::new(Inner { turns: Semaphore::new(AT_ONCE), respite_until: AtomicI64::new(i64::MIN), clock }))
+        Self(Arc::new(Inner { permits: Semaphore::new(QUERIES_MAX), paused_until: AtomicI64::new(i64::MIN), clock }))
     }
 
-    /// Waits for what is asked of Postgres, its turn included, within [`PATIENCE`].
-    pub async fn ask<T>(&self, asked: impl Future<Output = Result<T, Outage>>) -> Result<T, Outage> {
+    /// Waits for `query`, including its turn, for at most [`PATIENCE`].
+    pub async fn run<T>(&self, query: impl Future<Output = Result<T, Outage>>) -> Result<T, Outage> {
         let now = || (self.0.clock)();
-        if now() < Timestamp::from_micros(self.0.respite_until.load(Ordering::Relaxed)) {
+        if now() < Timestamp::from_micros(self.0.paused_until.load(Ordering::Relaxed)) {
             return Err(Outage(format!("Postgres did not answer within the last {RESPITE_SECONDS} s")));
         }
-        let in_turn = async {
-            let _turn = self.0.turns.acquire().await;
-            asked.await
+        let limited = async {
+            let _permit = self.0.permits.acquire().await;
+            query.await
         };
         let late = || Outage(format!("Postgres did not answer within {} s", PATIENCE.as_secs()));
-        let answered = timeout(PATIENCE, in_turn).await.unwrap_or_else(|_| Err(late()));
+        let answered = timeout(PATIENCE, limited).await.unwrap_or_else(|_| Err(late()));
         if answered.is_err() {
-            self.0.respite_until.store(now().plus_seconds(RESPITE_SECONDS).micros(), Ordering::Relaxed);
+            self.0.paused_until.store(now().plus_seconds(RESPITE_SECONDS).micros(), Ordering::Relaxed);
         }
         answered
     }
@@ -112,7 +112,7 @@ mod tests {
     use crate::domain::registry_change::RegistryChange;
     use crate::telemetry::metrics::Metrics;
 
-    /// A registry that says what it is told to, and meanwhile lets something happen.
+    /// A registry with a given answer, which runs a hook during the query.
     struct Registry {
         answers: Mutex<Vec<Result<RegistryAnswer, Outage>>>,
         meanwhile: Box<dyn Fn() + Send + Sync>,
@@ -135,7 +135,7 @@ mod tests {
         RegistryAnswer { tenant_suspended: false, device: Some(device) }
     }
 
-    fn standings(
+    fn lookup(
         answers: Vec<Result<RegistryAnswer, Outage>>,
         grants: &Grants,
         meanwhile: impl Fn() + Send + Sync + 'static,
@@ -153,11 +153,11 @@ mod tests {
     async fn a_warm_device_costs_no_question_and_a_changed_one_costs_one() {
         let (grants, pump) = (grants(), DeviceKey::new("acme", "pump-1").unwrap());
         let unknown = RegistryAnswer { tenant_suspended: false, device: None };
-        let standings = standings(vec![Ok(unknown.clone()), Ok(active())], &grants, || {}, Timestamp::default);
-        assert_eq!(standings.of(&pump).await, Ok(active()));
-        assert_eq!(standings.of(&pump).await, Ok(active()));
+        let lookup = lookup(vec![Ok(unknown.clone()), Ok(active())], &grants, || {}, Timestamp::default);
+        assert_eq!(lookup.of(&pump).await, Ok(active()));
+        assert_eq!(lookup.of(&pump).await, Ok(active()));
         grants.forget(&RegistryChange::Device(pump.clone()));
-        assert_eq!(standings.of(&pump).await, Ok(unknown));
+        assert_eq!(lookup.of(&pump).await, Ok(unknown));
     }
 
     #[tokio::test]
@@ -165,17 +165,17 @@ mod tests {
         let (grants, pump) = (grants(), DeviceKey::new("acme", "pump-1").unwrap());
         let (changed, identity) = (grants.clone(), pump.clone());
         let overtake = move || assert_eq!(changed.forget(&RegistryChange::Device(identity.clone())), 0);
-        let standings = standings(vec![Ok(active())], &grants, overtake, Timestamp::default);
-        standings.of(&pump).await.unwrap();
-        assert!(grants.look().get(pump.identity()).is_none());
+        let lookup = lookup(vec![Ok(active())], &grants, overtake, Timestamp::default);
+        lookup.of(&pump).await.unwrap();
+        assert!(grants.view().get(pump.identity()).is_none());
     }
 
     #[tokio::test]
     async fn after_a_question_in_vain_none_is_asked_for_a_while() {
         let (grants, pump) = (grants(), DeviceKey::new("acme", "pump-1").unwrap());
-        let standings = standings(vec![Err(Outage("away".into()))], &grants, || {}, Timestamp::default);
-        assert_eq!(standings.of(&pump).await, Err(Outage("away".into())));
-        // A second question would find no answer in the registry and panic.
-        assert!(standings.of(&pump).await.unwrap_err().0.contains("within the last"));
+        let lookup = lookup(vec![Err(Outage("away".into()))], &grants, || {}, Timestamp::default);
+        assert_eq!(lookup.of(&pump).await, Err(Outage("away".into())));
+        // A second query would find no answer in the registry and panic.
+        assert!(lookup.of(&pump).await.unwrap_err().0.contains("within the last"));
     }
 }

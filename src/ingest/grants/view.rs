@@ -1,6 +1,6 @@
-//! What may be told of a cached grant: its age, and all the judge looks at but the token's hash.
+//! A cached grant in the form that may be shown: its age, and all that the authorizer uses except the token's hash.
 //!
-//! The daemon shows it, `sluice explain` reads it.
+//! The ops listener returns it, `sluice explain` reads it. It decides nothing.
 
 use std::time::Instant;
 
@@ -11,12 +11,12 @@ use super::Grant;
 use crate::domain::device::{CertificateWindow, Device, DeviceStatus, RegistryAnswer, TokenHash};
 use crate::domain::time::Timestamp;
 
-/// A cached grant as it may be shown.
+/// A cached grant without its secret.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GrantView {
-    /// How long ago the registry was asked.
+    /// Seconds since the registry was queried.
     pub age_seconds: f64,
-    /// How much longer the answer is used, unless a change of the registry is heard.
+    /// Seconds until it expires, unless a registry change removes it.
     pub good_for_seconds: f64,
     /// Whether the tenant was suspended.
     pub tenant_suspended: bool,
@@ -28,11 +28,11 @@ pub struct GrantView {
     pub site_id: Option<String>,
     /// Whether it had a token.
     pub has_token: bool,
-    /// When its certificates are good.
+    /// Validity of its certificates.
     pub certificates: Vec<ValidityWindow>,
 }
 
-/// When a certificate is good.
+/// Validity of one certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ValidityWindow {
     not_before: DateTime<Utc>,
@@ -42,10 +42,10 @@ pub struct ValidityWindow {
 // === impl GrantView ===
 
 impl GrantView {
-    /// What may be told of this grant at this moment, by the clock on the wall and by the one that is never set.
+    /// The view at `now`; `moment` is the same time by the monotonic clock.
     pub fn of(grant: &Grant, now: Timestamp, moment: Instant) -> Self {
         let device = grant.standing.device.as_ref();
-        // Set back, a clock would make it younger than nothing.
+        // After the clock is set back, the age would be negative.
         let age_seconds = now.seconds_since(grant.asked_at).max(0.0);
         Self {
             age_seconds,
@@ -61,8 +61,8 @@ impl GrantView {
         }
     }
 
-    /// The standing it stands for, with the token's hash taken from elsewhere. None when it had a token and there is none
-    /// to take, or when the status is not one that is known here.
+    /// The registry answer, with the token's hash taken from `token`. `None` if it had a token and `token` is `None`,
+    /// or if the status is unknown.
     pub fn standing(&self, token: Option<TokenHash>) -> Option<RegistryAnswer> {
         let tenant_suspended = self.tenant_suspended;
         if !self.registered {
@@ -79,7 +79,7 @@ impl GrantView {
     }
 }
 
-// === impl Window ===
+// === impl ValidityWindow ===
 
 impl From<&CertificateWindow> for ValidityWindow {
     fn from(window: &CertificateWindow) -> Self {
@@ -112,7 +112,7 @@ mod tests {
         let standing = RegistryAnswer { tenant_suspended: true, device: Some(device) };
         let config = crate::config::Config::load(&crate::config::Sources::default()).unwrap().config.ingest;
         let key = DeviceKey::new("acme", "pump-1").unwrap();
-        let grant = Grants::new(&config).keep(key, standing.clone(), second);
+        let grant = Grants::new(&config).insert(key, standing.clone(), second);
 
         let twelve_later = grant.until.checked_sub(Duration::from_secs(288)).unwrap();
         let view = GrantView::of(&grant, second.plus_seconds(12), twelve_later);

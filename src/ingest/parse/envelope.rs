@@ -1,6 +1,6 @@
-//! The fields of a payload, as spans of its own bytes.
+//! The fields of a payload, as spans of its bytes.
 //!
-//! It reads the object once, copies nothing that has no escapes, refuses a field given twice, and judges no value.
+//! It reads the object once, copies only text with escapes, refuses a field given twice, and checks no value.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::fmt;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The fields that mean something. The last four mean it only in shadow reports and command acknowledgements.
+/// Known fields. The last four are known only in shadow reports and command acknowledgements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is the field of that name")]
 pub enum EnvelopeField {
@@ -32,20 +32,20 @@ const FIELD_COUNT: usize = 12;
 #[derive(Debug, Default)]
 pub struct Envelope<'a> {
     fields: [Option<&'a RawValue>; FIELD_COUNT],
-    /// Everything else, when it is kept: keys and values in order.
+    /// Unknown fields, if they are kept: keys and values in order.
     pub extra: Vec<(Cow<'a, str>, &'a RawValue)>,
 }
 
-/// Which further fields are of interest.
+/// Which further fields to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// `reported`, `command_id`, `status` and `details` mean something; elsewhere they are extras.
+    /// Whether `reported`, `command_id`, `status` and `details` are known fields; otherwise they are unknown ones.
     pub platform_fields: bool,
-    /// Fields nobody asked for are kept.
+    /// Whether unknown fields are kept.
     pub extra: bool,
 }
 
-/// Reads the payload as one JSON object. The error says what is wrong and where; it quotes nothing of the payload.
+/// Reads the payload as one JSON object. The error names problem and position, and quotes nothing of the payload.
 pub fn read(payload: &str, wanted: Wanted) -> Result<Envelope<'_>, String> {
     if !payload.trim_ascii_start().starts_with('{') {
         return Err("the payload is not a JSON object".to_owned());
@@ -57,7 +57,7 @@ pub fn read(payload: &str, wanted: Wanted) -> Result<Envelope<'_>, String> {
         .map_err(|error| format!("the payload is not a JSON object: {error}"))
 }
 
-// === impl Field ===
+// === impl EnvelopeField ===
 
 impl EnvelopeField {
     fn from_name(name: &str) -> Option<Self> {
@@ -104,7 +104,7 @@ impl EnvelopeField {
 // === impl Envelope ===
 
 impl<'a> Envelope<'a> {
-    /// The raw value of a field; none when it is absent or `null`.
+    /// The raw value of a field; `None` if it is absent or `null`.
     pub fn get(&self, field: EnvelopeField) -> Option<&'a str> {
         self.fields[field as usize].map(RawValue::get).filter(|raw| *raw != "null")
     }

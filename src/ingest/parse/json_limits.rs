@@ -1,15 +1,14 @@
-//! Reads JSON text that is known to be well-formed for what a parser does not tell: how deep it nests, how many keys it
-//! has, and whether Postgres' jsonb will take it.
+//! Limits of well-formed JSON text that a parser does not check: depth, number of keys, and whether jsonb stores it.
 //!
 //! It builds nothing and allocates nothing.
 
-/// jsonb writes every number out: the nine bytes `1e131071` would be read back as 131 kilobytes. So an exponent is bounded;
-/// no double has one beyond -324 or 308.
+/// jsonb stores every digit of a number: the eight bytes `1e131071` become 131 kilobytes. So exponents are limited;
+/// those of doubles lie between -324 and 308.
 const MAX_EXPONENT: i64 = 400;
 
 /// Whether any value of this JSON text nests deeper than `limit` (the text's own object or array is depth 1).
 pub fn deeper_than(json: &str, limit: usize) -> bool {
-    // Fewer openings than the limit cannot nest deeper, and counting is far quicker than following.
+    // Fewer opening brackets than the limit cannot nest deeper, and counting is far faster than tracking.
     if memchr::memchr2_iter(b'{', b'[', json.as_bytes()).count() <= limit {
         return false;
     }
@@ -46,7 +45,7 @@ pub fn more_keys_than(object: &str, limit: usize) -> bool {
     .is_break()
 }
 
-/// What Postgres' jsonb will not take in this JSON text although it is well-formed, or would blow up; `None` when nothing is seen.
+/// Why jsonb refuses or inflates this well-formed text; `None` if it does not.
 pub fn unstorable(json: &str) -> Option<&'static str> {
     let bytes = json.as_bytes();
     let escapes = memchr::memchr(b'\\', bytes).is_some().then(|| bad_escape(bytes)).flatten();
@@ -109,7 +108,7 @@ fn hex_unit(bytes: &[u8], from: usize) -> Option<u16> {
     u16::from_str_radix(digits, 16).ok()
 }
 
-/// Strings are told apart only once something looks like such a number, and then in one pass for all of them.
+/// Strings are skipped only after a candidate appears, in one pass for all of them.
 fn has_number_out_of_range(bytes: &[u8]) -> bool {
     if !memchr::memchr2_iter(b'e', b'E', bytes).any(|at| is_out_of_range(bytes, at)) {
         return false;
@@ -128,12 +127,12 @@ fn has_number_out_of_range(bytes: &[u8]) -> bool {
     false
 }
 
-/// Whether an exponent begins behind this `e` that is too large, either way.
+/// Whether an exponent behind this `e` is out of range.
 fn is_out_of_range(bytes: &[u8], e: usize) -> bool {
     exponent(&bytes[e + 1..]).is_some_and(|exponent| exponent.abs() > MAX_EXPONENT)
 }
 
-/// The number behind an `e`; one of too many digits to read is the farthest there is.
+/// The number behind an `e`; one with too many digits saturates.
 fn exponent(after: &[u8]) -> Option<i64> {
     let (negative, digits) = match after {
         [b'-', digits @ ..] => (true, digits),

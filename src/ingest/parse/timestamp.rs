@@ -1,6 +1,6 @@
-//! The rule of `ts`: RFC 3339 text, or Unix time as a number (seconds, or milliseconds from 1e11 on).
+//! Reads `ts`: RFC 3339 text, or Unix time as a number (seconds, or milliseconds from 1e11 on).
 //!
-//! It reads exactly and guesses nothing; whether a moment is plausible is asked separately, in [`AcceptedTimes`].
+//! It reads exactly and guesses nothing; [`AcceptedTimes`] checks the range separately.
 
 use crate::domain::time::{MICROS_PER_SECOND, Timestamp};
 
@@ -19,7 +19,7 @@ pub struct AcceptedTimes {
     pub age_days: i64,
 }
 
-/// Reads the JSON value of `ts`. `None` is an unreadable one; a number too large to be a time is the farthest there is.
+/// Reads the JSON value of `ts`. `None` means unreadable; too large a number saturates.
 pub fn read(raw: &str) -> Option<Timestamp> {
     match raw.as_bytes().first()? {
         b'"' => {
@@ -64,10 +64,10 @@ fn saturating_micros(value: f64, decimals: usize) -> i64 {
     (value * if decimals == 3 { 1e3 } else { 1e6 }) as i64
 }
 
-// === impl Plausible ===
+// === impl AcceptedTimes ===
 
 impl AcceptedTimes {
-    /// Says what is wrong with a device's time, received at this moment; `None` when nothing is.
+    /// Why a device's time is out of range, relative to `received_at`; `None` if it is not.
     pub fn objection(&self, time: Timestamp, received_at: Timestamp) -> Option<String> {
         let ahead = time.micros().saturating_sub(received_at.micros());
         if ahead > self.ahead_seconds.saturating_mul(MICROS_PER_SECOND) {

@@ -1,15 +1,16 @@
-//! Reads `ts` out of the beginning of a payload that is not read otherwise: too large, no JSON, or on a topic that is none.
+//! Reads only `ts`, from the start of a payload that is otherwise not read: too large, not JSON, or on an invalid
+//! topic.
 //!
-//! Only so that such a message is known again when the broker repeats it. It judges nothing, copies nothing, and looks at no
-//! more than [`LOOK_BYTES`].
+//! It serves to recognize a redelivery of such a message. It checks nothing, copies nothing, and reads at most
+//! [`LOOK_BYTES`].
 
 use super::timestamp;
 use crate::domain::time::Timestamp;
 
-/// Where a device writes its time, if it does.
+/// Bytes in which `ts` is searched.
 const LOOK_BYTES: usize = 1_024;
 
-/// The time that stands at the top of the object, when it can be made out.
+/// `ts` at the top level of the object, if it can be read.
 pub fn time(payload: &[u8]) -> Option<Timestamp> {
     let head = &payload[..payload.len().min(LOOK_BYTES)];
     let mut rest = head.trim_ascii_start().strip_prefix(b"{")?;
@@ -24,7 +25,7 @@ pub fn time(payload: &[u8]) -> Option<Timestamp> {
     }
 }
 
-// --- private helpers: each splits something off, and is none when its end is not there ---
+// --- private helpers: each splits one item off; `None` if it is incomplete ---
 
 fn string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     bytes.strip_prefix(b"\"")?;

@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::columns::{ColumnField, ColumnKind};
 use super::earlier_decisions::Horizon;
-use crate::domain::batch::{Batch, Quarantined, RefusalCount};
+use crate::domain::batch::{Batch, Quarantined};
+use crate::domain::quarantine_sampling::RefusalCount;
 use crate::domain::time::{MICROS_PER_SECOND, Timestamp};
 use crate::store::connection::copy_buffer::CopyBuffer;
 use crate::store::connection::writer_connection::{WriterConnection, answer};

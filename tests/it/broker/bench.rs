@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use sluice::broker::session::BrokerSession;
+use sluice::broker::session::context::COMPONENT;
 use sluice::broker::session::subscription::SubscriptionMemory;
-use sluice::broker::session::{BrokerSession, PART};
 use sluice::broker::tools::publisher::MqttPublisher;
 use sluice::config::sections::broker::BrokerConfig;
 use sluice::domain::broker_subscription::SessionMemory;
@@ -93,7 +94,7 @@ impl Bench {
     /// Waits until readiness says something with these words.
     pub fn wait_for_trouble(&self, words: &[&str]) {
         wait::for_ok("readiness says what is wrong", || {
-            let text = self.readiness.troubles().get(PART).cloned().unwrap_or_default();
+            let text = self.readiness.troubles().get(COMPONENT).cloned().unwrap_or_default();
             if words.iter().all(|word| text.contains(word)) { Ok(()) } else { Err(text) }
         });
     }

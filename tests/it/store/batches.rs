@@ -1,10 +1,11 @@
 //! A batch that goes well: every column as it was given, and nothing twice.
 
 use bytes::Bytes;
-use sluice::domain::batch::{Batch, Quarantined, Receipt, RefusalCount, RejectedFields, Suspect};
+use sluice::domain::batch::{Batch, Quarantined, Receipt, RejectedFields, Suspect};
 use sluice::domain::device::TokenHash;
 use sluice::domain::message::Site;
 use sluice::domain::ports::Sink;
+use sluice::domain::quarantine_sampling::RefusalCount;
 use sluice::domain::refusal::{Reason, Refusal};
 use sluice::store::connection::database::Database;
 use sluice::telemetry::metrics::Metrics;
@@ -63,7 +64,7 @@ async fn a_refused_message_with_a_time_that_is_delivered_again_is_kept_and_count
         let told = RejectedFields { event_time: event_time.map(at), ..RejectedFields::default() };
         let refusal = Refusal::new(Reason::TokenInvalid, "no");
         if dup && event_time.is_some() {
-            batch.suspects.push(Suspect { origin, refusal, told });
+            batch.suspects.push(Suspect { origin, refusal, fields: told });
             return batch;
         }
         batch.quarantined.push(Quarantined::new(&batch.deliveries[origin], refusal, told, 1_000));

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sluice::domain::batch::{Batch, Quarantined, Receipt, RefusalCount, RejectedFields};
+use sluice::domain::batch::{Batch, Quarantined, Receipt, RejectedFields};
 use sluice::domain::device::TokenHash;
 use sluice::domain::message::Site;
 use sluice::domain::ports::Sink;
+use sluice::domain::quarantine_sampling::RefusalCount;
 use sluice::domain::refusal::{Reason, Refusal};
 use tokio::task::JoinSet;
 use tokio::time::sleep;

@@ -1,6 +1,8 @@
-//! The command line: one command per file, every outcome an exit code.
+//! The command line: parses the arguments, runs one command, returns its exit code.
 //!
-//! It renders for people and programs; it decides nothing itself.
+//! In reading order: [`run`] is the daemon; [`health`], [`doctor`], [`config`] and [`migrate`] operate it; [`registry`],
+//! [`certificates`] and [`access`] say who may do what; [`quarantine`], [`retention`] and [`explain`] are about messages.
+//! Commands print what other modules decide; they hold no rules of their own.
 
 pub mod access;
 pub mod certificates;
@@ -124,18 +126,18 @@ enum Command {
             sluice simulate --tls --devices 100 --rate 200 --seconds 5 --bad 0.05 --verify\n  \
             sluice simulate --disband"
     )]
-    Simulate(crate::sim::load::SimulateArgs),
+    Simulate(crate::sim::load::args::SimulateArgs),
 }
 
-/// How long work on threads that may wait is waited for, once its command has ended.
-const LEFT_OVER: Duration = Duration::from_millis(500);
+/// Upper bound for blocking threads that still run when their command has ended.
+const BLOCKING_PATIENCE: Duration = Duration::from_millis(500);
 
-/// Parses the command line, runs the command, and turns its end into an exit code.
+/// Parses the command line, runs the command, and returns its exit code.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are answers, not errors. If even printing fails, the code tells.
+            // Help and version are answers, not errors. If printing fails, the exit code still says which.
             let _ = error.print();
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
         }
@@ -159,13 +161,13 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         return config::run(command, &sources, cli.output).map(|()| Exit::Done);
     }
     let loaded = Config::load(&sources).map_err(|errors| Failure::new(Exit::Config, errors.to_string()))?;
-    // One thread: the work of a batch is small, and waking another thread for each step of it costs more than the step.
+    // One thread: the steps of a batch are small, and waking another thread costs more than a step.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Internal, format!("the runtime cannot be started: {error}")))?;
     let (config, output) = (loaded.config, cli.output);
-    let done = runtime.block_on(async {
+    let result = runtime.block_on(async {
         match cli.command {
             Command::Run => run::run(config).await,
             Command::Health(args) => health::run(args, &config).await,
@@ -185,7 +187,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             Command::Config(_) => Ok(Exit::Done),
         }
     });
-    // A thread that waits for a file system or a name server is not waited for.
-    runtime.shutdown_timeout(LEFT_OVER);
-    done
+    // A thread blocked on a file system or a name server does not delay the exit.
+    runtime.shutdown_timeout(BLOCKING_PATIENCE);
+    result
 }

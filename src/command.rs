@@ -1,4 +1,5 @@
-//! What commands share: their context (settings, database, who runs them), tables and JSON, and text that is safe to print.
+//! What commands share. In reading order: [`context`] is who runs a command and its database, [`failure`] its exit code,
+//! [`registry_errors`] maps registry errors to failures, [`table`] prints, [`text`] escapes. It knows no command.
 
 pub mod context;
 pub mod failure;

@@ -1,6 +1,7 @@
-//! Simulated fleets: [`demo`] is `sluice demo`, [`load`] is `sluice simulate`, [`fleet`] is who publishes.
+//! Simulated fleets. In reading order: [`fleet`] is the devices, [`demo`] is `sluice demo`, [`load`] is `sluice simulate`.
 //!
-//! It uses the daemon from outside, by MQTT, SQL and HTTP, as a device and an operator would.
+//! [`daemon_metrics`] reads the daemon's figures, [`wait_for_crl`] waits for the broker. The simulator uses the daemon from
+//! outside only: by MQTT, SQL and HTTP, as a device and an operator do.
 
 pub mod daemon_metrics;
 pub mod demo;

@@ -1,6 +1,6 @@
 //! `sluice access`: check, lint.
 //!
-//! It asks the policy itself, as the daemon does, and needs neither broker nor database. Who somebody is it takes as given.
+//! It asks the same policy as the daemon, and needs neither broker nor database. It does not authenticate the subject.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -104,14 +104,14 @@ fn check(args: CheckArgs, config: &Config, output: OutputFormat) -> Result<Exit,
     let decision = policy.decide(&subject, &client_id, acc, &args.topic);
     let superuser = policy.is_superuser(&subject);
     let rule = match decision.because {
-        Because::Rule(rule) => printable(&in_words(rule)),
+        Because::Rule(rule) => printable(&describe_rule(rule)),
         _ => NONE.to_owned(),
     };
     let file = args.policy.rules.or_else(|| config.access.acl_rules_path.clone());
     let file = file.map(|path| path.display().to_string());
     let no_question = "yes: a broker that asks for superusers asks nothing more, and allows it";
     let lines = [
-        ("Answer", said(decision.allowed).to_owned()),
+        ("Answer", answer_label(decision.allowed).to_owned()),
         ("Because", printable(&decision.because.to_string())),
         ("Rule", rule),
         ("Superuser", if superuser { no_question } else { "no" }.to_owned()),
@@ -121,7 +121,7 @@ fn check(args: CheckArgs, config: &Config, output: OutputFormat) -> Result<Exit,
     Ok(if decision.allowed { Exit::Done } else { Exit::Negative })
 }
 
-const fn said(allowed: bool) -> &'static str {
+const fn answer_label(allowed: bool) -> &'static str {
     if allowed { "allowed" } else { "denied" }
 }
 
@@ -137,7 +137,7 @@ fn value(decision: &Decision<'_>, superuser: bool, file: Option<&str>) -> serde_
     })
 }
 
-fn in_words(rule: &PolicyRule) -> String {
+fn describe_rule(rule: &PolicyRule) -> String {
     let effect = match rule.effect {
         Effect::Allow => "allow",
         Effect::Deny => "deny",
@@ -148,10 +148,10 @@ fn in_words(rule: &PolicyRule) -> String {
 }
 
 fn lint(policy: &Policy, output: OutputFormat) -> Result<Exit, Failure> {
-    let doubts = lint::lint(policy);
-    let values: Vec<_> = doubts.iter().map(value_of).collect();
+    let suspicions = lint::lint(policy);
+    let values: Vec<_> = suspicions.iter().map(value_of).collect();
     match output {
-        OutputFormat::Table if doubts.is_empty() => {
+        OutputFormat::Table if suspicions.is_empty() => {
             let count = policy.allows().len() + policy.denies().len();
             writeln!(io::stdout(), "No doubt about any of {count} rules.")?;
         }
@@ -159,17 +159,17 @@ fn lint(policy: &Policy, output: OutputFormat) -> Result<Exit, Failure> {
             rows(output, &["level", "place", "what is so", "what to do"], &values, cells)?;
         }
     }
-    let is_wrong = doubts.iter().any(|doubt| doubt.finding.level == Severity::Error);
+    let is_wrong = suspicions.iter().any(|suspicion| suspicion.finding.level == Severity::Error);
     Ok(if is_wrong { Exit::Negative } else { Exit::Done })
 }
 
-fn value_of(doubt: &LintSuspicion) -> serde_json::Value {
+fn value_of(suspicion: &LintSuspicion) -> serde_json::Value {
     json!({
-        "level": doubt.finding.level.label(),
-        "place": doubt.place,
-        "kind": doubt.kind.label(),
-        "what": doubt.finding.what,
-        "advice": doubt.finding.advice,
+        "level": suspicion.finding.level.label(),
+        "place": suspicion.place,
+        "kind": suspicion.kind.label(),
+        "what": suspicion.finding.what,
+        "advice": suspicion.finding.advice,
     })
 }
 

@@ -1,8 +1,10 @@
 //! `sluice cert`: issue, import, list, show, renew, rotate, confirm, revoke.
 //!
-//! A certificate is named by its identifier or by its fingerprint. Private keys made here leave by the file that was named
-//! for them, and are never printed unless that was asked for.
+//! In reading order: [`issue`] (also renew and rotate), [`list`] (also show), [`revoke`]; [`files`] reads and creates the
+//! files they name. [`ca`], [`ca_init`], [`authority_paths`] and [`crl`] are `sluice ca` and `sluice crl`. A private key goes
+//! to the file named for it, and is printed only on request.
 
+pub mod authority_paths;
 pub mod ca;
 pub mod ca_init;
 pub mod crl;
@@ -34,7 +36,7 @@ use issue::KeyArgs;
 use list::ListArgs;
 use revoke::RevokeArgs;
 
-/// The longest file a certificate is imported from.
+/// Largest file a certificate is imported from.
 const MAX_CERTIFICATE_BYTES: u64 = 64 * 1024;
 
 /// Certificates: what a device shows to be believed.
@@ -123,46 +125,46 @@ pub enum CertCommand {
 /// Runs the command.
 pub async fn run(command: CertCommand, config: &Config, output: OutputFormat) -> Result<Exit, Failure> {
     let operator = CommandContext::open(config).await?;
-    let desk = ActionContext { database: &operator.database, actor: &operator.actor, now: clock::now() };
+    let action = ActionContext { database: &operator.database, actor: &operator.actor, now: clock::now() };
     match command {
-        CertCommand::Issue { which, key } => issue::issue(desk, &which.key(), &key, config, output).await,
-        CertCommand::Import { file, device } => import(desk, &file, device.as_ref(), config, output).await,
-        CertCommand::List(args) => list::list(desk, args, output).await,
-        CertCommand::Show { which, pem } => list::show(desk, &which, pem, output).await,
+        CertCommand::Issue { which, key } => issue::issue(action, &which.key(), &key, config, output).await,
+        CertCommand::Import { file, device } => import(action, &file, device.as_ref(), config, output).await,
+        CertCommand::List(args) => list::list(action, args, output).await,
+        CertCommand::Show { which, pem } => list::show(action, &which, pem, output).await,
         CertCommand::Renew { which, key } => {
-            issue::renew(desk, resolve(desk, &which).await?, &key, config, output).await
+            issue::renew(action, resolve(action, &which).await?, &key, config, output).await
         }
         CertCommand::Rotate { which, grace_hours, key } => {
             let grace = grace_hours.unwrap_or(config.certificates.rotation_grace_hours);
-            issue::rotate(desk, resolve(desk, &which).await?, grace, &key, config, output).await
+            issue::rotate(action, resolve(action, &which).await?, grace, &key, config, output).await
         }
         CertCommand::Confirm { which } => {
-            let new = resolve(desk, &which).await?;
-            let retired = registry::certificates::rotate::confirm(desk, new).await.map_err(not_stored)?;
+            let new = resolve(action, &which).await?;
+            let retired = registry::certificates::rotate::confirm(action, new).await.map_err(not_stored)?;
             let names: Vec<String> = retired.iter().map(Uuid::to_string).collect();
             let line = if names.is_empty() { "none: they were before".to_owned() } else { names.join(", ") };
             let value = json!({ "confirmed": new, "retired": names });
             printed(fields(output, &value, &[("Confirmed", new.to_string()), ("Retired", line)]))
         }
-        CertCommand::Revoke(args) => revoke::revoke(desk, &args, output).await,
+        CertCommand::Revoke(args) => revoke::revoke(action, &args, output).await,
     }
 }
 
 // --- private helpers ---
 
 async fn import(
-    desk: ActionContext<'_>,
+    action: ActionContext<'_>,
     file: &std::path::Path,
     expected: Option<&DeviceKey>,
     config: &Config,
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
-    let authority = registry::open_authority(&config.certificates, desk.now).map_err(|error| not_ready(&error))?;
+    let authority = registry::open_authority(&config.certificates, action.now).map_err(|error| not_ready(&error))?;
     let pem = read_input(file, MAX_CERTIFICATE_BYTES)?;
-    let row = registry::certificates::import::import(desk, &authority, &pem, expected).await.map_err(not_imported)?;
-    list::tell(&row, output)
+    let row = registry::certificates::import::import(action, &authority, &pem, expected).await.map_err(not_imported)?;
+    list::print(&row, output)
 }
 
-async fn resolve(desk: ActionContext<'_>, which: &Handle) -> Result<Uuid, Failure> {
-    find::resolve(desk, which).await.map_err(not_stored)
+async fn resolve(action: ActionContext<'_>, which: &Handle) -> Result<Uuid, Failure> {
+    find::resolve(action, which).await.map_err(not_stored)
 }

@@ -1,6 +1,6 @@
 //! `sluice config`: the commented file, the settings in force, and what is wrong with them.
 //!
-//! It reads settings, and looks whether the files they name are there: no broker, no database. Secrets are masked before they come here.
+//! It reads settings and checks that the files they name exist; it opens no connection. `config` masks the secrets.
 
 use std::io::{self, Write};
 
@@ -32,7 +32,7 @@ struct CheckedConfig {
     warnings: Vec<String>,
 }
 
-/// Runs one of them; what is printed goes to standard output.
+/// Runs one subcommand; prints to standard output.
 pub fn run(command: ConfigCommand, sources: &Sources, output: OutputFormat) -> Result<(), Failure> {
     if command == ConfigCommand::Template {
         return Ok(io::stdout().write_all(config::template().as_bytes())?);

@@ -1,6 +1,7 @@
-//! `sluice doctor`: checks settings, daemon, broker and Postgres one after the other, and says of each finding what to do.
+//! `sluice doctor`: checks settings, daemon, broker and Postgres in turn, and prints each finding with advice.
 //!
-//! It mends nothing, and a check that fails stops no other. The wings look at their own; here it is gathered and printed.
+//! It changes nothing, and a check that fails stops no other. The checks live beside what they check ([`access_rules`] and
+//! [`isolation`] are adapters); this file runs them and prints the report.
 
 pub mod access_rules;
 pub mod isolation;
@@ -33,17 +34,17 @@ use crate::store::connection::database::Database;
 use crate::store::schema::retention::{self, Retention};
 use crate::store::schema::{inspect_schema, inspect_server};
 
-/// How long one check may take; connecting alone may take the broker ten seconds, and Postgres too.
+/// Upper bound for one check. Connecting to the broker or to Postgres alone may take ten seconds.
 const CHECK_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long giving the connections to Postgres back may take.
+/// Upper bound for closing the connections to Postgres.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The checks that need a connection to the broker.
-const BEYOND_BROKER: [&str; 4] = ["broker subscription", "broker delivery", "broker window", "broker's own words"];
+const BROKER_CHECKS: [&str; 4] = ["broker subscription", "broker delivery", "broker window", "broker's own words"];
 
 /// The checks that need a connection to Postgres.
-const BEYOND_POSTGRES: [&str; 9] = [
+const POSTGRES_CHECKS: [&str; 9] = [
     "Postgres safety",
     "Postgres connections",
     "Postgres privileges",
@@ -55,7 +56,7 @@ const BEYOND_POSTGRES: [&str; 9] = [
     "readers",
 ];
 
-/// All that was found.
+/// The findings of all checks.
 #[derive(Debug, Default, Serialize)]
 struct DoctorReport {
     ok: bool,
@@ -74,7 +75,7 @@ struct CheckRow {
     advice: Option<String>,
 }
 
-/// What `/readyz` answers.
+/// The body of `/readyz`.
 #[derive(Deserialize)]
 struct ReadinessReply {
     ready: bool,
@@ -91,38 +92,38 @@ pub async fn run(config: &Config, output: OutputFormat) -> Result<Exit, Failure>
     report.add("settings", judge_settings(config.warnings()));
     report.add("policy", judge_policy(config.access.acl_rules_path.as_deref()));
     report.add("authority", vec![judge_authority(config.certificates.ca_cert_path.as_deref())]);
-    report.check("daemon", async { Ok::<_, Failure>(look_at_daemon(config).await) }).await;
-    look_at_broker(&mut report, config).await;
+    report.check("daemon", async { Ok::<_, Failure>(check_daemon(config).await) }).await;
+    check_broker(&mut report, config).await;
     report.check("broker access rules", access_rules::check(config, &database)).await;
     report.check("broker isolation", isolation::findings(config)).await;
-    look_at_postgres(&mut report, config, &database).await;
+    check_postgres(&mut report, config, &database).await;
     report.finish();
-    // A connection that hangs holds nobody up.
+    // A connection that hangs does not delay the report.
     let _closed_or_not = tokio::time::timeout(CLOSE_PATIENCE, database.close()).await;
     report.print(output)?;
     Ok(if report.ok { Exit::Done } else { Exit::Negative })
 }
 
-async fn look_at_broker(report: &mut DoctorReport, config: &Config) {
+async fn check_broker(report: &mut DoctorReport, config: &Config) {
     let needed_window = config.ingest.batch_size * BATCHES_IN_FLIGHT as usize;
     let broker = Inspector::new(&config.broker, needed_window);
     if report.check("broker", broker.connection()).await {
-        let [subscription, delivery, window, own_words] = BEYOND_BROKER;
+        let [subscription, delivery, window, own_words] = BROKER_CHECKS;
         report.check(subscription, broker.subscription()).await;
         report.check(delivery, broker.delivery()).await;
         report.check(window, broker.window()).await;
         report.check(own_words, broker.own_words()).await;
     } else {
-        report.skip(&BEYOND_BROKER, "the broker");
+        report.skip(&BROKER_CHECKS, "the broker");
     }
     report.add("broker clock", vec![judge_broker_clock(&config.broker.host)]);
 }
 
-async fn look_at_postgres(report: &mut DoctorReport, config: &Config, database: &Database) {
+async fn check_postgres(report: &mut DoctorReport, config: &Config, database: &Database) {
     if !report.check("Postgres", inspect_server::connection(database)).await {
-        return report.skip(&BEYOND_POSTGRES, "Postgres");
+        return report.skip(&POSTGRES_CHECKS, "Postgres");
     }
-    let [safety, room, privileges, notices, skew, schema, partitions, retention, readers] = BEYOND_POSTGRES;
+    let [safety, room, privileges, notices, skew, schema, partitions, retention, readers] = POSTGRES_CHECKS;
     report.check(safety, inspect_server::safety(database)).await;
     report.check(room, inspect_server::room(database, config.database.pool_max)).await;
     report.check(privileges, inspect_server::privileges(database)).await;
@@ -133,16 +134,16 @@ async fn look_at_postgres(report: &mut DoctorReport, config: &Config, database: 
     report
         .check(partitions, inspect_schema::partitions(database, config.database.migrate_on_start, clock::now()))
         .await;
-    report.check(retention, look_at_retention(config, database)).await;
+    report.check(retention, check_retention(config, database)).await;
     report.check(readers, inspect_schema::readers(database)).await;
 }
 
-async fn look_at_retention(config: &Config, database: &Database) -> Result<Vec<Finding>, Outage> {
+async fn check_retention(config: &Config, database: &Database) -> Result<Vec<Finding>, Outage> {
     let clocks = clocks::read_once(database.pool(), clock::now).await?;
     retention::inspect(database.pool(), Retention::from(&config.database), clocks).await
 }
 
-async fn look_at_daemon(config: &Config) -> Vec<Finding> {
+async fn check_daemon(config: &Config) -> Vec<Finding> {
     let bind = config.http.ops_bind;
     let answer = ops_client::get(bind, "/readyz").await;
     let body = match answer {
@@ -164,19 +165,19 @@ async fn look_at_daemon(config: &Config) -> Vec<Finding> {
     judge_readiness(&readiness, &bind.to_string())
 }
 
-// === impl Report ===
+// === impl DoctorReport ===
 
 impl DoctorReport {
-    /// Runs one check within its time; whether it could be made, whatever it found.
+    /// Runs `work` within `CHECK_PATIENCE`. True when the check ran, whatever it found.
     async fn check<E: Display>(
         &mut self,
         check: &'static str,
         work: impl Future<Output = Result<Vec<Finding>, E>>,
     ) -> bool {
-        self.tell(check);
+        self.show_progress(check);
         let (was_made, findings) = match tokio::time::timeout(CHECK_PATIENCE, work).await {
             Ok(Ok(findings)) => (true, findings),
-            // Its sentence says what to do.
+            // The error text contains the advice.
             Ok(Err(error)) => (false, vec![Finding { level: Severity::Error, what: error.to_string(), advice: None }]),
             Err(_) => {
                 let what = format!("no result within {} s", CHECK_PATIENCE.as_secs());
@@ -202,8 +203,8 @@ impl DoctorReport {
         }
     }
 
-    /// What is being checked, for those who watch. That nobody can see it is no failure.
-    fn tell(&self, check: &str) {
+    /// Shows the running check on a terminal. A write error is ignored.
+    fn show_progress(&self, check: &str) {
         if self.shows_progress {
             let _ = write!(std::io::stderr(), "\r\x1b[Kchecking: {check} ..");
         }
@@ -237,8 +238,8 @@ fn judge_settings(warnings: Vec<String>) -> Vec<Finding> {
     warnings.into_iter().map(|what| Finding { level: Severity::Warning, what, advice: None }).collect()
 }
 
-fn judge_readiness(said: &ReadinessReply, bind: &str) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = said
+fn judge_readiness(readiness: &ReadinessReply, bind: &str) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = readiness
         .troubles
         .iter()
         .map(|(part, why)| Finding {
@@ -247,10 +248,10 @@ fn judge_readiness(said: &ReadinessReply, bind: &str) -> Vec<Finding> {
             advice: None,
         })
         .collect();
-    if said.ready {
+    if readiness.ready {
         findings.push(Finding::ok(format!("the daemon at {bind} is ready")));
     }
-    findings.extend(said.warnings.iter().map(|(part, why)| Finding {
+    findings.extend(readiness.warnings.iter().map(|(part, why)| Finding {
         level: Severity::Warning,
         what: format!("the daemon at {bind} warns: {part}: {why}"),
         advice: None,
@@ -258,7 +259,7 @@ fn judge_readiness(said: &ReadinessReply, bind: &str) -> Vec<Finding> {
     findings
 }
 
-/// How near the authority is to its end.
+/// Judges how soon the authority's certificate ends.
 fn judge_authority(path: Option<&Path>) -> Finding {
     let Some(path) = path else {
         return Finding::ok("DEVICE_CA_CERT_PATH is not set: no certificate is signed here");
@@ -272,15 +273,15 @@ fn judge_authority(path: Option<&Path>) -> Finding {
     }
 }
 
-/// What is wrong with the policy file, or what is to be doubted of it.
+/// Loads the policy file and lints it.
 fn judge_policy(path: Option<&Path>) -> Vec<Finding> {
     let Some(path) = path else {
         return vec![Finding::ok("ACL_RULES_PATH is not set: the broker's questions are answered by what is built in")];
     };
     match file::load(path) {
         Ok(policy) => match lint::lint(&policy) {
-            doubts if doubts.is_empty() => vec![Finding::ok(format!("{} is good", path.display()))],
-            doubts => doubts
+            suspicions if suspicions.is_empty() => vec![Finding::ok(format!("{} is good", path.display()))],
+            suspicions => suspicions
                 .into_iter()
                 .map(|LintSuspicion { place, finding, .. }| Finding {
                     what: format!("{place}: {}", finding.what),
@@ -294,7 +295,7 @@ fn judge_policy(path: Option<&Path>) -> Vec<Finding> {
     }
 }
 
-/// MQTT tells no time of day, so this is said rather than measured.
+/// MQTT carries no time of day, so the broker's clock cannot be measured.
 fn judge_broker_clock(host: &str) -> Finding {
     let is_here = host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     Finding::ok(if is_here {

@@ -1,6 +1,6 @@
-//! `sluice explain`: what every check says of one message, and why it would be taken or refused.
+//! `sluice explain`: the verdict of every check on one message, and why it is accepted or refused.
 //!
-//! It asks the spine's own parser and judge, and the running daemon for what it remembers of the sender. It stores nothing.
+//! It uses the parser and the judge of `ingest`, and asks the running daemon for its cached grant. It stores nothing.
 
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use crate::domain::message::Delivery;
 use crate::ingest::authorize::judge::Authentication;
 use crate::ingest::explain::{End, ExplainVerdict, Explanation, explain};
 
-/// The largest payload that is read, in bytes: the largest an MQTT packet can hold.
+/// Largest payload read, in bytes: the most an MQTT packet can hold.
 const PAYLOAD_MAX: u64 = 268_435_455;
 
 /// Which message.
@@ -46,11 +46,11 @@ struct ExplainReply {
     accepted: bool,
     reason: Option<&'static str>,
     why: String,
-    /// What the running daemon remembers; none where it does not matter who the sender is.
+    /// The daemon's cached grant; `None` where the sender does not matter.
     daemon: Option<CachedGrant>,
 }
 
-/// Explains one message; ends with 1 when it would be refused.
+/// Explains one message; exits with 1 when it would be refused.
 pub async fn run(args: ExplainArgs, config: &Config, output: OutputFormat) -> Result<Exit, Failure> {
     let payload = read(&args.payload)?;
     let delivery = Delivery {
@@ -92,26 +92,26 @@ async fn ask_daemon(config: &Config, delivery: &Delivery, explanation: &Explanat
     Some(CachedGrant::ask(config.http.ops_bind, device, &question, clock::now()).await)
 }
 
-// === impl Answer ===
+// === impl ExplainReply ===
 
 impl ExplainReply {
     fn of(explanation: &Explanation, daemon: Option<CachedGrant>) -> Self {
         let (accepted, reason, why) = match &explanation.end {
             End::Ignored => (true, None, "ignored: the platform's own voice".to_owned()),
-            End::Accepted(proof) => (true, None, format!("accepted: {}", proof_in_words(*proof))),
+            End::Accepted(proof) => (true, None, format!("accepted: {}", describe_proof(*proof))),
             End::Refused(refusal) => {
                 (false, Some(refusal.reason.label()), format!("refused: {}: {}", refusal.reason, refusal.detail))
             }
         };
         let checks = explanation.checks.iter();
         let checks = checks
-            .map(|check| ExplanationRow { check: check.reason.label(), verdict: in_words(check.verdict) })
+            .map(|check| ExplanationRow { check: check.reason.label(), verdict: verdict_label(check.verdict) })
             .collect();
         Self { device: explanation.device.as_ref().map(ToString::to_string), checks, accepted, reason, why, daemon }
     }
 }
 
-fn in_words(verdict: ExplainVerdict) -> &'static str {
+fn verdict_label(verdict: ExplainVerdict) -> &'static str {
     match verdict {
         ExplainVerdict::Passed => "passed",
         ExplainVerdict::Refused => "REFUSED",
@@ -121,7 +121,7 @@ fn in_words(verdict: ExplainVerdict) -> &'static str {
     }
 }
 
-fn proof_in_words(proof: Authentication) -> &'static str {
+fn describe_proof(proof: Authentication) -> &'static str {
     match proof {
         Authentication::Certificate => "the device holds a certificate that is good now",
         Authentication::Token(_) => "the token is the device's",

@@ -1,6 +1,6 @@
-//! What the running daemon remembers of a device, and what it would therefore decide.
+//! Asks the running daemon for its cached grant of a device, and derives what the daemon decides from it.
 //!
-//! The daemon tells no hash of a token, so a token is taken to be the registry's: a change of the token alone is not seen.
+//! The daemon publishes no token hash, so this assumes the registry's: it cannot see a change of the token alone.
 
 use std::net::SocketAddr;
 
@@ -15,48 +15,48 @@ use crate::http::ops_client;
 use crate::ingest::explain::{End, end_for};
 use crate::ingest::grants::view::GrantView;
 
-/// What is known of the daemon's grant.
+/// The daemon's cached grant, as far as it is known.
 #[derive(Debug, Serialize)]
 pub struct CachedGrant {
     /// Whether a daemon answers on `OPS_BIND`.
     daemon_answers: bool,
-    /// Whether it holds a grant of the device.
+    /// Whether its cache holds a grant of the device; `None` when unknown.
     cached: Option<bool>,
     age_seconds: Option<f64>,
     good_for_seconds: Option<f64>,
-    /// Whether it decides as the registry says now.
+    /// Whether its decision equals the one from the registry; `None` when unknown.
     decides_the_same: Option<bool>,
-    /// All of this in a sentence.
+    /// The other fields as one sentence.
     pub says: String,
 }
 
-/// The message a daemon is asked about, and how it ends by what the registry says now.
+/// The message to compare, and its verdict from the current registry.
 #[derive(Debug)]
 pub struct CachedEntryQuery<'a> {
     /// The settings.
     pub config: &'a IngestConfig,
     /// The message.
     pub delivery: &'a Delivery,
-    /// What the registry says of its sender.
+    /// The registry's answer about its sender.
     pub standing: &'a RegistryAnswer,
-    /// How it ends by that.
+    /// The verdict that follows from `standing`.
     pub end: &'a End,
 }
 
 // === impl CachedGrant ===
 
 impl CachedGrant {
-    /// Asks the daemon that listens there.
+    /// Asks the daemon that listens on `bind`.
     pub async fn ask(bind: SocketAddr, device: &DeviceKey, question: &CachedEntryQuery<'_>, now: Timestamp) -> Self {
         let path = format!("/grants/{}/{}", device.tenant(), device.device());
         let answer = match ops_client::get(bind, &path).await {
             Ok((200, body)) => serde_json::from_str::<GrantView>(&body).map(Some).map_err(|error| error.to_string()),
             Ok((404, body)) if body.contains("cached") => Ok(None),
             Ok((status, _)) => Err(format!("it answers {path} with {status}")),
-            Err(error) => return Self::silent(bind, &error),
+            Err(error) => return Self::unreachable(bind, &error),
         };
         match answer {
-            Ok(Some(grant)) => Self::held(bind, &grant, question, now),
+            Ok(Some(grant)) => Self::from_grant(bind, &grant, question, now),
             Ok(None) => Self {
                 cached: Some(false),
                 ..Self::said(format!("the daemon at {bind} holds no grant of the device: it would ask the registry"))
@@ -67,12 +67,12 @@ impl CachedGrant {
         }
     }
 
-    fn silent(bind: SocketAddr, error: &std::io::Error) -> Self {
+    fn unreachable(bind: SocketAddr, error: &std::io::Error) -> Self {
         let says = format!("no daemon answers at OPS_BIND={bind} ({error}): the age of its grant is not known");
         Self { daemon_answers: false, ..Self::said(says) }
     }
 
-    fn held(bind: SocketAddr, grant: &GrantView, question: &CachedEntryQuery<'_>, now: Timestamp) -> Self {
+    fn from_grant(bind: SocketAddr, grant: &GrantView, question: &CachedEntryQuery<'_>, now: Timestamp) -> Self {
         let token = question.standing.device.as_ref().and_then(|device| device.token);
         let standing = grant.standing(token);
         let end = standing.and_then(|standing| end_for(question.config, question.delivery, &standing, now));

@@ -1,7 +1,7 @@
-//! `sluice health`: asks the daemon of these settings whether it is ready, and answers with its exit code, so that an
-//! image without a shell can check itself.
+//! `sluice health`: asks the running daemon whether it is ready and returns that as the exit code, so that an image
+//! without a shell can check itself.
 //!
-//! It looks at nothing itself: what "ready" means is the daemon's to say. It is not `doctor`, which looks for causes.
+//! It checks nothing itself: the daemon defines "ready", and `doctor` looks for causes.
 
 use std::io::{self, Write};
 
@@ -17,7 +17,7 @@ pub struct HealthArgs {
     live: bool,
 }
 
-/// Asks, prints the answer, and ends with 0 for yes, 1 for no, 69 for none.
+/// Prints the daemon's answer; exits with 0 for yes, 1 for no, 69 when there is none.
 pub async fn run(args: HealthArgs, config: &Config) -> Result<Exit, Failure> {
     let bind = config.http.ops_bind;
     let path = if args.live { "/livez" } else { "/readyz" };

@@ -1,4 +1,4 @@
-//! `sluice migrate`: brings the schema up to date, makes the partitions, and says what it did.
+//! `sluice migrate`: applies pending migrations, creates partitions, prints both. It deletes nothing.
 
 use serde::Serialize;
 
@@ -12,21 +12,21 @@ use crate::store::schema::migrate::SchemaError;
 use crate::store::schema::partitions;
 use crate::store::schema::retention::Retention;
 
-/// What was done.
+/// The result of one run.
 #[derive(Debug, Serialize)]
 struct Done {
     applied: Vec<i64>,
     partitions_made: Vec<String>,
 }
 
-/// Applies what is pending.
+/// Applies pending migrations and creates missing partitions.
 pub async fn run(config: &Config, output: OutputFormat) -> Result<Exit, Failure> {
     let database = context::open_database(config)?;
     let applied = database.migrate().await.map_err(|error| match error {
         SchemaError::Outage(_) => Failure::unavailable(error.to_string()),
         error => Failure::new(Exit::Config, error.to_string()),
     })?;
-    // What is old is the daemon's to drop, with its settings at hand; here nothing is deleted.
+    // Only the daemon drops old partitions; the default retention deletes nothing.
     let pool = database.pool();
     let made =
         async { partitions::maintain(pool, Retention::default(), clocks::read_once(pool, clock::now).await?).await };

@@ -1,25 +1,23 @@
-//! `sluice quarantine`: list, show, discard; `replay` has a file of its own.
+//! `sluice quarantine`: list, show and discard; [`replay`] judges again, [`filter`] holds the arguments that select events.
 //!
-//! Of a token it says only whether there was one. What a device wrote never reaches the terminal unescaped.
+//! It prints whether a token was sent, never the token. Device text reaches the terminal escaped only.
 
+pub mod filter;
 pub mod replay;
 
 use bytes::Bytes;
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::clock;
-use crate::command::context::{CommandContext, outage, printed, tell_more};
+use crate::command::context::{CommandContext, note_more, outage, printed};
 use crate::command::failure::{Exit, Failure};
 use crate::command::table::{OutputFormat, fields, rows};
 use crate::command::text::{cell, hex, moment, moment_or_none, printable, printable_or_none};
 use crate::config::Config;
-use crate::domain::ids::{DeviceId, TenantId};
-use crate::domain::refusal::Reason;
-use crate::domain::time::Timestamp;
 use crate::store::reads::quarantine::{self, EventSummary, QuarantineCursor, QuarantineFilter, Record};
+use filter::EventFilterArgs;
 use replay::ReplayArgs;
 
 /// Refused messages, kept and explained.
@@ -72,32 +70,6 @@ const REPLAY_EXAMPLES: &str = "Each goes the whole road again; its token is veri
     Examples:\n  sluice quarantine replay --reason UNREGISTERED_DEVICE --tenant acme --dry-run\n  \
     sluice quarantine replay 0199b0f2-7d1e-7c3a-9a51-2f0c6f1f6a11";
 
-/// Which events.
-#[derive(Clone, Debug, Args)]
-pub struct EventFilterArgs {
-    /// Only of this tenant
-    #[arg(long)]
-    tenant: Option<TenantId>,
-    /// Only of this device
-    #[arg(long)]
-    device: Option<DeviceId>,
-    /// Only those refused for this reason
-    #[arg(long, value_parser = read_reason)]
-    reason: Option<Reason>,
-    /// Only those from this moment on: RFC 3339, or an age such as 90s, 30m, 2h, 7d
-    #[arg(long, value_name = "WHEN", value_parser = read_moment)]
-    since: Option<Timestamp>,
-    /// Only those before this moment, written likewise
-    #[arg(long, value_name = "WHEN", value_parser = read_moment)]
-    until: Option<Timestamp>,
-    /// Only those that were replayed
-    #[arg(long, conflicts_with = "not_replayed")]
-    replayed: bool,
-    /// Only those that were not replayed
-    #[arg(long)]
-    not_replayed: bool,
-}
-
 /// A refused message for programs.
 #[derive(Serialize)]
 struct EventView<'a> {
@@ -108,9 +80,9 @@ struct EventView<'a> {
     msg_type: Option<&'a str>,
     message_id: Uuid,
     token_present: bool,
-    /// When it is UTF-8.
+    /// `None` when it is not UTF-8.
     payload: Option<&'a str>,
-    /// When it is not.
+    /// `None` when it is UTF-8.
     payload_hex: Option<String>,
 }
 
@@ -125,40 +97,6 @@ pub async fn run(command: QuarantineCommand, config: &Config, output: OutputForm
         QuarantineCommand::Replay(args) => replay::run(args, config, &operator, output).await,
         QuarantineCommand::Discard { ids, which, all, yes } => {
             discard(&operator, &which.chosen(&ids, all)?, yes, output).await
-        }
-    }
-}
-
-// === impl Which ===
-
-impl EventFilterArgs {
-    /// The filter for a command that changes things: that every event is meant must be said, and nothing beside it.
-    pub fn chosen(&self, ids: &[Uuid], all: bool) -> Result<QuarantineFilter, Failure> {
-        let filter = self.filter(ids);
-        if filter.is_everything() == all {
-            return Ok(filter);
-        }
-        Err(Failure::usage(if all {
-            "--all means every event: leave out either --all or the other conditions"
-        } else {
-            "name which events: identifiers, conditions such as --tenant or --reason, or --all"
-        }))
-    }
-
-    fn filter(&self, ids: &[Uuid]) -> QuarantineFilter {
-        let replayed = match (self.replayed, self.not_replayed) {
-            (true, _) => Some(true),
-            (_, true) => Some(false),
-            _ => None,
-        };
-        QuarantineFilter {
-            ids: ids.to_vec(),
-            tenant: self.tenant.as_ref().map(TenantId::to_string),
-            device: self.device.as_ref().map(DeviceId::to_string),
-            reason: self.reason,
-            since: self.since,
-            until: self.until,
-            replayed,
         }
     }
 }
@@ -186,7 +124,7 @@ async fn list(
             moment_or_none(event.replayed_at),
         ]
     }))?;
-    tell_more(page.len(), limit, "--before", page.last().map(|event| event.place().to_string()));
+    note_more(page.len(), limit, "--before", page.last().map(|event| event.place().to_string()));
     Ok(done)
 }
 
@@ -274,44 +212,9 @@ fn payload_line(payload: &Bytes) -> String {
     }
 }
 
-fn read_reason(text: &str) -> Result<Reason, String> {
-    Reason::from_label(&text.to_ascii_uppercase())
-        .ok_or_else(|| format!("expected one of {}", Reason::ALL.map(Reason::label).join(", ")))
-}
-
-fn read_moment(text: &str) -> Result<Timestamp, &'static str> {
-    if let Ok(time) = chrono::DateTime::parse_from_rfc3339(text) {
-        return Ok(time.to_utc().into());
-    }
-    let unit = match text.as_bytes().last() {
-        Some(b's') => 1,
-        Some(b'm') => 60,
-        Some(b'h') => 3_600,
-        Some(b'd') => 86_400,
-        _ => 0,
-    };
-    // Four digits of days reach beyond any retention, and no product here overflows.
-    let number = text.get(..text.len().saturating_sub(1)).and_then(|number| number.parse::<u32>().ok());
-    match number {
-        Some(number) if unit > 0 => Ok(clock::now().plus_seconds(-(i64::from(number) * unit))),
-        _ => Err("expected RFC 3339 such as 2026-11-21T06:00:00Z, or an age such as 90s, 30m, 2h, 7d"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_moment_is_a_date_or_an_age() {
-        let written = read_moment("2026-11-21T07:00:00+01:00").unwrap();
-        assert_eq!(written.to_string(), "2026-11-21T06:00:00.000000Z");
-        let aged = read_moment("2h").unwrap();
-        assert!((clock::now().seconds_since(aged) - 7200.0).abs() < 60.0);
-        for wrong in ["", "h", "2", "2x", "-2h", "yesterday", "2\u{e9}"] {
-            assert!(read_moment(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn a_payload_is_shown_as_text_or_in_hex_and_never_raw() {

@@ -1,4 +1,7 @@
-//! `sluice tenant` and `sluice device`, and a device's token on the command line.
+//! Registry commands: [`tenant`] is `sluice tenant`, [`device`] is `sluice device`.
+//!
+//! [`token`] reads or creates a device's token; [`status_reach`] says what a status changes at the broker. They certify
+//! nothing.
 
 pub mod device;
 pub mod status_reach;

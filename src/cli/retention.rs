@@ -1,5 +1,5 @@
-//! `sluice retention`: shows what the next round of the retention would delete and why it may not, and confirms a round that
-//! would advance by many days at once.
+//! `sluice retention`: shows what the next retention round would delete or why it is held, and confirms a round that
+//! advances by many days.
 //!
 //! While the clocks of this machine and of Postgres differ it deletes nothing, confirmed or not.
 

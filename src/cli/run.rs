@@ -1,4 +1,6 @@
 //! `sluice run`: the daemon, from the first log line to the exit code.
+//!
+//! It handles logs and signals; `app` wires and runs everything else.
 
 use std::io;
 use std::process;
@@ -16,7 +18,7 @@ use crate::config::Config;
 use crate::store::schema::migrate::SchemaError;
 use crate::telemetry::logs;
 
-/// How much longer than `SHUTDOWN_TIMEOUT_SECONDS` a stop may take; then the process ends as it is, whatever holds it up.
+/// Grace beyond `SHUTDOWN_TIMEOUT_SECONDS`; then the process exits whatever still runs.
 const OVERTIME: Duration = Duration::from_secs(3);
 
 /// Runs until SIGTERM or SIGINT; a second one ends it at once.
@@ -43,21 +45,21 @@ pub async fn run(config: Config) -> Result<Exit, Failure> {
     }
 }
 
-/// Hears signals on a thread of its own, which nothing else can hold up; it is listening when this returns.
+/// Handles signals on its own thread, which nothing else can block; the handlers are installed on return.
 fn watch_signals(stop: CancellationToken, patience: Duration) -> io::Result<()> {
     let (ready, is_ready) = sync_channel(1);
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let hear = move || runtime.block_on(follow_signals(stop, patience, &ready));
-    thread::Builder::new().name("signals".to_owned()).spawn(hear)?;
+    let follow = move || runtime.block_on(follow_signals(stop, patience, &ready));
+    thread::Builder::new().name("signals".to_owned()).spawn(follow)?;
     is_ready.recv().map_err(io::Error::other)?
 }
 
-/// The first signal stops the daemon in order. The second ends the process as it is, and so does the time: nothing that was
-/// acknowledged is lost by that.
+/// The first signal stops the daemon in order. A second one, or the timeout, exits at once; acknowledged messages are stored
+/// already.
 async fn follow_signals(stop: CancellationToken, patience: Duration, ready: &SyncSender<io::Result<()>>) {
-    let heard = signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
-    let (mut term, mut int) = match heard {
-        Ok(heard) => heard,
+    let installed = signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
+    let (mut term, mut int) = match installed {
+        Ok(signals) => signals,
         Err(error) => return drop(ready.send(Err(error))),
     };
     if ready.send(Ok(())).is_err() {

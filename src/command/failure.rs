@@ -10,7 +10,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Done.
     Done = 0,
-    /// The command ran and the answer is no: a finding of `doctor`, a refusal of `explain`.
+    /// The command ran and its answer is no: a finding of `doctor`, a refusal of `explain`.
     Negative = 1,
     /// The command line was wrong, or named what does not exist.
     Usage = 64,
@@ -22,7 +22,7 @@ pub enum Exit {
     Config = 78,
 }
 
-/// A command's failure: how it ends and what it says on standard error.
+/// A command's failure: its exit code and its message for standard error.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
@@ -43,7 +43,7 @@ impl From<Exit> for ExitCode {
 // === impl Failure ===
 
 impl Failure {
-    /// A failure that ends this way.
+    /// A failure with this exit code.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into() }
     }
@@ -60,7 +60,7 @@ impl Failure {
 }
 
 impl From<io::Error> for Failure {
-    /// Of printing. A reader that has seen enough (`| head`) is no failure.
+    /// Converts a printing error. A closed pipe (`| head`) is no failure.
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::new(Exit::Done, ""),

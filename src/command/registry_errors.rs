@@ -1,6 +1,6 @@
-//! How the refusals of `sluice cert` are told: what happened, what to do, and the exit code.
+//! Maps registry errors of `sluice cert` to failures: what happened, what to do, and the exit code.
 //!
-//! It decides nothing; the words of what happened are the registry's own.
+//! It decides nothing; the registry words the errors.
 
 use super::context::outage;
 use crate::command::failure::{Exit, Failure};
@@ -11,7 +11,7 @@ use crate::registry::certificates::issue::IssueError;
 use crate::registry::certificates::renew::RenewError;
 use crate::store::certificates::CertificateError;
 
-/// Without the authority's files.
+/// The authority's files cannot be used.
 pub fn not_ready(error: &SignerError) -> Failure {
     Failure::new(Exit::Config, error.to_string())
 }
@@ -27,7 +27,7 @@ pub fn not_issued(error: IssueError) -> Failure {
     Failure::new(exit, format!("no certificate was issued: {error}"))
 }
 
-/// No certificate was issued in another's place.
+/// No certificate was issued as a replacement.
 pub fn not_renewed(error: RenewError) -> Failure {
     match error {
         RenewError::Issue(error) => not_issued(error),
@@ -38,7 +38,7 @@ pub fn not_renewed(error: RenewError) -> Failure {
     }
 }
 
-/// A certificate was not taken in.
+/// A certificate was not imported.
 pub fn not_imported(error: ImportError) -> Failure {
     match error {
         ImportError::Store(error) => not_stored(error),
@@ -48,7 +48,7 @@ pub fn not_imported(error: ImportError) -> Failure {
     }
 }
 
-/// The registry does not have it, or does not allow it.
+/// The registry has no such certificate, or refuses the change.
 pub fn not_stored(error: CertificateError) -> Failure {
     let what = error.to_string();
     let advice = match error {

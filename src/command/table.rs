@@ -1,14 +1,14 @@
-//! What commands print: a table for eyes, JSON for programs.
+//! What commands print: a table for people, JSON for programs. It chooses no content.
 
 use std::io::{self, Write};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
-/// The columns of a table where no terminal says how many it has.
+/// Table width when standard output is no terminal.
 const WIDTH: u16 = 100;
 
-/// The form of what is printed.
+/// The output format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum OutputFormat {
     /// For eyes.
@@ -53,7 +53,7 @@ pub fn fields<T: Serialize>(output: OutputFormat, value: &T, lines: &[(&str, Str
     }
 }
 
-/// Says something beside what was found, on standard error. That nobody reads it is no failure.
+/// Prints a note on standard error. A write error is ignored.
 macro_rules! note {
     ($($what:tt)*) => {
         $crate::telemetry::logs::say(&format!($($what)*))

@@ -1,14 +1,14 @@
-//! Text that strangers chose, made safe for a terminal: no control character of a device reaches it.
+//! Makes untrusted text safe for a terminal: no control character from a device reaches it.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-/// Stands where there is nothing.
+/// Placeholder for a missing value.
 pub const NONE: &str = "-";
 
-/// The most characters of a cell: one device's long topic must not make the lines of all others unreadable.
+/// Longest cell in characters, so that one long topic leaves the other lines readable.
 const CELL_CHARS: usize = 80;
 
-/// The text with its control characters, and those that turn the direction of writing, written as escapes.
+/// Escapes control characters and bidirectional formatting characters.
 pub fn printable(text: &str) -> String {
     let turns =
         |character| matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -23,7 +23,7 @@ pub fn printable(text: &str) -> String {
     safe
 }
 
-/// The same for a cell of a table, cut when it is long.
+/// [`printable`] text for a table cell, cut at `CELL_CHARS`.
 pub fn cell(text: &str) -> String {
     let mut safe = printable(text);
     if let Some((place, _)) = safe.char_indices().nth(CELL_CHARS).and_then(|_| safe.char_indices().nth(CELL_CHARS - 1))
@@ -34,12 +34,12 @@ pub fn cell(text: &str) -> String {
     safe
 }
 
-/// The same for a cell that may be missing.
+/// [`cell`], or [`NONE`] for `None`.
 pub fn cell_or_none(text: Option<&str>) -> String {
     text.map_or_else(|| NONE.to_owned(), cell)
 }
 
-/// The printable text of what may be missing.
+/// [`printable`] text, or [`NONE`] for `None`.
 pub fn printable_or_none(text: Option<&str>) -> String {
     text.map_or_else(|| NONE.to_owned(), printable)
 }
@@ -50,12 +50,12 @@ pub fn hex(bytes: &[u8]) -> String {
     digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
-/// A moment, to the second.
+/// A time in RFC 3339, to the second.
 pub fn moment(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-/// The same for one that may be missing.
+/// [`moment`], or [`NONE`] for `None`.
 pub fn moment_or_none(time: Option<DateTime<Utc>>) -> String {
     time.map_or_else(|| NONE.to_owned(), moment)
 }

@@ -1,6 +1,6 @@
-//! Asks a running daemon for its metrics, as a Prometheus server would, and reads the figures.
+//! Fetches a running daemon's metrics, as a Prometheus server does, and parses them into figures.
 //!
-//! It keeps nothing: what has happened since is for those who remember an earlier moment.
+//! It keeps no history: the caller passes an earlier snapshot to get a difference.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use crate::http::ops_client;
 
 const LATENCY: &str = "sluice_store_latency_seconds_bucket";
 
-/// The figures of one moment.
+/// One snapshot of the daemon's metrics.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DaemonFigures {
     /// Messages that came from the broker.
@@ -33,11 +33,11 @@ pub struct DaemonFigures {
     pub latency: Latency,
 }
 
-/// A histogram: how many took at most so many seconds.
+/// Cumulative histogram buckets: upper bound in seconds, count.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Latency(Vec<(f64, u64)>);
 
-/// Asks for the figures.
+/// Fetches and parses `/metrics`.
 pub async fn figures(address: SocketAddr) -> io::Result<DaemonFigures> {
     match ops_client::get(address, "/metrics").await? {
         (200, body) => Ok(DaemonFigures::read(&body)),
@@ -45,10 +45,10 @@ pub async fn figures(address: SocketAddr) -> io::Result<DaemonFigures> {
     }
 }
 
-// === impl Figures ===
+// === impl DaemonFigures ===
 
 impl DaemonFigures {
-    /// Reads the exposition text; what is not asked for is passed over.
+    /// Parses the exposition text; ignores other series.
     pub fn read(text: &str) -> Self {
         let mut figures = Self::default();
         for (series, value) in text.lines().filter_map(|line| line.rsplit_once(' ')) {
@@ -72,12 +72,12 @@ impl DaemonFigures {
         figures
     }
 
-    /// Messages that have come to their end in the database.
+    /// Messages that are in the database: stored, duplicate or quarantined.
     pub const fn kept(&self) -> u64 {
         self.stored + self.duplicates + self.quarantined
     }
 
-    /// What has happened since an earlier moment of the same daemon; what is in flight is so now.
+    /// The difference to an `earlier` snapshot of the same daemon; `in_flight` stays the current value.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let before =
@@ -100,8 +100,8 @@ impl DaemonFigures {
 // === impl Latency ===
 
 impl Latency {
-    /// About how many seconds this share of the batches took at most, as far as the buckets tell: infinite beyond the last
-    /// one, none while there was no batch.
+    /// Estimates the quantile of `share` in seconds by interpolation in its bucket. Infinite beyond the last bucket; `None`
+    /// without a batch.
     #[expect(clippy::cast_precision_loss, reason = "an estimate of counts far below 2^52")]
     pub fn quantile(&self, share: f64) -> Option<f64> {
         let total = self.0.last().map(|(_, count)| *count).filter(|count| *count > 0)?;
@@ -125,7 +125,7 @@ impl Latency {
 
 // === private helpers ===
 
-/// The name of a series and the value of its one label, empty when it has none.
+/// The name of a series and the value of its label; empty without a label.
 fn split(series: &str) -> (&str, &str) {
     let Some((name, labels)) = series.split_once('{') else { return (series, "") };
     (name, labels.split('"').nth(1).unwrap_or_default())

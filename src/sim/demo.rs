@@ -1,9 +1,10 @@
-//! `sluice demo`: a simulated fleet before a running daemon, and what becomes of its messages, live.
+//! `sluice demo`: a simulated fleet publishes to its own daemon, and the screen shows what happens to the messages.
 //!
-//! It is started by `scripts/demo`, between a broker and a database that nobody else uses: it registers its fleet there and
-//! starts a daemon of its own. It ends with a sum: what the broker took over is what the database has, or it fails; and the
-//! device that was revoked on the way is out, or it fails. It also fails when nothing is stored, and ends early when the
-//! broker refuses a device its own topics.
+//! In reading order: [`prepare`] registers the fleet, [`daemon_process`] starts the daemon, [`traffic`] publishes,
+//! [`revocation`] revokes one device and [`revocation_report`] describes it, [`screen`] draws, [`summary`] adds up.
+//! `scripts/demo` starts it with a broker and a database of its own. It fails when an acknowledged message is missing from
+//! the database, when nothing is stored, or when the revoked device gets in; it ends early when the broker refuses a device
+//! its own topics.
 
 pub mod daemon_process;
 pub mod prepare;
@@ -24,7 +25,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::daemon_metrics::{self, DaemonFigures};
-use super::fleet::demo_fleet::{DOOMED, DemoFleet, DemoFleetSpec};
+use super::fleet::demo_fleet::{DemoFleet, DemoFleetSpec, REVOKED_DEVICE};
 use super::fleet::device_listener::DeviceListener;
 use crate::command::failure::{Exit, Failure};
 use crate::command::table::{self, OutputFormat};
@@ -39,25 +40,25 @@ use screen::Screen;
 use summary::DemoSummary;
 use traffic::{DeviceGroup, TrafficTally};
 
-/// Tasks the fleet's devices are shared out among.
-const CREWS: u8 = 4;
+/// Tasks that the fleet's devices are divided among.
+const GROUPS: u8 = 4;
 
-/// How often the figures are drawn.
+/// Interval between two redraws.
 const REDRAW: Duration = Duration::from_secs(1);
 
-/// Without an end, this long after the start a device loses its certificate, ...
+/// Without `--seconds`: time from the start to the first revocation.
 const FIRST_REVOCATION: Duration = Duration::from_secs(10);
 
-/// ... and this long after that it has a new one, and this long after that it loses it again.
+/// Time from a revocation to the new certificate, and from there to the next revocation.
 const AGAIN: Duration = Duration::from_secs(20);
 
-/// Stories that wait to be told; there is one device to tell of.
-const STORIES: usize = 4;
+/// Capacity of the queue of reports; one device produces them.
+const REPORT_QUEUE: usize = 4;
 
-/// Stories the summary tells; a run of a day has thousands.
-const STORIES_KEPT: usize = 3;
+/// Reports the summary keeps; a run of a day has thousands.
+const REPORTS_KEPT: usize = 3;
 
-/// Each device is a connection of its own, and an ordinary process, the broker too, may have 1024 files open.
+/// Each device has its own connection, and a process, such as the broker, may have 1024 files open by default.
 const DEVICES_MAX: i64 = 500;
 
 /// How large and how loud the demonstration is.
@@ -80,31 +81,31 @@ pub struct DemoArgs {
     certificates: PathBuf,
 }
 
-/// The demonstration while messages flow.
+/// The state of a running demonstration.
 struct DemoContext {
     daemon: DaemonProcess,
-    /// The figures before the first message of this run.
+    /// The daemon's figures before the first message of this run.
     before: DaemonFigures,
     tally: TrafficTally,
-    knocks: ConnectAttempts,
-    /// The last revocations.
-    stories: Vec<RevocationReport>,
-    /// All of them that held.
+    attempts: ConnectAttempts,
+    /// The last revocations, at most `REPORTS_KEPT`.
+    reports: Vec<RevocationReport>,
+    /// Revocations whose every step completed.
     held: u64,
-    /// All of them that did not.
+    /// Revocations with a step that failed.
     broken: u64,
     screen: Screen,
     output: OutputFormat,
     started: Instant,
 }
 
-/// The devices.
+/// The connected devices.
 struct DemoDevices {
-    crews: Vec<DeviceGroup>,
-    doomed: DeviceToRevoke,
+    groups: Vec<DeviceGroup>,
+    device_to_revoke: DeviceToRevoke,
 }
 
-/// Runs the demonstration until its time is up or a signal comes; a second signal ends it at once.
+/// Runs until `--seconds` elapse or a signal arrives; a second signal ends it at once.
 pub async fn run(args: DemoArgs, config: &Config, sources: &Sources, output: OutputFormat) -> Result<Exit, Failure> {
     let stop = CancellationToken::new();
     tokio::select! {
@@ -120,20 +121,21 @@ async fn demonstrate(
     output: OutputFormat,
     stop: &CancellationToken,
 ) -> Result<Exit, Failure> {
-    let (mut stage, cast) = tokio::select! {
+    let (mut context, devices) = tokio::select! {
         prepared = prepare(args, config, sources, output) => prepared?,
         () = stop.cancelled() => return Err(Failure::new(Exit::Done, "stopped before the first message")),
     };
-    let span = stage.play(cast, args.seconds.map(Duration::from_secs), stop).await?;
-    let last = stage.settle().await?;
-    let stopped = stage.daemon.stop().await;
-    let summary = DemoSummary::new(span, &stage.tally, &last).with_revocations(stage.stories, stage.held, stage.broken);
-    let summary = summary.with_knocks(stage.knocks.refused(), stage.knocks.let_in());
-    let exit = conclude(&summary, &last, output)?;
+    let span = context.publish(devices, args.seconds.map(Duration::from_secs), stop).await?;
+    let last = context.wait_until_kept().await?;
+    let stopped = context.daemon.stop().await;
+    let summary =
+        DemoSummary::new(span, &context.tally, &last).with_revocations(context.reports, context.held, context.broken);
+    let summary = summary.with_attempts(context.attempts.refused(), context.attempts.let_in());
+    let exit = print_summary(&summary, &last, output)?;
     stopped.map(|()| exit)
 }
 
-/// Everything up to the first message.
+/// Prepares everything up to the first message.
 async fn prepare(
     args: &DemoArgs,
     config: &Config,
@@ -141,23 +143,25 @@ async fn prepare(
     output: OutputFormat,
 ) -> Result<(DemoContext, DemoDevices), Failure> {
     let rate_limit = args.rate_limit();
-    let fleet = DemoFleet::new(args.make_up(config, rate_limit));
-    // First of all: without a broker, nothing else is worth starting.
-    let overture = prepare::greet(&config.broker).await?;
-    let gate = DeviceListener::of(config)?;
-    say(output, "registering the devices, and issuing their certificates")?;
+    let fleet = DemoFleet::new(args.fleet_spec(config, rate_limit));
+    // First: without a broker nothing else is worth starting.
+    let publisher = prepare::connect_publisher(&config.broker).await?;
+    let listener = DeviceListener::of(config)?;
+    print_note(output, "registering the devices, and issuing their certificates")?;
     let (enrolled, watch) = prepare::enroll(&fleet, config, &args.certificates).await?;
-    let (faulty, issued) = (fleet.faulty(), enrolled.papers.values().filter(|papers| papers.is_new).count());
-    let known = enrolled.papers.len() - issued;
-    let devices = format!("{} devices, {faulty} that misbehave, and one, {DOOMED}, that will be revoked", args.devices);
-    say(output, &format!("{devices}\n{issued} certificates were issued now, {known} are from before"))?;
+    let (faulty, issued) =
+        (fleet.faulty(), enrolled.certificates.values().filter(|certificate| certificate.is_new).count());
+    let known = enrolled.certificates.len() - issued;
+    let devices =
+        format!("{} devices, {faulty} that misbehave, and one, {REVOKED_DEVICE}, that will be revoked", args.devices);
+    print_note(output, &format!("{devices}\n{issued} certificates were issued now, {known} are from before"))?;
     let (ops, shutdown_timeout) = (config.http.ops_bind, config.process.shutdown_timeout);
     let mut daemon = Launch { sources, ops, rate_limit, log: &args.log, shutdown_timeout }.start().await?;
     let ops = daemon.ops();
-    say(output, &format!("metrics      http://{ops}/metrics\nreadiness    http://{ops}/readyz"))?;
+    print_note(output, &format!("metrics      http://{ops}/metrics\nreadiness    http://{ops}/readyz"))?;
     let ready = async {
-        prepare::await_chain(watch).await?;
-        prepare::overture(ops, overture).await
+        prepare::wait_for_revocations(watch).await?;
+        prepare::wait_for_leftovers(ops, publisher).await
     };
     let before = tokio::select! {
         before = ready => before?,
@@ -165,30 +169,33 @@ async fn prepare(
     };
     if before.kept() > 0 {
         let kept = before.kept();
-        say(output, &format!("{kept} messages of an earlier run were still with the broker; they are stored now"))?;
+        print_note(
+            output,
+            &format!("{kept} messages of an earlier run were still with the broker; they are stored now"),
+        )?;
     }
-    let (tally, knocks) = (TrafficTally::default(), ConnectAttempts::default());
-    let cast = args.cast(fleet, enrolled, gate, &tally, &knocks).await?;
-    say(output, "")?;
-    let (stories, screen, started) = (Vec::new(), Screen::new(), Instant::now());
-    let stage = DemoContext { daemon, before, tally, knocks, stories, held: 0, broken: 0, screen, output, started };
-    Ok((stage, cast))
+    let (tally, attempts) = (TrafficTally::default(), ConnectAttempts::default());
+    let devices = args.connect_devices(fleet, enrolled, listener, &tally, &attempts).await?;
+    print_note(output, "")?;
+    let (reports, screen, started) = (Vec::new(), Screen::new(), Instant::now());
+    let context = DemoContext { daemon, before, tally, attempts, reports, held: 0, broken: 0, screen, output, started };
+    Ok((context, devices))
 }
 
 // === impl DemoArgs ===
 
 impl DemoArgs {
-    /// Far above what a device that behaves sends, also after a moment in which nothing went out.
+    /// Far above what a good device sends, also after a pause.
     fn rate_limit(&self) -> RateLimit {
         let per_device = (f64::from(self.rate) / f64::from(self.devices)).ceil();
-        // The doomed one speaks five times a second, whatever the others do.
+        // The device to revoke publishes five times a second at any rate.
         RateLimit { per_second: (2.0 * per_device).max(10.0), burst: (5.0 * per_device).max(100.0) }
     }
 
-    /// The hasty device is left out where its outburst would be most of the traffic.
+    /// Leaves out the hasty device where its outburst would be most of the traffic.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number far below 2^31")]
-    fn make_up(&self, config: &Config, limit: RateLimit) -> DemoFleetSpec {
-        // More than the limit lets pass while it bursts out.
+    fn fleet_spec(&self, config: &Config, limit: RateLimit) -> DemoFleetSpec {
+        // More than the rate limit admits during the outburst.
         let outburst = (limit.burst + limit.per_second / 5.0) as usize + 20;
         let bearable = outburst <= (self.rate as usize).max(150);
         let oversize = config.ingest.max_payload_bytes;
@@ -196,79 +203,85 @@ impl DemoArgs {
     }
 
     /// Connects every device with its certificate.
-    async fn cast(
+    async fn connect_devices(
         &self,
         fleet: DemoFleet,
         enrolled: EnrolledFleet,
-        gate: DeviceListener,
+        listener: DeviceListener,
         tally: &TrafficTally,
-        knocks: &ConnectAttempts,
+        attempts: &ConnectAttempts,
     ) -> Result<DemoDevices, Failure> {
-        let EnrolledFleet { operator, wallet, mut papers } = enrolled;
-        let mut squads = fleet.into_squads(CREWS.into());
-        let (Some(squad), Some(own)) = (squads.pop(), papers.remove(DOOMED)) else {
+        let EnrolledFleet { operator, folder, mut certificates } = enrolled;
+        let mut specs = fleet.into_groups(GROUPS.into());
+        let (Some(group), Some(own)) = (specs.pop(), certificates.remove(REVOKED_DEVICE)) else {
             return Err(Failure::new(Exit::Internal, "the fleet has no device to revoke"));
         };
-        let pace = f64::from(self.rate) / f64::from(CREWS);
-        let mut crews = Vec::new();
-        for squad in squads {
-            crews.push(DeviceGroup::connect(&gate, &papers, squad, pace, tally.clone()).await?);
+        let pace = f64::from(self.rate) / f64::from(GROUPS);
+        let mut groups = Vec::new();
+        for spec in specs {
+            groups.push(DeviceGroup::connect(&listener, &certificates, spec, pace, tally.clone()).await?);
         }
-        let (tally, knocks) = (tally.clone(), knocks.clone());
-        Ok(DemoDevices { crews, doomed: DeviceToRevoke { operator, wallet, papers: own, gate, squad, tally, knocks } })
+        let (tally, attempts) = (tally.clone(), attempts.clone());
+        Ok(DemoDevices {
+            groups,
+            device_to_revoke: DeviceToRevoke { operator, folder, certificate: own, listener, group, tally, attempts },
+        })
     }
 
-    /// Half way, or again and again.
-    fn plan(limit: Option<Duration>) -> RevocationPlan {
+    /// Revokes once at half of `limit`, or repeatedly without a limit.
+    fn revocation_plan(limit: Option<Duration>) -> RevocationPlan {
         let first = limit.map_or(FIRST_REVOCATION, |limit| limit / 2);
         RevocationPlan { first, again: limit.is_none().then_some(AGAIN) }
     }
 }
 
-// === impl Stage ===
+// === impl DemoContext ===
 
 impl DemoContext {
-    /// Lets the devices publish and draws the figures; how long that was.
-    async fn play(
+    /// Runs the devices and redraws the figures; returns how long they published.
+    async fn publish(
         &mut self,
-        cast: DemoDevices,
+        devices: DemoDevices,
         limit: Option<Duration>,
         stop: &CancellationToken,
     ) -> Result<Duration, Failure> {
         let (mut tasks, enough) = (Tasks::default(), stop.child_token());
-        let (trouble_in, mut troubles) = mpsc::channel(1);
-        let (story_in, mut stories) = mpsc::channel(STORIES);
+        let (failure_sender, mut failures) = mpsc::channel(1);
+        let (report_sender, mut reports) = mpsc::channel(REPORT_QUEUE);
         self.started = Instant::now();
-        for crew in cast.crews {
-            tasks.spawn("crew", crew.work(enough.clone(), trouble_in.clone()));
+        for group in devices.groups {
+            tasks.spawn("crew", group.run(enough.clone(), failure_sender.clone()));
         }
-        drop(trouble_in);
-        tasks.spawn("doomed", cast.doomed.work(DemoArgs::plan(limit), enough.clone(), story_in));
+        drop(failure_sender);
+        tasks.spawn(
+            "doomed",
+            devices.device_to_revoke.run(DemoArgs::revocation_plan(limit), enough.clone(), report_sender),
+        );
         let watched = tokio::select! {
-            watched = self.watch(&mut stories) => watched,
-            Some(failure) = troubles.recv() => Err(failure),
+            watched = self.watch(&mut reports) => watched,
+            Some(failure) = failures.recv() => Err(failure),
             () = pause(limit) => Ok(()),
             () = stop.cancelled() => Ok(()),
         };
         enough.cancel();
         let span = self.started.elapsed();
-        // Also a revocation that has begun comes to its end.
+        // A revocation that has begun completes.
         tasks.finish(PATIENCE + PATIENCE).await;
         watched?;
-        while let Ok(story) = stories.try_recv() {
-            self.tell(story?);
+        while let Ok(report) = reports.try_recv() {
+            self.record(report?);
         }
-        troubles.recv().await.map_or(Ok(span), Err)
+        failures.recv().await.map_or(Ok(span), Err)
     }
 
-    /// Draws again and again; ends only when something is wrong: also when devices may not publish, which would only go on.
-    async fn watch(&mut self, stories: &mut mpsc::Receiver<Result<RevocationReport, Failure>>) -> Result<(), Failure> {
+    /// Redraws every second. Returns when the screen is gone, or when the broker refuses devices their own topics.
+    async fn watch(&mut self, reports: &mut mpsc::Receiver<Result<RevocationReport, Failure>>) -> Result<(), Failure> {
         let mut ticks = tokio::time::interval(REDRAW);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
-                Some(story) = stories.recv() => self.tell(story?),
+                Some(report) = reports.recv() => self.record(report?),
                 failure = self.daemon.died() => return Err(failure),
             }
             let figures = daemon_metrics::figures(self.daemon.ops()).await.map_err(no_figures)?;
@@ -282,21 +295,21 @@ impl DemoContext {
         }
     }
 
-    /// Shows how a certificate ended, and remembers it for the summary.
-    fn tell(&mut self, story: RevocationReport) {
-        if story.is_whole() {
+    /// Prints a revocation report and keeps it for the summary.
+    fn record(&mut self, report: RevocationReport) {
+        if report.is_whole() {
             self.held += 1;
         } else {
             self.broken += 1;
         }
         if self.output == OutputFormat::Table {
-            // Who no longer watches is noticed when the figures are drawn.
-            let _ = self.screen.tell(&story.lines());
+            // The next redraw reports a closed output.
+            let _ = self.screen.print_above(&report.lines());
         }
-        if self.stories.len() == STORIES_KEPT {
-            self.stories.remove(0);
+        if self.reports.len() == REPORTS_KEPT {
+            self.reports.remove(0);
         }
-        self.stories.push(story);
+        self.reports.push(report);
     }
 
     fn draw(&mut self, figures: &DaemonFigures) -> io::Result<()> {
@@ -306,8 +319,8 @@ impl DemoContext {
         }
     }
 
-    /// Waits until all that the broker took over is kept and acknowledged; the last figures.
-    async fn settle(&mut self) -> Result<DaemonFigures, Failure> {
+    /// Waits until every message the broker acknowledged is kept; returns the last figures.
+    async fn wait_until_kept(&mut self) -> Result<DaemonFigures, Failure> {
         let (mut progress, mut seen) = (Instant::now(), 0);
         loop {
             let figures = daemon_metrics::figures(self.daemon.ops()).await.map_err(no_figures)?.since(&self.before);
@@ -316,7 +329,7 @@ impl DemoContext {
             }
             let complete = seen >= self.tally.acknowledged() && figures.in_flight == 0;
             if complete || progress.elapsed() > PATIENCE {
-                // Who no longer watches may still want to know how it ended.
+                // A closed output must not hide the result.
                 let _ = self.draw(&figures);
                 return Ok(figures);
             }
@@ -330,7 +343,7 @@ impl DemoContext {
 
 // === private helpers ===
 
-/// Ends at the second signal. The first one, and the end of the terminal too, ends the demonstration in order.
+/// Returns at the second signal. The first one, SIGHUP included, stops the demonstration in order.
 async fn follow_signals(stop: &CancellationToken) -> Failure {
     let kinds = (SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup());
     let (Ok(mut int), Ok(mut term), Ok(mut hup)) = (signal(kinds.0), signal(kinds.1), signal(kinds.2)) else {
@@ -350,11 +363,11 @@ async fn follow_signals(stop: &CancellationToken) -> Failure {
     Failure::new(Exit::Internal, "a second signal: ended at once; the broker keeps what was not stored")
 }
 
-fn conclude(summary: &DemoSummary, figures: &DaemonFigures, output: OutputFormat) -> Result<Exit, Failure> {
+fn print_summary(summary: &DemoSummary, figures: &DaemonFigures, output: OutputFormat) -> Result<Exit, Failure> {
     match output {
         OutputFormat::Json => {
             table::json(summary)?;
-            // The program that reads the summary has the figures; whoever started it has the reason.
+            // Standard output carries the JSON; the reason goes to standard error.
             if let Some(why) = summary.shortcoming() {
                 writeln!(io::stderr(), "{why}")?;
             }
@@ -364,15 +377,15 @@ fn conclude(summary: &DemoSummary, figures: &DaemonFigures, output: OutputFormat
     Ok(if summary.is_good() { Exit::Done } else { Exit::Negative })
 }
 
-/// Words for people; a program asked for the summary alone.
-fn say(output: OutputFormat, words: &str) -> Result<(), Failure> {
+/// Prints `line` in table mode; JSON mode prints the summary alone.
+fn print_note(output: OutputFormat, line: &str) -> Result<(), Failure> {
     if output == OutputFormat::Table {
-        writeln!(io::stdout(), "{words}")?;
+        writeln!(io::stdout(), "{line}")?;
     }
     Ok(())
 }
 
-/// Waits so long, or for ever.
+/// Waits for `limit`; `None` never returns.
 async fn pause(limit: Option<Duration>) {
     match limit {
         Some(limit) => tokio::time::sleep(limit).await,

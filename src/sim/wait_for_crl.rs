@@ -1,7 +1,7 @@
-//! Waits until the broker acts on the CRL, and until nobody of a fleet is about to be put out.
+//! Waits until the broker enforces the CRL, and until no revocation of the fleet is pending.
 //!
-//! The end of a revocation is a takeover by name: a device that came back too early, with a new certificate, would be put out
-//! in the old one's place. It only looks.
+//! A revocation ends with a takeover of the client id: a device that reconnects too early with a new certificate would lose
+//! its session. This file only reads.
 
 use std::time::Duration;
 
@@ -15,24 +15,24 @@ use crate::domain::ports::Outage;
 use crate::store::certificates::revocation_ledger::RevocationLedger;
 use crate::store::connection::database::Database;
 
-/// How often the table is looked at.
+/// Interval between two reads of the table.
 const PERIOD: Duration = Duration::from_millis(100);
 
-/// What has not happened by then will not.
+/// Upper bound for each wait.
 const PATIENCE: Duration = Duration::from_secs(45);
 
-/// What is watched.
+/// Watches the CRL of one issuer.
 pub struct CrlWatch {
     ledger: RevocationLedger,
     issuer: String,
-    /// When the broker had been looked at before.
+    /// Time of the last probe before `open`.
     before: Option<DateTime<Utc>>,
 }
 
 // === impl CrlWatch ===
 
 impl CrlWatch {
-    /// Remembers how things stand now.
+    /// Records the time of the last probe.
     pub async fn open(database: &Database, issuer: &str) -> Result<Self, Failure> {
         let opened = async {
             let mut ledger = RevocationLedger::open(database).await?;
@@ -42,7 +42,7 @@ impl CrlWatch {
         opened.await.map_err(|error: Outage| outage(&error))
     }
 
-    /// Waits until a daemon has seen since then that the broker acts on the CRL.
+    /// Waits until a later probe finds that the broker enforces the CRL.
     pub async fn wait_enforced(&mut self) -> Result<(), Failure> {
         let begun = Instant::now();
         loop {
@@ -61,12 +61,12 @@ impl CrlWatch {
         }
     }
 
-    /// Waits until no revocation of a name that begins so is on its way.
+    /// Waits until no revocation of a common name that begins with `names` is pending.
     pub async fn wait_settled(mut self, names: &str) -> Result<(), Failure> {
         let begun = Instant::now();
         loop {
-            let asked = self.ledger.open_revocations(&self.issuer, true, clock::now()).await;
-            let open = asked.map_err(|error| outage(&error))?;
+            let rows = self.ledger.open_revocations(&self.issuer, true, clock::now()).await;
+            let open = rows.map_err(|error| outage(&error))?;
             let ours = open.iter().filter(|one| one.common_name.starts_with(names)).count();
             if ours == 0 {
                 self.ledger.close().await;

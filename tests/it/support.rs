@@ -1,7 +1,7 @@
-//! What the tests stand on: servers of their own, a proxy that breaks connections, a device that remembers what the
-//! broker took over, and waiting for conditions.
+//! Fixtures of the tests. Servers: `postgres`, `database`, `mosquitto`, `process`, `port`, `dir`. Sluice: `daemon`.
 //!
-//! Nothing here knows what Sluice should do; that is said in the tests.
+//! Clients: `device` records what the broker accepted, `proxy` breaks connections. Time: `wait`, `time_bounds`. Nothing here
+//! knows what Sluice should do; the tests state that.
 #![allow(dead_code, reason = "a fixture offers what its server can do, also what no test needs at the moment")]
 
 pub mod daemon;

@@ -1,7 +1,7 @@
-//! `sluice ca init`: the files an authority begins with, each made once.
+//! `sluice ca init`: creates the files of a new authority, each once.
 //!
-//! Nothing is written over. What is there is checked and kept; half of a pair is refused, because the other half would
-//! not fit. An empty CRL is written for a new authority only: for an old one it would let in whoever was revoked.
+//! It overwrites nothing. Existing files are checked and kept; half of a pair is refused, because a new half would not fit.
+//! It writes an empty CRL for a new authority only: for an existing one that would admit revoked certificates.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, value_parser};
 use serde::Serialize;
 
-use super::ca::{AuthorityPaths, crl_state, unusable};
+use super::authority_paths::{AuthorityPaths, crl_state, unusable};
 use crate::clock;
 use crate::command::failure::{Exit, Failure};
 use crate::command::table::{OutputFormat, rows};
@@ -25,14 +25,14 @@ use crate::pki::{crl, files};
 
 /// The number of an authority's first CRL.
 const FIRST_CRL_NUMBER: u64 = 1;
-/// Names of the files made for the broker.
+/// Names of the files created for the broker.
 const SERVER_FILES: [&str; 4] = ["server-ca.crt", "server-ca.key", "server.crt", "server.key"];
 
 /// What to make.
 #[derive(Clone, Debug, Args)]
 pub struct InitArgs {
     #[command(flatten)]
-    places: AuthorityPaths,
+    paths: AuthorityPaths,
     /// The authority's name, for people
     #[arg(long, default_value = "Sluice device CA")]
     name: AuthorityName,
@@ -53,7 +53,7 @@ pub struct InitArgs {
     server_days: u32,
 }
 
-/// One file, and what became of it.
+/// One file and its state after the run.
 #[derive(Debug, Serialize)]
 struct AuthorityFile {
     what: &'static str,
@@ -75,20 +75,20 @@ enum FileState {
 /// Runs the command.
 pub fn run(args: &InitArgs, settings: &CertificatesConfig, output: OutputFormat) -> Result<Exit, Failure> {
     let now = clock::now();
-    let places = args.places.or(settings);
-    let (cert, key) = (places.cert()?, places.key()?);
+    let paths = args.paths.or(settings);
+    let (cert, key) = (paths.cert()?, paths.key()?);
     let hours = settings.crl_validity_hours;
     let mut items = Vec::new();
     if both_or_neither(cert, key)? {
         let authority = Authority::open(cert, key, now).map_err(|error| unusable(cert, &error))?;
         items.extend([AuthorityFile::kept("authority", cert), AuthorityFile::kept("key", key)]);
-        items.push(crl_of_old(&authority, places.crl.as_deref(), args.empty_crl, hours, now)?);
+        items.push(crl_of_existing(&authority, paths.crl.as_deref(), args.empty_crl, hours, now)?);
     } else {
-        found(args, cert, key, places.crl.as_deref(), hours, now, &mut items)?;
+        create_authority(args, cert, key, paths.crl.as_deref(), hours, now, &mut items)?;
     }
     if !args.server_names.is_empty() {
         let beside = cert.parent().unwrap_or(Path::new("")).to_owned();
-        serve(args, args.server_dir.as_ref().unwrap_or(&beside), now, &mut items)?;
+        create_broker_certificate(args, args.server_dir.as_ref().unwrap_or(&beside), now, &mut items)?;
     }
     rows(output, &["WHAT", "FILE", "STATE", "NOTE"], &items, |item| {
         vec![item.what.to_owned(), item.path.display().to_string(), item.state.label().to_owned(), item.note.clone()]
@@ -97,7 +97,7 @@ pub fn run(args: &InitArgs, settings: &CertificatesConfig, output: OutputFormat)
     Ok(if is_bad { Exit::Negative } else { Exit::Done })
 }
 
-// === impl Item, State ===
+// === impl AuthorityFile, FileState ===
 
 impl AuthorityFile {
     fn new(what: &'static str, path: &Path, state: FileState, note: &str) -> Self {
@@ -127,7 +127,7 @@ impl FileState {
 
 // --- private helpers ---
 
-fn found(
+fn create_authority(
     args: &InitArgs,
     cert: &Path,
     key: &Path,
@@ -136,7 +136,7 @@ fn found(
     now: Timestamp,
     items: &mut Vec<AuthorityFile>,
 ) -> Result<(), Failure> {
-    if let Some(crl) = crl.filter(|path| is_there(path)) {
+    if let Some(crl) = crl.filter(|path| exists(path)) {
         let crl = crl.display();
         return Err(Failure::usage(format!(
             "{crl} is there, but the authority it belongs to is not: bring back {} and its key, or move {crl} away",
@@ -145,12 +145,12 @@ fn found(
     }
     let (authority, secret) = create::found(&args.name, args.days, now).map_err(internal)?;
     let list = crl::sign(&authority, FIRST_CRL_NUMBER, &[], hours, now).map_err(internal)?;
-    // The certificate comes last: where it is, the rest was made.
-    make(key, secret.expose(), files::PRIVATE)?;
+    // The certificate is written last: where it exists, the rest exists.
+    write_new(key, secret.expose(), files::PRIVATE)?;
     if let Some(path) = crl {
-        make(path, &list.to_pem(), files::PUBLIC)?;
+        write_new(path, &list.to_pem(), files::PUBLIC)?;
     }
-    make(cert, &authority.certificate().bundle_pem(), files::PUBLIC)?;
+    write_new(cert, &authority.certificate().bundle_pem(), files::PUBLIC)?;
     items.push(AuthorityFile::made("authority", cert, "the broker's `cafile`"));
     items.push(AuthorityFile::made("key", key, "keep a copy where nobody else can read it"));
     items.push(match crl {
@@ -160,7 +160,7 @@ fn found(
     Ok(())
 }
 
-fn crl_of_old(
+fn crl_of_existing(
     authority: &Authority,
     path: Option<&Path>,
     make_empty: bool,
@@ -168,7 +168,7 @@ fn crl_of_old(
     now: Timestamp,
 ) -> Result<AuthorityFile, Failure> {
     let Some(path) = path else { return Ok(no_crl_path()) };
-    if is_there(path) {
+    if exists(path) {
         return Ok(match crl_state(path, authority.certificate(), now) {
             Ok(good) => AuthorityFile::new("CRL", path, FileState::Kept, &good),
             Err(bad) => AuthorityFile::new("CRL", path, FileState::Bad, &format!("{bad}; `sluice run` writes it anew")),
@@ -180,7 +180,7 @@ fn crl_of_old(
         return Ok(AuthorityFile::new("CRL", path, FileState::Missing, note));
     }
     let list = crl::sign(authority, FIRST_CRL_NUMBER, &[], hours, now).map_err(internal)?;
-    make(path, &list.to_pem(), files::PUBLIC)?;
+    write_new(path, &list.to_pem(), files::PUBLIC)?;
     Ok(AuthorityFile::made("CRL", path, "the broker's `crlfile`; empty"))
 }
 
@@ -189,7 +189,12 @@ fn no_crl_path() -> AuthorityFile {
     AuthorityFile::new("CRL", Path::new("-"), FileState::Unset, note)
 }
 
-fn serve(args: &InitArgs, dir: &Path, now: Timestamp, items: &mut Vec<AuthorityFile>) -> Result<(), Failure> {
+fn create_broker_certificate(
+    args: &InitArgs,
+    dir: &Path,
+    now: Timestamp,
+    items: &mut Vec<AuthorityFile>,
+) -> Result<(), Failure> {
     let [ca_cert, ca_key, cert, key] = SERVER_FILES.map(|name| dir.join(name));
     if both_or_neither(&cert, &key)? {
         items.push(kept_server(&cert, now)?);
@@ -210,11 +215,11 @@ fn serve(args: &InitArgs, dir: &Path, now: Timestamp, items: &mut Vec<AuthorityF
             .map_err(internal)?;
     let state = if secret.is_some() { FileState::Made } else { FileState::Kept };
     if let Some(secret) = secret {
-        make(&ca_key, secret.expose(), files::PRIVATE)?;
-        make(&ca_cert, &authority.certificate().bundle_pem(), files::PUBLIC)?;
+        write_new(&ca_key, secret.expose(), files::PRIVATE)?;
+        write_new(&ca_cert, &authority.certificate().bundle_pem(), files::PUBLIC)?;
     }
-    make(&key, server_secret.expose(), files::PRIVATE)?;
-    make(&cert, &signed.to_pem(), files::PUBLIC)?;
+    write_new(&key, server_secret.expose(), files::PRIVATE)?;
+    write_new(&cert, &signed.to_pem(), files::PUBLIC)?;
     items.push(AuthorityFile::new("broker's authority", &ca_cert, state, "devices trust the broker by it"));
     items.push(AuthorityFile::new("its key", &ca_key, state, "needed only to renew the broker's certificate"));
     items.push(AuthorityFile::made("broker's certificate", &cert, "the broker's `certfile`"));
@@ -236,26 +241,26 @@ fn kept_server(cert: &Path, now: Timestamp) -> Result<AuthorityFile, Failure> {
     Ok(AuthorityFile::new("broker's certificate", cert, FileState::Bad, &note))
 }
 
-/// Whether both files of a pair are there; half a pair is refused.
+/// Whether both files of a pair exist; half a pair is an error.
 fn both_or_neither(cert: &Path, key: &Path) -> Result<bool, Failure> {
-    let (there, missing) = match (is_there(cert), is_there(key)) {
+    let (existing, missing) = match (exists(cert), exists(key)) {
         (true, false) => (cert, key),
         (false, true) => (key, cert),
         (both, _) => return Ok(both),
     };
     Err(Failure::usage(format!(
         "{} is there, but {} is not, and a new one would not fit: bring it back, or move the first away",
-        there.display(),
+        existing.display(),
         missing.display()
     )))
 }
 
-/// Whether something has this name, even if it is a link to nothing.
-fn is_there(path: &Path) -> bool {
+/// Whether `path` exists, a dangling link included.
+fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
-fn make(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
+fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
     let parent = path.parent().unwrap_or(Path::new(""));
     let written = fs::create_dir_all(parent).and_then(|()| files::create(path, text.as_bytes(), mode));
     written.map_err(|error| unusable(path, &format!("cannot be written: {error}")))

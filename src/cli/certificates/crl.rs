@@ -1,7 +1,7 @@
 //! `sluice crl`: show, publish.
 //!
-//! Publishing is the daemon's work: the command asks for it and waits. Only where no daemon does it the command does it
-//! itself, under the same lock.
+//! The daemon publishes: the command requests a list and waits. Without a daemon the command publishes itself, under the
+//! same lock.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::store::certificates::revocation_ledger::{self, CrlRow, RevocationLedg
 use crate::store::connection::clocks;
 use crate::store::connection::database::Database;
 
-/// How often is looked whether the daemon has published.
+/// Interval between two checks whether the daemon has published.
 const PERIOD: Duration = Duration::from_millis(200);
 
 /// The list of revoked certificates.
@@ -57,7 +57,7 @@ pub async fn run(command: CrlCommand, config: &Config, output: OutputFormat) -> 
 async fn show(database: &Database, config: &Config, output: OutputFormat) -> Result<Exit, Failure> {
     let state = revocation_ledger::published(database.pool()).await.map_err(|error| outage(&error))?;
     let file = file_state(database, config, &state).await?;
-    // A broker that reads a file that is wrong enforces nothing, whatever it did when it was last looked at.
+    // A broker that reads a wrong file enforces nothing, whatever the last probe found.
     let wrong = file.as_ref().and_then(|file| file.as_ref().err());
     let enforced = match (state.enforced, &state.finding) {
         (Some(true), _) if wrong.is_some() => format!("no: the file is wrong: {}", wrong.map_or(NONE, String::as_str)),
@@ -65,7 +65,7 @@ async fn show(database: &Database, config: &Config, output: OutputFormat) -> Res
         (Some(false), finding) => format!("no: {}", finding.as_deref().unwrap_or(NONE)),
         (None, _) => "not looked at yet: a daemon looks, at BROKER_PROBE_ADDR".to_owned(),
     };
-    let said = file.as_ref().map_or_else(
+    let file_text = file.as_ref().map_or_else(
         || "CRL_OUTPUT_PATH is not set".to_owned(),
         |file| match file {
             Ok(number) => format!("good: number {number}"),
@@ -78,12 +78,12 @@ async fn show(database: &Database, config: &Config, output: OutputFormat) -> Res
         ("Entries", state.entries.to_string()),
         ("Published", moment_or_none(state.published_at)),
         ("Ends", moment_or_none(state.next_update)),
-        ("File", said.clone()),
+        ("File", file_text.clone()),
         ("Enforced", enforced),
         ("Looked at", moment_or_none(state.looked_at)),
     ];
     let value = json!({
-        "issuer": state.issuer, "crl_number": state.crl_number, "entries": state.entries, "file": said,
+        "issuer": state.issuer, "crl_number": state.crl_number, "entries": state.entries, "file": file_text,
         "published_at": state.published_at, "next_update": state.next_update, "enforced": state.enforced.map(|is| is && wrong.is_none()),
         "finding": state.finding, "looked_at": state.looked_at,
     });
@@ -92,7 +92,7 @@ async fn show(database: &Database, config: &Config, output: OutputFormat) -> Res
     Ok(if is_wrong { Exit::Negative } else { Exit::Done })
 }
 
-/// The number in the file, or what is wrong with it; none: no file is set.
+/// The CRL number in the file, or what is wrong with it; `None` means `CRL_OUTPUT_PATH` is unset.
 async fn file_state(
     database: &Database,
     config: &Config,
@@ -115,7 +115,8 @@ async fn publish(
     let (number, by) = if ledger.claim().await.map_err(|error| outage(&error))? {
         (publish_here(&mut ledger, config).await?, "this command; nobody looked whether the broker took it")
     } else {
-        let number = ask(&mut ledger, Duration::from_secs(args.wait)).await.map_err(|error| outage(&error))?;
+        let number =
+            request_and_wait(&mut ledger, Duration::from_secs(args.wait)).await.map_err(|error| outage(&error))?;
         let late = || Failure::unavailable(format!("the daemon has not published within {} s: see its log", args.wait));
         (number.ok_or_else(late)?, "the daemon")
     };
@@ -131,15 +132,18 @@ async fn publish_here(ledger: &mut RevocationLedger, config: &Config) -> Result<
         return Err(Failure::usage("nothing says where the CRL is: set CRL_OUTPUT_PATH"));
     };
     let authority = crl::authority(settings, clocks).await.map_err(failed)?;
-    // A file that is wrong has no number to go by.
+    // A wrong file has no usable number.
     let in_file = crl::check_file(&authority, path, 0, None, clocks).await.unwrap_or_default();
     let done = crl::publish(ledger, &authority, settings, in_file, clocks).await.map_err(failed)?;
     Reload::of(settings).notify().await.map_err(|error| Failure::unavailable(error.to_string()))?;
     Ok(i64::try_from(done.number).unwrap_or(i64::MAX))
 }
 
-/// Asks the publisher and waits for its list; none: it took too long.
-async fn ask(ledger: &mut RevocationLedger, patience: Duration) -> Result<Option<i64>, crate::domain::ports::Outage> {
+/// Requests a list from the publisher and waits; `None` means `patience` elapsed.
+async fn request_and_wait(
+    ledger: &mut RevocationLedger,
+    patience: Duration,
+) -> Result<Option<i64>, crate::domain::ports::Outage> {
     let before = ledger.state().await?.crl_number;
     ledger.request().await?;
     let deadline = Instant::now() + patience;

@@ -1,7 +1,7 @@
-//! Files of `sluice cert`: requests and certificates read from a file or standard input, and new files claimed before
+//! Files of `sluice cert`: reads requests and certificates from a file or standard input, and creates new files before
 //! anything is issued.
 //!
-//! Nothing is written over, and what cannot be written is known before there is something to write.
+//! It overwrites nothing, and fails before issuing when a file cannot be created.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -13,7 +13,7 @@ use crate::command::failure::Failure;
 /// Stands for standard input, or output.
 pub const DASH: &str = "-";
 
-/// A new file, empty until there is something to write, and gone again if there never is.
+/// A new, empty file; removed on drop unless it was filled.
 #[derive(Debug)]
 pub struct NewFile {
     path: PathBuf,
@@ -21,7 +21,7 @@ pub struct NewFile {
     is_filled: bool,
 }
 
-/// Reads a file, or standard input when it is `-`, of at most so many bytes.
+/// Reads at most `max_bytes` from a file, or from standard input when `path` is `-`.
 pub fn read_input(path: &Path, max_bytes: u64) -> Result<Vec<u8>, Failure> {
     // A pipe is fine here, such as `<(openssl req ..)`.
     let read = if path.as_os_str() == DASH {
@@ -32,10 +32,10 @@ pub fn read_input(path: &Path, max_bytes: u64) -> Result<Vec<u8>, Failure> {
     read.map_err(|error| Failure::usage(format!("{} cannot be read: {error}", name(path))))
 }
 
-// === impl Claim ===
+// === impl NewFile ===
 
 impl NewFile {
-    /// Makes the file; one that is there already is an error, and stays as it is.
+    /// Creates the file. An existing one is an error and stays unchanged.
     pub fn new(path: &Path, mode: u32) -> Result<Self, Failure> {
         let opened = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
         let file = opened.map_err(|error| {
@@ -48,7 +48,7 @@ impl NewFile {
         Ok(Self { path: path.to_owned(), file, is_filled: false })
     }
 
-    /// Writes it, to the disk.
+    /// Writes `bytes` and syncs the file to disk.
     pub fn fill(mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all(bytes)?;
         self.file.sync_all()?;
@@ -60,7 +60,7 @@ impl NewFile {
 impl Drop for NewFile {
     fn drop(&mut self) {
         if !self.is_filled {
-            // What cannot be removed is an empty file, or a part of one, that stands in the way of nothing but its name.
+            // A file that cannot be removed is empty or partial, and blocks only its own name.
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -1,6 +1,6 @@
-//! `sluice cert issue`, `renew` and `rotate`: whose key, where the certificate goes, and where the key goes, once.
+//! `sluice cert issue`, `renew` and `rotate`: which key, where the certificate goes, and where the key goes, once.
 //!
-//! The files are claimed before anything is issued, so that no key is made that has nowhere to go.
+//! It creates the files before issuing, so no private key is created without a place to store it.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -47,7 +47,7 @@ pub struct KeyArgs {
     days: Option<u32>,
 }
 
-/// What was asked for, read, and the files that wait for the answer.
+/// The arguments, read, and the files created for the result.
 struct PreparedKey {
     request: Option<Vec<u8>>,
     lifetime: Lifetime,
@@ -55,13 +55,13 @@ struct PreparedKey {
     key_out: Option<NewFile>,
 }
 
-/// What is said of a certificate that was issued.
+/// The output for an issued certificate.
 #[derive(Serialize)]
 struct IssueOutput<'a> {
     #[serde(flatten)]
     certificate: &'a CertificateRow,
     cert_pem: &'a str,
-    /// Only when it was asked for on standard output.
+    /// `Some` only when `--key-out -` asks for it on standard output.
     #[serde(skip_serializing_if = "Option::is_none")]
     private_key: Option<&'a str>,
     ends_with_authority: bool,
@@ -69,41 +69,41 @@ struct IssueOutput<'a> {
 
 /// `cert issue`.
 pub async fn issue(
-    desk: ActionContext<'_>,
+    action: ActionContext<'_>,
     device: &DeviceKey,
     key: &KeyArgs,
     config: &Config,
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
-    let (signer, prepared) = prepare(desk, key, config)?;
-    let issued = issuing::issue(desk, &signer, device, prepared.order()).await.map_err(not_issued)?;
+    let (signer, prepared) = prepare(action, key, config)?;
+    let issued = issuing::issue(action, &signer, device, prepared.order()).await.map_err(not_issued)?;
     deliver(&issued, prepared, output)
 }
 
 /// `cert renew`.
 pub async fn renew(
-    desk: ActionContext<'_>,
+    action: ActionContext<'_>,
     old: Uuid,
     key: &KeyArgs,
     config: &Config,
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
-    let (signer, prepared) = prepare(desk, key, config)?;
-    let issued = renewing::renew(desk, &signer, old, prepared.order()).await.map_err(not_renewed)?;
+    let (signer, prepared) = prepare(action, key, config)?;
+    let issued = renewing::renew(action, &signer, old, prepared.order()).await.map_err(not_renewed)?;
     deliver(&issued, prepared, output)
 }
 
 /// `cert rotate`.
 pub async fn rotate(
-    desk: ActionContext<'_>,
+    action: ActionContext<'_>,
     old: Uuid,
     grace_hours: u32,
     key: &KeyArgs,
     config: &Config,
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
-    let (signer, prepared) = prepare(desk, key, config)?;
-    let issued = rotating::rotate(desk, &signer, old, grace_hours, prepared.order()).await.map_err(not_renewed)?;
+    let (signer, prepared) = prepare(action, key, config)?;
+    let issued = rotating::rotate(action, &signer, old, grace_hours, prepared.order()).await.map_err(not_renewed)?;
     crate::command::table::note!(
         "The old certificate {old} retires in {grace_hours} hours at the latest; once the device uses the new one, \
          `sluice cert confirm {}` ends it at once.",
@@ -112,7 +112,7 @@ pub async fn rotate(
     deliver(&issued, prepared, output)
 }
 
-// === impl Prepared ===
+// === impl PreparedKey ===
 
 impl PreparedKey {
     fn order(&self) -> Order<'_> {
@@ -123,26 +123,27 @@ impl PreparedKey {
 
 // --- private helpers ---
 
-fn prepare(desk: ActionContext<'_>, key: &KeyArgs, config: &Config) -> Result<(Signer, PreparedKey), Failure> {
-    let signer = Signer::open(&config.certificates, desk.now).map_err(|error| not_ready(&error))?;
+fn prepare(action: ActionContext<'_>, key: &KeyArgs, config: &Config) -> Result<(Signer, PreparedKey), Failure> {
+    let signer = Signer::open(&config.certificates, action.now).map_err(|error| not_ready(&error))?;
     let request = key.csr.as_deref().map(|path| read_input(path, MAX_REQUEST_BYTES as u64)).transpose()?;
-    let claim = |path: &Option<PathBuf>, mode| named(path.as_deref()).map(|path| NewFile::new(path, mode)).transpose();
-    let (out, key_out) = (claim(&key.out, PUBLIC)?, claim(&key.key_out, PRIVATE)?);
+    let new_file =
+        |path: &Option<PathBuf>, mode| named(path.as_deref()).map(|path| NewFile::new(path, mode)).transpose();
+    let (out, key_out) = (new_file(&key.out, PUBLIC)?, new_file(&key.key_out, PRIVATE)?);
     let lifetime = key.days.map_or(Lifetime::Usual, Lifetime::Days);
     Ok((signer, PreparedKey { request, lifetime, out, key_out }))
 }
 
-/// The file, unless it is `-`.
+/// The path; `None` for `-`.
 fn named(path: Option<&Path>) -> Option<&Path> {
     path.filter(|path| path.as_os_str() != DASH)
 }
 
-/// Hands everything over: the key first, because there is no second copy of it.
+/// Writes the key first, because there is no second copy, then the certificate.
 fn deliver(issued: &Issued, prepared: PreparedKey, output: OutputFormat) -> Result<Exit, Failure> {
     let (row, pem) = (&issued.certificate, issued.pem.as_str());
     let mut private_key = issued.key.as_ref().map(PrivateKeyPem::expose);
-    if let (Some(key), Some(claim)) = (private_key, prepared.key_out) {
-        claim.fill(key.as_bytes()).map_err(|error| lost(row, "its private key", "revoke", &error))?;
+    if let (Some(key), Some(new_file)) = (private_key, prepared.key_out) {
+        new_file.fill(key.as_bytes()).map_err(|error| lost(row, "its private key", "revoke", &error))?;
         private_key = None;
     }
     if issued.ends_with_authority {
@@ -152,8 +153,8 @@ fn deliver(issued: &Issued, prepared: PreparedKey, output: OutputFormat) -> Resu
         );
     }
     let is_in_file = prepared.out.is_some();
-    if let Some(claim) = prepared.out {
-        claim.fill(pem.as_bytes()).map_err(|error| lost(row, "the certificate", "show --pem", &error))?;
+    if let Some(new_file) = prepared.out {
+        new_file.fill(pem.as_bytes()).map_err(|error| lost(row, "the certificate", "show --pem", &error))?;
     }
     if output == OutputFormat::Json {
         let said = json(&IssueOutput {
@@ -163,7 +164,7 @@ fn deliver(issued: &Issued, prepared: PreparedKey, output: OutputFormat) -> Resu
             ends_with_authority: issued.ends_with_authority,
         });
         return match private_key {
-            // A reader that went away has not seen the only copy.
+            // A closed pipe has lost the only copy of the key.
             Some(_) => said.map(|()| Exit::Done).map_err(|error| lost(row, "its private key", "revoke", &error)),
             None => printed(said),
         };
@@ -181,7 +182,7 @@ fn deliver(issued: &Issued, prepared: PreparedKey, output: OutputFormat) -> Resu
     Ok(Exit::Done)
 }
 
-/// It was issued, and did not reach its place.
+/// The failure of a certificate that was issued but not written.
 fn lost(row: &CertificateRow, what: &str, command: &str, error: &io::Error) -> Failure {
     Failure::new(
         Exit::Internal,

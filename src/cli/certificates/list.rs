@@ -1,13 +1,13 @@
 //! `sluice cert list` and `show`: the inventory, as a table or as JSON.
 //!
-//! It reads only; what others wrote into a certificate is made safe for a terminal.
+//! It only reads, and escapes text from certificates for the terminal.
 
 use std::io::{self, Write};
 
 use clap::{Args, value_parser};
 
 use crate::cli::registry::device::read_key;
-use crate::command::context::{printed, tell_more};
+use crate::command::context::{note_more, printed};
 use crate::command::failure::{Exit, Failure};
 use crate::command::registry_errors::not_stored;
 use crate::command::table::{OutputFormat, fields, rows};
@@ -42,11 +42,11 @@ pub struct ListArgs {
 }
 
 /// `cert list`.
-pub async fn list(desk: ActionContext<'_>, args: ListArgs, output: OutputFormat) -> Result<Exit, Failure> {
-    let ends_before = args.expiring.map(|days| find::days_ahead(desk.now, days));
+pub async fn list(action: ActionContext<'_>, args: ListArgs, output: OutputFormat) -> Result<Exit, Failure> {
+    let ends_before = args.expiring.map(|days| find::days_ahead(action.now, days));
     let ListArgs { tenant, device, status, after, limit, .. } = args;
     let filter = CertificateFilter { tenant, device, status, ends_before, after };
-    let page = certificates::list(desk.database.pool(), &filter, limit).await.map_err(not_stored)?;
+    let page = certificates::list(action.database.pool(), &filter, limit).await.map_err(not_stored)?;
     let headings = ["ID", "DEVICE", "STATUS", "ENDS", "RETIRES", "REPLACED BY"];
     printed(rows(output, &headings, &page, |row| {
         vec![
@@ -58,13 +58,13 @@ pub async fn list(desk: ActionContext<'_>, args: ListArgs, output: OutputFormat)
             id_or_none(row.replaced_by),
         ]
     }))?;
-    tell_more(page.len(), limit, "--after", page.last().map(|row| row.id.to_string()));
+    note_more(page.len(), limit, "--after", page.last().map(|row| row.id.to_string()));
     Ok(Exit::Done)
 }
 
 /// `cert show`.
-pub async fn show(desk: ActionContext<'_>, which: &Handle, pem: bool, output: OutputFormat) -> Result<Exit, Failure> {
-    let found = certificates::find(desk.database.pool(), which).await.map_err(not_stored)?;
+pub async fn show(action: ActionContext<'_>, which: &Handle, pem: bool, output: OutputFormat) -> Result<Exit, Failure> {
+    let found = certificates::find(action.database.pool(), which).await.map_err(not_stored)?;
     if !pem {
         return printed(fields(output, &found, &lines(&found.certificate)));
     }
@@ -74,12 +74,12 @@ pub async fn show(desk: ActionContext<'_>, which: &Handle, pem: bool, output: Ou
     printed(io::stdout().write_all(text.as_bytes()))
 }
 
-/// One certificate.
-pub fn tell(row: &CertificateRow, output: OutputFormat) -> Result<Exit, Failure> {
+/// Prints one certificate.
+pub fn print(row: &CertificateRow, output: OutputFormat) -> Result<Exit, Failure> {
     printed(fields(output, row, &lines(row)))
 }
 
-/// A certificate, line by line.
+/// The fields of a certificate, one line each.
 pub fn lines(row: &CertificateRow) -> Vec<(&'static str, String)> {
     vec![
         ("Certificate", row.id.to_string()),

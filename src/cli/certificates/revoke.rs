@@ -1,6 +1,6 @@
-//! `sluice cert revoke`: writes the row, and with `--wait` tells each link of the chain as it holds.
+//! `sluice cert revoke`: writes the row, and with `--wait` prints each step of the revocation as it completes.
 //!
-//! It carries no link on: that is for the daemon that publishes the CRL.
+//! It performs no step itself: the daemon that publishes the CRL does.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -41,7 +41,7 @@ pub struct RevokeArgs {
     timeout: u64,
 }
 
-/// What is said of a certificate whose revocation was waited for.
+/// The output of `--wait`.
 #[derive(Serialize)]
 struct RevokeOutput<'a> {
     #[serde(flatten)]
@@ -49,30 +49,30 @@ struct RevokeOutput<'a> {
     revocation: &'a RevocationSteps,
 }
 
-/// Prints the links as they hold, each once.
+/// Prints each completed step once.
 struct StepPrinter {
-    told: Vec<&'static str>,
+    printed_steps: Vec<&'static str>,
     printing: io::Result<()>,
 }
 
 /// `cert revoke`.
-pub async fn revoke(desk: ActionContext<'_>, args: &RevokeArgs, output: OutputFormat) -> Result<Exit, Failure> {
-    let id = find::resolve(desk, &args.which).await.map_err(not_stored)?;
-    let revoked = revoking::revoke(desk, id, args.reason).await.map_err(not_stored)?;
+pub async fn revoke(action: ActionContext<'_>, args: &RevokeArgs, output: OutputFormat) -> Result<Exit, Failure> {
+    let id = find::resolve(action, &args.which).await.map_err(not_stored)?;
+    let revoked = revoking::revoke(action, id, args.reason).await.map_err(not_stored)?;
     warn(&revoked);
     if args.wait {
-        return follow(desk, &revoked.certificate, Duration::from_secs(args.timeout), output).await;
+        return follow(action, &revoked.certificate, Duration::from_secs(args.timeout), output).await;
     }
-    list::tell(&revoked.certificate, output)
+    list::print(&revoked.certificate, output)
 }
 
-// === impl Teller ===
+// === impl StepPrinter ===
 
 impl StepPrinter {
-    fn tell(&mut self, chain: &RevocationSteps) {
+    fn print(&mut self, chain: &RevocationSteps) {
         for link in chain.links.iter().filter(|link| link.held_at.is_some()) {
-            if self.printing.is_ok() && !self.told.contains(&link.link) {
-                self.told.push(link.link);
+            if self.printing.is_ok() && !self.printed_steps.contains(&link.link) {
+                self.printed_steps.push(link.link);
                 self.printing = print_link(chain, link);
             }
         }
@@ -85,7 +85,7 @@ fn warn(revoked: &Revoked) {
     if !revoked.is_new {
         crate::command::table::note!("It was revoked before: its first date and reason stand.");
     }
-    // The new certificate of a rotation was revoked, and the old one's time runs on: better said now.
+    // The new certificate of a rotation was revoked, but the old one still retires.
     if let Some((old, retires)) = revoked.retiring.as_ref().and_then(|old| Some((old.id, old.retire_at?))) {
         crate::command::table::note!(
             "The one whose place it took, {old}, still retires at {}: give the device another with `sluice cert rotate {old}`.",
@@ -95,15 +95,15 @@ fn warn(revoked: &Revoked) {
 }
 
 async fn follow(
-    desk: ActionContext<'_>,
+    action: ActionContext<'_>,
     certificate: &CertificateRow,
     patience: Duration,
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
-    let mut teller = StepPrinter { told: Vec::new(), printing: Ok(()) };
-    let waited = progress::wait_for(desk.database, certificate.id, patience, |progress| {
+    let mut printer = StepPrinter { printed_steps: Vec::new(), printing: Ok(()) };
+    let waited = progress::wait_for(action.database, certificate.id, patience, |progress| {
         if output == OutputFormat::Table {
-            teller.tell(&RevocationSteps::from(progress));
+            printer.print(&RevocationSteps::from(progress));
         }
     });
     let (chain, broken) = match waited.await {
@@ -117,11 +117,11 @@ async fn follow(
         },
     };
     if output == OutputFormat::Json {
-        teller.printing = json(&RevokeOutput { certificate, revocation: &chain });
+        printer.printing = json(&RevokeOutput { certificate, revocation: &chain });
     }
     match broken {
         Some(broken) => Err(Failure::new(Exit::Negative, broken.to_string())),
-        None => printed(teller.printing),
+        None => printed(printer.printing),
     }
 }
 

@@ -17,10 +17,10 @@ use crate::registry::access_rules::template::Template;
 use crate::store::connection::database::Database;
 use crate::store::registry::broker_acl::{self, BrokerAclRow};
 
-/// Lines of the most devices that are denied: two for each.
+/// Lines of `MAX_DENIED` devices: two for each.
 const MOST_DENIALS: u64 = 2 * MAX_DENIED as u64;
 
-/// Looks at all of it.
+/// Runs all checks of the access rules.
 pub(super) async fn check(config: &Config, database: &Database) -> Result<Vec<Finding>, Outage> {
     let version = version::ask(&config.broker).await;
     let settings = &config.certificates.acl;
@@ -36,7 +36,7 @@ pub(super) async fn check(config: &Config, database: &Database) -> Result<Vec<Fi
 
 // --- private helpers ---
 
-/// Sluice writes no rules: then those of the operator have to fit the broker.
+/// Without `ACL_OUTPUT_PATH` the operator's own rules have to fit the broker's version.
 fn judge_without_file(version: Option<&BrokerVersion>) -> Finding {
     match version {
         Some(version) if version.patterns_match_slashes() == Some(false) => Finding::warning(

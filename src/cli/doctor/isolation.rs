@@ -1,6 +1,6 @@
-//! The doctor's look at the broker's isolation: the same proof as the daemon's, once.
+//! `sluice doctor`: checks once whether the broker isolates devices, with the daemon's own probe.
 //!
-//! It needs the authority's key, and says so where there is none.
+//! It needs the authority's key; without one the finding says so.
 
 use std::convert::Infallible;
 
@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::domain::finding::{Finding, Severity};
 use crate::registry::revocation::isolation::{IsolationProbe, IsolationVerdict};
 
-/// What the broker does with messages to own and to foreign topics.
+/// Probes the broker with one message to an own topic and one to a foreign topic.
 pub async fn findings(config: &Config) -> Result<Vec<Finding>, Infallible> {
     let Some(mut prober) = IsolationProbe::of(config, clock::now) else { return Ok(vec![unset(config)]) };
     let broken = |what| Finding { level: Severity::Error, what, advice: None };

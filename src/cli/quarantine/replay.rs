@@ -1,12 +1,12 @@
-//! `sluice quarantine replay`: refused messages go the whole road again, once what was wrong is mended.
+//! `sluice quarantine replay`: judges refused messages again after their cause was corrected.
 //!
-//! It decides nothing: the spine judges, the sink stores, and what is refused again stays in quarantine as it is.
+//! It decides nothing: `ingest` judges, the sink stores, and a message that is refused again stays in quarantine unchanged.
 
 use clap::Args;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::EventFilterArgs;
+use super::filter::EventFilterArgs;
 use crate::clock;
 use crate::command::context::{CommandContext, outage, printed};
 use crate::command::failure::{Exit, Failure};
@@ -38,7 +38,7 @@ pub struct ReplayArgs {
     limit: u32,
 }
 
-/// What became of one event.
+/// The result of one event.
 #[derive(Debug, Serialize)]
 struct ReplayLine {
     id: Uuid,
@@ -49,7 +49,7 @@ struct ReplayLine {
     detail: Option<String>,
 }
 
-/// Replays; ends with 1 when something was refused again.
+/// Replays the selected events; exits with 1 when one is refused again.
 pub async fn run(
     args: ReplayArgs,
     config: &Config,
@@ -57,7 +57,7 @@ pub async fn run(
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
     let mut filter = args.which.chosen(&args.ids, args.all)?;
-    // By identifier it is said of each what became of it; else those that were replayed are done.
+    // With explicit ids, report replayed events too; otherwise skip them.
     if filter.ids.is_empty() && filter.replayed.is_none() {
         filter.replayed = Some(false);
     }
@@ -85,7 +85,7 @@ async fn replay_all(
     let (database, pool) = (&operator.database, operator.database.pool());
     let directory = database.directory();
     let sink = if args.dry_run { database.rehearsal() } else { database.sink() };
-    let mut road = Replayer::new(&config.ingest, directory, sink, metrics, clock::now, args.dry_run);
+    let mut replayer = Replayer::new(&config.ingest, directory, sink, metrics, clock::now, args.dry_run);
     let (mut lines, mut after): (Vec<ReplayLine>, Option<QuarantineCursor>) = (Vec::new(), None);
     loop {
         let room = args.limit.saturating_sub(u32::try_from(lines.len()).unwrap_or(u32::MAX)).min(PAGE);
@@ -97,11 +97,11 @@ async fn replay_all(
         after = Some(last.summary.place());
         let mut done = Vec::new();
         for record in &page {
-            let replayed = match record.summary.replayed_at {
+            let outcome = match record.summary.replayed_at {
                 Some(_) => Replayed::Before,
-                None => road.replay(record.delivery()).await.map_err(|error| outage(&error))?,
+                None => replayer.replay(record.delivery()).await.map_err(|error| outage(&error))?,
             };
-            let line = ReplayLine::new(&record.summary, road.label(&replayed), replayed);
+            let line = ReplayLine::new(&record.summary, replayer.label(&outcome), outcome);
             if !args.dry_run && line.reason.is_none() {
                 done.push(record.summary.place());
             }
@@ -114,7 +114,7 @@ async fn replay_all(
     }
 }
 
-// === impl Line ===
+// === impl ReplayLine ===
 
 impl ReplayLine {
     fn new(event: &EventSummary, result: &'static str, replayed: Replayed) -> Self {

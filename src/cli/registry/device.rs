@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::status_reach;
 use super::token::{TokenArg, TokenSource};
-use crate::command::context::{CommandContext, outage, printed, tell_more};
+use crate::command::context::{CommandContext, note_more, outage, printed};
 use crate::command::failure::{Exit, Failure};
 use crate::command::table::{OutputFormat, fields, rows};
 use crate::command::text::{NONE, cell_or_none, moment, moment_or_none, printable, printable_or_none};
@@ -20,7 +20,7 @@ use crate::domain::device::DeviceStatus;
 use crate::domain::ids::{DeviceId, DeviceKey, MAX_COMMON_NAME_LEN, TenantId};
 use crate::store::registry::devices::{self, DeviceError, DeviceFilter, NewDevice};
 
-/// The most characters of a site, as in the API.
+/// Longest site in characters, as in the API.
 const SITE_CHARS: usize = 256;
 
 /// Devices: who may speak.
@@ -114,12 +114,12 @@ pub struct DeviceArg {
     device: DeviceId,
 }
 
-/// What is said of a token that was set.
+/// The output after a token was set.
 #[derive(Serialize)]
 struct TokenSet {
     tenant_id: String,
     device_id: String,
-    /// Only when it was made here, and only this once.
+    /// `Some` only when it was created here; shown once.
     token: Option<String>,
     has_token: bool,
 }
@@ -136,7 +136,7 @@ pub async fn run(command: DeviceCommand, config: &Config, output: OutputFormat) 
             let device = NewDevice { key, site, status, token: token.hash(), metadata };
             devices::add(pool, actor, &device).await.map_err(explain)?;
             warn_of_silence(&device, config);
-            tell_token(&device.key, token, output)
+            print_token(&device.key, token, output)
         }
         DeviceCommand::List { tenant, status, after, limit } => {
             list(&operator, &DeviceFilter { tenant, status, after }, limit, output).await
@@ -148,7 +148,7 @@ pub async fn run(command: DeviceCommand, config: &Config, output: OutputFormat) 
             let now = status.label();
             let value = json!({
                 "tenant_id": key.tenant(), "device_id": key.device(), "status": now, "was": was,
-                "broker_rules_follow": status_reach::is_far(config),
+                "broker_rules_follow": status_reach::reaches_broker(config),
             });
             status_reach::say(output, config, "the device");
             printed(fields(output, &value, &[("Device", key.to_string()), ("Status", now.to_owned()), ("Before", was)]))
@@ -157,7 +157,7 @@ pub async fn run(command: DeviceCommand, config: &Config, output: OutputFormat) 
             let key = which.key();
             let token = token.get(io::stdin())?;
             devices::set_token(pool, actor, &key, token.hash().as_ref()).await.map_err(explain)?;
-            tell_token(&key, token, output)
+            print_token(&key, token, output)
         }
         DeviceCommand::Remove { which } => {
             let key = which.key();
@@ -169,7 +169,7 @@ pub async fn run(command: DeviceCommand, config: &Config, output: OutputFormat) 
     }
 }
 
-// === impl Which ===
+// === impl DeviceArg ===
 
 impl DeviceArg {
     pub(crate) fn key(self) -> DeviceKey {
@@ -179,7 +179,7 @@ impl DeviceArg {
 
 // === private helpers ===
 
-fn tell_token(key: &DeviceKey, token: TokenArg, output: OutputFormat) -> Result<Exit, Failure> {
+fn print_token(key: &DeviceKey, token: TokenArg, output: OutputFormat) -> Result<Exit, Failure> {
     let has_token = !matches!(token, TokenArg::None);
     let (made, line) = match token {
         TokenArg::Made(token) => (Some(token.clone()), token),
@@ -191,9 +191,9 @@ fn tell_token(key: &DeviceKey, token: TokenArg, output: OutputFormat) -> Result<
             "The token is shown this once: only its SHA-256 is kept. The device sends it as provision_token."
         );
     }
-    let said =
+    let token_set =
         TokenSet { tenant_id: key.tenant().to_string(), device_id: key.device().to_string(), token: made, has_token };
-    printed(fields(output, &said, &[("Device", key.to_string()), ("Token", line)]))
+    printed(fields(output, &token_set, &[("Device", key.to_string()), ("Token", line)]))
 }
 
 async fn list(
@@ -214,7 +214,7 @@ async fn list(
             moment(device.created_at),
         ]
     }))?;
-    tell_more(
+    note_more(
         page.len(),
         limit,
         "--after",
@@ -242,7 +242,7 @@ async fn show(operator: &CommandContext, key: &DeviceKey, output: OutputFormat) 
     printed(fields(output, &found, &lines))
 }
 
-/// An identity that no certificate could carry is refused while certificates are on.
+/// Refuses an identity that no certificate can carry while `CERT_AUTH_ENABLED` is on.
 fn check_common_name(key: &DeviceKey, config: &Config) -> Result<(), Failure> {
     let name = match config.certificates.cn_format {
         CnFormat::Strict => key.identity().to_owned(),
@@ -260,7 +260,7 @@ fn check_common_name(key: &DeviceKey, config: &Config) -> Result<(), Failure> {
     )))
 }
 
-/// A device without a token, where nothing else can identify it, is registered and yet refused: better said now.
+/// Warns about a device without a token where nothing else identifies it: its messages will be refused.
 fn warn_of_silence(device: &NewDevice, config: &Config) {
     if device.token.is_none() && config.ingest.require_token && !config.ingest.cert_auth_enabled {
         let key = &device.key;
@@ -288,7 +288,7 @@ fn explain(error: DeviceError) -> Failure {
     Failure::usage(format!("{what}: {advice}"))
 }
 
-/// The rule of the API; an empty site would be one that no message can name.
+/// The API's rule. No message can name an empty site.
 fn read_site(text: &str) -> Result<String, String> {
     let is_good = (1..=SITE_CHARS).contains(&text.chars().count()) && !text.chars().any(char::is_control);
     let expected = || {

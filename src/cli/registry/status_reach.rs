@@ -1,26 +1,26 @@
-//! What a status does at the broker, for the commands that set one: whether the access rules follow, and what keeps a
-//! certificate out.
+//! What a status changes at the broker, for the commands that set one: whether access rules follow, and which command
+//! keeps a certificate out.
 //!
-//! It reads the settings of this command; a daemon that runs with others does what those say.
+//! It reads this command's settings; a daemon with other settings follows its own.
 
 use crate::command::table::OutputFormat;
 use crate::config::Config;
 
 /// Whether the broker's access rules follow a status.
-pub(super) const fn is_far(config: &Config) -> bool {
+pub(super) const fn reaches_broker(config: &Config) -> bool {
     config.certificates.acl.output_path.is_some()
 }
 
-/// Says it to people, beside what was printed.
+/// Prints the sentence to standard error in table mode.
 pub(super) fn say(output: OutputFormat, config: &Config, whose: &str) {
     if output == OutputFormat::Table {
-        eprintln!("{}", sentence(is_far(config), whose));
+        eprintln!("{}", sentence(reaches_broker(config), whose));
     }
 }
 
-fn sentence(is_far: bool, whose: &str) -> String {
+fn sentence(reaches_broker: bool, whose: &str) -> String {
     let revoke = "`sluice cert revoke` keeps a certificate out for good";
-    if is_far {
+    if reaches_broker {
         format!(
             "The broker's access rules (ACL_OUTPUT_PATH) follow within seconds, for live sessions too: unless it is ACTIVE, \
              {whose} neither publishes nor reads. It can still connect; {revoke}."
@@ -39,8 +39,8 @@ mod tests {
 
     #[test]
     fn both_sentences_name_the_command_that_keeps_a_certificate_out() {
-        for is_far in [true, false] {
-            assert!(sentence(is_far, "the device").contains("`sluice cert revoke`"));
+        for reaches_broker in [true, false] {
+            assert!(sentence(reaches_broker, "the device").contains("`sluice cert revoke`"));
         }
         assert!(sentence(false, "the device").contains("ACL_OUTPUT_PATH is not set"));
     }

@@ -4,7 +4,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::status_reach;
-use crate::command::context::{CommandContext, outage, printed, tell_more};
+use crate::command::context::{CommandContext, note_more, outage, printed};
 use crate::command::failure::{Exit, Failure};
 use crate::command::table::{OutputFormat, fields, rows};
 use crate::command::text::{cell, moment, printable};
@@ -74,7 +74,7 @@ pub async fn run(command: TenantCommand, config: &Config, output: OutputFormat) 
             let printed = printed(rows(output, &["TENANT", "NAME", "STATUS", "ADDED"], &page, |tenant| {
                 vec![tenant.tenant_id.clone(), cell(&tenant.name), tenant.status.clone(), moment(tenant.created_at)]
             }))?;
-            tell_more(page.len(), limit, "--after", page.last().map(|tenant| tenant.tenant_id.clone()));
+            note_more(page.len(), limit, "--after", page.last().map(|tenant| tenant.tenant_id.clone()));
             Ok(printed)
         }
         TenantCommand::Show { tenant } => show(&operator, &tenant, output).await,
@@ -83,7 +83,7 @@ pub async fn run(command: TenantCommand, config: &Config, output: OutputFormat) 
             let now = status.label();
             let value = json!({
                 "tenant_id": tenant.as_str(), "status": now, "was": was,
-                "broker_rules_follow": status_reach::is_far(config),
+                "broker_rules_follow": status_reach::reaches_broker(config),
             });
             status_reach::say(output, config, "each of its devices");
             printed(fields(

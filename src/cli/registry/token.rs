@@ -1,4 +1,4 @@
-//! A device's token on the command line: made here, or read from standard input, never an argument.
+//! A device's token on the command line: created here or read from standard input, never an argument.
 
 use std::io::Read;
 
@@ -9,10 +9,10 @@ use crate::command::failure::{Exit, Failure};
 use crate::command::text::hex;
 use crate::domain::device::TokenHash;
 
-/// Bytes of randomness in a token that is made here.
+/// Random bytes in a created token.
 const TOKEN_BYTES: usize = 32;
 
-/// The longest token taken from standard input, in bytes.
+/// Longest token read from standard input, in bytes.
 const TOKEN_MAX: u64 = 1024;
 
 /// Where a device's token comes from; made here when nothing is said.
@@ -26,11 +26,11 @@ pub struct TokenSource {
     no_token: bool,
 }
 
-/// A token on its way to the one who asked for it.
+/// A token to set on a device.
 pub enum TokenArg {
-    /// Made here, to be shown once.
+    /// Created here, to be shown once.
     Made(String),
-    /// Read from standard input; only its hash is left.
+    /// Read from standard input; only its hash is kept.
     Given(TokenHash),
     /// The device has none.
     None,
@@ -39,7 +39,7 @@ pub enum TokenArg {
 // === impl TokenSource ===
 
 impl TokenSource {
-    /// The token as asked for; the input is read only when it is to come from there.
+    /// Creates or reads the token; reads standard input only when the arguments ask for it.
     pub fn get(self, input: impl Read) -> Result<TokenArg, Failure> {
         if self.no_token {
             return Ok(TokenArg::None);
@@ -58,7 +58,7 @@ impl TokenSource {
 // === impl Token ===
 
 impl TokenArg {
-    /// What the registry keeps of it.
+    /// The hash that the registry stores; `None` for no token.
     pub fn hash(&self) -> Option<TokenHash> {
         match self {
             Self::Made(token) => Some(hash(token.as_bytes())),

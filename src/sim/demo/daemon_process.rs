@@ -1,7 +1,7 @@
 //! The demo's daemon: `sluice run` as a child process, with the demo's own settings and a log file.
 //!
-//! It has a process group of its own, so that Ctrl-C in the terminal is the demo's to answer: the daemon stops last. When
-//! the demo fails or gives up, its daemon is killed; what it had not stored stays with the broker.
+//! It runs in its own process group, so that Ctrl-C reaches the demo alone and the daemon stops last. When the demo fails,
+//! the daemon is killed; the broker keeps what was not stored.
 
 use std::fs::File;
 use std::io;
@@ -17,26 +17,26 @@ use crate::config::Sources;
 use crate::config::sections::ingest::RateLimit;
 use crate::http::ops_client;
 
-/// How often a daemon that starts is asked whether it is ready.
+/// Interval between two readiness checks of a starting daemon.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 
-/// The demo's own devices show whether the broker isolates them, and the summary names what they found.
+/// The readiness component the demo ignores: its own devices show whether the broker isolates them.
 const SHOWN_BY_THE_DEVICES: &str = "isolation";
 
-/// A daemon that is not ready by then will not be.
+/// Upper bound for the daemon's start.
 const START_PATIENCE: Duration = Duration::from_mins(1);
 
-/// A port that was free may be taken before the daemon has it; so often another is tried.
+/// Attempts to start: another process may take a free port before the daemon binds it.
 const ATTEMPTS: usize = 5;
 
-/// How the daemon is to be started.
+/// How to start the daemon.
 #[derive(Debug)]
 pub struct Launch<'a> {
-    /// Where its settings come from: the environment is inherited, files and flags are handed on.
+    /// Sources of its settings: the environment is inherited, file and flags are passed on.
     pub sources: &'a Sources,
-    /// Where its ops endpoints should be; when that is taken, on another port.
+    /// Address of its ops endpoints; another port when this one is taken.
     pub ops: SocketAddr,
-    /// The limit that the hasty device runs into.
+    /// The rate limit that the hasty device exceeds.
     pub rate_limit: RateLimit,
     /// Where its log goes.
     pub log: &'a Path,
@@ -62,7 +62,7 @@ impl Launch<'_> {
         for _ in 1..ATTEMPTS {
             let mut daemon = self.spawn(ops)?;
             match daemon.ready().await {
-                // Somebody took the port between our look and the daemon's.
+                // Another process took the port between the check and the daemon's bind.
                 Err(_) if daemon.has_ended() && free(ops).is_err() => ops = free(any_port(ops))?,
                 ended => return ended.map(|()| daemon),
             }
@@ -80,7 +80,7 @@ impl Launch<'_> {
         for (name, value) in &self.sources.flags {
             command.arg("--set").arg(format!("{name}={value}"));
         }
-        // The API takes any free port: the demonstration does not use it, and must not fail for a port that is taken.
+        // Any free port for the API: the demo does not use it and must not fail on a taken port.
         command.arg("run").env("OPS_BIND", ops.to_string()).env("HTTP_BIND", "127.0.0.1:0");
         command.env("RATE_LIMIT_RPS", self.rate_limit.per_second.to_string());
         command.env("RATE_LIMIT_BURST", self.rate_limit.burst.to_string());
@@ -106,15 +106,15 @@ impl Launch<'_> {
     }
 }
 
-// === impl Daemon ===
+// === impl DaemonProcess ===
 
 impl DaemonProcess {
-    /// Where its metrics are.
+    /// The address of its ops endpoints.
     pub const fn ops(&self) -> SocketAddr {
         self.ops
     }
 
-    /// Waits until it ends although nobody told it to.
+    /// Waits until the daemon exits unexpectedly.
     pub async fn died(&mut self) -> Failure {
         match self.child.wait().await {
             Ok(status) => self.failure(&format!("the daemon ended: {status}")),
@@ -122,10 +122,10 @@ impl DaemonProcess {
         }
     }
 
-    /// Tells it to stop and waits until it has; what it received is stored by then.
+    /// Sends SIGTERM and waits for the exit; the daemon stores what it received first.
     pub async fn stop(mut self) -> Result<(), Failure> {
         if let Some(id) = self.child.id() {
-            // The id is the child's for certain: it has not been waited for. The shell's own kill is on every machine.
+            // The id is still the child's: it has not been waited for. Every shell has `kill` built in.
             let mut kill = Command::new("/bin/sh");
             kill.args(["-c", "kill -s TERM \"$0\"", &id.to_string()]).status().await?;
         }
@@ -172,13 +172,13 @@ const fn any_port(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip(), 0)
 }
 
-/// The address when it can be listened on now; for port 0, with a port that can be.
+/// The address if it is free now; port 0 is replaced by a free port.
 fn free(address: SocketAddr) -> io::Result<SocketAddr> {
     TcpListener::bind(address)?.local_addr()
 }
 
-/// Whether `/readyz` names no trouble but the one that the devices show.
+/// Whether `/readyz` is ready, or names no trouble but `SHOWN_BY_THE_DEVICES`.
 fn is_ready_for_the_demo(status: u16, body: &str) -> bool {
-    let troubles = || serde_json::from_str::<serde_json::Value>(body).ok()?.get("troubles")?.as_object().cloned();
-    status == 200 || troubles().is_some_and(|troubles| troubles.keys().all(|part| part == SHOWN_BY_THE_DEVICES))
+    let failures = || serde_json::from_str::<serde_json::Value>(body).ok()?.get("troubles")?.as_object().cloned();
+    status == 200 || failures().is_some_and(|failures| failures.keys().all(|part| part == SHOWN_BY_THE_DEVICES))
 }

@@ -1,8 +1,8 @@
-//! What the demo needs before its first message: the fleet in the registry, a certificate for each device, a broker that acts
-//! on the newest CRL, and nothing left over from an earlier run.
+//! Prepares the demo: registers the fleet, issues certificates, waits until the broker enforces the newest CRL, and drains
+//! messages of an earlier run.
 //!
-//! It goes on from what an earlier run, also one of an older version, has left: what the registry says is brought in line
-//! with the fleet, and what is still good is used again.
+//! It reuses what an earlier run left, also one of an older version: it updates the registry to match the fleet and keeps
+//! certificates that are still good.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -22,39 +22,36 @@ use crate::domain::ids::{DeviceKey, TenantId};
 use crate::registry::ActionContext;
 use crate::sim::daemon_metrics::{self, DaemonFigures};
 use crate::sim::fleet::certificates::{CertificateFolder, DeviceCertificate};
-use crate::sim::fleet::demo_fleet::{DemoFleet, TENANT};
+use crate::sim::fleet::demo_fleet::DemoFleet;
+use crate::sim::fleet::demo_message::TENANT;
 use crate::sim::wait_for_crl::CrlWatch;
 use crate::store::registry::bulk_enroll;
 
-/// How often the figures are asked for while something is waited for.
+/// Interval between two reads of the figures while waiting.
 pub const ASK_EVERY: Duration = Duration::from_millis(50);
 
-/// When nothing more happens for so long although something is missing, it will not come.
+/// Longest wait without progress.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The fleet as the registry knows it.
+/// The registered fleet and its certificates.
 pub struct EnrolledFleet {
-    /// Who registered it, for what comes later.
+    /// Who registered it; revokes later.
     pub operator: CommandContext,
-    /// Where more certificates come from.
-    pub wallet: CertificateFolder,
-    /// What each device shows, by its name.
-    pub papers: HashMap<String, DeviceCertificate>,
+    /// Issues further certificates.
+    pub folder: CertificateFolder,
+    /// The certificate of each device, by device name.
+    pub certificates: HashMap<String, DeviceCertificate>,
 }
 
-/// Whether the broker is there: without it, nothing else is worth starting.
-pub async fn greet(broker: &BrokerConfig) -> Result<MqttPublisher, Failure> {
+/// Connects a publisher with the daemon's credentials; fails when the broker is unreachable.
+pub async fn connect_publisher(broker: &BrokerConfig) -> Result<MqttPublisher, Failure> {
     let config = BrokerConfig { client_id: format!("{}-overture", broker.client_id), ..broker.clone() };
     MqttPublisher::connect(&config, 1).await.map_err(broker_failure)
 }
 
-/// Brings the schema up to date and the registry in line with the fleet, and gives every device a certificate. The watch has
-/// seen the CRL as it was before the daemon.
-pub async fn enroll(
-    fleet: &DemoFleet,
-    config: &Config,
-    certificates: &Path,
-) -> Result<(EnrolledFleet, CrlWatch), Failure> {
+/// Migrates the schema, registers the fleet, and gives every device a certificate. The returned watch recorded the CRL's
+/// state before the daemon started.
+pub async fn enroll(fleet: &DemoFleet, config: &Config, dir: &Path) -> Result<(EnrolledFleet, CrlWatch), Failure> {
     let operator = CommandContext::before_the_schema(config)?;
     operator.database.migrate().await.map_err(|error| Failure::unavailable(error.to_string()))?;
     let registrations = fleet.registrations(randomness()?);
@@ -63,28 +60,29 @@ pub async fn enroll(
     enrolling.await.map_err(|error| outage(&error))?;
     let internal = |error: &dyn ToString| Failure::new(Exit::Internal, error.to_string());
     let tenant: TenantId = TENANT.parse().map_err(|error| internal(&error))?;
-    let desk = ActionContext { database: &operator.database, actor: &operator.actor, now: clock::now() };
-    let mut wallet = CertificateFolder::open(certificates, &[tenant], config, desk).await?;
-    let mut papers = HashMap::new();
+    let action = ActionContext { database: &operator.database, actor: &operator.actor, now: clock::now() };
+    let mut folder = CertificateFolder::open(dir, &[tenant], config, action).await?;
+    let mut certificates = HashMap::new();
     for (name, is_stray) in fleet.names() {
         let device = DeviceKey::new(TENANT, name).map_err(|error| internal(&error))?;
-        let own = if is_stray { wallet.stray_papers(&device, desk.now)? } else { wallet.papers(&device, desk).await? };
-        papers.insert(name.to_owned(), own);
+        let own =
+            if is_stray { folder.ensure_stray(&device, action.now)? } else { folder.ensure(&device, action).await? };
+        certificates.insert(name.to_owned(), own);
     }
-    let watch = CrlWatch::open(&operator.database, wallet.issuer()).await?;
-    Ok((EnrolledFleet { operator, wallet, papers }, watch))
+    let watch = CrlWatch::open(&operator.database, folder.issuer()).await?;
+    Ok((EnrolledFleet { operator, folder, certificates }, watch))
 }
 
-/// Waits until the broker acts on the daemon's CRL, for that of an earlier run may have ended, and until every revocation that
-/// an earlier run has begun is done.
-pub async fn await_chain(mut watch: CrlWatch) -> Result<(), Failure> {
+/// Waits until the broker enforces the daemon's CRL (an earlier run's may have ended), and until no revocation of an earlier
+/// run is pending.
+pub async fn wait_for_revocations(mut watch: CrlWatch) -> Result<(), Failure> {
     watch.wait_enforced().await?;
     watch.wait_settled(TENANT).await
 }
 
-/// Waits until everything an earlier run left with the broker is stored, so that it is not counted as this run's. Behind it
-/// goes a message that is ignored, and of which nothing is ever left over: it is published at QoS 0.
-pub async fn overture(ops: SocketAddr, mut publisher: MqttPublisher) -> Result<DaemonFigures, Failure> {
+/// Waits until the daemon has stored all messages of an earlier run, so that they are not counted. It publishes a marker
+/// message behind them, which Sluice ignores, at QoS 0, so that the broker keeps none.
+pub async fn wait_for_leftovers(ops: SocketAddr, mut publisher: MqttPublisher) -> Result<DaemonFigures, Failure> {
     let topic = format!("tenant/{TENANT}/device/overture/commands");
     let begun = Instant::now();
     loop {
@@ -106,7 +104,7 @@ pub async fn overture(ops: SocketAddr, mut publisher: MqttPublisher) -> Result<D
     }
 }
 
-/// Of the metrics.
+/// The failure of a metrics read.
 #[expect(clippy::needless_pass_by_value, reason = "it stands where map_err wants a function of the value")]
 pub fn no_figures(error: std::io::Error) -> Failure {
     Failure::unavailable(format!("the daemon's metrics cannot be read: {error}"))

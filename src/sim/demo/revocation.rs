@@ -1,19 +1,17 @@
-//! One device of the demo loses its certificate while it speaks, and the moment it stops is told link by link.
+//! Revokes the certificate of one demo device while it publishes, and records when each step takes effect.
 //!
-//! It revokes as an operator does and watches as the device does: it makes nothing come true that the daemon and the broker
-//! do not.
+//! It revokes as an operator does and observes as the device does; daemon and broker do the rest.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::revocation_report::RevocationReport;
+use super::revocation_report::{RevocationReport, SessionEnd};
 use super::traffic::{DeviceConnection, TrafficTally};
 use crate::broker::error::BrokerError;
 use crate::broker::tools::certificate_probe::ProbeOutcome;
@@ -27,36 +25,37 @@ use crate::registry::ActionContext;
 use crate::registry::certificates::revoke;
 use crate::registry::revocation::progress::{self, RevocationFailure};
 use crate::sim::fleet::certificates::{CertificateFolder, DeviceCertificate};
-use crate::sim::fleet::demo_fleet::{DeviceGroupSpec, Rights};
+use crate::sim::fleet::demo_fleet::DeviceGroupSpec;
+use crate::sim::fleet::demo_message::Rights;
 use crate::sim::fleet::device_listener::{DeviceListener, device_lost};
 use crate::store::certificates::revocation_ledger::RevocationProgress;
 use crate::store::certificates::{self, CertificateFilter, CertificateStatus};
 use crate::store::reads::quarantine;
 
-/// How often it says something: often enough to see when it stops.
-const SPEAKS_EVERY: Duration = Duration::from_millis(200);
+/// Interval between two messages of the device: short enough to date its end.
+const PUBLISH_EVERY: Duration = Duration::from_millis(200);
 
-/// How often it tries to come back.
-const KNOCKS_EVERY: Duration = Duration::from_secs(1);
+/// Interval between two attempts to reconnect.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
 
-/// A chain that has not held by then is told as broken.
+/// Upper bound for all steps; then the revocation is reported as failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long the messages that came too late may take to be quarantined.
+/// Upper bound for the quarantine of messages published after the revocation.
 const LATE_PATIENCE: Duration = Duration::from_secs(3);
 
 const REASON: RevocationReason = RevocationReason::KeyCompromise;
 
-/// When it happens.
+/// When the device is revoked.
 #[derive(Clone, Copy, Debug)]
 pub struct RevocationPlan {
-    /// The first time.
+    /// Time from the start to the first revocation.
     pub first: Duration,
-    /// How long after one it has a new certificate, and how long after that it loses it again; none: it happens once.
+    /// Time from a revocation to the new certificate, and from there to the next; `None` revokes once.
     pub again: Option<Duration>,
 }
 
-/// How often the device tried to come back after its end.
+/// Counts reconnects with a revoked certificate, by outcome.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectAttempts(Arc<RevocationCounters>);
 
@@ -66,44 +65,33 @@ struct RevocationCounters {
     let_in: AtomicU64,
 }
 
-/// The device, and all it takes to end it.
+/// The device to revoke, and what that takes.
 pub struct DeviceToRevoke {
-    /// Who revokes, and where.
+    /// Actor and database of the revocation.
     pub operator: CommandContext,
-    /// Where its next certificate comes from.
-    pub wallet: CertificateFolder,
-    /// What it shows now.
-    pub papers: DeviceCertificate,
-    /// Where it connects.
-    pub gate: DeviceListener,
-    /// The device alone.
-    pub squad: DeviceGroupSpec,
-    /// Its share in the common figures.
+    /// Issues its next certificate.
+    pub folder: CertificateFolder,
+    /// Its current certificate.
+    pub certificate: DeviceCertificate,
+    /// The listener it connects to.
+    pub listener: DeviceListener,
+    /// The device as a group of one.
+    pub group: DeviceGroupSpec,
+    /// The figures shared by all devices.
     pub tally: TrafficTally,
-    /// How its attempts to come back ended.
-    pub knocks: ConnectAttempts,
+    /// Counts its reconnects.
+    pub attempts: ConnectAttempts,
 }
 
-/// How the device heard of its end.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct SessionEnd {
-    /// Messages the broker still took after the row.
-    pub late: u64,
-    /// Seconds from the row to the end of its connection; none: it never ended.
-    pub after_seconds: Option<f64>,
-    /// In the broker's words.
-    pub how: Option<String>,
-}
-
-// === impl Knocks ===
+// === impl ConnectAttempts ===
 
 impl ConnectAttempts {
-    /// How often it was refused.
+    /// Attempts the broker refused.
     pub fn refused(&self) -> u64 {
         self.0.refused.load(Ordering::Relaxed)
     }
 
-    /// How often it was let in, which must never be.
+    /// Attempts the broker accepted; must stay 0.
     pub fn let_in(&self) -> u64 {
         self.0.let_in.load(Ordering::Relaxed)
     }
@@ -112,89 +100,97 @@ impl ConnectAttempts {
         match outcome {
             ProbeOutcome::Admitted => self.0.let_in.fetch_add(1, Ordering::Relaxed),
             ProbeOutcome::Revoked | ProbeOutcome::Refused(_) => self.0.refused.fetch_add(1, Ordering::Relaxed),
-            // It says nothing of the certificate.
+            // An unreachable broker says nothing about the certificate.
             ProbeOutcome::Unreachable(_) => 0,
         };
     }
 }
 
-// === impl Doomed ===
+// === impl DeviceToRevoke ===
 
 impl DeviceToRevoke {
-    /// Speaks, is revoked as planned, and tries to come back, until told to stop. A revocation that has begun is seen through.
-    pub async fn work(
+    /// Publishes, is revoked as planned, and reconnects, until `stop`. A revocation that has begun completes.
+    pub async fn run(
         mut self,
         plan: RevocationPlan,
         stop: CancellationToken,
-        stories: mpsc::Sender<Result<RevocationReport, Failure>>,
+        reports: mpsc::Sender<Result<RevocationReport, Failure>>,
     ) {
-        if let Err(failure) = self.live(plan, &stop, &stories).await {
-            // Nobody listens any more only when the demonstration has failed already.
-            let _ = stories.send(Err(failure)).await;
+        if let Err(failure) = self.run_rounds(plan, &stop, &reports).await {
+            // The receiver is gone only when the demonstration has failed already.
+            let _ = reports.send(Err(failure)).await;
         }
         self.operator.database.close().await;
     }
 
-    async fn live(
+    async fn run_rounds(
         &mut self,
         plan: RevocationPlan,
         stop: &CancellationToken,
-        stories: &mpsc::Sender<Result<RevocationReport, Failure>>,
+        reports: &mpsc::Sender<Result<RevocationReport, Failure>>,
     ) -> Result<(), Failure> {
         let mut span = plan.first;
-        while let Some(row) = self.papers.row {
-            let mut line = DeviceConnection::connect(&self.gate, &self.papers, Rights::Own).await?;
-            let speaking = speak(&mut line, &mut self.squad, &self.tally, span, stop);
-            speaking.await.map_err(|trouble| device_lost(&self.papers.device.to_string(), &trouble))?;
+        while let Some(row) = self.certificate.row {
+            let mut connection = DeviceConnection::connect(&self.listener, &self.certificate, Rights::Own).await?;
+            let publishing = publish_for(&mut connection, &mut self.group, &self.tally, span, stop);
+            publishing.await.map_err(|trouble| device_lost(&self.certificate.device.to_string(), &trouble))?;
             if stop.is_cancelled() {
-                // It goes as it came: a goodbye that fails changes nothing.
-                let _ = line.close().await;
+                // A DISCONNECT that fails changes nothing.
+                let _ = connection.close().await;
                 return Ok(());
             }
-            let story = self.end(line, row).await?;
-            let _ = stories.send(Ok(story)).await;
-            self.knock_for(plan.again, stop).await;
+            let report = self.end(connection, row).await?;
+            let _ = reports.send(Ok(report)).await;
+            self.retry_for(plan.again, stop).await;
             if stop.is_cancelled() {
                 return Ok(());
             }
-            let desk = desk(&self.operator);
-            self.papers = self.wallet.papers_anew(&self.papers.device, desk).await?;
+            let action = action(&self.operator);
+            self.certificate = self.folder.reissue(&self.certificate.device, action).await?;
             span = plan.again.unwrap_or(plan.first);
         }
         Ok(())
     }
 
-    /// Revokes the certificate and watches every link, and the device itself.
-    async fn end(&mut self, mut line: DeviceConnection, row: Uuid) -> Result<RevocationReport, Failure> {
+    /// Revokes the certificate, then watches every step and the device's own connection.
+    async fn end(&mut self, mut connection: DeviceConnection, row: Uuid) -> Result<RevocationReport, Failure> {
         let since = self.revoke_all(row).await?;
-        let watching = progress::wait_for(&self.operator.database, row, PATIENCE, |_| ());
-        let speaking = speak_on(&mut line, &mut self.squad, &self.tally);
-        let (cut, chain) = tokio::join!(speaking, watching);
-        line.abandon(&self.tally);
-        let (chain, broken) = told(chain)?;
+        let progress = progress::wait_for(&self.operator.database, row, PATIENCE, |_| ());
+        let publishing = publish_until_ended(&mut connection, &mut self.group, &self.tally);
+        let (cut, chain) = tokio::join!(publishing, progress);
+        connection.abandon(&self.tally);
+        let (chain, broken) = split_progress(chain)?;
         let late_quarantined = self.quarantined(since, cut.late).await?;
-        let outcome = self.gate.knock(&self.papers.device, &self.papers.pem).await;
-        self.knocks.count(&outcome);
-        Ok(RevocationReport::new(&self.papers.device, REASON.label(), chain, broken, cut, late_quarantined, &outcome))
+        let outcome = self.listener.try_connect(&self.certificate.device, &self.certificate.pem).await;
+        self.attempts.count(&outcome);
+        Ok(RevocationReport::new(
+            &self.certificate.device,
+            REASON.label(),
+            chain,
+            broken,
+            cut,
+            late_quarantined,
+            &outcome,
+        ))
     }
 
-    /// Revokes what the device holds, the certificate it uses now at last; when that row changed.
+    /// Revokes all certificates of the device, the one in use last; returns the time of that change.
     async fn revoke_all(&self, row: Uuid) -> Result<Timestamp, Failure> {
-        let (desk, status) = (desk(&self.operator), Some(CertificateStatus::Active));
+        let (action, status) = (action(&self.operator), Some(CertificateStatus::Active));
         let filter =
-            CertificateFilter { device: Some(self.papers.device.clone()), status, ..CertificateFilter::default() };
-        let held = certificates::list(desk.database.pool(), &filter, 100).await.map_err(not_stored)?;
-        // One whose file was lost would still be believed.
+            CertificateFilter { device: Some(self.certificate.device.clone()), status, ..CertificateFilter::default() };
+        let held = certificates::list(action.database.pool(), &filter, 100).await.map_err(not_stored)?;
+        // A certificate whose file was lost would still be accepted.
         for other in held.iter().filter(|one| one.id != row) {
-            revoke::revoke(desk, other.id, REASON).await.map_err(not_stored)?;
+            revoke::revoke(action, other.id, REASON).await.map_err(not_stored)?;
         }
-        let revoked = revoke::revoke(desk, row, REASON).await.map_err(not_stored)?.certificate;
-        Ok(revoked.revoked_at.map_or(desk.now, Timestamp::from))
+        let revoked = revoke::revoke(action, row, REASON).await.map_err(not_stored)?.certificate;
+        Ok(revoked.revoked_at.map_or(action.now, Timestamp::from))
     }
 
-    /// How many of its messages were quarantined since; it waits a moment for so many.
+    /// Counts its messages quarantined since `since`; waits up to `LATE_PATIENCE` for `wanted`.
     async fn quarantined(&self, since: Timestamp, wanted: u64) -> Result<i64, Failure> {
-        let device = &self.papers.device;
+        let device = &self.certificate.device;
         let filter = quarantine::QuarantineFilter {
             tenant: Some(device.tenant().to_string()),
             device: Some(device.device().to_string()),
@@ -208,21 +204,21 @@ impl DeviceToRevoke {
             if found.unsigned_abs() >= wanted || begun.elapsed() > LATE_PATIENCE {
                 return Ok(found);
             }
-            sleep(SPEAKS_EVERY).await;
+            sleep(PUBLISH_EVERY).await;
         }
     }
 
-    /// Tries to come back for so long, or until told to stop.
-    async fn knock_for(&self, span: Option<Duration>, stop: &CancellationToken) {
-        let knocking = async {
+    /// Retries the connection for `span`, or until `stop`; `None` has no time limit.
+    async fn retry_for(&self, span: Option<Duration>, stop: &CancellationToken) {
+        let retrying = async {
             loop {
-                sleep(KNOCKS_EVERY).await;
-                self.knocks.count(&self.gate.knock(&self.papers.device, &self.papers.pem).await);
+                sleep(RETRY_EVERY).await;
+                self.attempts.count(&self.listener.try_connect(&self.certificate.device, &self.certificate.pem).await);
             }
         };
         tokio::select! {
             () = stop.cancelled() => {}
-            () = knocking => {}
+            () = retrying => {}
             () = async { match span { Some(span) => sleep(span).await, None => std::future::pending().await } } => {}
         }
     }
@@ -230,61 +226,67 @@ impl DeviceToRevoke {
 
 // === private helpers ===
 
-fn desk(operator: &CommandContext) -> ActionContext<'_> {
+fn action(operator: &CommandContext) -> ActionContext<'_> {
     ActionContext { database: &operator.database, actor: &operator.actor, now: clock::now() }
 }
 
-/// Speaks for so long, or until told to stop.
-async fn speak(
-    line: &mut DeviceConnection,
-    squad: &mut DeviceGroupSpec,
+/// Publishes for `span`, or until `stop`.
+async fn publish_for(
+    connection: &mut DeviceConnection,
+    group: &mut DeviceGroupSpec,
     tally: &TrafficTally,
     span: Duration,
     stop: &CancellationToken,
 ) -> Result<(), BrokerError> {
     let until = Instant::now() + span;
     while Instant::now() < until && !stop.is_cancelled() {
-        say(line, squad, tally).await?;
+        publish_one(connection, group, tally).await?;
         tokio::select! {
             () = stop.cancelled() => {}
-            () = sleep(SPEAKS_EVERY.min(until - Instant::now())) => {}
+            () = sleep(PUBLISH_EVERY.min(until - Instant::now())) => {}
         }
     }
     Ok(())
 }
 
-/// Speaks until its connection is ended. Its first word comes when every cache has heard of the row.
-async fn speak_on(line: &mut DeviceConnection, squad: &mut DeviceGroupSpec, tally: &TrafficTally) -> SessionEnd {
+/// Publishes until the broker ends the connection. The first pause lets every cache learn of the revocation.
+async fn publish_until_ended(
+    connection: &mut DeviceConnection,
+    group: &mut DeviceGroupSpec,
+    tally: &TrafficTally,
+) -> SessionEnd {
     let (mut cut, begun) = (SessionEnd::default(), Instant::now());
-    let speaking = async {
+    let publishing = async {
         loop {
-            sleep(SPEAKS_EVERY).await;
-            match say(line, squad, tally).await {
+            sleep(PUBLISH_EVERY).await;
+            match publish_one(connection, group, tally).await {
                 Ok(taken) => cut.late += taken,
                 Err(trouble) => return trouble,
             }
         }
     };
-    if let Ok(trouble) = timeout(PATIENCE, speaking).await {
+    if let Ok(trouble) = timeout(PATIENCE, publishing).await {
         cut.after_seconds = Some(begun.elapsed().as_secs_f64());
         cut.how = Some(trouble.to_string());
     }
     cut
 }
 
-async fn say(
-    line: &mut DeviceConnection,
-    squad: &mut DeviceGroupSpec,
+async fn publish_one(
+    connection: &mut DeviceConnection,
+    group: &mut DeviceGroupSpec,
     tally: &TrafficTally,
 ) -> Result<u64, BrokerError> {
-    if let Some(said) = squad.next(clock::now()) {
-        line.publish(said.message, tally).await?;
+    if let Some(next) = group.next(clock::now()) {
+        connection.publish(next.message, tally).await?;
     }
-    line.settle(tally).await
+    connection.drain(tally).await
 }
 
-/// How far the chain came, and what is wrong with it.
-fn told(chain: Result<RevocationProgress, RevocationFailure>) -> Result<(RevocationProgress, Option<String>), Failure> {
+/// Splits the result into the progress made and the reason it stopped.
+fn split_progress(
+    chain: Result<RevocationProgress, RevocationFailure>,
+) -> Result<(RevocationProgress, Option<String>), Failure> {
     match chain {
         Ok(progress) => Ok((progress, None)),
         Err(RevocationFailure::Outage(error)) => Err(outage(&error)),

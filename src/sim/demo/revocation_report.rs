@@ -1,40 +1,50 @@
-//! How the end of a certificate is told: each link of the chain with its time, and what the device heard of it.
+//! The report of one revocation: each step with its time, and what the device observed.
 //!
-//! It reports what others saw.
+//! It formats; it observes nothing itself.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::revocation::SessionEnd;
 use crate::broker::tools::certificate_probe::ProbeOutcome;
 use crate::domain::ids::DeviceKey;
 use crate::store::certificates::revocation_ledger::RevocationProgress;
 
-/// The end of one certificate.
+/// The revocation of one certificate.
 #[derive(Clone, Debug, Serialize)]
 pub struct RevocationReport {
-    /// Whose it was.
+    /// The device it belonged to.
     pub device: String,
     /// Why it was revoked, by its name in RFC 5280.
     pub reason: &'static str,
-    /// When each link held.
+    /// When each step completed.
     pub chain: RevocationProgress,
-    /// What is wrong with the chain.
+    /// The step that failed; `None` means all completed.
     pub broken: Option<String>,
-    /// What the device saw.
+    /// How the device's session ended.
     pub cut: SessionEnd,
-    /// Messages that came after the row and were quarantined.
+    /// Messages published after the row changed and quarantined.
     pub late_quarantined: i64,
-    /// What the broker did when the device came back.
+    /// What the broker did when the device reconnected.
     pub came_back: String,
-    /// Whether it refused it.
+    /// Whether the broker refused it.
     pub is_refused: bool,
 }
 
-// === impl Story ===
+/// How the device's session ended.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct SessionEnd {
+    /// Messages the broker accepted after the row changed.
+    pub late: u64,
+    /// Seconds from the row to the end of its connection; `None` means it did not end.
+    pub after_seconds: Option<f64>,
+    /// The broker's reason.
+    pub how: Option<String>,
+}
+
+// === impl RevocationReport ===
 
 impl RevocationReport {
-    /// Puts it together.
+    /// Combines progress, session end and reconnect.
     pub fn new(
         device: &DeviceKey,
         reason: &'static str,
@@ -54,12 +64,12 @@ impl RevocationReport {
         Self { device, reason, chain, broken, cut, late_quarantined, came_back: said, is_refused }
     }
 
-    /// Whether every link held, the device was cut off, and it did not come back.
+    /// Whether every step completed, the session ended, and the reconnect was refused.
     pub const fn is_whole(&self) -> bool {
         self.broken.is_none() && self.cut.after_seconds.is_some() && self.is_refused
     }
 
-    /// As lines, none longer than a terminal's.
+    /// The report as lines of at most 80 characters.
     pub fn lines(&self) -> Vec<String> {
         let RevocationProgress { noticed_at, published_at, crl_number, reloaded_at, ended_at, proven_at, .. } =
             &self.chain;
@@ -102,7 +112,7 @@ fn millis(span: chrono::TimeDelta) -> String {
 mod tests {
     use super::*;
 
-    fn story(outcome: &ProbeOutcome) -> RevocationReport {
+    fn report(outcome: &ProbeOutcome) -> RevocationReport {
         let at = |millis: i64| DateTime::from_timestamp_millis(1_800_000_000_000 + millis);
         let chain = RevocationProgress {
             certificate_id: uuid::Uuid::nil(),
@@ -122,7 +132,7 @@ mod tests {
 
     #[test]
     fn each_link_is_told_with_its_time_and_one_that_never_held_as_such() {
-        let lines = story(&ProbeOutcome::Revoked).lines();
+        let lines = report(&ProbeOutcome::Revoked).lines();
         for (line, part) in
             lines[1..7].iter().zip(["+0.000 s", "+0.412 s", "+0.415 s", "+1.520 s", "never", "+1.600 s"])
         {
@@ -133,8 +143,8 @@ mod tests {
 
     #[test]
     fn one_that_came_back_is_no_whole_story() {
-        assert!(story(&ProbeOutcome::Revoked).is_whole());
-        assert!(!story(&ProbeOutcome::Admitted).is_whole());
-        assert!(!RevocationReport { broken: Some("x".into()), ..story(&ProbeOutcome::Revoked) }.is_whole());
+        assert!(report(&ProbeOutcome::Revoked).is_whole());
+        assert!(!report(&ProbeOutcome::Admitted).is_whole());
+        assert!(!RevocationReport { broken: Some("x".into()), ..report(&ProbeOutcome::Revoked) }.is_whole());
     }
 }

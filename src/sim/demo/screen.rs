@@ -1,23 +1,23 @@
 //! What the demo shows while it runs: a table that is redrawn in place on a terminal, a line each second elsewhere.
 //!
-//! It reads figures and decides nothing.
+//! It formats figures and decides nothing.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use crate::sim::daemon_metrics::{DaemonFigures, Latency};
 
-/// Ends what is left of the line that stood there before.
+/// Clears the rest of the previous line.
 const CLEAR_LINE: &str = "\x1b[K";
 
-/// Long lines are cut while the table is drawn: a line that wrapped would be two, and the table would climb.
+/// Turns off wrapping while drawing: a wrapped line would take two, and the redraw would drift.
 const NO_WRAP: &str = "\x1b[?7l";
 const WRAP: &str = "\x1b[?7h";
 
-/// Figures over this many seconds make the rates and the latency that are shown.
+/// Seconds over which rates and latency are computed.
 const WINDOW: usize = 5;
 
-/// Where the demo draws.
+/// The demo's output on the terminal.
 #[derive(Debug)]
 pub(crate) struct Screen {
     in_place: bool,
@@ -52,8 +52,8 @@ impl Screen {
         out.flush()
     }
 
-    /// Says something once; what is drawn next stands below it.
-    pub fn tell(&mut self, lines: &[String]) -> io::Result<()> {
+    /// Prints lines once; the next table is drawn below them.
+    pub fn print_above(&mut self, lines: &[String]) -> io::Result<()> {
         let clear = match self.drawn {
             0 => String::new(),
             drawn => format!("\x1b[{drawn}A\r\x1b[J"),
@@ -84,7 +84,7 @@ impl Screen {
         right.extend(
             figures.by_reason.iter().map(|(reason, count)| format!("{:<33} {:>8}", reason.label(), grouped(*count))),
         );
-        // A table that has grown never shrinks, or its old lines would stay.
+        // The table never shrinks, or old lines would remain.
         let height = left.len().max(right.len()).max(self.drawn);
         let cell = |column: &[String], place: usize| column.get(place).cloned().unwrap_or_default();
         (0..height)
@@ -108,7 +108,7 @@ impl Screen {
         )
     }
 
-    /// Messages published and stored each second, and the latency, over the last few seconds.
+    /// Publish rate, store rate and latency over the last `WINDOW` seconds.
     #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
     fn lately(&self) -> (f64, f64, Latency) {
         let (Some((from, published, old)), Some((to, published_now, new))) = (self.recent.first(), self.recent.last())
@@ -123,7 +123,7 @@ impl Screen {
 
 // === private helpers ===
 
-/// A number with its thousands apart.
+/// A number with thousands separators.
 pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();

@@ -1,7 +1,6 @@
-//! How a demonstration went: where every message is, and how every revocation ended.
+//! The result of a demonstration: where every message is, and how every revocation ended.
 //!
-//! It adds up what others counted, and says so when it does not; a run in which nothing was stored, or in which the broker's
-//! access rules do not hold, is no success either.
+//! It compares counts of broker and daemon. A run that stored nothing, or whose broker's access rules fail, is a failure too.
 
 use std::time::Duration;
 
@@ -12,22 +11,22 @@ use super::screen::{grouped, seconds};
 use super::traffic::TrafficTally;
 use crate::sim::daemon_metrics::DaemonFigures;
 
-/// How it went.
+/// The result of a run.
 #[derive(Debug, Default, Serialize)]
 pub struct DemoSummary {
     /// Seconds of publishing.
     pub seconds: f64,
-    /// Messages the broker took over.
+    /// Messages the broker acknowledged.
     pub acknowledged: u64,
     /// Messages the broker refused: on another device's topics, or of a device that the registry does not let publish.
     pub refused: u64,
-    /// Those of them that a device which may publish sent on its own topics: there should be none.
+    /// Those of them from a device with the right to publish, on its own topics; should be 0.
     pub own_topic_refused: u64,
-    /// Messages on another device's topics that the broker took: there should be none.
+    /// Messages on another device's topics that the broker accepted; should be 0.
     pub foreign_topic_taken: u64,
-    /// Messages whose connection was ended before their answer: the broker took them over or not.
+    /// Messages whose connection ended before their PUBACK: the broker may have accepted them.
     pub unanswered: u64,
-    /// Devices whose connection was ended, the one that the demo revokes not among them.
+    /// Devices whose connection was ended, without the revoked one.
     pub put_out: u64,
     /// Messages stored.
     pub stored: u64,
@@ -35,27 +34,27 @@ pub struct DemoSummary {
     pub duplicates: u64,
     /// Messages in quarantine.
     pub quarantined: u64,
-    /// Connections of the daemon to the broker that were lost, after which it repeats what was not acknowledged.
+    /// Broker connections the daemon lost; after each the broker repeats unacknowledged messages.
     pub reconnects: u64,
-    /// Whether everything the broker took over was kept.
+    /// Whether every acknowledged message was kept.
     pub adds_up: bool,
     /// The last revocations.
     pub revocations: Vec<RevocationReport>,
-    /// Revocations whose every link held.
+    /// Revocations whose every step completed.
     pub revocations_held: u64,
-    /// Revocations of which a link did not.
+    /// Revocations with a failed step.
     pub revocations_broken: u64,
-    /// How often the broker refused a revoked certificate.
+    /// Connections with a revoked certificate that the broker refused.
     pub knocks_refused: u64,
-    /// How often it let one in.
+    /// Connections with a revoked certificate that the broker accepted.
     pub knocks_let_in: u64,
 }
 
-// === impl Summary ===
+// === impl DemoSummary ===
 
 impl DemoSummary {
-    /// What became of the messages. More may have been kept than were acknowledged: of those whose connection was ended the
-    /// broker may have some, and after a lost connection of the daemon it sends again what was stored already.
+    /// Counts the messages. More may be kept than acknowledged: the broker may have accepted unanswered messages, and it
+    /// repeats messages after the daemon reconnects.
     pub fn new(span: Duration, tally: &TrafficTally, figures: &DaemonFigures) -> Self {
         let (acknowledged, unanswered) = (tally.acknowledged(), tally.unanswered());
         Self {
@@ -75,24 +74,24 @@ impl DemoSummary {
         }
     }
 
-    /// With how certificates ended: the last ones, and how many did or did not as they should.
+    /// Adds the last revocations, and how many completed or failed.
     #[must_use]
     pub fn with_revocations(self, last: Vec<RevocationReport>, held: u64, broken: u64) -> Self {
         Self { revocations: last, revocations_held: held, revocations_broken: broken, ..self }
     }
 
-    /// With what became of those who tried to come back.
+    /// Adds the reconnects with a revoked certificate.
     #[must_use]
-    pub fn with_knocks(self, refused: u64, let_in: u64) -> Self {
+    pub fn with_attempts(self, refused: u64, let_in: u64) -> Self {
         Self { knocks_refused: refused, knocks_let_in: let_in, ..self }
     }
 
-    /// Whether all is as it should be.
+    /// Whether the run is a success.
     pub fn is_good(&self) -> bool {
         self.adds_up && self.revocations_broken == 0 && self.knocks_let_in == 0 && self.shortcoming().is_none()
     }
 
-    /// Why it is no success although every message that the broker took is accounted for.
+    /// Why the run fails although the messages add up; `None` means it does not.
     pub fn shortcoming(&self) -> Option<String> {
         if self.own_topic_refused > 0 {
             return Some(format!(
@@ -111,7 +110,7 @@ impl DemoSummary {
         (self.stored == 0).then(|| "FAILED: nothing is stored: no message of a device was accepted.".to_owned())
     }
 
-    /// As sentences: the revocations, the messages, and whether they add up.
+    /// The summary as lines: messages, revocations, and the verdict.
     pub fn lines(&self, figures: &DaemonFigures) -> Vec<String> {
         let row = |name: &str, count: u64| format!("  {name:<42}{:>11}", grouped(count));
         let mut lines = vec![String::new(), format!("Summary of {} s", self.seconds)];
@@ -215,7 +214,7 @@ mod tests {
         };
         let empty = lines(DemoSummary { adds_up: true, ..DemoSummary::default() });
         assert!(empty.starts_with("FAILED: nothing is stored"), "{empty}");
-        // Nothing is stored either; this is why.
+        // Nothing is stored either; the refusal is the cause and is reported first.
         let shut_out = lines(DemoSummary { adds_up: true, refused: 7, own_topic_refused: 7, ..DemoSummary::default() });
         assert!(shut_out.contains("refused 7 messages") && shut_out.contains("ACL_OUTPUT_PATH"), "{shut_out}");
         let open = lines(DemoSummary { foreign_topic_taken: 2, ..good() });

@@ -1,6 +1,6 @@
-//! Publishes what a fleet says at a steady pace: a connection for each device, a crew for each squad.
+//! Publishes a fleet's messages at a steady rate: one connection for each device, one task for each group.
 //!
-//! A pace that cannot be kept is not caught up with later: messages that were not due in time are never made.
+//! It does not catch up: messages that were not due in time are never created.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,19 +16,20 @@ use crate::broker::tools::publisher::{self, MqttPublisher};
 use crate::clock;
 use crate::command::failure::{Exit, Failure};
 use crate::sim::fleet::certificates::DeviceCertificate;
-use crate::sim::fleet::demo_fleet::{DemoMessage, DemoPublish, DeviceGroupSpec, Rights};
+use crate::sim::fleet::demo_fleet::{DemoPublish, DeviceGroupSpec};
+use crate::sim::fleet::demo_message::{DemoMessage, Rights};
 use crate::sim::fleet::device_listener::{DeviceListener, device_lost};
 
-/// How often messages go out: short enough to look steady, long enough to share writes.
+/// Interval between two rounds: short enough to look steady, long enough to share writes.
 const TICK: Duration = Duration::from_millis(50);
 
-/// The most unanswered messages of one connection.
+/// Most unanswered messages of one connection.
 const WINDOW: u16 = 500;
 
-/// How often the hasty device bursts out.
+/// Interval between two outbursts of the hasty device.
 const OUTBURST_EVERY: Duration = Duration::from_secs(10);
 
-/// What has been published so far, by all devices.
+/// Counts over all devices since the start.
 #[derive(Clone, Debug, Default)]
 pub struct TrafficTally(Arc<TrafficCounters>);
 
@@ -51,15 +52,15 @@ pub struct DeviceConnection {
     counted: publisher::PublishTally,
 }
 
-/// One squad and its connections, by the places of its devices; none: it was ended.
+/// One group of devices with their connections, by index; `None` means the connection ended.
 pub struct DeviceGroup {
-    squad: DeviceGroupSpec,
-    lines: Vec<Option<DeviceConnection>>,
+    group: DeviceGroupSpec,
+    connections: Vec<Option<DeviceConnection>>,
     per_second: f64,
     tally: TrafficTally,
 }
 
-// === impl Tally ===
+// === impl TrafficTally ===
 
 impl TrafficTally {
     /// Messages sent to the broker.
@@ -67,7 +68,7 @@ impl TrafficTally {
         self.0.published.load(Ordering::Relaxed)
     }
 
-    /// Messages the broker took over.
+    /// Messages the broker acknowledged.
     pub fn acknowledged(&self) -> u64 {
         self.0.acknowledged.load(Ordering::Relaxed)
     }
@@ -77,52 +78,57 @@ impl TrafficTally {
         self.0.refused.load(Ordering::Relaxed)
     }
 
-    /// Messages on its own topics that the broker refused to a device that may publish there.
+    /// Messages the broker refused on a device's own topics although it may publish there.
     pub fn own_topic_refused(&self) -> u64 {
         self.0.own_topic_refused.load(Ordering::Relaxed)
     }
 
-    /// Messages on another device's topics that the broker took.
+    /// Messages the broker accepted on another device's topics.
     pub fn foreign_topic_taken(&self) -> u64 {
         self.0.foreign_topic_taken.load(Ordering::Relaxed)
     }
 
-    /// Messages whose connection ended before their answer: the broker may have taken them over.
+    /// Messages whose connection ended before their PUBACK: the broker may have accepted them.
     pub fn unanswered(&self) -> u64 {
         self.0.unanswered.load(Ordering::Relaxed)
     }
 
-    /// Devices whose connection was ended by the other side, the doomed one not among them.
+    /// Devices whose connection the broker ended, without the revoked one.
     pub fn put_out(&self) -> u64 {
         self.0.put_out.load(Ordering::Relaxed)
     }
 }
 
-// === impl Line ===
+// === impl DeviceConnection ===
 
 impl DeviceConnection {
     /// Connects with the device's certificate.
-    pub async fn connect(gate: &DeviceListener, papers: &DeviceCertificate, rights: Rights) -> Result<Self, Failure> {
-        let (config, device) = (gate.connection(&papers.device, &papers.pem), papers.device.to_string());
+    pub async fn connect(
+        listener: &DeviceListener,
+        certificate: &DeviceCertificate,
+        rights: Rights,
+    ) -> Result<Self, Failure> {
+        let (config, device) =
+            (listener.connection(&certificate.device, &certificate.pem), certificate.device.to_string());
         let publisher =
             MqttPublisher::connect(&config, WINDOW).await.map_err(|trouble| device_lost(&device, &trouble))?;
         Ok(Self { device, rights, publisher, counted: publisher::PublishTally::default() })
     }
 
-    /// Sends it, or puts it behind others that [`Self::settle`] sends.
+    /// Sends the message, or queues it for [`Self::drain`].
     pub async fn publish(&mut self, message: DemoMessage, tally: &TrafficTally) -> Result<(), BrokerError> {
         tally.0.published.fetch_add(1, Ordering::Relaxed);
         self.publisher.publish(&message.topic, message.payload).await
     }
 
-    /// Waits for the answers and adds them to the common tally; how many messages the broker took over.
-    pub async fn settle(&mut self, tally: &TrafficTally) -> Result<u64, BrokerError> {
+    /// Waits for the PUBACKs and adds them to `tally`; returns how many messages the broker accepted.
+    pub async fn drain(&mut self, tally: &TrafficTally) -> Result<u64, BrokerError> {
         let drained = self.publisher.drain().await;
         let taken = self.count(tally);
         drained.map(|_| taken)
     }
 
-    /// Counts what a connection that broke leaves unanswered.
+    /// Counts the unanswered messages of a broken connection.
     pub fn abandon(mut self, tally: &TrafficTally) {
         self.count(tally);
         tally.0.unanswered.fetch_add(self.publisher.unanswered().into(), Ordering::Relaxed);
@@ -143,40 +149,42 @@ impl DeviceConnection {
         taken
     }
 
-    /// Says goodbye.
+    /// Sends DISCONNECT.
     pub async fn close(self) -> Result<(), BrokerError> {
         self.publisher.close().await
     }
 }
 
-// === impl Crew ===
+// === impl DeviceGroup ===
 
 impl DeviceGroup {
-    /// Connects all devices of the squad.
+    /// Connects all devices of the group.
     pub async fn connect(
-        gate: &DeviceListener,
-        papers: &HashMap<String, DeviceCertificate>,
-        squad: DeviceGroupSpec,
+        listener: &DeviceListener,
+        certificates: &HashMap<String, DeviceCertificate>,
+        group: DeviceGroupSpec,
         per_second: f64,
         tally: TrafficTally,
     ) -> Result<Self, Failure> {
-        let mut lines = Vec::new();
-        for (device, rights) in squad.names().zip(squad.rights()) {
+        let mut connections = Vec::new();
+        for (device, rights) in group.names().zip(group.rights()) {
             let missing = || Failure::new(Exit::Internal, format!("device {device} has no certificate"));
-            lines.push(Some(DeviceConnection::connect(gate, papers.get(device).ok_or_else(missing)?, rights).await?));
+            connections.push(Some(
+                DeviceConnection::connect(listener, certificates.get(device).ok_or_else(missing)?, rights).await?,
+            ));
         }
-        Ok(Self { squad, lines, per_second, tally })
+        Ok(Self { group, connections, per_second, tally })
     }
 
-    /// Publishes until told to stop; then everything it has published is answered. What ends it earlier goes to `troubles`.
-    pub async fn work(mut self, stop: CancellationToken, troubles: mpsc::Sender<Failure>) {
-        let worked = match self.publish_until(&stop).await {
+    /// Publishes until `stop`, then waits for all PUBACKs. Sends an earlier failure to `failures`.
+    pub async fn run(mut self, stop: CancellationToken, failures: mpsc::Sender<Failure>) {
+        let ended = match self.publish_until(&stop).await {
             Ok(()) => self.close().await,
             Err(trouble) => Err(trouble),
         };
-        if let Err(trouble) = worked {
-            // One is enough to end the demonstration; it is heard or another was.
-            let _ = troubles.try_send(trouble);
+        if let Err(trouble) = ended {
+            // The first failure ends the demonstration; a full queue already holds one.
+            let _ = failures.try_send(trouble);
         }
     }
 
@@ -193,58 +201,58 @@ impl DeviceGroup {
             let now = Instant::now();
             due += self.per_second * (now - last).min(OUTBURST_EVERY / 10).as_secs_f64();
             last = now;
-            let mut said = Vec::new();
+            let mut due_messages = Vec::new();
             if now >= outburst {
                 outburst += OUTBURST_EVERY;
-                said = self.squad.outbursts(clock::now());
+                due_messages = self.group.outbursts(clock::now());
             }
             while due >= 1.0 {
                 due -= 1.0;
-                let Some(next) = self.squad.next(clock::now()) else { break };
-                said.push(next);
+                let Some(next) = self.group.next(clock::now()) else { break };
+                due_messages.push(next);
             }
-            self.publish(said).await?;
+            self.publish(due_messages).await?;
         }
     }
 
-    /// Each device sends what it has to say; then all wait for their answers.
-    async fn publish(&mut self, said: Vec<DemoPublish>) -> Result<(), Failure> {
-        let mut busy: Vec<usize> = said.iter().map(|said| said.by).collect();
-        busy.sort_unstable();
-        busy.dedup();
-        for DemoPublish { by, message } in said {
-            let Some(line) = &mut self.lines[by] else { continue };
-            let published = line.publish(message, &self.tally).await;
+    /// Sends each message on its device's connection, then waits for all PUBACKs.
+    async fn publish(&mut self, due_messages: Vec<DemoPublish>) -> Result<(), Failure> {
+        let mut senders: Vec<usize> = due_messages.iter().map(|next| next.by).collect();
+        senders.sort_unstable();
+        senders.dedup();
+        for DemoPublish { by, message } in due_messages {
+            let Some(connection) = &mut self.connections[by] else { continue };
+            let published = connection.publish(message, &self.tally).await;
             self.keep_or_abandon(by, published)?;
         }
-        for &place in &busy {
-            let Some(line) = &mut self.lines[place] else { continue };
-            let flushed = line.publisher.flush().await;
-            self.keep_or_abandon(place, flushed)?;
+        for &index in &senders {
+            let Some(connection) = &mut self.connections[index] else { continue };
+            let flushed = connection.publisher.flush().await;
+            self.keep_or_abandon(index, flushed)?;
         }
-        for place in busy {
-            let Some(line) = &mut self.lines[place] else { continue };
-            let settled = line.settle(&self.tally).await.map(drop);
-            self.keep_or_abandon(place, settled)?;
+        for index in senders {
+            let Some(connection) = &mut self.connections[index] else { continue };
+            let drained = connection.drain(&self.tally).await.map(drop);
+            self.keep_or_abandon(index, drained)?;
         }
         Ok(())
     }
 
-    /// A device whose connection is ended was put out, say by somebody who revoked it: it alone is silent then. When all of
-    /// them are, it is the broker that is gone.
-    fn keep_or_abandon(&mut self, place: usize, done: Result<(), BrokerError>) -> Result<(), Failure> {
+    /// Drops the connection of a device after an error, for example a revocation. Fails when no connection is left, because
+    /// then the broker is gone.
+    fn keep_or_abandon(&mut self, index: usize, done: Result<(), BrokerError>) -> Result<(), Failure> {
         let Err(trouble) = done else { return Ok(()) };
-        let Some(line) = self.lines[place].take() else { return Ok(()) };
-        let failure = device_lost(&line.device, &trouble);
-        line.abandon(&self.tally);
+        let Some(connection) = self.connections[index].take() else { return Ok(()) };
+        let failure = device_lost(&connection.device, &trouble);
+        connection.abandon(&self.tally);
         self.tally.0.put_out.fetch_add(1, Ordering::Relaxed);
-        if self.lines.iter().any(Option::is_some) { Ok(()) } else { Err(failure) }
+        if self.connections.iter().any(Option::is_some) { Ok(()) } else { Err(failure) }
     }
 
     async fn close(self) -> Result<(), Failure> {
-        for line in self.lines.into_iter().flatten() {
-            let device = line.device.clone();
-            line.close().await.map_err(|trouble| device_lost(&device, &trouble))?;
+        for connection in self.connections.into_iter().flatten() {
+            let device = connection.device.clone();
+            connection.close().await.map_err(|trouble| device_lost(&device, &trouble))?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
-//! The certificates of simulated devices: a file for each with its certificate and its key, mode 0600, kept for the next run.
+//! The certificates of simulated devices: one file each with certificate and key, mode 0600, kept for the next run.
 //!
-//! A certificate is issued by the registry when there is none that the registry still believes. It is for devices that do
-//! not exist; a real device makes its own key and sends a request.
+//! The registry issues a certificate when it accepts none of those in the files. This is for simulated devices only: a real
+//! device creates its own key and sends a request.
 
 use std::collections::HashMap;
 use std::fs::DirBuilder;
@@ -26,57 +26,57 @@ use crate::registry::certificates::issue::{self, KeySource, Order};
 use crate::registry::{ActionContext, Signer};
 use crate::store::certificates::{self, CertificateFilter, CertificateStatus};
 
-/// The longest file of a certificate and its key; one that is longer is made anew.
+/// Largest file of a certificate and its key; a larger one is replaced.
 const MAX_PEM_BYTES: u64 = 64 * 1024;
 
-/// One that ends sooner is made anew: a run lasts a day at most.
+/// Least remaining lifetime; a shorter one is replaced. A run lasts a day at most.
 const LEAST_SECONDS: i64 = 2 * 86_400;
 
-/// Certificates that are asked for at a time.
+/// Certificates fetched in one query.
 const PAGE: u32 = 5_000;
 
-/// The files, and what the registry believes.
+/// A directory of certificates, and the ACTIVE ones of the registry.
 #[derive(Debug)]
 pub struct CertificateFolder {
     dir: PathBuf,
     signer: Signer,
     profile: CertificateProfile,
-    /// The ACTIVE ones, by fingerprint.
+    /// Identifiers of ACTIVE certificates, by fingerprint.
     held: HashMap<String, Uuid>,
 }
 
-/// What a device shows.
+/// The certificate a device connects with.
 #[derive(Clone, Debug)]
 pub struct DeviceCertificate {
-    /// Whose.
+    /// The device.
     pub device: DeviceKey,
-    /// The file of its certificate and its key.
+    /// The file with certificate and key.
     pub pem: PathBuf,
-    /// Its row; none: the registry does not know it.
+    /// Its row; `None` means the registry does not know it.
     pub row: Option<Uuid>,
-    /// Whether it was made now.
+    /// Whether this run created it.
     pub is_new: bool,
 }
 
-// === impl Wallet ===
+// === impl CertificateFolder ===
 
 impl CertificateFolder {
-    /// Opens the directory, the authority, and the registry's list of what these tenants hold.
+    /// Opens the authority and reads the ACTIVE certificates of `tenants`.
     pub async fn open(
         dir: &Path,
         tenants: &[TenantId],
         config: &Config,
-        desk: ActionContext<'_>,
+        action: ActionContext<'_>,
     ) -> Result<Self, Failure> {
         let settings = &config.certificates;
-        let signer = Signer::open(settings, desk.now).map_err(|error| not_ready(&error))?;
+        let signer = Signer::open(settings, action.now).map_err(|error| not_ready(&error))?;
         let profile = CertificateProfile { cn_format: settings.cn_format, validity_days: settings.validity_days };
         let mut held = HashMap::new();
         for tenant in tenants {
             let (tenant, status) = (Some(tenant.clone()), Some(CertificateStatus::Active));
             let mut filter = CertificateFilter { tenant, status, ..CertificateFilter::default() };
             loop {
-                let page = certificates::list(desk.database.pool(), &filter, PAGE).await.map_err(not_stored)?;
+                let page = certificates::list(action.database.pool(), &filter, PAGE).await.map_err(not_stored)?;
                 filter.after = page.last().map(|row| row.id);
                 let is_last = page.len() < PAGE as usize;
                 held.extend(page.into_iter().map(|row| (row.fingerprint_sha256, row.id)));
@@ -88,14 +88,18 @@ impl CertificateFolder {
         Ok(Self { dir: dir.to_owned(), signer, profile, held })
     }
 
-    /// The name of the authority.
+    /// The authority's subject name.
     pub fn issuer(&self) -> &str {
         self.signer.authority().certificate().name()
     }
 
-    /// The device's certificate in the registry: the one in its file, or one that is issued now.
-    pub async fn papers(&mut self, device: &DeviceKey, desk: ActionContext<'_>) -> Result<DeviceCertificate, Failure> {
-        let kept = self.kept(device, desk.now).and_then(|one| self.held.get(&one.fingerprint().to_string()).copied());
+    /// Returns the certificate in the device's file when the registry accepts it; issues one otherwise.
+    pub async fn ensure(
+        &mut self,
+        device: &DeviceKey,
+        action: ActionContext<'_>,
+    ) -> Result<DeviceCertificate, Failure> {
+        let kept = self.kept(device, action.now).and_then(|one| self.held.get(&one.fingerprint().to_string()).copied());
         if let Some(row) = kept {
             return Ok(DeviceCertificate {
                 device: device.clone(),
@@ -105,7 +109,7 @@ impl CertificateFolder {
             });
         }
         let order = Order { key: KeySource::Made, lifetime: Lifetime::Usual };
-        let issued = issue::issue(desk, &self.signer, device, order).await.map_err(not_issued)?;
+        let issued = issue::issue(action, &self.signer, device, order).await.map_err(not_issued)?;
         self.held.insert(issued.certificate.fingerprint_sha256.clone(), issued.certificate.id);
         let key = issued.key.as_ref().map_or("", PrivateKeyPem::expose);
         self.write(device, &issued.pem, key)?;
@@ -117,20 +121,20 @@ impl CertificateFolder {
         })
     }
 
-    /// The same, whatever the file holds: the certificate in it was revoked.
-    pub async fn papers_anew(
+    /// Issues a certificate and replaces the file, whose certificate was revoked.
+    pub async fn reissue(
         &mut self,
         device: &DeviceKey,
-        desk: ActionContext<'_>,
+        action: ActionContext<'_>,
     ) -> Result<DeviceCertificate, Failure> {
-        if let Some(old) = self.kept(device, desk.now) {
+        if let Some(old) = self.kept(device, action.now) {
             self.held.remove(&old.fingerprint().to_string());
         }
-        self.papers(device, desk).await
+        self.ensure(device, action).await
     }
 
-    /// A certificate that the same authority signed and the registry never heard of: the broker lets it in.
-    pub fn stray_papers(&self, device: &DeviceKey, now: Timestamp) -> Result<DeviceCertificate, Failure> {
+    /// Returns a certificate that the authority signed and the registry does not know: the broker accepts it.
+    pub fn ensure_stray(&self, device: &DeviceKey, now: Timestamp) -> Result<DeviceCertificate, Failure> {
         let is_stray = |one: &Certificate| !self.held.contains_key(&one.fingerprint().to_string());
         let is_new = !self.kept(device, now).is_some_and(|one| is_stray(&one));
         if is_new {
@@ -145,8 +149,8 @@ impl CertificateFolder {
         Ok(DeviceCertificate { device: device.clone(), pem: self.file(device), row: None, is_new })
     }
 
-    /// The certificate in the device's file, if it is of this authority and not about to end. What cannot be read is as if
-    /// it were not there.
+    /// The certificate in the device's file, when this authority signed it and it does not end soon. `None` also for an
+    /// unreadable file.
     fn kept(&self, device: &DeviceKey, now: Timestamp) -> Option<Certificate> {
         let text = files::read(&self.file(device), MAX_PEM_BYTES).ok()?;
         let certificate = Certificate::from_pem(&text).ok()?;

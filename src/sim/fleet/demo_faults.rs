@@ -1,11 +1,10 @@
-//! How devices of the demo misbehave: each fault is one that quarantine has a reason for, but for the last, which the broker
-//! refuses by itself.
+//! The faults of demo devices: quarantine has a reason for each, except the last, which the broker refuses itself.
 //!
-//! A device with a fault is let in at the broker like any other: what it says is wrong, not who it is.
+//! A fault changes messages only: the broker accepts the connection of a faulty device.
 
 use serde_json::{Map, Value, json};
 
-use super::demo_fleet::{DemoFleetSpec, DemoMessage, Rights, TENANT, message};
+use super::demo_message::{DemoMessage, Rights, TENANT, encode};
 
 /// A way to misbehave.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +23,7 @@ pub enum DeviceFault {
     OtherSite,
     /// Sends a `ts` that is no timestamp.
     UnreadableTime,
-    /// Sends a `ts` of long ago.
+    /// Sends a `ts` in the distant past.
     StoppedClock,
     /// Sends a payload that is no JSON.
     NotJson,
@@ -34,19 +33,19 @@ pub enum DeviceFault {
     TooLarge(usize),
     /// Publishes to a topic that is not in the grammar.
     BadTopic,
-    /// Says everything twice; the message it still has to repeat.
+    /// Sends every message twice; holds the one to repeat.
     Repeats(Option<DemoMessage>),
-    /// Silent, and then far too much at once.
+    /// Sends nothing, then this many messages at once.
     Hasty(usize),
-    /// Speaks in the name of this device.
+    /// Publishes on the topics of this device.
     Impostor(&'static str),
 }
 
-// === impl Fault ===
+// === impl DeviceFault ===
 
 impl DeviceFault {
-    /// One of each.
-    pub fn all(make_up: DemoFleetSpec) -> Vec<Self> {
+    /// One of each; `outburst` of `None` leaves out the hasty one.
+    pub fn all(oversize: usize, outburst: Option<usize>) -> Vec<Self> {
         let mut all = vec![
             Self::WrongToken,
             Self::NoToken,
@@ -58,12 +57,12 @@ impl DeviceFault {
             Self::StoppedClock,
             Self::NotJson,
             Self::NulCharacter,
-            Self::TooLarge(make_up.oversize),
+            Self::TooLarge(oversize),
             Self::BadTopic,
             Self::Repeats(None),
             Self::Impostor("climate-0"),
         ];
-        all.extend(make_up.outburst.map(Self::Hasty));
+        all.extend(outburst.map(Self::Hasty));
         all
     }
 
@@ -88,14 +87,13 @@ impl DeviceFault {
         }
     }
 
-    /// Whether the registry knows no certificate of it: the same authority signed one, and nobody told the registry. The
-    /// broker lets such a device in; what proves it to Sluice is its token.
+    /// Whether the registry does not know its certificate, which the authority signed. The broker accepts the device; Sluice
+    /// authenticates it by its token.
     pub fn is_stray(&self) -> bool {
         matches!(self, Self::WrongToken | Self::NoToken | Self::Unregistered | Self::Revoked)
     }
 
-    /// What the broker's access rules should say to its messages. Rows are written for the ACTIVE devices of the registry
-    /// alone, patterns hold for every certificate.
+    /// What the broker's access rules should allow. Rows exist for ACTIVE devices only; patterns apply to every certificate.
     pub const fn rights(&self) -> Rights {
         match self {
             Self::Impostor(_) => Rights::Foreign,
@@ -109,8 +107,8 @@ impl DeviceFault {
         matches!(self, Self::WrongToken | Self::NoToken)
     }
 
-    /// Turns a good message into what this device makes of it.
-    pub fn spoil(&mut self, mut topic: String, mut fields: Map<String, Value>) -> DemoMessage {
+    /// Applies the fault to a good message.
+    pub fn apply(&mut self, mut topic: String, mut fields: Map<String, Value>) -> DemoMessage {
         let mut set = |name: &str, value: Value| fields.insert(name.into(), value);
         match self {
             Self::WrongToken => drop(set("provision_token", json!("not-the-one"))),
@@ -124,12 +122,12 @@ impl DeviceFault {
             Self::BadTopic => topic.push_str("//what?"),
             Self::Impostor(other) => topic = format!("tenant/{TENANT}/device/{other}/telemetry"),
             Self::Repeats(repeat) => {
-                let message = message(topic, fields);
+                let message = encode(topic, fields);
                 *repeat = Some(message.clone());
                 return message;
             }
             Self::NoToken | Self::Unregistered | Self::Revoked | Self::Hasty(_) => {}
         }
-        message(topic, fields)
+        encode(topic, fields)
     }
 }

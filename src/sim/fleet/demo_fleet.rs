@@ -1,41 +1,38 @@
-//! A simulated fleet: sensors with random walks, meters that count, doors that open, and a few devices that misbehave.
+//! The demo's fleet: climate sensors, meters, doors, and a few devices with a fault.
 //!
-//! It knows no broker, no registry and no clock. How a device misbehaves is in [`fleet_fault`](super::demo_faults).
+//! It knows no broker, no registry and no clock. [`demo_faults`](super::demo_faults) defines the faults.
 
 use std::ops::Range;
 
-use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::demo_faults::DeviceFault;
+use super::demo_message::{DemoMessage, Rights, TENANT, encode};
 use crate::domain::device::{DeviceStatus, TokenHash};
 use crate::domain::time::Timestamp;
 use crate::store::registry::bulk_enroll::DeviceToEnroll;
 
-/// Whose devices they are; no tenant of anybody's own is called that.
-pub const TENANT: &str = "sluice-demo";
+/// The device whose certificate is revoked while it publishes.
+pub const REVOKED_DEVICE: &str = "stolen";
 
-/// The device whose certificate is revoked while it speaks.
-pub const DOOMED: &str = "stolen";
-
-/// Where they stand.
+/// The sites of the devices.
 const SITES: [&str; 3] = ["north", "south", "harbour"];
 
-/// One message in so many comes from a device that misbehaves.
+/// Every n-th message of a group comes from a faulty device.
 const FAULT_EVERY: u64 = 25;
 
-/// One message in so many of a device is a heartbeat.
+/// Every n-th message of a device is a heartbeat.
 const HEARTBEAT_EVERY: u64 = 30;
 
-/// What a fleet is made of.
+/// Size and faults of a fleet.
 #[derive(Clone, Copy, Debug)]
 pub struct DemoFleetSpec {
-    /// Devices that behave.
+    /// Good devices.
     pub devices: usize,
     /// Bytes of a payload that is too large.
     pub oversize: usize,
-    /// Messages of the hasty device's outburst; none: there is no hasty device.
+    /// Messages of the hasty device's outburst; `None` means no hasty device.
     pub outburst: Option<usize>,
 }
 
@@ -43,28 +40,19 @@ pub struct DemoFleetSpec {
 #[derive(Debug)]
 pub struct DemoFleet {
     members: Vec<DemoDevice>,
-    doomed: DemoDevice,
+    device_to_revoke: DemoDevice,
 }
 
-/// A message to be published.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DemoMessage {
-    /// Where to.
-    pub topic: String,
-    /// What.
-    pub payload: Bytes,
-}
-
-/// A message, and which device of the squad has to publish it.
+/// A message and the device of the group that publishes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DemoPublish {
-    /// Its place in the squad.
+    /// The device's index in the group.
     pub by: usize,
-    /// What it says.
+    /// The message.
     pub message: DemoMessage,
 }
 
-/// Some of the devices, taking turns: those that behave stand before those that do not.
+/// A group of devices that publish in turn. The first `good` members have no fault.
 #[derive(Debug)]
 pub struct DeviceGroupSpec {
     members: Vec<DemoDevice>,
@@ -72,23 +60,12 @@ pub struct DeviceGroupSpec {
     turn: u64,
 }
 
-/// What the broker's access rules should say to the messages of a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rights {
-    /// It publishes on its own topics, and may.
-    Own,
-    /// The registry has none of its kind that may publish: the broker may refuse it, or leave that to Sluice.
-    Unclear,
-    /// It publishes on the topics of another device, and may not.
-    Foreign,
-}
-
 #[derive(Debug)]
 struct DemoDevice {
     device: String,
     site: &'static str,
-    nature: DeviceBehaviour,
-    dice: FleetRng,
+    behaviour: DeviceBehaviour,
+    rng: FleetRng,
     seq: u64,
 }
 
@@ -98,135 +75,132 @@ enum DeviceBehaviour {
     Climate { temperature: f64, humidity: f64 },
     /// A meter that only counts up.
     Meter { watt_hours: f64 },
-    /// A door that somebody opens and closes.
+    /// A door that alternates between open and closed.
     Door { open: bool },
-    /// One that misbehaves.
+    /// A device with a fault.
     Faulty(DeviceFault),
 }
 
-/// A small generator of random numbers (splitmix64): a simulation needs no better one.
+/// A splitmix64 generator; a simulation needs no better one.
 #[derive(Clone, Debug)]
 struct FleetRng(u64);
 
-// === impl Fleet ===
+// === impl DemoFleet ===
 
 impl DemoFleet {
-    /// Makes it up.
-    pub fn new(make_up: DemoFleetSpec) -> Self {
-        let faults = DeviceFault::all(make_up)
+    /// Creates the devices.
+    pub fn new(spec: DemoFleetSpec) -> Self {
+        let faults = DeviceFault::all(spec.oversize, spec.outburst)
             .into_iter()
             .map(|fault| (fault.name().to_owned(), DeviceBehaviour::Faulty(fault)));
         let climate = || DeviceBehaviour::Climate { temperature: 21.0, humidity: 45.0 };
-        let good = (0..make_up.devices).map(|number| match number % 3 {
+        let good = (0..spec.devices).map(|number| match number % 3 {
             0 => (format!("climate-{number}"), climate()),
             1 => (format!("meter-{number}"), DeviceBehaviour::Meter { watt_hours: 0.0 }),
             _ => (format!("door-{number}"), DeviceBehaviour::Door { open: false }),
         });
         let members = good.chain(faults).enumerate();
         let members =
-            members.map(|(number, (device, nature))| DemoDevice::new(device, nature, number as u64)).collect();
-        Self { members, doomed: DemoDevice::new(DOOMED.to_owned(), climate(), u64::MAX) }
+            members.map(|(number, (device, behaviour))| DemoDevice::new(device, behaviour, number as u64)).collect();
+        Self { members, device_to_revoke: DemoDevice::new(REVOKED_DEVICE.to_owned(), climate(), u64::MAX) }
     }
 
-    /// Those the registry should know. A token's hash is of bytes that nobody has: no token ever fits.
-    pub fn registrations(&self, nobodys: [u8; 32]) -> Vec<DeviceToEnroll> {
+    /// The devices to register. Their token hash is of random bytes, so that no token matches.
+    pub fn registrations(&self, random: [u8; 32]) -> Vec<DeviceToEnroll> {
         let known = self.all().filter(|member| !member.is(&DeviceFault::Unregistered));
         let registration = |member: &DemoDevice| DeviceToEnroll {
             tenant: TENANT.to_owned(),
             device: member.device.clone(),
             site: member.site,
             status: if member.is(&DeviceFault::Revoked) { DeviceStatus::Revoked } else { DeviceStatus::Active },
-            token: member
-                .fault()
-                .is_some_and(DeviceFault::has_token)
-                .then(|| TokenHash(Sha256::digest(nobodys).into())),
+            token: member.fault().is_some_and(DeviceFault::has_token).then(|| TokenHash(Sha256::digest(random).into())),
             certificate: false,
         };
         known.map(registration).collect()
     }
 
-    /// The names of all, and whether the registry knows no certificate of it.
+    /// The name of each device, and whether the registry does not know its certificate.
     pub fn names(&self) -> impl Iterator<Item = (&str, bool)> {
         self.all().map(|member| (member.device.as_str(), member.fault().is_some_and(DeviceFault::is_stray)))
     }
 
-    /// How many misbehave.
+    /// Number of faulty devices.
     pub fn faulty(&self) -> usize {
         self.members.iter().filter(|member| member.fault().is_some()).count()
     }
 
-    /// Deals the devices out; the doomed one is alone, in the last squad.
-    pub fn into_squads(self, squads: usize) -> Vec<DeviceGroupSpec> {
-        let mut dealt: Vec<_> =
-            (0..squads).map(|_| DeviceGroupSpec { members: Vec::new(), good: 0, turn: 0 }).collect();
+    /// Divides the devices among `count` groups. One more group, the last, holds the device to revoke.
+    pub fn into_groups(self, count: usize) -> Vec<DeviceGroupSpec> {
+        let mut groups: Vec<_> =
+            (0..count).map(|_| DeviceGroupSpec { members: Vec::new(), good: 0, turn: 0 }).collect();
         let (faulty, good): (Vec<_>, Vec<_>) = self.members.into_iter().partition(|member| member.fault().is_some());
         for (number, member) in good.into_iter().enumerate() {
-            dealt[number % squads].members.push(member);
-            dealt[number % squads].good += 1;
+            groups[number % count].members.push(member);
+            groups[number % count].good += 1;
         }
         for (number, member) in faulty.into_iter().enumerate() {
-            dealt[number % squads].members.push(member);
+            groups[number % count].members.push(member);
         }
-        dealt.push(DeviceGroupSpec { members: vec![self.doomed], good: 1, turn: 0 });
-        dealt
+        groups.push(DeviceGroupSpec { members: vec![self.device_to_revoke], good: 1, turn: 0 });
+        groups
     }
 
     fn all(&self) -> impl Iterator<Item = &DemoDevice> {
-        self.members.iter().chain([&self.doomed])
+        self.members.iter().chain([&self.device_to_revoke])
     }
 }
 
-// === impl Squad ===
+// === impl DeviceGroupSpec ===
 
 impl DeviceGroupSpec {
-    /// The names of its devices, by their places.
+    /// The names of its devices, by index.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.members.iter().map(|member| member.device.as_str())
     }
 
-    /// What the broker's access rules should say to each, by their places.
+    /// The rights of its devices, by index.
     pub fn rights(&self) -> impl Iterator<Item = Rights> {
         self.members.iter().map(|member| member.fault().map_or(Rights::Own, DeviceFault::rights))
     }
 
-    /// The message of the device whose turn it is; none when the squad has no device.
+    /// The next message of the group; `None` means it has no device.
     pub fn next(&mut self, now: Timestamp) -> Option<DemoPublish> {
         self.turn += 1;
         if self.turn.is_multiple_of(FAULT_EVERY) {
             let patient: Vec<_> = self.faulty().filter(|place| self.members[*place].outburst() == 0).collect();
-            if let Some(place) = place_of(self.turn / FAULT_EVERY, patient.len()) {
-                return Some(self.speak(patient[place], now));
+            if let Some(place) = index_of_turn(self.turn / FAULT_EVERY, patient.len()) {
+                return Some(self.next_message(patient[place], now));
             }
         }
-        place_of(self.turn, self.good).map(|place| self.speak(place, now))
+        index_of_turn(self.turn, self.good).map(|place| self.next_message(place, now))
     }
 
-    /// Everything that the hasty devices of the squad have to say, at once.
+    /// One outburst of each hasty device.
     pub fn outbursts(&mut self, now: Timestamp) -> Vec<DemoPublish> {
         let hasty = self.faulty().flat_map(|place| std::iter::repeat_n(place, self.members[place].outburst()));
-        hasty.collect::<Vec<_>>().into_iter().map(|place| self.speak(place, now)).collect()
+        hasty.collect::<Vec<_>>().into_iter().map(|place| self.next_message(place, now)).collect()
     }
 
     fn faulty(&self) -> Range<usize> {
         self.good..self.members.len()
     }
 
-    fn speak(&mut self, by: usize, now: Timestamp) -> DemoPublish {
-        DemoPublish { by, message: self.members[by].speak(now) }
+    fn next_message(&mut self, by: usize, now: Timestamp) -> DemoPublish {
+        DemoPublish { by, message: self.members[by].next_message(now) }
     }
 }
 
-// === impl Member ===
+// === impl DemoDevice ===
 
 impl DemoDevice {
-    fn new(device: String, nature: DeviceBehaviour, number: u64) -> Self {
-        // By its name: a fleet of another size finds the device where it was registered.
+    fn new(device: String, behaviour: DeviceBehaviour, number: u64) -> Self {
+        // The site follows from the name, so a fleet of another size keeps it.
         let site = SITES[device.bytes().map(usize::from).sum::<usize>() % SITES.len()];
-        Self { device, site, nature, dice: FleetRng(number), seq: 0 }
+        Self { device, site, behaviour, rng: FleetRng(number), seq: 0 }
     }
 
     fn fault(&self) -> Option<&DeviceFault> {
-        match &self.nature {
+        match &self.behaviour {
             DeviceBehaviour::Faulty(fault) => Some(fault),
             _ => None,
         }
@@ -236,16 +210,16 @@ impl DemoDevice {
         self.fault() == Some(fault)
     }
 
-    /// How much it says at once when it is its time; 0 for those that speak in turn.
+    /// Messages of one outburst; 0 for a device that publishes in turn.
     fn outburst(&self) -> usize {
-        match self.nature {
+        match self.behaviour {
             DeviceBehaviour::Faulty(DeviceFault::Hasty(messages)) => messages,
             _ => 0,
         }
     }
 
-    fn speak(&mut self, now: Timestamp) -> DemoMessage {
-        if let DeviceBehaviour::Faulty(DeviceFault::Repeats(repeat)) = &mut self.nature
+    fn next_message(&mut self, now: Timestamp) -> DemoMessage {
+        if let DeviceBehaviour::Faulty(DeviceFault::Repeats(repeat)) = &mut self.behaviour
             && let Some(message) = repeat.take()
         {
             return message;
@@ -258,30 +232,27 @@ impl DemoDevice {
         fields.insert("site_id".into(), json!(self.site));
         fields.insert("metrics".into(), metrics);
         let topic = format!("tenant/{TENANT}/device/{}/{kind}", self.device);
-        match &mut self.nature {
-            DeviceBehaviour::Faulty(fault) => fault.spoil(topic, fields),
-            _ => message(topic, fields),
+        match &mut self.behaviour {
+            DeviceBehaviour::Faulty(fault) => fault.apply(topic, fields),
+            _ => encode(topic, fields),
         }
     }
 
-    /// What it has to say, and as which type of message.
+    /// The next message type and its metrics.
     fn measure(&mut self) -> (&'static str, Value) {
         if self.seq.is_multiple_of(HEARTBEAT_EVERY) {
-            return (
-                "heartbeat",
-                json!({ "uptime_s": self.seq, "rssi_dbm": rounded(self.dice.between(-90.0, -40.0)) }),
-            );
+            return ("heartbeat", json!({ "uptime_s": self.seq, "rssi_dbm": rounded(self.rng.between(-90.0, -40.0)) }));
         }
-        let dice = &mut self.dice;
-        match &mut self.nature {
+        let rng = &mut self.rng;
+        match &mut self.behaviour {
             DeviceBehaviour::Climate { temperature, humidity } => {
-                *temperature = (*temperature + dice.between(-0.2, 0.2)).clamp(-20.0, 45.0);
-                *humidity = (*humidity + dice.between(-0.5, 0.5)).clamp(5.0, 95.0);
+                *temperature = (*temperature + rng.between(-0.2, 0.2)).clamp(-20.0, 45.0);
+                *humidity = (*humidity + rng.between(-0.5, 0.5)).clamp(5.0, 95.0);
                 let metrics = json!({ "temperature_c": rounded(*temperature), "humidity_pct": rounded(*humidity) });
                 ("telemetry", metrics)
             }
             DeviceBehaviour::Meter { watt_hours } => {
-                let watts = dice.between(80.0, 2400.0);
+                let watts = rng.between(80.0, 2400.0);
                 *watt_hours += watts / 360.0;
                 ("telemetry/power", json!({ "power_w": rounded(watts), "energy_wh": rounded(*watt_hours) }))
             }
@@ -289,12 +260,12 @@ impl DemoDevice {
                 *open = !*open;
                 ("event", json!({ "door": if *open { "opened" } else { "closed" } }))
             }
-            DeviceBehaviour::Faulty(_) => ("telemetry", json!({ "temperature_c": rounded(dice.between(15.0, 25.0)) })),
+            DeviceBehaviour::Faulty(_) => ("telemetry", json!({ "temperature_c": rounded(rng.between(15.0, 25.0)) })),
         }
     }
 }
 
-// === impl Dice ===
+// === impl FleetRng ===
 
 impl FleetRng {
     #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
@@ -309,13 +280,8 @@ impl FleetRng {
 
 // === private helpers ===
 
-/// A message of these fields.
-pub(super) fn message(topic: String, fields: Map<String, Value>) -> DemoMessage {
-    DemoMessage { topic, payload: Value::Object(fields).to_string().into() }
-}
-
-/// Whose turn it is among so many; none when there are none.
-fn place_of(turn: u64, count: usize) -> Option<usize> {
+/// The index in a group of `count`; `None` means it is empty.
+fn index_of_turn(turn: u64, count: usize) -> Option<usize> {
     usize::try_from(turn.checked_rem(count as u64)?).ok()
 }
 
@@ -333,15 +299,15 @@ mod tests {
 
     #[test]
     fn every_device_has_a_turn_and_no_two_messages_are_the_same_but_those_said_twice() {
-        let mut squads = fleet().into_squads(3);
+        let mut groups = fleet().into_groups(3);
         let now = Timestamp::from_micros(1_000_000);
         let mut messages = Vec::new();
         let mut spoke = Vec::new();
-        for squad in &mut squads {
-            let said: Vec<_> = (0..1000).filter_map(|_| squad.next(now)).collect();
-            let names: Vec<_> = squad.names().map(str::to_owned).collect();
-            spoke.extend(said.iter().map(|said| names[said.by].clone()));
-            messages.extend(said.into_iter().map(|said| said.message));
+        for group in &mut groups {
+            let published: Vec<_> = (0..1000).filter_map(|_| group.next(now)).collect();
+            let names: Vec<_> = group.names().map(str::to_owned).collect();
+            spoke.extend(published.iter().map(|next| names[next.by].clone()));
+            messages.extend(published.into_iter().map(|next| next.message));
         }
         for (name, _) in fleet().names() {
             assert_eq!(spoke.iter().any(|one| one == name), name != "hasty", "{name}");
@@ -351,7 +317,7 @@ mod tests {
         messages.sort_by(|one, other| (&one.topic, &one.payload).cmp(&(&other.topic, &other.payload)));
         messages.dedup();
         assert_eq!(messages.len(), before);
-        let outbursts: usize = squads.iter_mut().map(|squad| squad.outbursts(now).len()).sum();
+        let outbursts: usize = groups.iter_mut().map(|group| group.outbursts(now).len()).sum();
         assert_eq!(outbursts, 7);
     }
 
@@ -369,13 +335,13 @@ mod tests {
     #[test]
     fn every_device_but_the_impostor_speaks_in_its_own_name() {
         let now = Timestamp::from_micros(1_000_000);
-        for squad in &mut fleet().into_squads(2) {
-            let names: Vec<_> = squad.names().map(str::to_owned).collect();
-            let rights: Vec<_> = squad.rights().collect();
-            for said in (0..1000).filter_map(|_| squad.next(now)).collect::<Vec<_>>() {
-                let own = said.message.topic.starts_with(&format!("tenant/{TENANT}/device/{}/", names[said.by]));
-                assert_eq!(own, names[said.by] != "impostor", "{}", said.message.topic);
-                assert_eq!(own, rights[said.by] != Rights::Foreign, "{}", said.message.topic);
+        for group in &mut fleet().into_groups(2) {
+            let names: Vec<_> = group.names().map(str::to_owned).collect();
+            let rights: Vec<_> = group.rights().collect();
+            for next in (0..1000).filter_map(|_| group.next(now)).collect::<Vec<_>>() {
+                let own = next.message.topic.starts_with(&format!("tenant/{TENANT}/device/{}/", names[next.by]));
+                assert_eq!(own, names[next.by] != "impostor", "{}", next.message.topic);
+                assert_eq!(own, rights[next.by] != Rights::Foreign, "{}", next.message.topic);
             }
         }
     }

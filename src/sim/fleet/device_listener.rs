@@ -1,6 +1,6 @@
-//! The devices' own listener: where it is, and how one simulated device connects there, by its certificate alone.
+//! The broker's TLS listener for devices: its address, and how a simulated device connects with its certificate.
 //!
-//! It is not where Sluice connects: that is `MQTT_HOST`, and this is `BROKER_PROBE_ADDR`. It holds no certificate.
+//! The address is `BROKER_PROBE_ADDR`; Sluice itself connects to `MQTT_HOST`. It holds no certificate.
 
 use std::path::{Path, PathBuf};
 
@@ -13,22 +13,22 @@ use crate::domain::ids::DeviceKey;
 use crate::pki::certificate::Certificate;
 use crate::pki::files;
 
-/// The longest file of a device's certificate and key.
+/// Largest file of a device's certificate and key.
 const MAX_PEM_BYTES: u64 = 64 * 1024;
 
-/// Where devices reach the broker, and whom they trust there.
+/// Address of the devices' listener, and the CA they trust.
 #[derive(Clone, Debug)]
 pub struct DeviceListener {
     address: String,
     ca_cert: Option<PathBuf>,
-    /// What a connection has that is not the devices' own: bounds.
+    /// Settings of the daemon's connection; devices share its bounds.
     usual: BrokerConfig,
 }
 
-// === impl Gate ===
+// === impl DeviceListener ===
 
 impl DeviceListener {
-    /// As the settings say.
+    /// Reads the settings; fails without `BROKER_PROBE_ADDR`.
     pub fn of(config: &Config) -> Result<Self, Failure> {
         let settings = &config.certificates;
         let address = settings.broker_probe_addr.clone().ok_or_else(|| {
@@ -39,7 +39,7 @@ impl DeviceListener {
         Ok(Self { address, ca_cert, usual: config.broker.clone() })
     }
 
-    /// A connection of this device, whose certificate and key are in this file.
+    /// Connection settings of `device`, whose certificate and key are in `pem`.
     pub fn connection(&self, device: &DeviceKey, pem: &Path) -> BrokerConfig {
         let (host, port) = certificate_probe::split(&self.address);
         BrokerConfig {
@@ -53,8 +53,8 @@ impl DeviceListener {
         }
     }
 
-    /// Knocks once with the certificate and key in this file; what the broker did.
-    pub async fn knock(&self, device: &DeviceKey, pem: &Path) -> ProbeOutcome {
+    /// Connects once with the certificate and key in `pem`; returns what the broker did.
+    pub async fn try_connect(&self, device: &DeviceKey, pem: &Path) -> ProbeOutcome {
         let text = match files::read(pem, MAX_PEM_BYTES) {
             Ok(text) => String::from_utf8_lossy(&text).into_owned(),
             Err(error) => return ProbeOutcome::Unreachable(format!("{} cannot be read: {error}", pem.display())),
@@ -68,7 +68,7 @@ impl DeviceListener {
     }
 }
 
-/// The failure of a device that could not connect, or not stay.
+/// The failure of a device whose connection failed or ended.
 pub fn device_lost(device: &str, trouble: &BrokerError) -> Failure {
     Failure::unavailable(format!("device {device} at BROKER_PROBE_ADDR: {trouble}"))
 }

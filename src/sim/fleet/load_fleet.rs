@@ -1,6 +1,6 @@
-//! The simulated fleet: who is in it, what the registry should know of each, and which of them misbehave.
+//! The fleet of `sluice simulate`: its devices, their registrations, and their faults.
 //!
-//! It publishes nothing. Its tokens are made of a secret that lives as long as the process, and are written nowhere.
+//! It publishes nothing. It derives tokens from a secret that lives as long as the process, and stores none.
 
 use sha2::{Digest, Sha256};
 
@@ -11,19 +11,19 @@ use crate::domain::ids::{DeviceKey, IdError};
 use crate::domain::refusal::Reason;
 use crate::store::registry::bulk_enroll::DeviceToEnroll;
 
-/// Where devices stand, dealt out in turn.
+/// The sites of the devices, in turn.
 const SITES: [&str; 4] = ["north", "south", "harbour", "airport"];
 
-/// What the names of its tenants begin with; no tenant of anybody's own is called that.
+/// Prefix of its tenants' names; no real tenant has it.
 pub const TENANT_PREFIX: &str = "sluice-sim-";
 
-/// The names of all tenants that a fleet may have, as a regular expression of Postgres.
+/// All possible tenant names, as a Postgres regular expression.
 pub const TENANTS: &str = "^sluice-sim-[0-9]{3}$";
 
 /// Hex digits of a token.
 const TOKEN_DIGITS: usize = 32;
 
-/// The faults that are simulated when none are named: those that cost the publisher no more than a good message does.
+/// Faults simulated by default: they cost the publisher no more than a good message.
 pub const USUAL_FAULTS: [Reason; 11] = [
     Reason::BadTopicFormat,
     Reason::BadPayload,
@@ -38,10 +38,10 @@ pub const USUAL_FAULTS: [Reason; 11] = [
     Reason::SiteMismatch,
 ];
 
-/// Those that only a fleet with tokens can have.
+/// Faults that need a fleet with tokens.
 pub const TOKEN_FAULTS: [Reason; 3] = [Reason::TokenNotSet, Reason::TokenMissing, Reason::TokenInvalid];
 
-/// Those that are simulated only when they are named.
+/// Faults simulated only on request.
 pub const DEAR_FAULTS: [Reason; 2] = [Reason::PayloadTooLarge, Reason::StoreRejected];
 
 /// How devices prove who they are.
@@ -55,22 +55,22 @@ pub enum Auth {
     None,
 }
 
-/// What a fleet is made of.
+/// Size and faults of a fleet.
 #[derive(Clone, Debug)]
 pub struct LoadFleetSpec {
-    /// Devices that behave.
+    /// Good devices.
     pub devices: usize,
     /// Tenants they belong to.
     pub tenants: usize,
-    /// What they measure; all profiles in turn when it is not said.
+    /// What they measure; `None` means all profiles in turn.
     pub profile: Option<PayloadProfile>,
-    /// How they prove who they are.
+    /// How they authenticate.
     pub auth: Auth,
-    /// Whether each holds a certificate that the authority signed, and connects with it.
+    /// Whether each device connects with a certificate that the registry issued.
     pub is_issued: bool,
-    /// One device for each of these, in addition.
+    /// One more device for each of these.
     pub faults: Vec<Reason>,
-    /// The largest payload that is accepted.
+    /// Largest accepted payload in bytes.
     pub largest: usize,
     /// Whether they publish at QoS 1.
     pub at_least_once: bool,
@@ -78,7 +78,7 @@ pub struct LoadFleetSpec {
 
 /// The fleet.
 pub struct LoadFleet {
-    make_up: LoadFleetSpec,
+    spec: LoadFleetSpec,
     secret: [u8; 32],
 }
 
@@ -92,24 +92,24 @@ pub struct LoadDevice {
     fault: Option<Reason>,
 }
 
-// === impl Fleet ===
+// === impl LoadFleet ===
 
 impl LoadFleet {
-    /// The same make-up, the same devices; the same secret, the same tokens.
-    pub fn new(make_up: LoadFleetSpec, secret: [u8; 32]) -> Self {
-        Self { make_up, secret }
+    /// The same `spec` gives the same devices; the same `secret` the same tokens.
+    pub fn new(spec: LoadFleetSpec, secret: [u8; 32]) -> Self {
+        Self { spec, secret }
     }
 
     /// The names of its tenants.
     pub fn tenants(&self) -> Vec<String> {
-        (0..self.make_up.tenants).map(tenant).collect()
+        (0..self.spec.tenants).map(tenant).collect()
     }
 
-    /// Those that behave, in order.
+    /// The good devices, in order.
     pub fn good(&self) -> impl Iterator<Item = LoadDevice> {
-        let profiles = self.make_up.profile.map_or(PayloadProfile::ALL.to_vec(), |profile| vec![profile]);
-        (0..self.make_up.devices).map(move |number| LoadDevice {
-            tenant: tenant(number % self.make_up.tenants),
+        let profiles = self.spec.profile.map_or(PayloadProfile::ALL.to_vec(), |profile| vec![profile]);
+        (0..self.spec.devices).map(move |number| LoadDevice {
+            tenant: tenant(number % self.spec.tenants),
             device: format!("d-{number:06}"),
             site: SITES[number % SITES.len()],
             profile: profiles[number % profiles.len()],
@@ -117,10 +117,10 @@ impl LoadFleet {
         })
     }
 
-    /// Those that misbehave: one for each fault.
+    /// The faulty devices: one for each fault.
     pub fn bad(&self) -> impl Iterator<Item = LoadDevice> {
-        self.make_up.faults.iter().enumerate().map(|(number, fault)| LoadDevice {
-            tenant: tenant(number % self.make_up.tenants),
+        self.spec.faults.iter().enumerate().map(|(number, fault)| LoadDevice {
+            tenant: tenant(number % self.spec.tenants),
             device: format!("x-{}", fault.label().to_ascii_lowercase().replace('_', "-")),
             site: SITES[number % SITES.len()],
             profile: PayloadProfile::Climate,
@@ -128,33 +128,33 @@ impl LoadFleet {
         })
     }
 
-    /// What the registry should know.
+    /// The devices to register.
     pub fn registrations(&self) -> Vec<DeviceToEnroll> {
         let known = self.good().chain(self.bad()).filter(|member| member.fault != Some(Reason::UnregisteredDevice));
         known.map(|member| self.registration(member)).collect()
     }
 
-    /// The member with all it takes to speak.
-    pub fn speaker<'a>(&self, member: &'a LoadDevice) -> PayloadWriter<'a> {
-        let token = match (self.make_up.auth, member.fault) {
+    /// The payload writer of a device, with its token.
+    pub fn payload_writer<'a>(&self, member: &'a LoadDevice) -> PayloadWriter<'a> {
+        let token = match (self.spec.auth, member.fault) {
             (Auth::Certificate | Auth::None, _) | (_, Some(Reason::TokenMissing)) => None,
             (Auth::Token, Some(Reason::TokenInvalid)) => Some("0".repeat(TOKEN_DIGITS)),
             (Auth::Token, _) => Some(self.token(member)),
         };
         let LoadDevice { tenant, device, site, profile, fault } = member;
-        let LoadFleetSpec { largest, at_least_once, .. } = self.make_up;
+        let LoadFleetSpec { largest, at_least_once, .. } = self.spec;
         PayloadWriter { tenant, device, site, token, profile: *profile, fault: *fault, largest, at_least_once }
     }
 
     fn registration(&self, member: LoadDevice) -> DeviceToEnroll {
-        let has_token = self.make_up.auth == Auth::Token && member.fault != Some(Reason::TokenNotSet);
+        let has_token = self.spec.auth == Auth::Token && member.fault != Some(Reason::TokenNotSet);
         let token = has_token.then(|| TokenHash(Sha256::digest(self.token(&member)).into()));
         let status = match member.fault {
             Some(Reason::DeviceRevoked) => DeviceStatus::Revoked,
             Some(Reason::DeviceInactive) => DeviceStatus::Inactive,
             _ => DeviceStatus::Active,
         };
-        let certificate = self.make_up.auth == Auth::Certificate && !self.make_up.is_issued;
+        let certificate = self.spec.auth == Auth::Certificate && !self.spec.is_issued;
         DeviceToEnroll { tenant: member.tenant, device: member.device, site: member.site, status, token, certificate }
     }
 
@@ -164,26 +164,26 @@ impl LoadFleet {
     }
 }
 
-// === impl Member ===
+// === impl LoadDevice ===
 
 impl LoadDevice {
-    /// What it does wrong.
+    /// Its fault; `None` for a good device.
     pub fn fault(&self) -> Option<Reason> {
         self.fault
     }
 
-    /// Who it is.
+    /// Its key in the registry.
     pub fn key(&self) -> Result<DeviceKey, IdError> {
         DeviceKey::new(&self.tenant, self.device.as_str())
     }
 
-    /// Whether the registry knows no certificate of it, because it knows no such device or issues none to it.
+    /// Whether the registry does not know its certificate, because it knows no such device or issues it none.
     pub fn is_stray(&self) -> bool {
         matches!(self.fault, Some(Reason::UnregisteredDevice | Reason::DeviceRevoked))
     }
 }
 
-/// [`TENANTS`] finds it again.
+/// The name of tenant `number`; [`TENANTS`] matches it.
 fn tenant(number: usize) -> String {
     format!("{TENANT_PREFIX}{number:03}")
 }
@@ -194,7 +194,7 @@ mod tests {
 
     fn fleet(auth: Auth) -> LoadFleet {
         let faults = [&USUAL_FAULTS[..], &TOKEN_FAULTS, &DEAR_FAULTS].concat();
-        let make_up = LoadFleetSpec {
+        let spec = LoadFleetSpec {
             devices: 10,
             tenants: 3,
             profile: None,
@@ -204,7 +204,7 @@ mod tests {
             at_least_once: true,
             is_issued: false,
         };
-        LoadFleet::new(make_up, [1; 32])
+        LoadFleet::new(spec, [1; 32])
     }
 
     #[test]
@@ -213,7 +213,7 @@ mod tests {
         let registered = fleet.registrations();
         assert_eq!(registered.len(), 10 + fleet.bad().count() - 1);
         for (member, known) in fleet.good().zip(&registered) {
-            let sent = fleet.speaker(&member).token.unwrap();
+            let sent = fleet.payload_writer(&member).token.unwrap();
             assert_eq!(known.token, Some(TokenHash(Sha256::digest(sent).into())));
         }
         assert_eq!(registered.iter().filter(|known| known.token.is_none()).count(), 1, "TOKEN_NOT_SET_IN_REGISTRY");
@@ -224,6 +224,6 @@ mod tests {
     fn with_certificates_no_token_is_made() {
         let fleet = fleet(Auth::Certificate);
         assert!(fleet.registrations().iter().all(|known| known.certificate && known.token.is_none()));
-        assert!(fleet.good().all(|member| fleet.speaker(&member).token.is_none()));
+        assert!(fleet.good().all(|member| fleet.payload_writer(&member).token.is_none()));
     }
 }

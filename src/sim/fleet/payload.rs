@@ -1,6 +1,6 @@
-//! What simulated devices say: payloads of sensors, encoded once for each device; then only digits are patched in place.
+//! Payloads of simulated devices: encoded once for each device, then only digits are patched in place.
 //!
-//! It knows no connection and no registry. All that varies has a fixed width, so nothing ever moves.
+//! Every varying value has a fixed width, so offsets stay valid. It knows no connection and no registry.
 
 use serde_json::{Map, Value, json};
 
@@ -9,7 +9,7 @@ use crate::broker::tools::fast_publisher::Packet;
 use crate::domain::refusal::Reason;
 use crate::domain::time::{MICROS_PER_SECOND, Timestamp};
 
-/// Digits of a sequence number; the numbers of a run all have so many.
+/// Digits of a sequence number; all numbers of a run have this width.
 const SEQ_DIGITS: usize = 19;
 
 /// `2026-11-21T04:57:29.123456Z`.
@@ -28,55 +28,55 @@ pub enum PayloadProfile {
     Door,
 }
 
-/// Who speaks, and how.
+/// The device whose payload is written, and its fault.
 #[derive(Clone, Debug)]
 pub struct PayloadWriter<'a> {
     /// Its tenant.
     pub tenant: &'a str,
     /// Its name.
     pub device: &'a str,
-    /// Where it stands.
+    /// Its site.
     pub site: &'a str,
-    /// Its token, when it sends one.
+    /// Its token; `None` sends none.
     pub token: Option<String>,
     /// What it measures.
     pub profile: PayloadProfile,
-    /// What it does wrong.
+    /// Its fault; `None` for a good device.
     pub fault: Option<Reason>,
-    /// The largest payload that is accepted.
+    /// Largest accepted payload in bytes.
     pub largest: usize,
     /// Whether it publishes at QoS 1.
     pub at_least_once: bool,
 }
 
-/// A device's next message, and where it changes.
+/// A device's encoded message, and the offsets that change.
 #[derive(Clone, Debug)]
 pub struct PayloadTemplate {
     packet: Packet,
     ts: Option<u16>,
     seq: Option<u16>,
-    dials: [Option<u16>; 2],
+    digits: [Option<u16>; 2],
     values: [u32; 2],
     profile: PayloadProfile,
 }
 
-/// The time as text, made anew once a second and patched in between.
+/// The time as text: formatted once a second, patched in between.
 #[derive(Clone, Debug)]
 pub struct PayloadStamp {
     second: i64,
     text: Vec<u8>,
 }
 
-/// A small generator of random numbers (xorshift): a walk needs no better one.
+/// An xorshift generator; a random walk needs no better one.
 #[derive(Clone, Debug)]
 pub struct PayloadRng(u64);
 
-/// How one figure changes.
+/// How one value changes from message to message.
 #[derive(Clone, Copy, Debug)]
 enum PayloadDigits {
-    /// Up and down between bounds of as many digits, written with so many decimals.
+    /// A random walk between `low` and `high`, which have the same number of digits.
     Walk { name: &'static str, low: u32, high: u32, step: u32, decimals: usize },
-    /// Up by at most a step; it begins anew before it would need a digit more.
+    /// Grows by at most `step`; restarts at `low` before it needs another digit.
     Count { name: &'static str, low: u32, step: u32 },
     /// One of two words of the same length.
     Either { name: &'static str, words: [&'static str; 2] },
@@ -99,7 +99,7 @@ const DOOR: [PayloadDigits; 2] = [
     PayloadDigits::Count { name: "passages", low: 10_000_000, step: 3 },
 ];
 
-// === impl Profile ===
+// === impl PayloadProfile ===
 
 impl PayloadProfile {
     /// All of them.
@@ -115,7 +115,7 @@ impl PayloadProfile {
         }
     }
 
-    const fn dials(self) -> &'static [PayloadDigits; 2] {
+    const fn digits(self) -> &'static [PayloadDigits; 2] {
         match self {
             Self::Climate => &CLIMATE,
             Self::Engine => &ENGINE,
@@ -125,7 +125,7 @@ impl PayloadProfile {
     }
 
     fn metrics(self) -> Map<String, Value> {
-        let [one, other] = self.dials();
+        let [one, other] = self.digits();
         let mut metrics = Map::new();
         metrics.insert(one.name().into(), one.first());
         metrics.insert(other.name().into(), other.first());
@@ -135,7 +135,7 @@ impl PayloadProfile {
     }
 }
 
-// === impl Dial ===
+// === impl PayloadDigits ===
 
 impl PayloadDigits {
     const fn name(&self) -> &'static str {
@@ -144,7 +144,7 @@ impl PayloadDigits {
         }
     }
 
-    /// Its value in a fresh payload.
+    /// Its value in a new payload.
     fn first(&self) -> Value {
         match *self {
             Self::Walk { low, decimals: 0, .. } | Self::Count { low, .. } => json!(low),
@@ -155,22 +155,22 @@ impl PayloadDigits {
         }
     }
 
-    /// Turns it by a throw of the dice and writes it.
-    fn turn(&self, value: &mut u32, dice: &mut PayloadRng, place: &mut [u8]) {
+    /// Advances the value by a random step and writes it to `place`.
+    fn advance(&self, value: &mut u32, rng: &mut PayloadRng, place: &mut [u8]) {
         match *self {
             Self::Walk { low, high, step, decimals, .. } => {
-                let up = *value + dice.below(2 * step + 1);
+                let up = *value + rng.below(2 * step + 1);
                 *value = up.clamp(low + step, high + step) - step;
                 write_decimal(&mut place[..width(high, decimals)], u64::from(*value), decimals);
             }
             Self::Count { low, step, .. } => {
-                *value = if *value >= 10 * low - step - 1 { low } else { *value + 1 + dice.below(step) };
+                *value = if *value >= 10 * low - step - 1 { low } else { *value + 1 + rng.below(step) };
                 write_decimal(&mut place[..width(low, 0)], u64::from(*value), 0);
             }
             Self::Either { words, .. } => {
                 *value ^= 1;
                 let word = words[(*value & 1) as usize].as_bytes();
-                // Behind the quotation mark.
+                // Skips the quotation mark.
                 place[1..=word.len()].copy_from_slice(word);
             }
         }
@@ -185,31 +185,31 @@ impl PayloadDigits {
     }
 }
 
-// === impl Speaker ===
+// === impl PayloadWriter ===
 
 impl PayloadWriter<'_> {
-    /// Encodes its message, with room for what changes.
-    pub fn speech(&self, now: Timestamp) -> Result<PayloadTemplate, BrokerError> {
+    /// Encodes the message and finds the offsets that change.
+    pub fn template(&self, now: Timestamp) -> Result<PayloadTemplate, BrokerError> {
         let (topic, payload) = (self.topic(), self.payload(now));
         let place = |key: &str| {
             let found = payload.find(&format!("\"{key}\":"))?;
             u16::try_from(found + key.len() + 3).ok()
         };
         let moving = !matches!(self.fault, Some(Reason::BadTimestamp | Reason::TimestampOutOfRange));
-        let [one, other] = self.profile.dials();
+        let [one, other] = self.profile.digits();
         Ok(PayloadTemplate {
             packet: Packet::new(&topic, payload.as_bytes(), self.at_least_once)?,
-            // Behind its quotation mark.
+            // Skips the quotation mark.
             ts: place("ts").filter(|_| moving).map(|at| at + 1),
             seq: place("seq"),
-            dials: [place(one.name()), place(other.name())],
+            digits: [place(one.name()), place(other.name())],
             values: [one.start(), other.start()],
             profile: self.profile,
         })
     }
 
     fn topic(&self) -> String {
-        // Below what a device may write at the broker, whatever its access rules.
+        // Under the device's own prefix, so that the broker's access rules allow it.
         let wrong = if self.fault == Some(Reason::BadTopicFormat) { "//x" } else { "" };
         format!("tenant/{}/device/{}/{}{wrong}", self.tenant, self.device, self.profile.msg_type())
     }
@@ -240,11 +240,11 @@ impl PayloadWriter<'_> {
     }
 }
 
-// === impl Speech ===
+// === impl PayloadTemplate ===
 
 impl PayloadTemplate {
-    /// The message with this number, said now.
-    pub fn say(&mut self, stamp: &PayloadStamp, seq: i64, dice: &mut PayloadRng) -> &mut Packet {
+    /// Patches number, time and values into the packet and returns it.
+    pub fn render(&mut self, stamp: &PayloadStamp, seq: i64, rng: &mut PayloadRng) -> &mut Packet {
         let payload = self.packet.payload_mut();
         if let Some(at) = self.ts {
             payload[at.into()..][..TS_LEN].copy_from_slice(&stamp.text);
@@ -252,24 +252,24 @@ impl PayloadTemplate {
         if let Some(at) = self.seq {
             write_decimal(&mut payload[at.into()..][..SEQ_DIGITS], seq.unsigned_abs(), 0);
         }
-        for ((dial, value), place) in self.profile.dials().iter().zip(&mut self.values).zip(self.dials) {
+        for ((digit, value), place) in self.profile.digits().iter().zip(&mut self.values).zip(self.digits) {
             if let Some(at) = place {
-                dial.turn(value, dice, &mut payload[at.into()..]);
+                digit.advance(value, rng, &mut payload[at.into()..]);
             }
         }
         &mut self.packet
     }
 }
 
-// === impl Stamp ===
+// === impl PayloadStamp ===
 
 impl PayloadStamp {
-    /// This moment.
+    /// Formats `now`.
     pub fn new(now: Timestamp) -> Self {
         Self { second: now.micros().div_euclid(MICROS_PER_SECOND), text: now.to_string().into_bytes() }
     }
 
-    /// Sets it to another moment.
+    /// Updates the text to `now`.
     pub fn set(&mut self, now: Timestamp) {
         let second = now.micros().div_euclid(MICROS_PER_SECOND);
         if second != self.second {
@@ -281,10 +281,10 @@ impl PayloadStamp {
     }
 }
 
-// === impl Dice ===
+// === impl PayloadRng ===
 
 impl PayloadRng {
-    /// Dice of a kind.
+    /// A generator with this seed.
     pub fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
@@ -300,12 +300,12 @@ impl PayloadRng {
 
 // === private helpers ===
 
-/// Digits of a figure, its decimal point included.
+/// Characters of a value, decimal point included.
 const fn width(value: u32, decimals: usize) -> usize {
     value.ilog10() as usize + 1 + if decimals > 0 { 1 } else { 0 }
 }
 
-/// Fills the place with a number, from behind.
+/// Fills `place` with the number, from the last digit.
 fn write_decimal(place: &mut [u8], mut value: u64, decimals: usize) {
     let point = if decimals > 0 { place.len() - 1 - decimals } else { usize::MAX };
     for at in (0..place.len()).rev() {
@@ -324,7 +324,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_007);
 
-    fn speaker(profile: PayloadProfile, fault: Option<Reason>) -> PayloadWriter<'static> {
+    fn payload_writer(profile: PayloadProfile, fault: Option<Reason>) -> PayloadWriter<'static> {
         let token = Some("0123456789abcdef".into());
         let (tenant, device, site) = ("sim-00", "d-000001", "north");
         PayloadWriter { tenant, device, site, token, profile, fault, largest: 500, at_least_once: true }
@@ -332,15 +332,15 @@ mod tests {
 
     #[test]
     fn every_message_is_json_with_its_number_its_time_and_figures_within_bounds() {
-        let (mut stamp, mut dice) = (PayloadStamp::new(NOW), PayloadRng::new(1));
+        let (mut stamp, mut rng) = (PayloadStamp::new(NOW), PayloadRng::new(1));
         for profile in PayloadProfile::ALL {
-            let mut speech = speaker(profile, None).speech(NOW).unwrap();
+            let mut template = payload_writer(profile, None).template(NOW).unwrap();
             let mut lengths = Vec::new();
             for number in 0..5_000 {
                 let now = Timestamp::from_micros(NOW.micros() + number * 1_003);
                 stamp.set(now);
                 let seq = 1_790_000_000_000_000_000 + number;
-                let payload = speech.say(&stamp, seq, &mut dice).payload_mut().to_vec();
+                let payload = template.render(&stamp, seq, &mut rng).payload_mut().to_vec();
                 let said: Value = serde_json::from_slice(&payload).unwrap();
                 assert_eq!((said["seq"].as_i64(), said["ts"].as_str()), (Some(seq), Some(now.to_string().as_str())));
                 if let Some(temperature) = said["metrics"]["temperature_c"].as_f64() {
@@ -355,10 +355,10 @@ mod tests {
 
     #[test]
     fn every_fault_is_a_message_that_can_be_patched() {
-        let (stamp, mut dice) = (PayloadStamp::new(NOW), PayloadRng::new(1));
+        let (stamp, mut rng) = (PayloadStamp::new(NOW), PayloadRng::new(1));
         for fault in Reason::ALL {
-            let mut speech = speaker(PayloadProfile::Door, Some(fault)).speech(NOW).unwrap();
-            let payload = speech.say(&stamp, 1_790_000_000_000_000_000, &mut dice).payload_mut();
+            let mut template = payload_writer(PayloadProfile::Door, Some(fault)).template(NOW).unwrap();
+            let payload = template.render(&stamp, 1_790_000_000_000_000_000, &mut rng).payload_mut();
             let said: Value = serde_json::from_slice(payload).unwrap();
             assert_eq!(said["seq"], 1_790_000_000_000_000_000_i64, "{fault}");
         }

@@ -1,6 +1,6 @@
-//! One connection of the simulated fleet: its devices in turn, at a pace, each message with a number of its own.
+//! One connection of the simulated fleet: its devices publish in turn, at a rate, each message with its own number.
 //!
-//! It does not connect again: a connection that breaks ends the simulation, which could no longer say what is missing.
+//! It does not reconnect: after a broken connection the simulation could not say what is missing, so it ends.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,26 +17,25 @@ use crate::clock;
 use crate::domain::refusal::Reason;
 use crate::sim::fleet::payload::{PayloadRng, PayloadStamp, PayloadTemplate};
 
-/// Messages are sent this far apart at the least: timers are no finer.
+/// Shortest wait between two rounds; timers are no finer.
 const TICK: Duration = Duration::from_millis(1);
 
-/// At full rate, answers are gathered for so long and then dealt with at once: they come one by one, and waking up for each
-/// would cost the publisher more than its messages do.
+/// At full rate, PUBACKs are collected for this long and read at once: waking for each would cost more than publishing.
 const GATHER: Duration = Duration::from_millis(4);
 
-/// What could not be sent in time is sent later, up to this much; beyond it, it is never made.
+/// Seconds of late messages that are caught up; older ones are never created.
 const CATCH_UP: f64 = 1.0;
 
-/// Messages between two looks at the clock.
+/// Messages between two reads of the clock.
 const STAMP_EVERY: usize = 16;
 
-/// How long answers may take after the last message.
+/// Upper bound for the PUBACKs after the last message.
 const ANSWER_PATIENCE: Duration = Duration::from_mins(1);
 
-/// Refused numbers that are remembered; more of them are a broker's rules, not a test of them.
+/// Most refused numbers kept; more of them mean that the broker's rules refuse the whole fleet.
 const REFUSED_MAX: usize = 100_000;
 
-/// The common figures, while it runs.
+/// Figures shared by all connections of a run.
 #[derive(Clone, Debug, Default)]
 pub struct SharedFigures(Arc<SendFigures>);
 
@@ -49,39 +48,39 @@ struct SendFigures {
     latency: Mutex<Histogram>,
 }
 
-/// How a connection publishes.
+/// The pace of one connection.
 #[derive(Clone, Copy, Debug)]
 pub struct SendPace {
-    /// Messages a second; none: as fast as they are answered.
+    /// Messages a second; `None` means as fast as they are answered.
     pub per_second: Option<f64>,
-    /// Each second's messages at once.
+    /// Whether each second's messages go out at once.
     pub burst: bool,
-    /// One message in so many misbehaves.
+    /// Share of faulty messages, 0 to 1.
     pub bad: f64,
-    /// So many messages, ...
+    /// Most messages; `None` means no limit.
     pub messages: Option<u64>,
-    /// ... and no longer than this.
+    /// Longest time to publish.
     pub span: Duration,
 }
 
 /// One connection and its devices.
 pub struct LoadConnection {
     /// The connection.
-    pub volley: FastPublisher,
-    /// Its devices that behave; none only where all of its messages misbehave.
+    pub publisher: FastPublisher,
+    /// Its good devices; empty only where all messages are faulty.
     pub good: Vec<PayloadTemplate>,
-    /// The devices that misbehave.
+    /// Its faulty devices.
     pub bad: Vec<(Reason, PayloadTemplate)>,
-    /// How it publishes.
+    /// Its pace.
     pub pace: SendPace,
     /// The number of its first message.
     pub first: i64,
-    /// The number of its first message that misbehaves.
+    /// The number of its first faulty message.
     pub first_bad: i64,
-    /// Whether its messages are answered.
+    /// Whether it publishes at QoS 1.
     pub at_least_once: bool,
-    /// Where its figures go.
-    pub board: SharedFigures,
+    /// The shared figures it adds to.
+    pub figures: SharedFigures,
 }
 
 /// What a connection has sent.
@@ -89,35 +88,35 @@ pub struct LoadConnection {
 pub struct SentNumbers {
     /// The number of its first message.
     pub first: i64,
-    /// How many messages that behave.
+    /// Number of good messages.
     pub good: u64,
     /// Those of them that the broker refused.
     pub refused: Vec<i64>,
-    /// Messages that misbehave and that the broker took, by reason.
+    /// Faulty messages that the broker accepted, by reason.
     pub bad: Vec<(Reason, u64)>,
 }
 
-/// A connection at work.
-struct Work {
-    crew: LoadConnection,
+/// The send loop of one connection.
+struct SendLoop {
+    connection: LoadConnection,
     ledger: SentNumbers,
     answers: Vec<BrokerAnswer>,
-    dice: PayloadRng,
+    rng: PayloadRng,
     stamp: PayloadStamp,
     started: Instant,
-    /// Messages so far, and those that could not be sent in time.
+    /// Messages sent, and messages dropped because they were too late.
     produced: u64,
     skipped: u64,
-    owed: f64,
-    turn: usize,
-    bad_turn: usize,
-    bad_said: i64,
+    bad_due: f64,
+    good_index: usize,
+    bad_index: usize,
+    bad_sent: i64,
 }
 
-/// Marks the note of a message that misbehaves; what is left is the place of its reason.
+/// Marks the note of a faulty message; the other bits are the index of its reason.
 const BAD: u64 = 1 << 63;
 
-// === impl Board ===
+// === impl SharedFigures ===
 
 impl SharedFigures {
     /// Messages sent.
@@ -125,12 +124,12 @@ impl SharedFigures {
         self.0.sent.load(Ordering::Relaxed)
     }
 
-    /// Messages the broker took.
+    /// Messages the broker accepted.
     pub fn acknowledged(&self) -> u64 {
         self.0.answered.load(Ordering::Relaxed)
     }
 
-    /// Those of them that nobody had subscribed to.
+    /// Accepted messages without a subscriber.
     pub fn unheard(&self) -> u64 {
         self.0.unheard.load(Ordering::Relaxed)
     }
@@ -146,46 +145,46 @@ impl SharedFigures {
     }
 }
 
-// === impl Crew ===
+// === impl LoadConnection ===
 
 impl LoadConnection {
-    /// Publishes until it is enough or `stop` is cancelled; then everything is answered. The ledger goes to `ledgers`.
-    pub async fn work(self, stop: CancellationToken, ledgers: mpsc::Sender<Result<SentNumbers, BrokerError>>) {
-        let worked = Work::new(self).run(&stop).await;
-        // Whoever asked for it may have gone.
-        let _ = ledgers.send(worked).await;
+    /// Publishes until its limit or `stop`, waits for all PUBACKs, and sends the result to `ledgers`.
+    pub async fn run(self, stop: CancellationToken, ledgers: mpsc::Sender<Result<SentNumbers, BrokerError>>) {
+        let result = SendLoop::new(self).run(&stop).await;
+        // The receiver may be gone after another connection failed.
+        let _ = ledgers.send(result).await;
     }
 }
 
-// === impl Work ===
+// === impl SendLoop ===
 
-impl Work {
-    fn new(crew: LoadConnection) -> Self {
-        let bad = crew.bad.iter().map(|(reason, _)| (*reason, 0)).collect();
-        let ledger = SentNumbers { first: crew.first, bad, ..SentNumbers::default() };
-        let (answers, dice) = (Vec::new(), PayloadRng::new(crew.first.unsigned_abs()));
+impl SendLoop {
+    fn new(connection: LoadConnection) -> Self {
+        let bad = connection.bad.iter().map(|(reason, _)| (*reason, 0)).collect();
+        let ledger = SentNumbers { first: connection.first, bad, ..SentNumbers::default() };
+        let (answers, rng) = (Vec::new(), PayloadRng::new(connection.first.unsigned_abs()));
         let (stamp, started) = (PayloadStamp::new(clock::now()), Instant::now());
-        let (turn, bad_turn, bad_said) = (0, 0, 0);
+        let (good_index, bad_index, bad_sent) = (0, 0, 0);
         Self {
-            crew,
+            connection,
             ledger,
             answers,
-            dice,
+            rng,
             stamp,
             started,
             produced: 0,
             skipped: 0,
-            owed: 0.0,
-            turn,
-            bad_turn,
-            bad_said,
+            bad_due: 0.0,
+            good_index,
+            bad_index,
+            bad_sent,
         }
     }
 
     async fn run(mut self, stop: &CancellationToken) -> Result<SentNumbers, BrokerError> {
         while !stop.is_cancelled() && !self.is_enough() {
             let due = self.due();
-            self.speak(due).await?;
+            self.send_due(due).await?;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
@@ -193,30 +192,30 @@ impl Work {
             }
         }
         let answering = async {
-            while self.crew.volley.unanswered() > 0 {
-                self.hear().await?;
+            while self.connection.publisher.unanswered() > 0 {
+                self.read_answers().await?;
             }
             Ok(())
         };
         let late = |_| Err(BrokerError::NoAnswer { packet: "PUBLISH", seconds: ANSWER_PATIENCE.as_secs() });
         tokio::time::timeout(ANSWER_PATIENCE, answering).await.unwrap_or_else(late)?;
-        self.crew.volley.close().await?;
+        self.connection.publisher.close().await?;
         Ok(self.ledger)
     }
 
     fn is_enough(&self) -> bool {
-        let all = self.crew.pace.messages.is_some_and(|messages| self.produced >= messages);
-        all || self.started.elapsed() >= self.crew.pace.span
+        let all = self.connection.pace.messages.is_some_and(|messages| self.produced >= messages);
+        all || self.started.elapsed() >= self.connection.pace.span
     }
 
-    /// How many messages may go now.
+    /// Number of messages due now.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts")]
     fn due(&mut self) -> usize {
-        let room = self.crew.volley.room() as u64;
-        let left = self.crew.pace.messages.map_or(u64::MAX, |messages| messages - self.produced);
-        let Some(per_second) = self.crew.pace.per_second else { return room.min(left) as usize };
+        let room = self.connection.publisher.room() as u64;
+        let left = self.connection.pace.messages.map_or(u64::MAX, |messages| messages - self.produced);
+        let Some(per_second) = self.connection.pace.per_second else { return room.min(left) as usize };
         let elapsed = self.started.elapsed().as_secs_f64();
-        let elapsed = if self.crew.pace.burst { elapsed.floor() + 1.0 } else { elapsed };
+        let elapsed = if self.connection.pace.burst { elapsed.floor() + 1.0 } else { elapsed };
         let scheduled = (elapsed * per_second) as u64;
         let behind = scheduled.saturating_sub(self.produced + self.skipped);
         let bearable = (CATCH_UP * per_second).ceil() as u64;
@@ -224,59 +223,59 @@ impl Work {
         behind.min(bearable).min(room).min(left) as usize
     }
 
-    async fn speak(&mut self, messages: usize) -> Result<(), BrokerError> {
+    async fn send_due(&mut self, messages: usize) -> Result<(), BrokerError> {
         for message in 0..messages {
             if message % STAMP_EVERY == 0 {
                 self.stamp.set(clock::now());
             }
-            self.owed += self.crew.pace.bad;
-            let bad = self.owed >= 1.0 && !self.crew.bad.is_empty();
+            self.bad_due += self.connection.pace.bad;
+            let bad = self.bad_due >= 1.0 && !self.connection.bad.is_empty();
             let full = if bad { self.push_bad() } else { self.push_good() };
             if full {
-                self.crew.volley.flush().await?;
+                self.connection.publisher.flush().await?;
             }
         }
         self.produced += messages as u64;
-        self.crew.board.0.sent.fetch_add(messages as u64, Ordering::Relaxed);
-        self.crew.volley.flush().await
+        self.connection.figures.0.sent.fetch_add(messages as u64, Ordering::Relaxed);
+        self.connection.publisher.flush().await
     }
 
     fn push_good(&mut self) -> bool {
-        self.turn = if self.turn + 1 < self.crew.good.len() { self.turn + 1 } else { 0 };
-        let (now, seq) = (self.micros(), self.crew.first + self.ledger.good.cast_signed());
+        self.good_index = if self.good_index + 1 < self.connection.good.len() { self.good_index + 1 } else { 0 };
+        let (now, seq) = (self.micros(), self.connection.first + self.ledger.good.cast_signed());
         self.ledger.good += 1;
-        let packet = self.crew.good[self.turn].say(&self.stamp, seq, &mut self.dice);
-        self.crew.volley.push(packet, [now, seq.unsigned_abs()])
+        let packet = self.connection.good[self.good_index].render(&self.stamp, seq, &mut self.rng);
+        self.connection.publisher.push(packet, [now, seq.unsigned_abs()])
     }
 
     fn push_bad(&mut self) -> bool {
-        self.owed -= 1.0;
-        self.bad_turn = if self.bad_turn + 1 < self.crew.bad.len() { self.bad_turn + 1 } else { 0 };
-        let (now, seq) = (self.micros(), self.crew.first_bad + self.bad_said);
-        self.bad_said += 1;
-        let (_, speech) = &mut self.crew.bad[self.bad_turn];
-        let packet = speech.say(&self.stamp, seq, &mut self.dice);
-        if !self.crew.at_least_once {
-            self.ledger.bad[self.bad_turn].1 += 1;
+        self.bad_due -= 1.0;
+        self.bad_index = if self.bad_index + 1 < self.connection.bad.len() { self.bad_index + 1 } else { 0 };
+        let (now, seq) = (self.micros(), self.connection.first_bad + self.bad_sent);
+        self.bad_sent += 1;
+        let (_, template) = &mut self.connection.bad[self.bad_index];
+        let packet = template.render(&self.stamp, seq, &mut self.rng);
+        if !self.connection.at_least_once {
+            self.ledger.bad[self.bad_index].1 += 1;
         }
-        self.crew.volley.push(packet, [now, BAD | self.bad_turn as u64])
+        self.connection.publisher.push(packet, [now, BAD | self.bad_index as u64])
     }
 
-    /// Microseconds since it began.
+    /// Microseconds since the start.
     #[expect(clippy::cast_possible_truncation, reason = "far below 2^64")]
     fn micros(&self) -> u64 {
         self.started.elapsed().as_micros() as u64
     }
 
-    /// Until there may be something to send again.
+    /// Waits until the next message may be due.
     async fn wait(&mut self) -> Result<(), BrokerError> {
-        match self.crew.pace.per_second {
-            None if !self.crew.at_least_once => {
+        match self.connection.pace.per_second {
+            None if !self.connection.at_least_once => {
                 tokio::task::yield_now().await;
                 Ok(())
             }
             None => {
-                self.hear().await?;
+                self.read_answers().await?;
                 tokio::time::sleep(GATHER).await;
                 Ok(())
             }
@@ -286,7 +285,7 @@ impl Work {
                 while Instant::now() < next {
                     tokio::select! {
                         biased;
-                        heard = self.hear(), if self.crew.at_least_once => heard?,
+                        read = self.read_answers(), if self.connection.at_least_once => read?,
                         () = tokio::time::sleep_until(next) => {}
                     }
                 }
@@ -295,11 +294,11 @@ impl Work {
         }
     }
 
-    /// Takes the answers that are there, or waits for one.
-    async fn hear(&mut self) -> Result<(), BrokerError> {
-        self.crew.volley.hear(&mut self.answers).await?;
+    /// Reads the available PUBACKs, or waits for one.
+    async fn read_answers(&mut self) -> Result<(), BrokerError> {
+        self.connection.publisher.hear(&mut self.answers).await?;
         let now = self.micros();
-        let figures = &self.crew.board.0;
+        let figures = &self.connection.figures.0;
         let mut latency = figures.latency.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut taken, mut unheard, mut refused) = (0, 0, 0);
         for BrokerAnswer { note: [at, what], fate } in self.answers.drain(..) {

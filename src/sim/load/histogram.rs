@@ -1,6 +1,6 @@
-//! A histogram of microseconds with steps of three per cent: small, and cheap to add to.
+//! A histogram of microseconds with steps of three per cent: small, with a cheap `add`.
 //!
-//! It keeps no single value; a quantile is the upper edge of the step that holds it.
+//! It keeps no single values; a quantile is the upper edge of its step.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 const STEP_BITS: u32 = 5;
 const STEPS: u64 = 1 << STEP_BITS;
 
-/// Values up to about an hour are told apart; longer ones count as that.
+/// Largest distinct value, about an hour; larger ones count as this.
 const LARGEST: u64 = 1 << 32;
 
-/// How many values fell into each step.
+/// Counts of values by step.
 #[derive(Clone, Debug)]
 pub struct Histogram {
     counts: Vec<u64>,
@@ -19,7 +19,7 @@ pub struct Histogram {
     largest: u64,
 }
 
-/// What a histogram says, in milliseconds.
+/// Quantiles of a histogram, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Quantiles {
     /// Half of the values are at most this.
@@ -48,7 +48,7 @@ impl Histogram {
         self.largest = self.largest.max(micros);
     }
 
-    /// What it says; none while it is empty.
+    /// The quantiles; `None` while it is empty.
     pub fn quantiles(&self) -> Option<Quantiles> {
         (self.total > 0).then(|| Quantiles {
             p50_ms: self.quantile(500),
@@ -71,7 +71,7 @@ impl Histogram {
 
 // === private helpers ===
 
-/// The step of a value: exact below two rows of steps, then so many for each doubling.
+/// The step of a value: exact below `2 * STEPS`, then `STEPS` for each doubling.
 #[expect(clippy::cast_possible_truncation, reason = "a few hundred")]
 fn place(value: u64) -> usize {
     if value < STEPS {

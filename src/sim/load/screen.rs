@@ -1,6 +1,6 @@
 //! What the simulator shows: a bar that is redrawn in place on a terminal, a line each second elsewhere, and the summary.
 //!
-//! It reads figures and decides nothing.
+//! It formats figures and decides nothing.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub struct LoadProgress {
     last: (Duration, u64),
 }
 
-/// How it went.
+/// The result of a run.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct LoadSummary {
     /// From the first message to the last answer.
@@ -31,9 +31,9 @@ pub struct LoadSummary {
     pub sent: u64,
     /// Messages a second.
     pub rate: f64,
-    /// Messages the broker took; none at QoS 0, where it does not say.
+    /// Messages the broker acknowledged; 0 at QoS 0, which has no PUBACK.
     pub acknowledged: u64,
-    /// Those of them that nobody had subscribed to.
+    /// Acknowledged messages without a subscriber.
     pub unheard: u64,
     /// Messages the broker refused.
     pub refused: u64,
@@ -41,32 +41,32 @@ pub struct LoadSummary {
     pub latency: Option<Quantiles>,
     /// What must be in the tables.
     pub messages: Sent,
-    /// What is.
+    /// What the tables hold; `None` without `--verify`.
     #[serde(skip_deserializing)]
     pub findings: Option<VerifyFindings>,
 }
 
-// === impl Progress ===
+// === impl LoadProgress ===
 
 impl LoadProgress {
-    /// For a simulation of this length.
+    /// The progress of a run of length `span`.
     pub fn new(span: Duration) -> Self {
         Self { in_place: io::stderr().is_terminal(), span, last: (Duration::ZERO, 0) }
     }
 
-    /// Draws the figures as of this time since the start. Who does not watch misses nothing.
-    pub fn draw(&mut self, at: Duration, board: &SharedFigures) {
+    /// Draws the figures `at` this time since the start. A write error is ignored.
+    pub fn draw(&mut self, at: Duration, figures: &SharedFigures) {
         let (before, sent_before) = self.last;
-        let sent = board.sent();
+        let sent = figures.sent();
         let rate = per_second(sent - sent_before, at.saturating_sub(before));
         self.last = (at, sent);
         let text = format!(
             "{:>4}/{} s {rate:>8.0}/s  acknowledged {}  refused {}  {}",
             at.as_secs(),
             self.span.as_secs(),
-            board.acknowledged(),
-            board.refused(),
-            board.latency().quantiles().map(|latency| latency.to_string()).unwrap_or_default(),
+            figures.acknowledged(),
+            figures.refused(),
+            figures.latency().quantiles().map(|latency| latency.to_string()).unwrap_or_default(),
         );
         let _ = if self.in_place {
             write!(io::stderr(), "\r[{}] {text}\x1b[K", self.bar(at))
@@ -90,10 +90,10 @@ impl LoadProgress {
     }
 }
 
-// === impl Summary ===
+// === impl LoadSummary ===
 
 impl LoadSummary {
-    /// In words, a line each.
+    /// The summary as lines.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![
             format!("sent         {} in {:.1} s, {:.0}/s", self.sent, self.seconds, self.rate),
@@ -114,7 +114,7 @@ impl std::fmt::Display for Quantiles {
     }
 }
 
-/// So many in this time.
+/// The rate of `count` events in `span`.
 #[expect(clippy::cast_precision_loss, reason = "a rate that is shown")]
 pub fn per_second(count: u64, span: Duration) -> f64 {
     if span.is_zero() { 0.0 } else { count as f64 / span.as_secs_f64() }

@@ -1,6 +1,6 @@
-//! What was sent against what the tables hold: missing and doubled numbers by range, refusals by reason.
+//! Compares what was sent with what the tables hold: missing and doubled numbers by range, refusals by reason.
 //!
-//! It waits while more arrives, and changes nothing.
+//! It waits while the tables change, and only reads.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,19 +12,19 @@ use crate::domain::ports::Outage;
 use crate::domain::time::Timestamp;
 use crate::store::reads::simulation_readback::{NumberRange, Readback};
 
-/// While the tables change, it waits; when they have not for so long, what is missing will not come.
+/// Longest wait without a change in the tables; then missing messages count as lost.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// How long it waits at least before it looks again; after a slow look, longer.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Shortest wait between two reads; longer after a slow read.
+const READ_EVERY: Duration = Duration::from_millis(500);
 
-/// Ranges that are listed; the counts are of all.
+/// Most ranges listed; the counts cover all.
 const LISTED: usize = 20;
 
-/// A device's clock is read before its message is numbered: so far back the tables are searched.
+/// Seconds before the start that are searched too: a device reads its clock before it numbers a message.
 const MARGIN_SECONDS: i64 = 5;
 
-/// What a simulation sent, as far as it takes to look for it.
+/// What a simulation sent, as far as verification needs it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sent {
     /// When it began, in microseconds since 1970.
@@ -41,12 +41,12 @@ pub struct Sent {
     pub quarantined_before: BTreeMap<String, i64>,
 }
 
-/// What was found.
+/// The result of the comparison.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct VerifyFindings {
     /// Nothing is missing, nothing is doubled, and the refusals are those that were expected.
     pub complete: bool,
-    /// Messages that must be stored.
+    /// Messages that should be stored.
     pub expected: u64,
     /// Those of them that are.
     pub stored: u64,
@@ -62,23 +62,23 @@ pub struct VerifyFindings {
     pub quarantined: BTreeMap<String, (i64, i64)>,
 }
 
-/// Looks until all is there, or nothing more comes.
+/// Reads the tables until they are complete or stop changing.
 pub async fn verify(readback: &mut Readback, sent: &Sent) -> Result<VerifyFindings, Outage> {
     let (mut last, mut changed) = (None, Instant::now());
     loop {
-        let asked = Instant::now();
-        let findings = look(readback, sent).await?;
+        let started = Instant::now();
+        let findings = compare_once(readback, sent).await?;
         if findings.complete || changed.elapsed() >= PATIENCE {
             return Ok(findings);
         }
         if last.as_ref() != Some(&findings) {
             (last, changed) = (Some(findings), Instant::now());
         }
-        tokio::time::sleep(LOOK_EVERY.max(asked.elapsed() * 2)).await;
+        tokio::time::sleep(READ_EVERY.max(started.elapsed() * 2)).await;
     }
 }
 
-async fn look(readback: &mut Readback, sent: &Sent) -> Result<VerifyFindings, Outage> {
+async fn compare_once(readback: &mut Readback, sent: &Sent) -> Result<VerifyFindings, Outage> {
     let since = Timestamp::from_micros(sent.began_us).plus_seconds(-MARGIN_SECONDS).to_utc();
     let first = sent.numbers.iter().map(|(first, _)| *first).min();
     let last = sent.numbers.iter().map(|(_, last)| *last).max();
@@ -130,10 +130,10 @@ impl Sent {
     }
 }
 
-// === impl Findings ===
+// === impl VerifyFindings ===
 
 impl VerifyFindings {
-    /// In words, a line each.
+    /// The findings as lines.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![format!(
             "verified     {} of {} stored, {} missing, {} doubled",
@@ -152,7 +152,7 @@ impl VerifyFindings {
         lines
     }
 
-    /// Notes that these are not there, but for those that were refused. An empty range is none.
+    /// Records the numbers `first..=last` as missing, without the `refused` ones. An empty range records nothing.
     fn miss(&mut self, first: i64, last: i64, refused: &[i64]) {
         let from = refused.partition_point(|number| *number < first);
         let to = refused.partition_point(|number| *number <= last);

@@ -1,4 +1,4 @@
-//! One test's database: asked as a superuser over the socket, so a test sees everything and never waits for the daemon.
+//! The database of one test. Queries run as superuser over the socket, so a test sees all rows and never waits for the daemon.
 
 use std::future::Future;
 use std::str::FromStr;
@@ -88,7 +88,7 @@ impl<'a> Database<'a> {
 
 impl Drop for Database<'_> {
     fn drop(&mut self) {
-        // A test that failed may have left its server frozen, and would wait for it for ever.
+        // A test that failed may have left its server frozen, and would wait for it without end.
         if self.temporary && self.server.is_running() && !std::thread::panicking() {
             // A database that stays is removed with its server.
             let _ = try_query(self.server, "postgres", &format!("DROP DATABASE {} WITH (FORCE)", self.name));
@@ -96,7 +96,7 @@ impl Drop for Database<'_> {
     }
 }
 
-/// Runs statements as whoever this URL names, as the daemon would.
+/// Runs statements as the role in `url`, as the daemon does.
 pub fn query_at(url: &str, sql: &str) -> Result<Rows, sqlx::Error> {
     run(PgConnectOptions::from_str(url)?, sql)
 }

@@ -1,5 +1,5 @@
-//! A device that publishes and remembers what the broker took over: blocking, over MQTT 5, on the codec alone, so that
-//! it says exactly what a test wants said and keeps no message of its own for later.
+//! A device that publishes and records what the broker accepted: blocking, over MQTT 5, on the codec alone, so that it
+//! sends exactly the packets of the test and queues none.
 
 use std::io::{Error, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -14,7 +14,7 @@ use rumqttc::v5::mqttbytes::{Error as PacketError, QoS};
 /// How many messages may be under way at once: well below what the broker allows, enough to keep it busy.
 const WINDOW: usize = 500;
 
-/// A broker that says nothing for this long has hung.
+/// A broker that is silent for this long has hung.
 const SILENCE: Duration = Duration::from_mins(1);
 
 /// A message to publish.
@@ -33,7 +33,7 @@ pub enum Fate {
     Accepted,
     /// The broker refused it and said why.
     Refused(String),
-    /// The connection ended first: nobody knows.
+    /// The connection ended before an answer.
     Unknown,
 }
 
@@ -109,7 +109,7 @@ impl Device {
     /// When the connection ends, the rest is `Unknown`, also what was never sent; `reconnect` makes a new one.
     pub fn publish_all(&mut self, messages: &[Message]) -> Vec<Fate> {
         let mut fates = vec![Fate::Unknown; messages.len()];
-        // A failure is told by the fates that stay unknown.
+        // A failure leaves the fates `Unknown`.
         let _ = self.carry(messages, &mut fates);
         fates
     }

@@ -10,7 +10,7 @@ use super::port;
 use super::process::{Launch, Process, find_program, read_log, run_to_end};
 use super::wait;
 
-/// What every broker of the tests says, unless the test says it differently: the values docs/how-to/own-broker.md recommends.
+/// Default configuration of test brokers: the values docs/how-to/own-broker.md recommends.
 const DEFAULTS: [&str; 10] = [
     "max_inflight_messages 16000",
     "max_queued_messages 1000000",
@@ -32,7 +32,7 @@ pub struct MosquittoOptions {
     pub persistence: bool,
     /// The access rules, as in an ACL file.
     pub acl: Option<String>,
-    /// Name and password of those who may connect; empty: everybody may.
+    /// User names and passwords; empty admits every client.
     pub users: Vec<(String, String)>,
     /// A second listener, with TLS.
     pub tls: Option<TlsListener>,
@@ -112,7 +112,7 @@ impl MosquittoOptions {
         self
     }
 
-    /// Adds somebody who may connect, and shuts out everybody without a password.
+    /// Adds a user, and refuses clients without a password.
     pub fn user(mut self, name: &str, password: &str) -> Self {
         self.users.push((name.to_owned(), password.to_owned()));
         self
@@ -133,7 +133,7 @@ impl Mosquitto {
             if broker.try_start() {
                 return broker;
             }
-            // Somebody took the port between our look and Mosquitto's.
+            // Another process took the port between the check and Mosquitto's bind.
             assert!(broker.log().contains("Address already in use"), "mosquitto ended{}", wait::log_tails());
         }
         panic!("mosquitto found no free port{}", wait::log_tails());
@@ -173,7 +173,7 @@ impl Mosquitto {
         self.end("TERM");
     }
 
-    /// It loses what it did not save.
+    /// Kills it: it loses what it did not save.
     pub fn kill9(&self) {
         self.end("KILL");
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 const LOWEST: u16 = 20_000;
 const COUNT: u16 = 12_000;
 
-/// A port nobody listens on.
+/// A free port.
 pub fn free() -> u16 {
     static NEXT: OnceLock<AtomicU16> = OnceLock::new();
     // Two test processes start at different places; where they meet all the same, the listen below tells.

@@ -23,7 +23,7 @@ pub const PASSWORD: &str = "pass-of-the-tests";
 /// The database that fresh ones are copied from.
 const TEMPLATE: &str = "prepared";
 
-/// Over the socket everybody is trusted, over TCP the password counts.
+/// The socket trusts every role; TCP needs the password.
 const HBA: &str = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
 
 /// Every test may hold a pool or two.
@@ -42,7 +42,7 @@ pub struct Postgres {
 // === impl Postgres ===
 
 impl Postgres {
-    /// The server all tests share. It does not sync its files: nobody kills it.
+    /// The server all tests share. It does not sync its files, because no test kills it.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Postgres> = OnceLock::new();
         SHARED.get_or_init(|| Self::copy_of(prepared(), &[("fsync", "off")]))
@@ -112,7 +112,7 @@ impl Postgres {
         process.kill9(&backends);
     }
 
-    /// Freezes it with each of its processes: connections stay open and nobody answers.
+    /// Freezes it with each of its processes: connections stay open without an answer.
     pub fn pause(&self) {
         self.signal_all("STOP");
     }
@@ -158,7 +158,7 @@ impl Postgres {
             if server.try_start() {
                 return server;
             }
-            // Somebody took the port between our look and Postgres'.
+            // Another process took the port between the check and Postgres' bind.
             assert!(server.log().contains("Address already in use"), "postgres ended{}", wait::log_tails());
         }
         panic!("postgres found no free port{}", wait::log_tails());
@@ -211,7 +211,7 @@ fn prepared() -> &'static Path {
         server.admin(&format!("CREATE ROLE {ROLE} LOGIN CREATEROLE PASSWORD '{PASSWORD}'"));
         server.admin(&format!("CREATE DATABASE {TEMPLATE} OWNER {ROLE}"));
         migrate(&server);
-        // A template somebody is connected to cannot be copied.
+        // Postgres refuses to copy a template with a connection.
         server.admin(&format!("ALTER DATABASE {TEMPLATE} ALLOW_CONNECTIONS false"));
         server.stop();
         // It lives as long as the process: the janitor of the directories removes it.

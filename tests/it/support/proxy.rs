@@ -9,9 +9,9 @@ use std::thread;
 /// Which way bytes flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// From the one who connected.
+    /// From the client.
     ToServer,
-    /// To the one who connected.
+    /// To the client.
     ToClient,
 }
 

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the finding")]
 
 mod bites;
+mod circles;
 mod docs_generated;
 mod docs_pages;
 mod names;

@@ -1,6 +1,6 @@
 //! `sluice demo`: a simulated fleet publishes to its own daemon, and the screen shows what happens to the messages.
 //!
-//! In reading order: [`prepare`] registers the fleet, [`daemon_process`] starts the daemon, [`traffic`] publishes,
+//! In reading order: [`mod@prepare`] registers the fleet, [`daemon_process`] starts the daemon, [`traffic`] publishes,
 //! [`revocation`] revokes one device and [`revocation_report`] describes it, [`screen`] draws, [`summary`] adds up.
 //! `scripts/demo` starts it with a broker and a database of its own. It fails when an acknowledged message is missing from
 //! the database, when nothing is stored, or when the revoked device gets in; it ends early when the broker refuses a device

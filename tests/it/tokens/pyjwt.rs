@@ -51,7 +51,7 @@ fn script(name: &str) -> Command {
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     INSTALLED.call_once(|| drop(run_to_end(Command::new(here.join("pyjwt.sh")).arg(PYJWT))));
     let mut command = Command::new(Path::new(PYJWT).join("bin/python"));
-    command.arg(here.join("it/jwt").join(name));
+    command.arg(here.join("it/tokens").join(name));
     command
 }
 

@@ -9,7 +9,7 @@ use sluice::config::{Config, Sources};
 use sluice::domain::message::Delivery;
 use sluice::domain::redact::redact;
 use sluice::domain::time::Timestamp;
-use sluice::ingest::parse::{Limits, Outcome, Token};
+use sluice::ingest::parse::{ParseLimits, ParseOutcome, TokenField};
 
 /// One topic of each kind that is kept.
 const TOPICS: [&str; 4] = [
@@ -19,9 +19,9 @@ const TOPICS: [&str; 4] = [
     "tenant/t/device/d/commands/ack",
 ];
 
-static LIMITS: LazyLock<Limits> = LazyLock::new(|| {
+static LIMITS: LazyLock<ParseLimits> = LazyLock::new(|| {
     let loaded = Config::load(&Sources::default()).expect("the defaults are allowed");
-    Limits::from(&loaded.config.ingest)
+    ParseLimits::from(&loaded.config.ingest)
 });
 
 fuzz_target!(|bytes: &[u8]| {
@@ -30,8 +30,8 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(redact(&clean), clean, "what is redacted stays as it is");
     for topic in TOPICS {
         let outcome = LIMITS.parse(&delivery(topic, payload.clone()));
-        if let Outcome::Parsed(parsed) = outcome
-            && let Token::Given(_) = parsed.token
+        if let ParseOutcome::Parsed(parsed) = outcome
+            && let TokenField::Given(_) = parsed.token
         {
             assert_redacted(topic, &clean);
         }
@@ -41,13 +41,13 @@ fuzz_target!(|bytes: &[u8]| {
 /// The payload without its token is read as before, and the note stands where the token stood.
 fn assert_redacted(topic: &'static str, clean: &Bytes) {
     match LIMITS.parse(&delivery(topic, clean.clone())) {
-        Outcome::Parsed(parsed) => match parsed.token {
-            Token::Given(note) => assert_eq!(note, "[redacted]"),
+        ParseOutcome::Parsed(parsed) => match parsed.token {
+            TokenField::Given(note) => assert_eq!(note, "[redacted]"),
             _ => panic!("redaction took more than the token"),
         },
         // The note may make a payload too large.
-        Outcome::Refused(..) => {}
-        Outcome::Ignored => unreachable!("no topic here is the platform's"),
+        ParseOutcome::Refused(..) => {}
+        ParseOutcome::Ignored => unreachable!("no topic here is the platform's"),
     }
 }
 

@@ -6,7 +6,8 @@
 //! 2. [`tokens`] verifies the JSON Web Tokens that some senders present;
 //! 3. [`policy`] decides what the authenticated subject may do with a topic.
 //!
-//! It reads no HTTP and sends no SQL: [`crate::http`] carries the requests and the answers, and callers pass the lookups in.
+//! It reads no HTTP and sends no SQL: [`crate::http`] carries the requests and the answers, and
+//! callers pass the lookups in.
 
 pub mod hooks;
 pub mod policy;

@@ -49,17 +49,19 @@ use crate::store::schema::partitions;
 use crate::store::schema::retention::Retention;
 use crate::telemetry::metrics::Metrics;
 
-/// Chunks of messages between the broker and the spine; one chunk is the result of one read of the socket.
+/// Chunks of messages between the broker and the spine; one chunk is the result of one read of the
+/// socket.
 const DELIVERIES_QUEUE: usize = 64;
 
 /// Lists of acknowledgements between the writer and the broker.
 const ACKS_QUEUE: usize = 64;
 
-/// Registry changes between the listener and the spine. Beyond this, the listener drops everything cached instead.
+/// Registry changes between the listener and the spine. Beyond this, the listener drops everything
+/// cached instead.
 const CHANGES_QUEUE: usize = 1024;
 
-/// If Postgres does not answer within this time, the session subscribes without it. Otherwise the broker would
-/// acknowledge messages for a session that does not exist yet, and drop them.
+/// If Postgres does not answer within this time, the session subscribes without it. Otherwise the
+/// broker would acknowledge messages for a session that does not exist yet, and drop them.
 const SUBSCRIBE_AFTER: Duration = Duration::from_secs(1);
 
 /// Component of readiness that is unwell until all others have started.
@@ -81,7 +83,9 @@ pub enum RunError {
     #[error(transparent)]
     Schema(#[from] SchemaError),
     /// The address of a listener is not available.
-    #[error("cannot listen on {bind} ({setting}): {error}; free the address, or set {setting} to another")]
+    #[error(
+        "cannot listen on {bind} ({setting}): {error}; free the address, or set {setting} to another"
+    )]
     Bind {
         /// Setting that names the address.
         setting: &'static str,
@@ -100,7 +104,9 @@ pub enum RunError {
     #[error("the task {0} ended unasked; the log above says why")]
     TaskDied(&'static str),
     /// Some tasks were still running at the timeout and were aborted.
-    #[error("not everything ended within SHUTDOWN_TIMEOUT_SECONDS; what was not stored stays with the broker")]
+    #[error(
+        "not everything ended within SHUTDOWN_TIMEOUT_SECONDS; what was not stored stays with the broker"
+    )]
     TimedOut,
 }
 
@@ -127,8 +133,8 @@ struct Subscription {
     deliveries: mpsc::Receiver<Vec<Delivery>>,
     acks: mpsc::Sender<Vec<AckToken>>,
     news: watch::Receiver<SessionMemory>,
-    /// Set when the session subscribed before the persisted state was read: the time during which no daemon read
-    /// messages.
+    /// Set when the session subscribed before the persisted state was read: the time during which
+    /// no daemon read messages.
     absence: Option<Absence>,
 }
 
@@ -142,7 +148,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let grants = Grants::new(&config.ingest);
     let guests = Guests::new(database.clone(), config.public.max_guests, clock::now);
     let signal = ChangeSignal::default();
-    let daemon = Daemon { config, metrics, readiness, database, grants, guests, signal, stop, abandon };
+    let daemon =
+        Daemon { config, metrics, readiness, database, grants, guests, signal, stop, abandon };
 
     let ops_stop = CancellationToken::new();
     let mut ops = daemon.start_ops(ops_stop.clone()).await?;
@@ -168,7 +175,8 @@ impl Daemon {
             Ok(Some(subscription)) => subscription,
             not_subscribed => {
                 self.stop.cancel();
-                // Nothing was stored, so there is nothing to acknowledge: the session only disconnects.
+                // Nothing was stored, so there is nothing to acknowledge: the session only
+                // disconnects.
                 tasks.finish(DISCONNECT_RESERVE).await;
                 return not_subscribed.map(drop).map_err(RunError::from);
             }
@@ -192,21 +200,33 @@ impl Daemon {
     /// Starts liveness, readiness and metrics: first to start, last to stop.
     async fn start_ops(&self, stop: CancellationToken) -> Result<Tasks, RunError> {
         let (setting, bind) = ("OPS_BIND", self.config.http.ops_bind);
-        let listener = TcpListener::bind(bind).await.map_err(|error| RunError::Bind { setting, bind, error })?;
+        let listener = TcpListener::bind(bind).await.map_err(|error| RunError::Bind {
+            setting,
+            bind,
+            error,
+        })?;
         let mut ops = Tasks::default();
         let grants = self.grants.clone();
         let remembered: CachedGrantReader = Arc::new(move |key: &DeviceKey| {
-            grants.view().get(key.identity()).map(|grant| GrantView::of(&grant, clock::now(), Instant::now()))
+            grants
+                .view()
+                .get(key.identity())
+                .map(|grant| GrantView::of(&grant, clock::now(), Instant::now()))
         });
         let (metrics, readiness) = (self.metrics.clone(), self.readiness.clone());
         ops.spawn("ops", http::serve_ops(listener, metrics, readiness, remembered, stop));
         Ok(ops)
     }
 
-    /// Starts the API before Postgres is available; it then answers with an error. It stops with `stop`.
+    /// Starts the API before Postgres is available; it then answers with an error. It stops with
+    /// `stop`.
     async fn start_api(&self, tasks: &mut Tasks) -> Result<(), RunError> {
         let (setting, bind) = ("HTTP_BIND", self.config.http.api_bind);
-        let listener = TcpListener::bind(bind).await.map_err(|error| RunError::Bind { setting, bind, error })?;
+        let listener = TcpListener::bind(bind).await.map_err(|error| RunError::Bind {
+            setting,
+            bind,
+            error,
+        })?;
         let api = Api::new(self.config.clone(), self.database.clone());
         let numbers = self.metrics.http.api.clone();
         tasks.spawn("api", http::serve_api(listener, api, numbers, self.stop.clone()));
@@ -217,14 +237,24 @@ impl Daemon {
     async fn start_public(&self, tasks: &mut Tasks) -> Result<(), RunError> {
         let Some(bind) = self.config.public.bind else { return Ok(()) };
         let setting = "PUBLIC_BIND";
-        let listener = TcpListener::bind(bind).await.map_err(|error| RunError::Bind { setting, bind, error })?;
-        let public = PublicApi::new(&self.config.public, self.guests.clone(), self.metrics.guests.clone(), clock::now);
+        let listener = TcpListener::bind(bind).await.map_err(|error| RunError::Bind {
+            setting,
+            bind,
+            error,
+        })?;
+        let public = PublicApi::new(
+            &self.config.public,
+            self.guests.clone(),
+            self.metrics.guests.clone(),
+            clock::now,
+        );
         let numbers = self.metrics.http.public.clone();
         tasks.spawn("public", http::serve_public(listener, public, numbers, self.stop.clone()));
         Ok(())
     }
 
-    /// Retries until the schema fits and the persisted session is read. `None` means that `stop` was cancelled.
+    /// Retries until the schema fits and the persisted session is read. `None` means that `stop`
+    /// was cancelled.
     async fn prepare(&self) -> Result<Option<SessionMemory>, SchemaError> {
         let mut retry = self.retry("schema", &self.stop);
         loop {
@@ -250,21 +280,32 @@ impl Daemon {
     /// Resolves when `stop` is cancelled and only the time for the disconnect remains.
     async fn stop_is_due(&self) {
         self.stop.cancelled().await;
-        tokio::time::sleep(self.config.process.shutdown_timeout.saturating_sub(DISCONNECT_RESERVE)).await;
+        tokio::time::sleep(self.config.process.shutdown_timeout.saturating_sub(DISCONNECT_RESERVE))
+            .await;
     }
 
-    /// Prepares and subscribes: with the persisted session, or without it if Postgres does not answer within
-    /// `SUBSCRIBE_AFTER`.
-    async fn prepare_and_subscribe(&self, tasks: &mut Tasks) -> Result<Option<Subscription>, SchemaError> {
+    /// Prepares and subscribes: with the persisted session, or without it if Postgres does not
+    /// answer within `SUBSCRIBE_AFTER`.
+    async fn prepare_and_subscribe(
+        &self,
+        tasks: &mut Tasks,
+    ) -> Result<Option<Subscription>, SchemaError> {
         let (news_in, news) = watch::channel(SessionMemory::default());
         let mut preparing = std::pin::pin!(self.prepare());
         if let Ok(prepared) = tokio::time::timeout(SUBSCRIBE_AFTER, &mut preparing).await {
             let Some(session) = prepared? else { return Ok(None) };
-            return Ok(Some(self.start_session(tasks, SubscriptionMemory::new(session, news_in), news)));
+            return Ok(Some(self.start_session(
+                tasks,
+                SubscriptionMemory::new(session, news_in),
+                news,
+            )));
         }
-        tracing::warn!("Postgres has not answered yet; subscribing all the same, the broker keeps what comes");
+        tracing::warn!(
+            "Postgres has not answered yet; subscribing all the same, the broker keeps what comes"
+        );
         let (recall, recalled) = oneshot::channel();
-        let subscription = self.start_session(tasks, SubscriptionMemory::unrecalled(recalled, news_in), news);
+        let subscription =
+            self.start_session(tasks, SubscriptionMemory::unrecalled(recalled, news_in), news);
         let Some(session) = preparing.await? else { return Ok(None) };
         let until = clock::now();
         let absence = session.subscribed.as_ref().map(|last| Absence { since: last.at, until });
@@ -273,7 +314,8 @@ impl Daemon {
         Ok(Some(Subscription { absence, ..subscription }))
     }
 
-    /// Starts the session with the broker. Until the spine starts, messages wait in its queue, then at the broker.
+    /// Starts the session with the broker. Until the spine starts, messages wait in its queue, then
+    /// at the broker.
     fn start_session(
         &self,
         tasks: &mut Tasks,
@@ -284,8 +326,17 @@ impl Daemon {
         let (acks_in, acks) = mpsc::channel(ACKS_QUEUE);
         let (broker, numbers) = (self.config.broker.clone(), self.metrics.broker.clone());
         let time = (self.config.ingest.flush_interval, clock::now as Clock);
-        let session = BrokerSession::new(broker, time, numbers, self.readiness.clone(), memory, deliveries_in, acks);
-        tasks.spawn("session", session.run(self.stop.clone(), self.config.process.shutdown_timeout));
+        let session = BrokerSession::new(
+            broker,
+            time,
+            numbers,
+            self.readiness.clone(),
+            memory,
+            deliveries_in,
+            acks,
+        );
+        tasks
+            .spawn("session", session.run(self.stop.clone(), self.config.process.shutdown_timeout));
         Subscription { deliveries, acks: acks_in, news, absence: None }
     }
 
@@ -296,21 +347,34 @@ impl Daemon {
             self.database.schema_state().await?.check()?;
         }
         let broker = &self.config.broker;
-        Ok(broker_sessions::recall(self.database.pool(), &broker.client_id, &broker.filter()).await?)
+        Ok(broker_sessions::recall(self.database.pool(), &broker.client_id, &broker.filter())
+            .await?)
     }
 
     /// Starts the tasks that maintain database, certificates, revocation list and access rules.
     fn start_maintenance(&self, tasks: &mut Tasks) {
         let retention = Retention::from(&self.config.database);
         let (pool, store, readiness) = (self.database.pool(), &self.metrics.store, &self.readiness);
-        let keep =
-            partitions::keep(pool.clone(), retention, store.clone(), readiness.clone(), clock::now, self.stop.clone());
+        let keep = partitions::keep(
+            pool.clone(),
+            retention,
+            store.clone(),
+            readiness.clone(),
+            clock::now,
+            self.stop.clone(),
+        );
         tasks.spawn("partitions", keep);
         tasks.spawn(
             "probe",
-            health_probe::watch(self.database.clone(), readiness.clone(), clock::now, self.stop.clone()),
+            health_probe::watch(
+                self.database.clone(),
+                readiness.clone(),
+                clock::now,
+                self.stop.clone(),
+            ),
         );
-        let (numbers, days) = (self.metrics.certificates.clone(), self.config.certificates.expiry_warning_days);
+        let (numbers, days) =
+            (self.metrics.certificates.clone(), self.config.certificates.expiry_warning_days);
         let upkeep = CertificateUpkeep::new(self.database.clone(), numbers, days, clock::now);
         tasks.spawn("certificates", upkeep.keep(self.stop.clone()));
         let (settings, numbers) = (&self.config.certificates, self.metrics.certificates.clone());
@@ -319,19 +383,31 @@ impl Daemon {
         }
         let (database, numbers) = (self.database.clone(), self.metrics.revocation.clone());
         let recheck = Recheck::default();
-        let acl = AclWriter::new(&self.config, self.metrics.broker_acl.clone(), readiness.clone(), &self.signal);
-        if let Some(publisher) = CrlPublisher::new(&self.config, database, numbers, readiness.clone(), acl, clock::now)
+        let acl = AclWriter::new(
+            &self.config,
+            self.metrics.broker_acl.clone(),
+            readiness.clone(),
+            &self.signal,
+        );
+        if let Some(publisher) =
+            CrlPublisher::new(&self.config, database, numbers, readiness.clone(), acl, clock::now)
         {
-            tasks.spawn("revocation", publisher.with_recheck(recheck.clone()).run(self.stop.clone()));
+            tasks.spawn(
+                "revocation",
+                publisher.with_recheck(recheck.clone()).run(self.stop.clone()),
+            );
         }
         let numbers = self.metrics.isolation.clone();
-        if let Some(isolation) = Isolation::new(&self.config, recheck, numbers, readiness.clone(), clock::now) {
+        if let Some(isolation) =
+            Isolation::new(&self.config, recheck, numbers, readiness.clone(), clock::now)
+        {
             tasks.spawn("isolation", isolation.run(self.stop.clone()));
         }
     }
 
-    /// Starts the path of a message, from the broker to the table and back. Each task ends when the one before it
-    /// closes its queue; the session is the first to stop reading and the last to end.
+    /// Starts the path of a message, from the broker to the table and back. Each task ends when the
+    /// one before it closes its queue; the session is the first to stop reading and the last to
+    /// end.
     fn start_spine(&self, tasks: &mut Tasks, subscription: Subscription) {
         let Subscription { deliveries, acks, news, absence } = subscription;
         let (changes_in, changes) = mpsc::channel(CHANGES_QUEUE);
@@ -342,20 +418,29 @@ impl Daemon {
         let signal = self.signal.clone();
         tasks.spawn(
             "listen",
-            change_feed::follow(pool.clone(), changes_in, signal, store, readiness.clone(), stop.clone()),
+            change_feed::follow(
+                pool.clone(),
+                changes_in,
+                signal,
+                store,
+                readiness.clone(),
+                stop.clone(),
+            ),
         );
         let keep = broker_sessions::keep(pool, config.broker.client_id.clone(), news, stop.clone());
         tasks.spawn("broker_sessions", keep);
 
         let (ingest, numbers) = (&config.ingest, metrics.ingest.clone());
-        let mut authorizer = Authorizer::new(database.directory(), ingest, grants.clone(), numbers, clock::now);
+        let mut authorizer =
+            Authorizer::new(database.directory(), ingest, grants.clone(), numbers, clock::now);
         if let Some(absence) = absence {
             authorizer.record_absence(absence);
         }
         let sizes = Sizes::new(ingest.batch_size, usize::from(config.broker.receive_maximum));
         let gathering = Gathering::new(sizes, ingest.flush_interval);
         let registry_retry = self.retry("registry", abandon);
-        let spine = Spine::new(authorizer, gathering, registry_retry, metrics.broker.clone(), clock::now);
+        let spine =
+            Spine::new(authorizer, gathering, registry_retry, metrics.broker.clone(), clock::now);
         tasks.spawn("spine", spine.run(SpineQueues { deliveries, changes, batches: batches_in }));
 
         let (writer_retry, numbers) = (self.retry("writer", abandon), metrics.ingest.clone());
@@ -364,8 +449,8 @@ impl Daemon {
         tasks.spawn("writer", writer.run(batches));
     }
 
-    /// Waits for all tasks. Shortly before the timeout it gives up on Postgres, which leaves time to disconnect from
-    /// the broker.
+    /// Waits for all tasks. Shortly before the timeout it gives up on Postgres, which leaves time
+    /// to disconnect from the broker.
     async fn wind_down(&self, tasks: Tasks) -> Ending {
         let timeout = self.config.process.shutdown_timeout;
         let finished = tasks.finish(timeout);

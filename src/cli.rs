@@ -1,8 +1,9 @@
 //! The command line: parses the arguments, runs one command, returns its exit code.
 //!
-//! In reading order: [`run`] is the daemon; [`health`], [`doctor`], [`config`] and [`migrate`] operate it; [`registry`],
-//! [`certificates`] and [`access`] say who may do what; [`quarantine`], [`retention`] and [`explain`] are about messages.
-//! Commands print what other modules decide; they hold no rules of their own.
+//! In reading order: [`run`] is the daemon; [`health`], [`doctor`], [`config`] and [`migrate`]
+//! operate it; [`registry`], [`certificates`] and [`access`] say who may do what; [`quarantine`],
+//! [`retention`] and [`explain`] are about messages. Commands print what other modules decide; they
+//! hold no rules of their own.
 
 pub mod access;
 pub mod certificates;
@@ -55,7 +56,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the daemon until SIGTERM
-    #[command(after_help = "Example: CERT_AUTH_ENABLED=1 DATABASE_URL_FILE=/run/secrets/db sluice run")]
+    #[command(
+        after_help = "Example: CERT_AUTH_ENABLED=1 DATABASE_URL_FILE=/run/secrets/db sluice run"
+    )]
     Run,
     /// Ask the running daemon whether it is ready: 0 yes, 1 no, 69 no answer
     #[command(after_help = "Example: sluice health || sluice health --live")]
@@ -74,7 +77,10 @@ enum Command {
     #[command(subcommand, after_help = "Example: sluice config template > sluice.toml")]
     Config(config::ConfigCommand),
     /// The authority that signs devices: make one, show it, print its bundle
-    #[command(subcommand, after_help = "Example: sluice ca init --cert ca.crt --key ca.key --crl crl.pem")]
+    #[command(
+        subcommand,
+        after_help = "Example: sluice ca init --cert ca.crt --key ca.key --crl crl.pem"
+    )]
     Ca(certificates::ca::CaCommand),
     /// The list of revoked certificates: show it, have it published
     #[command(subcommand, after_help = "Example: sluice crl show")]
@@ -101,12 +107,16 @@ enum Command {
     #[command(subcommand, after_help = "Example: sluice device add acme pump-1 --site north")]
     Device(registry::device::DeviceCommand),
     /// Certificates: what a device shows to be believed
-    #[command(subcommand, after_help = "Example: sluice cert issue acme pump-1 --csr pump-1.csr --out pump-1.crt")]
+    #[command(
+        subcommand,
+        after_help = "Example: sluice cert issue acme pump-1 --csr pump-1.csr --out pump-1.crt"
+    )]
     Cert(certificates::CertCommand),
     /// Refused messages, kept and explained
     #[command(subcommand, after_help = "Example: sluice quarantine list --tenant acme --since 2h")]
     Quarantine(quarantine::QuarantineCommand),
-    /// Let a simulated fleet publish to a daemon of its own, and show what becomes of it; scripts/demo prepares all it needs
+    /// Let a simulated fleet publish to a daemon of its own, and show what becomes of it;
+    /// scripts/demo prepares all it needs
     #[command(
         after_help = "It registers its fleet in the database the settings name, as tenant sluice-demo, issues a certificate to each device\n\
             (DEVICE_CA_CERT_PATH, DEVICE_CA_KEY_PATH), lets each connect as itself at BROKER_PROBE_ADDR, and revokes one while it\n\
@@ -114,7 +124,8 @@ enum Command {
             Example: ./scripts/demo --seconds 10"
     )]
     Demo(crate::sim::demo::DemoArgs),
-    /// Let a simulated fleet publish, and say exactly what of it is missing or doubled in the tables
+    /// Let a simulated fleet publish, and say exactly what of it is missing or doubled in the
+    /// tables
     #[command(
         after_help = "It registers its fleet in the database the settings name, in tenants sluice-sim-000 and on, and publishes to the\n\
             broker they name; a daemon runs beside it. Without --tls a few connections of MQTT_USERNAME speak for all devices, and the\n\
@@ -137,7 +148,8 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are answers, not errors. If printing fails, the exit code still says which.
+            // Help and version are answers, not errors. If printing fails, the exit code still says
+            // which.
             let _ = error.print();
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
         }
@@ -160,12 +172,13 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     if let Command::Config(command) = cli.command {
         return config::run(command, &sources, cli.output).map(|()| Exit::Done);
     }
-    let loaded = Config::load(&sources).map_err(|errors| Failure::new(Exit::Config, errors.to_string()))?;
+    let loaded =
+        Config::load(&sources).map_err(|errors| Failure::new(Exit::Config, errors.to_string()))?;
     // One thread: the steps of a batch are small, and waking another thread costs more than a step.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Internal, format!("the runtime cannot be started: {error}")))?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+            Failure::new(Exit::Internal, format!("the runtime cannot be started: {error}"))
+        })?;
     let (config, output) = (loaded.config, cli.output);
     let result = runtime.block_on(async {
         match cli.command {

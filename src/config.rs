@@ -1,11 +1,12 @@
 //! The settings, parsed and checked once: code that gets a [`Config`] validates nothing again.
 //!
-//! In reading order: [`setting`] defines one setting, and [`table`] lists all of them by area. [`sections`] holds the
-//! settings and the type of each area. [`load`] merges the sources, parses each value and checks values against each
-//! other. [`secret`] holds a value that is never displayed.
+//! In reading order: [`setting`] defines one setting, and [`table`] lists all of them by area.
+//! [`sections`] holds the settings and the type of each area. [`load`] merges the sources, parses
+//! each value and checks values against each other. [`secret`] holds a value that is never
+//! displayed.
 //!
-//! All errors are reported at once, each with the name, the value and what is allowed. Nothing here opens a connection:
-//! whether a host responds is found by the code that connects.
+//! All errors are reported at once, each with the name, the value and what is allowed. Nothing here
+//! opens a connection: whether a host responds is found by the code that connects.
 
 pub mod load;
 pub mod secret;
@@ -73,7 +74,8 @@ impl Config {
     pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
         let mut errors = Vec::new();
         let merged = load::layers::merge(sources, &mut errors);
-        let mut reader = SettingReader::new(table::all().map(|(_, setting)| setting), &merged, errors);
+        let mut reader =
+            SettingReader::new(table::all().map(|(_, setting)| setting), &merged, errors);
         let config = Self {
             broker: sections::broker::BrokerConfig::read(&mut reader),
             database: sections::database::DatabaseConfig::read(&mut reader),
@@ -86,7 +88,11 @@ impl Config {
         };
         load::cross_checks::check(&config, &mut reader);
         let errors = reader.finish();
-        if errors.is_empty() { Ok(Loaded { config, effective: effective(&merged) }) } else { Err(ConfigErrors(errors)) }
+        if errors.is_empty() {
+            Ok(Loaded { config, effective: effective(&merged) })
+        } else {
+            Err(ConfigErrors(errors))
+        }
     }
 }
 
@@ -97,7 +103,9 @@ fn effective(merged: &Merged) -> Vec<Effective> {
         Effective {
             area: area.name,
             name: setting.name,
-            value: value.map(|given| if setting.is_secret() { "***".to_owned() } else { given.text.clone() }),
+            value: value.map(|given| {
+                if setting.is_secret() { "***".to_owned() } else { given.text.clone() }
+            }),
             source: given.map_or(SettingOrigin::Default, |given| given.origin.clone()).to_string(),
         }
     };

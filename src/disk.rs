@@ -1,4 +1,5 @@
-//! Reads files that settings name, without blocking on a pipe without a writer or on a mount whose server is gone.
+//! Reads files that settings name, without blocking on a pipe without a writer or on a mount whose
+//! server is gone.
 //!
 //! It knows no format and no setting.
 
@@ -18,8 +19,8 @@ use tokio::time::timeout;
 /// Upper bound for one access, and for the wait for the access before it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// One permit for each path, so that a dead mount blocks one thread for each of its files. There are as many entries
-/// as settings that name files.
+/// One permit for each path, so that a dead mount blocks one thread for each of its files. There
+/// are as many entries as settings that name files.
 static TURNS: Mutex<BTreeMap<PathBuf, Arc<Semaphore>>> = Mutex::new(BTreeMap::new());
 
 /// An access did not return in time.
@@ -33,7 +34,8 @@ pub enum Unreachable {
     Failed(PathBuf, String),
 }
 
-/// Opens a regular file for reading and refuses anything else: opening a pipe would wait for its writer.
+/// Opens a regular file for reading and refuses anything else: opening a pipe would wait for its
+/// writer.
 pub fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
@@ -42,7 +44,8 @@ pub fn open(path: &Path) -> io::Result<File> {
     if kind.is_file() {
         return Ok(file);
     }
-    let kind = if kind.is_dir() { io::ErrorKind::IsADirectory } else { io::ErrorKind::InvalidInput };
+    let kind =
+        if kind.is_dir() { io::ErrorKind::IsADirectory } else { io::ErrorKind::InvalidInput };
     Err(io::Error::new(kind, "it is not a regular file"))
 }
 
@@ -51,7 +54,10 @@ pub fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max_bytes {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {max_bytes} bytes")));
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it has more than {max_bytes} bytes"),
+        ));
     }
     Ok(bytes)
 }
@@ -62,8 +68,8 @@ pub fn read_text(path: &Path, max_bytes: u64) -> io::Result<String> {
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
 }
 
-/// Runs `work`, which accesses `path`, on a blocking thread; the caller waits for at most [`PATIENCE`]. Until `work`
-/// returns, no other starts for the same path.
+/// Runs `work`, which accesses `path`, on a blocking thread; the caller waits for at most
+/// [`PATIENCE`]. Until `work` returns, no other starts for the same path.
 pub async fn apart<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce() -> T + Send + 'static,
@@ -111,7 +117,8 @@ mod tests {
         assert_eq!(open(dir.path()).unwrap_err().kind(), io::ErrorKind::IsADirectory);
         assert_eq!(open(&dir.path().join("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
         let pipe = dir.path().join("pipe");
-        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+            .unwrap();
         assert!(open(&pipe).unwrap_err().to_string().contains("not a regular file"));
         assert!(open(Path::new("/dev/null")).is_err());
     }
@@ -121,9 +128,15 @@ mod tests {
         let (path, other) = (Path::new("/test/apart"), Path::new("/test/other"));
         let (release, held) = std::sync::mpsc::channel::<()>();
         let moment = Duration::from_millis(50);
-        assert!(matches!(within(moment, path, move || held.recv()).await, Err(Unreachable::Late(..))));
+        assert!(matches!(
+            within(moment, path, move || held.recv()).await,
+            Err(Unreachable::Late(..))
+        ));
         let second = within(moment, path, || 7).await.unwrap_err();
-        assert!(second.to_string().starts_with("/test/apart: the file system did not answer"), "{second}");
+        assert!(
+            second.to_string().starts_with("/test/apart: the file system did not answer"),
+            "{second}"
+        );
         assert_eq!(apart(other, || 7).await, Ok(7), "another path is not held up");
         release.send(()).unwrap();
         assert_eq!(apart(path, || 7).await, Ok(7));

@@ -1,8 +1,9 @@
 //! Types that the wings share. Nothing here does IO, uses a runtime, or reads a clock.
 //!
-//! Names and time: [`ids`], [`topic`], [`time`], [`clocks`]. A message and its outcome: [`message`], [`device`],
-//! [`refusal`], [`batch`], [`quarantine_sampling`], [`redact`]. Between the wings: [`ports`] (traits),
-//! [`registry_change`], [`broker_login`], [`broker_subscription`], [`probe`], [`finding`].
+//! Names and time: [`ids`], [`topic`], [`time`], [`clocks`]. A message and its outcome:
+//! [`message`], [`device`], [`refusal`], [`batch`], [`quarantine_sampling`], [`redact`]. Between
+//! the wings: [`ports`] (traits), [`registry_change`], [`broker_login`], [`broker_subscription`],
+//! [`probe`], [`finding`].
 
 pub mod batch;
 pub mod broker_login;

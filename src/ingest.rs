@@ -1,10 +1,11 @@
 //! The spine: deliveries of the broker become batches, and batches become rows.
 //!
-//! In the order of a message: [`parse`] reads its fields, [`authorize`] decides whether its sender is accepted, with
-//! the cached registry answers of [`grants`]; [`batching`] decides when a batch is sent, [`writer`] stores it and
-//! acknowledges, [`retry`] waits for Postgres.
-//! Beside it: [`explain`] shows each check of one message, [`replay`] sends a quarantined message through the same
-//! steps. [`crate::domain::quarantine_sampling`] limits the rows of a flood of refused messages.
+//! In the order of a message: [`parse`] reads its fields, [`authorize`] decides whether its sender
+//! is accepted, with the cached registry answers of [`grants`]; [`batching`] decides when a batch
+//! is sent, [`writer`] stores it and acknowledges, [`retry`] waits for Postgres. Beside it:
+//! [`explain`] shows each check of one message, [`replay`] sends a quarantined message through the
+//! same steps. [`crate::domain::quarantine_sampling`] limits the rows of a flood of refused
+//! messages.
 //!
 //! It uses broker and store only through the traits of [`crate::domain::ports`].
 
@@ -35,8 +36,8 @@ use crate::domain::registry_change::RegistryChange;
 use crate::domain::time::{Clock, MICROS_PER_SECOND};
 use crate::telemetry::broker::BrokerMetrics;
 
-/// Number of messages between two yields: parsing a batch takes milliseconds, in which Postgres may answer and would
-/// idle.
+/// Number of messages between two yields: parsing a batch takes milliseconds, in which Postgres may
+/// answer and would idle.
 const YIELD_EVERY: usize = 100;
 
 /// First half of the spine: gathers, parses and authorizes. The second half is the [`writer`].
@@ -75,8 +76,8 @@ impl<D: Directory> Spine<D> {
         Self { authorizer, gathering, waiting: Vec::new(), permits, retry, broker_metrics, clock }
     }
 
-    /// Runs until `deliveries` is closed and every message is sent to the writer, or Postgres is given up. Registry
-    /// changes come first, so that a revocation applies to the very next batch.
+    /// Runs until `deliveries` is closed and every message is sent to the writer, or Postgres is
+    /// given up. Registry changes come first, so that a revocation applies to the very next batch.
     pub async fn run(mut self, mut queues: SpineQueues) {
         loop {
             let plan = self.gathering.plan(Instant::now());
@@ -102,7 +103,8 @@ impl<D: Directory> Spine<D> {
 
     fn gather(&mut self, deliveries: Vec<Delivery>) {
         self.broker_metrics.queue_depth.sub(i64::try_from(deliveries.len()).unwrap_or(0));
-        let bytes = deliveries.iter().map(|delivery| delivery.topic.len() + delivery.payload.len()).sum();
+        let bytes =
+            deliveries.iter().map(|delivery| delivery.topic.len() + delivery.payload.len()).sum();
         self.gathering.arrived(deliveries.len(), bytes, Instant::now());
         if self.waiting.is_empty() {
             self.waiting = deliveries;
@@ -120,8 +122,8 @@ impl<D: Directory> Spine<D> {
         queues.batches.send(PreparedBatch { batch, permit }).await.is_ok()
     }
 
-    /// Parses, queries the registry, and authorizes; retries while the registry does not answer. Changes that arrive
-    /// before the query apply to this batch.
+    /// Parses, queries the registry, and authorizes; retries while the registry does not answer.
+    /// Changes that arrive before the query apply to this batch.
     async fn prepare(
         &mut self,
         deliveries: Vec<Delivery>,
@@ -182,7 +184,10 @@ impl<D: Directory> Spine<D> {
         const IDLE_WAIT: Duration = Duration::from_hours(1);
         let now = Instant::now();
         let sightings = self.authorizer.sightings_due().map_or(IDLE_WAIT, |due| {
-            let micros = due.micros().saturating_sub((self.clock)().micros()).clamp(0, 10 * MICROS_PER_SECOND);
+            let micros = due
+                .micros()
+                .saturating_sub((self.clock)().micros())
+                .clamp(0, 10 * MICROS_PER_SECOND);
             // A minimum: while the writer is busy, a due row waits for its batch.
             Duration::from_micros(micros.unsigned_abs()).max(Duration::from_millis(20))
         });
@@ -193,7 +198,8 @@ impl<D: Directory> Spine<D> {
     }
 }
 
-/// Waits for a permit of the writer as `plan` says; never ready while there is nothing to send. `None` means closed.
+/// Waits for a permit of the writer as `plan` says; never ready while there is nothing to send.
+/// `None` means closed.
 async fn acquire(permits: &Arc<Semaphore>, plan: FlushPlan) -> Option<OwnedSemaphorePermit> {
     match plan {
         FlushPlan::Idle | FlushPlan::WaitUntil(_) => std::future::pending().await,

@@ -1,24 +1,26 @@
-//! Sluice stores the telemetry that devices publish to Mosquitto. Read the modules in this order to follow one message
-//! from the broker to the table, and its acknowledgement back:
+//! Sluice stores the telemetry that devices publish to Mosquitto. Read the modules in this order to
+//! follow one message from the broker to the table, and its acknowledgement back:
 //!
 //! 1. [`app`] starts every component of the daemon, in order.
 //! 2. [`broker`] holds the connection to Mosquitto and delivers messages to the spine.
 //! 3. [`ingest`] is the spine: parse, authorize, batch, write; only then acknowledge.
 //! 4. [`store`] is Postgres: rows, registry, quarantine.
 //!
-//! Around the spine: [`domain`] holds the types that the others share, [`config`] reads the settings, [`telemetry`]
-//! holds metrics and logs, [`lifecycle`] starts and stops tasks, [`clock`] reads the time, [`disk`] reads files.
-//! Beside the spine: [`pki`] signs certificates, [`registry`] issues and revokes them, [`access`] decides what a
-//! client may do at the broker, and [`http`] serves the API, the hooks and the ops endpoints.
-//! For the operator: [`cli`] is the command line, [`command`] what its commands share, [`sim`] the simulated fleets.
+//! Around the spine: [`domain`] holds the types that the others share, [`config`] reads the
+//! settings, [`telemetry`] holds metrics and logs, [`lifecycle`] starts and stops tasks, [`clock`]
+//! reads the time, [`disk`] reads files. Beside the spine: [`pki`] signs certificates, [`registry`]
+//! issues and revokes them, [`access`] decides what a client may do at the broker, and [`http`]
+//! serves the API, the hooks and the ops endpoints. For the operator: [`cli`] is the command line,
+//! [`command`] what its commands share, [`sim`] the simulated fleets.
 //!
 //! # Invariants
 //! 1. A message is acknowledged only after the commit that stores it.
-//! 2. MQTT has no negative acknowledgement: a failed batch is retried, and a message the database refuses is
-//!    quarantined.
+//! 2. MQTT has no negative acknowledgement: a failed batch is retried, and a message the database
+//!    refuses is quarantined.
 //! 3. The task that reads the broker never awaits Postgres.
 //! 4. An acknowledgement is void once its connection has ended.
-//! 5. Every queue has a bound, and the queue of deliveries has a gauge. Every task has an owner, who notices its end.
+//! 5. Every queue has a bound, and the queue of deliveries has a gauge. Every task has an owner,
+//!    who notices its end.
 //! 6. Shutdown: stop reading, flush, acknowledge, disconnect, close.
 
 pub mod access;

@@ -1,4 +1,5 @@
-//! Life of the process: tasks with owners and names, one stop signal for all, and readiness with its reasons.
+//! Life of the process: tasks with owners and names, one stop signal for all, and readiness with
+//! its reasons.
 //!
 //! It starts no task of its own and imports no other module of the crate.
 
@@ -26,7 +27,8 @@ pub enum Ending {
     TimedOut,
 }
 
-/// Reasons why the daemon is not ready, by component; empty means ready. Clones share the same state.
+/// Reasons why the daemon is not ready, by component; empty means ready. Clones share the same
+/// state.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
     troubles: Arc<Mutex<BTreeMap<&'static str, String>>>,
@@ -49,7 +51,8 @@ impl Tasks {
         self.names.insert(handle.id(), name);
     }
 
-    /// Waits until a task ends or `stop` is cancelled. Returns the name of a task that ended before `stop`.
+    /// Waits until a task ends or `stop` is cancelled. Returns the name of a task that ended before
+    /// `stop`.
     pub async fn watch(&mut self, stop: &CancellationToken) -> Option<&'static str> {
         tokio::select! {
             // `stop` is checked first: a task that ends after it ends as intended.
@@ -77,7 +80,10 @@ impl Tasks {
         }
     }
 
-    fn name_of(&self, ended: Result<(tokio::task::Id, &'static str), tokio::task::JoinError>) -> &'static str {
+    fn name_of(
+        &self,
+        ended: Result<(tokio::task::Id, &'static str), tokio::task::JoinError>,
+    ) -> &'static str {
         match ended {
             Ok((_, name)) => name,
             Err(error) => self.names.get(&error.id()).copied().unwrap_or("unnamed"),

@@ -1,13 +1,15 @@
-//! Decisions about certificates: joins the signing of [`crate::pki`] with the rows of [`crate::store`].
+//! Decisions about certificates: joins the signing of [`crate::pki`] with the rows of
+//! [`crate::store`].
 //!
-//! In reading order: [`certificates`] issues, renews, rotates, imports and revokes, one decision per file.
-//! [`revocation`] carries a revoked row to its proof at the broker. [`access_rules`] keeps the broker's access rules
-//! equal to the registry. [`authority_watch`] reports the end of the authority. [`guests`] issues short-lived public
-//! credentials.
+//! In reading order: [`certificates`] issues, renews, rotates, imports and revokes, one decision
+//! per file. [`revocation`] carries a revoked row to its proof at the broker. [`access_rules`]
+//! keeps the broker's access rules equal to the registry. [`authority_watch`] reports the end of
+//! the authority. [`guests`] issues short-lived public credentials.
 //!
-//! Everything that signs follows one order: judge the request, plan, reserve the serial number, sign, store the row. A
-//! refusal stores nothing, and a power cut leaves a record of every number that may be in use. It prints nothing and
-//! answers no request: the command line and the API call the same functions.
+//! Everything that signs follows one order: judge the request, plan, reserve the serial number,
+//! sign, store the row. A refusal stores nothing, and a power cut leaves a record of every number
+//! that may be in use. It prints nothing and answers no request: the command line and the API call
+//! the same functions.
 
 pub mod access_rules;
 pub mod authority_watch;
@@ -46,7 +48,9 @@ pub struct Signer {
 #[derive(Debug, thiserror::Error)]
 pub enum SignerError {
     /// A setting that names a file is unset.
-    #[error("{0} is not set: name the authority's file, or make an authority with `sluice ca init`")]
+    #[error(
+        "{0} is not set: name the authority's file, or make an authority with `sluice ca init`"
+    )]
     NotSet(&'static str),
     /// The files of the authority are unusable.
     #[error(transparent)]
@@ -54,8 +58,12 @@ pub enum SignerError {
 }
 
 /// Opens the authority's certificate alone, to verify and not to sign.
-pub fn open_authority(settings: &CertificatesConfig, now: Timestamp) -> Result<AuthorityCertificate, SignerError> {
-    let certificate = settings.ca_cert_path.as_deref().ok_or(SignerError::NotSet("DEVICE_CA_CERT_PATH"))?;
+pub fn open_authority(
+    settings: &CertificatesConfig,
+    now: Timestamp,
+) -> Result<AuthorityCertificate, SignerError> {
+    let certificate =
+        settings.ca_cert_path.as_deref().ok_or(SignerError::NotSet("DEVICE_CA_CERT_PATH"))?;
     Ok(AuthorityCertificate::open(certificate, now)?)
 }
 
@@ -64,9 +72,14 @@ pub fn open_authority(settings: &CertificatesConfig, now: Timestamp) -> Result<A
 impl Signer {
     /// Opens the authority's files and takes the profile from the settings.
     pub fn open(settings: &CertificatesConfig, now: Timestamp) -> Result<Self, SignerError> {
-        let certificate = settings.ca_cert_path.as_deref().ok_or(SignerError::NotSet("DEVICE_CA_CERT_PATH"))?;
-        let key = settings.ca_key_path.as_deref().ok_or(SignerError::NotSet("DEVICE_CA_KEY_PATH"))?;
-        let profile = CertificateProfile { cn_format: settings.cn_format, validity_days: settings.validity_days };
+        let certificate =
+            settings.ca_cert_path.as_deref().ok_or(SignerError::NotSet("DEVICE_CA_CERT_PATH"))?;
+        let key =
+            settings.ca_key_path.as_deref().ok_or(SignerError::NotSet("DEVICE_CA_KEY_PATH"))?;
+        let profile = CertificateProfile {
+            cn_format: settings.cn_format,
+            validity_days: settings.validity_days,
+        };
         Ok(Self { authority: Arc::new(Authority::open(certificate, key, now)?), profile })
     }
 

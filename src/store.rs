@@ -1,6 +1,8 @@
-//! Postgres: the rows of messages, of the registry and of the quarantine. The only wing that names sqlx.
+//! Postgres: the rows of messages, of the registry and of the quarantine. The only wing that names
+//! sqlx.
 //!
-//! It decides nothing about a message. It stores and finds rows, and separates errors of the data from errors of the database.
+//! It decides nothing about a message. It stores and finds rows, and separates errors of the data
+//! from errors of the database.
 //!
 //! Read it in this order:
 //! 1. [`error`]: what an error of Postgres means.

@@ -1,9 +1,10 @@
-//! Logs and metrics of the daemon. No payload, token or password reaches either, and no label has a value that a device
-//! chooses.
+//! Logs and metrics of the daemon. No payload, token or password reaches either, and no label has a
+//! value that a device chooses.
 //!
-//! In reading order: [`logs`] sets up the log, [`log_writer`] writes its lines without blocking the caller, and
-//! [`outage_log`] reduces a repeated failure to few lines. [`declare`] holds the macro that declares metrics, each wing
-//! has a file of its own metrics, and [`metrics`] registers and renders all of them.
+//! In reading order: [`logs`] sets up the log, [`log_writer`] writes its lines without blocking the
+//! caller, and [`outage_log`] reduces a repeated failure to few lines. [`declare`] holds the macro
+//! that declares metrics, each wing has a file of its own metrics, and [`metrics`] registers and
+//! renders all of them.
 
 pub mod broker;
 pub mod broker_acl;

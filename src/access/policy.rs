@@ -1,13 +1,15 @@
 //! The policy: may this subject publish to, read or subscribe to these topics?
 //!
-//! Deny wins, and an action that no rule allows is denied. A subscription is allowed only if no topic it can match is
-//! denied and every such topic is allowed, by one rule or by several together. The order of the rules has no meaning.
+//! Deny wins, and an action that no rule allows is denied. A subscription is allowed only if no
+//! topic it can match is denied and every such topic is allowed, by one rule or by several
+//! together. The order of the rules has no meaning.
 //!
 //! Read it in this order:
 //!
 //! 1. [`decision`] is an answer and what decided it;
 //! 2. [`built_in`] holds the topics that need no file;
-//! 3. [`rule`] is one rule with its [`effect`], [`pattern`] its topics, [`filter`] the topics of a request;
+//! 3. [`rule`] is one rule with its [`effect`], [`pattern`] its topics, [`filter`] the topics of a
+//!    request;
 //! 4. [`file`](mod@file) parses a policy file through [`file_tree`] and [`file_reader`];
 //! 5. [`reloading`] replaces the active policy when the file changes;
 //! 6. [`lint`] warns about rules that are valid and suspicious.
@@ -73,8 +75,14 @@ impl Policy {
 
     /// The policy with these `rules`.
     pub fn new(rules: Vec<PolicyRule>, capabilities: Option<Capabilities>) -> Self {
-        let (denies, allows): (Vec<_>, Vec<_>) = rules.into_iter().partition(|rule| rule.effect == Effect::Deny);
-        Self { built_in: BuiltIn::new(), denies: denies.into(), allows: allows.into(), capabilities }
+        let (denies, allows): (Vec<_>, Vec<_>) =
+            rules.into_iter().partition(|rule| rule.effect == Effect::Deny);
+        Self {
+            built_in: BuiltIn::new(),
+            denies: denies.into(),
+            allows: allows.into(),
+            capabilities,
+        }
     }
 
     /// Decides one request of the broker. Every action in the bit mask `acc` must be allowed.
@@ -84,15 +92,22 @@ impl Policy {
         };
         // A published or delivered topic has no wildcards in MQTT; only a subscription has.
         let is_subscription = actions.has(Action::Subscribe) && !actions.has(Action::Publish);
-        let requested = if is_subscription { TopicFilter::subscription(topic) } else { TopicFilter::topic(topic) };
+        let requested = if is_subscription {
+            TopicFilter::subscription(topic)
+        } else {
+            TopicFilter::topic(topic)
+        };
         let requested = match requested {
             Ok(requested) => requested,
-            Err(error) => return Decision::denied(actions.iter().next(), Because::Malformed(error)),
+            Err(error) => {
+                return Decision::denied(actions.iter().next(), Because::Malformed(error));
+            }
         };
         let values = Values::of(subject, client_id);
         let mut decision = Decision::denied(None, Because::NoRule);
         for action in actions.iter() {
-            decision = self.decide_one(&AccessRequest { subject, client_id, action, requested, values });
+            decision =
+                self.decide_one(&AccessRequest { subject, client_id, action, requested, values });
             if !decision.allowed {
                 return decision;
             }
@@ -103,7 +118,11 @@ impl Policy {
     /// Whether `subject` skips the topic checks of the broker. A device or a guest never does.
     pub fn is_superuser(&self, subject: &Subject) -> bool {
         let can_be = matches!(subject.kind, SubjectKind::Service | SubjectKind::User);
-        can_be && self.capabilities.as_ref().is_some_and(|capabilities| capabilities.of(subject).superuser)
+        can_be
+            && self
+                .capabilities
+                .as_ref()
+                .is_some_and(|capabilities| capabilities.of(subject).superuser)
     }
 
     /// The deny rules, in file order.
@@ -131,7 +150,9 @@ impl Policy {
         if is_guest && let Err(error) = built_in::check_guest(client_id, requested) {
             return denied(Because::Guest(error));
         }
-        if let Some(rule) = self.denies.iter().find(|rule| rule.overlaps(subject, *action, requested, values)) {
+        if let Some(rule) =
+            self.denies.iter().find(|rule| rule.overlaps(subject, *action, requested, values))
+        {
             return denied(Because::Rule(rule));
         }
         if self.built_in.covers(subject, *action, requested, values) {
@@ -142,27 +163,35 @@ impl Policy {
             return denied(Because::GuestTopic);
         }
         match self.allowed_by(request) {
-            Some(because) if self.is_capable(subject, *action) => Decision::allowed(*action, because),
+            Some(because) if self.is_capable(subject, *action) => {
+                Decision::allowed(*action, because)
+            }
             Some(_) => denied(Because::NotCapable),
             None => denied(Because::NoRule),
         }
     }
 
     fn is_capable(&self, subject: &Subject, action: Action) -> bool {
-        self.capabilities.as_ref().is_none_or(|capabilities| capabilities.of(subject).actions.has(action))
+        self.capabilities
+            .as_ref()
+            .is_none_or(|capabilities| capabilities.of(subject).actions.has(action))
     }
 
     fn allowed_by(&self, request: &AccessRequest<'_>) -> Option<Because<'_>> {
         let AccessRequest { subject, action, requested, values, .. } = request;
-        if let Some(rule) = self.allows.iter().find(|rule| rule.covers(subject, *action, requested, values)) {
+        if let Some(rule) =
+            self.allows.iter().find(|rule| rule.covers(subject, *action, requested, values))
+        {
             return Some(Because::Rule(rule));
         }
         if !requested.has_wildcards() {
             return None;
         }
-        let applies = |rule: &&PolicyRule| rule.actions.has(*action) && rule.subjects.include(subject);
+        let applies =
+            |rule: &&PolicyRule| rule.actions.has(*action) && rule.subjects.include(subject);
         let of_rules = self.allows.iter().filter(applies).flat_map(|rule| &rule.topics);
-        let mut patterns = self.built_in.of(&subject.kind, *action).iter().chain(of_rules).collect();
+        let mut patterns =
+            self.built_in.of(&subject.kind, *action).iter().chain(of_rules).collect();
         pattern::cover_together(&mut patterns, requested, values).then_some(Because::Together)
     }
 }

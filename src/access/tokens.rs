@@ -4,7 +4,8 @@
 //!
 //! 1. [`cache`] is the entry point and skips tokens verified a moment ago;
 //! 2. [`verify`] checks a token against its issuer;
-//! 3. [`compact`] decodes its parts, [`claims`] reads the subject, [`proof`] is the result, [`error`] the refusal;
+//! 3. [`compact`] decodes its parts, [`claims`] reads the subject, [`proof`] is the result,
+//!    [`error`] the refusal;
 //! 4. [`keys`] holds the public keys of one issuer;
 //! 5. [`key_refresh`] keeps them current, [`fetch`] requests them.
 //!

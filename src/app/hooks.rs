@@ -41,20 +41,28 @@ struct HookLookups {
 // === impl Daemon ===
 
 impl Daemon {
-    /// Starts the hooks before Postgres is available: a client with a token is authorized without it. They stop with
-    /// `stop`.
+    /// Starts the hooks before Postgres is available: a client with a token is authorized without
+    /// it. They stop with `stop`.
     pub(super) async fn start_hooks(&self, tasks: &mut Tasks) -> Result<(), RunError> {
         let (setting, bind) = ("HOOKS_BIND", self.config.http.hooks_bind);
-        let listener = TcpListener::bind(bind).await.map_err(|error| RunError::Bind { setting, bind, error })?;
+        let listener = TcpListener::bind(bind).await.map_err(|error| RunError::Bind {
+            setting,
+            bind,
+            error,
+        })?;
         let (access, numbers) = (&self.config.access, &self.metrics.hooks);
         let (policy, rules) = reloading::open(access.acl_rules_path.as_deref(), numbers.clone())?;
         tasks.spawn("policy", rules.run(self.stop.clone()));
-        let (verifier, refreshers) = verify::open(access.issuers.clone(), &self.metrics.issuer_keys, clock::now);
+        let (verifier, refreshers) =
+            verify::open(access.issuers.clone(), &self.metrics.issuer_keys, clock::now);
         for refresher in refreshers {
             tasks.spawn("issuer keys", refresher.run(self.stop.clone()));
         }
         let logins = Logins::new(numbers.clone());
-        tasks.spawn("logins", logins.clone().keep(self.database.logbook(), clock::now, self.stop.clone()));
+        tasks.spawn(
+            "logins",
+            logins.clone().keep(self.database.logbook(), clock::now, self.stop.clone()),
+        );
         let reserved = self.start_reserving(tasks);
         let certificates_count = self.config.ingest.cert_auth_enabled;
         let authorizer = HookAuthorizer::new(
@@ -76,7 +84,8 @@ impl Daemon {
     fn start_reserving(&self, tasks: &mut Tasks) -> ReservedNames {
         let (broker, listed) = (&self.config.broker, &self.config.http.hooks_reserved_names);
         let names = own_names(broker);
-        let reserved = ReservedNames::new(&names, listed, &broker.client_id, broker.share_group.is_some());
+        let reserved =
+            ReservedNames::new(&names, listed, &broker.client_id, broker.share_group.is_some());
         let roster = self.database.roster(&broker.client_id, names.into_iter().next());
         tasks.spawn("replicas", reserved.clone().follow(roster, self.stop.clone()));
         reserved
@@ -85,13 +94,19 @@ impl Daemon {
     fn hook_lookups(&self) -> HookLookups {
         let guard = QueryGuard::new(clock::now);
         let (grants, numbers) = (self.grants.clone(), self.metrics.ingest.clone());
-        let registry = GrantLookup::new(self.database.directory(), grants, guard.clone(), numbers, clock::now);
-        HookLookups { registry, logbook: self.database.logbook(), guard, guests: self.guests.clone() }
+        let registry =
+            GrantLookup::new(self.database.directory(), grants, guard.clone(), numbers, clock::now);
+        HookLookups {
+            registry,
+            logbook: self.database.logbook(),
+            guard,
+            guests: self.guests.clone(),
+        }
     }
 }
 
-/// Names of this daemon at the broker: its user name and the common name of its certificate, which the broker may use
-/// as a user name.
+/// Names of this daemon at the broker: its user name and the common name of its certificate, which
+/// the broker may use as a user name.
 fn own_names(broker: &BrokerConfig) -> Vec<String> {
     let certificate = broker.tls.as_ref().and_then(|tls| tls.identity.as_ref());
     let common_name = certificate.and_then(|(path, _)| {

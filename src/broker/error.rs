@@ -12,7 +12,8 @@ use super::login::jwt::MintError;
 use super::transport::packets::{DisconnectReason, Malformed};
 use crate::disk;
 
-/// Two clients with one client id take the session from each other: the one that lost waits at least this long.
+/// Two clients with one client id take the session from each other: the one that lost waits at
+/// least this long.
 const TAKEN_OVER_PAUSE: Duration = Duration::from_secs(30);
 
 /// Reason codes that two packets share.
@@ -22,7 +23,9 @@ const SESSION_TAKEN_OVER: u8 = 0x8e;
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
     /// The name has no address.
-    #[error("the broker's name {host} cannot be resolved ({source}): check MQTT_HOST and the name server")]
+    #[error(
+        "the broker's name {host} cannot be resolved ({source}): check MQTT_HOST and the name server"
+    )]
     Name {
         /// `MQTT_HOST`.
         host: String,
@@ -128,7 +131,9 @@ pub enum BrokerError {
         seconds: u64,
     },
     /// Not MQTT 5.
-    #[error("the broker sent what is no MQTT 5 ({0}): check that MQTT_PORT is an MQTT listener, and MQTT_TLS")]
+    #[error(
+        "the broker sent what is no MQTT 5 ({0}): check that MQTT_PORT is an MQTT listener, and MQTT_TLS"
+    )]
     Protocol(#[from] Malformed),
     /// A packet could not be encoded.
     #[error("a packet cannot be built from the settings ({0})")]
@@ -170,7 +175,8 @@ impl BrokerError {
         code == SESSION_TAKEN_OVER
     }
 
-    /// Error of a socket after the connect. Under TLS 1.3 an alert about the client certificate arrives this way.
+    /// Error of a socket after the connect. Under TLS 1.3 an alert about the client certificate
+    /// arrives this way.
     pub fn of_io(error: io::Error) -> Self {
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()).cloned();
         match tls {
@@ -185,7 +191,9 @@ impl BrokerError {
     pub fn before_connack(self) -> Self {
         match self {
             Self::Closed => Self::ClosedEarly,
-            Self::Broken(error) if error.kind() == io::ErrorKind::ConnectionReset => Self::ClosedEarly,
+            Self::Broken(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                Self::ClosedEarly
+            }
             other => other,
         }
     }
@@ -207,12 +215,17 @@ fn tls_advice(error: &rustls::Error) -> &'static str {
         Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => "its certificate is for another name; MQTT_HOST must be a name or address in it",
-        Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
-            "its certificate has expired; renew it, or correct this machine's clock"
+        Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        ) => "its certificate has expired; renew it, or correct this machine's clock",
+        Error::InvalidCertificate(_) => {
+            "its certificate is not acceptable; check it and MQTT_CA_CERT"
         }
-        Error::InvalidCertificate(_) => "its certificate is not acceptable; check it and MQTT_CA_CERT",
         Error::AlertReceived(
-            Alert::CertificateRequired | Alert::HandshakeFailure | Alert::NoCertificate | Alert::AccessDenied,
+            Alert::CertificateRequired
+            | Alert::HandshakeFailure
+            | Alert::NoCertificate
+            | Alert::AccessDenied,
         ) => "it wants a client certificate; set MQTT_CLIENT_CERT and MQTT_CLIENT_KEY",
         Error::AlertReceived(
             Alert::BadCertificate
@@ -220,12 +233,24 @@ fn tls_advice(error: &rustls::Error) -> &'static str {
             | Alert::CertificateUnknown
             | Alert::UnsupportedCertificate
             | Alert::DecryptError,
-        ) => "it does not accept our certificate; MQTT_CLIENT_CERT must be signed by an authority it trusts",
-        Error::AlertReceived(Alert::CertificateExpired) => "our certificate has expired; renew MQTT_CLIENT_CERT",
-        Error::AlertReceived(Alert::CertificateRevoked) => "our certificate is revoked; issue another MQTT_CLIENT_CERT",
-        Error::AlertReceived(Alert::ProtocolVersion) => "it speaks neither TLS 1.3 nor 1.2; update it",
-        Error::InvalidMessage(_) => "what it answered is no TLS; check MQTT_PORT, or unset MQTT_TLS",
-        _ => "check MQTT_TLS, MQTT_CA_CERT, MQTT_CLIENT_CERT, MQTT_CLIENT_KEY, and the broker's log",
+        ) => {
+            "it does not accept our certificate; MQTT_CLIENT_CERT must be signed by an authority it trusts"
+        }
+        Error::AlertReceived(Alert::CertificateExpired) => {
+            "our certificate has expired; renew MQTT_CLIENT_CERT"
+        }
+        Error::AlertReceived(Alert::CertificateRevoked) => {
+            "our certificate is revoked; issue another MQTT_CLIENT_CERT"
+        }
+        Error::AlertReceived(Alert::ProtocolVersion) => {
+            "it speaks neither TLS 1.3 nor 1.2; update it"
+        }
+        Error::InvalidMessage(_) => {
+            "what it answered is no TLS; check MQTT_PORT, or unset MQTT_TLS"
+        }
+        _ => {
+            "check MQTT_TLS, MQTT_CA_CERT, MQTT_CLIENT_CERT, MQTT_CLIENT_KEY, and the broker's log"
+        }
     }
 }
 
@@ -233,14 +258,20 @@ fn connect_advice(code: u8) -> &'static str {
     match code {
         0x01 | 0x84 => "it does not speak MQTT 5; use a broker that does, such as Mosquitto 2",
         0x02 | 0x85 => "it does not take this client id; change MQTT_CLIENT_ID",
-        0x04 | 0x86 => "the user name or password is wrong; check MQTT_USERNAME and MQTT_PASSWORD, or MQTT_JWT_CLAIMS",
+        0x04 | 0x86 => {
+            "the user name or password is wrong; check MQTT_USERNAME and MQTT_PASSWORD, or MQTT_JWT_CLAIMS"
+        }
         0x05 | 0x87 => {
             "this user may not connect; check MQTT_USERNAME, MQTT_PASSWORD or MQTT_JWT_CLAIMS, and the broker's access rules"
         }
-        0x8c => "it does not know the authentication method CUSTOM-JWT; set MQTT_JWT_AS=password or username",
+        0x8c => {
+            "it does not know the authentication method CUSTOM-JWT; set MQTT_JWT_AS=password or username"
+        }
         0x03 | 0x88 | 0x89 => "it is not available or too busy; it is tried again",
         0x8a => "this client is banned; lift the ban at the broker",
-        SESSION_TAKEN_OVER => "another client uses the same id; give each instance its own MQTT_CLIENT_ID",
+        SESSION_TAKEN_OVER => {
+            "another client uses the same id; give each instance its own MQTT_CLIENT_ID"
+        }
         0x97 => "a quota of the broker is used up; raise it there",
         0x9c | 0x9d => "the broker has moved; change MQTT_HOST",
         0x9f => "connections come too fast for it; it is tried again",
@@ -261,7 +292,9 @@ fn subscribe_advice(code: u8) -> &'static str {
 
 fn farewell_advice(code: u8) -> &'static str {
     match code {
-        SESSION_TAKEN_OVER => "another client took over the session; give each instance its own MQTT_CLIENT_ID",
+        SESSION_TAKEN_OVER => {
+            "another client took over the session; give each instance its own MQTT_CLIENT_ID"
+        }
         0x87 => "this user may no longer be connected; check the broker's access rules",
         0x8b => "it shuts down; it is tried again",
         0x8d => "it heard nothing from us for too long; is this machine overloaded?",
@@ -283,12 +316,29 @@ mod tests {
             (BrokerError::Refused { code: 0x86, reason: None }, "MQTT_PASSWORD"),
             (BrokerError::Refused { code: 0x87, reason: None }, "MQTT_USERNAME"),
             (BrokerError::Refused { code: 0x85, reason: None }, "MQTT_CLIENT_ID"),
-            (BrokerError::Refused { code: 0x01, reason: Some("old".into()) }, "(\"old\"): it does not speak MQTT 5"),
-            (BrokerError::SubscriptionRefused { filter: "t".into(), code: 0x87 }, "read MQTT_TOPIC"),
-            (BrokerError::SubscriptionRefused { filter: "t".into(), code: 0x9e }, "MQTT_SHARE_GROUP"),
+            (
+                BrokerError::Refused { code: 0x01, reason: Some("old".into()) },
+                "(\"old\"): it does not speak MQTT 5",
+            ),
+            (
+                BrokerError::SubscriptionRefused { filter: "t".into(), code: 0x87 },
+                "read MQTT_TOPIC",
+            ),
+            (
+                BrokerError::SubscriptionRefused { filter: "t".into(), code: 0x9e },
+                "MQTT_SHARE_GROUP",
+            ),
             (BrokerError::SubscriptionRefused { filter: "t".into(), code: 0x97 }, "quota"),
-            (BrokerError::Dismissed(DisconnectReason { code: 0x8e, reason: None }), "MQTT_CLIENT_ID"),
-            (BrokerError::Tls { source: rustls::Error::AlertReceived(Alert::CertificateRequired) }, "MQTT_CLIENT_CERT"),
+            (
+                BrokerError::Dismissed(DisconnectReason { code: 0x8e, reason: None }),
+                "MQTT_CLIENT_ID",
+            ),
+            (
+                BrokerError::Tls {
+                    source: rustls::Error::AlertReceived(Alert::CertificateRequired),
+                },
+                "MQTT_CLIENT_CERT",
+            ),
         ] {
             assert!(trouble.to_string().contains(named), "{trouble}");
         }
@@ -296,7 +346,10 @@ mod tests {
 
     #[test]
     fn after_a_takeover_the_next_try_waits_half_a_minute() {
-        assert_eq!(BrokerError::Dismissed(DisconnectReason { code: 0x8e, reason: None }).pause(), TAKEN_OVER_PAUSE);
+        assert_eq!(
+            BrokerError::Dismissed(DisconnectReason { code: 0x8e, reason: None }).pause(),
+            TAKEN_OVER_PAUSE
+        );
         assert_eq!(BrokerError::Closed.pause(), Duration::ZERO);
     }
 }

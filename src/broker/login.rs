@@ -1,7 +1,7 @@
 //! Credentials for CONNECT: user name and password from the settings, or a fresh JWT.
 //!
-//! Every CONNECT with a login gets it here, so none carries an old token. A token made by `jwt` is sent to the broker
-//! and stored nowhere.
+//! Every CONNECT with a login gets it here, so none carries an old token. A token made by `jwt` is
+//! sent to the broker and stored nowhere.
 
 pub mod jwt;
 
@@ -70,14 +70,23 @@ impl BrokerCredentials {
     /// Makes credentials for a new connection. Reads a small file and signs: some milliseconds.
     pub fn fresh(config: &BrokerConfig, now: Timestamp) -> Result<Self, BrokerError> {
         let password = config.password.as_ref().map(Secret::expose);
-        let plain = || config.username.as_deref().map(|name| Credentials::new(name, password.unwrap_or_default()));
+        let plain = || {
+            config
+                .username
+                .as_deref()
+                .map(|name| Credentials::new(name, password.unwrap_or_default()))
+        };
         let Some(jwt) = &config.jwt else {
             return Ok(Self { credentials: plain(), enhanced: None, renewal: None });
         };
         let token = mint(jwt, now)?;
         let (credentials, enhanced) = match jwt.place {
-            JwtPlace::Password => (Some(Credentials::new(config.username.clone().unwrap_or_default(), token)), None),
-            JwtPlace::Username => (Some(Credentials::new(token, password.unwrap_or(NO_PASSWORD))), None),
+            JwtPlace::Password => {
+                (Some(Credentials::new(config.username.clone().unwrap_or_default(), token)), None)
+            }
+            JwtPlace::Username => {
+                (Some(Credentials::new(token, password.unwrap_or(NO_PASSWORD))), None)
+            }
             JwtPlace::Enhanced => (plain(), Some(token.into())),
         };
         Ok(Self { credentials, enhanced, renewal: Some(Renewal::of(jwt)) })
@@ -111,7 +120,8 @@ impl Renewal {
         self.made + self.lifetime * share / 8
     }
 
-    /// A token is replaced after three quarters of its life. Without an answer by its end, the session reconnects.
+    /// A token is replaced after three quarters of its life. Without an answer by its end, the
+    /// session reconnects.
     pub fn due(&mut self, now: Instant) -> Due {
         if now < self.next() {
             return Due::Nothing;
@@ -146,7 +156,9 @@ pub fn reauthentication(config: &BrokerConfig, now: Timestamp) -> Result<BytesMu
     let mut properties = BytesMut::with_capacity(token.len() + 32);
     for (property, value) in [(METHOD_PROPERTY, METHOD.as_bytes()), (DATA_PROPERTY, &*token)] {
         let length = u16::try_from(value.len()).map_err(|_| {
-            BrokerError::Unsendable("the token is longer than 65535 bytes: shorten MQTT_JWT_CLAIMS".to_owned())
+            BrokerError::Unsendable(
+                "the token is longer than 65535 bytes: shorten MQTT_JWT_CLAIMS".to_owned(),
+            )
         })?;
         properties.put_u8(property);
         properties.put_u16(length);
@@ -203,13 +215,18 @@ mod tests {
         let mut silent = renewal;
         assert_eq!(silent.due(at(80)), Due::Reconnect);
         take_answer(Some(&mut renewal), 0).unwrap();
-        assert!(matches!(take_answer(Some(&mut renewal), 0), Err(BrokerError::Protocol(_))), "nobody asked");
+        assert!(
+            matches!(take_answer(Some(&mut renewal), 0), Err(BrokerError::Protocol(_))),
+            "nobody asked"
+        );
         assert_eq!((renewal.due(at(80)), renewal.next()), (Due::Nothing, at(120)));
     }
 
     #[test]
     fn a_length_takes_as_many_bytes_as_it_needs() {
-        for (length, bytes) in [(0, &[0][..]), (127, &[127]), (128, &[0x80, 1]), (16_384, &[0x80, 0x80, 1])] {
+        for (length, bytes) in
+            [(0, &[0][..]), (127, &[127]), (128, &[0x80, 1]), (16_384, &[0x80, 0x80, 1])]
+        {
             let mut buffer = BytesMut::new();
             put_length(&mut buffer, length);
             assert_eq!(&buffer[..], bytes);

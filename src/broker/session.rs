@@ -1,10 +1,12 @@
-//! One MQTT session over many connections: connects, serves the connection, and reconnects when it ends.
+//! One MQTT session over many connections: connects, serves the connection, and reconnects when it
+//! ends.
 //!
 //! Only `stop` ends it. It keeps no message and no acknowledgement from one connection to the next.
 //!
-//! [`context`] is what all connections share. [`connection`] is the loop of one of them, with its [`timers`] and the
-//! limits of [`inflight`], [`window`] and [`read_pacing`]; [`acks`] brings acknowledgements back. [`subscription`],
-//! [`backlog`] and [`resumed_identifiers`] compare with earlier connections; [`backoff`] spaces the attempts.
+//! [`context`] is what all connections share. [`connection`] is the loop of one of them, with its
+//! [`timers`] and the limits of [`inflight`], [`window`] and [`read_pacing`]; [`acks`] brings
+//! acknowledgements back. [`subscription`], [`backlog`] and [`resumed_identifiers`] compare with
+//! earlier connections; [`backoff`] spaces the attempts.
 
 pub mod acks;
 pub mod backlog;
@@ -64,8 +66,8 @@ struct LoggedOnce {
 // === impl BrokerSession ===
 
 impl BrokerSession {
-    /// Sends messages to `deliveries`, where they wait for a batch for at most `linger`, and takes acknowledgements
-    /// from `acks`. `memory` holds the state that earlier runs left.
+    /// Sends messages to `deliveries`, where they wait for a batch for at most `linger`, and takes
+    /// acknowledgements from `acks`. `memory` holds the state that earlier runs left.
     pub fn new(
         config: BrokerConfig,
         (linger, clock): (Duration, Clock),
@@ -77,11 +79,16 @@ impl BrokerSession {
     ) -> Self {
         readiness.unwell(COMPONENT, "not connected to the broker yet");
         let pacing = ReadPacing::new(linger);
-        Self { context: SessionContext { config, metrics, readiness, clock, pacing }, memory, deliveries, acks }
+        Self {
+            context: SessionContext { config, metrics, readiness, clock, pacing },
+            memory,
+            deliveries,
+            acks,
+        }
     }
 
-    /// Runs until `stop`. Then it closes `deliveries` and writes acknowledgements until `acks` is closed, for at most
-    /// `patience`.
+    /// Runs until `stop`. Then it closes `deliveries` and writes acknowledgements until `acks` is
+    /// closed, for at most `patience`.
     pub async fn run(self, stop: CancellationToken, patience: Duration) {
         let Self { context, mut memory, deliveries, mut acks } = self;
         let mut backoff = Backoff::default();
@@ -106,7 +113,8 @@ impl BrokerSession {
                     }
                     let id = ConnectionId(connects);
                     let counts = (&mut inflight, &mut resumed);
-                    let mut connection = Connection::new(&context, id, connected, &mut memory, &mut acks, counts);
+                    let mut connection =
+                        Connection::new(&context, id, connected, &mut memory, &mut acks, counts);
                     let Err(trouble) = connection.run(&deliveries, &stop).await else {
                         context.readiness.unwell(COMPONENT, "stopping: no more messages are taken");
                         drop(deliveries);
@@ -132,14 +140,16 @@ impl BrokerSession {
             }
         }
         drop(deliveries);
-        let _late_ones_are_void = timeout(patience, drop_acks_to_the_end(&mut acks, &context.metrics)).await;
+        let _late_ones_are_void =
+            timeout(patience, drop_acks_to_the_end(&mut acks, &context.metrics)).await;
     }
 }
 
 // === impl LoggedOnce ===
 
 impl LoggedOnce {
-    /// Sets readiness at every failure; logs an error once, and again after [`REPEAT_LOG`] while it lasts.
+    /// Sets readiness at every failure; logs an error once, and again after [`REPEAT_LOG`] while it
+    /// lasts.
     fn report(&mut self, readiness: &Readiness, trouble: &BrokerError, wait: Duration) {
         let text = trouble.to_string();
         let again_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
@@ -153,7 +163,10 @@ impl LoggedOnce {
 
 // --- private helpers ---
 
-async fn open(config: &BrokerConfig, resumed: &mut ResumedIdentifiers) -> Result<ConnectedSession, BrokerError> {
+async fn open(
+    config: &BrokerConfig,
+    resumed: &mut ResumedIdentifiers,
+) -> Result<ConnectedSession, BrokerError> {
     let login = match config.jwt.as_ref().map(|jwt| jwt.key.clone()) {
         None => BrokerCredentials::fresh(config, clock::now())?,
         Some(key) => {
@@ -171,7 +184,8 @@ async fn open(config: &BrokerConfig, resumed: &mut ResumedIdentifiers) -> Result
     Ok(ConnectedSession { link, connack, incoming, renewal: login.renewal() })
 }
 
-/// Without a connection, every acknowledgement is void. Never resolves by itself, so the writer is not blocked.
+/// Without a connection, every acknowledgement is void. Never resolves by itself, so the writer is
+/// not blocked.
 async fn drop_acks(acks: &mut mpsc::Receiver<Vec<AckToken>>, metrics: &BrokerMetrics) {
     drop_acks_to_the_end(acks, metrics).await;
     std::future::pending::<()>().await;

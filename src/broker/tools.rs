@@ -1,8 +1,9 @@
 //! Broker connections beside the session; none of them takes a message of the spine.
 //!
-//! For the operator: [`inspect`] and [`version`] examine the broker. For revocation: [`certificate_probe`] tests which
-//! certificates it accepts, [`isolation_probe`] where a device may publish, [`takeover`] ends a session.
-//! For commands and simulations: [`publisher`] and [`fast_publisher`] send messages.
+//! For the operator: [`inspect`] and [`version`] examine the broker. For revocation:
+//! [`certificate_probe`] tests which certificates it accepts, [`isolation_probe`] where a device
+//! may publish, [`takeover`] ends a session. For commands and simulations: [`publisher`] and
+//! [`fast_publisher`] send messages.
 
 pub mod certificate_probe;
 pub mod fast_publisher;

@@ -1,8 +1,8 @@
 //! Bytes and packets of one connection; no session, and no decision about a message.
 //!
-//! From the socket upwards: [`quiet_tcp`] is TCP whose wake-ups can pause, [`tls`] reads certificates and roots,
-//! [`mqtt_stream`] reads and writes packets, [`packets`] splits bytes into packets, [`outgoing`] holds the packets
-//! that Sluice sends.
+//! From the socket upwards: [`quiet_tcp`] is TCP whose wake-ups can pause, [`tls`] reads
+//! certificates and roots, [`mqtt_stream`] reads and writes packets, [`packets`] splits bytes into
+//! packets, [`outgoing`] holds the packets that Sluice sends.
 
 pub mod mqtt_stream;
 pub mod outgoing;

@@ -1,6 +1,7 @@
 //! `sluice access`: check, lint.
 //!
-//! It asks the same policy as the daemon, and needs neither broker nor database. It does not authenticate the subject.
+//! It asks the same policy as the daemon, and needs neither broker nor database. It does not
+//! authenticate the subject.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -27,15 +28,21 @@ use crate::pki::request::identity::read_common_name;
 /// Who may do what with which topics.
 #[derive(Clone, Debug, Subcommand)]
 pub enum AccessCommand {
-    /// Ask whether somebody may do something with a topic, and what decides it: exit 0 allowed, 1 denied
-    #[command(after_help = "Exit codes: 0 allowed, 1 denied, 78 the policy file is wrong.\nExamples:\n  \
+    /// Ask whether somebody may do something with a topic, and what decides it: exit 0 allowed, 1
+    /// denied
+    #[command(
+        after_help = "Exit codes: 0 allowed, 1 denied, 78 the policy file is wrong.\nExamples:\n  \
             sluice access check --as device:acme/pump-1 --topic tenant/acme/device/pump-1/event --action publish\n  \
             sluice access check --as user:alice --group viewers --topic 'plant/+/alerts/#' --action subscribe --rules policy.toml\n  \
-            sluice access check --as guest:g1 --client-id public-1 --topic public/news --action read --output json")]
+            sluice access check --as guest:g1 --client-id public-1 --topic public/news --action read --output json"
+    )]
     Check(Box<CheckArgs>),
-    /// Look for rules that never match, change nothing, or open too much: exit 1 when one is an error
-    #[command(after_help = "Exit codes: 0 no error, 1 errors were found, 78 the policy file is wrong.\nExamples:\n  \
-            sluice access lint --rules policy.toml\n  sluice access lint --output json")]
+    /// Look for rules that never match, change nothing, or open too much: exit 1 when one is an
+    /// error
+    #[command(
+        after_help = "Exit codes: 0 no error, 1 errors were found, 78 the policy file is wrong.\nExamples:\n  \
+            sluice access lint --rules policy.toml\n  sluice access lint --output json"
+    )]
     Lint(RulesArgs),
 }
 
@@ -98,7 +105,8 @@ impl RulesArgs {
 fn check(args: CheckArgs, config: &Config, output: OutputFormat) -> Result<Exit, Failure> {
     let policy = args.policy.load(config)?;
     let boxed = |texts: Vec<String>| texts.into_iter().map(String::into_boxed_str).collect();
-    let subject = Subject { groups: boxed(args.groups), scopes: boxed(args.scopes), ..args.subject };
+    let subject =
+        Subject { groups: boxed(args.groups), scopes: boxed(args.scopes), ..args.subject };
     let client_id = args.client_id.unwrap_or_else(|| subject.id.to_string());
     let acc = args.actions.into_iter().fold(Actions::default(), Actions::with).acc();
     let decision = policy.decide(&subject, &client_id, acc, &args.topic);
@@ -185,7 +193,8 @@ fn read_subject(text: &str) -> Result<Subject, String> {
     }
     let (kind, id) = match kind {
         "device" => {
-            let key = read_common_name(id).map_err(|error| format!("expected device:TENANT/DEVICE: {error}"))?;
+            let key = read_common_name(id)
+                .map_err(|error| format!("expected device:TENANT/DEVICE: {error}"))?;
             let id = key.identity().to_owned();
             (SubjectKind::Device(key), id)
         }

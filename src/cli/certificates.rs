@@ -1,8 +1,9 @@
 //! `sluice cert`: issue, import, list, show, renew, rotate, confirm, revoke.
 //!
-//! In reading order: [`issue`] (also renew and rotate), [`list`] (also show), [`revoke`]; [`files`] reads and creates the
-//! files they name. [`ca`], [`ca_init`], [`authority_paths`] and [`crl`] are `sluice ca` and `sluice crl`. A private key goes
-//! to the file named for it, and is printed only on request.
+//! In reading order: [`issue`] (also renew and rotate), [`list`] (also show), [`revoke`]; [`files`]
+//! reads and creates the files they name. [`ca`], [`ca_init`], [`authority_paths`] and [`crl`] are
+//! `sluice ca` and `sluice crl`. A private key goes to the file named for it, and is printed only
+//! on request.
 
 pub mod authority_paths;
 pub mod ca;
@@ -55,7 +56,9 @@ pub enum CertCommand {
         key: KeyArgs,
     },
     /// Take in a certificate that the same authority signed elsewhere
-    #[command(after_help = "Examples:\n  sluice cert import pump-1.crt\n  sluice cert import - < pump-1.crt")]
+    #[command(
+        after_help = "Examples:\n  sluice cert import pump-1.crt\n  sluice cert import - < pump-1.crt"
+    )]
     Import {
         /// The certificate in PEM; - reads standard input
         #[arg(value_name = "FILE")]
@@ -123,12 +126,21 @@ pub enum CertCommand {
 }
 
 /// Runs the command.
-pub async fn run(command: CertCommand, config: &Config, output: OutputFormat) -> Result<Exit, Failure> {
+pub async fn run(
+    command: CertCommand,
+    config: &Config,
+    output: OutputFormat,
+) -> Result<Exit, Failure> {
     let operator = CommandContext::open(config).await?;
-    let action = ActionContext { database: &operator.database, actor: &operator.actor, now: clock::now() };
+    let action =
+        ActionContext { database: &operator.database, actor: &operator.actor, now: clock::now() };
     match command {
-        CertCommand::Issue { which, key } => issue::issue(action, &which.key(), &key, config, output).await,
-        CertCommand::Import { file, device } => import(action, &file, device.as_ref(), config, output).await,
+        CertCommand::Issue { which, key } => {
+            issue::issue(action, &which.key(), &key, config, output).await
+        }
+        CertCommand::Import { file, device } => {
+            import(action, &file, device.as_ref(), config, output).await
+        }
         CertCommand::List(args) => list::list(action, args, output).await,
         CertCommand::Show { which, pem } => list::show(action, &which, pem, output).await,
         CertCommand::Renew { which, key } => {
@@ -140,9 +152,14 @@ pub async fn run(command: CertCommand, config: &Config, output: OutputFormat) ->
         }
         CertCommand::Confirm { which } => {
             let new = resolve(action, &which).await?;
-            let retired = registry::certificates::rotate::confirm(action, new).await.map_err(not_stored)?;
+            let retired =
+                registry::certificates::rotate::confirm(action, new).await.map_err(not_stored)?;
             let names: Vec<String> = retired.iter().map(Uuid::to_string).collect();
-            let line = if names.is_empty() { "none: they were before".to_owned() } else { names.join(", ") };
+            let line = if names.is_empty() {
+                "none: they were before".to_owned()
+            } else {
+                names.join(", ")
+            };
             let value = json!({ "confirmed": new, "retired": names });
             printed(fields(output, &value, &[("Confirmed", new.to_string()), ("Retired", line)]))
         }
@@ -159,9 +176,12 @@ async fn import(
     config: &Config,
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
-    let authority = registry::open_authority(&config.certificates, action.now).map_err(|error| not_ready(&error))?;
+    let authority = registry::open_authority(&config.certificates, action.now)
+        .map_err(|error| not_ready(&error))?;
     let pem = read_input(file, MAX_CERTIFICATE_BYTES)?;
-    let row = registry::certificates::import::import(action, &authority, &pem, expected).await.map_err(not_imported)?;
+    let row = registry::certificates::import::import(action, &authority, &pem, expected)
+        .await
+        .map_err(not_imported)?;
     list::print(&row, output)
 }
 

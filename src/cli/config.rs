@@ -1,6 +1,7 @@
 //! `sluice config`: the commented file, the settings in force, and what is wrong with them.
 //!
-//! It reads settings and checks that the files they name exist; it opens no connection. `config` masks the secrets.
+//! It reads settings and checks that the files they name exist; it opens no connection. `config`
+//! masks the secrets.
 
 use std::io::{self, Write};
 
@@ -21,7 +22,8 @@ pub enum ConfigCommand {
     /// Print the settings in force and where each came from, secrets masked
     #[command(after_help = "Example: sluice config show --output json")]
     Show,
-    /// Check the settings and whether the files they name are there: exit 0, or 78 and everything that is wrong
+    /// Check the settings and whether the files they name are there: exit 0, or 78 and everything
+    /// that is wrong
     #[command(after_help = "Example: sluice config check --config /etc/sluice/sluice.toml")]
     Check,
 }
@@ -37,9 +39,15 @@ pub fn run(command: ConfigCommand, sources: &Sources, output: OutputFormat) -> R
     if command == ConfigCommand::Template {
         return Ok(io::stdout().write_all(config::template().as_bytes())?);
     }
-    let loaded = Config::load(sources).map_err(|errors| Failure::new(Exit::Config, errors.to_string()))?;
+    let loaded =
+        Config::load(sources).map_err(|errors| Failure::new(Exit::Config, errors.to_string()))?;
     if command == ConfigCommand::Show {
-        return Ok(table::rows(output, &["area", "setting", "value", "source"], &loaded.effective, cells)?);
+        return Ok(table::rows(
+            output,
+            &["area", "setting", "value", "source"],
+            &loaded.effective,
+            cells,
+        )?);
     }
     let faults = file_checks::faults(&loaded.effective);
     if !faults.is_empty() {
@@ -73,21 +81,30 @@ mod tests {
     #[test]
     fn bad_settings_end_with_the_code_for_configuration_and_name_the_setting() {
         for command in [ConfigCommand::Show, ConfigCommand::Check] {
-            let failure = run(command, &sources("MQTT_PORT", "no"), OutputFormat::Table).unwrap_err();
+            let failure =
+                run(command, &sources("MQTT_PORT", "no"), OutputFormat::Table).unwrap_err();
             assert_eq!(failure.exit, Exit::Config);
-            assert!(failure.message.contains("MQTT_PORT = \"no\" (environment)"), "{}", failure.message);
+            assert!(
+                failure.message.contains("MQTT_PORT = \"no\" (environment)"),
+                "{}",
+                failure.message
+            );
         }
     }
 
     #[test]
     fn the_template_needs_no_good_settings() {
-        assert!(run(ConfigCommand::Template, &sources("MQTT_PORT", "no"), OutputFormat::Table).is_ok());
+        assert!(
+            run(ConfigCommand::Template, &sources("MQTT_PORT", "no"), OutputFormat::Table).is_ok()
+        );
     }
 
     #[test]
     fn a_secret_is_a_mask_and_what_is_missing_is_not_set() {
         let loaded = Config::load(&sources("ADMIN_TOKEN", "hunter2hunter2")).unwrap();
-        let line = |name: &str| cells(loaded.effective.iter().find(|row| row.name == name).unwrap()).join(" ");
+        let line = |name: &str| {
+            cells(loaded.effective.iter().find(|row| row.name == name).unwrap()).join(" ")
+        };
         assert_eq!(line("ADMIN_TOKEN"), "http ADMIN_TOKEN *** environment");
         assert_eq!(line("DATABASE_URL"), "database DATABASE_URL not set default");
     }

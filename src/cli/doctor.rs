@@ -1,7 +1,9 @@
-//! `sluice doctor`: checks settings, daemon, broker and Postgres in turn, and prints each finding with advice.
+//! `sluice doctor`: checks settings, daemon, broker and Postgres in turn, and prints each finding
+//! with advice.
 //!
-//! It changes nothing, and a check that fails stops no other. The checks live beside what they check ([`access_rules`] and
-//! [`isolation`] are adapters); this file runs them and prints the report.
+//! It changes nothing, and a check that fails stops no other. The checks live beside what they
+//! check ([`access_rules`] and [`isolation`] are adapters); this file runs them and prints the
+//! report.
 
 pub mod access_rules;
 pub mod isolation;
@@ -41,7 +43,8 @@ const CHECK_PATIENCE: Duration = Duration::from_secs(30);
 const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The checks that need a connection to the broker.
-const BROKER_CHECKS: [&str; 4] = ["broker subscription", "broker delivery", "broker window", "broker's own words"];
+const BROKER_CHECKS: [&str; 4] =
+    ["broker subscription", "broker delivery", "broker window", "broker's own words"];
 
 /// The checks that need a connection to Postgres.
 const POSTGRES_CHECKS: [&str; 9] = [
@@ -88,7 +91,8 @@ struct ReadinessReply {
 /// Runs every check; ends with 1 when one found an error.
 pub async fn run(config: &Config, output: OutputFormat) -> Result<Exit, Failure> {
     let database = context::open_database(config)?;
-    let mut report = DoctorReport { shows_progress: std::io::stderr().is_terminal(), ..DoctorReport::default() };
+    let mut report =
+        DoctorReport { shows_progress: std::io::stderr().is_terminal(), ..DoctorReport::default() };
     report.add("settings", judge_settings(config.warnings()));
     report.add("policy", judge_policy(config.access.acl_rules_path.as_deref()));
     report.add("authority", vec![judge_authority(config.certificates.ca_cert_path.as_deref())]);
@@ -123,16 +127,22 @@ async fn check_postgres(report: &mut DoctorReport, config: &Config, database: &D
     if !report.check("Postgres", inspect_server::connection(database)).await {
         return report.skip(&POSTGRES_CHECKS, "Postgres");
     }
-    let [safety, room, privileges, notices, skew, schema, partitions, retention, readers] = POSTGRES_CHECKS;
+    let [safety, room, privileges, notices, skew, schema, partitions, retention, readers] =
+        POSTGRES_CHECKS;
     report.check(safety, inspect_server::safety(database)).await;
     report.check(room, inspect_server::room(database, config.database.pool_max)).await;
     report.check(privileges, inspect_server::privileges(database)).await;
     report.check(notices, inspect_server::notices(database)).await;
     report.check(skew, inspect_server::clock(database, clock::now)).await;
-    report.check(schema, inspect_schema::migrations(database, config.database.migrate_on_start)).await;
+    report
+        .check(schema, inspect_schema::migrations(database, config.database.migrate_on_start))
+        .await;
     report.check(schema, inspect_schema::objects(database)).await;
     report
-        .check(partitions, inspect_schema::partitions(database, config.database.migrate_on_start, clock::now()))
+        .check(
+            partitions,
+            inspect_schema::partitions(database, config.database.migrate_on_start, clock::now()),
+        )
         .await;
     report.check(retention, check_retention(config, database)).await;
     report.check(readers, inspect_schema::readers(database)).await;
@@ -149,7 +159,9 @@ async fn check_daemon(config: &Config) -> Vec<Finding> {
     let body = match answer {
         Ok((200 | 503, body)) => body,
         Ok((status, _)) => {
-            let what = format!("something else listens at OPS_BIND={bind}: it answers /readyz with {status}");
+            let what = format!(
+                "something else listens at OPS_BIND={bind}: it answers /readyz with {status}"
+            );
             return vec![Finding::error(what, "set OPS_BIND to a free address")];
         }
         Err(error) => {
@@ -159,7 +171,8 @@ async fn check_daemon(config: &Config) -> Vec<Finding> {
         }
     };
     let Ok(readiness) = serde_json::from_str::<ReadinessReply>(&body) else {
-        let what = format!("something else listens at OPS_BIND={bind}: what it answers is not readable");
+        let what =
+            format!("something else listens at OPS_BIND={bind}: what it answers is not readable");
         return vec![Finding::error(what, "set OPS_BIND to a free address")];
     };
     judge_readiness(&readiness, &bind.to_string())
@@ -178,10 +191,19 @@ impl DoctorReport {
         let (was_made, findings) = match tokio::time::timeout(CHECK_PATIENCE, work).await {
             Ok(Ok(findings)) => (true, findings),
             // The error text contains the advice.
-            Ok(Err(error)) => (false, vec![Finding { level: Severity::Error, what: error.to_string(), advice: None }]),
+            Ok(Err(error)) => (
+                false,
+                vec![Finding { level: Severity::Error, what: error.to_string(), advice: None }],
+            ),
             Err(_) => {
                 let what = format!("no result within {} s", CHECK_PATIENCE.as_secs());
-                (false, vec![Finding::error(what, "look for load and for locks there, and run this again")])
+                (
+                    false,
+                    vec![Finding::error(
+                        what,
+                        "look for load and for locks there, and run this again",
+                    )],
+                )
             }
         };
         self.add(check, findings);
@@ -191,7 +213,10 @@ impl DoctorReport {
     fn skip(&mut self, checks: &[&'static str], unreached: &str) {
         for check in checks {
             let advice = "mend that first, and run this again";
-            self.add(check, vec![Finding::warning(format!("not checked: {unreached} was not reached"), advice)]);
+            self.add(
+                check,
+                vec![Finding::warning(format!("not checked: {unreached} was not reached"), advice)],
+            );
         }
     }
 
@@ -223,7 +248,12 @@ impl DoctorReport {
         }
         table::rows(output, &["check", "level", "finding", "what to do"], &self.findings, |row| {
             let advice = row.advice.as_deref().unwrap_or_default();
-            vec![row.check.to_owned(), row.level.to_owned(), printable(&row.finding), printable(advice)]
+            vec![
+                row.check.to_owned(),
+                row.level.to_owned(),
+                printable(&row.finding),
+                printable(advice),
+            ]
         })?;
         writeln!(std::io::stdout(), "{} error(s), {} warning(s)", self.errors, self.warnings)
     }
@@ -235,7 +265,10 @@ fn judge_settings(warnings: Vec<String>) -> Vec<Finding> {
     if warnings.is_empty() {
         return vec![Finding::ok("the settings are good")];
     }
-    warnings.into_iter().map(|what| Finding { level: Severity::Warning, what, advice: None }).collect()
+    warnings
+        .into_iter()
+        .map(|what| Finding { level: Severity::Warning, what, advice: None })
+        .collect()
 }
 
 fn judge_readiness(readiness: &ReadinessReply, bind: &str) -> Vec<Finding> {
@@ -276,11 +309,15 @@ fn judge_authority(path: Option<&Path>) -> Finding {
 /// Loads the policy file and lints it.
 fn judge_policy(path: Option<&Path>) -> Vec<Finding> {
     let Some(path) = path else {
-        return vec![Finding::ok("ACL_RULES_PATH is not set: the broker's questions are answered by what is built in")];
+        return vec![Finding::ok(
+            "ACL_RULES_PATH is not set: the broker's questions are answered by what is built in",
+        )];
     };
     match file::load(path) {
         Ok(policy) => match lint::lint(&policy) {
-            suspicions if suspicions.is_empty() => vec![Finding::ok(format!("{} is good", path.display()))],
+            suspicions if suspicions.is_empty() => {
+                vec![Finding::ok(format!("{} is good", path.display()))]
+            }
             suspicions => suspicions
                 .into_iter()
                 .map(|LintSuspicion { place, finding, .. }| Finding {
@@ -290,17 +327,23 @@ fn judge_policy(path: Option<&Path>) -> Vec<Finding> {
                 .collect(),
         },
         Err(error) => {
-            vec![Finding::error(error.to_string(), "correct the file; `sluice access lint` looks at it alone")]
+            vec![Finding::error(
+                error.to_string(),
+                "correct the file; `sluice access lint` looks at it alone",
+            )]
         }
     }
 }
 
 /// MQTT carries no time of day, so the broker's clock cannot be measured.
 fn judge_broker_clock(host: &str) -> Finding {
-    let is_here = host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    let is_here = host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     Finding::ok(if is_here {
         "the broker is on this machine, or behind a port of it; MQTT tells no time of day to compare".to_owned()
     } else {
-        format!("MQTT tells no time of day: whether the clock of {host} is right cannot be seen from here")
+        format!(
+            "MQTT tells no time of day: whether the clock of {host} is right cannot be seen from here"
+        )
     })
 }

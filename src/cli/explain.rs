@@ -1,6 +1,7 @@
 //! `sluice explain`: the verdict of every check on one message, and why it is accepted or refused.
 //!
-//! It uses the parser and the judge of `ingest`, and asks the running daemon for its cached grant. It stores nothing.
+//! It uses the parser and the judge of `ingest`, and asks the running daemon for its cached grant.
+//! It stores nothing.
 
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -51,7 +52,11 @@ struct ExplainReply {
 }
 
 /// Explains one message; exits with 1 when it would be refused.
-pub async fn run(args: ExplainArgs, config: &Config, output: OutputFormat) -> Result<Exit, Failure> {
+pub async fn run(
+    args: ExplainArgs,
+    config: &Config,
+    output: OutputFormat,
+) -> Result<Exit, Failure> {
     let payload = read(&args.payload)?;
     let delivery = Delivery {
         topic: args.topic.into(),
@@ -86,8 +91,15 @@ pub async fn run(args: ExplainArgs, config: &Config, output: OutputFormat) -> Re
     Ok(if answer.accepted { Exit::Done } else { Exit::Negative })
 }
 
-async fn ask_daemon(config: &Config, delivery: &Delivery, explanation: &Explanation) -> Option<CachedGrant> {
-    let Explanation { device: Some(device), standing: Some(standing), end, .. } = explanation else { return None };
+async fn ask_daemon(
+    config: &Config,
+    delivery: &Delivery,
+    explanation: &Explanation,
+) -> Option<CachedGrant> {
+    let Explanation { device: Some(device), standing: Some(standing), end, .. } = explanation
+    else {
+        return None;
+    };
     let question = CachedEntryQuery { config: &config.ingest, delivery, standing, end };
     Some(CachedGrant::ask(config.http.ops_bind, device, &question, clock::now()).await)
 }
@@ -99,15 +111,27 @@ impl ExplainReply {
         let (accepted, reason, why) = match &explanation.end {
             End::Ignored => (true, None, "ignored: the platform's own voice".to_owned()),
             End::Accepted(proof) => (true, None, format!("accepted: {}", describe_proof(*proof))),
-            End::Refused(refusal) => {
-                (false, Some(refusal.reason.label()), format!("refused: {}: {}", refusal.reason, refusal.detail))
-            }
+            End::Refused(refusal) => (
+                false,
+                Some(refusal.reason.label()),
+                format!("refused: {}: {}", refusal.reason, refusal.detail),
+            ),
         };
         let checks = explanation.checks.iter();
         let checks = checks
-            .map(|check| ExplanationRow { check: check.reason.label(), verdict: verdict_label(check.verdict) })
+            .map(|check| ExplanationRow {
+                check: check.reason.label(),
+                verdict: verdict_label(check.verdict),
+            })
             .collect();
-        Self { device: explanation.device.as_ref().map(ToString::to_string), checks, accepted, reason, why, daemon }
+        Self {
+            device: explanation.device.as_ref().map(ToString::to_string),
+            checks,
+            accepted,
+            reason,
+            why,
+            daemon,
+        }
     }
 }
 
@@ -125,7 +149,9 @@ fn describe_proof(proof: Authentication) -> &'static str {
     match proof {
         Authentication::Certificate => "the device holds a certificate that is good now",
         Authentication::Token(_) => "the token is the device's",
-        Authentication::NotRequired => "no proof is asked for (CERT_AUTH_ENABLED=0, REQUIRE_TOKEN=0)",
+        Authentication::NotRequired => {
+            "no proof is asked for (CERT_AUTH_ENABLED=0, REQUIRE_TOKEN=0)"
+        }
     }
 }
 
@@ -138,6 +164,8 @@ fn read(path: &PathBuf) -> Result<Vec<u8>, Failure> {
     };
     match done {
         Ok(_) => Ok(payload),
-        Err(error) => Err(Failure::usage(format!("cannot read the payload from {}: {error}", path.display()))),
+        Err(error) => {
+            Err(Failure::usage(format!("cannot read the payload from {}: {error}", path.display())))
+        }
     }
 }

@@ -1,6 +1,8 @@
-//! Asks the running daemon for its cached grant of a device, and derives what the daemon decides from it.
+//! Asks the running daemon for its cached grant of a device, and derives what the daemon decides
+//! from it.
 //!
-//! The daemon publishes no token hash, so this assumes the registry's: it cannot see a change of the token alone.
+//! The daemon publishes no token hash, so this assumes the registry's: it cannot see a change of
+//! the token alone.
 
 use std::net::SocketAddr;
 
@@ -47,10 +49,17 @@ pub struct CachedEntryQuery<'a> {
 
 impl CachedGrant {
     /// Asks the daemon that listens on `bind`.
-    pub async fn ask(bind: SocketAddr, device: &DeviceKey, question: &CachedEntryQuery<'_>, now: Timestamp) -> Self {
+    pub async fn ask(
+        bind: SocketAddr,
+        device: &DeviceKey,
+        question: &CachedEntryQuery<'_>,
+        now: Timestamp,
+    ) -> Self {
         let path = format!("/grants/{}/{}", device.tenant(), device.device());
         let answer = match ops_client::get(bind, &path).await {
-            Ok((200, body)) => serde_json::from_str::<GrantView>(&body).map(Some).map_err(|error| error.to_string()),
+            Ok((200, body)) => serde_json::from_str::<GrantView>(&body)
+                .map(Some)
+                .map_err(|error| error.to_string()),
             Ok((404, body)) if body.contains("cached") => Ok(None),
             Ok((status, _)) => Err(format!("it answers {path} with {status}")),
             Err(error) => return Self::unreachable(bind, &error),
@@ -59,7 +68,9 @@ impl CachedGrant {
             Ok(Some(grant)) => Self::from_grant(bind, &grant, question, now),
             Ok(None) => Self {
                 cached: Some(false),
-                ..Self::said(format!("the daemon at {bind} holds no grant of the device: it would ask the registry"))
+                ..Self::said(format!(
+                    "the daemon at {bind} holds no grant of the device: it would ask the registry"
+                ))
             },
             Err(why) => Self::said(format!(
                 "what listens at {bind} is no daemon of this release ({why}): the age of its grant is not known"
@@ -68,18 +79,28 @@ impl CachedGrant {
     }
 
     fn unreachable(bind: SocketAddr, error: &std::io::Error) -> Self {
-        let says = format!("no daemon answers at OPS_BIND={bind} ({error}): the age of its grant is not known");
+        let says = format!(
+            "no daemon answers at OPS_BIND={bind} ({error}): the age of its grant is not known"
+        );
         Self { daemon_answers: false, ..Self::said(says) }
     }
 
-    fn from_grant(bind: SocketAddr, grant: &GrantView, question: &CachedEntryQuery<'_>, now: Timestamp) -> Self {
+    fn from_grant(
+        bind: SocketAddr,
+        grant: &GrantView,
+        question: &CachedEntryQuery<'_>,
+        now: Timestamp,
+    ) -> Self {
         let token = question.standing.device.as_ref().and_then(|device| device.token);
         let standing = grant.standing(token);
-        let end = standing.and_then(|standing| end_for(question.config, question.delivery, &standing, now));
+        let end = standing
+            .and_then(|standing| end_for(question.config, question.delivery, &standing, now));
         let decides = match &end {
             None => "by a token the registry no longer has".to_owned(),
             Some(end) if end == question.end => "the same".to_owned(),
-            Some(End::Refused(refusal)) => format!("OTHERWISE: refused: {}: {}", refusal.reason, refusal.detail),
+            Some(End::Refused(refusal)) => {
+                format!("OTHERWISE: refused: {}: {}", refusal.reason, refusal.detail)
+            }
             Some(End::Accepted(_) | End::Ignored) => "OTHERWISE: accepted".to_owned(),
         };
         let says = format!(

@@ -1,5 +1,5 @@
-//! `sluice health`: asks the running daemon whether it is ready and returns that as the exit code, so that an image
-//! without a shell can check itself.
+//! `sluice health`: asks the running daemon whether it is ready and returns that as the exit code,
+//! so that an image without a shell can check itself.
 //!
 //! It checks nothing itself: the daemon defines "ready", and `doctor` looks for causes.
 
@@ -22,7 +22,9 @@ pub async fn run(args: HealthArgs, config: &Config) -> Result<Exit, Failure> {
     let bind = config.http.ops_bind;
     let path = if args.live { "/livez" } else { "/readyz" };
     let (status, body) = ops_client::get(bind, path).await.map_err(|error| {
-        Failure::unavailable(format!("nobody answers at {bind} (OPS_BIND): {error}. Is `sluice run` running here?"))
+        Failure::unavailable(format!(
+            "nobody answers at {bind} (OPS_BIND): {error}. Is `sluice run` running here?"
+        ))
     })?;
     writeln!(io::stdout(), "{}", body.trim_end())?;
     Ok(if status == 200 { Exit::Done } else { Exit::Negative })

@@ -1,4 +1,5 @@
-//! `sluice migrate`: applies pending migrations, creates partitions, prints both. It deletes nothing.
+//! `sluice migrate`: applies pending migrations, creates partitions, prints both. It deletes
+//! nothing.
 
 use serde::Serialize;
 
@@ -28,12 +29,17 @@ pub async fn run(config: &Config, output: OutputFormat) -> Result<Exit, Failure>
     })?;
     // Only the daemon drops old partitions; the default retention deletes nothing.
     let pool = database.pool();
-    let made =
-        async { partitions::maintain(pool, Retention::default(), clocks::read_once(pool, clock::now).await?).await };
+    let made = async {
+        partitions::maintain(pool, Retention::default(), clocks::read_once(pool, clock::now).await?)
+            .await
+    };
     let report = made.await.map_err(|outage| Failure::unavailable(outage.to_string()))?;
     let done = Done { applied, partitions_made: report.made };
-    let applied =
-        if done.applied.is_empty() { "none, the schema is up to date".into() } else { format!("{:?}", done.applied) };
+    let applied = if done.applied.is_empty() {
+        "none, the schema is up to date".into()
+    } else {
+        format!("{:?}", done.applied)
+    };
     table::fields(
         output,
         &done,

@@ -1,6 +1,8 @@
-//! `sluice quarantine`: list, show and discard; [`replay`] judges again, [`filter`] holds the arguments that select events.
+//! `sluice quarantine`: list, show and discard; [`replay`] judges again, [`filter`] holds the
+//! arguments that select events.
 //!
-//! It prints whether a token was sent, never the token. Device text reaches the terminal escaped only.
+//! It prints whether a token was sent, never the token. Device text reaches the terminal escaped
+//! only.
 
 pub mod filter;
 pub mod replay;
@@ -16,7 +18,9 @@ use crate::command::failure::{Exit, Failure};
 use crate::command::table::{OutputFormat, fields, rows};
 use crate::command::text::{cell, hex, moment, moment_or_none, printable, printable_or_none};
 use crate::config::Config;
-use crate::store::reads::quarantine::{self, EventSummary, QuarantineCursor, QuarantineFilter, Record};
+use crate::store::reads::quarantine::{
+    self, EventSummary, QuarantineCursor, QuarantineFilter, Record,
+};
 use filter::EventFilterArgs;
 use replay::ReplayArgs;
 
@@ -39,7 +43,9 @@ pub enum QuarantineCommand {
         limit: u32,
     },
     /// Show one refused message with its payload
-    #[command(after_help = "Example:\n  sluice quarantine show 0199b0f2-7d1e-7c3a-9a51-2f0c6f1f6a11")]
+    #[command(
+        after_help = "Example:\n  sluice quarantine show 0199b0f2-7d1e-7c3a-9a51-2f0c6f1f6a11"
+    )]
     Show {
         /// Its identifier, as `list` shows it
         id: Uuid,
@@ -87,7 +93,11 @@ struct EventView<'a> {
 }
 
 /// Runs the command.
-pub async fn run(command: QuarantineCommand, config: &Config, output: OutputFormat) -> Result<Exit, Failure> {
+pub async fn run(
+    command: QuarantineCommand,
+    config: &Config,
+    output: OutputFormat,
+) -> Result<Exit, Failure> {
     let operator = CommandContext::open(config).await?;
     match command {
         QuarantineCommand::List { which, before, limit } => {
@@ -110,8 +120,9 @@ async fn list(
     limit: u32,
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
-    let page =
-        quarantine::list(operator.database.pool(), filter, before, limit).await.map_err(|error| outage(&error))?;
+    let page = quarantine::list(operator.database.pool(), filter, before, limit)
+        .await
+        .map_err(|error| outage(&error))?;
     let headings = ["ID", "QUARANTINED", "REASON", "TOPIC", "DETAIL", "BYTES", "REPLAYED"];
     let done = printed(rows(output, &headings, &page, |event| {
         vec![
@@ -130,7 +141,9 @@ async fn list(
 
 async fn show(operator: &CommandContext, id: Uuid, output: OutputFormat) -> Result<Exit, Failure> {
     let filter = QuarantineFilter { ids: vec![id], ..QuarantineFilter::default() };
-    let found = quarantine::fetch(operator.database.pool(), &filter, None, 1).await.map_err(|error| outage(&error))?;
+    let found = quarantine::fetch(operator.database.pool(), &filter, None, 1)
+        .await
+        .map_err(|error| outage(&error))?;
     let Some(record) = found.first() else {
         return Err(Failure::usage(format!(
             "there is no event {id} in quarantine: it was discarded or outlived QUARANTINE_RETENTION_DAYS; \
@@ -181,7 +194,11 @@ async fn discard(
     if !yes {
         crate::command::table::note!("Nothing was deleted yet: add --yes to delete them for good.");
     }
-    printed(fields(output, &json!({ "events": events, "discarded": yes }), &[(name, events.to_string())]))
+    printed(fields(
+        output,
+        &json!({ "events": events, "discarded": yes }),
+        &[(name, events.to_string())],
+    ))
 }
 
 fn shown(record: &Record) -> EventView<'_> {

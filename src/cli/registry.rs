@@ -1,7 +1,7 @@
 //! Registry commands: [`tenant`] is `sluice tenant`, [`device`] is `sluice device`.
 //!
-//! [`token`] reads or creates a device's token; [`status_reach`] says what a status changes at the broker. They certify
-//! nothing.
+//! [`token`] reads or creates a device's token; [`status_reach`] says what a status changes at the
+//! broker. They certify nothing.
 
 pub mod device;
 pub mod status_reach;

@@ -1,5 +1,5 @@
-//! `sluice retention`: shows what the next retention round would delete or why it is held, and confirms a round that
-//! advances by many days.
+//! `sluice retention`: shows what the next retention round would delete or why it is held, and
+//! confirms a round that advances by many days.
 //!
 //! While the clocks of this machine and of Postgres differ it deletes nothing, confirmed or not.
 
@@ -24,12 +24,17 @@ pub struct RetentionArgs {
 }
 
 /// Runs the command.
-pub async fn run(args: RetentionArgs, config: &Config, output: OutputFormat) -> Result<Exit, Failure> {
+pub async fn run(
+    args: RetentionArgs,
+    config: &Config,
+    output: OutputFormat,
+) -> Result<Exit, Failure> {
     let operator = CommandContext::open(config).await?;
     let pool = operator.database.pool();
     let clocks = clocks::read_once(pool, clock::now).await.map_err(|error| outage(&error))?;
     let retention = Retention { confirmed: args.yes, ..Retention::from(&config.database) };
-    let prospect = retention::look(pool, retention, clocks).await.map_err(|error| outage(&error))?;
+    let prospect =
+        retention::look(pool, retention, clocks).await.map_err(|error| outage(&error))?;
     let mut lines = vec![
         ("This machine", clocks.own.to_string()),
         ("Postgres", clocks.database.to_string()),
@@ -48,14 +53,20 @@ pub async fn run(args: RetentionArgs, config: &Config, output: OutputFormat) -> 
         "deleted": false,
     });
     if args.yes && prospect.held.is_none() {
-        let report = partitions::maintain(pool, retention, clocks).await.map_err(|error| outage(&error))?;
+        let report =
+            partitions::maintain(pool, retention, clocks).await.map_err(|error| outage(&error))?;
         let noted = retention::note_confirmed(pool, &operator.actor, prospect.day, &report).await;
         noted.map_err(|error| outage(&error))?;
-        lines.push(("Deleted", format!("{} partitions and {} rows", report.dropped.len(), report.expired)));
+        lines.push((
+            "Deleted",
+            format!("{} partitions and {} rows", report.dropped.len(), report.expired),
+        ));
         value["deleted"] = true.into();
         value["failed"] = report.failed.into();
     } else if !args.yes {
-        eprintln!("Nothing was deleted: add --yes to delete it now; the daemon deletes by itself what is not held.");
+        eprintln!(
+            "Nothing was deleted: add --yes to delete it now; the daemon deletes by itself what is not held."
+        );
     }
     let done = printed(fields(output, &value, &lines))?;
     Ok(if args.yes && prospect.held.is_some() { Exit::Negative } else { done })
@@ -65,6 +76,8 @@ fn list(prospect: &Prospect) -> String {
     match prospect.partitions.as_slice() {
         [] => "no partition".to_owned(),
         [one] => one.clone(),
-        [first, .., last] => format!("{} partitions, from {first} to {last}", prospect.partitions.len()),
+        [first, .., last] => {
+            format!("{} partitions, from {first} to {last}", prospect.partitions.len())
+        }
     }
 }

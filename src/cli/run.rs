@@ -23,15 +23,17 @@ const OVERTIME: Duration = Duration::from_secs(3);
 
 /// Runs until SIGTERM or SIGINT; a second one ends it at once.
 pub async fn run(config: Config) -> Result<Exit, Failure> {
-    logs::init(&config.process.log_level, config.process.log_format)
-        .map_err(|error| Failure::new(Exit::Config, format!("the log cannot be set up: {error}")))?;
+    logs::init(&config.process.log_level, config.process.log_format).map_err(|error| {
+        Failure::new(Exit::Config, format!("the log cannot be set up: {error}"))
+    })?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), ?config, "sluice starts");
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
     let stop = CancellationToken::new();
-    watch_signals(stop.clone(), config.process.shutdown_timeout)
-        .map_err(|error| Failure::new(Exit::Internal, format!("signals cannot be heard: {error}")))?;
+    watch_signals(stop.clone(), config.process.shutdown_timeout).map_err(|error| {
+        Failure::new(Exit::Internal, format!("signals cannot be heard: {error}"))
+    })?;
     let ended = app::run(config, stop).await;
     match ended {
         Ok(()) => {
@@ -45,7 +47,8 @@ pub async fn run(config: Config) -> Result<Exit, Failure> {
     }
 }
 
-/// Handles signals on its own thread, which nothing else can block; the handlers are installed on return.
+/// Handles signals on its own thread, which nothing else can block; the handlers are installed on
+/// return.
 fn watch_signals(stop: CancellationToken, patience: Duration) -> io::Result<()> {
     let (ready, is_ready) = sync_channel(1);
     let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -54,10 +57,15 @@ fn watch_signals(stop: CancellationToken, patience: Duration) -> io::Result<()> 
     is_ready.recv().map_err(io::Error::other)?
 }
 
-/// The first signal stops the daemon in order. A second one, or the timeout, exits at once; acknowledged messages are stored
-/// already.
-async fn follow_signals(stop: CancellationToken, patience: Duration, ready: &SyncSender<io::Result<()>>) {
-    let installed = signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
+/// The first signal stops the daemon in order. A second one, or the timeout, exits at once;
+/// acknowledged messages are stored already.
+async fn follow_signals(
+    stop: CancellationToken,
+    patience: Duration,
+    ready: &SyncSender<io::Result<()>>,
+) {
+    let installed = signal(SignalKind::terminate())
+        .and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
     let (mut term, mut int) = match installed {
         Ok(signals) => signals,
         Err(error) => return drop(ready.send(Err(error))),
@@ -93,7 +101,10 @@ async fn follow_signals(stop: CancellationToken, patience: Duration, ready: &Syn
 fn exit_of(error: &RunError) -> Exit {
     match error {
         RunError::Schema(SchemaError::Outage(_)) | RunError::TimedOut => Exit::Unavailable,
-        RunError::Database(_) | RunError::Policy(_) | RunError::Bind { .. } | RunError::Schema(_) => Exit::Config,
+        RunError::Database(_)
+        | RunError::Policy(_)
+        | RunError::Bind { .. }
+        | RunError::Schema(_) => Exit::Config,
         RunError::Metrics(_) | RunError::TaskDied(_) => Exit::Internal,
     }
 }

@@ -1,4 +1,5 @@
-//! What commands on the database share: the connection to Postgres, who runs the command, and the failure of a statement.
+//! What commands on the database share: the connection to Postgres, who runs the command, and the
+//! failure of a statement.
 //!
 //! It knows no command.
 
@@ -24,7 +25,8 @@ pub struct CommandContext {
 // === impl CommandContext ===
 
 impl CommandContext {
-    /// Reads settings and user, and checks the schema first, so that an unreachable Postgres fails here with its address.
+    /// Reads settings and user, and checks the schema first, so that an unreachable Postgres fails
+    /// here with its address.
     pub async fn open(config: &Config) -> Result<Self, Failure> {
         let operator = Self::before_the_schema(config)?;
         check_schema(&operator.database).await?;
@@ -40,7 +42,9 @@ impl CommandContext {
 /// Fails when the schema is missing or from another version.
 pub async fn check_schema(database: &Database) -> Result<(), Failure> {
     let state = database.schema_state().await.map_err(|error| outage(&error))?;
-    state.check().map_err(|error| Failure::new(Exit::Config, format!("nothing was changed or read: {error}")))
+    state.check().map_err(|error| {
+        Failure::new(Exit::Config, format!("nothing was changed or read: {error}"))
+    })
 }
 
 /// The failure of a command whose statement Postgres did not execute.
@@ -63,7 +67,8 @@ pub fn note_more(shown: usize, limit: u32, option: &str, cursor: Option<String>)
 
 /// The user's name, or its number when there is none. With sudo, the calling user.
 fn user() -> String {
-    let named = ["SUDO_USER", "LOGNAME", "USER"].into_iter().filter_map(|name| std::env::var(name).ok());
+    let named =
+        ["SUDO_USER", "LOGNAME", "USER"].into_iter().filter_map(|name| std::env::var(name).ok());
     named.into_iter().find(|name| !name.is_empty()).unwrap_or_else(|| {
         let owner = std::fs::metadata("/proc/self").map(|process| process.uid());
         owner.map_or_else(|_| "unknown".to_owned(), |uid| format!("uid-{uid}"))
@@ -72,6 +77,8 @@ fn user() -> String {
 
 /// Postgres for one command; its metrics are not exported.
 pub(crate) fn open_database(config: &Config) -> Result<Database, Failure> {
-    let metrics = Metrics::new().map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
-    Database::open(&config.database, metrics.store).map_err(|error| Failure::new(Exit::Config, error.to_string()))
+    let metrics =
+        Metrics::new().map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
+    Database::open(&config.database, metrics.store)
+        .map_err(|error| Failure::new(Exit::Config, error.to_string()))
 }

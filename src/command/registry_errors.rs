@@ -32,9 +32,10 @@ pub fn not_renewed(error: RenewError) -> Failure {
     match error {
         RenewError::Issue(error) => not_issued(error),
         RenewError::Store(error) => not_stored(error),
-        RenewError::Revoked(_) | RenewError::TooLate { .. } | RenewError::Ended(_) | RenewError::Name { .. } => {
-            Failure::usage(error.to_string())
-        }
+        RenewError::Revoked(_)
+        | RenewError::TooLate { .. }
+        | RenewError::Ended(_)
+        | RenewError::Name { .. } => Failure::usage(error.to_string()),
     }
 }
 
@@ -58,16 +59,29 @@ pub fn not_stored(error: CertificateError) -> Failure {
             format!("register it with `sluice device add {} {}`", key.tenant(), key.device())
         }
         CertificateError::DeviceRevoked(key) => {
-            format!("`sluice device set-status {} {} ACTIVE` lets it speak again", key.tenant(), key.device())
+            format!(
+                "`sluice device set-status {} {} ACTIVE` lets it speak again",
+                key.tenant(),
+                key.device()
+            )
         }
-        CertificateError::FingerprintTaken { id, .. } => format!("`sluice cert show {id}` shows it"),
+        CertificateError::FingerprintTaken { id, .. } => {
+            format!("`sluice cert show {id}` shows it")
+        }
         CertificateError::SerialTaken { .. } => {
-            "two certificates with one number cannot be told apart in a CRL: have a new one issued".to_owned()
+            "two certificates with one number cannot be told apart in a CRL: have a new one issued"
+                .to_owned()
         }
-        CertificateError::NotActive { id, .. } => format!("`sluice cert show {id}` tells what became of it"),
-        CertificateError::ReplacesNone(_) => "name the new certificate of a rotation or a renewal".to_owned(),
+        CertificateError::NotActive { id, .. } => {
+            format!("`sluice cert show {id}` tells what became of it")
+        }
+        CertificateError::ReplacesNone(_) => {
+            "name the new certificate of a rotation or a renewal".to_owned()
+        }
         CertificateError::Replaced { by, .. } => {
-            format!("renew or rotate that one, or, if it was lost, revoke it first with `sluice cert revoke {by}`")
+            format!(
+                "renew or rotate that one, or, if it was lost, revoke it first with `sluice cert revoke {by}`"
+            )
         }
     };
     Failure::usage(format!("{what}: {advice}"))

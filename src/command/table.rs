@@ -31,7 +31,9 @@ pub fn rows<T: Serialize>(
             let mut table = Table::new();
             let terminal = terminal_size::terminal_size_of(io::stdout());
             table.set_width(terminal.map_or(WIDTH, |(width, _)| width.0));
-            table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+            table
+                .load_style(presets::UTF8_HORIZONTAL_ONLY)
+                .set_content_arrangement(ContentArrangement::Dynamic);
             table.set_header(headings.to_vec());
             for value in values {
                 table.add_row(cells(value));
@@ -42,7 +44,11 @@ pub fn rows<T: Serialize>(
 }
 
 /// Prints one thing: a line per field, or a JSON object.
-pub fn fields<T: Serialize>(output: OutputFormat, value: &T, lines: &[(&str, String)]) -> io::Result<()> {
+pub fn fields<T: Serialize>(
+    output: OutputFormat,
+    value: &T,
+    lines: &[(&str, String)],
+) -> io::Result<()> {
     match output {
         OutputFormat::Json => json(value),
         OutputFormat::Table => {

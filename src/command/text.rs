@@ -10,8 +10,7 @@ const CELL_CHARS: usize = 80;
 
 /// Escapes control characters and bidirectional formatting characters.
 pub fn printable(text: &str) -> String {
-    let turns =
-        |character| matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let turns = |character| matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
         if character.is_control() || turns(character) {
@@ -26,7 +25,8 @@ pub fn printable(text: &str) -> String {
 /// [`printable`] text for a table cell, cut at `CELL_CHARS`.
 pub fn cell(text: &str) -> String {
     let mut safe = printable(text);
-    if let Some((place, _)) = safe.char_indices().nth(CELL_CHARS).and_then(|_| safe.char_indices().nth(CELL_CHARS - 1))
+    if let Some((place, _)) =
+        safe.char_indices().nth(CELL_CHARS).and_then(|_| safe.char_indices().nth(CELL_CHARS - 1))
     {
         safe.truncate(place);
         safe.push('\u{2026}');
@@ -74,6 +74,9 @@ mod tests {
 
     #[test]
     fn a_terminal_is_given_no_control_character() {
-        assert_eq!(printable("a\u{1b}[2Jb\r\n\u{9b}\u{202e}c\u{e9}"), "a\\u{1b}[2Jb\\r\\n\\u{9b}\\u{202e}c\u{e9}");
+        assert_eq!(
+            printable("a\u{1b}[2Jb\r\n\u{9b}\u{202e}c\u{e9}"),
+            "a\\u{1b}[2Jb\\r\\n\\u{9b}\\u{202e}c\u{e9}"
+        );
     }
 }

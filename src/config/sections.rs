@@ -1,6 +1,8 @@
-//! The settings, one file per area: its rows of the table, and the type that holds their checked values.
+//! The settings, one file per area: its rows of the table, and the type that holds their checked
+//! values.
 //!
-//! An area knows only its own settings; [`super::load::cross_checks`] checks what must hold between areas.
+//! An area knows only its own settings; [`super::load::cross_checks`] checks what must hold between
+//! areas.
 
 pub mod access;
 pub mod broker;

@@ -5,7 +5,8 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-/// One row of the table of settings. Parsing, the template and `config show` follow from these rows.
+/// One row of the table of settings. Parsing, the template and `config show` follow from these
+/// rows.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
     /// The name in the environment; the key in the file is its lower case.
@@ -67,7 +68,11 @@ pub const MAX_TEXT_BYTES: usize = 65_535;
 
 impl Setting {
     /// On or off.
-    pub(super) const fn switch(name: &'static str, default: &'static str, doc: &'static str) -> Self {
+    pub(super) const fn switch(
+        name: &'static str,
+        default: &'static str,
+        doc: &'static str,
+    ) -> Self {
         Self { name, default: Some(default), kind: SettingKind::Switch, doc }
     }
 
@@ -102,7 +107,8 @@ impl Setting {
         self.name.to_lowercase()
     }
 
-    /// Returns the name of the setting for a file that holds the value; `None` means that it is no secret.
+    /// Returns the name of the setting for a file that holds the value; `None` means that it is no
+    /// secret.
     pub fn file_name(&self) -> Option<String> {
         self.is_secret().then(|| format!("{}_FILE", self.name))
     }
@@ -162,12 +168,16 @@ impl fmt::Display for SettingKind {
         match self {
             Self::Switch => f.write_str("1, 0, true or false"),
             Self::Whole { min, max, unit: "" } => write!(f, "a whole number from {min} to {max}"),
-            Self::Whole { min, max, unit } => write!(f, "a whole number of {unit} from {min} to {max}"),
+            Self::Whole { min, max, unit } => {
+                write!(f, "a whole number of {unit} from {min} to {max}")
+            }
             Self::Decimal { min, max } => write!(f, "a number from {min} to {max}"),
             Self::Text(rule) | Self::Secret(rule) => f.write_str(rule.allowed),
             Self::Choice(words) => f.write_str(&words.join(" or ")),
             Self::Path => f.write_str("the path of a file"),
-            Self::Bind => f.write_str("an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080"),
+            Self::Bind => {
+                f.write_str("an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080")
+            }
         }
     }
 }
@@ -178,7 +188,9 @@ mod tests {
 
     #[test]
     fn a_switch_takes_exactly_four_words_in_any_case() {
-        for (text, value) in [("1", true), ("true", true), ("TRUE", true), ("0", false), ("False", false)] {
+        for (text, value) in
+            [("1", true), ("true", true), ("TRUE", true), ("0", false), ("False", false)]
+        {
             assert_eq!(SettingKind::Switch.switch(text), Some(value), "{text}");
         }
         for text in ["", "yes", "no", "on", "off", "2", "01", " 1", "t"] {
@@ -191,7 +203,9 @@ mod tests {
         let kind = SettingKind::Whole { min: 5, max: 3600, unit: "seconds" };
         assert_eq!(kind.whole("5"), Some(5));
         assert_eq!(kind.whole("3600"), Some(3600));
-        for text in ["", "4", "3601", "+5", "-5", "5.0", "5s", " 5", "0x5", "99999999999999999999999"] {
+        for text in
+            ["", "4", "3601", "+5", "-5", "5.0", "5s", " 5", "0x5", "99999999999999999999999"]
+        {
             assert_eq!(kind.whole(text), None, "{text:?}");
         }
         assert_eq!(kind.to_string(), "a whole number of seconds from 5 to 3600");

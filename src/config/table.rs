@@ -18,19 +18,31 @@ pub struct Area {
 
 /// All settings, by area.
 pub const AREAS: [Area; 8] = [
-    Area { name: "broker", doc: "Where the broker is and how to speak to it.", settings: broker::SETTINGS },
+    Area {
+        name: "broker",
+        doc: "Where the broker is and how to speak to it.",
+        settings: broker::SETTINGS,
+    },
     Area {
         name: "database",
         doc: "Where Postgres is and what is kept there for how long.",
         settings: database::SETTINGS,
     },
-    Area { name: "ingest", doc: "What is believed, how much is taken, how it is batched.", settings: ingest::SETTINGS },
+    Area {
+        name: "ingest",
+        doc: "What is believed, how much is taken, how it is batched.",
+        settings: ingest::SETTINGS,
+    },
     Area {
         name: "certificates",
         doc: "The certificate authority, the CRL, and how the broker hears of it.",
         settings: certificates::SETTINGS,
     },
-    Area { name: "access", doc: "Who is let in at the broker's door, and to what.", settings: access::SETTINGS },
+    Area {
+        name: "access",
+        doc: "Who is let in at the broker's door, and to what.",
+        settings: access::SETTINGS,
+    },
     Area { name: "http", doc: "Where the daemon listens.", settings: http::SETTINGS },
     Area {
         name: "public",
@@ -57,11 +69,14 @@ pub fn find(name: &str) -> Option<(&'static Area, &'static Setting)> {
 /// The hint for an unknown name: the nearest known one.
 pub(super) fn did_you_mean(unknown: &str) -> String {
     let wanted = unknown.to_uppercase();
-    let names = all().flat_map(|(_, setting)| [Some(setting.name.to_owned()), setting.file_name()]).flatten();
+    let names = all()
+        .flat_map(|(_, setting)| [Some(setting.name.to_owned()), setting.file_name()])
+        .flatten();
     let nearest = names.map(|name| (distance(&wanted, &name), name)).min();
     match nearest {
         Some((distance, name)) if distance * 2 <= name.len() => {
-            let as_written = if unknown.contains(char::is_uppercase) { name } else { name.to_lowercase() };
+            let as_written =
+                if unknown.contains(char::is_uppercase) { name } else { name.to_lowercase() };
             format!("did you mean {as_written}?")
         }
         _ => "`sluice config template` lists all there are".to_owned(),

@@ -21,8 +21,13 @@ fn section(area: &Area) -> String {
 
 /// A `#` alone comments out a setting; a `#` and a space begin a comment.
 fn entry(setting: &Setting) -> String {
-    let entry =
-        format!("\n# {}\n# Allowed: {}.\n#{} = {}\n", setting.doc, setting.kind, setting.key(), literal(setting));
+    let entry = format!(
+        "\n# {}\n# Allowed: {}.\n#{} = {}\n",
+        setting.doc,
+        setting.kind,
+        setting.key(),
+        literal(setting)
+    );
     let Some(name) = setting.file_name() else { return entry };
     format!("{entry}# Or the path of a file that holds it:\n#{} = \"\"\n", name.to_lowercase())
 }
@@ -32,7 +37,9 @@ fn literal(setting: &Setting) -> String {
     match (setting.kind, setting.default) {
         (_, None) => "\"\"".to_owned(),
         (SettingKind::Switch, Some(default)) => (default == "1").to_string(),
-        (SettingKind::Whole { .. } | SettingKind::Decimal { .. }, Some(default)) => default.to_owned(),
+        (SettingKind::Whole { .. } | SettingKind::Decimal { .. }, Some(default)) => {
+            default.to_owned()
+        }
         (_, Some(default)) => format!("{default:?}"),
     }
 }

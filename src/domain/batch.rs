@@ -1,4 +1,5 @@
-//! What one transaction stores: accepted rows, refused rows, counts, and the acknowledgements due with its commit.
+//! What one transaction stores: accepted rows, refused rows, counts, and the acknowledgements due
+//! with its commit.
 //!
 //! It authorizes no message and writes no row.
 
@@ -43,8 +44,8 @@ pub struct Quarantined {
     pub message_id: Uuid,
 }
 
-/// A refused message that is marked DUP and has a `ts`: an earlier transaction may have decided it. Until that is
-/// known it is neither counted nor kept.
+/// A refused message that is marked DUP and has a `ts`: an earlier transaction may have decided it.
+/// Until that is known it is neither counted nor kept.
 #[derive(Clone, Debug)]
 pub struct Suspect {
     /// Index of its delivery in the batch.
@@ -124,8 +125,8 @@ pub struct Batch {
     pub sightings: Vec<LastSeen>,
     /// Decides which messages to keep that only the database refuses.
     pub sampler: SharedSampler,
-    /// Its decisions, by index of the delivery: number of bytes to keep. Each is made once, however often the batch is
-    /// retried.
+    /// Its decisions, by index of the delivery: number of bytes to keep. Each is made once, however
+    /// often the batch is retried.
     pub sampled: HashMap<usize, Option<usize>>,
     /// Number of refused messages that are only counted, because of a flood.
     pub sampled_out: u64,
@@ -135,7 +136,8 @@ pub struct Batch {
     pub known_duplicates: u64,
     /// Whether any message may have been stored before.
     pub maybe_repeated: bool,
-    /// Why the database refused replayed messages; they stay in quarantine and are not recorded again.
+    /// Why the database refused replayed messages; they stay in quarantine and are not recorded
+    /// again.
     pub refused_again: Vec<String>,
 }
 
@@ -153,15 +155,22 @@ pub struct Receipt {
 // === impl Quarantined ===
 
 impl Quarantined {
-    /// Builds the record of a refusal. Cuts the payload to `bytes`, states that in the detail, and removes the token;
-    /// the only constructor.
-    pub fn new(delivery: &Delivery, refusal: Refusal, fields: RejectedFields, bytes: usize) -> Self {
+    /// Builds the record of a refusal. Cuts the payload to `bytes`, states that in the detail, and
+    /// removes the token; the only constructor.
+    pub fn new(
+        delivery: &Delivery,
+        refusal: Refusal,
+        fields: RejectedFields,
+        bytes: usize,
+    ) -> Self {
         let RejectedFields { event_time, site, token } = fields;
         let whole = delivery.cut_from.unwrap_or(delivery.payload.len());
         let kept = delivery.payload.slice(..delivery.payload.len().min(bytes));
         let mut refusal = refusal;
         if kept.len() < whole {
-            refusal.detail = format!("{}; the first {} of {whole} bytes are kept", refusal.detail, kept.len()).into();
+            refusal.detail =
+                format!("{}; the first {} of {whole} bytes are kept", refusal.detail, kept.len())
+                    .into();
         }
         let topic = Owned::parse(&delivery.topic).ok();
         let own = |text: &str| Box::<str>::from(text);
@@ -184,8 +193,8 @@ impl Quarantined {
 // === impl Batch ===
 
 impl Batch {
-    /// Moves messages from the accepted to the refused ones. `refused` holds the index of each delivery and the
-    /// database's reason.
+    /// Moves messages from the accepted to the refused ones. `refused` holds the index of each
+    /// delivery and the database's reason.
     pub fn reject(&mut self, refused: &[(usize, String)]) {
         let shared = self.sampler.clone();
         let mut sampler = shared.lock();
@@ -205,10 +214,21 @@ impl Batch {
             return self.refused_again.push(detail.to_owned());
         }
         let fields = self.rejected_fields(origin);
-        self.record(origin, Refusal::new(Reason::StoreRejected, detail.to_owned()), fields, sampler);
+        self.record(
+            origin,
+            Refusal::new(Reason::StoreRejected, detail.to_owned()),
+            fields,
+            sampler,
+        );
     }
 
-    fn record(&mut self, origin: usize, refusal: Refusal, fields: RejectedFields, sampler: &mut Sampler) {
+    fn record(
+        &mut self,
+        origin: usize,
+        refusal: Refusal,
+        fields: RejectedFields,
+        sampler: &mut Sampler,
+    ) {
         let delivery = &self.deliveries[origin];
         let tenant = Owned::parse(&delivery.topic).ok().map(|topic| topic.tenant);
         let reason = refusal.reason;
@@ -219,7 +239,10 @@ impl Batch {
             count: 1,
         });
         let size = delivery.payload.len();
-        let kept = self.sampled.entry(origin).or_insert_with(|| sampler.admit_counted(tenant, reason, size));
+        let kept = self
+            .sampled
+            .entry(origin)
+            .or_insert_with(|| sampler.admit_counted(tenant, reason, size));
         if let Some(bytes) = *kept {
             self.quarantined.push(Quarantined::new(delivery, refusal, fields, bytes));
         } else {
@@ -235,7 +258,8 @@ impl Batch {
         let readings = self.readings.iter().map(|row| (row.origin, own_time(row)));
         let shadows = self.shadows.iter().map(|row| (row.origin, row.time));
         let acks = self.command_acks.iter().map(|row| (row.origin, row.time));
-        let accepted = readings.chain(shadows).chain(acks).map(|(origin, time)| (origin, time, false));
+        let accepted =
+            readings.chain(shadows).chain(acks).map(|(origin, time)| (origin, time, false));
         let refused = self.suspects.iter().map(|row| (row.origin, row.fields.event_time, true));
         let repeat = |(origin, time, is_refused): (usize, Option<Timestamp>, bool)| {
             let delivery = &self.deliveries[origin];
@@ -252,11 +276,16 @@ impl Batch {
 
     /// Removes messages that were decided before, and records the refusals that are new.
     pub fn settle(&mut self, decided: &Decided) {
-        let timed = self.quarantined.iter().filter(|row| row.event_time.is_some()).map(|row| row.message_id);
+        let timed = self
+            .quarantined
+            .iter()
+            .filter(|row| row.event_time.is_some())
+            .map(|row| row.message_id);
         let mut refused: HashSet<Uuid> = timed.chain(self.unkept.iter().copied()).collect();
         let mut is_removed = vec![false; self.deliveries.len()];
         for repeat in self.repeats().into_iter().filter(|repeat| !repeat.is_refused) {
-            if decided.refused.contains(&repeat.message_id) || refused.contains(&repeat.message_id) {
+            if decided.refused.contains(&repeat.message_id) || refused.contains(&repeat.message_id)
+            {
                 is_removed[repeat.origin] = true;
                 self.known_duplicates += 1;
             }
@@ -267,7 +296,10 @@ impl Batch {
         let mut sampler = shared.lock();
         for Suspect { origin, refusal, fields } in std::mem::take(&mut self.suspects) {
             let name = self.deliveries[origin].message_id();
-            if decided.refused.contains(&name) || decided.stored.contains(&name) || !refused.insert(name) {
+            if decided.refused.contains(&name)
+                || decided.stored.contains(&name)
+                || !refused.insert(name)
+            {
                 self.known_duplicates += 1;
             } else {
                 self.record(origin, refusal, fields, &mut sampler);
@@ -288,13 +320,16 @@ impl Batch {
         let ack = self.command_acks.binary_search_by_key(&origin, |row| row.origin).ok();
         let shadow = self.shadows.binary_search_by_key(&origin, |row| row.origin).ok();
         // Without a time of its own it was to be kept under that of its receipt.
-        let time = reading.map(|row| row.time).filter(|time| *time != self.deliveries[origin].received_at);
+        let time =
+            reading.map(|row| row.time).filter(|time| *time != self.deliveries[origin].received_at);
         let time = time.or_else(|| ack.and_then(|place| self.command_acks[place].time));
         let time = time.or_else(|| shadow.and_then(|place| self.shadows[place].time));
         let token = self.tokens.binary_search_by_key(&origin, |(index, _)| *index).ok();
         RejectedFields {
             event_time: time,
-            site: reading.and_then(|row| row.site.as_ref()).map(|site| String::from_utf8_lossy(site.as_bytes()).into()),
+            site: reading
+                .and_then(|row| row.site.as_ref())
+                .map(|site| String::from_utf8_lossy(site.as_bytes()).into()),
             token: token.map(|place| self.tokens[place].1),
         }
     }

@@ -1,11 +1,12 @@
-//! A login at the broker that all replicas must know: its names, and what was proved about the client.
+//! A login at the broker that all replicas must know: its names, and what was proved about the
+//! client.
 //!
 //! It holds neither the token nor the password that proved it.
 
 use super::time::Timestamp;
 
-/// Most bytes of a user name or client id that is stored. Both form the key of a row, and a Postgres index entry holds
-/// at most 2,700 bytes.
+/// Most bytes of a user name or client id that is stored. Both form the key of a row, and a
+/// Postgres index entry holds at most 2,700 bytes.
 pub const NAME_MAX_BYTES: usize = 1024;
 
 /// Most bytes of groups and scopes of one login: a few hundred of them.
@@ -38,13 +39,17 @@ pub struct BrokerLogin {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoginError {
     /// Its key is too long.
-    #[error("a user name or a client id that is longer than {NAME_MAX_BYTES} bytes cannot be remembered")]
+    #[error(
+        "a user name or a client id that is longer than {NAME_MAX_BYTES} bytes cannot be remembered"
+    )]
     LongName,
     /// Postgres cannot store this text.
     #[error("a user name, a client id or a claim holds the character NUL")]
     Nul,
     /// The claims are too large.
-    #[error("the groups and scopes of the token have more than {CLAIMS_MAX_BYTES} bytes: have the issuer put in fewer")]
+    #[error(
+        "the groups and scopes of the token have more than {CLAIMS_MAX_BYTES} bytes: have the issuer put in fewer"
+    )]
     ManyClaims,
 }
 
@@ -60,7 +65,8 @@ impl BrokerLogin {
         if claims().map(|claim| claim.len()).sum::<usize>() > CLAIMS_MAX_BYTES {
             return Err(LoginError::ManyClaims);
         }
-        let holds_nul = claims().chain([&self.username, &self.client_id]).any(|text| text.contains('\0'));
+        let holds_nul =
+            claims().chain([&self.username, &self.client_id]).any(|text| text.contains('\0'));
         if holds_nul { Err(LoginError::Nul) } else { Ok(()) }
     }
 }
@@ -86,8 +92,14 @@ mod tests {
     #[test]
     fn what_a_row_cannot_hold_is_no_login() {
         assert_eq!(login("alice", "viewers").check(), Ok(()));
-        assert_eq!(login(&"a".repeat(NAME_MAX_BYTES + 1), "viewers").check(), Err(LoginError::LongName));
-        assert_eq!(login("alice", &"g".repeat(CLAIMS_MAX_BYTES)).check(), Err(LoginError::ManyClaims));
+        assert_eq!(
+            login(&"a".repeat(NAME_MAX_BYTES + 1), "viewers").check(),
+            Err(LoginError::LongName)
+        );
+        assert_eq!(
+            login("alice", &"g".repeat(CLAIMS_MAX_BYTES)).check(),
+            Err(LoginError::ManyClaims)
+        );
         assert_eq!(login("ali\0ce", "viewers").check(), Err(LoginError::Nul));
         assert_eq!(login("alice", "view\0ers").check(), Err(LoginError::Nul));
     }

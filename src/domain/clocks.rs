@@ -1,10 +1,12 @@
 //! Two clocks read at the same time: that of this machine and that of Postgres.
 //!
-//! It reads neither. Code that must not act on a wrong time uses the harmless reading, or waits until both agree.
+//! It reads neither. Code that must not act on a wrong time uses the harmless reading, or waits
+//! until both agree.
 
 use super::time::Timestamp;
 
-/// Clocks further apart than this, in seconds, disagree: one of them is wrong, and Sluice cannot know which.
+/// Clocks further apart than this, in seconds, disagree: one of them is wrong, and Sluice cannot
+/// know which.
 pub const MAX_CLOCK_OFFSET_SECONDS: f64 = 120.0;
 
 /// The two readings.
@@ -48,7 +50,8 @@ impl Clocks {
 
     /// A sentence for the operator; `None` while the clocks agree.
     pub fn complaint(self) -> Option<String> {
-        let (offset, way) = (self.offset_seconds(), if self.own < self.database { "behind" } else { "ahead of" });
+        let (offset, way) =
+            (self.offset_seconds(), if self.own < self.database { "behind" } else { "ahead of" });
         (!self.agree()).then(|| {
             format!(
                 "the clock of this machine is {:.0} s {way} that of Postgres, more than {MAX_CLOCK_OFFSET_SECONDS} s: let \

@@ -75,7 +75,9 @@ impl DeviceStatus {
 
     /// The status of that name.
     pub fn from_label(label: &str) -> Option<Self> {
-        [Self::Active, Self::Inactive, Self::Revoked].into_iter().find(|status| status.label() == label)
+        [Self::Active, Self::Inactive, Self::Revoked]
+            .into_iter()
+            .find(|status| status.label() == label)
     }
 }
 
@@ -100,8 +102,12 @@ impl RegistryAnswer {
         };
         match device.status {
             DeviceStatus::Active => Ok(device),
-            DeviceStatus::Revoked => Err(Refusal::new(Reason::DeviceRevoked, "the device is revoked")),
-            DeviceStatus::Inactive => Err(Refusal::new(Reason::DeviceInactive, "the device is switched off")),
+            DeviceStatus::Revoked => {
+                Err(Refusal::new(Reason::DeviceRevoked, "the device is revoked"))
+            }
+            DeviceStatus::Inactive => {
+                Err(Refusal::new(Reason::DeviceInactive, "the device is switched off"))
+            }
         }
     }
 }

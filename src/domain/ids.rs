@@ -57,8 +57,8 @@ pub struct TenantId(Box<str>);
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeviceId(Box<str>);
 
-/// One device of one tenant, stored as one text, the strict identity. Clones share it: a hundred thousand are held at
-/// a time.
+/// One device of one tenant, stored as one text, the strict identity. Clones share it: a hundred
+/// thousand are held at a time.
 #[derive(Clone)]
 pub struct DeviceKey {
     identity: Arc<str>,
@@ -110,13 +110,14 @@ impl DeviceKey {
         Self::joined(tenant.as_str(), device.as_str())
     }
 
-    /// Sluice's own probe at the broker. Its names are outside the grammar, so it equals no device of the registry.
+    /// Sluice's own probe at the broker. Its names are outside the grammar, so it equals no device
+    /// of the registry.
     pub fn of_probe() -> Self {
         Self::joined(probe::NAMES.0, probe::NAMES.1)
     }
 
-    /// Reads a certificate's common name, strict or plain: `<tenant>/device/<device>` or `<tenant>/<device>`. No name holds a
-    /// `/`, so neither can be taken for the other.
+    /// Reads a certificate's common name, strict or plain: `<tenant>/device/<device>` or
+    /// `<tenant>/<device>`. No name holds a `/`, so neither can be taken for the other.
     pub fn of_common_name(name: &str) -> Result<Self, IdError> {
         match name.split_once('/') {
             Some((tenant, device)) if !device.contains('/') => Self::new(tenant, device),
@@ -139,7 +140,8 @@ impl DeviceKey {
         self.names().1
     }
 
-    /// The strict identity, `<tenant>/device/<device>`: the certificate's common name, the broker's user name, the cache's key.
+    /// The strict identity, `<tenant>/device/<device>`: the certificate's common name, the broker's
+    /// user name, the cache's key.
     pub fn identity(&self) -> &str {
         &self.identity
     }
@@ -238,7 +240,10 @@ mod tests {
     fn an_identity_reads_back_as_it_was_written() {
         let key = DeviceKey::new("acme", "pump-1").unwrap();
         assert_eq!(key.identity(), "acme/device/pump-1");
-        assert_eq!((key.tenant(), key.device(), key.to_string().as_str()), ("acme", "pump-1", "acme/pump-1"));
+        assert_eq!(
+            (key.tenant(), key.device(), key.to_string().as_str()),
+            ("acme", "pump-1", "acme/pump-1")
+        );
         assert_eq!(key.identity().parse(), Ok(key.clone()));
         for wrong in ["acme/pump-1", "acme/device/", "acme/devices/x", "a/device/b/c", ""] {
             assert!(wrong.parse::<DeviceKey>().is_err(), "{wrong}");

@@ -15,11 +15,13 @@ use super::ids::DeviceKey;
 use super::redact::secrets;
 use super::time::Timestamp;
 
-/// Number of a connection to the broker; increases with each connect, and is unique within a process.
+/// Number of a connection to the broker; increases with each connect, and is unique within a
+/// process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 
-/// The right to acknowledge one message, once, on its own connection. Void after that connection has ended.
+/// The right to acknowledge one message, once, on its own connection. Void after that connection
+/// has ended.
 #[derive(Debug, PartialEq, Eq)]
 pub struct AckToken {
     /// The connection it belongs to.
@@ -45,10 +47,11 @@ pub struct Delivery {
     pub held_since: Timestamp,
     /// The broker marks it as sent before (DUP).
     pub dup: bool,
-    /// Whether the session has enqueued this message before: the broker sent it on the previous connection under the
-    /// same packet identifier, and no acknowledgement was written there.
+    /// Whether the session has enqueued this message before: the broker sent it on the previous
+    /// connection under the same packet identifier, and no acknowledgement was written there.
     pub redelivered: bool,
-    /// Whether it may have been delivered before: DUP, or within the first window after a reconnect.
+    /// Whether it may have been delivered before: DUP, or within the first window after a
+    /// reconnect.
     pub maybe_repeated: bool,
     /// The right to acknowledge it; `None` at QoS 0.
     pub ack: Option<AckToken>,
@@ -148,22 +151,29 @@ impl Site {
 // === impl Delivery ===
 
 impl Delivery {
-    /// Identifies the message: the hash under which it was quarantined, or else that of its contents.
+    /// Identifies the message: the hash under which it was quarantined, or else that of its
+    /// contents.
     pub fn message_id(&self) -> Uuid {
-        self.replay.as_ref().map_or_else(|| message_id(&self.topic, &self.payload), |replay| replay.message_id)
+        self.replay
+            .as_ref()
+            .map_or_else(|| message_id(&self.topic, &self.payload), |replay| replay.message_id)
     }
 }
 
-/// Messages of at most this size are copied and hashed at once: a streaming hash costs more than the copy.
+/// Messages of at most this size are copied and hashed at once: a streaming hash costs more than
+/// the copy.
 const SMALL: usize = 512;
 
-/// XXH3-128 of topic and payload, with the topic's length, so that the border between them counts. Tokens are left
-/// out: otherwise a reader of the hash could test guesses of a token.
+/// XXH3-128 of topic and payload, with the topic's length, so that the border between them counts.
+/// Tokens are left out: otherwise a reader of the hash could test guesses of a token.
 fn message_id(topic: &[u8], payload: &[u8]) -> Uuid {
     let seed = topic.len() as u64;
     let cuts = secrets(payload);
     let (starts, ends) = (cuts.iter().map(|cut| cut.0), cuts.iter().map(|cut| cut.1));
-    let parts = once(0).chain(ends).zip(starts.chain(once(payload.len()))).map(|(from, to)| &payload[from..to]);
+    let parts = once(0)
+        .chain(ends)
+        .zip(starts.chain(once(payload.len())))
+        .map(|(from, to)| &payload[from..to]);
     let parts = once(topic).chain(parts);
     let hash = if topic.len() + payload.len() <= SMALL {
         let mut whole: SmallVec<[u8; SMALL]> = SmallVec::new();
@@ -186,9 +196,19 @@ mod tests {
     #[test]
     fn the_name_tells_messages_apart_but_not_their_tokens() {
         let name = |payload: &str| message_id(b"tenant/t/device/d/telemetry", payload.as_bytes());
-        assert_eq!(name(r#"{"a":1,"provision_token":"x"}"#), name(r#"{"a":1,"provision_token":"yy"}"#));
-        assert_ne!(name(r#"{"a":1,"provision_token":"x"}"#), name(r#"{"a":2,"provision_token":"x"}"#));
-        assert_ne!(message_id(b"ab", b"c"), message_id(b"a", b"bc"), "the border between topic and payload counts");
+        assert_eq!(
+            name(r#"{"a":1,"provision_token":"x"}"#),
+            name(r#"{"a":1,"provision_token":"yy"}"#)
+        );
+        assert_ne!(
+            name(r#"{"a":1,"provision_token":"x"}"#),
+            name(r#"{"a":2,"provision_token":"x"}"#)
+        );
+        assert_ne!(
+            message_id(b"ab", b"c"),
+            message_id(b"a", b"bc"),
+            "the border between topic and payload counts"
+        );
     }
 
     proptest! {

@@ -39,7 +39,10 @@ pub struct Replica {
 /// Looks up and registers devices.
 pub trait Directory: Send + Sync + 'static {
     /// Looks up all `devices` in one query; the answers are in the same order.
-    fn find(&self, keys: &[DeviceKey]) -> impl Future<Output = Result<Vec<RegistryAnswer>, Outage>> + Send;
+    fn find(
+        &self,
+        keys: &[DeviceKey],
+    ) -> impl Future<Output = Result<Vec<RegistryAnswer>, Outage>> + Send;
 
     /// Registers all in one statement; existing devices stay unchanged.
     fn enroll(&self, newcomers: &[Newcomer]) -> impl Future<Output = Result<(), Outage>> + Send;
@@ -47,10 +50,12 @@ pub trait Directory: Send + Sync + 'static {
 
 /// Stores batches.
 pub trait Sink: Send + 'static {
-    /// Stores the whole batch in one transaction. Rows whose content the database refuses are moved to
-    /// `batch.quarantined` and stored in the same transaction. `Err` means that the outcome is unknown or a failure:
-    /// the caller retries with the same batch, and rows that exist are not stored twice.
-    fn commit(&mut self, batch: &mut Batch) -> impl Future<Output = Result<Receipt, Outage>> + Send;
+    /// Stores the whole batch in one transaction. Rows whose content the database refuses are moved
+    /// to `batch.quarantined` and stored in the same transaction. `Err` means that the outcome is
+    /// unknown or a failure: the caller retries with the same batch, and rows that exist are not
+    /// stored twice.
+    fn commit(&mut self, batch: &mut Batch)
+    -> impl Future<Output = Result<Receipt, Outage>> + Send;
 }
 
 /// Acknowledges messages after their commit.
@@ -71,8 +76,11 @@ pub trait Logbook: Send + Sync + 'static {
     fn keep(&self, logins: &[BrokerLogin]) -> impl Future<Output = Result<(), Outage>> + Send;
 
     /// Finds the login with these names, even if it has ended.
-    fn find(&self, username: &str, client_id: &str)
-    -> impl Future<Output = Result<Option<BrokerLogin>, Outage>> + Send;
+    fn find(
+        &self,
+        username: &str,
+        client_id: &str,
+    ) -> impl Future<Output = Result<Option<BrokerLogin>, Outage>> + Send;
 
     /// Deletes logins that ended before this time; returns their number.
     fn purge(&self, before: Timestamp) -> impl Future<Output = Result<u64, Outage>> + Send;

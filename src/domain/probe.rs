@@ -1,7 +1,8 @@
-//! Identity of Sluice's own probe, which publishes like a device to test that the broker isolates devices.
+//! Identity of Sluice's own probe, which publishes like a device to test that the broker isolates
+//! devices.
 //!
-//! Its names hold a `$`, which no tenant or device may have. It publishes only empty payloads, so a message with a
-//! payload is not the probe's.
+//! Its names hold a `$`, which no tenant or device may have. It publishes only empty payloads, so a
+//! message with a payload is not the probe's.
 
 /// The common name of the probe's certificate, and so its user name and client id at the broker.
 pub const IDENTITY: &str = "$sluice/device/probe";
@@ -12,13 +13,21 @@ pub const NAMES: (&str, &str) = ("$sluice", "probe");
 /// Topic that the broker must accept.
 pub const OWN_TOPIC: &str = "tenant/$sluice/device/probe/telemetry";
 
-/// Identities without a device: another device of the same tenant, and one of another tenant with the same device
-/// name.
-pub const FOREIGN_IDENTITIES: [&str; 2] = ["$sluice/device/foreign", "$sluice-foreign/device/probe"];
+/// Identities without a device: another device of the same tenant, and one of another tenant with
+/// the same device name.
+pub const FOREIGN_IDENTITIES: [&str; 2] =
+    ["$sluice/device/foreign", "$sluice-foreign/device/probe"];
 
 /// Types that a device publishes; the broker must refuse each below a foreign identity.
-pub const TYPES: [&str; 7] =
-    ["telemetry", "heartbeat", "event", "status", "shadow/reported", "commands/ack", "commands/probe"];
+pub const TYPES: [&str; 7] = [
+    "telemetry",
+    "heartbeat",
+    "event",
+    "status",
+    "shadow/reported",
+    "commands/ack",
+    "commands/probe",
+];
 
 /// Topics that the broker must refuse.
 pub fn foreign_topics() -> Vec<String> {
@@ -32,7 +41,8 @@ pub fn is_probe(topic: &[u8], payload: &[u8]) -> bool {
     if !payload.is_empty() || !topic.starts_with(b"tenant/$sluice") {
         return false;
     }
-    topic == OWN_TOPIC.as_bytes() || foreign_topics().iter().any(|foreign| foreign.as_bytes() == topic)
+    topic == OWN_TOPIC.as_bytes()
+        || foreign_topics().iter().any(|foreign| foreign.as_bytes() == topic)
 }
 
 #[cfg(test)]
@@ -45,7 +55,10 @@ mod tests {
         assert_eq!(IDENTITY, format!("{}/device/{}", NAMES.0, NAMES.1));
         assert_eq!(OWN_TOPIC, format!("tenant/{IDENTITY}/telemetry"));
         for topic in foreign_topics().into_iter().chain([OWN_TOPIC.to_owned()]) {
-            assert!(Topic::parse(topic.as_bytes()).is_err() && is_probe(topic.as_bytes(), b""), "{topic}");
+            assert!(
+                Topic::parse(topic.as_bytes()).is_err() && is_probe(topic.as_bytes(), b""),
+                "{topic}"
+            );
         }
     }
 

@@ -1,5 +1,5 @@
-//! Which refused messages are kept, and how much of each: all of them, unless there is a flood. It counts them
-//! exactly.
+//! Which refused messages are kept, and how much of each: all of them, unless there is a flood. It
+//! counts them exactly.
 //!
 //! It writes nothing; rows and counts are stored by the batch's own transaction.
 
@@ -12,8 +12,8 @@ use super::time::Timestamp;
 /// Number of tenants with a count and a budget of their own in a minute; the others share one.
 const MAX_TENANTS_PER_MINUTE: usize = 1_000;
 
-/// Bytes of refused payloads kept for one tenant in a minute; beyond it, [`HEAD`] bytes of each. Otherwise one device
-/// with large messages could fill the disk within the budget of messages.
+/// Bytes of refused payloads kept for one tenant in a minute; beyond it, [`HEAD`] bytes of each.
+/// Otherwise one device with large messages could fill the disk within the budget of messages.
 const MAX_BYTES_PER_MINUTE: usize = 2 << 20;
 
 /// Bytes kept of a payload whose tenant has used its budget.
@@ -112,14 +112,20 @@ impl Sampler {
     }
 
     /// Decides like [`Self::admit`] for a message that is counted elsewhere.
-    pub fn admit_counted(&mut self, tenant: Option<&str>, reason: Reason, bytes: usize) -> Option<usize> {
+    pub fn admit_counted(
+        &mut self,
+        tenant: Option<&str>,
+        reason: Reason,
+        bytes: usize,
+    ) -> Option<usize> {
         let max = self.max_per_minute;
         self.share(tenant).keep(max, reason, bytes)
     }
 
     fn share(&mut self, tenant: Option<&str>) -> &mut TenantShare {
         let tenant = tenant.unwrap_or(NO_TENANT);
-        let is_distinct = self.tenants.contains_key(tenant) || self.tenants.len() < MAX_TENANTS_PER_MINUTE;
+        let is_distinct =
+            self.tenants.contains_key(tenant) || self.tenants.len() < MAX_TENANTS_PER_MINUTE;
         let tenant = if is_distinct { tenant } else { NO_TENANT };
         self.tenants.entry(tenant.into()).or_default()
     }
@@ -144,7 +150,8 @@ impl Sampler {
 // === impl TenantShare ===
 
 impl TenantShare {
-    /// Counts one more. Beyond the budget it keeps only the 1st, 2nd, 4th, 8th, ... message: a trace of the flood.
+    /// Counts one more. Beyond the budget it keeps only the 1st, 2nd, 4th, 8th, ... message: a
+    /// trace of the flood.
     fn keep(&mut self, max: u64, reason: Reason, bytes: usize) -> Option<usize> {
         let tally = &mut self.tallies[reason.index()];
         tally.seen += 1;
@@ -160,7 +167,10 @@ impl TenantShare {
 
 impl Default for TenantShare {
     fn default() -> Self {
-        Self { tallies: [ReasonTally::default(); Reason::ALL.len()], bytes_left: MAX_BYTES_PER_MINUTE }
+        Self {
+            tallies: [ReasonTally::default(); Reason::ALL.len()],
+            bytes_left: MAX_BYTES_PER_MINUTE,
+        }
     }
 }
 
@@ -172,7 +182,9 @@ mod tests {
     fn a_flood_is_thinned_and_counted_exactly_and_others_keep_their_budget() {
         let mut sampler = Sampler::new(10);
         sampler.start_minute(Timestamp::from_micros(0));
-        let kept = (0..10_000).filter(|_| sampler.admit(Some("loud"), Reason::TokenInvalid, 10).is_some()).count();
+        let kept = (0..10_000)
+            .filter(|_| sampler.admit(Some("loud"), Reason::TokenInvalid, 10).is_some())
+            .count();
         assert_eq!(kept, 10 + 14, "ten, and the powers of two up to 8192");
         assert!(sampler.admit(Some("loud"), Reason::BadPayload, 10).is_some());
         assert!(sampler.admit(Some("calm"), Reason::TokenInvalid, 10).is_some());
@@ -181,7 +193,8 @@ mod tests {
             .into_iter()
             .map(|row| (format!("{} {}", row.tenant, row.reason), row.count))
             .collect();
-        let expected = [("calm TOKEN_INVALID", 1), ("loud BAD_PAYLOAD", 1), ("loud TOKEN_INVALID", 10_000)];
+        let expected =
+            [("calm TOKEN_INVALID", 1), ("loud BAD_PAYLOAD", 1), ("loud TOKEN_INVALID", 10_000)];
         assert_eq!(counts, expected.map(|(name, count)| (name.to_owned(), count)));
         assert_eq!(sampler.take_counts(), []);
     }
@@ -190,9 +203,15 @@ mod tests {
     fn what_is_counted_elsewhere_draws_on_the_same_budget() {
         let mut sampler = Sampler::new(10);
         sampler.start_minute(Timestamp::from_micros(0));
-        assert_eq!((0..10).filter(|_| sampler.admit(Some("loud"), Reason::StoreRejected, 10).is_some()).count(), 10);
-        let kept =
-            (0..1_000).filter(|_| sampler.admit_counted(Some("loud"), Reason::StoreRejected, 10).is_some()).count();
+        assert_eq!(
+            (0..10)
+                .filter(|_| sampler.admit(Some("loud"), Reason::StoreRejected, 10).is_some())
+                .count(),
+            10
+        );
+        let kept = (0..1_000)
+            .filter(|_| sampler.admit_counted(Some("loud"), Reason::StoreRejected, 10).is_some())
+            .count();
         assert_eq!(kept, 10, "the powers of two up to 512");
         assert_eq!(sampler.take_counts()[0].count, 10);
     }
@@ -203,8 +222,14 @@ mod tests {
         sampler.start_minute(Timestamp::from_micros(0));
         let mut kept = |tenant, bytes| sampler.admit(Some(tenant), Reason::PayloadTooLarge, bytes);
         let large: Vec<_> = (0..10).map(|_| kept("loud", 1 << 20)).collect();
-        assert_eq!(large, [[Some(QUARANTINE_PAYLOAD_MAX); 8].to_vec(), [Some(HEAD); 2].to_vec()].concat());
-        assert_eq!((kept("loud", 100), kept("calm", 1 << 20)), (Some(100), Some(QUARANTINE_PAYLOAD_MAX)));
+        assert_eq!(
+            large,
+            [[Some(QUARANTINE_PAYLOAD_MAX); 8].to_vec(), [Some(HEAD); 2].to_vec()].concat()
+        );
+        assert_eq!(
+            (kept("loud", 100), kept("calm", 1 << 20)),
+            (Some(100), Some(QUARANTINE_PAYLOAD_MAX))
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Removes provisioning tokens from payloads before they are stored.
 //!
-//! The payload need not be JSON. It finds JSON tokens anywhere, complete or cut off, and removes the value behind a
-//! key named `provision_token` at any depth, even if the key is escaped.
+//! The payload need not be JSON. It finds JSON tokens anywhere, complete or cut off, and removes
+//! the value behind a key named `provision_token` at any depth, even if the key is escaped.
 
 use std::sync::LazyLock;
 
@@ -11,20 +11,23 @@ use memchr::memmem::Finder;
 /// The key whose value is a secret.
 const SECRET_KEY: &[u8] = b"provision_token";
 
-/// Searches for the key; built once, because building costs more than two searches of a small payload.
+/// Searches for the key; built once, because building costs more than two searches of a small
+/// payload.
 static SECRET_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(SECRET_KEY));
 
 /// Replaces a token that is a value, and one within a string.
 const REDACTED: &[u8] = b"\"[redacted]\"";
 const REDACTED_TEXT: &[u8] = b"[redacted]";
 
-/// Returns the payload without its tokens; the same shared bytes if it holds none. Valid JSON stays valid.
+/// Returns the payload without its tokens; the same shared bytes if it holds none. Valid JSON stays
+/// valid.
 pub fn redact(payload: &Bytes) -> Bytes {
     if !is_suspicious(payload) {
         return payload.clone();
     }
     let values = secrets(payload).into_iter().map(|cut| (cut, REDACTED));
-    let mut cuts: Vec<_> = values.chain(embedded(payload).into_iter().map(|cut| (cut, REDACTED_TEXT))).collect();
+    let mut cuts: Vec<_> =
+        values.chain(embedded(payload).into_iter().map(|cut| (cut, REDACTED_TEXT))).collect();
     if cuts.is_empty() {
         return payload.clone();
     }
@@ -48,7 +51,8 @@ pub fn secrets(payload: &[u8]) -> Vec<(usize, usize)> {
     if is_suspicious(payload) { secret_spans(payload) } else { Vec::new() }
 }
 
-/// Whether the payload may hold a token. A key may have escapes, so a payload with a backslash is always searched.
+/// Whether the payload may hold a token. A key may have escapes, so a payload with a backslash is
+/// always searched.
 fn is_suspicious(payload: &[u8]) -> bool {
     SECRET_FINDER.find(payload).is_some() || memchr::memchr(b'\\', payload).is_some()
 }
@@ -56,7 +60,8 @@ fn is_suspicious(payload: &[u8]) -> bool {
 fn secret_spans(payload: &[u8]) -> Vec<(usize, usize)> {
     let mut spans = Vec::new();
     let mut at = 0;
-    // A quote without an end does not start a string that could hide a key: from there on only the key itself counts.
+    // A quote without an end does not start a string that could hide a key: from there on only the
+    // key itself counts.
     let mut quotes_count = true;
     while at < payload.len() {
         let (is_key, after) = match payload[at] {
@@ -112,9 +117,9 @@ fn quote_at(payload: &[u8], from: usize) -> Option<(usize, usize)> {
     (payload.get(from + slashes) == Some(&b'"')).then_some((slashes, from + slashes + 1))
 }
 
-/// End of a string whose quotes have `slashes` backslashes before them: where these begin, or where the outer text
-/// ends. Of more backslashes the last few belong to the quote, and the others, an even number, to the string; if their
-/// number is odd there, the quote does too.
+/// End of a string whose quotes have `slashes` backslashes before them: where these begin, or where
+/// the outer text ends. Of more backslashes the last few belong to the quote, and the others, an
+/// even number, to the string; if their number is odd there, the quote does too.
 fn end_of_embedded_string(payload: &[u8], from: usize, slashes: usize) -> usize {
     let mut at = from;
     while at < payload.len() {
@@ -133,7 +138,8 @@ fn end_of_embedded_string(payload: &[u8], from: usize, slashes: usize) -> usize 
     payload.len()
 }
 
-/// The index of the closing quote of the string that opens at `open`, or the end of a broken-off payload.
+/// The index of the closing quote of the string that opens at `open`, or the end of a broken-off
+/// payload.
 fn end_of_string(payload: &[u8], open: usize) -> usize {
     let quote = payload[open];
     let mut at = open + 1;
@@ -152,7 +158,9 @@ fn names_the_secret(mut inside: &[u8]) -> bool {
     for &expected in SECRET_KEY {
         let (byte, used) = match inside {
             [b'\\', b'u', hex @ ..] if hex.len() >= 4 => {
-                let code = std::str::from_utf8(&hex[..4]).ok().and_then(|hex| u8::from_str_radix(hex, 16).ok());
+                let code = std::str::from_utf8(&hex[..4])
+                    .ok()
+                    .and_then(|hex| u8::from_str_radix(hex, 16).ok());
                 (code.unwrap_or(0), 6)
             }
             [byte, ..] => (*byte, 1),
@@ -178,7 +186,8 @@ fn value_after(payload: &[u8], from: usize) -> Option<(usize, usize)> {
     (start < end).then_some((start, end))
 }
 
-/// Skips the sign between key and value: `:` of JSON and YAML, `=` of forms, `=>` of printed maps, `>` of XML.
+/// Skips the sign between key and value: `:` of JSON and YAML, `=` of forms, `=>` of printed maps,
+/// `>` of XML.
 fn after_sign(payload: &[u8], at: usize) -> Option<usize> {
     match payload.get(at..)? {
         [b'=', b'>', ..] => Some(at + 2),
@@ -231,11 +240,17 @@ mod tests {
     fn a_token_is_cut_wherever_it_stands() {
         for (given, kept) in [
             (r#"{"provision_token":"s3cret","a":1}"#, r#"{"provision_token":"[redacted]","a":1}"#),
-            (r#"{"a":{"provision_token" : "s3\"cret"}}"#, r#"{"a":{"provision_token" : "[redacted]"}}"#),
+            (
+                r#"{"a":{"provision_token" : "s3\"cret"}}"#,
+                r#"{"a":{"provision_token" : "[redacted]"}}"#,
+            ),
             (r#"{"provision\u005ftoken":"s3cret"}"#, r#"{"provision\u005ftoken":"[redacted]"}"#),
             (r#"{"provision_token":"s3cr"#, r#"{"provision_token":"[redacted]""#),
             (r#"{"provision_token":12345}"#, r#"{"provision_token":"[redacted]"}"#),
-            (r#"{"provision_token":["s3cret"],"b":2}"#, r#"{"provision_token":"[redacted]","b":2}"#),
+            (
+                r#"{"provision_token":["s3cret"],"b":2}"#,
+                r#"{"provision_token":"[redacted]","b":2}"#,
+            ),
             (
                 r#"{"provision_token":"a","provision_token":"b"}"#,
                 r#"{"provision_token":"[redacted]","provision_token":"[redacted]"}"#,
@@ -246,7 +261,10 @@ mod tests {
                 "<m><provision_token>s3cret</provision_token></m>",
                 r#"<m><provision_token>"[redacted]"</provision_token></m>"#,
             ),
-            (r#"{"provision_token"=>"s3cret", "a"=>1}"#, r#"{"provision_token"=>"[redacted]", "a"=>1}"#),
+            (
+                r#"{"provision_token"=>"s3cret", "a"=>1}"#,
+                r#"{"provision_token"=>"[redacted]", "a"=>1}"#,
+            ),
             (
                 r#"{"text":"{\"provision_token\":\"s3cret\"}","a":1}"#,
                 r#"{"text":"{\"provision_token\":\"[redacted]\"}","a":1}"#,
@@ -259,11 +277,23 @@ mod tests {
                 r#"{"text":"{\"text\":\"{\\\"provision_token\\\":\\\"s3cret\\\"}\"}"}"#,
                 r#"{"text":"{\"text\":\"{\\\"provision_token\\\":\\\"[redacted]\\\"}\"}"}"#,
             ),
-            (r#"{"text":"{\"provision_token\":12345}"}"#, r#"{"text":"{\"provision_token\":[redacted]}"}"#),
-            (r#"{"text":"a=1&provision_token=s3cret&b=2"}"#, r#"{"text":"a=1&provision_token=[redacted]&b=2"}"#),
+            (
+                r#"{"text":"{\"provision_token\":12345}"}"#,
+                r#"{"text":"{\"provision_token\":[redacted]}"}"#,
+            ),
+            (
+                r#"{"text":"a=1&provision_token=s3cret&b=2"}"#,
+                r#"{"text":"a=1&provision_token=[redacted]&b=2"}"#,
+            ),
             (r#""{\"provision_token\":\"s3cret"#, r#""{\"provision_token\":\"[redacted]"#),
-            (r#"{"a":"b, "provision_token":"s3cret"}"#, r#"{"a":"b, "provision_token":"[redacted]"}"#),
-            (r#"{a: it's, "provision_token": "s3cret"}"#, r#"{a: it's, "provision_token": "[redacted]"}"#),
+            (
+                r#"{"a":"b, "provision_token":"s3cret"}"#,
+                r#"{"a":"b, "provision_token":"[redacted]"}"#,
+            ),
+            (
+                r#"{a: it's, "provision_token": "s3cret"}"#,
+                r#"{a: it's, "provision_token": "[redacted]"}"#,
+            ),
         ] {
             assert_eq!(redacted(given), kept);
         }

@@ -38,7 +38,10 @@ mod tests {
             RegistryChange::parse("acme/device/pump-1"),
             RegistryChange::Device(DeviceKey::new("acme", "pump-1").unwrap())
         );
-        assert_eq!(RegistryChange::parse("acme/*"), RegistryChange::Tenant("acme".parse().unwrap()));
+        assert_eq!(
+            RegistryChange::parse("acme/*"),
+            RegistryChange::Tenant("acme".parse().unwrap())
+        );
         for unclear in ["*", "", "acme", "/*", "a/device/b/c", "a b/device/c"] {
             assert_eq!(RegistryChange::parse(unclear), RegistryChange::Everything, "{unclear}");
         }

@@ -38,7 +38,10 @@ impl Timestamp {
     }
 
     /// Seconds from `earlier` to this time; negative if it is before `earlier`.
-    #[expect(clippy::cast_precision_loss, reason = "spans of interest are far below 2^52 microseconds")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "spans of interest are far below 2^52 microseconds"
+    )]
     pub const fn seconds_since(self, earlier: Self) -> f64 {
         self.0.saturating_sub(earlier.0) as f64 / 1e6
     }

@@ -95,20 +95,26 @@ impl<'a> Owned<'a> {
     }
 }
 
-/// The table of types. The subscription also delivers what the platform publishes; this table separates it.
+/// The table of types. The subscription also delivers what the platform publishes; this table
+/// separates it.
 fn kind(msg_type: &str) -> Result<MessageKind, TopicError> {
     if msg_type.len() > MAX_TYPE_LEN {
         return Err(TopicError::Type("longer than 128 bytes"));
     }
-    let (word, path) = msg_type.split_once('/').map_or((msg_type, None), |(word, path)| (word, Some(path)));
+    let (word, path) =
+        msg_type.split_once('/').map_or((msg_type, None), |(word, path)| (word, Some(path)));
     match (word, path) {
         ("commands", Some("ack")) => Ok(MessageKind::CommandAck),
-        ("commands" | "jobs" | "errors", _) | ("shadow", Some("desired")) => Ok(MessageKind::Platform),
+        ("commands" | "jobs" | "errors", _) | ("shadow", Some("desired")) => {
+            Ok(MessageKind::Platform)
+        }
         ("shadow", Some("reported")) => Ok(MessageKind::ShadowReported),
         ("telemetry", Some(stream)) if stream.split('/').all(is_word) => Ok(MessageKind::Telemetry),
         (word, None) if is_word(word) => Ok(MessageKind::Telemetry),
         (_, None) => Err(TopicError::Type("a type is 1 to 64 of A-Z a-z 0-9 . _ : -")),
-        ("telemetry", Some(_)) => Err(TopicError::Type("a stream is 1 to 64 of A-Z a-z 0-9 . _ : -")),
+        ("telemetry", Some(_)) => {
+            Err(TopicError::Type("a stream is 1 to 64 of A-Z a-z 0-9 . _ : -"))
+        }
         (_, Some(_)) => Err(TopicError::Type("only telemetry may have a path below it")),
     }
 }
@@ -128,30 +134,61 @@ mod tests {
 
     #[test]
     fn every_type_has_its_kind() {
-        for path in ["telemetry", "telemetry/engine", "telemetry/engine/left", "heartbeat", "event", "status"] {
+        for path in [
+            "telemetry",
+            "telemetry/engine",
+            "telemetry/engine/left",
+            "heartbeat",
+            "event",
+            "status",
+        ] {
             assert_eq!(kind_of(path), Ok(MessageKind::Telemetry), "{path}");
         }
-        for path in
-            ["commands", "commands/x", "commands/ack/x", "shadow/desired", "jobs", "jobs/7", "errors", "errors/1"]
-        {
+        for path in [
+            "commands",
+            "commands/x",
+            "commands/ack/x",
+            "shadow/desired",
+            "jobs",
+            "jobs/7",
+            "errors",
+            "errors/1",
+        ] {
             assert_eq!(kind_of(path), Ok(MessageKind::Platform), "{path}");
         }
         assert_eq!(kind_of("shadow/reported"), Ok(MessageKind::ShadowReported));
         assert_eq!(kind_of("commands/ack"), Ok(MessageKind::CommandAck));
-        for path in ["", "telemetry/", "telemetry//x", "shadow/x", "heartbeat/x", "a b", "t\u{e9}l", &"x".repeat(65)] {
+        for path in [
+            "",
+            "telemetry/",
+            "telemetry//x",
+            "shadow/x",
+            "heartbeat/x",
+            "a b",
+            "t\u{e9}l",
+            &"x".repeat(65),
+        ] {
             assert!(matches!(kind_of(path), Err(TopicError::Type(_))), "{path}");
         }
     }
 
     #[test]
     fn other_shapes_are_refused() {
-        for topic in
-            ["", "tenant", "tenant/t/device/d", "tenant//device/d/x", "tenants/t/device/d/x", "tenant/t/dev/d/x"]
-        {
+        for topic in [
+            "",
+            "tenant",
+            "tenant/t/device/d",
+            "tenant//device/d/x",
+            "tenants/t/device/d/x",
+            "tenant/t/dev/d/x",
+        ] {
             assert!(Topic::parse(topic.as_bytes()).is_err(), "{topic}");
         }
         assert_eq!(Topic::parse(b"tenant/t/device/\xff/x"), Err(TopicError::NotUtf8));
-        assert_eq!(Topic::parse(b"tenant/a+/device/d/x"), Err(TopicError::Tenant(IdError::BadCharacter)));
+        assert_eq!(
+            Topic::parse(b"tenant/a+/device/d/x"),
+            Err(TopicError::Tenant(IdError::BadCharacter))
+        );
         assert_eq!(Topic::parse(b"tenant/t/device//x"), Err(TopicError::Device(IdError::Empty)));
     }
 

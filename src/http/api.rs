@@ -6,7 +6,8 @@
 //! 2. [`auth`] checks the admin token;
 //! 3. [`route`] describes one route, [`routes`] lists them all, [`openapi`] writes their document;
 //! 4. [`extract`] reads a request, [`params`] its values;
-//! 5. [`page`] and [`problem`] are the common responses, [`registry_errors`] maps errors to problems.
+//! 5. [`page`] and [`problem`] are the common responses, [`registry_errors`] maps errors to
+//!    problems.
 //!
 //! The router is a tower service and knows no transport.
 
@@ -38,7 +39,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::listener::browser::{refuse_foreign_changes, require_one_host};
 use super::listener::drain::serve_until_stopped;
-use super::listener::limits::{ConnectionLimits, HEAD_TIMEOUT, LimitedListener, Peer, report_progress};
+use super::listener::limits::{
+    ConnectionLimits, HEAD_TIMEOUT, LimitedListener, Peer, report_progress,
+};
 use super::listener::places::Pace;
 use crate::telemetry::http::ListenerMetrics;
 use auth::FromThisMachine;
@@ -49,20 +52,23 @@ use state::Api;
 /// The limits of its connections.
 const LIMITS: ConnectionLimits = ConnectionLimits {
     connections: 64,
-    // A connection carries one request: waiting for a permit, running, and a slow reader of a long response.
+    // A connection carries one request: waiting for a permit, running, and a slow reader of a long
+    // response.
     lifetime: Some(Duration::from_mins(1)),
     pace: Pace { head: HEAD_TIMEOUT, idle: HEAD_TIMEOUT },
     // The largest body and a large head.
     sent_bytes: MAX_BODY + 32 * 1024,
 };
 
-/// How long a request may take, including the wait for a permit; longer than the timeout of a statement.
+/// How long a request may take, including the wait for a permit; longer than the timeout of a
+/// statement.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// How long the body of a request may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The router of the whole API. A request counts as local if its extensions contain [`FromThisMachine`].
+/// The router of the whole API. A request counts as local if its extensions contain
+/// [`FromThisMachine`].
 pub fn api_router(api: Api) -> Router {
     let (mut guarded, mut open) = (Router::new(), Router::new());
     for route in routes::table() {
@@ -88,7 +94,12 @@ pub fn api_router(api: Api) -> Router {
 }
 
 /// Serves the API on `listener` until `stop`, and then briefly waits for running responses.
-pub async fn serve_api(listener: TcpListener, api: Api, listener_metrics: ListenerMetrics, stop: CancellationToken) {
+pub async fn serve_api(
+    listener: TcpListener,
+    api: Api,
+    listener_metrics: ListenerMetrics,
+    stop: CancellationToken,
+) {
     // No other machine reaches a listener on the loopback.
     let is_private = listener.local_addr().is_ok_and(|bound| bound.ip().is_loopback());
     if api.config.http.admin_token.is_none() {
@@ -103,7 +114,8 @@ pub async fn serve_api(listener: TcpListener, api: Api, listener_metrics: Listen
     let router = api_router(api).layer(from_fn(mark)).layer(from_fn(report_progress));
     let service = router.into_make_service_with_connect_info::<Peer>();
     let listener = LimitedListener::new(listener, LIMITS, listener_metrics);
-    let serving = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let serving =
+        axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
     serve_until_stopped(serving.into_future(), stop, "of the API").await;
 }
 
@@ -123,10 +135,14 @@ async fn no_such_path() -> Problem {
 }
 
 async fn wrong_method() -> Problem {
-    Problem::new(ProblemKind::MethodNotAllowed, "GET /api/v1/openapi.json lists the methods each path takes")
+    Problem::new(
+        ProblemKind::MethodNotAllowed,
+        "GET /api/v1/openapi.json lists the methods each path takes",
+    )
 }
 
-/// Marks a local request, and closes the connection after it: the limits of a connection then bound one request.
+/// Marks a local request, and closes the connection after it: the limits of a connection then bound
+/// one request.
 async fn mark_and_close(is_local: bool, mut request: Request, next: Next) -> Response {
     if is_local {
         request.extensions_mut().insert(FromThisMachine);
@@ -136,13 +152,16 @@ async fn mark_and_close(is_local: bool, mut request: Request, next: Next) -> Res
     response
 }
 
-/// Reads the body before the request takes a permit, so that a slow sender does not delay other requests.
+/// Reads the body before the request takes a permit, so that a slow sender does not delay other
+/// requests.
 async fn read_body_first(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    let whole = timeout(BODY_TIMEOUT, body_of(Request::from_parts(parts.clone(), body))).await.unwrap_or_else(|_| {
-        let detail = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
-        Err(Problem::new(ProblemKind::BadRequest, detail))
-    });
+    let whole = timeout(BODY_TIMEOUT, body_of(Request::from_parts(parts.clone(), body)))
+        .await
+        .unwrap_or_else(|_| {
+            let detail = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
+            Err(Problem::new(ProblemKind::BadRequest, detail))
+        });
     if let Some(ConnectInfo(peer)) = parts.extensions.get::<ConnectInfo<Peer>>() {
         peer.arrived();
     }
@@ -153,14 +172,19 @@ async fn read_body_first(request: Request, next: Next) -> Response {
 }
 
 /// Runs the request under a permit.
-async fn limit_concurrency(State(permits): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+async fn limit_concurrency(
+    State(permits): State<Arc<Semaphore>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let _permit = permits.acquire().await;
     next.run(request).await
 }
 
 /// Limits the time of a request, and logs it without its query and headers.
 async fn limit_time(request: Request, next: Next) -> Response {
-    let (method, path, started_at) = (request.method().clone(), request.uri().path().to_owned(), Instant::now());
+    let (method, path, started_at) =
+        (request.method().clone(), request.uri().path().to_owned(), Instant::now());
     let response = timeout(REQUEST_TIMEOUT, next.run(request)).await.unwrap_or_else(|_| {
         let detail = format!("it was given up after {} s: ask for less", REQUEST_TIMEOUT.as_secs());
         Problem::new(ProblemKind::TimedOut, detail).into_response()

@@ -1,7 +1,9 @@
-//! Serves the authorization requests of the broker over HTTP, in the format of mosquitto-go-auth: login, superuser, topic.
+//! Serves the authorization requests of the broker over HTTP, in the format of mosquitto-go-auth:
+//! login, superuser, topic.
 //!
-//! 200 allows with a fixed body, 403 denies with a reason. It never answers 5xx: the broker would disconnect the publisher
-//! because the request for a subscriber failed. It logs no body, header or query. [`question`] parses a request.
+//! 200 allows with a fixed body, 403 denies with a reason. It never answers 5xx: the broker would
+//! disconnect the publisher because the request for a subscriber failed. It logs no body, header or
+//! query. [`question`] parses a request.
 
 pub mod question;
 
@@ -26,7 +28,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::listener::browser::{refuse_pages, require_one_host};
 use super::listener::drain::serve_until_stopped;
-use super::listener::limits::{ConnectionLimits, HEAD_TIMEOUT, LimitedListener, Peer, Unproven, report_progress};
+use super::listener::limits::{
+    ConnectionLimits, HEAD_TIMEOUT, LimitedListener, Peer, Unproven, report_progress,
+};
 use super::listener::places::Pace;
 use crate::access::hooks::authorizer::{HookAuthorizer, HookLookup};
 use crate::access::hooks::caller::Caller;
@@ -59,12 +63,14 @@ const WARN_INTERVAL: Duration = Duration::from_secs(10);
 const SECRET_HEADER: HeaderName = HeaderName::from_static("x-hooks-secret");
 const SECRET_PARAMETER: &str = "secret=";
 
-const PATHS: &str = "there are /user, /superuser and /acl, also below /mqtt, and each of them also below /text";
+const PATHS: &str =
+    "there are /user, /superuser and /acl, also below /mqtt, and each of them also below /text";
 
 /// The state of the hooks listener. Clones share it.
 pub struct Hooks<K> {
     authorizer: Arc<HookAuthorizer<K>>,
-    /// The hash of the secret. All hashes have the same length, so a comparison leaks nothing about the secret.
+    /// The hash of the secret. All hashes have the same length, so a comparison leaks nothing about
+    /// the secret.
     secret: Option<[u8; 32]>,
     metrics: HookMetrics,
     warned_at: Arc<Mutex<Option<Instant>>>,
@@ -101,10 +107,13 @@ pub async fn serve_hooks<K: HookLookup>(
     stop: CancellationToken,
 ) {
     let listener = LimitedListener::new(listener, LIMITS, listener_metrics);
-    let router =
-        router(hooks).layer(from_fn(refuse_pages)).layer(from_fn(require_one_host)).layer(from_fn(report_progress));
+    let router = router(hooks)
+        .layer(from_fn(refuse_pages))
+        .layer(from_fn(require_one_host))
+        .layer(from_fn(report_progress));
     let service = router.into_make_service_with_connect_info::<Peer>();
-    let serving = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let serving =
+        axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
     serve_until_stopped(serving.into_future(), stop, "to the broker's questions").await;
 }
 
@@ -112,21 +121,33 @@ fn router<K: HookLookup>(hooks: Hooks<K>) -> Router {
     let mut router = Router::new();
     let methods = MethodFilter::POST.or(MethodFilter::PUT).or(MethodFilter::GET);
     for (format, below) in [(HookFormat::Json, ""), (HookFormat::Text, "/text")] {
-        for (hook, name) in [(Hook::User, "user"), (Hook::Superuser, "superuser"), (Hook::Acl, "acl")] {
-            let answer = move |State(hooks): State<Hooks<K>>, request| answer(hooks, hook, format, request);
+        for (hook, name) in
+            [(Hook::User, "user"), (Hook::Superuser, "superuser"), (Hook::Acl, "acl")]
+        {
+            let answer =
+                move |State(hooks): State<Hooks<K>>, request| answer(hooks, hook, format, request);
             let endpoint = on(methods, answer);
             router = router.route(&format!("{below}/{name}"), endpoint.clone());
             router = router.route(&format!("{below}/mqtt/{name}"), endpoint);
         }
     }
-    let no_such = async || (Extension(Unproven), HookFormat::Json.deny(StatusCode::NOT_FOUND, PATHS));
+    let no_such =
+        async || (Extension(Unproven), HookFormat::Json.deny(StatusCode::NOT_FOUND, PATHS));
     let wrong = async || {
-        (Extension(Unproven), HookFormat::Json.deny(StatusCode::METHOD_NOT_ALLOWED, "ask by POST, PUT or GET"))
+        (
+            Extension(Unproven),
+            HookFormat::Json.deny(StatusCode::METHOD_NOT_ALLOWED, "ask by POST, PUT or GET"),
+        )
     };
     router.fallback(no_such).method_not_allowed_fallback(wrong).with_state(hooks)
 }
 
-async fn answer<K: HookLookup>(hooks: Hooks<K>, hook: Hook, format: HookFormat, request: Request) -> Response {
+async fn answer<K: HookLookup>(
+    hooks: Hooks<K>,
+    hook: Hook,
+    format: HookFormat,
+    request: Request,
+) -> Response {
     let started_at = Instant::now();
     let outcome = hooks.decide(hook, request).await;
     let result = match &outcome {
@@ -159,7 +180,11 @@ async fn answer<K: HookLookup>(hooks: Hooks<K>, hook: Hook, format: HookFormat, 
 
 impl<K: HookLookup> Hooks<K> {
     /// The state with this authorizer, and the secret that every request must contain.
-    pub fn new(authorizer: HookAuthorizer<K>, secret: Option<&Secret>, metrics: HookMetrics) -> Self {
+    pub fn new(
+        authorizer: HookAuthorizer<K>,
+        secret: Option<&Secret>,
+        metrics: HookMetrics,
+    ) -> Self {
         Self {
             authorizer: Arc::new(authorizer),
             secret: secret.map(|secret| hash(secret.expose())),
@@ -171,15 +196,17 @@ impl<K: HookLookup> Hooks<K> {
     async fn decide(&self, hook: Hook, request: Request) -> Result<(), HookRefusal> {
         let (head, body) = request.into_parts();
         if !self.has_secret(&head.headers, &head.uri) {
-            return Err(HookRefusal::invalid("the question does not carry HOOKS_SECRET: append ?secret=.. to the URL"));
+            return Err(HookRefusal::invalid(
+                "the question does not carry HOOKS_SECRET: append ?secret=.. to the URL",
+            ));
         }
         let body = read_body(body).await?;
         if let Some(ConnectInfo(peer)) = head.extensions.get::<ConnectInfo<Peer>>() {
             peer.arrived();
         }
         let text = |name: HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
-        let question =
-            HookQuestion::read(text(CONTENT_TYPE), &body).map_err(|error| HookRefusal::Invalid(error.to_string()))?;
+        let question = HookQuestion::read(text(CONTENT_TYPE), &body)
+            .map_err(|error| HookRefusal::Invalid(error.to_string()))?;
         let username = question.username.as_deref().filter(|name| !name.is_empty());
         let client_id = question.clientid.as_deref().unwrap_or_default();
         let caller = Caller::new(text(AUTHORIZATION).and_then(bearer), username, client_id);
@@ -187,15 +214,18 @@ impl<K: HookLookup> Hooks<K> {
             Hook::User => self.authorizer.user(caller, question.password.as_deref()).await,
             Hook::Superuser => self.authorizer.superuser(caller),
             Hook::Acl => {
-                let topic =
-                    question.topic.as_deref().ok_or_else(|| HookRefusal::invalid("the question names no topic"))?;
+                let topic = question
+                    .topic
+                    .as_deref()
+                    .ok_or_else(|| HookRefusal::invalid("the question names no topic"))?;
                 self.authorizer.acl(caller, question.acc(), topic).await
             }
         };
         outcome.map_err(HookRefusal::Denied)
     }
 
-    /// Whether the log may take another fault: a fault repeats with each request, and the metric counts them all.
+    /// Whether the log may take another fault: a fault repeats with each request, and the metric
+    /// counts them all.
     fn is_warning_due(&self) -> bool {
         let mut warned_at = self.warned_at.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = warned_at.is_none_or(|warned_at| warned_at.elapsed() >= WARN_INTERVAL);
@@ -207,8 +237,10 @@ impl<K: HookLookup> Hooks<K> {
 
     fn has_secret(&self, headers: &HeaderMap, uri: &Uri) -> bool {
         let Some(secret) = &self.secret else { return true };
-        let in_query = || uri.query()?.split('&').find_map(|pair| pair.strip_prefix(SECRET_PARAMETER));
-        let given = headers.get(SECRET_HEADER).and_then(|value| value.to_str().ok()).or_else(in_query);
+        let in_query =
+            || uri.query()?.split('&').find_map(|pair| pair.strip_prefix(SECRET_PARAMETER));
+        let given =
+            headers.get(SECRET_HEADER).and_then(|value| value.to_str().ok()).or_else(in_query);
         given.is_some_and(|given| bool::from(hash(given).ct_eq(secret)))
     }
 }
@@ -236,7 +268,10 @@ impl HookFormat {
                 let body = json!({ "ok": false, "reason": why }).to_string();
                 (status, [(CONTENT_TYPE, "application/json")], body).into_response()
             }
-            Self::Text => (status, [(CONTENT_TYPE, "text/plain; charset=utf-8")], format!("{why}\n")).into_response(),
+            Self::Text => {
+                (status, [(CONTENT_TYPE, "text/plain; charset=utf-8")], format!("{why}\n"))
+                    .into_response()
+            }
         }
     }
 }
@@ -254,10 +289,13 @@ impl HookRefusal {
 async fn read_body(body: axum::body::Body) -> Result<Bytes, HookRefusal> {
     match timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY)).await {
         Ok(Ok(body)) => Ok(body),
-        Ok(Err(_)) => Err(HookRefusal::Invalid(format!("the question broke off, or is longer than {MAX_BODY} bytes"))),
-        Err(_) => {
-            Err(HookRefusal::Invalid(format!("the question took longer than {} s to arrive", BODY_TIMEOUT.as_secs())))
-        }
+        Ok(Err(_)) => Err(HookRefusal::Invalid(format!(
+            "the question broke off, or is longer than {MAX_BODY} bytes"
+        ))),
+        Err(_) => Err(HookRefusal::Invalid(format!(
+            "the question took longer than {} s to arrive",
+            BODY_TIMEOUT.as_secs()
+        ))),
     }
 }
 

@@ -1,7 +1,8 @@
-//! The ops listener: liveness, readiness with its reasons, metrics, and the cached grant of a device.
+//! The ops listener: liveness, readiness with its reasons, metrics, and the cached grant of a
+//! device.
 //!
-//! It requires no token: no response contains a secret, and none names a device that the request does not name. Bind it
-//! where only tools reach it.
+//! It requires no token: no response contains a secret, and none names a device that the request
+//! does not name. Bind it where only tools reach it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +22,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::listener::browser::{require_local_name, require_one_host};
 use super::listener::drain::serve_until_stopped;
-use super::listener::limits::{ConnectionLimits, HEAD_TIMEOUT, LimitedListener, Peer, report_progress};
+use super::listener::limits::{
+    ConnectionLimits, HEAD_TIMEOUT, LimitedListener, Peer, report_progress,
+};
 use super::listener::places::Pace;
 use crate::domain::ids::DeviceKey;
 use crate::ingest::grants::view::GrantView;
@@ -45,7 +48,8 @@ const EXPOSITION: &str = "text/plain; version=0.0.4";
 /// Closes the connection after each response: the limits of a connection then bound one request.
 const ONE_REQUEST: [(HeaderName, &str); 1] = [(CONNECTION, "close")];
 
-/// Reads the current entry of a device in the authorization cache. `None` means the cache has no entry.
+/// Reads the current entry of a device in the authorization cache. `None` means the cache has no
+/// entry.
 pub type CachedGrantReader = Arc<dyn Fn(&DeviceKey) -> Option<GrantView> + Send + Sync>;
 
 #[derive(Clone)]
@@ -71,8 +75,8 @@ struct GrantQuery {
     grant: Option<GrantView>,
 }
 
-/// Serves `/livez`, `/readyz`, `/health`, `/metrics` and `/grants/{tenant}/{device}` until `stop`, and then briefly waits
-/// for running responses.
+/// Serves `/livez`, `/readyz`, `/health`, `/metrics` and `/grants/{tenant}/{device}` until `stop`,
+/// and then briefly waits for running responses.
 pub async fn serve_ops(
     listener: TcpListener,
     metrics: Metrics,
@@ -93,13 +97,16 @@ async fn serve(listener: LimitedListener, ops: Ops, stop: CancellationToken) {
         .route("/metrics", get(metrics))
         .route("/grants/{tenant}/{device}", get(grant))
         .fallback(async || (StatusCode::NOT_FOUND, ONE_REQUEST, PATHS))
-        .method_not_allowed_fallback(async || (StatusCode::METHOD_NOT_ALLOWED, ONE_REQUEST, "only GET is answered\n"))
+        .method_not_allowed_fallback(async || {
+            (StatusCode::METHOD_NOT_ALLOWED, ONE_REQUEST, "only GET is answered\n")
+        })
         .with_state(ops);
     // A foreign site can resolve its name to the loopback, so only local names are accepted there.
     let routes = if is_private { routes.layer(from_fn(require_local_name)) } else { routes };
     let routes = routes.layer(from_fn(require_one_host)).layer(from_fn(report_progress));
     let service = routes.into_make_service_with_connect_info::<Peer>();
-    let serving = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let serving =
+        axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
     serve_until_stopped(serving.into_future(), stop, "of the ops listener").await;
 }
 
@@ -107,7 +114,8 @@ async fn readyz(State(ops): State<Ops>) -> Response {
     let troubles = ops.readiness.troubles();
     let ready = troubles.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, ONE_REQUEST, Json(Readyz { ready, troubles, warnings: ops.readiness.warnings() })).into_response()
+    (status, ONE_REQUEST, Json(Readyz { ready, troubles, warnings: ops.readiness.warnings() }))
+        .into_response()
 }
 
 async fn metrics(State(ops): State<Ops>) -> Response {
@@ -115,7 +123,12 @@ async fn metrics(State(ops): State<Ops>) -> Response {
         Ok(text) => (ONE_REQUEST, [(CONTENT_TYPE, EXPOSITION)], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "the metrics could not be written down");
-            (StatusCode::INTERNAL_SERVER_ERROR, ONE_REQUEST, "the metrics could not be written down\n").into_response()
+            (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                ONE_REQUEST,
+                "the metrics could not be written down\n",
+            )
+                .into_response()
         }
     }
 }
@@ -123,7 +136,9 @@ async fn metrics(State(ops): State<Ops>) -> Response {
 async fn grant(State(ops): State<Ops>, Path((tenant, device)): Path<(String, String)>) -> Response {
     let key = match DeviceKey::new(&tenant, &device) {
         Ok(key) => key,
-        Err(error) => return (StatusCode::BAD_REQUEST, ONE_REQUEST, format!("{error}\n")).into_response(),
+        Err(error) => {
+            return (StatusCode::BAD_REQUEST, ONE_REQUEST, format!("{error}\n")).into_response();
+        }
     };
     let grant = (ops.cached_grant)(&key);
     let status = if grant.is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND };
@@ -156,7 +171,8 @@ mod tests {
         let (readiness, stop) = (Readiness::default(), CancellationToken::new());
         let cached_grant: CachedGrantReader =
             Arc::new(|key: &DeviceKey| (key.to_string() == "acme/pump-1").then(unregistered));
-        let ops = Ops { metrics: Metrics::new().unwrap(), readiness: readiness.clone(), cached_grant };
+        let ops =
+            Ops { metrics: Metrics::new().unwrap(), readiness: readiness.clone(), cached_grant };
         let listener = LimitedListener::new(listener, limits, ops.metrics.http.ops.clone());
         let serving = serve(listener, ops, stop.clone());
         #[expect(clippy::disallowed_methods, reason = "a test owns its server by the handle")]
@@ -181,7 +197,10 @@ mod tests {
 
     async fn ask(address: SocketAddr, request: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(format!("{request} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await.unwrap();
+        stream
+            .write_all(format!("{request} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
         rest(&mut stream).await
     }
 
@@ -193,7 +212,12 @@ mod tests {
             ("GET /readyz", "200", "application/json", r#"{"ready":true}"#),
             ("GET /health", "200", "application/json", r#"{"ready":true}"#),
             ("GET /metrics", "200", "text/plain; version=0.0.4\r\n", "sluice_build_info{version="),
-            ("GET /grants/acme/pump-1", "200", "application/json", r#"{"cached":true,"age_seconds":1.5,"#),
+            (
+                "GET /grants/acme/pump-1",
+                "200",
+                "application/json",
+                r#"{"cached":true,"age_seconds":1.5,"#,
+            ),
             ("GET /grants/acme/pump-2", "404", "application/json", r#"{"cached":false}"#),
             ("GET /grants/acme/pump+2", "400", "text/plain", "A-Z a-z 0-9"),
             ("GET /nothing", "404", "text/plain", "there are /livez"),
@@ -212,7 +236,8 @@ mod tests {
         server.readiness.unwell("database", "connection refused: is Postgres up?");
         let answer = ask(server.address, "GET /readyz").await;
         assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
-        let body = r#"{"ready":false,"troubles":{"database":"connection refused: is Postgres up?"}}"#;
+        let body =
+            r#"{"ready":false,"troubles":{"database":"connection refused: is Postgres up?"}}"#;
         assert!(answer.ends_with(body), "{answer}");
         server.readiness.well("database");
         assert!(ask(server.address, "GET /readyz").await.starts_with("HTTP/1.1 200"));
@@ -220,7 +245,9 @@ mod tests {
 
     #[tokio::test]
     async fn silent_clients_in_every_place_give_way_to_one_that_asks() {
-        let server = start(ConnectionLimits { connections: 2, lifetime: Some(DEADLINE * 2), ..LIMITS }).await;
+        let server =
+            start(ConnectionLimits { connections: 2, lifetime: Some(DEADLINE * 2), ..LIMITS })
+                .await;
         let mut silent = Vec::new();
         for _ in 0..5 {
             silent.push(TcpStream::connect(server.address).await.unwrap());
@@ -233,7 +260,11 @@ mod tests {
 
     #[tokio::test]
     async fn clients_that_send_nothing_lose_their_places_to_those_who_ask() {
-        let limits = ConnectionLimits { connections: 2, lifetime: Some(Duration::from_millis(100)), ..LIMITS };
+        let limits = ConnectionLimits {
+            connections: 2,
+            lifetime: Some(Duration::from_millis(100)),
+            ..LIMITS
+        };
         let server = start(limits).await;
         let mut silent = Vec::new();
         for _ in 0..6 {

@@ -1,6 +1,7 @@
 //! Requests a path from the ops listener of a running daemon: one GET, one response.
 //!
-//! It implements only the HTTP of the daemon's own responses, each of which ends with the connection.
+//! It implements only the HTTP of the daemon's own responses, each of which ends with the
+//! connection.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -20,16 +21,24 @@ pub async fn get(bind: SocketAddr, path: &str) -> io::Result<(u16, String)> {
     let address = connect_address(bind);
     let exchange = async {
         let mut stream = TcpStream::connect(address).await?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = Vec::new();
         stream.take(RESPONSE_MAX).read_to_end(&mut answer).await?;
         io::Result::Ok(String::from_utf8_lossy(&answer).into_owned())
     };
-    let timed_out =
-        || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", RESPONSE_TIMEOUT.as_secs()));
-    let answer = tokio::time::timeout(RESPONSE_TIMEOUT, exchange).await.unwrap_or_else(|_| Err(timed_out()))?;
-    read_answer(&answer).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "what it answers is no HTTP"))
+    let timed_out = || {
+        io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("no answer within {} s", RESPONSE_TIMEOUT.as_secs()),
+        )
+    };
+    let answer = tokio::time::timeout(RESPONSE_TIMEOUT, exchange)
+        .await
+        .unwrap_or_else(|_| Err(timed_out()))?;
+    read_answer(&answer)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "what it answers is no HTTP"))
 }
 
 // --- private helpers ---
@@ -64,7 +73,8 @@ mod tests {
 
     #[test]
     fn who_listens_everywhere_is_asked_on_the_loopback() {
-        let [everywhere, here] = ["0.0.0.0:9464", "127.0.0.1:9464"].map(|bind| bind.parse().unwrap());
+        let [everywhere, here] =
+            ["0.0.0.0:9464", "127.0.0.1:9464"].map(|bind| bind.parse().unwrap());
         assert_eq!((connect_address(everywhere), connect_address(here)), (here, here));
     }
 }

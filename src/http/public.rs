@@ -1,7 +1,9 @@
-//! The public listener: a credential for any client, and a page that shows the messages under `public/`.
+//! The public listener: a credential for any client, and a page that shows the messages under
+//! `public/`.
 //!
-//! It is off unless `PUBLIC_BIND` is set, and serves nothing of the API. It bounds connections, bytes, time, and the
-//! credentials of each address ([`rate_limit`], [`caller`](mod@caller)). It stores and logs no client address.
+//! It is off unless `PUBLIC_BIND` is set, and serves nothing of the API. It bounds connections,
+//! bytes, time, and the credentials of each address ([`rate_limit`], [`caller`](mod@caller)). It
+//! stores and logs no client address.
 
 pub mod caller;
 pub mod rate_limit;
@@ -14,9 +16,9 @@ use axum::extract::connect_info::ConnectInfo;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
-    CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER,
-    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+    REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
@@ -32,7 +34,9 @@ use tokio_util::sync::CancellationToken;
 use super::api::problem::{Problem, ProblemKind};
 use super::listener::browser::require_one_host;
 use super::listener::drain::serve_until_stopped;
-use super::listener::limits::{ConnectionLimits, HEAD_TIMEOUT, LimitedListener, Peer, report_progress};
+use super::listener::limits::{
+    ConnectionLimits, HEAD_TIMEOUT, LimitedListener, Peer, report_progress,
+};
 use super::listener::places::Pace;
 use crate::access::hooks::guest;
 use crate::config::sections::public::{Network, PublicConfig, websocket_origin};
@@ -44,7 +48,8 @@ use crate::telemetry::logs::Repeated;
 use caller::caller;
 use rate_limit::AddressRates;
 
-/// The limits of its connections, each of which carries one request. A proxy in front may have stricter ones.
+/// The limits of its connections, each of which carries one request. A proxy in front may have
+/// stricter ones.
 const LIMITS: ConnectionLimits = ConnectionLimits {
     connections: 256,
     lifetime: Some(Duration::from_secs(15)),
@@ -66,7 +71,8 @@ const PAGE: &str = include_str!("public/page.html");
 const SCRIPT: &str = include_str!("public/page.js");
 const STYLE: &str = include_str!("public/page.css");
 
-/// A page of any origin may request a credential: it opens only public topics, and cookies are ignored.
+/// A page of any origin may request a credential: it opens only public topics, and cookies are
+/// ignored.
 const FROM_ANY_ORIGIN: [(HeaderName, &str); 4] = [
     (ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
     (ACCESS_CONTROL_ALLOW_METHODS, "POST"),
@@ -102,7 +108,8 @@ struct IssuedCredential<'a> {
     websocket_url: Option<&'a str>,
 }
 
-/// Serves `/public` and `/public/credentials` until `stop`, and then briefly waits for running responses.
+/// Serves `/public` and `/public/credentials` until `stop`, and then briefly waits for running
+/// responses.
 pub async fn serve_public(
     listener: TcpListener,
     public: PublicApi,
@@ -112,7 +119,8 @@ pub async fn serve_public(
     let router = router(public).layer(from_fn(require_one_host)).layer(from_fn(report_progress));
     let service = router.into_make_service_with_connect_info::<Peer>();
     let listener = LimitedListener::new(listener, LIMITS, listener_metrics);
-    let serving = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let serving =
+        axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
     serve_until_stopped(serving.into_future(), stop, "to the public").await;
 }
 
@@ -166,15 +174,29 @@ impl PublicApi {
 fn router(public: PublicApi) -> Router {
     Router::new()
         .route("/public", get(async || ([(CONTENT_TYPE, "text/html; charset=utf-8")], PAGE)))
-        .route("/public/page.js", get(async || ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], SCRIPT)))
-        .route("/public/page.css", get(async || ([(CONTENT_TYPE, "text/css; charset=utf-8")], STYLE)))
+        .route(
+            "/public/page.js",
+            get(async || ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], SCRIPT)),
+        )
+        .route(
+            "/public/page.css",
+            get(async || ([(CONTENT_TYPE, "text/css; charset=utf-8")], STYLE)),
+        )
         .route(
             "/public/credentials",
             post(issue).options(async || StatusCode::NO_CONTENT).layer(from_fn(allow_any_origin)),
         )
-        .fallback(async || Problem::new(ProblemKind::NoSuchPath, "there are GET /public and POST /public/credentials"))
+        .fallback(async || {
+            Problem::new(
+                ProblemKind::NoSuchPath,
+                "there are GET /public and POST /public/credentials",
+            )
+        })
         .method_not_allowed_fallback(async || {
-            Problem::new(ProblemKind::MethodNotAllowed, "there are GET /public and POST /public/credentials")
+            Problem::new(
+                ProblemKind::MethodNotAllowed,
+                "there are GET /public and POST /public/credentials",
+            )
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(public.clone(), add_headers))
@@ -189,14 +211,16 @@ async fn issue(
 ) -> Response {
     if let Err(seconds) = public.charge(&peer, &headers) {
         public.metrics.rate_limited.inc();
-        let detail =
-            format!("this address asks for credentials too often: wait {seconds} s, and use each for its hour");
+        let detail = format!(
+            "this address asks for credentials too often: wait {seconds} s, and use each for its hour"
+        );
         return retry_later(ProblemKind::TooManyRequests, detail, seconds);
     }
     peer.arrived();
     // The content of the body has no meaning: the path has one purpose.
     if body.is_err() {
-        return Problem::new(ProblemKind::TooLarge, "this path needs no body: leave it out").into_response();
+        return Problem::new(ProblemKind::TooLarge, "this path needs no body: leave it out")
+            .into_response();
     }
     match timeout(REQUEST_TIMEOUT, public.guests.issue()).await {
         Ok(Ok(credential)) => {
@@ -209,10 +233,15 @@ async fn issue(
         }
         Ok(Err(error)) => {
             public.report_failure(&error);
-            retry_later(ProblemKind::Unavailable, "no credential can be issued at the moment: try again later", 5)
+            retry_later(
+                ProblemKind::Unavailable,
+                "no credential can be issued at the moment: try again later",
+                5,
+            )
         }
         Err(_) => {
-            Problem::new(ProblemKind::TimedOut, "no credential could be issued in time: try again").into_response()
+            Problem::new(ProblemKind::TimedOut, "no credential could be issued in time: try again")
+                .into_response()
         }
     }
 }
@@ -224,9 +253,13 @@ fn retry_later(kind: ProblemKind, detail: impl Into<String>, seconds: u64) -> Re
     response
 }
 
-/// The page may use its own script and style, connect to this listener and the broker, and appear in no frame.
+/// The page may use its own script and style, connect to this listener and the broker, and appear
+/// in no frame.
 fn content_policy(websocket_url: Option<&str>) -> HeaderValue {
-    let broker = websocket_url.and_then(websocket_origin).map(|origin| format!(" {origin}")).unwrap_or_default();
+    let broker = websocket_url
+        .and_then(websocket_origin)
+        .map(|origin| format!(" {origin}"))
+        .unwrap_or_default();
     let policy = format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'{broker}; base-uri 'none'; \
          form-action 'none'; frame-ancestors 'none'"
@@ -242,7 +275,8 @@ async fn allow_any_origin(request: Request, next: Next) -> Response {
     response
 }
 
-/// Adds the headers of every response, and closes the connection: its limits then bound one request.
+/// Adds the headers of every response, and closes the connection: its limits then bound one
+/// request.
 async fn add_headers(State(public): State<PublicApi>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();

@@ -1,9 +1,11 @@
-//! From deliveries to a batch: parse each, query the registry once for all unknown devices, authorize each.
+//! From deliveries to a batch: parse each, query the registry once for all unknown devices,
+//! authorize each.
 //!
 //! It stores nothing and acknowledges nothing. It refuses no message because a lookup failed.
 //!
-//! In reading order: [`judge`] decides, [`auto_provision`] registers unknown devices, [`rate_limit`] limits each
-//! device, [`redelivery`] recognizes repeated messages, [`last_seen`] gathers `last_seen_at`.
+//! In reading order: [`judge`] decides, [`auto_provision`] registers unknown devices,
+//! [`rate_limit`] limits each device, [`redelivery`] recognizes repeated messages, [`last_seen`]
+//! gathers `last_seen_at`.
 
 pub mod auto_provision;
 pub mod judge;
@@ -59,12 +61,20 @@ pub type Answers = Vec<Option<Arc<Grant>>>;
 
 impl<D: Directory> Authorizer<D> {
     /// An authorizer that uses this cache.
-    pub fn new(directory: D, config: &IngestConfig, grants: Grants, metrics: IngestMetrics, clock: Clock) -> Self {
+    pub fn new(
+        directory: D,
+        config: &IngestConfig,
+        grants: Grants,
+        metrics: IngestMetrics,
+        clock: Clock,
+    ) -> Self {
         Self {
             directory,
             limits: ParseLimits::from(config),
             requirements: AuthRequirements::from(config),
-            enrollment: config.auto_provision.then(|| Enrollment::new(AuthRequirements::from(config))),
+            enrollment: config
+                .auto_provision
+                .then(|| Enrollment::new(AuthRequirements::from(config))),
             hot_slots: HotSlots::new(config.cache_max_size),
             grants,
             rate: config.rate_limit.map(RateLimiter::new),
@@ -104,8 +114,8 @@ impl<D: Directory> Authorizer<D> {
         deliveries.iter().map(|delivery| self.limits.parse(delivery))
     }
 
-    /// Second step: finds the registry answers, in the cache or by one query for all others. Fails only as a whole and
-    /// can be retried.
+    /// Second step: finds the registry answers, in the cache or by one query for all others. Fails
+    /// only as a whole and can be retried.
     pub async fn query_registry(&mut self, outcomes: &[ParseOutcome]) -> Result<Answers, Outage> {
         let (mut answers, missing) = self.find_cached(outcomes);
         if !missing.is_empty() {
@@ -116,13 +126,19 @@ impl<D: Directory> Authorizer<D> {
                     *answer = fetched.get(parsed.identity()).cloned();
                 }
             }
-            self.metrics.plain.cache_entries.set(i64::try_from(self.grants.entries()).unwrap_or(i64::MAX));
+            self.metrics
+                .plain
+                .cache_entries
+                .set(i64::try_from(self.grants.entries()).unwrap_or(i64::MAX));
         }
         Ok(answers)
     }
 
     /// The cached answers, and the devices without one.
-    fn find_cached<'o>(&mut self, outcomes: &'o [ParseOutcome]) -> (Answers, HashMap<&'o str, DeviceKey>) {
+    fn find_cached<'o>(
+        &mut self,
+        outcomes: &'o [ParseOutcome],
+    ) -> (Answers, HashMap<&'o str, DeviceKey>) {
         let mut answers = Answers::with_capacity(outcomes.len());
         let mut missing = HashMap::new();
         let mut hits = 0;
@@ -150,7 +166,12 @@ impl<D: Directory> Authorizer<D> {
     }
 
     /// Third step: authorizes each message, in order, and makes the batch.
-    pub fn judge(&mut self, deliveries: Vec<Delivery>, outcomes: Vec<ParseOutcome>, answers: Answers) -> Batch {
+    pub fn judge(
+        &mut self,
+        deliveries: Vec<Delivery>,
+        outcomes: Vec<ParseOutcome>,
+        answers: Answers,
+    ) -> Batch {
         let now = (self.clock)();
         let shared = self.sampler.clone();
         let mut sampler = shared.lock();
@@ -162,20 +183,32 @@ impl<D: Directory> Authorizer<D> {
             match outcome {
                 ParseOutcome::Ignored => batch.ignored += 1,
                 ParseOutcome::Refused(refusal, fields) => {
-                    self.refuse(&mut batch, &mut sampler, delivery, Suspect { origin, refusal, fields });
+                    self.refuse(
+                        &mut batch,
+                        &mut sampler,
+                        delivery,
+                        Suspect { origin, refusal, fields },
+                    );
                 }
-                ParseOutcome::Parsed(parsed) => match self.verdict(delivery, &parsed, answer.as_deref(), now) {
-                    Ok((grant, proof)) => {
-                        if let Authentication::Token(hash) = proof {
-                            batch.tokens.push((origin, hash));
+                ParseOutcome::Parsed(parsed) => {
+                    match self.verdict(delivery, &parsed, answer.as_deref(), now) {
+                        Ok((grant, proof)) => {
+                            if let Authentication::Token(hash) = proof {
+                                batch.tokens.push((origin, hash));
+                            }
+                            self.accept(&mut batch, origin, delivery, parsed, grant);
                         }
-                        self.accept(&mut batch, origin, delivery, parsed, grant);
+                        Err(refusal) => {
+                            let fields = parsed.rejected_fields();
+                            self.refuse(
+                                &mut batch,
+                                &mut sampler,
+                                delivery,
+                                Suspect { origin, refusal, fields },
+                            );
+                        }
                     }
-                    Err(refusal) => {
-                        let fields = parsed.rejected_fields();
-                        self.refuse(&mut batch, &mut sampler, delivery, Suspect { origin, refusal, fields });
-                    }
-                },
+                }
             }
         }
         batch.sightings = self.sightings.take_due(now);
@@ -193,7 +226,8 @@ impl<D: Directory> Authorizer<D> {
     /// Whether to query an unknown device again: this message may register it.
     fn may_enroll(&self, parsed: &Parsed, grant: &Grant) -> bool {
         let Some(enrollment) = &self.enrollment else { return false };
-        grant.standing.device.is_none() && enrollment.accepts(parsed, &grant.standing, (self.clock)())
+        grant.standing.device.is_none()
+            && enrollment.accepts(parsed, &grant.standing, (self.clock)())
     }
 
     async fn query_missing(
@@ -237,7 +271,10 @@ impl<D: Directory> Authorizer<D> {
         if let Some(rate) = self.rate.as_mut().filter(|_| !delivery.dup)
             && !rate.charge(&grant.device, TransitTimes::of(delivery, parsed.time))
         {
-            return Err(Refusal::new(Reason::RateLimited, "more than RATE_LIMIT_RPS and RATE_LIMIT_BURST allow"));
+            return Err(Refusal::new(
+                Reason::RateLimited,
+                "more than RATE_LIMIT_RPS and RATE_LIMIT_BURST allow",
+            ));
         }
         match parsed.unstorable {
             Some(why) => Err(Refusal::new(Reason::StoreRejected, why)),
@@ -245,7 +282,13 @@ impl<D: Directory> Authorizer<D> {
         }
     }
 
-    fn refuse(&mut self, batch: &mut Batch, sampler: &mut Sampler, delivery: &Delivery, refused: Suspect) {
+    fn refuse(
+        &mut self,
+        batch: &mut Batch,
+        sampler: &mut Sampler,
+        delivery: &Delivery,
+        refused: Suspect,
+    ) {
         let message_id = delivery.message_id();
         if self.is_redelivery(delivery, message_id) {
             batch.known_duplicates += 1;
@@ -257,7 +300,8 @@ impl<D: Directory> Authorizer<D> {
         }
         let Suspect { refusal, fields, .. } = refused;
         let topic = Owned::parse(&delivery.topic).ok();
-        let kept = sampler.admit(topic.map(|topic| topic.tenant), refusal.reason, delivery.payload.len());
+        let kept =
+            sampler.admit(topic.map(|topic| topic.tenant), refusal.reason, delivery.payload.len());
         if let Some(bytes) = kept {
             batch.quarantined.push(Quarantined::new(delivery, refusal, fields, bytes));
         } else {
@@ -266,10 +310,22 @@ impl<D: Directory> Authorizer<D> {
         }
     }
 
-    fn accept(&mut self, batch: &mut Batch, origin: usize, delivery: &Delivery, parsed: Parsed, grant: &Grant) {
+    fn accept(
+        &mut self,
+        batch: &mut Batch,
+        origin: usize,
+        delivery: &Delivery,
+        parsed: Parsed,
+        grant: &Grant,
+    ) {
         let device = grant.device.clone();
         let (time, received_at) = (parsed.time, delivery.received_at);
-        self.sightings.record(&device, &grant.ticket, received_at, matches!(parsed.body, ParsedBody::Telemetry { .. }));
+        self.sightings.record(
+            &device,
+            &grant.ticket,
+            received_at,
+            matches!(parsed.body, ParsedBody::Telemetry { .. }),
+        );
         match parsed.body {
             ParsedBody::Telemetry { seq, metrics, extra } => {
                 let message_id = delivery.message_id();
@@ -291,16 +347,30 @@ impl<D: Directory> Authorizer<D> {
                 });
             }
             ParsedBody::Shadow { reported, version } => {
-                batch.shadows.push(ShadowReport { origin, device, reported, version, time, received_at });
+                batch.shadows.push(ShadowReport {
+                    origin,
+                    device,
+                    reported,
+                    version,
+                    time,
+                    received_at,
+                });
             }
             ParsedBody::CommandAck { command_id, details } => {
-                batch.command_acks.push(CommandAck { origin, device, command_id, details, time, received_at });
+                batch.command_acks.push(CommandAck {
+                    origin,
+                    device,
+                    command_id,
+                    details,
+                    time,
+                    received_at,
+                });
             }
         }
     }
 
-    /// Whether this message is already in a batch; records it if not. Only for messages without a key in the unique
-    /// index: refused ones, and those without a `ts`.
+    /// Whether this message is already in a batch; records it if not. Only for messages without a
+    /// key in the unique index: refused ones, and those without a `ts`.
     fn is_redelivery(&mut self, delivery: &Delivery, message_id: uuid::Uuid) -> bool {
         let Some(ack) = &delivery.ack else { return false };
         if delivery.redelivered && self.recent.contains(ack.packet_id, message_id) {

@@ -1,4 +1,5 @@
-//! When a batch is sent: when it is full, when its oldest message has waited long enough, or at once after a pause.
+//! When a batch is sent: when it is full, when its oldest message has waited long enough, or at
+//! once after a pause.
 //!
 //! Pure: no IO, no clock, no messages; the caller reports arrivals and their time.
 
@@ -9,9 +10,10 @@ use crate::config::sections::ingest::BATCHES_IN_FLIGHT;
 /// Resolution of timers, which fire late: what is due within it counts as due.
 const TICK: Duration = Duration::from_millis(1);
 
-/// While the writer is busy, a full batch grows up to this multiple of its size. Postgres prepares each of the first
-/// thousand rows of a COPY, and each commit has a fixed cost: in a flood, few large transactions cost a quarter less.
-/// Beyond two thousand rows the gain is small, and memory grows.
+/// While the writer is busy, a full batch grows up to this multiple of its size. Postgres prepares
+/// each of the first thousand rows of a COPY, and each commit has a fixed cost: in a flood, few
+/// large transactions cost a quarter less. Beyond two thousand rows the gain is small, and memory
+/// grows.
 const GROWTH: usize = 2;
 
 /// A batch of this many bytes stops growing, however few messages it has.
@@ -19,8 +21,8 @@ const GROWTH_BYTES: usize = 4 * 1024 * 1024;
 
 /// Counts the messages of the next batch.
 ///
-/// Messages also wait in the broker's socket, which is read in the same rhythm. So the linger counts from the previous
-/// batch: a later message has waited no longer than that.
+/// Messages also wait in the broker's socket, which is read in the same rhythm. So the linger
+/// counts from the previous batch: a later message has waited no longer than that.
 #[derive(Clone, Debug)]
 pub struct Gathering {
     sizes: Sizes,
@@ -55,8 +57,9 @@ pub enum FlushPlan {
 // === impl Sizes ===
 
 impl Sizes {
-    /// A batch is full with `full` messages. All batches in flight fit into `window`, which the broker fills before
-    /// the first acknowledgement: otherwise a batch would be prepared only after the one before it is written.
+    /// A batch is full with `full` messages. All batches in flight fit into `window`, which the
+    /// broker fills before the first acknowledgement: otherwise a batch would be prepared only
+    /// after the one before it is written.
     pub fn new(full: usize, window: usize) -> Self {
         let share = window / BATCHES_IN_FLIGHT as usize;
         Self { full, largest: (full * GROWTH).min(share).max(full) }
@@ -68,12 +71,21 @@ impl Sizes {
 impl Gathering {
     /// Batches of `sizes` whose oldest message waits at most `linger`.
     pub fn new(sizes: Sizes, linger: Duration) -> Self {
-        Self { sizes, linger, waiting: 0, waiting_bytes: 0, due_at: None, last_arrival: None, last_batch: None }
+        Self {
+            sizes,
+            linger,
+            waiting: 0,
+            waiting_bytes: 0,
+            due_at: None,
+            last_arrival: None,
+            last_batch: None,
+        }
     }
 
     /// Records the arrival of `messages` with `bytes` in total.
     pub fn arrived(&mut self, messages: usize, bytes: usize, now: Instant) {
-        let quiet = self.last_arrival.is_none_or(|last| now.saturating_duration_since(last) >= self.linger);
+        let quiet =
+            self.last_arrival.is_none_or(|last| now.saturating_duration_since(last) >= self.linger);
         self.last_arrival = Some(now);
         self.waiting += messages;
         self.waiting_bytes += bytes;
@@ -99,7 +111,8 @@ impl Gathering {
         self.waiting < full || self.waiting < largest && self.waiting_bytes < GROWTH_BYTES
     }
 
-    /// Records that a batch is sent; returns its number of messages. The rest has waited already and is due at once.
+    /// Records that a batch is sent; returns its number of messages. The rest has waited already
+    /// and is due at once.
     pub fn take(&mut self, now: Instant) -> usize {
         let taken = self.waiting.min(self.sizes.largest);
         // The bytes of the rest are estimated by its share.
@@ -122,8 +135,15 @@ mod tests {
     #[test]
     fn a_batch_grows_as_far_as_it_pays_and_the_window_lets_it() {
         let largest = |full, window| Sizes::new(full, window).largest;
-        assert_eq!([largest(1000, 16_000), largest(10, 16_000), largest(1000, 3_000)], [2_000, 20, 1_500]);
-        assert_eq!([largest(1000, 2_000), largest(32_767, 65_535)], [1_000, 32_767], "it does not grow at all");
+        assert_eq!(
+            [largest(1000, 16_000), largest(10, 16_000), largest(1000, 3_000)],
+            [2_000, 20, 1_500]
+        );
+        assert_eq!(
+            [largest(1000, 2_000), largest(32_767, 65_535)],
+            [1_000, 32_767],
+            "it does not grow at all"
+        );
     }
 
     #[test]
@@ -147,16 +167,29 @@ mod tests {
         gathering.take(now);
         let soon = now + LINGER / 2;
         gathering.arrived(1, 0, soon);
-        assert_eq!(gathering.plan(soon), FlushPlan::WaitUntil(now + LINGER), "counted from the batch before");
+        assert_eq!(
+            gathering.plan(soon),
+            FlushPlan::WaitUntil(now + LINGER),
+            "counted from the batch before"
+        );
         assert_eq!(gathering.plan(now + LINGER), FlushPlan::FlushWhenIdle);
-        assert_eq!(gathering.plan(now + TICK * 4), FlushPlan::FlushWhenIdle, "no timer could be set for the rest");
+        assert_eq!(
+            gathering.plan(now + TICK * 4),
+            FlushPlan::FlushWhenIdle,
+            "no timer could be set for the rest"
+        );
         gathering.take(now + LINGER);
         gathering.arrived(1, 0, now + LINGER + TICK * 4);
-        assert_eq!(gathering.plan(now + LINGER + TICK * 4), FlushPlan::FlushWhenIdle, "it waited in the socket");
+        assert_eq!(
+            gathering.plan(now + LINGER + TICK * 4),
+            FlushPlan::FlushWhenIdle,
+            "it waited in the socket"
+        );
     }
 
     #[test]
-    fn a_full_batch_does_not_wait_for_the_writer_to_be_idle_and_grows_only_until_there_is_a_place() {
+    fn a_full_batch_does_not_wait_for_the_writer_to_be_idle_and_grows_only_until_there_is_a_place()
+    {
         let mut gathering = Gathering::new(SIZES, LINGER);
         let now = Instant::now();
         gathering.arrived(100, 0, now);
@@ -169,7 +202,11 @@ mod tests {
         assert_eq!(gathering.plan(now), FlushPlan::Idle);
         gathering.arrived(250, 0, now);
         gathering.take(now);
-        assert_eq!(gathering.plan(now), FlushPlan::FlushWhenIdle, "what is left over has waited already");
+        assert_eq!(
+            gathering.plan(now),
+            FlushPlan::FlushWhenIdle,
+            "what is left over has waited already"
+        );
     }
 
     #[test]

@@ -89,14 +89,26 @@ pub async fn explain<D: Directory>(
 }
 
 /// Outcome for a sender with this registry answer; `None` if the sender does not matter.
-pub fn end_for(config: &IngestConfig, delivery: &Delivery, standing: &RegistryAnswer, now: Timestamp) -> Option<End> {
+pub fn end_for(
+    config: &IngestConfig,
+    delivery: &Delivery,
+    standing: &RegistryAnswer,
+    now: Timestamp,
+) -> Option<End> {
     match ParseLimits::from(config).parse(delivery) {
-        ParseOutcome::Parsed(parsed) => Some(decide(config, &parsed, &as_judged(config, &parsed, standing, now), now)),
+        ParseOutcome::Parsed(parsed) => {
+            Some(decide(config, &parsed, &as_judged(config, &parsed, standing, now), now))
+        }
         ParseOutcome::Ignored | ParseOutcome::Refused(..) => None,
     }
 }
 
-fn decide(config: &IngestConfig, parsed: &Parsed, standing: &RegistryAnswer, now: Timestamp) -> End {
+fn decide(
+    config: &IngestConfig,
+    parsed: &Parsed,
+    standing: &RegistryAnswer,
+    now: Timestamp,
+) -> End {
     match AuthRequirements::from(config).judge(parsed, standing, now) {
         Err(refusal) => End::Refused(refusal),
         Ok(proof) => match parsed.unstorable {
@@ -106,17 +118,30 @@ fn decide(config: &IngestConfig, parsed: &Parsed, standing: &RegistryAnswer, now
     }
 }
 
-/// The registry answer when this message is authorized: with `AUTO_PROVISION` an unknown device registers itself.
-fn as_judged(config: &IngestConfig, parsed: &Parsed, standing: &RegistryAnswer, now: Timestamp) -> RegistryAnswer {
-    let enrolled =
-        config.auto_provision.then(|| once_enrolled(AuthRequirements::from(config), parsed, standing, now)).flatten();
+/// The registry answer when this message is authorized: with `AUTO_PROVISION` an unknown device
+/// registers itself.
+fn as_judged(
+    config: &IngestConfig,
+    parsed: &Parsed,
+    standing: &RegistryAnswer,
+    now: Timestamp,
+) -> RegistryAnswer {
+    let enrolled = config
+        .auto_provision
+        .then(|| once_enrolled(AuthRequirements::from(config), parsed, standing, now))
+        .flatten();
     enrolled.unwrap_or_else(|| standing.clone())
 }
 
 // === impl Explanation ===
 
 impl Explanation {
-    fn new(config: &IngestConfig, device: Option<DeviceKey>, standing: Option<RegistryAnswer>, end: End) -> Self {
+    fn new(
+        config: &IngestConfig,
+        device: Option<DeviceKey>,
+        standing: Option<RegistryAnswer>,
+        end: End,
+    ) -> Self {
         let refused_at = match &end {
             End::Refused(refusal) => Some(refusal.reason),
             End::Accepted(_) | End::Ignored => None,
@@ -129,15 +154,29 @@ impl Explanation {
     }
 }
 
-/// The checks follow the order of the reasons, so the reason of the refusal gives the verdict of each.
-fn verdict(config: &IngestConfig, reason: Reason, refused_at: Option<Reason>, end: &End) -> ExplainVerdict {
-    let token_check = matches!(reason, Reason::TokenNotSet | Reason::TokenMissing | Reason::TokenInvalid);
+/// The checks follow the order of the reasons, so the reason of the refusal gives the verdict of
+/// each.
+fn verdict(
+    config: &IngestConfig,
+    reason: Reason,
+    refused_at: Option<Reason>,
+    end: &End,
+) -> ExplainVerdict {
+    let token_check =
+        matches!(reason, Reason::TokenNotSet | Reason::TokenMissing | Reason::TokenInvalid);
     match refused_at {
         Some(refused) if refused == reason => ExplainVerdict::Refused,
         Some(refused) if refused < reason => ExplainVerdict::NotReached,
         _ if *end == End::Ignored && reason != Reason::BadTopicFormat => ExplainVerdict::NotNeeded,
-        _ if reason == Reason::RateLimited && config.rate_limit.is_none() => ExplainVerdict::NotNeeded,
-        _ if token_check && matches!(end, End::Accepted(Authentication::Certificate | Authentication::NotRequired)) => {
+        _ if reason == Reason::RateLimited && config.rate_limit.is_none() => {
+            ExplainVerdict::NotNeeded
+        }
+        _ if token_check
+            && matches!(
+                end,
+                End::Accepted(Authentication::Certificate | Authentication::NotRequired)
+            ) =>
+        {
             ExplainVerdict::NotNeeded
         }
         // Only the database can tell whether it takes the row.

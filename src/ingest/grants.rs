@@ -1,10 +1,10 @@
 //! Cache of registry answers for the authorizer.
 //!
-//! It holds answers about unknown devices too. An entry expires, or a registry change removes it. It queries nothing
-//! itself.
+//! It holds answers about unknown devices too. An entry expires, or a registry change removes it.
+//! It queries nothing itself.
 //!
-//! [`hot_slots`] is a faster cache in front of it, [`lookup`] serves the hooks, [`view`] is the form shown to the
-//! operator.
+//! [`hot_slots`] is a faster cache in front of it, [`lookup`] serves the hooks, [`view`] is the
+//! form shown to the operator.
 
 pub mod hot_slots;
 pub mod lookup;
@@ -38,14 +38,16 @@ pub struct Grant {
     pub until: Instant,
 }
 
-/// Grants by identity; evicts the least used entries above `max_capacity`. Clones share the same cache.
+/// Grants by identity; evicts the least used entries above `max_capacity`. Clones share the same
+/// cache.
 ///
-/// Each grant holds its expiry: timers in the cache would cost more memory than the grant. An expired grant stays
-/// until its device is looked up or it is evicted.
+/// Each grant holds its expiry: timers in the cache would cost more memory than the grant. An
+/// expired grant stays until its device is looked up or it is evicted.
 #[derive(Clone, Debug)]
 pub struct Grants {
     cache: Cache<DeviceKey, Arc<Grant>>,
-    /// Counts removals, so that an answer which was queried before one is recognized as possibly stale.
+    /// Counts removals, so that an answer which was queried before one is recognized as possibly
+    /// stale.
     invalidations: Arc<Mutex<u64>>,
     ttl: Duration,
     negative_ttl: Duration,
@@ -73,7 +75,12 @@ impl Grants {
     /// An empty cache.
     pub fn new(config: &IngestConfig) -> Self {
         let cache = Cache::builder().max_capacity(config.cache_max_size).build();
-        Self { cache, invalidations: Arc::default(), ttl: config.cache_ttl, negative_ttl: config.cache_negative_ttl }
+        Self {
+            cache,
+            invalidations: Arc::default(),
+            ttl: config.cache_ttl,
+            negative_ttl: config.cache_negative_ttl,
+        }
     }
 
     /// Returns a view for many lookups.
@@ -82,7 +89,12 @@ impl Grants {
     }
 
     /// Stores an answer until it expires.
-    pub fn insert(&self, device: DeviceKey, standing: RegistryAnswer, now: Timestamp) -> Arc<Grant> {
+    pub fn insert(
+        &self,
+        device: DeviceKey,
+        standing: RegistryAnswer,
+        now: Timestamp,
+    ) -> Arc<Grant> {
         let until = Instant::now() + self.usable_for(&standing, now);
         let (ticket, key) = (Ticket::default(), device.clone());
         let grant = Arc::new(Grant { device, standing, asked_at: now, ticket, until });
@@ -90,19 +102,22 @@ impl Grants {
         grant
     }
 
-    /// Number of removals. A caller that does not receive changes reads it before it queries the registry.
+    /// Number of removals. A caller that does not receive changes reads it before it queries the
+    /// registry.
     pub fn invalidations(&self) -> u64 {
         *self.lock_invalidations()
     }
 
-    /// Stores an answer unless a removal happened since the query: then it may be older than the change.
+    /// Stores an answer unless a removal happened since the query: then it may be older than the
+    /// change.
     pub fn insert_unless_invalidated(
         &self,
         device: DeviceKey,
         standing: RegistryAnswer,
         (now, invalidations): (Timestamp, u64),
     ) {
-        // The lock is held until the answer is stored, so that no reader sees one older than a change.
+        // The lock is held until the answer is stored, so that no reader sees one older than a
+        // change.
         let count = self.lock_invalidations();
         if *count == invalidations {
             self.insert(device, standing, now);
@@ -111,12 +126,14 @@ impl Grants {
 
     /// Removes the grants that a change made stale; returns their number.
     pub fn forget(&self, change: &RegistryChange) -> u64 {
-        // The count first, then the grants: an earlier entry is found here, and an older answer is not stored later.
+        // The count first, then the grants: an earlier entry is found here, and an older answer is
+        // not stored later.
         *self.lock_invalidations() += 1;
         match change {
             RegistryChange::Device(device) => u64::from(self.cache.remove(device).is_some()),
             RegistryChange::Tenant(tenant) => {
-                let affected = self.cache.iter().filter(|(device, _)| device.tenant() == tenant.as_str());
+                let affected =
+                    self.cache.iter().filter(|(device, _)| device.tenant() == tenant.as_str());
                 affected.map(|(device, _)| u64::from(self.cache.remove(&*device).is_some())).sum()
             }
             RegistryChange::Everything => {
@@ -142,7 +159,8 @@ impl Grants {
     fn usable_for(&self, standing: &RegistryAnswer, now: Timestamp) -> Duration {
         let Some(device) = &standing.device else { return self.negative_ttl };
         let change = device.certificate_changes_after(now).map(|moment| {
-            let micros = moment.micros().saturating_sub(now.micros()).clamp(0, i64::MAX / MICROS_PER_SECOND);
+            let micros =
+                moment.micros().saturating_sub(now.micros()).clamp(0, i64::MAX / MICROS_PER_SECOND);
             Duration::from_micros(micros.unsigned_abs())
         });
         change.map_or(self.ttl, |change| change.min(self.ttl))
@@ -164,7 +182,8 @@ mod tests {
     use crate::domain::device::{CertificateWindow, Device, DeviceStatus};
 
     fn grants(size: u64) -> Grants {
-        let config = crate::config::Config::load(&crate::config::Sources::default()).unwrap().config.ingest;
+        let config =
+            crate::config::Config::load(&crate::config::Sources::default()).unwrap().config.ingest;
         Grants::new(&IngestConfig { cache_max_size: size, ..config })
     }
 
@@ -205,7 +224,9 @@ mod tests {
         assert_eq!(grants.forget(&RegistryChange::Device(key("a", "x"))), 1);
         assert_eq!(grants.forget(&RegistryChange::Device(key("a", "x"))), 0);
         assert_eq!(grants.forget(&RegistryChange::Tenant("a".parse().unwrap())), 2);
-        assert!(grants.view().get("a/device/y").is_none() && grants.view().get("b/device/y").is_some());
+        assert!(
+            grants.view().get("a/device/y").is_none() && grants.view().get("b/device/y").is_some()
+        );
         assert_eq!(grants.forget(&RegistryChange::Everything), 2);
         assert_eq!(grants.entries(), 0);
     }
@@ -225,7 +246,8 @@ mod tests {
     fn an_answer_is_not_used_past_the_moment_a_certificate_starts_or_ends() {
         let grants = grants(10);
         let now = Timestamp::default().plus_seconds(1_000);
-        let window = CertificateWindow { not_before: now.plus_seconds(-10), not_after: now.plus_seconds(7) };
+        let window =
+            CertificateWindow { not_before: now.plus_seconds(-10), not_after: now.plus_seconds(7) };
         let before = Instant::now();
         let grant = grants.insert(key("t", "x"), registered([window]), now);
         let seven = Duration::from_secs(7);

@@ -1,7 +1,7 @@
 //! First step of a message, from its own bytes alone: topic, size, shape, versions, names, time.
 //!
-//! No IO, no clock, no registry. A [`Parsed`] shares the bytes of the packet; only a token in the stored parts is
-//! removed.
+//! No IO, no clock, no registry. A [`Parsed`] shares the bytes of the packet; only a token in the
+//! stored parts is removed.
 
 pub mod envelope;
 pub mod json_limits;
@@ -121,7 +121,10 @@ impl From<&IngestConfig> for ParseLimits {
             max_json_depth: config.max_json_depth,
             max_metrics: config.max_metrics,
             keep_extra_fields: config.keep_extra_fields,
-            plausible: AcceptedTimes { ahead_seconds: config.max_clock_skew_seconds, age_days: config.max_age_days },
+            plausible: AcceptedTimes {
+                ahead_seconds: config.max_clock_skew_seconds,
+                age_days: config.max_age_days,
+            },
         }
     }
 }
@@ -131,7 +134,9 @@ impl ParseLimits {
     pub fn parse(&self, delivery: &Delivery) -> ParseOutcome {
         let topic = match Topic::parse(&delivery.topic) {
             Ok(topic) => topic,
-            Err(_) if probe::is_probe(&delivery.topic, &delivery.payload) => return ParseOutcome::Ignored,
+            Err(_) if probe::is_probe(&delivery.topic, &delivery.payload) => {
+                return ParseOutcome::Ignored;
+            }
             Err(error) => return refuse(delivery, Reason::BadTopicFormat, error.to_string()),
         };
         if topic.kind == MessageKind::Platform {
@@ -140,7 +145,11 @@ impl ParseLimits {
         let size = delivery.cut_from.unwrap_or(delivery.payload.len());
         if size > self.max_payload_bytes || delivery.cut_from.is_some() {
             let limit = self.max_payload_bytes;
-            return refuse(delivery, Reason::PayloadTooLarge, format!("{size} bytes; MAX_PAYLOAD_BYTES is {limit}"));
+            return refuse(
+                delivery,
+                Reason::PayloadTooLarge,
+                format!("{size} bytes; MAX_PAYLOAD_BYTES is {limit}"),
+            );
         }
         let Ok(payload) = std::str::from_utf8(&delivery.payload) else {
             return refuse(delivery, Reason::BadPayload, "the payload is not UTF-8");
@@ -177,13 +186,20 @@ impl ParseLimits {
             return Err(bad(format!("site_id: at most {MAX_SITE_LEN} bytes, without NUL")));
         }
         let token = token(delivery, &spans, envelope)?;
-        let (tenant, device) = (text(envelope, EnvelopeField::TenantId)?, text(envelope, EnvelopeField::DeviceId)?);
+        let (tenant, device) =
+            (text(envelope, EnvelopeField::TenantId)?, text(envelope, EnvelopeField::DeviceId)?);
         check_version(topic.kind, envelope)?;
         if tenant.is_some_and(|tenant| tenant != topic.tenant) {
-            return Err(Refusal::new(Reason::TenantMismatch, "tenant_id is not the topic's tenant"));
+            return Err(Refusal::new(
+                Reason::TenantMismatch,
+                "tenant_id is not the topic's tenant",
+            ));
         }
         if device.is_some_and(|device| device != topic.device) {
-            return Err(Refusal::new(Reason::DeviceMismatch, "device_id is not the topic's device"));
+            return Err(Refusal::new(
+                Reason::DeviceMismatch,
+                "device_id is not the topic's device",
+            ));
         }
         let time = self.time(envelope, delivery.received_at)?;
         Ok(Parsed {
@@ -205,13 +221,18 @@ impl ParseLimits {
     ) -> Result<(ParsedBody, Option<&'static str>), Refusal> {
         match kind {
             MessageKind::ShadowReported => {
-                let raw = object(envelope, EnvelopeField::Reported, "reported")?
-                    .ok_or_else(|| bad("reported is missing: expected {\"reported\": {..}, \"version\": n}"))?;
+                let raw =
+                    object(envelope, EnvelopeField::Reported, "reported")?.ok_or_else(|| {
+                        bad("reported is missing: expected {\"reported\": {..}, \"version\": n}")
+                    })?;
                 let version = match envelope.get(EnvelopeField::Version) {
                     Some("\"1\"") | None => None,
                     Some(raw) => Some(count(raw, "version")?),
                 };
-                Ok((ParsedBody::Shadow { reported: redact(&spans.share(raw)), version }, json_limits::unstorable(raw)))
+                Ok((
+                    ParsedBody::Shadow { reported: redact(&spans.share(raw)), version },
+                    json_limits::unstorable(raw),
+                ))
             }
             MessageKind::CommandAck => {
                 let command_id = text(envelope, EnvelopeField::CommandId)?
@@ -219,7 +240,10 @@ impl ParseLimits {
                     .ok_or_else(|| bad("command_id is missing or no UUID"))?;
                 let details = command_details(envelope)?;
                 let unstorable = json_limits::unstorable(&details);
-                Ok((ParsedBody::CommandAck { command_id, details: redact(&details.into()) }, unstorable))
+                Ok((
+                    ParsedBody::CommandAck { command_id, details: redact(&details.into()) },
+                    unstorable,
+                ))
             }
             MessageKind::Telemetry | MessageKind::Platform => {
                 let metrics = object(envelope, EnvelopeField::Metrics, "metrics")?;
@@ -227,21 +251,31 @@ impl ParseLimits {
                     let limit = self.max_metrics;
                     return Err(bad(format!("metrics has more than {limit} keys (MAX_METRICS)")));
                 }
-                let seq = envelope.get(EnvelopeField::Seq).map(|raw| count(raw, "seq")).transpose()?;
+                let seq =
+                    envelope.get(EnvelopeField::Seq).map(|raw| count(raw, "seq")).transpose()?;
                 let extra = extra_object(envelope);
                 let unstorable = metrics
                     .and_then(json_limits::unstorable)
                     .or_else(|| extra.as_deref().and_then(json_limits::unstorable));
-                let metrics = metrics.map_or(Bytes::from_static(b"{}"), |raw| redact(&spans.share(raw)));
+                let metrics =
+                    metrics.map_or(Bytes::from_static(b"{}"), |raw| redact(&spans.share(raw)));
                 Ok((
-                    ParsedBody::Telemetry { seq, metrics, extra: extra.map(|extra| redact(&extra.into())) },
+                    ParsedBody::Telemetry {
+                        seq,
+                        metrics,
+                        extra: extra.map(|extra| redact(&extra.into())),
+                    },
                     unstorable,
                 ))
             }
         }
     }
 
-    fn time(&self, envelope: &Envelope<'_>, received_at: Timestamp) -> Result<Option<Timestamp>, Refusal> {
+    fn time(
+        &self,
+        envelope: &Envelope<'_>,
+        received_at: Timestamp,
+    ) -> Result<Option<Timestamp>, Refusal> {
         let Some(raw) = envelope.get(EnvelopeField::Ts) else { return Ok(None) };
         let time = timestamp::read(raw).ok_or_else(|| {
             Refusal::new(
@@ -310,12 +344,23 @@ impl Spans<'_> {
 /// The usual type is one static value, so that no reference count changes.
 fn msg_type(delivery: &Delivery, msg_type: &str) -> Bytes {
     const USUAL: &str = "telemetry";
-    if msg_type == USUAL { Bytes::from_static(USUAL.as_bytes()) } else { delivery.topic.slice_ref(msg_type.as_bytes()) }
+    if msg_type == USUAL {
+        Bytes::from_static(USUAL.as_bytes())
+    } else {
+        delivery.topic.slice_ref(msg_type.as_bytes())
+    }
 }
 
 /// Refuses a message without reading its fields; only `ts` is read, to recognize a redelivery.
-fn refuse(delivery: &Delivery, reason: Reason, detail: impl Into<Cow<'static, str>>) -> ParseOutcome {
-    let fields = RejectedFields { event_time: timestamp_only::time(&delivery.payload), ..RejectedFields::default() };
+fn refuse(
+    delivery: &Delivery,
+    reason: Reason,
+    detail: impl Into<Cow<'static, str>>,
+) -> ParseOutcome {
+    let fields = RejectedFields {
+        event_time: timestamp_only::time(&delivery.payload),
+        ..RejectedFields::default()
+    };
     ParseOutcome::Refused(Refusal::new(reason, detail), fields)
 }
 
@@ -325,16 +370,27 @@ fn bad(detail: impl Into<Cow<'static, str>>) -> Refusal {
 
 /// Fields of a refused message, as far as they can be read.
 fn rejected_fields(delivery: &Delivery, envelope: &Envelope<'_>) -> RejectedFields {
-    let site = text(envelope, EnvelopeField::SiteId).ok().flatten().filter(|site| site.len() <= MAX_SITE_LEN);
+    let site = text(envelope, EnvelopeField::SiteId)
+        .ok()
+        .flatten()
+        .filter(|site| site.len() <= MAX_SITE_LEN);
     RejectedFields {
-        event_time: envelope.get(EnvelopeField::Ts).and_then(timestamp::read).filter(|time| time.is_storable()),
+        event_time: envelope
+            .get(EnvelopeField::Ts)
+            .and_then(timestamp::read)
+            .filter(|time| time.is_storable()),
         site: site.map(|site| site.replace('\0', "\u{fffd}").into()),
-        token: token(delivery, &Spans(&delivery.payload), envelope).ok().and_then(|token| token.hash()),
+        token: token(delivery, &Spans(&delivery.payload), envelope)
+            .ok()
+            .and_then(|token| token.hash()),
     }
 }
 
 /// A string field: the span inside its quotes, copied only when it has escapes.
-fn text<'a>(envelope: &Envelope<'a>, field: EnvelopeField) -> Result<Option<Cow<'a, str>>, Refusal> {
+fn text<'a>(
+    envelope: &Envelope<'a>,
+    field: EnvelopeField,
+) -> Result<Option<Cow<'a, str>>, Refusal> {
     let Some(raw) = envelope.get(field) else { return Ok(None) };
     match raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
         Some(inside) if !inside.contains('\\') => Ok(Some(Cow::Borrowed(inside))),
@@ -345,7 +401,11 @@ fn text<'a>(envelope: &Envelope<'a>, field: EnvelopeField) -> Result<Option<Cow<
     }
 }
 
-fn object<'a>(envelope: &Envelope<'a>, field: EnvelopeField, name: &str) -> Result<Option<&'a str>, Refusal> {
+fn object<'a>(
+    envelope: &Envelope<'a>,
+    field: EnvelopeField,
+    name: &str,
+) -> Result<Option<&'a str>, Refusal> {
     match envelope.get(field) {
         Some(raw) if !raw.starts_with('{') => Err(bad(format!("{name} must be an object"))),
         raw => Ok(raw),
@@ -359,7 +419,11 @@ fn count(raw: &str, name: &str) -> Result<i64, Refusal> {
     number.ok_or_else(|| bad(format!("{name} must be an integer from 0 to 9223372036854775807")))
 }
 
-fn token(delivery: &Delivery, spans: &Spans<'_>, envelope: &Envelope<'_>) -> Result<TokenField, Refusal> {
+fn token(
+    delivery: &Delivery,
+    spans: &Spans<'_>,
+    envelope: &Envelope<'_>,
+) -> Result<TokenField, Refusal> {
     if let Some(replay) = &delivery.replay {
         return Ok(replay.token.map_or(TokenField::Absent, TokenField::Hashed));
     }

@@ -37,8 +37,8 @@ pub enum Replayed {
 // === impl Replayer ===
 
 impl<D: Directory, S: Sink> Replayer<D, S> {
-    /// Decides as the daemon with these settings would. A dry run stores nothing. It has metrics of its own: the
-    /// daemon counted these messages when they arrived.
+    /// Decides as the daemon with these settings would. A dry run stores nothing. It has metrics of
+    /// its own: the daemon counted these messages when they arrived.
     pub fn new(
         config: &IngestConfig,
         directory: D,
@@ -47,10 +47,11 @@ impl<D: Directory, S: Sink> Replayer<D, S> {
         clock: Clock,
         is_dry: bool,
     ) -> Self {
-        // The device was charged for these messages when it sent them. Registration of an unknown device is left to
-        // the operator.
+        // The device was charged for these messages when it sent them. Registration of an unknown
+        // device is left to the operator.
         let config = IngestConfig { rate_limit: None, auto_provision: false, ..config.clone() };
-        let mut authorizer = Authorizer::new(directory, &config, Grants::new(&config), metrics, clock);
+        let mut authorizer =
+            Authorizer::new(directory, &config, Grants::new(&config), metrics, clock);
         authorizer.keep_all_refused();
         Self { authorizer, sink, is_dry }
     }
@@ -77,7 +78,10 @@ impl<D: Directory, S: Sink> Replayer<D, S> {
 // === private helpers ===
 
 /// If the message is accepted, the returned batch holds it.
-async fn judge<D: Directory>(authorizer: &mut Authorizer<D>, delivery: Delivery) -> Result<(Replayed, Batch), Outage> {
+async fn judge<D: Directory>(
+    authorizer: &mut Authorizer<D>,
+    delivery: Delivery,
+) -> Result<(Replayed, Batch), Outage> {
     let deliveries = vec![delivery];
     let outcomes: Vec<_> = authorizer.parse(&deliveries).collect();
     let answers = authorizer.query_registry(&outcomes).await?;

@@ -12,7 +12,8 @@ use crate::lifecycle::Readiness;
 use crate::telemetry::outage_log::OutageLog;
 use crate::telemetry::store::StoreMetrics;
 
-/// An answer is late after this time, and readiness reports it; so readiness is true within three seconds.
+/// An answer is late after this time, and readiness reports it; so readiness is true within three
+/// seconds.
 const LATE_AFTER: Duration = Duration::from_secs(2);
 
 /// Pauses grow from the first to the longest, each drawn between its half and its whole.
@@ -36,8 +37,21 @@ pub struct Retry {
 
 impl Retry {
     /// Retries for `part` until `abandon` is cancelled.
-    pub fn new(part: &'static str, metrics: StoreMetrics, readiness: Readiness, abandon: CancellationToken) -> Self {
-        Self { part, metrics, readiness, abandon, failures: 0, is_late: false, spell: OutageLog::default() }
+    pub fn new(
+        part: &'static str,
+        metrics: StoreMetrics,
+        readiness: Readiness,
+        abandon: CancellationToken,
+    ) -> Self {
+        Self {
+            part,
+            metrics,
+            readiness,
+            abandon,
+            failures: 0,
+            is_late: false,
+            spell: OutageLog::default(),
+        }
     }
 
     /// Records a success: readiness is well.
@@ -52,7 +66,8 @@ impl Retry {
         }
     }
 
-    /// Waits for `query`, and reports a late answer. `None` means `abandon` was cancelled and the query dropped.
+    /// Waits for `query`, and reports a late answer. `None` means `abandon` was cancelled and the
+    /// query dropped.
     pub async fn wait_for<T>(&mut self, query: impl Future<Output = T>) -> Option<T> {
         tokio::pin!(query);
         tokio::select! {

@@ -1,6 +1,8 @@
-//! The last step: one transaction for each batch, retried until it commits; only then the acknowledgements.
+//! The last step: one transaction for each batch, retried until it commits; only then the
+//! acknowledgements.
 //!
-//! It authorizes no message. Batches are written one after the other, so acknowledgements keep the order of arrival.
+//! It authorizes no message. Batches are written one after the other, so acknowledgements keep the
+//! order of arrival.
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
@@ -36,17 +38,21 @@ impl<S: Sink, A: Acknowledge> Writer<S, A> {
         Self { sink, acks, retry, metrics, clock }
     }
 
-    /// Writes batches until the queue is closed or Postgres is given up. At its end it drops `acks`, which tells the
-    /// session that no acknowledgement follows.
+    /// Writes batches until the queue is closed or Postgres is given up. At its end it drops
+    /// `acks`, which tells the session that no acknowledgement follows.
     pub async fn run(mut self, mut batches: mpsc::Receiver<PreparedBatch>) {
         while let Some(PreparedBatch { mut batch, permit }) = batches.recv().await {
             let Some(receipt) = self.commit(&mut batch).await else {
-                tracing::warn!(messages = batch.deliveries.len(), "gave up on a batch; the broker keeps its messages");
+                tracing::warn!(
+                    messages = batch.deliveries.len(),
+                    "gave up on a batch; the broker keeps its messages"
+                );
                 return;
             };
             drop(permit);
             self.count(&batch, &receipt);
-            let tokens: Vec<_> = batch.deliveries.into_iter().filter_map(|delivery| delivery.ack).collect();
+            let tokens: Vec<_> =
+                batch.deliveries.into_iter().filter_map(|delivery| delivery.ack).collect();
             if !tokens.is_empty() {
                 self.acks.acknowledge(tokens).await;
             }
@@ -61,7 +67,10 @@ impl<S: Sink, A: Acknowledge> Writer<S, A> {
                 Ok(receipt) => {
                     self.retry.reset();
                     let done = (self.clock)();
-                    self.metrics.plain.batch_write_seconds.observe(done.seconds_since(started).max(0.0));
+                    self.metrics
+                        .plain
+                        .batch_write_seconds
+                        .observe(done.seconds_since(started).max(0.0));
                     if let Some(oldest) = batch.deliveries.first() {
                         let latency = done.seconds_since(oldest.received_at).max(0.0);
                         self.metrics.plain.store_latency_seconds.observe(latency);

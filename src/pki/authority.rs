@@ -2,8 +2,8 @@
 //!
 //! An [`AuthorityCertificate`] verifies, an [`Authority`] signs; neither exists unchecked.
 //!
-//! [`create`] makes a new authority, [`sign`] signs for devices, [`broker_certificate`] for the broker, [`end`] warns before the
-//! end. It stores nothing in the registry.
+//! [`create`] makes a new authority, [`sign`] signs for devices, [`broker_certificate`] for the
+//! broker, [`end`] warns before the end. It stores nothing in the registry.
 
 pub mod broker_certificate;
 pub mod create;
@@ -30,7 +30,8 @@ const MAX_CHAIN_BYTES: u64 = 64 * 1024;
 /// Length of a generated key identifier: that of SHA-1, as in RFC 5280.
 const KEY_ID_BYTES: usize = 20;
 
-/// The certificate of an authority that can sign certificates and CRLs, and its chain up to a root, if given.
+/// The certificate of an authority that can sign certificates and CRLs, and its chain up to a root,
+/// if given.
 #[derive(Clone, Debug)]
 pub struct AuthorityCertificate {
     /// At least one; each is signed by the next.
@@ -69,7 +70,9 @@ pub enum AuthorityError {
         why: &'static str,
     },
     /// It is not valid now.
-    #[error("the certificate of {subject} is good from {from} to {until}, and it is {now}: {advice}")]
+    #[error(
+        "the certificate of {subject} is good from {from} to {until}, and it is {now}: {advice}"
+    )]
     NotNow {
         /// Its subject.
         subject: String,
@@ -91,7 +94,9 @@ pub enum AuthorityError {
     )]
     Broken(String),
     /// The key belongs to another certificate.
-    #[error("the key does not belong to the certificate of {0}: name the two files that were made together")]
+    #[error(
+        "the key does not belong to the certificate of {0}: name the two files that were made together"
+    )]
     Mismatch(String),
     /// The writing library cannot reproduce its name: certificates would name another issuer.
     #[error(
@@ -160,7 +165,10 @@ impl AuthorityCertificate {
 
     /// When it ends: the earliest end in its chain.
     pub fn ends(&self) -> Timestamp {
-        self.chain.iter().map(Certificate::not_after).fold(self.certificate().not_after(), Timestamp::min)
+        self.chain
+            .iter()
+            .map(Certificate::not_after)
+            .fold(self.certificate().not_after(), Timestamp::min)
     }
 
     /// The chain in PEM, its own certificate first: the broker's trust store for devices.
@@ -237,7 +245,10 @@ fn check_place(certificate: &Certificate, now: Timestamp) -> Result<(), Authorit
     let uses = certificate.uses();
     let needs = [
         (uses.is_ca, "its basic constraints lack CA:true"),
-        (uses.unknown_critical.is_none(), "it has a critical extension that is not understood here"),
+        (
+            uses.unknown_critical.is_none(),
+            "it has a critical extension that is not understood here",
+        ),
     ];
     refuse_first(certificate, &needs)?;
     let (from, until) = (certificate.not_before(), certificate.not_after());
@@ -246,12 +257,23 @@ fn check_place(certificate: &Certificate, now: Timestamp) -> Result<(), Authorit
         () if now >= until => "make a new authority with `sluice ca init`, and new certificates",
         () => return Ok(()),
     };
-    Err(AuthorityError::NotNow { subject: certificate.subject().to_owned(), from, until, now, advice })
+    Err(AuthorityError::NotNow {
+        subject: certificate.subject().to_owned(),
+        from,
+        until,
+        now,
+        advice,
+    })
 }
 
-fn refuse_first(certificate: &Certificate, needs: &[(bool, &'static str)]) -> Result<(), AuthorityError> {
+fn refuse_first(
+    certificate: &Certificate,
+    needs: &[(bool, &'static str)],
+) -> Result<(), AuthorityError> {
     match needs.iter().find(|(holds, _)| !holds) {
-        Some((_, why)) => Err(AuthorityError::NotAuthority { subject: certificate.subject().to_owned(), why }),
+        Some((_, why)) => {
+            Err(AuthorityError::NotAuthority { subject: certificate.subject().to_owned(), why })
+        }
         None => Ok(()),
     }
 }
@@ -259,12 +281,15 @@ fn refuse_first(certificate: &Certificate, needs: &[(bool, &'static str)]) -> Re
 fn signs(kind: KeyKind) -> Result<(), AuthorityError> {
     match kind {
         // Deployed brokers and devices do not verify it.
-        KeyKind::Ed25519 => Err(KeyRefused::Kind("Ed25519, which many devices cannot verify".to_owned()).into()),
+        KeyKind::Ed25519 => {
+            Err(KeyRefused::Kind("Ed25519, which many devices cannot verify".to_owned()).into())
+        }
         KeyKind::EcdsaP256 | KeyKind::EcdsaP384 | KeyKind::Rsa { .. } => Ok(()),
     }
 }
 
-/// Whether each part of the name has one attribute, and each attribute occurs once, as the writing library requires.
+/// Whether each part of the name has one attribute, and each attribute occurs once, as the writing
+/// library requires.
 fn is_plain(name: &[u8]) -> bool {
     let Ok((_, name)) = X509Name::from_der(name) else { return false };
     let kinds: Vec<_> = name.iter_attributes().map(AttributeTypeAndValue::attr_type).collect();
@@ -274,13 +299,19 @@ fn is_plain(name: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose, SignatureAlgorithm};
+    use rcgen::{
+        BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose,
+        SignatureAlgorithm,
+    };
 
     use super::*;
     use crate::pki::test_samples::{DAY, authority, now, pair};
 
     /// A certificate that signs itself, good long before and after the sample moment, and its key.
-    fn own(algorithm: &'static SignatureAlgorithm, change: impl Fn(&mut CertificateParams)) -> (String, KeyPair) {
+    fn own(
+        algorithm: &'static SignatureAlgorithm,
+        change: impl Fn(&mut CertificateParams),
+    ) -> (String, KeyPair) {
         let key = pair(algorithm);
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -289,8 +320,13 @@ mod tests {
         (params.self_signed(&key).unwrap().pem(), key)
     }
 
-    fn refused(algorithm: &'static SignatureAlgorithm, change: impl Fn(&mut CertificateParams)) -> String {
-        AuthorityCertificate::from_pem(own(algorithm, change).0.as_bytes(), now()).unwrap_err().to_string()
+    fn refused(
+        algorithm: &'static SignatureAlgorithm,
+        change: impl Fn(&mut CertificateParams),
+    ) -> String {
+        AuthorityCertificate::from_pem(own(algorithm, change).0.as_bytes(), now())
+            .unwrap_err()
+            .to_string()
     }
 
     const P256: &SignatureAlgorithm = &rcgen::PKCS_ECDSA_P256_SHA256;
@@ -304,8 +340,14 @@ mod tests {
             assert!(Authority::new(certificate, key).is_ok());
         }
         assert!(refused(P256, |params| params.is_ca = IsCa::ExplicitNoCa).contains("CA:true"));
-        assert!(refused(P256, |params| params.key_usages = vec![KeyUsagePurpose::CrlSign]).contains("keyCertSign"));
-        assert!(refused(P256, |params| params.key_usages = vec![KeyUsagePurpose::KeyCertSign]).contains("cRLSign"));
+        assert!(
+            refused(P256, |params| params.key_usages = vec![KeyUsagePurpose::CrlSign])
+                .contains("keyCertSign")
+        );
+        assert!(
+            refused(P256, |params| params.key_usages = vec![KeyUsagePurpose::KeyCertSign])
+                .contains("cRLSign")
+        );
         assert!(refused(&rcgen::PKCS_ED25519, |_| ()).contains("Ed25519"));
     }
 
@@ -323,20 +365,24 @@ mod tests {
         let pem = authority.certificate().bundle_pem();
         let at = |time| AuthorityCertificate::from_pem(pem.as_bytes(), time);
         assert!(at(now().plus_seconds(3649 * DAY)).is_ok());
-        assert!(at(now().plus_seconds(3650 * DAY)).unwrap_err().to_string().contains("sluice ca init"));
+        assert!(
+            at(now().plus_seconds(3650 * DAY)).unwrap_err().to_string().contains("sluice ca init")
+        );
         assert!(at(now().plus_seconds(-400)).unwrap_err().to_string().contains("clock"));
     }
 
     #[test]
     fn a_key_of_another_authority_does_not_fit() {
         let key = CaKey::generate().unwrap();
-        let refused = Authority::new(authority().certificate().clone(), key).unwrap_err().to_string();
+        let refused =
+            Authority::new(authority().certificate().clone(), key).unwrap_err().to_string();
         assert!(refused.contains("CN=Sample CA") && refused.contains("made together"), "{refused}");
     }
 
     #[test]
     fn a_chain_is_read_in_order_only() {
-        let (root_pem, root_key) = own(P256, |params| params.distinguished_name.push(DnType::CommonName, "Root"));
+        let (root_pem, root_key) =
+            own(P256, |params| params.distinguished_name.push(DnType::CommonName, "Root"));
         let root = Issuer::from_ca_cert_pem(&root_pem, &root_key).unwrap();
         let key = pair(P256);
         let mut params = CertificateParams::default();
@@ -344,19 +390,31 @@ mod tests {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.distinguished_name.push(DnType::CommonName, "Middle");
         let middle = params.signed_by(&key, &root).unwrap().pem();
-        let read = |parts: [&str; 2]| AuthorityCertificate::from_pem(parts.concat().as_bytes(), now());
+        let read =
+            |parts: [&str; 2]| AuthorityCertificate::from_pem(parts.concat().as_bytes(), now());
         let chain = read([&middle, &root_pem]).unwrap();
-        assert_eq!((chain.name(), chain.bundle_pem()), ("CN=Middle", [middle.as_str(), &root_pem].concat()));
+        assert_eq!(
+            (chain.name(), chain.bundle_pem()),
+            ("CN=Middle", [middle.as_str(), &root_pem].concat())
+        );
         assert!(matches!(read([&root_pem, &middle]), Err(AuthorityError::Broken(_))));
-        assert!(AuthorityCertificate::from_pem(middle.as_bytes(), now()).is_ok(), "the root may be elsewhere");
+        assert!(
+            AuthorityCertificate::from_pem(middle.as_bytes(), now()).is_ok(),
+            "the root may be elsewhere"
+        );
     }
 
     #[test]
     fn a_name_that_cannot_be_written_is_refused_and_several_parts_are_fine() {
-        let two = |params: &mut CertificateParams| params.distinguished_name.push(DnType::CountryName, "SE");
+        let two = |params: &mut CertificateParams| {
+            params.distinguished_name.push(DnType::CountryName, "SE")
+        };
         let (pem, key) = own(P256, two);
         let certificate = AuthorityCertificate::from_pem(pem.as_bytes(), now()).unwrap();
-        assert!(Authority::new(certificate, CaKey::from_pem(key.serialize_pem().as_bytes()).unwrap()).is_ok());
+        assert!(
+            Authority::new(certificate, CaKey::from_pem(key.serialize_pem().as_bytes()).unwrap())
+                .is_ok()
+        );
         let part = [0x31, 12, 0x30, 10, 6, 3, 0x55, 4, 11, 0x0c, 3, b'a', b'b', b'c'];
         assert!(is_plain(&crate::pki::test_samples::tagged(0x30, &part)));
         assert!(!is_plain(&crate::pki::test_samples::tagged(0x30, &part.repeat(2))));

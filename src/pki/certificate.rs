@@ -1,7 +1,7 @@
 //! A parsed certificate: its bytes and its fields, parsed once and owned.
 //!
-//! Parsing accepts no certificate for a purpose: the checks for an authority or a device are in [`super::authority`],
-//! [`super::request::lint`] and [`super::request::import`].
+//! Parsing accepts no certificate for a purpose: the checks for an authority or a device are in
+//! [`super::authority`], [`super::request::lint`] and [`super::request::import`].
 
 use std::fmt;
 
@@ -48,7 +48,10 @@ pub(super) struct DistinguishedName {
 }
 
 /// The uses that its extensions allow.
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, as X.509 states them")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, as X.509 states them"
+)]
 #[derive(Clone, Debug, Default)]
 pub(super) struct Uses {
     pub(super) is_ca: bool,
@@ -65,13 +68,17 @@ pub(super) struct Uses {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateFieldError {
     /// No PEM of a certificate.
-    #[error("there is no certificate in it: expected PEM that begins with -----BEGIN CERTIFICATE-----")]
+    #[error(
+        "there is no certificate in it: expected PEM that begins with -----BEGIN CERTIFICATE-----"
+    )]
     Missing,
     /// The PEM or DER is malformed.
     #[error("the certificate cannot be read: {0}")]
     Garbled(String),
     /// It is larger than the bound.
-    #[error("it is too long to be a certificate: more than {MAX_CERTIFICATE_BYTES} bytes, or {MAX_CHAIN} certificates")]
+    #[error(
+        "it is too long to be a certificate: more than {MAX_CERTIFICATE_BYTES} bytes, or {MAX_CHAIN} certificates"
+    )]
     TooLong,
     /// Its serial number is invalid.
     #[error("the certificate's serial number is wrong: {0}")]
@@ -184,7 +191,10 @@ impl Certificate {
         let algorithm = &parsed.signature_algorithm.algorithm;
         let is_old = *algorithm == OID_PKCS1_SHA1WITHRSA || *algorithm == OID_SHA1_WITH_RSA;
         let is_one = parsed.signature_algorithm == parsed.tbs_certificate.signature;
-        !is_old && is_one && self.issuer.der == issuer.subject.der && parsed.verify_signature(Some(&key)).is_ok()
+        !is_old
+            && is_one
+            && self.issuer.der == issuer.subject.der
+            && parsed.verify_signature(Some(&key)).is_ok()
     }
 
     /// The public key, as X.509 writes it (`SubjectPublicKeyInfo`).
@@ -221,7 +231,8 @@ impl DistinguishedName {
     fn of(name: &X509Name<'_>) -> Self {
         // A common name that is not text names no device, but it counts as one.
         let text = |value: Result<&str, _>| value.unwrap_or("\u{fffd}").to_owned();
-        let common_names = name.iter_common_name().map(|attribute| text(attribute.as_str())).collect();
+        let common_names =
+            name.iter_common_name().map(|attribute| text(attribute.as_str())).collect();
         Self { text: name.to_string(), der: name.as_raw().to_vec(), common_names }
     }
 }
@@ -236,10 +247,15 @@ impl Uses {
                     uses.signs_certificates = usage.key_cert_sign();
                     uses.signs_crls = usage.crl_sign();
                 }
-                ParsedExtension::ExtendedKeyUsage(usage) => uses.is_for_clients = usage.client_auth || usage.any,
+                ParsedExtension::ExtendedKeyUsage(usage) => {
+                    uses.is_for_clients = usage.client_auth || usage.any
+                }
                 ParsedExtension::SubjectKeyIdentifier(id) => uses.key_id = Some(id.0.to_vec()),
-                ParsedExtension::SubjectAlternativeName(names) => uses.uris = uris(&names.general_names),
-                ParsedExtension::UnsupportedExtension { .. } | ParsedExtension::ParseError { .. }
+                ParsedExtension::SubjectAlternativeName(names) => {
+                    uses.uris = uris(&names.general_names)
+                }
+                ParsedExtension::UnsupportedExtension { .. }
+                | ParsedExtension::ParseError { .. }
                     if extension.critical =>
                 {
                     uses.unknown_critical = Some(extension.oid.to_string());

@@ -1,8 +1,8 @@
 //! The CRL: signed, read back, and never used unverified.
 //!
-//! Version 2, with its number, the authority's key identifier and reason codes. Only verification makes a [`Crl`], also of
-//! one signed here. The caller decides which certificates it lists. [`file`] writes it for the broker, [`probe_pair`] makes
-//! certificates that probe its effect.
+//! Version 2, with its number, the authority's key identifier and reason codes. Only verification
+//! makes a [`Crl`], also of one signed here. The caller decides which certificates it lists.
+//! [`file`] writes it for the broker, [`probe_pair`] makes certificates that probe its effect.
 
 pub mod file;
 pub mod probe_pair;
@@ -94,7 +94,8 @@ pub enum CrlError {
     Lint(&'static str),
 }
 
-/// Signs a CRL that is valid for `hours` hours by both clocks. A duplicate entry is written once, with its earlier date.
+/// Signs a CRL that is valid for `hours` hours by both clocks. A duplicate entry is written once,
+/// with its earlier date.
 pub fn sign(
     authority: &Authority,
     number: u64,
@@ -104,9 +105,11 @@ pub fn sign(
 ) -> Result<Crl, CrlError> {
     let entries = in_order(revoked);
     let at: Clocks = at.into();
-    // A CRL that is not valid by the broker's clock locks every device out, so it is valid by both clocks.
+    // A CRL that is not valid by the broker's clock locks every device out, so it is valid by both
+    // clocks.
     let this_update = x509_time::whole_second(at.earlier()).plus_seconds(-BACKDATING_SECONDS);
-    let next_update = x509_time::whole_second(at.later()).plus_seconds(i64::from(validity_hours) * SECONDS_PER_HOUR);
+    let next_update = x509_time::whole_second(at.later())
+        .plus_seconds(i64::from(validity_hours) * SECONDS_PER_HOUR);
     let params = CertificateRevocationListParams {
         this_update: date(this_update)?.to_datetime(),
         next_update: date(next_update)?.to_datetime(),
@@ -180,15 +183,19 @@ impl fmt::Display for RevocationReason {
 // === impl Crl ===
 
 impl Crl {
-    /// Parses a CRL in PEM or DER and verifies that `authority` signed it. The caller checks its dates.
+    /// Parses a CRL in PEM or DER and verifies that `authority` signed it. The caller checks its
+    /// dates.
     pub fn read(bytes: &[u8], authority: &AuthorityCertificate) -> Result<Self, CrlError> {
         let der = if bytes.first() == Some(&0x30) { bytes.to_vec() } else { from_pem(bytes)? };
-        let Ok(([], list)) = CertificateRevocationList::from_der(&der) else { return Err(CrlError::Garbled) };
+        let Ok(([], list)) = CertificateRevocationList::from_der(&der) else {
+            return Err(CrlError::Garbled);
+        };
         if list.issuer().as_raw() != authority.certificate().subject_name().der {
             return Err(CrlError::WrongIssuer(list.issuer().to_string()));
         }
         let key = SubjectPublicKeyInfo::from_der(authority.certificate().key());
-        let is_signed = |(_, key): (_, SubjectPublicKeyInfo<'_>)| list.verify_signature(&key).is_ok();
+        let is_signed =
+            |(_, key): (_, SubjectPublicKeyInfo<'_>)| list.verify_signature(&key).is_ok();
         if list.signature_algorithm != list.tbs_cert_list.signature || !key.is_ok_and(is_signed) {
             return Err(CrlError::BadSignature);
         }
@@ -196,9 +203,12 @@ impl Crl {
             return Err(CrlError::Field("it is not version 2"));
         }
         let this_update = x509_time::from_x509(list.last_update());
-        let next_update = list.next_update().map(x509_time::from_x509).filter(|next| *next > this_update);
-        let next_update = next_update.ok_or(CrlError::Field("it has no nextUpdate, or one before its thisUpdate"))?;
-        let mut entries = list.iter_revoked_certificates().map(read_entry).collect::<Result<Vec<_>, _>>()?;
+        let next_update =
+            list.next_update().map(x509_time::from_x509).filter(|next| *next > this_update);
+        let next_update = next_update
+            .ok_or(CrlError::Field("it has no nextUpdate, or one before its thisUpdate"))?;
+        let mut entries =
+            list.iter_revoked_certificates().map(read_entry).collect::<Result<Vec<_>, _>>()?;
         entries.sort_by(|one, other| one.serial.cmp(&other.serial));
         let (number, has_key_id) = read_extensions(&list, authority)?;
         Ok(Self { der, number, this_update, next_update, has_key_id, entries })
@@ -242,7 +252,13 @@ impl Crl {
 
 impl fmt::Debug for Crl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Crl(number {}, {} entries, until {})", self.number, self.entries.len(), self.next_update)
+        write!(
+            f,
+            "Crl(number {}, {} entries, until {})",
+            self.number,
+            self.entries.len(),
+            self.next_update
+        )
     }
 }
 
@@ -253,9 +269,14 @@ fn date(time: Timestamp) -> Result<x509_parser::time::ASN1Time, CrlError> {
 }
 
 fn in_order(revoked: &[CrlEntry]) -> Vec<CrlEntry> {
-    let second = |entry: &CrlEntry| CrlEntry { revoked_at: x509_time::whole_second(entry.revoked_at), ..entry.clone() };
+    let second = |entry: &CrlEntry| CrlEntry {
+        revoked_at: x509_time::whole_second(entry.revoked_at),
+        ..entry.clone()
+    };
     let mut entries: Vec<CrlEntry> = revoked.iter().map(second).collect();
-    entries.sort_by(|one, other| (&one.serial, one.revoked_at).cmp(&(&other.serial, other.revoked_at)));
+    entries.sort_by(|one, other| {
+        (&one.serial, one.revoked_at).cmp(&(&other.serial, other.revoked_at))
+    });
     entries.dedup_by(|later, earlier| later.serial == earlier.serial);
     entries
 }
@@ -282,12 +303,15 @@ fn read_entry(entry: &RevokedCertificate<'_>) -> Result<CrlEntry, CrlError> {
     let serial = serial.map_err(|_| CrlError::Field("an entry's serial number is not one"))?;
     let code = entry.reason_code().map(|(_, code)| code.0);
     // A reason that Sluice never writes: the certificate is revoked nevertheless.
-    let known = code.and_then(|code| RevocationReason::ALL.into_iter().find(|reason| reason.code() as u8 == code));
+    let known = code.and_then(|code| {
+        RevocationReason::ALL.into_iter().find(|reason| reason.code() as u8 == code)
+    });
     let reason = known.unwrap_or(RevocationReason::Unspecified);
     Ok(CrlEntry { serial, revoked_at: x509_time::from_x509(entry.revocation_date), reason })
 }
 
-/// The number, and whether the authority's key identifier is there; a wrong one, or a critical extension, is an error.
+/// The number, and whether the authority's key identifier is there; a wrong one, or a critical
+/// extension, is an error.
 fn read_extensions(
     list: &CertificateRevocationList<'_>,
     authority: &AuthorityCertificate,
@@ -303,11 +327,15 @@ fn read_extensions(
                 has_key_id = id.key_identifier.is_some();
             }
             // A delta CRL or a partitioned one does not list every revocation.
-            _ if extension.critical => return Err(CrlError::Field("it has a critical extension, and we write none")),
+            _ if extension.critical => {
+                return Err(CrlError::Field("it has a critical extension, and we write none"));
+            }
             _ => {}
         }
     }
-    number.map(|number| (number, has_key_id)).ok_or(CrlError::Field("it has no CRL number, or one beyond 64 bits"))
+    number
+        .map(|number| (number, has_key_id))
+        .ok_or(CrlError::Field("it has no CRL number, or one beyond 64 bits"))
 }
 
 #[cfg(test)]
@@ -326,8 +354,10 @@ mod tests {
     #[test]
     fn a_list_reads_back_from_pem_and_der_as_it_was_signed() {
         let authority = authority();
-        let mut all: Vec<CrlEntry> =
-            RevocationReason::ALL.iter().map(|reason| entry(&[0x80, *reason as u8], 60, *reason)).collect();
+        let mut all: Vec<CrlEntry> = RevocationReason::ALL
+            .iter()
+            .map(|reason| entry(&[0x80, *reason as u8], 60, *reason))
+            .collect();
         all.reverse();
         let crl = sign(&authority, u64::MAX, &all, 168, now()).unwrap();
         for bytes in [crl.der(), crl.to_pem().as_bytes()] {
@@ -336,12 +366,17 @@ mod tests {
         assert_eq!((crl.number(), crl.entries().len()), (u64::MAX, 6));
         assert_eq!(crl.this_update(), x509_time::whole_second(now()).plus_seconds(-300));
         assert_eq!(crl.next_update(), x509_time::whole_second(now()).plus_seconds(168 * 3600));
-        assert!(crl.revokes(&all[0].serial) && !crl.revokes(&Serial::from_magnitude(&[1]).unwrap()));
+        assert!(
+            crl.revokes(&all[0].serial) && !crl.revokes(&Serial::from_magnitude(&[1]).unwrap())
+        );
     }
 
     #[test]
     fn a_certificate_that_was_revoked_twice_stands_once_with_the_earlier_date() {
-        let twice = [entry(&[5], 10, RevocationReason::Superseded), entry(&[5], 90, RevocationReason::KeyCompromise)];
+        let twice = [
+            entry(&[5], 10, RevocationReason::Superseded),
+            entry(&[5], 90, RevocationReason::KeyCompromise),
+        ];
         let crl = sign(&authority(), 2, &twice, 7, now()).unwrap();
         assert_eq!(crl.entries().len(), 1);
         assert_eq!(crl.entries()[0].reason, RevocationReason::KeyCompromise);
@@ -351,8 +386,12 @@ mod tests {
     fn a_list_of_another_an_altered_one_and_nonsense_are_told_apart() {
         let (one, namesake) = (authority(), authority());
         let crl = sign(&one, 1, &[], 7, now()).unwrap();
-        assert_eq!(Crl::read(crl.der(), namesake.certificate()).unwrap_err(), CrlError::BadSignature);
-        let (other, _) = crate::pki::authority::create::found(&"Other CA".parse().unwrap(), 30, now()).unwrap();
+        assert_eq!(
+            Crl::read(crl.der(), namesake.certificate()).unwrap_err(),
+            CrlError::BadSignature
+        );
+        let (other, _) =
+            crate::pki::authority::create::found(&"Other CA".parse().unwrap(), 30, now()).unwrap();
         let refused = Crl::read(crl.der(), other.certificate()).unwrap_err();
         assert_eq!(refused, CrlError::WrongIssuer("CN=Sample CA".to_owned()));
         let mut flipped = crl.der().to_vec();
@@ -360,7 +399,10 @@ mod tests {
         assert_eq!(Crl::read(&flipped, one.certificate()).unwrap_err(), CrlError::BadSignature);
         let pem = crl.to_pem();
         for wrong in ["", "x", &pem[..pem.len() / 2], &pem.repeat(2)] {
-            assert_eq!(Crl::read(wrong.as_bytes(), one.certificate()).unwrap_err(), CrlError::Garbled);
+            assert_eq!(
+                Crl::read(wrong.as_bytes(), one.certificate()).unwrap_err(),
+                CrlError::Garbled
+            );
         }
     }
 
@@ -376,8 +418,9 @@ mod tests {
 
     #[test]
     fn a_long_list_reads_back_too() {
-        let many: Vec<CrlEntry> =
-            (1..=5000_u32).map(|serial| entry(&serial.to_be_bytes(), 5, RevocationReason::Superseded)).collect();
+        let many: Vec<CrlEntry> = (1..=5000_u32)
+            .map(|serial| entry(&serial.to_be_bytes(), 5, RevocationReason::Superseded))
+            .collect();
         assert_eq!(sign(&authority(), 1, &many, 168, now()).unwrap().entries(), in_order(&many));
     }
 }

@@ -1,6 +1,7 @@
 //! Files of keys, certificates and CRLs: read up to a bound, created once, replaced atomically.
 //!
-//! It never overwrites a file, except by [`replace`], of which readers see the old or the new content.
+//! It never overwrites a file, except by [`replace`], of which readers see the old or the new
+//! content.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
@@ -24,7 +25,10 @@ pub(super) fn read_open(file: &File, max_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max_bytes {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it has more than {max_bytes} bytes")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("it has more than {max_bytes} bytes"),
+        ));
     }
     Ok(bytes)
 }
@@ -56,7 +60,11 @@ pub fn replace_with(
 
 // --- private helpers ---
 
-fn create_with(path: &Path, mode: u32, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+fn create_with(
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     fill(&mut file, write, mode).and_then(|()| sync_directory(path)).inspect_err(|_| {
         // A partial file must not block the next attempt.
@@ -64,7 +72,11 @@ fn create_with(path: &Path, mode: u32, write: impl FnOnce(&mut File) -> io::Resu
     })
 }
 
-fn fill(file: &mut File, write: impl FnOnce(&mut File) -> io::Result<()>, mode: u32) -> io::Result<()> {
+fn fill(
+    file: &mut File,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+    mode: u32,
+) -> io::Result<()> {
     // The umask reduces the mode given to open; the broker must be able to read its files.
     file.set_permissions(Permissions::from_mode(mode))?;
     write(file)?;
@@ -73,7 +85,9 @@ fn fill(file: &mut File, write: impl FnOnce(&mut File) -> io::Result<()>, mode: 
 
 /// A random name in the same directory: replicas may share it.
 fn name_beside(path: &Path) -> io::Result<PathBuf> {
-    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it names no file"))?;
+    let name = path
+        .file_name()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it names no file"))?;
     let random = getrandom::u64().map_err(io::Error::other)?;
     Ok(path.with_file_name(format!(".{}.{random:016x}", name.to_string_lossy())))
 }
@@ -97,7 +111,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ca.key");
         create(&path, b"first", PRIVATE).unwrap();
-        assert_eq!(create(&path, b"second", PUBLIC).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(
+            create(&path, b"second", PUBLIC).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
         assert_eq!((fs::read(&path).unwrap(), mode(&path)), (b"first".to_vec(), 0o600));
     }
 

@@ -1,6 +1,7 @@
 //! Private keys: the authority's, read from a file with mode 0600, and a device's, returned once.
 //!
-//! It never prints, logs or overwrites a key. RSA keys are read but not created: ring does not create them.
+//! It never prints, logs or overwrites a key. RSA keys are read but not created: ring does not
+//! create them.
 
 use std::fmt;
 use std::io;
@@ -21,10 +22,13 @@ const MAX_KEY_BYTES: u64 = 64 * 1024;
 /// `rsaEncryption` with its parameters, as PKCS#8 names an algorithm.
 const RSA: &[u8] = &[0x30, 0x0d, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1, 5, 0];
 /// `id-ecPublicKey` on P-256.
-const P256: &[u8] =
-    &[0x30, 0x13, 6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
+const P256: &[u8] = &[
+    0x30, 0x13, 6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1,
+    7,
+];
 /// `id-ecPublicKey` on P-384.
-const P384: &[u8] = &[0x30, 0x10, 6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 5, 0x2b, 0x81, 4, 0, 0x22];
+const P384: &[u8] =
+    &[0x30, 0x10, 6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 5, 0x2b, 0x81, 4, 0, 0x22];
 
 /// The algorithms of an authority.
 const ALGORITHMS: [&SignatureAlgorithm; 3] =
@@ -64,7 +68,9 @@ pub enum KeyError {
     )]
     Encrypted,
     /// Its kind or size is not supported, or it is malformed.
-    #[error("the key is not one an authority can use here: ECDSA P-256 or P-384, or RSA 2048 to 4096")]
+    #[error(
+        "the key is not one an authority can use here: ECDSA P-256 or P-384, or RSA 2048 to 4096"
+    )]
     Unusable,
     /// The random generator or the library failed.
     #[error("no key could be made: {0}")]
@@ -98,7 +104,11 @@ impl CaKey {
         let forms = in_pkcs8(&key);
         key.zeroize();
         let fits = |(der, algorithm): (&Zeroizing<Vec<u8>>, &'static SignatureAlgorithm)| {
-            KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(der.as_slice()), algorithm).ok()
+            KeyPair::from_pkcs8_der_and_sign_algo(
+                &PrivatePkcs8KeyDer::from(der.as_slice()),
+                algorithm,
+            )
+            .ok()
         };
         let mut tries = forms.iter().flat_map(|der| ALGORITHMS.map(|algorithm| (der, algorithm)));
         tries.find_map(fits).map(Self).ok_or(KeyError::Unusable)
@@ -169,12 +179,15 @@ fn is_encrypted(text: &[u8]) -> bool {
     says(b"BEGIN ENCRYPTED PRIVATE KEY") || says(b"Proc-Type: 4,ENCRYPTED")
 }
 
-/// The key in PKCS#8, the one form ring reads; of SEC1, whose curve it need not name, one for each curve.
+/// The key in PKCS#8, the one form ring reads; of SEC1, whose curve it need not name, one for each
+/// curve.
 fn in_pkcs8(key: &PrivateKeyDer<'_>) -> Vec<Zeroizing<Vec<u8>>> {
     match key {
         PrivateKeyDer::Pkcs8(key) => vec![Zeroizing::new(key.secret_pkcs8_der().to_vec())],
         PrivateKeyDer::Pkcs1(key) => vec![wrapped(RSA, key.secret_pkcs1_der())],
-        PrivateKeyDer::Sec1(key) => [P256, P384].map(|curve| wrapped(curve, key.secret_sec1_der())).into(),
+        PrivateKeyDer::Sec1(key) => {
+            [P256, P384].map(|curve| wrapped(curve, key.secret_sec1_der())).into()
+        }
         _ => Vec::new(),
     }
 }
@@ -229,7 +242,8 @@ mod tests {
         let refused = |text: &str| CaKey::from_pem(text.as_bytes()).unwrap_err();
         assert!(matches!(refused(""), KeyError::Missing));
         assert!(matches!(refused(&pair(&rcgen::PKCS_ED25519).serialize_pem()), KeyError::Unusable));
-        let locked = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+        let locked =
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
         assert!(matches!(refused(locked), KeyError::Encrypted));
         assert!(matches!(refused(&locked.replace("ENCRYPTED ", "")), KeyError::Unusable));
     }
@@ -238,13 +252,23 @@ mod tests {
     fn a_key_others_can_read_is_refused_with_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ca.key");
-        files::create(&path, CaKey::generate().unwrap().to_pem().expose().as_bytes(), files::PRIVATE).unwrap();
-        for (mode, is_good) in [(0o600, true), (0o400, true), (0o640, false), (0o604, false), (0o610, false)] {
+        files::create(
+            &path,
+            CaKey::generate().unwrap().to_pem().expose().as_bytes(),
+            files::PRIVATE,
+        )
+        .unwrap();
+        for (mode, is_good) in
+            [(0o600, true), (0o400, true), (0o640, false), (0o604, false), (0o610, false)]
+        {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             let opened = CaKey::open(&path);
             assert_eq!(opened.is_ok(), is_good, "{mode:o}");
             if let Err(error) = opened {
-                assert!(error.to_string().contains(&format!("chmod 600 {}", path.display())), "{error}");
+                assert!(
+                    error.to_string().contains(&format!("chmod 600 {}", path.display())),
+                    "{error}"
+                );
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The identifiers of certificates: the issuer's serial number, and the fingerprint.
 //!
-//! It reads no certificate. Each identifier has one text form: lower hex digits, two for each byte, no leading zero bytes in a serial.
+//! It reads no certificate. Each identifier has one text form: lower hex digits, two for each byte,
+//! no leading zero bytes in a serial.
 
 use std::fmt;
 use std::str::FromStr;
@@ -78,8 +79,10 @@ impl FromStr for Serial {
         if hex.len() > 4 * MAX_SERIAL_BYTES {
             return Err(SerialError::TooLong);
         }
-        let digits: Option<Vec<u8>> =
-            hex.chars().map(|digit| digit.to_digit(16).and_then(|value| value.try_into().ok())).collect();
+        let digits: Option<Vec<u8>> = hex
+            .chars()
+            .map(|digit| digit.to_digit(16).and_then(|value| value.try_into().ok()))
+            .collect();
         let digits = digits.filter(|digits| digits.len() % 2 == 0).ok_or(SerialError::NotHex)?;
         let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
         Self::from_magnitude(&bytes)

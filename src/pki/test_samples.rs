@@ -1,4 +1,5 @@
-//! Fixtures of this wing's tests: an authority, a plan, requests, and DER that is modified and signed again.
+//! Fixtures of this wing's tests: an authority, a plan, requests, and DER that is modified and
+//! signed again.
 
 use chrono::{TimeDelta, TimeZone, Utc};
 use rcgen::{CertificateParams, KeyPair, SignatureAlgorithm, SigningKey};
@@ -12,12 +13,15 @@ use crate::config::sections::certificates::CnFormat;
 use crate::domain::ids::DeviceKey;
 use crate::domain::time::Timestamp;
 
-pub const PROFILE: CertificateProfile = CertificateProfile { cn_format: CnFormat::Strict, validity_days: 365 };
+pub const PROFILE: CertificateProfile =
+    CertificateProfile { cn_format: CnFormat::Strict, validity_days: 365 };
 pub const DAY: i64 = 86_400;
 
 /// A moment with a fraction of a second, which X.509 cannot write.
 pub fn now() -> Timestamp {
-    Timestamp::from(Utc.with_ymd_and_hms(2026, 3, 1, 12, 0, 0).unwrap() + TimeDelta::microseconds(345_678))
+    Timestamp::from(
+        Utc.with_ymd_and_hms(2026, 3, 1, 12, 0, 0).unwrap() + TimeDelta::microseconds(345_678),
+    )
 }
 
 pub fn device() -> DeviceKey {

@@ -1,9 +1,10 @@
-//! The broker's access rules, written from the registry. It decides nothing about a device: the registry holds its
-//! status.
+//! The broker's access rules, written from the registry. It decides nothing about a device: the
+//! registry holds its status.
 //!
-//! In reading order: [`writer`] keeps the file at `ACL_OUTPUT_PATH` up to date. [`template`] parses the operator's
-//! lines, [`form`] chooses patterns or rows, [`content`] renders the lines, [`mod@file`] writes and checks the file.
-//! [`file_identity`] detects changes without a read, and [`bounded_disk`] bounds calls that may hang.
+//! In reading order: [`writer`] keeps the file at `ACL_OUTPUT_PATH` up to date. [`template`] parses
+//! the operator's lines, [`form`] chooses patterns or rows, [`content`] renders the lines,
+//! [`mod@file`] writes and checks the file. [`file_identity`] detects changes without a read, and
+//! [`bounded_disk`] bounds calls that may hang.
 
 pub mod bounded_disk;
 pub mod content;

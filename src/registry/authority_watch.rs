@@ -47,7 +47,14 @@ impl AuthorityWatch {
         clock: Clock,
     ) -> Option<Self> {
         let path = settings.ca_cert_path.clone()?;
-        Some(Self { path, metrics, readiness, clock, line: Repeated::new(LINE_INTERVAL), reported: None })
+        Some(Self {
+            path,
+            metrics,
+            readiness,
+            clock,
+            line: Repeated::new(LINE_INTERVAL),
+            reported: None,
+        })
     }
 
     /// Reads the file every `PERIOD` until `stop` is cancelled.
@@ -68,7 +75,8 @@ impl AuthorityWatch {
     async fn read_end(&self) -> AuthorityEnd {
         let (path, now) = (self.path.clone(), (self.clock)());
         let task = spawn_blocking(move || AuthorityEnd::of_file(&path, now));
-        let late = || format!("{} was not read within {} s", self.path.display(), READ_TIMEOUT.as_secs());
+        let late =
+            || format!("{} was not read within {} s", self.path.display(), READ_TIMEOUT.as_secs());
         match timeout(READ_TIMEOUT, task).await {
             Ok(end) => end.unwrap_or_else(|panicked| AuthorityEnd::Unknown(panicked.to_string())),
             Err(_) => AuthorityEnd::Unknown(late()),
@@ -76,7 +84,9 @@ impl AuthorityWatch {
     }
 
     fn report(&mut self, end: AuthorityEnd) {
-        self.metrics.authority_not_after.set(end.at().map_or(0, |end| end.micros() / MICROS_PER_SECOND));
+        self.metrics
+            .authority_not_after
+            .set(end.at().map_or(0, |end| end.micros() / MICROS_PER_SECOND));
         self.readiness.warn(COMPONENT, None);
         match end {
             AuthorityEnd::Far(_) => {

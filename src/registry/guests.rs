@@ -1,7 +1,9 @@
-//! Issues public credentials to guests and verifies them; every replica accepts the credentials of all.
+//! Issues public credentials to guests and verifies them; every replica accepts the credentials of
+//! all.
 //!
-//! Postgres holds what was issued. A cache holds recent lookups, so that a guest who reconnects costs no query. It
-//! limits no rate. A token is written to no log, no row and no cache: they hold its hash.
+//! Postgres holds what was issued. A cache holds recent lookups, so that a guest who reconnects
+//! costs no query. It limits no rate. A token is written to no log, no row and no cache: they hold
+//! its hash.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -66,7 +68,9 @@ pub struct Credential {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GuestIssueError {
     /// `PUBLIC_MAX_GUESTS` credentials are valid already.
-    #[error("{0} guest credentials are good at the moment and no more are issued (PUBLIC_MAX_GUESTS): try again later")]
+    #[error(
+        "{0} guest credentials are good at the moment and no more are issued (PUBLIC_MAX_GUESTS): try again later"
+    )]
     Full(u32),
     /// The operating system returned no random bytes.
     #[error("the system gave no randomness for a token: try again")]
@@ -81,7 +85,8 @@ pub enum GuestIssueError {
 impl Guests {
     /// Uses `database`; at most `bound` credentials are valid at the same time.
     pub fn new(database: Database, max_credentials: u32, clock: Clock) -> Self {
-        let (issue_permits, lookup_permits) = (Semaphore::new(CONCURRENT_ISSUES), Semaphore::new(CONCURRENT_LOOKUPS));
+        let (issue_permits, lookup_permits) =
+            (Semaphore::new(CONCURRENT_ISSUES), Semaphore::new(CONCURRENT_LOOKUPS));
         Self(Arc::new(GuestIssuer {
             database,
             max_credentials,
@@ -98,8 +103,10 @@ impl Guests {
         let (id, token) = guest::make().ok_or(GuestIssueError::NoRandomness)?;
         let permit = issuer.issue_permits.acquire().await;
         let now = (issuer.clock)();
-        let row = GuestRow { token: token.hash(), expires_at: now.plus_seconds(guest::LIFETIME_SECONDS) };
-        let added = guests::add(issuer.database.pool(), id.uuid(), &row, issuer.max_credentials).await?;
+        let row =
+            GuestRow { token: token.hash(), expires_at: now.plus_seconds(guest::LIFETIME_SECONDS) };
+        let added =
+            guests::add(issuer.database.pool(), id.uuid(), &row, issuer.max_credentials).await?;
         drop(permit);
         if !added {
             return Err(GuestIssueError::Full(issuer.max_credentials));
@@ -125,8 +132,8 @@ impl Guests {
 // === impl GuestIssuer ===
 
 impl GuestIssuer {
-    /// Returns the cached row while it is fresh, else the row in Postgres. During an outage a cached row is valid until
-    /// it expires.
+    /// Returns the cached row while it is fresh, else the row in Postgres. During an outage a
+    /// cached row is valid until it expires.
     async fn pass(&self, id: GuestId, now: Timestamp) -> Result<Pass, GuestRefusal> {
         let cached = self.cached(id);
         if let Some(fresh) = cached.filter(|entry| entry.is_fresh(now)) {
@@ -141,7 +148,9 @@ impl GuestIssuer {
                 self.lock_cache().remove(&id);
                 Err(GuestRefusal::Unknown)
             }
-            Err(Outage(why)) => cached.map(|entry| entry.pass).ok_or(GuestRefusal::Unavailable(why)),
+            Err(Outage(why)) => {
+                cached.map(|entry| entry.pass).ok_or(GuestRefusal::Unavailable(why))
+            }
         }
     }
 
@@ -150,7 +159,9 @@ impl GuestIssuer {
             let _permit = self.lookup_permits.acquire().await;
             guests::find(self.database.pool(), id.uuid()).await
         };
-        timeout(LOGIN_TIMEOUT, query).await.unwrap_or_else(|_| Err(Outage("Postgres did not answer in time".into())))
+        timeout(LOGIN_TIMEOUT, query)
+            .await
+            .unwrap_or_else(|_| Err(Outage("Postgres did not answer in time".into())))
     }
 
     fn cached(&self, id: GuestId) -> Option<CachedCredential> {
@@ -161,7 +172,8 @@ impl GuestIssuer {
         let mut cache = self.lock_cache();
         if cache.len() >= CACHE_MAX && !cache.contains_key(&id) {
             cache.retain(|_, entry| entry.is_fresh(now));
-            // Every entry is fresh and none is worth more than another. Dropping one costs one query.
+            // Every entry is fresh and none is worth more than another. Dropping one costs one
+            // query.
             if cache.len() >= CACHE_MAX {
                 cache.clear();
             }
@@ -178,7 +190,8 @@ impl GuestIssuer {
 
 impl CachedCredential {
     fn is_fresh(&self, now: Timestamp) -> bool {
-        (0.0..CACHE_SECONDS).contains(&now.seconds_since(self.queried_at)) && now < self.pass.expires_at
+        (0.0..CACHE_SECONDS).contains(&now.seconds_since(self.queried_at))
+            && now < self.pass.expires_at
     }
 }
 

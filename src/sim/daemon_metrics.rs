@@ -63,9 +63,13 @@ impl DaemonFigures {
                 ("sluice_messages_total", "quarantined") => figures.quarantined = value,
                 ("sluice_messages_total", "ignored") => figures.ignored = value,
                 ("sluice_quarantined_total", reason) if value > 0 => {
-                    figures.by_reason.extend(Reason::from_label(reason).map(|reason| (reason, value)));
+                    figures
+                        .by_reason
+                        .extend(Reason::from_label(reason).map(|reason| (reason, value)));
                 }
-                (LATENCY, bound) => figures.latency.0.extend(bound.parse().ok().map(|bound: f64| (bound, value))),
+                (LATENCY, bound) => {
+                    figures.latency.0.extend(bound.parse().ok().map(|bound: f64| (bound, value)))
+                }
                 _ => {}
             }
         }
@@ -77,12 +81,21 @@ impl DaemonFigures {
         self.stored + self.duplicates + self.quarantined
     }
 
-    /// The difference to an `earlier` snapshot of the same daemon; `in_flight` stays the current value.
+    /// The difference to an `earlier` snapshot of the same daemon; `in_flight` stays the current
+    /// value.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
-        let before =
-            |reason| earlier.by_reason.iter().find(|(other, _)| *other == reason).map_or(0, |(_, count)| *count);
-        let by_reason = self.by_reason.iter().map(|&(reason, count)| (reason, count - before(reason).min(count)));
+        let before = |reason| {
+            earlier
+                .by_reason
+                .iter()
+                .find(|(other, _)| *other == reason)
+                .map_or(0, |(_, count)| *count)
+        };
+        let by_reason = self
+            .by_reason
+            .iter()
+            .map(|&(reason, count)| (reason, count - before(reason).min(count)));
         Self {
             received: self.received.saturating_sub(earlier.received),
             stored: self.stored.saturating_sub(earlier.stored),
@@ -100,8 +113,8 @@ impl DaemonFigures {
 // === impl Latency ===
 
 impl Latency {
-    /// Estimates the quantile of `share` in seconds by interpolation in its bucket. Infinite beyond the last bucket; `None`
-    /// without a batch.
+    /// Estimates the quantile of `share` in seconds by interpolation in its bucket. Infinite beyond
+    /// the last bucket; `None` without a batch.
     #[expect(clippy::cast_precision_loss, reason = "an estimate of counts far below 2^52")]
     pub fn quantile(&self, share: f64) -> Option<f64> {
         let total = self.0.last().map(|(_, count)| *count).filter(|count| *count > 0)?;
@@ -119,7 +132,13 @@ impl Latency {
 
     fn since(&self, earlier: &Self) -> Self {
         let before = earlier.0.iter().map(|(_, count)| *count).chain(std::iter::repeat(0));
-        Self(self.0.iter().zip(before).map(|(&(bound, count), before)| (bound, count.saturating_sub(before))).collect())
+        Self(
+            self.0
+                .iter()
+                .zip(before)
+                .map(|(&(bound, count), before)| (bound, count.saturating_sub(before)))
+                .collect(),
+        )
     }
 }
 
@@ -149,7 +168,10 @@ mod tests {
         metrics.ingest.refused(Reason::TokenInvalid).inc();
         metrics.ingest.plain.store_latency_seconds.observe(0.005);
         let figures = render(&metrics);
-        assert_eq!((figures.stored, figures.duplicates, figures.quarantined, figures.kept()), (3, 2, 1, 6));
+        assert_eq!(
+            (figures.stored, figures.duplicates, figures.quarantined, figures.kept()),
+            (3, 2, 1, 6)
+        );
         assert_eq!(figures.by_reason, [(Reason::TokenInvalid, 1)]);
         metrics.ingest.stored.inc_by(4);
         let later = render(&metrics).since(&figures);

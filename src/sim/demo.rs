@@ -1,10 +1,12 @@
-//! `sluice demo`: a simulated fleet publishes to its own daemon, and the screen shows what happens to the messages.
+//! `sluice demo`: a simulated fleet publishes to its own daemon, and the screen shows what happens
+//! to the messages.
 //!
-//! In reading order: [`mod@prepare`] registers the fleet, [`daemon_process`] starts the daemon, [`traffic`] publishes,
-//! [`revocation`] revokes one device and [`revocation_report`] describes it, [`screen`] draws, [`summary`] adds up.
-//! `scripts/demo` starts it with a broker and a database of its own. It fails when an acknowledged message is missing from
-//! the database, when nothing is stored, or when the revoked device gets in; it ends early when the broker refuses a device
-//! its own topics.
+//! In reading order: [`mod@prepare`] registers the fleet, [`daemon_process`] starts the daemon,
+//! [`traffic`] publishes, [`revocation`] revokes one device and [`revocation_report`] describes it,
+//! [`screen`] draws, [`summary`] adds up. `scripts/demo` starts it with a broker and a database of
+//! its own. It fails when an acknowledged message is missing from the database, when nothing is
+//! stored, or when the revoked device gets in; it ends early when the broker refuses a device its
+//! own topics.
 
 pub mod daemon_process;
 pub mod prepare;
@@ -58,7 +60,8 @@ const REPORT_QUEUE: usize = 4;
 /// Reports the summary keeps; a run of a day has thousands.
 const REPORTS_KEPT: usize = 3;
 
-/// Each device has its own connection, and a process, such as the broker, may have 1024 files open by default.
+/// Each device has its own connection, and a process, such as the broker, may have 1024 files open
+/// by default.
 const DEVICES_MAX: i64 = 500;
 
 /// How large and how loud the demonstration is.
@@ -106,7 +109,12 @@ struct DemoDevices {
 }
 
 /// Runs until `--seconds` elapse or a signal arrives; a second signal ends it at once.
-pub async fn run(args: DemoArgs, config: &Config, sources: &Sources, output: OutputFormat) -> Result<Exit, Failure> {
+pub async fn run(
+    args: DemoArgs,
+    config: &Config,
+    sources: &Sources,
+    output: OutputFormat,
+) -> Result<Exit, Failure> {
     let stop = CancellationToken::new();
     tokio::select! {
         ended = demonstrate(&args, config, sources, output, &stop) => ended,
@@ -128,8 +136,11 @@ async fn demonstrate(
     let span = context.publish(devices, args.seconds.map(Duration::from_secs), stop).await?;
     let last = context.wait_until_kept().await?;
     let stopped = context.daemon.stop().await;
-    let summary =
-        DemoSummary::new(span, &context.tally, &last).with_revocations(context.reports, context.held, context.broken);
+    let summary = DemoSummary::new(span, &context.tally, &last).with_revocations(
+        context.reports,
+        context.held,
+        context.broken,
+    );
     let summary = summary.with_attempts(context.attempts.refused(), context.attempts.let_in());
     let exit = print_summary(&summary, &last, output)?;
     stopped.map(|()| exit)
@@ -149,16 +160,27 @@ async fn prepare(
     let listener = DeviceListener::of(config)?;
     print_note(output, "registering the devices, and issuing their certificates")?;
     let (enrolled, watch) = prepare::enroll(&fleet, config, &args.certificates).await?;
-    let (faulty, issued) =
-        (fleet.faulty(), enrolled.certificates.values().filter(|certificate| certificate.is_new).count());
+    let (faulty, issued) = (
+        fleet.faulty(),
+        enrolled.certificates.values().filter(|certificate| certificate.is_new).count(),
+    );
     let known = enrolled.certificates.len() - issued;
-    let devices =
-        format!("{} devices, {faulty} that misbehave, and one, {REVOKED_DEVICE}, that will be revoked", args.devices);
-    print_note(output, &format!("{devices}\n{issued} certificates were issued now, {known} are from before"))?;
+    let devices = format!(
+        "{} devices, {faulty} that misbehave, and one, {REVOKED_DEVICE}, that will be revoked",
+        args.devices
+    );
+    print_note(
+        output,
+        &format!("{devices}\n{issued} certificates were issued now, {known} are from before"),
+    )?;
     let (ops, shutdown_timeout) = (config.http.ops_bind, config.process.shutdown_timeout);
-    let mut daemon = Launch { sources, ops, rate_limit, log: &args.log, shutdown_timeout }.start().await?;
+    let mut daemon =
+        Launch { sources, ops, rate_limit, log: &args.log, shutdown_timeout }.start().await?;
     let ops = daemon.ops();
-    print_note(output, &format!("metrics      http://{ops}/metrics\nreadiness    http://{ops}/readyz"))?;
+    print_note(
+        output,
+        &format!("metrics      http://{ops}/metrics\nreadiness    http://{ops}/readyz"),
+    )?;
     let ready = async {
         prepare::wait_for_revocations(watch).await?;
         prepare::wait_for_leftovers(ops, publisher).await
@@ -171,14 +193,27 @@ async fn prepare(
         let kept = before.kept();
         print_note(
             output,
-            &format!("{kept} messages of an earlier run were still with the broker; they are stored now"),
+            &format!(
+                "{kept} messages of an earlier run were still with the broker; they are stored now"
+            ),
         )?;
     }
     let (tally, attempts) = (TrafficTally::default(), ConnectAttempts::default());
     let devices = args.connect_devices(fleet, enrolled, listener, &tally, &attempts).await?;
     print_note(output, "")?;
     let (reports, screen, started) = (Vec::new(), Screen::new(), Instant::now());
-    let context = DemoContext { daemon, before, tally, attempts, reports, held: 0, broken: 0, screen, output, started };
+    let context = DemoContext {
+        daemon,
+        before,
+        tally,
+        attempts,
+        reports,
+        held: 0,
+        broken: 0,
+        screen,
+        output,
+        started,
+    };
     Ok((context, devices))
 }
 
@@ -193,13 +228,21 @@ impl DemoArgs {
     }
 
     /// Leaves out the hasty device where its outburst would be most of the traffic.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number far below 2^31")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a whole number far below 2^31"
+    )]
     fn fleet_spec(&self, config: &Config, limit: RateLimit) -> DemoFleetSpec {
         // More than the rate limit admits during the outburst.
         let outburst = (limit.burst + limit.per_second / 5.0) as usize + 20;
         let bearable = outburst <= (self.rate as usize).max(150);
         let oversize = config.ingest.max_payload_bytes;
-        DemoFleetSpec { devices: self.devices.into(), oversize, outburst: bearable.then_some(outburst) }
+        DemoFleetSpec {
+            devices: self.devices.into(),
+            oversize,
+            outburst: bearable.then_some(outburst),
+        }
     }
 
     /// Connects every device with its certificate.
@@ -219,12 +262,22 @@ impl DemoArgs {
         let pace = f64::from(self.rate) / f64::from(GROUPS);
         let mut groups = Vec::new();
         for spec in specs {
-            groups.push(DeviceGroup::connect(&listener, &certificates, spec, pace, tally.clone()).await?);
+            groups.push(
+                DeviceGroup::connect(&listener, &certificates, spec, pace, tally.clone()).await?,
+            );
         }
         let (tally, attempts) = (tally.clone(), attempts.clone());
         Ok(DemoDevices {
             groups,
-            device_to_revoke: DeviceToRevoke { operator, folder, certificate: own, listener, group, tally, attempts },
+            device_to_revoke: DeviceToRevoke {
+                operator,
+                folder,
+                certificate: own,
+                listener,
+                group,
+                tally,
+                attempts,
+            },
         })
     }
 
@@ -255,7 +308,11 @@ impl DemoContext {
         drop(failure_sender);
         tasks.spawn(
             "doomed",
-            devices.device_to_revoke.run(DemoArgs::revocation_plan(limit), enough.clone(), report_sender),
+            devices.device_to_revoke.run(
+                DemoArgs::revocation_plan(limit),
+                enough.clone(),
+                report_sender,
+            ),
         );
         let watched = tokio::select! {
             watched = self.watch(&mut reports) => watched,
@@ -274,8 +331,12 @@ impl DemoContext {
         failures.recv().await.map_or(Ok(span), Err)
     }
 
-    /// Redraws every second. Returns when the screen is gone, or when the broker refuses devices their own topics.
-    async fn watch(&mut self, reports: &mut mpsc::Receiver<Result<RevocationReport, Failure>>) -> Result<(), Failure> {
+    /// Redraws every second. Returns when the screen is gone, or when the broker refuses devices
+    /// their own topics.
+    async fn watch(
+        &mut self,
+        reports: &mut mpsc::Receiver<Result<RevocationReport, Failure>>,
+    ) -> Result<(), Failure> {
         let mut ticks = tokio::time::interval(REDRAW);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -314,7 +375,9 @@ impl DemoContext {
 
     fn draw(&mut self, figures: &DaemonFigures) -> io::Result<()> {
         match self.output {
-            OutputFormat::Table => self.screen.draw(self.started.elapsed(), self.tally.published(), figures),
+            OutputFormat::Table => {
+                self.screen.draw(self.started.elapsed(), self.tally.published(), figures)
+            }
             OutputFormat::Json => Ok(()),
         }
     }
@@ -323,7 +386,10 @@ impl DemoContext {
     async fn wait_until_kept(&mut self) -> Result<DaemonFigures, Failure> {
         let (mut progress, mut seen) = (Instant::now(), 0);
         loop {
-            let figures = daemon_metrics::figures(self.daemon.ops()).await.map_err(no_figures)?.since(&self.before);
+            let figures = daemon_metrics::figures(self.daemon.ops())
+                .await
+                .map_err(no_figures)?
+                .since(&self.before);
             if figures.kept() != seen {
                 (progress, seen) = (Instant::now(), figures.kept());
             }
@@ -346,8 +412,13 @@ impl DemoContext {
 /// Returns at the second signal. The first one, SIGHUP included, stops the demonstration in order.
 async fn follow_signals(stop: &CancellationToken) -> Failure {
     let kinds = (SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup());
-    let (Ok(mut int), Ok(mut term), Ok(mut hup)) = (signal(kinds.0), signal(kinds.1), signal(kinds.2)) else {
-        return Failure::new(Exit::Internal, "signals cannot be heard, so the demonstration could never be stopped");
+    let (Ok(mut int), Ok(mut term), Ok(mut hup)) =
+        (signal(kinds.0), signal(kinds.1), signal(kinds.2))
+    else {
+        return Failure::new(
+            Exit::Internal,
+            "signals cannot be heard, so the demonstration could never be stopped",
+        );
     };
     for _ in 0..2 {
         tokio::select! {
@@ -360,10 +431,17 @@ async fn follow_signals(stop: &CancellationToken) -> Failure {
         }
         stop.cancel();
     }
-    Failure::new(Exit::Internal, "a second signal: ended at once; the broker keeps what was not stored")
+    Failure::new(
+        Exit::Internal,
+        "a second signal: ended at once; the broker keeps what was not stored",
+    )
 }
 
-fn print_summary(summary: &DemoSummary, figures: &DaemonFigures, output: OutputFormat) -> Result<Exit, Failure> {
+fn print_summary(
+    summary: &DemoSummary,
+    figures: &DaemonFigures,
+    output: OutputFormat,
+) -> Result<Exit, Failure> {
     match output {
         OutputFormat::Json => {
             table::json(summary)?;

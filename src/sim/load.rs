@@ -1,9 +1,10 @@
-//! `sluice simulate`: a fleet publishes at a rate, or as fast as the broker accepts, and the tables are checked for missing
-//! or doubled messages.
+//! `sluice simulate`: a fleet publishes at a rate, or as fast as the broker accepts, and the tables
+//! are checked for missing or doubled messages.
 //!
-//! In reading order: [`args`] are the arguments, [`assignment`] gives devices to connections, [`connection`] publishes,
-//! [`screen`] shows progress and summary with a [`histogram`], [`verify`] reads the tables back. It registers its fleet in
-//! tenants `sluice-sim-000` and on. It starts no daemon and no broker.
+//! In reading order: [`args`] are the arguments, [`assignment`] gives devices to connections,
+//! [`connection`] publishes, [`screen`] shows progress and summary with a [`histogram`], [`verify`]
+//! reads the tables back. It registers its fleet in tenants `sluice-sim-000` and on. It starts no
+//! daemon and no broker.
 
 pub mod args;
 pub mod assignment;
@@ -45,16 +46,22 @@ use verify::{Sent, VerifyFindings};
 const REDRAW: Duration = Duration::from_secs(1);
 
 /// Publishes, or verifies an earlier run; fails when a message is missing or doubled.
-pub async fn run(args: SimulateArgs, config: &Config, output: OutputFormat) -> Result<Exit, Failure> {
+pub async fn run(
+    args: SimulateArgs,
+    config: &Config,
+    output: OutputFormat,
+) -> Result<Exit, Failure> {
     let output = if args.json { OutputFormat::Json } else { output };
     let operator = CommandContext::open(config).await?;
     let exit = match &args.of {
         _ if args.disband => disband(&operator, output).await?,
         Some(file) => {
-            let text = std::fs::read_to_string(file)
-                .map_err(|error| Failure::usage(format!("{} cannot be read: {error}", file.display())))?;
-            let earlier: LoadSummary = serde_json::from_str(&text)
-                .map_err(|error| Failure::usage(format!("{} is no summary of a run: {error}", file.display())))?;
+            let text = std::fs::read_to_string(file).map_err(|error| {
+                Failure::usage(format!("{} cannot be read: {error}", file.display()))
+            })?;
+            let earlier: LoadSummary = serde_json::from_str(&text).map_err(|error| {
+                Failure::usage(format!("{} is no summary of a run: {error}", file.display()))
+            })?;
             let findings = read_back(&operator, &earlier.messages).await?;
             print(output, &findings, &findings.lines())?;
             exit_of(&findings)
@@ -74,11 +81,16 @@ async fn simulate(
     let fleet = LoadFleet::new(args.spec(config)?, secret()?);
     if !args.keep {
         let registrations = fleet.registrations();
-        let enrolled =
-            bulk_enroll::enroll(operator.database.pool(), &operator.actor, &registrations, clock::now().to_utc());
+        let enrolled = bulk_enroll::enroll(
+            operator.database.pool(),
+            &operator.actor,
+            &registrations,
+            clock::now().to_utc(),
+        );
         enrolled.await.map_err(|error| outage(&error))?;
     }
-    let certificates = if args.tls { Some(issue(args, config, operator, &fleet).await?) } else { None };
+    let certificates =
+        if args.tls { Some(issue(args, config, operator, &fleet).await?) } else { None };
     let tenants = fleet.tenants();
     let mut readback = Readback::open(&operator.database).await.map_err(|error| outage(&error))?;
     let quarantined_before = readback.refusals(&tenants).await.map_err(|error| outage(&error))?;
@@ -86,7 +98,9 @@ async fn simulate(
 
     let (began, figures) = (clock::now(), SharedFigures::default());
     let slots = match &certificates {
-        Some(certificates) => assignment::own(args, &DeviceListener::of(config)?, &fleet, certificates, began)?,
+        Some(certificates) => {
+            assignment::own(args, &DeviceListener::of(config)?, &fleet, certificates, began)?
+        }
         None => assignment::shared(args, &config.broker, &fleet, began)?,
     };
     let connections = assignment::connect(args, slots, began, &figures).await?;
@@ -118,9 +132,13 @@ async fn issue(
     fleet: &LoadFleet,
 ) -> Result<Vec<DeviceCertificate>, Failure> {
     let internal = |error: IdError| Failure::new(Exit::Internal, error.to_string());
-    let tenants: Result<Vec<TenantId>, _> = fleet.tenants().iter().map(|tenant| tenant.parse()).collect();
-    let action = ActionContext { database: &operator.database, actor: &operator.actor, now: clock::now() };
-    let mut folder = CertificateFolder::open(&args.certificates, &tenants.map_err(internal)?, config, action).await?;
+    let tenants: Result<Vec<TenantId>, _> =
+        fleet.tenants().iter().map(|tenant| tenant.parse()).collect();
+    let action =
+        ActionContext { database: &operator.database, actor: &operator.actor, now: clock::now() };
+    let mut folder =
+        CertificateFolder::open(&args.certificates, &tenants.map_err(internal)?, config, action)
+            .await?;
     let mut certificates = Vec::new();
     for member in fleet.good().chain(fleet.bad()) {
         let device = member.key().map_err(internal)?;
@@ -161,8 +179,8 @@ async fn publish(
         tasks.spawn("crew", connection.run(stop.clone(), ledgers_in.clone()));
     }
     drop(ledgers_in);
-    let mut progress =
-        (output == OutputFormat::Table).then(|| LoadProgress::new(Duration::from_secs(args.seconds.into())));
+    let mut progress = (output == OutputFormat::Table)
+        .then(|| LoadProgress::new(Duration::from_secs(args.seconds.into())));
     let mut ticks = tokio::time::interval(REDRAW);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut done = Vec::new();
@@ -228,12 +246,15 @@ fn exit_of(findings: &VerifyFindings) -> Exit {
 
 fn secret() -> Result<[u8; 32], Failure> {
     let mut secret = [0; 32];
-    getrandom::fill(&mut secret)
-        .map(|()| secret)
-        .map_err(|error| Failure::new(Exit::Internal, format!("the system gave no randomness for tokens: {error}")))
+    getrandom::fill(&mut secret).map(|()| secret).map_err(|error| {
+        Failure::new(Exit::Internal, format!("the system gave no randomness for tokens: {error}"))
+    })
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it stands where map_err wants a function of the value")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it stands where map_err wants a function of the value"
+)]
 fn broker_failure(trouble: BrokerError) -> Failure {
     Failure::unavailable(trouble.to_string())
 }

@@ -1,7 +1,7 @@
 //! Waits until the broker enforces the CRL, and until no revocation of the fleet is pending.
 //!
-//! A revocation ends with a takeover of the client id: a device that reconnects too early with a new certificate would lose
-//! its session. This file only reads.
+//! A revocation ends with a takeover of the client id: a device that reconnects too early with a
+//! new certificate would lose its session. This file only reads.
 
 use std::time::Duration;
 

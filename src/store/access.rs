@@ -1,7 +1,8 @@
 //! Rows of access at the broker, which a restart and the other replicas read.
 //!
-//! It grants nothing. [`logins`] stores broker logins, [`guests`] guest credentials, [`broker_sessions`] the subscriptions of
-//! the daemon's own session, [`replicas`] the replicas on one broker.
+//! It grants nothing. [`logins`] stores broker logins, [`guests`] guest credentials,
+//! [`broker_sessions`] the subscriptions of the daemon's own session, [`replicas`] the replicas on
+//! one broker.
 
 pub mod broker_sessions;
 pub mod guests;

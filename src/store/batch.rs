@@ -5,11 +5,13 @@
 //! Read it in this order:
 //! 1. [`sink`] chooses the path and commits.
 //! 2. [`earlier_decisions`] finds what was decided about a redelivered message.
-//! 3. [`readings`] copies telemetry rows (fast path); [`staging`] skips rows that exist (safe path).
+//! 3. [`readings`] copies telemetry rows (fast path); [`staging`] skips rows that exist (safe
+//!    path).
 //! 4. [`device_state`], [`commands`] and [`quarantine_rows`] write the other rows of a batch.
 //! 5. [`single_statement`] writes a small batch at once; [`columns`] holds its parameters.
 //! 6. [`bisect`] isolates the rows that Postgres refuses.
-//! 7. [`lost_commit`] finds out whether an unanswered COMMIT took effect; [`snapshot`] restores a batch after a rollback.
+//! 7. [`lost_commit`] finds out whether an unanswered COMMIT took effect; [`snapshot`] restores a
+//!    batch after a rollback.
 
 pub mod bisect;
 pub mod columns;

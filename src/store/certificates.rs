@@ -1,7 +1,8 @@
 //! The inventory of certificates: holder, dates, status, replacement.
 //!
-//! It only reads. [`self::changes`] writes, [`self::expiry`] expires and retires, [`self::revocation_ledger`] stores the steps
-//! of a revocation. Rows may be written by hand, so dates are bounded to a readable range.
+//! It only reads. [`self::changes`] writes, [`self::expiry`] expires and retires,
+//! [`self::revocation_ledger`] stores the steps of a revocation. Rows may be written by hand, so
+//! dates are bounded to a readable range.
 
 pub mod changes;
 pub mod expiry;
@@ -58,7 +59,8 @@ pub struct CertificateFilter {
     pub device: Option<DeviceKey>,
     /// Of this status.
     pub status: Option<CertificateStatus>,
-    /// ACTIVE, not replaced by an ACTIVE one, and ending before this time; the list is then sorted by end.
+    /// ACTIVE, not replaced by an ACTIVE one, and ending before this time; the list is then sorted
+    /// by end.
     pub ends_before: Option<Timestamp>,
     /// After this certificate, in the order of the list.
     pub after: Option<Uuid>,
@@ -125,7 +127,9 @@ pub enum CertificateError {
     #[error("device {0} is REVOKED and gets no certificate")]
     DeviceRevoked(DeviceKey),
     /// The same certificate is stored.
-    #[error("the certificate with fingerprint {fingerprint} is in the registry already: {id}, of {device}")]
+    #[error(
+        "the certificate with fingerprint {fingerprint} is in the registry already: {id}, of {device}"
+    )]
     FingerprintTaken {
         /// SHA-256 of its DER.
         fingerprint: String,
@@ -196,7 +200,9 @@ pub async fn list(
     }
     if let Some(after) = filter.after {
         // The cursor names a row; its values give the position.
-        query.push(format!(" AND ({order}) > (SELECT {order} FROM device_certificates c WHERE c.id = "));
+        query.push(format!(
+            " AND ({order}) > (SELECT {order} FROM device_certificates c WHERE c.id = "
+        ));
         query.push_bind(after).push(")");
     }
     query.push(" ORDER BY ").push(order).push(" LIMIT ").push_bind(i64::from(limit));
@@ -217,7 +223,9 @@ pub(super) async fn find_on(
     query.push(COLUMNS).push(", c.cert_pem FROM device_certificates c WHERE ");
     match handle {
         Handle::Id(id) => query.push("c.id = ").push_bind(*id),
-        Handle::Fingerprint(fingerprint) => query.push("c.fingerprint_sha256 = ").push_bind(fingerprint.as_str()),
+        Handle::Fingerprint(fingerprint) => {
+            query.push("c.fingerprint_sha256 = ").push_bind(fingerprint.as_str())
+        }
     };
     let found = query.build_query_as().fetch_optional(connection).await?;
     found.ok_or_else(|| CertificateError::Unknown(handle.clone()))
@@ -255,7 +263,8 @@ impl std::str::FromStr for Handle {
             return Ok(Self::Id(id));
         }
         let digits = text.replace(':', "").to_ascii_lowercase();
-        let is_fingerprint = digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let is_fingerprint =
+            digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
         if is_fingerprint {
             Ok(Self::Fingerprint(digits))
         } else {

@@ -1,9 +1,11 @@
-//! Connections to Postgres: the pool, the writer's own connection, and the probe that finds a dead server.
+//! Connections to Postgres: the pool, the writer's own connection, and the probe that finds a dead
+//! server.
 //!
 //! They read and write no table of Sluice; the other folders of `store` do.
 //!
 //! Read it in this order:
-//! 1. [`writer_connection`]: one connection, every answer bounded in time; [`copy_buffer`]: the rows of a COPY.
+//! 1. [`writer_connection`]: one connection, every answer bounded in time; [`copy_buffer`]: the
+//!    rows of a COPY.
 //! 2. [`database`]: the options from the settings, and the pool.
 //! 3. [`backend`] and [`write_guard`]: find and close a connection that carries nothing.
 //! 4. [`nodelay_relay`]: TCP without Nagle's algorithm.

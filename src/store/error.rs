@@ -1,4 +1,5 @@
-//! The one place that classifies errors of Postgres: an error of the row's data, a duplicate, or an outage.
+//! The one place that classifies errors of Postgres: an error of the row's data, a duplicate, or an
+//! outage.
 //!
 //! Its texts never hold the URL, a password, or a value of a row.
 
@@ -9,7 +10,8 @@ use crate::domain::ports::Outage;
 /// What went wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreError {
-    /// An error of the row's data: a retry cannot help, storing the other rows can. The text is the database's.
+    /// An error of the row's data: a retry cannot help, storing the other rows can. The text is the
+    /// database's.
     Data(String),
     /// A row with that key exists.
     Duplicate,
@@ -53,22 +55,29 @@ impl From<StoreError> for Outage {
         match error {
             StoreError::Outage(text) => Self(text),
             StoreError::Data(text) => Self(format!("Postgres refused what it was given: {text}")),
-            StoreError::Duplicate => Self("Postgres refused what it was given: it is there already".into()),
+            StoreError::Duplicate => {
+                Self("Postgres refused what it was given: it is there already".into())
+            }
         }
     }
 }
 
-/// Classes of SQLSTATE: 22 data exception, 23 integrity, 21 cardinality and 54 program limit (nesting, index row size) are
-/// the row's. All others, also unlisted ones, are outages: no row is refused for an unknown reason.
+/// Classes of SQLSTATE: 22 data exception, 23 integrity, 21 cardinality and 54 program limit
+/// (nesting, index row size) are the row's. All others, also unlisted ones, are outages: no row is
+/// refused for an unknown reason.
 fn classify(code: &str, message: &str, constraint: Option<&str>) -> StoreError {
     if code == "23505" {
         return StoreError::Duplicate;
     }
-    // "no partition of relation found for row" shares its code with a violated check, which always names a constraint.
+    // "no partition of relation found for row" shares its code with a violated check, which always
+    // names a constraint.
     let no_partition = code == "23514" && constraint.is_none();
-    // 22P03 and 22P04 are errors of the binary format of COPY: a fault of Sluice, not of the sender.
+    // 22P03 and 22P04 are errors of the binary format of COPY: a fault of Sluice, not of the
+    // sender.
     let is_format_error = matches!(code, "22P03" | "22P04");
-    let is_data_error = matches!(code.get(..2), Some("21" | "22" | "23" | "54")) && !no_partition && !is_format_error;
+    let is_data_error = matches!(code.get(..2), Some("21" | "22" | "23" | "54"))
+        && !no_partition
+        && !is_format_error;
     if is_data_error {
         return StoreError::Data(format!("{message} (SQLSTATE {code})"));
     }
@@ -83,8 +92,12 @@ fn advice(code: &str, no_partition: bool) -> Option<&'static str> {
         _ if no_partition => {
             "a partition is missing and so is the default one: run `sluice migrate`, or create telemetry_late again"
         }
-        "53100" => "the disk of Postgres is full: free space or shorten the retention; nothing is lost meanwhile",
-        "53200" => "Postgres is out of memory: give it more, or lower its work_mem and max_connections",
+        "53100" => {
+            "the disk of Postgres is full: free space or shorten the retention; nothing is lost meanwhile"
+        }
+        "53200" => {
+            "Postgres is out of memory: give it more, or lower its work_mem and max_connections"
+        }
         "53300" => "Postgres has no connection left: raise max_connections, or lower PG_POOL_MAX",
         "25006" => {
             "this Postgres is read-only: point DATABASE_URL at the primary, or switch default_transaction_read_only off"
@@ -92,14 +105,18 @@ fn advice(code: &str, no_partition: bool) -> Option<&'static str> {
         "42501" => {
             "the role sluice logs in with must own its tables and may need CREATE and TEMPORARY: run `sluice doctor`"
         }
-        "42P01" | "42703" | "42883" | "42704" => "the schema is not what this sluice needs: run `sluice migrate`",
+        "42P01" | "42703" | "42883" | "42704" => {
+            "the schema is not what this sluice needs: run `sluice migrate`"
+        }
         "28P01" | "28000" => {
             "Postgres refused the login: check the user and the password in DATABASE_URL (or PG*), and pg_hba.conf"
         }
         "3D000" => "create that database, or correct its name in DATABASE_URL (or PGDATABASE)",
         "57P01" | "57P02" | "57P03" => "Postgres is stopping or starting: sluice tries again",
         "57014" => "it took too long: look for locks and for load on Postgres; sluice tries again",
-        "55P03" => "another session holds a lock on the tables: look in pg_stat_activity; sluice tries again",
+        "55P03" => {
+            "another session holds a lock on the tables: look in pg_stat_activity; sluice tries again"
+        }
         "P0001" => {
             "a trigger or function raised it, and sluice has none that does: look for one of your own on the table, and let it \
              skip the row (RETURN NULL) or mend its rule; until then nothing is stored and the broker keeps the messages"
@@ -115,21 +132,25 @@ mod tests {
 
     #[test]
     fn only_an_error_of_the_data_is_classified_as_data() {
-        for code in ["22P05", "22003", "22008", "22021", "23502", "23503", "21000", "54001", "54000"] {
+        for code in
+            ["22P05", "22003", "22008", "22021", "23502", "23503", "21000", "54001", "54000"]
+        {
             assert!(matches!(classify(code, "m", None), StoreError::Data(_)), "{code}");
         }
         assert!(matches!(classify("23514", "m", Some("a_check")), StoreError::Data(_)));
         assert_eq!(classify("23505", "m", Some("telemetry_once")), StoreError::Duplicate);
-        for code in
-            ["08006", "53100", "57P01", "58030", "40P01", "40001", "25006", "42501", "42P01", "XX000", "0A000", "", "é"]
-        {
+        for code in [
+            "08006", "53100", "57P01", "58030", "40P01", "40001", "25006", "42501", "42P01",
+            "XX000", "0A000", "", "é",
+        ] {
             assert!(matches!(classify(code, "m", None), StoreError::Outage(_)), "{code}");
         }
     }
 
     #[test]
     fn a_missing_partition_is_an_outage_and_says_what_to_do() {
-        let StoreError::Outage(text) = classify("23514", "no partition of relation \"telemetry\" found for row", None)
+        let StoreError::Outage(text) =
+            classify("23514", "no partition of relation \"telemetry\" found for row", None)
         else {
             panic!("blamed on the row");
         };

@@ -1,6 +1,8 @@
-//! The adapters of the domain's ports, each made from one [`Database`]: sink, directory, logbook, roster.
+//! The adapters of the domain's ports, each made from one [`Database`]: sink, directory, logbook,
+//! roster.
 //!
-//! It opens no connection and runs no statement. It stands above the folders of `store`, so that `connection` names none of them.
+//! It opens no connection and runs no statement. It stands above the folders of `store`, so that
+//! `connection` names none of them.
 
 use super::access::logins::PgLogbook;
 use super::access::replicas::PgRoster;

@@ -1,4 +1,5 @@
-//! Queries of the API and the command line: [`telemetry`] and [`quarantine`] by filter; [`simulation_readback`] after a simulation.
+//! Queries of the API and the command line: [`telemetry`] and [`quarantine`] by filter;
+//! [`simulation_readback`] after a simulation.
 //!
 //! They write nothing but the marks of a replay or a discard.
 

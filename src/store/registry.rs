@@ -1,10 +1,12 @@
-//! The registry in Postgres: tenants, devices, the lookups of authorization, the change feed, the audit log.
+//! The registry in Postgres: tenants, devices, the lookups of authorization, the change feed, the
+//! audit log.
 //!
 //! It stores decisions and makes none; the wing `registry` makes them.
 //!
 //! Read it in this order:
 //! 1. [`tenants`] and [`devices`]: add, list, change, remove; [`audit`] records each change.
-//! 2. [`directory`]: finds the devices of a whole batch in one query; [`token_hex`]: a token's hash as text.
+//! 2. [`directory`]: finds the devices of a whole batch in one query; [`token_hex`]: a token's hash
+//!    as text.
 //! 3. [`change_feed`]: LISTEN for changes and report which cache entries are stale.
 //! 4. [`broker_acl`]: the rows of the broker's access rules.
 //! 5. [`bulk_enroll`]: a whole simulated fleet by a few statements.

@@ -1,10 +1,13 @@
-//! The schema: migrations, partitions by day, retention, and the checks that readiness and `doctor` show.
+//! The schema: migrations, partitions by day, retention, and the checks that readiness and `doctor`
+//! show.
 //!
 //! It never removes a migration and never changes a table that it does not own.
 //!
 //! Read it in this order:
-//! 1. [`migrate`] applies the migrations; [`required_objects`] compares the schema with the list of required objects.
-//! 2. [`day_tables`] reads the partitions of a table; [`partitions`] creates and drops them; [`partition_report`] is the result.
+//! 1. [`migrate`] applies the migrations; [`required_objects`] compares the schema with the list of
+//!    required objects.
+//! 2. [`day_tables`] reads the partitions of a table; [`partitions`] creates and drops them;
+//!    [`partition_report`] is the result.
 //! 3. [`retention`] decides whether a round may delete.
 //! 4. [`inspect_server`] and [`inspect_schema`] are the checks of `doctor`.
 

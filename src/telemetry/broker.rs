@@ -13,11 +13,14 @@ metrics! {
         reconnects: IntCounter("sluice_mqtt_reconnects_total"),
         /// Messages delivered and not yet acknowledged.
         unacked: IntGauge("sluice_inflight_unacked"),
-        /// Times the in-flight window was full, so that the broker had to wait for acknowledgements.
+        /// Times the in-flight window was full, so that the broker had to wait for
+        /// acknowledgements.
         window_full: IntCounter("sluice_inflight_window_full_total"),
-        /// Acknowledgements dropped because their connection had ended; the broker delivers those messages again.
+        /// Acknowledgements dropped because their connection had ended; the broker delivers those
+        /// messages again.
         void_acks: IntCounter("sluice_void_acks_total"),
-        /// Times the broker did not remember the session although it should have: messages may be lost.
+        /// Times the broker did not remember the session although it should have: messages may be
+        /// lost.
         session_lost: IntCounter("sluice_mqtt_session_lost_total"),
         /// Packets that could not be read and were stepped over.
         malformed: IntCounter("sluice_mqtt_malformed_packets_total"),

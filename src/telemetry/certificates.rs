@@ -9,7 +9,8 @@ metrics! {
         certificates: IntGaugeVec("sluice_certificates", ["status"]),
         /// When the first ACTIVE certificate ends, in Unix time; 0 when there is none.
         earliest_not_after: IntGauge("sluice_certificate_earliest_not_after_seconds"),
-        /// When the authority that signs devices ends, in Unix time; 0 when none is set or it cannot be read.
+        /// When the authority that signs devices ends, in Unix time; 0 when none is set or it
+        /// cannot be read.
         authority_not_after: IntGauge("sluice_ca_not_after_seconds"),
     }
 }

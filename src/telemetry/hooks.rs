@@ -5,7 +5,8 @@ use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 use super::declare::metrics;
 
 /// Buckets in seconds. Mosquitto blocks on the answer, so they start at 50 microseconds.
-const SECONDS: [f64; 12] = [0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0, 2.5];
+const SECONDS: [f64; 12] =
+    [0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0, 2.5];
 
 /// The hooks.
 pub const HOOKS: [&str; 3] = ["user", "superuser", "acl"];
@@ -18,11 +19,14 @@ metrics! {
     pub struct HookCounters {
         /// Seconds from a question of the broker to its answer.
         seconds: Histogram("sluice_access_seconds", SECONDS),
-        /// Questions of the broker denied because something here failed, not because of who asked: alert on any.
+        /// Questions of the broker denied because something here failed, not because of who asked:
+        /// alert on any.
         faults: IntCounter("sluice_access_faults_total"),
-        /// Logins that a restart of the daemon would forget, because Postgres did not take them in time.
+        /// Logins that a restart of the daemon would forget, because Postgres did not take them in
+        /// time.
         logins_lost: IntCounter("sluice_access_logins_lost_total"),
-        /// 1 while the policy in force is the one in the file; 0 while that is wrong and an older one holds.
+        /// 1 while the policy in force is the one in the file; 0 while that is wrong and an older
+        /// one holds.
         policy_current: IntGauge("sluice_access_policy_current"),
     }
 }
@@ -41,7 +45,10 @@ impl HookMetrics {
     /// Creates and registers all of them; each known label starts at zero.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let help = "Questions of the broker, by hook and by what was answered.";
-        let decisions = IntCounterVec::new(Opts::new("sluice_access_decisions_total", help), &["hook", "result"])?;
+        let decisions = IntCounterVec::new(
+            Opts::new("sluice_access_decisions_total", help),
+            &["hook", "result"],
+        )?;
         registry.register(Box::new(decisions.clone()))?;
         let pairs = HOOKS.iter().flat_map(|hook| RESULTS.map(|result| [*hook, result]));
         let decisions = pairs.map(|labels| decisions.with_label_values(&labels)).collect();

@@ -9,7 +9,8 @@ metrics! {
     pub struct ByListener {
         /// Connections open, by listener.
         open: IntGaugeVec("sluice_http_connections", ["listener"]),
-        /// Connections closed to make room for a new one, because all places of their listener were taken.
+        /// Connections closed to make room for a new one, because all places of their listener were
+        /// taken.
         evicted: IntCounterVec("sluice_http_connections_evicted_total", ["listener"]),
         /// Connections closed because the peer sent or read too slowly, or was silent too long.
         timed_out: IntCounterVec("sluice_http_connections_timed_out_total", ["listener"]),
@@ -46,7 +47,12 @@ impl HttpMetrics {
     /// Creates and registers all of them; each listener starts at zero.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let all = ByListener::register(registry)?;
-        Ok(Self { api: all.of("api"), hooks: all.of("hooks"), ops: all.of("ops"), public: all.of("public") })
+        Ok(Self {
+            api: all.of("api"),
+            hooks: all.of("hooks"),
+            ops: all.of("ops"),
+            public: all.of("public"),
+        })
     }
 }
 

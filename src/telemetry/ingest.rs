@@ -10,7 +10,8 @@ pub const SECONDS: [f64; 14] =
     [0.0005, 0.001, 0.002, 0.004, 0.006, 0.008, 0.015, 0.03, 0.06, 0.125, 0.25, 0.5, 2.0, 10.0];
 
 /// Buckets in rows of a batch.
-pub const ROWS: [f64; 12] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2000.0, 5000.0];
+pub const ROWS: [f64; 12] =
+    [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2000.0, 5000.0];
 
 metrics! {
     /// The metrics without labels.
@@ -56,11 +57,16 @@ impl IngestMetrics {
     /// Creates and registers all of them; each known label starts at zero.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let results = IntCounterVec::new(
-            Opts::new("sluice_messages_total", "Messages that reached their end, by what became of them."),
+            Opts::new(
+                "sluice_messages_total",
+                "Messages that reached their end, by what became of them.",
+            ),
             &["result"],
         )?;
-        let reasons =
-            IntCounterVec::new(Opts::new("sluice_quarantined_total", "Messages refused, by reason."), &["reason"])?;
+        let reasons = IntCounterVec::new(
+            Opts::new("sluice_quarantined_total", "Messages refused, by reason."),
+            &["reason"],
+        )?;
         registry.register(Box::new(results.clone()))?;
         registry.register(Box::new(reasons.clone()))?;
         Ok(Self {
@@ -69,7 +75,10 @@ impl IngestMetrics {
             duplicate: results.with_label_values(&["duplicate"]),
             quarantined: results.with_label_values(&["quarantined"]),
             ignored: results.with_label_values(&["ignored"]),
-            by_reason: Reason::ALL.iter().map(|reason| reasons.with_label_values(&[reason.label()])).collect(),
+            by_reason: Reason::ALL
+                .iter()
+                .map(|reason| reasons.with_label_values(&[reason.label()]))
+                .collect(),
         })
     }
 

@@ -1,7 +1,8 @@
-//! Writes log lines to standard error on a thread of its own, so that a slow reader does not block the caller.
+//! Writes log lines to standard error on a thread of its own, so that a slow reader does not block
+//! the caller.
 //!
-//! Lines keep their order. A line that cannot be written, because the reader stalls, the disk is full or the terminal
-//! is closed, is lost and counted. It does not decide what a line says.
+//! Lines keep their order. A line that cannot be written, because the reader stalls, the disk is
+//! full or the terminal is closed, is lost and counted. It does not decide what a line says.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -15,7 +16,8 @@ use std::time::{Duration, Instant};
 /// Capacity of the queue, in bytes.
 const QUEUE_BYTES: usize = 1024 * 1024;
 
-/// Longest wait of one line for room. After it, lines are dropped at once until the reader takes one.
+/// Longest wait of one line for room. After it, lines are dropped at once until the reader takes
+/// one.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Pause before a retry on a non-blocking descriptor that is full.
@@ -56,7 +58,8 @@ pub fn lost() -> u64 {
 impl LogWriter {
     /// Writes to standard error.
     pub fn to_stderr() -> io::Result<Self> {
-        // A separate descriptor: the lock of the standard one would be held while its reader stalls.
+        // A separate descriptor: the lock of the standard one would be held while its reader
+        // stalls.
         Self::to(File::from(io::stderr().as_fd().try_clone_to_owned()?))
     }
 
@@ -69,10 +72,12 @@ impl LogWriter {
 
     /// Queues one line; waits at most `PATIENCE` for room.
     pub fn enqueue(&self, line: &[u8]) {
-        let has_room = |queue: &LineQueue| queue.lines.is_empty() || queue.bytes + line.len() <= QUEUE_BYTES;
+        let has_room =
+            |queue: &LineQueue| queue.lines.is_empty() || queue.bytes + line.len() <= QUEUE_BYTES;
         let mut queue = self.0.lock();
         if !has_room(&queue) && !queue.is_stalled {
-            let waited = self.0.drained.wait_timeout_while(queue, PATIENCE, |queue| !has_room(queue));
+            let waited =
+                self.0.drained.wait_timeout_while(queue, PATIENCE, |queue| !has_room(queue));
             queue = waited.unwrap_or_else(PoisonError::into_inner).0;
             queue.is_stalled = !has_room(&queue);
         }
@@ -91,8 +96,13 @@ impl LogWriter {
         let end = Instant::now() + patience;
         let mut queue = self.0.lock();
         while queue.is_writing || !queue.lines.is_empty() {
-            let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else { return };
-            queue = self.0.drained.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+            let Some(left) =
+                end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+            else {
+                return;
+            };
+            queue =
+                self.0.drained.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
@@ -138,7 +148,8 @@ impl SharedWriter {
     }
 }
 
-/// Writes all of `rest`. Another process may have made standard error non-blocking, so a full descriptor is retried.
+/// Writes all of `rest`. Another process may have made standard error non-blocking, so a full
+/// descriptor is retried.
 fn write_whole(out: &mut impl Write, mut rest: &[u8]) -> io::Result<()> {
     while !rest.is_empty() {
         match out.write(rest) {
@@ -199,7 +210,11 @@ mod tests {
         for _ in 0..100 {
             writer.enqueue(&line);
         }
-        assert!(begun.elapsed() < PATIENCE * 20, "one line waits, the others do not: {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < PATIENCE * 20,
+            "one line waits, the others do not: {:?}",
+            begun.elapsed()
+        );
         assert!(lost() - before >= 100 - 10, "{}", lost() - before);
         writer.flush(Duration::from_millis(10));
         // Once it reads again, lines pass again; once it is gone, they are lost.

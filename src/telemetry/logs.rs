@@ -1,4 +1,5 @@
-//! Sets up the log: text for people or JSON for programs, to standard error, each line with its time in UTC (RFC 3339).
+//! Sets up the log: text for people or JSON for programs, to standard error, each line with its
+//! time in UTC (RFC 3339).
 //!
 //! It decides the format of lines and limits repeated ones, not what they say.
 
@@ -15,8 +16,8 @@ use super::log_writer::LogWriter;
 use crate::config::sections::process::LogFormat;
 use crate::domain::time::Timestamp;
 
-/// The default level limits the database driver to warnings: at info it reports each check of migrations, and each
-/// connection lost to a restart of Postgres.
+/// The default level limits the database driver to warnings: at info it reports each check of
+/// migrations, and each connection lost to a restart of Postgres.
 const USUAL: (&str, &str) = ("info", "info,sqlx=warn,sqlx_core=warn");
 
 /// The writer of this process; empty until the log is set up.
@@ -56,7 +57,9 @@ pub fn init(level: &str, format: LogFormat) -> Result<(), LogsError> {
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || own.clone());
     match format {
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).finish().try_init()?,
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).finish().try_init()?,
+        LogFormat::Json => {
+            lines.json().flatten_event(true).with_current_span(false).finish().try_init()?
+        }
     }
     WRITER.get_or_init(|| writer);
     // A panic becomes a log line too: the default hook would wait for a reader that stalls.
@@ -91,7 +94,8 @@ impl Repeated {
         Self { interval, last: None, suppressed: 0 }
     }
 
-    /// Returns the number of lines suppressed since the last one if the line is due now; `None` suppresses it.
+    /// Returns the number of lines suppressed since the last one if the line is due now; `None`
+    /// suppresses it.
     pub fn ready(&mut self, now: Timestamp) -> Option<u64> {
         if self.last.is_some_and(|last| self.is_too_soon(last, now)) {
             self.suppressed = self.suppressed.saturating_add(1);

@@ -19,7 +19,8 @@ use super::store::StoreMetrics;
 metrics! {
     /// Metrics of the log, updated at each scrape.
     pub struct LogMetrics {
-        /// Log lines that could not be written, because standard error was closed, full, or not read.
+        /// Log lines that could not be written, because standard error was closed, full, or not
+        /// read.
         lost: IntCounter("sluice_log_lines_lost_total"),
     }
 }
@@ -60,8 +61,10 @@ impl Metrics {
     /// Creates a registry and registers all metrics in it.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        let build =
-            IntGaugeVec::new(Opts::new("sluice_build_info", "Always 1; the labels tell the build."), &["version"])?;
+        let build = IntGaugeVec::new(
+            Opts::new("sluice_build_info", "Always 1; the labels tell the build."),
+            &["version"],
+        )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         registry.register(Box::new(build))?;
         Ok(Self {

@@ -1,5 +1,5 @@
-//! Reduces a repeated failure to few log lines: one when it begins, one for each new reason, one when it ends, and at
-//! most one reminder per minute.
+//! Reduces a repeated failure to few log lines: one when it begins, one for each new reason, one
+//! when it ends, and at most one reminder per minute.
 //!
 //! It writes nothing and reads no clock: the caller does both.
 
@@ -32,16 +32,18 @@ pub struct OutageLog {
 // === impl OutageLog ===
 
 impl OutageLog {
-    /// Records a failure. Returns the number of failures suppressed since the last line if a line is due now; `None`
-    /// suppresses it.
+    /// Records a failure. Returns the number of failures suppressed since the last line if a line
+    /// is due now; `None` suppresses it.
     pub fn failed(&mut self, reason: &str, now: Instant) -> Option<u64> {
-        if self.is_over && self.last_failure.is_none_or(|last| now.duration_since(last) >= REMINDER) {
+        if self.is_over && self.last_failure.is_none_or(|last| now.duration_since(last) >= REMINDER)
+        {
             *self = Self::default();
         }
         self.came_back |= std::mem::take(&mut self.is_over);
         self.failures += 1;
         self.last_failure = Some(now);
-        let is_new = self.reasons.len() < MAX_REASONS && !self.reasons.iter().any(|logged| logged == reason);
+        let is_new =
+            self.reasons.len() < MAX_REASONS && !self.reasons.iter().any(|logged| logged == reason);
         if is_new {
             self.reasons.push(reason.to_owned());
         }
@@ -54,7 +56,8 @@ impl OutageLog {
         Some(std::mem::take(&mut self.held_back))
     }
 
-    /// Records a success. Returns the number of failures if the end of the outage is to be logged now.
+    /// Records a success. Returns the number of failures if the end of the outage is to be logged
+    /// now.
     pub fn worked(&mut self, now: Instant) -> Option<u64> {
         let last = self.last_failure.filter(|_| !self.is_over)?;
         if self.came_back && now.duration_since(last) < QUIET_PERIOD {
@@ -79,7 +82,8 @@ mod tests {
     fn a_trouble_is_told_when_it_begins_when_its_reason_is_new_and_when_it_is_over() {
         let (mut outage, start) = (OutageLog::default(), Instant::now());
         assert_eq!(outage.worked(start), None);
-        let logged = ["away", "away", "full", "away", "full"].map(|reason| outage.failed(reason, start).is_some());
+        let logged = ["away", "away", "full", "away", "full"]
+            .map(|reason| outage.failed(reason, start).is_some());
         assert_eq!(logged, [true, false, true, false, false]);
         assert_eq!(outage.failed("away", after(start, 60)), Some(2), "the reminder");
         assert_eq!(outage.worked(after(start, 61)), Some(6));
@@ -94,7 +98,10 @@ mod tests {
         for tenth in 0..1_200 {
             let now = start + Duration::from_millis(100 * tenth);
             let reason = if tenth % 6 == 0 { "reset" } else { "closed" };
-            lines += u32::from(if tenth % 3 == 0 { outage.failed(reason, now) } else { outage.worked(now) }.is_some());
+            lines += u32::from(
+                if tenth % 3 == 0 { outage.failed(reason, now) } else { outage.worked(now) }
+                    .is_some(),
+            );
         }
         assert!((3..=5).contains(&lines), "{lines}");
         assert!(outage.worked(after(start, 125)).is_none(), "it may come back");

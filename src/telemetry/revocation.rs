@@ -10,7 +10,8 @@ metrics! {
     pub struct RevocationMetrics {
         /// When the CRL published last ends, in Unix time; 0 while there is none.
         next_update: IntGauge("sluice_crl_next_update_seconds"),
-        /// 1 while the broker was last seen to refuse a revoked certificate and to let a valid one in.
+        /// 1 while the broker was last seen to refuse a revoked certificate and to let a valid one
+        /// in.
         enforced: IntGauge("sluice_crl_enforced"),
         /// Live sessions of revoked devices that could not be ended when that was last tried.
         sessions_not_ended: IntGauge("sluice_sessions_not_ended"),

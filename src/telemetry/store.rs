@@ -19,7 +19,8 @@ metrics! {
         clock_offset: Gauge("sluice_clock_offset_seconds"),
         /// Partitions of telemetry that stand ready for days to come.
         partitions_ahead: IntGauge("sluice_partitions_ahead"),
-        /// 1 while nothing past its retention is deleted: the clocks differ, or a round would advance by many days at once.
+        /// 1 while nothing past its retention is deleted: the clocks differ, or a round would
+        /// advance by many days at once.
         retention_held: IntGauge("sluice_retention_held"),
     }
 }

@@ -1,7 +1,8 @@
-//! The bench: the broker alone, the database alone, a bare consumer, and Sluice, side by side on one machine.
+//! The bench: the broker alone, the database alone, a bare consumer, and Sluice, side by side on
+//! one machine.
 //!
-//! `scripts/bench` starts the servers and calls it; it touches no other. It is no part of the program and uses none of its
-//! code: it measures the released binary from outside.
+//! `scripts/bench` starts the servers and calls it; it touches no other. It is no part of the
+//! program and uses none of its code: it measures the released binary from outside.
 #![expect(clippy::unwrap_used, reason = "what cannot be measured ends the bench")]
 #![expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
 
@@ -52,8 +53,12 @@ fn main() -> ExitCode {
 fn yardstick(words: &[String]) -> Outcome<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
-        ["drain", port, qos, messages] => yardsticks::drain(port.parse()?, qos.parse()?, messages.parse()?)?,
-        ["hoard", port, name, messages] => yardsticks::hoard(port.parse()?, name, messages.parse()?)?,
+        ["drain", port, qos, messages] => {
+            yardsticks::drain(port.parse()?, qos.parse()?, messages.parse()?)?
+        }
+        ["hoard", port, name, messages] => {
+            yardsticks::hoard(port.parse()?, name, messages.parse()?)?
+        }
         ["consume", port, qos, socket, messages] => {
             yardsticks::consume(port.parse()?, qos.parse()?, socket.as_ref(), messages.parse()?)?;
         }
@@ -136,20 +141,35 @@ fn run(case: &Case, stage: &Stage, measured: &mut Measured) {
 fn prepare(stage: &Stage) -> Outcome<()> {
     println!("registering {LARGE} devices");
     stage.migrate()?;
-    let words = format!("--auth certificate --tenants 20 --devices {LARGE} --bad 0.5 --messages 2 --rate 0");
+    let words = format!(
+        "--auth certificate --tenants 20 --devices {LARGE} --bad 0.5 --messages 2 --rate 0"
+    );
     let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
     let (_, registered) = stage.fleet(&words)?.finish()?;
     if !registered {
-        return Err(format!("the fleet was not registered; see fleet.log in {}", stage.out.display()).into());
+        return Err(format!(
+            "the fleet was not registered; see fleet.log in {}",
+            stage.out.display()
+        )
+        .into());
     }
     stage.database()?.query("VACUUM ANALYZE")?;
     Ok(())
 }
 
-fn conclude(stage: &Stage, names: &[String], measured: &Measured, extent: &serde_json::Value) -> Outcome<bool> {
+fn conclude(
+    stage: &Stage,
+    names: &[String],
+    measured: &Measured,
+    extent: &serde_json::Value,
+) -> Outcome<bool> {
     let cases: Vec<_> = names
         .iter()
-        .filter_map(|name| measured.get(name).map(|rounds| (name.as_str(), rounds.as_slice(), plan::median(rounds))))
+        .filter_map(|name| {
+            measured
+                .get(name)
+                .map(|rounds| (name.as_str(), rounds.as_slice(), plan::median(rounds)))
+        })
         .collect();
     println!("\nmedians\n{}", report::heading());
     for (name, _, median) in &cases {
@@ -160,11 +180,18 @@ fn conclude(stage: &Stage, names: &[String], measured: &Measured, extent: &serde
     for target in &targets {
         println!("{}", report::verdict(target));
     }
-    fs::write(stage.out.join("report.json"), format!("{:#}\n", report::json(&cases, &targets, extent)))?;
-    let full_rate = cases.iter().filter(|(name, ..)| !name.contains("/s") && !name.contains("lone"));
+    fs::write(
+        stage.out.join("report.json"),
+        format!("{:#}\n", report::json(&cases, &targets, extent)),
+    )?;
+    let full_rate =
+        cases.iter().filter(|(name, ..)| !name.contains("/s") && !name.contains("lone"));
     let bars: Vec<_> = full_rate.map(|(name, _, median)| (*name, *median)).collect();
     fs::write(stage.out.join("report.svg"), report::svg(&bars))?;
-    println!("\n{} and report.svg beside it hold the same", stage.out.join("report.json").display());
+    println!(
+        "\n{} and report.svg beside it hold the same",
+        stage.out.join("report.json").display()
+    );
     Ok(targets.iter().all(|target| target.met() != Some(false)))
 }
 
@@ -176,7 +203,11 @@ impl Arguments {
     where
         T::Err: std::error::Error + 'static,
     {
-        let place = self.0.iter().position(|word| word == name).ok_or_else(|| format!("{name} is missing"))?;
+        let place = self
+            .0
+            .iter()
+            .position(|word| word == name)
+            .ok_or_else(|| format!("{name} is missing"))?;
         let word = self.0.get(place + 1).ok_or_else(|| format!("{name} wants a value"))?;
         Ok(word.parse()?)
     }

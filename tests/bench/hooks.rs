@@ -1,7 +1,9 @@
-//! The broker's questions: asked as its plugin does, one after the other on connections that stay open, at a fixed rate.
+//! The broker's questions: asked as its plugin does, one after the other on connections that stay
+//! open, at a fixed rate.
 //!
-//! Half of them are about devices by certificate, half about holders of tokens; each is answered with a yes, and any other
-//! answer counts as wrong. What is measured is how long the broker would have stood still: from a question to its answer.
+//! Half of them are about devices by certificate, half about holders of tokens; each is answered
+//! with a yes, and any other answer counts as wrong. What is measured is how long the broker would
+//! have stood still: from a question to its answer.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -41,7 +43,8 @@ const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// Asks for so many seconds over so many connections.
 pub fn round(stage: &Stage, connections: u64, seconds: u64) -> Outcome<Round> {
     let (requests, settings) = prepare(stage)?;
-    let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let settings: Vec<(&str, &str)> =
+        settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let daemon = stage.daemon("bench-hooks", &settings)?;
     let address = settings.iter().find(|(name, _)| *name == "HOOKS_BIND").ok_or("no address")?.1;
     // Every device and every token has been seen before.
@@ -51,9 +54,11 @@ pub fn round(stage: &Stage, connections: u64, seconds: u64) -> Outcome<Round> {
     let askers: Vec<_> = (0..connections)
         .map(|number| {
             let (address, requests) = (address.to_owned(), requests.clone());
-            let pace = Pace { every: Duration::from_micros(1_000_000 * connections / RATE), seconds };
+            let pace =
+                Pace { every: Duration::from_micros(1_000_000 * connections / RATE), seconds };
             thread::spawn(move || {
-                let own: Vec<String> = requests.into_iter().skip(usize::try_from(number).unwrap_or(0) * 37).collect();
+                let own: Vec<String> =
+                    requests.into_iter().skip(usize::try_from(number).unwrap_or(0) * 37).collect();
                 ask(&address, &own, Some(pace)).map_err(|error| error.to_string())
             })
         })
@@ -69,7 +74,11 @@ pub fn round(stage: &Stage, connections: u64, seconds: u64) -> Outcome<Round> {
     stage.dismiss(daemon)?;
     waits.sort_unstable();
     let quantile = |share: f64| {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place within the list")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a place within the list"
+        )]
         let place = ((waits.len() as f64 * share) as usize).min(waits.len() - 1);
         waits[place].as_secs_f64() * 1e3
     };
@@ -130,7 +139,9 @@ fn is_yes(stream: &mut BufReader<TcpStream>) -> Outcome<bool> {
             return Err("the hooks closed the connection".into());
         }
     }
-    let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    let length = head
+        .lines()
+        .find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
     let mut body = vec![0; length.ok_or("an answer without a length")?];
     stream.read_exact(&mut body)?;
     Ok(head.starts_with("HTTP/1.1 200") && body == br#"{"ok":true}"#)
@@ -180,8 +191,7 @@ fn an_hour_from_now() -> Outcome<u64> {
 
 fn token(key: &Ed25519KeyPair, number: u64, exp: u64) -> String {
     let header = json!({ "alg": "EdDSA", "kid": "k1" });
-    let claims =
-        json!({ "iss": ISSUER, "sub": format!("person-{number}"), "exp": exp, "groups": [format!("g{}", RULES - 2)] });
+    let claims = json!({ "iss": ISSUER, "sub": format!("person-{number}"), "exp": exp, "groups": [format!("g{}", RULES - 2)] });
     let signed = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
     let signature = URL_SAFE_NO_PAD.encode(key.sign(signed.as_bytes()));
     format!("{signed}.{signature}")

@@ -109,8 +109,10 @@ pub fn round(stage: &Stage, consumer: Consumer, load: Load) -> Outcome<Round> {
     let said_done = taker.wait(done_before + sent)?;
     let (after, memory_mib) = (Clocks::read(stage, &taker), taker.memory());
     // On top of many rows it would take long to look.
-    let ended = if consumer == Consumer::Drain || load.on_top { said_done } else { last_commit(stage)? };
-    let (latency, fsync) = if load.rate > 0 && consumer != Consumer::Drain { latency(stage)? } else { (None, 0.0) };
+    let ended =
+        if consumer == Consumer::Drain || load.on_top { said_done } else { last_commit(stage)? };
+    let (latency, fsync) =
+        if load.rate > 0 && consumer != Consumer::Drain { latency(stage)? } else { (None, 0.0) };
     let each = |micros: u64| micros as f64 / sent as f64;
     let span = ended - summary["messages"]["began_us"].as_i64().ok_or("no time")? as f64;
     let round = Round {
@@ -131,7 +133,12 @@ pub fn round(stage: &Stage, consumer: Consumer, load: Load) -> Outcome<Round> {
 pub fn copy_alone(stage: &Stage, devices: u64, messages: u64) -> Outcome<Round> {
     let before = cpu_with_children(stage.postgres);
     let begun = Instant::now();
-    let arguments = ["copy".to_owned(), stage.socket.display().to_string(), devices.to_string(), messages.to_string()];
+    let arguments = [
+        "copy".to_owned(),
+        stage.socket.display().to_string(),
+        devices.to_string(),
+        messages.to_string(),
+    ];
     Stage::yardstick(&arguments)?.finish()?;
     let rate = messages as f64 / begun.elapsed().as_secs_f64();
     let database = (cpu_with_children(stage.postgres) - before) as f64 / messages as f64;
@@ -147,10 +154,16 @@ pub fn lay(stage: &Stage, devices: u64, rows: u64) -> Outcome<()> {
     Ok(())
 }
 
-/// Everything is delivered again: messages that one session holds unacknowledged while another daemon has stored them all.
+/// Everything is delivered again: messages that one session holds unacknowledged while another
+/// daemon has stored them all.
 pub fn redelivery(stage: &Stage, load: Load) -> Outcome<Round> {
     stage.clear()?;
-    let hoard = ["hoard".to_owned(), stage.mqtt_port.to_string(), "bench-late".into(), load.messages.to_string()];
+    let hoard = [
+        "hoard".to_owned(),
+        stage.mqtt_port.to_string(),
+        "bench-late".into(),
+        load.messages.to_string(),
+    ];
     let hoarder = Stage::yardstick(&hoard)?;
     let first = stage.daemon("bench-first", &[])?;
     let (said, _) = stage.fleet(&load.arguments())?.finish()?;
@@ -171,7 +184,8 @@ pub fn redelivery(stage: &Stage, load: Load) -> Outcome<Round> {
         broker: each(cpu(stage.mosquitto) - broker),
         database: each(cpu_with_children(stage.postgres) - database),
         memory_mib: peak_mib(daemon.process.id()),
-        wrong: wrong(stage, Consumer::Sluice(1), &serde_json::from_str(&said)?)? + done.stored as f64,
+        wrong: wrong(stage, Consumer::Sluice(1), &serde_json::from_str(&said)?)?
+            + done.stored as f64,
         ..Round::default()
     };
     stage.dismiss(daemon)?;
@@ -224,7 +238,8 @@ impl Clocks {
 
 impl Taker {
     fn start(stage: &Stage, consumer: Consumer, load: Load) -> Outcome<Self> {
-        let (port, qos, messages) = (stage.mqtt_port.to_string(), load.qos.to_string(), load.messages.to_string());
+        let (port, qos, messages) =
+            (stage.mqtt_port.to_string(), load.qos.to_string(), load.messages.to_string());
         let socket = stage.socket.display().to_string();
         let by_tcp = stage.database_url(Some(stage.tcp_port));
         let settings = match load.way {
@@ -233,12 +248,17 @@ impl Taker {
             Way::Tcp => vec![("DATABASE_URL", by_tcp.as_str())],
         };
         Ok(match consumer {
-            Consumer::Drain => Self::Yardstick(Stage::yardstick(&["drain".into(), port, qos, messages])?),
-            Consumer::Bare => Self::Yardstick(Stage::yardstick(&["consume".into(), port, qos, socket, messages])?),
+            Consumer::Drain => {
+                Self::Yardstick(Stage::yardstick(&["drain".into(), port, qos, messages])?)
+            }
+            Consumer::Bare => {
+                Self::Yardstick(Stage::yardstick(&["consume".into(), port, qos, socket, messages])?)
+            }
             Consumer::Sluice(1) => Self::Daemons(vec![stage.daemon("bench-0", &settings)?]),
             Consumer::Sluice(replicas) => {
                 let shared = [("MQTT_SHARE_GROUP", "bench")];
-                let daemons = (0..replicas).map(|number| stage.daemon(&format!("bench-{number}"), &shared));
+                let daemons =
+                    (0..replicas).map(|number| stage.daemon(&format!("bench-{number}"), &shared));
                 Self::Daemons(daemons.collect::<Outcome<_>>()?)
             }
         })
@@ -276,7 +296,9 @@ impl Taker {
     fn stop(self, stage: &Stage) -> Outcome<()> {
         match self {
             Self::Yardstick(process) => Ok(process.finish().map(drop)?),
-            Self::Daemons(daemons) => daemons.into_iter().try_for_each(|daemon| stage.dismiss(daemon)),
+            Self::Daemons(daemons) => {
+                daemons.into_iter().try_for_each(|daemon| stage.dismiss(daemon))
+            }
         }
     }
 }
@@ -285,8 +307,8 @@ fn done(daemons: &[Daemon]) -> Outcome<u64> {
     daemons.iter().map(|daemon| Ok(daemon.done()?.all())).sum()
 }
 
-/// Waits until the daemons have done so many; when that was. At QoS 0 the broker may have dropped some: then until nothing
-/// more happens, which ends it with the last that did.
+/// Waits until the daemons have done so many; when that was. At QoS 0 the broker may have dropped
+/// some: then until nothing more happens, which ends it with the last that did.
 fn wait(daemons: &[Daemon], messages: u64) -> Outcome<f64> {
     let (mut seen, mut progress, mut at) = (0, Instant::now(), now_micros());
     loop {
@@ -301,21 +323,26 @@ fn wait(daemons: &[Daemon], messages: u64) -> Outcome<f64> {
     }
 }
 
-/// From the time in the payload to the time of the row's commit, of every row: Postgres keeps the latter by
-/// `track_commit_timestamp`. It reads that clock just before it flushes its log, so the mean time of a flush is said too.
+/// From the time in the payload to the time of the row's commit, of every row: Postgres keeps the
+/// latter by `track_commit_timestamp`. It reads that clock just before it flushes its log, so the
+/// mean time of a flush is said too.
 fn latency(stage: &Stage) -> Outcome<(Option<[f64; 4]>, f64)> {
     let mut database = stage.database()?;
     let rows = database.query(
         "SELECT unnest(percentile_disc(ARRAY[0.5, 0.99, 0.999, 1.0]) WITHIN GROUP \
          (ORDER BY 1000 * extract(epoch FROM pg_xact_commit_timestamp(xmin) - time)::float8)) FROM telemetry",
     )?;
-    let quantiles: Vec<f64> = rows.into_iter().flatten().filter_map(|value| value.parse().ok()).collect();
+    let quantiles: Vec<f64> =
+        rows.into_iter().flatten().filter_map(|value| value.parse().ok()).collect();
     // Newer servers keep it elsewhere; then it is not added.
-    let flush = database.value("SELECT wal_sync_time / greatest(wal_sync, 1) FROM pg_stat_wal").unwrap_or_default();
+    let flush = database
+        .value("SELECT wal_sync_time / greatest(wal_sync, 1) FROM pg_stat_wal")
+        .unwrap_or_default();
     Ok((quantiles.try_into().ok(), flush.parse().unwrap_or(0.0)))
 }
 
-/// When the last row was committed, in microseconds since 1970: the same clock for whoever wrote it.
+/// When the last row was committed, in microseconds since 1970: the same clock for whoever wrote
+/// it.
 fn last_commit(stage: &Stage) -> Outcome<f64> {
     let last = stage.database()?.value(
         "SELECT 1000000 * extract(epoch FROM greatest( \
@@ -333,8 +360,11 @@ fn wrong(stage: &Stage, consumer: Consumer, summary: &Value) -> Outcome<f64> {
     let findings = stage.verify(summary)?;
     let count = |name: &str| findings[name].as_f64().unwrap_or(f64::NAN);
     let refusals = findings["quarantined"].as_object().into_iter().flatten();
-    let misjudged: f64 =
-        refusals.map(|(_, counts)| (counts[0].as_f64().unwrap_or(0.0) - counts[1].as_f64().unwrap_or(0.0)).abs()).sum();
+    let misjudged: f64 = refusals
+        .map(|(_, counts)| {
+            (counts[0].as_f64().unwrap_or(0.0) - counts[1].as_f64().unwrap_or(0.0)).abs()
+        })
+        .sum();
     Ok(count("missing") + count("doubled") + misjudged)
 }
 

@@ -1,4 +1,5 @@
-//! The least of MQTT 5 that a bare subscriber needs, on a blocking socket and without Sluice's own code.
+//! The least of MQTT 5 that a bare subscriber needs, on a blocking socket and without Sluice's own
+//! code.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -41,7 +42,8 @@ impl Hello<'_> {
         let mut socket = TcpStream::connect(("127.0.0.1", self.port))?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(Duration::from_mins(1)))?;
-        let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', 5, u8::from(self.clean) << 1, 0, 0, 8, 0x11];
+        let mut body =
+            vec![0, 4, b'M', b'Q', b'T', b'T', 5, u8::from(self.clean) << 1, 0, 0, 8, 0x11];
         let expiry: u32 = if self.clean { 0 } else { 600 };
         body.extend(expiry.to_be_bytes());
         body.push(0x21);
@@ -117,7 +119,10 @@ impl Subscriber {
 
 /// PUBACKs for these, in one write.
 pub fn acknowledge(socket: &mut TcpStream, packet_ids: &[u16]) -> io::Result<()> {
-    let acks: Vec<u8> = packet_ids.iter().flat_map(|id| [0x40, 2, id.to_be_bytes()[0], id.to_be_bytes()[1]]).collect();
+    let acks: Vec<u8> = packet_ids
+        .iter()
+        .flat_map(|id| [0x40, 2, id.to_be_bytes()[0], id.to_be_bytes()[1]])
+        .collect();
     socket.write_all(&acks)
 }
 
@@ -141,7 +146,8 @@ fn variable(bytes: &[u8]) -> Option<(usize, usize)> {
 fn message(first: u8, body: &[u8]) -> Message<'_> {
     let topic_end = 2 + usize::from(u16::from_be_bytes([body[0], body[1]]));
     let has_id = first & 0b110 != 0;
-    let packet_id = if has_id { u16::from_be_bytes([body[topic_end], body[topic_end + 1]]) } else { 0 };
+    let packet_id =
+        if has_id { u16::from_be_bytes([body[topic_end], body[topic_end + 1]]) } else { 0 };
     let properties = topic_end + if has_id { 2 } else { 0 };
     let (length, used) = variable(&body[properties..]).unwrap_or((0, 1));
     Message { topic: &body[2..topic_end], payload: &body[properties + used + length..], packet_id }

@@ -28,8 +28,9 @@ pub struct Case {
 
 type Run = Box<dyn Fn(&Stage) -> Outcome<Round>>;
 
-/// Cases that are compared with each other. They run one right after the other, in turn forwards and backwards, so that a
-/// machine which becomes faster or slower meanwhile does so for all of them.
+/// Cases that are compared with each other. They run one right after the other, in turn forwards
+/// and backwards, so that a machine which becomes faster or slower meanwhile does so for all of
+/// them.
 pub struct Set {
     pub cases: Vec<Case>,
     /// How often in each round.
@@ -70,17 +71,21 @@ pub type Measured = BTreeMap<String, Vec<Round>>;
 pub fn sets(extent: Extent) -> Vec<Set> {
     let messages = extent.messages;
     let way = Way::Usual;
-    let full = Load { qos: 1, devices: SMALL, messages, rate: 0, bad: 0, warm: true, on_top: false, way };
+    let full =
+        Load { qos: 1, devices: SMALL, messages, rate: 0, bad: 0, warm: true, on_top: false, way };
     let at = |rate: u64| Load { messages: rate * extent.seconds, rate, ..full };
-    let [at_most_once, much_at_most_once] = [QOS0_RATE, QOS0_MUCH].map(|rate| Load { qos: 0, ..at(rate) });
+    let [at_most_once, much_at_most_once] =
+        [QOS0_RATE, QOS0_MUCH].map(|rate| Load { qos: 0, ..at(rate) });
     let sluice = |name: &str, load: Load| case(name, Consumer::Sluice(1), load);
     let questions = [1, 4].map(|connections| {
         let name = format!("broker's questions at {}/s, {connections} conn.", hooks::RATE);
         let asked = Box::new(move |stage: &Stage| hooks::round(stage, connections, extent.seconds));
         Case { run: asked, ..sluice(&name, full) }
     });
-    let copied = move |stage: &Stage| stage.clear().and_then(|()| copy_alone(stage, SMALL, full.messages));
-    let again = move |stage: &Stage| redelivery(stage, Load { messages: full.messages.min(HOARD), ..full });
+    let copied =
+        move |stage: &Stage| stage.clear().and_then(|()| copy_alone(stage, SMALL, full.messages));
+    let again =
+        move |stage: &Stage| redelivery(stage, Load { messages: full.messages.min(HOARD), ..full });
     let mut sets = vec![
         alone(case("broker alone, QoS 1", Consumer::Drain, full)),
         alone(Case { run: Box::new(copied), ..sluice("database alone, COPY", full) }),
@@ -103,7 +108,10 @@ pub fn sets(extent: Extent) -> Vec<Set> {
         ]),
         together([
             sluice("sluice, 100,000 devices", Load { devices: LARGE, ..full }),
-            sluice("sluice, 100,000 devices never seen", Load { devices: LARGE, warm: false, ..full }),
+            sluice(
+                "sluice, 100,000 devices never seen",
+                Load { devices: LARGE, warm: false, ..full },
+            ),
         ]),
         alone(sluice("sluice, 1 % quarantined", Load { bad: 1, ..full })),
         alone(sluice("sluice, 50 % quarantined", Load { bad: 50, ..full })),
@@ -148,8 +156,9 @@ fn grown(name: &str, ground: u64, load: Load) -> Case {
     Case { ground, ..case(name, Consumer::Sluice(1), Load { on_top: true, ..load }) }
 }
 
-/// The targets, as far as what they compare was measured. What two cases are compared by is the median of their ratios, each
-/// of two rounds that ran one right after the other (those on few and on many rows: as near as the ground allows).
+/// The targets, as far as what they compare was measured. What two cases are compared by is the
+/// median of their ratios, each of two rounds that ran one right after the other (those on few and
+/// on many rows: as near as the ground allows).
 pub fn targets(measured: &Measured) -> Vec<Target> {
     let of = |name: &str| Some(median(measured.get(name)?));
     let ratio = |name: &str, other: &str, figure: fn(&Round) -> f64| {
@@ -162,14 +171,30 @@ pub fn targets(measured: &Measured) -> Vec<Target> {
     let least = |what, value, bound| Target { what, value, bound, at_least: true };
     let (full, slow) = ("sluice, QoS 1", "sluice at 2,000/s");
     vec![
-        least("rate at QoS 1, of the bare consumer's", ratio(full, "bare consumer, QoS 1", |round| round.rate), 0.9),
+        least(
+            "rate at QoS 1, of the bare consumer's",
+            ratio(full, "bare consumer, QoS 1", |round| round.rate),
+            0.9,
+        ),
         most("own CPU at QoS 1, us a message", of(full).map(|round| round.own), 7.0),
-        most("own CPU at QoS 1, of Mosquitto's", of(full).map(|round| round.own / round.broker), 0.5),
-        most("own CPU at QoS 0, us a message", of("sluice, QoS 0 at 40,000/s").map(|round| round.own), 4.0),
+        most(
+            "own CPU at QoS 1, of Mosquitto's",
+            of(full).map(|round| round.own / round.broker),
+            0.5,
+        ),
+        most(
+            "own CPU at QoS 0, us a message",
+            of("sluice, QoS 0 at 40,000/s").map(|round| round.own),
+            4.0,
+        ),
         most("latency at 2,000/s, p50 ms", quantile(slow, 0), 6.0),
         most("latency at 2,000/s, p99 ms", quantile(slow, 1), 15.0),
         most("latency of a lone message, p50 ms", quantile("sluice, lone messages", 0), 5.0),
-        most("CPU of Sluice and Postgres at 2,000/s, us a message", of(slow).map(|round| both(&round)), 60.0),
+        most(
+            "CPU of Sluice and Postgres at 2,000/s, us a message",
+            of(slow).map(|round| both(&round)),
+            60.0,
+        ),
         most(
             "10 % quarantined at full rate, CPU of both, of the clean",
             ratio("sluice, 10 % quarantined", full, both),
@@ -182,11 +207,21 @@ pub fn targets(measured: &Measured) -> Vec<Target> {
         ),
         least(
             "rate with 100,000 devices never seen, of the warm",
-            ratio("sluice, 100,000 devices never seen", "sluice, 100,000 devices", |round| round.rate),
+            ratio("sluice, 100,000 devices never seen", "sluice, 100,000 devices", |round| {
+                round.rate
+            }),
             0.7,
         ),
-        most("memory with 100,000 devices, MiB", of("sluice, 100,000 devices").map(|round| round.memory_mib), 96.0),
-        most("CPU of both on many rows, of few", ratio("sluice on many rows", "sluice on few rows", both), 1.3),
+        most(
+            "memory with 100,000 devices, MiB",
+            of("sluice, 100,000 devices").map(|round| round.memory_mib),
+            96.0,
+        ),
+        most(
+            "CPU of both on many rows, of few",
+            ratio("sluice on many rows", "sluice on few rows", both),
+            1.3,
+        ),
         most(
             "the broker's question, one connection, p99 ms",
             quantile("broker's questions at 5000/s, 1 conn.", 1),
@@ -211,7 +246,8 @@ impl Target {
 /// The median of each figure; of what is wrong, the sum.
 pub fn median(rounds: &[Round]) -> Round {
     let of = |figure: fn(&Round) -> f64| middle(rounds.iter().map(figure));
-    let quantile = |place: usize| middle(rounds.iter().filter_map(|round| Some(round.latency?[place])));
+    let quantile =
+        |place: usize| middle(rounds.iter().filter_map(|round| Some(round.latency?[place])));
     Round {
         rate: of(|round| round.rate),
         own: of(|round| round.own),

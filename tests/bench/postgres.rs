@@ -1,4 +1,5 @@
-//! The least of Postgres' protocol: simple queries and COPY, on a blocking Unix socket and without Sluice's own code.
+//! The least of Postgres' protocol: simple queries and COPY, on a blocking Unix socket and without
+//! Sluice's own code.
 
 use std::io::{self, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -17,7 +18,8 @@ impl Connection {
         writer.write_all(&(u32::try_from(names.len()).unwrap() + 8).to_be_bytes())?;
         writer.write_all(&196_608_u32.to_be_bytes())?;
         writer.write_all(names)?;
-        let mut connection = Self { reader: BufReader::with_capacity(64 * 1024, writer.try_clone()?), writer };
+        let mut connection =
+            Self { reader: BufReader::with_capacity(64 * 1024, writer.try_clone()?), writer };
         connection.answers()?;
         Ok(connection)
     }

@@ -6,7 +6,8 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The kernel counts CPU time in hundredths of a second, on every Linux that is not built otherwise.
+/// The kernel counts CPU time in hundredths of a second, on every Linux that is not built
+/// otherwise.
 const MICROS_PER_TICK: u64 = 10_000;
 
 /// A process of ours that has not ended by then is hung.
@@ -78,7 +79,8 @@ pub fn cpu_with_children(pid: u32) -> u64 {
     // First, or a child that ends meanwhile would count twice.
     let server = stat(pid);
     let living = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let living = living.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter_map(stat);
+    let living =
+        living.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter_map(stat);
     let children: u64 = living.filter(|child| child.parent == pid).map(|child| child.own).sum();
     server.map_or(0, |server| (server.own + server.reaped + children) * MICROS_PER_TICK)
 }
@@ -92,7 +94,8 @@ pub fn cpu_of_ended() -> u64 {
 pub fn peak_mib(pid: u32) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok()).map_or(0.0, |kib| kib / 1024.0)
+    line.and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok())
+        .map_or(0.0, |kib| kib / 1024.0)
 }
 
 struct Stat {
@@ -103,8 +106,13 @@ struct Stat {
 
 fn stat(pid: u32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // Behind the name, which may hold anything: state, parent, and so on; user and system time are the 12th and 13th.
+    // Behind the name, which may hold anything: state, parent, and so on; user and system time are
+    // the 12th and 13th.
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks = |place: usize| fields.get(place)?.parse::<u64>().ok();
-    Some(Stat { parent: fields.get(1)?.parse().ok()?, own: ticks(11)? + ticks(12)?, reaped: ticks(13)? + ticks(14)? })
+    Some(Stat {
+        parent: fields.get(1)?.parse().ok()?,
+        own: ticks(11)? + ticks(12)?,
+        reaped: ticks(13)? + ticks(14)?,
+    })
 }

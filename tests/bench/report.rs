@@ -18,7 +18,17 @@ const BARS: usize = 460;
 pub fn heading() -> String {
     format!(
         "{:<38}{:>9}{:>8}{:>8}{:>10}{:>11}{:>6}{:>8}{:>8}{:>8}{:>7}",
-        "", "msg/s", "own us", "broker", "database", "publisher", "MiB", "p50 ms", "p99", "p99.9", "wrong"
+        "",
+        "msg/s",
+        "own us",
+        "broker",
+        "database",
+        "publisher",
+        "MiB",
+        "p50 ms",
+        "p99",
+        "p99.9",
+        "wrong"
     )
 }
 
@@ -91,15 +101,24 @@ pub fn svg(cases: &[(&str, Round)]) -> String {
     );
     let mut x = LABELS;
     for (name, colour) in PARTS {
-        let _ = writeln!(svg, "<rect x=\"{x}\" y=\"32\" width=\"12\" height=\"12\" fill=\"{colour}\"/>");
+        let _ = writeln!(
+            svg,
+            "<rect x=\"{x}\" y=\"32\" width=\"12\" height=\"12\" fill=\"{colour}\"/>"
+        );
         let _ = writeln!(svg, "<text x=\"{}\" y=\"43\">{name}</text>", x + 17);
         x += 150;
     }
     for (place, (name, round)) in cases.iter().enumerate() {
         let y = 56 + place * (BAR_HEIGHT + 8);
-        let _ = writeln!(svg, "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{name}</text>", LABELS - 8, y + 14);
+        let _ = writeln!(
+            svg,
+            "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{name}</text>",
+            LABELS - 8,
+            y + 14
+        );
         let mut x = LABELS as f64;
-        for (part, (_, colour)) in [round.own, round.broker, round.database].into_iter().zip(PARTS) {
+        for (part, (_, colour)) in [round.own, round.broker, round.database].into_iter().zip(PARTS)
+        {
             let length = part / most * BARS as f64;
             let _ = writeln!(
                 svg,

@@ -1,4 +1,5 @@
-//! The servers of the bench, the daemons and the fleets it starts on them, and the questions it asks them.
+//! The servers of the bench, the daemons and the fleets it starts on them, and the questions it
+//! asks them.
 
 use std::error::Error;
 use std::fs;
@@ -56,7 +57,9 @@ impl Stage {
     /// Empties the tables of messages; the registry stays.
     pub fn clear(&self) -> Outcome<()> {
         let mut database = self.database()?;
-        database.query("TRUNCATE telemetry, quarantine_events, quarantine_counters_minute, device_state")?;
+        database.query(
+            "TRUNCATE telemetry, quarantine_events, quarantine_counters_minute, device_state",
+        )?;
         database.query("CHECKPOINT").map(drop)?;
         Ok(())
     }
@@ -76,9 +79,18 @@ impl Stage {
         fs::write(&empty, "")?;
         let url = self.database_url(None);
         let mut command = Command::new(&self.sluice);
-        command.env_clear().env("PATH", std::env::var("PATH").unwrap_or_default()).env("SLUICE_CONFIG", empty);
-        command.env("MQTT_HOST", "127.0.0.1").env("MQTT_PORT", self.mqtt_port.to_string()).env("DATABASE_URL", url);
-        command.env("CERT_AUTH_ENABLED", "1").env("REQUIRE_TOKEN", "0").env("AUTH_CACHE_MAX_SIZE", "200000");
+        command
+            .env_clear()
+            .env("PATH", std::env::var("PATH").unwrap_or_default())
+            .env("SLUICE_CONFIG", empty);
+        command
+            .env("MQTT_HOST", "127.0.0.1")
+            .env("MQTT_PORT", self.mqtt_port.to_string())
+            .env("DATABASE_URL", url);
+        command
+            .env("CERT_AUTH_ENABLED", "1")
+            .env("REQUIRE_TOKEN", "0")
+            .env("AUTH_CACHE_MAX_SIZE", "200000");
         command.env("HTTP_BIND", "127.0.0.1:0").env("HOOKS_BIND", "127.0.0.1:0");
         command.envs(settings.iter().copied());
         Ok(command)
@@ -94,21 +106,27 @@ impl Stage {
         let ops = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let log = fs::File::create(self.out.join(format!("{client_id}.log")))?;
         let bind = format!("127.0.0.1:{ops}");
-        let own = [("MQTT_CLIENT_ID", client_id), ("OPS_BIND", bind.as_str()), ("LOG_LEVEL", "warn")];
+        let own =
+            [("MQTT_CLIENT_ID", client_id), ("OPS_BIND", bind.as_str()), ("LOG_LEVEL", "warn")];
         let mut command = self.program(&[&own[..], settings].concat())?;
         let process = Owned::start(command.arg("run").stderr(log))?;
         let daemon = Daemon { process, client_id: client_id.into(), ops };
         let begun = Instant::now();
         while !daemon.ask("/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
             if begun.elapsed() > PATIENCE {
-                return Err(format!("the daemon {client_id} is not ready; its log is in {}", self.out.display()).into());
+                return Err(format!(
+                    "the daemon {client_id} is not ready; its log is in {}",
+                    self.out.display()
+                )
+                .into());
             }
             thread::sleep(Duration::from_millis(50));
         }
         Ok(daemon)
     }
 
-    /// Ends a daemon, and has the broker forget its session: else it would keep every later message for it.
+    /// Ends a daemon, and has the broker forget its session: else it would keep every later message
+    /// for it.
     pub fn dismiss(&self, daemon: Daemon) -> Outcome<()> {
         daemon.process.stop()?;
         Ok(Hello::forget(self.mqtt_port, &daemon.client_id)?)
@@ -127,12 +145,15 @@ impl Stage {
         fs::write(&file, summary.to_string())?;
         let arguments = ["simulate", "--json", "--verify", "--of", file.to_str().ok_or("a path")?];
         let output = self.program(&[])?.args(arguments).output()?;
-        serde_json::from_slice(&output.stdout).map_err(|_| String::from_utf8_lossy(&output.stderr).into_owned().into())
+        serde_json::from_slice(&output.stdout)
+            .map_err(|_| String::from_utf8_lossy(&output.stderr).into_owned().into())
     }
 
     /// A yardstick, as a process of its own that is ready.
     pub fn yardstick(arguments: &[String]) -> Outcome<Owned> {
-        let mut owned = Owned::start(Command::new(std::env::current_exe()?).arg("--yardstick").args(arguments))?;
+        let mut owned = Owned::start(
+            Command::new(std::env::current_exe()?).arg("--yardstick").args(arguments),
+        )?;
         owned.line()?;
         Ok(owned)
     }
@@ -142,7 +163,8 @@ impl Daemon {
     pub fn done(&self) -> Outcome<Done> {
         let answer = self.ask("/metrics")?;
         let value = |series: &str| {
-            let line = answer.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
+            let line =
+                answer.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
             line.unwrap_or(0)
         };
         Ok(Done {
@@ -167,7 +189,8 @@ impl Done {
     }
 }
 
-/// Carries whoever calls by TCP on to Postgres' Unix socket, which is all the bench's Postgres listens on; says at which port.
+/// Carries whoever calls by TCP on to Postgres' Unix socket, which is all the bench's Postgres
+/// listens on; says at which port.
 pub fn open_tcp(socket: &Path) -> Outcome<u16> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let (port, socket) = (listener.local_addr()?.port(), socket.join(".s.PGSQL.5432"));
@@ -175,7 +198,10 @@ pub fn open_tcp(socket: &Path) -> Outcome<u16> {
         for caller in listener.incoming().flatten() {
             let _ = caller.set_nodelay(true);
             let Ok(server) = UnixStream::connect(&socket) else { continue };
-            let (Ok(mut to_caller), Ok(mut to_server)) = (caller.try_clone(), server.try_clone()) else { continue };
+            let (Ok(mut to_caller), Ok(mut to_server)) = (caller.try_clone(), server.try_clone())
+            else {
+                continue;
+            };
             let (mut from_caller, mut from_server) = (caller, server);
             thread::spawn(move || {
                 let _ = io::copy(&mut from_caller, &mut to_server);
@@ -192,5 +218,9 @@ pub fn open_tcp(socket: &Path) -> Outcome<u16> {
 
 fn encoded(path: &str) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-".contains(byte);
-    path.bytes().map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    path.bytes()
+        .map(
+            |byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") },
+        )
+        .collect()
 }

@@ -1,7 +1,9 @@
-//! What Sluice is measured against: the broker alone, the database alone, and a consumer that does the bare least.
+//! What Sluice is measured against: the broker alone, the database alone, and a consumer that does
+//! the bare least.
 //!
-//! Each runs as a process of its own, so that its CPU time is its own, and says `ready` and, when all is done, `done` with the
-//! time. The bare consumer believes every byte: it looks devices up in a map, but checks no JSON and no time.
+//! Each runs as a process of its own, so that its CPU time is its own, and says `ready` and, when
+//! all is done, `done` with the time. The bare consumer believes every byte: it looks devices up in
+//! a map, but checks no JSON and no time.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -30,7 +32,8 @@ const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 
 /// Reads and acknowledges so many messages at this QoS, and does nothing with them.
 pub fn drain(port: u16, qos: u8, messages: u64) -> io::Result<()> {
-    let mut subscriber = Hello { port, client_id: "bench-drain", clean: true, window: WINDOW }.subscribe(qos)?;
+    let mut subscriber =
+        Hello { port, client_id: "bench-drain", clean: true, window: WINDOW }.subscribe(qos)?;
     let (mut ids, mut seen) = (Vec::new(), 0);
     say("ready");
     while seen < messages {
@@ -47,7 +50,8 @@ pub fn drain(port: u16, qos: u8, messages: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes messages without acknowledging them, into a session that is kept: the next owner of it gets all of them again.
+/// Takes messages without acknowledging them, into a session that is kept: the next owner of it
+/// gets all of them again.
 pub fn hoard(port: u16, client_id: &str, messages: u64) -> io::Result<()> {
     let mut subscriber = Hello { port, client_id, clean: false, window: 65_535 }.subscribe(1)?;
     let mut seen = 0;
@@ -67,7 +71,8 @@ pub fn copy(socket: &Path, devices: u64, messages: u64) -> io::Result<()> {
     for first in (0..messages).step_by(usize::try_from(BATCH).unwrap()) {
         begin(&mut buffer);
         for number in first..(first + BATCH).min(messages) {
-            let (tenant, device) = (format!("sluice-sim-{:03}", number % 20), format!("d-{:06}", number % devices));
+            let (tenant, device) =
+                (format!("sluice-sim-{:03}", number % 20), format!("d-{:06}", number % devices));
             let row = Row {
                 time: now_micros(),
                 tenant: tenant.as_bytes(),
@@ -100,10 +105,13 @@ type Shared = Arc<(Mutex<Pending>, Condvar)>;
 pub fn consume(port: u16, qos: u8, socket: &Path, messages: u64) -> io::Result<()> {
     let mut connection = Connection::open(socket)?;
     let mut sites = HashMap::new();
-    for row in connection.query("SELECT tenant_id || '/device/' || device_id, site_id FROM devices")? {
+    for row in
+        connection.query("SELECT tenant_id || '/device/' || device_id, site_id FROM devices")?
+    {
         sites.insert(row[0].clone().into_bytes(), row[1].clone().into_bytes());
     }
-    let mut subscriber = Hello { port, client_id: "bench-consume", clean: true, window: WINDOW }.subscribe(qos)?;
+    let mut subscriber =
+        Hello { port, client_id: "bench-consume", clean: true, window: WINDOW }.subscribe(qos)?;
     let shared = Shared::default();
     begin(&mut shared.0.lock().unwrap().buffer);
     let acks = subscriber.socket.try_clone()?;
@@ -133,7 +141,12 @@ pub fn consume(port: u16, qos: u8, socket: &Path, messages: u64) -> io::Result<(
     writer.join().unwrap()
 }
 
-fn write_all(shared: &Shared, mut connection: Connection, mut acks: TcpStream, messages: u64) -> io::Result<()> {
+fn write_all(
+    shared: &Shared,
+    mut connection: Connection,
+    mut acks: TcpStream,
+    messages: u64,
+) -> io::Result<()> {
     let mut written = 0;
     let mut batch = Pending::default();
     while written < messages {
@@ -168,9 +181,11 @@ struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// From a payload of the simulator, by position: `{"metrics":{..},"seq":..,"site_id":"..","ts":".."}`.
+    /// From a payload of the simulator, by position:
+    /// `{"metrics":{..},"seq":..,"site_id":"..","ts":".."}`.
     fn read(message: &Message<'a>, sites: &'a HashMap<Vec<u8>, Vec<u8>>) -> Option<Self> {
-        let identity_end = message.topic.iter().enumerate().filter(|(_, byte)| **byte == b'/').nth(3)?.0;
+        let identity_end =
+            message.topic.iter().enumerate().filter(|(_, byte)| **byte == b'/').nth(3)?.0;
         let identity = &message.topic[b"tenant/".len()..identity_end];
         let slash = identity.iter().position(|byte| *byte == b'/')?;
         let metrics_end = message.payload.iter().position(|byte| *byte == b'}')? + 1;
@@ -234,8 +249,10 @@ fn micros(ts: &[u8]) -> i64 {
     let (year, month, day) = (part(0, 4), part(5, 7), part(8, 10));
     // Days since 1970 of the civil calendar, its year beginning in March.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
-    (((days * 24 + part(11, 13)) * 60 + part(14, 16)) * 60 + part(17, 19)) * 1_000_000 + part(20, 26)
+    let days =
+        365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
+    (((days * 24 + part(11, 13)) * 60 + part(14, 16)) * 60 + part(17, 19)) * 1_000_000
+        + part(20, 26)
 }
 
 #[expect(clippy::disallowed_methods, reason = "a yardstick has no clock to be handed")]

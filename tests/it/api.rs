@@ -1,4 +1,5 @@
-//! The HTTP API, asked over a socket as a stranger's program would: the real daemon and a real Postgres.
+//! The HTTP API, asked over a socket as a stranger's program would: the real daemon and a real
+//! Postgres.
 
 mod answers;
 mod bureau;

@@ -1,4 +1,5 @@
-//! An authority near its end, and after it: said ahead by every voice there is, and afterwards once.
+//! An authority near its end, and after it: said ahead by every voice there is, and afterwards
+//! once.
 
 use serde_json::Value;
 
@@ -12,7 +13,10 @@ fn settings(broker: &Mosquitto, database: &Database<'_>) -> Settings {
     let settings = Settings::new(broker, database);
     let place = |name: &str| settings.dir().path().join(name).to_str().unwrap().to_owned();
     let [cert, key, crl] = ["ca.crt", "ca.key", "crl.pem"].map(place);
-    settings.set("DEVICE_CA_CERT_PATH", &cert).set("DEVICE_CA_KEY_PATH", &key).set("CRL_OUTPUT_PATH", &crl)
+    settings
+        .set("DEVICE_CA_CERT_PATH", &cert)
+        .set("DEVICE_CA_KEY_PATH", &key)
+        .set("CRL_OUTPUT_PATH", &crl)
 }
 
 /// What a command printed as JSON, and what it said beside.
@@ -25,7 +29,13 @@ fn told(settings: &Settings, line: &[&str]) -> (Value, String) {
 /// The finding of the doctor about the authority: its level and its words.
 fn diagnosed(settings: &Settings) -> (String, String) {
     let (report, _) = told(settings, &["doctor"]);
-    let row = report["findings"].as_array().unwrap().iter().find(|row| row["check"] == "authority").unwrap().clone();
+    let row = report["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|row| row["check"] == "authority")
+        .unwrap()
+        .clone();
     (row["level"].as_str().unwrap().to_owned(), row["finding"].as_str().unwrap().to_owned())
 }
 
@@ -51,7 +61,8 @@ fn an_authority_near_its_end_is_said_in_readiness_by_metric_by_commands_and_at_i
     let (issued, said) = told(&settings, &issue);
     assert_eq!(issued["ends_with_authority"], true, "{issued}");
     assert!(said.contains("ends with the authority"), "{said}");
-    let issue = ["cert", "issue", "acme", "pump-1", "--new-key", "--key-out", "b.key", "--days", "30"];
+    let issue =
+        ["cert", "issue", "acme", "pump-1", "--new-key", "--key-out", "b.key", "--days", "30"];
     assert_eq!(told(&settings, &issue).0["ends_with_authority"], false);
 }
 
@@ -67,10 +78,17 @@ fn an_authority_that_has_ended_turns_readiness_red_and_is_not_logged_again_and_a
     let (level, words) = diagnosed(&settings);
     assert!(level == "error" && words.contains("ended at"), "{level} {words}");
     let shown = settings.command(&["ca", "show"]).output().unwrap();
-    assert!(!shown.status.success() && String::from_utf8(shown.stderr).unwrap().contains("is good from"));
+    assert!(
+        !shown.status.success()
+            && String::from_utf8(shown.stderr).unwrap().contains("is good from")
+    );
     daemon.wait_unready_for("ended at");
     // One line of the watch, one of the publisher, however long it lasts.
     assert_eq!(daemon.terminate(), 0);
-    let lines = daemon.log().lines().filter(|line| line.contains("ERROR") && line.contains("ended at")).count();
+    let lines = daemon
+        .log()
+        .lines()
+        .filter(|line| line.contains("ERROR") && line.contains("ended at"))
+        .count();
     assert_eq!(lines, 2, "{}", daemon.log());
 }

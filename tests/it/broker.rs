@@ -1,4 +1,5 @@
-//! The session with the broker: against a real Mosquitto, and against a scripted peer for what Mosquitto never does.
+//! The session with the broker: against a real Mosquitto, and against a scripted peer for what
+//! Mosquitto never does.
 
 mod bench;
 mod memory;

@@ -1,4 +1,5 @@
-//! The broker's access rules written from the registry, against a real Mosquitto of whichever version the tests run on.
+//! The broker's access rules written from the registry, against a real Mosquitto of whichever
+//! version the tests run on.
 
 mod kept;
 mod site;

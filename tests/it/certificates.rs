@@ -1,4 +1,5 @@
-//! `sluice cert`, as a person types it, with OpenSSL as the judge; and the daemon that looks after what it stored.
+//! `sluice cert`, as a person types it, with OpenSSL as the judge; and the daemon that looks after
+//! what it stored.
 
 mod believed;
 mod issuing;

@@ -1,4 +1,5 @@
-//! A machine whose clock is wrong: the daemon sees it by Postgres' clock, says so, and does no harm.
+//! A machine whose clock is wrong: the daemon sees it by Postgres' clock, says so, and does no
+//! harm.
 
 use crate::support::daemon::Settings;
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
@@ -11,7 +12,9 @@ fn a_wrong_clock_is_said_in_readiness_by_metric_and_by_the_doctor() {
     let database = Postgres::shared().database();
     let right = Settings::new(&broker, &database);
     let days = 40.0 * 86_400.0;
-    for (moved, words, offset) in [("+40d", "s ahead of that of Postgres", days), ("-40d", "s behind that", -days)] {
+    for (moved, words, offset) in
+        [("+40d", "s ahead of that of Postgres", days), ("-40d", "s behind that", -days)]
+    {
         let settings = right.clone().with_clock(moved);
         let daemon = settings.start();
         daemon.wait_unready_for(words);
@@ -26,5 +29,7 @@ fn a_wrong_clock_is_said_in_readiness_by_metric_and_by_the_doctor() {
     }
     let daemon = right.start();
     daemon.wait_ready();
-    wait::until("the clocks are compared", || daemon.metric("sluice_clock_offset_seconds").abs() < 60.0);
+    wait::until("the clocks are compared", || {
+        daemon.metric("sluice_clock_offset_seconds").abs() < 60.0
+    });
 }

@@ -1,4 +1,5 @@
-//! Strangers who hold every place of a listener: whoever asks in earnest is answered all the same, and soon.
+//! Strangers who hold every place of a listener: whoever asks in earnest is answered all the same,
+//! and soon.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -21,9 +22,14 @@ const PULSE: Duration = Duration::from_millis(100);
 const QUESTION: &str = "POST /mqtt/superuser HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
     Content-Length: 20\r\n\r\n{\"username\":\"alice\"}";
 
-/// A request that each listener answers without Postgres and without a broker, and the head of one that has a body.
+/// A request that each listener answers without Postgres and without a broker, and the head of one
+/// that has a body.
 const LISTENERS: [(&str, &str, &str); 4] = [
-    ("HTTP_BIND", "GET /api/v1/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n", "POST /api/v1/tenants"),
+    (
+        "HTTP_BIND",
+        "GET /api/v1/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "POST /api/v1/tenants",
+    ),
     ("OPS_BIND", "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n", "POST /livez"),
     ("HOOKS_BIND", QUESTION, "POST /mqtt/superuser"),
     ("PUBLIC_BIND", "GET /public HTTP/1.1\r\nHost: localhost\r\n\r\n", "POST /public/credentials"),
@@ -70,7 +76,8 @@ fn start() -> (Daemon, [u16; 4]) {
         .set("MQTT_HOST", "127.0.0.1")
         .set("MQTT_PORT", &nowhere.to_string());
     let bound = LISTENERS.iter().zip(ports);
-    let settings = bound.fold(settings, |all, ((name, ..), port)| all.set(name, &format!("127.0.0.1:{port}")));
+    let settings =
+        bound.fold(settings, |all, ((name, ..), port)| all.set(name, &format!("127.0.0.1:{port}")));
     let daemon = settings.start();
     for port in ports {
         wait::until("it listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
@@ -127,10 +134,13 @@ fn the_connection_on_which_the_broker_asks_outlives_any_crowd_that_asks_nothing(
     let (_daemon, [.., hooks, _]) = start();
     let mut broker = TcpStream::connect(("127.0.0.1", hooks)).unwrap();
     assert_eq!(ask(&mut broker, QUESTION).map(|(status, _)| status), Some(403));
-    for attack in [Attack::Silence, Attack::OneByte, Attack::HalfHead, Attack::SlowHead, Attack::NoBody] {
+    for attack in
+        [Attack::Silence, Attack::OneByte, Attack::HalfHead, Attack::SlowHead, Attack::NoBody]
+    {
         let crowd = Crowd::gather(hooks, attack, attack.opening(QUESTION, "POST /mqtt/superuser"));
         for _ in 0..3 {
-            let (status, took) = ask(&mut broker, QUESTION).expect("the broker's connection is kept");
+            let (status, took) =
+                ask(&mut broker, QUESTION).expect("the broker's connection is kept");
             assert_eq!(status, 403);
             assert!(took < CROWDED_ANSWER, "{attack:?}: {took:?}");
             thread::sleep(PULSE);
@@ -149,7 +159,9 @@ fn a_head_that_never_ends_is_cut_off_and_places_taken_are_shown() {
         wait::until("the slow head is cut off", || {
             let sent = slow.write_all(b"a");
             let read = slow.read(&mut [0; 16]);
-            let is_open = read.is_err_and(|error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut));
+            let is_open = read.is_err_and(|error| {
+                matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+            });
             sent.is_err() || !is_open
         });
     }

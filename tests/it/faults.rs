@@ -1,5 +1,6 @@
-//! What may break while messages flow: the daemon, the broker, Postgres, and the connections between them. In each test
-//! the publishers number their messages, and in the end every message the broker took over is stored exactly once.
+//! What may break while messages flow: the daemon, the broker, Postgres, and the connections
+//! between them. In each test the publishers number their messages, and in the end every message
+//! the broker took over is stored exactly once.
 
 mod broker_ends;
 mod connection_to_broker;

@@ -1,4 +1,5 @@
-//! The broker's door over HTTP: a real daemon, asked on a raw socket with the bytes that brokers send.
+//! The broker's door over HTTP: a real daemon, asked on a raw socket with the bytes that brokers
+//! send.
 
 pub mod devices;
 pub mod exchanges;

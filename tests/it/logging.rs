@@ -1,4 +1,5 @@
-//! Standard error and standard output that cannot be written: the daemon goes on, and a command ends quietly.
+//! Standard error and standard output that cannot be written: the daemon goes on, and a command
+//! ends quietly.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -33,19 +34,27 @@ impl Loud {
             .set("OPS_BIND", &format!("127.0.0.1:{ops}"))
             .set("LOG_LEVEL", "trace")
             .set("SHUTDOWN_TIMEOUT_SECONDS", "5");
-        let child = settings.command(&["run"]).stderr(stderr).stdout(Stdio::null()).spawn().unwrap();
+        let child =
+            settings.command(&["run"]).stderr(stderr).stdout(Stdio::null()).spawn().unwrap();
         Self { child, ops, _settings: settings }
     }
 
     fn lost(&self) -> f64 {
         let Ok((200, metrics)) = daemon::get(self.ops, "/metrics") else { return -1.0 };
-        metrics.lines().find_map(|line| line.strip_prefix(LOST)).expect("the metric").parse().unwrap()
+        metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(LOST))
+            .expect("the metric")
+            .parse()
+            .unwrap()
     }
 
     /// SIGTERM; the exit code.
     fn terminate(mut self) -> Option<i32> {
         let id = self.child.id().to_string();
-        assert!(Command::new("/bin/sh").args(["-c", "kill -TERM $0", &id]).status().unwrap().success());
+        assert!(
+            Command::new("/bin/sh").args(["-c", "kill -TERM $0", &id]).status().unwrap().success()
+        );
         wait::for_some("it ends", || self.child.try_wait().unwrap()).code()
     }
 }
@@ -83,7 +92,9 @@ fn a_reader_that_stalls_holds_up_neither_answers_nor_the_end() {
     let (reader, mut writer) = std::io::pipe().unwrap();
     writer.write_all("\n".repeat(PIPE_BYTES).as_bytes()).unwrap();
     let daemon = Loud::start(writer.into());
-    wait::until("it answers", || daemon::get(daemon.ops, "/livez").is_ok_and(|(status, _)| status == 200));
+    wait::until("it answers", || {
+        daemon::get(daemon.ops, "/livez").is_ok_and(|(status, _)| status == 200)
+    });
     assert_eq!(daemon.terminate(), Some(0));
     drop(reader);
 }
@@ -109,12 +120,20 @@ fn a_log_that_is_read_is_complete_to_its_last_line() {
 #[test]
 fn a_command_whose_reader_has_seen_enough_ends_quietly() {
     let settings = Settings::empty();
-    for line in [&["config", "template"][..], &["config", "show"], &["--help"], &["config", "show", "--output", "json"]]
-    {
+    for line in [
+        &["config", "template"][..],
+        &["config", "show"],
+        &["--help"],
+        &["config", "show", "--output", "json"],
+    ] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let done = settings.command(line).stdout(writer).stderr(Stdio::piped()).output().unwrap();
-        assert_eq!((done.status.code(), String::from_utf8_lossy(&done.stderr).as_ref()), (Some(0), ""), "{line:?}");
+        assert_eq!(
+            (done.status.code(), String::from_utf8_lossy(&done.stderr).as_ref()),
+            (Some(0), ""),
+            "{line:?}"
+        );
         // And when nobody reads what it complains of, it ends with the code that says so.
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);

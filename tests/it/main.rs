@@ -1,7 +1,8 @@
-//! Tests of the whole: the real binary between a real Mosquitto and a real Postgres, all started here on free ports.
+//! Tests of the whole: the real binary between a real Mosquitto and a real Postgres, all started
+//! here on free ports.
 //!
-//! They touch no server that is already running, wait for conditions and never for time, and leave no process and no
-//! file behind, however they end.
+//! They touch no server that is already running, wait for conditions and never for time, and leave
+//! no process and no file behind, however they end.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the finding")]
 
 mod api;

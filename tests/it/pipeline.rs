@@ -1,4 +1,5 @@
-//! One message from the broker to the table: rules, oddities, floods, partitions, replicas, the end of the daemon.
+//! One message from the broker to the table: rules, oddities, floods, partitions, replicas, the end
+//! of the daemon.
 
 pub mod changes;
 pub mod flood;

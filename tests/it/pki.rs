@@ -1,4 +1,5 @@
-//! What Sluice signs, in the eyes of others: OpenSSL and pkilint; and what OpenSSL makes, in the eyes of Sluice.
+//! What Sluice signs, in the eyes of others: OpenSSL and pkilint; and what OpenSSL makes, in the
+//! eyes of Sluice.
 
 mod lint;
 pub mod openssl;

@@ -1,4 +1,5 @@
-//! Guests: their credentials, the page in a real browser, and what holds where the broker cannot ask.
+//! Guests: their credentials, the page in a real browser, and what holds where the broker cannot
+//! ask.
 
 pub mod broker;
 pub mod browser;

@@ -1,5 +1,5 @@
-//! The retention as an operator meets it: a daemon under a wrong clock deletes nothing and says so, and `sluice retention`
-//! shows and confirms what is held.
+//! The retention as an operator meets it: a daemon under a wrong clock deletes nothing and says so,
+//! and `sluice retention` shows and confirms what is held.
 
 use serde_json::Value;
 
@@ -14,12 +14,16 @@ const ROWS: &str = "INSERT INTO telemetry (time, received_at, tenant_id, device_
     SELECT now() - make_interval(hours => n), now(), 'acme', 'pump', 'telemetry', '{}', gen_random_uuid() FROM generate_series(1, 500) n;
     INSERT INTO quarantine_counters_minute VALUES (now(), 'acme', 'BAD_PAYLOAD', 7)";
 
-const KEPT: &str = "SELECT count(*) + (SELECT sum(cnt) FROM quarantine_counters_minute) FROM telemetry";
+const KEPT: &str =
+    "SELECT count(*) + (SELECT sum(cnt) FROM quarantine_counters_minute) FROM telemetry";
 
 fn retention(settings: &Settings, arguments: &[&str]) -> (i32, Value) {
     let line = [&["retention", "--output", "json"], arguments].concat();
     let output = settings.command(&line).output().unwrap();
-    (output.status.code().unwrap(), serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}")))
+    (
+        output.status.code().unwrap(),
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}")),
+    )
 }
 
 fn stage(broker: &Mosquitto) -> (Database<'static>, Settings) {
@@ -63,7 +67,10 @@ fn a_round_that_is_held_is_said_by_readiness_and_doctor_and_done_once_it_is_conf
     let (code, said) = retention(&settings, &["--yes"]);
     assert_eq!((code, &said["deleted"]), (0, &true.into()), "{said:#}");
     let left: u32 = database.value(KEPT).parse().unwrap();
-    assert!((290..=330).contains(&left), "the rows of the last twelve days and a part of one: {left}");
+    assert!(
+        (290..=330).contains(&left),
+        "the rows of the last twelve days and a part of one: {left}"
+    );
     assert_eq!(database.value("SELECT action FROM audit_log"), "retention.confirm");
     daemon.terminate();
     daemon.start_again();

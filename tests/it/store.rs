@@ -50,13 +50,21 @@ impl<'a> Bench<'a> {
         Self { look, store, metrics }
     }
 
-    /// Writes a batch whose commit is done on the server and not answered, since it waits for a standby that is not there:
-    /// killed there, it is exactly the case of the lost answer. Says which statement that was. The server is this bench's own.
-    async fn commit_and_lose_the_answer(&self, mut sink: PgSink, mut batch: Batch) -> (String, PgSink, Batch) {
+    /// Writes a batch whose commit is done on the server and not answered, since it waits for a
+    /// standby that is not there: killed there, it is exactly the case of the lost answer. Says
+    /// which statement that was. The server is this bench's own.
+    async fn commit_and_lose_the_answer(
+        &self,
+        mut sink: PgSink,
+        mut batch: Batch,
+    ) -> (String, PgSink, Batch) {
         self.look.query("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
         self.look.query("SELECT pg_reload_conf()");
-        wait::until("the server waits for a standby", || self.look.value("SHOW synchronous_standby_names") == "nobody");
-        let waiting = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'SyncRep'";
+        wait::until("the server waits for a standby", || {
+            self.look.value("SHOW synchronous_standby_names") == "nobody"
+        });
+        let waiting =
+            "FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'SyncRep'";
         let mut commit = JoinSet::new();
         commit.spawn(async move { (sink.commit(&mut batch).await, sink, batch) });
         self.look.wait_until(&format!("SELECT count(*) {waiting}"), "1");
@@ -131,7 +139,14 @@ fn add_report(batch: &mut Batch, name: &str, version: Option<i64>, reported: &[u
     let device = device(name);
     let origin = deliver(batch, &device, "shadow/reported", reported);
     let reported = Bytes::copy_from_slice(reported);
-    batch.shadows.push(ShadowReport { origin, device, reported, version, time: None, received_at: at(NOON) });
+    batch.shadows.push(ShadowReport {
+        origin,
+        device,
+        reported,
+        version,
+        time: None,
+        received_at: at(NOON),
+    });
 }
 
 fn add_ack(batch: &mut Batch, name: &str, command: u128) {
@@ -139,7 +154,14 @@ fn add_ack(batch: &mut Batch, name: &str, command: u128) {
     let origin = deliver(batch, &device, "commands/ack", b"{}");
     let details = Bytes::from_static(br#"{"status":"ok"}"#);
     let command_id = Uuid::from_u128(command);
-    batch.command_acks.push(CommandAck { origin, device, command_id, details, time: None, received_at: at(NOON) });
+    batch.command_acks.push(CommandAck {
+        origin,
+        device,
+        command_id,
+        details,
+        time: None,
+        received_at: at(NOON),
+    });
 }
 
 /// A batch of so many good readings, each of another device.

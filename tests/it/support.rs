@@ -1,8 +1,12 @@
-//! Fixtures of the tests. Servers: `postgres`, `database`, `mosquitto`, `process`, `port`, `dir`. Sluice: `daemon`.
+//! Fixtures of the tests. Servers: `postgres`, `database`, `mosquitto`, `process`, `port`, `dir`.
+//! Sluice: `daemon`.
 //!
-//! Clients: `device` records what the broker accepted, `proxy` breaks connections. Time: `wait`, `time_bounds`. Nothing here
-//! knows what Sluice should do; the tests state that.
-#![allow(dead_code, reason = "a fixture offers what its server can do, also what no test needs at the moment")]
+//! Clients: `device` records what the broker accepted, `proxy` breaks connections. Time: `wait`,
+//! `time_bounds`. Nothing here knows what Sluice should do; the tests state that.
+#![allow(
+    dead_code,
+    reason = "a fixture offers what its server can do, also what no test needs at the moment"
+)]
 
 pub mod daemon;
 pub mod database;

@@ -1,4 +1,5 @@
-//! Tokens that `PyJWT` made, in the eyes of Sluice; and the keepers of keys, with issuers that rotate, fail and misbehave.
+//! Tokens that `PyJWT` made, in the eyes of Sluice; and the keepers of keys, with issuers that
+//! rotate, fail and misbehave.
 
 pub mod believed;
 pub mod issuer;

@@ -24,11 +24,13 @@ fn a_long_file_is_found_and_a_long_main_sooner() {
 
 #[test]
 fn a_long_function_is_found() {
-    let function =
-        |lines: usize| format!("\nimpl X {{\nfn f(a: [u8; 2]) -> A<B, C> {{\n{}}}\n}}\n", "x;\n".repeat(lines));
+    let function = |lines: usize| {
+        format!("\nimpl X {{\nfn f(a: [u8; 2]) -> A<B, C> {{\n{}}}\n}}\n", "x;\n".repeat(lines))
+    };
     assert_eq!(lines(its_functions_are_short, "src/app.rs", &function(69)), [3]);
-    let fine =
-        function(68) + "trait Y { fn g(); }\ntype F = fn(u8) -> u8;\nfn h() { '{'; \"{\"; }\n" + &"\n".repeat(99);
+    let fine = function(68)
+        + "trait Y { fn g(); }\ntype F = fn(u8) -> u8;\nfn h() { '{'; \"{\"; }\n"
+        + &"\n".repeat(99);
     assert!(lines(its_functions_are_short, "src/app.rs", &fine).is_empty());
 }
 
@@ -44,11 +46,17 @@ fn an_empty_name_is_found() {
 fn an_import_upwards_or_sideways_is_found() {
     let upwards = "//! x\nuse crate::app::App;\n";
     assert_eq!(lines(it_imports_downwards, "src/store/rows.rs", upwards), [2]);
-    assert_eq!(lines(it_imports_downwards, "src/broker.rs", "fn f() {\n    crate::store::rows();\n}\n"), [2]);
+    assert_eq!(
+        lines(it_imports_downwards, "src/broker.rs", "fn f() {\n    crate::store::rows();\n}\n"),
+        [2]
+    );
     let group = "use crate::{\n    domain::{ids, http},\n    http::routes,\n    store,\n};\n";
     assert_eq!(lines(it_imports_downwards, "src/ingest/batch.rs", group), [1]);
     assert_eq!(lines(it_imports_downwards, "src/broker.rs", "use super::ingest;\n"), [1]);
-    assert_eq!(lines(it_imports_downwards, "src/broker/link.rs", "use super::super::ingest;\n"), [1]);
+    assert_eq!(
+        lines(it_imports_downwards, "src/broker/link.rs", "use super::super::ingest;\n"),
+        [1]
+    );
     let deep = "use super::super::super::ingest;\n";
     assert_eq!(lines(it_imports_downwards, "src/broker/session/link.rs", deep), [1]);
     assert_eq!(lines(it_imports_downwards, "src/brand_new.rs", ""), [1]);
@@ -63,7 +71,8 @@ fn an_import_downwards_passes() {
 
 #[test]
 fn a_crate_named_outside_its_wing_is_found() {
-    let text = "use std::fmt;\nuse sqlx as db;\nfn f() -> axum::Router {}\n#[derive(clap :: Parser)]\n";
+    let text =
+        "use std::fmt;\nuse sqlx as db;\nfn f() -> axum::Router {}\n#[derive(clap :: Parser)]\n";
     assert_eq!(lines(it_names_no_crate_of_another, "src/broker/link.rs", text), [2, 3, 4]);
     assert!(lines(it_names_no_crate_of_another, "tests/it/x.rs", text).is_empty());
     let fine = "use sqlx::Row;\nlet axum = 1;\n// axum::Router\nlet x = \"clap::Parser\";\nuse super::http::axum::x;\n";
@@ -72,20 +81,31 @@ fn a_crate_named_outside_its_wing_is_found() {
 
 #[test]
 fn an_ignored_test_is_found() {
-    assert_eq!(lines(it_ignores_no_test, "tests/it/x.rs", "#[test]\n#[ignore = \"slow\"]\nfn f() {}\n"), [2]);
+    assert_eq!(
+        lines(it_ignores_no_test, "tests/it/x.rs", "#[test]\n#[ignore = \"slow\"]\nfn f() {}\n"),
+        [2]
+    );
 }
 
 #[test]
 fn what_is_left_behind_is_found() {
     for word in LEFTOVERS {
-        assert_eq!(lines(it_leaves_nothing_behind, "src/app.rs", &format!("//! x\n// {word}")), [2], "{word}");
+        assert_eq!(
+            lines(it_leaves_nothing_behind, "src/app.rs", &format!("//! x\n// {word}")),
+            [2],
+            "{word}"
+        );
     }
-    assert!(lines(it_leaves_nothing_behind, "src/app.rs", "// What is to do stands in the issues.\n").is_empty());
+    assert!(
+        lines(it_leaves_nothing_behind, "src/app.rs", "// What is to do stands in the issues.\n")
+            .is_empty()
+    );
 }
 
 #[test]
 fn an_exception_without_a_reason_is_found() {
-    let bare = "#[expect(dead_code)]\n#![allow(\n    dead_code,\n)]\n#[expect(x, reason = \"because\")]\n";
+    let bare =
+        "#[expect(dead_code)]\n#![allow(\n    dead_code,\n)]\n#[expect(x, reason = \"because\")]\n";
     assert_eq!(lines(its_exceptions_have_reasons, "src/app.rs", bare), [1, 2]);
     let spoken = "#[expect(clippy::x)] // reason = none\n";
     assert_eq!(lines(its_exceptions_have_reasons, "src/app.rs", spoken), [1]);
@@ -101,8 +121,8 @@ fn a_file_in_a_wrong_place_is_found() {
 
 #[test]
 fn comments_and_literals_are_no_code() {
-    let text =
-        "a /* b\n */ \"c \\\" d\" e 'f' '\\'' '\"' r#\"g \" h\"# i // j\nlet k: &'static str = b\"l\"; r#type 'é'";
-    let words: Vec<String> = Source::new("x", text).code.split_whitespace().map(str::to_owned).collect();
+    let text = "a /* b\n */ \"c \\\" d\" e 'f' '\\'' '\"' r#\"g \" h\"# i // j\nlet k: &'static str = b\"l\"; r#type 'é'";
+    let words: Vec<String> =
+        Source::new("x", text).code.split_whitespace().map(str::to_owned).collect();
     assert_eq!(words, ["a", "e", "i", "let", "k:", "&'static", "str", "=", "b", ";", "r#type"]);
 }

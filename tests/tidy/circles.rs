@@ -1,6 +1,7 @@
 //! No two files import each other, neither directly nor in a ring.
 //!
-//! It reads `use` trees and paths in the code. Test modules do not count: a test imports what it tests.
+//! It reads `use` trees and paths in the code. Test modules do not count: a test imports what it
+//! tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,7 +35,10 @@ fn a_ring_of_imports_is_found() {
 
     let fine = [
         source("src/store/rows.rs", "use super::sink::Sink;\n"),
-        source("src/store/sink.rs", "// super::rows\n#[cfg(test)]\nmod tests {\n    use super::super::rows::Row;\n}\n"),
+        source(
+            "src/store/sink.rs",
+            "// super::rows\n#[cfg(test)]\nmod tests {\n    use super::super::rows::Row;\n}\n",
+        ),
     ];
     assert!(rings(&imports(&fine)).is_empty());
 }
@@ -50,7 +54,12 @@ fn imports(sources: &[Source]) -> Imports {
         for path in paths(&code) {
             let Some(absolute) = absolute(&own, &path, &modules) else { continue };
             let known = (1..=absolute.len()).rev().map(|length| absolute[..length].to_vec());
-            named.extend(known.into_iter().find(|module| modules.contains(module)).filter(|module| *module != own));
+            named.extend(
+                known
+                    .into_iter()
+                    .find(|module| modules.contains(module))
+                    .filter(|module| *module != own),
+            );
         }
         imports.insert(own, named);
     }
@@ -69,13 +78,18 @@ fn without_tests(code: &str) -> String {
     while let Some(at) = code.find("#[cfg(test)]\nmod ") {
         let rest = at + "#[cfg(test)]\nmod ".len();
         let end = rest + code[rest..].find(['{', ';']).unwrap_or(code.len() - rest - 1);
-        let end = if code[end..].starts_with('{') { closing(&code, end).unwrap_or(code.len() - 1) } else { end };
+        let end = if code[end..].starts_with('{') {
+            closing(&code, end).unwrap_or(code.len() - 1)
+        } else {
+            end
+        };
         code.replace_range(at..=end, "");
     }
     code
 }
 
-/// Every path that begins in this crate: those in `use` trees, and those with `crate`, `self` or `super`.
+/// Every path that begins in this crate: those in `use` trees, and those with `crate`, `self` or
+/// `super`.
 fn paths(code: &str) -> Vec<Module> {
     let mut paths = Vec::new();
     for (at, _) in code.match_indices("use ") {
@@ -87,7 +101,8 @@ fn paths(code: &str) -> Vec<Module> {
     }
     for root in ["crate::", "self::", "super::"] {
         for (at, _) in code.match_indices(root) {
-            let is_start = !code[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | ':'));
+            let is_start =
+                !code[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | ':'));
             if is_start {
                 paths.push(path_at(code, at));
             }
@@ -117,7 +132,9 @@ fn tree(prefix: &[String], text: &str, paths: &mut Vec<Module>) {
 }
 
 fn path_at(code: &str, at: usize) -> Module {
-    let end = code[at..].find(|c: char| !c.is_alphanumeric() && !matches!(c, '_' | ':')).unwrap_or(code.len() - at);
+    let end = code[at..]
+        .find(|c: char| !c.is_alphanumeric() && !matches!(c, '_' | ':'))
+        .unwrap_or(code.len() - at);
     code[at..at + end].split("::").filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
 
@@ -143,7 +160,8 @@ fn rings(imports: &Imports) -> Vec<String> {
     let mut groups = BTreeSet::new();
     for (from, reached) in &reach {
         if reached.contains(from) {
-            let ring = reached.iter().filter(|to| reach.get(*to).is_some_and(|back| back.contains(from)));
+            let ring =
+                reached.iter().filter(|to| reach.get(*to).is_some_and(|back| back.contains(from)));
             groups.insert(ring.map(|module| module.join("::")).collect::<Vec<_>>().join(", "));
         }
     }

@@ -1,6 +1,8 @@
-//! The reference pages in docs/reference that follow from the code: settings, metrics, exit codes, alerts, reasons.
+//! The reference pages in docs/reference that follow from the code: settings, metrics, exit codes,
+//! alerts, reasons.
 //!
-//! A page is compared with what the code says; `UPDATE_DOCS=1` writes it instead. Sentences around the tables are for people.
+//! A page is compared with what the code says; `UPDATE_DOCS=1` writes it instead. Sentences around
+//! the tables are for people.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -16,7 +18,8 @@ pub const BEGIN: &str = "<!-- generated: UPDATE_DOCS=1 cargo test --test tidy --
 pub const END: &str = "<!-- end of generated -->";
 
 /// Every way a command ends; [`meaning`] has to name each.
-const EXITS: [Exit; 6] = [Exit::Done, Exit::Negative, Exit::Usage, Exit::Unavailable, Exit::Internal, Exit::Config];
+const EXITS: [Exit; 6] =
+    [Exit::Done, Exit::Negative, Exit::Usage, Exit::Unavailable, Exit::Internal, Exit::Config];
 
 #[test]
 fn the_page_of_settings_is_current() {
@@ -38,7 +41,8 @@ fn the_page_of_alerts_is_current() {
     is_current("alerts", &alerts(&read("compose/prometheus/rules/sluice.yml")));
 }
 
-/// When each reason applies and what to do is written by hand; that there is a row for each, in order, is not.
+/// When each reason applies and what to do is written by hand; that there is a row for each, in
+/// order, is not.
 #[test]
 fn every_reason_has_its_row_in_the_order_of_the_checks() {
     let page = read("docs/reference/reasons.md");
@@ -86,8 +90,15 @@ fn settings() -> String {
 
 fn row_of_setting(setting: &Setting) -> String {
     let default = setting.default.map_or("not set".to_owned(), |default| format!("`{default}`"));
-    let secret = if setting.is_secret() { format!(" Or its file: `{}_FILE`.", setting.name) } else { String::new() };
-    let row = format!("| `{}` | {default} | {} Allowed: {}.{secret} |", setting.name, setting.doc, setting.kind);
+    let secret = if setting.is_secret() {
+        format!(" Or its file: `{}_FILE`.", setting.name)
+    } else {
+        String::new()
+    };
+    let row = format!(
+        "| `{}` | {default} | {} Allowed: {}.{secret} |",
+        setting.name, setting.doc, setting.kind
+    );
     // A tenant in angle brackets would be taken for markup.
     row.replace('<', "\\<")
 }
@@ -103,7 +114,9 @@ fn metrics() -> String {
         text.lines().find_map(|line| line.strip_prefix(&start)).unwrap()
     };
     let mut block = "| metric | type | meaning |\n|---|---|---|\n".to_owned();
-    for (name, help) in text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' ')) {
+    for (name, help) in
+        text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' '))
+    {
         let _ = writeln!(block, "| `{name}` | {} | {help} |", kind(name));
     }
     block
@@ -130,20 +143,25 @@ fn meaning(exit: Exit) -> &'static str {
             "a dependency does not answer: Postgres, the broker, the daemon; or `run` was cut off at `SHUTDOWN_TIMEOUT_SECONDS`"
         }
         Exit::Internal => "a fault of the program, or a second signal",
-        Exit::Config => "the settings are wrong; for `run` also an address in use or a schema that does not fit",
+        Exit::Config => {
+            "the settings are wrong; for `run` also an address in use or a schema that does not fit"
+        }
     }
 }
 
-/// The rules as sections. It reads only the form that the file has: one key a line, long conditions folded.
+/// The rules as sections. It reads only the form that the file has: one key a line, long conditions
+/// folded.
 fn alerts(rules: &str) -> String {
     let mut block = String::new();
     for rule in rules.split("- alert: ").skip(1) {
         let (name, body) = rule.split_once('\n').unwrap();
-        let value = |key: &str| body.lines().find_map(|line| line.trim().strip_prefix(key)).map(str::trim);
+        let value =
+            |key: &str| body.lines().find_map(|line| line.trim().strip_prefix(key)).map(str::trim);
         let quoted = |key: &str| value(key).map(|text| text.trim_matches('"'));
         let severity = value("labels: { severity: ").unwrap().trim_end_matches(" }");
         let wait = value("for: ").map_or(String::new(), |wait| format!(", after {wait}"));
-        let action = quoted("action: ").map_or(String::new(), |action| format!("\n\nWhat to do: {action}"));
+        let action =
+            quoted("action: ").map_or(String::new(), |action| format!("\n\nWhat to do: {action}"));
         let _ = writeln!(
             block,
             "## `{name}`\n\nSeverity: {severity}{wait}. Message: {}{action}\n\n```promql\n{}\n```\n",
@@ -175,7 +193,8 @@ fn is_current(page: &str, block: &str) {
         return;
     }
     let lines = expected.lines().zip(text.lines());
-    let first = lines.filter(|(expected, found)| expected != found).map(|(expected, _)| expected).next();
+    let first =
+        lines.filter(|(expected, found)| expected != found).map(|(expected, _)| expected).next();
     assert!(
         expected == text,
         "{path} is stale; write it with `UPDATE_DOCS=1 cargo test --test tidy`. The first other line:\n{first:?}"

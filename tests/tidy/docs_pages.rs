@@ -1,4 +1,5 @@
-//! The pages people read: each relative link and anchor resolves, and none of the house's worn-out words stands in them.
+//! The pages people read: each relative link and anchor resolves, and none of the house's worn-out
+//! words stands in them.
 //!
 //! It follows no link to another site, and reads no code block, code span or generated block.
 
@@ -10,7 +11,8 @@ use super::docs_generated::{BEGIN, END};
 
 const MAX_README_LINES: usize = 150;
 
-/// Words that make a sentence hard to read; CONTRIBUTING.md names better ones. In lower case, whole words.
+/// Words that make a sentence hard to read; CONTRIBUTING.md names better ones. In lower case, whole
+/// words.
 const BANNED: [&str; 16] = [
     "anew",
     "likewise",
@@ -46,7 +48,8 @@ fn a_dead_link_and_a_dead_anchor_are_found() {
     let a = "# A\n\n[b](docs/b.md#part-one) [x](docs/gone.md) [y](docs/b.md#gone) [z](#nowhere) [w](https://x.org/q)\n\
              [two\nlines](lost.md) `[code](not.md)`\n\n```\n[block](not.md)\n```\n";
     let b = "# B\n\n## Part one\n\n[back](../a.md) [up](../../escape.md)\n";
-    let pages = Pages::from([("a.md".to_owned(), a.to_owned()), ("docs/b.md".to_owned(), b.to_owned())]);
+    let pages =
+        Pages::from([("a.md".to_owned(), a.to_owned()), ("docs/b.md".to_owned(), b.to_owned())]);
     let findings = dead_links(&pages, |path| pages.contains_key(path));
     let expected = [
         "a.md: `docs/gone.md`",
@@ -65,7 +68,9 @@ fn every_page_of_docs_is_in_the_summary() {
     let missing: Vec<&String> = pages
         .keys()
         .filter(|path| *path != "docs/SUMMARY.md")
-        .filter(|path| path.strip_prefix("docs/").is_some_and(|path| !summary.contains(&format!("({path})"))))
+        .filter(|path| {
+            path.strip_prefix("docs/").is_some_and(|path| !summary.contains(&format!("({path})")))
+        })
         .collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
@@ -79,10 +84,11 @@ fn the_readme_is_short() {
 fn no_page_uses_a_banned_word() {
     let pages = pages();
     // What is released stays as it was written.
-    let found = pages.iter().filter(|(path, _)| *path != "CHANGELOG.md").flat_map(|(path, text)| {
-        let words = banned_words(text).into_iter();
-        words.map(move |word| format!("{path}: {word}"))
-    });
+    let found =
+        pages.iter().filter(|(path, _)| *path != "CHANGELOG.md").flat_map(|(path, text)| {
+            let words = banned_words(text).into_iter();
+            words.map(move |word| format!("{path}: {word}"))
+        });
     let found: Vec<String> = found.collect();
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
@@ -91,8 +97,13 @@ fn no_page_uses_a_banned_word() {
 fn each_banned_word_is_found() {
     for word in BANNED {
         assert_eq!(banned_words(&format!("It is {word}, here.\n")), [word]);
-        assert_eq!(banned_words(&format!("It is {}\nhere.\n", word.replace(' ', "\n").to_uppercase())), [word]);
-        assert!(banned_words(&format!("`{word}` is code, and x{word}x is another word.\n")).is_empty());
+        assert_eq!(
+            banned_words(&format!("It is {}\nhere.\n", word.replace(' ', "\n").to_uppercase())),
+            [word]
+        );
+        assert!(
+            banned_words(&format!("`{word}` is code, and x{word}x is another word.\n")).is_empty()
+        );
         assert!(banned_words(&format!("{BEGIN}\n{word}\n{END}\n")).is_empty());
     }
     assert!(banned_words("It gets no more than the burst; amendments, recommended.\n").is_empty());
@@ -121,10 +132,13 @@ fn resolves(pages: &Pages, from: &str, target: &str, exists: impl Fn(&str) -> bo
     if target.starts_with("https://") || target.starts_with("http://") {
         return true;
     }
-    let (path, anchor) = target.split_once('#').map_or((target, None), |(path, anchor)| (path, Some(anchor)));
+    let (path, anchor) =
+        target.split_once('#').map_or((target, None), |(path, anchor)| (path, Some(anchor)));
     let path = if path.is_empty() { Some(from.to_owned()) } else { joined(from, path) };
     let Some(path) = path.filter(|path| exists(path)) else { return false };
-    anchor.is_none_or(|anchor| pages.get(&path).is_some_and(|page| anchors(page).iter().any(|known| known == anchor)))
+    anchor.is_none_or(|anchor| {
+        pages.get(&path).is_some_and(|page| anchors(page).iter().any(|known| known == anchor))
+    })
 }
 
 /// A path relative to a page, from the root; `None`: it leaves the repository.
@@ -151,7 +165,8 @@ fn anchors(page: &str) -> Vec<String> {
         fenced ^= line.starts_with("```");
         if !fenced && line.starts_with('#') {
             let title = line.trim_start_matches('#').trim().to_lowercase();
-            let kept = title.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | ' '));
+            let kept =
+                title.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | ' '));
             anchors.push(kept.map(|c| if c == ' ' { '-' } else { c }).collect());
         }
     }
@@ -170,8 +185,9 @@ fn banned_words(text: &str) -> Vec<&'static str> {
     let line = format!(" {} ", words.join(" ")).replace("no more than", "at most");
     let is_word = |byte: u8| byte.is_ascii_alphanumeric();
     let stands = |word: &str| {
-        line.match_indices(word)
-            .any(|(at, _)| !is_word(line.as_bytes()[at - 1]) && !is_word(line.as_bytes()[at + word.len()]))
+        line.match_indices(word).any(|(at, _)| {
+            !is_word(line.as_bytes()[at - 1]) && !is_word(line.as_bytes()[at + word.len()])
+        })
     };
     BANNED.into_iter().filter(|word| stands(word)).collect()
 }
@@ -200,8 +216,14 @@ fn root() -> &'static Path {
 
 fn pages() -> Pages {
     let mut pages = Pages::new();
-    let single =
-        ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "compose/README.md", "migrations/README.md"];
+    let single = [
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "compose/README.md",
+        "migrations/README.md",
+    ];
     for path in single {
         pages.insert(path.to_owned(), fs::read_to_string(root().join(path)).unwrap());
     }

@@ -1,4 +1,5 @@
-//! The house rules, as tests: each rule is a function from a source file to findings, and each is shown to bite.
+//! The house rules, as tests: each rule is a function from a source file to findings, and each is
+//! shown to bite.
 //!
 //! They read the text, not the meaning: a rule that needs types belongs to clippy.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the finding")]
@@ -42,7 +43,8 @@ const RANKS: [(&str, u8); 17] = [
     ("cli", 8),
 ];
 
-/// Each of these crates is known to one module only, or to the two that speak TLS, so that it can be replaced there.
+/// Each of these crates is known to one module only, or to the two that speak TLS, so that it can
+/// be replaced there.
 const OWNED_CRATES: [(&str, &[&str]); 19] = [
     ("smallvec", &["domain"]),
     ("rumqttc", &["broker"]),
@@ -103,7 +105,9 @@ fn the_house_is_tidy() {
     for source in &sources {
         for rule in RULES {
             let of_rule = rule(source).into_iter();
-            findings.extend(of_rule.map(|(line, finding)| format!("{}:{line}: {finding}", source.path)));
+            findings.extend(
+                of_rule.map(|(line, finding)| format!("{}:{line}: {finding}", source.path)),
+            );
         }
     }
     assert!(findings.is_empty(), "{}", findings.join("\n"));
@@ -157,7 +161,10 @@ fn it_imports_downwards(source: &Source) -> Vec<Finding> {
     for (at, other) in crate_paths(source) {
         let below = rank_of(other).is_none_or(|rank| rank < own_rank);
         if other != own && !below {
-            findings.push((source.line_of(at), format!("`{own}` may not name `{other}`: imports go down only")));
+            findings.push((
+                source.line_of(at),
+                format!("`{own}` may not name `{other}`: imports go down only"),
+            ));
         }
     }
     findings
@@ -186,14 +193,21 @@ fn it_names_no_crate_of_another(source: &Source) -> Vec<Finding> {
 
 fn it_ignores_no_test(source: &Source) -> Vec<Finding> {
     let ignored = source.code.match_indices("#[ignore");
-    ignored.map(|(at, _)| (source.line_of(at), "an ignored test never runs: mend it or remove it".into())).collect()
+    ignored
+        .map(|(at, _)| {
+            (source.line_of(at), "an ignored test never runs: mend it or remove it".into())
+        })
+        .collect()
 }
 
 fn it_leaves_nothing_behind(source: &Source) -> Vec<Finding> {
     let mut findings = Vec::new();
     for word in LEFTOVERS {
         let places = words(&source.text, word).into_iter();
-        findings.extend(places.map(|at| (source.line_of(at), format!("`{word}`: finish it, or write an issue"))));
+        findings.extend(
+            places
+                .map(|at| (source.line_of(at), format!("`{word}`: finish it, or write an issue"))),
+        );
     }
     findings
 }
@@ -227,7 +241,8 @@ fn rank_of(module: &str) -> Option<u8> {
     RANKS.iter().find(|(name, _)| *name == module).map(|(_, rank)| *rank)
 }
 
-/// The top modules a file names, with the place of each: `crate::a`, `crate::{a, b}`, and `super` where it is the root.
+/// The top modules a file names, with the place of each: `crate::a`, `crate::{a, b}`, and `super`
+/// where it is the root.
 fn crate_paths(source: &Source) -> Vec<(usize, &str)> {
     let code = &source.code;
     let root = "super::".repeat(source.path.matches('/').count());

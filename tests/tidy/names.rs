@@ -13,9 +13,15 @@ fn no_type_name_stands_twice() {
 #[test]
 fn a_type_name_that_stands_twice_is_found() {
     let source = |path, text: &str| Source::new(path, text);
-    let twice = [source("src/a.rs", "pub struct Row;\n"), source("src/b.rs", "enum Row { A }\n// struct Tally\n")];
+    let twice = [
+        source("src/a.rs", "pub struct Row;\n"),
+        source("src/b.rs", "enum Row { A }\n// struct Tally\n"),
+    ];
     assert_eq!(duplicates(&twice), ["`Row`: src/a.rs, src/b.rs"]);
-    let fine = [source("src/a.rs", "struct Row;\n"), source("tests/it/x.rs", "struct Row;\nimpl Row {}\n")];
+    let fine = [
+        source("src/a.rs", "struct Row;\n"),
+        source("tests/it/x.rs", "struct Row;\nimpl Row {}\n"),
+    ];
     assert!(duplicates(&fine).is_empty());
 }
 
@@ -25,7 +31,8 @@ fn duplicates(sources: &[Source]) -> Vec<String> {
         for keyword in ["struct", "enum", "trait"] {
             for at in words(&source.code, keyword) {
                 let name = ident_at(&source.code, at + keyword.len() + 1);
-                let is_inline = source.code[..at].rsplit('\n').next().is_some_and(|line| line.starts_with(' '));
+                let is_inline =
+                    source.code[..at].rsplit('\n').next().is_some_and(|line| line.starts_with(' '));
                 if !name.is_empty() && !is_inline {
                     places.entry(name).or_default().push(&source.path);
                 }

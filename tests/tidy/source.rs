@@ -1,4 +1,5 @@
-//! A source file as the rules see it: its text, and its code with comments and literals blanked. No rule lives here.
+//! A source file as the rules see it: its text, and its code with comments and literals blanked. No
+//! rule lives here.
 
 use std::fs;
 use std::path::Path;
@@ -59,7 +60,9 @@ fn name_of(entry: std::io::Result<fs::DirEntry>) -> String {
 /// Where this word stands by itself.
 pub fn words(code: &str, word: &str) -> Vec<usize> {
     let is_ident = |c: char| c.is_alphanumeric() || c == '_';
-    let whole = |at: &usize| !code[..*at].ends_with(is_ident) && !code[at + word.len()..].starts_with(is_ident);
+    let whole = |at: &usize| {
+        !code[..*at].ends_with(is_ident) && !code[at + word.len()..].starts_with(is_ident)
+    };
     code.match_indices(word).map(|(at, _)| at).filter(whole).collect()
 }
 
@@ -68,7 +71,8 @@ pub fn ident_at(code: &str, at: usize) -> &str {
     &rest[..rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len())]
 }
 
-/// Where the body of the function whose `fn` stands here ends; none for a declaration and for a function type.
+/// Where the body of the function whose `fn` stands here ends; none for a declaration and for a
+/// function type.
 pub fn body_end(code: &str, start: usize) -> Option<usize> {
     if ident_at(code, start + "fn ".len()).is_empty() {
         return None;
@@ -132,7 +136,11 @@ fn end_of_blank(text: &str, at: usize) -> usize {
         [b'r', b'"' | b'#', ..] => {
             let hashes = rest[1..].iter().take_while(|byte| **byte == b'#').count();
             let is_string = rest.get(1 + hashes) == Some(&b'"');
-            if is_string { until(2 + hashes, &[b"\"", "#".repeat(hashes).as_bytes()].concat()) } else { at }
+            if is_string {
+                until(2 + hashes, &[b"\"", "#".repeat(hashes).as_bytes()].concat())
+            } else {
+                at
+            }
         }
         [b'\'', b'\\', _, ..] => until(3, b"'"),
         [b'\'', ..] => {

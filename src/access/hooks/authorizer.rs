@@ -1,7 +1,7 @@
 //! Answers the requests of the broker: login, superuser, and access to a topic.
 //!
-//! It answers from memory. A lookup happens only on a miss, and is bounded, because the broker is blocked meanwhile. A
-//! lookup that fails denies the request.
+//! It answers from memory. A lookup happens only on a miss, and is bounded, because the broker is
+//! blocked meanwhile. A lookup that fails denies the request.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -25,10 +25,14 @@ use crate::domain::ports::Outage;
 use crate::domain::refusal::{Reason, Refusal};
 use crate::domain::time::{Clock, Timestamp};
 
-/// The lookups of [`HookAuthorizer`]. Each returns within the timeout of the broker, or returns an outage.
+/// The lookups of [`HookAuthorizer`]. Each returns within the timeout of the broker, or returns an
+/// outage.
 pub trait HookLookup: Send + Sync + 'static {
     /// Looks up a device in the registry.
-    fn standing(&self, device: &DeviceKey) -> impl Future<Output = Result<RegistryAnswer, Outage>> + Send;
+    fn standing(
+        &self,
+        device: &DeviceKey,
+    ) -> impl Future<Output = Result<RegistryAnswer, Outage>> + Send;
 
     /// Looks up the login under `username` and `client_id`.
     fn login(
@@ -54,7 +58,8 @@ pub struct HookAuthorizer<K> {
     logins: Logins,
     active_policy: ActivePolicy,
     clock: Clock,
-    /// The names of Sluice itself at the broker: another client with one would get its rights, or end its session.
+    /// The names of Sluice itself at the broker: another client with one would get its rights, or
+    /// end its session.
     reserved: ReservedNames,
     /// Whether a device without a token needs a valid certificate in the registry.
     requires_certificate: bool,
@@ -82,7 +87,8 @@ impl<K: HookLookup> HookAuthorizer<K> {
         Self { lookup, tokens, logins, active_policy, clock, reserved, requires_certificate }
     }
 
-    /// Decides a login. A device with a certificate never gets here: the broker authenticates it by itself.
+    /// Decides a login. A device with a certificate never gets here: the broker authenticates it by
+    /// itself.
     pub async fn user(&self, caller: Caller<'_>, password: Option<&str>) -> Result<(), Denial> {
         let claim = caller.claim();
         self.check_client_id(&claim, caller.client_id)?;
@@ -116,11 +122,16 @@ impl<K: HookLookup> HookAuthorizer<K> {
 
     /// Decides whether the subject is a superuser, whose topics the broker does not check.
     pub fn superuser(&self, caller: Caller<'_>) -> Result<(), Denial> {
-        // This request has no client id to find a login by, so a superuser by password is accepted at each topic instead.
+        // This request has no client id to find a login by, so a superuser by password is accepted
+        // at each topic instead.
         let Claim::Token { token, name } = caller.claim() else { return Err(Denial::NoSuperuser) };
         let proof = self.tokens.verify(token, (self.clock)())?;
         check_name(name, &proof.subject)?;
-        if self.active_policy.policy().is_superuser(&proof.subject) { Ok(()) } else { Err(Denial::NoSuperuser) }
+        if self.active_policy.policy().is_superuser(&proof.subject) {
+            Ok(())
+        } else {
+            Err(Denial::NoSuperuser)
+        }
     }
 
     /// Decides access to a topic or a filter.
@@ -130,16 +141,24 @@ impl<K: HookLookup> HookAuthorizer<K> {
         let policy = self.active_policy.policy();
         let (Identity::ByLogin(subject) | Identity::ByRequest(subject)) = &identity;
         let decision = policy.decide(subject, caller.client_id, acc, topic);
-        // A superuser by password needs no allow rule. A deny rule and a malformed request still deny.
+        // A superuser by password needs no allow rule. A deny rule and a malformed request still
+        // deny.
         let lacks_a_rule = matches!(decision.because, Because::NoRule | Because::NotCapable);
-        let is_superuser = matches!(identity, Identity::ByLogin(_)) && lacks_a_rule && policy.is_superuser(subject);
-        if decision.allowed || is_superuser { Ok(()) } else { Err(Denial::Policy(decision.to_string())) }
+        let is_superuser = matches!(identity, Identity::ByLogin(_))
+            && lacks_a_rule
+            && policy.is_superuser(subject);
+        if decision.allowed || is_superuser {
+            Ok(())
+        } else {
+            Err(Denial::Policy(decision.to_string()))
+        }
     }
 
-    /// Refuses the client id of another device or of a replica, because the broker would end its session. The offered proof
-    /// decides whose client id it is, never a name beside a token.
+    /// Refuses the client id of another device or of a replica, because the broker would end its
+    /// session. The offered proof decides whose client id it is, never a name beside a token.
     fn check_client_id(&self, claim: &Claim<'_>, client_id: &str) -> Result<(), Denial> {
-        // `login_guest` checks the client id of a guest more strictly, and then checks the reserved ones.
+        // `login_guest` checks the client id of a guest more strictly, and then checks the reserved
+        // ones.
         if matches!(claim, Claim::Guest(_)) {
             return Ok(());
         }
@@ -158,8 +177,8 @@ impl<K: HookLookup> HookAuthorizer<K> {
         }
     }
 
-    /// Refuses a reserved name at each topic: the client may have logged in before the replica was known, or by another
-    /// backend of the broker.
+    /// Refuses a reserved name at each topic: the client may have logged in before the replica was
+    /// known, or by another backend of the broker.
     fn check_reserved(&self, caller: &Caller<'_>) -> Result<(), Denial> {
         if self.reserved.client_id(caller.client_id) == Reservation::Yes {
             return Err(Denial::ClientId);
@@ -173,9 +192,14 @@ impl<K: HookLookup> HookAuthorizer<K> {
         if is_reserved { Err(Denial::ReservedName) } else { Ok(()) }
     }
 
-    /// Refuses names that another live login has: at a topic the broker sends only the names, so two logins must not share
-    /// them. While the lookup fails, no new login gets the names.
-    async fn check_names(&self, username: &str, client_id: &str, holder: &Holder) -> Result<(), Denial> {
+    /// Refuses names that another live login has: at a topic the broker sends only the names, so
+    /// two logins must not share them. While the lookup fails, no new login gets the names.
+    async fn check_names(
+        &self,
+        username: &str,
+        client_id: &str,
+        holder: &Holder,
+    ) -> Result<(), Denial> {
         let now = (self.clock)();
         let known = match self.logins.recall(username, client_id, now) {
             LoginAnswer::Held(known) => Some(known),
@@ -213,7 +237,11 @@ impl<K: HookLookup> HookAuthorizer<K> {
                     .await
                     .map(|subject| Identity::ByRequest(Arc::new(subject)));
             }
-            Claim::Probe => return Ok(Identity::ByRequest(Arc::new(Subject::of_device(DeviceKey::of_probe())))),
+            Claim::Probe => {
+                return Ok(Identity::ByRequest(Arc::new(
+                    Subject::of_device(DeviceKey::of_probe()),
+                )));
+            }
             Claim::Guest(username) | Claim::Name(username) => username,
             Claim::Anonymous => return Err(Denial::Anonymous),
         };
@@ -221,21 +249,34 @@ impl<K: HookLookup> HookAuthorizer<K> {
             LoginAnswer::Held(holder) => holder,
             LoginAnswer::NoLogin => return Err(Denial::NoLogin),
             LoginAnswer::Unknown => {
-                let found = self.lookup.login(username, caller.client_id).await.map_err(Denial::Fault)?;
-                self.logins.apply_lookup(username, caller.client_id, found, now).ok_or(Denial::NoLogin)?
+                let found =
+                    self.lookup.login(username, caller.client_id).await.map_err(Denial::Fault)?;
+                self.logins
+                    .apply_lookup(username, caller.client_id, found, now)
+                    .ok_or(Denial::NoLogin)?
             }
         };
-        if self.is_withdrawn(&holder) { Err(Denial::KeyWithdrawn) } else { Ok(Identity::ByLogin(holder.subject)) }
+        if self.is_withdrawn(&holder) {
+            Err(Denial::KeyWithdrawn)
+        } else {
+            Ok(Identity::ByLogin(holder.subject))
+        }
     }
 
-    async fn login_guest(&self, username: &str, password: &str, client_id: &str) -> Result<Holder, Denial> {
+    async fn login_guest(
+        &self,
+        username: &str,
+        password: &str,
+        client_id: &str,
+    ) -> Result<Holder, Denial> {
         let verified = self.lookup.guest(username, password, client_id, (self.clock)());
         let subject = Arc::new(verified.await.map_err(Denial::Guest)?);
         self.check_reserved_client_id(client_id)?;
         Ok(Holder { subject, signer: None })
     }
 
-    /// Authenticates a subject that is neither a device nor a guest: by a token, under the name in the token.
+    /// Authenticates a subject that is neither a device nor a guest: by a token, under the name in
+    /// the token.
     async fn login_by_token(&self, username: &str, password: &str) -> Result<Holder, Denial> {
         // Names with a slash are for devices, also misspelled ones.
         if !TokenCache::is_token(password) || username.contains('/') {
@@ -250,7 +291,8 @@ impl<K: HookLookup> HookAuthorizer<K> {
         Ok(Holder { subject: proof.subject.clone(), signer: Some(proof.signer) })
     }
 
-    /// Authenticates a token as the password without a user name. It stores no login: a topic request would not identify it.
+    /// Authenticates a token as the password without a user name. It stores no login: a topic
+    /// request would not identify it.
     async fn login_without_name(&self, password: &str) -> Result<(), Denial> {
         if TokenCache::is_token(password) {
             return self.tokens.login(password, self.clock).await.map(drop).map_err(Denial::from);
@@ -264,11 +306,19 @@ impl<K: HookLookup> HookAuthorizer<K> {
         check_token(registered, password).map_err(Denial::Device)
     }
 
-    /// Checks a device that the broker names: it authenticated by certificate, or earlier by its token.
-    async fn check_named_device(&self, device: DeviceKey, now: Timestamp) -> Result<Subject, Denial> {
+    /// Checks a device that the broker names: it authenticated by certificate, or earlier by its
+    /// token.
+    async fn check_named_device(
+        &self,
+        device: DeviceKey,
+        now: Timestamp,
+    ) -> Result<Subject, Denial> {
         let standing = self.lookup.standing(&device).await.map_err(Denial::Fault)?;
         let registered = standing.active().map_err(Denial::Device)?;
-        if self.requires_certificate && registered.token.is_none() && !registered.holds_certificate_at(now) {
+        if self.requires_certificate
+            && registered.token.is_none()
+            && !registered.holds_certificate_at(now)
+        {
             let detail = "no certificate of the device is good now, and it has no token";
             return Err(Denial::Device(Refusal::new(Reason::TokenMissing, detail)));
         }
@@ -285,12 +335,18 @@ fn check_name(name: Option<&str>, subject: &Subject) -> Result<(), Denial> {
 
 fn check_token(device: &Device, password: &str) -> Result<(), Refusal> {
     let expected = device.token.as_ref().ok_or_else(|| {
-        Refusal::new(Reason::TokenNotSet, "the registry holds no token for the device: sluice device set-token")
+        Refusal::new(
+            Reason::TokenNotSet,
+            "the registry holds no token for the device: sluice device set-token",
+        )
     })?;
     let given: [u8; 32] = Sha256::digest(password).into();
     if bool::from(given.ct_eq(&expected.0)) {
         Ok(())
     } else {
-        Err(Refusal::new(Reason::TokenInvalid, "the password is not the device's provisioning token"))
+        Err(Refusal::new(
+            Reason::TokenInvalid,
+            "the password is not the device's provisioning token",
+        ))
     }
 }

@@ -1,6 +1,7 @@
 //! The sender of a request as the broker reports it, and the proof it offers.
 //!
-//! It verifies nothing. The proof alone decides the kind of claim: a name beside a token never makes a device or a guest.
+//! It verifies nothing. The proof alone decides the kind of claim: a name beside a token never
+//! makes a device or a guest.
 
 use super::guest::GuestId;
 use crate::access::tokens::cache::TokenCache;
@@ -43,9 +44,11 @@ pub enum Claim<'a> {
 // === impl Caller ===
 
 impl<'a> Caller<'a> {
-    /// Reads the fields of a request. The plugin's jwt backend sends every user name as a bearer token, also a common name.
+    /// Reads the fields of a request. The plugin's jwt backend sends every user name as a bearer
+    /// token, also a common name.
     pub fn new(bearer: Option<&'a str>, username: Option<&'a str>, client_id: &'a str) -> Self {
-        let is_name = |bearer: &str| bearer == probe::IDENTITY || DeviceKey::of_common_name(bearer).is_ok();
+        let is_name =
+            |bearer: &str| bearer == probe::IDENTITY || DeviceKey::of_common_name(bearer).is_ok();
         let name = bearer.filter(|bearer| is_name(bearer));
         if name.is_some() {
             return Self { bearer: None, username: name, client_id };
@@ -86,9 +89,15 @@ mod tests {
         let guest = format!("guest-{}", "0123456789abcdef".repeat(2));
         let claim = |bearer, name| Caller::new(bearer, name, "c").claim();
         for name in ["acme/device/pump-1", &guest, "alice"] {
-            assert_eq!(claim(Some("ey.a.b"), Some(name)), Claim::Token { token: "ey.a.b", name: Some(name) });
+            assert_eq!(
+                claim(Some("ey.a.b"), Some(name)),
+                Claim::Token { token: "ey.a.b", name: Some(name) }
+            );
         }
-        assert_eq!(claim(Some("ey.a.b"), Some("ey.a.b")), Claim::Token { token: "ey.a.b", name: None });
+        assert_eq!(
+            claim(Some("ey.a.b"), Some("ey.a.b")),
+            Claim::Token { token: "ey.a.b", name: None }
+        );
         assert_eq!(claim(None, Some("ey.a.b")), Claim::Token { token: "ey.a.b", name: None });
         assert!(matches!(claim(None, Some("acme/pump-1")), Claim::Device(_)));
         assert!(matches!(claim(Some("acme/device/pump-1"), None), Claim::Device(_)));

@@ -48,10 +48,14 @@ pub enum Denial {
     )]
     OtherName,
     /// The issuer has withdrawn the key that signed the token.
-    #[error("the key that signed the token of this login is not the issuer's now: get a new token and connect again")]
+    #[error(
+        "the key that signed the token of this login is not the issuer's now: get a new token and connect again"
+    )]
     KeyWithdrawn,
     /// The names belong to another live login, whose rights the client would share.
-    #[error("this user name and client id belong to another login that has not ended: use a client id of your own")]
+    #[error(
+        "this user name and client id belong to another login that has not ended: use a client id of your own"
+    )]
     NamesTaken,
     /// The guest is refused.
     #[error(transparent)]
@@ -60,7 +64,9 @@ pub enum Denial {
     #[error(transparent)]
     Login(#[from] LoginError),
     /// No login exists under these names.
-    #[error("no login under this user name and client id is known, or what it proved has ended: connect anew")]
+    #[error(
+        "no login under this user name and client id is known, or what it proved has ended: connect anew"
+    )]
     NoLogin,
     /// The subject is not a superuser.
     #[error("no superuser: each topic is asked about by itself")]
@@ -80,7 +86,9 @@ impl Denial {
     pub const fn is_fault(&self) -> bool {
         matches!(
             self,
-            Self::Fault(_) | Self::Token(TokenError::KeysAway { .. }) | Self::Guest(GuestRefusal::Unavailable(_))
+            Self::Fault(_)
+                | Self::Token(TokenError::KeysAway { .. })
+                | Self::Guest(GuestRefusal::Unavailable(_))
         )
     }
 }

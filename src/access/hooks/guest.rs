@@ -1,6 +1,7 @@
 //! Guest credentials: how one is generated, and how one is verified.
 //!
-//! A token exists here once, when it is generated; afterwards only its hash exists. It stores nothing.
+//! A token exists here once, when it is generated; afterwards only its hash exists. It stores
+//! nothing.
 
 use std::fmt;
 use std::str::FromStr;
@@ -52,13 +53,17 @@ pub struct Pass {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GuestRefusal {
     /// The user name is not a guest's.
-    #[error("the user name is no guest's: it begins with guest- and comes from POST /public/credentials")]
+    #[error(
+        "the user name is no guest's: it begins with guest- and comes from POST /public/credentials"
+    )]
     NoGuest,
     /// The client id does not have the form of a guest's.
     #[error("the client id of a guest begins with public-, holds no /, and has at most 128 bytes")]
     ClientId,
     /// The credential was never issued, or was purged after its end.
-    #[error("there is no such guest credential, or it has ended: ask POST /public/credentials for a new one")]
+    #[error(
+        "there is no such guest credential, or it has ended: ask POST /public/credentials for a new one"
+    )]
     Unknown,
     /// The token belongs to another identity.
     #[error("the token is not that of this guest credential")]
@@ -159,11 +164,12 @@ impl Pass {
     }
 }
 
-/// Checks the client id of a guest. A `/` would let it take over the session of a device, whose client id on the listener
-/// for certificates is `<tenant>/device/<device>`.
+/// Checks the client id of a guest. A `/` would let it take over the session of a device, whose
+/// client id on the listener for certificates is `<tenant>/device/<device>`.
 pub fn check_client_id(client_id: &str) -> Result<(), GuestRefusal> {
-    let is_fine =
-        client_id.starts_with(GUEST_CLIENT_ID) && !client_id.contains('/') && client_id.len() <= CLIENT_ID_MAX;
+    let is_fine = client_id.starts_with(GUEST_CLIENT_ID)
+        && !client_id.contains('/')
+        && client_id.len() <= CLIENT_ID_MAX;
     if is_fine { Ok(()) } else { Err(GuestRefusal::ClientId) }
 }
 
@@ -199,9 +205,20 @@ mod tests {
         let (id, _) = make().unwrap();
         let text = id.to_string();
         assert_eq!(text.parse(), Ok(id));
-        assert!(id.client_id_prefix().starts_with("public-") && check_client_id(&id.client_id_prefix()).is_ok());
+        assert!(
+            id.client_id_prefix().starts_with("public-")
+                && check_client_id(&id.client_id_prefix()).is_ok()
+        );
         let hyphened = format!("guest-{}", id.uuid());
-        for other in ["", "guest-", "acme/device/pump-1", &text[6..], &text.to_uppercase(), &hyphened, "guest-zz"] {
+        for other in [
+            "",
+            "guest-",
+            "acme/device/pump-1",
+            &text[6..],
+            &text.to_uppercase(),
+            &hyphened,
+            "guest-zz",
+        ] {
             assert_eq!(other.parse::<GuestId>(), Err(GuestRefusal::NoGuest), "{other}");
         }
     }

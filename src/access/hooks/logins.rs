@@ -1,7 +1,8 @@
-//! Logins whose proof the broker does not repeat: kept in memory, and written to Postgres in the background for a restart
-//! and for other replicas.
+//! Logins whose proof the broker does not repeat: kept in memory, and written to Postgres in the
+//! background for a restart and for other replicas.
 //!
-//! It stores no token and no password. A login never waits for Postgres: a lost write is logged and counted.
+//! It stores no token and no password. A login never waits for Postgres: a lost write is logged and
+//! counted.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +23,8 @@ use crate::domain::time::{Clock, Timestamp};
 use crate::telemetry::hooks::HookMetrics;
 use crate::telemetry::outage_log::OutageLog;
 
-/// Logins in memory, at most 8 KiB each. The next request of any other login causes a lookup in Postgres.
+/// Logins in memory, at most 8 KiB each. The next request of any other login causes a lookup in
+/// Postgres.
 const LOGINS_MAX: usize = 20_000;
 
 /// Logins that wait to be written; further ones exist in memory only.
@@ -98,8 +100,8 @@ impl Logins {
         Self(Arc::new(SharedLogins { memory, waiting, written_signal: Notify::new(), metrics }))
     }
 
-    /// Stores a login under these names. A live login for which `keeps_names` is true keeps them, also when both logins arrive
-    /// at the same moment.
+    /// Stores a login under these names. A live login for which `keeps_names` is true keeps them,
+    /// also when both logins arrive at the same moment.
     pub fn remember(
         &self,
         username: &str,
@@ -130,18 +132,22 @@ impl Logins {
         Ok(())
     }
 
-    /// Reads the login of these names from memory. An expired one is unknown, because another replica may have a newer one.
+    /// Reads the login of these names from memory. An expired one is unknown, because another
+    /// replica may have a newer one.
     pub fn recall(&self, username: &str, client_id: &str, now: Timestamp) -> LoginAnswer {
         match self.memory().get(&key(username, client_id)) {
             Some(KnownLogin::Held(holder)) if !holder.has_ended(now) => LoginAnswer::Held(holder),
-            Some(KnownLogin::NoLogin { since }) if (0.0..MISS_SECONDS).contains(&now.seconds_since(since)) => {
+            Some(KnownLogin::NoLogin { since })
+                if (0.0..MISS_SECONDS).contains(&now.seconds_since(since)) =>
+            {
                 LoginAnswer::NoLogin
             }
             _ => LoginAnswer::Unknown,
         }
     }
 
-    /// Caches the result of a lookup, and returns the holder of the names. A login proved here in the meantime wins.
+    /// Caches the result of a lookup, and returns the holder of the names. A login proved here in
+    /// the meantime wins.
     pub fn apply_lookup(
         &self,
         username: &str,
@@ -239,11 +245,14 @@ impl Holder {
         self.subject.has_ended(now)
     }
 
-    /// Whether both are the same subject of the same issuer: two issuers can use one name for two people.
+    /// Whether both are the same subject of the same issuer: two issuers can use one name for two
+    /// people.
     pub fn is(&self, other: &Self) -> bool {
         let issuers = self.signer.zip(other.signer);
         let is_one_issuer = issuers.is_none_or(|(one, other)| one.issuer == other.issuer);
-        self.subject.kind == other.subject.kind && self.subject.id == other.subject.id && is_one_issuer
+        self.subject.kind == other.subject.kind
+            && self.subject.id == other.subject.id
+            && is_one_issuer
     }
 }
 

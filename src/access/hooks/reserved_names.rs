@@ -1,7 +1,9 @@
-//! User names and client ids that no login at the hooks may use: those of Sluice and its replicas, and configured ones.
+//! User names and client ids that no login at the hooks may use: those of Sluice and its replicas,
+//! and configured ones.
 //!
-//! Sluice itself does not log in at the hooks, so a client with such a name is another one. User names are compared
-//! loosely, because another backend of the broker may do so; client ids exactly, as every broker does.
+//! Sluice itself does not log in at the hooks, so a client with such a name is another one. User
+//! names are compared loosely, because another backend of the broker may do so; client ids exactly,
+//! as every broker does.
 
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -70,13 +72,24 @@ pub enum Reservation {
 // === impl ReservedNames ===
 
 impl ReservedNames {
-    /// Reserves Sluice's own names, the `listed` ones and `own_client_id`. `has_group` means that replicas share the
-    /// subscription; they are unknown until the first read.
-    pub fn new(own_names: &[String], listed: &[String], own_client_id: &str, has_group: bool) -> Self {
+    /// Reserves Sluice's own names, the `listed` ones and `own_client_id`. `has_group` means that
+    /// replicas share the subscription; they are unknown until the first read.
+    pub fn new(
+        own_names: &[String],
+        listed: &[String],
+        own_client_id: &str,
+        has_group: bool,
+    ) -> Self {
         let names = own_names.iter().chain(listed).map(|name| FoldedName::new(name)).collect();
-        let client_ids = listed.iter().map(String::as_str).chain([own_client_id]).map(Box::from).collect();
+        let client_ids =
+            listed.iter().map(String::as_str).chain([own_client_id]).map(Box::from).collect();
         let share_group_stem = has_group.then(|| share_group_stem(own_client_id).into());
-        Self(Arc::new(SharedNames { names, client_ids, share_group_stem, replicas: RwLock::default() }))
+        Self(Arc::new(SharedNames {
+            names,
+            client_ids,
+            share_group_stem,
+            replicas: RwLock::default(),
+        }))
     }
 
     /// Whether `name` resembles a reserved name, so that no login may use it.
@@ -95,7 +108,10 @@ impl ReservedNames {
     /// Whether `client_id` is reserved.
     pub fn client_id(&self, client_id: &str) -> Reservation {
         let shared = &self.0;
-        let is_sibling = shared.share_group_stem.as_deref().is_some_and(|name| share_group_stem(client_id) == name);
+        let is_sibling = shared
+            .share_group_stem
+            .as_deref()
+            .is_some_and(|name| share_group_stem(client_id) == name);
         if is_sibling || shared.client_ids.contains(client_id) {
             return Reservation::Yes;
         }
@@ -106,11 +122,14 @@ impl ReservedNames {
         }
     }
 
-    /// Reads the replicas periodically until `stop`. After a failed read, the earlier ones stay reserved.
+    /// Reads the replicas periodically until `stop`. After a failed read, the earlier ones stay
+    /// reserved.
     pub async fn follow<R: Roster>(self, roster: R, stop: CancellationToken) {
         let mut failures = 0;
         loop {
-            let timed_out = |_| Err(Outage(format!("Postgres did not answer within {} s", READ_TIMEOUT.as_secs())));
+            let timed_out = |_| {
+                Err(Outage(format!("Postgres did not answer within {} s", READ_TIMEOUT.as_secs())))
+            };
             let read = tokio::select! {
                 () = stop.cancelled() => return,
                 read = timeout(READ_TIMEOUT, roster.replicas()) => read.unwrap_or_else(timed_out),
@@ -168,12 +187,15 @@ impl FoldedName {
 
 // === private helpers ===
 
-/// The client id without its ordinal: `sluice` for `sluice`, `sluice-2`, `sluice_2`, `sluice2` and `sluice-b`.
+/// The client id without its ordinal: `sluice` for `sluice`, `sluice-2`, `sluice_2`, `sluice2` and
+/// `sluice-b`.
 fn share_group_stem(client_id: &str) -> &str {
     let without_digits = client_id.trim_end_matches(|c: char| c.is_ascii_digit());
     let digits = client_id.len() - without_digits.len();
     let rest = match client_id.as_bytes() {
-        [.., b'-' | b'_' | b'.', letter] if letter.is_ascii_alphabetic() => &client_id[..client_id.len() - 1],
+        [.., b'-' | b'_' | b'.', letter] if letter.is_ascii_alphabetic() => {
+            &client_id[..client_id.len() - 1]
+        }
         _ if (1..=ORDINAL_DIGITS).contains(&digits) => without_digits,
         _ => return client_id,
     };
@@ -181,13 +203,15 @@ fn share_group_stem(client_id: &str) -> &str {
     if stem.is_empty() { client_id } else { stem }
 }
 
-/// Folds a name: without case, spaces and invisible characters, and with full-width letters as ASCII.
+/// Folds a name: without case, spaces and invisible characters, and with full-width letters as
+/// ASCII.
 fn folded(name: &str) -> Vec<char> {
     let narrow = |letter: char| match u32::from(letter) {
         code @ 0xff01..=0xff5e => char::from_u32(code - 0xfee0).unwrap_or(letter),
         _ => letter,
     };
-    let letters = name.chars().map(narrow).flat_map(char::to_uppercase).flat_map(char::to_lowercase);
+    let letters =
+        name.chars().map(narrow).flat_map(char::to_uppercase).flat_map(char::to_lowercase);
     letters.filter(|letter| !is_invisible(*letter)).collect()
 }
 
@@ -202,9 +226,12 @@ fn is_invisible(letter: char) -> bool {
 
 /// Whether a loose comparison could equate both: an accented Latin letter matches any ASCII letter.
 fn resembles(reserved: &[char], name: &[char]) -> bool {
-    let is_accented = |letter: char| matches!(letter, '\u{c0}'..='\u{24f}' | '\u{1e00}'..='\u{1eff}');
-    let matches = |one: char, other: char| one == other || is_accented(other) && one.is_ascii_alphabetic();
-    reserved.len() == name.len() && reserved.iter().zip(name).all(|(one, other)| matches(*one, *other))
+    let is_accented =
+        |letter: char| matches!(letter, '\u{c0}'..='\u{24f}' | '\u{1e00}'..='\u{1eff}');
+    let matches =
+        |one: char, other: char| one == other || is_accented(other) && one.is_ascii_alphabetic();
+    reserved.len() == name.len()
+        && reserved.iter().zip(name).all(|(one, other)| matches(*one, *other))
 }
 
 #[cfg(test)]
@@ -238,11 +265,15 @@ mod tests {
         ] {
             assert!(reserved.resembles_name(name), "{name:?}");
         }
-        for name in ["sluice-b", "sluicer", "luice", "alice", "guest", "guests", "", "Сергей", "søren"] {
+        for name in
+            ["sluice-b", "sluicer", "luice", "alice", "guest", "guests", "", "Сергей", "søren"]
+        {
             assert!(!reserved.resembles_name(name), "{name:?}");
         }
         assert!(
-            reserved.contains_name("sluice") && reserved.contains_name("bridge") && !reserved.contains_name("Sluice")
+            reserved.contains_name("sluice")
+                && reserved.contains_name("bridge")
+                && !reserved.contains_name("Sluice")
         );
     }
 
@@ -266,7 +297,11 @@ mod tests {
             use Reservation::{No, Yes};
             [Yes, Yes, Yes, No]
         });
-        assert!(reserved.resembles_name("gate") && reserved.contains_name("gate") && !reserved.resembles_name("other"));
+        assert!(
+            reserved.resembles_name("gate")
+                && reserved.contains_name("gate")
+                && !reserved.resembles_name("other")
+        );
         reserved.replace_replicas(vec![replica("one", None)]);
         assert_eq!(reserved.client_id("other"), Reservation::No);
     }
@@ -279,12 +314,24 @@ mod tests {
                 assert_eq!(reserved.client_id(id), Reservation::Yes, "{id} beside {own}");
             }
             reserved.replace_replicas(Vec::new());
-            for id in ["sluice-dashboard", "sluice-", "sluice-ab", "sluice-123456", "Sluice-1", "pump-1", "1", "b", ""]
-            {
+            for id in [
+                "sluice-dashboard",
+                "sluice-",
+                "sluice-ab",
+                "sluice-123456",
+                "Sluice-1",
+                "pump-1",
+                "1",
+                "b",
+                "",
+            ] {
                 assert_eq!(reserved.client_id(id), Reservation::No, "{id} beside {own}");
             }
         }
         let alone = reserved("sluice", false);
-        assert_eq!([alone.client_id("sluice"), alone.client_id("sluice-1")], [Reservation::Yes, Reservation::No]);
+        assert_eq!(
+            [alone.client_id("sluice"), alone.client_id("sluice-1")],
+            [Reservation::Yes, Reservation::No]
+        );
     }
 }

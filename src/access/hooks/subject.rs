@@ -39,7 +39,13 @@ impl Subject {
     /// The subject of a device, which has no groups and no expiry.
     pub fn of_device(device: DeviceKey) -> Self {
         let id = device.identity().into();
-        Self { kind: SubjectKind::Device(device), id, groups: Vec::new(), scopes: Vec::new(), expires_at: None }
+        Self {
+            kind: SubjectKind::Device(device),
+            id,
+            groups: Vec::new(),
+            scopes: Vec::new(),
+            expires_at: None,
+        }
     }
 
     /// Whether the proof has expired.

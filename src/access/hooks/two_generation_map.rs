@@ -5,8 +5,8 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// Two generations of entries. A read moves an entry to the young generation. When that is full, it replaces the old one.
-/// This bounds the size without a list of uses.
+/// Two generations of entries. A read moves an entry to the young generation. When that is full, it
+/// replaces the old one. This bounds the size without a list of uses.
 #[derive(Debug)]
 pub struct TwoGenerationMap<K, V> {
     young: HashMap<K, V>,

@@ -90,7 +90,11 @@ impl BuiltIn {
     pub(super) fn of_devices(&self) -> impl Iterator<Item = (Action, &Pattern)> {
         let publishes = self.device_publishes.iter().map(|pattern| (Action::Publish, pattern));
         let receives = [Action::Read, Action::Subscribe].into_iter();
-        publishes.chain(receives.flat_map(|action| self.device_receives.iter().map(move |pattern| (action, pattern))))
+        publishes.chain(
+            receives.flat_map(|action| {
+                self.device_receives.iter().map(move |pattern| (action, pattern))
+            }),
+        )
     }
 }
 
@@ -102,7 +106,10 @@ pub(super) fn check_guest(client_id: &str, requested: &TopicFilter<'_>) -> Resul
     if requested.is_shared() { Err(GuestError::Shared) } else { Ok(()) }
 }
 
-#[expect(clippy::expect_used, reason = "constants of this file: each test that makes a policy parses them all")]
+#[expect(
+    clippy::expect_used,
+    reason = "constants of this file: each test that makes a policy parses them all"
+)]
 fn patterns(texts: &[&str]) -> Vec<Pattern> {
     texts.iter().map(|text| Pattern::parse(text).expect("a built-in pattern")).collect()
 }
@@ -115,7 +122,9 @@ mod tests {
     fn a_device_has_the_topics_that_the_shipped_acl_file_gives_it() {
         let shipped = include_str!("../../../compose/mosquitto/acl.conf");
         let lines = |start: &str| -> Vec<String> {
-            let topics = shipped.lines().filter_map(|line| line.strip_prefix(start)?.strip_prefix("tenant/%u/"));
+            let topics = shipped
+                .lines()
+                .filter_map(|line| line.strip_prefix(start)?.strip_prefix("tenant/%u/"));
             topics.map(|rest| format!("tenant/{{tenant}}/device/{{device}}/{rest}")).collect()
         };
         assert_eq!(lines("pattern write "), DEVICE_PUBLISHES);

@@ -100,11 +100,17 @@ impl fmt::Display for Because<'_> {
             Self::OwnTopics => f.write_str("built in: it is one of the device's own topics"),
             Self::GuestTopics => f.write_str("built in: it is one of the guests' topics"),
             Self::Rule(rule) => write!(f, "by {}", rule.place),
-            Self::Together => f.write_str("by several rules together, none of which covers all of it"),
-            Self::NotCapable => f.write_str("a rule allows it, but no group, scope or type of the subject permits it"),
+            Self::Together => {
+                f.write_str("by several rules together, none of which covers all of it")
+            }
+            Self::NotCapable => f.write_str(
+                "a rule allows it, but no group, scope or type of the subject permits it",
+            ),
             Self::NoRule => f.write_str("no rule allows it"),
             Self::Guest(error) => write!(f, "built in: {error}"),
-            Self::GuestTopic => f.write_str("built in: a guest has the topics under public/ and no others"),
+            Self::GuestTopic => {
+                f.write_str("built in: a guest has the topics under public/ and no others")
+            }
             Self::UnknownAccess(acc) => {
                 write!(f, "acc {acc} is not read (1), publish (2), subscribe (4), or a sum of them")
             }

@@ -1,8 +1,9 @@
 //! Parses a policy file, JSON or TOML, and reports the place of each fault.
 //!
-//! Two layouts are accepted. Flat: `rules`, `group_permissions`, `scope_permissions`, `type_permissions` at the top.
-//! Nested, below one key of any name: `mqtt.acl.rules`, and the tables of permissions under `roles`. It corrects nothing:
-//! an unknown key is a fault, and a file with one fault yields no policy.
+//! Two layouts are accepted. Flat: `rules`, `group_permissions`, `scope_permissions`,
+//! `type_permissions` at the top. Nested, below one key of any name: `mqtt.acl.rules`, and the
+//! tables of permissions under `roles`. It corrects nothing: an unknown key is a fault, and a file
+//! with one fault yields no policy.
 
 use std::collections::HashSet;
 use std::io;
@@ -59,7 +60,8 @@ pub enum Format {
 
 /// Reads the policy of a file.
 pub fn load(path: &Path) -> Result<Policy, PolicyFileError> {
-    let text = read_bounded(path).map_err(|why| PolicyFileError::Unreadable { path: path.to_owned(), why })?;
+    let text = read_bounded(path)
+        .map_err(|why| PolicyFileError::Unreadable { path: path.to_owned(), why })?;
     let format = match path.extension().and_then(|extension| extension.to_str()) {
         Some("json") => Format::Json,
         Some("toml") => Format::Toml,
@@ -77,7 +79,8 @@ pub fn parse(text: &str, format: Format) -> Result<Policy, Faults> {
         Format::Toml => Node::of_toml(text),
     };
     let mut reader = PolicyReader::default();
-    let policy = root.map(|root| reader.policy(&root)).map_err(|fault| reader.values.faults.add(fault));
+    let policy =
+        root.map(|root| reader.policy(&root)).map_err(|fault| reader.values.faults.add(fault));
     policy.ok().filter(|_| reader.values.faults.is_empty()).ok_or(reader.values.faults)
 }
 
@@ -104,7 +107,11 @@ impl PolicyReader {
                 if top.is_empty() {
                     self.values.fault("the file", "it is empty: expected rules");
                 }
-                self.values.reject_unknown_keys(top, "", &["rules", TABLES[0], TABLES[1], TABLES[2]]);
+                self.values.reject_unknown_keys(
+                    top,
+                    "",
+                    &["rules", TABLES[0], TABLES[1], TABLES[2]],
+                );
                 let rules = self.rules("rules", get(top, "rules"));
                 Policy::new(rules, self.capabilities("", top))
             }
@@ -115,14 +122,18 @@ impl PolicyReader {
         let Some(inner) = self.values.table(name, inner) else { return Policy::built_in() };
         self.values.reject_unknown_keys(inner, name, &["mqtt", "roles"]);
         let place = format!("{name}.mqtt");
-        let mqtt = get(inner, "mqtt").and_then(|node| self.values.table(&place, node)).unwrap_or_default();
+        let mqtt =
+            get(inner, "mqtt").and_then(|node| self.values.table(&place, node)).unwrap_or_default();
         self.values.reject_unknown_keys(mqtt, &place, &["acl"]);
         let place = format!("{place}.acl");
-        let acl = get(mqtt, "acl").and_then(|node| self.values.table(&place, node)).unwrap_or_default();
+        let acl =
+            get(mqtt, "acl").and_then(|node| self.values.table(&place, node)).unwrap_or_default();
         self.values.reject_unknown_keys(acl, &place, &["rules"]);
         let rules = self.rules(&format!("{place}.rules"), get(acl, "rules"));
         let place = format!("{name}.roles");
-        let tables = get(inner, "roles").and_then(|node| self.values.table(&place, node)).unwrap_or_default();
+        let tables = get(inner, "roles")
+            .and_then(|node| self.values.table(&place, node))
+            .unwrap_or_default();
         self.values.reject_unknown_keys(tables, &place, &TABLES);
         Policy::new(rules, self.capabilities(&place, tables))
     }
@@ -139,18 +150,31 @@ impl PolicyReader {
             .filter_map(|(index, node)| self.rule(index, format!("{place}[{index}]"), node))
             .collect();
         if self.patterns > MAX_PATTERNS {
-            self.values.fault(place, format!("{} topics in all, {MAX_PATTERNS} are the most", self.patterns));
+            self.values.fault(
+                place,
+                format!("{} topics in all, {MAX_PATTERNS} are the most", self.patterns),
+            );
         }
         rules
     }
 
     fn rule(&mut self, index: usize, place: String, node: &Node) -> Option<PolicyRule> {
         let entries = self.values.table(&place, node)?;
-        self.values.reject_unknown_keys(entries, &place, &["subjects", "topics", "actions", "effect"]);
+        self.values.reject_unknown_keys(
+            entries,
+            &place,
+            &["subjects", "topics", "actions", "effect"],
+        );
         let of = |key: &str| format!("{place}.{key}");
         let subjects = get(entries, "subjects").map(|node| self.subjects(&of("subjects"), node));
-        let topics = self.values.required(entries, &place, "topics").map(|node| self.topics(&of("topics"), node));
-        let actions = self.values.required(entries, &place, "actions").map(|node| self.actions(&of("actions"), node));
+        let topics = self
+            .values
+            .required(entries, &place, "topics")
+            .map(|node| self.topics(&of("topics"), node));
+        let actions = self
+            .values
+            .required(entries, &place, "actions")
+            .map(|node| self.actions(&of("actions"), node));
         let effect = get(entries, "effect").map(|node| self.effect(&of("effect"), node));
         Some(PolicyRule {
             index,
@@ -169,8 +193,12 @@ impl PolicyReader {
             let place = format!("{place}.{key}");
             self.values.choice(&place, get(entries, key)?)
         });
-        let set = |texts: Vec<(String, String)>| texts.into_iter().map(|(_, text)| text.into()).collect::<HashSet<_>>();
-        let kinds = kinds.map(|texts| texts.into_iter().fold(Kinds::default(), |kinds, text| self.kind(kinds, &text)));
+        let set = |texts: Vec<(String, String)>| {
+            texts.into_iter().map(|(_, text)| text.into()).collect::<HashSet<_>>()
+        };
+        let kinds = kinds.map(|texts| {
+            texts.into_iter().fold(Kinds::default(), |kinds, text| self.kind(kinds, &text))
+        });
         if let Some(groups) = &groups {
             for (place, group) in groups {
                 self.group(place, group);
@@ -188,7 +216,10 @@ impl PolicyReader {
 
     fn kind(&mut self, kinds: Kinds, (place, name): &(String, String)) -> Kinds {
         kinds.with(name).unwrap_or_else(|| {
-            self.values.fault(place, format!("there is no type {name:?}; there are {}", Kinds::NAMES.join(", ")));
+            self.values.fault(
+                place,
+                format!("there is no type {name:?}; there are {}", Kinds::NAMES.join(", ")),
+            );
             kinds
         })
     }
@@ -197,7 +228,10 @@ impl PolicyReader {
         if group.starts_with('/') {
             self.values.fault(
                 place,
-                format!("groups are written without the leading slash: {:?}", group.trim_start_matches('/')),
+                format!(
+                    "groups are written without the leading slash: {:?}",
+                    group.trim_start_matches('/')
+                ),
             );
         }
     }
@@ -231,9 +265,12 @@ impl PolicyReader {
         for (place, name) in texts {
             match Action::ALL.into_iter().find(|action| action.name() == name) {
                 Some(action) => actions = actions.with(action),
-                None => self
-                    .values
-                    .fault(place, format!("there is no action {name:?}; there are subscribe, read, publish, \"*\"")),
+                None => self.values.fault(
+                    place,
+                    format!(
+                        "there is no action {name:?}; there are subscribe, read, publish, \"*\""
+                    ),
+                ),
             }
         }
         actions
@@ -266,16 +303,23 @@ impl PolicyReader {
         }
         for (place, scope, capability) in scopes.unwrap_or_default() {
             if scope.contains('*') {
-                self.values.fault(place, "a scope is looked up by its whole name: spell each one out");
+                self.values
+                    .fault(place, "a scope is looked up by its whole name: spell each one out");
             }
             all.scopes.insert(scope.into(), capability);
         }
         for (place, name, capability) in kinds.unwrap_or_default() {
-            let index = Kinds::NAMES.iter().position(|known| *known == name).filter(|_| name != "guest");
+            let index =
+                Kinds::NAMES.iter().position(|known| *known == name).filter(|_| name != "guest");
             match index {
-                Some(_) if capability.superuser => self.values.fault(place, "a whole type cannot be superuser"),
+                Some(_) if capability.superuser => {
+                    self.values.fault(place, "a whole type cannot be superuser")
+                }
                 Some(index) => all.kinds[index] = capability,
-                None => self.values.fault(place, "expected device, service or user; what a guest may do is built in"),
+                None => self.values.fault(
+                    place,
+                    "expected device, service or user; what a guest may do is built in",
+                ),
             }
         }
         Some(all)

@@ -96,7 +96,12 @@ impl ValueReader {
         if texts.iter().any(|(_, text)| text == "*") { None } else { Some(texts) }
     }
 
-    pub(super) fn required<'n>(&mut self, entries: &'n TableEntries, place: &str, key: &str) -> Option<&'n Node> {
+    pub(super) fn required<'n>(
+        &mut self,
+        entries: &'n TableEntries,
+        place: &str,
+        key: &str,
+    ) -> Option<&'n Node> {
         let node = get(entries, key);
         if node.is_none() {
             self.fault(place, format!("{key} is missing"));
@@ -104,9 +109,17 @@ impl ValueReader {
         node
     }
 
-    pub(super) fn reject_unknown_keys(&mut self, entries: &TableEntries, place: &str, known: &[&str]) {
+    pub(super) fn reject_unknown_keys(
+        &mut self,
+        entries: &TableEntries,
+        place: &str,
+        known: &[&str],
+    ) {
         for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.as_str())) {
-            self.fault(key_path(place, key), format!("there is no such key here; there are {}", known.join(", ")));
+            self.fault(
+                key_path(place, key),
+                format!("there is no such key here; there are {}", known.join(", ")),
+            );
         }
     }
 }
@@ -117,11 +130,11 @@ pub(super) fn get<'n>(entries: &'n TableEntries, key: &str) -> Option<&'n Node> 
     entries.iter().find(|(name, _)| name == key).map(|(_, node)| node)
 }
 
-/// The path of `key` below `place`. A key that is not a plain word is quoted, so that no control character reaches a
-/// terminal.
+/// The path of `key` below `place`. A key that is not a plain word is quoted, so that no control
+/// character reaches a terminal.
 pub(super) fn key_path(place: &str, key: &str) -> String {
-    let is_plain =
-        !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    let is_plain = !key.is_empty()
+        && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
     match (place, is_plain) {
         ("", true) => key.to_owned(),
         ("", false) => format!("{key:?}"),

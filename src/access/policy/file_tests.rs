@@ -1,4 +1,5 @@
-//! The accepted content of a policy file, and the report of its faults: all at once, each with its place.
+//! The accepted content of a policy file, and the report of its faults: all at once, each with its
+//! place.
 
 use proptest::prelude::*;
 
@@ -14,14 +15,18 @@ fn both_shapes_and_both_formats_say_the_same() {
     let flat = r#"{ "rules": [ { "topics": ["a/#"], "actions": ["read"] } ], "group_permissions": { "g": ["read"] } }"#;
     let nested = r#"{ "any": { "mqtt": { "acl": { "rules": [ { "topics": ["a/#"], "actions": ["read"] } ] } },
         "roles": { "group_permissions": { "g": ["read"] } } } }"#;
-    let toml = "[[rules]]\ntopics = ['a/#']\nactions = ['read']\n[group_permissions]\ng = ['read']\n";
+    let toml =
+        "[[rules]]\ntopics = ['a/#']\nactions = ['read']\n[group_permissions]\ng = ['read']\n";
     for (text, format, place) in [
         (flat, Format::Json, "rules[0]"),
         (nested, Format::Json, "any.mqtt.acl.rules[0]"),
         (toml, Format::Toml, "rules[0]"),
     ] {
         let policy = parse(text, format).unwrap();
-        assert_eq!((&*policy.allows()[0].place, policy.allows()[0].topics[0].text()), (place, "a/#"));
+        assert_eq!(
+            (&*policy.allows()[0].place, policy.allows()[0].topics[0].text()),
+            (place, "a/#")
+        );
         assert!(policy.denies().is_empty());
     }
 }
@@ -71,9 +76,14 @@ fn every_error_is_told_with_its_place() {
 
 #[test]
 fn a_placeholder_that_is_none_is_an_error_of_its_topic() {
-    let told = faults(r#"{ "rules": [ { "topics": ["{user}/x", "a-{sub}"], "actions": "*" } ] }"#, Format::Json);
+    let told = faults(
+        r#"{ "rules": [ { "topics": ["{user}/x", "a-{sub}"], "actions": "*" } ] }"#,
+        Format::Json,
+    );
     assert!(
-        told[0].starts_with("rules[0].topics[0]: \"{user}/x\": \"{user}\" is no placeholder: {tenant}"),
+        told[0].starts_with(
+            "rules[0].topics[0]: \"{user}/x\": \"{user}\" is no placeholder: {tenant}"
+        ),
         "{told:?}"
     );
     assert_eq!(told.len(), 2);
@@ -81,9 +91,15 @@ fn a_placeholder_that_is_none_is_an_error_of_its_topic() {
 
 #[test]
 fn what_is_no_json_and_no_toml_is_told_with_line_and_column() {
-    assert_eq!(faults("{\n  \"rules\": [}\n", Format::Json), ["line 2, column 13: not JSON: expected value"]);
+    assert_eq!(
+        faults("{\n  \"rules\": [}\n", Format::Json),
+        ["line 2, column 13: not JSON: expected value"]
+    );
     let told = faults("rules = []\nrules = []\n", Format::Toml);
-    assert!(told.len() == 1 && told[0].starts_with("line 2, column 1: not TOML: duplicate key"), "{told:?}");
+    assert!(
+        told.len() == 1 && told[0].starts_with("line 2, column 1: not TOML: duplicate key"),
+        "{told:?}"
+    );
     assert_eq!(faults("{} {}", Format::Json), ["line 1, column 4: not JSON: trailing characters"]);
     assert!(parse(&"[".repeat(100_000), Format::Json).is_err());
     assert!(parse(&format!("a = {}", "[".repeat(100_000)), Format::Toml).is_err());
@@ -105,7 +121,10 @@ fn an_unknown_shape_is_an_error_and_never_an_empty_policy() {
         ("[]", "the file: expected a table, found a list"),
         (r#"{ "a": 1 }"#, "a: expected a table"),
         (r#"{ "a": {}, "b": {} }"#, "a: there is no such key here"),
-        (r#"{ "a": { "mqtt": { "rules": [] } } }"#, "a.mqtt.rules: there is no such key here; there are acl"),
+        (
+            r#"{ "a": { "mqtt": { "rules": [] } } }"#,
+            "a.mqtt.rules: there is no such key here; there are acl",
+        ),
         (r#"{ "a": { "acl": {} } }"#, "a.acl: there is no such key here; there are mqtt, roles"),
         (r#"{ "rules": null }"#, "rules: expected a list, found null"),
     ] {
@@ -116,7 +135,8 @@ fn an_unknown_shape_is_an_error_and_never_an_empty_policy() {
 
 #[test]
 fn a_file_is_bounded_and_of_many_errors_some_are_told_and_the_rest_counted() {
-    let rules = |count: usize, rule: &str| format!("{{ \"rules\": [{}] }}", vec![rule; count].join(","));
+    let rules =
+        |count: usize, rule: &str| format!("{{ \"rules\": [{}] }}", vec![rule; count].join(","));
     let rule = r#"{ "topics": ["a"], "actions": "*" }"#;
     assert!(parse(&rules(MAX_RULES, rule), Format::Json).is_ok());
     assert!(faults(&rules(MAX_RULES + 1, rule), Format::Json)[0].contains("1000 are the most"));
@@ -144,14 +164,18 @@ fn a_file_is_read_by_its_ending_or_else_by_how_it_begins() {
         assert_eq!(load(&path).is_ok(), is_good, "{name}");
     }
     let missing = load(&directory.path().join("none.json")).unwrap_err();
-    assert!(matches!(missing, PolicyFileError::Unreadable { .. }) && missing.to_string().contains("none.json"));
+    assert!(
+        matches!(missing, PolicyFileError::Unreadable { .. })
+            && missing.to_string().contains("none.json")
+    );
     let large = directory.path().join("large.json");
     std::fs::write(&large, " ".repeat(1024 * 1024 + 1)).unwrap();
     assert!(load(&large).unwrap_err().to_string().contains("more than 1048576 bytes"));
 }
 
 proptest! {
-    /// Whatever stands in the file, there is a policy or there are faults, and every policy can be doubted.
+    /// Whatever stands in the file, there is a policy or there are faults, and every policy can be
+    /// doubted.
     #[test]
     fn no_text_brings_it_down(
         text in "\\PC{0,60}",

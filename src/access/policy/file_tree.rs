@@ -1,6 +1,7 @@
 //! A policy file, JSON or TOML, as one tree of values; and the fault that names a place in it.
 //!
-//! It does not interpret the values. A duplicate key is an error, because it would be unclear which value applies.
+//! It does not interpret the values. A duplicate key is an error, because it would be unclear which
+//! value applies.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -51,7 +52,10 @@ impl Node {
             let line = before.matches('\n').count() + 1;
             let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
             let why = error.message().lines().collect::<Vec<_>>().join(", ");
-            PolicyFault { place: format!("line {line}, column {column}"), why: format!("not TOML: {why}") }
+            PolicyFault {
+                place: format!("line {line}, column {column}"),
+                why: format!("not TOML: {why}"),
+            }
         })
     }
 

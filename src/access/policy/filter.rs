@@ -1,6 +1,7 @@
 //! The grammar of topics and topic filters as a client sends them, and their levels.
 //!
-//! It corrects nothing: a text that MQTT forbids is an error. [`super::pattern`] decides which pattern covers which filter.
+//! It corrects nothing: a text that MQTT forbids is an error. [`super::pattern`] decides which
+//! pattern covers which filter.
 
 /// The most levels of a topic; Mosquitto has the same limit (`TOPIC_HIERARCHY_LIMIT`).
 pub const MAX_LEVELS: usize = 200;
@@ -61,7 +62,8 @@ pub struct TopicFilter<'a> {
 // === impl FilterStep ===
 
 impl FilterStep<'_> {
-    /// Whether no wildcard matches this step: a first level that begins with `$` belongs to the broker.
+    /// Whether no wildcard matches this step: a first level that begins with `$` belongs to the
+    /// broker.
     pub(super) fn is_hidden(self, index: usize) -> bool {
         index == 0 && matches!(self, Self::Name(name) if name.starts_with('$'))
     }
@@ -76,7 +78,8 @@ impl<'a> TopicFilter<'a> {
         if filter.has_wildcards { Err(FilterError::Wildcard) } else { Ok(filter) }
     }
 
-    /// Parses a filter, as in SUBSCRIBE; of a shared subscription only the filter after the group counts.
+    /// Parses a filter, as in SUBSCRIBE; of a shared subscription only the filter after the group
+    /// counts.
     pub fn subscription(text: &'a str) -> Result<Self, FilterError> {
         let Some(rest) = text.strip_prefix(SHARED) else {
             return if text == "$share" { Err(FilterError::Shared) } else { Self::parse(text) };
@@ -118,7 +121,8 @@ impl<'a> TopicFilter<'a> {
 
     /// The levels, in order.
     pub fn steps(&self) -> impl Iterator<Item = FilterStep<'a>> + use<'a> {
-        // `#` matches its parent too; the parent of `/#` would be the empty topic, which does not exist.
+        // `#` matches its parent too; the parent of `/#` would be the empty topic, which does not
+        // exist.
         let text = if self.text == "/#" { "/+/#" } else { self.text };
         text.split('/').map(|level| match level {
             "+" => FilterStep::Any,
@@ -153,7 +157,11 @@ mod tests {
         assert_eq!(steps("a/+/#"), [FilterStep::Name("a"), FilterStep::Any, FilterStep::Rest]);
         assert_eq!(steps("/"), [FilterStep::Name(""), FilterStep::Name("")]);
         assert_eq!(steps("#"), [FilterStep::Rest]);
-        assert_eq!(steps("/#"), [FilterStep::Name(""), FilterStep::Any, FilterStep::Rest], "the empty topic is none");
+        assert_eq!(
+            steps("/#"),
+            [FilterStep::Name(""), FilterStep::Any, FilterStep::Rest],
+            "the empty topic is none"
+        );
         assert_eq!(steps("$SYS/x y"), [FilterStep::Name("$SYS"), FilterStep::Name("x y")]);
     }
 
@@ -188,7 +196,9 @@ mod tests {
         assert!(shared.is_shared());
         let plain = TopicFilter::subscription("tenant/+/device/#").unwrap();
         assert!(shared.steps().eq(plain.steps()) && !plain.is_shared());
-        for text in ["$share", "$share/", "$share/g", "$share/g/", "$share//a", "$share/+/a", "$share/g#/a"] {
+        for text in
+            ["$share", "$share/", "$share/g", "$share/g/", "$share//a", "$share/+/a", "$share/g#/a"]
+        {
             assert_eq!(TopicFilter::subscription(text), Err(FilterError::Shared), "{text}");
         }
         assert_eq!(TopicFilter::subscription("$share/g/a#"), Err(FilterError::PartOfLevel));

@@ -74,7 +74,9 @@ pub fn lint(policy: &Policy) -> Vec<LintSuspicion> {
         collector.check_subjects(rule);
         collector.check_topics(rule);
         if collector.found.len() > before
-            && collector.found[before..].iter().any(|suspicion| suspicion.disables_rule(&rule.place))
+            && collector.found[before..]
+                .iter()
+                .any(|suspicion| suspicion.disables_rule(&rule.place))
         {
             continue;
         }
@@ -90,7 +92,9 @@ pub fn lint(policy: &Policy) -> Vec<LintSuspicion> {
 impl LintSuspicion {
     /// Whether the whole rule has no effect, so that further suspicions add nothing.
     fn disables_rule(&self, place: &str) -> bool {
-        self.kind == DoubtKind::NeverMatches && self.finding.level == Severity::Error && self.place == place
+        self.kind == DoubtKind::NeverMatches
+            && self.finding.level == Severity::Error
+            && self.place == place
     }
 }
 
@@ -125,7 +129,9 @@ impl LintCollector<'_> {
             );
         }
         let only = |name: &str| kinds.is_some_and(|kinds| kinds.is_only(name));
-        if let Some(id) = ids.iter().flatten().find(|id| only("device") && id.parse::<DeviceKey>().is_err()) {
+        if let Some(id) =
+            ids.iter().flatten().find(|id| only("device") && id.parse::<DeviceKey>().is_err())
+        {
             let what = format!("{id:?} in subjects.ids is no device's id");
             let finding = Finding::warning(what, "write <tenant>/device/<device>");
             self.add(place, DoubtKind::NeverMatches, finding);
@@ -154,25 +160,45 @@ impl LintCollector<'_> {
             let place = format!("{}.topics[{index}]", rule.place);
             if topic.text().starts_with("$share/") {
                 let advice = "write the filter alone: it holds for shared subscriptions too";
-                self.add_never_matches(&place, "$share/<group>/ is taken off before rules are asked", advice);
+                self.add_never_matches(
+                    &place,
+                    "$share/<group>/ is taken off before rules are asked",
+                    advice,
+                );
             }
             if !has_device && (topic.has(Placeholder::Tenant) || topic.has(Placeholder::Device)) {
                 let advice = "add device to subjects.types, or write the names";
-                self.add_never_matches(&place, "only a device has a tenant and a device name", advice);
+                self.add_never_matches(
+                    &place,
+                    "only a device has a tenant and a device name",
+                    advice,
+                );
             }
-            if is_allow && topic.has(Placeholder::Sub) && kinds.is_some_and(|kinds| kinds.is_only("device")) {
+            if is_allow
+                && topic.has(Placeholder::Sub)
+                && kinds.is_some_and(|kinds| kinds.is_only("device"))
+            {
                 let advice = "write {tenant} and {device}";
-                self.add_never_matches(&place, "a device's id holds slashes, so {sub} stands for nothing", advice);
+                self.add_never_matches(
+                    &place,
+                    "a device's id holds slashes, so {sub} stands for nothing",
+                    advice,
+                );
             }
             if topic.text().split('/').any(|level| level == "*") {
-                let finding =
-                    Finding::warning("* is a name like any other in a topic", "write + for one level, # for all below");
+                let finding = Finding::warning(
+                    "* is a name like any other in a topic",
+                    "write + for one level, # for all below",
+                );
                 self.add(&place, DoubtKind::NeverMatches, finding);
             }
             if is_allow && topic.has(Placeholder::ClientId) {
-                let advice = "write {sub}, unless the broker sets client ids (use_username_as_clientid)";
-                let finding =
-                    Finding::warning("a client may call itself what it likes, so {client_id} opens every name", advice);
+                let advice =
+                    "write {sub}, unless the broker sets client ids (use_username_as_clientid)";
+                let finding = Finding::warning(
+                    "a client may call itself what it likes, so {client_id} opens every name",
+                    advice,
+                );
                 self.add(&place, DoubtKind::TooWide, finding);
             }
         }
@@ -180,16 +206,22 @@ impl LintCollector<'_> {
 
     /// Finds actions that no subject of the rule is permitted.
     fn check_capability(&mut self, rule: &PolicyRule) {
-        let Some(capabilities) = self.policy.capabilities().filter(|_| rule.effect == Effect::Allow) else { return };
+        let Some(capabilities) =
+            self.policy.capabilities().filter(|_| rule.effect == Effect::Allow)
+        else {
+            return;
+        };
         let best = capabilities.best(rule.subjects.kinds);
         let named = capabilities.named_by(&rule.subjects);
         let names_any = rule.subjects.groups.is_some() || rule.subjects.scopes.is_some();
         for action in rule.actions.iter() {
             let name = action.name();
             if !best.has(action) {
-                let what = format!("no group, scope or type that could match is permitted to {name}");
-                let advice =
-                    format!("give one of them {name} in the tables of permissions, or take {name} out of the rule");
+                let what =
+                    format!("no group, scope or type that could match is permitted to {name}");
+                let advice = format!(
+                    "give one of them {name} in the tables of permissions, or take {name} out of the rule"
+                );
                 self.add(&*rule.place, DoubtKind::NotCapable, Finding::error(what, advice));
             } else if names_any && !named.has(action) {
                 let what = format!(
@@ -211,16 +243,21 @@ impl LintCollector<'_> {
             };
             let Some(other) = rules.iter().find(decides) else { continue };
             let finding = match (rule.effect, other.effect) {
-                (Effect::Allow, Effect::Deny) => {
-                    Finding::error(format!("{} denies all of it", other.place), "one of the two is not meant so")
-                }
-                _ => Finding::warning(format!("{} says it already", other.place), "remove one of the two"),
+                (Effect::Allow, Effect::Deny) => Finding::error(
+                    format!("{} denies all of it", other.place),
+                    "one of the two is not meant so",
+                ),
+                _ => Finding::warning(
+                    format!("{} says it already", other.place),
+                    "remove one of the two",
+                ),
             };
             self.add(place, DoubtKind::Shadowed, finding);
         }
     }
 
-    /// Finds rules that open devices' topics to other devices, open all topics to all subjects, or close a device's own.
+    /// Finds rules that open devices' topics to other devices, open all topics to all subjects, or
+    /// close a device's own.
     fn check_width(&mut self, rule: &PolicyRule) {
         let Subjects { kinds, ids, groups, scopes } = &rule.subjects;
         let by_kind_alone = ids.is_none() && groups.is_none() && scopes.is_none();
@@ -228,7 +265,8 @@ impl LintCollector<'_> {
             return;
         }
         let capabilities = self.policy.capabilities();
-        let is_open = capabilities.is_none_or(|capabilities| capabilities.give_devices(rule.actions));
+        let is_open =
+            capabilities.is_none_or(|capabilities| capabilities.give_devices(rule.actions));
         let of_devices = kinds.is_none_or(|kinds| kinds.has_name("device"));
         match rule.effect {
             Effect::Allow => {
@@ -240,11 +278,21 @@ impl LintCollector<'_> {
                 }
             }
             Effect::Deny if of_devices => {
-                let taken =
-                    self.policy.own_topics().of_devices().find(|(action, own)| closes_own_topic(rule, *action, own));
+                let taken = self
+                    .policy
+                    .own_topics()
+                    .of_devices()
+                    .find(|(action, own)| closes_own_topic(rule, *action, own));
                 if let Some((action, own)) = taken {
-                    let what = format!("it denies devices to {} {}, which is their own", action.name(), own.text());
-                    let finding = Finding::warning(what, "name others in subjects.types, unless it is meant so");
+                    let what = format!(
+                        "it denies devices to {} {}, which is their own",
+                        action.name(),
+                        own.text()
+                    );
+                    let finding = Finding::warning(
+                        what,
+                        "name others in subjects.types, unless it is meant so",
+                    );
                     self.add(&*rule.place, DoubtKind::TooNarrow, finding);
                 }
             }
@@ -255,7 +303,8 @@ impl LintCollector<'_> {
 
 // --- private helpers ---
 
-/// Whether the patterns of `other` cover this topic of `rule`, as written. Of two equal topics only the later one counts.
+/// Whether the patterns of `other` cover this topic of `rule`, as written. Of two equal topics only
+/// the later one counts.
 fn covers_topic(other: &PolicyRule, rule: &PolicyRule, index: usize) -> bool {
     let topic = &rule.topics[index];
     let is_mutual = other.effect == rule.effect && applies_to_all_of(rule, other);
@@ -263,9 +312,12 @@ fn covers_topic(other: &PolicyRule, rule: &PolicyRule, index: usize) -> bool {
         let is_later = (other.index, at) >= (rule.index, index);
         !(is_mutual && is_later && one.is_same(topic))
     };
-    let topics = other.topics.iter().enumerate().filter(|(at, one)| counts(*at, one)).map(|(_, one)| one);
+    let topics =
+        other.topics.iter().enumerate().filter(|(at, one)| counts(*at, one)).map(|(_, one)| one);
     let requested = TopicFilter::parse(topic.text());
-    requested.is_ok_and(|requested| pattern::cover_together(&mut topics.collect(), &requested, &Values::as_written()))
+    requested.is_ok_and(|requested| {
+        pattern::cover_together(&mut topics.collect(), &requested, &Values::as_written())
+    })
 }
 
 fn applies_to_all_of(other: &PolicyRule, rule: &PolicyRule) -> bool {
@@ -273,8 +325,10 @@ fn applies_to_all_of(other: &PolicyRule, rule: &PolicyRule) -> bool {
 }
 
 fn too_wide(topic: &Pattern, reaches_devices: bool, is_for_all: bool) -> Option<Finding> {
-    let overlaps =
-        |text: &str| TopicFilter::parse(text).is_ok_and(|requested| topic.overlaps(&requested, &Values::as_written()));
+    let overlaps = |text: &str| {
+        TopicFilter::parse(text)
+            .is_ok_and(|requested| topic.overlaps(&requested, &Values::as_written()))
+    };
     if reaches_devices && overlaps(ALL_DEVICES) {
         let what = "it gives every device topics of every other device, of all tenants";
         return Some(Finding::error(
@@ -286,14 +340,20 @@ fn too_wide(topic: &Pattern, reaches_devices: bool, is_for_all: bool) -> Option<
         let what = "it gives every device topics of other devices";
         return Some(Finding::warning(what, "write {tenant} and {device}, unless it is meant so"));
     }
-    let holds_all = TopicFilter::parse("#").is_ok_and(|all| topic.covers(&all, &Values::as_written()));
+    let holds_all =
+        TopicFilter::parse("#").is_ok_and(|all| topic.covers(&all, &Values::as_written()));
     let advice = "name in subjects whom it is for";
     (is_for_all && holds_all).then(|| Finding::warning("it gives everybody every topic", advice))
 }
 
 /// Whether a deny rule closes the topic `own` of some device.
 fn closes_own_topic(rule: &PolicyRule, action: Action, own: &Pattern) -> bool {
-    let of_any = own.text().replace(Placeholder::Tenant.text(), "+").replace(Placeholder::Device.text(), "+");
-    let overlaps = |requested| rule.topics.iter().any(|topic| topic.overlaps(&requested, &Values::as_written()));
+    let of_any = own
+        .text()
+        .replace(Placeholder::Tenant.text(), "+")
+        .replace(Placeholder::Device.text(), "+");
+    let overlaps = |requested| {
+        rule.topics.iter().any(|topic| topic.overlaps(&requested, &Values::as_written()))
+    };
     rule.actions.has(action) && TopicFilter::parse(&of_any).is_ok_and(overlaps)
 }

@@ -7,7 +7,10 @@ use super::lint::lint;
 fn doubts_with(rules: &str, tables: &str) -> Vec<String> {
     let policy = parse(&format!("{{ \"rules\": [{rules}] {tables} }}"), Format::Json).unwrap();
     let told = |place: &str, kind: &str, level: &str| format!("{place} {kind} {level}");
-    lint(&policy).iter().map(|doubt| told(&doubt.place, doubt.kind.label(), doubt.finding.level.label())).collect()
+    lint(&policy)
+        .iter()
+        .map(|doubt| told(&doubt.place, doubt.kind.label(), doubt.finding.level.label()))
+        .collect()
 }
 
 fn doubts(rules: &str) -> Vec<String> {
@@ -41,8 +44,7 @@ fn a_rule_that_nobody_and_nothing_can_match_is_doubted() {
     ] {
         assert_eq!(doubts(rule), ["rules[0] never_matches error"], "{rule}");
     }
-    let plain =
-        r#"{ "subjects": { "types": ["device"], "ids": ["a/device/b", "a/b"] }, "topics": ["a"], "actions": "*" }"#;
+    let plain = r#"{ "subjects": { "types": ["device"], "ids": ["a/device/b", "a/b"] }, "topics": ["a"], "actions": "*" }"#;
     assert_eq!(doubts(plain), ["rules[0] never_matches warning"]);
     let denied = r#"{ "subjects": { "types": ["guest"] }, "topics": ["public/x"], "actions": "*", "effect": "deny" }"#;
     assert!(doubts(denied).is_empty(), "a guest may be denied something");
@@ -58,7 +60,10 @@ fn a_topic_that_can_never_match_is_doubted() {
     let user = "\"types\": [\"user\"]";
     assert_eq!(of(user, "$share/g/a"), ["rules[0].topics[1] never_matches error"]);
     assert_eq!(of(user, "a/{tenant}"), ["rules[0].topics[1] never_matches error"]);
-    assert_eq!(of("\"types\": [\"device\"]", "a/{sub}"), ["rules[0].topics[1] never_matches error"]);
+    assert_eq!(
+        of("\"types\": [\"device\"]", "a/{sub}"),
+        ["rules[0].topics[1] never_matches error"]
+    );
     assert_eq!(of(user, "a/*"), ["rules[0].topics[1] never_matches warning"]);
     assert_eq!(of(user, "a/{client_id}"), ["rules[0].topics[1] too_wide warning"]);
 }
@@ -66,33 +71,53 @@ fn a_topic_that_can_never_match_is_doubted() {
 #[test]
 fn a_topic_that_another_rule_has_decided_is_doubted() {
     let wide = r#"{ "topics": ["a/#"], "actions": "*" }"#;
-    let narrow = r#"{ "subjects": { "types": ["user"] }, "topics": ["b", "a/{sub}"], "actions": ["read"] }"#;
+    let narrow =
+        r#"{ "subjects": { "types": ["user"] }, "topics": ["b", "a/{sub}"], "actions": ["read"] }"#;
     let denied = r#"{ "topics": ["a/#"], "actions": "*", "effect": "deny" }"#;
     assert_eq!(doubts(&format!("{wide}, {narrow}")), ["rules[1].topics[1] shadowed warning"]);
-    assert_eq!(doubts(&format!("{narrow}, {wide}")), ["rules[0].topics[1] shadowed warning"], "order means nothing");
+    assert_eq!(
+        doubts(&format!("{narrow}, {wide}")),
+        ["rules[0].topics[1] shadowed warning"],
+        "order means nothing"
+    );
     assert_eq!(doubts(&format!("{narrow}, {denied}")), ["rules[0].topics[1] shadowed error"]);
     assert_eq!(doubts(&format!("{denied}, {narrow}")), ["rules[1].topics[1] shadowed error"]);
-    assert_eq!(doubts(&format!("{wide}, {wide}")), ["rules[1].topics[0] shadowed warning"], "only the later twin");
+    assert_eq!(
+        doubts(&format!("{wide}, {wide}")),
+        ["rules[1].topics[0] shadowed warning"],
+        "only the later twin"
+    );
     let within = r#"{ "topics": ["a/b", "a/+", "a/b"], "actions": "*" }"#;
-    assert_eq!(doubts(within), ["rules[0].topics[0] shadowed warning", "rules[0].topics[2] shadowed warning"]);
+    assert_eq!(
+        doubts(within),
+        ["rules[0].topics[0] shadowed warning", "rules[0].topics[2] shadowed warning"]
+    );
     let other = r#"{ "subjects": { "groups": ["g"] }, "topics": ["a/x"], "actions": "*" }"#;
     let another = r#"{ "subjects": { "groups": ["h", "g"], "types": ["user"] }, "topics": ["a/x"], "actions": "*" }"#;
-    assert!(doubts(&format!("{other}, {another}")).is_empty(), "each speaks of somebody of whom the other does not");
+    assert!(
+        doubts(&format!("{other}, {another}")).is_empty(),
+        "each speaks of somebody of whom the other does not"
+    );
 }
 
 #[test]
 fn a_rule_without_the_permission_that_must_come_with_it_is_doubted() {
-    let tables =
-        r#", "group_permissions": { "viewers": ["read"], "idle": [] }, "scope_permissions": { "m.w": ["publish"] }"#;
+    let tables = r#", "group_permissions": { "viewers": ["read"], "idle": [] }, "scope_permissions": { "m.w": ["publish"] }"#;
     let of = |subjects: &str, action: &str| {
-        let rule = format!("{{ \"subjects\": {{ {subjects} }}, \"topics\": [\"a\"], \"actions\": [\"{action}\"] }}");
+        let rule = format!(
+            "{{ \"subjects\": {{ {subjects} }}, \"topics\": [\"a\"], \"actions\": [\"{action}\"] }}"
+        );
         doubts_with(&rule, tables)
     };
     assert!(of("\"groups\": [\"viewers\"]", "read").is_empty());
     assert!(of("\"scopes\": [\"m.*\"]", "publish").is_empty());
     assert!(of("\"ids\": [\"x\"]", "publish").is_empty(), "it may have the scope");
     assert_eq!(of("\"ids\": [\"x\"]", "subscribe"), ["rules[0] not_capable error"]);
-    assert_eq!(of("\"types\": [\"device\"]", "read"), ["rules[0] not_capable error"], "a device has no groups");
+    assert_eq!(
+        of("\"types\": [\"device\"]", "read"),
+        ["rules[0] not_capable error"],
+        "a device has no groups"
+    );
     assert_eq!(of("\"groups\": [\"viewers\"]", "publish"), ["rules[0] not_capable warning"]);
     assert_eq!(of("\"groups\": [\"unknown\"]", "read"), ["rules[0] not_capable warning"]);
 }
@@ -100,7 +125,9 @@ fn a_rule_without_the_permission_that_must_come_with_it_is_doubted() {
 #[test]
 fn a_pattern_that_lets_devices_into_each_others_topics_is_doubted() {
     let of = |subjects: &str, topic: &str| {
-        doubts(&format!("{{ \"subjects\": {{ {subjects} }}, \"topics\": [\"{topic}\"], \"actions\": [\"publish\"] }}"))
+        doubts(&format!(
+            "{{ \"subjects\": {{ {subjects} }}, \"topics\": [\"{topic}\"], \"actions\": [\"publish\"] }}"
+        ))
     };
     let device = "\"types\": [\"device\"]";
     for topic in ["tenant/+/device/+/telemetry/#", "tenant/#", "#", "+/+/device/+/x"] {
@@ -109,20 +136,27 @@ fn a_pattern_that_lets_devices_into_each_others_topics_is_doubted() {
         assert!(of("\"types\": [\"user\"]", topic).is_empty(), "{topic}");
         assert!(of("\"groups\": [\"g\"]", topic).is_empty(), "{topic}");
     }
-    for topic in ["tenant/{tenant}/device/+/x", "tenant/acme/device/+/x", "tenant/+/device/{device}/x"] {
+    for topic in
+        ["tenant/{tenant}/device/+/x", "tenant/acme/device/+/x", "tenant/+/device/{device}/x"]
+    {
         assert_eq!(of(device, topic), ["rules[0].topics[0] too_wide warning"], "{topic}");
     }
     assert!(of(device, "tenant/{tenant}/device/{device}/alarm").is_empty());
     assert!(of(device, "fleet/+/x").is_empty());
     let everybody = r#"{ "topics": ["+/#"], "actions": ["read"] }"#;
     let tables = r#", "group_permissions": { "g": ["read"] }"#;
-    assert_eq!(doubts_with(everybody, tables), ["rules[0].topics[0] too_wide warning"], "no device is permitted");
+    assert_eq!(
+        doubts_with(everybody, tables),
+        ["rules[0].topics[0] too_wide warning"],
+        "no device is permitted"
+    );
 }
 
 #[test]
 fn a_rule_that_takes_devices_their_own_topics_is_doubted() {
     let of = |subjects: &str, topic: &str| {
-        let rule = format!("\"topics\": [\"{topic}\"], \"actions\": [\"publish\"], \"effect\": \"deny\"");
+        let rule =
+            format!("\"topics\": [\"{topic}\"], \"actions\": [\"publish\"], \"effect\": \"deny\"");
         doubts(&format!("{{ \"subjects\": {{ {subjects} }}, {rule} }}"))
     };
     for topic in ["#", "tenant/acme/#", "tenant/+/device/+/event"] {

@@ -1,8 +1,10 @@
-//! The policy against an oracle that shares no code with it: random policies, and every topic of a small alphabet.
+//! The policy against an oracle that shares no code with it: random policies, and every topic of a
+//! small alphabet.
 //!
-//! The oracle reads the policy's JSON itself, matches one topic at a time, and asks of a subscription each topic that its
-//! filter matches. The alphabet holds a level that no policy spells out, and topics one level deeper than any pattern:
-//! a filter that is not covered has an uncovered topic among these.
+//! The oracle reads the policy's JSON itself, matches one topic at a time, and asks of a
+//! subscription each topic that its filter matches. The alphabet holds a level that no policy
+//! spells out, and topics one level deeper than any pattern: a filter that is not covered has an
+//! uncovered topic among these.
 
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -35,7 +37,10 @@ fn topics() -> Vec<String> {
     let mut longest: Vec<String> = ALPHABET.map(str::to_owned).to_vec();
     for _ in 0..DEPTH {
         all.extend(longest.iter().filter(|topic| !topic.is_empty()).cloned());
-        longest = longest.iter().flat_map(|topic| ALPHABET.map(|level| format!("{topic}/{level}"))).collect();
+        longest = longest
+            .iter()
+            .flat_map(|topic| ALPHABET.map(|level| format!("{topic}/{level}")))
+            .collect();
     }
     all
 }
@@ -101,9 +106,12 @@ fn speaks_of(rule: &Value, who: &OracleSubject, action: &str) -> bool {
 }
 
 fn is_capable(policy: &Value, who: &OracleSubject, action: &str) -> bool {
-    let tables = ["group_permissions", "scope_permissions", "type_permissions"].map(|name| policy.get(name));
+    let tables =
+        ["group_permissions", "scope_permissions", "type_permissions"].map(|name| policy.get(name));
     let gives = |table: Option<&Value>, key: &str| {
-        table.and_then(|table| table.get(key)).is_some_and(|actions| texts(actions).contains(&action))
+        table
+            .and_then(|table| table.get(key))
+            .is_some_and(|actions| texts(actions).contains(&action))
     };
     tables.iter().all(Option::is_none)
         || who.groups.iter().any(|group| gives(tables[0], group))
@@ -115,10 +123,13 @@ fn allows_topic(policy: &Value, who: &OracleSubject, action: &str, topic: &str) 
     let levels: Vec<&str> = topic.split('/').collect();
     let matched = |effect: &str| {
         let rules = policy["rules"].as_array().unwrap().iter();
-        let of_effect =
-            rules.filter(|rule| rule.get("effect").map_or("allow", |text| text.as_str().unwrap()) == effect);
+        let of_effect = rules.filter(|rule| {
+            rule.get("effect").map_or("allow", |text| text.as_str().unwrap()) == effect
+        });
         of_effect.filter(|rule| speaks_of(rule, who, action)).any(|rule| {
-            let filled = texts(&rule["topics"]).into_iter().filter_map(|text| fill(text, who, effect == "deny"));
+            let filled = texts(&rule["topics"])
+                .into_iter()
+                .filter_map(|text| fill(text, who, effect == "deny"));
             filled.into_iter().any(|filter| matches(&filter, &levels, true))
         })
     };
@@ -127,35 +138,47 @@ fn allows_topic(policy: &Value, who: &OracleSubject, action: &str, topic: &str) 
 
 fn oracle(policy: &Value, all: &[String], who: &OracleSubject, acc: u8, requested: &str) -> bool {
     let has_wildcards = requested.contains(['+', '#']);
-    if acc == 0 || acc > 7 || who.kind == "guest" || (has_wildcards && (acc & 4 == 0 || acc & 2 != 0)) {
+    if acc == 0
+        || acc > 7
+        || who.kind == "guest"
+        || (has_wildcards && (acc & 4 == 0 || acc & 2 != 0))
+    {
         return false;
     }
-    let requested =
-        if acc & 4 != 0 && acc & 2 == 0 { requested.strip_prefix("$share/g/").unwrap_or(requested) } else { requested };
+    let requested = if acc & 4 != 0 && acc & 2 == 0 {
+        requested.strip_prefix("$share/g/").unwrap_or(requested)
+    } else {
+        requested
+    };
     let filter = split(requested);
-    let mut matched =
-        all.iter().filter(|topic| matches(&filter, &topic.split('/').collect::<Vec<_>>(), true)).peekable();
-    assert!(matched.peek().is_some() || requested.starts_with("$share"), "the alphabet is too small for {requested}");
+    let mut matched = all
+        .iter()
+        .filter(|topic| matches(&filter, &topic.split('/').collect::<Vec<_>>(), true))
+        .peekable();
+    assert!(
+        matched.peek().is_some() || requested.starts_with("$share"),
+        "the alphabet is too small for {requested}"
+    );
     let actions: Vec<&str> = [(1, "read"), (2, "publish"), (4, "subscribe")]
         .into_iter()
         .filter(|(bit, _)| acc & bit != 0)
         .map(|(_, name)| name)
         .collect();
     !requested.starts_with("$share")
-        && matched.all(|topic| actions.iter().all(|action| allows_topic(policy, who, action, topic)))
+        && matched
+            .all(|topic| actions.iter().all(|action| allows_topic(policy, who, action, topic)))
 }
 
 // === random policies, askers, questions ===
 
 fn path(levels: &'static [&'static str]) -> impl Strategy<Value = String> {
-    (proptest::collection::vec(select(levels), 0..3), select(&["", "#", "#", "a", "+"][..])).prop_map(
-        |(levels, last)| {
+    (proptest::collection::vec(select(levels), 0..3), select(&["", "#", "#", "a", "+"][..]))
+        .prop_map(|(levels, last)| {
             let mut levels = levels;
             levels.extend((!last.is_empty()).then_some(last));
             let text = levels.join("/");
             if text.is_empty() { "a".to_owned() } else { text }
-        },
-    )
+        })
 }
 
 fn some_of(values: &'static [&'static str]) -> impl Strategy<Value = Option<Value>> {
@@ -167,7 +190,8 @@ fn some_of(values: &'static [&'static str]) -> impl Strategy<Value = Option<Valu
 }
 
 fn rule() -> impl Strategy<Value = Value> {
-    let levels = &["a", "b", "+", "+", "+", "", "$s", "{sub}", "{client_id}", "{tenant}", "{device}"];
+    let levels =
+        &["a", "b", "+", "+", "+", "", "$s", "{sub}", "{client_id}", "{tenant}", "{device}"];
     let subjects = (
         some_of(&["user", "service", "device", "guest", "*"]),
         some_of(&["a", "b", "a/device/b"]),
@@ -180,15 +204,18 @@ fn rule() -> impl Strategy<Value = Value> {
         subsequence(&["read", "publish", "subscribe"][..], 1..=3).prop_map(|names| json!(names))
     ];
     let effect = prop_oneof![2 => Just(None), 2 => Just(Some("allow")), 1 => Just(Some("deny"))];
-    (subjects, topics, actions, effect).prop_map(|((types, ids, groups, scopes), topics, actions, effect)| {
-        let lists = [("types", types), ("ids", ids), ("groups", groups), ("scopes", scopes)];
-        let subjects: Map<_, _> = lists.into_iter().filter_map(|(key, list)| Some((key.to_owned(), list?))).collect();
-        let mut rule = json!({ "subjects": subjects, "topics": topics, "actions": actions });
-        if let Some(effect) = effect {
-            rule["effect"] = json!(effect);
-        }
-        rule
-    })
+    (subjects, topics, actions, effect).prop_map(
+        |((types, ids, groups, scopes), topics, actions, effect)| {
+            let lists = [("types", types), ("ids", ids), ("groups", groups), ("scopes", scopes)];
+            let subjects: Map<_, _> =
+                lists.into_iter().filter_map(|(key, list)| Some((key.to_owned(), list?))).collect();
+            let mut rule = json!({ "subjects": subjects, "topics": topics, "actions": actions });
+            if let Some(effect) = effect {
+                rule["effect"] = json!(effect);
+            }
+            rule
+        },
+    )
 }
 
 fn policy() -> impl Strategy<Value = Value> {
@@ -210,12 +237,19 @@ fn asker() -> impl Strategy<Value = OracleSubject> {
     let odd = || select(&["a", "b", "+", "#", "a/b", "$s", ""][..]);
     let groups = subsequence(&["g", "h"][..], 0..=2);
     let scopes = subsequence(&["s.a", "s.b.c", "s"][..], 0..=3);
-    (select(&["user", "service", "device", "guest"][..]), name.clone(), name, odd(), groups, scopes, odd()).prop_map(
-        |(kind, tenant, device, id, groups, scopes, client_id)| {
+    (
+        select(&["user", "service", "device", "guest"][..]),
+        name.clone(),
+        name,
+        odd(),
+        groups,
+        scopes,
+        odd(),
+    )
+        .prop_map(|(kind, tenant, device, id, groups, scopes, client_id)| {
             let id = if kind == "device" { "a/device/b" } else { id };
             OracleSubject { kind, tenant, device, id, groups, scopes, client_id }
-        },
-    )
+        })
 }
 
 fn subject(who: &OracleSubject) -> Subject {
@@ -226,7 +260,13 @@ fn subject(who: &OracleSubject) -> Subject {
         _ => SubjectKind::Guest,
     };
     let boxed = |texts: &[&str]| texts.iter().map(|text| (*text).into()).collect();
-    Subject { kind, id: who.id.into(), groups: boxed(&who.groups), scopes: boxed(&who.scopes), expires_at: None }
+    Subject {
+        kind,
+        id: who.id.into(),
+        groups: boxed(&who.groups),
+        scopes: boxed(&who.scopes),
+        expires_at: None,
+    }
 }
 
 fn requested() -> impl Strategy<Value = String> {
@@ -246,7 +286,8 @@ proptest! {
         prop_assert_eq!(decision.allowed, expected, "{}", decision);
     }
 
-    /// Most random policies deny most requests; this one has rules for every subject, so that the topics decide.
+    /// Most random policies deny most requests; this one has rules for every subject, so that the
+    /// topics decide.
     #[test]
     fn what_filters_cover_together_is_what_brute_force_finds(
         allows in proptest::collection::vec(path(&["a", "+", "+", "+", "$s"]), 1..7),

@@ -1,14 +1,17 @@
-//! The topic patterns of rules: filters with placeholders, which take their values from the requesting subject.
+//! The topic patterns of rules: filters with placeholders, which take their values from the
+//! requesting subject.
 //!
 //! # Containment
-//! One pass over the levels decides whether several patterns together cover a requested filter: each level keeps the
-//! patterns that match so far. Where the filter has a wildcard, it matches infinitely many names, so some name that no
-//! pattern spells out; only patterns with a wildcard at that level stay. Every other name keeps those patterns and perhaps
-//! more, so it needs no check. The answer is exact, and it costs levels times patterns.
+//! One pass over the levels decides whether several patterns together cover a requested filter:
+//! each level keeps the patterns that match so far. Where the filter has a wildcard, it matches
+//! infinitely many names, so some name that no pattern spells out; only patterns with a wildcard at
+//! that level stay. Every other name keeps those patterns and perhaps more, so it needs no check.
+//! The answer is exact, and it costs levels times patterns.
 //!
 //! # Values
-//! A value that could span several levels never enters a pattern. An allow rule then matches nothing; a deny rule matches
-//! any name at that level, so that an unusual client id does not evade it.
+//! A value that could span several levels never enters a pattern. An allow rule then matches
+//! nothing; a deny rule matches any name at that level, so that an unusual client id does not evade
+//! it.
 
 use super::effect::Effect;
 use super::filter::{FilterError, FilterStep, TopicFilter};
@@ -69,7 +72,9 @@ pub enum PatternError {
     #[error(transparent)]
     Filter(#[from] FilterError),
     /// Braces around an unknown name, or around a part of a level.
-    #[error("{0:?} is no placeholder: {{tenant}}, {{device}}, {{sub}} and {{client_id}} are, each as a whole level")]
+    #[error(
+        "{0:?} is no placeholder: {{tenant}}, {{device}}, {{sub}} and {{client_id}} are, each as a whole level"
+    )]
     Placeholder(String),
 }
 
@@ -113,15 +118,23 @@ impl<'a> Values<'a> {
     /// The values of `subject` under `client_id`.
     pub fn of(subject: &'a Subject, client_id: &'a str) -> Self {
         let (tenant, device) = match &subject.kind {
-            SubjectKind::Device(key) => (PlaceholderValue::new(key.tenant()), PlaceholderValue::new(key.device())),
+            SubjectKind::Device(key) => {
+                (PlaceholderValue::new(key.tenant()), PlaceholderValue::new(key.device()))
+            }
             SubjectKind::Service | SubjectKind::User | SubjectKind::Guest => {
                 (PlaceholderValue::Missing, PlaceholderValue::Missing)
             }
         };
-        Self { tenant, device, sub: PlaceholderValue::new(&subject.id), client_id: PlaceholderValue::new(client_id) }
+        Self {
+            tenant,
+            device,
+            sub: PlaceholderValue::new(&subject.id),
+            client_id: PlaceholderValue::new(client_id),
+        }
     }
 
-    /// Each placeholder as its own spelling, to compare patterns as written. No plain name contains braces.
+    /// Each placeholder as its own spelling, to compare patterns as written. No plain name contains
+    /// braces.
     pub(super) const fn as_written() -> Values<'static> {
         Values {
             tenant: PlaceholderValue::Fit(Placeholder::Tenant.text()),
@@ -145,7 +158,8 @@ impl<'a> Values<'a> {
 
 impl<'a> PlaceholderValue<'a> {
     fn new(text: &'a str) -> Self {
-        let fits = !text.is_empty() && !text.bytes().any(|byte| matches!(byte, b'+' | b'#' | b'/' | 0));
+        let fits =
+            !text.is_empty() && !text.bytes().any(|byte| matches!(byte, b'+' | b'#' | b'/' | 0));
         if fits { Self::Fit(text) } else { Self::Unfit }
     }
 }
@@ -155,10 +169,12 @@ impl<'a> PlaceholderValue<'a> {
 impl Pattern {
     /// Parses a pattern of a rule.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
-        let levels: Result<Box<[TopicLevel]>, _> = TopicFilter::parse(text)?.steps().map(TopicLevel::of).collect();
+        let levels: Result<Box<[TopicLevel]>, _> =
+            TopicFilter::parse(text)?.steps().map(TopicLevel::of).collect();
         let mut levels = levels?;
         if *levels == [TopicLevel::Any, TopicLevel::Rest] {
-            // `+/#` and `#` match the same topics, because every topic has a level; one form saves `covers` a second check.
+            // `+/#` and `#` match the same topics, because every topic has a level; one form saves
+            // `covers` a second check.
             levels = Box::new([TopicLevel::Rest]);
         }
         let lengths = levels.iter().map_while(|level| match level {
@@ -232,7 +248,12 @@ impl Pattern {
             .all(|index| self.resolve_level(index, values, Effect::Deny) != ResolvedLevel::Nothing)
     }
 
-    fn resolve_level<'s>(&'s self, index: usize, values: &Values<'s>, effect: Effect) -> ResolvedLevel<'s> {
+    fn resolve_level<'s>(
+        &'s self,
+        index: usize,
+        values: &Values<'s>,
+        effect: Effect,
+    ) -> ResolvedLevel<'s> {
         let Some(level) = self.levels.get(index) else { return ResolvedLevel::Ended };
         let placeholder = match level {
             TopicLevel::Name(name) => return ResolvedLevel::Step(FilterStep::Name(name)),
@@ -241,9 +262,14 @@ impl Pattern {
             TopicLevel::Filled(placeholder) => *placeholder,
         };
         match (values.get(placeholder), effect) {
-            (PlaceholderValue::Missing, _) | (PlaceholderValue::Unfit, Effect::Allow) => ResolvedLevel::Nothing,
-            // A client can choose `$SYS` as its client id; that must not open the broker's own topics.
-            (PlaceholderValue::Fit(text), Effect::Allow) if FilterStep::Name(text).is_hidden(index) => {
+            (PlaceholderValue::Missing, _) | (PlaceholderValue::Unfit, Effect::Allow) => {
+                ResolvedLevel::Nothing
+            }
+            // A client can choose `$SYS` as its client id; that must not open the broker's own
+            // topics.
+            (PlaceholderValue::Fit(text), Effect::Allow)
+                if FilterStep::Name(text).is_hidden(index) =>
+            {
                 ResolvedLevel::Nothing
             }
             (PlaceholderValue::Fit(text), _) => ResolvedLevel::Step(FilterStep::Name(text)),
@@ -251,7 +277,8 @@ impl Pattern {
         }
     }
 
-    /// Whether the pattern matches a topic of `depth` levels that all matched: `a/#` matches `a` too.
+    /// Whether the pattern matches a topic of `depth` levels that all matched: `a/#` matches `a`
+    /// too.
     fn matches_end_at(&self, depth: usize) -> bool {
         self.levels.len() == depth || self.is_rest(depth)
     }
@@ -262,7 +289,11 @@ impl Pattern {
 }
 
 /// Whether `patterns` together match every requested topic. It consumes the list.
-pub fn cover_together(patterns: &mut Vec<&Pattern>, requested: &TopicFilter<'_>, values: &Values<'_>) -> bool {
+pub fn cover_together(
+    patterns: &mut Vec<&Pattern>,
+    requested: &TopicFilter<'_>,
+    values: &Values<'_>,
+) -> bool {
     let mut depth = 0;
     for (index, step) in requested.steps().enumerate() {
         if step == FilterStep::Rest {
@@ -282,7 +313,8 @@ pub fn cover_together(patterns: &mut Vec<&Pattern>, requested: &TopicFilter<'_>,
     patterns.iter().any(|pattern| pattern.matches_end_at(depth))
 }
 
-/// Decides the rest of a filter that ends in `#`: the patterns must match topics of this and of every greater depth.
+/// Decides the rest of a filter that ends in `#`: the patterns must match topics of this and of
+/// every greater depth.
 fn cover_all_below(patterns: &mut Vec<&Pattern>, mut depth: usize, values: &Values<'_>) -> bool {
     while !patterns.is_empty() {
         if patterns.iter().any(|pattern| pattern.is_rest(depth)) {
@@ -293,7 +325,8 @@ fn cover_all_below(patterns: &mut Vec<&Pattern>, mut depth: usize, values: &Valu
             return false;
         }
         patterns.retain(|pattern| {
-            pattern.resolve_level(depth, values, Effect::Allow) == ResolvedLevel::Step(FilterStep::Any)
+            pattern.resolve_level(depth, values, Effect::Allow)
+                == ResolvedLevel::Step(FilterStep::Any)
         });
         depth += 1;
     }
@@ -306,11 +339,17 @@ impl ResolvedLevel<'_> {
     /// Whether this level matches every name of the requested level.
     fn holds(self, requested: FilterStep<'_>, index: usize) -> Agreement {
         match (self, requested) {
-            (Self::Step(FilterStep::Rest), step) if !step.is_hidden(index) => Agreement::WithAllBelow,
-            (Self::Step(FilterStep::Any), step) if step != FilterStep::Rest && !step.is_hidden(index) => {
+            (Self::Step(FilterStep::Rest), step) if !step.is_hidden(index) => {
+                Agreement::WithAllBelow
+            }
+            (Self::Step(FilterStep::Any), step)
+                if step != FilterStep::Rest && !step.is_hidden(index) =>
+            {
                 Agreement::SoFar
             }
-            (Self::Step(FilterStep::Name(own)), FilterStep::Name(name)) if own == name => Agreement::SoFar,
+            (Self::Step(FilterStep::Name(own)), FilterStep::Name(name)) if own == name => {
+                Agreement::SoFar
+            }
             _ => Agreement::None,
         }
     }
@@ -322,7 +361,8 @@ impl TopicLevel {
     fn of(step: FilterStep<'_>) -> Result<Self, PatternError> {
         match step {
             FilterStep::Name(name) if name.contains(['{', '}']) => {
-                let known = Placeholder::ALL.into_iter().find(|placeholder| placeholder.text() == name);
+                let known =
+                    Placeholder::ALL.into_iter().find(|placeholder| placeholder.text() == name);
                 known.map(Self::Filled).ok_or_else(|| PatternError::Placeholder(name.to_owned()))
             }
             FilterStep::Name(name) => Ok(Self::Name(name.into())),

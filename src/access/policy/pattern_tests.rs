@@ -5,7 +5,8 @@ use super::pattern::{Pattern, PatternError, Values, cover_together};
 use crate::access::hooks::subject::{Subject, SubjectKind};
 
 fn covered(patterns: &[&str], requested: &str) -> bool {
-    let patterns: Vec<Pattern> = patterns.iter().map(|text| Pattern::parse(text).unwrap()).collect();
+    let patterns: Vec<Pattern> =
+        patterns.iter().map(|text| Pattern::parse(text).unwrap()).collect();
     let requested = TopicFilter::subscription(requested).unwrap();
     let values = Values::as_written();
     let together = cover_together(&mut patterns.iter().collect(), &requested, &values);
@@ -65,12 +66,28 @@ fn several_filters_hold_together_what_none_holds_alone() {
 #[test]
 fn two_filters_overlap_when_some_topic_is_matched_by_both() {
     let overlap = |pattern: &str, requested: &str| {
-        Pattern::parse(pattern).unwrap().overlaps(&TopicFilter::parse(requested).unwrap(), &Values::as_written())
+        Pattern::parse(pattern)
+            .unwrap()
+            .overlaps(&TopicFilter::parse(requested).unwrap(), &Values::as_written())
     };
-    for (one, other) in [("a/+/c", "+/b/#"), ("a/#", "a"), ("#", "+"), ("a/+", "+/b"), ("+/#", "a"), ("$a/+", "$a/#")] {
+    for (one, other) in [
+        ("a/+/c", "+/b/#"),
+        ("a/#", "a"),
+        ("#", "+"),
+        ("a/+", "+/b"),
+        ("+/#", "a"),
+        ("$a/+", "$a/#"),
+    ] {
         assert!(overlap(one, other) && overlap(other, one), "{one} {other}");
     }
-    for (one, other) in [("a/+", "a"), ("a/b", "a/c"), ("#", "$a/b"), ("+/b", "$a/b"), ("a/+/c", "a/b"), ("+", "+/+")] {
+    for (one, other) in [
+        ("a/+", "a"),
+        ("a/b", "a/c"),
+        ("#", "$a/b"),
+        ("+/b", "$a/b"),
+        ("a/+/c", "a/b"),
+        ("+", "+/+"),
+    ] {
         assert!(!overlap(one, other) && !overlap(other, one), "{one} {other}");
     }
 }
@@ -89,7 +106,13 @@ fn a_placeholder_is_a_whole_level_and_one_that_is_known() {
 #[test]
 fn a_value_that_would_not_stay_within_its_level_opens_nothing_and_is_still_denied() {
     let pattern = Pattern::parse("a/{client_id}/c").unwrap();
-    let subject = Subject { kind: SubjectKind::User, id: "u".into(), groups: vec![], scopes: vec![], expires_at: None };
+    let subject = Subject {
+        kind: SubjectKind::User,
+        id: "u".into(),
+        groups: vec![],
+        scopes: vec![],
+        expires_at: None,
+    };
     for client_id in ["+", "#", "a/b", "b\0", "b+", ""] {
         let values = Values::of(&subject, client_id);
         for requested in ["a/b/c", "a/+/c", "a/#", "a/a/b/c"] {
@@ -105,7 +128,10 @@ fn a_value_that_would_not_stay_within_its_level_opens_nothing_and_is_still_denie
     assert!(!top.covers(&requested, &values) && top.overlaps(&requested, &values));
     let tenants = Pattern::parse("t/{tenant}/#").unwrap();
     let requested = TopicFilter::parse("t/#").unwrap();
-    assert!(!tenants.covers(&requested, &values) && !tenants.overlaps(&requested, &values), "a user has no tenant");
+    assert!(
+        !tenants.covers(&requested, &values) && !tenants.overlaps(&requested, &values),
+        "a user has no tenant"
+    );
     let deeper = Pattern::parse("t/+/{tenant}").unwrap();
     assert!(!deeper.overlaps(&requested, &values), "nor below what # leaves open");
 }

@@ -1,6 +1,7 @@
 //! The active policy, and the task that reloads it on SIGHUP and when the file changes.
 //!
-//! A file with faults changes nothing: the previous policy stays active, and the log names the faults.
+//! A file with faults changes nothing: the previous policy stays active, and the log names the
+//! faults.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -14,7 +15,8 @@ use super::file::{self, PolicyFileError};
 use crate::disk;
 use crate::telemetry::hooks::HookMetrics;
 
-/// How often the stamp of the file is checked: it is cheap, and an operator expects a change to act at once.
+/// How often the stamp of the file is checked: it is cheap, and an operator expects a change to act
+/// at once.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The active policy. Clones share it.
@@ -40,13 +42,22 @@ struct FileStamp {
 }
 
 /// Reads the policy at `path`; `None` means the built-in policy. The caller must run the reloader.
-pub fn open(path: Option<&Path>, metrics: HookMetrics) -> Result<(ActivePolicy, PolicyReloader), PolicyFileError> {
+pub fn open(
+    path: Option<&Path>,
+    metrics: HookMetrics,
+) -> Result<(ActivePolicy, PolicyReloader), PolicyFileError> {
     // The stamp is taken before the read: a change in between causes another read.
     let last_stamp = path.and_then(FileStamp::of);
     let policy = path.map_or_else(|| Ok(Policy::built_in()), file::load)?;
     let active = ActivePolicy(Arc::new(RwLock::new(Arc::new(policy))));
     let (active_of_reloader, path) = (active.clone(), path.map(Path::to_owned));
-    let reloader = PolicyReloader { active: active_of_reloader, path, last_stamp, is_reachable: true, metrics };
+    let reloader = PolicyReloader {
+        active: active_of_reloader,
+        path,
+        last_stamp,
+        is_reachable: true,
+        metrics,
+    };
     Ok((active, reloader))
 }
 
@@ -69,7 +80,9 @@ impl PolicyReloader {
     /// Runs until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
         let Ok(mut hangup) = signal(SignalKind::hangup()) else {
-            tracing::error!("SIGHUP cannot be heard; a changed policy file is noticed all the same");
+            tracing::error!(
+                "SIGHUP cannot be heard; a changed policy file is noticed all the same"
+            );
             return self.run_without_signal(stop).await;
         };
         loop {
@@ -91,7 +104,9 @@ impl PolicyReloader {
     async fn reload_if_changed(&mut self, is_requested: bool) {
         let Some(path) = self.path.clone() else {
             if is_requested {
-                tracing::info!("SIGHUP: ACL_RULES_PATH is not set, so there is no policy to read anew");
+                tracing::info!(
+                    "SIGHUP: ACL_RULES_PATH is not set, so there is no policy to read anew"
+                );
             }
             return;
         };
@@ -140,6 +155,10 @@ impl FileStamp {
     fn of(path: &Path) -> Option<Self> {
         use std::os::unix::fs::MetadataExt;
         let metadata = path.metadata().ok()?;
-        Some(Self { modified: metadata.modified().ok()?, bytes: metadata.len(), inode: metadata.ino() })
+        Some(Self {
+            modified: metadata.modified().ok()?,
+            bytes: metadata.len(),
+            inode: metadata.ino(),
+        })
     }
 }

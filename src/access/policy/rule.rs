@@ -1,4 +1,5 @@
-//! One rule of a policy: its subjects, topics, actions and effect; and the permissions of groups, scopes and kinds.
+//! One rule of a policy: its subjects, topics, actions and effect; and the permissions of groups,
+//! scopes and kinds.
 //!
 //! It evaluates one rule at a time; [`super::Policy`] combines them.
 
@@ -176,7 +177,9 @@ impl PolicyRule {
         values: &Values<'_>,
     ) -> bool {
         let overlaps = |pattern: &Pattern| pattern.overlaps(requested, values);
-        self.actions.has(action) && self.topics.iter().any(overlaps) && self.subjects.include(subject)
+        self.actions.has(action)
+            && self.topics.iter().any(overlaps)
+            && self.subjects.include(subject)
     }
 }
 
@@ -188,8 +191,14 @@ impl Subjects {
         let holds = |list: &HashSet<Box<str>>, value: &str| list.contains(value);
         self.kinds.is_none_or(|kinds| kinds.has(&subject.kind))
             && self.ids.as_ref().is_none_or(|ids| holds(ids, &subject.id))
-            && self.groups.as_ref().is_none_or(|groups| subject.groups.iter().any(|group| holds(groups, group)))
-            && self.scopes.as_ref().is_none_or(|scopes| subject.scopes.iter().any(|scope| scopes.have(scope)))
+            && self
+                .groups
+                .as_ref()
+                .is_none_or(|groups| subject.groups.iter().any(|group| holds(groups, group)))
+            && self
+                .scopes
+                .as_ref()
+                .is_none_or(|scopes| subject.scopes.iter().any(|scope| scopes.have(scope)))
     }
 
     /// Whether these subjects include all subjects of `other`.
@@ -200,10 +209,9 @@ impl Subjects {
         self.kinds.is_none_or(|kinds| other.kinds.is_some_and(|other| kinds.has_all(other)))
             && within(self.ids.as_ref(), other.ids.as_ref())
             && within(self.groups.as_ref(), other.groups.as_ref())
-            && self
-                .scopes
-                .as_ref()
-                .is_none_or(|scopes| other.scopes.as_ref().is_some_and(|other| scopes.have_all(other)))
+            && self.scopes.as_ref().is_none_or(|scopes| {
+                other.scopes.as_ref().is_some_and(|other| scopes.have_all(other))
+            })
     }
 }
 
@@ -270,12 +278,15 @@ impl Scopes {
 
     /// Whether `scope` matches one entry of the list.
     pub fn have(&self, scope: &str) -> bool {
-        self.exact.contains(scope) || self.prefixes.iter().any(|prefix| scope.starts_with(&**prefix))
+        self.exact.contains(scope)
+            || self.prefixes.iter().any(|prefix| scope.starts_with(&**prefix))
     }
 
     fn have_all(&self, other: &Self) -> bool {
-        let has_prefix = |text: &str| self.prefixes.iter().any(|prefix| text.starts_with(&**prefix));
-        other.exact.iter().all(|scope| self.have(scope)) && other.prefixes.iter().all(|prefix| has_prefix(prefix))
+        let has_prefix =
+            |text: &str| self.prefixes.iter().any(|prefix| text.starts_with(&**prefix));
+        other.exact.iter().all(|scope| self.have(scope))
+            && other.prefixes.iter().all(|prefix| has_prefix(prefix))
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -289,7 +300,10 @@ impl Capability {
     /// The permissions of both.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
-        Self { actions: self.actions.union(other.actions), superuser: self.superuser || other.superuser }
+        Self {
+            actions: self.actions.union(other.actions),
+            superuser: self.superuser || other.superuser,
+        }
     }
 }
 
@@ -300,7 +314,9 @@ impl Capabilities {
     pub fn of(&self, subject: &Subject) -> Capability {
         let groups = subject.groups.iter().filter_map(|group| self.groups.get(group));
         let scopes = subject.scopes.iter().filter_map(|scope| self.scopes.get(scope));
-        groups.chain(scopes).fold(self.kinds[Kinds::index(&subject.kind)], |all, one| all.union(*one))
+        groups
+            .chain(scopes)
+            .fold(self.kinds[Kinds::index(&subject.kind)], |all, one| all.union(*one))
     }
 
     /// Whether the kind device permits any of `actions`; a device has no groups and no scopes.
@@ -310,23 +326,36 @@ impl Capabilities {
 
     /// The actions that the groups, scopes and kinds named by a rule permit by themselves.
     pub(super) fn named_by(&self, subjects: &Subjects) -> Actions {
-        let is_named = |list: Option<&HashSet<Box<str>>>, name: &str| list.is_some_and(|list| list.contains(name));
-        let groups = self.groups.iter().filter(|(name, _)| is_named(subjects.groups.as_ref(), name));
-        let scopes =
-            self.scopes.iter().filter(|(name, _)| subjects.scopes.as_ref().is_some_and(|scopes| scopes.have(name)));
+        let is_named = |list: Option<&HashSet<Box<str>>>, name: &str| {
+            list.is_some_and(|list| list.contains(name))
+        };
+        let groups =
+            self.groups.iter().filter(|(name, _)| is_named(subjects.groups.as_ref(), name));
+        let scopes = self
+            .scopes
+            .iter()
+            .filter(|(name, _)| subjects.scopes.as_ref().is_some_and(|scopes| scopes.have(name)));
         let of_tokens = groups.chain(scopes).map(|(_, capability)| *capability);
-        of_tokens.chain(self.of_kinds(subjects.kinds)).fold(Actions::default(), |all, one| all.union(one.actions))
+        of_tokens
+            .chain(self.of_kinds(subjects.kinds))
+            .fold(Actions::default(), |all, one| all.union(one.actions))
     }
 
-    /// The most actions a subject of these kinds can have, with the best groups and scopes. A device has neither.
+    /// The most actions a subject of these kinds can have, with the best groups and scopes. A
+    /// device has neither.
     pub(super) fn best(&self, kinds: Option<Kinds>) -> Actions {
-        let has_tokens = kinds.is_none_or(|kinds| kinds.has_name("service") || kinds.has_name("user"));
-        let of_tokens = self.groups.values().chain(self.scopes.values()).copied().filter(|_| has_tokens);
-        of_tokens.chain(self.of_kinds(kinds)).fold(Actions::default(), |best, one| best.union(one.actions))
+        let has_tokens =
+            kinds.is_none_or(|kinds| kinds.has_name("service") || kinds.has_name("user"));
+        let of_tokens =
+            self.groups.values().chain(self.scopes.values()).copied().filter(|_| has_tokens);
+        of_tokens
+            .chain(self.of_kinds(kinds))
+            .fold(Actions::default(), |best, one| best.union(one.actions))
     }
 
     fn of_kinds(&self, kinds: Option<Kinds>) -> impl Iterator<Item = Capability> {
         let all = Kinds::NAMES.into_iter().zip(self.kinds);
-        all.filter(move |(name, _)| kinds.is_none_or(|kinds| kinds.has_name(name))).map(|(_, capability)| capability)
+        all.filter(move |(name, _)| kinds.is_none_or(|kinds| kinds.has_name(name)))
+            .map(|(_, capability)| capability)
     }
 }

@@ -1,4 +1,5 @@
-//! What is built in, what a policy in use says of the people and programs it is about, and what an answer tells.
+//! What is built in, what a policy in use says of the people and programs it is about, and what an
+//! answer tells.
 
 use super::Policy;
 use super::decision::Because;
@@ -6,7 +7,8 @@ use super::file::{Format, parse};
 use crate::access::hooks::subject::{Subject, SubjectKind};
 use crate::domain::ids::DeviceKey;
 
-/// A policy of the nested shape: admins, services, viewers, and one topic that viewers may not subscribe to.
+/// A policy of the nested shape: admins, services, viewers, and one topic that viewers may not
+/// subscribe to.
 const CELINE: &str = r##"{
   "celine": {
     "mqtt": { "acl": { "rules": [
@@ -69,11 +71,25 @@ fn allows(policy: &Policy, subject: &Subject, acc: u8, topic: &str) -> bool {
 fn a_device_says_and_hears_exactly_its_own_topics() {
     let policy = Policy::built_in();
     let pump = device("acme", "pump-1");
-    for topic in ["telemetry", "telemetry/a/b", "heartbeat", "event", "status", "shadow/reported", "commands/ack"] {
-        assert!(allows(&policy, &pump, PUBLISH, &format!("tenant/acme/device/pump-1/{topic}")), "{topic}");
+    for topic in [
+        "telemetry",
+        "telemetry/a/b",
+        "heartbeat",
+        "event",
+        "status",
+        "shadow/reported",
+        "commands/ack",
+    ] {
+        assert!(
+            allows(&policy, &pump, PUBLISH, &format!("tenant/acme/device/pump-1/{topic}")),
+            "{topic}"
+        );
     }
     for filter in ["shadow/desired", "commands/#", "commands/+", "commands", "jobs/7", "errors/#"] {
-        assert!(allows(&policy, &pump, SUBSCRIBE, &format!("tenant/acme/device/pump-1/{filter}")), "{filter}");
+        assert!(
+            allows(&policy, &pump, SUBSCRIBE, &format!("tenant/acme/device/pump-1/{filter}")),
+            "{filter}"
+        );
         let shared = format!("$share/g/tenant/acme/device/pump-1/{filter}");
         assert!(allows(&policy, &pump, SUBSCRIBE, &shared), "{shared}");
     }
@@ -100,8 +116,12 @@ fn a_guest_has_public_topics_under_a_public_client_id_and_no_rule_gives_it_more(
         { "subjects": { "types": ["guest"] }, "topics": ["other/#"], "actions": "*" } ] }"##;
     let policy = parse(rules, Format::Json).unwrap();
     let decide = |client_id, acc, topic| policy.decide(&guest(), client_id, acc, topic).allowed;
-    for (acc, topic) in [(SUBSCRIBE, "public/#"), (READ, "public/a"), (PUBLISH, "public/a/b"), (SUBSCRIBE, "public/+")]
-    {
+    for (acc, topic) in [
+        (SUBSCRIBE, "public/#"),
+        (READ, "public/a"),
+        (PUBLISH, "public/a/b"),
+        (SUBSCRIBE, "public/+"),
+    ] {
         assert!(decide("public-1", acc, topic), "{acc} {topic}");
         assert!(!decide("private-1", acc, topic), "{acc} {topic}");
     }
@@ -178,16 +198,26 @@ fn the_examples_of_a_policy_in_use_are_answered_as_its_text_says() {
 fn what_is_denied_is_denied_though_another_rule_allows_it_and_so_is_every_filter_that_reaches_it() {
     let policy = celine();
     let viewer = subject(SubjectKind::User, "u", &["viewers"], &[]);
-    for filter in
-        ["celine/system/alerts/critical", "celine/system/alerts/+", "celine/system/#", "celine/system/+/critical"]
-    {
+    for filter in [
+        "celine/system/alerts/critical",
+        "celine/system/alerts/+",
+        "celine/system/#",
+        "celine/system/+/critical",
+    ] {
         let decision = policy.decide(&viewer, "c", SUBSCRIBE, filter);
-        assert_eq!((decision.allowed, decision.place()), (false, Some("celine.mqtt.acl.rules[5]")), "{filter}");
+        assert_eq!(
+            (decision.allowed, decision.place()),
+            (false, Some("celine.mqtt.acl.rules[5]")),
+            "{filter}"
+        );
     }
     for filter in ["celine/system/health/#", "celine/system/alerts/warning"] {
         assert!(allows(&policy, &viewer, SUBSCRIBE, filter), "{filter}");
     }
-    assert!(allows(&policy, &viewer, READ, "celine/system/alerts/critical"), "only subscribing is denied");
+    assert!(
+        allows(&policy, &viewer, READ, "celine/system/alerts/critical"),
+        "only subscribing is denied"
+    );
 }
 
 #[test]
@@ -211,8 +241,14 @@ fn an_answer_says_what_decided() {
         (told(&viewer, READ, "celine/system/x"), "allowed to read: by celine.mqtt.acl.rules[4]"),
         (told(&viewer, PUBLISH, "celine/system/x"), "denied to publish: no rule allows it"),
         (told(&viewer, SUBSCRIBE, "a/b#"), "denied to subscribe: + and # stand for whole levels"),
-        (told(&viewer, PUBLISH, "a/+"), "denied to publish: + and # may stand in a subscription only"),
-        (told(&viewer, 8, "a"), "denied: acc 8 is not read (1), publish (2), subscribe (4), or a sum of them"),
+        (
+            told(&viewer, PUBLISH, "a/+"),
+            "denied to publish: + and # may stand in a subscription only",
+        ),
+        (
+            told(&viewer, 8, "a"),
+            "denied: acc 8 is not read (1), publish (2), subscribe (4), or a sum of them",
+        ),
         (
             told(&service, PUBLISH, "celine/pipelines/status/x"),
             "denied to publish: a rule allows it, but no group, scope or type of the subject permits it",
@@ -221,7 +257,10 @@ fn an_answer_says_what_decided() {
             told(&device("a", "b"), PUBLISH, "tenant/a/device/b/event"),
             "allowed to publish: built in: it is one of the device's own topics",
         ),
-        (told(&guest(), READ, "public/a"), "denied to read: built in: the client id of a guest begins with public-"),
+        (
+            told(&guest(), READ, "public/a"),
+            "denied to read: built in: the client id of a guest begins with public-",
+        ),
     ] {
         assert_eq!(told, expected);
     }
@@ -239,5 +278,8 @@ fn every_action_that_is_asked_for_must_be_allowed() {
         assert!(!allows(&policy, &viewer, acc, topic), "{acc}");
     }
     assert!(allows(&policy, &viewer, READ | SUBSCRIBE, "celine/system/health/#"));
-    assert!(!allows(&policy, &viewer, READ, "celine/system/health/#"), "nothing is delivered under a filter");
+    assert!(
+        !allows(&policy, &viewer, READ, "celine/system/health/#"),
+        "nothing is delivered under a filter"
+    );
 }

@@ -1,6 +1,7 @@
 //! Caches verified tokens by hash, so that the request for each message costs no signature check.
 //!
-//! It stores no token and no refusal. An entry is valid briefly, and never after the issuer's keys have changed.
+//! It stores no token and no refusal. An entry is valid briefly, and never after the issuer's keys
+//! have changed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -40,7 +41,8 @@ impl TokenCache {
         Self { verifier, accepted: Mutex::new(TwoGenerationMap::new(TOKENS_MAX)) }
     }
 
-    /// Whether `text` has the form of a token: a JSON object in base64url, and three parts. No device name has it.
+    /// Whether `text` has the form of a token: a JSON object in base64url, and three parts. No
+    /// device name has it.
     pub fn is_token(text: &str) -> bool {
         text.starts_with("ey") && text.bytes().filter(|&byte| byte == b'.').count() == 2
     }
@@ -82,7 +84,8 @@ impl TokenCache {
 impl Verified {
     fn if_valid(self, verifier: &Verifier, now: Timestamp) -> Option<Arc<Proof>> {
         let is_fresh = (0.0..TRUSTED_SECONDS).contains(&now.seconds_since(self.at));
-        let is_good = is_fresh && !self.proof.subject.has_ended(now) && verifier.is_current(&self.proof, now);
+        let is_good =
+            is_fresh && !self.proof.subject.has_ended(now) && verifier.is_current(&self.proof, now);
         is_good.then_some(self.proof)
     }
 }

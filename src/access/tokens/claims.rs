@@ -21,7 +21,8 @@ pub struct Claims<'a>(pub &'a Map<String, Value>);
 // === impl Claims ===
 
 impl<'a> Claims<'a> {
-    /// The value at `path`: a claim of exactly that name, or else a path through objects, separated by dots.
+    /// The value at `path`: a claim of exactly that name, or else a path through objects, separated
+    /// by dots.
     pub fn at(self, path: &str) -> Option<&'a Value> {
         let through = || {
             let mut steps = path.split('.');
@@ -40,14 +41,19 @@ impl<'a> Claims<'a> {
     pub fn moment(self, name: &'static str) -> Result<Option<Timestamp>, TokenError> {
         let Some(value) = self.0.get(name) else { return Ok(None) };
         let seconds = value.as_f64().filter(|seconds| (0.0..=LAST_SECOND).contains(seconds));
-        #[expect(clippy::cast_possible_truncation, reason = "the range was checked: it fits with room to spare")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the range was checked: it fits with room to spare"
+        )]
         let micros = seconds.map(|seconds| (seconds * 1e6) as i64);
         micros.map(|micros| Some(Timestamp::from_micros(micros))).ok_or(TokenError::Type(name))
     }
 
     /// Whether `aud`, a text or a list of texts, names one of `audience`.
     pub fn is_for(self, audience: &[String]) -> bool {
-        let ours = |value: &Value| value.as_str().is_some_and(|name| audience.iter().any(|ours| ours == name));
+        let ours = |value: &Value| {
+            value.as_str().is_some_and(|name| audience.iter().any(|ours| ours == name))
+        };
         match self.0.get("aud") {
             Some(Value::Array(names)) => names.iter().any(ours),
             Some(name) => ours(name),
@@ -57,8 +63,8 @@ impl<'a> Claims<'a> {
 
     /// The subject of the claims, with this `expires_at`.
     ///
-    /// It is a service if the claims name a client that logged in for itself (`client_id`, `clientId`) or a service account,
-    /// and otherwise a user.
+    /// It is a service if the claims name a client that logged in for itself (`client_id`,
+    /// `clientId`) or a service account, and otherwise a user.
     pub fn subject(
         self,
         group_paths: &[String],
@@ -67,8 +73,11 @@ impl<'a> Claims<'a> {
     ) -> Result<Subject, TokenError> {
         let client = self.text("client_id").or_else(|| self.text("clientId"));
         let name = self.text("preferred_username");
-        let account = name.and_then(|name| name.strip_prefix(SERVICE_PREFIX)).filter(|account| !account.is_empty());
-        let is_service = client.is_some() || name.is_some_and(|name| name.starts_with(SERVICE_PREFIX));
+        let account = name
+            .and_then(|name| name.strip_prefix(SERVICE_PREFIX))
+            .filter(|account| !account.is_empty());
+        let is_service =
+            client.is_some() || name.is_some_and(|name| name.starts_with(SERVICE_PREFIX));
         let (kind, id) = if is_service {
             let id = client.or_else(|| self.text("azp")).or(account).or_else(|| self.text("sub"));
             (SubjectKind::Service, id)
@@ -84,7 +93,8 @@ impl<'a> Claims<'a> {
         })
     }
 
-    /// The distinct words at `paths`. A text is split at spaces; any value other than a text or a list of texts is ignored.
+    /// The distinct words at `paths`. A text is split at spaces; any value other than a text or a
+    /// list of texts is ignored.
     fn collect(self, paths: &[String], trimmed: impl Fn(&'a str) -> &'a str) -> Vec<Box<str>> {
         let mut words: Vec<Box<str>> = Vec::new();
         for value in paths.iter().filter_map(|path| self.at(path)) {
@@ -93,7 +103,9 @@ impl<'a> Claims<'a> {
                 Value::Array(list) => list.iter().filter_map(Value::as_str).collect(),
                 _ => Vec::new(),
             };
-            words.extend(found.into_iter().map(&trimmed).filter(|word| !word.is_empty()).map(Box::from));
+            words.extend(
+                found.into_iter().map(&trimmed).filter(|word| !word.is_empty()).map(Box::from),
+            );
         }
         words.sort_unstable();
         words.dedup();
@@ -126,7 +138,10 @@ mod tests {
         for (claims, expected) in [
             (r#"{"sub": "s", "client_id": "a", "clientId": "b", "azp": "c"}"#, ("service", "a")),
             (r#"{"sub": "s", "client_id": "", "clientId": "b", "azp": "c"}"#, ("service", "b")),
-            (r#"{"sub": "s", "azp": "c", "preferred_username": "service-account-d"}"#, ("service", "c")),
+            (
+                r#"{"sub": "s", "azp": "c", "preferred_username": "service-account-d"}"#,
+                ("service", "c"),
+            ),
             (r#"{"sub": "s", "preferred_username": "service-account-d"}"#, ("service", "d")),
             (r#"{"sub": "s", "preferred_username": "service-account-"}"#, ("service", "s")),
             (r#"{"sub": "s", "preferred_username": "ann", "azp": "app"}"#, ("user", "s")),
@@ -155,9 +170,12 @@ mod tests {
     #[test]
     fn an_audience_is_one_of_those_configured_in_either_form() {
         let ours = paths(&["mqtt", "gate"]);
-        let is_for = |aud: Value| Claims(serde_json::json!({"aud": aud}).as_object().unwrap()).is_for(&ours);
+        let is_for =
+            |aud: Value| Claims(serde_json::json!({"aud": aud}).as_object().unwrap()).is_for(&ours);
         assert!(is_for("gate".into()) && is_for(serde_json::json!(["web", "mqtt"])));
-        assert!(!is_for("gat".into()) && !is_for(serde_json::json!(["web"])) && !is_for(Value::Null));
+        assert!(
+            !is_for("gat".into()) && !is_for(serde_json::json!(["web"])) && !is_for(Value::Null)
+        );
         assert!(!Claims(&Map::new()).is_for(&ours));
     }
 
@@ -167,9 +185,14 @@ mod tests {
             let claims = serde_json::json!({ "exp": value });
             Claims(claims.as_object().unwrap()).moment("exp")
         };
-        assert_eq!(moment(1_500_000_000.into()), Ok(Some(Timestamp::from_micros(1_500_000_000_000_000))));
+        assert_eq!(
+            moment(1_500_000_000.into()),
+            Ok(Some(Timestamp::from_micros(1_500_000_000_000_000)))
+        );
         assert_eq!(moment(1.5.into()), Ok(Some(Timestamp::from_micros(1_500_000))));
-        for bad in [serde_json::json!("1500000000"), (-1).into(), 1e300.into(), Value::Null, true.into()] {
+        for bad in
+            [serde_json::json!("1500000000"), (-1).into(), 1e300.into(), Value::Null, true.into()]
+        {
             assert_eq!(moment(bad), Err(TokenError::Type("exp")));
         }
     }

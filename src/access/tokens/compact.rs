@@ -11,7 +11,8 @@ use serde_json::{Map, Value};
 use super::error::TokenError;
 use super::keys::Algorithm;
 
-/// The longest token: one with hundreds of groups has a few KiB, and the cost of decoding grows with the length.
+/// The longest token: one with hundreds of groups has a few KiB, and the cost of decoding grows
+/// with the length.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
 /// The longest name of an algorithm that an error repeats.
@@ -46,17 +47,26 @@ impl<'a> CompactToken<'a> {
         if text.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::TooLong { bytes: text.len(), max: MAX_TOKEN_BYTES });
         }
-        let (signed, signature) = text.rsplit_once('.').ok_or(TokenError::NotAToken("it has no three parts"))?;
-        let (header, claims) = signed.split_once('.').ok_or(TokenError::NotAToken("it has no three parts"))?;
+        let (signed, signature) =
+            text.rsplit_once('.').ok_or(TokenError::NotAToken("it has no three parts"))?;
+        let (header, claims) =
+            signed.split_once('.').ok_or(TokenError::NotAToken("it has no three parts"))?;
         let header: Header = serde_json::from_slice(&decoded(header)?)
             .map_err(|_| TokenError::NotAToken("its header is no JSON object with alg"))?;
         if header.crit.is_some() {
             return Err(TokenError::Critical);
         }
-        let algorithm = Algorithm::named(&header.alg).ok_or_else(|| TokenError::Algorithm(shown(&header.alg)))?;
+        let algorithm = Algorithm::named(&header.alg)
+            .ok_or_else(|| TokenError::Algorithm(shown(&header.alg)))?;
         let claims = serde_json::from_slice(&decoded(claims)?)
             .map_err(|_| TokenError::NotAToken("its claims are no JSON object"))?;
-        Ok(Self { signed: signed.as_bytes(), signature: decoded(signature)?, algorithm, key_id: header.kid, claims })
+        Ok(Self {
+            signed: signed.as_bytes(),
+            signature: decoded(signature)?,
+            algorithm,
+            key_id: header.kid,
+            claims,
+        })
     }
 }
 
@@ -68,8 +78,9 @@ fn decoded(part: &str) -> Result<Vec<u8>, TokenError> {
 }
 
 fn shown(name: &str) -> Box<str> {
-    let plain =
-        !name.is_empty() && name.len() <= MAX_ALGORITHM_CHARS && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let plain = !name.is_empty()
+        && name.len() <= MAX_ALGORITHM_CHARS
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if plain { name.into() } else { "something without a known name".into() }
 }
 
@@ -84,12 +95,27 @@ mod tests {
 
     #[test]
     fn what_is_no_token_is_refused_without_being_repeated() {
-        for text in ["", "a", "a.b", "a.b.c", "..", "eyJhbGciOiJSUzI1NiJ9.e30=.AAAA", "secret.secret.secret"] {
+        for text in [
+            "",
+            "a",
+            "a.b",
+            "a.b.c",
+            "..",
+            "eyJhbGciOiJSUzI1NiJ9.e30=.AAAA",
+            "secret.secret.secret",
+        ] {
             let refused = CompactToken::read(text).err().unwrap();
-            assert!(matches!(refused, TokenError::NotAToken(_)) && !refused.to_string().contains("secret"), "{text}");
+            assert!(
+                matches!(refused, TokenError::NotAToken(_))
+                    && !refused.to_string().contains("secret"),
+                "{text}"
+            );
         }
         let long = "x".repeat(MAX_TOKEN_BYTES + 1);
-        assert_eq!(CompactToken::read(&long).err(), Some(TokenError::TooLong { bytes: 16_385, max: 16_384 }));
+        assert_eq!(
+            CompactToken::read(&long).err(),
+            Some(TokenError::TooLong { bytes: 16_385, max: 16_384 })
+        );
         assert!(matches!(refused("[]", "{}"), TokenError::NotAToken(_)));
         assert!(matches!(refused(r#"{"alg":"RS256"}"#, "[]"), TokenError::NotAToken(_)));
         assert!(matches!(refused(r#"{"alg":"RS256","kid":7}"#, "{}"), TokenError::NotAToken(_)));
@@ -101,7 +127,13 @@ mod tests {
             let refused = refused(&format!(r#"{{"alg":"{alg}"}}"#), "{}");
             assert_eq!(refused, TokenError::Algorithm(alg.into()));
         }
-        assert_eq!(refused(r#"{"alg":"a\nb"}"#, "{}"), TokenError::Algorithm("something without a known name".into()));
-        assert_eq!(refused(r#"{"alg":"RS256","crit":["b64"],"b64":false}"#, "{}"), TokenError::Critical);
+        assert_eq!(
+            refused(r#"{"alg":"a\nb"}"#, "{}"),
+            TokenError::Algorithm("something without a known name".into())
+        );
+        assert_eq!(
+            refused(r#"{"alg":"RS256","crit":["b64"],"b64":false}"#, "{}"),
+            TokenError::Critical
+        );
     }
 }

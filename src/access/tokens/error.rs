@@ -1,6 +1,7 @@
 //! Why a token is refused, and what to do.
 //!
-//! It contains no part of a token except the name of its algorithm, because it reaches logs and the broker.
+//! It contains no part of a token except the name of its algorithm, because it reaches logs and the
+//! broker.
 
 /// Why a token is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,19 +15,29 @@ pub enum TokenError {
         max: usize,
     },
     /// Not three parts, not base64url, not JSON.
-    #[error("this is no signed token ({0}): send the issuer's access token as it is, in its compact form")]
+    #[error(
+        "this is no signed token ({0}): send the issuer's access token as it is, in its compact form"
+    )]
     NotAToken(&'static str),
     /// `none`, `HS256`, or another unsupported algorithm.
-    #[error("the token is signed by {0}, which is not taken: have the issuer sign by RS256, ES256 or EdDSA")]
+    #[error(
+        "the token is signed by {0}, which is not taken: have the issuer sign by RS256, ES256 or EdDSA"
+    )]
     Algorithm(Box<str>),
     /// A `crit` header.
-    #[error("the token asks for extensions that are not known here (crit): have the issuer leave them out")]
+    #[error(
+        "the token asks for extensions that are not known here (crit): have the issuer leave them out"
+    )]
     Critical,
     /// `iss` names no configured issuer.
-    #[error("the token's iss is no issuer that is trusted here: check JWT_ISSUER, which must be the same text")]
+    #[error(
+        "the token's iss is no issuer that is trusted here: check JWT_ISSUER, which must be the same text"
+    )]
     Issuer,
     /// The issuer's keys are missing, or too old to be trusted.
-    #[error("the keys of {issuer} are not there: the log says why; the token is believed once they are")]
+    #[error(
+        "the keys of {issuer} are not there: the log says why; the token is believed once they are"
+    )]
     KeysAway {
         /// The issuer.
         issuer: Box<str>,
@@ -40,7 +51,9 @@ pub enum TokenError {
         issuer: Box<str>,
     },
     /// The key does not fit the algorithm.
-    #[error("the key of the token is not for {algorithm}: the token was tampered with, or the issuer is set up wrong")]
+    #[error(
+        "the key of the token is not for {algorithm}: the token was tampered with, or the issuer is set up wrong"
+    )]
     WrongKey {
         /// The algorithm in the header.
         algorithm: &'static str,
@@ -49,7 +62,9 @@ pub enum TokenError {
     #[error("the token's signature is not the issuer's: get a new token")]
     Signature,
     /// `aud` names other audiences only.
-    #[error("the token is not meant for us: its aud must name one of JWT_AUDIENCE; set that, or the issuer's audience")]
+    #[error(
+        "the token is not meant for us: its aud must name one of JWT_AUDIENCE; set that, or the issuer's audience"
+    )]
     Audience,
     /// `exp` is past.
     #[error("the token has expired: get a new one")]

@@ -1,6 +1,7 @@
 //! Fetches an issuer's keys: one GET, bounded in time and size, over TCP or TLS.
 //!
-//! It follows no redirect, keeps no connection, sends no credentials, and always checks the server's certificate.
+//! It follows no redirect, keeps no connection, sends no credentials, and always checks the
+//! server's certificate.
 
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -50,7 +51,9 @@ pub enum FetchError {
     )]
     Tls(String),
     /// The file of authorities is unusable.
-    #[error("the authorities of {path} (JWT_CA_CERT) cannot be used ({why}): expected certificates in PEM")]
+    #[error(
+        "the authorities of {path} (JWT_CA_CERT) cannot be used ({why}): expected certificates in PEM"
+    )]
     Authority {
         /// The file.
         path: PathBuf,
@@ -71,7 +74,8 @@ pub enum FetchError {
     Slow,
 }
 
-/// Fetches `url`. The server's certificate must be signed by an authority in `ca_cert`; `None` means the system's roots.
+/// Fetches `url`. The server's certificate must be signed by an authority in `ca_cert`; `None`
+/// means the system's roots.
 pub async fn fetch(url: &str, ca_cert: Option<PathBuf>) -> Result<Vec<u8>, FetchError> {
     timeout(FETCH_TIMEOUT, get(url, ca_cert)).await.map_err(|_| FetchError::Slow)?
 }
@@ -86,7 +90,9 @@ const fn status_advice(status: StatusCode) -> &'static str {
 }
 
 async fn get(url: &str, ca_cert: Option<PathBuf>) -> Result<Vec<u8>, FetchError> {
-    let uri: Uri = url.parse().map_err(|error: hyper::http::uri::InvalidUri| FetchError::Url(error.to_string()))?;
+    let uri: Uri = url
+        .parse()
+        .map_err(|error: hyper::http::uri::InvalidUri| FetchError::Url(error.to_string()))?;
     let host = uri.host().ok_or_else(|| FetchError::Url("it has no host".to_owned()))?;
     let host = host.trim_matches(['[', ']']).to_owned();
     let is_tls = uri.scheme_str() == Some("https");
@@ -101,7 +107,8 @@ async fn get(url: &str, ca_cert: Option<PathBuf>) -> Result<Vec<u8>, FetchError>
     let connector = disk::apart(&path, move || connector(ca_cert.as_deref()))
         .await
         .map_err(|error| FetchError::Tls(error.to_string()))??;
-    let tls = connector.connect(name, tcp).await.map_err(|error| FetchError::Tls(error.to_string()))?;
+    let tls =
+        connector.connect(name, tcp).await.map_err(|error| FetchError::Tls(error.to_string()))?;
     send_request_on(tls, &uri).await
 }
 
@@ -149,10 +156,12 @@ where
             return Err(FetchError::Status(answer.status()));
         }
         let body = Limited::new(answer.into_body(), MAX_BYTES).collect().await;
-        body.map(|body| body.to_bytes().to_vec()).map_err(|error| FetchError::Body(error.to_string()))
+        body.map(|body| body.to_bytes().to_vec())
+            .map_err(|error| FetchError::Body(error.to_string()))
     };
     let (mut exchange, mut connection) = (pin!(exchange), pin!(connection));
-    // This function drives the connection without a task. After its end, the response may still be unread.
+    // This function drives the connection without a task. After its end, the response may still be
+    // unread.
     tokio::select! {
         answer = &mut exchange => return answer,
         _ended = &mut connection => {}

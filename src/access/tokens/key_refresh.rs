@@ -1,6 +1,8 @@
-//! Keeps one issuer's keys in memory: refreshes them ahead of time, and uses the old ones while the issuer is unreachable.
+//! Keeps one issuer's keys in memory: refreshes them ahead of time, and uses the old ones while the
+//! issuer is unreachable.
 //!
-//! Each issuer has one refresher, which runs one read at a time. Only a login waits for it, and briefly.
+//! Each issuer has one refresher, which runs one read at a time. Only a login waits for it, and
+//! briefly.
 
 use std::io;
 use std::path::Path;
@@ -24,13 +26,15 @@ const REFRESH: Duration = Duration::from_mins(15);
 /// The pause after a failure.
 const RETRY: Duration = Duration::from_secs(15);
 
-/// The interval between reads of a file: they are cheap, and an operator expects a new key to act at once.
+/// The interval between reads of a file: they are cheap, and an operator expects a new key to act
+/// at once.
 const FILE_REFRESH: Duration = Duration::from_secs(2);
 
 /// The pause between fetches caused by unknown keys: any client can invent the id of a key.
 const REQUEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// How long a login waits for a new key. Mosquitto is blocked meanwhile, and its timeout may be one second.
+/// How long a login waits for a new key. Mosquitto is blocked meanwhile, and its timeout may be one
+/// second.
 const LOGIN_TIMEOUT: Duration = Duration::from_millis(800);
 
 /// How long keys are trusted after the last read, while the issuer is unreachable.
@@ -91,8 +95,15 @@ impl KeyRefresher {
         let (sender, cached) = watch::channel(CachedKeys::default());
         let refresh_request = Arc::new(Notify::new());
         let keys = CachedKeysReader { cached, refresh_request: refresh_request.clone() };
-        let refresher =
-            Self { issuer: issuer.to_owned(), source, cached: sender, refresh_request, metrics, clock, trouble: None };
+        let refresher = Self {
+            issuer: issuer.to_owned(),
+            source,
+            cached: sender,
+            refresh_request,
+            metrics,
+            clock,
+            trouble: None,
+        };
         refresher.update_age();
         (refresher, keys)
     }
@@ -109,7 +120,8 @@ impl KeyRefresher {
                 () = sleep_until(due.min(tick)) => false,
             };
             self.update_age();
-            if Instant::now() < due && !(is_requested && may_request_refresh(&self.cached.borrow())) {
+            if Instant::now() < due && !(is_requested && may_request_refresh(&self.cached.borrow()))
+            {
                 continue;
             }
             let read = tokio::select! {
@@ -150,7 +162,11 @@ impl KeyRefresher {
         });
         let (issuer, source) = (&self.issuer, &self.source);
         if self.trouble.take().is_some() {
-            tracing::info!(issuer, keys = count, "the issuer's keys can be read from {source} again");
+            tracing::info!(
+                issuer,
+                keys = count,
+                "the issuer's keys can be read from {source} again"
+            );
         } else if is_new {
             tracing::info!(issuer, keys = count, "the issuer's keys were read from {source}");
         }
@@ -161,7 +177,10 @@ impl KeyRefresher {
         let (issuer, source) = (&self.issuer, &self.source);
         let has_keys = self.cached.borrow().keys.is_some();
         if self.trouble.is_some() {
-            tracing::debug!(issuer, "the issuer's keys still cannot be read from {source}: {trouble}");
+            tracing::debug!(
+                issuer,
+                "the issuer's keys still cannot be read from {source}: {trouble}"
+            );
         } else if has_keys {
             let hours = KEYS_LAST_SECONDS / 3600;
             tracing::warn!(
@@ -178,7 +197,12 @@ impl KeyRefresher {
     }
 
     fn update_age(&self) {
-        let age = self.cached.borrow().keys.as_ref().map(|(_, read_at)| (self.clock)().seconds_since(*read_at));
+        let age = self
+            .cached
+            .borrow()
+            .keys
+            .as_ref()
+            .map(|(_, read_at)| (self.clock)().seconds_since(*read_at));
         self.metrics.set_keys_age(&self.issuer, age);
     }
 }
@@ -196,7 +220,8 @@ impl CachedKeysReader {
     /// Whether the keys of `generation` are the current ones and not too old.
     pub(super) fn is_current(&self, generation: u64, now: Timestamp) -> bool {
         let cached = self.cached.borrow();
-        let is_good = |(_, read_at): &(Arc<KeySet>, Timestamp)| now < read_at.plus_seconds(KEYS_LAST_SECONDS);
+        let is_good =
+            |(_, read_at): &(Arc<KeySet>, Timestamp)| now < read_at.plus_seconds(KEYS_LAST_SECONDS);
         cached.generation == generation && cached.keys.as_ref().is_some_and(is_good)
     }
 
@@ -212,7 +237,8 @@ impl CachedKeysReader {
         }
     }
 
-    /// Waits for the next read, which all waiting logins share. It returns false at once if the last read is recent.
+    /// Waits for the next read, which all waiting logins share. It returns false at once if the
+    /// last read is recent.
     pub(super) async fn wait_for_refresh(&self) -> bool {
         let mut cached = self.cached.clone();
         if !may_request_refresh(&cached.borrow_and_update()) {
@@ -231,7 +257,9 @@ fn may_request_refresh(cached: &CachedKeys) -> bool {
 
 async fn read(source: &IssuerKeySource) -> Result<KeySet, RefreshError> {
     Ok(match source {
-        IssuerKeySource::Url { url, ca_cert } => KeySet::from_jwks(&fetch::fetch(url, ca_cert.clone()).await?)?,
+        IssuerKeySource::Url { url, ca_cert } => {
+            KeySet::from_jwks(&fetch::fetch(url, ca_cert.clone()).await?)?
+        }
         IssuerKeySource::JwksFile(path) => KeySet::from_jwks(&read_file(path).await?)?,
         IssuerKeySource::PemFile(path) => KeySet::from_pem(&read_file(path).await?)?,
     })

@@ -1,11 +1,14 @@
-//! An issuer's public keys, from a JSON Web Key Set or from PEM, and the check of a signature with one of them.
+//! An issuer's public keys, from a JSON Web Key Set or from PEM, and the check of a signature with
+//! one of them.
 //!
-//! A key verifies by the algorithm of its own type, whatever the token claims. Secret keys (`oct`) are never accepted.
+//! A key verifies by the algorithm of its own type, whatever the token claims. Secret keys (`oct`)
+//! are never accepted.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::signature::{
-    ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
+    ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
+    UnparsedPublicKey,
 };
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
@@ -24,8 +27,10 @@ const RSA_BYTES_MIN: usize = 256;
 /// `rsaEncryption`, as a public key names its algorithm.
 const RSA: &[u8] = &[0x30, 0x0d, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1, 5, 0];
 /// `id-ecPublicKey` on P-256.
-const P256: &[u8] =
-    &[0x30, 0x13, 6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
+const P256: &[u8] = &[
+    0x30, 0x13, 6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1,
+    7,
+];
 /// `id-Ed25519`.
 const EDWARDS: &[u8] = &[0x30, 5, 6, 3, 0x2b, 0x65, 0x70];
 
@@ -116,7 +121,9 @@ struct Jwk {
 impl Algorithm {
     /// The algorithm with this name in a header.
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Rs256, Self::Es256, Self::EdDsa].into_iter().find(|algorithm| algorithm.name() == name)
+        [Self::Rs256, Self::Es256, Self::EdDsa]
+            .into_iter()
+            .find(|algorithm| algorithm.name() == name)
     }
 
     /// The name in a header.
@@ -134,13 +141,15 @@ impl Algorithm {
 impl KeySet {
     /// Reads a JSON Web Key Set; it skips keys that are not for checking signatures.
     pub fn from_jwks(text: &[u8]) -> Result<Self, KeysError> {
-        let set: Jwks = serde_json::from_slice(text)
-            .map_err(|error| KeysError::NotASet(format!("line {}, column {}", error.line(), error.column())))?;
+        let set: Jwks = serde_json::from_slice(text).map_err(|error| {
+            KeysError::NotASet(format!("line {}, column {}", error.line(), error.column()))
+        })?;
         let keys = set.keys.into_iter().filter_map(|key| Jwk::deserialize(key).ok()?.into_key());
         Self::of(keys.collect())
     }
 
-    /// Reads public keys and certificates. Only the key of a certificate is used: the operator trusts it by configuring it.
+    /// Reads public keys and certificates. Only the key of a certificate is used: the operator
+    /// trusts it by configuring it.
     pub fn from_pem(text: &[u8]) -> Result<Self, KeysError> {
         let not_pem = |error: rustls_pki_types::pem::Error| KeysError::NotPem(error.to_string());
         let mut keys = Vec::new();
@@ -149,8 +158,8 @@ impl KeySet {
         }
         for certificate in CertificateDer::pem_slice_iter(text) {
             let certificate = certificate.map_err(not_pem)?;
-            let parsed =
-                ParsedCertificate::try_from(&certificate).map_err(|error| KeysError::NotPem(error.to_string()))?;
+            let parsed = ParsedCertificate::try_from(&certificate)
+                .map_err(|error| KeysError::NotPem(error.to_string()))?;
             keys.extend(PublicKey::of_info(parsed.subject_public_key_info().as_ref()));
         }
         Self::of(keys.into_iter().map(|public| VerifyingKey::new(None, public)).collect())
@@ -167,14 +176,21 @@ impl KeySet {
         self.0.iter().any(|key| key.hash == *hash)
     }
 
-    /// The keys that can have signed a token with this header. Without an `id`, every key of the algorithm can.
+    /// The keys that can have signed a token with this header. Without an `id`, every key of the
+    /// algorithm can.
     pub fn choose(&self, id: Option<&str>, algorithm: Algorithm) -> Choice<'_> {
-        let named: Vec<&VerifyingKey> = self.0.iter().filter(|key| id.is_none() || key.id.as_deref() == id).collect();
-        let candidates = if named.is_empty() { self.0.iter().filter(|key| key.id.is_none()).collect() } else { named };
+        let named: Vec<&VerifyingKey> =
+            self.0.iter().filter(|key| id.is_none() || key.id.as_deref() == id).collect();
+        let candidates = if named.is_empty() {
+            self.0.iter().filter(|key| key.id.is_none()).collect()
+        } else {
+            named
+        };
         if candidates.is_empty() {
             return Choice::Unknown;
         }
-        let fitting: Vec<_> = candidates.into_iter().filter(|key| key.public.algorithm() == algorithm).collect();
+        let fitting: Vec<_> =
+            candidates.into_iter().filter(|key| key.public.algorithm() == algorithm).collect();
         if fitting.is_empty() { Choice::Misfit } else { Choice::Of(fitting) }
     }
 
@@ -207,13 +223,17 @@ impl VerifyingKey {
     /// Whether this key made the signature.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         let verified = match &self.public {
-            PublicKey::Rsa { n, e } => {
-                RsaPublicKeyComponents { n, e }.verify(&RSA_PKCS1_2048_8192_SHA256, message, signature)
-            }
+            PublicKey::Rsa { n, e } => RsaPublicKeyComponents { n, e }.verify(
+                &RSA_PKCS1_2048_8192_SHA256,
+                message,
+                signature,
+            ),
             PublicKey::P256(point) => {
                 UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, signature)
             }
-            PublicKey::Ed25519(point) => UnparsedPublicKey::new(&ED25519, point).verify(message, signature),
+            PublicKey::Ed25519(point) => {
+                UnparsedPublicKey::new(&ED25519, point).verify(message, signature)
+            }
         };
         verified.is_ok()
     }
@@ -231,7 +251,9 @@ impl PublicKey {
     }
 
     fn rsa(n: &[u8], e: &[u8]) -> Option<Self> {
-        let whole = |number: &[u8]| number.iter().position(|&byte| byte != 0).map(|start| number[start..].to_vec());
+        let whole = |number: &[u8]| {
+            number.iter().position(|&byte| byte != 0).map(|start| number[start..].to_vec())
+        };
         let (n, e) = (whole(n)?, whole(e)?);
         (n.len() >= RSA_BYTES_MIN).then_some(Self::Rsa { n, e })
     }
@@ -245,8 +267,11 @@ impl PublicKey {
             let (n, rest) = value(numbers, 2)?;
             return Self::rsa(n, value(rest, 2)?.0);
         }
-        let p256 = bits(P256).filter(|point| is_point(point)).map(|point| Self::P256(point.to_vec()));
-        p256.or_else(|| bits(EDWARDS).filter(|key| key.len() == 32).map(|key| Self::Ed25519(key.to_vec())))
+        let p256 =
+            bits(P256).filter(|point| is_point(point)).map(|point| Self::P256(point.to_vec()));
+        p256.or_else(|| {
+            bits(EDWARDS).filter(|key| key.len() == 32).map(|key| Self::Ed25519(key.to_vec()))
+        })
     }
 }
 
@@ -270,7 +295,9 @@ impl Jwk {
                 let point = [&[4], &*number(&self.x)?, &*number(&self.y)?].concat();
                 is_point(&point).then_some(PublicKey::P256(point))
             }
-            ("OKP", Some("Ed25519")) => number(&self.x).filter(|key| key.len() == 32).map(PublicKey::Ed25519),
+            ("OKP", Some("Ed25519")) => {
+                number(&self.x).filter(|key| key.len() == 32).map(PublicKey::Ed25519)
+            }
             _ => None,
         }
     }
@@ -286,7 +313,9 @@ fn is_point(bytes: &[u8]) -> bool {
 /// The content of a DER value with this tag, and what follows it.
 fn value(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (length, rest) = match *der.strip_prefix(&[tag])? {
-        [length @ 0..=0x7f, ref rest @ ..] | [0x81, length, ref rest @ ..] => (usize::from(length), rest),
+        [length @ 0..=0x7f, ref rest @ ..] | [0x81, length, ref rest @ ..] => {
+            (usize::from(length), rest)
+        }
         [0x82, high, low, ref rest @ ..] => (usize::from(u16::from_be_bytes([high, low])), rest),
         _ => return None,
     };
@@ -302,16 +331,27 @@ mod tests {
     }
 
     fn ed(more: &str) -> String {
-        format!(r#"{{"kty": "OKP", "crv": "Ed25519", "x": "{}"{more}}}"#, URL_SAFE_NO_PAD.encode([7; 32]))
+        format!(
+            r#"{{"kty": "OKP", "crv": "Ed25519", "x": "{}"{more}}}"#,
+            URL_SAFE_NO_PAD.encode([7; 32])
+        )
     }
 
     #[test]
     fn keys_for_other_ends_are_passed_over() {
         let good = ed(r#", "kid": "a", "use": "sig", "alg": "EdDSA", "key_ops": ["verify"]"#);
         let secret = r#"{"kty": "oct", "k": "AAAA", "kid": "a", "alg": "HS256"}"#;
-        let short = format!(r#"{{"kty": "RSA", "n": "{}", "e": "AQAB"}}"#, URL_SAFE_NO_PAD.encode([0xff; 128]));
-        let others =
-            [r#", "use": "enc""#, r#", "key_ops": ["sign"]"#, r#", "alg": "RS256""#, r#", "alg": "ES256""#].map(ed);
+        let short = format!(
+            r#"{{"kty": "RSA", "n": "{}", "e": "AQAB"}}"#,
+            URL_SAFE_NO_PAD.encode([0xff; 128])
+        );
+        let others = [
+            r#", "use": "enc""#,
+            r#", "key_ops": ["sign"]"#,
+            r#", "alg": "RS256""#,
+            r#", "alg": "ES256""#,
+        ]
+        .map(ed);
         let all = format!("{good}, {secret}, {short}, 7, {{}}, {}", others.join(", "));
         assert_eq!(jwks(&all).unwrap().len(), 1);
         for useless in [secret, &short, &others[0], ""] {
@@ -324,7 +364,9 @@ mod tests {
     #[test]
     fn a_key_is_chosen_by_name_and_must_fit_the_algorithm() {
         let named = jwks(&ed(r#", "kid": "a""#)).unwrap();
-        assert!(matches!(named.choose(Some("a"), Algorithm::EdDsa), Choice::Of(keys) if keys.len() == 1));
+        assert!(
+            matches!(named.choose(Some("a"), Algorithm::EdDsa), Choice::Of(keys) if keys.len() == 1)
+        );
         assert!(matches!(named.choose(None, Algorithm::EdDsa), Choice::Of(_)));
         assert!(matches!(named.choose(Some("a"), Algorithm::Rs256), Choice::Misfit));
         assert!(matches!(named.choose(Some("b"), Algorithm::EdDsa), Choice::Unknown));

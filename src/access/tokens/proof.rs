@@ -1,4 +1,5 @@
-//! The result of verifying a token: its subject, the key that signed it, and the generation of the issuer's keys.
+//! The result of verifying a token: its subject, the key that signed it, and the generation of the
+//! issuer's keys.
 //!
 //! It contains no part of the token.
 
@@ -67,8 +68,10 @@ mod tests {
 
     #[test]
     fn a_signer_is_kept_as_32_bytes_and_read_back() {
-        let signer =
-            TokenSigner { issuer: half_hash(&[b"https://id.example.org"]), key: half_hash(&[b"RS256", b"n", b"e"]) };
+        let signer = TokenSigner {
+            issuer: half_hash(&[b"https://id.example.org"]),
+            key: half_hash(&[b"RS256", b"n", b"e"]),
+        };
         let bytes: [u8; 32] = signer.into();
         assert_eq!(TokenSigner::from(bytes), signer);
         assert_ne!(half_hash(&[b"ab", b"c"]), half_hash(&[b"a", b"bc"]));

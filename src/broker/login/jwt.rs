@@ -39,7 +39,9 @@ pub enum MintError {
         source: io::Error,
     },
     /// Others than the owner may read or write the file.
-    #[error("MQTT_JWT_KEY ({path}) has mode {mode:04o}, which lets others use it: run `chmod 600 {path}`")]
+    #[error(
+        "MQTT_JWT_KEY ({path}) has mode {mode:04o}, which lets others use it: run `chmod 600 {path}`"
+    )]
     TooOpen {
         /// Which file.
         path: PathBuf,
@@ -124,9 +126,10 @@ mod tests {
         assert!(refused().contains("cannot be read: No such file"));
         fs::write(&path, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n").unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
-        assert!(
-            refused().contains(&format!("mode 0640, which lets others use it: run `chmod 600 {}`", path.display()))
-        );
+        assert!(refused().contains(&format!(
+            "mode 0640, which lets others use it: run `chmod 600 {}`",
+            path.display()
+        )));
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         assert!(refused().contains("holds no RSA key"));
     }

@@ -14,7 +14,8 @@ pub struct Acks(pub mpsc::Sender<Vec<AckToken>>);
 // === impl Acks ===
 
 impl Acknowledge for Acks {
-    /// A closed channel means that the session has ended: the tokens are void, and the broker redelivers.
+    /// A closed channel means that the session has ended: the tokens are void, and the broker
+    /// redelivers.
     async fn acknowledge(&self, tokens: Vec<AckToken>) {
         if !tokens.is_empty() {
             let _void_when_closed = self.0.send(tokens).await;

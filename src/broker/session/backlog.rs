@@ -1,13 +1,13 @@
 //! Since when the broker may have held the messages that arrive now.
 //!
-//! A message without a `ts` does not show how long it waited at the broker while the daemon was away or did not read.
-//! The session records when it last had read everything. In doubt the earlier time counts: it is used only so that a
-//! backlog is not rate limited.
+//! A message without a `ts` does not show how long it waited at the broker while the daemon was
+//! away or did not read. The session records when it last had read everything. In doubt the earlier
+//! time counts: it is used only so that a backlog is not rate limited.
 
 use crate::domain::time::Timestamp;
 
-/// A session that was behind has caught up after this many seconds without unread messages: a slow broker sends a
-/// backlog in pieces.
+/// A session that was behind has caught up after this many seconds without unread messages: a slow
+/// broker sends a backlog in pieces.
 const CALM_SECONDS: f64 = 10.0;
 
 /// The session updates this state at least this often.
@@ -22,7 +22,8 @@ pub const MANY_PACKETS: usize = 512;
 /// How often, in seconds, the state is persisted for the next run.
 const PERSIST_SECONDS: f64 = 30.0;
 
-/// Receipt times may run ahead of the clock by this many seconds in a flood. Beyond that, the clock was set back.
+/// Receipt times may run ahead of the clock by this many seconds in a flood. Beyond that, the clock
+/// was set back.
 const RECEIPT_LEAD_MAX: f64 = 1.0;
 
 /// Returns `now`, or `last` if that is less than [`RECEIPT_LEAD_MAX`] ahead.
@@ -61,7 +62,9 @@ impl Backlog {
 
     /// Records the time of the last read, which became known only now.
     pub fn recalled(&mut self, since: Option<Timestamp>) {
-        if let (Some(current), Some(since), false) = (self.since, since, self.calm_from == Some(Timestamp::default())) {
+        if let (Some(current), Some(since), false) =
+            (self.since, since, self.calm_from == Some(Timestamp::default()))
+        {
             self.since = Some(current.min(since));
         }
     }
@@ -90,7 +93,9 @@ impl Backlog {
 
     /// Whether to persist now that the broker holds nothing.
     pub fn should_persist(&mut self, now: Timestamp) -> bool {
-        let is_due = self.persisted.is_none_or(|persisted| now.seconds_since(persisted).abs() >= PERSIST_SECONDS);
+        let is_due = self
+            .persisted
+            .is_none_or(|persisted| now.seconds_since(persisted).abs() >= PERSIST_SECONDS);
         let persists = is_due && self.is_calm(now);
         if persists {
             self.persisted = Some(now);

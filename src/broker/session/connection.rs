@@ -1,8 +1,9 @@
-//! The loop of one connection, from CONNACK to its end: messages to the queue, acknowledgements to the broker.
+//! The loop of one connection, from CONNACK to its end: messages to the queue, acknowledgements to
+//! the broker.
 //!
-//! It never connects, and it never waits for the queue while acknowledgements or pings are due. If the queue is full
-//! or too much is in flight, it stops reading, and TCP slows the broker. Meanwhile it notices a lost connection only
-//! by a failed write, or after it reads again.
+//! It never connects, and it never waits for the queue while acknowledgements or pings are due. If
+//! the queue is full or too much is in flight, it stops reading, and TCP slows the broker.
+//! Meanwhile it notices a lost connection only by a failed write, or after it reads again.
 
 use std::time::Duration;
 
@@ -28,7 +29,8 @@ use crate::broker::transport::packets::{Incoming, Malformed, Publish};
 use crate::domain::message::{AckToken, ConnectionId, Delivery};
 use crate::domain::time::Timestamp;
 
-/// How often the byte budget is checked while it is exceeded: no event reports that the queue shrinks.
+/// How often the byte budget is checked while it is exceeded: no event reports that the queue
+/// shrinks.
 const BUDGET_RECHECK: Duration = Duration::from_millis(5);
 
 /// Upper bound for an idle timer.
@@ -81,8 +83,9 @@ impl<'a> Connection<'a> {
     ) -> Self {
         let ConnectedSession { link, connack, incoming, renewal } = connected;
         let now = Instant::now();
-        let keepalive =
-            connack.server_keep_alive.map_or(context.config.keepalive, |secs| Duration::from_secs(secs.into()));
+        let keepalive = connack
+            .server_keep_alive
+            .map_or(context.config.keepalive, |secs| Duration::from_secs(secs.into()));
         Self {
             context,
             id,
@@ -97,7 +100,11 @@ impl<'a> Connection<'a> {
             outbox: BytesMut::new(),
             inflight,
             resumed,
-            maybe_repeated_left: if connack.session_present { context.config.receive_maximum.into() } else { 0 },
+            maybe_repeated_left: if connack.session_present {
+                context.config.receive_maximum.into()
+            } else {
+                0
+            },
             timers: Timers::new(now, keepalive),
             renewal,
             paused_until: None,
@@ -108,7 +115,8 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Subscribes and serves until `stop` or the queue is closed (`Ok`), or the connection ends (`Err`).
+    /// Subscribes and serves until `stop` or the queue is closed (`Ok`), or the connection ends
+    /// (`Err`).
     pub async fn run(
         &mut self,
         deliveries: &mpsc::Sender<Vec<Delivery>>,
@@ -136,7 +144,8 @@ impl<'a> Connection<'a> {
         !self.timers.is_subscribing()
     }
 
-    /// Stops reading, then writes pending acknowledgements until `acks` closes or `patience` elapses, and disconnects.
+    /// Stops reading, then writes pending acknowledgements until `acks` closes or `patience`
+    /// elapses, and disconnects.
     pub async fn wind_down(mut self, patience: Duration) {
         let writing = async {
             while let Some(tokens) = self.next_acks().await {
@@ -196,7 +205,8 @@ impl<'a> Connection<'a> {
     fn handle_incoming(&mut self) -> Result<(), BrokerError> {
         let packets = self.incoming.len();
         let mut incoming = std::mem::take(&mut self.incoming);
-        // One clock reading serves all packets; each gets its own microsecond, which tells equal messages apart.
+        // One clock reading serves all packets; each gets its own microsecond, which tells equal
+        // messages apart.
         let mut received_at = next_receipt((self.context.clock)(), self.last_receipt);
         self.held_since = self.memory.held_since(received_at);
         self.read_much = packets >= MANY_PACKETS;
@@ -208,26 +218,42 @@ impl<'a> Connection<'a> {
         self.incoming = incoming;
         self.window.watch(self.inflight.unacked(), &self.context.metrics);
         result?;
-        self.paused_until = self.context.pacing.pause_until(Instant::now(), packets, self.pending_bytes);
+        self.paused_until =
+            self.context.pacing.pause_until(Instant::now(), packets, self.pending_bytes);
         if self.paused_until.is_some() { self.link.stop_watching() } else { Ok(()) }
     }
 
-    fn handle_packet(&mut self, packet: Incoming, received_at: Timestamp) -> Result<(), BrokerError> {
+    fn handle_packet(
+        &mut self,
+        packet: Incoming,
+        received_at: Timestamp,
+    ) -> Result<(), BrokerError> {
         match packet {
             Incoming::Publish(publish) => self.handle_publish(publish, received_at),
             Incoming::Unreadable => self.context.metrics.malformed.inc(),
-            Incoming::SubAck { packet_id: MAIN_SUBSCRIPTION, codes } => return self.handle_suback(&codes),
-            Incoming::SubAck { packet_id: DROPPED_SUBSCRIPTION, codes } if codes.iter().any(|&code| code >= 0x80) => {
+            Incoming::SubAck { packet_id: MAIN_SUBSCRIPTION, codes } => {
+                return self.handle_suback(&codes);
+            }
+            Incoming::SubAck { packet_id: DROPPED_SUBSCRIPTION, codes }
+                if codes.iter().any(|&code| code >= 0x80) =>
+            {
                 tracing::debug!(
                     "the broker does not let us see {DROPPED_TOPIC}: messages it drops are not counted here"
                 );
             }
-            Incoming::UnsubAck { packet_id: FORMER_SUBSCRIPTIONS, codes } => self.memory.record_unsubscribed(&codes),
-            Incoming::PubRel { packet_id } => self.outbox.extend_from_slice(&outgoing::pubcomp(packet_id)),
+            Incoming::UnsubAck { packet_id: FORMER_SUBSCRIPTIONS, codes } => {
+                self.memory.record_unsubscribed(&codes)
+            }
+            Incoming::PubRel { packet_id } => {
+                self.outbox.extend_from_slice(&outgoing::pubcomp(packet_id))
+            }
             Incoming::Disconnect(farewell) => return Err(BrokerError::Dismissed(farewell)),
             Incoming::Auth { code } => return login::take_answer(self.renewal.as_mut(), code),
             Incoming::ConnAck(_) => return Err(Malformed::Type(2).into()),
-            Incoming::SubAck { .. } | Incoming::UnsubAck { .. } | Incoming::PubAck { .. } | Incoming::PingResp => {}
+            Incoming::SubAck { .. }
+            | Incoming::UnsubAck { .. }
+            | Incoming::PubAck { .. }
+            | Incoming::PingResp => {}
         }
         Ok(())
     }
@@ -244,7 +270,11 @@ impl<'a> Connection<'a> {
         self.maybe_repeated_left = self.maybe_repeated_left.saturating_sub(1);
         let bytes = topic.len() + payload.len();
         self.pending_bytes += bytes;
-        let ack = (packet_id != 0).then_some(AckToken { connection: self.id, packet_id, exactly_once: qos == 2 });
+        let ack = (packet_id != 0).then_some(AckToken {
+            connection: self.id,
+            packet_id,
+            exactly_once: qos == 2,
+        });
         let redelivered = ack.is_some() && self.resumed.check_resent(packet_id, dup);
         if ack.is_some() {
             self.inflight.record_received(packet_id, bytes);
@@ -268,8 +298,11 @@ impl<'a> Connection<'a> {
 
     /// A `$SYS` message sets a gauge; it is not stored.
     fn handle_sys_message(&mut self, note: &Publish) {
-        let number = std::str::from_utf8(&note.payload).ok().and_then(|text| text.trim().parse().ok());
-        if let (DROPPED_TOPIC, Some(dropped)) = (str::from_utf8(&note.topic).unwrap_or_default(), number) {
+        let number =
+            std::str::from_utf8(&note.payload).ok().and_then(|text| text.trim().parse().ok());
+        if let (DROPPED_TOPIC, Some(dropped)) =
+            (str::from_utf8(&note.topic).unwrap_or_default(), number)
+        {
             self.context.metrics.broker_dropped.set(dropped);
         }
         if note.packet_id != 0 {
@@ -284,7 +317,11 @@ impl<'a> Connection<'a> {
                 self.timers.subscribe_answered();
                 self.context.metrics.connected.set(1);
                 self.context.readiness.well(COMPONENT);
-                tracing::info!(filter = filter(), connection = self.id.0, "connected to the broker and subscribed");
+                tracing::info!(
+                    filter = filter(),
+                    connection = self.id.0,
+                    "connected to the broker and subscribed"
+                );
                 self.outbox.extend_from_slice(&self.memory.record_granted(self.context)?);
                 Ok(())
             }
@@ -302,10 +339,12 @@ impl<'a> Connection<'a> {
             self.enqueue(permit);
         }
         self.inflight.set_queue_len(deliveries.max_capacity() - deliveries.capacity());
-        // SUBACK arrives behind the messages of a resumed session: until it is read, only the byte budget pauses
-        // reading.
-        let waits = !self.pending.is_empty() || self.inflight.is_over_window(self.context.config.receive_maximum);
-        waits && !self.timers.is_subscribing() || self.inflight.is_over_budget(self.pending_at_most_once)
+        // SUBACK arrives behind the messages of a resumed session: until it is read, only the byte
+        // budget pauses reading.
+        let waits = !self.pending.is_empty()
+            || self.inflight.is_over_window(self.context.config.receive_maximum);
+        waits && !self.timers.is_subscribing()
+            || self.inflight.is_over_budget(self.pending_at_most_once)
     }
 
     fn update_backlog(&mut self, is_held_back: bool) -> Result<(), BrokerError> {
@@ -373,12 +412,17 @@ impl<'a> Connection<'a> {
     /// When the next timer is due.
     fn next_timer(&self, is_held_back: bool) -> Instant {
         let now = Instant::now();
-        let recheck = (self.pending.is_empty() && self.inflight.is_over_budget(self.pending_at_most_once))
-            .then(|| now + BUDGET_RECHECK);
+        let recheck = (self.pending.is_empty()
+            && self.inflight.is_over_budget(self.pending_at_most_once))
+        .then(|| now + BUDGET_RECHECK);
         let due = self.timers.next(self.link.last_received(), is_held_back);
         let login = self.renewal.as_ref().map(Renewal::next);
         let backlog_update = Some(now + Duration::from_secs(LOOK_SECONDS));
-        [due, recheck, self.paused_until, login, backlog_update].into_iter().flatten().min().unwrap_or(now + FAR)
+        [due, recheck, self.paused_until, login, backlog_update]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(now + FAR)
     }
 
     fn run_timers(&mut self, is_held_back: bool) -> Result<(), BrokerError> {

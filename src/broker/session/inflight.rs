@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 /// Upper bound for payload bytes in flight; above it the socket is not read.
 const BUDGET: usize = 64 * 1024 * 1024;
 
-/// Messages in flight on this connection, and chunks of earlier connections in the queue. Without those, a broker that
-/// reconnects often would fill the memory one window at a time.
+/// Messages in flight on this connection, and chunks of earlier connections in the queue. Without
+/// those, a broker that reconnects often would fill the memory one window at a time.
 #[derive(Debug, Default)]
 pub struct Inflight {
     /// Messages to acknowledge, in order of arrival.
@@ -40,7 +40,8 @@ struct QueuedChunk {
 impl Inflight {
     /// Records a message that must be acknowledged.
     pub fn record_received(&mut self, packet_id: u16, bytes: usize) {
-        self.unacked.push_back(Unacked { bytes: u32::try_from(bytes).unwrap_or(u32::MAX), packet_id });
+        self.unacked
+            .push_back(Unacked { bytes: u32::try_from(bytes).unwrap_or(u32::MAX), packet_id });
         self.unacked_bytes += bytes;
     }
 
@@ -51,7 +52,8 @@ impl Inflight {
         self.unacked_bytes -= message.map_or(0, |message| message.bytes as usize);
     }
 
-    /// Records an enqueued chunk of `whole` bytes, of which `at_most_once` carry no acknowledgement.
+    /// Records an enqueued chunk of `whole` bytes, of which `at_most_once` carry no
+    /// acknowledgement.
     pub fn record_enqueued(&mut self, whole: usize, at_most_once: usize) {
         self.queued.push_back(QueuedChunk { whole, counted: at_most_once });
         self.queued_bytes += at_most_once;
@@ -64,8 +66,8 @@ impl Inflight {
         }
     }
 
-    /// Drops what can no longer be acknowledged; queued chunks count until they are taken. Returns the unacknowledged
-    /// identifiers, except the last `not_enqueued`.
+    /// Drops what can no longer be acknowledged; queued chunks count until they are taken. Returns
+    /// the unacknowledged identifiers, except the last `not_enqueued`.
     pub fn connection_ended(&mut self, not_enqueued: usize) -> impl Iterator<Item = u16> {
         self.unacked_bytes = 0;
         let mut unacked = std::mem::take(&mut self.unacked);
@@ -82,8 +84,8 @@ impl Inflight {
         self.unacked.len()
     }
 
-    /// Whether the broker exceeded the window. Mosquitto before 2.0.13 does, and would send its whole backlog. Only
-    /// acknowledgements reduce the count.
+    /// Whether the broker exceeded the window. Mosquitto before 2.0.13 does, and would send its
+    /// whole backlog. Only acknowledgements reduce the count.
     pub fn is_over_window(&self, window: u16) -> bool {
         self.unacked.len() > usize::from(window)
     }

@@ -1,7 +1,9 @@
-//! Delays the next read after a read that brought messages, so that one wake-up serves many of them.
+//! Delays the next read after a read that brought messages, so that one wake-up serves many of
+//! them.
 //!
-//! Mosquitto writes each message by itself, and a wake-up for each costs more than all other work. A message waits for
-//! its batch anyway; it may as well wait in the socket. The first message after a pause is read at once.
+//! Mosquitto writes each message by itself, and a wake-up for each costs more than all other work.
+//! A message waits for its batch anyway; it may as well wait in the socket. The first message after
+//! a pause is read at once.
 
 use std::time::Duration;
 
@@ -10,7 +12,8 @@ use tokio::time::Instant;
 /// Upper bound for the wait in the socket, plus at most one gap, whatever the linger is.
 const LONGEST: Duration = Duration::from_millis(5);
 
-/// Pause after a read of [`MUCH`] bytes: if the socket's buffer fills in a flood, the broker drops QoS 0.
+/// Pause after a read of [`MUCH`] bytes: if the socket's buffer fills in a flood, the broker drops
+/// QoS 0.
 const SHORTEST: Duration = Duration::from_millis(1);
 
 /// A read of this many bytes is a flood: a quarter of the smallest socket buffer.
@@ -33,13 +36,15 @@ impl ReadPacing {
         Self { pause: linger.min(LONGEST) }
     }
 
-    /// Until when to delay the next read, after a read of `packets` and `bytes`; `None` means no delay.
+    /// Until when to delay the next read, after a read of `packets` and `bytes`; `None` means no
+    /// delay.
     pub fn pause_until(self, now: Instant, packets: usize, bytes: usize) -> Option<Instant> {
         let packets = u32::try_from(packets).unwrap_or(u32::MAX);
         if packets == 0 || self.pause.is_zero() {
             return None;
         }
-        // The next message has not arrived. At an even rate it arrives one gap from now, and waits from then on.
+        // The next message has not arrived. At an even rate it arrives one gap from now, and waits
+        // from then on.
         let gap = self.pause / packets.max(FEW);
         Some(now + if bytes >= MUCH { self.pause.min(SHORTEST) } else { self.pause + gap })
     }
@@ -50,10 +55,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_read_that_brought_nothing_or_a_road_without_linger_makes_no_pause_and_a_flood_a_short_one() {
+    fn a_read_that_brought_nothing_or_a_road_without_linger_makes_no_pause_and_a_flood_a_short_one()
+    {
         let now = Instant::now();
         let pause = |linger: u64, packets, bytes| {
-            let until = ReadPacing::new(Duration::from_millis(linger)).pause_until(now, packets, bytes);
+            let until =
+                ReadPacing::new(Duration::from_millis(linger)).pause_until(now, packets, bytes);
             until.map(|until| until - now)
         };
         assert_eq!(pause(5, 0, 0), None);

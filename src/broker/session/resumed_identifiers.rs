@@ -1,13 +1,18 @@
-//! Which packet identifiers on a new connection stand for the same messages as on the connection before.
+//! Which packet identifiers on a new connection stand for the same messages as on the connection
+//! before.
 //!
-//! A broker may reuse an identifier once it has read its acknowledgement. After the acknowledgement is written, a lost
-//! connection leaves open whether the broker read it. So an identifier is trusted only if all of these hold:
-//! - the message was enqueued and **no acknowledgement was written** for it, so the broker had no reason to free it;
-//! - the session was **resumed**, by the **very next CONNECT**: a broker that restarts with an older state may reuse
-//!   identifiers, but a DUP on the first connection after that was sent before the restart;
+//! A broker may reuse an identifier once it has read its acknowledgement. After the acknowledgement
+//! is written, a lost connection leaves open whether the broker read it. So an identifier is
+//! trusted only if all of these hold:
+//! - the message was enqueued and **no acknowledgement was written** for it, so the broker had no
+//!   reason to free it;
+//! - the session was **resumed**, by the **very next CONNECT**: a broker that restarts with an
+//!   older state may reuse identifiers, but a DUP on the first connection after that was sent
+//!   before the restart;
 //! - it is marked **DUP**, and arrives once for each time it was enqueued.
 //!
-//! Other repeated messages are stored again: twice is allowed for a message without a `ts`, a loss is not.
+//! Other repeated messages are stored again: twice is allowed for a message without a `ts`, a loss
+//! is not.
 
 use std::collections::HashMap;
 
@@ -47,7 +52,9 @@ impl ResumedIdentifiers {
         if self.expected.is_empty() {
             return false;
         }
-        let Some(left) = self.expected.get_mut(&packet_id).filter(|left| **left > 0) else { return false };
+        let Some(left) = self.expected.get_mut(&packet_id).filter(|left| **left > 0) else {
+            return false;
+        };
         *left = if dup { *left - 1 } else { 0 };
         dup
     }
@@ -69,7 +76,11 @@ mod tests {
         let mut resumed = ended_with(&[7, 8, 8]);
         assert!(resumed.check_resent(7, true));
         assert!(!resumed.check_resent(7, true), "it was handed over once");
-        assert!(resumed.check_resent(8, true) && resumed.check_resent(8, true) && !resumed.check_resent(8, true));
+        assert!(
+            resumed.check_resent(8, true)
+                && resumed.check_resent(8, true)
+                && !resumed.check_resent(8, true)
+        );
         assert!(!resumed.check_resent(9, true), "it was acknowledged, or never handed over");
     }
 

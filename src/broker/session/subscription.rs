@@ -1,9 +1,10 @@
-//! Compares the session at the broker with the one an earlier run left: which messages are lost, which filters are
-//! obsolete.
+//! Compares the session at the broker with the one an earlier run left: which messages are lost,
+//! which filters are obsolete.
 //!
-//! A changed `MQTT_TOPIC` or `MQTT_SHARE_GROUP` leaves the former subscription in the session. The new one is granted
-//! before the former is removed: no message is lost in between, nor when the broker refuses the new one. It writes
-//! nothing to the database; changes go to a channel that keeps only the latest.
+//! A changed `MQTT_TOPIC` or `MQTT_SHARE_GROUP` leaves the former subscription in the session. The
+//! new one is granted before the former is removed: no message is lost in between, nor when the
+//! broker refuses the new one. It writes nothing to the database; changes go to a channel that
+//! keeps only the latest.
 
 use bytes::BytesMut;
 use tokio::sync::{oneshot, watch};
@@ -42,16 +43,32 @@ impl SubscriptionMemory {
     /// Starts with the state an earlier run left; sends changes to `news`.
     pub fn new(session: SessionMemory, news: watch::Sender<SessionMemory>) -> Self {
         let backlog = Backlog::new(session.subscribed.as_ref().map(|last| last.at));
-        Self { session, news, unsubscribing: Vec::new(), backlog, recalled: None, began_unrecalled: false }
+        Self {
+            session,
+            news,
+            unsubscribing: Vec::new(),
+            backlog,
+            recalled: None,
+            began_unrecalled: false,
+        }
     }
 
     /// Starts before the database answered: `recalled` delivers the state later.
-    pub fn unrecalled(recalled: oneshot::Receiver<SessionMemory>, news: watch::Sender<SessionMemory>) -> Self {
+    pub fn unrecalled(
+        recalled: oneshot::Receiver<SessionMemory>,
+        news: watch::Sender<SessionMemory>,
+    ) -> Self {
         Self { recalled: Some(recalled), ..Self::new(SessionMemory::default(), news) }
     }
 
-    /// Records CONNACK number `connects` of this run, and logs whether the broker still has the session.
-    pub(super) fn record_connack(&mut self, context: &SessionContext, connects: u64, connack: &ConnAck) {
+    /// Records CONNACK number `connects` of this run, and logs whether the broker still has the
+    /// session.
+    pub(super) fn record_connack(
+        &mut self,
+        context: &SessionContext,
+        connects: u64,
+        connack: &ConnAck,
+    ) {
         let is_first = connects == 1;
         if !is_first {
             context.metrics.reconnects.inc();
@@ -70,12 +87,16 @@ impl SubscriptionMemory {
     }
 
     /// Records a granted subscription. Returns UNSUBSCRIBE for the obsolete filters, or no bytes.
-    pub(super) fn record_granted(&mut self, context: &SessionContext) -> Result<BytesMut, BrokerError> {
+    pub(super) fn record_granted(
+        &mut self,
+        context: &SessionContext,
+    ) -> Result<BytesMut, BrokerError> {
         let filter = context.config.filter();
         self.session.filters.retain(|held| *held != filter);
         self.unsubscribing.clone_from(&self.session.filters);
         self.session.filters.push(filter);
-        self.session.subscribed = Some(Subscribed { broker: context.config.address(), at: (context.clock)() });
+        self.session.subscribed =
+            Some(Subscribed { broker: context.config.address(), at: (context.clock)() });
         self.publish();
         if self.unsubscribing.is_empty() {
             return Ok(BytesMut::new());
@@ -90,7 +111,9 @@ impl SubscriptionMemory {
     /// Records the codes of UNSUBACK.
     pub(super) fn record_unsubscribed(&mut self, codes: &[u8]) {
         let requested = std::mem::take(&mut self.unsubscribing);
-        for (former, code) in requested.into_iter().zip(codes.iter().copied().chain(std::iter::repeat(REFUSED))) {
+        for (former, code) in
+            requested.into_iter().zip(codes.iter().copied().chain(std::iter::repeat(REFUSED)))
+        {
             match code {
                 REFUSED.. => {
                     tracing::warn!(
@@ -101,7 +124,9 @@ impl SubscriptionMemory {
                     );
                     continue;
                 }
-                NONE_EXISTED => tracing::debug!(former, "the broker had no such subscription any more"),
+                NONE_EXISTED => {
+                    tracing::debug!(former, "the broker had no such subscription any more")
+                }
                 _ => tracing::info!(former, "the broker gave up the former subscription"),
             }
             self.session.filters.retain(|held| *held != former);
@@ -114,8 +139,9 @@ impl SubscriptionMemory {
         self.backlog.held_since(now)
     }
 
-    /// Records whether all waiting messages are read, and persists that from time to time for the rate limit of the
-    /// next run. Returns UNSUBSCRIBE when the database has just delivered obsolete filters.
+    /// Records whether all waiting messages are read, and persists that from time to time for the
+    /// rate limit of the next run. Returns UNSUBSCRIBE when the database has just delivered
+    /// obsolete filters.
     pub(super) fn update_backlog(
         &mut self,
         context: &SessionContext,
@@ -136,7 +162,11 @@ impl SubscriptionMemory {
     }
 
     /// The database delivered the state of an earlier run.
-    fn recall(&mut self, context: &SessionContext, earlier: SessionMemory) -> Result<BytesMut, BrokerError> {
+    fn recall(
+        &mut self,
+        context: &SessionContext,
+        earlier: SessionMemory,
+    ) -> Result<BytesMut, BrokerError> {
         self.recalled = None;
         self.backlog.recalled(earlier.subscribed.as_ref().map(|last| last.at));
         if self.began_unrecalled {

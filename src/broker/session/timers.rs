@@ -1,6 +1,7 @@
 //! Timers of one connection: pings, and timeouts for a broker that does not answer.
 //!
-//! It does not sleep. No timeout runs while reading is paused: an answer may lie unread in the socket.
+//! It does not sleep. No timeout runs while reading is paused: an answer may lie unread in the
+//! socket.
 
 use std::time::Duration;
 
@@ -55,15 +56,24 @@ impl Timers {
 
     /// When the next timer is due; the broker's last bytes arrived at `heard`.
     pub fn next(&self, heard: Instant, is_held_back: bool) -> Option<Instant> {
-        let patience = if is_held_back { [None, None] } else { [self.silent_at(heard), self.unanswered_at()] };
+        let patience =
+            if is_held_back { [None, None] } else { [self.silent_at(heard), self.unanswered_at()] };
         patience.into_iter().chain([self.ping_at()]).flatten().min()
     }
 
     /// Whether a ping is due. An error means that a timeout elapsed.
-    pub fn check(&mut self, now: Instant, heard: Instant, is_held_back: bool) -> Result<bool, BrokerError> {
+    pub fn check(
+        &mut self,
+        now: Instant,
+        heard: Instant,
+        is_held_back: bool,
+    ) -> Result<bool, BrokerError> {
         let is_past = |moment: Option<Instant>| moment.is_some_and(|moment| moment <= now);
         if !is_held_back && is_past(self.unanswered_at()) {
-            return Err(BrokerError::NoAnswer { packet: "SUBSCRIBE", seconds: ANSWER_TIMEOUT.as_secs() });
+            return Err(BrokerError::NoAnswer {
+                packet: "SUBSCRIBE",
+                seconds: ANSWER_TIMEOUT.as_secs(),
+            });
         }
         if !is_held_back && is_past(self.silent_at(heard)) {
             return Err(BrokerError::Silent {
@@ -82,7 +92,8 @@ impl Timers {
     }
 
     fn unanswered_at(&self) -> Option<Instant> {
-        self.subscribe_sent.map(|subscribe_sent| subscribe_sent.max(self.held_back) + ANSWER_TIMEOUT)
+        self.subscribe_sent
+            .map(|subscribe_sent| subscribe_sent.max(self.held_back) + ANSWER_TIMEOUT)
     }
 
     fn silent_at(&self, heard: Instant) -> Option<Instant> {
@@ -113,7 +124,10 @@ mod tests {
         assert!(timers.check(start + KEEPALIVE, start, false).unwrap());
         assert!(timers.check(start + KEEPALIVE * 2, start, false).unwrap());
         assert_eq!(timers.next(start, false), Some(start + Duration::from_secs(25)));
-        assert!(matches!(timers.check(start + Duration::from_secs(25), start, false), Err(BrokerError::Silent { .. })));
+        assert!(matches!(
+            timers.check(start + Duration::from_secs(25), start, false),
+            Err(BrokerError::Silent { .. })
+        ));
     }
 
     #[test]
@@ -124,7 +138,10 @@ mod tests {
         assert!(timers.check(later, start, true).unwrap());
         timers.hold_back(later);
         assert!(!timers.check(later, start, false).unwrap());
-        assert!(matches!(timers.check(later + ANSWER_TIMEOUT, start, false), Err(BrokerError::NoAnswer { .. })));
+        assert!(matches!(
+            timers.check(later + ANSWER_TIMEOUT, start, false),
+            Err(BrokerError::NoAnswer { .. })
+        ));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Reports when the in-flight window is full, so that the broker waits for acknowledgements. It limits nothing itself.
+//! Reports when the in-flight window is full, so that the broker waits for acknowledgements. It
+//! limits nothing itself.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
-//! Tests which certificates the devices' listener accepts: one TLS handshake and one CONNECT with a client
-//! certificate.
+//! Tests which certificates the devices' listener accepts: one TLS handshake and one CONNECT with a
+//! client certificate.
 //!
-//! Under TLS 1.3 a client is refused only after its side of the handshake is done, so CONNECT is sent too. TLS
-//! resumption is off: each test shows the certificate. It draws no conclusion.
+//! Under TLS 1.3 a client is refused only after its side of the handshake is done, so CONNECT is
+//! sent too. TLS resumption is off: each test shows the certificate. It draws no conclusion.
 
 use std::path::Path;
 use std::time::Duration;
@@ -44,11 +44,19 @@ pub enum ProbeOutcome {
 }
 
 /// Tests this certificate (DER) with its key (PEM).
-pub async fn try_door(door: TlsListenerAddress<'_>, client_id: &str, certificate: &[u8], key: &str) -> ProbeOutcome {
+pub async fn try_door(
+    door: TlsListenerAddress<'_>,
+    client_id: &str,
+    certificate: &[u8],
+    key: &str,
+) -> ProbeOutcome {
     match timeout(PATIENCE, knock(door, client_id, certificate, key)).await {
         Ok(Ok(())) => ProbeOutcome::Admitted,
         Ok(Err(trouble)) => judge(&trouble),
-        Err(_) => ProbeOutcome::Unreachable(format!("the broker did not answer within {} s", PATIENCE.as_secs())),
+        Err(_) => ProbeOutcome::Unreachable(format!(
+            "the broker did not answer within {} s",
+            PATIENCE.as_secs()
+        )),
     }
 }
 
@@ -89,13 +97,19 @@ pub fn split(address: &str) -> (&str, u16) {
 
 fn judge(trouble: &BrokerError) -> ProbeOutcome {
     match trouble {
-        BrokerError::Tls { source: rustls::Error::AlertReceived(Alert::CertificateRevoked) } => ProbeOutcome::Revoked,
+        BrokerError::Tls { source: rustls::Error::AlertReceived(Alert::CertificateRevoked) } => {
+            ProbeOutcome::Revoked
+        }
         BrokerError::Tls { source: rustls::Error::AlertReceived(alert) } => {
             ProbeOutcome::Refused(format!("by the TLS alert {alert:?}"))
         }
-        BrokerError::Refused { code, .. } => ProbeOutcome::Refused(format!("by CONNACK with code 0x{code:02X}")),
+        BrokerError::Refused { code, .. } => {
+            ProbeOutcome::Refused(format!("by CONNACK with code 0x{code:02X}"))
+        }
         // A broker that closes at once, without an alert, has not accepted it.
-        BrokerError::ClosedEarly => ProbeOutcome::Refused("the connection was closed without a word".to_owned()),
+        BrokerError::ClosedEarly => {
+            ProbeOutcome::Refused("the connection was closed without a word".to_owned())
+        }
         other => ProbeOutcome::Unreachable(other.to_string()),
     }
 }
@@ -106,13 +120,20 @@ mod tests {
 
     #[test]
     fn only_the_alert_for_a_revoked_certificate_counts_as_revoked() {
-        let alert = |alert| judge(&BrokerError::Tls { source: rustls::Error::AlertReceived(alert) });
+        let alert =
+            |alert| judge(&BrokerError::Tls { source: rustls::Error::AlertReceived(alert) });
         assert_eq!(alert(Alert::CertificateRevoked), ProbeOutcome::Revoked);
         assert!(
             matches!(alert(Alert::CertificateExpired), ProbeOutcome::Refused(why) if why.contains("CertificateExpired"))
         );
-        assert!(matches!(judge(&BrokerError::Refused { code: 0x87, reason: None }), ProbeOutcome::Refused(_)));
-        assert!(matches!(judge(&BrokerError::WriteStalled { seconds: 1 }), ProbeOutcome::Unreachable(_)));
+        assert!(matches!(
+            judge(&BrokerError::Refused { code: 0x87, reason: None }),
+            ProbeOutcome::Refused(_)
+        ));
+        assert!(matches!(
+            judge(&BrokerError::WriteStalled { seconds: 1 }),
+            ProbeOutcome::Unreachable(_)
+        ));
     }
 
     #[test]

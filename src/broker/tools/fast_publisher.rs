@@ -90,9 +90,13 @@ impl Packet {
 // === impl FastPublisher ===
 
 impl FastPublisher {
-    /// Connects with the address, TLS, client id and login of `config`; at most `window` QoS 1 messages are
-    /// unanswered.
-    pub async fn connect(config: &BrokerConfig, window: u16, at_least_once: bool) -> Result<Self, BrokerError> {
+    /// Connects with the address, TLS, client id and login of `config`; at most `window` QoS 1
+    /// messages are unanswered.
+    pub async fn connect(
+        config: &BrokerConfig,
+        window: u16,
+        at_least_once: bool,
+    ) -> Result<Self, BrokerError> {
         let connect = outgoing::publisher_connect(config)?;
         let mut link = MqttStream::open(config).await?;
         let mut incoming = Vec::new();
@@ -113,7 +117,8 @@ impl FastPublisher {
         self.unanswered
     }
 
-    /// Appends a message. Returns whether to call [`Self::flush`]. `note` comes back with the answer.
+    /// Appends a message. Returns whether to call [`Self::flush`]. `note` comes back with the
+    /// answer.
     pub fn push(&mut self, packet: &mut Packet, note: Note) -> bool {
         if self.qos == QoS::AtMostOnce {
             self.outbox.extend_from_slice(&packet.bytes);
@@ -129,7 +134,8 @@ impl FastPublisher {
 
     /// Writes the pushed messages.
     pub async fn flush(&mut self) -> Result<(), BrokerError> {
-        let written = if self.outbox.is_empty() { Ok(()) } else { self.link.write(&self.outbox).await };
+        let written =
+            if self.outbox.is_empty() { Ok(()) } else { self.link.write(&self.outbox).await };
         self.outbox.clear();
         written
     }
@@ -193,7 +199,10 @@ mod tests {
             let mut packet = Packet::new("tenant/t/device/d/telemetry", payload, true).unwrap();
             packet.payload_mut()[0] = b'[';
             let publish = read(packet.stamped(0x1234));
-            assert_eq!((publish.pkid, publish.qos, publish.payload[0]), (0x1234, QoS::AtLeastOnce, b'['));
+            assert_eq!(
+                (publish.pkid, publish.qos, publish.payload[0]),
+                (0x1234, QoS::AtLeastOnce, b'[')
+            );
             assert_eq!(
                 (publish.topic.as_ref(), publish.payload.len()),
                 (&b"tenant/t/device/d/telemetry"[..], payload.len())

@@ -1,7 +1,9 @@
-//! Inspects the broker as the session would find it: reachable, subscription granted, messages delivered, window.
+//! Inspects the broker as the session would find it: reachable, subscription granted, messages
+//! delivered, window.
 //!
-//! It never uses `MQTT_CLIENT_ID`, which would take the session from a running daemon. It never joins
-//! `MQTT_SHARE_GROUP`, whose messages it would receive and lose. It leaves nothing at the broker.
+//! It never uses `MQTT_CLIENT_ID`, which would take the session from a running daemon. It never
+//! joins `MQTT_SHARE_GROUP`, whose messages it would receive and lose. It leaves nothing at the
+//! broker.
 
 use std::time::Duration;
 
@@ -19,8 +21,8 @@ use crate::domain::topic::{MessageKind, Topic};
 /// Most messages of the window measurement.
 const WINDOW_MESSAGES: usize = 2000;
 
-/// They are published in steps, until a whole step delivers nothing: then two steps are queued at the broker, far
-/// below its limit (`max_queued_messages` is 1000 by default), so none is dropped.
+/// They are published in steps, until a whole step delivers nothing: then two steps are queued at
+/// the broker, far below its limit (`max_queued_messages` is 1000 by default), so none is dropped.
 const WINDOW_STEP: usize = 100;
 
 /// After this long without a message, no more are expected.
@@ -67,7 +69,8 @@ struct ProbeReceipt {
 // === impl Inspector ===
 
 impl<'a> Inspector<'a> {
-    /// An inspection of this broker; `needed_window` is the number of messages in the batches in flight.
+    /// An inspection of this broker; `needed_window` is the number of messages in the batches in
+    /// flight.
     pub fn new(config: &'a BrokerConfig, needed_window: usize) -> Self {
         let mark = uuid::Uuid::new_v4().simple().to_string()[..8].to_owned();
         Self { config, needed_window, mark }
@@ -80,14 +83,22 @@ impl<'a> Inspector<'a> {
         visit.leave().await;
         let BrokerConfig { host, port, share_group, topic, .. } = self.config;
         let over = if self.config.tls.is_some() { "TLS" } else { "plain TCP" };
-        let login = self.config.username.as_ref().map_or("without a user name".to_owned(), |name| format!("as {name}"));
-        let mut findings = vec![Finding::ok(format!("{host}:{port} takes MQTT 5 connections over {over}, {login}"))];
+        let login = self
+            .config
+            .username
+            .as_ref()
+            .map_or("without a user name".to_owned(), |name| format!("as {name}"));
+        let mut findings = vec![Finding::ok(format!(
+            "{host}:{port} takes MQTT 5 connections over {over}, {login}"
+        ))];
         if abilities.max_qos == 0 {
             let advice = "allow QoS 1 (max_qos in mosquitto.conf)";
-            findings.push(Finding::error("it takes only QoS 0, where messages may be lost", advice));
+            findings
+                .push(Finding::error("it takes only QoS 0, where messages may be lost", advice));
         }
         if !abilities.wildcards && topic.contains(['+', '#']) {
-            findings.push(Finding::error("it has no wildcard subscriptions", "use a broker that has"));
+            findings
+                .push(Finding::error("it has no wildcard subscriptions", "use a broker that has"));
         }
         findings.push(match (abilities.shared, share_group) {
             (false, Some(_)) => Finding::error(
@@ -97,13 +108,17 @@ impl<'a> Inspector<'a> {
             (shared, _) => {
                 let has = |able| if able { "has" } else { "has no" };
                 let retained = has(abilities.retained);
-                Finding::ok(format!("it {} shared subscriptions and {retained} retained messages", has(shared)))
+                Finding::ok(format!(
+                    "it {} shared subscriptions and {retained} retained messages",
+                    has(shared)
+                ))
             }
         });
         Ok(findings)
     }
 
-    /// Checks that the session's subscription would be granted; at most one message arrives unacknowledged.
+    /// Checks that the session's subscription would be granted; at most one message arrives
+    /// unacknowledged.
     pub async fn subscription(&self) -> BrokerCheck {
         let filter = match &self.config.share_group {
             Some(group) => format!("$share/{group}-doctor-{}/{}", self.mark, self.config.topic),
@@ -119,18 +134,21 @@ impl<'a> Inspector<'a> {
         }
     }
 
-    /// Checks that a granted subscription delivers: an access rule in Mosquitto's `acl_file` withholds messages and
-    /// refuses no subscription. The daemon ignores the test message.
+    /// Checks that a granted subscription delivers: an access rule in Mosquitto's `acl_file`
+    /// withholds messages and refuses no subscription. The daemon ignores the test message.
     pub async fn delivery(&self) -> BrokerCheck {
         let wanted = &self.config.topic;
         let Some(topic) = ignored_topic(wanted, &self.mark) else {
-            let why = format!("not tried: the daemon would store whatever is published to {wanted}");
+            let why =
+                format!("not tried: the daemon would store whatever is published to {wanted}");
             return Ok(vec![Finding::ok(why)]);
         };
         let seen = self.publish_and_count(&topic, 1, 1).await?;
         Ok(vec![match seen {
             None => Finding::warning(
-                format!("not shown: this user may not write to {topic}, which is no fault by itself"),
+                format!(
+                    "not shown: this user may not write to {topic}, which is no fault by itself"
+                ),
                 format!(
                     "look whether sluice_messages_received_total grows, or let the user write to {SCRATCH}/# and to \
                      tenant/+/device/+/errors"
@@ -140,7 +158,9 @@ impl<'a> Inspector<'a> {
                 format!(
                     "the broker grants {wanted} and withholds its messages: one published to {topic} did not come back"
                 ),
-                format!("its access rules must let this user read it; in Mosquitto's acl_file: topic read {wanted}"),
+                format!(
+                    "its access rules must let this user read it; in Mosquitto's acl_file: topic read {wanted}"
+                ),
             ),
             Some(_) => Finding::ok(format!("a message published to {topic} came back")),
         }])
@@ -149,7 +169,8 @@ impl<'a> Inspector<'a> {
     /// Measures how many messages the broker sends before the first acknowledgement.
     pub async fn window(&self) -> BrokerCheck {
         let topic = format!("{SCRATCH}/{}", self.mark);
-        let seen = self.publish_and_count(&topic, WINDOW_MESSAGES, self.config.receive_maximum).await?;
+        let seen =
+            self.publish_and_count(&topic, WINDOW_MESSAGES, self.config.receive_maximum).await?;
         Ok(vec![self.judge_window(&topic, seen)])
     }
 
@@ -163,14 +184,21 @@ impl<'a> Inspector<'a> {
         visit.gather(topics.len()).await?;
         let said = |topic: &str| {
             let message = visit.messages.iter().rfind(|message| message.topic == topic)?;
-            Some(String::from_utf8_lossy(&message.payload).chars().filter(|c| !c.is_control()).take(100).collect())
+            Some(
+                String::from_utf8_lossy(&message.payload)
+                    .chars()
+                    .filter(|c| !c.is_control())
+                    .take(100)
+                    .collect(),
+            )
         };
         let said: [Option<String>; 3] = topics.map(said);
         visit.leave().await;
         Ok(judge_own_words(said))
     }
 
-    /// Publishes messages without acknowledging any, until no more arrive. `None`: the broker accepted none.
+    /// Publishes messages without acknowledging any, until no more arrive. `None`: the broker
+    /// accepted none.
     async fn publish_and_count(
         &self,
         topic: &str,
@@ -181,7 +209,9 @@ impl<'a> Inspector<'a> {
         match reader.subscribe(topic, false).await? {
             1 | 2 => {}
             0 => return Err(BrokerError::Downgraded { filter: topic.to_owned() }),
-            code => return Err(BrokerError::SubscriptionRefused { filter: topic.to_owned(), code }),
+            code => {
+                return Err(BrokerError::SubscriptionRefused { filter: topic.to_owned(), code });
+            }
         }
         let mut writer = MqttPublisher::connect(&self.guest("writer"), PUBLISHER_WINDOW).await?;
         let (mut seen, mut published, mut held_back) = (ProbeReceipt::default(), 0, 0);
@@ -206,15 +236,18 @@ impl<'a> Inspector<'a> {
     fn judge_window(&self, topic: &str, seen: Option<ProbeReceipt>) -> Finding {
         let receive_maximum = usize::from(self.config.receive_maximum);
         let needed = self.needed_window;
-        let rule =
-            format!("let this user read and write {SCRATCH}/# (Mosquitto's acl_file: topic readwrite {SCRATCH}/#)");
+        let rule = format!(
+            "let this user read and write {SCRATCH}/# (Mosquitto's acl_file: topic readwrite {SCRATCH}/#)"
+        );
         match seen {
-            None => {
-                Finding::warning(format!("not measured: the broker refuses what this user writes to {topic}"), rule)
-            }
-            Some(ProbeReceipt { arrived: 0, .. }) => {
-                Finding::warning(format!("not measured: nothing that was published to {topic} came back"), rule)
-            }
+            None => Finding::warning(
+                format!("not measured: the broker refuses what this user writes to {topic}"),
+                rule,
+            ),
+            Some(ProbeReceipt { arrived: 0, .. }) => Finding::warning(
+                format!("not measured: nothing that was published to {topic} came back"),
+                rule,
+            ),
             Some(ProbeReceipt { arrived, .. }) if arrived > receive_maximum => Finding::warning(
                 format!(
                     "the broker does not keep to MQTT_RECEIVE_MAXIMUM={receive_maximum}: {arrived} came unacknowledged"
@@ -225,13 +258,17 @@ impl<'a> Inspector<'a> {
                 "at least {arrived} messages are sent before the first is acknowledged \
                  (MQTT_RECEIVE_MAXIMUM={receive_maximum})"
             )),
-            Some(ProbeReceipt { arrived, .. }) if arrived < needed.min(receive_maximum) => Finding::warning(
-                format!(
-                    "the broker sends only {arrived} messages before the first is acknowledged, whatever \
+            Some(ProbeReceipt { arrived, .. }) if arrived < needed.min(receive_maximum) => {
+                Finding::warning(
+                    format!(
+                        "the broker sends only {arrived} messages before the first is acknowledged, whatever \
                      MQTT_RECEIVE_MAXIMUM={receive_maximum} says; two full batches hold {needed}"
-                ),
-                format!("raise max_inflight_messages in mosquitto.conf to {receive_maximum}, or lower BATCH_SIZE"),
-            ),
+                    ),
+                    format!(
+                        "raise max_inflight_messages in mosquitto.conf to {receive_maximum}, or lower BATCH_SIZE"
+                    ),
+                )
+            }
             Some(ProbeReceipt { arrived, .. }) => Finding::ok(format!(
                 "{arrived} messages are sent before the first is acknowledged (MQTT_RECEIVE_MAXIMUM={receive_maximum}); \
                  two full batches hold {needed}"
@@ -248,7 +285,8 @@ impl<'a> Inspector<'a> {
         Ok(Visit { link, incoming, messages: Vec::new(), welcome })
     }
 
-    /// The settings with another client id, which starts like the daemon's, as a broker may require.
+    /// The settings with another client id, which starts like the daemon's, as a broker may
+    /// require.
     fn guest(&self, role: &str) -> BrokerConfig {
         let client_id = format!("{}-doctor-{}-{role}", self.config.client_id, self.mark);
         BrokerConfig { client_id, ..self.config.clone() }
@@ -315,16 +353,19 @@ fn ignored_topic(filter: &str, mark: &str) -> Option<String> {
         word => word.to_owned(),
     };
     let topic = filter.split('/').map(level).collect::<Vec<_>>().join("/");
-    let is_ignored = Topic::parse(topic.as_bytes()).is_ok_and(|parsed| parsed.kind == MessageKind::Platform);
+    let is_ignored =
+        Topic::parse(topic.as_bytes()).is_ok_and(|parsed| parsed.kind == MessageKind::Platform);
     is_ignored.then_some(topic)
 }
 
 fn judge_own_words([version, uptime, dropped]: [Option<String>; 3]) -> Vec<Finding> {
-    let advice = "let this user read $SYS/broker/# (Mosquitto's acl_file: topic read $SYS/broker/#)";
+    let advice =
+        "let this user read $SYS/broker/# (Mosquitto's acl_file: topic read $SYS/broker/#)";
     let mut findings = vec![match (&version, &uptime) {
-        (None, None) => {
-            Finding::warning("nothing is heard under $SYS: the broker has none, or this user may not", advice)
-        }
+        (None, None) => Finding::warning(
+            "nothing is heard under $SYS: the broker has none, or this user may not",
+            advice,
+        ),
         _ => Finding::ok(format!(
             "it is {}, up for {}",
             version.as_deref().unwrap_or("of an unknown version"),
@@ -333,7 +374,8 @@ fn judge_own_words([version, uptime, dropped]: [Option<String>; 3]) -> Vec<Findi
     }];
     let is_heard = version.is_some() || uptime.is_some();
     findings.push(match dropped.as_deref().map(str::trim) {
-        // Mosquitto publishes a number when it changes, keeps it for a minute, and publishes none at zero.
+        // Mosquitto publishes a number when it changes, keeps it for a minute, and publishes none
+        // at zero.
         None if is_heard => Finding::ok("it has dropped no message in the last minute, as far as it says"),
         None => {
             Finding::warning(format!("{DROPPED_TOPIC} is not heard: messages that are dropped go unnoticed"), advice)
@@ -358,7 +400,9 @@ mod tests {
         let broker = Config::load(&Sources::default()).unwrap().config.broker;
         let broker = BrokerConfig { receive_maximum: 1500, ..broker };
         let inspector = Inspector::new(&broker, 1000);
-        let judge = |arrived, is_bound| inspector.judge_window("t", Some(ProbeReceipt { arrived, is_bound }));
+        let judge = |arrived, is_bound| {
+            inspector.judge_window("t", Some(ProbeReceipt { arrived, is_bound }))
+        };
         for (arrived, is_bound, level, words) in [
             (20, true, Severity::Warning, "only 20 messages"),
             (1200, true, Severity::Ok, "1200 messages are sent"),
@@ -368,7 +412,10 @@ mod tests {
             (0, true, Severity::Warning, "nothing that was published"),
         ] {
             let finding = judge(arrived, is_bound);
-            assert!(finding.level == level && finding.what.contains(words), "{arrived}: {finding:?}");
+            assert!(
+                finding.level == level && finding.what.contains(words),
+                "{arrived}: {finding:?}"
+            );
         }
         let narrow = judge(20, true);
         assert!(narrow.advice.unwrap().contains("max_inflight_messages in mosquitto.conf to 1500"));
@@ -377,7 +424,8 @@ mod tests {
     #[test]
     fn a_broker_that_speaks_of_itself_and_not_of_drops_is_well() {
         let said = |version: Option<&str>, dropped: Option<&str>| {
-            let findings = judge_own_words([version, None, dropped].map(|word| word.map(str::to_owned)));
+            let findings =
+                judge_own_words([version, None, dropped].map(|word| word.map(str::to_owned)));
             findings.iter().map(|finding| finding.level).collect::<Vec<_>>()
         };
         assert_eq!(said(Some("2.0.11"), None), [Severity::Ok, Severity::Ok]);

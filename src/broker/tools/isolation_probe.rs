@@ -1,7 +1,8 @@
-//! Publishes with a client certificate on the devices' listener, and reports the broker's answer for each topic.
+//! Publishes with a client certificate on the devices' listener, and reports the broker's answer
+//! for each topic.
 //!
-//! MQTT 5 and QoS 1: a broker of MQTT 3.1.1 acknowledges messages that its access rules drop. It draws no conclusion,
-//! and publishes only empty messages.
+//! MQTT 5 and QoS 1: a broker of MQTT 3.1.1 acknowledges messages that its access rules drop. It
+//! draws no conclusion, and publishes only empty messages.
 
 use std::time::Duration;
 
@@ -36,7 +37,8 @@ pub enum PublishAnswer {
     Other(u8),
 }
 
-/// Publishes an empty message to each topic, one after the other; returns the answers in that order.
+/// Publishes an empty message to each topic, one after the other; returns the answers in that
+/// order.
 pub async fn publish_to(
     door: TlsListenerAddress<'_>,
     client_id: &str,
@@ -96,7 +98,11 @@ fn packet(topic: &str, packet_id: u16) -> Result<BytesMut, BrokerError> {
 }
 
 /// Waits for the PUBACK of this message; returns its code.
-async fn answer(link: &mut MqttStream, incoming: &mut Vec<Incoming>, wanted: u16) -> Result<u8, BrokerError> {
+async fn answer(
+    link: &mut MqttStream,
+    incoming: &mut Vec<Incoming>,
+    wanted: u16,
+) -> Result<u8, BrokerError> {
     loop {
         for packet in incoming.drain(..) {
             match packet {

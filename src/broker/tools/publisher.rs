@@ -38,7 +38,8 @@ pub struct PublishTally {
 // === impl Publisher ===
 
 impl MqttPublisher {
-    /// Connects with the address, TLS, client id and login of `config`; at most `window` messages are unanswered at once.
+    /// Connects with the address, TLS, client id and login of `config`; at most `window` messages
+    /// are unanswered at once.
     pub async fn connect(config: &BrokerConfig, window: u16) -> Result<Self, BrokerError> {
         let connect = outgoing::publisher_connect(config)?;
         let mut link = MqttStream::open(config).await?;
@@ -49,8 +50,13 @@ impl MqttPublisher {
         Ok(Self { link, outbox, incoming, window, unacked: 0, packet_id: 0, tally })
     }
 
-    /// Publishes at QoS 1. Waits only if the window is full; buffered bytes are sent then, or by [`Self::flush`].
-    pub async fn publish(&mut self, topic: &str, payload: impl Into<Bytes>) -> Result<(), BrokerError> {
+    /// Publishes at QoS 1. Waits only if the window is full; buffered bytes are sent then, or by
+    /// [`Self::flush`].
+    pub async fn publish(
+        &mut self,
+        topic: &str,
+        payload: impl Into<Bytes>,
+    ) -> Result<(), BrokerError> {
         while self.unacked >= self.window {
             self.flush().await?;
             self.hear().await?;
@@ -61,13 +67,18 @@ impl MqttPublisher {
     }
 
     /// Publishes at QoS 0, without an answer.
-    pub async fn publish_at_most_once(&mut self, topic: &str, payload: impl Into<Bytes>) -> Result<(), BrokerError> {
+    pub async fn publish_at_most_once(
+        &mut self,
+        topic: &str,
+        payload: impl Into<Bytes>,
+    ) -> Result<(), BrokerError> {
         self.send(topic, payload.into(), QoS::AtMostOnce).await
     }
 
     /// Writes the buffered bytes.
     pub async fn flush(&mut self) -> Result<(), BrokerError> {
-        let written = if self.outbox.is_empty() { Ok(()) } else { self.link.write(&self.outbox).await };
+        let written =
+            if self.outbox.is_empty() { Ok(()) } else { self.link.write(&self.outbox).await };
         self.outbox.clear();
         written
     }
@@ -112,7 +123,11 @@ impl MqttPublisher {
             match packet {
                 Incoming::PubAck { code, .. } => {
                     self.unacked = self.unacked.saturating_sub(1);
-                    let count = if code < 0x80 { &mut self.tally.acknowledged } else { &mut self.tally.refused };
+                    let count = if code < 0x80 {
+                        &mut self.tally.acknowledged
+                    } else {
+                        &mut self.tally.refused
+                    };
                     *count += 1;
                 }
                 Incoming::Disconnect(farewell) => return Err(BrokerError::Dismissed(farewell)),

@@ -1,8 +1,9 @@
-//! Ends the live session of a revoked device: a CONNECT with its client id takes the session over, then disconnects.
+//! Ends the live session of a revoked device: a CONNECT with its client id takes the session over,
+//! then disconnects.
 //!
-//! A new CRL prevents a reconnect and does not end a live session. The devices' listener uses the common name as
-//! client id (`use_username_as_clientid true`); the listener of Sluice allows any client id. It ends only this
-//! session, and publishes and subscribes to nothing.
+//! A new CRL prevents a reconnect and does not end a live session. The devices' listener uses the
+//! common name as client id (`use_username_as_clientid true`); the listener of Sluice allows any
+//! client id. It ends only this session, and publishes and subscribes to nothing.
 
 use crate::broker::error::BrokerError;
 use crate::broker::transport::mqtt_stream::MqttStream;
@@ -21,9 +22,13 @@ pub enum TakeoverEnd {
     Messages,
 }
 
-/// Ends the session of this client id, if there is one. After the broker's answer, its only client with this id is
-/// this connection.
-pub async fn end_session(config: &BrokerConfig, client_id: &str, leaving: TakeoverEnd) -> Result<(), BrokerError> {
+/// Ends the session of this client id, if there is one. After the broker's answer, its only client
+/// with this id is this connection.
+pub async fn end_session(
+    config: &BrokerConfig,
+    client_id: &str,
+    leaving: TakeoverEnd,
+) -> Result<(), BrokerError> {
     let keep_seconds = (leaving == TakeoverEnd::Messages).then_some(KEPT_SECONDS);
     let connect = outgoing::takeover_connect(config, client_id, keep_seconds)?;
     let mut link = MqttStream::open(config).await?;

@@ -1,4 +1,5 @@
-//! Reads the broker's version: the retained message at `$SYS/broker/version`, through a short connection.
+//! Reads the broker's version: the retained message at `$SYS/broker/version`, through a short
+//! connection.
 //!
 //! It uses a client id of its own, never `MQTT_CLIENT_ID`, and concludes nothing from the answer.
 
@@ -33,7 +34,9 @@ pub async fn ask(config: &BrokerConfig) -> Result<BrokerVersion, String> {
     let address = config.address();
     match timeout(PATIENCE, visit(config)).await {
         Ok(Ok(text)) => Ok(BrokerVersion::read(&text)),
-        Ok(Err(trouble)) => Err(format!("the broker at {address} was not asked for its version: {trouble}")),
+        Ok(Err(trouble)) => {
+            Err(format!("the broker at {address} was not asked for its version: {trouble}"))
+        }
         Err(_) => Err(format!(
             "the broker at {address} states no version within {} s: let the user of Sluice read {TOPIC}",
             PATIENCE.as_secs()
@@ -61,7 +64,10 @@ async fn visit(config: &BrokerConfig) -> Result<String, BrokerError> {
                 }
                 Incoming::SubAck { codes, .. } => {
                     if let Some(&code) = codes.first().filter(|&&code| code >= 0x80) {
-                        return Err(BrokerError::SubscriptionRefused { filter: TOPIC.to_owned(), code });
+                        return Err(BrokerError::SubscriptionRefused {
+                            filter: TOPIC.to_owned(),
+                            code,
+                        });
                     }
                 }
                 Incoming::Disconnect(farewell) => return Err(BrokerError::Dismissed(farewell)),
@@ -77,7 +83,8 @@ async fn visit(config: &BrokerConfig) -> Result<String, BrokerError> {
 impl BrokerVersion {
     /// Parses the text of a broker, such as `mosquitto version 2.1.2`.
     pub fn read(text: &str) -> Self {
-        let text: String = text.chars().filter(|letter| !letter.is_control()).take(MAX_CHARS).collect();
+        let text: String =
+            text.chars().filter(|letter| !letter.is_control()).take(MAX_CHARS).collect();
         let numbers = text.strip_prefix("mosquitto version ").and_then(|rest| {
             let mut parts = rest.split(|letter: char| !letter.is_ascii_digit());
             Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
@@ -90,7 +97,8 @@ impl BrokerVersion {
         self.mosquitto
     }
 
-    /// Whether `%u` in a pattern matches a name with slashes, as before 2.1. `None` means it is not Mosquitto.
+    /// Whether `%u` in a pattern matches a name with slashes, as before 2.1. `None` means it is not
+    /// Mosquitto.
     pub fn patterns_match_slashes(&self) -> Option<bool> {
         self.mosquitto.map(|numbers| numbers < (2, 1))
     }
@@ -118,7 +126,11 @@ mod tests {
             ("mosquitto version next", None, None),
         ] {
             let version = BrokerVersion::read(text);
-            assert_eq!((version.mosquitto(), version.patterns_match_slashes()), (numbers, patterns), "{text}");
+            assert_eq!(
+                (version.mosquitto(), version.patterns_match_slashes()),
+                (numbers, patterns),
+                "{text}"
+            );
         }
     }
 }

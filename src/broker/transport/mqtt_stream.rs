@@ -32,10 +32,12 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// A broker that accepts no bytes for this long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Upper bound for the broker's close after DISCONNECT. Packets it has not read by then lead to redeliveries.
+/// Upper bound for the broker's close after DISCONNECT. Packets it has not read by then lead to
+/// redeliveries.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Read buffer: some two hundred messages. They share its memory, so its size is the most that one message can retain.
+/// Read buffer: some two hundred messages. They share its memory, so its size is the most that one
+/// message can retain.
 const CHUNK: usize = 64 * 1024;
 
 /// With less room than this, a new buffer is used.
@@ -94,7 +96,11 @@ impl MqttStream {
     }
 
     /// Connects to any address by TLS.
-    pub(crate) async fn open_tls(host: &str, port: u16, connector: &TlsConnector) -> Result<Self, BrokerError> {
+    pub(crate) async fn open_tls(
+        host: &str,
+        port: u16,
+        connector: &TlsConnector,
+    ) -> Result<Self, BrokerError> {
         let opening = timeout(CONNECT_TIMEOUT, async {
             let tcp = open_tcp(host, port).await?;
             secure(connector, host, "BROKER_PROBE_ADDR", tcp).await
@@ -106,26 +112,38 @@ impl MqttStream {
         Ok(Self::over(stream, CHUNK))
     }
 
-    /// Sends CONNECT and waits for CONNACK. Packets that follow it directly are added to `incoming`.
-    pub async fn send_connect(&mut self, connect: &[u8], incoming: &mut Vec<Incoming>) -> Result<ConnAck, BrokerError> {
+    /// Sends CONNECT and waits for CONNACK. Packets that follow it directly are added to
+    /// `incoming`.
+    pub async fn send_connect(
+        &mut self,
+        connect: &[u8],
+        incoming: &mut Vec<Incoming>,
+    ) -> Result<ConnAck, BrokerError> {
         let answer = timeout(ANSWER_TIMEOUT, async {
             self.write(connect).await?;
             self.drain(incoming).await
         });
         match answer.await {
             Ok(drained) => drained.map_err(BrokerError::before_connack)?,
-            Err(_) => return Err(BrokerError::NoAnswer { packet: "CONNECT", seconds: ANSWER_TIMEOUT.as_secs() }),
+            Err(_) => {
+                return Err(BrokerError::NoAnswer {
+                    packet: "CONNECT",
+                    seconds: ANSWER_TIMEOUT.as_secs(),
+                });
+            }
         }
         match incoming.remove(0) {
             Incoming::ConnAck(answer) if answer.code == 0 => Ok(answer),
-            Incoming::ConnAck(ConnAck { code, reason, .. }) => Err(BrokerError::Refused { code, reason }),
+            Incoming::ConnAck(ConnAck { code, reason, .. }) => {
+                Err(BrokerError::Refused { code, reason })
+            }
             Incoming::Disconnect(farewell) => Err(BrokerError::Dismissed(farewell)),
             _ => Err(Malformed::NotConnAck.into()),
         }
     }
 
-    /// Waits for bytes, then reads all that are there, up to one turn's share, without yielding. Adds at least one
-    /// packet to `incoming`, or fails. Cancel safe.
+    /// Waits for bytes, then reads all that are there, up to one turn's share, without yielding.
+    /// Adds at least one packet to `incoming`, or fails. Cancel safe.
     pub async fn drain(&mut self, incoming: &mut Vec<Incoming>) -> Result<(), BrokerError> {
         std::future::poll_fn(|cx| self.poll_drain(cx, incoming)).await
     }
@@ -150,7 +168,8 @@ impl MqttStream {
         }
     }
 
-    /// Writes a final packet and waits, for a bounded time, until the broker closes: then it has read everything.
+    /// Writes a final packet and waits, for a bounded time, until the broker closes: then it has
+    /// read everything.
     pub async fn close(mut self, final_packet: &[u8]) {
         let closing = async {
             self.write(final_packet).await?;
@@ -162,7 +181,9 @@ impl MqttStream {
         };
         match timeout(CLOSE_TIMEOUT, closing).await {
             Ok(Ok(())) => {}
-            Ok(Err(trouble)) => tracing::debug!(%trouble, "the connection ended before the broker closed it"),
+            Ok(Err(trouble)) => {
+                tracing::debug!(%trouble, "the connection ended before the broker closed it")
+            }
             Err(_) => tracing::debug!("the broker did not close the connection after DISCONNECT"),
         }
     }
@@ -182,12 +203,17 @@ impl MqttStream {
         }
     }
 
-    fn poll_drain(&mut self, cx: &mut Context<'_>, incoming: &mut Vec<Incoming>) -> Poll<Result<(), BrokerError>> {
+    fn poll_drain(
+        &mut self,
+        cx: &mut Context<'_>,
+        incoming: &mut Vec<Incoming>,
+    ) -> Poll<Result<(), BrokerError>> {
         let before = incoming.len();
         let mut read = 0;
         while self.ended.is_none() && read < TURN_BYTES && incoming.len() - before < TURN_PACKETS {
             self.make_room();
-            // Outside tokio's budget: this turn has its own limit, and the budget would cut the read short.
+            // Outside tokio's budget: this turn has its own limit, and the budget would cut the
+            // read short.
             let reading = coop::unconstrained(self.stream.read_buf(&mut self.inbox));
             match pin!(reading).poll(cx) {
                 Poll::Pending if incoming.len() > before => break,
@@ -196,7 +222,8 @@ impl MqttStream {
                 Poll::Ready(Ok(bytes)) => {
                     read += bytes;
                     self.last_received = Instant::now();
-                    self.ended = self.splitter.split(&mut self.inbox, incoming).err().map(BrokerError::from);
+                    self.ended =
+                        self.splitter.split(&mut self.inbox, incoming).err().map(BrokerError::from);
                     let wire = self.stream.wire();
                     if wire.is_empty() && incoming.len() > before && !wire.has_more() {
                         break;
@@ -231,13 +258,16 @@ async fn open_stream(config: &BrokerConfig) -> Result<Stream, BrokerError> {
     let tcp = open_tcp(&config.host, config.port).await?;
     let Some(settings) = config.tls.clone() else { return Ok(Box::new(tcp)) };
     let path = settings.ca_cert.clone().unwrap_or_else(|| tls::SYSTEM_ROOTS.into());
-    let connector = disk::apart(&path, move || tls::connector(&settings)).await.map_err(BrokerError::Disk)??;
+    let connector = disk::apart(&path, move || tls::connector(&settings))
+        .await
+        .map_err(BrokerError::Disk)??;
     secure(&connector, &config.host, "MQTT_HOST", tcp).await
 }
 
 async fn open_tcp(host: &str, port: u16) -> Result<QuietTcp, BrokerError> {
     let found = lookup_host((host, port)).await;
-    let addresses: Vec<_> = found.map_err(|source| BrokerError::Name { host: host.to_owned(), source })?.collect();
+    let addresses: Vec<_> =
+        found.map_err(|source| BrokerError::Name { host: host.to_owned(), source })?.collect();
     let tcp = TcpStream::connect(addresses.as_slice())
         .await
         .map_err(|source| BrokerError::Unreachable { address: format!("{host}:{port}"), source })?;
@@ -246,9 +276,19 @@ async fn open_tcp(host: &str, port: u16) -> Result<QuietTcp, BrokerError> {
     Ok(QuietTcp::new(tcp))
 }
 
-async fn secure(connector: &TlsConnector, host: &str, setting: &str, tcp: QuietTcp) -> Result<Stream, BrokerError> {
-    let name = ServerName::try_from(host.to_owned())
-        .map_err(|why| BrokerError::TlsFile { setting: format!("{setting} ({host})"), why: why.to_string() })?;
-    let stream = connector.connect(name, tcp).await.map_err(|error| BrokerError::of_io(error).before_connack())?;
+async fn secure(
+    connector: &TlsConnector,
+    host: &str,
+    setting: &str,
+    tcp: QuietTcp,
+) -> Result<Stream, BrokerError> {
+    let name = ServerName::try_from(host.to_owned()).map_err(|why| BrokerError::TlsFile {
+        setting: format!("{setting} ({host})"),
+        why: why.to_string(),
+    })?;
+    let stream = connector
+        .connect(name, tcp)
+        .await
+        .map_err(|error| BrokerError::of_io(error).before_connack())?;
     Ok(Box::new(stream))
 }

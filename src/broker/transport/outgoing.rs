@@ -1,11 +1,14 @@
-//! Packets that Sluice sends: CONNECT and SUBSCRIBE from the settings, and small ones that need no codec.
+//! Packets that Sluice sends: CONNECT and SUBSCRIBE from the settings, and small ones that need no
+//! codec.
 //!
-//! It announces no Maximum Packet Size: Mosquitto would drop larger messages silently, and Sluice quarantines them. It
-//! offers no topic alias: each message carries its own topic.
+//! It announces no Maximum Packet Size: Mosquitto would drop larger messages silently, and Sluice
+//! quarantines them. It offers no topic alias: each message carries its own topic.
 
 use bytes::BytesMut;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Connect, ConnectProperties, Filter, RetainForwardRule, Subscribe, Unsubscribe};
+use rumqttc::v5::mqttbytes::v5::{
+    Connect, ConnectProperties, Filter, RetainForwardRule, Subscribe, Unsubscribe,
+};
 
 use crate::broker::error::BrokerError;
 use crate::broker::login::BrokerCredentials;
@@ -34,7 +37,10 @@ pub const DISCONNECT: [u8; 2] = [0xe0, 0];
 pub const DISCONNECT_MALFORMED: [u8; 3] = [0xe0, 1, 0x81];
 
 /// CONNECT for the session: the broker keeps it, and Sluice sets the window.
-pub fn session_connect(config: &BrokerConfig, login: &BrokerCredentials) -> Result<BytesMut, BrokerError> {
+pub fn session_connect(
+    config: &BrokerConfig,
+    login: &BrokerCredentials,
+) -> Result<BytesMut, BrokerError> {
     let mut properties = ConnectProperties::new();
     properties.session_expiry_interval = Some(config.session_expiry_seconds);
     properties.receive_maximum = Some(config.receive_maximum);
@@ -48,16 +54,20 @@ pub fn publisher_connect(config: &BrokerConfig) -> Result<BytesMut, BrokerError>
     connect(config, 0, true, None)
 }
 
-/// CONNECT for an inspector: no session is kept, and at most `receive_maximum` messages are unacknowledged.
-pub fn inspector_connect(config: &BrokerConfig, receive_maximum: u16) -> Result<BytesMut, BrokerError> {
+/// CONNECT for an inspector: no session is kept, and at most `receive_maximum` messages are
+/// unacknowledged.
+pub fn inspector_connect(
+    config: &BrokerConfig,
+    receive_maximum: u16,
+) -> Result<BytesMut, BrokerError> {
     let mut properties = ConnectProperties::new();
     properties.receive_maximum = Some(receive_maximum);
     properties.request_problem_info = Some(1);
     connect(config, 0, true, Some(properties))
 }
 
-/// CONNECT that takes over the session of this client id. What the broker holds for it is dropped, or waits for its
-/// owner for the given seconds.
+/// CONNECT that takes over the session of this client id. What the broker holds for it is dropped,
+/// or waits for its owner for the given seconds.
 pub fn takeover_connect(
     config: &BrokerConfig,
     client_id: &str,
@@ -74,7 +84,12 @@ pub fn takeover_connect(
 
 /// CONNECT of a client that only its certificate identifies.
 pub fn bare_connect(client_id: &str) -> Result<BytesMut, BrokerError> {
-    let packet = Connect { keep_alive: 0, client_id: client_id.to_owned(), clean_start: true, properties: None };
+    let packet = Connect {
+        keep_alive: 0,
+        client_id: client_id.to_owned(),
+        clean_start: true,
+        properties: None,
+    };
     let mut buffer = BytesMut::new();
     packet.write(&None, &None, &mut buffer).map_err(unsendable)?;
     Ok(buffer)
@@ -100,7 +115,8 @@ pub fn subscribe(config: &BrokerConfig) -> Result<BytesMut, BrokerError> {
 
 /// UNSUBSCRIBE from all these filters.
 pub fn unsubscribe(filters: &[String]) -> Result<BytesMut, BrokerError> {
-    let packet = Unsubscribe { pkid: FORMER_SUBSCRIPTIONS, filters: filters.to_vec(), properties: None };
+    let packet =
+        Unsubscribe { pkid: FORMER_SUBSCRIPTIONS, filters: filters.to_vec(), properties: None };
     let mut buffer = BytesMut::new();
     packet.write(&mut buffer).map_err(unsendable)?;
     Ok(buffer)
@@ -143,7 +159,10 @@ pub fn pubcomp(packet_id: u16) -> [u8; 4] {
 }
 
 /// The codec cannot encode a packet.
-#[expect(clippy::needless_pass_by_value, reason = "it stands where map_err wants a function of the value")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it stands where map_err wants a function of the value"
+)]
 pub fn unsendable(error: rumqttc::v5::mqttbytes::Error) -> BrokerError {
     BrokerError::Unsendable(error.to_string())
 }
@@ -156,7 +175,13 @@ fn connect(
     clean_start: bool,
     properties: Option<ConnectProperties>,
 ) -> Result<BytesMut, BrokerError> {
-    connect_as(&BrokerCredentials::fresh(config, clock::now())?, config, keep_alive, clean_start, properties)
+    connect_as(
+        &BrokerCredentials::fresh(config, clock::now())?,
+        config,
+        keep_alive,
+        clean_start,
+        properties,
+    )
 }
 
 fn connect_as(
@@ -167,7 +192,8 @@ fn connect_as(
     properties: Option<ConnectProperties>,
 ) -> Result<BytesMut, BrokerError> {
     let properties = login.enhance(properties);
-    let packet = Connect { keep_alive, client_id: config.client_id.clone(), clean_start, properties };
+    let packet =
+        Connect { keep_alive, client_id: config.client_id.clone(), clean_start, properties };
     let mut buffer = BytesMut::new();
     packet.write(&None, &login.credentials, &mut buffer).map_err(unsendable)?;
     Ok(buffer)
@@ -206,7 +232,11 @@ mod tests {
     #[test]
     fn connect_keeps_the_session_and_announces_the_window_but_no_packet_size() {
         let packet = Packet::read(
-            &mut session_connect(&config(), &BrokerCredentials::fresh(&config(), clock::now()).unwrap()).unwrap(),
+            &mut session_connect(
+                &config(),
+                &BrokerCredentials::fresh(&config(), clock::now()).unwrap(),
+            )
+            .unwrap(),
             None,
         )
         .unwrap();
@@ -214,14 +244,19 @@ mod tests {
         assert!(!connect.clean_start);
         assert_eq!((connect.keep_alive, &*login.username, &*login.password), (30, "u", "p"));
         let properties = connect.properties.unwrap();
-        assert_eq!((properties.session_expiry_interval, properties.receive_maximum), (Some(600), Some(16_000)));
+        assert_eq!(
+            (properties.session_expiry_interval, properties.receive_maximum),
+            (Some(600), Some(16_000))
+        );
         assert_eq!((properties.max_packet_size, properties.topic_alias_max), (None, None));
     }
 
     #[test]
     fn unsubscribe_names_every_former_filter() {
         let former = ["a/#".to_owned(), "$share/g/a/#".to_owned()];
-        let Packet::Unsubscribe(packet) = Packet::read(&mut unsubscribe(&former).unwrap(), None).unwrap() else {
+        let Packet::Unsubscribe(packet) =
+            Packet::read(&mut unsubscribe(&former).unwrap(), None).unwrap()
+        else {
             panic!("no UNSUBSCRIBE")
         };
         assert_eq!((packet.pkid, &packet.filters[..]), (FORMER_SUBSCRIPTIONS, &former[..]));
@@ -231,10 +266,20 @@ mod tests {
     fn subscribe_asks_for_retained_messages_only_once_and_shares_with_the_group() {
         let shared = BrokerConfig { share_group: Some("g".into()), ..config() };
         let mut bytes = subscribe(&shared).unwrap();
-        let Packet::Subscribe(main) = Packet::read(&mut bytes, None).unwrap() else { panic!("no SUBSCRIBE") };
-        assert_eq!((main.pkid, &*main.filters[0].path), (MAIN_SUBSCRIPTION, "$share/g/tenant/+/device/+/#"));
+        let Packet::Subscribe(main) = Packet::read(&mut bytes, None).unwrap() else {
+            panic!("no SUBSCRIBE")
+        };
+        assert_eq!(
+            (main.pkid, &*main.filters[0].path),
+            (MAIN_SUBSCRIPTION, "$share/g/tenant/+/device/+/#")
+        );
         assert_eq!(main.filters[0].retain_forward_rule, RetainForwardRule::OnNewSubscribe);
-        let Packet::Subscribe(dropped) = Packet::read(&mut bytes, None).unwrap() else { panic!("no SUBSCRIBE") };
-        assert_eq!((&*dropped.filters[0].path, dropped.filters[0].qos), (DROPPED_TOPIC, QoS::AtMostOnce));
+        let Packet::Subscribe(dropped) = Packet::read(&mut bytes, None).unwrap() else {
+            panic!("no SUBSCRIBE")
+        };
+        assert_eq!(
+            (&*dropped.filters[0].path, dropped.filters[0].qos),
+            (DROPPED_TOPIC, QoS::AtMostOnce)
+        );
     }
 }

@@ -1,15 +1,16 @@
 //! Splits a stream of arbitrary bytes into MQTT 5 packets.
 //!
-//! It does no IO. Only an invalid fixed header or an unreadable control packet is an error; a PUBLISH never is. Its
-//! properties are skipped unread. A PUBLISH beyond the limit is cut: its head is kept, the rest dropped as it arrives.
+//! It does no IO. Only an invalid fixed header or an unreadable control packet is an error; a
+//! PUBLISH never is. Its properties are skipped unread. A PUBLISH beyond the limit is cut: its head
+//! is kept, the rest dropped as it arrives.
 
 use bytes::{Buf, Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::v5::{ConnAckProperties, DisconnectProperties};
 
 use crate::domain::quarantine_sampling::QUARANTINE_PAYLOAD_MAX;
 
-/// Bytes kept of a PUBLISH over the limit: a topic has at most 64 KiB, properties rarely as many, and quarantine keeps
-/// no more of the payload.
+/// Bytes kept of a PUBLISH over the limit: a topic has at most 64 KiB, properties rarely as many,
+/// and quarantine keeps no more of the payload.
 pub(super) const CUT_KEEP: usize = QUARANTINE_PAYLOAD_MAX + 2 * 65_536;
 
 /// Most bytes kept of a broker's reason text.
@@ -76,7 +77,8 @@ pub struct Publish {
     pub packet_id: u16,
     /// Whether the broker marks it as sent before.
     pub dup: bool,
-    /// Whether its property list is unreadable; the payload then holds all that follows the packet identifier.
+    /// Whether its property list is unreadable; the payload then holds all that follows the packet
+    /// identifier.
     pub malformed: bool,
 }
 
@@ -172,8 +174,13 @@ impl Splitter {
         Self { limit, dropping: 0 }
     }
 
-    /// Moves all complete packets from `inbox` to `out`; the start of the next one stays in `inbox`.
-    pub fn split(&mut self, inbox: &mut BytesMut, out: &mut Vec<Incoming>) -> Result<(), Malformed> {
+    /// Moves all complete packets from `inbox` to `out`; the start of the next one stays in
+    /// `inbox`.
+    pub fn split(
+        &mut self,
+        inbox: &mut BytesMut,
+        out: &mut Vec<Incoming>,
+    ) -> Result<(), Malformed> {
         loop {
             let dropped = self.dropping.min(inbox.len());
             inbox.advance(dropped);
@@ -213,16 +220,26 @@ impl DisconnectReason {
 // === impl ConnAck ===
 
 impl ConnAck {
-    /// A broker of MQTT 3.1.1 answers with two bytes and no properties; its code must be readable too.
+    /// A broker of MQTT 3.1.1 answers with two bytes and no properties; its code must be readable
+    /// too.
     fn read(mut body: Bytes) -> Option<Self> {
         let flags = take_u8(&mut body)?;
         let code = take_u8(&mut body)?;
         let properties = ConnAckProperties::read(&mut body).ok().flatten();
         let abilities = properties.as_ref().map(Abilities::from).unwrap_or_default();
         let (reason, server_keep_alive, receive_maximum) = properties
-            .map(|given| (given.reason_string.map(shown), given.server_keep_alive, given.receive_max))
+            .map(|given| {
+                (given.reason_string.map(shown), given.server_keep_alive, given.receive_max)
+            })
             .unwrap_or_default();
-        Some(Self { session_present: flags & 1 == 1, code, reason, server_keep_alive, receive_maximum, abilities })
+        Some(Self {
+            session_present: flags & 1 == 1,
+            code,
+            reason,
+            server_keep_alive,
+            receive_maximum,
+            abilities,
+        })
     }
 }
 
@@ -292,14 +309,24 @@ fn publish(first: u8, mut body: Bytes, missing: usize, cut: bool) -> Incoming {
     };
     body.advance(before_payload.min(body.len()));
     let cut_from = cut.then_some(whole - before_payload);
-    Incoming::Publish(Publish { topic, payload: body, cut_from, qos, packet_id, dup: first & 8 != 0, malformed })
+    Incoming::Publish(Publish {
+        topic,
+        payload: body,
+        cut_from,
+        qos,
+        packet_id,
+        dup: first & 8 != 0,
+        malformed,
+    })
 }
 
 fn control(kind: u8, mut body: Bytes) -> Result<Incoming, Malformed> {
     let packet = match kind {
         CONNACK => ConnAck::read(body).map(Incoming::ConnAck),
-        PUBACK => take_u16(&mut body)
-            .map(|packet_id| Incoming::PubAck { packet_id, code: take_u8(&mut body).unwrap_or_default() }),
+        PUBACK => take_u16(&mut body).map(|packet_id| Incoming::PubAck {
+            packet_id,
+            code: take_u8(&mut body).unwrap_or_default(),
+        }),
         PUBREL => take_u16(&mut body).map(|packet_id| Incoming::PubRel { packet_id }),
         SUBACK => codes(body).map(|(packet_id, codes)| Incoming::SubAck { packet_id, codes }),
         UNSUBACK => codes(body).map(|(packet_id, codes)| Incoming::UnsubAck { packet_id, codes }),

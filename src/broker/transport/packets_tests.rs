@@ -51,7 +51,9 @@ fn packet(first: u8, body: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_publish_of_the_codec_reads_back() {
-    let Incoming::Publish(publish) = one(&encoded("a/b", b"{}", 7, true)) else { panic!("no PUBLISH") };
+    let Incoming::Publish(publish) = one(&encoded("a/b", b"{}", 7, true)) else {
+        panic!("no PUBLISH")
+    };
     assert_eq!((&publish.topic[..], &publish.payload[..]), (&b"a/b"[..], &b"{}"[..]));
     assert_eq!((publish.packet_id, publish.qos, publish.dup), (7, 1, true));
     assert_eq!((publish.cut_from, publish.malformed), (None, false));
@@ -66,14 +68,22 @@ fn properties_are_stepped_over_even_when_they_make_no_sense() {
         body.extend_from_slice(properties);
         body.extend_from_slice(b"payload");
         let Incoming::Publish(publish) = one(&packet(0x32, &body)) else { panic!("no PUBLISH") };
-        assert_eq!((&publish.payload[..], publish.packet_id, publish.malformed), (&b"payload"[..], 5, false));
+        assert_eq!(
+            (&publish.payload[..], publish.packet_id, publish.malformed),
+            (&b"payload"[..], 5, false)
+        );
     }
 }
 
 #[test]
 fn a_property_list_longer_than_the_packet_leaves_what_can_be_found() {
-    let Incoming::Publish(publish) = one(&packet(0x32, b"\0\x01t\0\x05\x7frest")) else { panic!("no PUBLISH") };
-    assert_eq!((&publish.payload[..], publish.packet_id, publish.malformed), (&b"\x7frest"[..], 5, true));
+    let Incoming::Publish(publish) = one(&packet(0x32, b"\0\x01t\0\x05\x7frest")) else {
+        panic!("no PUBLISH")
+    };
+    assert_eq!(
+        (&publish.payload[..], publish.packet_id, publish.malformed),
+        (&b"\x7frest"[..], 5, true)
+    );
 }
 
 #[test]
@@ -95,7 +105,9 @@ fn an_oversize_publish_is_cut_and_the_next_packet_is_read() {
     for chunk in [1000, 4096, stream.len()] {
         let (out, result) = split_all(1000, &stream, chunk);
         assert_eq!(result, Ok(()));
-        let [Incoming::Publish(big), Incoming::Publish(small)] = &out[..] else { panic!("{}", out.len()) };
+        let [Incoming::Publish(big), Incoming::Publish(small)] = &out[..] else {
+            panic!("{}", out.len())
+        };
         assert_eq!((big.cut_from, big.packet_id, &big.topic[..]), (Some(size), 3, &b"big"[..]));
         assert!(big.payload.len() >= QUARANTINE_PAYLOAD_MAX && big.payload.len() < size);
         assert_eq!((small.cut_from, small.packet_id), (None, 4));
@@ -133,19 +145,36 @@ fn control_packets_read_with_and_without_their_properties() {
     };
     assert_eq!(one(&[0x20, 2, 0, 1]), refused(1));
     assert_eq!(one(&[0x20, 3, 0, 0x87, 0]), refused(0x87));
-    let Incoming::ConnAck(full) = one(b"\x20\x0d\x01\x00\x0a\x13\0\x3c\x1f\0\x04why\n") else { panic!("no CONNACK") };
-    assert_eq!((full.session_present, full.server_keep_alive, full.reason.as_deref()), (true, Some(60), Some("why")));
+    let Incoming::ConnAck(full) = one(b"\x20\x0d\x01\x00\x0a\x13\0\x3c\x1f\0\x04why\n") else {
+        panic!("no CONNACK")
+    };
+    assert_eq!(
+        (full.session_present, full.server_keep_alive, full.reason.as_deref()),
+        (true, Some(60), Some("why"))
+    );
     let lacking = one(&[0x20, 11, 0, 0, 8, 0x24, 1, 0x25, 0, 0x28, 0, 0x2a, 0]);
     let Incoming::ConnAck(lacking) = lacking else { panic!("no CONNACK") };
-    assert_eq!(lacking.abilities, Abilities { max_qos: 1, retained: false, wildcards: false, shared: false });
-    assert_eq!(one(&[0x90, 4, 0, 1, 0, 0x87]), Incoming::SubAck { packet_id: 1, codes: vec![0x87] });
-    assert_eq!(one(&[0xb0, 5, 0, 3, 0, 0, 0x11]), Incoming::UnsubAck { packet_id: 3, codes: vec![0, 0x11] });
+    assert_eq!(
+        lacking.abilities,
+        Abilities { max_qos: 1, retained: false, wildcards: false, shared: false }
+    );
+    assert_eq!(
+        one(&[0x90, 4, 0, 1, 0, 0x87]),
+        Incoming::SubAck { packet_id: 1, codes: vec![0x87] }
+    );
+    assert_eq!(
+        one(&[0xb0, 5, 0, 3, 0, 0, 0x11]),
+        Incoming::UnsubAck { packet_id: 3, codes: vec![0, 0x11] }
+    );
     assert_eq!(one(&[0x40, 2, 0, 9]), Incoming::PubAck { packet_id: 9, code: 0 });
     assert_eq!(one(&[0x40, 3, 0, 9, 0x87]), Incoming::PubAck { packet_id: 9, code: 0x87 });
     assert_eq!(one(&[0x62, 2, 0, 9]), Incoming::PubRel { packet_id: 9 });
     assert_eq!(one(&[0xd0, 0]), Incoming::PingResp);
     assert_eq!(one(&[0xe0, 0]), Incoming::Disconnect(DisconnectReason { code: 0, reason: None }));
-    assert_eq!(one(&[0xe0, 1, 0x8e]), Incoming::Disconnect(DisconnectReason { code: 0x8e, reason: None }));
+    assert_eq!(
+        one(&[0xe0, 1, 0x8e]),
+        Incoming::Disconnect(DisconnectReason { code: 0x8e, reason: None })
+    );
 }
 
 #[test]

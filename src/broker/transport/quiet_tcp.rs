@@ -1,9 +1,9 @@
 //! TCP that can be taken out of epoll for a pause, in which arriving bytes wake no task.
 //!
-//! The runtime watches every socket, and the kernel reports each message as it arrives, also to a process that is not
-//! about to read: these wake-ups cost more than all reads. So during a pause the socket is not watched, and the first
-//! read that finds it empty restores the watch. It loses no bytes and delays only those that arrive in the pause. It
-//! decides no pause itself.
+//! The runtime watches every socket, and the kernel reports each message as it arrives, also to a
+//! process that is not about to read: these wake-ups cost more than all reads. So during a pause
+//! the socket is not watched, and the first read that finds it empty restores the watch. It loses
+//! no bytes and delays only those that arrive in the pause. It decides no pause itself.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::Shutdown;
@@ -55,9 +55,10 @@ impl QuietTcp {
         self.is_empty
     }
 
-    /// Makes the kernel send its TCP acknowledgement at once. A Mosquitto without `set_tcp_nodelay` sends one message
-    /// and holds the next until the first is acknowledged, which the kernel may delay by 40 ms. The option is not
-    /// permanent, so it is set after each read and write; where it fails, messages only arrive in groups.
+    /// Makes the kernel send its TCP acknowledgement at once. A Mosquitto without `set_tcp_nodelay`
+    /// sends one message and holds the next until the first is acknowledged, which the kernel may
+    /// delay by 40 ms. The option is not permanent, so it is set after each read and write; where
+    /// it fails, messages only arrive in groups.
     pub fn send_quick_ack(&self) {
         #[cfg(target_os = "linux")]
         let _ = match &self.state {
@@ -67,8 +68,9 @@ impl QuietTcp {
         };
     }
 
-    /// Sends the TCP acknowledgement and checks whether it made the peer send more. On the same machine that data has
-    /// arrived by now; after a pause it would be older. Only for an unwatched socket.
+    /// Sends the TCP acknowledgement and checks whether it made the peer send more. On the same
+    /// machine that data has arrived by now; after a pause it would be older. Only for an unwatched
+    /// socket.
     pub fn has_more(&self) -> bool {
         self.send_quick_ack();
         matches!(self.unwatched(|tcp| tcp.peek(&mut [0])), Some(Ok(1..)))
@@ -85,8 +87,12 @@ impl QuietTcp {
         }
     }
 
-    /// Tries `work` on the unwatched socket; `None` means that the runtime must report when to retry.
-    fn unwatched<T>(&self, mut work: impl FnMut(&std::net::TcpStream) -> io::Result<T>) -> Option<io::Result<T>> {
+    /// Tries `work` on the unwatched socket; `None` means that the runtime must report when to
+    /// retry.
+    fn unwatched<T>(
+        &self,
+        mut work: impl FnMut(&std::net::TcpStream) -> io::Result<T>,
+    ) -> Option<io::Result<T>> {
         let QuietState::Alone(tcp) = &self.state else { return None };
         loop {
             match work(tcp) {
@@ -99,7 +105,11 @@ impl QuietTcp {
 }
 
 impl AsyncRead for QuietTcp {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if matches!(self.state, QuietState::Alone(_)) {
             let room = buf.remaining().min(PIECE);
             let piece = buf.initialize_unfilled_to(room);
@@ -116,7 +126,11 @@ impl AsyncRead for QuietTcp {
 }
 
 impl AsyncWrite for QuietTcp {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match self.unwatched(|mut tcp| tcp.write(bytes)) {
             Some(written) => Poll::Ready(written),
             None => Pin::new(self.watch()?).poll_write(cx, bytes),
@@ -187,7 +201,8 @@ mod tests {
         }
     }
 
-    /// The peer uses Nagle's algorithm, as Mosquitto does: its second word waits for the acknowledgement of the first.
+    /// The peer uses Nagle's algorithm, as Mosquitto does: its second word waits for the
+    /// acknowledgement of the first.
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn what_the_peer_kept_back_is_there_once_the_rest_is_confirmed() {
@@ -210,8 +225,8 @@ mod tests {
                 wire.read_buf(&mut read).await.unwrap();
             }
         }
-        // On a busy machine the kernel may send the acknowledgement later; without one, all but the first few reads
-        // would be halves.
+        // On a busy machine the kernel may send the acknowledgement later; without one, all but the
+        // first few reads would be halves.
         assert!(whole_at_once > ROUNDS / 4, "{whole_at_once} of {ROUNDS}");
     }
 

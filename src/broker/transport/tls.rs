@@ -1,6 +1,7 @@
 //! TLS towards the broker: trusted authorities, and the client certificate.
 //!
-//! Files are read at each connect, so rotated certificates need no restart. Nothing here disables verification.
+//! Files are read at each connect, so rotated certificates need no restart. Nothing here disables
+//! verification.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -32,16 +33,26 @@ pub fn connector(tls: &BrokerTls) -> Result<TlsConnector, BrokerError> {
         Some((cert, key)) => {
             let chain = certificates("MQTT_CLIENT_CERT", cert)?;
             let text = read("MQTT_CLIENT_KEY", key)?;
-            let secret = PrivateKeyDer::from_pem_slice(&text).map_err(|why| unusable("MQTT_CLIENT_KEY", key, &why))?;
-            config.with_client_auth_cert(chain, secret).map_err(|why| unusable("MQTT_CLIENT_KEY", key, &why))?
+            let secret = PrivateKeyDer::from_pem_slice(&text)
+                .map_err(|why| unusable("MQTT_CLIENT_KEY", key, &why))?;
+            config
+                .with_client_auth_cert(chain, secret)
+                .map_err(|why| unusable("MQTT_CLIENT_KEY", key, &why))?
         }
     };
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
 /// A connector with a certificate and a key in memory.
-pub fn connector_for(roots: RootCertStore, chain: &[u8], key: &str) -> Result<TlsConnector, BrokerError> {
-    let own = |why: &dyn ToString| BrokerError::TlsFile { setting: "the canary".to_owned(), why: why.to_string() };
+pub fn connector_for(
+    roots: RootCertStore,
+    chain: &[u8],
+    key: &str,
+) -> Result<TlsConnector, BrokerError> {
+    let own = |why: &dyn ToString| BrokerError::TlsFile {
+        setting: "the canary".to_owned(),
+        why: why.to_string(),
+    };
     let secret = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|why| own(&why))?;
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -83,5 +94,8 @@ fn read(setting: &str, path: &Path) -> Result<Vec<u8>, BrokerError> {
 }
 
 fn unusable(setting: &str, path: &Path, why: &impl ToString) -> BrokerError {
-    BrokerError::TlsFile { setting: format!("{setting} ({})", path.display()), why: why.to_string() }
+    BrokerError::TlsFile {
+        setting: format!("{setting} ({})", path.display()),
+        why: why.to_string(),
+    }
 }

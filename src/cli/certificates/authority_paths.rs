@@ -1,4 +1,5 @@
-//! The authority's files as `sluice ca` names them: from options or settings, and the state of the CRL file.
+//! The authority's files as `sluice ca` names them: from options or settings, and the state of the
+//! CRL file.
 //!
 //! It creates and changes no file.
 
@@ -39,7 +40,11 @@ impl AuthorityPaths {
     }
 
     pub(super) fn cert(&self) -> Result<&Path, Failure> {
-        named(self.cert.as_deref(), "the authority's certificate", "--cert FILE or DEVICE_CA_CERT_PATH")
+        named(
+            self.cert.as_deref(),
+            "the authority's certificate",
+            "--cert FILE or DEVICE_CA_CERT_PATH",
+        )
     }
 
     pub(super) fn key(&self) -> Result<&Path, Failure> {
@@ -53,12 +58,20 @@ pub(super) fn unusable(path: &Path, error: &impl ToString) -> Failure {
 }
 
 /// The state of the CRL in `path`; `Err` says why it cannot be used.
-pub(super) fn crl_state(path: &Path, authority: &AuthorityCertificate, now: Timestamp) -> Result<String, String> {
+pub(super) fn crl_state(
+    path: &Path,
+    authority: &AuthorityCertificate,
+    now: Timestamp,
+) -> Result<String, String> {
     match file::inspect(path, authority, now, None) {
         CrlState::Bad(fault) => Err(fault.to_string()),
         CrlState::Good(crl) => {
             let ends = moment(crl.next_update().to_utc());
-            Ok(format!("good: number {}, {} revoked, until {ends}", crl.number(), crl.entries().len()))
+            Ok(format!(
+                "good: number {}, {} revoked, until {ends}",
+                crl.number(),
+                crl.entries().len()
+            ))
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `sluice ca`: init, show, bundle.
 //!
-//! It works on files alone and needs no database. It never overwrites a file: an existing one is checked and kept.
+//! It works on files alone and needs no database. It never overwrites a file: an existing one is
+//! checked and kept.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -23,11 +24,14 @@ use crate::pki::authority::{Authority, AuthorityCertificate};
 #[derive(Clone, Debug, Subcommand)]
 pub enum CaCommand {
     /// Make the authority, its key, a first CRL, and, if asked, the broker's own certificate
-    #[command(after_help = "What is there already is checked and kept, never written over.\n\nExamples:\n  \
+    #[command(
+        after_help = "What is there already is checked and kept, never written over.\n\nExamples:\n  \
         sluice ca init --cert ca.crt --key ca.key --crl crl.pem\n  \
-        sluice ca init --server-name broker.example.org --server-name 192.0.2.7 --server-dir /etc/mosquitto/certs")]
+        sluice ca init --server-name broker.example.org --server-name 192.0.2.7 --server-dir /etc/mosquitto/certs"
+    )]
     Init(ca_init::InitArgs),
-    /// Show the authority, and the state of its key and its CRL; exit 1 when one of them cannot be used
+    /// Show the authority, and the state of its key and its CRL; exit 1 when one of them cannot be
+    /// used
     #[command(after_help = "Example:\n  sluice ca show --cert ca.crt")]
     Show(AuthorityPaths),
     /// Print the authority's certificates in PEM: what the broker trusts devices by
@@ -60,7 +64,10 @@ fn show(paths: &AuthorityPaths, output: OutputFormat) -> Result<Exit, Failure> {
     let cert = paths.cert()?;
     let authority = open(cert, now)?;
     let own = authority.certificate();
-    let key = paths.key.as_deref().map(|key| Authority::open(cert, key, now).map(|_| ()).map_err(|e| e.to_string()));
+    let key = paths
+        .key
+        .as_deref()
+        .map(|key| Authority::open(cert, key, now).map(|_| ()).map_err(|e| e.to_string()));
     let crl = paths.crl.as_deref().map(|path| crl_state(path, &authority, now));
     let describe = |state: &Option<Result<String, String>>| match state {
         None => "not set".to_owned(),

@@ -1,7 +1,8 @@
 //! `sluice ca init`: creates the files of a new authority, each once.
 //!
-//! It overwrites nothing. Existing files are checked and kept; half of a pair is refused, because a new half would not fit.
-//! It writes an empty CRL for a new authority only: for an existing one that would admit revoked certificates.
+//! It overwrites nothing. Existing files are checked and kept; half of a pair is refused, because a
+//! new half would not fit. It writes an empty CRL for a new authority only: for an existing one
+//! that would admit revoked certificates.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -42,7 +43,8 @@ pub struct InitArgs {
     /// Write an empty CRL for an authority that is there: only if it never revoked anything
     #[arg(long)]
     empty_crl: bool,
-    /// A name or an address by which devices reach the broker: makes its certificate too, and an authority for it
+    /// A name or an address by which devices reach the broker: makes its certificate too, and an
+    /// authority for it
     #[arg(long = "server-name", value_name = "NAME")]
     server_names: Vec<ServerName>,
     /// Where the broker's certificate goes; beside the authority's when not given
@@ -73,7 +75,11 @@ enum FileState {
 }
 
 /// Runs the command.
-pub fn run(args: &InitArgs, settings: &CertificatesConfig, output: OutputFormat) -> Result<Exit, Failure> {
+pub fn run(
+    args: &InitArgs,
+    settings: &CertificatesConfig,
+    output: OutputFormat,
+) -> Result<Exit, Failure> {
     let now = clock::now();
     let paths = args.paths.or(settings);
     let (cert, key) = (paths.cert()?, paths.key()?);
@@ -88,10 +94,20 @@ pub fn run(args: &InitArgs, settings: &CertificatesConfig, output: OutputFormat)
     }
     if !args.server_names.is_empty() {
         let beside = cert.parent().unwrap_or(Path::new("")).to_owned();
-        create_broker_certificate(args, args.server_dir.as_ref().unwrap_or(&beside), now, &mut items)?;
+        create_broker_certificate(
+            args,
+            args.server_dir.as_ref().unwrap_or(&beside),
+            now,
+            &mut items,
+        )?;
     }
     rows(output, &["WHAT", "FILE", "STATE", "NOTE"], &items, |item| {
-        vec![item.what.to_owned(), item.path.display().to_string(), item.state.label().to_owned(), item.note.clone()]
+        vec![
+            item.what.to_owned(),
+            item.path.display().to_string(),
+            item.state.label().to_owned(),
+            item.note.clone(),
+        ]
     })?;
     let is_bad = items.iter().any(|item| matches!(item.state, FileState::Missing | FileState::Bad));
     Ok(if is_bad { Exit::Negative } else { Exit::Done })
@@ -171,7 +187,12 @@ fn crl_of_existing(
     if exists(path) {
         return Ok(match crl_state(path, authority.certificate(), now) {
             Ok(good) => AuthorityFile::new("CRL", path, FileState::Kept, &good),
-            Err(bad) => AuthorityFile::new("CRL", path, FileState::Bad, &format!("{bad}; `sluice run` writes it anew")),
+            Err(bad) => AuthorityFile::new(
+                "CRL",
+                path,
+                FileState::Bad,
+                &format!("{bad}; `sluice run` writes it anew"),
+            ),
         });
     }
     if !make_empty {
@@ -210,9 +231,14 @@ fn create_broker_certificate(
         (authority, Some(secret))
     };
     let serial = Serial::random().map_err(internal)?;
-    let (signed, server_secret) =
-        broker_certificate::sign_server(&authority, &args.server_names, &serial, args.server_days, now)
-            .map_err(internal)?;
+    let (signed, server_secret) = broker_certificate::sign_server(
+        &authority,
+        &args.server_names,
+        &serial,
+        args.server_days,
+        now,
+    )
+    .map_err(internal)?;
     let state = if secret.is_some() { FileState::Made } else { FileState::Kept };
     if let Some(secret) = secret {
         write_new(&ca_key, secret.expose(), files::PRIVATE)?;
@@ -220,8 +246,18 @@ fn create_broker_certificate(
     }
     write_new(&key, server_secret.expose(), files::PRIVATE)?;
     write_new(&cert, &signed.to_pem(), files::PUBLIC)?;
-    items.push(AuthorityFile::new("broker's authority", &ca_cert, state, "devices trust the broker by it"));
-    items.push(AuthorityFile::new("its key", &ca_key, state, "needed only to renew the broker's certificate"));
+    items.push(AuthorityFile::new(
+        "broker's authority",
+        &ca_cert,
+        state,
+        "devices trust the broker by it",
+    ));
+    items.push(AuthorityFile::new(
+        "its key",
+        &ca_key,
+        state,
+        "needed only to renew the broker's certificate",
+    ));
     items.push(AuthorityFile::made("broker's certificate", &cert, "the broker's `certfile`"));
     items.push(AuthorityFile::made(
         "broker's key",
@@ -237,7 +273,10 @@ fn kept_server(cert: &Path, now: Timestamp) -> Result<AuthorityFile, Failure> {
     if now < certificate.not_after() {
         return Ok(AuthorityFile::kept("broker's certificate", cert));
     }
-    let note = format!("it ended at {}: remove it and its key, and run this again", certificate.not_after());
+    let note = format!(
+        "it ended at {}: remove it and its key, and run this again",
+        certificate.not_after()
+    );
     Ok(AuthorityFile::new("broker's certificate", cert, FileState::Bad, &note))
 }
 
@@ -262,7 +301,8 @@ fn exists(path: &Path) -> bool {
 
 fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
     let parent = path.parent().unwrap_or(Path::new(""));
-    let written = fs::create_dir_all(parent).and_then(|()| files::create(path, text.as_bytes(), mode));
+    let written =
+        fs::create_dir_all(parent).and_then(|()| files::create(path, text.as_bytes(), mode));
     written.map_err(|error| unusable(path, &format!("cannot be written: {error}")))
 }
 

@@ -1,7 +1,7 @@
 //! `sluice crl`: show, publish.
 //!
-//! The daemon publishes: the command requests a list and waits. Without a daemon the command publishes itself, under the
-//! same lock.
+//! The daemon publishes: the command requests a list and waits. Without a daemon the command
+//! publishes itself, under the same lock.
 
 use std::time::Duration;
 
@@ -27,7 +27,8 @@ const PERIOD: Duration = Duration::from_millis(200);
 /// The list of revoked certificates.
 #[derive(Clone, Debug, Subcommand)]
 pub enum CrlCommand {
-    /// Show the list published last, its file, and whether the broker enforces it; exit 1 when something is wrong
+    /// Show the list published last, its file, and whether the broker enforces it; exit 1 when
+    /// something is wrong
     #[command(after_help = "Example:\n  sluice crl show --output json")]
     Show,
     /// Have a new list published now, changed or not
@@ -44,7 +45,11 @@ pub struct PublishArgs {
 }
 
 /// Runs the command.
-pub async fn run(command: CrlCommand, config: &Config, output: OutputFormat) -> Result<Exit, Failure> {
+pub async fn run(
+    command: CrlCommand,
+    config: &Config,
+    output: OutputFormat,
+) -> Result<Exit, Failure> {
     let operator = CommandContext::open(config).await?;
     match command {
         CrlCommand::Show => show(&operator.database, config, output).await,
@@ -55,12 +60,15 @@ pub async fn run(command: CrlCommand, config: &Config, output: OutputFormat) -> 
 // --- private helpers ---
 
 async fn show(database: &Database, config: &Config, output: OutputFormat) -> Result<Exit, Failure> {
-    let state = revocation_ledger::published(database.pool()).await.map_err(|error| outage(&error))?;
+    let state =
+        revocation_ledger::published(database.pool()).await.map_err(|error| outage(&error))?;
     let file = file_state(database, config, &state).await?;
     // A broker that reads a wrong file enforces nothing, whatever the last probe found.
     let wrong = file.as_ref().and_then(|file| file.as_ref().err());
     let enforced = match (state.enforced, &state.finding) {
-        (Some(true), _) if wrong.is_some() => format!("no: the file is wrong: {}", wrong.map_or(NONE, String::as_str)),
+        (Some(true), _) if wrong.is_some() => {
+            format!("no: the file is wrong: {}", wrong.map_or(NONE, String::as_str))
+        }
         (Some(true), _) => "yes".to_owned(),
         (Some(false), finding) => format!("no: {}", finding.as_deref().unwrap_or(NONE)),
         (None, _) => "not looked at yet: a daemon looks, at BROKER_PROBE_ADDR".to_owned(),
@@ -99,8 +107,10 @@ async fn file_state(
     state: &CrlRow,
 ) -> Result<Option<Result<u64, String>>, Failure> {
     let Some(path) = &config.certificates.crl_output_path else { return Ok(None) };
-    let last = revocation_ledger::last_list(database.pool()).await.map_err(|error| outage(&error))?;
-    let clocks = clocks::read_once(database.pool(), clock::now).await.map_err(|error| outage(&error))?;
+    let last =
+        revocation_ledger::last_list(database.pool()).await.map_err(|error| outage(&error))?;
+    let clocks =
+        clocks::read_once(database.pool(), clock::now).await.map_err(|error| outage(&error))?;
     let authority = crl::authority(&config.certificates, clocks).await.map_err(failed)?;
     Ok(Some(crl::check_file(&authority, path, state.crl_number, last, clocks).await))
 }
@@ -113,11 +123,20 @@ async fn publish(
 ) -> Result<Exit, Failure> {
     let mut ledger = RevocationLedger::open(database).await.map_err(|error| outage(&error))?;
     let (number, by) = if ledger.claim().await.map_err(|error| outage(&error))? {
-        (publish_here(&mut ledger, config).await?, "this command; nobody looked whether the broker took it")
+        (
+            publish_here(&mut ledger, config).await?,
+            "this command; nobody looked whether the broker took it",
+        )
     } else {
-        let number =
-            request_and_wait(&mut ledger, Duration::from_secs(args.wait)).await.map_err(|error| outage(&error))?;
-        let late = || Failure::unavailable(format!("the daemon has not published within {} s: see its log", args.wait));
+        let number = request_and_wait(&mut ledger, Duration::from_secs(args.wait))
+            .await
+            .map_err(|error| outage(&error))?;
+        let late = || {
+            Failure::unavailable(format!(
+                "the daemon has not published within {} s: see its log",
+                args.wait
+            ))
+        };
         (number.ok_or_else(late)?, "the daemon")
     };
     ledger.close().await;

@@ -1,5 +1,5 @@
-//! Files of `sluice cert`: reads requests and certificates from a file or standard input, and creates new files before
-//! anything is issued.
+//! Files of `sluice cert`: reads requests and certificates from a file or standard input, and
+//! creates new files before anything is issued.
 //!
 //! It overwrites nothing, and fails before issuing when a file cannot be created.
 
@@ -43,7 +43,10 @@ impl NewFile {
                 io::ErrorKind::AlreadyExists => "name another file, or move that one away",
                 _ => "name a file in a directory you may write to",
             };
-            Failure::usage(format!("{} cannot be made ({error}), and nothing was issued: {advice}", path.display()))
+            Failure::usage(format!(
+                "{} cannot be made ({error}), and nothing was issued: {advice}",
+                path.display()
+            ))
         })?;
         Ok(Self { path: path.to_owned(), file, is_filled: false })
     }
@@ -72,7 +75,10 @@ fn read_bounded(from: impl Read, max_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     from.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max_bytes {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it has more than {max_bytes} bytes")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("it has more than {max_bytes} bytes"),
+        ));
     }
     Ok(bytes)
 }

@@ -1,4 +1,5 @@
-//! `sluice cert issue`, `renew` and `rotate`: which key, where the certificate goes, and where the key goes, once.
+//! `sluice cert issue`, `renew` and `rotate`: which key, where the certificate goes, and where the
+//! key goes, once.
 //!
 //! It creates the files before issuing, so no private key is created without a place to store it.
 
@@ -31,7 +32,12 @@ use crate::store::certificates::CertificateRow;
 #[derive(Clone, Debug, Args)]
 pub struct KeyArgs {
     /// The device's certificate request, PEM or DER; - reads standard input
-    #[arg(long, value_name = "FILE", required_unless_present = "new_key", conflicts_with = "new_key")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "new_key",
+        conflicts_with = "new_key"
+    )]
     csr: Option<PathBuf>,
     /// Make the private key here: it is written once, to --key-out, and kept nowhere
     #[arg(long, requires = "key_out")]
@@ -76,7 +82,8 @@ pub async fn issue(
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
     let (signer, prepared) = prepare(action, key, config)?;
-    let issued = issuing::issue(action, &signer, device, prepared.order()).await.map_err(not_issued)?;
+    let issued =
+        issuing::issue(action, &signer, device, prepared.order()).await.map_err(not_issued)?;
     deliver(&issued, prepared, output)
 }
 
@@ -89,7 +96,8 @@ pub async fn renew(
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
     let (signer, prepared) = prepare(action, key, config)?;
-    let issued = renewing::renew(action, &signer, old, prepared.order()).await.map_err(not_renewed)?;
+    let issued =
+        renewing::renew(action, &signer, old, prepared.order()).await.map_err(not_renewed)?;
     deliver(&issued, prepared, output)
 }
 
@@ -103,7 +111,9 @@ pub async fn rotate(
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
     let (signer, prepared) = prepare(action, key, config)?;
-    let issued = rotating::rotate(action, &signer, old, grace_hours, prepared.order()).await.map_err(not_renewed)?;
+    let issued = rotating::rotate(action, &signer, old, grace_hours, prepared.order())
+        .await
+        .map_err(not_renewed)?;
     crate::command::table::note!(
         "The old certificate {old} retires in {grace_hours} hours at the latest; once the device uses the new one, \
          `sluice cert confirm {}` ends it at once.",
@@ -123,11 +133,18 @@ impl PreparedKey {
 
 // --- private helpers ---
 
-fn prepare(action: ActionContext<'_>, key: &KeyArgs, config: &Config) -> Result<(Signer, PreparedKey), Failure> {
-    let signer = Signer::open(&config.certificates, action.now).map_err(|error| not_ready(&error))?;
-    let request = key.csr.as_deref().map(|path| read_input(path, MAX_REQUEST_BYTES as u64)).transpose()?;
-    let new_file =
-        |path: &Option<PathBuf>, mode| named(path.as_deref()).map(|path| NewFile::new(path, mode)).transpose();
+fn prepare(
+    action: ActionContext<'_>,
+    key: &KeyArgs,
+    config: &Config,
+) -> Result<(Signer, PreparedKey), Failure> {
+    let signer =
+        Signer::open(&config.certificates, action.now).map_err(|error| not_ready(&error))?;
+    let request =
+        key.csr.as_deref().map(|path| read_input(path, MAX_REQUEST_BYTES as u64)).transpose()?;
+    let new_file = |path: &Option<PathBuf>, mode| {
+        named(path.as_deref()).map(|path| NewFile::new(path, mode)).transpose()
+    };
     let (out, key_out) = (new_file(&key.out, PUBLIC)?, new_file(&key.key_out, PRIVATE)?);
     let lifetime = key.days.map_or(Lifetime::Usual, Lifetime::Days);
     Ok((signer, PreparedKey { request, lifetime, out, key_out }))
@@ -143,7 +160,9 @@ fn deliver(issued: &Issued, prepared: PreparedKey, output: OutputFormat) -> Resu
     let (row, pem) = (&issued.certificate, issued.pem.as_str());
     let mut private_key = issued.key.as_ref().map(PrivateKeyPem::expose);
     if let (Some(key), Some(new_file)) = (private_key, prepared.key_out) {
-        new_file.fill(key.as_bytes()).map_err(|error| lost(row, "its private key", "revoke", &error))?;
+        new_file
+            .fill(key.as_bytes())
+            .map_err(|error| lost(row, "its private key", "revoke", &error))?;
         private_key = None;
     }
     if issued.ends_with_authority {
@@ -154,7 +173,9 @@ fn deliver(issued: &Issued, prepared: PreparedKey, output: OutputFormat) -> Resu
     }
     let is_in_file = prepared.out.is_some();
     if let Some(new_file) = prepared.out {
-        new_file.fill(pem.as_bytes()).map_err(|error| lost(row, "the certificate", "show --pem", &error))?;
+        new_file
+            .fill(pem.as_bytes())
+            .map_err(|error| lost(row, "the certificate", "show --pem", &error))?;
     }
     if output == OutputFormat::Json {
         let said = json(&IssueOutput {
@@ -165,20 +186,28 @@ fn deliver(issued: &Issued, prepared: PreparedKey, output: OutputFormat) -> Resu
         });
         return match private_key {
             // A closed pipe has lost the only copy of the key.
-            Some(_) => said.map(|()| Exit::Done).map_err(|error| lost(row, "its private key", "revoke", &error)),
+            Some(_) => said
+                .map(|()| Exit::Done)
+                .map_err(|error| lost(row, "its private key", "revoke", &error)),
             None => printed(said),
         };
     }
     let mut out = io::stdout().lock();
     if let Some(key) = private_key {
-        out.write_all(key.as_bytes()).map_err(|error| lost(row, "its private key", "revoke", &error))?;
+        out.write_all(key.as_bytes())
+            .map_err(|error| lost(row, "its private key", "revoke", &error))?;
     }
     if is_in_file {
         drop(out);
         return printed(fields(output, row, &list::lines(row)));
     }
     out.write_all(pem.as_bytes())?;
-    crate::command::table::note!("Certificate {} of {}/{} was issued.", row.id, row.tenant_id, row.device_id);
+    crate::command::table::note!(
+        "Certificate {} of {}/{} was issued.",
+        row.id,
+        row.tenant_id,
+        row.device_id
+    );
     Ok(Exit::Done)
 }
 

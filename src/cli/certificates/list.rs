@@ -15,7 +15,9 @@ use crate::command::text::{NONE, moment, moment_or_none, printable, printable_or
 use crate::domain::ids::{DeviceKey, TenantId};
 use crate::registry::ActionContext;
 use crate::registry::certificates::find::{self, MAX_DAYS_AHEAD};
-use crate::store::certificates::{self, CertificateFilter, CertificateRow, CertificateStatus, Handle};
+use crate::store::certificates::{
+    self, CertificateFilter, CertificateRow, CertificateStatus, Handle,
+};
 use uuid::Uuid;
 
 /// Which certificates to list.
@@ -30,7 +32,8 @@ pub struct ListArgs {
     /// Only those that are ACTIVE, REVOKED or EXPIRED
     #[arg(long, value_parser = read_status)]
     status: Option<CertificateStatus>,
-    /// Only those ACTIVE that end within so many days and that nothing ACTIVE has replaced, the first to end first
+    /// Only those ACTIVE that end within so many days and that nothing ACTIVE has replaced, the
+    /// first to end first
     #[arg(long, value_name = "DAYS", value_parser = value_parser!(u32).range(0..=i64::from(MAX_DAYS_AHEAD)))]
     expiring: Option<u32>,
     /// Begin behind this certificate
@@ -42,11 +45,16 @@ pub struct ListArgs {
 }
 
 /// `cert list`.
-pub async fn list(action: ActionContext<'_>, args: ListArgs, output: OutputFormat) -> Result<Exit, Failure> {
+pub async fn list(
+    action: ActionContext<'_>,
+    args: ListArgs,
+    output: OutputFormat,
+) -> Result<Exit, Failure> {
     let ends_before = args.expiring.map(|days| find::days_ahead(action.now, days));
     let ListArgs { tenant, device, status, after, limit, .. } = args;
     let filter = CertificateFilter { tenant, device, status, ends_before, after };
-    let page = certificates::list(action.database.pool(), &filter, limit).await.map_err(not_stored)?;
+    let page =
+        certificates::list(action.database.pool(), &filter, limit).await.map_err(not_stored)?;
     let headings = ["ID", "DEVICE", "STATUS", "ENDS", "RETIRES", "REPLACED BY"];
     printed(rows(output, &headings, &page, |row| {
         vec![
@@ -63,13 +71,20 @@ pub async fn list(action: ActionContext<'_>, args: ListArgs, output: OutputForma
 }
 
 /// `cert show`.
-pub async fn show(action: ActionContext<'_>, which: &Handle, pem: bool, output: OutputFormat) -> Result<Exit, Failure> {
+pub async fn show(
+    action: ActionContext<'_>,
+    which: &Handle,
+    pem: bool,
+    output: OutputFormat,
+) -> Result<Exit, Failure> {
     let found = certificates::find(action.database.pool(), which).await.map_err(not_stored)?;
     if !pem {
         return printed(fields(output, &found, &lines(&found.certificate)));
     }
     let Some(text) = found.cert_pem else {
-        return Err(Failure::usage(format!("the text of certificate {which} is not in the registry: import it anew")));
+        return Err(Failure::usage(format!(
+            "the text of certificate {which} is not in the registry: import it anew"
+        )));
     };
     printed(io::stdout().write_all(text.as_bytes()))
 }
@@ -107,5 +122,6 @@ fn id_or_none(id: Option<Uuid>) -> String {
 }
 
 fn read_status(text: &str) -> Result<CertificateStatus, &'static str> {
-    CertificateStatus::from_label(&text.to_ascii_uppercase()).ok_or("expected ACTIVE, REVOKED or EXPIRED")
+    CertificateStatus::from_label(&text.to_ascii_uppercase())
+        .ok_or("expected ACTIVE, REVOKED or EXPIRED")
 }

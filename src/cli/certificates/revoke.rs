@@ -1,4 +1,5 @@
-//! `sluice cert revoke`: writes the row, and with `--wait` prints each step of the revocation as it completes.
+//! `sluice cert revoke`: writes the row, and with `--wait` prints each step of the revocation as it
+//! completes.
 //!
 //! It performs no step itself: the daemon that publishes the CRL does.
 
@@ -56,12 +57,17 @@ struct StepPrinter {
 }
 
 /// `cert revoke`.
-pub async fn revoke(action: ActionContext<'_>, args: &RevokeArgs, output: OutputFormat) -> Result<Exit, Failure> {
+pub async fn revoke(
+    action: ActionContext<'_>,
+    args: &RevokeArgs,
+    output: OutputFormat,
+) -> Result<Exit, Failure> {
     let id = find::resolve(action, &args.which).await.map_err(not_stored)?;
     let revoked = revoking::revoke(action, id, args.reason).await.map_err(not_stored)?;
     warn(&revoked);
     if args.wait {
-        return follow(action, &revoked.certificate, Duration::from_secs(args.timeout), output).await;
+        return follow(action, &revoked.certificate, Duration::from_secs(args.timeout), output)
+            .await;
     }
     list::print(&revoked.certificate, output)
 }
@@ -86,7 +92,9 @@ fn warn(revoked: &Revoked) {
         crate::command::table::note!("It was revoked before: its first date and reason stand.");
     }
     // The new certificate of a rotation was revoked, but the old one still retires.
-    if let Some((old, retires)) = revoked.retiring.as_ref().and_then(|old| Some((old.id, old.retire_at?))) {
+    if let Some((old, retires)) =
+        revoked.retiring.as_ref().and_then(|old| Some((old.id, old.retire_at?)))
+    {
         crate::command::table::note!(
             "The one whose place it took, {old}, still retires at {}: give the device another with `sluice cert rotate {old}`.",
             moment(retires)
@@ -109,7 +117,9 @@ async fn follow(
     let (chain, broken) = match waited.await {
         Ok(progress) => (RevocationSteps::from(&progress), None),
         Err(broken) => match &broken {
-            RevocationFailure::Link { progress, .. } => (RevocationSteps::from(progress.as_ref()), Some(broken)),
+            RevocationFailure::Link { progress, .. } => {
+                (RevocationSteps::from(progress.as_ref()), Some(broken))
+            }
             RevocationFailure::NotRevoked(_) | RevocationFailure::Outage(_) => {
                 let said = format!("certificate {} is revoked, but {broken}", certificate.id);
                 return Err(Failure::unavailable(said));
@@ -126,10 +136,16 @@ async fn follow(
 }
 
 fn print_link(chain: &RevocationSteps, link: &StepState) -> io::Result<()> {
-    let at = link.held_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true)).unwrap_or_default();
+    let at =
+        link.held_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true)).unwrap_or_default();
     let list = chain.crl_number.filter(|_| link.link == RevocationStep::Published.label());
     let list = list.map(|number| format!("  CRL number {number}")).unwrap_or_default();
-    writeln!(io::stdout(), "{:9}  {at}  +{:.3} s{list}", link.link, link.seconds.unwrap_or_default())
+    writeln!(
+        io::stdout(),
+        "{:9}  {at}  +{:.3} s{list}",
+        link.link,
+        link.seconds.unwrap_or_default()
+    )
 }
 
 fn read_reason(text: &str) -> Result<RevocationReason, String> {

@@ -1,5 +1,5 @@
-//! What `sluice doctor` finds of the broker's access rules: which form the broker needs, whether the template reads, and
-//! whether the file is the one that was written last.
+//! What `sluice doctor` finds of the broker's access rules: which form the broker needs, whether
+//! the template reads, and whether the file is the one that was written last.
 //!
 //! It writes nothing, and says less where the file is on another machine.
 
@@ -59,22 +59,38 @@ fn judge_form(
     state: &BrokerAclRow,
 ) -> Vec<Finding> {
     let last = state.mode.as_deref().and_then(AclForm::from_label);
-    let stated = version.as_ref().map_or_else(|_| "an unknown version".to_owned(), ToString::to_string);
+    let stated =
+        version.as_ref().map_or_else(|_| "an unknown version".to_owned(), ToString::to_string);
     let decision = decide(settings.mode, version.as_ref().map_err(Clone::clone), last);
     vec![decision.finding.map_or_else(
-        || Finding::ok(format!("the broker is {stated}: its access rules are written as {}", decision.form.label())),
-        |why| Finding::error(why, "let the user of Sluice read $SYS/broker/version, or set BROKER_ACL_MODE"),
+        || {
+            Finding::ok(format!(
+                "the broker is {stated}: its access rules are written as {}",
+                decision.form.label()
+            ))
+        },
+        |why| {
+            Finding::error(
+                why,
+                "let the user of Sluice read $SYS/broker/version, or set BROKER_ACL_MODE",
+            )
+        },
     )]
 }
 
 fn judge_template(path: &Path) -> Finding {
     match Template::open(path) {
         Ok(template) if template.grants_devices_nothing() => Finding::warning(
-            format!("ACL_TEMPLATE_PATH {} holds no pattern with %u: no device gets a rule from it", path.display()),
+            format!(
+                "ACL_TEMPLATE_PATH {} holds no pattern with %u: no device gets a rule from it",
+                path.display()
+            ),
             "add a line for each type of message, such as: pattern write tenant/%u/telemetry/#",
         ),
         Ok(_) => Finding::ok(format!("ACL_TEMPLATE_PATH {} is good", path.display())),
-        Err(error) => Finding::error(error.to_string(), "until then the lines read before stay in force"),
+        Err(error) => {
+            Finding::error(error.to_string(), "until then the lines read before stay in force")
+        }
     }
 }
 
@@ -92,16 +108,25 @@ fn judge_file(path: &Path, state: &BrokerAclRow) -> Finding {
             format!("{shown} is not what was written last"),
             "it is written again within seconds while a daemon runs; find who else writes there",
         ),
-        Ok(_) if state.notified_at < state.written_at => {
-            Finding::warning(format!("{shown} is new and the broker was not notified yet"), "run this again")
-        }
-        Ok(_) if form == AclForm::Patterns.label() && state.generated.unsigned_abs() >= MOST_DENIALS => {
+        Ok(_) if state.notified_at < state.written_at => Finding::warning(
+            format!("{shown} is new and the broker was not notified yet"),
+            "run this again",
+        ),
+        Ok(_)
+            if form == AclForm::Patterns.label()
+                && state.generated.unsigned_abs() >= MOST_DENIALS =>
+        {
             Finding::warning(
-                format!("{shown} denies {MAX_DENIED} devices, which is the most beside patterns; there may be others"),
+                format!(
+                    "{shown} denies {MAX_DENIED} devices, which is the most beside patterns; there may be others"
+                ),
                 "suspend less, or use Mosquitto 2.1, where each device that may publish has its rows",
             )
         }
-        Ok(_) => Finding::ok(format!("{shown} is what was written last, as {form}: {} lines", state.generated)),
+        Ok(_) => Finding::ok(format!(
+            "{shown} is what was written last, as {form}: {} lines",
+            state.generated
+        )),
         Err(fault) => Finding::warning(
             format!("{shown} cannot be compared with what was written last: {fault}"),
             "run this where the daemon runs",
@@ -130,8 +155,13 @@ mod tests {
         let now = crate::clock::now().to_utc();
         let digest = Some(file::read(&path).unwrap().to_vec());
         let mode = Some("rows".to_owned());
-        let good =
-            BrokerAclRow { mode, digest, written_at: Some(now), notified_at: Some(now), ..BrokerAclRow::default() };
+        let good = BrokerAclRow {
+            mode,
+            digest,
+            written_at: Some(now),
+            notified_at: Some(now),
+            ..BrokerAclRow::default()
+        };
         assert_eq!(judge_file(&path, &good).level, Severity::Ok);
         let owed = BrokerAclRow { notified_at: None, ..good.clone() };
         assert_eq!(judge_file(&path, &owed).level, Severity::Warning);

@@ -11,15 +11,17 @@ use crate::registry::revocation::isolation::{IsolationProbe, IsolationVerdict};
 
 /// Probes the broker with one message to an own topic and one to a foreign topic.
 pub async fn findings(config: &Config) -> Result<Vec<Finding>, Infallible> {
-    let Some(mut prober) = IsolationProbe::of(config, clock::now) else { return Ok(vec![unset(config)]) };
+    let Some(mut prober) = IsolationProbe::of(config, clock::now) else {
+        return Ok(vec![unset(config)]);
+    };
     let broken = |what| Finding { level: Severity::Error, what, advice: None };
     Ok(vec![match prober.run().await {
-        IsolationVerdict::Enforced => {
-            Finding::ok("the broker accepts a device's own topic and refuses those of other devices")
-        }
-        IsolationVerdict::Broken(what) | IsolationVerdict::OwnRefused(what) | IsolationVerdict::Unknown(what) => {
-            broken(what)
-        }
+        IsolationVerdict::Enforced => Finding::ok(
+            "the broker accepts a device's own topic and refuses those of other devices",
+        ),
+        IsolationVerdict::Broken(what)
+        | IsolationVerdict::OwnRefused(what)
+        | IsolationVerdict::Unknown(what) => broken(what),
     }])
 }
 
@@ -32,5 +34,7 @@ fn unset(config: &Config) -> Finding {
             "set BROKER_PROBE_ADDR to where devices reach the broker",
         );
     }
-    Finding::ok("not looked at: that takes DEVICE_CA_CERT_PATH, DEVICE_CA_KEY_PATH and BROKER_PROBE_ADDR")
+    Finding::ok(
+        "not looked at: that takes DEVICE_CA_CERT_PATH, DEVICE_CA_KEY_PATH and BROKER_PROBE_ADDR",
+    )
 }

@@ -41,7 +41,8 @@ pub struct EventFilterArgs {
 // === impl EventFilterArgs ===
 
 impl EventFilterArgs {
-    /// The filter of a command that changes events. Every event needs `--all`, and `--all` excludes other conditions.
+    /// The filter of a command that changes events. Every event needs `--all`, and `--all` excludes
+    /// other conditions.
     pub fn chosen(&self, ids: &[Uuid], all: bool) -> Result<QuarantineFilter, Failure> {
         let filter = self.filter(ids);
         if filter.is_everything() == all {
@@ -92,10 +93,13 @@ fn read_moment(text: &str) -> Result<Timestamp, &'static str> {
         _ => 0,
     };
     // A `u32` of days in seconds fits an `i64`.
-    let number = text.get(..text.len().saturating_sub(1)).and_then(|number| number.parse::<u32>().ok());
+    let number =
+        text.get(..text.len().saturating_sub(1)).and_then(|number| number.parse::<u32>().ok());
     match number {
         Some(number) if unit > 0 => Ok(clock::now().plus_seconds(-(i64::from(number) * unit))),
-        _ => Err("expected RFC 3339 such as 2026-11-21T06:00:00Z, or an age such as 90s, 30m, 2h, 7d"),
+        _ => Err(
+            "expected RFC 3339 such as 2026-11-21T06:00:00Z, or an age such as 90s, 30m, 2h, 7d",
+        ),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `sluice quarantine replay`: judges refused messages again after their cause was corrected.
 //!
-//! It decides nothing: `ingest` judges, the sink stores, and a message that is refused again stays in quarantine unchanged.
+//! It decides nothing: `ingest` judges, the sink stores, and a message that is refused again stays
+//! in quarantine unchanged.
 
 use clap::Args;
 use serde::Serialize;
@@ -63,15 +64,27 @@ pub async fn run(
     }
     let lines = replay_all(&args, config, operator, &filter).await?;
     if lines.is_empty() {
-        return Err(Failure::usage("no such event is in quarantine; `sluice quarantine list` shows those there are"));
+        return Err(Failure::usage(
+            "no such event is in quarantine; `sluice quarantine list` shows those there are",
+        ));
     }
     let refused = lines.iter().filter(|line| line.reason.is_some()).count();
     let headings = ["ID", "TOPIC", "WAS REFUSED FOR", "RESULT", "DETAIL"];
     printed(rows(output, &headings, &lines, |line| {
         let detail = line.detail.as_deref().map(cell).unwrap_or_default();
-        vec![line.id.to_string(), cell(&line.topic), line.refused_for.clone(), line.result.into(), detail]
+        vec![
+            line.id.to_string(),
+            cell(&line.topic),
+            line.refused_for.clone(),
+            line.result.into(),
+            detail,
+        ]
     }))?;
-    crate::command::table::note!("{} of {} accepted, {refused} refused again", lines.len() - refused, lines.len());
+    crate::command::table::note!(
+        "{} of {} accepted, {refused} refused again",
+        lines.len() - refused,
+        lines.len()
+    );
     Ok(if refused == 0 { Exit::Done } else { Exit::Negative })
 }
 
@@ -81,18 +94,22 @@ async fn replay_all(
     operator: &CommandContext,
     filter: &QuarantineFilter,
 ) -> Result<Vec<ReplayLine>, Failure> {
-    let metrics = Metrics::new().map_err(|error| Failure::new(Exit::Internal, error.to_string()))?.ingest;
+    let metrics =
+        Metrics::new().map_err(|error| Failure::new(Exit::Internal, error.to_string()))?.ingest;
     let (database, pool) = (&operator.database, operator.database.pool());
     let directory = database.directory();
     let sink = if args.dry_run { database.rehearsal() } else { database.sink() };
-    let mut replayer = Replayer::new(&config.ingest, directory, sink, metrics, clock::now, args.dry_run);
+    let mut replayer =
+        Replayer::new(&config.ingest, directory, sink, metrics, clock::now, args.dry_run);
     let (mut lines, mut after): (Vec<ReplayLine>, Option<QuarantineCursor>) = (Vec::new(), None);
     loop {
-        let room = args.limit.saturating_sub(u32::try_from(lines.len()).unwrap_or(u32::MAX)).min(PAGE);
+        let room =
+            args.limit.saturating_sub(u32::try_from(lines.len()).unwrap_or(u32::MAX)).min(PAGE);
         if room == 0 {
             return Ok(lines);
         }
-        let page = quarantine::fetch(pool, filter, after, room).await.map_err(|error| outage(&error))?;
+        let page =
+            quarantine::fetch(pool, filter, after, room).await.map_err(|error| outage(&error))?;
         let Some(last) = page.last() else { return Ok(lines) };
         after = Some(last.summary.place());
         let mut done = Vec::new();
@@ -108,7 +125,8 @@ async fn replay_all(
             lines.push(line);
         }
         if !done.is_empty() {
-            let marked = quarantine::mark_replayed(pool, &operator.actor, &done, clock::now()).await;
+            let marked =
+                quarantine::mark_replayed(pool, &operator.actor, &done, clock::now()).await;
             marked.map_err(|error| outage(&error))?;
         }
     }

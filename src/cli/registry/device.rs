@@ -1,6 +1,7 @@
 //! `sluice device`: add, list, show, set-status, set-token, remove.
 //!
-//! A token is shown once, when it is made, or read from standard input; it is never an argument and never kept.
+//! A token is shown once, when it is made, or read from standard input; it is never an argument and
+//! never kept.
 
 use std::io;
 
@@ -13,7 +14,9 @@ use super::token::{TokenArg, TokenSource};
 use crate::command::context::{CommandContext, note_more, outage, printed};
 use crate::command::failure::{Exit, Failure};
 use crate::command::table::{OutputFormat, fields, rows};
-use crate::command::text::{NONE, cell_or_none, moment, moment_or_none, printable, printable_or_none};
+use crate::command::text::{
+    NONE, cell_or_none, moment, moment_or_none, printable, printable_or_none,
+};
 use crate::config::Config;
 use crate::config::sections::certificates::CnFormat;
 use crate::domain::device::DeviceStatus;
@@ -125,7 +128,11 @@ struct TokenSet {
 }
 
 /// Runs the command.
-pub async fn run(command: DeviceCommand, config: &Config, output: OutputFormat) -> Result<Exit, Failure> {
+pub async fn run(
+    command: DeviceCommand,
+    config: &Config,
+    output: OutputFormat,
+) -> Result<Exit, Failure> {
     let operator = CommandContext::open(config).await?;
     let (pool, actor) = (operator.database.pool(), &operator.actor);
     match command {
@@ -151,7 +158,11 @@ pub async fn run(command: DeviceCommand, config: &Config, output: OutputFormat) 
                 "broker_rules_follow": status_reach::reaches_broker(config),
             });
             status_reach::say(output, config, "the device");
-            printed(fields(output, &value, &[("Device", key.to_string()), ("Status", now.to_owned()), ("Before", was)]))
+            printed(fields(
+                output,
+                &value,
+                &[("Device", key.to_string()), ("Status", now.to_owned()), ("Before", was)],
+            ))
         }
         DeviceCommand::SetToken { which, token } => {
             let key = which.key();
@@ -163,7 +174,8 @@ pub async fn run(command: DeviceCommand, config: &Config, output: OutputFormat) 
             let key = which.key();
             let revoked = devices::remove(pool, actor, &key).await.map_err(explain)?;
             let value = json!({ "removed": key.to_string(), "certificates_revoked": revoked });
-            let lines = [("Removed", key.to_string()), ("Certificates revoked", revoked.to_string())];
+            let lines =
+                [("Removed", key.to_string()), ("Certificates revoked", revoked.to_string())];
             printed(fields(output, &value, &lines))
         }
     }
@@ -191,8 +203,12 @@ fn print_token(key: &DeviceKey, token: TokenArg, output: OutputFormat) -> Result
             "The token is shown this once: only its SHA-256 is kept. The device sends it as provision_token."
         );
     }
-    let token_set =
-        TokenSet { tenant_id: key.tenant().to_string(), device_id: key.device().to_string(), token: made, has_token };
+    let token_set = TokenSet {
+        tenant_id: key.tenant().to_string(),
+        device_id: key.device().to_string(),
+        token: made,
+        has_token,
+    };
     printed(fields(output, &token_set, &[("Device", key.to_string()), ("Token", line)]))
 }
 
@@ -223,7 +239,11 @@ async fn list(
     Ok(done)
 }
 
-async fn show(operator: &CommandContext, key: &DeviceKey, output: OutputFormat) -> Result<Exit, Failure> {
+async fn show(
+    operator: &CommandContext,
+    key: &DeviceKey,
+    output: OutputFormat,
+) -> Result<Exit, Failure> {
     let found = devices::show(operator.database.pool(), key).await.map_err(explain)?;
     let device = &found.device;
     let lines = [
@@ -260,7 +280,8 @@ fn check_common_name(key: &DeviceKey, config: &Config) -> Result<(), Failure> {
     )))
 }
 
-/// Warns about a device without a token where nothing else identifies it: its messages will be refused.
+/// Warns about a device without a token where nothing else identifies it: its messages will be
+/// refused.
 fn warn_of_silence(device: &NewDevice, config: &Config) {
     if device.token.is_none() && config.ingest.require_token && !config.ingest.cert_auth_enabled {
         let key = &device.key;
@@ -277,9 +298,13 @@ fn explain(error: DeviceError) -> Failure {
     let what = error.to_string();
     let advice = match error {
         DeviceError::Outage(trouble) => return outage(&trouble),
-        DeviceError::Exists(key) => format!("`sluice device show {} {}` shows it", key.tenant(), key.device()),
+        DeviceError::Exists(key) => {
+            format!("`sluice device show {} {}` shows it", key.tenant(), key.device())
+        }
         DeviceError::NoTenant(tenant) => {
-            format!("add it with `sluice tenant add {tenant}`, or look for the right name with `sluice tenant list`")
+            format!(
+                "add it with `sluice tenant add {tenant}`, or look for the right name with `sluice tenant list`"
+            )
         }
         DeviceError::Unknown(key) => {
             format!("`sluice device list --tenant {}` shows those there are", key.tenant())
@@ -290,7 +315,8 @@ fn explain(error: DeviceError) -> Failure {
 
 /// The API's rule. No message can name an empty site.
 fn read_site(text: &str) -> Result<String, String> {
-    let is_good = (1..=SITE_CHARS).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+    let is_good =
+        (1..=SITE_CHARS).contains(&text.chars().count()) && !text.chars().any(char::is_control);
     let expected = || {
         format!(
             "expected 1 to {SITE_CHARS} characters, none of them a control character; without a site leave --site out"
@@ -300,7 +326,8 @@ fn read_site(text: &str) -> Result<String, String> {
 }
 
 fn read_status(text: &str) -> Result<DeviceStatus, &'static str> {
-    DeviceStatus::from_label(&text.to_ascii_uppercase()).ok_or("expected ACTIVE, INACTIVE or REVOKED")
+    DeviceStatus::from_label(&text.to_ascii_uppercase())
+        .ok_or("expected ACTIVE, INACTIVE or REVOKED")
 }
 
 fn read_metadata(text: &str) -> Result<Map<String, Value>, String> {

@@ -1,5 +1,5 @@
-//! What a status changes at the broker, for the commands that set one: whether access rules follow, and which command
-//! keeps a certificate out.
+//! What a status changes at the broker, for the commands that set one: whether access rules follow,
+//! and which command keeps a certificate out.
 //!
 //! It reads this command's settings; a daemon with other settings follows its own.
 

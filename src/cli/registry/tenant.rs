@@ -60,7 +60,11 @@ pub enum TenantCommand {
 }
 
 /// Runs the command.
-pub async fn run(command: TenantCommand, config: &Config, output: OutputFormat) -> Result<Exit, Failure> {
+pub async fn run(
+    command: TenantCommand,
+    config: &Config,
+    output: OutputFormat,
+) -> Result<Exit, Failure> {
     let operator = CommandContext::open(config).await?;
     let (pool, actor) = (operator.database.pool(), &operator.actor);
     match command {
@@ -71,10 +75,21 @@ pub async fn run(command: TenantCommand, config: &Config, output: OutputFormat) 
         }
         TenantCommand::List { after, limit } => {
             let page = tenants::list(pool, after.as_ref(), limit).await.map_err(explain)?;
-            let printed = printed(rows(output, &["TENANT", "NAME", "STATUS", "ADDED"], &page, |tenant| {
-                vec![tenant.tenant_id.clone(), cell(&tenant.name), tenant.status.clone(), moment(tenant.created_at)]
-            }))?;
-            note_more(page.len(), limit, "--after", page.last().map(|tenant| tenant.tenant_id.clone()));
+            let printed =
+                printed(rows(output, &["TENANT", "NAME", "STATUS", "ADDED"], &page, |tenant| {
+                    vec![
+                        tenant.tenant_id.clone(),
+                        cell(&tenant.name),
+                        tenant.status.clone(),
+                        moment(tenant.created_at),
+                    ]
+                }))?;
+            note_more(
+                page.len(),
+                limit,
+                "--after",
+                page.last().map(|tenant| tenant.tenant_id.clone()),
+            );
             Ok(printed)
         }
         TenantCommand::Show { tenant } => show(&operator, &tenant, output).await,
@@ -94,12 +109,20 @@ pub async fn run(command: TenantCommand, config: &Config, output: OutputFormat) 
         }
         TenantCommand::Remove { tenant } => {
             tenants::remove(pool, actor, &tenant).await.map_err(explain)?;
-            printed(fields(output, &json!({ "removed": tenant.as_str() }), &[("Removed", tenant.to_string())]))
+            printed(fields(
+                output,
+                &json!({ "removed": tenant.as_str() }),
+                &[("Removed", tenant.to_string())],
+            ))
         }
     }
 }
 
-async fn show(operator: &CommandContext, tenant: &TenantId, output: OutputFormat) -> Result<Exit, Failure> {
+async fn show(
+    operator: &CommandContext,
+    tenant: &TenantId,
+    output: OutputFormat,
+) -> Result<Exit, Failure> {
     let found = tenants::show(operator.database.pool(), tenant).await.map_err(explain)?;
     let lines = [
         ("Tenant", found.tenant.tenant_id.clone()),

@@ -1,4 +1,5 @@
-//! A device's token on the command line: created here or read from standard input, never an argument.
+//! A device's token on the command line: created here or read from standard input, never an
+//! argument.
 
 use std::io::Read;
 
@@ -49,7 +50,10 @@ impl TokenSource {
         }
         let mut random = [0; TOKEN_BYTES];
         getrandom::fill(&mut random).map_err(|error| {
-            Failure::new(Exit::Internal, format!("the system gave no randomness for a token: {error}"))
+            Failure::new(
+                Exit::Internal,
+                format!("the system gave no randomness for a token: {error}"),
+            )
         })?;
         Ok(TokenArg::Made(hex(&random)))
     }
@@ -77,10 +81,9 @@ fn hash(token: &[u8]) -> TokenHash {
 /// The one line of the input, without its end.
 fn read_token(input: impl Read) -> Result<TokenHash, Failure> {
     let mut text = String::new();
-    input
-        .take(TOKEN_MAX + 2)
-        .read_to_string(&mut text)
-        .map_err(|error| Failure::usage(format!("the token could not be read from standard input: {error}")))?;
+    input.take(TOKEN_MAX + 2).read_to_string(&mut text).map_err(|error| {
+        Failure::usage(format!("the token could not be read from standard input: {error}"))
+    })?;
     let token = text.strip_suffix('\n').unwrap_or(&text);
     let token = token.strip_suffix('\r').unwrap_or(token);
     if token.is_empty() || token.len() as u64 > TOKEN_MAX || token.chars().any(char::is_control) {

@@ -1,4 +1,5 @@
-//! Checks between areas: settings that exclude each other, and settings that are legal but dangerous.
+//! Checks between areas: settings that exclude each other, and settings that are legal but
+//! dangerous.
 //!
 //! A single value is checked by [`super::reader`], and one area by its own section.
 
@@ -30,7 +31,10 @@ pub(crate) fn check(config: &Config, reader: &mut SettingReader) {
     let (acl, crl) = (&config.certificates.acl, &config.certificates.crl_output_path);
     for (name, other) in [("ACL_TEMPLATE_PATH", &acl.template_path), ("CRL_OUTPUT_PATH", crl)] {
         if acl.output_path.is_some() && acl.output_path == *other {
-            reader.conflict(&["ACL_OUTPUT_PATH", name], "each names a file of its own: change one of them");
+            reader.conflict(
+                &["ACL_OUTPUT_PATH", name],
+                "each names a file of its own: change one of them",
+            );
         }
     }
     let inner = [config.http.api_bind, config.http.ops_bind, config.http.hooks_bind];
@@ -48,7 +52,8 @@ pub(crate) fn check(config: &Config, reader: &mut SettingReader) {
 // === impl Config ===
 
 impl Config {
-    /// Returns warnings about legal but dangerous settings, one sentence each, to be logged at start.
+    /// Returns warnings about legal but dangerous settings, one sentence each, to be logged at
+    /// start.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         self.warn_of_trust(&mut warnings);
@@ -92,7 +97,8 @@ impl Config {
                     .to_owned(),
             );
         }
-        let secret = if broker.jwt.is_some() { "the token of MQTT_JWT_KEY" } else { "MQTT_PASSWORD" };
+        let secret =
+            if broker.jwt.is_some() { "the token of MQTT_JWT_KEY" } else { "MQTT_PASSWORD" };
         let is_sent = broker.password.is_some() || broker.jwt.is_some();
         if is_sent && broker.tls.is_none() && !is_loopback(&broker.host) {
             warn(format!(
@@ -152,7 +158,9 @@ impl Config {
     fn warn_of_loss(&self, warnings: &mut Vec<String>) {
         let mut warn = |text: String| warnings.push(text);
         let Self { database, ingest, .. } = self;
-        if let Some(kept) = database.telemetry_retention_days.filter(|&kept| i64::from(kept) < ingest.max_age_days) {
+        if let Some(kept) =
+            database.telemetry_retention_days.filter(|&kept| i64::from(kept) < ingest.max_age_days)
+        {
             warn(format!(
                 "TELEMETRY_RETENTION_DAYS={kept} is less than MAX_AGE_DAYS={}: a message older than {kept} days is \
                  accepted and its row dropped at once; lower MAX_AGE_DAYS",
@@ -176,12 +184,16 @@ fn without_port(place: &str) -> &str {
 
 /// The host of a websocket URL.
 fn host_of(url: &str) -> &str {
-    let place = websocket_origin(url).and_then(|origin| origin.split_once("://")).map_or("", |(_, place)| place);
+    let place = websocket_origin(url)
+        .and_then(|origin| origin.split_once("://"))
+        .map_or("", |(_, place)| place);
     let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
-    let host = place.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(place, |(host, _)| host);
+    let host =
+        place.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(place, |(host, _)| host);
     host.trim_start_matches('[').trim_end_matches(']')
 }
 
 fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }

@@ -54,7 +54,9 @@ pub enum ConfigError {
         why: String,
     },
     /// A secret among the arguments.
-    #[error("--set {0}: a secret must not be an argument, which every user of the machine can read; use {0}_FILE")]
+    #[error(
+        "--set {0}: a secret must not be an argument, which every user of the machine can read; use {0}_FILE"
+    )]
     SecretFlag(&'static str),
     /// A flag with an unknown name.
     #[error("--set {name}: there is no such setting; {hint}")]

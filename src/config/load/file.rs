@@ -1,6 +1,7 @@
 //! Reads the settings file, and files that hold one secret.
 //!
-//! An unknown key in the file is an error. An error never repeats a line of the file, which may hold a secret.
+//! An unknown key in the file is an error. An error never repeats a line of the file, which may
+//! hold a secret.
 
 use std::path::{Path, PathBuf};
 
@@ -60,12 +61,17 @@ fn read_section(
         return Err((format!("[{section}]"), unknown_section(section)));
     };
     let Some(keys) = value.into_dict() else {
-        return Err((section.to_owned(), format!("this is a section: write [{section}], then its settings below")));
+        return Err((
+            section.to_owned(),
+            format!("this is a section: write [{section}], then its settings below"),
+        ));
     };
     for (key, value) in keys {
         let place = || format!("[{section}] {key}");
         match find_key(&key) {
-            None => wrong(place(), format!("there is no such setting; {}", table::did_you_mean(&key))),
+            None => {
+                wrong(place(), format!("there is no such setting; {}", table::did_you_mean(&key)))
+            }
             Some((owner, _)) if owner.name != area.name => {
                 wrong(place(), format!("this setting belongs under [{}]", owner.name));
             }
@@ -96,7 +102,9 @@ fn text_of(value: &Value) -> Option<String> {
     match value {
         Value::String(_, text) => Some(text.clone()),
         Value::Bool(_, value) => Some(value.to_string()),
-        Value::Num(_, number @ (Num::F32(_) | Num::F64(_))) => number.to_f64().map(|number| number.to_string()),
+        Value::Num(_, number @ (Num::F32(_) | Num::F64(_))) => {
+            number.to_f64().map(|number| number.to_string())
+        }
         Value::Num(_, number) => number
             .to_i128()
             .map(|number| number.to_string())
@@ -112,10 +120,18 @@ pub(super) fn read_secret(
     origin: SettingOrigin,
     errors: &mut Vec<ConfigError>,
 ) -> Option<(String, SettingOrigin)> {
-    let read = disk::read_text(&path, MAX_SECRET_BYTES).map_err(|error| error.to_string()).and_then(|text| {
-        let secret = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
-        if secret.is_empty() { Err("the file is empty".to_owned()) } else { Ok(secret.to_owned()) }
-    });
+    let read = disk::read_text(&path, MAX_SECRET_BYTES)
+        .map_err(|error| error.to_string())
+        .and_then(|text| {
+            let secret = text
+                .strip_suffix('\n')
+                .map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+            if secret.is_empty() {
+                Err("the file is empty".to_owned())
+            } else {
+                Ok(secret.to_owned())
+            }
+        });
     match read {
         Ok(secret) => Some((secret, SettingOrigin::SecretFile(path, Box::new(origin)))),
         Err(why) => {

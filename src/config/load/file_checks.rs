@@ -1,7 +1,7 @@
 //! Checks that the files named by settings exist and can be read by this user.
 //!
-//! It opens them and reads no content. A file that is written later may be missing: of the CRL only the directory must
-//! exist, and a PID file exists only while the broker runs.
+//! It opens them and reads no content. A file that is written later may be missing: of the CRL only
+//! the directory must exist, and a PID file exists only while the broker runs.
 
 use std::fs;
 use std::io;
@@ -23,7 +23,10 @@ pub fn faults(effective: &[Effective]) -> Vec<String> {
         let (name, value) = (row.name, row.value.as_deref()?);
         let path = Path::new(value);
         let (result, what) = match name {
-            OUTPUT => (is_directory(directory_of(path)), "the directory it is to be written to cannot be used"),
+            OUTPUT => (
+                is_directory(directory_of(path)),
+                "the directory it is to be written to cannot be used",
+            ),
             TRANSIENT => return None,
             _ if is_path(name) => (is_readable(path), "the file cannot be read"),
             _ => return None,
@@ -46,7 +49,11 @@ fn is_readable(path: &Path) -> io::Result<()> {
 }
 
 fn is_directory(path: &Path) -> io::Result<()> {
-    if fs::metadata(path)?.is_dir() { Ok(()) } else { Err(io::Error::other("it is not a directory")) }
+    if fs::metadata(path)?.is_dir() {
+        Ok(())
+    } else {
+        Err(io::Error::other("it is not a directory"))
+    }
 }
 
 fn directory_of(path: &Path) -> &Path {

@@ -27,7 +27,8 @@ pub const FILE_VARIABLE: &str = "SLUICE_CONFIG";
 pub struct Sources {
     /// The file of `--config`. It must exist.
     pub config_file: Option<PathBuf>,
-    /// The file that is read if neither `--config` nor `SLUICE_CONFIG` names one. It may be missing.
+    /// The file that is read if neither `--config` nor `SLUICE_CONFIG` names one. It may be
+    /// missing.
     pub system_file: Option<PathBuf>,
     /// The environment.
     pub environment: Vec<(String, String)>,
@@ -63,11 +64,14 @@ pub fn parse_flag(argument: &str) -> Result<(String, String), String> {
 // === impl Sources ===
 
 impl Sources {
-    /// The sources of this process: `config_file`, `flags`, and the environment variables that are settings.
+    /// The sources of this process: `config_file`, `flags`, and the environment variables that are
+    /// settings.
     pub fn of_process(config_file: Option<PathBuf>, flags: Vec<(String, String)>) -> Self {
         let ours = |name: &str| name == FILE_VARIABLE || table::find(name).is_some();
         let environment = std::env::vars_os()
-            .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+            .map(|(name, value)| {
+                (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
+            })
             .filter(|(name, _)| ours(name))
             .collect();
         Self { config_file, system_file: Some(SYSTEM_FILE.into()), environment, flags }
@@ -75,17 +79,24 @@ impl Sources {
 
     /// Returns the file to read, and what named it.
     fn file(&self) -> Option<(&Path, &'static str)> {
-        let named = self.environment.iter().rev().find(|(name, value)| name == FILE_VARIABLE && !value.is_empty());
+        let named = self
+            .environment
+            .iter()
+            .rev()
+            .find(|(name, value)| name == FILE_VARIABLE && !value.is_empty());
         let flag = self.config_file.as_deref().map(|path| (path, "--config"));
-        flag.or_else(|| named.map(|(_, path)| (Path::new(path), FILE_VARIABLE)))
-            .or_else(|| self.system_file.as_deref().filter(|path| path.exists()).map(|path| (path, "default")))
+        flag.or_else(|| named.map(|(_, path)| (Path::new(path), FILE_VARIABLE))).or_else(|| {
+            self.system_file.as_deref().filter(|path| path.exists()).map(|path| (path, "default"))
+        })
     }
 }
 
 /// Prints names only: values may be secrets.
 impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = |pairs: &[(String, String)]| pairs.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        let names = |pairs: &[(String, String)]| {
+            pairs.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>()
+        };
         f.debug_struct("Sources")
             .field("config_file", &self.config_file)
             .field("system_file", &self.system_file)
@@ -106,7 +117,12 @@ impl Provider for Layer {
         let values = |texts: &BTreeMap<String, String>| -> Dict {
             texts.iter().map(|(key, text)| (key.clone(), Value::from(text.clone()))).collect()
         };
-        let areas: Dict = self.1.0.iter().map(|(area, texts)| ((*area).to_owned(), values(texts).into())).collect();
+        let areas: Dict = self
+            .1
+            .0
+            .iter()
+            .map(|(area, texts)| ((*area).to_owned(), values(texts).into()))
+            .collect();
         Ok(Profile::Default.collect(areas))
     }
 }
@@ -152,7 +168,8 @@ fn flags(sources: &Sources, errors: &mut Vec<ConfigError>) -> Texts {
 fn collect(figment: &Figment, errors: &mut Vec<ConfigError>) -> Merged {
     let mut merged = Merged::new();
     for area in &table::AREAS {
-        let texts = figment.find_value(area.name).ok().and_then(Value::into_dict).unwrap_or_default();
+        let texts =
+            figment.find_value(area.name).ok().and_then(Value::into_dict).unwrap_or_default();
         let given = |key: &str| {
             let value = texts.get(key)?;
             Some((value.as_str()?.to_owned(), origin_of(figment.get_metadata(value.tag()))))
@@ -166,7 +183,9 @@ fn collect(figment: &Figment, errors: &mut Vec<ConfigError>) -> Merged {
                     errors.push(ConfigError::BothAtOnce { name: setting.name, direct, by_file });
                     None
                 }
-                (_, Some((path, origin))) => file::read_secret(setting, path.into(), origin, errors),
+                (_, Some((path, origin))) => {
+                    file::read_secret(setting, path.into(), origin, errors)
+                }
                 (direct, None) => direct,
             };
             if let Some((text, origin)) = found {
@@ -178,7 +197,8 @@ fn collect(figment: &Figment, errors: &mut Vec<ConfigError>) -> Merged {
 }
 
 fn origin_of(metadata: Option<&Metadata>) -> SettingOrigin {
-    let file = metadata.and_then(|metadata| metadata.source.as_ref()).and_then(figment::Source::file_path);
+    let file =
+        metadata.and_then(|metadata| metadata.source.as_ref()).and_then(figment::Source::file_path);
     match (metadata.map(|metadata| metadata.name.as_ref()), file) {
         (Some(FILE), Some(path)) => SettingOrigin::File(path.to_owned()),
         (Some(ENVIRONMENT), _) => SettingOrigin::Environment,

@@ -1,6 +1,7 @@
 //! Where the value of a setting came from.
 //!
-//! It knows no layer and no table: the layers name an origin, and errors and `config show` display it.
+//! It knows no layer and no table: the layers name an origin, and errors and `config show` display
+//! it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -29,7 +30,9 @@ impl fmt::Display for SettingOrigin {
             Self::File(path) => write!(f, "{}", path.display()),
             Self::Environment => f.write_str("environment"),
             Self::Flag => f.write_str("--set"),
-            Self::SecretFile(path, named_in) => write!(f, "file {}, named in {named_in}", path.display()),
+            Self::SecretFile(path, named_in) => {
+                write!(f, "file {}, named in {named_in}", path.display())
+            }
         }
     }
 }

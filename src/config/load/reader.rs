@@ -1,7 +1,7 @@
 //! Parses merged texts into checked values, one call per setting, and collects all errors.
 //!
-//! An invalid value is replaced by a placeholder so that reading continues. The placeholder never leaves
-//! [`crate::config::Config::load`].
+//! An invalid value is replaced by a placeholder so that reading continues. The placeholder never
+//! leaves [`crate::config::Config::load`].
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -30,7 +30,12 @@ impl<'a> SettingReader<'a> {
         merged: &'a Merged,
         errors: Vec<ConfigError>,
     ) -> Self {
-        Self { names: table.map(|setting| setting.name).collect(), merged, failed: BTreeSet::new(), errors }
+        Self {
+            names: table.map(|setting| setting.name).collect(),
+            merged,
+            failed: BTreeSet::new(),
+            errors,
+        }
     }
 
     /// Reads a switch.
@@ -40,7 +45,8 @@ impl<'a> SettingReader<'a> {
 
     /// Reads a whole number; the bounds of the setting must fit `T`.
     pub(crate) fn whole<T: TryFrom<u64> + Default>(&mut self, name: &'static str) -> T {
-        self.value(name, |kind, text| kind.whole(text).and_then(|number| T::try_from(number).ok())).unwrap_or_default()
+        self.value(name, |kind, text| kind.whole(text).and_then(|number| T::try_from(number).ok()))
+            .unwrap_or_default()
     }
 
     /// Reads a number.
@@ -108,7 +114,11 @@ impl<'a> SettingReader<'a> {
     }
 
     /// Parses one value. `None` means unset or invalid; the latter is recorded as an error.
-    fn value<T>(&mut self, name: &'static str, parse: impl FnOnce(&SettingKind, &str) -> Option<T>) -> Option<T> {
+    fn value<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&SettingKind, &str) -> Option<T>,
+    ) -> Option<T> {
         debug_assert!(self.names.contains(name), "{name} is not in the table");
         let given = self.merged.get(name)?;
         if given.text.is_empty() && given.setting.default.is_none() {
@@ -129,7 +139,11 @@ impl<'a> SettingReader<'a> {
 
     fn describe(&self, name: &str) -> String {
         match self.merged.get(name).filter(|given| !given.text.is_empty()) {
-            Some(given) => format!("{name} = {} ({})", ShownValue::new(given.setting, &given.text), given.origin),
+            Some(given) => format!(
+                "{name} = {} ({})",
+                ShownValue::new(given.setting, &given.text),
+                given.origin
+            ),
             None => format!("{name} is not set"),
         }
     }

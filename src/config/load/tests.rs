@@ -8,12 +8,14 @@ use crate::config::sections::process::LogFormat;
 use crate::config::*;
 
 fn environment(pairs: &[(&str, &str)]) -> Sources {
-    let environment = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let environment =
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     Sources { environment, ..Sources::default() }
 }
 
 fn flags(mut sources: Sources, pairs: &[(&str, &str)]) -> Sources {
-    sources.flags = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    sources.flags =
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     sources
 }
 
@@ -50,9 +52,16 @@ fn with_nothing_set_everything_stands_at_its_default() {
     let Loaded { config, effective } = Config::load(&Sources::default()).unwrap();
     assert_eq!((config.broker.host.as_str(), config.broker.port), ("localhost", 1883));
     assert_eq!(config.broker.topic, "tenant/+/device/+/#");
-    assert_eq!((config.broker.receive_maximum, config.broker.max_packet_bytes), (16_000, 16 * 1024 * 1024));
+    assert_eq!(
+        (config.broker.receive_maximum, config.broker.max_packet_bytes),
+        (16_000, 16 * 1024 * 1024)
+    );
     assert_eq!(config.broker.session_expiry_seconds, 604_800);
-    assert!(config.broker.tls.is_none() && config.broker.username.is_none() && config.database.url.is_none());
+    assert!(
+        config.broker.tls.is_none()
+            && config.broker.username.is_none()
+            && config.database.url.is_none()
+    );
     assert!(config.database.migrate_on_start);
     assert_eq!(config.database.telemetry_retention_days, Some(30));
     assert_eq!((config.ingest.cert_auth_enabled, config.ingest.require_token), (false, true));
@@ -60,16 +69,23 @@ fn with_nothing_set_everything_stands_at_its_default() {
     assert_eq!(config.ingest.flush_interval.as_millis(), 5);
     assert_eq!(config.certificates.cn_format, CnFormat::Strict);
     assert_eq!(config.http.ops_bind, "127.0.0.1:9464".parse().unwrap());
-    assert_eq!((config.process.log_level.as_str(), config.process.log_format), ("info", LogFormat::Text));
+    assert_eq!(
+        (config.process.log_level.as_str(), config.process.log_format),
+        ("info", LogFormat::Text)
+    );
     assert!(effective.iter().all(|row| row.source == "default"));
     assert_eq!(config.warnings(), Vec::<String>::new());
 }
 
 #[test]
 fn flags_win_over_the_environment_which_wins_over_the_file_which_wins_over_defaults() {
-    let (_directory, path) = file("[broker]\nmqtt_port = 1\nmqtt_host = \"of-file\"\nmqtt_client_id = \"of-file\"\n");
-    let mut sources =
-        environment(&[("MQTT_PORT", "2"), ("MQTT_HOST", "of-env"), ("SLUICE_CONFIG", path.to_str().unwrap())]);
+    let (_directory, path) =
+        file("[broker]\nmqtt_port = 1\nmqtt_host = \"of-file\"\nmqtt_client_id = \"of-file\"\n");
+    let mut sources = environment(&[
+        ("MQTT_PORT", "2"),
+        ("MQTT_HOST", "of-env"),
+        ("SLUICE_CONFIG", path.to_str().unwrap()),
+    ]);
     sources = flags(sources, &[("MQTT_PORT", "4"), ("MQTT_PORT", "3")]);
     let loaded = Config::load(&sources).unwrap();
     assert_eq!(loaded.config.broker.port, 3);
@@ -84,7 +100,9 @@ fn flags_win_over_the_environment_which_wins_over_the_file_which_wins_over_defau
 #[test]
 fn an_empty_variable_counts_as_none() {
     let (_directory, mut sources) = with_file("[broker]\nmqtt_host = \"of-file\"\n");
-    sources.environment = environment(&[("MQTT_HOST", ""), ("MQTT_PORT", ""), ("MQTT_PASSWORD_FILE", "")]).environment;
+    sources.environment =
+        environment(&[("MQTT_HOST", ""), ("MQTT_PORT", ""), ("MQTT_PASSWORD_FILE", "")])
+            .environment;
     let loaded = Config::load(&sources).unwrap();
     assert_eq!((loaded.config.broker.host.as_str(), loaded.config.broker.port), ("of-file", 1883));
 }
@@ -103,9 +121,9 @@ fn a_named_file_must_be_there_and_the_systems_may_be_missing() {
     let system = Sources { system_file: Some(missing.clone()), ..Sources::default() };
     assert!(Config::load(&system).is_ok());
     let flag = Sources { config_file: Some(missing), ..Sources::default() };
-    assert!(
-        error(&flag).starts_with("the settings file \"/nonexistent/sluice.toml\", named by --config: No such file")
-    );
+    assert!(error(&flag).starts_with(
+        "the settings file \"/nonexistent/sluice.toml\", named by --config: No such file"
+    ));
     let variable = environment(&[("SLUICE_CONFIG", "/nonexistent/sluice.toml")]);
     assert!(error(&variable).contains("named by SLUICE_CONFIG"));
 }
@@ -150,7 +168,8 @@ fn all_errors_are_told_at_once_with_name_value_source_and_what_is_allowed() {
 
 #[test]
 fn a_setting_in_the_wrong_section_is_told_its_own() {
-    let (_directory, sources) = with_file("mqtt_tls = 1\n[http]\nmqtt_host = \"x\"\nMQTT_PORT = 1\n");
+    let (_directory, sources) =
+        with_file("mqtt_tls = 1\n[http]\nmqtt_host = \"x\"\nMQTT_PORT = 1\n");
     let all = errors(&sources).join("\n");
     assert!(all.contains("[http] mqtt_host: this setting belongs under [broker]"), "{all}");
     assert!(all.contains("[mqtt_tls]: this setting belongs under [broker]"), "{all}");
@@ -159,7 +178,8 @@ fn a_setting_in_the_wrong_section_is_told_its_own() {
 
 #[test]
 fn a_file_that_is_not_toml_names_the_line_and_never_repeats_it() {
-    let (_directory, mut sources) = with_file("[broker]\nmqtt_port = 1\nmqtt_password = \"hunter2\n");
+    let (_directory, mut sources) =
+        with_file("[broker]\nmqtt_port = 1\nmqtt_password = \"hunter2\n");
     sources.environment = environment(&[("MQTT_PORT", "0")]).environment;
     let all = errors(&sources);
     assert_eq!(all.len(), 2, "{all:#?}");
@@ -170,12 +190,16 @@ fn a_file_that_is_not_toml_names_the_line_and_never_repeats_it() {
 #[test]
 fn a_secret_may_come_from_a_file_and_loses_its_line_end() {
     let directory = tempfile::tempdir().unwrap();
-    for (content, secret) in
-        [("hunter2\n", "hunter2"), ("hunter2\r\n", "hunter2"), ("hunter2", "hunter2"), (" h \n\n", " h \n")]
-    {
+    for (content, secret) in [
+        ("hunter2\n", "hunter2"),
+        ("hunter2\r\n", "hunter2"),
+        ("hunter2", "hunter2"),
+        (" h \n\n", " h \n"),
+    ] {
         let path = directory.path().join("password");
         std::fs::write(&path, content).unwrap();
-        let sources = environment(&[("MQTT_USERNAME", "u"), ("MQTT_PASSWORD_FILE", path.to_str().unwrap())]);
+        let sources =
+            environment(&[("MQTT_USERNAME", "u"), ("MQTT_PASSWORD_FILE", path.to_str().unwrap())]);
         let loaded = Config::load(&sources).unwrap();
         assert_eq!(loaded.config.broker.password.as_ref().unwrap().expose(), secret);
         let from = format!("file {}, named in environment", path.display());
@@ -183,9 +207,15 @@ fn a_secret_may_come_from_a_file_and_loses_its_line_end() {
     }
     let empty = directory.path().join("empty");
     std::fs::write(&empty, "\n").unwrap();
-    assert!(error(&environment(&[("ADMIN_TOKEN_FILE", empty.to_str().unwrap())])).ends_with("the file is empty"));
+    assert!(
+        error(&environment(&[("ADMIN_TOKEN_FILE", empty.to_str().unwrap())]))
+            .ends_with("the file is empty")
+    );
     let gone = error(&environment(&[("DATABASE_URL_FILE", "/nonexistent")]));
-    assert!(gone.starts_with("DATABASE_URL_FILE = \"/nonexistent\" (environment): No such file"), "{gone}");
+    assert!(
+        gone.starts_with("DATABASE_URL_FILE = \"/nonexistent\" (environment): No such file"),
+        "{gone}"
+    );
 }
 
 #[test]
@@ -194,24 +224,36 @@ fn a_secret_and_its_file_at_once_are_an_error_whatever_the_layers() {
     sources.environment = environment(&[("ADMIN_TOKEN", "hunter2hunter2")]).environment;
     let text = error(&sources);
     assert!(text.starts_with("ADMIN_TOKEN (environment) and ADMIN_TOKEN_FILE (/"), "{text}");
-    assert!(text.ends_with("are both set: keep one of them") && !text.contains("hunter2"), "{text}");
+    assert!(
+        text.ends_with("are both set: keep one of them") && !text.contains("hunter2"),
+        "{text}"
+    );
 }
 
 #[test]
 fn secrets_never_show() {
-    let (_directory, mut sources) = with_file("[database]\ndatabase_url = \"postgres://u:hunter2@h/d\"\n");
-    sources.environment =
-        environment(&[("MQTT_USERNAME", "u"), ("MQTT_PASSWORD", "hunter2"), ("ADMIN_TOKEN", "hunter2hunter2")])
-            .environment;
+    let (_directory, mut sources) =
+        with_file("[database]\ndatabase_url = \"postgres://u:hunter2@h/d\"\n");
+    sources.environment = environment(&[
+        ("MQTT_USERNAME", "u"),
+        ("MQTT_PASSWORD", "hunter2"),
+        ("ADMIN_TOKEN", "hunter2hunter2"),
+    ])
+    .environment;
     let loaded = Config::load(&sources).unwrap();
     assert_eq!(loaded.config.database.url.as_ref().unwrap().expose(), "postgres://u:hunter2@h/d");
-    let masked: Vec<_> = loaded.effective.iter().filter(|row| row.value.as_deref() == Some("***")).collect();
+    let masked: Vec<_> =
+        loaded.effective.iter().filter(|row| row.value.as_deref() == Some("***")).collect();
     assert_eq!(masked.len(), 3);
     let shown = serde_json::to_string(&loaded.effective).unwrap();
     let text = format!("{loaded:?} {sources:?} {shown} {:?}", loaded.config.warnings());
     assert!(!text.contains("hunter2"), "{text}");
 
-    let wrong = [("DATABASE_URL", "hunter2"), ("ADMIN_TOKEN", "hunter2 "), ("MQTT_HOST", "mqtt://u:hunter2@h")];
+    let wrong = [
+        ("DATABASE_URL", "hunter2"),
+        ("ADMIN_TOKEN", "hunter2 "),
+        ("MQTT_HOST", "mqtt://u:hunter2@h"),
+    ];
     let failed = Config::load(&environment(&wrong)).unwrap_err();
     assert_eq!(failed.iter().count(), 3);
     assert!(!format!("{failed} {failed:?}").contains("hunter2"), "{failed}");
@@ -220,8 +262,14 @@ fn secrets_never_show() {
 #[test]
 fn settings_that_do_not_go_together_are_refused_with_both_named() {
     for (pairs, expected) in [
-        (&[("MQTT_TLS", "1"), ("MQTT_CLIENT_CERT", "/c")][..], "MQTT_CLIENT_KEY is not set: each needs the other"),
-        (&[("MQTT_CA_CERT", "/c")], "MQTT_TLS = \"0\" (default): it is used only with TLS: set MQTT_TLS=1"),
+        (
+            &[("MQTT_TLS", "1"), ("MQTT_CLIENT_CERT", "/c")][..],
+            "MQTT_CLIENT_KEY is not set: each needs the other",
+        ),
+        (
+            &[("MQTT_CA_CERT", "/c")],
+            "MQTT_TLS = \"0\" (default): it is used only with TLS: set MQTT_TLS=1",
+        ),
         (&[("MQTT_PASSWORD", "p")], "MQTT_USERNAME is not set: a password needs a user name"),
         (
             &[("MQTT_JWT_KEY", "/k")],
@@ -242,8 +290,14 @@ fn settings_that_do_not_go_together_are_refused_with_both_named() {
             "used only for keys from an https:// URL",
         ),
         (&[("JWT_ISSUER", "https://h")], "its keys must be found somewhere"),
-        (&[("JWT_PEM_PATH", "/p"), ("JWT_JWKS_PATH", "/j"), ("JWT_ISSUER", "https://h")], "its keys are in one place"),
-        (&[("RATE_LIMIT_RPS", "0.5"), ("RATE_LIMIT_BURST", "0")], "set RATE_LIMIT_BURST to 1 or more"),
+        (
+            &[("JWT_PEM_PATH", "/p"), ("JWT_JWKS_PATH", "/j"), ("JWT_ISSUER", "https://h")],
+            "its keys are in one place",
+        ),
+        (
+            &[("RATE_LIMIT_RPS", "0.5"), ("RATE_LIMIT_BURST", "0")],
+            "set RATE_LIMIT_BURST to 1 or more",
+        ),
         (&[("BATCH_SIZE", "10000")], "MQTT_RECEIVE_MAXIMUM must be at least 2 x BATCH_SIZE, 20000"),
         (
             &[("MAX_PAYLOAD_BYTES", "4096"), ("MQTT_MAX_PACKET_BYTES", "4096")],
@@ -260,8 +314,9 @@ fn settings_that_do_not_go_together_are_refused_with_both_named() {
 
 #[test]
 fn issuers_come_from_the_environment_and_from_a_list_and_are_warned_of() {
-    let (_directory, path) =
-        file("[[issuer]]\nissuer = \"b\"\njwks_url = \"http://id.example.org:80/k\"\naudience = \"m\"\n");
+    let (_directory, path) = file(
+        "[[issuer]]\nissuer = \"b\"\njwks_url = \"http://id.example.org:80/k\"\naudience = \"m\"\n",
+    );
     let pairs = [
         ("JWT_ISSUER", "a"),
         ("JWT_JWKS_URL", "http://[::1]:8080/k"),
@@ -275,7 +330,10 @@ fn issuers_come_from_the_environment_and_from_a_list_and_are_warned_of() {
     assert_eq!(two.group_claims, ["g", "h"]);
     let warnings = config.warnings();
     assert!(warnings[0].starts_with("the issuer a has no audience"), "{warnings:?}");
-    assert!(warnings[1].starts_with("the keys of b come in the clear from http://id.example.org:80/k"), "{warnings:?}");
+    assert!(
+        warnings[1].starts_with("the keys of b come in the clear from http://id.example.org:80/k"),
+        "{warnings:?}"
+    );
     assert_eq!(warnings.len(), 2);
 }
 
@@ -287,20 +345,33 @@ fn a_token_may_be_the_login_in_each_of_its_places() {
         (&[("MQTT_JWT_AS", "username"), ("MQTT_PASSWORD", "p")], JwtPlace::Username),
         (&[("MQTT_JWT_AS", "enhanced")], JwtPlace::Enhanced),
     ] {
-        let all = [pairs, &[("MQTT_JWT_KEY", "/k"), ("MQTT_JWT_CLAIMS", r#"{"iss": "i"}"#)]].concat();
+        let all =
+            [pairs, &[("MQTT_JWT_KEY", "/k"), ("MQTT_JWT_CLAIMS", r#"{"iss": "i"}"#)]].concat();
         let jwt = Config::load(&environment(&all)).unwrap().config.broker.jwt.unwrap();
-        assert_eq!((jwt.place, jwt.claims["iss"].as_str(), jwt.lifetime.as_secs()), (place, Some("i"), 3600));
+        assert_eq!(
+            (jwt.place, jwt.claims["iss"].as_str(), jwt.lifetime.as_secs()),
+            (place, Some("i"), 3600)
+        );
     }
     for claims in ["[]", "{", r#"{"exp": 1}"#] {
-        let text = error(&environment(&[("MQTT_JWT_KEY", "/k"), ("MQTT_USERNAME", "u"), ("MQTT_JWT_CLAIMS", claims)]));
+        let text = error(&environment(&[
+            ("MQTT_JWT_KEY", "/k"),
+            ("MQTT_USERNAME", "u"),
+            ("MQTT_JWT_CLAIMS", claims),
+        ]));
         assert!(text.contains("expected a JSON object of at most 16 KiB without exp"), "{text}");
     }
 }
 
 #[test]
 fn a_wrong_setting_is_not_blamed_a_second_time_for_what_it_does_to_others() {
-    assert!(error(&environment(&[("BATCH_SIZE", "0"), ("MQTT_RECEIVE_MAXIMUM", "2")])).contains("BATCH_SIZE"));
-    assert!(error(&environment(&[("MQTT_TLS", "on"), ("MQTT_CA_CERT", "/c")])).contains("MQTT_TLS"));
+    assert!(
+        error(&environment(&[("BATCH_SIZE", "0"), ("MQTT_RECEIVE_MAXIMUM", "2")]))
+            .contains("BATCH_SIZE")
+    );
+    assert!(
+        error(&environment(&[("MQTT_TLS", "on"), ("MQTT_CA_CERT", "/c")])).contains("MQTT_TLS")
+    );
 }
 
 #[test]
@@ -321,7 +392,10 @@ fn values_reach_the_fields_in_their_units() {
     assert_eq!(config.database.telemetry_retention_days, None);
     assert_eq!(config.ingest.rate_limit, Some(RateLimit { per_second: 0.5, burst: 50.0 }));
     assert_eq!(config.certificates.cn_format, CnFormat::Plain);
-    assert_eq!((config.process.log_format, config.process.shutdown_timeout.as_secs()), (LogFormat::Json, 7));
+    assert_eq!(
+        (config.process.log_format, config.process.shutdown_timeout.as_secs()),
+        (LogFormat::Json, 7)
+    );
     assert_eq!(config.http.ops_bind, "[::1]:0".parse().unwrap());
 }
 
@@ -331,13 +405,19 @@ fn what_is_legal_but_dangerous_is_warned_of() {
         (&[("REQUIRE_TOKEN", "0")][..], "CERT_AUTH_ENABLED=0 and REQUIRE_TOKEN=0"),
         (&[("AUTO_PROVISION", "1")], "AUTO_PROVISION=1"),
         (&[("TELEMETRY_RETENTION_DAYS", "7")], "less than MAX_AGE_DAYS=30"),
-        (&[("MQTT_HOST", "b.example"), ("MQTT_USERNAME", "u"), ("MQTT_PASSWORD", "p")], "in the clear"),
+        (
+            &[("MQTT_HOST", "b.example"), ("MQTT_USERNAME", "u"), ("MQTT_PASSWORD", "p")],
+            "in the clear",
+        ),
         (&[("HTTP_BIND", "0.0.0.0:8080")], "ADMIN_TOKEN is not set"),
         (&[("ADMIN_TOKEN", "12345678")], "can be guessed"),
         (&[("CERT_CN_FORMAT", "plain")], "CERT_CN_FORMAT=plain"),
         (&[("MAX_PAYLOAD_BYTES", "300000")], "cannot be replayed"),
         (&[("PUBLIC_BIND", "127.0.0.1:8081")], "PUBLIC_WEBSOCKET_URL is not set"),
-        (&[("PUBLIC_BIND", "127.0.0.1:8081"), ("PUBLIC_WEBSOCKET_URL", "ws://b.example:9002/")], "in the clear"),
+        (
+            &[("PUBLIC_BIND", "127.0.0.1:8081"), ("PUBLIC_WEBSOCKET_URL", "ws://b.example:9002/")],
+            "in the clear",
+        ),
     ] {
         let warnings = Config::load(&environment(pairs)).unwrap().config.warnings();
         assert!(warnings.len() == 1 && warnings[0].contains(expected), "{expected}: {warnings:?}");
@@ -349,14 +429,18 @@ fn what_is_legal_but_dangerous_is_warned_of() {
         &[("PUBLIC_BIND", "127.0.0.1:8081"), ("PUBLIC_WEBSOCKET_URL", "wss://b.example")],
         &[("REQUIRE_TOKEN", "0"), ("CERT_AUTH_ENABLED", "1")],
     ] {
-        assert_eq!(Config::load(&environment(quiet)).unwrap().config.warnings(), Vec::<String>::new());
+        assert_eq!(
+            Config::load(&environment(quiet)).unwrap().config.warnings(),
+            Vec::<String>::new()
+        );
     }
 }
 
 #[test]
 fn the_template_uncommented_is_the_defaults() {
-    let uncomment =
-        |line: &str| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line).to_owned();
+    let uncomment = |line: &str| {
+        line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line).to_owned()
+    };
     let text: Vec<String> = template().lines().map(uncomment).collect();
     let (_directory, sources) = with_file(&text.join("\n"));
     let path = sources.config_file.clone().unwrap().display().to_string();

@@ -1,6 +1,7 @@
 //! Settings of access control: the policy, and the issuers whose tokens are accepted.
 //!
-//! It reads the list of issuers, but none of their keys: the code that refreshes keys finds whether they exist.
+//! It reads the list of issuers, but none of their keys: the code that refreshes keys finds whether
+//! they exist.
 
 use std::path::PathBuf;
 
@@ -19,7 +20,8 @@ pub struct AccessConfig {
     pub issuers: Vec<IssuerConfig>,
 }
 
-const NAMES: SettingKind = SettingKind::Text(SettingRule { allowed: "names separated by commas", holds: is_list });
+const NAMES: SettingKind =
+    SettingKind::Text(SettingRule { allowed: "names separated by commas", holds: is_list });
 
 /// The rows of the settings table.
 pub(crate) const SETTINGS: &[Setting] = &[
@@ -72,7 +74,12 @@ pub(crate) const SETTINGS: &[Setting] = &[
         NAMES,
         "Where a token names its groups; a dot leads into an object.",
     ),
-    Setting::with_default("JWT_SCOPE_CLAIMS", "scope", NAMES, "Where a token names its scopes, as a text or a list."),
+    Setting::with_default(
+        "JWT_SCOPE_CLAIMS",
+        "scope",
+        NAMES,
+        "Where a token names its scopes, as a text or a list.",
+    ),
     Setting::optional(
         "JWT_ISSUERS_PATH",
         SettingKind::Path,
@@ -89,14 +96,19 @@ impl AccessConfig {
         let mut issuers = Vec::new();
         if unchecked.issuer.is_empty() {
             unchecked.needs_an_issuer(reader);
-        } else if let Some(issuer) = unchecked.clone().checked(|why| reader.conflict(&["JWT_ISSUER"], why)) {
+        } else if let Some(issuer) =
+            unchecked.clone().checked(|why| reader.conflict(&["JWT_ISSUER"], why))
+        {
             issuers.push(issuer);
         }
         if let Some(path) = reader.path("JWT_ISSUERS_PATH") {
             issuer_list::read(&path, &unchecked, &mut issuers, |error| reader.push_error(error));
         }
         if unchecked.ca_cert.is_some() && !issuers.iter().any(IssuerConfig::uses_tls) {
-            reader.conflict(&["JWT_CA_CERT"], "it is used only for keys from an https:// URL: leave it out");
+            reader.conflict(
+                &["JWT_CA_CERT"],
+                "it is used only for keys from an https:// URL: leave it out",
+            );
         }
         Self { acl_rules_path: reader.path("ACL_RULES_PATH"), issuers }
     }

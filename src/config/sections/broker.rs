@@ -40,7 +40,8 @@ pub struct BrokerConfig {
     pub max_packet_bytes: usize,
 }
 
-/// The token that Sluice signs for its own login. The key is read for each token, so a new key needs no restart.
+/// The token that Sluice signs for its own login. The key is read for each token, so a new key
+/// needs no restart.
 #[derive(Clone, Debug)]
 pub struct BrokerJwt {
     /// `MQTT_JWT_KEY`.
@@ -81,11 +82,16 @@ pub struct BrokerTls {
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 
-const HOST: SettingKind =
-    SettingKind::Text(SettingRule { allowed: "a host name or an IP address, without scheme or port", holds: is_host });
-const NAME: SettingKind = SettingKind::Text(SettingRule { allowed: "a user name", holds: |_| true });
-const PASSWORD: SettingKind =
-    SettingKind::Secret(SettingRule { allowed: "a password of at most 65535 bytes", holds: |_| true });
+const HOST: SettingKind = SettingKind::Text(SettingRule {
+    allowed: "a host name or an IP address, without scheme or port",
+    holds: is_host,
+});
+const NAME: SettingKind =
+    SettingKind::Text(SettingRule { allowed: "a user name", holds: |_| true });
+const PASSWORD: SettingKind = SettingKind::Secret(SettingRule {
+    allowed: "a password of at most 65535 bytes",
+    holds: |_| true,
+});
 const CLIENT_ID: SettingKind = SettingKind::Text(SettingRule {
     allowed: "1 to 128 characters, none of them + or #",
     holds: |text| text.len() <= 128 && is_plain(text),
@@ -103,13 +109,20 @@ const CLAIMS: SettingKind = SettingKind::Text(SettingRule {
     allowed: "a JSON object of at most 16 KiB without exp, iat and nbf, such as {\"iss\": \"sluice\", \"sub\": \"gate\"}",
     holds: |text| claims(text).is_some(),
 });
-const KEY_ID: SettingKind = SettingKind::Text(SettingRule { allowed: "a key's name", holds: |_| true });
+const KEY_ID: SettingKind =
+    SettingKind::Text(SettingRule { allowed: "a key's name", holds: |_| true });
 const PLACES: &[&str] = &["password", "username", "enhanced"];
 
 /// The rows of the settings table.
 pub(crate) const SETTINGS: &[Setting] = &[
     Setting::with_default("MQTT_HOST", "localhost", HOST, "The broker's host."),
-    Setting::whole("MQTT_PORT", "1883", (1, 65_535), "", "The broker's TCP port; 8883 is usual with TLS."),
+    Setting::whole(
+        "MQTT_PORT",
+        "1883",
+        (1, 65_535),
+        "",
+        "The broker's TCP port; 8883 is usual with TLS.",
+    ),
     Setting::optional("MQTT_USERNAME", NAME, "The user name Sluice logs in with."),
     Setting::optional("MQTT_PASSWORD", PASSWORD, "The password that goes with MQTT_USERNAME."),
     Setting::optional(
@@ -117,7 +130,11 @@ pub(crate) const SETTINGS: &[Setting] = &[
         SettingKind::Path,
         "Sluice logs in with tokens it makes and renews itself: the RSA key that signs them (PEM, mode 0600).",
     ),
-    Setting::optional("MQTT_JWT_KEY_ID", KEY_ID, "By what name (kid) the broker knows the key of MQTT_JWT_KEY."),
+    Setting::optional(
+        "MQTT_JWT_KEY_ID",
+        KEY_ID,
+        "By what name (kid) the broker knows the key of MQTT_JWT_KEY.",
+    ),
     Setting::optional("MQTT_JWT_CLAIMS", CLAIMS, "What such a token says besides its times."),
     Setting::whole(
         "MQTT_JWT_LIFETIME_SECONDS",
@@ -213,7 +230,10 @@ impl BrokerConfig {
         let jwt = BrokerJwt::read(reader, username.is_some(), password.is_some());
         let names_itself = jwt.as_ref().is_some_and(|jwt| jwt.place == JwtPlace::Username);
         if password.is_some() && username.is_none() && !names_itself {
-            reader.conflict(&["MQTT_PASSWORD", "MQTT_USERNAME"], "a password needs a user name: set MQTT_USERNAME");
+            reader.conflict(
+                &["MQTT_PASSWORD", "MQTT_USERNAME"],
+                "a password needs a user name: set MQTT_USERNAME",
+            );
         }
         Self {
             host: reader.text("MQTT_HOST"),
@@ -247,26 +267,34 @@ impl BrokerJwt {
             _ => JwtPlace::Password,
         };
         let Some(key) = key else {
-            for (name, _) in [("MQTT_JWT_KEY_ID", key_id.is_some()), ("MQTT_JWT_CLAIMS", given.is_some())]
-                .into_iter()
-                .filter(|(_, given)| *given)
+            for (name, _) in
+                [("MQTT_JWT_KEY_ID", key_id.is_some()), ("MQTT_JWT_CLAIMS", given.is_some())]
+                    .into_iter()
+                    .filter(|(_, given)| *given)
             {
-                reader
-                    .conflict(&[name, "MQTT_JWT_KEY"], "nothing signs such a token: set MQTT_JWT_KEY, or leave it out");
+                reader.conflict(
+                    &[name, "MQTT_JWT_KEY"],
+                    "nothing signs such a token: set MQTT_JWT_KEY, or leave it out",
+                );
             }
             return None;
         };
         match place {
             JwtPlace::Password if has_password => {
-                reader.conflict(&["MQTT_JWT_KEY", "MQTT_PASSWORD"], "the token is the password: keep one of them");
+                reader.conflict(
+                    &["MQTT_JWT_KEY", "MQTT_PASSWORD"],
+                    "the token is the password: keep one of them",
+                );
             }
             JwtPlace::Password if !has_username => {
                 let why = "a password needs a user name: set MQTT_USERNAME, or MQTT_JWT_AS";
                 reader.conflict(&["MQTT_JWT_KEY", "MQTT_USERNAME"], why);
             }
             JwtPlace::Username if has_username => {
-                reader
-                    .conflict(&["MQTT_JWT_AS", "MQTT_USERNAME"], "the token is the user name: leave MQTT_USERNAME out");
+                reader.conflict(
+                    &["MQTT_JWT_AS", "MQTT_USERNAME"],
+                    "the token is the user name: leave MQTT_USERNAME out",
+                );
             }
             _ => {}
         }
@@ -283,12 +311,19 @@ impl BrokerTls {
         let ca_cert = reader.path("MQTT_CA_CERT");
         let cert = reader.path("MQTT_CLIENT_CERT");
         let key = reader.path("MQTT_CLIENT_KEY");
-        let names = [("MQTT_CA_CERT", &ca_cert), ("MQTT_CLIENT_CERT", &cert), ("MQTT_CLIENT_KEY", &key)];
+        let names =
+            [("MQTT_CA_CERT", &ca_cert), ("MQTT_CLIENT_CERT", &cert), ("MQTT_CLIENT_KEY", &key)];
         for (name, _) in names.iter().filter(|(_, path)| path.is_some() && !on) {
-            reader.conflict(&[name, "MQTT_TLS"], "it is used only with TLS: set MQTT_TLS=1, or leave it out");
+            reader.conflict(
+                &[name, "MQTT_TLS"],
+                "it is used only with TLS: set MQTT_TLS=1, or leave it out",
+            );
         }
         if cert.is_some() != key.is_some() {
-            reader.conflict(&["MQTT_CLIENT_CERT", "MQTT_CLIENT_KEY"], "each needs the other: set both or neither");
+            reader.conflict(
+                &["MQTT_CLIENT_CERT", "MQTT_CLIENT_KEY"],
+                "each needs the other: set both or neither",
+            );
         }
         on.then(|| Self { ca_cert, identity: cert.zip(key) })
     }
@@ -303,7 +338,9 @@ fn claims(text: &str) -> Option<Map<String, Value>> {
 }
 
 fn is_host(text: &str) -> bool {
-    let name = |text: &str| text.len() <= 253 && !text.contains(|c: char| c.is_whitespace() || "/@:".contains(c));
+    let name = |text: &str| {
+        text.len() <= 253 && !text.contains(|c: char| c.is_whitespace() || "/@:".contains(c))
+    };
     name(text) || text.parse::<std::net::Ipv6Addr>().is_ok()
 }
 

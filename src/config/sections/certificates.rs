@@ -48,9 +48,12 @@ pub enum CnFormat {
     Plain,
 }
 
-const COMMAND: SettingKind = SettingKind::Text(SettingRule { allowed: "a command line", holds: |_| true });
-const ADDRESS: SettingKind =
-    SettingKind::Text(SettingRule { allowed: "a host and a port, such as localhost:8883", holds: is_address });
+const COMMAND: SettingKind =
+    SettingKind::Text(SettingRule { allowed: "a command line", holds: |_| true });
+const ADDRESS: SettingKind = SettingKind::Text(SettingRule {
+    allowed: "a host and a port, such as localhost:8883",
+    holds: is_address,
+});
 
 /// Failed refreshes in a row that a CRL survives: an expired CRL locks out the whole fleet.
 const CRL_REFRESHES: u32 = 7;
@@ -63,7 +66,11 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "The certificate of the authority that signs devices (PEM).",
     ),
     Setting::optional("DEVICE_CA_KEY_PATH", SettingKind::Path, "The key of that authority (PEM)."),
-    Setting::optional("CRL_OUTPUT_PATH", SettingKind::Path, "Where the CRL is written for the broker to read."),
+    Setting::optional(
+        "CRL_OUTPUT_PATH",
+        SettingKind::Path,
+        "Where the CRL is written for the broker to read.",
+    ),
     Setting::whole(
         "CRL_VALIDITY_HOURS",
         "168",
@@ -71,7 +78,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "hours",
         "How long a CRL is good; at least 7 x CRL_REFRESH_HOURS.",
     ),
-    Setting::whole("CRL_REFRESH_HOURS", "12", (1, 1251), "hours", "How often the CRL is written anew, changed or not."),
+    Setting::whole(
+        "CRL_REFRESH_HOURS",
+        "12",
+        (1, 1251),
+        "hours",
+        "How often the CRL is written anew, changed or not.",
+    ),
     broker_acl::OUTPUT,
     broker_acl::TEMPLATE,
     broker_acl::MODE,
@@ -96,7 +109,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "Who may have signed the certificate the broker shows at BROKER_PROBE_ADDR (PEM). Not set: MQTT_CA_CERT, or else \
          the system's roots.",
     ),
-    Setting::whole("CERT_VALIDITY_DAYS", "365", (1, 3650), "days", "How long a device's certificate is good."),
+    Setting::whole(
+        "CERT_VALIDITY_DAYS",
+        "365",
+        (1, 3650),
+        "days",
+        "How long a device's certificate is good.",
+    ),
     Setting::with_default(
         "CERT_CN_FORMAT",
         "strict",
@@ -154,6 +173,8 @@ impl CertificatesConfig {
 }
 
 fn is_address(text: &str) -> bool {
-    let fine = |(host, port): (&str, &str)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0);
+    let fine = |(host, port): (&str, &str)| {
+        !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
+    };
     !text.contains(char::is_whitespace) && text.rsplit_once(':').is_some_and(fine)
 }

@@ -31,9 +31,21 @@ pub(crate) const SETTINGS: &[Setting] = &[
         URL,
         "Where Postgres is: postgres://user:password@host:port/database. Not set: PGHOST, PGUSER and their like speak.",
     ),
-    Setting::whole("PG_POOL_MAX", "8", (2, 500), "connections", "The most connections to Postgres at a time."),
+    Setting::whole(
+        "PG_POOL_MAX",
+        "8",
+        (2, 500),
+        "connections",
+        "The most connections to Postgres at a time.",
+    ),
     Setting::switch("MIGRATE_ON_START", "1", "Whether the schema is brought up to date at start."),
-    Setting::whole("TELEMETRY_RETENTION_DAYS", "30", (0, 36_500), "days", "How long telemetry is kept; 0 keeps all."),
+    Setting::whole(
+        "TELEMETRY_RETENTION_DAYS",
+        "30",
+        (0, 36_500),
+        "days",
+        "How long telemetry is kept; 0 keeps all.",
+    ),
     Setting::whole(
         "QUARANTINE_RETENTION_DAYS",
         "14",

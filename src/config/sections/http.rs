@@ -26,7 +26,9 @@ pub struct HttpConfig {
 
 const TOKEN: SettingKind = SettingKind::Secret(SettingRule {
     allowed: "8 to 512 letters, digits and signs of ASCII, without spaces",
-    holds: |text| (8..=512).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()),
+    holds: |text| {
+        (8..=512).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+    },
 });
 
 /// It is part of a URL, so it holds nothing that needs escaping.
@@ -38,11 +40,17 @@ const URL_SECRET: SettingKind = SettingKind::Secret(SettingRule {
     },
 });
 
-const NAMES: SettingKind = SettingKind::Text(SettingRule { allowed: "names separated by commas", holds: is_list });
+const NAMES: SettingKind =
+    SettingKind::Text(SettingRule { allowed: "names separated by commas", holds: is_list });
 
 /// The rows of the settings table.
 pub(crate) const SETTINGS: &[Setting] = &[
-    Setting::with_default("HTTP_BIND", "127.0.0.1:8080", SettingKind::Bind, "Where the HTTP API listens."),
+    Setting::with_default(
+        "HTTP_BIND",
+        "127.0.0.1:8080",
+        SettingKind::Bind,
+        "Where the HTTP API listens.",
+    ),
     Setting::with_default(
         "OPS_BIND",
         "127.0.0.1:9464",
@@ -76,14 +84,22 @@ impl HttpConfig {
         let api_bind = reader.bind("HTTP_BIND");
         let ops_bind = reader.bind("OPS_BIND");
         let hooks_bind = reader.bind("HOOKS_BIND");
-        let listeners = [("HTTP_BIND", api_bind), ("OPS_BIND", ops_bind), ("HOOKS_BIND", hooks_bind)];
+        let listeners =
+            [("HTTP_BIND", api_bind), ("OPS_BIND", ops_bind), ("HOOKS_BIND", hooks_bind)];
         for (place, (one, bind)) in listeners.iter().enumerate() {
-            for (other, _) in listeners[place + 1..].iter().filter(|(_, other)| bind == other && bind.port() != 0) {
-                reader.conflict(&[one, other], "two listeners cannot share one address: change one of them");
+            for (other, _) in
+                listeners[place + 1..].iter().filter(|(_, other)| bind == other && bind.port() != 0)
+            {
+                reader.conflict(
+                    &[one, other],
+                    "two listeners cannot share one address: change one of them",
+                );
             }
         }
-        let (hooks_secret, admin_token) = (reader.secret("HOOKS_SECRET"), reader.secret("ADMIN_TOKEN"));
-        let hooks_reserved_names = names::split(&reader.optional_text("HOOKS_RESERVED_NAMES").unwrap_or_default());
+        let (hooks_secret, admin_token) =
+            (reader.secret("HOOKS_SECRET"), reader.secret("ADMIN_TOKEN"));
+        let hooks_reserved_names =
+            names::split(&reader.optional_text("HOOKS_RESERVED_NAMES").unwrap_or_default());
         Self { api_bind, ops_bind, hooks_bind, hooks_secret, hooks_reserved_names, admin_token }
     }
 }

@@ -7,7 +7,10 @@ use crate::config::setting::{Setting, SettingKind};
 
 /// Settings of ingest.
 #[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own that users flip by name")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own that users flip by name"
+)]
 pub struct IngestConfig {
     /// `CERT_AUTH_ENABLED`.
     pub cert_auth_enabled: bool,
@@ -52,14 +55,27 @@ pub struct RateLimit {
     pub burst: f64,
 }
 
-/// Batches in flight: one being written and one ready behind it. More would only wait longer, so it is no setting.
+/// Batches in flight: one being written and one ready behind it. More would only wait longer, so it
+/// is no setting.
 pub const BATCHES_IN_FLIGHT: u32 = 2;
 
 /// The rows of the settings table.
 pub(crate) const SETTINGS: &[Setting] = &[
-    Setting::switch("CERT_AUTH_ENABLED", "0", "Whether a device is believed for holding a good certificate."),
-    Setting::switch("REQUIRE_TOKEN", "1", "Whether a device without a good certificate must send its token."),
-    Setting::switch("AUTO_PROVISION", "0", "Whether a device nobody registered is registered by its first message."),
+    Setting::switch(
+        "CERT_AUTH_ENABLED",
+        "0",
+        "Whether a device is believed for holding a good certificate.",
+    ),
+    Setting::switch(
+        "REQUIRE_TOKEN",
+        "1",
+        "Whether a device without a good certificate must send its token.",
+    ),
+    Setting::switch(
+        "AUTO_PROVISION",
+        "0",
+        "Whether a device nobody registered is registered by its first message.",
+    ),
     Setting::whole(
         "AUTH_CACHE_TTL_SECONDS",
         "300",
@@ -74,7 +90,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "seconds",
         "The same for devices the registry does not know.",
     ),
-    Setting::whole("AUTH_CACHE_MAX_SIZE", "50000", (1, 10_000_000), "devices", "How many devices are remembered."),
+    Setting::whole(
+        "AUTH_CACHE_MAX_SIZE",
+        "50000",
+        (1, 10_000_000),
+        "devices",
+        "How many devices are remembered.",
+    ),
     Setting::whole(
         "BATCH_SIZE",
         "1000",
@@ -96,8 +118,20 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "bytes",
         "A larger payload is refused before it is read; less than MQTT_MAX_PACKET_BYTES.",
     ),
-    Setting::whole("MAX_JSON_DEPTH", "16", (1, 100), "levels", "A payload that nests deeper is refused."),
-    Setting::whole("MAX_METRICS", "256", (1, 10_000), "keys", "A payload with more metrics is refused."),
+    Setting::whole(
+        "MAX_JSON_DEPTH",
+        "16",
+        (1, 100),
+        "levels",
+        "A payload that nests deeper is refused.",
+    ),
+    Setting::whole(
+        "MAX_METRICS",
+        "256",
+        (1, 10_000),
+        "keys",
+        "A payload with more metrics is refused.",
+    ),
     Setting::whole(
         "MAX_CLOCK_SKEW_SECONDS",
         "300",
@@ -105,7 +139,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "seconds",
         "How far ahead of Sluice's clock a device's may be.",
     ),
-    Setting::whole("MAX_AGE_DAYS", "30", (1, 36_500), "days", "How old a message may be by its own time."),
+    Setting::whole(
+        "MAX_AGE_DAYS",
+        "30",
+        (1, 36_500),
+        "days",
+        "How old a message may be by its own time.",
+    ),
     Setting::with_default(
         "RATE_LIMIT_RPS",
         "0",
@@ -126,7 +166,11 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "messages",
         "How many refused messages of one tenant and reason are kept each minute; all are counted.",
     ),
-    Setting::switch("KEEP_EXTRA_FIELDS", "0", "Whether fields of the payload that have no meaning here are kept."),
+    Setting::switch(
+        "KEEP_EXTRA_FIELDS",
+        "0",
+        "Whether fields of the payload that have no meaning here are kept.",
+    ),
 ];
 
 // === impl IngestConfig ===
@@ -161,7 +205,8 @@ impl RateLimit {
         let per_second = reader.decimal("RATE_LIMIT_RPS");
         let burst = f64::from(reader.whole::<u32>("RATE_LIMIT_BURST"));
         if per_second > 0.0 && burst < 1.0 {
-            let why = "with a limit on, no message would ever pass: set RATE_LIMIT_BURST to 1 or more";
+            let why =
+                "with a limit on, no message would ever pass: set RATE_LIMIT_BURST to 1 or more";
             reader.conflict(&["RATE_LIMIT_RPS", "RATE_LIMIT_BURST"], why);
         }
         (per_second > 0.0).then_some(Self { per_second, burst })

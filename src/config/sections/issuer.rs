@@ -1,4 +1,5 @@
-//! One issuer of tokens: how its settings are read, where its keys are, and what a name and a URL may be.
+//! One issuer of tokens: how its settings are read, where its keys are, and what a name and a URL
+//! may be.
 //!
 //! It opens no file: whether the keys exist is found by the code that loads them.
 
@@ -70,8 +71,10 @@ pub(super) const NAME: SettingRule = SettingRule {
     holds: |text| !text.contains(char::is_whitespace),
 };
 /// The rule for the URL of a key set.
-pub(super) const URL: SettingRule =
-    SettingRule { allowed: "an http:// or https:// URL without user name and fragment", holds: is_url };
+pub(super) const URL: SettingRule = SettingRule {
+    allowed: "an http:// or https:// URL without user name and fragment",
+    holds: is_url,
+};
 // === impl IssuerConfig ===
 
 impl IssuerConfig {
@@ -86,7 +89,9 @@ impl IssuerConfig {
 impl UncheckedIssuer {
     /// Reads the settings of one issuer, unchecked.
     pub(super) fn read(reader: &mut SettingReader) -> Self {
-        let list = |reader: &mut SettingReader, name| names::split(&reader.optional_text(name).unwrap_or_default());
+        let list = |reader: &mut SettingReader, name| {
+            names::split(&reader.optional_text(name).unwrap_or_default())
+        };
         Self {
             issuer: reader.text("JWT_ISSUER"),
             audience: list(reader, "JWT_AUDIENCE"),
@@ -110,24 +115,32 @@ impl UncheckedIssuer {
             ("JWT_PEM_PATH", self.pem_path.is_some()),
         ];
         for (name, _) in given.iter().filter(|(_, given)| *given) {
-            reader.conflict(&[name, "JWT_ISSUER"], "it belongs to an issuer: set JWT_ISSUER, or leave it out");
+            reader.conflict(
+                &[name, "JWT_ISSUER"],
+                "it belongs to an issuer: set JWT_ISSUER, or leave it out",
+            );
         }
     }
 
     /// Returns the issuer if it has exactly one source of keys; else reports the fault to `wrong`.
     pub(super) fn checked(self, wrong: impl FnOnce(&'static str)) -> Option<IssuerConfig> {
         let keys = match (self.jwks_url, self.jwks_path, self.pem_path) {
-            (Some(url), None, None) => {
-                IssuerKeySource::Url { ca_cert: self.ca_cert.filter(|_| url.starts_with(HTTPS)), url }
-            }
+            (Some(url), None, None) => IssuerKeySource::Url {
+                ca_cert: self.ca_cert.filter(|_| url.starts_with(HTTPS)),
+                url,
+            },
             (None, Some(path), None) => IssuerKeySource::JwksFile(path),
             (None, None, Some(path)) => IssuerKeySource::PemFile(path),
             (None, None, None) => {
-                wrong("its keys must be found somewhere: set its jwks_url, its jwks_path or its pem_path");
+                wrong(
+                    "its keys must be found somewhere: set its jwks_url, its jwks_path or its pem_path",
+                );
                 return None;
             }
             _ => {
-                wrong("its keys are in one place: keep one of its jwks_url, jwks_path and pem_path");
+                wrong(
+                    "its keys are in one place: keep one of its jwks_url, jwks_path and pem_path",
+                );
                 return None;
             }
         };
@@ -159,7 +172,9 @@ impl std::fmt::Display for IssuerKeySource {
 
 fn is_url(text: &str) -> bool {
     let rest = text.strip_prefix(HTTPS).or_else(|| text.strip_prefix("http://"));
-    let plain = |rest: &str| rest.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`{|}@#".contains(&byte));
+    let plain = |rest: &str| {
+        rest.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`{|}@#".contains(&byte))
+    };
     rest.is_some_and(|rest| plain(rest) && !rest.starts_with(['/', '?', ':']) && !rest.is_empty())
 }
 
@@ -169,11 +184,22 @@ mod tests {
 
     #[test]
     fn a_url_has_a_scheme_and_a_host_and_no_password() {
-        for good in ["https://id.example.org/keys", "http://127.0.0.1:8080/realms/a/certs?x=1", "http://[::1]/k"] {
+        for good in [
+            "https://id.example.org/keys",
+            "http://127.0.0.1:8080/realms/a/certs?x=1",
+            "http://[::1]/k",
+        ] {
             assert!(is_url(good), "{good}");
         }
-        for bad in ["ftp://a/b", "https://", "https:///keys", "https://u:p@h/", "https://h/a b", "https://h/#f", "h/k"]
-        {
+        for bad in [
+            "ftp://a/b",
+            "https://",
+            "https:///keys",
+            "https://u:p@h/",
+            "https://h/a b",
+            "https://h/#f",
+            "h/k",
+        ] {
             assert!(!is_url(bad), "{bad}");
         }
     }
@@ -184,7 +210,11 @@ mod tests {
         let mut said = Vec::new();
         assert_eq!(written.clone().checked(|why| said.push(why)), None);
         let url = Some("https://h/k".to_owned());
-        let both = UncheckedIssuer { jwks_url: url.clone(), pem_path: Some("p".into()), ..written.clone() };
+        let both = UncheckedIssuer {
+            jwks_url: url.clone(),
+            pem_path: Some("p".into()),
+            ..written.clone()
+        };
         assert_eq!(both.checked(|why| said.push(why)), None);
         assert!(said[0].contains("somewhere") && said[1].contains("one place"), "{said:?}");
         let one = UncheckedIssuer { jwks_url: url, ..written };

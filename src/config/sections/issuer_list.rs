@@ -1,4 +1,5 @@
-//! Reads the list of issuers, `JWT_ISSUERS_PATH`: TOML or JSON, each row checked, all errors reported.
+//! Reads the list of issuers, `JWT_ISSUERS_PATH`: TOML or JSON, each row checked, all errors
+//! reported.
 //!
 //! The file holds no secret: the key set and the PEM file of an issuer are public.
 
@@ -58,7 +59,11 @@ pub(super) fn read(
     };
     for (number, row) in (1..).zip(rows) {
         let mut at_row = |why: String| {
-            wrong(ConfigError::InFile { path: path.to_owned(), place: format!("issuer {number}"), why });
+            wrong(ConfigError::InFile {
+                path: path.to_owned(),
+                place: format!("issuer {number}"),
+                why,
+            });
         };
         let row = match IssuerRow::deserialize(row) {
             Ok(row) => row,
@@ -85,14 +90,16 @@ impl IssuerRow {
     /// Returns the faults of single values.
     fn faults(&self) -> Vec<String> {
         let keeps = |name: &str, text: &str, rule: &SettingRule| {
-            let fine = !text.is_empty() && !text.chars().any(char::is_control) && (rule.holds)(text);
+            let fine =
+                !text.is_empty() && !text.chars().any(char::is_control) && (rule.holds)(text);
             (!fine).then(|| format!("{name} = {text:?}: expected {}", rule.allowed))
         };
         let leeway = self.leeway_seconds.filter(|&leeway| leeway > LEEWAY_MAX);
         [
             keeps("issuer", &self.issuer, &issuer::NAME),
             self.jwks_url.as_ref().and_then(|url| keeps("jwks_url", url, &issuer::URL)),
-            leeway.map(|leeway| format!("leeway_seconds = {leeway}: expected at most {LEEWAY_MAX}")),
+            leeway
+                .map(|leeway| format!("leeway_seconds = {leeway}: expected at most {LEEWAY_MAX}")),
         ]
         .into_iter()
         .flatten()
@@ -100,8 +107,9 @@ impl IssuerRow {
     }
 
     fn over(self, defaults: &UncheckedIssuer) -> UncheckedIssuer {
-        let or =
-            |given: Option<ListOrText>, default: &Vec<String>| given.map_or_else(|| default.clone(), ListOrText::list);
+        let or = |given: Option<ListOrText>, default: &Vec<String>| {
+            given.map_or_else(|| default.clone(), ListOrText::list)
+        };
         UncheckedIssuer {
             issuer: self.issuer,
             audience: self.audience.list(),
@@ -137,11 +145,14 @@ impl Default for ListOrText {
 // --- private helpers ---
 
 fn rows(path: &Path) -> Result<Vec<Value>, ConfigError> {
-    let unreadable = |why| ConfigError::Unreadable { path: path.to_owned(), named_by: "JWT_ISSUERS_PATH", why };
-    let in_file = |place: String, why: String| ConfigError::InFile { path: path.to_owned(), place, why };
+    let unreadable =
+        |why| ConfigError::Unreadable { path: path.to_owned(), named_by: "JWT_ISSUERS_PATH", why };
+    let in_file =
+        |place: String, why: String| ConfigError::InFile { path: path.to_owned(), place, why };
     let text = disk::read_text(path, MAX_FILE_BYTES).map_err(unreadable)?;
     let value: Value = if path.extension().is_some_and(|extension| extension == "json") {
-        serde_json::from_str(&text).map_err(|error| in_file("JSON".to_owned(), error.to_string()))?
+        serde_json::from_str(&text)
+            .map_err(|error| in_file("JSON".to_owned(), error.to_string()))?
     } else {
         Toml::from_str(&text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
@@ -176,10 +187,15 @@ mod tests {
         let path = directory.path().join(name);
         std::fs::write(&path, text).unwrap();
         let (mut issuers, mut errors) = (Vec::new(), Vec::new());
-        let defaults =
-            UncheckedIssuer { leeway_seconds: 30, group_claims: vec!["groups".into()], ..UncheckedIssuer::default() };
+        let defaults = UncheckedIssuer {
+            leeway_seconds: 30,
+            group_claims: vec!["groups".into()],
+            ..UncheckedIssuer::default()
+        };
         let prefix = format!("{}, ", path.display());
-        read(&path, &defaults, &mut issuers, |error| errors.push(error.to_string().replace(&prefix, "")));
+        read(&path, &defaults, &mut issuers, |error| {
+            errors.push(error.to_string().replace(&prefix, ""))
+        });
         (issuers, errors)
     }
 
@@ -194,7 +210,10 @@ mod tests {
         assert_eq!(issuers[0].audience, ["x", "y"]);
         assert_eq!((issuers[0].leeway_seconds, issuers[1].leeway_seconds), (5, 30));
         assert_eq!((&*issuers[0].group_claims[0], &*issuers[1].group_claims[0]), ("groups", "r.g"));
-        assert_eq!(issuers[0].keys, IssuerKeySource::Url { url: "https://a/k".into(), ca_cert: Some("/ca".into()) });
+        assert_eq!(
+            issuers[0].keys,
+            IssuerKeySource::Url { url: "https://a/k".into(), ca_cert: Some("/ca".into()) }
+        );
         assert_eq!(issuers[1].keys, IssuerKeySource::PemFile("/b.pem".into()));
         assert_eq!(read_text("issuers.json", json), (issuers, Vec::new()));
     }

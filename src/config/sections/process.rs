@@ -63,10 +63,12 @@ impl ProcessConfig {
     }
 }
 
-/// Rejects a bare word that is no level: the filter would read it as a module name and silence all others.
+/// Rejects a bare word that is no level: the filter would read it as a module name and silence all
+/// others.
 fn is_level(text: &str) -> bool {
     let levels = ["off", "error", "warn", "info", "debug", "trace"];
-    let directive = |part: &str| part.contains('=') || levels.contains(&part.to_ascii_lowercase().as_str());
+    let directive =
+        |part: &str| part.contains('=') || levels.contains(&part.to_ascii_lowercase().as_str());
     text.split(',').all(directive) && EnvFilter::builder().parse(text).is_ok()
 }
 

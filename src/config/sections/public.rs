@@ -1,4 +1,5 @@
-//! Settings of public credentials: the listener, its limits, and the URL of the broker for browsers.
+//! Settings of public credentials: the listener, its limits, and the URL of the broker for
+//! browsers.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -104,19 +105,22 @@ impl Network {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let (base, bits) = text.split_once('/').map_or((text, None), |(base, bits)| (base, Some(bits)));
+        let (base, bits) =
+            text.split_once('/').map_or((text, None), |(base, bits)| (base, Some(bits)));
         let base: IpAddr = base.parse().ok()?;
         let most = if base.is_ipv4() { 32 } else { 128 };
-        let bits = bits.map_or(Some(most), |bits| bits.parse().ok().filter(|&bits| bits <= most))?;
+        let bits =
+            bits.map_or(Some(most), |bits| bits.parse().ok().filter(|&bits| bits <= most))?;
         Some(Self { base, bits })
     }
 }
 
-/// Returns the scheme and authority of a websocket URL, as a content security policy names it; `None` means that `url`
-/// is no such URL.
+/// Returns the scheme and authority of a websocket URL, as a content security policy names it;
+/// `None` means that `url` is no such URL.
 pub fn websocket_origin(url: &str) -> Option<&str> {
     let scheme = ["ws://", "wss://"].into_iter().find(|scheme| url.starts_with(scheme))?;
-    let is_plain = url.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'`,;<>\\".contains(&byte));
+    let is_plain =
+        url.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'`,;<>\\".contains(&byte));
     let place = url[scheme.len()..].split(['/', '?', '#']).next().unwrap_or_default();
     let is_place = !place.is_empty() && !place.contains(['@', '*']);
     (is_plain && is_place).then(|| &url[..scheme.len() + place.len()])
@@ -133,7 +137,8 @@ mod tests {
     #[test]
     fn a_network_holds_the_addresses_that_begin_like_it() {
         let all = networks("192.0.2.7, 10.0.0.0/8,2001:db8::/32").unwrap();
-        let holds = |address: &str| all.iter().any(|network| network.holds(address.parse().unwrap()));
+        let holds =
+            |address: &str| all.iter().any(|network| network.holds(address.parse().unwrap()));
         for address in ["192.0.2.7", "::ffff:192.0.2.7", "10.255.0.1", "2001:db8:1::1"] {
             assert!(holds(address), "{address}");
         }
@@ -148,10 +153,22 @@ mod tests {
 
     #[test]
     fn a_websockets_url_has_an_origin_and_nothing_that_ends_a_policy() {
-        assert_eq!(websocket_origin("wss://mqtt.example.org/mqtt?x=1"), Some("wss://mqtt.example.org"));
+        assert_eq!(
+            websocket_origin("wss://mqtt.example.org/mqtt?x=1"),
+            Some("wss://mqtt.example.org")
+        );
         assert_eq!(websocket_origin("ws://127.0.0.1:9002"), Some("ws://127.0.0.1:9002"));
-        for wrong in ["", "http://x", "wss://", "ws:///x", "wss://a b", "wss://a;x", "wss://a'x", "wss://*", "ws://u@h"]
-        {
+        for wrong in [
+            "",
+            "http://x",
+            "wss://",
+            "ws:///x",
+            "wss://a b",
+            "wss://a;x",
+            "wss://a'x",
+            "wss://*",
+            "ws://u@h",
+        ] {
             assert_eq!(websocket_origin(wrong), None, "{wrong}");
         }
     }

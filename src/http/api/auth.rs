@@ -1,4 +1,5 @@
-//! Authentication of the API: the bearer of `ADMIN_TOKEN`, or without one only local requests on a loopback listener.
+//! Authentication of the API: the bearer of `ADMIN_TOKEN`, or without one only local requests on a
+//! loopback listener.
 //!
 //! It knows one role. It stores and logs neither the token nor a wrong one.
 
@@ -17,11 +18,13 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const SET_A_TOKEN: &str = "without ADMIN_TOKEN the API answers only this machine, on an HTTP_BIND of the loopback and under \
     its name (localhost, 127.0.0.1); set ADMIN_TOKEN or ADMIN_TOKEN_FILE and send it as `Authorization: Bearer <token>`";
 
-/// Marks a request that comes from this machine. Only the transport sets it; a request without it counts as remote.
+/// Marks a request that comes from this machine. Only the transport sets it; a request without it
+/// counts as remote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FromThisMachine;
 
-/// The hash of the admin token. All hashes have the same length, so a comparison leaks nothing about the token.
+/// The hash of the admin token. All hashes have the same length, so a comparison leaks nothing
+/// about the token.
 #[derive(Clone)]
 pub(crate) struct AdminTokenHash(Option<[u8; 32]>);
 
@@ -32,16 +35,26 @@ impl AdminTokenHash {
         Self(token.map(|token| hash(token.expose().as_bytes())))
     }
 
-    /// Accepts the bearer of the token, or a local request when there is no token; `is_local` comes from the transport.
-    pub(super) fn check(&self, method: &Method, headers: &HeaderMap, is_local: bool) -> Result<(), Problem> {
+    /// Accepts the bearer of the token, or a local request when there is no token; `is_local` comes
+    /// from the transport.
+    pub(super) fn check(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        is_local: bool,
+    ) -> Result<(), Problem> {
         match &self.0 {
             Some(token) => {
-                let given =
-                    bearer(headers).ok_or_else(|| unauthorized("send `Authorization: Bearer <ADMIN_TOKEN>`"))?;
+                let given = bearer(headers)
+                    .ok_or_else(|| unauthorized("send `Authorization: Bearer <ADMIN_TOKEN>`"))?;
                 let is_same = bool::from(hash(given).ct_eq(token));
-                is_same.then_some(()).ok_or_else(|| unauthorized("the token that was sent is not ADMIN_TOKEN"))
+                is_same
+                    .then_some(())
+                    .ok_or_else(|| unauthorized("the token that was sent is not ADMIN_TOKEN"))
             }
-            None if is_local && is_named_local(headers) && !is_forwarded(headers) => check_page(method, headers),
+            None if is_local && is_named_local(headers) && !is_forwarded(headers) => {
+                check_page(method, headers)
+            }
             None => Err(Problem::new(ProblemKind::Forbidden, SET_A_TOKEN)),
         }
     }
@@ -58,11 +71,13 @@ fn hash(token: &[u8]) -> [u8; 32] {
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
-    let (scheme, token) = headers.get(AUTHORIZATION)?.as_bytes().split_at_checked("Bearer ".len())?;
+    let (scheme, token) =
+        headers.get(AUTHORIZATION)?.as_bytes().split_at_checked("Bearer ".len())?;
     scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
 }
 
-/// Whether a proxy forwarded the request: behind a proxy on this machine, every request looks local.
+/// Whether a proxy forwarded the request: behind a proxy on this machine, every request looks
+/// local.
 fn is_forwarded(headers: &HeaderMap) -> bool {
     headers.contains_key(FORWARDED) || headers.contains_key(FORWARDED_FOR)
 }
@@ -103,7 +118,9 @@ mod tests {
     #[test]
     fn without_a_token_only_this_machine_under_its_own_name_is_let_in() {
         let admin_token = AdminTokenHash::new(None);
-        let admit = |pairs: &[(HeaderName, &str)], is_local| admin_token.check(&Method::GET, &headers(pairs), is_local);
+        let admit = |pairs: &[(HeaderName, &str)], is_local| {
+            admin_token.check(&Method::GET, &headers(pairs), is_local)
+        };
         for host in ["localhost", "localhost:8080", "127.0.0.1:8080", "[::1]:8080", "[::1]"] {
             let (here, there) = (admit(&[(HOST, host)], true), admit(&[(HOST, host)], false));
             assert!(here.is_ok(), "{host}");

@@ -13,7 +13,8 @@ use serde::{Deserialize, forward_to_deserialize_any};
 
 use super::problem::{Problem, ProblemKind};
 
-/// The longest body, in bytes: the largest message that `explain` accepts with the default `MAX_PAYLOAD_BYTES`, escaped.
+/// The longest body, in bytes: the largest message that `explain` accepts with the default
+/// `MAX_PAYLOAD_BYTES`, escaped.
 pub(super) const MAX_BODY: usize = 128 * 1024;
 
 /// One call of an endpoint.
@@ -53,7 +54,9 @@ impl Body for NoBody {
     fn read(_: &HeaderMap, bytes: &[u8]) -> Result<Self, Problem> {
         match bytes {
             [] => Ok(Self),
-            _ => Err(Problem::new(ProblemKind::BadRequest, "this path takes no body: leave it out")),
+            _ => {
+                Err(Problem::new(ProblemKind::BadRequest, "this path takes no body: leave it out"))
+            }
         }
     }
 
@@ -71,8 +74,11 @@ impl<T: DeserializeOwned + JsonSchema + Send> Body for Json<T> {
             ));
         }
         let mut json = serde_json::Deserializer::from_slice(bytes);
-        let value = serde_path_to_error::deserialize(&mut json).map_err(|error| blame("the body", error))?;
-        json.end().map_err(|_| Problem::new(ProblemKind::BadRequest, "after the JSON of the body there is more"))?;
+        let value = serde_path_to_error::deserialize(&mut json)
+            .map_err(|error| blame("the body", error))?;
+        json.end().map_err(|_| {
+            Problem::new(ProblemKind::BadRequest, "after the JSON of the body there is more")
+        })?;
         Ok(Self(value))
     }
 
@@ -95,11 +101,14 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let (mut parts, body) = request.into_parts();
         let segments = RawPathParams::from_request_parts(&mut parts, state).await;
-        let segments = segments.map_err(|_| Problem::new(ProblemKind::BadRequest, "the path is not UTF-8"))?;
+        let segments =
+            segments.map_err(|_| Problem::new(ProblemKind::BadRequest, "the path is not UTF-8"))?;
         let path = fields(segments.iter(), "the path")?;
         let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
-        let pairs = pairs.map_err(|_| Problem::new(ProblemKind::BadRequest, "the query cannot be read"))?.0;
-        let query = fields(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())), "the query")?;
+        let pairs =
+            pairs.map_err(|_| Problem::new(ProblemKind::BadRequest, "the query cannot be read"))?.0;
+        let query =
+            fields(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())), "the query")?;
         let headers = parts.headers.clone();
         let bytes = body_of(Request::from_parts(parts, body)).await?;
         Ok(Self { path, query, body: B::read(&headers, &bytes)? })
@@ -146,7 +155,10 @@ pub(super) async fn body_of(request: Request) -> Result<Bytes, Problem> {
 // === private helpers ===
 
 /// Deserializes fields that arrive as text.
-fn fields<'a, T: DeserializeOwned>(pairs: impl Iterator<Item = (&'a str, &'a str)>, place: &str) -> Result<T, Problem> {
+fn fields<'a, T: DeserializeOwned>(
+    pairs: impl Iterator<Item = (&'a str, &'a str)>,
+    place: &str,
+) -> Result<T, Problem> {
     let fields = MapDeserializer::new(pairs.map(|(name, value)| (name, Text(value))));
     serde_path_to_error::deserialize(fields).map_err(|error| blame(place, error))
 }

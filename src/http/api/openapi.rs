@@ -9,8 +9,8 @@ use super::route::Route;
 
 /// The document of these routes.
 pub(super) fn document(routes: &[Route]) -> Value {
-    let settings =
-        SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = "/components/schemas".into());
+    let settings = SchemaSettings::draft2020_12()
+        .with(|settings| settings.definitions_path = "/components/schemas".into());
     let mut generator = settings.into_generator();
     let problem = json!(generator.subschema_for::<Document>());
     let mut paths = Map::new();
@@ -43,11 +43,11 @@ pub(super) fn document(routes: &[Route]) -> Value {
 
 fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
     let shapes = (route.shapes)(generator);
-    let parameters: Vec<Value> =
-        parameters(shapes.path.as_value(), "path").chain(parameters(shapes.query.as_value(), "query")).collect();
+    let parameters: Vec<Value> = parameters(shapes.path.as_value(), "path")
+        .chain(parameters(shapes.query.as_value(), "query"))
+        .collect();
     let content = shapes.answer.map(|schema| json!({ (shapes.media_type): { "schema": schema } }));
-    let described =
-        json!({ "description": "Done", "content": content.unwrap_or_else(|| json!({ (shapes.media_type): {} })) });
+    let described = json!({ "description": "Done", "content": content.unwrap_or_else(|| json!({ (shapes.media_type): {} })) });
     let mut operation = json!({
         "summary": route.summary,
         "parameters": parameters,
@@ -55,7 +55,8 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
         "security": if route.is_guarded { json!([{ "admin": [] }]) } else { json!([]) },
     });
     if let Some(body) = shapes.body {
-        operation["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": body } } });
+        operation["requestBody"] =
+            json!({ "required": true, "content": { "application/json": { "schema": body } } });
     }
     operation
 }

@@ -1,6 +1,7 @@
 //! Pages: a bounded number of rows, and the cursor to the next ones.
 //!
-//! A cursor names the last row of its page, so a client reads every row once, even if rows are added meanwhile.
+//! A cursor names the last row of its page, so a client reads every row once, even if rows are
+//! added meanwhile.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -26,7 +27,8 @@ impl<T> Page<T> {
         Self { items, next }
     }
 
-    /// The number of rows to query: one more than the page shows, which tells whether more rows exist.
+    /// The number of rows to query: one more than the page shows, which tells whether more rows
+    /// exist.
     pub(crate) const fn fetch(limit: u32) -> u32 {
         limit + 1
     }

@@ -43,7 +43,8 @@ pub(crate) struct Limit(pub u32);
 /// A span of whole seconds, up to a year.
 pub(crate) type Seconds = Whole<1, 31_536_000>;
 
-/// A whole number within bounds: as [`Param`] where it comes as text, by itself where it comes as a number.
+/// A whole number within bounds: as [`Param`] where it comes as text, by itself where it comes as a
+/// number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Whole<const MIN: u32, const MAX: u32>(pub u32);
 
@@ -119,7 +120,8 @@ impl TextParam for Uuid {
 
 impl TextParam for Timestamp {
     fn read(text: &str) -> Result<Self, String> {
-        let time = DateTime::parse_from_rfc3339(text).map(|time| Self::from(time.with_timezone(&Utc)));
+        let time =
+            DateTime::parse_from_rfc3339(text).map(|time| Self::from(time.with_timezone(&Utc)));
         time.ok().filter(|time| time.is_storable()).ok_or_else(|| {
             "expected a moment in RFC 3339, such as 2026-11-21T06:00:00Z (a + is written %2B in a query)".into()
         })
@@ -133,7 +135,9 @@ impl TextParam for Timestamp {
 impl TextParam for QuarantineCursor {
     fn read(text: &str) -> Result<Self, String> {
         let place: Option<Self> = text.parse().ok();
-        place.filter(|place| place.at.is_storable()).ok_or_else(|| "expected the `next` of a page".to_owned())
+        place
+            .filter(|place| place.at.is_storable())
+            .ok_or_else(|| "expected the `next` of a page".to_owned())
     }
 
     fn schema() -> Schema {
@@ -225,10 +229,11 @@ impl<const MIN: u32, const MAX: u32> TextParam for Whole<MIN, MAX> {
 
 impl TextParam for FreeText {
     fn read(text: &str) -> Result<Self, String> {
-        let is_good = (1..=WORDS_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control);
-        is_good
-            .then(|| Self(text.to_owned()))
-            .ok_or_else(|| format!("expected 1 to {WORDS_MAX} characters, none of them a control character"))
+        let is_good =
+            (1..=WORDS_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+        is_good.then(|| Self(text.to_owned())).ok_or_else(|| {
+            format!("expected 1 to {WORDS_MAX} characters, none of them a control character")
+        })
     }
 
     fn schema() -> Schema {
@@ -239,10 +244,9 @@ impl TextParam for FreeText {
 impl TextParam for Limit {
     fn read(text: &str) -> Result<Self, String> {
         let limit: Option<u32> = text.parse().ok();
-        limit
-            .filter(|limit| LIMITS.contains(limit))
-            .map(Self)
-            .ok_or_else(|| format!("expected a whole number from {} to {}", LIMITS.start(), LIMITS.end()))
+        limit.filter(|limit| LIMITS.contains(limit)).map(Self).ok_or_else(|| {
+            format!("expected a whole number from {} to {}", LIMITS.start(), LIMITS.end())
+        })
     }
 
     fn schema() -> Schema {
@@ -285,7 +289,9 @@ impl<const MIN: u32, const MAX: u32> JsonSchema for Whole<MIN, MAX> {
 impl<'de> Deserialize<'de> for Metadata {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let object = Map::deserialize(deserializer)?;
-        let is_storable = object.iter().all(|(name, value)| !name.contains('\0') && is_storable(value, METADATA_DEPTH));
+        let is_storable = object
+            .iter()
+            .all(|(name, value)| !name.contains('\0') && is_storable(value, METADATA_DEPTH));
         let why = "expected an object without NUL characters, nested no deeper than 16";
         is_storable.then_some(Self(object)).ok_or_else(|| D::Error::custom(why))
     }
@@ -324,7 +330,10 @@ fn is_storable(value: &Value, depth: usize) -> bool {
         Value::String(text) => !text.contains('\0'),
         Value::Array(items) => depth > 0 && items.iter().all(|item| is_storable(item, depth - 1)),
         Value::Object(fields) => {
-            depth > 0 && fields.iter().all(|(name, value)| !name.contains('\0') && is_storable(value, depth - 1))
+            depth > 0
+                && fields
+                    .iter()
+                    .all(|(name, value)| !name.contains('\0') && is_storable(value, depth - 1))
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => true,
     }

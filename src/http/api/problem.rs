@@ -78,27 +78,47 @@ pub(super) struct Document {
 impl ProblemKind {
     const fn row(self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::BadRequest => (StatusCode::BAD_REQUEST, "bad-request", "The request cannot be understood"),
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "The admin token is missing or wrong"),
+            Self::BadRequest => {
+                (StatusCode::BAD_REQUEST, "bad-request", "The request cannot be understood")
+            }
+            Self::Unauthorized => {
+                (StatusCode::UNAUTHORIZED, "unauthorized", "The admin token is missing or wrong")
+            }
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "Not from here"),
             Self::NoSuchPath => (StatusCode::NOT_FOUND, "no-such-path", "There is no such path"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "It is not there"),
-            Self::MethodNotAllowed => {
-                (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The path does not take this method")
-            }
+            Self::MethodNotAllowed => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "The path does not take this method",
+            ),
             Self::Conflict => (StatusCode::CONFLICT, "conflict", "It contradicts what is there"),
-            Self::Refused => (StatusCode::UNPROCESSABLE_ENTITY, "refused", "It is understood, and not accepted"),
+            Self::Refused => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "refused", "It is understood, and not accepted")
+            }
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
-            Self::UnsupportedMediaType => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body is not JSON")
+            Self::UnsupportedMediaType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-media-type",
+                "The body is not JSON",
+            ),
+            Self::TooManyRequests => {
+                (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Not so often")
             }
-            Self::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Not so often"),
-            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "A fault of the program"),
-            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Something it needs is not there"),
-            Self::NotSetUp => (StatusCode::SERVICE_UNAVAILABLE, "not-set-up", "What it needs is not set up here"),
-            Self::NotProven => {
-                (StatusCode::GATEWAY_TIMEOUT, "not-proven", "It is revoked, and a link of the chain has not held")
+            Self::Internal => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "internal", "A fault of the program")
             }
+            Self::Unavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Something it needs is not there")
+            }
+            Self::NotSetUp => {
+                (StatusCode::SERVICE_UNAVAILABLE, "not-set-up", "What it needs is not set up here")
+            }
+            Self::NotProven => (
+                StatusCode::GATEWAY_TIMEOUT,
+                "not-proven",
+                "It is revoked, and a link of the chain has not held",
+            ),
             Self::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "timed-out", "It took too long"),
         }
     }
@@ -127,7 +147,10 @@ impl Problem {
 
     fn blame(kind: ProblemKind, field: impl Into<String>, detail: impl Into<String>) -> Self {
         let error = FieldError { field: field.into(), detail: detail.into() };
-        Self { errors: vec![error.clone()], ..Self::new(kind, format!("{}: {}", error.field, error.detail)) }
+        Self {
+            errors: vec![error.clone()],
+            ..Self::new(kind, format!("{}: {}", error.field, error.detail))
+        }
     }
 }
 
@@ -142,7 +165,8 @@ impl IntoResponse for Problem {
         let (status, slug, title) = self.kind.row();
         let r#type = format!("urn:sluice:problem:{slug}");
         let Self { detail, errors, revocation, .. } = self;
-        let document = Document { r#type, title, status: status.as_u16(), detail, errors, revocation };
+        let document =
+            Document { r#type, title, status: status.as_u16(), detail, errors, revocation };
         // The document holds only strings, numbers and times, so serialization does not fail.
         let body = serde_json::to_vec(&document).unwrap_or_default();
         let mut response = (status, [(CONTENT_TYPE, MEDIA_TYPE)], body).into_response();

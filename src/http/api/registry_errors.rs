@@ -27,13 +27,17 @@ impl From<IssueError> for Problem {
         let what = format!("no certificate was issued: {error}");
         match error {
             IssueError::Store(error) => error.into(),
-            IssueError::Request(RequestError::Garbled | RequestError::TooLong) => Self::field(CSR, what),
+            IssueError::Request(RequestError::Garbled | RequestError::TooLong) => {
+                Self::field(CSR, what)
+            }
             IssueError::Request(_) => Self::refused(CSR, what),
             IssueError::Profile(ProfileError::Days(_) | ProfileError::OutlivesAuthority { .. }) => {
                 Self::refused("days", what)
             }
             IssueError::Profile(ProfileError::Name(_)) => Self::new(ProblemKind::Refused, what),
-            IssueError::Profile(ProfileError::AuthorityEnded { .. }) => Self::new(ProblemKind::NotSetUp, what),
+            IssueError::Profile(ProfileError::AuthorityEnded { .. }) => {
+                Self::new(ProblemKind::NotSetUp, what)
+            }
             IssueError::Serial(_) | IssueError::Signing(_) | IssueError::Broken(_) => {
                 Self::new(ProblemKind::Internal, what)
             }
@@ -46,9 +50,10 @@ impl From<RenewError> for Problem {
         match error {
             RenewError::Issue(error) => error.into(),
             RenewError::Store(error) => error.into(),
-            RenewError::Revoked(_) | RenewError::TooLate { .. } | RenewError::Ended(_) | RenewError::Name { .. } => {
-                Self::new(ProblemKind::Conflict, error.to_string())
-            }
+            RenewError::Revoked(_)
+            | RenewError::TooLate { .. }
+            | RenewError::Ended(_)
+            | RenewError::Name { .. } => Self::new(ProblemKind::Conflict, error.to_string()),
         }
     }
 }

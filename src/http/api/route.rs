@@ -60,7 +60,11 @@ pub(crate) struct CreatedJson<T>(pub T);
 macro_rules! method {
     ($name:ident, $filter:ident, $doc:literal) => {
         #[doc = $doc]
-        pub(super) fn $name<P, Q, B, A, H, F>(path: &'static str, summary: &'static str, handler: H) -> Route
+        pub(super) fn $name<P, Q, B, A, H, F>(
+            path: &'static str,
+            summary: &'static str,
+            handler: H,
+        ) -> Route
         where
             P: DeserializeOwned + JsonSchema + Send + 'static,
             Q: DeserializeOwned + JsonSchema + Send + 'static,
@@ -72,7 +76,15 @@ macro_rules! method {
             let answer = move |State(api): State<Api>, call: Call<P, Q, B>| handler(api, call);
             let endpoint = on(MethodFilter::$filter, answer);
             let shapes = Shapes::of::<P, Q, B, A>;
-            Route { method: stringify!($name), path, summary, is_guarded: true, is_patient: false, endpoint, shapes }
+            Route {
+                method: stringify!($name),
+                path,
+                summary,
+                is_guarded: true,
+                is_patient: false,
+                endpoint,
+                shapes,
+            }
         }
     };
 }
@@ -99,7 +111,9 @@ impl Route {
 // === impl Shapes ===
 
 impl Shapes {
-    fn of<P: JsonSchema, Q: JsonSchema, B: Body, A: Answer>(generator: &mut SchemaGenerator) -> Self {
+    fn of<P: JsonSchema, Q: JsonSchema, B: Body, A: Answer>(
+        generator: &mut SchemaGenerator,
+    ) -> Self {
         Self {
             path: P::json_schema(generator),
             query: Q::json_schema(generator),
@@ -148,11 +162,17 @@ impl<T: Serialize> IntoResponse for CreatedJson<T> {
 fn written(status: StatusCode, value: &impl Serialize) -> Response {
     match serde_json::to_vec(value) {
         // The response can contain a token that is shown once.
-        Ok(body) => (status, [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], body).into_response(),
+        Ok(body) => {
+            (status, [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], body)
+                .into_response()
+        }
         Err(error) => {
             tracing::error!(%error, "an answer of the API could not be written down");
-            Problem::new(ProblemKind::Internal, "the answer could not be written down; the log says why")
-                .into_response()
+            Problem::new(
+                ProblemKind::Internal,
+                "the answer could not be written down; the log says why",
+            )
+            .into_response()
         }
     }
 }

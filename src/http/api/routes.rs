@@ -9,7 +9,9 @@ use super::openapi;
 use super::problem::Problem;
 use super::route::{OkJson, Route, delete, get, patch, post};
 use super::state::Api;
-use crate::http::endpoints::{ca, certificates, devices, explain, quarantine, revocations, telemetry, tenants};
+use crate::http::endpoints::{
+    ca, certificates, devices, explain, quarantine, revocations, telemetry, tenants,
+};
 
 /// All of them.
 #[rustfmt::skip]
@@ -64,7 +66,10 @@ pub(super) fn table() -> Vec<Route> {
 // === private helpers ===
 
 /// `GET /api/v1/openapi.json`.
-async fn show_document(_: Api, _: Call<NoParams, NoParams, NoBody>) -> Result<OkJson<&'static Value>, Problem> {
+async fn show_document(
+    _: Api,
+    _: Call<NoParams, NoParams, NoBody>,
+) -> Result<OkJson<&'static Value>, Problem> {
     static DOCUMENT: LazyLock<Value> = LazyLock::new(|| openapi::document(&table()));
     Ok(OkJson(&DOCUMENT))
 }

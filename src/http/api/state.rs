@@ -1,4 +1,5 @@
-//! What every endpoint works with: the settings, the database, the audit actor, and the permits that limit concurrency.
+//! What every endpoint works with: the settings, the database, the audit actor, and the permits
+//! that limit concurrency.
 //!
 //! It answers no request.
 
@@ -13,11 +14,12 @@ use crate::registry::ActionContext;
 use crate::store::connection::database::Database;
 use crate::store::registry::audit::Actor;
 
-/// Requests that run at a time: half of the default `PG_POOL_MAX`, so that ingest always finds a connection.
+/// Requests that run at a time: half of the default `PG_POOL_MAX`, so that ingest always finds a
+/// connection.
 const WORKING_MAX: usize = 4;
 
-/// Requests that wait for a revocation at a time. Each polls Postgres a few times a second and holds no working permit
-/// between polls.
+/// Requests that wait for a revocation at a time. Each polls Postgres a few times a second and
+/// holds no working permit between polls.
 const WAITING_MAX: usize = 16;
 
 /// How long a request may wait for a revocation, in seconds; less than the time of a whole request.

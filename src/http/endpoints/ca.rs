@@ -1,4 +1,5 @@
-//! `/ca-bundle` and `/crl.pem`, `/crl.der`: the authority's certificates and its CRL, read from files.
+//! `/ca-bundle` and `/crl.pem`, `/crl.der`: the authority's certificates and its CRL, read from
+//! files.
 //!
 //! It serves no file that it cannot verify.
 
@@ -41,17 +42,26 @@ struct CrlFile {
     written_at: Option<SystemTime>,
 }
 
-pub(crate) async fn bundle(api: Api, _: Call<NoParams, NoParams, NoBody>) -> Result<Bundle, Problem> {
+pub(crate) async fn bundle(
+    api: Api,
+    _: Call<NoParams, NoParams, NoBody>,
+) -> Result<Bundle, Problem> {
     let path = api.config.certificates.ca_cert_path.clone();
     apart(path.as_ref(), move || Ok(Bundle(authority(&api)?.bundle_pem()))).await
 }
 
-pub(crate) async fn crl_pem(api: Api, _: Call<NoParams, NoParams, NoBody>) -> Result<CrlPem, Problem> {
+pub(crate) async fn crl_pem(
+    api: Api,
+    _: Call<NoParams, NoParams, NoBody>,
+) -> Result<CrlPem, Problem> {
     let path = api.config.certificates.crl_output_path.clone();
     apart(path.as_ref(), move || published(&api).map(CrlPem)).await
 }
 
-pub(crate) async fn crl_der(api: Api, _: Call<NoParams, NoParams, NoBody>) -> Result<CrlDer, Problem> {
+pub(crate) async fn crl_der(
+    api: Api,
+    _: Call<NoParams, NoParams, NoBody>,
+) -> Result<CrlDer, Problem> {
     let path = api.config.certificates.crl_output_path.clone();
     apart(path.as_ref(), move || published(&api).map(CrlDer)).await
 }
@@ -83,7 +93,8 @@ file_answer!(CrlDer, "application/pkix-crl", self => self.0.crl.der().to_vec(), 
 
 // === private helpers ===
 
-/// Runs `work` apart from the messages: verifying a long CRL takes time, and a file system can hang.
+/// Runs `work` apart from the messages: verifying a long CRL takes time, and a file system can
+/// hang.
 pub(super) async fn apart<T: Send + 'static>(
     path: Option<&PathBuf>,
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
@@ -95,15 +106,17 @@ pub(super) async fn apart<T: Send + 'static>(
 fn authority(api: &Api) -> Result<AuthorityCertificate, Problem> {
     let path = named(api.config.certificates.ca_cert_path.as_ref(), "DEVICE_CA_CERT_PATH")?;
     is_there(path)?;
-    AuthorityCertificate::open(path, clock::now())
-        .map_err(|error| Problem::new(ProblemKind::Unavailable, format!("{}: {error}", path.display())))
+    AuthorityCertificate::open(path, clock::now()).map_err(|error| {
+        Problem::new(ProblemKind::Unavailable, format!("{}: {error}", path.display()))
+    })
 }
 
 fn published(api: &Api) -> Result<CrlFile, Problem> {
     let path = named(api.config.certificates.crl_output_path.as_ref(), "CRL_OUTPUT_PATH")?;
     let written_at = is_there(path)?;
-    let unusable =
-        |why: String| Problem::new(ProblemKind::Unavailable, format!("{} cannot be used: {why}", path.display()));
+    let unusable = |why: String| {
+        Problem::new(ProblemKind::Unavailable, format!("{} cannot be used: {why}", path.display()))
+    };
     let bytes = files::read(path, MAX_CRL_BYTES).map_err(|error| unusable(error.to_string()))?;
     let crl = Crl::read(&bytes, &authority(api)?).map_err(|error| unusable(error.to_string()))?;
     Ok(CrlFile { crl, written_at })
@@ -117,15 +130,19 @@ fn named<'a>(path: Option<&'a PathBuf>, setting: &str) -> Result<&'a PathBuf, Pr
 fn is_there(path: &PathBuf) -> Result<Option<SystemTime>, Problem> {
     match std::fs::metadata(path) {
         Ok(file) => Ok(file.modified().ok()),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            Err(Problem::not_found(format!("there is no {} yet: `sluice ca init` makes it", path.display())))
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(Problem::not_found(format!(
+            "there is no {} yet: `sluice ca init` makes it",
+            path.display()
+        ))),
+        Err(error) => {
+            Err(Problem::new(ProblemKind::Unavailable, format!("{}: {error}", path.display())))
         }
-        Err(error) => Err(Problem::new(ProblemKind::Unavailable, format!("{}: {error}", path.display()))),
     }
 }
 
 fn file(media_type: &'static str, body: Vec<u8>, written_at: Option<SystemTime>) -> Response {
-    let date = written_at.map(|time| DateTime::<Utc>::from(time).format("%a, %d %b %Y %H:%M:%S GMT").to_string());
+    let date = written_at
+        .map(|time| DateTime::<Utc>::from(time).format("%a, %d %b %Y %H:%M:%S GMT").to_string());
     let mut response = ([(CONTENT_TYPE, media_type)], body).into_response();
     if let Some(date) = date.and_then(|date| date.parse().ok()) {
         response.headers_mut().insert(LAST_MODIFIED, date);

@@ -22,10 +22,13 @@ use crate::pki::request::profile::Lifetime;
 use crate::registry::certificates::find::{self, MAX_DAYS_AHEAD};
 use crate::registry::certificates::issue::{Issued, KeySource, MAX_DAYS, Order};
 use crate::registry::certificates::rotate::MAX_GRACE_HOURS;
-use crate::registry::certificates::{import as importing, issue as issuing, renew as renewing, rotate as rotating};
+use crate::registry::certificates::{
+    import as importing, issue as issuing, renew as renewing, rotate as rotating,
+};
 use crate::registry::{self, Signer};
 use crate::store::certificates::{
-    self, CertificateDetail, CertificateError, CertificateFilter, CertificateRow, CertificateStatus, Handle,
+    self, CertificateDetail, CertificateError, CertificateFilter, CertificateRow,
+    CertificateStatus, Handle,
 };
 
 /// Which certificate.
@@ -42,7 +45,8 @@ pub(crate) struct CertificatePageParams {
     /// Of this device of that tenant.
     device: Option<Param<DeviceId>>,
     status: Option<Param<CertificateStatus>>,
-    /// Only those ACTIVE that end within so many days and that nothing ACTIVE has replaced, the first to end first.
+    /// Only those ACTIVE that end within so many days and that nothing ACTIVE has replaced, the
+    /// first to end first.
     expiring: Option<Param<Whole<0, MAX_DAYS_AHEAD>>>,
     #[serde(default)]
     limit: Param<Limit>,
@@ -63,8 +67,10 @@ pub(crate) struct KeyOrder {
     days: Option<Whole<1, MAX_DAYS>>,
 }
 
-/// Whose key a certificate is for, either `csr` or `new_key`, and how long the old certificate stays good.
-// The fields are written out: serde cannot take them in by `flatten` and refuse unknown ones at once.
+/// Whose key a certificate is for, either `csr` or `new_key`, and how long the old certificate
+/// stays good.
+// The fields are written out: serde cannot take them in by `flatten` and refuse unknown ones at
+// once.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RotateOrder {
@@ -123,9 +129,12 @@ pub(crate) async fn list(
 ) -> Result<OkJson<Page<CertificateRow>>, Problem> {
     let Param(Limit(limit)) = call.query.limit;
     let context = api.action_context();
-    let ends_before = call.query.expiring.as_ref().map(|Param(Whole(days))| find::days_ahead(context.now, *days));
+    let ends_before =
+        call.query.expiring.as_ref().map(|Param(Whole(days))| find::days_ahead(context.now, *days));
     let filter = call.query.filter(ends_before)?;
-    let rows = certificates::list(api.database.pool(), &filter, Page::<CertificateRow>::fetch(limit)).await;
+    let rows =
+        certificates::list(api.database.pool(), &filter, Page::<CertificateRow>::fetch(limit))
+            .await;
     let rows = rows.map_err(|error| match error {
         CertificateError::Unknown(_) => Problem::field("cursor", "expected the `next` of a page"),
         other => other.into(),
@@ -166,12 +175,15 @@ pub(crate) async fn rotate(
     call: Call<CertificatePath, NoParams, Json<RotateOrder>>,
 ) -> Result<CreatedJson<IssuedCertificate>, Problem> {
     let Json(RotateOrder { csr, new_key, days, grace_hours }) = call.body;
-    let grace = grace_hours.map_or(api.config.certificates.rotation_grace_hours, |Whole(hours)| hours);
+    let grace =
+        grace_hours.map_or(api.config.certificates.rotation_grace_hours, |Whole(hours)| hours);
     let asked = KeyOrder { csr, new_key, days };
     let order = asked.order()?;
     let signer = signer(&api).await?;
     let old = find::resolve(api.action_context(), &call.path.certificate.0).await?;
-    Ok(CreatedJson(rotating::rotate(api.action_context(), &signer, old, grace, order).await?.into()))
+    Ok(CreatedJson(
+        rotating::rotate(api.action_context(), &signer, old, grace, order).await?.into(),
+    ))
 }
 
 pub(crate) async fn confirm(
@@ -191,14 +203,21 @@ pub(crate) async fn import(
     let expected = match (tenant_id, device_id) {
         (Some(Param(tenant)), Some(Param(device))) => Some(DeviceKey::of(&tenant, &device)),
         (None, None) => None,
-        (Some(_), None) => return Err(Problem::field("device_id", "name it too, or leave both out")),
-        (None, Some(_)) => return Err(Problem::field("tenant_id", "name it too, or leave both out")),
+        (Some(_), None) => {
+            return Err(Problem::field("device_id", "name it too, or leave both out"));
+        }
+        (None, Some(_)) => {
+            return Err(Problem::field("tenant_id", "name it too, or leave both out"));
+        }
     };
     let (settings, context) = (api.config.certificates.clone(), api.action_context());
     let now = context.now;
     let path = settings.ca_cert_path.clone();
-    let authority = apart(path.as_ref(), move || Ok(registry::open_authority(&settings, now)?)).await?;
-    Ok(CreatedJson(importing::import(context, &authority, cert_pem.as_bytes(), expected.as_ref()).await?))
+    let authority =
+        apart(path.as_ref(), move || Ok(registry::open_authority(&settings, now)?)).await?;
+    Ok(CreatedJson(
+        importing::import(context, &authority, cert_pem.as_bytes(), expected.as_ref()).await?,
+    ))
 }
 
 // === impl CertificatePageParams ===
@@ -208,8 +227,12 @@ impl CertificatePageParams {
         let status = self.status.map(|Param(status)| status);
         let after = self.cursor.map(|Param(id)| id);
         let (tenant, device) = match (self.tenant, self.device) {
-            (Some(Param(tenant)), Some(Param(device))) => (None, Some(DeviceKey::of(&tenant, &device))),
-            (None, Some(_)) => return Err(Problem::field("tenant", "name the tenant of the device")),
+            (Some(Param(tenant)), Some(Param(device))) => {
+                (None, Some(DeviceKey::of(&tenant, &device)))
+            }
+            (None, Some(_)) => {
+                return Err(Problem::field("tenant", "name the tenant of the device"));
+            }
             (tenant, None) => (tenant.map(|Param(tenant)| tenant), None),
         };
         Ok(CertificateFilter { tenant, device, status, ends_before, after })
@@ -223,13 +246,18 @@ impl KeyOrder {
         let key = match (&self.csr, self.new_key) {
             (Some(csr), false) => KeySource::Request(csr.as_bytes()),
             (None, true) => KeySource::Made,
-            (Some(_), true) => return Err(Problem::field("new_key", "leave out either this or `csr`")),
+            (Some(_), true) => {
+                return Err(Problem::field("new_key", "leave out either this or `csr`"));
+            }
             (None, false) => {
                 let why = "send the device's certificate request, or set `new_key` to have a key made here";
                 return Err(Problem::field(CSR, why));
             }
         };
-        Ok(Order { key, lifetime: self.days.map_or(Lifetime::Usual, |Whole(days)| Lifetime::Days(days)) })
+        Ok(Order {
+            key,
+            lifetime: self.days.map_or(Lifetime::Usual, |Whole(days)| Lifetime::Days(days)),
+        })
     }
 }
 

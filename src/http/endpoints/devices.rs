@@ -17,7 +17,9 @@ use crate::http::api::params::{FreeText, Limit, Metadata, Param, TextParam};
 use crate::http::api::problem::{Problem, ProblemKind};
 use crate::http::api::route::{CreatedJson, OkJson};
 use crate::http::api::state::Api;
-use crate::store::registry::devices::{self, DeviceDetail, DeviceError, DeviceFilter, DeviceRow, NewDevice};
+use crate::store::registry::devices::{
+    self, DeviceDetail, DeviceError, DeviceFilter, DeviceRow, NewDevice,
+};
 
 /// Random bytes of a token.
 const TOKEN_BYTES: usize = 32;
@@ -61,8 +63,9 @@ pub(crate) struct DeviceToAdd {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeviceChange {
-    /// Unless it is ACTIVE its messages are refused. With `ACL_OUTPUT_PATH` the broker's access rules follow within seconds;
-    /// without, it still reads its commands. In both cases it can still connect: revoking its certificate ends that.
+    /// Unless it is ACTIVE its messages are refused. With `ACL_OUTPUT_PATH` the broker's access
+    /// rules follow within seconds; without, it still reads its commands. In both cases it can
+    /// still connect: revoking its certificate ends that.
     status: Param<DeviceStatus>,
 }
 
@@ -126,7 +129,10 @@ pub(crate) async fn add(
     Ok(CreatedJson(AddedDevice { device, token }))
 }
 
-pub(crate) async fn show(api: Api, call: Call<DevicePath, NoParams, NoBody>) -> Result<OkJson<DeviceDetail>, Problem> {
+pub(crate) async fn show(
+    api: Api,
+    call: Call<DevicePath, NoParams, NoBody>,
+) -> Result<OkJson<DeviceDetail>, Problem> {
     Ok(OkJson(devices::show(api.database.pool(), &call.path.key()).await?))
 }
 
@@ -191,10 +197,13 @@ impl From<DeviceError> for Problem {
         match error {
             DeviceError::Outage(outage) => outage.into(),
             DeviceError::Exists(_) => Self::new(ProblemKind::Conflict, what),
-            DeviceError::NoTenant(_) => Self::not_found(format!("{what}: add it with POST /api/v1/tenants")),
-            DeviceError::Unknown(key) => {
-                Self::not_found(format!("{what}; GET /api/v1/tenants/{}/devices lists those there are", key.tenant()))
+            DeviceError::NoTenant(_) => {
+                Self::not_found(format!("{what}: add it with POST /api/v1/tenants"))
             }
+            DeviceError::Unknown(key) => Self::not_found(format!(
+                "{what}; GET /api/v1/tenants/{}/devices lists those there are",
+                key.tenant()
+            )),
         }
     }
 }
@@ -207,22 +216,34 @@ async fn page(
     asked: DevicePageParams,
 ) -> Result<OkJson<Page<DeviceRow>>, Problem> {
     let Param(Limit(limit)) = asked.limit;
-    let (status, after) = (asked.status.map(|Param(status)| status), asked.cursor.map(|Param(key)| key));
+    let (status, after) =
+        (asked.status.map(|Param(status)| status), asked.cursor.map(|Param(key)| key));
     let filter = DeviceFilter { tenant, status, after };
     let rows = devices::list(api.database.pool(), &filter, Page::<DeviceRow>::fetch(limit)).await?;
     Ok(OkJson(Page::new(rows, limit, |last| format!("{}/{}", last.tenant_id, last.device_id))))
 }
 
-async fn set_token(api: &Api, key: &DeviceKey, token: Option<String>) -> Result<DeviceToken, Problem> {
+async fn set_token(
+    api: &Api,
+    key: &DeviceKey,
+    token: Option<String>,
+) -> Result<DeviceToken, Problem> {
     let hash = token.as_deref().map(hash);
     devices::set_token(api.database.pool(), &api.actor, key, hash.as_ref()).await?;
-    Ok(DeviceToken { tenant_id: key.tenant().to_string(), device_id: key.device().to_string(), token })
+    Ok(DeviceToken {
+        tenant_id: key.tenant().to_string(),
+        device_id: key.device().to_string(),
+        token,
+    })
 }
 
 fn make() -> Result<String, Problem> {
     let mut random = [0; TOKEN_BYTES];
     getrandom::fill(&mut random).map_err(|error| {
-        Problem::new(ProblemKind::Internal, format!("the system gave no randomness for a token: {error}"))
+        Problem::new(
+            ProblemKind::Internal,
+            format!("the system gave no randomness for a token: {error}"),
+        )
     })?;
     let digits = random.iter().flat_map(|byte: &u8| [byte >> 4, byte & 15]);
     Ok(digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect())
@@ -242,7 +263,8 @@ fn check_common_name(key: &DeviceKey, config: &Config) -> Result<(), Problem> {
         return Ok(());
     }
     let over = name.len() - MAX_COMMON_NAME_LEN;
-    let detail =
-        format!("its certificate's common name {name} would be {over} characters longer than X.509 allows: shorten it");
+    let detail = format!(
+        "its certificate's common name {name} would be {over} characters longer than X.509 allows: shorten it"
+    );
     Err(Problem::field("device_id", detail))
 }

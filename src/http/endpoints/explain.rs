@@ -63,7 +63,8 @@ pub(crate) async fn explain(
         ack: None,
         replay: None,
     };
-    let explained = explain::explain(&api.database.directory(), &api.config.ingest, &delivery, now).await?;
+    let explained =
+        explain::explain(&api.database.directory(), &api.config.ingest, &delivery, now).await?;
     Ok(OkJson(Explained::from(&explained)))
 }
 
@@ -77,7 +78,8 @@ impl From<&Explanation> for Explained {
             End::Refused(refusal) => (Some(refusal.reason.label()), refusal.detail.to_string()),
         };
         let checks = explanation.checks.iter();
-        let checks = checks.map(|check| CheckMade { check: check.reason.label(), verdict: label(check.verdict) });
+        let checks = checks
+            .map(|check| CheckMade { check: check.reason.label(), verdict: label(check.verdict) });
         let device = explanation.device.as_ref().map(ToString::to_string);
         Self { device, checks: checks.collect(), accepted: reason.is_none(), reason, why }
     }
@@ -99,6 +101,8 @@ fn in_words(proof: Authentication) -> &'static str {
     match proof {
         Authentication::Certificate => "the device holds a certificate that is good now",
         Authentication::Token(_) => "the token is the device's",
-        Authentication::NotRequired => "no proof is asked for (CERT_AUTH_ENABLED=0, REQUIRE_TOKEN=0)",
+        Authentication::NotRequired => {
+            "no proof is asked for (CERT_AUTH_ENABLED=0, REQUIRE_TOKEN=0)"
+        }
     }
 }

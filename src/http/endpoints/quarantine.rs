@@ -1,6 +1,7 @@
 //! `/quarantine`: list, show, replay and discard refused messages.
 //!
-//! It shows only whether a message had a token. A message that is refused again stays in quarantine unchanged.
+//! It shows only whether a message had a token. A message that is refused again stays in quarantine
+//! unchanged.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,10 +18,13 @@ use crate::http::api::problem::{Problem, ProblemKind};
 use crate::http::api::route::OkJson;
 use crate::http::api::state::Api;
 use crate::ingest::replay::{Replayed, Replayer};
-use crate::store::reads::quarantine::{self, EventSummary, QuarantineCursor, QuarantineFilter, Record};
+use crate::store::reads::quarantine::{
+    self, EventSummary, QuarantineCursor, QuarantineFilter, Record,
+};
 use crate::telemetry::metrics::Metrics;
 
-/// The most events of one replay request: each needs its own transaction, and the time of a request is limited.
+/// The most events of one replay request: each needs its own transaction, and the time of a request
+/// is limited.
 const REPLAY_MAX: u32 = 500;
 
 /// The most identifiers in one request.
@@ -125,12 +129,20 @@ pub(crate) async fn list(
 ) -> Result<OkJson<Page<EventSummary>>, Problem> {
     let Param(Limit(limit)) = call.query.limit;
     let before = call.query.cursor.as_ref().map(|Param(place)| *place);
-    let rows =
-        quarantine::list(api.database.pool(), &call.query.filter(), before, Page::<EventSummary>::fetch(limit)).await?;
+    let rows = quarantine::list(
+        api.database.pool(),
+        &call.query.filter(),
+        before,
+        Page::<EventSummary>::fetch(limit),
+    )
+    .await?;
     Ok(OkJson(Page::new(rows, limit, |last| last.place().to_string())))
 }
 
-pub(crate) async fn show(api: Api, call: Call<EventPath, NoParams, NoBody>) -> Result<OkJson<RefusedMessage>, Problem> {
+pub(crate) async fn show(
+    api: Api,
+    call: Call<EventPath, NoParams, NoBody>,
+) -> Result<OkJson<RefusedMessage>, Problem> {
     let Param(id) = call.path.id;
     let found = quarantine::fetch(api.database.pool(), &one(id), None, 1).await?.pop();
     found.map(|record| OkJson(record.into())).ok_or_else(|| none_such(id))
@@ -161,17 +173,23 @@ pub(crate) async fn discard(
     Ok(OkJson(Discarded { events, discarded: !chosen.dry_run }))
 }
 
-pub(crate) async fn replay(api: Api, call: Call<NoParams, NoParams, Json<Chosen>>) -> Result<OkJson<Replay>, Problem> {
+pub(crate) async fn replay(
+    api: Api,
+    call: Call<NoParams, NoParams, Json<Chosen>>,
+) -> Result<OkJson<Replay>, Problem> {
     let Json(chosen) = call.body;
     let mut filter = chosen.filter()?;
     // A request by identifier reports every event; any other skips the events already replayed.
     if filter.ids.is_empty() {
         filter.replayed = Some(false);
     }
-    let metrics = Metrics::new().map_err(|error| Problem::new(ProblemKind::Internal, error.to_string()))?.ingest;
+    let metrics = Metrics::new()
+        .map_err(|error| Problem::new(ProblemKind::Internal, error.to_string()))?
+        .ingest;
     let (directory, pool) = (api.database.directory(), api.database.pool());
     let sink = if chosen.dry_run { api.database.rehearsal() } else { api.database.sink() };
-    let mut road = Replayer::new(&api.config.ingest, directory, sink, metrics, clock::now, chosen.dry_run);
+    let mut road =
+        Replayer::new(&api.config.ingest, directory, sink, metrics, clock::now, chosen.dry_run);
     let mut records = quarantine::fetch(pool, &filter, None, REPLAY_MAX + 1).await?;
     let more = records.len() > REPLAY_MAX as usize;
     records.truncate(REPLAY_MAX as usize);
@@ -228,7 +246,10 @@ impl Chosen {
         if filter.is_everything() == self.all {
             return Ok(filter);
         }
-        Err(Problem::field("all", "name identifiers or conditions such as `tenant` or `reason`, or set `all` alone"))
+        Err(Problem::field(
+            "all",
+            "name identifiers or conditions such as `tenant` or `reason`, or set `all` alone",
+        ))
     }
 }
 

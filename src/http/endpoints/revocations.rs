@@ -22,7 +22,8 @@ use crate::store::certificates::{self, CertificateRow};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct WaitParams {
-    /// Wait so many seconds for the proof that the broker acts on it; a link that does not hold is then a problem.
+    /// Wait so many seconds for the proof that the broker acts on it; a link that does not hold is
+    /// then a problem.
     wait: Option<Param<Whole<1, WAIT_SECONDS_MAX>>>,
 }
 
@@ -41,7 +42,8 @@ pub(crate) struct RevokedCertificate {
     certificate: CertificateRow,
     /// Whether it was revoked before; its first date and reason stand.
     was_revoked: bool,
-    /// The one whose place it took, when that one still retires: rotate it, or soon the device holds none that is good.
+    /// The one whose place it took, when that one still retires: rotate it, or soon the device
+    /// holds none that is good.
     retiring: Option<CertificateRow>,
     /// Each link of the chain with its time, when that was waited for.
     revocation: Option<RevocationSteps>,
@@ -61,13 +63,19 @@ pub(crate) async fn revoke(
     let revocation = match call.query.wait {
         Some(Param(Whole(seconds))) => {
             let patience = Duration::from_secs(seconds.into());
-            let held = progress::wait_for(&api.database, revoked.certificate.id, patience, |_| {}).await;
+            let held =
+                progress::wait_for(&api.database, revoked.certificate.id, patience, |_| {}).await;
             Some(RevocationSteps::from(&held.map_err(after_revoking)?))
         }
         None => None,
     };
     let (certificate, retiring) = (revoked.certificate, revoked.retiring);
-    Ok(OkJson(RevokedCertificate { certificate, was_revoked: !revoked.is_new, retiring, revocation }))
+    Ok(OkJson(RevokedCertificate {
+        certificate,
+        was_revoked: !revoked.is_new,
+        retiring,
+        revocation,
+    }))
 }
 
 pub(crate) async fn show(
@@ -99,9 +107,10 @@ impl From<RevocationFailure> for Problem {
 /// The response after the wait; the revocation itself holds, whatever the wait found.
 fn after_revoking(broken: RevocationFailure) -> Problem {
     match broken {
-        RevocationFailure::Outage(_) => {
-            Problem::new(ProblemKind::Unavailable, format!("the certificate is revoked, but {broken}"))
-        }
+        RevocationFailure::Outage(_) => Problem::new(
+            ProblemKind::Unavailable,
+            format!("the certificate is revoked, but {broken}"),
+        ),
         RevocationFailure::Link { .. } | RevocationFailure::NotRevoked(_) => broken.into(),
     }
 }

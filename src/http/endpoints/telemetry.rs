@@ -85,10 +85,14 @@ pub(crate) struct Buckets {
     items: Vec<MetricBucket>,
 }
 
-pub(crate) async fn latest(api: Api, call: Call<DevicePath, Latest, NoBody>) -> Result<OkJson<TelemetryRow>, Problem> {
+pub(crate) async fn latest(
+    api: Api,
+    call: Call<DevicePath, Latest, NoBody>,
+) -> Result<OkJson<TelemetryRow>, Problem> {
     let (device, msg_type) = (call.path.key(), words(call.query.msg_type));
     let row = telemetry::latest(api.database.pool(), &device, msg_type.as_deref()).await?;
-    row.map(OkJson).ok_or_else(|| Problem::not_found(format!("there is no such telemetry of device {device}")))
+    row.map(OkJson)
+        .ok_or_else(|| Problem::not_found(format!("there is no such telemetry of device {device}")))
 }
 
 pub(crate) async fn latest_of_each(
@@ -97,7 +101,8 @@ pub(crate) async fn latest_of_each(
 ) -> Result<OkJson<Page<TelemetryRow>>, Problem> {
     let LatestOfEach { limit: Param(Limit(limit)), cursor } = call.query;
     let after = cursor.map(|Param(device)| device);
-    let asked = telemetry::latest_of_each(api.database.pool(), &call.path.tenant.0, after.as_ref(), limit);
+    let asked =
+        telemetry::latest_of_each(api.database.pool(), &call.path.tenant.0, after.as_ref(), limit);
     let (items, next) = asked.await?;
     Ok(OkJson(Page { items, next }))
 }
@@ -109,15 +114,24 @@ pub(crate) async fn range(
     let Rows { from, to, msg_type, limit: Param(Limit(limit)), cursor } = call.query;
     let range = span(call.path.key(), from, to, msg_type)?;
     let after = cursor.map(|Param(place)| place);
-    let rows = telemetry::range(api.database.pool(), &range, after, Page::<TelemetryRow>::fetch(limit)).await?;
+    let rows =
+        telemetry::range(api.database.pool(), &range, after, Page::<TelemetryRow>::fetch(limit))
+            .await?;
     Ok(OkJson(Page::new(rows, limit, |last| last.place().to_string())))
 }
 
-pub(crate) async fn buckets(api: Api, call: Call<DevicePath, Gathered, NoBody>) -> Result<OkJson<Buckets>, Problem> {
-    let Gathered { metric: Param(FreeText(metric)), step: Param(Whole(step)), from, to, msg_type } = call.query;
+pub(crate) async fn buckets(
+    api: Api,
+    call: Call<DevicePath, Gathered, NoBody>,
+) -> Result<OkJson<Buckets>, Problem> {
+    let Gathered { metric: Param(FreeText(metric)), step: Param(Whole(step)), from, to, msg_type } =
+        call.query;
     let range = span(call.path.key(), from, to, msg_type)?;
     if range.to.seconds_since(range.from) / f64::from(step) > BUCKETS_MAX {
-        return Err(Problem::field("step", "the span has more than 1000 of these: make the step longer"));
+        return Err(Problem::field(
+            "step",
+            "the span has more than 1000 of these: make the step longer",
+        ));
     }
     let step_seconds = step;
     let step = Duration::from_secs(step.into());

@@ -42,9 +42,9 @@ pub(crate) struct NewTenant {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TenantChange {
-    /// While it is SUSPENDED the messages of its devices are refused. With `ACL_OUTPUT_PATH` the broker's access rules follow
-    /// within seconds; without, they still read their commands. In both cases they can still connect: revoking their
-    /// certificates ends that.
+    /// While it is SUSPENDED the messages of its devices are refused. With `ACL_OUTPUT_PATH` the
+    /// broker's access rules follow within seconds; without, they still read their commands. In
+    /// both cases they can still connect: revoking their certificates ends that.
     status: Param<TenantStatus>,
 }
 
@@ -60,7 +60,8 @@ pub(crate) async fn list(
 ) -> Result<OkJson<Page<Tenant>>, Problem> {
     let TenantPageParams { limit: Param(Limit(limit)), cursor } = call.query;
     let after = cursor.map(|Param(tenant)| tenant);
-    let rows = tenants::list(api.database.pool(), after.as_ref(), Page::<Tenant>::fetch(limit)).await?;
+    let rows =
+        tenants::list(api.database.pool(), after.as_ref(), Page::<Tenant>::fetch(limit)).await?;
     Ok(OkJson(Page::new(rows, limit, |last| last.tenant_id.clone())))
 }
 
@@ -74,7 +75,10 @@ pub(crate) async fn add(
     Ok(CreatedJson(tenants::show(api.database.pool(), &tenant).await?))
 }
 
-pub(crate) async fn show(api: Api, call: Call<TenantPath, NoParams, NoBody>) -> Result<OkJson<TenantDetail>, Problem> {
+pub(crate) async fn show(
+    api: Api,
+    call: Call<TenantPath, NoParams, NoBody>,
+) -> Result<OkJson<TenantDetail>, Problem> {
     Ok(OkJson(tenants::show(api.database.pool(), &call.path.tenant.0).await?))
 }
 
@@ -101,11 +105,14 @@ impl From<TenantError> for Problem {
         let what = error.to_string();
         match error {
             TenantError::Outage(outage) => outage.into(),
-            TenantError::Unknown(_) => Self::not_found(format!("{what}; GET /api/v1/tenants lists those there are")),
-            TenantError::Exists(_) => Self::new(ProblemKind::Conflict, what),
-            TenantError::HasDevices { .. } => {
-                Self::new(ProblemKind::Conflict, format!("{what}: remove them first, or suspend the tenant"))
+            TenantError::Unknown(_) => {
+                Self::not_found(format!("{what}; GET /api/v1/tenants lists those there are"))
             }
+            TenantError::Exists(_) => Self::new(ProblemKind::Conflict, what),
+            TenantError::HasDevices { .. } => Self::new(
+                ProblemKind::Conflict,
+                format!("{what}: remove them first, or suspend the tenant"),
+            ),
         }
     }
 }

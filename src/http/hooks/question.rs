@@ -32,7 +32,9 @@ pub(super) enum Acc {
 /// Why a body is unreadable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum QuestionError {
-    #[error("the body is no JSON object with texts and a number acc (line {line}, column {column})")]
+    #[error(
+        "the body is no JSON object with texts and a number acc (line {line}, column {column})"
+    )]
     Json { line: usize, column: usize },
     #[error("the body is no form in UTF-8")]
     Form,
@@ -47,15 +49,19 @@ impl<'a> HookQuestion<'a> {
         if body.is_empty() {
             return Ok(Self::default());
         }
-        let declares = |kind: &str| content_type.is_some_and(|given| given.to_ascii_lowercase().contains(kind));
-        let is_json = declares("json") || !declares("form") && (body.starts_with(b"{") || body == b"null");
+        let declares = |kind: &str| {
+            content_type.is_some_and(|given| given.to_ascii_lowercase().contains(kind))
+        };
+        let is_json =
+            declares("json") || !declares("form") && (body.starts_with(b"{") || body == b"null");
         if is_json {
             // serde would read a list as the fields in their order.
             if body.starts_with(b"[") {
                 return Err(QuestionError::Json { line: 1, column: 1 });
             }
-            let read: Option<Self> = serde_json::from_slice(body)
-                .map_err(|error| QuestionError::Json { line: error.line(), column: error.column() })?;
+            let read: Option<Self> = serde_json::from_slice(body).map_err(|error| {
+                QuestionError::Json { line: error.line(), column: error.column() }
+            })?;
             return Ok(read.unwrap_or_default());
         }
         serde_urlencoded::from_bytes(body).map_err(|_| QuestionError::Form)
@@ -80,11 +86,13 @@ mod tests {
 
     #[test]
     fn both_encodings_say_the_same() {
-        let json = br#"{"acc":2,"clientid":"cid2","topic":"a/x y/b","username":"p w\u0026d\"\u003c"}"#;
+        let json =
+            br#"{"acc":2,"clientid":"cid2","topic":"a/x y/b","username":"p w\u0026d\"\u003c"}"#;
         let form = b"acc=2&clientid=cid2&topic=a%2Fx+y%2Fb&username=p+w%26d%22%3C";
         for (kind, body) in [(JSON, &json[..]), (None, json), (FORM, form), (None, form)] {
             let question = HookQuestion::read(kind, body).unwrap();
-            let texts = [&question.username, &question.clientid, &question.topic].map(|text| text.as_deref().unwrap());
+            let texts = [&question.username, &question.clientid, &question.topic]
+                .map(|text| text.as_deref().unwrap());
             assert_eq!(texts, ["p w&d\"<", "cid2", "a/x y/b"], "{kind:?}");
             assert_eq!(question.acc(), 2);
         }
@@ -92,20 +100,40 @@ mod tests {
 
     #[test]
     fn nothing_and_null_are_questions_without_words() {
-        for (kind, body) in [(JSON, "null"), (JSON, ""), (FORM, ""), (None, " null\n"), (None, ""), (JSON, "{}")] {
-            assert_eq!(HookQuestion::read(kind, body.as_bytes()), Ok(HookQuestion::default()), "{kind:?} {body:?}");
+        for (kind, body) in
+            [(JSON, "null"), (JSON, ""), (FORM, ""), (None, " null\n"), (None, ""), (JSON, "{}")]
+        {
+            assert_eq!(
+                HookQuestion::read(kind, body.as_bytes()),
+                Ok(HookQuestion::default()),
+                "{kind:?} {body:?}"
+            );
         }
     }
 
     #[test]
     fn what_is_neither_is_refused_and_an_odd_acc_asks_for_nothing() {
         for body in ["{", "[]", "7", r#"{"username":7}"#, r#"{"acc":[1]}"#] {
-            assert!(matches!(HookQuestion::read(JSON, body.as_bytes()), Err(QuestionError::Json { .. })), "{body}");
+            assert!(
+                matches!(
+                    HookQuestion::read(JSON, body.as_bytes()),
+                    Err(QuestionError::Json { .. })
+                ),
+                "{body}"
+            );
         }
-        assert_eq!(HookQuestion::read(FORM, b"username=%FF%FE").map(|question| question.username.is_some()), Ok(true));
+        assert_eq!(
+            HookQuestion::read(FORM, b"username=%FF%FE")
+                .map(|question| question.username.is_some()),
+            Ok(true)
+        );
         for acc in ["-1", "256", "\"x\"", "\"\"", "null", "18446744073709551615"] {
             let body = format!(r#"{{"acc":{acc}}}"#);
-            assert_eq!(HookQuestion::read(JSON, body.as_bytes()).map_or(0, |question| question.acc()), 0, "{acc}");
+            assert_eq!(
+                HookQuestion::read(JSON, body.as_bytes()).map_or(0, |question| question.acc()),
+                0,
+                "{acc}"
+            );
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Refuses requests of foreign web pages: such a page can make an operator's browser send a request, and a name of its
-//! site can resolve to this machine.
+//! Refuses requests of foreign web pages: such a page can make an operator's browser send a
+//! request, and a name of its site can resolve to this machine.
 //!
 //! It does not authenticate: programs other than browsers send none of these headers.
 
@@ -20,7 +20,8 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const OWN_SITES: [&[u8]; 2] = [b"same-origin", b"none"];
 
 /// The content types that a foreign page can send without a preflight request.
-const FORM_TYPES: [&str; 3] = ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"];
+const FORM_TYPES: [&str; 3] =
+    ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"];
 
 /// Refuses a request that names no host or several, which programs would interpret differently.
 pub(crate) async fn require_one_host(request: Request, next: Next) -> Response {
@@ -57,15 +58,14 @@ pub(crate) async fn require_local_name(request: Request, next: Next) -> Response
     closing(Problem::new(ProblemKind::Forbidden, detail))
 }
 
-/// Refuses every request of a foreign page, and every change that a form could send. It is for a listener without any
-/// other authentication.
+/// Refuses every request of a foreign page, and every change that a form could send. It is for a
+/// listener without any other authentication.
 pub(crate) fn check_page(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
     if is_foreign(headers) {
         return Err(foreign());
     }
     if !method.is_safe() && is_form(headers) {
-        let detail =
-            "a form of any page could send this: send `Content-Type: application/json`, or none without a body";
+        let detail = "a form of any page could send this: send `Content-Type: application/json`, or none without a body";
         return Err(Problem::new(ProblemKind::UnsupportedMediaType, detail));
     }
     Ok(())
@@ -75,10 +75,12 @@ pub(crate) fn check_page(method: &Method, headers: &HeaderMap) -> Result<(), Pro
 pub(crate) fn is_named_local(headers: &HeaderMap) -> bool {
     let Some(host) = headers.get(HOST) else { return true };
     let Ok(host) = host.to_str() else { return false };
-    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    let name =
+        host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
     let name = name.map_or(host, |(name, _)| name);
     let address = name.trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    name.eq_ignore_ascii_case("localhost")
+        || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 // === private helpers ===
@@ -87,15 +89,23 @@ fn check_host(request: &Request) -> Result<(), Problem> {
     let mut hosts = request.headers().get_all(HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() {
-        return Err(Problem::new(ProblemKind::BadRequest, "the request has more than one Host header: send one"));
+        return Err(Problem::new(
+            ProblemKind::BadRequest,
+            "the request has more than one Host header: send one",
+        ));
     }
     let is_needed = request.version() >= Version::HTTP_11;
     match (host, request.uri().authority()) {
         (None, _) if is_needed => {
             Err(Problem::new(ProblemKind::BadRequest, "the request has no Host header: send one"))
         }
-        (Some(host), Some(named)) if !host.as_bytes().eq_ignore_ascii_case(named.as_str().as_bytes()) => {
-            Err(Problem::new(ProblemKind::BadRequest, "the request line and the Host header name different hosts"))
+        (Some(host), Some(named))
+            if !host.as_bytes().eq_ignore_ascii_case(named.as_str().as_bytes()) =>
+        {
+            Err(Problem::new(
+                ProblemKind::BadRequest,
+                "the request line and the Host header name different hosts",
+            ))
         }
         _ => Ok(()),
     }
@@ -107,10 +117,12 @@ fn is_foreign(headers: &HeaderMap) -> bool {
     let is_own_origin = |origin: &HeaderValue| {
         let place = origin.as_bytes();
         let place = place.strip_prefix(b"http://").or_else(|| place.strip_prefix(b"https://"));
-        place.is_some() && place.zip(host).is_some_and(|(place, host)| place.eq_ignore_ascii_case(host))
+        place.is_some()
+            && place.zip(host).is_some_and(|(place, host)| place.eq_ignore_ascii_case(host))
     };
     let is_own_site = |site: &HeaderValue| OWN_SITES.contains(&site.as_bytes());
-    !headers.get_all(ORIGIN).iter().all(is_own_origin) || !headers.get_all(SEC_FETCH_SITE).iter().all(is_own_site)
+    !headers.get_all(ORIGIN).iter().all(is_own_origin)
+        || !headers.get_all(SEC_FETCH_SITE).iter().all(is_own_site)
 }
 
 fn is_form(headers: &HeaderMap) -> bool {
@@ -139,7 +151,9 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
-        let pair = |(name, value): &(&str, &str)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        let pair = |(name, value): &(&str, &str)| {
+            (name.parse::<HeaderName>().unwrap(), value.parse().unwrap())
+        };
         let mut headers = HeaderMap::new();
         for (name, value) in pairs.iter().map(pair) {
             headers.append(name, value);
@@ -168,7 +182,10 @@ mod tests {
             all.insert(HOST, HeaderValue::from_static("localhost:8080"));
             assert_eq!(is_foreign(&all), expected, "{said:?}");
         }
-        assert!(is_foreign(&headers(&[("origin", "http://localhost")])), "without a host none is its own");
+        assert!(
+            is_foreign(&headers(&[("origin", "http://localhost")])),
+            "without a host none is its own"
+        );
     }
 
     #[test]
@@ -196,7 +213,11 @@ mod tests {
             (Method::POST, "application/x-www-form-urlencoded", false),
             (Method::GET, "text/plain", true),
         ] {
-            assert_eq!(check_page(&method, &headers(&[("content-type", kind)])).is_ok(), expected, "{method} {kind}");
+            assert_eq!(
+                check_page(&method, &headers(&[("content-type", kind)])).is_ok(),
+                expected,
+                "{method} {kind}"
+            );
         }
         assert!(check_page(&Method::POST, &HeaderMap::new()).is_ok());
     }

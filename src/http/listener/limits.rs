@@ -1,9 +1,9 @@
-//! A listener with bounded connections: a deadline for each part of a request, a limit of sent bytes, and a limit of open
-//! connections.
+//! A listener with bounded connections: a deadline for each part of a request, a limit of sent
+//! bytes, and a limit of open connections.
 //!
-//! A client that sends nothing, sends or reads slowly, or sends without end holds one place for a bounded time. If all
-//! places are taken, it loses its place to a new connection (see [`Places`]). It knows HTTP only through the middleware
-//! [`report_progress`].
+//! A client that sends nothing, sends or reads slowly, or sends without end holds one place for a
+//! bounded time. If all places are taken, it loses its place to a new connection (see [`Places`]).
+//! It knows HTTP only through the middleware [`report_progress`].
 
 use std::future::Future;
 use std::io;
@@ -65,13 +65,17 @@ pub(crate) struct LimitedStream {
 #[derive(Clone, Debug)]
 pub(crate) struct Peer(Arc<HeldPlace>);
 
-/// Marks a response, in its extensions, to a malformed or unauthenticated request: it does not raise the value of the
-/// connection.
+/// Marks a response, in its extensions, to a malformed or unauthenticated request: it does not
+/// raise the value of the connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unproven;
 
 /// Reports the progress of a request to its connection. It is the outermost layer of each listener.
-pub(crate) async fn report_progress(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
+pub(crate) async fn report_progress(
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
     peer.0.record_head(!request.body().is_end_stream());
     let response = next.run(request).await;
     peer.0.record_response(response.extensions().get::<Unproven>().is_none());
@@ -81,8 +85,17 @@ pub(crate) async fn report_progress(ConnectInfo(peer): ConnectInfo<Peer>, reques
 // === impl LimitedListener ===
 
 impl LimitedListener {
-    pub(crate) fn new(inner: TcpListener, limits: ConnectionLimits, metrics: ListenerMetrics) -> Self {
-        Self { inner, places: Places::new(limits.connections, limits.pace, metrics), accepted: 0, limits }
+    pub(crate) fn new(
+        inner: TcpListener,
+        limits: ConnectionLimits,
+        metrics: ListenerMetrics,
+    ) -> Self {
+        Self {
+            inner,
+            places: Places::new(limits.connections, limits.pace, metrics),
+            accepted: 0,
+            limits,
+        }
     }
 }
 
@@ -135,9 +148,13 @@ impl Connected<IncomingStream<'_, LimitedListener>> for Peer {
 impl LimitedStream {
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         loop {
-            let due = self.place.deadline(cx).map_err(|Evicted| io::Error::from(io::ErrorKind::ConnectionAborted))?;
+            let due = self
+                .place
+                .deadline(cx)
+                .map_err(|Evicted| io::Error::from(io::ErrorKind::ConnectionAborted))?;
             let due = [due, self.end].into_iter().flatten().min();
-            // The timer moves only to an earlier deadline: a busy connection would otherwise reset it at each request.
+            // The timer moves only to an earlier deadline: a busy connection would otherwise reset
+            // it at each request.
             match due {
                 Some(due) if due < self.timer.deadline() => self.timer.as_mut().reset(due),
                 _ => {}
@@ -166,7 +183,11 @@ impl LimitedStream {
 }
 
 impl AsyncRead for LimitedStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         self.check(cx)?;
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
@@ -183,7 +204,11 @@ impl AsyncRead for LimitedStream {
 }
 
 impl AsyncWrite for LimitedStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.check(cx)?;
         let written = Pin::new(&mut self.inner).poll_write(cx, bytes);
         self.wrote(written)

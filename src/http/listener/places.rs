@@ -1,4 +1,5 @@
-//! The places of one listener: which connections hold them, and which one closes when all are taken.
+//! The places of one listener: which connections hold them, and which one closes when all are
+//! taken.
 //!
 //! A connection with a running request never closes. It knows no HTTP and reads no socket.
 
@@ -17,7 +18,8 @@ use crate::telemetry::http::ListenerMetrics;
 /// How long a peer may accept no bytes of a response.
 const STALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How soon a new connection searches for a place again, while all connections have running requests.
+/// How soon a new connection searches for a place again, while all connections have running
+/// requests.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// How long a new connection is safe from eviction; an honest client sends its head sooner.
@@ -98,8 +100,9 @@ impl Places {
         Self { free: Arc::new(Semaphore::new(connections)), held: Arc::default(), pace, metrics }
     }
 
-    /// Takes a place for a new connection. If none is free, it closes the least valuable connection, and waits only while all
-    /// have running requests. `None` means the listener has ended.
+    /// Takes a place for a new connection. If none is free, it closes the least valuable
+    /// connection, and waits only while all have running requests. `None` means the listener has
+    /// ended.
     pub(super) async fn take(&self, number: u64, peer: IpAddr) -> Option<Place> {
         let permit = loop {
             let free = Arc::clone(&self.free);
@@ -111,15 +114,21 @@ impl Places {
             }
         };
         let phase = Phase::Head;
-        let state = State { phase, since: Instant::now(), is_proven: false, is_evicted: false, waker: None };
+        let state = State {
+            phase,
+            since: Instant::now(),
+            is_proven: false,
+            is_evicted: false,
+            waker: None,
+        };
         let held = Arc::new(HeldPlace { peer, state: Mutex::new(state) });
         self.lock().insert(number, Arc::clone(&held));
         self.metrics.open.inc();
         Some(Place { number, held, places: self.clone(), _permit: permit })
     }
 
-    /// Closes one connection: first one without a complete request, then a slow one, then the longest silent one; among equals
-    /// one of the peer with the most places.
+    /// Closes one connection: first one without a complete request, then a slow one, then the
+    /// longest silent one; among equals one of the peer with the most places.
     fn evict(&self) {
         let held = self.lock();
         let mut by_peer: BTreeMap<IpAddr, usize> = BTreeMap::new();
@@ -138,7 +147,8 @@ impl Places {
         };
         let closable = held.values().filter_map(|one| value(one).map(|value| (value, one)));
         let Some(((rank, ..), one)) = closable.min_by_key(|(value, _)| *value) else { return };
-        // A crowd of newcomers never evicts a proven connection; it waits until their grace time is over.
+        // A crowd of newcomers never evicts a proven connection; it waits until their grace time is
+        // over.
         if rank < PROVEN || newcomers * CROWD <= held.len() {
             one.evict();
             self.metrics.evicted.inc();
@@ -300,7 +310,10 @@ mod tests {
 
         async fn enter(&mut self, peer: &str) -> Place {
             self.taken += 1;
-            let taken = timeout(Duration::from_mins(1), self.places.take(self.taken, peer.parse().unwrap()));
+            let taken = timeout(
+                Duration::from_mins(1),
+                self.places.take(self.taken, peer.parse().unwrap()),
+            );
             taken.await.expect("a place is free").unwrap()
         }
     }

@@ -11,7 +11,8 @@ use crate::config::sections::public::Network;
 /// The header to which each proxy appends the address of its client, on the right.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The nearest address that is not a trusted proxy. At an unreadable entry, it is the last readable proxy.
+/// The nearest address that is not a trusted proxy. At an unreadable entry, it is the last readable
+/// proxy.
 pub(super) fn caller(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.holds(address));
     let mut nearest = peer.to_canonical();
@@ -30,7 +31,8 @@ pub(super) fn caller(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> 
 fn address(part: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(part).ok()?.trim();
     let bare = text.trim_start_matches('[').trim_end_matches(']');
-    let address = bare.parse().or_else(|_| text.parse().map(|with_port: SocketAddr| with_port.ip()));
+    let address =
+        bare.parse().or_else(|_| text.parse().map(|with_port: SocketAddr| with_port.ip()));
     address.ok().map(|address: IpAddr| address.to_canonical())
 }
 
@@ -40,7 +42,8 @@ mod tests {
     use crate::config::{Config, Sources};
 
     fn trusted(text: &str) -> Vec<Network> {
-        let environment = vec![("PUBLIC_TRUSTED_PROXIES".to_owned(), text.to_owned())].into_iter().collect();
+        let environment =
+            vec![("PUBLIC_TRUSTED_PROXIES".to_owned(), text.to_owned())].into_iter().collect();
         let sources = Sources { environment, ..Sources::default() };
         Config::load(&sources).unwrap().config.public.trusted_proxies
     }
@@ -64,8 +67,15 @@ mod tests {
                 headers.append(FORWARDED_FOR, line.parse().unwrap());
             }
             let expected: IpAddr = expected.parse().unwrap();
-            assert_eq!(caller(peer.parse().unwrap(), &headers, &proxies), expected, "{peer} {lines:?}");
-            assert_eq!(caller(peer.parse().unwrap(), &headers, &[]), peer.parse::<IpAddr>().unwrap().to_canonical());
+            assert_eq!(
+                caller(peer.parse().unwrap(), &headers, &proxies),
+                expected,
+                "{peer} {lines:?}"
+            );
+            assert_eq!(
+                caller(peer.parse().unwrap(), &headers, &[]),
+                peer.parse::<IpAddr>().unwrap().to_canonical()
+            );
         }
     }
 }

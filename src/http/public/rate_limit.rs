@@ -1,13 +1,15 @@
 //! Limits the credentials of an address: a burst, and then a rate per minute.
 //!
-//! The table of addresses is bounded: while it is full, new addresses share one entry. It knows no HTTP and reads no clock.
+//! The table of addresses is bounded: while it is full, new addresses share one entry. It knows no
+//! HTTP and reads no clock.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::domain::time::{MICROS_PER_SECOND, Timestamp};
 
-/// The most addresses in the table, about 50 bytes each; an entry expires a minute after its last credential.
+/// The most addresses in the table, about 50 bytes each; an entry expires a minute after its last
+/// credential.
 const ADDRESSES_MAX: usize = 65_536;
 
 /// How often a full table is searched for expired entries; a search takes a millisecond.
@@ -35,7 +37,12 @@ pub(super) struct AddressRates {
 impl AddressRates {
     pub(super) fn new(per_minute: u32) -> Self {
         let interval = MINUTE_MICROS / i64::from(per_minute.max(1));
-        Self { interval, whole_at: HashMap::new(), crowd: Timestamp::default(), swept_at: Timestamp::default() }
+        Self {
+            interval,
+            whole_at: HashMap::new(),
+            crowd: Timestamp::default(),
+            swept_at: Timestamp::default(),
+        }
     }
 
     /// Charges one credential to `address`, or returns the seconds to wait.
@@ -66,14 +73,19 @@ fn charge_one(whole_at: &mut Timestamp, interval: i64, now: Timestamp) -> Result
     let too_early = ends.saturating_sub(now) - MINUTE_MICROS;
     let pays = too_early <= 0;
     *whole_at = Timestamp::from_micros(if pays { ends } else { begun });
-    if pays { Ok(()) } else { Err(too_early.unsigned_abs().div_ceil(MICROS_PER_SECOND.unsigned_abs())) }
+    if pays {
+        Ok(())
+    } else {
+        Err(too_early.unsigned_abs().div_ceil(MICROS_PER_SECOND.unsigned_abs()))
+    }
 }
 
 fn customer(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
         IpAddr::V6(address) => {
-            Ipv6Addr::from_bits(address.to_bits() >> IPV6_CUSTOMER_BITS << IPV6_CUSTOMER_BITS).into()
+            Ipv6Addr::from_bits(address.to_bits() >> IPV6_CUSTOMER_BITS << IPV6_CUSTOMER_BITS)
+                .into()
         }
     }
 }
@@ -119,7 +131,8 @@ mod tests {
             rates.charge(IpAddr::V4(number.into()), at(0)).unwrap();
         }
         let newcomers = [address("203.0.113.1"), address("203.0.113.2"), address("203.0.113.3")];
-        let served = newcomers.iter().filter(|newcomer| rates.charge(**newcomer, at(0)).is_ok()).count();
+        let served =
+            newcomers.iter().filter(|newcomer| rates.charge(**newcomer, at(0)).is_ok()).count();
         assert_eq!((served, rates.whole_at.len()), (2, ADDRESSES_MAX));
         assert!(rates.charge(newcomers[2], at(61)).is_ok());
         assert_eq!(rates.whole_at.len(), 1);

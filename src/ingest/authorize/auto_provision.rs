@@ -1,7 +1,8 @@
-//! `AUTO_PROVISION`: which unknown devices are registered because of a message, and how many in a minute.
+//! `AUTO_PROVISION`: which unknown devices are registered because of a message, and how many in a
+//! minute.
 //!
-//! It registers no device for a message that would still be refused: a device without a token, or of a suspended
-//! tenant, would only fill the registry.
+//! It registers no device for a message that would still be refused: a device without a token, or
+//! of a suspended tenant, would only fill the registry.
 
 use std::collections::HashMap;
 
@@ -13,8 +14,8 @@ use crate::domain::ports::Newcomer;
 use crate::domain::time::Timestamp;
 use crate::ingest::parse::{ParseOutcome, Parsed};
 
-/// Most devices registered in a minute, so that a flood of invented names fills the registry no faster. The others
-/// stay unknown until a later minute.
+/// Most devices registered in a minute, so that a flood of invented names fills the registry no
+/// faster. The others stay unknown until a later minute.
 pub const MAX_NEWCOMERS_PER_MINUTE: usize = 6_000;
 
 /// Decides which devices are registered.
@@ -30,7 +31,8 @@ struct Budget {
     spent: usize,
 }
 
-/// The registry answer after this message registers an unknown device; `None` if the message would still be refused.
+/// The registry answer after this message registers an unknown device; `None` if the message would
+/// still be refused.
 pub fn once_enrolled(
     requirements: AuthRequirements,
     parsed: &Parsed,
@@ -57,7 +59,8 @@ impl Enrollment {
 
     /// Whether this message may register a device that was unknown.
     pub fn accepts(&self, parsed: &Parsed, standing: &RegistryAnswer, now: Timestamp) -> bool {
-        self.budget.is_left(now) && once_enrolled(self.requirements, parsed, standing, now).is_some()
+        self.budget.is_left(now)
+            && once_enrolled(self.requirements, parsed, standing, now).is_some()
     }
 
     /// Unknown devices to register, each with the fields of its first valid message.

@@ -13,7 +13,8 @@ use crate::ingest::parse::Parsed;
 /// How a sender is authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Authentication {
-    /// It has a certificate that is valid now; the broker lets no other client publish on its topics.
+    /// It has a certificate that is valid now; the broker lets no other client publish on its
+    /// topics.
     Certificate,
     /// The message carries its provisioning token.
     Token(TokenHash),
@@ -38,21 +39,38 @@ impl From<&IngestConfig> for AuthRequirements {
 
 impl AuthRequirements {
     /// Checks a well-formed message, in the order of [`Reason::ALL`].
-    pub fn judge(self, parsed: &Parsed, standing: &RegistryAnswer, now: Timestamp) -> Result<Authentication, Refusal> {
+    pub fn judge(
+        self,
+        parsed: &Parsed,
+        standing: &RegistryAnswer,
+        now: Timestamp,
+    ) -> Result<Authentication, Refusal> {
         let device = standing.active()?;
         check_site(parsed, device)?;
         self.authenticate(parsed, device, now)
     }
 
-    fn authenticate(self, parsed: &Parsed, device: &Device, now: Timestamp) -> Result<Authentication, Refusal> {
+    fn authenticate(
+        self,
+        parsed: &Parsed,
+        device: &Device,
+        now: Timestamp,
+    ) -> Result<Authentication, Refusal> {
         if self.certificates && device.holds_certificate_at(now) {
             return Ok(Authentication::Certificate);
         }
         if !self.token {
-            return if self.certificates { Err(no_certificate()) } else { Ok(Authentication::NotRequired) };
+            return if self.certificates {
+                Err(no_certificate())
+            } else {
+                Ok(Authentication::NotRequired)
+            };
         }
         let expected = device.token.as_ref().ok_or_else(|| {
-            Refusal::new(Reason::TokenNotSet, "the registry holds no token for the device: sluice device set-token")
+            Refusal::new(
+                Reason::TokenNotSet,
+                "the registry holds no token for the device: sluice device set-token",
+            )
         })?;
         let given = parsed.token.hash().ok_or_else(|| {
             Refusal::new(
@@ -71,14 +89,19 @@ impl AuthRequirements {
 fn check_site(parsed: &Parsed, device: &Device) -> Result<(), Refusal> {
     match (&device.site, &parsed.site) {
         (Some(registered), Some(named)) if registered.as_bytes() != named.as_ref() => {
-            Err(Refusal::new(Reason::SiteMismatch, format!("site_id is not {registered}, the registry's")))
+            Err(Refusal::new(
+                Reason::SiteMismatch,
+                format!("site_id is not {registered}, the registry's"),
+            ))
         }
         _ => Ok(()),
     }
 }
 
-/// Only certificates count, and none is valid: a revoked device must not pass because no other check follows.
+/// Only certificates count, and none is valid: a revoked device must not pass because no other
+/// check follows.
 fn no_certificate() -> Refusal {
-    let detail = "no certificate of the device is good now, and REQUIRE_TOKEN=0 leaves no other proof";
+    let detail =
+        "no certificate of the device is good now, and REQUIRE_TOKEN=0 leaves no other proof";
     Refusal::new(Reason::TokenMissing, detail)
 }

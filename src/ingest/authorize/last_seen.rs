@@ -1,9 +1,10 @@
 //! Gathers `last_seen_at` of each device, so that `device_state` is written once for many messages.
 //!
-//! A row for each device and batch would double the cost of a message in Postgres. So an entry waits for more messages
-//! of its device: a short time for a device that was silent, longer for one that sends steadily. Only one batch in a
-//! period carries the due entries; a batch without them is one statement. A kill loses the freshness of `last_seen_at`
-//! by that delay; the telemetry table is complete.
+//! A row for each device and batch would double the cost of a message in Postgres. So an entry
+//! waits for more messages of its device: a short time for a device that was silent, longer for one
+//! that sends steadily. Only one batch in a period carries the due entries; a batch without them is
+//! one statement. A kill loses the freshness of `last_seen_at` by that delay; the telemetry table
+//! is complete.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,8 +16,8 @@ use crate::domain::time::Timestamp;
 /// How long the first entry of a device waits, in seconds.
 pub const NEWS_DELAY: i64 = 5;
 
-/// How long later entries wait. A device that reports every five seconds costs one row for four messages; an operator
-/// who searches silent devices thinks in minutes.
+/// How long later entries wait. A device that reports every five seconds costs one row for four
+/// messages; an operator who searches silent devices thinks in minutes.
 pub const DELAY: i64 = 20;
 
 /// Microseconds between two batches with entries.
@@ -25,12 +26,12 @@ const PERIOD: i64 = 250_000;
 /// Most entries of one batch: some milliseconds for Postgres.
 const BATCH_MAX: usize = 1_000;
 
-/// With this many entries waiting, every batch carries some, and all due ones beyond it, so that the queues are
-/// bounded.
+/// With this many entries waiting, every batch carries some, and all due ones beyond it, so that
+/// the queues are bounded.
 const BACKLOG_MAX: usize = 20_000;
 
-/// Position of a device's entry in its queue. It is stored with the grant, so no map is needed. Only the task that
-/// owns the queues writes it.
+/// Position of a device's entry in its queue. It is stored with the grant, so no map is needed.
+/// Only the task that owns the queues writes it.
 #[derive(Debug, Default)]
 pub struct Ticket(AtomicU64);
 
@@ -136,7 +137,8 @@ impl LastSeenOrder {
 
     /// Appends an entry; returns its number, from 1.
     fn push(&mut self, sighting: LastSeen) -> u64 {
-        self.waiting.push_back(Waiting { due: sighting.last_seen.plus_seconds(self.delay), sighting });
+        self.waiting
+            .push_back(Waiting { due: sighting.last_seen.plus_seconds(self.delay), sighting });
         self.removed + self.waiting.len() as u64
     }
 
@@ -191,7 +193,12 @@ mod tests {
     }
 
     impl LastSeenQueue {
-        fn record_one(&mut self, KnownDevice(device, ticket): &KnownDevice, at: Timestamp, telemetry: bool) {
+        fn record_one(
+            &mut self,
+            KnownDevice(device, ticket): &KnownDevice,
+            at: Timestamp,
+            telemetry: bool,
+        ) {
             self.record(device, ticket, at, telemetry);
         }
     }
@@ -236,9 +243,18 @@ mod tests {
         sightings.record_one(&valve, start.plus_seconds(1), true);
         sightings.record_one(&pump, start.plus_seconds(2), true);
         sightings.record_one(&valve, start.plus_seconds(3), true);
-        let seen: Vec<_> =
-            sightings.take_all().into_iter().map(|row| (row.device.device().to_string(), row.last_seen)).collect();
-        assert_eq!(seen, [("pump".to_owned(), start.plus_seconds(2)), ("valve".to_owned(), start.plus_seconds(3))]);
+        let seen: Vec<_> = sightings
+            .take_all()
+            .into_iter()
+            .map(|row| (row.device.device().to_string(), row.last_seen))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                ("pump".to_owned(), start.plus_seconds(2)),
+                ("valve".to_owned(), start.plus_seconds(3))
+            ]
+        );
     }
 
     #[test]
@@ -262,14 +278,23 @@ mod tests {
     fn one_batch_in_a_while_carries_them_and_a_crowd_is_worked_off_by_all() {
         let mut sightings = LastSeenQueue::default();
         let start = Timestamp::from_micros(0);
-        let devices: Vec<_> = (0..BACKLOG_MAX + 2 * BATCH_MAX).map(|number| device(&number.to_string())).collect();
+        let devices: Vec<_> =
+            (0..BACKLOG_MAX + 2 * BATCH_MAX).map(|number| device(&number.to_string())).collect();
         for device in &devices {
             sightings.record_one(device, start, true);
         }
         let later = start.plus_seconds(NEWS_DELAY);
-        assert_eq!(sightings.take_due(later).len(), 2 * BATCH_MAX, "all that is beyond a crowd goes");
+        assert_eq!(
+            sightings.take_due(later).len(),
+            2 * BATCH_MAX,
+            "all that is beyond a crowd goes"
+        );
         assert_eq!(sightings.take_due(later).len(), BATCH_MAX, "a crowd waits");
-        assert_eq!(sightings.take_due(later), [], "no crowd any more, and one batch just carried some");
+        assert_eq!(
+            sightings.take_due(later),
+            [],
+            "no crowd any more, and one batch just carried some"
+        );
         assert_eq!(sightings.next_due(), Some(Timestamp::from_micros(later.micros() + PERIOD)));
         assert_eq!(sightings.take_due(later.plus_seconds(1)).len(), BATCH_MAX);
     }

@@ -1,10 +1,11 @@
 //! The rate limit of each device, charged after authentication, by the time a message was sent.
 //!
-//! By Sluice's own clock, a device earns `RATE_LIMIT_RPS` messages a second, up to `RATE_LIMIT_BURST`. Earnings beyond
-//! that are saved while none of its messages arrives, for messages that were delayed: held by the broker while the
-//! daemon or Postgres was away, or with an old `ts`. So a backlog is charged as if it had arrived in time.
-//! `ts` gives access to the savings and adds nothing: whatever a device writes there, it gets no more than its burst
-//! and its rate since it was last seen. Memory is bounded: only devices that sent lately are kept.
+//! By Sluice's own clock, a device earns `RATE_LIMIT_RPS` messages a second, up to
+//! `RATE_LIMIT_BURST`. Earnings beyond that are saved while none of its messages arrives, for
+//! messages that were delayed: held by the broker while the daemon or Postgres was away, or with an
+//! old `ts`. So a backlog is charged as if it had arrived in time. `ts` gives access to the savings
+//! and adds nothing: whatever a device writes there, it gets no more than its burst and its rate
+//! since it was last seen. Memory is bounded: only devices that sent lately are kept.
 
 use std::collections::HashMap;
 
@@ -90,7 +91,8 @@ impl RateLimiter {
         };
         let limit = self.limit;
         if !self.buckets.contains_key(device) {
-            // First message in this process: the device may have been silent only while no daemon read.
+            // First message in this process: the device may have been silent only while no daemon
+            // read.
             let fresh = Bucket { tokens: limit.burst, saved: 0.0, filled_at: transit.held_since };
             self.buckets.insert(device.clone(), fresh);
         }
@@ -120,7 +122,8 @@ impl TransitTimes {
     }
 
     fn has_waited(self) -> bool {
-        self.was_held() || self.sent.is_some_and(|sent| self.received_at.seconds_since(sent) > WAITED_SECONDS)
+        self.was_held()
+            || self.sent.is_some_and(|sent| self.received_at.seconds_since(sent) > WAITED_SECONDS)
     }
 }
 
@@ -131,12 +134,16 @@ impl Bucket {
         let tokens = self.tokens + self.earned(transit.received_at, limit);
         self.tokens = tokens.min(limit.burst);
         let beyond = tokens - self.tokens;
-        // While the broker holds messages, unused earnings belong to those still to come. Otherwise only the one
-        // longest absence counts: a device that always sends saves nothing.
+        // While the broker holds messages, unused earnings belong to those still to come. Otherwise
+        // only the one longest absence counts: a device that always sends saves nothing.
         self.saved = if transit.was_held() { self.saved + beyond } else { self.saved.max(beyond) };
         self.saved = self.saved.min(limit.per_second * SAVED_SECONDS_MAX);
         self.filled_at = transit.received_at;
-        let purse = if transit.has_waited() && self.saved >= 1.0 { &mut self.saved } else { &mut self.tokens };
+        let purse = if transit.has_waited() && self.saved >= 1.0 {
+            &mut self.saved
+        } else {
+            &mut self.tokens
+        };
         let pays = *purse >= 1.0;
         if pays {
             *purse -= 1.0;
@@ -163,7 +170,11 @@ mod tests {
     /// A message that arrives at this second, sent at this one, at a broker that held nothing back.
     fn at(second: i64, sent: Option<i64>) -> TransitTimes {
         let received_at = START.plus_seconds(second);
-        TransitTimes { sent: sent.map(|sent| START.plus_seconds(sent)), held_since: received_at, received_at }
+        TransitTimes {
+            sent: sent.map(|sent| START.plus_seconds(sent)),
+            held_since: received_at,
+            received_at,
+        }
     }
 
     /// A message that arrives at `second`, which the broker may have held since `since`.
@@ -182,7 +193,11 @@ mod tests {
         assert_eq!((0..10).filter(|_| limiter.charge(&loud, at(0, None))).count(), 3);
         assert!(limiter.charge(&calm, at(0, None)));
         assert_eq!((0..10).filter(|_| limiter.charge(&loud, at(1, None))).count(), 2);
-        assert_eq!((0..100).filter(|_| limiter.charge(&loud, at(1_000, None))).count(), 3, "none of it waited");
+        assert_eq!(
+            (0..100).filter(|_| limiter.charge(&loud, at(1_000, None))).count(),
+            3,
+            "none of it waited"
+        );
     }
 
     #[test]
@@ -192,8 +207,8 @@ mod tests {
             if known {
                 assert!(limiter.charge(&device("d"), at(0, None)));
             }
-            // No daemon read for 40 s; what arrived meanwhile is read within a second, together with one second's
-            // worth.
+            // No daemon read for 40 s; what arrived meanwhile is read within a second, together
+            // with one second's worth.
             let refused = (0..82).filter(|number| {
                 let second = 40 + number / 80;
                 !limiter.charge(&device("d"), held(second, 0))
@@ -202,7 +217,11 @@ mod tests {
         }
         let mut limiter = limiter(2.0, 3.0);
         assert!(limiter.charge(&device("d"), at(0, None)));
-        assert_eq!((1..=40).filter(|sent| !limiter.charge(&device("d"), at(41, Some(*sent)))).count(), 0, "its own");
+        assert_eq!(
+            (1..=40).filter(|sent| !limiter.charge(&device("d"), at(41, Some(*sent)))).count(),
+            0,
+            "its own"
+        );
     }
 
     #[test]
@@ -217,7 +236,8 @@ mod tests {
     fn what_trickled_through_while_the_broker_held_the_rest_is_no_loss() {
         let mut limiter = limiter(2.0, 3.0);
         // For 100 s one message in two seconds gets through, then all the others at once.
-        let trickled = (0..50).filter(|step| limiter.charge(&device("d"), held(step * 2, 0))).count();
+        let trickled =
+            (0..50).filter(|step| limiter.charge(&device("d"), held(step * 2, 0))).count();
         let flood = (0..200).filter(|_| limiter.charge(&device("d"), held(100, 0))).count();
         assert_eq!(trickled + flood, 203);
     }
@@ -227,13 +247,21 @@ mod tests {
         let mut limiter = limiter(2.0, 3.0);
         let device = device("d");
         let old = |second: i64| at(second, Some(second - 86_400));
-        assert_eq!((0..1_000).filter(|_| limiter.charge(&device, old(0))).count(), 3, "never seen before");
+        assert_eq!(
+            (0..1_000).filter(|_| limiter.charge(&device, old(0))).count(),
+            3,
+            "never seen before"
+        );
         // Always there, and always with an old time: nothing is saved up.
         let steady = (1..=3_600).filter(|second| limiter.charge(&device, old(*second))).count();
         assert_eq!(steady, 3_600);
         let flood = (0..10_000).filter(|_| limiter.charge(&device, old(3_600))).count();
         assert!(flood <= 6, "{flood}");
-        assert_eq!((0..10_000).filter(|_| limiter.charge(&device, old(3_610))).count(), 20, "ten seconds away");
+        assert_eq!(
+            (0..10_000).filter(|_| limiter.charge(&device, old(3_610))).count(),
+            20,
+            "ten seconds away"
+        );
     }
 
     #[test]

@@ -1,9 +1,11 @@
-//! Recognizes redelivered messages that no unique index recognizes, so that none is stored or counted twice.
+//! Recognizes redelivered messages that no unique index recognizes, so that none is stored or
+//! counted twice.
 //!
-//! The table's index recognizes an accepted message with a `ts`. Without one, each delivery has another time, and a
-//! refused message has no key; these are recognized by packet identifier and content.
-//! That alone never decides: a broker may reuse the identifier for an equal message once it may have read the
-//! acknowledgement. The session excludes that for a delivery (`Delivery::redelivered`).
+//! The table's index recognizes an accepted message with a `ts`. Without one, each delivery has
+//! another time, and a refused message has no key; these are recognized by packet identifier and
+//! content. That alone never decides: a broker may reuse the identifier for an equal message once
+//! it may have read the acknowledgement. The session excludes that for a delivery
+//! (`Delivery::redelivered`).
 
 use std::collections::HashMap;
 
@@ -36,9 +38,15 @@ mod tests {
         let mut recent = RecentMessages::default();
         recent.insert(7, Uuid::from_u128(1));
         assert!(recent.contains(7, Uuid::from_u128(1)));
-        assert!(!recent.contains(8, Uuid::from_u128(1)), "an equal message under another identifier is another");
+        assert!(
+            !recent.contains(8, Uuid::from_u128(1)),
+            "an equal message under another identifier is another"
+        );
         assert!(!recent.contains(7, Uuid::from_u128(2)));
         recent.insert(7, Uuid::from_u128(2));
-        assert!(!recent.contains(7, Uuid::from_u128(1)), "the identifier stands for another message by now");
+        assert!(
+            !recent.contains(7, Uuid::from_u128(1)),
+            "the identifier stands for another message by now"
+        );
     }
 }

@@ -1,9 +1,10 @@
 //! Direct-mapped cache of grants in front of the shared cache, for the spine only.
 //!
-//! A lookup in the shared cache updates usage counts, which costs more than parsing the message. So each identity has
-//! one slot here, by its hash, and the latest device holds it. One lookup in [`FORWARD_EVERY`] goes to the shared
-//! cache, which thus still knows the frequent devices. An entry here is, or was lately, in the shared cache, expires
-//! with it, and the same changes remove it.
+//! A lookup in the shared cache updates usage counts, which costs more than parsing the message. So
+//! each identity has one slot here, by its hash, and the latest device holds it. One lookup in
+//! [`FORWARD_EVERY`] goes to the shared cache, which thus still knows the frequent devices. An
+//! entry here is, or was lately, in the shared cache, expires with it, and the same changes remove
+//! it.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,9 +20,9 @@ const SLOTS_MAX: u64 = 1 << 18;
 /// One lookup in this many goes to the shared cache.
 const FORWARD_EVERY: u32 = 64;
 
-/// The slots: as many as the cache has entries, rounded up to a power of two, at most [`SLOTS_MAX`]. In a fleet larger
-/// than the cache, a slot may hold a grant that the cache has evicted, until its device sends again or another takes
-/// the slot.
+/// The slots: as many as the cache has entries, rounded up to a power of two, at most
+/// [`SLOTS_MAX`]. In a fleet larger than the cache, a slot may hold a grant that the cache has
+/// evicted, until its device sends again or another takes the slot.
 #[derive(Debug)]
 pub struct HotSlots {
     slots: Vec<Option<Arc<Grant>>>,
@@ -37,11 +38,13 @@ impl HotSlots {
         Self { slots: vec![None; usize::try_from(slots).unwrap_or(1)], lookups: 0 }
     }
 
-    /// The grant of this identity, until it expires; `None` also when this lookup goes to the shared cache.
+    /// The grant of this identity, until it expires; `None` also when this lookup goes to the
+    /// shared cache.
     pub fn get(&mut self, identity: &str, now: Instant) -> Option<Arc<Grant>> {
         let slot = self.slot(identity);
         let _ended = self.slots[slot].take_if(|grant| now >= grant.until);
-        let cached = self.slots[slot].as_ref().filter(|grant| grant.device.identity() == identity)?;
+        let cached =
+            self.slots[slot].as_ref().filter(|grant| grant.device.identity() == identity)?;
         self.lookups = self.lookups.wrapping_add(1);
         (!self.lookups.is_multiple_of(FORWARD_EVERY)).then(|| Arc::clone(cached))
     }
@@ -99,7 +102,11 @@ mod tests {
         hot_slots.put(&pump);
         assert!(Arc::ptr_eq(&hot_slots.get("acme/device/pump", now).unwrap(), &pump));
         assert!(hot_slots.get("acme/device/valve", now).is_none());
-        assert!(hot_slots.get("acme/device/pump", pump.until.checked_sub(Duration::from_nanos(1)).unwrap()).is_some());
+        assert!(
+            hot_slots
+                .get("acme/device/pump", pump.until.checked_sub(Duration::from_nanos(1)).unwrap())
+                .is_some()
+        );
         assert!(hot_slots.get("acme/device/pump", pump.until).is_none());
         assert!(hot_slots.get("acme/device/pump", now).is_none(), "one that has ended is let go");
     }
@@ -109,7 +116,9 @@ mod tests {
         let mut hot_slots = HotSlots::new(100);
         let (pump, now) = (grant("acme", "pump"), Instant::now());
         hot_slots.put(&pump);
-        let answered = (0..FORWARD_EVERY * 4).filter(|_| hot_slots.get("acme/device/pump", now).is_some()).count();
+        let answered = (0..FORWARD_EVERY * 4)
+            .filter(|_| hot_slots.get("acme/device/pump", now).is_some())
+            .count();
         assert_eq!(answered, 63 * 4);
     }
 
@@ -128,7 +137,8 @@ mod tests {
         let mut hot_slots = HotSlots::new(1 << 14);
         let now = Instant::now();
         let present = |hot_slots: &mut HotSlots| {
-            ["a/device/x", "a/device/y", "b/device/x"].map(|identity| hot_slots.get(identity, now).is_some())
+            ["a/device/x", "a/device/y", "b/device/x"]
+                .map(|identity| hot_slots.get(identity, now).is_some())
         };
         for (tenant, device) in [("a", "x"), ("a", "y"), ("b", "x")] {
             hot_slots.put(&grant(tenant, device));

@@ -1,7 +1,8 @@
-//! Registry answers for the hooks: from the spine's grants, or by a query for a device that is not cached.
+//! Registry answers for the hooks: from the spine's grants, or by a query for a device that is not
+//! cached.
 //!
-//! The broker blocks while it waits for an answer. So a query has little time, and after a failed one none is made for
-//! a while.
+//! The broker blocks while it waits for an answer. So a query has little time, and after a failed
+//! one none is made for a while.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -36,8 +37,8 @@ pub struct GrantLookup<D> {
     clock: Clock,
 }
 
-/// Limits the queries made for the broker: their time, their number, and the pause after a failure. Clones share the
-/// limits.
+/// Limits the queries made for the broker: their time, their number, and the pause after a failure.
+/// Clones share the limits.
 #[derive(Clone, Debug)]
 pub struct QueryGuard(Arc<Inner>);
 
@@ -53,7 +54,13 @@ struct Inner {
 
 impl<D: Directory> GrantLookup<D> {
     /// Uses the grants that the spine fills and invalidates.
-    pub fn new(directory: D, grants: Grants, guard: QueryGuard, metrics: IngestMetrics, clock: Clock) -> Self {
+    pub fn new(
+        directory: D,
+        grants: Grants,
+        guard: QueryGuard,
+        metrics: IngestMetrics,
+        clock: Clock,
+    ) -> Self {
         Self { directory, grants, guard, metrics, clock }
     }
 
@@ -79,14 +86,23 @@ impl<D: Directory> GrantLookup<D> {
 impl QueryGuard {
     /// Starts with no recent failure.
     pub fn new(clock: Clock) -> Self {
-        Self(Arc::new(Inner { permits: Semaphore::new(QUERIES_MAX), paused_until: AtomicI64::new(i64::MIN), clock }))
+        Self(Arc::new(Inner {
+            permits: Semaphore::new(QUERIES_MAX),
+            paused_until: AtomicI64::new(i64::MIN),
+            clock,
+        }))
     }
 
     /// Waits for `query`, including its turn, for at most [`PATIENCE`].
-    pub async fn run<T>(&self, query: impl Future<Output = Result<T, Outage>>) -> Result<T, Outage> {
+    pub async fn run<T>(
+        &self,
+        query: impl Future<Output = Result<T, Outage>>,
+    ) -> Result<T, Outage> {
         let now = || (self.0.clock)();
         if now() < Timestamp::from_micros(self.0.paused_until.load(Ordering::Relaxed)) {
-            return Err(Outage(format!("Postgres did not answer within the last {RESPITE_SECONDS} s")));
+            return Err(Outage(format!(
+                "Postgres did not answer within the last {RESPITE_SECONDS} s"
+            )));
         }
         let limited = async {
             let _permit = self.0.permits.acquire().await;
@@ -95,7 +111,9 @@ impl QueryGuard {
         let late = || Outage(format!("Postgres did not answer within {} s", PATIENCE.as_secs()));
         let answered = timeout(PATIENCE, limited).await.unwrap_or_else(|_| Err(late()));
         if answered.is_err() {
-            self.0.paused_until.store(now().plus_seconds(RESPITE_SECONDS).micros(), Ordering::Relaxed);
+            self.0
+                .paused_until
+                .store(now().plus_seconds(RESPITE_SECONDS).micros(), Ordering::Relaxed);
         }
         answered
     }
@@ -131,7 +149,12 @@ mod tests {
     }
 
     fn active() -> RegistryAnswer {
-        let device = Device { status: DeviceStatus::Active, site: None, token: None, certificates: Windows::new() };
+        let device = Device {
+            status: DeviceStatus::Active,
+            site: None,
+            token: None,
+            certificates: Windows::new(),
+        };
         RegistryAnswer { tenant_suspended: false, device: Some(device) }
     }
 
@@ -142,7 +165,13 @@ mod tests {
         clock: Clock,
     ) -> GrantLookup<Registry> {
         let registry = Registry { answers: Mutex::new(answers), meanwhile: Box::new(meanwhile) };
-        GrantLookup::new(registry, grants.clone(), QueryGuard::new(clock), Metrics::new().unwrap().ingest, clock)
+        GrantLookup::new(
+            registry,
+            grants.clone(),
+            QueryGuard::new(clock),
+            Metrics::new().unwrap().ingest,
+            clock,
+        )
     }
 
     fn grants() -> Grants {
@@ -153,7 +182,8 @@ mod tests {
     async fn a_warm_device_costs_no_question_and_a_changed_one_costs_one() {
         let (grants, pump) = (grants(), DeviceKey::new("acme", "pump-1").unwrap());
         let unknown = RegistryAnswer { tenant_suspended: false, device: None };
-        let lookup = lookup(vec![Ok(unknown.clone()), Ok(active())], &grants, || {}, Timestamp::default);
+        let lookup =
+            lookup(vec![Ok(unknown.clone()), Ok(active())], &grants, || {}, Timestamp::default);
         assert_eq!(lookup.of(&pump).await, Ok(active()));
         assert_eq!(lookup.of(&pump).await, Ok(active()));
         grants.forget(&RegistryChange::Device(pump.clone()));
@@ -164,7 +194,8 @@ mod tests {
     async fn an_answer_that_a_change_overtook_is_not_kept() {
         let (grants, pump) = (grants(), DeviceKey::new("acme", "pump-1").unwrap());
         let (changed, identity) = (grants.clone(), pump.clone());
-        let overtake = move || assert_eq!(changed.forget(&RegistryChange::Device(identity.clone())), 0);
+        let overtake =
+            move || assert_eq!(changed.forget(&RegistryChange::Device(identity.clone())), 0);
         let lookup = lookup(vec![Ok(active())], &grants, overtake, Timestamp::default);
         lookup.of(&pump).await.unwrap();
         assert!(grants.view().get(pump.identity()).is_none());

@@ -1,4 +1,5 @@
-//! A cached grant in the form that may be shown: its age, and all that the authorizer uses except the token's hash.
+//! A cached grant in the form that may be shown: its age, and all that the authorizer uses except
+//! the token's hash.
 //!
 //! The ops listener returns it, `sluice explain` reads it. It decides nothing.
 
@@ -61,8 +62,8 @@ impl GrantView {
         }
     }
 
-    /// The registry answer, with the token's hash taken from `token`. `None` if it had a token and `token` is `None`,
-    /// or if the status is unknown.
+    /// The registry answer, with the token's hash taken from `token`. `None` if it had a token and
+    /// `token` is `None`, or if the status is unknown.
     pub fn standing(&self, token: Option<TokenHash>) -> Option<RegistryAnswer> {
         let tenant_suspended = self.tenant_suspended;
         if !self.registered {
@@ -105,12 +106,14 @@ mod tests {
     #[test]
     fn what_is_told_judges_like_the_grant_and_holds_no_hash() {
         let second = Timestamp::from_micros(MICROS_PER_SECOND);
-        let window = CertificateWindow { not_before: second, not_after: second.plus_seconds(1_000_000) };
+        let window =
+            CertificateWindow { not_before: second, not_after: second.plus_seconds(1_000_000) };
         let token = TokenHash([0xab; 32]);
         let (status, site) = (DeviceStatus::Inactive, Some("north".into()));
         let device = Device { status, site, token: Some(token), certificates: [window].into() };
         let standing = RegistryAnswer { tenant_suspended: true, device: Some(device) };
-        let config = crate::config::Config::load(&crate::config::Sources::default()).unwrap().config.ingest;
+        let config =
+            crate::config::Config::load(&crate::config::Sources::default()).unwrap().config.ingest;
         let key = DeviceKey::new("acme", "pump-1").unwrap();
         let grant = Grants::new(&config).insert(key, standing.clone(), second);
 
@@ -119,7 +122,11 @@ mod tests {
         let text = serde_json::to_string(&view).unwrap();
         assert!(!text.contains("abab"), "{text}");
         assert_eq!(serde_json::from_str::<GrantView>(&text).unwrap(), view);
-        assert!((view.age_seconds - 12.0).abs() < 0.001 && (view.good_for_seconds - 288.0).abs() < 0.001, "{view:?}");
+        assert!(
+            (view.age_seconds - 12.0).abs() < 0.001
+                && (view.good_for_seconds - 288.0).abs() < 0.001,
+            "{view:?}"
+        );
         assert_eq!(view.standing(Some(token)), Some(standing));
         assert_eq!(view.standing(None), None);
     }

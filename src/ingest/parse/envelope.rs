@@ -1,6 +1,7 @@
 //! The fields of a payload, as spans of its bytes.
 //!
-//! It reads the object once, copies only text with escapes, refuses a field given twice, and checks no value.
+//! It reads the object once, copies only text with escapes, refuses a field given twice, and checks
+//! no value.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -39,13 +40,15 @@ pub struct Envelope<'a> {
 /// Which further fields to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// Whether `reported`, `command_id`, `status` and `details` are known fields; otherwise they are unknown ones.
+    /// Whether `reported`, `command_id`, `status` and `details` are known fields; otherwise they
+    /// are unknown ones.
     pub platform_fields: bool,
     /// Whether unknown fields are kept.
     pub extra: bool,
 }
 
-/// Reads the payload as one JSON object. The error names problem and position, and quotes nothing of the payload.
+/// Reads the payload as one JSON object. The error names problem and position, and quotes nothing
+/// of the payload.
 pub fn read(payload: &str, wanted: Wanted) -> Result<Envelope<'_>, String> {
     if !payload.trim_ascii_start().starts_with('{') {
         return Err("the payload is not a JSON object".to_owned());
@@ -129,7 +132,10 @@ impl<'de> Visitor<'de> for EnvelopeVisitor {
             if let Some(field) = field {
                 let slot = &mut envelope.fields[field as usize];
                 if slot.is_some() {
-                    return Err(de::Error::custom(format_args!("the field {} is given twice", field.name())));
+                    return Err(de::Error::custom(format_args!(
+                        "the field {} is given twice",
+                        field.name()
+                    )));
                 }
                 *slot = Some(map.next_value()?);
             } else if self.wanted.extra {
@@ -142,7 +148,8 @@ impl<'de> Visitor<'de> for EnvelopeVisitor {
     }
 }
 
-/// A field's name: a span of the payload, copied only when it has escapes (serde's own `Cow` always copies).
+/// A field's name: a span of the payload, copied only when it has escapes (serde's own `Cow` always
+/// copies).
 struct FieldName<'a>(Cow<'a, str>);
 
 struct KeySeed;
@@ -150,7 +157,10 @@ struct KeySeed;
 impl<'de> de::DeserializeSeed<'de> for KeySeed {
     type Value = FieldName<'de>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<FieldName<'de>, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> Result<FieldName<'de>, D::Error> {
         deserializer.deserialize_identifier(self)
     }
 }
@@ -179,7 +189,8 @@ mod tests {
 
     #[test]
     fn fields_are_spans_of_the_payload() {
-        let envelope = read(r#" {"ts": 1.50, "metrics":{"a" : 1e2}, "x":[1], "seq":null} "#, PLAIN).unwrap();
+        let envelope =
+            read(r#" {"ts": 1.50, "metrics":{"a" : 1e2}, "x":[1], "seq":null} "#, PLAIN).unwrap();
         assert_eq!(envelope.get(EnvelopeField::Ts), Some("1.50"));
         assert_eq!(envelope.get(EnvelopeField::Metrics), Some(r#"{"a" : 1e2}"#));
         assert_eq!(envelope.get(EnvelopeField::Seq), None);
@@ -188,14 +199,27 @@ mod tests {
 
     #[test]
     fn what_is_no_object_is_said_to_be_none() {
-        for payload in ["1", "null", "[]", "\"x\"", "", "NaN", "{", "{\"a\":NaN}", "{} {}", "{\"a\" 1}", "{'a':1}"] {
+        for payload in [
+            "1",
+            "null",
+            "[]",
+            "\"x\"",
+            "",
+            "NaN",
+            "{",
+            "{\"a\":NaN}",
+            "{} {}",
+            "{\"a\" 1}",
+            "{'a':1}",
+        ] {
             assert!(read(payload, PLAIN).unwrap_err().contains("not a JSON object"), "{payload}");
         }
     }
 
     #[test]
     fn a_field_given_twice_is_refused_also_when_one_is_escaped() {
-        for payload in [r#"{"ts":1,"ts":2}"#, r#"{"ts":null,"ts":2}"#, r#"{"seq":1,"\u0073eq":2}"#] {
+        for payload in [r#"{"ts":1,"ts":2}"#, r#"{"ts":null,"ts":2}"#, r#"{"seq":1,"\u0073eq":2}"#]
+        {
             assert!(read(payload, PLAIN).unwrap_err().contains("given twice"), "{payload}");
         }
         assert!(read(r#"{"x":1,"x":2}"#, PLAIN).is_ok(), "fields nobody reads may repeat");

@@ -1,14 +1,17 @@
-//! Limits of well-formed JSON text that a parser does not check: depth, number of keys, and whether jsonb stores it.
+//! Limits of well-formed JSON text that a parser does not check: depth, number of keys, and whether
+//! jsonb stores it.
 //!
 //! It builds nothing and allocates nothing.
 
-/// jsonb stores every digit of a number: the eight bytes `1e131071` become 131 kilobytes. So exponents are limited;
-/// those of doubles lie between -324 and 308.
+/// jsonb stores every digit of a number: the eight bytes `1e131071` become 131 kilobytes. So
+/// exponents are limited; those of doubles lie between -324 and 308.
 const MAX_EXPONENT: i64 = 400;
 
-/// Whether any value of this JSON text nests deeper than `limit` (the text's own object or array is depth 1).
+/// Whether any value of this JSON text nests deeper than `limit` (the text's own object or array is
+/// depth 1).
 pub fn deeper_than(json: &str, limit: usize) -> bool {
-    // Fewer opening brackets than the limit cannot nest deeper, and counting is far faster than tracking.
+    // Fewer opening brackets than the limit cannot nest deeper, and counting is far faster than
+    // tracking.
     if memchr::memchr2_iter(b'{', b'[', json.as_bytes()).count() <= limit {
         return false;
     }
@@ -49,7 +52,8 @@ pub fn more_keys_than(object: &str, limit: usize) -> bool {
 pub fn unstorable(json: &str) -> Option<&'static str> {
     let bytes = json.as_bytes();
     let escapes = memchr::memchr(b'\\', bytes).is_some().then(|| bad_escape(bytes)).flatten();
-    escapes.or_else(|| has_number_out_of_range(bytes).then_some("a number's exponent is beyond 400"))
+    escapes
+        .or_else(|| has_number_out_of_range(bytes).then_some("a number's exponent is beyond 400"))
 }
 
 /// Calls `each` for every byte outside of strings until it says false.
@@ -82,13 +86,15 @@ fn after_string(bytes: &[u8], open: usize) -> usize {
     bytes.len()
 }
 
-/// `\u0000` and surrogates without their other half, which JSON allows and jsonb does not. Escapes stand only in strings.
+/// `\u0000` and surrogates without their other half, which JSON allows and jsonb does not. Escapes
+/// stand only in strings.
 fn bad_escape(bytes: &[u8]) -> Option<&'static str> {
     let mut at = 0;
     let mut open_high = None;
     while let Some(step) = bytes.get(at..).and_then(|rest| memchr::memchr(b'\\', rest)) {
         let start = at + step;
-        let unit = (bytes.get(start + 1) == Some(&b'u')).then(|| hex_unit(bytes, start + 2)).flatten();
+        let unit =
+            (bytes.get(start + 1) == Some(&b'u')).then(|| hex_unit(bytes, start + 2)).flatten();
         let follows_high = open_high == Some(start);
         match unit {
             Some(0) => return Some("jsonb cannot hold the character \\u0000"),
@@ -114,7 +120,8 @@ fn has_number_out_of_range(bytes: &[u8]) -> bool {
         return false;
     }
     let mut at = 0;
-    while let Some(step) = bytes.get(at..).and_then(|rest| memchr::memchr3(b'"', b'e', b'E', rest)) {
+    while let Some(step) = bytes.get(at..).and_then(|rest| memchr::memchr3(b'"', b'e', b'E', rest))
+    {
         at += step;
         if bytes[at] == b'"' {
             at = after_string(bytes, at);
@@ -231,7 +238,9 @@ mod tests {
     fn depth_of(json: &serde_json::Value) -> usize {
         match json {
             serde_json::Value::Array(items) => 1 + items.iter().map(depth_of).max().unwrap_or(0),
-            serde_json::Value::Object(fields) => 1 + fields.values().map(depth_of).max().unwrap_or(0),
+            serde_json::Value::Object(fields) => {
+                1 + fields.values().map(depth_of).max().unwrap_or(0)
+            }
             _ => 0,
         }
     }

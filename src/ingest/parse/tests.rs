@@ -1,4 +1,5 @@
-//! Tests of the parser: each field's rule, the order of the checks, and that no bytes at all make it fall.
+//! Tests of the parser: each field's rule, the order of the checks, and that no bytes at all make
+//! it fall.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -12,7 +13,8 @@ use crate::domain::time::Timestamp;
 const NOW: Timestamp = Timestamp::from_micros(1_770_120_000_000_000);
 
 fn limits(settings: &[(&str, &str)]) -> ParseLimits {
-    let environment = settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let environment =
+        settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
     let loaded = Config::load(&Sources { environment, ..Sources::default() }).unwrap();
     ParseLimits::from(&loaded.config.ingest)
 }
@@ -63,7 +65,10 @@ fn a_full_message_is_taken_apart_without_losing_a_digit() {
     assert_eq!(message.site.as_deref(), Some(b"north".as_slice()));
     assert_eq!(message.token, TokenField::Given(Bytes::from_static(b"s3cret")));
     let ParsedBody::Telemetry { seq, metrics, extra } = message.body else { panic!("telemetry") };
-    assert_eq!((seq, metrics.as_ref(), extra), (Some(i64::MAX), br#"{"t":21.500,"n":1e2}"#.as_slice(), None));
+    assert_eq!(
+        (seq, metrics.as_ref(), extra),
+        (Some(i64::MAX), br#"{"t":21.500,"n":1e2}"#.as_slice(), None)
+    );
 }
 
 #[test]
@@ -112,7 +117,9 @@ fn fields_of_a_wrong_type_are_bad_payload() {
     let roomy = limits(&[("MAX_PAYLOAD_BYTES", "1000000")]);
     for payload in [deep, many] {
         let outcome = roomy.parse(&delivery("tenant/t/device/d/telemetry", payload.as_bytes()));
-        assert!(matches!(outcome, ParseOutcome::Refused(refusal, _) if refusal.reason == Reason::BadPayload));
+        assert!(
+            matches!(outcome, ParseOutcome::Refused(refusal, _) if refusal.reason == Reason::BadPayload)
+        );
     }
 }
 
@@ -126,7 +133,10 @@ fn of_many_faults_the_first_in_the_table_names_the_reason() {
     assert_eq!(reason("telemetry", further), Reason::TenantMismatch);
     assert_eq!(reason("telemetry", r#"{"device_id":"e","ts":"never"}"#), Reason::DeviceMismatch);
     assert_eq!(reason("telemetry", r#"{"ts":"never"}"#), Reason::BadTimestamp);
-    assert_eq!(reason("telemetry", r#"{"ts":"0001-01-01T00:00:00Z"}"#), Reason::TimestampOutOfRange);
+    assert_eq!(
+        reason("telemetry", r#"{"ts":"0001-01-01T00:00:00Z"}"#),
+        Reason::TimestampOutOfRange
+    );
 }
 
 #[test]
@@ -145,9 +155,16 @@ fn shadows_and_acknowledgements_have_fields_of_their_own() {
     };
     assert_eq!((reported.as_ref(), version), (br#"{"on":true}"#.as_slice(), Some(7)));
     let ack = r#"{"command_id":"0199b0f2-7d1e-7c3a-9a51-2f0c6f1f6a11","status":"done","details":{"took":3}}"#;
-    let ParsedBody::CommandAck { details, .. } = parsed("commands/ack", ack).body else { panic!("an acknowledgement") };
+    let ParsedBody::CommandAck { details, .. } = parsed("commands/ack", ack).body else {
+        panic!("an acknowledgement")
+    };
     assert_eq!(details.as_ref(), br#"{"status":"done","details":{"took":3}}"#);
-    for payload in ["{}", r#"{"reported":1}"#, r#"{"reported":{},"version":-1}"#, r#"{"reported":{},"version":"2"}"#] {
+    for payload in [
+        "{}",
+        r#"{"reported":1}"#,
+        r#"{"reported":{},"version":-1}"#,
+        r#"{"reported":{},"version":"2"}"#,
+    ] {
         assert_eq!(reason("shadow/reported", payload), Reason::BadPayload, "{payload}");
     }
     for payload in ["{}", r#"{"command_id":"x"}"#, r#"{"command_id":7}"#] {
@@ -160,18 +177,26 @@ fn shadows_and_acknowledgements_have_fields_of_their_own() {
 fn extras_are_kept_as_one_object_when_asked_for() {
     let keeping = limits(&[("KEEP_EXTRA_FIELDS", "1")]);
     let payload = br#"{"a":1.50,"metrics":{},"\u0062\"":[2],"provision_token":"x"}"#;
-    let ParseOutcome::Parsed(message) = keeping.parse(&delivery("tenant/t/device/d/telemetry", payload)) else {
+    let ParseOutcome::Parsed(message) =
+        keeping.parse(&delivery("tenant/t/device/d/telemetry", payload))
+    else {
         panic!("taken")
     };
     let ParsedBody::Telemetry { extra, .. } = message.body else { panic!("telemetry") };
-    assert_eq!(extra.as_deref(), Some(br#"{"a":1.50,"b\"":[2]}"#.as_slice()), "the token is no extra");
+    assert_eq!(
+        extra.as_deref(),
+        Some(br#"{"a":1.50,"b\"":[2]}"#.as_slice()),
+        "the token is no extra"
+    );
 }
 
 #[test]
 fn a_token_that_strayed_into_what_is_stored_is_cut_out() {
-    let strayed = r#"{"metrics":{"a":1,"provision_token":"s3cret"},"auth":{"provision_token":"s3cret"}}"#;
+    let strayed =
+        r#"{"metrics":{"a":1,"provision_token":"s3cret"},"auth":{"provision_token":"s3cret"}}"#;
     let keeping = limits(&[("KEEP_EXTRA_FIELDS", "1")]);
-    let ParseOutcome::Parsed(message) = keeping.parse(&delivery("tenant/t/device/d/telemetry", strayed.as_bytes()))
+    let ParseOutcome::Parsed(message) =
+        keeping.parse(&delivery("tenant/t/device/d/telemetry", strayed.as_bytes()))
     else {
         panic!("taken")
     };

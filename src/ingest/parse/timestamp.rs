@@ -35,14 +35,18 @@ pub fn read(raw: &str) -> Option<Timestamp> {
     }
 }
 
-/// Unix time to the microsecond. Digits without an exponent are read exactly; the rest goes through a double.
+/// Unix time to the microsecond. Digits without an exponent are read exactly; the rest goes through
+/// a double.
 fn read_number(raw: &str) -> Timestamp {
     let approximate: f64 = raw.parse().unwrap_or(f64::INFINITY);
     let decimals = if approximate.abs() >= MILLISECONDS_FROM { 3 } else { 6 };
-    Timestamp::from_micros(exact_micros(raw, decimals).unwrap_or_else(|| saturating_micros(approximate, decimals)))
+    Timestamp::from_micros(
+        exact_micros(raw, decimals).unwrap_or_else(|| saturating_micros(approximate, decimals)),
+    )
 }
 
-/// `digits[.digits]` shifted by `decimals` decimal places, truncated; `None` where it does not fit or has an exponent.
+/// `digits[.digits]` shifted by `decimals` decimal places, truncated; `None` where it does not fit
+/// or has an exponent.
 fn exact_micros(raw: &str, decimals: usize) -> Option<i64> {
     let (sign, digits) = raw.strip_prefix('-').map_or((1, raw), |digits| (-1, digits));
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
@@ -59,7 +63,10 @@ fn exact_micros(raw: &str, decimals: usize) -> Option<i64> {
     fraction.all(|byte| byte.is_ascii_digit()).then_some(sign * micros)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a float to integer cast saturates, which is what is wanted")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a float to integer cast saturates, which is what is wanted"
+)]
 fn saturating_micros(value: f64, decimals: usize) -> i64 {
     (value * if decimals == 3 { 1e3 } else { 1e6 }) as i64
 }
@@ -72,12 +79,16 @@ impl AcceptedTimes {
         let ahead = time.micros().saturating_sub(received_at.micros());
         if ahead > self.ahead_seconds.saturating_mul(MICROS_PER_SECOND) {
             let limit = self.ahead_seconds;
-            return Some(format!("ts {time} is more than {limit} s (MAX_CLOCK_SKEW_SECONDS) ahead of its receipt"));
+            return Some(format!(
+                "ts {time} is more than {limit} s (MAX_CLOCK_SKEW_SECONDS) ahead of its receipt"
+            ));
         }
         let oldest = self.age_days.saturating_mul(DAY).saturating_mul(MICROS_PER_SECOND);
         if ahead < -oldest {
             let limit = self.age_days;
-            return Some(format!("ts {time} is more than {limit} days (MAX_AGE_DAYS) older than its receipt"));
+            return Some(format!(
+                "ts {time} is more than {limit} days (MAX_AGE_DAYS) older than its receipt"
+            ));
         }
         None
     }
@@ -110,14 +121,29 @@ mod tests {
 
     #[test]
     fn fractions_are_exact_to_the_microsecond() {
-        assert_eq!(read("1770120000.123456789"), Some(Timestamp::from_micros(1_770_120_000_123_456)));
-        assert_eq!(read("1770120000123.456789"), Some(Timestamp::from_micros(1_770_120_000_123_456)));
+        assert_eq!(
+            read("1770120000.123456789"),
+            Some(Timestamp::from_micros(1_770_120_000_123_456))
+        );
+        assert_eq!(
+            read("1770120000123.456789"),
+            Some(Timestamp::from_micros(1_770_120_000_123_456))
+        );
         assert_eq!(read("-1.5"), Some(Timestamp::from_micros(-1_500_000)));
     }
 
     #[test]
     fn what_is_no_time_is_unreadable_and_what_is_too_large_is_far_away() {
-        for raw in ["\"yesterday\"", "\"\"", "true", "{}", "[]", "\"2026-02-30T00:00:00Z\"", "\"1770120000\"", "null"] {
+        for raw in [
+            "\"yesterday\"",
+            "\"\"",
+            "true",
+            "{}",
+            "[]",
+            "\"2026-02-30T00:00:00Z\"",
+            "\"1770120000\"",
+            "null",
+        ] {
             assert_eq!(read(raw), None, "{raw}");
         }
         for raw in ["1e400000", "9223372036854775808", "1e300", "99999999999999999999999999"] {
@@ -130,10 +156,15 @@ mod tests {
         let rule = AcceptedTimes { ahead_seconds: 300, age_days: 30 };
         let now = Timestamp::from_micros(NOON_SECONDS * MICROS_PER_SECOND);
         assert_eq!(rule.objection(now.plus_seconds(300), now), None);
-        assert!(rule.objection(now.plus_seconds(301), now).unwrap().contains("MAX_CLOCK_SKEW_SECONDS"));
+        assert!(
+            rule.objection(now.plus_seconds(301), now).unwrap().contains("MAX_CLOCK_SKEW_SECONDS")
+        );
         assert_eq!(rule.objection(now.plus_seconds(-30 * DAY), now), None);
-        assert!(rule.objection(now.plus_seconds(-30 * DAY - 1), now).unwrap().contains("MAX_AGE_DAYS"));
-        for raw in ["\"0001-01-01T00:00:00Z\"", "\"9999-12-31T23:59:59Z\"", "1e400000", "-1e400000"] {
+        assert!(
+            rule.objection(now.plus_seconds(-30 * DAY - 1), now).unwrap().contains("MAX_AGE_DAYS")
+        );
+        for raw in ["\"0001-01-01T00:00:00Z\"", "\"9999-12-31T23:59:59Z\"", "1e400000", "-1e400000"]
+        {
             assert!(rule.objection(read(raw).unwrap(), now).is_some(), "{raw}");
         }
     }

@@ -1,8 +1,8 @@
-//! Reads only `ts`, from the start of a payload that is otherwise not read: too large, not JSON, or on an invalid
-//! topic.
+//! Reads only `ts`, from the start of a payload that is otherwise not read: too large, not JSON, or
+//! on an invalid topic.
 //!
-//! It serves to recognize a redelivery of such a message. It checks nothing, copies nothing, and reads at most
-//! [`LOOK_BYTES`].
+//! It serves to recognize a redelivery of such a message. It checks nothing, copies nothing, and
+//! reads at most [`LOOK_BYTES`].
 
 use super::timestamp;
 use crate::domain::time::Timestamp;
@@ -16,7 +16,8 @@ pub fn time(payload: &[u8]) -> Option<Timestamp> {
     let mut rest = head.trim_ascii_start().strip_prefix(b"{")?;
     loop {
         let (key, after) = string(rest.trim_ascii_start())?;
-        let (value, after) = value(after.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start())?;
+        let (value, after) =
+            value(after.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start())?;
         if key == b"\"ts\"" {
             let time = timestamp::read(std::str::from_utf8(value).ok()?)?;
             return time.is_storable().then_some(time);
@@ -43,7 +44,9 @@ fn value(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
         b'"' => string(bytes),
         b'{' | b'[' => nested(bytes),
         _ => {
-            let end = bytes.iter().position(|byte| byte.is_ascii_whitespace() || b",}]".contains(byte))?;
+            let end = bytes
+                .iter()
+                .position(|byte| byte.is_ascii_whitespace() || b",}]".contains(byte))?;
             bytes.split_at_checked(end)
         }
     }
@@ -86,8 +89,16 @@ mod tests {
             assert_eq!(time(found.as_bytes()), at, "{found}");
         }
         let far = format!(r#"{{"a":"{}","ts":1750000000}}"#, "x".repeat(LOOK_BYTES));
-        for none in ["", "{", "ts", r#"["ts",1]"#, r#"{"a":{"ts":1750000000}}"#, r#"{"ts":17500"#, r#"{"ts":{}}"#, &far]
-        {
+        for none in [
+            "",
+            "{",
+            "ts",
+            r#"["ts",1]"#,
+            r#"{"a":{"ts":1750000000}}"#,
+            r#"{"ts":17500"#,
+            r#"{"ts":{}}"#,
+            &far,
+        ] {
             assert_eq!(time(none.as_bytes()), None, "{none}");
         }
     }

@@ -1,12 +1,16 @@
 //! The broker's server certificate, which devices verify when they connect.
 //!
-//! A separate authority signs it, never that of the devices: neither key can impersonate the other side.
+//! A separate authority signs it, never that of the devices: neither key can impersonate the other
+//! side.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType, SerialNumber};
+use rcgen::{
+    CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType,
+    SerialNumber,
+};
 
 use super::Authority;
 use super::sign::SignError;
@@ -32,7 +36,8 @@ pub enum ServerName {
     Address(IpAddr),
 }
 
-/// Creates a key (ECDSA P-256) and signs a server certificate for `names`; it ends no later than the authority.
+/// Creates a key (ECDSA P-256) and signs a server certificate for `names`; it ends no later than
+/// the authority.
 pub fn sign_server(
     authority: &Authority,
     names: &[ServerName],
@@ -63,7 +68,11 @@ pub fn sign_server(
     let key = PrivateKeyPem::of(&pair);
     zeroize::Zeroize::zeroize(&mut pair);
     let certificate = Certificate::from_der(signed?.der())?;
-    if certificate.is_signed_by(own) { Ok((certificate, key)) } else { Err(SignError::BadSignature) }
+    if certificate.is_signed_by(own) {
+        Ok((certificate, key))
+    } else {
+        Err(SignError::BadSignature)
+    }
 }
 
 // === impl ServerName ===
@@ -81,7 +90,11 @@ impl FromStr for ServerName {
             (1..=MAX_LABEL_LEN).contains(&label.len()) && !ends && label.bytes().all(fine)
         };
         let is_host = name.len() <= MAX_NAME_LEN && name.split('.').all(fits);
-        if is_host { Ok(Self::Host(name.to_owned())) } else { Err("expected a host name or an address") }
+        if is_host {
+            Ok(Self::Host(name.to_owned()))
+        } else {
+            Err("expected a host name or an address")
+        }
     }
 }
 
@@ -114,9 +127,19 @@ mod tests {
             assert_eq!(name.parse::<ServerName>().unwrap().to_string(), name);
         }
         let long = "a.".repeat(127) + "a";
-        for wrong in
-            ["", ".", "a..b", "-a", "a-", "a_b", "*.example.org", "a b", "1.2.3.4:8883", &"a".repeat(64), &long]
-        {
+        for wrong in [
+            "",
+            ".",
+            "a..b",
+            "-a",
+            "a-",
+            "a_b",
+            "*.example.org",
+            "a b",
+            "1.2.3.4:8883",
+            &"a".repeat(64),
+            &long,
+        ] {
             assert!(wrong.parse::<ServerName>().is_err(), "{wrong}");
         }
     }
@@ -128,7 +151,8 @@ mod tests {
         let serial = Serial::random().unwrap();
         let (certificate, _) = sign_server(&authority, &names, &serial, 825, now()).unwrap();
         assert_eq!(certificate.not_after(), authority.certificate().certificate().not_after());
-        let refused = crate::pki::request::import::judge(&certificate, authority.certificate(), now());
+        let refused =
+            crate::pki::request::import::judge(&certificate, authority.certificate(), now());
         assert_eq!(refused, Err(crate::pki::request::import::ImportCheckError::NotForClients));
     }
 }

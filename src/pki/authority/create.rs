@@ -1,6 +1,7 @@
 //! Creates an authority: a key and a self-signed certificate.
 //!
-//! It writes no file. The authority signs devices or the broker's certificate, and no further authority.
+//! It writes no file. The authority signs devices or the broker's certificate, and no further
+//! authority.
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyUsagePurpose, SerialNumber};
 
@@ -23,7 +24,9 @@ pub struct AuthorityName(String);
 #[derive(Debug, thiserror::Error)]
 pub enum CreateAuthorityError {
     /// Its lifetime is zero or not representable.
-    #[error("an authority of {0} days cannot be made: ask for at least one day, and for an end before the year 10000")]
+    #[error(
+        "an authority of {0} days cannot be made: ask for at least one day, and for an end before the year 10000"
+    )]
     Days(u32),
     /// The random generator failed.
     #[error(transparent)]
@@ -47,7 +50,10 @@ pub fn found(
 ) -> Result<(Authority, PrivateKeyPem), CreateAuthorityError> {
     let now_second = x509_time::whole_second(now);
     let ends = now_second.plus_seconds(i64::from(validity_days) * SECONDS_PER_DAY);
-    let dates = (x509_time::to_x509(now_second.plus_seconds(-BACKDATING_SECONDS)), x509_time::to_x509(ends));
+    let dates = (
+        x509_time::to_x509(now_second.plus_seconds(-BACKDATING_SECONDS)),
+        x509_time::to_x509(ends),
+    );
     let (Some(from), Some(until), 1..) = (dates.0, dates.1, validity_days) else {
         return Err(CreateAuthorityError::Days(validity_days));
     };

@@ -1,6 +1,7 @@
 //! Warns before an authority ends.
 //!
-//! After its end it signs nothing and the broker refuses every device, so the warning starts early. It reads no clock.
+//! After its end it signs nothing and the broker refuses every device, so the warning starts early.
+//! It reads no clock.
 
 use std::path::Path;
 
@@ -14,8 +15,7 @@ const SECONDS_PER_DAY: i64 = 86_400;
 
 const PAST: &str = "no certificate and no CRL can be signed and the broker refuses every device";
 
-const ADVICE: &str =
-    "make a new authority with `sluice ca init`, let the broker trust both, and issue new certificates";
+const ADVICE: &str = "make a new authority with `sluice ca init`, let the broker trust both, and issue new certificates";
 
 /// The state of an authority's end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,9 +37,10 @@ impl AuthorityEnd {
     pub fn of_file(path: &Path, now: Timestamp) -> Self {
         match AuthorityCertificate::open(path, now) {
             Ok(authority) => Self::of(&authority, now),
-            Err(AuthorityError::NotNow { subject, until, now, .. }) if now >= until => {
-                Self::Past(until, format!("the authority {subject} ended at {until}: {PAST}; {ADVICE}"))
-            }
+            Err(AuthorityError::NotNow { subject, until, now, .. }) if now >= until => Self::Past(
+                until,
+                format!("the authority {subject} ended at {until}: {PAST}; {ADVICE}"),
+            ),
             Err(error) => Self::Unknown(error.timeless()),
         }
     }
@@ -76,14 +77,22 @@ mod tests {
     fn an_authority_is_reported_ninety_days_before_its_end() {
         let (far, near) = (authority_of(91), authority_of(89));
         assert!(matches!(AuthorityEnd::of(far.certificate(), now()), AuthorityEnd::Far(_)));
-        let AuthorityEnd::Near(end, what) = AuthorityEnd::of(near.certificate(), now()) else { panic!("it is near") };
+        let AuthorityEnd::Near(end, what) = AuthorityEnd::of(near.certificate(), now()) else {
+            panic!("it is near")
+        };
         assert_eq!(end, near.certificate().ends());
         assert!(what.contains("in 88 days") || what.contains("in 89 days"), "{what}");
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ca.crt");
         std::fs::write(&path, near.certificate().bundle_pem()).unwrap();
         let past = AuthorityEnd::of_file(&path, now().plus_seconds(90 * DAY));
-        assert!(matches!(&past, AuthorityEnd::Past(at, what) if *at == end && what.contains("ended at")), "{past:?}");
-        assert!(matches!(AuthorityEnd::of_file(&dir.path().join("none"), now()), AuthorityEnd::Unknown(_)));
+        assert!(
+            matches!(&past, AuthorityEnd::Past(at, what) if *at == end && what.contains("ended at")),
+            "{past:?}"
+        );
+        assert!(matches!(
+            AuthorityEnd::of_file(&dir.path().join("none"), now()),
+            AuthorityEnd::Unknown(_)
+        ));
     }
 }

@@ -1,4 +1,5 @@
-//! Signs the certificate of a device: for the key of its request, or for a key that is created here and returned once.
+//! Signs the certificate of a device: for the key of its request, or for a key that is created here
+//! and returned once.
 //!
 //! It signs only a [`Leaf`], and returns no certificate with a lint finding. It stores nothing.
 
@@ -37,7 +38,11 @@ pub enum SignError {
 }
 
 /// Signs for the key of a request.
-pub fn sign(authority: &Authority, leaf: &Leaf, request: &Request) -> Result<Certificate, SignError> {
+pub fn sign(
+    authority: &Authority,
+    leaf: &Leaf,
+    request: &Request,
+) -> Result<Certificate, SignError> {
     if request.device() != leaf.device() {
         let (request, plan) = (request.device().identity(), leaf.device().identity());
         return Err(SignError::OtherDevice { request: request.to_owned(), plan: plan.to_owned() });
@@ -46,7 +51,10 @@ pub fn sign(authority: &Authority, leaf: &Leaf, request: &Request) -> Result<Cer
 }
 
 /// Creates a key (ECDSA P-256), signs for it, and returns both.
-pub fn sign_new_key(authority: &Authority, leaf: &Leaf) -> Result<(Certificate, PrivateKeyPem), SignError> {
+pub fn sign_new_key(
+    authority: &Authority,
+    leaf: &Leaf,
+) -> Result<(Certificate, PrivateKeyPem), SignError> {
     let mut pair = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
     let signed = sign_key(authority, leaf, &pair);
     let key = PrivateKeyPem::of(&pair);
@@ -56,7 +64,11 @@ pub fn sign_new_key(authority: &Authority, leaf: &Leaf) -> Result<(Certificate, 
 
 // --- private helpers ---
 
-fn sign_key(authority: &Authority, leaf: &Leaf, key: &impl PublicKeyData) -> Result<Certificate, SignError> {
+fn sign_key(
+    authority: &Authority,
+    leaf: &Leaf,
+    key: &impl PublicKeyData,
+) -> Result<Certificate, SignError> {
     let signed = leaf.params()?.signed_by(key, authority.issuer())?;
     lint::check(signed.der(), leaf, &key.subject_public_key_info(), authority.certificate())?;
     Ok(Certificate::from_der(signed.der())?)

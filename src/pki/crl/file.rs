@@ -1,7 +1,8 @@
 //! The CRL file of the broker: written atomically, and inspected.
 //!
-//! With a missing or malformed file the broker accepts every certificate, or stops; with an expired one it refuses all. So
-//! every fault has its own variant. It notifies no broker and repairs nothing.
+//! With a missing or malformed file the broker accepts every certificate, or stops; with an expired
+//! one it refuses all. So every fault has its own variant. It notifies no broker and repairs
+//! nothing.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -65,9 +66,14 @@ pub fn write_crl(path: &Path, crl: &Crl) -> io::Result<()> {
     files::replace(path, crl.to_pem().as_bytes(), files::PUBLIC)
 }
 
-/// Inspects the file more strictly than the broker does; `newest` is the number of the CRL published last, if known. The
-/// CRL must be valid by both clocks.
-pub fn inspect(path: &Path, authority: &AuthorityCertificate, at: impl Into<Clocks>, newest: Option<u64>) -> CrlState {
+/// Inspects the file more strictly than the broker does; `newest` is the number of the CRL
+/// published last, if known. The CRL must be valid by both clocks.
+pub fn inspect(
+    path: &Path,
+    authority: &AuthorityCertificate,
+    at: impl Into<Clocks>,
+    newest: Option<u64>,
+) -> CrlState {
     match judge(path, authority, at.into(), newest) {
         Ok(crl) => CrlState::Good(crl),
         Err(fault) => CrlState::Bad(fault),
@@ -76,7 +82,12 @@ pub fn inspect(path: &Path, authority: &AuthorityCertificate, at: impl Into<Cloc
 
 // --- private helpers ---
 
-fn judge(path: &Path, authority: &AuthorityCertificate, at: Clocks, newest: Option<u64>) -> Result<Crl, CrlFault> {
+fn judge(
+    path: &Path,
+    authority: &AuthorityCertificate,
+    at: Clocks,
+    newest: Option<u64>,
+) -> Result<Crl, CrlFault> {
     let file = disk::open(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => CrlFault::Missing,
         _ => CrlFault::Unreadable(error),
@@ -95,7 +106,9 @@ fn judge(path: &Path, authority: &AuthorityCertificate, at: Clocks, newest: Opti
     match newest {
         _ if at.earlier() < crl.this_update() => Err(CrlFault::FromTheFuture(crl.this_update())),
         _ if at.later() >= crl.next_update() => Err(CrlFault::Expired(crl.next_update())),
-        Some(newest) if crl.number() < newest => Err(CrlFault::Outdated { number: crl.number(), newest }),
+        Some(newest) if crl.number() < newest => {
+            Err(CrlFault::Outdated { number: crl.number(), newest })
+        }
         _ if mode & 0o004 == 0 => Err(CrlFault::Hidden(mode)),
         _ => Ok(crl),
     }
@@ -111,7 +124,12 @@ mod tests {
     use crate::pki::test_samples::{authority, now};
 
     /// What is found at a file that holds this.
-    fn found(authority: &Authority, content: &[u8], seconds_later: i64, newest: Option<u64>) -> CrlState {
+    fn found(
+        authority: &Authority,
+        content: &[u8],
+        seconds_later: i64,
+        newest: Option<u64>,
+    ) -> CrlState {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("crl.pem");
         files::replace(&path, content, files::PUBLIC).unwrap();
@@ -134,9 +152,15 @@ mod tests {
         let state = inspect(&path, authority.certificate(), now(), None);
         assert!(matches!(state, CrlState::Bad(CrlFault::Hidden(0o600))), "{state:?}");
         fs::remove_file(&path).unwrap();
-        assert!(matches!(inspect(&path, authority.certificate(), now(), None), CrlState::Bad(CrlFault::Missing)));
+        assert!(matches!(
+            inspect(&path, authority.certificate(), now(), None),
+            CrlState::Bad(CrlFault::Missing)
+        ));
         fs::create_dir(&path).unwrap();
-        assert!(matches!(inspect(&path, authority.certificate(), now(), None), CrlState::Bad(CrlFault::Unreadable(_))));
+        assert!(matches!(
+            inspect(&path, authority.certificate(), now(), None),
+            CrlState::Bad(CrlFault::Unreadable(_))
+        ));
     }
 
     #[test]
@@ -147,14 +171,23 @@ mod tests {
         let text = pem.as_bytes();
         assert!(matches!(found(&ours, text, week - 2, Some(5)), CrlState::Good(_)));
         assert!(matches!(found(&ours, text, week, None), CrlState::Bad(CrlFault::Expired(_))));
-        assert!(matches!(found(&ours, text, -302, None), CrlState::Bad(CrlFault::FromTheFuture(_))));
+        assert!(matches!(
+            found(&ours, text, -302, None),
+            CrlState::Bad(CrlFault::FromTheFuture(_))
+        ));
         let outdated = found(&ours, text, 0, Some(6));
-        assert!(matches!(outdated, CrlState::Bad(CrlFault::Outdated { number: 5, newest: 6 })), "{outdated:?}");
+        assert!(
+            matches!(outdated, CrlState::Bad(CrlFault::Outdated { number: 5, newest: 6 })),
+            "{outdated:?}"
+        );
         assert!(matches!(found(&theirs, text, 0, None), CrlState::Bad(CrlFault::BadSignature(_))));
-        for garbled in [&b""[..], b"garbage", &text[..text.len() - 40], crl.der(), pem.repeat(2).as_bytes()] {
+        for garbled in
+            [&b""[..], b"garbage", &text[..text.len() - 40], crl.der(), pem.repeat(2).as_bytes()]
+        {
             assert!(matches!(found(&ours, garbled, 0, None), CrlState::Bad(CrlFault::Garbled(_))));
         }
-        let (other, _) = crate::pki::authority::create::found(&"Other".parse().unwrap(), 9, now()).unwrap();
+        let (other, _) =
+            crate::pki::authority::create::found(&"Other".parse().unwrap(), 9, now()).unwrap();
         assert!(matches!(found(&other, text, 0, None), CrlState::Bad(CrlFault::WrongIssuer(_))));
     }
 }

@@ -1,9 +1,14 @@
-//! Certificates that probe the broker: a revoked and a valid one for the CRL, and a publishing one for the access rules.
+//! Certificates that probe the broker: a revoked and a valid one for the CRL, and a publishing one
+//! for the access rules.
 //!
-//! Their common name begins with `$`, which no tenant's name may hold: no access rule and no topic of a device matches it.
-//! The broker sees no other difference from a device. It never writes their keys to a file.
+//! Their common name begins with `$`, which no tenant's name may hold: no access rule and no topic
+//! of a device matches it. The broker sees no other difference from a device. It never writes their
+//! keys to a file.
 
-use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PublicKeyData, SerialNumber};
+use rcgen::{
+    CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PublicKeyData,
+    SerialNumber,
+};
 
 use crate::domain::clocks::Clocks;
 use crate::domain::probe;
@@ -58,10 +63,18 @@ pub fn make_probe(authority: &Authority, at: impl Into<Clocks>) -> Result<Canary
 
 // --- private helpers ---
 
-fn make_named(authority: &Authority, at: Clocks, serial: &Serial, name: &str) -> Result<Canary, CanaryError> {
+fn make_named(
+    authority: &Authority,
+    at: Clocks,
+    serial: &Serial,
+    name: &str,
+) -> Result<Canary, CanaryError> {
     let own = authority.certificate().certificate();
-    let from = x509_time::whole_second(at.earlier()).plus_seconds(-BACKDATING_SECONDS).max(own.not_before());
-    let until = x509_time::whole_second(at.later()).plus_seconds(VALIDITY_SECONDS).min(own.not_after());
+    let from = x509_time::whole_second(at.earlier())
+        .plus_seconds(-BACKDATING_SECONDS)
+        .max(own.not_before());
+    let until =
+        x509_time::whole_second(at.later()).plus_seconds(VALIDITY_SECONDS).min(own.not_after());
     let (Some(from), Some(until)) = (x509_time::to_x509(from), x509_time::to_x509(until)) else {
         return Err(rcgen::Error::Time.into());
     };

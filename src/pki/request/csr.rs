@@ -1,7 +1,8 @@
 //! Checks a certificate request.
 //!
-//! It must be signed with its own key, and the key must be strong enough. Its subject must be empty or name the expected
-//! device. Its extensions are ignored, but it refuses a request for the powers of an authority.
+//! It must be signed with its own key, and the key must be strong enough. Its subject must be empty
+//! or name the expected device. Its extensions are ignored, but it refuses a request for the powers
+//! of an authority.
 
 use rustls_pki_types::CertificateSigningRequestDer;
 use rustls_pki_types::pem::PemObject;
@@ -30,19 +31,28 @@ pub struct Request {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     /// It is larger than the bound.
-    #[error("the request has more than {MAX_REQUEST_BYTES} bytes: no certificate request needs them")]
+    #[error(
+        "the request has more than {MAX_REQUEST_BYTES} bytes: no certificate request needs them"
+    )]
     TooLong,
     /// Neither PEM nor DER of a request.
-    #[error("this is no certificate request: expected PKCS#10, in PEM (-----BEGIN CERTIFICATE REQUEST-----) or DER")]
+    #[error(
+        "this is no certificate request: expected PKCS#10, in PEM (-----BEGIN CERTIFICATE REQUEST-----) or DER"
+    )]
     Garbled,
     /// The key.
     #[error("the request is refused: {0}")]
     Key(#[from] KeyRefused),
-    /// The signature does not verify: the requester does not hold the key, or the request was altered.
-    #[error("the request's signature is wrong: it must be made with the private key of the public key in it")]
+    /// The signature does not verify: the requester does not hold the key, or the request was
+    /// altered.
+    #[error(
+        "the request's signature is wrong: it must be made with the private key of the public key in it"
+    )]
     NotProven,
     /// The signature algorithm is not supported, for example SHA-1.
-    #[error("the request is signed with an algorithm that is not accepted: sign it with SHA-256 or SHA-384")]
+    #[error(
+        "the request is signed with an algorithm that is not accepted: sign it with SHA-256 or SHA-384"
+    )]
     SignatureAlgorithm,
     /// The subject names another device.
     #[error(
@@ -55,7 +65,9 @@ pub enum RequestError {
         expected: String,
     },
     /// It requests the powers of an authority.
-    #[error("the request asks for an authority's powers (CA:true, keyCertSign or cRLSign), and a device gets none")]
+    #[error(
+        "the request asks for an authority's powers (CA:true, keyCertSign or cRLSign), and a device gets none"
+    )]
     WantsAuthority,
     /// Its extensions cannot be parsed: they may request anything.
     #[error("the request asks for an extension that cannot be read: make it without extensions")]
@@ -71,7 +83,9 @@ impl Request {
             return Err(RequestError::TooLong);
         }
         let is_der = bytes.first() == Some(&0x30);
-        let from_pem = || CertificateSigningRequestDer::from_pem_slice(bytes).map_err(|_| RequestError::Garbled);
+        let from_pem = || {
+            CertificateSigningRequestDer::from_pem_slice(bytes).map_err(|_| RequestError::Garbled)
+        };
         let der = if is_der { bytes.into() } else { from_pem()? };
         match X509CertificationRequest::from_der(&der) {
             Ok(([], request)) => judge(&request, device),
@@ -97,7 +111,10 @@ impl Request {
 
 // --- private helpers ---
 
-fn judge(request: &X509CertificationRequest<'_>, device: &DeviceKey) -> Result<Request, RequestError> {
+fn judge(
+    request: &X509CertificationRequest<'_>,
+    device: &DeviceKey,
+) -> Result<Request, RequestError> {
     let info = &request.certification_request_info;
     // Before the signature: a weak key cannot be verified, and the reason would be the wrong one.
     let kind = KeyKind::of(&info.subject_pki)?;
@@ -110,21 +127,32 @@ fn judge(request: &X509CertificationRequest<'_>, device: &DeviceKey) -> Result<R
     Ok(Request { device: device.clone(), key: info.subject_pki.raw.to_vec(), kind })
 }
 
-fn check_name(request: &X509CertificationRequest<'_>, device: &DeviceKey) -> Result<(), RequestError> {
+fn check_name(
+    request: &X509CertificationRequest<'_>,
+    device: &DeviceKey,
+) -> Result<(), RequestError> {
     let subject = &request.certification_request_info.subject;
-    let names: Vec<&str> =
-        subject.iter_common_name().map(|attribute| attribute.as_str().unwrap_or("\u{fffd}")).collect();
-    let is_meant = |name: &str| identity::read_common_name(name).is_ok_and(|named| named == *device);
+    let names: Vec<&str> = subject
+        .iter_common_name()
+        .map(|attribute| attribute.as_str().unwrap_or("\u{fffd}"))
+        .collect();
+    let is_meant =
+        |name: &str| identity::read_common_name(name).is_ok_and(|named| named == *device);
     match names.as_slice() {
         [] => Ok(()),
         [name] if is_meant(name) => Ok(()),
-        _ => Err(RequestError::OtherName { found: names.join(", "), expected: device.identity().to_owned() }),
+        _ => Err(RequestError::OtherName {
+            found: names.join(", "),
+            expected: device.identity().to_owned(),
+        }),
     }
 }
 
 fn check_extensions(request: &X509CertificationRequest<'_>) -> Result<(), RequestError> {
     for attribute in request.certification_request_info.attributes() {
-        let ParsedCriAttribute::ExtensionRequest(asked) = attribute.parsed_attribute() else { continue };
+        let ParsedCriAttribute::ExtensionRequest(asked) = attribute.parsed_attribute() else {
+            continue;
+        };
         for extension in &asked.extensions {
             match extension.parsed_extension() {
                 ParsedExtension::BasicConstraints(constraints) if constraints.ca => {
@@ -180,7 +208,15 @@ mod tests {
         for name in [None, Some("acme/device/pump:1"), Some("acme/pump:1")] {
             assert!(read(&request(name, &key, |_| ())).is_ok(), "{name:?}");
         }
-        for name in ["acme/device/pump:2", "other/pump:1", "", "acme", "acme/device/pump:1/x", "+/+", "acme/#"] {
+        for name in [
+            "acme/device/pump:2",
+            "other/pump:1",
+            "",
+            "acme",
+            "acme/device/pump:1/x",
+            "+/+",
+            "acme/#",
+        ] {
             let error = read(&request(Some(name), &key, |_| ())).unwrap_err();
             assert!(matches!(error, RequestError::OtherName { .. }), "{name}: {error}");
             assert!(error.to_string().contains("acme/device/pump:1"), "{error}");
@@ -194,14 +230,16 @@ mod tests {
     #[test]
     fn a_request_for_an_authority_is_refused_and_other_wishes_are_ignored() {
         let key = pair(P256);
-        let ca = request(None, &key, |params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained));
+        let ca =
+            request(None, &key, |params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained));
         assert_eq!(read(&ca).unwrap_err(), RequestError::WantsAuthority);
         for usage in [KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign] {
             let asked = request(None, &key, |params| params.key_usages = vec![usage]);
             assert_eq!(read(&asked).unwrap_err(), RequestError::WantsAuthority);
         }
         let harmless = request(None, &key, |params| {
-            params.subject_alt_names = vec![SanType::URI("urn:sluice:other:device".try_into().unwrap())];
+            params.subject_alt_names =
+                vec![SanType::URI("urn:sluice:other:device".try_into().unwrap())];
         });
         assert!(read(&harmless).is_ok());
     }
@@ -212,7 +250,10 @@ mod tests {
         let outer = parts(content(&der));
         // The public key of another, in a request signed with one's own.
         let other = der_of(&request(None, &pair(P256), |_| ()));
-        let forged = tagged(0x30, &[parts(content(&other))[0].clone(), outer[1].clone(), outer[2].clone()].concat());
+        let forged = tagged(
+            0x30,
+            &[parts(content(&other))[0].clone(), outer[1].clone(), outer[2].clone()].concat(),
+        );
         assert_eq!(Request::read(&forged, &device()).unwrap_err(), RequestError::NotProven);
         let mut flipped = der.clone();
         *flipped.last_mut().unwrap() ^= 1;
@@ -238,10 +279,15 @@ mod tests {
     #[test]
     fn what_is_no_request_is_refused() {
         let pem = request(None, &pair(P256), |_| ());
-        for wrong in [&b""[..], b"hello", b"\x30", &pem.as_bytes()[..80], &[der_of(&pem), vec![0]].concat()] {
+        for wrong in
+            [&b""[..], b"hello", b"\x30", &pem.as_bytes()[..80], &[der_of(&pem), vec![0]].concat()]
+        {
             assert_eq!(Request::read(wrong, &device()).unwrap_err(), RequestError::Garbled);
         }
-        assert_eq!(Request::read(&vec![0x30; MAX_REQUEST_BYTES + 1], &device()).unwrap_err(), RequestError::TooLong);
+        assert_eq!(
+            Request::read(&vec![0x30; MAX_REQUEST_BYTES + 1], &device()).unwrap_err(),
+            RequestError::TooLong
+        );
     }
 
     proptest! {

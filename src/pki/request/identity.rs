@@ -1,8 +1,10 @@
-//! The identity of a device in a certificate: the common name in two forms, and the URN. It reads no certificate.
+//! The identity of a device in a certificate: the common name in two forms, and the URN. It reads
+//! no certificate.
 //!
-//! `<tenant>/device/<device>` is the strict common name, `<tenant>/<device>` the older, plain one; no name holds a `/`,
-//! so the forms cannot be confused. The URN is `urn:sluice:<tenant>:<device>`; a `:` within a name is written
-//! `%3A` there, and no name holds a `%`, so one URN names one device and one device has one URN.
+//! `<tenant>/device/<device>` is the strict common name, `<tenant>/<device>` the older, plain one;
+//! no name holds a `/`, so the forms cannot be confused. The URN is `urn:sluice:<tenant>:<device>`;
+//! a `:` within a name is written `%3A` there, and no name holds a `%`, so one URN names one device
+//! and one device has one URN.
 
 use crate::config::sections::certificates::CnFormat;
 use crate::domain::ids::{DeviceKey, IdError, MAX_COMMON_NAME_LEN};
@@ -65,7 +67,8 @@ mod tests {
     use super::*;
 
     fn device() -> impl Strategy<Value = DeviceKey> {
-        ("[A-Za-z0-9._:-]{1,28}", "[A-Za-z0-9._:-]{1,28}").prop_map(|(t, d)| DeviceKey::new(&t, &d).unwrap())
+        ("[A-Za-z0-9._:-]{1,28}", "[A-Za-z0-9._:-]{1,28}")
+            .prop_map(|(t, d)| DeviceKey::new(&t, &d).unwrap())
     }
 
     proptest! {
@@ -99,19 +102,37 @@ mod tests {
 
     #[test]
     fn a_colon_within_a_name_is_not_the_one_between_names() {
-        let (left, right) = (DeviceKey::new("a:b", "c").unwrap(), DeviceKey::new("a", "b:c").unwrap());
+        let (left, right) =
+            (DeviceKey::new("a:b", "c").unwrap(), DeviceKey::new("a", "b:c").unwrap());
         assert_eq!(urn(&left), "urn:sluice:a%3Ab:c");
         assert_eq!(urn(&right), "urn:sluice:a:b%3Ac");
-        for wrong in ["urn:sluice:a:b:c", "urn:sluice:a", "urn:other:a:b", "urn:sluice::b", "urn:sluice:a%2Fb:c"] {
+        for wrong in [
+            "urn:sluice:a:b:c",
+            "urn:sluice:a",
+            "urn:other:a:b",
+            "urn:sluice::b",
+            "urn:sluice:a%2Fb:c",
+        ] {
             assert!(read_urn(wrong).is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn what_the_grammar_forbids_names_nobody() {
-        for wrong in
-            ["", "a", "a/", "/a", "+/+", "t/#", "a/device/", "a/device/b/c", "a/b/c", "a\0/b", "a b/c", "$SYS/b "]
-        {
+        for wrong in [
+            "",
+            "a",
+            "a/",
+            "/a",
+            "+/+",
+            "t/#",
+            "a/device/",
+            "a/device/b/c",
+            "a/b/c",
+            "a\0/b",
+            "a b/c",
+            "$SYS/b ",
+        ] {
             assert!(read_common_name(wrong).is_err(), "{wrong:?}");
         }
     }

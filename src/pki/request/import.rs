@@ -1,7 +1,8 @@
 //! Checks a certificate that was issued elsewhere, before it is imported into the registry.
 //!
-//! The authority must have signed it for a client; it must be valid now and name exactly one device, as the broker will
-//! read it. Both forms of the common name are accepted. It stores nothing.
+//! The authority must have signed it for a client; it must be valid now and name exactly one
+//! device, as the broker will read it. Both forms of the common name are accepted. It stores
+//! nothing.
 
 use super::identity;
 use super::public_key::KeyRefused;
@@ -14,7 +15,9 @@ use crate::pki::certificate::Certificate;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ImportCheckError {
     /// Another authority issued it.
-    #[error("the certificate was issued by {issuer}, and the authority here is {authority}: have it issued here anew")]
+    #[error(
+        "the certificate was issued by {issuer}, and the authority here is {authority}: have it issued here anew"
+    )]
     WrongIssuer {
         /// Its issuer.
         issuer: String,
@@ -22,7 +25,9 @@ pub enum ImportCheckError {
         authority: String,
     },
     /// The authority did not sign it, or signed over SHA-1.
-    #[error("the certificate names the authority, but its signature is not the authority's, or is made over SHA-1")]
+    #[error(
+        "the certificate names the authority, but its signature is not the authority's, or is made over SHA-1"
+    )]
     BadSignature,
     /// It is an authority's certificate.
     #[error("the certificate is an authority's, not a device's")]
@@ -33,10 +38,14 @@ pub enum ImportCheckError {
     )]
     NotForClients,
     /// The broker would refuse it.
-    #[error("the certificate has a critical extension that is not understood ({0}), and the broker would refuse it")]
+    #[error(
+        "the certificate has a critical extension that is not understood ({0}), and the broker would refuse it"
+    )]
     UnknownCritical(String),
     /// It is not valid now.
-    #[error("the certificate is good from {from} to {until}, and it is {now}: have a new one issued")]
+    #[error(
+        "the certificate is good from {from} to {until}, and it is {now}: have a new one issued"
+    )]
     NotNow {
         /// When it begins.
         from: Timestamp,
@@ -62,7 +71,9 @@ pub enum ImportCheckError {
         why: IdError,
     },
     /// Its two names name two devices.
-    #[error("the certificate's common name names {device}, and its alternative name {uri}: they must agree")]
+    #[error(
+        "the certificate's common name names {device}, and its alternative name {uri}: they must agree"
+    )]
     TwoDevices {
         /// By the common name.
         device: DeviceKey,
@@ -107,8 +118,8 @@ pub fn device_of(certificate: &Certificate) -> Result<DeviceKey, ImportCheckErro
     let name = certificate
         .common_name()
         .ok_or(ImportCheckError::CommonNames(certificate.subject_name().common_names.len()))?;
-    let device =
-        identity::read_common_name(name).map_err(|why| ImportCheckError::Name { name: name.to_owned(), why })?;
+    let device = identity::read_common_name(name)
+        .map_err(|why| ImportCheckError::Name { name: name.to_owned(), why })?;
     let mut urns = certificate.uses().uris.iter().filter(|uri| identity::is_urn(uri));
     match urns.find(|urn| identity::read_urn(urn).as_ref() != Ok(&device)) {
         Some(uri) => Err(ImportCheckError::TwoDevices { device, uri: uri.clone() }),
@@ -118,7 +129,9 @@ pub fn device_of(certificate: &Certificate) -> Result<DeviceKey, ImportCheckErro
 
 #[cfg(test)]
 mod tests {
-    use rcgen::{CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, KeyUsagePurpose, SanType};
+    use rcgen::{
+        CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, KeyUsagePurpose, SanType,
+    };
 
     use super::*;
     use crate::pki::authority::Authority;
@@ -129,7 +142,8 @@ mod tests {
     fn differing(authority: &Authority, change: impl Fn(&mut CertificateParams)) -> Certificate {
         let mut params = leaf(authority).params().unwrap();
         change(&mut params);
-        let signed = params.signed_by(&pair(&rcgen::PKCS_ECDSA_P256_SHA256), authority.issuer()).unwrap();
+        let signed =
+            params.signed_by(&pair(&rcgen::PKCS_ECDSA_P256_SHA256), authority.issuer()).unwrap();
         Certificate::from_der(signed.der()).unwrap()
     }
 
@@ -158,23 +172,28 @@ mod tests {
         }
         let nameless = judged(|params| params.distinguished_name = rcgen::DistinguishedName::new());
         assert_eq!(nameless, Err(ImportCheckError::CommonNames(0)));
-        let other = judged(|params| params.distinguished_name = named("acme/device/other")).unwrap_err();
+        let other =
+            judged(|params| params.distinguished_name = named("acme/device/other")).unwrap_err();
         assert!(matches!(other, ImportCheckError::TwoDevices { .. }), "{other}");
-        let foreign =
-            judged(|params| params.subject_alt_names = vec![SanType::URI("https://x.org".try_into().unwrap())]);
+        let foreign = judged(|params| {
+            params.subject_alt_names = vec![SanType::URI("https://x.org".try_into().unwrap())]
+        });
         assert_eq!(foreign, Ok(device()), "a name that is not ours says nothing");
     }
 
     #[test]
     fn what_the_broker_would_refuse_is_refused() {
-        let server = judged(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]);
+        let server =
+            judged(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]);
         assert_eq!(server, Err(ImportCheckError::NotForClients));
-        let sub = judged(|params| params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained));
+        let sub =
+            judged(|params| params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained));
         assert_eq!(sub, Err(ImportCheckError::IsAuthority));
         let signs = judged(|params| params.key_usages = vec![KeyUsagePurpose::KeyCertSign]);
         assert_eq!(signs, Err(ImportCheckError::IsAuthority));
         let strange = judged(|params| {
-            let mut extension = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 9], vec![5, 0]);
+            let mut extension =
+                CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 9], vec![5, 0]);
             extension.set_criticality(true);
             params.custom_extensions = vec![extension];
         });
@@ -187,7 +206,8 @@ mod tests {
         let certificate = differing(&ours, |_| ());
         let by = |authority: &Authority, at| judge(&certificate, authority.certificate(), at);
         assert_eq!(by(&namesake, now()), Err(ImportCheckError::BadSignature));
-        let (other, _) = crate::pki::authority::create::found(&"Other".parse().unwrap(), 9, now()).unwrap();
+        let (other, _) =
+            crate::pki::authority::create::found(&"Other".parse().unwrap(), 9, now()).unwrap();
         assert!(matches!(by(&other, now()), Err(ImportCheckError::WrongIssuer { .. })));
         for at in [certificate.not_after(), certificate.not_before().plus_seconds(-1)] {
             assert!(matches!(by(&ours, at), Err(ImportCheckError::NotNow { .. })));

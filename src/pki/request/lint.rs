@@ -1,15 +1,16 @@
 //! Compares every field of a signed certificate with its plan, before the certificate is returned.
 //!
-//! It parses the bytes with another library than the one that wrote them. It has no exceptions and no severities: one
-//! finding discards the certificate.
+//! It parses the bytes with another library than the one that wrote them. It has no exceptions and
+//! no severities: one finding discards the certificate.
 
 use std::fmt;
 
 use x509_parser::certificate::TbsCertificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension, X509Extension};
 use x509_parser::oid_registry::{
-    OID_X509_EXT_AUTHORITY_KEY_IDENTIFIER, OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_EXTENDED_KEY_USAGE,
-    OID_X509_EXT_KEY_USAGE, OID_X509_EXT_SUBJECT_ALT_NAME, OID_X509_EXT_SUBJECT_KEY_IDENTIFIER, Oid,
+    OID_X509_EXT_AUTHORITY_KEY_IDENTIFIER, OID_X509_EXT_BASIC_CONSTRAINTS,
+    OID_X509_EXT_EXTENDED_KEY_USAGE, OID_X509_EXT_KEY_USAGE, OID_X509_EXT_SUBJECT_ALT_NAME,
+    OID_X509_EXT_SUBJECT_KEY_IDENTIFIER, Oid,
 };
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 use x509_parser::x509::SubjectPublicKeyInfo;
@@ -94,7 +95,12 @@ pub struct LintError {
 }
 
 /// Compares a certificate with its plan, its key and its authority.
-pub fn check(der: &[u8], leaf: &Leaf, key: &[u8], authority: &AuthorityCertificate) -> Result<(), LintError> {
+pub fn check(
+    der: &[u8],
+    leaf: &Leaf,
+    key: &[u8],
+    authority: &AuthorityCertificate,
+) -> Result<(), LintError> {
     let Ok(([], certificate)) = X509Certificate::from_der(der) else {
         return Err(LintError { findings: vec![LintFinding::NotDer] });
     };
@@ -141,13 +147,17 @@ fn fields(
     let serial = Serial::from_der_integer(raw).is_ok_and(|serial| serial == *leaf.serial());
     let begins = x509_time::from_x509(tbs.validity().not_before);
     let ends = x509_time::from_x509(tbs.validity().not_after);
-    let names: Vec<_> = tbs.subject().iter_attributes().map(|attribute| attribute.as_str().ok()).collect();
+    let names: Vec<_> =
+        tbs.subject().iter_attributes().map(|attribute| attribute.as_str().ok()).collect();
     let is_common_name = tbs.subject().iter_common_name().count() == 1;
     [
         (tbs.version() == X509Version::V3, LintFinding::Version),
         (serial && raw.len() <= MAX_SERIAL_BYTES, LintFinding::Serial),
         (tbs.issuer().as_raw() == own.subject_name().der, LintFinding::Issuer),
-        (begins == leaf.not_before() && ends == leaf.not_after() && begins < ends, LintFinding::Dates),
+        (
+            begins == leaf.not_before() && ends == leaf.not_after() && begins < ends,
+            LintFinding::Dates,
+        ),
         (own.not_before() <= begins && ends <= own.not_after(), LintFinding::Outlives),
         (is_common_name && names == [Some(leaf.common_name())], LintFinding::Subject),
         (tbs.public_key().raw == key, LintFinding::Key),
@@ -155,22 +165,30 @@ fn fields(
     ]
 }
 
-fn extensions(tbs: &TbsCertificate<'_>, leaf: &Leaf, authority: &AuthorityCertificate) -> Vec<(bool, LintFinding)> {
+fn extensions(
+    tbs: &TbsCertificate<'_>,
+    leaf: &Leaf,
+    authority: &AuthorityCertificate,
+) -> Vec<(bool, LintFinding)> {
     let all = tbs.extensions();
-    let is_once =
-        |(at, extension): (usize, &X509Extension<'_>)| all[..at].iter().all(|other| other.oid != extension.oid);
+    let is_once = |(at, extension): (usize, &X509Extension<'_>)| {
+        all[..at].iter().all(|other| other.oid != extension.oid)
+    };
     let key_id = authority.key_id();
     let rules: [(Oid<'_>, LintFinding, &LintRule<'_>); 6] = [
         (OID_X509_EXT_BASIC_CONSTRAINTS, LintFinding::Constraints, &is_no_authority),
         (OID_X509_EXT_KEY_USAGE, LintFinding::KeyUsage, &signs_only),
         (OID_X509_EXT_EXTENDED_KEY_USAGE, LintFinding::ExtendedKeyUsage, &is_client_only),
-        (OID_X509_EXT_SUBJECT_ALT_NAME, LintFinding::AlternativeName, &|extension| is_named(extension, leaf.urn())),
+        (OID_X509_EXT_SUBJECT_ALT_NAME, LintFinding::AlternativeName, &|extension| {
+            is_named(extension, leaf.urn())
+        }),
         (OID_X509_EXT_AUTHORITY_KEY_IDENTIFIER, LintFinding::AuthorityKeyId, &|extension| {
             names_key(extension, &key_id)
         }),
         (OID_X509_EXT_SUBJECT_KEY_IDENTIFIER, LintFinding::SubjectKeyId, &has_key_id),
     ];
-    let is_ours = |extension: &X509Extension<'_>| rules.iter().any(|(oid, ..)| *oid == extension.oid);
+    let is_ours =
+        |extension: &X509Extension<'_>| rules.iter().any(|(oid, ..)| *oid == extension.oid);
     let mut verdicts = vec![
         (all.iter().enumerate().all(is_once), LintFinding::Duplicate),
         (all.iter().all(is_ours), LintFinding::Foreign),
@@ -185,7 +203,9 @@ fn extensions(tbs: &TbsCertificate<'_>, leaf: &Leaf, authority: &AuthorityCertif
 type LintRule<'a> = dyn Fn(&X509Extension<'_>) -> bool + 'a;
 
 fn is_no_authority(extension: &X509Extension<'_>) -> bool {
-    let ParsedExtension::BasicConstraints(constraints) = extension.parsed_extension() else { return false };
+    let ParsedExtension::BasicConstraints(constraints) = extension.parsed_extension() else {
+        return false;
+    };
     extension.critical && !constraints.ca && constraints.path_len_constraint.is_none()
 }
 
@@ -195,24 +215,39 @@ fn signs_only(extension: &X509Extension<'_>) -> bool {
 }
 
 fn is_client_only(extension: &X509Extension<'_>) -> bool {
-    let ParsedExtension::ExtendedKeyUsage(usage) = extension.parsed_extension() else { return false };
-    let others = [usage.any, usage.server_auth, usage.code_signing, usage.email_protection, usage.time_stamping];
+    let ParsedExtension::ExtendedKeyUsage(usage) = extension.parsed_extension() else {
+        return false;
+    };
+    let others = [
+        usage.any,
+        usage.server_auth,
+        usage.code_signing,
+        usage.email_protection,
+        usage.time_stamping,
+    ];
     let has_others = others.contains(&true) || usage.ocsp_signing || !usage.other.is_empty();
     !extension.critical && usage.client_auth && !has_others
 }
 
 fn is_named(extension: &X509Extension<'_>, urn: &str) -> bool {
-    let ParsedExtension::SubjectAlternativeName(names) = extension.parsed_extension() else { return false };
-    !extension.critical && matches!(names.general_names.as_slice(), [GeneralName::URI(uri)] if *uri == urn)
+    let ParsedExtension::SubjectAlternativeName(names) = extension.parsed_extension() else {
+        return false;
+    };
+    !extension.critical
+        && matches!(names.general_names.as_slice(), [GeneralName::URI(uri)] if *uri == urn)
 }
 
 fn names_key(extension: &X509Extension<'_>, key_id: &[u8]) -> bool {
-    let ParsedExtension::AuthorityKeyIdentifier(id) = extension.parsed_extension() else { return false };
+    let ParsedExtension::AuthorityKeyIdentifier(id) = extension.parsed_extension() else {
+        return false;
+    };
     let is_plain = id.authority_cert_issuer.is_none() && id.authority_cert_serial.is_none();
     !extension.critical && is_plain && id.key_identifier.as_ref().is_some_and(|id| id.0 == key_id)
 }
 
 fn has_key_id(extension: &X509Extension<'_>) -> bool {
-    let ParsedExtension::SubjectKeyIdentifier(id) = extension.parsed_extension() else { return false };
+    let ParsedExtension::SubjectKeyIdentifier(id) = extension.parsed_extension() else {
+        return false;
+    };
     !extension.critical && !id.0.is_empty()
 }

@@ -1,8 +1,8 @@
 //! Each lint: a certificate that breaks one rule, and the finding it must give.
 
 use rcgen::{
-    CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair,
-    KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
+    CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod,
+    KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
 
 use super::lint::{LintFinding, check};
@@ -34,7 +34,8 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let (authority, secret) = create::found(&"Sample CA".parse().unwrap(), 3650, test_samples::now()).unwrap();
+        let (authority, secret) =
+            create::found(&"Sample CA".parse().unwrap(), 3650, test_samples::now()).unwrap();
         let key = CaKey::from_pem(secret.expose().as_bytes()).unwrap();
         let leaf = test_samples::leaf(&authority);
         Self { authority, key, leaf, pair: test_samples::pair(&rcgen::PKCS_ECDSA_P256_SHA256) }
@@ -84,7 +85,10 @@ fn the_planned_certificate_passes_also_when_it_was_taken_apart_and_signed_again(
     let bench = Bench::new();
     assert_eq!(bench.findings(&bench.signed(|_| ())), []);
     assert_eq!(bench.findings(&bench.rebuilt(|_| ())), []);
-    assert_eq!(bench.findings(&bench.signed(|params| by_hand(params, (true, &[0x30, 0]), false))), []);
+    assert_eq!(
+        bench.findings(&bench.signed(|params| by_hand(params, (true, &[0x30, 0]), false))),
+        []
+    );
 }
 
 #[test]
@@ -92,10 +96,18 @@ fn another_field_than_planned_is_found() {
     let bench = Bench::new();
     let cases: [(LintFinding, &Change); 5] = [
         (LintFinding::Serial, &|params| params.serial_number = Some(SerialNumber::from(7))),
-        (LintFinding::Dates, &|params| params.not_after -= chrono::TimeDelta::days(1).to_std().unwrap()),
-        (LintFinding::Dates, &|params| params.not_before += chrono::TimeDelta::days(1).to_std().unwrap()),
-        (LintFinding::Subject, &|params| params.distinguished_name = super::profile::named("acme/device/other")),
-        (LintFinding::Subject, &|params| params.distinguished_name.push(DnType::OrganizationName, "Acme")),
+        (LintFinding::Dates, &|params| {
+            params.not_after -= chrono::TimeDelta::days(1).to_std().unwrap()
+        }),
+        (LintFinding::Dates, &|params| {
+            params.not_before += chrono::TimeDelta::days(1).to_std().unwrap()
+        }),
+        (LintFinding::Subject, &|params| {
+            params.distinguished_name = super::profile::named("acme/device/other")
+        }),
+        (LintFinding::Subject, &|params| {
+            params.distinguished_name.push(DnType::OrganizationName, "Acme")
+        }),
     ];
     for (finding, change) in cases {
         assert_eq!(bench.findings(&bench.signed(change)), [finding]);
@@ -106,7 +118,9 @@ fn another_field_than_planned_is_found() {
 fn each_extension_that_is_not_of_the_profile_is_found() {
     let bench = Bench::new();
     let cases: [(LintFinding, &Change); 17] = [
-        (LintFinding::Constraints, &|params| params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained)),
+        (LintFinding::Constraints, &|params| {
+            params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained)
+        }),
         (LintFinding::Constraints, &|params| by_hand(params, (false, &[0x30, 0]), false)),
         (LintFinding::KeyUsage, &|params| params.key_usages.push(KeyUsagePurpose::KeyEncipherment)),
         (LintFinding::KeyUsage, &|params| params.key_usages = vec![KeyUsagePurpose::KeyAgreement]),
@@ -118,9 +132,12 @@ fn each_extension_that_is_not_of_the_profile_is_found() {
         (LintFinding::ExtendedKeyUsage, &|params| {
             params.insert_extended_key_usage(ExtendedKeyUsagePurpose::ServerAuth);
         }),
-        (LintFinding::ExtendedKeyUsage, &|params| params.insert_extended_key_usage(ExtendedKeyUsagePurpose::Any)),
         (LintFinding::ExtendedKeyUsage, &|params| {
-            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::Other(vec![1, 3, 6, 1, 4, 1, 9])];
+            params.insert_extended_key_usage(ExtendedKeyUsagePurpose::Any)
+        }),
+        (LintFinding::ExtendedKeyUsage, &|params| {
+            params.extended_key_usages =
+                vec![ExtendedKeyUsagePurpose::Other(vec![1, 3, 6, 1, 4, 1, 9])];
         }),
         (LintFinding::ExtendedKeyUsage, &|params| params.extended_key_usages.clear()),
         (LintFinding::ExtendedKeyUsage, &|params| {
@@ -130,9 +147,13 @@ fn each_extension_that_is_not_of_the_profile_is_found() {
         (LintFinding::AlternativeName, &|params| params.subject_alt_names = vec![other_uri()]),
         (LintFinding::AlternativeName, &|params| params.subject_alt_names.push(other_uri())),
         (LintFinding::AlternativeName, &|params| params.subject_alt_names.clear()),
-        (LintFinding::AuthorityKeyId, &|params| params.use_authority_key_identifier_extension = false),
+        (LintFinding::AuthorityKeyId, &|params| {
+            params.use_authority_key_identifier_extension = false
+        }),
         (LintFinding::SubjectKeyId, &|params| by_hand(params, (true, &[0x30, 0]), true)),
-        (LintFinding::Foreign, &|params| params.custom_extensions.push(extension(POLICIES, false, &[0x30, 0]))),
+        (LintFinding::Foreign, &|params| {
+            params.custom_extensions.push(extension(POLICIES, false, &[0x30, 0]))
+        }),
     ];
     for (number, (finding, change)) in cases.into_iter().enumerate() {
         assert_eq!(bench.findings(&bench.signed(change)), [finding], "case {number}");
@@ -158,7 +179,10 @@ fn another_key_and_another_issuer_are_found() {
 
     let namesake = test_samples::authority();
     let by_namesake = params.signed_by(&bench.pair, namesake.issuer()).unwrap();
-    assert_eq!(bench.findings(by_namesake.der()), [LintFinding::Signature, LintFinding::AuthorityKeyId]);
+    assert_eq!(
+        bench.findings(by_namesake.der()),
+        [LintFinding::Signature, LintFinding::AuthorityKeyId]
+    );
 
     let mut issuer = CertificateParams::default();
     issuer.distinguished_name = super::profile::named("Sample CB");
@@ -168,7 +192,8 @@ fn another_key_and_another_issuer_are_found() {
 
     issuer.distinguished_name = super::profile::named("Sample CA");
     issuer.key_identifier_method = KeyIdMethod::PreSpecified(vec![1; 20]);
-    let other_id = params.signed_by(&bench.pair, &Issuer::from_params(&issuer, &bench.key)).unwrap();
+    let other_id =
+        params.signed_by(&bench.pair, &Issuer::from_params(&issuer, &bench.key)).unwrap();
     assert_eq!(bench.findings(other_id.der()), [LintFinding::AuthorityKeyId]);
 }
 
@@ -201,7 +226,9 @@ fn what_no_library_would_write_is_found() {
     let unique_id = bench.rebuilt(|parts| parts.insert(7, vec![0x81, 2, 0, 1]));
     assert_eq!(bench.findings(&unique_id), [LintFinding::UniqueId]);
     let negative = bench.rebuilt(|parts| parts[1][2] = 0xff);
-    assert!([vec![LintFinding::Serial], vec![LintFinding::NotDer]].contains(&bench.findings(&negative)));
+    assert!(
+        [vec![LintFinding::Serial], vec![LintFinding::NotDer]].contains(&bench.findings(&negative))
+    );
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! The profile of device certificates, and the plan of one certificate. It signs nothing.
 //!
-//! X.509 v3; a serial number of 128 random bits; CA:false, critical; key usage digitalSignature, critical; extended key
-//! usage clientAuth; the key identifiers of both; the common name; the URN as the one alternative name. It begins five
-//! minutes back and ends no later than the authority. A plan is complete before anything is signed, so that it can be
-//! stored first.
+//! X.509 v3; a serial number of 128 random bits; CA:false, critical; key usage digitalSignature,
+//! critical; extended key usage clientAuth; the key identifiers of both; the common name; the URN
+//! as the one alternative name. It begins five minutes back and ends no later than the authority. A
+//! plan is complete before anything is signed, so that it can be stored first.
 
 use rcgen::{
-    CertificateParams, DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType,
-    SerialNumber,
+    CertificateParams, DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa,
+    KeyUsagePurpose, SanType, SerialNumber,
 };
 
 use super::identity::{self, IdentityTooLong};
@@ -78,7 +78,9 @@ pub enum ProfileError {
         until: Timestamp,
     },
     /// The lifetime is zero or not representable.
-    #[error("a certificate of {0} days cannot be made: ask for at least one day, and for an end before the year 10000")]
+    #[error(
+        "a certificate of {0} days cannot be made: ask for at least one day, and for an end before the year 10000"
+    )]
     Days(u32),
 }
 
@@ -95,18 +97,25 @@ impl CertificateProfile {
         now: Timestamp,
     ) -> Result<Leaf, ProfileError> {
         let common_name = identity::common_name(device, self.cn_format)?;
-        let (from, until) = (authority.certificate().not_before(), authority.certificate().not_after());
+        let (from, until) =
+            (authority.certificate().not_before(), authority.certificate().not_after());
         if now < from || now >= until {
             return Err(ProfileError::AuthorityEnded { from, until, now });
         }
         let now = x509_time::whole_second(now);
         let end = |days: u32| {
             let end = now.plus_seconds(i64::from(days) * SECONDS_PER_DAY);
-            if days > 0 && x509_time::to_x509(end).is_some() { Ok(end) } else { Err(ProfileError::Days(days)) }
+            if days > 0 && x509_time::to_x509(end).is_some() {
+                Ok(end)
+            } else {
+                Err(ProfileError::Days(days))
+            }
         };
         let not_after = match lifetime {
             Lifetime::Usual => end(self.validity_days)?.min(until),
-            Lifetime::Days(days) if end(days)? > until => return Err(ProfileError::OutlivesAuthority { days, until }),
+            Lifetime::Days(days) if end(days)? > until => {
+                return Err(ProfileError::OutlivesAuthority { days, until });
+            }
             Lifetime::Days(days) => end(days)?,
         };
         let not_before = now.plus_seconds(-BACKDATING_SECONDS).max(from);
@@ -163,7 +172,8 @@ impl Leaf {
 
     /// The plan as parameters of the writing library.
     pub(crate) fn params(&self) -> Result<CertificateParams, rcgen::Error> {
-        let (from, until) = (x509_time::to_x509(self.not_before), x509_time::to_x509(self.not_after));
+        let (from, until) =
+            (x509_time::to_x509(self.not_before), x509_time::to_x509(self.not_after));
         let (Some(from), Some(until)) = (from, until) else { return Err(rcgen::Error::Time) };
         let mut params = CertificateParams::default();
         params.not_before = from.to_datetime();
@@ -190,7 +200,9 @@ pub(crate) fn named(common_name: &str) -> DistinguishedName {
 mod tests {
     use super::*;
     use crate::pki::authority::sign;
-    use crate::pki::test_samples::{DAY, PROFILE, authority, authority_of, device, leaf, now, pair, request};
+    use crate::pki::test_samples::{
+        DAY, PROFILE, authority, authority_of, device, leaf, now, pair, request,
+    };
 
     fn plan(lifetime: Lifetime, authority_days: u32, at: Timestamp) -> Result<Leaf, ProfileError> {
         let authority = authority_of(authority_days);
@@ -224,7 +236,10 @@ mod tests {
     #[test]
     fn no_days_and_too_many_days_are_errors() {
         for days in [0, u32::MAX] {
-            assert_eq!(plan(Lifetime::Days(days), 3650, now()).unwrap_err(), ProfileError::Days(days));
+            assert_eq!(
+                plan(Lifetime::Days(days), 3650, now()).unwrap_err(),
+                ProfileError::Days(days)
+            );
         }
     }
 
@@ -245,7 +260,9 @@ mod tests {
         let authority = authority();
         let leaf = leaf(&authority);
         let pem = request(None, &pair(&rcgen::PKCS_ED25519), |_| ());
-        let read = |device: &DeviceKey| crate::pki::request::csr::Request::read(pem.as_bytes(), device).unwrap();
+        let read = |device: &DeviceKey| {
+            crate::pki::request::csr::Request::read(pem.as_bytes(), device).unwrap()
+        };
         assert!(sign::sign(&authority, &leaf, &read(&device())).is_ok());
         let other = read(&DeviceKey::new("acme", "other").unwrap());
         let refused = sign::sign(&authority, &leaf, &other).unwrap_err();
@@ -256,7 +273,9 @@ mod tests {
     fn after_the_year_2049_dates_still_read_back() {
         let authority = authority_of(36_500);
         let wish = Lifetime::Days(36_000);
-        let leaf = PROFILE.plan(&device(), Serial::random().unwrap(), wish, authority.certificate(), now()).unwrap();
+        let leaf = PROFILE
+            .plan(&device(), Serial::random().unwrap(), wish, authority.certificate(), now())
+            .unwrap();
         let (certificate, _) = sign::sign_new_key(&authority, &leaf).unwrap();
         assert_eq!(certificate.not_after(), leaf.not_after());
     }

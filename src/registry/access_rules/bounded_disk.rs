@@ -1,4 +1,5 @@
-//! Calls to the file system that may hang: on a blocking thread, one at a time, each with a time limit.
+//! Calls to the file system that may hang: on a blocking thread, one at a time, each with a time
+//! limit.
 //!
 //! A dead mount holds one thread: the next call waits for that one and times out.
 
@@ -29,17 +30,29 @@ impl Default for Disk {
 
 impl Disk {
     /// Runs `work` on a blocking thread. The error means that it did not end within the time limit.
-    pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
-        let timed_out =
-            |_| format!("the file system did not answer within {} s: look at its mount", self.time_limit.as_secs());
-        let permit = timeout(self.time_limit, Arc::clone(&self.permit).acquire_owned()).await.map_err(timed_out)?;
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, String> {
+        let timed_out = |_| {
+            format!(
+                "the file system did not answer within {} s: look at its mount",
+                self.time_limit.as_secs()
+            )
+        };
+        let permit = timeout(self.time_limit, Arc::clone(&self.permit).acquire_owned())
+            .await
+            .map_err(timed_out)?;
         let permit = permit.map_err(|closed| closed.to_string())?;
         let done = spawn_blocking(move || {
             let result = work();
             drop(permit);
             result
         });
-        timeout(self.time_limit, done).await.map_err(timed_out)?.map_err(|panicked| panicked.to_string())
+        timeout(self.time_limit, done)
+            .await
+            .map_err(timed_out)?
+            .map_err(|panicked| panicked.to_string())
     }
 }
 
@@ -54,7 +67,10 @@ mod tests {
         let (release, held) = std::sync::mpsc::channel::<()>();
         disk.time_limit = Duration::from_millis(50);
         assert!(disk.run(move || held.recv()).await.unwrap_err().contains("did not answer"));
-        assert!(disk.run(|| 7).await.unwrap_err().contains("did not answer"), "no second thread is taken");
+        assert!(
+            disk.run(|| 7).await.unwrap_err().contains("did not answer"),
+            "no second thread is taken"
+        );
         release.send(()).unwrap();
         disk.time_limit = TIMEOUT;
         assert_eq!(disk.run(|| 7).await, Ok(7));

@@ -1,6 +1,8 @@
-//! The content of the file of access rules: the operator's lines, then lines made from the registry in one form.
+//! The content of the file of access rules: the operator's lines, then lines made from the registry
+//! in one form.
 //!
-//! A name that no topic can hold gets no line. It decides nothing and opens no file: it writes to the given writer.
+//! A name that no topic can hold gets no line. It decides nothing and opens no file: it writes to
+//! the given writer.
 
 use std::collections::HashSet;
 use std::io::{self, Write};
@@ -19,12 +21,11 @@ use crate::store::registry::broker_acl::Names;
 /// Most devices with rows: about a gigabyte of rows.
 const MAX_DEVICES: usize = 1_000_000;
 
-/// Most devices denied beside patterns. Mosquitto 2.0 reads denials in quadratic time and blocks meanwhile (5,000: a
-/// third of a second, 30,000: 19 seconds).
+/// Most devices denied beside patterns. Mosquitto 2.0 reads denials in quadratic time and blocks
+/// meanwhile (5,000: a third of a second, 30,000: 19 seconds).
 pub const MAX_DENIED: usize = 5_000;
 
-const HEADER: &str =
-    "# Written by sluice from its registry and the lines of ACL_TEMPLATE_PATH. Change those, not this file.\n";
+const HEADER: &str = "# Written by sluice from its registry and the lines of ACL_TEMPLATE_PATH. Change those, not this file.\n";
 
 /// SHA-256.
 pub type Hash = [u8; 32];
@@ -56,12 +57,15 @@ pub(super) async fn gather(
         AclForm::Patterns => denied(ledger).await?,
     };
     if devices.len() > MAX_DEVICES {
-        let why = format!("there are more than {MAX_DEVICES} devices to write rules for: let a plugin decide");
+        let why = format!(
+            "there are more than {MAX_DEVICES} devices to write rules for: let a plugin decide"
+        );
         return Ok(Err(why));
     }
     // The form of the common name that CERT_CN_FORMAT does not choose.
     let separator = if cn_format == CnFormat::Plain { "/device/" } else { "/" };
-    let other_names: HashSet<_> = ledger.acl_other_names(separator, MAX_DEVICES).await?.into_iter().collect();
+    let other_names: HashSet<_> =
+        ledger.acl_other_names(separator, MAX_DEVICES).await?.into_iter().collect();
     Ok(Ok(Content { template: template.clone(), form, cn_format, devices, other_names }))
 }
 
@@ -96,7 +100,10 @@ impl Content {
             }
             AclForm::Rows => {
                 self.template.lines_above_rows().try_for_each(|line| writeln!(out, "{line}"))?;
-                writeln!(out, "\n# The probe of Sluice, which proves that a device writes to its own topics only.")?;
+                writeln!(
+                    out,
+                    "\n# The probe of Sluice, which proves that a device writes to its own topics only."
+                )?;
                 writeln!(out, "user {}\ntopic write {}", probe::IDENTITY, probe::OWN_TOPIC)?;
                 self.render_rows(out)
             }
@@ -138,9 +145,12 @@ impl Content {
     }
 
     fn user_names(&self, key: &DeviceKey) -> impl Iterator<Item = String> {
-        let (strict, plain) = (key.identity().to_owned(), format!("{}/{}", key.tenant(), key.device()));
-        let (usual, other) = if self.cn_format == CnFormat::Plain { (plain, strict) } else { (strict, plain) };
-        let has_other = self.other_names.contains(&(key.tenant().to_owned(), key.device().to_owned()));
+        let (strict, plain) =
+            (key.identity().to_owned(), format!("{}/{}", key.tenant(), key.device()));
+        let (usual, other) =
+            if self.cn_format == CnFormat::Plain { (plain, strict) } else { (strict, plain) };
+        let has_other =
+            self.other_names.contains(&(key.tenant().to_owned(), key.device().to_owned()));
         std::iter::once(usual).chain(has_other.then_some(other))
     }
 }

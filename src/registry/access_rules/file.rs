@@ -1,7 +1,7 @@
 //! Writes the file of access rules atomically, and says what is wrong with a file that was changed.
 //!
-//! It replaces the file only after each line reads back as a rule: Mosquitto 2.1 exits at a line that is none. It
-//! notifies nothing and collects no content: see [`content`](super::content).
+//! It replaces the file only after each line reads back as a rule: Mosquitto 2.1 exits at a line
+//! that is none. It notifies nothing and collects no content: see [`content`](super::content).
 
 use std::cell::Cell;
 use std::fs::File;
@@ -62,7 +62,8 @@ struct HashingWriter<W> {
 
 /// Writes a temporary file, reads each line back, and renames it over `path`.
 pub fn write(path: &Path, content: &Content, owner: Owner) -> Result<WrittenFile, AclFault> {
-    let (digest, generated, temporary_identity) = (Cell::new(Hash::default()), Cell::new(0), Cell::new(None));
+    let (digest, generated, temporary_identity) =
+        (Cell::new(Hash::default()), Cell::new(0), Cell::new(None));
     files::replace_with(
         path,
         owner.mode,
@@ -79,7 +80,9 @@ pub fn write(path: &Path, content: &Content, owner: Owner) -> Result<WrittenFile
             match read(temporary) {
                 Ok(found) if found == digest.get() => Ok(()),
                 Ok(_) => Err(io::Error::other("what was written does not read back")),
-                Err(fault) => Err(io::Error::other(format!("what was written is not good: {fault}"))),
+                Err(fault) => {
+                    Err(io::Error::other(format!("what was written is not good: {fault}")))
+                }
             }
         },
     )?;
@@ -91,8 +94,8 @@ pub fn write(path: &Path, content: &Content, owner: Owner) -> Result<WrittenFile
     }
 }
 
-/// Adopts the file of an earlier publisher: its hash is `last` and equals the hash of `content`. `None` means that it
-/// must be written.
+/// Adopts the file of an earlier publisher: its hash is `last` and equals the hash of `content`.
+/// `None` means that it must be written.
 pub fn adopt(path: &Path, content: &Content, last: &[u8], owner: Owner) -> Option<WrittenFile> {
     let identity = FileIdentity::of(path).ok()?;
     if identity.mode() != owner.mode || read(path).ok()? != *last {
@@ -104,7 +107,8 @@ pub fn adopt(path: &Path, content: &Content, last: &[u8], owner: Owner) -> Optio
     (digest == *last).then_some(WrittenFile { digest, generated, identity })
 }
 
-/// Checks the file: it is unchanged, or touched with equal content. The error says what is wrong with it.
+/// Checks the file: it is unchanged, or touched with equal content. The error says what is wrong
+/// with it.
 pub fn check(path: &Path, written: &WrittenFile) -> Result<WrittenFile, AclFault> {
     let identity = FileIdentity::of(path)?;
     if identity == written.identity {
@@ -232,7 +236,10 @@ mod tests {
         fs::write(&path, &good).unwrap();
         let touched = check(&path, &written).unwrap();
         assert_eq!(touched.digest, written.digest);
-        assert_eq!(adopt(&path, &content, &written.digest, owner()).map(|found| found.digest), Some(written.digest));
+        assert_eq!(
+            adopt(&path, &content, &written.digest, owner()).map(|found| found.digest),
+            Some(written.digest)
+        );
         assert_eq!(adopt(&path, &content, &[0; 32], owner()), None);
         let damages: [(&[u8], &str); 4] = [
             (&good[..good.len() / 2], "written last"),

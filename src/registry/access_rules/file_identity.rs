@@ -1,4 +1,5 @@
-//! The identity of a file from its metadata: whether it is the file that was written, and its owner.
+//! The identity of a file from its metadata: whether it is the file that was written, and its
+//! owner.
 //!
 //! It reads and writes no content.
 
@@ -35,7 +36,8 @@ pub struct Owner {
 // === impl FileIdentity ===
 
 impl FileIdentity {
-    /// Reads the metadata of `path`. A file that is not regular is an error: reading it may never end.
+    /// Reads the metadata of `path`. A file that is not regular is an error: reading it may never
+    /// end.
     pub fn of(path: &Path) -> io::Result<Self> {
         let found = regular(path)?;
         Ok(Self {
@@ -50,7 +52,8 @@ impl FileIdentity {
 
     /// Whether both are one file with one content, perhaps under two names.
     pub fn is_same_file(&self, other: &Self) -> bool {
-        (self.device, self.inode, self.bytes, self.modified) == (other.device, other.inode, other.bytes, other.modified)
+        (self.device, self.inode, self.bytes, self.modified)
+            == (other.device, other.inode, other.bytes, other.modified)
     }
 
     /// The permissions.
@@ -62,9 +65,11 @@ impl FileIdentity {
 // === impl Owner ===
 
 impl Owner {
-    /// The owner of the existing file if other users may read it; else the default owner with a public mode.
+    /// The owner of the existing file if other users may read it; else the default owner with a
+    /// public mode.
     pub fn found(path: &Path) -> Self {
-        let found = regular(path).ok().filter(|found| found.permissions().mode() & READABLE_BY_OTHERS != 0);
+        let found =
+            regular(path).ok().filter(|found| found.permissions().mode() & READABLE_BY_OTHERS != 0);
         found.map_or(Self { user: None, group: None, mode: PUBLIC }, |found| Self {
             user: Some(found.uid()),
             group: Some(found.gid()),
@@ -72,10 +77,11 @@ impl Owner {
         })
     }
 
-    /// Gives `file` to this owner. If the system refuses, all users may read it, because the broker must. Returns the
-    /// mode.
+    /// Gives `file` to this owner. If the system refuses, all users may read it, because the broker
+    /// must. Returns the mode.
     pub fn apply_to(self, file: &File) -> io::Result<u32> {
-        let is_given = fchown(file, self.user, self.group).is_ok() || fchown(file, None, self.group).is_ok();
+        let is_given =
+            fchown(file, self.user, self.group).is_ok() || fchown(file, None, self.group).is_ok();
         let mode = if is_given { self.mode } else { PUBLIC };
         file.set_permissions(Permissions::from_mode(mode))?;
         Ok(mode)
@@ -86,7 +92,11 @@ impl Owner {
 
 fn regular(path: &Path) -> io::Result<Metadata> {
     let found = fs::metadata(path)?;
-    if found.is_file() { Ok(found) } else { Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")) }
+    if found.is_file() {
+        Ok(found)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
+    }
 }
 
 #[cfg(test)]

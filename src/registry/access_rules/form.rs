@@ -1,6 +1,7 @@
 //! Chooses the form of the access rules, patterns or rows, by the version that the broker reports.
 //!
-//! It queries the broker periodically, because a broker may be upgraded while Sluice runs. It writes nothing.
+//! It queries the broker periodically, because a broker may be upgraded while Sluice runs. It
+//! writes nothing.
 
 use std::time::Duration;
 
@@ -77,12 +78,21 @@ impl FormFinder {
     }
 
     pub(super) fn decide(&self, last: Option<AclForm>) -> FormDecision {
-        decide(self.mode, self.version.as_ref().ok_or_else(|| self.trouble.clone().unwrap_or_default()), last)
+        decide(
+            self.mode,
+            self.version.as_ref().ok_or_else(|| self.trouble.clone().unwrap_or_default()),
+            last,
+        )
     }
 }
 
-/// Decides the form for `version`. Its error says why it is unknown; the form is then the one of the last file.
-pub fn decide(mode: AclMode, version: Result<&BrokerVersion, String>, last: Option<AclForm>) -> FormDecision {
+/// Decides the form for `version`. Its error says why it is unknown; the form is then the one of
+/// the last file.
+pub fn decide(
+    mode: AclMode,
+    version: Result<&BrokerVersion, String>,
+    last: Option<AclForm>,
+) -> FormDecision {
     let (form, finding) = match (mode, version) {
         (AclMode::Rows, _) => (AclForm::Rows, None),
         (AclMode::Patterns, Ok(version)) if version.patterns_match_slashes() == Some(false) => {
@@ -107,7 +117,10 @@ pub fn decide(mode: AclMode, version: Result<&BrokerVersion, String>, last: Opti
         // Every broker starts with a first file of patterns.
         (AclMode::Auto, Err(why)) => {
             let form = last.unwrap_or(AclForm::Patterns);
-            (form, Some(format!("{why}; the access rules are written as {} until then", form.label())))
+            (
+                form,
+                Some(format!("{why}; the access rules are written as {} until then", form.label())),
+            )
         }
     };
     FormDecision { form, finding }
@@ -137,14 +150,21 @@ mod tests {
     #[test]
     fn the_form_goes_by_the_setting_then_by_the_version_then_by_the_last_file() {
         let [old, new, strange] =
-            ["mosquitto version 2.0.21", "mosquitto version 2.1.2", "VerneMQ"].map(BrokerVersion::read);
+            ["mosquitto version 2.0.21", "mosquitto version 2.1.2", "VerneMQ"]
+                .map(BrokerVersion::read);
         let unknown = || Err("the broker is away".to_owned());
         let rows = Some(AclForm::Rows);
         for (mode, version, last, form, words) in [
             (AclMode::Auto, Ok(&old), rows, AclForm::Patterns, None),
             (AclMode::Auto, Ok(&new), None, AclForm::Rows, None),
             (AclMode::Auto, Ok(&strange), rows, AclForm::Rows, Some("no Mosquitto")),
-            (AclMode::Auto, unknown(), rows, AclForm::Rows, Some("away; the access rules are written as rows")),
+            (
+                AclMode::Auto,
+                unknown(),
+                rows,
+                AclForm::Rows,
+                Some("away; the access rules are written as rows"),
+            ),
             (AclMode::Auto, unknown(), None, AclForm::Patterns, Some("as patterns until then")),
             (AclMode::Rows, unknown(), None, AclForm::Rows, None),
             (AclMode::Patterns, Ok(&old), rows, AclForm::Patterns, None),
@@ -152,7 +172,9 @@ mod tests {
         ] {
             let decision = decide(mode, version, last);
             assert_eq!(decision.form, form, "{decision:?}");
-            let is_said = words.is_none_or(|words| decision.finding.as_ref().is_some_and(|why| why.contains(words)));
+            let is_said = words.is_none_or(|words| {
+                decision.finding.as_ref().is_some_and(|why| why.contains(words))
+            });
             assert!(is_said && decision.finding.is_some() == words.is_some(), "{decision:?}");
         }
     }

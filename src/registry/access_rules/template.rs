@@ -1,7 +1,8 @@
-//! The operator's lines in the grammar of Mosquitto's `acl_file`, and the rows they give one device.
+//! The operator's lines in the grammar of Mosquitto's `acl_file`, and the rows they give one
+//! device.
 //!
-//! A line that Mosquitto would refuse is refused here with its number: Mosquitto 2.1 exits when it reads one. It reads
-//! no registry and writes no file.
+//! A line that Mosquitto would refuse is refused here with its number: Mosquitto 2.1 exits when it
+//! reads one. It reads no registry and writes no file.
 
 use std::fs;
 use std::io;
@@ -133,16 +134,26 @@ impl Template {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
             }
             let bytes = files::read(path, MAX_BYTES)?;
-            String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+            String::from_utf8(bytes)
+                .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
         };
         let text = read().map_err(|why| TemplateError::Unreadable { path: shown(), why })?;
-        Self::parse(&text).map_err(|(number, why)| TemplateError::Line { path: shown(), number, why })
+        Self::parse(&text).map_err(|(number, why)| TemplateError::Line {
+            path: shown(),
+            number,
+            why,
+        })
     }
 
     /// The built-in lines: for Sluice itself, for `sluice doctor`, and for the usual message types.
     pub fn built_in(broker: &BrokerConfig) -> Self {
-        let mut text = broker.username.as_ref().map_or_else(String::new, |name| format!("user {name}\n"));
-        text.extend(["topic read ", &broker.topic, "\ntopic read $SYS/#\ntopic readwrite sluice/doctor/#\n"]);
+        let mut text =
+            broker.username.as_ref().map_or_else(String::new, |name| format!("user {name}\n"));
+        text.extend([
+            "topic read ",
+            &broker.topic,
+            "\ntopic read $SYS/#\ntopic readwrite sluice/doctor/#\n",
+        ]);
         text.push_str(&DEFAULT_PATTERNS.join("\n"));
         // A user name or filter that fits no line leaves only the lines of devices.
         Self::parse(&text)
@@ -155,7 +166,8 @@ impl Template {
         let mut lines = Vec::new();
         for (line, number) in text.lines().zip(1..) {
             let parsed = parse_line(line).map_err(|why| (number, why))?;
-            let is_for_devices = matches!(parsed, AclLine::Pattern(rule) if rule.topic.starts_with(DEVICE_PREFIX));
+            let is_for_devices =
+                matches!(parsed, AclLine::Pattern(rule) if rule.topic.starts_with(DEVICE_PREFIX));
             lines.push(Line { text: line.trim_end_matches(is_space).to_owned(), is_for_devices });
         }
         Ok(Self::of(lines))
@@ -164,7 +176,9 @@ impl Template {
     fn of(lines: Vec<Line>) -> Self {
         let device_patterns = lines.iter().filter_map(|line| match parse_line(&line.text) {
             // The registry knows no client id.
-            Ok(AclLine::Pattern(rule)) if rule.topic.contains(USER) && !rule.topic.contains("%c") => {
+            Ok(AclLine::Pattern(rule))
+                if rule.topic.contains(USER) && !rule.topic.contains("%c") =>
+            {
                 Some(DevicePattern { access: rule.access.to_owned(), topic: rule.topic.to_owned() })
             }
             _ => None,
@@ -177,16 +191,19 @@ impl Template {
         self.lines.iter().map(|line| line.text.as_str())
     }
 
-    /// The lines above the rows of devices. A pattern that applies to devices only becomes a comment.
+    /// The lines above the rows of devices. A pattern that applies to devices only becomes a
+    /// comment.
     pub fn lines_above_rows(&self) -> impl Iterator<Item = String> {
-        self.lines
-            .iter()
-            .map(|line| if line.is_for_devices { format!("#rows: {}", line.text) } else { line.text.clone() })
+        self.lines.iter().map(|line| {
+            if line.is_for_devices { format!("#rows: {}", line.text) } else { line.text.clone() }
+        })
     }
 
     /// The rows of one device: each pattern with `%u` replaced by `identity`.
     pub fn rows_of(&self, identity: &str) -> impl Iterator<Item = (&str, String)> {
-        self.device_patterns.iter().map(move |one| (one.access.as_str(), one.topic.replace(USER, identity)))
+        self.device_patterns
+            .iter()
+            .map(move |one| (one.access.as_str(), one.topic.replace(USER, identity)))
     }
 
     /// Whether the template gives devices no right at all.
@@ -274,16 +291,26 @@ mod tests {
         let template = Template::parse(text).unwrap();
         assert_eq!(template.lines().collect::<Vec<_>>(), text.lines().collect::<Vec<_>>());
         let rows: Vec<_> = template.rows_of("a/device/d").collect();
-        assert_eq!(rows, [("write", "tenant/a/device/d/door".into()), ("read", "config/a/device/d/#".to_owned())]);
+        assert_eq!(
+            rows,
+            [
+                ("write", "tenant/a/device/d/door".into()),
+                ("read", "config/a/device/d/#".to_owned())
+            ]
+        );
         let above: Vec<_> = template.lines_above_rows().collect();
         assert_eq!(above[3], "#rows: pattern write tenant/%u/door");
         assert_eq!(above[4], "pattern read config/%u/#", "it may be for others too");
-        assert_eq!(Template::parse("topic read a\n\nnonsense\n"), Err((3, parse_line("nonsense").unwrap_err())));
+        assert_eq!(
+            Template::parse("topic read a\n\nnonsense\n"),
+            Err((3, parse_line("nonsense").unwrap_err()))
+        );
     }
 
     #[test]
     fn without_a_template_sluice_hears_and_devices_write_the_usual_types() {
-        let broker = crate::config::Config::load(&crate::config::Sources::default()).unwrap().config.broker;
+        let broker =
+            crate::config::Config::load(&crate::config::Sources::default()).unwrap().config.broker;
         let broker = BrokerConfig { username: Some("sluice".into()), ..broker };
         let template = Template::built_in(&broker);
         assert!(template.lines().any(|line| line == "topic read tenant/+/device/+/#"));

@@ -1,8 +1,9 @@
-//! Keeps the file of access rules equal to the registry: decides when to write it, and whether the broker must be
-//! notified.
+//! Keeps the file of access rules equal to the registry: decides when to write it, and whether the
+//! broker must be notified.
 //!
-//! The publisher calls it in its rounds over its own connection, so one replica writes. It notifies nothing: one reload
-//! serves the CRL and the rules. While the file could make the broker exit, it forbids every reload.
+//! The publisher calls it in its rounds over its own connection, so one replica writes. It notifies
+//! nothing: one reload serves the CRL and the rules. While the file could make the broker exit, it
+//! forbids every reload.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,8 +33,8 @@ const COMPONENT: &str = "broker_acl";
 /// Time between two comparisons with the registry without a change signal.
 const COMPARE_PERIOD: Duration = Duration::from_mins(5);
 
-/// Pause after a file, as a multiple of its cost. While a fleet enrolls, this spends about a fifth of the time on
-/// files; a change of status still acts within seconds.
+/// Pause after a file, as a multiple of its cost. While a fleet enrolls, this spends about a fifth
+/// of the time on files; a change of status still acts within seconds.
 const PAUSE_FACTOR: u32 = 4;
 const MIN_PAUSE: Duration = Duration::from_millis(500);
 const MAX_PAUSE: Duration = Duration::from_secs(4);
@@ -122,7 +123,10 @@ impl AclWriter {
 
     /// Logs at start which file is written.
     pub(crate) fn announce(&self) {
-        let template = self.template_path.as_ref().map_or("built-in lines".into(), |path| path.display().to_string());
+        let template = self
+            .template_path
+            .as_ref()
+            .map_or("built-in lines".into(), |path| path.display().to_string());
         tracing::info!(path = %self.output.display(), %template, "the broker's access rules are written from the registry");
     }
 
@@ -172,7 +176,8 @@ impl AclWriter {
         Ok(())
     }
 
-    /// Reports the state of the rules in readiness and metrics, and notes it for the other replicas.
+    /// Reports the state of the rules in readiness and metrics, and notes it for the other
+    /// replicas.
     pub(crate) async fn settle(&mut self, ledger: &mut RevocationLedger) -> Result<(), Outage> {
         let finding = self.findings.all();
         let state = ledger.acl_state().await?;
@@ -184,8 +189,8 @@ impl AclWriter {
         Ok(())
     }
 
-    /// Reads the template if it changed and returns whether its lines are new. An unusable one keeps the lines in
-    /// force.
+    /// Reads the template if it changed and returns whether its lines are new. An unusable one
+    /// keeps the lines in force.
     async fn reload_template(&mut self) -> bool {
         let Some(path) = self.template_path.clone() else {
             let is_first = self.template.is_none();
@@ -203,12 +208,15 @@ impl AclWriter {
                 Template::open(&path).map(|read| Some((read, identity)))
             }
         };
-        let read = self.disk.run(task).await.and_then(|read| read.map_err(|error| error.to_string()));
+        let read =
+            self.disk.run(task).await.and_then(|read| read.map_err(|error| error.to_string()));
         match read {
             Ok(Some((template, identity))) => {
                 let is_new = self.template.as_ref().is_none_or(|(known, _)| *known != template);
                 if is_new && template.grants_devices_nothing() {
-                    tracing::warn!("the template holds no pattern with %u; no device gets a rule from it");
+                    tracing::warn!(
+                        "the template holds no pattern with %u; no device gets a rule from it"
+                    );
                 }
                 self.template = Some((template, identity));
                 self.findings.template = None;
@@ -219,7 +227,11 @@ impl AclWriter {
                 false
             }
             Err(why) => {
-                let stays = if self.template.is_some() { "the lines read before stay" } else { "the last file stays" };
+                let stays = if self.template.is_some() {
+                    "the lines read before stay"
+                } else {
+                    "the last file stays"
+                };
                 self.findings.template = Some(format!("{why}; {stays} in force"));
                 false
             }
@@ -256,7 +268,9 @@ impl AclWriter {
             None => Some("it is the first of this publisher"),
             Some(known) if known.form != form => Some("the form has changed"),
             Some(_) if has_new_template => Some("the template has changed"),
-            Some(_) if self.registry.has_changed().unwrap_or(false) => Some("the registry has changed"),
+            Some(_) if self.registry.has_changed().unwrap_or(false) => {
+                Some("the registry has changed")
+            }
             Some(_) if self.built_at.is_none_or(|built_at| built_at.elapsed() > COMPARE_PERIOD) => {
                 Some("it is compared now and then")
             }
@@ -321,7 +335,8 @@ impl AclWriter {
                 None => file::write(&path, &content, owner).map(|file| (file, owner, true)),
             }
         };
-        let done = self.disk.run(task).await.and_then(|done| done.map_err(|fault| fault.to_string()));
+        let done =
+            self.disk.run(task).await.and_then(|done| done.map_err(|fault| fault.to_string()));
         let (file, owner, is_new) = match done {
             Ok(done) => done,
             Err(why) => return Ok(Err(why)),
@@ -338,20 +353,27 @@ impl AclWriter {
         }
         if is_new {
             self.metrics.written.inc();
-            tracing::info!(form = form.label(), generated, why, "the broker's access rules were written");
+            tracing::info!(
+                form = form.label(),
+                generated,
+                why,
+                "the broker's access rules were written"
+            );
         }
         Ok(Ok(()))
     }
 
     fn trouble_with_file(&mut self, why: &str) {
         let path = self.output.display();
-        self.findings.file = Some(format!("the access rules at ACL_OUTPUT_PATH {path} cannot be written: {why}"));
+        self.findings.file =
+            Some(format!("the access rules at ACL_OUTPUT_PATH {path} cannot be written: {why}"));
     }
 
     /// Checks whether the existing file would make a broker exit, after a failed write.
     async fn check_danger(&mut self) {
         let path = self.output.clone();
-        let found = self.disk.run(move || file::read(&path).map_err(|fault| fault.to_string())).await;
+        let found =
+            self.disk.run(move || file::read(&path).map_err(|fault| fault.to_string())).await;
         self.danger = found.and_then(|found| found.map(drop)).err();
     }
 
@@ -366,7 +388,9 @@ impl AclWriter {
         if self.reported != finding {
             match &finding {
                 None => tracing::info!("the broker's access rules are in order again"),
-                Some(why) => tracing::error!(%why, "the broker's access rules are not in order; it is tried again"),
+                Some(why) => {
+                    tracing::error!(%why, "the broker's access rules are not in order; it is tried again")
+                }
             }
             self.reported = finding;
         }

@@ -1,4 +1,5 @@
-//! Resolves the handle of a certificate to its identifier, and computes the moment for expiry queries.
+//! Resolves the handle of a certificate to its identifier, and computes the moment for expiry
+//! queries.
 //!
 //! It changes nothing.
 
@@ -13,11 +14,14 @@ pub const MAX_DAYS_AHEAD: u32 = 36_500;
 
 const SECONDS_PER_DAY: i64 = 86_400;
 
-/// Returns the identifier of a certificate. Only a fingerprint is looked up: an identifier is returned unchecked.
+/// Returns the identifier of a certificate. Only a fingerprint is looked up: an identifier is
+/// returned unchecked.
 pub async fn resolve(context: ActionContext<'_>, which: &Handle) -> Result<Uuid, CertificateError> {
     match which {
         Handle::Id(id) => Ok(*id),
-        Handle::Fingerprint(_) => Ok(certificates::find(context.database.pool(), which).await?.certificate.id),
+        Handle::Fingerprint(_) => {
+            Ok(certificates::find(context.database.pool(), which).await?.certificate.id)
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Registers a certificate that the same authority signed elsewhere, such as in a script.
 //!
-//! The certificate must name a registered device, in either form of the common name. It is checked, never changed.
+//! The certificate must name a registered device, in either form of the common name. It is checked,
+//! never changed.
 
 use super::issue::row_of;
 use crate::domain::ids::DeviceKey;
@@ -34,7 +35,8 @@ pub enum ImportError {
     Store(#[from] CertificateError),
 }
 
-/// Imports the first certificate of `pem`. `expected` is the device it must name; `None` accepts any.
+/// Imports the first certificate of `pem`. `expected` is the device it must name; `None` accepts
+/// any.
 pub async fn import(
     context: ActionContext<'_>,
     authority: &AuthorityCertificate,
@@ -47,5 +49,6 @@ pub async fn import(
         return Err(ImportError::OtherDevice { found, expected: expected.clone() });
     }
     let new = row_of(&found, &certificate);
-    Ok(changes::insert(context.database.pool(), context.actor, &new, CertificateOrigin::Imported).await?)
+    Ok(changes::insert(context.database.pool(), context.actor, &new, CertificateOrigin::Imported)
+        .await?)
 }

@@ -104,8 +104,12 @@ pub(super) async fn issue_as(
     let authority = Arc::clone(&signer.authority);
     // Blocking thread: an RSA signature takes milliseconds and would stall the message path.
     let work = spawn_blocking(move || match &request {
-        Some(request) => sign::sign(&authority, &leaf, request).map(|certificate| (certificate, None)),
-        None => sign::sign_new_key(&authority, &leaf).map(|(certificate, key)| (certificate, Some(key))),
+        Some(request) => {
+            sign::sign(&authority, &leaf, request).map(|certificate| (certificate, None))
+        }
+        None => {
+            sign::sign_new_key(&authority, &leaf).map(|(certificate, key)| (certificate, Some(key)))
+        }
     });
     let (certificate, key) = work.await??;
     let new = row_of(device, &certificate);

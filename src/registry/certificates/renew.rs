@@ -1,6 +1,8 @@
-//! Renews a certificate: same device and name, new key. The old certificate stays valid until it expires.
+//! Renews a certificate: same device and name, new key. The old certificate stays valid until it
+//! expires.
 //!
-//! An expired certificate can be renewed for [`RENEWAL_WINDOW_DAYS`]. A revoked one cannot be renewed.
+//! An expired certificate can be renewed for [`RENEWAL_WINDOW_DAYS`]. A revoked one cannot be
+//! renewed.
 
 use uuid::Uuid;
 
@@ -11,8 +13,8 @@ use crate::registry::{ActionContext, Signer};
 use crate::store::certificates::changes::CertificateOrigin;
 use crate::store::certificates::{self, CertificateError, CertificateRow, Handle};
 
-/// Days after expiry in which a certificate can be renewed. Later the operator checks the device and issues a new
-/// certificate.
+/// Days after expiry in which a certificate can be renewed. Later the operator checks the device
+/// and issues a new certificate.
 pub const RENEWAL_WINDOW_DAYS: i64 = 90;
 
 const SECONDS_PER_DAY: i64 = 86_400;
@@ -21,7 +23,9 @@ const SECONDS_PER_DAY: i64 = 86_400;
 #[derive(Debug, thiserror::Error)]
 pub enum RenewError {
     /// The certificate is revoked.
-    #[error("certificate {0} was revoked and is not renewed: issue a new one if the device is to be believed again")]
+    #[error(
+        "certificate {0} was revoked and is not renewed: issue a new one if the device is to be believed again"
+    )]
     Revoked(Uuid),
     /// The certificate expired before the renewal window.
     #[error(
@@ -68,11 +72,15 @@ pub async fn renew(
 }
 
 /// Returns the certificate `old`, which is not revoked, and its device.
-pub(super) async fn find_old(context: ActionContext<'_>, old: Uuid) -> Result<(CertificateRow, DeviceKey), RenewError> {
+pub(super) async fn find_old(
+    context: ActionContext<'_>,
+    old: Uuid,
+) -> Result<(CertificateRow, DeviceKey), RenewError> {
     let row = certificates::find(context.database.pool(), &Handle::Id(old)).await?.certificate;
     if row.status == "REVOKED" {
         return Err(RenewError::Revoked(old));
     }
-    let device = DeviceKey::new(&row.tenant_id, &row.device_id).map_err(|why| RenewError::Name { id: old, why })?;
+    let device = DeviceKey::new(&row.tenant_id, &row.device_id)
+        .map_err(|why| RenewError::Name { id: old, why })?;
     Ok((row, device))
 }

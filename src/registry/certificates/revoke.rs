@@ -1,7 +1,7 @@
 //! Revokes a certificate before its end, for a reason of RFC 5280.
 //!
-//! It writes the row: after the commit every replica refuses the certificate. The broker is the task of
-//! [`crate::registry::revocation`].
+//! It writes the row: after the commit every replica refuses the certificate. The broker is the
+//! task of [`crate::registry::revocation`].
 
 use uuid::Uuid;
 
@@ -17,7 +17,8 @@ pub struct Revoked {
     pub certificate: CertificateRow,
     /// Whether this call revoked it. A certificate revoked earlier keeps its first date and reason.
     pub is_new: bool,
-    /// Its predecessor, while that one is still valid and about to retire: the device soon holds no valid certificate.
+    /// Its predecessor, while that one is still valid and about to retire: the device soon holds no
+    /// valid certificate.
     pub retiring: Option<CertificateRow>,
 }
 
@@ -31,7 +32,9 @@ pub async fn revoke(
     let (certificate, is_new) = changes::revoke(pool, context.actor, id, reason.label()).await?;
     let retiring = match certificate.replaces {
         // The revocation is committed, so a failed read must not fail the call.
-        Some(old) => certificates::find(pool, &Handle::Id(old)).await.ok().map(|found| found.certificate),
+        Some(old) => {
+            certificates::find(pool, &Handle::Id(old)).await.ok().map(|found| found.certificate)
+        }
         None => None,
     };
     let retiring = retiring.filter(|old| old.status == "ACTIVE" && old.retire_at.is_some());

@@ -1,8 +1,8 @@
-//! Rotates a certificate with overlap: the device gets a successor, and the old certificate stays valid for a grace
-//! period.
+//! Rotates a certificate with overlap: the device gets a successor, and the old certificate stays
+//! valid for a grace period.
 //!
-//! The old certificate retires when the grace period ends or when the successor is confirmed, whichever is first.
-//! [`super::upkeep`] retires it at the end of the grace period.
+//! The old certificate retires when the grace period ends or when the successor is confirmed,
+//! whichever is first. [`super::upkeep`] retires it at the end of the grace period.
 
 use uuid::Uuid;
 
@@ -31,7 +31,14 @@ pub async fn rotate(
         return Err(RenewError::Ended(old));
     }
     let retires_at = context.now.plus_seconds(i64::from(grace_hours) * SECONDS_PER_HOUR);
-    Ok(issue::issue_as(context, signer, &device, order, CertificateOrigin::Rotated(old, retires_at)).await?)
+    Ok(issue::issue_as(
+        context,
+        signer,
+        &device,
+        order,
+        CertificateOrigin::Rotated(old, retires_at),
+    )
+    .await?)
 }
 
 /// Confirms that the device uses `new`: its predecessors retire at once. Returns their identifiers.

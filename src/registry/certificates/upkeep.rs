@@ -1,8 +1,8 @@
-//! Upkeep of the certificates over time: retires those whose grace period is over, marks expired ones, counts them, and
-//! warns before they end. It also deletes expired guest credentials.
+//! Upkeep of the certificates over time: retires those whose grace period is over, marks expired
+//! ones, counts them, and warns before they end. It also deletes expired guest credentials.
 //!
-//! Every replica runs it; one does the work of a round. It opens no authority, signs nothing and notifies no broker.
-//! The first round does what was due while no replica ran.
+//! Every replica runs it; one does the work of a round. It opens no authority, signs nothing and
+//! notifies no broker. The first round does what was due while no replica ran.
 
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ use crate::store::connection::database::Database;
 use crate::telemetry::certificates::CertificateMetrics;
 use crate::telemetry::logs::Repeated;
 
-/// Time between two rounds. The row of a certificate changes at most this late; checks of its validity use the exact
-/// time.
+/// Time between two rounds. The row of a certificate changes at most this late; checks of its
+/// validity use the exact time.
 const PERIOD: Duration = Duration::from_mins(1);
 /// Pause after a failed round.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
@@ -46,7 +46,12 @@ pub struct CertificateUpkeep {
 
 impl CertificateUpkeep {
     /// Warns `warning_days` before a certificate ends.
-    pub fn new(database: Database, metrics: CertificateMetrics, warning_days: u32, clock: Clock) -> Self {
+    pub fn new(
+        database: Database,
+        metrics: CertificateMetrics,
+        warning_days: u32,
+        clock: Clock,
+    ) -> Self {
         let (ending, trouble) = (Repeated::new(WARNING_INTERVAL), Repeated::new(PERIOD));
         let upkeep = Self { database, metrics, clock, warning_days, ending, trouble };
         // Known series start at zero.
@@ -61,7 +66,9 @@ impl CertificateUpkeep {
                 () = stop.cancelled() => return,
                 round = timeout(ROUND_TIMEOUT, self.round()) => round,
             };
-            let pause = match round.unwrap_or_else(|_| Err(Outage("Postgres did not answer in time".into()))) {
+            let pause = match round
+                .unwrap_or_else(|_| Err(Outage("Postgres did not answer in time".into())))
+            {
                 Ok(()) => PERIOD,
                 Err(outage) => {
                     self.report_outage(&outage);
@@ -104,7 +111,9 @@ impl CertificateUpkeep {
         for status in CertificateStatus::ALL {
             self.metrics.certificates.with_label_values(&[status.label()]).set(counts.of(status));
         }
-        let earliest = counts.earliest_not_after.map_or(0, |end| Timestamp::from(end).micros() / MICROS_PER_SECOND);
+        let earliest = counts
+            .earliest_not_after
+            .map_or(0, |end| Timestamp::from(end).micros() / MICROS_PER_SECOND);
         self.metrics.earliest_not_after.set(earliest);
     }
 
@@ -115,7 +124,9 @@ impl CertificateUpkeep {
             .map_err(|error| Outage(error.to_string()))?;
         let named: Vec<String> = first
             .iter()
-            .map(|row| format!("{}/{} at {}", row.tenant_id, row.device_id, Timestamp::from(row.not_after)))
+            .map(|row| {
+                format!("{}/{} at {}", row.tenant_id, row.device_id, Timestamp::from(row.not_after))
+            })
             .collect();
         tracing::warn!(
             certificates = ending,

@@ -1,7 +1,8 @@
-//! Probes the broker with one revoked and one valid certificate: the first must be refused, the second admitted.
+//! Probes the broker with one revoked and one valid certificate: the first must be refused, the
+//! second admitted.
 //!
-//! The revoked certificate is new with each CRL and appears in no earlier one: a broker that refuses it has read this
-//! CRL. It repairs nothing.
+//! The revoked certificate is new with each CRL and appears in no earlier one: a broker that
+//! refuses it has read this CRL. It repairs nothing.
 
 use std::path::PathBuf;
 
@@ -51,12 +52,17 @@ impl BrokerProbe {
     /// Tries both certificates at the broker.
     pub async fn run(&self, canaries: &ProbePair) -> CrlEnforcement {
         let valid = self.try_one(&canaries.valid).await;
-        let revoked = if valid == ProbeOutcome::Admitted { Some(self.try_one(&canaries.revoked).await) } else { None };
+        let revoked = if valid == ProbeOutcome::Admitted {
+            Some(self.try_one(&canaries.revoked).await)
+        } else {
+            None
+        };
         judge(&self.address, &valid, revoked.as_ref())
     }
 
     async fn try_one(&self, canary: &Canary) -> ProbeOutcome {
-        let listener = TlsListenerAddress { address: &self.address, ca_cert: self.ca_cert.as_deref() };
+        let listener =
+            TlsListenerAddress { address: &self.address, ca_cert: self.ca_cert.as_deref() };
         let name = canary.certificate.common_name().unwrap_or(probe_pair::NAME_PREFIX);
         try_door(listener, name, canary.certificate.der(), canary.key.expose()).await
     }
@@ -67,7 +73,10 @@ impl BrokerProbe {
 impl ProbePair {
     /// Makes a new pair.
     pub fn make(authority: &Authority, at: Clocks) -> Result<Self, CanaryError> {
-        Ok(Self { revoked: probe_pair::make(authority, at)?, valid: probe_pair::make(authority, at)? })
+        Ok(Self {
+            revoked: probe_pair::make(authority, at)?,
+            valid: probe_pair::make(authority, at)?,
+        })
     }
 }
 
@@ -85,7 +94,9 @@ fn judge(address: &str, valid: &ProbeOutcome, revoked: Option<&ProbeOutcome>) ->
              its cafile, and the clocks"
         ),
         (ProbeOutcome::Revoked, _) => {
-            format!("the broker at {address} takes a valid certificate for a revoked one: it reads another CRL")
+            format!(
+                "the broker at {address} takes a valid certificate for a revoked one: it reads another CRL"
+            )
         }
         (ProbeOutcome::Admitted, Some(ProbeOutcome::Refused(why))) => format!(
             "the broker at {address} refuses a revoked certificate, but for another reason ({why}): see its log"
@@ -106,14 +117,19 @@ mod tests {
     fn in_force_means_that_one_is_revoked_and_the_other_let_in() {
         let refused = ProbeOutcome::Refused("x".into());
         let away = ProbeOutcome::Unreachable("away".into());
-        assert_eq!(judge("b:1", &ProbeOutcome::Admitted, Some(&ProbeOutcome::Revoked)), CrlEnforcement::InForce);
+        assert_eq!(
+            judge("b:1", &ProbeOutcome::Admitted, Some(&ProbeOutcome::Revoked)),
+            CrlEnforcement::InForce
+        );
         for (valid, revoked, part) in [
             (&ProbeOutcome::Admitted, Some(&ProbeOutcome::Admitted), "lets in"),
             (&ProbeOutcome::Admitted, Some(&refused), "another reason (x)"),
             (&refused, None, "every device"),
             (&ProbeOutcome::Revoked, None, "another CRL"),
         ] {
-            let CrlEnforcement::Not(why) = judge("b:1", valid, revoked) else { panic!("in force, or not seen") };
+            let CrlEnforcement::Not(why) = judge("b:1", valid, revoked) else {
+                panic!("in force, or not seen")
+            };
             assert!(why.contains(part), "{why}");
         }
         for (valid, revoked) in [(&away, None), (&ProbeOutcome::Admitted, Some(&away))] {

@@ -1,7 +1,8 @@
-//! Notifies the broker of a new CRL: by a signal or by a command. With a watcher beside the broker it does nothing.
+//! Notifies the broker of a new CRL: by a signal or by a command. With a watcher beside the broker
+//! it does nothing.
 //!
-//! It signals only a Mosquitto process and waits for no effect: a probe checks the effect. A command gets only `PATH`
-//! of the environment, which may hold passwords.
+//! It signals only a Mosquitto process and waits for no effect: a probe checks the effect. A
+//! command gets only `PATH` of the environment, which may hold passwords.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,8 +24,8 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest PID file, in bytes.
 const MAX_PID_BYTES: u64 = 64;
 
-/// The name of the program that may be signalled, with or without a version suffix. Its clients are named
-/// `mosquitto_...`.
+/// The name of the program that may be signalled, with or without a version suffix. Its clients are
+/// named `mosquitto_...`.
 const BROKER_NAME: &str = "mosquitto";
 
 /// The suffix that the kernel adds to the path of a replaced program, as after an upgrade.
@@ -56,7 +57,9 @@ enum ReloadMethod {
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
     /// The PID file is unusable.
-    #[error("BROKER_PID_FILE {path} cannot be used ({why}): check the broker's pid_file, and that the broker runs")]
+    #[error(
+        "BROKER_PID_FILE {path} cannot be used ({why}): check the broker's pid_file, and that the broker runs"
+    )]
     PidFile {
         /// The path.
         path: String,
@@ -80,7 +83,9 @@ pub enum ReloadError {
         name: String,
     },
     /// The system refused the signal.
-    #[error("process {pid} cannot be signalled ({why}): run sluice as the broker's user, or use BROKER_RELOAD_COMMAND")]
+    #[error(
+        "process {pid} cannot be signalled ({why}): run sluice as the broker's user, or use BROKER_RELOAD_COMMAND"
+    )]
     Signal {
         /// The process id.
         pid: i32,
@@ -98,7 +103,9 @@ impl Reload {
     /// Built from the settings; a command has precedence over a signal.
     pub fn of(settings: &CertificatesConfig) -> Self {
         let method = match (&settings.broker_reload_command, &settings.broker_pid_file) {
-            (Some(command), _) => ReloadMethod::Command(command.split_whitespace().map(str::to_owned).collect()),
+            (Some(command), _) => {
+                ReloadMethod::Command(command.split_whitespace().map(str::to_owned).collect())
+            }
             (None, Some(path)) => ReloadMethod::PidFile(path.clone()),
             (None, None) => ReloadMethod::Watcher,
         };
@@ -149,10 +156,15 @@ fn signal(path: &Path) -> Result<(), ReloadError> {
     let text = disk::read_text(path, MAX_PID_BYTES).map_err(|error| unusable(error.to_string()))?;
     // A negative number would address a process group.
     let pid = text.trim().parse().ok().filter(|&number: &i32| number > 0).and_then(Pid::from_raw);
-    let pid = pid.filter(|pid| !pid.is_init()).ok_or_else(|| unusable("it holds no process id".to_owned()))?;
+    let pid = pid
+        .filter(|pid| !pid.is_init())
+        .ok_or_else(|| unusable("it holds no process id".to_owned()))?;
     let number = pid.as_raw_nonzero().get();
     let ended = || unusable(format!("there is no process {number}"));
-    let name = std::fs::read_to_string(format!("/proc/{number}/comm")).map_err(|_| ended())?.trim().to_owned();
+    let name = std::fs::read_to_string(format!("/proc/{number}/comm"))
+        .map_err(|_| ended())?
+        .trim()
+        .to_owned();
     let program = match std::fs::read_link(format!("/proc/{number}/exe")) {
         Ok(program) => Some(program_name(&program)),
         // A zombie: it has ended and its parent has not waited for it.
@@ -163,13 +175,17 @@ fn signal(path: &Path) -> Result<(), ReloadError> {
     if let Some(name) = [Some(name), program].into_iter().flatten().find(|name| !is_broker(name)) {
         return Err(ReloadError::Stranger { path: shown(), pid: number, name });
     }
-    kill_process(pid, Signal::HUP).map_err(|why| ReloadError::Signal { pid: number, why: why.into() })
+    kill_process(pid, Signal::HUP)
+        .map_err(|why| ReloadError::Signal { pid: number, why: why.into() })
 }
 
-/// Whether `name` is `mosquitto`, with or without a version or suffix. A client such as `mosquitto_sub` is not.
+/// Whether `name` is `mosquitto`, with or without a version or suffix. A client such as
+/// `mosquitto_sub` is not.
 fn is_broker(name: &str) -> bool {
     let rest = name.strip_prefix(BROKER_NAME);
-    rest.is_some_and(|rest| rest.bytes().next().is_none_or(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-')))
+    rest.is_some_and(|rest| {
+        rest.bytes().next().is_none_or(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-'))
+    })
 }
 
 fn program_name(program: &Path) -> String {
@@ -189,7 +205,9 @@ async fn run(words: &[String]) -> Result<(), ReloadError> {
         Ok(Ok(status)) if status.success() => Ok(()),
         Ok(Ok(status)) => Err(ReloadError::Command(format!("failed ({status})"))),
         Ok(Err(error)) => Err(ReloadError::Command(format!("cannot be run ({program}: {error})"))),
-        Err(_) => Err(ReloadError::Command(format!("did not end within {} s", COMMAND_TIMEOUT.as_secs()))),
+        Err(_) => {
+            Err(ReloadError::Command(format!("did not end within {} s", COMMAND_TIMEOUT.as_secs())))
+        }
     }
 }
 
@@ -201,8 +219,11 @@ mod tests {
     async fn only_a_mosquitto_is_signalled() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pid");
-        let reload = Reload { method: ReloadMethod::PidFile(path.clone()), recheck: Recheck::default() };
-        assert!(reload.notify().await.unwrap_err().to_string().contains("cannot be used (No such file"));
+        let reload =
+            Reload { method: ReloadMethod::PidFile(path.clone()), recheck: Recheck::default() };
+        assert!(
+            reload.notify().await.unwrap_err().to_string().contains("cannot be used (No such file")
+        );
         for (content, part) in [
             ("", "no process id"),
             ("-1", "no process id"),
@@ -221,7 +242,15 @@ mod tests {
         for name in ["mosquitto", "mosquitto-2.1.2", "mosquitto2", "mosquitto.real"] {
             assert!(is_broker(name), "{name}");
         }
-        for name in ["mosquitto_sub", "mosquitto_pub", "mosquitto_rr", "mosquitto_ctrl", "mosquittod", "sh", ""] {
+        for name in [
+            "mosquitto_sub",
+            "mosquitto_pub",
+            "mosquitto_rr",
+            "mosquitto_ctrl",
+            "mosquittod",
+            "sh",
+            "",
+        ] {
             assert!(!is_broker(name), "{name}");
         }
         assert_eq!(program_name(Path::new("/usr/sbin/mosquitto (deleted)")), "mosquitto");
@@ -231,7 +260,8 @@ mod tests {
     async fn a_client_of_the_broker_and_a_program_that_only_has_its_name_are_not_signalled() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pid");
-        let reload = Reload { method: ReloadMethod::PidFile(path.clone()), recheck: Recheck::default() };
+        let reload =
+            Reload { method: ReloadMethod::PidFile(path.clone()), recheck: Recheck::default() };
         for called in ["mosquitto_sub", "mosquitto"] {
             let program = dir.path().join(called);
             std::os::unix::fs::symlink("/bin/sleep", &program).unwrap();
@@ -248,12 +278,16 @@ mod tests {
     #[tokio::test]
     async fn a_command_is_no_shell_and_its_failure_is_reported() {
         let recheck = Recheck::default();
-        let of = |method| Reload { method, recheck: Recheck::default() }.with_recheck(recheck.clone());
-        let notify =
-            async |line: &str| of(ReloadMethod::Command(line.split(' ').map(str::to_owned).collect())).notify().await;
+        let of =
+            |method| Reload { method, recheck: Recheck::default() }.with_recheck(recheck.clone());
+        let notify = async |line: &str| {
+            of(ReloadMethod::Command(line.split(' ').map(str::to_owned).collect())).notify().await
+        };
         assert!(notify("true ; false").await.unwrap());
         assert!(notify("false").await.unwrap_err().to_string().contains("failed (exit status: 1)"));
-        assert!(notify("/nonexistent/reload").await.unwrap_err().to_string().contains("cannot be run"));
+        assert!(
+            notify("/nonexistent/reload").await.unwrap_err().to_string().contains("cannot be run")
+        );
         assert!(!of(ReloadMethod::Watcher).notify().await.unwrap());
         // The reload requested a probe.
         timeout(COMMAND_TIMEOUT, recheck.requested()).await.unwrap();

@@ -1,4 +1,5 @@
-//! Makes the CRL from the registry, writes it to the file the broker reads, and decides when the next is due.
+//! Makes the CRL from the registry, writes it to the file the broker reads, and decides when the
+//! next is due.
 //!
 //! It notifies no broker. A CRL counts as published only after the file was read back.
 
@@ -16,7 +17,9 @@ use crate::pki::authority::Authority;
 use crate::pki::crl::file::{self, CrlState};
 use crate::pki::crl::probe_pair::{self, CanaryError};
 use crate::pki::crl::{self, Crl, CrlEntry, RevocationReason};
-use crate::store::certificates::revocation_ledger::{CrlRow, OpenRevocation, RevocationLedger, RevokedRow};
+use crate::store::certificates::revocation_ledger::{
+    CrlRow, OpenRevocation, RevocationLedger, RevokedRow,
+};
 
 const SECONDS_PER_HOUR: i64 = 3600;
 
@@ -27,7 +30,9 @@ pub enum ListError {
     #[error(transparent)]
     Outage(#[from] Outage),
     /// A round did not end in time.
-    #[error("a turn of the publisher did not end within {0} s: look for load, locks and slow disks")]
+    #[error(
+        "a turn of the publisher did not end within {0} s: look for load, locks and slow disks"
+    )]
     Stuck(u64),
     /// The authority's files are unusable.
     #[error("the authority cannot sign: {0}")]
@@ -68,16 +73,24 @@ pub struct PublishedCrl {
     pub unreadable: Vec<Uuid>,
 }
 
-/// Opens the authority that the settings name. While the clocks differ, it is enough if it is valid by one of them.
-pub async fn authority(settings: &CertificatesConfig, at: Clocks) -> Result<Arc<Authority>, ListError> {
-    let (Some(cert), Some(key)) = (settings.ca_cert_path.clone(), settings.ca_key_path.clone()) else {
-        return Err(ListError::Authority("set DEVICE_CA_CERT_PATH and DEVICE_CA_KEY_PATH".to_owned()));
+/// Opens the authority that the settings name. While the clocks differ, it is enough if it is valid
+/// by one of them.
+pub async fn authority(
+    settings: &CertificatesConfig,
+    at: Clocks,
+) -> Result<Arc<Authority>, ListError> {
+    let (Some(cert), Some(key)) = (settings.ca_cert_path.clone(), settings.ca_key_path.clone())
+    else {
+        return Err(ListError::Authority(
+            "set DEVICE_CA_CERT_PATH and DEVICE_CA_KEY_PATH".to_owned(),
+        ));
     };
     let path = cert.clone();
     let opened = run_blocking(&path, move || {
         let opened = Authority::open(&cert, &key, at.own);
-        let opened =
-            opened.or_else(|error| if at.agree() { Err(error) } else { Authority::open(&cert, &key, at.database) });
+        let opened = opened.or_else(|error| {
+            if at.agree() { Err(error) } else { Authority::open(&cert, &key, at.database) }
+        });
         opened.map_err(|error| error.timeless())
     });
     opened.await.map(Arc::new).map_err(ListError::Authority)
@@ -95,7 +108,8 @@ pub fn check_end(authority: &Authority, at: Clocks) -> Result<(), ListError> {
     )))
 }
 
-/// Checks the file. Returns its CRL number, or what is wrong; any CRL except the last published one is wrong.
+/// Checks the file. Returns its CRL number, or what is wrong; any CRL except the last published one
+/// is wrong.
 pub async fn check_file(
     authority: &Arc<Authority>,
     path: &Path,
@@ -107,23 +121,26 @@ pub async fn check_file(
     let newest = u64::try_from(newest).ok();
     run_blocking(path, move || match file::inspect(&place, authority.certificate(), at, newest) {
         CrlState::Bad(fault) => Err(fault.to_string()),
-        CrlState::Good(crl) if last.is_some_and(|last| last != crl.der()) => {
-            Err(format!("it is not the list that was published last, but another of number {}", crl.number()))
-        }
+        CrlState::Good(crl) if last.is_some_and(|last| last != crl.der()) => Err(format!(
+            "it is not the list that was published last, but another of number {}",
+            crl.number()
+        )),
         CrlState::Good(crl) => Ok(crl.number()),
     })
     .await
 }
 
-/// Why another CRL is due, whatever the file holds; `None` means that none is. The hours are those of validity and
-/// refresh. The age is derived from the CRL's own dates: the clock that recorded its publication may have been wrong.
+/// Why another CRL is due, whatever the file holds; `None` means that none is. The hours are those
+/// of validity and refresh. The age is derived from the CRL's own dates: the clock that recorded
+/// its publication may have been wrong.
 pub fn is_due(
     state: &CrlRow,
     issuer: &str,
     (validity_hours, refresh_hours): (u32, u32),
     at: Clocks,
 ) -> Option<&'static str> {
-    let next_update = state.next_update.filter(|_| state.issuer.as_deref() == Some(issuer)).map(Timestamp::from);
+    let next_update =
+        state.next_update.filter(|_| state.issuer.as_deref() == Some(issuer)).map(Timestamp::from);
     let (Some(next_update), Some(published)) = (next_update, state.published_at) else {
         return Some("it is the first of this authority");
     };
@@ -144,7 +161,8 @@ pub fn has_unlisted(open: &[OpenRevocation], unreadable: &[Uuid]) -> bool {
     open.iter().any(|one| one.crl_number.is_none() && !unreadable.contains(&one.certificate_id))
 }
 
-/// Signs a CRL of all revoked certificates, writes it, reads it back and notes it. Only the publisher may call it.
+/// Signs a CRL of all revoked certificates, writes it, reads it back and notes it. Only the
+/// publisher may call it.
 pub async fn publish(
     ledger: &mut RevocationLedger,
     authority: &Arc<Authority>,
@@ -155,9 +173,11 @@ pub async fn publish(
     let issuer = authority.certificate().name().to_owned();
     let path = settings.crl_output_path.clone().unwrap_or_default();
     let number = ledger.next_number(in_file).await?;
-    let CrlEntries { revoked, listed, unreadable } = entries(&ledger.revoked(&issuer, at.earlier()).await?);
+    let CrlEntries { revoked, listed, unreadable } =
+        entries(&ledger.revoked(&issuer, at.earlier()).await?);
     let (signer, hours, place) = (Arc::clone(authority), settings.crl_validity_hours, path.clone());
-    let written = run_blocking(&path, move || write(&signer, &place, number, &revoked, hours, at)).await;
+    let written =
+        run_blocking(&path, move || write(&signer, &place, number, &revoked, hours, at)).await;
     let crl = written.map_err(|why| ListError::File { path: path.display().to_string(), why })?;
     let list = CrlRow {
         issuer: Some(issuer),
@@ -167,7 +187,12 @@ pub async fn publish(
         ..CrlRow::default()
     };
     ledger.note_published(&list, crl.der(), &listed).await?;
-    Ok(PublishedCrl { number, entries: crl.entries().len(), next_update: crl.next_update(), unreadable })
+    Ok(PublishedCrl {
+        number,
+        entries: crl.entries().len(),
+        next_update: crl.next_update(),
+        unreadable,
+    })
 }
 
 // --- private helpers ---
@@ -180,8 +205,10 @@ fn write(
     validity_hours: u32,
     at: Clocks,
 ) -> Result<Crl, String> {
-    let crl = crl::sign(authority, number, revoked, validity_hours, at).map_err(|error| error.to_string())?;
-    file::write_crl(path, &crl).map_err(|error| format!("{error}; check the directory and its permissions"))?;
+    let crl = crl::sign(authority, number, revoked, validity_hours, at)
+        .map_err(|error| error.to_string())?;
+    file::write_crl(path, &crl)
+        .map_err(|error| format!("{error}; check the directory and its permissions"))?;
     match file::inspect(path, authority.certificate(), at, Some(number)) {
         CrlState::Good(found) if found == crl => Ok(crl),
         CrlState::Good(_) => Err("another program writes to the same file".to_owned()),
@@ -190,8 +217,11 @@ fn write(
 }
 
 fn entries(rows: &[RevokedRow]) -> CrlEntries {
-    let mut entries =
-        CrlEntries { revoked: Vec::with_capacity(rows.len()), listed: Vec::new(), unreadable: Vec::new() };
+    let mut entries = CrlEntries {
+        revoked: Vec::with_capacity(rows.len()),
+        listed: Vec::new(),
+        unreadable: Vec::new(),
+    };
     for row in rows {
         let Ok(serial) = row.serial_number.parse() else {
             entries.unreadable.extend(row.id);
@@ -221,7 +251,12 @@ mod tests {
     fn published(hours_ago: i64) -> CrlRow {
         let at = now().plus_seconds(-hours_ago * SECONDS_PER_HOUR);
         let next_update = Some(at.plus_seconds(168 * SECONDS_PER_HOUR).to_utc());
-        CrlRow { issuer: Some("CN=a".into()), published_at: Some(at.to_utc()), next_update, ..CrlRow::default() }
+        CrlRow {
+            issuer: Some("CN=a".into()),
+            published_at: Some(at.to_utc()),
+            next_update,
+            ..CrlRow::default()
+        }
     }
 
     fn now() -> Timestamp {
@@ -242,7 +277,10 @@ mod tests {
         assert!(due(&published(12), "CN=a", 12, at).is_some());
         // The probe certificates expire before a long refresh interval ends.
         assert!(due(&published(24), "CN=a", 1000, at).is_some());
-        let asked = |seconds| CrlRow { requested_at: Some(now().plus_seconds(seconds).to_utc()), ..published(1) };
+        let asked = |seconds| CrlRow {
+            requested_at: Some(now().plus_seconds(seconds).to_utc()),
+            ..published(1)
+        };
         assert!(due(&asked(-10), "CN=a", 12, at).is_some());
         assert_eq!(due(&asked(-3700), "CN=a", 12, at), None);
     }
@@ -267,7 +305,11 @@ mod tests {
             revoked_at: now().to_utc(),
             revoked_reason: reason.map(str::to_owned),
         };
-        let found = entries(&[row("0a", Some("KEYCOMPROMISE")), row("what", None), row("0b", Some("because"))]);
+        let found = entries(&[
+            row("0a", Some("KEYCOMPROMISE")),
+            row("what", None),
+            row("0b", Some("because")),
+        ]);
         assert_eq!((found.revoked.len(), found.listed.len(), found.unreadable.len()), (2, 2, 1));
         assert_eq!(found.revoked[0].reason, RevocationReason::KeyCompromise);
         assert_eq!(found.revoked[1].reason, RevocationReason::Unspecified);

@@ -1,5 +1,5 @@
-//! Makes the broker enforce a CRL: notifies it, proves that it has read the CRL, and only then ends live sessions. A
-//! session ended earlier would reconnect at once.
+//! Makes the broker enforce a CRL: notifies it, proves that it has read the CRL, and only then ends
+//! live sessions. A session ended earlier would reconnect at once.
 //!
 //! It makes no CRL. A step that fails is retried in the next round and noted for callers that wait.
 
@@ -15,7 +15,9 @@ use crate::config::Config;
 use crate::domain::ports::Outage;
 use crate::domain::time::{Clock, Timestamp};
 use crate::lifecycle::Readiness;
-use crate::store::certificates::revocation_ledger::{OpenRevocation, RevocationLedger, RevocationStep};
+use crate::store::certificates::revocation_ledger::{
+    OpenRevocation, RevocationLedger, RevocationStep,
+};
 use crate::telemetry::revocation::RevocationMetrics;
 
 /// Time between two probes while the CRL is in force.
@@ -24,7 +26,8 @@ const PERIOD_IN_FORCE: Duration = Duration::from_mins(3);
 /// Time between two probes while it is not.
 const PERIOD_NOT_IN_FORCE: Duration = Duration::from_secs(5);
 
-/// Time the broker has to read a new CRL before its absence is a finding; a watcher polls every second or two.
+/// Time the broker has to read a new CRL before its absence is a finding; a watcher polls every
+/// second or two.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Time after a CRL from which an unreachable broker is a finding: a hung broker answers no client.
@@ -44,7 +47,8 @@ const REPEAT_AFTER: Duration = Duration::from_mins(1);
 /// The component of readiness that the chain reports.
 const COMPONENT: &str = "revocation";
 
-pub(super) const NO_PROBE: &str = "BROKER_PROBE_ADDR is not set, so nobody looks what the broker does with the CRL";
+pub(super) const NO_PROBE: &str =
+    "BROKER_PROBE_ADDR is not set, so nobody looks what the broker does with the CRL";
 
 /// Reports the state of revocation: always in readiness, and in the log when it changes.
 pub struct RevocationHealth {
@@ -155,7 +159,9 @@ impl Enforcer {
     /// Notifies the broker. `false` means that a watcher does it.
     pub(super) async fn reload(&mut self) -> Result<bool, String> {
         if let Some(why) = &self.hold {
-            return Err(format!("the broker is not notified of any file, for its access rules could end it: {why}"));
+            return Err(format!(
+                "the broker is not notified of any file, for its access rules could end it: {why}"
+            ));
         }
         let is_notified = self.reload.notify().await.map_err(|error| error.to_string())?;
         self.reloads += 1;
@@ -177,9 +183,13 @@ impl Enforcer {
         self.endings.restart();
     }
 
-    /// Records that the file is not the published CRL, so nothing is enforced whatever the broker still does. Returns a
-    /// sentence for the operator.
-    pub(super) async fn record_damage(&mut self, ledger: &mut RevocationLedger, why: &str) -> Result<String, Outage> {
+    /// Records that the file is not the published CRL, so nothing is enforced whatever the broker
+    /// still does. Returns a sentence for the operator.
+    pub(super) async fn record_damage(
+        &mut self,
+        ledger: &mut RevocationLedger,
+        why: &str,
+    ) -> Result<String, Outage> {
         let canaries = self.list.as_ref().and_then(|list| list.canaries.as_ref());
         let outcome = match (&self.probe, canaries) {
             (Some(probe), Some(canaries)) => Some(probe.run(canaries).await),
@@ -189,7 +199,9 @@ impl Enforcer {
             Some(CrlEnforcement::InForce) => {
                 format!("{why}; the broker still has the last list, until it reads the file again")
             }
-            Some(CrlEnforcement::Not(what) | CrlEnforcement::Unseen(what)) => format!("{why}; {what}"),
+            Some(CrlEnforcement::Not(what) | CrlEnforcement::Unseen(what)) => {
+                format!("{why}; {what}")
+            }
             None => why.to_owned(),
         };
         if let Some(list) = &mut self.list {
@@ -206,7 +218,15 @@ impl Enforcer {
         let finding = self.list.take().and_then(|list| list.finding);
         let number = i64::try_from(number).unwrap_or(i64::MAX);
         let (published_at, notified_at, probed_at) = (Instant::now(), None, None);
-        self.list = Some(List { number, canaries, published_at, notified_at, is_in_force: false, probed_at, finding });
+        self.list = Some(List {
+            number,
+            canaries,
+            published_at,
+            notified_at,
+            is_in_force: false,
+            probed_at,
+            finding,
+        });
     }
 
     /// Runs the chain as far as it gets. The inner error is a sentence for the operator.
@@ -226,10 +246,16 @@ impl Enforcer {
     }
 
     /// Notifies the broker if that is owed.
-    async fn notify(&mut self, ledger: &mut RevocationLedger, open: &[OpenRevocation]) -> EnforcementStep<()> {
+    async fn notify(
+        &mut self,
+        ledger: &mut RevocationLedger,
+        open: &[OpenRevocation],
+    ) -> EnforcementStep<()> {
         let can_prove = self.can_prove();
         let Some(list) = &self.list else { return Ok(Ok(())) };
-        let is_overdue = |notified_at: Instant| can_prove && !list.is_in_force && notified_at.elapsed() > REPEAT_AFTER;
+        let is_overdue = |notified_at: Instant| {
+            can_prove && !list.is_in_force && notified_at.elapsed() > REPEAT_AFTER
+        };
         if list.notified_at.is_some_and(|notified_at| !is_overdue(notified_at)) {
             return Ok(Ok(()));
         }
@@ -252,7 +278,11 @@ impl Enforcer {
     }
 
     /// Whether the broker has the CRL; probes it if that is due.
-    async fn check_list(&mut self, ledger: &mut RevocationLedger, open: &[OpenRevocation]) -> EnforcementStep<bool> {
+    async fn check_list(
+        &mut self,
+        ledger: &mut RevocationLedger,
+        open: &[OpenRevocation],
+    ) -> EnforcementStep<bool> {
         let Some(list) = &mut self.list else { return Ok(Ok(false)) };
         let is_young = list.published_at.elapsed() < GRACE;
         let (Some(probe), Some(canaries)) = (&self.probe, &list.canaries) else {
@@ -266,7 +296,8 @@ impl Enforcer {
         if list.probed_at.is_some_and(|probed_at| probed_at.elapsed() < period) {
             return Ok(list.finding.clone().map_or(Ok(list.is_in_force), Err));
         }
-        let outcome = probe_repeatedly(probe, canaries, if is_young { QUICK_PROBES } else { 1 }).await;
+        let outcome =
+            probe_repeatedly(probe, canaries, if is_young { QUICK_PROBES } else { 1 }).await;
         list.probed_at = Some(Instant::now());
         list.is_in_force = outcome == CrlEnforcement::InForce;
         match outcome {
@@ -274,13 +305,16 @@ impl Enforcer {
                 list.finding = None;
                 ledger.note_enforced(true, None).await?;
                 // With a watcher this proof is the only sign of the reload.
-                ledger.note_held(RevocationStep::Reloaded, &ids(open, |one| !one.is_reloaded)).await?;
+                ledger
+                    .note_held(RevocationStep::Reloaded, &ids(open, |one| !one.is_reloaded))
+                    .await?;
             }
             // The broker may be about to read the CRL; an earlier finding stays.
             CrlEnforcement::Not(_) if is_young => {}
             CrlEnforcement::Unseen(_) if list.published_at.elapsed() < UNSEEN_GRACE => {}
             CrlEnforcement::Not(why) => {
-                list.finding = Some(note_finding(ledger, RevocationStep::Reloaded, why, open).await?);
+                list.finding =
+                    Some(note_finding(ledger, RevocationStep::Reloaded, why, open).await?);
             }
             CrlEnforcement::Unseen(why) => {
                 list.finding = Some(note_finding(ledger, RevocationStep::Proven, why, open).await?);
@@ -289,10 +323,17 @@ impl Enforcer {
         Ok(list.finding.clone().map_or(Ok(list.is_in_force), Err))
     }
 
-    /// Ends the sessions of devices the broker now refuses, and completes the chain of each ended one.
-    async fn end_sessions(&mut self, ledger: &mut RevocationLedger, open: &[OpenRevocation]) -> EnforcementStep<()> {
+    /// Ends the sessions of devices the broker now refuses, and completes the chain of each ended
+    /// one.
+    async fn end_sessions(
+        &mut self,
+        ledger: &mut RevocationLedger,
+        open: &[OpenRevocation],
+    ) -> EnforcementStep<()> {
         let progress = self.endings.run_round(open).await;
-        self.metrics.sessions_not_ended.set(i64::try_from(self.endings.failing()).unwrap_or(i64::MAX));
+        self.metrics
+            .sessions_not_ended
+            .set(i64::try_from(self.endings.failing()).unwrap_or(i64::MAX));
         for (id, why) in &progress.failed {
             let why = format!("the live session was not ended: {why}");
             ledger.note_failed(RevocationStep::Ended, &why, std::slice::from_ref(id)).await?;
@@ -300,7 +341,8 @@ impl Enforcer {
         if !progress.ended.is_empty() {
             ledger.note_held(RevocationStep::Ended, &progress.ended).await?;
         }
-        let is_ended = |one: &&OpenRevocation| one.is_ended || progress.ended.contains(&one.certificate_id);
+        let is_ended =
+            |one: &&OpenRevocation| one.is_ended || progress.ended.contains(&one.certificate_id);
         let is_listed = |one: &&OpenRevocation| one.crl_number.is_some() && !one.is_proven;
         let last: Vec<&OpenRevocation> = open.iter().filter(is_listed).filter(is_ended).collect();
         self.close(ledger, &last).await?;
@@ -308,7 +350,11 @@ impl Enforcer {
     }
 
     /// Completes the chain of each revocation in `last`.
-    async fn close(&self, ledger: &mut RevocationLedger, last: &[&OpenRevocation]) -> Result<(), Outage> {
+    async fn close(
+        &self,
+        ledger: &mut RevocationLedger,
+        last: &[&OpenRevocation],
+    ) -> Result<(), Outage> {
         let ids: Vec<Uuid> = last.iter().map(|one| one.certificate_id).collect();
         if ids.is_empty() {
             return Ok(());
@@ -357,5 +403,8 @@ async fn probe_repeatedly(probe: &BrokerProbe, canaries: &ProbePair, times: u32)
 
 /// The certificates of `open` that are in a CRL and satisfy `wanted`.
 fn ids(open: &[OpenRevocation], wanted: impl Fn(&OpenRevocation) -> bool) -> Vec<Uuid> {
-    open.iter().filter(|one| one.crl_number.is_some() && wanted(one)).map(|one| one.certificate_id).collect()
+    open.iter()
+        .filter(|one| one.crl_number.is_some() && wanted(one))
+        .map(|one| one.certificate_id)
+        .collect()
 }

@@ -1,8 +1,8 @@
-//! Proves that the broker isolates devices: a probe certificate publishes to its own topic, which must be accepted, and
-//! to topics of other devices, which must be refused.
+//! Proves that the broker isolates devices: a probe certificate publishes to its own topic, which
+//! must be accepted, and to topics of other devices, which must be refused.
 //!
-//! Every replica probes after each reload and every few minutes. It changes nothing at the broker. Its messages are
-//! empty, under names that no device can have ([`probe`]).
+//! Every replica probes after each reload and every few minutes. It changes nothing at the broker.
+//! Its messages are empty, under names that no device can have ([`probe`]).
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,8 +32,8 @@ const PERIOD_OTHERWISE: Duration = Duration::from_secs(5);
 const SETTLE: Duration = Duration::from_secs(1);
 const SETTLE_AGAIN: Duration = Duration::from_secs(10);
 
-/// Failed probes in a row that make a finding. A restart of the broker, or another replica that probes under the same
-/// name, costs one or two.
+/// Failed probes in a row that make a finding. A restart of the broker, or another replica that
+/// probes under the same name, costs one or two.
 const UNSEEN_LIMIT: u32 = 3;
 
 /// Most topics that a sentence names.
@@ -115,19 +115,31 @@ impl IsolationProbe {
     }
 
     /// Returns the answer for the own topic, and the answers for `foreign`.
-    async fn publish_all(&mut self, foreign: &[String]) -> Result<(PublishAnswer, Vec<PublishAnswer>), String> {
+    async fn publish_all(
+        &mut self,
+        foreign: &[String],
+    ) -> Result<(PublishAnswer, Vec<PublishAnswer>), String> {
         self.renew().await?;
-        let Some((probe, _)) = &self.made else { return Err("there is no certificate to look with".to_owned()) };
-        let listener = TlsListenerAddress { address: &self.address, ca_cert: self.ca_cert.as_deref() };
+        let Some((probe, _)) = &self.made else {
+            return Err("there is no certificate to look with".to_owned());
+        };
+        let listener =
+            TlsListenerAddress { address: &self.address, ca_cert: self.ca_cert.as_deref() };
         let (certificate, key) = (probe.certificate.der(), probe.key.expose());
         let mut topics = vec![probe::OWN_TOPIC.to_owned()];
         topics.extend_from_slice(foreign);
-        let answers = isolation_probe::publish_to(listener, probe::IDENTITY, certificate, key, &topics).await?;
-        let (own, mut others) =
-            answers.split_first().map(|(own, others)| (*own, others.to_vec())).ok_or("no answer")?;
+        let answers =
+            isolation_probe::publish_to(listener, probe::IDENTITY, certificate, key, &topics)
+                .await?;
+        let (own, mut others) = answers
+            .split_first()
+            .map(|(own, others)| (*own, others.to_vec()))
+            .ok_or("no answer")?;
         // A rule with %c opens the topics of any client id that a device may choose.
         let other_identity = probe::FOREIGN_IDENTITIES[0];
-        if let Ok(answers) = isolation_probe::publish_to(listener, other_identity, certificate, key, foreign).await {
+        if let Ok(answers) =
+            isolation_probe::publish_to(listener, other_identity, certificate, key, foreign).await
+        {
             for (seen, answer) in others.iter_mut().zip(answers) {
                 *seen = if answer == PublishAnswer::Accepted { answer } else { *seen };
             }
@@ -138,10 +150,15 @@ impl IsolationProbe {
     /// Makes a probe certificate if there is none or half of its lifetime is over.
     async fn renew(&mut self) -> Result<(), String> {
         let now = (self.now)();
-        let is_good = |since: Timestamp| now >= since && now < since.plus_seconds(probe_pair::VALIDITY_SECONDS / 2);
+        let is_good = |since: Timestamp| {
+            now >= since && now < since.plus_seconds(probe_pair::VALIDITY_SECONDS / 2)
+        };
         if self.made.as_ref().is_none_or(|(_, since)| !is_good(*since)) {
-            let authority = crl::authority(&self.settings, now.into()).await.map_err(|error| error.to_string())?;
-            let made = probe_pair::make_probe(&authority, now).map_err(|error| error.to_string())?;
+            let authority = crl::authority(&self.settings, now.into())
+                .await
+                .map_err(|error| error.to_string())?;
+            let made =
+                probe_pair::make_probe(&authority, now).map_err(|error| error.to_string())?;
             self.made = Some((made, now));
         }
         Ok(())
@@ -228,7 +245,12 @@ impl Isolation {
 
 // --- private helpers ---
 
-fn judge(address: &str, own: PublishAnswer, topics: &[String], others: &[PublishAnswer]) -> IsolationVerdict {
+fn judge(
+    address: &str,
+    own: PublishAnswer,
+    topics: &[String],
+    others: &[PublishAnswer],
+) -> IsolationVerdict {
     let accepted: Vec<&str> = topics
         .iter()
         .zip(others)
@@ -288,16 +310,25 @@ mod tests {
 
     #[test]
     fn each_outcome_has_its_own_sentence_and_a_foreign_topic_weighs_most() {
-        assert_eq!(judged(PublishAnswer::Accepted, PublishAnswer::Refused), IsolationVerdict::Enforced);
+        assert_eq!(
+            judged(PublishAnswer::Accepted, PublishAnswer::Refused),
+            IsolationVerdict::Enforced
+        );
         for own in [PublishAnswer::Accepted, PublishAnswer::Refused, PublishAnswer::Other(0x80)] {
-            let IsolationVerdict::Broken(why) = judged(own, PublishAnswer::Accepted) else { panic!("{own:?}") };
+            let IsolationVerdict::Broken(why) = judged(own, PublishAnswer::Accepted) else {
+                panic!("{own:?}")
+            };
             assert!(why.contains("tenant/$sluice/device/foreign/heartbeat accepted"), "{why}");
         }
-        let IsolationVerdict::OwnRefused(why) = judged(PublishAnswer::Refused, PublishAnswer::Refused) else {
+        let IsolationVerdict::OwnRefused(why) =
+            judged(PublishAnswer::Refused, PublishAnswer::Refused)
+        else {
             panic!("own")
         };
         assert!(why.contains("devices cannot publish"), "{why}");
-        let IsolationVerdict::Unknown(why) = judged(PublishAnswer::Accepted, PublishAnswer::Other(0x97)) else {
+        let IsolationVerdict::Unknown(why) =
+            judged(PublishAnswer::Accepted, PublishAnswer::Other(0x97))
+        else {
             panic!("odd")
         };
         assert!(why.contains("0x97"), "{why}");
@@ -306,9 +337,12 @@ mod tests {
     #[test]
     fn many_topics_are_counted_and_few_are_named() {
         let topics = probe::foreign_topics();
-        let IsolationVerdict::Broken(why) =
-            judge("b:1", PublishAnswer::Accepted, &topics, &vec![PublishAnswer::Accepted; topics.len()])
-        else {
+        let IsolationVerdict::Broken(why) = judge(
+            "b:1",
+            PublishAnswer::Accepted,
+            &topics,
+            &vec![PublishAnswer::Accepted; topics.len()],
+        ) else {
             panic!("isolated")
         };
         assert!(why.contains("and 11 more accepted"), "{why}");

@@ -29,7 +29,8 @@ pub struct RevocationSteps {
     pub certificate_id: Uuid,
     /// Whether the last link has held: the broker was seen to act on it.
     pub proven: bool,
-    /// The link that failed when it was tried last, or else the first that has not held; null when all have.
+    /// The link that failed when it was tried last, or else the first that has not held; null when
+    /// all have.
     pub missing: Option<&'static str>,
     /// Why, when that is known.
     pub failure: Option<String>,
@@ -42,8 +43,9 @@ pub struct RevocationSteps {
 /// One link.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct StepState {
-    /// `revoked` (the row), `published` (in a CRL), `reloaded` (the broker was told), `ended` (the live session is gone), or
-    /// `proven` (the broker was seen to refuse a certificate of that CRL).
+    /// `revoked` (the row), `published` (in a CRL), `reloaded` (the broker was told), `ended` (the
+    /// live session is gone), or `proven` (the broker was seen to refuse a certificate of that
+    /// CRL).
     pub link: &'static str,
     /// When it held; null: it has not.
     pub held_at: Option<DateTime<Utc>>,
@@ -85,16 +87,24 @@ pub async fn wait_for(
         seen(&progress);
         let Some(link) = missing(&progress) else { return Ok(progress) };
         // Without a probe of the broker no proof will come.
-        let unprovable = link == RevocationStep::Proven && progress.failure.as_deref() == Some(NO_PROBE);
+        let unprovable =
+            link == RevocationStep::Proven && progress.failure.as_deref() == Some(NO_PROBE);
         if unprovable || Instant::now() >= deadline {
-            return Err(RevocationFailure::Link { link, why: progress.failure.clone(), progress: Box::new(progress) });
+            return Err(RevocationFailure::Link {
+                link,
+                why: progress.failure.clone(),
+                progress: Box::new(progress),
+            });
         }
         sleep(PERIOD).await;
     }
 }
 
 /// Reads how far the revocation of `certificate` is.
-pub async fn look(database: &Database, certificate: Uuid) -> Result<RevocationProgress, RevocationFailure> {
+pub async fn look(
+    database: &Database,
+    certificate: Uuid,
+) -> Result<RevocationProgress, RevocationFailure> {
     let found = revocation_ledger::progress(database.pool(), certificate).await?;
     found.ok_or(RevocationFailure::NotRevoked(certificate))
 }
@@ -103,7 +113,8 @@ pub async fn look(database: &Database, certificate: Uuid) -> Result<RevocationPr
 pub fn missing(progress: &RevocationProgress) -> Option<RevocationStep> {
     progress.proven_at.is_none().then(|| {
         let failed = progress.failed_link.as_deref().and_then(RevocationStep::from_label);
-        let first = || RevocationStep::ALL.into_iter().find(|link| progress.held_at(*link).is_none());
+        let first =
+            || RevocationStep::ALL.into_iter().find(|link| progress.held_at(*link).is_none());
         failed.or_else(first).unwrap_or(RevocationStep::Proven)
     })
 }
@@ -114,11 +125,13 @@ impl From<&RevocationProgress> for RevocationSteps {
     fn from(progress: &RevocationProgress) -> Self {
         let noticed_at = progress.noticed_at;
         let link = |link, held_at: Option<DateTime<Utc>>| {
-            let seconds = held_at.map(|at| Timestamp::from(at).seconds_since(Timestamp::from(noticed_at)));
+            let seconds =
+                held_at.map(|at| Timestamp::from(at).seconds_since(Timestamp::from(noticed_at)));
             StepState { link, held_at, seconds }
         };
         let row = link(ROW, Some(noticed_at));
-        let others = RevocationStep::ALL.into_iter().map(|one| link(one.label(), progress.held_at(one)));
+        let others =
+            RevocationStep::ALL.into_iter().map(|one| link(one.label(), progress.held_at(one)));
         Self {
             certificate_id: progress.certificate_id,
             proven: progress.proven_at.is_some(),
@@ -148,7 +161,9 @@ mod tests {
     use super::*;
 
     fn progress(held: i64, failed: Option<RevocationStep>) -> RevocationProgress {
-        let at = |number: i64| Timestamp::from_micros(1_800_000_000_000_000).plus_seconds(number).to_utc();
+        let at = |number: i64| {
+            Timestamp::from_micros(1_800_000_000_000_000).plus_seconds(number).to_utc()
+        };
         let link = |number| (number <= held).then(|| at(number));
         RevocationProgress {
             certificate_id: Uuid::nil(),
@@ -169,9 +184,15 @@ mod tests {
         assert_eq!(missing(&progress(1, None)), Some(RevocationStep::Reloaded));
         assert_eq!(missing(&progress(4, None)), None);
         // The broker was notified and still accepts a revoked certificate.
-        assert_eq!(missing(&progress(2, Some(RevocationStep::Reloaded))), Some(RevocationStep::Reloaded));
+        assert_eq!(
+            missing(&progress(2, Some(RevocationStep::Reloaded))),
+            Some(RevocationStep::Reloaded)
+        );
         // The broker was not notified and is not probed.
-        assert_eq!(missing(&progress(1, Some(RevocationStep::Proven))), Some(RevocationStep::Proven));
+        assert_eq!(
+            missing(&progress(1, Some(RevocationStep::Proven))),
+            Some(RevocationStep::Proven)
+        );
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The publisher: carries each revocation from its row to the proof that the broker enforces it.
 //!
-//! One replica at a time is the publisher, by the ledger's lock; the others show its findings. A round does what is due
-//! in the order of the chain. A failure is reported in readiness and noted in the table, and the next round retries it.
-//! Making the broker enforce a CRL is the task of [`enforcement`](super::enforcement).
+//! One replica at a time is the publisher, by the ledger's lock; the others show its findings. A
+//! round does what is due in the order of the chain. A failure is reported in readiness and noted
+//! in the table, and the next round retries it. Making the broker enforce a CRL is the task of
+//! [`enforcement`](super::enforcement).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,11 +24,14 @@ use crate::domain::time::Clock;
 use crate::lifecycle::Readiness;
 use crate::pki::authority::Authority;
 use crate::registry::access_rules::writer::AclWriter;
-use crate::store::certificates::revocation_ledger::{CrlRow, OpenRevocation, RevocationLedger, RevocationStep};
+use crate::store::certificates::revocation_ledger::{
+    CrlRow, OpenRevocation, RevocationLedger, RevocationStep,
+};
 use crate::store::connection::database::Database;
 use crate::telemetry::revocation::RevocationMetrics;
 
-/// Time between two rounds. CRLs are at least this far apart, so several revocations share one reload.
+/// Time between two rounds. CRLs are at least this far apart, so several revocations share one
+/// reload.
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// Time between two checks of the file.
@@ -42,8 +46,8 @@ const PERIOD_WHEN_BUSY: Duration = Duration::from_millis(100);
 /// Reason for a CRL that replaces a damaged file.
 const REPAIR: &str = "the file was not right";
 
-/// Longest duration of a round; beyond it the connection and its lock are given up, so that another replica may try. A
-/// full round with takeovers fits.
+/// Longest duration of a round; beyond it the connection and its lock are given up, so that another
+/// replica may try. A full round with takeovers fits.
 const ROUND_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// The publisher, or a standby.
@@ -58,8 +62,8 @@ pub struct CrlPublisher {
     has_list: bool,
     /// Writes the access rules; `None` means that this replica writes none.
     acl: Option<AclWriter>,
-    /// Probe certificates for the next CRL. Kept after a failed publication, so that a full disk does not fill the CRL
-    /// with them.
+    /// Probe certificates for the next CRL. Kept after a failed publication, so that a full disk
+    /// does not fill the CRL with them.
     next: Option<ProbePair>,
     file_checked_at: Option<Instant>,
     /// What is wrong with the file; `None` means that it is the published CRL.
@@ -71,7 +75,8 @@ pub struct CrlPublisher {
 // === impl CrlPublisher ===
 
 impl CrlPublisher {
-    /// `None` means that there is nothing to publish: authority or CRL path is unset, and no access rules are written.
+    /// `None` means that there is nothing to publish: authority or CRL path is unset, and no access
+    /// rules are written.
     pub fn new(
         config: &Config,
         database: Database,
@@ -132,8 +137,8 @@ impl CrlPublisher {
         }
     }
 
-    /// Serves one connection to Postgres, first as a standby and then with the lock. An error ends both, so that a
-    /// replica with usable files may take over.
+    /// Serves one connection to Postgres, first as a standby and then with the lock. An error ends
+    /// both, so that a replica with usable files may take over.
     async fn serve(&mut self) -> Result<(), ListError> {
         let mut ledger = RevocationLedger::open(&self.database).await?;
         while !ledger.claim().await? {
@@ -150,15 +155,19 @@ impl CrlPublisher {
         }
         let authority = self.authority(&mut ledger).await?;
         loop {
-            let round = timeout(ROUND_TIMEOUT, self.run_round(&mut ledger, authority.as_ref())).await;
+            let round =
+                timeout(ROUND_TIMEOUT, self.run_round(&mut ledger, authority.as_ref())).await;
             round.map_err(|_| ListError::Stuck(ROUND_TIMEOUT.as_secs()))??;
             sleep(if self.enforcer.is_busy() { PERIOD_WHEN_BUSY } else { PERIOD }).await;
         }
     }
 
-    /// Opens the authority. `None` means that this replica publishes no CRL. If it cannot be opened, the access rules
-    /// are still written.
-    async fn authority(&mut self, ledger: &mut RevocationLedger) -> Result<Option<Arc<Authority>>, ListError> {
+    /// Opens the authority. `None` means that this replica publishes no CRL. If it cannot be
+    /// opened, the access rules are still written.
+    async fn authority(
+        &mut self,
+        ledger: &mut RevocationLedger,
+    ) -> Result<Option<Arc<Authority>>, ListError> {
         if !self.has_list {
             tracing::info!("this replica publishes the access rules, and no CRL");
             return Ok(None);
@@ -167,7 +176,10 @@ impl CrlPublisher {
         let opened = crl::authority(&self.settings, clocks).await;
         match opened {
             Ok(authority) => {
-                tracing::info!(issuer = authority.certificate().name(), "this replica publishes the CRL");
+                tracing::info!(
+                    issuer = authority.certificate().name(),
+                    "this replica publishes the CRL"
+                );
                 Ok(Some(authority))
             }
             Err(error) => {
@@ -207,9 +219,9 @@ impl CrlPublisher {
                 let has_reloaded = self.enforcer.reloads() > reloads;
                 let outcome = match &self.fault {
                     _ if has_reloaded => Ok(()),
-                    Some(fault) => {
-                        Err(format!("the broker is not notified, for it would read a CRL that is wrong: {fault}"))
-                    }
+                    Some(fault) => Err(format!(
+                        "the broker is not notified, for it would read a CRL that is wrong: {fault}"
+                    )),
                     None => self.enforcer.reload().await.map(drop),
                 };
                 acl.record_reload(ledger, outcome).await?;
@@ -232,13 +244,19 @@ impl CrlPublisher {
         let state = ledger.state().await?;
         if let Some((why, in_file)) = self.due(ledger, authority, &state, &open, clocks).await? {
             if let Err(error) = self.publish(ledger, authority, why, in_file, clocks).await {
-                let unlisted: Vec<Uuid> =
-                    open.iter().filter(|one| one.crl_number.is_none()).map(|one| one.certificate_id).collect();
-                ledger.note_failed(RevocationStep::Published, &error.to_string(), &unlisted).await?;
+                let unlisted: Vec<Uuid> = open
+                    .iter()
+                    .filter(|one| one.crl_number.is_none())
+                    .map(|one| one.certificate_id)
+                    .collect();
+                ledger
+                    .note_failed(RevocationStep::Published, &error.to_string(), &unlisted)
+                    .await?;
                 return Err(self.note_unrepaired(ledger, error).await?);
             }
             if self.fault.take().is_some() {
-                // A broker that read the damaged file may have admitted revoked devices, and keeps their sessions.
+                // A broker that read the damaged file may have admitted revoked devices, and keeps
+                // their sessions.
                 self.enforcer.doubt_sessions();
                 ledger.doubt_sessions(issuer).await?;
                 if !can_prove {
@@ -256,9 +274,14 @@ impl CrlPublisher {
     }
 
     /// Reports to all replicas that nothing is enforced while the file is not the published CRL.
-    async fn note_unrepaired(&mut self, ledger: &mut RevocationLedger, error: ListError) -> Result<ListError, Outage> {
+    async fn note_unrepaired(
+        &mut self,
+        ledger: &mut RevocationLedger,
+        error: ListError,
+    ) -> Result<ListError, Outage> {
         let Some(fault) = &self.fault else { return Ok(error) };
-        let why = format!("the CRL is not what was published ({fault}) and cannot be repaired: {error}");
+        let why =
+            format!("the CRL is not what was published ({fault}) and cannot be repaired: {error}");
         let finding = self.enforcer.record_damage(ledger, &why).await?;
         self.show(&ledger.state().await?);
         Ok(ListError::Unrepaired(finding))
@@ -296,12 +319,15 @@ impl CrlPublisher {
         let last = ledger.last_list().await?;
         match crl::check_file(authority, &path, state.crl_number, last, clocks).await {
             Ok(number) => {
-                // Another program restored the file. The broker may have admitted revoked devices meanwhile.
+                // Another program restored the file. The broker may have admitted revoked devices
+                // meanwhile.
                 let why = why.or(self.fault.as_ref().map(|_| REPAIR));
                 Ok(why.map(|why| (why, number)))
             }
             // The very first CRL repairs nothing.
-            Err(_) if state.published_at.is_none() => Ok(Some((why.unwrap_or("there is none yet"), 0))),
+            Err(_) if state.published_at.is_none() => {
+                Ok(Some((why.unwrap_or("there is none yet"), 0)))
+            }
             Err(fault) => {
                 if self.fault.as_ref() != Some(&fault) {
                     tracing::warn!(path = %path.display(), %fault, "the CRL file is not right; a new list takes its place");

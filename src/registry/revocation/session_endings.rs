@@ -1,5 +1,5 @@
-//! Ends the live sessions of revoked devices, many at a time and independently. A failed attempt delays no other; it is
-//! retried with growing pauses and logged once.
+//! Ends the live sessions of revoked devices, many at a time and independently. A failed attempt
+//! delays no other; it is retried with growing pauses and logged once.
 //!
 //! Attempts continue between rounds. It does not decide which devices are revoked.
 
@@ -70,7 +70,8 @@ impl Endings {
         Self { broker: Arc::new(broker), attempts, running, failures, has_more: false }
     }
 
-    /// Starts due attempts and collects outcomes for `ROUND_SHARE`. `open` holds the ledger's open revocations.
+    /// Starts due attempts and collects outcomes for `ROUND_SHARE`. `open` holds the ledger's open
+    /// revocations.
     pub async fn run_round(&mut self, open: &[OpenRevocation]) -> Progress {
         let is_all = i64::try_from(open.len()).is_ok_and(|length| length < MAX_OPEN);
         if is_all {
@@ -130,31 +131,42 @@ impl Endings {
     fn due<'a>(&self, open: &'a [OpenRevocation]) -> Vec<&'a OpenRevocation> {
         let now = Instant::now();
         let running: HashSet<Uuid> = self.running.values().map(|(id, _)| *id).collect();
-        let is_wanted =
-            |one: &&OpenRevocation| one.crl_number.is_some() && !one.is_ended && !running.contains(&one.certificate_id);
+        let is_wanted = |one: &&OpenRevocation| {
+            one.crl_number.is_some() && !one.is_ended && !running.contains(&one.certificate_id)
+        };
         let wanted = open.iter().filter(is_wanted);
         let (again, mut due): (Vec<_>, Vec<_>) =
             wanted.partition(|one| self.failures.contains_key(&one.certificate_id));
-        let is_due =
-            |one: &&OpenRevocation| self.failures.get(&one.certificate_id).is_some_and(|it| it.retry_at <= now);
+        let is_due = |one: &&OpenRevocation| {
+            self.failures.get(&one.certificate_id).is_some_and(|it| it.retry_at <= now)
+        };
         let repeated = running.iter().filter(|id| self.failures.contains_key(id)).count();
         due.extend(again.into_iter().filter(is_due).take(MAX_RETRIES.saturating_sub(repeated)));
         due
     }
 
     fn start(&mut self, one: &OpenRevocation) {
-        let takeover_end = if one.has_successor { TakeoverEnd::Messages } else { TakeoverEnd::Nothing };
+        let takeover_end =
+            if one.has_successor { TakeoverEnd::Messages } else { TakeoverEnd::Nothing };
         let (broker, name) = (Arc::clone(&self.broker), one.common_name.clone());
         let started = self.attempts.spawn(async move {
-            match timeout(ATTEMPT_TIMEOUT, takeover::end_session(&broker, &name, takeover_end)).await {
+            match timeout(ATTEMPT_TIMEOUT, takeover::end_session(&broker, &name, takeover_end))
+                .await
+            {
                 Ok(ended) => ended.map_err(|trouble| trouble.to_string()),
-                Err(_) => Err(format!("the broker did not answer within {} s", ATTEMPT_TIMEOUT.as_secs())),
+                Err(_) => {
+                    Err(format!("the broker did not answer within {} s", ATTEMPT_TIMEOUT.as_secs()))
+                }
             }
         });
         self.running.insert(started.id(), (one.certificate_id, one.common_name.clone()));
     }
 
-    fn handle_ended(&mut self, joined: Result<(task::Id, Result<(), String>), JoinError>, progress: &mut Progress) {
+    fn handle_ended(
+        &mut self,
+        joined: Result<(task::Id, Result<(), String>), JoinError>,
+        progress: &mut Progress,
+    ) {
         let (task, result) = match joined {
             Ok((task, result)) => (task, result),
             Err(error) => (error.id(), Err(error.to_string())),

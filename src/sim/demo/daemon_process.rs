@@ -1,7 +1,7 @@
 //! The demo's daemon: `sluice run` as a child process, with the demo's own settings and a log file.
 //!
-//! It runs in its own process group, so that Ctrl-C reaches the demo alone and the daemon stops last. When the demo fails,
-//! the daemon is killed; the broker keeps what was not stored.
+//! It runs in its own process group, so that Ctrl-C reaches the demo alone and the daemon stops
+//! last. When the demo fails, the daemon is killed; the broker keeps what was not stored.
 
 use std::fs::File;
 use std::io;
@@ -67,7 +67,10 @@ impl Launch<'_> {
                 ended => return ended.map(|()| daemon),
             }
         }
-        Err(Failure::unavailable(format!("no port of {} stays free for the daemon's metrics", ops.ip())))
+        Err(Failure::unavailable(format!(
+            "no port of {} stays free for the daemon's metrics",
+            ops.ip()
+        )))
     }
 
     fn spawn(&self, ops: SocketAddr) -> Result<DaemonProcess, Failure> {
@@ -85,10 +88,15 @@ impl Launch<'_> {
         command.env("RATE_LIMIT_RPS", self.rate_limit.per_second.to_string());
         command.env("RATE_LIMIT_BURST", self.rate_limit.burst.to_string());
         command.stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0).kill_on_drop(true);
-        let child = command
-            .spawn()
-            .map_err(|error| Failure::new(Exit::Internal, format!("the daemon cannot be started: {error}")))?;
-        Ok(DaemonProcess { child, ops, log: self.log.to_owned(), shutdown_timeout: self.shutdown_timeout })
+        let child = command.spawn().map_err(|error| {
+            Failure::new(Exit::Internal, format!("the daemon cannot be started: {error}"))
+        })?;
+        Ok(DaemonProcess {
+            child,
+            ops,
+            log: self.log.to_owned(),
+            shutdown_timeout: self.shutdown_timeout,
+        })
     }
 
     fn open_log(&self) -> io::Result<File> {
@@ -125,11 +133,16 @@ impl DaemonProcess {
     /// Sends SIGTERM and waits for the exit; the daemon stores what it received first.
     pub async fn stop(mut self) -> Result<(), Failure> {
         if let Some(id) = self.child.id() {
-            // The id is still the child's: it has not been waited for. Every shell has `kill` built in.
+            // The id is still the child's: it has not been waited for. Every shell has `kill` built
+            // in.
             let mut kill = Command::new("/bin/sh");
             kill.args(["-c", "kill -s TERM \"$0\"", &id.to_string()]).status().await?;
         }
-        let ended = tokio::time::timeout(self.shutdown_timeout.saturating_add(ASK_EVERY * 20), self.child.wait()).await;
+        let ended = tokio::time::timeout(
+            self.shutdown_timeout.saturating_add(ASK_EVERY * 20),
+            self.child.wait(),
+        )
+        .await;
         match ended {
             Ok(Ok(status)) if status.success() => Ok(()),
             Ok(Ok(status)) => Err(self.failure(&format!("the daemon did not stop well: {status}"))),
@@ -152,8 +165,13 @@ impl DaemonProcess {
             failure = self.died() => return Err(failure),
             asked = tokio::time::timeout(START_PATIENCE, asking) => if asked.is_ok() { return Ok(()) },
         }
-        let why = ops_client::get(ops, "/readyz").await.map_or_else(|error| error.to_string(), |(_, body)| body);
-        Err(self.failure(&format!("the daemon is not ready after {} s: {why}", START_PATIENCE.as_secs())))
+        let why = ops_client::get(ops, "/readyz")
+            .await
+            .map_or_else(|error| error.to_string(), |(_, body)| body);
+        Err(self.failure(&format!(
+            "the daemon is not ready after {} s: {why}",
+            START_PATIENCE.as_secs()
+        )))
     }
 
     fn has_ended(&mut self) -> bool {
@@ -179,6 +197,10 @@ fn free(address: SocketAddr) -> io::Result<SocketAddr> {
 
 /// Whether `/readyz` is ready, or names no trouble but `SHOWN_BY_THE_DEVICES`.
 fn is_ready_for_the_demo(status: u16, body: &str) -> bool {
-    let failures = || serde_json::from_str::<serde_json::Value>(body).ok()?.get("troubles")?.as_object().cloned();
-    status == 200 || failures().is_some_and(|failures| failures.keys().all(|part| part == SHOWN_BY_THE_DEVICES))
+    let failures = || {
+        serde_json::from_str::<serde_json::Value>(body).ok()?.get("troubles")?.as_object().cloned()
+    };
+    status == 200
+        || failures()
+            .is_some_and(|failures| failures.keys().all(|part| part == SHOWN_BY_THE_DEVICES))
 }

@@ -1,8 +1,8 @@
-//! Prepares the demo: registers the fleet, issues certificates, waits until the broker enforces the newest CRL, and drains
-//! messages of an earlier run.
+//! Prepares the demo: registers the fleet, issues certificates, waits until the broker enforces the
+//! newest CRL, and drains messages of an earlier run.
 //!
-//! It reuses what an earlier run left, also one of an older version: it updates the registry to match the fleet and keeps
-//! certificates that are still good.
+//! It reuses what an earlier run left, also one of an older version: it updates the registry to
+//! match the fleet and keeps certificates that are still good.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -45,51 +45,69 @@ pub struct EnrolledFleet {
 
 /// Connects a publisher with the daemon's credentials; fails when the broker is unreachable.
 pub async fn connect_publisher(broker: &BrokerConfig) -> Result<MqttPublisher, Failure> {
-    let config = BrokerConfig { client_id: format!("{}-overture", broker.client_id), ..broker.clone() };
+    let config =
+        BrokerConfig { client_id: format!("{}-overture", broker.client_id), ..broker.clone() };
     MqttPublisher::connect(&config, 1).await.map_err(broker_failure)
 }
 
-/// Migrates the schema, registers the fleet, and gives every device a certificate. The returned watch recorded the CRL's
-/// state before the daemon started.
-pub async fn enroll(fleet: &DemoFleet, config: &Config, dir: &Path) -> Result<(EnrolledFleet, CrlWatch), Failure> {
+/// Migrates the schema, registers the fleet, and gives every device a certificate. The returned
+/// watch recorded the CRL's state before the daemon started.
+pub async fn enroll(
+    fleet: &DemoFleet,
+    config: &Config,
+    dir: &Path,
+) -> Result<(EnrolledFleet, CrlWatch), Failure> {
     let operator = CommandContext::before_the_schema(config)?;
     operator.database.migrate().await.map_err(|error| Failure::unavailable(error.to_string()))?;
     let registrations = fleet.registrations(randomness()?);
-    let enrolling =
-        bulk_enroll::enroll(operator.database.pool(), &operator.actor, &registrations, clock::now().to_utc());
+    let enrolling = bulk_enroll::enroll(
+        operator.database.pool(),
+        &operator.actor,
+        &registrations,
+        clock::now().to_utc(),
+    );
     enrolling.await.map_err(|error| outage(&error))?;
     let internal = |error: &dyn ToString| Failure::new(Exit::Internal, error.to_string());
     let tenant: TenantId = TENANT.parse().map_err(|error| internal(&error))?;
-    let action = ActionContext { database: &operator.database, actor: &operator.actor, now: clock::now() };
+    let action =
+        ActionContext { database: &operator.database, actor: &operator.actor, now: clock::now() };
     let mut folder = CertificateFolder::open(dir, &[tenant], config, action).await?;
     let mut certificates = HashMap::new();
     for (name, is_stray) in fleet.names() {
         let device = DeviceKey::new(TENANT, name).map_err(|error| internal(&error))?;
-        let own =
-            if is_stray { folder.ensure_stray(&device, action.now)? } else { folder.ensure(&device, action).await? };
+        let own = if is_stray {
+            folder.ensure_stray(&device, action.now)?
+        } else {
+            folder.ensure(&device, action).await?
+        };
         certificates.insert(name.to_owned(), own);
     }
     let watch = CrlWatch::open(&operator.database, folder.issuer()).await?;
     Ok((EnrolledFleet { operator, folder, certificates }, watch))
 }
 
-/// Waits until the broker enforces the daemon's CRL (an earlier run's may have ended), and until no revocation of an earlier
-/// run is pending.
+/// Waits until the broker enforces the daemon's CRL (an earlier run's may have ended), and until no
+/// revocation of an earlier run is pending.
 pub async fn wait_for_revocations(mut watch: CrlWatch) -> Result<(), Failure> {
     watch.wait_enforced().await?;
     watch.wait_settled(TENANT).await
 }
 
-/// Waits until the daemon has stored all messages of an earlier run, so that they are not counted. It publishes a marker
-/// message behind them, which Sluice ignores, at QoS 0, so that the broker keeps none.
-pub async fn wait_for_leftovers(ops: SocketAddr, mut publisher: MqttPublisher) -> Result<DaemonFigures, Failure> {
+/// Waits until the daemon has stored all messages of an earlier run, so that they are not counted.
+/// It publishes a marker message behind them, which Sluice ignores, at QoS 0, so that the broker
+/// keeps none.
+pub async fn wait_for_leftovers(
+    ops: SocketAddr,
+    mut publisher: MqttPublisher,
+) -> Result<DaemonFigures, Failure> {
     let topic = format!("tenant/{TENANT}/device/overture/commands");
     let begun = Instant::now();
     loop {
         publisher.publish_at_most_once(&topic, "{}").await.map_err(broker_failure)?;
         publisher.flush().await.map_err(broker_failure)?;
         let figures = daemon_metrics::figures(ops).await.map_err(no_figures)?;
-        let all_kept = figures.received == figures.kept() + figures.ignored && figures.in_flight == 0;
+        let all_kept =
+            figures.received == figures.kept() + figures.ignored && figures.in_flight == 0;
         if figures.ignored > 0 && all_kept {
             publisher.close().await.map_err(broker_failure)?;
             return Ok(figures);
@@ -105,7 +123,10 @@ pub async fn wait_for_leftovers(ops: SocketAddr, mut publisher: MqttPublisher) -
 }
 
 /// The failure of a metrics read.
-#[expect(clippy::needless_pass_by_value, reason = "it stands where map_err wants a function of the value")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it stands where map_err wants a function of the value"
+)]
 pub fn no_figures(error: std::io::Error) -> Failure {
     Failure::unavailable(format!("the daemon's metrics cannot be read: {error}"))
 }
@@ -115,11 +136,16 @@ pub fn no_figures(error: std::io::Error) -> Failure {
 fn randomness() -> Result<[u8; 32], Failure> {
     let mut bytes = [0; 32];
     let filled = getrandom::fill(&mut bytes);
-    filled.map_err(|error| Failure::new(Exit::Internal, format!("the system gave no randomness: {error}")))?;
+    filled.map_err(|error| {
+        Failure::new(Exit::Internal, format!("the system gave no randomness: {error}"))
+    })?;
     Ok(bytes)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it stands where map_err wants a function of the value")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it stands where map_err wants a function of the value"
+)]
 fn broker_failure(trouble: BrokerError) -> Failure {
     Failure::unavailable(trouble.to_string())
 }

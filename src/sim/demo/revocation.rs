@@ -1,4 +1,5 @@
-//! Revokes the certificate of one demo device while it publishes, and records when each step takes effect.
+//! Revokes the certificate of one demo device while it publishes, and records when each step takes
+//! effect.
 //!
 //! It revokes as an operator does and observes as the device does; daemon and broker do the rest.
 
@@ -51,7 +52,8 @@ const REASON: RevocationReason = RevocationReason::KeyCompromise;
 pub struct RevocationPlan {
     /// Time from the start to the first revocation.
     pub first: Duration,
-    /// Time from a revocation to the new certificate, and from there to the next; `None` revokes once.
+    /// Time from a revocation to the new certificate, and from there to the next; `None` revokes
+    /// once.
     pub again: Option<Duration>,
 }
 
@@ -99,7 +101,9 @@ impl ConnectAttempts {
     fn count(&self, outcome: &ProbeOutcome) {
         match outcome {
             ProbeOutcome::Admitted => self.0.let_in.fetch_add(1, Ordering::Relaxed),
-            ProbeOutcome::Revoked | ProbeOutcome::Refused(_) => self.0.refused.fetch_add(1, Ordering::Relaxed),
+            ProbeOutcome::Revoked | ProbeOutcome::Refused(_) => {
+                self.0.refused.fetch_add(1, Ordering::Relaxed)
+            }
             // An unreachable broker says nothing about the certificate.
             ProbeOutcome::Unreachable(_) => 0,
         };
@@ -109,7 +113,8 @@ impl ConnectAttempts {
 // === impl DeviceToRevoke ===
 
 impl DeviceToRevoke {
-    /// Publishes, is revoked as planned, and reconnects, until `stop`. A revocation that has begun completes.
+    /// Publishes, is revoked as planned, and reconnects, until `stop`. A revocation that has begun
+    /// completes.
     pub async fn run(
         mut self,
         plan: RevocationPlan,
@@ -131,9 +136,12 @@ impl DeviceToRevoke {
     ) -> Result<(), Failure> {
         let mut span = plan.first;
         while let Some(row) = self.certificate.row {
-            let mut connection = DeviceConnection::connect(&self.listener, &self.certificate, Rights::Own).await?;
+            let mut connection =
+                DeviceConnection::connect(&self.listener, &self.certificate, Rights::Own).await?;
             let publishing = publish_for(&mut connection, &mut self.group, &self.tally, span, stop);
-            publishing.await.map_err(|trouble| device_lost(&self.certificate.device.to_string(), &trouble))?;
+            publishing
+                .await
+                .map_err(|trouble| device_lost(&self.certificate.device.to_string(), &trouble))?;
             if stop.is_cancelled() {
                 // A DISCONNECT that fails changes nothing.
                 let _ = connection.close().await;
@@ -153,7 +161,11 @@ impl DeviceToRevoke {
     }
 
     /// Revokes the certificate, then watches every step and the device's own connection.
-    async fn end(&mut self, mut connection: DeviceConnection, row: Uuid) -> Result<RevocationReport, Failure> {
+    async fn end(
+        &mut self,
+        mut connection: DeviceConnection,
+        row: Uuid,
+    ) -> Result<RevocationReport, Failure> {
         let since = self.revoke_all(row).await?;
         let progress = progress::wait_for(&self.operator.database, row, PATIENCE, |_| ());
         let publishing = publish_until_ended(&mut connection, &mut self.group, &self.tally);
@@ -161,7 +173,8 @@ impl DeviceToRevoke {
         connection.abandon(&self.tally);
         let (chain, broken) = split_progress(chain)?;
         let late_quarantined = self.quarantined(since, cut.late).await?;
-        let outcome = self.listener.try_connect(&self.certificate.device, &self.certificate.pem).await;
+        let outcome =
+            self.listener.try_connect(&self.certificate.device, &self.certificate.pem).await;
         self.attempts.count(&outcome);
         Ok(RevocationReport::new(
             &self.certificate.device,
@@ -174,12 +187,17 @@ impl DeviceToRevoke {
         ))
     }
 
-    /// Revokes all certificates of the device, the one in use last; returns the time of that change.
+    /// Revokes all certificates of the device, the one in use last; returns the time of that
+    /// change.
     async fn revoke_all(&self, row: Uuid) -> Result<Timestamp, Failure> {
         let (action, status) = (action(&self.operator), Some(CertificateStatus::Active));
-        let filter =
-            CertificateFilter { device: Some(self.certificate.device.clone()), status, ..CertificateFilter::default() };
-        let held = certificates::list(action.database.pool(), &filter, 100).await.map_err(not_stored)?;
+        let filter = CertificateFilter {
+            device: Some(self.certificate.device.clone()),
+            status,
+            ..CertificateFilter::default()
+        };
+        let held =
+            certificates::list(action.database.pool(), &filter, 100).await.map_err(not_stored)?;
         // A certificate whose file was lost would still be accepted.
         for other in held.iter().filter(|one| one.id != row) {
             revoke::revoke(action, other.id, REASON).await.map_err(not_stored)?;
@@ -199,8 +217,9 @@ impl DeviceToRevoke {
         };
         let begun = Instant::now();
         loop {
-            let found =
-                quarantine::count(self.operator.database.pool(), &filter).await.map_err(|error| outage(&error))?;
+            let found = quarantine::count(self.operator.database.pool(), &filter)
+                .await
+                .map_err(|error| outage(&error))?;
             if found.unsigned_abs() >= wanted || begun.elapsed() > LATE_PATIENCE {
                 return Ok(found);
             }
@@ -213,7 +232,12 @@ impl DeviceToRevoke {
         let retrying = async {
             loop {
                 sleep(RETRY_EVERY).await;
-                self.attempts.count(&self.listener.try_connect(&self.certificate.device, &self.certificate.pem).await);
+                self.attempts.count(
+                    &self
+                        .listener
+                        .try_connect(&self.certificate.device, &self.certificate.pem)
+                        .await,
+                );
             }
         };
         tokio::select! {
@@ -249,7 +273,8 @@ async fn publish_for(
     Ok(())
 }
 
-/// Publishes until the broker ends the connection. The first pause lets every cache learn of the revocation.
+/// Publishes until the broker ends the connection. The first pause lets every cache learn of the
+/// revocation.
 async fn publish_until_ended(
     connection: &mut DeviceConnection,
     group: &mut DeviceGroupSpec,
@@ -294,7 +319,9 @@ fn split_progress(
             let why = error.to_string();
             match error {
                 RevocationFailure::Link { progress, .. } => Ok((*progress, Some(why))),
-                RevocationFailure::NotRevoked(_) | RevocationFailure::Outage(_) => Err(Failure::unavailable(why)),
+                RevocationFailure::NotRevoked(_) | RevocationFailure::Outage(_) => {
+                    Err(Failure::unavailable(why))
+                }
             }
         }
     }

@@ -55,7 +55,9 @@ impl RevocationReport {
         came_back: &ProbeOutcome,
     ) -> Self {
         let (said, is_refused) = match came_back {
-            ProbeOutcome::Revoked => ("refused by the TLS alert CertificateRevoked".to_owned(), true),
+            ProbeOutcome::Revoked => {
+                ("refused by the TLS alert CertificateRevoked".to_owned(), true)
+            }
             ProbeOutcome::Refused(how) => (format!("refused: {how}"), true),
             ProbeOutcome::Admitted => ("LET IN".to_owned(), false),
             ProbeOutcome::Unreachable(why) => (format!("no telling: {why}"), false),
@@ -71,16 +73,25 @@ impl RevocationReport {
 
     /// The report as lines of at most 80 characters.
     pub fn lines(&self) -> Vec<String> {
-        let RevocationProgress { noticed_at, published_at, crl_number, reloaded_at, ended_at, proven_at, .. } =
-            &self.chain;
+        let RevocationProgress {
+            noticed_at,
+            published_at,
+            crl_number,
+            reloaded_at,
+            ended_at,
+            proven_at,
+            ..
+        } = &self.chain;
         let number = crl_number.map_or_else(String::new, |number| format!(" {number}"));
         let after = |at: &Option<DateTime<Utc>>| at.map(|at| millis(at - noticed_at));
         let cut = self.cut.after_seconds.map(|seconds| format!("{seconds:+.3} s"));
         let link = |after: Option<String>, name: &str, what: &str| {
             format!("  {:>10}  {name:<8} {what}", after.unwrap_or_else(|| "never".to_owned()))
         };
-        let of_late =
-            format!("no longer believed; late messages: {}, in quarantine: {}", self.cut.late, self.late_quarantined);
+        let of_late = format!(
+            "no longer believed; late messages: {}, in quarantine: {}",
+            self.cut.late, self.late_quarantined
+        );
         let mut lines = vec![
             format!(
                 "{}: device {} loses its certificate ({})",
@@ -133,8 +144,9 @@ mod tests {
     #[test]
     fn each_link_is_told_with_its_time_and_one_that_never_held_as_such() {
         let lines = report(&ProbeOutcome::Revoked).lines();
-        for (line, part) in
-            lines[1..7].iter().zip(["+0.000 s", "+0.412 s", "+0.415 s", "+1.520 s", "never", "+1.600 s"])
+        for (line, part) in lines[1..7]
+            .iter()
+            .zip(["+0.000 s", "+0.412 s", "+0.415 s", "+1.520 s", "never", "+1.600 s"])
         {
             assert!(line.contains(part), "{line}");
         }
@@ -145,6 +157,9 @@ mod tests {
     fn one_that_came_back_is_no_whole_story() {
         assert!(report(&ProbeOutcome::Revoked).is_whole());
         assert!(!report(&ProbeOutcome::Admitted).is_whole());
-        assert!(!RevocationReport { broken: Some("x".into()), ..report(&ProbeOutcome::Revoked) }.is_whole());
+        assert!(
+            !RevocationReport { broken: Some("x".into()), ..report(&ProbeOutcome::Revoked) }
+                .is_whole()
+        );
     }
 }

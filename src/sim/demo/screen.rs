@@ -1,4 +1,5 @@
-//! What the demo shows while it runs: a table that is redrawn in place on a terminal, a line each second elsewhere.
+//! What the demo shows while it runs: a table that is redrawn in place on a terminal, a line each
+//! second elsewhere.
 //!
 //! It formats figures and decides nothing.
 
@@ -34,16 +35,25 @@ impl Screen {
     }
 
     /// Draws the figures as of this time since the start.
-    pub fn draw(&mut self, at: Duration, published: u64, figures: &DaemonFigures) -> io::Result<()> {
+    pub fn draw(
+        &mut self,
+        at: Duration,
+        published: u64,
+        figures: &DaemonFigures,
+    ) -> io::Result<()> {
         if self.recent.len() > WINDOW {
             self.recent.remove(0);
         }
         self.recent.push((at, published, figures.clone()));
         let frame = if self.in_place {
             let lines = self.table(at, published, figures);
-            let climb = if self.drawn > 0 { format!("\x1b[{}A\r", self.drawn) } else { String::new() };
+            let climb =
+                if self.drawn > 0 { format!("\x1b[{}A\r", self.drawn) } else { String::new() };
             self.drawn = lines.len();
-            format!("{NO_WRAP}{climb}{}{CLEAR_LINE}\n{WRAP}", lines.join(&format!("{CLEAR_LINE}\n")))
+            format!(
+                "{NO_WRAP}{climb}{}{CLEAR_LINE}\n{WRAP}",
+                lines.join(&format!("{CLEAR_LINE}\n"))
+            )
         } else {
             self.line(at, published, figures) + "\n"
         };
@@ -67,7 +77,9 @@ impl Screen {
     /// The figures on the left, the reasons on the right.
     fn table(&self, at: Duration, published: u64, figures: &DaemonFigures) -> Vec<String> {
         let (published_rate, stored_rate, latency) = self.lately();
-        let row = |name: &str, count: u64, rate: String| format!("{name:<12}{:>12}{rate:>11}", grouped(count));
+        let row = |name: &str, count: u64, rate: String| {
+            format!("{name:<12}{:>12}{rate:>11}", grouped(count))
+        };
         let per_second = |rate: f64| format!("{}/s", grouped(whole(rate)));
         let left = [
             format!("{:<12}{:>23}", "running", clock(at)),
@@ -82,13 +94,18 @@ impl Screen {
         ];
         let mut right = vec!["quarantined, by reason".to_owned()];
         right.extend(
-            figures.by_reason.iter().map(|(reason, count)| format!("{:<33} {:>8}", reason.label(), grouped(*count))),
+            figures
+                .by_reason
+                .iter()
+                .map(|(reason, count)| format!("{:<33} {:>8}", reason.label(), grouped(*count))),
         );
         // The table never shrinks, or old lines would remain.
         let height = left.len().max(right.len()).max(self.drawn);
         let cell = |column: &[String], place: usize| column.get(place).cloned().unwrap_or_default();
         (0..height)
-            .map(|place| format!("{:<35}  {}", cell(&left, place), cell(&right, place)).trim_end().to_owned())
+            .map(|place| {
+                format!("{:<35}  {}", cell(&left, place), cell(&right, place)).trim_end().to_owned()
+            })
             .collect()
     }
 
@@ -111,7 +128,8 @@ impl Screen {
     /// Publish rate, store rate and latency over the last `WINDOW` seconds.
     #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
     fn lately(&self) -> (f64, f64, Latency) {
-        let (Some((from, published, old)), Some((to, published_now, new))) = (self.recent.first(), self.recent.last())
+        let (Some((from, published, old)), Some((to, published_now, new))) =
+            (self.recent.first(), self.recent.last())
         else {
             return (0.0, 0.0, Latency::default());
         };
@@ -136,7 +154,11 @@ pub(super) fn grouped(number: u64) -> String {
     grouped
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate that is shown; `as` saturates")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rate that is shown; `as` saturates"
+)]
 fn whole(rate: f64) -> u64 {
     rate.round() as u64
 }

@@ -1,6 +1,7 @@
 //! The result of a demonstration: where every message is, and how every revocation ended.
 //!
-//! It compares counts of broker and daemon. A run that stored nothing, or whose broker's access rules fail, is a failure too.
+//! It compares counts of broker and daemon. A run that stored nothing, or whose broker's access
+//! rules fail, is a failure too.
 
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ pub struct DemoSummary {
     pub seconds: f64,
     /// Messages the broker acknowledged.
     pub acknowledged: u64,
-    /// Messages the broker refused: on another device's topics, or of a device that the registry does not let publish.
+    /// Messages the broker refused: on another device's topics, or of a device that the registry
+    /// does not let publish.
     pub refused: u64,
     /// Those of them from a device with the right to publish, on its own topics; should be 0.
     pub own_topic_refused: u64,
@@ -53,8 +55,8 @@ pub struct DemoSummary {
 // === impl DemoSummary ===
 
 impl DemoSummary {
-    /// Counts the messages. More may be kept than acknowledged: the broker may have accepted unanswered messages, and it
-    /// repeats messages after the daemon reconnects.
+    /// Counts the messages. More may be kept than acknowledged: the broker may have accepted
+    /// unanswered messages, and it repeats messages after the daemon reconnects.
     pub fn new(span: Duration, tally: &TrafficTally, figures: &DaemonFigures) -> Self {
         let (acknowledged, unanswered) = (tally.acknowledged(), tally.unanswered());
         Self {
@@ -88,7 +90,10 @@ impl DemoSummary {
 
     /// Whether the run is a success.
     pub fn is_good(&self) -> bool {
-        self.adds_up && self.revocations_broken == 0 && self.knocks_let_in == 0 && self.shortcoming().is_none()
+        self.adds_up
+            && self.revocations_broken == 0
+            && self.knocks_let_in == 0
+            && self.shortcoming().is_none()
     }
 
     /// Why the run fails although the messages add up; `None` means it does not.
@@ -107,7 +112,8 @@ impl DemoSummary {
                 grouped(self.foreign_topic_taken)
             ));
         }
-        (self.stored == 0).then(|| "FAILED: nothing is stored: no message of a device was accepted.".to_owned())
+        (self.stored == 0)
+            .then(|| "FAILED: nothing is stored: no message of a device was accepted.".to_owned())
     }
 
     /// The summary as lines: messages, revocations, and the verdict.
@@ -118,10 +124,16 @@ impl DemoSummary {
         lines.push(row("stored", self.stored));
         lines.push(row("duplicates, stored once", self.duplicates));
         lines.push(row("quarantined", self.quarantined));
-        lines.extend(figures.by_reason.iter().map(|(reason, count)| row(&format!("  {reason}"), *count)));
+        lines.extend(
+            figures.by_reason.iter().map(|(reason, count)| row(&format!("  {reason}"), *count)),
+        );
         lines.push(row("refused by the broker", self.refused));
         let quantile = |share| seconds(figures.latency.quantile(share));
-        lines.push(format!("  latency of a batch, receipt to commit: p50 {}, p99 {}", quantile(0.5), quantile(0.99)));
+        lines.push(format!(
+            "  latency of a batch, receipt to commit: p50 {}, p99 {}",
+            quantile(0.5),
+            quantile(0.99)
+        ));
         lines.extend(self.revocations.last().into_iter().flat_map(RevocationReport::lines));
         lines.extend(self.verdict_on_revocation());
         if self.put_out > 0 {
@@ -136,7 +148,13 @@ impl DemoSummary {
     }
 
     fn verdict_on_revocation(&self) -> Option<String> {
-        let Self { revocations_held: held, revocations_broken: broken, knocks_refused, knocks_let_in, .. } = self;
+        let Self {
+            revocations_held: held,
+            revocations_broken: broken,
+            knocks_refused,
+            knocks_let_in,
+            ..
+        } = self;
         match (held + broken, *broken > 0 || *knocks_let_in > 0) {
             (0, _) => None,
             (1, false) => Some(format!(
@@ -173,7 +191,9 @@ impl DemoSummary {
                  publish here?"
             ),
             (false, _) => {
-                format!("IT DOES NOT ADD UP: {acknowledged} taken over by the broker, but {sum} = {total} kept.")
+                format!(
+                    "IT DOES NOT ADD UP: {acknowledged} taken over by the broker, but {sum} = {total} kept."
+                )
             }
         }
     }
@@ -205,8 +225,15 @@ mod tests {
     }
 
     #[test]
-    fn nothing_stored_a_device_refused_its_own_topic_and_one_let_into_anothers_fail_the_demonstration() {
-        let good = || DemoSummary { adds_up: true, acknowledged: 9, stored: 9, refused: 3, ..DemoSummary::default() };
+    fn nothing_stored_a_device_refused_its_own_topic_and_one_let_into_anothers_fail_the_demonstration()
+     {
+        let good = || DemoSummary {
+            adds_up: true,
+            acknowledged: 9,
+            stored: 9,
+            refused: 3,
+            ..DemoSummary::default()
+        };
         assert!(good().is_good());
         let lines = |summary: DemoSummary| {
             assert!(!summary.is_good());
@@ -215,16 +242,29 @@ mod tests {
         let empty = lines(DemoSummary { adds_up: true, ..DemoSummary::default() });
         assert!(empty.starts_with("FAILED: nothing is stored"), "{empty}");
         // Nothing is stored either; the refusal is the cause and is reported first.
-        let shut_out = lines(DemoSummary { adds_up: true, refused: 7, own_topic_refused: 7, ..DemoSummary::default() });
-        assert!(shut_out.contains("refused 7 messages") && shut_out.contains("ACL_OUTPUT_PATH"), "{shut_out}");
+        let shut_out = lines(DemoSummary {
+            adds_up: true,
+            refused: 7,
+            own_topic_refused: 7,
+            ..DemoSummary::default()
+        });
+        assert!(
+            shut_out.contains("refused 7 messages") && shut_out.contains("ACL_OUTPUT_PATH"),
+            "{shut_out}"
+        );
         let open = lines(DemoSummary { foreign_topic_taken: 2, ..good() });
         assert!(open.contains("took 2 messages"), "{open}");
     }
 
     #[test]
     fn a_certificate_that_came_back_fails_the_demonstration() {
-        let good =
-            DemoSummary { adds_up: true, stored: 9, revocations_held: 1, knocks_refused: 3, ..DemoSummary::default() };
+        let good = DemoSummary {
+            adds_up: true,
+            stored: 9,
+            revocations_held: 1,
+            knocks_refused: 3,
+            ..DemoSummary::default()
+        };
         assert!(good.is_good());
         let bad = DemoSummary { knocks_let_in: 1, ..good };
         assert!(!bad.is_good());

@@ -1,4 +1,5 @@
-//! Publishes a fleet's messages at a steady rate: one connection for each device, one task for each group.
+//! Publishes a fleet's messages at a steady rate: one connection for each device, one task for each
+//! group.
 //!
 //! It does not catch up: messages that were not due in time are never created.
 
@@ -108,20 +109,28 @@ impl DeviceConnection {
         certificate: &DeviceCertificate,
         rights: Rights,
     ) -> Result<Self, Failure> {
-        let (config, device) =
-            (listener.connection(&certificate.device, &certificate.pem), certificate.device.to_string());
-        let publisher =
-            MqttPublisher::connect(&config, WINDOW).await.map_err(|trouble| device_lost(&device, &trouble))?;
+        let (config, device) = (
+            listener.connection(&certificate.device, &certificate.pem),
+            certificate.device.to_string(),
+        );
+        let publisher = MqttPublisher::connect(&config, WINDOW)
+            .await
+            .map_err(|trouble| device_lost(&device, &trouble))?;
         Ok(Self { device, rights, publisher, counted: publisher::PublishTally::default() })
     }
 
     /// Sends the message, or queues it for [`Self::drain`].
-    pub async fn publish(&mut self, message: DemoMessage, tally: &TrafficTally) -> Result<(), BrokerError> {
+    pub async fn publish(
+        &mut self,
+        message: DemoMessage,
+        tally: &TrafficTally,
+    ) -> Result<(), BrokerError> {
         tally.0.published.fetch_add(1, Ordering::Relaxed);
         self.publisher.publish(&message.topic, message.payload).await
     }
 
-    /// Waits for the PUBACKs and adds them to `tally`; returns how many messages the broker accepted.
+    /// Waits for the PUBACKs and adds them to `tally`; returns how many messages the broker
+    /// accepted.
     pub async fn drain(&mut self, tally: &TrafficTally) -> Result<u64, BrokerError> {
         let drained = self.publisher.drain().await;
         let taken = self.count(tally);
@@ -168,9 +177,15 @@ impl DeviceGroup {
     ) -> Result<Self, Failure> {
         let mut connections = Vec::new();
         for (device, rights) in group.names().zip(group.rights()) {
-            let missing = || Failure::new(Exit::Internal, format!("device {device} has no certificate"));
+            let missing =
+                || Failure::new(Exit::Internal, format!("device {device} has no certificate"));
             connections.push(Some(
-                DeviceConnection::connect(listener, certificates.get(device).ok_or_else(missing)?, rights).await?,
+                DeviceConnection::connect(
+                    listener,
+                    certificates.get(device).ok_or_else(missing)?,
+                    rights,
+                )
+                .await?,
             ));
         }
         Ok(Self { group, connections, per_second, tally })
@@ -238,9 +253,13 @@ impl DeviceGroup {
         Ok(())
     }
 
-    /// Drops the connection of a device after an error, for example a revocation. Fails when no connection is left, because
-    /// then the broker is gone.
-    fn keep_or_abandon(&mut self, index: usize, done: Result<(), BrokerError>) -> Result<(), Failure> {
+    /// Drops the connection of a device after an error, for example a revocation. Fails when no
+    /// connection is left, because then the broker is gone.
+    fn keep_or_abandon(
+        &mut self,
+        index: usize,
+        done: Result<(), BrokerError>,
+    ) -> Result<(), Failure> {
         let Err(trouble) = done else { return Ok(()) };
         let Some(connection) = self.connections[index].take() else { return Ok(()) };
         let failure = device_lost(&connection.device, &trouble);

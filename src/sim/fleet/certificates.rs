@@ -1,7 +1,8 @@
-//! The certificates of simulated devices: one file each with certificate and key, mode 0600, kept for the next run.
+//! The certificates of simulated devices: one file each with certificate and key, mode 0600, kept
+//! for the next run.
 //!
-//! The registry issues a certificate when it accepts none of those in the files. This is for simulated devices only: a real
-//! device creates its own key and sends a request.
+//! The registry issues a certificate when it accepts none of those in the files. This is for
+//! simulated devices only: a real device creates its own key and sends a request.
 
 use std::collections::HashMap;
 use std::fs::DirBuilder;
@@ -70,13 +71,18 @@ impl CertificateFolder {
     ) -> Result<Self, Failure> {
         let settings = &config.certificates;
         let signer = Signer::open(settings, action.now).map_err(|error| not_ready(&error))?;
-        let profile = CertificateProfile { cn_format: settings.cn_format, validity_days: settings.validity_days };
+        let profile = CertificateProfile {
+            cn_format: settings.cn_format,
+            validity_days: settings.validity_days,
+        };
         let mut held = HashMap::new();
         for tenant in tenants {
             let (tenant, status) = (Some(tenant.clone()), Some(CertificateStatus::Active));
             let mut filter = CertificateFilter { tenant, status, ..CertificateFilter::default() };
             loop {
-                let page = certificates::list(action.database.pool(), &filter, PAGE).await.map_err(not_stored)?;
+                let page = certificates::list(action.database.pool(), &filter, PAGE)
+                    .await
+                    .map_err(not_stored)?;
                 filter.after = page.last().map(|row| row.id);
                 let is_last = page.len() < PAGE as usize;
                 held.extend(page.into_iter().map(|row| (row.fingerprint_sha256, row.id)));
@@ -93,13 +99,16 @@ impl CertificateFolder {
         self.signer.authority().certificate().name()
     }
 
-    /// Returns the certificate in the device's file when the registry accepts it; issues one otherwise.
+    /// Returns the certificate in the device's file when the registry accepts it; issues one
+    /// otherwise.
     pub async fn ensure(
         &mut self,
         device: &DeviceKey,
         action: ActionContext<'_>,
     ) -> Result<DeviceCertificate, Failure> {
-        let kept = self.kept(device, action.now).and_then(|one| self.held.get(&one.fingerprint().to_string()).copied());
+        let kept = self
+            .kept(device, action.now)
+            .and_then(|one| self.held.get(&one.fingerprint().to_string()).copied());
         if let Some(row) = kept {
             return Ok(DeviceCertificate {
                 device: device.clone(),
@@ -133,29 +142,37 @@ impl CertificateFolder {
         self.ensure(device, action).await
     }
 
-    /// Returns a certificate that the authority signed and the registry does not know: the broker accepts it.
-    pub fn ensure_stray(&self, device: &DeviceKey, now: Timestamp) -> Result<DeviceCertificate, Failure> {
+    /// Returns a certificate that the authority signed and the registry does not know: the broker
+    /// accepts it.
+    pub fn ensure_stray(
+        &self,
+        device: &DeviceKey,
+        now: Timestamp,
+    ) -> Result<DeviceCertificate, Failure> {
         let is_stray = |one: &Certificate| !self.held.contains_key(&one.fingerprint().to_string());
         let is_new = !self.kept(device, now).is_some_and(|one| is_stray(&one));
         if is_new {
             let unsigned = |error: &dyn ToString| Failure::new(Exit::Internal, error.to_string());
             let serial = Serial::random().map_err(|error| unsigned(&error))?;
             let authority = self.signer.authority();
-            let leaf = self.profile.plan(device, serial, Lifetime::Usual, authority.certificate(), now);
+            let leaf =
+                self.profile.plan(device, serial, Lifetime::Usual, authority.certificate(), now);
             let leaf = leaf.map_err(|error| Failure::usage(error.to_string()))?;
-            let (certificate, key) = sign::sign_new_key(authority, &leaf).map_err(|error| unsigned(&error))?;
+            let (certificate, key) =
+                sign::sign_new_key(authority, &leaf).map_err(|error| unsigned(&error))?;
             self.write(device, &certificate.to_pem(), key.expose())?;
         }
         Ok(DeviceCertificate { device: device.clone(), pem: self.file(device), row: None, is_new })
     }
 
-    /// The certificate in the device's file, when this authority signed it and it does not end soon. `None` also for an
-    /// unreadable file.
+    /// The certificate in the device's file, when this authority signed it and it does not end
+    /// soon. `None` also for an unreadable file.
     fn kept(&self, device: &DeviceKey, now: Timestamp) -> Option<Certificate> {
         let text = files::read(&self.file(device), MAX_PEM_BYTES).ok()?;
         let certificate = Certificate::from_pem(&text).ok()?;
         let is_ours = certificate.is_signed_by(self.signer.authority().certificate().certificate());
-        let is_good = certificate.not_before() <= now && now.plus_seconds(LEAST_SECONDS) < certificate.not_after();
+        let is_good = certificate.not_before() <= now
+            && now.plus_seconds(LEAST_SECONDS) < certificate.not_after();
         Some(certificate).filter(|_| is_ours && is_good)
     }
 
@@ -167,7 +184,11 @@ impl CertificateFolder {
         let file = self.file(device);
         let parent = file.parent().unwrap_or(&self.dir);
         let made = DirBuilder::new().recursive(true).mode(0o700).create(parent);
-        made.and_then(|()| files::replace(&file, format!("{certificate}{key}").as_bytes(), files::PRIVATE))
-            .map_err(|error: io::Error| Failure::usage(format!("{} cannot be written: {error}", file.display())))
+        made.and_then(|()| {
+            files::replace(&file, format!("{certificate}{key}").as_bytes(), files::PRIVATE)
+        })
+        .map_err(|error: io::Error| {
+            Failure::usage(format!("{} cannot be written: {error}", file.display()))
+        })
     }
 }

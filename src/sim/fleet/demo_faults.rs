@@ -1,4 +1,5 @@
-//! The faults of demo devices: quarantine has a reason for each, except the last, which the broker refuses itself.
+//! The faults of demo devices: quarantine has a reason for each, except the last, which the broker
+//! refuses itself.
 //!
 //! A fault changes messages only: the broker accepts the connection of a faulty device.
 
@@ -87,13 +88,14 @@ impl DeviceFault {
         }
     }
 
-    /// Whether the registry does not know its certificate, which the authority signed. The broker accepts the device; Sluice
-    /// authenticates it by its token.
+    /// Whether the registry does not know its certificate, which the authority signed. The broker
+    /// accepts the device; Sluice authenticates it by its token.
     pub fn is_stray(&self) -> bool {
         matches!(self, Self::WrongToken | Self::NoToken | Self::Unregistered | Self::Revoked)
     }
 
-    /// What the broker's access rules should allow. Rows exist for ACTIVE devices only; patterns apply to every certificate.
+    /// What the broker's access rules should allow. Rows exist for ACTIVE devices only; patterns
+    /// apply to every certificate.
     pub const fn rights(&self) -> Rights {
         match self {
             Self::Impostor(_) => Rights::Foreign,

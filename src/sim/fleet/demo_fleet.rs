@@ -1,6 +1,7 @@
 //! The demo's fleet: climate sensors, meters, doors, and a few devices with a fault.
 //!
-//! It knows no broker, no registry and no clock. [`demo_faults`](super::demo_faults) defines the faults.
+//! It knows no broker, no registry and no clock. [`demo_faults`](super::demo_faults) defines the
+//! faults.
 
 use std::ops::Range;
 
@@ -100,9 +101,13 @@ impl DemoFleet {
             _ => (format!("door-{number}"), DeviceBehaviour::Door { open: false }),
         });
         let members = good.chain(faults).enumerate();
-        let members =
-            members.map(|(number, (device, behaviour))| DemoDevice::new(device, behaviour, number as u64)).collect();
-        Self { members, device_to_revoke: DemoDevice::new(REVOKED_DEVICE.to_owned(), climate(), u64::MAX) }
+        let members = members
+            .map(|(number, (device, behaviour))| DemoDevice::new(device, behaviour, number as u64))
+            .collect();
+        Self {
+            members,
+            device_to_revoke: DemoDevice::new(REVOKED_DEVICE.to_owned(), climate(), u64::MAX),
+        }
     }
 
     /// The devices to register. Their token hash is of random bytes, so that no token matches.
@@ -112,8 +117,15 @@ impl DemoFleet {
             tenant: TENANT.to_owned(),
             device: member.device.clone(),
             site: member.site,
-            status: if member.is(&DeviceFault::Revoked) { DeviceStatus::Revoked } else { DeviceStatus::Active },
-            token: member.fault().is_some_and(DeviceFault::has_token).then(|| TokenHash(Sha256::digest(random).into())),
+            status: if member.is(&DeviceFault::Revoked) {
+                DeviceStatus::Revoked
+            } else {
+                DeviceStatus::Active
+            },
+            token: member
+                .fault()
+                .is_some_and(DeviceFault::has_token)
+                .then(|| TokenHash(Sha256::digest(random).into())),
             certificate: false,
         };
         known.map(registration).collect()
@@ -121,7 +133,9 @@ impl DemoFleet {
 
     /// The name of each device, and whether the registry does not know its certificate.
     pub fn names(&self) -> impl Iterator<Item = (&str, bool)> {
-        self.all().map(|member| (member.device.as_str(), member.fault().is_some_and(DeviceFault::is_stray)))
+        self.all().map(|member| {
+            (member.device.as_str(), member.fault().is_some_and(DeviceFault::is_stray))
+        })
     }
 
     /// Number of faulty devices.
@@ -129,11 +143,13 @@ impl DemoFleet {
         self.members.iter().filter(|member| member.fault().is_some()).count()
     }
 
-    /// Divides the devices among `count` groups. One more group, the last, holds the device to revoke.
+    /// Divides the devices among `count` groups. One more group, the last, holds the device to
+    /// revoke.
     pub fn into_groups(self, count: usize) -> Vec<DeviceGroupSpec> {
         let mut groups: Vec<_> =
             (0..count).map(|_| DeviceGroupSpec { members: Vec::new(), good: 0, turn: 0 }).collect();
-        let (faulty, good): (Vec<_>, Vec<_>) = self.members.into_iter().partition(|member| member.fault().is_some());
+        let (faulty, good): (Vec<_>, Vec<_>) =
+            self.members.into_iter().partition(|member| member.fault().is_some());
         for (number, member) in good.into_iter().enumerate() {
             groups[number % count].members.push(member);
             groups[number % count].good += 1;
@@ -167,7 +183,8 @@ impl DeviceGroupSpec {
     pub fn next(&mut self, now: Timestamp) -> Option<DemoPublish> {
         self.turn += 1;
         if self.turn.is_multiple_of(FAULT_EVERY) {
-            let patient: Vec<_> = self.faulty().filter(|place| self.members[*place].outburst() == 0).collect();
+            let patient: Vec<_> =
+                self.faulty().filter(|place| self.members[*place].outburst() == 0).collect();
             if let Some(place) = index_of_turn(self.turn / FAULT_EVERY, patient.len()) {
                 return Some(self.next_message(patient[place], now));
             }
@@ -177,7 +194,9 @@ impl DeviceGroupSpec {
 
     /// One outburst of each hasty device.
     pub fn outbursts(&mut self, now: Timestamp) -> Vec<DemoPublish> {
-        let hasty = self.faulty().flat_map(|place| std::iter::repeat_n(place, self.members[place].outburst()));
+        let hasty = self
+            .faulty()
+            .flat_map(|place| std::iter::repeat_n(place, self.members[place].outburst()));
         hasty.collect::<Vec<_>>().into_iter().map(|place| self.next_message(place, now)).collect()
     }
 
@@ -241,7 +260,10 @@ impl DemoDevice {
     /// The next message type and its metrics.
     fn measure(&mut self) -> (&'static str, Value) {
         if self.seq.is_multiple_of(HEARTBEAT_EVERY) {
-            return ("heartbeat", json!({ "uptime_s": self.seq, "rssi_dbm": rounded(self.rng.between(-90.0, -40.0)) }));
+            return (
+                "heartbeat",
+                json!({ "uptime_s": self.seq, "rssi_dbm": rounded(self.rng.between(-90.0, -40.0)) }),
+            );
         }
         let rng = &mut self.rng;
         match &mut self.behaviour {
@@ -254,13 +276,18 @@ impl DemoDevice {
             DeviceBehaviour::Meter { watt_hours } => {
                 let watts = rng.between(80.0, 2400.0);
                 *watt_hours += watts / 360.0;
-                ("telemetry/power", json!({ "power_w": rounded(watts), "energy_wh": rounded(*watt_hours) }))
+                (
+                    "telemetry/power",
+                    json!({ "power_w": rounded(watts), "energy_wh": rounded(*watt_hours) }),
+                )
             }
             DeviceBehaviour::Door { open } => {
                 *open = !*open;
                 ("event", json!({ "door": if *open { "opened" } else { "closed" } }))
             }
-            DeviceBehaviour::Faulty(_) => ("telemetry", json!({ "temperature_c": rounded(rng.between(15.0, 25.0)) })),
+            DeviceBehaviour::Faulty(_) => {
+                ("telemetry", json!({ "temperature_c": rounded(rng.between(15.0, 25.0)) }))
+            }
         }
     }
 }
@@ -312,9 +339,12 @@ mod tests {
         for (name, _) in fleet().names() {
             assert_eq!(spoke.iter().any(|one| one == name), name != "hasty", "{name}");
         }
-        messages.retain(|message| !["says-it-twice", "speaks-csv"].iter().any(|name| message.topic.contains(name)));
+        messages.retain(|message| {
+            !["says-it-twice", "speaks-csv"].iter().any(|name| message.topic.contains(name))
+        });
         let before = messages.len();
-        messages.sort_by(|one, other| (&one.topic, &one.payload).cmp(&(&other.topic, &other.payload)));
+        messages
+            .sort_by(|one, other| (&one.topic, &one.payload).cmp(&(&other.topic, &other.payload)));
         messages.dedup();
         assert_eq!(messages.len(), before);
         let outbursts: usize = groups.iter_mut().map(|group| group.outbursts(now).len()).sum();
@@ -327,7 +357,9 @@ mod tests {
         let registrations = fleet.registrations([1; 32]);
         assert_eq!(registrations.len(), 8 + fleet.faulty() - 1 + 1);
         assert!(registrations.iter().all(|registration| registration.device != "unregistered"));
-        let revoked = registrations.iter().filter(|registration| registration.status == DeviceStatus::Revoked);
+        let revoked = registrations
+            .iter()
+            .filter(|registration| registration.status == DeviceStatus::Revoked);
         assert_eq!(revoked.count(), 1);
         assert_eq!(fleet.names().filter(|(_, is_stray)| *is_stray).count(), 4);
     }
@@ -339,7 +371,10 @@ mod tests {
             let names: Vec<_> = group.names().map(str::to_owned).collect();
             let rights: Vec<_> = group.rights().collect();
             for next in (0..1000).filter_map(|_| group.next(now)).collect::<Vec<_>>() {
-                let own = next.message.topic.starts_with(&format!("tenant/{TENANT}/device/{}/", names[next.by]));
+                let own = next
+                    .message
+                    .topic
+                    .starts_with(&format!("tenant/{TENANT}/device/{}/", names[next.by]));
                 assert_eq!(own, names[next.by] != "impostor", "{}", next.message.topic);
                 assert_eq!(own, rights[next.by] != Rights::Foreign, "{}", next.message.topic);
             }

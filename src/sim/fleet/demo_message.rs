@@ -1,4 +1,5 @@
-//! What the demo's devices publish: a message, the tenant it belongs to, and whether the broker should accept it.
+//! What the demo's devices publish: a message, the tenant it belongs to, and whether the broker
+//! should accept it.
 //!
 //! It knows neither devices nor faults.
 
@@ -22,7 +23,8 @@ pub struct DemoMessage {
 pub enum Rights {
     /// It publishes on its own topics, which is allowed.
     Own,
-    /// The registry does not let it publish: the broker may refuse its messages or leave that to Sluice.
+    /// The registry does not let it publish: the broker may refuse its messages or leave that to
+    /// Sluice.
     Unclear,
     /// It publishes on another device's topics, which is forbidden.
     Foreign,

@@ -1,6 +1,8 @@
-//! The broker's TLS listener for devices: its address, and how a simulated device connects with its certificate.
+//! The broker's TLS listener for devices: its address, and how a simulated device connects with its
+//! certificate.
 //!
-//! The address is `BROKER_PROBE_ADDR`; Sluice itself connects to `MQTT_HOST`. It holds no certificate.
+//! The address is `BROKER_PROBE_ADDR`; Sluice itself connects to `MQTT_HOST`. It holds no
+//! certificate.
 
 use std::path::{Path, PathBuf};
 
@@ -48,7 +50,10 @@ impl DeviceListener {
             username: None,
             password: None,
             client_id: device.identity().to_owned(),
-            tls: Some(BrokerTls { ca_cert: self.ca_cert.clone(), identity: Some((pem.to_owned(), pem.to_owned())) }),
+            tls: Some(BrokerTls {
+                ca_cert: self.ca_cert.clone(),
+                identity: Some((pem.to_owned(), pem.to_owned())),
+            }),
             ..self.usual.clone()
         }
     }
@@ -57,7 +62,12 @@ impl DeviceListener {
     pub async fn try_connect(&self, device: &DeviceKey, pem: &Path) -> ProbeOutcome {
         let text = match files::read(pem, MAX_PEM_BYTES) {
             Ok(text) => String::from_utf8_lossy(&text).into_owned(),
-            Err(error) => return ProbeOutcome::Unreachable(format!("{} cannot be read: {error}", pem.display())),
+            Err(error) => {
+                return ProbeOutcome::Unreachable(format!(
+                    "{} cannot be read: {error}",
+                    pem.display()
+                ));
+            }
         };
         let certificate = match Certificate::from_pem(text.as_bytes()) {
             Ok(certificate) => certificate,

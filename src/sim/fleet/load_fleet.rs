@@ -1,6 +1,7 @@
 //! The fleet of `sluice simulate`: its devices, their registrations, and their faults.
 //!
-//! It publishes nothing. It derives tokens from a secret that lives as long as the process, and stores none.
+//! It publishes nothing. It derives tokens from a secret that lives as long as the process, and
+//! stores none.
 
 use sha2::{Digest, Sha256};
 
@@ -39,7 +40,8 @@ pub const USUAL_FAULTS: [Reason; 11] = [
 ];
 
 /// Faults that need a fleet with tokens.
-pub const TOKEN_FAULTS: [Reason; 3] = [Reason::TokenNotSet, Reason::TokenMissing, Reason::TokenInvalid];
+pub const TOKEN_FAULTS: [Reason; 3] =
+    [Reason::TokenNotSet, Reason::TokenMissing, Reason::TokenInvalid];
 
 /// Faults simulated only on request.
 pub const DEAR_FAULTS: [Reason; 2] = [Reason::PayloadTooLarge, Reason::StoreRejected];
@@ -107,7 +109,8 @@ impl LoadFleet {
 
     /// The good devices, in order.
     pub fn good(&self) -> impl Iterator<Item = LoadDevice> {
-        let profiles = self.spec.profile.map_or(PayloadProfile::ALL.to_vec(), |profile| vec![profile]);
+        let profiles =
+            self.spec.profile.map_or(PayloadProfile::ALL.to_vec(), |profile| vec![profile]);
         (0..self.spec.devices).map(move |number| LoadDevice {
             tenant: tenant(number % self.spec.tenants),
             device: format!("d-{number:06}"),
@@ -130,7 +133,10 @@ impl LoadFleet {
 
     /// The devices to register.
     pub fn registrations(&self) -> Vec<DeviceToEnroll> {
-        let known = self.good().chain(self.bad()).filter(|member| member.fault != Some(Reason::UnregisteredDevice));
+        let known = self
+            .good()
+            .chain(self.bad())
+            .filter(|member| member.fault != Some(Reason::UnregisteredDevice));
         known.map(|member| self.registration(member)).collect()
     }
 
@@ -143,7 +149,16 @@ impl LoadFleet {
         };
         let LoadDevice { tenant, device, site, profile, fault } = member;
         let LoadFleetSpec { largest, at_least_once, .. } = self.spec;
-        PayloadWriter { tenant, device, site, token, profile: *profile, fault: *fault, largest, at_least_once }
+        PayloadWriter {
+            tenant,
+            device,
+            site,
+            token,
+            profile: *profile,
+            fault: *fault,
+            largest,
+            at_least_once,
+        }
     }
 
     fn registration(&self, member: LoadDevice) -> DeviceToEnroll {
@@ -155,11 +170,19 @@ impl LoadFleet {
             _ => DeviceStatus::Active,
         };
         let certificate = self.spec.auth == Auth::Certificate && !self.spec.is_issued;
-        DeviceToEnroll { tenant: member.tenant, device: member.device, site: member.site, status, token, certificate }
+        DeviceToEnroll {
+            tenant: member.tenant,
+            device: member.device,
+            site: member.site,
+            status,
+            token,
+            certificate,
+        }
     }
 
     fn token(&self, member: &LoadDevice) -> String {
-        let made = Sha256::new().chain_update(self.secret).chain_update(&member.tenant).chain_update("/");
+        let made =
+            Sha256::new().chain_update(self.secret).chain_update(&member.tenant).chain_update("/");
         hex(&made.chain_update(&member.device).finalize()[..TOKEN_DIGITS / 2])
     }
 }
@@ -177,7 +200,8 @@ impl LoadDevice {
         DeviceKey::new(&self.tenant, self.device.as_str())
     }
 
-    /// Whether the registry does not know its certificate, because it knows no such device or issues it none.
+    /// Whether the registry does not know its certificate, because it knows no such device or
+    /// issues it none.
     pub fn is_stray(&self) -> bool {
         matches!(self.fault, Some(Reason::UnregisteredDevice | Reason::DeviceRevoked))
     }
@@ -216,14 +240,23 @@ mod tests {
             let sent = fleet.payload_writer(&member).token.unwrap();
             assert_eq!(known.token, Some(TokenHash(Sha256::digest(sent).into())));
         }
-        assert_eq!(registered.iter().filter(|known| known.token.is_none()).count(), 1, "TOKEN_NOT_SET_IN_REGISTRY");
-        assert_eq!(registered.iter().filter(|known| known.status != DeviceStatus::Active).count(), 2);
+        assert_eq!(
+            registered.iter().filter(|known| known.token.is_none()).count(),
+            1,
+            "TOKEN_NOT_SET_IN_REGISTRY"
+        );
+        assert_eq!(
+            registered.iter().filter(|known| known.status != DeviceStatus::Active).count(),
+            2
+        );
     }
 
     #[test]
     fn with_certificates_no_token_is_made() {
         let fleet = fleet(Auth::Certificate);
-        assert!(fleet.registrations().iter().all(|known| known.certificate && known.token.is_none()));
+        assert!(
+            fleet.registrations().iter().all(|known| known.certificate && known.token.is_none())
+        );
         assert!(fleet.good().all(|member| fleet.payload_writer(&member).token.is_none()));
     }
 }

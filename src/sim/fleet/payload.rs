@@ -1,6 +1,8 @@
-//! Payloads of simulated devices: encoded once for each device, then only digits are patched in place.
+//! Payloads of simulated devices: encoded once for each device, then only digits are patched in
+//! place.
 //!
-//! Every varying value has a fixed width, so offsets stay valid. It knows no connection and no registry.
+//! Every varying value has a fixed width, so offsets stay valid. It knows no connection and no
+//! registry.
 
 use serde_json::{Map, Value, json};
 
@@ -164,7 +166,8 @@ impl PayloadDigits {
                 write_decimal(&mut place[..width(high, decimals)], u64::from(*value), decimals);
             }
             Self::Count { low, step, .. } => {
-                *value = if *value >= 10 * low - step - 1 { low } else { *value + 1 + rng.below(step) };
+                *value =
+                    if *value >= 10 * low - step - 1 { low } else { *value + 1 + rng.below(step) };
                 write_decimal(&mut place[..width(low, 0)], u64::from(*value), 0);
             }
             Self::Either { words, .. } => {
@@ -195,7 +198,8 @@ impl PayloadWriter<'_> {
             let found = payload.find(&format!("\"{key}\":"))?;
             u16::try_from(found + key.len() + 3).ok()
         };
-        let moving = !matches!(self.fault, Some(Reason::BadTimestamp | Reason::TimestampOutOfRange));
+        let moving =
+            !matches!(self.fault, Some(Reason::BadTimestamp | Reason::TimestampOutOfRange));
         let [one, other] = self.profile.digits();
         Ok(PayloadTemplate {
             packet: Packet::new(&topic, payload.as_bytes(), self.at_least_once)?,
@@ -225,7 +229,9 @@ impl PayloadWriter<'_> {
         }
         set("metrics", Value::Object(self.profile.metrics()));
         match self.fault {
-            Some(Reason::PayloadTooLarge) => set("metrics", json!({ "noise": "x".repeat(self.largest) })),
+            Some(Reason::PayloadTooLarge) => {
+                set("metrics", json!({ "noise": "x".repeat(self.largest) }))
+            }
             Some(Reason::BadPayload) => set("metrics", json!("none")),
             Some(Reason::UnsupportedVersion) => set("version", json!("9")),
             Some(Reason::TenantMismatch) => set("tenant_id", json!("somebody-else")),
@@ -252,7 +258,9 @@ impl PayloadTemplate {
         if let Some(at) = self.seq {
             write_decimal(&mut payload[at.into()..][..SEQ_DIGITS], seq.unsigned_abs(), 0);
         }
-        for ((digit, value), place) in self.profile.digits().iter().zip(&mut self.values).zip(self.digits) {
+        for ((digit, value), place) in
+            self.profile.digits().iter().zip(&mut self.values).zip(self.digits)
+        {
             if let Some(at) = place {
                 digit.advance(value, rng, &mut payload[at.into()..]);
             }
@@ -266,7 +274,10 @@ impl PayloadTemplate {
 impl PayloadStamp {
     /// Formats `now`.
     pub fn new(now: Timestamp) -> Self {
-        Self { second: now.micros().div_euclid(MICROS_PER_SECOND), text: now.to_string().into_bytes() }
+        Self {
+            second: now.micros().div_euclid(MICROS_PER_SECOND),
+            text: now.to_string().into_bytes(),
+        }
     }
 
     /// Updates the text to `now`.
@@ -327,7 +338,16 @@ mod tests {
     fn payload_writer(profile: PayloadProfile, fault: Option<Reason>) -> PayloadWriter<'static> {
         let token = Some("0123456789abcdef".into());
         let (tenant, device, site) = ("sim-00", "d-000001", "north");
-        PayloadWriter { tenant, device, site, token, profile, fault, largest: 500, at_least_once: true }
+        PayloadWriter {
+            tenant,
+            device,
+            site,
+            token,
+            profile,
+            fault,
+            largest: 500,
+            at_least_once: true,
+        }
     }
 
     #[test]
@@ -342,7 +362,10 @@ mod tests {
                 let seq = 1_790_000_000_000_000_000 + number;
                 let payload = template.render(&stamp, seq, &mut rng).payload_mut().to_vec();
                 let said: Value = serde_json::from_slice(&payload).unwrap();
-                assert_eq!((said["seq"].as_i64(), said["ts"].as_str()), (Some(seq), Some(now.to_string().as_str())));
+                assert_eq!(
+                    (said["seq"].as_i64(), said["ts"].as_str()),
+                    (Some(seq), Some(now.to_string().as_str()))
+                );
                 if let Some(temperature) = said["metrics"]["temperature_c"].as_f64() {
                     assert!((10.0..=45.0).contains(&temperature), "{temperature}");
                 }
@@ -357,8 +380,10 @@ mod tests {
     fn every_fault_is_a_message_that_can_be_patched() {
         let (stamp, mut rng) = (PayloadStamp::new(NOW), PayloadRng::new(1));
         for fault in Reason::ALL {
-            let mut template = payload_writer(PayloadProfile::Door, Some(fault)).template(NOW).unwrap();
-            let payload = template.render(&stamp, 1_790_000_000_000_000_000, &mut rng).payload_mut();
+            let mut template =
+                payload_writer(PayloadProfile::Door, Some(fault)).template(NOW).unwrap();
+            let payload =
+                template.render(&stamp, 1_790_000_000_000_000_000, &mut rng).payload_mut();
             let said: Value = serde_json::from_slice(payload).unwrap();
             assert_eq!(said["seq"], 1_790_000_000_000_000_000_i64, "{fault}");
         }

@@ -21,7 +21,8 @@ const DEVICES: u32 = 1000;
 /// Default of `--devices` with `--tls`.
 const TLS_DEVICES: u32 = 100;
 
-/// Most devices with `--tls`: each has its own connection, and a process may have 1024 files open by default.
+/// Most devices with `--tls`: each has its own connection, and a process may have 1024 files open
+/// by default.
 const TLS_DEVICES_MAX: u32 = 500;
 
 /// How large the fleet is, how it publishes, and what is looked at afterwards.
@@ -52,16 +53,19 @@ pub struct SimulateArgs {
     /// QoS 1 messages of a connection that wait for their PUBACK at once
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) window: u16,
-    /// Each device connects by TLS as itself, with a certificate that the registry issues, at `BROKER_PROBE_ADDR`
+    /// Each device connects by TLS as itself, with a certificate that the registry issues, at
+    /// `BROKER_PROBE_ADDR`
     #[arg(long)]
     pub(super) tls: bool,
     /// With --tls: where the devices' certificates and keys are kept, for the next run too
     #[arg(long, value_name = "DIR", default_value = "sluice-simulate")]
     pub(super) certificates: PathBuf,
-    /// How devices prove who they are; token when not given, with --tls certificate, and nothing else
+    /// How devices prove who they are; token when not given, with --tls certificate, and nothing
+    /// else
     #[arg(long, value_enum, value_name = "HOW")]
     auth: Option<Auth>,
-    /// Leave the registry as it is: an earlier run with the same fleet has registered it; not with tokens, which each run makes anew
+    /// Leave the registry as it is: an earlier run with the same fleet has registered it; not with
+    /// tokens, which each run makes anew
     #[arg(long)]
     pub(super) keep: bool,
     /// What devices measure; all kinds in turn when not given
@@ -70,7 +74,8 @@ pub struct SimulateArgs {
     /// The share of messages that must be refused, 0 to 1
     #[arg(long, value_name = "FRACTION", default_value_t = 0.0, value_parser = read_fraction)]
     pub(super) bad: f64,
-    /// Why they must be refused, as quarantine names it; when not given, all reasons that cost the broker no more than a good message
+    /// Why they must be refused, as quarantine names it; when not given, all reasons that cost the
+    /// broker no more than a good message
     #[arg(long, value_name = "REASON,..", value_delimiter = ',', value_parser = read_reason)]
     reasons: Vec<Reason>,
     /// Send each second's messages at once
@@ -79,10 +84,12 @@ pub struct SimulateArgs {
     /// Read the tables back afterwards, and fail when a message is missing or doubled
     #[arg(long)]
     pub(super) verify: bool,
-    /// With --verify: publish nothing, and look for what this summary of an earlier run says (a file that --json wrote)
+    /// With --verify: publish nothing, and look for what this summary of an earlier run says (a
+    /// file that --json wrote)
     #[arg(long, value_name = "FILE", requires = "verify")]
     pub(super) of: Option<PathBuf>,
-    /// Publish nothing: remove all tenants sluice-sim-..., with their devices, and revoke their certificates; what they sent stays
+    /// Publish nothing: remove all tenants sluice-sim-..., with their devices, and revoke their
+    /// certificates; what they sent stays
     #[arg(long, conflicts_with = "verify")]
     pub(super) disband: bool,
     /// Print the summary as JSON; the same as --output json
@@ -117,7 +124,9 @@ impl SimulateArgs {
             faults.extend(USUAL_FAULTS);
             faults.extend(TOKEN_FAULTS.iter().filter(|_| auth == Auth::Token));
         }
-        if let Some(fault) = faults.iter().find(|fault| TOKEN_FAULTS.contains(fault) && auth != Auth::Token) {
+        if let Some(fault) =
+            faults.iter().find(|fault| TOKEN_FAULTS.contains(fault) && auth != Auth::Token)
+        {
             return Err(Failure::usage(format!("{fault} can only be provoked with --auth token")));
         }
         Ok(LoadFleetSpec {
@@ -146,13 +155,20 @@ impl SimulateArgs {
 // === private helpers ===
 
 fn read_fraction(text: &str) -> Result<f64, &'static str> {
-    text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or("expected a number from 0 to 1")
+    text.parse()
+        .ok()
+        .filter(|share| (0.0..=1.0).contains(share))
+        .ok_or("expected a number from 0 to 1")
 }
 
 fn read_reason(text: &str) -> Result<Reason, String> {
     let known: Vec<_> = [&USUAL_FAULTS[..], &TOKEN_FAULTS, &DEAR_FAULTS].concat();
-    let found = Reason::from_label(&text.to_ascii_uppercase()).filter(|reason| known.contains(reason));
+    let found =
+        Reason::from_label(&text.to_ascii_uppercase()).filter(|reason| known.contains(reason));
     found.ok_or_else(|| {
-        format!("expected one of {}", known.iter().map(|reason| reason.label()).collect::<Vec<_>>().join(", "))
+        format!(
+            "expected one of {}",
+            known.iter().map(|reason| reason.label()).collect::<Vec<_>>().join(", ")
+        )
     })
 }

@@ -1,7 +1,7 @@
 //! Assigns simulated devices to connections, with their share of the rate.
 //!
-//! [`shared`]: a few connections of `MQTT_USERNAME` divide the devices. [`own`]: each device connects as itself, which a
-//! broker with client certificates requires. It publishes nothing.
+//! [`shared`]: a few connections of `MQTT_USERNAME` divide the devices. [`own`]: each device
+//! connects as itself, which a broker with client certificates requires. It publishes nothing.
 
 use std::time::Duration;
 
@@ -18,7 +18,8 @@ use crate::sim::fleet::device_listener::{DeviceListener, device_lost};
 use crate::sim::fleet::load_fleet::LoadFleet;
 use crate::sim::fleet::payload::PayloadTemplate;
 
-/// Sequence numbers for each second of a run. A run starts at its time in nanoseconds, so two runs share no number.
+/// Sequence numbers for each second of a run. A run starts at its time in nanoseconds, so two runs
+/// share no number.
 const NUMBERS_PER_SECOND: i64 = 1_000_000_000;
 
 /// A run uses half of them, so that one that ends late shares none with the next.
@@ -49,8 +50,8 @@ struct PaceShare {
     slots: usize,
 }
 
-/// Divides the good devices among a few connections. Every connection publishes for every faulty device, because there is
-/// one of each kind.
+/// Divides the good devices among a few connections. Every connection publishes for every faulty
+/// device, because there is one of each kind.
 pub fn shared(
     args: &SimulateArgs,
     broker: &BrokerConfig,
@@ -67,11 +68,14 @@ pub fn shared(
             own.map(|member| fleet.payload_writer(member).template(began)).collect();
         let mut bad = Vec::new();
         for member in fleet.bad() {
-            bad.extend(
-                member.fault().zip(Some(fleet.payload_writer(&member).template(began).map_err(encoding_failure)?)),
-            );
+            bad.extend(member.fault().zip(Some(
+                fleet.payload_writer(&member).template(began).map_err(encoding_failure)?,
+            )));
         }
-        let config = BrokerConfig { client_id: format!("{}-sim-{number}", broker.client_id), ..broker.clone() };
+        let config = BrokerConfig {
+            client_id: format!("{}-sim-{number}", broker.client_id),
+            ..broker.clone()
+        };
         let good = good.map_err(encoding_failure)?;
         all.push(DeviceSlot { device: None, config, good, bad, pace: share.pace(args, number) });
     }
@@ -91,12 +95,17 @@ pub fn own(
     let rate = f64::from(args.rate);
     let bad_messages = args.messages.map(|all| share_of(all, of_bad));
     let good_messages = args.messages.zip(bad_messages).map(|(all, bad)| all - bad);
-    let behaving = PaceShare { rate: rate * (1.0 - of_bad), messages: good_messages, bad: 0.0, slots: good };
+    let behaving =
+        PaceShare { rate: rate * (1.0 - of_bad), messages: good_messages, bad: 0.0, slots: good };
     let faulty = PaceShare { rate: rate * of_bad, messages: bad_messages, bad: 1.0, slots: bad };
     let mut all = Vec::new();
-    for (number, (member, certificate)) in fleet.good().chain(fleet.bad()).zip(certificates).enumerate() {
-        let (device, config) =
-            (Some(certificate.device.to_string()), listener.connection(&certificate.device, &certificate.pem));
+    for (number, (member, certificate)) in
+        fleet.good().chain(fleet.bad()).zip(certificates).enumerate()
+    {
+        let (device, config) = (
+            Some(certificate.device.to_string()),
+            listener.connection(&certificate.device, &certificate.pem),
+        );
         let template = fleet.payload_writer(&member).template(began).map_err(encoding_failure)?;
         let slot = match member.fault() {
             None => (vec![template], Vec::new(), behaving.pace(args, number)),
@@ -116,7 +125,8 @@ pub async fn connect(
     figures: &SharedFigures,
 ) -> Result<Vec<LoadConnection>, Failure> {
     let count = i64::try_from(slots.len()).unwrap_or(i64::MAX);
-    let numbers = NUMBERS_MAX.min(NUMBERS_USED / KINDS / count.max(1)) * i64::from(args.seconds + 1);
+    let numbers =
+        NUMBERS_MAX.min(NUMBERS_USED / KINDS / count.max(1)) * i64::from(args.seconds + 1);
     let mut first = began.micros() * (NUMBERS_PER_SECOND / MICROS_PER_SECOND);
     let mut connections = Vec::new();
     for DeviceSlot { device, config, good, bad, pace } in slots {
@@ -164,12 +174,20 @@ impl PaceShare {
 
 // === private helpers ===
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a count")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a count"
+)]
 fn share_of(all: u64, share: f64) -> u64 {
     ((all as f64 * share).round() as u64).min(all)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it stands where map_err wants a function of the value")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it stands where map_err wants a function of the value"
+)]
 fn encoding_failure(trouble: BrokerError) -> Failure {
     Failure::new(Exit::Internal, trouble.to_string())
 }

@@ -1,6 +1,8 @@
-//! One connection of the simulated fleet: its devices publish in turn, at a rate, each message with its own number.
+//! One connection of the simulated fleet: its devices publish in turn, at a rate, each message with
+//! its own number.
 //!
-//! It does not reconnect: after a broken connection the simulation could not say what is missing, so it ends.
+//! It does not reconnect: after a broken connection the simulation could not say what is missing,
+//! so it ends.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +22,8 @@ use crate::sim::fleet::payload::{PayloadRng, PayloadStamp, PayloadTemplate};
 /// Shortest wait between two rounds; timers are no finer.
 const TICK: Duration = Duration::from_millis(1);
 
-/// At full rate, PUBACKs are collected for this long and read at once: waking for each would cost more than publishing.
+/// At full rate, PUBACKs are collected for this long and read at once: waking for each would cost
+/// more than publishing.
 const GATHER: Duration = Duration::from_millis(4);
 
 /// Seconds of late messages that are caught up; older ones are never created.
@@ -148,8 +151,13 @@ impl SharedFigures {
 // === impl LoadConnection ===
 
 impl LoadConnection {
-    /// Publishes until its limit or `stop`, waits for all PUBACKs, and sends the result to `ledgers`.
-    pub async fn run(self, stop: CancellationToken, ledgers: mpsc::Sender<Result<SentNumbers, BrokerError>>) {
+    /// Publishes until its limit or `stop`, waits for all PUBACKs, and sends the result to
+    /// `ledgers`.
+    pub async fn run(
+        self,
+        stop: CancellationToken,
+        ledgers: mpsc::Sender<Result<SentNumbers, BrokerError>>,
+    ) {
         let result = SendLoop::new(self).run(&stop).await;
         // The receiver may be gone after another connection failed.
         let _ = ledgers.send(result).await;
@@ -197,7 +205,9 @@ impl SendLoop {
             }
             Ok(())
         };
-        let late = |_| Err(BrokerError::NoAnswer { packet: "PUBLISH", seconds: ANSWER_PATIENCE.as_secs() });
+        let late = |_| {
+            Err(BrokerError::NoAnswer { packet: "PUBLISH", seconds: ANSWER_PATIENCE.as_secs() })
+        };
         tokio::time::timeout(ANSWER_PATIENCE, answering).await.unwrap_or_else(late)?;
         self.connection.publisher.close().await?;
         Ok(self.ledger)
@@ -212,8 +222,11 @@ impl SendLoop {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts")]
     fn due(&mut self) -> usize {
         let room = self.connection.publisher.room() as u64;
-        let left = self.connection.pace.messages.map_or(u64::MAX, |messages| messages - self.produced);
-        let Some(per_second) = self.connection.pace.per_second else { return room.min(left) as usize };
+        let left =
+            self.connection.pace.messages.map_or(u64::MAX, |messages| messages - self.produced);
+        let Some(per_second) = self.connection.pace.per_second else {
+            return room.min(left) as usize;
+        };
         let elapsed = self.started.elapsed().as_secs_f64();
         let elapsed = if self.connection.pace.burst { elapsed.floor() + 1.0 } else { elapsed };
         let scheduled = (elapsed * per_second) as u64;
@@ -241,7 +254,8 @@ impl SendLoop {
     }
 
     fn push_good(&mut self) -> bool {
-        self.good_index = if self.good_index + 1 < self.connection.good.len() { self.good_index + 1 } else { 0 };
+        self.good_index =
+            if self.good_index + 1 < self.connection.good.len() { self.good_index + 1 } else { 0 };
         let (now, seq) = (self.micros(), self.connection.first + self.ledger.good.cast_signed());
         self.ledger.good += 1;
         let packet = self.connection.good[self.good_index].render(&self.stamp, seq, &mut self.rng);
@@ -250,7 +264,8 @@ impl SendLoop {
 
     fn push_bad(&mut self) -> bool {
         self.bad_due -= 1.0;
-        self.bad_index = if self.bad_index + 1 < self.connection.bad.len() { self.bad_index + 1 } else { 0 };
+        self.bad_index =
+            if self.bad_index + 1 < self.connection.bad.len() { self.bad_index + 1 } else { 0 };
         let (now, seq) = (self.micros(), self.connection.first_bad + self.bad_sent);
         self.bad_sent += 1;
         let (_, template) = &mut self.connection.bad[self.bad_index];
@@ -280,7 +295,8 @@ impl SendLoop {
                 Ok(())
             }
             Some(per_second) => {
-                let apart = Duration::from_secs_f64(1.0 / per_second).clamp(TICK, Duration::from_millis(100));
+                let apart = Duration::from_secs_f64(1.0 / per_second)
+                    .clamp(TICK, Duration::from_millis(100));
                 let next = Instant::now() + apart;
                 while Instant::now() < next {
                     tokio::select! {

@@ -1,4 +1,5 @@
-//! What the simulator shows: a bar that is redrawn in place on a terminal, a line each second elsewhere, and the summary.
+//! What the simulator shows: a bar that is redrawn in place on a terminal, a line each second
+//! elsewhere, and the summary.
 //!
 //! It formats figures and decides nothing.
 
@@ -82,7 +83,12 @@ impl LoadProgress {
         }
     }
 
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "0 to 24")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "0 to 24"
+    )]
     fn bar(&self, at: Duration) -> String {
         let share = (at.as_secs_f64() / self.span.as_secs_f64()).min(1.0);
         let full = (share * BAR as f64) as usize;
@@ -97,10 +103,15 @@ impl LoadSummary {
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![
             format!("sent         {} in {:.1} s, {:.0}/s", self.sent, self.seconds, self.rate),
-            format!("acknowledged {} (nobody had subscribed to {} of them)", self.acknowledged, self.unheard),
+            format!(
+                "acknowledged {} (nobody had subscribed to {} of them)",
+                self.acknowledged, self.unheard
+            ),
             format!("refused      {}", self.refused),
         ];
-        lines.extend(self.latency.map(|latency| format!("latency      {latency}, from PUBLISH to PUBACK")));
+        lines.extend(
+            self.latency.map(|latency| format!("latency      {latency}, from PUBLISH to PUBACK")),
+        );
         lines.extend(self.findings.iter().flat_map(VerifyFindings::lines));
         lines
     }

@@ -1,4 +1,5 @@
-//! Compares what was sent with what the tables hold: missing and doubled numbers by range, refusals by reason.
+//! Compares what was sent with what the tables hold: missing and doubled numbers by range, refusals
+//! by reason.
 //!
 //! It waits while the tables change, and only reads.
 
@@ -21,7 +22,8 @@ const READ_EVERY: Duration = Duration::from_millis(500);
 /// Most ranges listed; the counts cover all.
 const LISTED: usize = 20;
 
-/// Seconds before the start that are searched too: a device reads its clock before it numbers a message.
+/// Seconds before the start that are searched too: a device reads its clock before it numbers a
+/// message.
 const MARGIN_SECONDS: i64 = 5;
 
 /// What a simulation sent, as far as verification needs it.
@@ -93,7 +95,11 @@ async fn compare_once(readback: &mut Readback, sent: &Sent) -> Result<VerifyFind
 // === impl Sent ===
 
 impl Sent {
-    fn compare(&self, found: &[NumberRange], quarantined: &BTreeMap<String, i64>) -> VerifyFindings {
+    fn compare(
+        &self,
+        found: &[NumberRange],
+        quarantined: &BTreeMap<String, i64>,
+    ) -> VerifyFindings {
         let mut findings = VerifyFindings::default();
         let mut refused = self.refused.clone();
         refused.sort_unstable();
@@ -140,19 +146,26 @@ impl VerifyFindings {
             self.stored, self.expected, self.missing, self.doubled
         )];
         let missing = self.missing_numbers.iter();
-        lines.extend(missing.map(|(first, last)| format!("missing      seq {}", range(*first, *last))));
-        let doubled = self.doubled_numbers.iter();
         lines.extend(
-            doubled.map(|(first, last, rows)| format!("doubled      seq {}, {rows} rows each", range(*first, *last))),
+            missing.map(|(first, last)| format!("missing      seq {}", range(*first, *last))),
         );
+        let doubled = self.doubled_numbers.iter();
+        lines.extend(doubled.map(|(first, last, rows)| {
+            format!("doubled      seq {}, {rows} rows each", range(*first, *last))
+        }));
         for (reason, (expected, found)) in &self.quarantined {
-            let verdict = if expected == found { "as expected".to_owned() } else { format!("{expected} expected") };
+            let verdict = if expected == found {
+                "as expected".to_owned()
+            } else {
+                format!("{expected} expected")
+            };
             lines.push(format!("quarantined  {reason} {found}, {verdict}"));
         }
         lines
     }
 
-    /// Records the numbers `first..=last` as missing, without the `refused` ones. An empty range records nothing.
+    /// Records the numbers `first..=last` as missing, without the `refused` ones. An empty range
+    /// records nothing.
     fn miss(&mut self, first: i64, last: i64, refused: &[i64]) {
         let from = refused.partition_point(|number| *number < first);
         let to = refused.partition_point(|number| *number <= last);
@@ -192,12 +205,17 @@ mod tests {
 
     #[test]
     fn what_is_missing_and_what_is_doubled_is_said_by_number() {
-        let sent = Sent { numbers: vec![(100, 199), (500, 509)], refused: vec![150, 505], ..Sent::default() };
+        let sent = Sent {
+            numbers: vec![(100, 199), (500, 509)],
+            refused: vec![150, 505],
+            ..Sent::default()
+        };
         let whole = found(&[(100, 149, 1), (151, 199, 1), (500, 504, 1), (506, 509, 1)]);
         let findings = sent.compare(&whole, &BTreeMap::new());
         assert!(findings.complete, "{findings:?}");
         assert_eq!((findings.expected, findings.stored), (108, 108));
-        let torn = found(&[(100, 110, 1), (111, 112, 2), (120, 149, 1), (151, 199, 1), (500, 503, 1)]);
+        let torn =
+            found(&[(100, 110, 1), (111, 112, 2), (120, 149, 1), (151, 199, 1), (500, 503, 1)]);
         let findings = sent.compare(&torn, &BTreeMap::new());
         assert_eq!(findings.missing_numbers, [(113, 119), (504, 504), (506, 509)]);
         assert_eq!(findings.doubled_numbers, [(111, 112, 2)]);
@@ -207,13 +225,22 @@ mod tests {
     #[test]
     fn refusals_are_compared_with_those_before() {
         let reasons = |counts: &[(&str, i64)]| {
-            counts.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect::<BTreeMap<_, _>>()
+            counts
+                .iter()
+                .map(|(reason, count)| ((*reason).to_owned(), *count))
+                .collect::<BTreeMap<_, _>>()
         };
-        let sent =
-            Sent { bad: reasons(&[("A", 3)]), quarantined_before: reasons(&[("A", 4), ("B", 1)]), ..Sent::default() };
+        let sent = Sent {
+            bad: reasons(&[("A", 3)]),
+            quarantined_before: reasons(&[("A", 4), ("B", 1)]),
+            ..Sent::default()
+        };
         assert!(sent.compare(&[], &reasons(&[("A", 7), ("B", 1)])).complete);
         let findings = sent.compare(&[], &reasons(&[("A", 6), ("B", 2)]));
-        assert_eq!(findings.quarantined, BTreeMap::from([("A".into(), (3, 2)), ("B".into(), (0, 1))]));
+        assert_eq!(
+            findings.quarantined,
+            BTreeMap::from([("A".into(), (3, 2)), ("B".into(), (0, 1))])
+        );
         assert!(!findings.complete);
     }
 }

@@ -1,4 +1,5 @@
-//! Stores the broker session of each client id: one row, read at start and written when the session changes.
+//! Stores the broker session of each client id: one row, read at start and written when the session
+//! changes.
 //!
 //! It knows no MQTT. Only the start waits for it: a late or lost row costs no message.
 
@@ -21,7 +22,8 @@ const RETRY: Duration = Duration::from_secs(5);
 /// Upper bound of the last write after the daemon stops.
 const LAST_ROW: Duration = Duration::from_secs(2);
 
-const RECALL: &str = "SELECT broker, subscribed_at, filters FROM broker_sessions WHERE client_id = $1";
+const RECALL: &str =
+    "SELECT broker, subscribed_at, filters FROM broker_sessions WHERE client_id = $1";
 
 const EXPECT: &str = "INSERT INTO broker_sessions (client_id, filters) VALUES ($1, ARRAY[$2]) \
     ON CONFLICT (client_id) DO UPDATE SET filters = array_append(broker_sessions.filters, $2)";
@@ -37,8 +39,8 @@ struct SessionRow {
     filters: Vec<String>,
 }
 
-/// Reads the stored session of `client_id`. `filter` is stored before the SUBSCRIBE is sent, so that a run killed in between
-/// leaves no unknown subscription.
+/// Reads the stored session of `client_id`. `filter` is stored before the SUBSCRIBE is sent, so
+/// that a run killed in between leaves no unknown subscription.
 pub async fn recall(pool: &PgPool, client_id: &str, filter: &str) -> Result<SessionMemory, Outage> {
     let query = sqlx::query_as(RECALL).bind(client_id).fetch_optional(pool);
     let memory: SessionMemory = answer(query).await?.map(SessionRow::into).unwrap_or_default();
@@ -49,8 +51,14 @@ pub async fn recall(pool: &PgPool, client_id: &str, filter: &str) -> Result<Sess
     Ok(memory)
 }
 
-/// Writes the latest state of the session until its sender is dropped. Retries failed writes until `stop`.
-pub async fn keep(pool: PgPool, client_id: String, mut news: watch::Receiver<SessionMemory>, stop: CancellationToken) {
+/// Writes the latest state of the session until its sender is dropped. Retries failed writes until
+/// `stop`.
+pub async fn keep(
+    pool: PgPool,
+    client_id: String,
+    mut news: watch::Receiver<SessionMemory>,
+    stop: CancellationToken,
+) {
     let mut spell = OutageLog::default();
     while news.changed().await.is_ok() {
         loop {
@@ -79,7 +87,8 @@ pub async fn keep(pool: PgPool, client_id: String, mut news: watch::Receiver<Ses
 
 impl From<SessionRow> for SessionMemory {
     fn from(SessionRow { broker, subscribed_at, filters }: SessionRow) -> Self {
-        let subscribed = broker.zip(subscribed_at).map(|(broker, at)| Subscribed { broker, at: at.into() });
+        let subscribed =
+            broker.zip(subscribed_at).map(|(broker, at)| Subscribed { broker, at: at.into() });
         Self { subscribed, filters }
     }
 }
@@ -87,7 +96,8 @@ impl From<SessionRow> for SessionMemory {
 // --- private helpers ---
 
 async fn note(pool: &PgPool, client_id: &str, memory: &SessionMemory) -> Result<(), Outage> {
-    let (broker, at) = memory.subscribed.as_ref().map(|last| (last.broker.as_str(), last.at.to_utc())).unzip();
+    let (broker, at) =
+        memory.subscribed.as_ref().map(|last| (last.broker.as_str(), last.at.to_utc())).unzip();
     let query = sqlx::query(NOTE).bind(client_id).bind(broker).bind(at).bind(&memory.filters);
     answer(query.execute(pool)).await?;
     Ok(())

@@ -32,8 +32,8 @@ pub struct GuestRow {
     pub expires_at: Timestamp,
 }
 
-/// Inserts `row` unless `bound` credentials are valid; returns whether it did. Replicas that insert at the same moment may
-/// exceed the bound by their number.
+/// Inserts `row` unless `bound` credentials are valid; returns whether it did. Replicas that insert
+/// at the same moment may exceed the bound by their number.
 pub async fn add(pool: &PgPool, id: Uuid, row: &GuestRow, bound: u32) -> Result<bool, Outage> {
     let added = sqlx::query(ADD)
         .bind(id)
@@ -48,19 +48,31 @@ pub async fn add(pool: &PgPool, id: Uuid, row: &GuestRow, bound: u32) -> Result<
 
 /// Finds the credential `id`, also one that has ended and is not deleted yet.
 pub async fn find(pool: &PgPool, id: Uuid) -> Result<Option<GuestRow>, Outage> {
-    let query = sqlx::query_as("SELECT token_sha256, expires_at FROM guest_credentials WHERE guest_id = $1");
-    let found: Option<(Vec<u8>, DateTime<Utc>)> = query.bind(id).fetch_optional(pool).await.map_err(outage)?;
+    let query = sqlx::query_as(
+        "SELECT token_sha256, expires_at FROM guest_credentials WHERE guest_id = $1",
+    );
+    let found: Option<(Vec<u8>, DateTime<Utc>)> =
+        query.bind(id).fetch_optional(pool).await.map_err(outage)?;
     // A check of the table allows this length only.
     Ok(found.and_then(|(token, end)| {
-        Some(GuestRow { token: TokenHash(token.try_into().ok()?), expires_at: Timestamp::from(end) })
+        Some(GuestRow {
+            token: TokenHash(token.try_into().ok()?),
+            expires_at: Timestamp::from(end),
+        })
     }))
 }
 
-/// Deletes credentials that have ended; returns their number. Replicas may call it at the same time.
+/// Deletes credentials that have ended; returns their number. Replicas may call it at the same
+/// time.
 pub async fn purge(pool: &PgPool) -> Result<u64, Outage> {
     let mut purged = 0;
     for _ in 0..PURGES {
-        let done = sqlx::query(PURGE).bind(PURGED_AT_ONCE).execute(pool).await.map_err(outage)?.rows_affected();
+        let done = sqlx::query(PURGE)
+            .bind(PURGED_AT_ONCE)
+            .execute(pool)
+            .await
+            .map_err(outage)?
+            .rows_affected();
         purged += done;
         if done < PURGED_AT_ONCE.unsigned_abs() {
             break;

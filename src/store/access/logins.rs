@@ -51,10 +51,12 @@ impl PgLogbook {
 impl Logbook for PgLogbook {
     async fn keep(&self, logins: &[BrokerLogin]) -> Result<(), Outage> {
         let texts = |text: fn(&BrokerLogin) -> &str| logins.iter().map(text).collect::<Vec<_>>();
-        let lists =
-            |list: fn(&BrokerLogin) -> &[Box<str>]| logins.iter().map(|login| json(list(login))).collect::<Vec<_>>();
-        let times =
-            |time: fn(&BrokerLogin) -> Timestamp| logins.iter().map(|login| time(login).to_utc()).collect::<Vec<_>>();
+        let lists = |list: fn(&BrokerLogin) -> &[Box<str>]| {
+            logins.iter().map(|login| json(list(login))).collect::<Vec<_>>()
+        };
+        let times = |time: fn(&BrokerLogin) -> Timestamp| {
+            logins.iter().map(|login| time(login).to_utc()).collect::<Vec<_>>()
+        };
         let query = sqlx::query(KEEP)
             .bind(texts(|login| &login.username))
             .bind(texts(|login| &login.client_id))
@@ -64,7 +66,12 @@ impl Logbook for PgLogbook {
             .bind(lists(|login| &login.scopes))
             .bind(times(|login| login.at))
             .bind(times(|login| login.expires_at))
-            .bind(logins.iter().map(|login| login.proved_by.map(|proof| proof.to_vec())).collect::<Vec<_>>());
+            .bind(
+                logins
+                    .iter()
+                    .map(|login| login.proved_by.map(|proof| proof.to_vec()))
+                    .collect::<Vec<_>>(),
+            );
         answer(query.execute(&self.pool)).await?;
         Ok(())
     }
@@ -76,16 +83,18 @@ impl Logbook for PgLogbook {
         }
         let query = sqlx::query_as(FIND).bind(username).bind(client_id);
         let found: Option<LoginRow> = answer(query.fetch_optional(&self.pool)).await?;
-        Ok(found.map(|(kind, subject, Json(groups), Json(scopes), at, expires_at, proved_by)| BrokerLogin {
-            username: username.into(),
-            client_id: client_id.into(),
-            kind: kind.into(),
-            subject: subject.into(),
-            groups,
-            scopes,
-            at: at.into(),
-            expires_at: expires_at.into(),
-            proved_by: proved_by.and_then(|proof| proof.try_into().ok()),
+        Ok(found.map(|(kind, subject, Json(groups), Json(scopes), at, expires_at, proved_by)| {
+            BrokerLogin {
+                username: username.into(),
+                client_id: client_id.into(),
+                kind: kind.into(),
+                subject: subject.into(),
+                groups,
+                scopes,
+                at: at.into(),
+                expires_at: expires_at.into(),
+                proved_by: proved_by.and_then(|proof| proof.try_into().ok()),
+            }
         }))
     }
 

@@ -1,4 +1,5 @@
-//! Isolates by halving the rows that Postgres refuses, and stores all others in the same transaction.
+//! Isolates by halving the rows that Postgres refuses, and stores all others in the same
+//! transaction.
 //!
 //! It quarantines nothing; it returns the refused messages with the reason.
 
@@ -13,7 +14,8 @@ pub(super) trait Section: Send {
     /// The number of rows.
     fn len(&self) -> usize;
 
-    /// The index of the message that the row at `place` came from. `None` means the row is Sluice's own.
+    /// The index of the message that the row at `place` came from. `None` means the row is Sluice's
+    /// own.
     fn origin(&self, place: usize) -> Option<usize>;
 
     /// Writes the rows at `places`, all or none.
@@ -49,9 +51,10 @@ impl WriteTally {
     }
 }
 
-/// Writes the whole section; after an error of the data it writes both halves, down to single rows. Each attempt has a
-/// savepoint. `k` refused rows among `n` cost about `2 k log2 n` attempts and at most `2 n`; at most `1 + log2 n` parts
-/// wait at a time. Parts are written from left to right, so that the order of rows is the order of locks.
+/// Writes the whole section; after an error of the data it writes both halves, down to single rows.
+/// Each attempt has a savepoint. `k` refused rows among `n` cost about `2 k log2 n` attempts and at
+/// most `2 n`; at most `1 + log2 n` parts wait at a time. Parts are written from left to right, so
+/// that the order of rows is the order of locks.
 pub(super) async fn isolate(
     session: &mut WriterConnection,
     section: &mut impl Section,

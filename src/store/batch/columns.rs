@@ -1,4 +1,5 @@
-//! Rows as the parameters of one statement: an array for each column, its elements in the binary format of COPY.
+//! Rows as the parameters of one statement: an array for each column, its elements in the binary
+//! format of COPY.
 //!
 //! It knows no table: the file of a table lists its fields once, for COPY and for arrays.
 

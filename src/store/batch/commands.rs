@@ -1,4 +1,5 @@
-//! Acknowledges rows of `device_commands`. An unknown command is refused; one acknowledged before is a duplicate.
+//! Acknowledges rows of `device_commands`. An unknown command is refused; one acknowledged before
+//! is a duplicate.
 //!
 //! It does not refuse a command that has expired: the device has executed it.
 
@@ -13,8 +14,8 @@ use crate::domain::message::CommandAck;
 use crate::store::connection::writer_connection::{WriterConnection, answer};
 use crate::store::error::StoreError;
 
-/// Locks in the order of the key, so that replicas lock in the same order; returns for each command found whether it was
-/// acknowledged before.
+/// Locks in the order of the key, so that replicas lock in the same order; returns for each command
+/// found whether it was acknowledged before.
 const ACKNOWLEDGE: &str = "WITH given AS ( \
         SELECT * FROM unnest($1::text[], $2::text[], $3::uuid[], $4::text[], $5::timestamptz[]) WITH ORDINALITY \
         AS g (tenant_id, device_id, command_id, details, acked_at, place)), \
@@ -37,7 +38,8 @@ pub(super) struct CommandAcks<'a> {
 // === impl CommandAcks ===
 
 impl<'a> CommandAcks<'a> {
-    /// Sorts by command; acknowledgements of one command keep the order of arrival, and the first counts.
+    /// Sorts by command; acknowledgements of one command keep the order of arrival, and the first
+    /// counts.
     pub fn new(acks: &'a [CommandAck]) -> Self {
         let mut acks: Vec<_> = acks.iter().collect();
         acks.sort_by(|one, other| key(one).cmp(&key(other)));
@@ -54,8 +56,13 @@ impl Section for CommandAcks<'_> {
         Some(self.acks[place].origin)
     }
 
-    async fn write(&mut self, session: &mut WriterConnection, places: Range<usize>) -> Result<WriteTally, StoreError> {
-        let commands: Vec<&[&CommandAck]> = self.acks[places].chunk_by(|one, other| key(one) == key(other)).collect();
+    async fn write(
+        &mut self,
+        session: &mut WriterConnection,
+        places: Range<usize>,
+    ) -> Result<WriteTally, StoreError> {
+        let commands: Vec<&[&CommandAck]> =
+            self.acks[places].chunk_by(|one, other| key(one) == key(other)).collect();
         let firsts = || commands.iter().map(|acks| acks[0]);
         let details: Vec<&str> = firsts()
             .map(|ack| std::str::from_utf8(&ack.details))
@@ -73,7 +80,11 @@ impl Section for CommandAcks<'_> {
         for (place, acks) in (1..).zip(&commands) {
             let repeats = acks.len() as u64 - 1;
             match found.get(&place) {
-                Some(false) => tally.add(WriteTally { stored: 1, duplicates: repeats, ..WriteTally::default() }),
+                Some(false) => tally.add(WriteTally {
+                    stored: 1,
+                    duplicates: repeats,
+                    ..WriteTally::default()
+                }),
                 Some(true) => tally.duplicates += repeats + 1,
                 None => tally.refused.extend(acks.iter().map(|ack| (ack.origin, unknown(ack)))),
             }

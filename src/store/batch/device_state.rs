@@ -1,8 +1,10 @@
-//! Rows of `device_state`: when a device was last seen, and its last reported state. One upsert for both, sorted by device.
+//! Rows of `device_state`: when a device was last seen, and its last reported state. One upsert for
+//! both, sorted by device.
 //!
-//! Versions: a report with a version replaces one with an equal or lower version or with none. A report without a version
-//! replaces any that was not received later, and leaves the stored version unchanged: Sluice invents none. Several reports
-//! of one batch have the same result as one after the other.
+//! Versions: a report with a version replaces one with an equal or lower version or with none. A
+//! report without a version replaces any that was not received later, and leaves the stored version
+//! unchanged: Sluice invents none. Several reports of one batch have the same result as one after
+//! the other.
 
 use std::ops::Range;
 
@@ -80,7 +82,8 @@ impl<'a> StateChanges<'a> {
     /// Sorts by device; reports of one device keep the order of arrival.
     pub fn new(sightings: &'a [LastSeen], reports: &'a [ShadowReport]) -> Self {
         let sightings = sightings.iter().map(StateChange::Seen);
-        let mut changes: Vec<StateChange<'_>> = sightings.chain(reports.iter().map(StateChange::Reported)).collect();
+        let mut changes: Vec<StateChange<'_>> =
+            sightings.chain(reports.iter().map(StateChange::Reported)).collect();
         changes.sort_by(|one, other| one.device().cmp(other.device()));
         Self { changes }
     }
@@ -98,14 +101,21 @@ impl Section for StateChanges<'_> {
         }
     }
 
-    async fn write(&mut self, session: &mut WriterConnection, places: Range<usize>) -> Result<WriteTally, StoreError> {
+    async fn write(
+        &mut self,
+        session: &mut WriterConnection,
+        places: Range<usize>,
+    ) -> Result<WriteTally, StoreError> {
         let changes = &self.changes[places];
-        // Usually one round. Further rounds hold devices that mix reports with and without a version.
+        // Usually one round. Further rounds hold devices that mix reports with and without a
+        // version.
         let mut rounds = vec![Columns::default()];
         for of_one_device in changes.chunk_by(|one, other| one.device() == other.device()) {
             add(&mut rounds, of_one_device)?;
         }
-        let given = changes.iter().filter(|change| matches!(change, StateChange::Reported(_))).count() as u64;
+        let given =
+            changes.iter().filter(|change| matches!(change, StateChange::Reported(_))).count()
+                as u64;
         let mut stored = 0;
         for round in rounds {
             stored += round.upsert(session).await?;
@@ -114,7 +124,8 @@ impl Section for StateChanges<'_> {
     }
 }
 
-/// Adds the changes of one device to the first round. Reports that compare only with the stored one go to further rounds.
+/// Adds the changes of one device to the first round. Reports that compare only with the stored one
+/// go to further rounds.
 fn add<'a>(rounds: &mut Vec<Columns<'a>>, changes: &[StateChange<'a>]) -> Result<(), StoreError> {
     let Some(device) = changes.first().map(|change| change.device()) else { return Ok(()) };
     let (mut seen, mut telemetry, mut reports) = (None, None, Vec::<&ShadowReport>::new());
@@ -128,8 +139,9 @@ fn add<'a>(rounds: &mut Vec<Columns<'a>>, changes: &[StateChange<'a>]) -> Result
         }
     }
     let of_a_kind = reports.chunk_by(|one, other| one.version.is_some() == other.version.is_some());
-    let mut winners =
-        of_a_kind.filter_map(|run| run.iter().copied().max_by_key(|report| (report.version, report.received_at)));
+    let mut winners = of_a_kind.filter_map(|run| {
+        run.iter().copied().max_by_key(|report| (report.version, report.received_at))
+    });
     rounds[0].push(device, seen, telemetry, winners.next())?;
     for (round, winner) in (1..).zip(winners) {
         if rounds.len() <= round {

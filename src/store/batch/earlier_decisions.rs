@@ -1,7 +1,8 @@
-//! Finds the earlier decision about a redelivered message: a decision stands, even if the registry changed since.
+//! Finds the earlier decision about a redelivered message: a decision stands, even if the registry
+//! changed since.
 //!
-//! It covers messages that the broker marks as redelivered and that carry their own time. A batch without such messages
-//! costs no query. It changes nothing in the database.
+//! It covers messages that the broker marks as redelivered and that carry their own time. A batch
+//! without such messages costs no query. It changes nothing in the database.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -26,15 +27,21 @@ const STORED: &str = "SELECT g.message_id FROM unnest($1::text[], $2::text[], $3
 /// Notes cover this number of the latest messages: twice the largest receive window.
 const MESSAGES_KEPT: u64 = 131_072;
 
-/// Applies earlier decisions to a batch with redelivered messages, and records the refusals that are new.
-pub(super) async fn settle(session: &mut WriterConnection, batch: &mut Batch) -> Result<(), StoreError> {
+/// Applies earlier decisions to a batch with redelivered messages, and records the refusals that
+/// are new.
+pub(super) async fn settle(
+    session: &mut WriterConnection,
+    batch: &mut Batch,
+) -> Result<(), StoreError> {
     let repeats = batch.repeats();
     if repeats.is_empty() {
         return Ok(());
     }
     let ids: Vec<Uuid> = repeats.iter().map(|repeat| repeat.message_id).collect();
-    let refused = answer(sqlx::query_scalar(REFUSED).bind(ids).fetch_all(&mut session.connection)).await?;
-    let (mut tenants, mut devices, mut times, mut ids) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let refused =
+        answer(sqlx::query_scalar(REFUSED).bind(ids).fetch_all(&mut session.connection)).await?;
+    let (mut tenants, mut devices, mut times, mut ids) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for repeat in repeats.iter().filter(|repeat| repeat.is_refused) {
         let Some((tenant, device)) = batch.sender(repeat.origin) else { continue };
         tenants.push(tenant);
@@ -42,7 +49,11 @@ pub(super) async fn settle(session: &mut WriterConnection, batch: &mut Batch) ->
         times.push(repeat.time.to_utc());
         ids.push(repeat.message_id);
     }
-    let stored = if ids.is_empty() { Vec::new() } else { stored(session, (tenants, devices), times, ids).await? };
+    let stored = if ids.is_empty() {
+        Vec::new()
+    } else {
+        stored(session, (tenants, devices), times, ids).await?
+    };
     let decided = Decided { refused: set(refused), stored: set(stored) };
     batch.settle(&decided);
     Ok(())
@@ -67,8 +78,8 @@ fn set(ids: Vec<Uuid>) -> HashSet<Uuid> {
 pub(super) struct Horizon {
     /// Number of messages in all batches so far.
     messages: u64,
-    /// Batches with a note, oldest first: the number of messages before it, and its time. The first covers the notes of
-    /// earlier runs.
+    /// Batches with a note, oldest first: the number of messages before it, and its time. The first
+    /// covers the notes of earlier runs.
     notes: VecDeque<(u64, Timestamp)>,
 }
 
@@ -88,7 +99,9 @@ impl Horizon {
     pub fn advance(&mut self) -> Timestamp {
         let mut horizon = Timestamp::default();
         let messages = self.messages;
-        while let Some((_, at)) = self.notes.pop_front_if(|(seen, _)| *seen + MESSAGES_KEPT < messages) {
+        while let Some((_, at)) =
+            self.notes.pop_front_if(|(seen, _)| *seen + MESSAGES_KEPT < messages)
+        {
             horizon = at;
         }
         horizon

@@ -11,8 +11,8 @@ use crate::domain::time::Timestamp;
 use crate::store::connection::writer_connection::{WriterConnection, answer};
 use crate::store::error::StoreError;
 
-/// A batch with refused messages whose COMMIT was not answered. Quarantine rows have no unique key that skips duplicates,
-/// so the outcome of the transaction is read before they are written again.
+/// A batch with refused messages whose COMMIT was not answered. Quarantine rows have no unique key
+/// that skips duplicates, so the outcome of the transaction is read before they are written again.
 #[derive(Debug)]
 pub(super) struct UnansweredCommit {
     /// How to find the transaction.
@@ -23,8 +23,9 @@ pub(super) struct UnansweredCommit {
     pub tally: WriteTally,
 }
 
-/// How to find a transaction later. The number alone proves nothing: a server that crashed before the number reached its
-/// disk gives it to another transaction, which may commit. Only a row proves that rows exist.
+/// How to find a transaction later. The number alone proves nothing: a server that crashed before
+/// the number reached its disk gives it to another transaction, which may commit. Only a row proves
+/// that rows exist.
 #[derive(Debug)]
 pub(super) struct Trace {
     /// The transaction id (`xid8`).
@@ -38,8 +39,8 @@ pub(super) struct Trace {
 pub(super) enum CommitOutcome {
     /// All its rows are stored.
     Committed,
-    /// Its number is committed, but no row proves it. Rows with keys are written again. Counts, which have no key, are
-    /// taken as stored: at worst a sum is too low, and no message is lost.
+    /// Its number is committed, but no row proves it. Rows with keys are written again. Counts,
+    /// which have no key, are taken as stored: at worst a sum is too low, and no message is lost.
     Counted,
     /// Nothing of it is stored.
     NotCommitted,
@@ -63,13 +64,16 @@ impl UnansweredCommit {
 
 impl Trace {
     /// Reads the outcome; returns an outage while the transaction is in progress.
-    pub async fn outcome(&self, session: &mut WriterConnection) -> Result<CommitOutcome, StoreError> {
+    pub async fn outcome(
+        &self,
+        session: &mut WriterConnection,
+    ) -> Result<CommitOutcome, StoreError> {
         let query = sqlx::query_scalar("SELECT pg_xact_status($1::xid8)").bind(&self.number);
         let status: Option<String> = answer(query.fetch_one(&mut session.connection)).await?;
         match (status.as_deref(), self.event) {
-            (Some("in progress"), _) => {
-                Err(StoreError::Outage("the transaction whose COMMIT was not answered is still in progress".into()))
-            }
+            (Some("in progress"), _) => Err(StoreError::Outage(
+                "the transaction whose COMMIT was not answered is still in progress".into(),
+            )),
             (Some("committed"), None) => Ok(CommitOutcome::Counted),
             // Read after the status, so that it sees what the transaction committed.
             (Some("committed"), Some(event)) => {
@@ -93,7 +97,8 @@ impl BatchFingerprint {
             batch.quarantined.len(),
         ];
         let first = batch.deliveries.first();
-        let first = first.map(|delivery| (delivery.received_at, delivery.message_id().as_u64_pair().0));
+        let first =
+            first.map(|delivery| (delivery.received_at, delivery.message_id().as_u64_pair().0));
         Self { rows, first }
     }
 }

@@ -40,14 +40,16 @@ pub(super) fn fields<'a>() -> [ColumnField<Event<'a>>; 13] {
     ]
 }
 
-/// Adds to the counters in the order of the key, so that replicas lock in the same order; returns the transaction id.
+/// Adds to the counters in the order of the key, so that replicas lock in the same order; returns
+/// the transaction id.
 const COUNT: &str = "WITH counted AS ( \
     INSERT INTO quarantine_counters_minute AS c (bucket_minute, tenant_id, reason, cnt) \
     SELECT * FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::bigint[]) \
     ON CONFLICT (bucket_minute, tenant_id, reason) DO UPDATE SET cnt = c.cnt + excluded.cnt) \
     SELECT pg_current_xact_id()::text";
 
-/// Like [`COUNT`]; also notes the messages that are counted and not stored, and deletes obsolete notes.
+/// Like [`COUNT`]; also notes the messages that are counted and not stored, and deletes obsolete
+/// notes.
 const COUNT_AND_NOTE: &str = "WITH counted AS ( \
     INSERT INTO quarantine_counters_minute AS c (bucket_minute, tenant_id, reason, cnt) \
     SELECT * FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::bigint[]) \
@@ -87,7 +89,9 @@ impl<'a> Event<'a> {
     /// The events of `rows`; the first gets the identifier `first`.
     pub fn all(rows: &'a [Quarantined], first: Uuid) -> Vec<Self> {
         let mut first = Some(first);
-        rows.iter().map(|row| Self { id: first.take().unwrap_or_else(|| event_id(row.received_at)), row }).collect()
+        rows.iter()
+            .map(|row| Self { id: first.take().unwrap_or_else(|| event_id(row.received_at)), row })
+            .collect()
     }
 }
 
@@ -98,7 +102,8 @@ impl<'a> Sums<'a> {
     pub fn of(counts: &'a [RefusalCount]) -> Self {
         let mut sums: BTreeMap<(Timestamp, &str, &'static str), i64> = BTreeMap::new();
         for count in counts {
-            *sums.entry((count.minute, &count.tenant, count.reason.label())).or_default() += count.count;
+            *sums.entry((count.minute, &count.tenant, count.reason.label())).or_default() +=
+                count.count;
         }
         let mut columns = Self::default();
         for ((minute, tenant, reason), count) in sums {
@@ -137,21 +142,33 @@ pub(super) async fn count(
     let Sums { minutes, tenants, reasons, counts } = Sums::of(counts);
     let ids = &unkept.batch.unkept;
     let statement = if ids.is_empty() { COUNT } else { COUNT_AND_NOTE };
-    let mut query = sqlx::query_scalar(statement).bind(minutes).bind(tenants).bind(reasons).bind(counts);
+    let mut query =
+        sqlx::query_scalar(statement).bind(minutes).bind(tenants).bind(reasons).bind(counts);
     if !ids.is_empty() {
-        let first = unkept.batch.deliveries.first().map(|delivery| delivery.received_at).unwrap_or_default();
-        query = query.bind(unkept.client_id).bind(unkept.horizon.advance().to_utc()).bind(first.to_utc()).bind(ids);
+        let first = unkept
+            .batch
+            .deliveries
+            .first()
+            .map(|delivery| delivery.received_at)
+            .unwrap_or_default();
+        query = query
+            .bind(unkept.client_id)
+            .bind(unkept.horizon.advance().to_utc())
+            .bind(first.to_utc())
+            .bind(ids);
     }
     answer(query.fetch_one(&mut session.connection)).await
 }
 
 /// Whether the event `event` is stored.
 pub(super) async fn holds(session: &mut WriterConnection, event: Uuid) -> Result<bool, StoreError> {
-    let query = sqlx::query_scalar("SELECT EXISTS (SELECT FROM quarantine_events WHERE id = $1)").bind(event);
+    let query = sqlx::query_scalar("SELECT EXISTS (SELECT FROM quarantine_events WHERE id = $1)")
+        .bind(event);
     answer(query.fetch_one(&mut session.connection)).await
 }
 
-/// Creates the identifier of the first event of `rows`, which later proves that they are stored. `None` means no rows.
+/// Creates the identifier of the first event of `rows`, which later proves that they are stored.
+/// `None` means no rows.
 pub(super) fn first_id(rows: &[Quarantined]) -> Option<Uuid> {
     rows.first().map(|row| event_id(row.received_at))
 }

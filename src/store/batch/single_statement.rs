@@ -1,7 +1,8 @@
-//! Writes a small batch with refused messages: readings, events and counts in one statement, which is its own transaction.
+//! Writes a small batch with refused messages: readings, events and counts in one statement, which
+//! is its own transaction.
 //!
-//! Larger batches take two COPYs and three statements; for a few rows their round trips cost more than the rows. It
-//! accepts no batch that holds other rows.
+//! Larger batches take two COPYs and three statements; for a few rows their round trips cost more
+//! than the rows. It accepts no batch that holds other rows.
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -19,8 +20,9 @@ const ROWS_MAX: usize = 100;
 /// Above this size COPY is used: it sends pieces, while a statement is held in memory twice.
 const BYTES_MAX: usize = 1 << 20;
 
-/// Postgres writes the readings first, as every batch does, so replicas lock in the same order. It does not guarantee the
-/// order; another order could cause a deadlock, after which one replica retries.
+/// Postgres writes the readings first, as every batch does, so replicas lock in the same order. It
+/// does not guarantee the order; another order could cause a deadlock, after which one replica
+/// retries.
 const STATEMENT: &str = "WITH refused AS ( \
         INSERT INTO quarantine_events (id, received_at, event_ts, topic, tenant_id, device_id, site_id, msg_type, reason, \
             detail, payload, token_sha256, message_id) \
@@ -35,9 +37,11 @@ const STATEMENT: &str = "WITH refused AS ( \
     SELECT * FROM unnest($18::timestamptz[], $19::timestamptz[], $20::text[], $21::text[], $22::text[], $23::text[], \
         $24::bigint[], $25::jsonb[], $26::jsonb[], $27::uuid[])";
 
-/// Whether this path can write `batch`. The batch needs a reading: its key fails a second execution of the statement.
+/// Whether this path can write `batch`. The batch needs a reading: its key fails a second execution
+/// of the statement.
 pub(super) fn takes(batch: &Batch) -> bool {
-    let nothing_else = batch.shadows.is_empty() && batch.command_acks.is_empty() && batch.sightings.is_empty();
+    let nothing_else =
+        batch.shadows.is_empty() && batch.command_acks.is_empty() && batch.sightings.is_empty();
     let nothing_else = nothing_else && batch.unkept.is_empty();
     let of_both = !batch.readings.is_empty() && !batch.quarantined.is_empty();
     let rows = batch.readings.len() + batch.quarantined.len() + batch.refusal_counts.len();
@@ -46,13 +50,21 @@ pub(super) fn takes(batch: &Batch) -> bool {
 
 /// Bytes of the fields whose size depends on settings.
 fn bytes(batch: &Batch) -> usize {
-    let readings = batch.readings.iter().map(|row| row.metrics.len() + row.extra.as_ref().map_or(0, Bytes::len));
+    let readings = batch
+        .readings
+        .iter()
+        .map(|row| row.metrics.len() + row.extra.as_ref().map_or(0, Bytes::len));
     let refused = batch.quarantined.iter().map(|row| row.payload.len() + row.topic.len());
     readings.chain(refused).sum()
 }
 
-/// Writes `batch` and commits; returns the number of stored readings. `first` becomes the identifier of the first event.
-pub(super) async fn write(session: &mut WriterConnection, batch: &Batch, first: Uuid) -> Result<u64, StoreError> {
+/// Writes `batch` and commits; returns the number of stored readings. `first` becomes the
+/// identifier of the first event.
+pub(super) async fn write(
+    session: &mut WriterConnection,
+    batch: &Batch,
+    first: Uuid,
+) -> Result<u64, StoreError> {
     let events = Event::all(&batch.quarantined, first);
     let Sums { minutes, tenants, reasons, counts } = Sums::of(&batch.refusal_counts);
     let mut query = sqlx::query(STATEMENT);

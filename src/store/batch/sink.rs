@@ -1,8 +1,8 @@
 //! Stores a batch: one transaction for all its rows, on a connection of its own.
 //!
-//! It tries the fast path first: COPY into the tables, or one statement for a few rows. The safe path (staging, savepoints,
-//! halving) is for a batch that may hold redeliveries, that follows a failure, or that failed on the fast path.
-//! It never retries an outage and never drops a row.
+//! It tries the fast path first: COPY into the tables, or one statement for a few rows. The safe
+//! path (staging, savepoints, halving) is for a batch that may hold redeliveries, that follows a
+//! failure, or that failed on the fast path. It never retries an outage and never drops a row.
 
 use std::sync::Arc;
 
@@ -44,7 +44,8 @@ pub struct PgSink {
     unanswered_commit: Option<UnansweredCommit>,
     /// The counts of the current batch are stored; its rows may not be.
     counts_written: bool,
-    /// A batch whose single statement was not answered, and the identifier of the first event it would have written.
+    /// A batch whose single statement was not answered, and the identifier of the first event it
+    /// would have written.
     unanswered_statement: Option<(BatchFingerprint, Uuid)>,
     /// The client id that the messages were delivered to.
     client_id: String,
@@ -127,8 +128,8 @@ impl PgSink {
         Self { end_statement: "ROLLBACK", ..self }
     }
 
-    /// Takes the session out of `self` until the attempt succeeds, so that an error or a cancelled future leaves no session
-    /// with an open transaction.
+    /// Takes the session out of `self` until the attempt succeeds, so that an error or a cancelled
+    /// future leaves no session with an open transaction.
     async fn guarded_attempt(&mut self, batch: &mut Batch) -> Result<Receipt, StoreError> {
         let session = match self.session.take() {
             Some(session) => session,
@@ -158,7 +159,11 @@ impl PgSink {
         }
     }
 
-    async fn attempt(&mut self, mut session: WriterConnection, batch: &mut Batch) -> Result<Receipt, StoreError> {
+    async fn attempt(
+        &mut self,
+        mut session: WriterConnection,
+        batch: &mut Batch,
+    ) -> Result<Receipt, StoreError> {
         if let Some(receipt) = self.resolve_unanswered_commit(&mut session, batch).await? {
             self.session = Some(session);
             return Ok(receipt);
@@ -167,7 +172,8 @@ impl PgSink {
             earlier_decisions::settle(&mut session, batch).await?;
         }
         let is_rehearsal = self.end_statement != "COMMIT";
-        let may_exist = batch.maybe_repeated || self.may_be_committed || self.unanswered_statement.is_some();
+        let may_exist =
+            batch.maybe_repeated || self.may_be_committed || self.unanswered_statement.is_some();
         let path = if may_exist || is_rehearsal { WritePath::Safe } else { WritePath::Fast };
         let outcome = match self.write(&mut session, batch, path).await {
             Err(StoreError::Data(_) | StoreError::Duplicate) if path == WritePath::Fast => {
@@ -183,8 +189,9 @@ impl PgSink {
         Ok(receipt(&outcome.tally))
     }
 
-    /// Writes the batch and commits. After an error one of these holds: nothing is committed, [`Self::unanswered_commit`] or
-    /// [`Self::unanswered_statement`] is set, or the rows have keys. The batch is unchanged then.
+    /// Writes the batch and commits. After an error one of these holds: nothing is committed,
+    /// [`Self::unanswered_commit`] or [`Self::unanswered_statement`] is set, or the rows have keys.
+    /// The batch is unchanged then.
     async fn write(
         &mut self,
         session: &mut WriterConnection,
@@ -232,7 +239,8 @@ impl PgSink {
         let trace = self.write_refused(session, batch, unchanged).await?;
         let outcome = AttemptOutcome { tally, trace };
         if transaction && let Err(error) = session.run(self.end_statement).await {
-            self.unanswered_commit = UnansweredCommit::about(fingerprint, outcome.trace, outcome.tally);
+            self.unanswered_commit =
+                UnansweredCommit::about(fingerprint, outcome.trace, outcome.tally);
             return Err(error);
         }
         if staged {
@@ -241,7 +249,8 @@ impl PgSink {
         Ok(outcome)
     }
 
-    /// Writes readings, device state and command acknowledgements: in this order in every replica, to avoid deadlocks.
+    /// Writes readings, device state and command acknowledgements: in this order in every replica,
+    /// to avoid deadlocks.
     async fn write_accepted(
         &mut self,
         session: &mut WriterConnection,
@@ -252,7 +261,9 @@ impl PgSink {
         if !batch.readings.is_empty() {
             let buffer = &mut self.buffer;
             match path {
-                WritePath::Fast => tally.stored += readings::copy(session, buffer, &batch.readings).await?,
+                WritePath::Fast => {
+                    tally.stored += readings::copy(session, buffer, &batch.readings).await?
+                }
                 WritePath::Safe => {
                     let mut section = StagedReadings { rows: &batch.readings, buffer };
                     tally.add(isolate(session, &mut section).await?);
@@ -269,8 +280,8 @@ impl PgSink {
         Ok(tally)
     }
 
-    /// Writes readings, events and counts in one statement. Quarantine rows have no unique key, so [`Self::unanswered_statement`] is
-    /// set until the answer arrives.
+    /// Writes readings, events and counts in one statement. Quarantine rows have no unique key, so
+    /// [`Self::unanswered_statement`] is set until the answer arrives.
     async fn write_single_statement(
         &mut self,
         session: &mut WriterConnection,
@@ -282,19 +293,24 @@ impl PgSink {
         if !matches!(written, Err(StoreError::Outage(_))) {
             self.unanswered_statement = None;
         }
-        Ok(AttemptOutcome { tally: WriteTally { stored: written?, ..WriteTally::default() }, trace: None })
+        Ok(AttemptOutcome {
+            tally: WriteTally { stored: written?, ..WriteTally::default() },
+            trace: None,
+        })
     }
 
-    /// Writes quarantine events and counters; no message causes an error here. `unchanged` is set when all readings were
-    /// stored: an unanswered statement that took effect stored them too, so without it that statement took no effect.
+    /// Writes quarantine events and counters; no message causes an error here. `unchanged` is set
+    /// when all readings were stored: an unanswered statement that took effect stored them too, so
+    /// without it that statement took no effect.
     async fn write_refused(
         &mut self,
         session: &mut WriterConnection,
         batch: &Batch,
         unchanged: Option<&BatchFingerprint>,
     ) -> Result<Option<Trace>, StoreError> {
-        // This transaction holds the readings by now: it waited for an earlier statement on the same keys to end, and a
-        // later one fails on them. So a missing event will not appear any more.
+        // This transaction holds the readings by now: it waited for an earlier statement on the
+        // same keys to end, and a later one fails on them. So a missing event will not appear any
+        // more.
         if let Some((fingerprint, event)) = &self.unanswered_statement
             && unchanged == Some(fingerprint)
             && quarantine_rows::holds(session, *event).await?
@@ -313,14 +329,16 @@ impl PgSink {
         Ok(Some(Trace { number, event }))
     }
 
-    /// Returns the receipt of a batch that was committed while only the answer was lost. `None` means it must be written.
+    /// Returns the receipt of a batch that was committed while only the answer was lost. `None`
+    /// means it must be written.
     async fn resolve_unanswered_commit(
         &mut self,
         session: &mut WriterConnection,
         batch: &mut Batch,
     ) -> Result<Option<Receipt>, StoreError> {
-        let Some(unanswered_commit) =
-            self.unanswered_commit.take_if(|unanswered_commit| unanswered_commit.batch == BatchFingerprint::of(batch))
+        let Some(unanswered_commit) = self
+            .unanswered_commit
+            .take_if(|unanswered_commit| unanswered_commit.batch == BatchFingerprint::of(batch))
         else {
             self.unanswered_commit = None;
             return Ok(None);
@@ -334,7 +352,9 @@ impl PgSink {
                 self.counts_written = true;
                 Ok(None)
             }
-            Ok(CommitOutcome::NotCommitted) | Err(StoreError::Data(_) | StoreError::Duplicate) => Ok(None),
+            Ok(CommitOutcome::NotCommitted) | Err(StoreError::Data(_) | StoreError::Duplicate) => {
+                Ok(None)
+            }
             Err(StoreError::Outage(text)) => {
                 self.unanswered_commit = Some(unanswered_commit);
                 Err(StoreError::Outage(text))
@@ -345,7 +365,8 @@ impl PgSink {
 
 // --- private helpers ---
 
-/// Writes a section as a whole on the fast path; an error of its data moves the batch to the safe path.
+/// Writes a section as a whole on the fast path; an error of its data moves the batch to the safe
+/// path.
 async fn write_section(
     session: &mut WriterConnection,
     mut section: impl Section,
@@ -372,12 +393,17 @@ fn is_empty(batch: &Batch) -> bool {
 
 /// Whether one statement writes the whole batch: it is a transaction by itself and needs no BEGIN.
 fn is_one_statement(batch: &Batch) -> bool {
-    let only_accepted =
-        batch.command_acks.is_empty() && batch.quarantined.is_empty() && batch.refusal_counts.is_empty();
+    let only_accepted = batch.command_acks.is_empty()
+        && batch.quarantined.is_empty()
+        && batch.refusal_counts.is_empty();
     let no_state = batch.shadows.is_empty() && batch.sightings.is_empty();
     single_statement::takes(batch) || only_accepted && (no_state || batch.readings.is_empty())
 }
 
 fn receipt(tally: &WriteTally) -> Receipt {
-    Receipt { stored: tally.stored, duplicates: tally.duplicates, rejected: tally.refused.len() as u64 }
+    Receipt {
+        stored: tally.stored,
+        duplicates: tally.duplicates,
+        rejected: tally.refused.len() as u64,
+    }
 }

@@ -1,4 +1,5 @@
-//! The rows of a batch before a transaction rejects some of them, to restore the batch after a rollback.
+//! The rows of a batch before a transaction rejects some of them, to restore the batch after a
+//! rollback.
 //!
 //! It touches no row in Postgres.
 

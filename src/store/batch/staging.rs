@@ -11,15 +11,17 @@ use crate::store::connection::copy_buffer::CopyBuffer;
 use crate::store::connection::writer_connection::WriterConnection;
 use crate::store::error::StoreError;
 
-/// Created once per connection, with the columns of `telemetry` and no index; empty after each transaction.
-const CREATE: &str = "CREATE TEMPORARY TABLE IF NOT EXISTS sluice_staging (LIKE telemetry) ON COMMIT DELETE ROWS";
+/// Created once per connection, with the columns of `telemetry` and no index; empty after each
+/// transaction.
+const CREATE: &str =
+    "CREATE TEMPORARY TABLE IF NOT EXISTS sluice_staging (LIKE telemetry) ON COMMIT DELETE ROWS";
 
 const COPY: &str = "COPY pg_temp.sluice_staging \
     (time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id) \
     FROM STDIN (FORMAT binary)";
 
-/// Moves the staged rows into `telemetry`, sorted by the unique key: two replicas with the same messages wait for each
-/// other instead of deadlocking.
+/// Moves the staged rows into `telemetry`, sorted by the unique key: two replicas with the same
+/// messages wait for each other instead of deadlocking.
 const MOVE: &str = "WITH moved AS (DELETE FROM pg_temp.sluice_staging RETURNING *) \
     INSERT INTO telemetry \
     (time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id) \
@@ -53,10 +55,18 @@ impl Section for StagedReadings<'_> {
         Some(self.rows[place].origin)
     }
 
-    async fn write(&mut self, session: &mut WriterConnection, places: Range<usize>) -> Result<WriteTally, StoreError> {
+    async fn write(
+        &mut self,
+        session: &mut WriterConnection,
+        places: Range<usize>,
+    ) -> Result<WriteTally, StoreError> {
         let rows = &self.rows[places];
         let staged = session.copy(COPY, self.buffer, rows, readings::put).await?;
         let stored = session.run(MOVE).await?;
-        Ok(WriteTally { stored, duplicates: staged.saturating_sub(stored), ..WriteTally::default() })
+        Ok(WriteTally {
+            stored,
+            duplicates: staged.saturating_sub(stored),
+            ..WriteTally::default()
+        })
     }
 }

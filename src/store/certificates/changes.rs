@@ -1,7 +1,7 @@
 //! Changes of certificate rows: reserve a serial number, insert, revoke, confirm a replacement.
 //!
-//! Each change is one transaction with its audit entry, and triggers notify all replicas. Conflicts are returned as errors.
-//! It never deletes a row.
+//! Each change is one transaction with its audit entry, and triggers notify all replicas. Conflicts
+//! are returned as errors. It never deletes a row.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -49,7 +49,12 @@ pub enum CertificateOrigin {
 }
 
 /// Stores a serial number for a device before a certificate with it is signed.
-pub async fn reserve(pool: &PgPool, device: &DeviceKey, issuer: &str, serial: &str) -> Result<(), CertificateError> {
+pub async fn reserve(
+    pool: &PgPool,
+    device: &DeviceKey,
+    issuer: &str,
+    serial: &str,
+) -> Result<(), CertificateError> {
     let mut tx = pool.begin().await?;
     require_device(&mut tx, device).await?;
     let reserved = sqlx::query(
@@ -63,7 +68,10 @@ pub async fn reserve(pool: &PgPool, device: &DeviceKey, issuer: &str, serial: &s
     .execute(&mut *tx)
     .await?;
     if reserved.rows_affected() == 0 {
-        return Err(CertificateError::SerialTaken { issuer: issuer.to_owned(), serial: serial.to_owned() });
+        return Err(CertificateError::SerialTaken {
+            issuer: issuer.to_owned(),
+            serial: serial.to_owned(),
+        });
     }
     Ok(tx.commit().await?)
 }
@@ -108,15 +116,16 @@ pub async fn insert(
         "replaces": origin.replaces(), "old_retires_at": origin.retires_at().map(Timestamp::to_utc),
     });
     let (tenant, device) = (Some(new.device.tenant()), Some(new.device.device()));
-    audit::record(&mut tx, Entry { actor, action: origin.action(), tenant, device, detail }).await?;
+    audit::record(&mut tx, Entry { actor, action: origin.action(), tenant, device, detail })
+        .await?;
     // Read before the commit: after it, no step may fail.
     let stored = certificates::find_on(&mut tx, &Handle::Id(id)).await?.certificate;
     tx.commit().await?;
     Ok(stored)
 }
 
-/// Revokes an ACTIVE certificate. A revoked one keeps its first date and reason. The flag beside the row says whether it
-/// changed.
+/// Revokes an ACTIVE certificate. A revoked one keeps its first date and reason. The flag beside
+/// the row says whether it changed.
 pub async fn revoke(
     pool: &PgPool,
     actor: &Actor,
@@ -137,8 +146,13 @@ pub async fn revoke(
     Ok((after, is_active))
 }
 
-/// Confirms that the device uses the new certificate: all its predecessors retire at once. Returns those that did.
-pub async fn confirm(pool: &PgPool, actor: &Actor, id: Uuid) -> Result<Vec<Uuid>, CertificateError> {
+/// Confirms that the device uses the new certificate: all its predecessors retire at once. Returns
+/// those that did.
+pub async fn confirm(
+    pool: &PgPool,
+    actor: &Actor,
+    id: Uuid,
+) -> Result<Vec<Uuid>, CertificateError> {
     let mut tx = pool.begin().await?;
     let new = lock(&mut tx, id).await?;
     if new.status != "ACTIVE" {
@@ -210,12 +224,13 @@ async fn lock(tx: &mut PgConnection, id: Uuid) -> Result<Before, CertificateErro
 
 /// Checks that the device exists, and locks it until the transaction ends.
 async fn require_device(tx: &mut PgConnection, key: &DeviceKey) -> Result<(), CertificateError> {
-    let status: Option<String> =
-        sqlx::query_scalar("SELECT status FROM devices WHERE tenant_id = $1 AND device_id = $2 FOR SHARE")
-            .bind(key.tenant())
-            .bind(key.device())
-            .fetch_optional(tx)
-            .await?;
+    let status: Option<String> = sqlx::query_scalar(
+        "SELECT status FROM devices WHERE tenant_id = $1 AND device_id = $2 FOR SHARE",
+    )
+    .bind(key.tenant())
+    .bind(key.device())
+    .fetch_optional(tx)
+    .await?;
     match status.as_deref() {
         None => Err(CertificateError::NoDevice(key.clone())),
         Some("REVOKED") => Err(CertificateError::DeviceRevoked(key.clone())),
@@ -234,16 +249,18 @@ async fn mark_replaced(
     if !may {
         return Err(CertificateError::NotActive { id: old, status: before.status });
     }
-    let by: Option<Uuid> =
-        sqlx::query_scalar("SELECT id FROM device_certificates WHERE replaces = $1 AND status = 'ACTIVE' LIMIT 1")
-            .bind(old)
-            .fetch_optional(&mut *tx)
-            .await?;
+    let by: Option<Uuid> = sqlx::query_scalar(
+        "SELECT id FROM device_certificates WHERE replaces = $1 AND status = 'ACTIVE' LIMIT 1",
+    )
+    .bind(old)
+    .fetch_optional(&mut *tx)
+    .await?;
     if let Some(by) = by {
         return Err(CertificateError::Replaced { id: old, by });
     }
     let retires_at: Option<DateTime<Utc>> = retires_at.map(Timestamp::to_utc);
-    // An earlier rotation, whose new certificate was lost, may have set the time: the grace period starts again.
+    // An earlier rotation, whose new certificate was lost, may have set the time: the grace period
+    // starts again.
     sqlx::query("UPDATE device_certificates SET retire_at = $2 WHERE id = $1 AND $2 IS NOT NULL")
         .bind(old)
         .bind(retires_at)
@@ -268,16 +285,24 @@ async fn end(
     .fetch_one(&mut *tx)
     .await?;
     let detail: Value = json!({ "id": id, "reason": reason });
-    audit::record(tx, Entry { actor, action, tenant: Some(&tenant), device: Some(&device), detail }).await
+    audit::record(tx, Entry { actor, action, tenant: Some(&tenant), device: Some(&device), detail })
+        .await
 }
 
 /// Finds which of the two unique keys is taken.
-async fn conflict(pool: &PgPool, new: &NewCertificate) -> Result<CertificateError, CertificateError> {
+async fn conflict(
+    pool: &PgPool,
+    new: &NewCertificate,
+) -> Result<CertificateError, CertificateError> {
     match certificates::find(pool, &Handle::Fingerprint(new.fingerprint.clone())).await {
         Ok(found) => {
             let row = found.certificate;
             let device = format!("{}/{}", row.tenant_id, row.device_id);
-            Ok(CertificateError::FingerprintTaken { fingerprint: new.fingerprint.clone(), id: row.id, device })
+            Ok(CertificateError::FingerprintTaken {
+                fingerprint: new.fingerprint.clone(),
+                id: row.id,
+                device,
+            })
         }
         Err(CertificateError::Unknown(_)) => {
             let (issuer, serial) = (new.issuer.clone(), new.serial.clone());

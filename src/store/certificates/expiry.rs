@@ -1,6 +1,8 @@
-//! Expires certificates past their end, revokes those whose retirement is due, and counts certificates by status.
+//! Expires certificates past their end, revokes those whose retirement is due, and counts
+//! certificates by status.
 //!
-//! It deletes no row. Replicas may call it at the same time: one runs the round, the others find no rows due.
+//! It deletes no row. Replicas may call it at the same time: one runs the round, the others find no
+//! rows due.
 
 use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
@@ -58,12 +60,13 @@ pub struct Counts {
     pub ending: i64,
 }
 
-/// Expires and retires what is due by both Postgres' clock and `now`, in chunks. It skips rows that another replica has
-/// locked.
+/// Expires and retires what is due by both Postgres' clock and `now`, in chunks. It skips rows that
+/// another replica has locked.
 pub async fn keep(pool: &PgPool, now: Timestamp) -> Result<UpkeepReport, Outage> {
     let mut kept = UpkeepReport::default();
     loop {
-        let piece = keep_chunk(pool, now).await.map_err(|error| Outage::from(StoreError::from(error)))?;
+        let piece =
+            keep_chunk(pool, now).await.map_err(|error| Outage::from(StoreError::from(error)))?;
         kept.expired += piece.expired;
         kept.retired += piece.retired;
         if piece.expired.max(piece.retired) < ROWS_AT_ONCE.unsigned_abs() {
@@ -81,7 +84,8 @@ pub async fn count(pool: &PgPool, ending_before: Timestamp) -> Result<Counts, Ou
              (SELECT count(*) FROM device_certificates c WHERE {NOT_REPLACED} AND c.not_after < $1) AS ending
          FROM device_certificates c"
     );
-    let query = sqlx::query_as(AssertSqlSafe(statement)).bind(ending_before.to_utc()).fetch_one(pool);
+    let query =
+        sqlx::query_as(AssertSqlSafe(statement)).bind(ending_before.to_utc()).fetch_one(pool);
     let mut counts: Counts = query.await.map_err(|error| Outage::from(StoreError::from(error)))?;
     // `least` ignores NULL.
     counts.earliest_not_after = counts.earliest_not_after.filter(|_| counts.active > 0);
@@ -103,16 +107,20 @@ impl Counts {
 
 // === private helpers ===
 
-/// Runs one chunk in one transaction, under a lock that ends with it: after a crash another replica can continue.
+/// Runs one chunk in one transaction, under a lock that ends with it: after a crash another replica
+/// can continue.
 async fn keep_chunk(pool: &PgPool, now: Timestamp) -> Result<UpkeepReport, sqlx::Error> {
     let mut tx = pool.begin().await?;
-    let is_ours: bool =
-        sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)").bind(ADVISORY_KEY).fetch_one(&mut *tx).await?;
+    let is_ours: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)")
+        .bind(ADVISORY_KEY)
+        .fetch_one(&mut *tx)
+        .await?;
     if !is_ours {
         return Ok(UpkeepReport::default());
     }
     // Expire first: an expired certificate needs no revocation.
-    let kept = UpkeepReport { expired: expire(&mut tx, now).await?, retired: retire(&mut tx, now).await? };
+    let kept =
+        UpkeepReport { expired: expire(&mut tx, now).await?, retired: retire(&mut tx, now).await? };
     tx.commit().await?;
     Ok(kept)
 }
@@ -122,5 +130,11 @@ async fn expire(tx: &mut PgConnection, now: Timestamp) -> Result<u64, sqlx::Erro
 }
 
 async fn retire(tx: &mut PgConnection, now: Timestamp) -> Result<u64, sqlx::Error> {
-    Ok(sqlx::query(RETIRE).bind(ROWS_AT_ONCE).bind(SUPERSEDED).bind(now.to_utc()).execute(tx).await?.rows_affected())
+    Ok(sqlx::query(RETIRE)
+        .bind(ROWS_AT_ONCE)
+        .bind(SUPERSEDED)
+        .bind(now.to_utc())
+        .execute(tx)
+        .await?
+        .rows_affected())
 }

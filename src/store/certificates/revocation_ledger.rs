@@ -1,7 +1,9 @@
-//! The state of revocations in Postgres: the revoked certificates, the CRL published last, and when each step was done.
+//! The state of revocations in Postgres: the revoked certificates, the CRL published last, and when
+//! each step was done.
 //!
-//! One replica is the publisher, by an advisory lock that ends with its connection. All its writes use that connection, so a
-//! replica that lost the lock cannot write. It signs nothing and notifies no broker.
+//! One replica is the publisher, by an advisory lock that ends with its connection. All its writes
+//! use that connection, so a replica that lost the lock cannot write. It signs nothing and notifies
+//! no broker.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
@@ -158,7 +160,10 @@ const FAILED: &str = "UPDATE certificate_revocations SET failed_link = $2, failu
     WHERE certificate_id = ANY($1)";
 
 /// Reads the progress of a revocation. `None` means the certificate was never revoked.
-pub async fn progress(pool: &PgPool, certificate: Uuid) -> Result<Option<RevocationProgress>, Outage> {
+pub async fn progress(
+    pool: &PgPool,
+    certificate: Uuid,
+) -> Result<Option<RevocationProgress>, Outage> {
     outage(sqlx::query_as(PROGRESS).bind(certificate).fetch_optional(pool).await)
 }
 
@@ -205,28 +210,36 @@ impl RevocationLedger {
         Ok(clocks::read(&mut self.session.connection, clock).await?)
     }
 
-    /// All certificates that a CRL of `issuer` must list: without those that ended by both Postgres' clock and `now`.
-    pub async fn revoked(&mut self, issuer: &str, now: Timestamp) -> Result<Vec<RevokedRow>, Outage> {
+    /// All certificates that a CRL of `issuer` must list: without those that ended by both
+    /// Postgres' clock and `now`.
+    pub async fn revoked(
+        &mut self,
+        issuer: &str,
+        now: Timestamp,
+    ) -> Result<Vec<RevokedRow>, Outage> {
         let query = sqlx::query_as(REVOKED).bind(issuer).bind(now.to_utc());
         Ok(answer(query.fetch_all(&mut self.session.connection)).await?)
     }
 
-    /// At most [`MAX_OPEN`] revocations with steps left: first those in no CRL, last those whose session could not be ended;
-    /// within a group the oldest and the newest alternate, so that neither waits for all others. If `provable` is false, the
-    /// end of the session is the last step. It omits certificates that ended by both Postgres' clock and `now`.
+    /// At most [`MAX_OPEN`] revocations with steps left: first those in no CRL, last those whose
+    /// session could not be ended; within a group the oldest and the newest alternate, so that
+    /// neither waits for all others. If `provable` is false, the end of the session is the last
+    /// step. It omits certificates that ended by both Postgres' clock and `now`.
     pub async fn open_revocations(
         &mut self,
         issuer: &str,
         provable: bool,
         now: Timestamp,
     ) -> Result<Vec<OpenRevocation>, Outage> {
-        let query = sqlx::query_as(OPEN).bind(issuer).bind(MAX_OPEN).bind(provable).bind(now.to_utc());
+        let query =
+            sqlx::query_as(OPEN).bind(issuer).bind(MAX_OPEN).bind(provable).bind(now.to_utc());
         Ok(answer(query.fetch_all(&mut self.session.connection)).await?)
     }
 
     /// Returns the number of the next CRL: higher than all before, and than `above`.
     pub async fn next_number(&mut self, above: u64) -> Result<u64, Outage> {
-        let above = i64::try_from(above).map_err(|_| Outage("the last CRL's number is beyond 63 bits".into()))?;
+        let above = i64::try_from(above)
+            .map_err(|_| Outage("the last CRL's number is beyond 63 bits".into()))?;
         let query = sqlx::query_scalar(
             "SELECT setval('crl_numbers', greatest(nextval('crl_numbers'), $1 + 1, crl_number + 1)) FROM crl_state",
         );
@@ -234,8 +247,14 @@ impl RevocationLedger {
         Ok(number.unsigned_abs())
     }
 
-    /// Stores a probe certificate that the next CRL revokes; deletes those that expired 90 days ago.
-    pub async fn add_canary(&mut self, issuer: &str, serial: &str, not_after: Timestamp) -> Result<(), Outage> {
+    /// Stores a probe certificate that the next CRL revokes; deletes those that expired 90 days
+    /// ago.
+    pub async fn add_canary(
+        &mut self,
+        issuer: &str,
+        serial: &str,
+        not_after: Timestamp,
+    ) -> Result<(), Outage> {
         let query = sqlx::query(
             "WITH gone AS (DELETE FROM crl_canaries WHERE not_after < now() - interval '90 days') \
              INSERT INTO crl_canaries (issuer, serial_number, not_after) VALUES ($1, $2, $3)",
@@ -246,7 +265,12 @@ impl RevocationLedger {
     }
 
     /// Records a published CRL and the certificates it lists.
-    pub async fn note_published(&mut self, list: &CrlRow, der: &[u8], certificates: &[Uuid]) -> Result<(), Outage> {
+    pub async fn note_published(
+        &mut self,
+        list: &CrlRow,
+        der: &[u8],
+        certificates: &[Uuid],
+    ) -> Result<(), Outage> {
         let query = sqlx::query(PUBLISHED).bind(&list.issuer).bind(list.crl_number).bind(der);
         let query = query.bind(list.entries).bind(list.next_update).bind(certificates);
         answer(query.execute(&mut self.session.connection)).await?;
@@ -254,7 +278,11 @@ impl RevocationLedger {
     }
 
     /// Records that `step` is done for `certificates`.
-    pub async fn note_held(&mut self, step: RevocationStep, certificates: &[Uuid]) -> Result<(), Outage> {
+    pub async fn note_held(
+        &mut self,
+        step: RevocationStep,
+        certificates: &[Uuid],
+    ) -> Result<(), Outage> {
         let column = match step {
             RevocationStep::Published => return Ok(()),
             RevocationStep::Reloaded => {
@@ -270,18 +298,25 @@ impl RevocationLedger {
                 failure = NULL, failed_at = NULL WHERE certificate_id = ANY($1) AND proven_at IS NULL"
             }
         };
-        answer(sqlx::query(column).bind(certificates).execute(&mut self.session.connection)).await?;
+        answer(sqlx::query(column).bind(certificates).execute(&mut self.session.connection))
+            .await?;
         Ok(())
     }
 
-    /// Records that the broker may have read a CRL without these revocations: their sessions must be ended again.
+    /// Records that the broker may have read a CRL without these revocations: their sessions must
+    /// be ended again.
     pub async fn doubt_sessions(&mut self, issuer: &str) -> Result<(), Outage> {
         answer(sqlx::query(DOUBTED).bind(issuer).execute(&mut self.session.connection)).await?;
         Ok(())
     }
 
     /// Records that `step` failed for `certificates`.
-    pub async fn note_failed(&mut self, step: RevocationStep, why: &str, certificates: &[Uuid]) -> Result<(), Outage> {
+    pub async fn note_failed(
+        &mut self,
+        step: RevocationStep,
+        why: &str,
+        certificates: &[Uuid],
+    ) -> Result<(), Outage> {
         let query = sqlx::query(FAILED).bind(certificates).bind(step.label()).bind(why);
         answer(query.execute(&mut self.session.connection)).await?;
         Ok(())
@@ -293,8 +328,11 @@ impl RevocationLedger {
         enforced: impl Into<Option<bool>>,
         finding: Option<&str>,
     ) -> Result<(), Outage> {
-        let query = sqlx::query("UPDATE crl_state SET enforced = $1, finding = $2, looked_at = clock_timestamp()");
-        answer(query.bind(enforced.into()).bind(finding).execute(&mut self.session.connection)).await?;
+        let query = sqlx::query(
+            "UPDATE crl_state SET enforced = $1, finding = $2, looked_at = clock_timestamp()",
+        );
+        answer(query.bind(enforced.into()).bind(finding).execute(&mut self.session.connection))
+            .await?;
         Ok(())
     }
 

@@ -1,9 +1,10 @@
-//! The server process of a connection: which one it is, whether it waits for its client, and how to end one whose client is
-//! gone.
+//! The server process of a connection: which one it is, whether it waits for its client, and how to
+//! end one whose client is gone.
 //!
 //! Postgres has no timeout for a COPY whose client stops sending: neither `statement_timeout` nor
-//! `idle_in_transaction_session_timeout` ends it. Its rows stay locked until the server's kernel closes the connection.
-//! It ends only processes of the same role, database and application name that wait for their client.
+//! `idle_in_transaction_session_timeout` ends it. Its rows stay locked until the server's kernel
+//! closes the connection. It ends only processes of the same role, database and application name
+//! that wait for their client.
 
 use std::time::Duration;
 
@@ -28,7 +29,8 @@ const OWN: &str = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = p
 const WAITS: &str = "SELECT coalesce(wait_event_type = 'Client', false), state_change FROM pg_stat_activity \
     WHERE pid = $1 AND backend_start = $2";
 
-/// An idle process locks no rows. A process active within the last 2 s may serve another client of a pooler.
+/// An idle process locks no rows. A process active within the last 2 s may serve another client of
+/// a pooler.
 const END: &str = "SELECT pid, backend_start, is_silent, CASE WHEN is_silent THEN pg_terminate_backend(pid, $5) END AS ended \
     FROM (SELECT pid, backend_start, (pid, backend_start) IN (SELECT * FROM unnest($1::int[], $2::timestamptz[])) AS is_former, \
             coalesce(wait_event_type = 'Client' AND state <> 'idle' AND state_change < clock_timestamp() - interval '2 s', false) \
@@ -67,9 +69,13 @@ impl Backend {
     }
 
     /// Reads its activity over `session`, which is another connection.
-    pub(super) async fn activity(self, session: &mut WriterConnection) -> Result<BackendActivity, StoreError> {
+    pub(super) async fn activity(
+        self,
+        session: &mut WriterConnection,
+    ) -> Result<BackendActivity, StoreError> {
         let query = sqlx::query_as(WAITS).bind(self.pid).bind(self.started);
-        let row: Option<(bool, Option<DateTime<Utc>>)> = answer(query.fetch_optional(&mut session.connection)).await?;
+        let row: Option<(bool, Option<DateTime<Utc>>)> =
+            answer(query.fetch_optional(&mut session.connection)).await?;
         Ok(match row {
             None => BackendActivity::Gone,
             Some((true, since)) => BackendActivity::WaitsForClient(since),
@@ -78,19 +84,26 @@ impl Backend {
     }
 }
 
-/// Ends the processes of `former` that wait for their client, and any other of ours that has waited for
-/// [`ABANDONED_AFTER`]. Keeps in `former` those that still run.
-pub(crate) async fn end_abandoned(session: &mut WriterConnection, former: &mut Vec<Backend>) -> Result<(), StoreError> {
-    let (pids, starts): (Vec<i32>, Vec<DateTime<Utc>>) = former.iter().map(|one| (one.pid, one.started)).unzip();
+/// Ends the processes of `former` that wait for their client, and any other of ours that has waited
+/// for [`ABANDONED_AFTER`]. Keeps in `former` those that still run.
+pub(crate) async fn end_abandoned(
+    session: &mut WriterConnection,
+    former: &mut Vec<Backend>,
+) -> Result<(), StoreError> {
+    let (pids, starts): (Vec<i32>, Vec<DateTime<Utc>>) =
+        former.iter().map(|one| (one.pid, one.started)).unzip();
     let query = sqlx::query_as(END)
         .bind(pids)
         .bind(starts)
         .bind(APPLICATION_NAME)
         .bind(ABANDONED_AFTER.as_secs_f64())
         .bind(END_PATIENCE_MILLIS);
-    let seen: Vec<(i32, DateTime<Utc>, bool, Option<bool>)> = answer(query.fetch_all(&mut session.connection)).await?;
+    let seen: Vec<(i32, DateTime<Utc>, bool, Option<bool>)> =
+        answer(query.fetch_all(&mut session.connection)).await?;
     former.retain(|one| {
-        seen.iter().any(|(pid, started, _, ended)| (*pid, *started) == (one.pid, one.started) && *ended != Some(true))
+        seen.iter().any(|(pid, started, _, ended)| {
+            (*pid, *started) == (one.pid, one.started) && *ended != Some(true)
+        })
     });
     let ended = seen.iter().filter(|(_, _, _, ended)| *ended == Some(true));
     let pids: Vec<i32> = ended.map(|(pid, ..)| *pid).collect();

@@ -1,6 +1,7 @@
 //! Reads this machine's clock and Postgres' clock at one moment.
 //!
-//! It judges nothing and caches nothing: a clock may jump, so a caller that acts on the time reads it again.
+//! It judges nothing and caches nothing: a clock may jump, so a caller that acts on the time reads
+//! it again.
 
 use sqlx::{PgConnection, PgPool};
 
@@ -27,12 +28,16 @@ pub async fn read_once(pool: &PgPool, clock: Clock) -> Result<Clocks, Outage> {
     Ok(read(&mut connection, clock).await?)
 }
 
-/// The pair of readings, for a query that was sent at `sent` and answered at `answered` by this machine's clock.
-pub fn between(sent: Timestamp, database: Timestamp, answered: Timestamp) -> Result<Clocks, StoreError> {
+/// The pair of readings, for a query that was sent at `sent` and answered at `answered` by this
+/// machine's clock.
+pub fn between(
+    sent: Timestamp,
+    database: Timestamp,
+    answered: Timestamp,
+) -> Result<Clocks, StoreError> {
     let trip = answered.seconds_since(sent);
     if !(0.0..=MAX_TRIP_SECONDS).contains(&trip) {
-        let why =
-            "this machine's clock was set, or Postgres was too slow to compare the clocks; they are compared again";
+        let why = "this machine's clock was set, or Postgres was too slow to compare the clocks; they are compared again";
         return Err(StoreError::Outage(why.into()));
     }
     let own = Timestamp::from_micros(sent.micros().midpoint(answered.micros()));

@@ -1,7 +1,8 @@
-//! The binary format of COPY, in one buffer that is reused for each batch. [`crate::store::batch::columns`] uses the same
-//! format for arrays.
+//! The binary format of COPY, in one buffer that is reused for each batch.
+//! [`crate::store::batch::columns`] uses the same format for arrays.
 //!
-//! It allocates nothing per field and knows no table. The caller writes exactly the number of fields it gave to `row`.
+//! It allocates nothing per field and knows no table. The caller writes exactly the number of
+//! fields it gave to `row`.
 
 use uuid::Uuid;
 
@@ -24,7 +25,8 @@ const JSONB_VERSION: u8 = 1;
 /// 2000-01-01T00:00:00Z, the epoch of Postgres, in microseconds of the Unix epoch.
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 
-/// The earliest timestamp of Postgres (4714-11-24 BC), in microseconds of its epoch. Its latest is beyond `i64`.
+/// The earliest timestamp of Postgres (4714-11-24 BC), in microseconds of its epoch. Its latest is
+/// beyond `i64`.
 const EARLIEST: i64 = -211_813_488_000_000_000;
 
 /// Capacity kept between batches, so that one huge message does not keep its memory.
@@ -170,7 +172,8 @@ impl CopyBuffer {
     }
 }
 
-/// Lengths stay below 2^31, because payloads are bounded. Postgres would refuse a longer one as malformed.
+/// Lengths stay below 2^31, because payloads are bounded. Postgres would refuse a longer one as
+/// malformed.
 fn length_prefix(length: usize) -> [u8; 4] {
     i32::try_from(length).unwrap_or(i32::MAX).to_be_bytes()
 }
@@ -197,7 +200,9 @@ mod tests {
         let mut expected = HEADER.to_vec();
         expected.extend_from_slice(&[0, 5, 0, 0, 0, 2, b'a', b'b', 0xff, 0xff, 0xff, 0xff]);
         expected.extend_from_slice(&[0, 0, 0, 8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe]);
-        expected.extend_from_slice(&[0, 0, 0, 3, 1, b'{', b'}', 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 3, 0xff, 0xff]);
+        expected.extend_from_slice(&[
+            0, 0, 0, 3, 1, b'{', b'}', 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 3, 0xff, 0xff,
+        ]);
         buffer.finish();
         assert_eq!(buffer.written(), expected);
     }

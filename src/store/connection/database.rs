@@ -8,7 +8,9 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, PgPool};
 
-use super::writer_connection::{IDLE_IN_TRANSACTION_TIMEOUT, LOCK_TIMEOUT, SILENT_CLIENT, STATEMENT_TIMEOUT};
+use super::writer_connection::{
+    IDLE_IN_TRANSACTION_TIMEOUT, LOCK_TIMEOUT, SILENT_CLIENT, STATEMENT_TIMEOUT,
+};
 use crate::config::sections::database::DatabaseConfig;
 use crate::telemetry::store::StoreMetrics;
 
@@ -51,9 +53,11 @@ impl Database {
         let plain = plain
             .options(SILENT_CLIENT)
             .options([("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT)]);
-        let bounded = plain.clone().options([("statement_timeout", STATEMENT_TIMEOUT), ("lock_timeout", LOCK_TIMEOUT)]);
-        // The pool tests a connection before use (its default): after a restart of the server each pooled connection
-        // would otherwise fail one lookup.
+        let bounded = plain
+            .clone()
+            .options([("statement_timeout", STATEMENT_TIMEOUT), ("lock_timeout", LOCK_TIMEOUT)]);
+        // The pool tests a connection before use (its default): after a restart of the server each
+        // pooled connection would otherwise fail one lookup.
         let pool = PgPoolOptions::new()
             .max_connections(config.pool_max)
             .acquire_timeout(ACQUIRE_PATIENCE)

@@ -1,7 +1,9 @@
-//! Checks every few seconds that Postgres answers, is not read-only, has the required schema, and agrees on the time.
-//! So readiness is right also while nothing is written. The one writer of `sluice_db_up`.
+//! Checks every few seconds that Postgres answers, is not read-only, has the required schema, and
+//! agrees on the time. So readiness is right also while nothing is written. The one writer of
+//! `sluice_db_up`.
 //!
-//! It stores nothing and repairs nothing. Only a write shows a full disk: the writing components report that.
+//! It stores nothing and repairs nothing. Only a write shows a full disk: the writing components
+//! report that.
 
 use std::time::Duration;
 
@@ -37,7 +39,12 @@ const CLOCK: &str = "clock";
 const WRITING_COMPONENTS: [&str; 2] = ["registry", "writer"];
 
 /// Runs the checks until `stop`.
-pub async fn watch(database: Database, readiness: Readiness, clock: Clock, stop: CancellationToken) {
+pub async fn watch(
+    database: Database,
+    readiness: Readiness,
+    clock: Clock,
+    stop: CancellationToken,
+) {
     let mut session = None;
     let mut clocks_agree = true;
     loop {
@@ -54,7 +61,10 @@ pub async fn watch(database: Database, readiness: Readiness, clock: Clock, stop:
                     Some(complaint) => readiness.unwell(SCHEMA, complaint),
                     None => readiness.well(SCHEMA),
                 }
-                let refused = readiness.troubles().keys().any(|component| WRITING_COMPONENTS.contains(component));
+                let refused = readiness
+                    .troubles()
+                    .keys()
+                    .any(|component| WRITING_COMPONENTS.contains(component));
                 database.metrics().up.set(i64::from(!refused));
                 readiness.well(COMPONENT);
             }

@@ -1,9 +1,10 @@
 //! Relays the writer's bytes to Postgres without Nagle's algorithm.
 //!
-//! sqlx leaves Nagle on and has no option to switch it off. COPY ends with a small write of its own, which waits until the
-//! server's kernel acknowledges the data before it: 40 ms for each batch over TCP, against less than 1 ms without.
-//! So sqlx connects to a Unix socket of this process, and the relay forwards by TCP with `TCP_NODELAY`.
-//! The socket is abstract (no file) and accepts one connection, only from this process. It never reads TLS records.
+//! sqlx leaves Nagle on and has no option to switch it off. COPY ends with a small write of its
+//! own, which waits until the server's kernel acknowledges the data before it: 40 ms for each batch
+//! over TCP, against less than 1 ms without. So sqlx connects to a Unix socket of this process, and
+//! the relay forwards by TCP with `TCP_NODELAY`. The socket is abstract (no file) and accepts one
+//! connection, only from this process. It never reads TLS records.
 
 use std::io;
 use std::time::Duration;
@@ -36,8 +37,8 @@ impl Relay {
     }
 }
 
-/// Connects to the server of `options` by TCP, and returns options that lead through the relay. `None` means no relay is
-/// needed (Unix socket) or possible (no abstract sockets).
+/// Connects to the server of `options` by TCP, and returns options that lead through the relay.
+/// `None` means no relay is needed (Unix socket) or possible (no abstract sockets).
 pub async fn open(options: &PgConnectOptions) -> io::Result<Option<(PgConnectOptions, Relay)>> {
     let (host, port) = (options.get_host(), options.get_port());
     if !cfg!(target_os = "linux") || options.get_socket().is_some() || host.starts_with('/') {
@@ -45,16 +46,23 @@ pub async fn open(options: &PgConnectOptions) -> io::Result<Option<(PgConnectOpt
     }
     // sqlx appends `/.s.PGSQL.<port>` to the directory it is given.
     let directory = format!("\0sluice-{}", uuid::Uuid::new_v4());
-    let Ok(listener) = UnixListener::bind(format!("{directory}/.s.PGSQL.{port}")) else { return Ok(None) };
+    let Ok(listener) = UnixListener::bind(format!("{directory}/.s.PGSQL.{port}")) else {
+        return Ok(None);
+    };
     let server = TcpStream::connect((host.trim_matches(['[', ']']), port)).await?;
     server.set_nodelay(true)?;
-    #[expect(clippy::disallowed_methods, reason = "it is owned by the connection it carries, and ends with it")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it is owned by the connection it carries, and ends with it"
+    )]
     let task = tokio::spawn(carry(listener, server));
     Ok(Some((options.clone().socket(directory), Relay { task: AbortOnDropHandle::new(task) })))
 }
 
 async fn carry(listener: UnixListener, mut server: TcpStream) {
-    let Ok(Ok(mut client)) = timeout(ACCEPT_PATIENCE, accept_own_process(&listener)).await else { return };
+    let Ok(Ok(mut client)) = timeout(ACCEPT_PATIENCE, accept_own_process(&listener)).await else {
+        return;
+    };
     drop(listener);
     // Both ends then see a closed connection; sqlx reports the error.
     let _ = copy_bidirectional_with_sizes(&mut client, &mut server, BUFFER, BUFFER).await;

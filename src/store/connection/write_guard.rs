@@ -1,7 +1,9 @@
-//! Watches a write that gets no answer. When Postgres waits for the client at the same time, the connection between them
-//! carries nothing; it is closed at once instead of after the upper bound of an answer.
+//! Watches a write that gets no answer. When Postgres waits for the client at the same time, the
+//! connection between them carries nothing; it is closed at once instead of after the upper bound
+//! of an answer.
 //!
-//! It checks over a second connection, so it needs another working path. It ends no process of the server.
+//! It checks over a second connection, so it needs another working path. It ends no process of the
+//! server.
 
 use std::future::Future;
 use std::time::Duration;
@@ -17,7 +19,8 @@ use crate::store::error::StoreError;
 /// Time before the first check of a write, and pause between two checks.
 const CHECK_AFTER: Duration = Duration::from_secs(4);
 
-/// Pause between the two readings of one check: a slow client sends something in between, a dead path nothing.
+/// Pause between the two readings of one check: a slow client sends something in between, a dead
+/// path nothing.
 const SECOND_CHECK_AFTER: Duration = Duration::from_secs(1);
 
 /// Upper bound of one check, connecting included.
@@ -32,7 +35,8 @@ pub(crate) struct WriteGuard {
     abort: AbortHandle,
 }
 
-/// Runs `write` to its end and watches it. It never drops `write`: only its result says what was written.
+/// Runs `write` to its end and watches it. It never drops `write`: only its result says what was
+/// written.
 pub(crate) async fn watch_write<T>(
     guard: Option<WriteGuard>,
     options: &PgConnectOptions,
@@ -51,7 +55,8 @@ pub(crate) async fn watch_write<T>(
 // === impl WriteGuard ===
 
 impl WriteGuard {
-    /// What a write on `session` depends on. `None` means its backend is unknown or its connection cannot be closed from outside.
+    /// What a write on `session` depends on. `None` means its backend is unknown or its connection
+    /// cannot be closed from outside.
     pub(crate) fn of(session: &WriterConnection, backend: Option<Backend>) -> Option<Self> {
         Some(Self { backend: backend?, abort: session.abort_handle()? })
     }
@@ -79,6 +84,7 @@ impl WriteGuard {
         }
         let second = self.backend.activity(&mut session).await?;
         session.close().await;
-        Ok(second == BackendActivity::Gone || (first == second && matches!(second, BackendActivity::WaitsForClient(_))))
+        Ok(second == BackendActivity::Gone
+            || (first == second && matches!(second, BackendActivity::WaitsForClient(_))))
     }
 }

@@ -20,14 +20,17 @@ pub const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// The server cancels a statement after this time.
 pub const STATEMENT_TIMEOUT: &str = "20s";
 
-/// How long a statement waits for a lock; shorter than [`STATEMENT_TIMEOUT`], so that the error names the lock.
+/// How long a statement waits for a lock; shorter than [`STATEMENT_TIMEOUT`], so that the error
+/// names the lock.
 pub const LOCK_TIMEOUT: &str = "10s";
 
-/// The server ends a transaction whose client sends nothing for this time, so that a frozen replica does not block others.
+/// The server ends a transaction whose client sends nothing for this time, so that a frozen replica
+/// does not block others.
 pub const IDLE_IN_TRANSACTION_TIMEOUT: &str = "60s";
 
-/// TCP settings of the server: its kernel finds a lost client within half a minute and ends the session, which locks rows
-/// until then. The default is two hours. They have no effect on a Unix socket.
+/// TCP settings of the server: its kernel finds a lost client within half a minute and ends the
+/// session, which locks rows until then. The default is two hours. They have no effect on a Unix
+/// socket.
 pub const SILENT_CLIENT: [(&str, &str); 4] = [
     ("tcp_keepalives_idle", "10"),
     ("tcp_keepalives_interval", "5"),
@@ -35,15 +38,17 @@ pub const SILENT_CLIENT: [(&str, &str); 4] = [
     ("tcp_user_timeout", "25000"),
 ];
 
-/// Upper bound of one answer; longer than [`STATEMENT_TIMEOUT`], so it means the network or the server is gone.
+/// Upper bound of one answer; longer than [`STATEMENT_TIMEOUT`], so it means the network or the
+/// server is gone.
 pub(super) const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 
-/// COPY data is sent in pieces of about this size: no second copy of a whole batch, written bytes are still in the CPU
-/// cache when sent, and Postgres starts before the last rows are written.
+/// COPY data is sent in pieces of about this size: no second copy of a whole batch, written bytes
+/// are still in the CPU cache when sent, and Postgres starts before the last rows are written.
 const COPY_PIECE: usize = 64 * 1024;
 
 /// Advice when the server does not answer.
-const CHECK_THE_ADDRESS: &str = "is it running? Check DATABASE_URL (or PGHOST and PGPORT) and firewalls";
+const CHECK_THE_ADDRESS: &str =
+    "is it running? Check DATABASE_URL (or PGHOST and PGPORT) and firewalls";
 
 /// One connection.
 #[derive(Debug)]
@@ -62,7 +67,8 @@ impl WriterConnection {
     /// Connects.
     pub async fn open(options: &PgConnectOptions) -> Result<Self, StoreError> {
         let patience = CONNECT_PATIENCE.as_secs();
-        let late = |_| StoreError::Outage(format!("no answer within {patience} s; {CHECK_THE_ADDRESS}"));
+        let late =
+            |_| StoreError::Outage(format!("no answer within {patience} s; {CHECK_THE_ADDRESS}"));
         let opened = timeout(CONNECT_PATIENCE, connect(options)).await.map_err(late);
         let (connection, relay) = opened.flatten().map_err(|error| unreachable(options, error))?;
         Ok(Self { connection, has_staging: false, relay })
@@ -98,7 +104,8 @@ impl WriterConnection {
         .await
     }
 
-    /// Returns the handle that closes the connection from outside. `None` means no relay carries it.
+    /// Returns the handle that closes the connection from outside. `None` means no relay carries
+    /// it.
     pub(super) fn abort_handle(&self) -> Option<AbortHandle> {
         self.relay.as_ref().map(Relay::abort_handle)
     }
@@ -112,8 +119,13 @@ impl WriterConnection {
 }
 
 async fn connect(options: &PgConnectOptions) -> Result<(PgConnection, Option<Relay>), StoreError> {
-    match nodelay_relay::open(options).await.map_err(|error| connect_error(sqlx::Error::Io(error)))? {
-        Some((relayed, relay)) => Ok((relayed.connect().await.map_err(connect_error)?, Some(relay))),
+    match nodelay_relay::open(options)
+        .await
+        .map_err(|error| connect_error(sqlx::Error::Io(error)))?
+    {
+        Some((relayed, relay)) => {
+            Ok((relayed.connect().await.map_err(connect_error)?, Some(relay)))
+        }
         None => Ok((options.connect().await.map_err(connect_error)?, None)),
     }
 }
@@ -127,10 +139,15 @@ fn connect_error(error: sqlx::Error) -> StoreError {
 }
 
 /// Awaits the answer of `query` for at most [`ANSWER_PATIENCE`].
-pub(crate) async fn answer<T>(query: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
+pub(crate) async fn answer<T>(
+    query: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, StoreError> {
     match timeout(ANSWER_PATIENCE, query).await {
         Ok(answered) => Ok(answered?),
-        Err(_) => Err(StoreError::Outage(format!("Postgres did not answer within {} s", ANSWER_PATIENCE.as_secs()))),
+        Err(_) => Err(StoreError::Outage(format!(
+            "Postgres did not answer within {} s",
+            ANSWER_PATIENCE.as_secs()
+        ))),
     }
 }
 

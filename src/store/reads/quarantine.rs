@@ -1,7 +1,7 @@
 //! Reads and clears the quarantine: list, show, fetch for a replay, mark as replayed, discard.
 //!
-//! It decides nothing about a message, and returns no token and no hash. The transaction of a batch writes its refused
-//! messages ([`crate::store::batch::quarantine_rows`]).
+//! It decides nothing about a message, and returns no token and no hash. The transaction of a batch
+//! writes its refused messages ([`crate::store::batch::quarantine_rows`]).
 
 use std::fmt;
 use std::str::FromStr;
@@ -44,7 +44,8 @@ pub struct QuarantineFilter {
     pub replayed: Option<bool>,
 }
 
-/// The position of an event in time order, where the next page begins. As text `<microseconds>-<id>`.
+/// The position of an event in time order, where the next page begins. As text
+/// `<microseconds>-<id>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuarantineCursor {
     /// When it was quarantined.
@@ -128,7 +129,8 @@ pub async fn list(
     before: Option<QuarantineCursor>,
     limit: u32,
 ) -> Result<Vec<EventSummary>, Outage> {
-    let mut query = QueryBuilder::new(concat!("SELECT ", summary_columns!(), " FROM quarantine_events WHERE "));
+    let mut query =
+        QueryBuilder::new(concat!("SELECT ", summary_columns!(), " FROM quarantine_events WHERE "));
     filter.push_to(&mut query);
     if let Some(before) = before {
         query.push(" AND (quarantined_at, id) < (").push_bind(before.at.to_utc());
@@ -138,8 +140,8 @@ pub async fn list(
     query.build_query_as().fetch_all(pool).await.map_err(outage)
 }
 
-/// Reads a page of whole events after `after`, oldest first, for a replay. Each may hold a payload of
-/// `QUARANTINE_PAYLOAD_MAX` bytes: keep the page small.
+/// Reads a page of whole events after `after`, oldest first, for a replay. Each may hold a payload
+/// of `QUARANTINE_PAYLOAD_MAX` bytes: keep the page small.
 pub async fn fetch(
     pool: &PgPool,
     filter: &QuarantineFilter,
@@ -188,7 +190,8 @@ pub async fn mark_replayed(
         .await?;
         if !marked.is_empty() {
             let detail = json!({ "events": marked });
-            let entry = Entry { actor, action: "quarantine.replay", tenant: None, device: None, detail };
+            let entry =
+                Entry { actor, action: "quarantine.replay", tenant: None, device: None, detail };
             audit::record(&mut tx, entry).await?;
             tx.commit().await?;
         }
@@ -197,8 +200,13 @@ pub async fn mark_replayed(
     mark.await.map_err(outage)
 }
 
-/// Deletes the events of `filter` in bounded transactions, each with its audit entry; returns their number.
-pub async fn discard(pool: &PgPool, actor: &Actor, filter: &QuarantineFilter) -> Result<u64, Outage> {
+/// Deletes the events of `filter` in bounded transactions, each with its audit entry; returns their
+/// number.
+pub async fn discard(
+    pool: &PgPool,
+    actor: &Actor,
+    filter: &QuarantineFilter,
+) -> Result<u64, Outage> {
     let mut discarded = 0;
     loop {
         let rows = discard_chunk(pool, actor, filter).await.map_err(outage)?;
@@ -319,7 +327,11 @@ impl From<EventRow> for Record {
 
 // === private helpers ===
 
-async fn discard_chunk(pool: &PgPool, actor: &Actor, filter: &QuarantineFilter) -> Result<u64, sqlx::Error> {
+async fn discard_chunk(
+    pool: &PgPool,
+    actor: &Actor,
+    filter: &QuarantineFilter,
+) -> Result<u64, sqlx::Error> {
     let mut tx = pool.begin().await?;
     let mut query = QueryBuilder::new(
         "DELETE FROM quarantine_events WHERE (quarantined_at, id) IN (SELECT quarantined_at, id FROM quarantine_events WHERE ",
@@ -330,7 +342,11 @@ async fn discard_chunk(pool: &PgPool, actor: &Actor, filter: &QuarantineFilter) 
     if rows > 0 {
         let detail = json!({ "events": rows, "filter": filter.describe() });
         let (tenant, device) = (filter.tenant.as_deref(), filter.device.as_deref());
-        audit::record(&mut tx, Entry { actor, action: "quarantine.discard", tenant, device, detail }).await?;
+        audit::record(
+            &mut tx,
+            Entry { actor, action: "quarantine.discard", tenant, device, detail },
+        )
+        .await?;
         tx.commit().await?;
     }
     Ok(rows)
@@ -347,7 +363,8 @@ mod tests {
     #[test]
     fn a_place_reads_back_as_it_was_written() {
         for micros in [1_795_000_000_123_456, -5] {
-            let place = QuarantineCursor { at: Timestamp::from_micros(micros), id: Uuid::from_u128(7) };
+            let place =
+                QuarantineCursor { at: Timestamp::from_micros(micros), id: Uuid::from_u128(7) };
             assert_eq!(place.to_string().parse(), Ok(place));
         }
         for wrong in ["", "5", "5-", "-x", "a-00000000000000000000000000000007"] {

@@ -1,4 +1,5 @@
-//! Reads the tables after a simulation: which sequence numbers are stored, how often, and the refusals by reason.
+//! Reads the tables after a simulation: which sequence numbers are stored, how often, and the
+//! refusals by reason.
 //!
 //! It only reads, on a connection without a time limit: the answer sorts millions of rows.
 
@@ -59,7 +60,11 @@ impl Readback {
         since: DateTime<Utc>,
         numbers: RangeInclusive<i64>,
     ) -> Result<Vec<NumberRange>, Outage> {
-        let query = sqlx::query_as(RANGES).bind(tenants).bind(since).bind(numbers.start()).bind(numbers.end());
+        let query = sqlx::query_as(RANGES)
+            .bind(tenants)
+            .bind(since)
+            .bind(numbers.start())
+            .bind(numbers.end());
         query.bind(RANGES_MAX).fetch_all(&mut self.connection).await.map_err(outage)
     }
 

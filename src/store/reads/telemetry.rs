@@ -85,7 +85,11 @@ macro_rules! columns {
 }
 
 /// Reads the latest row of a device, of `msg_type` or of any type.
-pub async fn latest(pool: &PgPool, device: &DeviceKey, msg_type: Option<&str>) -> Result<Option<TelemetryRow>, Outage> {
+pub async fn latest(
+    pool: &PgPool,
+    device: &DeviceKey,
+    msg_type: Option<&str>,
+) -> Result<Option<TelemetryRow>, Outage> {
     let ask = async {
         let mut tx = begin(pool).await?;
         sqlx::query_as(concat!(
@@ -103,8 +107,9 @@ pub async fn latest(pool: &PgPool, device: &DeviceKey, msg_type: Option<&str>) -
     ask.await.map_err(outage)
 }
 
-/// Reads the latest row of each device of a page, sorted by name. Devices without rows are omitted, so a page may have fewer
-/// rows than `limit`. Also returns the last device read, when there may be more.
+/// Reads the latest row of each device of a page, sorted by name. Devices without rows are omitted,
+/// so a page may have fewer rows than `limit`. Also returns the last device read, when there may be
+/// more.
 pub async fn latest_of_each(
     pool: &PgPool,
     tenant: &TenantId,
@@ -147,7 +152,8 @@ pub async fn range(
     after: Option<QuarantineCursor>,
     limit: u32,
 ) -> Result<Vec<TelemetryRow>, Outage> {
-    let mut query = QueryBuilder::<Postgres>::new(concat!("SELECT ", columns!(), " FROM telemetry WHERE "));
+    let mut query =
+        QueryBuilder::<Postgres>::new(concat!("SELECT ", columns!(), " FROM telemetry WHERE "));
     range.push_to(&mut query);
     if let Some(after) = after {
         query.push(" AND (time, message_id) > (").push_bind(after.at.to_utc());
@@ -158,8 +164,9 @@ pub async fn range(
     ask.await.map_err(outage)
 }
 
-/// Aggregates a metric into buckets of `step` from the start of the range; a bucket without numbers is omitted. It skips
-/// values that are no numbers, and numbers beyond any measurement (1e100 and more).
+/// Aggregates a metric into buckets of `step` from the start of the range; a bucket without numbers
+/// is omitted. It skips values that are no numbers, and numbers beyond any measurement (1e100 and
+/// more).
 pub async fn buckets(
     pool: &PgPool,
     range: &TelemetryRange,

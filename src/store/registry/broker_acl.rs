@@ -1,6 +1,7 @@
 //! The rows from which the broker's access rules are made, and the state of the last file.
 //!
-//! It writes over the publisher's connection: a replica that has lost the lock cannot write. It writes no file.
+//! It writes over the publisher's connection: a replica that has lost the lock cannot write. It
+//! writes no file.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
@@ -35,8 +36,7 @@ pub struct BrokerAclRow {
 /// Tenant and device, as stored.
 pub type Names = (String, String);
 
-const STATE: &str =
-    "SELECT mode, broker_version, digest, generated, written_at, notified_at, finding FROM broker_acl_state";
+const STATE: &str = "SELECT mode, broker_version, digest, generated, written_at, notified_at, finding FROM broker_acl_state";
 
 /// Sorted by name, after a given device.
 const PERMITTED: &str = "SELECT d.tenant_id, d.device_id FROM devices d JOIN tenants t ON t.tenant_id = d.tenant_id \
@@ -53,8 +53,7 @@ const BARRED: &str = "SELECT d.tenant_id, d.device_id FROM devices d JOIN tenant
 const OTHER_NAMES: &str = "SELECT DISTINCT tenant_id, device_id FROM device_certificates WHERE status = 'ACTIVE' \
     AND not_after > now() AND common_name = tenant_id || $1 || device_id ORDER BY 1, 2 LIMIT $2";
 
-const WRITTEN: &str =
-    "UPDATE broker_acl_state SET mode = $1, digest = $2, generated = $3, written_at = clock_timestamp()";
+const WRITTEN: &str = "UPDATE broker_acl_state SET mode = $1, digest = $2, generated = $3, written_at = clock_timestamp()";
 
 /// Reads the state of the access rules written last.
 pub async fn state(pool: &PgPool) -> Result<BrokerAclRow, Outage> {
@@ -69,7 +68,8 @@ impl RevocationLedger {
         Ok(answer(sqlx::query_as(STATE).fetch_one(&mut self.session.connection)).await?)
     }
 
-    /// Devices that may publish (ACTIVE, of an ACTIVE tenant), sorted by name. More than `most` rows mean that there are more.
+    /// Devices that may publish (ACTIVE, of an ACTIVE tenant), sorted by name. More than `most`
+    /// rows mean that there are more.
     pub async fn acl_permitted(&mut self, most: usize) -> Result<Vec<Names>, Outage> {
         let mut found: Vec<Names> = Vec::new();
         while found.len() <= most {
@@ -92,14 +92,23 @@ impl RevocationLedger {
     }
 
     /// Devices with a certificate whose common name joins tenant and device by `joint`.
-    pub async fn acl_other_names(&mut self, joint: &str, most: usize) -> Result<Vec<Names>, Outage> {
+    pub async fn acl_other_names(
+        &mut self,
+        joint: &str,
+        most: usize,
+    ) -> Result<Vec<Names>, Outage> {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         let query = sqlx::query_as(OTHER_NAMES).bind(joint).bind(most);
         Ok(answer(query.fetch_all(&mut self.session.connection)).await?)
     }
 
     /// Records that the file was written.
-    pub async fn note_acl_written(&mut self, mode: &str, digest: &[u8], generated: i64) -> Result<(), Outage> {
+    pub async fn note_acl_written(
+        &mut self,
+        mode: &str,
+        digest: &[u8],
+        generated: i64,
+    ) -> Result<(), Outage> {
         let query = sqlx::query(WRITTEN).bind(mode).bind(digest).bind(generated);
         answer(query.execute(&mut self.session.connection)).await?;
         Ok(())
@@ -112,8 +121,13 @@ impl RevocationLedger {
         Ok(())
     }
 
-    /// Records the broker's version, and what is wrong with its access rules; `None` means unknown or nothing.
-    pub async fn note_acl_finding(&mut self, version: Option<&str>, finding: Option<&str>) -> Result<(), Outage> {
+    /// Records the broker's version, and what is wrong with its access rules; `None` means unknown
+    /// or nothing.
+    pub async fn note_acl_finding(
+        &mut self,
+        version: Option<&str>,
+        finding: Option<&str>,
+    ) -> Result<(), Outage> {
         let query = sqlx::query(
             "UPDATE broker_acl_state SET broker_version = coalesce($1, broker_version), finding = $2, \
              looked_at = clock_timestamp()",

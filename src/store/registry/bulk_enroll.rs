@@ -1,6 +1,7 @@
 //! Registers and removes a simulated fleet: hundreds of thousands of devices by a few statements.
 //!
-//! The fleet has tenants of its own; it never changes devices of other tenants. It never sees a token, only hashes.
+//! The fleet has tenants of its own; it never changes devices of other tenants. It never sees a
+//! token, only hashes.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -13,7 +14,8 @@ use crate::domain::device::{DeviceStatus, TokenHash};
 use crate::domain::ports::Outage;
 use crate::store::error::StoreError;
 
-/// Devices per statement: many enough to be cheap, few enough to stay far below the statement timeout.
+/// Devices per statement: many enough to be cheap, few enough to stay far below the statement
+/// timeout.
 const CHUNK: usize = 5_000;
 
 /// The issuer of simulated certificates. No such key exists: they are rows only.
@@ -27,7 +29,8 @@ const ADD_DEVICES: &str = "INSERT INTO devices (tenant_id, device_id, site_id, s
     ON CONFLICT (tenant_id, device_id) DO UPDATE SET site_id = excluded.site_id, status = excluded.status, \
         provision_token_hash = excluded.provision_token_hash";
 
-/// The fingerprint derives from the identity, so a fleet that is registered again keeps its certificates, with later ends.
+/// The fingerprint derives from the identity, so a fleet that is registered again keeps its
+/// certificates, with later ends.
 const ADD_CERTIFICATES: &str = "INSERT INTO device_certificates \
     (id, tenant_id, device_id, fingerprint_sha256, serial_number, common_name, issuer, not_before, not_after) \
     SELECT gen_random_uuid(), tenant, device, encode(sha256(convert_to($4 || tenant || '/' || device, 'UTF8')), 'hex'), \
@@ -35,8 +38,8 @@ const ADD_CERTIFICATES: &str = "INSERT INTO device_certificates \
     FROM unnest($1::text[], $2::text[]) AS fleet (tenant, device) \
     ON CONFLICT (fingerprint_sha256) DO UPDATE SET not_after = excluded.not_after";
 
-/// The statements that remove a fleet, in order. A certificate that an authority signed stays as a row: the CRL must list it
-/// until it would have expired.
+/// The statements that remove a fleet, in order. A certificate that an authority signed stays as a
+/// row: the CRL must list it until it would have expired.
 const DISBAND: [&str; 5] = [
     "DELETE FROM device_certificates WHERE id IN (SELECT id FROM device_certificates WHERE tenant_id = ANY($1) \
         AND issuer = 'CN=sluice simulate' LIMIT $2)",
@@ -67,7 +70,12 @@ pub struct DeviceToEnroll {
 }
 
 /// Inserts or updates the fleet in one transaction.
-pub async fn enroll(pool: &PgPool, actor: &Actor, fleet: &[DeviceToEnroll], now: DateTime<Utc>) -> Result<(), Outage> {
+pub async fn enroll(
+    pool: &PgPool,
+    actor: &Actor,
+    fleet: &[DeviceToEnroll],
+    now: DateTime<Utc>,
+) -> Result<(), Outage> {
     enroll_all(pool, actor, fleet, now).await.map_err(|error| StoreError::from(error).into())
 }
 
@@ -82,20 +90,27 @@ pub struct RemovedFleet {
     pub certificates_revoked: u64,
 }
 
-/// Removes all tenants whose names match the regular expression `names`, with their devices. Their telemetry stays until its
-/// retention ends.
+/// Removes all tenants whose names match the regular expression `names`, with their devices. Their
+/// telemetry stays until its retention ends.
 pub async fn disband(pool: &PgPool, actor: &Actor, names: &str) -> Result<RemovedFleet, Outage> {
     disband_all(pool, actor, names).await.map_err(|error| StoreError::from(error).into())
 }
 
-async fn disband_all(pool: &PgPool, actor: &Actor, names: &str) -> Result<RemovedFleet, sqlx::Error> {
+async fn disband_all(
+    pool: &PgPool,
+    actor: &Actor,
+    names: &str,
+) -> Result<RemovedFleet, sqlx::Error> {
     let mut tx = pool.begin().await?;
-    let found = sqlx::query_scalar("SELECT tenant_id FROM tenants WHERE tenant_id ~ $1 FOR UPDATE").bind(names);
+    let found = sqlx::query_scalar("SELECT tenant_id FROM tenants WHERE tenant_id ~ $1 FOR UPDATE")
+        .bind(names);
     let tenants: Vec<String> = found.fetch_all(&mut *tx).await?;
     let mut counts = [0; DISBAND.len()];
     for (statement, count) in DISBAND.into_iter().zip(&mut counts) {
         loop {
-            let query = sqlx::query(statement).bind(&tenants).bind(i64::try_from(CHUNK).unwrap_or(i64::MAX));
+            let query = sqlx::query(statement)
+                .bind(&tenants)
+                .bind(i64::try_from(CHUNK).unwrap_or(i64::MAX));
             let touched = query.execute(&mut *tx).await?.rows_affected();
             *count += touched;
             if touched < CHUNK as u64 {
@@ -106,7 +121,11 @@ async fn disband_all(pool: &PgPool, actor: &Actor, names: &str) -> Result<Remove
     let [_, certificates_revoked, devices, _, tenants] = counts;
     let disbanded = RemovedFleet { tenants, devices, certificates_revoked };
     let detail = json!(disbanded);
-    audit::record(&mut tx, Entry { actor, action: "fleet.disband", tenant: None, device: None, detail }).await?;
+    audit::record(
+        &mut tx,
+        Entry { actor, action: "fleet.disband", tenant: None, device: None, detail },
+    )
+    .await?;
     tx.commit().await?;
     Ok(disbanded)
 }
@@ -130,13 +149,21 @@ async fn enroll_all(
         }
     }
     let detail = json!({ "tenants": tenants.len(), "devices": fleet.len() });
-    audit::record(&mut tx, Entry { actor, action: "fleet.enroll", tenant: None, device: None, detail }).await?;
+    audit::record(
+        &mut tx,
+        Entry { actor, action: "fleet.enroll", tenant: None, device: None, detail },
+    )
+    .await?;
     tx.commit().await
 }
 
-async fn add_devices(connection: &mut PgConnection, chunk: &[DeviceToEnroll]) -> Result<(), sqlx::Error> {
+async fn add_devices(
+    connection: &mut PgConnection,
+    chunk: &[DeviceToEnroll],
+) -> Result<(), sqlx::Error> {
     let hex = |hash: &TokenHash| to_hex(hash).iter().copied().map(char::from).collect::<String>();
-    let tokens: Vec<Option<String>> = chunk.iter().map(|device| device.token.as_ref().map(hex)).collect();
+    let tokens: Vec<Option<String>> =
+        chunk.iter().map(|device| device.token.as_ref().map(hex)).collect();
     sqlx::query(ADD_DEVICES)
         .bind(chunk.iter().map(|device| device.tenant.as_str()).collect::<Vec<_>>())
         .bind(chunk.iter().map(|device| device.device.as_str()).collect::<Vec<_>>())

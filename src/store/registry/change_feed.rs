@@ -1,4 +1,5 @@
-//! Listens for changes of the registry, whatever their source, and reports which cache entries are stale.
+//! Listens for changes of the registry, whatever their source, and reports which cache entries are
+//! stale.
 //!
 //! It decides nothing and caches nothing. After a gap it reports [`RegistryChange::Everything`].
 
@@ -20,7 +21,8 @@ use crate::telemetry::store::StoreMetrics;
 /// The channel that the triggers of the registry's tables notify.
 pub const CHANNEL: &str = "sluice_invalidate";
 
-/// Silence after which the connection is probed, and upper bound of the probe: a dead connection is found within 3 s.
+/// Silence after which the connection is probed, and upper bound of the probe: a dead connection is
+/// found within 3 s.
 const PROBE_AFTER: Duration = Duration::from_secs(1);
 const PROBE_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -40,8 +42,8 @@ const COMPONENT: &str = "listen";
 #[derive(Clone, Debug, Default)]
 pub struct ChangeSignal(watch::Sender<u64>);
 
-/// The queue of changes. While the channel is full no change is queued; one Everything is pending and is sent after the
-/// queued ones.
+/// The queue of changes. While the channel is full no change is queued; one Everything is pending
+/// and is sent after the queued ones.
 struct Outbox<'a> {
     changes: &'a mpsc::Sender<RegistryChange>,
     resync_pending: bool,
@@ -64,8 +66,8 @@ enum ListenEnded {
     Outage(Outage),
 }
 
-/// Listens on a connection of its own until `stop`. After each connect it sends [`RegistryChange::Everything`], so no cache
-/// entry outlives a missed notification.
+/// Listens on a connection of its own until `stop`. After each connect it sends
+/// [`RegistryChange::Everything`], so no cache entry outlives a missed notification.
 pub async fn follow(
     pool: PgPool,
     changes: mpsc::Sender<RegistryChange>,
@@ -146,12 +148,17 @@ impl Outbox<'_> {
         }
     }
 
-    /// Waits for capacity and sends the pending Everything; stays pending while there is none. Cancel safe.
+    /// Waits for capacity and sends the pending Everything; stays pending while there is none.
+    /// Cancel safe.
     async fn send_resync(&mut self) -> Result<(), ListenEnded> {
         if !self.resync_pending {
             std::future::pending::<()>().await;
         }
-        self.changes.reserve().await.map_err(|_| ListenEnded::Stopped)?.send(RegistryChange::Everything);
+        self.changes
+            .reserve()
+            .await
+            .map_err(|_| ListenEnded::Stopped)?
+            .send(RegistryChange::Everything);
         self.resync_pending = false;
         Ok(())
     }
@@ -159,8 +166,8 @@ impl Outbox<'_> {
 
 // === private helpers ===
 
-/// Runs one connection from LISTEN to its end. It never reconnects by itself: a listener that does could lose
-/// notifications without an error.
+/// Runs one connection from LISTEN to its end. It never reconnects by itself: a listener that does
+/// could lose notifications without an error.
 async fn listen_once(
     pool: &PgPool,
     changes: &mpsc::Sender<RegistryChange>,
@@ -192,7 +199,11 @@ async fn connect(own: &PgPool) -> Result<PgListener, sqlx::Error> {
 }
 
 /// Forwards notifications until the connection ends.
-async fn forward_changes(mut listener: PgListener, outbox: &mut Outbox<'_>, signal: &ChangeSignal) -> ListenEnded {
+async fn forward_changes(
+    mut listener: PgListener,
+    outbox: &mut Outbox<'_>,
+    signal: &ChangeSignal,
+) -> ListenEnded {
     loop {
         let received = tokio::select! {
             sent = outbox.send_resync() => match sent {
@@ -204,14 +215,18 @@ async fn forward_changes(mut listener: PgListener, outbox: &mut Outbox<'_>, sign
         match received {
             Ok(Ok(Some(notification))) => {
                 signal.notify();
-                if let Err(ended) = outbox.try_enqueue(RegistryChange::parse(notification.payload())) {
+                if let Err(ended) =
+                    outbox.try_enqueue(RegistryChange::parse(notification.payload()))
+                {
                     return ended;
                 }
             }
             Ok(Ok(None)) => return ListenEnded::Closed,
             Ok(Err(error)) => return error.into(),
             // The listener keeps notifications that arrive during the probe.
-            Err(_) => match timeout(PROBE_PATIENCE, sqlx::query("SELECT 1").execute(&mut listener)).await {
+            Err(_) => match timeout(PROBE_PATIENCE, sqlx::query("SELECT 1").execute(&mut listener))
+                .await
+            {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => return error.into(),
                 Err(_) => return ListenEnded::Silent,
@@ -220,7 +235,8 @@ async fn forward_changes(mut listener: PgListener, outbox: &mut Outbox<'_>, sign
     }
 }
 
-/// A random pause between half of `pause` and `pause`, so that replicas do not reconnect at the same time.
+/// A random pause between half of `pause` and `pause`, so that replicas do not reconnect at the
+/// same time.
 fn jittered(pause: Duration) -> Duration {
     let random = getrandom::u32().unwrap_or(u32::MAX / 2);
     pause.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX) / 2.0)

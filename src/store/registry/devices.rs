@@ -1,7 +1,7 @@
 //! Devices: identity, site, status, and the hash of the token.
 //!
-//! Every change is audited in its own transaction, and triggers notify all replicas. It never sees a token, and never
-//! returns a hash.
+//! Every change is audited in its own transaction, and triggers notify all replicas. It never sees
+//! a token, and never returns a hash.
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -106,10 +106,11 @@ pub enum DeviceError {
 pub async fn add(pool: &PgPool, actor: &Actor, device: &NewDevice) -> Result<(), DeviceError> {
     let mut tx = pool.begin().await?;
     let key = &device.key;
-    let tenant: Option<i32> = sqlx::query_scalar("SELECT 1 FROM tenants WHERE tenant_id = $1 FOR KEY SHARE")
-        .bind(key.tenant())
-        .fetch_optional(&mut *tx)
-        .await?;
+    let tenant: Option<i32> =
+        sqlx::query_scalar("SELECT 1 FROM tenants WHERE tenant_id = $1 FOR KEY SHARE")
+            .bind(key.tenant())
+            .fetch_optional(&mut *tx)
+            .await?;
     if tenant.is_none() {
         return Err(DeviceError::NoTenant(key.tenant_id()));
     }
@@ -134,7 +135,11 @@ pub async fn add(pool: &PgPool, actor: &Actor, device: &NewDevice) -> Result<(),
 }
 
 /// Lists a page of devices, sorted by tenant and device.
-pub async fn list(pool: &PgPool, filter: &DeviceFilter, limit: u32) -> Result<Vec<DeviceRow>, DeviceError> {
+pub async fn list(
+    pool: &PgPool,
+    filter: &DeviceFilter,
+    limit: u32,
+) -> Result<Vec<DeviceRow>, DeviceError> {
     let mut query = QueryBuilder::<Postgres>::new(
         "SELECT tenant_id, device_id, site_id, status, provision_token_hash IS NOT NULL AS has_token, created_at, updated_at
          FROM devices WHERE true",
@@ -179,12 +184,13 @@ pub async fn set_status(
     status: DeviceStatus,
 ) -> Result<String, DeviceError> {
     let mut tx = pool.begin().await?;
-    let before: Option<String> =
-        sqlx::query_scalar("SELECT status FROM devices WHERE tenant_id = $1 AND device_id = $2 FOR UPDATE")
-            .bind(key.tenant())
-            .bind(key.device())
-            .fetch_optional(&mut *tx)
-            .await?;
+    let before: Option<String> = sqlx::query_scalar(
+        "SELECT status FROM devices WHERE tenant_id = $1 AND device_id = $2 FOR UPDATE",
+    )
+    .bind(key.tenant())
+    .bind(key.device())
+    .fetch_optional(&mut *tx)
+    .await?;
     let before = before.ok_or_else(|| DeviceError::Unknown(key.clone()))?;
     if before != status.label() {
         sqlx::query("UPDATE devices SET status = $3 WHERE tenant_id = $1 AND device_id = $2")
@@ -208,31 +214,38 @@ pub async fn set_token(
     token: Option<&TokenHash>,
 ) -> Result<(), DeviceError> {
     let mut tx = pool.begin().await?;
-    let set = sqlx::query("UPDATE devices SET provision_token_hash = $3 WHERE tenant_id = $1 AND device_id = $2")
-        .bind(key.tenant())
-        .bind(key.device())
-        .bind(token.map(hex))
-        .execute(&mut *tx)
-        .await?;
+    let set = sqlx::query(
+        "UPDATE devices SET provision_token_hash = $3 WHERE tenant_id = $1 AND device_id = $2",
+    )
+    .bind(key.tenant())
+    .bind(key.device())
+    .bind(token.map(hex))
+    .execute(&mut *tx)
+    .await?;
     if set.rows_affected() == 0 {
         return Err(DeviceError::Unknown(key.clone()));
     }
-    audit::record(&mut tx, entry(actor, "device.set-token", key, json!({ "token": token.is_some() }))).await?;
+    audit::record(
+        &mut tx,
+        entry(actor, "device.set-token", key, json!({ "token": token.is_some() })),
+    )
+    .await?;
     Ok(tx.commit().await?)
 }
 
-/// Removes a device, its state and its commands; returns the number of certificates revoked with it. Certificates stay as
-/// rows, and ACTIVE ones become REVOKED, so that an old key does not authenticate a later device of the same name. Its
-/// telemetry stays until its retention ends.
+/// Removes a device, its state and its commands; returns the number of certificates revoked with
+/// it. Certificates stay as rows, and ACTIVE ones become REVOKED, so that an old key does not
+/// authenticate a later device of the same name. Its telemetry stays until its retention ends.
 pub async fn remove(pool: &PgPool, actor: &Actor, key: &DeviceKey) -> Result<u64, DeviceError> {
     let mut tx = pool.begin().await?;
     // Issuing a certificate locks the device until the certificate is stored.
-    let existing: Option<i32> =
-        sqlx::query_scalar("SELECT 1 FROM devices WHERE tenant_id = $1 AND device_id = $2 FOR UPDATE")
-            .bind(key.tenant())
-            .bind(key.device())
-            .fetch_optional(&mut *tx)
-            .await?;
+    let existing: Option<i32> = sqlx::query_scalar(
+        "SELECT 1 FROM devices WHERE tenant_id = $1 AND device_id = $2 FOR UPDATE",
+    )
+    .bind(key.tenant())
+    .bind(key.device())
+    .fetch_optional(&mut *tx)
+    .await?;
     if existing.is_none() {
         return Err(DeviceError::Unknown(key.clone()));
     }
@@ -247,10 +260,20 @@ pub async fn remove(pool: &PgPool, actor: &Actor, key: &DeviceKey) -> Result<u64
     .execute(&mut *tx)
     .await?
     .rows_affected();
-    run_for_device(&mut tx, "DELETE FROM devices WHERE tenant_id = $1 AND device_id = $2", key).await?;
-    run_for_device(&mut tx, "DELETE FROM device_state WHERE tenant_id = $1 AND device_id = $2", key).await?;
-    let commands =
-        run_for_device(&mut tx, "DELETE FROM device_commands WHERE tenant_id = $1 AND device_id = $2", key).await?;
+    run_for_device(&mut tx, "DELETE FROM devices WHERE tenant_id = $1 AND device_id = $2", key)
+        .await?;
+    run_for_device(
+        &mut tx,
+        "DELETE FROM device_state WHERE tenant_id = $1 AND device_id = $2",
+        key,
+    )
+    .await?;
+    let commands = run_for_device(
+        &mut tx,
+        "DELETE FROM device_commands WHERE tenant_id = $1 AND device_id = $2",
+        key,
+    )
+    .await?;
     let detail = json!({ "certificates_revoked": revoked, "commands_removed": commands });
     audit::record(&mut tx, entry(actor, "device.remove", key, detail)).await?;
     tx.commit().await?;
@@ -277,7 +300,12 @@ async fn run_for_device(
     Ok(query.execute(connection).await?.rows_affected())
 }
 
-fn entry<'a>(actor: &'a Actor, action: &'static str, key: &'a DeviceKey, detail: Value) -> Entry<'a> {
+fn entry<'a>(
+    actor: &'a Actor,
+    action: &'static str,
+    key: &'a DeviceKey,
+    detail: Value,
+) -> Entry<'a> {
     Entry { actor, action, tenant: Some(key.tenant()), device: Some(key.device()), detail }
 }
 

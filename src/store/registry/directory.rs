@@ -14,8 +14,9 @@ use crate::domain::ids::DeviceKey;
 use crate::domain::ports::{Directory, Newcomer, Outage};
 use crate::store::connection::writer_connection::answer;
 
-/// Rows written by hand may hold `infinity`; the bounds keep such dates readable. A certificate with `retire_at` is valid
-/// until then, also while its row is still ACTIVE. A revoked certificate is never valid, whatever its row holds.
+/// Rows written by hand may hold `infinity`; the bounds keep such dates readable. A certificate
+/// with `retire_at` is valid until then, also while its row is still ACTIVE. A revoked certificate
+/// is never valid, whatever its row holds.
 const FIND: &str = "SELECT t.status = 'SUSPENDED', d.status, d.site_id, d.provision_token_hash, w.starts, w.ends \
     FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS asked (tenant_id, device_id, place) \
     LEFT JOIN tenants t ON t.tenant_id = asked.tenant_id \
@@ -31,7 +32,8 @@ const FIND: &str = "SELECT t.status = 'SUSPENDED', d.status, d.site_id, d.provis
     ) w ON true \
     ORDER BY asked.place";
 
-/// Sorted, so that replicas with the same new devices lock in the same order; only inserted rows are audited.
+/// Sorted, so that replicas with the same new devices lock in the same order; only inserted rows
+/// are audited.
 const ENROLL: &str = "WITH asked AS ( \
         SELECT DISTINCT ON (tenant_id, device_id) * \
         FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY \
@@ -93,11 +95,17 @@ impl Directory for PgDirectory {
         let tenants: Vec<&str> = newcomers.iter().map(|newcomer| newcomer.key.tenant()).collect();
         let devices: Vec<&str> = newcomers.iter().map(|newcomer| newcomer.key.device()).collect();
         // Postgres cannot store a site with NUL; the device is registered without a site.
-        let sites: Vec<Option<&str>> =
-            newcomers.iter().map(|newcomer| newcomer.site.as_deref().filter(|site| !site.contains('\0'))).collect();
+        let sites: Vec<Option<&str>> = newcomers
+            .iter()
+            .map(|newcomer| newcomer.site.as_deref().filter(|site| !site.contains('\0')))
+            .collect();
         let tokens: Vec<Option<String>> = newcomers
             .iter()
-            .map(|newcomer| newcomer.token.map(|token| to_hex(&token).iter().map(|&digit| char::from(digit)).collect()))
+            .map(|newcomer| {
+                newcomer
+                    .token
+                    .map(|token| to_hex(&token).iter().map(|&digit| char::from(digit)).collect())
+            })
             .collect();
         let query = sqlx::query(ENROLL).bind(tenants).bind(devices).bind(sites).bind(tokens);
         answer(query.execute(&self.pool)).await?;
@@ -126,7 +134,8 @@ fn registry_answer(
         .zip(ends.into_iter().flatten())
         .map(|(start, end)| CertificateWindow { not_before: start.into(), not_after: end.into() })
         .collect();
-    let device = Device { status, site: site.map(|site| shared_site(site, sites)), token, certificates };
+    let device =
+        Device { status, site: site.map(|site| shared_site(site, sites)), token, certificates };
     Ok(RegistryAnswer { tenant_suspended, device: Some(device) })
 }
 
@@ -142,5 +151,7 @@ fn shared_site(site: String, sites: &mut HashSet<Arc<str>>) -> Arc<str> {
 
 /// The checks of the table forbid such a value, so they were removed.
 fn unreadable(key: &DeviceKey, column: &str) -> Outage {
-    Outage(format!("devices.{column} of {key} holds what this sluice cannot read; correct that row"))
+    Outage(format!(
+        "devices.{column} of {key} holds what this sluice cannot read; correct that row"
+    ))
 }

@@ -1,7 +1,7 @@
 //! Tenants: the owners of devices, ACTIVE or SUSPENDED.
 //!
-//! Every change is audited in its own transaction, and triggers notify all replicas. It refuses to remove a tenant that has
-//! devices.
+//! Every change is audited in its own transaction, and triggers notify all replicas. It refuses to
+//! remove a tenant that has devices.
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -72,13 +72,19 @@ pub enum TenantError {
 }
 
 /// Adds a tenant, ACTIVE.
-pub async fn add(pool: &PgPool, actor: &Actor, tenant: &TenantId, name: &str) -> Result<(), TenantError> {
+pub async fn add(
+    pool: &PgPool,
+    actor: &Actor,
+    tenant: &TenantId,
+    name: &str,
+) -> Result<(), TenantError> {
     let mut tx = pool.begin().await?;
-    let added = sqlx::query("INSERT INTO tenants (tenant_id, name) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-        .bind(tenant.as_str())
-        .bind(name)
-        .execute(&mut *tx)
-        .await?;
+    let added =
+        sqlx::query("INSERT INTO tenants (tenant_id, name) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+            .bind(tenant.as_str())
+            .bind(name)
+            .execute(&mut *tx)
+            .await?;
     if added.rows_affected() == 0 {
         return Err(TenantError::Exists(tenant.clone()));
     }
@@ -87,7 +93,11 @@ pub async fn add(pool: &PgPool, actor: &Actor, tenant: &TenantId, name: &str) ->
 }
 
 /// Lists a page of tenants, sorted by identifier, after `after`.
-pub async fn list(pool: &PgPool, after: Option<&TenantId>, limit: u32) -> Result<Vec<Tenant>, TenantError> {
+pub async fn list(
+    pool: &PgPool,
+    after: Option<&TenantId>,
+    limit: u32,
+) -> Result<Vec<Tenant>, TenantError> {
     Ok(sqlx::query_as(
         "SELECT tenant_id, name, status, created_at FROM tenants WHERE tenant_id > $1 ORDER BY tenant_id LIMIT $2",
     )
@@ -118,10 +128,11 @@ pub async fn set_status(
     status: TenantStatus,
 ) -> Result<String, TenantError> {
     let mut tx = pool.begin().await?;
-    let before: Option<String> = sqlx::query_scalar("SELECT status FROM tenants WHERE tenant_id = $1 FOR UPDATE")
-        .bind(tenant.as_str())
-        .fetch_optional(&mut *tx)
-        .await?;
+    let before: Option<String> =
+        sqlx::query_scalar("SELECT status FROM tenants WHERE tenant_id = $1 FOR UPDATE")
+            .bind(tenant.as_str())
+            .fetch_optional(&mut *tx)
+            .await?;
     let before = before.ok_or_else(|| TenantError::Unknown(tenant.clone()))?;
     if before != status.label() {
         sqlx::query("UPDATE tenants SET status = $2 WHERE tenant_id = $1")
@@ -140,10 +151,11 @@ pub async fn set_status(
 pub async fn remove(pool: &PgPool, actor: &Actor, tenant: &TenantId) -> Result<(), TenantError> {
     let mut tx = pool.begin().await?;
     // The lock prevents adding a device between the count and the commit.
-    let existing: Option<i32> = sqlx::query_scalar("SELECT 1 FROM tenants WHERE tenant_id = $1 FOR UPDATE")
-        .bind(tenant.as_str())
-        .fetch_optional(&mut *tx)
-        .await?;
+    let existing: Option<i32> =
+        sqlx::query_scalar("SELECT 1 FROM tenants WHERE tenant_id = $1 FOR UPDATE")
+            .bind(tenant.as_str())
+            .fetch_optional(&mut *tx)
+            .await?;
     if existing.is_none() {
         return Err(TenantError::Unknown(tenant.clone()));
     }
@@ -154,7 +166,10 @@ pub async fn remove(pool: &PgPool, actor: &Actor, tenant: &TenantId) -> Result<(
     if devices > 0 {
         return Err(TenantError::HasDevices { tenant: tenant.clone(), devices });
     }
-    sqlx::query("DELETE FROM tenants WHERE tenant_id = $1").bind(tenant.as_str()).execute(&mut *tx).await?;
+    sqlx::query("DELETE FROM tenants WHERE tenant_id = $1")
+        .bind(tenant.as_str())
+        .execute(&mut *tx)
+        .await?;
     audit::record(&mut tx, entry(actor, "tenant.remove", tenant, json!({}))).await?;
     Ok(tx.commit().await?)
 }
@@ -186,6 +201,11 @@ impl From<sqlx::Error> for TenantError {
 
 // === private helpers ===
 
-fn entry<'a>(actor: &'a Actor, action: &'static str, tenant: &'a TenantId, detail: serde_json::Value) -> Entry<'a> {
+fn entry<'a>(
+    actor: &'a Actor,
+    action: &'static str,
+    tenant: &'a TenantId,
+    detail: serde_json::Value,
+) -> Entry<'a> {
     Entry { actor, action, tenant: Some(tenant.as_str()), device: None, detail }
 }

@@ -1,11 +1,13 @@
-//! A table that is partitioned by day: the names of its partitions, and which of them exist. It changes nothing.
+//! A table that is partitioned by day: the names of its partitions, and which of them exist. It
+//! changes nothing.
 
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
 use sqlx::PgConnection;
 
-/// Days after today that have their partition ready: a daemon that was down over a weekend finds them.
+/// Days after today that have their partition ready: a daemon that was down over a weekend finds
+/// them.
 pub(super) const DAYS_AHEAD: u64 = 3;
 
 /// A table that is partitioned by day.
@@ -39,7 +41,9 @@ impl Table {
     /// The day of a partition. `None` means its name is not one of ours.
     fn day_of(&self, partition: &str) -> Option<NaiveDate> {
         let digits = partition.strip_prefix(self.name)?.strip_prefix('_')?;
-        NaiveDate::parse_from_str(digits, "%Y%m%d").ok().filter(|day| self.partition(*day) == partition)
+        NaiveDate::parse_from_str(digits, "%Y%m%d")
+            .ok()
+            .filter(|day| self.partition(*day) == partition)
     }
 
     /// The first day to keep. `None` keeps all.
@@ -51,7 +55,10 @@ impl Table {
 // === reading the catalog ===
 
 /// Reads the table's days and its default partition. `None` means it is not partitioned.
-pub(super) async fn layout(connection: &mut PgConnection, table: Table) -> Result<Option<Layout>, sqlx::Error> {
+pub(super) async fn layout(
+    connection: &mut PgConnection,
+    table: Table,
+) -> Result<Option<Layout>, sqlx::Error> {
     let late: Option<Option<String>> = sqlx::query_scalar(
         "SELECT nullif(partdefid, 0)::regclass::text FROM pg_partitioned_table WHERE partrelid = to_regclass($1)",
     )
@@ -83,9 +90,13 @@ mod tests {
         let today = "2026-11-21".parse().unwrap();
         assert_eq!(table.partition(today), "telemetry_20261121");
         assert_eq!(table.day_of("telemetry_20261121"), Some(today));
-        for other in
-            ["telemetry_late", "telemetry_2026112", "telemetry_20261121_old", "telemetry_20261332", "x_20261121"]
-        {
+        for other in [
+            "telemetry_late",
+            "telemetry_2026112",
+            "telemetry_20261121_old",
+            "telemetry_20261332",
+            "x_20261121",
+        ] {
             assert_eq!(table.day_of(other), None, "{other}");
         }
     }

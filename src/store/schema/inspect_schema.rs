@@ -1,4 +1,5 @@
-//! Inspects the schema: migrations, required objects, partitions, late rows, and the rights of readers.
+//! Inspects the schema: migrations, required objects, partitions, late rows, and the rights of
+//! readers.
 //!
 //! It changes nothing; `sluice migrate` and the daemon do.
 
@@ -16,7 +17,8 @@ use crate::store::connection::database::Database;
 use crate::store::connection::writer_connection::{WriterConnection, answer};
 use crate::store::error::StoreError;
 
-/// This many rows in a default partition slow down creating partitions; further rows are not counted.
+/// This many rows in a default partition slow down creating partitions; further rows are not
+/// counted.
 const MANY_LATE_ROWS: i64 = 10_000;
 
 const PARTITIONED: [Table; 2] = [
@@ -32,7 +34,8 @@ const READER_OF: &str = "SELECT c.relname::text, c.relrowsecurity, \
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
     WHERE n.nspname = current_schema() AND c.relname = ANY ($1) ORDER BY 1";
 
-/// Grants that a reader must not have: on a partition itself, which no policy of the parent covers, and on hashes of tokens.
+/// Grants that a reader must not have: on a partition itself, which no policy of the parent covers,
+/// and on hashes of tokens.
 const LEAKS: &str = "SELECT inhrelid::regclass::text FROM pg_inherits \
         WHERE inhparent IN (to_regclass('telemetry'), to_regclass('quarantine_events')) \
         AND has_any_column_privilege('sluice_reader', inhrelid, 'SELECT') \
@@ -56,11 +59,15 @@ pub async fn migrations(database: &Database, migrate_on_start: bool) -> ServerCh
     }
     if !state.changed.is_empty() {
         findings.push(Finding::error(
-            format!("migrations {:?} are not the ones that were applied to this database", state.changed),
+            format!(
+                "migrations {:?} are not the ones that were applied to this database",
+                state.changed
+            ),
             "run the sluice release that applied them, or a later one",
         ));
     }
-    let names: Vec<String> = state.pending.iter().map(|(version, name)| format!("{version:04} {name}")).collect();
+    let names: Vec<String> =
+        state.pending.iter().map(|(version, name)| format!("{version:04} {name}")).collect();
     match (names.is_empty(), migrate_on_start) {
         (true, _) => {}
         (false, true) => findings.push(Finding::warning(
@@ -88,19 +95,28 @@ pub async fn objects(database: &Database) -> ServerCheck {
     session.close().await;
     let again = "undo what changed it, or make it again as its migration does; an index that must be unique is made once \
         the rows that are there twice are deleted";
-    let mut findings: Vec<Finding> = missing.broken.into_iter().map(|what| Finding::error(what, again)).collect();
+    let mut findings: Vec<Finding> =
+        missing.broken.into_iter().map(|what| Finding::error(what, again)).collect();
     findings.extend(missing.slow.into_iter().map(|index| {
-        Finding::warning(format!("missing: {index}: questions take longer"), "CREATE INDEX, as its migration does")
+        Finding::warning(
+            format!("missing: {index}: questions take longer"),
+            "CREATE INDEX, as its migration does",
+        )
     }));
     if findings.is_empty() {
-        findings
-            .push(Finding::ok("all tables, unique indexes, triggers, constraints and policies are as they must be"));
+        findings.push(Finding::ok(
+            "all tables, unique indexes, triggers, constraints and policies are as they must be",
+        ));
     }
     Ok(findings)
 }
 
 /// Checks the partitions of the coming days, and the rows in the default partitions.
-pub async fn partitions(database: &Database, migrate_on_start: bool, now: Timestamp) -> ServerCheck {
+pub async fn partitions(
+    database: &Database,
+    migrate_on_start: bool,
+    now: Timestamp,
+) -> ServerCheck {
     let today = now.to_utc().date_naive();
     let mut findings = Vec::new();
     for table in PARTITIONED {
@@ -110,7 +126,10 @@ pub async fn partitions(database: &Database, migrate_on_start: bool, now: Timest
         let Some(layout) = layout else {
             let what = format!("there is no table {} that is partitioned by day", table.name);
             findings.push(if migrate_on_start {
-                Finding::warning(what, "run `sluice migrate`, or start the daemon: MIGRATE_ON_START=1 lets it make it")
+                Finding::warning(
+                    what,
+                    "run `sluice migrate`, or start the daemon: MIGRATE_ON_START=1 lets it make it",
+                )
             } else {
                 Finding::error(what, "run `sluice migrate`")
             });
@@ -134,7 +153,8 @@ pub async fn readers(database: &Database) -> ServerCheck {
     let rows = answer(sqlx::query(READER_OF).bind(&TABLES[..]).fetch_all(database.pool())).await?;
     let (mut open, mut unbound) = (Vec::new(), Vec::new());
     for row in &rows {
-        let (name, secured, has_policy): (String, bool, bool) = (get(row, 0)?, get(row, 1)?, get(row, 2)?);
+        let (name, secured, has_policy): (String, bool, bool) =
+            (get(row, 0)?, get(row, 1)?, get(row, 2)?);
         let granted: bool = get(row, 3)?;
         match (secured, granted) {
             (false, true) => open.push(name),
@@ -149,26 +169,38 @@ pub async fn readers(database: &Database) -> ServerCheck {
 // --- private helpers ---
 
 fn judge_days(table: Table, layout: &Layout, today: NaiveDate) -> Finding {
-    let missing: Vec<String> =
-        today.iter_days().take(2).filter(|day| !layout.days.contains(day)).map(|day| table.partition(day)).collect();
+    let missing: Vec<String> = today
+        .iter_days()
+        .take(2)
+        .filter(|day| !layout.days.contains(day))
+        .map(|day| table.partition(day))
+        .collect();
     let ahead = today.iter_days().skip(1).take_while(|day| layout.days.contains(day)).count();
     let advice = "run `sluice migrate`; the daemon makes them every hour, and its log says why when it cannot";
     if !missing.is_empty() {
-        let what = format!("{} not there: such rows gather in {}_late", missing.join(" and "), table.name);
+        let what =
+            format!("{} not there: such rows gather in {}_late", missing.join(" and "), table.name);
         return Finding::error(what, advice);
     }
     if ahead < usize::try_from(DAYS_AHEAD).unwrap_or(usize::MAX) {
-        let what = format!("{} has partitions for {ahead} days ahead, {DAYS_AHEAD} are usual", table.name);
+        let what =
+            format!("{} has partitions for {ahead} days ahead, {DAYS_AHEAD} are usual", table.name);
         return Finding::warning(what, advice);
     }
     Finding::ok(format!("{} has its partition of today, and of {ahead} days ahead", table.name))
 }
 
-async fn check_late_rows(database: &Database, table: Table, layout: &Layout) -> Result<Finding, Outage> {
+async fn check_late_rows(
+    database: &Database,
+    table: Table,
+    layout: &Layout,
+) -> Result<Finding, Outage> {
     let name = table.name;
     let Some(late) = &layout.late else {
         return Ok(Finding::error(
-            format!("{name} has no default partition: a row of a day without a partition stops all writing"),
+            format!(
+                "{name} has no default partition: a row of a day without a partition stops all writing"
+            ),
             format!("CREATE TABLE {name}_late PARTITION OF {name} DEFAULT"),
         ));
     };
@@ -186,11 +218,19 @@ async fn check_late_rows(database: &Database, table: Table, layout: &Layout) -> 
     })
 }
 
-fn judge_readers(tables: usize, open: &[String], unbound: &[String], leaks: &[String]) -> Vec<Finding> {
+fn judge_readers(
+    tables: usize,
+    open: &[String],
+    unbound: &[String],
+    leaks: &[String],
+) -> Vec<Finding> {
     let mut findings = Vec::new();
     if !open.is_empty() {
         findings.push(Finding::error(
-            format!("row-level security is off and sluice_reader may read {}: each tenant sees all", open.join(", ")),
+            format!(
+                "row-level security is off and sluice_reader may read {}: each tenant sees all",
+                open.join(", ")
+            ),
             "run \"SELECT sluice_bind_reader()\" as the owner of the tables",
         ));
     }
@@ -203,16 +243,25 @@ fn judge_readers(tables: usize, open: &[String], unbound: &[String], leaks: &[St
     }
     if !unbound.is_empty() {
         findings.push(Finding::warning(
-            format!("sluice_reader is not bound on {}: dashboards see nothing there", unbound.join(", ")),
+            format!(
+                "sluice_reader is not bound on {}: dashboards see nothing there",
+                unbound.join(", ")
+            ),
             "run \"SELECT sluice_bind_reader()\" as the owner of the tables",
         ));
     }
     if tables < TABLES.len() {
-        let what = format!("{} of {} tables are not there to be read", TABLES.len() - tables, TABLES.len());
+        let what = format!(
+            "{} of {} tables are not there to be read",
+            TABLES.len() - tables,
+            TABLES.len()
+        );
         findings.push(Finding::warning(what, "run `sluice migrate`"));
     }
     if findings.is_empty() {
-        findings.push(Finding::ok("sluice_reader is bound to one tenant by row-level security on every table"));
+        findings.push(Finding::ok(
+            "sluice_reader is bound to one tenant by row-level security on every table",
+        ));
     }
     findings
 }

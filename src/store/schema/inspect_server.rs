@@ -31,7 +31,8 @@ const NOTIFY_PATIENCE: Duration = Duration::from_secs(3);
 /// How often the clock is read; the fastest answer counts.
 const CLOCK_TRIES: usize = 5;
 
-/// A difference of the clocks above this, in seconds, is reported: partitions and certificates depend on both.
+/// A difference of the clocks above this, in seconds, is reported: partitions and certificates
+/// depend on both.
 const CLOCK_TOLERANCE: f64 = 1.0;
 
 /// The tables of the migrations that people read.
@@ -50,8 +51,7 @@ pub(super) const TABLES: [&str; 9] = [
 const SERVER: &str = "SELECT current_setting('server_version'), current_setting('server_version_num')::int, \
     pg_is_in_recovery(), current_setting('transaction_read_only')::bool, current_database()::text, current_user::text";
 
-const SAFETY: &str =
-    "SELECT current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit')";
+const SAFETY: &str = "SELECT current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit')";
 
 /// `numbackends` is visible to every role.
 const ROOM: &str = "SELECT current_setting('max_connections')::bigint - current_setting('superuser_reserved_connections')::bigint \
@@ -79,13 +79,18 @@ pub async fn connection(database: &Database) -> ServerCheck {
     let (in_recovery, read_only): (bool, bool) = (get(&row, 2)?, get(&row, 3)?);
     let (name, role): (String, String) = (get(&row, 4)?, get(&row, 5)?);
     let mut findings = vec![if number < OLDEST {
-        Finding::error(format!("this is Postgres {version}"), format!("use Postgres {} or later", OLDEST / 10_000))
+        Finding::error(
+            format!("this is Postgres {version}"),
+            format!("use Postgres {} or later", OLDEST / 10_000),
+        )
     } else {
         Finding::ok(format!("Postgres {version}, database {name}, as {role}"))
     }];
     if in_recovery {
-        findings
-            .push(Finding::error("this Postgres is a standby, it takes no rows", "point DATABASE_URL at the primary"));
+        findings.push(Finding::error(
+            "this Postgres is a standby, it takes no rows",
+            "point DATABASE_URL at the primary",
+        ));
     } else if read_only {
         findings.push(Finding::error(
             "this Postgres is read-only",
@@ -100,14 +105,19 @@ pub async fn safety(database: &Database) -> ServerCheck {
     let row = answer(sqlx::query(SAFETY).fetch_one(database.pool())).await?;
     let mut findings = Vec::new();
     let risks = [
-        ("fsync", "messages that were acknowledged, or the whole database, are lost when its machine crashes"),
+        (
+            "fsync",
+            "messages that were acknowledged, or the whole database, are lost when its machine crashes",
+        ),
         ("full_page_writes", "a page that was half written when its machine crashes stays broken"),
         ("synchronous_commit", "messages that were acknowledged are lost when Postgres crashes"),
     ];
     for (place, (setting, risk)) in risks.into_iter().enumerate() {
         let value: String = get(&row, place)?;
         if value == "off" {
-            let advice = format!("set {setting} = on in postgresql.conf, or for the role or database that has it off");
+            let advice = format!(
+                "set {setting} = on in postgresql.conf, or for the role or database that has it off"
+            );
             findings.push(Finding::warning(format!("{setting} is off: {risk}"), advice));
         }
     }
@@ -172,18 +182,25 @@ pub async fn privileges(database: &Database) -> ServerCheck {
     }
     if !may_temporary {
         findings.push(Finding::error(
-            format!("{role} may not create temporary tables: redelivered messages cannot be stored"),
+            format!(
+                "{role} may not create temporary tables: redelivered messages cannot be stored"
+            ),
             format!("GRANT TEMPORARY ON DATABASE {name} TO {role}"),
         ));
     }
     if !foreign.is_empty() {
         findings.push(Finding::error(
-            format!("{role} does not own {}: partitions and migrations need the owner", foreign.join(", ")),
+            format!(
+                "{role} does not own {}: partitions and migrations need the owner",
+                foreign.join(", ")
+            ),
             format!("ALTER TABLE .. OWNER TO {role} for each, or log in as the owner"),
         ));
     }
     if findings.is_empty() {
-        findings.push(Finding::ok(format!("{role} may create tables and temporary tables, and owns what there is")));
+        findings.push(Finding::ok(format!(
+            "{role} may create tables and temporary tables, and owns what there is"
+        )));
     }
     Ok(findings)
 }
@@ -218,7 +235,8 @@ pub async fn clock(database: &Database, clock: Clock) -> ServerCheck {
     for _ in 0..CLOCK_TRIES {
         let sent = clock();
         let query = sqlx::query_scalar("SELECT clock_timestamp()");
-        let database_time: chrono::DateTime<chrono::Utc> = answer(query.fetch_one(database.pool())).await?;
+        let database_time: chrono::DateTime<chrono::Utc> =
+            answer(query.fetch_one(database.pool())).await?;
         let trip = clock().seconds_since(sent);
         let skew = Timestamp::from(database_time).seconds_since(sent) - trip / 2.0;
         if best.is_none_or(|(_, quickest)| trip < quickest) {
@@ -233,10 +251,15 @@ pub async fn clock(database: &Database, clock: Clock) -> ServerCheck {
 
 fn judge_skew(skew: f64, doubt: f64) -> Finding {
     let way = if skew < 0.0 { "behind" } else { "ahead of" };
-    let what = format!("the clock of Postgres is {:.3} s {way} this machine's (give or take {doubt:.3} s)", skew.abs());
+    let what = format!(
+        "the clock of Postgres is {:.3} s {way} this machine's (give or take {doubt:.3} s)",
+        skew.abs()
+    );
     let advice = "let both machines follow a time server (chrony, systemd-timesyncd)";
     if skew.abs() - doubt > MAX_CLOCK_OFFSET_SECONDS {
-        let what = format!("{what}, more than {MAX_CLOCK_OFFSET_SECONDS} s: nothing is deleted or expired by time");
+        let what = format!(
+            "{what}, more than {MAX_CLOCK_OFFSET_SECONDS} s: nothing is deleted or expired by time"
+        );
         return Finding::error(what, advice);
     }
     if skew.abs() - doubt > CLOCK_TOLERANCE {
@@ -254,7 +277,11 @@ where
 }
 
 /// Counts the rows up to `most`.
-pub(super) async fn count_up_to(database: &Database, quoted_table: &str, most: i64) -> Result<i64, Outage> {
+pub(super) async fn count_up_to(
+    database: &Database,
+    quoted_table: &str,
+    most: i64,
+) -> Result<i64, Outage> {
     let statement = format!("SELECT count(*) FROM (SELECT FROM {quoted_table} LIMIT $1) rows");
     let query = sqlx::query_scalar(AssertSqlSafe(statement)).bind(most);
     Ok(answer(query.fetch_one(database.pool())).await?)

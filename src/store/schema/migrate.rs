@@ -29,7 +29,9 @@ pub struct SchemaState {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SchemaError {
     /// A later release has migrated it.
-    #[error("the schema is newer than this sluice: migration {0} is applied and not known here; run a newer sluice")]
+    #[error(
+        "the schema is newer than this sluice: migration {0} is applied and not known here; run a newer sluice"
+    )]
     Newer(i64),
     /// A migration was edited after it had been applied.
     #[error(
@@ -81,10 +83,12 @@ impl SchemaState {
 }
 
 impl Database {
-    /// Applies the pending migrations under an advisory lock that other replicas wait for. Returns the applied versions.
+    /// Applies the pending migrations under an advisory lock that other replicas wait for. Returns
+    /// the applied versions.
     pub async fn migrate(&self) -> Result<Vec<i64>, SchemaError> {
         // On a connection of its own: the lock ends with it in every case.
-        let mut session = WriterConnection::open(self.unbounded_options()).await.map_err(Outage::from)?;
+        let mut session =
+            WriterConnection::open(self.unbounded_options()).await.map_err(Outage::from)?;
         let before = read_state(&mut session).await?;
         before.check_known()?;
         let result = MIGRATIONS.run(&mut session.connection).await.map_err(explain);
@@ -107,7 +111,9 @@ pub(crate) async fn read_state(session: &mut WriterConnection) -> Result<SchemaS
     let query = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL");
     let has_any: bool = answer(query.fetch_one(&mut session.connection)).await?;
     let applied: Vec<(i64, Vec<u8>)> = if has_any {
-        let query = sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version");
+        let query = sqlx::query_as(
+            "SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version",
+        );
         answer(query.fetch_all(&mut session.connection)).await?
     } else {
         Vec::new()
@@ -116,8 +122,10 @@ pub(crate) async fn read_state(session: &mut WriterConnection) -> Result<SchemaS
 }
 
 fn compare(applied: &[(i64, Vec<u8>)]) -> SchemaState {
-    let mut state =
-        SchemaState { applied: applied.iter().map(|(version, _)| *version).collect(), ..Default::default() };
+    let mut state = SchemaState {
+        applied: applied.iter().map(|(version, _)| *version).collect(),
+        ..Default::default()
+    };
     for (version, checksum) in applied {
         match MIGRATIONS.iter().find(|known| known.version == *version) {
             None => state.unknown.push(*version),

@@ -1,8 +1,8 @@
 //! Creates the partitions of coming days, and drops those past the retention.
 //!
-//! A day's partition is named `<table>_<yyyymmdd>` and spans that day in UTC. It never touches partitions with other names,
-//! nor tables without partitions. It never makes ingest wait longer than [`LOCK_PATIENCE`]. Rows that arrived before their
-//! partition do not prevent its creation.
+//! A day's partition is named `<table>_<yyyymmdd>` and spans that day in UTC. It never touches
+//! partitions with other names, nor tables without partitions. It never makes ingest wait longer
+//! than [`LOCK_PATIENCE`]. Rows that arrived before their partition do not prevent its creation.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -26,7 +26,8 @@ use crate::telemetry::store::StoreMetrics;
 /// How long a step waits for a table lock. Writers queue behind that wait, so it is short.
 pub const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
-/// Attempts of a step per round when the lock is not available, for example because of a dashboard's query.
+/// Attempts of a step per round when the lock is not available, for example because of a
+/// dashboard's query.
 const LOCK_TRIES: u32 = 5;
 
 /// Pause between two attempts, for the writers that queued behind the last one.
@@ -72,8 +73,9 @@ enum StepOutcome {
     LockTimeout,
 }
 
-/// Runs [`maintain`] at the start and every hour until `stop`. The default partition takes all rows, so a failure makes the
-/// daemon unready only when the partition of today or tomorrow is missing.
+/// Runs [`maintain`] at the start and every hour until `stop`. The default partition takes all
+/// rows, so a failure makes the daemon unready only when the partition of today or tomorrow is
+/// missing.
 pub async fn keep(
     pool: PgPool,
     retention: Retention,
@@ -88,7 +90,9 @@ pub async fn keep(
             () = stop.cancelled() => return,
             round = timeout(ROUND_PATIENCE, read_and_maintain(&pool, retention, clock)) => round,
         };
-        let pause = match round.unwrap_or_else(|_| Err(Outage("Postgres did not answer in time".into()))) {
+        let pause = match round
+            .unwrap_or_else(|_| Err(Outage("Postgres did not answer in time".into())))
+        {
             Ok(report) => {
                 let pause = report_round(&report, &metrics, &readiness);
                 report_held(report.held.as_deref(), &mut held, &metrics, &readiness)
@@ -106,20 +110,32 @@ pub async fn keep(
     }
 }
 
-/// Creates the partitions of yesterday, today and the next [`DAYS_AHEAD`] days, by either clock. Unless [`retention`] forbids
-/// it, drops partitions past the retention and deletes such rows in the default partitions and the counters. Replicas may
-/// call it at the same time.
-pub async fn maintain(pool: &PgPool, retention: Retention, clocks: Clocks) -> Result<PartitionReport, Outage> {
+/// Creates the partitions of yesterday, today and the next [`DAYS_AHEAD`] days, by either clock.
+/// Unless [`retention`] forbids it, drops partitions past the retention and deletes such rows in
+/// the default partitions and the counters. Replicas may call it at the same time.
+pub async fn maintain(
+    pool: &PgPool,
+    retention: Retention,
+    clocks: Clocks,
+) -> Result<PartitionReport, Outage> {
     round(pool, retention, clocks).await.map_err(|error| StoreError::from(error).into())
 }
 
 // === private helpers ===
 
-async fn read_and_maintain(pool: &PgPool, retention: Retention, clock: Clock) -> Result<PartitionReport, Outage> {
+async fn read_and_maintain(
+    pool: &PgPool,
+    retention: Retention,
+    clock: Clock,
+) -> Result<PartitionReport, Outage> {
     maintain(pool, retention, clocks::read_once(pool, clock).await?).await
 }
 
-async fn round(pool: &PgPool, retention: Retention, clocks: Clocks) -> Result<PartitionReport, sqlx::Error> {
+async fn round(
+    pool: &PgPool,
+    retention: Retention,
+    clocks: Clocks,
+) -> Result<PartitionReport, sqlx::Error> {
     let prospect = retention::before_round(&mut *pool.acquire().await?, retention, clocks).await?;
     let days = [clocks.own, clocks.database].map(|now| now.to_utc().date_naive());
     let mut report = PartitionReport::default();
@@ -150,7 +166,8 @@ async fn round(pool: &PgPool, retention: Retention, clocks: Clocks) -> Result<Pa
     Ok(report)
 }
 
-/// Reports in readiness, and logs the begin and end. Returns the pause until the next round; `None` means no change.
+/// Reports in readiness, and logs the begin and end. Returns the pause until the next round; `None`
+/// means no change.
 fn report_held(
     why: Option<&str>,
     logged: &mut Option<String>,
@@ -172,7 +189,11 @@ fn report_held(
     Some(AFTER_TROUBLE)
 }
 
-fn report_round(report: &PartitionReport, metrics: &StoreMetrics, readiness: &Readiness) -> Duration {
+fn report_round(
+    report: &PartitionReport,
+    metrics: &StoreMetrics,
+    readiness: &Readiness,
+) -> Duration {
     metrics.partitions_ahead.set(report.ahead);
     if report.missing.is_empty() {
         readiness.well(COMPONENT);
@@ -192,20 +213,26 @@ fn report_round(report: &PartitionReport, metrics: &StoreMetrics, readiness: &Re
 }
 
 fn wanted_days(today: NaiveDate) -> impl Iterator<Item = NaiveDate> {
-    today.pred_opt().into_iter().chain(today.iter_days().take(1 + usize::try_from(DAYS_AHEAD).unwrap_or(0)))
+    today
+        .pred_opt()
+        .into_iter()
+        .chain(today.iter_days().take(1 + usize::try_from(DAYS_AHEAD).unwrap_or(0)))
 }
 
 /// Plans the steps of a table. `cutoff` of `None` drops nothing.
 fn steps(layout: &Layout, days: &[NaiveDate], cutoff: Option<NaiveDate>) -> Vec<PartitionStep> {
     let kept = |day: &NaiveDate| cutoff.is_none_or(|cutoff| *day >= cutoff);
     let wanted: BTreeSet<NaiveDate> = days.iter().copied().flat_map(wanted_days).collect();
-    let create = wanted.into_iter().filter(|day| kept(day) && !layout.days.contains(day)).map(PartitionStep::Make);
+    let create = wanted
+        .into_iter()
+        .filter(|day| kept(day) && !layout.days.contains(day))
+        .map(PartitionStep::Make);
     let drop = layout.days.iter().filter(|day| !kept(day)).copied().map(PartitionStep::Drop);
     create.chain(drop).collect()
 }
 
-/// Runs one step in its own transaction, and retries while a lock is not available. An error of the database goes into the
-/// report, so that it does not stop the other days.
+/// Runs one step in its own transaction, and retries while a lock is not available. An error of the
+/// database goes into the report, so that it does not stop the other days.
 async fn run_step(
     pool: &PgPool,
     table: Table,
@@ -218,7 +245,9 @@ async fn run_step(
         tries += 1;
         let done = match step {
             PartitionStep::Make(day) => create_day(pool, table, day).await,
-            PartitionStep::Drop(day) => drop_day(pool, table, day).await.map(|done| done.then_some(0)),
+            PartitionStep::Drop(day) => {
+                drop_day(pool, table, day).await.map(|done| done.then_some(0))
+            }
         };
         match (done, step) {
             (Ok(None), _) => {}
@@ -243,9 +272,13 @@ async fn run_step(
     }
 }
 
-/// Creates a day's partition beside the table, moves early rows into it, and attaches it. Returns the number of moved rows;
-/// `None` means the partition exists.
-async fn create_day(pool: &PgPool, table: Table, day: NaiveDate) -> Result<Option<u64>, sqlx::Error> {
+/// Creates a day's partition beside the table, moves early rows into it, and attaches it. Returns
+/// the number of moved rows; `None` means the partition exists.
+async fn create_day(
+    pool: &PgPool,
+    table: Table,
+    day: NaiveDate,
+) -> Result<Option<u64>, sqlx::Error> {
     let Some(next) = day.succ_opt() else { return Ok(None) };
     let mut tx = begin(pool).await?;
     let layout = layout(&mut tx, table).await?.unwrap_or_default();
@@ -253,8 +286,8 @@ async fn create_day(pool: &PgPool, table: Table, day: NaiveDate) -> Result<Optio
         return Ok(None);
     }
     let (parent, column, partition) = (table.name, table.column, table.partition(day));
-    // Writers must wait at the parent, before they choose a partition. One that waited at the default partition would fail
-    // there once the day has its own partition.
+    // Writers must wait at the parent, before they choose a partition. One that waited at the
+    // default partition would fail there once the day has its own partition.
     execute(&mut tx, format!("LOCK TABLE ONLY {parent} IN SHARE ROW EXCLUSIVE MODE")).await?;
     execute(&mut tx, format!("CREATE TABLE {partition} (LIKE {parent} INCLUDING ALL)")).await?;
     let mut moved = 0;
@@ -282,7 +315,8 @@ async fn create_day(pool: &PgPool, table: Table, day: NaiveDate) -> Result<Optio
     Ok(Some(moved))
 }
 
-/// Drops a day's partition. DETACH CONCURRENTLY would lock less, but Postgres refuses it beside a default partition.
+/// Drops a day's partition. DETACH CONCURRENTLY would lock less, but Postgres refuses it beside a
+/// default partition.
 async fn drop_day(pool: &PgPool, table: Table, day: NaiveDate) -> Result<bool, sqlx::Error> {
     let mut tx = begin(pool).await?;
     if !layout(&mut tx, table).await?.unwrap_or_default().days.contains(&day) {
@@ -293,10 +327,15 @@ async fn drop_day(pool: &PgPool, table: Table, day: NaiveDate) -> Result<bool, s
     Ok(true)
 }
 
-/// Begins a transaction that holds the advisory lock and waits only [`LOCK_PATIENCE`] for any other.
+/// Begins a transaction that holds the advisory lock and waits only [`LOCK_PATIENCE`] for any
+/// other.
 async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     let mut tx = pool.begin().await?;
-    execute(&mut tx, "SET LOCAL lock_timeout = '30s'; SET LOCAL statement_timeout = '5min'".to_owned()).await?;
+    execute(
+        &mut tx,
+        "SET LOCAL lock_timeout = '30s'; SET LOCAL statement_timeout = '5min'".to_owned(),
+    )
+    .await?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(ADVISORY_KEY).execute(&mut *tx).await?;
     execute(&mut tx, format!("SET LOCAL lock_timeout = '{}ms'", LOCK_PATIENCE.as_millis())).await?;
     Ok(tx)
@@ -324,7 +363,12 @@ async fn verify(
 }
 
 /// Deletes rows before `cutoff` in bounded chunks; returns their number.
-async fn expire(pool: &PgPool, table: &str, column: &str, cutoff: NaiveDate) -> Result<u64, sqlx::Error> {
+async fn expire(
+    pool: &PgPool,
+    table: &str,
+    column: &str,
+    cutoff: NaiveDate,
+) -> Result<u64, sqlx::Error> {
     let statement = format!(
         "DELETE FROM {table} WHERE ctid = ANY (ARRAY (SELECT ctid FROM {table} WHERE {column} < $1 LIMIT {EXPIRY_CHUNK}))"
     );
@@ -363,10 +407,15 @@ mod tests {
     fn a_day_older_than_the_retention_is_dropped_and_never_created() {
         let days = [day("2026-11-18"), day("2026-11-19"), day("2026-11-21")].into();
         let cutoff = Some(day("2026-11-19"));
-        let steps = steps(&Layout { days, late: None }, &[day("2026-11-21"), day("2026-11-21")], cutoff);
+        let steps =
+            steps(&Layout { days, late: None }, &[day("2026-11-21"), day("2026-11-21")], cutoff);
         let made = steps.iter().filter(|step| matches!(step, PartitionStep::Make(_))).count();
         assert_eq!(made, 4, "yesterday and three days ahead: {steps:?}");
-        let dropped: Vec<_> = steps.iter().filter(|step| matches!(step, PartitionStep::Drop(_))).collect();
-        assert!(matches!(dropped[..], [PartitionStep::Drop(gone)] if *gone == day("2026-11-18")), "{dropped:?}");
+        let dropped: Vec<_> =
+            steps.iter().filter(|step| matches!(step, PartitionStep::Drop(_))).collect();
+        assert!(
+            matches!(dropped[..], [PartitionStep::Drop(gone)] if *gone == day("2026-11-18")),
+            "{dropped:?}"
+        );
     }
 }

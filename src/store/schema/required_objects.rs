@@ -1,9 +1,10 @@
-//! The objects that the schema must hold: tables, unique indexes, enabled triggers, constraints, default partitions, and the
-//! policies of readers. The list is `required_objects.txt`, one object a line.
+//! The objects that the schema must hold: tables, unique indexes, enabled triggers, constraints,
+//! default partitions, and the policies of readers. The list is `required_objects.txt`, one object
+//! a line.
 //!
-//! An object is compared by its definition, not its name: an index created again under another name is accepted. It changes
-//! nothing. A migration that changes an object changes the list too; a test compares the list with a freshly migrated
-//! database.
+//! An object is compared by its definition, not its name: an index created again under another name
+//! is accepted. It changes nothing. A migration that changes an object changes the list too; a test
+//! compares the list with a freshly migrated database.
 
 use std::collections::BTreeSet;
 
@@ -18,8 +19,8 @@ pub const REQUIRED: &str = include_str!("required_objects.txt");
 /// Objects that a sentence names; further ones are only counted.
 const NAMED: usize = 3;
 
-/// Every object there is, as a line of the list; and `unread <table>` for what `sluice_reader` may not read, which then needs
-/// nothing to bind it.
+/// Every object there is, as a line of the list; and `unread <table>` for what `sluice_reader` may
+/// not read, which then needs nothing to bind it.
 const PRESENT: &str = r"
 WITH own AS MATERIALIZED (
     SELECT c.oid, c.relname::text AS name, c.relkind, c.relrowsecurity FROM pg_class c
@@ -69,7 +70,8 @@ pub async fn listed(database: &Database) -> Result<Vec<String>, Outage> {
 
 /// Every object that is there, in the order of the list.
 async fn present(session: &mut WriterConnection) -> Result<Vec<String>, StoreError> {
-    let mut lines: Vec<String> = answer(sqlx::query_scalar(PRESENT).fetch_all(&mut session.connection)).await?;
+    let mut lines: Vec<String> =
+        answer(sqlx::query_scalar(PRESENT).fetch_all(&mut session.connection)).await?;
     lines.sort_unstable();
     lines.dedup();
     Ok(lines)
@@ -82,7 +84,11 @@ impl Missing {
     pub fn complaint(&self) -> Option<String> {
         let first = self.broken.get(..NAMED).unwrap_or(&self.broken);
         let more = self.broken.len() - first.len();
-        let more = if more > 0 { format!("; and {more} more, `sluice doctor` names them") } else { String::new() };
+        let more = if more > 0 {
+            format!("; and {more} more, `sluice doctor` names them")
+        } else {
+            String::new()
+        };
         (!self.broken.is_empty()).then(|| {
             format!(
                 "the migrations were applied, but the schema is not as they left it, or not in the search_path: {}{more}; undo what \
@@ -102,7 +108,9 @@ fn compare(present: &[String]) -> Missing {
     let mut missing = Missing::default();
     for line in REQUIRED.lines().filter(|line| !line.is_empty() && !present.contains(line)) {
         let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
-        let binds = rest.strip_prefix("security ").or_else(|| rest.split(' ').next().filter(|_| kind == "policy"));
+        let binds = rest
+            .strip_prefix("security ")
+            .or_else(|| rest.split(' ').next().filter(|_| kind == "policy"));
         match kind {
             "index" => missing.slow.push(line.to_owned()),
             "row" | "policy" if !binds.is_some_and(is_read) => {}
@@ -111,7 +119,8 @@ fn compare(present: &[String]) -> Missing {
     }
     // A further policy permits more rows.
     let required: BTreeSet<&str> = REQUIRED.lines().collect();
-    let policies = present.iter().filter(|line| line.starts_with("policy ") && !required.contains(*line));
+    let policies =
+        present.iter().filter(|line| line.starts_with("policy ") && !required.contains(*line));
     let of_readers = policies.filter(|line| line.split(' ').nth(1).is_some_and(is_read));
     missing.broken.extend(of_readers.map(|line| format!("not one of ours: {line}")));
     missing
@@ -126,7 +135,8 @@ mod tests {
         let all: Vec<String> = REQUIRED.lines().map(str::to_owned).collect();
         assert_eq!(compare(&all), Missing::default());
         let without = |words: &str| {
-            let left: Vec<String> = all.iter().filter(|line| !line.contains(words)).cloned().collect();
+            let left: Vec<String> =
+                all.iter().filter(|line| !line.contains(words)).cloned().collect();
             assert!(left.len() < all.len(), "{words}");
             compare(&left)
         };
@@ -139,12 +149,19 @@ mod tests {
 
     #[test]
     fn what_nobody_may_read_needs_nothing_to_bind_readers_and_a_policy_beside_ours_is_said() {
-        let is_bound = |line: &&str| !line.contains("security telemetry") && !line.starts_with("policy telemetry");
+        let is_bound = |line: &&str| {
+            !line.contains("security telemetry") && !line.starts_with("policy telemetry")
+        };
         let mut lines: Vec<String> = REQUIRED.lines().filter(is_bound).map(str::to_owned).collect();
         assert_eq!(compare(&lines).broken.len(), 2);
         lines.push("unread telemetry".to_owned());
         assert_eq!(compare(&lines), Missing::default());
         lines.push("policy devices everybody r true".to_owned());
-        assert!(compare(&lines).complaint().unwrap().contains("not one of ours: policy devices everybody"));
+        assert!(
+            compare(&lines)
+                .complaint()
+                .unwrap()
+                .contains("not one of ours: policy devices everybody")
+        );
     }
 }

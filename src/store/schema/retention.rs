@@ -1,8 +1,9 @@
 //! Decides whether a round of the partitions may delete what is past the retention.
 //!
-//! Deletion depends on the time, and a clock can be wrong. So it forbids deletion while the clocks of this machine and of
-//! Postgres differ, and uses the earlier one. When both are wrong, only history shows it: the day of the last round is
-//! stored, and a round that would advance by many days deletes nothing until it is confirmed. It deletes nothing itself.
+//! Deletion depends on the time, and a clock can be wrong. So it forbids deletion while the clocks
+//! of this machine and of Postgres differ, and uses the earlier one. When both are wrong, only
+//! history shows it: the day of the last round is stored, and a round that would advance by many
+//! days deletes nothing until it is confirmed. It deletes nothing itself.
 
 use chrono::{Days, NaiveDate};
 use serde_json::json;
@@ -17,10 +18,12 @@ use crate::domain::ports::Outage;
 use crate::store::error::StoreError;
 use crate::store::registry::audit::{self, Actor, Entry};
 
-/// Days that a round may advance without confirmation: enough for a daemon that was down over a long weekend.
+/// Days that a round may advance without confirmation: enough for a daemon that was down over a
+/// long weekend.
 const MAX_STEP_DAYS: u32 = 3;
 
-/// The advance is also at most this fraction of the shortest retention: one wrong step must not delete a whole week.
+/// The advance is also at most this fraction of the shortest retention: one wrong step must not
+/// delete a whole week.
 const STEP_PART: u32 = 4;
 
 /// Days to keep; `None` keeps all.
@@ -65,12 +68,20 @@ impl Retention {
     }
 
     pub(super) fn quarantine(&self) -> Table {
-        Table { name: "quarantine_events", column: "quarantined_at", days_kept: self.quarantine_days }
+        Table {
+            name: "quarantine_events",
+            column: "quarantined_at",
+            days_kept: self.quarantine_days,
+        }
     }
 
     /// The counters, which are not partitioned.
     pub(super) fn counters(&self) -> Table {
-        Table { name: "quarantine_counters_minute", column: "bucket_minute", days_kept: self.quarantine_days }
+        Table {
+            name: "quarantine_counters_minute",
+            column: "bucket_minute",
+            days_kept: self.quarantine_days,
+        }
     }
 
     /// Whether a retention is set.
@@ -100,7 +111,11 @@ pub async fn look(pool: &PgPool, retention: Retention, clocks: Clocks) -> Result
 }
 
 /// Like [`look`], as findings for `sluice doctor`.
-pub async fn inspect(pool: &PgPool, retention: Retention, clocks: Clocks) -> Result<Vec<Finding>, Outage> {
+pub async fn inspect(
+    pool: &PgPool,
+    retention: Retention,
+    clocks: Clocks,
+) -> Result<Vec<Finding>, Outage> {
     let prospect = look(pool, retention, clocks).await?;
     Ok(vec![match prospect.held {
         Some(why) => Finding { level: Severity::Error, what: why, advice: None },
@@ -119,14 +134,15 @@ pub async fn note_confirmed(
     day: NaiveDate,
     report: &PartitionReport,
 ) -> Result<(), Outage> {
-    let detail = json!({ "day": day.to_string(), "partitions": report.dropped, "rows": report.expired });
+    let detail =
+        json!({ "day": day.to_string(), "partitions": report.dropped, "rows": report.expired });
     let entry = Entry { actor, action: "retention.confirm", tenant: None, device: None, detail };
     let recorded = async { audit::record(&mut *pool.acquire().await?, entry).await };
     recorded.await.map_err(outage)
 }
 
-/// Returns what a round may do. It stores the day of the last round first: the partitions that the round creates would hide
-/// it.
+/// Returns what a round may do. It stores the day of the last round first: the partitions that the
+/// round creates would hide it.
 pub(super) async fn before_round(
     connection: &mut PgConnection,
     retention: Retention,
@@ -145,7 +161,10 @@ pub(super) async fn before_round(
 }
 
 /// Records that the round has deleted what was due.
-pub(super) async fn after_round(connection: &mut PgConnection, day: NaiveDate) -> Result<(), sqlx::Error> {
+pub(super) async fn after_round(
+    connection: &mut PgConnection,
+    day: NaiveDate,
+) -> Result<(), sqlx::Error> {
     sqlx::query("UPDATE retention_rounds SET day = $1, ran_at = clock_timestamp()")
         .bind(day)
         .execute(connection)
@@ -160,7 +179,9 @@ async fn stored_last_day(connection: &mut PgConnection) -> Result<Option<NaiveDa
 }
 
 /// The day of the last round, by the partitions it made ahead.
-async fn last_day_by_partitions(connection: &mut PgConnection) -> Result<Option<NaiveDate>, sqlx::Error> {
+async fn last_day_by_partitions(
+    connection: &mut PgConnection,
+) -> Result<Option<NaiveDate>, sqlx::Error> {
     let layout = layout(connection, Retention::default().telemetry()).await?.unwrap_or_default();
     Ok(layout.days.last().and_then(|last| last.checked_sub_days(Days::new(DAYS_AHEAD))))
 }
@@ -180,7 +201,9 @@ async fn prospect(
         let layout = layout(connection, table).await?;
         let is_partitioned = layout.is_some();
         let layout = layout.unwrap_or_default();
-        prospect.partitions.extend(layout.days.iter().filter(|day| **day < cutoff).map(|day| table.partition(*day)));
+        prospect.partitions.extend(
+            layout.days.iter().filter(|day| **day < cutoff).map(|day| table.partition(*day)),
+        );
         let loose = if is_partitioned { layout.late } else { Some(table.name.to_owned()) };
         if let Some(loose) = loose {
             rows_are_due |= has_rows_before(connection, &loose, table.column, cutoff).await?;
@@ -189,7 +212,9 @@ async fn prospect(
     let advances = (day - last_day).num_days();
     let is_long = advances > i64::from(step) && !retention.confirmed;
     prospect.held = match clocks.complaint() {
-        Some(complaint) => Some(format!("nothing that is past its retention is deleted: {complaint}")),
+        Some(complaint) => {
+            Some(format!("nothing that is past its retention is deleted: {complaint}"))
+        }
         None if is_long && (rows_are_due || !prospect.partitions.is_empty()) => Some(format!(
             "nothing that is past its retention is deleted: by the clocks it is {day}, and the last round was for {last_day}; it \
              would advance by {advances} days at once, and goes on by itself for up to {step}: correct the clocks, or, if they \
@@ -219,9 +244,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_round_advances_unasked_by_a_quarter_of_the_shortest_retention_and_never_by_more_than_three_days() {
-        let step =
-            |telemetry_days, quarantine_days| Retention { telemetry_days, quarantine_days, confirmed: false }.step();
+    fn a_round_advances_unasked_by_a_quarter_of_the_shortest_retention_and_never_by_more_than_three_days()
+     {
+        let step = |telemetry_days, quarantine_days| {
+            Retention { telemetry_days, quarantine_days, confirmed: false }.step()
+        };
         assert_eq!(step(None, None), None);
         assert_eq!(
             [step(Some(30), Some(14)), step(Some(365), None), step(Some(1), Some(90))],

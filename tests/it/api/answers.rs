@@ -51,7 +51,8 @@ impl Recorder<'_> {
 
 fn compare(document: &[u8], answers: &Value) -> Output {
     let dir = Scratch::new("answers");
-    let (document, answers) = (dir.write("document", document), dir.write("answers", answers.to_string()));
+    let (document, answers) =
+        (dir.write("document", document), dir.write("answers", answers.to_string()));
     let script = repository("tests/openapi_answers.py");
     Command::new(validator("python3")).arg(script).args([document, answers]).output().unwrap()
 }
@@ -89,7 +90,11 @@ fn others(recorder: &Recorder<'_>) {
     recorder.get("/tenants/{tenant}", &["acme"]);
     recorder.ask("PATCH", "/tenants/{tenant}", &["zeta"], Some(&json!({ "status": "SUSPENDED" })));
     recorder.ask("DELETE", "/tenants/{tenant}", &["zeta"], None);
-    recorder.post("/tenants/{tenant}/devices", &["acme"], &json!({ "device_id": "pump-9", "metadata": { "a": 1 } }));
+    recorder.post(
+        "/tenants/{tenant}/devices",
+        &["acme"],
+        &json!({ "device_id": "pump-9", "metadata": { "a": 1 } }),
+    );
     recorder.get("/devices", &[]);
     recorder.get("/tenants/{tenant}/devices", &["acme"]);
     recorder.get(device, &["acme", "pump-9"]);
@@ -131,7 +136,8 @@ fn every_json_answer_fits_its_documented_shape() {
         for (method, operation) in operations.as_object().unwrap() {
             let status = if operation["responses"]["201"].is_null() { 200 } else { 201 };
             let content = &operation["responses"][status.to_string()]["content"];
-            let is_json = content["application/json"]["schema"].is_object() && !path.ends_with("openapi.json");
+            let is_json = content["application/json"]["schema"].is_object()
+                && !path.ends_with("openapi.json");
             let was_asked = answers.iter().any(|answer| {
                 answer["path"] == *path
                     && answer["method"].as_str().unwrap().to_lowercase() == *method

@@ -1,4 +1,5 @@
-//! An operator's place with a daemon beside it, so that what the command line does can be asked of the API.
+//! An operator's place with a daemon beside it, so that what the command line does can be asked of
+//! the API.
 
 use std::ops::Deref;
 
@@ -48,7 +49,9 @@ impl Bureau {
         let desk = &self.office.desk;
         self.request(name, subject);
         desk.dir.write("client.ext", "extendedKeyUsage = clientAuth\n");
-        desk.done(&format!("x509 -req -in {name}.csr {authority} -days 30 -extfile client.ext -out {name}.crt"));
+        desk.done(&format!(
+            "x509 -req -in {name}.csr {authority} -days 30 -extfile client.ext -out {name}.crt"
+        ));
         String::from_utf8(desk.read(&format!("{name}.crt"))).unwrap()
     }
 

@@ -1,4 +1,5 @@
-//! Certificates over HTTP: issued, taken in, found, renewed, rotated, confirmed, with OpenSSL as the judge.
+//! Certificates over HTTP: issued, taken in, found, renewed, rotated, confirmed, with OpenSSL as
+//! the judge.
 
 use serde_json::{Value, json};
 
@@ -20,7 +21,8 @@ fn secret_of(key: &str) -> &str {
 #[test]
 fn a_request_gets_a_certificate_that_openssl_verifies_and_that_is_found_by_either_name() {
     let bureau = Bureau::start();
-    let said = bureau.post(ISSUE, &json!({ "csr": bureau.request("dev", "/"), "days": 30 })).ok(201);
+    let said =
+        bureau.post(ISSUE, &json!({ "csr": bureau.request("dev", "/"), "days": 30 })).ok(201);
     assert_eq!((&said["private_key"], &said["status"]), (&Value::Null, &"ACTIVE".into()));
     bureau.office.desk.dir.write("dev.crt", said["cert_pem"].as_str().unwrap());
     bureau.office.desk.done("verify -x509_strict -purpose sslclient -CAfile ca.crt dev.crt");
@@ -31,7 +33,8 @@ fn a_request_gets_a_certificate_that_openssl_verifies_and_that_is_found_by_eithe
         let shown = bureau.get(&format!("/certificates/{name}")).ok(200);
         assert_eq!((&shown["id"], &shown["cert_pem"]), (&said["id"], &said["cert_pem"]));
     }
-    let days = "SELECT round(extract(epoch FROM not_after - now()) / 86400) FROM device_certificates";
+    let days =
+        "SELECT round(extract(epoch FROM not_after - now()) / 86400) FROM device_certificates";
     assert_eq!(bureau.office.database.value(days), "30");
     assert_eq!(bureau.office.audited(), ["api certificate.issue pump-1"]);
     bureau.get(&format!("/certificates/{NOBODY}")).problem(404, "not-found");
@@ -44,7 +47,8 @@ fn a_key_made_here_is_in_one_answer_and_nowhere_else_and_no_secret_is_in_a_log_l
     let answer = bureau.post(ISSUE, &json!({ "new_key": true }));
     assert!(answer.head.contains("cache-control: no-store"), "{}", answer.head);
     let first = answer.ok(201);
-    let rotated = bureau.act(id(&first), "rotate", &json!({ "new_key": true, "grace_hours": 1 })).ok(201);
+    let rotated =
+        bureau.act(id(&first), "rotate", &json!({ "new_key": true, "grace_hours": 1 })).ok(201);
     let renewed = bureau.act(id(&rotated), "renew", &json!({ "new_key": true })).ok(201);
     for said in [&first, &rotated, &renewed] {
         let (dir, key) = (&bureau.office.desk.dir, said["private_key"].as_str().unwrap());
@@ -53,13 +57,19 @@ fn a_key_made_here_is_in_one_answer_and_nowhere_else_and_no_secret_is_in_a_log_l
         let of = |line| bureau.office.desk.done(line);
         assert_eq!(of("x509 -in new.crt -noout -pubkey"), of("pkey -in new.key -pubout"));
         of("verify -x509_strict -purpose sslclient -CAfile ca.crt new.crt");
-        assert!(bureau.get(&format!("/certificates/{}", id(said))).ok(200)["private_key"].is_null());
+        assert!(
+            bureau.get(&format!("/certificates/{}", id(said))).ok(200)["private_key"].is_null()
+        );
         for table in ["device_certificates", "certificate_serials", "audit_log"] {
-            let sql = format!("SELECT count(*) FROM {table} t WHERE strpos(t::text, '{}') > 0", secret_of(key));
+            let sql = format!(
+                "SELECT count(*) FROM {table} t WHERE strpos(t::text, '{}') > 0",
+                secret_of(key)
+            );
             assert_eq!(bureau.office.database.value(&sql), "0", "{table}");
         }
     }
-    // Also a key that somebody sends where a request belongs stays out of the log and of the answer.
+    // Also a key that somebody sends where a request belongs stays out of the log and of the
+    // answer.
     let sent = String::from_utf8(bureau.office.desk.read("new.key")).unwrap();
     let answer = bureau.order(&sent);
     assert_eq!(answer.blamed(), "csr");
@@ -72,7 +82,10 @@ fn a_key_made_here_is_in_one_answer_and_nowhere_else_and_no_secret_is_in_a_log_l
         assert!(!log.contains(secret_of(said["private_key"].as_str().unwrap())), "a private key");
     }
     let ca_key = String::from_utf8(bureau.office.desk.read("ca.key")).unwrap();
-    assert!(!log.contains(secret_of(&ca_key)) && !log.contains("PRIVATE KEY"), "the authority's key");
+    assert!(
+        !log.contains(secret_of(&ca_key)) && !log.contains("PRIVATE KEY"),
+        "the authority's key"
+    );
     assert!(!log.contains(TOKEN), "the admin token");
 }
 
@@ -97,7 +110,10 @@ fn an_order_names_one_key_and_nothing_beside() {
     for garbled in ["", "hello", &"x".repeat(20_000)] {
         assert_eq!(bureau.order(garbled).blamed(), "csr");
     }
-    assert_eq!(bureau.act(NOBODY, "rotate", &json!({ "csr": csr, "grace_hours": 8761 })).blamed(), "grace_hours");
+    assert_eq!(
+        bureau.act(NOBODY, "rotate", &json!({ "csr": csr, "grace_hours": 8761 })).blamed(),
+        "grace_hours"
+    );
     for action in ["renew", "rotate"] {
         bureau.act(NOBODY, action, &json!({ "csr": csr })).problem(404, "not-found");
         assert_eq!(bureau.act("pump-1", action, &json!({ "csr": csr })).blamed(), "certificate");
@@ -112,16 +128,24 @@ fn a_certificate_is_renewed_and_rotated_once_and_confirmed() {
     bureau.confirm(id(&first)).problem(409, "conflict");
     let second = bureau.replaced("renew", &first, "second");
     assert_eq!(second["replaces"], first["id"]);
-    assert_eq!(bureau.get(&format!("/certificates/{}", id(&first))).ok(200)["replaced_by"], second["id"]);
+    assert_eq!(
+        bureau.get(&format!("/certificates/{}", id(&first))).ok(200)["replaced_by"],
+        second["id"]
+    );
     let csr = bureau.request("more", "/");
     let twice = bureau.act(id(&first), "rotate", &json!({ "csr": csr }));
-    assert!(twice.detail(409, "conflict").contains(&format!("/certificates/{}/revoke", id(&second))));
+    assert!(
+        twice.detail(409, "conflict").contains(&format!("/certificates/{}/revoke", id(&second)))
+    );
     let body = json!({ "csr": csr, "grace_hours": 2 });
     let third = bureau.act(id(&second), "rotate", &body).ok(201);
     let hours = "SELECT round(extract(epoch FROM retire_at - now()) / 3600) FROM device_certificates WHERE retire_at IS NOT NULL";
     assert_eq!(bureau.office.database.query(hours), [["2"]]);
     let confirmed = bureau.confirm(third["fingerprint_sha256"].as_str().unwrap()).ok(200);
-    assert_eq!((&confirmed["confirmed"], confirmed["retired"].as_array().unwrap().len()), (&third["id"], 2));
+    assert_eq!(
+        (&confirmed["confirmed"], confirmed["retired"].as_array().unwrap().len()),
+        (&third["id"], 2)
+    );
     assert_eq!(bureau.office.fate(id(&second)), ["REVOKED", "superseded"]);
     assert_eq!(bureau.confirm(id(&third)).ok(200)["retired"], json!([]));
     for action in ["renew", "rotate"] {

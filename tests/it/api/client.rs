@@ -1,4 +1,5 @@
-//! A client of the API: it sends what it is told, also what no decent client would, and remembers nothing.
+//! A client of the API: it sends what it is told, also what no decent client would, and remembers
+//! nothing.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -39,7 +40,8 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// Of a daemon at its loudest, whose API listens on this port of this address, and that finds no broker.
+/// Of a daemon at its loudest, whose API listens on this port of this address, and that finds no
+/// broker.
 pub fn settings(database: &Database<'_>, address: &str, port: u16) -> Settings {
     Settings::empty()
         .set("DATABASE_URL", &database.url())
@@ -89,10 +91,18 @@ impl Client {
 
     /// Calls a path below `/api/v1`, with a body of JSON or none.
     pub fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
-        let token = self.token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+        let token = self
+            .token
+            .map(|token| format!("Authorization: Bearer {token}\r\n"))
+            .unwrap_or_default();
         let kind = body.map(|_| "Content-Type: application/json\r\n").unwrap_or_default();
         let body = body.map(Value::to_string).unwrap_or_default();
-        self.send(method, &format!("/api/v1{path}"), &format!("Host: localhost\r\n{token}{kind}"), body.as_bytes())
+        self.send(
+            method,
+            &format!("/api/v1{path}"),
+            &format!("Host: localhost\r\n{token}{kind}"),
+            body.as_bytes(),
+        )
     }
 
     pub fn get(&self, path: &str) -> Answer {
@@ -127,14 +137,19 @@ impl Client {
 pub fn ask(port: u16, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(ANSWER_TIME)).unwrap();
-    let head = format!("{method} {path} HTTP/1.1\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
+    let head =
+        format!("{method} {path} HTTP/1.1\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
     // A server that refuses a body need not read it.
     let _ = stream.write_all(&[head.as_bytes(), body].concat());
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer");
     let head = String::from_utf8(answer[..end].to_vec()).unwrap();
-    Answer { status: head[9..12].parse().unwrap(), head: head.to_lowercase(), body: answer[end + 4..].to_vec() }
+    Answer {
+        status: head[9..12].parse().unwrap(),
+        head: head.to_lowercase(),
+        body: answer[end + 4..].to_vec(),
+    }
 }
 
 // === impl Answer ===

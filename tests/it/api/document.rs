@@ -1,4 +1,5 @@
-//! The `OpenAPI` document and the router are one: what is documented answers, and nothing else does.
+//! The `OpenAPI` document and the router are one: what is documented answers, and nothing else
+//! does.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,10 +19,12 @@ static INSTALLED: Once = Once::new();
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
-/// A program of the environment that `tests/openapi.sh` makes; `scripts/test` has called it already.
+/// A program of the environment that `tests/openapi.sh` makes; `scripts/test` has called it
+/// already.
 pub fn validator(program: &str) -> PathBuf {
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("openapi");
-    INSTALLED.call_once(|| drop(run_to_end(Command::new(repository("tests/openapi.sh")).arg(&place))));
+    INSTALLED
+        .call_once(|| drop(run_to_end(Command::new(repository("tests/openapi.sh")).arg(&place))));
     place.join("bin").join(program)
 }
 
@@ -48,17 +51,25 @@ fn every_documented_method_answers_and_every_other_is_refused() {
                 continue;
             }
             assert_ne!(answer.status, 405, "{method} {path}");
-            assert!(!String::from_utf8_lossy(&answer.body).contains("no-such-path"), "{method} {path}");
+            assert!(
+                !String::from_utf8_lossy(&answer.body).contains("no-such-path"),
+                "{method} {path}"
+            );
             let is_problem = answer.status >= 400;
             let documented = &operations[method]["responses"][answer.status.to_string()];
-            assert!(is_problem || documented.is_object(), "{method} {path} answers {}", answer.status);
+            assert!(
+                is_problem || documented.is_object(),
+                "{method} {path} answers {}",
+                answer.status
+            );
         }
         for name in path.split('/').filter_map(|part| part.strip_prefix('{')) {
             let name = name.trim_end_matches('}');
             for (method, operation) in operations.as_object().unwrap() {
                 let parameters = operation["parameters"].as_array().unwrap();
-                let is_there =
-                    parameters.iter().any(|one| one["name"] == name && one["in"] == "path" && one["required"] == true);
+                let is_there = parameters.iter().any(|one| {
+                    one["name"] == name && one["in"] == "path" && one["required"] == true
+                });
                 assert!(is_there, "{method} {path}: {name}");
             }
         }
@@ -76,17 +87,22 @@ fn a_validator_that_is_not_ours_finds_no_fault_with_the_document() {
     let said = validate(&answer.body);
     assert!(said.status.success(), "{said:?}");
     // It looks closely enough to find a parameter that no path has.
-    let wrong = String::from_utf8(answer.body).unwrap().replace("/tenants/{tenant}\"", "/tenants/{wrong}\"");
+    let wrong = String::from_utf8(answer.body)
+        .unwrap()
+        .replace("/tenants/{tenant}\"", "/tenants/{wrong}\"");
     assert!(!validate(wrong.as_bytes()).status.success());
 }
 
 #[test]
-fn every_documented_method_is_for_the_bearer_of_the_token_but_for_the_list_of_revoked_certificates() {
+fn every_documented_method_is_for_the_bearer_of_the_token_but_for_the_list_of_revoked_certificates()
+{
     let served = Served::start();
     let document = served.get("/openapi.json").ok(200);
     for (path, operations) in document["paths"].as_object().unwrap() {
         for (method, operation) in operations.as_object().unwrap() {
-            let ask = |header: &str| served.send(&method.to_uppercase(), path, &format!("Host: x\r\n{header}"), b"");
+            let ask = |header: &str| {
+                served.send(&method.to_uppercase(), path, &format!("Host: x\r\n{header}"), b"")
+            };
             let is_open = operation["security"].as_array().unwrap().is_empty();
             assert_eq!(is_open, path.starts_with("/crl."), "{method} {path}");
             for header in ["", "Authorization: Bearer wrong\r\n"] {
@@ -109,7 +125,8 @@ fn every_path_has_its_row_in_the_reference() {
 fn every_reference_of_the_document_leads_somewhere() {
     let document = Served::start().get("/openapi.json").ok(200);
     let text = document.to_string();
-    let references: Vec<&str> = text.split("\"$ref\":\"#").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    let references: Vec<&str> =
+        text.split("\"$ref\":\"#").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     assert!(references.len() > 20, "{references:?}");
     for reference in references {
         assert!(document.pointer(reference).is_some(), "{reference}");

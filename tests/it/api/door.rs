@@ -7,7 +7,8 @@ use super::client::{Served, TOKEN};
 #[test]
 fn only_the_bearer_of_the_token_is_answered_and_the_token_is_in_no_log_line() {
     let served = Served::start();
-    let with = |header: &str| served.send("GET", "/api/v1/tenants", &format!("Host: x\r\n{header}"), b"");
+    let with =
+        |header: &str| served.send("GET", "/api/v1/tenants", &format!("Host: x\r\n{header}"), b"");
     with(&format!("Authorization: Bearer {TOKEN}\r\n")).ok(200);
     let wrong = format!("Authorization: Bearer {TOKEN}x\r\n");
     for header in ["", &wrong, "Authorization: Basic YTpi\r\n"] {
@@ -26,7 +27,10 @@ fn only_the_bearer_of_the_token_is_answered_and_the_token_is_in_no_log_line() {
 
     assert_eq!(served.daemon.terminate(), 0);
     let log = served.daemon.log();
-    assert!(log.contains("the API answered") && log.contains("/api/v1/tenants"), "the log is at its loudest");
+    assert!(
+        log.contains("the API answered") && log.contains("/api/v1/tenants"),
+        "the log is at its loudest"
+    );
     assert!(!log.contains("admin-secret"), "the admin token");
     assert!(!log.contains(token), "the device's token");
 }
@@ -36,7 +40,8 @@ fn without_a_token_only_this_machine_is_answered_and_only_on_the_loopback() {
     let served = Served::with(&[], None);
     served.get("/tenants").ok(200);
     let ask = |headers: &str| served.send("GET", "/api/v1/tenants", headers, b"");
-    for stranger in ["Host: evil.example\r\n", "Host: localhost\r\nX-Forwarded-For: 192.0.2.7\r\n"] {
+    for stranger in ["Host: evil.example\r\n", "Host: localhost\r\nX-Forwarded-For: 192.0.2.7\r\n"]
+    {
         let said = ask(stranger).problem(403, "forbidden");
         assert!(said["detail"].as_str().unwrap().contains("set ADMIN_TOKEN"), "{said}");
     }
@@ -51,13 +56,16 @@ fn what_is_no_call_is_answered_with_a_problem() {
     let wrong = served.call("PUT", "/tenants", None);
     wrong.problem(405, "method-not-allowed");
     assert!(wrong.head.contains("allow: get,head,post"), "{}", wrong.head);
-    let headers = format!("Host: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: text/plain\r\n");
+    let headers =
+        format!("Host: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: text/plain\r\n");
     served.send("POST", "/api/v1/tenants", &headers, b"{}").problem(415, "unsupported-media-type");
     let long = json!({ "topic": "t", "payload": "x".repeat(140_000) });
     served.post("/explain", &long).problem(413, "too-large");
     let headers = headers.replace("text/plain", "application/json");
     for body in ["", "{", "[]", "{} {}"] {
-        served.send("POST", "/api/v1/tenants", &headers, body.as_bytes()).problem(400, "bad-request");
+        served
+            .send("POST", "/api/v1/tenants", &headers, body.as_bytes())
+            .problem(400, "bad-request");
     }
     served.send("GET", "/api/v1/tenants", &headers, b"{}").problem(400, "bad-request");
 }

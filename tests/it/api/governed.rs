@@ -11,13 +11,15 @@ fn names(items: &[Value], field: &str) -> Vec<String> {
 #[test]
 fn a_tenant_lives_from_add_to_remove_and_each_step_is_audited_as_the_api() {
     let served = Served::start();
-    let added = served.post("/tenants", &json!({ "tenant_id": "acme", "name": "Acme Pumps" })).ok(201);
+    let added =
+        served.post("/tenants", &json!({ "tenant_id": "acme", "name": "Acme Pumps" })).ok(201);
     assert_eq!(
         (&added["name"], &added["status"], &added["devices"]),
         (&"Acme Pumps".into(), &"ACTIVE".into(), &0.into())
     );
     served.post("/tenants", &json!({ "tenant_id": "acme" })).problem(409, "conflict");
-    let suspended = served.call("PATCH", "/tenants/acme", Some(&json!({ "status": "SUSPENDED" }))).ok(200);
+    let suspended =
+        served.call("PATCH", "/tenants/acme", Some(&json!({ "status": "SUSPENDED" }))).ok(200);
     assert_eq!(suspended["status"], "SUSPENDED");
     assert_eq!(served.get("/tenants/acme").ok(200)["status"], "SUSPENDED");
     served.post("/tenants/acme/devices", &json!({ "device_id": "x", "token": false })).ok(201);
@@ -27,8 +29,11 @@ fn a_tenant_lives_from_add_to_remove_and_each_step_is_audited_as_the_api() {
     for method in ["GET", "DELETE"] {
         served.call(method, "/tenants/acme", None).problem(404, "not-found");
     }
-    served.call("PATCH", "/tenants/acme", Some(&json!({ "status": "ACTIVE" }))).problem(404, "not-found");
-    let audited = "SELECT string_agg(action, ' ' ORDER BY id), min(actor), max(actor) FROM audit_log";
+    served
+        .call("PATCH", "/tenants/acme", Some(&json!({ "status": "ACTIVE" })))
+        .problem(404, "not-found");
+    let audited =
+        "SELECT string_agg(action, ' ' ORDER BY id), min(actor), max(actor) FROM audit_log";
     let steps = "tenant.add tenant.set-status device.add device.remove tenant.remove";
     assert_eq!(served.database.query(audited), [[steps, "api", "api"]]);
 }
@@ -51,7 +56,8 @@ fn a_device_lives_from_add_to_remove_and_its_token_is_told_once() {
         (&"north".into(), &true.into(), &"P7".into())
     );
     assert!(!shown.to_string().contains(&first));
-    let hash = || served.database.value("SELECT coalesce(provision_token_hash, 'none') FROM devices");
+    let hash =
+        || served.database.value("SELECT coalesce(provision_token_hash, 'none') FROM devices");
     assert_eq!(hash(), crate::pipeline::rules::stage::sha256(&first));
     let second = served.call("POST", &format!("{path}/token"), None).ok(201);
     assert_eq!(hash(), crate::pipeline::rules::stage::sha256(second["token"].as_str().unwrap()));
@@ -82,7 +88,11 @@ fn bad_input_is_blamed_on_its_field_and_stores_nothing() {
         ("/tenants/acme/devices", json!({ "device_id": "x".repeat(65) }), "device_id"),
         ("/tenants/acme/devices", json!({ "device_id": "x", "status": "GONE" }), "status"),
         ("/tenants/acme/devices", json!({ "device_id": "x", "site_id": "" }), "site_id"),
-        ("/tenants/acme/devices", json!({ "device_id": "x", "metadata": { "a": "\u{0}" } }), "metadata"),
+        (
+            "/tenants/acme/devices",
+            json!({ "device_id": "x", "metadata": { "a": "\u{0}" } }),
+            "metadata",
+        ),
         ("/tenants/acme/devices", json!({ "device_id": "x", "metadata": [] }), "metadata"),
         ("/tenants/a+b/devices", json!({ "device_id": "x" }), "tenant"),
     ] {
@@ -130,7 +140,15 @@ fn pages_walk_over_everything_exactly_once() {
     for limit in [1, 2, 3, 7, 8] {
         assert_eq!(names(&served.walk("/tenants", limit), "tenant_id"), every, "{limit}");
         assert_eq!(served.walk("/devices", limit).len(), 21, "{limit}");
-        assert_eq!(names(&served.walk("/tenants/t3/devices", limit), "device_id"), ["d1", "d2", "d3"], "{limit}");
-        assert_eq!(names(&served.walk("/devices?status=INACTIVE", limit), "tenant_id"), every, "{limit}");
+        assert_eq!(
+            names(&served.walk("/tenants/t3/devices", limit), "device_id"),
+            ["d1", "d2", "d3"],
+            "{limit}"
+        );
+        assert_eq!(
+            names(&served.walk("/devices?status=INACTIVE", limit), "tenant_id"),
+            every,
+            "{limit}"
+        );
     }
 }

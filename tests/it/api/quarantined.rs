@@ -49,11 +49,16 @@ fn refusals_are_listed_in_pages_by_every_filter_and_shown_without_their_token() 
         assert_eq!(listed(&served, query, 2), expected, "{query}");
     }
     let shown = served.get(&format!("/quarantine/{}", id(1))).ok(200);
-    assert_eq!((&shown["payload"], &shown["token_present"]), (&r#"{"metrics":{"t":1}}"#.into(), &true.into()));
+    assert_eq!(
+        (&shown["payload"], &shown["token_present"]),
+        (&r#"{"metrics":{"t":1}}"#.into(), &true.into())
+    );
     assert!(!shown.to_string().contains("abababab"), "{shown}");
     assert_eq!(served.get(&format!("/quarantine/{}", id(4))).ok(200)["payload_hex"], "ff00");
     served.get(&format!("/quarantine/{}", id(9))).problem(404, "not-found");
-    for (query, field) in [("/7", "id"), ("?reason=UGLY", "reason"), ("?since=2h", "since"), ("?cursor=1", "cursor")] {
+    for (query, field) in
+        [("/7", "id"), ("?reason=UGLY", "reason"), ("?since=2h", "since"), ("?cursor=1", "cursor")]
+    {
         assert_eq!(served.get(&format!("/quarantine{query}")).blamed(), field, "{query}");
     }
 }
@@ -68,13 +73,17 @@ fn a_replay_stores_what_is_accepted_now_once_and_leaves_what_is_refused_again() 
         let items = replayed["items"].as_array().unwrap().iter();
         items.map(|item| item["result"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!(results(json!({ "tenant": "acme", "dry_run": true })), ["refused", "would be stored"]);
+    assert_eq!(
+        results(json!({ "tenant": "acme", "dry_run": true })),
+        ["refused", "would be stored"]
+    );
     assert_eq!(served.database.value("SELECT count(*) FROM telemetry"), "0");
     assert_eq!(results(json!({ "tenant": "acme" })), ["refused", "stored"]);
     assert_eq!(results(json!({ "ids": [id(1)] })), ["replayed before"]);
     assert_eq!(served.database.value("SELECT metrics FROM telemetry"), r#"{"t": 1}"#);
     assert_eq!(listed(&served, "?replayed=true", 9), "1");
-    let audited = served.database.query("SELECT actor FROM audit_log WHERE action = 'quarantine.replay'");
+    let audited =
+        served.database.query("SELECT actor FROM audit_log WHERE action = 'quarantine.replay'");
     assert_eq!(audited, [["api"]]);
     for body in [json!({}), json!({ "all": true, "tenant": "acme" })] {
         assert_eq!(served.post("/quarantine/replay", &body).blamed(), "all");
@@ -86,10 +95,16 @@ fn a_replay_stores_what_is_accepted_now_once_and_leaves_what_is_refused_again() 
 fn refusals_are_discarded_only_when_meant() {
     let served = served();
     let bad = json!({ "reason": "BAD_PAYLOAD", "dry_run": true });
-    assert_eq!(served.post("/quarantine/discard", &bad).ok(200), json!({ "events": 2, "discarded": false }));
+    assert_eq!(
+        served.post("/quarantine/discard", &bad).ok(200),
+        json!({ "events": 2, "discarded": false })
+    );
     assert_eq!(served.post("/quarantine/discard", &json!({})).blamed(), "all");
     assert_eq!(listed(&served, "", 9), "1234");
-    assert_eq!(served.post("/quarantine/discard", &json!({ "reason": "BAD_PAYLOAD" })).ok(200)["events"], 2);
+    assert_eq!(
+        served.post("/quarantine/discard", &json!({ "reason": "BAD_PAYLOAD" })).ok(200)["events"],
+        2
+    );
     served.call("DELETE", &format!("/quarantine/{}", id(3)), None).ok(200);
     served.call("DELETE", &format!("/quarantine/{}", id(3)), None).problem(404, "not-found");
     assert_eq!(served.call("DELETE", "/quarantine/x", None).blamed(), "id");
@@ -101,9 +116,13 @@ fn refusals_are_discarded_only_when_meant() {
 #[test]
 fn a_message_is_explained_check_by_check() {
     let served = served();
-    let message = json!({ "topic": "tenant/acme/device/a/telemetry", "payload": "{\"metrics\":{}}" });
+    let message =
+        json!({ "topic": "tenant/acme/device/a/telemetry", "payload": "{\"metrics\":{}}" });
     let explained = served.post("/explain", &message).ok(200);
-    assert_eq!((&explained["accepted"], &explained["reason"]), (&false.into(), &"UNREGISTERED_DEVICE".into()));
+    assert_eq!(
+        (&explained["accepted"], &explained["reason"]),
+        (&false.into(), &"UNREGISTERED_DEVICE".into())
+    );
     assert_eq!(explained["checks"].as_array().unwrap().len(), 18);
     served.post("/tenants", &json!({ "tenant_id": "acme" })).ok(201);
     served.post("/tenants/acme/devices", &json!({ "device_id": "a" })).ok(201);

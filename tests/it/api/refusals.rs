@@ -1,4 +1,5 @@
-//! Orders for certificates that are refused, each with a reason a program can act on, and without a trace.
+//! Orders for certificates that are refused, each with a reason a program can act on, and without a
+//! trace.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -32,8 +33,13 @@ fn a_request_that_is_not_to_be_trusted_leaves_no_trace() {
     let desk = &bureau.office.desk;
     let refuse = |csr: &str, words: &[&str]| says(&bureau, &bureau.order(csr), "csr", words);
     let read = |name: &str| String::from_utf8(desk.read(name)).unwrap();
-    refuse(&bureau.request("others", r"/CN=acme\/device\/pump-2"), &["acme/device/pump-2", "acme/device/pump-1"]);
-    for subject in [r"/CN=\+\/device\/#", r"/CN=acme\/device\/", r"/CN=acme\/device\/pump-1\/x", "/CN=#"] {
+    refuse(
+        &bureau.request("others", r"/CN=acme\/device\/pump-2"),
+        &["acme/device/pump-2", "acme/device/pump-1"],
+    );
+    for subject in
+        [r"/CN=\+\/device\/#", r"/CN=acme\/device\/", r"/CN=acme\/device\/pump-1\/x", "/CN=#"]
+    {
         refuse(&bureau.request("odd", subject), &["acme/device/pump-1"]);
     }
     refuse(&request_named("acme/device/pump-1\0"), &["acme/device/pump-1"]);
@@ -60,11 +66,16 @@ fn a_device_that_cannot_have_a_certificate_leaves_no_trace() {
         "INSERT INTO devices (tenant_id, device_id, status) VALUES ('acme', '{long}', 'ACTIVE'), ('acme', 'gone', 'REVOKED')"
     ));
     let body = json!({ "csr": bureau.request("dev", "/") });
-    let order = |device: &str, body: &Value| bureau.post(&format!("/tenants/acme/devices/{device}/certificates"), body);
+    let order = |device: &str, body: &Value| {
+        bureau.post(&format!("/tenants/acme/devices/{device}/certificates"), body)
+    };
     let detail = order(&long, &body).detail(422, "refused");
     assert!(detail.contains("72 characters") && detail.contains("64"), "{detail}");
     let detail = order("nobody", &body).detail(404, "not-found");
-    assert!(detail.contains("acme/nobody") && detail.contains("POST /api/v1/tenants/acme/devices"), "{detail}");
+    assert!(
+        detail.contains("acme/nobody") && detail.contains("POST /api/v1/tenants/acme/devices"),
+        "{detail}"
+    );
     assert!(order("gone", &body).detail(409, "conflict").contains("REVOKED"));
     let outlives = json!({ "csr": body["csr"], "days": 500 });
     says(&bureau, &bureau.post(ISSUE, &outlives), "days", &["outlive the authority"]);
@@ -90,8 +101,15 @@ fn without_an_authority_the_setting_that_is_missing_is_named() {
     ] {
         let answer = served.post(&path, body);
         let detail = answer.detail(503, "not-set-up");
-        assert!(detail.contains("DEVICE_CA_CERT_PATH is not set") && detail.contains("sluice ca init"), "{detail}");
-        assert!(!answer.head.contains("retry-after"), "trying again does not help: {}", answer.head);
+        assert!(
+            detail.contains("DEVICE_CA_CERT_PATH is not set") && detail.contains("sluice ca init"),
+            "{detail}"
+        );
+        assert!(
+            !answer.head.contains("retry-after"),
+            "trying again does not help: {}",
+            answer.head
+        );
     }
     // What needs no authority is answered.
     assert_eq!(served.get("/certificates").ok(200)["items"], json!([]));

@@ -19,7 +19,8 @@ const SPAN: &str = "from=2026-01-01T00:00:00Z&to=2026-01-01T00:05:00Z";
 
 fn served() -> Served {
     // Else the rows would be too old to stay.
-    let served = Served::with(&[("ADMIN_TOKEN", TOKEN), ("TELEMETRY_RETENTION_DAYS", "0")], Some(TOKEN));
+    let served =
+        Served::with(&[("ADMIN_TOKEN", TOKEN), ("TELEMETRY_RETENTION_DAYS", "0")], Some(TOKEN));
     crate::support::wait::until("the schema is there", || served.get("/tenants").status == 200);
     served.database.query(ROWS);
     served
@@ -43,7 +44,10 @@ fn a_span_is_walked_in_the_order_of_time_and_every_row_is_met_once() {
     assert_eq!(served.walk(&format!("{path}?{SPAN}&msg_type=status"), 9).len(), 2);
     assert!(served.walk(path, 9).is_empty(), "the last day, when nothing is said");
     let exact = served.get("/tenants/acme/devices/b/telemetry/latest");
-    assert!(String::from_utf8_lossy(&exact.body).contains("12345678901234567890.123"), "numbers are exact");
+    assert!(
+        String::from_utf8_lossy(&exact.body).contains("12345678901234567890.123"),
+        "numbers are exact"
+    );
     for (query, field) in [
         ("?from=yesterday", "from"),
         ("?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", "from"),
@@ -84,15 +88,25 @@ fn a_metric_is_gathered_into_buckets() {
     ]);
     assert_eq!(answer["items"], expected);
     for nothing in ["s", "none"] {
-        assert_eq!(served.get(&format!("{path}?metric={nothing}&step=60&{SPAN}")).ok(200)["items"], json!([]));
+        assert_eq!(
+            served.get(&format!("{path}?metric={nothing}&step=60&{SPAN}")).ok(200)["items"],
+            json!([])
+        );
     }
     let odd = |metric| {
-        served.get(&format!("/tenants/zeta/devices/a/telemetry/buckets?metric={metric}&step=60&{SPAN}")).ok(200)
+        served
+            .get(&format!(
+                "/tenants/zeta/devices/a/telemetry/buckets?metric={metric}&step=60&{SPAN}"
+            ))
+            .ok(200)
     };
     assert_eq!(odd("huge")["items"], json!([]));
     assert_eq!(odd("tiny")["items"][0]["avg"], 0.0);
     assert_eq!(served.get(&format!("{path}?metric=t&step=0")).blamed(), "step");
-    assert_eq!(served.get(&format!("{path}?metric=t&step=60&from=2025-01-01T00:00:00Z")).blamed(), "step");
+    assert_eq!(
+        served.get(&format!("{path}?metric=t&step=60&from=2025-01-01T00:00:00Z")).blamed(),
+        "step"
+    );
     served.get(&format!("{path}?step=60")).problem(400, "bad-request");
 }
 
@@ -124,7 +138,11 @@ fn the_authority_and_its_list_are_given_out_and_what_is_damaged_is_not() {
     let (pem, der) = (list("/crl.pem"), list("/crl.der"));
     assert_eq!((pem.status, &pem.body), (200, &std::fs::read(&crl).unwrap()));
     assert!(pem.head.contains("last-modified: ") && pem.head.contains(" gmt"), "{}", pem.head);
-    assert!(der.head.contains("content-type: application/pkix-crl") && der.body[0] == 0x30, "{}", der.head);
+    assert!(
+        der.head.contains("content-type: application/pkix-crl") && der.body[0] == 0x30,
+        "{}",
+        der.head
+    );
     std::fs::write(&crl, &pem.body[..pem.body.len() / 2]).unwrap();
     list("/crl.pem").problem(503, "unavailable");
 }

@@ -38,12 +38,17 @@ fn while_postgres_is_away_every_answer_says_so_and_when_it_is_back_they_are_as_b
                 let answer = client.get(path);
                 let detail = answer.detail(503, "unavailable");
                 assert!(answer.head.contains("retry-after: "), "{path}: {}", answer.head);
-                assert!(detail.contains("Postgres") || detail.contains("database"), "{path}: {detail}");
+                assert!(
+                    detail.contains("Postgres") || detail.contains("database"),
+                    "{path}: {detail}"
+                );
             });
         }
         let revoke = "/certificates/01890a5d-ac96-774b-bcce-b302099a8057/revoke?wait=20";
         scope.spawn(move || client.post(revoke, &json!({})).problem(503, "unavailable"));
-        scope.spawn(move || client.post("/tenants", &json!({ "tenant_id": "zeta" })).problem(503, "unavailable"));
+        scope.spawn(move || {
+            client.post("/tenants", &json!({ "tenant_id": "zeta" })).problem(503, "unavailable")
+        });
     });
     // What needs no Postgres is answered.
     client.get("/openapi.json").ok(200);
@@ -83,9 +88,11 @@ fn only_so_many_are_at_work_at_a_time_and_who_waits_too_long_is_told() {
     let _daemon = client::settings(&database, "127.0.0.1", port).set("ADMIN_TOKEN", TOKEN).start();
     let client = Client::of(port, Some(TOKEN));
     client.get("/tenants").ok(200);
-    // Whoever reads the tenants is stuck until Postgres gives up on the lock, and then the next ones are.
+    // Whoever reads the tenants is stuck until Postgres gives up on the lock, and then the next
+    // ones are.
     let stuck = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FROM tenants%'";
-    let lock = "BEGIN; LOCK TABLE tenants; SELECT count(*) FROM pg_stat_activity, pg_sleep(40); COMMIT";
+    let lock =
+        "BEGIN; LOCK TABLE tenants; SELECT count(*) FROM pg_stat_activity, pg_sleep(40); COMMIT";
     let url = database.url();
     thread::scope(|scope| {
         let holder = scope.spawn(|| drop(crate::support::database::query_at(&url, lock)));
@@ -94,7 +101,8 @@ fn only_so_many_are_at_work_at_a_time_and_who_waits_too_long_is_told() {
             relation = 'tenants'::regclass",
             "1",
         );
-        let asked: Vec<_> = (0..3 * AT_WORK).map(|_| scope.spawn(move || client.get("/tenants"))).collect();
+        let asked: Vec<_> =
+            (0..3 * AT_WORK).map(|_| scope.spawn(move || client.get("/tenants"))).collect();
         database.wait_until(stuck, "4");
         let mut most = 0;
         wait::until("all are answered", || {
@@ -118,12 +126,17 @@ fn only_so_many_are_at_work_at_a_time_and_who_waits_too_long_is_told() {
 fn requests_that_wait_for_a_revocation_keep_nobody_else_waiting() {
     // Nobody publishes a CRL here, so every wait is in vain.
     let bureau = Bureau::with(&[("CRL_OUTPUT_PATH", "")]);
-    let certificates: Vec<_> = (0..2 * AT_WORK).map(|number| bureau.issued(&format!("dev-{number}"))).collect();
+    let certificates: Vec<_> =
+        (0..2 * AT_WORK).map(|number| bureau.issued(&format!("dev-{number}"))).collect();
     let client: Client = *bureau;
     thread::scope(|scope| {
-        let revoke =
-            |certificate| client.post(&format!("/certificates/{}/revoke?wait=10", id(certificate)), &json!({}));
-        let waiting: Vec<_> = certificates.iter().map(|certificate| scope.spawn(move || revoke(certificate))).collect();
+        let revoke = |certificate| {
+            client.post(&format!("/certificates/{}/revoke?wait=10", id(certificate)), &json!({}))
+        };
+        let waiting: Vec<_> = certificates
+            .iter()
+            .map(|certificate| scope.spawn(move || revoke(certificate)))
+            .collect();
         let revoked = "SELECT count(*) FROM device_certificates WHERE status = 'REVOKED'";
         bureau.office.database.wait_until(revoked, &(2 * AT_WORK).to_string());
         client.get("/tenants").ok(200);
@@ -132,7 +145,10 @@ fn requests_that_wait_for_a_revocation_keep_nobody_else_waiting() {
             let problem = one.join().unwrap().problem(504, "not-proven");
             assert_eq!(problem["revocation"]["missing"], "published");
             let detail = problem["detail"].as_str().unwrap();
-            assert!(detail.contains("`published`") && detail.contains("CRL_OUTPUT_PATH"), "{detail}");
+            assert!(
+                detail.contains("`published`") && detail.contains("CRL_OUTPUT_PATH"),
+                "{detail}"
+            );
         }
     });
 }

@@ -65,18 +65,41 @@ impl Bench {
 
     /// The same, with what an earlier run left.
     pub fn start_with(config: BrokerConfig, memory: SessionMemory) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let (metrics, readiness, stop) = (Metrics::new().unwrap(), Readiness::default(), CancellationToken::new());
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let (metrics, readiness, stop) =
+            (Metrics::new().unwrap(), Readiness::default(), CancellationToken::new());
         let (out, deliveries) = mpsc::channel(1);
         let (acks, back) = mpsc::channel(64);
         let clock: sluice::domain::time::Clock = sluice::clock::now;
         let (news, remembered) = watch::channel(SessionMemory::default());
         let memory = SubscriptionMemory::new(memory, news);
         let around = (Duration::from_millis(5), clock);
-        let session = BrokerSession::new(config, around, metrics.broker.clone(), readiness.clone(), memory, out, back);
+        let session = BrokerSession::new(
+            config,
+            around,
+            metrics.broker.clone(),
+            readiness.clone(),
+            memory,
+            out,
+            back,
+        );
         let session = runtime.spawn(session.run(stop.clone(), DEADLINE));
         let (deliveries, acks) = (Some(deliveries), Some(acks));
-        Self { runtime, session, stop, deliveries, ready: Vec::new(), acks, metrics, readiness, remembered }
+        Self {
+            runtime,
+            session,
+            stop,
+            deliveries,
+            ready: Vec::new(),
+            acks,
+            metrics,
+            readiness,
+            remembered,
+        }
     }
 
     /// The same, and waits until it is subscribed.
@@ -103,7 +126,8 @@ impl Bench {
     pub fn next(&mut self) -> Delivery {
         while self.ready.is_empty() {
             let queue = self.deliveries.as_mut().expect("the queue is open");
-            let lot = self.runtime.block_on(async { tokio::time::timeout(DEADLINE, queue.recv()).await });
+            let lot =
+                self.runtime.block_on(async { tokio::time::timeout(DEADLINE, queue.recv()).await });
             self.ready = lot.expect("a message came in time").expect("the session runs");
             self.metrics.broker.queue_depth.sub(i64::try_from(self.ready.len()).unwrap());
         }
@@ -137,7 +161,9 @@ impl Bench {
     /// No more acknowledgements will come; waits until the session has ended.
     pub fn finish(mut self) {
         self.acks = None;
-        self.runtime.block_on(async { tokio::time::timeout(DEADLINE, self.session).await.unwrap().unwrap() });
+        self.runtime.block_on(async {
+            tokio::time::timeout(DEADLINE, self.session).await.unwrap().unwrap()
+        });
     }
 
     /// Publishes at QoS 1 as somebody else and waits for the answers; how many were acknowledged.
@@ -156,6 +182,7 @@ impl Bench {
 
 /// So many different messages.
 pub fn numbered(count: usize) -> Vec<(String, Vec<u8>)> {
-    let message = |number: usize| ("tenant/t/device/d/telemetry".to_owned(), number.to_string().into_bytes());
+    let message =
+        |number: usize| ("tenant/t/device/d/telemetry".to_owned(), number.to_string().into_bytes());
     (0..count).map(message).collect()
 }

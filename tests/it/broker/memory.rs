@@ -11,7 +11,10 @@ use crate::support::wait;
 /// What a run left that was subscribed to these at this broker.
 fn left(broker: &BrokerConfig, filters: &[&str]) -> SessionMemory {
     let subscribed = Some(Subscribed { broker: broker.address(), at: Timestamp::from_micros(1) });
-    SessionMemory { subscribed, filters: filters.iter().map(|filter| (*filter).to_owned()).collect() }
+    SessionMemory {
+        subscribed,
+        filters: filters.iter().map(|filter| (*filter).to_owned()).collect(),
+    }
 }
 
 /// Reads the UNSUBSCRIBE from these and answers with these codes.
@@ -79,7 +82,8 @@ fn nothing_is_given_up_while_the_new_subscription_is_refused() {
 }
 
 #[test]
-fn a_session_that_an_earlier_run_left_and_the_broker_forgot_is_counted_and_holds_nothing_to_give_up() {
+fn a_session_that_an_earlier_run_left_and_the_broker_forgot_is_counted_and_holds_nothing_to_give_up()
+ {
     let peer = Peer::listen();
     let settings = config(peer.port());
     let bench = Bench::start_with(settings.clone(), left(&settings, &["a/#"]));

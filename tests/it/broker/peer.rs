@@ -48,7 +48,9 @@ impl Peer {
                     stream.set_read_timeout(Some(DEADLINE)).unwrap();
                     return Caller { stream };
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock && start.elapsed() < DEADLINE => {
+                Err(error)
+                    if error.kind() == ErrorKind::WouldBlock && start.elapsed() < DEADLINE =>
+                {
                     std::thread::sleep(Duration::from_millis(5));
                 }
                 Err(error) => panic!("nobody connected: {error}"),
@@ -148,7 +150,8 @@ pub fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A PUBLISH with a packet identifier, so of QoS 1 or 2, with these bytes as its properties (at most 127).
+/// A PUBLISH with a packet identifier, so of QoS 1 or 2, with these bytes as its properties (at
+/// most 127).
 pub fn publish(first: u8, packet_id: u16, properties: &[u8], payload: &[u8]) -> Vec<u8> {
     let topic = b"tenant/t/device/d/telemetry";
     let mut body = vec![0, u8::try_from(topic.len()).unwrap()];

@@ -1,4 +1,5 @@
-//! A broker that refuses, misbehaves or goes away: each is named with what to change, and none ends the session.
+//! A broker that refuses, misbehaves or goes away: each is named with what to change, and none ends
+//! the session.
 
 use sluice::config::secret::Secret;
 use sluice::config::sections::broker::BrokerConfig;
@@ -109,7 +110,10 @@ fn a_broker_that_closes_instead_of_answering_raises_the_question_of_tls() {
 #[test]
 fn a_half_dead_broker_is_given_up() {
     let peer = Peer::listen();
-    let bench = Bench::start(BrokerConfig { keepalive: std::time::Duration::from_secs(1), ..config(peer.port()) });
+    let bench = Bench::start(BrokerConfig {
+        keepalive: std::time::Duration::from_secs(1),
+        ..config(peer.port())
+    });
     let mut caller = peer.welcome(false);
     caller.expect(PINGREQ);
     caller.expect(PINGREQ);
@@ -136,7 +140,8 @@ fn messages_that_are_malformed_or_too_large_harm_only_themselves() {
     let peer = Peer::listen();
     let mut bench = Bench::start(BrokerConfig { max_packet_bytes: 500, ..config(peer.port()) });
     let mut caller = peer.welcome(false);
-    // A property that does not exist, a content type that is not UTF-8, a topic that runs over the end.
+    // A property that does not exist, a content type that is not UTF-8, a topic that runs over the
+    // end.
     caller.send(&publish(0x32, 1, &[0x7f, 1, 2], b"one"));
     caller.send(&publish(0x32, 2, &[3, 0, 2, 0xff, 0xfe], b"two"));
     caller.send(&[0x32, 4, 0xff, 0xff, 0, 3]);
@@ -163,7 +168,8 @@ fn messages_that_are_malformed_or_too_large_harm_only_themselves() {
 #[test]
 fn a_message_over_the_limit_passes_a_real_broker_and_is_delivered_cut() {
     let broker = Mosquitto::start(MosquittoOptions::default());
-    let mut bench = Bench::start_well(BrokerConfig { max_packet_bytes: 10_000, ..config(broker.port()) });
+    let mut bench =
+        Bench::start_well(BrokerConfig { max_packet_bytes: 10_000, ..config(broker.port()) });
     let mut messages = numbered(2);
     messages.insert(1, ("tenant/t/device/d/telemetry".into(), vec![b'x'; 2_000_000]));
     assert_eq!(bench.publish(&config(broker.port()), &messages), 3);

@@ -1,4 +1,5 @@
-//! Acknowledgements reach the wire only on the connection they belong to; nothing is lost, whatever breaks.
+//! Acknowledgements reach the wire only on the connection they belong to; nothing is lost, whatever
+//! breaks.
 
 use std::collections::BTreeSet;
 
@@ -128,7 +129,8 @@ fn bytes_that_come_one_by_one_make_the_same_packets() {
     let peer = Peer::listen();
     let mut bench = Bench::start(config(peer.port()));
     let mut caller = peer.welcome(false);
-    let stream = [publish(0x32, 1, &[], b"one"), packet(0xd0, &[]), publish(0x3a, 2, &[], b"two")].concat();
+    let stream =
+        [publish(0x32, 1, &[], b"one"), packet(0xd0, &[]), publish(0x3a, 2, &[], b"two")].concat();
     for byte in stream {
         caller.send(&[byte]);
     }
@@ -163,12 +165,14 @@ fn only_the_first_window_after_a_resumed_session_is_suspect() {
     wait::until("the window was seen full", || bench.metrics.broker.window_full.get() == 1);
 }
 
-/// Mosquitto before 2.0.13 sends all it has: what is more than the window stays on its side of the socket.
+/// Mosquitto before 2.0.13 sends all it has: what is more than the window stays on its side of the
+/// socket.
 #[test]
 fn a_broker_that_ignores_the_window_is_not_read_until_there_is_room() {
     let peer = Peer::listen();
     let keepalive = std::time::Duration::from_secs(1);
-    let mut bench = Bench::start(BrokerConfig { receive_maximum: 2, keepalive, ..config(peer.port()) });
+    let mut bench =
+        Bench::start(BrokerConfig { receive_maximum: 2, keepalive, ..config(peer.port()) });
     let mut caller = peer.welcome(false);
     let mut first = Vec::new();
     for packet_id in 1..=3 {
@@ -200,7 +204,8 @@ fn a_session_the_broker_forgot_is_counted() {
 #[test]
 fn acknowledgements_and_pings_go_on_while_the_queue_is_full() {
     let peer = Peer::listen();
-    let settings = BrokerConfig { keepalive: std::time::Duration::from_secs(1), ..config(peer.port()) };
+    let settings =
+        BrokerConfig { keepalive: std::time::Duration::from_secs(1), ..config(peer.port()) };
     let mut bench = Bench::start(settings);
     let mut caller = peer.welcome(false);
     caller.publish(1, b"first");
@@ -224,7 +229,8 @@ fn acknowledgements_and_pings_go_on_while_the_queue_is_full() {
 
 #[test]
 fn the_brokers_own_count_of_dropped_messages_is_shown_and_not_delivered() {
-    let options = MosquittoOptions::default().line("max_queued_messages 5").line("max_inflight_messages 1");
+    let options =
+        MosquittoOptions::default().line("max_queued_messages 5").line("max_inflight_messages 1");
     let broker = Mosquitto::start(options);
     let settings = BrokerConfig { receive_maximum: 5, ..config(broker.port()) };
     let mut bench = Bench::start_well(settings);

@@ -1,9 +1,11 @@
-//! What outlives a run at the broker: changed settings replace the former subscription, and a session that is gone is
-//! told of.
+//! What outlives a run at the broker: changed settings replace the former subscription, and a
+//! session that is gone is told of.
 
 use std::ops::Range;
 
-use crate::faults::load::{self, Numbers, assert_each_once, counted, message, register, settings, settle};
+use crate::faults::load::{
+    self, Numbers, assert_each_once, counted, message, register, settings, settle,
+};
 use crate::support::daemon::{Daemon, Settings};
 use crate::support::database::Database;
 use crate::support::device::{Device, Fate};
@@ -15,12 +17,13 @@ const LOST: &str = "sluice_mqtt_session_lost_total";
 const FILTERS: &str = "SELECT filters::text FROM broker_sessions";
 const WIDE: &str = "tenant/+/device/+/#";
 
-/// A device whose messages carry no time of their own, so that nothing but the number of subscriptions decides how often
-/// each is stored.
+/// A device whose messages carry no time of their own, so that nothing but the number of
+/// subscriptions decides how often each is stored.
 const DEVICE: &str = "plain-1";
 
 fn stage() -> (Mosquitto, Database<'static>) {
-    let (broker, database) = (Mosquitto::start(MosquittoOptions::default()), Postgres::shared().database());
+    let (broker, database) =
+        (Mosquitto::start(MosquittoOptions::default()), Postgres::shared().database());
     register(&database, &[DEVICE]);
     (broker, database)
 }
@@ -57,7 +60,9 @@ fn a_daemon_that_joins_a_share_group_gives_up_the_subscription_it_had_alone() {
     assert_eq!(alone.terminate(), 0);
     // The session keeps these; nothing of it is lost with the change.
     publish(&broker, 0..20);
-    let shared = |settings: Settings, id| settings.set("MQTT_CLIENT_ID", id).set("MQTT_SHARE_GROUP", "group");
+    let shared = |settings: Settings, id| {
+        settings.set("MQTT_CLIENT_ID", id).set("MQTT_SHARE_GROUP", "group")
+    };
     let one = start(&shared(settings, "one"));
     let other = start(&shared(load::settings(&broker, &database), "other"));
     for id in ["one", "other"] {
@@ -77,7 +82,14 @@ fn each_change_of_the_subscription_replaces_the_former_one() {
     let (broker, database) = stage();
     let settings = settings(&broker, &database);
     let narrow = "tenant/acme/device/+/#";
-    let steps = [(WIDE, None), (narrow, None), (narrow, Some("g")), (narrow, Some("h")), (WIDE, None), (narrow, None)];
+    let steps = [
+        (WIDE, None),
+        (narrow, None),
+        (narrow, Some("g")),
+        (narrow, Some("h")),
+        (WIDE, None),
+        (narrow, None),
+    ];
     for ((topic, group), number) in steps.into_iter().zip(0..) {
         let mut changed = settings.clone().set("MQTT_TOPIC", topic);
         let mut filter = topic.to_owned();
@@ -110,7 +122,9 @@ fn a_run_that_was_killed_before_it_could_note_its_subscription_leaves_none_behin
     database.query(REFUSE_WRITES);
     broker.start_again();
     second.wait_ready();
-    wait::until("it has given up the first", || second.log().contains("gave up the former subscription"));
+    wait::until("it has given up the first", || {
+        second.log().contains("gave up the former subscription")
+    });
     second.kill9();
     database.query(ALLOW_WRITES);
     let third = start(&settings.set("MQTT_SHARE_GROUP", "third"));
@@ -134,7 +148,8 @@ fn a_row_that_cannot_be_written_holds_up_no_message_and_is_written_later() {
     settle(&broker, &database, &[&daemon]);
     assert_each_once(&database, &all(50));
     database.query(ALLOW_WRITES);
-    database.wait_until("SELECT broker FROM broker_sessions", &format!("127.0.0.1:{}", broker.port()));
+    database
+        .wait_until("SELECT broker FROM broker_sessions", &format!("127.0.0.1:{}", broker.port()));
     assert_eq!(daemon.terminate(), 0);
 }
 
@@ -154,8 +169,10 @@ fn a_session_that_was_lost_while_the_daemon_was_away_is_told_of_and_counted() {
     daemon.start_again();
     daemon.wait_ready();
     assert_eq!(counted(&daemon, LOST), 1);
-    let warned =
-        daemon.log().lines().any(|line| line.contains("WARN") && line.contains("did not remember the session"));
+    let warned = daemon
+        .log()
+        .lines()
+        .any(|line| line.contains("WARN") && line.contains("did not remember the session"));
     assert!(warned, "{}", daemon.log());
     publish(&broker, 10..20);
     settle(&broker, &database, &[&daemon]);
@@ -179,6 +196,7 @@ fn a_session_kept_over_an_orderly_restart_of_both_is_no_loss() {
 
 /// The messages before this number are there once each.
 fn assert_each_once_of(database: &Database<'_>, count: u64) {
-    let sql = format!("SELECT count(*), count(DISTINCT seq) FROM telemetry WHERE device_id = '{DEVICE}'");
+    let sql =
+        format!("SELECT count(*), count(DISTINCT seq) FROM telemetry WHERE device_id = '{DEVICE}'");
     assert_eq!(database.query(&sql), [[count.to_string(), count.to_string()]]);
 }

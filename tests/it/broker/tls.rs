@@ -46,13 +46,17 @@ impl Authority {
 
     fn broker(&self) -> Mosquitto {
         let (certificate, key) = self.sign("server");
-        let tls = TlsListener { ca: self.path("ca.crt"), certificate, key, crl: None, mutual: true };
+        let tls =
+            TlsListener { ca: self.path("ca.crt"), certificate, key, crl: None, mutual: true };
         Mosquitto::start(MosquittoOptions { tls: Some(tls), ..MosquittoOptions::default() })
     }
 }
 
 fn over_tls(broker: &Mosquitto, ca: PathBuf, identity: Option<(PathBuf, PathBuf)>) -> BrokerConfig {
-    BrokerConfig { tls: Some(BrokerTls { ca_cert: Some(ca), identity }), ..config(broker.tls_port()) }
+    BrokerConfig {
+        tls: Some(BrokerTls { ca_cert: Some(ca), identity }),
+        ..config(broker.tls_port())
+    }
 }
 
 #[test]
@@ -63,7 +67,11 @@ fn a_client_certificate_gets_in_with_its_key_in_any_pem_form() {
     authority.openssl("ec -in sluice.key -out sluice.sec1.key");
     let settings = over_tls(&broker, authority.path("ca.crt"), Some((certificate.clone(), key)));
     let mut bench = Bench::start_well(settings);
-    let sec1 = over_tls(&broker, authority.path("ca.crt"), Some((certificate, authority.path("sluice.sec1.key"))));
+    let sec1 = over_tls(
+        &broker,
+        authority.path("ca.crt"),
+        Some((certificate, authority.path("sluice.sec1.key"))),
+    );
     assert_eq!(bench.publish(&sec1, &numbered(500)), 500);
     for number in 0..500 {
         let delivery = bench.next();
@@ -78,7 +86,8 @@ fn what_is_wrong_with_tls_is_named_with_the_setting_to_change() {
     let broker = authority.broker();
     let ca = authority.path("ca.crt");
     let stranger = other.sign("stranger");
-    let elsewhere = BrokerConfig { host: "localhost".into(), ..over_tls(&broker, ca.clone(), None) };
+    let elsewhere =
+        BrokerConfig { host: "localhost".into(), ..over_tls(&broker, ca.clone(), None) };
     let plain = BrokerConfig { tls: None, ..config(broker.tls_port()) };
     let not_tls = BrokerConfig { port: broker.port(), ..over_tls(&broker, ca.clone(), None) };
     let no_file = over_tls(&broker, authority.path("none.crt"), None);

@@ -1,4 +1,5 @@
-//! Logins with tokens of our own making: `PyJWT` believes them, and they are renewed before they end.
+//! Logins with tokens of our own making: `PyJWT` believes them, and they are renewed before they
+//! end.
 
 use std::collections::BTreeSet;
 use std::fs::{Permissions, set_permissions};
@@ -35,7 +36,9 @@ impl Signer {
     fn new() -> Self {
         let dir = Scratch::new("signer");
         let (private, public) = (dir.path().join("mqtt.key"), dir.path().join("mqtt.pub"));
-        let openssl = |line: &str| run_to_end(Command::new("openssl").args(line.split(' ')).current_dir(dir.path()));
+        let openssl = |line: &str| {
+            run_to_end(Command::new("openssl").args(line.split(' ')).current_dir(dir.path()))
+        };
         openssl("genpkey -quiet -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out mqtt.key");
         openssl("pkey -in mqtt.key -pubout -out mqtt.pub");
         set_permissions(&private, Permissions::from_mode(0o600)).unwrap();
@@ -44,7 +47,8 @@ impl Signer {
 
     /// Settings for a broker that wants such tokens.
     fn config(&self, port: u16, place: JwtPlace) -> BrokerConfig {
-        let claims = json!({ "iss": "sluice", "sub": "gate", "aud": ["mqtt", "web"], "site": "north" });
+        let claims =
+            json!({ "iss": "sluice", "sub": "gate", "aud": ["mqtt", "web"], "site": "north" });
         let jwt = BrokerJwt {
             key: self.private.clone(),
             key_id: Some("k1".into()),
@@ -102,7 +106,10 @@ fn reauthentication(caller: &mut Caller) -> (String, String) {
 #[test]
 fn a_token_is_the_password_and_a_new_connection_brings_a_new_one_in_time() {
     let (signer, peer) = (Signer::new(), Peer::listen());
-    let settings = BrokerConfig { username: Some("gate".into()), ..signer.config(peer.port(), JwtPlace::Password) };
+    let settings = BrokerConfig {
+        username: Some("gate".into()),
+        ..signer.config(peer.port(), JwtPlace::Password)
+    };
     let bench = Bench::start(settings);
     let mut caller = peer.accept();
     let (first, login) = connect(&mut caller);
@@ -126,7 +133,10 @@ fn a_token_that_is_the_user_name_has_a_password_beside_it() {
     for (given, sent) in [(None, "jwt"), (Some("extra"), "extra")] {
         let peer = Peer::listen();
         let password = given.map(|text: &str| Secret::new(text.to_owned()));
-        let _bench = Bench::start(BrokerConfig { password, ..signer.config(peer.port(), JwtPlace::Username) });
+        let _bench = Bench::start(BrokerConfig {
+            password,
+            ..signer.config(peer.port(), JwtPlace::Username)
+        });
         let login = connect(&mut peer.accept()).1.unwrap();
         assert_eq!(login.password, sent);
         signer.checks(&login.username);
@@ -144,7 +154,8 @@ fn enhanced_authentication_renews_the_token_without_a_new_connection() {
     assert_eq!(properties.authentication_method.as_deref(), Some("CUSTOM-JWT"));
     welcome(&mut caller);
     bench.wait_until_well();
-    let mut tokens = vec![String::from_utf8(properties.authentication_data.unwrap().to_vec()).unwrap()];
+    let mut tokens =
+        vec![String::from_utf8(properties.authentication_data.unwrap().to_vec()).unwrap()];
     for _ in 0..2 {
         let (method, token) = reauthentication(&mut caller);
         caller.send(&packet(AUTH, &[0, 0]));
@@ -153,7 +164,8 @@ fn enhanced_authentication_renews_the_token_without_a_new_connection() {
     }
     caller.publish(7, b"still here");
     assert_eq!(bench.next().payload, "still here");
-    // A broker that wants more than a token, and one that does not answer, are left for a new connection.
+    // A broker that wants more than a token, and one that does not answer, are left for a new
+    // connection.
     reauthentication(&mut caller);
     caller.send(&packet(AUTH, &[0x18, 0]));
     caller.expect_end();
@@ -169,7 +181,10 @@ fn enhanced_authentication_renews_the_token_without_a_new_connection() {
 #[test]
 fn at_a_real_broker_a_renewal_loses_nothing() {
     let (signer, broker) = (Signer::new(), Mosquitto::start(MosquittoOptions::default()));
-    let settings = BrokerConfig { username: Some("gate".into()), ..signer.config(broker.port(), JwtPlace::Password) };
+    let settings = BrokerConfig {
+        username: Some("gate".into()),
+        ..signer.config(broker.port(), JwtPlace::Password)
+    };
     let mut bench = Bench::start_well(settings);
     let mut missing = BTreeSet::new();
     while bench.metrics.broker.reconnects.get() < 2 || !missing.is_empty() {

@@ -1,4 +1,5 @@
-//! The file is kept whatever happens to it, by one replica, and a broker is never made to read one that could end it.
+//! The file is kept whatever happens to it, by one replica, and a broker is never made to read one
+//! that could end it.
 
 use std::fs;
 
@@ -26,14 +27,19 @@ fn a_damaged_file_is_written_again_and_the_broker_lives_through_all_of_it() {
         ("not what was written last", &|| fs::write(&path, "").unwrap()),
         ("not what was written last", &|| fs::write(&path, TEMPLATE).unwrap()),
         ("its mode has become", &|| {
-            fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+            fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+                .unwrap();
         }),
     ];
     for (number, (why, damage)) in damages.iter().enumerate() {
         damage();
-        let noticed = || daemon.log().matches("the file of access rules is not right").count() == number + 1;
+        let noticed =
+            || daemon.log().matches("the file of access rules is not right").count() == number + 1;
         wait::until("the daemon notices", noticed);
-        assert!(daemon.log().lines().rfind(|line| line.contains("is not right")).unwrap().contains(why), "{why}");
+        assert!(
+            daemon.log().lines().rfind(|line| line.contains("is not right")).unwrap().contains(why),
+            "{why}"
+        );
         // The count follows when what was written has been read back.
         daemon.wait_metric(WRITTEN, 2.0 + f64::from(u32::try_from(number).unwrap()));
         assert_eq!(site.file(), good, "{why}");
@@ -58,7 +64,10 @@ fn while_a_bad_file_cannot_be_written_again_the_broker_is_not_notified() {
     let before = reloads();
     daemon.start_again();
     let why = daemon.wait_unready_for("is no access rule (it grants");
-    assert!(why.contains("line 7 of ACL_TEMPLATE_PATH") && why.contains("the last file stays in force"), "{why}");
+    assert!(
+        why.contains("line 7 of ACL_TEMPLATE_PATH") && why.contains("the last file stays in force"),
+        "{why}"
+    );
     assert!(daemon.metric(CURRENT) < 1.0);
     site.database.query("UPDATE devices SET status = 'INACTIVE' WHERE device_id = 'd1'");
     daemon.wait_unready_for("cannot be written");
@@ -92,7 +101,11 @@ fn a_bad_template_is_refused_with_its_line_and_the_lines_read_before_stay_in_for
     daemon.wait_ready();
     let doctor = settings.command(&["doctor", "--output", "json"]).output().unwrap();
     let report: serde_json::Value = serde_json::from_slice(&doctor.stdout).unwrap();
-    let rules = report["findings"].as_array().unwrap().iter().filter(|row| row["check"] == "broker access rules");
+    let rules = report["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|row| row["check"] == "broker access rules");
     let levels: Vec<_> = rules.map(|row| row["level"].clone()).collect();
     assert_eq!(levels, ["ok", "ok", "ok"], "{report:#}");
 }
@@ -131,7 +144,10 @@ fn one_reload_serves_the_crl_and_the_access_rules() {
         .settings("sluice")
         .set("CRL_OUTPUT_PATH", &site.stack.text("data/device-crl.pem"))
         .set("BROKER_PID_FILE", pid_file.to_str().unwrap())
-        .set("ACL_TEMPLATE_PATH", concat!(env!("CARGO_MANIFEST_DIR"), "/compose/mosquitto/acl.conf"))
+        .set(
+            "ACL_TEMPLATE_PATH",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/compose/mosquitto/acl.conf"),
+        )
         .set("ACL_OUTPUT_PATH", &site.stack.text("data/acl.conf"))
         .set("BROKER_ACL_MODE", "rows");
     let daemon = settings.start();
@@ -142,7 +158,9 @@ fn one_reload_serves_the_crl_and_the_access_rules() {
     assert_eq!(reloads(), 1, "{}", site.stack.log());
     assert!(site.stack.lets_in("pump-1"), "its rows stand there");
     site.database.query("UPDATE devices SET status = 'INACTIVE' WHERE device_id = 'pump-1'");
-    wait::until("its rows are gone", || site.stack.reason_code("pump-1", "tenant/acme/device/pump-1/status") == "135");
+    wait::until("its rows are gone", || {
+        site.stack.reason_code("pump-1", "tenant/acme/device/pump-1/status") == "135"
+    });
     assert!(site.stack.lets_in("pump-2"));
     site.revoke("pump-2");
     site.wait_proven("pump-2", REVOCATION_AFTER_REPAIR);

@@ -1,4 +1,5 @@
-//! A broker whose access rules Sluice writes, a database, and devices that are known by their user names.
+//! A broker whose access rules Sluice writes, a database, and devices that are known by their user
+//! names.
 
 use std::fs;
 use std::path::PathBuf;
@@ -29,17 +30,21 @@ pub struct Site {
 // === impl Site ===
 
 impl Site {
-    /// With the tenant acme and its devices d0 and d1; the broker begins with the operator's lines alone.
+    /// With the tenant acme and its devices d0 and d1; the broker begins with the operator's lines
+    /// alone.
     pub fn new() -> Self {
         let dir = Scratch::new("rules");
         let output = dir.write("acl", TEMPLATE);
         dir.write("template", TEMPLATE);
-        let broker =
-            Mosquitto::start(MosquittoOptions::default().line(&format!("acl_file {}", output.to_str().unwrap())));
+        let broker = Mosquitto::start(
+            MosquittoOptions::default().line(&format!("acl_file {}", output.to_str().unwrap())),
+        );
         dir.write("broker.pid", format!("{}\n", broker.pid()));
         let database = Postgres::shared().database();
         database.query("INSERT INTO tenants VALUES ('acme', 'Acme')");
-        database.query("INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'd0'), ('acme', 'd1')");
+        database.query(
+            "INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'd0'), ('acme', 'd1')",
+        );
         Self { broker, database, dir }
     }
 
@@ -88,7 +93,9 @@ impl Site {
             command
         };
         // Retained: it is there whenever the subscription is.
-        run_to_end(client("mosquitto_pub").args(["-u", "sluice", "-t", topic, "-r", "-m", "x", "-q", "1"]));
+        run_to_end(
+            client("mosquitto_pub").args(["-u", "sluice", "-t", topic, "-r", "-m", "x", "-q", "1"]),
+        );
         let mut subscriber = client("mosquitto_sub");
         subscriber.args(["-u", user, "-t", topic, "-C", "1", "-W", "1"]);
         subscriber.output().unwrap().stdout == b"x\n"

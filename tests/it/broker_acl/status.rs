@@ -1,4 +1,5 @@
-//! A device reaches its own topics and no other's, and its status and its tenant's reach its live session.
+//! A device reaches its own topics and no other's, and its status and its tenant's reach its live
+//! session.
 
 use super::site::{Site, TEMPLATE, is_refused, wait_current, wait_refused};
 
@@ -27,14 +28,20 @@ fn holds_in(mode: &str, form: &str) {
     for topic in [OWN, "tenant/acme/device/d0/telemetry/fast", OWN_DOOR] {
         wait_refused(&mut d0, topic, false);
     }
-    for topic in ["tenant/acme/device/d1/telemetry", "tenant/acme/device/d0/other", "tenant/acme/device/d0x/door", "x"]
-    {
+    for topic in [
+        "tenant/acme/device/d1/telemetry",
+        "tenant/acme/device/d0/other",
+        "tenant/acme/device/d0x/door",
+        "x",
+    ] {
         assert!(is_refused(&mut d0, topic), "{topic} in\n{}", site.file());
     }
-    let reads_its_commands = |site: &Site| site.hears("acme/device/d0", "tenant/acme/device/d0/commands/c1");
+    let reads_its_commands =
+        |site: &Site| site.hears("acme/device/d0", "tenant/acme/device/d0/commands/c1");
     assert!(!site.hears("acme/device/d1", "tenant/acme/device/d0/commands/c1"));
 
-    let said = settings.run(&["device", "set-status", "acme", "d0", "INACTIVE", "--output", "json"]);
+    let said =
+        settings.run(&["device", "set-status", "acme", "d0", "INACTIVE", "--output", "json"]);
     assert!(said.contains("\"broker_rules_follow\": true"), "{said}");
     wait_refused(&mut d0, OWN, true);
     assert!(is_refused(&mut d0, OWN_DOOR) && !is_refused(&mut d1, "tenant/acme/device/d1/door"));
@@ -53,9 +60,13 @@ fn holds_in(mode: &str, form: &str) {
 
     let ended = site.broker.log().matches("closing old connection").count();
     assert_eq!(ended, 0, "no session was ended for it");
-    let told = settings.command(&["device", "set-status", "acme", "d0", "ACTIVE"]).output().unwrap();
+    let told =
+        settings.command(&["device", "set-status", "acme", "d0", "ACTIVE"]).output().unwrap();
     let told = String::from_utf8_lossy(&told.stderr).into_owned();
-    assert!(told.contains("follow within seconds") && told.contains("`sluice cert revoke`"), "{told}");
+    assert!(
+        told.contains("follow within seconds") && told.contains("`sluice cert revoke`"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -65,7 +76,10 @@ fn where_no_rules_are_written_the_command_says_that_the_broker_is_not_notified_o
     settings.run(&["migrate"]);
     let output = settings.command(&["tenant", "set-status", "acme", "SUSPENDED"]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("the broker is not notified of it") && said.contains("`sluice cert revoke`"), "{said}");
+    assert!(
+        said.contains("the broker is not notified of it") && said.contains("`sluice cert revoke`"),
+        "{said}"
+    );
     assert_eq!(site.file(), TEMPLATE);
 }
 
@@ -80,7 +94,10 @@ fn a_device_with_a_certificate_of_the_other_form_has_rules_under_both_names() {
     wait_current(&daemon);
     let file = site.file();
     for user in ["acme/device/d0", "acme/d0", "acme/device/d1"] {
-        assert!(file.contains(&format!("user {user}\ntopic write tenant/{}", file_topic(user))), "{user} in\n{file}");
+        assert!(
+            file.contains(&format!("user {user}\ntopic write tenant/{}", file_topic(user))),
+            "{user} in\n{file}"
+        );
     }
     assert!(!file.contains("user acme/d1\n"), "{file}");
 }

@@ -1,5 +1,5 @@
-//! A running daemon that believes certificates: it hears of a revocation in seconds, and no grace lasts longer than it was
-//! given, whether or not anybody has marked its end.
+//! A running daemon that believes certificates: it hears of a revocation in seconds, and no grace
+//! lasts longer than it was given, whether or not anybody has marked its end.
 
 use std::time::{Duration, Instant};
 
@@ -69,8 +69,10 @@ fn a_certificate_is_believed_from_its_issue_to_its_revocation_within_seconds() {
     let took = scene.is_refused();
     println!("refused {took:?} after the command ended");
     assert!(took < REGISTRY_CHANGE, "{took:?}");
-    let detail =
-        scene.office.database.value("SELECT detail FROM quarantine_events ORDER BY quarantined_at DESC LIMIT 1");
+    let detail = scene
+        .office
+        .database
+        .value("SELECT detail FROM quarantine_events ORDER BY quarantined_at DESC LIMIT 1");
     assert!(!detail.contains("NULL"), "{detail}");
 }
 
@@ -80,7 +82,8 @@ fn a_grace_that_is_over_is_over_also_before_it_is_marked() {
     let first = office.issued("first");
     let mut scene = Scene::new(office);
     scene.is_believed();
-    // The new one is not believed yet, so that only the old one could be: it retires while the daemon runs and no round is due.
+    // The new one is not believed yet, so that only the old one could be: it retires while the
+    // daemon runs and no round is due.
     let second = scene.renewed(&first, "second");
     scene.office.database.query(&format!(
         "UPDATE device_certificates SET not_before = now() + interval '1 hour' WHERE id = '{}';

@@ -1,4 +1,5 @@
-//! Certificates are issued and taken in: OpenSSL verifies what leaves, and the registry knows what the world has.
+//! Certificates are issued and taken in: OpenSSL verifies what leaves, and the registry knows what
+//! the world has.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,8 +12,13 @@ fn a_request_gets_a_certificate_that_openssl_verifies_and_the_registry_knows() {
     let said = office.issued("dev");
     office.desk.dir.write("dev.crt", said["cert_pem"].as_str().unwrap());
     office.desk.done("verify -x509_strict -purpose sslclient -CAfile ca.crt dev.crt");
-    let text = office.desk.done("x509 -in dev.crt -noout -subject -fingerprint -sha256 -ext subjectAltName");
-    assert!(text.contains("CN = acme/device/pump-1") && text.contains("URI:urn:sluice:acme:pump-1"), "{text}");
+    let text = office
+        .desk
+        .done("x509 -in dev.crt -noout -subject -fingerprint -sha256 -ext subjectAltName");
+    assert!(
+        text.contains("CN = acme/device/pump-1") && text.contains("URI:urn:sluice:acme:pump-1"),
+        "{text}"
+    );
     let fingerprint = text.split("Fingerprint=").nth(1).unwrap().split_whitespace().next().unwrap();
     let shown = office.done(&["cert", "show", fingerprint]);
     assert_eq!((id(&shown), &shown["status"]), (id(&said), &"ACTIVE".into()));
@@ -50,7 +56,10 @@ fn a_key_made_here_goes_to_its_file_and_nowhere_else() {
     let output = office.run(&line, "");
     assert!(output.status.success(), "{output:?}");
     assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
-    let keys = [office.desk.done("x509 -in dev.crt -noout -pubkey"), office.desk.done("pkey -in dev.key -pubout")];
+    let keys = [
+        office.desk.done("x509 -in dev.crt -noout -pubkey"),
+        office.desk.done("pkey -in dev.key -pubout"),
+    ];
     assert_eq!(keys[0], keys[1]);
     office.desk.done("verify -x509_strict -purpose sslclient -CAfile ca.crt dev.crt");
 
@@ -58,8 +67,9 @@ fn a_key_made_here_goes_to_its_file_and_nowhere_else() {
     let secret = secret.lines().nth(1).unwrap();
     assert!(!format!("{output:?}").contains(secret));
     for table in ["device_certificates", "certificate_serials", "audit_log"] {
-        let rows =
-            office.database.value(&format!("SELECT count(*) FROM {table} t WHERE strpos(t::text, '{secret}') > 0"));
+        let rows = office.database.value(&format!(
+            "SELECT count(*) FROM {table} t WHERE strpos(t::text, '{secret}') > 0"
+        ));
         assert_eq!(rows, "0", "{table}");
     }
     // The key's file stays as it is, and no certificate is issued for a key that has nowhere to go.
@@ -76,9 +86,12 @@ fn a_key_made_here_goes_to_its_file_and_nowhere_else() {
 #[test]
 fn a_number_stands_written_down_also_when_the_certificate_could_not_be_stored() {
     let office = Office::new();
-    office.database.query("ALTER TABLE device_certificates ADD CONSTRAINT full_disk CHECK (device_id <> 'pump-2')");
+    office.database.query(
+        "ALTER TABLE device_certificates ADD CONSTRAINT full_disk CHECK (device_id <> 'pump-2')",
+    );
     let key = office.path("new.key");
-    let output = office.run(&["cert", "issue", TENANT, "pump-2", "--new-key", "--key-out", &key], "");
+    let output =
+        office.run(&["cert", "issue", TENANT, "pump-2", "--new-key", "--key-out", &key], "");
     assert_eq!(output.status.code(), Some(69), "{output:?}");
     assert!(output.stdout.is_empty() && fs::metadata(&key).is_err(), "nothing left: {output:?}");
     let reserved = "SELECT device_id, length(serial_number) > 24 FROM certificate_serials";
@@ -113,12 +126,16 @@ fn numbered(office: &Office, name: &str, subject: &str, number: &str) -> String 
 #[test]
 fn certificates_from_elsewhere_are_taken_in_with_both_forms_of_the_name() {
     let office = Office::new();
-    for (name, subject) in [("strict", r"/CN=acme\/device\/pump-1"), ("plain", r"/CN=acme\/pump-1")] {
+    for (name, subject) in [("strict", r"/CN=acme\/device\/pump-1"), ("plain", r"/CN=acme\/pump-1")]
+    {
         let file = signed_elsewhere(&office, name, subject);
         let said = office.done(&["cert", "import", &file, "--device", "acme/pump-1"]);
         assert_eq!((&said["device_id"], &said["status"]), (&"pump-1".into(), &"ACTIVE".into()));
         let again = office.refused(&["cert", "import", &file]);
-        assert!(again.contains("already") && again.contains(id(&said)) && again.contains("acme/pump-1"), "{again}");
+        assert!(
+            again.contains("already") && again.contains(id(&said)) && again.contains("acme/pump-1"),
+            "{again}"
+        );
     }
     assert_eq!(office.database.value("SELECT count(*) FROM device_certificates"), "2");
     assert_eq!(office.audited(), ["cli:alice certificate.import pump-1"; 2]);
@@ -127,7 +144,8 @@ fn certificates_from_elsewhere_are_taken_in_with_both_forms_of_the_name() {
 #[test]
 fn two_certificates_of_one_number_are_not_both_taken_in() {
     let office = Office::new();
-    let [one, other] = ["one", "other"].map(|name| numbered(&office, name, r"/CN=acme\/pump-1", "-set_serial 0x0a5d"));
+    let [one, other] = ["one", "other"]
+        .map(|name| numbered(&office, name, r"/CN=acme\/pump-1", "-set_serial 0x0a5d"));
     assert_eq!(office.done(&["cert", "import", &one])["serial_number"], "0a5d");
     let said = office.refused(&["cert", "import", &other]);
     assert!(said.contains("serial number 0a5d") && said.contains("new one"), "{said}");
@@ -138,9 +156,15 @@ fn two_certificates_of_one_number_are_not_both_taken_in() {
 fn a_certificate_that_is_not_to_be_believed_is_not_taken_in() {
     let office = Office::new();
     let good = signed_elsewhere(&office, "good", r"/CN=acme\/pump-1");
-    assert!(office.refused(&["cert", "import", &good, "--device", "acme/pump-2"]).contains("names acme/pump-1"));
+    assert!(
+        office
+            .refused(&["cert", "import", &good, "--device", "acme/pump-2"])
+            .contains("names acme/pump-1")
+    );
     let stranger = signed_elsewhere(&office, "stranger", r"/CN=acme\/device\/nobody");
-    assert!(office.refused(&["cert", "import", &stranger]).contains("sluice device add acme nobody"));
+    assert!(
+        office.refused(&["cert", "import", &stranger]).contains("sluice device add acme nobody")
+    );
     let nameless = signed_elsewhere(&office, "nameless", "/CN=acme");
     assert!(office.refused(&["cert", "import", &nameless]).contains("names no device"));
     office.request("own", r"/CN=acme\/device\/pump-1");

@@ -1,4 +1,5 @@
-//! The daemon looks after the certificates: also for what was due while it was down, and without the authority's files.
+//! The daemon looks after the certificates: also for what was due while it was down, and without
+//! the authority's files.
 
 use super::office::{Office, id};
 use crate::support::daemon::Settings;
@@ -27,19 +28,25 @@ fn what_was_due_while_sluice_was_down_is_done_when_it_is_back() {
     office.database.wait_until(&fate(&ended), "EXPIRED");
     assert_eq!(office.fate(id(&old)), ["REVOKED", "superseded"]);
     assert_eq!(office.fate(id(&new)), ["ACTIVE", "NULL"]);
-    let kept: Vec<String> = office.audited().into_iter().filter(|entry| entry.starts_with("keeper")).collect();
+    let kept: Vec<String> =
+        office.audited().into_iter().filter(|entry| entry.starts_with("keeper")).collect();
     assert_eq!(kept, ["keeper certificate.expire pump-1", "keeper certificate.retire pump-1"]);
 
     daemon.wait_metric("sluice_certificates{status=\"ACTIVE\"}", 2.0);
     for status in ["REVOKED", "EXPIRED"] {
-        assert!((daemon.metric(&format!("sluice_certificates{{status=\"{status}\"}}")) - 1.0).abs() < 0.5);
+        assert!(
+            (daemon.metric(&format!("sluice_certificates{{status=\"{status}\"}}")) - 1.0).abs()
+                < 0.5
+        );
     }
     let earliest = daemon.metric("sluice_certificate_earliest_not_after_seconds");
     let expected = office
         .database
         .value("SELECT extract(epoch FROM min(not_after))::bigint FROM device_certificates WHERE status = 'ACTIVE'");
     assert!((earliest - expected.parse::<f64>().unwrap()).abs() < 0.5, "{earliest} {expected}");
-    crate::support::wait::until("the log warns of the end", || daemon.log().contains("cert list --expiring 30"));
+    crate::support::wait::until("the log warns of the end", || {
+        daemon.log().contains("cert list --expiring 30")
+    });
     assert_eq!(daemon.terminate(), 0);
 }
 
@@ -52,13 +59,16 @@ fn of_two_replicas_either_does_the_work_once() {
         .database
         .query("UPDATE device_certificates SET retire_at = now() - interval '1 hour' WHERE retire_at IS NOT NULL");
     let broker = Mosquitto::start(MosquittoOptions::default());
-    let replicas =
-        ["one", "other"].map(|name| Settings::new(&broker, &office.database).set("MQTT_CLIENT_ID", name).start());
+    let replicas = ["one", "other"]
+        .map(|name| Settings::new(&broker, &office.database).set("MQTT_CLIENT_ID", name).start());
     for replica in &replicas {
         replica.wait_ready();
         // Each has had its round; it may have counted before the other was done.
         replica.wait_metric("sluice_certificates{status=\"ACTIVE\"}", 1.0);
     }
-    office.database.wait_until("SELECT status FROM device_certificates ORDER BY created_at LIMIT 1", "REVOKED");
+    office.database.wait_until(
+        "SELECT status FROM device_certificates ORDER BY created_at LIMIT 1",
+        "REVOKED",
+    );
     assert_eq!(office.audited().iter().filter(|entry| entry.contains("retire")).count(), 1);
 }

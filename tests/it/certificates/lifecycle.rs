@@ -1,4 +1,5 @@
-//! A certificate is renewed, rotated, confirmed and revoked, and the inventory tells who holds what.
+//! A certificate is renewed, rotated, confirmed and revoked, and the inventory tells who holds
+//! what.
 
 use serde_json::Value;
 
@@ -30,7 +31,8 @@ fn a_renewed_certificate_is_left_to_its_own_end_and_is_replaced_once() {
     // The new one was lost: it is revoked, and the old one can be renewed again.
     office.done(&["cert", "revoke", id(&new)]);
     office.replaced("renew", id(&old), "newer");
-    let audited = ["issue", "renew", "revoke", "renew"].map(|did| format!("cli:alice certificate.{did} pump-1"));
+    let audited = ["issue", "renew", "revoke", "renew"]
+        .map(|did| format!("cli:alice certificate.{did} pump-1"));
     assert_eq!(office.audited(), audited);
 }
 
@@ -50,7 +52,9 @@ fn an_expired_certificate_is_renewed_within_its_window_and_a_revoked_one_never()
     assert!(office.refused(&["cert", "revoke", id(&old)]).contains("EXPIRED"));
     office.done(&["cert", "revoke", id(&new), "--reason", "KEYCOMPROMISE"]);
     assert_eq!(office.fate(id(&new)), ["REVOKED", "keyCompromise"]);
-    assert!(office.refused(&["cert", "renew", id(&new), "--csr", &request]).contains("was revoked"));
+    assert!(
+        office.refused(&["cert", "renew", id(&new), "--csr", &request]).contains("was revoked")
+    );
     // Once is enough, and the first reason stands.
     office.done(&["cert", "revoke", id(&new), "--reason", "superseded"]);
     assert_eq!(office.fate(id(&new)), ["REVOKED", "keyCompromise"]);
@@ -78,7 +82,8 @@ fn a_rotated_certificate_stays_good_for_its_grace_or_until_the_new_one_is_confir
 }
 
 #[test]
-fn when_the_new_certificate_of_a_rotation_is_lost_the_old_one_can_be_rotated_again_with_a_whole_grace() {
+fn when_the_new_certificate_of_a_rotation_is_lost_the_old_one_can_be_rotated_again_with_a_whole_grace()
+ {
     let office = Office::new();
     let old = office.issued("old");
     let lost = office.replaced("rotate", id(&old), "lost");
@@ -87,7 +92,10 @@ fn when_the_new_certificate_of_a_rotation_is_lost_the_old_one_can_be_rotated_aga
         .query("UPDATE device_certificates SET retire_at = now() + interval '1 hour' WHERE retire_at IS NOT NULL");
     let output = office.run(&["cert", "revoke", id(&lost)], "");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("still retires") && said.contains(&format!("cert rotate {}", id(&old))), "{said}");
+    assert!(
+        said.contains("still retires") && said.contains(&format!("cert rotate {}", id(&old))),
+        "{said}"
+    );
     office.replaced("rotate", id(&old), "another");
     let hours = "SELECT round(extract(epoch FROM retire_at - now()) / 3600) FROM device_certificates WHERE retire_at IS NOT NULL";
     assert_eq!(office.database.query(hours), [["24"]]);
@@ -105,11 +113,14 @@ fn the_inventory_is_listed_by_page_and_by_what_ends_soon() {
          FROM generate_series(1, 12) n",
     );
     let all = office.done(&["cert", "list"]);
-    let ids = |page: &Value| page.as_array().unwrap().iter().map(|row| id(row).to_owned()).collect::<Vec<_>>();
+    let ids = |page: &Value| {
+        page.as_array().unwrap().iter().map(|row| id(row).to_owned()).collect::<Vec<_>>()
+    };
     let all = ids(&all);
     assert_eq!(all.len(), 12);
     for more in [&[][..], &["--expiring", "36500"]] {
-        let list = |options: &[&str]| ids(&office.done(&[&["cert", "list"], more, options].concat()));
+        let list =
+            |options: &[&str]| ids(&office.done(&[&["cert", "list"], more, options].concat()));
         let (whole, mut paged) = (list(&[]), list(&["--limit", "5"]));
         while let Some(last) = paged.last().cloned() {
             let page = list(&["--limit", "5", "--after", &last]);
@@ -121,12 +132,22 @@ fn the_inventory_is_listed_by_page_and_by_what_ends_soon() {
         assert_eq!(paged, whole, "{more:?}");
     }
     assert_eq!(ids(&office.done(&["cert", "list", "--status", "revoked"])).len(), 2);
-    assert_eq!(ids(&office.done(&["cert", "list", "--device", "acme/pump-2", "--status", "ACTIVE"])).len(), 5);
+    assert_eq!(
+        ids(&office.done(&["cert", "list", "--device", "acme/pump-2", "--status", "ACTIVE"])).len(),
+        5
+    );
     assert!(office.done(&["cert", "list", "--tenant", "other"]).as_array().unwrap().is_empty());
     // Those of 30 and 40 days, in the order of their ends; the ones of 10 and 20 are revoked.
     let soon = office.done(&["cert", "list", "--expiring", "41"]);
-    assert_eq!(soon.as_array().unwrap().iter().map(|row| &row["serial_number"]).collect::<Vec<_>>(), ["3", "4"]);
+    assert_eq!(
+        soon.as_array().unwrap().iter().map(|row| &row["serial_number"]).collect::<Vec<_>>(),
+        ["3", "4"]
+    );
     let table = office.run(&["cert", "list", "--limit", "3"], "");
     assert!(String::from_utf8_lossy(&table.stderr).contains("--after "), "{table:?}");
-    assert!(office.refused(&["cert", "list", "--after", &uuid::Uuid::nil().to_string()]).contains("no certificate"));
+    assert!(
+        office
+            .refused(&["cert", "list", "--after", &uuid::Uuid::nil().to_string()])
+            .contains("no certificate")
+    );
 }

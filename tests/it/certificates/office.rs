@@ -1,4 +1,5 @@
-//! An operator's place: a registry with one device, an authority made by `sluice ca init`, and OpenSSL beside it.
+//! An operator's place: a registry with one device, an authority made by `sluice ca init`, and
+//! OpenSSL beside it.
 
 use std::process::Output;
 
@@ -48,7 +49,8 @@ impl Office {
 
     pub fn run(&self, line: &[&str], input: &str) -> Output {
         let files = self.files();
-        let envs: Vec<(&str, &str)> = files.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let envs: Vec<(&str, &str)> =
+            files.iter().map(|(name, value)| (*name, value.as_str())).collect();
         sluice(&self.database.url(), &envs, input, line)
     }
 
@@ -68,7 +70,9 @@ impl Office {
 
     /// A key and a request for it, `<name>.key` and `<name>.csr`; the path of the request.
     pub fn request(&self, name: &str, subject: &str) -> String {
-        self.desk.done(&format!("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {name}.key"));
+        self.desk.done(&format!(
+            "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {name}.key"
+        ));
         self.desk.done(&format!("req -new -key {name}.key -subj {subject} -out {name}.csr"));
         self.path(&format!("{name}.csr"))
     }
@@ -87,8 +91,9 @@ impl Office {
 
     /// Status and reason of a certificate.
     pub fn fate(&self, id: &str) -> Vec<String> {
-        let mut rows: Rows =
-            self.database.query(&format!("SELECT status, revoked_reason FROM device_certificates WHERE id = '{id}'"));
+        let mut rows: Rows = self.database.query(&format!(
+            "SELECT status, revoked_reason FROM device_certificates WHERE id = '{id}'"
+        ));
         rows.remove(0)
     }
 

@@ -1,4 +1,5 @@
-//! What is refused is refused with a reason a person can act on, and has stored nothing: no number, no row, no entry.
+//! What is refused is refused with a reason a person can act on, and has stored nothing: no number,
+//! no row, no entry.
 
 use super::office::{NAME, Office, TENANT};
 
@@ -28,7 +29,9 @@ fn a_request_that_is_not_to_be_trusted_leaves_no_trace() {
     };
     let others = office.request("others", r"/CN=acme\/device\/pump-2");
     refuse(&others, &["acme/device/pump-2", "acme/device/pump-1"]);
-    for subject in [r"/CN=\+\/device\/#", r"/CN=acme\/device\/", r"/CN=acme\/device\/pump-1\/x", "/CN=#"] {
+    for subject in
+        [r"/CN=\+\/device\/#", r"/CN=acme\/device\/", r"/CN=acme\/device\/pump-1\/x", "/CN=#"]
+    {
         refuse(&office.request("odd", subject), &["acme/device/pump-1"]);
     }
     office.desk.dir.write("nul.csr", request_named("acme/device/pump-1\0"));
@@ -74,7 +77,9 @@ fn a_device_that_cannot_have_a_certificate_leaves_no_trace() {
 fn what_is_not_there_is_said_with_what_to_do() {
     let office = Office::new();
     let nobody = "01890a5d-ac96-774b-bcce-b302099a8057";
-    for line in [&["cert", "show", nobody][..], &["cert", "revoke", nobody], &["cert", "confirm", nobody]] {
+    for line in
+        [&["cert", "show", nobody][..], &["cert", "revoke", nobody], &["cert", "confirm", nobody]]
+    {
         without_trace(&office, line, &["there is no certificate", "sluice cert list"]);
     }
     without_trace(&office, &["cert", "show", "pump-1"], &["fingerprint"]);

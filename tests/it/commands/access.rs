@@ -1,4 +1,5 @@
-//! `sluice access`, as a person types it: what it answers, what it says of a policy, and how it ends.
+//! `sluice access`, as a person types it: what it answers, what it says of a policy, and how it
+//! ends.
 
 use std::process::Output;
 
@@ -10,7 +11,8 @@ const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/compose/mosquitto/po
 
 /// Runs it; the exit code, what it printed, and what it complained of.
 fn ended(settings: &Settings, line: &[&str]) -> (i32, String, String) {
-    let Output { status, stdout, stderr } = settings.command(&[&["access"], line].concat()).output().unwrap();
+    let Output { status, stdout, stderr } =
+        settings.command(&[&["access"], line].concat()).output().unwrap();
     let [out, err] = [stdout, stderr].map(|text| String::from_utf8(text).unwrap());
     (status.code().unwrap(), out, err)
 }
@@ -18,7 +20,8 @@ fn ended(settings: &Settings, line: &[&str]) -> (i32, String, String) {
 /// The exit code and what decided.
 fn checked(settings: &Settings, line: &[&str]) -> (i32, String) {
     let (code, out, err) = ended(settings, &[&["check", "--output", "json"], line].concat());
-    let answer: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{line:?}: {out}{err}"));
+    let answer: Value =
+        serde_json::from_str(&out).unwrap_or_else(|_| panic!("{line:?}: {out}{err}"));
     assert_eq!(answer["allowed"], code == 0, "{line:?}: {answer}");
     let rule = answer["rule"].as_str().map_or_else(String::new, |rule| format!(" {rule}"));
     (code, format!("{}{rule}", answer["because"].as_str().unwrap()))
@@ -27,7 +30,10 @@ fn checked(settings: &Settings, line: &[&str]) -> (i32, String) {
 #[test]
 fn the_example_policy_is_without_doubt_and_answers_as_its_comments_say() {
     let settings = Settings::empty().set("ACL_RULES_PATH", EXAMPLE);
-    assert_eq!(ended(&settings, &["lint"]), (0, "No doubt about any of 6 rules.\n".to_owned(), String::new()));
+    assert_eq!(
+        ended(&settings, &["lint"]),
+        (0, "No doubt about any of 6 rules.\n".to_owned(), String::new())
+    );
     assert_eq!(ended(&settings, &["lint", "--output", "json"]).1, "[]\n");
     let viewer = "--as user:alice --group viewers";
     for (line, code, because) in [
@@ -75,7 +81,8 @@ fn the_page_of_the_policy_shows_what_is_printed() {
                 --topic plant/+/alerts/# --action subscribe";
     let settings = Settings::empty();
     let mut command = settings.command(&["access"]);
-    let output = command.args(line.split(' ')).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    let output =
+        command.args(line.split(' ')).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
     let out = String::from_utf8(output.stdout).unwrap();
     assert_eq!((output.status.code(), out.lines().count()), (Some(1), 5), "{out}");
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/how-to/access-policy.md");
@@ -86,9 +93,13 @@ fn the_page_of_the_policy_shows_what_is_printed() {
 #[test]
 fn a_superuser_is_told_as_one_and_without_a_file_only_what_is_built_in_holds() {
     let settings = Settings::empty();
-    let admin = ["check", "--as", "service:s", "--scope", "mqtt.admin", "--topic", "x", "--action", "read"];
+    let admin =
+        ["check", "--as", "service:s", "--scope", "mqtt.admin", "--topic", "x", "--action", "read"];
     let (code, out, _) = ended(&settings, &admin);
-    assert!(code == 1 && out.contains("Superuser  no") && out.contains("only what is built in"), "{out}");
+    assert!(
+        code == 1 && out.contains("Superuser  no") && out.contains("only what is built in"),
+        "{out}"
+    );
     let (code, out, _) = ended(&settings, &[&admin[..], &["--rules", EXAMPLE]].concat());
     assert!(code == 1 && out.contains("Superuser  yes"), "{out}");
 }
@@ -96,33 +107,53 @@ fn a_superuser_is_told_as_one_and_without_a_file_only_what_is_built_in_holds() {
 #[test]
 fn doubts_are_listed_with_their_place_and_one_that_is_an_error_ends_with_1() {
     let settings = Settings::empty();
-    let wide = settings.dir().write("wide.toml", "[[rules]]\ntopics = ['tenant/+/device/+/#']\nactions = '*'\n");
-    let (code, out, _) = ended(&settings, &["lint", "--rules", wide.to_str().unwrap(), "--output", "json"]);
+    let wide = settings
+        .dir()
+        .write("wide.toml", "[[rules]]\ntopics = ['tenant/+/device/+/#']\nactions = '*'\n");
+    let (code, out, _) =
+        ended(&settings, &["lint", "--rules", wide.to_str().unwrap(), "--output", "json"]);
     let doubts: Vec<Value> = serde_json::from_str(&out).unwrap();
     assert_eq!((code, doubts.len()), (1, 1), "{out}");
     let told = ["level", "place", "kind"].map(|key| doubts[0][key].as_str().unwrap());
     assert_eq!(told, ["error", "rules[0].topics[0]", "too_wide"]);
     let (_, out, _) = ended(&settings, &["lint", "--rules", wide.to_str().unwrap()]);
     assert!(out.contains("rules[0].topics[0]") && out.contains("every device"), "{out}");
-    let mild = "[[rules]]\nsubjects = { groups = ['g'] }\ntopics = ['a', 'a']\nactions = ['read']\n";
+    let mild =
+        "[[rules]]\nsubjects = { groups = ['g'] }\ntopics = ['a', 'a']\nactions = ['read']\n";
     let mild = settings.dir().write("mild.toml", mild);
-    assert_eq!(ended(&settings, &["lint", "--rules", mild.to_str().unwrap()]).0, 0, "warnings are no errors");
+    assert_eq!(
+        ended(&settings, &["lint", "--rules", mild.to_str().unwrap()]).0,
+        0,
+        "warnings are no errors"
+    );
 }
 
 #[test]
 fn a_wrong_policy_ends_with_78_and_names_every_place() {
     let settings = Settings::empty();
-    let wrong =
-        settings.dir().write("wrong.json", r#"{ "rules": [ { "topics": ["a#"], "actions": ["write"] } ], "rule": 1 }"#);
-    for command in [&["lint"][..], &["check", "--as", "user:a", "--topic", "a", "--action", "read"]] {
-        let (code, _, said) = ended(&settings, &[command, &["--rules", wrong.to_str().unwrap()]].concat());
+    let wrong = settings.dir().write(
+        "wrong.json",
+        r#"{ "rules": [ { "topics": ["a#"], "actions": ["write"] } ], "rule": 1 }"#,
+    );
+    for command in [&["lint"][..], &["check", "--as", "user:a", "--topic", "a", "--action", "read"]]
+    {
+        let (code, _, said) =
+            ended(&settings, &[command, &["--rules", wrong.to_str().unwrap()]].concat());
         assert_eq!(code, 78, "{said}");
-        for words in ["wrong.json", "rules[0].topics[0]: \"a#\"", "rules[0].actions[0]", "rule: there is no such key"] {
+        for words in [
+            "wrong.json",
+            "rules[0].topics[0]: \"a#\"",
+            "rules[0].actions[0]",
+            "rule: there is no such key",
+        ] {
             assert!(said.contains(words), "{said}");
         }
     }
     let missing = ended(&settings.clone().set("ACL_RULES_PATH", "/nonexistent.toml"), &["lint"]);
-    assert!(missing.0 == 78 && missing.2.contains("/nonexistent.toml cannot be read"), "{missing:?}");
+    assert!(
+        missing.0 == 78 && missing.2.contains("/nonexistent.toml cannot be read"),
+        "{missing:?}"
+    );
 }
 
 #[test]
@@ -131,9 +162,18 @@ fn a_question_that_is_none_ends_with_64() {
     for (line, words) in [
         (&["check", "--topic", "a", "--action", "read"][..], "--as"),
         (&["check", "--as", "alice", "--topic", "a", "--action", "read"], "expected KIND:ID"),
-        (&["check", "--as", "robot:a", "--topic", "a", "--action", "read"], "device, service, user and guest"),
-        (&["check", "--as", "device:a", "--topic", "a", "--action", "read"], "device:TENANT/DEVICE"),
-        (&["check", "--as", "user:a", "--topic", "a", "--action", "write"], "subscribe, read and publish"),
+        (
+            &["check", "--as", "robot:a", "--topic", "a", "--action", "read"],
+            "device, service, user and guest",
+        ),
+        (
+            &["check", "--as", "device:a", "--topic", "a", "--action", "read"],
+            "device:TENANT/DEVICE",
+        ),
+        (
+            &["check", "--as", "user:a", "--topic", "a", "--action", "write"],
+            "subscribe, read and publish",
+        ),
         (&["check", "--as", "user:a", "--topic", "a"], "--action"),
     ] {
         let (code, _, said) = ended(&settings, line);

@@ -1,4 +1,5 @@
-//! `sluice ca`, as a person types it: what it makes, what it never writes over, and what it never shows.
+//! `sluice ca`, as a person types it: what it makes, what it never writes over, and what it never
+//! shows.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -23,7 +24,11 @@ fn run(dir: &Path, line: &[&str]) -> Output {
 fn ended(dir: &Path, line: &[&str], code: i32) -> (Value, String) {
     let output = run(dir, line);
     assert_eq!(output.status.code(), Some(code), "{line:?}: {output:?}");
-    assert!(!String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).contains("PRIVATE"), "{output:?}");
+    assert!(
+        !String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat())
+            .contains("PRIVATE"),
+        "{output:?}"
+    );
     let value = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
     (value, String::from_utf8(output.stderr).unwrap())
 }
@@ -35,8 +40,11 @@ fn states(report: &Value) -> Vec<&str> {
 
 fn all(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let files = fs::read_dir(dir.join("pki")).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<_> =
-        files.map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(path).unwrap())).collect();
+    let mut files: Vec<_> = files
+        .map(|path| {
+            (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(path).unwrap())
+        })
+        .collect();
     files.sort();
     files
 }
@@ -48,9 +56,21 @@ fn an_authority_is_made_once_and_kept_ever_after() {
     assert_eq!(states(&ended(dir.path(), &line, 0).0), ["made"; 7]);
     let first = all(dir.path());
     let names: Vec<&str> = first.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["ca.crt", "ca.key", "crl.pem", "server-ca.crt", "server-ca.key", "server.crt", "server.key"]);
+    assert_eq!(
+        names,
+        [
+            "ca.crt",
+            "ca.key",
+            "crl.pem",
+            "server-ca.crt",
+            "server-ca.key",
+            "server.crt",
+            "server.key"
+        ]
+    );
     for name in names {
-        let mode = fs::metadata(dir.path().join("pki").join(name)).unwrap().permissions().mode() & 0o777;
+        let mode =
+            fs::metadata(dir.path().join("pki").join(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, if name.contains("key") { 0o600 } else { 0o644 }, "{name}");
     }
     assert_eq!(states(&ended(dir.path(), &line, 0).0), ["kept"; 5]);
@@ -62,7 +82,10 @@ fn an_authority_is_shown_with_its_key_and_its_list_and_never_the_key_itself() {
     let dir = Scratch::new("ca");
     ended(dir.path(), &["ca", "init", "--name", "Acme devices", "--days", "30"], 0);
     let (shown, _) = ended(dir.path(), &["ca", "show"], 0);
-    assert_eq!((shown["subject"].as_str(), shown["key"].as_str()), (Some("CN=Acme devices"), Some("good")));
+    assert_eq!(
+        (shown["subject"].as_str(), shown["key"].as_str()),
+        (Some("CN=Acme devices"), Some("good"))
+    );
     assert!(shown["crl"].as_str().unwrap().starts_with("good: number 1, 0 revoked"), "{shown}");
     let bundle = run(dir.path(), &["ca", "bundle"]);
     assert_eq!(bundle.stdout, fs::read(dir.path().join("pki/ca.crt")).unwrap());
@@ -84,7 +107,10 @@ fn half_an_authority_is_refused_and_nothing_is_made() {
         fs::remove_file(&path).unwrap();
         let before = all(dir.path());
         let (_, said) = ended(dir.path(), &["ca", "init"], 64);
-        assert!(said.contains(lost) && said.contains(kept) && said.contains("bring it back"), "{said}");
+        assert!(
+            said.contains(lost) && said.contains(kept) && said.contains("bring it back"),
+            "{said}"
+        );
         assert_eq!(all(dir.path()), before);
         fs::write(&path, bytes).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -109,7 +135,10 @@ fn a_lost_list_is_not_replaced_by_an_empty_one_unless_that_is_asked_for() {
     assert_eq!(states(&report), ["kept", "kept", "missing"]);
     assert!(report[2]["note"].as_str().unwrap().contains("let in whoever was revoked"), "{report}");
     assert!(!crl.exists());
-    assert_eq!(states(&ended(dir.path(), &["ca", "init", "--empty-crl"], 0).0), ["kept", "kept", "made"]);
+    assert_eq!(
+        states(&ended(dir.path(), &["ca", "init", "--empty-crl"], 0).0),
+        ["kept", "kept", "made"]
+    );
     ended(dir.path(), &["ca", "show"], 0);
 }
 

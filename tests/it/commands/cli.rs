@@ -1,4 +1,5 @@
-//! The commands beside the daemon, as a person types them: what they print, what they change, and how they end.
+//! The commands beside the daemon, as a person types them: what they print, what they change, and
+//! how they end.
 
 pub mod explain;
 pub mod settings;
@@ -22,7 +23,10 @@ fn a_command_line_that_is_wrong_ends_with_64_and_says_what_would_be_right() {
         (&[], "Usage"),
         (&["run", "--nonsense"], "--nonsense"),
         (&["explain"], "--topic"),
-        (&["explain", "--topic", "t", "--payload", "/nonexistent"], "cannot read the payload from /nonexistent"),
+        (
+            &["explain", "--topic", "t", "--payload", "/nonexistent"],
+            "cannot read the payload from /nonexistent",
+        ),
         (&["run", "--set", "MQTT_PORT"], "expected NAME=VALUE"),
         (&["config"], "template"),
         (&["migrate", "--output", "xml"], "json"),
@@ -41,10 +45,20 @@ fn the_help_of_every_command_holds_an_example() {
     while let Some(path) = open.pop() {
         let line: Vec<&str> = path.iter().map(String::as_str).chain(["--help"]).collect();
         let help = settings.run(&line);
-        assert!(path.is_empty() || help.contains("Example"), "sluice {} --help:\n{help}", path.join(" "));
-        let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+        assert!(
+            path.is_empty() || help.contains("Example"),
+            "sluice {} --help:\n{help}",
+            path.join(" ")
+        );
+        let commands = help
+            .lines()
+            .skip_while(|line| *line != "Commands:")
+            .skip(1)
+            .take_while(|line| !line.is_empty());
         // What a name begins two columns in; the rest of a long description stands further in.
-        let names = commands.filter_map(|line| line.strip_prefix("  ")).filter(|line| !line.starts_with(' '));
+        let names = commands
+            .filter_map(|line| line.strip_prefix("  "))
+            .filter(|line| !line.starts_with(' '));
         let names = names.filter_map(|line| line.split(' ').next()).filter(|name| *name != "help");
         open.extend(names.map(|name| path.iter().cloned().chain([name.to_owned()]).collect()));
         seen += 1;

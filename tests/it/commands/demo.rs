@@ -1,5 +1,5 @@
-//! The demo's sum: what the simulated fleet published is in the database, row by row, also when it is run again; and the
-//! device that is revoked on the way is out, each time.
+//! The demo's sum: what the simulated fleet published is in the database, row by row, also when it
+//! is run again; and the device that is revoked on the way is out, each time.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,7 +13,8 @@ use crate::support::database::Database;
 use crate::support::port;
 use crate::support::postgres::Postgres;
 
-/// What the demo may say at the broker beside what the stack's rules allow; scripts/mtls.sh adds it too.
+/// What the demo may say at the broker beside what the stack's rules allow; scripts/mtls.sh adds it
+/// too.
 const OVERTURE: &str = "\nuser sluice\ntopic write tenant/sluice-demo/device/overture/commands\n";
 
 /// Every reason the fleet gives cause for.
@@ -47,7 +48,8 @@ fn fleet() -> Vec<String> {
     names.map(|device| format!("sluice-demo/device/{device}")).collect()
 }
 
-/// The stack's broker, with these access rules and told of a CRL as the demo's is, and an empty database.
+/// The stack's broker, with these access rules and told of a CRL as the demo's is, and an empty
+/// database.
 fn stage(rules: impl Fn(String) -> String) -> (Site, Settings) {
     let mut stack = Stack::prepared();
     stack.allow(&fleet());
@@ -55,24 +57,38 @@ fn stage(rules: impl Fn(String) -> String) -> (Site, Settings) {
     fs::write(stack.path("acl.conf"), rules).unwrap();
     let pid_file = stack.launch_alone();
     let site = Site { stack, database: Postgres::shared().empty_database() };
-    let settings = site.settings("sluice-demo").set("CRL_OUTPUT_PATH", &site.stack.text("data/device-crl.pem"));
+    let settings = site
+        .settings("sluice-demo")
+        .set("CRL_OUTPUT_PATH", &site.stack.text("data/device-crl.pem"));
     (site, settings.set("BROKER_PID_FILE", pid_file.to_str().unwrap()))
 }
 
 /// Runs it for a moment; its summary.
 fn run(settings: &Settings) -> Value {
-    let arguments = ["demo", "--seconds", "4", "--devices", "6", "--rate", "600", "--log", "daemon.log"];
-    let said = settings.run(&[&arguments[..], &["--certificates", "devices", "--output", "json"]].concat());
+    let arguments =
+        ["demo", "--seconds", "4", "--devices", "6", "--rate", "600", "--log", "daemon.log"];
+    let said = settings
+        .run(&[&arguments[..], &["--certificates", "devices", "--output", "json"]].concat());
     let summary: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(summary["adds_up"], true, "{summary}");
     assert_eq!(summary["reconnects"], 0, "{summary}");
-    let [story] = &summary["revocations"].as_array().unwrap()[..] else { panic!("one device is revoked: {summary}") };
-    assert_eq!((&story["device"], &story["is_refused"]), (&"stolen".into(), &true.into()), "{story}");
+    let [story] = &summary["revocations"].as_array().unwrap()[..] else {
+        panic!("one device is revoked: {summary}")
+    };
+    assert_eq!(
+        (&story["device"], &story["is_refused"]),
+        (&"stolen".into(), &true.into()),
+        "{story}"
+    );
     for link in ["noticed_at", "published_at", "reloaded_at", "ended_at", "proven_at"] {
         assert!(story["chain"][link].is_string(), "{link}: {story}");
     }
     assert!(story["cut"]["after_seconds"].as_f64().unwrap() > 0.0, "{story}");
-    assert_eq!((&summary["revocations_held"], &summary["knocks_let_in"]), (&1.into(), &0.into()), "{summary}");
+    assert_eq!(
+        (&summary["revocations_held"], &summary["knocks_let_in"]),
+        (&1.into(), &0.into()),
+        "{summary}"
+    );
     summary
 }
 
@@ -82,14 +98,22 @@ fn what_the_demo_publishes_is_in_the_database_and_running_it_again_goes_on_from_
     let database = &site.database;
     let first = run(&settings);
     let number = |summary: &Value, name: &str| summary[name].as_u64().unwrap();
-    let (stored, quarantined) = (count(database, "telemetry"), count(database, "quarantine_events"));
+    let (stored, quarantined) =
+        (count(database, "telemetry"), count(database, "quarantine_events"));
     assert_eq!((number(&first, "stored"), number(&first, "quarantined")), (stored, quarantined));
     assert!(number(&first, "duplicates") > 0, "{first}");
     assert!(number(&first, "refused") > 0, "no device publishes on another's topics: {first}");
-    assert_eq!((number(&first, "own_topic_refused"), number(&first, "foreign_topic_taken")), (0, 0), "{first}");
+    assert_eq!(
+        (number(&first, "own_topic_refused"), number(&first, "foreign_topic_taken")),
+        (0, 0),
+        "{first}"
+    );
     let kept = stored + quarantined + number(&first, "duplicates");
     let acknowledged = number(&first, "acknowledged");
-    assert!((acknowledged..=acknowledged + number(&first, "unanswered")).contains(&kept), "{first}");
+    assert!(
+        (acknowledged..=acknowledged + number(&first, "unanswered")).contains(&kept),
+        "{first}"
+    );
     let reasons = database.query("SELECT DISTINCT reason FROM quarantine_events ORDER BY reason");
     assert_eq!(reasons.concat(), REASONS);
     let late = "SELECT count(*) FROM telemetry t JOIN device_certificates c USING (tenant_id, device_id) \
@@ -107,15 +131,32 @@ fn what_the_demo_publishes_is_in_the_database_and_running_it_again_goes_on_from_
     let second = run(&settings);
     assert_eq!(count(database, "telemetry"), stored + number(&second, "stored"));
     assert_eq!((count(database, "devices"), database.value(mismatches)), (devices, "0".to_owned()));
-    assert_eq!(count(database, "device_certificates"), before + 2, "the stolen one's, and the lost one's");
-    assert!(fs::read_to_string(settings.dir().path().join("daemon.log")).unwrap().contains("stopped"));
+    assert_eq!(
+        count(database, "device_certificates"),
+        before + 2,
+        "the stolen one's, and the lost one's"
+    );
+    assert!(
+        fs::read_to_string(settings.dir().path().join("daemon.log")).unwrap().contains("stopped")
+    );
 }
 
 /// How it ends with these access rules, which are wrong; the summary.
 fn fails(rules: impl Fn(String) -> String, why: &str) -> Value {
     let (_site, settings) = stage(rules);
-    let arguments = ["demo", "--seconds", "4", "--devices", "6", "--log", "daemon.log", "--certificates", "devices"];
-    let output = settings.command(&[&arguments[..], &["--output", "json"]].concat()).output().unwrap();
+    let arguments = [
+        "demo",
+        "--seconds",
+        "4",
+        "--devices",
+        "6",
+        "--log",
+        "daemon.log",
+        "--certificates",
+        "devices",
+    ];
+    let output =
+        settings.command(&[&arguments[..], &["--output", "json"]].concat()).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains(&format!("FAILED: {why}")), "{said}");
@@ -125,7 +166,9 @@ fn fails(rules: impl Fn(String) -> String, why: &str) -> Value {
 #[test]
 fn a_broker_that_refuses_devices_their_own_topics_fails_the_demo() {
     let no_device = |rules: String| {
-        rules.replace("write tenant/%u/", "write else/%u/").replace("write tenant/sluice-demo/", "write else/")
+        rules
+            .replace("write tenant/%u/", "write else/%u/")
+            .replace("write tenant/sluice-demo/", "write else/")
     };
     let summary = fails(no_device, "the broker refused");
     assert!(summary["own_topic_refused"].as_u64().unwrap() > 0, "{summary}");
@@ -134,7 +177,8 @@ fn a_broker_that_refuses_devices_their_own_topics_fails_the_demo() {
 
 #[test]
 fn a_broker_that_lets_a_device_into_anothers_topics_fails_the_demo() {
-    let summary = fails(|rules| rules + "\npattern write tenant/sluice-demo/device/+/#\n", "the broker took");
+    let summary =
+        fails(|rules| rules + "\npattern write tenant/sluice-demo/device/+/#\n", "the broker took");
     assert!(summary["foreign_topic_taken"].as_u64().unwrap() > 0, "{summary}");
     assert!(summary["stored"].as_u64().unwrap() > 0, "{summary}");
 }
@@ -143,7 +187,8 @@ fn a_broker_that_lets_a_device_into_anothers_topics_fails_the_demo() {
 fn without_a_broker_the_demo_says_so_at_once_and_starts_nothing() {
     let database = Postgres::shared().empty_database();
     let settings = Settings::empty().set("DATABASE_URL", &database.url());
-    let settings = settings.set("MQTT_HOST", "127.0.0.1").set("MQTT_PORT", &port::free().to_string());
+    let settings =
+        settings.set("MQTT_HOST", "127.0.0.1").set("MQTT_PORT", &port::free().to_string());
     let output = settings.command(&["demo", "--log", "daemon.log"]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(69), "{said}");

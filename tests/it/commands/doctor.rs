@@ -1,4 +1,5 @@
-//! `sluice doctor` before a healthy trio and before each illness it knows; and what `sluice explain` learns from the daemon.
+//! `sluice doctor` before a healthy trio and before each illness it knows; and what `sluice
+//! explain` learns from the daemon.
 
 use serde_json::Value;
 
@@ -14,16 +15,26 @@ use crate::support::wait;
 fn doctor(settings: &Settings) -> (i32, Value) {
     let output = settings.command(&["doctor", "--output", "json"]).output().unwrap();
     assert!(!format!("{output:?}").contains(PASSWORD), "{output:?}");
-    (output.status.code().unwrap(), serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}")))
+    (
+        output.status.code().unwrap(),
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}")),
+    )
 }
 
 /// The finding of this check and level that has these words, advice included.
 fn found<'a>(report: &'a Value, check: &str, level: &str, words: &[&str]) -> &'a Value {
     let matches = |row: &&Value| {
         let text = format!("{} {}", row["finding"], row["advice"]);
-        row["check"] == check && row["level"] == level && words.iter().all(|word| text.contains(word))
+        row["check"] == check
+            && row["level"] == level
+            && words.iter().all(|word| text.contains(word))
     };
-    report["findings"].as_array().unwrap().iter().find(matches).unwrap_or_else(|| panic!("{words:?} in {report:#}"))
+    report["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(matches)
+        .unwrap_or_else(|| panic!("{words:?} in {report:#}"))
 }
 
 fn broker_with(acl: &str) -> Mosquitto {
@@ -46,8 +57,17 @@ fn a_healthy_trio_with_its_daemon_is_found_healthy_and_left_as_it_was() {
     assert_eq!((code, &report["ok"]), (0, &true.into()), "{report:#}");
     // Mosquitto 2.1 needs rows for each device, and these settings let nobody write them.
     let warnings = u32::from(mosquitto::version() >= (2, 1));
-    assert_eq!((&report["errors"], &report["warnings"]), (&0.into(), &warnings.into()), "{report:#}");
-    found(&report, "broker access rules", ["ok", "warning"][warnings as usize], &["ACL_OUTPUT_PATH is not set"]);
+    assert_eq!(
+        (&report["errors"], &report["warnings"]),
+        (&0.into(), &warnings.into()),
+        "{report:#}"
+    );
+    found(
+        &report,
+        "broker access rules",
+        ["ok", "warning"][warnings as usize],
+        &["ACL_OUTPUT_PATH is not set"],
+    );
     found(&report, "daemon", "ok", &["is ready"]);
     found(&report, "broker window", "ok", &["at least 2000"]);
     found(&report, "broker delivery", "ok", &["came back"]);
@@ -89,7 +109,8 @@ fn a_replica_of_a_group_keeps_every_message_while_the_doctor_looks() {
 
 #[test]
 fn with_broker_and_postgres_away_each_is_one_error_and_the_rest_says_why_it_was_not_checked() {
-    let settings = Settings::empty().set("MQTT_HOST", "127.0.0.1").set("MQTT_PORT", &port::free().to_string());
+    let settings =
+        Settings::empty().set("MQTT_HOST", "127.0.0.1").set("MQTT_PORT", &port::free().to_string());
     let url = format!("postgres://sluice:{PASSWORD}@127.0.0.1:{}/sluice", port::free());
     let (code, report) = doctor(&settings.set("DATABASE_URL", &url));
     assert_eq!((code, &report["errors"]), (1, &2.into()), "{report:#}");
@@ -104,7 +125,8 @@ fn with_broker_and_postgres_away_each_is_one_error_and_the_rest_says_why_it_was_
 fn wrong_passwords_are_said_of_broker_and_postgres() {
     let broker = Mosquitto::start(MosquittoOptions::default().user("sluice", "right"));
     let database = Postgres::shared().database();
-    let settings = settings(&broker, &database).set("MQTT_USERNAME", "sluice").set("MQTT_PASSWORD", "wrong");
+    let settings =
+        settings(&broker, &database).set("MQTT_USERNAME", "sluice").set("MQTT_PASSWORD", "wrong");
     let settings = settings.set("DATABASE_URL", &database.url().replace(PASSWORD, "wrong"));
     let daemon = settings.start();
     daemon.wait_unready();
@@ -132,7 +154,12 @@ fn where_the_user_may_only_read_what_cannot_be_measured_is_said() {
     let broker = broker_with("topic read tenant/#\n");
     let (code, report) = doctor(&settings(&broker, &database));
     assert_eq!(code, 0, "{report:#}");
-    found(&report, "broker window", "warning", &["not measured", "topic readwrite sluice/doctor/#"]);
+    found(
+        &report,
+        "broker window",
+        "warning",
+        &["not measured", "topic readwrite sluice/doctor/#"],
+    );
     found(&report, "broker delivery", "warning", &["not shown"]);
     found(&report, "broker's own words", "warning", &["topic read $SYS/broker/#"]);
 }
@@ -140,14 +167,20 @@ fn where_the_user_may_only_read_what_cannot_be_measured_is_said() {
 #[test]
 fn the_window_is_told_as_it_was_observed() {
     let database = Postgres::shared().database();
-    // What an MQTT 5 client asks for takes the place of max_inflight_messages, upwards and downwards.
+    // What an MQTT 5 client asks for takes the place of max_inflight_messages, upwards and
+    // downwards.
     let broker = Mosquitto::start(MosquittoOptions::default().line("max_inflight_messages 20"));
     let wide = settings(&broker, &database);
     let (code, report) = doctor(&wide);
     assert_eq!(code, 0, "{report:#}");
     found(&report, "broker window", "ok", &["at least 2000", "MQTT_RECEIVE_MAXIMUM=16000"]);
     let narrow = wide.set("MQTT_RECEIVE_MAXIMUM", "20").set("BATCH_SIZE", "10");
-    found(&doctor(&narrow).1, "broker window", "ok", &["20 messages are sent", "two full batches hold 20"]);
+    found(
+        &doctor(&narrow).1,
+        "broker window",
+        "ok",
+        &["20 messages are sent", "two full batches hold 20"],
+    );
     found(&doctor(&narrow).1, "broker's own words", "ok", &["dropped no message"]);
 }
 
@@ -182,9 +215,19 @@ fn missing_partitions_and_a_missing_home_of_late_rows_are_said() {
     database.query(&format!("DROP TABLE telemetry_{today}, quarantine_events_late"));
     let (code, report) = doctor(&settings(&broker, &database));
     assert_eq!(code, 1);
-    found(&report, "partitions", "error", &[&format!("telemetry_{today} not there"), "sluice migrate"]);
+    found(
+        &report,
+        "partitions",
+        "error",
+        &[&format!("telemetry_{today} not there"), "sluice migrate"],
+    );
     found(&report, "partitions", "error", &["CREATE TABLE quarantine_events_late"]);
-    found(&report, "partitions", "ok", &["quarantine_events has its partition of today, and of 3 days"]);
+    found(
+        &report,
+        "partitions",
+        "ok",
+        &["quarantine_events has its partition of today, and of 3 days"],
+    );
 }
 
 #[test]
@@ -201,27 +244,49 @@ fn a_role_without_privileges_is_told_which_it_lacks() {
     let (code, report) = doctor(&settings(&broker, &database).set("DATABASE_URL", &url));
     assert_eq!(code, 1);
     found(&report, "Postgres privileges", "error", &["GRANT CREATE ON SCHEMA public TO guest"]);
-    found(&report, "Postgres privileges", "error", &[&format!("GRANT TEMPORARY ON DATABASE {name} TO guest")]);
-    found(&report, "Postgres privileges", "error", &["does not own", "devices", "telemetry", "OWNER TO guest"]);
+    found(
+        &report,
+        "Postgres privileges",
+        "error",
+        &[&format!("GRANT TEMPORARY ON DATABASE {name} TO guest")],
+    );
+    found(
+        &report,
+        "Postgres privileges",
+        "error",
+        &["does not own", "devices", "telemetry", "OWNER TO guest"],
+    );
     found(&report, "Postgres notices", "ok", &["LISTEN"]);
 }
 
 #[test]
 fn what_a_crash_would_lose_and_a_server_without_room_is_warned_of() {
-    let server = Postgres::private_with(&[("fsync", "off"), ("synchronous_commit", "off"), ("max_connections", "12")]);
+    let server = Postgres::private_with(&[
+        ("fsync", "off"),
+        ("synchronous_commit", "off"),
+        ("max_connections", "12"),
+    ]);
     let database = server.database();
     let broker = Mosquitto::start(MosquittoOptions::default());
     let (code, report) = doctor(&settings(&broker, &database));
     assert_eq!(code, 0, "{report:#}");
     found(&report, "Postgres safety", "warning", &["fsync is off", "lost", "fsync = on"]);
-    found(&report, "Postgres safety", "warning", &["synchronous_commit is off", "synchronous_commit = on"]);
+    found(
+        &report,
+        "Postgres safety",
+        "warning",
+        &["synchronous_commit is off", "synchronous_commit = on"],
+    );
     found(&report, "Postgres connections", "warning", &["PG_POOL_MAX=8", "max_connections"]);
 }
 
 #[test]
 fn a_read_only_postgres_takes_no_rows() {
     let database = Postgres::shared().database();
-    database.query(&format!("ALTER DATABASE {} SET default_transaction_read_only = on", database.name()));
+    database.query(&format!(
+        "ALTER DATABASE {} SET default_transaction_read_only = on",
+        database.name()
+    ));
     let broker = Mosquitto::start(MosquittoOptions::default());
     let (code, report) = doctor(&settings(&broker, &database));
     assert_eq!(code, 1);
@@ -245,7 +310,12 @@ fn readers_that_see_too_much_or_nothing_are_said() {
     let settings = settings(&broker, &database);
     let (code, report) = doctor(&settings);
     assert_eq!(code, 1);
-    found(&report, "readers", "error", &["device_state", "each tenant sees all", "sluice_bind_reader"]);
+    found(
+        &report,
+        "readers",
+        "error",
+        &["device_state", "each tenant sees all", "sluice_bind_reader"],
+    );
     found(&report, "readers", "error", &[&day, "devices.provision_token_hash", "REVOKE"]);
     found(&report, "readers", "warning", &["audit_log", "sluice_bind_reader"]);
     database.query("ALTER ROLE sluice_reader RENAME TO another");
@@ -261,10 +331,17 @@ fn explain_tells_the_age_of_the_daemons_grant_and_where_it_decides_otherwise() {
     settings.run(&["tenant", "add", "acme"]);
     settings.run(&["device", "add", "acme", "pump-1", "--no-token"]);
     let payload = settings.dir().write("payload", "{}");
-    let line = ["explain", "--topic", "tenant/acme/device/pump-1/telemetry", "--payload", payload.to_str().unwrap()];
+    let line = [
+        "explain",
+        "--topic",
+        "tenant/acme/device/pump-1/telemetry",
+        "--payload",
+        payload.to_str().unwrap(),
+    ];
     let settings = settings.set("REQUIRE_TOKEN", "0");
     let explained = || -> Value {
-        let output = settings.command(&[&line[..], &["--output", "json"]].concat()).output().unwrap();
+        let output =
+            settings.command(&[&line[..], &["--output", "json"]].concat()).output().unwrap();
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
     };
     assert_eq!(explained()["daemon"]["daemon_answers"], false);
@@ -285,15 +362,27 @@ fn explain_tells_the_age_of_the_daemons_grant_and_where_it_decides_otherwise() {
         }
     });
     let warm = explained();
-    assert_eq!((&warm["accepted"], &warm["daemon"]["decides_the_same"]), (&true.into(), &true.into()), "{warm:#}");
+    assert_eq!(
+        (&warm["accepted"], &warm["daemon"]["decides_the_same"]),
+        (&true.into(), &true.into()),
+        "{warm:#}"
+    );
     let (age, left) = (&warm["daemon"]["age_seconds"], &warm["daemon"]["good_for_seconds"]);
     assert!((age.as_f64().unwrap() + left.as_f64().unwrap() - 300.0).abs() < 1.0, "{warm:#}");
 
     // A change that no replica is told of.
-    database.query("ALTER TABLE devices DISABLE TRIGGER devices_notify; UPDATE devices SET status = 'REVOKED'");
+    database.query(
+        "ALTER TABLE devices DISABLE TRIGGER devices_notify; UPDATE devices SET status = 'REVOKED'",
+    );
     let stale = explained();
-    assert_eq!((&stale["reason"], &stale["daemon"]["decides_the_same"]), (&"DEVICE_REVOKED".into(), &false.into()));
+    assert_eq!(
+        (&stale["reason"], &stale["daemon"]["decides_the_same"]),
+        (&"DEVICE_REVOKED".into(), &false.into())
+    );
     assert!(stale["daemon"]["says"].as_str().unwrap().contains("OTHERWISE: accepted"), "{stale:#}");
     let shown = settings.command(&line).output().unwrap();
-    assert!(String::from_utf8_lossy(&shown.stdout).contains("s ago and goes by that for"), "{shown:?}");
+    assert!(
+        String::from_utf8_lossy(&shown.stdout).contains("s ago and goes by that for"),
+        "{shown:?}"
+    );
 }

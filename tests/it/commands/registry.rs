@@ -1,4 +1,5 @@
-//! `sluice tenant` and `sluice device`, as a person types them: what they say, what they store, and what they never show.
+//! `sluice tenant` and `sluice device`, as a person types them: what they say, what they store, and
+//! what they never show.
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
@@ -14,8 +15,17 @@ use crate::support::postgres::Postgres;
 pub fn sluice(url: &str, envs: &[(&str, &str)], input: &str, line: &[&str]) -> Output {
     let settings = tempfile::NamedTempFile::new().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
-    command.args(line).env_clear().env("SLUICE_CONFIG", settings.path()).env("DATABASE_URL", url).env("USER", "alice");
-    command.envs(envs.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .args(line)
+        .env_clear()
+        .env("SLUICE_CONFIG", settings.path())
+        .env("DATABASE_URL", url)
+        .env("USER", "alice");
+    command
+        .envs(envs.iter().copied())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     // A command that takes no input may have ended by now.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
@@ -46,7 +56,8 @@ const HASH: &str = "SELECT provision_token_hash FROM devices";
 fn a_device_lives_from_add_to_remove_and_each_step_is_audited() {
     let database = Postgres::shared().database();
     done(&database, &["tenant", "add", "acme", "--name", "Acme Pumps"]);
-    let line = ["device", "add", "acme", "pump-1", "--site", "north", "--metadata", r#"{"model":"P7"}"#];
+    let line =
+        ["device", "add", "acme", "pump-1", "--site", "north", "--metadata", r#"{"model":"P7"}"#];
     let added = done(&database, &line);
     let token = added["token"].as_str().unwrap();
     assert_eq!(token.len(), 64);
@@ -57,21 +68,38 @@ fn a_device_lives_from_add_to_remove_and_each_step_is_audited() {
     assert_eq!((&shown["metadata"]["model"], &shown["certificates"]), (&"P7".into(), &0.into()));
     for secret in [token, &sha256(token)] {
         assert!(!shown.to_string().contains(secret), "shown once only");
-        assert_eq!(database.value(&format!("SELECT count(*) FROM audit_log a WHERE a::text LIKE '%{secret}%'")), "0");
+        assert_eq!(
+            database.value(&format!(
+                "SELECT count(*) FROM audit_log a WHERE a::text LIKE '%{secret}%'"
+            )),
+            "0"
+        );
     }
-    assert_eq!(done(&database, &["device", "set-status", "acme", "pump-1", "inactive"])["was"], "ACTIVE");
-    assert_eq!(done(&database, &["device", "list", "--status", "INACTIVE"])[0]["device_id"], "pump-1");
+    assert_eq!(
+        done(&database, &["device", "set-status", "acme", "pump-1", "inactive"])["was"],
+        "ACTIVE"
+    );
+    assert_eq!(
+        done(&database, &["device", "list", "--status", "INACTIVE"])[0]["device_id"],
+        "pump-1"
+    );
     let renewed = done(&database, &["device", "set-token", "acme", "pump-1"]);
     assert_ne!(renewed["token"], added["token"]);
     assert_eq!(database.value(HASH), sha256(renewed["token"].as_str().unwrap()));
-    assert_eq!(done(&database, &["device", "set-token", "acme", "pump-1", "--no-token"])["has_token"], false);
+    assert_eq!(
+        done(&database, &["device", "set-token", "acme", "pump-1", "--no-token"])["has_token"],
+        false
+    );
     assert_eq!(database.value(HASH), "NULL");
     done(&database, &["device", "remove", "acme", "pump-1"]);
     done(&database, &["tenant", "remove", "acme"]);
     let audited = "SELECT actor, action FROM audit_log ORDER BY id";
-    let actions = ["tenant.add", "device.add", "device.set-status", "device.set-token", "device.set-token"];
-    let expected =
-        [&actions[..], &["device.remove", "tenant.remove"]].concat().into_iter().map(|did| ["cli:alice", did]);
+    let actions =
+        ["tenant.add", "device.add", "device.set-status", "device.set-token", "device.set-token"];
+    let expected = [&actions[..], &["device.remove", "tenant.remove"]]
+        .concat()
+        .into_iter()
+        .map(|did| ["cli:alice", did]);
     assert_eq!(database.query(audited), expected.collect::<Vec<_>>());
 }
 
@@ -92,7 +120,8 @@ fn a_removed_device_leaves_no_certificate_that_lets_its_successor_in() {
     let shown = done(&database, &["device", "show", "acme", "pump-1"]);
     assert_eq!((&shown["certificates"], &shown["certificates_active"]), (&1.into(), &0.into()));
     assert_eq!(shown["last_seen_at"], Value::Null);
-    let certificate = "SELECT status, revoked_reason, revoked_at IS NOT NULL FROM device_certificates";
+    let certificate =
+        "SELECT status, revoked_reason, revoked_at IS NOT NULL FROM device_certificates";
     assert_eq!(database.query(certificate), [["REVOKED", "cessationOfOperation", "t"]]);
 }
 
@@ -105,24 +134,46 @@ fn a_token_from_standard_input_is_stored_as_its_hash_and_not_shown() {
     assert!(output.status.success(), "{output:?}");
     assert!(!format!("{output:?}").contains("s3cret"), "{output:?}");
     assert_eq!(database.value(HASH), sha256("s3cret-of-pump-1"));
-    assert!(refused(&database, &["device", "set-token", "acme", "pump-1", "--token-stdin"], 64).contains("one line"));
+    assert!(
+        refused(&database, &["device", "set-token", "acme", "pump-1", "--token-stdin"], 64)
+            .contains("one line")
+    );
     assert_eq!(database.value(HASH), sha256("s3cret-of-pump-1"));
 }
 
 #[test]
 fn what_is_not_there_or_cannot_be_is_said_with_what_to_do() {
     let database = Postgres::shared().database();
-    assert!(refused(&database, &["device", "add", "acme", "pump-1"], 64).contains("sluice tenant add acme"));
+    assert!(
+        refused(&database, &["device", "add", "acme", "pump-1"], 64)
+            .contains("sluice tenant add acme")
+    );
     done(&database, &["tenant", "add", "acme"]);
     assert!(refused(&database, &["tenant", "add", "acme"], 64).contains("exists already"));
     assert!(refused(&database, &["tenant", "show", "nobody"], 64).contains("sluice tenant list"));
-    assert!(refused(&database, &["device", "show", "acme", "x"], 64).contains("sluice device list --tenant acme"));
-    assert!(refused(&database, &["device", "remove", "acme", "x"], 64).contains("there is no device acme/x"));
-    assert!(refused(&database, &["device", "set-token", "acme", "x"], 64).contains("there is no device acme/x"));
+    assert!(
+        refused(&database, &["device", "show", "acme", "x"], 64)
+            .contains("sluice device list --tenant acme")
+    );
+    assert!(
+        refused(&database, &["device", "remove", "acme", "x"], 64)
+            .contains("there is no device acme/x")
+    );
+    assert!(
+        refused(&database, &["device", "set-token", "acme", "x"], 64)
+            .contains("there is no device acme/x")
+    );
     done(&database, &["device", "add", "acme", "pump-1"]);
-    assert!(refused(&database, &["device", "add", "acme", "pump-1"], 64).contains("exists already"));
-    assert!(refused(&database, &["tenant", "remove", "acme"], 64).contains("still has devices (1)"));
-    assert!(refused(&database, &["device", "set-status", "acme", "pump-1", "gone"], 64).contains("REVOKED"));
+    assert!(
+        refused(&database, &["device", "add", "acme", "pump-1"], 64).contains("exists already")
+    );
+    assert!(
+        refused(&database, &["tenant", "remove", "acme"], 64).contains("still has devices (1)")
+    );
+    assert!(
+        refused(&database, &["device", "set-status", "acme", "pump-1", "gone"], 64)
+            .contains("REVOKED")
+    );
     assert!(refused(&database, &["device", "add", "a+", "x"], 64).contains("A-Z a-z 0-9"));
 }
 
@@ -150,7 +201,10 @@ fn a_suspended_tenant_and_pages_of_many_are_listed_in_order() {
     done(&database, &["tenant", "set-status", "b", "SUSPENDED"]);
     assert_eq!(done(&database, &["tenant", "show", "b"])["devices_active"], 1);
     let page = done(&database, &["tenant", "list", "--after", "a", "--limit", "1"]);
-    assert_eq!((&page[0]["tenant_id"], &page[0]["status"], &page[1]), (&"b".into(), &"SUSPENDED".into(), &Value::Null));
+    assert_eq!(
+        (&page[0]["tenant_id"], &page[0]["status"], &page[1]),
+        (&"b".into(), &"SUSPENDED".into(), &Value::Null)
+    );
     let page = done(&database, &["device", "list", "--after", "a/x", "--limit", "5"]);
     assert_eq!((&page[0]["tenant_id"], &page[1]["tenant_id"]), (&"b".into(), &"c".into()));
     let output = sluice(&database.url(), &[], "", &["device", "list", "--limit", "2"]);

@@ -1,4 +1,5 @@
-//! The simulator's check: it finds what it sent, says by number what is gone or there twice, and expects each refusal.
+//! The simulator's check: it finds what it sent, says by number what is gone or there twice, and
+//! expects each refusal.
 
 use serde_json::Value;
 use sluice::domain::refusal::Reason;
@@ -51,7 +52,19 @@ fn every_message_is_found_and_every_refusal_is_the_expected_one() {
     let reasons = "BAD_TOPIC_FORMAT,PAYLOAD_TOO_LARGE,BAD_PAYLOAD,UNSUPPORTED_VERSION,TENANT_MISMATCH_TOPIC_VS_PAYLOAD,\
         DEVICE_MISMATCH_TOPIC_VS_PAYLOAD,BAD_TIMESTAMP,TIMESTAMP_OUT_OF_RANGE,UNREGISTERED_DEVICE,DEVICE_REVOKED,\
         DEVICE_INACTIVE,SITE_MISMATCH_REGISTRY_VS_PAYLOAD,TOKEN_NOT_SET_IN_REGISTRY,TOKEN_MISSING,TOKEN_INVALID,STORE_REJECTED";
-    let fleet = ["--devices", "40", "--tenants", "3", "--rate", "0", "--messages", "3000", "--bad", "0.2", "--verify"];
+    let fleet = [
+        "--devices",
+        "40",
+        "--tenants",
+        "3",
+        "--rate",
+        "0",
+        "--messages",
+        "3000",
+        "--bad",
+        "0.2",
+        "--verify",
+    ];
     let (code, summary) = stage.simulate(&[&fleet[..], &["--reasons", reasons]].concat());
     assert_eq!(code, 0, "{summary}");
     assert_eq!(summary["sent"], 3000);
@@ -64,10 +77,12 @@ fn every_message_is_found_and_every_refusal_is_the_expected_one() {
 
 #[test]
 fn what_was_taken_away_or_is_there_twice_is_said_by_number() {
-    let certified = |settings: Settings| settings.set("CERT_AUTH_ENABLED", "1").set("REQUIRE_TOKEN", "0");
+    let certified =
+        |settings: Settings| settings.set("CERT_AUTH_ENABLED", "1").set("REQUIRE_TOKEN", "0");
     let stage = stage(Postgres::shared().empty_database(), certified);
     let fleet = ["--devices", "10", "--connections", "2", "--rate", "0", "--auth", "certificate"];
-    let (code, summary) = stage.simulate(&[&fleet[..], &["--messages", "500", "--verify"]].concat());
+    let (code, summary) =
+        stage.simulate(&[&fleet[..], &["--messages", "500", "--verify"]].concat());
     assert_eq!(code, 0, "{summary}");
     let first = summary["messages"]["numbers"][1][0].as_i64().unwrap();
     stage.database.value(&format!(
@@ -83,8 +98,10 @@ fn what_was_taken_away_or_is_there_twice_is_said_by_number() {
     assert_eq!(found["doubled_numbers"], serde_json::json!([[first + 3, first + 3, 2]]));
 
     let devices = stage.database.value("SELECT max(updated_at) FROM devices");
-    let paced = ["--keep", "--rate", "2000", "--burst", "--qos", "0", "--messages", "1000", "--verify"];
-    let (code, summary) = stage.simulate(&[&fleet[..4], &["--auth", "certificate"], &paced].concat());
+    let paced =
+        ["--keep", "--rate", "2000", "--burst", "--qos", "0", "--messages", "1000", "--verify"];
+    let (code, summary) =
+        stage.simulate(&[&fleet[..4], &["--auth", "certificate"], &paced].concat());
     assert_eq!(code, 0, "{summary}");
     assert_eq!(
         stage.database.value("SELECT max(updated_at) FROM devices"),
@@ -96,7 +113,8 @@ fn what_was_taken_away_or_is_there_twice_is_said_by_number() {
 #[test]
 fn no_token_is_written_anywhere() {
     let stage = stage(Postgres::shared().empty_database(), |settings| settings);
-    let (_, summary) = stage.simulate(&["--devices", "3", "--rate", "0", "--messages", "30", "--bad", "0.5"]);
+    let (_, summary) =
+        stage.simulate(&["--devices", "3", "--rate", "0", "--messages", "30", "--bad", "0.5"]);
     assert!(!summary.to_string().contains("provision_token"), "{summary}");
     let kept = "SELECT count(*) FROM devices WHERE provision_token_hash !~ '^[0-9a-f]{64}$'";
     assert_eq!(stage.database.value(kept), "0");
@@ -110,10 +128,13 @@ fn no_token_is_written_anywhere() {
 
 /// The user names of the devices that a simulated fleet of twelve in two tenants may have.
 fn simulated() -> Vec<String> {
-    let misbehaving =
-        Reason::ALL.iter().map(|reason| format!("x-{}", reason.label().to_ascii_lowercase().replace('_', "-")));
-    let devices: Vec<String> = (0..12).map(|number| format!("d-{number:06}")).chain(misbehaving).collect();
-    let of_tenant = |tenant| devices.iter().map(move |device| format!("sluice-sim-00{tenant}/device/{device}"));
+    let misbehaving = Reason::ALL
+        .iter()
+        .map(|reason| format!("x-{}", reason.label().to_ascii_lowercase().replace('_', "-")));
+    let devices: Vec<String> =
+        (0..12).map(|number| format!("d-{number:06}")).chain(misbehaving).collect();
+    let of_tenant =
+        |tenant| devices.iter().map(move |device| format!("sluice-sim-00{tenant}/device/{device}"));
     (0..2).flat_map(of_tenant).collect()
 }
 
@@ -123,31 +144,45 @@ fn over_mutual_tls_each_device_speaks_as_itself_and_a_fleet_can_be_removed_with_
     stack.allow(&simulated());
     let pid_file = stack.launch_alone();
     let site = Site { stack, database: Postgres::shared().empty_database() };
-    let settings = site.settings("sluice").set("CRL_OUTPUT_PATH", &site.stack.text("data/device-crl.pem"));
+    let settings =
+        site.settings("sluice").set("CRL_OUTPUT_PATH", &site.stack.text("data/device-crl.pem"));
     let settings = settings.set("BROKER_PID_FILE", pid_file.to_str().unwrap());
     let daemon = settings.start();
     daemon.wait_ready();
-    let fleet = ["--tls", "--devices", "12", "--tenants", "2", "--certificates", "fleet", "--verify"];
+    let fleet =
+        ["--tls", "--devices", "12", "--tenants", "2", "--certificates", "fleet", "--verify"];
     let some = ["--rate", "400", "--messages", "600", "--bad", "0.2"];
     let (code, summary) = simulate(&settings, &[&fleet[..], &some].concat());
     assert_eq!(code, 0, "{summary}");
-    assert_eq!((&summary["acknowledged"], &summary["refused"]), (&600.into(), &0.into()), "{summary}");
+    assert_eq!(
+        (&summary["acknowledged"], &summary["refused"]),
+        (&600.into(), &0.into()),
+        "{summary}"
+    );
     assert_eq!(summary["findings"]["stored"], 480, "{summary}");
     // All of the usual ones: the broker lets each of these devices in.
     assert_eq!(summary["findings"]["quarantined"].as_object().unwrap().len(), 11, "{summary}");
-    let certificates = || site.database.value("SELECT count(*) FROM device_certificates WHERE cert_pem IS NOT NULL");
+    let certificates = || {
+        site.database.value("SELECT count(*) FROM device_certificates WHERE cert_pem IS NOT NULL")
+    };
     assert_eq!(certificates(), "21", "all but the unregistered one and the revoked one");
 
-    let (code, summary) = simulate(&settings, &[&fleet[..], &["--rate", "0", "--messages", "2000"]].concat());
+    let (code, summary) =
+        simulate(&settings, &[&fleet[..], &["--rate", "0", "--messages", "2000"]].concat());
     assert_eq!((code, &summary["findings"]["stored"]), (0, &2000.into()), "{summary}");
     assert_eq!(certificates(), "21", "the same certificates serve again");
 
     let gone = settings.run(&["simulate", "--disband", "--json"]);
     let gone: Value = serde_json::from_str(&gone).unwrap();
-    assert_eq!((&gone["tenants"], &gone["certificates_revoked"]), (&2.into(), &21.into()), "{gone}");
+    assert_eq!(
+        (&gone["tenants"], &gone["certificates_revoked"]),
+        (&2.into(), &21.into()),
+        "{gone}"
+    );
     assert_eq!(site.database.value("SELECT count(*) FROM devices"), "0");
     // At once: it waits until those that were removed are out.
-    let (code, summary) = simulate(&settings, &[&fleet[..], &["--rate", "200", "--messages", "100"]].concat());
+    let (code, summary) =
+        simulate(&settings, &[&fleet[..], &["--rate", "200", "--messages", "100"]].concat());
     assert_eq!((code, &summary["findings"]["stored"]), (0, &100.into()), "{summary}");
 
     let proven = "SELECT count(*) FROM certificate_revocations WHERE proven_at IS NOT NULL";

@@ -1,4 +1,5 @@
-//! `broker.sh`: new access rules reach the broker, and nothing that is no rule ever does; and the configuration for 2.1.
+//! `broker.sh`: new access rules reach the broker, and nothing that is no rule ever does; and the
+//! configuration for 2.1.
 
 use std::fs;
 use std::path::PathBuf;
@@ -62,7 +63,10 @@ fn rules_that_are_published_act_and_no_damage_to_them_reaches_the_broker() {
     for (number, (why, damage)) in damages.iter().enumerate() {
         damage();
         stack.wait_said("the broker keeps the last good rules", number + 1);
-        assert!(stack.log().lines().rfind(|line| line.contains("is not taken")).unwrap().contains(why), "{why}");
+        assert!(
+            stack.log().lines().rfind(|line| line.contains("is not taken")).unwrap().contains(why),
+            "{why}"
+        );
         assert!(!is_accepted(&stack, "pump-1") && is_accepted(&stack, "pump-2"), "{why}");
     }
     // The signal of an operator finds the last good ones too.
@@ -79,7 +83,8 @@ fn a_reload_ends_no_session() {
     let stack = Stack::start();
     stack.enroll("pump-1");
     let topic = "tenant/acme/device/pump-1/commands/ack";
-    let session = stack.over_tls("mosquitto_sub", Some("pump-1"), &["-q", "1", "-t", topic, "-C", "2"]);
+    let session =
+        stack.over_tls("mosquitto_sub", Some("pump-1"), &["-q", "1", "-t", topic, "-C", "2"]);
     let mut session = stack.listening(&session, "session");
     for number in 1..=2 {
         publish(&stack, &format!("{HEADER}{}# {number}\n", stack.read("acl.conf")));
@@ -92,7 +97,8 @@ fn a_reload_ends_no_session() {
 }
 
 #[test]
-fn it_starts_with_the_last_good_rules_and_with_the_shipped_ones_only_when_there_never_were_others() {
+fn it_starts_with_the_last_good_rules_and_with_the_shipped_ones_only_when_there_never_were_others()
+{
     let mut stack = Stack::start();
     stack.enroll("pump-1");
     publish(&stack, &barring(&stack));
@@ -122,7 +128,12 @@ fn it_starts_with_the_last_good_rules_and_with_the_shipped_ones_only_when_there_
 /// The directory of the broker's plugins.
 fn libraries() -> PathBuf {
     let program = fs::canonicalize(find_program("mosquitto").unwrap()).unwrap();
-    program.ancestors().nth(2).unwrap().join("lib").join(format!("{}-linux-gnu/mosquitto", std::env::consts::ARCH))
+    program
+        .ancestors()
+        .nth(2)
+        .unwrap()
+        .join("lib")
+        .join(format!("{}-linux-gnu/mosquitto", std::env::consts::ARCH))
 }
 
 /// The configuration that 2.1 runs without a warning of what it will no longer know.
@@ -130,7 +141,8 @@ fn libraries() -> PathBuf {
 fn the_configuration_for_two_one_gives_the_same_access_and_holds_nothing_that_is_deprecated() {
     let mut stack = Stack::prepared();
     let shipped = stack.configuration("mosquitto-2.1.conf");
-    let config = shipped.replace("/usr/lib/x86_64-linux-gnu/mosquitto", libraries().to_str().unwrap());
+    let config =
+        shipped.replace("/usr/lib/x86_64-linux-gnu/mosquitto", libraries().to_str().unwrap());
     fs::write(stack.path("mosquitto.conf"), config).unwrap();
     if version() < (2, 1) {
         let mut command = Command::new(find_program("mosquitto").unwrap());
@@ -146,7 +158,10 @@ fn the_configuration_for_two_one_gives_the_same_access_and_holds_nothing_that_is
     let own = ["-q", "1", "-t", "tenant/acme/device/pump-1/status", "-m", "x"];
     run_to_end(&mut stack.by_password("mosquitto_pub", Some(PASSWORD_DEVICE), &own));
     for login in [None, Some((PASSWORD_DEVICE.0, "wrong")), Some(("nobody", "x"))] {
-        assert!(!stack.by_password("mosquitto_pub", login, &own).output().unwrap().status.success(), "{login:?}");
+        assert!(
+            !stack.by_password("mosquitto_pub", login, &own).output().unwrap().status.success(),
+            "{login:?}"
+        );
     }
     publish(&stack, &barring(&stack));
     stack.wait_said(TAKEN, 1);

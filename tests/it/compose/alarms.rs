@@ -1,4 +1,5 @@
-//! The dashboard and the alert rules: they name metrics that exist, and each alarm goes off when it should.
+//! The dashboard and the alert rules: they name metrics that exist, and each alarm goes off when it
+//! should.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,8 +21,14 @@ const OF_CERTIFICATES: [&str; 5] = [
 ];
 
 /// What the rows of the dashboard are, in their order.
-const ROWS: [&str; 6] =
-    ["Ingest", "Latency and acknowledgement", "Refused, by reason", "Authorization cache", "Database", "Certificates"];
+const ROWS: [&str; 6] = [
+    "Ingest",
+    "Latency and acknowledgement",
+    "Refused, by reason",
+    "Authorization cache",
+    "Database",
+    "Certificates",
+];
 
 const RULES: &str = "compose/prometheus/rules/sluice.yml";
 
@@ -41,7 +48,8 @@ fn named(text: &str) -> BTreeSet<String> {
 fn existing() -> BTreeSet<String> {
     let text = String::from_utf8(Metrics::new().unwrap().render().unwrap()).unwrap();
     let series = text.lines().filter(|line| !line.starts_with('#'));
-    let mut names: BTreeSet<String> = series.map(|line| line.split(['{', ' ']).next().unwrap().to_owned()).collect();
+    let mut names: BTreeSet<String> =
+        series.map(|line| line.split(['{', ' ']).next().unwrap().to_owned()).collect();
     names.extend(OF_CERTIFICATES.map(str::to_owned));
     names.insert("sluice_revocation_seconds_bucket".into());
     names
@@ -50,14 +58,21 @@ fn existing() -> BTreeSet<String> {
 #[test]
 fn every_metric_that_is_shown_or_watched_exists() {
     let rules = fs::read_to_string(repository(RULES)).unwrap();
-    let mut used: BTreeSet<String> = rules.lines().filter(|line| !line.contains("summary:")).flat_map(named).collect();
+    let mut used: BTreeSet<String> =
+        rules.lines().filter(|line| !line.contains("summary:")).flat_map(named).collect();
     let panels = dashboard();
-    let targets = panels["panels"].as_array().unwrap().iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    let targets = panels["panels"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|panel| panel["targets"].as_array())
+        .flatten();
     used.extend(targets.flat_map(|target| named(target["expr"].as_str().unwrap())));
     assert!(used.len() > 20, "{used:?}");
     let existing = existing();
     // An action names histograms as a person does.
-    let known = |name: &String| existing.contains(name) || existing.contains(&format!("{name}_bucket"));
+    let known =
+        |name: &String| existing.contains(name) || existing.contains(&format!("{name}_bucket"));
     let unknown: Vec<&String> = used.iter().filter(|name| !known(name)).collect();
     assert!(unknown.is_empty(), "no such metric: {unknown:?}");
     assert!(OF_CERTIFICATES.iter().all(|name| used.iter().any(|used| used.starts_with(name))));
@@ -74,34 +89,55 @@ fn the_dashboard_has_its_fixed_name_its_rows_and_a_place_for_each_panel() {
     assert_eq!(ids.len(), panels.len());
     for panel in panels.iter().filter(|panel| panel["type"] != "row") {
         assert_eq!(panel["datasource"]["uid"], "${datasource}", "{}", panel["title"]);
-        assert!(panel["description"].as_str().is_some_and(|text| text.ends_with('.')), "{}", panel["title"]);
+        assert!(
+            panel["description"].as_str().is_some_and(|text| text.ends_with('.')),
+            "{}",
+            panel["title"]
+        );
     }
     let provisioned =
-        fs::read_to_string(repository("compose/grafana/provisioning/datasources/prometheus.yml")).unwrap();
+        fs::read_to_string(repository("compose/grafana/provisioning/datasources/prometheus.yml"))
+            .unwrap();
     assert!(provisioned.contains("uid: sluice-prometheus"));
     assert_eq!(dashboard["templating"]["list"][0]["current"]["value"], "sluice-prometheus");
 }
 
 #[test]
 fn every_alert_goes_off_when_it_should_and_only_then() {
-    let promtool = find_program("promtool").expect("promtool is not installed; scripts/test installs it");
-    for arguments in
-        [["check", "config", "compose/prometheus/prometheus.yml"], ["test", "rules", "tests/compose/alerts_test.yml"]]
-    {
-        let output = Command::new(&promtool).args(arguments).current_dir(repository("")).output().unwrap();
+    let promtool =
+        find_program("promtool").expect("promtool is not installed; scripts/test installs it");
+    for arguments in [
+        ["check", "config", "compose/prometheus/prometheus.yml"],
+        ["test", "rules", "tests/compose/alerts_test.yml"],
+    ] {
+        let output =
+            Command::new(&promtool).args(arguments).current_dir(repository("")).output().unwrap();
         assert!(output.status.success(), "{}", words(&output));
     }
     let rules = fs::read_to_string(repository(RULES)).unwrap();
     let shown = fs::read_to_string(repository("tests/compose/alerts_test.yml")).unwrap();
     for alert in rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
         assert_eq!(shown.matches(&format!("{alert}\"")).count(), 1, "{alert} is shown to fire");
-        assert_eq!(shown.matches(&format!("alertname: {alert} ")).count(), 1, "{alert} is shown to be silent");
+        assert_eq!(
+            shown.matches(&format!("alertname: {alert} ")).count(),
+            1,
+            "{alert} is shown to be silent"
+        );
     }
     // Each panel's question is one that Prometheus understands.
     let panels = dashboard();
-    let targets = panels["panels"].as_array().unwrap().iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    let targets = panels["panels"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|panel| panel["targets"].as_array())
+        .flatten();
     let questions = targets.enumerate().map(|(number, target)| {
-        let question = target["expr"].as_str().unwrap().replace("$__rate_interval", "5m").replace("$instance", ".*");
+        let question = target["expr"]
+            .as_str()
+            .unwrap()
+            .replace("$__rate_interval", "5m")
+            .replace("$instance", ".*");
         serde_json::json!({ "record": format!("panel:{number}"), "expr": question })
     });
     let document = serde_json::json!({ "groups": [{ "name": "panels", "rules": questions.collect::<Vec<_>>() }] });

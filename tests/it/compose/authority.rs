@@ -1,5 +1,5 @@
-//! `scripts/generate_device_ca.sh`: what it makes is right, what is there stays, what is wrong is said. And `prepare.sh`,
-//! which gives each service of the stack its part.
+//! `scripts/generate_device_ca.sh`: what it makes is right, what is there stays, what is wrong is
+//! said. And `prepare.sh`, which gives each service of the stack its part.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -24,15 +24,18 @@ fn refused(dir: &Path, more: &[&str], code: i32, part: &str) {
 }
 
 fn openssl(dir: &Path, arguments: &str) -> String {
-    let output = Command::new("openssl").args(arguments.split(' ')).current_dir(dir).output().unwrap();
+    let output =
+        Command::new("openssl").args(arguments.split(' ')).current_dir(dir).output().unwrap();
     assert!(output.status.success(), "{arguments}: {output:?}");
     words(&output)
 }
 
 /// Every file and what is in it.
 fn contents(dir: &Path) -> Vec<(String, Vec<u8>)> {
-    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
-    let mut files: Vec<_> = entries.map(|path| (path.to_str().unwrap().to_owned(), fs::read(&path).unwrap())).collect();
+    let entries =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    let mut files: Vec<_> =
+        entries.map(|path| (path.to_str().unwrap().to_owned(), fs::read(&path).unwrap())).collect();
     files.sort();
     files
 }
@@ -41,24 +44,44 @@ fn contents(dir: &Path) -> Vec<(String, Vec<u8>)> {
 fn openssl_finds_every_certificate_and_the_crl_right_and_keys_are_private() {
     let scratch = Scratch::new("authority");
     let dir = &scratch.path().join("new/certs");
-    let made = generate(dir, &["--server-name", "mqtt.example.org", "--server-name", "2001:db8::7", "--crl-days", "9"]);
+    let made = generate(
+        dir,
+        &["--server-name", "mqtt.example.org", "--server-name", "2001:db8::7", "--crl-days", "9"],
+    );
     assert!(made.status.success(), "{made:?}");
     for key in ["device-ca.key", "server-ca.key", "server.key"] {
-        assert_eq!(fs::metadata(dir.join(key)).unwrap().permissions().mode() & 0o777, 0o600, "{key}");
-        assert!(openssl(dir, &format!("pkey -in {key} -noout -text")).contains("NIST CURVE: P-256"));
+        assert_eq!(
+            fs::metadata(dir.join(key)).unwrap().permissions().mode() & 0o777,
+            0o600,
+            "{key}"
+        );
+        assert!(
+            openssl(dir, &format!("pkey -in {key} -noout -text")).contains("NIST CURVE: P-256")
+        );
     }
     openssl(dir, "verify -x509_strict -purpose sslserver -CAfile server-ca.crt server.crt");
     openssl(dir, "verify -x509_strict -CAfile combined-ca.crt server.crt device-ca.crt");
     for name in ["localhost", "mqtt.example.org"] {
-        assert!(openssl(dir, &format!("x509 -in server.crt -noout -checkhost {name}")).contains("does match"));
+        assert!(
+            openssl(dir, &format!("x509 -in server.crt -noout -checkhost {name}"))
+                .contains("does match")
+        );
     }
     assert!(openssl(dir, "x509 -in server.crt -noout -checkip 2001:db8::7").contains("does match"));
     let authority = openssl(dir, "x509 -in device-ca.crt -noout -text");
-    for part in ["CA:TRUE, pathlen:0", "Certificate Sign, CRL Sign", "X509v3 Basic Constraints: critical"] {
+    for part in
+        ["CA:TRUE, pathlen:0", "Certificate Sign, CRL Sign", "X509v3 Basic Constraints: critical"]
+    {
         assert!(authority.contains(part), "{part}: {authority}");
     }
     let crl = openssl(dir, "crl -in device-crl.pem -CAfile device-ca.crt -noout -text");
-    for part in ["verify OK", "Version 2", "X509v3 CRL Number", "X509v3 Authority Key Identifier", "No Revoked"] {
+    for part in [
+        "verify OK",
+        "Version 2",
+        "X509v3 CRL Number",
+        "X509v3 Authority Key Identifier",
+        "No Revoked",
+    ] {
         assert!(crl.contains(part), "{part}: {crl}");
     }
 }
@@ -77,7 +100,14 @@ fn a_second_run_changes_nothing_and_says_what_it_kept_and_a_third_makes_what_is_
     let third = generate(dir, &[]);
     assert!(words(&third).contains("made: the first CRL"), "{third:?}");
     assert_eq!(words(&third).matches("kept: ").count(), 4, "{third:?}");
-    assert!(fs::read_dir(dir).unwrap().all(|entry| !entry.unwrap().file_name().to_str().unwrap().starts_with('.')));
+    assert!(
+        fs::read_dir(dir).unwrap().all(|entry| !entry
+            .unwrap()
+            .file_name()
+            .to_str()
+            .unwrap()
+            .starts_with('.'))
+    );
 }
 
 #[test]
@@ -114,9 +144,13 @@ fn it_explains_itself_and_refuses_what_it_does_not_know() {
     let scratch = Scratch::new("authority");
     let dir = &scratch.path().join("none");
     assert!(words(&generate(dir, &["--help"])).contains("Usage: scripts/generate_device_ca.sh"));
-    for arguments in
-        [&["--what"][..], &["--server-name"], &["--server-name", "a b"], &["--crl-days", "0"], &["--crl-days", "x"]]
-    {
+    for arguments in [
+        &["--what"][..],
+        &["--server-name"],
+        &["--server-name", "a b"],
+        &["--crl-days", "0"],
+        &["--crl-days", "x"],
+    ] {
         refused(dir, arguments, 64, "error: ");
     }
     assert!(!dir.exists());
@@ -136,7 +170,10 @@ fn each_service_gets_its_part_once_and_no_more() {
     assert_eq!(names("broker"), "device-ca.crt mosquitto_sub passwords server.crt server.key");
     let sluice = "admin_token database_url device-ca.crt device-ca.key mqtt_password server-ca.crt";
     assert_eq!(names("sluice"), sluice);
-    assert_eq!((names("grafana"), names("crl")), ("admin_password".into(), "device-crl.pem".into()));
+    assert_eq!(
+        (names("grafana"), names("crl")),
+        ("admin_password".into(), "device-crl.pem".into())
+    );
     assert_eq!(
         (names("postgres"), names("guests")),
         ("postgres_password sluice_password".into(), "bridge.conf".into())
@@ -148,7 +185,13 @@ fn each_service_gets_its_part_once_and_no_more() {
         }
     }
     assert!(!stack.read("broker/passwords").contains(&stack.read("sluice/mqtt_password")));
-    let all = || PARTS.into_iter().chain(["authority"]).map(|part| contents(&stack.path(part))).collect::<Vec<_>>();
+    let all = || {
+        PARTS
+            .into_iter()
+            .chain(["authority"])
+            .map(|part| contents(&stack.path(part)))
+            .collect::<Vec<_>>()
+    };
     let before = all();
     let said = stack.prepare();
     assert!(before == all() && !said.contains("made: "), "{said}");

@@ -26,7 +26,10 @@ fn publish(stack: &Stack, file: &Path) {
 
 /// Revokes a device and makes the next CRL; its file.
 fn revoke(stack: &Stack, device: &str) -> std::path::PathBuf {
-    openssl_ca(stack, &format!("-revoke devices/acme/{device}/device.crt -crl_reason keyCompromise"));
+    openssl_ca(
+        stack,
+        &format!("-revoke devices/acme/{device}/device.crt -crl_reason keyCompromise"),
+    );
     openssl_ca(stack, "-gencrl -crldays 7 -out next.pem");
     stack.path("authority/next.pem")
 }
@@ -50,8 +53,14 @@ fn no_damage_to_the_published_crl_lets_a_revoked_device_in_or_a_good_one_stay_ou
     let good = revoke(&stack, "pump-1");
     publish(&stack, &good);
     stack.wait_said(TAKEN, 1);
-    openssl_ca(&stack, "-gencrl -crl_lastupdate 20200101000000Z -crl_nextupdate 20200102000000Z -out past.pem");
-    openssl_ca(&stack, "-gencrl -crl_lastupdate 20400101000000Z -crl_nextupdate 20400102000000Z -out future.pem");
+    openssl_ca(
+        &stack,
+        "-gencrl -crl_lastupdate 20200101000000Z -crl_nextupdate 20200102000000Z -out past.pem",
+    );
+    openssl_ca(
+        &stack,
+        "-gencrl -crl_lastupdate 20400101000000Z -crl_nextupdate 20400102000000Z -out future.pem",
+    );
     let stranger = Stack::prepared();
     let published = stack.path("crl/device-crl.pem");
     let text = fs::read_to_string(&published).unwrap();
@@ -67,7 +76,10 @@ fn no_damage_to_the_published_crl_lets_a_revoked_device_in_or_a_good_one_stay_ou
     for (number, (why, damage)) in damages.iter().enumerate() {
         damage();
         stack.wait_said("is not taken, it", number + 1);
-        assert!(stack.log().lines().rfind(|line| line.contains("is not taken")).unwrap().contains(why), "{why}");
+        assert!(
+            stack.log().lines().rfind(|line| line.contains("is not taken")).unwrap().contains(why),
+            "{why}"
+        );
         assert!(!stack.lets_in("pump-1"), "{why}");
         assert!(stack.lets_in("pump-2"), "{why}");
     }
@@ -108,9 +120,13 @@ fn it_starts_with_the_last_good_crl_and_without_any_it_waits() {
 fn it_ends_with_its_broker() {
     let mut stack = Stack::start();
     let brokers = stack.process().children();
-    let is_broker = |id: &u32| fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|name| name == "mosquitto\n");
+    let is_broker = |id: &u32| {
+        fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|name| name == "mosquitto\n")
+    };
     let broker: Vec<u32> = brokers.into_iter().filter(is_broker).collect();
     assert_eq!(broker.len(), 1);
-    run_to_end(Command::new("/bin/sh").args(["-c", r#"kill -s KILL "$0""#]).arg(broker[0].to_string()));
+    run_to_end(
+        Command::new("/bin/sh").args(["-c", r#"kill -s KILL "$0""#]).arg(broker[0].to_string()),
+    );
     assert_eq!(stack.process().wait(), 128 + 9);
 }

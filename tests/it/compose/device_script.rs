@@ -1,4 +1,5 @@
-//! `scripts/test_mtls_device.sh`, through the stack's broker, a real daemon and a real database: it says what happened.
+//! `scripts/test_mtls_device.sh`, through the stack's broker, a real daemon and a real database: it
+//! says what happened.
 
 use super::stack::{Stack, script, words};
 use crate::support::daemon::Settings;
@@ -50,9 +51,16 @@ fn a_message_is_followed_from_the_certificate_to_the_table() {
     settings.run(&["device", "add", "acme", "pump-1"]);
     let unproven = wait::for_ok("the registry's change arrived", || {
         let output = stack.try_device("acme", "pump-1", &envs);
-        if words(&output).contains("TOKEN_MISSING") { Ok(words(&output)) } else { Err(words(&output)) }
+        if words(&output).contains("TOKEN_MISSING") {
+            Ok(words(&output))
+        } else {
+            Err(words(&output))
+        }
     });
-    assert!(unproven.contains("1. key: kept") && unproven.contains("3. certificate: kept"), "{unproven}");
+    assert!(
+        unproven.contains("1. key: kept") && unproven.contains("3. certificate: kept"),
+        "{unproven}"
+    );
     assert!(unproven.contains("The registry holds no certificate of it"), "{unproven}");
 
     database.query(
@@ -81,7 +89,8 @@ fn a_token_goes_with_the_message_and_is_shown_nowhere() {
     let daemon = settings.start();
     daemon.wait_ready();
     let url = database.url();
-    let output = stack.try_device("acme", "pump-1", &[("DATABASE_URL", &url), ("PROVISION_TOKEN", token)]);
+    let output =
+        stack.try_device("acme", "pump-1", &[("DATABASE_URL", &url), ("PROVISION_TOKEN", token)]);
     assert!(output.status.success(), "{output:?}");
     assert!(!words(&output).contains(token));
 }
@@ -93,11 +102,16 @@ fn a_password_with_signs_in_a_url_reaches_the_database() {
     let database = postgres.database();
     let password = "p@:/%ss w";
     database.query(&format!("ALTER ROLE sluice PASSWORD '{password}'"));
-    let url = format!("postgres://sluice:p%40%3A%2F%25ss%20w@127.0.0.1:{}/{}", postgres.port(), database.name());
+    let url = format!(
+        "postgres://sluice:p%40%3A%2F%25ss%20w@127.0.0.1:{}/{}",
+        postgres.port(),
+        database.name()
+    );
     let output = stack.try_device("acme", "pump-1", &[("DATABASE_URL", &url)]);
     // Nobody stored it, and the database was asked: that is what it says.
     assert!(words(&output).contains("is sluice running?"), "{output:?}");
-    let wrong = stack.try_device("acme", "pump-1", &[("DATABASE_URL", &url.replace("ss%20w", "x"))]);
+    let wrong =
+        stack.try_device("acme", "pump-1", &[("DATABASE_URL", &url.replace("ss%20w", "x"))]);
     assert!(words(&wrong).contains("the database could not be asked"), "{wrong:?}");
 }
 
@@ -105,7 +119,10 @@ fn a_password_with_signs_in_a_url_reaches_the_database() {
 fn what_goes_wrong_on_the_way_is_named() {
     let stack = Stack::start();
     let published = stack.try_device("acme", "pump-1", &[]);
-    assert!(published.status.success() && words(&published).contains("not looked up"), "{published:?}");
+    assert!(
+        published.status.success() && words(&published).contains("not looked up"),
+        "{published:?}"
+    );
     let mut nobody = script("scripts/test_mtls_device.sh");
     nobody.args(["--dir", &stack.text("authority"), "acme", "pump-1", "localhost"]);
     let nobody = nobody.arg(crate::support::port::free().to_string()).output().unwrap();
@@ -123,9 +140,15 @@ fn what_goes_wrong_on_the_way_is_named() {
         assert_eq!(output.status.code(), Some(code), "{output:?}");
         assert!(words(&output).contains(part), "{part}: {output:?}");
     }
-    let none = script("scripts/test_mtls_device.sh").args(["--dir", "/nowhere", "a", "b", "c", "1"]).output().unwrap();
+    let none = script("scripts/test_mtls_device.sh")
+        .args(["--dir", "/nowhere", "a", "b", "c", "1"])
+        .output()
+        .unwrap();
     assert!(words(&none).contains("run scripts/generate_device_ca.sh"), "{none:?}");
     let help = script("scripts/test_mtls_device.sh").arg("--help").output().unwrap();
     assert!(help.status.success() && words(&help).contains("Usage: "), "{help:?}");
-    assert_eq!(script("scripts/test_mtls_device.sh").args(["a", "b"]).output().unwrap().status.code(), Some(64));
+    assert_eq!(
+        script("scripts/test_mtls_device.sh").args(["a", "b"]).output().unwrap().status.code(),
+        Some(64)
+    );
 }

@@ -1,4 +1,5 @@
-//! What the images ask: `sluice health` for a container without a shell, and the first start of a new database server.
+//! What the images ask: `sluice health` for a container without a shell, and the first start of a
+//! new database server.
 
 use std::process::{Command, Output};
 
@@ -15,7 +16,8 @@ fn health(settings: &Settings, more: &[&str]) -> Output {
 
 #[test]
 fn health_says_yes_no_and_nobody_there() {
-    let (broker, database) = (Mosquitto::start(MosquittoOptions::default()), Postgres::shared().database());
+    let (broker, database) =
+        (Mosquitto::start(MosquittoOptions::default()), Postgres::shared().database());
     let settings = Settings::new(&broker, &database);
     let nobody = health(&settings, &[]);
     assert_eq!(nobody.status.code(), Some(69), "{nobody:?}");
@@ -41,7 +43,10 @@ fn a_new_database_server_gets_the_role_and_the_database_that_sluice_migrates() {
     let settings = Settings::empty();
     let file = settings.dir().write("password", "it's a \"password\"");
     let mut first_start = Command::new("/bin/sh");
-    first_start.arg(repository("compose/postgres/10-sluice.sh")).env_clear().env("PATH", search_path());
+    first_start
+        .arg(repository("compose/postgres/10-sluice.sh"))
+        .env_clear()
+        .env("PATH", search_path());
     first_start.env("PGHOST", postgres.socket_dir()).env("PGPORT", postgres.port().to_string());
     run_to_end(first_start.env("POSTGRES_USER", "postgres").env("SLUICE_PASSWORD_FILE", &file));
     let host = format!("127.0.0.1:{}", postgres.port());

@@ -1,4 +1,5 @@
-//! Who gets in at each listener of the shipped `mosquitto.conf`, and what the shipped `acl.conf` lets them say and hear.
+//! Who gets in at each listener of the shipped `mosquitto.conf`, and what the shipped `acl.conf`
+//! lets them say and hear.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -35,13 +36,25 @@ fn a_device_speaks_only_as_itself_and_a_refused_message_reaches_nobody() {
     ] {
         assert_eq!(stack.reason_code("pump-1", topic), REFUSED, "{topic}");
     }
-    for kind in ["telemetry", "telemetry/fast", "heartbeat", "event", "status", "shadow/reported", "commands/ack"] {
+    for kind in [
+        "telemetry",
+        "telemetry/fast",
+        "heartbeat",
+        "event",
+        "status",
+        "shadow/reported",
+        "commands/ack",
+    ] {
         let code = stack.reason_code("pump-1", &format!("tenant/acme/device/pump-1/{kind}"));
         assert!(ACCEPTED.contains(&code.as_str()), "{kind}: {code}");
     }
     ear.wait_done();
     // The first that came was the first accepted.
-    assert!(stack.read("ear").contains("heard tenant/acme/device/pump-1/telemetry\n"), "{}", stack.read("ear"));
+    assert!(
+        stack.read("ear").contains("heard tenant/acme/device/pump-1/telemetry\n"),
+        "{}",
+        stack.read("ear")
+    );
 }
 
 #[test]
@@ -49,7 +62,8 @@ fn a_subscription_to_everything_yields_ones_own_topics_only() {
     let stack = Stack::start();
     stack.enroll("pump-1");
     stack.enroll("pump-2");
-    let everything = ["-q", "1", "-t", "#", "-t", "tenant/acme/device/pump-2/#", "-C", "1", "-F", "heard %t"];
+    let everything =
+        ["-q", "1", "-t", "#", "-t", "tenant/acme/device/pump-2/#", "-C", "1", "-F", "heard %t"];
     let ear = stack.over_tls("mosquitto_sub", Some("pump-1"), &everything);
     let mut ear = stack.listening(&ear, "ear");
     for kind in ["telemetry", "status", "commands/ack"] {
@@ -61,7 +75,11 @@ fn a_subscription_to_everything_yields_ones_own_topics_only() {
     let output = stack.by_password("mosquitto_pub", Some(PASSWORD_DEVICE), &own).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     ear.wait_done();
-    assert!(stack.read("ear").contains("heard tenant/acme/device/pump-1/commands/ack\n"), "{}", stack.read("ear"));
+    assert!(
+        stack.read("ear").contains("heard tenant/acme/device/pump-1/commands/ack\n"),
+        "{}",
+        stack.read("ear")
+    );
 }
 
 #[test]
@@ -88,10 +106,15 @@ fn sluice_hears_and_does_not_speak_and_the_health_check_sees_nothing_else() {
     let stack = Stack::start();
     let password = stack.read("sluice/mqtt_password");
     let speak = ["-d", "-q", "1", "-t", "tenant/acme/device/pump-1/telemetry", "-m", "x"];
-    let output = stack.by_password("mosquitto_pub", Some(("sluice", &password)), &speak).output().unwrap();
+    let output =
+        stack.by_password("mosquitto_pub", Some(("sluice", &password)), &speak).output().unwrap();
     assert!(words(&output).contains("RC:135"), "{output:?}");
     // The command of the health check, with this broker's port.
-    let mut check = stack.by_password("mosquitto_sub", None, &["-t", "$SYS/broker/version", "-C", "1", "-W", "30"]);
+    let mut check = stack.by_password(
+        "mosquitto_sub",
+        None,
+        &["-t", "$SYS/broker/version", "-C", "1", "-W", "30"],
+    );
     let output = check.env("XDG_CONFIG_HOME", stack.path("broker")).output().unwrap();
     assert!(words(&output).contains("mosquitto version"), "{output:?}");
 }
@@ -104,7 +127,8 @@ fn a_live_session_ends_when_sluice_takes_its_client_id() {
     let _session = stack.listening(&session, "session");
     let password = stack.read("sluice/mqtt_password");
     let take = ["-i", "acme/device/pump-1", "-t", "x", "-m", "x"];
-    let taken = stack.by_password("mosquitto_pub", Some(("sluice", &password)), &take).output().unwrap();
+    let taken =
+        stack.by_password("mosquitto_pub", Some(("sluice", &password)), &take).output().unwrap();
     assert!(taken.status.success(), "{taken:?}");
     wait::until("the broker has closed the session", || stack.takeovers("pump-1") == 1);
 }

@@ -1,5 +1,5 @@
-//! The broker of `compose/`, from its own files: made ready by `prepare.sh`, run by `broker.sh`, told by the very same
-//! `mosquitto.conf` and `acl.conf`.
+//! The broker of `compose/`, from its own files: made ready by `prepare.sh`, run by `broker.sh`,
+//! told by the very same `mosquitto.conf` and `acl.conf`.
 
 use std::fs;
 use std::net::TcpStream;
@@ -43,12 +43,20 @@ impl Stack {
 
     /// Prepared, and not started.
     pub fn prepared() -> Self {
-        let stack =
-            Self { process: None, ports: [port::free(), port::free(), port::free()], dir: Scratch::new("stack") };
+        let stack = Self {
+            process: None,
+            ports: [port::free(), port::free(), port::free()],
+            dir: Scratch::new("stack"),
+        };
         stack.prepare();
         let (user, password) = PASSWORD_DEVICE;
         let passwords = stack.path("broker/passwords");
-        run_to_end(Command::new(program("mosquitto_passwd")).arg("-b").arg(passwords).args([user, password]));
+        run_to_end(
+            Command::new(program("mosquitto_passwd"))
+                .arg("-b")
+                .arg(passwords)
+                .args([user, password]),
+        );
         fs::create_dir(stack.path("data")).unwrap();
         let shipped = fs::read_to_string(repository("compose/mosquitto/acl.conf")).unwrap();
         stack.dir.write("acl.conf", shipped);
@@ -57,7 +65,8 @@ impl Stack {
         stack
     }
 
-    /// Lets devices with these user names have what the shipped patterns say, also on a broker where each needs rows.
+    /// Lets devices with these user names have what the shipped patterns say, also on a broker
+    /// where each needs rows.
     pub fn allow(&self, names: &[String]) {
         let rules = self.read("acl.conf");
         self.dir.write("acl.conf", format!("{rules}{}", rows_for(&rules, names)));
@@ -69,7 +78,9 @@ impl Stack {
         let own = format!("{}:{}", of_root.uid(), of_root.gid());
         let mut command = Command::new("/bin/sh");
         command.arg(repository("compose/init/prepare.sh")).env("SECRETS_ROOT", self.dir.path());
-        command.env("CRL_DIR", self.path("crl")).env("GENERATE", repository("scripts/generate_device_ca.sh"));
+        command
+            .env("CRL_DIR", self.path("crl"))
+            .env("GENERATE", repository("scripts/generate_device_ca.sh"));
         for owner in ["SLUICE_OWNER", "BROKER_OWNER", "POSTGRES_OWNER", "GRAFANA_OWNER"] {
             command.env(owner, &own);
         }
@@ -92,7 +103,8 @@ impl Stack {
         let script = repository("compose/mosquitto/broker.sh").to_str().unwrap().to_owned();
         self.process = Some(Process::start(Launch {
             name: "broker.sh",
-            // A shell cannot trap a signal that was ignored when it began, as under nohup; in a container none is.
+            // A shell cannot trap a signal that was ignored when it began, as under nohup; in a
+            // container none is.
             program: Path::new("/usr/bin/env"),
             args: vec!["--default-signal=HUP".into(), "/bin/sh".into(), script],
             envs,
@@ -126,7 +138,11 @@ impl Stack {
     pub fn wait_listening(&mut self) {
         for port in self.ports {
             wait::until("the broker listens", || {
-                assert!(self.process.as_mut().unwrap().is_running(), "broker.sh ended{}", wait::log_tails());
+                assert!(
+                    self.process.as_mut().unwrap().is_running(),
+                    "broker.sh ended{}",
+                    wait::log_tails()
+                );
                 TcpStream::connect(("127.0.0.1", port)).is_ok()
             });
         }
@@ -174,7 +190,14 @@ impl Stack {
     /// Runs `test_mtls_device.sh` for this device, against this broker.
     pub fn try_device(&self, tenant: &str, device: &str, envs: &[(&str, &str)]) -> Output {
         let mut command = script("scripts/test_mtls_device.sh");
-        command.args(["--dir", &self.text("authority"), tenant, device, "localhost", &self.ports[1].to_string()]);
+        command.args([
+            "--dir",
+            &self.text("authority"),
+            tenant,
+            device,
+            "localhost",
+            &self.ports[1].to_string(),
+        ]);
         command.envs(envs.iter().copied()).output().unwrap()
     }
 
@@ -184,19 +207,34 @@ impl Stack {
         assert!(output.status.success(), "{output:?}{}", wait::log_tails());
     }
 
-    /// `mosquitto_pub` or `mosquitto_sub` over MQTT 5 on 8883, as a device of the tenant acme, or as nobody.
-    pub fn over_tls(&self, program_name: &str, device: Option<&str>, arguments: &[&str]) -> Command {
+    /// `mosquitto_pub` or `mosquitto_sub` over MQTT 5 on 8883, as a device of the tenant acme, or
+    /// as nobody.
+    pub fn over_tls(
+        &self,
+        program_name: &str,
+        device: Option<&str>,
+        arguments: &[&str],
+    ) -> Command {
         let mut command = self.client(program_name, 1, arguments);
         command.arg("--cafile").arg(self.path("authority/server-ca.crt"));
         if let Some(device) = device {
             let own = self.path(&format!("authority/devices/acme/{device}"));
-            command.arg("--cert").arg(own.join("device.crt")).arg("--key").arg(own.join("device.key"));
+            command
+                .arg("--cert")
+                .arg(own.join("device.crt"))
+                .arg("--key")
+                .arg(own.join("device.key"));
         }
         command
     }
 
     /// The same on 1883, with a name and a password.
-    pub fn by_password(&self, program_name: &str, login: Option<(&str, &str)>, arguments: &[&str]) -> Command {
+    pub fn by_password(
+        &self,
+        program_name: &str,
+        login: Option<(&str, &str)>,
+        arguments: &[&str],
+    ) -> Command {
         let mut command = self.client(program_name, 0, arguments);
         if let Some((user, password)) = login {
             command.args(["-u", user, "-P", password]);
@@ -206,16 +244,20 @@ impl Stack {
 
     /// The reason code with which the broker acknowledged a message of this device.
     pub fn reason_code(&self, device: &str, topic: &str) -> String {
-        let output = self.over_tls("mosquitto_pub", Some(device), &["-d", "-q", "1", "-t", topic, "-m", "x"]).output();
+        let output = self
+            .over_tls("mosquitto_pub", Some(device), &["-d", "-q", "1", "-t", topic, "-m", "x"])
+            .output();
         let output = output.unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
         let code = said.split_once("RC:").and_then(|(_, rest)| rest.split_once(')'));
         code.unwrap_or_else(|| panic!("no PUBACK for {topic}: {said}")).0.to_owned()
     }
 
     /// Whether a device gets in now.
     pub fn lets_in(&self, device: &str) -> bool {
-        let arguments = ["-q", "1", "-t", &format!("tenant/acme/device/{device}/status"), "-m", "x"];
+        let arguments =
+            ["-q", "1", "-t", &format!("tenant/acme/device/{device}/status"), "-m", "x"];
         self.over_tls("mosquitto_pub", Some(device), &arguments).output().unwrap().status.success()
     }
 
@@ -226,25 +268,43 @@ impl Stack {
         let of_device = log.lines().filter(|line| line.contains(&name));
         // As 2.0 and as 2.1 log it.
         of_device
-            .filter(|line| line.contains("already connected, closing old") || line.ends_with("session taken over."))
+            .filter(|line| {
+                line.contains("already connected, closing old")
+                    || line.ends_with("session taken over.")
+            })
             .count()
     }
 
-    /// Starts a subscriber in the background and waits until the broker has confirmed its subscription.
+    /// Starts a subscriber in the background and waits until the broker has confirmed its
+    /// subscription.
     pub fn listening(&self, command: &Command, file: &str) -> Listener {
         let log = fs::File::create(self.path(file)).unwrap();
         // Lines as they come, not when a buffer is full.
         let mut lined = Command::new("stdbuf");
-        lined.arg("-oL").arg(command.get_program()).args(command.get_args()).arg("-d").env("PATH", search_path());
-        let child = lined.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        lined
+            .arg("-oL")
+            .arg(command.get_program())
+            .args(command.get_args())
+            .arg("-d")
+            .env("PATH", search_path());
+        let child = lined
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
         let listener = Listener(child);
-        wait::until("the subscription stands", || read_log(&self.path(file)).contains("Subscribed (mid"));
+        wait::until("the subscription stands", || {
+            read_log(&self.path(file)).contains("Subscribed (mid")
+        });
         listener
     }
 
     fn client(&self, program_name: &str, listener: usize, arguments: &[&str]) -> Command {
         let mut command = Command::new(program(program_name));
-        command.args(["-V", "mqttv5", "-h", "localhost", "-p", &self.ports[listener].to_string()]).args(arguments);
+        command
+            .args(["-V", "mqttv5", "-h", "localhost", "-p", &self.ports[listener].to_string()])
+            .args(arguments);
         command.stdin(Stdio::null());
         command
     }
@@ -292,10 +352,16 @@ pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// A script of this repository, run by the plain shell it asks for, with nothing of this machine's settings.
+/// A script of this repository, run by the plain shell it asks for, with nothing of this machine's
+/// settings.
 pub fn script(path: &str) -> Command {
     let mut command = Command::new("/bin/sh");
-    command.arg(repository(path)).env_clear().env("PATH", search_path()).env("LC_ALL", "C.UTF-8").stdin(Stdio::null());
+    command
+        .arg(repository(path))
+        .env_clear()
+        .env("PATH", search_path())
+        .env("LC_ALL", "C.UTF-8")
+        .stdin(Stdio::null());
     command
 }
 
@@ -305,5 +371,6 @@ pub fn words(output: &Output) -> String {
 }
 
 fn program(name: &str) -> PathBuf {
-    find_program(name).unwrap_or_else(|| panic!("{name} is not installed; scripts/test installs it"))
+    find_program(name)
+        .unwrap_or_else(|| panic!("{name} is not installed; scripts/test installs it"))
 }

@@ -1,4 +1,5 @@
-//! `docker-compose.yml`, read by a real parser: `docker compose` where it is installed, else Debian's `docker-compose`.
+//! `docker-compose.yml`, read by a real parser: `docker compose` where it is installed, else
+//! Debian's `docker-compose`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -20,7 +21,8 @@ const USERS: [(&str, &str); 7] = [
     ("prepare", "0:0"),
 ];
 
-/// The stack as the parser understands it: every default filled in, one key a line, two spaces a level, no quotes.
+/// The stack as the parser understands it: every default filled in, one key a line, two spaces a
+/// level, no quotes.
 fn parsed(settings: &str) -> String {
     let scratch = Scratch::new("compose");
     let text = fs::read_to_string(repository("compose/docker-compose.yml")).unwrap();
@@ -32,16 +34,24 @@ fn parsed(settings: &str) -> String {
     } else {
         // Version 1 does not know the project's name in the file; the rest it reads alike.
         let nameless: Vec<&str> = text.lines().filter(|line| !line.starts_with("name: ")).collect();
-        let program =
-            find_program("docker-compose").expect("docker-compose is not installed; scripts/test installs it");
+        let program = find_program("docker-compose")
+            .expect("docker-compose is not installed; scripts/test installs it");
         let mut command = Command::new(program);
         command.arg("-f").arg(scratch.write("docker-compose.yml", nameless.join("\n")));
         command
     };
-    command.arg("--project-directory").arg(repository("compose")).arg("--env-file").arg(settings).arg("config");
-    // What the shell exports would come before the file. With the services that are off unless one asks for them.
-    let places = ["PATH", "HOME"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
-    let output = command.env_clear().envs(places).env("COMPOSE_PROFILES", "guests").output().unwrap();
+    command
+        .arg("--project-directory")
+        .arg(repository("compose"))
+        .arg("--env-file")
+        .arg(settings)
+        .arg("config");
+    // What the shell exports would come before the file. With the services that are off unless one
+    // asks for them.
+    let places =
+        ["PATH", "HOME"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+    let output =
+        command.env_clear().envs(places).env("COMPOSE_PROFILES", "guests").output().unwrap();
     assert!(output.status.success(), "{}", words(&output));
     words(&output).replace(['"', '\''], "")
 }
@@ -49,7 +59,13 @@ fn parsed(settings: &str) -> String {
 /// Whether `docker` has its compose plugin.
 fn plugin() -> Option<PathBuf> {
     let docker = find_program("docker")?;
-    Command::new(&docker).args(["compose", "version"]).output().ok()?.status.success().then_some(docker)
+    Command::new(&docker)
+        .args(["compose", "version"])
+        .output()
+        .ok()?
+        .status
+        .success()
+        .then_some(docker)
 }
 
 /// The lines of one service.
@@ -63,9 +79,13 @@ fn service(text: &str, name: &str) -> String {
 fn a_real_parser_reads_it_with_and_without_settings() {
     let plain = parsed("");
     assert!(service(&plain, "mosquitto").contains("8883"), "{plain}");
-    let changed = parsed("MQTT_TLS_PORT=18883\nSERVER_NAMES=a.example b.example\nLOG_LEVEL=debug\n");
+    let changed =
+        parsed("MQTT_TLS_PORT=18883\nSERVER_NAMES=a.example b.example\nLOG_LEVEL=debug\n");
     assert!(service(&changed, "mosquitto").contains("18883"), "{changed}");
-    assert!(service(&changed, "prepare").contains("SERVER_NAMES: a.example b.example"), "{changed}");
+    assert!(
+        service(&changed, "prepare").contains("SERVER_NAMES: a.example b.example"),
+        "{changed}"
+    );
     assert!(service(&changed, "sluice").contains("LOG_LEVEL: debug"), "{changed}");
 }
 
@@ -75,13 +95,19 @@ fn every_service_is_fenced_in_and_waits_for_the_secrets() {
     for (name, user) in USERS {
         let service = service(&text, name);
         let user = format!("    user: {user}\n");
-        for line in
-            [user.as_str(), "read_only: true", "no-new-privileges:true", "cap_drop:\n", "- ALL\n", "max-size: 10m"]
-        {
+        for line in [
+            user.as_str(),
+            "read_only: true",
+            "no-new-privileges:true",
+            "cap_drop:\n",
+            "- ALL\n",
+            "max-size: 10m",
+        ] {
             assert!(service.contains(line), "{name} has {line:?}:\n{service}");
         }
         if name != "prepare" {
-            for line in ["healthcheck:\n", "pids_limit: ", "mem_limit: ", "restart: unless-stopped"] {
+            for line in ["healthcheck:\n", "pids_limit: ", "mem_limit: ", "restart: unless-stopped"]
+            {
                 assert!(service.contains(line), "{name} has {line:?}:\n{service}");
             }
         }
@@ -115,12 +141,15 @@ fn the_authorities_keys_and_each_secret_reach_one_service_only() {
 
 #[test]
 fn every_setting_it_gives_sluice_is_one() {
-    let template = Command::new(env!("CARGO_BIN_EXE_sluice")).args(["config", "template"]).output().unwrap();
+    let template =
+        Command::new(env!("CARGO_BIN_EXE_sluice")).args(["config", "template"]).output().unwrap();
     let template = words(&template);
     let service = service(&parsed(""), "sluice");
     let environment = service.split_once("    environment:\n").unwrap().1;
     let names = environment.lines().take_while(|line| line.starts_with("      "));
-    let names: Vec<&str> = names.map(|line| line.trim().split(':').next().unwrap().trim_end_matches("_FILE")).collect();
+    let names: Vec<&str> = names
+        .map(|line| line.trim().split(':').next().unwrap().trim_end_matches("_FILE"))
+        .collect();
     assert!(names.len() > 10, "{service}");
     for name in names {
         assert!(
@@ -135,7 +164,10 @@ fn every_setting_of_the_example_is_used_and_every_one_used_is_in_the_example() {
     let stack = fs::read_to_string(repository("compose/docker-compose.yml")).unwrap();
     let example = fs::read_to_string(repository("compose/.env.example")).unwrap();
     let used = stack.split("${").skip(1).map(|rest| rest.split([':', '}']).next().unwrap());
-    let offered = example.lines().filter_map(|line| line.strip_prefix('#')?.split_once('=')).map(|(name, _)| name);
+    let offered = example
+        .lines()
+        .filter_map(|line| line.strip_prefix('#')?.split_once('='))
+        .map(|(name, _)| name);
     let sorted = |mut names: Vec<String>| {
         names.sort();
         names

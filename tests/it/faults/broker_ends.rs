@@ -53,7 +53,11 @@ fn of_a_killed_broker_everything_is_stored_that_was_committed_or_that_it_had_sav
     let lost = sure.iter().filter(|key| !found.contains_key(**key)).count();
     assert_eq!(lost, 0, "of {} that were committed or saved{}", sure.len(), wait::log_tails());
     assert_eq!(found.values().filter(|count| **count > 1).count(), 0, "there twice");
-    println!("{} of {} accepted messages are stored after kill -9 of the broker", found.len(), accepted.len());
+    println!(
+        "{} of {} accepted messages are stored after kill -9 of the broker",
+        found.len(),
+        accepted.len()
+    );
 }
 
 /// Waits until the broker has saved everything it holds now.

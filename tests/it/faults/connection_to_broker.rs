@@ -1,6 +1,8 @@
 //! The connection between the daemon and the broker, cut between commit and acknowledgement.
 
-use super::load::{Load, assert_each_once, assert_each_once_but_plain, counted, settings, settle, wait_rows};
+use super::load::{
+    Load, assert_each_once, assert_each_once_but_plain, counted, settings, settle, wait_rows,
+};
 use super::lock::{LOCKED_OUT, Lock, wait_for_session};
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
 use crate::support::postgres::Postgres;
@@ -16,13 +18,15 @@ fn what_is_committed_when_its_acknowledgement_is_lost_is_delivered_again_and_not
     let database = Postgres::shared().database();
     let daemon = settings(&broker, &database).set("MQTT_PORT", &proxy.port().to_string()).start();
     daemon.wait_ready();
-    // Not of messages without a time of their own: whether the broker has read their acknowledgements cannot be known.
+    // Not of messages without a time of their own: whether the broker has read their
+    // acknowledgements cannot be known.
     let load = Load::start(&broker, &database, &["timed-1", "timed-2", "stranger-1"]);
     for round in 1..=3_u32 {
         proxy.hold(Direction::ToServer);
         let published = load.grant(100);
         wait_rows(&database, 2 * published);
-        database.wait_until("SELECT sum(cnt) FROM quarantine_counters_minute", &published.to_string());
+        database
+            .wait_until("SELECT sum(cnt) FROM quarantine_counters_minute", &published.to_string());
         proxy.cut();
         proxy.release(Direction::ToServer);
         daemon.wait_metric("sluice_mqtt_reconnects_total", f64::from(round));

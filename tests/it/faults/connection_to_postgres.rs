@@ -22,7 +22,8 @@ const COUNTED: &str = "SELECT sum(cnt) FROM quarantine_counters_minute";
 /// The state of a session whose transaction has done everything but the COMMIT.
 const BEFORE_COMMIT: &str = "state = 'idle in transaction' AND query LIKE '%counted%'";
 
-/// The session in which readings, events and counts stand before a lock as one statement; empty when there is none.
+/// The session in which readings, events and counts stand before a lock as one statement; empty
+/// when there is none.
 const ONE_STATEMENT_WAITS: &str = "SELECT coalesce(min(pid)::text, '') FROM pg_stat_activity WHERE datname = current_database() \
     AND query LIKE 'WITH refused%' AND wait_event_type = 'Lock'";
 
@@ -34,12 +35,14 @@ const WAITING_FOR_A_LOCK: &str = "SELECT count(*) FROM pg_stat_activity WHERE da
 const RECEIVED: &str = "sluice_messages_received_total";
 
 fn daemon_behind(proxy: &Proxy, broker: &Mosquitto, database: &Database<'_>) -> Daemon {
-    let daemon = settings(broker, database).set("DATABASE_URL", &database.url_through(proxy.port())).start();
+    let daemon =
+        settings(broker, database).set("DATABASE_URL", &database.url_through(proxy.port())).start();
     daemon.wait_ready();
     daemon
 }
 
-/// Brings the daemon to where it has sent a COMMIT that does not arrive; returns the number of the transaction.
+/// Brings the daemon to where it has sent a COMMIT that does not arrive; returns the number of the
+/// transaction.
 fn hold_the_commit(proxy: &Proxy, database: &Database<'_>, load: &Load) -> u64 {
     // The first time, statements are prepared; then each is one question and one answer.
     database.wait_until(COUNTED, &load.grant(20).to_string());
@@ -60,7 +63,8 @@ fn a_connection_cut_after_any_number_of_bytes_loses_nothing_and_doubles_nothing(
     let load = Load::start(&broker, &database, &DEVICES);
     let ways = [Direction::ToServer, Direction::ToClient];
     for (round, way) in (1..=10).zip(ways.into_iter().cycle()) {
-        // Of 180 messages go about 40 KB, and a few hundred bytes of answers come back for each batch.
+        // Of 180 messages go about 40 KB, and a few hundred bytes of answers come back for each
+        // batch.
         let bytes = round * if way == Direction::ToServer { 1_709 } else { 29 };
         proxy.cut_after(way, bytes);
         let published = load.grant(60);
@@ -109,11 +113,12 @@ fn a_commit_whose_answer_was_lost_is_not_done_again() {
     assert_eq!(database.value(COUNTED), "100");
 }
 
-/// Has the daemon gather some messages of each kind while the first few stand before a lock, and stop before a second lock
-/// with those that it gathered.
+/// Has the daemon gather some messages of each kind while the first few stand before a lock, and
+/// stop before a second lock with those that it gathered.
 fn gather_before_a_lock<'a>(daemon: &Daemon, database: &'a Database<'a>, load: &Load) -> Lock {
     let lock = || Lock::on(database, "quarantine_counters_minute");
-    let received = |of_each| wait::until("they are received", || counted(daemon, RECEIVED) >= 3 * of_each);
+    let received =
+        |of_each| wait::until("they are received", || counted(daemon, RECEIVED) >= 3 * of_each);
     let first = lock();
     received(load.grant(1));
     database.wait_until(LOCKED_OUT_SESSIONS, "1");
@@ -135,7 +140,8 @@ fn one_statement_whose_answer_was_lost_is_not_done_again() {
     let proxy = Proxy::to(Postgres::shared().port());
     let daemon = daemon_behind(&proxy, &broker, &database);
     let load = Load::start(&broker, &database, &DEVICES);
-    // Now and then a batch holds what one statement does not take. The first time it is prepared, by questions of its own.
+    // Now and then a batch holds what one statement does not take. The first time it is prepared,
+    // by questions of its own.
     let mut prepared_in = String::new();
     let lock = loop {
         let lock = gather_before_a_lock(&daemon, &database, &load);
@@ -164,7 +170,8 @@ fn one_statement_whose_answer_was_lost_is_not_done_again() {
 #[test]
 fn a_transaction_number_that_a_crash_gave_away_again_is_not_taken_for_the_lost_one() {
     let broker = Mosquitto::start(MosquittoOptions::default());
-    // What is not committed is not written to disk either, so the crash forgets that the number was used.
+    // What is not committed is not written to disk either, so the crash forgets that the number was
+    // used.
     let postgres = Postgres::private_with(&[("wal_writer_delay", "10s"), ("autovacuum", "off")]);
     let database = postgres.database();
     let proxy = Proxy::to(postgres.port());

@@ -1,5 +1,5 @@
-//! The path between the daemon and Postgres goes dark: nothing passes, and nobody hears of it. And a path that breaks again and
-//! again costs few lines of log.
+//! The path between the daemon and Postgres goes dark: nothing passes, and nobody hears of it. And
+//! a path that breaks again and again costs few lines of log.
 
 use super::load::{Load, assert_each_once, settings, settle, wait_rows};
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
@@ -14,7 +14,9 @@ fn when_every_connection_goes_dark_readiness_says_so_and_what_comes_is_stored_ov
     let broker = Mosquitto::start(MosquittoOptions::default());
     let database = Postgres::shared().database();
     let proxy = Proxy::to(Postgres::shared().port());
-    let daemon = settings(&broker, &database).set("DATABASE_URL", &database.url_through(proxy.port())).start();
+    let daemon = settings(&broker, &database)
+        .set("DATABASE_URL", &database.url_through(proxy.port()))
+        .start();
     daemon.wait_ready();
     let load = Load::start(&broker, &database, &DEVICES);
     wait_rows(&database, 2 * load.grant(20));
@@ -34,7 +36,9 @@ fn a_connection_that_breaks_again_and_again_costs_few_lines_of_log() {
     let broker = Mosquitto::start(MosquittoOptions::default());
     let database = Postgres::shared().database();
     let proxy = Proxy::to(Postgres::shared().port());
-    let daemon = settings(&broker, &database).set("DATABASE_URL", &database.url_through(proxy.port())).start();
+    let daemon = settings(&broker, &database)
+        .set("DATABASE_URL", &database.url_through(proxy.port()))
+        .start();
     daemon.wait_ready();
     let load = Load::start(&broker, &database, &DEVICES);
     wait_rows(&database, 2 * load.grant(10));

@@ -1,5 +1,5 @@
-//! A start while Postgres is away: the session subscribes all the same, and what the broker takes over meanwhile is stored
-//! when Postgres comes.
+//! A start while Postgres is away: the session subscribes all the same, and what the broker takes
+//! over meanwhile is stored when Postgres comes.
 
 use super::load::{Load, assert_each_once, register, settings, settle};
 use crate::support::daemon::{Daemon, Settings};
@@ -33,7 +33,10 @@ fn what_is_published_before_the_very_first_schema_is_stored() {
     let load = Load::start(&broker, &database, &DEVICES);
     load.grant(50);
     let accepted = load.finish();
-    assert_eq!((accepted.len(), database.value("SELECT count(*) FROM telemetry").as_str()), (100, "0"));
+    assert_eq!(
+        (accepted.len(), database.value("SELECT count(*) FROM telemetry").as_str()),
+        (100, "0")
+    );
     proxy.allow();
     daemon.wait_ready();
     settle(&broker, &database, &[&daemon]);
@@ -78,7 +81,11 @@ fn a_former_subscription_is_given_up_when_postgres_says_so_later() {
     proxy.allow();
     daemon.wait_ready();
     database.wait_until(filters, "{tenant/acme/device/+/#}");
-    assert!(daemon.log().contains("the broker gave up the former subscription"), "{}", daemon.log());
+    assert!(
+        daemon.log().contains("the broker gave up the former subscription"),
+        "{}",
+        daemon.log()
+    );
     let load = Load::start(&broker, &database, &DEVICES);
     load.grant(20);
     let accepted = load.finish();

@@ -1,5 +1,6 @@
-//! Publishers that number their messages and send again what they do not know the fate of, and the count of what became
-//! of them. They publish only what the test grants, so that each test decides how much flows and while what happens.
+//! Publishers that number their messages and send again what they do not know the fate of, and the
+//! count of what became of them. They publish only what the test grants, so that each test decides
+//! how much flows and while what happens.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, LazyLock, Mutex};
@@ -20,8 +21,9 @@ const CHUNK: u64 = 20;
 /// Messages by device and number.
 pub type Numbers = BTreeSet<(String, u64)>;
 
-/// Publishers at work, one thread for each device. What a device is called says what it sends: `timed-..` messages with
-/// a time of their own, `plain-..` ones without, `stranger-..` is not registered, so its messages are refused.
+/// Publishers at work, one thread for each device. What a device is called says what it sends:
+/// `timed-..` messages with a time of their own, `plain-..` ones without, `stranger-..` is not
+/// registered, so its messages are refused.
 pub struct Load {
     shared: Arc<Shared>,
     devices: Vec<&'static str>,
@@ -83,7 +85,8 @@ impl Load {
         });
     }
 
-    /// Waits until the broker has taken over everything that was granted: all of it, by device and number.
+    /// Waits until the broker has taken over everything that was granted: all of it, by device and
+    /// number.
     pub fn finish(self) -> Numbers {
         let granted = {
             let mut state = self.shared.state.lock().unwrap();
@@ -94,7 +97,10 @@ impl Load {
         for publisher in self.publishers {
             publisher.join().unwrap();
         }
-        self.devices.iter().flat_map(|device| (0..granted).map(|number| ((*device).to_owned(), number))).collect()
+        self.devices
+            .iter()
+            .flat_map(|device| (0..granted).map(|number| ((*device).to_owned(), number)))
+            .collect()
     }
 }
 
@@ -107,7 +113,8 @@ impl Shared {
         let mut next = 0;
         while let Some(granted) = self.wait_for_more(next) {
             let until = granted.min(next + CHUNK);
-            let mut left: Vec<Message> = (next..until).map(|number| message(device, number)).collect();
+            let mut left: Vec<Message> =
+                (next..until).map(|number| message(device, number)).collect();
             loop {
                 let fates = link.publish_all(&left);
                 let refused = fates.iter().find(|fate| matches!(fate, Fate::Refused(_)));
@@ -139,8 +146,9 @@ pub fn settings(broker: &Mosquitto, database: &Database<'_>) -> Settings {
 
 /// Registers the tenant and these devices, but for strangers.
 pub fn register(database: &Database<'_>, devices: &[&str]) {
-    database
-        .query(&format!("INSERT INTO tenants (tenant_id, name) VALUES ('{TENANT}', 'Acme') ON CONFLICT DO NOTHING"));
+    database.query(&format!(
+        "INSERT INTO tenants (tenant_id, name) VALUES ('{TENANT}', 'Acme') ON CONFLICT DO NOTHING"
+    ));
     for device in devices.iter().filter(|device| !device.starts_with("stranger")) {
         database.query(&format!(
             "INSERT INTO devices (tenant_id, device_id) VALUES ('{TENANT}', '{device}') ON CONFLICT DO NOTHING"
@@ -148,7 +156,8 @@ pub fn register(database: &Database<'_>, devices: &[&str]) {
     }
 }
 
-/// The message of a device with this number: always the same bytes, so that sent again it is a repeated one.
+/// The message of a device with this number: always the same bytes, so that sent again it is a
+/// repeated one.
 pub fn message(device: &str, number: u64) -> Message {
     static START: LazyLock<i64> = LazyLock::new(|| sluice::clock::now().micros() / 1_000);
     let time = if device.starts_with("plain") {
@@ -156,13 +165,15 @@ pub fn message(device: &str, number: u64) -> Message {
     } else {
         format!("\"ts\":{},", *START + i64::try_from(number).unwrap())
     };
-    let payload = format!("{{{time}\"seq\":{number},\"metrics\":{{\"volts\":3.25,\"room\":\"boiler\"}}}}");
+    let payload =
+        format!("{{{time}\"seq\":{number},\"metrics\":{{\"volts\":3.25,\"room\":\"boiler\"}}}}");
     Message::new(format!("tenant/{TENANT}/device/{device}/telemetry"), payload)
 }
 
 /// How many rows telemetry has; none while Postgres does not answer.
 pub fn rows(database: &Database<'_>) -> Option<u64> {
-    let rows = database.try_query("SELECT count(*) FROM telemetry WHERE device_id <> 'marker'").ok()?;
+    let rows =
+        database.try_query("SELECT count(*) FROM telemetry WHERE device_id <> 'marker'").ok()?;
     rows[0][0].parse().ok()
 }
 
@@ -174,59 +185,99 @@ pub fn wait_rows(database: &Database<'_>, at_least: u64) {
     });
 }
 
-/// Waits until these daemons have nothing left to do: markers, published behind everything else, are stored, and what
-/// was delivered is acknowledged. As many markers for each daemon as a shared subscription deals out in turn.
+/// Waits until these daemons have nothing left to do: markers, published behind everything else,
+/// are stored, and what was delivered is acknowledged. As many markers for each daemon as a shared
+/// subscription deals out in turn.
 pub fn settle(broker: &Mosquitto, database: &Database<'_>, daemons: &[&Daemon]) {
     register(database, &["marker"]);
-    let before: usize = database.value("SELECT count(*) FROM telemetry WHERE device_id = 'marker'").parse().unwrap();
-    let markers: Vec<Message> = (0..daemons.len()).map(|more| message("marker", (before + more) as u64)).collect();
+    let before: usize = database
+        .value("SELECT count(*) FROM telemetry WHERE device_id = 'marker'")
+        .parse()
+        .unwrap();
+    let markers: Vec<Message> =
+        (0..daemons.len()).map(|more| message("marker", (before + more) as u64)).collect();
     let fates = connect(broker.port(), "marker").publish_all(&markers);
     assert!(fates.iter().all(|fate| *fate == Fate::Accepted), "{fates:?}");
     let count = "SELECT count(*) FROM telemetry WHERE device_id = 'marker'";
     database.wait_until(count, &(before + daemons.len()).to_string());
     for daemon in daemons {
-        wait::until("everything is acknowledged", || counted(daemon, "sluice_inflight_unacked") == 0);
+        wait::until("everything is acknowledged", || {
+            counted(daemon, "sluice_inflight_unacked") == 0
+        });
     }
 }
 
-/// Everything the broker took over is there exactly once: of the strangers in quarantine, of the others in telemetry.
+/// Everything the broker took over is there exactly once: of the strangers in quarantine, of the
+/// others in telemetry.
 pub fn assert_each_once(database: &Database<'_>, accepted: &Numbers) {
     let found = found(database);
     let lost: Vec<_> = accepted.iter().filter(|key| !found.contains_key(*key)).collect();
     let twice: Vec<_> = found.iter().filter(|(_, count)| **count > 1).collect();
     let alien: Vec<_> = found.keys().filter(|key| !accepted.contains(*key)).collect();
     let total = accepted.len();
-    assert!(lost.is_empty(), "{} of {total} are lost: {:?}{}", lost.len(), first(&lost), wait::log_tails());
-    assert!(twice.is_empty(), "{} of {total} are there twice: {:?}{}", twice.len(), first(&twice), wait::log_tails());
+    assert!(
+        lost.is_empty(),
+        "{} of {total} are lost: {:?}{}",
+        lost.len(),
+        first(&lost),
+        wait::log_tails()
+    );
+    assert!(
+        twice.is_empty(),
+        "{} of {total} are there twice: {:?}{}",
+        twice.len(),
+        first(&twice),
+        wait::log_tails()
+    );
     assert!(alien.is_empty(), "{} were never published: {:?}", alien.len(), first(&alien));
 }
 
-/// The same, but for messages without a time of their own, which may be there more often than once: their acknowledgements
-/// may have been on their way when a connection ended.
+/// The same, but for messages without a time of their own, which may be there more often than once:
+/// their acknowledgements may have been on their way when a connection ended.
 pub fn assert_each_once_but_plain(database: &Database<'_>, accepted: &Numbers) {
     let found = found(database);
     let lost: Vec<_> = accepted.iter().filter(|key| !found.contains_key(*key)).collect();
-    let twice: Vec<_> =
-        found.iter().filter(|((device, _), count)| **count > 1 && !device.starts_with("plain")).collect();
+    let twice: Vec<_> = found
+        .iter()
+        .filter(|((device, _), count)| **count > 1 && !device.starts_with("plain"))
+        .collect();
     let total = accepted.len();
-    assert!(lost.is_empty(), "{} of {total} are lost: {:?}{}", lost.len(), first(&lost), wait::log_tails());
-    assert!(twice.is_empty(), "{} of {total} are there twice: {:?}{}", twice.len(), first(&twice), wait::log_tails());
+    assert!(
+        lost.is_empty(),
+        "{} of {total} are lost: {:?}{}",
+        lost.len(),
+        first(&lost),
+        wait::log_tails()
+    );
+    assert!(
+        twice.is_empty(),
+        "{} of {total} are there twice: {:?}{}",
+        twice.len(),
+        first(&twice),
+        wait::log_tails()
+    );
 }
 
 /// How often each message is there.
 pub fn found(database: &Database<'_>) -> BTreeMap<(String, u64), u64> {
-    let stored = "SELECT device_id, seq, count(*) FROM telemetry WHERE device_id <> 'marker' GROUP BY 1, 2";
+    let stored =
+        "SELECT device_id, seq, count(*) FROM telemetry WHERE device_id <> 'marker' GROUP BY 1, 2";
     let refused = "SELECT device_id, (convert_from(payload, 'UTF8')::jsonb ->> 'seq')::bigint, count(*) \
         FROM quarantine_events GROUP BY 1, 2";
     let mut found = BTreeMap::new();
     for row in [stored, refused].iter().flat_map(|sql| database.query(sql)) {
-        *found.entry((row[0].clone(), row[1].parse().unwrap())).or_default() += row[2].parse::<u64>().unwrap();
+        *found.entry((row[0].clone(), row[1].parse().unwrap())).or_default() +=
+            row[2].parse::<u64>().unwrap();
     }
     found
 }
 
 /// A metric that counts.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count is a whole number, and not large")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a count is a whole number, and not large"
+)]
 pub fn counted(daemon: &Daemon, name: &str) -> u64 {
     daemon.metric(name) as u64
 }

@@ -1,4 +1,5 @@
-//! A lock on a table that holds up the daemon in the middle of a transaction, for as long as the test wants.
+//! A lock on a table that holds up the daemon in the middle of a transaction, for as long as the
+//! test wants.
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
@@ -8,7 +9,8 @@ use crate::support::wait;
 /// The state of a session that stands before a lock.
 pub const LOCKED_OUT: &str = "wait_event_type = 'Lock'";
 
-/// Whether the daemon's writer does, with or without a transaction of its own by then; those who clean up may, too.
+/// Whether the daemon's writer does, with or without a transaction of its own by then; those who
+/// clean up may, too.
 pub const LOCKED_OUT_SESSIONS: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
     AND application_name = 'sluice' AND wait_event_type = 'Lock' AND (query LIKE 'COPY %' OR query LIKE 'WITH %')";
 
@@ -22,7 +24,8 @@ pub struct Lock {
 impl Lock {
     /// Nobody writes to this table from now on.
     pub fn on(database: &Database<'_>, table: &str) -> Self {
-        let (url, sql) = (database.socket_url(), format!("BEGIN; LOCK TABLE {table} IN SHARE MODE"));
+        let (url, sql) =
+            (database.socket_url(), format!("BEGIN; LOCK TABLE {table} IN SHARE MODE"));
         let connection = block_on(async move {
             let mut connection = PgConnection::connect(&url).await?;
             sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await?;

@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use super::load::{Load, assert_each_once, found, message, register, rows, settings, settle, wait_rows};
+use super::load::{
+    Load, assert_each_once, found, message, register, rows, settings, settle, wait_rows,
+};
 use crate::support::daemon::Daemon;
 use crate::support::device::{Device, Fate, Message};
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
@@ -10,7 +12,8 @@ use crate::support::postgres::Postgres;
 use crate::support::time_bounds::OUTAGE;
 use crate::support::wait;
 
-/// The most memory the daemon may hold: 64 MiB of messages in flight, twice that for what they become on their way.
+/// The most memory the daemon may hold: 64 MiB of messages in flight, twice that for what they
+/// become on their way.
 const MEMORY_KIB: u64 = 192 * 1024;
 
 /// Messages that are more than it may hold, with the bytes of each.
@@ -96,10 +99,12 @@ fn memory_is_bounded_when_heavy_messages_pile_up_behind_a_frozen_postgres() {
     postgres.pause();
     let (count, bytes) = HEAVY;
     for start in (0..count).step_by(500) {
-        let messages: Vec<Message> = (start..start + 500).map(|number| heavy(number, bytes)).collect();
+        let messages: Vec<Message> =
+            (start..start + 500).map(|number| heavy(number, bytes)).collect();
         assert!(device.publish_all(&messages).iter().all(|fate| *fate == Fate::Accepted));
     }
-    // What is on its way is all it takes: the queue's 64 lots, each of one message at least; the broker keeps the rest.
+    // What is on its way is all it takes: the queue's 64 lots, each of one message at least; the
+    // broker keeps the rest.
     daemon.wait_metric("sluice_inflight_unacked", 64.0);
     let mut memory = daemon.rss_kib();
     postgres.resume();
@@ -109,7 +114,9 @@ fn memory_is_bounded_when_heavy_messages_pile_up_behind_a_frozen_postgres() {
     });
     settle(&broker, &database, &[&daemon]);
     assert_eq!(found(&database).values().filter(|times| **times == 1).count() as u64, count);
-    println!("at most {memory} KiB with {count} messages of {bytes} bytes behind a frozen Postgres");
+    println!(
+        "at most {memory} KiB with {count} messages of {bytes} bytes behind a frozen Postgres"
+    );
     assert!(memory < MEMORY_KIB, "it held {memory} KiB");
 }
 

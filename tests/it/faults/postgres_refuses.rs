@@ -7,7 +7,8 @@ use crate::support::postgres::Postgres;
 
 #[test]
 fn a_full_disk_quarantines_nothing_and_is_waited_out() {
-    // The database's own words for it, from a trigger: no test may fill the disk of the machine it runs on.
+    // The database's own words for it, from a trigger: no test may fill the disk of the machine it
+    // runs on.
     let spoil = "CREATE FUNCTION disk_is_full() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
         RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$; \
         CREATE TRIGGER disk_is_full BEFORE INSERT ON telemetry FOR EACH ROW EXECUTE FUNCTION disk_is_full()";

@@ -1,13 +1,13 @@
-//! What was decided stays decided: a message that the broker delivers again is in one table, and counted once, also when the
-//! registry, the rate or the daemon itself was another in between. By messages that carry `ts`.
+//! What was decided stays decided: a message that the broker delivers again is in one table, and
+//! counted once, also when the registry, the rate or the daemon itself was another in between. By
+//! messages that carry `ts`.
 
 use crate::pipeline::rules::stage::{Stage, TRUSTING, to};
 use crate::support::device::Message;
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
 use crate::support::proxy::{Direction, Proxy};
 
-const REGISTRY: &str =
-    "INSERT INTO tenants VALUES ('acme', 'Acme'); INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'p1')";
+const REGISTRY: &str = "INSERT INTO tenants VALUES ('acme', 'Acme'); INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'p1')";
 
 const MESSAGES: usize = 20;
 const STORED: &str = "SELECT count(*) FROM telemetry";
@@ -27,11 +27,13 @@ impl Scene {
         let broker = Mosquitto::start(MosquittoOptions::default());
         let proxy = Proxy::to(broker.port());
         let port = proxy.port().to_string();
-        let settings: Vec<_> = settings.iter().copied().chain([TRUSTING[0], ("MQTT_PORT", port.as_str())]).collect();
+        let settings: Vec<_> =
+            settings.iter().copied().chain([TRUSTING[0], ("MQTT_PORT", port.as_str())]).collect();
         Self { stage: Stage::beside(broker, &settings, REGISTRY), proxy }
     }
 
-    /// Publishes all of these and waits until each is decided; no acknowledgement reaches the broker.
+    /// Publishes all of these and waits until each is decided; no acknowledgement reaches the
+    /// broker.
     fn decide(&mut self, messages: &[Message]) {
         self.proxy.hold(Direction::ToServer);
         self.stage.send(messages);
@@ -45,7 +47,8 @@ impl Scene {
         self.stage.daemon.wait_metric("sluice_auth_invalidations_total", forgotten + 1.0);
     }
 
-    /// Ends the connection; waits until so many messages that were delivered again are decided again.
+    /// Ends the connection; waits until so many messages that were delivered again are decided
+    /// again.
     fn repeat(&mut self, messages: usize) {
         self.proxy.cut();
         self.proxy.release(Direction::ToServer);
@@ -61,8 +64,12 @@ impl Scene {
 /// Messages with a time each.
 fn timed(device: &str, count: usize) -> Vec<Message> {
     let start = sluice::clock::now().micros() / 1_000;
-    let payload = |number: usize| format!(r#"{{"ts":{},"seq":{number}}}"#, start + i64::try_from(number).unwrap());
-    (0..count).map(|number| to(&format!("acme/device/{device}/telemetry"), payload(number))).collect()
+    let payload = |number: usize| {
+        format!(r#"{{"ts":{},"seq":{number}}}"#, start + i64::try_from(number).unwrap())
+    };
+    (0..count)
+        .map(|number| to(&format!("acme/device/{device}/telemetry"), payload(number)))
+        .collect()
 }
 
 #[test]
@@ -120,7 +127,10 @@ fn what_is_refused_before_its_time_is_read_is_counted_once() {
     scene.decide(&messages);
     scene.repeat(messages.len());
     assert_eq!(scene.rows(), ["0", "5", "5"]);
-    assert_eq!(scene.stage.value("SELECT count(*) FROM quarantine_events WHERE event_ts IS NULL"), "0");
+    assert_eq!(
+        scene.stage.value("SELECT count(*) FROM quarantine_events WHERE event_ts IS NULL"),
+        "0"
+    );
 }
 
 #[test]

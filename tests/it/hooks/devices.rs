@@ -1,4 +1,5 @@
-//! Devices at the door: by certificate, whose common name is all the broker says; by token; and no longer.
+//! Devices at the door: by certificate, whose common name is all the broker says; by token; and no
+//! longer.
 
 use super::house::{House, database, user};
 use crate::support::time_bounds::REGISTRY_CHANGE;
@@ -23,7 +24,9 @@ fn a_device_logs_in_by_its_token_and_does_what_its_own_topics_allow() {
         asker.acl(name, "any", 4, "#").no("no rule allows it");
     }
     asker.login("acme/device/pump-9", "t0ken-of-pump-1", "c").no("UNREGISTERED_DEVICE");
-    asker.login("acme/device/pump-1", "t0ken-of-pump-1", "acme/device/pump-2").no("another device's");
+    asker
+        .login("acme/device/pump-1", "t0ken-of-pump-1", "acme/device/pump-2")
+        .no("another device's");
     asker.login("acme/device/pump-1", "t0ken-of-pump-1", "acme/device/pump-1").yes();
     asker.ask("/mqtt/superuser", r#"{"username":"acme/device/pump-1"}"#).no("no superuser");
 }
@@ -35,7 +38,11 @@ fn the_probe_of_the_brokers_isolation_has_its_own_topics_and_nobody_can_log_in_a
     let mut asker = house.asker();
     let probe = "$sluice/device/probe";
     asker.acl(probe, probe, 2, "tenant/$sluice/device/probe/telemetry").yes();
-    for topic in ["tenant/$sluice/device/foreign/telemetry", "tenant/$sluice-foreign/device/probe/telemetry", EVENT] {
+    for topic in [
+        "tenant/$sluice/device/foreign/telemetry",
+        "tenant/$sluice-foreign/device/probe/telemetry",
+        EVENT,
+    ] {
         asker.acl(probe, probe, 2, topic).no("no rule allows it");
     }
     let token = house.token(&user(probe, &["admins"], 600));
@@ -64,9 +71,11 @@ fn what_plain_sql_does_to_a_device_acts_within_seconds() {
     let mut within_seconds = |sql: &str, why: &str| {
         wait::until("it is warm", || asker.acl("acme/device/pump-1", "c", 2, EVENT).status == 200);
         database.query(sql);
-        wait::within(REGISTRY_CHANGE, why, || match asker.acl_once("acme/device/pump-1", "c", 2, EVENT) {
-            answer if answer.body.contains(why) => Ok(()),
-            answer => Err(format!("{answer:?}")),
+        wait::within(REGISTRY_CHANGE, why, || {
+            match asker.acl_once("acme/device/pump-1", "c", 2, EVENT) {
+                answer if answer.body.contains(why) => Ok(()),
+                answer => Err(format!("{answer:?}")),
+            }
         });
     };
     let revive = "UPDATE tenants SET status = 'ACTIVE'; UPDATE devices SET status = 'ACTIVE'";
@@ -94,7 +103,10 @@ fn a_device_whose_certificates_are_all_revoked_is_denied_where_certificates_coun
     wait::until("it is let in", || asker.acl("acme/device/pump-1", "c", 2, EVENT).status == 200);
     database.query("UPDATE device_certificates SET status = 'REVOKED', revoked_at = now()");
     wait::until("its certificate counts no more", || {
-        asker.acl("acme/device/pump-1", "c", 2, EVENT).body.contains("no certificate of the device is good")
+        asker
+            .acl("acme/device/pump-1", "c", 2, EVENT)
+            .body
+            .contains("no certificate of the device is good")
     });
 }
 
@@ -112,6 +124,10 @@ fn a_warm_device_costs_no_query() {
         }
         (house.daemon.metric("sluice_auth_cache_misses") - misses).abs() < f64::EPSILON
     });
-    let answered = house.daemon.metric("sluice_access_decisions_total{hook=\"acl\",result=\"allowed\"}");
-    assert!(answered > 200.0 && house.daemon.metric("sluice_access_seconds_count") > 400.0, "{answered}");
+    let answered =
+        house.daemon.metric("sluice_access_decisions_total{hook=\"acl\",result=\"allowed\"}");
+    assert!(
+        answered > 200.0 && house.daemon.metric("sluice_access_seconds_count") > 400.0,
+        "{answered}"
+    );
 }

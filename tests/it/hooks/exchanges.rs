@@ -1,4 +1,5 @@
-//! The bytes that mosquitto-go-auth 3.0.0 was seen to send, in every mode it has, and what each is answered.
+//! The bytes that mosquitto-go-auth 3.0.0 was seen to send, in every mode it has, and what each is
+//! answered.
 
 use serde_json::json;
 
@@ -15,14 +16,28 @@ fn the_http_backend_in_json_is_answered_byte_for_byte() {
     let login = format!(r#"{{"clientid":"cid1","password":"{token}","username":"alice"}}"#);
     asker.ask("/mqtt/user", &login).yes();
     asker.ask("/mqtt/superuser", r#"{"username":"alice"}"#).no("no superuser");
-    asker.ask("/mqtt/acl", r#"{"acc":4,"clientid":"cid1","topic":"a/+/b","username":"alice"}"#).yes();
-    asker.ask("/mqtt/acl", r#"{"acc":4,"clientid":"cid1","topic":"a/#","username":"alice"}"#).no("denied to subscribe");
-    asker.ask("/mqtt/acl", r#"{"acc":1,"clientid":"cid1","topic":"a/1/b","username":"alice"}"#).yes();
+    asker
+        .ask("/mqtt/acl", r#"{"acc":4,"clientid":"cid1","topic":"a/+/b","username":"alice"}"#)
+        .yes();
+    asker
+        .ask("/mqtt/acl", r#"{"acc":4,"clientid":"cid1","topic":"a/#","username":"alice"}"#)
+        .no("denied to subscribe");
+    asker
+        .ask("/mqtt/acl", r#"{"acc":1,"clientid":"cid1","topic":"a/1/b","username":"alice"}"#)
+        .yes();
     // Every bit must pass.
-    asker.ask("/mqtt/acl", r#"{"acc":3,"clientid":"cid1","topic":"a/1/b","username":"alice"}"#).yes();
-    asker.ask("/mqtt/acl", r#"{"acc":8,"clientid":"cid1","topic":"a/1/b","username":"alice"}"#).no("acc 8");
-    asker.ask("/mqtt/acl", r#"{"acc":2,"clientid":"cid9","topic":"a/1/b","username":"alice"}"#).no("no login");
-    asker.ask("/mqtt/acl", r#"{"acc":2,"clientid":"cid1","topic":"a/1/b","username":"bob"}"#).no("no login");
+    asker
+        .ask("/mqtt/acl", r#"{"acc":3,"clientid":"cid1","topic":"a/1/b","username":"alice"}"#)
+        .yes();
+    asker
+        .ask("/mqtt/acl", r#"{"acc":8,"clientid":"cid1","topic":"a/1/b","username":"alice"}"#)
+        .no("acc 8");
+    asker
+        .ask("/mqtt/acl", r#"{"acc":2,"clientid":"cid9","topic":"a/1/b","username":"alice"}"#)
+        .no("no login");
+    asker
+        .ask("/mqtt/acl", r#"{"acc":2,"clientid":"cid1","topic":"a/1/b","username":"bob"}"#)
+        .no("no login");
     for method in ["PUT", "GET"] {
         let body = r#"{"acc":2,"clientid":"cid1","topic":"a/x y/b","username":"alice"}"#;
         asker.send(json_request(method, "/mqtt/acl", "", body).as_bytes()).yes();
@@ -36,12 +51,14 @@ fn the_http_backend_in_forms_is_answered_byte_for_byte() {
     let house = House::start(&database, &[]);
     let mut asker = house.asker();
     let mut form = |path: &str, body: &str| asker.send(form_request(path, "", body).as_bytes());
-    form("/mqtt/user", "clientid=cid2&password=p+w%26%2B%C3%A9&username=alice").no("the password is no token");
+    form("/mqtt/user", "clientid=cid2&password=p+w%26%2B%C3%A9&username=alice")
+        .no("the password is no token");
     let token = house.token(&user("al+ice", &["viewers"], 600));
     form("/mqtt/user", &format!("clientid=cid2&password={token}&username=al%2Bice")).yes();
     form("/mqtt/superuser", "username=al%2Bice").no("no superuser");
     form("/mqtt/acl", "acc=2&clientid=cid2&topic=a%2Fx+y%2Fb&username=al%2Bice").yes();
-    form("/mqtt/acl", "acc=2&clientid=cid2&topic=a%2Fx+y%2Fc&username=al%2Bice").no("no rule allows it");
+    form("/mqtt/acl", "acc=2&clientid=cid2&topic=a%2Fx+y%2Fc&username=al%2Bice")
+        .no("no rule allows it");
 }
 
 #[test]
@@ -49,7 +66,8 @@ fn the_jwt_backend_in_remote_mode_is_answered_in_both_encodings() {
     let database = database();
     let house = House::start(&database, &[]);
     let mut asker = house.asker();
-    let bearer = |claims: &serde_json::Value| format!("Authorization: Bearer {}\r\n", house.token(claims));
+    let bearer =
+        |claims: &serde_json::Value| format!("Authorization: Bearer {}\r\n", house.token(claims));
     let viewer = bearer(&user("alice", &["viewers"], 600));
     let admin = bearer(&user("root", &["/admins"], 600));
     let acl = r#"{"acc":2,"clientid":"cid2","topic":"a/x y/b"}"#;
@@ -69,11 +87,14 @@ fn the_jwt_backend_in_remote_mode_is_answered_in_both_encodings() {
     assert_eq!(exchanges(&mut asker, &admin), [200; 6]);
     assert_eq!(exchanges(&mut asker, &bearer(&user("late", &["admins"], -1))), [403; 6]);
     assert_eq!(exchanges(&mut asker, ""), [403; 6]);
-    // A device by certificate: the plugin takes its common name for a token. The broker asks no `user` then.
+    // A device by certificate: the plugin takes its common name for a token. The broker asks no
+    // `user` then.
     house.register("acme", "pump-1", None);
     let device = "Authorization: Bearer acme/device/pump-1\r\n";
     let own = r#"{"acc":2,"clientid":"c","topic":"tenant/acme/device/pump-1/event"}"#;
-    asker.send(json_request("POST", "/mqtt/superuser", device, "null").as_bytes()).no("no superuser");
+    asker
+        .send(json_request("POST", "/mqtt/superuser", device, "null").as_bytes())
+        .no("no superuser");
     asker.send(json_request("POST", "/mqtt/acl", device, own).as_bytes()).yes();
     asker.send(json_request("POST", "/mqtt/acl", device, acl).as_bytes()).no("no rule allows it");
     asker.send(json_request("POST", "/mqtt/user", device, "null").as_bytes()).no("no password");
@@ -96,7 +117,10 @@ fn a_token_as_the_user_name_stands_for_itself_at_each_question() {
     let changed = format!("{}AAAA", &admin[..admin.len() - 4]);
     asker.acl(&changed, "cid", 1, "x").no("signature");
     // No part of a token is kept.
-    assert_eq!(database.value("SELECT count(*) FROM access_sessions WHERE username LIKE 'ey%'"), "0");
+    assert_eq!(
+        database.value("SELECT count(*) FROM access_sessions WHERE username LIKE 'ey%'"),
+        "0"
+    );
     assert!(!house.daemon.log().contains(&token[..40]), "a token is in the log");
 }
 
@@ -105,13 +129,19 @@ fn the_paths_without_a_prefix_and_the_text_mode_say_the_same() {
     let database = database();
     let house = House::start(&database, &[]);
     let mut asker = house.asker();
-    let login =
-        json!({ "username": "alice", "clientid": "c", "password": house.token(&user("alice", &["viewers"], 600)) });
-    let allowed = json!({ "username": "alice", "clientid": "c", "topic": "plant/x/readings", "acc": 1 }).to_string();
-    let denied = json!({ "username": "alice", "clientid": "c", "topic": "plant/secret/x", "acc": 1 }).to_string();
+    let login = json!({ "username": "alice", "clientid": "c", "password": house.token(&user("alice", &["viewers"], 600)) });
+    let allowed =
+        json!({ "username": "alice", "clientid": "c", "topic": "plant/x/readings", "acc": 1 })
+            .to_string();
+    let denied =
+        json!({ "username": "alice", "clientid": "c", "topic": "plant/secret/x", "acc": 1 })
+            .to_string();
     for below in ["", "/mqtt", "/text", "/text/mqtt"] {
         let user = asker.ask(&format!("{below}/user"), &login.to_string());
-        let (yes, no) = (asker.ask(&format!("{below}/acl"), &allowed), asker.ask(&format!("{below}/acl"), &denied));
+        let (yes, no) = (
+            asker.ask(&format!("{below}/acl"), &allowed),
+            asker.ask(&format!("{below}/acl"), &denied),
+        );
         assert_eq!([user.status, yes.status, no.status], [200, 200, 403], "{below}");
         if below.starts_with("/text") {
             assert_eq!([user.body.as_str(), yes.body.as_str()], ["ok", "ok"], "{below}");
@@ -132,8 +162,12 @@ fn what_is_no_question_is_denied_in_words_and_the_connection_goes_on() {
     asker.ask("/mqtt/acl", r#"["alice"]"#).no("no JSON object");
     asker.ask("/mqtt/acl", r#"{"acc":1,"clientid":"c","username":"alice"}"#).no("no topic");
     asker.ask("/mqtt/acl", r#"{"acc":1,"clientid":"c","topic":"x"}"#).no("names nobody");
-    asker.ask("/mqtt/acl", r#"{"acc":1,"clientid":"c","topic":"x","username":""}"#).no("names nobody");
-    asker.ask("/mqtt/user", r#"{"clientid":"c","password":"","username":"alice"}"#).no("no password");
+    asker
+        .ask("/mqtt/acl", r#"{"acc":1,"clientid":"c","topic":"x","username":""}"#)
+        .no("names nobody");
+    asker
+        .ask("/mqtt/user", r#"{"clientid":"c","password":"","username":"alice"}"#)
+        .no("no password");
     asker.ask("/mqtt/user", "").no("names nobody");
     asker.login("ali\0ce", &house.token(&user("ali\0ce", &[], 600)), "c").no("NUL");
     let long = "a".repeat(2000);
@@ -165,6 +199,11 @@ fn only_those_who_know_the_secret_are_answered_when_there_is_one() {
     asker.ask("/mqtt/acl", &body).no("HOOKS_SECRET");
     asker.ask("/mqtt/acl?secret=another-secret-of-it", &body).no("HOOKS_SECRET");
     asker.ask(&format!("/mqtt/acl?secret={secret}"), &body).yes();
-    asker.send(json_request("POST", "/acl", &format!("X-Hooks-Secret: {secret}\r\n"), &body).as_bytes()).yes();
+    asker
+        .send(
+            json_request("POST", "/acl", &format!("X-Hooks-Secret: {secret}\r\n"), &body)
+                .as_bytes(),
+        )
+        .yes();
     assert!(!house.daemon.log().contains(secret), "the secret is in the log");
 }

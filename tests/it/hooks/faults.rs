@@ -1,4 +1,5 @@
-//! When Postgres does not answer, who is not known in memory is denied with an alarm, never with a 5xx, and soon.
+//! When Postgres does not answer, who is not known in memory is denied with an alarm, never with a
+//! 5xx, and soon.
 
 use std::time::Instant;
 
@@ -17,20 +18,29 @@ fn without_postgres_what_is_known_is_answered_and_the_rest_is_denied_with_an_ala
     house.register("acme", "pump-1", Some("t0ken-of-pump-1"));
     let mut asker = house.asker();
     asker.login("alice", &house.token(&user("alice", &["viewers"], 600)), "cid1").yes();
-    wait::until("the device is warm", || asker.acl_once("acme/device/pump-1", "c", 2, EVENT).status == 200);
+    wait::until("the device is warm", || {
+        asker.acl_once("acme/device/pump-1", "c", 2, EVENT).status == 200
+    });
     server.stop();
     asker.acl_once("acme/device/pump-1", "c", 2, EVENT).yes();
-    let faults = ["sluice_access_decisions_total{hook=\"acl\",result=\"fault\"}", "sluice_access_faults_total"];
+    let faults = [
+        "sluice_access_decisions_total{hook=\"acl\",result=\"fault\"}",
+        "sluice_access_faults_total",
+    ];
     let before = faults.map(|fault| house.daemon.metric(fault));
     asker.acl_once("acme/device/pump-2", "c", 2, EVENT).no("a fault here");
     for (fault, before) in faults.into_iter().zip(before) {
         assert!((house.daemon.metric(fault) - before - 1.0).abs() < f64::EPSILON, "{fault}");
     }
-    // A token is believed without Postgres, but whether its names are somebody else's can be told only of who is known.
+    // A token is believed without Postgres, but whether its names are somebody else's can be told
+    // only of who is known.
     asker.login("alice", &house.token(&user("alice", &["viewers"], 600)), "cid1").yes();
     let carol = house.token(&user("carol", &["viewers"], 600));
     asker
-        .ask_once("/mqtt/user", &format!(r#"{{"clientid":"c","password":"{carol}","username":"carol"}}"#))
+        .ask_once(
+            "/mqtt/user",
+            &format!(r#"{{"clientid":"c","password":"{carol}","username":"carol"}}"#),
+        )
         .no("a fault here");
     asker.acl_once("alice", "cid1", 1, "plant/x/readings").yes();
     asker.acl_once("bob", "cid1", 1, "plant/x/readings").no("a fault here");
@@ -38,7 +48,9 @@ fn without_postgres_what_is_known_is_answered_and_the_rest_is_denied_with_an_ala
     asker.ask_once("/mqtt/user", login).no("a fault here");
     server.start();
     database.wait_until("SELECT count(*) FROM access_sessions WHERE username = 'alice'", "1");
-    wait::until("Postgres is asked again", || asker.acl_once("bob", "cid1", 1, "x").body.contains("no login"));
+    wait::until("Postgres is asked again", || {
+        asker.acl_once("bob", "cid1", 1, "x").body.contains("no login")
+    });
 }
 
 #[test]
@@ -57,6 +69,7 @@ fn a_silent_postgres_holds_the_broker_up_once_and_not_at_each_question() {
     }
     let all = begun.elapsed();
     server.resume();
-    // The first waited for its second; the others found the way closed. On a slow machine all of it takes longer.
+    // The first waited for its second; the others found the way closed. On a slow machine all of it
+    // takes longer.
     assert!(all < first + CLOSED_WAY, "{first:?}, then {all:?}");
 }

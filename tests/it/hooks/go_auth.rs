@@ -1,8 +1,10 @@
-//! mosquitto-go-auth 3.0.0 as far as its decisions go: configured by the shipped example, it asks the same questions in the
-//! same order, and merges the answers of several backends in the same way.
+//! mosquitto-go-auth 3.0.0 as far as its decisions go: configured by the shipped example, it asks
+//! the same questions in the same order, and merges the answers of several backends in the same
+//! way.
 //!
-//! Ported from its `backends/backends.go`, `files/files.go`, `topics/topics.go`, `http.go` and `jwt_remote.go`. An option of
-//! the example that it does not know fails the test. Passwords are compared as they are, without a hash.
+//! Ported from its `backends/backends.go`, `files/files.go`, `topics/topics.go`, `http.go` and
+//! `jwt_remote.go`. An option of the example that it does not know fails the test. Passwords are
+//! compared as they are, without a hash.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,7 +14,8 @@ use serde_json::{Map, Value};
 
 use super::house::{Asker, House, form_request, json_request};
 
-const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/compose/mosquitto/go-auth.conf.example");
+const EXAMPLE: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/compose/mosquitto/go-auth.conf.example");
 
 /// The access a broker asks for.
 pub const READ: u8 = 1;
@@ -49,7 +52,8 @@ pub struct GoAuth {
     options: BTreeMap<String, String>,
     files: Files,
     asker: Asker,
-    /// Client id and user name of each session: the broker ends the one whose client id comes again.
+    /// Client id and user name of each session: the broker ends the one whose client id comes
+    /// again.
     pub sessions: BTreeMap<String, String>,
 }
 
@@ -80,11 +84,15 @@ struct Asked<'a> {
 // === impl GoAuth ===
 
 impl GoAuth {
-    /// By part `A` or `B` of the example, with the daemon's own login `sluice` and its password, and these other options.
+    /// By part `A` or `B` of the example, with the daemon's own login `sluice` and its password,
+    /// and these other options.
     pub fn load(house: &House<'_>, part: char, changed: &[(&str, &str)]) -> Self {
         let text = fs::read_to_string(EXAMPLE).unwrap();
         let sections: Vec<&str> = text.split("\n# === ").collect();
-        let own = sections.iter().find(|section| section.starts_with(part)).expect("a part of the example");
+        let own = sections
+            .iter()
+            .find(|section| section.starts_with(part))
+            .expect("a part of the example");
         let active = |line: &str| Some(line.strip_prefix("auth_opt_")?.to_owned());
         // Of the part that is commented out each option stands at the start of a line.
         let in_comment = |line: &str| Some(line.strip_prefix("#auth_opt_")?.to_owned());
@@ -93,30 +101,38 @@ impl GoAuth {
         let mut options: BTreeMap<String, String> = BTreeMap::new();
         for line in lines {
             let (name, value) = line.split_once(' ').expect("a name and a value");
-            assert!(KNOWN.contains(&name) || PLACES.contains(&name), "the port does not know {name}");
+            assert!(
+                KNOWN.contains(&name) || PLACES.contains(&name),
+                "the port does not know {name}"
+            );
             options.insert(name.to_owned(), value.to_owned());
         }
         assert_eq!(options["cache"], "false");
-        options.extend(changed.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        options
+            .extend(changed.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let files = Files::of_comment(sections[1]);
         Self { options, files, asker: house.asker(), sessions: BTreeMap::new() }
     }
 
-    /// A CONNECT on a listener with passwords; whether it is let in. Then a session with that client id ends.
+    /// A CONNECT on a listener with passwords; whether it is let in. Then a session with that
+    /// client id ends.
     pub fn connect(&mut self, username: &str, password: &str, client_id: &str) -> bool {
-        // The broker makes no difference between an empty text and none, and the plugin refuses none.
+        // The broker makes no difference between an empty text and none, and the plugin refuses
+        // none.
         if username.is_empty() || password.is_empty() {
             return false;
         }
         let asked = Asked { username, password, client_id, topic: "", acc: 0 };
-        let is_in = self.checkers(Check::User).iter().any(|backend| self.ask(backend, Check::User, asked));
+        let is_in =
+            self.checkers(Check::User).iter().any(|backend| self.ask(backend, Check::User, asked));
         if is_in {
             self.sessions.insert(client_id.to_owned(), username.to_owned());
         }
         is_in
     }
 
-    /// A CONNECT on a listener with certificates: the common name is the user name, and the plugin is not asked.
+    /// A CONNECT on a listener with certificates: the common name is the user name, and the plugin
+    /// is not asked.
     pub fn connect_by_certificate(&mut self, common_name: &str, client_id: &str) {
         self.sessions.insert(client_id.to_owned(), common_name.to_owned());
     }
@@ -144,14 +160,21 @@ impl GoAuth {
             let only = self.options.get(&format!("{backend}_register"));
             only.is_none_or(|only| only.split(',').any(|word| word.trim() == name))
         };
-        self.options["backends"].split(',').map(str::trim).filter(registered).map(str::to_owned).collect()
+        self.options["backends"]
+            .split(',')
+            .map(str::trim)
+            .filter(registered)
+            .map(str::to_owned)
+            .collect()
     }
 
     fn ask(&mut self, backend: &str, check: Check, asked: Asked<'_>) -> bool {
         match (backend, check) {
-            ("files", Check::User) => {
-                self.files.passwords.get(asked.username).is_some_and(|known| known == asked.password)
-            }
+            ("files", Check::User) => self
+                .files
+                .passwords
+                .get(asked.username)
+                .is_some_and(|known| known == asked.password),
             ("files", Check::Superuser) => false,
             ("files", Check::Acl) => self.files.check(asked),
             ("http" | "jwt", _) => self.ask_remote(backend, check, asked),
@@ -161,7 +184,9 @@ impl GoAuth {
 
     fn ask_remote(&mut self, backend: &str, check: Check, asked: Asked<'_>) -> bool {
         let hook = ["getuser", "superuser", "aclcheck"][check as usize];
-        let Some(path) = self.options.get(&format!("{backend}_{hook}_uri")).cloned() else { return false };
+        let Some(path) = self.options.get(&format!("{backend}_{hook}_uri")).cloned() else {
+            return false;
+        };
         let mut body = Map::new();
         let mut say = |name: &str, value: Value| body.insert(name.to_owned(), value);
         if backend == "http" {
@@ -186,7 +211,8 @@ impl GoAuth {
         let request = if self.options[&format!("{backend}_params_mode")] == "form" {
             form_request(&path, &bearer, &form(&body))
         } else {
-            let body = if body.is_empty() { "null".to_owned() } else { Value::from(body).to_string() };
+            let body =
+                if body.is_empty() { "null".to_owned() } else { Value::from(body).to_string() };
             json_request("POST", &path, &bearer, &body)
         };
         let answer = self.asker.send(request.as_bytes());
@@ -210,12 +236,17 @@ impl Files {
         for line in section.lines().filter_map(|line| line.strip_prefix("#   ")) {
             match line.split(' ').collect::<Vec<_>>()[..] {
                 ["user", name] => name.clone_into(&mut user),
-                ["topic", access, topic] => rules.push((user.clone(), access.to_owned(), topic.to_owned())),
+                ["topic", access, topic] => {
+                    rules.push((user.clone(), access.to_owned(), topic.to_owned()))
+                }
                 _ => panic!("no line of an acl file: {line}"),
             }
         }
         assert!(!rules.is_empty() && rules.iter().all(|(user, ..)| !user.is_empty()), "{rules:?}");
-        Self { passwords: BTreeMap::from([("sluice".into(), "the password of sluice".into())]), rules }
+        Self {
+            passwords: BTreeMap::from([("sluice".into(), "the password of sluice".into())]),
+            rules,
+        }
     }
 
     fn check(&self, asked: Asked<'_>) -> bool {
@@ -238,7 +269,9 @@ fn matches_topic(saved: &str, given: &str) -> bool {
             ([], topic) => topic.is_empty(),
             ([first, ..], []) => *first == "#",
             (["#", rest @ ..], _) => rest.is_empty(),
-            ([first, route @ ..], [level, topic @ ..]) => (*first == "+" || first == level) && levels(route, topic),
+            ([first, route @ ..], [level, topic @ ..]) => {
+                (*first == "+" || first == level) && levels(route, topic)
+            }
         }
     }
     let split = |text| -> Vec<&str> { str::split(text, '/').collect() };

@@ -1,4 +1,5 @@
-//! Guests at the door: by a credential of the public endpoint, under their own client ids, to their own topics.
+//! Guests at the door: by a credential of the public endpoint, under their own client ids, to their
+//! own topics.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -23,7 +24,9 @@ fn a_guest_has_its_corner_and_nothing_else() {
     asker.ask("/mqtt/superuser", &format!(r#"{{"username":"{name}"}}"#)).no("no superuser");
     asker.acl(name, client_id, 4, "public/#").yes();
     asker.acl(name, client_id, 2, "public/news").yes();
-    for (acc, topic) in [(4, "#"), (4, "plant/x/readings"), (2, "plant/x/readings"), (4, "$share/g/public/#")] {
+    for (acc, topic) in
+        [(4, "#"), (4, "plant/x/readings"), (2, "plant/x/readings"), (4, "$share/g/public/#")]
+    {
         asker.acl(name, client_id, acc, topic).no("guest");
     }
     asker.acl(name, "public-other", 4, "public/#").no("no login");
@@ -48,5 +51,6 @@ fn credential(port: u16) -> Value {
         .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
-    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap_or_else(|error| panic!("{error}: {answer}"))
+    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1)
+        .unwrap_or_else(|error| panic!("{error}: {answer}"))
 }

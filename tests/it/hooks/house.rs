@@ -1,4 +1,5 @@
-//! A daemon whose hooks answer, an issuer of tokens it trusts, and one who asks on a connection that stays open.
+//! A daemon whose hooks answer, an issuer of tokens it trusts, and one who asks on a connection
+//! that stays open.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -117,7 +118,9 @@ impl<'a> House<'a> {
         // When it begins to hear of changes it forgets what it knew.
         self.daemon.wait_metric("sluice_db_listening", 1.0);
         let token = self.token(&user("probe", &[], 600));
-        wait::until("the keys are read", || self.asker().login("probe", &token, "probe").status == 200);
+        wait::until("the keys are read", || {
+            self.asker().login("probe", &token, "probe").status == 200
+        });
     }
 
     fn wait_listening(&self) {
@@ -148,19 +151,23 @@ impl<'a> House<'a> {
         claims["iss"] = ISSUER.into();
         claims["iat"] = now().into();
         let header = json!({ "alg": "EdDSA", "kid": "k1", "typ": "JWT" });
-        let signed = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
+        let signed =
+            [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
         let signature = URL_SAFE_NO_PAD.encode(self.key.sign(signed.as_bytes()));
         format!("{signed}.{signature}")
     }
 
-    /// Registers a device with this token; the daemon has heard of it, so that what it then knows stays.
+    /// Registers a device with this token; the daemon has heard of it, so that what it then knows
+    /// stays.
     pub fn register(&self, tenant: &str, device: &str, token: Option<&str>) {
-        let hash = token.map_or("NULL".to_owned(), |token| format!("encode(sha256('{token}'), 'hex')"));
+        let hash =
+            token.map_or("NULL".to_owned(), |token| format!("encode(sha256('{token}'), 'hex')"));
         self.database.query(&format!(
             "INSERT INTO tenants (tenant_id, name) VALUES ('{tenant}', '{tenant}') ON CONFLICT DO NOTHING;
              INSERT INTO devices (tenant_id, device_id, provision_token_hash) VALUES ('{tenant}', '{device}', {hash})"
         ));
-        // News come in the order in which they were told: when what follows the registration is forgotten, that was heard.
+        // News come in the order in which they were told: when what follows the registration is
+        // forgotten, that was heard.
         let (mut asker, marker) = (self.asker(), format!("nobody/device/{tenant}.{device}"));
         let mut is_known = || {
             let misses = self.daemon.metric("sluice_auth_cache_misses");
@@ -181,17 +188,26 @@ impl Asker {
         self.stream.get_mut().write_all(request).unwrap();
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
-            assert_ne!(self.stream.read_line(&mut head).unwrap(), 0, "the connection was closed after {head:?}");
+            assert_ne!(
+                self.stream.read_line(&mut head).unwrap(),
+                0,
+                "the connection was closed after {head:?}"
+            );
         }
         let head = head.to_lowercase();
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
+        let length =
+            head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
         let mut body = vec![0; length.parse().unwrap()];
         self.stream.read_exact(&mut body).unwrap();
-        Answer { status: head[9..12].parse().unwrap(), body: String::from_utf8(body).unwrap(), head }
+        Answer {
+            status: head[9..12].parse().unwrap(),
+            body: String::from_utf8(body).unwrap(),
+            head,
+        }
     }
 
-    /// Asks with a body in JSON, byte for byte as the plugin's http backend does. On a slow machine Postgres may be too late
-    /// for one answer, which is a fault; then it asks again.
+    /// Asks with a body in JSON, byte for byte as the plugin's http backend does. On a slow machine
+    /// Postgres may be too late for one answer, which is a fault; then it asks again.
     pub fn ask(&mut self, path: &str, body: &str) -> Answer {
         wait::for_ok("there is an answer", || match self.ask_once(path, body) {
             answer if answer.body.contains("a fault here") => Err(answer.body),
@@ -207,7 +223,8 @@ impl Asker {
     pub fn login(&mut self, username: &str, password: &str, client_id: &str) -> Answer {
         self.ask(
             "/mqtt/user",
-            &json!({ "clientid": client_id, "password": password, "username": username }).to_string(),
+            &json!({ "clientid": client_id, "password": password, "username": username })
+                .to_string(),
         )
     }
 
@@ -241,7 +258,8 @@ impl Answer {
 /// The key set of an issuer with this one key.
 fn key_set(id: &str, key: &Ed25519KeyPair) -> String {
     let x = URL_SAFE_NO_PAD.encode(key.public_key().as_ref());
-    json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "kid": id, "x": x }] }).to_string()
+    json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "kid": id, "x": x }] })
+        .to_string()
 }
 
 fn acl_body(username: &str, client_id: &str, acc: u8, topic: &str) -> String {

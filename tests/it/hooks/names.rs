@@ -1,5 +1,5 @@
-//! Names and client ids that mean something at the broker: nobody gets them by a token, a guest's credential or a certificate.
-//! The plugin is a port of mosquitto-go-auth with the shipped example.
+//! Names and client ids that mean something at the broker: nobody gets them by a token, a guest's
+//! credential or a certificate. The plugin is a port of mosquitto-go-auth with the shipped example.
 
 use std::process::Command;
 
@@ -15,7 +15,8 @@ use crate::support::wait;
 /// What only Sluice may read.
 const EVERYTHING: &str = "tenant/+/device/+/#";
 const OF_A_DEVICE: &str = "tenant/acme/device/pump-1/telemetry";
-const OWN: [(&str, &str); 2] = [("MQTT_USERNAME", "sluice"), ("MQTT_PASSWORD", "the password of sluice")];
+const OWN: [(&str, &str); 2] =
+    [("MQTT_USERNAME", "sluice"), ("MQTT_PASSWORD", "the password of sluice")];
 
 fn house<'a>(database: &'a Database<'a>, settings: &[(&str, &str)]) -> House<'a> {
     House::start(database, &[&OWN, settings].concat())
@@ -23,8 +24,11 @@ fn house<'a>(database: &'a Database<'a>, settings: &[(&str, &str)]) -> House<'a>
 
 /// Reads nothing of the devices', whatever it is called.
 fn reads_nothing(plugin: &mut GoAuth, client_id: &str) {
-    for (acc, topic) in [(SUBSCRIBE, EVERYTHING), (SUBSCRIBE, "$share/group/tenant/+/device/+/#"), (READ, OF_A_DEVICE)]
-    {
+    for (acc, topic) in [
+        (SUBSCRIBE, EVERYTHING),
+        (SUBSCRIBE, "$share/group/tenant/+/device/+/#"),
+        (READ, OF_A_DEVICE),
+    ] {
         assert!(!plugin.may(client_id, acc, topic), "{client_id}: {topic}");
     }
     assert!(!plugin.may(client_id, WRITE, OF_A_DEVICE), "{client_id}");
@@ -58,13 +62,24 @@ fn a_token_without_any_right_does_not_become_sluice_in_any_mode_of_the_plugin() 
         ("http_aclcheck_uri", "/text/mqtt/acl"),
         ("http_response_mode", "text"),
     ];
-    let forms = [("http_params_mode", "form"), ("jwt_params_mode", "form"), ("http_response_mode", "json")];
+    let forms =
+        [("http_params_mode", "form"), ("jwt_params_mode", "form"), ("http_response_mode", "json")];
     let superuser = [("http_superuser_uri", "/mqtt/superuser")];
-    let modes = [('A', &[][..]), ('A', &text), ('A', &forms), ('A', &superuser), ('B', &[]), ('B', &forms)];
+    let modes =
+        [('A', &[][..]), ('A', &text), ('A', &forms), ('A', &superuser), ('B', &[]), ('B', &forms)];
     for (part, changed) in modes {
         let mut plugin = GoAuth::load(&house, part, changed);
         let token = house.token(&user("mallory", &[], 600));
-        for name in ["sluice", "Sluice", "sluice ", "sluice-b", "alice", "mallory ", "Mallory", "sluice/group"] {
+        for name in [
+            "sluice",
+            "Sluice",
+            "sluice ",
+            "sluice-b",
+            "alice",
+            "mallory ",
+            "Mallory",
+            "sluice/group",
+        ] {
             assert!(!plugin.connect(name, &token, "c1"), "{part} {changed:?}: {name:?}");
         }
         // As the token itself it is let in, and has what the policy gives: nothing.
@@ -81,7 +96,9 @@ fn a_token_that_says_a_reserved_name_is_refused_under_it() {
     let house = house(&database, &[("HOOKS_RESERVED_NAMES", "bridge, Grafana")]);
     let mut asker = house.asker();
     let guest = format!("guest-{}", "0123456789abcdef".repeat(2));
-    for name in ["sluice", "SLUICE", "sluice ", "slüice", "bridge", "grafana", &guest, "guest-relations"] {
+    for name in
+        ["sluice", "SLUICE", "sluice ", "slüice", "bridge", "grafana", &guest, "guest-relations"]
+    {
         let token = house.token(&user(name, &[], 600));
         let answer = asker.login(name, &token, "public-c");
         assert_eq!(answer.status, 403, "{name}: {answer:?}");
@@ -95,9 +112,11 @@ fn a_token_that_says_a_reserved_name_is_refused_under_it() {
     let service = house.token(&json!({ "sub": "s", "client_id": "sluice", "exp": now() + 600 }));
     asker.login("sluice", &service, "c").no("reserved");
     // A name that people choose for themselves is none the token proves.
-    let chosen = house.token(&json!({ "sub": "u-1", "preferred_username": "sluice", "exp": now() + 600 }));
+    let chosen =
+        house.token(&json!({ "sub": "u-1", "preferred_username": "sluice", "exp": now() + 600 }));
     asker.login("sluice", &chosen, "c").no("not what the token says");
-    let chosen = house.token(&json!({ "sub": "u-1", "preferred_username": "alice", "exp": now() + 600 }));
+    let chosen =
+        house.token(&json!({ "sub": "u-1", "preferred_username": "alice", "exp": now() + 600 }));
     asker.login("alice", &chosen, "c").no("not what the token says");
     asker.login("u-1", &chosen, "c").yes();
     // A name that is reserved is reserved as a client id too.
@@ -108,11 +127,27 @@ fn a_token_that_says_a_reserved_name_is_refused_under_it() {
 #[test]
 fn the_common_name_of_sluices_own_certificate_is_reserved_and_one_that_cannot_be_read_is_said() {
     let (database, dir) = (database(), Scratch::new("own-certificate"));
-    let [certificate, key] = ["own.crt", "own.key"].map(|name| dir.path().join(name).to_str().unwrap().to_owned());
-    let openssl =
-        ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=gate", "-out", &certificate, "-keyout", &key];
+    let [certificate, key] =
+        ["own.crt", "own.key"].map(|name| dir.path().join(name).to_str().unwrap().to_owned());
+    let openssl = [
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-subj",
+        "/CN=gate",
+        "-out",
+        &certificate,
+        "-keyout",
+        &key,
+    ];
     run_to_end(Command::new("openssl").args(openssl));
-    let tls = [("MQTT_TLS", "1"), ("MQTT_CLIENT_CERT", certificate.as_str()), ("MQTT_CLIENT_KEY", key.as_str())];
+    let tls = [
+        ("MQTT_TLS", "1"),
+        ("MQTT_CLIENT_CERT", certificate.as_str()),
+        ("MQTT_CLIENT_KEY", key.as_str()),
+    ];
     let house = House::start(&database, &tls);
     let mut asker = house.asker();
     asker.login("gate", &house.token(&user("gate", &[], 600)), "c").no("reserved");
@@ -120,7 +155,9 @@ fn the_common_name_of_sluices_own_certificate_is_reserved_and_one_that_cannot_be
     house.daemon.kill9();
     std::fs::write(&certificate, "no certificate").unwrap();
     house.daemon.start_again();
-    wait::until("it says so", || house.daemon.log().contains("the common name in MQTT_CLIENT_CERT cannot be read"));
+    wait::until("it says so", || {
+        house.daemon.log().contains("the common name in MQTT_CLIENT_CERT cannot be read")
+    });
 }
 
 #[test]
@@ -147,7 +184,8 @@ fn a_name_beside_a_bearer_token_is_its_own_and_decides_nothing() {
     let mut ask = |path: &str, subject: &str, name: &str, client_id: &str| {
         let token = house.token(&user(subject, &["admins"], 600));
         let bearer = format!("Authorization: Bearer {token}\r\n");
-        let body = json!({ "username": name, "clientid": client_id, "topic": "x", "acc": 1 }).to_string();
+        let body =
+            json!({ "username": name, "clientid": client_id, "topic": "x", "acc": 1 }).to_string();
         asker.send(json_request("POST", path, &bearer, &body).as_bytes())
     };
     for path in ["/mqtt/user", "/mqtt/superuser", "/mqtt/acl"] {
@@ -159,8 +197,11 @@ fn a_name_beside_a_bearer_token_is_its_own_and_decides_nothing() {
         ask(path, "root", "", "c").yes();
     }
     // Also where the token itself says the name of a guest or of a device.
-    for (name, client_id) in [(guest.as_str(), "sluice"), (device, device), (guest.as_str(), device), ("", "sluice")] {
-        ask("/mqtt/user", if name.is_empty() { "root" } else { name }, name, client_id).no("client id");
+    for (name, client_id) in
+        [(guest.as_str(), "sluice"), (device, device), (guest.as_str(), device), ("", "sluice")]
+    {
+        ask("/mqtt/user", if name.is_empty() { "root" } else { name }, name, client_id)
+            .no("client id");
     }
     ask("/mqtt/acl", "root", "root", "sluice").no("client id");
 }
@@ -182,7 +223,10 @@ fn nobody_takes_the_client_id_of_another_replica_also_of_one_that_is_away() {
         for client_id in ["one", "other", "one-2", "one-b"] {
             assert!(!plugin.connect(&token, "any", client_id), "{part}: {client_id}");
             assert!(!plugin.connect("mallory", &token, client_id), "{part}: {client_id}");
-            assert!(!plugin.connect("acme/device/pump-1", "t0ken-of-pump-1", client_id), "{part}: {client_id}");
+            assert!(
+                !plugin.connect("acme/device/pump-1", "t0ken-of-pump-1", client_id),
+                "{part}: {client_id}"
+            );
         }
         assert_eq!(plugin.sessions["other"], "sluice", "{part}: its session was not taken over");
         assert!(plugin.connect(&token, "any", "three"), "{part}");
@@ -213,7 +257,9 @@ fn while_the_members_of_a_share_group_cannot_be_read_nobody_new_is_let_in() {
     let mut asker = wait::for_some("the hooks answer", || house.try_asker());
     let token = house.token(&user("alice", &["viewers"], 600));
     let login = json!({ "username": token, "password": "any", "clientid": "other" }).to_string();
-    wait::until("the keys are read", || asker.acl_once(&token, "c", 1, "plant/x/readings").status == 200);
+    wait::until("the keys are read", || {
+        asker.acl_once(&token, "c", 1, "plant/x/readings").status == 200
+    });
     asker.ask_once("/mqtt/user", &login).no("have not been read yet");
     database.query("ALTER TABLE away RENAME TO broker_sessions");
     wait::until("they are read", || asker.ask_once("/mqtt/user", &login).status == 200);
@@ -245,7 +291,9 @@ fn when_the_issuer_withdraws_its_key_nothing_it_signed_is_taken_from_then_on() {
     asker.login("bob", bob, "c").yes();
     database.wait_until("SELECT count(*) FROM access_sessions WHERE username = 'bob'", "1");
     house.withdraw_key();
-    wait::until("the new keys are read", || asker.acl(carol, "c", 1, "plant/x/readings").status == 403);
+    wait::until("the new keys are read", || {
+        asker.acl(carol, "c", 1, "plant/x/readings").status == 403
+    });
     // Verified a moment ago, at each question and at a login.
     asker.acl(alice, "c", 1, "plant/x/readings").no("no key of the name");
     asker.login(alice, "any", "c").no("no key of the name");

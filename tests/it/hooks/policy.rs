@@ -17,7 +17,9 @@ fn a_changed_policy_holds_and_a_wrong_one_does_not() {
 
     house.settings.dir().write("rules.json", RULES.replace("plant/+/readings", "plant/#/readings"));
     house.daemon.signal("HUP");
-    wait::until("the fault is told", || house.daemon.metric("sluice_access_policy_current").abs() < f64::EPSILON);
+    wait::until("the fault is told", || {
+        house.daemon.metric("sluice_access_policy_current").abs() < f64::EPSILON
+    });
     assert!(is_allowed("plant/x/other"), "the old policy goes on");
     assert!(house.daemon.log().contains("rules[2].topics[0]"), "{}", house.daemon.log());
 
@@ -32,7 +34,10 @@ fn a_daemon_does_not_start_with_a_wrong_policy() {
     let database = database();
     let house = House::start(&database, &[]);
     house.daemon.terminate();
-    house.settings.dir().write("rules.json", r#"{ "rules": [{ "topics": ["a"], "actions": ["fly"] }] }"#);
+    house
+        .settings
+        .dir()
+        .write("rules.json", r#"{ "rules": [{ "topics": ["a"], "actions": ["fly"] }] }"#);
     house.daemon.start_again();
     assert_eq!(house.daemon.wait(), 78);
     assert!(house.daemon.log().contains("rules[0].actions"), "{}", house.daemon.log());

@@ -1,4 +1,5 @@
-//! Logins by a token as password: remembered for the questions that follow, to the end of the proof and not longer.
+//! Logins by a token as password: remembered for the questions that follow, to the end of the proof
+//! and not longer.
 
 use super::house::{House, database, now, user};
 use crate::support::wait;
@@ -63,7 +64,8 @@ fn a_later_login_takes_the_place_of_an_earlier_one() {
     let house = House::start(&database, &[]);
     let mut asker = house.asker();
     asker.login("root", &house.token(&user("root", &["admins"], 600)), "cid1").yes();
-    // A superuser by a password's token is one at each topic, for the broker asks without the client id.
+    // A superuser by a password's token is one at each topic, for the broker asks without the
+    // client id.
     asker.ask("/mqtt/superuser", r#"{"username":"root"}"#).no("each topic");
     asker.acl("root", "cid1", 2, "plant/secret/x").yes();
     // The broker would end the device's session.

@@ -1,4 +1,5 @@
-//! A change of the registry by plain SQL acts on every running replica within a second, however warm its cache is.
+//! A change of the registry by plain SQL acts on every running replica within a second, however
+//! warm its cache is.
 
 use std::time::{Duration, Instant};
 
@@ -31,7 +32,9 @@ impl<'a> Bench<'a> {
              issuer, not_before, not_after) VALUES (gen_random_uuid(), '{TENANT}', '{CERTIFIED}', repeat('a', 64), '1', \
              '{TENANT}/device/{CERTIFIED}', 'test', now() - interval '1 day', now() + interval '1 day')"
         ));
-        let settings = |name| settings(broker, database).set("MQTT_CLIENT_ID", name).set("CERT_AUTH_ENABLED", "1");
+        let settings = |name| {
+            settings(broker, database).set("MQTT_CLIENT_ID", name).set("CERT_AUTH_ENABLED", "1")
+        };
         let replicas = ["one", "other"].map(|name| settings(name).start());
         for replica in &replicas {
             replica.wait_ready();
@@ -99,10 +102,12 @@ fn believed(replica: &Daemon) -> u64 {
 
 /// What is changed, the reason it gives, and how it is undone.
 fn changes() -> [[String; 3]; 3] {
-    let update =
-        |table: &str, value: &str| format!("UPDATE {table} SET status = '{value}' WHERE tenant_id = '{TENANT}'");
-    let change =
-        |table: &str, value: &str, reason: &str| [update(table, value), reason.to_owned(), update(table, "ACTIVE")];
+    let update = |table: &str, value: &str| {
+        format!("UPDATE {table} SET status = '{value}' WHERE tenant_id = '{TENANT}'")
+    };
+    let change = |table: &str, value: &str, reason: &str| {
+        [update(table, value), reason.to_owned(), update(table, "ACTIVE")]
+    };
     [
         change("devices", "REVOKED", "DEVICE_REVOKED"),
         change("tenants", "SUSPENDED", "TENANT_SUSPENDED"),
@@ -111,7 +116,8 @@ fn changes() -> [[String; 3]; 3] {
     ]
 }
 
-/// Ends what the replicas listen on. A connection that has heard nothing for a second was last asked whether it still answers.
+/// Ends what the replicas listen on. A connection that has heard nothing for a second was last
+/// asked whether it still answers.
 const DEAFEN: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
     WHERE datname = current_database() AND (query ILIKE 'LISTEN %' OR query = 'SELECT 1') AND application_name = 'sluice'";
 
@@ -143,5 +149,8 @@ fn a_change_that_was_not_heard_because_listening_was_cut_acts_once_it_is_taken_u
         bench.wait_believed();
     }
     let log = bench.replicas.each_ref().map(Daemon::log);
-    assert!(log.iter().all(|log| log.contains("changes of the registry are not heard of")), "the cut was noticed");
+    assert!(
+        log.iter().all(|log| log.contains("changes of the registry are not heard of")),
+        "the cut was noticed"
+    );
 }

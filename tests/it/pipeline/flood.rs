@@ -1,4 +1,5 @@
-//! A flood from one bad device: the good ones are stored, the disk is not filled, and everything is counted.
+//! A flood from one bad device: the good ones are stored, the disk is not filled, and everything is
+//! counted.
 
 use rumqttc::v5::mqttbytes::QoS;
 
@@ -13,7 +14,8 @@ const FLOOD: u64 = 10_000;
 /// `QUARANTINE_MAX_PER_MINUTE`.
 const BUDGET: u64 = 100;
 
-/// A minute may end during the flood, so the budget may be used twice; and past it the powers of two are kept.
+/// A minute may end during the flood, so the budget may be used twice; and past it the powers of
+/// two are kept.
 const KEPT: u64 = 2 * (BUDGET + FLOOD.ilog2() as u64 + 3);
 
 #[test]
@@ -21,9 +23,12 @@ fn a_flood_from_one_device_is_counted_and_thinned_and_the_others_are_stored() {
     let broker = Mosquitto::start(MosquittoOptions::default());
     let database = Postgres::shared().database();
     register(&database, &["wrong-token"]);
-    database.query("UPDATE devices SET provision_token_hash = repeat('0', 64) WHERE device_id = 'wrong-token'");
+    database.query(
+        "UPDATE devices SET provision_token_hash = repeat('0', 64) WHERE device_id = 'wrong-token'",
+    );
     // The good ones hold certificates; the bad one has only a token, and a wrong one.
-    let settings = settings(&broker, &database).set("CERT_AUTH_ENABLED", "1").set("REQUIRE_TOKEN", "1");
+    let settings =
+        settings(&broker, &database).set("CERT_AUTH_ENABLED", "1").set("REQUIRE_TOKEN", "1");
     let daemon = settings.set("QUARANTINE_MAX_PER_MINUTE", &BUDGET.to_string()).start();
     daemon.wait_ready();
     let good = ["timed-1", "timed-2", "plain-1"];
@@ -38,7 +43,8 @@ fn a_flood_from_one_device_is_counted_and_thinned_and_the_others_are_stored() {
     }
     let load = Load::start(&broker, &database, &good);
     let port = broker.port();
-    let floods = [QoS::AtLeastOnce, QoS::AtMostOnce].map(|qos| std::thread::spawn(move || flood(port, qos)));
+    let floods =
+        [QoS::AtLeastOnce, QoS::AtMostOnce].map(|qos| std::thread::spawn(move || flood(port, qos)));
     load.grant(400);
     wait_rows(&database, 1_200);
     for flood in floods {
@@ -50,7 +56,10 @@ fn a_flood_from_one_device_is_counted_and_thinned_and_the_others_are_stored() {
     let kept: u64 = database.value("SELECT count(*) FROM quarantine_events").parse().unwrap();
     println!("{kept} of {} refused messages are kept", 2 * FLOOD);
     assert!((BUDGET..=KEPT).contains(&kept), "{kept} rows, at most {KEPT}");
-    assert_eq!(database.value("SELECT sum(cnt) FROM quarantine_counters_minute"), (2 * FLOOD).to_string());
+    assert_eq!(
+        database.value("SELECT sum(cnt) FROM quarantine_counters_minute"),
+        (2 * FLOOD).to_string()
+    );
     assert_eq!(counted(&daemon, refused), 2 * FLOOD);
     assert_eq!(counted(&daemon, "sluice_quarantine_sampled_out_total"), 2 * FLOOD - kept);
     let good_ones = "sluice_messages_total{result=\"stored\"}";
@@ -64,13 +73,16 @@ fn a_flood_that_only_the_database_refuses_is_thinned_as_well() {
     let broker = Mosquitto::start(MosquittoOptions::default());
     let database = Postgres::shared().database();
     register(&database, &["liar", "timed-1"]);
-    let daemon = settings(&broker, &database).set("QUARANTINE_MAX_PER_MINUTE", &BUDGET.to_string()).start();
+    let daemon =
+        settings(&broker, &database).set("QUARANTINE_MAX_PER_MINUTE", &BUDGET.to_string()).start();
     daemon.wait_ready();
     let load = Load::start(&broker, &database, &["timed-1"]);
     let port = broker.port();
     // A believed device acknowledges commands nobody gave it: only the table of commands tells.
     let made_up = |number: u64| {
-        let payload = format!("{{\"command_id\":\"00000000-0000-4000-8000-{number:012}\",\"status\":\"done\"}}");
+        let payload = format!(
+            "{{\"command_id\":\"00000000-0000-4000-8000-{number:012}\",\"status\":\"done\"}}"
+        );
         Message::new("tenant/acme/device/liar/commands/ack", payload).qos(QoS::AtLeastOnce)
     };
     let flood = std::thread::spawn(move || {
@@ -89,7 +101,10 @@ fn a_flood_that_only_the_database_refuses_is_thinned_as_well() {
     let kept: u64 = database.value("SELECT count(*) FROM quarantine_events").parse().unwrap();
     println!("{kept} of {FLOOD} messages that the database refused are kept");
     assert!((BUDGET..=KEPT).contains(&kept), "{kept} rows, at most {KEPT}");
-    assert_eq!(database.value("SELECT sum(cnt) FROM quarantine_counters_minute"), FLOOD.to_string());
+    assert_eq!(
+        database.value("SELECT sum(cnt) FROM quarantine_counters_minute"),
+        FLOOD.to_string()
+    );
     assert_eq!(counted(&daemon, "sluice_quarantine_sampled_out_total"), FLOOD - kept);
     database.query("TRUNCATE quarantine_events");
     assert_each_once(&database, &accepted);
@@ -99,7 +114,8 @@ fn flood(port: u16, qos: QoS) {
     let mut device = Device::connect(port, &format!("flood-{qos:?}"));
     for start in (0..FLOOD).step_by(500) {
         let message = |number: u64| {
-            let payload = format!("{{\"seq\":{number},\"provision_token\":\"guessed\",\"metrics\":{{}}}}");
+            let payload =
+                format!("{{\"seq\":{number},\"provision_token\":\"guessed\",\"metrics\":{{}}}}");
             Message::new("tenant/acme/device/wrong-token/telemetry", payload).qos(qos)
         };
         let messages: Vec<Message> = (start..start + 500).map(message).collect();

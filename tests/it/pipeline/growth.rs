@@ -17,12 +17,15 @@ fn while_postgres_is_busy_a_full_batch_grows_to_twice_its_size() {
     load.grant(1);
     database.wait_until(LOCKED_OUT_SESSIONS, "1");
     let published = load.grant(200);
-    wait::until("they are received", || counted(&daemon, "sluice_messages_received_total") >= published);
+    wait::until("they are received", || {
+        counted(&daemon, "sluice_messages_received_total") >= published
+    });
     drop(lock);
     let accepted = load.finish();
     settle(&broker, &database, &[&daemon]);
     assert_each_once(&database, &accepted);
-    let of_at_most = |rows: &str| counted(&daemon, &format!("sluice_batch_rows_bucket{{le=\"{rows}\"}}"));
+    let of_at_most =
+        |rows: &str| counted(&daemon, &format!("sluice_batch_rows_bucket{{le=\"{rows}\"}}"));
     let batches = counted(&daemon, "sluice_batch_rows_count");
     assert!(of_at_most("10") < batches, "some of {batches} have grown");
     assert_eq!(of_at_most("20"), batches, "none has more than twice ten");

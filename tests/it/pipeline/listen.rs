@@ -1,4 +1,5 @@
-//! Changes of the registry are heard, whoever makes them, and nothing that was missed is believed afterwards.
+//! Changes of the registry are heard, whoever makes them, and nothing that was missed is believed
+//! afterwards.
 
 use std::time::Duration;
 
@@ -32,17 +33,28 @@ impl Listener {
     fn start(database: &Database<'_>) -> Self {
         let (sender, changes) = mpsc::channel(100);
         let pool = PgPoolOptions::new().connect_lazy(&database.url()).unwrap();
-        let (metrics, readiness, stop) = (Metrics::new().unwrap(), Readiness::default(), CancellationToken::new());
+        let (metrics, readiness, stop) =
+            (Metrics::new().unwrap(), Readiness::default(), CancellationToken::new());
         let mut tasks = Tasks::default();
         tasks.spawn(
             "listen",
-            follow(pool, sender, ChangeSignal::default(), metrics.store.clone(), readiness.clone(), stop.clone()),
+            follow(
+                pool,
+                sender,
+                ChangeSignal::default(),
+                metrics.store.clone(),
+                readiness.clone(),
+                stop.clone(),
+            ),
         );
         Self { tasks, stop, changes, metrics, readiness }
     }
 
     async fn next(&mut self) -> RegistryChange {
-        tokio::time::timeout(PATIENCE, self.changes.recv()).await.expect("a change in time").expect("it listens")
+        tokio::time::timeout(PATIENCE, self.changes.recv())
+            .await
+            .expect("a change in time")
+            .expect("it listens")
     }
 
     /// Takes changes until this one has come.
@@ -61,7 +73,8 @@ fn device(name: &str) -> RegistryChange {
 }
 
 fn register(database: &Database<'_>, device: &str) {
-    database.query(&format!("INSERT INTO devices (tenant_id, device_id) VALUES ('acme', '{device}')"));
+    database
+        .query(&format!("INSERT INTO devices (tenant_id, device_id) VALUES ('acme', '{device}')"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,7 +82,11 @@ async fn every_replica_hears_of_every_change_by_plain_sql() {
     let database = Postgres::shared().database();
     let mut replicas = [Listener::start(&database), Listener::start(&database)];
     for replica in &mut replicas {
-        assert_eq!(replica.next().await, RegistryChange::Everything, "what changed before it listened is not known");
+        assert_eq!(
+            replica.next().await,
+            RegistryChange::Everything,
+            "what changed before it listened is not known"
+        );
     }
     database.query("INSERT INTO tenants (tenant_id, name) VALUES ('acme', 'Acme')");
     register(&database, "pump");
@@ -82,8 +99,14 @@ async fn every_replica_hears_of_every_change_by_plain_sql() {
     database.query("DELETE FROM devices; TRUNCATE device_certificates");
     let acme = RegistryChange::Tenant("acme".parse().unwrap());
     for mut replica in replicas {
-        let expected =
-            [acme.clone(), device("pump"), device("pump"), device("pump"), device("pump"), RegistryChange::Everything];
+        let expected = [
+            acme.clone(),
+            device("pump"),
+            device("pump"),
+            device("pump"),
+            device("pump"),
+            RegistryChange::Everything,
+        ];
         for change in expected {
             assert_eq!(replica.next().await, change);
         }
@@ -119,7 +142,12 @@ async fn a_server_that_froze_is_noticed_in_time_and_followed_again_later() {
     assert_eq!(replica.next().await, RegistryChange::Everything);
     server.pause();
     wait::within(SILENT_POSTGRES_NOTICED, "readiness says so", || {
-        replica.readiness.troubles().get("listen").map(drop).ok_or_else(|| "it says nothing".to_owned())
+        replica
+            .readiness
+            .troubles()
+            .get("listen")
+            .map(drop)
+            .ok_or_else(|| "it says nothing".to_owned())
     });
     assert_eq!(replica.metrics.store.listening.get(), 0);
     server.resume();

@@ -16,8 +16,10 @@ use crate::support::database::Database;
 use crate::support::postgres::Postgres;
 use crate::support::wait;
 
-const KEEP_ALL: Retention = Retention { telemetry_days: None, quarantine_days: None, confirmed: false };
-const KEEP_TEN: Retention = Retention { telemetry_days: Some(10), quarantine_days: Some(10), confirmed: false };
+const KEEP_ALL: Retention =
+    Retention { telemetry_days: None, quarantine_days: None, confirmed: false };
+const KEEP_TEN: Retention =
+    Retention { telemetry_days: Some(10), quarantine_days: Some(10), confirmed: false };
 const CONFIRMED: Retention = Retention { confirmed: true, ..KEEP_TEN };
 
 /// Noon of the day that most of these tests play on.
@@ -69,9 +71,14 @@ async fn partitions_stand_ready_from_yesterday_to_three_days_ahead() {
     let pool = pool(&database).await;
     let report = maintained(&pool, KEEP_ALL, noon()).await;
     let days = ["20261120", "20261121", "20261122", "20261123", "20261124"];
-    let expected = ["telemetry", "quarantine_events"].map(|table| days.map(|day| format!("{table}_{day}"))).concat();
+    let expected = ["telemetry", "quarantine_events"]
+        .map(|table| days.map(|day| format!("{table}_{day}")))
+        .concat();
     assert_eq!(report, PartitionReport { made: expected, ahead: 3, ..PartitionReport::default() });
-    assert_eq!(maintained(&pool, KEEP_ALL, noon()).await, PartitionReport { ahead: 3, ..PartitionReport::default() });
+    assert_eq!(
+        maintained(&pool, KEEP_ALL, noon()).await,
+        PartitionReport { ahead: 3, ..PartitionReport::default() }
+    );
     let next_day = maintained(&pool, KEEP_ALL, noon().plus_seconds(86_400)).await;
     assert_eq!(next_day.made, ["telemetry_20261125", "quarantine_events_20261125"]);
 }
@@ -79,14 +86,19 @@ async fn partitions_stand_ready_from_yesterday_to_three_days_ahead() {
 #[tokio::test]
 async fn rows_that_came_before_their_partition_are_moved_into_it_and_stay_unique() {
     let database = bare();
-    for time in ["2026-11-21T00:00:00Z", "2026-11-21T23:59:59.999999Z", "2026-11-22T00:00:00Z", "2026-11-01T00:00:00Z"]
-    {
+    for time in [
+        "2026-11-21T00:00:00Z",
+        "2026-11-21T23:59:59.999999Z",
+        "2026-11-22T00:00:00Z",
+        "2026-11-01T00:00:00Z",
+    ] {
         database.query(&reading(time, "early"));
     }
     let pool = pool(&database).await;
     assert_eq!(maintained(&pool, KEEP_ALL, noon()).await.moved, 3);
     let homes = "SELECT tableoid::regclass::text, count(*) FROM telemetry GROUP BY 1 ORDER BY 1";
-    let expected = [["telemetry_20261121", "2"], ["telemetry_20261122", "1"], ["telemetry_late", "1"]];
+    let expected =
+        [["telemetry_20261121", "2"], ["telemetry_20261122", "1"], ["telemetry_late", "1"]];
     assert_eq!(database.query(homes), expected);
     let twice = database.try_query(&reading("2026-11-22T00:00:00Z", "early")).unwrap_err();
     assert!(twice.to_string().contains("duplicate key"), "{twice}");
@@ -99,7 +111,12 @@ async fn what_is_older_than_the_retention_goes_and_the_rest_stays() {
     maintained(&pool, KEEP_ALL, noon()).await;
     database
         .query("CREATE TABLE telemetry_kept PARTITION OF telemetry FOR VALUES FROM ('2020-01-01') TO ('2020-01-02')");
-    for time in ["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z", "2026-11-21T10:00:00Z", "2020-01-01T10:00:00Z"] {
+    for time in [
+        "2026-11-19T10:00:00Z",
+        "2026-11-20T10:00:00Z",
+        "2026-11-21T10:00:00Z",
+        "2020-01-01T10:00:00Z",
+    ] {
         database.query(&reading(time, "pump"));
     }
     database.query(
@@ -110,7 +127,11 @@ async fn what_is_older_than_the_retention_goes_and_the_rest_stays() {
     assert_eq!(report.dropped, ["telemetry_20261120", "quarantine_events_20261120"]);
     assert_eq!(report.expired, 2, "one late reading and one counter");
     let left = "SELECT time::date FROM telemetry ORDER BY 1";
-    assert_eq!(database.query(left), [["2020-01-01"], ["2026-11-21"]], "a partition of another name is left alone");
+    assert_eq!(
+        database.query(left),
+        [["2020-01-01"], ["2026-11-21"]],
+        "a partition of another name is left alone"
+    );
     assert_eq!(database.value("SELECT count(*) FROM quarantine_counters_minute"), "1");
 }
 
@@ -137,11 +158,13 @@ async fn rows_written_while_their_partition_is_made_are_neither_refused_nor_lost
     let pool = pool(&database).await;
     let write = async |writer: u32| {
         for number in 0..200 {
-            let row = reading(&format!("2026-11-21T10:00:00.{number:03}Z"), &format!("pump-{writer}"));
+            let row =
+                reading(&format!("2026-11-21T10:00:00.{number:03}Z"), &format!("pump-{writer}"));
             sqlx::query(sqlx::AssertSqlSafe(row)).execute(&pool).await.unwrap();
         }
     };
-    let (report, (), (), ()) = tokio::join!(maintained(&pool, KEEP_ALL, noon()), write(1), write(2), write(3));
+    let (report, (), (), ()) =
+        tokio::join!(maintained(&pool, KEEP_ALL, noon()), write(1), write(2), write(3));
     assert_eq!(report.made.len(), 10);
     assert_eq!(database.value("SELECT count(*) FROM ONLY telemetry_late"), "0");
     assert_eq!(database.value("SELECT count(*) FROM telemetry_20261121"), "600");
@@ -167,9 +190,17 @@ async fn the_daemon_is_unready_while_todays_partition_cannot_be_made() {
     let database = bare();
     let pool = pool(&database).await;
     let start = || {
-        let (metrics, readiness, stop) = (Metrics::new().unwrap(), Readiness::default(), CancellationToken::new());
+        let (metrics, readiness, stop) =
+            (Metrics::new().unwrap(), Readiness::default(), CancellationToken::new());
         let mut tasks = Tasks::default();
-        let keeper = keep(pool.clone(), KEEP_ALL, metrics.store.clone(), readiness.clone(), noon, stop.clone());
+        let keeper = keep(
+            pool.clone(),
+            KEEP_ALL,
+            metrics.store.clone(),
+            readiness.clone(),
+            noon,
+            stop.clone(),
+        );
         tasks.spawn("partitions", keeper);
         (tasks, metrics.store, readiness, stop)
     };
@@ -197,10 +228,13 @@ async fn after_a_round(pool: &PgPool, database: &Database<'_>) {
     for day in ["2026-11-20", "2026-11-21", "2026-11-22"] {
         database.query(&reading(&format!("{day}T10:00:00Z"), "pump"));
     }
-    database.query("INSERT INTO quarantine_counters_minute VALUES ('2026-11-20Z', 'acme', 'BAD_PAYLOAD', 1)");
+    database.query(
+        "INSERT INTO quarantine_counters_minute VALUES ('2026-11-20Z', 'acme', 'BAD_PAYLOAD', 1)",
+    );
 }
 
-const KEPT: &str = "SELECT count(*) + (SELECT sum(cnt) FROM quarantine_counters_minute) FROM telemetry";
+const KEPT: &str =
+    "SELECT count(*) + (SELECT sum(cnt) FROM quarantine_counters_minute) FROM telemetry";
 
 #[tokio::test]
 async fn nothing_is_deleted_while_the_clocks_differ_whichever_is_wrong() {
@@ -208,7 +242,8 @@ async fn nothing_is_deleted_while_the_clocks_differ_whichever_is_wrong() {
     let pool = pool(&database).await;
     after_a_round(&pool, &database).await;
     let wrong = noon().plus_seconds(days(40));
-    for clocks in [Clocks { own: wrong, database: noon() }, Clocks { own: noon(), database: wrong }] {
+    for clocks in [Clocks { own: wrong, database: noon() }, Clocks { own: noon(), database: wrong }]
+    {
         for retention in [KEEP_TEN, CONFIRMED] {
             let report = maintain(&pool, retention, clocks).await.unwrap();
             assert!(report.held.unwrap().contains("clock"), "confirmed or not");
@@ -220,7 +255,8 @@ async fn nothing_is_deleted_while_the_clocks_differ_whichever_is_wrong() {
 }
 
 #[tokio::test]
-async fn where_both_clocks_are_wrong_a_round_that_would_advance_by_many_days_waits_to_be_confirmed() {
+async fn where_both_clocks_are_wrong_a_round_that_would_advance_by_many_days_waits_to_be_confirmed()
+{
     let database = bare();
     let pool = pool(&database).await;
     after_a_round(&pool, &database).await;
@@ -228,7 +264,10 @@ async fn where_both_clocks_are_wrong_a_round_that_would_advance_by_many_days_wai
     for later in [12, 40, 40, 43, 41] {
         let report = maintained(&pool, KEEP_TEN, noon().plus_seconds(days(later))).await;
         let held = report.held.unwrap();
-        assert!(held.contains("sluice retention --yes") && held.contains(&format!("by {later} days")), "{held}");
+        assert!(
+            held.contains("sluice retention --yes") && held.contains(&format!("by {later} days")),
+            "{held}"
+        );
         assert_eq!((report.dropped.len(), report.expired), (0, 0));
     }
     assert_eq!(database.value(KEPT), "4");
@@ -237,7 +276,11 @@ async fn where_both_clocks_are_wrong_a_round_that_would_advance_by_many_days_wai
     assert_eq!((step.held, step.dropped.len()), (None, 0));
     let confirmed = maintained(&pool, CONFIRMED, noon().plus_seconds(days(12))).await;
     assert!(confirmed.dropped.len() >= 4 && confirmed.expired == 1, "{confirmed:?}");
-    assert_eq!(maintained(&pool, KEEP_TEN, noon().plus_seconds(days(13))).await.held, None, "it goes on from there");
+    assert_eq!(
+        maintained(&pool, KEEP_TEN, noon().plus_seconds(days(13))).await.held,
+        None,
+        "it goes on from there"
+    );
 }
 
 #[tokio::test]

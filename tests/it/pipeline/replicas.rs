@@ -10,7 +10,9 @@ const STORED: &str = "sluice_messages_total{result=\"stored\"}";
 
 /// Two replicas that share the messages.
 fn pair(broker: &Mosquitto, database: &Database<'_>) -> [Daemon; 2] {
-    let settings = |name| settings(broker, database).set("MQTT_CLIENT_ID", name).set("MQTT_SHARE_GROUP", "pair");
+    let settings = |name| {
+        settings(broker, database).set("MQTT_CLIENT_ID", name).set("MQTT_SHARE_GROUP", "pair")
+    };
     let replicas = ["one", "other"].map(|name| settings(name).start());
     replicas.iter().for_each(Daemon::wait_ready);
     replicas
@@ -56,7 +58,10 @@ fn replicas_that_start_at_once_on_an_empty_database_migrate_it_once_and_both_wor
     let broker = Mosquitto::start(MosquittoOptions::default());
     let database = Postgres::shared().empty_database();
     let [one, other] = pair(&broker, &database);
-    assert_eq!(database.value("SELECT count(*) > 0 AND bool_and(success) FROM _sqlx_migrations"), "t");
+    assert_eq!(
+        database.value("SELECT count(*) > 0 AND bool_and(success) FROM _sqlx_migrations"),
+        "t"
+    );
     let load = Load::start(&broker, &database, &["timed-1"]);
     load.grant(100);
     let accepted = load.finish();

@@ -1,5 +1,5 @@
-//! Every rule of what is accepted, good and bad, as the database shows it in the end: one daemon for each set of
-//! settings, many messages, one wait.
+//! Every rule of what is accepted, good and bad, as the database shows it in the end: one daemon
+//! for each set of settings, many messages, one wait.
 
 pub mod acknowledged;
 pub mod bounds;

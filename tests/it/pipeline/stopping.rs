@@ -95,7 +95,8 @@ fn a_second_signal_ends_it_at_once() {
     let broker = Mosquitto::start(MosquittoOptions::default());
     let postgres = Postgres::private();
     let database = postgres.database();
-    let daemon: Daemon = settings(&broker, &database).set("SHUTDOWN_TIMEOUT_SECONDS", "300").start();
+    let daemon: Daemon =
+        settings(&broker, &database).set("SHUTDOWN_TIMEOUT_SECONDS", "300").start();
     daemon.wait_ready();
     let load = Load::start(&broker, &database, &["timed-1"]);
     postgres.pause();
@@ -120,7 +121,8 @@ fn while_the_path_to_postgres_is_dark_with_queries_under_way_it_ends_within_the_
     let broker = Mosquitto::start(MosquittoOptions::default());
     let database = Postgres::shared().database();
     let proxy = Proxy::to(Postgres::shared().port());
-    let settings = with_timeout(settings(&broker, &database)).set("DATABASE_URL", &database.url_through(proxy.port()));
+    let settings = with_timeout(settings(&broker, &database))
+        .set("DATABASE_URL", &database.url_through(proxy.port()));
     let daemon = settings.start();
     daemon.wait_ready();
     for way in [Direction::ToServer, Direction::ToClient] {
@@ -139,11 +141,13 @@ fn while_the_path_to_postgres_is_dark_with_queries_under_way_it_ends_within_the_
 fn a_pipe_where_the_crl_belongs_holds_no_thread_and_no_stop_up() {
     let office = Office::new();
     let crl = office.path("crl.pem");
-    let made = Command::new("/bin/sh").args(["-c", r#"rm -f "$0"; mkfifo "$0""#, &crl]).status().unwrap();
+    let made =
+        Command::new("/bin/sh").args(["-c", r#"rm -f "$0"; mkfifo "$0""#, &crl]).status().unwrap();
     assert!(made.success());
     let start = with_timeout(Settings::empty()).set("DATABASE_URL", &office.database.url());
     let start = start.set("MQTT_HOST", "127.0.0.1").set("MQTT_PORT", &port::free().to_string());
-    let daemon = office.files().iter().fold(start, |all, (name, value)| all.set(name, value)).start();
+    let daemon =
+        office.files().iter().fold(start, |all, (name, value)| all.set(name, value)).start();
     // What is no file is replaced by one.
     wait::until("there is a CRL", || std::fs::metadata(&crl).is_ok_and(|found| found.is_file()));
     let told = Instant::now();

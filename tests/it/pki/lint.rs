@@ -1,6 +1,7 @@
 //! pkilint, which is not ours and knows RFC 5280 better, finds no error in what Sluice signs.
 //!
-//! With one exception, which is shown to be none: it takes every URN for a bad URL, also one that RFC 9562 prints.
+//! With one exception, which is shown to be none: it takes every URN for a bad URL, also one that
+//! RFC 9562 prints.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -35,7 +36,10 @@ fn lint(desk: &Desk, line: &str) -> Output {
 fn findings(desk: &Desk, line: &str) -> Vec<String> {
     let output = lint(desk, line);
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.stderr.is_empty() && output.status.success() == said.trim().is_empty(), "{line}: {output:?}");
+    assert!(
+        output.stderr.is_empty() && output.status.success() == said.trim().is_empty(),
+        "{line}: {output:?}"
+    );
     said.lines().filter(|line| line.starts_with(' ')).map(|line| line.trim().to_owned()).collect()
 }
 
@@ -65,12 +69,21 @@ fn pkilint_finds_nothing_but_the_urn_in_an_authority_its_devices_and_its_broker(
         desk.done(&format!("genpkey -algorithm {algorithm} -out dev.key"));
         desk.done("req -new -key dev.key -subj / -out dev.csr");
         let request = Request::read(&desk.read("dev.csr"), &device()).unwrap();
-        desk.dir.write("dev.crt", sign::sign(&authority, &plan(&authority), &request).unwrap().to_pem());
+        desk.dir.write(
+            "dev.crt",
+            sign::sign(&authority, &plan(&authority), &request).unwrap().to_pem(),
+        );
         is_clean_but_for_its_urn(&desk, &format!("{CERTIFICATE} dev.crt"));
     }
     let names = ["broker.example.org".parse().unwrap(), "192.0.2.7".parse().unwrap()];
-    let (server, _) =
-        broker_certificate::sign_server(&authority, &names, &Serial::random().unwrap(), 825, clock::now()).unwrap();
+    let (server, _) = broker_certificate::sign_server(
+        &authority,
+        &names,
+        &Serial::random().unwrap(),
+        825,
+        clock::now(),
+    )
+    .unwrap();
     desk.dir.write("server.crt", server.to_pem());
     is_clean(&desk, &format!("{CERTIFICATE} server.crt"));
 }

@@ -56,7 +56,8 @@ impl Desk {
 
     /// A new authority of ours; its certificate is `ca.crt`.
     pub fn founded(&self) -> Authority {
-        let (authority, _) = create::found(&"Sluice test CA".parse().unwrap(), 3650, clock::now()).unwrap();
+        let (authority, _) =
+            create::found(&"Sluice test CA".parse().unwrap(), 3650, clock::now()).unwrap();
         self.dir.write("ca.crt", authority.certificate().bundle_pem());
         authority
     }
@@ -71,7 +72,12 @@ impl Desk {
     pub fn issued(&self, authority: &Authority, name: &str) -> Certificate {
         let (certificate, key) = sign::sign_new_key(authority, &plan(authority)).unwrap();
         self.dir.write(&format!("{name}.crt"), certificate.to_pem());
-        files::create(&self.dir.path().join(format!("{name}.key")), key.expose().as_bytes(), files::PRIVATE).unwrap();
+        files::create(
+            &self.dir.path().join(format!("{name}.key")),
+            key.expose().as_bytes(),
+            files::PRIVATE,
+        )
+        .unwrap();
         certificate
     }
 

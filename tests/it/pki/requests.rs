@@ -1,4 +1,5 @@
-//! Requests as devices make them with OpenSSL: RSA of each size, another's name, a name that was cut.
+//! Requests as devices make them with OpenSSL: RSA of each size, another's name, a name that was
+//! cut.
 
 use sluice::pki::authority::sign;
 use sluice::pki::request::csr::{Request, RequestError};
@@ -13,12 +14,16 @@ fn read(desk: &Desk) -> Result<Request, RequestError> {
 #[test]
 fn rsa_is_accepted_from_2048_to_4096_bits() {
     let desk = Desk::new();
-    for (bits, kind) in [(1024, None), (2047, None), (2048, Some(2048)), (4096, Some(4096)), (4104, None)] {
+    for (bits, kind) in
+        [(1024, None), (2047, None), (2048, Some(2048)), (4096, Some(4096)), (4104, None)]
+    {
         desk.done(&format!("genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:{bits} -out dev.key"));
         desk.done(r"req -new -key dev.key -subj /CN=acme\/device\/pump:1 -out dev.csr");
         match (read(&desk), kind) {
             (Ok(request), Some(bits)) => assert_eq!(request.key_kind(), KeyKind::Rsa { bits }),
-            (Err(error), None) => assert!(error.to_string().contains(&format!("{bits} bits")), "{error}"),
+            (Err(error), None) => {
+                assert!(error.to_string().contains(&format!("{bits} bits")), "{error}")
+            }
             (read, _) => panic!("{bits} bits: {read:?}"),
         }
     }
@@ -28,7 +33,10 @@ fn rsa_is_accepted_from_2048_to_4096_bits() {
 fn rsa_with_the_exponent_three_and_curves_that_are_not_ours_are_refused() {
     let desk = Desk::new();
     let keys = [
-        ("genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -pkeyopt rsa_keygen_pubexp:3 -out dev.key", "exponent"),
+        (
+            "genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -pkeyopt rsa_keygen_pubexp:3 -out dev.key",
+            "exponent",
+        ),
         ("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-521 -out dev.key", "not accepted"),
         ("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:secp256k1 -out dev.key", "not accepted"),
         ("genpkey -algorithm ED448 -out dev.key", "not accepted"),
@@ -65,13 +73,16 @@ fn a_name_that_openssl_cut_at_a_slash_is_refused_with_both_names() {
 fn a_signed_request_gets_a_certificate_for_its_own_key() {
     let desk = Desk::new();
     let authority = desk.founded();
-    for algorithm in ["ED25519", "RSA -pkeyopt rsa_keygen_bits:2048", "EC -pkeyopt ec_paramgen_curve:P-384"] {
+    for algorithm in
+        ["ED25519", "RSA -pkeyopt rsa_keygen_bits:2048", "EC -pkeyopt ec_paramgen_curve:P-384"]
+    {
         desk.done(&format!("genpkey -algorithm {algorithm} -out dev.key"));
         desk.done(r"req -new -key dev.key -subj /CN=acme\/device\/pump:1 -out dev.csr");
         let certificate = sign::sign(&authority, &plan(&authority), &read(&desk).unwrap()).unwrap();
         desk.dir.write("dev.crt", certificate.to_pem());
         desk.done("verify -x509_strict -purpose sslclient -CAfile ca.crt dev.crt");
-        let keys = [desk.done("x509 -in dev.crt -noout -pubkey"), desk.done("pkey -in dev.key -pubout")];
+        let keys =
+            [desk.done("x509 -in dev.crt -noout -pubkey"), desk.done("pkey -in dev.key -pubout")];
         assert_eq!(keys[0], keys[1]);
     }
 }

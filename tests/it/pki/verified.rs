@@ -9,7 +9,8 @@ use sluice::pki::serial::Serial;
 
 use super::openssl::{Desk, device};
 
-const VERIFY: &str = "verify -x509_strict -purpose sslclient -crl_check -CAfile ca.crt -CRLfile crl.pem";
+const VERIFY: &str =
+    "verify -x509_strict -purpose sslclient -crl_check -CAfile ca.crt -CRLfile crl.pem";
 
 /// A certificate passes until it stands in the list; the other one passes after that too.
 fn it_is_verified_until_it_is_revoked(desk: &Desk, authority: &Authority) {
@@ -24,7 +25,13 @@ fn it_is_verified_until_it_is_revoked(desk: &Desk, authority: &Authority) {
     assert!(desk.refused(&format!("{VERIFY} doomed.crt")).contains("certificate revoked"));
     desk.done(&format!("{VERIFY} other.crt"));
     let said = desk.done("crl -in crl.pem -noout -verify -CAfile ca.crt -text");
-    for word in ["verify OK", "Version 2", "X509v3 CRL Number", "Authority Key Identifier", "Key Compromise"] {
+    for word in [
+        "verify OK",
+        "Version 2",
+        "X509v3 CRL Number",
+        "Authority Key Identifier",
+        "Key Compromise",
+    ] {
         assert!(said.contains(word), "{word}: {said}");
     }
 }
@@ -47,7 +54,8 @@ fn openssl_verifies_certificates_and_lists_of_a_new_authority() {
     ] {
         assert!(text.contains(word), "{word}: {text}");
     }
-    let keys = [desk.done("x509 -in other.crt -noout -pubkey"), desk.done("pkey -in other.key -pubout")];
+    let keys =
+        [desk.done("x509 -in other.crt -noout -pubkey"), desk.done("pkey -in other.key -pubout")];
     assert_eq!(keys[0], keys[1], "the key that was handed out is the certificate's");
 }
 
@@ -81,9 +89,12 @@ fn a_list_that_openssl_made_is_read_with_its_reasons() {
     );
     desk.dir.write("db", "R\t350101000000Z\t260101000000Z,superseded\t0A1B\tunknown\t/CN=x\nR\t350101000000Z\t260101000000Z\t7F\tunknown\t/CN=y\n");
     desk.dir.write("num", "2a\n");
-    desk.done("ca -config conf -gencrl -keyfile ca.key -cert ca.crt -crldays 7 -crlexts x -out crl.pem");
+    desk.done(
+        "ca -config conf -gencrl -keyfile ca.key -cert ca.crt -crldays 7 -crlexts x -out crl.pem",
+    );
     let list = Crl::read(&desk.read("crl.pem"), authority.certificate()).unwrap();
-    let entries: Vec<_> = list.entries().iter().map(|entry| (entry.serial.to_string(), entry.reason)).collect();
+    let entries: Vec<_> =
+        list.entries().iter().map(|entry| (entry.serial.to_string(), entry.reason)).collect();
     let expected = [("0a1b", RevocationReason::Superseded), ("7f", RevocationReason::Unspecified)];
     assert_eq!(entries, expected.map(|(serial, reason)| (serial.to_owned(), reason)));
     assert_eq!(list.number(), 0x2a);
@@ -96,12 +107,21 @@ fn a_certificate_that_openssl_made_can_be_taken_in_and_one_over_sha1_cannot() {
     desk.done("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out dev.key");
     desk.done(r"req -new -key dev.key -subj /O=Acme/CN=acme\/pump:1 -out dev.csr");
     for (hash, is_good) in [("sha256", true), ("sha1", false)] {
-        desk.done(&format!("x509 -req -in dev.csr -CA ca.crt -CAkey ca.key -set_serial 99 -{hash} -out dev.crt"));
-        let certificate = sluice::pki::certificate::Certificate::from_pem(&desk.read("dev.crt")).unwrap();
+        desk.done(&format!(
+            "x509 -req -in dev.csr -CA ca.crt -CAkey ca.key -set_serial 99 -{hash} -out dev.crt"
+        ));
+        let certificate =
+            sluice::pki::certificate::Certificate::from_pem(&desk.read("dev.crt")).unwrap();
         let judged = import::judge(&certificate, authority.certificate(), clock::now());
         assert_eq!(judged.ok(), is_good.then(device), "{hash}");
-        let fingerprint = desk.done("x509 -in dev.crt -noout -fingerprint -sha256").to_lowercase().replace(':', "");
-        assert!(fingerprint.trim().ends_with(&certificate.fingerprint().to_string()), "{fingerprint}");
+        let fingerprint = desk
+            .done("x509 -in dev.crt -noout -fingerprint -sha256")
+            .to_lowercase()
+            .replace(':', "");
+        assert!(
+            fingerprint.trim().ends_with(&certificate.fingerprint().to_string()),
+            "{fingerprint}"
+        );
         assert_eq!(certificate.serial().to_string(), "63");
     }
 }
@@ -112,7 +132,8 @@ fn the_brokers_certificate_is_good_for_its_names_and_for_no_others() {
     let authority = desk.founded();
     let names = ["broker.example.org".parse().unwrap(), "192.0.2.7".parse().unwrap()];
     let serial = Serial::random().unwrap();
-    let (certificate, _) = broker_certificate::sign_server(&authority, &names, &serial, 825, clock::now()).unwrap();
+    let (certificate, _) =
+        broker_certificate::sign_server(&authority, &names, &serial, 825, clock::now()).unwrap();
     desk.dir.write("server.crt", certificate.to_pem());
     let verify = "verify -x509_strict -purpose sslserver -CAfile ca.crt";
     desk.done(&format!("{verify} -verify_hostname broker.example.org server.crt"));
@@ -126,7 +147,9 @@ fn an_authority_whose_name_cannot_be_written_is_refused_before_it_signs() {
     let desk = Desk::new();
     desk.done("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out ca.key");
     let make = "req -x509 -new -key ca.key -days 30 -addext keyUsage=critical,keyCertSign,cRLSign -out ca.crt -subj";
-    for (subject, is_good) in [("/DC=org/CN=x", true), ("/DC=org/DC=example/CN=x", false), ("/CN=x+OU=y", false)] {
+    for (subject, is_good) in
+        [("/DC=org/CN=x", true), ("/DC=org/DC=example/CN=x", false), ("/CN=x+OU=y", false)]
+    {
         desk.done(&format!("{make} {subject} -multivalue-rdn"));
         let path = |name| desk.dir.path().join(name);
         let opened = Authority::open(&path("ca.crt"), &path("ca.key"), clock::now());

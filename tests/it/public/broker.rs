@@ -1,4 +1,5 @@
-//! The guests' broker of `compose/`, from its own files, beside the devices' broker: who gets in, what goes through.
+//! The guests' broker of `compose/`, from its own files, beside the devices' broker: who gets in,
+//! what goes through.
 
 use std::fs;
 use std::net::TcpStream;
@@ -38,7 +39,11 @@ impl Brokers {
         fs::copy(repository("compose/mosquitto/guests.acl"), devices.path("guests.acl")).unwrap();
         let bridge = devices.path("guests/bridge.conf");
         let lines = fs::read_to_string(&bridge).unwrap();
-        fs::write(&bridge, replaced(&lines, "mosquitto:1883", &format!("127.0.0.1:{}", devices.ports[0]))).unwrap();
+        fs::write(
+            &bridge,
+            replaced(&lines, "mosquitto:1883", &format!("127.0.0.1:{}", devices.ports[0])),
+        )
+        .unwrap();
         let mut brokers = Self { devices, guests: None, websockets, plain };
         brokers.launch_guests();
         brokers
@@ -67,7 +72,9 @@ impl Brokers {
             parting: "KILL",
         }));
         for port in [self.websockets, self.plain] {
-            wait::until("the guests' broker listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+            wait::until("the guests' broker listens", || {
+                TcpStream::connect(("127.0.0.1", port)).is_ok()
+            });
         }
         wait::until("the bridge stands", || bridged() > before);
     }
@@ -75,7 +82,9 @@ impl Brokers {
     /// `mosquitto_pub` or `mosquitto_sub` as a guest with this client id.
     fn as_guest(&self, program_name: &str, client_id: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(program(program_name));
-        command.args(["-V", "mqttv5", "-p", &self.plain.to_string(), "-i", client_id]).args(arguments);
+        command
+            .args(["-V", "mqttv5", "-p", &self.plain.to_string(), "-i", client_id])
+            .args(arguments);
         command.stdin(Stdio::null());
         command
     }
@@ -89,9 +98,14 @@ impl Brokers {
     /// Says something at the devices' broker, as a service that may broadcast.
     pub fn broadcast(&self, topic: &str, text: &str) {
         let bridge = self.devices.read("guests/bridge.conf");
-        let password = bridge.lines().find_map(|line| line.strip_prefix("remote_password ")).unwrap();
+        let password =
+            bridge.lines().find_map(|line| line.strip_prefix("remote_password ")).unwrap();
         let message = ["-i", "service", "-q", "1", "-t", topic, "-m", text];
-        let said = self.devices.by_password("mosquitto_pub", Some(("guests", password)), &message).output().unwrap();
+        let said = self
+            .devices
+            .by_password("mosquitto_pub", Some(("guests", password)), &message)
+            .output()
+            .unwrap();
         assert!(said.status.success(), "{said:?}");
     }
 
@@ -104,9 +118,14 @@ impl Brokers {
 fn configuration(devices: &Stack, websockets: u16, plain: u16) -> String {
     let mut text = fs::read_to_string(repository("compose/mosquitto/guests.conf")).unwrap();
     text = replaced(&text, "\nlistener 9002\n", &format!("\nlistener {websockets} 127.0.0.1\n"));
-    text = replaced(&text, "\nlistener 1884 127.0.0.1\n", &format!("\nlistener {plain} 127.0.0.1\n"));
+    text =
+        replaced(&text, "\nlistener 1884 127.0.0.1\n", &format!("\nlistener {plain} 127.0.0.1\n"));
     text = replaced(&text, "/mosquitto/config/", &devices.text(""));
-    text = replaced(&text, "include_dir /run/secrets", &format!("include_dir {}", devices.text("guests")));
+    text = replaced(
+        &text,
+        "include_dir /run/secrets",
+        &format!("include_dir {}", devices.text("guests")),
+    );
     text = replaced(&text, "\nlog_type notice\n", "\nlog_type notice\nlog_type debug\n");
     if we_are_root() {
         // Else it becomes user mosquitto, who may not read here.
@@ -121,7 +140,8 @@ fn replaced(text: &str, from: &str, to: &str) -> String {
 }
 
 fn program(name: &str) -> PathBuf {
-    find_program(name).unwrap_or_else(|| panic!("{name} is not installed; scripts/test installs it"))
+    find_program(name)
+        .unwrap_or_else(|| panic!("{name} is not installed; scripts/test installs it"))
 }
 
 #[test]
@@ -131,7 +151,9 @@ fn guests_speak_and_hear_under_public_and_only_by_their_own_names() {
     for login in [&[][..], &login] {
         let fine = brokers.said("public-a", login, "public/news");
         assert!(ACCEPTED.iter().any(|code| fine.contains(code)), "{fine}");
-        for topic in ["private/x", "public", "publicx/a", "tenant/acme/device/pump-1/telemetry", "$SYS/x"] {
+        for topic in
+            ["private/x", "public", "publicx/a", "tenant/acme/device/pump-1/telemetry", "$SYS/x"]
+        {
             let said = brokers.said("public-a", login, topic);
             assert!(said.contains(REFUSED), "{topic}: {said}");
         }
@@ -141,7 +163,9 @@ fn guests_speak_and_hear_under_public_and_only_by_their_own_names() {
         }
     }
     // The health check of the container, with this broker's port.
-    let check = brokers.as_guest("mosquitto_sub", "public-health", &["-t", "public/health", "-E", "-W", "30"]).output();
+    let check = brokers
+        .as_guest("mosquitto_sub", "public-health", &["-t", "public/health", "-E", "-W", "30"])
+        .output();
     assert!(check.as_ref().unwrap().status.success(), "{check:?}");
 }
 
@@ -162,5 +186,8 @@ fn a_guest_that_subscribes_to_everything_hears_what_is_public_and_nothing_else()
     ear.wait_done();
     let read = brokers.devices.read("ear");
     let heard: Vec<&str> = read.lines().filter(|line| line.starts_with("heard ")).collect();
-    assert_eq!(heard, ["heard public/news one", "heard public/news from a guest", "heard public/end three"]);
+    assert_eq!(
+        heard,
+        ["heard public/news one", "heard public/news from a guest", "heard public/end three"]
+    );
 }

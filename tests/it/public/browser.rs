@@ -1,4 +1,5 @@
-//! A real browser without a window: Chromium, told what to do over its debugging pipe (JSON, each message ended by NUL).
+//! A real browser without a window: Chromium, told what to do over its debugging pipe (JSON, each
+//! message ended by NUL).
 //!
 //! It opens pages and reads what they show; it knows nothing of what should be there.
 
@@ -35,7 +36,8 @@ const FLAGS: [&str; 12] = [
 /// A browser that does not answer within this is hung, and the test fails.
 const ANSWER_TIME: Duration = Duration::from_mins(1);
 
-/// A running browser; it ends when this is dropped, or when the test process does and the pipe closes.
+/// A running browser; it ends when this is dropped, or when the test process does and the pipe
+/// closes.
 pub struct Browser {
     process: Child,
     ask: ChildStdin,
@@ -54,12 +56,22 @@ impl Browser {
         let dir = Scratch::new("browser");
         let log = dir.path().join("log");
         wait::show_on_failure("chromium", &log);
-        let program = find_program("chromium").expect("chromium is not installed; scripts/test installs it");
+        let program =
+            find_program("chromium").expect("chromium is not installed; scripts/test installs it");
         let mut command = Command::new("/bin/sh");
         command.args(["-c", WIRED, "browser"]).arg(program).args(FLAGS);
-        command.arg(format!("--user-data-dir={}", dir.path().join("profile").display())).arg("about:blank");
-        command.env_clear().env("PATH", search_path()).env("HOME", dir.path()).env("LC_ALL", "C.UTF-8");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(std::fs::File::create(log).unwrap());
+        command
+            .arg(format!("--user-data-dir={}", dir.path().join("profile").display()))
+            .arg("about:blank");
+        command
+            .env_clear()
+            .env("PATH", search_path())
+            .env("HOME", dir.path())
+            .env("LC_ALL", "C.UTF-8");
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(log).unwrap());
         let mut process = command.spawn().unwrap();
         let (ask, answered) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
         let (heard, answers) = sync_channel(16);
@@ -76,7 +88,8 @@ impl Browser {
 
     /// The value of an expression in the page.
     pub fn evaluate(&mut self, page: &Page, expression: &str) -> Value {
-        let asked = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
+        let asked =
+            json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
         let said = self.call(Some(page), "Runtime.evaluate", &asked);
         assert!(said.get("exceptionDetails").is_none(), "{expression}: {said}");
         said["result"]["value"].clone()
@@ -84,9 +97,14 @@ impl Browser {
 
     /// Waits until an expression has this value.
     pub fn wait_until(&mut self, page: &Page, expression: &str, expected: &Value) {
-        wait::for_ok(&format!("the page says {expected} to {expression}"), || match self.evaluate(page, expression) {
-            value if value == *expected => Ok(()),
-            other => Err(format!("it says {other}; {}", self.evaluate(page, "document.body?.innerText"))),
+        wait::for_ok(&format!("the page says {expected} to {expression}"), || {
+            match self.evaluate(page, expression) {
+                value if value == *expected => Ok(()),
+                other => Err(format!(
+                    "it says {other}; {}",
+                    self.evaluate(page, "document.body?.innerText")
+                )),
+            }
         });
     }
 
@@ -99,7 +117,9 @@ impl Browser {
         self.ask.write_all(format!("{message}\0").as_bytes()).unwrap();
         loop {
             let answer = self.answers.recv_timeout(ANSWER_TIME);
-            let answer = answer.unwrap_or_else(|error| panic!("{method}: no answer, {error}{}", wait::log_tails()));
+            let answer = answer.unwrap_or_else(|error| {
+                panic!("{method}: no answer, {error}{}", wait::log_tails())
+            });
             let answer: Value = serde_json::from_slice(&answer).unwrap();
             // Between the answers come events.
             if answer["id"] == self.calls {

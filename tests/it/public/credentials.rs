@@ -32,7 +32,9 @@ impl Open {
             .set("PUBLIC_BIND", &format!("127.0.0.1:{port}"))
             .set("LOG_LEVEL", "trace");
         let daemon = settings.iter().fold(start, |all, (name, value)| all.set(name, value)).start();
-        wait::until("the public listener listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        wait::until("the public listener listens", || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
         Self { daemon, database, port }
     }
 
@@ -52,10 +54,20 @@ fn a_guest_gets_a_credential_for_an_hour_and_only_its_hash_is_kept() {
     let given = answer.ok(201);
     let text = |name: &str| given[name].as_str().unwrap().to_owned();
     assert_eq!(text("username"), text("identity_id"));
-    assert!(text("identity_id").starts_with("guest-") && text("client_id_prefix").starts_with("public-"), "{given}");
-    assert_eq!((&given["topics"], text("websocket_url").as_str()), (&Value::from(vec!["public/#"]), URL));
+    assert!(
+        text("identity_id").starts_with("guest-")
+            && text("client_id_prefix").starts_with("public-"),
+        "{given}"
+    );
+    assert_eq!(
+        (&given["topics"], text("websocket_url").as_str()),
+        (&Value::from(vec!["public/#"]), URL)
+    );
     assert_eq!(given["expires_in"], 3600);
-    assert!(answer.head.contains("cache-control: no-store") && answer.head.contains("access-control-allow-origin: *"));
+    assert!(
+        answer.head.contains("cache-control: no-store")
+            && answer.head.contains("access-control-allow-origin: *")
+    );
     let ask_first = ask(open.port, "OPTIONS", "/public/credentials", "Host: x\r\n", b"");
     assert_eq!(ask_first.status, 204);
     assert!(ask_first.head.contains("access-control-allow-methods: post"), "{}", ask_first.head);
@@ -69,9 +81,13 @@ fn a_guest_gets_a_credential_for_an_hour_and_only_its_hash_is_kept() {
     );
     let hash = open.database.value(&format!("SELECT encode(sha256('{token}'), 'hex')"));
     assert_eq!(open.database.value(&row), format!("{}{hash}true", text("identity_id")));
-    assert!(!open.database.value("SELECT to_jsonb(g)::text FROM guest_credentials g").contains(&token));
+    assert!(
+        !open.database.value("SELECT to_jsonb(g)::text FROM guest_credentials g").contains(&token)
+    );
     assert_ne!(open.post("").ok(201)["token"], given["token"]);
-    assert!((open.daemon.metric("sluice_guest_credentials_issued_total") - 2.0).abs() < f64::EPSILON);
+    assert!(
+        (open.daemon.metric("sluice_guest_credentials_issued_total") - 2.0).abs() < f64::EPSILON
+    );
     open.daemon.terminate();
     assert!(!open.daemon.log().contains(&token), "the token is in the log");
 }
@@ -93,13 +109,24 @@ fn the_public_reaches_the_page_and_nothing_of_the_api() {
     }
     // All it shows comes from here.
     let body = String::from_utf8(page.body).unwrap();
-    assert!(!body.contains("http") && !body.contains("<script>") && !body.contains("<style"), "{body}");
+    assert!(
+        !body.contains("http") && !body.contains("<script>") && !body.contains("<style"),
+        "{body}"
+    );
     for (path, kind) in [("/public/page.js", "text/javascript"), ("/public/page.css", "text/css")] {
         let answer = open.get(path);
         assert_eq!(answer.status, 200);
         assert!(answer.head.contains(kind), "{}", answer.head);
     }
-    for path in ["/", "/api/v1/tenants", "/api/v1/openapi.json", "/metrics", "/readyz", "/public/", "/public/../etc"] {
+    for path in [
+        "/",
+        "/api/v1/tenants",
+        "/api/v1/openapi.json",
+        "/metrics",
+        "/readyz",
+        "/public/",
+        "/public/../etc",
+    ] {
         open.get(path).problem(404, "no-such-path");
     }
     open.get("/public/credentials").problem(405, "method-not-allowed");
@@ -116,7 +143,10 @@ fn an_address_that_asks_too_often_waits_and_a_stranger_cannot_borrow_another() {
     refused.problem(429, "too-many-requests");
     let wait = refused.head.lines().find_map(|line| line.strip_prefix("retry-after: ")).unwrap();
     assert!((1..=30).contains(&wait.parse::<u32>().unwrap()), "{wait}");
-    assert!((open.daemon.metric("sluice_guest_credentials_rate_limited_total") - 1.0).abs() < f64::EPSILON);
+    assert!(
+        (open.daemon.metric("sluice_guest_credentials_rate_limited_total") - 1.0).abs()
+            < f64::EPSILON
+    );
     assert_eq!(open.database.value("SELECT count(*) FROM guest_credentials"), "2");
 }
 
@@ -131,7 +161,8 @@ fn behind_a_trusted_proxy_each_address_has_its_own_rate_and_all_together_have_a_
     open.post("X-Forwarded-For: 192.0.2.1\r\n").ok(201);
     open.post("X-Forwarded-For: 192.0.2.1\r\n").problem(429, "too-many-requests");
     // What the client wrote itself, to the left of what the proxy added, changes nothing.
-    open.post("X-Forwarded-For: 198.51.100.7, 192.0.2.1, 10.1.1.1\r\n").problem(429, "too-many-requests");
+    open.post("X-Forwarded-For: 198.51.100.7, 192.0.2.1, 10.1.1.1\r\n")
+        .problem(429, "too-many-requests");
     open.post("X-Forwarded-For: 192.0.2.2\r\n").ok(201);
     let full = open.post("X-Forwarded-For: 192.0.2.3\r\n");
     full.problem(503, "unavailable");
@@ -142,7 +173,9 @@ fn behind_a_trusted_proxy_each_address_has_its_own_rate_and_all_together_have_a_
 #[test]
 fn without_an_address_nothing_is_public_and_what_has_ended_is_deleted_all_the_same() {
     let (database, api) = (Postgres::shared().database(), port::free());
-    let settings = Settings::empty().set("DATABASE_URL", &database.url()).set("HTTP_BIND", &format!("127.0.0.1:{api}"));
+    let settings = Settings::empty()
+        .set("DATABASE_URL", &database.url())
+        .set("HTTP_BIND", &format!("127.0.0.1:{api}"));
     database
         .query("INSERT INTO guest_credentials VALUES (gen_random_uuid(), sha256('x'), now() - interval '2 h', now())");
     let _daemon = settings.start();
@@ -151,8 +184,16 @@ fn without_an_address_nothing_is_public_and_what_has_ended_is_deleted_all_the_sa
         ask(api, method, path, "Host: localhost\r\n", b"").problem(404, "no-such-path");
     }
     database.wait_until("SELECT count(*) FROM guest_credentials", "0");
-    let shown =
-        settings.set("PUBLIC_BIND", &format!("127.0.0.1:{api}")).command(&["config", "check"]).output().unwrap();
+    let shown = settings
+        .set("PUBLIC_BIND", &format!("127.0.0.1:{api}"))
+        .command(&["config", "check"])
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&shown.stderr).into_owned();
-    assert!(shown.status.code() == Some(78) && said.contains("PUBLIC_BIND") && said.contains("HTTP_BIND"), "{said}");
+    assert!(
+        shown.status.code() == Some(78)
+            && said.contains("PUBLIC_BIND")
+            && said.contains("HTTP_BIND"),
+        "{said}"
+    );
 }

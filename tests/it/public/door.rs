@@ -1,4 +1,5 @@
-//! The check of a credential, as two replicas make it: what one issued the other knows, and time ends it.
+//! The check of a credential, as two replicas make it: what one issued the other knows, and time
+//! ends it.
 
 use std::sync::OnceLock;
 
@@ -38,7 +39,11 @@ fn open(look: &Look<'_>) -> Database {
     Database::open(&config, Metrics::new().unwrap().store).unwrap()
 }
 
-async fn check(guests: &Guests, given: &Credential, now: Timestamp) -> Result<Option<Timestamp>, GuestRefusal> {
+async fn check(
+    guests: &Guests,
+    given: &Credential,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, GuestRefusal> {
     let subject = guests.verify(&given.id.to_string(), &given.token, FINE, now).await?;
     assert_eq!((&subject.kind, &*subject.id), (&SubjectKind::Guest, given.id.to_string().as_str()));
     Ok(subject.expires_at)
@@ -53,20 +58,32 @@ async fn what_one_replica_issued_another_knows_and_an_hour_ends_it_for_both() {
     let look = Postgres::shared().database();
     SECONDS.get_or_init(|| real_seconds(&look));
     let (pool, other_pool) = (open(&look), open(&look));
-    let (one, other) = (Guests::new(pool.clone(), 100, clock), Guests::new(other_pool.clone(), 100, clock));
+    let (one, other) =
+        (Guests::new(pool.clone(), 100, clock), Guests::new(other_pool.clone(), 100, clock));
     let begun = clock();
     let given = one.issue().await.unwrap();
     assert_eq!(given.expires_at, begun.plus_seconds(HOUR));
     for replica in [&one, &other] {
-        assert_eq!(check(replica, &given, begun.plus_seconds(HOUR - 1)).await, Ok(Some(given.expires_at)));
-        assert_eq!(check(replica, &given, begun.plus_seconds(HOUR)).await, Err(GuestRefusal::Expired));
+        assert_eq!(
+            check(replica, &given, begun.plus_seconds(HOUR - 1)).await,
+            Ok(Some(given.expires_at))
+        );
+        assert_eq!(
+            check(replica, &given, begun.plus_seconds(HOUR)).await,
+            Err(GuestRefusal::Expired)
+        );
     }
-    let ask = async |user: &str, token: &str, client: &str| one.verify(user, token, client, begun).await.unwrap_err();
+    let ask = async |user: &str, token: &str, client: &str| {
+        one.verify(user, token, client, begun).await.unwrap_err()
+    };
     let id = given.id.to_string();
     let second = one.issue().await.unwrap();
     assert_eq!(ask(&id, &second.token, FINE).await, GuestRefusal::WrongToken);
     assert_eq!(ask(&id, "", FINE).await, GuestRefusal::WrongToken);
-    assert_eq!(ask("guest-00000000000040008000000000000000", &given.token, FINE).await, GuestRefusal::Unknown);
+    assert_eq!(
+        ask("guest-00000000000040008000000000000000", &given.token, FINE).await,
+        GuestRefusal::Unknown
+    );
     assert_eq!(ask("acme/device/pump-1", &given.token, FINE).await, GuestRefusal::NoGuest);
     for client in ["sluice", "", "public", "public-a/device/b"] {
         assert_eq!(ask(&id, &given.token, client).await, GuestRefusal::ClientId, "{client}");
@@ -87,13 +104,19 @@ async fn what_has_ended_is_purged_and_what_was_deleted_is_refused_within_a_minut
     SECONDS.get_or_init(|| real_seconds(&look));
     let database = open(&look);
     let guests = Guests::new(database.clone(), 3, clock);
-    let (ended, deleted, good) =
-        (guests.issue().await.unwrap(), guests.issue().await.unwrap(), guests.issue().await.unwrap());
+    let (ended, deleted, good) = (
+        guests.issue().await.unwrap(),
+        guests.issue().await.unwrap(),
+        guests.issue().await.unwrap(),
+    );
     let Err(full) = guests.issue().await else { panic!("a fourth") };
     assert_eq!(full, GuestIssueError::Full(3));
     assert!(full.to_string().contains("PUBLIC_MAX_GUESTS"), "{full}");
 
-    let aged = format!("SET expires_at = now() - interval '1 second' WHERE guest_id = '{}'", ended.id.uuid());
+    let aged = format!(
+        "SET expires_at = now() - interval '1 second' WHERE guest_id = '{}'",
+        ended.id.uuid()
+    );
     look.query(&format!("UPDATE guest_credentials {aged}"));
     look.query(&format!("DELETE FROM guest_credentials WHERE guest_id = '{}'", deleted.id.uuid()));
     let (now, later) = (clock(), clock().plus_seconds(60));

@@ -1,4 +1,5 @@
-//! The page in a real browser: it gets its credential, hears what is broadcast, and shows it as text.
+//! The page in a real browser: it gets its credential, hears what is broadcast, and shows it as
+//! text.
 
 use serde_json::{Value, json};
 
@@ -12,9 +13,11 @@ const SHOWN: &str = "[...document.querySelectorAll('#messages li')]\
     .map((item) => [item.querySelector('code').textContent, item.querySelector('pre').textContent])";
 
 /// What would be run, if it were taken for markup.
-const MARKUP: &str = "<img src=x onerror=\"document.title='run'\"><script>document.title='run'</script> \u{2603}";
+const MARKUP: &str =
+    "<img src=x onerror=\"document.title='run'\"><script>document.title='run'</script> \u{2603}";
 
-/// The broker's answer to a guest that comes as somebody else, or asks for something else, as the page words it.
+/// The broker's answer to a guest that comes as somebody else, or asks for something else, as the
+/// page words it.
 fn refusal(client_id: &str, filter: &str) -> String {
     format!(
         "ask().then((given) => listen(given.websocket_url, {{ ...given, client_id_prefix: '{client_id}' }}, '{filter}', \
@@ -29,7 +32,8 @@ fn three_pages_hear_one_publisher_and_show_what_it_says_as_text() {
     let open = Open::with(&[("PUBLIC_WEBSOCKET_URL", &websockets)]);
     let address = format!("http://127.0.0.1:{}/public", open.port);
     let mut browser = Browser::start();
-    let pages = ["", "#public/news", "#public/%2B"].map(|topic| browser.open(&format!("{address}{topic}")));
+    let pages =
+        ["", "#public/news", "#public/%2B"].map(|topic| browser.open(&format!("{address}{topic}")));
     for page in &pages {
         browser.wait_until(page, STATE, &json!("subscribed"));
     }
@@ -42,7 +46,13 @@ fn three_pages_hear_one_publisher_and_show_what_it_says_as_text() {
     for page in &pages {
         browser.wait_until(page, SHOWN, &expected);
         assert_ne!(browser.evaluate(page, "document.title"), "run");
-        assert_eq!(browser.evaluate(page, "document.querySelectorAll('#messages img, #messages script').length"), 0);
+        assert_eq!(
+            browser.evaluate(
+                page,
+                "document.querySelectorAll('#messages img, #messages script').length"
+            ),
+            0
+        );
     }
 
     for client_id in ["sluice", "acme/device/pump-1", "Public-"] {
@@ -60,7 +70,8 @@ fn three_pages_hear_one_publisher_and_show_what_it_says_as_text() {
     assert_eq!(issued(), "6", "three for the pages, three for those who came as somebody else");
     let elsewhere = browser.open(&format!("{address}#private/news"));
     browser.wait_until(&elsewhere, STATE, &json!("refused"));
-    // The page's own policy: it may speak to nobody else, and runs nothing that was written into it.
+    // The page's own policy: it may speak to nobody else, and runs nothing that was written into
+    // it.
     let blocked = "fetch('http://127.0.0.1:9/').then(() => 'sent', () => 'blocked')";
     assert_eq!(browser.evaluate(&pages[0], blocked), "blocked");
     assert_eq!(browser.evaluate(&pages[0], "document.scripts.length"), Value::from(1));

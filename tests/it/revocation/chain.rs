@@ -1,5 +1,5 @@
-//! Each promise about revocation: within seconds, on new connections, on live sessions, on messages that wait; on every
-//! replica; and whatever becomes of the CRL file.
+//! Each promise about revocation: within seconds, on new connections, on live sessions, on messages
+//! that wait; on every replica; and whatever becomes of the CRL file.
 
 use std::fs;
 
@@ -37,11 +37,17 @@ fn a_revoked_device_is_out_within_seconds_whichever_replica_publishes_and_no_oth
     site.wait_proven("pump-1", REVOCATION);
     assert!(!site.stack.lets_in("pump-1"), "a new connection is refused");
     assert!(row.elapsed() < REVOCATION, "{:?}", row.elapsed());
-    assert_eq!((site.takeovers("pump-1"), site.takeovers("pump-2")), (1, 0), "one live session was ended");
+    assert_eq!(
+        (site.takeovers("pump-1"), site.takeovers("pump-2")),
+        (1, 0),
+        "one live session was ended"
+    );
     let in_order = "SELECT noticed_at <= published_at AND published_at <= reloaded_at AND reloaded_at <= ended_at \
         AND ended_at <= proven_at AND failure IS NULL FROM certificate_revocations";
     assert_eq!(site.database.value(in_order), "t");
-    wait::until("it is counted once", || replicas.iter().map(|one| one.metric(SECONDS)).sum::<f64>() > 0.0);
+    wait::until("it is counted once", || {
+        replicas.iter().map(|one| one.metric(SECONDS)).sum::<f64>() > 0.0
+    });
     assert!(replicas.iter().map(|one| one.metric(SECONDS)).sum::<f64>() < 1.5);
 
     let [one, other] = &replicas;
@@ -66,15 +72,24 @@ fn what_waits_at_the_broker_is_quarantined_when_its_device_was_revoked_while_nob
     let topic = "tenant/acme/device/pump-1/telemetry";
     for number in 1..=4 {
         let message = format!(r#"{{"seq":{number},"metrics":{{"t":1}}}}"#);
-        let mut publish =
-            site.stack.over_tls("mosquitto_pub", Some("pump-1"), &["-q", "1", "-t", topic, "-m", &message]);
+        let mut publish = site.stack.over_tls(
+            "mosquitto_pub",
+            Some("pump-1"),
+            &["-q", "1", "-t", topic, "-m", &message],
+        );
         assert!(publish.output().unwrap().status.success());
     }
     site.revoke("pump-1");
     replicas.iter().for_each(Daemon::start_again);
-    let of_topic =
-        |table: &str| format!("SELECT count(*) FROM {table} WHERE device_id = 'pump-1' AND msg_type = 'telemetry'");
-    site.database.wait_until(&(of_topic("quarantine_events") + " AND reason = 'TOKEN_NOT_SET_IN_REGISTRY'"), "4");
+    let of_topic = |table: &str| {
+        format!(
+            "SELECT count(*) FROM {table} WHERE device_id = 'pump-1' AND msg_type = 'telemetry'"
+        )
+    };
+    site.database.wait_until(
+        &(of_topic("quarantine_events") + " AND reason = 'TOKEN_NOT_SET_IN_REGISTRY'"),
+        "4",
+    );
     assert_eq!(site.database.value(&of_topic("telemetry")), "0");
     site.wait_proven("pump-1", REVOCATION_AFTER_REPAIR);
     assert!(!site.stack.lets_in("pump-1") && site.stack.lets_in("pump-2"));
@@ -103,8 +118,13 @@ fn the_crl_file_is_mended_whatever_happens_to_it_and_nobody_gets_in_or_stays_out
     ];
     for (number, (why, damage)) in damages.iter().enumerate() {
         damage();
-        wait::until("the daemon notices", || daemon.log().matches("the CRL file is not right").count() == number + 1);
-        assert!(daemon.log().lines().rfind(|line| line.contains("is not right")).unwrap().contains(why), "{why}");
+        wait::until("the daemon notices", || {
+            daemon.log().matches("the CRL file is not right").count() == number + 1
+        });
+        assert!(
+            daemon.log().lines().rfind(|line| line.contains("is not right")).unwrap().contains(why),
+            "{why}"
+        );
         assert!(!site.stack.lets_in("pump-1") && site.stack.lets_in("pump-2"), "{why}");
         let shown = wait::for_some("the file is good again", || {
             let output = settings.command(&["crl", "show", "--output", "json"]).output().unwrap();
@@ -114,7 +134,8 @@ fn the_crl_file_is_mended_whatever_happens_to_it_and_nobody_gets_in_or_stays_out
         assert!(shown["file"].as_str().unwrap().starts_with("good: number "), "{shown}");
         assert!(!site.stack.lets_in("pump-1") && site.stack.lets_in("pump-2"), "{why}");
     }
-    let number = |text: &str| serde_json::from_str::<Value>(text).unwrap()["crl_number"].as_i64().unwrap();
+    let number =
+        |text: &str| serde_json::from_str::<Value>(text).unwrap()["crl_number"].as_i64().unwrap();
     let before = number(&settings.run(&["crl", "show", "--output", "json"]));
     let asked = settings.run(&["crl", "publish", "--output", "json"]);
     assert!(number(&asked) > before && asked.contains("the daemon"), "{asked}");
@@ -148,7 +169,8 @@ fn whoever_got_in_while_the_crl_was_damaged_is_put_out_once_it_is_mended() {
     wait::until("the broker lets in whom it must not", || site.stack.lets_in("pump-1"));
     let greetings = |site: &Site| site.stack.log().matches("New client connected").count();
     let (before, ended) = (greetings(&site), site.takeovers("pump-1"));
-    let mut intruder = site.stack.over_tls("mosquitto_sub", Some("pump-1"), &["-t", "#"]).spawn().unwrap();
+    let mut intruder =
+        site.stack.over_tls("mosquitto_sub", Some("pump-1"), &["-t", "#"]).spawn().unwrap();
     wait::until("it is in", || greetings(&site) > before);
 
     daemon.start_again();
@@ -171,7 +193,8 @@ fn a_broker_that_does_not_enforce_the_crl_turns_readiness_red_and_says_which_lin
     let why = daemon.wait_unready_for("lets in a certificate that the CRL revokes");
     assert!(why.contains("revocation"), "{why}");
     assert!(daemon.metric(ENFORCED) < 1.0);
-    let failed = "SELECT failed_link || ' ' || (published_at IS NOT NULL) FROM certificate_revocations";
+    let failed =
+        "SELECT failed_link || ' ' || (published_at IS NOT NULL) FROM certificate_revocations";
     site.database.wait_until(failed, "reloaded true");
 }
 
@@ -182,15 +205,23 @@ fn a_revocation_outlives_its_row_and_a_device_deleted_by_sql_is_out_within_secon
     let daemon = settings.start();
     daemon.wait_ready();
     daemon.wait_metric(ENFORCED, 1.0);
-    let _doomed = site.stack.listening(&site.stack.over_tls("mosquitto_sub", Some("pump-2"), &["-t", "x"]), "doomed");
+    let _doomed = site
+        .stack
+        .listening(&site.stack.over_tls("mosquitto_sub", Some("pump-2"), &["-t", "x"]), "doomed");
     site.revoke("pump-1");
     site.wait_proven("pump-1", REVOCATION);
     site.database.query("DELETE FROM device_certificates WHERE device_id = 'pump-1'");
     settings.run(&["crl", "publish"]);
     site.database.query("DELETE FROM devices WHERE device_id = 'pump-2'");
     site.wait_proven("pump-2", REVOCATION_AFTER_REPAIR);
-    assert!(!site.stack.lets_in("pump-1"), "the row of its certificate is gone, the revocation is not");
+    assert!(
+        !site.stack.lets_in("pump-1"),
+        "the row of its certificate is gone, the revocation is not"
+    );
     assert!(!site.stack.lets_in("pump-2"), "its device is gone");
     assert_eq!(site.takeovers("pump-2"), 1, "the live session was ended");
-    assert_eq!(site.database.value("SELECT revoked_reason FROM device_certificates"), "cessationOfOperation");
+    assert_eq!(
+        site.database.value("SELECT revoked_reason FROM device_certificates"),
+        "cessationOfOperation"
+    );
 }

@@ -1,4 +1,5 @@
-//! A daemon whose clock is wrong locks nobody out and lets nobody in: its lists are valid by Postgres' clock, too.
+//! A daemon whose clock is wrong locks nobody out and lets nobody in: its lists are valid by
+//! Postgres' clock, too.
 
 use super::site::Site;
 use crate::compose::stack::Stack;
@@ -10,7 +11,8 @@ const PUBLISHED: &str = "a CRL was published";
 
 /// How far the end of the last list is from now, in days.
 fn days_to_end(site: &Site) -> i64 {
-    let days = "SELECT round(extract(epoch FROM next_update - now()) / 86400)::bigint FROM crl_state";
+    let days =
+        "SELECT round(extract(epoch FROM next_update - now()) / 86400)::bigint FROM crl_state";
     site.database.value(days).parse().unwrap()
 }
 
@@ -41,5 +43,9 @@ fn a_daemon_whose_clock_is_ahead_or_behind_publishes_no_list_that_locks_the_flee
     site.wait_proven("pump-1", REVOCATION_AFTER_REPAIR);
     site.wait_proven("pump-2", REVOCATION_AFTER_REPAIR);
     assert_eq!(days_to_end(&site), 7);
-    assert!(!site.stack.lets_in("pump-1") && !site.stack.lets_in("pump-2") && site.stack.lets_in("pump-3"));
+    assert!(
+        !site.stack.lets_in("pump-1")
+            && !site.stack.lets_in("pump-2")
+            && site.stack.lets_in("pump-3")
+    );
 }

@@ -1,12 +1,13 @@
-//! The live sessions of revoked devices are ended each for itself: one that cannot be ended holds no other up, nor do
-//! thousands of others.
+//! The live sessions of revoked devices are ended each for itself: one that cannot be ended holds
+//! no other up, nor do thousands of others.
 
 use super::site::Site;
 use crate::compose::stack::Stack;
 use crate::support::time_bounds::{REVOCATION, REVOCATION_BEHIND_MANY};
 use crate::support::wait;
 
-/// The broker refuses a client id that holds a control character, and takes a common name that does.
+/// The broker refuses a client id that holds a control character, and takes a common name that
+/// does.
 const UNENDABLE: &str = "E'acme\\x01pump'";
 
 /// Adds certificates that are revoked at once; their names begin with this.
@@ -59,14 +60,19 @@ fn thousands_of_revocations_do_not_hold_back_a_single_later_one() {
     daemon.wait_metric("sluice_crl_enforced", 1.0);
     revoke_many(&site, 3000, "'acme/device/many-'");
     wait::until("the first of them are ended", || {
-        site.database.value("SELECT count(*) > 0 FROM certificate_revocations WHERE ended_at IS NOT NULL") == "t"
+        site.database
+            .value("SELECT count(*) > 0 FROM certificate_revocations WHERE ended_at IS NOT NULL")
+            == "t"
     });
     site.revoke("pump-2");
     site.wait_proven("pump-2", REVOCATION_BEHIND_MANY);
     let seconds = "SELECT 'single ' || max(extract(epoch FROM proven_at - noticed_at)) FILTER (WHERE device_id = 'pump-2') \
         FROM certificate_revocations JOIN device_certificates ON id = certificate_id";
     println!("{}", site.database.value(seconds));
-    site.database.wait_until("SELECT count(*) FROM certificate_revocations WHERE proven_at IS NOT NULL", "3001");
+    site.database.wait_until(
+        "SELECT count(*) FROM certificate_revocations WHERE proven_at IS NOT NULL",
+        "3001",
+    );
     let all = "SELECT 'all ' || max(extract(epoch FROM proven_at - noticed_at)) FROM certificate_revocations";
     println!("{}", site.database.value(all));
 }

@@ -1,4 +1,5 @@
-//! That the broker isolates devices is proven: by publishing as a device, to its own topic and to those of others.
+//! That the broker isolates devices is proven: by publishing as a device, to its own topic and to
+//! those of others.
 
 use std::fs;
 
@@ -24,7 +25,8 @@ fn isolation_is_proven_after_each_reload_and_the_two_ways_in_which_it_fails_are_
     let mut site = Site::around(stack);
     let path = site.stack.path("data/device-crl.pem");
     let settings = site.settings("sluice").set("CRL_OUTPUT_PATH", path.to_str().unwrap());
-    let settings = settings.set("BROKER_PID_FILE", pid_file.to_str().unwrap()).set("AUTO_PROVISION", "1");
+    let settings =
+        settings.set("BROKER_PID_FILE", pid_file.to_str().unwrap()).set("AUTO_PROVISION", "1");
     let settings = settings.set("REQUIRE_TOKEN", "0").set("MQTT_SHARE_GROUP", "");
     let acl = site.stack.path("data/acl.conf");
     let good = fs::read_to_string(&acl).unwrap();
@@ -36,13 +38,15 @@ fn isolation_is_proven_after_each_reload_and_the_two_ways_in_which_it_fails_are_
         let output = settings.command(&["doctor", "--output", "json"]).output().unwrap();
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
         let findings = report["findings"].as_array().unwrap();
-        let finding = findings.iter().find(|finding| finding["check"] == "broker isolation").unwrap();
+        let finding =
+            findings.iter().find(|finding| finding["check"] == "broker isolation").unwrap();
         assert_eq!(finding["level"], level, "{finding}");
         assert!(finding["finding"].as_str().unwrap().contains(words), "{finding}");
     };
     doctor("ok", "refuses those of other devices");
 
-    // A hole: any certificate may publish as any device. The daemon looks because it had the broker read its files.
+    // A hole: any certificate may publish as any device. The daemon looks because it had the broker
+    // read its files.
     let hole = "pattern write tenant/+/device/+/heartbeat\n";
     fs::write(&acl, format!("{good}\n{hole}")).unwrap();
     settings.run(&["crl", "publish"]);
@@ -64,7 +68,10 @@ fn isolation_is_proven_after_each_reload_and_the_two_ways_in_which_it_fails_are_
     daemon.wait_ready();
     assert_eq!(site.database.value(TRACES), "0", "nothing of the probe is kept");
     for result in ["enforced", "broken", "own_refused"] {
-        assert!(daemon.metric(&format!("sluice_isolation_checks_total{{result=\"{result}\"}}")) > 0.0, "{result}");
+        assert!(
+            daemon.metric(&format!("sluice_isolation_checks_total{{result=\"{result}\"}}")) > 0.0,
+            "{result}"
+        );
     }
 }
 
@@ -77,7 +84,11 @@ fn a_rule_that_goes_by_a_client_id_which_devices_may_choose_isolates_nobody() {
     let mut stack = Stack::prepared();
     let conf = stack.path("mosquitto.conf");
     let text = fs::read_to_string(&conf).unwrap();
-    fs::write(&conf, text.replace("use_username_as_clientid true", "use_username_as_clientid false")).unwrap();
+    fs::write(
+        &conf,
+        text.replace("use_username_as_clientid true", "use_username_as_clientid false"),
+    )
+    .unwrap();
     let acl = fs::read_to_string(stack.path("acl.conf")).unwrap();
     fs::write(stack.path("acl.conf"), acl + "\npattern write tenant/%c/event\n").unwrap();
     stack.launch_alone();

@@ -1,4 +1,5 @@
-//! A CRL file that cannot be repaired, and a broker that hangs: nothing is enforced then, and everybody can see it.
+//! A CRL file that cannot be repaired, and a broker that hangs: nothing is enforced then, and
+//! everybody can see it.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -45,7 +46,10 @@ fn while_a_directory_stands_in_the_place_of_the_crl_nothing_is_enforced_and_ever
     }
     let shown = settings.command(&["crl", "show"]).output().unwrap();
     assert_eq!(shown.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&shown.stdout).contains("no: the CRL is not what was published"), "{shown:?}");
+    assert!(
+        String::from_utf8_lossy(&shown.stdout).contains("no: the CRL is not what was published"),
+        "{shown:?}"
+    );
 
     fs::remove_dir_all(&path).unwrap();
     daemon.wait_ready();

@@ -64,7 +64,8 @@ impl Site {
              JOIN device_certificates c ON c.id = r.certificate_id WHERE c.device_id = '{device}'"
         );
         wait::within(limit, "the revocation is proven", || {
-            let row = self.database.query(&sql).into_iter().next().ok_or("the chain has not begun")?;
+            let row =
+                self.database.query(&sql).into_iter().next().ok_or("the chain has not begun")?;
             if row[0] == "t" { Ok(()) } else { Err(row[1].clone()) }
         });
     }

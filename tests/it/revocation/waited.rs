@@ -1,5 +1,5 @@
-//! A revocation that is waited for, by command and over HTTP: each link is told with its time, and the one that does not
-//! hold is named.
+//! A revocation that is waited for, by command and over HTTP: each link is told with its time, and
+//! the one that does not hold is named.
 
 use std::process::Output;
 
@@ -25,7 +25,8 @@ struct Desk {
 impl Desk {
     fn start(settings: Settings) -> Self {
         let port = port::free();
-        let settings = settings.set("HTTP_BIND", &format!("127.0.0.1:{port}")).set("ADMIN_TOKEN", TOKEN);
+        let settings =
+            settings.set("HTTP_BIND", &format!("127.0.0.1:{port}")).set("ADMIN_TOKEN", TOKEN);
         let daemon = settings.start();
         Self { settings, _daemon: daemon, client: Client::of(port, Some(TOKEN)) }
     }
@@ -44,10 +45,15 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// The links that held, in the order they are told, each with a time that is no earlier than the one before.
+/// The links that held, in the order they are told, each with a time that is no earlier than the
+/// one before.
 fn held(chain: &Value) -> Vec<&str> {
-    let links: Vec<&Value> =
-        chain["links"].as_array().unwrap().iter().filter(|link| !link["held_at"].is_null()).collect();
+    let links: Vec<&Value> = chain["links"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|link| !link["held_at"].is_null())
+        .collect();
     let times: Vec<f64> = links.iter().map(|link| link["seconds"].as_f64().unwrap()).collect();
     assert!(times.is_sorted() && times[0].abs() < 1e-9, "{chain}");
     links.iter().map(|link| link["link"].as_str().unwrap()).collect()
@@ -62,7 +68,8 @@ fn each_link_is_told_with_its_time_by_command_and_over_http() {
     assert!(output.status.success(), "{output:?}");
     assert!(!site.stack.lets_in("pump-1"), "it is proven");
     let said = text(&output.stdout);
-    let words: Vec<Vec<&str>> = said.lines().map(|line| line.split_whitespace().collect()).collect();
+    let words: Vec<Vec<&str>> =
+        said.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(words.iter().map(|line| line[0]).collect::<Vec<_>>(), LINKS, "{said}");
     assert!(words.iter().all(|line| line[1].ends_with('Z') && line[2].starts_with('+')), "{said}");
     assert!(words[1].ends_with(&["CRL", "number", words[1].last().unwrap()]), "{said}");
@@ -72,12 +79,22 @@ fn each_link_is_told_with_its_time_by_command_and_over_http() {
     let told: Value = serde_json::from_slice(&again.stdout).unwrap();
     assert_eq!((&told["id"], &told["revoked_reason"]), (&json!(first), &"keyCompromise".into()));
     assert_eq!(held(&told["revocation"]), LINKS);
-    assert_eq!((&told["revocation"]["proven"], &told["revocation"]["missing"]), (&true.into(), &Value::Null));
+    assert_eq!(
+        (&told["revocation"]["proven"], &told["revocation"]["missing"]),
+        (&true.into(), &Value::Null)
+    );
 
-    let revoked = desk.client.post(&format!("/certificates/{second}/revoke?wait=20"), &json!({})).ok(200);
+    let revoked =
+        desk.client.post(&format!("/certificates/{second}/revoke?wait=20"), &json!({})).ok(200);
     assert!(!site.stack.lets_in("pump-2"), "it is proven");
-    assert_eq!((held(&revoked["revocation"]), &revoked["status"]), (LINKS.to_vec(), &"REVOKED".into()));
-    assert_eq!(desk.client.get(&format!("/certificates/{second}/revocation")).ok(200), revoked["revocation"]);
+    assert_eq!(
+        (held(&revoked["revocation"]), &revoked["status"]),
+        (LINKS.to_vec(), &"REVOKED".into())
+    );
+    assert_eq!(
+        desk.client.get(&format!("/certificates/{second}/revocation")).ok(200),
+        revoked["revocation"]
+    );
 }
 
 #[test]
@@ -99,7 +116,10 @@ fn the_link_that_does_not_hold_is_named_when_the_broker_is_not_told() {
     let said = text(&output.stderr);
     assert!(said.contains("`reloaded`") && said.contains("BROKER_RELOAD_COMMAND"), "{said}");
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&told["status"], held(&told["revocation"])), (&"REVOKED".into(), LINKS[..2].to_vec()));
+    assert_eq!(
+        (&told["status"], held(&told["revocation"])),
+        (&"REVOKED".into(), LINKS[..2].to_vec())
+    );
     assert_eq!(told["revocation"]["missing"], "reloaded");
 
     let problem = answer.problem(504, "not-proven");
@@ -112,7 +132,11 @@ fn the_link_that_does_not_hold_is_named_when_the_broker_is_not_told() {
     assert!(failure.contains("lets in a certificate that the CRL revokes"), "{failure}");
 
     let table = desk.revoke(&first, &["--timeout", "1"]);
-    assert_eq!((table.status.code(), text(&table.stdout).lines().count()), (Some(1), 2), "{table:?}");
+    assert_eq!(
+        (table.status.code(), text(&table.stdout).lines().count()),
+        (Some(1), 2),
+        "{table:?}"
+    );
 }
 
 #[test]
@@ -120,7 +144,8 @@ fn the_link_that_does_not_hold_is_named_when_nobody_looks_or_nobody_publishes() 
     let site = Site::around(Stack::start());
     let (first, second) = (certificate(&site, "pump-1"), certificate(&site, "pump-2"));
     let settings = site.settings("sluice");
-    let idle = settings.command(&["cert", "revoke", &first, "--wait", "--timeout", "1"]).output().unwrap();
+    let idle =
+        settings.command(&["cert", "revoke", &first, "--wait", "--timeout", "1"]).output().unwrap();
     assert_eq!(idle.status.code(), Some(1), "{idle:?}");
     let said = text(&idle.stderr);
     assert!(said.contains("`published`") && said.contains("does a daemon run with"), "{said}");
@@ -133,7 +158,9 @@ fn the_link_that_does_not_hold_is_named_when_nobody_looks_or_nobody_publishes() 
     let said = text(&output.stderr);
     assert!(said.contains("`proven`") && said.contains("BROKER_PROBE_ADDR is not set"), "{said}");
     assert!(text(&output.stdout).contains("ended  "), "{output:?}");
-    let problem =
-        desk.client.post(&format!("/certificates/{second}/revoke?wait=20"), &json!({})).problem(504, "not-proven");
+    let problem = desk
+        .client
+        .post(&format!("/certificates/{second}/revoke?wait=20"), &json!({}))
+        .problem(504, "not-proven");
     assert_eq!(problem["revocation"]["missing"], "proven");
 }

@@ -11,8 +11,7 @@ use crate::support::postgres::Postgres;
 use crate::support::process::run_to_end;
 use crate::support::wait;
 
-const REGISTRY: &str =
-    "INSERT INTO tenants VALUES ('acme', 'Acme'); INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'p1')";
+const REGISTRY: &str = "INSERT INTO tenants VALUES ('acme', 'Acme'); INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'p1')";
 
 #[test]
 fn a_broker_that_is_away_at_start_is_named_and_taken_when_it_comes() {
@@ -32,11 +31,15 @@ fn a_wrong_password_is_named_but_not_shown_and_holds_until_the_broker_takes_it()
     let database = Postgres::shared().database();
     let broker = Mosquitto::start(MosquittoOptions::default().user("sluice", "the-right-one"));
     let settings = Settings::new(&broker, &database);
-    let daemon = settings.set("MQTT_USERNAME", "sluice").set("MQTT_PASSWORD", "the-wrong-one").start();
-    let said = wait_for_words(&daemon, &["refused the connection", "MQTT_USERNAME", "MQTT_PASSWORD"]);
+    let daemon =
+        settings.set("MQTT_USERNAME", "sluice").set("MQTT_PASSWORD", "the-wrong-one").start();
+    let said =
+        wait_for_words(&daemon, &["refused the connection", "MQTT_USERNAME", "MQTT_PASSWORD"]);
     assert!(!said.contains("the-wrong-one") && !daemon.log().contains("the-wrong-one"));
     let passwords = broker.dir().path().join("passwords");
-    run_to_end(Command::new("mosquitto_passwd").arg("-b").arg(passwords).args(["sluice", "the-wrong-one"]));
+    run_to_end(
+        Command::new("mosquitto_passwd").arg("-b").arg(passwords).args(["sluice", "the-wrong-one"]),
+    );
     broker.signal("HUP");
     daemon.wait_ready();
 }
@@ -54,14 +57,18 @@ fn what_the_brokers_access_rules_held_back_flows_as_soon_as_they_are_mended() {
     let acl = "topic write tenant/#\ntopic read $SYS/#\n";
     let options = MosquittoOptions { acl: Some(acl.into()), ..MosquittoOptions::default() };
     let mut stage = Stage::beside(Mosquitto::start(options), &TRUSTING, REGISTRY);
-    // Mosquitto's acl_file does not judge subscriptions, only messages: it grants what it will never deliver.
+    // Mosquitto's acl_file does not judge subscriptions, only messages: it grants what it will
+    // never deliver.
     assert!(stage.broker.log().contains("tenant/+/device/+/#"));
     let mut other = Device::connect(stage.broker.port(), "other");
     other.publish("tenant/acme/device/p1/held-back", "{}");
     stage.broker.dir().write("acl", format!("{acl}topic read tenant/#\n"));
     stage.broker.signal("HUP");
-    wait::until("the broker has read its rules again", || stage.broker.log().contains("Reloading config"));
-    // The rules are read in the broker's main loop, after that line; a message of each side of it may come.
+    wait::until("the broker has read its rules again", || {
+        stage.broker.log().contains("Reloading config")
+    });
+    // The rules are read in the broker's main loop, after that line; a message of each side of it
+    // may come.
     wait::until("messages flow", || {
         stage.device.publish("tenant/acme/device/p1/free", "{}");
         stage.value("SELECT count(*) FROM telemetry WHERE msg_type = 'free'") != "0"

@@ -28,7 +28,8 @@ fn a_login_postgres_refuses_is_named_and_taken_once_it_is_right() {
     let database = server.empty_database();
     database.query(&format!("ALTER ROLE {ROLE} PASSWORD 'another-one'"));
     let daemon = Settings::new(&broker, &database).start();
-    let said = wait_for_words(&daemon, &["password authentication failed", "DATABASE_URL", "pg_hba.conf"]);
+    let said =
+        wait_for_words(&daemon, &["password authentication failed", "DATABASE_URL", "pg_hba.conf"]);
     assert!(!said.contains(PASSWORD));
     database.query(&format!("ALTER ROLE {ROLE} PASSWORD '{PASSWORD}'"));
     daemon.wait_ready();
@@ -57,7 +58,11 @@ fn a_schema_that_goes_wrong_while_the_daemon_idles_is_named_until_it_is_right() 
     // Who makes partitions has done so, and will not stumble over the missing table.
     daemon.wait_metric("sluice_partitions_ahead", 1.0);
     for (wrong, right, words) in [
-        ("ALTER TABLE telemetry RENAME TO gone", "ALTER TABLE gone RENAME TO telemetry", &["schema", "telemetry"]),
+        (
+            "ALTER TABLE telemetry RENAME TO gone",
+            "ALTER TABLE gone RENAME TO telemetry",
+            &["schema", "telemetry"],
+        ),
         (
             "INSERT INTO _sqlx_migrations VALUES (99, 'from the future', now(), true, 'x', 1)",
             "DELETE FROM _sqlx_migrations WHERE version = 99",

@@ -1,4 +1,5 @@
-//! Settings and schemas the daemon does not start with: it ends with 78 and says all that is wrong, at once.
+//! Settings and schemas the daemon does not start with: it ends with 78 and says all that is wrong,
+//! at once.
 
 use std::net::TcpListener;
 use std::process::Output;
@@ -28,17 +29,24 @@ fn everything_wrong_with_the_settings_is_said_at_once_with_the_value_and_what_is
         ("LOG_FORMAT", "xml"),
     ];
     let secrets = [("DATABASE_URL", "mysql://u:Secret-0f-db@h/d"), ("ADMIN_TOKEN", "Secret!")];
-    let settings = wrong.iter().chain(&secrets).fold(Settings::empty(), |all, (name, value)| all.set(name, value));
+    let settings = wrong
+        .iter()
+        .chain(&secrets)
+        .fold(Settings::empty(), |all, (name, value)| all.set(name, value));
     let settings = settings.set("MQTT_PASSWORD", "Secret-0f-mqtt");
     for line in [&["run"][..], &["migrate"], &["config", "check"], &["config", "show"]] {
         let said = refused(&settings, line, 78);
         for (name, value) in wrong {
-            let about =
-                said.lines().find(|line| line.contains(&format!("{name} = \"{value}\" (environment): expected ")));
+            let about = said.lines().find(|line| {
+                line.contains(&format!("{name} = \"{value}\" (environment): expected "))
+            });
             assert!(about.is_some(), "{name} is missing: {said}");
         }
         for (name, _) in secrets {
-            assert!(said.contains(&format!("{name} = *** (environment): expected ")), "{name} is missing: {said}");
+            assert!(
+                said.contains(&format!("{name} = *** (environment): expected ")),
+                "{name} is missing: {said}"
+            );
         }
         assert!(said.contains("a password needs a user name: set MQTT_USERNAME"), "{said}");
         assert!(!said.contains("Secret"), "{said}");
@@ -48,13 +56,20 @@ fn everything_wrong_with_the_settings_is_said_at_once_with_the_value_and_what_is
 #[test]
 fn a_settings_file_is_named_with_the_line_that_is_wrong() {
     let settings = Settings::empty();
-    let file = settings.dir().write("other.toml", "[broker]\nmqtt_prot = 1883\n[nonsense]\nx = 1\n");
+    let file =
+        settings.dir().write("other.toml", "[broker]\nmqtt_prot = 1883\n[nonsense]\nx = 1\n");
     let file = file.to_str().unwrap();
     let said = refused(&settings, &["config", "check", "--config", file], 78);
-    assert!(said.contains(file) && said.contains("mqtt_prot") && said.contains("mqtt_port"), "{said}");
+    assert!(
+        said.contains(file) && said.contains("mqtt_prot") && said.contains("mqtt_port"),
+        "{said}"
+    );
     assert!(said.contains("nonsense"), "{said}");
     let missing = refused(&settings, &["run", "--config", "/nonexistent/sluice.toml"], 78);
-    assert!(missing.contains("/nonexistent/sluice.toml") && missing.contains("--config"), "{missing}");
+    assert!(
+        missing.contains("/nonexistent/sluice.toml") && missing.contains("--config"),
+        "{missing}"
+    );
     let secret = refused(&settings, &["run", "--set", "ADMIN_TOKEN=Secret-0f-admin"], 78);
     assert!(secret.contains("ADMIN_TOKEN_FILE") && !secret.contains("Secret-0f-admin"), "{secret}");
 }
@@ -71,7 +86,9 @@ fn an_address_somebody_else_listens_on_is_named() {
 fn a_schema_newer_than_the_daemon_is_left_alone() {
     let database = Postgres::shared().database();
     let broker = Mosquitto::start(MosquittoOptions::default());
-    database.query("INSERT INTO _sqlx_migrations VALUES (9999, 'from the future', now(), true, 'x', 1)");
+    database.query(
+        "INSERT INTO _sqlx_migrations VALUES (9999, 'from the future', now(), true, 'x', 1)",
+    );
     let settings = Settings::new(&broker, &database);
     for settings in [settings.clone(), settings.set("MIGRATE_ON_START", "0")] {
         for line in ["run", "migrate"] {

@@ -25,7 +25,9 @@ async fn every_column_of_telemetry_is_kept_as_it_was_given() {
     full.site = Some(Site::Registered("Zürich ☃".into()));
     full.msg_type = Bytes::from_static(b"telemetry/fast");
     full.seq = Some(i64::MAX);
-    full.metrics = Bytes::from_static(br#"{"n": 12345678901234567890.123456789, "s": "\u00e9", "a": [1, null]}"#);
+    full.metrics = Bytes::from_static(
+        br#"{"n": 12345678901234567890.123456789, "s": "\u00e9", "a": [1, null]}"#,
+    );
     full.extra = Some(Bytes::from_static(br#"{"fw": "1.2"}"#));
     batch.readings[2].time = at(EXTREMES[1]);
     batch.readings[2].seq = Some(0);
@@ -40,7 +42,9 @@ async fn every_column_of_telemetry_is_kept_as_it_was_given() {
     let (noon, metrics) = (NOON.to_string(), r#"{"t": 1}"#);
     let plain = |name: &'static str, time: i64, seq: &'static str, id: &str| {
         let time = time.to_string();
-        [name, &time, &noon, "acme", "NULL", "telemetry", seq, metrics, "NULL", id].map(str::to_owned).to_vec()
+        [name, &time, &noon, "acme", "NULL", "telemetry", seq, metrics, "NULL", id]
+            .map(str::to_owned)
+            .to_vec()
     };
     assert_eq!(rows[0], plain("d0", NOON, "NULL", &ids[0]));
     assert_eq!(rows[2], plain("d2", EXTREMES[1], "0", &ids[2]));
@@ -48,8 +52,18 @@ async fn every_column_of_telemetry_is_kept_as_it_was_given() {
     let numbers = r#"{"a": [1, null], "n": 12345678901234567890.123456789, "s": "é"}"#;
     let (first, received) = (EXTREMES[0].to_string(), (NOON + 1).to_string());
     let seq = i64::MAX.to_string();
-    let full =
-        ["d1", &first, &received, "acme", "Zürich ☃", "telemetry/fast", &seq, numbers, r#"{"fw": "1.2"}"#, &ids[1]];
+    let full = [
+        "d1",
+        &first,
+        &received,
+        "acme",
+        "Zürich ☃",
+        "telemetry/fast",
+        &seq,
+        numbers,
+        r#"{"fw": "1.2"}"#,
+        &ids[1],
+    ];
     assert_eq!(rows[1], full);
 }
 
@@ -122,10 +136,17 @@ async fn every_column_of_quarantine_is_kept_and_the_counters_add_up() {
         let told = RejectedFields { event_time: Some(at(i64::MIN)), ..RejectedFields::default() };
         let refusal = Refusal::new(Reason::BadTopicFormat, "what");
         batch.quarantined.push(Quarantined::new(&batch.deliveries[origin], refusal, told, 1_000));
-        for (tenant, reason, count) in
-            [("acme", Reason::TokenInvalid, 5), ("acme", Reason::TokenInvalid, 1), ("", Reason::BadTopicFormat, 1)]
-        {
-            batch.refusal_counts.push(RefusalCount { minute: at(NOON), tenant: tenant.into(), reason, count });
+        for (tenant, reason, count) in [
+            ("acme", Reason::TokenInvalid, 5),
+            ("acme", Reason::TokenInvalid, 1),
+            ("", Reason::BadTopicFormat, 1),
+        ] {
+            batch.refusal_counts.push(RefusalCount {
+                minute: at(NOON),
+                tenant: tenant.into(),
+                reason,
+                count,
+            });
         }
         assert_eq!(sink.commit(&mut batch).await.unwrap(), Receipt::default());
     }
@@ -155,14 +176,19 @@ async fn every_column_of_quarantine_is_kept_and_the_counters_add_up() {
             "NULL"
         ]
     );
-    let counts = bench.look.query("SELECT tenant_id, reason, cnt FROM quarantine_counters_minute ORDER BY tenant_id");
+    let counts = bench
+        .look
+        .query("SELECT tenant_id, reason, cnt FROM quarantine_counters_minute ORDER BY tenant_id");
     assert_eq!(counts, [["", "BAD_TOPIC_FORMAT", "2"], ["acme", "TOKEN_INVALID", "12"]]);
 }
 
 #[tokio::test]
 async fn nothing_to_write_asks_nothing_of_postgres() {
-    let store =
-        Database::open(&settings("postgres://nobody@127.0.0.1:1/nowhere"), Metrics::new().unwrap().store).unwrap();
+    let store = Database::open(
+        &settings("postgres://nobody@127.0.0.1:1/nowhere"),
+        Metrics::new().unwrap().store,
+    )
+    .unwrap();
     let mut batch = Batch { ignored: 3, known_duplicates: 1, ..Batch::default() };
     assert_eq!(store.sink().commit(&mut batch).await, Ok(Receipt::default()));
 }

@@ -1,5 +1,5 @@
-//! A path to Postgres that goes dark inside a COPY: nothing passes any more, and no end hears of it. The server's process then
-//! waits for its client and holds the rows it was given.
+//! A path to Postgres that goes dark inside a COPY: nothing passes any more, and no end hears of
+//! it. The server's process then waits for its client and holds the rows it was given.
 
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,8 @@ fn sink_through(bench: &Bench<'_>, proxy: &Proxy) -> PgSink {
     Database::open(&config, Metrics::new().unwrap().store).unwrap().sink()
 }
 
-/// Writes a batch whose path goes dark half way; the rows are held by a process that has no client any more.
+/// Writes a batch whose path goes dark half way; the rows are held by a process that has no client
+/// any more.
 async fn go_dark(bench: &Bench<'_>, sink: &mut PgSink, proxy: &Proxy) -> Outage {
     let mut first = Batch::default();
     add_reading(&mut first, "first", br#"{"t":1}"#);
@@ -68,7 +69,10 @@ async fn rows_that_a_dark_copy_holds_are_freed_by_the_one_who_sent_it() {
     println!("stored {took:?} later");
     assert_eq!((receipt.stored, receipt.duplicates), (ROWS as u64, 0));
     assert_eq!(bench.look.value(HOLDING), "0");
-    assert!(took < Duration::from_secs(30), "{took:?}: not before it counts as abandoned by anybody");
+    assert!(
+        took < Duration::from_secs(30),
+        "{took:?}: not before it counts as abandoned by anybody"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,11 +26,19 @@ async fn answers_stand_in_the_order_of_the_questions() {
          FROM generate_series(1, 20) n WHERE n < 14 OR n = 20",
     );
     let directory = bench.store.directory();
-    let asked =
-        [key("s", "plain"), key("a", "nobody"), key("a", "full"), key("no", "body"), key("s", "x"), key("a", "plain")];
+    let asked = [
+        key("s", "plain"),
+        key("a", "nobody"),
+        key("a", "full"),
+        key("no", "body"),
+        key("s", "x"),
+        key("a", "plain"),
+    ];
     let found = directory.find(&asked).await.unwrap();
-    let seen: Vec<_> =
-        found.iter().map(|one| (one.tenant_suspended, one.device.as_ref().map(|device| device.status))).collect();
+    let seen: Vec<_> = found
+        .iter()
+        .map(|one| (one.tenant_suspended, one.device.as_ref().map(|device| device.status)))
+        .collect();
     let expected = [
         (true, Some(DeviceStatus::Inactive)),
         (false, None),
@@ -43,8 +51,11 @@ async fn answers_stand_in_the_order_of_the_questions() {
     let full = found[2].device.as_ref().unwrap();
     assert_eq!((full.site.as_deref(), full.token), (Some("hall"), Some(TokenHash([0x0f; 32]))));
     assert_eq!(full.certificates.len(), MAX_WINDOWS);
-    let ends: Vec<String> =
-        full.certificates.iter().map(|window| window.not_after.to_string()[..10].to_owned()).collect();
+    let ends: Vec<String> = full
+        .certificates
+        .iter()
+        .map(|window| window.not_after.to_string()[..10].to_owned())
+        .collect();
     assert_eq!(ends[..3], ["9999-12-31", "2100-01-12", "2100-01-11"]);
     assert_eq!(full.certificates[0].not_before.to_string()[..10], *"0001-01-01");
     let plain = found[5].device.as_ref().unwrap();
@@ -85,8 +96,13 @@ async fn newcomers_are_enrolled_once_and_what_exists_is_left_as_it_is() {
             ["b", "two", "NULL", "ACTIVE", "0707"],
         ]
     );
-    assert_eq!(bench.look.query("SELECT tenant_id, name FROM tenants ORDER BY 1"), [["a", "Old"], ["b", "b"]]);
-    let audit = bench.look.query("SELECT actor, action, tenant_id, device_id FROM audit_log ORDER BY 2, 3, 4");
+    assert_eq!(
+        bench.look.query("SELECT tenant_id, name FROM tenants ORDER BY 1"),
+        [["a", "Old"], ["b", "b"]]
+    );
+    let audit = bench
+        .look
+        .query("SELECT actor, action, tenant_id, device_id FROM audit_log ORDER BY 2, 3, 4");
     let by_itself = |action, tenant, device| ["auto-provision", action, tenant, device];
     let (device, tenant) = ("device.add", "tenant.add");
     assert_eq!(

@@ -1,5 +1,5 @@
-//! What is not the data's fault: nothing of the batch is stored, nothing is thrown out, and the same batch tried again is
-//! stored once.
+//! What is not the data's fault: nothing of the batch is stored, nothing is thrown out, and the
+//! same batch tried again is stored once.
 
 use sluice::domain::batch::{Batch, Receipt};
 use sluice::domain::ports::Sink;
@@ -50,11 +50,17 @@ async fn rejections_of_a_failed_attempt_are_taken_back_and_recorded_once() {
     for _ in 0..3 {
         let outage = sink.commit(&mut batch).await.unwrap_err();
         assert!(outage.0.contains("sluice migrate"), "{outage}");
-        assert_eq!((batch.readings.len(), batch.command_acks.len(), batch.quarantined.len()), (4, 1, 0));
+        assert_eq!(
+            (batch.readings.len(), batch.command_acks.len(), batch.quarantined.len()),
+            (4, 1, 0)
+        );
         assert!(batch.refusal_counts.is_empty());
     }
     bench.look.query("ALTER TABLE away RENAME TO quarantine_counters_minute");
-    assert_eq!(sink.commit(&mut batch).await.unwrap(), Receipt { stored: 3, duplicates: 0, rejected: 2 });
+    assert_eq!(
+        sink.commit(&mut batch).await.unwrap(),
+        Receipt { stored: 3, duplicates: 0, rejected: 2 }
+    );
     assert_eq!(counts(&bench), ["3", "2", "2"]);
 }
 
@@ -62,14 +68,19 @@ async fn rejections_of_a_failed_attempt_are_taken_back_and_recorded_once() {
 async fn a_commit_whose_answer_was_lost_is_not_written_again() {
     let server = Postgres::private();
     let bench = Bench::on(&server).await;
-    // Nothing here needs the staging table: its making would be a commit, too, and would wait first.
+    // Nothing here needs the staging table: its making would be a commit, too, and would wait
+    // first.
     let mut batch = good(3);
     add_ack(&mut batch, "d1", 1);
-    let (said, mut sink, mut batch) = bench.commit_and_lose_the_answer(bench.store.sink(), batch).await;
+    let (said, mut sink, mut batch) =
+        bench.commit_and_lose_the_answer(bench.store.sink(), batch).await;
     assert_eq!(said, "COMMIT");
     assert_eq!(counts(&bench), ["3", "1", "1"], "it was committed all the same");
     assert!(batch.quarantined.is_empty());
-    assert_eq!(sink.commit(&mut batch).await.unwrap(), Receipt { stored: 3, duplicates: 0, rejected: 1 });
+    assert_eq!(
+        sink.commit(&mut batch).await.unwrap(),
+        Receipt { stored: 3, duplicates: 0, rejected: 1 }
+    );
     assert_eq!((batch.quarantined.len(), batch.refusal_counts.len()), (1, 1));
     assert_eq!(counts(&bench), ["3", "1", "1"]);
     let receipt = sink.commit(&mut good(4)).await.unwrap();
@@ -89,12 +100,24 @@ async fn what_an_operator_must_mend_is_said_and_costs_no_row() {
             ALTER TABLE telemetry_late OWNER TO sluice",
         ),
         (
-            &format!("ALTER ROLE sluice IN DATABASE {database} SET default_transaction_read_only = on"),
+            &format!(
+                "ALTER ROLE sluice IN DATABASE {database} SET default_transaction_read_only = on"
+            ),
             "read-only",
-            &format!("ALTER ROLE sluice IN DATABASE {database} RESET default_transaction_read_only"),
+            &format!(
+                "ALTER ROLE sluice IN DATABASE {database} RESET default_transaction_read_only"
+            ),
         ),
-        ("ALTER TABLE telemetry RENAME TO away", "sluice migrate", "ALTER TABLE away RENAME TO telemetry"),
-        ("ALTER TABLE telemetry OWNER TO postgres", "own its tables", "ALTER TABLE telemetry OWNER TO sluice"),
+        (
+            "ALTER TABLE telemetry RENAME TO away",
+            "sluice migrate",
+            "ALTER TABLE away RENAME TO telemetry",
+        ),
+        (
+            "ALTER TABLE telemetry OWNER TO postgres",
+            "own its tables",
+            "ALTER TABLE telemetry OWNER TO sluice",
+        ),
     ] {
         bench.look.query(harm);
         let mut batch = good(2);
@@ -120,7 +143,10 @@ async fn a_refused_login_and_an_absent_server_are_named_without_the_password() {
         assert!(outage.0.contains(said), "{outage}");
         assert!(!outage.0.contains("secret"), "{outage}");
     }
-    let bad = Database::open(&settings("postgres://sluice:wrong-secret@[::1"), Metrics::new().unwrap().store);
+    let bad = Database::open(
+        &settings("postgres://sluice:wrong-secret@[::1"),
+        Metrics::new().unwrap().store,
+    );
     let said = bad.unwrap_err().to_string();
     assert!(said.contains("DATABASE_URL") && !said.contains("secret"), "{said}");
 }

@@ -1,4 +1,5 @@
-//! The schema: made once by whoever comes first, refused when it is newer, and loud about every change of the registry.
+//! The schema: made once by whoever comes first, refused when it is newer, and loud about every
+//! change of the registry.
 
 use sluice::store::connection::database::Database;
 use sluice::store::schema::migrate::SchemaError;
@@ -13,20 +14,28 @@ async fn replicas_that_start_together_migrate_once() {
     let look = Postgres::shared().empty_database();
     let open = || Database::open(&settings(&look.url()), Metrics::new().unwrap().store).unwrap();
     let (one, other) = (open(), open());
-    assert!(matches!(one.schema_state().await.unwrap().check(), Err(SchemaError::Pending { first: 1, .. })));
+    assert!(matches!(
+        one.schema_state().await.unwrap().check(),
+        Err(SchemaError::Pending { first: 1, .. })
+    ));
     let (first, second) = tokio::join!(one.migrate(), other.migrate());
     first.unwrap();
     second.unwrap();
     let state = one.schema_state().await.unwrap();
     assert_eq!(state.check(), Ok(()));
-    assert_eq!(look.value("SELECT count(*) FROM _sqlx_migrations"), state.applied.len().to_string());
+    assert_eq!(
+        look.value("SELECT count(*) FROM _sqlx_migrations"),
+        state.applied.len().to_string()
+    );
     assert_eq!(one.migrate().await, Ok(vec![]));
 }
 
 #[tokio::test]
 async fn a_schema_newer_than_this_sluice_is_refused_and_left_alone() {
     let bench = bench().await;
-    bench.look.query("INSERT INTO _sqlx_migrations VALUES (9999, 'from the future', now(), true, 'x', 1)");
+    bench.look.query(
+        "INSERT INTO _sqlx_migrations VALUES (9999, 'from the future', now(), true, 'x', 1)",
+    );
     let said = bench.store.migrate().await.unwrap_err();
     assert_eq!(said, SchemaError::Newer(9999));
     assert!(said.to_string().contains("run a newer sluice"), "{said}");
@@ -44,7 +53,10 @@ async fn every_change_of_the_registry_says_what_to_forget() {
     for (sql, expected) in [
         ("INSERT INTO tenants (tenant_id, name) VALUES ('t', 'T')", &["t/*"][..]),
         ("UPDATE tenants SET status = 'SUSPENDED'", &["t/*"]),
-        ("INSERT INTO devices (tenant_id, device_id) VALUES ('t', 'd'), ('t', 'e')", &["t/device/d", "t/device/e"]),
+        (
+            "INSERT INTO devices (tenant_id, device_id) VALUES ('t', 'd'), ('t', 'e')",
+            &["t/device/d", "t/device/e"],
+        ),
         ("UPDATE devices SET device_id = 'f' WHERE device_id = 'e'", &["t/device/e", "t/device/f"]),
         ("DELETE FROM devices WHERE device_id = 'f'", &["t/device/f"]),
         (certificate, &["t/device/d"]),
@@ -84,7 +96,9 @@ async fn the_tables_refuse_what_no_part_of_sluice_could_read() {
     ] {
         assert!(bench.look.try_query(wrong).is_err(), "{wrong}");
     }
-    bench.look.query("INSERT INTO devices (tenant_id, device_id, updated_at) VALUES ('t', 'd', '2001-01-01')");
+    bench.look.query(
+        "INSERT INTO devices (tenant_id, device_id, updated_at) VALUES ('t', 'd', '2001-01-01')",
+    );
     bench.look.query("UPDATE devices SET site_id = 's'");
     assert_eq!(bench.look.value("SELECT updated_at > now() - interval '1 hour' FROM devices"), "t");
 }

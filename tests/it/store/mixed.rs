@@ -1,4 +1,5 @@
-//! A small batch with refused messages, which is one statement: it leaves what several would, also when its answer is lost.
+//! A small batch with refused messages, which is one statement: it leaves what several would, also
+//! when its answer is lost.
 
 use std::time::Duration;
 
@@ -26,7 +27,9 @@ fn colourful() -> Batch {
     full.site = Some(Site::Told(Bytes::from("Zürich ☃")));
     full.msg_type = Bytes::from_static(b"telemetry/fast");
     full.seq = Some(i64::MAX);
-    full.metrics = Bytes::from_static(br#"{"n": 12345678901234567890.123456789, "s": "\u00e9", "a": [1, null]}"#);
+    full.metrics = Bytes::from_static(
+        br#"{"n": 12345678901234567890.123456789, "s": "\u00e9", "a": [1, null]}"#,
+    );
     full.extra = Some(Bytes::from_static(br#"{"fw": "1.2"}"#));
     refuse(&mut batch, b"\x00\xffnot json", Some("a\0b"));
     refuse(&mut batch, b"{}", None);
@@ -36,7 +39,8 @@ fn colourful() -> Batch {
 fn refuse(batch: &mut Batch, payload: &[u8], site: Option<&str>) {
     let origin = deliver(batch, &device("d1"), "telemetry", payload);
     let token = site.map(|_| TokenHash([0xab; 32]));
-    let told = RejectedFields { event_time: site.map(|_| at(NOON)), site: site.map(Into::into), token };
+    let told =
+        RejectedFields { event_time: site.map(|_| at(NOON)), site: site.map(Into::into), token };
     let refusal = Refusal::new(Reason::TokenInvalid, "no\0pe");
     batch.quarantined.push(Quarantined::new(&batch.deliveries[origin], refusal, told, 1_000));
     let (tenant, reason) = ("acme".into(), Reason::TokenInvalid);
@@ -46,7 +50,8 @@ fn refuse(batch: &mut Batch, payload: &[u8], site: Option<&str>) {
 /// All there is, but for the identifiers and moments that Postgres and chance decide.
 fn all_rows(bench: &Bench<'_>) -> Vec<Vec<String>> {
     let telemetry = "SELECT t::text FROM telemetry t ORDER BY 1";
-    let events = "SELECT (to_jsonb(q) - 'id' - 'quarantined_at')::text FROM quarantine_events q ORDER BY 1";
+    let events =
+        "SELECT (to_jsonb(q) - 'id' - 'quarantined_at')::text FROM quarantine_events q ORDER BY 1";
     let counts = "SELECT c::text FROM quarantine_counters_minute c ORDER BY 1";
     [telemetry, events, counts].into_iter().flat_map(|sql| bench.look.query(sql)).collect()
 }
@@ -84,11 +89,17 @@ async fn a_row_that_the_database_refuses_or_has_already_harms_only_itself() {
     let mut sink = bench.store.sink();
     let mut batch = colourful();
     add_reading(&mut batch, "p", br#"{"a":"\u0000"}"#);
-    assert_eq!(sink.commit(&mut batch).await.unwrap(), Receipt { stored: 3, duplicates: 0, rejected: 1 });
+    assert_eq!(
+        sink.commit(&mut batch).await.unwrap(),
+        Receipt { stored: 3, duplicates: 0, rejected: 1 }
+    );
     assert_eq!(counts(&bench), ["3", "3", "3"]);
     let mut batch = good(4);
     refuse(&mut batch, b"later", None);
-    assert_eq!(sink.commit(&mut batch).await.unwrap(), Receipt { stored: 1, duplicates: 3, rejected: 0 });
+    assert_eq!(
+        sink.commit(&mut batch).await.unwrap(),
+        Receipt { stored: 1, duplicates: 3, rejected: 0 }
+    );
     assert_eq!(counts(&bench), ["4", "4", "4"]);
 }
 
@@ -96,10 +107,14 @@ async fn a_row_that_the_database_refuses_or_has_already_harms_only_itself() {
 async fn a_statement_whose_answer_was_lost_is_not_written_again() {
     let server = Postgres::private();
     let bench = Bench::on(&server).await;
-    let (said, mut sink, mut batch) = bench.commit_and_lose_the_answer(bench.store.sink(), colourful()).await;
+    let (said, mut sink, mut batch) =
+        bench.commit_and_lose_the_answer(bench.store.sink(), colourful()).await;
     assert!(said.starts_with(ONE_STATEMENT), "{said}");
     assert_eq!(counts(&bench), ["3", "2", "2"], "it was committed all the same");
-    assert_eq!(sink.commit(&mut batch).await.unwrap(), Receipt { stored: 0, duplicates: 3, rejected: 0 });
+    assert_eq!(
+        sink.commit(&mut batch).await.unwrap(),
+        Receipt { stored: 0, duplicates: 3, rejected: 0 }
+    );
     assert_eq!(counts(&bench), ["3", "2", "2"]);
     let mut next = good(4);
     refuse(&mut next, b"next", None);
@@ -107,19 +122,20 @@ async fn a_statement_whose_answer_was_lost_is_not_written_again() {
     assert_eq!(counts(&bench), ["4", "3", "3"], "the next batch is not taken for it");
 }
 
-/// The client is gone, the server is still at work: whichever of the two attempts comes first, one of them counts.
+/// The client is gone, the server is still at work: whichever of the two attempts comes first, one
+/// of them counts.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_that_is_still_at_work_and_the_next_attempt_store_it_once() {
     let bench = bench().await;
     let mut sink = bench.store.sink();
-    // The first of its kind is prepared, for which its client must stay; the next is in the socket whole.
+    // The first of its kind is prepared, for which its client must stay; the next is in the socket
+    // whole.
     let mut first = Batch::default();
     add_reading(&mut first, "another", b"{}");
     refuse(&mut first, b"another", None);
     sink.commit(&mut first).await.unwrap();
     let lock = Lock::on(&bench.look, "telemetry");
-    let waiting =
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     let mut batch = colourful();
     {
         let mut commit = Box::pin(sink.commit(&mut batch));
@@ -142,5 +158,8 @@ async fn a_statement_that_is_still_at_work_and_the_next_attempt_store_it_once() 
         WHERE datname = current_database() AND application_name = 'sluice' AND state = 'active'";
     bench.look.wait_until(at_work, "0");
     assert_eq!(counts(&bench), ["4", "3", "3"]);
-    assert_eq!(sink.commit(&mut good(4)).await.unwrap(), Receipt { stored: 1, duplicates: 3, rejected: 0 });
+    assert_eq!(
+        sink.commit(&mut good(4)).await.unwrap(),
+        Receipt { stored: 1, duplicates: 3, rejected: 0 }
+    );
 }

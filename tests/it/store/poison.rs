@@ -11,8 +11,14 @@ use super::{NOON, add_reading, add_report, at, bench, good};
 async fn each_poisoned_row_is_quarantined_and_all_its_neighbours_are_stored() {
     let bench = bench().await;
     let deep = [b"[".repeat(100_000), b"]".repeat(100_000)].concat();
-    let poisons: [&[u8]; 6] =
-        [br#"{"a":"\u0000"}"#, br#"{"a":1e400000}"#, br#"{"a":"\ud800"}"#, b"{\"a\":\"\xff\"}", b"NaN", &deep];
+    let poisons: [&[u8]; 6] = [
+        br#"{"a":"\u0000"}"#,
+        br#"{"a":1e400000}"#,
+        br#"{"a":"\ud800"}"#,
+        b"{\"a\":\"\xff\"}",
+        b"NaN",
+        &deep,
+    ];
     let mut batch = good(10);
     for (number, poison) in poisons.iter().enumerate() {
         add_reading(&mut batch, &format!("p{number}"), poison);
@@ -22,7 +28,10 @@ async fn each_poisoned_row_is_quarantined_and_all_its_neighbours_are_stored() {
     let receipt = bench.store.sink().commit(&mut batch).await.unwrap();
     assert_eq!(receipt, Receipt { stored: 16, duplicates: 0, rejected: 6 });
     assert_eq!((batch.readings.len(), batch.quarantined.len()), (16, 6));
-    assert_eq!(bench.look.value("SELECT count(*) FROM telemetry WHERE device_id NOT LIKE 'p%'"), "16");
+    assert_eq!(
+        bench.look.value("SELECT count(*) FROM telemetry WHERE device_id NOT LIKE 'p%'"),
+        "16"
+    );
     let rows = bench.look.query(
         "SELECT device_id, reason, substring(detail FROM 'SQLSTATE .....'), length(payload) > 2, token_sha256 IS NOT NULL
          FROM quarantine_events ORDER BY device_id",
@@ -47,7 +56,10 @@ async fn a_moment_postgres_cannot_keep_is_quarantined_not_stored_as_infinity() {
     let receipt = bench.store.sink().commit(&mut batch).await.unwrap();
     assert_eq!(receipt, Receipt { stored: 2, duplicates: 0, rejected: 1 });
     assert_eq!(bench.look.value("SELECT count(*) FROM telemetry WHERE isfinite(time)"), "2");
-    assert_eq!(bench.look.value("SELECT count(*) FROM quarantine_events WHERE event_ts IS NULL"), "1");
+    assert_eq!(
+        bench.look.value("SELECT count(*) FROM quarantine_events WHERE event_ts IS NULL"),
+        "1"
+    );
 }
 
 #[tokio::test]
@@ -73,7 +85,12 @@ async fn a_poisoned_report_leaves_the_other_reports_of_its_device_and_the_readin
     assert_eq!(receipt, Receipt { stored: 2, duplicates: 0, rejected: 2 });
     let state = bench.look.query("SELECT device_id, reported, reported_version FROM device_state");
     assert_eq!(state, [["d0", r#"{"v": 1}"#, "1"]]);
-    assert_eq!(bench.look.value("SELECT count(*) FROM quarantine_events WHERE msg_type = 'shadow/reported'"), "2");
+    assert_eq!(
+        bench
+            .look
+            .value("SELECT count(*) FROM quarantine_events WHERE msg_type = 'shadow/reported'"),
+        "2"
+    );
 }
 
 #[tokio::test]

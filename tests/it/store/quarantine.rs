@@ -1,4 +1,5 @@
-//! The list of refused messages: a page costs what a page holds, whatever is asked for and however many there are.
+//! The list of refused messages: a page costs what a page holds, whatever is asked for and however
+//! many there are.
 
 use sluice::domain::refusal::Reason;
 use sluice::domain::time::Timestamp;
@@ -6,7 +7,8 @@ use sluice::store::reads::quarantine::{QuarantineCursor, QuarantineFilter, fetch
 
 use super::bench;
 
-/// Events of three days; of one tenant, one device and one reason there are few, and few were replayed.
+/// Events of three days; of one tenant, one device and one reason there are few, and few were
+/// replayed.
 const EVENTS: &str = "INSERT INTO quarantine_events (id, quarantined_at, received_at, topic, tenant_id, device_id, reason, detail, payload, message_id, replayed_at)
     SELECT gen_random_uuid(), t, t, 't', CASE WHEN n % 9000 = 1 THEN 'rare' ELSE 't' || n % 5 END,
         CASE WHEN n % 9000 = 2 THEN 'lonely' ELSE 'd' || n % 100 END,
@@ -48,7 +50,8 @@ async fn a_page_of_the_quarantine_costs_a_page_whatever_is_asked_for() {
     let filters = filters();
     for filter in &filters {
         let page = list(pool, filter, None, PAGE).await.unwrap();
-        let places: Vec<(Timestamp, uuid::Uuid)> = page.iter().map(|event| (event.place().at, event.id)).collect();
+        let places: Vec<(Timestamp, uuid::Uuid)> =
+            page.iter().map(|event| (event.place().at, event.id)).collect();
         assert!(places.is_sorted_by(|one, next| one > next), "{filter:?}");
         if let Some(&(at, id)) = places.get(4) {
             let next = list(pool, filter, Some(QuarantineCursor { at, id }), PAGE).await.unwrap();

@@ -37,11 +37,20 @@ async fn a_reader_sees_one_tenant_and_no_other() {
         "device_certificates",
         "audit_log",
     ] {
-        let sql = |tenant: &str| format!("SET ROLE sluice_reader; {tenant} SELECT DISTINCT tenant_id FROM {table}");
+        let sql = |tenant: &str| {
+            format!("SET ROLE sluice_reader; {tenant} SELECT DISTINCT tenant_id FROM {table}")
+        };
         assert!(bench.look.query(&sql("")).is_empty(), "{table} without a tenant");
-        assert!(bench.look.query(&sql("SET app.tenant_id = '';")).is_empty(), "{table} with an empty tenant");
+        assert!(
+            bench.look.query(&sql("SET app.tenant_id = '';")).is_empty(),
+            "{table} with an empty tenant"
+        );
         assert_eq!(bench.look.query(&sql("SET app.tenant_id = 'acme';")), [["acme"]], "{table}");
-        assert_ne!(bench.look.value(&format!("SELECT count(DISTINCT tenant_id) FROM {table}")), "1", "{table}");
+        assert_ne!(
+            bench.look.value(&format!("SELECT count(DISTINCT tenant_id) FROM {table}")),
+            "1",
+            "{table}"
+        );
     }
 }
 
@@ -59,7 +68,9 @@ async fn a_reader_cannot_go_round_the_policies_or_see_a_hash_or_write() {
         "DELETE FROM telemetry",
         "INSERT INTO audit_log (actor, action) VALUES ('x', 'y')",
     ] {
-        let error = bench.look.try_query(&format!("SET ROLE sluice_reader; SET app.tenant_id = 'acme'; {forbidden}"));
+        let error = bench
+            .look
+            .try_query(&format!("SET ROLE sluice_reader; SET app.tenant_id = 'acme'; {forbidden}"));
         let error = error.expect_err(forbidden).to_string();
         assert!(error.contains("permission denied"), "{forbidden}: {error}");
     }

@@ -19,7 +19,9 @@ fn add_certificates(bench: &Bench<'_>) {
 }
 
 fn add_devices(bench: &Bench<'_>) {
-    bench.look.query("INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'pump-1'), ('acme', 'pump-2')");
+    bench.look.query(
+        "INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'pump-1'), ('acme', 'pump-2')",
+    );
 }
 
 fn add_row(bench: &Bench<'_>, device: &str, serial: &str) {
@@ -48,12 +50,17 @@ async fn listed(bench: &Bench<'_>) -> Vec<String> {
 }
 
 fn database_now(bench: &Bench<'_>) -> chrono::DateTime<chrono::Utc> {
-    bench.look.value("SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')").parse().unwrap()
+    bench
+        .look
+        .value("SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')")
+        .parse()
+        .unwrap()
 }
 
 /// Whether messages of the device are authenticated by a certificate now.
 async fn is_authenticated(bench: &Bench<'_>, device: &str) -> bool {
-    let found = bench.store.directory().find(&[DeviceKey::new("acme", device).unwrap()]).await.unwrap();
+    let found =
+        bench.store.directory().find(&[DeviceKey::new("acme", device).unwrap()]).await.unwrap();
     found[0].device.as_ref().is_some_and(|device| !device.certificates.is_empty())
 }
 
@@ -72,8 +79,9 @@ async fn no_statement_takes_a_revocation_back() {
         "fingerprint_sha256 = repeat('0', 64)",
         "id = gen_random_uuid()",
     ] {
-        let refused =
-            bench.look.try_query(&format!("UPDATE device_certificates SET {change} WHERE device_id = 'pump-1'"));
+        let refused = bench.look.try_query(&format!(
+            "UPDATE device_certificates SET {change} WHERE device_id = 'pump-1'"
+        ));
         let said = refused.expect_err(change).to_string();
         assert!(said.contains("stays revoked until it ends"), "{said}");
     }
@@ -143,8 +151,9 @@ async fn revocations_from_before_the_table_of_revocations_are_taken_over() {
     add_certificates(&bench);
     revoke(&bench, "pump-1");
     // As the migration found it: a row that no trigger saw, and a certificate whose device is gone.
-    let (_, fill) =
-        include_str!("../../../migrations/0016_keep_revocations.sql").rsplit_once("-- What was revoked after").unwrap();
+    let (_, fill) = include_str!("../../../migrations/0016_keep_revocations.sql")
+        .rsplit_once("-- What was revoked after")
+        .unwrap();
     bench.look.query(&format!(
         "SET session_replication_role = replica; DELETE FROM revoked_certificates; DELETE FROM devices WHERE device_id = 'pump-2'; \
          RESET session_replication_role; -- {fill}"
@@ -156,10 +165,16 @@ async fn revocations_from_before_the_table_of_revocations_are_taken_over() {
 async fn a_serial_number_that_cannot_be_read_may_be_corrected() {
     let bench = bench().await;
     add_certificates(&bench);
-    bench.look.query("UPDATE device_certificates SET serial_number = 'what' WHERE device_id = 'pump-1'");
+    bench
+        .look
+        .query("UPDATE device_certificates SET serial_number = 'what' WHERE device_id = 'pump-1'");
     revoke(&bench, "pump-1");
-    bench.look.query("UPDATE device_certificates SET serial_number = '0A01' WHERE device_id = 'pump-1'");
+    bench
+        .look
+        .query("UPDATE device_certificates SET serial_number = '0A01' WHERE device_id = 'pump-1'");
     assert_eq!(listed(&bench).await, ["0A01"]);
-    bench.look.query("UPDATE device_certificates SET revoked_reason = 'superseded' WHERE device_id = 'pump-1'");
+    bench.look.query(
+        "UPDATE device_certificates SET revoked_reason = 'superseded' WHERE device_id = 'pump-1'",
+    );
     assert_eq!(bench.look.value("SELECT revoked_reason FROM revoked_certificates"), "superseded");
 }

@@ -1,4 +1,5 @@
-//! What the promises stand on is looked at: each object that is missing, switched off or changed is named.
+//! What the promises stand on is looked at: each object that is missing, switched off or changed is
+//! named.
 
 use sluice::domain::finding::Severity;
 use sluice::store::schema::{inspect_schema, required_objects};
@@ -10,7 +11,10 @@ use crate::support::postgres::Postgres;
 
 /// What somebody may do by hand, and what is said of it.
 const HARMS: [(&str, &str); 16] = [
-    ("DROP INDEX telemetry_once", "missing: unique telemetry btree (tenant_id, device_id, \"time\", message_id)"),
+    (
+        "DROP INDEX telemetry_once",
+        "missing: unique telemetry btree (tenant_id, device_id, \"time\", message_id)",
+    ),
     (
         "CREATE UNIQUE INDEX telemetry_once ON telemetry (tenant_id, device_id, time, message_id, seq)",
         "unique telemetry",
@@ -27,21 +31,31 @@ const HARMS: [(&str, &str); 16] = [
         "trigger device_certificates device_certificates_note_revocation",
     ),
     ("ALTER TABLE telemetry DETACH PARTITION telemetry_late", "default partition of telemetry"),
-    ("ALTER TABLE quarantine_events DETACH PARTITION quarantine_events_late", "default partition of quarantine_events"),
+    (
+        "ALTER TABLE quarantine_events DETACH PARTITION quarantine_events_late",
+        "default partition of quarantine_events",
+    ),
     ("ALTER TABLE devices DROP CONSTRAINT devices_status_check", "constraint devices CHECK"),
-    ("ALTER TABLE devices DROP CONSTRAINT devices_tenant_id_fkey", "constraint devices FOREIGN KEY"),
+    (
+        "ALTER TABLE devices DROP CONSTRAINT devices_tenant_id_fkey",
+        "constraint devices FOREIGN KEY",
+    ),
     ("DROP SEQUENCE crl_numbers", "sequence crl_numbers"),
     ("DROP TABLE crl_canaries", "table crl_canaries"),
     ("ALTER TABLE telemetry DISABLE ROW LEVEL SECURITY", "row security telemetry"),
     ("DROP POLICY sluice_reader_tenant ON devices", "policy devices sluice_reader_tenant"),
-    ("CREATE POLICY everybody ON tenants FOR SELECT USING (true)", "not one of ours: policy tenants everybody"),
+    (
+        "CREATE POLICY everybody ON tenants FOR SELECT USING (true)",
+        "not one of ours: policy tenants everybody",
+    ),
 ];
 
 #[tokio::test]
 async fn the_list_of_what_must_be_there_is_what_the_migrations_make() {
     let bench = bench().await;
     let present = required_objects::listed(&bench.store).await.unwrap();
-    let present: Vec<&str> = present.iter().map(String::as_str).filter(|line| !line.starts_with("unread ")).collect();
+    let present: Vec<&str> =
+        present.iter().map(String::as_str).filter(|line| !line.starts_with("unread ")).collect();
     let required: Vec<&str> = required_objects::REQUIRED.lines().collect();
     let missing: Vec<&&str> = present.iter().filter(|line| !required.contains(line)).collect();
     let left_over: Vec<&&str> = required.iter().filter(|line| !present.contains(line)).collect();
@@ -60,12 +74,17 @@ async fn each_object_that_is_gone_switched_off_or_changed_is_named() {
     for (harm, said) in HARMS {
         bench.look.query(harm);
         let found = found().await;
-        assert!(found.iter().any(|it| it.level == Severity::Error && it.what.contains(said)), "{harm}: {found:?}");
+        assert!(
+            found.iter().any(|it| it.level == Severity::Error && it.what.contains(said)),
+            "{harm}: {found:?}"
+        );
     }
     bench.look.query("DROP INDEX quarantine_events_time");
     let found = found().await;
     assert!(
-        found.iter().any(|it| it.level == Severity::Warning && it.what.contains("quarantined_at, id")),
+        found
+            .iter()
+            .any(|it| it.level == Severity::Warning && it.what.contains("quarantined_at, id")),
         "{found:?}"
     );
 }
@@ -79,6 +98,8 @@ fn a_daemon_whose_unique_index_was_dropped_is_unready_until_there_is_one_of_what
     database.query("DROP INDEX telemetry_once");
     let why = daemon.wait_unready_for("schema");
     assert!(why.contains("unique telemetry"), "{why}");
-    database.query("CREATE UNIQUE INDEX of_another_name ON telemetry (tenant_id, device_id, time, message_id)");
+    database.query(
+        "CREATE UNIQUE INDEX of_another_name ON telemetry (tenant_id, device_id, time, message_id)",
+    );
     daemon.wait_ready();
 }

@@ -11,7 +11,11 @@ async fn report(bench: &Bench<'_>, reports: &[(Option<i64>, &str)]) -> (u64, u64
         add_report(&mut batch, "d1", *version, format!(r#"{{"w":"{word}"}}"#).as_bytes());
     }
     let receipt = bench.store.sink().commit(&mut batch).await.unwrap();
-    let kept = bench.look.query("SELECT reported ->> 'w', reported_version FROM device_state").swap_remove(0).join(" ");
+    let kept = bench
+        .look
+        .query("SELECT reported ->> 'w', reported_version FROM device_state")
+        .swap_remove(0)
+        .join(" ");
     (receipt.stored, receipt.duplicates, kept)
 }
 
@@ -33,14 +37,20 @@ async fn the_newest_version_wins_and_without_one_the_latest_to_arrive_does() {
         (&[(None, "before"), (Some(8), "eight"), (Some(7), "late")], (2, 1, "eight 8")),
     ] {
         let (stored, duplicates, kept) = expected;
-        assert_eq!(report(&bench, reports).await, (stored, duplicates, kept.to_owned()), "{reports:?}");
+        assert_eq!(
+            report(&bench, reports).await,
+            (stored, duplicates, kept.to_owned()),
+            "{reports:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_report_without_a_version_gives_way_to_one_received_later() {
     let bench = bench().await;
-    for (seconds, word, kept) in [(10, "new", "new"), (5, "replayed from quarantine", "new"), (11, "newer", "newer")] {
+    for (seconds, word, kept) in
+        [(10, "new", "new"), (5, "replayed from quarantine", "new"), (11, "newer", "newer")]
+    {
         let mut batch = Batch::default();
         add_report(&mut batch, "d1", None, format!(r#"{{"w":"{word}"}}"#).as_bytes());
         batch.shadows[0].received_at = at(NOON + seconds * 1_000_000);
@@ -64,9 +74,11 @@ async fn when_a_device_was_last_heard_never_goes_back() {
         sink.commit(&mut batch).await.unwrap();
     }
     let age = "extract(epoch FROM last_seen_at)::bigint, extract(epoch FROM last_telemetry_at)::bigint, reported";
-    let rows = bench.look.query(&format!("SELECT device_id, {age} FROM device_state ORDER BY device_id"));
+    let rows =
+        bench.look.query(&format!("SELECT device_id, {age} FROM device_state ORDER BY device_id"));
     let noon = NOON / 1_000_000;
-    let heard = ["d1".to_owned(), (noon + 9).to_string(), (noon + 8).to_string(), "NULL".to_owned()];
+    let heard =
+        ["d1".to_owned(), (noon + 9).to_string(), (noon + 8).to_string(), "NULL".to_owned()];
     assert_eq!(rows, [heard, ["d2", "NULL", "NULL", "{}"].map(str::to_owned)]);
 }
 
@@ -87,14 +99,24 @@ async fn a_command_is_acknowledged_once_and_an_unknown_one_is_refused() {
     assert_eq!(receipt, Receipt { stored: 2, duplicates: 1, rejected: 2 });
     let mut again = Batch { maybe_repeated: true, ..Batch::default() };
     add_ack(&mut again, "d1", 1);
-    assert_eq!(sink.commit(&mut again).await.unwrap(), Receipt { stored: 0, duplicates: 1, rejected: 0 });
-    let rows =
-        bench.look.query("SELECT status, ack_details, acked_at IS NULL FROM device_commands ORDER BY command_id");
+    assert_eq!(
+        sink.commit(&mut again).await.unwrap(),
+        Receipt { stored: 0, duplicates: 1, rejected: 0 }
+    );
+    let rows = bench.look.query(
+        "SELECT status, ack_details, acked_at IS NULL FROM device_commands ORDER BY command_id",
+    );
     let done = ["ACKNOWLEDGED", r#"{"status": "ok"}"#, "f"];
     assert_eq!(rows, [done, done, ["PENDING", "NULL", "t"]]);
-    let refused = bench.look.query("SELECT reason, device_id, detail FROM quarantine_events ORDER BY device_id");
-    let unknown = |number| format!("no command 00000000-0000-0000-0000-00000000000{number} for this device");
-    assert_eq!(refused, [["STORE_REJECTED", "d1", &unknown(9)], ["STORE_REJECTED", "d2", &unknown(3)]]);
+    let refused = bench
+        .look
+        .query("SELECT reason, device_id, detail FROM quarantine_events ORDER BY device_id");
+    let unknown =
+        |number| format!("no command 00000000-0000-0000-0000-00000000000{number} for this device");
+    assert_eq!(
+        refused,
+        [["STORE_REJECTED", "d1", &unknown(9)], ["STORE_REJECTED", "d2", &unknown(3)]]
+    );
     assert_eq!(bench.metrics.store.poisoned_rows.get(), 0);
 }
 
@@ -121,5 +143,8 @@ async fn writers_of_the_same_devices_do_not_deadlock() {
         });
     }
     tasks.join_all().await;
-    assert_eq!(bench.look.value("SELECT count(*) FROM device_state WHERE reported_version = 24"), "40");
+    assert_eq!(
+        bench.look.value("SELECT count(*) FROM device_state WHERE reported_version = 24"),
+        "40"
+    );
 }

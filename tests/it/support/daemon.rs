@@ -1,5 +1,5 @@
-//! The real `sluice` binary: its daemon and its commands, with an environment that holds what the test says and nothing
-//! of the machine it runs on.
+//! The real `sluice` binary: its daemon and its commands, with an environment that holds what the
+//! test says and nothing of the machine it runs on.
 
 use std::fs;
 use std::io::{Error, Read, Write};
@@ -68,11 +68,14 @@ impl Settings {
         self
     }
 
-    /// The program runs with its clock moved by this, such as `+40d`; the clocks of the servers stay as they are.
+    /// The program runs with its clock moved by this, such as `+40d`; the clocks of the servers
+    /// stay as they are.
     pub fn with_clock(self, moved: &str) -> Self {
-        let library = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"]
-            .map(|dir| Path::new(dir).join("faketime/libfaketime.so.1"));
-        let library = library.iter().find(|path| path.is_file()).expect("the package faketime is installed");
+        let library =
+            ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"]
+                .map(|dir| Path::new(dir).join("faketime/libfaketime.so.1"));
+        let library =
+            library.iter().find(|path| path.is_file()).expect("the package faketime is installed");
         let settings = self.set("LD_PRELOAD", library.to_str().unwrap()).set("FAKETIME", moved);
         settings.set("FAKETIME_DONT_FAKE_MONOTONIC", "1").set("DONT_FAKE_MONOTONIC", "1")
     }
@@ -92,12 +95,17 @@ impl Settings {
     /// A command of the program, such as `["tenant", "list"]`, with these settings.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
-        command.args(arguments).env_clear().env("PATH", search_path()).envs(self.envs.iter().cloned());
+        command
+            .args(arguments)
+            .env_clear()
+            .env("PATH", search_path())
+            .envs(self.envs.iter().cloned());
         command.current_dir(self.dir.path()).stdin(Stdio::null());
         command
     }
 
-    /// Runs it to its end and returns what it printed; anything but success is a panic with its words.
+    /// Runs it to its end and returns what it printed; anything but success is a panic with its
+    /// words.
     pub fn run(&self, arguments: &[&str]) -> String {
         super::process::run_to_end(&mut self.command(arguments))
     }
@@ -161,7 +169,8 @@ impl Daemon {
         self.wait_for_readiness(503)
     }
 
-    /// Waits until it says it is not ready for a reason that holds these words, and returns all it says.
+    /// Waits until it says it is not ready for a reason that holds these words, and returns all it
+    /// says.
     pub fn wait_unready_for(&self, words: &str) -> String {
         wait::for_ok(&format!("/readyz says: {words}"), || match self.get("/readyz") {
             Ok((503, body)) if body.contains(words) => Ok(body),
@@ -174,8 +183,8 @@ impl Daemon {
         get(self.settings.ops, path)
     }
 
-    /// The value of a metric, with exactly these labels, or without labels the sum over all of them. A series that does
-    /// not exist yet is 0, as it is for a dashboard.
+    /// The value of a metric, with exactly these labels, or without labels the sum over all of
+    /// them. A series that does not exist yet is 0, as it is for a dashboard.
     pub fn metric(&self, name: &str) -> f64 {
         let (status, body) = self.get("/metrics").unwrap();
         assert_eq!(status, 200, "{body}");
@@ -193,7 +202,8 @@ impl Daemon {
     /// The memory it holds.
     pub fn rss_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a running process");
+        let line =
+            status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a running process");
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
@@ -224,16 +234,20 @@ pub fn get(port: u16, path: &str) -> Result<(u16, String), Error> {
     write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| Error::other(format!("no answer: {answer}")))?;
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .ok_or_else(|| Error::other(format!("no answer: {answer}")))?;
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
     Ok((status.ok_or_else(|| Error::other(format!("no status: {head}")))?, body.to_owned()))
 }
 
 /// The sum of the series of this name in the text format of Prometheus.
 fn sum_of(text: &str, name: &str) -> f64 {
-    let series = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
-    let ours =
-        series.filter(|(key, _)| *key == name || key.strip_prefix(name).is_some_and(|rest| rest.starts_with('{')));
+    let series =
+        text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
+    let ours = series.filter(|(key, _)| {
+        *key == name || key.strip_prefix(name).is_some_and(|rest| rest.starts_with('{'))
+    });
     ours.fold(0.0, |sum, (_, value)| sum + value.parse::<f64>().unwrap())
 }
 

@@ -1,4 +1,5 @@
-//! The database of one test. Queries run as superuser over the socket, so a test sees all rows and never waits for the daemon.
+//! The database of one test. Queries run as superuser over the socket, so a test sees all rows and
+//! never waits for the daemon.
 
 use std::future::Future;
 use std::str::FromStr;
@@ -73,14 +74,22 @@ impl<'a> Database<'a> {
 
     /// The rows of one SELECT as a JSON array of objects.
     pub fn json(&self, sql: &str) -> serde_json::Value {
-        let text = self.value(&format!("SELECT coalesce(jsonb_agg(to_jsonb(q)), '[]') FROM ({sql}) q"));
+        let text =
+            self.value(&format!("SELECT coalesce(jsonb_agg(to_jsonb(q)), '[]') FROM ({sql}) q"));
         serde_json::from_str(&text).unwrap()
     }
 
     /// Waits until the first column of the first row is this.
     pub fn wait_until(&self, sql: &str, expected: &str) {
         wait::for_ok(&format!("{sql} says {expected}"), || match self.try_query(sql) {
-            Ok(rows) if rows.first().and_then(|row| row.first()).is_some_and(|value| value == expected) => Ok(()),
+            Ok(rows)
+                if rows
+                    .first()
+                    .and_then(|row| row.first())
+                    .is_some_and(|value| value == expected) =>
+            {
+                Ok(())
+            }
             other => Err(format!("it says {other:?}")),
         });
     }
@@ -91,7 +100,11 @@ impl Drop for Database<'_> {
         // A test that failed may have left its server frozen, and would wait for it without end.
         if self.temporary && self.server.is_running() && !std::thread::panicking() {
             // A database that stays is removed with its server.
-            let _ = try_query(self.server, "postgres", &format!("DROP DATABASE {} WITH (FORCE)", self.name));
+            let _ = try_query(
+                self.server,
+                "postgres",
+                &format!("DROP DATABASE {} WITH (FORCE)", self.name),
+            );
         }
     }
 }
@@ -102,7 +115,8 @@ pub fn query_at(url: &str, sql: &str) -> Result<Rows, sqlx::Error> {
 }
 
 pub(super) fn try_query(server: &Postgres, database: &str, sql: &str) -> Result<Rows, sqlx::Error> {
-    let options = PgConnectOptions::new_without_pgpass().socket(server.socket_dir()).port(server.port());
+    let options =
+        PgConnectOptions::new_without_pgpass().socket(server.socket_dir()).port(server.port());
     run(options.username("postgres").database(database).application_name("test"), sql)
 }
 
@@ -124,8 +138,9 @@ where
     F: Future + Send + 'static,
     F::Output: Send,
 {
-    static RUNTIME: LazyLock<Runtime> =
-        LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap());
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+    });
     let (done, result) = std::sync::mpsc::sync_channel(1);
     RUNTIME.spawn(async move {
         let _ = done.send(future.await);

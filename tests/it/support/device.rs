@@ -1,5 +1,5 @@
-//! A device that publishes and records what the broker accepted: blocking, over MQTT 5, on the codec alone, so that it
-//! sends exactly the packets of the test and queues none.
+//! A device that publishes and records what the broker accepted: blocking, over MQTT 5, on the
+//! codec alone, so that it sends exactly the packets of the test and queues none.
 
 use std::io::{Error, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::v5::{
-    Connect, ConnectReturnCode, Login, Packet, PubAckReason, PubCompReason, PubRecReason, PubRel, Publish,
+    Connect, ConnectReturnCode, Login, Packet, PubAckReason, PubCompReason, PubRecReason, PubRel,
+    Publish,
 };
 use rumqttc::v5::mqttbytes::{Error as PacketError, QoS};
 
-/// How many messages may be under way at once: well below what the broker allows, enough to keep it busy.
+/// How many messages may be under way at once: well below what the broker allows, enough to keep it
+/// busy.
 const WINDOW: usize = 500;
 
 /// A broker that is silent for this long has hung.
@@ -53,7 +55,8 @@ pub struct Device {
 impl Message {
     /// A message of QoS 1.
     pub fn new(topic: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> Self {
-        let (topic, payload) = (Bytes::copy_from_slice(topic.as_ref()), Bytes::copy_from_slice(payload.as_ref()));
+        let (topic, payload) =
+            (Bytes::copy_from_slice(topic.as_ref()), Bytes::copy_from_slice(payload.as_ref()));
         Self { topic, payload, qos: QoS::AtLeastOnce, retain: false }
     }
 
@@ -71,7 +74,8 @@ impl Message {
 impl Device {
     /// Connects to a port of the loopback, under this client id, with a clean session.
     pub fn connect(port: u16, name: &str) -> Self {
-        Self::try_connect(port, name, None).unwrap_or_else(|error| panic!("device {name} connects: {error}"))
+        Self::try_connect(port, name, None)
+            .unwrap_or_else(|error| panic!("device {name} connects: {error}"))
     }
 
     /// The same, with a name and a password perhaps, where a failure is part of the test.
@@ -81,8 +85,20 @@ impl Device {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(SILENCE))?;
         stream.set_write_timeout(Some(SILENCE))?;
-        let mut device = Self { port, name: name.to_owned(), login, stream, received: BytesMut::new(), last_id: 0 };
-        let connect = Connect { keep_alive: 0, client_id: name.to_owned(), clean_start: true, properties: None };
+        let mut device = Self {
+            port,
+            name: name.to_owned(),
+            login,
+            stream,
+            received: BytesMut::new(),
+            last_id: 0,
+        };
+        let connect = Connect {
+            keep_alive: 0,
+            client_id: name.to_owned(),
+            clean_start: true,
+            properties: None,
+        };
         let login = device.login.clone().map(|(username, password)| Login { username, password });
         device.send(&[Packet::Connect(connect, None, login)])?;
         match device.receive()? {
@@ -106,7 +122,8 @@ impl Device {
 
     /// Publishes all of these, many under way at once; the fate of each, in their order.
     ///
-    /// When the connection ends, the rest is `Unknown`, also what was never sent; `reconnect` makes a new one.
+    /// When the connection ends, the rest is `Unknown`, also what was never sent; `reconnect` makes
+    /// a new one.
     pub fn publish_all(&mut self, messages: &[Message]) -> Vec<Fate> {
         let mut fates = vec![Fate::Unknown; messages.len()];
         // A failure leaves the fates `Unknown`.
@@ -134,7 +151,10 @@ impl Device {
             while !under_way.is_empty() {
                 let packet = self.receive()?;
                 if let Some((id, fate)) = self.answer(packet)? {
-                    let place = under_way.iter().position(|(known, _)| *known == id).expect("an answer to a message");
+                    let place = under_way
+                        .iter()
+                        .position(|(known, _)| *known == id)
+                        .expect("an answer to a message");
                     fates[under_way.swap_remove(place).1] = fate;
                 }
             }
@@ -146,19 +166,30 @@ impl Device {
     fn answer(&mut self, packet: Packet) -> Result<Option<(u16, Fate)>, Error> {
         let decided = match packet {
             Packet::PubAck(ack) => {
-                let accepted = matches!(ack.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
+                let accepted = matches!(
+                    ack.reason,
+                    PubAckReason::Success | PubAckReason::NoMatchingSubscribers
+                );
                 Some((ack.pkid, Fate::of(accepted, &ack.reason)))
             }
             Packet::PubRec(rec)
-                if matches!(rec.reason, PubRecReason::Success | PubRecReason::NoMatchingSubscribers) =>
+                if matches!(
+                    rec.reason,
+                    PubRecReason::Success | PubRecReason::NoMatchingSubscribers
+                ) =>
             {
                 self.send(&[Packet::PubRel(PubRel::new(rec.pkid, None))])?;
                 None
             }
             Packet::PubRec(rec) => Some((rec.pkid, Fate::of(false, &rec.reason))),
-            Packet::PubComp(comp) => Some((comp.pkid, Fate::of(comp.reason == PubCompReason::Success, &comp.reason))),
+            Packet::PubComp(comp) => {
+                Some((comp.pkid, Fate::of(comp.reason == PubCompReason::Success, &comp.reason)))
+            }
             Packet::Disconnect(disconnect) => {
-                return Err(Error::new(ErrorKind::ConnectionAborted, format!("{:?}", disconnect.reason_code)));
+                return Err(Error::new(
+                    ErrorKind::ConnectionAborted,
+                    format!("{:?}", disconnect.reason_code),
+                ));
             }
             _ => None,
         };
@@ -199,7 +230,15 @@ impl Device {
 impl Message {
     fn packet(&self, id: u16) -> Publish {
         let (topic, payload) = (self.topic.clone(), self.payload.clone());
-        Publish { dup: false, qos: self.qos, retain: self.retain, topic, pkid: id, payload, properties: None }
+        Publish {
+            dup: false,
+            qos: self.qos,
+            retain: self.retain,
+            topic,
+            pkid: id,
+            payload,
+            properties: None,
+        }
     }
 }
 

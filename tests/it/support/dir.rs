@@ -1,7 +1,7 @@
 //! Scratch directories: one root for the test process, one directory in it for each fixture.
 //!
-//! A directory goes when its fixture is dropped, and the root when the test process has ended, even by kill -9: a
-//! janitor, a small shell that holds a pipe from the test process, removes it.
+//! A directory goes when its fixture is dropped, and the root when the test process has ended, even
+//! by kill -9: a janitor, a small shell that holds a pipe from the test process, removes it.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::process::Account;
 
-/// Waits for the end of the test process, then for its servers to let go of their files (10 s at most).
+/// Waits for the end of the test process, then for its servers to let go of their files (10 s at
+/// most).
 const JANITOR: &str = r#"read -r _
 n=0
 while [ -e "$1" ] && [ "$n" -lt 100 ]; do

@@ -55,7 +55,8 @@ pub struct TlsListener {
 pub fn version() -> (u32, u32) {
     static VERSION: OnceLock<(u32, u32)> = OnceLock::new();
     *VERSION.get_or_init(|| {
-        let program = find_program("mosquitto").expect("mosquitto is not installed; scripts/test installs it");
+        let program = find_program("mosquitto")
+            .expect("mosquitto is not installed; scripts/test installs it");
         // Its help; the exit code is not that of success.
         let output = Command::new(program).arg("-h").output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -67,10 +68,12 @@ pub fn version() -> (u32, u32) {
 }
 
 /// The own topic of Sluice's probe, where rows take the place of patterns.
-pub const PROBE_ROWS: &str = "user $sluice/device/probe\ntopic write tenant/$sluice/device/probe/telemetry\n";
+pub const PROBE_ROWS: &str =
+    "user $sluice/device/probe\ntopic write tenant/$sluice/device/probe/telemetry\n";
 
-/// The rows that let devices publish and read what the patterns of these access rules say, by the devices' user names; none
-/// where the patterns do that. Since 2.1 `%u` matches one level only, and Sluice writes such rows into `ACL_OUTPUT_PATH`.
+/// The rows that let devices publish and read what the patterns of these access rules say, by the
+/// devices' user names; none where the patterns do that. Since 2.1 `%u` matches one level only, and
+/// Sluice writes such rows into `ACL_OUTPUT_PATH`.
 pub fn rows_for(rules: &str, names: &[String]) -> String {
     if version() < (2, 1) {
         return String::new();
@@ -134,7 +137,11 @@ impl Mosquitto {
                 return broker;
             }
             // Another process took the port between the check and Mosquitto's bind.
-            assert!(broker.log().contains("Address already in use"), "mosquitto ended{}", wait::log_tails());
+            assert!(
+                broker.log().contains("Address already in use"),
+                "mosquitto ended{}",
+                wait::log_tails()
+            );
         }
         panic!("mosquitto found no free port{}", wait::log_tails());
     }
@@ -194,7 +201,8 @@ impl Mosquitto {
         let config = self.dir.path().join("mosquitto.conf");
         let mut process = Process::start(Launch {
             name: "mosquitto",
-            program: &find_program("mosquitto").expect("mosquitto is not installed; scripts/test installs it"),
+            program: &find_program("mosquitto")
+                .expect("mosquitto is not installed; scripts/test installs it"),
             args: vec!["-c".into(), config.to_str().unwrap().into()],
             envs: Vec::new(),
             log: &self.dir.path().join("log"),
@@ -214,7 +222,12 @@ impl Mosquitto {
         let mut lines: Vec<String> = Vec::new();
         let name_of = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
         let said: Vec<String> = self.options.extra.iter().map(|line| name_of(line)).collect();
-        lines.extend(DEFAULTS.iter().filter(|line| !said.contains(&name_of(line))).map(|line| (*line).to_owned()));
+        lines.extend(
+            DEFAULTS
+                .iter()
+                .filter(|line| !said.contains(&name_of(line)))
+                .map(|line| (*line).to_owned()),
+        );
         lines.push(format!("persistence {}", self.options.persistence));
         lines.push(format!("persistence_location {}/", self.dir.path().display()));
         if we_are_root() {
@@ -237,8 +250,12 @@ impl Mosquitto {
     }
 
     fn write_passwords(&self) -> PathBuf {
-        let lines: Vec<String> =
-            self.options.users.iter().map(|(name, password)| format!("{name}:{password}")).collect();
+        let lines: Vec<String> = self
+            .options
+            .users
+            .iter()
+            .map(|(name, password)| format!("{name}:{password}"))
+            .collect();
         let path = self.dir.write("passwords", lines.join("\n") + "\n");
         let program = find_program("mosquitto_passwd").expect("mosquitto_passwd is not installed");
         // Replaces the plain passwords by their hashes.

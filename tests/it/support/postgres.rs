@@ -1,7 +1,8 @@
-//! A Postgres of the tests' own: one shared by all tests of the process, and private ones for tests that kill it.
+//! A Postgres of the tests' own: one shared by all tests of the process, and private ones for tests
+//! that kill it.
 //!
-//! Its files and its socket lie in a scratch directory, its port is a free one on the loopback. Each test gets a fresh
-//! database, copied from one that `sluice migrate` has prepared.
+//! Its files and its socket lie in a scratch directory, its port is a free one on the loopback.
+//! Each test gets a fresh database, copied from one that `sluice migrate` has prepared.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +12,9 @@ use std::sync::{Mutex, OnceLock};
 use super::database::{Database, try_query};
 use super::dir::{Scratch, we_are_root};
 use super::port;
-use super::process::{Account, Launch, Process, chosen_postgres, find_program, read_log, run_to_end};
+use super::process::{
+    Account, Launch, Process, chosen_postgres, find_program, read_log, run_to_end,
+};
 use super::wait;
 
 /// The role the daemon logs in as: no superuser, but the owner of its database.
@@ -151,15 +154,28 @@ impl Postgres {
 
     /// Runs on the data in this directory.
     fn on(dir: Scratch, settings: &[(&str, &str)]) -> Self {
-        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let mut server = Self { process: Mutex::new(None), port: 0, settings, databases: AtomicU32::new(0), dir };
+        let settings = settings
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let mut server = Self {
+            process: Mutex::new(None),
+            port: 0,
+            settings,
+            databases: AtomicU32::new(0),
+            dir,
+        };
         for _ in 0..5 {
             server.port = port::free();
             if server.try_start() {
                 return server;
             }
             // Another process took the port between the check and Postgres' bind.
-            assert!(server.log().contains("Address already in use"), "postgres ended{}", wait::log_tails());
+            assert!(
+                server.log().contains("Address already in use"),
+                "postgres ended{}",
+                wait::log_tails()
+            );
         }
         panic!("postgres found no free port{}", wait::log_tails());
     }
@@ -167,9 +183,16 @@ impl Postgres {
     /// Whether it came up; if not, its log says why.
     fn try_start(&self) -> bool {
         let mut args: Vec<String> = ["-D", "data", "-p"].map(str::to_owned).into();
-        args.extend([self.port.to_string(), "-k".into(), self.socket_dir().to_str().unwrap().into()]);
-        let fixed =
-            [("listen_addresses", "127.0.0.1"), ("max_connections", MAX_CONNECTIONS), ("shared_buffers", "64MB")];
+        args.extend([
+            self.port.to_string(),
+            "-k".into(),
+            self.socket_dir().to_str().unwrap().into(),
+        ]);
+        let fixed = [
+            ("listen_addresses", "127.0.0.1"),
+            ("max_connections", MAX_CONNECTIONS),
+            ("shared_buffers", "64MB"),
+        ];
         for (name, value) in fixed {
             args.extend(["-c".into(), format!("{name}={value}")]);
         }
@@ -199,7 +222,8 @@ impl Postgres {
     }
 }
 
-/// The data of a stopped server that holds the role and the migrated template; made once, copied by everybody.
+/// The data of a stopped server that holds the role and the migrated template; made once, copied by
+/// everybody.
 fn prepared() -> &'static Path {
     static PREPARED: OnceLock<PathBuf> = OnceLock::new();
     PREPARED.get_or_init(|| {
@@ -222,7 +246,9 @@ fn prepared() -> &'static Path {
 
 fn initdb(data: &Path) {
     let mut command = Command::new(programs().join("initdb"));
-    command.args(["--no-sync", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-D"]).arg(data);
+    command
+        .args(["--no-sync", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-D"])
+        .arg(data);
     command.current_dir("/").env_clear().env("PATH", super::process::search_path());
     if let Some(account) = account() {
         use std::os::unix::process::CommandExt;
@@ -235,7 +261,11 @@ fn migrate(server: &Postgres) {
     let template = Database::existing(server, TEMPLATE);
     let settings = server.dir.write("sluice.toml", "");
     let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
-    command.arg("migrate").env_clear().env("SLUICE_CONFIG", settings).env("DATABASE_URL", template.url());
+    command
+        .arg("migrate")
+        .env_clear()
+        .env("SLUICE_CONFIG", settings)
+        .env("DATABASE_URL", template.url());
     run_to_end(&mut command);
 }
 
@@ -257,7 +287,10 @@ fn account() -> Option<Account> {
 /// The account in a line of the password table.
 fn account_in(line: &str) -> Option<(&str, Account)> {
     let fields: Vec<&str> = line.split(':').collect();
-    Some((fields.first()?, Account { uid: fields.get(2)?.parse().ok()?, gid: fields.get(3)?.parse().ok()? }))
+    Some((
+        fields.first()?,
+        Account { uid: fields.get(2)?.parse().ok()?, gid: fields.get(3)?.parse().ok()? },
+    ))
 }
 
 /// Where the programs of Postgres stand: often not on the search path.
@@ -279,8 +312,14 @@ fn programs() -> &'static Path {
 
 /// Where Debian puts them, the newest version first.
 fn packaged() -> Vec<PathBuf> {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().filter_map(Result::ok);
-    let mut numbers: Vec<u32> = versions.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    let versions =
+        std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().filter_map(Result::ok);
+    let mut numbers: Vec<u32> =
+        versions.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     numbers.sort_unstable();
-    numbers.iter().rev().map(|number| PathBuf::from(format!("/usr/lib/postgresql/{number}/bin"))).collect()
+    numbers
+        .iter()
+        .rev()
+        .map(|number| PathBuf::from(format!("/usr/lib/postgresql/{number}/bin")))
+        .collect()
 }

@@ -1,8 +1,9 @@
 //! Servers that cannot outlive the tests.
 //!
-//! Each runs under a watchdog: a small shell that holds a pipe from the test process. When the pipe closes, because the
-//! fixture was dropped or the test process died in whatever way, the watchdog ends the server: with a signal it heeds,
-//! and a few seconds later with one it cannot refuse. It does so by process id, never by name.
+//! Each runs under a watchdog: a small shell that holds a pipe from the test process. When the pipe
+//! closes, because the fixture was dropped or the test process died in whatever way, the watchdog
+//! ends the server: with a signal it heeds, and a few seconds later with one it cannot refuse. It
+//! does so by process id, never by name.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -13,8 +14,9 @@ use std::process::{Child, Command, Stdio};
 
 use super::wait;
 
-/// `$0` is the signal, the arguments are the command. It prints the server's process id and exits with its exit code.
-/// Descriptor 3 is the pipe: `read` returns when it closes, nobody ever writes to it.
+/// `$0` is the signal, the arguments are the command. It prints the server's process id and exits
+/// with its exit code. Descriptor 3 is the pipe: `read` returns when it closes, nobody ever writes
+/// to it.
 const WATCHDOG: &str = r#"exec 3<&0
 "$@" </dev/null 3<&- >&2 &
 server=$!
@@ -80,7 +82,8 @@ impl Process {
         command.args(["-c", WATCHDOG, launch.parting]).arg(launch.program).args(launch.args);
         command.env_clear().env("PATH", search_path()).env("LC_ALL", "C.UTF-8").envs(launch.envs);
         command.current_dir(launch.dir).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
-        // A group of its own: Ctrl-C in the terminal reaches the tests, and the watchdog then does its work.
+        // A group of its own: Ctrl-C in the terminal reaches the tests, and the watchdog then does
+        // its work.
         command.process_group(0);
         if let Some(account) = launch.account {
             command.uid(account.uid).gid(account.gid);
@@ -88,7 +91,8 @@ impl Process {
         let mut watchdog = command.spawn().unwrap();
         let mut first_line = String::new();
         BufReader::new(watchdog.stdout.take().unwrap()).read_line(&mut first_line).unwrap();
-        let server = first_line.trim().parse().expect("the watchdog prints the process id of the server");
+        let server =
+            first_line.trim().parse().expect("the watchdog prints the process id of the server");
         Self { name: launch.name.to_owned(), watchdog, server, log: launch.log.to_owned() }
     }
 
@@ -147,16 +151,19 @@ pub fn read_log(path: &Path) -> String {
     String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
 }
 
-/// Names the Mosquitto the tests run on, in place of this machine's; its clients stand beside it. `scripts/roots` makes some.
+/// Names the Mosquitto the tests run on, in place of this machine's; its clients stand beside it.
+/// `scripts/roots` makes some.
 pub const CHOSEN_MOSQUITTO: &str = "SLUICE_TEST_MOSQUITTO";
 
 /// Names the directory of the Postgres programs the tests run on, in place of this machine's.
 pub const CHOSEN_POSTGRES: &str = "SLUICE_TEST_POSTGRES_BIN";
 
-/// Where programs are looked for: first where the environment says, and servers stand in the directories of the administrator.
+/// Where programs are looked for: first where the environment says, and servers stand in the
+/// directories of the administrator.
 pub fn search_path() -> String {
     let own = std::env::var("PATH").unwrap_or_default();
-    let mut dirs: Vec<String> = chosen_dirs().iter().map(|dir| dir.to_str().unwrap().to_owned()).collect();
+    let mut dirs: Vec<String> =
+        chosen_dirs().iter().map(|dir| dir.to_str().unwrap().to_owned()).collect();
     dirs.extend([own, "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin".to_owned()]);
     dirs.join(":")
 }
@@ -164,7 +171,11 @@ pub fn search_path() -> String {
 /// The directory of Postgres' programs that the environment names.
 pub fn chosen_postgres() -> Option<PathBuf> {
     let dir = PathBuf::from(std::env::var_os(CHOSEN_POSTGRES)?);
-    assert!(dir.join("postgres").is_file(), "{CHOSEN_POSTGRES} names {}, and no postgres is there", dir.display());
+    assert!(
+        dir.join("postgres").is_file(),
+        "{CHOSEN_POSTGRES} names {}, and no postgres is there",
+        dir.display()
+    );
     Some(dir)
 }
 
@@ -173,7 +184,11 @@ fn chosen_dirs() -> Vec<PathBuf> {
     let broker = std::env::var_os(CHOSEN_MOSQUITTO).map(PathBuf::from);
     let broker = broker.map(|program| {
         let right = program.is_absolute() && program.ends_with("mosquitto") && program.is_file();
-        assert!(right, "{CHOSEN_MOSQUITTO} is {}: not the full path of a program `mosquitto`", program.display());
+        assert!(
+            right,
+            "{CHOSEN_MOSQUITTO} is {}: not the full path of a program `mosquitto`",
+            program.display()
+        );
         program.parent().unwrap().to_owned()
     });
     broker.into_iter().chain(chosen_postgres()).collect()
@@ -181,21 +196,30 @@ fn chosen_dirs() -> Vec<PathBuf> {
 
 /// The path of a program.
 pub fn find_program(name: &str) -> Option<PathBuf> {
-    std::env::split_paths(OsStr::new(&search_path())).map(|dir| dir.join(name)).find(|path| path.is_file())
+    std::env::split_paths(OsStr::new(&search_path()))
+        .map(|dir| dir.join(name))
+        .find(|path| path.is_file())
 }
 
-/// Runs a command to its end and returns what it printed; anything but success is a panic with its words.
+/// Runs a command to its end and returns what it printed; anything but success is a panic with its
+/// words.
 pub fn run_to_end(command: &mut Command) -> String {
-    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{command:?}: {}\n{out}{err}", output.status);
     out.into_owned()
 }
 
 fn send<'a>(signal: &str, processes: impl Iterator<Item = &'a u32>) {
     let ids = processes.map(u32::to_string);
-    // The shell's own kill: the program of that name is not on every machine. One that is gone already is no failure.
-    let sent = Command::new("/bin/sh").args(["-c", r#"kill -s "$0" "$@""#, signal]).args(ids).output();
+    // The shell's own kill: the program of that name is not on every machine. One that is gone
+    // already is no failure.
+    let sent =
+        Command::new("/bin/sh").args(["-c", r#"kill -s "$0" "$@""#, signal]).args(ids).output();
     sent.unwrap();
 }
 

@@ -1,5 +1,5 @@
-//! A TCP proxy on the loopback that breaks connections where a test wants them broken: cut now, cut after so many
-//! bytes, or held up in one direction while the other flows.
+//! A TCP proxy on the loopback that breaks connections where a test wants them broken: cut now, cut
+//! after so many bytes, or held up in one direction while the other flows.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -113,8 +113,8 @@ impl Proxy {
         self.limit(direction, bytes, false);
     }
 
-    /// From now on nothing passes on the connections there are, in neither direction, and no end hears of it, not even when
-    /// the other closes. New connections are let through.
+    /// From now on nothing passes on the connections there are, in neither direction, and no end
+    /// hears of it, not even when the other closes. New connections are let through.
     pub fn darken(&self) {
         self.shared.darken();
     }
@@ -133,7 +133,8 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.refuse();
-        // Wakes the thread that accepts; it finds the proxy gone, or lives on doing nothing until the process ends.
+        // Wakes the thread that accepts; it finds the proxy gone, or lives on doing nothing until
+        // the process ends.
         let _ = TcpStream::connect(("127.0.0.1", self.port));
     }
 }
@@ -152,7 +153,8 @@ impl Shared {
         }
         // A server that is down: the client sees its connection closed.
         let Ok(server) = TcpStream::connect(("127.0.0.1", self.server)) else { return };
-        for (from, to, direction) in [(&client, &server, Direction::ToServer), (&server, &client, Direction::ToClient)]
+        for (from, to, direction) in
+            [(&client, &server, Direction::ToServer), (&server, &client, Direction::ToClient)]
         {
             let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
             let (shared, connection) = (Arc::clone(&self), (state.epoch, state.accepted + 1));
@@ -163,7 +165,13 @@ impl Shared {
     }
 
     /// Carries bytes until one side closes or the connection is cut.
-    fn pump(&self, mut from: TcpStream, mut to: TcpStream, direction: Direction, connection: (u64, u64)) {
+    fn pump(
+        &self,
+        mut from: TcpStream,
+        mut to: TcpStream,
+        direction: Direction,
+        connection: (u64, u64),
+    ) {
         let mut buffer = [0; 16 * 1024];
         while let Ok(length @ 1..) = from.read(&mut buffer) {
             let Some((allowed, cut)) = self.admit(length, direction, connection) else { return };
@@ -183,16 +191,25 @@ impl Shared {
         let _ = from.shutdown(Shutdown::Read);
     }
 
-    /// How much of this may pass and whether that is the last; none on a connection that has been cut.
-    fn admit(&self, length: usize, direction: Direction, (epoch, number): (u64, u64)) -> Option<(usize, bool)> {
+    /// How much of this may pass and whether that is the last; none on a connection that has been
+    /// cut.
+    fn admit(
+        &self,
+        length: usize,
+        direction: Direction,
+        (epoch, number): (u64, u64),
+    ) -> Option<(usize, bool)> {
         let way = direction as usize;
-        let held = |state: &mut State| (state.ways[way].held || state.dark >= number) && state.epoch == epoch;
+        let held = |state: &mut State| {
+            (state.ways[way].held || state.dark >= number) && state.epoch == epoch
+        };
         let mut state = self.changed.wait_while(self.state(), held).unwrap();
         if state.epoch != epoch {
             return None;
         }
         let way = &mut state.ways[way];
-        let allowed = way.left.map_or(length, |left| length.min(usize::try_from(left).unwrap_or(length)));
+        let allowed =
+            way.left.map_or(length, |left| length.min(usize::try_from(left).unwrap_or(length)));
         way.carried += allowed as u64;
         let left = way.left.map(|left| left - allowed as u64);
         way.left = left.filter(|left| *left > 0);

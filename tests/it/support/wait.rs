@@ -1,4 +1,5 @@
-//! Waiting for conditions, never for time. A wait that fails shows the end of the log of each server of its test.
+//! Waiting for conditions, never for time. A wait that fails shows the end of the log of each
+//! server of its test.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -42,7 +43,9 @@ pub fn within<T>(limit: Duration, what: &str, mut probe: impl FnMut() -> Result<
     loop {
         match probe() {
             Ok(value) => return value,
-            Err(last) if start.elapsed() > limit => panic!("waited {limit:?} until {what}\n{last}{}", log_tails()),
+            Err(last) if start.elapsed() > limit => {
+                panic!("waited {limit:?} until {what}\n{last}{}", log_tails())
+            }
             Err(_) => std::thread::sleep(PERIOD),
         }
     }

@@ -88,7 +88,8 @@ fn no_refusal_repeats_any_part_of_the_token() {
 
 #[test]
 fn a_claim_that_is_asked_for_must_be_there_and_an_audience_only_when_it_is() {
-    let picky = IssuerConfig { required_claims: vec!["profile.email".into()], ..issuer(old_keys()) };
+    let picky =
+        IssuerConfig { required_claims: vec!["profile.email".into()], ..issuer(old_keys()) };
     let scene = Scene::with_keys(picky);
     assert!(scene.verify("with_email").is_ok());
     assert_eq!(scene.verify("rs256"), Err(TokenError::Missing("profile.email".into())));
@@ -98,14 +99,20 @@ fn a_claim_that_is_asked_for_must_be_there_and_an_audience_only_when_it_is() {
 
 #[test]
 fn each_issuer_is_believed_by_its_own_keys_only() {
-    let other =
-        IssuerConfig { issuer: format!("{ISSUER}/"), ..issuer(IssuerKeySource::JwksFile(made().file("new.jwks"))) };
+    let other = IssuerConfig {
+        issuer: format!("{ISSUER}/"),
+        ..issuer(IssuerKeySource::JwksFile(made().file("new.jwks")))
+    };
     let scene = Scene::with_keys(issuer(old_keys()));
     assert_eq!(scene.verify("wrong_issuer"), Err(TokenError::Issuer));
     let both = Scene::new(vec![issuer(old_keys()), other.clone()]);
     crate::support::wait::until("both have keys", || {
-        both.verify("rs256").is_ok() && !matches!(both.verify("wrong_issuer"), Err(TokenError::KeysAway { .. }))
+        both.verify("rs256").is_ok()
+            && !matches!(both.verify("wrong_issuer"), Err(TokenError::KeysAway { .. }))
     });
     // It names the second issuer and is signed by a key of the first.
-    assert_eq!(both.verify("wrong_issuer"), Err(TokenError::UnknownKey { issuer: other.issuer.into() }));
+    assert_eq!(
+        both.verify("wrong_issuer"),
+        Err(TokenError::UnknownKey { issuer: other.issuer.into() })
+    );
 }

@@ -37,7 +37,8 @@ impl Issuer {
     pub fn start(answer: Answer) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (answer, asked, closing) = (Arc::new(Mutex::new(answer)), Arc::default(), Arc::default());
+        let (answer, asked, closing) =
+            (Arc::new(Mutex::new(answer)), Arc::default(), Arc::default());
         let thread = thread::spawn({
             let (answer, asked, closing): (_, Arc<AtomicUsize>, Arc<AtomicBool>) =
                 (answer.clone(), Arc::clone(&asked), Arc::clone(&closing));
@@ -87,16 +88,22 @@ impl Drop for Issuer {
 fn serve(mut stream: TcpStream, answer: &Answer, asked: &AtomicUsize) -> Option<TcpStream> {
     stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
     let lines = BufReader::new(stream.try_clone().unwrap()).lines();
-    let head: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+    let head: Vec<String> =
+        lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
     assert_eq!(head[0], "GET /certs?use=sig HTTP/1.1");
     asked.fetch_add(1, Ordering::SeqCst);
     // Who asks may be gone by now.
     let _ = match answer {
         Answer::Keys(keys) => {
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", keys.len());
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                keys.len()
+            );
             stream.write_all(&[head.as_bytes(), keys].concat())
         }
-        Answer::Status(head) => stream.write_all(format!("HTTP/1.1 {head}\r\nContent-Length: 0\r\n\r\n").as_bytes()),
+        Answer::Status(head) => {
+            stream.write_all(format!("HTTP/1.1 {head}\r\nContent-Length: 0\r\n\r\n").as_bytes())
+        }
         Answer::Nothing => Ok(()),
         Answer::Silence => return Some(stream),
     };

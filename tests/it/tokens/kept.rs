@@ -59,7 +59,8 @@ fn while_the_issuer_is_away_its_old_keys_serve_for_a_day_and_no_longer() {
     drop(endpoint);
     let read_at_most = made().now.plus_seconds(KEYS_LAST_SECONDS);
     assert!(scene.verify_at("long", read_at_most.plus_seconds(-1)).is_ok());
-    // A test process that takes an hour from making the tokens to reading the keys would be another matter.
+    // A test process that takes an hour from making the tokens to reading the keys would be another
+    // matter.
     assert_eq!(scene.verify_at("long", read_at_most.plus_seconds(3600)), away());
     assert_eq!(scene.log_in("rotated"), Err(TokenError::UnknownKey { issuer: ISSUER.into() }));
 }
@@ -130,6 +131,8 @@ fn a_file_is_read_anew_when_it_changes_and_missed_without_harm() {
     assert!(scene.verify("rs256").is_err());
     std::fs::remove_file(path).unwrap();
     let read_at = Instant::now();
-    wait::until("it was looked for in vain", || read_at.elapsed() > KEY_FILE_LOOKED_FOR && scene.age() >= 3);
+    wait::until("it was looked for in vain", || {
+        read_at.elapsed() > KEY_FILE_LOOKED_FOR && scene.age() >= 3
+    });
     assert!(scene.verify("rotated").is_ok());
 }

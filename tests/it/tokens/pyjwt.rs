@@ -39,7 +39,8 @@ pub fn made() -> &'static Made {
     })
 }
 
-/// Header and claims of a token of ours, in the eyes of `PyJWT`; what it does not believe is a panic.
+/// Header and claims of a token of ours, in the eyes of `PyJWT`; what it does not believe is a
+/// panic.
 pub fn checked(dir: &Scratch, public_key: &Path, token: &str, audience: &str) -> Value {
     let token = dir.write("token", token);
     let printed = run_to_end(script("check.py").args([public_key, &token]).arg(audience));

@@ -43,7 +43,11 @@ pub struct Scene {
 
 impl Scene {
     pub fn new(issuers: Vec<IssuerConfig>) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         let (metrics, stop) = (Metrics::new().unwrap(), CancellationToken::new());
         let (verifier, keepers) = verify::open(issuers, &metrics.issuer_keys, clock::now);
         for keeper in keepers {
@@ -74,7 +78,9 @@ impl Scene {
     }
 
     pub fn log_in(&self, name: &str) -> Result<Subject, TokenError> {
-        self.runtime.block_on(self.verifier.verify_at_login(made().token(name), || made().now)).map(subject)
+        self.runtime
+            .block_on(self.verifier.verify_at_login(made().token(name), || made().now))
+            .map(subject)
     }
 }
 

@@ -1,4 +1,5 @@
-//! Keys from an endpoint that speaks TLS: OpenSSL's server, with a certificate of an authority that is or is not trusted.
+//! Keys from an endpoint that speaks TLS: OpenSSL's server, with a certificate of an authority that
+//! is or is not trusted.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -37,7 +38,8 @@ impl Endpoint {
         }
         // It sends the file as it is, status line included.
         dir.write("certs", [b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), made().read("old.jwks")].concat());
-        let line = format!("s_server -accept 127.0.0.1:{port} -cert server.crt -key server.key -HTTP");
+        let line =
+            format!("s_server -accept 127.0.0.1:{port} -cert server.crt -key server.key -HTTP");
         let server = Process::start(Launch {
             name: "openssl",
             program: &find_program("openssl").unwrap(),
@@ -72,10 +74,16 @@ fn keys_come_over_tls_from_a_server_whose_authority_is_trusted() {
 #[test]
 fn no_keys_come_from_a_server_whose_authority_is_not_trusted_or_cannot_be_read() {
     let endpoint = Endpoint::start();
-    for ca_cert in [None, Some("server.key"), Some("missing")].map(|name| name.map(|name| endpoint.path(name))) {
+    for ca_cert in
+        [None, Some("server.key"), Some("missing")].map(|name| name.map(|name| endpoint.path(name)))
+    {
         let scene = endpoint.scene(ca_cert.as_deref());
         // The first login waits until the attempt is over.
-        assert_eq!(scene.log_in("rs256"), Err(TokenError::KeysAway { issuer: ISSUER.into() }), "{ca_cert:?}");
+        assert_eq!(
+            scene.log_in("rs256"),
+            Err(TokenError::KeysAway { issuer: ISSUER.into() }),
+            "{ca_cert:?}"
+        );
         assert_eq!(scene.age(), -1);
     }
     assert!(!endpoint.server.log().contains("FILE:certs"), "nobody asked for the keys");

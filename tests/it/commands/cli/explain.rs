@@ -1,4 +1,5 @@
-//! `sluice explain`: the verdict of each check, the reason, and an exit code for scripts; nothing is stored.
+//! `sluice explain`: the verdict of each check, the reason, and an exit code for scripts; nothing
+//! is stored.
 
 use serde_json::Value;
 
@@ -21,7 +22,8 @@ fn registry() -> String {
 fn explained(settings: &Settings, path: &str, payload: &str) -> (i32, Value) {
     let file = settings.dir().write("payload", payload);
     let topic = format!("tenant/{path}");
-    let line = ["explain", "--topic", &topic, "--payload", file.to_str().unwrap(), "--output", "json"];
+    let line =
+        ["explain", "--topic", &topic, "--payload", file.to_str().unwrap(), "--output", "json"];
     let (code, out, said) = ended(settings, &line);
     assert!(!out.contains(TOKEN) && !said.contains(TOKEN));
     (code, serde_json::from_str(&out).unwrap_or_else(|_| panic!("{path}: {said}")))
@@ -43,14 +45,22 @@ fn each_message_is_explained_with_the_reason_it_would_get() {
         ("acme/device/p1/telemetry", "[]", Some("BAD_PAYLOAD")),
         ("acme/device/p1/telemetry", r#"{"ts":"never"}"#, Some("BAD_TIMESTAMP")),
         ("acme/device/nobody/telemetry", "{}", Some("UNREGISTERED_DEVICE")),
-        ("acme/device/p1/telemetry", r#"{"site_id":"south"}"#, Some("SITE_MISMATCH_REGISTRY_VS_PAYLOAD")),
+        (
+            "acme/device/p1/telemetry",
+            r#"{"site_id":"south"}"#,
+            Some("SITE_MISMATCH_REGISTRY_VS_PAYLOAD"),
+        ),
         ("acme/device/bare/telemetry", "{}", Some("TOKEN_NOT_SET_IN_REGISTRY")),
         ("acme/device/p1/telemetry", "{}", Some("TOKEN_MISSING")),
         ("acme/device/p1/telemetry", r#"{"provision_token":"x"}"#, Some("TOKEN_INVALID")),
         ("acme/device/p1/telemetry", poison.as_str(), Some("STORE_REJECTED")),
     ] {
         let (code, answer) = explained(&settings, path, payload);
-        assert_eq!((code, &answer["accepted"]), (i32::from(reason.is_some()), &reason.is_none().into()), "{answer:#}");
+        assert_eq!(
+            (code, &answer["accepted"]),
+            (i32::from(reason.is_some()), &reason.is_none().into()),
+            "{answer:#}"
+        );
         assert_eq!(answer["reason"], reason.map_or(Value::Null, Value::from), "{answer:#}");
         assert_checks(&answer, reason);
     }
@@ -62,7 +72,8 @@ fn each_message_is_explained_with_the_reason_it_would_get() {
 fn assert_checks(answer: &Value, reason: Option<&str>) {
     let checks = answer["checks"].as_array().unwrap();
     assert_eq!(checks.len(), 18);
-    let refused_at = checks.iter().position(|check| Some(check["check"].as_str().unwrap()) == reason);
+    let refused_at =
+        checks.iter().position(|check| Some(check["check"].as_str().unwrap()) == reason);
     assert_eq!(refused_at.is_some(), reason.is_some(), "{answer:#}");
     for (place, check) in checks.iter().enumerate() {
         let allowed: &[&str] = match refused_at {
@@ -79,8 +90,11 @@ fn assert_checks(answer: &Value, reason: Option<&str>) {
 #[test]
 fn an_unknown_device_is_explained_as_auto_provision_would_treat_it() {
     let database = Postgres::shared().database();
-    database.query("INSERT INTO tenants (tenant_id, name, status) VALUES ('dark', 'Dark', 'SUSPENDED')");
-    let settings = Settings::empty().set("DATABASE_URL", &database.url()).set("AUTO_PROVISION", "1");
+    database.query(
+        "INSERT INTO tenants (tenant_id, name, status) VALUES ('dark', 'Dark', 'SUSPENDED')",
+    );
+    let settings =
+        Settings::empty().set("DATABASE_URL", &database.url()).set("AUTO_PROVISION", "1");
     let with_token = r#"{"provision_token":"any"}"#;
     for (path, payload, reason) in [
         ("acme/device/new/telemetry", with_token, Value::Null),
@@ -98,7 +112,13 @@ fn people_read_a_table_and_the_reason_below_it() {
     database.query(&registry());
     let settings = Settings::empty().set("DATABASE_URL", &database.url());
     let file = settings.dir().write("payload", "{}");
-    let line = ["explain", "--topic", "tenant/acme/device/p1/telemetry", "--payload", file.to_str().unwrap()];
+    let line = [
+        "explain",
+        "--topic",
+        "tenant/acme/device/p1/telemetry",
+        "--payload",
+        file.to_str().unwrap(),
+    ];
     let (code, out, _) = ended(&settings, &line);
     assert_eq!(code, 1);
     assert!(out.contains("refused: TOKEN_MISSING: provision_token is missing"), "{out}");

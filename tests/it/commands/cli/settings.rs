@@ -8,8 +8,14 @@ use crate::support::port;
 use crate::support::postgres::{PASSWORD, Postgres};
 
 /// The settings that are on or off.
-const SWITCHES: [&str; 6] =
-    ["MQTT_TLS", "MIGRATE_ON_START", "CERT_AUTH_ENABLED", "REQUIRE_TOKEN", "AUTO_PROVISION", "KEEP_EXTRA_FIELDS"];
+const SWITCHES: [&str; 6] = [
+    "MQTT_TLS",
+    "MIGRATE_ON_START",
+    "CERT_AUTH_ENABLED",
+    "REQUIRE_TOKEN",
+    "AUTO_PROVISION",
+    "KEEP_EXTRA_FIELDS",
+];
 
 #[test]
 fn the_template_is_a_file_the_daemon_takes_and_its_values_are_the_defaults() {
@@ -21,7 +27,8 @@ fn the_template_is_a_file_the_daemon_takes_and_its_values_are_the_defaults() {
     assert_eq!((code, said.as_str()), (0, ""), "{out}");
     assert!(out.contains("The settings are good."), "{out}");
     // With each line that sets something uncommented, nothing changes but the origin.
-    let is_setting = |line: &&str| line.starts_with('#') && !line.starts_with("# ") && line.contains(" = ");
+    let is_setting =
+        |line: &&str| line.starts_with('#') && !line.starts_with("# ") && line.contains(" = ");
     let whole = template.lines().map(|line| if is_setting(&line) { &line[1..] } else { line });
     let whole = settings.dir().write("whole.toml", whole.collect::<Vec<_>>().join("\n"));
     let (default, set) = (values(&settings, file), values(&settings, whole.to_str().unwrap()));
@@ -46,14 +53,20 @@ fn values(settings: &Settings, file: &str) -> Vec<(String, String)> {
 
 #[test]
 fn the_settings_in_force_are_shown_with_their_origin_and_without_secrets() {
-    let settings = Settings::empty().set("DATABASE_URL", "postgres://u:Secret-0f-db@h/d").set("MQTT_PORT", "1999");
+    let settings = Settings::empty()
+        .set("DATABASE_URL", "postgres://u:Secret-0f-db@h/d")
+        .set("MQTT_PORT", "1999");
     let file = settings.dir().write("some.toml", "[ingest]\nbatch_size = 77\n");
     let password = settings.dir().write("password", "Secret-0f-mqtt\n");
-    let settings = settings.set("MQTT_PASSWORD_FILE", password.to_str().unwrap()).set("MQTT_USERNAME", "u");
+    let settings =
+        settings.set("MQTT_PASSWORD_FILE", password.to_str().unwrap()).set("MQTT_USERNAME", "u");
     let line = ["config", "show", "--set", "LOG_LEVEL=debug", "--config", file.to_str().unwrap()];
     let table = settings.run(&line);
-    let shown: Value = serde_json::from_str(&settings.run(&[&line[..], &["--output", "json"]].concat())).unwrap();
-    let row = |name: &str| shown.as_array().unwrap().iter().find(|row| row["name"] == name).unwrap().clone();
+    let shown: Value =
+        serde_json::from_str(&settings.run(&[&line[..], &["--output", "json"]].concat())).unwrap();
+    let row = |name: &str| {
+        shown.as_array().unwrap().iter().find(|row| row["name"] == name).unwrap().clone()
+    };
     for (name, value, source) in [
         ("MQTT_PORT", "1999", "environment"),
         ("BATCH_SIZE", "77", file.to_str().unwrap()),
@@ -61,7 +74,11 @@ fn the_settings_in_force_are_shown_with_their_origin_and_without_secrets() {
         ("MAX_METRICS", "256", "default"),
         ("DATABASE_URL", "***", "environment"),
     ] {
-        assert_eq!((&row(name)["value"], &row(name)["source"]), (&value.into(), &source.into()), "{name}");
+        assert_eq!(
+            (&row(name)["value"], &row(name)["source"]),
+            (&value.into(), &source.into()),
+            "{name}"
+        );
         assert!(table.contains(name));
     }
     assert_eq!(row("MQTT_PASSWORD")["value"], "***");
@@ -75,7 +92,8 @@ fn settings_that_are_good_but_dangerous_are_checked_with_a_warning() {
     let (code, out, _) = ended(&settings, &["config", "check"]);
     assert_eq!(code, 0);
     assert!(out.contains("warning: CERT_AUTH_ENABLED=0 and REQUIRE_TOKEN=0"), "{out}");
-    let json: Value = serde_json::from_str(&settings.run(&["config", "check", "--output", "json"])).unwrap();
+    let json: Value =
+        serde_json::from_str(&settings.run(&["config", "check", "--output", "json"])).unwrap();
     assert_eq!((&json["ok"], json["warnings"].as_array().unwrap().len()), (&true.into(), 1));
 }
 
@@ -88,12 +106,18 @@ fn migrating_twice_does_it_once_and_makes_the_partitions() {
     };
     let first = json(&settings);
     let applied = first["applied"].as_array().unwrap().len();
-    assert_eq!(database.value("SELECT count(*) FROM _sqlx_migrations WHERE success"), applied.to_string());
+    assert_eq!(
+        database.value("SELECT count(*) FROM _sqlx_migrations WHERE success"),
+        applied.to_string()
+    );
     assert!(first["partitions_made"].as_array().unwrap().len() >= 8, "{first:#}");
     let schema = "SELECT string_agg(oid::regclass::text, ' ' ORDER BY oid) FROM pg_class WHERE relnamespace = 'public'::regnamespace";
     let before = database.value(schema);
     let second = json(&settings);
-    assert_eq!((&second["applied"], &second["partitions_made"]), (&Value::Array(vec![]), &Value::Array(vec![])));
+    assert_eq!(
+        (&second["applied"], &second["partitions_made"]),
+        (&Value::Array(vec![]), &Value::Array(vec![]))
+    );
     assert_eq!(database.value(schema), before);
     assert!(settings.run(&["migrate"]).contains("up to date"));
 }
@@ -103,8 +127,20 @@ fn a_postgres_that_is_away_ends_a_command_with_69_and_names_the_setting() {
     let url = format!("postgres://sluice:{PASSWORD}@127.0.0.1:{}/sluice", port::free());
     let settings = Settings::empty().set("DATABASE_URL", &url);
     let payload = settings.dir().write("payload", "{}");
-    let explain = ["explain", "--topic", "tenant/acme/device/p1/telemetry", "--payload", payload.to_str().unwrap()];
-    for line in [&["migrate"][..], &explain, &["device", "list"], &["tenant", "add", "q"], &["quarantine", "list"]] {
+    let explain = [
+        "explain",
+        "--topic",
+        "tenant/acme/device/p1/telemetry",
+        "--payload",
+        payload.to_str().unwrap(),
+    ];
+    for line in [
+        &["migrate"][..],
+        &explain,
+        &["device", "list"],
+        &["tenant", "add", "q"],
+        &["quarantine", "list"],
+    ] {
         let (code, _, said) = ended(&settings, line);
         assert_eq!(code, 69, "{line:?}: {said}");
         assert!(said.contains("cannot connect to Postgres at 127.0.0.1:"), "{line:?}: {said}");
@@ -120,11 +156,15 @@ fn a_schema_that_is_not_there_or_is_newer_is_refused_by_a_command_with_78() {
     assert_eq!(code, 78, "{said}");
     assert!(said.contains("sluice migrate"), "{said}");
     settings.run(&["migrate"]);
-    database.query("INSERT INTO _sqlx_migrations VALUES (99, 'from the future', now(), true, 'x', 1)");
+    database
+        .query("INSERT INTO _sqlx_migrations VALUES (99, 'from the future', now(), true, 'x', 1)");
     for line in [&["tenant", "add", "q"][..], &["quarantine", "list"]] {
         let (code, _, said) = ended(&settings, line);
         assert_eq!(code, 78, "{line:?}: {said}");
-        assert!(said.contains("migration 99") && said.contains("run a newer sluice"), "{line:?}: {said}");
+        assert!(
+            said.contains("migration 99") && said.contains("run a newer sluice"),
+            "{line:?}: {said}"
+        );
     }
     assert_eq!(database.value("SELECT count(*) FROM tenants"), "0");
 }
@@ -132,14 +172,20 @@ fn a_schema_that_is_not_there_or_is_newer_is_refused_by_a_command_with_78() {
 #[test]
 fn files_that_settings_name_and_that_are_not_there_are_all_told_at_once() {
     let settings = Settings::empty().set("MQTT_TLS", "1").set("MQTT_CA_CERT", "/nope/ca.crt");
-    let settings = settings.set("ACL_RULES_PATH", "/nope/rules.toml").set("CRL_OUTPUT_PATH", "/nope/crl.pem");
+    let settings =
+        settings.set("ACL_RULES_PATH", "/nope/rules.toml").set("CRL_OUTPUT_PATH", "/nope/crl.pem");
     let (code, _, said) = ended(&settings, &["config", "check"]);
     assert_eq!(code, 78, "{said}");
-    for name in ["MQTT_CA_CERT = \"/nope/ca.crt\" (environment)", "ACL_RULES_PATH", "CRL_OUTPUT_PATH"] {
+    for name in
+        ["MQTT_CA_CERT = \"/nope/ca.crt\" (environment)", "ACL_RULES_PATH", "CRL_OUTPUT_PATH"]
+    {
         assert!(said.contains(name), "{name}: {said}");
     }
     let file = settings.dir().write("there", "");
     let there = file.to_str().unwrap();
-    let settings = settings.set("MQTT_CA_CERT", there).set("ACL_RULES_PATH", there).set("CRL_OUTPUT_PATH", there);
+    let settings = settings
+        .set("MQTT_CA_CERT", there)
+        .set("ACL_RULES_PATH", there)
+        .set("CRL_OUTPUT_PATH", there);
     assert_eq!(ended(&settings, &["config", "check"]).0, 0);
 }

@@ -1,5 +1,6 @@
-//! Packet identifiers that a broker deals again: after it forgot what it had dealt, or because it deals the lowest free one.
-//! Equal messages without `ts` are told apart by nothing else, so none of them may be taken for one that was stored before.
+//! Packet identifiers that a broker deals again: after it forgot what it had dealt, or because it
+//! deals the lowest free one. Equal messages without `ts` are told apart by nothing else, so none
+//! of them may be taken for one that was stored before.
 
 use crate::broker::peer::{CONNECT, Caller, PUBACK, Peer, publish};
 use crate::faults::lock::{LOCKED_OUT, Lock, wait_for_session};
@@ -11,8 +12,7 @@ use crate::support::postgres::Postgres;
 use crate::support::proxy::{Direction, Proxy};
 use crate::support::wait;
 
-const REGISTRY: &str =
-    "INSERT INTO tenants VALUES ('acme', 'Acme'); INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'p1')";
+const REGISTRY: &str = "INSERT INTO tenants VALUES ('acme', 'Acme'); INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'p1')";
 
 /// Equal heartbeats of each round.
 const BEATS: usize = 50;
@@ -45,7 +45,9 @@ impl Cuttable {
     fn beat_and_settle(&mut self) {
         self.beat();
         self.stage.settle();
-        wait::until("all is acknowledged", || self.stage.daemon.metric("sluice_inflight_unacked") < 0.5);
+        wait::until("all is acknowledged", || {
+            self.stage.daemon.metric("sluice_inflight_unacked") < 0.5
+        });
     }
 
     /// What the broker keeps from here on is what it comes back with.
@@ -63,7 +65,8 @@ impl Cuttable {
         self.stage.device.reconnect().unwrap();
     }
 
-    /// A round whose first delivery is lost with the connection, so that only a repeated one arrives.
+    /// A round whose first delivery is lost with the connection, so that only a repeated one
+    /// arrives.
     fn beat_into_a_cut(&mut self) {
         let sent = |dup: u8| {
             let line = format!("Sending PUBLISH to sluice (d{dup}, q1, r0");
@@ -84,7 +87,8 @@ impl Cuttable {
 
 #[test]
 fn a_broker_restarted_without_persistence_deals_identifiers_again_and_every_heartbeat_is_stored() {
-    let mut cuttable = Cuttable::new(MosquittoOptions { persistence: false, ..MosquittoOptions::default() });
+    let mut cuttable =
+        Cuttable::new(MosquittoOptions { persistence: false, ..MosquittoOptions::default() });
     cuttable.beat_and_settle();
     cuttable.stage.broker.stop();
     cuttable.start_again();
@@ -103,7 +107,8 @@ fn a_broker_killed_before_its_first_save_deals_identifiers_again_and_every_heart
 }
 
 #[test]
-fn a_broker_killed_after_a_save_resumes_the_session_deals_identifiers_again_and_every_heartbeat_is_stored() {
+fn a_broker_killed_after_a_save_resumes_the_session_deals_identifiers_again_and_every_heartbeat_is_stored()
+ {
     let mut cuttable = Cuttable::new(MosquittoOptions::default().line("autosave_interval 1800"));
     cuttable.save();
     cuttable.beat_and_settle();
@@ -111,11 +116,16 @@ fn a_broker_killed_after_a_save_resumes_the_session_deals_identifiers_again_and_
     cuttable.start_again();
     cuttable.beat_into_a_cut();
     assert_eq!(cuttable.stage.value(ROWS), (2 * BEATS).to_string());
-    assert!(cuttable.stage.daemon.log().contains("the broker resumes the session"), "{}", wait::log_tails());
+    assert!(
+        cuttable.stage.daemon.log().contains("the broker resumes the session"),
+        "{}",
+        wait::log_tails()
+    );
 }
 
 #[test]
-fn a_broker_killed_before_it_was_acknowledged_deals_identifiers_again_and_every_heartbeat_is_stored() {
+fn a_broker_killed_before_it_was_acknowledged_deals_identifiers_again_and_every_heartbeat_is_stored()
+ {
     let mut cuttable = Cuttable::new(MosquittoOptions::default().line("autosave_interval 1800"));
     cuttable.save();
     let lock = Lock::on(&cuttable.stage.database, "telemetry");
@@ -137,12 +147,14 @@ fn scripted() -> (Peer, Database<'static>, Daemon) {
     let (peer, database) = (Peer::listen(), Postgres::shared().database());
     database
         .query("INSERT INTO tenants VALUES ('t', 'T'); INSERT INTO devices (tenant_id, device_id) VALUES ('t', 'd')");
-    let settings = Settings::empty().set("MQTT_HOST", "127.0.0.1").set("MQTT_PORT", &peer.port().to_string());
+    let settings =
+        Settings::empty().set("MQTT_HOST", "127.0.0.1").set("MQTT_PORT", &peer.port().to_string());
     let daemon = settings.set("DATABASE_URL", &database.url()).set("REQUIRE_TOKEN", "0").start();
     (peer, database, daemon)
 }
 
-/// A message is delivered and handed over, and cannot be stored before `lock` goes; then the connection ends.
+/// A message is delivered and handed over, and cannot be stored before `lock` goes; then the
+/// connection ends.
 fn deliver_and_cut(mut caller: Caller, database: &Database<'_>) -> Lock {
     let lock = Lock::on(database, "telemetry");
     caller.publish(1, b"{}");

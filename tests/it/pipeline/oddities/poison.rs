@@ -104,7 +104,9 @@ fn good(next: &mut usize) -> Vec<Message> {
     let numbers = *next..*next + AROUND;
     *next = numbers.end;
     let payload = |number| format!(r#"{{"seq":{number},"metrics":{{"t":{number}.5}}}}"#);
-    numbers.map(|number| to(&format!("acme/device/p{}/telemetry", number % 10), payload(number))).collect()
+    numbers
+        .map(|number| to(&format!("acme/device/p{}/telemetry", number % 10), payload(number)))
+        .collect()
 }
 
 #[test]
@@ -126,11 +128,24 @@ fn each_poison_in_the_midst_of_good_messages_harms_only_itself() {
     let good = "SELECT count(*) || ' ' || count(DISTINCT seq) || ' ' || max(seq) FROM telemetry \
         WHERE msg_type = 'telemetry'";
     assert_eq!(stage.value(good), format!("{sent} {sent} {}", sent - 1));
-    assert_eq!(stage.value("SELECT metrics FROM telemetry WHERE msg_type LIKE '%metric-twice'"), r#"{"a": 2}"#);
-    assert_eq!(stage.value("SELECT metrics FROM telemetry WHERE msg_type LIKE '%minus-0'"), r#"{"a": 0}"#);
-    assert_eq!(stage.value("SELECT length(payload) FROM quarantine_events WHERE msg_type LIKE '%/huge'"), "262144");
+    assert_eq!(
+        stage.value("SELECT metrics FROM telemetry WHERE msg_type LIKE '%metric-twice'"),
+        r#"{"a": 2}"#
+    );
+    assert_eq!(
+        stage.value("SELECT metrics FROM telemetry WHERE msg_type LIKE '%minus-0'"),
+        r#"{"a": 0}"#
+    );
+    assert_eq!(
+        stage.value("SELECT length(payload) FROM quarantine_events WHERE msg_type LIKE '%/huge'"),
+        "262144"
+    );
     let long = stage.refused("msg_type LIKE '%metric-long'");
-    assert!(long["detail"].as_str().unwrap().starts_with("Postgres refused the row: "), "{}", long["detail"]);
+    assert!(
+        long["detail"].as_str().unwrap().starts_with("Postgres refused the row: "),
+        "{}",
+        long["detail"]
+    );
     assert!(long["event_ts"].is_null(), "it named no time");
     assert!(stage.daemon.rss_kib() < RSS_MAX_KIB, "{} KiB", stage.daemon.rss_kib());
     stage.assert_unharmed();
@@ -140,24 +155,36 @@ fn each_poison_in_the_midst_of_good_messages_harms_only_itself() {
 fn what_only_the_database_refuses_is_singled_out_wherever_it_stands() {
     let mut stage = Stage::new(&SETTINGS, REGISTRY);
     let endless = format!(r#"{{"a":{}}}"#, "9".repeat(140_000));
-    let mut messages = vec![to("acme/device/p0/shadow/reported", r#"{"reported":{"a":1},"version":1}"#)];
+    let mut messages =
+        vec![to("acme/device/p0/shadow/reported", r#"{"reported":{"a":1},"version":1}"#)];
     let mut sent = 0;
     for _ in 0..3 {
         messages.extend(good(&mut sent));
         messages.push(to("acme/device/p1/bad", format!(r#"{{"metrics":{endless}}}"#)));
-        messages.push(to("acme/device/p0/shadow/reported", format!(r#"{{"reported":{endless},"version":2}}"#)));
+        messages.push(to(
+            "acme/device/p0/shadow/reported",
+            format!(r#"{{"reported":{endless},"version":2}}"#),
+        ));
         let command = r#""command_id":"0191d5a0-0000-7000-8000-000000000001""#;
-        messages.push(to("acme/device/p0/commands/ack", format!(r#"{{{command},"details":{endless}}}"#)));
+        messages.push(to(
+            "acme/device/p0/commands/ack",
+            format!(r#"{{{command},"details":{endless}}}"#),
+        ));
     }
     stage.send(&messages);
     stage.settle();
     assert_eq!(stage.value("SELECT count(DISTINCT seq) FROM telemetry"), sent.to_string());
-    let refused = "SELECT msg_type || ' ' || reason, count(*)::text FROM quarantine_events GROUP BY 1";
-    let expected = ["bad", "shadow/reported", "commands/ack"].map(|path| format!("{path} STORE_REJECTED"));
+    let refused =
+        "SELECT msg_type || ' ' || reason, count(*)::text FROM quarantine_events GROUP BY 1";
+    let expected =
+        ["bad", "shadow/reported", "commands/ack"].map(|path| format!("{path} STORE_REJECTED"));
     assert_same(&stage.pairs(refused), &sorted(expected.iter().map(|name| (name.as_str(), "3"))));
     let counted = "SELECT tenant_id || ' ' || reason, sum(cnt)::text FROM quarantine_counters_minute GROUP BY 1";
     assert_same(&stage.pairs(counted), &sorted([("acme STORE_REJECTED", "9")]));
-    assert_eq!(stage.value("SELECT reported FROM device_state WHERE device_id = 'p0'"), r#"{"a": 1}"#);
+    assert_eq!(
+        stage.value("SELECT reported FROM device_state WHERE device_id = 'p0'"),
+        r#"{"a": 1}"#
+    );
     assert_eq!(stage.value("SELECT status FROM device_commands"), "PENDING");
     stage.assert_unharmed();
 }

@@ -1,20 +1,21 @@
-//! Retained messages: they come when the subscription is new, once, and never again with a reconnect.
+//! Retained messages: they come when the subscription is new, once, and never again with a
+//! reconnect.
 
 use crate::pipeline::rules::stage::{Stage, TRUSTING, assert_same, sorted, to};
 use crate::support::device::{Device, Fate};
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
 use crate::support::proxy::Proxy;
 
-const REGISTRY: &str =
-    "INSERT INTO tenants VALUES ('acme', 'Acme'); INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'p1')";
+const REGISTRY: &str = "INSERT INTO tenants VALUES ('acme', 'Acme'); INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'p1')";
 
 const RETAINED: usize = 50;
 
 #[test]
 fn retained_messages_come_with_the_first_subscription_and_not_with_each_reconnect() {
     let broker = Mosquitto::start(MosquittoOptions::default());
-    let messages: Vec<_> =
-        (0..RETAINED).map(|number| to(&format!("acme/device/p1/kept{number}"), "{}").retained()).collect();
+    let messages: Vec<_> = (0..RETAINED)
+        .map(|number| to(&format!("acme/device/p1/kept{number}"), "{}").retained())
+        .collect();
     let fates = Device::connect(broker.port(), "early").publish_all(&messages);
     assert!(fates.iter().all(|fate| *fate == Fate::Accepted));
     let proxy = Proxy::to(broker.port());
@@ -45,9 +46,15 @@ fn retained_messages_come_with_the_first_subscription_and_not_with_each_reconnec
 #[test]
 fn a_message_that_takes_back_a_retained_one_is_refused_for_being_empty_and_comes_once() {
     let mut stage = Stage::new(&TRUSTING, REGISTRY);
-    stage.send(&[to("acme/device/p1/status", "{}").retained(), to("acme/device/p1/status", "").retained()]);
+    stage.send(&[
+        to("acme/device/p1/status", "{}").retained(),
+        to("acme/device/p1/status", "").retained(),
+    ]);
     stage.settle();
-    assert_same(&stage.pairs("SELECT msg_type, reason FROM quarantine_events"), &sorted([("status", "BAD_PAYLOAD")]));
+    assert_same(
+        &stage.pairs("SELECT msg_type, reason FROM quarantine_events"),
+        &sorted([("status", "BAD_PAYLOAD")]),
+    );
     assert_eq!(stage.ended("stored"), 1);
     stage.assert_unharmed();
 }

@@ -1,4 +1,5 @@
-//! What MQTT itself allows, or Mosquitto lets through: sizes, topics, qualities of service, properties.
+//! What MQTT itself allows, or Mosquitto lets through: sizes, topics, qualities of service,
+//! properties.
 
 use std::process::Command;
 
@@ -9,8 +10,7 @@ use crate::support::device::{Fate, Message};
 use crate::support::process::run_to_end;
 use crate::support::wait;
 
-const REGISTRY: &str =
-    "INSERT INTO tenants VALUES ('acme', 'Acme'); INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'p1')";
+const REGISTRY: &str = "INSERT INTO tenants VALUES ('acme', 'Acme'); INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'p1')";
 
 const QUALITIES: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
@@ -35,14 +35,17 @@ fn a_packet_over_the_limit_is_quarantined_at_every_quality_of_service_and_the_ro
         }
     }
     stage.settle();
-    let refused = "SELECT msg_type || ' ' || reason, count(*)::text FROM quarantine_events GROUP BY 1";
-    let expected = ["1001", "2001", "70000", "5000000"].map(|size| format!("telemetry/{size} PAYLOAD_TOO_LARGE"));
+    let refused =
+        "SELECT msg_type || ' ' || reason, count(*)::text FROM quarantine_events GROUP BY 1";
+    let expected = ["1001", "2001", "70000", "5000000"]
+        .map(|size| format!("telemetry/{size} PAYLOAD_TOO_LARGE"));
     assert_same(&stage.pairs(refused), &sorted(expected.iter().map(|line| (line.as_str(), "3"))));
     assert_eq!(stage.value("SELECT count(*) FROM telemetry"), "12");
     let kept = "SELECT DISTINCT (length(payload) > 0)::text, (position('t0ken' in encode(payload, 'escape')))::text \
         FROM quarantine_events";
     assert_same(&stage.pairs(kept), &sorted([("true", "0")]));
-    let said = stage.value("SELECT detail FROM quarantine_events WHERE msg_type LIKE '%5000000' LIMIT 1");
+    let said =
+        stage.value("SELECT detail FROM quarantine_events WHERE msg_type LIKE '%5000000' LIMIT 1");
     assert!(said.starts_with("5000000 bytes; MAX_PAYLOAD_BYTES is 1000; the first "), "{said}");
     assert_all_acknowledged(&stage);
     stage.assert_unharmed();
@@ -67,8 +70,18 @@ fn a_message_of_every_quality_of_service_is_stored_once() {
 fn a_topic_that_is_no_text_never_gets_past_the_broker_or_is_quarantined() {
     let mut stage = Stage::new(&TRUSTING, REGISTRY);
     let prefix = b"tenant/acme/device/p1/telemetry/";
-    // Mosquitto closes the connection of whoever sends such a topic; a broker that passes it on harms nobody.
-    let bad: [&[u8]; 8] = [b"\xff", b"\xed\xa0\x80", b"a\0b", b"a\x01b", b"a\x7fb", b"\xc2\x85", b"+", b"\xf0\x9f\x98"];
+    // Mosquitto closes the connection of whoever sends such a topic; a broker that passes it on
+    // harms nobody.
+    let bad: [&[u8]; 8] = [
+        b"\xff",
+        b"\xed\xa0\x80",
+        b"a\0b",
+        b"a\x01b",
+        b"a\x7fb",
+        b"\xc2\x85",
+        b"+",
+        b"\xf0\x9f\x98",
+    ];
     let mut passed = 0;
     for end in bad {
         let message = Message::new([&prefix[..], end].concat(), "{}");
@@ -85,7 +98,10 @@ fn a_topic_that_is_no_text_never_gets_past_the_broker_or_is_quarantined() {
     stage.publish("acme/device/p1/telemetry", "{}");
     stage.settle();
     let refused = stage.pairs("SELECT reason, count(*)::text FROM quarantine_events GROUP BY 1");
-    assert_same(&refused, &sorted([("BAD_TOPIC_FORMAT", (texts.len() + passed).to_string().as_str())]));
+    assert_same(
+        &refused,
+        &sorted([("BAD_TOPIC_FORMAT", (texts.len() + passed).to_string().as_str())]),
+    );
     assert_eq!(stage.value("SELECT count(*) FROM telemetry"), "1");
     stage.assert_unharmed();
 }
@@ -101,7 +117,10 @@ fn the_longest_topic_mqtt_allows_is_quarantined_whole() {
     stage.publish("acme/device/p1/telemetry", "{}");
     stage.settle();
     let kept = "SELECT reason, length(topic)::text FROM quarantine_events";
-    assert_same(&stage.pairs(kept), &sorted([("BAD_TOPIC_FORMAT", "65535"), ("BAD_TOPIC_FORMAT", "411")]));
+    assert_same(
+        &stage.pairs(kept),
+        &sorted([("BAD_TOPIC_FORMAT", "65535"), ("BAD_TOPIC_FORMAT", "411")]),
+    );
     assert_eq!(stage.value("SELECT count(*) FROM telemetry"), "1");
     stage.assert_unharmed();
 }
@@ -118,8 +137,26 @@ fn properties_of_a_message_are_read_over_and_harm_nothing() {
         command.args(["-D", "publish", "user-property", name, value]);
     }
     command.args(["-D", "publish", "content-type", "application/json"]);
-    command.args(["-D", "publish", "payload-format-indicator", "1", "-D", "publish", "correlation-data", "c"]);
-    command.args(["-D", "publish", "response-topic", "a/b", "-D", "publish", "message-expiry-interval", "60"]);
+    command.args([
+        "-D",
+        "publish",
+        "payload-format-indicator",
+        "1",
+        "-D",
+        "publish",
+        "correlation-data",
+        "c",
+    ]);
+    command.args([
+        "-D",
+        "publish",
+        "response-topic",
+        "a/b",
+        "-D",
+        "publish",
+        "message-expiry-interval",
+        "60",
+    ]);
     run_to_end(&mut command);
     stage.expect(1);
     stage.settle();

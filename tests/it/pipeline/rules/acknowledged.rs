@@ -1,5 +1,5 @@
-//! What a device says of its state and of its commands: the newest version wins, a command is acknowledged once, and
-//! what nobody ordered is refused.
+//! What a device says of its state and of its commands: the newest version wins, a command is
+//! acknowledged once, and what nobody ordered is refused.
 
 use super::stage::{Stage, TRUSTING, assert_same, sorted, to};
 
@@ -10,7 +10,9 @@ const REGISTRY: &str = "INSERT INTO tenants VALUES ('acme', 'Acme'); \
 fn of_reported_states_the_newest_version_wins_whether_they_come_together_or_apart() {
     let mut stage = Stage::new(&TRUSTING, REGISTRY);
     let path = |device: &str| format!("acme/device/{device}/shadow/reported");
-    let report = |state: &str, version: i64| format!(r#"{{"reported":{{"n":"{state}"}},"version":{version}}}"#);
+    let report = |state: &str, version: i64| {
+        format!(r#"{{"reported":{{"n":"{state}"}},"version":{version}}}"#)
+    };
     // Within one batch, or nearly.
     stage.send(&[
         to(&path("a"), report("old", 1)),
@@ -33,11 +35,14 @@ fn of_reported_states_the_newest_version_wins_whether_they_come_together_or_apar
     }
     let kept = "SELECT device_id, reported ->> 'n' || ' ' || coalesce(reported_version::text, '-') \
         FROM device_state WHERE reported IS NOT NULL";
-    let expected = [("a", "new 9223372036854775807"), ("b", "equal 5"), ("c", "third 1"), ("d", "one -")];
+    let expected =
+        [("a", "new 9223372036854775807"), ("b", "equal 5"), ("c", "third 1"), ("d", "one -")];
     assert_same(&stage.pairs(kept), &sorted(expected));
     assert_eq!(stage.value("SELECT count(*) FROM telemetry"), "0");
     assert_eq!(stage.refusals(), []);
-    stage.database.wait_until("SELECT count(last_seen_at) - count(last_telemetry_at) FROM device_state", "4");
+    stage
+        .database
+        .wait_until("SELECT count(last_seen_at) - count(last_telemetry_at) FROM device_state", "4");
 }
 
 #[test]
@@ -46,24 +51,74 @@ fn a_report_or_an_acknowledgement_that_is_no_good_is_refused_by_its_own_fields()
     let id = "0191d5a0-0000-7000-8000-000000000001";
     let cases = [
         ("a", "shadow/reported", "{}".to_owned(), "BAD_PAYLOAD: reported is missing"),
-        ("a", "shadow/reported", r#"{"reported":[1]}"#.to_owned(), "BAD_PAYLOAD: reported must be an object"),
-        ("a", "shadow/reported", r#"{"reported":{},"version":-1}"#.to_owned(), "BAD_PAYLOAD: version must be"),
-        ("a", "shadow/reported", r#"{"reported":{},"version":"2"}"#.to_owned(), "BAD_PAYLOAD: version must be"),
-        ("a", "shadow/reported", r#"{"reported":{},"device_id":"b"}"#.to_owned(), "DEVICE_MISMATCH"),
-        ("a", "shadow/reported", r#"{"reported":{"x":"\u0000"}}"#.to_owned(), "STORE_REJECTED: jsonb cannot hold"),
-        ("a", "shadow/reported", format!(r#"{{"reported":{{"x":{}}}}}"#, "9".repeat(140_000)), "PAYLOAD_TOO_LARGE"),
+        (
+            "a",
+            "shadow/reported",
+            r#"{"reported":[1]}"#.to_owned(),
+            "BAD_PAYLOAD: reported must be an object",
+        ),
+        (
+            "a",
+            "shadow/reported",
+            r#"{"reported":{},"version":-1}"#.to_owned(),
+            "BAD_PAYLOAD: version must be",
+        ),
+        (
+            "a",
+            "shadow/reported",
+            r#"{"reported":{},"version":"2"}"#.to_owned(),
+            "BAD_PAYLOAD: version must be",
+        ),
+        (
+            "a",
+            "shadow/reported",
+            r#"{"reported":{},"device_id":"b"}"#.to_owned(),
+            "DEVICE_MISMATCH",
+        ),
+        (
+            "a",
+            "shadow/reported",
+            r#"{"reported":{"x":"\u0000"}}"#.to_owned(),
+            "STORE_REJECTED: jsonb cannot hold",
+        ),
+        (
+            "a",
+            "shadow/reported",
+            format!(r#"{{"reported":{{"x":{}}}}}"#, "9".repeat(140_000)),
+            "PAYLOAD_TOO_LARGE",
+        ),
         ("x", "shadow/reported", r#"{"reported":{}}"#.to_owned(), "UNREGISTERED_DEVICE"),
         ("a", "commands/ack", "{}".to_owned(), "BAD_PAYLOAD: command_id is missing or no UUID"),
-        ("a", "commands/ack", r#"{"command_id":"7"}"#.to_owned(), "BAD_PAYLOAD: command_id is missing or no UUID"),
-        ("a", "commands/ack", format!(r#"{{"command_id":"{id}","status":1}}"#), "BAD_PAYLOAD: status must be a string"),
+        (
+            "a",
+            "commands/ack",
+            r#"{"command_id":"7"}"#.to_owned(),
+            "BAD_PAYLOAD: command_id is missing or no UUID",
+        ),
+        (
+            "a",
+            "commands/ack",
+            format!(r#"{{"command_id":"{id}","status":1}}"#),
+            "BAD_PAYLOAD: status must be a string",
+        ),
         (
             "a",
             "commands/ack",
             format!(r#"{{"command_id":"{id}","details":[]}}"#),
             "BAD_PAYLOAD: details must be an object",
         ),
-        ("a", "commands/ack", format!(r#"{{"command_id":"{id}","version":"2"}}"#), "UNSUPPORTED_VERSION"),
-        ("a", "commands/ack", format!(r#"{{"command_id":"{id}"}}"#), "STORE_REJECTED: no command 0191d5a0"),
+        (
+            "a",
+            "commands/ack",
+            format!(r#"{{"command_id":"{id}","version":"2"}}"#),
+            "UNSUPPORTED_VERSION",
+        ),
+        (
+            "a",
+            "commands/ack",
+            format!(r#"{{"command_id":"{id}"}}"#),
+            "STORE_REJECTED: no command 0191d5a0",
+        ),
     ];
     for (device, path, payload, words) in &cases {
         stage.publish(&format!("acme/device/{device}/{path}"), payload);
@@ -99,8 +154,7 @@ fn a_command_is_acknowledged_once_by_the_device_it_was_given_to() {
     stage.settle();
     stage.publish(path, ack(1, r#","status":"much later""#));
     stage.settle();
-    let commands =
-        "SELECT status || ' ' || (acked_at IS NOT NULL)::text, coalesce(ack_details::text, '-') FROM device_commands";
+    let commands = "SELECT status || ' ' || (acked_at IS NOT NULL)::text, coalesce(ack_details::text, '-') FROM device_commands";
     let expected = [
         ("ACKNOWLEDGED true", r#"{"status": "failed", "details": {"n": 1.10, "why": "no power"}}"#),
         ("PUBLISHED false", "-"),
@@ -108,7 +162,10 @@ fn a_command_is_acknowledged_once_by_the_device_it_was_given_to() {
     ];
     assert_same(&stage.pairs(commands), &sorted(expected));
     let refused = stage.refused("true");
-    assert_eq!((&refused["device_id"], &refused["reason"]), (&"b".into(), &"STORE_REJECTED".into()));
+    assert_eq!(
+        (&refused["device_id"], &refused["reason"]),
+        (&"b".into(), &"STORE_REJECTED".into())
+    );
     let ends = ["stored", "duplicate", "quarantined"].map(|end| stage.ended(end));
     assert_eq!(ends, [2, 2, 1]);
 }

@@ -19,7 +19,8 @@ fn nested(levels: usize) -> String {
 }
 
 fn with_metrics(count: usize) -> String {
-    let metrics: Vec<String> = (0..count).map(|number| format!(r#""m{number}":{{"x":1,"y":2}}"#)).collect();
+    let metrics: Vec<String> =
+        (0..count).map(|number| format!(r#""m{number}":{{"x":1,"y":2}}"#)).collect();
     format!(r#"{{"metrics":{{{}}}}}"#, metrics.join(","))
 }
 
@@ -84,7 +85,11 @@ fn fields_nobody_asked_for_are_kept_when_they_are_wanted() {
     let mut stage = Stage::new(&[TRUSTING[0], ("KEEP_EXTRA_FIELDS", "1")], REGISTRY);
     let cases = [
         ("none", r#"{"seq":1,"provision_token":"x","version":"1"}"#, "NULL"),
-        ("some", r#"{"fw":"1.2","a":{"b":[1.10]},"seq":1}"#, r#"{"a": {"b": [1.10]}, "fw": "1.2"}"#),
+        (
+            "some",
+            r#"{"fw":"1.2","a":{"b":[1.10]},"seq":1}"#,
+            r#"{"a": {"b": [1.10]}, "fw": "1.2"}"#,
+        ),
         ("platform", r#"{"reported":1,"status":null}"#, r#"{"status": null, "reported": 1}"#),
         ("names", r#"{"\"q\"":1,"\u00e4":2,"":3}"#, r#"{"": 3, "ä": 2, "\"q\"": 1}"#),
         ("twice", r#"{"x":1,"x":2}"#, r#"{"x": 2}"#),
@@ -96,7 +101,10 @@ fn fields_nobody_asked_for_are_kept_when_they_are_wanted() {
     let kept = stage.pairs("SELECT msg_type, extra::text FROM telemetry");
     assert_same(&kept, &sorted(cases.map(|(name, _, extra)| (name, extra))));
     let refused = stage.pairs("SELECT msg_type, reason FROM quarantine_events");
-    assert_same(&refused, &sorted(["poisoned", "poisoned-name"].map(|name| (name, "STORE_REJECTED"))));
+    assert_same(
+        &refused,
+        &sorted(["poisoned", "poisoned-name"].map(|name| (name, "STORE_REJECTED"))),
+    );
 }
 
 #[test]
@@ -108,7 +116,9 @@ fn a_device_that_sends_too_much_is_held_back_and_no_other_pays_for_it() {
     stage.settle();
     let stored = stage.pairs("SELECT device_id, count(*)::text FROM telemetry GROUP BY 1");
     assert_same(&stored, &sorted([("p1", "5"), ("p2", "5")]));
-    let refused = stage.pairs("SELECT device_id || ' ' || reason, count(*)::text FROM quarantine_events GROUP BY 1");
+    let refused = stage.pairs(
+        "SELECT device_id || ' ' || reason, count(*)::text FROM quarantine_events GROUP BY 1",
+    );
     assert_same(&refused, &sorted([("p1 RATE_LIMITED", "15")]));
 }
 
@@ -122,7 +132,11 @@ fn a_flood_of_refused_messages_is_sampled_and_counted_exactly() {
     stage.settle();
     let counted =
         stage.pairs("SELECT tenant_id || ' ' || reason, sum(cnt)::text FROM quarantine_counters_minute GROUP BY 1");
-    let expected = [("loud UNREGISTERED_DEVICE", "3000"), ("loud BAD_PAYLOAD", "1"), ("acme UNREGISTERED_DEVICE", "1")];
+    let expected = [
+        ("loud UNREGISTERED_DEVICE", "3000"),
+        ("loud BAD_PAYLOAD", "1"),
+        ("acme UNREGISTERED_DEVICE", "1"),
+    ];
     assert_same(&counted, &sorted(expected));
     let kept: f64 = stage.value("SELECT count(*) FROM quarantine_events").parse().unwrap();
     // Ten and the powers of two; twice that when a minute ended meanwhile.

@@ -1,5 +1,5 @@
-//! `CERT_AUTH_ENABLED`: a certificate of the registry speaks for its device exactly as long as it is good, and a token
-//! only where none is.
+//! `CERT_AUTH_ENABLED`: a certificate of the registry speaks for its device exactly as long as it
+//! is good, and a token only where none is.
 
 use super::stage::{Stage, assert_same, sha256, sorted};
 use crate::support::wait;
@@ -35,7 +35,9 @@ fn registry() -> String {
         let token = if has_token { format!("'{hash}'") } else { "NULL".to_owned() };
         let columns = "tenant_id, device_id, provision_token_hash";
         sql.push(format!("INSERT INTO devices ({columns}) VALUES ('acme', '{name}', {token});"));
-        sql.extend(certificates.iter().map(|(status, from, until)| certificate(name, status, from, until)));
+        sql.extend(
+            certificates.iter().map(|(status, from, until)| certificate(name, status, from, until)),
+        );
     }
     // Somebody else's certificate is nobody's proof.
     sql.push("INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'neighbour')".to_owned());
@@ -55,7 +57,10 @@ fn all_speak(stage: &mut Stage) {
     let names = DEVICES.iter().map(|(name, ..)| *name).chain(["neighbour"]);
     for name in names {
         stage.publish(&format!("acme/device/{name}/bare"), "{}");
-        stage.publish(&format!("acme/device/{name}/token"), format!(r#"{{"provision_token":"{TOKEN}"}}"#));
+        stage.publish(
+            &format!("acme/device/{name}/token"),
+            format!(r#"{{"provision_token":"{TOKEN}"}}"#),
+        );
     }
     stage.settle();
 }
@@ -75,8 +80,12 @@ fn a_good_certificate_is_proof_enough_and_without_one_the_token_counts() {
         expected.extend([(name, "bare", "TOKEN_MISSING"), (name, "token", "stored")]);
     }
     expected.extend(["bare", "token"].map(|word| ("neighbour", word, "TOKEN_NOT_SET_IN_REGISTRY")));
-    let expected: Vec<_> = expected.iter().map(|(name, word, end)| (format!("{name} {word}"), *end)).collect();
-    assert_same(&stage.pairs(OUTCOMES), &sorted(expected.iter().map(|(name, end)| (name.as_str(), *end))));
+    let expected: Vec<_> =
+        expected.iter().map(|(name, word, end)| (format!("{name} {word}"), *end)).collect();
+    assert_same(
+        &stage.pairs(OUTCOMES),
+        &sorted(expected.iter().map(|(name, end)| (name.as_str(), *end))),
+    );
 }
 
 #[test]
@@ -84,11 +93,17 @@ fn where_no_token_counts_only_a_good_certificate_does() {
     let mut stage = Stage::new(&[("CERT_AUTH_ENABLED", "1"), ("REQUIRE_TOKEN", "0")], &registry());
     all_speak(&mut stage);
     let stored = "SELECT DISTINCT device_id, 'stored' FROM telemetry ORDER BY 1";
-    assert_same(&stage.pairs(stored), &sorted(["active", "eternal", "rotated"].map(|name| (name, "stored"))));
+    assert_same(
+        &stage.pairs(stored),
+        &sorted(["active", "eternal", "rotated"].map(|name| (name, "stored"))),
+    );
     let refused = "SELECT reason, count(*)::text FROM quarantine_events GROUP BY 1";
     assert_same(&stage.pairs(refused), &sorted([("TOKEN_MISSING", "10")]));
     assert!(
-        stage.refused("device_id = 'none' AND msg_type = 'bare'")["detail"].as_str().unwrap().contains("certificate")
+        stage.refused("device_id = 'none' AND msg_type = 'bare'")["detail"]
+            .as_str()
+            .unwrap()
+            .contains("certificate")
     );
 }
 
@@ -97,7 +112,10 @@ fn where_certificates_do_not_count_none_is_looked_at() {
     let mut stage = Stage::new(&[("REQUIRE_TOKEN", "1")], &registry());
     all_speak(&mut stage);
     let stored = "SELECT device_id, msg_type FROM telemetry ORDER BY 1";
-    assert_same(&stage.pairs(stored), &sorted(["early", "late", "revoked", "none"].map(|name| (name, "token"))));
+    assert_same(
+        &stage.pairs(stored),
+        &sorted(["early", "late", "revoked", "none"].map(|name| (name, "token"))),
+    );
 }
 
 #[test]
@@ -112,13 +130,15 @@ fn a_cached_grant_begins_and_ends_with_its_certificate() {
             + &certificate("beginning", "ACTIVE", soon, "now() + interval '1 day'")),
     );
     let end = "SELECT not_after FROM device_certificates WHERE device_id = 'ending'";
-    // Both speak until the one is refused and the other believed; all the while the grants are cached.
+    // Both speak until the one is refused and the other believed; all the while the grants are
+    // cached.
     wait::until("one grant has ended and the other begun", || {
         for device in ["ending", "beginning"] {
             stage.publish(&format!("acme/device/{device}/telemetry"), "{}");
         }
         stage.settle();
-        let ended = stage.value("SELECT count(*) FROM quarantine_events WHERE device_id = 'ending'");
+        let ended =
+            stage.value("SELECT count(*) FROM quarantine_events WHERE device_id = 'ending'");
         let begun = stage.value("SELECT count(*) FROM telemetry WHERE device_id = 'beginning'");
         ended != "0" && begun != "0"
     });
@@ -129,7 +149,8 @@ fn a_cached_grant_begins_and_ends_with_its_certificate() {
         ("quarantine_events", "ending", ">="),
         ("telemetry", "beginning", ">="),
     ] {
-        // The judge looks at its clock once for a batch, a moment after receipt; a refusal may be that much early.
+        // The judge looks at its clock once for a batch, a moment after receipt; a refusal may be
+        // that much early.
         let slack = if order == ">=" { "interval '1 second'" } else { "interval '0'" };
         let sql = format!(
             "SELECT (count(*) > 0 AND bool_and(received_at + {slack} {order} ({end})))::text \

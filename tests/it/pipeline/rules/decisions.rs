@@ -1,4 +1,5 @@
-//! The table of decisions: each reason in its place, what quarantine keeps of a refused message, and exact counts.
+//! The table of decisions: each reason in its place, what quarantine keeps of a refused message,
+//! and exact counts.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,8 @@ const SETTINGS: [(&str, &str); 4] = [
     ("CERT_AUTH_ENABLED", "1"),
 ];
 
-/// A message and the reason it must get. It fails the check of that reason and, wherever that can be, each one behind it.
+/// A message and the reason it must get. It fails the check of that reason and, wherever that can
+/// be, each one behind it.
 struct Step {
     path: &'static str,
     payload: String,
@@ -42,7 +44,12 @@ fn registry() -> String {
     )
 }
 
-const fn step(path: &'static str, payload: String, reason: &'static str, words: &'static str) -> Step {
+const fn step(
+    path: &'static str,
+    payload: String,
+    reason: &'static str,
+    words: &'static str,
+) -> Step {
     Step { path, payload, reason, words, told: ["NULL"; 2], token: None }
 }
 
@@ -61,8 +68,18 @@ fn steps_of_the_payload() -> Vec<Step> {
     let path = |device: &str, name: &str| -> &'static str { format!("{device}/{name}").leak() };
     vec![
         step("dark/device/un known/t1", "x".repeat(201), "BAD_TOPIC_FORMAT", "device: "),
-        step(path(unknown, "t2"), "x".repeat(201), "PAYLOAD_TOO_LARGE", "201 bytes; MAX_PAYLOAD_BYTES is 200"),
-        told(step(path(unknown, "t3"), format!(r#"{{"version":"2","seq":-1,{all}}}"#), "BAD_PAYLOAD", "seq must be")),
+        step(
+            path(unknown, "t2"),
+            "x".repeat(201),
+            "PAYLOAD_TOO_LARGE",
+            "201 bytes; MAX_PAYLOAD_BYTES is 200",
+        ),
+        told(step(
+            path(unknown, "t3"),
+            format!(r#"{{"version":"2","seq":-1,{all}}}"#),
+            "BAD_PAYLOAD",
+            "seq must be",
+        )),
         told(step(
             path(unknown, "t4"),
             format!(r#"{{"version":"2",{all}}}"#),
@@ -75,7 +92,12 @@ fn steps_of_the_payload() -> Vec<Step> {
             "UNSUPPORTED_VERSION",
             "version must be \"1\"",
         )),
-        told(step(path(unknown, "t5"), format!("{{{all}}}"), "TENANT_MISMATCH_TOPIC_VS_PAYLOAD", "tenant_id is not")),
+        told(step(
+            path(unknown, "t5"),
+            format!("{{{all}}}"),
+            "TENANT_MISMATCH_TOPIC_VS_PAYLOAD",
+            "tenant_id is not",
+        )),
         told(step(
             path(known, "t6"),
             format!("{{{without_tenant}}}"),
@@ -85,7 +107,12 @@ fn steps_of_the_payload() -> Vec<Step> {
         told(step(path(known, "t7"), format!("{{{without_names}}}"), "BAD_TIMESTAMP", "RFC 3339")),
         Step {
             told: ["1970-01-01 00:00:01", "south"],
-            ..told(step(path(known, "t8"), format!("{{{early}}}"), "TIMESTAMP_OUT_OF_RANGE", "MAX_AGE_DAYS"))
+            ..told(step(
+                path(known, "t8"),
+                format!("{{{early}}}"),
+                "TIMESTAMP_OUT_OF_RANGE",
+                "MAX_AGE_DAYS",
+            ))
         },
         Step {
             told: ["9999-12-31 23:59:59", "south"],
@@ -110,16 +137,50 @@ fn steps_of_the_registry() -> Vec<Step> {
     vec![
         south(step("dark/device/unknown/t9", elsewhere(), "TENANT_SUSPENDED", "suspended")),
         south(step("dark/device/known/t9a", elsewhere(), "TENANT_SUSPENDED", "suspended")),
-        south(step("acme/device/unknown/t10", elsewhere(), "UNREGISTERED_DEVICE", "no such device")),
-        south(step("nobody/device/unknown/t10a", elsewhere(), "UNREGISTERED_DEVICE", "no such device")),
+        south(step(
+            "acme/device/unknown/t10",
+            elsewhere(),
+            "UNREGISTERED_DEVICE",
+            "no such device",
+        )),
+        south(step(
+            "nobody/device/unknown/t10a",
+            elsewhere(),
+            "UNREGISTERED_DEVICE",
+            "no such device",
+        )),
         south(step("acme/device/revoked/t11", elsewhere(), "DEVICE_REVOKED", "revoked")),
         south(step("acme/device/off/t12", elsewhere(), "DEVICE_INACTIVE", "switched off")),
-        south(step("acme/device/bare/t13", elsewhere(), "SITE_MISMATCH_REGISTRY_VS_PAYLOAD", "north, the registry's")),
-        step("acme/device/bare/t14", format!("{{{poison}}}"), "TOKEN_NOT_SET_IN_REGISTRY", "sluice device set-token"),
-        step("acme/device/good/t15", format!("{{{poison}}}"), "TOKEN_MISSING", "provision_token is missing"),
-        Step { token: Some(WRONG), ..step("acme/device/good/t16", wrong(), "TOKEN_INVALID", "not the device's") },
-        Step { token: Some(TOKEN), ..step("acme/device/quick/t17", right(), "RATE_LIMITED", "RATE_LIMIT_RPS") },
-        Step { token: Some(TOKEN), ..step("acme/device/odd/t18", right(), "STORE_REJECTED", "\\u0000") },
+        south(step(
+            "acme/device/bare/t13",
+            elsewhere(),
+            "SITE_MISMATCH_REGISTRY_VS_PAYLOAD",
+            "north, the registry's",
+        )),
+        step(
+            "acme/device/bare/t14",
+            format!("{{{poison}}}"),
+            "TOKEN_NOT_SET_IN_REGISTRY",
+            "sluice device set-token",
+        ),
+        step(
+            "acme/device/good/t15",
+            format!("{{{poison}}}"),
+            "TOKEN_MISSING",
+            "provision_token is missing",
+        ),
+        Step {
+            token: Some(WRONG),
+            ..step("acme/device/good/t16", wrong(), "TOKEN_INVALID", "not the device's")
+        },
+        Step {
+            token: Some(TOKEN),
+            ..step("acme/device/quick/t17", right(), "RATE_LIMITED", "RATE_LIMIT_RPS")
+        },
+        Step {
+            token: Some(TOKEN),
+            ..step("acme/device/odd/t18", right(), "STORE_REJECTED", "\\u0000")
+        },
     ]
 }
 
@@ -130,7 +191,8 @@ fn the_first_check_that_fails_names_the_reason_and_quarantine_keeps_what_explain
     // It uses up the burst of `quick`; the false one before it must not.
     stage.publish("acme/device/quick/t16a", format!(r#"{{"provision_token":"{WRONG}"}}"#));
     stage.publish("acme/device/quick/telemetry", &good);
-    let steps: Vec<Step> = steps_of_the_payload().into_iter().chain(steps_of_the_registry()).collect();
+    let steps: Vec<Step> =
+        steps_of_the_payload().into_iter().chain(steps_of_the_registry()).collect();
     for step in &steps {
         stage.publish(step.path, &step.payload);
     }
@@ -140,22 +202,29 @@ fn the_first_check_that_fails_names_the_reason_and_quarantine_keeps_what_explain
     for step in &steps {
         assert_kept(&stage, step);
     }
-    let mut expected: BTreeMap<String, i64> = BTreeMap::from([("acme TOKEN_INVALID".to_owned(), 1)]);
+    let mut expected: BTreeMap<String, i64> =
+        BTreeMap::from([("acme TOKEN_INVALID".to_owned(), 1)]);
     for step in &steps {
-        let tenant = if step.reason == "BAD_TOPIC_FORMAT" { "" } else { step.path.split('/').next().unwrap() };
+        let tenant = if step.reason == "BAD_TOPIC_FORMAT" {
+            ""
+        } else {
+            step.path.split('/').next().unwrap()
+        };
         *expected.entry(format!("{tenant} {}", step.reason)).or_default() += 1;
     }
-    let expected: Vec<(String, String)> = expected.into_iter().map(|(name, count)| (name, count.to_string())).collect();
+    let expected: Vec<(String, String)> =
+        expected.into_iter().map(|(name, count)| (name, count.to_string())).collect();
     let sums = "SELECT tenant_id || ' ' || reason, sum(cnt)::text FROM quarantine_counters_minute GROUP BY 1";
     assert_same(&stage.pairs(sums), &expected);
     let events = "SELECT coalesce(tenant_id, '') || ' ' || reason, count(*)::text FROM quarantine_events GROUP BY 1";
     assert_same(&stage.pairs(events), &expected);
-    let minutes =
-        "SELECT count(*) FROM quarantine_counters_minute WHERE bucket_minute <> date_trunc('minute', bucket_minute)";
+    let minutes = "SELECT count(*) FROM quarantine_counters_minute WHERE bucket_minute <> date_trunc('minute', bucket_minute)";
     assert_eq!(stage.value(minutes), "0");
     for reason in steps.iter().map(|step| step.reason) {
-        let shown = stage.daemon.metric(&format!("sluice_quarantined_total{{reason=\"{reason}\"}}"));
-        let rows = stage.value(&format!("SELECT count(*) FROM quarantine_events WHERE reason = '{reason}'"));
+        let shown =
+            stage.daemon.metric(&format!("sluice_quarantined_total{{reason=\"{reason}\"}}"));
+        let rows = stage
+            .value(&format!("SELECT count(*) FROM quarantine_events WHERE reason = '{reason}'"));
         assert_eq!(format!("{shown}"), rows, "{reason}");
     }
     stage.assert_unharmed();
@@ -169,14 +238,23 @@ fn assert_kept(stage: &Stage, step: &Step) {
     assert!(row["detail"].as_str().unwrap().contains(words), "{row:#}");
     let parts: Vec<&str> = path.split('/').collect();
     let named = *reason != "BAD_TOPIC_FORMAT";
-    for (column, part) in [("tenant_id", parts[0]), ("device_id", parts[2]), ("msg_type", parts[3])] {
-        assert_eq!(row[column], if named { Value::from(part) } else { Value::Null }, "{column}: {row:#}");
+    for (column, part) in [("tenant_id", parts[0]), ("device_id", parts[2]), ("msg_type", parts[3])]
+    {
+        assert_eq!(
+            row[column],
+            if named { Value::from(part) } else { Value::Null },
+            "{column}: {row:#}"
+        );
     }
     let id = row["id"].as_str().unwrap();
     let moments = "coalesce((event_ts AT TIME ZONE 'UTC')::text, 'NULL')";
-    let sql = format!("SELECT {moments}, coalesce(site_id, 'NULL') FROM quarantine_events WHERE id = '{id}'");
+    let sql = format!(
+        "SELECT {moments}, coalesce(site_id, 'NULL') FROM quarantine_events WHERE id = '{id}'"
+    );
     assert_eq!(stage.pairs(&sql), sorted([(told[0], told[1])]), "{row:#}");
-    let kept = [TOKEN, WRONG].iter().fold(payload.clone(), |text, token| text.replace(token, "[redacted]"));
+    let kept = [TOKEN, WRONG]
+        .iter()
+        .fold(payload.clone(), |text, token| text.replace(token, "[redacted]"));
     assert_eq!(row["payload"], kept.replace('\\', r"\\"));
     assert_eq!(row["token_sha256"], token.map(sha256).map_or(Value::Null, Value::from), "{row:#}");
     assert!(row["replayed_at"].is_null() && row["message_id"].is_string());

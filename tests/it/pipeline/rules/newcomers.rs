@@ -30,10 +30,14 @@ fn an_unknown_device_is_registered_by_its_first_good_message_and_bound_to_its_to
     let devices = "SELECT tenant_id || ' ' || device_id || ' ' || coalesce(site_id, '-'), \
         coalesce(provision_token_hash, '-') FROM devices ORDER BY 1";
     let (first, fresh) = (sha256("first"), sha256("fresh"));
-    let expected = [("acme new north", &*first), ("fresh d1 north", &fresh), ("fresh d2 north", &fresh)];
+    let expected =
+        [("acme new north", &*first), ("fresh d1 north", &fresh), ("fresh d2 north", &fresh)];
     assert_same(&stage.pairs(devices), &sorted(expected));
     let stored = "SELECT tenant_id || ' ' || device_id, count(*)::text FROM telemetry GROUP BY 1";
-    assert_same(&stage.pairs(stored), &sorted([("acme new", "2"), ("fresh d1", "1"), ("fresh d2", "1")]));
+    assert_same(
+        &stage.pairs(stored),
+        &sorted([("acme new", "2"), ("fresh d1", "1"), ("fresh d2", "1")]),
+    );
     let refused = "SELECT tenant_id || ' ' || device_id, string_agg(reason, ' ' ORDER BY reason) \
         FROM quarantine_events GROUP BY 1";
     let expected = [
@@ -45,24 +49,36 @@ fn an_unknown_device_is_registered_by_its_first_good_message_and_bound_to_its_to
     ];
     assert_same(&stage.pairs(refused), &sorted(expected));
     assert_eq!(stage.value("SELECT count(*) FROM tenants"), "3");
-    let audited = "SELECT action, count(*)::text FROM audit_log WHERE actor = 'auto-provision' GROUP BY 1";
+    let audited =
+        "SELECT action, count(*)::text FROM audit_log WHERE actor = 'auto-provision' GROUP BY 1";
     assert_same(&stage.pairs(audited), &sorted([("device.add", "3"), ("tenant.add", "1")]));
 }
 
 #[test]
 fn a_message_that_would_be_refused_all_the_same_registers_nobody() {
-    let mut stage =
-        Stage::new(&[("AUTO_PROVISION", "1"), ("CERT_AUTH_ENABLED", "1"), ("REQUIRE_TOKEN", "0")], REGISTRY);
-    stage.send(&[to("acme/device/new/telemetry", "{}"), to("acme/device/other/telemetry", with_token("any"))]);
+    let mut stage = Stage::new(
+        &[("AUTO_PROVISION", "1"), ("CERT_AUTH_ENABLED", "1"), ("REQUIRE_TOKEN", "0")],
+        REGISTRY,
+    );
+    stage.send(&[
+        to("acme/device/new/telemetry", "{}"),
+        to("acme/device/other/telemetry", with_token("any")),
+    ]);
     stage.settle();
     assert_eq!(stage.value("SELECT count(*) FROM devices"), "0");
     let refused = "SELECT device_id, reason FROM quarantine_events";
-    assert_same(&stage.pairs(refused), &sorted([("new", "UNREGISTERED_DEVICE"), ("other", "UNREGISTERED_DEVICE")]));
+    assert_same(
+        &stage.pairs(refused),
+        &sorted([("new", "UNREGISTERED_DEVICE"), ("other", "UNREGISTERED_DEVICE")]),
+    );
 }
 
 #[test]
 fn the_first_message_that_carries_a_token_registers_even_behind_one_that_does_not() {
-    let mut stage = Stage::new(&[("AUTO_PROVISION", "1"), ("AUTH_CACHE_NEGATIVE_TTL_SECONDS", "3600")], REGISTRY);
+    let mut stage = Stage::new(
+        &[("AUTO_PROVISION", "1"), ("AUTH_CACHE_NEGATIVE_TTL_SECONDS", "3600")],
+        REGISTRY,
+    );
     stage.publish("acme/device/new/telemetry", "{}");
     stage.settle();
     assert_eq!(stage.value("SELECT reason FROM quarantine_events"), "UNREGISTERED_DEVICE");

@@ -1,5 +1,5 @@
-//! What is one message and what are two: a message with `ts` is stored once however often it comes; without it, each
-//! publication is a message of its own.
+//! What is one message and what are two: a message with `ts` is stored once however often it comes;
+//! without it, each publication is a message of its own.
 
 use super::stage::{Stage, TRUSTING, assert_same, sorted, to};
 
@@ -42,13 +42,17 @@ fn a_message_with_a_time_is_stored_once_and_one_without_as_often_as_it_was_sent(
 fn duplicates_among_many_are_skipped_and_all_others_are_stored() {
     let mut stage = Stage::new(&TRUSTING, REGISTRY);
     let now = sluice::clock::now().to_utc().timestamp();
-    let message =
-        |number: i64| to("acme/device/a/telemetry", format!(r#"{{"ts":{},"seq":{number}}}"#, now - number % 5));
+    let message = |number: i64| {
+        to("acme/device/a/telemetry", format!(r#"{{"ts":{},"seq":{number}}}"#, now - number % 5))
+    };
     let first: Vec<_> = (0..1_500).map(message).collect();
     let second: Vec<_> = (1_000..2_500).map(message).collect();
     stage.send(&first);
     stage.send(&second);
     stage.settle();
-    assert_eq!(stage.value("SELECT count(*) || ' ' || count(DISTINCT seq) FROM telemetry"), "2500 2500");
+    assert_eq!(
+        stage.value("SELECT count(*) || ' ' || count(DISTINCT seq) FROM telemetry"),
+        "2500 2500"
+    );
     assert_eq!(["stored", "duplicate"].map(|end| stage.ended(end)), [2_500, 500]);
 }

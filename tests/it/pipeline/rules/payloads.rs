@@ -5,7 +5,8 @@ use super::stage::{Stage, TRUSTING, assert_same, sorted, to};
 /// `sited` stands at a place, `bare` at none. Old moments are plausible here, and kept.
 const REGISTRY: &str = "INSERT INTO tenants VALUES ('acme', 'Acme'); \
     INSERT INTO devices (tenant_id, device_id, site_id) VALUES ('acme', 'sited', 'north'), ('acme', 'bare', NULL)";
-const SETTINGS: [(&str, &str); 3] = [TRUSTING[0], ("MAX_AGE_DAYS", "36500"), ("TELEMETRY_RETENTION_DAYS", "0")];
+const SETTINGS: [(&str, &str); 3] =
+    [TRUSTING[0], ("MAX_AGE_DAYS", "36500"), ("TELEMETRY_RETENTION_DAYS", "0")];
 
 /// Name, the payload, and the columns of its row as text.
 type Good = (&'static str, &'static str, &'static str);
@@ -42,7 +43,11 @@ const METRICS: [Good; 9] = [
     ),
     ("trailing-zero", r#"{"metrics":{"n":1.10}}"#, r#"{"n": 1.10}"#),
     ("exponents", r#"{"metrics":{"a":1e2,"b":1E-3}}"#, r#"{"a": 100, "b": 0.001}"#),
-    ("nested", r#"{"metrics":{"a":{"b":[1,null,true,"x"]}}}"#, r#"{"a": {"b": [1, null, true, "x"]}}"#),
+    (
+        "nested",
+        r#"{"metrics":{"a":{"b":[1,null,true,"x"]}}}"#,
+        r#"{"a": {"b": [1, null, true, "x"]}}"#,
+    ),
     ("characters", r#"{"metrics":{"\u00b0":"\ud83d\ude00 ü"}}"#, r#"{"°": "😀 ü"}"#),
     ("blanks", " {\n\t\"metrics\" : { \"a\" : 1 } } \r\n", r#"{"a": 1}"#),
 ];
@@ -117,15 +122,23 @@ fn every_field_that_is_right_is_stored_as_it_was_meant() {
 
     assert_eq!(stage.refusals(), []);
     let of = |cases: &[Good]| {
-        let names: Vec<String> = cases.iter().map(|(name, ..)| format!("'telemetry/{name}'")).collect();
+        let names: Vec<String> =
+            cases.iter().map(|(name, ..)| format!("'telemetry/{name}'")).collect();
         format!("FROM telemetry WHERE msg_type IN ({}) ORDER BY 1", names.join(","))
     };
     let expected = |cases: &[Good]| sorted(cases.iter().map(|(name, _, text)| (*name, *text)));
     let name = "substr(msg_type, 11)";
-    let times = stage.pairs(&format!("SELECT {name}, (time AT TIME ZONE 'UTC')::text {}", of(&TIMES)));
+    let times =
+        stage.pairs(&format!("SELECT {name}, (time AT TIME ZONE 'UTC')::text {}", of(&TIMES)));
     assert_same(&times, &expected(&TIMES));
-    assert_same(&stage.pairs(&format!("SELECT {name}, seq::text {}", of(&COUNTS))), &expected(&COUNTS));
-    assert_same(&stage.pairs(&format!("SELECT {name}, metrics::text {}", of(&METRICS))), &expected(&METRICS));
+    assert_same(
+        &stage.pairs(&format!("SELECT {name}, seq::text {}", of(&COUNTS))),
+        &expected(&COUNTS),
+    );
+    assert_same(
+        &stage.pairs(&format!("SELECT {name}, metrics::text {}", of(&METRICS))),
+        &expected(&METRICS),
+    );
     let sites = "SELECT device_id || '/' || msg_type, site_id FROM telemetry WHERE msg_type IN ('equal', 'absent', 'escaped', 'given')";
     assert_same(&stage.pairs(sites), &expected(&SITES));
     let traceless = "SELECT count(*) FROM telemetry WHERE msg_type = 'traceless' \
@@ -142,7 +155,9 @@ fn every_field_that_is_right_is_stored_as_it_was_meant() {
 #[test]
 fn every_field_that_is_wrong_is_refused_with_a_sentence_about_it() {
     let mut stage = Stage::new(&SETTINGS, REGISTRY);
-    stage.send(&BAD.map(|(name, payload, _)| to(&format!("acme/device/bare/telemetry/{name}"), payload)));
+    stage.send(
+        &BAD.map(|(name, payload, _)| to(&format!("acme/device/bare/telemetry/{name}"), payload)),
+    );
     let long_site = format!(r#"{{"site_id":"{}"}}"#, "x".repeat(129));
     stage.publish("acme/device/bare/telemetry/site-long", &long_site);
     stage.publish("acme/device/bare/telemetry/not-utf-8", b"{\"site_id\":\"\xff\xfe\"}");
@@ -152,7 +167,8 @@ fn every_field_that_is_wrong_is_refused_with_a_sentence_about_it() {
     assert_eq!(found.len(), BAD.len() + 2);
     let more = [("site-long", "", "at most 128 bytes"), ("not-utf-8", "", "not UTF-8")];
     for (name, _, words) in BAD.iter().chain(&more) {
-        let said = &found.iter().find(|(msg_type, _)| *msg_type == format!("telemetry/{name}")).unwrap().1;
+        let said =
+            &found.iter().find(|(msg_type, _)| *msg_type == format!("telemetry/{name}")).unwrap().1;
         assert!(said.starts_with("BAD_PAYLOAD: ") && said.contains(words), "{name}: {said}");
     }
     let row = stage.refused("msg_type = 'telemetry/not-utf-8'");

@@ -1,4 +1,5 @@
-//! `RATE_LIMIT_RPS` by the time a message was sent or first held by the broker: a backlog is no flood, and no `ts` buys more.
+//! `RATE_LIMIT_RPS` by the time a message was sent or first held by the broker: a backlog is no
+//! flood, and no `ts` buys more.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,8 @@ const REGISTRY: &str = "INSERT INTO tenants VALUES ('acme', 'Acme'); \
 /// Messages of the backlog, and what a device earns within [`AWAY`] at the least.
 const BACKLOG: usize = 300;
 const AWAY: Duration = Duration::from_secs(4);
-const LIMIT: [(&str, &str); 3] = [TRUSTING[0], ("RATE_LIMIT_RPS", "100"), ("RATE_LIMIT_BURST", "5")];
+const LIMIT: [(&str, &str); 3] =
+    [TRUSTING[0], ("RATE_LIMIT_RPS", "100"), ("RATE_LIMIT_BURST", "5")];
 
 /// Publishes at the broker, while the daemon may be away.
 fn publish(stage: &mut Stage, messages: &[Message]) {
@@ -41,11 +43,20 @@ fn a_backlog_of_a_device_that_keeps_to_the_rate_is_stored_whole() {
         stage.settle();
         let payload = |seq: usize| {
             let ts = now.plus_seconds(i64::try_from(seq / 100).unwrap()).to_utc().to_rfc3339();
-            if is_timed { format!(r#"{{"seq":{seq},"ts":"{ts}"}}"#) } else { format!(r#"{{"seq":{seq}}}"#) }
+            if is_timed {
+                format!(r#"{{"seq":{seq},"ts":"{ts}"}}"#)
+            } else {
+                format!(r#"{{"seq":{seq}}}"#)
+            }
         };
-        let messages: Vec<_> = (0..BACKLOG).map(|seq| to("acme/device/p1/telemetry", payload(seq))).collect();
+        let messages: Vec<_> =
+            (0..BACKLOG).map(|seq| to("acme/device/p1/telemetry", payload(seq))).collect();
         backlog(&mut stage, &messages);
-        assert_eq!(stage.value("SELECT count(*) FROM telemetry"), (BACKLOG + 1).to_string(), "timed: {is_timed}");
+        assert_eq!(
+            stage.value("SELECT count(*) FROM telemetry"),
+            (BACKLOG + 1).to_string(),
+            "timed: {is_timed}"
+        );
     }
 }
 
@@ -55,8 +66,9 @@ fn a_flood_in_a_backlog_is_refused_beyond_the_rate() {
     let mut stage = Stage::new(&limit, REGISTRY);
     stage.publish("acme/device/p1/telemetry", "{}");
     stage.settle();
-    let messages: Vec<_> =
-        (0..BACKLOG).map(|seq| to("acme/device/p1/telemetry", format!(r#"{{"seq":{seq}}}"#))).collect();
+    let messages: Vec<_> = (0..BACKLOG)
+        .map(|seq| to("acme/device/p1/telemetry", format!(r#"{{"seq":{seq}}}"#)))
+        .collect();
     let began = Instant::now();
     backlog(&mut stage, &messages);
     let stored: u64 = stage.value("SELECT count(*) FROM telemetry").parse().unwrap();

@@ -1,4 +1,5 @@
-//! A token that was sent is nowhere afterwards: not in a table, however the payload was bent, not in a log, not in a metric.
+//! A token that was sent is nowhere afterwards: not in a table, however the payload was bent, not
+//! in a log, not in a metric.
 
 use super::stage::{Stage, sha256, to};
 use crate::support::postgres::PASSWORD;
@@ -74,12 +75,15 @@ fn no_token_is_left_in_any_column_of_any_table_nor_in_the_log_nor_in_a_metric() 
     assert!(tables.len() > 10);
     let hex = in_hex(TOKEN);
     for table in tables.iter().flatten() {
-        let sql = format!("SELECT t::text FROM {table} t WHERE t::text LIKE '%{TOKEN}%' OR t::text LIKE '%{hex}%'");
+        let sql = format!(
+            "SELECT t::text FROM {table} t WHERE t::text LIKE '%{TOKEN}%' OR t::text LIKE '%{hex}%'"
+        );
         assert_eq!(stage.database.query(&sql), Vec::<Vec<String>>::new(), "{table}");
     }
     // The scan sees what is in a bytea: the field's name is there, and so is the mask.
     let mask = in_hex("\"[redacted]\"");
-    let masked = format!("SELECT count(*) > 200 FROM quarantine_events q WHERE q::text LIKE '%{mask}%'");
+    let masked =
+        format!("SELECT count(*) > 200 FROM quarantine_events q WHERE q::text LIKE '%{mask}%'");
     assert_eq!(stage.value(&masked), "t");
     let (log, metrics) = (stage.daemon.log(), stage.daemon.get("/metrics").unwrap().1);
     for secret in [TOKEN, &hash, PASSWORD, "admin-secret-of-the-test"] {

@@ -1,5 +1,5 @@
-//! A daemon between a broker and a database, a device that speaks to it, and a wait until each message has reached its
-//! end. What the end should be is said in the tests.
+//! A daemon between a broker and a database, a device that speaks to it, and a wait until each
+//! message has reached its end. What the end should be is said in the tests.
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -90,7 +90,9 @@ impl Stage {
     /// The only row of `quarantine_events` where this holds, its payload as text.
     pub fn refused(&self, condition: &str) -> Value {
         let columns = "to_jsonb(q) - 'payload' || jsonb_build_object('payload', encode(payload, 'escape')) AS row";
-        let rows = self.database.json(&format!("SELECT {columns} FROM quarantine_events q WHERE {condition}"));
+        let rows = self
+            .database
+            .json(&format!("SELECT {columns} FROM quarantine_events q WHERE {condition}"));
         let rows = rows.as_array().unwrap();
         assert_eq!(rows.len(), 1, "{condition}: {rows:#?}");
         rows[0]["row"].clone()
@@ -101,7 +103,8 @@ impl Stage {
         self.pairs("SELECT msg_type, reason || ': ' || detail FROM quarantine_events ORDER BY 1, 2")
     }
 
-    /// The connection was never lost and the daemon is ready: nothing that was sent has harmed anything else.
+    /// The connection was never lost and the daemon is ready: nothing that was sent has harmed
+    /// anything else.
     pub fn assert_unharmed(&self) {
         assert!(self.daemon.metric("sluice_mqtt_reconnects_total") < 0.5, "{}", wait::log_tails());
         assert!(self.daemon.metric("sluice_db_retries_total") < 0.5, "{}", wait::log_tails());
@@ -122,18 +125,25 @@ pub fn sha256(token: &str) -> String {
 /// Compares two lists so that a failure names the lines that differ.
 pub fn assert_same(found: &[(String, String)], expected: &[(String, String)]) {
     let without = |all: &[(String, String)], others: &[(String, String)]| {
-        let lines: Vec<String> =
-            all.iter().filter(|line| !others.contains(line)).map(|line| format!("  {line:?}")).collect();
+        let lines: Vec<String> = all
+            .iter()
+            .filter(|line| !others.contains(line))
+            .map(|line| format!("  {line:?}"))
+            .collect();
         lines.join("\n")
     };
     let (extra, missing) = (without(found, expected), without(expected, found));
-    assert!(extra.is_empty() && missing.is_empty(), "found only:\n{extra}expected only:\n{missing}");
+    assert!(
+        extra.is_empty() && missing.is_empty(),
+        "found only:\n{extra}expected only:\n{missing}"
+    );
     assert_eq!(found.len(), expected.len(), "some stand there twice: {found:#?}");
 }
 
 /// Owned pairs, sorted.
 pub fn sorted<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<(String, String)> {
-    let mut owned: Vec<_> = pairs.into_iter().map(|(one, other)| (one.to_owned(), other.to_owned())).collect();
+    let mut owned: Vec<_> =
+        pairs.into_iter().map(|(one, other)| (one.to_owned(), other.to_owned())).collect();
     owned.sort();
     owned
 }

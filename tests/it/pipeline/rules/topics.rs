@@ -20,8 +20,16 @@ const TELEMETRY: [&str; 10] = [
 ];
 
 /// What the platform says itself.
-const PLATFORM: [&str; 8] =
-    ["commands", "commands/reboot", "commands/ack/x", "commands/a/b", "shadow/desired", "jobs/1", "jobs/a/b", "errors"];
+const PLATFORM: [&str; 8] = [
+    "commands",
+    "commands/reboot",
+    "commands/ack/x",
+    "commands/a/b",
+    "shadow/desired",
+    "jobs/1",
+    "jobs/a/b",
+    "errors",
+];
 
 #[test]
 fn each_type_of_topic_is_kept_where_its_row_says_and_the_platforms_own_are_ignored() {
@@ -38,11 +46,18 @@ fn each_type_of_topic_is_kept_where_its_row_says_and_the_platforms_own_are_ignor
     stage.send(&platform);
     stage.publish("acme/device/A.b_c:d-9/telemetry", "{}");
     stage.publish("acme/device/p1/shadow/reported", r#"{"reported":{"on":true},"version":3}"#);
-    stage.publish("acme/device/p1/commands/ack", format!(r#"{{"command_id":"{command}","status":"done"}}"#));
+    stage.publish(
+        "acme/device/p1/commands/ack",
+        format!(r#"{{"command_id":"{command}","status":"done"}}"#),
+    );
     stage.settle();
 
-    let kept = stage.pairs("SELECT msg_type, tenant_id || ' ' || device_id FROM telemetry ORDER BY 1, 2");
-    let expected = TELEMETRY.map(|path| (path, "acme p1")).into_iter().chain([("telemetry", "acme A.b_c:d-9")]);
+    let kept =
+        stage.pairs("SELECT msg_type, tenant_id || ' ' || device_id FROM telemetry ORDER BY 1, 2");
+    let expected = TELEMETRY
+        .map(|path| (path, "acme p1"))
+        .into_iter()
+        .chain([("telemetry", "acme A.b_c:d-9")]);
     assert_same(&kept, &sorted(expected));
     assert_eq!(stage.refusals(), []);
     let ends = ["stored", "duplicate", "quarantined", "ignored"].map(|end| stage.ended(end));
@@ -56,7 +71,10 @@ fn each_type_of_topic_is_kept_where_its_row_says_and_the_platforms_own_are_ignor
         sorted([("ACKNOWLEDGED", "done")])
     );
     // When a device was last heard is written a moment later, without waiting for another message.
-    stage.database.wait_until("SELECT count(*) FROM device_state WHERE last_telemetry_at <= last_seen_at", "2");
+    stage.database.wait_until(
+        "SELECT count(*) FROM device_state WHERE last_telemetry_at <= last_seen_at",
+        "2",
+    );
 }
 
 #[test]
@@ -90,13 +108,17 @@ fn a_topic_outside_the_grammar_is_quarantined_as_it_was() {
     stage.publish(&format!("{longest}/device/{longest}/telemetry/{}", "y".repeat(64)), "{}");
     stage.settle();
 
-    let found = stage.pairs("SELECT topic, detail FROM quarantine_events WHERE reason = 'BAD_TOPIC_FORMAT' ORDER BY 1");
+    let found = stage.pairs(
+        "SELECT topic, detail FROM quarantine_events WHERE reason = 'BAD_TOPIC_FORMAT' ORDER BY 1",
+    );
     let mut topics: Vec<String> = bad.iter().map(|path| format!("tenant/{path}")).collect();
     topics.sort();
     assert_eq!(found.iter().map(|(topic, _)| topic.clone()).collect::<Vec<_>>(), topics);
     assert!(found.iter().all(|(_, detail)| !detail.is_empty()));
     let row = stage.refused("topic = 'tenant/ac me/device/p1/telemetry'");
-    for column in ["tenant_id", "device_id", "msg_type", "site_id", "event_ts", "token_sha256", "replayed_at"] {
+    for column in
+        ["tenant_id", "device_id", "msg_type", "site_id", "event_ts", "token_sha256", "replayed_at"]
+    {
         assert!(row[column].is_null(), "{column}: {row:#}");
     }
     assert_eq!(row["payload"], r#"{"metrics":{"t":1}}"#);
@@ -105,7 +127,8 @@ fn a_topic_outside_the_grammar_is_quarantined_as_it_was() {
         "SELECT tenant_id || '/' || reason, sum(cnt)::text FROM quarantine_counters_minute GROUP BY 1 ORDER BY 1",
     );
     let unregistered = format!("{longest}/UNREGISTERED_DEVICE");
-    // A topic that names its tenant and device well is counted as theirs, so that no tenant's flood hides another's refusals.
+    // A topic that names its tenant and device well is counted as theirs, so that no tenant's flood
+    // hides another's refusals.
     let theirs = ("acme/BAD_TOPIC_FORMAT", "12");
     assert_same(&counted, &sorted([("/BAD_TOPIC_FORMAT", "8"), theirs, (&unregistered, "1")]));
     let named = "SELECT count(*) FROM quarantine_events WHERE reason = 'BAD_TOPIC_FORMAT' AND tenant_id = 'acme' \

@@ -1,6 +1,6 @@
 //! Types that the wings share. Nothing here does IO, uses a runtime, or reads a clock.
 //!
-//! Names and time: [`ids`], [`topic`], [`time`], [`clocks`]. A message and its outcome:
+//! Names and time: [`ids`], [`topic`], [`time`], [`time_range`], [`clocks`]. A message and its outcome:
 //! [`message`], [`device`], [`refusal`], [`batch`], [`quarantine_sampling`], [`redact`]. Between
 //! the wings: [`ports`] (traits), [`registry_change`], [`broker_login`], [`broker_subscription`],
 //! [`probe`], [`finding`].
@@ -20,4 +20,5 @@ pub mod redact;
 pub mod refusal;
 pub mod registry_change;
 pub mod time;
+pub mod time_range;
 pub mod topic;

@@ -14,6 +14,7 @@ mod clocks;
 mod commands;
 mod compose;
 mod crowded;
+mod docs;
 mod faults;
 mod hooks;
 mod logging;

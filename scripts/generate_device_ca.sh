@@ -1,36 +1,35 @@
 #!/bin/sh
-# Makes what a broker needs before the first device comes: the authorities, its own certificate, a first CRL.
+# Makes what a broker needs before the first device connects: the authorities, its own certificate, a first CRL.
 #
-# It needs openssl and nothing of Sluice. It never overwrites: what is there is checked, kept and said so.
+# It needs openssl, and Sluice not at all. It never overwrites: it checks and keeps the files that are there, and says so.
 set -eu
 
 CA_DAYS=3650
-# Some clients refuse a server certificate that is good for longer.
+# Some clients refuse a server certificate that is valid for longer.
 SERVER_DAYS=825
 
 usage() {
     cat <<'END'
 Usage: scripts/generate_device_ca.sh [--dir DIR] [--server-name NAME]... [--crl-days N]
 
-Makes in DIR (./certs), with keys on the curve P-256 and only as far as missing:
+Makes these files in DIR (./certs) if they are missing, with keys on P-256:
   device-ca.crt, device-ca.key   the authority that signs devices
-  server-ca.crt, server-ca.key   the authority devices check the broker by
+  server-ca.crt, server-ca.key   the authority that signs the broker
   server.crt, server.key         the broker's certificate, for localhost and
                                  each --server-name (a host name or an address)
   combined-ca.crt                both authorities, for tools that take one file
-  device-crl.pem                 the first CRL: empty, good for N days (30)
+  device-crl.pem                 the first CRL: empty, valid for N days (30)
   device-ca.cnf and its records  what 'openssl ca' needs to revoke by hand
 
-Keys are readable by their owner alone. The CRL must be made anew before it
-ends, or the broker refuses every device: Sluice does it by itself, and by hand
-it is, in DIR:
+Only their owner can read the keys. The CRL must be renewed before it expires,
+or the broker refuses every device. Sluice renews it. By hand, in DIR:
   openssl ca -config device-ca.cnf -revoke CERTIFICATE
   openssl ca -config device-ca.cnf -gencrl -crldays 30 -out new.pem &&
       mv new.pem device-crl.pem
-and then SIGHUP to Mosquitto.
+and then send SIGHUP to Mosquitto.
 
-Exit code: 0 all is there, 1 what is there is not right or openssl failed,
-64 for a wrong argument, 69 when openssl is not there.
+Exit code: 0 when all files are there, 1 when a file is wrong or openssl failed,
+64 for a wrong argument, 69 when openssl is missing.
 END
 }
 
@@ -48,7 +47,7 @@ wrong() {
     die 64 "$*"
 }
 
-# Runs openssl and shows what it said only when it failed.
+# Runs openssl and shows its output only when it failed.
 quietly() {
     "$@" >"$scratch/said" 2>&1 || {
         cat "$scratch/said" >&2
@@ -98,7 +97,7 @@ END
     say "made: the authority of $2, $dir/$1.crt"
 }
 
-# What openssl writes into subjectAltName.
+# The value of subjectAltName.
 alternative_names() {
     entries='DNS:localhost,IP:127.0.0.1,IP:::1'
     for name in $names; do
@@ -112,7 +111,7 @@ alternative_names() {
     say "$entries"
 }
 
-# Whether the broker's certificate answers to all the names; one that does not is a broker nobody trusts.
+# Checks that the broker's certificate is for all the names; else no device would trust the broker.
 check_server_names() {
     for name in $names; do
         case $name in
@@ -121,10 +120,10 @@ check_server_names() {
         *) check=-checkip ;;
         esac
         openssl x509 -in server.crt -noout "$check" "$name" | grep -q 'does match' ||
-            die 1 "$dir/server.crt is not for $name: move it and server.key away, and start this again."
+            die 1 "$dir/server.crt is not for $name: move it and server.key away, and run this again."
     done
     openssl verify -CAfile server-ca.crt server.crt >/dev/null 2>&1 ||
-        die 1 "$dir/server.crt is not signed by $dir/server-ca.crt: move it and server.key away, and start this again."
+        die 1 "$dir/server.crt is not signed by $dir/server-ca.crt: move it and server.key away, and run this again."
 }
 
 make_server() {
@@ -164,7 +163,7 @@ make_bundle() {
         return
     fi
     [ ! -e combined-ca.crt ] ||
-        die 1 "$dir/combined-ca.crt holds other authorities: move it away, and start this again."
+        die 1 "$dir/combined-ca.crt holds other authorities: move it away, and run this again."
     publish combined-ca.crt 644
     say "made: both authorities in one file, $dir/combined-ca.crt"
 }
@@ -192,7 +191,7 @@ END
     publish device-ca.cnf 644
 }
 
-# A clock of the broker's that is a little behind must not find the CRL to be from the future.
+# Dates the CRL 300 s back, so that a broker whose clock is behind accepts it.
 backdated() {
     openssl ca -help 2>&1 | grep -q -e -crl_lastupdate || return 0
     start=$(date -u -d "@$(($(date +%s) - 300))" +%Y%m%d%H%M%SZ 2>/dev/null) || return 0
@@ -202,7 +201,7 @@ backdated() {
 
 check_crl() {
     openssl crl -in "$1" -noout -CAfile device-ca.crt 2>&1 | grep -q 'verify OK' ||
-        die 1 "$dir/device-crl.pem is not a CRL signed by $dir/device-ca.crt: move it away, and start this again."
+        die 1 "$dir/device-crl.pem is not a CRL signed by $dir/device-ca.crt: move it away, and run this again."
 }
 
 make_crl() {
@@ -218,7 +217,7 @@ make_crl() {
     say "made: the first CRL, $dir/device-crl.pem, $(openssl crl -in device-crl.pem -noout -nextupdate)"
 }
 
-# publish NAME MODE: from the scratch directory to its place, at once and whole.
+# publish NAME MODE: moves a file from the scratch directory to its place, in one step.
 publish() {
     chmod "$2" "$scratch/$1"
     mv "$scratch/$1" "$1"
@@ -234,7 +233,7 @@ while [ "$#" -gt 0 ]; do
         exit
         ;;
     --dir | --server-name | --crl-days) [ -n "${2-}" ] || wrong "$1 needs a value." ;;
-    *) wrong "what is '$1'?" ;;
+    *) wrong "unknown argument: '$1'." ;;
     esac
     case $1 in
     --dir) dir=$2 ;;
@@ -255,8 +254,8 @@ while [ "$#" -gt 0 ]; do
     shift 2
 done
 
-command -v openssl >/dev/null || die 69 "openssl is not there: install it (apt-get install openssl)."
-mkdir -p "$dir" || die 1 "the directory $dir cannot be made."
+command -v openssl >/dev/null || die 69 "openssl is missing: install it (apt-get install openssl)."
+mkdir -p "$dir" || die 1 "cannot make the directory $dir."
 cd "$dir"
 umask 077
 scratch=$(mktemp -d ./.new.XXXXXX)

@@ -1,19 +1,19 @@
 # shellcheck shell=bash
-# What the scripts share: saying things, and finding or installing what the tests and the demo run on. To be sourced.
+# Functions that the scripts share: output, and finding or installing what the tests and the demo need. To be sourced.
 #
-# It installs packages and nothing else: it starts, stops and configures no service of this machine.
+# It only installs packages. It starts, stops and configures no service of this machine.
 set -euo pipefail
 
 # shellcheck disable=SC2034  # for those who source this
 readonly EXIT_USAGE=64
 readonly EXIT_UNAVAILABLE=69
 
-# Servers stand in the administrator's directories, which are not on everybody's path.
+# Servers are in the administrator's directories, which are not on every user's path.
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
 say() { printf '%s\n' "$*"; }
 
-# die CODE MESSAGE...: says it and ends the script.
+# die CODE MESSAGE...: prints the error and exits.
 die() {
     local code=$1
     shift
@@ -40,8 +40,8 @@ postgres_bin() {
 # Whether programs can be linked; cargo and the C parts of dependencies need it.
 can_link() { say 'int main(void) { return 0; }' | cc -x c -o /dev/null - 2>/dev/null; }
 
-# The packages of this system that are missing, by their names on Debian; with "checks", also what only the checks need:
-# readers of the alert rules and of the compose file, a browser, and what moves the clock of a program.
+# The missing packages, by their names on Debian. With "checks", those that only the checks need, too: tools that read the
+# alert rules and the compose file, a browser, and faketime.
 missing_packages() {
     { has mosquitto && has mosquitto_passwd; } || say mosquitto
     { has mosquitto_pub && has mosquitto_sub; } || say mosquitto-clients
@@ -66,7 +66,7 @@ as_root() {
     fi
 }
 
-# apt_install PACKAGE...: installs them, with their services held back: Debian would start them, perhaps on a port in use.
+# apt_install PACKAGE...: installs them without starting their services: Debian would, perhaps on a port in use.
 apt_install() (
     policy=/usr/sbin/policy-rc.d
     log=$(mktemp)
@@ -83,18 +83,18 @@ apt_install() (
         as_root chmod 755 "$policy"
     fi
     say "installing with apt-get: $*"
-    say "  (their services are not started now; 'systemctl disable mosquitto postgresql' keeps them off after a reboot)"
+    say "  (their services are not started now; to keep them off after a reboot: systemctl disable mosquitto postgresql)"
     apt=(env DEBIAN_FRONTEND=noninteractive apt-get -q -y)
     if ! { as_root "${apt[@]}" update && as_root "${apt[@]}" install --no-install-recommends --no-upgrade "$@"; } >"$log" 2>&1; then
         tail -n 20 "$log" >&2
-        die "$EXIT_UNAVAILABLE" "apt-get could not install: $*. Install them by hand and start this again."
+        die "$EXIT_UNAVAILABLE" "apt-get could not install: $*. Install them by hand and run this again."
     fi
 )
 
-# Installs the servers and the compiler, as far as they are missing; need_packages checks: also what the checks need.
+# Installs the servers and the compiler if they are missing; need_packages checks: what the checks need, too.
 need_packages() {
-    local packages advice='Install by hand: the Mosquitto broker with its clients, the PostgreSQL server (14 or newer),'
-    advice="$advice a C compiler, openssl; for all checks Python 3 with venv and Chromium, too."
+    local packages advice='Install them by hand: the Mosquitto broker with its clients, the PostgreSQL server (14 or newer),'
+    advice="$advice a C compiler, openssl; for all checks also Python 3 with venv, and Chromium."
     mapfile -t packages < <(missing_packages "${1-}" | tr ' ' '\n')
     [ "${#packages[@]}" -gt 0 ] || return 0
     if ! has apt-get; then
@@ -106,36 +106,36 @@ need_packages() {
         elif has brew; then
             way='brew install mosquitto postgresql@17 openssl python3'
         fi
-        die "$EXIT_UNAVAILABLE" "missing: ${packages[*]}. $advice${way:+ Here perhaps: $way}"
+        die "$EXIT_UNAVAILABLE" "missing: ${packages[*]}. $advice${way:+ On this system perhaps: $way}"
     fi
     if [ "$(id -u)" -ne 0 ] && ! has sudo; then
-        die "$EXIT_UNAVAILABLE" "missing: ${packages[*]}. As root: apt-get install ${packages[*]}"
+        die "$EXIT_UNAVAILABLE" "missing: ${packages[*]}. Run as root: apt-get install ${packages[*]}"
     fi
     apt_install "${packages[@]}"
     packages=()
     mapfile -t packages < <(missing_packages "${1-}")
-    [ "${#packages[@]}" -eq 0 ] || die "$EXIT_UNAVAILABLE" "still missing after the installation: ${packages[*]}. $advice"
+    [ "${#packages[@]}" -eq 0 ] || die "$EXIT_UNAVAILABLE" "after the installation these are still missing: ${packages[*]}. $advice"
 }
 
-# need_cargo ROOT: says how to get Rust when there is none, or one too old for the package in ROOT.
+# need_cargo ROOT: exits with advice when Rust is missing or too old for the package in ROOT.
 need_cargo() {
-    local wanted found way='https://rustup.rs tells how to install it'
-    # rustup's place, when this shell was opened before the installation.
+    local wanted found way='see https://rustup.rs'
+    # Where rustup installs cargo; this shell may be older than the installation.
     has cargo || PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
     wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$1/Cargo.toml")
-    has cargo || die "$EXIT_UNAVAILABLE" "cargo is missing: Rust $wanted or newer is needed, $way."
+    has cargo || die "$EXIT_UNAVAILABLE" "cargo is missing: install Rust $wanted or newer, $way."
     found=$(cargo --version | cut -d ' ' -f 2)
     if [ "$(printf '%s\n' "$wanted" "$found" | sort -V | head -n 1)" != "$wanted" ]; then
-        die "$EXIT_UNAVAILABLE" "cargo is version $found: Rust $wanted or newer is needed ('rustup update', or $way)."
+        die "$EXIT_UNAVAILABLE" "cargo is version $found: install Rust $wanted or newer ('rustup update', or $way)."
     fi
 }
 
 # need_component NAME PROGRAM: a part of the Rust toolchain that minimal installations leave out.
 need_component() {
     if cargo "$2" --version >/dev/null 2>&1; then return; fi
-    has rustup || die "$EXIT_UNAVAILABLE" "cargo $2 is missing: install the package of $1 that belongs to your cargo."
+    has rustup || die "$EXIT_UNAVAILABLE" "cargo $2 is missing: install the package $1 for your version of cargo."
     say "installing with rustup: $1"
-    rustup component add "$1" >/dev/null 2>&1 || die "$EXIT_UNAVAILABLE" "'rustup component add $1' fails; run it to see why."
+    rustup component add "$1" >/dev/null 2>&1 || die "$EXIT_UNAVAILABLE" "'rustup component add $1' failed; run it to see why."
 }
 
 # Checks the dependency tree against deny.toml, where cargo-deny is installed.

@@ -1,13 +1,13 @@
 # shellcheck shell=bash
 # A private Postgres and a private Mosquitto under one directory, for scripts/demo. To be sourced after lib.sh.
 #
-# They are reached only from this machine: Postgres through a Unix socket, Mosquitto on a loopback port. A server of this
-# machine is never touched: what is ours holds our mark open, and only that is ever signalled.
+# Only this machine reaches them: Postgres through a Unix socket, Mosquitto on a loopback port. Other servers of this machine
+# are never touched: our processes hold our mark open, and only those are signalled.
 #
 # The caller sets STATE, an absolute directory that exists, and may set POSTGRES_OPTIONS, more arguments for Postgres, and
 # WRITE_CONF, a function that prints Mosquitto's configuration.
 
-# Descriptor 9 of every process started here is this file. A process id may be somebody else's tomorrow; this cannot.
+# Descriptor 9 of every process started here is this file. A process id may be reused; this mark cannot.
 mark_of() { say "$STATE/mark"; }
 
 # The processes that hold our mark.
@@ -20,18 +20,18 @@ ours() {
 
 is_ours() { [ "/proc/$1/fd/9" -ef "$(mark_of)" ]; }
 
-# launch LOG COMMAND...: starts it with our mark, in a session of its own: neither Ctrl-C nor the end of the terminal reaches
-# it. Its process id is then in LAUNCHED.
+# launch LOG COMMAND...: starts it with our mark, in a session of its own, out of reach of Ctrl-C and of the terminal's end.
+# Its process id is then in LAUNCHED.
 launch() {
     local log=$1
     shift
-    # It is there before the process is: whoever waits for a line in it finds it.
+    # The log exists before the process, so that waiting for a line in it cannot fail.
     : >"$log"
     setsid "$@" </dev/null >>"$log" 2>&1 9>>"$(mark_of)" 8>&- 7>&- &
     LAUNCHED=$!
 }
 
-# stop_ours SIGNAL PID: ends a process of ours, the hard way after a while. One that is gone is no failure.
+# stop_ours SIGNAL PID: ends a process of ours, with KILL after 40 s. A process that has ended is no failure.
 stop_ours() {
     local signal=$1 pid=$2 waited=0
     is_ours "$pid" || return 0
@@ -44,30 +44,30 @@ stop_ours() {
     done
 }
 
-# Ends whatever still holds our mark: what a run that was killed left behind. Children are their parent's to end.
+# Ends the processes that still hold our mark, which a killed run left behind. Parents end their children.
 stop_rest() {
     local pid parent round
     for round in 1 2 3 4; do
         for pid in $(ours); do
             parent=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$pid/status" 2>/dev/null || true)
-            # INT is an orderly end for all of them; Postgres does not even wait for its clients.
+            # INT is an orderly end for all of them; Postgres then does not wait for its clients.
             if [ -n "$parent" ] && ! is_ours "$parent"; then stop_ours INT "$pid"; fi
         done
         [ -n "$(ours)" ] || return 0
-        # The children of one that was killed notice it by themselves.
+        # Children of a killed process end on their own.
         sleep "$round"
     done
 }
 
-# prepare_home: says where the servers' files are (SERVERS) and as whom they run (AS: a command to put before theirs).
-# Postgres refuses to be root, and an ordinary account cannot look into root's directories.
+# prepare_home: sets the directory of the servers' files (SERVERS) and their account (AS: a command to put before theirs).
+# Postgres refuses to run as root, and an ordinary account cannot enter root's directories.
 prepare_home() {
     SERVERS="$STATE/servers"
     AS=()
     if [ -L "$SERVERS" ] && ! [ -d "$SERVERS" ]; then rm -f "$SERVERS"; fi
     if [ "$(id -u)" -ne 0 ]; then
-        [ -d "$SERVERS" ] || mkdir -m 700 "$SERVERS" || die "$EXIT_UNAVAILABLE" "$STATE cannot be written."
-        [ -w "$SERVERS" ] || die "$EXIT_UNAVAILABLE" "$STATE belongs to another user: run this as $(stat -c %U "$STATE"), or remove it."
+        [ -d "$SERVERS" ] || mkdir -m 700 "$SERVERS" || die "$EXIT_UNAVAILABLE" "cannot write $STATE."
+        [ -w "$SERVERS" ] || die "$EXIT_UNAVAILABLE" "$STATE belongs to another user: run this as $(stat -c %U "$STATE"), or remove the directory."
         return
     fi
     local account
@@ -89,12 +89,12 @@ prepare_home() {
     SERVERS=$(cd "$SERVERS" && pwd -P)
 }
 
-# as_server COMMAND...: runs it as the servers do, from a directory they may enter, with nothing of our environment.
+# as_server COMMAND...: runs it with the servers' account, from a directory they may enter, with an empty environment.
 as_server() { (cd "$SERVERS" && exec "${AS[@]}" env -i PATH="$PATH" LC_ALL=C.UTF-8 "$@"); }
 
 # --- Postgres ---
 
-# The directory of the socket, which is in SOCKET: the system allows its path about a hundred bytes, and Postgres no comma.
+# Sets SOCKET, the directory of the socket: the system allows its path about a hundred bytes, and Postgres no comma.
 prepare_socket() {
     SOCKET="$SERVERS"
     case $SOCKET in *[,\"\']*) SOCKET= ;; esac
@@ -104,7 +104,7 @@ prepare_socket() {
     fi
 }
 
-# The directory of the socket outside STATE, when there is one, is removed with the server.
+# Removes the directory of the socket if it is outside STATE.
 remove_socket() {
     local socket
     [ -e "$STATE/socket" ] || return 0
@@ -115,7 +115,7 @@ remove_socket() {
 
 run_psql() { as_server "$PG_BIN/psql" -X -q -v ON_ERROR_STOP=1 -h "$SOCKET" -p 5432 -U "$@"; }
 
-# The data directory, made in one go: one that was interrupted is begun anew.
+# Makes the data directory. One that was interrupted is made again.
 prepare_postgres() {
     local data="$SERVERS/postgres" version
     PG_BIN=$(postgres_bin)
@@ -124,30 +124,30 @@ prepare_postgres() {
         rm -rf "$data.new"
         as_server "$PG_BIN/initdb" -U postgres -A trust -E UTF8 --locale=C -D "$data.new" >"$STATE/initdb.log" 2>&1 || {
             tail -n 20 "$STATE/initdb.log" >&2
-            die "$EXIT_UNAVAILABLE" "initdb failed; above is the end of $STATE/initdb.log"
+            die "$EXIT_UNAVAILABLE" "initdb failed; the end of $STATE/initdb.log is above"
         }
         mv "$data.new" "$data"
     fi
-    [ -e "$data/PG_VERSION" ] || die "$EXIT_UNAVAILABLE" "$data is not whole: begin anew with 'scripts/demo --clean'."
+    [ -e "$data/PG_VERSION" ] || die "$EXIT_UNAVAILABLE" "$data is incomplete: start again after 'scripts/demo --clean'."
     version=$(cat "$data/PG_VERSION")
     case $("$PG_BIN/postgres" --version) in
     *" $version"[.\ ]* | *" $version" | *" $version"beta* | *" $version"rc*) ;;
-    *) die "$EXIT_UNAVAILABLE" "the data in $data is of Postgres $version, here is $("$PG_BIN/postgres" --version): begin anew with 'scripts/demo --clean'." ;;
+    *) die "$EXIT_UNAVAILABLE" "the data in $data is of Postgres $version, this machine has $("$PG_BIN/postgres" --version): start again after 'scripts/demo --clean'." ;;
     esac
 }
 
-# Its process id, when there is one, is in $1/postmaster.pid; it may be stale, and then the id may be anybody's.
+# A process id in $1/postmaster.pid may be stale, and then belong to any process.
 clear_stale_postgres() {
     local data=$1 pid
     [ -e "$data/postmaster.pid" ] || return 0
     read -r pid <"$data/postmaster.pid" || true
     if [ -n "$pid" ] && [ "/proc/$pid/cwd" -ef "$data" ]; then
-        die "$EXIT_UNAVAILABLE" "process $pid, a Postgres that this script did not start, runs on $data: stop it first."
+        die "$EXIT_UNAVAILABLE" "process $pid, a Postgres that this script did not start, uses $data: stop it first."
     fi
     rm -f "$data/postmaster.pid"
 }
 
-# Starts it; its process id is in POSTGRES. What it says is in postgres.log.
+# Starts Postgres; its process id is in POSTGRES, its log is postgres.log.
 start_postgres() {
     local data="$SERVERS/postgres" log="$STATE/postgres.log"
     clear_stale_postgres "$data"
@@ -158,11 +158,11 @@ start_postgres() {
     until run_psql postgres -d postgres -c 'SELECT 1' >/dev/null 2>&1; do
         runs "$POSTGRES" || {
             tail -n 20 "$log" >&2
-            die "$EXIT_UNAVAILABLE" "Postgres did not start; above is the end of $log"
+            die "$EXIT_UNAVAILABLE" "Postgres did not start; the end of $log is above"
         }
         sleep 0.1
     done
-    # Sluice is no superuser here either: it owns its database and may make the role for readers.
+    # Sluice is no superuser here either: it owns its database and may create the role for readers.
     if [ -z "$(run_psql postgres -d postgres -At -c "SELECT 1 FROM pg_database WHERE datname = 'sluice'")" ]; then
         run_psql postgres -d postgres -c "DO \$\$ BEGIN CREATE ROLE sluice LOGIN CREATEROLE; EXCEPTION WHEN duplicate_object THEN END \$\$"
         run_psql postgres -d postgres -c 'CREATE DATABASE sluice OWNER sluice'
@@ -173,7 +173,7 @@ start_postgres() {
 
 is_free_port() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# The port of last time when it is free, else one below those that the system hands out to others.
+# The previous port if it is free, else one below the system's range of ephemeral ports.
 pick_port() {
     local port=${1-} tries=0
     while [ -z "$port" ] || ! is_free_port "$port"; do
@@ -192,11 +192,11 @@ port_of_last_time() {
     say "$port"
 }
 
-# An open broker, for this machine alone.
+# A broker without access control, for this machine only.
 write_mosquitto_conf() {
     local home=$1 port=$2
     cat <<END
-# Written at each start. Only this machine reaches it; there, everybody may connect.
+# Written at each start. Only this machine reaches it; any client there may connect.
 listener $port 127.0.0.1
 allow_anonymous true
 persistence true
@@ -213,8 +213,8 @@ log_dest stderr
 END
 }
 
-# Starts it; its process id is in MOSQUITTO, its ports in MQTT_PORT and, where WRITE_CONF gives it a second one, in MQTTS_PORT.
-# What it says is in mosquitto.log.
+# Starts Mosquitto; its process id is in MOSQUITTO, its ports are in MQTT_PORT and, where WRITE_CONF gives it a second one, in
+# MQTTS_PORT. Its log is mosquitto.log.
 start_mosquitto() {
     local home="$SERVERS/mosquitto" log="$STATE/mosquitto.log" inner outer tries=0
     inner=$(port_of_last_time "$STATE/mqtt_port")
@@ -232,10 +232,10 @@ start_mosquitto() {
         done
         if runs "$MOSQUITTO"; then break; fi
         tries=$((tries + 1))
-        # Somebody took a port between our look and Mosquitto's.
+        # Another process took the port between the check and Mosquitto's bind.
         if [ "$tries" -ge 10 ] || ! grep -q 'Address already in use' "$log"; then
             tail -n 20 "$log" >&2
-            die "$EXIT_UNAVAILABLE" "Mosquitto did not start; above is the end of $log"
+            die "$EXIT_UNAVAILABLE" "Mosquitto did not start; the end of $log is above"
         fi
         inner='' outer=''
     done

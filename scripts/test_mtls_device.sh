@@ -1,11 +1,11 @@
 #!/bin/sh
-# Tries a device from end to end: a key, a certificate, a message over mutual TLS, and what became of it in the database.
+# Tests a device from end to end: a key, a certificate, a message over mutual TLS, and its result in the database.
 #
-# It signs with the authority's key by itself, past the registry: it is for trying, not for a fleet.
+# It signs with the authority's key, without the registry: use it for a trial, not for a fleet.
 set -eu
 
 CERTIFICATE_DAYS=30
-# X.509 gives a common name no more.
+# The limit of X.509 for a common name.
 CN_LIMIT=64
 LOOK_SECONDS=15
 
@@ -13,21 +13,21 @@ usage() {
     cat <<'END'
 Usage: scripts/test_mtls_device.sh [--dir DIR] TENANT DEVICE HOST PORT
 
-Makes in DIR/devices/TENANT/DEVICE, as far as missing, a key, a request and a
-certificate for the device, publishes one message with it to the broker at HOST
-PORT over mutual TLS, and looks in the database for what Sluice made of it.
-DIR (./certs) is what scripts/generate_device_ca.sh made.
+Makes a key, a request and a certificate for the device in
+DIR/devices/TENANT/DEVICE, if they are missing. Publishes one message to the
+broker at HOST PORT over mutual TLS, and looks for the result in the database.
+DIR (./certs) is the directory that scripts/generate_device_ca.sh made.
 
 Environment:
-  DATABASE_URL       where to look, or libpq's PGHOST, PGDATABASE and so on;
-                     without any of them nothing is looked up
-  PSQL               the command that looks, instead of psql, for example
+  DATABASE_URL       the database, or libpq's PGHOST, PGDATABASE and so on;
+                     without any of them the database is not read
+  PSQL               the command to use instead of psql, for example
                      'docker compose exec -T postgres psql -U postgres sluice'
   PROVISION_TOKEN    sent with the message, for a device whose certificate the
                      registry does not hold
 
-Exit code: 0 stored (or published, when nothing is looked up), 1 not, 64 for a
-wrong argument, 69 when a program is missing.
+Exit code: 0 stored (or published, when the database is not read), 1 not, 64 for
+a wrong argument, 69 when a program is missing.
 END
 }
 
@@ -45,7 +45,7 @@ wrong() {
     die 64 "$*"
 }
 
-# check_id WHAT VALUE: the rule of the registry, less what would walk out of a directory.
+# check_id WHAT VALUE: the registry's rule for names, without those that would leave a directory.
 check_id() {
     case $2 in
     '' | . | .. | *[!A-Za-z0-9._:-]*)
@@ -54,11 +54,11 @@ check_id() {
     [ "${#2}" -le 64 ] || wrong "the $1 '$2' is longer than 64 characters."
 }
 
-need() { command -v "$1" >/dev/null || die 69 "$1 is not there: install it (apt-get install $2)."; }
+need() { command -v "$1" >/dev/null || die 69 "$1 is missing: install it (apt-get install $2)."; }
 
 need_authority() {
     for file in device-ca.crt device-ca.key server-ca.crt; do
-        [ -r "$dir/$file" ] || die 1 "$dir/$file is not there: run scripts/generate_device_ca.sh --dir $dir first."
+        [ -r "$dir/$file" ] || die 1 "$dir/$file is missing: run scripts/generate_device_ca.sh --dir $dir first."
     done
 }
 
@@ -72,8 +72,8 @@ make_key() {
     say "1. key: made, $own/device.key"
 }
 
-# openssl takes a bare slash in -subj for the start of the next part: the common name would end at the tenant, and the
-# certificate would be somebody else's.
+# openssl reads a bare slash in -subj as the start of the next part: the common name would end at the tenant, and the
+# certificate would name another subject.
 make_request() {
     escaped=$(say "$cn" | sed 's,/,\\/,g')
     openssl req -new -sha256 -key "$own/device.key" -subj "/CN=$escaped" -out "$own/device.csr"
@@ -82,7 +82,7 @@ make_request() {
     say "2. request: made for CN=$cn"
 }
 
-# Whether a certificate is there that will do.
+# Whether there is a certificate that can be used.
 certified() {
     [ -s "$own/device.crt" ] && openssl x509 -in "$own/device.crt" -noout -checkend 3600 >/dev/null 2>&1 &&
         openssl verify -CAfile "$dir/device-ca.crt" "$own/device.crt" >/dev/null 2>&1 &&
@@ -106,7 +106,7 @@ END
         -in "$own/device.csr" -CA "$dir/device-ca.crt" -CAkey "$dir/device-ca.key" -extfile "$own/profile" \
         -out "$own/device.crt.new" 2>"$own/said" || {
         cat "$own/said" >&2
-        die 1 "the certificate could not be signed."
+        die 1 "openssl could not sign the certificate; its output is above."
     }
     mv "$own/device.crt.new" "$own/device.crt"
     say "3. certificate: made, $own/device.crt, $(openssl x509 -in "$own/device.crt" -noout -enddate)"
@@ -118,7 +118,7 @@ payload() {
     printf '}'
 }
 
-# The message goes in on standard input: a token has no place in a list of arguments.
+# The message comes by standard input: a token must not be in a list of arguments.
 publish() {
     result=0
     payload | mosquitto_pub -V mqttv5 -q 1 -h "$host" -p "$port" -t "$topic" -s -d \
@@ -129,13 +129,13 @@ publish() {
     fi
     cat "$own/said" >&2
     if grep -q 'RC:135' "$own/said"; then
-        die 1 "the broker let the device in and refused its topic (not authorized): look at its acl_file."
+        die 1 "the broker accepted the device and refused its topic (not authorized): check its acl_file."
     fi
-    die 1 "the broker at $host:$port did not take the message. Is it there, is its certificate for this host (from" \
-        "$dir/server-ca.crt), and is the device's certificate not revoked? Mosquitto's log says more."
+    die 1 "the broker at $host:$port did not accept the message. Check that it runs, that its certificate is for this host" \
+        "(from $dir/server-ca.crt), and that the device's certificate is not revoked. See Mosquitto's log."
 }
 
-# psql by way of PSQL or DATABASE_URL; the password of a URL goes by the environment.
+# Runs psql by PSQL or DATABASE_URL; the password of a URL is passed by the environment.
 look() {
     if [ -n "${PSQL-}" ]; then
         # shellcheck disable=SC2086  # a command with its arguments
@@ -146,7 +146,7 @@ look() {
     fi
 }
 
-# Takes the password out of DATABASE_URL, %XX read as URLs mean it.
+# Separates the password from DATABASE_URL and decodes %XX.
 split_url() {
     url=$(say "${DATABASE_URL-}" | sed -n 's,^\([a-z]*://[^:/@]*\):[^@]*@,\1@,;p')
     password=$(say "${DATABASE_URL-}" | sed -n 's,^[a-z]*://[^:/@]*:\([^@]*\)@.*,\1,p' | awk '{
@@ -161,7 +161,7 @@ split_url() {
     }')
 }
 
-# What Sluice made of the message: 'stored ...', 'refused REASON: ...', or nothing yet.
+# The result of the message: 'stored ...', 'refused REASON: ...', or nothing yet.
 verdict() {
     look <<'END'
 SELECT 'stored at ' || received_at FROM telemetry
@@ -176,22 +176,22 @@ END
 
 advise() {
     case $1 in
-    *UNREGISTERED_DEVICE*) say "   The registry does not know it: sluice tenant add $tenant; sluice device add $tenant $device" ;;
-    *TOKEN_*) say "   The registry holds no certificate of it: let it know $own/device.crt, or set PROVISION_TOKEN." ;;
-    *SUSPENDED* | *DEVICE_*) say "   The registry has it, and it may not speak: sluice device show $tenant $device" ;;
+    *UNREGISTERED_DEVICE*) say "   The device is not registered: sluice tenant add $tenant; sluice device add $tenant $device" ;;
+    *TOKEN_*) say "   The certificate is not registered: import $own/device.crt (sluice cert import), or set PROVISION_TOKEN." ;;
+    *SUSPENDED* | *DEVICE_*) say "   The device is registered but not allowed to publish: sluice device show $tenant $device" ;;
     esac
 }
 
 look_up() {
     if [ -z "${PSQL-}${DATABASE_URL-}${PGHOST-}${PGDATABASE-}${PGSERVICE-}" ]; then
-        say "5. database: not looked up; set DATABASE_URL or PSQL to see what Sluice made of it."
+        say "5. database: not read; set DATABASE_URL or PSQL to see the result."
         return
     fi
     [ -n "${PSQL-}" ] || need psql postgresql-client
     split_url
     tries=0
     while [ "$tries" -lt "$LOOK_SECONDS" ]; do
-        found=$(verdict) || die 1 "the database could not be asked: are DATABASE_URL or PSQL right?"
+        found=$(verdict) || die 1 "the query failed: check DATABASE_URL or PSQL."
         case $found in
         stored*)
             say "5. database: $found"
@@ -206,8 +206,8 @@ look_up() {
         tries=$((tries + 1))
         sleep 1
     done
-    die 1 "after $LOOK_SECONDS seconds the database holds neither the message nor a refusal of it: is sluice running?" \
-        "(GET /readyz at its OPS_BIND tells)"
+    die 1 "after $LOOK_SECONDS seconds the database has neither the message nor a refusal of it. Check that sluice runs" \
+        "(GET /readyz at its OPS_BIND)."
 }
 
 dir=certs
@@ -222,7 +222,7 @@ case ${1-} in
     shift 2
     ;;
 esac
-[ "$#" -eq 4 ] || wrong "TENANT DEVICE HOST PORT are needed, and nothing else."
+[ "$#" -eq 4 ] || wrong "the arguments are TENANT DEVICE HOST PORT."
 tenant=$1 device=$2 host=$3 port=$4
 check_id tenant "$tenant"
 check_id device "$device"

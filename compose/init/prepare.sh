@@ -1,8 +1,8 @@
 #!/bin/sh
-# Makes, once, what the stack stands on: authorities, the broker's certificate, the first CRL, passwords.
+# Makes the files that the stack needs: authorities, the broker's certificate, the first CRL, passwords.
 #
-# Each service gets a directory of its own with the files it needs, owned by its user and readable by nobody else. What
-# is there is kept, so it may run before every start; a secret of yours, put there first, is used instead.
+# Each service gets a directory of its own with the files it needs, owned by its user and readable by that user only. Existing
+# files are kept, so it may run before every start. To bring a secret of your own, put it there before the first start.
 set -eu
 
 root=${SECRETS_ROOT:-/secrets}
@@ -12,12 +12,12 @@ sluice=${SLUICE_OWNER:-65532:65532}
 broker=${BROKER_OWNER:-1883:1883}
 postgres=${POSTGRES_OWNER:-999:999}
 grafana=${GRAFANA_OWNER:-472:0}
-# The names devices reach the broker by, separated by spaces.
+# The broker's host names and addresses, separated by spaces.
 names=${SERVER_NAMES:-}
 
 say() { printf 'prepare.sh: %s\n' "$*"; }
 
-# own OWNER MODE FILE: its last step, so that no service sees a file it may not read yet.
+# own OWNER MODE FILE: sets owner and mode, then renames, so that no service sees a file that it cannot read yet.
 own() {
     chmod "$2" "$3.new"
     chown "$1" "$3.new"
@@ -32,13 +32,13 @@ secret() {
     say "made: $2"
 }
 
-# text OWNER FILE CONTENT: written again each time, from what it is made of.
+# text OWNER FILE CONTENT: writes the file each time.
 text() {
     printf '%s\n' "$3" >"$2.new"
     own "$1" 400 "$2"
 }
 
-# copy OWNER MODE FROM TO: the newest, so that a renewed certificate arrives.
+# copy OWNER MODE FROM TO: copies when the content differs, so that a renewed certificate arrives.
 copy() {
     if cmp -s "$3" "$4"; then return; fi
     cp "$3" "$4.new"
@@ -62,7 +62,7 @@ share_certificates() {
     for file in device-ca.crt server-ca.crt; do
         copy "$sluice" 400 "$root/authority/$file" "$root/sluice/$file"
     done
-    # From then on it is Sluice's to renew.
+    # Sluice renews it from then on.
     if ! [ -s "$crl_dir/device-crl.pem" ]; then
         copy "$sluice" 644 "$root/authority/device-crl.pem" "$crl_dir/device-crl.pem"
     fi
@@ -80,7 +80,7 @@ make_passwords() {
         "postgres://sluice:$(cat "$root/postgres/sluice_password")@postgres:5432/sluice"
 }
 
-# The broker's password file, as hashes, and what its health check logs in with (a file mosquitto_sub reads).
+# The broker's password file (hashes), and the login of its health check (a file that mosquitto_sub reads).
 make_broker_logins() {
     if [ -s "$root/broker/passwords" ] && [ -s "$root/broker/mosquitto_sub" ]; then return; fi
     probe=$(openssl rand -hex 24)
@@ -92,7 +92,7 @@ make_broker_logins() {
     say "made: $root/broker/passwords"
 }
 
-# The bridge between the guests' broker and this one: a user here, and there the lines with its password.
+# The bridge between the guests' broker and this one: a user here, and there a configuration with its password.
 make_bridge() {
     if [ -s "$root/guests/bridge.conf" ]; then return; fi
     password=$(openssl rand -hex 24)
@@ -126,4 +126,4 @@ for service in "sluice $sluice" "broker $broker" "guests $broker" "postgres $pos
     chown "${service#* }" "$root/${service%% *}"
     chmod 500 "$root/${service%% *}"
 done
-say "all is there"
+say "all files are there"

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Runs Mosquitto, and hands it each new CRL and each new file of access rules once that has proved good.
+# Runs Mosquitto, and gives it each new CRL and each new file of access rules after checking it.
 #
-# Mosquitto 2.0 lets revoked certificates in when it reads a CRL that is missing, empty or garbled, and refuses every
-# device when the CRL has ended. So it reads a copy of our own, made only of what openssl has verified and put in its
-# place by a rename; the published file may be anything at any moment. It decides nothing about who is revoked.
+# Mosquitto 2.0 accepts revoked certificates when its CRL is missing, empty or damaged, and refuses every device when the CRL
+# has expired. So it reads a copy that openssl has verified and that a rename has put there; the published file may be in any
+# state. This script does not decide which certificates are revoked.
 #
-# The access rules are those that Sluice writes (ACL_OUTPUT_PATH), or, as long as there never were any, the shipped ones. At
-# a line that is no rule Mosquitto 2.1 ends and 2.0 drops what follows: so each line is read before the broker reads it.
+# The access rules are those that Sluice writes (ACL_OUTPUT_PATH), or the shipped ones until Sluice has written some. At a line
+# that is no rule Mosquitto 2.1 exits, and 2.0 ignores the rest of the file: so each line is checked before the broker reads it.
 set -eu
 
 conf=${MOSQUITTO_CONF:-/mosquitto/config/mosquitto.conf}
@@ -18,12 +18,12 @@ rules_published=${ACL_PUBLISHED:-/mosquitto/crl/acl.conf}
 rules_shipped=${ACL_SHIPPED:-/mosquitto/config/acl.conf}
 # The acl_file of the configuration.
 rules_taken=${ACL_TAKEN:-/mosquitto/data/acl.conf}
-# A change must stand this long before it is looked at: several in a row are one reload.
+# A change must be this old before it is used, so that several in a row are one reload.
 period=${CRL_SETTLE_SECONDS:-1}
 
 say() { printf '%s: broker.sh: %s\n' "$(date -u +%Y-%m-%dT%H:%M:%S)" "$*"; }
 
-# verify FILE: whether the broker may read it; says what is wrong with it.
+# verify FILE: whether the broker may read it; sets wrong to the reason if not.
 verify() {
     if ! [ -s "$1" ]; then
         wrong='it is missing or empty'
@@ -32,15 +32,15 @@ verify() {
     elif [ "$(head -n 1 "$1")" = '-----BEGIN X509 CRL-----' ] && [ "$(tail -n 1 "$1")" = '-----END X509 CRL-----' ]; then
         wrong=
     else
-        wrong='it is not one whole CRL in PEM'
+        wrong='it is not one complete CRL in PEM'
     fi
     [ -z "$wrong" ]
 }
 
-# What is wrong with it, or nothing.
+# Prints what is wrong with it, or nothing.
 verify_with_openssl() {
     openssl crl -in "$1" -noout -CAfile "$authority" 2>&1 | grep -q 'verify OK' || {
-        echo "it is no CRL that $authority signed"
+        echo "it is no CRL signed by $authority"
         return
     }
     now=$(date -u '+%Y-%m-%d %H:%M:%SZ')
@@ -48,8 +48,8 @@ verify_with_openssl() {
     printf '%s\nnow=%s\n' "$dates" "$now" | awk -F = '
         { at[$1] = $2 }
         END {
-            if (at["nextUpdate"] "" <= at["now"] "") print "it ended at " at["nextUpdate"]
-            else if (at["lastUpdate"] "" > at["now"] "") print "it begins only at " at["lastUpdate"]
+            if (at["nextUpdate"] "" <= at["now"] "") print "it expired at " at["nextUpdate"]
+            else if (at["lastUpdate"] "" > at["now"] "") print "it is valid only from " at["lastUpdate"]
         }'
 }
 
@@ -58,14 +58,14 @@ verify_rules() {
     if ! [ -s "$1" ]; then
         wrong='it is missing or empty'
     elif [ -n "$(tail -c 1 "$1")" ]; then
-        wrong='its last line is cut off'
+        wrong='its last line is incomplete'
     else
         wrong=$(wrong_rule "$1")
     fi
     [ -z "$wrong" ]
 }
 
-# The first line that is no access rule, or nothing; read as Mosquitto reads it.
+# Prints the first line that is no access rule, or nothing; lines are parsed as Mosquitto parses them.
 wrong_rule() {
     awk -F '[ ]+' '
         function bad(why) { found = 1; print "line " NR " is no access rule: " why; exit }
@@ -87,10 +87,10 @@ wrong_rule() {
                 if (level[i] ~ /\+/ && level[i] != "+") bad("+ is not a whole level")
             }
         }
-        END { if (!found && !rules) print "it holds no rule" }' "$1"
+        END { if (!found && !rules) print "it contains no rule" }' "$1"
 }
 
-# Copies, verifies the copy, and puts it where the broker reads.
+# Copies the CRL, verifies the copy, and puts it where the broker reads it.
 take() {
     cp "$published" "$taken.new" 2>/dev/null || : >"$taken.new"
     if verify "$taken.new"; then
@@ -101,7 +101,7 @@ take() {
     return 1
 }
 
-# The file the rules are taken from. The shipped ones are no substitute for those of Sluice: they bar nobody.
+# The file that the rules come from. The shipped rules do not replace those of Sluice: they deny no device.
 rules_source() {
     if [ -e "$rules_published" ] || head -n 1 "$rules_taken" 2>/dev/null | grep -q '^# Written by sluice'; then
         echo "$rules_published"
@@ -121,14 +121,14 @@ take_rules() {
     return 1
 }
 
-# What tells one content from another.
+# A value that changes with the content of a file.
 content() { { sha256sum <"$1"; } 2>/dev/null || echo missing; }
 
-# What tells one state of a file from another without reading it: the rules of a large fleet are many megabytes.
+# A value that changes with the state of a file, without reading it: the rules of a large fleet are many megabytes.
 state() { stat -c '%n %i %s %y %z' "$1" 2>/dev/null || echo missing; }
 
-# One look: what is published, is not what the broker has, and has stood for a period, is taken and told to the broker, once
-# for both.
+# One round: a published file that differs from the broker's copy and is a period old is checked and copied. One SIGHUP notifies
+# the broker of both files.
 look() {
     new_crl=
     new_rules=
@@ -153,9 +153,9 @@ look_at_crl() {
         refused=
         new_crl=1
     elif [ "$now" != "$refused" ]; then
-        # Tried again at each look, for it may only have come too early; said once.
+        # Checked again in each round, because its validity may begin later; logged once.
         refused=$now
-        say "$published is not taken, $wrong; the broker keeps the last good one"
+        say "$published is not used: $wrong; the broker keeps the last valid CRL"
     fi
 }
 
@@ -174,7 +174,7 @@ look_at_rules() {
         new_rules=1
     elif [ "$now" != "$rules_refused" ]; then
         rules_refused=$now
-        say "$source is not taken, $wrong; the broker keeps the last good rules"
+        say "$source is not used: $wrong; the broker keeps the last valid rules"
     fi
 }
 
@@ -184,43 +184,43 @@ stop() {
     kill -TERM "$broker" 2>/dev/null || true
 }
 
-# A pause that ends at once when a signal comes.
+# A pause that a signal ends at once.
 pause() {
     sleep "$period" &
     wait "$!" || true
 }
 
-# Returns once there is a CRL to start with: the published one, or the last good one.
+# Returns when there is a CRL to start with: the published one, or the last valid one.
 wait_for_crl() {
     while ! take; do
         why=$wrong
         if verify "$taken"; then
-            say "$published is not taken, $why; starting with the last good one"
+            say "$published is not used: $why; starting with the last valid CRL"
             refused=$(content "$published")
             return
         fi
         if [ "$why" != "$refused" ]; then
             refused=$why
-            say "$published is not taken, $why, and there is no earlier one: waiting for a good one, without the broker"
+            say "$published is not used: $why; there is no earlier CRL; the broker starts when there is a valid one"
         fi
         pause
     done
     refused=
 }
 
-# The same for access rules; the shipped ones stand in for those that Sluice has not written yet.
+# The same for access rules; the shipped ones are used until Sluice has written its own.
 wait_for_rules() {
     rules_refused=
     while ! take_rules "$(rules_source)"; do
         why=$wrong
         if verify_rules "$rules_taken"; then
-            say "$(rules_source) is not taken, $why; starting with the last good rules"
+            say "$(rules_source) is not used: $why; starting with the last valid rules"
             rules_refused=$(state "$(rules_source)")
             return
         fi
         if [ "$why" != "$rules_refused" ]; then
             rules_refused=$why
-            say "$(rules_source) is not taken, $why, and there are no earlier rules: waiting for good ones, without the broker"
+            say "$(rules_source) is not used: $why; there are no earlier rules; the broker starts when there are valid ones"
         fi
         pause
     done

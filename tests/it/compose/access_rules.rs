@@ -54,17 +54,17 @@ fn rules_that_are_published_act_and_no_damage_to_them_reaches_the_broker() {
     let cut_off = &good[..good.len() - 3];
     let damages: [(&str, &dyn Fn()); 6] = [
         ("missing or empty", &|| fs::remove_file(&published).unwrap()),
-        ("its last line is cut off", &|| fs::write(&published, cut_off).unwrap()),
+        ("its last line is incomplete", &|| fs::write(&published, cut_off).unwrap()),
         ("missing or empty", &|| fs::write(&published, "").unwrap()),
-        ("it holds no rule", &|| fs::write(&published, "# nothing\n").unwrap()),
+        ("it contains no rule", &|| fs::write(&published, "# nothing\n").unwrap()),
         ("line 2 is no access rule", &|| publish(&stack, "user sluice\nthis is no rule\n")),
         ("line 1 is no access rule", &|| publish(&stack, "topic read tenant/#/device\n")),
     ];
     for (number, (why, damage)) in damages.iter().enumerate() {
         damage();
-        stack.wait_said("the broker keeps the last good rules", number + 1);
+        stack.wait_said("the broker keeps the last valid rules", number + 1);
         assert!(
-            stack.log().lines().rfind(|line| line.contains("is not taken")).unwrap().contains(why),
+            stack.log().lines().rfind(|line| line.contains("is not used")).unwrap().contains(why),
             "{why}"
         );
         assert!(!is_accepted(&stack, "pump-1") && is_accepted(&stack, "pump-2"), "{why}");
@@ -112,14 +112,14 @@ fn it_starts_with_the_last_good_rules_and_with_the_shipped_ones_only_when_there_
         }
         stack.launch();
         stack.wait_listening();
-        stack.wait_said("starting with the last good rules", number);
+        stack.wait_said("starting with the last valid rules", number);
         assert!(!is_accepted(&stack, "pump-1"));
     }
     assert_eq!(stack.stop(), 0);
     fs::remove_file(stack.path("data/acl.conf")).unwrap();
     publish(&stack, "no rule\n");
     stack.launch();
-    stack.wait_said("waiting for good ones, without the broker", 1);
+    stack.wait_said("the broker starts when there are valid ones", 1);
     publish(&stack, &barring(&stack));
     stack.wait_listening();
     assert!(!is_accepted(&stack, "pump-1"));

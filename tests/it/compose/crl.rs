@@ -66,18 +66,20 @@ fn no_damage_to_the_published_crl_lets_a_revoked_device_in_or_a_good_one_stay_ou
     let text = fs::read_to_string(&published).unwrap();
     let damages: [(&str, &dyn Fn()); 7] = [
         ("missing or empty", &|| fs::remove_file(&published).unwrap()),
-        ("no CRL that", &|| fs::write(&published, &text[..text.len() / 2]).unwrap()),
+        ("no CRL signed by", &|| fs::write(&published, &text[..text.len() / 2]).unwrap()),
         ("missing or empty", &|| fs::write(&published, "").unwrap()),
-        ("it ended at 2020-01-02", &|| publish(&stack, &stack.path("authority/past.pem"))),
-        ("it begins only at 2040-01-01", &|| publish(&stack, &stack.path("authority/future.pem"))),
-        ("no CRL that", &|| publish(&stack, &stranger.path("crl/device-crl.pem"))),
+        ("it expired at 2020-01-02", &|| publish(&stack, &stack.path("authority/past.pem"))),
+        ("it is valid only from 2040-01-01", &|| {
+            publish(&stack, &stack.path("authority/future.pem"))
+        }),
+        ("no CRL signed by", &|| publish(&stack, &stranger.path("crl/device-crl.pem"))),
         ("missing or empty", &|| fs::remove_file(&published).unwrap()),
     ];
     for (number, (why, damage)) in damages.iter().enumerate() {
         damage();
-        stack.wait_said("is not taken, it", number + 1);
+        stack.wait_said("is not used: it", number + 1);
         assert!(
-            stack.log().lines().rfind(|line| line.contains("is not taken")).unwrap().contains(why),
+            stack.log().lines().rfind(|line| line.contains("is not used")).unwrap().contains(why),
             "{why}"
         );
         assert!(!stack.lets_in("pump-1"), "{why}");
@@ -104,13 +106,13 @@ fn it_starts_with_the_last_good_crl_and_without_any_it_waits() {
     fs::write(stack.path("crl/device-crl.pem"), "").unwrap();
     stack.launch();
     stack.wait_listening();
-    assert!(stack.log().contains("starting with the last good one"), "{}", stack.log());
+    assert!(stack.log().contains("starting with the last valid CRL"), "{}", stack.log());
     assert!(!stack.lets_in("pump-1"));
     assert_eq!(stack.stop(), 0);
 
     fs::remove_file(stack.path("data/device-crl.pem")).unwrap();
     stack.launch();
-    stack.wait_said("waiting for a good one, without the broker", 1);
+    stack.wait_said("the broker starts when there is a valid one", 1);
     publish(&stack, &stack.path("authority/device-crl.pem"));
     stack.wait_listening();
     assert!(stack.lets_in("pump-1"));

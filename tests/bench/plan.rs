@@ -65,6 +65,10 @@ const HOARD: u64 = 50_000;
 /// How often the sets that most depends on run in each round.
 const OFTEN: usize = 3;
 
+/// The cases that most targets look at.
+const FULL: &str = "sluice, QoS 1";
+const SLOW: &str = "sluice at 2,000/s";
+
 /// By name, all rounds.
 pub type Measured = BTreeMap<String, Vec<Round>>;
 
@@ -73,22 +77,24 @@ pub fn sets(extent: Extent) -> Vec<Set> {
     let way = Way::Usual;
     let full =
         Load { qos: 1, devices: SMALL, messages, rate: 0, bad: 0, warm: true, on_top: false, way };
-    let at = |rate: u64| Load { messages: rate * extent.seconds, rate, ..full };
-    let [at_most_once, much_at_most_once] =
-        [QOS0_RATE, QOS0_MUCH].map(|rate| Load { qos: 0, ..at(rate) });
-    let sluice = |name: &str, load: Load| case(name, Consumer::Sluice(1), load);
-    let questions = [1, 4].map(|connections| {
-        let name = format!("broker's questions at {}/s, {connections} conn.", hooks::RATE);
-        let asked = Box::new(move |stage: &Stage| hooks::round(stage, connections, extent.seconds));
-        Case { run: asked, ..sluice(&name, full) }
-    });
-    let copied =
+    let mut sets = at_full_rate(full);
+    sets.extend(of_many_devices_and_refusals(full));
+    sets.extend(at_fixed_rates(extent, full));
+    sets.push(of_hooks(extent));
+    if extent.grow > 0 {
+        sets.push(alone(grown("sluice on few rows", extent.grow / 20, full)));
+        sets.push(alone(grown("sluice on many rows", extent.grow, full)));
+    }
+    sets
+}
+
+/// Each server alone, then Sluice and the bare consumer at QoS 1.
+fn at_full_rate(full: Load) -> Vec<Set> {
+    let copy =
         move |stage: &Stage| stage.clear().and_then(|()| copy_alone(stage, SMALL, full.messages));
-    let again =
-        move |stage: &Stage| redelivery(stage, Load { messages: full.messages.min(HOARD), ..full });
-    let mut sets = vec![
+    vec![
         alone(case("broker alone, QoS 1", Consumer::Drain, full)),
-        alone(Case { run: Box::new(copied), ..sluice("database alone, COPY", full) }),
+        alone(Case { run: Box::new(copy), ..sluice("database alone, COPY", full) }),
         Set {
             cases: vec![
                 case("bare consumer, QoS 1", Consumer::Bare, full),
@@ -97,28 +103,45 @@ pub fn sets(extent: Extent) -> Vec<Set> {
             ],
             times: OFTEN,
         },
+    ]
+}
+
+/// What makes a message at full rate more expensive.
+fn of_many_devices_and_refusals(full: Load) -> Vec<Set> {
+    let many = Load { devices: LARGE, ..full };
+    let again =
+        move |stage: &Stage| redelivery(stage, Load { messages: full.messages.min(HOARD), ..full });
+    vec![
         together([
-            case("broker alone, QoS 0 at 20,000/s", Consumer::Drain, at_most_once),
-            case("bare consumer, QoS 0 at 20,000/s", Consumer::Bare, at_most_once),
-            sluice("sluice, QoS 0 at 20,000/s", at_most_once),
-        ]),
-        together([
-            case("bare consumer, QoS 0 at 40,000/s", Consumer::Bare, much_at_most_once),
-            sluice("sluice, QoS 0 at 40,000/s", much_at_most_once),
-        ]),
-        together([
-            sluice("sluice, 100,000 devices", Load { devices: LARGE, ..full }),
-            sluice(
-                "sluice, 100,000 devices never seen",
-                Load { devices: LARGE, warm: false, ..full },
-            ),
+            sluice("sluice, 100,000 devices", many),
+            sluice("sluice, 100,000 devices never seen", Load { warm: false, ..many }),
         ]),
         alone(sluice("sluice, 1 % quarantined", Load { bad: 1, ..full })),
         alone(sluice("sluice, 50 % quarantined", Load { bad: 50, ..full })),
         alone(case("sluice, two replicas", Consumer::Sluice(2), full)),
-        alone(sluice("sluice, believed by tokens", Load { warm: false, way: Way::Tokens, ..full })),
+        alone(sluice(
+            "sluice, authenticated by tokens",
+            Load { warm: false, way: Way::Tokens, ..full },
+        )),
         alone(sluice("sluice, Postgres by TCP", Load { way: Way::Tcp, ..full })),
         alone(Case { run: Box::new(again), ..sluice("sluice, everything delivered again", full) }),
+    ]
+}
+
+/// Rates that every consumer can follow, at QoS 0 and 1.
+fn at_fixed_rates(extent: Extent, full: Load) -> Vec<Set> {
+    let at = |rate: u64| Load { messages: rate * extent.seconds, rate, ..full };
+    let [qos0, much_qos0] = [QOS0_RATE, QOS0_MUCH].map(|rate| Load { qos: 0, ..at(rate) });
+    vec![
+        together([
+            case("broker alone, QoS 0 at 20,000/s", Consumer::Drain, qos0),
+            case("bare consumer, QoS 0 at 20,000/s", Consumer::Bare, qos0),
+            sluice("sluice, QoS 0 at 20,000/s", qos0),
+        ]),
+        together([
+            case("bare consumer, QoS 0 at 40,000/s", Consumer::Bare, much_qos0),
+            sluice("sluice, QoS 0 at 40,000/s", much_qos0),
+        ]),
         alone(sluice("sluice at 500/s", at(500))),
         alone(case("bare consumer at 2,000/s", Consumer::Bare, at(2_000))),
         Set {
@@ -131,13 +154,16 @@ pub fn sets(extent: Extent) -> Vec<Set> {
         alone(sluice("sluice at 2,000/s, Postgres by TCP", Load { way: Way::Tcp, ..at(2_000) })),
         alone(sluice("sluice at 10,000/s", at(10_000))),
         alone(sluice("sluice, lone messages", at(LONE_RATE))),
-        together(questions),
-    ];
-    if extent.grow > 0 {
-        sets.push(alone(grown("sluice on few rows", extent.grow / 20, full)));
-        sets.push(alone(grown("sluice on many rows", extent.grow, full)));
-    }
-    sets
+    ]
+}
+
+/// The broker's hook requests, on one connection and on four.
+fn of_hooks(extent: Extent) -> Set {
+    together([1, 4].map(|connections| Case {
+        name: format!("broker's questions at {}/s, {connections} conn.", hooks::RATE),
+        ground: 0,
+        run: Box::new(move |stage: &Stage| hooks::round(stage, connections, extent.seconds)),
+    }))
 }
 
 fn together(cases: impl Into<Vec<Case>>) -> Set {
@@ -152,87 +178,114 @@ fn case(name: &str, consumer: Consumer, load: Load) -> Case {
     Case { name: name.into(), ground: 0, run: Box::new(move |stage| round(stage, consumer, load)) }
 }
 
+fn sluice(name: &str, load: Load) -> Case {
+    case(name, Consumer::Sluice(1), load)
+}
+
 fn grown(name: &str, ground: u64, load: Load) -> Case {
     Case { ground, ..case(name, Consumer::Sluice(1), Load { on_top: true, ..load }) }
 }
 
-/// The targets, as far as what they compare was measured. What two cases are compared by is the
-/// median of their ratios, each of two rounds that ran one right after the other (those on few and
-/// on many rows: as near as the ground allows).
+/// The targets, as far as what they compare was measured. Two cases are compared by the median of
+/// their ratios, each of two rounds that ran one right after the other (rounds on few and on many
+/// rows: as near as the number of rows allows).
 pub fn targets(measured: &Measured) -> Vec<Target> {
-    let of = |name: &str| Some(median(measured.get(name)?));
-    let ratio = |name: &str, other: &str, figure: fn(&Round) -> f64| {
-        let pairs = measured.get(name)?.iter().zip(measured.get(other)?);
-        Some(middle(pairs.map(|(round, other)| figure(round) / figure(other))))
-    };
-    let both = |round: &Round| round.own + round.database;
-    let quantile = |name: &str, place: usize| Some(of(name)?.latency?[place]);
-    let most = |what, value, bound| Target { what, value, bound, at_least: false };
-    let least = |what, value, bound| Target { what, value, bound, at_least: true };
-    let (full, slow) = ("sluice, QoS 1", "sluice at 2,000/s");
+    let mut targets = at_full_rate_targets(measured);
+    targets.extend(at_fixed_rate_targets(measured));
+    targets.extend(growth_targets(measured));
+    targets.push(most(
+        "messages missing or doubled, answers wrong, in all",
+        Some(measured.values().flatten().map(|round| round.wrong).sum()),
+        0.0,
+    ));
+    targets
+}
+
+fn at_full_rate_targets(measured: &Measured) -> Vec<Target> {
+    let full = of(measured, FULL);
+    let qos0 = of(measured, "sluice, QoS 0 at 40,000/s");
+    let rate = |round: &Round| round.rate;
     vec![
         least(
             "rate at QoS 1, of the bare consumer's",
-            ratio(full, "bare consumer, QoS 1", |round| round.rate),
+            ratio(measured, FULL, "bare consumer, QoS 1", rate),
             0.9,
         ),
-        most("own CPU at QoS 1, us a message", of(full).map(|round| round.own), 7.0),
-        most(
-            "own CPU at QoS 1, of Mosquitto's",
-            of(full).map(|round| round.own / round.broker),
-            0.5,
-        ),
-        most(
-            "own CPU at QoS 0, us a message",
-            of("sluice, QoS 0 at 40,000/s").map(|round| round.own),
-            4.0,
-        ),
-        most("latency at 2,000/s, p50 ms", quantile(slow, 0), 6.0),
-        most("latency at 2,000/s, p99 ms", quantile(slow, 1), 15.0),
-        most("latency of a lone message, p50 ms", quantile("sluice, lone messages", 0), 5.0),
-        most(
-            "CPU of Sluice and Postgres at 2,000/s, us a message",
-            of(slow).map(|round| both(&round)),
-            60.0,
-        ),
+        most("own CPU at QoS 1, us a message", full.map(|round| round.own), 7.0),
+        most("own CPU at QoS 1, of Mosquitto's", full.map(|round| round.own / round.broker), 0.5),
+        most("own CPU at QoS 0, us a message", qos0.map(|round| round.own), 4.0),
         most(
             "10 % quarantined at full rate, CPU of both, of the clean",
-            ratio("sluice, 10 % quarantined", full, both),
-            1.2,
-        ),
-        most(
-            "10 % quarantined at 2,000/s, CPU of both, of the clean",
-            ratio("sluice at 2,000/s, 10 % quarantined", slow, both),
+            ratio(measured, "sluice, 10 % quarantined", FULL, cpu_of_both),
             1.2,
         ),
         least(
             "rate with 100,000 devices never seen, of the warm",
-            ratio("sluice, 100,000 devices never seen", "sluice, 100,000 devices", |round| {
-                round.rate
-            }),
+            ratio(measured, "sluice, 100,000 devices never seen", "sluice, 100,000 devices", rate),
             0.7,
         ),
+    ]
+}
+
+fn at_fixed_rate_targets(measured: &Measured) -> Vec<Target> {
+    let quantile = |name: &str, place: usize| Some(of(measured, name)?.latency?[place]);
+    vec![
+        most("latency at 2,000/s, p50 ms", quantile(SLOW, 0), 6.0),
+        most("latency at 2,000/s, p99 ms", quantile(SLOW, 1), 15.0),
+        most("latency of a lone message, p50 ms", quantile("sluice, lone messages", 0), 5.0),
         most(
-            "memory with 100,000 devices, MiB",
-            of("sluice, 100,000 devices").map(|round| round.memory_mib),
-            96.0,
+            "CPU of Sluice and Postgres at 2,000/s, us a message",
+            of(measured, SLOW).map(|round| cpu_of_both(&round)),
+            60.0,
         ),
         most(
-            "CPU of both on many rows, of few",
-            ratio("sluice on many rows", "sluice on few rows", both),
-            1.3,
+            "10 % quarantined at 2,000/s, CPU of both, of the clean",
+            ratio(measured, "sluice at 2,000/s, 10 % quarantined", SLOW, cpu_of_both),
+            1.2,
         ),
         most(
             "the broker's question, one connection, p99 ms",
             quantile("broker's questions at 5000/s, 1 conn.", 1),
             1.0,
         ),
+    ]
+}
+
+fn growth_targets(measured: &Measured) -> Vec<Target> {
+    vec![
         most(
-            "messages missing or doubled, answers wrong, in all",
-            Some(measured.values().flatten().map(|round| round.wrong).sum()),
-            0.0,
+            "memory with 100,000 devices, MiB",
+            of(measured, "sluice, 100,000 devices").map(|round| round.memory_mib),
+            96.0,
+        ),
+        most(
+            "CPU of both on many rows, of few",
+            ratio(measured, "sluice on many rows", "sluice on few rows", cpu_of_both),
+            1.3,
         ),
     ]
+}
+
+fn most(what: &'static str, value: Option<f64>, bound: f64) -> Target {
+    Target { what, value, bound, at_least: false }
+}
+
+fn least(what: &'static str, value: Option<f64>, bound: f64) -> Target {
+    Target { what, value, bound, at_least: true }
+}
+
+fn of(measured: &Measured, name: &str) -> Option<Round> {
+    Some(median(measured.get(name)?))
+}
+
+fn ratio(measured: &Measured, name: &str, other: &str, figure: fn(&Round) -> f64) -> Option<f64> {
+    let pairs = measured.get(name)?.iter().zip(measured.get(other)?);
+    Some(middle(pairs.map(|(round, other)| figure(round) / figure(other))))
+}
+
+/// CPU of Sluice and Postgres.
+fn cpu_of_both(round: &Round) -> f64 {
+    round.own + round.database
 }
 
 impl Target {

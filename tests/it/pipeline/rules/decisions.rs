@@ -53,76 +53,92 @@ const fn step(
     Step { path, payload, reason, words, told: ["NULL"; 2], token: None }
 }
 
-/// What the payload alone gives away; none of these asks the registry.
-fn steps_of_the_payload() -> Vec<Step> {
-    let all = format!(
+/// Fields that are all wrong, in JSON without the braces.
+fn wrong_fields() -> String {
+    format!(
         r#""tenant_id":"other","device_id":"other","ts":"never","site_id":"south","provision_token":"{WRONG}""#
-    );
-    let told = |step: Step| Step { told: ["NULL", "south"], token: Some(WRONG), ..step };
-    let (tenant, device) = (r#""tenant_id":"other","#, r#""device_id":"other","#);
-    let without_tenant = all.replace(tenant, "");
-    let without_names = without_tenant.replace(device, "");
-    let early = without_names.replace(r#""never""#, "1");
-    let late = without_names.replace(r#""never""#, r#""9999-12-31T23:59:59Z""#);
-    let (unknown, known) = ("dark/device/unknown", "dark/device/known");
-    let path = |device: &str, name: &str| -> &'static str { format!("{device}/{name}").leak() };
+    )
+}
+
+/// The same without the first two, which contradict the topic.
+fn wrong_timestamp() -> String {
+    wrong_fields().replace(r#""tenant_id":"other","device_id":"other","#, "")
+}
+
+/// A step whose payload gave away its site and its token.
+fn told(step: Step) -> Step {
+    Step { told: ["NULL", "south"], token: Some(WRONG), ..step }
+}
+
+const UNKNOWN: &str = "dark/device/unknown";
+const KNOWN: &str = "dark/device/known";
+
+fn path(device: &str, name: &str) -> &'static str {
+    format!("{device}/{name}").leak()
+}
+
+/// What topic and payload show without the registry.
+fn steps_of_the_payload() -> Vec<Step> {
+    let all = wrong_fields();
+    let without_tenant = all.replace(r#""tenant_id":"other","#, "");
     vec![
         step("dark/device/un known/t1", "x".repeat(201), "BAD_TOPIC_FORMAT", "device: "),
         step(
-            path(unknown, "t2"),
+            path(UNKNOWN, "t2"),
             "x".repeat(201),
             "PAYLOAD_TOO_LARGE",
             "201 bytes; MAX_PAYLOAD_BYTES is 200",
         ),
         told(step(
-            path(unknown, "t3"),
+            path(UNKNOWN, "t3"),
             format!(r#"{{"version":"2","seq":-1,{all}}}"#),
             "BAD_PAYLOAD",
             "seq must be",
         )),
         told(step(
-            path(unknown, "t4"),
+            path(UNKNOWN, "t4"),
             format!(r#"{{"version":"2",{all}}}"#),
             "UNSUPPORTED_VERSION",
             "version must be \"1\"",
         )),
         told(step(
-            path(unknown, "t4a"),
+            path(UNKNOWN, "t4a"),
             format!(r#"{{"version":1,{all}}}"#),
             "UNSUPPORTED_VERSION",
             "version must be \"1\"",
         )),
         told(step(
-            path(unknown, "t5"),
+            path(UNKNOWN, "t5"),
             format!("{{{all}}}"),
             "TENANT_MISMATCH_TOPIC_VS_PAYLOAD",
             "tenant_id is not",
         )),
         told(step(
-            path(known, "t6"),
+            path(KNOWN, "t6"),
             format!("{{{without_tenant}}}"),
             "DEVICE_MISMATCH_TOPIC_VS_PAYLOAD",
             "device_id is not",
         )),
-        told(step(path(known, "t7"), format!("{{{without_names}}}"), "BAD_TIMESTAMP", "RFC 3339")),
-        Step {
-            told: ["1970-01-01 00:00:01", "south"],
-            ..told(step(
-                path(known, "t8"),
-                format!("{{{early}}}"),
-                "TIMESTAMP_OUT_OF_RANGE",
-                "MAX_AGE_DAYS",
-            ))
-        },
-        Step {
-            told: ["9999-12-31 23:59:59", "south"],
-            ..told(step(
-                path(unknown, "t8a"),
-                format!("{{{late}}}"),
-                "TIMESTAMP_OUT_OF_RANGE",
-                "MAX_CLOCK_SKEW_SECONDS",
-            ))
-        },
+    ]
+}
+
+/// Timestamps that are no time, too old and too far ahead.
+fn steps_of_the_timestamp() -> Vec<Step> {
+    let never = wrong_timestamp();
+    let early = never.replace(r#""never""#, "1");
+    let late = never.replace(r#""never""#, r#""9999-12-31T23:59:59Z""#);
+    let too_old =
+        step(path(KNOWN, "t8"), format!("{{{early}}}"), "TIMESTAMP_OUT_OF_RANGE", "MAX_AGE_DAYS");
+    let ahead = step(
+        path(UNKNOWN, "t8a"),
+        format!("{{{late}}}"),
+        "TIMESTAMP_OUT_OF_RANGE",
+        "MAX_CLOCK_SKEW_SECONDS",
+    );
+    vec![
+        told(step(path(KNOWN, "t7"), format!("{{{never}}}"), "BAD_TIMESTAMP", "RFC 3339")),
+        Step { told: ["1970-01-01 00:00:01", "south"], ..told(too_old) },
+        Step { told: ["9999-12-31 23:59:59", "south"], ..told(ahead) },
     ]
 }
 
@@ -191,8 +207,8 @@ fn the_first_check_that_fails_names_the_reason_and_quarantine_keeps_what_explain
     // It uses up the burst of `quick`; the false one before it must not.
     stage.publish("acme/device/quick/t16a", format!(r#"{{"provision_token":"{WRONG}"}}"#));
     stage.publish("acme/device/quick/telemetry", &good);
-    let steps: Vec<Step> =
-        steps_of_the_payload().into_iter().chain(steps_of_the_registry()).collect();
+    let steps = [steps_of_the_payload(), steps_of_the_timestamp(), steps_of_the_registry()];
+    let steps = steps.into_iter().flatten().collect::<Vec<Step>>();
     for step in &steps {
         stage.publish(step.path, &step.payload);
     }

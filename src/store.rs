@@ -14,6 +14,8 @@
 //! 7. [`reads`]: queries of the API and the command line.
 //! 8. [`schema`]: migrations, partitions, retention, checks.
 //! 9. [`port_adapters`]: makes the adapters of the domain's ports from one database.
+//!
+//! `status_columns` reads and binds the status of a tenant, a device, a certificate as a type.
 
 pub mod access;
 pub mod batch;
@@ -24,3 +26,4 @@ pub mod port_adapters;
 pub mod reads;
 pub mod registry;
 pub mod schema;
+mod status_columns;

@@ -4,13 +4,15 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use smallvec::SmallVec;
 
 use super::refusal::{Reason, Refusal};
 use super::time::Timestamp;
 
 /// A device's status in the registry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
 pub enum DeviceStatus {
     /// It may publish.
     Active,
@@ -78,6 +80,12 @@ impl DeviceStatus {
         [Self::Active, Self::Inactive, Self::Revoked]
             .into_iter()
             .find(|status| status.label() == label)
+    }
+}
+
+impl std::fmt::Display for DeviceStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.label())
     }
 }
 

@@ -31,7 +31,8 @@ pub(super) const NOT_REPLACED: &str = "c.status = 'ACTIVE' AND NOT EXISTS (SELEC
     WHERE n.replaces = c.id AND n.status = 'ACTIVE')";
 
 /// A certificate's status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
 pub enum CertificateStatus {
     /// Valid between its dates.
     Active,
@@ -84,7 +85,8 @@ pub struct CertificateRow {
     /// Who signed it.
     pub issuer: String,
     /// `ACTIVE`, `REVOKED` or `EXPIRED`.
-    pub status: String,
+    #[schemars(with = "String")]
+    pub status: CertificateStatus,
     /// When it begins.
     pub not_before: DateTime<Utc>,
     /// When it ends.
@@ -152,7 +154,7 @@ pub enum CertificateError {
         /// Which.
         id: Uuid,
         /// Its status.
-        status: String,
+        status: CertificateStatus,
     },
     /// It replaces no certificate.
     #[error("certificate {0} replaces no other: there is nothing to confirm")]
@@ -193,7 +195,7 @@ pub async fn list(
         query.push(" AND c.device_id = ").push_bind(device.device());
     }
     if let Some(status) = filter.status {
-        query.push(" AND c.status = ").push_bind(status.label());
+        query.push(" AND c.status = ").push_bind(status);
     }
     if let Some(end) = filter.ends_before {
         query.push(" AND ").push(NOT_REPLACED).push(" AND c.not_after < ").push_bind(end.to_utc());
@@ -249,6 +251,12 @@ impl CertificateStatus {
     /// The status of that name.
     pub fn from_label(label: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.label() == label)
+    }
+}
+
+impl std::fmt::Display for CertificateStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.label())
     }
 }
 

@@ -60,7 +60,7 @@ pub async fn list(
         vec![
             row.id.to_string(),
             format!("{}/{}", row.tenant_id, row.device_id),
-            row.status.clone(),
+            row.status.to_string(),
             moment(row.not_after),
             moment_or_none(row.retire_at),
             id_or_none(row.replaced_by),
@@ -99,7 +99,7 @@ pub fn lines(row: &CertificateRow) -> Vec<(&'static str, String)> {
     vec![
         ("Certificate", row.id.to_string()),
         ("Device", format!("{}/{}", row.tenant_id, row.device_id)),
-        ("Status", row.status.clone()),
+        ("Status", row.status.to_string()),
         ("Common name", printable(&row.common_name)),
         ("Issuer", printable(&row.issuer)),
         ("Serial", printable(&row.serial_number)),

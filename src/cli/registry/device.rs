@@ -161,7 +161,11 @@ pub async fn run(
             printed(fields(
                 output,
                 &value,
-                &[("Device", key.to_string()), ("Status", now.to_owned()), ("Before", was)],
+                &[
+                    ("Device", key.to_string()),
+                    ("Status", now.to_owned()),
+                    ("Before", was.to_string()),
+                ],
             ))
         }
         DeviceCommand::SetToken { which, token } => {
@@ -225,7 +229,7 @@ async fn list(
             device.tenant_id.clone(),
             device.device_id.clone(),
             cell_or_none(device.site_id.as_deref()),
-            device.status.clone(),
+            device.status.to_string(),
             yes_or_no(device.has_token),
             moment(device.created_at),
         ]
@@ -248,8 +252,8 @@ async fn show(
     let device = &found.device;
     let lines = [
         ("Device", key.to_string()),
-        ("Status", device.status.clone()),
-        ("Tenant's status", found.tenant_status.clone()),
+        ("Status", device.status.to_string()),
+        ("Tenant's status", found.tenant_status.to_string()),
         ("Site", printable_or_none(device.site_id.as_deref())),
         ("Token", yes_or_no(device.has_token)),
         ("Certificates", format!("{} ({} active)", found.certificates, found.certificates_active)),

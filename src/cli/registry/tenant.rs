@@ -80,7 +80,7 @@ pub async fn run(
                     vec![
                         tenant.tenant_id.clone(),
                         cell(&tenant.name),
-                        tenant.status.clone(),
+                        tenant.status.to_string(),
                         moment(tenant.created_at),
                     ]
                 }))?;
@@ -104,7 +104,11 @@ pub async fn run(
             printed(fields(
                 output,
                 &value,
-                &[("Tenant", tenant.to_string()), ("Status", now.to_owned()), ("Before", was)],
+                &[
+                    ("Tenant", tenant.to_string()),
+                    ("Status", now.to_owned()),
+                    ("Before", was.to_string()),
+                ],
             ))
         }
         TenantCommand::Remove { tenant } => {
@@ -127,7 +131,7 @@ async fn show(
     let lines = [
         ("Tenant", found.tenant.tenant_id.clone()),
         ("Name", printable(&found.tenant.name)),
-        ("Status", found.tenant.status.clone()),
+        ("Status", found.tenant.status.to_string()),
         ("Devices", format!("{} ({} active)", found.devices, found.devices_active)),
         ("Added", moment(found.tenant.created_at)),
     ];

@@ -11,7 +11,9 @@ use crate::domain::ids::{DeviceKey, IdError};
 use crate::domain::time::Timestamp;
 use crate::registry::{ActionContext, Signer};
 use crate::store::certificates::changes::CertificateOrigin;
-use crate::store::certificates::{self, CertificateError, CertificateRow, Handle};
+use crate::store::certificates::{
+    self, CertificateError, CertificateRow, CertificateStatus, Handle,
+};
 
 /// Days after expiry in which a certificate can be renewed. Later the operator checks the device
 /// and issues a new certificate.
@@ -77,7 +79,7 @@ pub(super) async fn find_old(
     old: Uuid,
 ) -> Result<(CertificateRow, DeviceKey), RenewError> {
     let row = certificates::find(context.database.pool(), &Handle::Id(old)).await?.certificate;
-    if row.status == "REVOKED" {
+    if row.status == CertificateStatus::Revoked {
         return Err(RenewError::Revoked(old));
     }
     let device = DeviceKey::new(&row.tenant_id, &row.device_id)

@@ -8,7 +8,9 @@ use uuid::Uuid;
 use crate::pki::crl::RevocationReason;
 use crate::registry::ActionContext;
 use crate::store::certificates::changes;
-use crate::store::certificates::{self, CertificateError, CertificateRow, Handle};
+use crate::store::certificates::{
+    self, CertificateError, CertificateRow, CertificateStatus, Handle,
+};
 
 /// A revoked certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +39,7 @@ pub async fn revoke(
         }
         None => None,
     };
-    let retiring = retiring.filter(|old| old.status == "ACTIVE" && old.retire_at.is_some());
+    let retiring =
+        retiring.filter(|old| old.status == CertificateStatus::Active && old.retire_at.is_some());
     Ok(Revoked { certificate, is_new, retiring })
 }

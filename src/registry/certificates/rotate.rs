@@ -10,8 +10,8 @@ use super::issue::{self, Issued, Order};
 use super::renew::{RenewError, find_old};
 use crate::domain::time::Timestamp;
 use crate::registry::{ActionContext, Signer};
-use crate::store::certificates::CertificateError;
 use crate::store::certificates::changes::{self, CertificateOrigin};
+use crate::store::certificates::{CertificateError, CertificateStatus};
 
 /// Longest grace period, in hours.
 pub const MAX_GRACE_HOURS: u32 = 8760;
@@ -27,7 +27,7 @@ pub async fn rotate(
     order: Order<'_>,
 ) -> Result<Issued, RenewError> {
     let (row, device) = find_old(context, old).await?;
-    if row.status != "ACTIVE" || Timestamp::from(row.not_after) <= context.now {
+    if row.status != CertificateStatus::Active || Timestamp::from(row.not_after) <= context.now {
         return Err(RenewError::Ended(old));
     }
     let retires_at = context.now.plus_seconds(i64::from(grace_hours) * SECONDS_PER_HOUR);

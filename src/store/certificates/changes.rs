@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::{CertificateError, CertificateRow, Handle};
+use super::{CertificateError, CertificateRow, CertificateStatus, Handle};
+use crate::domain::device::DeviceStatus;
 use crate::domain::ids::DeviceKey;
 use crate::domain::time::Timestamp;
 use crate::store::certificates;
@@ -134,8 +135,8 @@ pub async fn revoke(
 ) -> Result<(CertificateRow, bool), CertificateError> {
     let mut tx = pool.begin().await?;
     let before = lock(&mut tx, id).await?;
-    let is_active = before.status == "ACTIVE";
-    if !is_active && before.status != "REVOKED" {
+    let is_active = before.status == CertificateStatus::Active;
+    if !is_active && before.status != CertificateStatus::Revoked {
         return Err(CertificateError::NotActive { id, status: before.status });
     }
     if is_active {
@@ -155,7 +156,7 @@ pub async fn confirm(
 ) -> Result<Vec<Uuid>, CertificateError> {
     let mut tx = pool.begin().await?;
     let new = lock(&mut tx, id).await?;
-    if new.status != "ACTIVE" {
+    if new.status != CertificateStatus::Active {
         return Err(CertificateError::NotActive { id, status: new.status });
     }
     if new.replaces.is_none() {
@@ -209,7 +210,7 @@ impl CertificateOrigin {
 /// The state of a row before a change.
 #[derive(sqlx::FromRow)]
 struct Before {
-    status: String,
+    status: CertificateStatus,
     replaces: Option<Uuid>,
 }
 
@@ -224,17 +225,17 @@ async fn lock(tx: &mut PgConnection, id: Uuid) -> Result<Before, CertificateErro
 
 /// Checks that the device exists, and locks it until the transaction ends.
 async fn require_device(tx: &mut PgConnection, key: &DeviceKey) -> Result<(), CertificateError> {
-    let status: Option<String> = sqlx::query_scalar(
+    let status: Option<DeviceStatus> = sqlx::query_scalar(
         "SELECT status FROM devices WHERE tenant_id = $1 AND device_id = $2 FOR SHARE",
     )
     .bind(key.tenant())
     .bind(key.device())
     .fetch_optional(tx)
     .await?;
-    match status.as_deref() {
+    match status {
         None => Err(CertificateError::NoDevice(key.clone())),
-        Some("REVOKED") => Err(CertificateError::DeviceRevoked(key.clone())),
-        Some(_) => Ok(()),
+        Some(DeviceStatus::Revoked) => Err(CertificateError::DeviceRevoked(key.clone())),
+        Some(DeviceStatus::Active | DeviceStatus::Inactive) => Ok(()),
     }
 }
 
@@ -245,7 +246,8 @@ async fn mark_replaced(
     retires_at: Option<Timestamp>,
 ) -> Result<(), CertificateError> {
     let before = lock(tx, old).await?;
-    let may = before.status == "ACTIVE" || before.status == "EXPIRED" && retires_at.is_none();
+    let may = before.status == CertificateStatus::Active
+        || before.status == CertificateStatus::Expired && retires_at.is_none();
     if !may {
         return Err(CertificateError::NotActive { id: old, status: before.status });
     }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder};
 
 use super::audit::{self, Actor, Entry};
+use super::tenants::TenantStatus;
 use super::token_hex::to_hex;
 use crate::domain::device::{DeviceStatus, TokenHash};
 use crate::domain::ids::{DeviceKey, TenantId};
@@ -55,7 +56,8 @@ pub struct DeviceRow {
     /// Its site.
     pub site_id: Option<String>,
     /// `ACTIVE`, `INACTIVE` or `REVOKED`.
-    pub status: String,
+    #[schemars(with = "String")]
+    pub status: DeviceStatus,
     /// Whether it has a token.
     pub has_token: bool,
     /// When it was added.
@@ -72,7 +74,8 @@ pub struct DeviceDetail {
     #[sqlx(flatten)]
     pub device: DeviceRow,
     /// Its tenant's status.
-    pub tenant_status: String,
+    #[schemars(with = "String")]
+    pub tenant_status: TenantStatus,
     /// What its owner wanted to remember.
     pub metadata: Value,
     /// Certificates it ever had.
@@ -121,7 +124,7 @@ pub async fn add(pool: &PgPool, actor: &Actor, device: &NewDevice) -> Result<(),
     .bind(key.tenant())
     .bind(key.device())
     .bind(&device.site)
-    .bind(device.status.label())
+    .bind(device.status)
     .bind(device.token.as_ref().map(hex))
     .bind(Value::Object(device.metadata.clone()))
     .execute(&mut *tx)
@@ -129,7 +132,8 @@ pub async fn add(pool: &PgPool, actor: &Actor, device: &NewDevice) -> Result<(),
     if added.rows_affected() == 0 {
         return Err(DeviceError::Exists(key.clone()));
     }
-    let detail = json!({ "site_id": device.site, "status": device.status.label(), "token": device.token.is_some() });
+    let detail =
+        json!({ "site_id": device.site, "status": device.status, "token": device.token.is_some() });
     audit::record(&mut tx, entry(actor, "device.add", key, detail)).await?;
     Ok(tx.commit().await?)
 }
@@ -148,7 +152,7 @@ pub async fn list(
         query.push(" AND tenant_id = ").push_bind(tenant.as_str());
     }
     if let Some(status) = filter.status {
-        query.push(" AND status = ").push_bind(status.label());
+        query.push(" AND status = ").push_bind(status);
     }
     if let Some(after) = &filter.after {
         query.push(" AND (tenant_id, device_id) > (").push_bind(after.tenant().to_owned());
@@ -182,9 +186,9 @@ pub async fn set_status(
     actor: &Actor,
     key: &DeviceKey,
     status: DeviceStatus,
-) -> Result<String, DeviceError> {
+) -> Result<DeviceStatus, DeviceError> {
     let mut tx = pool.begin().await?;
-    let before: Option<String> = sqlx::query_scalar(
+    let before: Option<DeviceStatus> = sqlx::query_scalar(
         "SELECT status FROM devices WHERE tenant_id = $1 AND device_id = $2 FOR UPDATE",
     )
     .bind(key.tenant())
@@ -192,14 +196,14 @@ pub async fn set_status(
     .fetch_optional(&mut *tx)
     .await?;
     let before = before.ok_or_else(|| DeviceError::Unknown(key.clone()))?;
-    if before != status.label() {
+    if before != status {
         sqlx::query("UPDATE devices SET status = $3 WHERE tenant_id = $1 AND device_id = $2")
             .bind(key.tenant())
             .bind(key.device())
-            .bind(status.label())
+            .bind(status)
             .execute(&mut *tx)
             .await?;
-        let detail = json!({ "from": before, "to": status.label() });
+        let detail = json!({ "from": before, "to": status });
         audit::record(&mut tx, entry(actor, "device.set-status", key, detail)).await?;
         tx.commit().await?;
     }

@@ -15,7 +15,8 @@ use crate::domain::ports::Outage;
 use crate::store::error::StoreError;
 
 /// A tenant's status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
 pub enum TenantStatus {
     /// Its devices may publish.
     Active,
@@ -31,7 +32,8 @@ pub struct Tenant {
     /// Its name for people.
     pub name: String,
     /// `ACTIVE` or `SUSPENDED`.
-    pub status: String,
+    #[schemars(with = "String")]
+    pub status: TenantStatus,
     /// When it was added.
     pub created_at: DateTime<Utc>,
 }
@@ -126,21 +128,21 @@ pub async fn set_status(
     actor: &Actor,
     tenant: &TenantId,
     status: TenantStatus,
-) -> Result<String, TenantError> {
+) -> Result<TenantStatus, TenantError> {
     let mut tx = pool.begin().await?;
-    let before: Option<String> =
+    let before: Option<TenantStatus> =
         sqlx::query_scalar("SELECT status FROM tenants WHERE tenant_id = $1 FOR UPDATE")
             .bind(tenant.as_str())
             .fetch_optional(&mut *tx)
             .await?;
     let before = before.ok_or_else(|| TenantError::Unknown(tenant.clone()))?;
-    if before != status.label() {
+    if before != status {
         sqlx::query("UPDATE tenants SET status = $2 WHERE tenant_id = $1")
             .bind(tenant.as_str())
-            .bind(status.label())
+            .bind(status)
             .execute(&mut *tx)
             .await?;
-        let detail = json!({ "from": before, "to": status.label() });
+        let detail = json!({ "from": before, "to": status });
         audit::record(&mut tx, entry(actor, "tenant.set-status", tenant, detail)).await?;
         tx.commit().await?;
     }
@@ -188,6 +190,12 @@ impl TenantStatus {
     /// The status of that name.
     pub fn from_label(label: &str) -> Option<Self> {
         [Self::Active, Self::Suspended].into_iter().find(|status| status.label() == label)
+    }
+}
+
+impl std::fmt::Display for TenantStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.label())
     }
 }
 

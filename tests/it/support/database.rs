@@ -114,7 +114,7 @@ pub fn query_at(url: &str, sql: &str) -> Result<Rows, sqlx::Error> {
     run(PgConnectOptions::from_str(url)?, sql)
 }
 
-pub(super) fn try_query(server: &Postgres, database: &str, sql: &str) -> Result<Rows, sqlx::Error> {
+pub fn try_query(server: &Postgres, database: &str, sql: &str) -> Result<Rows, sqlx::Error> {
     let options =
         PgConnectOptions::new_without_pgpass().socket(server.socket_dir()).port(server.port());
     run(options.username("postgres").database(database).application_name("test"), sql)

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Makes, in a new database server, the role Sluice logs in as and the database it owns.
+# Creates the role that Sluice logs in as, and the database it owns, in a new Postgres.
 #
-# It is no superuser: CREATEROLE is for sluice_reader, the role of dashboards that may see one tenant.
+# The role is no superuser. It has CREATEROLE to create sluice_reader, the role for dashboards of one tenant.
 set -eu
 
 file=${SLUICE_PASSWORD_FILE:-/run/secrets/sluice_password}

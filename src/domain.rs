@@ -1,9 +1,9 @@
 //! Types that the wings share. Nothing here does IO, uses a runtime, or reads a clock.
 //!
-//! Names and time: [`ids`], [`topic`], [`time`], [`time_range`], [`clocks`]. A message and its outcome:
-//! [`message`], [`device`], [`refusal`], [`batch`], [`quarantine_sampling`], [`redact`]. Between
-//! the wings: [`ports`] (traits), [`registry_change`], [`broker_login`], [`broker_subscription`],
-//! [`probe`], [`finding`].
+//! Names, secrets and time: [`ids`], [`topic`], [`token`], [`hex`], [`time`], [`time_range`],
+//! [`clocks`]. A message and its outcome: [`message`], [`device`], [`refusal`], [`batch`],
+//! [`quarantine_sampling`], [`redact`]. Between the wings: [`ports`] (traits), [`registry_change`],
+//! [`broker_login`], [`broker_subscription`], [`probe`], [`finding`].
 
 pub mod batch;
 pub mod broker_login;
@@ -11,6 +11,7 @@ pub mod broker_subscription;
 pub mod clocks;
 pub mod device;
 pub mod finding;
+pub mod hex;
 pub mod ids;
 pub mod message;
 pub mod ports;
@@ -21,4 +22,5 @@ pub mod refusal;
 pub mod registry_change;
 pub mod time;
 pub mod time_range;
+pub mod token;
 pub mod topic;

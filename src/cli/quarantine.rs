@@ -16,8 +16,9 @@ use uuid::Uuid;
 use crate::command::context::{CommandContext, note_more, outage, printed};
 use crate::command::failure::{Exit, Failure};
 use crate::command::table::{OutputFormat, fields, rows};
-use crate::command::text::{cell, hex, moment, moment_or_none, printable, printable_or_none};
+use crate::command::text::{cell, moment, moment_or_none, printable, printable_or_none};
 use crate::config::Config;
+use crate::domain::hex;
 use crate::store::reads::quarantine::{
     self, EventSummary, QuarantineCursor, QuarantineFilter, Record,
 };
@@ -211,7 +212,7 @@ fn shown(record: &Record) -> EventView<'_> {
         message_id: record.replay.message_id,
         token_present: record.replay.token.is_some(),
         payload,
-        payload_hex: payload.is_none().then(|| hex(&record.payload)),
+        payload_hex: payload.is_none().then(|| hex::encode(&record.payload)),
     }
 }
 
@@ -225,7 +226,7 @@ fn device_of(event: &EventSummary) -> String {
 fn payload_line(payload: &Bytes) -> String {
     match std::str::from_utf8(payload) {
         Ok(text) => printable(text),
-        Err(_) => format!("(not UTF-8, in hex) {}", hex(payload)),
+        Err(_) => format!("(not UTF-8, in hex) {}", hex::encode(payload)),
     }
 }
 

@@ -44,12 +44,6 @@ pub fn printable_or_none(text: Option<&str>) -> String {
     text.map_or_else(|| NONE.to_owned(), printable)
 }
 
-/// Bytes as lower hex digits.
-pub fn hex(bytes: &[u8]) -> String {
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
-}
-
 /// A time in RFC 3339, to the second.
 pub fn moment(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)

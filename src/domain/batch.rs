@@ -8,13 +8,13 @@ use std::collections::{HashMap, HashSet};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::device::TokenHash;
 use super::ids::DeviceKey;
 use super::message::{CommandAck, Delivery, Reading, ShadowReport};
 use super::quarantine_sampling::{RefusalCount, Sampler, SharedSampler};
 use super::redact::redact;
 use super::refusal::{Reason, Refusal};
 use super::time::Timestamp;
+use super::token::TokenHash;
 use super::topic::Owned;
 
 /// One refused message, as a row of `quarantine_events`.

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use super::refusal::{Reason, Refusal};
 use super::time::Timestamp;
+use super::token::TokenHash;
 
 /// A device's status in the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -21,10 +22,6 @@ pub enum DeviceStatus {
     /// Permanently refused, unless an operator activates it.
     Revoked,
 }
-
-/// SHA-256 of a provisioning token; the token itself is never kept.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct TokenHash(pub [u8; 32]);
 
 /// Validity of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,14 +83,6 @@ impl DeviceStatus {
 impl std::fmt::Display for DeviceStatus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.label())
-    }
-}
-
-// === impl TokenHash ===
-
-impl std::fmt::Debug for TokenHash {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("TokenHash(..)")
     }
 }
 

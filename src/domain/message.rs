@@ -10,10 +10,10 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 
-use super::device::TokenHash;
 use super::ids::DeviceKey;
 use super::redact::secrets;
 use super::time::Timestamp;
+use super::token::TokenHash;
 
 /// Number of a connection to the broker; increases with each connect, and is unique within a
 /// process.

@@ -6,10 +6,11 @@ use std::future::Future;
 
 use super::batch::{Batch, Receipt};
 use super::broker_login::BrokerLogin;
-use super::device::{RegistryAnswer, TokenHash};
+use super::device::RegistryAnswer;
 use super::ids::DeviceKey;
 use super::message::AckToken;
 use super::time::Timestamp;
+use super::token::TokenHash;
 
 /// A dependency failed and the data is not the cause: retry, and lose nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -20,8 +20,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
 use axum::{Extension, Router};
 use serde_json::json;
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -36,6 +34,7 @@ use crate::access::hooks::authorizer::{HookAuthorizer, HookLookup};
 use crate::access::hooks::caller::Caller;
 use crate::access::hooks::denial::Denial;
 use crate::config::secret::Secret;
+use crate::domain::token::TokenHash;
 use crate::telemetry::hooks::HookMetrics;
 use crate::telemetry::http::ListenerMetrics;
 use question::HookQuestion;
@@ -71,7 +70,7 @@ pub struct Hooks<K> {
     authorizer: Arc<HookAuthorizer<K>>,
     /// The hash of the secret. All hashes have the same length, so a comparison leaks nothing about
     /// the secret.
-    secret: Option<[u8; 32]>,
+    secret: Option<TokenHash>,
     metrics: HookMetrics,
     warned_at: Arc<Mutex<Option<Instant>>>,
 }
@@ -187,7 +186,7 @@ impl<K: HookLookup> Hooks<K> {
     ) -> Self {
         Self {
             authorizer: Arc::new(authorizer),
-            secret: secret.map(|secret| hash(secret.expose())),
+            secret: secret.map(|secret| TokenHash::of(secret.expose())),
             metrics,
             warned_at: Arc::default(),
         }
@@ -241,7 +240,7 @@ impl<K: HookLookup> Hooks<K> {
             || uri.query()?.split('&').find_map(|pair| pair.strip_prefix(SECRET_PARAMETER));
         let given =
             headers.get(SECRET_HEADER).and_then(|value| value.to_str().ok()).or_else(in_query);
-        given.is_some_and(|given| bool::from(hash(given).ct_eq(secret)))
+        given.is_some_and(|given| secret.matches(given))
     }
 }
 
@@ -297,10 +296,6 @@ async fn read_body(body: axum::body::Body) -> Result<Bytes, HookRefusal> {
             BODY_TIMEOUT.as_secs()
         ))),
     }
-}
-
-fn hash(secret: &str) -> [u8; 32] {
-    Sha256::digest(secret).into()
 }
 
 fn bearer(header: &str) -> Option<&str> {

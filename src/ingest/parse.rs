@@ -13,17 +13,16 @@ pub mod timestamp_only;
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::config::sections::ingest::IngestConfig;
 use crate::domain::batch::RejectedFields;
-use crate::domain::device::TokenHash;
 use crate::domain::message::Delivery;
 use crate::domain::probe;
 use crate::domain::redact::redact;
 use crate::domain::refusal::{Reason, Refusal};
 use crate::domain::time::Timestamp;
+use crate::domain::token::TokenHash;
 use crate::domain::topic::{MessageKind, Topic};
 use envelope::{Envelope, EnvelopeField, Wanted};
 use timestamp::AcceptedTimes;
@@ -313,7 +312,7 @@ impl TokenField {
     pub fn hash(&self) -> Option<TokenHash> {
         match self {
             Self::Absent => None,
-            Self::Given(token) => Some(TokenHash(Sha256::digest(token).into())),
+            Self::Given(token) => Some(TokenHash::of(token)),
             Self::Hashed(hash) => Some(*hash),
         }
     }

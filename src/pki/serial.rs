@@ -8,6 +8,8 @@ use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
 
+use crate::domain::hex;
+
 /// Maximum length of a serial number in RFC 5280, in bytes.
 const MAX_SERIAL_BYTES: usize = 20;
 /// Random bytes of a generated serial number: 128 bits.
@@ -91,7 +93,7 @@ impl FromStr for Serial {
 
 impl fmt::Display for Serial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_hex(&self.0, f)
+        f.write_str(&hex::encode(&self.0))
     }
 }
 
@@ -111,14 +113,8 @@ impl Fingerprint {
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_hex(&self.0, f)
+        f.write_str(&hex::encode(&self.0))
     }
-}
-
-// --- private helpers ---
-
-fn write_hex(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
 }
 
 #[cfg(test)]

@@ -5,8 +5,7 @@
 //!
 //! Read it in this order:
 //! 1. [`tenants`] and [`devices`]: add, list, change, remove; [`audit`] records each change.
-//! 2. [`directory`]: finds the devices of a whole batch in one query; [`token_hex`]: a token's hash
-//!    as text.
+//! 2. [`directory`]: finds the devices of a whole batch in one query.
 //! 3. [`change_feed`]: LISTEN for changes and report which cache entries are stale.
 //! 4. [`broker_acl`]: the rows of the broker's access rules.
 //! 5. [`bulk_enroll`]: a whole simulated fleet by a few statements.
@@ -18,4 +17,3 @@ pub mod change_feed;
 pub mod devices;
 pub mod directory;
 pub mod tenants;
-pub mod token_hex;

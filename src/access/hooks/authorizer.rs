@@ -6,9 +6,6 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
-
 use super::caller::{Caller, Claim};
 use super::denial::Denial;
 use super::guest::GuestRefusal;
@@ -340,8 +337,7 @@ fn check_token(device: &Device, password: &str) -> Result<(), Refusal> {
             "the registry holds no token for the device: sluice device set-token",
         )
     })?;
-    let given: [u8; 32] = Sha256::digest(password).into();
-    if bool::from(given.ct_eq(&expected.0)) {
+    if expected.matches(password) {
         Ok(())
     } else {
         Err(Refusal::new(

@@ -6,14 +6,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 use uuid::{Builder, Uuid};
 
 use super::subject::{Subject, SubjectKind};
 use crate::access::policy::built_in::GUEST_CLIENT_ID;
-use crate::domain::device::TokenHash;
 use crate::domain::time::Timestamp;
+use crate::domain::token::{SecretToken, TokenHash};
 
 /// The topics a guest may subscribe to; it may publish below `public/`.
 pub const TOPICS: [&str; 1] = ["public/#"];
@@ -27,18 +25,12 @@ const IDENTITY_PREFIX: &str = "guest-";
 /// Random bytes of an identity: the size of a UUID.
 const ID_BYTES: usize = 16;
 
-/// Random bytes of a token: 256 bits cannot be guessed.
-const TOKEN_BYTES: usize = 32;
-
 /// The longest client id of a guest, in bytes.
 const CLIENT_ID_MAX: usize = 128;
 
 /// The identity of a guest, which is its user name: `guest-` and 32 lower-case hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GuestId(Uuid);
-
-/// The token of a new credential; its `Debug` output hides it.
-pub struct GuestToken(String);
 
 /// The stored part of a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,12 +69,11 @@ pub enum GuestRefusal {
 }
 
 /// Generates an identity and its token. `None` means the system returned no random bytes.
-pub fn make() -> Option<(GuestId, GuestToken)> {
-    let (mut id, mut token) = ([0; ID_BYTES], [0; TOKEN_BYTES]);
-    getrandom::fill(&mut id).and_then(|()| getrandom::fill(&mut token)).ok()?;
-    let digits = token.iter().flat_map(|byte: &u8| [byte >> 4, byte & 15]);
-    let token = digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect();
-    Some((GuestId(Builder::from_random_bytes(id).into_uuid()), GuestToken(token)))
+pub fn make() -> Option<(GuestId, SecretToken)> {
+    let mut id = [0; ID_BYTES];
+    getrandom::fill(&mut id).ok()?;
+    let token = SecretToken::generate().ok()?;
+    Some((GuestId(Builder::from_random_bytes(id).into_uuid()), token))
 }
 
 // === impl GuestId ===
@@ -122,33 +113,12 @@ impl FromStr for GuestId {
     }
 }
 
-// === impl GuestToken ===
-
-impl GuestToken {
-    /// The token, for the one response that contains it.
-    pub fn into_text(self) -> String {
-        self.0
-    }
-
-    /// The hash that is stored.
-    pub fn hash(&self) -> TokenHash {
-        hash(&self.0)
-    }
-}
-
-impl fmt::Debug for GuestToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("GuestToken(..)")
-    }
-}
-
 // === impl Pass ===
 
 impl Pass {
     /// Accepts the bearer of `token` while the credential is valid.
     pub fn admit(&self, id: GuestId, token: &str, now: Timestamp) -> Result<Subject, GuestRefusal> {
-        // Both hashes have the same length, so the comparison leaks nothing about the token.
-        if !bool::from(hash(token).0.ct_eq(&self.token.0)) {
+        if !self.token.matches(token) {
             return Err(GuestRefusal::WrongToken);
         }
         if now >= self.expires_at {
@@ -171,10 +141,6 @@ pub fn check_client_id(client_id: &str) -> Result<(), GuestRefusal> {
         && !client_id.contains('/')
         && client_id.len() <= CLIENT_ID_MAX;
     if is_fine { Ok(()) } else { Err(GuestRefusal::ClientId) }
-}
-
-fn hash(token: &str) -> TokenHash {
-    TokenHash(Sha256::digest(token).into())
 }
 
 #[cfg(test)]
@@ -238,7 +204,7 @@ mod tests {
     fn neither_a_token_nor_its_hash_is_printed() {
         let (_, token) = make().unwrap();
         let pass = Pass { token: token.hash(), expires_at: at(1) };
-        assert_eq!(format!("{token:?}"), "GuestToken(..)");
+        assert_eq!(format!("{token:?}"), "SecretToken(..)");
         assert!(format!("{pass:?}").contains("TokenHash(..)"));
     }
 }

@@ -4,14 +4,9 @@
 use std::io::Read;
 
 use clap::Args;
-use sha2::{Digest, Sha256};
 
 use crate::command::failure::{Exit, Failure};
-use crate::command::text::hex;
-use crate::domain::device::TokenHash;
-
-/// Random bytes in a created token.
-const TOKEN_BYTES: usize = 32;
+use crate::domain::token::{SecretToken, TokenHash};
 
 /// Longest token read from standard input, in bytes.
 const TOKEN_MAX: u64 = 1024;
@@ -48,14 +43,9 @@ impl TokenSource {
         if self.token_stdin {
             return read_token(input).map(TokenArg::Given);
         }
-        let mut random = [0; TOKEN_BYTES];
-        getrandom::fill(&mut random).map_err(|error| {
-            Failure::new(
-                Exit::Internal,
-                format!("the system gave no randomness for a token: {error}"),
-            )
-        })?;
-        Ok(TokenArg::Made(hex(&random)))
+        let token = SecretToken::generate();
+        let token = token.map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
+        Ok(TokenArg::Made(token.into_text()))
     }
 }
 
@@ -65,7 +55,7 @@ impl TokenArg {
     /// The hash that the registry stores; `None` for no token.
     pub fn hash(&self) -> Option<TokenHash> {
         match self {
-            Self::Made(token) => Some(hash(token.as_bytes())),
+            Self::Made(token) => Some(TokenHash::of(token)),
             Self::Given(hash) => Some(*hash),
             Self::None => None,
         }
@@ -73,10 +63,6 @@ impl TokenArg {
 }
 
 // === private helpers ===
-
-fn hash(token: &[u8]) -> TokenHash {
-    TokenHash(Sha256::digest(token).into())
-}
 
 /// The one line of the input, without its end.
 fn read_token(input: impl Read) -> Result<TokenHash, Failure> {
@@ -92,7 +78,7 @@ fn read_token(input: impl Read) -> Result<TokenHash, Failure> {
              leave --token-stdin out to have one made"
         )));
     }
-    Ok(hash(token.as_bytes()))
+    Ok(TokenHash::of(token))
 }
 
 #[cfg(test)]
@@ -103,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_token_from_standard_input_is_its_one_line() {
-        let expected = hash(b"s3cret");
+        let expected = TokenHash::of("s3cret");
         for input in ["s3cret", "s3cret\n", "s3cret\r\n"] {
             assert_eq!(read_token(input.as_bytes()).unwrap(), expected, "{input:?}");
         }
@@ -121,7 +107,7 @@ mod tests {
             TokenArg::Given(_) | TokenArg::None => panic!("nothing was made"),
         };
         let (first, second) = (made(), made());
-        assert_eq!(first.len(), 2 * TOKEN_BYTES);
+        assert_eq!(first.len(), 64);
         assert_ne!(first, second);
     }
 }

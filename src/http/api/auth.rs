@@ -5,11 +5,10 @@
 
 use axum::http::header::{AUTHORIZATION, FORWARDED};
 use axum::http::{HeaderMap, HeaderName, Method};
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
 use super::problem::{Problem, ProblemKind};
 use crate::config::secret::Secret;
+use crate::domain::token::TokenHash;
 use crate::http::listener::browser::{check_page, is_named_local};
 
 /// The header in which a proxy names its client.
@@ -26,13 +25,13 @@ pub struct FromThisMachine;
 /// The hash of the admin token. All hashes have the same length, so a comparison leaks nothing
 /// about the token.
 #[derive(Clone)]
-pub(crate) struct AdminTokenHash(Option<[u8; 32]>);
+pub(crate) struct AdminTokenHash(Option<TokenHash>);
 
 // === impl AdminTokenHash ===
 
 impl AdminTokenHash {
     pub(super) fn new(token: Option<&Secret>) -> Self {
-        Self(token.map(|token| hash(token.expose().as_bytes())))
+        Self(token.map(|token| TokenHash::of(token.expose())))
     }
 
     /// Accepts the bearer of the token, or a local request when there is no token; `is_local` comes
@@ -47,7 +46,7 @@ impl AdminTokenHash {
             Some(token) => {
                 let given = bearer(headers)
                     .ok_or_else(|| unauthorized("send `Authorization: Bearer <ADMIN_TOKEN>`"))?;
-                let is_same = bool::from(hash(given).ct_eq(token));
+                let is_same = token.matches(given);
                 is_same
                     .then_some(())
                     .ok_or_else(|| unauthorized("the token that was sent is not ADMIN_TOKEN"))
@@ -64,10 +63,6 @@ impl AdminTokenHash {
 
 fn unauthorized(detail: &str) -> Problem {
     Problem::new(ProblemKind::Unauthorized, detail)
-}
-
-fn hash(token: &[u8]) -> [u8; 32] {
-    Sha256::digest(token).into()
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {

@@ -4,13 +4,13 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::tenants;
 use crate::config::Config;
 use crate::config::sections::certificates::CnFormat;
-use crate::domain::device::{DeviceStatus, TokenHash};
+use crate::domain::device::DeviceStatus;
 use crate::domain::ids::{DeviceId, DeviceKey, MAX_COMMON_NAME_LEN, TenantId};
+use crate::domain::token::{SecretToken, TokenHash};
 use crate::http::api::extract::{Call, Json, NoBody, NoParams};
 use crate::http::api::page::Page;
 use crate::http::api::params::{FreeText, Limit, Metadata, Param, TextParam};
@@ -20,9 +20,6 @@ use crate::http::api::state::Api;
 use crate::store::registry::devices::{
     self, DeviceDetail, DeviceError, DeviceFilter, DeviceRow, NewDevice,
 };
-
-/// Random bytes of a token.
-const TOKEN_BYTES: usize = 32;
 
 /// Which device.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -121,7 +118,7 @@ pub(crate) async fn add(
         key,
         site: asked.site_id.map(|Param(FreeText(site))| site),
         status: asked.status.map_or(DeviceStatus::Active, |Param(status)| status),
-        token: token.as_deref().map(hash),
+        token: token.as_deref().map(TokenHash::of),
         metadata: asked.metadata.0,
     };
     devices::add(api.database.pool(), &api.actor, &device).await?;
@@ -228,7 +225,7 @@ async fn set_token(
     key: &DeviceKey,
     token: Option<String>,
 ) -> Result<DeviceToken, Problem> {
-    let hash = token.as_deref().map(hash);
+    let hash = token.as_deref().map(TokenHash::of);
     devices::set_token(api.database.pool(), &api.actor, key, hash.as_ref()).await?;
     Ok(DeviceToken {
         tenant_id: key.tenant().to_string(),
@@ -238,19 +235,9 @@ async fn set_token(
 }
 
 fn make() -> Result<String, Problem> {
-    let mut random = [0; TOKEN_BYTES];
-    getrandom::fill(&mut random).map_err(|error| {
-        Problem::new(
-            ProblemKind::Internal,
-            format!("the system gave no randomness for a token: {error}"),
-        )
-    })?;
-    let digits = random.iter().flat_map(|byte: &u8| [byte >> 4, byte & 15]);
-    Ok(digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect())
-}
-
-fn hash(token: &str) -> TokenHash {
-    TokenHash(Sha256::digest(token).into())
+    let token = SecretToken::generate();
+    let token = token.map_err(|error| Problem::new(ProblemKind::Internal, error.to_string()))?;
+    Ok(token.into_text())
 }
 
 /// Refuses an identity that no certificate can contain, if certificates are configured.

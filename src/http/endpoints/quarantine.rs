@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::clock;
+use crate::domain::hex;
 use crate::domain::ids::{DeviceId, TenantId};
 use crate::domain::refusal::Reason;
 use crate::domain::time::Timestamp;
@@ -258,10 +259,8 @@ impl Chosen {
 impl From<Record> for RefusedMessage {
     fn from(record: Record) -> Self {
         let text = std::str::from_utf8(&record.payload).ok().map(str::to_owned);
-        let digits = || record.payload.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-        let hex = || digits().filter_map(|digit| char::from_digit(digit.into(), 16)).collect();
         Self {
-            payload_hex: text.is_none().then(hex),
+            payload_hex: text.is_none().then(|| hex::encode(&record.payload)),
             payload: text,
             summary: record.summary,
             event_ts: record.event_ts,

@@ -5,9 +5,10 @@
 use subtle::ConstantTimeEq;
 
 use crate::config::sections::ingest::IngestConfig;
-use crate::domain::device::{Device, RegistryAnswer, TokenHash};
+use crate::domain::device::{Device, RegistryAnswer};
 use crate::domain::refusal::{Reason, Refusal};
 use crate::domain::time::Timestamp;
+use crate::domain::token::TokenHash;
 use crate::ingest::parse::Parsed;
 
 /// How a sender is authenticated.

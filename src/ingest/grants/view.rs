@@ -9,8 +9,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::Grant;
-use crate::domain::device::{CertificateWindow, Device, DeviceStatus, RegistryAnswer, TokenHash};
+use crate::domain::device::{CertificateWindow, Device, DeviceStatus, RegistryAnswer};
 use crate::domain::time::Timestamp;
+use crate::domain::token::TokenHash;
 
 /// A cached grant without its secret.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -6,12 +6,12 @@
 use std::ops::Range;
 
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
 use super::demo_faults::DeviceFault;
 use super::demo_message::{DemoMessage, Rights, TENANT, encode};
-use crate::domain::device::{DeviceStatus, TokenHash};
+use crate::domain::device::DeviceStatus;
 use crate::domain::time::Timestamp;
+use crate::domain::token::TokenHash;
 use crate::store::registry::bulk_enroll::DeviceToEnroll;
 
 /// The device whose certificate is revoked while it publishes.
@@ -125,7 +125,7 @@ impl DemoFleet {
             token: member
                 .fault()
                 .is_some_and(DeviceFault::has_token)
-                .then(|| TokenHash(Sha256::digest(random).into())),
+                .then(|| TokenHash::of(random)),
             certificate: false,
         };
         known.map(registration).collect()

@@ -6,10 +6,11 @@
 use sha2::{Digest, Sha256};
 
 use super::payload::{PayloadProfile, PayloadWriter};
-use crate::command::text::hex;
-use crate::domain::device::{DeviceStatus, TokenHash};
+use crate::domain::device::DeviceStatus;
+use crate::domain::hex;
 use crate::domain::ids::{DeviceKey, IdError};
 use crate::domain::refusal::Reason;
+use crate::domain::token::TokenHash;
 use crate::store::registry::bulk_enroll::DeviceToEnroll;
 
 /// The sites of the devices, in turn.
@@ -163,7 +164,7 @@ impl LoadFleet {
 
     fn registration(&self, member: LoadDevice) -> DeviceToEnroll {
         let has_token = self.spec.auth == Auth::Token && member.fault != Some(Reason::TokenNotSet);
-        let token = has_token.then(|| TokenHash(Sha256::digest(self.token(&member)).into()));
+        let token = has_token.then(|| TokenHash::of(self.token(&member)));
         let status = match member.fault {
             Some(Reason::DeviceRevoked) => DeviceStatus::Revoked,
             Some(Reason::DeviceInactive) => DeviceStatus::Inactive,
@@ -183,7 +184,7 @@ impl LoadFleet {
     fn token(&self, member: &LoadDevice) -> String {
         let made =
             Sha256::new().chain_update(self.secret).chain_update(&member.tenant).chain_update("/");
-        hex(&made.chain_update(&member.device).finalize()[..TOKEN_DIGITS / 2])
+        hex::encode(&made.chain_update(&member.device).finalize()[..TOKEN_DIGITS / 2])
     }
 }
 
@@ -238,7 +239,7 @@ mod tests {
         assert_eq!(registered.len(), 10 + fleet.bad().count() - 1);
         for (member, known) in fleet.good().zip(&registered) {
             let sent = fleet.payload_writer(&member).token.unwrap();
-            assert_eq!(known.token, Some(TokenHash(Sha256::digest(sent).into())));
+            assert_eq!(known.token, Some(TokenHash::of(sent)));
         }
         assert_eq!(
             registered.iter().filter(|known| known.token.is_none()).count(),

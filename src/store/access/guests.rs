@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::domain::device::TokenHash;
 use crate::domain::ports::Outage;
 use crate::domain::time::Timestamp;
+use crate::domain::token::TokenHash;
 use crate::store::error::StoreError;
 
 /// Rows deleted by one statement, so that none holds its locks for long.

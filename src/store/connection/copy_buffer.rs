@@ -6,9 +6,8 @@
 
 use uuid::Uuid;
 
-use crate::domain::device::TokenHash;
 use crate::domain::time::Timestamp;
-use crate::store::registry::token_hex::to_hex;
+use crate::domain::token::TokenHash;
 
 /// Signature, flags, length of the header's extension: none.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -90,7 +89,7 @@ impl CopyBuffer {
     /// A hash as hex digits, or NULL.
     pub fn hash_or_null(&mut self, hash: Option<&TokenHash>) {
         match hash {
-            Some(hash) => self.bytes(&to_hex(hash)),
+            Some(hash) => self.bytes(&hash.hex_digits()),
             None => self.null(),
         }
     }

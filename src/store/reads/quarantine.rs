@@ -18,9 +18,9 @@ use crate::domain::message::{Delivery, ReplayOrigin};
 use crate::domain::ports::Outage;
 use crate::domain::refusal::Reason;
 use crate::domain::time::Timestamp;
+use crate::domain::token::TokenHash;
 use crate::store::error::StoreError;
 use crate::store::registry::audit::{self, Actor, Entry};
-use crate::store::registry::token_hex::from_hex;
 
 /// Events per discarding transaction, so that it holds no lock for long.
 const DISCARD_CHUNK: i64 = 5_000;
@@ -313,7 +313,7 @@ impl Record {
 
 impl From<EventRow> for Record {
     fn from(row: EventRow) -> Self {
-        let token = row.token_sha256.as_deref().and_then(from_hex);
+        let token = row.token_sha256.as_deref().and_then(TokenHash::from_hex);
         Self {
             summary: row.summary,
             event_ts: row.event_ts,

@@ -9,9 +9,9 @@ use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 
 use super::audit::{self, Actor, Entry};
-use super::token_hex::to_hex;
-use crate::domain::device::{DeviceStatus, TokenHash};
+use crate::domain::device::DeviceStatus;
 use crate::domain::ports::Outage;
+use crate::domain::token::TokenHash;
 use crate::store::error::StoreError;
 
 /// Devices per statement: many enough to be cheap, few enough to stay far below the statement
@@ -161,9 +161,8 @@ async fn add_devices(
     connection: &mut PgConnection,
     chunk: &[DeviceToEnroll],
 ) -> Result<(), sqlx::Error> {
-    let hex = |hash: &TokenHash| to_hex(hash).iter().copied().map(char::from).collect::<String>();
     let tokens: Vec<Option<String>> =
-        chunk.iter().map(|device| device.token.as_ref().map(hex)).collect();
+        chunk.iter().map(|device| device.token.as_ref().map(TokenHash::to_hex)).collect();
     sqlx::query(ADD_DEVICES)
         .bind(chunk.iter().map(|device| device.tenant.as_str()).collect::<Vec<_>>())
         .bind(chunk.iter().map(|device| device.device.as_str()).collect::<Vec<_>>())

@@ -11,10 +11,10 @@ use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder};
 
 use super::audit::{self, Actor, Entry};
 use super::tenants::TenantStatus;
-use super::token_hex::to_hex;
-use crate::domain::device::{DeviceStatus, TokenHash};
+use crate::domain::device::DeviceStatus;
 use crate::domain::ids::{DeviceKey, TenantId};
 use crate::domain::ports::Outage;
+use crate::domain::token::TokenHash;
 use crate::store::error::StoreError;
 
 /// The revocation reason (RFC 5280) of the certificates of a removed device.
@@ -125,7 +125,7 @@ pub async fn add(pool: &PgPool, actor: &Actor, device: &NewDevice) -> Result<(),
     .bind(key.device())
     .bind(&device.site)
     .bind(device.status)
-    .bind(device.token.as_ref().map(hex))
+    .bind(device.token.as_ref().map(TokenHash::to_hex))
     .bind(Value::Object(device.metadata.clone()))
     .execute(&mut *tx)
     .await?;
@@ -223,7 +223,7 @@ pub async fn set_token(
     )
     .bind(key.tenant())
     .bind(key.device())
-    .bind(token.map(hex))
+    .bind(token.map(TokenHash::to_hex))
     .execute(&mut *tx)
     .await?;
     if set.rows_affected() == 0 {
@@ -311,8 +311,4 @@ fn entry<'a>(
     detail: Value,
 ) -> Entry<'a> {
     Entry { actor, action, tenant: Some(key.tenant()), device: Some(key.device()), detail }
-}
-
-fn hex(hash: &TokenHash) -> String {
-    to_hex(hash).iter().copied().map(char::from).collect()
 }

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
-use super::token_hex::{from_hex, to_hex};
 use crate::domain::device::{CertificateWindow, Device, DeviceStatus, MAX_WINDOWS, RegistryAnswer};
 use crate::domain::ids::DeviceKey;
 use crate::domain::ports::{Directory, Newcomer, Outage};
+use crate::domain::token::TokenHash;
 use crate::store::connection::writer_connection::answer;
 
 /// Rows written by hand may hold `infinity`; the bounds keep such dates readable. A certificate
@@ -101,11 +101,7 @@ impl Directory for PgDirectory {
             .collect();
         let tokens: Vec<Option<String>> = newcomers
             .iter()
-            .map(|newcomer| {
-                newcomer
-                    .token
-                    .map(|token| to_hex(&token).iter().map(|&digit| char::from(digit)).collect())
-            })
+            .map(|newcomer| newcomer.token.as_ref().map(TokenHash::to_hex))
             .collect();
         let query = sqlx::query(ENROLL).bind(tenants).bind(devices).bind(sites).bind(tokens);
         answer(query.execute(&self.pool)).await?;
@@ -125,7 +121,9 @@ fn registry_answer(
     };
     let status = DeviceStatus::from_label(&status).ok_or_else(|| unreadable(key, "status"))?;
     let token = match token {
-        Some(text) => Some(from_hex(&text).ok_or_else(|| unreadable(key, "provision_token_hash"))?),
+        Some(text) => Some(
+            TokenHash::from_hex(&text).ok_or_else(|| unreadable(key, "provision_token_hash"))?,
+        ),
         None => None,
     };
     let certificates = starts

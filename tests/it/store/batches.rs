@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use sluice::domain::batch::{Batch, Quarantined, Receipt, RejectedFields, Suspect};
-use sluice::domain::device::TokenHash;
 use sluice::domain::message::Site;
 use sluice::domain::ports::Sink;
 use sluice::domain::quarantine_sampling::RefusalCount;
 use sluice::domain::refusal::{Reason, Refusal};
+use sluice::domain::token::TokenHash;
 use sluice::store::connection::database::Database;
 use sluice::telemetry::metrics::Metrics;
 

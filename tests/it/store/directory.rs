@@ -1,8 +1,9 @@
 //! Who a device is: many questions, one query; and newcomers.
 
-use sluice::domain::device::{DeviceStatus, MAX_WINDOWS, TokenHash};
+use sluice::domain::device::{DeviceStatus, MAX_WINDOWS};
 use sluice::domain::ids::DeviceKey;
 use sluice::domain::ports::{Directory, Newcomer};
+use sluice::domain::token::TokenHash;
 
 use super::bench;
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sluice::domain::batch::{Batch, Quarantined, Receipt, RejectedFields};
-use sluice::domain::device::TokenHash;
 use sluice::domain::message::Site;
 use sluice::domain::ports::Sink;
 use sluice::domain::quarantine_sampling::RefusalCount;
 use sluice::domain::refusal::{Reason, Refusal};
+use sluice::domain::token::TokenHash;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 

@@ -1,9 +1,9 @@
 //! Rows the database will not take, brought past the parser on purpose: each harms only itself.
 
 use sluice::domain::batch::{Batch, Receipt};
-use sluice::domain::device::TokenHash;
 use sluice::domain::ports::Sink;
 use sluice::domain::time::Timestamp;
+use sluice::domain::token::TokenHash;
 
 use super::{NOON, add_reading, add_report, at, bench, good};
 

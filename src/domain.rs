@@ -1,9 +1,9 @@
 //! Types that the wings share. Nothing here does IO, uses a runtime, or reads a clock.
 //!
 //! Names, secrets and time: [`ids`], [`topic`], [`token`], [`hex`], [`time`], [`time_range`],
-//! [`clocks`]. A message and its outcome: [`message`], [`device`], [`refusal`], [`batch`],
-//! [`quarantine_sampling`], [`redact`]. Between the wings: [`ports`] (traits), [`registry_change`],
-//! [`broker_login`], [`broker_subscription`], [`probe`], [`finding`].
+//! [`clocks`], [`rate_limit`]. A message and its outcome: [`message`], [`device`], [`refusal`],
+//! [`batch`], [`quarantine_sampling`], [`redact`]. Between the wings: [`ports`] (traits),
+//! [`registry_change`], [`broker_login`], [`broker_subscription`], [`probe`], [`finding`].
 
 pub mod batch;
 pub mod broker_login;
@@ -17,6 +17,7 @@ pub mod message;
 pub mod ports;
 pub mod probe;
 pub mod quarantine_sampling;
+pub mod rate_limit;
 pub mod redact;
 pub mod refusal;
 pub mod registry_change;

@@ -1,6 +1,6 @@
 //! The settings as a whole: layers, errors, secrets, warnings, the template.
 
-use crate::config::sections::ingest::RateLimit;
+use crate::domain::rate_limit::RateLimit;
 use std::path::PathBuf;
 
 use crate::config::sections::certificates::CnFormat;

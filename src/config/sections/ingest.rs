@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::config::load::reader::SettingReader;
 use crate::config::setting::{Setting, SettingKind};
+use crate::domain::rate_limit::RateLimit;
 
 /// Settings of ingest.
 #[derive(Clone, Debug)]
@@ -44,15 +45,6 @@ pub struct IngestConfig {
     pub quarantine_max_per_minute: u64,
     /// `KEEP_EXTRA_FIELDS`.
     pub keep_extra_fields: bool,
-}
-
-/// The rate limit of one device.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RateLimit {
-    /// Messages per second in the long run.
-    pub per_second: f64,
-    /// Messages at once.
-    pub burst: f64,
 }
 
 /// Batches in flight: one being written and one ready behind it. More would only wait longer, so it
@@ -191,24 +183,21 @@ impl IngestConfig {
             max_metrics: reader.whole("MAX_METRICS"),
             max_clock_skew_seconds: reader.whole("MAX_CLOCK_SKEW_SECONDS"),
             max_age_days: reader.whole("MAX_AGE_DAYS"),
-            rate_limit: RateLimit::read(reader),
+            rate_limit: read_rate_limit(reader),
             quarantine_max_per_minute: reader.whole("QUARANTINE_MAX_PER_MINUTE"),
             keep_extra_fields: reader.switch("KEEP_EXTRA_FIELDS"),
         }
     }
 }
 
-// === impl RateLimit ===
+// --- private helpers ---
 
-impl RateLimit {
-    fn read(reader: &mut SettingReader) -> Option<Self> {
-        let per_second = reader.decimal("RATE_LIMIT_RPS");
-        let burst = f64::from(reader.whole::<u32>("RATE_LIMIT_BURST"));
-        if per_second > 0.0 && burst < 1.0 {
-            let why =
-                "with a limit on, no message would ever pass: set RATE_LIMIT_BURST to 1 or more";
-            reader.conflict(&["RATE_LIMIT_RPS", "RATE_LIMIT_BURST"], why);
-        }
-        (per_second > 0.0).then_some(Self { per_second, burst })
+fn read_rate_limit(reader: &mut SettingReader) -> Option<RateLimit> {
+    let per_second = reader.decimal("RATE_LIMIT_RPS");
+    let burst = f64::from(reader.whole::<u32>("RATE_LIMIT_BURST"));
+    if per_second > 0.0 && burst < 1.0 {
+        let why = "with a limit on, no message would ever pass: set RATE_LIMIT_BURST to 1 or more";
+        reader.conflict(&["RATE_LIMIT_RPS", "RATE_LIMIT_BURST"], why);
     }
+    (per_second > 0.0).then_some(RateLimit { per_second, burst })
 }

@@ -1,34 +1,34 @@
 //! Limits the credentials of an address: a burst, and then a rate per minute.
 //!
-//! The table of addresses is bounded: while it is full, new addresses share one entry. It knows no
-//! HTTP and reads no clock.
+//! The table of addresses is bounded: while it is full, new addresses share one allowance. It knows
+//! no HTTP and reads no clock.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 
-use crate::domain::time::{MICROS_PER_SECOND, Timestamp};
+use crate::domain::rate_limit::{Allowance, RateLimit};
+use crate::domain::time::Timestamp;
 
-/// The most addresses in the table, about 50 bytes each; an entry expires a minute after its last
-/// credential.
+/// The most addresses in the table, about 60 bytes each; an address is forgotten when its allowance
+/// is full again, a minute after its last credential.
 const ADDRESSES_MAX: usize = 65_536;
 
-/// How often a full table is searched for expired entries; a search takes a millisecond.
-const SWEEP_MICROS: i64 = MICROS_PER_SECOND;
+/// How often a full table is searched for full allowances, in seconds; a search takes a
+/// millisecond.
+const SWEEP_SECONDS: f64 = 1.0;
 
 /// The prefix of an IPv6 address that belongs to one customer.
 const IPV6_CUSTOMER_BITS: u32 = 64;
 
-const MINUTE_MICROS: i64 = 60 * MICROS_PER_SECOND;
+const MINUTE_SECONDS: f64 = 60.0;
 
 /// The rates of all addresses.
 #[derive(Debug)]
 pub(super) struct AddressRates {
-    /// The time between two credentials in the long run.
-    interval: i64,
-    /// When each address has its whole burst again; at most a minute ahead.
-    whole_at: HashMap<IpAddr, Timestamp>,
-    /// The shared entry of all new addresses while the table is full.
-    crowd: Timestamp,
+    limit: RateLimit,
+    allowances: HashMap<IpAddr, Allowance>,
+    /// Shared by all new addresses while the table is full.
+    shared: Allowance,
     swept_at: Timestamp,
 }
 
@@ -36,48 +36,38 @@ pub(super) struct AddressRates {
 
 impl AddressRates {
     pub(super) fn new(per_minute: u32) -> Self {
-        let interval = MINUTE_MICROS / i64::from(per_minute.max(1));
-        Self {
-            interval,
-            whole_at: HashMap::new(),
-            crowd: Timestamp::default(),
-            swept_at: Timestamp::default(),
-        }
+        let burst = f64::from(per_minute.max(1));
+        let limit = RateLimit { per_second: burst / MINUTE_SECONDS, burst };
+        let (shared, swept_at) =
+            (Allowance::full(limit, Timestamp::default()), Timestamp::default());
+        Self { limit, allowances: HashMap::new(), shared, swept_at }
     }
 
     /// Charges one credential to `address`, or returns the seconds to wait.
     pub(super) fn charge(&mut self, address: IpAddr, now: Timestamp) -> Result<(), u64> {
         let key = customer(address);
-        if !self.whole_at.contains_key(&key) && !self.has_room(now) {
-            return charge_one(&mut self.crowd, self.interval, now);
+        let limit = self.limit;
+        if !self.allowances.contains_key(&key) && !self.has_room(now) {
+            return charge_one(&mut self.shared, limit, now);
         }
-        charge_one(self.whole_at.entry(key).or_insert(now), self.interval, now)
+        let full = || Allowance::full(limit, now);
+        charge_one(self.allowances.entry(key).or_insert_with(full), limit, now)
     }
 
     fn has_room(&mut self, now: Timestamp) -> bool {
-        let since = now.micros().saturating_sub(self.swept_at.micros());
-        if self.whole_at.len() >= ADDRESSES_MAX && !(0..SWEEP_MICROS).contains(&since) {
+        let since_sweep = now.seconds_since(self.swept_at);
+        if self.allowances.len() >= ADDRESSES_MAX && !(0.0..SWEEP_SECONDS).contains(&since_sweep) {
             self.swept_at = now;
-            self.whole_at.retain(|_, whole_at| now < *whole_at);
+            self.allowances.retain(|_, allowance| !allowance.is_full(self.limit, now));
         }
-        self.whole_at.len() < ADDRESSES_MAX
+        self.allowances.len() < ADDRESSES_MAX
     }
 }
 
 /// Charges one credential, or returns the seconds to wait.
-fn charge_one(whole_at: &mut Timestamp, interval: i64, now: Timestamp) -> Result<(), u64> {
-    let now = now.micros();
-    // After the clock is set back, an address waits for at most a minute.
-    let begun = whole_at.micros().clamp(now, now.saturating_add(MINUTE_MICROS));
-    let ends = begun.saturating_add(interval);
-    let too_early = ends.saturating_sub(now) - MINUTE_MICROS;
-    let pays = too_early <= 0;
-    *whole_at = Timestamp::from_micros(if pays { ends } else { begun });
-    if pays {
-        Ok(())
-    } else {
-        Err(too_early.unsigned_abs().div_ceil(MICROS_PER_SECOND.unsigned_abs()))
-    }
+fn charge_one(allowance: &mut Allowance, limit: RateLimit, now: Timestamp) -> Result<(), u64> {
+    allowance.refill(limit, now);
+    if allowance.try_spend() { Ok(()) } else { Err(allowance.whole_seconds_to_next(limit)) }
 }
 
 fn customer(address: IpAddr) -> IpAddr {
@@ -133,9 +123,9 @@ mod tests {
         let newcomers = [address("203.0.113.1"), address("203.0.113.2"), address("203.0.113.3")];
         let served =
             newcomers.iter().filter(|newcomer| rates.charge(**newcomer, at(0)).is_ok()).count();
-        assert_eq!((served, rates.whole_at.len()), (2, ADDRESSES_MAX));
+        assert_eq!((served, rates.allowances.len()), (2, ADDRESSES_MAX));
         assert!(rates.charge(newcomers[2], at(61)).is_ok());
-        assert_eq!(rates.whole_at.len(), 1);
+        assert_eq!(rates.allowances.len(), 1);
     }
 
     #[test]

@@ -9,9 +9,9 @@
 
 use std::collections::HashMap;
 
-use crate::config::sections::ingest::RateLimit;
 use crate::domain::ids::DeviceKey;
 use crate::domain::message::Delivery;
+use crate::domain::rate_limit::{Allowance, RateLimit, try_spend_one};
 use crate::domain::time::Timestamp;
 
 /// Number of charges between two sweeps.
@@ -57,11 +57,10 @@ pub struct TransitTimes {
 
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
-    /// Available to every message.
-    tokens: f64,
-    /// Available to delayed messages.
+    /// For every message.
+    allowance: Allowance,
+    /// Messages' worth for delayed messages.
     saved: f64,
-    filled_at: Timestamp,
 }
 
 // === impl RateLimiter ===
@@ -93,17 +92,16 @@ impl RateLimiter {
         if !self.buckets.contains_key(device) {
             // First message in this process: the device may have been silent only while no daemon
             // read.
-            let fresh = Bucket { tokens: limit.burst, saved: 0.0, filled_at: transit.held_since };
-            self.buckets.insert(device.clone(), fresh);
+            let allowance = Allowance::full(limit, transit.held_since);
+            self.buckets.insert(device.clone(), Bucket { allowance, saved: 0.0 });
         }
         self.buckets.get_mut(device).is_none_or(|bucket| bucket.try_spend(transit, limit))
     }
 
     fn sweep(&mut self, now: Timestamp) {
         let limit = self.limit;
-        let is_idle = |bucket: &Bucket| bucket.tokens + bucket.earned(now, limit) >= limit.burst;
         if self.buckets.len() > DEVICES_KEPT {
-            self.buckets.retain(|_, bucket| !is_idle(bucket));
+            self.buckets.retain(|_, bucket| !bucket.allowance.is_full(limit, now));
         }
     }
 }
@@ -131,29 +129,12 @@ impl TransitTimes {
 
 impl Bucket {
     fn try_spend(&mut self, transit: TransitTimes, limit: RateLimit) -> bool {
-        let tokens = self.tokens + self.earned(transit.received_at, limit);
-        self.tokens = tokens.min(limit.burst);
-        let beyond = tokens - self.tokens;
+        let beyond = self.allowance.refill(limit, transit.received_at);
         // While the broker holds messages, unused earnings belong to those still to come. Otherwise
         // only the one longest absence counts: a device that always sends saves nothing.
         self.saved = if transit.was_held() { self.saved + beyond } else { self.saved.max(beyond) };
         self.saved = self.saved.min(limit.per_second * SAVED_SECONDS_MAX);
-        self.filled_at = transit.received_at;
-        let purse = if transit.has_waited() && self.saved >= 1.0 {
-            &mut self.saved
-        } else {
-            &mut self.tokens
-        };
-        let pays = *purse >= 1.0;
-        if pays {
-            *purse -= 1.0;
-        }
-        pays
-    }
-
-    /// Earnings since the last charge.
-    fn earned(self, now: Timestamp, limit: RateLimit) -> f64 {
-        now.seconds_since(self.filled_at).max(0.0) * limit.per_second
+        (transit.has_waited() && try_spend_one(&mut self.saved)) || self.allowance.try_spend()
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 
 use crate::command::failure::{Exit, Failure};
 use crate::config::Sources;
-use crate::config::sections::ingest::RateLimit;
+use crate::domain::rate_limit::RateLimit;
 use crate::http::ops_client;
 
 /// Interval between two readiness checks of a starting daemon.

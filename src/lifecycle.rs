@@ -1,7 +1,12 @@
 //! Life of the process: tasks with owners and names, one stop signal for all, and readiness with
-//! its reasons.
+//! its reasons. It starts no task itself and imports no other module of the crate.
 //!
-//! It starts no task of its own and imports no other module of the crate.
+//! [`backoff`] spaces attempts. [`health_reporter`] reports one component to readiness and log;
+//! [`outage_log`] decides which of its failures get a line.
+
+pub mod backoff;
+pub mod health_reporter;
+pub mod outage_log;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -129,7 +134,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_task_that_ends_by_itself_is_named_and_one_that_was_told_to_stop_is_not() {
+    async fn a_task_that_ends_before_the_stop_is_named_and_one_that_ends_after_it_is_not() {
         let stop = CancellationToken::new();
         let mut tasks = Tasks::default();
         tasks.spawn("brief", async {});
@@ -137,7 +142,7 @@ mod tests {
         stop.cancel();
         // Either of the two may be ready first.
         for _ in 0..100 {
-            tasks.spawn("told", async {});
+            tasks.spawn("stopped", async {});
             tokio::task::yield_now().await;
             assert_eq!(tasks.watch(&stop).await, None);
         }

@@ -2,9 +2,8 @@
 //! value that a device chooses.
 //!
 //! In reading order: [`logs`] sets up the log, [`log_writer`] writes its lines without blocking the
-//! caller, and [`outage_log`] reduces a repeated failure to few lines. [`declare`] holds the macro
-//! that declares metrics, each wing has a file of its own metrics, and [`metrics`] registers and
-//! renders all of them.
+//! caller. [`declare`] has the macro that declares metrics, each wing has a file of its own metrics,
+//! and [`metrics`] registers and renders all of them.
 
 pub mod broker;
 pub mod broker_acl;
@@ -19,6 +18,5 @@ pub mod issuer_keys;
 pub mod log_writer;
 pub mod logs;
 pub mod metrics;
-pub mod outage_log;
 pub mod revocation;
 pub mod store;

@@ -6,11 +6,10 @@
 //! [`context`] is what all connections share. [`connection`] is the loop of one of them, with its
 //! [`timers`] and the limits of [`inflight`], [`window`] and [`read_pacing`]; [`acks`] brings
 //! acknowledgements back. [`subscription`], [`backlog`] and [`resumed_identifiers`] compare with
-//! earlier connections; [`backoff`] spaces the attempts.
+//! earlier connections.
 
 pub mod acks;
 pub mod backlog;
-pub mod backoff;
 pub mod connection;
 pub mod context;
 pub mod inflight;
@@ -36,14 +35,21 @@ use crate::disk;
 use crate::domain::message::{AckToken, ConnectionId, Delivery};
 use crate::domain::time::Clock;
 use crate::lifecycle::Readiness;
+use crate::lifecycle::backoff::Backoff;
 use crate::telemetry::broker::BrokerMetrics;
-use backoff::Backoff;
 use connection::Connection;
 use context::{COMPONENT, ConnectedSession, SessionContext};
 use inflight::Inflight;
 use read_pacing::ReadPacing;
 use resumed_identifiers::ResumedIdentifiers;
 use subscription::SubscriptionMemory;
+
+/// Pauses between two connections grow from the first to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// After a connection that lasted this long, the pauses begin with the first again.
+const STABLE: Duration = Duration::from_mins(1);
 
 /// An unchanged error is logged again after this time.
 const REPEAT_LOG: Duration = Duration::from_mins(1);
@@ -91,7 +97,7 @@ impl BrokerSession {
     /// closed, for at most `patience`.
     pub async fn run(self, stop: CancellationToken, patience: Duration) {
         let Self { context, mut memory, deliveries, mut acks } = self;
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut logged = LoggedOnce::default();
         let (mut inflight, mut resumed) = (Inflight::default(), ResumedIdentifiers::default());
         let mut connects = 0;
@@ -130,7 +136,10 @@ impl BrokerSession {
                 tracing::info!("{trouble}");
                 continue;
             }
-            let wait = backoff.next(began.elapsed()).max(trouble.pause());
+            if began.elapsed() >= STABLE {
+                backoff.reset();
+            }
+            let wait = backoff.next_pause().max(trouble.pause());
             logged.report(&context.readiness, &trouble, wait);
             tokio::select! {
                 biased;
@@ -171,7 +180,7 @@ async fn open(
         None => BrokerCredentials::fresh(config, clock::now())?,
         Some(key) => {
             let config = config.clone();
-            disk::apart(&key, move || BrokerCredentials::fresh(&config, clock::now()))
+            disk::run(&key, move || BrokerCredentials::fresh(&config, clock::now()))
                 .await
                 .map_err(BrokerError::Disk)??
         }

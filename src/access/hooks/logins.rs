@@ -20,8 +20,8 @@ use crate::access::tokens::proof::TokenSigner;
 use crate::domain::broker_login::BrokerLogin;
 use crate::domain::ports::{Logbook, Outage};
 use crate::domain::time::{Clock, Timestamp};
+use crate::lifecycle::outage_log::OutageLog;
 use crate::telemetry::hooks::HookMetrics;
-use crate::telemetry::outage_log::OutageLog;
 
 /// Logins in memory, at most 8 KiB each. The next request of any other login causes a lookup in
 /// Postgres.

@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::broker_subscription::{SessionMemory, Subscribed};
 use crate::domain::ports::Outage;
+use crate::lifecycle::outage_log::OutageLog;
 use crate::store::connection::writer_connection::answer;
-use crate::telemetry::outage_log::OutageLog;
 
 /// Pause before a failed write is retried.
 const RETRY: Duration = Duration::from_secs(5);

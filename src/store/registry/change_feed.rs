@@ -14,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::ports::Outage;
 use crate::domain::registry_change::RegistryChange;
 use crate::lifecycle::Readiness;
+use crate::lifecycle::backoff::Backoff;
+use crate::lifecycle::outage_log::OutageLog;
 use crate::store::error::StoreError;
-use crate::telemetry::outage_log::OutageLog;
 use crate::telemetry::store::StoreMetrics;
 
 /// The channel that the triggers of the registry's tables notify.
@@ -76,7 +77,7 @@ pub async fn follow(
     readiness: Readiness,
     stop: CancellationToken,
 ) {
-    let mut pause = FIRST_PAUSE;
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     let mut spell = OutageLog::default();
     loop {
         let mut listened = false;
@@ -97,16 +98,15 @@ pub async fn follow(
         }
         readiness.unwell(COMPONENT, format!("changes of the registry are not heard of: {ended}"));
         if listened {
-            pause = FIRST_PAUSE;
+            backoff.reset();
         }
         if let Some(held_back) = spell.failed(&ended.to_string(), Instant::now()) {
             tracing::warn!(reason = %ended, held_back, "changes of the registry are not heard of; connecting again");
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(jittered(pause)) => {}
+            () = tokio::time::sleep(backoff.next_pause()) => {}
         }
-        pause = LONGEST_PAUSE.min(pause * 2);
     }
 }
 
@@ -235,13 +235,6 @@ async fn forward_changes(
     }
 }
 
-/// A random pause between half of `pause` and `pause`, so that replicas do not reconnect at the
-/// same time.
-fn jittered(pause: Duration) -> Duration {
-    let random = getrandom::u32().unwrap_or(u32::MAX / 2);
-    pause.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX) / 2.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,13 +257,5 @@ mod tests {
         assert_eq!(taken.try_recv(), Ok(device("f")));
         drop(taken);
         assert!(matches!(outbox.try_enqueue(device("g")), Err(ListenEnded::Stopped)));
-    }
-
-    #[test]
-    fn jitter_never_lengthens_a_pause_nor_halves_it_twice() {
-        for _ in 0..100 {
-            let pause = jittered(LONGEST_PAUSE);
-            assert!(pause <= LONGEST_PAUSE && pause >= LONGEST_PAUSE / 2, "{pause:?}");
-        }
     }
 }

@@ -5,41 +5,66 @@
 
 use std::time::{Duration, Instant};
 
-/// Time between two reminders. A failure that returns within it belongs to the same outage.
+/// Time between two reminders, unless the component has its own.
 const REMINDER: Duration = Duration::from_mins(1);
 
-/// Time without failures after which an outage that came back is over.
+/// A failure that returns within this time belongs to the same outage.
+const SAME_OUTAGE: Duration = Duration::from_mins(1);
+
+/// Time without failures after which an outage that came back has ended.
 const QUIET_PERIOD: Duration = Duration::from_secs(10);
 
 /// Most reasons of one outage that get a line of their own; later ones wait for the reminder.
 const MAX_REASONS: usize = 8;
 
 /// One outage, from its first failure to its end.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct OutageLog {
+    reminder: Duration,
     reasons: Vec<String>,
     /// Failures since the last line.
-    held_back: u64,
+    suppressed: u64,
     /// Failures of this outage.
     failures: u64,
     last_line: Option<Instant>,
     last_failure: Option<Instant>,
     /// The end was logged, perhaps too early.
-    is_over: bool,
+    has_ended: bool,
     came_back: bool,
 }
 
 // === impl OutageLog ===
 
+impl Default for OutageLog {
+    fn default() -> Self {
+        Self::reminding_every(REMINDER)
+    }
+}
+
 impl OutageLog {
+    /// No outage so far; one that lasts is repeated at this interval.
+    pub const fn reminding_every(reminder: Duration) -> Self {
+        Self {
+            reminder,
+            reasons: Vec::new(),
+            suppressed: 0,
+            failures: 0,
+            last_line: None,
+            last_failure: None,
+            has_ended: false,
+            came_back: false,
+        }
+    }
+
     /// Records a failure. Returns the number of failures suppressed since the last line if a line
     /// is due now; `None` suppresses it.
     pub fn failed(&mut self, reason: &str, now: Instant) -> Option<u64> {
-        if self.is_over && self.last_failure.is_none_or(|last| now.duration_since(last) >= REMINDER)
-        {
-            *self = Self::default();
+        let is_new_outage =
+            self.last_failure.is_none_or(|last| now.duration_since(last) >= SAME_OUTAGE);
+        if self.has_ended && is_new_outage {
+            *self = Self::reminding_every(self.reminder);
         }
-        self.came_back |= std::mem::take(&mut self.is_over);
+        self.came_back |= std::mem::take(&mut self.has_ended);
         self.failures += 1;
         self.last_failure = Some(now);
         let is_new =
@@ -47,25 +72,25 @@ impl OutageLog {
         if is_new {
             self.reasons.push(reason.to_owned());
         }
-        let is_due = self.last_line.is_none_or(|last| now.duration_since(last) >= REMINDER);
+        let is_due = self.last_line.is_none_or(|last| now.duration_since(last) >= self.reminder);
         if !is_new && !is_due {
-            self.held_back += 1;
+            self.suppressed += 1;
             return None;
         }
         self.last_line = Some(now);
-        Some(std::mem::take(&mut self.held_back))
+        Some(std::mem::take(&mut self.suppressed))
     }
 
     /// Records a success. Returns the number of failures if the end of the outage is to be logged
     /// now.
     pub fn worked(&mut self, now: Instant) -> Option<u64> {
-        let last = self.last_failure.filter(|_| !self.is_over)?;
+        let last = self.last_failure.filter(|_| !self.has_ended)?;
         if self.came_back && now.duration_since(last) < QUIET_PERIOD {
             return None;
         }
-        self.is_over = true;
+        self.has_ended = true;
         self.last_line = Some(now);
-        self.held_back = 0;
+        self.suppressed = 0;
         Some(std::mem::take(&mut self.failures))
     }
 }
@@ -79,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trouble_is_told_when_it_begins_when_its_reason_is_new_and_when_it_is_over() {
+    fn an_outage_is_logged_when_it_begins_when_its_reason_is_new_and_when_it_ends() {
         let (mut outage, start) = (OutageLog::default(), Instant::now());
         assert_eq!(outage.worked(start), None);
         let logged = ["away", "away", "full", "away", "full"]
@@ -92,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trouble_that_comes_and_goes_costs_three_lines_and_a_reminder_a_minute() {
+    fn an_outage_that_comes_and_goes_has_three_lines_and_one_reminder_a_minute() {
         let (mut outage, start) = (OutageLog::default(), Instant::now());
         let mut lines = 0;
         for tenth in 0..1_200 {

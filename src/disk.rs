@@ -1,4 +1,4 @@
-//! Reads files that settings name, without blocking on a pipe without a writer or on a mount whose
+//! Access to files that settings name: no call blocks on a pipe without a writer or on a mount whose
 //! server is gone.
 //!
 //! It knows no format and no setting.
@@ -17,11 +17,11 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 /// Upper bound for one access, and for the wait for the access before it.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// One permit for each path, so that a dead mount blocks one thread for each of its files. There
 /// are as many entries as settings that name files.
-static TURNS: Mutex<BTreeMap<PathBuf, Arc<Semaphore>>> = Mutex::new(BTreeMap::new());
+static PERMITS: Mutex<BTreeMap<PathBuf, Arc<Semaphore>>> = Mutex::new(BTreeMap::new());
 
 /// An access did not return in time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,7 +46,7 @@ pub fn open(path: &Path) -> io::Result<File> {
     }
     let kind =
         if kind.is_dir() { io::ErrorKind::IsADirectory } else { io::ErrorKind::InvalidInput };
-    Err(io::Error::new(kind, "it is not a regular file"))
+    Err(io::Error::new(kind, "not a regular file"))
 }
 
 /// Reads a file of at most `max_bytes`; a longer one is an error.
@@ -56,7 +56,7 @@ pub fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     if bytes.len() as u64 > max_bytes {
         return Err(io::Error::new(
             io::ErrorKind::FileTooLarge,
-            format!("it has more than {max_bytes} bytes"),
+            format!("longer than {max_bytes} bytes"),
         ));
     }
     Ok(bytes)
@@ -65,40 +65,41 @@ pub fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
 /// Reads a UTF-8 file of at most `max_bytes`.
 pub fn read_text(path: &Path, max_bytes: u64) -> io::Result<String> {
     String::from_utf8(read(path, max_bytes)?)
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not UTF-8 text"))
 }
 
 /// Runs `work`, which accesses `path`, on a blocking thread; the caller waits for at most
-/// [`PATIENCE`]. Until `work` returns, no other starts for the same path.
-pub async fn apart<T: Send + 'static>(
+/// [`TIME_LIMIT`]. Until `work` returns, no other starts for the same path.
+pub async fn run<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Unreachable> {
-    within(PATIENCE, path, work).await
+    run_within(TIME_LIMIT, path, work).await
+}
+
+/// [`run`] with another time limit, for work that writes much.
+pub async fn run_within<T: Send + 'static>(
+    time_limit: Duration,
+    path: &Path,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Unreachable> {
+    let late = |_| Unreachable::Late(path.to_owned(), time_limit);
+    let failed = |why: String| Unreachable::Failed(path.to_owned(), why);
+    let permit = timeout(time_limit, permits_of(path).acquire_owned()).await.map_err(late)?;
+    let permit = permit.map_err(|closed| failed(closed.to_string()))?;
+    let done = spawn_blocking(move || {
+        let result = work();
+        drop(permit);
+        result
+    });
+    timeout(time_limit, done).await.map_err(late)?.map_err(|panicked| failed(panicked.to_string()))
 }
 
 // --- private helpers ---
 
-async fn within<T: Send + 'static>(
-    patience: Duration,
-    path: &Path,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Unreachable> {
-    let late = |_| Unreachable::Late(path.to_owned(), patience);
-    let failed = |why: String| Unreachable::Failed(path.to_owned(), why);
-    let turn = timeout(patience, turns_of(path).acquire_owned()).await.map_err(late)?;
-    let turn = turn.map_err(|closed| failed(closed.to_string()))?;
-    let done = spawn_blocking(move || {
-        let result = work();
-        drop(turn);
-        result
-    });
-    timeout(patience, done).await.map_err(late)?.map_err(|panicked| failed(panicked.to_string()))
-}
-
-fn turns_of(path: &Path) -> Arc<Semaphore> {
-    let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
-    Arc::clone(turns.entry(path.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(1))))
+fn permits_of(path: &Path) -> Arc<Semaphore> {
+    let mut permits = PERMITS.lock().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(permits.entry(path.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(1))))
 }
 
 #[cfg(test)]
@@ -125,20 +126,20 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_does_not_return_holds_one_thread_of_its_path_and_no_caller() {
-        let (path, other) = (Path::new("/test/apart"), Path::new("/test/other"));
+        let (path, other) = (Path::new("/test/held"), Path::new("/test/other"));
         let (release, held) = std::sync::mpsc::channel::<()>();
         let moment = Duration::from_millis(50);
         assert!(matches!(
-            within(moment, path, move || held.recv()).await,
+            run_within(moment, path, move || held.recv()).await,
             Err(Unreachable::Late(..))
         ));
-        let second = within(moment, path, || 7).await.unwrap_err();
+        let second = run_within(moment, path, || 7).await.unwrap_err();
         assert!(
-            second.to_string().starts_with("/test/apart: the file system did not answer"),
+            second.to_string().starts_with("/test/held: the file system did not answer"),
             "{second}"
         );
-        assert_eq!(apart(other, || 7).await, Ok(7), "another path is not held up");
+        assert_eq!(run(other, || 7).await, Ok(7), "another path is not held up");
         release.send(()).unwrap();
-        assert_eq!(apart(path, || 7).await, Ok(7));
+        assert_eq!(run(path, || 7).await, Ok(7));
     }
 }

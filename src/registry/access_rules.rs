@@ -3,10 +3,8 @@
 //!
 //! In reading order: [`writer`] keeps the file at `ACL_OUTPUT_PATH` up to date. [`template`] parses
 //! the operator's lines, [`form`] chooses patterns or rows, [`content`] renders the lines,
-//! [`mod@file`] writes and checks the file. [`file_identity`] detects changes without a read, and
-//! [`bounded_disk`] bounds calls that may hang.
+//! [`mod@file`] writes and checks the file. [`file_identity`] detects changes without a read.
 
-pub mod bounded_disk;
 pub mod content;
 pub mod file;
 pub mod file_identity;

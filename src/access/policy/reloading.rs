@@ -112,7 +112,7 @@ impl PolicyReloader {
         };
         // A file system can hang, and this thread also answers the broker.
         let at = path.clone();
-        let stamp = match disk::apart(&path, move || FileStamp::of(&at)).await {
+        let stamp = match disk::run(&path, move || FileStamp::of(&at)).await {
             Ok(stamp) => stamp,
             Err(error) => return self.report_unreachable(&error.to_string()),
         };
@@ -122,7 +122,7 @@ impl PolicyReloader {
         }
         self.last_stamp = stamp;
         let at = path.clone();
-        let read = disk::apart(&path, move || file::load(&at)).await;
+        let read = disk::run(&path, move || file::load(&at)).await;
         match read {
             Ok(Ok(policy)) => {
                 let rules = policy.allows().len() + policy.denies().len();

@@ -104,7 +104,7 @@ async fn get(url: &str, ca_cert: Option<PathBuf>) -> Result<Vec<u8>, FetchError>
     let name = ServerName::try_from(host).map_err(|error| FetchError::Url(error.to_string()))?;
     // Root certificates are read from disk at each fetch, so a new root needs no restart.
     let path = ca_cert.clone().unwrap_or_else(|| PathBuf::from(SYSTEM_ROOTS));
-    let connector = disk::apart(&path, move || connector(ca_cert.as_deref()))
+    let connector = disk::run(&path, move || connector(ca_cert.as_deref()))
         .await
         .map_err(|error| FetchError::Tls(error.to_string()))??;
     let tls =

@@ -267,5 +267,5 @@ async fn read(source: &IssuerKeySource) -> Result<KeySet, RefreshError> {
 
 async fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     let at = path.to_owned();
-    disk::apart(path, move || disk::read(&at, MAX_BYTES as u64)).await.map_err(io::Error::other)?
+    disk::run(path, move || disk::read(&at, MAX_BYTES as u64)).await.map_err(io::Error::other)?
 }

@@ -68,7 +68,7 @@ pub(super) async fn connector(
 ) -> Result<TlsConnector, BrokerError> {
     let ca_cert = door.ca_cert.map(Path::to_owned);
     let path = ca_cert.clone().unwrap_or_else(|| tls::SYSTEM_ROOTS.into());
-    let roots = disk::apart(&path, move || tls::roots("BROKER_PROBE_CA_CERT", ca_cert.as_deref()));
+    let roots = disk::run(&path, move || tls::roots("BROKER_PROBE_CA_CERT", ca_cert.as_deref()));
     tls::connector_for(roots.await.map_err(BrokerError::Disk)??, certificate, key)
 }
 

@@ -258,9 +258,8 @@ async fn open_stream(config: &BrokerConfig) -> Result<Stream, BrokerError> {
     let tcp = open_tcp(&config.host, config.port).await?;
     let Some(settings) = config.tls.clone() else { return Ok(Box::new(tcp)) };
     let path = settings.ca_cert.clone().unwrap_or_else(|| tls::SYSTEM_ROOTS.into());
-    let connector = disk::apart(&path, move || tls::connector(&settings))
-        .await
-        .map_err(BrokerError::Disk)??;
+    let connector =
+        disk::run(&path, move || tls::connector(&settings)).await.map_err(BrokerError::Disk)??;
     secure(&connector, &config.host, "MQTT_HOST", tcp).await
 }
 

@@ -99,7 +99,7 @@ pub(super) async fn apart<T: Send + 'static>(
     path: Option<&PathBuf>,
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
-    let done = disk::apart(path.map_or(Path::new(""), PathBuf::as_path), work).await;
+    let done = disk::run(path.map_or(Path::new(""), PathBuf::as_path), work).await;
     done.unwrap_or_else(|error| Err(Problem::new(ProblemKind::Unavailable, error.to_string())))
 }
 

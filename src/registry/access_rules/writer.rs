@@ -5,13 +5,12 @@
 //! nothing: one reload serves the CRL and the rules. While the file could make the broker exit, it
 //! forbids every reload.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::bounded_disk::Disk;
 use super::content::{self, Content, Hash};
 use super::file::{self, WrittenFile};
 use super::file_identity::{FileIdentity, Owner};
@@ -20,6 +19,7 @@ use super::template::Template;
 use crate::config::Config;
 use crate::config::sections::broker::BrokerConfig;
 use crate::config::sections::certificates::CnFormat;
+use crate::disk;
 use crate::domain::ports::Outage;
 use crate::lifecycle::Readiness;
 use crate::store::certificates::revocation_ledger::RevocationLedger;
@@ -42,6 +42,9 @@ const MAX_PAUSE: Duration = Duration::from_secs(4);
 /// Pause after a failed write.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
 
+/// Longest access to a file, and longest wait for the access before it.
+const DISK_TIME_LIMIT: Duration = Duration::from_secs(30);
+
 /// Value of the metric if no rules are written.
 const NOT_IN_USE: i64 = -1;
 
@@ -55,7 +58,6 @@ pub struct AclWriter {
     metrics: BrokerAclMetrics,
     readiness: Readiness,
     registry: watch::Receiver<u64>,
-    disk: Disk,
     owner: Option<Owner>,
     template: Option<(Template, Option<FileIdentity>)>,
     written: Option<WrittenRules>,
@@ -108,7 +110,6 @@ impl AclWriter {
             metrics,
             readiness,
             registry: signal.subscribe(),
-            disk: Disk::default(),
             owner: None,
             template: None,
             written: None,
@@ -200,6 +201,7 @@ impl AclWriter {
             return is_first;
         };
         let last_identity = self.template.as_ref().and_then(|(_, identity)| *identity);
+        let template = path.clone();
         let task = move || {
             let identity = FileIdentity::of(&path).ok();
             if identity.is_some() && identity == last_identity {
@@ -209,7 +211,7 @@ impl AclWriter {
             }
         };
         let read =
-            self.disk.run(task).await.and_then(|read| read.map_err(|error| error.to_string()));
+            on_disk(&template, task).await.and_then(|read| read.map_err(|error| error.to_string()));
         match read {
             Ok(Some((template, identity))) => {
                 let is_new = self.template.as_ref().is_none_or(|(known, _)| *known != template);
@@ -242,7 +244,7 @@ impl AclWriter {
     async fn due(&mut self, form: AclForm, has_new_template: bool) -> Option<&'static str> {
         if let Some(known) = &self.written {
             let (path, file) = (self.output.clone(), known.file);
-            let found = self.disk.run(move || file::check(&path, &file)).await;
+            let found = on_disk(&self.output, move || file::check(&path, &file)).await;
             match found {
                 Err(why) => {
                     self.trouble_with_file(&why);
@@ -335,8 +337,9 @@ impl AclWriter {
                 None => file::write(&path, &content, owner).map(|file| (file, owner, true)),
             }
         };
-        let done =
-            self.disk.run(task).await.and_then(|done| done.map_err(|fault| fault.to_string()));
+        let done = on_disk(&self.output, task)
+            .await
+            .and_then(|done| done.map_err(|fault| fault.to_string()));
         let (file, owner, is_new) = match done {
             Ok(done) => done,
             Err(why) => return Ok(Err(why)),
@@ -373,7 +376,8 @@ impl AclWriter {
     async fn check_danger(&mut self) {
         let path = self.output.clone();
         let found =
-            self.disk.run(move || file::read(&path).map_err(|fault| fault.to_string())).await;
+            on_disk(&self.output, move || file::read(&path).map_err(|fault| fault.to_string()))
+                .await;
         self.danger = found.and_then(|found| found.map(drop)).err();
     }
 
@@ -408,6 +412,14 @@ impl WriterFindings {
 }
 
 // --- private helpers ---
+
+/// Runs `work`, which accesses `path`, as [`disk::run_within`] does.
+async fn on_disk<T: Send + 'static>(
+    path: &Path,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    disk::run_within(DISK_TIME_LIMIT, path, work).await.map_err(|error| error.to_string())
+}
 
 /// Whether the broker was notified of the latest file.
 fn is_notified(state: &BrokerAclRow) -> bool {

@@ -124,7 +124,7 @@ impl Reload {
             ReloadMethod::Watcher => false,
             ReloadMethod::PidFile(path) => {
                 let at = path.clone();
-                let done = disk::apart(path, move || signal(&at)).await;
+                let done = disk::run(path, move || signal(&at)).await;
                 done.map_err(|error| ReloadError::Disk(error.to_string()))?.map(|()| true)?
             }
             ReloadMethod::Command(words) => run(words).await.map(|()| true)?,

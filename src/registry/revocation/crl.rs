@@ -240,7 +240,7 @@ async fn run_blocking<T: Send + 'static>(
     path: &Path,
     task: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
-    disk::apart(path, task).await.unwrap_or_else(|error| Err(error.to_string()))
+    disk::run(path, task).await.unwrap_or_else(|error| Err(error.to_string()))
 }
 
 #[cfg(test)]

@@ -4,8 +4,7 @@
 
 use std::path::Path;
 
-use tokio::net::TcpListener;
-
+use super::listeners::listen;
 use super::{Daemon, RunError};
 use crate::access::hooks::authorizer::{HookAuthorizer, HookLookup};
 use crate::access::hooks::guest::GuestRefusal;
@@ -44,12 +43,7 @@ impl Daemon {
     /// Starts the hooks before Postgres is available: a client with a token is authorized without
     /// it. They stop with `stop`.
     pub(super) async fn start_hooks(&self, tasks: &mut Tasks) -> Result<(), RunError> {
-        let (setting, bind) = ("HOOKS_BIND", self.config.http.hooks_bind);
-        let listener = TcpListener::bind(bind).await.map_err(|error| RunError::Bind {
-            setting,
-            bind,
-            error,
-        })?;
+        let listener = listen("HOOKS_BIND", self.config.http.hooks_bind).await?;
         let (access, numbers) = (&self.config.access, &self.metrics.hooks);
         let (policy, rules) = reloading::open(access.acl_rules_path.as_deref(), numbers.clone())?;
         tasks.spawn("policy", rules.run(self.stop.clone()));

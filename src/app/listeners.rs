@@ -1,0 +1,68 @@
+//! Starts the listeners: ops, API and public. The hooks have a file of their own.
+//!
+//! They start before Postgres is available and answer with an error until it is.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::{Daemon, RunError};
+use crate::clock;
+use crate::domain::ids::DeviceKey;
+use crate::http::{self, Api, CachedGrantReader, PublicApi};
+use crate::ingest::grants::view::GrantView;
+use crate::lifecycle::Tasks;
+
+/// Listens on the address of a setting.
+pub(super) async fn listen(
+    setting: &'static str,
+    bind: SocketAddr,
+) -> Result<TcpListener, RunError> {
+    let listener = TcpListener::bind(bind).await;
+    listener.map_err(|error| RunError::Bind { setting, bind, error })
+}
+
+// === impl Daemon ===
+
+impl Daemon {
+    /// Starts liveness, readiness and metrics: first to start, last to stop.
+    pub(super) async fn start_ops(&self, stop: CancellationToken) -> Result<Tasks, RunError> {
+        let listener = listen("OPS_BIND", self.config.http.ops_bind).await?;
+        let grants = self.grants.clone();
+        let cached: CachedGrantReader = Arc::new(move |key: &DeviceKey| {
+            let grant = grants.view().get(key.identity())?;
+            Some(GrantView::of(&grant, clock::now(), Instant::now()))
+        });
+        let (metrics, readiness) = (self.metrics.clone(), self.readiness.clone());
+        let mut ops = Tasks::default();
+        ops.spawn("ops", http::serve_ops(listener, metrics, readiness, cached, stop));
+        Ok(ops)
+    }
+
+    /// Starts the API. It stops with `stop`.
+    pub(super) async fn start_api(&self, tasks: &mut Tasks) -> Result<(), RunError> {
+        let listener = listen("HTTP_BIND", self.config.http.api_bind).await?;
+        let api = Api::new(self.config.clone(), self.database.clone());
+        let metrics = self.metrics.http.api.clone();
+        tasks.spawn("api", http::serve_api(listener, api, metrics, self.stop.clone()));
+        Ok(())
+    }
+
+    /// Starts the public listener if `PUBLIC_BIND` is set.
+    pub(super) async fn start_public(&self, tasks: &mut Tasks) -> Result<(), RunError> {
+        let Some(bind) = self.config.public.bind else { return Ok(()) };
+        let listener = listen("PUBLIC_BIND", bind).await?;
+        let public = PublicApi::new(
+            &self.config.public,
+            self.guests.clone(),
+            self.metrics.guests.clone(),
+            clock::now,
+        );
+        let metrics = self.metrics.http.public.clone();
+        tasks.spawn("public", http::serve_public(listener, public, metrics, self.stop.clone()));
+        Ok(())
+    }
+}

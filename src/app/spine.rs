@@ -1,0 +1,71 @@
+//! Starts the path of a message: spine and writer, and the tasks that keep what they cache current.
+//!
+//! It connects queues and decides nothing.
+
+use tokio::sync::mpsc;
+
+use super::Daemon;
+use super::subscription::Subscription;
+use crate::broker::session::acks::Acks;
+use crate::clock;
+use crate::config::sections::ingest::BATCHES_IN_FLIGHT;
+use crate::ingest::authorize::Authorizer;
+use crate::ingest::batching::{Gathering, Sizes};
+use crate::ingest::writer::Writer;
+use crate::ingest::{Spine, SpineQueues};
+use crate::lifecycle::Tasks;
+use crate::store::access::broker_sessions;
+use crate::store::registry::change_feed;
+
+/// Registry changes between the listener and the spine. Beyond this, the listener drops everything
+/// cached instead.
+const CHANGES_QUEUE: usize = 1024;
+
+// === impl Daemon ===
+
+impl Daemon {
+    /// Starts the path of a message, from the broker to the table and back. Each task ends when the
+    /// one before it closes its queue; the session is the first to stop reading and the last to
+    /// end.
+    pub(super) fn start_spine(&self, tasks: &mut Tasks, subscription: Subscription) {
+        let Subscription { deliveries, acks, news, absence } = subscription;
+        let (changes_in, changes) = mpsc::channel(CHANGES_QUEUE);
+        let (batches_in, batches) = mpsc::channel(BATCHES_IN_FLIGHT as usize);
+        let Self { config, metrics, database, stop, abandon, .. } = self;
+
+        let pool = database.pool().clone();
+        let follow = change_feed::follow(
+            pool.clone(),
+            changes_in,
+            self.signal.clone(),
+            metrics.store.clone(),
+            self.readiness.clone(),
+            stop.clone(),
+        );
+        tasks.spawn("listen", follow);
+        let keep = broker_sessions::keep(pool, config.broker.client_id.clone(), news, stop.clone());
+        tasks.spawn("broker_sessions", keep);
+
+        let mut authorizer = Authorizer::new(
+            database.directory(),
+            &config.ingest,
+            self.grants.clone(),
+            metrics.ingest.clone(),
+            clock::now,
+        );
+        if let Some(absence) = absence {
+            authorizer.record_absence(absence);
+        }
+        let receive_maximum = usize::from(config.broker.receive_maximum);
+        let sizes = Sizes::new(config.ingest.batch_size, receive_maximum);
+        let gathering = Gathering::new(sizes, config.ingest.flush_interval);
+        let retry = self.retry("registry", abandon);
+        let spine = Spine::new(authorizer, gathering, retry, metrics.broker.clone(), clock::now);
+        tasks.spawn("spine", spine.run(SpineQueues { deliveries, changes, batches: batches_in }));
+
+        let sink = database.sink().of_client(&config.broker.client_id);
+        let retry = self.retry("writer", abandon);
+        let writer = Writer::new(sink, Acks(acks), retry, metrics.ingest.clone(), clock::now);
+        tasks.spawn("writer", writer.run(batches));
+    }
+}

@@ -19,7 +19,8 @@ use std::time::Instant;
 
 use super::grants::hot_slots::HotSlots;
 use super::grants::{Grant, Grants};
-use super::parse::{ParseLimits, ParseOutcome, Parsed, ParsedBody};
+use super::parse::ParseLimits;
+use super::parse::parsed::{ParseOutcome, Parsed, ParsedBody};
 use crate::config::sections::ingest::IngestConfig;
 use crate::domain::batch::{Batch, Quarantined, Suspect};
 use crate::domain::device::RegistryAnswer;

@@ -4,7 +4,8 @@
 
 use super::authorize::auto_provision::once_enrolled;
 use super::authorize::judge::{AuthRequirements, Authentication};
-use super::parse::{ParseLimits, ParseOutcome, Parsed};
+use super::parse::ParseLimits;
+use super::parse::parsed::{ParseOutcome, Parsed};
 use crate::config::sections::ingest::IngestConfig;
 use crate::domain::device::RegistryAnswer;
 use crate::domain::ids::DeviceKey;

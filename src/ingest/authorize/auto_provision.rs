@@ -12,7 +12,7 @@ use crate::domain::device::{Device, DeviceStatus, RegistryAnswer, Windows};
 use crate::domain::ids::DeviceKey;
 use crate::domain::ports::Newcomer;
 use crate::domain::time::Timestamp;
-use crate::ingest::parse::{ParseOutcome, Parsed};
+use crate::ingest::parse::parsed::{ParseOutcome, Parsed};
 
 /// Most devices registered in a minute, so that a flood of invented names fills the registry no
 /// faster. The others stay unknown until a later minute.

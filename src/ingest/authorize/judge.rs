@@ -9,7 +9,7 @@ use crate::domain::device::{Device, RegistryAnswer};
 use crate::domain::refusal::{Reason, Refusal};
 use crate::domain::time::Timestamp;
 use crate::domain::token::TokenHash;
-use crate::ingest::parse::Parsed;
+use crate::ingest::parse::parsed::Parsed;
 
 /// How a sender is authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,8 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::{ParseLimits, ParseOutcome, Parsed, ParsedBody, TokenField};
+use super::ParseLimits;
+use super::parsed::{ParseOutcome, Parsed, ParsedBody, TokenField};
 use crate::config::{Config, Sources};
 use crate::domain::message::{Delivery, ReplayOrigin};
 use crate::domain::refusal::Reason;

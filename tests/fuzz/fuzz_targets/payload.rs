@@ -9,7 +9,8 @@ use sluice::config::{Config, Sources};
 use sluice::domain::message::Delivery;
 use sluice::domain::redact::redact;
 use sluice::domain::time::Timestamp;
-use sluice::ingest::parse::{ParseLimits, ParseOutcome, TokenField};
+use sluice::ingest::parse::ParseLimits;
+use sluice::ingest::parse::parsed::{ParseOutcome, TokenField};
 
 /// One topic of each kind that is kept.
 const TOPICS: [&str; 4] = [

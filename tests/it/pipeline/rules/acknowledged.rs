@@ -69,7 +69,7 @@ fn bad_acknowledgements() -> Vec<Case> {
     let ack = |payload: &str, words| ("a", "commands/ack", payload.into(), words);
     let of_command =
         |rest: &str| format!(r#"{{"command_id":"0191d5a0-0000-7000-8000-000000000001"{rest}}}"#);
-    let no_id = "BAD_PAYLOAD: command_id is missing or no UUID";
+    let no_id = "BAD_PAYLOAD: command_id is missing or not a UUID";
     vec![
         ack("{}", no_id),
         ack(r#"{"command_id":"7"}"#, no_id),

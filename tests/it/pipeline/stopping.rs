@@ -103,7 +103,9 @@ fn a_second_signal_ends_it_at_once() {
     load.grant(100);
     wait::until("messages wait for Postgres", || daemon.metric("sluice_inflight_unacked") > 0.0);
     daemon.signal("TERM");
-    wait::until("it is stopping", || daemon.log().contains("stopping: Sluice receives no more messages"));
+    wait::until("it is stopping", || {
+        daemon.log().contains("stopping: Sluice receives no more messages")
+    });
     let told = Instant::now();
     let code = daemon.terminate();
     assert!(told.elapsed() < STOP_SLACK, "it took {:?}", told.elapsed());

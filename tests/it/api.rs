@@ -2,7 +2,6 @@
 //! Postgres.
 
 mod answers;
-mod bureau;
 mod certified;
 pub mod client;
 mod document;
@@ -14,3 +13,4 @@ mod refusals;
 mod revoked;
 mod stored;
 mod troubled;
+mod with_authority;

@@ -1,34 +1,24 @@
-//! An authority near its end, and after it: said ahead by every voice there is, and afterwards
-//! once.
+//! An authority near its end and after it: every surface warns ahead, and afterwards the log reports
+//! it once.
 
 use serde_json::Value;
 
 use crate::support::daemon::Settings;
-use crate::support::database::Database;
-use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
-use crate::support::postgres::Postgres;
+use crate::support::test_daemon::TestDaemon;
 
-/// A daemon's settings with the places of an authority that is not there yet.
-fn settings(broker: &Mosquitto, database: &Database<'_>) -> Settings {
-    let settings = Settings::new(broker, database);
-    let place = |name: &str| settings.dir().path().join(name).to_str().unwrap().to_owned();
-    let [cert, key, crl] = ["ca.crt", "ca.key", "crl.pem"].map(place);
-    settings
-        .set("DEVICE_CA_CERT_PATH", &cert)
-        .set("DEVICE_CA_KEY_PATH", &key)
-        .set("CRL_OUTPUT_PATH", &crl)
-}
+const REGISTRY: &str = "INSERT INTO tenants (tenant_id, name) VALUES ('acme', 'A'); \
+    INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'pump-1')";
 
-/// What a command printed as JSON, and what it said beside.
-fn told(settings: &Settings, line: &[&str]) -> (Value, String) {
+/// The JSON that a command printed, and its standard error.
+fn printed(settings: &Settings, line: &[&str]) -> (Value, String) {
     let output = settings.command(&[line, &["--output", "json"]].concat()).output().unwrap();
     let said = String::from_utf8(output.stderr.clone()).unwrap();
     (serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}")), said)
 }
 
-/// The finding of the doctor about the authority: its level and its words.
+/// The finding of the doctor about the authority: its level and its text.
 fn diagnosed(settings: &Settings) -> (String, String) {
-    let (report, _) = told(settings, &["doctor"]);
+    let (report, _) = printed(settings, &["doctor"]);
     let row = report["findings"]
         .as_array()
         .unwrap()
@@ -40,42 +30,34 @@ fn diagnosed(settings: &Settings) -> (String, String) {
 }
 
 #[test]
-fn an_authority_near_its_end_is_said_in_readiness_by_metric_by_commands_and_at_issue() {
-    let broker = Mosquitto::start(MosquittoOptions::default());
-    let database = Postgres::shared().database();
-    database.query("INSERT INTO tenants (tenant_id, name) VALUES ('acme', 'A')");
-    database.query("INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'pump-1')");
-    let settings = settings(&broker, &database);
-    settings.run(&["ca", "init", "--days", "60"]);
-    let daemon = settings.start();
-    daemon.wait_ready();
+fn an_authority_near_its_end_is_reported_on_every_surface() {
+    let TestDaemon { daemon, settings, .. } =
+        &TestDaemon::builder().broker().registry(REGISTRY).authority(60).start_ready();
     daemon.wait_metric("sluice_ca_not_after_seconds", 1.7e9);
     let (status, body) = daemon.get("/readyz").unwrap();
     assert!(status == 200 && body.contains("warnings") && body.contains("ends at"), "{body}");
-    let (level, words) = diagnosed(&settings);
+    let (level, words) = diagnosed(settings);
     assert!(level == "warning" && words.contains("sluice ca init"), "{level} {words}");
-    let (shown, _) = told(&settings, &["ca", "show"]);
+    let (shown, _) = printed(settings, &["ca", "show"]);
     assert!(shown["warning"].as_str().unwrap().contains("ends at"), "{shown}");
 
     let issue = ["cert", "issue", "acme", "pump-1", "--new-key", "--key-out", "a.key"];
-    let (issued, said) = told(&settings, &issue);
+    let (issued, said) = printed(settings, &issue);
     assert_eq!(issued["ends_with_authority"], true, "{issued}");
     assert!(said.contains("ends with the authority"), "{said}");
     let issue =
         ["cert", "issue", "acme", "pump-1", "--new-key", "--key-out", "b.key", "--days", "30"];
-    assert_eq!(told(&settings, &issue).0["ends_with_authority"], false);
+    assert_eq!(printed(settings, &issue).0["ends_with_authority"], false);
 }
 
 #[test]
-fn an_authority_that_has_ended_turns_readiness_red_and_is_not_logged_again_and_again() {
-    let broker = Mosquitto::start(MosquittoOptions::default());
-    let database = Postgres::shared().database();
-    let settings = settings(&broker, &database);
-    settings.clone().with_clock("-2d").run(&["ca", "init", "--days", "1"]);
-    let daemon = settings.start();
+fn an_expired_authority_turns_readiness_red_and_is_logged_once() {
+    let start = TestDaemon::builder().broker().database().authority_paths();
+    start.settings().clone().with_clock("-2d").run(&["ca", "init", "--days", "1"]);
+    let TestDaemon { daemon, settings, .. } = &start.start();
     daemon.wait_unready_for("\"authority\":");
     daemon.wait_unready_for("\"revocation\":");
-    let (level, words) = diagnosed(&settings);
+    let (level, words) = diagnosed(settings);
     assert!(level == "error" && words.contains("ended at"), "{level} {words}");
     let shown = settings.command(&["ca", "show"]).output().unwrap();
     assert!(

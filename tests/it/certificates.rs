@@ -1,9 +1,9 @@
 //! `sluice cert`, as a person types it, with OpenSSL as the judge; and the daemon that looks after
 //! what it stored.
 
-mod believed;
+mod accepted;
+pub mod ca_fixture;
 mod issuing;
 mod keeping;
 mod lifecycle;
-pub mod office;
 mod refusals;

@@ -1,4 +1,4 @@
-//! Strangers who hold every place of a listener: whoever asks in earnest is answered all the same,
+//! Strangers who occupy every connection of a listener: an honest request is answered all the same,
 //! and soon.
 
 use std::io::{ErrorKind, Read, Write};
@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::support::daemon::{Daemon, Settings};
-use crate::support::port;
+use crate::support::daemon::Daemon;
+use crate::support::test_daemon::TestDaemon;
 use crate::support::time_bounds::CROWDED_ANSWER;
 use crate::support::wait;
 
@@ -68,21 +68,10 @@ struct Crowd {
 }
 
 fn start() -> (Daemon, [u16; 4]) {
-    let ports = [(); 4].map(|()| port::free());
-    // Neither Postgres nor a broker is there: nothing asked here needs them.
-    let nowhere = port::free();
-    let settings = Settings::empty()
-        .set("DATABASE_URL", &format!("postgres://nobody:x@127.0.0.1:{nowhere}/none"))
-        .set("MQTT_HOST", "127.0.0.1")
-        .set("MQTT_PORT", &nowhere.to_string());
-    let bound = LISTENERS.iter().zip(ports);
-    let settings =
-        bound.fold(settings, |all, ((name, ..), port)| all.set(name, &format!("127.0.0.1:{port}")));
-    let daemon = settings.start();
-    for port in ports {
-        wait::until("it listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
-    }
-    (daemon, ports)
+    // No request here needs Postgres or a broker.
+    let started = TestDaemon::builder().listener("PUBLIC_BIND").start();
+    let ports = LISTENERS.map(|(name, ..)| started.listening(name));
+    (started.daemon, ports)
 }
 
 /// The status of the answer on this connection, and how long it took; none: it was closed.
@@ -116,7 +105,7 @@ fn worst(port: u16, request: &str) -> Duration {
 }
 
 #[test]
-fn a_crowd_at_any_listener_keeps_nobody_from_an_answer() {
+fn a_crowd_at_any_listener_delays_no_honest_answer() {
     let (_daemon, ports) = start();
     for attack in ATTACKS {
         for ((name, request, path), port) in LISTENERS.iter().zip(ports) {

@@ -6,7 +6,7 @@ pub mod exchanges;
 pub mod faults;
 pub mod go_auth;
 pub mod guests;
-pub mod house;
+pub mod hooks_daemon;
 pub mod names;
 pub mod policy;
 pub mod sessions;

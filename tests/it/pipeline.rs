@@ -2,6 +2,7 @@
 //! of the daemon.
 
 pub mod changes;
+pub mod fixture;
 pub mod flood;
 pub mod growth;
 pub mod listen;

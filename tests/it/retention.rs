@@ -26,7 +26,7 @@ fn retention(settings: &Settings, arguments: &[&str]) -> (i32, Value) {
     )
 }
 
-fn stage(broker: &Mosquitto) -> (Database<'static>, Settings) {
+fn setup(broker: &Mosquitto) -> (Database<'static>, Settings) {
     let database = Postgres::shared().database();
     database.query(ROWS);
     let settings = Settings::new(broker, &database);
@@ -36,7 +36,7 @@ fn stage(broker: &Mosquitto) -> (Database<'static>, Settings) {
 #[test]
 fn a_daemon_whose_clock_is_forty_days_ahead_deletes_nothing_and_says_so() {
     let broker = Mosquitto::start(MosquittoOptions::default());
-    let (database, settings) = stage(&broker);
+    let (database, settings) = setup(&broker);
     let daemon = settings.clone().with_clock("+40d").start();
     let why = daemon.wait_unready_for("retention");
     assert!(why.contains("nothing that is past its retention is deleted"), "{why}");
@@ -56,7 +56,7 @@ fn a_daemon_whose_clock_is_forty_days_ahead_deletes_nothing_and_says_so() {
 #[test]
 fn a_round_that_is_held_is_said_by_readiness_and_doctor_and_done_once_it_is_confirmed() {
     let broker = Mosquitto::start(MosquittoOptions::default());
-    let (database, settings) = stage(&broker);
+    let (database, settings) = setup(&broker);
     database.query("INSERT INTO retention_rounds (day) VALUES (current_date - 40) ON CONFLICT (single) DO UPDATE SET day = excluded.day");
     let settings = settings.set("TELEMETRY_RETENTION_DAYS", "12");
     let daemon = settings.start();

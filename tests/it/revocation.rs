@@ -5,5 +5,5 @@ mod clocks;
 mod endings;
 mod isolation;
 mod lost;
-pub mod site;
+pub mod revocation_stack;
 mod waited;

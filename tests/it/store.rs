@@ -27,7 +27,7 @@ use sluice::telemetry::metrics::Metrics;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::support::database::Database as Look;
+use crate::support::database::Database as TestDatabase;
 use crate::support::postgres::Postgres;
 use crate::support::wait;
 
@@ -35,51 +35,51 @@ use crate::support::wait;
 const NOON: i64 = 1_777_896_000_000_000;
 
 /// A migrated database, seen from both sides.
-struct Bench<'a> {
-    look: Look<'a>,
+struct StoreHarness<'a> {
+    database: TestDatabase<'a>,
     store: Database,
     metrics: Metrics,
 }
 
-impl<'a> Bench<'a> {
+impl<'a> StoreHarness<'a> {
     async fn on(server: &'a Postgres) -> Self {
-        let look = server.empty_database();
+        let database = server.empty_database();
         let metrics = Metrics::new().unwrap();
-        let store = Database::open(&settings(&look.url()), metrics.store.clone()).unwrap();
+        let store = Database::open(&settings(&database.url()), metrics.store.clone()).unwrap();
         store.migrate().await.unwrap();
-        Self { look, store, metrics }
+        Self { database, store, metrics }
     }
 
     /// Writes a batch whose commit is done on the server and not answered, since it waits for a
     /// standby that is not there: killed there, it is exactly the case of the lost answer. Says
-    /// which statement that was. The server is this bench's own.
+    /// which statement that was. The server is this harness's own.
     async fn commit_and_lose_the_answer(
         &self,
         mut sink: PgSink,
         mut batch: Batch,
     ) -> (String, PgSink, Batch) {
-        self.look.query("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
-        self.look.query("SELECT pg_reload_conf()");
+        self.database.query("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+        self.database.query("SELECT pg_reload_conf()");
         wait::until("the server waits for a standby", || {
-            self.look.value("SHOW synchronous_standby_names") == "nobody"
+            self.database.value("SHOW synchronous_standby_names") == "nobody"
         });
         let waiting =
             "FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'SyncRep'";
         let mut commit = JoinSet::new();
         commit.spawn(async move { (sink.commit(&mut batch).await, sink, batch) });
-        self.look.wait_until(&format!("SELECT count(*) {waiting}"), "1");
-        let said = self.look.value(&format!("SELECT query {waiting}"));
-        self.look.query(&format!("SELECT pg_terminate_backend(pid, 60000) {waiting}"));
+        self.database.wait_until(&format!("SELECT count(*) {waiting}"), "1");
+        let said = self.database.value(&format!("SELECT query {waiting}"));
+        self.database.query(&format!("SELECT pg_terminate_backend(pid, 60000) {waiting}"));
         let (outcome, sink, batch) = commit.join_next().await.unwrap().unwrap();
         outcome.unwrap_err();
-        self.look.query("ALTER SYSTEM RESET synchronous_standby_names");
-        self.look.query("SELECT pg_reload_conf()");
+        self.database.query("ALTER SYSTEM RESET synchronous_standby_names");
+        self.database.query("SELECT pg_reload_conf()");
         (said, sink, batch)
     }
 }
 
-async fn bench() -> Bench<'static> {
-    Bench::on(Postgres::shared()).await
+async fn harness() -> StoreHarness<'static> {
+    StoreHarness::on(Postgres::shared()).await
 }
 
 fn settings(url: &str) -> DatabaseConfig {

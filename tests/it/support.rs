@@ -1,5 +1,5 @@
 //! Fixtures of the tests. Servers: `postgres`, `database`, `mosquitto`, `process`, `port`, `dir`.
-//! Sluice: `daemon`.
+//! Sluice: `daemon`, and `test_daemon` with its servers.
 //!
 //! Clients: `device` records what the broker accepted, `proxy` breaks connections. Time: `wait`,
 //! `time_bounds`. Nothing here knows what Sluice should do; the tests state that.
@@ -17,5 +17,6 @@ pub mod port;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
+pub mod test_daemon;
 pub mod time_bounds;
 pub mod wait;

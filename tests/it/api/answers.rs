@@ -5,8 +5,8 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use super::bureau::{Bureau, OURS, id};
 use super::document::validator;
+use super::with_authority::{ApiWithAuthority, OURS, id};
 use crate::compose::stack::repository;
 use crate::support::dir::Scratch;
 
@@ -19,7 +19,7 @@ const ROWS: &str = "INSERT INTO telemetry (time, received_at, tenant_id, device_
 
 /// Asks, and keeps each answer with the path as it is documented.
 struct Recorder<'a> {
-    bureau: &'a Bureau,
+    api: &'a ApiWithAuthority,
     answers: RefCell<Vec<Value>>,
 }
 
@@ -33,7 +33,7 @@ impl Recorder<'_> {
             let (start, end) = (filled.find('{').unwrap(), filled.find('}').unwrap());
             filled.replace_range(start..=end, word);
         }
-        let answer = self.bureau.call(method, &filled, body);
+        let answer = self.api.call(method, &filled, body);
         let documented = format!("/api/v1{}", path.split('?').next().unwrap());
         let kept = json!({ "method": method, "path": documented, "status": answer.status, "body": answer.json() });
         self.answers.borrow_mut().push(kept);
@@ -59,7 +59,7 @@ fn compare(document: &[u8], answers: &Value) -> Output {
 
 fn certificates(recorder: &Recorder<'_>) {
     let one = "/certificates/{certificate}";
-    let csr = json!({ "csr": recorder.bureau.request("dev", "/") });
+    let csr = json!({ "csr": recorder.api.request("dev", "/") });
     let issue = "/tenants/{tenant}/devices/{device}/certificates";
     let first = recorder.post(issue, &["acme", "pump-1"], &csr);
     recorder.post(issue, &["acme", "pump-1"], &json!({ "new_key": true }));
@@ -77,7 +77,7 @@ fn certificates(recorder: &Recorder<'_>) {
     recorder.get(&format!("{one}/revocation"), &[id(&third)]);
     let fourth = recorder.post(&format!("{one}/rotate"), &[id(&second)], &csr);
     recorder.ask("POST", &format!("{one}/confirm"), &[id(&fourth)], None);
-    let elsewhere = recorder.bureau.signed("elsewhere", r"/CN=acme\/pump-1", OURS);
+    let elsewhere = recorder.api.signed("elsewhere", r"/CN=acme\/pump-1", OURS);
     for pem in [&elsewhere, first["cert_pem"].as_str().unwrap(), "x"] {
         recorder.post("/certificates/import", &[], &json!({ "cert_pem": pem }));
     }
@@ -117,13 +117,13 @@ fn others(recorder: &Recorder<'_>) {
 
 #[test]
 fn every_json_answer_fits_its_documented_shape() {
-    let bureau = Bureau::with(&[("CRL_OUTPUT_PATH", "")]);
-    let recorder = Recorder { bureau: &bureau, answers: RefCell::default() };
-    bureau.office.database.query(ROWS);
+    let api = ApiWithAuthority::with(&[("CRL_OUTPUT_PATH", "")]);
+    let recorder = Recorder { api: &api, answers: RefCell::default() };
+    api.ca.database.query(ROWS);
     certificates(&recorder);
     others(&recorder);
     let answers = recorder.answers.into_inner();
-    let document = bureau.get("/openapi.json");
+    let document = api.get("/openapi.json");
     let said = compare(&document.body, &json!(answers));
     assert!(
         said.status.success(),

@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 
-use super::bureau::{Bureau, ISSUE, OURS, id};
 use super::client::TOKEN;
+use super::with_authority::{ApiWithAuthority, ISSUE, OURS, id};
 
 const NOBODY: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
@@ -20,68 +20,65 @@ fn secret_of(key: &str) -> &str {
 
 #[test]
 fn a_request_gets_a_certificate_that_openssl_verifies_and_that_is_found_by_either_name() {
-    let bureau = Bureau::start();
-    let said =
-        bureau.post(ISSUE, &json!({ "csr": bureau.request("dev", "/"), "days": 30 })).ok(201);
+    let api = ApiWithAuthority::start();
+    let said = api.post(ISSUE, &json!({ "csr": api.request("dev", "/"), "days": 30 })).ok(201);
     assert_eq!((&said["private_key"], &said["status"]), (&Value::Null, &"ACTIVE".into()));
-    bureau.office.desk.dir.write("dev.crt", said["cert_pem"].as_str().unwrap());
-    bureau.office.desk.done("verify -x509_strict -purpose sslclient -CAfile ca.crt dev.crt");
-    let text = bureau.office.desk.done("x509 -in dev.crt -noout -subject -fingerprint -sha256");
+    api.ca.openssl.dir.write("dev.crt", said["cert_pem"].as_str().unwrap());
+    api.ca.openssl.done("verify -x509_strict -purpose sslclient -CAfile ca.crt dev.crt");
+    let text = api.ca.openssl.done("x509 -in dev.crt -noout -subject -fingerprint -sha256");
     assert!(text.contains("CN = acme/device/pump-1"), "{text}");
     let fingerprint = text.split("Fingerprint=").nth(1).unwrap().split_whitespace().next().unwrap();
     for name in [id(&said), fingerprint, &fingerprint.replace(':', "").to_lowercase()] {
-        let shown = bureau.get(&format!("/certificates/{name}")).ok(200);
+        let shown = api.get(&format!("/certificates/{name}")).ok(200);
         assert_eq!((&shown["id"], &shown["cert_pem"]), (&said["id"], &said["cert_pem"]));
     }
     let days =
         "SELECT round(extract(epoch FROM not_after - now()) / 86400) FROM device_certificates";
-    assert_eq!(bureau.office.database.value(days), "30");
-    assert_eq!(bureau.office.audited(), ["api certificate.issue pump-1"]);
-    bureau.get(&format!("/certificates/{NOBODY}")).problem(404, "not-found");
-    assert_eq!(bureau.get("/certificates/pump-1").blamed(), "certificate");
+    assert_eq!(api.ca.database.value(days), "30");
+    assert_eq!(api.ca.audited(), ["api certificate.issue pump-1"]);
+    api.get(&format!("/certificates/{NOBODY}")).problem(404, "not-found");
+    assert_eq!(api.get("/certificates/pump-1").blamed(), "certificate");
 }
 
 #[test]
 fn a_key_made_here_is_in_one_answer_and_nowhere_else_and_no_secret_is_in_a_log_line() {
-    let bureau = Bureau::start();
-    let answer = bureau.post(ISSUE, &json!({ "new_key": true }));
+    let api = ApiWithAuthority::start();
+    let answer = api.post(ISSUE, &json!({ "new_key": true }));
     assert!(answer.head.contains("cache-control: no-store"), "{}", answer.head);
     let first = answer.ok(201);
     let rotated =
-        bureau.act(id(&first), "rotate", &json!({ "new_key": true, "grace_hours": 1 })).ok(201);
-    let renewed = bureau.act(id(&rotated), "renew", &json!({ "new_key": true })).ok(201);
+        api.act(id(&first), "rotate", &json!({ "new_key": true, "grace_hours": 1 })).ok(201);
+    let renewed = api.act(id(&rotated), "renew", &json!({ "new_key": true })).ok(201);
     for said in [&first, &rotated, &renewed] {
-        let (dir, key) = (&bureau.office.desk.dir, said["private_key"].as_str().unwrap());
+        let (dir, key) = (&api.ca.openssl.dir, said["private_key"].as_str().unwrap());
         dir.write("new.crt", said["cert_pem"].as_str().unwrap());
         dir.write("new.key", key);
-        let of = |line| bureau.office.desk.done(line);
+        let of = |line| api.ca.openssl.done(line);
         assert_eq!(of("x509 -in new.crt -noout -pubkey"), of("pkey -in new.key -pubout"));
         of("verify -x509_strict -purpose sslclient -CAfile ca.crt new.crt");
-        assert!(
-            bureau.get(&format!("/certificates/{}", id(said))).ok(200)["private_key"].is_null()
-        );
+        assert!(api.get(&format!("/certificates/{}", id(said))).ok(200)["private_key"].is_null());
         for table in ["device_certificates", "certificate_serials", "audit_log"] {
             let sql = format!(
                 "SELECT count(*) FROM {table} t WHERE strpos(t::text, '{}') > 0",
                 secret_of(key)
             );
-            assert_eq!(bureau.office.database.value(&sql), "0", "{table}");
+            assert_eq!(api.ca.database.value(&sql), "0", "{table}");
         }
     }
     // Also a key that somebody sends where a request belongs stays out of the log and of the
     // answer.
-    let sent = String::from_utf8(bureau.office.desk.read("new.key")).unwrap();
-    let answer = bureau.order(&sent);
+    let sent = String::from_utf8(api.ca.openssl.read("new.key")).unwrap();
+    let answer = api.order(&sent);
     assert_eq!(answer.blamed(), "csr");
     assert!(!answer.json().to_string().contains(secret_of(&sent)));
 
-    assert_eq!(bureau.daemon.terminate(), 0);
-    let log = bureau.daemon.log();
+    assert_eq!(api.daemon.terminate(), 0);
+    let log = api.daemon.log();
     assert!(log.contains("the API answered") && log.contains(ISSUE), "the log is at its loudest");
     for said in [&first, &rotated, &renewed] {
         assert!(!log.contains(secret_of(said["private_key"].as_str().unwrap())), "a private key");
     }
-    let ca_key = String::from_utf8(bureau.office.desk.read("ca.key")).unwrap();
+    let ca_key = String::from_utf8(api.ca.openssl.read("ca.key")).unwrap();
     assert!(
         !log.contains(secret_of(&ca_key)) && !log.contains("PRIVATE KEY"),
         "the authority's key"
@@ -91,8 +88,8 @@ fn a_key_made_here_is_in_one_answer_and_nowhere_else_and_no_secret_is_in_a_log_l
 
 #[test]
 fn an_order_names_one_key_and_nothing_beside() {
-    let bureau = Bureau::start();
-    let csr = bureau.request("dev", "/");
+    let api = ApiWithAuthority::start();
+    let csr = api.request("dev", "/");
     for (body, field) in [
         (json!({}), "csr"),
         (json!({ "new_key": false }), "csr"),
@@ -103,72 +100,72 @@ fn an_order_names_one_key_and_nothing_beside() {
         (json!({ "csr": csr, "days": 36_501 }), "days"),
         (json!({ "csr": csr, "key": csr }), "key"),
     ] {
-        assert_eq!(bureau.post(ISSUE, &body).blamed(), field, "{body}");
-        assert_eq!(bureau.act(NOBODY, "renew", &body).blamed(), field, "{body}");
-        assert_eq!(bureau.act(NOBODY, "rotate", &body).blamed(), field, "{body}");
+        assert_eq!(api.post(ISSUE, &body).blamed(), field, "{body}");
+        assert_eq!(api.act(NOBODY, "renew", &body).blamed(), field, "{body}");
+        assert_eq!(api.act(NOBODY, "rotate", &body).blamed(), field, "{body}");
     }
     for garbled in ["", "hello", &"x".repeat(20_000)] {
-        assert_eq!(bureau.order(garbled).blamed(), "csr");
+        assert_eq!(api.order(garbled).blamed(), "csr");
     }
     assert_eq!(
-        bureau.act(NOBODY, "rotate", &json!({ "csr": csr, "grace_hours": 8761 })).blamed(),
+        api.act(NOBODY, "rotate", &json!({ "csr": csr, "grace_hours": 8761 })).blamed(),
         "grace_hours"
     );
     for action in ["renew", "rotate"] {
-        bureau.act(NOBODY, action, &json!({ "csr": csr })).problem(404, "not-found");
-        assert_eq!(bureau.act("pump-1", action, &json!({ "csr": csr })).blamed(), "certificate");
+        api.act(NOBODY, action, &json!({ "csr": csr })).problem(404, "not-found");
+        assert_eq!(api.act("pump-1", action, &json!({ "csr": csr })).blamed(), "certificate");
     }
-    assert_eq!(bureau.office.database.value("SELECT count(*) FROM certificate_serials"), "0");
+    assert_eq!(api.ca.database.value("SELECT count(*) FROM certificate_serials"), "0");
 }
 
 #[test]
 fn a_certificate_is_renewed_and_rotated_once_and_confirmed() {
-    let bureau = Bureau::start();
-    let first = bureau.issued("first");
-    bureau.confirm(id(&first)).problem(409, "conflict");
-    let second = bureau.replaced("renew", &first, "second");
+    let api = ApiWithAuthority::start();
+    let first = api.issued("first");
+    api.confirm(id(&first)).problem(409, "conflict");
+    let second = api.replaced("renew", &first, "second");
     assert_eq!(second["replaces"], first["id"]);
     assert_eq!(
-        bureau.get(&format!("/certificates/{}", id(&first))).ok(200)["replaced_by"],
+        api.get(&format!("/certificates/{}", id(&first))).ok(200)["replaced_by"],
         second["id"]
     );
-    let csr = bureau.request("more", "/");
-    let twice = bureau.act(id(&first), "rotate", &json!({ "csr": csr }));
+    let csr = api.request("more", "/");
+    let twice = api.act(id(&first), "rotate", &json!({ "csr": csr }));
     assert!(
         twice.detail(409, "conflict").contains(&format!("/certificates/{}/revoke", id(&second)))
     );
     let body = json!({ "csr": csr, "grace_hours": 2 });
-    let third = bureau.act(id(&second), "rotate", &body).ok(201);
+    let third = api.act(id(&second), "rotate", &body).ok(201);
     let hours = "SELECT round(extract(epoch FROM retire_at - now()) / 3600) FROM device_certificates WHERE retire_at IS NOT NULL";
-    assert_eq!(bureau.office.database.query(hours), [["2"]]);
-    let confirmed = bureau.confirm(third["fingerprint_sha256"].as_str().unwrap()).ok(200);
+    assert_eq!(api.ca.database.query(hours), [["2"]]);
+    let confirmed = api.confirm(third["fingerprint_sha256"].as_str().unwrap()).ok(200);
     assert_eq!(
         (&confirmed["confirmed"], confirmed["retired"].as_array().unwrap().len()),
         (&third["id"], 2)
     );
-    assert_eq!(bureau.office.fate(id(&second)), ["REVOKED", "superseded"]);
-    assert_eq!(bureau.confirm(id(&third)).ok(200)["retired"], json!([]));
+    assert_eq!(api.ca.fate(id(&second)), ["REVOKED", "superseded"]);
+    assert_eq!(api.confirm(id(&third)).ok(200)["retired"], json!([]));
     for action in ["renew", "rotate"] {
-        let said = bureau.act(id(&second), action, &json!({ "csr": csr })).detail(409, "conflict");
+        let said = api.act(id(&second), action, &json!({ "csr": csr })).detail(409, "conflict");
         assert!(said.contains("was revoked"), "{said}");
     }
-    bureau.confirm(NOBODY).problem(404, "not-found");
-    bureau.office.database.query(&format!(
+    api.confirm(NOBODY).problem(404, "not-found");
+    api.ca.database.query(&format!(
         "UPDATE device_certificates SET not_before = now() - interval '2 years', not_after = now() - interval '91 days' \
          WHERE id = '{}'",
         id(&third)
     ));
-    let said = bureau.act(id(&third), "renew", &json!({ "csr": csr })).detail(409, "conflict");
+    let said = api.act(id(&third), "renew", &json!({ "csr": csr })).detail(409, "conflict");
     assert!(said.contains("more than 90 days ago"), "{said}");
-    let said = bureau.act(id(&third), "rotate", &json!({ "csr": csr })).detail(409, "conflict");
+    let said = api.act(id(&third), "rotate", &json!({ "csr": csr })).detail(409, "conflict");
     assert!(said.contains("renew it"), "{said}");
 }
 
 #[test]
 fn a_certificate_from_elsewhere_is_taken_in_once_and_only_when_it_is_to_be_believed() {
-    let bureau = Bureau::start();
-    let import = |body: Value| bureau.post("/certificates/import", &body);
-    let good = bureau.signed("good", r"/CN=acme\/pump-1", OURS);
+    let api = ApiWithAuthority::start();
+    let import = |body: Value| api.post("/certificates/import", &body);
+    let good = api.signed("good", r"/CN=acme\/pump-1", OURS);
     let others = json!({ "cert_pem": good, "tenant_id": "acme", "device_id": "pump-2" });
     assert_eq!(import(others).refused(), "cert_pem");
     assert_eq!(import(json!({ "cert_pem": good, "tenant_id": "acme" })).blamed(), "device_id");
@@ -179,8 +176,8 @@ fn a_certificate_from_elsewhere_is_taken_in_once_and_only_when_it_is_to_be_belie
     let again = import(whole).detail(409, "conflict");
     assert!(again.contains("already") && again.contains(id(&row)), "{again}");
 
-    let self_signed = bureau.signed("own", r"/CN=acme\/device\/pump-1", "-signkey own.key");
-    let stranger = bureau.signed("stranger", r"/CN=acme\/device\/nobody", OURS);
+    let self_signed = api.signed("own", r"/CN=acme\/device\/pump-1", "-signkey own.key");
+    let stranger = api.signed("stranger", r"/CN=acme\/device\/nobody", OURS);
     for (pem, words) in [(self_signed, "issued by"), (stranger, "no device acme/nobody")] {
         let answer = import(json!({ "cert_pem": pem }));
         assert_eq!(answer.refused(), "cert_pem");
@@ -189,13 +186,13 @@ fn a_certificate_from_elsewhere_is_taken_in_once_and_only_when_it_is_to_be_belie
     for body in [json!({ "cert_pem": "hello" }), json!({ "cert_pem": null })] {
         assert_eq!(import(body).blamed(), "cert_pem");
     }
-    assert_eq!(bureau.office.audited(), ["api certificate.import pump-1"]);
+    assert_eq!(api.ca.audited(), ["api certificate.import pump-1"]);
 }
 
 #[test]
 fn the_inventory_is_walked_in_pages_by_every_filter() {
-    let bureau = Bureau::start();
-    bureau.office.database.query(
+    let api = ApiWithAuthority::start();
+    api.ca.database.query(
         "INSERT INTO tenants (tenant_id, name) VALUES ('zeta', 'Z');
          INSERT INTO devices (tenant_id, device_id) VALUES ('zeta', 'pump-1');
          INSERT INTO device_certificates
@@ -217,13 +214,13 @@ fn the_inventory_is_walked_in_pages_by_every_filter() {
         ("?tenant=nobody", 0),
     ] {
         let path = format!("/certificates{query}");
-        let whole = ids(&bureau.walk(&path, 100));
+        let whole = ids(&api.walk(&path, 100));
         assert_eq!(whole.len(), count, "{query}");
         for limit in [1, 4] {
-            assert_eq!(ids(&bureau.walk(&path, limit)), whole, "{query} by {limit}");
+            assert_eq!(ids(&api.walk(&path, limit)), whole, "{query} by {limit}");
         }
     }
-    let soon = bureau.walk("/certificates?expiring=41", 1);
+    let soon = api.walk("/certificates?expiring=41", 1);
     assert_eq!(soon.iter().map(|row| &row["serial_number"]).collect::<Vec<_>>(), ["3", "4"]);
     let nobody = format!("?cursor={NOBODY}");
     for (query, field) in [
@@ -237,6 +234,6 @@ fn the_inventory_is_walked_in_pages_by_every_filter() {
         (&nobody, "cursor"),
         ("?owner=me", "owner"),
     ] {
-        assert_eq!(bureau.get(&format!("/certificates{query}")).blamed(), field, "{query}");
+        assert_eq!(api.get(&format!("/certificates{query}")).blamed(), field, "{query}");
     }
 }

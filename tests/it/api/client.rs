@@ -1,5 +1,5 @@
-//! A client of the API: it sends what it is told, also what no decent client would, and remembers
-//! nothing.
+//! A client of the API: it sends any request, also one that no decent client would send, and
+//! remembers nothing.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::daemon::{Daemon, Settings};
+use crate::support::daemon::Daemon;
 use crate::support::database::Database;
-use crate::support::port;
-use crate::support::postgres::Postgres;
+use crate::support::test_daemon::{TestDaemon, TestDaemonBuilder};
 use crate::support::wait;
 
 pub const TOKEN: &str = "admin-secret-of-the-api-test";
@@ -26,7 +25,7 @@ pub struct Client {
 }
 
 /// A daemon whose API answers, on a database of its own. No broker is there: the API needs none.
-pub struct Served {
+pub struct ApiDaemon {
     pub daemon: Daemon,
     pub database: Database<'static>,
     client: Client,
@@ -40,39 +39,37 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// Of a daemon at its loudest, whose API listens on this port of this address, and that finds no
-/// broker.
-pub fn settings(database: &Database<'_>, address: &str, port: u16) -> Settings {
-    Settings::empty()
-        .set("DATABASE_URL", &database.url())
-        .set("MQTT_HOST", "127.0.0.1")
-        .set("MQTT_PORT", &port::free().to_string())
-        .set("HTTP_BIND", &format!("{address}:{port}"))
-        .set("LOG_LEVEL", "trace")
+/// A daemon at its loudest, with the token and without servers.
+pub fn builder() -> TestDaemonBuilder<(), ()> {
+    TestDaemon::builder().set("LOG_LEVEL", "trace").set("ADMIN_TOKEN", TOKEN)
 }
 
-// === impl Served ===
+// === impl ApiDaemon ===
 
-impl Served {
+impl ApiDaemon {
     /// With the token set, and sent with every call.
     pub fn start() -> Self {
-        Self::with(&[("ADMIN_TOKEN", TOKEN)], Some(TOKEN))
+        Self::with(&[])
     }
 
-    pub fn with(settings: &[(&str, &str)], token: Option<&'static str>) -> Self {
-        Self::on("127.0.0.1", settings, token)
+    /// The same with more settings.
+    pub fn with(settings: &[(&str, &str)]) -> Self {
+        Self::of(builder().database().with(settings).start(), Some(TOKEN))
     }
 
-    /// Listening on this address, which 127.0.0.1 leads to.
-    pub fn on(address: &str, more: &[(&str, &str)], token: Option<&'static str>) -> Self {
-        let (database, port) = (Postgres::shared().database(), port::free());
-        let start = settings(&database, address, port);
-        let daemon = more.iter().fold(start, |all, (name, value)| all.set(name, value)).start();
-        Self { daemon, database, client: Client::of(port, token) }
+    /// Without a token.
+    pub fn open(settings: &[(&str, &str)]) -> Self {
+        let start = TestDaemon::builder().set("LOG_LEVEL", "trace").database();
+        Self::of(start.with(settings).start(), None)
+    }
+
+    fn of(started: TestDaemon<(), Database<'static>>, token: Option<&'static str>) -> Self {
+        let client = Client::of(started.listening("HTTP_BIND"), token);
+        Self { daemon: started.daemon, database: started.database, client }
     }
 }
 
-impl Deref for Served {
+impl Deref for ApiDaemon {
     type Target = Client;
 
     fn deref(&self) -> &Client {
@@ -83,7 +80,7 @@ impl Deref for Served {
 // === impl Client ===
 
 impl Client {
-    /// Waits until somebody listens there.
+    /// Waits until a daemon listens there.
     pub fn of(port: u16, token: Option<&'static str>) -> Self {
         wait::until("the API listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
         Self { port, token }

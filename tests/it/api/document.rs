@@ -7,7 +7,7 @@ use std::sync::Once;
 
 use serde_json::json;
 
-use super::client::Served;
+use super::client::ApiDaemon;
 use crate::compose::stack::repository;
 use crate::support::dir::Scratch;
 use crate::support::process::run_to_end;
@@ -30,8 +30,8 @@ pub fn validator(program: &str) -> PathBuf {
 
 #[test]
 fn every_documented_method_answers_and_every_other_is_refused() {
-    let served = Served::start();
-    let document = served.get("/openapi.json").ok(200);
+    let api = ApiDaemon::start();
+    let document = api.get("/openapi.json").ok(200);
     assert_eq!(document["openapi"], "3.1.0");
     let paths = document["paths"].as_object().unwrap();
     assert!(paths.len() >= 26, "{:?}", paths.keys());
@@ -45,7 +45,7 @@ fn every_documented_method_answers_and_every_other_is_refused() {
                 super::client::TOKEN
             );
             let body = body.map(|body| body.to_string()).unwrap_or_default();
-            let answer = served.send(&method.to_uppercase(), &filled, &headers, body.as_bytes());
+            let answer = api.send(&method.to_uppercase(), &filled, &headers, body.as_bytes());
             if operations[method].is_null() {
                 answer.problem(405, "method-not-allowed");
                 continue;
@@ -83,7 +83,7 @@ fn a_validator_that_is_not_ours_finds_no_fault_with_the_document() {
         let file = dir.write("openapi.json", document);
         Command::new(validator("openapi-spec-validator")).arg(file).output().unwrap()
     };
-    let answer = Served::start().get("/openapi.json");
+    let answer = ApiDaemon::start().get("/openapi.json");
     let said = validate(&answer.body);
     assert!(said.status.success(), "{said:?}");
     // It looks closely enough to find a parameter that no path has.
@@ -96,12 +96,12 @@ fn a_validator_that_is_not_ours_finds_no_fault_with_the_document() {
 #[test]
 fn every_documented_method_is_for_the_bearer_of_the_token_but_for_the_list_of_revoked_certificates()
 {
-    let served = Served::start();
-    let document = served.get("/openapi.json").ok(200);
+    let api = ApiDaemon::start();
+    let document = api.get("/openapi.json").ok(200);
     for (path, operations) in document["paths"].as_object().unwrap() {
         for (method, operation) in operations.as_object().unwrap() {
             let ask = |header: &str| {
-                served.send(&method.to_uppercase(), path, &format!("Host: x\r\n{header}"), b"")
+                api.send(&method.to_uppercase(), path, &format!("Host: x\r\n{header}"), b"")
             };
             let is_open = operation["security"].as_array().unwrap().is_empty();
             assert_eq!(is_open, path.starts_with("/crl."), "{method} {path}");
@@ -115,7 +115,7 @@ fn every_documented_method_is_for_the_bearer_of_the_token_but_for_the_list_of_re
 #[test]
 fn every_path_has_its_row_in_the_reference() {
     let page = std::fs::read_to_string(repository("docs/reference/api.md")).unwrap();
-    let document = Served::start().get("/openapi.json").ok(200);
+    let document = ApiDaemon::start().get("/openapi.json").ok(200);
     for path in document["paths"].as_object().unwrap().keys() {
         assert!(page.contains(&format!("`{path}`")), "`{path}`");
     }
@@ -123,7 +123,7 @@ fn every_path_has_its_row_in_the_reference() {
 
 #[test]
 fn every_reference_of_the_document_leads_somewhere() {
-    let document = Served::start().get("/openapi.json").ok(200);
+    let document = ApiDaemon::start().get("/openapi.json").ok(200);
     let text = document.to_string();
     let references: Vec<&str> =
         text.split("\"$ref\":\"#").skip(1).filter_map(|rest| rest.split('"').next()).collect();

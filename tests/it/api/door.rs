@@ -2,13 +2,14 @@
 
 use serde_json::json;
 
-use super::client::{Served, TOKEN};
+use super::client::{ApiDaemon, TOKEN};
+use crate::support::port;
 
 #[test]
 fn only_the_bearer_of_the_token_is_answered_and_the_token_is_in_no_log_line() {
-    let served = Served::start();
+    let api = ApiDaemon::start();
     let with =
-        |header: &str| served.send("GET", "/api/v1/tenants", &format!("Host: x\r\n{header}"), b"");
+        |header: &str| api.send("GET", "/api/v1/tenants", &format!("Host: x\r\n{header}"), b"");
     with(&format!("Authorization: Bearer {TOKEN}\r\n")).ok(200);
     let wrong = format!("Authorization: Bearer {TOKEN}x\r\n");
     for header in ["", &wrong, "Authorization: Basic YTpi\r\n"] {
@@ -18,15 +19,15 @@ fn only_the_bearer_of_the_token_is_answered_and_the_token_is_in_no_log_line() {
         assert!(!answer.json().to_string().contains("admin-secret"));
     }
     // A path that is not there is not told from one that is.
-    served.send("GET", "/api/v1/nothing", "Host: x\r\n", b"").problem(401, "unauthorized");
+    api.send("GET", "/api/v1/nothing", "Host: x\r\n", b"").problem(401, "unauthorized");
     // In a query nobody should put it, and the log does not repeat it.
-    served.get(&format!("/tenants?token={TOKEN}")).problem(400, "bad-request");
-    served.post("/tenants", &json!({ "tenant_id": "acme" })).ok(201);
-    let made = served.post("/tenants/acme/devices", &json!({ "device_id": "pump-1" })).ok(201);
+    api.get(&format!("/tenants?token={TOKEN}")).problem(400, "bad-request");
+    api.post("/tenants", &json!({ "tenant_id": "acme" })).ok(201);
+    let made = api.post("/tenants/acme/devices", &json!({ "device_id": "pump-1" })).ok(201);
     let token = made["token"].as_str().unwrap();
 
-    assert_eq!(served.daemon.terminate(), 0);
-    let log = served.daemon.log();
+    assert_eq!(api.daemon.terminate(), 0);
+    let log = api.daemon.log();
     assert!(
         log.contains("the API answered") && log.contains("/api/v1/tenants"),
         "the log is at its loudest"
@@ -37,35 +38,33 @@ fn only_the_bearer_of_the_token_is_answered_and_the_token_is_in_no_log_line() {
 
 #[test]
 fn without_a_token_only_this_machine_is_answered_and_only_on_the_loopback() {
-    let served = Served::with(&[], None);
-    served.get("/tenants").ok(200);
-    let ask = |headers: &str| served.send("GET", "/api/v1/tenants", headers, b"");
+    let api = ApiDaemon::open(&[]);
+    api.get("/tenants").ok(200);
+    let ask = |headers: &str| api.send("GET", "/api/v1/tenants", headers, b"");
     for stranger in ["Host: evil.example\r\n", "Host: localhost\r\nX-Forwarded-For: 192.0.2.7\r\n"]
     {
         let said = ask(stranger).problem(403, "forbidden");
         assert!(said["detail"].as_str().unwrap().contains("set ADMIN_TOKEN"), "{said}");
     }
-    let exposed = Served::on("0.0.0.0", &[], None);
+    let exposed = ApiDaemon::open(&[("HTTP_BIND", &format!("0.0.0.0:{}", port::free()))]);
     exposed.get("/tenants").problem(403, "forbidden");
 }
 
 #[test]
 fn what_is_no_call_is_answered_with_a_problem() {
-    let served = Served::start();
-    served.get("/nothing").problem(404, "no-such-path");
-    let wrong = served.call("PUT", "/tenants", None);
+    let api = ApiDaemon::start();
+    api.get("/nothing").problem(404, "no-such-path");
+    let wrong = api.call("PUT", "/tenants", None);
     wrong.problem(405, "method-not-allowed");
     assert!(wrong.head.contains("allow: get,head,post"), "{}", wrong.head);
     let headers =
         format!("Host: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: text/plain\r\n");
-    served.send("POST", "/api/v1/tenants", &headers, b"{}").problem(415, "unsupported-media-type");
+    api.send("POST", "/api/v1/tenants", &headers, b"{}").problem(415, "unsupported-media-type");
     let long = json!({ "topic": "t", "payload": "x".repeat(140_000) });
-    served.post("/explain", &long).problem(413, "too-large");
+    api.post("/explain", &long).problem(413, "too-large");
     let headers = headers.replace("text/plain", "application/json");
     for body in ["", "{", "[]", "{} {}"] {
-        served
-            .send("POST", "/api/v1/tenants", &headers, body.as_bytes())
-            .problem(400, "bad-request");
+        api.send("POST", "/api/v1/tenants", &headers, body.as_bytes()).problem(400, "bad-request");
     }
-    served.send("GET", "/api/v1/tenants", &headers, b"{}").problem(400, "bad-request");
+    api.send("GET", "/api/v1/tenants", &headers, b"{}").problem(400, "bad-request");
 }

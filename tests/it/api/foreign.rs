@@ -7,7 +7,7 @@ use std::thread;
 
 use serde_json::json;
 
-use super::client::{Served, TOKEN};
+use super::client::{ApiDaemon, TOKEN};
 use crate::public::browser::Browser;
 use crate::support::port;
 
@@ -16,11 +16,11 @@ const HASH: &str = "SELECT provision_token_hash FROM devices WHERE device_id = '
 const TOKEN_PATH: &str = "/api/v1/tenants/acme/devices/pump-1/token";
 
 /// A daemon without an admin token, with a device.
-fn served() -> Served {
-    let served = Served::with(&[], None);
-    served.post("/tenants", &json!({ "tenant_id": "acme" })).ok(201);
-    served.post("/tenants/acme/devices", &json!({ "device_id": "pump-1" })).ok(201);
-    served
+fn api() -> ApiDaemon {
+    let api = ApiDaemon::open(&[]);
+    api.post("/tenants", &json!({ "tenant_id": "acme" })).ok(201);
+    api.post("/tenants/acme/devices", &json!({ "device_id": "pump-1" })).ok(201);
+    api
 }
 
 /// A site of somebody else on this machine, with one empty page; it ends with the test process.
@@ -43,10 +43,10 @@ fn site() -> u16 {
 
 #[test]
 fn a_page_of_another_site_in_a_real_browser_changes_nothing() {
-    let served = served();
-    let (before, port) = (served.database.value(HASH), site());
+    let api = api();
+    let (before, port) = (api.database.value(HASH), site());
     let mut browser = Browser::start();
-    let target = format!("http://127.0.0.1:{}{TOKEN_PATH}", served.port);
+    let target = format!("http://127.0.0.1:{}{TOKEN_PATH}", api.port);
     for host in ["127.0.0.1", "localhost"] {
         let page = browser.open(&format!("http://{host}:{port}/"));
         browser.wait_until(&page, "document.title", &json!("a page"));
@@ -69,19 +69,19 @@ fn a_page_of_another_site_in_a_real_browser_changes_nothing() {
             &json!(true),
         );
     }
-    assert_eq!(served.database.value(HASH), before);
+    assert_eq!(api.database.value(HASH), before);
     // The same call of a program is answered.
-    served.send("POST", TOKEN_PATH, "Host: localhost\r\n", b"").ok(201);
-    assert_ne!(served.database.value(HASH), before);
+    api.send("POST", TOKEN_PATH, "Host: localhost\r\n", b"").ok(201);
+    assert_ne!(api.database.value(HASH), before);
 }
 
 #[test]
 fn what_a_browser_says_of_a_foreign_page_is_refused_with_a_token_and_without() {
-    for (served, bearer) in
-        [(served(), String::new()), (Served::start(), format!("Authorization: Bearer {TOKEN}\r\n"))]
+    for (api, bearer) in
+        [(api(), String::new()), (ApiDaemon::start(), format!("Authorization: Bearer {TOKEN}\r\n"))]
     {
-        let own = format!("Host: localhost:{}\r\n{bearer}", served.port);
-        let ask = |headers: &str| served.send("POST", TOKEN_PATH, &format!("{own}{headers}"), b"");
+        let own = format!("Host: localhost:{}\r\n{bearer}", api.port);
+        let ask = |headers: &str| api.send("POST", TOKEN_PATH, &format!("{own}{headers}"), b"");
         for foreign in [
             "Origin: https://evil.example\r\n",
             "Origin: null\r\n",
@@ -93,23 +93,23 @@ fn what_a_browser_says_of_a_foreign_page_is_refused_with_a_token_and_without() {
             assert!(said.contains("a page of another site"), "{foreign}: {said}");
         }
         let same =
-            format!("Origin: http://localhost:{}\r\nSec-Fetch-Site: same-origin\r\n", served.port);
+            format!("Origin: http://localhost:{}\r\nSec-Fetch-Site: same-origin\r\n", api.port);
         assert_ne!(ask(&same).status, 403);
     }
 }
 
 #[test]
 fn without_a_token_no_form_changes_anything_and_no_foreign_page_reads() {
-    let served = served();
+    let api = api();
     let ask = |method: &str, headers: &str| {
-        served.send(method, TOKEN_PATH, &format!("Host: localhost\r\n{headers}"), b"").status
+        api.send(method, TOKEN_PATH, &format!("Host: localhost\r\n{headers}"), b"").status
     };
     for kind in
         ["application/x-www-form-urlencoded", "text/plain", "multipart/form-data; boundary=x"]
     {
         assert_eq!(ask("POST", &format!("Content-Type: {kind}\r\n")), 415, "{kind}");
     }
-    let read = served.send(
+    let read = api.send(
         "GET",
         "/api/v1/tenants",
         "Host: localhost\r\nSec-Fetch-Site: cross-site\r\n",
@@ -125,13 +125,10 @@ fn a_request_names_one_host_at_every_listener() {
     let binds = [("OPS_BIND", at(ops)), ("HOOKS_BIND", at(hooks)), ("PUBLIC_BIND", at(public))];
     let binds: Vec<(&str, &str)> =
         binds.iter().map(|(name, bind)| (*name, bind.as_str())).collect();
-    let served = Served::with(&binds, None);
-    for (port, path) in [
-        (served.port, "/api/v1/tenants"),
-        (ops, "/livez"),
-        (hooks, "/mqtt/user"),
-        (public, "/public"),
-    ] {
+    let api = ApiDaemon::open(&binds);
+    for (port, path) in
+        [(api.port, "/api/v1/tenants"), (ops, "/livez"), (hooks, "/mqtt/user"), (public, "/public")]
+    {
         let ask = |headers: &str| super::client::ask(port, "GET", path, headers, b"");
         for hosts in
             ["Host: localhost\r\nHost: evil.example\r\n", "Host: localhost\r\nHost: localhost\r\n"]

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::client::Served;
+use super::client::ApiDaemon;
 
 const EVENTS: &str = "INSERT INTO quarantine_events (id, quarantined_at, received_at, topic, tenant_id, device_id, msg_type,
         reason, detail, payload, token_sha256, message_id)
@@ -18,25 +18,24 @@ fn id(number: u32) -> String {
     format!("00000000-0000-0000-0000-00000000000{number}")
 }
 
-fn listed(served: &Served, query: &str, limit: usize) -> String {
-    let events = served.walk(&format!("/quarantine{query}"), limit);
+fn listed(api: &ApiDaemon, query: &str, limit: usize) -> String {
+    let events = api.walk(&format!("/quarantine{query}"), limit);
     events.iter().filter_map(|event| event["id"].as_str()?.chars().last()).collect()
 }
 
-/// Without a token a registered device is believed here, so that a replay has something to accept.
-fn served() -> Served {
-    let settings = [("ADMIN_TOKEN", super::client::TOKEN), ("REQUIRE_TOKEN", "0")];
-    let served = Served::with(&settings, Some(super::client::TOKEN));
-    crate::support::wait::until("the schema is there", || served.get("/tenants").status == 200);
-    served.database.query(EVENTS);
-    served
+/// Without a token a registered device is authenticated here, so that a replay has something to accept.
+fn api() -> ApiDaemon {
+    let api = ApiDaemon::with(&[("REQUIRE_TOKEN", "0")]);
+    crate::support::wait::until("the schema is there", || api.get("/tenants").status == 200);
+    api.database.query(EVENTS);
+    api
 }
 
 #[test]
 fn refusals_are_listed_in_pages_by_every_filter_and_shown_without_their_token() {
-    let served = served();
+    let api = api();
     for limit in [1, 3, 4, 5] {
-        assert_eq!(listed(&served, "", limit), "1234");
+        assert_eq!(listed(&api, "", limit), "1234");
     }
     for (query, expected) in [
         ("?tenant=acme", "12"),
@@ -46,30 +45,30 @@ fn refusals_are_listed_in_pages_by_every_filter_and_shown_without_their_token() 
         ("?replayed=false&since=2020-01-01T00:00:00Z", "1234"),
         ("?until=2020-01-01T00:00:00Z", ""),
     ] {
-        assert_eq!(listed(&served, query, 2), expected, "{query}");
+        assert_eq!(listed(&api, query, 2), expected, "{query}");
     }
-    let shown = served.get(&format!("/quarantine/{}", id(1))).ok(200);
+    let shown = api.get(&format!("/quarantine/{}", id(1))).ok(200);
     assert_eq!(
         (&shown["payload"], &shown["token_present"]),
         (&r#"{"metrics":{"t":1}}"#.into(), &true.into())
     );
     assert!(!shown.to_string().contains("abababab"), "{shown}");
-    assert_eq!(served.get(&format!("/quarantine/{}", id(4))).ok(200)["payload_hex"], "ff00");
-    served.get(&format!("/quarantine/{}", id(9))).problem(404, "not-found");
+    assert_eq!(api.get(&format!("/quarantine/{}", id(4))).ok(200)["payload_hex"], "ff00");
+    api.get(&format!("/quarantine/{}", id(9))).problem(404, "not-found");
     for (query, field) in
         [("/7", "id"), ("?reason=UGLY", "reason"), ("?since=2h", "since"), ("?cursor=1", "cursor")]
     {
-        assert_eq!(served.get(&format!("/quarantine{query}")).blamed(), field, "{query}");
+        assert_eq!(api.get(&format!("/quarantine{query}")).blamed(), field, "{query}");
     }
 }
 
 #[test]
 fn a_replay_stores_what_is_accepted_now_once_and_leaves_what_is_refused_again() {
-    let served = served();
-    served.post("/tenants", &json!({ "tenant_id": "acme" })).ok(201);
-    served.post("/tenants/acme/devices", &json!({ "device_id": "a" })).ok(201);
+    let api = api();
+    api.post("/tenants", &json!({ "tenant_id": "acme" })).ok(201);
+    api.post("/tenants/acme/devices", &json!({ "device_id": "a" })).ok(201);
     let results = |body| {
-        let replayed = served.post("/quarantine/replay", &body).ok(200);
+        let replayed = api.post("/quarantine/replay", &body).ok(200);
         let items = replayed["items"].as_array().unwrap().iter();
         items.map(|item| item["result"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
@@ -77,55 +76,55 @@ fn a_replay_stores_what_is_accepted_now_once_and_leaves_what_is_refused_again() 
         results(json!({ "tenant": "acme", "dry_run": true })),
         ["refused", "would be stored"]
     );
-    assert_eq!(served.database.value("SELECT count(*) FROM telemetry"), "0");
+    assert_eq!(api.database.value("SELECT count(*) FROM telemetry"), "0");
     assert_eq!(results(json!({ "tenant": "acme" })), ["refused", "stored"]);
     assert_eq!(results(json!({ "ids": [id(1)] })), ["replayed before"]);
-    assert_eq!(served.database.value("SELECT metrics FROM telemetry"), r#"{"t": 1}"#);
-    assert_eq!(listed(&served, "?replayed=true", 9), "1");
+    assert_eq!(api.database.value("SELECT metrics FROM telemetry"), r#"{"t": 1}"#);
+    assert_eq!(listed(&api, "?replayed=true", 9), "1");
     let audited =
-        served.database.query("SELECT actor FROM audit_log WHERE action = 'quarantine.replay'");
+        api.database.query("SELECT actor FROM audit_log WHERE action = 'quarantine.replay'");
     assert_eq!(audited, [["api"]]);
     for body in [json!({}), json!({ "all": true, "tenant": "acme" })] {
-        assert_eq!(served.post("/quarantine/replay", &body).blamed(), "all");
+        assert_eq!(api.post("/quarantine/replay", &body).blamed(), "all");
     }
-    assert_eq!(served.post("/quarantine/replay", &json!({ "ids": ["x"] })).blamed(), "ids[0]");
+    assert_eq!(api.post("/quarantine/replay", &json!({ "ids": ["x"] })).blamed(), "ids[0]");
 }
 
 #[test]
 fn refusals_are_discarded_only_when_meant() {
-    let served = served();
+    let api = api();
     let bad = json!({ "reason": "BAD_PAYLOAD", "dry_run": true });
     assert_eq!(
-        served.post("/quarantine/discard", &bad).ok(200),
+        api.post("/quarantine/discard", &bad).ok(200),
         json!({ "events": 2, "discarded": false })
     );
-    assert_eq!(served.post("/quarantine/discard", &json!({})).blamed(), "all");
-    assert_eq!(listed(&served, "", 9), "1234");
+    assert_eq!(api.post("/quarantine/discard", &json!({})).blamed(), "all");
+    assert_eq!(listed(&api, "", 9), "1234");
     assert_eq!(
-        served.post("/quarantine/discard", &json!({ "reason": "BAD_PAYLOAD" })).ok(200)["events"],
+        api.post("/quarantine/discard", &json!({ "reason": "BAD_PAYLOAD" })).ok(200)["events"],
         2
     );
-    served.call("DELETE", &format!("/quarantine/{}", id(3)), None).ok(200);
-    served.call("DELETE", &format!("/quarantine/{}", id(3)), None).problem(404, "not-found");
-    assert_eq!(served.call("DELETE", "/quarantine/x", None).blamed(), "id");
-    assert_eq!(listed(&served, "", 9), "1");
-    served.post("/quarantine/discard", &json!({ "all": true })).ok(200);
-    assert_eq!(listed(&served, "", 9), "");
+    api.call("DELETE", &format!("/quarantine/{}", id(3)), None).ok(200);
+    api.call("DELETE", &format!("/quarantine/{}", id(3)), None).problem(404, "not-found");
+    assert_eq!(api.call("DELETE", "/quarantine/x", None).blamed(), "id");
+    assert_eq!(listed(&api, "", 9), "1");
+    api.post("/quarantine/discard", &json!({ "all": true })).ok(200);
+    assert_eq!(listed(&api, "", 9), "");
 }
 
 #[test]
 fn a_message_is_explained_check_by_check() {
-    let served = served();
+    let api = api();
     let message =
         json!({ "topic": "tenant/acme/device/a/telemetry", "payload": "{\"metrics\":{}}" });
-    let explained = served.post("/explain", &message).ok(200);
+    let explained = api.post("/explain", &message).ok(200);
     assert_eq!(
         (&explained["accepted"], &explained["reason"]),
         (&false.into(), &"UNREGISTERED_DEVICE".into())
     );
     assert_eq!(explained["checks"].as_array().unwrap().len(), 18);
-    served.post("/tenants", &json!({ "tenant_id": "acme" })).ok(201);
-    served.post("/tenants/acme/devices", &json!({ "device_id": "a" })).ok(201);
-    assert_eq!(served.post("/explain", &message).ok(200)["accepted"], true);
-    assert_eq!(served.post("/explain", &json!({ "topic": 7, "payload": "" })).blamed(), "topic");
+    api.post("/tenants", &json!({ "tenant_id": "acme" })).ok(201);
+    api.post("/tenants/acme/devices", &json!({ "device_id": "a" })).ok(201);
+    assert_eq!(api.post("/explain", &message).ok(200)["accepted"], true);
+    assert_eq!(api.post("/explain", &json!({ "topic": 7, "payload": "" })).blamed(), "topic");
 }

@@ -3,76 +3,71 @@
 
 use serde_json::json;
 
-use super::bureau::{Bureau, id};
+use super::with_authority::{ApiWithAuthority, id};
 
 const NOBODY: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
 #[test]
 fn a_certificate_is_revoked_once_for_the_reason_given_first() {
-    let bureau = Bureau::start();
-    let issued = bureau.issued("dev");
+    let api = ApiWithAuthority::start();
+    let issued = api.issued("dev");
     let progress = format!("/certificates/{}/revocation", id(&issued));
-    assert!(bureau.get(&progress).detail(404, "not-found").contains("is not revoked"));
-    let revoked = bureau.act(id(&issued), "revoke", &json!({ "reason": "keyCompromise" })).ok(200);
+    assert!(api.get(&progress).detail(404, "not-found").contains("is not revoked"));
+    let revoked = api.act(id(&issued), "revoke", &json!({ "reason": "keyCompromise" })).ok(200);
     assert_eq!(
         (&revoked["status"], &revoked["revoked_reason"]),
         (&"REVOKED".into(), &"keyCompromise".into())
     );
     assert_eq!((&revoked["was_revoked"], &revoked["revocation"]), (&false.into(), &json!(null)));
     let again =
-        bureau.act(issued["fingerprint_sha256"].as_str().unwrap(), "revoke", &json!({})).ok(200);
+        api.act(issued["fingerprint_sha256"].as_str().unwrap(), "revoke", &json!({})).ok(200);
     assert_eq!(
         (&again["was_revoked"], &again["revoked_reason"]),
         (&true.into(), &"keyCompromise".into())
     );
-    let chain = bureau.get(&progress).ok(200);
+    let chain = api.get(&progress).ok(200);
     assert_eq!(
         (&chain["links"][0]["link"], &chain["links"][0]["seconds"]),
         (&"revoked".into(), &0.0.into())
     );
     assert_eq!((&chain["certificate_id"], &chain["proven"]), (&issued["id"], &false.into()));
     let audited = ["api certificate.issue pump-1", "api certificate.revoke pump-1"];
-    assert_eq!(bureau.office.audited(), audited);
+    assert_eq!(api.ca.audited(), audited);
 }
 
 #[test]
 fn what_cannot_be_revoked_is_said() {
-    let bureau = Bureau::start();
-    let issued = bureau.issued("dev");
+    let api = ApiWithAuthority::start();
+    let issued = api.issued("dev");
     for path in [
         format!("/certificates/{NOBODY}/revoke"),
         format!("/certificates/{}/revoke", "ab".repeat(32)),
     ] {
-        bureau.post(&path, &json!({})).problem(404, "not-found");
+        api.post(&path, &json!({})).problem(404, "not-found");
     }
-    bureau.get(&format!("/certificates/{NOBODY}/revocation")).problem(404, "not-found");
-    assert_eq!(bureau.act("x", "revoke", &json!({})).blamed(), "certificate");
-    assert_eq!(
-        bureau.act(id(&issued), "revoke", &json!({ "reason": "boredom" })).blamed(),
-        "reason"
-    );
+    api.get(&format!("/certificates/{NOBODY}/revocation")).problem(404, "not-found");
+    assert_eq!(api.act("x", "revoke", &json!({})).blamed(), "certificate");
+    assert_eq!(api.act(id(&issued), "revoke", &json!({ "reason": "boredom" })).blamed(), "reason");
     for wait in ["0", "21", "1.5", "soon"] {
         assert_eq!(
-            bureau.act(id(&issued), &format!("revoke?wait={wait}"), &json!({})).blamed(),
+            api.act(id(&issued), &format!("revoke?wait={wait}"), &json!({})).blamed(),
             "wait",
             "{wait}"
         );
     }
-    assert_eq!(bureau.office.fate(id(&issued)), ["ACTIVE", "NULL"]);
-    bureau.office.database.query("UPDATE device_certificates SET status = 'EXPIRED'");
-    assert!(
-        bureau.act(id(&issued), "revoke", &json!({})).detail(409, "conflict").contains("EXPIRED")
-    );
+    assert_eq!(api.ca.fate(id(&issued)), ["ACTIVE", "NULL"]);
+    api.ca.database.query("UPDATE device_certificates SET status = 'EXPIRED'");
+    assert!(api.act(id(&issued), "revoke", &json!({})).detail(409, "conflict").contains("EXPIRED"));
 }
 
 #[test]
 fn when_the_new_certificate_of_a_rotation_is_revoked_the_answer_tells_that_the_old_one_still_retires()
  {
-    let bureau = Bureau::start();
-    let old = bureau.issued("old");
-    let new = bureau.replaced("rotate", &old, "new");
-    let revoked = bureau.act(id(&new), "revoke", &json!({})).ok(200);
+    let api = ApiWithAuthority::start();
+    let old = api.issued("old");
+    let new = api.replaced("rotate", &old, "new");
+    let revoked = api.act(id(&new), "revoke", &json!({})).ok(200);
     assert_eq!(revoked["retiring"]["id"], old["id"]);
     assert!(revoked["retiring"]["retire_at"].is_string());
-    bureau.replaced("rotate", &old, "newer");
+    api.replaced("rotate", &old, "newer");
 }

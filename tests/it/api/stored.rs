@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::client::{Served, TOKEN};
+use super::client::ApiDaemon;
 use crate::support::dir::Scratch;
 
 /// Ten rows of one device, a minute apart, with n as `t`; two of another; one of a third tenant.
@@ -17,13 +17,12 @@ const ROWS: &str = "INSERT INTO tenants (tenant_id, name) VALUES ('acme', 'A'), 
 
 const SPAN: &str = "from=2026-01-01T00:00:00Z&to=2026-01-01T00:05:00Z";
 
-fn served() -> Served {
+fn api() -> ApiDaemon {
     // Else the rows would be too old to stay.
-    let served =
-        Served::with(&[("ADMIN_TOKEN", TOKEN), ("TELEMETRY_RETENTION_DAYS", "0")], Some(TOKEN));
-    crate::support::wait::until("the schema is there", || served.get("/tenants").status == 200);
-    served.database.query(ROWS);
-    served
+    let api = ApiDaemon::with(&[("TELEMETRY_RETENTION_DAYS", "0")]);
+    crate::support::wait::until("the schema is there", || api.get("/tenants").status == 200);
+    api.database.query(ROWS);
+    api
 }
 
 fn numbers(items: &[Value]) -> Vec<i64> {
@@ -32,18 +31,18 @@ fn numbers(items: &[Value]) -> Vec<i64> {
 
 #[test]
 fn a_span_is_walked_in_the_order_of_time_and_every_row_is_met_once() {
-    let served = served();
+    let api = api();
     let path = "/tenants/acme/devices/a/telemetry";
     for limit in [1, 3, 10, 11] {
-        let mut seen = numbers(&served.walk(&format!("{path}?{SPAN}"), limit));
+        let mut seen = numbers(&api.walk(&format!("{path}?{SPAN}"), limit));
         seen.sort_unstable();
         assert_eq!(seen, (0..10).collect::<Vec<_>>(), "{limit}");
     }
-    let half = served.walk(&format!("{path}?from=2026-01-01T00:01:00Z&to=2026-01-01T00:02:00Z"), 9);
+    let half = api.walk(&format!("{path}?from=2026-01-01T00:01:00Z&to=2026-01-01T00:02:00Z"), 9);
     assert_eq!(half.len(), 2, "the end is not in it");
-    assert_eq!(served.walk(&format!("{path}?{SPAN}&msg_type=status"), 9).len(), 2);
-    assert!(served.walk(path, 9).is_empty(), "the last day, when nothing is said");
-    let exact = served.get("/tenants/acme/devices/b/telemetry/latest");
+    assert_eq!(api.walk(&format!("{path}?{SPAN}&msg_type=status"), 9).len(), 2);
+    assert!(api.walk(path, 9).is_empty(), "the last day, when nothing is said");
+    let exact = api.get("/tenants/acme/devices/b/telemetry/latest");
     assert!(
         String::from_utf8_lossy(&exact.body).contains("12345678901234567890.123"),
         "numbers are exact"
@@ -54,20 +53,20 @@ fn a_span_is_walked_in_the_order_of_time_and_every_row_is_met_once() {
         ("?cursor=x", "cursor"),
         ("?limit=-1", "limit"),
     ] {
-        assert_eq!(served.get(&format!("{path}{query}")).blamed(), field, "{query}");
+        assert_eq!(api.get(&format!("{path}{query}")).blamed(), field, "{query}");
     }
 }
 
 #[test]
 fn the_latest_row_is_found_of_one_device_and_of_each() {
-    let served = served();
-    let latest = |path: &str| served.get(&format!("/tenants/acme/{path}telemetry/latest"));
+    let api = api();
+    let latest = |path: &str| api.get(&format!("/tenants/acme/{path}telemetry/latest"));
     assert!([8, 9].contains(&latest("devices/a/").ok(200)["seq"].as_i64().unwrap()));
-    let status = served.get("/tenants/acme/devices/a/telemetry/latest?msg_type=status").ok(200);
+    let status = api.get("/tenants/acme/devices/a/telemetry/latest?msg_type=status").ok(200);
     assert_eq!(status["seq"], 9);
     latest("devices/silent/").problem(404, "not-found");
     for limit in [1, 2, 3] {
-        let devices: Vec<Value> = served
+        let devices: Vec<Value> = api
             .walk("/tenants/acme/telemetry/latest", limit)
             .into_iter()
             .map(|row| row["device_id"].clone())
@@ -78,9 +77,9 @@ fn the_latest_row_is_found_of_one_device_and_of_each() {
 
 #[test]
 fn a_metric_is_gathered_into_buckets() {
-    let served = served();
+    let api = api();
     let path = "/tenants/acme/devices/a/telemetry/buckets";
-    let answer = served.get(&format!("{path}?metric=t&step=120&{SPAN}")).ok(200);
+    let answer = api.get(&format!("{path}?metric=t&step=120&{SPAN}")).ok(200);
     let expected = json!([
         { "start": "2026-01-01T00:00:00Z", "count": 4, "avg": 1.5, "min": 0.0, "max": 3.0 },
         { "start": "2026-01-01T00:02:00Z", "count": 4, "avg": 5.5, "min": 4.0, "max": 7.0 },
@@ -89,30 +88,29 @@ fn a_metric_is_gathered_into_buckets() {
     assert_eq!(answer["items"], expected);
     for nothing in ["s", "none"] {
         assert_eq!(
-            served.get(&format!("{path}?metric={nothing}&step=60&{SPAN}")).ok(200)["items"],
+            api.get(&format!("{path}?metric={nothing}&step=60&{SPAN}")).ok(200)["items"],
             json!([])
         );
     }
     let odd = |metric| {
-        served
-            .get(&format!(
-                "/tenants/zeta/devices/a/telemetry/buckets?metric={metric}&step=60&{SPAN}"
-            ))
-            .ok(200)
+        api.get(&format!(
+            "/tenants/zeta/devices/a/telemetry/buckets?metric={metric}&step=60&{SPAN}"
+        ))
+        .ok(200)
     };
     assert_eq!(odd("huge")["items"], json!([]));
     assert_eq!(odd("tiny")["items"][0]["avg"], 0.0);
-    assert_eq!(served.get(&format!("{path}?metric=t&step=0")).blamed(), "step");
+    assert_eq!(api.get(&format!("{path}?metric=t&step=0")).blamed(), "step");
     assert_eq!(
-        served.get(&format!("{path}?metric=t&step=60&from=2025-01-01T00:00:00Z")).blamed(),
+        api.get(&format!("{path}?metric=t&step=60&from=2025-01-01T00:00:00Z")).blamed(),
         "step"
     );
-    served.get(&format!("{path}?step=60")).problem(400, "bad-request");
+    api.get(&format!("{path}?step=60")).problem(400, "bad-request");
 }
 
 #[test]
 fn the_authority_and_its_list_are_given_out_and_what_is_damaged_is_not() {
-    let without = Served::start();
+    let without = ApiDaemon::start();
     without.get("/ca-bundle").problem(404, "not-found");
     without.send("GET", "/crl.pem", "Host: x\r\n", b"").problem(404, "not-found");
 
@@ -120,21 +118,20 @@ fn the_authority_and_its_list_are_given_out_and_what_is_damaged_is_not() {
     let path = |name: &str| dir.path().join(name).display().to_string();
     let (cert, key, crl) = (path("ca.crt"), path("ca.key"), path("crl.pem"));
     let settings = [
-        ("ADMIN_TOKEN", TOKEN),
-        ("DEVICE_CA_CERT_PATH", &cert),
+        ("DEVICE_CA_CERT_PATH", cert.as_str()),
         ("DEVICE_CA_KEY_PATH", &key),
         ("CRL_OUTPUT_PATH", &crl),
     ];
-    let served = Served::with(&settings, Some(TOKEN));
-    let list = |name: &str| served.send("GET", name, "Host: x\r\n", b"");
-    served.get("/ca-bundle").problem(404, "not-found");
+    let api = ApiDaemon::with(&settings);
+    let list = |name: &str| api.send("GET", name, "Host: x\r\n", b"");
+    api.get("/ca-bundle").problem(404, "not-found");
     list("/crl.der").problem(404, "not-found");
-    let made = crate::commands::registry::sluice("", &settings[1..], "", &["ca", "init"]);
+    let made = crate::commands::registry::sluice("", &settings, "", &["ca", "init"]);
     assert!(made.status.success(), "{made:?}");
 
-    let bundle = served.get("/ca-bundle");
+    let bundle = api.get("/ca-bundle");
     assert_eq!((bundle.status, &bundle.body), (200, &std::fs::read(&cert).unwrap()));
-    served.send("GET", "/api/v1/ca-bundle", "Host: x\r\n", b"").problem(401, "unauthorized");
+    api.send("GET", "/api/v1/ca-bundle", "Host: x\r\n", b"").problem(401, "unauthorized");
     let (pem, der) = (list("/crl.pem"), list("/crl.der"));
     assert_eq!((pem.status, &pem.body), (200, &std::fs::read(&crl).unwrap()));
     assert!(pem.head.contains("last-modified: ") && pem.head.contains(" gmt"), "{}", pem.head);

@@ -4,9 +4,8 @@ use std::thread;
 
 use serde_json::json;
 
-use super::bureau::{Bureau, id};
 use super::client::{self, Client, TOKEN};
-use crate::support::port;
+use super::with_authority::{ApiWithAuthority, id};
 use crate::support::postgres::Postgres;
 use crate::support::wait;
 
@@ -26,10 +25,10 @@ const READS: [&str; 7] = [
 
 #[test]
 fn while_postgres_is_away_every_answer_says_so_and_when_it_is_back_they_are_as_before() {
-    let (postgres, port) = (Postgres::private(), port::free());
+    let postgres = Postgres::private();
     let database = postgres.database();
-    let _daemon = client::settings(&database, "127.0.0.1", port).set("ADMIN_TOKEN", TOKEN).start();
-    let client = Client::of(port, Some(TOKEN));
+    let started = client::builder().on_database(&database).start();
+    let client = Client::of(started.listening("HTTP_BIND"), Some(TOKEN));
     client.post("/tenants", &json!({ "tenant_id": "acme" })).ok(201);
     postgres.stop();
     thread::scope(|scope| {
@@ -59,10 +58,10 @@ fn while_postgres_is_away_every_answer_says_so_and_when_it_is_back_they_are_as_b
 
 #[test]
 fn when_postgres_goes_while_a_revocation_is_waited_for_the_answer_says_that_the_row_stands() {
-    let (postgres, port) = (Postgres::private(), port::free());
+    let postgres = Postgres::private();
     let database = postgres.database();
-    let _daemon = client::settings(&database, "127.0.0.1", port).set("ADMIN_TOKEN", TOKEN).start();
-    let client = Client::of(port, Some(TOKEN));
+    let started = client::builder().on_database(&database).start();
+    let client = Client::of(started.listening("HTTP_BIND"), Some(TOKEN));
     client.get("/tenants").ok(200);
     database.query(
         "INSERT INTO tenants VALUES ('acme', 'Acme'); INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'pump-1');
@@ -83,10 +82,10 @@ fn when_postgres_goes_while_a_revocation_is_waited_for_the_answer_says_that_the_
 
 #[test]
 fn only_so_many_are_at_work_at_a_time_and_who_waits_too_long_is_told() {
-    let (postgres, port) = (Postgres::private(), port::free());
+    let postgres = Postgres::private();
     let database = postgres.database();
-    let _daemon = client::settings(&database, "127.0.0.1", port).set("ADMIN_TOKEN", TOKEN).start();
-    let client = Client::of(port, Some(TOKEN));
+    let started = client::builder().on_database(&database).start();
+    let client = Client::of(started.listening("HTTP_BIND"), Some(TOKEN));
     client.get("/tenants").ok(200);
     // Whoever reads the tenants is stuck until Postgres gives up on the lock, and then the next
     // ones are.
@@ -125,10 +124,10 @@ fn only_so_many_are_at_work_at_a_time_and_who_waits_too_long_is_told() {
 #[test]
 fn requests_that_wait_for_a_revocation_keep_nobody_else_waiting() {
     // Nobody publishes a CRL here, so every wait is in vain.
-    let bureau = Bureau::with(&[("CRL_OUTPUT_PATH", "")]);
+    let api = ApiWithAuthority::with(&[("CRL_OUTPUT_PATH", "")]);
     let certificates: Vec<_> =
-        (0..2 * AT_WORK).map(|number| bureau.issued(&format!("dev-{number}"))).collect();
-    let client: Client = *bureau;
+        (0..2 * AT_WORK).map(|number| api.issued(&format!("dev-{number}"))).collect();
+    let client: Client = *api;
     thread::scope(|scope| {
         let revoke = |certificate| {
             client.post(&format!("/certificates/{}/revoke?wait=10", id(certificate)), &json!({}))
@@ -138,7 +137,7 @@ fn requests_that_wait_for_a_revocation_keep_nobody_else_waiting() {
             .map(|certificate| scope.spawn(move || revoke(certificate)))
             .collect();
         let revoked = "SELECT count(*) FROM device_certificates WHERE status = 'REVOKED'";
-        bureau.office.database.wait_until(revoked, &(2 * AT_WORK).to_string());
+        api.ca.database.wait_until(revoked, &(2 * AT_WORK).to_string());
         client.get("/tenants").ok(200);
         assert!(!waiting.iter().any(thread::ScopedJoinHandle::is_finished), "they wait still");
         for one in waiting {

@@ -21,7 +21,7 @@ const WIDE: &str = "tenant/+/device/+/#";
 /// subscriptions decides how often each is stored.
 const DEVICE: &str = "plain-1";
 
-fn stage() -> (Mosquitto, Database<'static>) {
+fn setup() -> (Mosquitto, Database<'static>) {
     let (broker, database) =
         (Mosquitto::start(MosquittoOptions::default()), Postgres::shared().database());
     register(&database, &[DEVICE]);
@@ -54,7 +54,7 @@ const ALLOW_WRITES: &str = "DROP TRIGGER refuse_writes ON broker_sessions";
 
 #[test]
 fn a_daemon_that_joins_a_share_group_gives_up_the_subscription_it_had_alone() {
-    let (broker, database) = stage();
+    let (broker, database) = setup();
     let settings = settings(&broker, &database).set("MQTT_CLIENT_ID", "one");
     let alone = start(&settings);
     assert_eq!(alone.terminate(), 0);
@@ -79,7 +79,7 @@ fn a_daemon_that_joins_a_share_group_gives_up_the_subscription_it_had_alone() {
 
 #[test]
 fn each_change_of_the_subscription_replaces_the_former_one() {
-    let (broker, database) = stage();
+    let (broker, database) = setup();
     let settings = settings(&broker, &database);
     let narrow = "tenant/acme/device/+/#";
     let steps = [
@@ -112,7 +112,7 @@ fn each_change_of_the_subscription_replaces_the_former_one() {
 
 #[test]
 fn a_run_that_was_killed_before_it_could_note_its_subscription_leaves_none_behind() {
-    let (broker, database) = stage();
+    let (broker, database) = setup();
     let settings = settings(&broker, &database);
     assert_eq!(start(&settings).terminate(), 0);
     broker.stop();
@@ -136,7 +136,7 @@ fn a_run_that_was_killed_before_it_could_note_its_subscription_leaves_none_behin
 
 #[test]
 fn a_row_that_cannot_be_written_holds_up_no_message_and_is_written_later() {
-    let (broker, database) = stage();
+    let (broker, database) = setup();
     broker.stop();
     let daemon = settings(&broker, &database).start();
     database.wait_until(FILTERS, &format!("{{{WIDE}}}"));
@@ -155,7 +155,7 @@ fn a_row_that_cannot_be_written_holds_up_no_message_and_is_written_later() {
 
 #[test]
 fn a_session_that_was_lost_while_the_daemon_was_away_is_told_of_and_counted() {
-    let (broker, database) = stage();
+    let (broker, database) = setup();
     let settings = settings(&broker, &database);
     let daemon = start(&settings);
     assert_eq!(counted(&daemon, LOST), 0);
@@ -181,7 +181,7 @@ fn a_session_that_was_lost_while_the_daemon_was_away_is_told_of_and_counted() {
 
 #[test]
 fn a_session_kept_over_an_orderly_restart_of_both_is_no_loss() {
-    let (broker, database) = stage();
+    let (broker, database) = setup();
     let daemon = start(&settings(&broker, &database));
     assert_eq!(daemon.terminate(), 0);
     publish(&broker, 0..10);

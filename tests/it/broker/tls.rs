@@ -5,7 +5,7 @@ use std::process::Command;
 
 use sluice::config::sections::broker::{BrokerConfig, BrokerTls};
 
-use super::bench::{Bench, config, numbered};
+use super::session_harness::{SessionHarness, config, numbered};
 use crate::support::dir::Scratch;
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions, TlsListener};
 use crate::support::process::run_to_end;
@@ -66,17 +66,17 @@ fn a_client_certificate_gets_in_with_its_key_in_any_pem_form() {
     let (certificate, key) = authority.sign("sluice");
     authority.openssl("ec -in sluice.key -out sluice.sec1.key");
     let settings = over_tls(&broker, authority.path("ca.crt"), Some((certificate.clone(), key)));
-    let mut bench = Bench::start_well(settings);
+    let mut session = SessionHarness::start_well(settings);
     let sec1 = over_tls(
         &broker,
         authority.path("ca.crt"),
         Some((certificate, authority.path("sluice.sec1.key"))),
     );
-    assert_eq!(bench.publish(&sec1, &numbered(500)), 500);
+    assert_eq!(session.publish(&sec1, &numbered(500)), 500);
     for number in 0..500 {
-        let delivery = bench.next();
+        let delivery = session.next();
         assert_eq!(delivery.payload, number.to_string());
-        bench.acknowledge(delivery);
+        session.acknowledge(delivery);
     }
 }
 
@@ -100,6 +100,6 @@ fn what_is_wrong_with_tls_is_named_with_the_setting_to_change() {
         (not_tls, &["MQTT_TLS"]),
         (no_file, &["MQTT_CA_CERT", "none.crt"]),
     ] {
-        Bench::start(settings).wait_for_trouble(words);
+        SessionHarness::start(settings).wait_for_trouble(words);
     }
 }

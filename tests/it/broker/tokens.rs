@@ -13,8 +13,8 @@ use serde_json::json;
 use sluice::config::secret::Secret;
 use sluice::config::sections::broker::{BrokerConfig, BrokerJwt, JwtPlace};
 
-use super::bench::{Bench, config, numbered};
 use super::peer::{CONNECT, Caller, DISCONNECT, Peer, packet};
+use super::session_harness::{SessionHarness, config, numbered};
 use crate::support::dir::Scratch;
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
 use crate::support::process::run_to_end;
@@ -110,20 +110,20 @@ fn a_token_is_the_password_and_a_new_connection_brings_a_new_one_in_time() {
         username: Some("gate".into()),
         ..signer.config(peer.port(), JwtPlace::Password)
     };
-    let bench = Bench::start(settings);
+    let session = SessionHarness::start(settings);
     let mut caller = peer.accept();
     let (first, login) = connect(&mut caller);
     assert!(!first.clean_start);
     let login = login.unwrap();
     assert_eq!(login.username, "gate");
     welcome(&mut caller);
-    bench.wait_until_well();
+    session.wait_until_well();
     // It says goodbye, so that nobody takes it for an accident, and is back with another token.
     caller.expect(DISCONNECT);
     let mut caller = peer.accept();
     let (again, renewed) = connect(&mut caller);
     assert_eq!((again.client_id, again.clean_start), (first.client_id, false));
-    assert!(bench.readiness.troubles().is_empty(), "a renewal is no trouble");
+    assert!(session.readiness.troubles().is_empty(), "a renewal is no trouble");
     assert!(signer.checks(&renewed.unwrap().password) > signer.checks(&login.password));
 }
 
@@ -133,7 +133,7 @@ fn a_token_that_is_the_user_name_has_a_password_beside_it() {
     for (given, sent) in [(None, "jwt"), (Some("extra"), "extra")] {
         let peer = Peer::listen();
         let password = given.map(|text: &str| Secret::new(text.to_owned()));
-        let _bench = Bench::start(BrokerConfig {
+        let _bench = SessionHarness::start(BrokerConfig {
             password,
             ..signer.config(peer.port(), JwtPlace::Username)
         });
@@ -146,14 +146,14 @@ fn a_token_that_is_the_user_name_has_a_password_beside_it() {
 #[test]
 fn enhanced_authentication_renews_the_token_without_a_new_connection() {
     let (signer, peer) = (Signer::new(), Peer::listen());
-    let mut bench = Bench::start(signer.config(peer.port(), JwtPlace::Enhanced));
+    let mut session = SessionHarness::start(signer.config(peer.port(), JwtPlace::Enhanced));
     let mut caller = peer.accept();
     let (first, login) = connect(&mut caller);
     assert_eq!(login, None);
     let properties = first.properties.unwrap();
     assert_eq!(properties.authentication_method.as_deref(), Some("CUSTOM-JWT"));
     welcome(&mut caller);
-    bench.wait_until_well();
+    session.wait_until_well();
     let mut tokens =
         vec![String::from_utf8(properties.authentication_data.unwrap().to_vec()).unwrap()];
     for _ in 0..2 {
@@ -163,7 +163,7 @@ fn enhanced_authentication_renews_the_token_without_a_new_connection() {
         tokens.push(token);
     }
     caller.publish(7, b"still here");
-    assert_eq!(bench.next().payload, "still here");
+    assert_eq!(session.next().payload, "still here");
     // A broker that wants more than a token, and one that does not answer, are left for a new
     // connection.
     reauthentication(&mut caller);
@@ -185,26 +185,26 @@ fn at_a_real_broker_a_renewal_loses_nothing() {
         username: Some("gate".into()),
         ..signer.config(broker.port(), JwtPlace::Password)
     };
-    let mut bench = Bench::start_well(settings);
+    let mut session = SessionHarness::start_well(settings);
     let mut missing = BTreeSet::new();
-    while bench.metrics.broker.reconnects.get() < 2 || !missing.is_empty() {
+    while session.metrics.broker.reconnects.get() < 2 || !missing.is_empty() {
         if missing.is_empty() {
-            bench.publish(&config(broker.port()), &numbered(20));
+            session.publish(&config(broker.port()), &numbered(20));
             missing.extend((0..20).map(|number: usize| number.to_string()));
         }
-        let delivery = bench.next();
+        let delivery = session.next();
         missing.remove(str::from_utf8(&delivery.payload).unwrap());
-        bench.acknowledge(delivery);
+        session.acknowledge(delivery);
     }
-    assert_eq!(bench.metrics.broker.session_lost.get(), 0);
+    assert_eq!(session.metrics.broker.session_lost.get(), 0);
 }
 
 #[test]
 fn a_broker_without_such_authentication_and_a_key_that_is_open_are_named_with_what_to_change() {
     let (signer, broker) = (Signer::new(), Mosquitto::start(MosquittoOptions::default()));
-    let bench = Bench::start(signer.config(broker.port(), JwtPlace::Enhanced));
-    bench.wait_for_trouble(&["0x8C", "CUSTOM-JWT", "MQTT_JWT_AS"]);
+    let session = SessionHarness::start(signer.config(broker.port(), JwtPlace::Enhanced));
+    session.wait_for_trouble(&["0x8C", "CUSTOM-JWT", "MQTT_JWT_AS"]);
     set_permissions(&signer.private, Permissions::from_mode(0o644)).unwrap();
-    let bench = Bench::start(signer.config(broker.port(), JwtPlace::Username));
-    bench.wait_for_trouble(&["MQTT_JWT_KEY", "0644", "chmod 600"]);
+    let session = SessionHarness::start(signer.config(broker.port(), JwtPlace::Username));
+    session.wait_for_trouble(&["MQTT_JWT_KEY", "0644", "chmod 600"]);
 }

@@ -3,9 +3,11 @@
 
 use std::fs;
 
-use super::site::{CURRENT, Site, TEMPLATE, WRITTEN, is_refused, wait_current, wait_refused};
+use super::acl_fixture::{
+    AclFixture, CURRENT, TEMPLATE, WRITTEN, is_refused, wait_current, wait_refused,
+};
 use crate::compose::stack::Stack;
-use crate::revocation::site as revocations;
+use crate::revocation::revocation_stack::RevocationStack;
 use crate::support::daemon::Daemon;
 use crate::support::time_bounds::REVOCATION_AFTER_REPAIR;
 use crate::support::wait;
@@ -15,11 +17,11 @@ const PUBLISHES: &str = "this replica publishes the access rules";
 
 #[test]
 fn a_damaged_file_is_written_again_and_the_broker_lives_through_all_of_it() {
-    let site = Site::new();
-    let daemon = site.settings("sluice").start();
+    let acl = AclFixture::new();
+    let daemon = acl.settings("sluice").start();
     wait_current(&daemon);
-    let (path, good) = (site.path("acl"), site.file());
-    let mut d0 = site.device("d0");
+    let (path, good) = (acl.path("acl"), acl.file());
+    let mut d0 = acl.device("d0");
     wait_refused(&mut d0, OWN, false);
     let damages: [(&str, &dyn Fn()); 5] = [
         ("is no access rule", &|| fs::write(&path, "what is this\n").unwrap()),
@@ -42,7 +44,7 @@ fn a_damaged_file_is_written_again_and_the_broker_lives_through_all_of_it() {
         );
         // The count follows when what was written has been read back.
         daemon.wait_metric(WRITTEN, 2.0 + f64::from(u32::try_from(number).unwrap()));
-        assert_eq!(site.file(), good, "{why}");
+        assert_eq!(acl.file(), good, "{why}");
         wait_refused(&mut d0, OWN, false);
         assert!(is_refused(&mut d0, "tenant/acme/device/d1/telemetry"), "{why}");
     }
@@ -52,15 +54,15 @@ fn a_damaged_file_is_written_again_and_the_broker_lives_through_all_of_it() {
 
 #[test]
 fn while_a_bad_file_cannot_be_written_again_the_broker_is_not_notified() {
-    let site = Site::new();
-    let settings = site.settings("sluice");
+    let acl = AclFixture::new();
+    let settings = acl.settings("sluice");
     let daemon = settings.start();
     wait_current(&daemon);
     assert_eq!(daemon.terminate(), 0);
     // Without good lines of the operator nothing can be written in place of the damaged file.
-    fs::write(site.path("template"), format!("{TEMPLATE}topic reed x\n")).unwrap();
-    fs::write(site.path("acl"), "what is this\n").unwrap();
-    let reloads = || site.broker.log().matches("Reloading config").count();
+    fs::write(acl.path("template"), format!("{TEMPLATE}topic reed x\n")).unwrap();
+    fs::write(acl.path("acl"), "what is this\n").unwrap();
+    let reloads = || acl.broker.log().matches("Reloading config").count();
     let before = reloads();
     daemon.start_again();
     let why = daemon.wait_unready_for("is no access rule (it grants");
@@ -69,25 +71,25 @@ fn while_a_bad_file_cannot_be_written_again_the_broker_is_not_notified() {
         "{why}"
     );
     assert!(daemon.metric(CURRENT) < 1.0);
-    site.database.query("UPDATE devices SET status = 'INACTIVE' WHERE device_id = 'd1'");
+    acl.database.query("UPDATE devices SET status = 'INACTIVE' WHERE device_id = 'd1'");
     daemon.wait_unready_for("cannot be written");
     assert_eq!(reloads(), before, "it was not notified");
-    fs::write(site.path("template"), TEMPLATE).unwrap();
+    fs::write(acl.path("template"), TEMPLATE).unwrap();
     daemon.wait_ready();
     daemon.wait_metric(CURRENT, 1.0);
-    let mut d1 = site.device("d1");
+    let mut d1 = acl.device("d1");
     wait_refused(&mut d1, "tenant/acme/device/d1/door", true);
 }
 
 #[test]
 fn a_bad_template_is_refused_with_its_line_and_the_lines_read_before_stay_in_force() {
-    let site = Site::new();
-    let settings = site.settings("sluice");
+    let acl = AclFixture::new();
+    let settings = acl.settings("sluice");
     let daemon = settings.start();
     wait_current(&daemon);
-    let mut d0 = site.device("d0");
+    let mut d0 = acl.device("d0");
     wait_refused(&mut d0, OWN, false);
-    fs::write(site.path("template"), format!("{TEMPLATE}\ntpic write y\n")).unwrap();
+    fs::write(acl.path("template"), format!("{TEMPLATE}\ntpic write y\n")).unwrap();
     let why = daemon.wait_unready_for("line 8 of ACL_TEMPLATE_PATH");
     assert!(why.contains("the lines read before stay in force"), "{why}");
     let doctor = settings.command(&["doctor"]).output().unwrap();
@@ -95,7 +97,7 @@ fn a_bad_template_is_refused_with_its_line_and_the_lines_read_before_stay_in_for
     // A status still reaches the broker.
     settings.run(&["device", "set-status", "acme", "d0", "INACTIVE"]);
     wait_refused(&mut d0, OWN, true);
-    fs::write(site.path("template"), format!("{TEMPLATE}pattern write tenant/%u/lamp\n")).unwrap();
+    fs::write(acl.path("template"), format!("{TEMPLATE}pattern write tenant/%u/lamp\n")).unwrap();
     settings.run(&["device", "set-status", "acme", "d0", "ACTIVE"]);
     wait_refused(&mut d0, "tenant/acme/device/d0/lamp", false);
     daemon.wait_ready();
@@ -112,8 +114,8 @@ fn a_bad_template_is_refused_with_its_line_and_the_lines_read_before_stay_in_for
 
 #[test]
 fn one_of_two_replicas_writes_and_the_other_takes_its_place() {
-    let site = Site::new();
-    let replicas = ["one", "other"].map(|name| site.settings(name).start());
+    let acl = AclFixture::new();
+    let replicas = ["one", "other"].map(|name| acl.settings(name).start());
     for replica in &replicas {
         wait_current(replica);
     }
@@ -127,9 +129,9 @@ fn one_of_two_replicas_writes_and_the_other_takes_its_place() {
     );
     publisher.kill9();
     wait::until("the other one publishes", || is_publisher(heir));
-    let mut d0 = site.device("d0");
+    let mut d0 = acl.device("d0");
     wait_refused(&mut d0, OWN, false);
-    site.database.query("UPDATE devices SET status = 'INACTIVE' WHERE device_id = 'd0'");
+    acl.database.query("UPDATE devices SET status = 'INACTIVE' WHERE device_id = 'd0'");
     wait_refused(&mut d0, OWN, true);
     assert!(heir.metric(WRITTEN) > 0.0);
     heir.wait_ready();
@@ -139,30 +141,30 @@ fn one_of_two_replicas_writes_and_the_other_takes_its_place() {
 fn one_reload_serves_the_crl_and_the_access_rules() {
     let mut stack = Stack::prepared();
     let pid_file = stack.launch_alone();
-    let site = revocations::Site::around(stack);
-    let settings = site
+    let revocation = RevocationStack::around(stack);
+    let settings = revocation
         .settings("sluice")
-        .set("CRL_OUTPUT_PATH", &site.stack.text("data/device-crl.pem"))
+        .set("CRL_OUTPUT_PATH", &revocation.stack.text("data/device-crl.pem"))
         .set("BROKER_PID_FILE", pid_file.to_str().unwrap())
         .set(
             "ACL_TEMPLATE_PATH",
             concat!(env!("CARGO_MANIFEST_DIR"), "/compose/mosquitto/acl.conf"),
         )
-        .set("ACL_OUTPUT_PATH", &site.stack.text("data/acl.conf"))
+        .set("ACL_OUTPUT_PATH", &revocation.stack.text("data/acl.conf"))
         .set("BROKER_ACL_MODE", "rows");
     let daemon = settings.start();
     daemon.wait_ready();
     daemon.wait_metric("sluice_crl_enforced", 1.0);
     daemon.wait_metric(CURRENT, 1.0);
-    let reloads = || site.stack.log().matches("Reloading config").count();
-    assert_eq!(reloads(), 1, "{}", site.stack.log());
-    assert!(site.stack.lets_in("pump-1"), "its rows stand there");
-    site.database.query("UPDATE devices SET status = 'INACTIVE' WHERE device_id = 'pump-1'");
+    let reloads = || revocation.stack.log().matches("Reloading config").count();
+    assert_eq!(reloads(), 1, "{}", revocation.stack.log());
+    assert!(revocation.stack.lets_in("pump-1"), "its rows stand there");
+    revocation.database.query("UPDATE devices SET status = 'INACTIVE' WHERE device_id = 'pump-1'");
     wait::until("its rows are gone", || {
-        site.stack.reason_code("pump-1", "tenant/acme/device/pump-1/status") == "135"
+        revocation.stack.reason_code("pump-1", "tenant/acme/device/pump-1/status") == "135"
     });
-    assert!(site.stack.lets_in("pump-2"));
-    site.revoke("pump-2");
-    site.wait_proven("pump-2", REVOCATION_AFTER_REPAIR);
-    assert!(!site.stack.lets_in("pump-2"));
+    assert!(revocation.stack.lets_in("pump-2"));
+    revocation.revoke("pump-2");
+    revocation.wait_proven("pump-2", REVOCATION_AFTER_REPAIR);
+    assert!(!revocation.stack.lets_in("pump-2"));
 }

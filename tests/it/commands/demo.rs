@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use serde_json::Value;
 
 use crate::compose::stack::Stack;
-use crate::revocation::site::Site;
+use crate::revocation::revocation_stack::RevocationStack;
 use crate::support::daemon::Settings;
 use crate::support::database::Database;
 use crate::support::port;
@@ -50,17 +50,17 @@ fn fleet() -> Vec<String> {
 
 /// The stack's broker, with these access rules and told of a CRL as the demo's is, and an empty
 /// database.
-fn stage(rules: impl Fn(String) -> String) -> (Site, Settings) {
+fn prepared(rules: impl Fn(String) -> String) -> (RevocationStack, Settings) {
     let mut stack = Stack::prepared();
     stack.allow(&fleet());
     let rules = rules(stack.read("acl.conf")) + OVERTURE;
     fs::write(stack.path("acl.conf"), rules).unwrap();
     let pid_file = stack.launch_alone();
-    let site = Site { stack, database: Postgres::shared().empty_database() };
-    let settings = site
+    let revocation = RevocationStack { stack, database: Postgres::shared().empty_database() };
+    let settings = revocation
         .settings("sluice-demo")
-        .set("CRL_OUTPUT_PATH", &site.stack.text("data/device-crl.pem"));
-    (site, settings.set("BROKER_PID_FILE", pid_file.to_str().unwrap()))
+        .set("CRL_OUTPUT_PATH", &revocation.stack.text("data/device-crl.pem"));
+    (revocation, settings.set("BROKER_PID_FILE", pid_file.to_str().unwrap()))
 }
 
 /// Runs it for a moment; its summary.
@@ -94,8 +94,8 @@ fn run(settings: &Settings) -> Value {
 
 #[test]
 fn what_the_demo_publishes_is_in_the_database_and_running_it_again_goes_on_from_there() {
-    let (site, settings) = stage(|rules| rules);
-    let database = &site.database;
+    let (revocation, settings) = prepared(|rules| rules);
+    let database = &revocation.database;
     let first = run(&settings);
     let number = |summary: &Value, name: &str| summary[name].as_u64().unwrap();
     let (stored, quarantined) =
@@ -143,7 +143,7 @@ fn what_the_demo_publishes_is_in_the_database_and_running_it_again_goes_on_from_
 
 /// How it ends with these access rules, which are wrong; the summary.
 fn fails(rules: impl Fn(String) -> String, why: &str) -> Value {
-    let (_site, settings) = stage(rules);
+    let (_site, settings) = prepared(rules);
     let arguments = [
         "demo",
         "--seconds",

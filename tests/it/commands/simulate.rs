@@ -5,50 +5,33 @@ use serde_json::Value;
 use sluice::domain::refusal::Reason;
 
 use crate::compose::stack::Stack;
-use crate::revocation::site::Site;
-use crate::support::daemon::{Daemon, Settings};
-use crate::support::database::Database;
-use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
+use crate::revocation::revocation_stack::RevocationStack;
+use crate::support::daemon::Settings;
 use crate::support::postgres::Postgres;
+use crate::support::test_daemon::TestDaemon;
 
-struct Stage<'a> {
-    _broker: Mosquitto,
-    database: Database<'a>,
-    settings: Settings,
-    _daemon: Daemon,
-}
-
-fn stage(database: Database<'_>, with: impl Fn(Settings) -> Settings) -> Stage<'_> {
-    let broker = Mosquitto::start(MosquittoOptions::default());
-    let settings = with(Settings::new(&broker, &database));
-    let daemon = settings.start();
-    daemon.wait_ready();
-    Stage { _broker: broker, database, settings, _daemon: daemon }
+/// A daemon on an empty database, which it migrates.
+fn daemon(settings: &[(&str, &str)]) -> TestDaemon {
+    TestDaemon::builder().broker().empty_database().with(settings).start_ready()
 }
 
 /// Runs the simulator; its exit code and its summary.
 fn simulate(settings: &Settings, arguments: &[&str]) -> (i32, Value) {
     let output = settings.command(&[&["simulate", "--json"], arguments].concat()).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let summary = serde_json::from_str(&said);
-    (output.status.code().unwrap(), summary.unwrap_or_else(|_| panic!("{said}{output:?}")))
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    let summary = serde_json::from_str(&printed);
+    (output.status.code().unwrap(), summary.unwrap_or_else(|_| panic!("{printed}{output:?}")))
 }
 
-impl Stage<'_> {
-    fn simulate(&self, arguments: &[&str]) -> (i32, Value) {
-        simulate(&self.settings, arguments)
-    }
-
-    /// Looks again for what an earlier run sent.
-    fn look_again(&self, summary: &Value) -> (i32, Value) {
-        let file = self.settings.dir().write("summary.json", summary.to_string());
-        self.simulate(&["--verify", "--of", file.to_str().unwrap()])
-    }
+/// Looks again for what an earlier run sent.
+fn look_again(settings: &Settings, summary: &Value) -> (i32, Value) {
+    let file = settings.dir().write("summary.json", summary.to_string());
+    simulate(settings, &["--verify", "--of", file.to_str().unwrap()])
 }
 
 #[test]
 fn every_message_is_found_and_every_refusal_is_the_expected_one() {
-    let stage = stage(Postgres::shared().empty_database(), |settings| settings);
+    let TestDaemon { database, settings, .. } = &daemon(&[]);
     let reasons = "BAD_TOPIC_FORMAT,PAYLOAD_TOO_LARGE,BAD_PAYLOAD,UNSUPPORTED_VERSION,TENANT_MISMATCH_TOPIC_VS_PAYLOAD,\
         DEVICE_MISMATCH_TOPIC_VS_PAYLOAD,BAD_TIMESTAMP,TIMESTAMP_OUT_OF_RANGE,UNREGISTERED_DEVICE,DEVICE_REVOKED,\
         DEVICE_INACTIVE,SITE_MISMATCH_REGISTRY_VS_PAYLOAD,TOKEN_NOT_SET_IN_REGISTRY,TOKEN_MISSING,TOKEN_INVALID,STORE_REJECTED";
@@ -65,46 +48,45 @@ fn every_message_is_found_and_every_refusal_is_the_expected_one() {
         "0.2",
         "--verify",
     ];
-    let (code, summary) = stage.simulate(&[&fleet[..], &["--reasons", reasons]].concat());
+    let (code, summary) = simulate(settings, &[&fleet[..], &["--reasons", reasons]].concat());
     assert_eq!(code, 0, "{summary}");
     assert_eq!(summary["sent"], 3000);
     assert_eq!(summary["findings"]["stored"], 2400, "{summary}");
     let quarantined = summary["findings"]["quarantined"].as_object().unwrap();
     assert_eq!(quarantined.len(), reasons.split(',').count());
-    assert_eq!(stage.database.value("SELECT count(*) FROM telemetry"), "2400");
-    assert_eq!(stage.database.value("SELECT count(DISTINCT device_id) FROM telemetry"), "40");
+    assert_eq!(database.value("SELECT count(*) FROM telemetry"), "2400");
+    assert_eq!(database.value("SELECT count(DISTINCT device_id) FROM telemetry"), "40");
 }
 
 #[test]
 fn what_was_taken_away_or_is_there_twice_is_said_by_number() {
-    let certified =
-        |settings: Settings| settings.set("CERT_AUTH_ENABLED", "1").set("REQUIRE_TOKEN", "0");
-    let stage = stage(Postgres::shared().empty_database(), certified);
+    let TestDaemon { database, settings, .. } =
+        &daemon(&[("CERT_AUTH_ENABLED", "1"), ("REQUIRE_TOKEN", "0")]);
     let fleet = ["--devices", "10", "--connections", "2", "--rate", "0", "--auth", "certificate"];
     let (code, summary) =
-        stage.simulate(&[&fleet[..], &["--messages", "500", "--verify"]].concat());
+        simulate(settings, &[&fleet[..], &["--messages", "500", "--verify"]].concat());
     assert_eq!(code, 0, "{summary}");
     let first = summary["messages"]["numbers"][1][0].as_i64().unwrap();
-    stage.database.value(&format!(
+    database.value(&format!(
         "WITH gone AS (DELETE FROM telemetry WHERE seq BETWEEN {first} + 10 AND {first} + 19) SELECT 1"
     ));
-    stage.database.value(&format!(
+    database.value(&format!(
         "WITH again AS (INSERT INTO telemetry SELECT time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, \
             extra, gen_random_uuid() FROM telemetry WHERE seq = {first} + 3) SELECT 1"
     ));
-    let (code, found) = stage.look_again(&summary);
+    let (code, found) = look_again(settings, &summary);
     assert_eq!(code, 1, "{found}");
     assert_eq!(found["missing_numbers"], serde_json::json!([[first + 10, first + 19]]));
     assert_eq!(found["doubled_numbers"], serde_json::json!([[first + 3, first + 3, 2]]));
 
-    let devices = stage.database.value("SELECT max(updated_at) FROM devices");
+    let devices = database.value("SELECT max(updated_at) FROM devices");
     let paced =
         ["--keep", "--rate", "2000", "--burst", "--qos", "0", "--messages", "1000", "--verify"];
     let (code, summary) =
-        stage.simulate(&[&fleet[..4], &["--auth", "certificate"], &paced].concat());
+        simulate(settings, &[&fleet[..4], &["--auth", "certificate"], &paced].concat());
     assert_eq!(code, 0, "{summary}");
     assert_eq!(
-        stage.database.value("SELECT max(updated_at) FROM devices"),
+        database.value("SELECT max(updated_at) FROM devices"),
         devices,
         "--keep leaves the registry alone"
     );
@@ -112,14 +94,14 @@ fn what_was_taken_away_or_is_there_twice_is_said_by_number() {
 
 #[test]
 fn no_token_is_written_anywhere() {
-    let stage = stage(Postgres::shared().empty_database(), |settings| settings);
+    let TestDaemon { database, settings, .. } = &daemon(&[]);
     let (_, summary) =
-        stage.simulate(&["--devices", "3", "--rate", "0", "--messages", "30", "--bad", "0.5"]);
+        simulate(settings, &["--devices", "3", "--rate", "0", "--messages", "30", "--bad", "0.5"]);
     assert!(!summary.to_string().contains("provision_token"), "{summary}");
     let kept = "SELECT count(*) FROM devices WHERE provision_token_hash !~ '^[0-9a-f]{64}$'";
-    assert_eq!(stage.database.value(kept), "0");
+    assert_eq!(database.value(kept), "0");
     let (code, said) = {
-        let output = stage.settings.command(&["simulate", "--keep"]).output().unwrap();
+        let output = settings.command(&["simulate", "--keep"]).output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
     assert_eq!(code, Some(64), "{said}");
@@ -143,9 +125,10 @@ fn over_mutual_tls_each_device_speaks_as_itself_and_a_fleet_can_be_removed_with_
     let mut stack = Stack::prepared();
     stack.allow(&simulated());
     let pid_file = stack.launch_alone();
-    let site = Site { stack, database: Postgres::shared().empty_database() };
-    let settings =
-        site.settings("sluice").set("CRL_OUTPUT_PATH", &site.stack.text("data/device-crl.pem"));
+    let revocation = RevocationStack { stack, database: Postgres::shared().empty_database() };
+    let settings = revocation
+        .settings("sluice")
+        .set("CRL_OUTPUT_PATH", &revocation.stack.text("data/device-crl.pem"));
     let settings = settings.set("BROKER_PID_FILE", pid_file.to_str().unwrap());
     let daemon = settings.start();
     daemon.wait_ready();
@@ -163,7 +146,9 @@ fn over_mutual_tls_each_device_speaks_as_itself_and_a_fleet_can_be_removed_with_
     // All of the usual ones: the broker lets each of these devices in.
     assert_eq!(summary["findings"]["quarantined"].as_object().unwrap().len(), 11, "{summary}");
     let certificates = || {
-        site.database.value("SELECT count(*) FROM device_certificates WHERE cert_pem IS NOT NULL")
+        revocation
+            .database
+            .value("SELECT count(*) FROM device_certificates WHERE cert_pem IS NOT NULL")
     };
     assert_eq!(certificates(), "21", "all but the unregistered one and the revoked one");
 
@@ -179,14 +164,14 @@ fn over_mutual_tls_each_device_speaks_as_itself_and_a_fleet_can_be_removed_with_
         (&2.into(), &21.into()),
         "{gone}"
     );
-    assert_eq!(site.database.value("SELECT count(*) FROM devices"), "0");
+    assert_eq!(revocation.database.value("SELECT count(*) FROM devices"), "0");
     // At once: it waits until those that were removed are out.
     let (code, summary) =
         simulate(&settings, &[&fleet[..], &["--rate", "200", "--messages", "100"]].concat());
     assert_eq!((code, &summary["findings"]["stored"]), (0, &100.into()), "{summary}");
 
     let proven = "SELECT count(*) FROM certificate_revocations WHERE proven_at IS NOT NULL";
-    assert_eq!(site.database.value(proven), "21");
+    assert_eq!(revocation.database.value(proven), "21");
 
     let too_many = settings.command(&["simulate", "--tls", "--devices", "501"]).output().unwrap();
     let said = String::from_utf8(too_many.stderr).unwrap();

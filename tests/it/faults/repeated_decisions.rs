@@ -2,7 +2,7 @@
 //! counted once, also when the registry, the rate or the daemon itself was another in between. By
 //! messages that carry `ts`.
 
-use crate::pipeline::rules::stage::{Stage, TRUSTING, to};
+use crate::pipeline::fixture::{Pipeline, TRUSTING, to};
 use crate::support::device::Message;
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
 use crate::support::proxy::{Direction, Proxy};
@@ -14,37 +14,37 @@ const STORED: &str = "SELECT count(*) FROM telemetry";
 const REFUSED: &str = "SELECT count(*) FROM quarantine_events";
 const COUNTED: &str = "SELECT coalesce(sum(cnt), 0) FROM quarantine_counters_minute";
 
-/// A stage whose acknowledgements can be lost.
-struct Scene {
-    stage: Stage,
+/// A pipeline whose acknowledgements can be lost.
+struct CuttablePipeline {
+    pipeline: Pipeline,
     proxy: Proxy,
 }
 
-// === impl Scene ===
+// === impl CuttablePipeline ===
 
-impl Scene {
+impl CuttablePipeline {
     fn new(settings: &[(&str, &str)]) -> Self {
         let broker = Mosquitto::start(MosquittoOptions::default());
         let proxy = Proxy::to(broker.port());
         let port = proxy.port().to_string();
         let settings: Vec<_> =
             settings.iter().copied().chain([TRUSTING[0], ("MQTT_PORT", port.as_str())]).collect();
-        Self { stage: Stage::beside(broker, &settings, REGISTRY), proxy }
+        Self { pipeline: Pipeline::beside(broker, &settings, REGISTRY), proxy }
     }
 
     /// Publishes all of these and waits until each is decided; no acknowledgement reaches the
     /// broker.
     fn decide(&mut self, messages: &[Message]) {
         self.proxy.hold(Direction::ToServer);
-        self.stage.send(messages);
-        self.stage.settle();
+        self.pipeline.send(messages);
+        self.pipeline.settle();
     }
 
     /// Changes the registry, and waits until the daemon has forgotten what it knew.
     fn change(&self, sql: &str) {
-        let forgotten = self.stage.daemon.metric("sluice_auth_invalidations_total");
-        self.stage.database.query(sql);
-        self.stage.daemon.wait_metric("sluice_auth_invalidations_total", forgotten + 1.0);
+        let forgotten = self.pipeline.daemon.metric("sluice_auth_invalidations_total");
+        self.pipeline.database.query(sql);
+        self.pipeline.daemon.wait_metric("sluice_auth_invalidations_total", forgotten + 1.0);
     }
 
     /// Ends the connection; waits until so many messages that were delivered again are decided
@@ -52,12 +52,12 @@ impl Scene {
     fn repeat(&mut self, messages: usize) {
         self.proxy.cut();
         self.proxy.release(Direction::ToServer);
-        self.stage.expect(messages);
-        self.stage.settle();
+        self.pipeline.expect(messages);
+        self.pipeline.settle();
     }
 
     fn rows(&self) -> [String; 3] {
-        [STORED, REFUSED, COUNTED].map(|sql| self.stage.value(sql))
+        [STORED, REFUSED, COUNTED].map(|sql| self.pipeline.value(sql))
     }
 }
 
@@ -74,46 +74,48 @@ fn timed(device: &str, count: usize) -> Vec<Message> {
 
 #[test]
 fn what_was_stored_is_not_refused_too_when_the_device_is_revoked_before_it_comes_again() {
-    let mut scene = Scene::new(&[]);
-    scene.decide(&timed("p1", MESSAGES));
-    scene.change("UPDATE devices SET status = 'REVOKED'");
-    scene.repeat(MESSAGES);
-    assert_eq!(scene.rows(), ["20", "0", "0"]);
-    assert_eq!(scene.stage.ended("duplicate"), 20);
+    let mut cuttable = CuttablePipeline::new(&[]);
+    cuttable.decide(&timed("p1", MESSAGES));
+    cuttable.change("UPDATE devices SET status = 'REVOKED'");
+    cuttable.repeat(MESSAGES);
+    assert_eq!(cuttable.rows(), ["20", "0", "0"]);
+    assert_eq!(cuttable.pipeline.ended("duplicate"), 20);
 }
 
 #[test]
 fn what_was_stored_is_not_refused_too_by_the_rate() {
-    let mut scene = Scene::new(&[("RATE_LIMIT_RPS", "0.001"), ("RATE_LIMIT_BURST", "20")]);
-    scene.decide(&timed("p1", MESSAGES));
-    scene.repeat(MESSAGES);
-    assert_eq!(scene.rows(), ["20", "0", "0"]);
+    let mut cuttable =
+        CuttablePipeline::new(&[("RATE_LIMIT_RPS", "0.001"), ("RATE_LIMIT_BURST", "20")]);
+    cuttable.decide(&timed("p1", MESSAGES));
+    cuttable.repeat(MESSAGES);
+    assert_eq!(cuttable.rows(), ["20", "0", "0"]);
 }
 
 #[test]
 fn what_the_rate_refused_is_not_stored_too() {
-    let mut scene = Scene::new(&[("RATE_LIMIT_RPS", "0.001"), ("RATE_LIMIT_BURST", "5")]);
-    scene.decide(&timed("p1", MESSAGES));
-    scene.repeat(MESSAGES);
-    assert_eq!(scene.rows(), ["5", "15", "15"]);
+    let mut cuttable =
+        CuttablePipeline::new(&[("RATE_LIMIT_RPS", "0.001"), ("RATE_LIMIT_BURST", "5")]);
+    cuttable.decide(&timed("p1", MESSAGES));
+    cuttable.repeat(MESSAGES);
+    assert_eq!(cuttable.rows(), ["5", "15", "15"]);
 }
 
 #[test]
 fn what_was_refused_is_not_stored_too_when_the_device_is_registered_before_it_comes_again() {
-    let mut scene = Scene::new(&[]);
-    scene.decide(&timed("stranger", MESSAGES));
-    scene.change("INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'stranger')");
-    scene.repeat(MESSAGES);
-    assert_eq!(scene.rows(), ["0", "20", "20"]);
+    let mut cuttable = CuttablePipeline::new(&[]);
+    cuttable.decide(&timed("stranger", MESSAGES));
+    cuttable.change("INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'stranger')");
+    cuttable.repeat(MESSAGES);
+    assert_eq!(cuttable.rows(), ["0", "20", "20"]);
     // What the device publishes again is a new message.
-    scene.stage.send(&timed("stranger", MESSAGES));
-    scene.stage.settle();
-    assert_eq!(scene.rows(), ["20", "20", "20"]);
+    cuttable.pipeline.send(&timed("stranger", MESSAGES));
+    cuttable.pipeline.settle();
+    assert_eq!(cuttable.rows(), ["20", "20", "20"]);
 }
 
 #[test]
 fn what_is_refused_before_its_time_is_read_is_counted_once() {
-    let mut scene = Scene::new(&[("MAX_PAYLOAD_BYTES", "1000")]);
+    let mut cuttable = CuttablePipeline::new(&[("MAX_PAYLOAD_BYTES", "1000")]);
     let ts = sluice::clock::now().to_utc().to_rfc3339();
     let p1 = |payload: String| to("acme/device/p1/telemetry", payload);
     let ack = r#""command_id":"00000000-0000-4000-8000-000000000001","status":"done""#;
@@ -124,18 +126,18 @@ fn what_is_refused_before_its_time_is_read_is_counted_once() {
         p1(format!(r#"{{"ts":"{ts}","metrics":[]}}"#)),
         to("acme/device/p1/commands/ack", format!(r#"{{"ts":"{ts}",{ack}}}"#)),
     ];
-    scene.decide(&messages);
-    scene.repeat(messages.len());
-    assert_eq!(scene.rows(), ["0", "5", "5"]);
+    cuttable.decide(&messages);
+    cuttable.repeat(messages.len());
+    assert_eq!(cuttable.rows(), ["0", "5", "5"]);
     assert_eq!(
-        scene.stage.value("SELECT count(*) FROM quarantine_events WHERE event_ts IS NULL"),
+        cuttable.pipeline.value("SELECT count(*) FROM quarantine_events WHERE event_ts IS NULL"),
         "0"
     );
 }
 
 #[test]
 fn a_flood_is_counted_once_also_when_the_daemon_is_killed_before_it_is_acknowledged() {
-    let mut scene = Scene::new(&[("QUARANTINE_MAX_PER_MINUTE", "10")]);
+    let mut cuttable = CuttablePipeline::new(&[("QUARANTINE_MAX_PER_MINUTE", "10")]);
     let made_up = |message: &Message| {
         let payload = String::from_utf8(message.payload.to_vec()).unwrap();
         let ack = r#"{"command_id":"00000000-0000-4000-8000-000000000001","#;
@@ -143,15 +145,15 @@ fn a_flood_is_counted_once_also_when_the_daemon_is_killed_before_it_is_acknowled
     };
     let mut messages = timed("stranger", 200);
     messages.extend(timed("p1", 100).iter().map(made_up));
-    scene.decide(&messages);
-    let kept = scene.stage.value(REFUSED);
-    assert_eq!(scene.rows(), ["0", kept.as_str(), "300"]);
+    cuttable.decide(&messages);
+    let kept = cuttable.pipeline.value(REFUSED);
+    assert_eq!(cuttable.rows(), ["0", kept.as_str(), "300"]);
     assert!(kept.parse::<u64>().unwrap() < 100, "{kept} are kept");
-    scene.stage.daemon.kill9();
-    scene.proxy.cut();
-    scene.proxy.release(Direction::ToServer);
-    scene.stage.daemon.start_again();
-    scene.stage.daemon.wait_ready();
-    scene.stage.daemon.wait_metric("sluice_messages_total{result=\"duplicate\"}", 300.0);
-    assert_eq!(scene.rows(), ["0", kept.as_str(), "300"]);
+    cuttable.pipeline.daemon.kill9();
+    cuttable.proxy.cut();
+    cuttable.proxy.release(Direction::ToServer);
+    cuttable.pipeline.daemon.start_again();
+    cuttable.pipeline.daemon.wait_ready();
+    cuttable.pipeline.daemon.wait_metric("sluice_messages_total{result=\"duplicate\"}", 300.0);
+    assert_eq!(cuttable.rows(), ["0", kept.as_str(), "300"]);
 }

@@ -1,7 +1,7 @@
 //! Devices at the door: by certificate, whose common name is all the broker says; by token; and no
 //! longer.
 
-use super::house::{House, database, user};
+use super::hooks_daemon::{HooksDaemon, database, user};
 use crate::support::time_bounds::REGISTRY_CHANGE;
 use crate::support::wait;
 
@@ -10,10 +10,10 @@ const EVENT: &str = "tenant/acme/device/pump-1/event";
 #[test]
 fn a_device_logs_in_by_its_token_and_does_what_its_own_topics_allow() {
     let database = database();
-    let house = House::start(&database, &[]);
-    house.register("acme", "pump-1", Some("t0ken-of-pump-1"));
-    house.register("acme", "pump-2", Some("t0ken-of-pump-2"));
-    let mut asker = house.asker();
+    let hooks = HooksDaemon::start(&database, &[]);
+    hooks.register("acme", "pump-1", Some("t0ken-of-pump-1"));
+    hooks.register("acme", "pump-2", Some("t0ken-of-pump-2"));
+    let mut asker = hooks.asker();
     for name in ["acme/device/pump-1", "acme/pump-1"] {
         asker.login(name, "t0ken-of-pump-1", "pump-1").yes();
         asker.login(name, "t0ken-of-pump-2", "pump-1").no("TOKEN_INVALID");
@@ -34,8 +34,8 @@ fn a_device_logs_in_by_its_token_and_does_what_its_own_topics_allow() {
 #[test]
 fn the_probe_of_the_brokers_isolation_has_its_own_topics_and_nobody_can_log_in_as_it() {
     let database = database();
-    let house = House::start(&database, &[]);
-    let mut asker = house.asker();
+    let hooks = HooksDaemon::start(&database, &[]);
+    let mut asker = hooks.asker();
     let probe = "$sluice/device/probe";
     asker.acl(probe, probe, 2, "tenant/$sluice/device/probe/telemetry").yes();
     for topic in [
@@ -45,7 +45,7 @@ fn the_probe_of_the_brokers_isolation_has_its_own_topics_and_nobody_can_log_in_a
     ] {
         asker.acl(probe, probe, 2, topic).no("no rule allows it");
     }
-    let token = house.token(&user(probe, &["admins"], 600));
+    let token = hooks.token(&user(probe, &["admins"], 600));
     asker.login(probe, &token, "c").no("token");
     asker.login(probe, "t0ken", "c").no("token");
 }
@@ -53,10 +53,10 @@ fn the_probe_of_the_brokers_isolation_has_its_own_topics_and_nobody_can_log_in_a
 #[test]
 fn no_token_of_an_issuer_makes_anybody_a_device() {
     let database = database();
-    let house = House::start(&database, &[]);
-    house.register("acme", "pump-1", Some("t0ken-of-pump-1"));
-    let mut asker = house.asker();
-    let token = house.token(&user("acme/device/pump-1", &["viewers"], 600));
+    let hooks = HooksDaemon::start(&database, &[]);
+    hooks.register("acme", "pump-1", Some("t0ken-of-pump-1"));
+    let mut asker = hooks.asker();
+    let token = hooks.token(&user("acme/device/pump-1", &["viewers"], 600));
     asker.login("acme/device/pump-1", &token, "c").no("TOKEN_INVALID");
     // It is what the token says, a person of that name, and has none of the device's topics.
     asker.acl(&token, "c", 2, EVENT).no("no rule allows it");
@@ -65,9 +65,9 @@ fn no_token_of_an_issuer_makes_anybody_a_device() {
 #[test]
 fn what_plain_sql_does_to_a_device_acts_within_seconds() {
     let database = database();
-    let house = House::start(&database, &[]);
-    house.register("acme", "pump-1", Some("t0ken-of-pump-1"));
-    let mut asker = house.asker();
+    let hooks = HooksDaemon::start(&database, &[]);
+    hooks.register("acme", "pump-1", Some("t0ken-of-pump-1"));
+    let mut asker = hooks.asker();
     let mut within_seconds = |sql: &str, why: &str| {
         wait::until("it is warm", || asker.acl("acme/device/pump-1", "c", 2, EVENT).status == 200);
         database.query(sql);
@@ -91,15 +91,15 @@ fn what_plain_sql_does_to_a_device_acts_within_seconds() {
 #[test]
 fn a_device_whose_certificates_are_all_revoked_is_denied_where_certificates_count() {
     let database = database();
-    let house = House::start(&database, &[("CERT_AUTH_ENABLED", "1")]);
-    house.register("acme", "pump-1", None);
+    let hooks = HooksDaemon::start(&database, &[("CERT_AUTH_ENABLED", "1")]);
+    hooks.register("acme", "pump-1", None);
     database.query(
         "INSERT INTO device_certificates (id, tenant_id, device_id, fingerprint_sha256, serial_number, common_name, \
             issuer, status, not_before, not_after, cert_pem) VALUES (gen_random_uuid(), 'acme', 'pump-1', \
             repeat('a', 64), '01', 'acme/device/pump-1', 'CN=ca', 'ACTIVE', now() - interval '1 day', \
             now() + interval '1 day', 'pem')",
     );
-    let mut asker = house.asker();
+    let mut asker = hooks.asker();
     wait::until("it is let in", || asker.acl("acme/device/pump-1", "c", 2, EVENT).status == 200);
     database.query("UPDATE device_certificates SET status = 'REVOKED', revoked_at = now()");
     wait::until("its certificate counts no more", || {
@@ -113,21 +113,21 @@ fn a_device_whose_certificates_are_all_revoked_is_denied_where_certificates_coun
 #[test]
 fn a_warm_device_costs_no_query() {
     let database = database();
-    let house = House::start(&database, &[]);
-    house.register("acme", "pump-1", Some("t0ken-of-pump-1"));
-    let mut asker = house.asker();
+    let hooks = HooksDaemon::start(&database, &[]);
+    hooks.register("acme", "pump-1", Some("t0ken-of-pump-1"));
+    let mut asker = hooks.asker();
     wait::until("200 questions of each kind ask the registry nothing", || {
-        let misses = house.daemon.metric("sluice_auth_cache_misses");
+        let misses = hooks.daemon.metric("sluice_auth_cache_misses");
         for _ in 0..200 {
             asker.acl("acme/device/pump-1", "c", 2, EVENT).yes();
             asker.login("acme/device/pump-1", "t0ken-of-pump-1", "c").yes();
         }
-        (house.daemon.metric("sluice_auth_cache_misses") - misses).abs() < f64::EPSILON
+        (hooks.daemon.metric("sluice_auth_cache_misses") - misses).abs() < f64::EPSILON
     });
     let answered =
-        house.daemon.metric("sluice_access_decisions_total{hook=\"acl\",result=\"allowed\"}");
+        hooks.daemon.metric("sluice_access_decisions_total{hook=\"acl\",result=\"allowed\"}");
     assert!(
-        answered > 200.0 && house.daemon.metric("sluice_access_seconds_count") > 400.0,
+        answered > 200.0 && hooks.daemon.metric("sluice_access_seconds_count") > 400.0,
         "{answered}"
     );
 }

@@ -3,16 +3,16 @@
 
 use serde_json::json;
 
-use super::house::{Asker, House, database, form_request, json_request, user};
+use super::hooks_daemon::{Asker, HooksDaemon, database, form_request, json_request, user};
 
 #[test]
 fn the_http_backend_in_json_is_answered_byte_for_byte() {
     let database = database();
-    let house = House::start(&database, &[]);
-    let mut asker = house.asker();
+    let hooks = HooksDaemon::start(&database, &[]);
+    let mut asker = hooks.asker();
     let captured = r#"{"clientid":"cid1","password":"p w\u0026d\"é","username":"alice"}"#;
     asker.ask("/mqtt/user", captured).no("the password is no token");
-    let token = house.token(&user("alice", &["viewers"], 600));
+    let token = hooks.token(&user("alice", &["viewers"], 600));
     let login = format!(r#"{{"clientid":"cid1","password":"{token}","username":"alice"}}"#);
     asker.ask("/mqtt/user", &login).yes();
     asker.ask("/mqtt/superuser", r#"{"username":"alice"}"#).no("no superuser");
@@ -48,12 +48,12 @@ fn the_http_backend_in_json_is_answered_byte_for_byte() {
 #[test]
 fn the_http_backend_in_forms_is_answered_byte_for_byte() {
     let database = database();
-    let house = House::start(&database, &[]);
-    let mut asker = house.asker();
+    let hooks = HooksDaemon::start(&database, &[]);
+    let mut asker = hooks.asker();
     let mut form = |path: &str, body: &str| asker.send(form_request(path, "", body).as_bytes());
     form("/mqtt/user", "clientid=cid2&password=p+w%26%2B%C3%A9&username=alice")
         .no("the password is no token");
-    let token = house.token(&user("al+ice", &["viewers"], 600));
+    let token = hooks.token(&user("al+ice", &["viewers"], 600));
     form("/mqtt/user", &format!("clientid=cid2&password={token}&username=al%2Bice")).yes();
     form("/mqtt/superuser", "username=al%2Bice").no("no superuser");
     form("/mqtt/acl", "acc=2&clientid=cid2&topic=a%2Fx+y%2Fb&username=al%2Bice").yes();
@@ -64,10 +64,10 @@ fn the_http_backend_in_forms_is_answered_byte_for_byte() {
 #[test]
 fn the_jwt_backend_in_remote_mode_is_answered_in_both_encodings() {
     let database = database();
-    let house = House::start(&database, &[]);
-    let mut asker = house.asker();
+    let hooks = HooksDaemon::start(&database, &[]);
+    let mut asker = hooks.asker();
     let bearer =
-        |claims: &serde_json::Value| format!("Authorization: Bearer {}\r\n", house.token(claims));
+        |claims: &serde_json::Value| format!("Authorization: Bearer {}\r\n", hooks.token(claims));
     let viewer = bearer(&user("alice", &["viewers"], 600));
     let admin = bearer(&user("root", &["/admins"], 600));
     let acl = r#"{"acc":2,"clientid":"cid2","topic":"a/x y/b"}"#;
@@ -89,7 +89,7 @@ fn the_jwt_backend_in_remote_mode_is_answered_in_both_encodings() {
     assert_eq!(exchanges(&mut asker, ""), [403; 6]);
     // A device by certificate: the plugin takes its common name for a token. The broker asks no
     // `user` then.
-    house.register("acme", "pump-1", None);
+    hooks.register("acme", "pump-1", None);
     let device = "Authorization: Bearer acme/device/pump-1\r\n";
     let own = r#"{"acc":2,"clientid":"c","topic":"tenant/acme/device/pump-1/event"}"#;
     asker
@@ -106,13 +106,13 @@ fn the_jwt_backend_in_remote_mode_is_answered_in_both_encodings() {
 #[test]
 fn a_token_as_the_user_name_stands_for_itself_at_each_question() {
     let database = database();
-    let house = House::start(&database, &[]);
-    let mut asker = house.asker();
-    let token = house.token(&user("alice", &["viewers"], 600));
+    let hooks = HooksDaemon::start(&database, &[]);
+    let mut asker = hooks.asker();
+    let token = hooks.token(&user("alice", &["viewers"], 600));
     asker.login(&token, "jwt", "cid").yes();
     asker.acl(&token, "another", 1, "plant/x/readings").yes();
     asker.acl(&token, "another", 1, "plant/x/other").no("no rule allows it");
-    let admin = house.token(&user("root", &["admins"], 600));
+    let admin = hooks.token(&user("root", &["admins"], 600));
     asker.ask("/superuser", &json!({ "username": admin }).to_string()).yes();
     let changed = format!("{}AAAA", &admin[..admin.len() - 4]);
     asker.acl(&changed, "cid", 1, "x").no("signature");
@@ -121,15 +121,15 @@ fn a_token_as_the_user_name_stands_for_itself_at_each_question() {
         database.value("SELECT count(*) FROM access_sessions WHERE username LIKE 'ey%'"),
         "0"
     );
-    assert!(!house.daemon.log().contains(&token[..40]), "a token is in the log");
+    assert!(!hooks.daemon.log().contains(&token[..40]), "a token is in the log");
 }
 
 #[test]
 fn the_paths_without_a_prefix_and_the_text_mode_say_the_same() {
     let database = database();
-    let house = House::start(&database, &[]);
-    let mut asker = house.asker();
-    let login = json!({ "username": "alice", "clientid": "c", "password": house.token(&user("alice", &["viewers"], 600)) });
+    let hooks = HooksDaemon::start(&database, &[]);
+    let mut asker = hooks.asker();
+    let login = json!({ "username": "alice", "clientid": "c", "password": hooks.token(&user("alice", &["viewers"], 600)) });
     let allowed =
         json!({ "username": "alice", "clientid": "c", "topic": "plant/x/readings", "acc": 1 })
             .to_string();
@@ -156,8 +156,8 @@ fn the_paths_without_a_prefix_and_the_text_mode_say_the_same() {
 #[test]
 fn what_is_no_question_is_denied_in_words_and_the_connection_goes_on() {
     let database = database();
-    let house = House::start(&database, &[]);
-    let mut asker = house.asker();
+    let hooks = HooksDaemon::start(&database, &[]);
+    let mut asker = hooks.asker();
     asker.ask("/mqtt/acl", "{").no("no JSON object");
     asker.ask("/mqtt/acl", r#"["alice"]"#).no("no JSON object");
     asker.ask("/mqtt/acl", r#"{"acc":1,"clientid":"c","username":"alice"}"#).no("no topic");
@@ -169,32 +169,32 @@ fn what_is_no_question_is_denied_in_words_and_the_connection_goes_on() {
         .ask("/mqtt/user", r#"{"clientid":"c","password":"","username":"alice"}"#)
         .no("no password");
     asker.ask("/mqtt/user", "").no("names nobody");
-    asker.login("ali\0ce", &house.token(&user("ali\0ce", &[], 600)), "c").no("NUL");
+    asker.login("ali\0ce", &hooks.token(&user("ali\0ce", &[], 600)), "c").no("NUL");
     let long = "a".repeat(2000);
-    asker.login(&long, &house.token(&user(&long, &[], 600)), "c").no("longer than 1024 bytes");
+    asker.login(&long, &hooks.token(&user(&long, &[], 600)), "c").no("longer than 1024 bytes");
     asker.acl("ali\0ce", "c", 1, "x").no("no login");
     let not_found = asker.ask("/mqtt/other", "{}");
     assert_eq!((not_found.status, not_found.body.contains("there are /user")), (404, true));
     let wrong = asker.send(json_request("DELETE", "/mqtt/acl", "", "{}").as_bytes());
     assert_eq!(wrong.status, 405, "{wrong:?}");
-    assert!((house.daemon.metric("sluice_access_faults_total")).abs() < f64::EPSILON);
+    assert!((hooks.daemon.metric("sluice_access_faults_total")).abs() < f64::EPSILON);
 }
 
 #[test]
 fn a_question_longer_than_any_topic_is_denied() {
     let database = database();
-    let house = House::start(&database, &[]);
+    let hooks = HooksDaemon::start(&database, &[]);
     let body = json!({ "username": "x".repeat(300_000) }).to_string();
-    house.asker().ask("/mqtt/acl", &body).no("longer than");
+    hooks.asker().ask("/mqtt/acl", &body).no("longer than");
 }
 
 #[test]
 fn only_those_who_know_the_secret_are_answered_when_there_is_one() {
     let database = database();
     let secret = "a-secret-of-the-broker";
-    let house = House::start_secret(&database, secret);
-    let mut asker = house.asker();
-    let token = house.token(&user("alice", &["admins"], 600));
+    let hooks = HooksDaemon::start_secret(&database, secret);
+    let mut asker = hooks.asker();
+    let token = hooks.token(&user("alice", &["admins"], 600));
     let body = json!({ "username": token, "clientid": "c", "topic": "x", "acc": 1 }).to_string();
     asker.ask("/mqtt/acl", &body).no("HOOKS_SECRET");
     asker.ask("/mqtt/acl?secret=another-secret-of-it", &body).no("HOOKS_SECRET");
@@ -205,5 +205,5 @@ fn only_those_who_know_the_secret_are_answered_when_there_is_one() {
                 .as_bytes(),
         )
         .yes();
-    assert!(!house.daemon.log().contains(secret), "the secret is in the log");
+    assert!(!hooks.daemon.log().contains(secret), "the secret is in the log");
 }

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::house::{House, user};
+use super::hooks_daemon::{HooksDaemon, user};
 use crate::support::postgres::Postgres;
 use crate::support::time_bounds::CLOSED_WAY;
 use crate::support::wait;
@@ -14,10 +14,10 @@ const EVENT: &str = "tenant/acme/device/pump-1/event";
 fn without_postgres_what_is_known_is_answered_and_the_rest_is_denied_with_an_alarm() {
     let server = Postgres::private();
     let database = server.database();
-    let house = House::start(&database, &[]);
-    house.register("acme", "pump-1", Some("t0ken-of-pump-1"));
-    let mut asker = house.asker();
-    asker.login("alice", &house.token(&user("alice", &["viewers"], 600)), "cid1").yes();
+    let hooks = HooksDaemon::start(&database, &[]);
+    hooks.register("acme", "pump-1", Some("t0ken-of-pump-1"));
+    let mut asker = hooks.asker();
+    asker.login("alice", &hooks.token(&user("alice", &["viewers"], 600)), "cid1").yes();
     wait::until("the device is warm", || {
         asker.acl_once("acme/device/pump-1", "c", 2, EVENT).status == 200
     });
@@ -27,15 +27,15 @@ fn without_postgres_what_is_known_is_answered_and_the_rest_is_denied_with_an_ala
         "sluice_access_decisions_total{hook=\"acl\",result=\"fault\"}",
         "sluice_access_faults_total",
     ];
-    let before = faults.map(|fault| house.daemon.metric(fault));
+    let before = faults.map(|fault| hooks.daemon.metric(fault));
     asker.acl_once("acme/device/pump-2", "c", 2, EVENT).no("a fault here");
     for (fault, before) in faults.into_iter().zip(before) {
-        assert!((house.daemon.metric(fault) - before - 1.0).abs() < f64::EPSILON, "{fault}");
+        assert!((hooks.daemon.metric(fault) - before - 1.0).abs() < f64::EPSILON, "{fault}");
     }
     // A token is believed without Postgres, but whether its names are somebody else's can be told
     // only of who is known.
-    asker.login("alice", &house.token(&user("alice", &["viewers"], 600)), "cid1").yes();
-    let carol = house.token(&user("carol", &["viewers"], 600));
+    asker.login("alice", &hooks.token(&user("alice", &["viewers"], 600)), "cid1").yes();
+    let carol = hooks.token(&user("carol", &["viewers"], 600));
     asker
         .ask_once(
             "/mqtt/user",
@@ -57,10 +57,10 @@ fn without_postgres_what_is_known_is_answered_and_the_rest_is_denied_with_an_ala
 fn a_silent_postgres_holds_the_broker_up_once_and_not_at_each_question() {
     let server = Postgres::private();
     let database = server.database();
-    let house = House::start(&database, &[]);
-    house.register("acme", "pump-1", None);
+    let hooks = HooksDaemon::start(&database, &[]);
+    hooks.register("acme", "pump-1", None);
     server.pause();
-    let mut asker = house.asker();
+    let mut asker = hooks.asker();
     let begun = Instant::now();
     asker.acl_once("acme/device/pump-1", "c", 2, EVENT).no("a fault here");
     let first = begun.elapsed();

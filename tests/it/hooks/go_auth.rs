@@ -12,7 +12,7 @@ use std::fs;
 
 use serde_json::{Map, Value};
 
-use super::house::{Asker, House, form_request, json_request};
+use super::hooks_daemon::{Asker, HooksDaemon, form_request, json_request};
 
 const EXAMPLE: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/compose/mosquitto/go-auth.conf.example");
@@ -86,7 +86,7 @@ struct Asked<'a> {
 impl GoAuth {
     /// By part `A` or `B` of the example, with the daemon's own login `sluice` and its password,
     /// and these other options.
-    pub fn load(house: &House<'_>, part: char, changed: &[(&str, &str)]) -> Self {
+    pub fn load(hooks: &HooksDaemon<'_>, part: char, changed: &[(&str, &str)]) -> Self {
         let text = fs::read_to_string(EXAMPLE).unwrap();
         let sections: Vec<&str> = text.split("\n# === ").collect();
         let own = sections
@@ -111,7 +111,7 @@ impl GoAuth {
         options
             .extend(changed.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let files = Files::of_comment(sections[1]);
-        Self { options, files, asker: house.asker(), sessions: BTreeMap::new() }
+        Self { options, files, asker: hooks.asker(), sessions: BTreeMap::new() }
     }
 
     /// A CONNECT on a listener with passwords; whether it is let in. Then a session with that

@@ -6,18 +6,18 @@ use std::net::TcpStream;
 
 use serde_json::Value;
 
-use super::house::{House, database};
+use super::hooks_daemon::{HooksDaemon, database};
 use crate::support::port;
 use crate::support::wait;
 
 #[test]
 fn a_guest_has_its_corner_and_nothing_else() {
     let (database, port) = (database(), port::free());
-    let house = House::start(&database, &[("PUBLIC_BIND", &format!("127.0.0.1:{port}"))]);
+    let hooks = HooksDaemon::start(&database, &[("PUBLIC_BIND", &format!("127.0.0.1:{port}"))]);
     let credential = credential(port);
     let text = |name: &str| credential[name].as_str().unwrap();
     let (name, token, client_id) = (text("username"), text("token"), text("client_id_prefix"));
-    let mut asker = house.asker();
+    let mut asker = hooks.asker();
     asker.login(name, token, client_id).yes();
     asker.login(name, token, "sluice").no("begins with public-");
     asker.login(name, "another", client_id).no("not that of this guest");
@@ -32,10 +32,10 @@ fn a_guest_has_its_corner_and_nothing_else() {
     asker.acl(name, "public-other", 4, "public/#").no("no login");
     database.wait_until("SELECT kind FROM access_sessions WHERE username LIKE 'guest-%'", "guest");
     database.query("UPDATE access_sessions SET expires_at = now(); UPDATE guest_credentials SET expires_at = now()");
-    house.daemon.kill9();
-    house.daemon.start_again();
-    house.wait_open();
-    let mut asker = house.asker();
+    hooks.daemon.kill9();
+    hooks.daemon.start_again();
+    hooks.wait_open();
+    let mut asker = hooks.asker();
     asker.acl(name, client_id, 4, "public/#").no("has ended");
     asker.login(name, token, client_id).no("has ended");
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::go_auth::{GoAuth, READ, SUBSCRIBE, WRITE};
-use super::house::{House, database, json_request, now, user};
+use super::hooks_daemon::{HooksDaemon, database, json_request, now, user};
 use crate::support::database::Database;
 use crate::support::dir::Scratch;
 use crate::support::process::run_to_end;
@@ -18,8 +18,8 @@ const OF_A_DEVICE: &str = "tenant/acme/device/pump-1/telemetry";
 const OWN: [(&str, &str); 2] =
     [("MQTT_USERNAME", "sluice"), ("MQTT_PASSWORD", "the password of sluice")];
 
-fn house<'a>(database: &'a Database<'a>, settings: &[(&str, &str)]) -> House<'a> {
-    House::start(database, &[&OWN, settings].concat())
+fn hooks<'a>(database: &'a Database<'a>, settings: &[(&str, &str)]) -> HooksDaemon<'a> {
+    HooksDaemon::start(database, &[&OWN, settings].concat())
 }
 
 /// Reads nothing of the devices', whatever it is called.
@@ -37,9 +37,9 @@ fn reads_nothing(plugin: &mut GoAuth, client_id: &str) {
 #[test]
 fn sluice_logs_in_and_subscribes_by_the_lines_of_the_example_also_in_a_share_group() {
     let database = database();
-    let house = house(&database, &[]);
+    let hooks = hooks(&database, &[]);
     for part in ['A', 'B'] {
-        let mut plugin = GoAuth::load(&house, part, &[]);
+        let mut plugin = GoAuth::load(&hooks, part, &[]);
         assert!(plugin.connect("sluice", "the password of sluice", "sluice"));
         let shared = format!("$share/group/{EVERYTHING}");
         for topic in [EVERYTHING, &shared, "$SYS/broker/publish/messages/dropped"] {
@@ -56,7 +56,7 @@ fn sluice_logs_in_and_subscribes_by_the_lines_of_the_example_also_in_a_share_gro
 #[test]
 fn a_token_without_any_right_does_not_become_sluice_in_any_mode_of_the_plugin() {
     let database = database();
-    let house = house(&database, &[]);
+    let hooks = hooks(&database, &[]);
     let text = [
         ("http_getuser_uri", "/text/mqtt/user"),
         ("http_aclcheck_uri", "/text/mqtt/acl"),
@@ -68,8 +68,8 @@ fn a_token_without_any_right_does_not_become_sluice_in_any_mode_of_the_plugin() 
     let modes =
         [('A', &[][..]), ('A', &text), ('A', &forms), ('A', &superuser), ('B', &[]), ('B', &forms)];
     for (part, changed) in modes {
-        let mut plugin = GoAuth::load(&house, part, changed);
-        let token = house.token(&user("mallory", &[], 600));
+        let mut plugin = GoAuth::load(&hooks, part, changed);
+        let token = hooks.token(&user("mallory", &[], 600));
         for name in [
             "sluice",
             "Sluice",
@@ -93,30 +93,30 @@ fn a_token_without_any_right_does_not_become_sluice_in_any_mode_of_the_plugin() 
 #[test]
 fn a_token_that_says_a_reserved_name_is_refused_under_it() {
     let database = database();
-    let house = house(&database, &[("HOOKS_RESERVED_NAMES", "bridge, Grafana")]);
-    let mut asker = house.asker();
+    let hooks = hooks(&database, &[("HOOKS_RESERVED_NAMES", "bridge, Grafana")]);
+    let mut asker = hooks.asker();
     let guest = format!("guest-{}", "0123456789abcdef".repeat(2));
     for name in
         ["sluice", "SLUICE", "sluice ", "slüice", "bridge", "grafana", &guest, "guest-relations"]
     {
-        let token = house.token(&user(name, &[], 600));
+        let token = hooks.token(&user(name, &[], 600));
         let answer = asker.login(name, &token, "public-c");
         assert_eq!(answer.status, 403, "{name}: {answer:?}");
         // The token as user name gives no other backend a name to go by.
         asker.login(&token, "any", "c").yes();
         asker.acl(&token, "c", 4, EVERYTHING).no("no rule allows it");
     }
-    let token = house.token(&user("sluice", &[], 600));
+    let token = hooks.token(&user("sluice", &[], 600));
     asker.login("sluice", &token, "c").no("reserved");
     asker.acl("sluice", "c", 4, EVERYTHING).no("reserved");
-    let service = house.token(&json!({ "sub": "s", "client_id": "sluice", "exp": now() + 600 }));
+    let service = hooks.token(&json!({ "sub": "s", "client_id": "sluice", "exp": now() + 600 }));
     asker.login("sluice", &service, "c").no("reserved");
     // A name that people choose for themselves is none the token proves.
     let chosen =
-        house.token(&json!({ "sub": "u-1", "preferred_username": "sluice", "exp": now() + 600 }));
+        hooks.token(&json!({ "sub": "u-1", "preferred_username": "sluice", "exp": now() + 600 }));
     asker.login("sluice", &chosen, "c").no("not what the token says");
     let chosen =
-        house.token(&json!({ "sub": "u-1", "preferred_username": "alice", "exp": now() + 600 }));
+        hooks.token(&json!({ "sub": "u-1", "preferred_username": "alice", "exp": now() + 600 }));
     asker.login("alice", &chosen, "c").no("not what the token says");
     asker.login("u-1", &chosen, "c").yes();
     // A name that is reserved is reserved as a client id too.
@@ -148,24 +148,24 @@ fn the_common_name_of_sluices_own_certificate_is_reserved_and_one_that_cannot_be
         ("MQTT_CLIENT_CERT", certificate.as_str()),
         ("MQTT_CLIENT_KEY", key.as_str()),
     ];
-    let house = House::start(&database, &tls);
-    let mut asker = house.asker();
-    asker.login("gate", &house.token(&user("gate", &[], 600)), "c").no("reserved");
+    let hooks = HooksDaemon::start(&database, &tls);
+    let mut asker = hooks.asker();
+    asker.login("gate", &hooks.token(&user("gate", &[], 600)), "c").no("reserved");
     database.wait_until("SELECT username FROM broker_sessions", "gate");
-    house.daemon.kill9();
+    hooks.daemon.kill9();
     std::fs::write(&certificate, "no certificate").unwrap();
-    house.daemon.start_again();
+    hooks.daemon.start_again();
     wait::until("it says so", || {
-        house.daemon.log().contains("the common name in MQTT_CLIENT_CERT cannot be read")
+        hooks.daemon.log().contains("the common name in MQTT_CLIENT_CERT cannot be read")
     });
 }
 
 #[test]
 fn a_token_beside_no_name_is_let_in_and_no_topic_is_open_to_its_client_id() {
     let database = database();
-    let house = house(&database, &[]);
-    let mut asker = house.asker();
-    let token = house.token(&user("root", &["admins"], 600));
+    let hooks = hooks(&database, &[]);
+    let mut asker = hooks.asker();
+    let token = hooks.token(&user("root", &["admins"], 600));
     asker.login("", &token, "c").yes();
     asker.acl("", "c", 1, "x").no("names nobody");
     asker.login("", &token, "sluice").no("client id");
@@ -176,13 +176,13 @@ fn a_token_beside_no_name_is_let_in_and_no_topic_is_open_to_its_client_id() {
 #[test]
 fn a_name_beside_a_bearer_token_is_its_own_and_decides_nothing() {
     let database = database();
-    let house = house(&database, &[]);
-    house.register("acme", "pump-1", Some("t0ken-of-pump-1"));
-    let mut asker = house.asker();
+    let hooks = hooks(&database, &[]);
+    hooks.register("acme", "pump-1", Some("t0ken-of-pump-1"));
+    let mut asker = hooks.asker();
     let guest = format!("guest-{}", "0123456789abcdef".repeat(2));
     let device = "acme/device/pump-1";
     let mut ask = |path: &str, subject: &str, name: &str, client_id: &str| {
-        let token = house.token(&user(subject, &["admins"], 600));
+        let token = hooks.token(&user(subject, &["admins"], 600));
         let bearer = format!("Authorization: Bearer {token}\r\n");
         let body =
             json!({ "username": name, "clientid": client_id, "topic": "x", "acc": 1 }).to_string();
@@ -210,10 +210,10 @@ fn a_name_beside_a_bearer_token_is_its_own_and_decides_nothing() {
 fn nobody_takes_the_client_id_of_another_replica_also_of_one_that_is_away() {
     let database = database();
     let group = |own| [("MQTT_SHARE_GROUP", "pair"), ("MQTT_CLIENT_ID", own)];
-    let other = house(&database, &[&group("other")[..], &[("MQTT_USERNAME", "gate-2")]].concat());
+    let other = hooks(&database, &[&group("other")[..], &[("MQTT_USERNAME", "gate-2")]].concat());
     database.wait_until("SELECT username FROM broker_sessions WHERE client_id = 'other'", "gate-2");
     other.daemon.kill9();
-    let one = house(&database, &group("one"));
+    let one = hooks(&database, &group("one"));
     one.register("acme", "pump-1", Some("t0ken-of-pump-1"));
     for part in ['A', 'B'] {
         let mut plugin = GoAuth::load(&one, part, &[]);
@@ -250,12 +250,12 @@ fn nobody_takes_the_client_id_of_another_replica_also_of_one_that_is_away() {
 #[test]
 fn while_the_members_of_a_share_group_cannot_be_read_nobody_new_is_let_in() {
     let database = database();
-    let house = house(&database, &[("MQTT_SHARE_GROUP", "pair"), ("MQTT_CLIENT_ID", "one")]);
-    house.daemon.kill9();
+    let hooks = hooks(&database, &[("MQTT_SHARE_GROUP", "pair"), ("MQTT_CLIENT_ID", "one")]);
+    hooks.daemon.kill9();
     database.query("ALTER TABLE broker_sessions RENAME TO away");
-    house.daemon.start_again();
-    let mut asker = wait::for_some("the hooks answer", || house.try_asker());
-    let token = house.token(&user("alice", &["viewers"], 600));
+    hooks.daemon.start_again();
+    let mut asker = wait::for_some("the hooks answer", || hooks.try_asker());
+    let token = hooks.token(&user("alice", &["viewers"], 600));
     let login = json!({ "username": token, "password": "any", "clientid": "other" }).to_string();
     wait::until("the keys are read", || {
         asker.acl_once(&token, "c", 1, "plant/x/readings").status == 200
@@ -268,13 +268,13 @@ fn while_the_members_of_a_share_group_cannot_be_read_nobody_new_is_let_in() {
 #[test]
 fn a_name_belongs_to_one_subject_at_a_time_also_when_another_kind_has_the_same() {
     let database = database();
-    let house = house(&database, &[]);
-    let mut asker = house.asker();
-    let person = house.token(&user("billing", &["viewers"], 600));
+    let hooks = hooks(&database, &[]);
+    let mut asker = hooks.asker();
+    let person = hooks.token(&user("billing", &["viewers"], 600));
     let service: Value = json!({ "sub": "s", "client_id": "billing", "exp": now() + 600 });
     asker.login("billing", &person, "c").yes();
-    asker.login("billing", &house.token(&service), "c").no("belong to another login");
-    asker.login("billing", &house.token(&service), "d").yes();
+    asker.login("billing", &hooks.token(&service), "c").no("belong to another login");
+    asker.login("billing", &hooks.token(&service), "d").yes();
     asker.acl("billing", "c", 1, "plant/x/readings").yes();
     asker.acl("billing", "d", 1, "plant/x/readings").no("no rule allows it");
 }
@@ -282,15 +282,15 @@ fn a_name_belongs_to_one_subject_at_a_time_also_when_another_kind_has_the_same()
 #[test]
 fn when_the_issuer_withdraws_its_key_nothing_it_signed_is_taken_from_then_on() {
     let database = database();
-    let house = house(&database, &[]);
-    let mut asker = house.asker();
-    let tokens = ["alice", "bob", "carol"].map(|name| house.token(&user(name, &["viewers"], 600)));
+    let hooks = hooks(&database, &[]);
+    let mut asker = hooks.asker();
+    let tokens = ["alice", "bob", "carol"].map(|name| hooks.token(&user(name, &["viewers"], 600)));
     let [alice, bob, carol] = &tokens;
     asker.login(alice, "any", "c").yes();
     asker.acl(alice, "c", 1, "plant/x/readings").yes();
     asker.login("bob", bob, "c").yes();
     database.wait_until("SELECT count(*) FROM access_sessions WHERE username = 'bob'", "1");
-    house.withdraw_key();
+    hooks.withdraw_key();
     wait::until("the new keys are read", || {
         asker.acl(carol, "c", 1, "plant/x/readings").status == 403
     });
@@ -300,9 +300,9 @@ fn when_the_issuer_withdraws_its_key_nothing_it_signed_is_taken_from_then_on() {
     asker.login("alice", alice, "c").no("no key of the name");
     // Remembered by its names, here and after a restart.
     asker.acl("bob", "c", 1, "plant/x/readings").no("not the issuer's now");
-    house.daemon.kill9();
-    house.daemon.start_again();
-    let mut asker = wait::for_some("the hooks answer", || house.try_asker());
+    hooks.daemon.kill9();
+    hooks.daemon.start_again();
+    let mut asker = wait::for_some("the hooks answer", || hooks.try_asker());
     wait::until("the keys are read", || {
         asker.acl("bob", "c", 1, "plant/x/readings").body.contains("not the issuer's now")
     });

@@ -1,7 +1,7 @@
 //! Logins by a token as password: remembered for the questions that follow, to the end of the proof
 //! and not longer.
 
-use super::house::{House, database, now, user};
+use super::hooks_daemon::{HooksDaemon, database, now, user};
 use crate::support::wait;
 
 const TOPIC: &str = "plant/x/readings";
@@ -9,16 +9,16 @@ const TOPIC: &str = "plant/x/readings";
 #[test]
 fn a_login_survives_the_daemon_and_no_token_is_kept() {
     let database = database();
-    let house = House::start(&database, &[]);
-    let token = house.token(&user("alice", &["viewers"], 600));
-    house.asker().login("alice", &token, "cid1").yes();
+    let hooks = HooksDaemon::start(&database, &[]);
+    let token = hooks.token(&user("alice", &["viewers"], 600));
+    hooks.asker().login("alice", &token, "cid1").yes();
     database.wait_until("SELECT count(*) FROM access_sessions WHERE username = 'alice'", "1");
     let row = database.value("SELECT a::text FROM access_sessions a WHERE username = 'alice'");
     assert!(row.contains("viewers") && !row.contains(&token[..20]), "{row}");
-    house.daemon.kill9();
-    house.daemon.start_again();
-    house.wait_open();
-    let mut asker = house.asker();
+    hooks.daemon.kill9();
+    hooks.daemon.start_again();
+    hooks.wait_open();
+    let mut asker = hooks.asker();
     asker.acl("alice", "cid1", 1, TOPIC).yes();
     asker.acl("alice", "cid1", 1, "plant/secret/x").no("denied to read");
     asker.acl("alice", "cid2", 1, TOPIC).no("no login");
@@ -27,7 +27,7 @@ fn a_login_survives_the_daemon_and_no_token_is_kept() {
 #[test]
 fn a_login_is_known_to_another_replica() {
     let database = database();
-    let (one, other) = (House::start(&database, &[]), House::start(&database, &[]));
+    let (one, other) = (HooksDaemon::start(&database, &[]), HooksDaemon::start(&database, &[]));
     let token = one.token(&user("alice", &["viewers"], 600));
     one.asker().login("alice", &token, "cid1").yes();
     database.wait_until("SELECT count(*) FROM access_sessions WHERE username = 'alice'", "1");
@@ -42,9 +42,9 @@ fn a_login_is_known_to_another_replica() {
 #[test]
 fn the_end_of_a_token_is_kept_at_every_question() {
     let database = database();
-    let house = House::start(&database, &[]);
-    let mut asker = house.asker();
-    let token = house.token(&user("alice", &["viewers"], 3));
+    let hooks = HooksDaemon::start(&database, &[]);
+    let mut asker = hooks.asker();
+    let token = hooks.token(&user("alice", &["viewers"], 3));
     asker.login("alice", &token, "cid1").yes();
     asker.acl("alice", "cid1", 1, TOPIC).yes();
     asker.acl(&token, "cid1", 1, TOPIC).yes();
@@ -54,29 +54,29 @@ fn the_end_of_a_token_is_kept_at_every_question() {
     asker.acl(&token, "cid1", 1, TOPIC).no("expired");
     asker.acl("alice", "cid1", 1, TOPIC).no("has ended");
     // A new login under the same names counts at once.
-    asker.login("alice", &house.token(&user("alice", &["viewers"], 600)), "cid1").yes();
+    asker.login("alice", &hooks.token(&user("alice", &["viewers"], 600)), "cid1").yes();
     asker.acl("alice", "cid1", 1, TOPIC).yes();
 }
 
 #[test]
 fn a_later_login_takes_the_place_of_an_earlier_one() {
     let database = database();
-    let house = House::start(&database, &[]);
-    let mut asker = house.asker();
-    asker.login("root", &house.token(&user("root", &["admins"], 600)), "cid1").yes();
+    let hooks = HooksDaemon::start(&database, &[]);
+    let mut asker = hooks.asker();
+    asker.login("root", &hooks.token(&user("root", &["admins"], 600)), "cid1").yes();
     // A superuser by a password's token is one at each topic, for the broker asks without the
     // client id.
     asker.ask("/mqtt/superuser", r#"{"username":"root"}"#).no("each topic");
     asker.acl("root", "cid1", 2, "plant/secret/x").yes();
     // The broker would end the device's session.
-    let any = house.token(&user("bob", &["viewers"], 600));
+    let any = hooks.token(&user("bob", &["viewers"], 600));
     asker.login("bob", &any, "acme/device/pump-1").no("another device's");
     asker.login("acme/pump-1/", &any, "cid9").no("no device's");
     // At a topic the broker tells names only: nobody goes by the name of somebody else.
-    let another = house.token(&user("mallory", &["viewers"], 600));
+    let another = hooks.token(&user("mallory", &["viewers"], 600));
     asker.login("root", &another, "cid1").no("not what the token says");
     asker.acl("root", "cid1", 2, "plant/secret/x").yes();
-    asker.login("root", &house.token(&user("root", &["viewers"], 600)), "cid1").yes();
+    asker.login("root", &hooks.token(&user("root", &["viewers"], 600)), "cid1").yes();
     asker.acl("root", "cid1", 2, "plant/secret/x").no("denied to publish");
     let groups = "SELECT groups->>0 FROM access_sessions WHERE username = 'root'";
     database.wait_until(groups, "viewers");

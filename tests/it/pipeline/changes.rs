@@ -15,16 +15,16 @@ use crate::support::wait;
 const CERTIFIED: &str = "timed-1";
 
 /// Two replicas that both hear every message, and a device that sends them.
-struct Bench<'a> {
+struct TwoReplicas<'a> {
     database: &'a Database<'a>,
     replicas: [Daemon; 2],
     device: Device,
     sent: u64,
 }
 
-// === impl Bench ===
+// === impl TwoReplicas ===
 
-impl<'a> Bench<'a> {
+impl<'a> TwoReplicas<'a> {
     fn new(broker: &Mosquitto, database: &'a Database<'a>) -> Self {
         register(database, &[CERTIFIED]);
         database.query(&format!(
@@ -41,9 +41,9 @@ impl<'a> Bench<'a> {
             wait::until("it listens", || counted(replica, "sluice_db_listening") == 1);
         }
         let device = Device::connect(broker.port(), CERTIFIED);
-        let mut bench = Self { database, replicas, device, sent: 0 };
-        bench.wait_believed();
-        bench
+        let mut pair = Self { database, replicas, device, sent: 0 };
+        pair.wait_believed();
+        pair
     }
 
     /// Makes a change and returns how long it took until both replicas refused for this reason.
@@ -54,18 +54,18 @@ impl<'a> Bench<'a> {
         // From a little before the commit.
         let began = Instant::now();
         self.database.query(change);
-        self.publish_until(&format!("both refuse: {reason}"), |bench| {
-            bench.both(&name).into_iter().zip(before).all(|(now, before)| now > before)
+        self.publish_until(&format!("both refuse: {reason}"), |pair| {
+            pair.both(&name).into_iter().zip(before).all(|(now, before)| now > before)
         });
         began.elapsed()
     }
 
     /// Undoes it; both replicas believe again as quickly.
     fn wait_believed(&mut self) {
-        let believed = |bench: &Self| bench.replicas.each_ref().map(believed);
+        let believed = |pair: &Self| pair.replicas.each_ref().map(believed);
         let before = believed(self);
-        self.publish_until("both believe the device", |bench| {
-            believed(bench).into_iter().zip(before).all(|(now, before)| now > before)
+        self.publish_until("both believe the device", |pair| {
+            believed(pair).into_iter().zip(before).all(|(now, before)| now > before)
         });
     }
 
@@ -73,8 +73,8 @@ impl<'a> Bench<'a> {
     fn warm(&mut self) {
         let hits = "sluice_auth_cache_hits";
         let before = self.both(hits);
-        self.publish_until("both caches are warm", |bench| {
-            bench.both(hits).into_iter().zip(before).all(|(now, before)| now > before + 2)
+        self.publish_until("both caches are warm", |pair| {
+            pair.both(hits).into_iter().zip(before).all(|(now, before)| now > before + 2)
         });
     }
 
@@ -125,13 +125,13 @@ const DEAFEN: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
 fn a_device_a_tenant_and_a_certificate_changed_by_plain_sql_act_within_a_second_on_both_replicas() {
     let broker = Mosquitto::start(MosquittoOptions::default());
     let database = Postgres::shared().database();
-    let mut bench = Bench::new(&broker, &database);
+    let mut pair = TwoReplicas::new(&broker, &database);
     for [change, reason, undo] in changes() {
-        let took = bench.time_to_refusal(&change, &reason);
+        let took = pair.time_to_refusal(&change, &reason);
         println!("{reason} on both replicas after {took:?}");
         assert!(took < REGISTRY_CHANGE, "{reason} took {took:?}");
         database.query(&undo);
-        bench.wait_believed();
+        pair.wait_believed();
     }
 }
 
@@ -139,16 +139,16 @@ fn a_device_a_tenant_and_a_certificate_changed_by_plain_sql_act_within_a_second_
 fn a_change_that_was_not_heard_because_listening_was_cut_acts_once_it_is_taken_up_again() {
     let broker = Mosquitto::start(MosquittoOptions::default());
     let database = Postgres::shared().database();
-    let mut bench = Bench::new(&broker, &database);
+    let mut pair = TwoReplicas::new(&broker, &database);
     for [change, reason, undo] in changes() {
         // The change is committed while nobody listens.
-        let took = bench.time_to_refusal(&format!("{DEAFEN}; {change}"), &reason);
+        let took = pair.time_to_refusal(&format!("{DEAFEN}; {change}"), &reason);
         println!("{reason} on both replicas after {took:?}, listening cut");
         assert!(took < REGISTRY_CHANGE, "{reason} took {took:?}");
         database.query(&undo);
-        bench.wait_believed();
+        pair.wait_believed();
     }
-    let log = bench.replicas.each_ref().map(Daemon::log);
+    let log = pair.replicas.each_ref().map(Daemon::log);
     assert!(
         log.iter().all(|log| log.contains("changes of the registry are not heard of")),
         "the cut was noticed"

@@ -10,5 +10,4 @@ pub mod once;
 pub mod payloads;
 pub mod rate;
 pub mod secrets;
-pub mod stage;
 pub mod topics;

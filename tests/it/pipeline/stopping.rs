@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Instant;
 
-use crate::certificates::office::Office;
+use crate::certificates::ca_fixture::CaFixture;
 use crate::faults::load::{Load, assert_each_once, rows, settings, settle, wait_rows};
 use crate::support::daemon::{Daemon, Settings};
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
@@ -141,15 +141,14 @@ fn while_the_path_to_postgres_is_dark_with_queries_under_way_it_ends_within_the_
 
 #[test]
 fn a_pipe_where_the_crl_belongs_holds_no_thread_and_no_stop_up() {
-    let office = Office::new();
-    let crl = office.path("crl.pem");
+    let ca = CaFixture::new();
+    let crl = ca.path("crl.pem");
     let made =
         Command::new("/bin/sh").args(["-c", r#"rm -f "$0"; mkfifo "$0""#, &crl]).status().unwrap();
     assert!(made.success());
-    let start = with_timeout(Settings::empty()).set("DATABASE_URL", &office.database.url());
+    let start = with_timeout(Settings::empty()).set("DATABASE_URL", &ca.database.url());
     let start = start.set("MQTT_HOST", "127.0.0.1").set("MQTT_PORT", &port::free().to_string());
-    let daemon =
-        office.files().iter().fold(start, |all, (name, value)| all.set(name, value)).start();
+    let daemon = ca.files().iter().fold(start, |all, (name, value)| all.set(name, value)).start();
     // What is no file is replaced by one.
     wait::until("there is a CRL", || std::fs::metadata(&crl).is_ok_and(|found| found.is_file()));
     let told = Instant::now();

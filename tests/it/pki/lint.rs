@@ -15,13 +15,13 @@ use sluice::pki::request::csr::Request;
 use sluice::pki::request::identity;
 use sluice::pki::serial::Serial;
 
-use super::openssl::{Desk, device, plan};
+use super::openssl::{OpensslDir, device, plan};
 
 static INSTALLED: Once = Once::new();
 /// Where `tests/pkilint.sh` puts it; `scripts/test` has called it already.
 const PKILINT: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/pkilint");
 
-fn lint(desk: &Desk, line: &str) -> Output {
+fn lint(openssl: &OpensslDir, line: &str) -> Output {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pkilint.sh");
     INSTALLED.call_once(|| {
         let output = Command::new(script).arg(PKILINT).output().unwrap();
@@ -29,12 +29,12 @@ fn lint(desk: &Desk, line: &str) -> Output {
     });
     let mut words = line.split(' ');
     let program = Path::new(PKILINT).join("bin").join(words.next().unwrap());
-    Command::new(program).args(words).current_dir(desk.dir.path()).output().unwrap()
+    Command::new(program).args(words).current_dir(openssl.dir.path()).output().unwrap()
 }
 
 /// What it finds, a line each; nothing about a file is success.
-fn findings(desk: &Desk, line: &str) -> Vec<String> {
-    let output = lint(desk, line);
+fn findings(openssl: &OpensslDir, line: &str) -> Vec<String> {
+    let output = lint(openssl, line);
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.stderr.is_empty() && output.status.success() == said.trim().is_empty(),
@@ -43,13 +43,13 @@ fn findings(desk: &Desk, line: &str) -> Vec<String> {
     said.lines().filter(|line| line.starts_with(' ')).map(|line| line.trim().to_owned()).collect()
 }
 
-fn is_clean(desk: &Desk, line: &str) {
-    assert_eq!(findings(desk, line), [""; 0], "{line}");
+fn is_clean(openssl: &OpensslDir, line: &str) {
+    assert_eq!(findings(openssl, line), [""; 0], "{line}");
 }
 
 /// A device's certificate: nothing but what it says of every URN.
-fn is_clean_but_for_its_urn(desk: &Desk, line: &str) {
-    assert_eq!(findings(desk, line), [bad_urn(&identity::urn(&device()))], "{line}");
+fn is_clean_but_for_its_urn(openssl: &OpensslDir, line: &str) {
+    assert_eq!(findings(openssl, line), [bad_urn(&identity::urn(&device()))], "{line}");
 }
 
 fn bad_urn(urn: &str) -> String {
@@ -60,20 +60,20 @@ const CERTIFICATE: &str = "lint_pkix_cert lint -s WARNING";
 
 #[test]
 fn pkilint_finds_nothing_but_the_urn_in_an_authority_its_devices_and_its_broker() {
-    let desk = Desk::new();
-    let authority = desk.founded();
-    is_clean(&desk, &format!("{CERTIFICATE} ca.crt"));
-    desk.issued(&authority, "device");
-    is_clean_but_for_its_urn(&desk, &format!("{CERTIFICATE} device.crt"));
+    let openssl = OpensslDir::new();
+    let authority = openssl.founded();
+    is_clean(&openssl, &format!("{CERTIFICATE} ca.crt"));
+    openssl.issued(&authority, "device");
+    is_clean_but_for_its_urn(&openssl, &format!("{CERTIFICATE} device.crt"));
     for algorithm in ["ED25519", "RSA -pkeyopt rsa_keygen_bits:2048"] {
-        desk.done(&format!("genpkey -algorithm {algorithm} -out dev.key"));
-        desk.done("req -new -key dev.key -subj / -out dev.csr");
-        let request = Request::read(&desk.read("dev.csr"), &device()).unwrap();
-        desk.dir.write(
+        openssl.done(&format!("genpkey -algorithm {algorithm} -out dev.key"));
+        openssl.done("req -new -key dev.key -subj / -out dev.csr");
+        let request = Request::read(&openssl.read("dev.csr"), &device()).unwrap();
+        openssl.dir.write(
             "dev.crt",
             sign::sign(&authority, &plan(&authority), &request).unwrap().to_pem(),
         );
-        is_clean_but_for_its_urn(&desk, &format!("{CERTIFICATE} dev.crt"));
+        is_clean_but_for_its_urn(&openssl, &format!("{CERTIFICATE} dev.crt"));
     }
     let names = ["broker.example.org".parse().unwrap(), "192.0.2.7".parse().unwrap()];
     let (server, _) = broker_certificate::sign_server(
@@ -84,34 +84,34 @@ fn pkilint_finds_nothing_but_the_urn_in_an_authority_its_devices_and_its_broker(
         clock::now(),
     )
     .unwrap();
-    desk.dir.write("server.crt", server.to_pem());
-    is_clean(&desk, &format!("{CERTIFICATE} server.crt"));
+    openssl.dir.write("server.crt", server.to_pem());
+    is_clean(&openssl, &format!("{CERTIFICATE} server.crt"));
 }
 
 #[test]
 fn pkilint_finds_nothing_in_a_list_that_is_empty_and_in_one_with_every_reason() {
-    let desk = Desk::new();
-    let authority = desk.founded();
-    desk.published(&authority, 1, &[]);
-    is_clean(&desk, "lint_crl lint -t CRL -p PKIX -s WARNING crl.pem");
+    let openssl = OpensslDir::new();
+    let authority = openssl.founded();
+    openssl.published(&authority, 1, &[]);
+    is_clean(&openssl, "lint_crl lint -t CRL -p PKIX -s WARNING crl.pem");
     let revoked = RevocationReason::ALL.map(|reason| CrlEntry {
         serial: Serial::random().unwrap(),
         revoked_at: clock::now(),
         reason,
     });
-    desk.published(&authority, 2, &revoked);
-    is_clean(&desk, "lint_crl lint -t CRL -p PKIX -s WARNING crl.pem");
+    openssl.published(&authority, 2, &revoked);
+    is_clean(&openssl, "lint_crl lint -t CRL -p PKIX -s WARNING crl.pem");
 }
 
 #[test]
 fn pkilint_calls_every_urn_wrong_and_finds_what_is_wrong_indeed() {
-    let desk = Desk::new();
+    let openssl = OpensslDir::new();
     let urn = "urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6";
-    desk.done("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out ca.key");
-    desk.done(&format!(
+    openssl.done("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out ca.key");
+    openssl.done(&format!(
         "req -x509 -new -key ca.key -days 30 -subj /CN=x -addext subjectAltName=URI:{urn} -addext basicConstraints=CA:TRUE -out ca.crt"
     ));
-    let found = findings(&desk, "lint_pkix_cert lint -s ERROR ca.crt");
+    let found = findings(&openssl, "lint_pkix_cert lint -s ERROR ca.crt");
     assert!(found.contains(&bad_urn(urn)), "{found:?}");
     assert!(found.iter().any(|finding| finding.contains("ca_certificate")), "{found:?}");
 }

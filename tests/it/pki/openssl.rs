@@ -19,16 +19,16 @@ use crate::support::dir::Scratch;
 use crate::support::process::find_program;
 
 /// A directory and what is in it.
-pub struct Desk {
+pub struct OpensslDir {
     pub dir: Scratch,
 }
 
-impl Desk {
+impl OpensslDir {
     pub fn new() -> Self {
         Self { dir: Scratch::new("pki") }
     }
 
-    /// Runs `openssl`; the line is split at spaces, the files are those of the desk.
+    /// Runs `openssl`; the line is split at spaces, the files are those of the openssl.
     pub fn openssl(&self, line: &str) -> Output {
         let program = find_program("openssl").expect("openssl is installed: scripts/test does it");
         Command::new(program).args(line.split(' ')).current_dir(self.dir.path()).output().unwrap()

@@ -1,41 +1,29 @@
-//! `POST /public/credentials` as the public sees it: the real daemon, asked over a socket.
-
-use std::net::TcpStream;
+//! `POST /public/credentials` as the public sees it: the real daemon, over a socket.
 
 use serde_json::Value;
 
 use crate::api::client::{Answer, ask};
-use crate::support::daemon::{Daemon, Settings};
+use crate::support::daemon::Daemon;
 use crate::support::database::Database;
-use crate::support::port;
-use crate::support::postgres::Postgres;
-use crate::support::wait;
+use crate::support::test_daemon::TestDaemon;
 
 const URL: &str = "wss://mqtt.example.org/mqtt";
 
-/// A daemon that gives credentials to the public. No broker is there: this needs none.
-pub struct Open {
+/// A daemon that issues credentials to guests. It has no broker: this needs none.
+pub struct PublicDaemon {
     pub daemon: Daemon,
     pub database: Database<'static>,
     pub port: u16,
 }
 
-// === impl Open ===
+// === impl PublicDaemon ===
 
-impl Open {
+impl PublicDaemon {
     pub fn with(settings: &[(&str, &str)]) -> Self {
-        let (database, port) = (Postgres::shared().database(), port::free());
-        let start = Settings::empty()
-            .set("DATABASE_URL", &database.url())
-            .set("MQTT_HOST", "127.0.0.1")
-            .set("MQTT_PORT", &port::free().to_string())
-            .set("PUBLIC_BIND", &format!("127.0.0.1:{port}"))
-            .set("LOG_LEVEL", "trace");
-        let daemon = settings.iter().fold(start, |all, (name, value)| all.set(name, value)).start();
-        wait::until("the public listener listens", || {
-            TcpStream::connect(("127.0.0.1", port)).is_ok()
-        });
-        Self { daemon, database, port }
+        let start = TestDaemon::builder().database().listener("PUBLIC_BIND");
+        let started = start.set("LOG_LEVEL", "trace").with(settings).start();
+        let port = started.listening("PUBLIC_BIND");
+        Self { daemon: started.daemon, database: started.database, port }
     }
 
     fn post(&self, headers: &str) -> Answer {
@@ -49,8 +37,8 @@ impl Open {
 
 #[test]
 fn a_guest_gets_a_credential_for_an_hour_and_only_its_hash_is_kept() {
-    let open = Open::with(&[("PUBLIC_WEBSOCKET_URL", URL)]);
-    let answer = open.post("Origin: https://elsewhere.example\r\n");
+    let public = PublicDaemon::with(&[("PUBLIC_WEBSOCKET_URL", URL)]);
+    let answer = public.post("Origin: https://elsewhere.example\r\n");
     let given = answer.ok(201);
     let text = |name: &str| given[name].as_str().unwrap().to_owned();
     assert_eq!(text("username"), text("identity_id"));
@@ -68,7 +56,7 @@ fn a_guest_gets_a_credential_for_an_hour_and_only_its_hash_is_kept() {
         answer.head.contains("cache-control: no-store")
             && answer.head.contains("access-control-allow-origin: *")
     );
-    let ask_first = ask(open.port, "OPTIONS", "/public/credentials", "Host: x\r\n", b"");
+    let ask_first = ask(public.port, "OPTIONS", "/public/credentials", "Host: x\r\n", b"");
     assert_eq!(ask_first.status, 204);
     assert!(ask_first.head.contains("access-control-allow-methods: post"), "{}", ask_first.head);
 
@@ -79,23 +67,26 @@ fn a_guest_gets_a_credential_for_an_hour_and_only_its_hash_is_kept() {
          (expires_at = timestamptz '{}' + (expires_at - date_trunc('second', expires_at))) FROM guest_credentials",
         text("expiration")
     );
-    let hash = open.database.value(&format!("SELECT encode(sha256('{token}'), 'hex')"));
-    assert_eq!(open.database.value(&row), format!("{}{hash}true", text("identity_id")));
+    let hash = public.database.value(&format!("SELECT encode(sha256('{token}'), 'hex')"));
+    assert_eq!(public.database.value(&row), format!("{}{hash}true", text("identity_id")));
     assert!(
-        !open.database.value("SELECT to_jsonb(g)::text FROM guest_credentials g").contains(&token)
+        !public
+            .database
+            .value("SELECT to_jsonb(g)::text FROM guest_credentials g")
+            .contains(&token)
     );
-    assert_ne!(open.post("").ok(201)["token"], given["token"]);
+    assert_ne!(public.post("").ok(201)["token"], given["token"]);
     assert!(
-        (open.daemon.metric("sluice_guest_credentials_issued_total") - 2.0).abs() < f64::EPSILON
+        (public.daemon.metric("sluice_guest_credentials_issued_total") - 2.0).abs() < f64::EPSILON
     );
-    open.daemon.terminate();
-    assert!(!open.daemon.log().contains(&token), "the token is in the log");
+    public.daemon.terminate();
+    assert!(!public.daemon.log().contains(&token), "the token is in the log");
 }
 
 #[test]
 fn the_public_reaches_the_page_and_nothing_of_the_api() {
-    let open = Open::with(&[("PUBLIC_WEBSOCKET_URL", URL)]);
-    let page = open.get("/public");
+    let public = PublicDaemon::with(&[("PUBLIC_WEBSOCKET_URL", URL)]);
+    let page = public.get("/public");
     assert_eq!(page.status, 200);
     for header in [
         "content-type: text/html; charset=utf-8",
@@ -114,7 +105,7 @@ fn the_public_reaches_the_page_and_nothing_of_the_api() {
         "{body}"
     );
     for (path, kind) in [("/public/page.js", "text/javascript"), ("/public/page.css", "text/css")] {
-        let answer = open.get(path);
+        let answer = public.get(path);
         assert_eq!(answer.status, 200);
         assert!(answer.head.contains(kind), "{}", answer.head);
     }
@@ -127,27 +118,27 @@ fn the_public_reaches_the_page_and_nothing_of_the_api() {
         "/public/",
         "/public/../etc",
     ] {
-        open.get(path).problem(404, "no-such-path");
+        public.get(path).problem(404, "no-such-path");
     }
-    open.get("/public/credentials").problem(405, "method-not-allowed");
-    let long = ask(open.port, "POST", "/public/credentials", "Host: x\r\n", &[b'x'; 2000]);
+    public.get("/public/credentials").problem(405, "method-not-allowed");
+    let long = ask(public.port, "POST", "/public/credentials", "Host: x\r\n", &[b'x'; 2000]);
     long.problem(413, "too-large");
 }
 
 #[test]
 fn an_address_that_asks_too_often_waits_and_a_stranger_cannot_borrow_another() {
-    let open = Open::with(&[("PUBLIC_CREDENTIALS_PER_MINUTE", "2")]);
-    open.post("").ok(201);
-    open.post("X-Forwarded-For: 192.0.2.1\r\n").ok(201);
-    let refused = open.post("X-Forwarded-For: 192.0.2.2\r\n");
+    let public = PublicDaemon::with(&[("PUBLIC_CREDENTIALS_PER_MINUTE", "2")]);
+    public.post("").ok(201);
+    public.post("X-Forwarded-For: 192.0.2.1\r\n").ok(201);
+    let refused = public.post("X-Forwarded-For: 192.0.2.2\r\n");
     refused.problem(429, "too-many-requests");
     let wait = refused.head.lines().find_map(|line| line.strip_prefix("retry-after: ")).unwrap();
     assert!((1..=30).contains(&wait.parse::<u32>().unwrap()), "{wait}");
     assert!(
-        (open.daemon.metric("sluice_guest_credentials_rate_limited_total") - 1.0).abs()
+        (public.daemon.metric("sluice_guest_credentials_rate_limited_total") - 1.0).abs()
             < f64::EPSILON
     );
-    assert_eq!(open.database.value("SELECT count(*) FROM guest_credentials"), "2");
+    assert_eq!(public.database.value("SELECT count(*) FROM guest_credentials"), "2");
 }
 
 #[test]
@@ -157,34 +148,33 @@ fn behind_a_trusted_proxy_each_address_has_its_own_rate_and_all_together_have_a_
         ("PUBLIC_TRUSTED_PROXIES", "127.0.0.0/8, 10.0.0.0/8"),
         ("PUBLIC_MAX_GUESTS", "2"),
     ];
-    let open = Open::with(&settings);
-    open.post("X-Forwarded-For: 192.0.2.1\r\n").ok(201);
-    open.post("X-Forwarded-For: 192.0.2.1\r\n").problem(429, "too-many-requests");
+    let public = PublicDaemon::with(&settings);
+    public.post("X-Forwarded-For: 192.0.2.1\r\n").ok(201);
+    public.post("X-Forwarded-For: 192.0.2.1\r\n").problem(429, "too-many-requests");
     // What the client wrote itself, to the left of what the proxy added, changes nothing.
-    open.post("X-Forwarded-For: 198.51.100.7, 192.0.2.1, 10.1.1.1\r\n")
+    public
+        .post("X-Forwarded-For: 198.51.100.7, 192.0.2.1, 10.1.1.1\r\n")
         .problem(429, "too-many-requests");
-    open.post("X-Forwarded-For: 192.0.2.2\r\n").ok(201);
-    let full = open.post("X-Forwarded-For: 192.0.2.3\r\n");
+    public.post("X-Forwarded-For: 192.0.2.2\r\n").ok(201);
+    let full = public.post("X-Forwarded-For: 192.0.2.3\r\n");
     full.problem(503, "unavailable");
     assert!(full.head.contains("retry-after: 60"), "{}", full.head);
-    assert!((open.daemon.metric("sluice_guest_credentials_full_total") - 1.0).abs() < f64::EPSILON);
+    assert!(
+        (public.daemon.metric("sluice_guest_credentials_full_total") - 1.0).abs() < f64::EPSILON
+    );
 }
 
 #[test]
 fn without_an_address_nothing_is_public_and_what_has_ended_is_deleted_all_the_same() {
-    let (database, api) = (Postgres::shared().database(), port::free());
-    let settings = Settings::empty()
-        .set("DATABASE_URL", &database.url())
-        .set("HTTP_BIND", &format!("127.0.0.1:{api}"));
-    database
-        .query("INSERT INTO guest_credentials VALUES (gen_random_uuid(), sha256('x'), now() - interval '2 h', now())");
-    let _daemon = settings.start();
-    wait::until("the API listens", || TcpStream::connect(("127.0.0.1", api)).is_ok());
+    let row = "INSERT INTO guest_credentials VALUES (gen_random_uuid(), sha256('x'), now() - interval '2 h', now())";
+    let started = TestDaemon::builder().registry(row).start();
+    let api = started.listening("HTTP_BIND");
     for (method, path) in [("GET", "/public"), ("POST", "/public/credentials")] {
         ask(api, method, path, "Host: localhost\r\n", b"").problem(404, "no-such-path");
     }
-    database.wait_until("SELECT count(*) FROM guest_credentials", "0");
-    let shown = settings
+    started.database.wait_until("SELECT count(*) FROM guest_credentials", "0");
+    let shown = started
+        .settings
         .set("PUBLIC_BIND", &format!("127.0.0.1:{api}"))
         .command(&["config", "check"])
         .output()

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::broker::Brokers;
 use super::browser::Browser;
-use super::credentials::Open;
+use super::credentials::PublicDaemon;
 use crate::support::wait;
 
 const STATE: &str = "document.getElementById('state')?.dataset.state";
@@ -29,15 +29,15 @@ fn refusal(client_id: &str, filter: &str) -> String {
 fn three_pages_hear_one_publisher_and_show_what_it_says_as_text() {
     let mut brokers = Brokers::start();
     let websockets = format!("ws://127.0.0.1:{}", brokers.websockets);
-    let open = Open::with(&[("PUBLIC_WEBSOCKET_URL", &websockets)]);
-    let address = format!("http://127.0.0.1:{}/public", open.port);
+    let public = PublicDaemon::with(&[("PUBLIC_WEBSOCKET_URL", &websockets)]);
+    let address = format!("http://127.0.0.1:{}/public", public.port);
     let mut browser = Browser::start();
     let pages =
         ["", "#public/news", "#public/%2B"].map(|topic| browser.open(&format!("{address}{topic}")));
     for page in &pages {
         browser.wait_until(page, STATE, &json!("subscribed"));
     }
-    let issued = || open.database.value("SELECT count(*) FROM guest_credentials");
+    let issued = || public.database.value("SELECT count(*) FROM guest_credentials");
     assert_eq!(issued(), "3");
 
     brokers.broadcast("private/news", "not for guests");

@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::site::Site;
+use super::revocation_stack::RevocationStack;
 use crate::compose::stack::Stack;
 use crate::support::daemon::Daemon;
 use crate::support::mosquitto::version;
@@ -22,29 +22,29 @@ fn is_publisher(daemon: &Daemon) -> bool {
 
 #[test]
 fn a_revoked_device_is_out_within_seconds_whichever_replica_publishes_and_no_other_is_disturbed() {
-    let site = Site::around(Stack::start());
-    let replicas = ["one", "other"].map(|name| site.settings(name).start());
+    let revocation = RevocationStack::around(Stack::start());
+    let replicas = ["one", "other"].map(|name| revocation.settings(name).start());
     for replica in &replicas {
         replica.wait_ready();
         replica.wait_metric(ENFORCED, 1.0);
         assert!(replica.metric("sluice_crl_next_update_seconds") > 1.7e9);
     }
-    let session = |device| site.stack.over_tls("mosquitto_sub", Some(device), &["-t", "x"]);
-    let _doomed = site.stack.listening(&session("pump-1"), "doomed");
-    let _other = site.stack.listening(&session("pump-2"), "other");
+    let session = |device| revocation.stack.over_tls("mosquitto_sub", Some(device), &["-t", "x"]);
+    let _doomed = revocation.stack.listening(&session("pump-1"), "doomed");
+    let _other = revocation.stack.listening(&session("pump-2"), "other");
 
-    let row = site.revoke("pump-1");
-    site.wait_proven("pump-1", REVOCATION);
-    assert!(!site.stack.lets_in("pump-1"), "a new connection is refused");
+    let row = revocation.revoke("pump-1");
+    revocation.wait_proven("pump-1", REVOCATION);
+    assert!(!revocation.stack.lets_in("pump-1"), "a new connection is refused");
     assert!(row.elapsed() < REVOCATION, "{:?}", row.elapsed());
     assert_eq!(
-        (site.takeovers("pump-1"), site.takeovers("pump-2")),
+        (revocation.takeovers("pump-1"), revocation.takeovers("pump-2")),
         (1, 0),
         "one live session was ended"
     );
     let in_order = "SELECT noticed_at <= published_at AND published_at <= reloaded_at AND reloaded_at <= ended_at \
         AND ended_at <= proven_at AND failure IS NULL FROM certificate_revocations";
-    assert_eq!(site.database.value(in_order), "t");
+    assert_eq!(revocation.database.value(in_order), "t");
     wait::until("it is counted once", || {
         replicas.iter().map(|one| one.metric(SECONDS)).sum::<f64>() > 0.0
     });
@@ -56,15 +56,15 @@ fn a_revoked_device_is_out_within_seconds_whichever_replica_publishes_and_no_oth
     publisher.kill9();
     wait::until("the other one publishes", || is_publisher(heir));
     wait::until("it has published", || heir.log().contains("a CRL was published"));
-    site.revoke("pump-2");
-    site.wait_proven("pump-2", REVOCATION);
-    assert!(!site.stack.lets_in("pump-2"));
+    revocation.revoke("pump-2");
+    revocation.wait_proven("pump-2", REVOCATION);
+    assert!(!revocation.stack.lets_in("pump-2"));
 }
 
 #[test]
 fn what_waits_at_the_broker_is_quarantined_when_its_device_was_revoked_while_nobody_was_there() {
-    let site = Site::around(Stack::start());
-    let replicas = ["one", "other"].map(|name| site.settings(name).start());
+    let revocation = RevocationStack::around(Stack::start());
+    let replicas = ["one", "other"].map(|name| revocation.settings(name).start());
     replicas.iter().for_each(Daemon::wait_ready);
     for replica in &replicas {
         assert_eq!(replica.terminate(), 0);
@@ -72,43 +72,43 @@ fn what_waits_at_the_broker_is_quarantined_when_its_device_was_revoked_while_nob
     let topic = "tenant/acme/device/pump-1/telemetry";
     for number in 1..=4 {
         let message = format!(r#"{{"seq":{number},"metrics":{{"t":1}}}}"#);
-        let mut publish = site.stack.over_tls(
+        let mut publish = revocation.stack.over_tls(
             "mosquitto_pub",
             Some("pump-1"),
             &["-q", "1", "-t", topic, "-m", &message],
         );
         assert!(publish.output().unwrap().status.success());
     }
-    site.revoke("pump-1");
+    revocation.revoke("pump-1");
     replicas.iter().for_each(Daemon::start_again);
     let of_topic = |table: &str| {
         format!(
             "SELECT count(*) FROM {table} WHERE device_id = 'pump-1' AND msg_type = 'telemetry'"
         )
     };
-    site.database.wait_until(
+    revocation.database.wait_until(
         &(of_topic("quarantine_events") + " AND reason = 'TOKEN_NOT_SET_IN_REGISTRY'"),
         "4",
     );
-    assert_eq!(site.database.value(&of_topic("telemetry")), "0");
-    site.wait_proven("pump-1", REVOCATION_AFTER_REPAIR);
-    assert!(!site.stack.lets_in("pump-1") && site.stack.lets_in("pump-2"));
+    assert_eq!(revocation.database.value(&of_topic("telemetry")), "0");
+    revocation.wait_proven("pump-1", REVOCATION_AFTER_REPAIR);
+    assert!(!revocation.stack.lets_in("pump-1") && revocation.stack.lets_in("pump-2"));
 }
 
 #[test]
 fn the_crl_file_is_mended_whatever_happens_to_it_and_nobody_gets_in_or_stays_out_for_that() {
     let mut stack = Stack::prepared();
     let pid_file = stack.launch_alone();
-    let site = Site::around(stack);
-    let path = site.stack.path("data/device-crl.pem");
-    let settings = site.settings("sluice").set("CRL_OUTPUT_PATH", path.to_str().unwrap());
+    let revocation = RevocationStack::around(stack);
+    let path = revocation.stack.path("data/device-crl.pem");
+    let settings = revocation.settings("sluice").set("CRL_OUTPUT_PATH", path.to_str().unwrap());
     let settings = settings.set("BROKER_PID_FILE", pid_file.to_str().unwrap());
     let daemon = settings.start();
     daemon.wait_ready();
     daemon.wait_metric(ENFORCED, 1.0);
     let past = fs::read(&path).unwrap();
-    site.revoke("pump-1");
-    site.wait_proven("pump-1", REVOCATION);
+    revocation.revoke("pump-1");
+    revocation.wait_proven("pump-1", REVOCATION);
     let good = fs::read(&path).unwrap();
     let damages: [(&str, &dyn Fn()); 4] = [
         ("it is damaged", &|| fs::write(&path, &good[..good.len() / 2]).unwrap()),
@@ -125,14 +125,14 @@ fn the_crl_file_is_mended_whatever_happens_to_it_and_nobody_gets_in_or_stays_out
             daemon.log().lines().rfind(|line| line.contains("is not right")).unwrap().contains(why),
             "{why}"
         );
-        assert!(!site.stack.lets_in("pump-1") && site.stack.lets_in("pump-2"), "{why}");
+        assert!(!revocation.stack.lets_in("pump-1") && revocation.stack.lets_in("pump-2"), "{why}");
         let shown = wait::for_some("the file is good again", || {
             let output = settings.command(&["crl", "show", "--output", "json"]).output().unwrap();
             output.status.success().then_some(output.stdout)
         });
         let shown: Value = serde_json::from_slice(&shown).unwrap();
         assert!(shown["file"].as_str().unwrap().starts_with("good: number "), "{shown}");
-        assert!(!site.stack.lets_in("pump-1") && site.stack.lets_in("pump-2"), "{why}");
+        assert!(!revocation.stack.lets_in("pump-1") && revocation.stack.lets_in("pump-2"), "{why}");
     }
     let number =
         |text: &str| serde_json::from_str::<Value>(text).unwrap()["crl_number"].as_i64().unwrap();
@@ -141,41 +141,43 @@ fn the_crl_file_is_mended_whatever_happens_to_it_and_nobody_gets_in_or_stays_out
     assert!(number(&asked) > before && asked.contains("the daemon"), "{asked}");
     daemon.kill9();
     assert!(settings.run(&["crl", "publish"]).contains("this command"));
-    assert!(!site.stack.lets_in("pump-1") && site.stack.lets_in("pump-2"));
+    assert!(!revocation.stack.lets_in("pump-1") && revocation.stack.lets_in("pump-2"));
 }
 
 #[test]
 fn whoever_got_in_while_the_crl_was_damaged_is_put_out_once_it_is_mended() {
     let mut stack = Stack::prepared();
     let pid_file = stack.launch_alone();
-    let mut site = Site::around(stack);
-    let path = site.stack.path("data/device-crl.pem");
-    let settings = site.settings("sluice").set("CRL_OUTPUT_PATH", path.to_str().unwrap());
+    let mut revocation = RevocationStack::around(stack);
+    let path = revocation.stack.path("data/device-crl.pem");
+    let settings = revocation.settings("sluice").set("CRL_OUTPUT_PATH", path.to_str().unwrap());
     let daemon = settings.set("BROKER_PID_FILE", pid_file.to_str().unwrap()).start();
     daemon.wait_ready();
     daemon.wait_metric(ENFORCED, 1.0);
-    site.revoke("pump-1");
-    site.wait_proven("pump-1", REVOCATION_AFTER_REPAIR);
+    revocation.revoke("pump-1");
+    revocation.wait_proven("pump-1", REVOCATION_AFTER_REPAIR);
     let proven_once = daemon.metric(SECONDS);
     assert_eq!(daemon.terminate(), 0);
 
     fs::write(&path, "").unwrap();
-    site.stack.process().signal("HUP", &[]);
+    revocation.stack.process().signal("HUP", &[]);
     if version() >= (2, 1) {
         // It lets nobody in: it ends.
-        assert_ne!(site.stack.process().wait(), 0);
+        assert_ne!(revocation.stack.process().wait(), 0);
         return;
     }
-    wait::until("the broker lets in whom it must not", || site.stack.lets_in("pump-1"));
-    let greetings = |site: &Site| site.stack.log().matches("New client connected").count();
-    let (before, ended) = (greetings(&site), site.takeovers("pump-1"));
+    wait::until("the broker lets in whom it must not", || revocation.stack.lets_in("pump-1"));
+    let greetings = |revocation: &RevocationStack| {
+        revocation.stack.log().matches("New client connected").count()
+    };
+    let (before, ended) = (greetings(&revocation), revocation.takeovers("pump-1"));
     let mut intruder =
-        site.stack.over_tls("mosquitto_sub", Some("pump-1"), &["-t", "#"]).spawn().unwrap();
-    wait::until("it is in", || greetings(&site) > before);
+        revocation.stack.over_tls("mosquitto_sub", Some("pump-1"), &["-t", "#"]).spawn().unwrap();
+    wait::until("it is in", || greetings(&revocation) > before);
 
     daemon.start_again();
-    wait::until("its session is ended", || site.takeovers("pump-1") > ended);
-    wait::until("it is refused", || !site.stack.lets_in("pump-1"));
+    wait::until("its session is ended", || revocation.takeovers("pump-1") > ended);
+    wait::until("it is refused", || !revocation.stack.lets_in("pump-1"));
     daemon.wait_ready();
     assert!(daemon.metric(SECONDS) <= proven_once, "a revocation is measured once");
     intruder.kill().unwrap();
@@ -186,42 +188,43 @@ fn whoever_got_in_while_the_crl_was_damaged_is_put_out_once_it_is_mended() {
 fn a_broker_that_does_not_enforce_the_crl_turns_readiness_red_and_says_which_link_failed() {
     let mut stack = Stack::prepared();
     stack.launch_alone();
-    let site = Site::around(stack);
+    let revocation = RevocationStack::around(stack);
     // It writes where the broker does not look.
-    let daemon = site.settings("sluice").start();
-    site.revoke("pump-1");
+    let daemon = revocation.settings("sluice").start();
+    revocation.revoke("pump-1");
     let why = daemon.wait_unready_for("lets in a certificate that the CRL revokes");
     assert!(why.contains("revocation"), "{why}");
     assert!(daemon.metric(ENFORCED) < 1.0);
     let failed =
         "SELECT failed_link || ' ' || (published_at IS NOT NULL) FROM certificate_revocations";
-    site.database.wait_until(failed, "reloaded true");
+    revocation.database.wait_until(failed, "reloaded true");
 }
 
 #[test]
 fn a_revocation_outlives_its_row_and_a_device_deleted_by_sql_is_out_within_seconds() {
-    let site = Site::around(Stack::start());
-    let settings = site.settings("sluice");
+    let revocation = RevocationStack::around(Stack::start());
+    let settings = revocation.settings("sluice");
     let daemon = settings.start();
     daemon.wait_ready();
     daemon.wait_metric(ENFORCED, 1.0);
-    let _doomed = site
-        .stack
-        .listening(&site.stack.over_tls("mosquitto_sub", Some("pump-2"), &["-t", "x"]), "doomed");
-    site.revoke("pump-1");
-    site.wait_proven("pump-1", REVOCATION);
-    site.database.query("DELETE FROM device_certificates WHERE device_id = 'pump-1'");
+    let _doomed = revocation.stack.listening(
+        &revocation.stack.over_tls("mosquitto_sub", Some("pump-2"), &["-t", "x"]),
+        "doomed",
+    );
+    revocation.revoke("pump-1");
+    revocation.wait_proven("pump-1", REVOCATION);
+    revocation.database.query("DELETE FROM device_certificates WHERE device_id = 'pump-1'");
     settings.run(&["crl", "publish"]);
-    site.database.query("DELETE FROM devices WHERE device_id = 'pump-2'");
-    site.wait_proven("pump-2", REVOCATION_AFTER_REPAIR);
+    revocation.database.query("DELETE FROM devices WHERE device_id = 'pump-2'");
+    revocation.wait_proven("pump-2", REVOCATION_AFTER_REPAIR);
     assert!(
-        !site.stack.lets_in("pump-1"),
+        !revocation.stack.lets_in("pump-1"),
         "the row of its certificate is gone, the revocation is not"
     );
-    assert!(!site.stack.lets_in("pump-2"), "its device is gone");
-    assert_eq!(site.takeovers("pump-2"), 1, "the live session was ended");
+    assert!(!revocation.stack.lets_in("pump-2"), "its device is gone");
+    assert_eq!(revocation.takeovers("pump-2"), 1, "the live session was ended");
     assert_eq!(
-        site.database.value("SELECT revoked_reason FROM device_certificates"),
+        revocation.database.value("SELECT revoked_reason FROM device_certificates"),
         "cessationOfOperation"
     );
 }

@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::site::Site;
+use super::revocation_stack::RevocationStack;
 use crate::compose::stack::Stack;
 use crate::support::mosquitto::{PROBE_ROWS, version};
 use crate::support::wait;
@@ -22,13 +22,13 @@ const TRACES: &str = "SELECT (SELECT count(*) FROM telemetry WHERE strpos(tenant
 fn isolation_is_proven_after_each_reload_and_the_two_ways_in_which_it_fails_are_told_apart() {
     let mut stack = Stack::prepared();
     let pid_file = stack.launch_alone();
-    let mut site = Site::around(stack);
-    let path = site.stack.path("data/device-crl.pem");
-    let settings = site.settings("sluice").set("CRL_OUTPUT_PATH", path.to_str().unwrap());
+    let mut revocation = RevocationStack::around(stack);
+    let path = revocation.stack.path("data/device-crl.pem");
+    let settings = revocation.settings("sluice").set("CRL_OUTPUT_PATH", path.to_str().unwrap());
     let settings =
         settings.set("BROKER_PID_FILE", pid_file.to_str().unwrap()).set("AUTO_PROVISION", "1");
     let settings = settings.set("REQUIRE_TOKEN", "0").set("MQTT_SHARE_GROUP", "");
-    let acl = site.stack.path("data/acl.conf");
+    let acl = revocation.stack.path("data/acl.conf");
     let good = fs::read_to_string(&acl).unwrap();
     let daemon = settings.start();
     daemon.wait_ready();
@@ -57,16 +57,16 @@ fn isolation_is_proven_after_each_reload_and_the_two_ways_in_which_it_fails_are_
 
     // Nothing fits a device, as with %u on Mosquitto 2.1.
     fs::write(&acl, good.replace("%u", "%u-other").replace(PROBE_ROWS, "")).unwrap();
-    site.stack.process().signal("HUP", &[]);
+    revocation.stack.process().signal("HUP", &[]);
     daemon.wait_unready_for("devices cannot publish");
     assert!(daemon.metric(ENFORCED) < 1.0);
     doctor("error", "devices cannot publish");
 
     fs::write(&acl, good).unwrap();
-    site.stack.process().signal("HUP", &[]);
+    revocation.stack.process().signal("HUP", &[]);
     daemon.wait_metric(ENFORCED, 1.0);
     daemon.wait_ready();
-    assert_eq!(site.database.value(TRACES), "0", "nothing of the probe is kept");
+    assert_eq!(revocation.database.value(TRACES), "0", "nothing of the probe is kept");
     for result in ["enforced", "broken", "own_refused"] {
         assert!(
             daemon.metric(&format!("sluice_isolation_checks_total{{result=\"{result}\"}}")) > 0.0,
@@ -92,8 +92,8 @@ fn a_rule_that_goes_by_a_client_id_which_devices_may_choose_isolates_nobody() {
     let acl = fs::read_to_string(stack.path("acl.conf")).unwrap();
     fs::write(stack.path("acl.conf"), acl + "\npattern write tenant/%c/event\n").unwrap();
     stack.launch_alone();
-    let site = Site::around(stack);
-    let daemon = site.settings("sluice").start();
+    let revocation = RevocationStack::around(stack);
+    let daemon = revocation.settings("sluice").start();
     let why = daemon.wait_unready_for("devices are not isolated");
     assert!(why.contains("tenant/$sluice/device/foreign/event"), "{why}");
     wait::until("it is counted", || daemon.metric(ENFORCED) < 1.0);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::site::Site;
+use super::revocation_stack::RevocationStack;
 use crate::compose::stack::Stack;
 use crate::support::time_bounds::{REVOCATION, REVOCATION_AFTER_REPAIR, UNREPAIRED};
 use crate::support::wait;
@@ -17,15 +17,15 @@ const ENFORCED: &str = "sluice_crl_enforced";
 fn while_a_directory_stands_in_the_place_of_the_crl_nothing_is_enforced_and_everything_says_so() {
     let mut stack = Stack::prepared();
     let pid_file = stack.launch_alone();
-    let site = Site::around(stack);
-    let path = site.stack.path("data/device-crl.pem");
-    let settings = site.settings("sluice").set("CRL_OUTPUT_PATH", path.to_str().unwrap());
+    let revocation = RevocationStack::around(stack);
+    let path = revocation.stack.path("data/device-crl.pem");
+    let settings = revocation.settings("sluice").set("CRL_OUTPUT_PATH", path.to_str().unwrap());
     let settings = settings.set("BROKER_PID_FILE", pid_file.to_str().unwrap());
     let daemon = settings.start();
     daemon.wait_ready();
     daemon.wait_metric(ENFORCED, 1.0);
-    site.revoke("pump-1");
-    site.wait_proven("pump-1", REVOCATION);
+    revocation.revoke("pump-1");
+    revocation.wait_proven("pump-1", REVOCATION);
 
     fs::remove_file(&path).unwrap();
     fs::create_dir_all(path.join("not-empty")).unwrap();
@@ -34,7 +34,7 @@ fn while_a_directory_stands_in_the_place_of_the_crl_nothing_is_enforced_and_ever
     assert_eq!(shown["enforced"], false, "at once: {shown}");
     let why = daemon.wait_unready_for("cannot be repaired");
     assert!(why.contains("the broker still has the last list"), "{why}");
-    let looks = || site.stack.log().matches("$sluice/canary/").count();
+    let looks = || revocation.stack.log().matches("$sluice/canary/").count();
     let (begun, before) = (Instant::now(), looks());
     wait::until("the broker was tried several times", || looks() > before + 6);
     // All the while, and in the moments in which the publisher has not looked at the file too.
@@ -54,29 +54,29 @@ fn while_a_directory_stands_in_the_place_of_the_crl_nothing_is_enforced_and_ever
     fs::remove_dir_all(&path).unwrap();
     daemon.wait_ready();
     daemon.wait_metric(ENFORCED, 1.0);
-    assert!(!site.stack.lets_in("pump-1") && site.stack.lets_in("pump-2"));
+    assert!(!revocation.stack.lets_in("pump-1") && revocation.stack.lets_in("pump-2"));
 }
 
 #[test]
 fn a_broker_that_hangs_is_said_within_seconds_and_the_proof_is_what_is_missing() {
     let mut stack = Stack::prepared();
     let pid_file = stack.launch_alone();
-    let mut site = Site::around(stack);
-    let path = site.stack.path("data/device-crl.pem");
-    let settings = site.settings("sluice").set("CRL_OUTPUT_PATH", path.to_str().unwrap());
+    let mut revocation = RevocationStack::around(stack);
+    let path = revocation.stack.path("data/device-crl.pem");
+    let settings = revocation.settings("sluice").set("CRL_OUTPUT_PATH", path.to_str().unwrap());
     let settings = settings.set("BROKER_PID_FILE", pid_file.to_str().unwrap());
     let daemon = settings.start();
     daemon.wait_ready();
     daemon.wait_metric(ENFORCED, 1.0);
-    site.stack.process().signal("STOP", &[]);
-    site.revoke("pump-1");
+    revocation.stack.process().signal("STOP", &[]);
+    revocation.revoke("pump-1");
     let begun = Instant::now();
     let why = daemon.wait_unready_for("cannot be seen at BROKER_PROBE_ADDR");
     println!("readiness {:?}", begun.elapsed());
     assert!(why.contains("did not answer"), "{why}");
     let failed = "SELECT failed_link FROM certificate_revocations";
-    site.database.wait_until(failed, "proven");
-    site.stack.process().signal("CONT", &[]);
-    site.wait_proven("pump-1", REVOCATION_AFTER_REPAIR);
+    revocation.database.wait_until(failed, "proven");
+    revocation.stack.process().signal("CONT", &[]);
+    revocation.wait_proven("pump-1", REVOCATION_AFTER_REPAIR);
     daemon.wait_ready();
 }

@@ -5,7 +5,7 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
-use super::site::Site;
+use super::revocation_stack::RevocationStack;
 use crate::api::client::{Client, TOKEN};
 use crate::compose::stack::Stack;
 use crate::support::daemon::{Daemon, Settings};
@@ -14,15 +14,15 @@ use crate::support::port;
 const LINKS: [&str; 5] = ["revoked", "published", "reloaded", "ended", "proven"];
 
 /// A replica that runs, and its API.
-struct Desk {
+struct Replica {
     settings: Settings,
     _daemon: Daemon,
     client: Client,
 }
 
-// === impl Desk ===
+// === impl Replica ===
 
-impl Desk {
+impl Replica {
     fn start(settings: Settings) -> Self {
         let port = port::free();
         let settings =
@@ -37,8 +37,10 @@ impl Desk {
 }
 
 /// The certificate of a device.
-fn certificate(site: &Site, device: &str) -> String {
-    site.database.value(&format!("SELECT id FROM device_certificates WHERE device_id = '{device}'"))
+fn certificate(revocation: &RevocationStack, device: &str) -> String {
+    revocation
+        .database
+        .value(&format!("SELECT id FROM device_certificates WHERE device_id = '{device}'"))
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -61,12 +63,12 @@ fn held(chain: &Value) -> Vec<&str> {
 
 #[test]
 fn each_link_is_told_with_its_time_by_command_and_over_http() {
-    let site = Site::around(Stack::start());
-    let desk = Desk::start(site.settings("sluice"));
-    let (first, second) = (certificate(&site, "pump-1"), certificate(&site, "pump-2"));
-    let output = desk.revoke(&first, &["--reason", "keyCompromise"]);
+    let revocation = RevocationStack::around(Stack::start());
+    let replica = Replica::start(revocation.settings("sluice"));
+    let (first, second) = (certificate(&revocation, "pump-1"), certificate(&revocation, "pump-2"));
+    let output = replica.revoke(&first, &["--reason", "keyCompromise"]);
     assert!(output.status.success(), "{output:?}");
-    assert!(!site.stack.lets_in("pump-1"), "it is proven");
+    assert!(!revocation.stack.lets_in("pump-1"), "it is proven");
     let said = text(&output.stdout);
     let words: Vec<Vec<&str>> =
         said.lines().map(|line| line.split_whitespace().collect()).collect();
@@ -74,7 +76,7 @@ fn each_link_is_told_with_its_time_by_command_and_over_http() {
     assert!(words.iter().all(|line| line[1].ends_with('Z') && line[2].starts_with('+')), "{said}");
     assert!(words[1].ends_with(&["CRL", "number", words[1].last().unwrap()]), "{said}");
 
-    let again = desk.revoke(&first, &["--output", "json"]);
+    let again = replica.revoke(&first, &["--output", "json"]);
     assert!(text(&again.stderr).contains("revoked before"), "{again:?}");
     let told: Value = serde_json::from_slice(&again.stdout).unwrap();
     assert_eq!((&told["id"], &told["revoked_reason"]), (&json!(first), &"keyCompromise".into()));
@@ -85,14 +87,14 @@ fn each_link_is_told_with_its_time_by_command_and_over_http() {
     );
 
     let revoked =
-        desk.client.post(&format!("/certificates/{second}/revoke?wait=20"), &json!({})).ok(200);
-    assert!(!site.stack.lets_in("pump-2"), "it is proven");
+        replica.client.post(&format!("/certificates/{second}/revoke?wait=20"), &json!({})).ok(200);
+    assert!(!revocation.stack.lets_in("pump-2"), "it is proven");
     assert_eq!(
         (held(&revoked["revocation"]), &revoked["status"]),
         (LINKS.to_vec(), &"REVOKED".into())
     );
     assert_eq!(
-        desk.client.get(&format!("/certificates/{second}/revocation")).ok(200),
+        replica.client.get(&format!("/certificates/{second}/revocation")).ok(200),
         revoked["revocation"]
     );
 }
@@ -101,17 +103,17 @@ fn each_link_is_told_with_its_time_by_command_and_over_http() {
 fn the_link_that_does_not_hold_is_named_when_the_broker_is_not_told() {
     let mut stack = Stack::prepared();
     stack.launch_alone();
-    let site = Site::around(stack);
+    let revocation = RevocationStack::around(stack);
     // Nobody tells the broker, and it writes where the broker does not look.
-    let desk = Desk::start(site.settings("sluice"));
-    let (first, second) = (certificate(&site, "pump-1"), certificate(&site, "pump-2"));
-    desk.settings.run(&["cert", "revoke", &first]);
-    desk.client.post(&format!("/certificates/{second}/revoke"), &json!({})).ok(200);
+    let replica = Replica::start(revocation.settings("sluice"));
+    let (first, second) = (certificate(&revocation, "pump-1"), certificate(&revocation, "pump-2"));
+    replica.settings.run(&["cert", "revoke", &first]);
+    replica.client.post(&format!("/certificates/{second}/revoke"), &json!({})).ok(200);
     // It fails after a grace of its own; only then is there something to name.
     let failed = "SELECT count(*) FROM certificate_revocations WHERE failed_link = 'reloaded' AND failure IS NOT NULL";
-    site.database.wait_until(failed, "2");
-    let output = desk.revoke(&first, &["--timeout", "1", "--output", "json"]);
-    let answer = desk.client.post(&format!("/certificates/{second}/revoke?wait=1"), &json!({}));
+    revocation.database.wait_until(failed, "2");
+    let output = replica.revoke(&first, &["--timeout", "1", "--output", "json"]);
+    let answer = replica.client.post(&format!("/certificates/{second}/revoke?wait=1"), &json!({}));
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let said = text(&output.stderr);
     assert!(said.contains("`reloaded`") && said.contains("BROKER_RELOAD_COMMAND"), "{said}");
@@ -131,7 +133,7 @@ fn the_link_that_does_not_hold_is_named_when_the_broker_is_not_told() {
     let failure = problem["revocation"]["failure"].as_str().unwrap();
     assert!(failure.contains("lets in a certificate that the CRL revokes"), "{failure}");
 
-    let table = desk.revoke(&first, &["--timeout", "1"]);
+    let table = replica.revoke(&first, &["--timeout", "1"]);
     assert_eq!(
         (table.status.code(), text(&table.stdout).lines().count()),
         (Some(1), 2),
@@ -141,9 +143,9 @@ fn the_link_that_does_not_hold_is_named_when_the_broker_is_not_told() {
 
 #[test]
 fn the_link_that_does_not_hold_is_named_when_nobody_looks_or_nobody_publishes() {
-    let site = Site::around(Stack::start());
-    let (first, second) = (certificate(&site, "pump-1"), certificate(&site, "pump-2"));
-    let settings = site.settings("sluice");
+    let revocation = RevocationStack::around(Stack::start());
+    let (first, second) = (certificate(&revocation, "pump-1"), certificate(&revocation, "pump-2"));
+    let settings = revocation.settings("sluice");
     let idle =
         settings.command(&["cert", "revoke", &first, "--wait", "--timeout", "1"]).output().unwrap();
     assert_eq!(idle.status.code(), Some(1), "{idle:?}");
@@ -152,13 +154,13 @@ fn the_link_that_does_not_hold_is_named_when_nobody_looks_or_nobody_publishes() 
     let bad = settings.command(&["cert", "revoke", &first, "--timeout", "1"]).output().unwrap();
     assert_eq!(bad.status.code(), Some(64), "--timeout without --wait: {bad:?}");
 
-    let desk = Desk::start(settings.set("BROKER_PROBE_ADDR", ""));
-    let output = desk.revoke(&second, &["--timeout", "60"]);
+    let replica = Replica::start(settings.set("BROKER_PROBE_ADDR", ""));
+    let output = replica.revoke(&second, &["--timeout", "60"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let said = text(&output.stderr);
     assert!(said.contains("`proven`") && said.contains("BROKER_PROBE_ADDR is not set"), "{said}");
     assert!(text(&output.stdout).contains("ended  "), "{output:?}");
-    let problem = desk
+    let problem = replica
         .client
         .post(&format!("/certificates/{second}/revoke?wait=20"), &json!({}))
         .problem(504, "not-proven");

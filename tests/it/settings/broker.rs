@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::wait_for_words;
-use crate::pipeline::rules::stage::{Stage, TRUSTING};
+use crate::pipeline::fixture::{Pipeline, TRUSTING};
 use crate::support::daemon::Settings;
 use crate::support::device::Device;
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
@@ -56,23 +56,23 @@ fn an_empty_login_where_one_is_needed_names_the_settings() {
 fn what_the_brokers_access_rules_held_back_flows_as_soon_as_they_are_mended() {
     let acl = "topic write tenant/#\ntopic read $SYS/#\n";
     let options = MosquittoOptions { acl: Some(acl.into()), ..MosquittoOptions::default() };
-    let mut stage = Stage::beside(Mosquitto::start(options), &TRUSTING, REGISTRY);
+    let mut pipeline = Pipeline::beside(Mosquitto::start(options), &TRUSTING, REGISTRY);
     // Mosquitto's acl_file does not judge subscriptions, only messages: it grants what it will
     // never deliver.
-    assert!(stage.broker.log().contains("tenant/+/device/+/#"));
-    let mut other = Device::connect(stage.broker.port(), "other");
+    assert!(pipeline.broker.log().contains("tenant/+/device/+/#"));
+    let mut other = Device::connect(pipeline.broker.port(), "other");
     other.publish("tenant/acme/device/p1/held-back", "{}");
-    stage.broker.dir().write("acl", format!("{acl}topic read tenant/#\n"));
-    stage.broker.signal("HUP");
+    pipeline.broker.dir().write("acl", format!("{acl}topic read tenant/#\n"));
+    pipeline.broker.signal("HUP");
     wait::until("the broker has read its rules again", || {
-        stage.broker.log().contains("Reloading config")
+        pipeline.broker.log().contains("Reloading config")
     });
     // The rules are read in the broker's main loop, after that line; a message of each side of it
     // may come.
     wait::until("messages flow", || {
-        stage.device.publish("tenant/acme/device/p1/free", "{}");
-        stage.value("SELECT count(*) FROM telemetry WHERE msg_type = 'free'") != "0"
+        pipeline.device.publish("tenant/acme/device/p1/free", "{}");
+        pipeline.value("SELECT count(*) FROM telemetry WHERE msg_type = 'free'") != "0"
     });
-    assert_eq!(stage.value("SELECT count(*) FROM telemetry WHERE msg_type = 'held-back'"), "0");
-    stage.assert_unharmed();
+    assert_eq!(pipeline.value("SELECT count(*) FROM telemetry WHERE msg_type = 'held-back'"), "0");
+    pipeline.assert_unharmed();
 }

@@ -10,14 +10,14 @@ use sluice::domain::token::TokenHash;
 use sluice::store::connection::database::Database;
 use sluice::telemetry::metrics::Metrics;
 
-use super::{NOON, add_ack, add_reading, at, bench, deliver, device, good, settings};
+use super::{NOON, add_ack, add_reading, at, deliver, device, good, harness, settings};
 
 /// 0001-01-01 and 9999-12-31T23:59:59.999999, in microseconds.
 const EXTREMES: [i64; 2] = [-62_135_596_800_000_000, 253_402_300_799_999_999];
 
 #[tokio::test]
 async fn every_column_of_telemetry_is_kept_as_it_was_given() {
-    let bench = bench().await;
+    let harness = harness().await;
     let mut batch = good(4);
     let full = &mut batch.readings[1];
     full.time = at(EXTREMES[0]);
@@ -32,9 +32,9 @@ async fn every_column_of_telemetry_is_kept_as_it_was_given() {
     batch.readings[2].time = at(EXTREMES[1]);
     batch.readings[2].seq = Some(0);
     let ids: Vec<String> = batch.readings.iter().map(|row| row.message_id.to_string()).collect();
-    let receipt = bench.store.sink().commit(&mut batch).await.unwrap();
+    let receipt = harness.store.sink().commit(&mut batch).await.unwrap();
     assert_eq!(receipt, Receipt { stored: 4, ..Receipt::default() });
-    let rows = bench.look.query(
+    let rows = harness.database.query(
         "SELECT device_id, (extract(epoch FROM time) * 1000000)::numeric(30, 0),
             (extract(epoch FROM received_at) * 1000000)::numeric(30, 0), tenant_id, site_id, msg_type, seq, metrics, extra,
             message_id FROM telemetry ORDER BY device_id",
@@ -69,8 +69,8 @@ async fn every_column_of_telemetry_is_kept_as_it_was_given() {
 
 #[tokio::test]
 async fn a_refused_message_with_a_time_that_is_delivered_again_is_kept_and_counted_once() {
-    let bench = bench().await;
-    let mut sink = bench.store.sink();
+    let harness = harness().await;
+    let mut sink = harness.store.sink();
     let batch = |dup: bool, event_time: Option<i64>, payload: &'static [u8]| {
         let mut batch = Batch { maybe_repeated: true, ..Batch::default() };
         let origin = deliver(&mut batch, &device("d1"), "telemetry", payload);
@@ -101,27 +101,32 @@ async fn a_refused_message_with_a_time_that_is_delivered_again_is_kept_and_count
     }
     assert_eq!(known, 1);
     let kept = "SELECT payload, count(*) FROM quarantine_events GROUP BY 1 ORDER BY 1";
-    let kept: Vec<String> = bench.look.query(kept).into_iter().map(|row| row[1].clone()).collect();
+    let kept: Vec<String> =
+        harness.database.query(kept).into_iter().map(|row| row[1].clone()).collect();
     assert_eq!(kept, ["1", "2", "1"], "another, plain, timed");
-    assert_eq!(bench.look.query("SELECT sum(cnt) FROM quarantine_counters_minute"), [["4"]]);
+    assert_eq!(harness.database.query("SELECT sum(cnt) FROM quarantine_counters_minute"), [["4"]]);
 }
 
 #[tokio::test]
 async fn a_rehearsal_says_what_would_come_true_and_leaves_nothing() {
-    let bench = bench().await;
+    let harness = harness().await;
     let mut batch = good(2);
     add_ack(&mut batch, "d1", 1);
-    let receipt = bench.store.rehearsal().commit(&mut batch).await.unwrap();
+    let receipt = harness.store.rehearsal().commit(&mut batch).await.unwrap();
     assert_eq!((receipt.stored, receipt.rejected), (2, 1));
     for table in ["telemetry", "quarantine_events", "quarantine_counters_minute", "device_state"] {
-        assert_eq!(bench.look.query(&format!("SELECT count(*) FROM {table}")), [["0"]], "{table}");
+        assert_eq!(
+            harness.database.query(&format!("SELECT count(*) FROM {table}")),
+            [["0"]],
+            "{table}"
+        );
     }
 }
 
 #[tokio::test]
 async fn every_column_of_quarantine_is_kept_and_the_counters_add_up() {
-    let bench = bench().await;
-    let mut sink = bench.store.sink();
+    let harness = harness().await;
+    let mut sink = harness.store.sink();
     for _ in 0..2 {
         let mut batch = Batch::default();
         let origin = deliver(&mut batch, &device("d1"), "telemetry", b"\x00\xffnot json");
@@ -150,7 +155,7 @@ async fn every_column_of_quarantine_is_kept_and_the_counters_add_up() {
         }
         assert_eq!(sink.commit(&mut batch).await.unwrap(), Receipt::default());
     }
-    let rows = bench.look.query(
+    let rows = harness.database.query(
         "SELECT extract(epoch FROM received_at)::bigint * 1000000, extract(epoch FROM event_ts)::bigint * 1000000,
             topic, tenant_id, device_id, site_id, msg_type, detail, payload, token_sha256, replayed_at
          FROM quarantine_events WHERE quarantined_at > now() - interval '1 hour' AND id <> message_id ORDER BY reason, id",
@@ -176,8 +181,8 @@ async fn every_column_of_quarantine_is_kept_and_the_counters_add_up() {
             "NULL"
         ]
     );
-    let counts = bench
-        .look
+    let counts = harness
+        .database
         .query("SELECT tenant_id, reason, cnt FROM quarantine_counters_minute ORDER BY tenant_id");
     assert_eq!(counts, [["", "BAD_TOPIC_FORMAT", "2"], ["acme", "TOKEN_INVALID", "12"]]);
 }
@@ -195,8 +200,8 @@ async fn nothing_to_write_asks_nothing_of_postgres() {
 
 #[tokio::test]
 async fn a_message_is_stored_once_within_a_batch_and_across_batches() {
-    let bench = bench().await;
-    let mut sink = bench.store.sink();
+    let harness = harness().await;
+    let mut sink = harness.store.sink();
     let mut twice = good(3);
     add_reading(&mut twice, "d1", br#"{"t":1}"#);
     let receipt = sink.commit(&mut twice).await.unwrap();
@@ -205,16 +210,16 @@ async fn a_message_is_stored_once_within_a_batch_and_across_batches() {
     assert_eq!(receipt, Receipt { stored: 1, duplicates: 3, rejected: 0 });
     let receipt = sink.commit(&mut Batch { maybe_repeated: true, ..good(5) }).await.unwrap();
     assert_eq!(receipt, Receipt { stored: 1, duplicates: 4, rejected: 0 });
-    assert_eq!(bench.look.value("SELECT count(*) FROM telemetry"), "5");
-    assert_eq!(bench.metrics.store.staged_batches.get(), 3);
+    assert_eq!(harness.database.value("SELECT count(*) FROM telemetry"), "5");
+    assert_eq!(harness.metrics.store.staged_batches.get(), 3);
 }
 
 #[tokio::test]
 async fn two_writers_with_the_same_messages_in_opposite_order_store_each_once() {
-    let bench = bench().await;
+    let harness = harness().await;
     let mut tasks = tokio::task::JoinSet::new();
     for writer in 0..2 {
-        let mut sink = bench.store.sink();
+        let mut sink = harness.store.sink();
         tasks.spawn(async move {
             let mut stored = 0;
             for _ in 0..20 {
@@ -228,5 +233,5 @@ async fn two_writers_with_the_same_messages_in_opposite_order_store_each_once() 
         });
     }
     assert_eq!(tasks.join_all().await.into_iter().sum::<u64>(), 200);
-    assert_eq!(bench.look.value("SELECT count(*) FROM telemetry"), "200");
+    assert_eq!(harness.database.value("SELECT count(*) FROM telemetry"), "200");
 }

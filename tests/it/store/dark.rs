@@ -9,7 +9,7 @@ use sluice::store::batch::sink::PgSink;
 use sluice::store::connection::database::Database;
 use sluice::telemetry::metrics::Metrics;
 
-use super::{Bench, add_reading, good, settings};
+use super::{StoreHarness, add_reading, good, settings};
 use crate::support::postgres::Postgres;
 use crate::support::proxy::{Direction, Proxy};
 
@@ -26,20 +26,20 @@ const LIMIT: Duration = Duration::from_mins(3);
 const HOLDING: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY telemetry%' \
     AND state = 'active' AND wait_event = 'ClientRead' AND backend_xid IS NOT NULL";
 
-fn sink_through(bench: &Bench<'_>, proxy: &Proxy) -> PgSink {
-    let config = settings(&bench.look.url_through(proxy.port()));
+fn sink_through(harness: &StoreHarness<'_>, proxy: &Proxy) -> PgSink {
+    let config = settings(&harness.database.url_through(proxy.port()));
     Database::open(&config, Metrics::new().unwrap().store).unwrap().sink()
 }
 
 /// Writes a batch whose path goes dark half way; the rows are held by a process that has no client
 /// any more.
-async fn go_dark(bench: &Bench<'_>, sink: &mut PgSink, proxy: &Proxy) -> Outage {
+async fn go_dark(harness: &StoreHarness<'_>, sink: &mut PgSink, proxy: &Proxy) -> Outage {
     let mut first = Batch::default();
     add_reading(&mut first, "first", br#"{"t":1}"#);
     sink.commit(&mut first).await.unwrap();
     proxy.darken_after(Direction::ToServer, PASSES);
     let outage = sink.commit(&mut good(ROWS)).await.unwrap_err();
-    assert_eq!(bench.look.value(HOLDING), "1", "{outage}");
+    assert_eq!(harness.database.value(HOLDING), "1", "{outage}");
     outage
 }
 
@@ -59,16 +59,16 @@ async fn try_until_stored(sink: &mut PgSink) -> (Receipt, Duration) {
 async fn rows_that_a_dark_copy_holds_are_freed_by_the_one_who_sent_it() {
     // A process that reads nothing holds up whoever makes or drops a database on its server.
     let server = Postgres::private();
-    let bench = Bench::on(&server).await;
+    let harness = StoreHarness::on(&server).await;
     let proxy = Proxy::to(server.port());
-    let mut sink = sink_through(&bench, &proxy);
+    let mut sink = sink_through(&harness, &proxy);
     let start = Instant::now();
-    let outage = go_dark(&bench, &mut sink, &proxy).await;
+    let outage = go_dark(&harness, &mut sink, &proxy).await;
     println!("given up after {:?}: {outage}", start.elapsed());
     let (receipt, took) = try_until_stored(&mut sink).await;
     println!("stored {took:?} later");
     assert_eq!((receipt.stored, receipt.duplicates), (ROWS as u64, 0));
-    assert_eq!(bench.look.value(HOLDING), "0");
+    assert_eq!(harness.database.value(HOLDING), "0");
     assert!(
         took < Duration::from_secs(30),
         "{took:?}: not before it counts as abandoned by anybody"
@@ -79,12 +79,12 @@ async fn rows_that_a_dark_copy_holds_are_freed_by_the_one_who_sent_it() {
 async fn rows_that_a_dark_copy_of_a_process_that_is_gone_holds_are_freed_by_the_next() {
     // A process that reads nothing holds up whoever makes or drops a database on its server.
     let server = Postgres::private();
-    let bench = Bench::on(&server).await;
+    let harness = StoreHarness::on(&server).await;
     let proxy = Proxy::to(server.port());
-    let mut sink = sink_through(&bench, &proxy);
-    go_dark(&bench, &mut sink, &proxy).await;
+    let mut sink = sink_through(&harness, &proxy);
+    go_dark(&harness, &mut sink, &proxy).await;
     drop(sink);
-    let (receipt, took) = try_until_stored(&mut bench.store.sink()).await;
+    let (receipt, took) = try_until_stored(&mut harness.store.sink()).await;
     println!("stored after {took:?}");
     assert_eq!((receipt.stored, receipt.duplicates), (ROWS as u64, 0));
 }

@@ -5,7 +5,7 @@ use sluice::domain::ids::DeviceKey;
 use sluice::domain::ports::{Directory, Newcomer};
 use sluice::domain::token::TokenHash;
 
-use super::bench;
+use super::harness;
 
 fn key(tenant: &str, device: &str) -> DeviceKey {
     DeviceKey::new(tenant, device).unwrap()
@@ -13,8 +13,8 @@ fn key(tenant: &str, device: &str) -> DeviceKey {
 
 #[tokio::test]
 async fn answers_stand_in_the_order_of_the_questions() {
-    let bench = bench().await;
-    bench.look.query(
+    let harness = harness().await;
+    harness.database.query(
         "INSERT INTO tenants (tenant_id, name, status) VALUES ('a', 'A', 'ACTIVE'), ('s', 'S', 'SUSPENDED');
          INSERT INTO devices (tenant_id, device_id, site_id, status, provision_token_hash) VALUES
             ('a', 'plain', NULL, 'ACTIVE', NULL), ('a', 'full', 'hall', 'REVOKED', repeat('0f', 32)),
@@ -26,7 +26,7 @@ async fn answers_stand_in_the_order_of_the_questions() {
              CASE n WHEN 12 THEN 'infinity' WHEN 13 THEN '2021-01-01Z' ELSE '2100-01-01Z'::timestamptz + n * interval '1 day' END
          FROM generate_series(1, 20) n WHERE n < 14 OR n = 20",
     );
-    let directory = bench.store.directory();
+    let directory = harness.store.directory();
     let asked = [
         key("s", "plain"),
         key("a", "nobody"),
@@ -65,8 +65,8 @@ async fn answers_stand_in_the_order_of_the_questions() {
 
 #[tokio::test]
 async fn newcomers_are_enrolled_once_and_what_exists_is_left_as_it_is() {
-    let bench = bench().await;
-    bench.look.query(
+    let harness = harness().await;
+    harness.database.query(
         "INSERT INTO tenants (tenant_id, name) VALUES ('a', 'Old');
          INSERT INTO devices (tenant_id, device_id, site_id, status) VALUES ('a', 'old', 'hall', 'REVOKED')",
     );
@@ -82,10 +82,10 @@ async fn newcomers_are_enrolled_once_and_what_exists_is_left_as_it_is() {
         newcomer("a", "old", Some("other"), None),
         newcomer("a", "nul", Some("a\0b"), None),
     ];
-    let directory = bench.store.directory();
+    let directory = harness.store.directory();
     directory.enroll(&newcomers).await.unwrap();
     directory.enroll(&newcomers).await.unwrap();
-    let devices = bench.look.query(
+    let devices = harness.database.query(
         "SELECT tenant_id, device_id, site_id, status, left(provision_token_hash, 4) FROM devices ORDER BY 1, 2",
     );
     assert_eq!(
@@ -98,11 +98,11 @@ async fn newcomers_are_enrolled_once_and_what_exists_is_left_as_it_is() {
         ]
     );
     assert_eq!(
-        bench.look.query("SELECT tenant_id, name FROM tenants ORDER BY 1"),
+        harness.database.query("SELECT tenant_id, name FROM tenants ORDER BY 1"),
         [["a", "Old"], ["b", "b"]]
     );
-    let audit = bench
-        .look
+    let audit = harness
+        .database
         .query("SELECT actor, action, tenant_id, device_id FROM audit_log ORDER BY 2, 3, 4");
     let by_itself = |action, tenant, device| ["auto-provision", action, tenant, device];
     let (device, tenant) = ("device.add", "tenant.add");

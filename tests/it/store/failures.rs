@@ -6,7 +6,7 @@ use sluice::domain::ports::Sink;
 use sluice::store::connection::database::Database;
 use sluice::telemetry::metrics::Metrics;
 
-use super::{Bench, add_ack, add_reading, bench, good, settings};
+use super::{StoreHarness, add_ack, add_reading, good, harness, settings};
 use crate::support::postgres::Postgres;
 
 /// Three good readings, a poisoned one, and an acknowledgement nobody waits for.
@@ -17,35 +17,35 @@ fn mixed() -> Batch {
     batch
 }
 
-fn counts(bench: &Bench<'_>) -> Vec<String> {
+fn counts(harness: &StoreHarness<'_>) -> Vec<String> {
     let sql = "SELECT (SELECT count(*) FROM telemetry), (SELECT count(*) FROM quarantine_events),
         (SELECT coalesce(sum(cnt), 0) FROM quarantine_counters_minute)";
-    bench.look.query(sql).swap_remove(0)
+    harness.database.query(sql).swap_remove(0)
 }
 
 #[tokio::test]
 async fn a_batch_whose_connection_was_killed_is_stored_once_when_tried_again() {
-    let bench = bench().await;
-    let mut sink = bench.store.sink();
+    let harness = harness().await;
+    let mut sink = harness.store.sink();
     sink.commit(&mut good(1)).await.unwrap();
-    bench.look.query(
+    harness.database.query(
         "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity
         WHERE datname = current_database() AND application_name = 'sluice'",
     );
     let mut batch = mixed();
     let outage = sink.commit(&mut batch).await.unwrap_err();
     assert!(!outage.0.contains("pass-of-the-tests"), "{outage}");
-    assert_eq!(counts(&bench), ["1", "0", "0"]);
+    assert_eq!(counts(&harness), ["1", "0", "0"]);
     let receipt = sink.commit(&mut batch).await.unwrap();
     assert_eq!(receipt, Receipt { stored: 2, duplicates: 1, rejected: 2 });
-    assert_eq!(counts(&bench), ["3", "2", "2"]);
+    assert_eq!(counts(&harness), ["3", "2", "2"]);
 }
 
 #[tokio::test]
 async fn rejections_of_a_failed_attempt_are_taken_back_and_recorded_once() {
-    let bench = bench().await;
-    let mut sink = bench.store.sink();
-    bench.look.query("ALTER TABLE quarantine_counters_minute RENAME TO away");
+    let harness = harness().await;
+    let mut sink = harness.store.sink();
+    harness.database.query("ALTER TABLE quarantine_counters_minute RENAME TO away");
     let mut batch = mixed();
     for _ in 0..3 {
         let outage = sink.commit(&mut batch).await.unwrap_err();
@@ -56,42 +56,42 @@ async fn rejections_of_a_failed_attempt_are_taken_back_and_recorded_once() {
         );
         assert!(batch.refusal_counts.is_empty());
     }
-    bench.look.query("ALTER TABLE away RENAME TO quarantine_counters_minute");
+    harness.database.query("ALTER TABLE away RENAME TO quarantine_counters_minute");
     assert_eq!(
         sink.commit(&mut batch).await.unwrap(),
         Receipt { stored: 3, duplicates: 0, rejected: 2 }
     );
-    assert_eq!(counts(&bench), ["3", "2", "2"]);
+    assert_eq!(counts(&harness), ["3", "2", "2"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_whose_answer_was_lost_is_not_written_again() {
     let server = Postgres::private();
-    let bench = Bench::on(&server).await;
+    let harness = StoreHarness::on(&server).await;
     // Nothing here needs the staging table: its making would be a commit, too, and would wait
     // first.
     let mut batch = good(3);
     add_ack(&mut batch, "d1", 1);
     let (said, mut sink, mut batch) =
-        bench.commit_and_lose_the_answer(bench.store.sink(), batch).await;
+        harness.commit_and_lose_the_answer(harness.store.sink(), batch).await;
     assert_eq!(said, "COMMIT");
-    assert_eq!(counts(&bench), ["3", "1", "1"], "it was committed all the same");
+    assert_eq!(counts(&harness), ["3", "1", "1"], "it was committed all the same");
     assert!(batch.quarantined.is_empty());
     assert_eq!(
         sink.commit(&mut batch).await.unwrap(),
         Receipt { stored: 3, duplicates: 0, rejected: 1 }
     );
     assert_eq!((batch.quarantined.len(), batch.refusal_counts.len()), (1, 1));
-    assert_eq!(counts(&bench), ["3", "1", "1"]);
+    assert_eq!(counts(&harness), ["3", "1", "1"]);
     let receipt = sink.commit(&mut good(4)).await.unwrap();
     assert_eq!(receipt, Receipt { stored: 1, duplicates: 3, rejected: 0 });
 }
 
 #[tokio::test]
 async fn what_an_operator_must_mend_is_said_and_costs_no_row() {
-    let bench = bench().await;
-    let mut sink = bench.store.sink();
-    let database = bench.look.name().to_owned();
+    let harness = harness().await;
+    let mut sink = harness.store.sink();
+    let database = harness.database.name().to_owned();
     for (harm, advice, cure) in [
         (
             "DROP TABLE telemetry_late",
@@ -119,20 +119,20 @@ async fn what_an_operator_must_mend_is_said_and_costs_no_row() {
             "ALTER TABLE telemetry OWNER TO sluice",
         ),
     ] {
-        bench.look.query(harm);
+        harness.database.query(harm);
         let mut batch = good(2);
         let outage = sink.commit(&mut batch).await.unwrap_err();
         assert!(outage.0.contains(advice), "{outage}");
         assert_eq!((batch.readings.len(), batch.quarantined.len()), (2, 0));
-        bench.look.query(cure);
+        harness.database.query(cure);
     }
     assert_eq!(sink.commit(&mut good(2)).await.unwrap().stored, 2);
 }
 
 #[tokio::test]
 async fn a_refused_login_and_an_absent_server_are_named_without_the_password() {
-    let bench = bench().await;
-    let url = bench.look.url();
+    let harness = harness().await;
+    let url = harness.database.url();
     for (url, said) in [
         (url.replace("pass-of-the-tests", "wrong-secret"), "check the user and the password"),
         (url.replace("/test_", "/no_such_"), "create that database"),

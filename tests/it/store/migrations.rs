@@ -6,7 +6,7 @@ use sluice::store::schema::migrate::SchemaError;
 use sluice::telemetry::metrics::Metrics;
 use sqlx::postgres::PgListener;
 
-use super::{bench, settings};
+use super::{harness, settings};
 use crate::support::postgres::Postgres;
 
 #[tokio::test]
@@ -32,20 +32,20 @@ async fn replicas_that_start_together_migrate_once() {
 
 #[tokio::test]
 async fn a_schema_newer_than_this_sluice_is_refused_and_left_alone() {
-    let bench = bench().await;
-    bench.look.query(
+    let harness = harness().await;
+    harness.database.query(
         "INSERT INTO _sqlx_migrations VALUES (9999, 'from the future', now(), true, 'x', 1)",
     );
-    let said = bench.store.migrate().await.unwrap_err();
+    let said = harness.store.migrate().await.unwrap_err();
     assert_eq!(said, SchemaError::Newer(9999));
     assert!(said.to_string().contains("run a newer sluice"), "{said}");
-    assert_eq!(bench.store.schema_state().await.unwrap().check(), Err(SchemaError::Newer(9999)));
+    assert_eq!(harness.store.schema_state().await.unwrap().check(), Err(SchemaError::Newer(9999)));
 }
 
 #[tokio::test]
 async fn every_change_of_the_registry_says_what_to_forget() {
-    let bench = bench().await;
-    let mut listener = PgListener::connect(&bench.look.url()).await.unwrap();
+    let harness = harness().await;
+    let mut listener = PgListener::connect(&harness.database.url()).await.unwrap();
     listener.listen("sluice_invalidate").await.unwrap();
     let certificate = "INSERT INTO device_certificates (id, tenant_id, device_id, fingerprint_sha256, serial_number, \
         common_name, issuer, not_before, not_after) \
@@ -67,8 +67,8 @@ async fn every_change_of_the_registry_says_what_to_forget() {
         ("TRUNCATE tenants, devices", &["*"]),
         ("TRUNCATE device_certificates", &["*"]),
     ] {
-        bench.look.query(sql);
-        bench.look.query("NOTIFY sluice_invalidate, 'end'");
+        harness.database.query(sql);
+        harness.database.query("NOTIFY sluice_invalidate, 'end'");
         let mut heard = Vec::new();
         loop {
             let payload = listener.recv().await.unwrap().payload().to_owned();
@@ -83,8 +83,8 @@ async fn every_change_of_the_registry_says_what_to_forget() {
 
 #[tokio::test]
 async fn the_tables_refuse_what_no_part_of_sluice_could_read() {
-    let bench = bench().await;
-    bench.look.query("INSERT INTO tenants (tenant_id, name) VALUES ('t', 'T')");
+    let harness = harness().await;
+    harness.database.query("INSERT INTO tenants (tenant_id, name) VALUES ('t', 'T')");
     for wrong in [
         "INSERT INTO tenants (tenant_id, name) VALUES ('a/b', 'x')",
         "INSERT INTO tenants (tenant_id, name) VALUES ('', 'x')",
@@ -94,11 +94,14 @@ async fn the_tables_refuse_what_no_part_of_sluice_could_read() {
         "INSERT INTO devices (tenant_id, device_id, provision_token_hash) VALUES ('t', 'd', 'secret')",
         "UPDATE tenants SET status = 'active'",
     ] {
-        assert!(bench.look.try_query(wrong).is_err(), "{wrong}");
+        assert!(harness.database.try_query(wrong).is_err(), "{wrong}");
     }
-    bench.look.query(
+    harness.database.query(
         "INSERT INTO devices (tenant_id, device_id, updated_at) VALUES ('t', 'd', '2001-01-01')",
     );
-    bench.look.query("UPDATE devices SET site_id = 's'");
-    assert_eq!(bench.look.value("SELECT updated_at > now() - interval '1 hour' FROM devices"), "t");
+    harness.database.query("UPDATE devices SET site_id = 's'");
+    assert_eq!(
+        harness.database.value("SELECT updated_at > now() - interval '1 hour' FROM devices"),
+        "t"
+    );
 }

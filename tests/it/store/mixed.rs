@@ -13,7 +13,7 @@ use sluice::domain::token::TokenHash;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::{Bench, NOON, add_reading, at, bench, deliver, device, good};
+use super::{NOON, StoreHarness, add_reading, at, deliver, device, good, harness};
 use crate::faults::lock::Lock;
 use crate::support::postgres::Postgres;
 
@@ -48,29 +48,29 @@ fn refuse(batch: &mut Batch, payload: &[u8], site: Option<&str>) {
 }
 
 /// All there is, but for the identifiers and moments that Postgres and chance decide.
-fn all_rows(bench: &Bench<'_>) -> Vec<Vec<String>> {
+fn all_rows(harness: &StoreHarness<'_>) -> Vec<Vec<String>> {
     let telemetry = "SELECT t::text FROM telemetry t ORDER BY 1";
     let events =
         "SELECT (to_jsonb(q) - 'id' - 'quarantined_at')::text FROM quarantine_events q ORDER BY 1";
     let counts = "SELECT c::text FROM quarantine_counters_minute c ORDER BY 1";
-    [telemetry, events, counts].into_iter().flat_map(|sql| bench.look.query(sql)).collect()
+    [telemetry, events, counts].into_iter().flat_map(|sql| harness.database.query(sql)).collect()
 }
 
-fn counts(bench: &Bench<'_>) -> Vec<String> {
+fn counts(harness: &StoreHarness<'_>) -> Vec<String> {
     let sql = "SELECT (SELECT count(*) FROM telemetry), (SELECT count(*) FROM quarantine_events),
         (SELECT coalesce(sum(cnt), 0) FROM quarantine_counters_minute)";
-    bench.look.query(sql).swap_remove(0)
+    harness.database.query(sql).swap_remove(0)
 }
 
 /// Whether the last thing the sink said was the one statement.
-fn was_one_statement(bench: &Bench<'_>) -> bool {
+fn was_one_statement(harness: &StoreHarness<'_>) -> bool {
     let said = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND starts_with(query, '{}')";
-    bench.look.value(&said.replace("{}", ONE_STATEMENT)) == "1"
+    harness.database.value(&said.replace("{}", ONE_STATEMENT)) == "1"
 }
 
 #[tokio::test]
 async fn one_statement_leaves_what_several_would() {
-    let (at_once, one_by_one) = (bench().await, bench().await);
+    let (at_once, one_by_one) = (harness().await, harness().await);
     let mut sink = at_once.store.sink();
     let receipt = sink.commit(&mut colourful()).await.unwrap();
     assert_eq!(receipt, Receipt { stored: 3, ..Receipt::default() });
@@ -85,79 +85,79 @@ async fn one_statement_leaves_what_several_would() {
 
 #[tokio::test]
 async fn a_row_that_the_database_refuses_or_has_already_harms_only_itself() {
-    let bench = bench().await;
-    let mut sink = bench.store.sink();
+    let harness = harness().await;
+    let mut sink = harness.store.sink();
     let mut batch = colourful();
     add_reading(&mut batch, "p", br#"{"a":"\u0000"}"#);
     assert_eq!(
         sink.commit(&mut batch).await.unwrap(),
         Receipt { stored: 3, duplicates: 0, rejected: 1 }
     );
-    assert_eq!(counts(&bench), ["3", "3", "3"]);
+    assert_eq!(counts(&harness), ["3", "3", "3"]);
     let mut batch = good(4);
     refuse(&mut batch, b"later", None);
     assert_eq!(
         sink.commit(&mut batch).await.unwrap(),
         Receipt { stored: 1, duplicates: 3, rejected: 0 }
     );
-    assert_eq!(counts(&bench), ["4", "4", "4"]);
+    assert_eq!(counts(&harness), ["4", "4", "4"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_whose_answer_was_lost_is_not_written_again() {
     let server = Postgres::private();
-    let bench = Bench::on(&server).await;
+    let harness = StoreHarness::on(&server).await;
     let (said, mut sink, mut batch) =
-        bench.commit_and_lose_the_answer(bench.store.sink(), colourful()).await;
+        harness.commit_and_lose_the_answer(harness.store.sink(), colourful()).await;
     assert!(said.starts_with(ONE_STATEMENT), "{said}");
-    assert_eq!(counts(&bench), ["3", "2", "2"], "it was committed all the same");
+    assert_eq!(counts(&harness), ["3", "2", "2"], "it was committed all the same");
     assert_eq!(
         sink.commit(&mut batch).await.unwrap(),
         Receipt { stored: 0, duplicates: 3, rejected: 0 }
     );
-    assert_eq!(counts(&bench), ["3", "2", "2"]);
+    assert_eq!(counts(&harness), ["3", "2", "2"]);
     let mut next = good(4);
     refuse(&mut next, b"next", None);
     sink.commit(&mut next).await.unwrap();
-    assert_eq!(counts(&bench), ["4", "3", "3"], "the next batch is not taken for it");
+    assert_eq!(counts(&harness), ["4", "3", "3"], "the next batch is not taken for it");
 }
 
 /// The client is gone, the server is still at work: whichever of the two attempts comes first, one
 /// of them counts.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_that_is_still_at_work_and_the_next_attempt_store_it_once() {
-    let bench = bench().await;
-    let mut sink = bench.store.sink();
+    let harness = harness().await;
+    let mut sink = harness.store.sink();
     // The first of its kind is prepared, for which its client must stay; the next is in the socket
     // whole.
     let mut first = Batch::default();
     add_reading(&mut first, "another", b"{}");
     refuse(&mut first, b"another", None);
     sink.commit(&mut first).await.unwrap();
-    let lock = Lock::on(&bench.look, "telemetry");
+    let lock = Lock::on(&harness.database, "telemetry");
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     let mut batch = colourful();
     {
         let mut commit = Box::pin(sink.commit(&mut batch));
-        while bench.look.value(waiting) == "0" {
+        while harness.database.value(waiting) == "0" {
             tokio::select! {
                 outcome = &mut commit => panic!("nothing held it up: {outcome:?}"),
                 () = sleep(Duration::from_millis(10)) => {}
             }
         }
     }
-    assert!(was_one_statement(&bench), "it is left at work");
+    assert!(was_one_statement(&harness), "it is left at work");
     let mut commit = JoinSet::new();
     commit.spawn(async move { (sink.commit(&mut batch).await, sink) });
-    bench.look.wait_until(waiting, "2");
+    harness.database.wait_until(waiting, "2");
     drop(lock);
     let (outcome, mut sink) = commit.join_next().await.unwrap().unwrap();
     let receipt = outcome.unwrap();
     assert_eq!((receipt.stored + receipt.duplicates, receipt.rejected), (3, 0));
     let at_work = "SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND application_name = 'sluice' AND state = 'active'";
-    bench.look.wait_until(at_work, "0");
-    assert_eq!(counts(&bench), ["4", "3", "3"]);
+    harness.database.wait_until(at_work, "0");
+    assert_eq!(counts(&harness), ["4", "3", "3"]);
     assert_eq!(
         sink.commit(&mut good(4)).await.unwrap(),
         Receipt { stored: 1, duplicates: 3, rejected: 0 }

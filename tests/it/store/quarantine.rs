@@ -5,7 +5,7 @@ use sluice::domain::refusal::Reason;
 use sluice::domain::time::Timestamp;
 use sluice::store::reads::quarantine::{QuarantineCursor, QuarantineFilter, fetch, list};
 
-use super::bench;
+use super::harness;
 
 /// Events of three days; of one tenant, one device and one reason there are few, and few were
 /// replayed.
@@ -43,10 +43,10 @@ fn filters() -> Vec<QuarantineFilter> {
 
 #[tokio::test]
 async fn a_page_of_the_quarantine_costs_a_page_whatever_is_asked_for() {
-    let bench = bench().await;
-    bench.look.query(EVENTS);
-    bench.look.query("SELECT pg_stat_reset()");
-    let pool = bench.store.pool();
+    let harness = harness().await;
+    harness.database.query(EVENTS);
+    harness.database.query("SELECT pg_stat_reset()");
+    let pool = harness.store.pool();
     let filters = filters();
     for filter in &filters {
         let page = list(pool, filter, None, PAGE).await.unwrap();
@@ -60,10 +60,10 @@ async fn a_page_of_the_quarantine_costs_a_page_whatever_is_asked_for() {
         }
         fetch(pool, filter, None, PAGE).await.unwrap();
     }
-    bench.store.close().await;
+    harness.store.close().await;
     // A session tells what it did at its end.
     let looked_at = crate::support::wait::for_some("the statistics are there", || {
-        bench.look.value(LOOKED_AT).parse::<u64>().ok().filter(|rows| *rows > 0)
+        harness.database.value(LOOKED_AT).parse::<u64>().ok().filter(|rows| *rows > 0)
     });
     println!("{looked_at} rows for {} questions", 3 * filters.len());
     assert!(looked_at < 30_000, "{looked_at}");

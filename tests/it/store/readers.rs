@@ -2,13 +2,13 @@
 
 use sluice::domain::ports::Sink;
 
-use super::{bench, good};
+use super::{good, harness};
 
 #[tokio::test]
 async fn a_reader_sees_one_tenant_and_no_other() {
-    let bench = bench().await;
-    bench.store.sink().commit(&mut good(2)).await.unwrap();
-    bench.look.query(
+    let harness = harness().await;
+    harness.store.sink().commit(&mut good(2)).await.unwrap();
+    harness.database.query(
         "INSERT INTO tenants (tenant_id, name) VALUES ('acme', 'A'), ('other', 'O');
          INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'd0'), ('other', 'd0');
          INSERT INTO device_certificates (id, tenant_id, device_id, fingerprint_sha256, serial_number, common_name, issuer,
@@ -40,14 +40,18 @@ async fn a_reader_sees_one_tenant_and_no_other() {
         let sql = |tenant: &str| {
             format!("SET ROLE sluice_reader; {tenant} SELECT DISTINCT tenant_id FROM {table}")
         };
-        assert!(bench.look.query(&sql("")).is_empty(), "{table} without a tenant");
+        assert!(harness.database.query(&sql("")).is_empty(), "{table} without a tenant");
         assert!(
-            bench.look.query(&sql("SET app.tenant_id = '';")).is_empty(),
+            harness.database.query(&sql("SET app.tenant_id = '';")).is_empty(),
             "{table} with an empty tenant"
         );
-        assert_eq!(bench.look.query(&sql("SET app.tenant_id = 'acme';")), [["acme"]], "{table}");
+        assert_eq!(
+            harness.database.query(&sql("SET app.tenant_id = 'acme';")),
+            [["acme"]],
+            "{table}"
+        );
         assert_ne!(
-            bench.look.value(&format!("SELECT count(DISTINCT tenant_id) FROM {table}")),
+            harness.database.value(&format!("SELECT count(DISTINCT tenant_id) FROM {table}")),
             "1",
             "{table}"
         );
@@ -56,7 +60,7 @@ async fn a_reader_sees_one_tenant_and_no_other() {
 
 #[tokio::test]
 async fn a_reader_cannot_go_round_the_policies_or_see_a_hash_or_write() {
-    let bench = bench().await;
+    let harness = harness().await;
     for forbidden in [
         "SELECT * FROM telemetry_late",
         "SELECT * FROM quarantine_events_late",
@@ -68,8 +72,8 @@ async fn a_reader_cannot_go_round_the_policies_or_see_a_hash_or_write() {
         "DELETE FROM telemetry",
         "INSERT INTO audit_log (actor, action) VALUES ('x', 'y')",
     ] {
-        let error = bench
-            .look
+        let error = harness
+            .database
             .try_query(&format!("SET ROLE sluice_reader; SET app.tenant_id = 'acme'; {forbidden}"));
         let error = error.expect_err(forbidden).to_string();
         assert!(error.contains("permission denied"), "{forbidden}: {error}");

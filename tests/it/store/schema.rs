@@ -4,7 +4,7 @@
 use sluice::domain::finding::Severity;
 use sluice::store::schema::{inspect_schema, required_objects};
 
-use super::bench;
+use super::harness;
 use crate::support::daemon::Settings;
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
 use crate::support::postgres::Postgres;
@@ -52,8 +52,8 @@ const HARMS: [(&str, &str); 16] = [
 
 #[tokio::test]
 async fn the_list_of_what_must_be_there_is_what_the_migrations_make() {
-    let bench = bench().await;
-    let present = required_objects::listed(&bench.store).await.unwrap();
+    let harness = harness().await;
+    let present = required_objects::listed(&harness.store).await.unwrap();
     let present: Vec<&str> =
         present.iter().map(String::as_str).filter(|line| !line.starts_with("unread ")).collect();
     let required: Vec<&str> = required_objects::REQUIRED.lines().collect();
@@ -67,19 +67,19 @@ async fn the_list_of_what_must_be_there_is_what_the_migrations_make() {
 
 #[tokio::test]
 async fn each_object_that_is_gone_switched_off_or_changed_is_named() {
-    let bench = bench().await;
-    let found = async || inspect_schema::objects(&bench.store).await.unwrap();
+    let harness = harness().await;
+    let found = async || inspect_schema::objects(&harness.store).await.unwrap();
     let healthy = found().await;
     assert!(healthy.iter().all(|finding| finding.level == Severity::Ok), "{healthy:?}");
     for (harm, said) in HARMS {
-        bench.look.query(harm);
+        harness.database.query(harm);
         let found = found().await;
         assert!(
             found.iter().any(|it| it.level == Severity::Error && it.what.contains(said)),
             "{harm}: {found:?}"
         );
     }
-    bench.look.query("DROP INDEX quarantine_events_time");
+    harness.database.query("DROP INDEX quarantine_events_time");
     let found = found().await;
     assert!(
         found

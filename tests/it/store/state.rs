@@ -3,16 +3,16 @@
 use sluice::domain::batch::{Batch, LastSeen, Receipt};
 use sluice::domain::ports::Sink;
 
-use super::{Bench, NOON, add_ack, add_report, at, bench, device, good};
+use super::{NOON, StoreHarness, add_ack, add_report, at, device, good, harness};
 
-async fn report(bench: &Bench<'_>, reports: &[(Option<i64>, &str)]) -> (u64, u64, String) {
+async fn report(harness: &StoreHarness<'_>, reports: &[(Option<i64>, &str)]) -> (u64, u64, String) {
     let mut batch = Batch::default();
     for (version, word) in reports {
         add_report(&mut batch, "d1", *version, format!(r#"{{"w":"{word}"}}"#).as_bytes());
     }
-    let receipt = bench.store.sink().commit(&mut batch).await.unwrap();
-    let kept = bench
-        .look
+    let receipt = harness.store.sink().commit(&mut batch).await.unwrap();
+    let kept = harness
+        .database
         .query("SELECT reported ->> 'w', reported_version FROM device_state")
         .swap_remove(0)
         .join(" ");
@@ -21,7 +21,7 @@ async fn report(bench: &Bench<'_>, reports: &[(Option<i64>, &str)]) -> (u64, u64
 
 #[tokio::test]
 async fn the_newest_version_wins_and_without_one_the_latest_to_arrive_does() {
-    let bench = bench().await;
+    let harness = harness().await;
     for (reports, expected) in [
         (&[(None, "none yet")][..], (1, 0, "none yet NULL")),
         (&[(Some(3), "three")], (1, 0, "three 3")),
@@ -38,7 +38,7 @@ async fn the_newest_version_wins_and_without_one_the_latest_to_arrive_does() {
     ] {
         let (stored, duplicates, kept) = expected;
         assert_eq!(
-            report(&bench, reports).await,
+            report(&harness, reports).await,
             (stored, duplicates, kept.to_owned()),
             "{reports:?}"
         );
@@ -47,22 +47,22 @@ async fn the_newest_version_wins_and_without_one_the_latest_to_arrive_does() {
 
 #[tokio::test]
 async fn a_report_without_a_version_gives_way_to_one_received_later() {
-    let bench = bench().await;
+    let harness = harness().await;
     for (seconds, word, kept) in
         [(10, "new", "new"), (5, "replayed from quarantine", "new"), (11, "newer", "newer")]
     {
         let mut batch = Batch::default();
         add_report(&mut batch, "d1", None, format!(r#"{{"w":"{word}"}}"#).as_bytes());
         batch.shadows[0].received_at = at(NOON + seconds * 1_000_000);
-        bench.store.sink().commit(&mut batch).await.unwrap();
-        assert_eq!(bench.look.query("SELECT reported ->> 'w' FROM device_state"), [[kept]]);
+        harness.store.sink().commit(&mut batch).await.unwrap();
+        assert_eq!(harness.database.query("SELECT reported ->> 'w' FROM device_state"), [[kept]]);
     }
 }
 
 #[tokio::test]
 async fn when_a_device_was_last_heard_never_goes_back() {
-    let bench = bench().await;
-    let mut sink = bench.store.sink();
+    let harness = harness().await;
+    let mut sink = harness.store.sink();
     let seen = |seconds: i64, telemetry: Option<i64>| LastSeen {
         device: device("d1"),
         last_seen: at(NOON + seconds * 1_000_000),
@@ -74,8 +74,9 @@ async fn when_a_device_was_last_heard_never_goes_back() {
         sink.commit(&mut batch).await.unwrap();
     }
     let age = "extract(epoch FROM last_seen_at)::bigint, extract(epoch FROM last_telemetry_at)::bigint, reported";
-    let rows =
-        bench.look.query(&format!("SELECT device_id, {age} FROM device_state ORDER BY device_id"));
+    let rows = harness
+        .database
+        .query(&format!("SELECT device_id, {age} FROM device_state ORDER BY device_id"));
     let noon = NOON / 1_000_000;
     let heard =
         ["d1".to_owned(), (noon + 9).to_string(), (noon + 8).to_string(), "NULL".to_owned()];
@@ -84,13 +85,13 @@ async fn when_a_device_was_last_heard_never_goes_back() {
 
 #[tokio::test]
 async fn a_command_is_acknowledged_once_and_an_unknown_one_is_refused() {
-    let bench = bench().await;
-    bench.look.query(
+    let harness = harness().await;
+    harness.database.query(
         "INSERT INTO device_commands (command_id, tenant_id, device_id, command_type, status)
          SELECT ('00000000-0000-0000-0000-00000000000' || n)::uuid, 'acme', 'd1', 'reboot', status
          FROM (VALUES (1, 'PUBLISHED'), (2, 'EXPIRED'), (3, 'PENDING')) AS v (n, status)",
     );
-    let mut sink = bench.store.sink();
+    let mut sink = harness.store.sink();
     let mut batch = Batch::default();
     for (name, command) in [("d1", 2), ("d1", 1), ("d1", 1), ("d2", 3), ("d1", 9)] {
         add_ack(&mut batch, name, command);
@@ -103,13 +104,13 @@ async fn a_command_is_acknowledged_once_and_an_unknown_one_is_refused() {
         sink.commit(&mut again).await.unwrap(),
         Receipt { stored: 0, duplicates: 1, rejected: 0 }
     );
-    let rows = bench.look.query(
+    let rows = harness.database.query(
         "SELECT status, ack_details, acked_at IS NULL FROM device_commands ORDER BY command_id",
     );
     let done = ["ACKNOWLEDGED", r#"{"status": "ok"}"#, "f"];
     assert_eq!(rows, [done, done, ["PENDING", "NULL", "t"]]);
-    let refused = bench
-        .look
+    let refused = harness
+        .database
         .query("SELECT reason, device_id, detail FROM quarantine_events ORDER BY device_id");
     let unknown =
         |number| format!("no command 00000000-0000-0000-0000-00000000000{number} for this device");
@@ -117,15 +118,15 @@ async fn a_command_is_acknowledged_once_and_an_unknown_one_is_refused() {
         refused,
         [["STORE_REJECTED", "d1", &unknown(9)], ["STORE_REJECTED", "d2", &unknown(3)]]
     );
-    assert_eq!(bench.metrics.store.poisoned_rows.get(), 0);
+    assert_eq!(harness.metrics.store.poisoned_rows.get(), 0);
 }
 
 #[tokio::test]
 async fn writers_of_the_same_devices_do_not_deadlock() {
-    let bench = bench().await;
+    let harness = harness().await;
     let mut tasks = tokio::task::JoinSet::new();
     for writer in 0..2 {
-        let mut sink = bench.store.sink();
+        let mut sink = harness.store.sink();
         tasks.spawn(async move {
             for round in 0..25 {
                 let mut batch = Batch::default();
@@ -144,7 +145,7 @@ async fn writers_of_the_same_devices_do_not_deadlock() {
     }
     tasks.join_all().await;
     assert_eq!(
-        bench.look.value("SELECT count(*) FROM device_state WHERE reported_version = 24"),
+        harness.database.value("SELECT count(*) FROM device_state WHERE reported_version = 24"),
         "40"
     );
 }

@@ -1,5 +1,5 @@
 //! The real `sluice` binary: its daemon and its commands, with an environment that holds what the
-//! test says and nothing of the machine it runs on.
+//! test sets and nothing of the machine it runs on.
 
 use std::fs;
 use std::io::{Error, Read, Write};
@@ -80,6 +80,13 @@ impl Settings {
         settings.set("FAKETIME_DONT_FAKE_MONOTONIC", "1").set("DONT_FAKE_MONOTONIC", "1")
     }
 
+    /// The port of a listener, such as `HTTP_BIND`.
+    pub fn port(&self, name: &str) -> u16 {
+        let set = self.envs.iter().find(|(known, _)| known == name);
+        let (_, address) = set.unwrap_or_else(|| panic!("{name} is not set"));
+        address.rsplit(':').next().unwrap().parse().unwrap()
+    }
+
     /// A directory for files these settings name; it lives as long as they do.
     pub fn dir(&self) -> &Scratch {
         &self.dir
@@ -104,8 +111,8 @@ impl Settings {
         command
     }
 
-    /// Runs it to its end and returns what it printed; anything but success is a panic with its
-    /// words.
+    /// Runs it to its end and returns what it printed; anything but success is a panic that
+    /// shows its output.
     pub fn run(&self, arguments: &[&str]) -> String {
         super::process::run_to_end(&mut self.command(arguments))
     }

@@ -9,7 +9,7 @@ use sluice::config::sections::issuer::IssuerKeySource;
 
 use super::issuer::{Answer, Issuer};
 use super::pyjwt::{ISSUER, made};
-use super::scene::{Scene, issuer};
+use super::verifier::{TokenVerifier, issuer};
 use crate::support::dir::Scratch;
 use crate::support::time_bounds::{KEY_FILE_LOOKED_FOR, SILENT_ISSUER};
 use crate::support::wait;
@@ -25,55 +25,58 @@ fn away() -> Result<sluice::access::hooks::subject::Subject, TokenError> {
 #[test]
 fn an_unknown_key_is_asked_for_once_by_all_who_log_in_and_not_again_too_soon() {
     let endpoint = Issuer::start(old());
-    let scene = Scene::with_keys(issuer(endpoint.source()));
-    assert!(scene.verify("rs256").is_ok());
+    let verifier = TokenVerifier::with_keys(issuer(endpoint.source()));
+    assert!(verifier.verify("rs256").is_ok());
     assert_eq!(endpoint.asked(), 1);
     // The keys are only just read: a key nobody knows is no reason to ask again yet.
     for _ in 0..1000 {
-        assert_eq!(scene.log_in("rotated"), Err(TokenError::UnknownKey { issuer: ISSUER.into() }));
+        assert_eq!(
+            verifier.log_in("rotated"),
+            Err(TokenError::UnknownKey { issuer: ISSUER.into() })
+        );
     }
     assert_eq!(endpoint.asked(), 1);
     endpoint.answers(Answer::Keys(made().read("new.jwks")));
-    wait::until("the new key is believed at a login", || scene.log_in("rotated").is_ok());
+    wait::until("the new key is believed at a login", || verifier.log_in("rotated").is_ok());
     assert_eq!(endpoint.asked(), 2);
     // What the issuer has withdrawn is not believed any more, and nobody has to wait to hear that.
-    assert_eq!(scene.verify("rs256"), Err(TokenError::UnknownKey { issuer: ISSUER.into() }));
-    assert_eq!(scene.log_in("rs256"), Err(TokenError::UnknownKey { issuer: ISSUER.into() }));
+    assert_eq!(verifier.verify("rs256"), Err(TokenError::UnknownKey { issuer: ISSUER.into() }));
+    assert_eq!(verifier.log_in("rs256"), Err(TokenError::UnknownKey { issuer: ISSUER.into() }));
     assert_eq!(endpoint.asked(), 2);
 }
 
 #[test]
 fn a_topic_question_asks_for_an_unknown_key_and_does_not_wait_for_it() {
     let endpoint = Issuer::start(old());
-    let scene = Scene::with_keys(issuer(endpoint.source()));
+    let verifier = TokenVerifier::with_keys(issuer(endpoint.source()));
     endpoint.answers(Answer::Keys(made().read("new.jwks")));
-    wait::until("the new key has come by itself", || scene.verify("rotated").is_ok());
+    wait::until("the new key has come by itself", || verifier.verify("rotated").is_ok());
     assert_eq!(endpoint.asked(), 2);
 }
 
 #[test]
 fn while_the_issuer_is_away_its_old_keys_serve_for_a_day_and_no_longer() {
     let endpoint = Issuer::start(old());
-    let scene = Scene::with_keys(issuer(endpoint.source()));
-    assert!(scene.verify("long").is_ok());
+    let verifier = TokenVerifier::with_keys(issuer(endpoint.source()));
+    assert!(verifier.verify("long").is_ok());
     drop(endpoint);
     let read_at_most = made().now.plus_seconds(KEYS_LAST_SECONDS);
-    assert!(scene.verify_at("long", read_at_most.plus_seconds(-1)).is_ok());
+    assert!(verifier.verify_at("long", read_at_most.plus_seconds(-1)).is_ok());
     // A test process that takes an hour from making the tokens to reading the keys would be another
     // matter.
-    assert_eq!(scene.verify_at("long", read_at_most.plus_seconds(3600)), away());
-    assert_eq!(scene.log_in("rotated"), Err(TokenError::UnknownKey { issuer: ISSUER.into() }));
+    assert_eq!(verifier.verify_at("long", read_at_most.plus_seconds(3600)), away());
+    assert_eq!(verifier.log_in("rotated"), Err(TokenError::UnknownKey { issuer: ISSUER.into() }));
 }
 
 #[test]
 fn an_issuer_that_is_away_from_the_start_is_found_when_it_is_back() {
     let endpoint = Issuer::start(Answer::Nothing);
-    let scene = Scene::new(vec![issuer(endpoint.source())]);
+    let verifier = TokenVerifier::new(vec![issuer(endpoint.source())]);
     wait::until("it was asked", || endpoint.asked() == 1);
-    assert_eq!((scene.verify("rs256"), scene.age()), (away(), -1));
+    assert_eq!((verifier.verify("rs256"), verifier.age()), (away(), -1));
     endpoint.answers(old());
-    wait::until("the token is believed at a login", || scene.log_in("rs256").is_ok());
-    wait::until("the age is shown", || scene.age() >= 0);
+    wait::until("the token is believed at a login", || verifier.log_in("rs256").is_ok());
+    wait::until("the age is shown", || verifier.age() >= 0);
 }
 
 #[test]
@@ -88,11 +91,11 @@ fn a_redirect_is_not_followed_and_what_is_no_key_set_is_not_taken() {
         Answer::Keys(long),
     ] {
         let endpoint = Issuer::start(answer);
-        let scene = Scene::new(vec![issuer(endpoint.source())]);
+        let verifier = TokenVerifier::new(vec![issuer(endpoint.source())]);
         wait::until("it was asked", || endpoint.asked() == 1);
         // The first login waits for the answer to be read, and no longer.
-        assert_eq!(scene.log_in("rs256"), away());
-        assert_eq!((endpoint.asked(), scene.age()), (1, -1));
+        assert_eq!(verifier.log_in("rs256"), away());
+        assert_eq!((endpoint.asked(), verifier.age()), (1, -1));
     }
     assert_eq!(elsewhere.asked(), 0);
 }
@@ -100,10 +103,10 @@ fn a_redirect_is_not_followed_and_what_is_no_key_set_is_not_taken() {
 #[test]
 fn a_login_does_not_wait_long_for_an_issuer_that_says_nothing() {
     let endpoint = Issuer::start(Answer::Silence);
-    let scene = Scene::new(vec![issuer(endpoint.source())]);
+    let verifier = TokenVerifier::new(vec![issuer(endpoint.source())]);
     wait::until("it was asked", || endpoint.asked() == 1);
     let start = Instant::now();
-    assert_eq!(scene.log_in("rs256"), away());
+    assert_eq!(verifier.log_in("rs256"), away());
     assert!(start.elapsed() < SILENT_ISSUER, "{:?}", start.elapsed());
 }
 
@@ -111,28 +114,28 @@ fn a_login_does_not_wait_long_for_an_issuer_that_says_nothing() {
 fn an_endpoint_whose_certificate_nobody_signed_is_not_believed() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let url = format!("https://127.0.0.1:{}/certs", listener.local_addr().unwrap().port());
-    let scene = Scene::new(vec![issuer(IssuerKeySource::Url { url, ca_cert: None })]);
+    let verifier = TokenVerifier::new(vec![issuer(IssuerKeySource::Url { url, ca_cert: None })]);
     let (mut hello, mut first) = (listener.accept().unwrap().0, [0]);
     // A handshake, not a request in the clear.
     std::io::Read::read_exact(&mut hello, &mut first).unwrap();
     assert_eq!(first, [22]);
     drop(hello);
-    assert_eq!(scene.verify("rs256"), away());
+    assert_eq!(verifier.verify("rs256"), away());
 }
 
 #[test]
 fn a_file_is_read_anew_when_it_changes_and_missed_without_harm() {
     let dir = Scratch::new("issuer");
     let path = dir.write("keys.jwks", made().read("old.jwks"));
-    let scene = Scene::with_keys(issuer(IssuerKeySource::JwksFile(path.clone())));
-    assert!(scene.verify("rs256").is_ok() && scene.verify("rotated").is_err());
+    let verifier = TokenVerifier::with_keys(issuer(IssuerKeySource::JwksFile(path.clone())));
+    assert!(verifier.verify("rs256").is_ok() && verifier.verify("rotated").is_err());
     dir.write("keys.jwks", made().read("new.jwks"));
-    wait::until("the new key is believed", || scene.verify("rotated").is_ok());
-    assert!(scene.verify("rs256").is_err());
+    wait::until("the new key is believed", || verifier.verify("rotated").is_ok());
+    assert!(verifier.verify("rs256").is_err());
     std::fs::remove_file(path).unwrap();
     let read_at = Instant::now();
     wait::until("it was looked for in vain", || {
-        read_at.elapsed() > KEY_FILE_LOOKED_FOR && scene.age() >= 3
+        read_at.elapsed() > KEY_FILE_LOOKED_FOR && verifier.age() >= 3
     });
-    assert!(scene.verify("rotated").is_ok());
+    assert!(verifier.verify("rotated").is_ok());
 }

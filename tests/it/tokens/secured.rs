@@ -8,7 +8,7 @@ use sluice::access::tokens::error::TokenError;
 use sluice::config::sections::issuer::IssuerKeySource;
 
 use super::pyjwt::{ISSUER, made};
-use super::scene::{Scene, issuer};
+use super::verifier::{TokenVerifier, issuer};
 use crate::support::dir::Scratch;
 use crate::support::port;
 use crate::support::process::{Launch, Process, find_program, run_to_end};
@@ -58,17 +58,20 @@ impl Endpoint {
         self.dir.path().join(name)
     }
 
-    fn scene(&self, ca_cert: Option<&Path>) -> Scene {
+    fn verifier(&self, ca_cert: Option<&Path>) -> TokenVerifier {
         let url = format!("https://127.0.0.1:{}/certs", self.port);
-        Scene::new(vec![issuer(IssuerKeySource::Url { url, ca_cert: ca_cert.map(Path::to_owned) })])
+        TokenVerifier::new(vec![issuer(IssuerKeySource::Url {
+            url,
+            ca_cert: ca_cert.map(Path::to_owned),
+        })])
     }
 }
 
 #[test]
 fn keys_come_over_tls_from_a_server_whose_authority_is_trusted() {
     let endpoint = Endpoint::start();
-    let scene = endpoint.scene(Some(&endpoint.path("ca.crt")));
-    wait::until("the token is believed", || scene.log_in("rs256").is_ok());
+    let verifier = endpoint.verifier(Some(&endpoint.path("ca.crt")));
+    wait::until("the token is believed", || verifier.log_in("rs256").is_ok());
 }
 
 #[test]
@@ -77,14 +80,14 @@ fn no_keys_come_from_a_server_whose_authority_is_not_trusted_or_cannot_be_read()
     for ca_cert in
         [None, Some("server.key"), Some("missing")].map(|name| name.map(|name| endpoint.path(name)))
     {
-        let scene = endpoint.scene(ca_cert.as_deref());
+        let verifier = endpoint.verifier(ca_cert.as_deref());
         // The first login waits until the attempt is over.
         assert_eq!(
-            scene.log_in("rs256"),
+            verifier.log_in("rs256"),
             Err(TokenError::KeysAway { issuer: ISSUER.into() }),
             "{ca_cert:?}"
         );
-        assert_eq!(scene.age(), -1);
+        assert_eq!(verifier.age(), -1);
     }
     assert!(!endpoint.server.log().contains("FILE:certs"), "nobody asked for the keys");
 }

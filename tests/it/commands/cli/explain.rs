@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::ended;
-use crate::pipeline::rules::stage::sha256;
+use crate::pipeline::fixture::sha256;
 use crate::support::daemon::Settings;
 use crate::support::postgres::Postgres;
 

@@ -4,7 +4,7 @@
 
 use crate::broker::peer::{CONNECT, Caller, PUBACK, Peer, publish};
 use crate::faults::lock::{LOCKED_OUT, Lock, wait_for_session};
-use crate::pipeline::rules::stage::{Stage, TRUSTING, to};
+use crate::pipeline::fixture::{Pipeline, TRUSTING, to};
 use crate::support::daemon::{Daemon, Settings};
 use crate::support::database::Database;
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
@@ -19,9 +19,9 @@ const BEATS: usize = 50;
 
 const ROWS: &str = "SELECT count(*) FROM telemetry";
 
-/// A stage whose connection to the broker can be cut.
+/// A pipeline whose connection to the broker can be cut.
 struct Cuttable {
-    stage: Stage,
+    pipeline: Pipeline,
     proxy: Proxy,
 }
 
@@ -32,37 +32,37 @@ impl Cuttable {
         let broker = Mosquitto::start(options);
         let proxy = Proxy::to(broker.port());
         let port = proxy.port().to_string();
-        let stage = Stage::beside(broker, &[TRUSTING[0], ("MQTT_PORT", &port)], REGISTRY);
-        Self { stage, proxy }
+        let pipeline = Pipeline::beside(broker, &[TRUSTING[0], ("MQTT_PORT", &port)], REGISTRY);
+        Self { pipeline, proxy }
     }
 
     /// Publishes a round of heartbeats.
     fn beat(&mut self) {
-        self.stage.send(&vec![to("acme/device/p1/heartbeat", "{}"); BEATS]);
+        self.pipeline.send(&vec![to("acme/device/p1/heartbeat", "{}"); BEATS]);
     }
 
     /// A round that is stored and acknowledged.
     fn beat_and_settle(&mut self) {
         self.beat();
-        self.stage.settle();
+        self.pipeline.settle();
         wait::until("all is acknowledged", || {
-            self.stage.daemon.metric("sluice_inflight_unacked") < 0.5
+            self.pipeline.daemon.metric("sluice_inflight_unacked") < 0.5
         });
     }
 
     /// What the broker keeps from here on is what it comes back with.
     fn save(&self) {
-        let saves = || self.stage.broker.log().matches("Saving in-memory database").count();
+        let saves = || self.pipeline.broker.log().matches("Saving in-memory database").count();
         let before = saves();
-        self.stage.broker.signal("USR1");
+        self.pipeline.broker.signal("USR1");
         wait::until("the broker has saved", || saves() > before);
     }
 
     /// The broker is there again, and the daemon connected to it.
     fn start_again(&mut self) {
-        self.stage.broker.start_again();
-        self.stage.daemon.wait_ready();
-        self.stage.device.reconnect().unwrap();
+        self.pipeline.broker.start_again();
+        self.pipeline.daemon.wait_ready();
+        self.pipeline.device.reconnect().unwrap();
     }
 
     /// A round whose first delivery is lost with the connection, so that only a repeated one
@@ -70,18 +70,18 @@ impl Cuttable {
     fn beat_into_a_cut(&mut self) {
         let sent = |dup: u8| {
             let line = format!("Sending PUBLISH to sluice (d{dup}, q1, r0");
-            self.stage.broker.log().matches(&line).count()
+            self.pipeline.broker.log().matches(&line).count()
         };
         let (first, repeated) = (sent(0), sent(1));
         self.proxy.hold(Direction::ToClient);
         let beats = vec![to("acme/device/p1/heartbeat", "{}"); BEATS];
-        self.stage.device.publish_all(&beats);
+        self.pipeline.device.publish_all(&beats);
         wait::until("the broker has sent them", || sent(0) >= first + BEATS);
         self.proxy.cut();
         self.proxy.release(Direction::ToClient);
         wait::until("the broker has sent them again", || sent(1) >= repeated + BEATS);
-        self.stage.expect(BEATS);
-        self.stage.settle();
+        self.pipeline.expect(BEATS);
+        self.pipeline.settle();
     }
 }
 
@@ -90,20 +90,20 @@ fn a_broker_restarted_without_persistence_deals_identifiers_again_and_every_hear
     let mut cuttable =
         Cuttable::new(MosquittoOptions { persistence: false, ..MosquittoOptions::default() });
     cuttable.beat_and_settle();
-    cuttable.stage.broker.stop();
+    cuttable.pipeline.broker.stop();
     cuttable.start_again();
     cuttable.beat_into_a_cut();
-    assert_eq!(cuttable.stage.value(ROWS), (2 * BEATS).to_string());
+    assert_eq!(cuttable.pipeline.value(ROWS), (2 * BEATS).to_string());
 }
 
 #[test]
 fn a_broker_killed_before_its_first_save_deals_identifiers_again_and_every_heartbeat_is_stored() {
     let mut cuttable = Cuttable::new(MosquittoOptions::default().line("autosave_interval 1800"));
     cuttable.beat_and_settle();
-    cuttable.stage.broker.kill9();
+    cuttable.pipeline.broker.kill9();
     cuttable.start_again();
     cuttable.beat_into_a_cut();
-    assert_eq!(cuttable.stage.value(ROWS), (2 * BEATS).to_string());
+    assert_eq!(cuttable.pipeline.value(ROWS), (2 * BEATS).to_string());
 }
 
 #[test]
@@ -112,12 +112,12 @@ fn a_broker_killed_after_a_save_resumes_the_session_deals_identifiers_again_and_
     let mut cuttable = Cuttable::new(MosquittoOptions::default().line("autosave_interval 1800"));
     cuttable.save();
     cuttable.beat_and_settle();
-    cuttable.stage.broker.kill9();
+    cuttable.pipeline.broker.kill9();
     cuttable.start_again();
     cuttable.beat_into_a_cut();
-    assert_eq!(cuttable.stage.value(ROWS), (2 * BEATS).to_string());
+    assert_eq!(cuttable.pipeline.value(ROWS), (2 * BEATS).to_string());
     assert!(
-        cuttable.stage.daemon.log().contains("the broker resumes the session"),
+        cuttable.pipeline.daemon.log().contains("the broker resumes the session"),
         "{}",
         wait::log_tails()
     );
@@ -128,16 +128,16 @@ fn a_broker_killed_before_it_was_acknowledged_deals_identifiers_again_and_every_
  {
     let mut cuttable = Cuttable::new(MosquittoOptions::default().line("autosave_interval 1800"));
     cuttable.save();
-    let lock = Lock::on(&cuttable.stage.database, "telemetry");
+    let lock = Lock::on(&cuttable.pipeline.database, "telemetry");
     cuttable.beat();
-    wait_for_session(&cuttable.stage.database, LOCKED_OUT);
-    cuttable.stage.daemon.wait_metric("sluice_messages_received_total", 50.0);
-    cuttable.stage.broker.kill9();
+    wait_for_session(&cuttable.pipeline.database, LOCKED_OUT);
+    cuttable.pipeline.daemon.wait_metric("sluice_messages_received_total", 50.0);
+    cuttable.pipeline.broker.kill9();
     drop(lock);
-    cuttable.stage.settle();
+    cuttable.pipeline.settle();
     cuttable.start_again();
     cuttable.beat_into_a_cut();
-    assert_eq!(cuttable.stage.value(ROWS), (2 * BEATS).to_string());
+    assert_eq!(cuttable.pipeline.value(ROWS), (2 * BEATS).to_string());
 }
 
 // === A broker that deals the lowest free identifier ===

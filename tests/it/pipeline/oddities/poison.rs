@@ -1,6 +1,6 @@
 //! Payloads that break parsers and databases, each in the midst of good messages.
 
-use crate::pipeline::rules::stage::{Stage, TRUSTING, assert_same, sorted, to};
+use crate::pipeline::fixture::{Pipeline, TRUSTING, assert_same, sorted, to};
 use crate::support::device::Message;
 
 const REGISTRY: &str = "INSERT INTO tenants VALUES ('acme', 'Acme'); INSERT INTO devices (tenant_id, device_id) \
@@ -111,7 +111,7 @@ fn good(next: &mut usize) -> Vec<Message> {
 
 #[test]
 fn each_poison_in_the_midst_of_good_messages_harms_only_itself() {
-    let mut stage = Stage::new(&SETTINGS, REGISTRY);
+    let mut pipeline = Pipeline::new(&SETTINGS, REGISTRY);
     let poisons = [of_shape(), of_characters(), of_numbers()].concat();
     let mut sent = 0;
     let mut messages = good(&mut sent);
@@ -119,41 +119,42 @@ fn each_poison_in_the_midst_of_good_messages_harms_only_itself() {
         messages.push(to(&format!("acme/device/p0/telemetry/{name}"), payload));
         messages.extend(good(&mut sent));
     }
-    stage.send(&messages);
-    stage.settle();
+    pipeline.send(&messages);
+    pipeline.settle();
 
     let ends = "SELECT substr(msg_type, 11), 'stored' FROM telemetry WHERE msg_type <> 'telemetry' \
         UNION ALL SELECT substr(msg_type, 11), reason FROM quarantine_events";
-    assert_same(&stage.pairs(ends), &sorted(poisons.iter().map(|(name, _, end)| (*name, *end))));
+    assert_same(&pipeline.pairs(ends), &sorted(poisons.iter().map(|(name, _, end)| (*name, *end))));
     let good = "SELECT count(*) || ' ' || count(DISTINCT seq) || ' ' || max(seq) FROM telemetry \
         WHERE msg_type = 'telemetry'";
-    assert_eq!(stage.value(good), format!("{sent} {sent} {}", sent - 1));
+    assert_eq!(pipeline.value(good), format!("{sent} {sent} {}", sent - 1));
     assert_eq!(
-        stage.value("SELECT metrics FROM telemetry WHERE msg_type LIKE '%metric-twice'"),
+        pipeline.value("SELECT metrics FROM telemetry WHERE msg_type LIKE '%metric-twice'"),
         r#"{"a": 2}"#
     );
     assert_eq!(
-        stage.value("SELECT metrics FROM telemetry WHERE msg_type LIKE '%minus-0'"),
+        pipeline.value("SELECT metrics FROM telemetry WHERE msg_type LIKE '%minus-0'"),
         r#"{"a": 0}"#
     );
     assert_eq!(
-        stage.value("SELECT length(payload) FROM quarantine_events WHERE msg_type LIKE '%/huge'"),
+        pipeline
+            .value("SELECT length(payload) FROM quarantine_events WHERE msg_type LIKE '%/huge'"),
         "262144"
     );
-    let long = stage.refused("msg_type LIKE '%metric-long'");
+    let long = pipeline.refused("msg_type LIKE '%metric-long'");
     assert!(
         long["detail"].as_str().unwrap().starts_with("Postgres refused the row: "),
         "{}",
         long["detail"]
     );
     assert!(long["event_ts"].is_null(), "it named no time");
-    assert!(stage.daemon.rss_kib() < RSS_MAX_KIB, "{} KiB", stage.daemon.rss_kib());
-    stage.assert_unharmed();
+    assert!(pipeline.daemon.rss_kib() < RSS_MAX_KIB, "{} KiB", pipeline.daemon.rss_kib());
+    pipeline.assert_unharmed();
 }
 
 #[test]
 fn what_only_the_database_refuses_is_singled_out_wherever_it_stands() {
-    let mut stage = Stage::new(&SETTINGS, REGISTRY);
+    let mut pipeline = Pipeline::new(&SETTINGS, REGISTRY);
     let endless = format!(r#"{{"a":{}}}"#, "9".repeat(140_000));
     let mut messages =
         vec![to("acme/device/p0/shadow/reported", r#"{"reported":{"a":1},"version":1}"#)];
@@ -171,20 +172,23 @@ fn what_only_the_database_refuses_is_singled_out_wherever_it_stands() {
             format!(r#"{{{command},"details":{endless}}}"#),
         ));
     }
-    stage.send(&messages);
-    stage.settle();
-    assert_eq!(stage.value("SELECT count(DISTINCT seq) FROM telemetry"), sent.to_string());
+    pipeline.send(&messages);
+    pipeline.settle();
+    assert_eq!(pipeline.value("SELECT count(DISTINCT seq) FROM telemetry"), sent.to_string());
     let refused =
         "SELECT msg_type || ' ' || reason, count(*)::text FROM quarantine_events GROUP BY 1";
     let expected =
         ["bad", "shadow/reported", "commands/ack"].map(|path| format!("{path} STORE_REJECTED"));
-    assert_same(&stage.pairs(refused), &sorted(expected.iter().map(|name| (name.as_str(), "3"))));
+    assert_same(
+        &pipeline.pairs(refused),
+        &sorted(expected.iter().map(|name| (name.as_str(), "3"))),
+    );
     let counted = "SELECT tenant_id || ' ' || reason, sum(cnt)::text FROM quarantine_counters_minute GROUP BY 1";
-    assert_same(&stage.pairs(counted), &sorted([("acme STORE_REJECTED", "9")]));
+    assert_same(&pipeline.pairs(counted), &sorted([("acme STORE_REJECTED", "9")]));
     assert_eq!(
-        stage.value("SELECT reported FROM device_state WHERE device_id = 'p0'"),
+        pipeline.value("SELECT reported FROM device_state WHERE device_id = 'p0'"),
         r#"{"a": 1}"#
     );
-    assert_eq!(stage.value("SELECT status FROM device_commands"), "PENDING");
-    stage.assert_unharmed();
+    assert_eq!(pipeline.value("SELECT status FROM device_commands"), "PENDING");
+    pipeline.assert_unharmed();
 }

@@ -1,7 +1,7 @@
 //! Retained messages: they come when the subscription is new, once, and never again with a
 //! reconnect.
 
-use crate::pipeline::rules::stage::{Stage, TRUSTING, assert_same, sorted, to};
+use crate::pipeline::fixture::{Pipeline, TRUSTING, assert_same, sorted, to};
 use crate::support::device::{Device, Fate};
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
 use crate::support::proxy::Proxy;
@@ -20,41 +20,41 @@ fn retained_messages_come_with_the_first_subscription_and_not_with_each_reconnec
     assert!(fates.iter().all(|fate| *fate == Fate::Accepted));
     let proxy = Proxy::to(broker.port());
     let port = proxy.port().to_string();
-    let mut stage = Stage::beside(broker, &[TRUSTING[0], ("MQTT_PORT", &port)], REGISTRY);
-    stage.expect(RETAINED);
-    stage.settle();
+    let mut pipeline = Pipeline::beside(broker, &[TRUSTING[0], ("MQTT_PORT", &port)], REGISTRY);
+    pipeline.expect(RETAINED);
+    pipeline.settle();
     // Each reconnect subscribes again; the session was there, so the subscription is not new.
     for reconnects in [1.0, 2.0] {
         proxy.cut();
-        stage.daemon.wait_metric("sluice_mqtt_reconnects_total", reconnects);
-        stage.daemon.wait_ready();
-        stage.publish("acme/device/p1/after", "{}");
-        stage.settle();
+        pipeline.daemon.wait_metric("sluice_mqtt_reconnects_total", reconnects);
+        pipeline.daemon.wait_ready();
+        pipeline.publish("acme/device/p1/after", "{}");
+        pipeline.settle();
     }
-    stage.broker.stop();
-    stage.daemon.wait_unready();
-    stage.broker.start_again();
-    stage.daemon.wait_ready();
-    stage.device.reconnect().unwrap();
-    stage.publish("acme/device/p1/after", "{}");
-    stage.settle();
+    pipeline.broker.stop();
+    pipeline.daemon.wait_unready();
+    pipeline.broker.start_again();
+    pipeline.daemon.wait_ready();
+    pipeline.device.reconnect().unwrap();
+    pipeline.publish("acme/device/p1/after", "{}");
+    pipeline.settle();
     let rows = "SELECT left(msg_type, 4), count(*) || ' ' || count(DISTINCT msg_type) FROM telemetry GROUP BY 1";
-    assert_same(&stage.pairs(rows), &sorted([("kept", "50 50"), ("afte", "3 1")]));
-    assert_eq!(stage.refusals(), []);
+    assert_same(&pipeline.pairs(rows), &sorted([("kept", "50 50"), ("afte", "3 1")]));
+    assert_eq!(pipeline.refusals(), []);
 }
 
 #[test]
 fn a_message_that_takes_back_a_retained_one_is_refused_for_being_empty_and_comes_once() {
-    let mut stage = Stage::new(&TRUSTING, REGISTRY);
-    stage.send(&[
+    let mut pipeline = Pipeline::new(&TRUSTING, REGISTRY);
+    pipeline.send(&[
         to("acme/device/p1/status", "{}").retained(),
         to("acme/device/p1/status", "").retained(),
     ]);
-    stage.settle();
+    pipeline.settle();
     assert_same(
-        &stage.pairs("SELECT msg_type, reason FROM quarantine_events"),
+        &pipeline.pairs("SELECT msg_type, reason FROM quarantine_events"),
         &sorted([("status", "BAD_PAYLOAD")]),
     );
-    assert_eq!(stage.ended("stored"), 1);
-    stage.assert_unharmed();
+    assert_eq!(pipeline.ended("stored"), 1);
+    pipeline.assert_unharmed();
 }

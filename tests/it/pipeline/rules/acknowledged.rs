@@ -1,20 +1,20 @@
 //! What a device says of its state and of its commands: the newest version wins, a command is
 //! acknowledged once, and what nobody ordered is refused.
 
-use super::stage::{Stage, TRUSTING, assert_same, sorted, to};
+use crate::pipeline::fixture::{Pipeline, TRUSTING, assert_same, sorted, to};
 
 const REGISTRY: &str = "INSERT INTO tenants VALUES ('acme', 'Acme'); \
     INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'a'), ('acme', 'b'), ('acme', 'c'), ('acme', 'd')";
 
 #[test]
 fn of_reported_states_the_newest_version_wins_whether_they_come_together_or_apart() {
-    let mut stage = Stage::new(&TRUSTING, REGISTRY);
+    let mut pipeline = Pipeline::new(&TRUSTING, REGISTRY);
     let path = |device: &str| format!("acme/device/{device}/shadow/reported");
     let report = |state: &str, version: i64| {
         format!(r#"{{"reported":{{"n":"{state}"}},"version":{version}}}"#)
     };
     // Within one batch, or nearly.
-    stage.send(&[
+    pipeline.send(&[
         to(&path("a"), report("old", 1)),
         to(&path("a"), report("new", 9_223_372_036_854_775_807)),
         to(&path("a"), report("older", 0)),
@@ -22,7 +22,7 @@ fn of_reported_states_the_newest_version_wins_whether_they_come_together_or_apar
         to(&path("c"), r#"{"reported":{"n":"first"}}"#),
         to(&path("c"), r#"{"reported":{"n":"second"}}"#),
     ]);
-    stage.settle();
+    pipeline.settle();
     // Later: older, equal and newer than what is stored, and one that names no version.
     for (device, payload) in [
         ("b", report("too late", 4)),
@@ -30,17 +30,17 @@ fn of_reported_states_the_newest_version_wins_whether_they_come_together_or_apar
         ("c", report("third", 1)),
         ("d", r#"{"reported":{"n":"one"},"version":"1"}"#.to_owned()),
     ] {
-        stage.publish(&path(device), payload);
-        stage.settle();
+        pipeline.publish(&path(device), payload);
+        pipeline.settle();
     }
     let kept = "SELECT device_id, reported ->> 'n' || ' ' || coalesce(reported_version::text, '-') \
         FROM device_state WHERE reported IS NOT NULL";
     let expected =
         [("a", "new 9223372036854775807"), ("b", "equal 5"), ("c", "third 1"), ("d", "one -")];
-    assert_same(&stage.pairs(kept), &sorted(expected));
-    assert_eq!(stage.value("SELECT count(*) FROM telemetry"), "0");
-    assert_eq!(stage.refusals(), []);
-    stage
+    assert_same(&pipeline.pairs(kept), &sorted(expected));
+    assert_eq!(pipeline.value("SELECT count(*) FROM telemetry"), "0");
+    assert_eq!(pipeline.refusals(), []);
+    pipeline
         .database
         .wait_until("SELECT count(last_seen_at) - count(last_telemetry_at) FROM device_state", "4");
 }
@@ -82,26 +82,26 @@ fn bad_acknowledgements() -> Vec<Case> {
 
 #[test]
 fn an_invalid_report_or_acknowledgement_is_refused_by_its_own_fields() {
-    let mut stage = Stage::new(&TRUSTING, REGISTRY);
+    let mut pipeline = Pipeline::new(&TRUSTING, REGISTRY);
     let cases: Vec<Case> = bad_reports().into_iter().chain(bad_acknowledgements()).collect();
     for (device, path, payload, words) in &cases {
-        stage.publish(&format!("acme/device/{device}/{path}"), payload);
-        stage.settle();
+        pipeline.publish(&format!("acme/device/{device}/{path}"), payload);
+        pipeline.settle();
         let last = "SELECT reason || ': ' || detail FROM quarantine_events ORDER BY received_at DESC LIMIT 1";
-        let said = stage.value(last);
+        let said = pipeline.value(last);
         assert!(said.starts_with(words), "{payload}: {said}");
     }
-    assert_eq!(stage.value("SELECT count(*) FROM quarantine_events"), cases.len().to_string());
-    assert_eq!(stage.value("SELECT count(*) FROM device_state WHERE reported IS NOT NULL"), "0");
-    stage.assert_unharmed();
+    assert_eq!(pipeline.value("SELECT count(*) FROM quarantine_events"), cases.len().to_string());
+    assert_eq!(pipeline.value("SELECT count(*) FROM device_state WHERE reported IS NOT NULL"), "0");
+    pipeline.assert_unharmed();
 }
 
 #[test]
 fn a_command_is_acknowledged_once_by_the_device_it_was_given_to() {
-    let mut stage = Stage::new(&TRUSTING, REGISTRY);
+    let mut pipeline = Pipeline::new(&TRUSTING, REGISTRY);
     let id = |number: u8| format!("0191d5a0-0000-7000-8000-00000000000{number}");
     for (number, status) in [(1, "PENDING"), (2, "PUBLISHED"), (3, "EXPIRED")] {
-        stage.database.query(&format!(
+        pipeline.database.query(&format!(
             "INSERT INTO device_commands (command_id, tenant_id, device_id, command_type, status) \
              VALUES ('{}', 'acme', 'a', 'reboot', '{status}')",
             id(number)
@@ -109,27 +109,27 @@ fn a_command_is_acknowledged_once_by_the_device_it_was_given_to() {
     }
     let ack = |number: u8, rest: &str| format!(r#"{{"command_id":"{}"{rest}}}"#, id(number));
     let path = "acme/device/a/commands/ack";
-    stage.send(&[
+    pipeline.send(&[
         to(path, ack(1, r#","status":"failed","details":{"why":"no power","n":1.10}"#)),
         to(path, ack(1, r#","status":"later""#)),
         to("acme/device/b/commands/ack", ack(2, "")),
         to(path, ack(3, "")),
     ]);
-    stage.settle();
-    stage.publish(path, ack(1, r#","status":"much later""#));
-    stage.settle();
+    pipeline.settle();
+    pipeline.publish(path, ack(1, r#","status":"much later""#));
+    pipeline.settle();
     let commands = "SELECT status || ' ' || (acked_at IS NOT NULL)::text, coalesce(ack_details::text, '-') FROM device_commands";
     let expected = [
         ("ACKNOWLEDGED true", r#"{"status": "failed", "details": {"n": 1.10, "why": "no power"}}"#),
         ("PUBLISHED false", "-"),
         ("ACKNOWLEDGED true", r#"{"status": "ok", "details": null}"#),
     ];
-    assert_same(&stage.pairs(commands), &sorted(expected));
-    let refused = stage.refused("true");
+    assert_same(&pipeline.pairs(commands), &sorted(expected));
+    let refused = pipeline.refused("true");
     assert_eq!(
         (&refused["device_id"], &refused["reason"]),
         (&"b".into(), &"STORE_REJECTED".into())
     );
-    let ends = ["stored", "duplicate", "quarantined"].map(|end| stage.ended(end));
+    let ends = ["stored", "duplicate", "quarantined"].map(|end| pipeline.ended(end));
     assert_eq!(ends, [2, 2, 1]);
 }

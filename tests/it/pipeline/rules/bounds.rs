@@ -1,6 +1,6 @@
 //! Every bound that is a setting: the last message within it passes, the first beyond it does not.
 
-use super::stage::{Stage, TRUSTING, assert_same, sorted, to};
+use crate::pipeline::fixture::{Pipeline, TRUSTING, assert_same, sorted, to};
 
 const REGISTRY: &str = "INSERT INTO tenants VALUES ('acme', 'Acme'), ('loud', 'Loud'); \
     INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'p1'), ('acme', 'p2'), ('loud', 'p1')";
@@ -48,22 +48,22 @@ fn borders(bytes: usize, depth: usize, metrics: usize, ahead: i64, days: i64) ->
     ]
 }
 
-fn assert_borders(stage: &mut Stage, borders: &[Border]) {
+fn assert_borders(pipeline: &mut Pipeline, borders: &[Border]) {
     for Border { name, within, beyond, .. } in borders {
-        stage.publish(&format!("acme/device/p1/telemetry/{name}"), within);
-        stage.publish(&format!("acme/device/p1/telemetry/{name}"), beyond);
+        pipeline.publish(&format!("acme/device/p1/telemetry/{name}"), within);
+        pipeline.publish(&format!("acme/device/p1/telemetry/{name}"), beyond);
     }
-    stage.settle();
-    let stored = stage.pairs("SELECT substr(msg_type, 11), 'stored' FROM telemetry");
+    pipeline.settle();
+    let stored = pipeline.pairs("SELECT substr(msg_type, 11), 'stored' FROM telemetry");
     assert_same(&stored, &sorted(borders.iter().map(|border| (border.name, "stored"))));
-    let refused = stage.pairs("SELECT substr(msg_type, 11), reason FROM quarantine_events");
+    let refused = pipeline.pairs("SELECT substr(msg_type, 11), reason FROM quarantine_events");
     assert_same(&refused, &sorted(borders.iter().map(|border| (border.name, border.reason))));
 }
 
 #[test]
 fn the_bounds_hold_where_nobody_set_them() {
-    let mut stage = Stage::new(&TRUSTING, REGISTRY);
-    assert_borders(&mut stage, &borders(16_384, 16, 256, 300, 30));
+    let mut pipeline = Pipeline::new(&TRUSTING, REGISTRY);
+    assert_borders(&mut pipeline, &borders(16_384, 16, 256, 300, 30));
 }
 
 #[test]
@@ -76,13 +76,13 @@ fn the_bounds_hold_where_somebody_set_them() {
         ("MAX_CLOCK_SKEW_SECONDS", "7200"),
         ("MAX_AGE_DAYS", "2"),
     ];
-    let mut stage = Stage::new(&settings, REGISTRY);
-    assert_borders(&mut stage, &borders(500, 3, 2, 7200, 2));
+    let mut pipeline = Pipeline::new(&settings, REGISTRY);
+    assert_borders(&mut pipeline, &borders(500, 3, 2, 7200, 2));
 }
 
 #[test]
 fn fields_nobody_asked_for_are_kept_when_they_are_wanted() {
-    let mut stage = Stage::new(&[TRUSTING[0], ("KEEP_EXTRA_FIELDS", "1")], REGISTRY);
+    let mut pipeline = Pipeline::new(&[TRUSTING[0], ("KEEP_EXTRA_FIELDS", "1")], REGISTRY);
     let cases = [
         ("none", r#"{"seq":1,"provision_token":"x","version":"1"}"#, "NULL"),
         (
@@ -94,13 +94,13 @@ fn fields_nobody_asked_for_are_kept_when_they_are_wanted() {
         ("names", r#"{"\"q\"":1,"\u00e4":2,"":3}"#, r#"{"": 3, "ä": 2, "\"q\"": 1}"#),
         ("twice", r#"{"x":1,"x":2}"#, r#"{"x": 2}"#),
     ];
-    stage.send(&cases.map(|(name, payload, _)| to(&format!("acme/device/p1/{name}"), payload)));
-    stage.publish("acme/device/p1/poisoned", r#"{"x":"\u0000"}"#);
-    stage.publish("acme/device/p1/poisoned-name", r#"{"\u0000":1}"#);
-    stage.settle();
-    let kept = stage.pairs("SELECT msg_type, extra::text FROM telemetry");
+    pipeline.send(&cases.map(|(name, payload, _)| to(&format!("acme/device/p1/{name}"), payload)));
+    pipeline.publish("acme/device/p1/poisoned", r#"{"x":"\u0000"}"#);
+    pipeline.publish("acme/device/p1/poisoned-name", r#"{"\u0000":1}"#);
+    pipeline.settle();
+    let kept = pipeline.pairs("SELECT msg_type, extra::text FROM telemetry");
     assert_same(&kept, &sorted(cases.map(|(name, _, extra)| (name, extra))));
-    let refused = stage.pairs("SELECT msg_type, reason FROM quarantine_events");
+    let refused = pipeline.pairs("SELECT msg_type, reason FROM quarantine_events");
     assert_same(
         &refused,
         &sorted(["poisoned", "poisoned-name"].map(|name| (name, "STORE_REJECTED"))),
@@ -110,13 +110,13 @@ fn fields_nobody_asked_for_are_kept_when_they_are_wanted() {
 #[test]
 fn a_device_that_sends_too_much_is_held_back_and_no_other_pays_for_it() {
     let settings = [TRUSTING[0], ("RATE_LIMIT_RPS", "0.0001"), ("RATE_LIMIT_BURST", "5")];
-    let mut stage = Stage::new(&settings, REGISTRY);
-    stage.send(&vec![to("acme/device/p1/telemetry", "{}"); 20]);
-    stage.send(&vec![to("acme/device/p2/telemetry", "{}"); 5]);
-    stage.settle();
-    let stored = stage.pairs("SELECT device_id, count(*)::text FROM telemetry GROUP BY 1");
+    let mut pipeline = Pipeline::new(&settings, REGISTRY);
+    pipeline.send(&vec![to("acme/device/p1/telemetry", "{}"); 20]);
+    pipeline.send(&vec![to("acme/device/p2/telemetry", "{}"); 5]);
+    pipeline.settle();
+    let stored = pipeline.pairs("SELECT device_id, count(*)::text FROM telemetry GROUP BY 1");
     assert_same(&stored, &sorted([("p1", "5"), ("p2", "5")]));
-    let refused = stage.pairs(
+    let refused = pipeline.pairs(
         "SELECT device_id || ' ' || reason, count(*)::text FROM quarantine_events GROUP BY 1",
     );
     assert_same(&refused, &sorted([("p1 RATE_LIMITED", "15")]));
@@ -125,23 +125,23 @@ fn a_device_that_sends_too_much_is_held_back_and_no_other_pays_for_it() {
 #[test]
 fn a_flood_of_refused_messages_is_sampled_and_counted_exactly() {
     let settings = [TRUSTING[0], ("QUARANTINE_MAX_PER_MINUTE", "10")];
-    let mut stage = Stage::new(&settings, REGISTRY);
-    stage.send(&vec![to("loud/device/unknown/telemetry", "{}"); 3_000]);
-    stage.publish("loud/device/p1/telemetry", "not JSON");
-    stage.publish("acme/device/unknown/telemetry", "{}");
-    stage.settle();
+    let mut pipeline = Pipeline::new(&settings, REGISTRY);
+    pipeline.send(&vec![to("loud/device/unknown/telemetry", "{}"); 3_000]);
+    pipeline.publish("loud/device/p1/telemetry", "not JSON");
+    pipeline.publish("acme/device/unknown/telemetry", "{}");
+    pipeline.settle();
     let counted =
-        stage.pairs("SELECT tenant_id || ' ' || reason, sum(cnt)::text FROM quarantine_counters_minute GROUP BY 1");
+        pipeline.pairs("SELECT tenant_id || ' ' || reason, sum(cnt)::text FROM quarantine_counters_minute GROUP BY 1");
     let expected = [
         ("loud UNREGISTERED_DEVICE", "3000"),
         ("loud BAD_PAYLOAD", "1"),
         ("acme UNREGISTERED_DEVICE", "1"),
     ];
     assert_same(&counted, &sorted(expected));
-    let kept: f64 = stage.value("SELECT count(*) FROM quarantine_events").parse().unwrap();
+    let kept: f64 = pipeline.value("SELECT count(*) FROM quarantine_events").parse().unwrap();
     // Ten and the powers of two; twice that when a minute ended meanwhile.
     assert!((22.0..=46.0).contains(&kept), "{kept}");
-    let sampled_out = stage.daemon.metric("sluice_quarantine_sampled_out_total");
+    let sampled_out = pipeline.daemon.metric("sluice_quarantine_sampled_out_total");
     assert!((kept + sampled_out - 3_002.0).abs() < 0.5, "{kept} + {sampled_out}");
-    assert_eq!(stage.ended("quarantined"), 3_002);
+    assert_eq!(pipeline.ended("quarantined"), 3_002);
 }

@@ -1,7 +1,7 @@
 //! `CERT_AUTH_ENABLED`: a certificate of the registry speaks for its device exactly as long as it
 //! is good, and a token only where none is.
 
-use super::stage::{Stage, assert_same, sha256, sorted};
+use crate::pipeline::fixture::{Pipeline, assert_same, sha256, sorted};
 use crate::support::wait;
 
 const TOKEN: &str = "token-of-the-fallback";
@@ -53,16 +53,16 @@ fn certificate(device: &str, status: &str, from: &str, until: &str) -> String {
 }
 
 /// Each device once without a token and once with it.
-fn all_speak(stage: &mut Stage) {
+fn all_speak(pipeline: &mut Pipeline) {
     let names = DEVICES.iter().map(|(name, ..)| *name).chain(["neighbour"]);
     for name in names {
-        stage.publish(&format!("acme/device/{name}/bare"), "{}");
-        stage.publish(
+        pipeline.publish(&format!("acme/device/{name}/bare"), "{}");
+        pipeline.publish(
             &format!("acme/device/{name}/token"),
             format!(r#"{{"provision_token":"{TOKEN}"}}"#),
         );
     }
-    stage.settle();
+    pipeline.settle();
 }
 
 const OUTCOMES: &str = "SELECT device_id || ' ' || msg_type, 'stored' FROM telemetry UNION ALL \
@@ -70,8 +70,8 @@ const OUTCOMES: &str = "SELECT device_id || ' ' || msg_type, 'stored' FROM telem
 
 #[test]
 fn a_good_certificate_is_proof_enough_and_without_one_the_token_counts() {
-    let mut stage = Stage::new(&[("CERT_AUTH_ENABLED", "1")], &registry());
-    all_speak(&mut stage);
+    let mut pipeline = Pipeline::new(&[("CERT_AUTH_ENABLED", "1")], &registry());
+    all_speak(&mut pipeline);
     let mut expected = vec![];
     for name in ["active", "eternal", "rotated"] {
         expected.extend([(name, "bare", "stored"), (name, "token", "stored")]);
@@ -83,24 +83,25 @@ fn a_good_certificate_is_proof_enough_and_without_one_the_token_counts() {
     let expected: Vec<_> =
         expected.iter().map(|(name, word, end)| (format!("{name} {word}"), *end)).collect();
     assert_same(
-        &stage.pairs(OUTCOMES),
+        &pipeline.pairs(OUTCOMES),
         &sorted(expected.iter().map(|(name, end)| (name.as_str(), *end))),
     );
 }
 
 #[test]
 fn where_no_token_counts_only_a_good_certificate_does() {
-    let mut stage = Stage::new(&[("CERT_AUTH_ENABLED", "1"), ("REQUIRE_TOKEN", "0")], &registry());
-    all_speak(&mut stage);
+    let mut pipeline =
+        Pipeline::new(&[("CERT_AUTH_ENABLED", "1"), ("REQUIRE_TOKEN", "0")], &registry());
+    all_speak(&mut pipeline);
     let stored = "SELECT DISTINCT device_id, 'stored' FROM telemetry ORDER BY 1";
     assert_same(
-        &stage.pairs(stored),
+        &pipeline.pairs(stored),
         &sorted(["active", "eternal", "rotated"].map(|name| (name, "stored"))),
     );
     let refused = "SELECT reason, count(*)::text FROM quarantine_events GROUP BY 1";
-    assert_same(&stage.pairs(refused), &sorted([("TOKEN_MISSING", "10")]));
+    assert_same(&pipeline.pairs(refused), &sorted([("TOKEN_MISSING", "10")]));
     assert!(
-        stage.refused("device_id = 'none' AND msg_type = 'bare'")["detail"]
+        pipeline.refused("device_id = 'none' AND msg_type = 'bare'")["detail"]
             .as_str()
             .unwrap()
             .contains("certificate")
@@ -109,23 +110,23 @@ fn where_no_token_counts_only_a_good_certificate_does() {
 
 #[test]
 fn where_certificates_do_not_count_none_is_looked_at() {
-    let mut stage = Stage::new(&[("REQUIRE_TOKEN", "1")], &registry());
-    all_speak(&mut stage);
+    let mut pipeline = Pipeline::new(&[("REQUIRE_TOKEN", "1")], &registry());
+    all_speak(&mut pipeline);
     let stored = "SELECT device_id, msg_type FROM telemetry ORDER BY 1";
     assert_same(
-        &stage.pairs(stored),
+        &pipeline.pairs(stored),
         &sorted(["early", "late", "revoked", "none"].map(|name| (name, "token"))),
     );
 }
 
 #[test]
 fn a_cached_grant_begins_and_ends_with_its_certificate() {
-    let mut stage = Stage::new(&[("CERT_AUTH_ENABLED", "1")], &registry());
-    stage
+    let mut pipeline = Pipeline::new(&[("CERT_AUTH_ENABLED", "1")], &registry());
+    pipeline
         .database
         .query("INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'ending'), ('acme', 'beginning');");
     let soon = "now() + interval '3 seconds'";
-    stage.database.query(
+    pipeline.database.query(
         &(certificate("ending", "ACTIVE", "now() - interval '1 day'", soon)
             + &certificate("beginning", "ACTIVE", soon, "now() + interval '1 day'")),
     );
@@ -134,15 +135,15 @@ fn a_cached_grant_begins_and_ends_with_its_certificate() {
     // cached.
     wait::until("one grant has ended and the other begun", || {
         for device in ["ending", "beginning"] {
-            stage.publish(&format!("acme/device/{device}/telemetry"), "{}");
+            pipeline.publish(&format!("acme/device/{device}/telemetry"), "{}");
         }
-        stage.settle();
+        pipeline.settle();
         let ended =
-            stage.value("SELECT count(*) FROM quarantine_events WHERE device_id = 'ending'");
-        let begun = stage.value("SELECT count(*) FROM telemetry WHERE device_id = 'beginning'");
+            pipeline.value("SELECT count(*) FROM quarantine_events WHERE device_id = 'ending'");
+        let begun = pipeline.value("SELECT count(*) FROM telemetry WHERE device_id = 'beginning'");
         ended != "0" && begun != "0"
     });
-    assert!(stage.daemon.metric("sluice_auth_cache_hits") > 1.0);
+    assert!(pipeline.daemon.metric("sluice_auth_cache_hits") > 1.0);
     for (table, device, order) in [
         ("telemetry", "ending", "<"),
         ("quarantine_events", "beginning", "<"),
@@ -156,6 +157,6 @@ fn a_cached_grant_begins_and_ends_with_its_certificate() {
             "SELECT (count(*) > 0 AND bool_and(received_at + {slack} {order} ({end})))::text \
              FROM {table} WHERE device_id = '{device}'"
         );
-        assert_eq!(stage.value(&sql), "true", "{table} {device}");
+        assert_eq!(pipeline.value(&sql), "true", "{table} {device}");
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::stage::{Stage, assert_same, sha256, sorted};
+use crate::pipeline::fixture::{Pipeline, assert_same, sha256, sorted};
 
 const TOKEN: &str = "the-right-token";
 const WRONG: &str = "some-wrong-token";
@@ -202,21 +202,21 @@ fn steps_of_the_registry() -> Vec<Step> {
 
 #[test]
 fn the_first_check_that_fails_names_the_reason_and_quarantine_keeps_what_explains_it() {
-    let mut stage = Stage::new(&SETTINGS, &registry());
+    let mut pipeline = Pipeline::new(&SETTINGS, &registry());
     let good = format!(r#"{{"provision_token":"{TOKEN}"}}"#);
     // It uses up the burst of `quick`; the false one before it must not.
-    stage.publish("acme/device/quick/t16a", format!(r#"{{"provision_token":"{WRONG}"}}"#));
-    stage.publish("acme/device/quick/telemetry", &good);
+    pipeline.publish("acme/device/quick/t16a", format!(r#"{{"provision_token":"{WRONG}"}}"#));
+    pipeline.publish("acme/device/quick/telemetry", &good);
     let steps = [steps_of_the_payload(), steps_of_the_timestamp(), steps_of_the_registry()];
     let steps = steps.into_iter().flatten().collect::<Vec<Step>>();
     for step in &steps {
-        stage.publish(step.path, &step.payload);
+        pipeline.publish(step.path, &step.payload);
     }
-    stage.settle();
+    pipeline.settle();
 
-    assert_eq!(stage.value("SELECT string_agg(device_id, ',') FROM telemetry"), "quick");
+    assert_eq!(pipeline.value("SELECT string_agg(device_id, ',') FROM telemetry"), "quick");
     for step in &steps {
-        assert_kept(&stage, step);
+        assert_kept(&pipeline, step);
     }
     let mut expected: BTreeMap<String, i64> =
         BTreeMap::from([("acme TOKEN_INVALID".to_owned(), 1)]);
@@ -231,25 +231,25 @@ fn the_first_check_that_fails_names_the_reason_and_quarantine_keeps_what_explain
     let expected: Vec<(String, String)> =
         expected.into_iter().map(|(name, count)| (name, count.to_string())).collect();
     let sums = "SELECT tenant_id || ' ' || reason, sum(cnt)::text FROM quarantine_counters_minute GROUP BY 1";
-    assert_same(&stage.pairs(sums), &expected);
+    assert_same(&pipeline.pairs(sums), &expected);
     let events = "SELECT coalesce(tenant_id, '') || ' ' || reason, count(*)::text FROM quarantine_events GROUP BY 1";
-    assert_same(&stage.pairs(events), &expected);
+    assert_same(&pipeline.pairs(events), &expected);
     let minutes = "SELECT count(*) FROM quarantine_counters_minute WHERE bucket_minute <> date_trunc('minute', bucket_minute)";
-    assert_eq!(stage.value(minutes), "0");
+    assert_eq!(pipeline.value(minutes), "0");
     for reason in steps.iter().map(|step| step.reason) {
         let shown =
-            stage.daemon.metric(&format!("sluice_quarantined_total{{reason=\"{reason}\"}}"));
-        let rows = stage
+            pipeline.daemon.metric(&format!("sluice_quarantined_total{{reason=\"{reason}\"}}"));
+        let rows = pipeline
             .value(&format!("SELECT count(*) FROM quarantine_events WHERE reason = '{reason}'"));
         assert_eq!(format!("{shown}"), rows, "{reason}");
     }
-    stage.assert_unharmed();
+    pipeline.assert_unharmed();
 }
 
 /// The row of one step, column by column.
-fn assert_kept(stage: &Stage, step: &Step) {
+fn assert_kept(pipeline: &Pipeline, step: &Step) {
     let Step { path, payload, reason, words, told, token } = step;
-    let row = stage.refused(&format!("topic = 'tenant/{path}'"));
+    let row = pipeline.refused(&format!("topic = 'tenant/{path}'"));
     assert_eq!(row["reason"], *reason, "{row:#}");
     assert!(row["detail"].as_str().unwrap().contains(words), "{row:#}");
     let parts: Vec<&str> = path.split('/').collect();
@@ -267,7 +267,7 @@ fn assert_kept(stage: &Stage, step: &Step) {
     let sql = format!(
         "SELECT {moments}, coalesce(site_id, 'NULL') FROM quarantine_events WHERE id = '{id}'"
     );
-    assert_eq!(stage.pairs(&sql), sorted([(told[0], told[1])]), "{row:#}");
+    assert_eq!(pipeline.pairs(&sql), sorted([(told[0], told[1])]), "{row:#}");
     let kept = [TOKEN, WRONG]
         .iter()
         .fold(payload.clone(), |text, token| text.replace(token, "[redacted]"));
@@ -278,5 +278,5 @@ fn assert_kept(stage: &Stage, step: &Step) {
         "SELECT (received_at <= quarantined_at AND received_at > now() - interval '1 minute')::text \
          FROM quarantine_events WHERE id = '{id}'"
     );
-    assert_eq!(stage.value(&order), "true", "{row:#}");
+    assert_eq!(pipeline.value(&order), "true", "{row:#}");
 }

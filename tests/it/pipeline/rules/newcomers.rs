@@ -1,6 +1,6 @@
 //! `AUTO_PROVISION`: who is registered by speaking, with what, and who is not.
 
-use super::stage::{Stage, assert_same, sha256, sorted, to};
+use crate::pipeline::fixture::{Pipeline, assert_same, sha256, sorted, to};
 
 const REGISTRY: &str = "INSERT INTO tenants (tenant_id, name, status) \
     VALUES ('acme', 'Acme', 'ACTIVE'), ('dark', 'Dark', 'SUSPENDED')";
@@ -11,8 +11,8 @@ fn with_token(token: &str) -> String {
 
 #[test]
 fn an_unknown_device_is_registered_by_its_first_good_message_and_bound_to_its_token() {
-    let mut stage = Stage::new(&[("AUTO_PROVISION", "1")], REGISTRY);
-    stage.send(&[
+    let mut pipeline = Pipeline::new(&[("AUTO_PROVISION", "1")], REGISTRY);
+    pipeline.send(&[
         to("acme/device/new/telemetry", with_token("first")),
         to("acme/device/new/telemetry", with_token("second")),
         to("acme/device/bare/telemetry", "{}"),
@@ -23,19 +23,19 @@ fn an_unknown_device_is_registered_by_its_first_good_message_and_bound_to_its_to
         to("fresh/device/d2/telemetry", with_token("fresh")),
         to("dark/device/new/telemetry", with_token("dark")),
     ]);
-    stage.settle();
-    stage.publish("acme/device/new/telemetry", with_token("first"));
-    stage.settle();
+    pipeline.settle();
+    pipeline.publish("acme/device/new/telemetry", with_token("first"));
+    pipeline.settle();
 
     let devices = "SELECT tenant_id || ' ' || device_id || ' ' || coalesce(site_id, '-'), \
         coalesce(provision_token_hash, '-') FROM devices ORDER BY 1";
     let (first, fresh) = (sha256("first"), sha256("fresh"));
     let expected =
         [("acme new north", &*first), ("fresh d1 north", &fresh), ("fresh d2 north", &fresh)];
-    assert_same(&stage.pairs(devices), &sorted(expected));
+    assert_same(&pipeline.pairs(devices), &sorted(expected));
     let stored = "SELECT tenant_id || ' ' || device_id, count(*)::text FROM telemetry GROUP BY 1";
     assert_same(
-        &stage.pairs(stored),
+        &pipeline.pairs(stored),
         &sorted([("acme new", "2"), ("fresh d1", "1"), ("fresh d2", "1")]),
     );
     let refused = "SELECT tenant_id || ' ' || device_id, string_agg(reason, ' ' ORDER BY reason) \
@@ -47,58 +47,58 @@ fn an_unknown_device_is_registered_by_its_first_good_message_and_bound_to_its_to
         ("acme broken", "BAD_PAYLOAD TIMESTAMP_OUT_OF_RANGE"),
         ("dark new", "TENANT_SUSPENDED"),
     ];
-    assert_same(&stage.pairs(refused), &sorted(expected));
-    assert_eq!(stage.value("SELECT count(*) FROM tenants"), "3");
+    assert_same(&pipeline.pairs(refused), &sorted(expected));
+    assert_eq!(pipeline.value("SELECT count(*) FROM tenants"), "3");
     let audited =
         "SELECT action, count(*)::text FROM audit_log WHERE actor = 'auto-provision' GROUP BY 1";
-    assert_same(&stage.pairs(audited), &sorted([("device.add", "3"), ("tenant.add", "1")]));
+    assert_same(&pipeline.pairs(audited), &sorted([("device.add", "3"), ("tenant.add", "1")]));
 }
 
 #[test]
 fn a_message_that_would_be_refused_all_the_same_registers_nobody() {
-    let mut stage = Stage::new(
+    let mut pipeline = Pipeline::new(
         &[("AUTO_PROVISION", "1"), ("CERT_AUTH_ENABLED", "1"), ("REQUIRE_TOKEN", "0")],
         REGISTRY,
     );
-    stage.send(&[
+    pipeline.send(&[
         to("acme/device/new/telemetry", "{}"),
         to("acme/device/other/telemetry", with_token("any")),
     ]);
-    stage.settle();
-    assert_eq!(stage.value("SELECT count(*) FROM devices"), "0");
+    pipeline.settle();
+    assert_eq!(pipeline.value("SELECT count(*) FROM devices"), "0");
     let refused = "SELECT device_id, reason FROM quarantine_events";
     assert_same(
-        &stage.pairs(refused),
+        &pipeline.pairs(refused),
         &sorted([("new", "UNREGISTERED_DEVICE"), ("other", "UNREGISTERED_DEVICE")]),
     );
 }
 
 #[test]
 fn the_first_message_that_carries_a_token_registers_even_behind_one_that_does_not() {
-    let mut stage = Stage::new(
+    let mut pipeline = Pipeline::new(
         &[("AUTO_PROVISION", "1"), ("AUTH_CACHE_NEGATIVE_TTL_SECONDS", "3600")],
         REGISTRY,
     );
-    stage.publish("acme/device/new/telemetry", "{}");
-    stage.settle();
-    assert_eq!(stage.value("SELECT reason FROM quarantine_events"), "UNREGISTERED_DEVICE");
-    stage.publish("acme/device/new/telemetry", with_token("mine"));
-    stage.settle();
-    assert_eq!(stage.value("SELECT provision_token_hash FROM devices"), sha256("mine"));
-    assert_eq!(stage.ended("stored"), 1);
+    pipeline.publish("acme/device/new/telemetry", "{}");
+    pipeline.settle();
+    assert_eq!(pipeline.value("SELECT reason FROM quarantine_events"), "UNREGISTERED_DEVICE");
+    pipeline.publish("acme/device/new/telemetry", with_token("mine"));
+    pipeline.settle();
+    assert_eq!(pipeline.value("SELECT provision_token_hash FROM devices"), sha256("mine"));
+    assert_eq!(pipeline.ended("stored"), 1);
 }
 
 #[test]
 fn without_it_an_unknown_device_stays_unknown_until_somebody_adds_it() {
-    let mut stage = Stage::new(&[("REQUIRE_TOKEN", "0")], REGISTRY);
-    stage.publish("acme/device/new/telemetry", "{}");
-    stage.settle();
-    assert_eq!(stage.value("SELECT count(*) FROM devices"), "0");
-    assert_eq!(stage.value("SELECT reason FROM quarantine_events"), "UNREGISTERED_DEVICE");
+    let mut pipeline = Pipeline::new(&[("REQUIRE_TOKEN", "0")], REGISTRY);
+    pipeline.publish("acme/device/new/telemetry", "{}");
+    pipeline.settle();
+    assert_eq!(pipeline.value("SELECT count(*) FROM devices"), "0");
+    assert_eq!(pipeline.value("SELECT reason FROM quarantine_events"), "UNREGISTERED_DEVICE");
     // The answer was cached for 30 s; whoever adds the device need not wait for that.
-    stage.database.query("INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'new')");
-    stage.daemon.wait_metric("sluice_auth_invalidations_total", 1.0);
-    stage.publish("acme/device/new/telemetry", "{}");
-    stage.settle();
-    assert_eq!(stage.ended("stored"), 1);
+    pipeline.database.query("INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'new')");
+    pipeline.daemon.wait_metric("sluice_auth_invalidations_total", 1.0);
+    pipeline.publish("acme/device/new/telemetry", "{}");
+    pipeline.settle();
+    assert_eq!(pipeline.ended("stored"), 1);
 }

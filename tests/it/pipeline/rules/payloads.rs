@@ -1,6 +1,6 @@
 //! Every field of a payload: what is stored of it, and what makes it bad.
 
-use super::stage::{Stage, TRUSTING, assert_same, sorted, to};
+use crate::pipeline::fixture::{Pipeline, TRUSTING, assert_same, sorted, to};
 
 /// `sited` stands at a place, `bare` at none. Old moments are plausible here, and kept.
 const REGISTRY: &str = "INSERT INTO tenants VALUES ('acme', 'Acme'); \
@@ -109,18 +109,18 @@ const BAD: [(&str, &str, &str); 33] = [
 
 #[test]
 fn every_field_that_is_right_is_stored_as_it_was_meant() {
-    let mut stage = Stage::new(&SETTINGS, REGISTRY);
+    let mut pipeline = Pipeline::new(&SETTINGS, REGISTRY);
     let path = |name: &str| format!("acme/device/bare/telemetry/{name}");
     let plain = TIMES.iter().chain(&COUNTS).chain(&METRICS);
-    stage.send(&plain.map(|(name, payload, _)| to(&path(name), payload)).collect::<Vec<_>>());
+    pipeline.send(&plain.map(|(name, payload, _)| to(&path(name), payload)).collect::<Vec<_>>());
     for (name, payload, _) in SITES {
         let (device, name) = name.split_once('/').unwrap();
-        stage.publish(&format!("acme/device/{device}/{name}"), payload);
+        pipeline.publish(&format!("acme/device/{device}/{name}"), payload);
     }
-    stage.send(&TRACELESS.map(|payload| to("acme/device/bare/traceless", payload)));
-    stage.settle();
+    pipeline.send(&TRACELESS.map(|payload| to("acme/device/bare/traceless", payload)));
+    pipeline.settle();
 
-    assert_eq!(stage.refusals(), []);
+    assert_eq!(pipeline.refusals(), []);
     let of = |cases: &[Good]| {
         let names: Vec<String> =
             cases.iter().map(|(name, ..)| format!("'telemetry/{name}'")).collect();
@@ -129,41 +129,41 @@ fn every_field_that_is_right_is_stored_as_it_was_meant() {
     let expected = |cases: &[Good]| sorted(cases.iter().map(|(name, _, text)| (*name, *text)));
     let name = "substr(msg_type, 11)";
     let times =
-        stage.pairs(&format!("SELECT {name}, (time AT TIME ZONE 'UTC')::text {}", of(&TIMES)));
+        pipeline.pairs(&format!("SELECT {name}, (time AT TIME ZONE 'UTC')::text {}", of(&TIMES)));
     assert_same(&times, &expected(&TIMES));
     assert_same(
-        &stage.pairs(&format!("SELECT {name}, seq::text {}", of(&COUNTS))),
+        &pipeline.pairs(&format!("SELECT {name}, seq::text {}", of(&COUNTS))),
         &expected(&COUNTS),
     );
     assert_same(
-        &stage.pairs(&format!("SELECT {name}, metrics::text {}", of(&METRICS))),
+        &pipeline.pairs(&format!("SELECT {name}, metrics::text {}", of(&METRICS))),
         &expected(&METRICS),
     );
     let sites = "SELECT device_id || '/' || msg_type, site_id FROM telemetry WHERE msg_type IN ('equal', 'absent', 'escaped', 'given')";
-    assert_same(&stage.pairs(sites), &expected(&SITES));
+    assert_same(&pipeline.pairs(sites), &expected(&SITES));
     let traceless = "SELECT count(*) FROM telemetry WHERE msg_type = 'traceless' \
         AND metrics = '{}' AND extra IS NULL AND seq IS NULL AND site_id IS NULL AND time = received_at";
-    assert_eq!(stage.value(traceless), TRACELESS.len().to_string());
+    assert_eq!(pipeline.value(traceless), TRACELESS.len().to_string());
     // Without `ts` the time is that of receipt, and that is now.
     let absent = "SELECT count(*) FROM telemetry WHERE msg_type = 'telemetry/absent' AND time = received_at \
         AND received_at BETWEEN now() - interval '1 minute' AND now()";
-    assert_eq!(stage.value(absent), "1");
+    assert_eq!(pipeline.value(absent), "1");
     let all = "SELECT (count(*) = count(DISTINCT message_id))::text FROM telemetry WHERE device_id = 'bare'";
-    assert_eq!(stage.value(all), "true", "each message has a name of its own");
+    assert_eq!(pipeline.value(all), "true", "each message has a name of its own");
 }
 
 #[test]
 fn every_field_that_is_wrong_is_refused_with_a_sentence_about_it() {
-    let mut stage = Stage::new(&SETTINGS, REGISTRY);
-    stage.send(
+    let mut pipeline = Pipeline::new(&SETTINGS, REGISTRY);
+    pipeline.send(
         &BAD.map(|(name, payload, _)| to(&format!("acme/device/bare/telemetry/{name}"), payload)),
     );
     let long_site = format!(r#"{{"site_id":"{}"}}"#, "x".repeat(129));
-    stage.publish("acme/device/bare/telemetry/site-long", &long_site);
-    stage.publish("acme/device/bare/telemetry/not-utf-8", b"{\"site_id\":\"\xff\xfe\"}");
-    stage.settle();
+    pipeline.publish("acme/device/bare/telemetry/site-long", &long_site);
+    pipeline.publish("acme/device/bare/telemetry/not-utf-8", b"{\"site_id\":\"\xff\xfe\"}");
+    pipeline.settle();
 
-    let found = stage.refusals();
+    let found = pipeline.refusals();
     assert_eq!(found.len(), BAD.len() + 2);
     let more = [("site-long", "", "at most 128 bytes"), ("not-utf-8", "", "not UTF-8")];
     for (name, _, words) in BAD.iter().chain(&more) {
@@ -171,8 +171,8 @@ fn every_field_that_is_wrong_is_refused_with_a_sentence_about_it() {
             &found.iter().find(|(msg_type, _)| *msg_type == format!("telemetry/{name}")).unwrap().1;
         assert!(said.starts_with("BAD_PAYLOAD: ") && said.contains(words), "{name}: {said}");
     }
-    let row = stage.refused("msg_type = 'telemetry/not-utf-8'");
+    let row = pipeline.refused("msg_type = 'telemetry/not-utf-8'");
     assert_eq!(row["payload"], r#"{"site_id":"\377\376"}"#, "the bytes as they came");
-    assert_eq!(stage.value("SELECT count(*) FROM telemetry"), "0");
-    stage.assert_unharmed();
+    assert_eq!(pipeline.value("SELECT count(*) FROM telemetry"), "0");
+    pipeline.assert_unharmed();
 }

@@ -1,7 +1,7 @@
 //! A token that was sent is nowhere afterwards: not in a table, however the payload was bent, not
 //! in a log, not in a metric.
 
-use super::stage::{Stage, sha256, to};
+use crate::pipeline::fixture::{Pipeline, sha256, to};
 use crate::support::postgres::PASSWORD;
 
 const TOKEN: &str = "S3cret-token-0f-p1";
@@ -59,17 +59,17 @@ fn no_token_is_left_in_any_column_of_any_table_nor_in_the_log_nor_in_a_metric() 
         ("LOG_LEVEL", "trace"),
         ("ADMIN_TOKEN", "admin-secret-of-the-test"),
     ];
-    let mut stage = Stage::new(&settings, &registry);
+    let mut pipeline = Pipeline::new(&settings, &registry);
     for device in ["p1", "p2", "new", "bad name"] {
         for message_type in ["telemetry", "shadow/reported", "commands/ack"] {
             let path = format!("acme/device/{device}/{message_type}");
-            stage.send(&payloads().iter().map(|payload| to(&path, payload)).collect::<Vec<_>>());
+            pipeline.send(&payloads().iter().map(|payload| to(&path, payload)).collect::<Vec<_>>());
         }
     }
-    stage.settle();
+    pipeline.settle();
 
-    assert!(stage.ended("stored") >= 6 && stage.ended("quarantined") > 200);
-    let tables = stage.database.query(
+    assert!(pipeline.ended("stored") >= 6 && pipeline.ended("quarantined") > 200);
+    let tables = pipeline.database.query(
         "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace",
     );
     assert!(tables.len() > 10);
@@ -78,14 +78,14 @@ fn no_token_is_left_in_any_column_of_any_table_nor_in_the_log_nor_in_a_metric() 
         let sql = format!(
             "SELECT t::text FROM {table} t WHERE t::text LIKE '%{TOKEN}%' OR t::text LIKE '%{hex}%'"
         );
-        assert_eq!(stage.database.query(&sql), Vec::<Vec<String>>::new(), "{table}");
+        assert_eq!(pipeline.database.query(&sql), Vec::<Vec<String>>::new(), "{table}");
     }
     // The scan sees what is in a bytea: the field's name is there, and so is the mask.
     let mask = in_hex("\"[redacted]\"");
     let masked =
         format!("SELECT count(*) > 200 FROM quarantine_events q WHERE q::text LIKE '%{mask}%'");
-    assert_eq!(stage.value(&masked), "t");
-    let (log, metrics) = (stage.daemon.log(), stage.daemon.get("/metrics").unwrap().1);
+    assert_eq!(pipeline.value(&masked), "t");
+    let (log, metrics) = (pipeline.daemon.log(), pipeline.daemon.get("/metrics").unwrap().1);
     for secret in [TOKEN, &hash, PASSWORD, "admin-secret-of-the-test"] {
         assert!(!log.contains(secret) && !metrics.contains(secret), "{secret}");
     }

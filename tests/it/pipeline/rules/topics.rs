@@ -1,6 +1,6 @@
 //! The topic grammar: where each type of message is kept, and which topics are none.
 
-use super::stage::{Stage, TRUSTING, assert_same, sorted, to};
+use crate::pipeline::fixture::{Pipeline, TRUSTING, assert_same, sorted, to};
 
 const REGISTRY: &str = "INSERT INTO tenants VALUES ('acme', 'Acme'); \
     INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'p1'), ('acme', 'A.b_c:d-9')";
@@ -33,45 +33,45 @@ const PLATFORM: [&str; 8] = [
 
 #[test]
 fn each_type_of_topic_is_kept_where_its_row_says_and_the_platforms_own_are_ignored() {
-    let mut stage = Stage::new(&TRUSTING, REGISTRY);
+    let mut pipeline = Pipeline::new(&TRUSTING, REGISTRY);
     let command = "0191d5a0-0000-7000-8000-000000000001";
-    stage.database.query(&format!(
+    pipeline.database.query(&format!(
         "INSERT INTO device_commands (command_id, tenant_id, device_id, command_type) \
          VALUES ('{command}', 'acme', 'p1', 'reboot')"
     ));
     let telemetry = TELEMETRY.map(|path| to(&format!("acme/device/p1/{path}"), "{}"));
     // No check is made of what is ignored, not even whether it is JSON.
     let platform = PLATFORM.map(|path| to(&format!("acme/device/p1/{path}"), "not JSON"));
-    stage.send(&telemetry);
-    stage.send(&platform);
-    stage.publish("acme/device/A.b_c:d-9/telemetry", "{}");
-    stage.publish("acme/device/p1/shadow/reported", r#"{"reported":{"on":true},"version":3}"#);
-    stage.publish(
+    pipeline.send(&telemetry);
+    pipeline.send(&platform);
+    pipeline.publish("acme/device/A.b_c:d-9/telemetry", "{}");
+    pipeline.publish("acme/device/p1/shadow/reported", r#"{"reported":{"on":true},"version":3}"#);
+    pipeline.publish(
         "acme/device/p1/commands/ack",
         format!(r#"{{"command_id":"{command}","status":"done"}}"#),
     );
-    stage.settle();
+    pipeline.settle();
 
-    let kept =
-        stage.pairs("SELECT msg_type, tenant_id || ' ' || device_id FROM telemetry ORDER BY 1, 2");
+    let kept = pipeline
+        .pairs("SELECT msg_type, tenant_id || ' ' || device_id FROM telemetry ORDER BY 1, 2");
     let expected = TELEMETRY
         .map(|path| (path, "acme p1"))
         .into_iter()
         .chain([("telemetry", "acme A.b_c:d-9")]);
     assert_same(&kept, &sorted(expected));
-    assert_eq!(stage.refusals(), []);
-    let ends = ["stored", "duplicate", "quarantined", "ignored"].map(|end| stage.ended(end));
+    assert_eq!(pipeline.refusals(), []);
+    let ends = ["stored", "duplicate", "quarantined", "ignored"].map(|end| pipeline.ended(end));
     assert_eq!(ends, [13, 0, 0, 8]);
     assert_eq!(
-        stage.pairs("SELECT reported::text, reported_version::text FROM device_state WHERE reported IS NOT NULL"),
+        pipeline.pairs("SELECT reported::text, reported_version::text FROM device_state WHERE reported IS NOT NULL"),
         sorted([(r#"{"on": true}"#, "3")])
     );
     assert_eq!(
-        stage.pairs("SELECT status, ack_details ->> 'status' FROM device_commands"),
+        pipeline.pairs("SELECT status, ack_details ->> 'status' FROM device_commands"),
         sorted([("ACKNOWLEDGED", "done")])
     );
     // When a device was last heard is written a moment later, without waiting for another message.
-    stage.database.wait_until(
+    pipeline.database.wait_until(
         "SELECT count(*) FROM device_state WHERE last_telemetry_at <= last_seen_at",
         "2",
     );
@@ -79,7 +79,7 @@ fn each_type_of_topic_is_kept_where_its_row_says_and_the_platforms_own_are_ignor
 
 #[test]
 fn a_topic_outside_the_grammar_is_quarantined_as_it_was() {
-    let mut stage = Stage::new(&TRUSTING, REGISTRY);
+    let mut pipeline = Pipeline::new(&TRUSTING, REGISTRY);
     let (longest, too_long) = ("x".repeat(64), "x".repeat(65));
     let bad = [
         "acme/device/p1".to_owned(),
@@ -103,19 +103,19 @@ fn a_topic_outside_the_grammar_is_quarantined_as_it_was() {
         "acme/device/p1/two words".to_owned(),
         format!("acme/device/p1/{too_long}"),
     ];
-    stage.send(&bad.each_ref().map(|path| to(path, r#"{"metrics":{"t":1}}"#)));
+    pipeline.send(&bad.each_ref().map(|path| to(path, r#"{"metrics":{"t":1}}"#)));
     // As long as the grammar allows: of a device nobody knows, so the topic was no obstacle.
-    stage.publish(&format!("{longest}/device/{longest}/telemetry/{}", "y".repeat(64)), "{}");
-    stage.settle();
+    pipeline.publish(&format!("{longest}/device/{longest}/telemetry/{}", "y".repeat(64)), "{}");
+    pipeline.settle();
 
-    let found = stage.pairs(
+    let found = pipeline.pairs(
         "SELECT topic, detail FROM quarantine_events WHERE reason = 'BAD_TOPIC_FORMAT' ORDER BY 1",
     );
     let mut topics: Vec<String> = bad.iter().map(|path| format!("tenant/{path}")).collect();
     topics.sort();
     assert_eq!(found.iter().map(|(topic, _)| topic.clone()).collect::<Vec<_>>(), topics);
     assert!(found.iter().all(|(_, detail)| !detail.is_empty()));
-    let row = stage.refused("topic = 'tenant/ac me/device/p1/telemetry'");
+    let row = pipeline.refused("topic = 'tenant/ac me/device/p1/telemetry'");
     for column in
         ["tenant_id", "device_id", "msg_type", "site_id", "event_ts", "token_sha256", "replayed_at"]
     {
@@ -123,7 +123,7 @@ fn a_topic_outside_the_grammar_is_quarantined_as_it_was() {
     }
     assert_eq!(row["payload"], r#"{"metrics":{"t":1}}"#);
     assert!(row["detail"].as_str().unwrap().starts_with("tenant: "), "{row:#}");
-    let counted = stage.pairs(
+    let counted = pipeline.pairs(
         "SELECT tenant_id || '/' || reason, sum(cnt)::text FROM quarantine_counters_minute GROUP BY 1 ORDER BY 1",
     );
     let unregistered = format!("{longest}/UNREGISTERED_DEVICE");
@@ -133,6 +133,6 @@ fn a_topic_outside_the_grammar_is_quarantined_as_it_was() {
     assert_same(&counted, &sorted([("/BAD_TOPIC_FORMAT", "8"), theirs, (&unregistered, "1")]));
     let named = "SELECT count(*) FROM quarantine_events WHERE reason = 'BAD_TOPIC_FORMAT' AND tenant_id = 'acme' \
         AND device_id = 'p1'";
-    assert_eq!(stage.value(named), "12");
-    stage.assert_unharmed();
+    assert_eq!(pipeline.value(named), "12");
+    pipeline.assert_unharmed();
 }

@@ -1,58 +1,57 @@
-//! An operator's place with a daemon beside it, so that what the command line does can be asked of
-//! the API.
+//! A daemon with the authority of a [`CaFixture`], so that a test can compare the API with the command
+//! line.
 
 use std::ops::Deref;
 
 use serde_json::{Value, json};
 
 use super::client::{self, Answer, Client, TOKEN};
-use crate::certificates::office::Office;
+use crate::certificates::ca_fixture::CaFixture;
 use crate::support::daemon::Daemon;
-use crate::support::port;
 
-/// Where a certificate is issued to the device of the office.
+/// Where a certificate is issued to the device of the ca.
 pub const ISSUE: &str = "/tenants/acme/devices/pump-1/certificates";
 
-/// The authority of the office, as OpenSSL signs with it.
+/// The authority of the ca, as OpenSSL signs with it.
 pub const OURS: &str = "-CA ca.crt -CAkey ca.key -CAcreateserial";
 
-pub struct Bureau {
-    pub office: Office,
+pub struct ApiWithAuthority {
+    pub ca: CaFixture,
     pub daemon: Daemon,
     client: Client,
 }
 
-// === impl Bureau ===
+// === impl ApiWithAuthority ===
 
-impl Bureau {
-    /// With the authority of the office.
+impl ApiWithAuthority {
+    /// With the authority of the ca.
     pub fn start() -> Self {
         Self::with(&[])
     }
 
-    /// With other settings beside those of the office.
+    /// With other settings beside those of the ca.
     pub fn with(more: &[(&str, &str)]) -> Self {
-        let (office, port) = (Office::new(), port::free());
-        let start = client::settings(&office.database, "127.0.0.1", port).set("ADMIN_TOKEN", TOKEN);
-        let start = office.files().iter().fold(start, |all, (name, value)| all.set(name, value));
-        let daemon = more.iter().fold(start, |all, (name, value)| all.set(name, value)).start();
-        Self { office, daemon, client: Client::of(port, Some(TOKEN)) }
+        let ca = CaFixture::new();
+        let start = client::builder().on_database(&ca.database).with(&ca.files());
+        let started = start.with(more).start();
+        let client = Client::of(started.listening("HTTP_BIND"), Some(TOKEN));
+        Self { ca, daemon: started.daemon, client }
     }
 
     /// A new key and a request for it: the request.
     pub fn request(&self, name: &str, subject: &str) -> String {
-        std::fs::read_to_string(self.office.request(name, subject)).unwrap()
+        std::fs::read_to_string(self.ca.request(name, subject)).unwrap()
     }
 
     /// A certificate that OpenSSL signed for a new request, in PEM.
     pub fn signed(&self, name: &str, subject: &str, authority: &str) -> String {
-        let desk = &self.office.desk;
+        let openssl = &self.ca.openssl;
         self.request(name, subject);
-        desk.dir.write("client.ext", "extendedKeyUsage = clientAuth\n");
-        desk.done(&format!(
+        openssl.dir.write("client.ext", "extendedKeyUsage = clientAuth\n");
+        openssl.done(&format!(
             "x509 -req -in {name}.csr {authority} -days 30 -extfile client.ext -out {name}.crt"
         ));
-        String::from_utf8(desk.read(&format!("{name}.crt"))).unwrap()
+        String::from_utf8(openssl.read(&format!("{name}.crt"))).unwrap()
     }
 
     /// Asks for a certificate for this request.
@@ -80,7 +79,7 @@ impl Bureau {
     }
 }
 
-impl Deref for Bureau {
+impl Deref for ApiWithAuthority {
     type Target = Client;
 
     fn deref(&self) -> &Client {

@@ -32,16 +32,16 @@ pub fn issuer(keys: IssuerKeySource) -> IssuerConfig {
 }
 
 /// What is left when a test ends goes with it.
-pub struct Scene {
+pub struct TokenVerifier {
     pub verifier: Verifier,
     pub metrics: Metrics,
     runtime: Runtime,
     stop: CancellationToken,
 }
 
-// === impl Scene ===
+// === impl TokenVerifier ===
 
-impl Scene {
+impl TokenVerifier {
     pub fn new(issuers: Vec<IssuerConfig>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -58,9 +58,9 @@ impl Scene {
 
     /// Waits until the first keys are there.
     pub fn with_keys(issuer: IssuerConfig) -> Self {
-        let scene = Self::new(vec![issuer]);
-        wait::until("the keys are read", || scene.age() >= 0);
-        scene
+        let verifier = Self::new(vec![issuer]);
+        wait::until("the keys are read", || verifier.age() >= 0);
+        verifier
     }
 
     /// What the metric says.
@@ -88,7 +88,7 @@ fn subject(proof: Proof) -> Subject {
     Arc::unwrap_or_clone(proof.subject)
 }
 
-impl Drop for Scene {
+impl Drop for TokenVerifier {
     fn drop(&mut self) {
         self.stop.cancel();
     }

@@ -1,24 +1,24 @@
-//! A daemon between a broker and a database, a device that speaks to it, and a wait until each
-//! message has reached its end. What the end should be is said in the tests.
+//! A daemon between a broker and a database, a device that publishes, and a wait until each message
+//! has reached its end. The tests state what the end should be.
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::support::daemon::{Daemon, Settings};
+use crate::support::daemon::Daemon;
 use crate::support::database::Database;
 use crate::support::device::{Device, Fate, Message};
-use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
-use crate::support::postgres::Postgres;
+use crate::support::mosquitto::Mosquitto;
+use crate::support::test_daemon::{TestDaemon, TestDaemonBuilder};
 use crate::support::wait;
 
-/// Settings under which every registered device is believed.
+/// Settings under which every registered device is authenticated.
 pub const TRUSTING: [(&str, &str); 1] = [("REQUIRE_TOKEN", "0")];
 
 /// What every message ends in, once.
 const ENDS: &str = "sluice_messages_total";
 
 /// All of it; the daemon goes first.
-pub struct Stage {
+pub struct Pipeline {
     pub daemon: Daemon,
     pub device: Device,
     pub database: Database<'static>,
@@ -26,22 +26,26 @@ pub struct Stage {
     sent: f64,
 }
 
-// === impl Stage ===
+// === impl Pipeline ===
 
-impl Stage {
+impl Pipeline {
     /// A ready daemon with these settings, on a registry that this SQL fills.
     pub fn new(settings: &[(&str, &str)], registry: &str) -> Self {
-        Self::beside(Mosquitto::start(MosquittoOptions::default()), settings, registry)
+        Self::of(TestDaemon::builder().broker(), settings, registry)
     }
 
     /// The same beside a broker that was there before.
     pub fn beside(broker: Mosquitto, settings: &[(&str, &str)], registry: &str) -> Self {
-        let database = Postgres::shared().database();
-        database.query(registry);
-        let start = Settings::new(&broker, &database);
-        let settings = settings.iter().fold(start, |all, (name, value)| all.set(name, value));
-        let daemon = settings.start();
-        daemon.wait_ready();
+        Self::of(TestDaemon::builder().on_broker(broker), settings, registry)
+    }
+
+    fn of(
+        start: TestDaemonBuilder<Mosquitto, ()>,
+        settings: &[(&str, &str)],
+        registry: &str,
+    ) -> Self {
+        let TestDaemon { daemon, database, broker, .. } =
+            start.registry(registry).with(settings).start_ready();
         let device = Device::connect(broker.port(), "device");
         Self { daemon, device, database, broker, sent: 0.0 }
     }
@@ -58,7 +62,7 @@ impl Stage {
         self.expect(messages.len());
     }
 
-    /// So many messages more are on their way than this stage has sent.
+    /// This many messages are on their way in addition to those this pipeline has sent.
     #[expect(clippy::cast_precision_loss, reason = "a test sends far fewer than 2^52 messages")]
     pub fn expect(&mut self, messages: usize) {
         self.sent += messages as f64;

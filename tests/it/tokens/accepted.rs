@@ -5,7 +5,7 @@ use sluice::access::tokens::error::TokenError;
 use sluice::config::sections::issuer::{IssuerConfig, IssuerKeySource};
 
 use super::pyjwt::{ISSUER, made};
-use super::scene::{Scene, issuer};
+use super::verifier::{TokenVerifier, issuer};
 
 fn old_keys() -> IssuerKeySource {
     IssuerKeySource::JwksFile(made().file("old.jwks"))
@@ -21,34 +21,35 @@ fn a_token_of_each_algorithm_is_believed_with_keys_from_a_key_set_and_from_pem()
         expires_at: Some(made().now.plus_seconds(630)),
     };
     for source in [old_keys(), IssuerKeySource::PemFile(made().file("keys.pem"))] {
-        let scene = Scene::with_keys(issuer(source));
+        let verifier = TokenVerifier::with_keys(issuer(source));
         for name in ["rs256", "es256", "eddsa", "nameless"] {
-            assert_eq!(scene.verify(name).as_ref(), Ok(&ann), "{name}");
+            assert_eq!(verifier.verify(name).as_ref(), Ok(&ann), "{name}");
         }
-        let gate = scene.verify("service").unwrap();
+        let gate = verifier.verify("service").unwrap();
         assert_eq!((gate.kind, &*gate.id), (SubjectKind::Service, "gate"));
     }
-    let scene = Scene::with_keys(issuer(IssuerKeySource::PemFile(made().file("cert.pem"))));
-    assert_eq!(scene.verify("rs256"), Ok(ann));
+    let verifier =
+        TokenVerifier::with_keys(issuer(IssuerKeySource::PemFile(made().file("cert.pem"))));
+    assert_eq!(verifier.verify("rs256"), Ok(ann));
 }
 
 #[test]
 fn the_leeway_holds_at_both_ends_and_no_longer() {
-    let scene = Scene::with_keys(issuer(old_keys()));
+    let verifier = TokenVerifier::with_keys(issuer(old_keys()));
     let now = made().now;
-    let late = scene.verify("just_expired").unwrap();
+    let late = verifier.verify("just_expired").unwrap();
     assert_eq!(late.expires_at, Some(now.plus_seconds(10)));
-    assert!(scene.verify_at("just_expired", now.plus_seconds(9)).is_ok());
-    assert_eq!(scene.verify_at("just_expired", now.plus_seconds(10)), Err(TokenError::Expired));
-    assert!(scene.verify("almost_valid").is_ok());
-    let strict = Scene::with_keys(IssuerConfig { leeway_seconds: 0, ..issuer(old_keys()) });
+    assert!(verifier.verify_at("just_expired", now.plus_seconds(9)).is_ok());
+    assert_eq!(verifier.verify_at("just_expired", now.plus_seconds(10)), Err(TokenError::Expired));
+    assert!(verifier.verify("almost_valid").is_ok());
+    let strict = TokenVerifier::with_keys(IssuerConfig { leeway_seconds: 0, ..issuer(old_keys()) });
     assert_eq!(strict.verify("just_expired"), Err(TokenError::Expired));
     assert_eq!(strict.verify("almost_valid"), Err(TokenError::NotYet { claim: "nbf" }));
 }
 
 #[test]
 fn every_token_that_is_not_right_is_refused_for_its_reason() {
-    let scene = Scene::with_keys(issuer(old_keys()));
+    let verifier = TokenVerifier::with_keys(issuer(old_keys()));
     let algorithm = |name: &str| TokenError::Algorithm(name.into());
     for (name, refused) in [
         ("expired", TokenError::Expired),
@@ -71,15 +72,15 @@ fn every_token_that_is_not_right_is_refused_for_its_reason() {
         ("tampered", TokenError::Signature),
         ("rotated", TokenError::UnknownKey { issuer: ISSUER.into() }),
     ] {
-        assert_eq!(scene.verify(name), Err(refused), "{name}");
+        assert_eq!(verifier.verify(name), Err(refused), "{name}");
     }
 }
 
 #[test]
 fn no_refusal_repeats_any_part_of_the_token() {
-    let scene = Scene::with_keys(issuer(old_keys()));
+    let verifier = TokenVerifier::with_keys(issuer(old_keys()));
     for name in ["expired", "unsigned", "hs256", "wrong_issuer", "tampered", "rotated"] {
-        let said = scene.verify(name).unwrap_err().to_string();
+        let said = verifier.verify(name).unwrap_err().to_string();
         for part in made().token(name).split('.').filter(|part| !part.is_empty()) {
             assert!(!said.contains(part), "{said}");
         }
@@ -90,10 +91,10 @@ fn no_refusal_repeats_any_part_of_the_token() {
 fn a_claim_that_is_asked_for_must_be_there_and_an_audience_only_when_it_is() {
     let picky =
         IssuerConfig { required_claims: vec!["profile.email".into()], ..issuer(old_keys()) };
-    let scene = Scene::with_keys(picky);
-    assert!(scene.verify("with_email").is_ok());
-    assert_eq!(scene.verify("rs256"), Err(TokenError::Missing("profile.email".into())));
-    let lax = Scene::with_keys(IssuerConfig { audience: Vec::new(), ..issuer(old_keys()) });
+    let verifier = TokenVerifier::with_keys(picky);
+    assert!(verifier.verify("with_email").is_ok());
+    assert_eq!(verifier.verify("rs256"), Err(TokenError::Missing("profile.email".into())));
+    let lax = TokenVerifier::with_keys(IssuerConfig { audience: Vec::new(), ..issuer(old_keys()) });
     assert!(lax.verify("no_audience").is_ok() && lax.verify("wrong_audience").is_ok());
 }
 
@@ -103,9 +104,9 @@ fn each_issuer_is_believed_by_its_own_keys_only() {
         issuer: format!("{ISSUER}/"),
         ..issuer(IssuerKeySource::JwksFile(made().file("new.jwks")))
     };
-    let scene = Scene::with_keys(issuer(old_keys()));
-    assert_eq!(scene.verify("wrong_issuer"), Err(TokenError::Issuer));
-    let both = Scene::new(vec![issuer(old_keys()), other.clone()]);
+    let verifier = TokenVerifier::with_keys(issuer(old_keys()));
+    assert_eq!(verifier.verify("wrong_issuer"), Err(TokenError::Issuer));
+    let both = TokenVerifier::new(vec![issuer(old_keys()), other.clone()]);
     crate::support::wait::until("both have keys", || {
         both.verify("rs256").is_ok()
             && !matches!(both.verify("wrong_issuer"), Err(TokenError::KeysAway { .. }))

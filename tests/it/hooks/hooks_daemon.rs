@@ -1,5 +1,5 @@
-//! A daemon whose hooks answer, an issuer of tokens it trusts, and one who asks on a connection
-//! that stays open.
+//! A daemon whose hooks answer, an issuer of tokens it trusts, and a client whose connection stays
+//! open.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -15,15 +15,15 @@ use sluice::domain::time::MICROS_PER_SECOND;
 
 use crate::support::daemon::{Daemon, Settings};
 use crate::support::database::Database;
-use crate::support::port;
 use crate::support::postgres::Postgres;
+use crate::support::test_daemon::TestDaemon;
 use crate::support::wait;
 
 const ISSUER: &str = "https://id.example.org";
 
 const ANSWER_TIME: Duration = Duration::from_mins(1);
 
-/// Who may do what, in the tests: the shape of a policy people have.
+/// Who may do what in the tests: a policy as people write it.
 pub const RULES: &str = r##"{
     "rules": [
         { "subjects": { "groups": ["admins"] }, "topics": ["#"], "actions": "*" },
@@ -38,8 +38,8 @@ pub const RULES: &str = r##"{
     "scope_permissions": { "mqtt.write": ["publish"] }
 }"##;
 
-/// A daemon and what it trusts. No broker is there: the hooks need none.
-pub struct House<'a> {
+/// A daemon and the issuer it trusts. It has no broker: the hooks need none.
+pub struct HooksDaemon<'a> {
     pub daemon: Daemon,
     pub database: &'a Database<'a>,
     pub settings: Settings,
@@ -47,7 +47,7 @@ pub struct House<'a> {
     key: Ed25519KeyPair,
 }
 
-/// One who asks; the connection stays open over all questions, as the broker's does.
+/// A client; its connection stays open over all requests, as the broker's does.
 pub struct Asker {
     stream: BufReader<TcpStream>,
 }
@@ -70,52 +70,46 @@ pub fn now() -> i64 {
     clock::now().micros() / MICROS_PER_SECOND
 }
 
-// === impl House ===
+// === impl HooksDaemon ===
 
-impl<'a> House<'a> {
+impl<'a> HooksDaemon<'a> {
     pub fn start(database: &'a Database<'a>, settings: &[(&str, &str)]) -> Self {
-        let house = Self::unopened(database, settings);
-        house.wait_open();
-        house
+        let hooks = Self::unopened(database, settings);
+        hooks.wait_open();
+        hooks
     }
 
-    /// One that answers only who knows its secret.
+    /// A daemon that answers only requests with its secret.
     pub fn start_secret(database: &'a Database<'a>, secret: &str) -> Self {
-        let house = Self::unopened(database, &[("HOOKS_SECRET", secret)]);
+        let hooks = Self::unopened(database, &[("HOOKS_SECRET", secret)]);
         let path = format!("/mqtt/user?secret={secret}");
-        let token = house.token(&user("probe", &[], 600));
+        let token = hooks.token(&user("probe", &[], 600));
         let bearer = format!("Authorization: Bearer {token}\r\n");
         let probe = json_request("POST", &path, &bearer, "null");
-        house.wait_listening();
-        wait::until("the keys are read", || house.asker().send(probe.as_bytes()).status == 200);
-        house
+        hooks.wait_listening();
+        wait::until("the keys are read", || hooks.asker().send(probe.as_bytes()).status == 200);
+        hooks
     }
 
     fn unopened(database: &'a Database<'a>, settings: &[(&str, &str)]) -> Self {
-        let port = port::free();
-        let start = Settings::empty();
         let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
         let key = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap();
-        let keys = start.dir().write("keys.json", key_set("k1", &key));
-        let rules = start.dir().write("rules.json", RULES);
-        let start = start
-            .set("DATABASE_URL", &database.url())
-            .set("MQTT_HOST", "127.0.0.1")
-            .set("MQTT_PORT", &port::free().to_string())
-            .set("HOOKS_BIND", &format!("127.0.0.1:{port}"))
+        let start = TestDaemon::builder()
+            .on_database(database)
             .set("JWT_ISSUER", ISSUER)
-            .set("JWT_JWKS_PATH", keys.to_str().unwrap())
+            .file("JWT_JWKS_PATH", "keys.json", key_set("k1", &key))
             .set("JWT_LEEWAY_SECONDS", "0")
-            .set("ACL_RULES_PATH", rules.to_str().unwrap())
+            .file("ACL_RULES_PATH", "rules.json", RULES)
             .set("LOG_LEVEL", "trace");
-        let settings = settings.iter().fold(start, |all, (name, value)| all.set(name, value));
-        Self { daemon: settings.start(), database, settings, port, key }
+        let TestDaemon { daemon, settings, .. } = start.with(settings).start();
+        let port = settings.port("HOOKS_BIND");
+        Self { daemon, database, settings, port, key }
     }
 
     /// Waits until it answers, and has read the issuer's keys.
     pub fn wait_open(&self) {
         self.wait_listening();
-        // When it begins to hear of changes it forgets what it knew.
+        // When it begins to listen for changes it clears its cache.
         self.daemon.wait_metric("sluice_db_listening", 1.0);
         let token = self.token(&user("probe", &[], 600));
         wait::until("the keys are read", || {
@@ -131,7 +125,7 @@ impl<'a> House<'a> {
         self.try_asker().unwrap()
     }
 
-    /// None while nobody listens.
+    /// `None` while the listener is down.
     pub fn try_asker(&self) -> Option<Asker> {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
         stream.set_read_timeout(Some(ANSWER_TIME)).unwrap();
@@ -157,8 +151,8 @@ impl<'a> House<'a> {
         format!("{signed}.{signature}")
     }
 
-    /// Registers a device with this token; the daemon has heard of it, so that what it then knows
-    /// stays.
+    /// Registers a device with this token, and waits until the daemon has received the change, so
+    /// that what it caches from then on stays.
     pub fn register(&self, tenant: &str, device: &str, token: Option<&str>) {
         let hash =
             token.map_or("NULL".to_owned(), |token| format!("encode(sha256('{token}'), 'hex')"));
@@ -166,8 +160,8 @@ impl<'a> House<'a> {
             "INSERT INTO tenants (tenant_id, name) VALUES ('{tenant}', '{tenant}') ON CONFLICT DO NOTHING;
              INSERT INTO devices (tenant_id, device_id, provision_token_hash) VALUES ('{tenant}', '{device}', {hash})"
         ));
-        // News come in the order in which they were told: when what follows the registration is
-        // forgotten, that was heard.
+        // Notifications arrive in the order in which they were sent: once the marker's entry is
+        // gone, the registration has arrived too.
         let (mut asker, marker) = (self.asker(), format!("nobody/device/{tenant}.{device}"));
         let mut is_known = || {
             let misses = self.daemon.metric("sluice_auth_cache_misses");
@@ -176,7 +170,7 @@ impl<'a> House<'a> {
         };
         is_known();
         self.database.query(&format!("SELECT pg_notify('sluice_invalidate', '{marker}')"));
-        wait::until("the daemon has heard of the registration", || !is_known());
+        wait::until("the daemon has received the registration", || !is_known());
     }
 }
 
@@ -240,13 +234,13 @@ impl Asker {
 // === impl Answer ===
 
 impl Answer {
-    /// Panics unless it is the yes of all three response modes that read JSON.
+    /// Panics unless it is the positive answer of all three response modes that read JSON.
     pub fn yes(&self) {
         assert_eq!((self.status, self.body.as_str()), (200, r#"{"ok":true}"#), "{self:?}");
         assert!(self.head.contains("content-type: application/json"), "{self:?}");
     }
 
-    /// Panics unless it is a no whose reason holds these words.
+    /// Panics unless it is a refusal whose reason contains `why`.
     pub fn no(&self, why: &str) {
         assert_eq!(self.status, 403, "{self:?}");
         let body: Value = serde_json::from_str(&self.body).unwrap();
@@ -284,7 +278,7 @@ pub fn form_request(path: &str, headers: &str, body: &str) -> String {
     )
 }
 
-/// A database that lives as long as its server: a house borrows it.
+/// A database that lives as long as its server.
 pub fn database() -> Database<'static> {
     Postgres::shared().database()
 }

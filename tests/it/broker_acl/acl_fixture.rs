@@ -21,15 +21,15 @@ pub const WRITTEN: &str = "sluice_broker_acl_written_total";
 pub const TEMPLATE: &str = "user sluice\ntopic read tenant/+/device/+/#\ntopic read $SYS/#\n\
     pattern write tenant/%u/telemetry/#\npattern write tenant/%u/door\npattern read tenant/%u/commands/#\n";
 
-pub struct Site {
+pub struct AclFixture {
     pub broker: Mosquitto,
     pub database: Database<'static>,
     pub dir: Scratch,
 }
 
-// === impl Site ===
+// === impl AclFixture ===
 
-impl Site {
+impl AclFixture {
     /// With the tenant acme and its devices d0 and d1; the broker begins with the operator's lines
     /// alone.
     pub fn new() -> Self {

@@ -11,23 +11,23 @@ use crate::support::database::Database;
 use crate::support::postgres::Postgres;
 use crate::support::wait;
 
-pub struct Site {
+pub struct RevocationStack {
     pub stack: Stack,
     pub database: Database<'static>,
 }
 
-// === impl Site ===
+// === impl RevocationStack ===
 
-impl Site {
+impl RevocationStack {
     /// Around a broker that runs, with two devices of the tenant acme that hold certificates.
     pub fn around(stack: Stack) -> Self {
-        let site = Self { stack, database: Postgres::shared().database() };
-        site.database.query("INSERT INTO tenants VALUES ('acme', 'Acme')");
+        let revocation = Self { stack, database: Postgres::shared().database() };
+        revocation.database.query("INSERT INTO tenants VALUES ('acme', 'Acme')");
         for device in ["pump-1", "pump-2"] {
-            site.stack.enroll(device);
-            site.register(device);
+            revocation.stack.enroll(device);
+            revocation.register(device);
         }
-        site
+        revocation
     }
 
     /// Of a replica by this name.

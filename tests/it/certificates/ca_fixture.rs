@@ -6,7 +6,7 @@ use std::process::Output;
 use serde_json::Value;
 
 use crate::commands::registry::sluice;
-use crate::pki::openssl::Desk;
+use crate::pki::openssl::OpensslDir;
 use crate::support::database::{Database, Rows};
 use crate::support::postgres::Postgres;
 
@@ -15,27 +15,27 @@ pub const TENANT: &str = "acme";
 pub const NAME: &str = "pump-1";
 
 /// A registry, an authority, and a scratch directory.
-pub struct Office {
+pub struct CaFixture {
     pub database: Database<'static>,
-    pub desk: Desk,
+    pub openssl: OpensslDir,
 }
 
-// === impl Office ===
+// === impl CaFixture ===
 
-impl Office {
+impl CaFixture {
     pub fn new() -> Self {
-        let office = Self { database: Postgres::shared().database(), desk: Desk::new() };
-        office.database.query(
+        let ca = Self { database: Postgres::shared().database(), openssl: OpensslDir::new() };
+        ca.database.query(
             "INSERT INTO tenants (tenant_id, name) VALUES ('acme', 'Acme');
              INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'pump-1'), ('acme', 'pump-2')",
         );
-        office.done(&["ca", "init", "--days", "400"]);
-        office
+        ca.done(&["ca", "init", "--days", "400"]);
+        ca
     }
 
     /// A file of this place.
     pub fn path(&self, name: &str) -> String {
-        self.desk.dir.path().join(name).to_str().unwrap().to_owned()
+        self.openssl.dir.path().join(name).to_str().unwrap().to_owned()
     }
 
     /// The settings that name the authority.
@@ -70,10 +70,10 @@ impl Office {
 
     /// A key and a request for it, `<name>.key` and `<name>.csr`; the path of the request.
     pub fn request(&self, name: &str, subject: &str) -> String {
-        self.desk.done(&format!(
+        self.openssl.done(&format!(
             "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {name}.key"
         ));
-        self.desk.done(&format!("req -new -key {name}.key -subj {subject} -out {name}.csr"));
+        self.openssl.done(&format!("req -new -key {name}.key -subj {subject} -out {name}.csr"));
         self.path(&format!("{name}.csr"))
     }
 

@@ -43,7 +43,7 @@ pub fn config(port: u16) -> BrokerConfig {
 }
 
 /// A running session.
-pub struct Bench {
+pub struct SessionHarness {
     runtime: Runtime,
     session: JoinHandle<()>,
     stop: CancellationToken,
@@ -56,9 +56,9 @@ pub struct Bench {
     pub remembered: watch::Receiver<SessionMemory>,
 }
 
-// === impl Bench ===
+// === impl SessionHarness ===
 
-impl Bench {
+impl SessionHarness {
     pub fn start(config: BrokerConfig) -> Self {
         Self::start_with(config, SessionMemory::default())
     }
@@ -104,9 +104,9 @@ impl Bench {
 
     /// The same, and waits until it is subscribed.
     pub fn start_well(config: BrokerConfig) -> Self {
-        let bench = Self::start(config);
-        bench.wait_until_well();
-        bench
+        let session = Self::start(config);
+        session.wait_until_well();
+        session
     }
 
     pub fn wait_until_well(&self) {

@@ -22,9 +22,9 @@ pub enum Consumer {
 /// In what else a round differs from the usual.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// Devices are believed for their certificates, Postgres is reached by its Unix socket.
+    /// Devices are authenticated by their certificates, Postgres is reached by its Unix socket.
     Usual,
-    /// They are believed for the tokens in their messages, which every run of the fleet makes anew.
+    /// They are authenticated by the tokens in their messages; every run of the fleet makes new ones.
     Tokens,
     /// Postgres is reached by TCP.
     Tcp,
@@ -341,7 +341,7 @@ fn latency(stage: &Stage) -> Outcome<(Option<[f64; 4]>, f64)> {
     Ok((quantiles.try_into().ok(), flush.parse().unwrap_or(0.0)))
 }
 
-/// When the last row was committed, in microseconds since 1970: the same clock for whoever wrote
+/// When the last row was committed, in microseconds since 1970: the same clock for every program that wrote
 /// it.
 fn last_commit(stage: &Stage) -> Outcome<f64> {
     let last = stage.database()?.value(

@@ -73,7 +73,7 @@ impl Stage {
         )
     }
 
-    /// The program with the settings of the bench. Devices are believed for their certificates.
+    /// The program with the settings of the bench. Devices are authenticated by their certificates.
     fn program(&self, settings: &[(&str, &str)]) -> Outcome<Command> {
         let empty = self.out.join("empty.toml");
         fs::write(&empty, "")?;
@@ -189,7 +189,7 @@ impl Done {
     }
 }
 
-/// Carries whoever calls by TCP on to Postgres' Unix socket, which is all the bench's Postgres
+/// Relays TCP connections to Postgres' Unix socket, which is all the bench's Postgres
 /// listens on; says at which port.
 pub fn open_tcp(socket: &Path) -> Outcome<u16> {
     let listener = TcpListener::bind("127.0.0.1:0")?;

@@ -2,7 +2,7 @@
 //! the bare least.
 //!
 //! Each runs as a process of its own, so that its CPU time is its own, and says `ready` and, when
-//! all is done, `done` with the time. The bare consumer believes every byte: it looks devices up in
+//! all is done, `done` with the time. The bare consumer trusts every byte: it looks devices up in
 //! a map, but checks no JSON and no time.
 
 use std::collections::HashMap;

@@ -7,7 +7,7 @@ use crate::support::postgres::Postgres;
 use crate::support::wait;
 
 #[test]
-fn a_wrong_clock_is_said_in_readiness_by_metric_and_by_the_doctor() {
+fn a_wrong_clock_shows_in_readiness_metric_and_doctor() {
     let broker = Mosquitto::start(MosquittoOptions::default());
     let database = Postgres::shared().database();
     let right = Settings::new(&broker, &database);

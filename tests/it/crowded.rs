@@ -119,7 +119,7 @@ fn a_crowd_at_any_listener_delays_no_honest_answer() {
 }
 
 #[test]
-fn the_connection_on_which_the_broker_asks_outlives_any_crowd_that_asks_nothing() {
+fn the_brokers_own_connection_survives_a_crowd_of_silent_ones() {
     let (_daemon, [.., hooks, _]) = start();
     let mut broker = TcpStream::connect(("127.0.0.1", hooks)).unwrap();
     assert_eq!(ask(&mut broker, QUESTION).map(|(status, _)| status), Some(403));

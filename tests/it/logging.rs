@@ -67,7 +67,7 @@ impl Drop for Loud {
 }
 
 #[test]
-fn a_log_nobody_reads_costs_lines_and_never_the_daemon() {
+fn a_log_that_is_not_read_costs_lines_and_never_the_daemon() {
     let (reader, writer) = std::io::pipe().unwrap();
     let mut daemon = Loud::start(writer.into());
     // It speaks, then its reader goes.

@@ -54,7 +54,7 @@ fn a_daemon_whose_clock_is_forty_days_ahead_deletes_nothing_and_says_so() {
 }
 
 #[test]
-fn a_round_that_is_held_is_said_by_readiness_and_doctor_and_done_once_it_is_confirmed() {
+fn a_held_round_is_reported_and_runs_once_it_is_confirmed() {
     let broker = Mosquitto::start(MosquittoOptions::default());
     let (database, settings) = setup(&broker);
     database.query("INSERT INTO retention_rounds (day) VALUES (current_date - 40) ON CONFLICT (single) DO UPDATE SET day = excluded.day");

@@ -43,8 +43,8 @@ const RANKS: [(&str, u8); 17] = [
     ("cli", 8),
 ];
 
-/// Each of these crates is known to one module only, or to the two that speak TLS, so that it can
-/// be replaced there.
+/// Each of these crates is named by one module only, or by the two that use TLS, so that it can be
+/// replaced there.
 const OWNED_CRATES: [(&str, &[&str]); 19] = [
     ("smallvec", &["domain"]),
     ("rumqttc", &["broker"]),
@@ -98,7 +98,7 @@ const RULES: [Rule; 10] = [
 ];
 
 #[test]
-fn the_house_is_tidy() {
+fn every_rule_holds_in_every_source() {
     let sources = Source::all();
     assert!(sources.iter().any(|source| source.path == "src/lib.rs"));
     let mut findings = Vec::new();
@@ -195,7 +195,7 @@ fn it_ignores_no_test(source: &Source) -> Vec<Finding> {
     let ignored = source.code.match_indices("#[ignore");
     ignored
         .map(|(at, _)| {
-            (source.line_of(at), "an ignored test never runs: mend it or remove it".into())
+            (source.line_of(at), "an ignored test never runs: fix it or remove it".into())
         })
         .collect()
 }

@@ -19,7 +19,7 @@ fn secret_of(key: &str) -> &str {
 }
 
 #[test]
-fn a_request_gets_a_certificate_that_openssl_verifies_and_that_is_found_by_either_name() {
+fn an_issued_certificate_verifies_in_openssl_and_is_found_by_either_name() {
     let api = ApiWithAuthority::start();
     let said = api.post(ISSUE, &json!({ "csr": api.request("dev", "/"), "days": 30 })).ok(201);
     assert_eq!((&said["private_key"], &said["status"]), (&Value::Null, &"ACTIVE".into()));
@@ -41,7 +41,7 @@ fn a_request_gets_a_certificate_that_openssl_verifies_and_that_is_found_by_eithe
 }
 
 #[test]
-fn a_key_made_here_is_in_one_answer_and_nowhere_else_and_no_secret_is_in_a_log_line() {
+fn a_generated_key_is_in_one_answer_only_and_no_secret_is_logged() {
     let api = ApiWithAuthority::start();
     let answer = api.post(ISSUE, &json!({ "new_key": true }));
     assert!(answer.head.contains("cache-control: no-store"), "{}", answer.head);
@@ -162,7 +162,7 @@ fn a_certificate_is_renewed_and_rotated_once_and_confirmed() {
 }
 
 #[test]
-fn a_certificate_from_elsewhere_is_taken_in_once_and_only_when_it_is_to_be_believed() {
+fn a_foreign_certificate_is_imported_once_and_only_if_it_verifies() {
     let api = ApiWithAuthority::start();
     let import = |body: Value| api.post("/certificates/import", &body);
     let good = api.signed("good", r"/CN=acme\/pump-1", OURS);

@@ -94,8 +94,7 @@ fn a_validator_that_is_not_ours_finds_no_fault_with_the_document() {
 }
 
 #[test]
-fn every_documented_method_is_for_the_bearer_of_the_token_but_for_the_list_of_revoked_certificates()
-{
+fn every_documented_method_but_the_crl_needs_the_token() {
     let api = ApiDaemon::start();
     let document = api.get("/openapi.json").ok(200);
     for (path, operations) in document["paths"].as_object().unwrap() {

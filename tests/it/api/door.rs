@@ -6,7 +6,7 @@ use super::client::{ApiDaemon, TOKEN};
 use crate::support::port;
 
 #[test]
-fn only_the_bearer_of_the_token_is_answered_and_the_token_is_in_no_log_line() {
+fn only_the_bearer_of_the_token_is_answered_and_the_token_is_not_logged() {
     let api = ApiDaemon::start();
     let with =
         |header: &str| api.send("GET", "/api/v1/tenants", &format!("Host: x\r\n{header}"), b"");

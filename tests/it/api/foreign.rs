@@ -76,7 +76,7 @@ fn a_page_of_another_site_in_a_real_browser_changes_nothing() {
 }
 
 #[test]
-fn what_a_browser_says_of_a_foreign_page_is_refused_with_a_token_and_without() {
+fn a_browser_request_from_a_foreign_page_is_refused_with_and_without_token() {
     for (api, bearer) in
         [(api(), String::new()), (ApiDaemon::start(), format!("Authorization: Bearer {TOKEN}\r\n"))]
     {

@@ -37,7 +37,7 @@ fn a_tenant_lives_from_add_to_remove_and_each_step_is_audited_as_the_api() {
 }
 
 #[test]
-fn a_device_lives_from_add_to_remove_and_its_token_is_told_once() {
+fn a_device_lives_from_add_to_remove_and_its_token_is_shown_once() {
     let api = ApiDaemon::start();
     api.post("/tenants", &json!({ "tenant_id": "acme" })).ok(201);
     let body = json!({ "device_id": "pump-1", "site_id": "north", "metadata": { "model": "P7" } });
@@ -116,7 +116,7 @@ fn bad_input_is_blamed_on_its_field_and_stores_nothing() {
 }
 
 #[test]
-fn an_identity_that_fits_no_certificate_is_refused_while_certificates_are_on() {
+fn an_identity_too_long_for_a_certificate_is_refused() {
     let api = ApiDaemon::with(&[("CERT_AUTH_ENABLED", "1")]);
     api.post("/tenants", &json!({ "tenant_id": "acme" })).ok(201);
     let long = json!({ "device_id": "d".repeat(60) });

@@ -61,8 +61,7 @@ fn what_cannot_be_revoked_is_said() {
 }
 
 #[test]
-fn when_the_new_certificate_of_a_rotation_is_revoked_the_answer_tells_that_the_old_one_still_retires()
- {
+fn revoking_the_new_certificate_of_a_rotation_reports_that_the_old_retires() {
     let api = ApiWithAuthority::start();
     let old = api.issued("old");
     let new = api.replaced("rotate", &old, "new");

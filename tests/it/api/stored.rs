@@ -1,4 +1,4 @@
-//! What was believed, read back: the latest, a span in pages, buckets. And the authority's files.
+//! Accepted messages, read back: the latest, a span in pages, buckets. And the authority's files.
 
 use serde_json::{Value, json};
 

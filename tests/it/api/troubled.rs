@@ -24,7 +24,7 @@ const READS: [&str; 7] = [
 ];
 
 #[test]
-fn while_postgres_is_away_every_answer_says_so_and_when_it_is_back_they_are_as_before() {
+fn while_postgres_is_away_every_answer_says_so_and_afterwards_none_does() {
     let postgres = Postgres::private();
     let database = postgres.database();
     let started = client::builder().on_database(&database).start();
@@ -57,7 +57,7 @@ fn while_postgres_is_away_every_answer_says_so_and_when_it_is_back_they_are_as_b
 }
 
 #[test]
-fn when_postgres_goes_while_a_revocation_is_waited_for_the_answer_says_that_the_row_stands() {
+fn when_postgres_stops_during_the_wait_the_answer_says_that_the_row_is_kept() {
     let postgres = Postgres::private();
     let database = postgres.database();
     let started = client::builder().on_database(&database).start();
@@ -81,13 +81,13 @@ fn when_postgres_goes_while_a_revocation_is_waited_for_the_answer_says_that_the_
 }
 
 #[test]
-fn only_so_many_are_at_work_at_a_time_and_who_waits_too_long_is_told() {
+fn requests_run_four_at_a_time_and_one_that_waits_too_long_gets_503() {
     let postgres = Postgres::private();
     let database = postgres.database();
     let started = client::builder().on_database(&database).start();
     let client = Client::of(started.listening("HTTP_BIND"), Some(TOKEN));
     client.get("/tenants").ok(200);
-    // Whoever reads the tenants is stuck until Postgres gives up on the lock, and then the next
+    // A request that reads the tenants is stuck until Postgres gives up on the lock, and then the next
     // ones are.
     let stuck = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FROM tenants%'";
     let lock =
@@ -123,7 +123,7 @@ fn only_so_many_are_at_work_at_a_time_and_who_waits_too_long_is_told() {
 
 #[test]
 fn requests_that_wait_for_a_revocation_keep_nobody_else_waiting() {
-    // Nobody publishes a CRL here, so every wait is in vain.
+    // No daemon publishes a CRL here, so every wait runs to its end.
     let api = ApiWithAuthority::with(&[("CRL_OUTPUT_PATH", "")]);
     let certificates: Vec<_> =
         (0..2 * AT_WORK).map(|number| api.issued(&format!("dev-{number}"))).collect();

@@ -1,4 +1,4 @@
-//! What a session is told of former runs, and what it makes of it: against a scripted peer.
+//! What a session knows of former runs, and what it does with it: against a scripted peer.
 
 use sluice::config::sections::broker::BrokerConfig;
 use sluice::domain::broker_subscription::{SessionMemory, Subscribed};
@@ -83,8 +83,7 @@ fn nothing_is_given_up_while_the_new_subscription_is_refused() {
 }
 
 #[test]
-fn a_session_that_an_earlier_run_left_and_the_broker_forgot_is_counted_and_holds_nothing_to_give_up()
- {
+fn a_session_that_the_broker_lost_between_runs_is_counted() {
     let peer = Peer::listen();
     let settings = config(peer.port());
     let session = SessionHarness::start_with(settings.clone(), left(&settings, &["a/#"]));

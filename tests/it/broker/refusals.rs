@@ -86,7 +86,7 @@ fn a_session_that_was_taken_over_names_the_client_id() {
 }
 
 #[test]
-fn a_peer_that_speaks_no_mqtt_is_told_so_and_left() {
+fn a_peer_that_does_not_use_mqtt_is_named_and_disconnected() {
     let peer = Peer::listen();
     let session = SessionHarness::start(config(peer.port()));
     peer.accept().send(b"\x15\x03\x03\x00\x02\x02\x0a");

@@ -150,7 +150,7 @@ impl SessionHarness {
         self.acks.as_ref().unwrap().blocking_send(tokens).unwrap();
     }
 
-    /// Tells it to stop; it takes no more, and waits for what is still to be acknowledged.
+    /// Stops it: it reads nothing further, and waits for the pending acknowledgements.
     pub fn stop(&mut self) {
         self.stop.cancel();
         // The writer sees the end of the queue.
@@ -158,7 +158,7 @@ impl SessionHarness {
         self.runtime.block_on(async { while queue.recv().await.is_some() {} });
     }
 
-    /// No more acknowledgements will come; waits until the session has ended.
+    /// Ends the acknowledgements, and waits until the session has ended.
     pub fn finish(mut self) {
         self.acks = None;
         self.runtime.block_on(async {

@@ -1,5 +1,5 @@
 //! What outlives a run at the broker: changed settings replace the former subscription, and a
-//! session that is gone is told of.
+//! session that is gone is reported.
 
 use std::ops::Range;
 
@@ -53,7 +53,7 @@ const REFUSE_WRITES: &str = "CREATE FUNCTION refuse_writes() RETURNS trigger LAN
 const ALLOW_WRITES: &str = "DROP TRIGGER refuse_writes ON broker_sessions";
 
 #[test]
-fn a_daemon_that_joins_a_share_group_gives_up_the_subscription_it_had_alone() {
+fn a_daemon_that_joins_a_share_group_gives_up_its_own_subscription() {
     let (broker, database) = setup();
     let settings = settings(&broker, &database).set("MQTT_CLIENT_ID", "one");
     let alone = start(&settings);
@@ -111,7 +111,7 @@ fn each_change_of_the_subscription_replaces_the_former_one() {
 }
 
 #[test]
-fn a_run_that_was_killed_before_it_could_note_its_subscription_leaves_none_behind() {
+fn a_run_killed_before_it_recorded_its_subscription_leaves_none_behind() {
     let (broker, database) = setup();
     let settings = settings(&broker, &database);
     assert_eq!(start(&settings).terminate(), 0);
@@ -154,7 +154,7 @@ fn a_row_that_cannot_be_written_holds_up_no_message_and_is_written_later() {
 }
 
 #[test]
-fn a_session_that_was_lost_while_the_daemon_was_away_is_told_of_and_counted() {
+fn a_session_lost_while_the_daemon_was_away_is_logged_and_counted() {
     let (broker, database) = setup();
     let settings = settings(&broker, &database);
     let daemon = start(&settings);

@@ -1,4 +1,4 @@
-//! Logins with tokens of our own making: `PyJWT` believes them, and they are renewed before they
+//! Logins with tokens of our own making: `PyJWT` accepts them, and they are renewed before they
 //! end.
 
 use std::collections::BTreeSet;
@@ -200,7 +200,7 @@ fn at_a_real_broker_a_renewal_loses_nothing() {
 }
 
 #[test]
-fn a_broker_without_such_authentication_and_a_key_that_is_open_are_named_with_what_to_change() {
+fn a_broker_without_that_authentication_and_an_open_key_are_named() {
     let (signer, broker) = (Signer::new(), Mosquitto::start(MosquittoOptions::default()));
     let session = SessionHarness::start(signer.config(broker.port(), JwtPlace::Enhanced));
     session.wait_for_trouble(&["0x8C", "CUSTOM-JWT", "MQTT_JWT_AS"]);

@@ -82,7 +82,7 @@ fn while_a_bad_file_cannot_be_written_again_the_broker_is_not_notified() {
 }
 
 #[test]
-fn a_bad_template_is_refused_with_its_line_and_the_lines_read_before_stay_in_force() {
+fn an_invalid_template_is_refused_and_the_last_valid_one_stays_in_force() {
     let acl = AclFixture::new();
     let settings = acl.settings("sluice");
     let daemon = settings.start();

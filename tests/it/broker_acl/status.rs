@@ -7,7 +7,7 @@ const OWN: &str = "tenant/acme/device/d0/telemetry";
 const OWN_DOOR: &str = "tenant/acme/device/d0/door";
 
 #[test]
-fn in_the_form_that_the_broker_needs_each_device_is_held_to_its_own_topics_and_to_its_status() {
+fn each_device_is_limited_to_its_own_topics_and_to_its_status() {
     let form = if AclFixture::needs_rows() { "rows" } else { "patterns" };
     holds_in("auto", form);
 }
@@ -70,7 +70,7 @@ fn holds_in(mode: &str, form: &str) {
 }
 
 #[test]
-fn where_no_rules_are_written_the_command_says_that_the_broker_is_not_notified_of_a_status() {
+fn without_access_rules_the_command_says_that_the_broker_is_not_notified() {
     let acl = AclFixture::new();
     let settings = acl.settings("sluice").set("ACL_OUTPUT_PATH", "");
     settings.run(&["migrate"]);
@@ -84,7 +84,7 @@ fn where_no_rules_are_written_the_command_says_that_the_broker_is_not_notified_o
 }
 
 #[test]
-fn a_device_with_a_certificate_of_the_other_form_has_rules_under_both_names() {
+fn a_device_with_a_certificate_of_the_other_form_has_both_names() {
     let acl = AclFixture::new();
     let plain = "INSERT INTO device_certificates (id, tenant_id, device_id, fingerprint_sha256, serial_number, \
         common_name, issuer, not_before, not_after) VALUES (gen_random_uuid(), 'acme', 'd0', repeat('0a', 32), '1', \

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use super::ca_fixture::{CaFixture, NAME, TENANT, id};
 
 #[test]
-fn a_request_gets_a_certificate_that_openssl_verifies_and_the_registry_knows() {
+fn a_request_gets_a_registered_certificate_that_openssl_verifies() {
     let ca = CaFixture::new();
     let said = ca.issued("dev");
     ca.openssl.dir.write("dev.crt", said["cert_pem"].as_str().unwrap());
@@ -32,7 +32,7 @@ fn a_request_gets_a_certificate_that_openssl_verifies_and_the_registry_knows() {
 }
 
 #[test]
-fn a_request_is_read_from_standard_input_and_the_certificate_goes_to_its_file() {
+fn a_request_is_read_from_stdin_and_the_certificate_goes_to_its_file() {
     let ca = CaFixture::new();
     ca.request("dev", r"/CN=acme\/device\/pump-1");
     let request = String::from_utf8(ca.openssl.read("dev.csr")).unwrap();
@@ -84,7 +84,7 @@ fn a_key_made_here_goes_to_its_file_and_nowhere_else() {
 }
 
 #[test]
-fn a_number_stands_written_down_also_when_the_certificate_could_not_be_stored() {
+fn a_serial_number_is_recorded_also_when_its_certificate_is_not_stored() {
     let ca = CaFixture::new();
     ca.database.query(
         "ALTER TABLE device_certificates ADD CONSTRAINT full_disk CHECK (device_id <> 'pump-2')",
@@ -152,7 +152,7 @@ fn two_certificates_of_one_number_are_not_both_taken_in() {
 }
 
 #[test]
-fn a_certificate_that_is_not_to_be_believed_is_not_taken_in() {
+fn a_certificate_that_does_not_verify_is_not_imported() {
     let ca = CaFixture::new();
     let good = signed_elsewhere(&ca, "good", r"/CN=acme\/pump-1");
     assert!(

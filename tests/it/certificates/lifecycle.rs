@@ -37,7 +37,7 @@ fn a_renewed_certificate_is_left_to_its_own_end_and_is_replaced_once() {
 }
 
 #[test]
-fn an_expired_certificate_is_renewed_within_its_window_and_a_revoked_one_never() {
+fn an_expired_certificate_is_renewed_within_its_window_a_revoked_one_never() {
     let ca = CaFixture::new();
     let old = ca.issued("old");
     let request = ca.request("new", "/");
@@ -59,7 +59,7 @@ fn an_expired_certificate_is_renewed_within_its_window_and_a_revoked_one_never()
 }
 
 #[test]
-fn a_rotated_certificate_stays_good_for_its_grace_or_until_the_new_one_is_confirmed() {
+fn a_rotated_certificate_is_valid_for_its_grace_or_until_confirmation() {
     let ca = CaFixture::new();
     let first = ca.issued("first");
     let second = ca.replaced("rotate", id(&first), "second");
@@ -80,8 +80,7 @@ fn a_rotated_certificate_stays_good_for_its_grace_or_until_the_new_one_is_confir
 }
 
 #[test]
-fn when_the_new_certificate_of_a_rotation_is_lost_the_old_one_can_be_rotated_again_with_a_whole_grace()
- {
+fn a_rotation_whose_new_certificate_is_lost_can_be_repeated_with_full_grace() {
     let ca = CaFixture::new();
     let old = ca.issued("old");
     let lost = ca.replaced("rotate", id(&old), "lost");

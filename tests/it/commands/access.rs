@@ -91,7 +91,7 @@ fn the_page_of_the_policy_shows_what_is_printed() {
 }
 
 #[test]
-fn a_superuser_is_told_as_one_and_without_a_file_only_what_is_built_in_holds() {
+fn a_superuser_is_shown_as_one_and_without_a_file_only_built_in_rules_apply() {
     let settings = Settings::empty();
     let admin =
         ["check", "--as", "service:s", "--scope", "mqtt.admin", "--topic", "x", "--action", "read"];
@@ -105,7 +105,7 @@ fn a_superuser_is_told_as_one_and_without_a_file_only_what_is_built_in_holds() {
 }
 
 #[test]
-fn doubts_are_listed_with_their_place_and_one_that_is_an_error_ends_with_1() {
+fn doubts_are_listed_with_their_place_and_an_error_exits_with_1() {
     let settings = Settings::empty();
     let wide = settings
         .dir()

@@ -78,7 +78,7 @@ fn an_authority_is_made_once_and_kept_ever_after() {
 }
 
 #[test]
-fn an_authority_is_shown_with_its_key_and_its_list_and_never_the_key_itself() {
+fn an_authority_is_shown_with_its_crl_and_never_with_its_private_key() {
     let dir = Scratch::new("ca");
     ended(dir.path(), &["ca", "init", "--name", "Acme devices", "--days", "30"], 0);
     let (shown, _) = ended(dir.path(), &["ca", "show"], 0);

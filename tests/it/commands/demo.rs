@@ -93,7 +93,7 @@ fn run(settings: &Settings) -> Value {
 }
 
 #[test]
-fn what_the_demo_publishes_is_in_the_database_and_running_it_again_goes_on_from_there() {
+fn what_the_demo_publishes_is_stored_and_a_second_run_continues() {
     let (revocation, settings) = prepared(|rules| rules);
     let database = &revocation.database;
     let first = run(&settings);

@@ -108,7 +108,7 @@ fn a_replica_of_a_group_keeps_every_message_while_the_doctor_looks() {
 }
 
 #[test]
-fn with_broker_and_postgres_away_each_is_one_error_and_the_rest_says_why_it_was_not_checked() {
+fn with_both_servers_away_each_is_one_error_and_the_rest_says_why() {
     let settings =
         Settings::empty().set("MQTT_HOST", "127.0.0.1").set("MQTT_PORT", &port::free().to_string());
     let url = format!("postgres://sluice:{PASSWORD}@127.0.0.1:{}/sluice", port::free());
@@ -138,7 +138,7 @@ fn wrong_passwords_are_said_of_broker_and_postgres() {
 }
 
 #[test]
-fn an_access_rule_that_withholds_the_messages_is_an_error_although_the_subscription_was_granted() {
+fn an_access_rule_that_withholds_messages_is_an_error() {
     let database = Postgres::shared().database();
     let broker = broker_with("topic write #\ntopic read sluice/doctor/#\ntopic read $SYS/#\n");
     let (code, report) = doctor(&settings(&broker, &database));
@@ -165,7 +165,7 @@ fn where_the_user_may_only_read_what_cannot_be_measured_is_said() {
 }
 
 #[test]
-fn the_window_is_told_as_it_was_observed() {
+fn the_window_is_shown_as_observed() {
     let database = Postgres::shared().database();
     // What an MQTT 5 client asks for takes the place of max_inflight_messages, upwards and
     // downwards.
@@ -231,7 +231,7 @@ fn missing_partitions_and_a_missing_home_of_late_rows_are_said() {
 }
 
 #[test]
-fn a_role_without_privileges_is_told_which_it_lacks() {
+fn the_missing_privileges_of_a_role_are_named() {
     let server = Postgres::private();
     let database = server.database();
     let name = database.name();
@@ -324,7 +324,7 @@ fn readers_that_see_too_much_or_nothing_are_said() {
 }
 
 #[test]
-fn explain_tells_the_age_of_the_daemons_grant_and_where_it_decides_otherwise() {
+fn explain_shows_the_age_of_the_cache_entry_and_where_it_differs() {
     let broker = Mosquitto::start(MosquittoOptions::default());
     let database = Postgres::shared().database();
     let settings = settings(&broker, &database);
@@ -370,7 +370,7 @@ fn explain_tells_the_age_of_the_daemons_grant_and_where_it_decides_otherwise() {
     let (age, left) = (&warm["daemon"]["age_seconds"], &warm["daemon"]["good_for_seconds"]);
     assert!((age.as_f64().unwrap() + left.as_f64().unwrap() - 300.0).abs() < 1.0, "{warm:#}");
 
-    // A change that no replica is told of.
+    // A change of which no replica is notified.
     database.query(
         "ALTER TABLE devices DISABLE TRIGGER devices_notify; UPDATE devices SET status = 'REVOKED'",
     );

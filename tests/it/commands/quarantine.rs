@@ -151,7 +151,7 @@ const UNKNOWN: &str = "INSERT INTO quarantine_events (id, received_at, topic, te
     FROM generate_series(1, 6) n";
 
 #[test]
-fn replay_is_verified_by_the_stored_hash_and_says_of_every_message_what_became_of_it() {
+fn replay_checks_the_stored_hash_and_reports_each_message() {
     let database = Postgres::shared().database();
     database.query(UNKNOWN);
     database.query(

@@ -178,7 +178,7 @@ fn what_is_not_there_or_cannot_be_is_said_with_what_to_do() {
 }
 
 #[test]
-fn an_identity_that_fits_no_certificate_is_refused_only_while_certificates_are_on() {
+fn an_identity_too_long_for_a_certificate_is_refused_only_with_certificates() {
     let database = Postgres::shared().database();
     done(&database, &["tenant", "add", "acme"]);
     let long = "d".repeat(60);

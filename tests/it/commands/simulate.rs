@@ -121,7 +121,7 @@ fn simulated() -> Vec<String> {
 }
 
 #[test]
-fn over_mutual_tls_each_device_speaks_as_itself_and_a_fleet_can_be_removed_with_its_certificates() {
+fn over_mutual_tls_a_fleet_publishes_and_is_removed_with_its_certificates() {
     let mut stack = Stack::prepared();
     stack.allow(&simulated());
     let pid_file = stack.launch_alone();

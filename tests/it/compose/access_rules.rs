@@ -97,8 +97,7 @@ fn a_reload_ends_no_session() {
 }
 
 #[test]
-fn it_starts_with_the_last_good_rules_and_with_the_shipped_ones_only_when_there_never_were_others()
-{
+fn it_starts_with_the_last_valid_rules_or_else_with_the_shipped_ones() {
     let mut stack = Stack::start();
     stack.enroll("pump-1");
     publish(&stack, &barring(&stack));
@@ -138,7 +137,7 @@ fn libraries() -> PathBuf {
 
 /// The configuration that 2.1 runs without a warning of what it will no longer know.
 #[test]
-fn the_configuration_for_two_one_gives_the_same_access_and_holds_nothing_that_is_deprecated() {
+fn the_configuration_for_mosquitto_two_one_gives_the_same_access() {
     let mut stack = Stack::prepared();
     let shipped = stack.configuration("mosquitto-2.1.conf");
     let config =

@@ -87,7 +87,7 @@ fn openssl_finds_every_certificate_and_the_crl_right_and_keys_are_private() {
 }
 
 #[test]
-fn a_second_run_changes_nothing_and_says_what_it_kept_and_a_third_makes_what_is_missing() {
+fn a_second_run_keeps_what_exists_and_a_third_makes_what_is_missing() {
     let scratch = Scratch::new("authority");
     let dir = scratch.path();
     assert!(generate(dir, &[]).status.success());
@@ -157,7 +157,7 @@ fn it_explains_itself_and_refuses_what_it_does_not_know() {
 }
 
 #[test]
-fn each_service_gets_its_part_once_and_no_more() {
+fn each_service_gets_its_part_exactly_once() {
     let stack = Stack::prepared();
     let names = |part: &str| {
         let mut names: Vec<String> = fs::read_dir(stack.path(part))

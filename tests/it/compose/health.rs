@@ -15,7 +15,7 @@ fn health(settings: &Settings, more: &[&str]) -> Output {
 }
 
 #[test]
-fn health_says_yes_no_and_nobody_there() {
+fn health_reports_ready_unready_and_not_running() {
     let (broker, database) =
         (Mosquitto::start(MosquittoOptions::default()), Postgres::shared().database());
     let settings = Settings::new(&broker, &database);
@@ -35,7 +35,7 @@ fn health_says_yes_no_and_nobody_there() {
 }
 
 #[test]
-fn a_new_database_server_gets_the_role_and_the_database_that_sluice_migrates() {
+fn a_new_database_server_gets_the_role_and_the_database() {
     let postgres = Postgres::private();
     let administrator = postgres.database();
     // The tests' own role stands where a new server has none.

@@ -13,7 +13,7 @@ const ACCEPTED: [&str; 2] = ["0", "16"];
 const REFUSED: &str = "135";
 
 #[test]
-fn a_device_speaks_only_as_itself_and_a_refused_message_reaches_nobody() {
+fn a_device_publishes_only_as_itself_and_a_refused_message_goes_nowhere() {
     let stack = Stack::start();
     stack.enroll("pump-1");
     let password = stack.read("sluice/mqtt_password");
@@ -83,7 +83,7 @@ fn a_subscription_to_everything_yields_ones_own_topics_only() {
 }
 
 #[test]
-fn nobody_comes_in_without_a_certificate_or_a_password() {
+fn no_client_connects_without_a_certificate_or_a_password() {
     let stack = Stack::start();
     let publish = ["-q", "1", "-t", "tenant/acme/device/pump-1/telemetry", "-m", "x"];
     let bare = stack.over_tls("mosquitto_pub", None, &publish).output().unwrap();

@@ -160,7 +160,7 @@ fn every_setting_it_gives_sluice_is_one() {
 }
 
 #[test]
-fn every_setting_of_the_example_is_used_and_every_one_used_is_in_the_example() {
+fn the_example_lists_exactly_the_settings_that_compose_uses() {
     let stack = fs::read_to_string(repository("compose/docker-compose.yml")).unwrap();
     let example = fs::read_to_string(repository("compose/.env.example")).unwrap();
     let used = stack.split("${").skip(1).map(|rest| rest.split([':', '}']).next().unwrap());

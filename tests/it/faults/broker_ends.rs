@@ -6,7 +6,7 @@ use crate::support::postgres::Postgres;
 use crate::support::wait;
 
 #[test]
-fn a_broker_stopped_and_started_while_messages_flow_loses_nothing_and_nothing_is_stored_twice() {
+fn a_broker_restarted_under_load_loses_and_doubles_nothing() {
     let broker = Mosquitto::start(MosquittoOptions::default());
     let database = Postgres::shared().database();
     let daemon = settings(&broker, &database).start();
@@ -27,7 +27,7 @@ fn a_broker_stopped_and_started_while_messages_flow_loses_nothing_and_nothing_is
 }
 
 #[test]
-fn of_a_killed_broker_everything_is_stored_that_was_committed_or_that_it_had_saved() {
+fn after_a_broker_crash_all_that_was_committed_or_saved_is_stored() {
     let broker = Mosquitto::start(MosquittoOptions::default().line("autosave_interval 1"));
     let database = Postgres::shared().database();
     let daemon = settings(&broker, &database).start();

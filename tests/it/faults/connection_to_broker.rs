@@ -12,7 +12,7 @@ use crate::support::wait;
 const DEVICES: [&str; 3] = ["timed-1", "plain-1", "stranger-1"];
 
 #[test]
-fn what_is_committed_when_its_acknowledgement_is_lost_is_delivered_again_and_not_stored_again() {
+fn a_committed_message_whose_ack_is_lost_is_not_stored_again() {
     let broker = Mosquitto::start(MosquittoOptions::default());
     let proxy = Proxy::to(broker.port());
     let database = Postgres::shared().database();
@@ -43,7 +43,7 @@ fn what_is_committed_when_its_acknowledgement_is_lost_is_delivered_again_and_not
 }
 
 #[test]
-fn acknowledgements_of_a_connection_that_ended_are_void_and_the_messages_are_not_stored_twice() {
+fn acks_of_an_ended_connection_are_void_and_nothing_is_stored_twice() {
     let broker = Mosquitto::start(MosquittoOptions::default());
     let proxy = Proxy::to(broker.port());
     let database = Postgres::shared().database();

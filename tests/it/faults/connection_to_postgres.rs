@@ -55,7 +55,7 @@ fn hold_the_commit(proxy: &Proxy, database: &Database<'_>, load: &Load) -> u64 {
 }
 
 #[test]
-fn a_connection_cut_after_any_number_of_bytes_loses_nothing_and_doubles_nothing() {
+fn a_connection_cut_after_any_number_of_bytes_loses_and_doubles_nothing() {
     let broker = Mosquitto::start(MosquittoOptions::default());
     let database = Postgres::shared().database();
     let proxy = Proxy::to(Postgres::shared().port());
@@ -168,7 +168,7 @@ fn one_statement_whose_answer_was_lost_is_not_done_again() {
 }
 
 #[test]
-fn a_transaction_number_that_a_crash_gave_away_again_is_not_taken_for_the_lost_one() {
+fn a_transaction_id_reused_after_a_crash_is_not_mistaken_for_the_lost_one() {
     let broker = Mosquitto::start(MosquittoOptions::default());
     // What is not committed is not written to disk either, so the crash forgets that the number was
     // used.

@@ -10,7 +10,7 @@ use crate::support::wait;
 const DEVICES: [&str; 2] = ["timed-1", "plain-1"];
 
 #[test]
-fn when_every_connection_goes_dark_readiness_says_so_and_what_comes_is_stored_over_new_ones() {
+fn when_every_connection_goes_dark_new_ones_store_the_messages() {
     let broker = Mosquitto::start(MosquittoOptions::default());
     let database = Postgres::shared().database();
     let proxy = Proxy::to(Postgres::shared().port());
@@ -56,6 +56,6 @@ fn a_connection_that_breaks_again_and_again_costs_few_lines_of_log() {
     let accepted = load.finish();
     settle(&broker, &database, &[&daemon]);
     daemon.wait_ready();
-    wait::until("its end is told", || daemon.log().contains("again"));
+    wait::until("its end is logged", || daemon.log().contains("again"));
     assert_each_once(&database, &accepted);
 }

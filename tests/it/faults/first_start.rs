@@ -45,7 +45,7 @@ fn what_is_published_before_the_very_first_schema_is_stored() {
 }
 
 #[test]
-fn a_start_that_is_given_up_while_postgres_is_away_leaves_the_messages_with_the_broker() {
+fn a_start_given_up_without_postgres_leaves_the_messages_with_the_broker() {
     let broker = Mosquitto::start(MosquittoOptions::default());
     let server = Postgres::shared();
     let (database, proxy) = (server.database(), Proxy::to(server.port()));

@@ -131,7 +131,7 @@ impl Shared {
         }
     }
 
-    /// How many are granted, once these are; none when no more will be.
+    /// How many are granted, once these are; `None` when the load has ended.
     fn wait_for_more(&self, published: u64) -> Option<u64> {
         let idle = |state: &mut State| state.granted == published && !state.closed;
         let state = self.changed.wait_while(self.state.lock().unwrap(), idle).unwrap();
@@ -139,7 +139,7 @@ impl Shared {
     }
 }
 
-/// A daemon's settings for these tests: who is registered is believed.
+/// A daemon's settings for these tests: every registered device is authenticated.
 pub fn settings(broker: &Mosquitto, database: &Database<'_>) -> Settings {
     Settings::new(broker, database).set("REQUIRE_TOKEN", "0")
 }

@@ -46,7 +46,7 @@ fn refusal(spoil: &str, heal: &str, said: &str) {
     database.query(spoil);
     let published = load.grant(300);
     load.wait_accepted(published);
-    // It tries in vain a few times.
+    // It fails a few times.
     daemon.wait_metric("sluice_db_retries_total", 4.0);
     let reason = daemon.wait_unready();
     assert!(reason.contains(said), "{reason}");

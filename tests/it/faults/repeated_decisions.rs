@@ -73,7 +73,7 @@ fn timed(device: &str, count: usize) -> Vec<Message> {
 }
 
 #[test]
-fn what_was_stored_is_not_refused_too_when_the_device_is_revoked_before_it_comes_again() {
+fn a_stored_message_is_not_refused_after_its_device_is_revoked() {
     let mut cuttable = CuttablePipeline::new(&[]);
     cuttable.decide(&timed("p1", MESSAGES));
     cuttable.change("UPDATE devices SET status = 'REVOKED'");
@@ -101,7 +101,7 @@ fn what_the_rate_refused_is_not_stored_too() {
 }
 
 #[test]
-fn what_was_refused_is_not_stored_too_when_the_device_is_registered_before_it_comes_again() {
+fn a_refused_message_is_not_stored_after_its_device_is_registered() {
     let mut cuttable = CuttablePipeline::new(&[]);
     cuttable.decide(&timed("stranger", MESSAGES));
     cuttable.change("INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'stranger')");
@@ -136,7 +136,7 @@ fn what_is_refused_before_its_time_is_read_is_counted_once() {
 }
 
 #[test]
-fn a_flood_is_counted_once_also_when_the_daemon_is_killed_before_it_is_acknowledged() {
+fn a_flood_is_counted_once_also_when_the_daemon_is_killed_before_the_ack() {
     let mut cuttable = CuttablePipeline::new(&[("QUARANTINE_MAX_PER_MINUTE", "10")]);
     let made_up = |message: &Message| {
         let payload = String::from_utf8(message.payload.to_vec()).unwrap();

@@ -32,7 +32,7 @@ fn a_device_logs_in_by_its_token_and_does_what_its_own_topics_allow() {
 }
 
 #[test]
-fn the_probe_of_the_brokers_isolation_has_its_own_topics_and_nobody_can_log_in_as_it() {
+fn the_isolation_probe_has_its_own_topics_and_accepts_no_login() {
     let database = database();
     let hooks = HooksDaemon::start(&database, &[]);
     let mut asker = hooks.asker();
@@ -89,7 +89,7 @@ fn what_plain_sql_does_to_a_device_acts_within_seconds() {
 }
 
 #[test]
-fn a_device_whose_certificates_are_all_revoked_is_denied_where_certificates_count() {
+fn a_device_with_only_revoked_certificates_is_denied() {
     let database = database();
     let hooks = HooksDaemon::start(&database, &[("CERT_AUTH_ENABLED", "1")]);
     hooks.register("acme", "pump-1", None);
@@ -102,7 +102,7 @@ fn a_device_whose_certificates_are_all_revoked_is_denied_where_certificates_coun
     let mut asker = hooks.asker();
     wait::until("it is let in", || asker.acl("acme/device/pump-1", "c", 2, EVENT).status == 200);
     database.query("UPDATE device_certificates SET status = 'REVOKED', revoked_at = now()");
-    wait::until("its certificate counts no more", || {
+    wait::until("its certificate is not accepted any longer", || {
         asker
             .acl("acme/device/pump-1", "c", 2, EVENT)
             .body

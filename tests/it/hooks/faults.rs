@@ -11,7 +11,7 @@ use crate::support::wait;
 const EVENT: &str = "tenant/acme/device/pump-1/event";
 
 #[test]
-fn without_postgres_what_is_known_is_answered_and_the_rest_is_denied_with_an_alarm() {
+fn without_postgres_cached_clients_are_answered_and_others_are_denied() {
     let server = Postgres::private();
     let database = server.database();
     let hooks = HooksDaemon::start(&database, &[]);
@@ -32,8 +32,8 @@ fn without_postgres_what_is_known_is_answered_and_the_rest_is_denied_with_an_ala
     for (fault, before) in faults.into_iter().zip(before) {
         assert!((hooks.daemon.metric(fault) - before - 1.0).abs() < f64::EPSILON, "{fault}");
     }
-    // A token is believed without Postgres, but whether its names are somebody else's can be told
-    // only of who is known.
+    // A token is accepted without Postgres, but whether its names belong to another can be decided
+    // only for cached clients.
     asker.login("alice", &hooks.token(&user("alice", &["viewers"], 600)), "cid1").yes();
     let carol = hooks.token(&user("carol", &["viewers"], 600));
     asker

@@ -35,7 +35,7 @@ fn reads_nothing(plugin: &mut GoAuth, client_id: &str) {
 }
 
 #[test]
-fn sluice_logs_in_and_subscribes_by_the_lines_of_the_example_also_in_a_share_group() {
+fn sluice_logs_in_by_the_lines_of_the_example_also_in_a_share_group() {
     let database = database();
     let hooks = hooks(&database, &[]);
     for part in ['A', 'B'] {
@@ -54,7 +54,7 @@ fn sluice_logs_in_and_subscribes_by_the_lines_of_the_example_also_in_a_share_gro
 }
 
 #[test]
-fn a_token_without_any_right_does_not_become_sluice_in_any_mode_of_the_plugin() {
+fn a_token_without_rights_never_logs_in_as_sluice() {
     let database = database();
     let hooks = hooks(&database, &[]);
     let text = [
@@ -125,7 +125,7 @@ fn a_token_that_says_a_reserved_name_is_refused_under_it() {
 }
 
 #[test]
-fn the_common_name_of_sluices_own_certificate_is_reserved_and_one_that_cannot_be_read_is_said() {
+fn the_common_name_of_sluices_own_certificate_is_reserved() {
     let (database, dir) = (database(), Scratch::new("own-certificate"));
     let [certificate, key] =
         ["own.crt", "own.key"].map(|name| dir.path().join(name).to_str().unwrap().to_owned());
@@ -207,7 +207,7 @@ fn a_name_beside_a_bearer_token_is_its_own_and_decides_nothing() {
 }
 
 #[test]
-fn nobody_takes_the_client_id_of_another_replica_also_of_one_that_is_away() {
+fn no_client_takes_the_client_id_of_a_replica_even_of_an_absent_one() {
     let database = database();
     let group = |own| [("MQTT_SHARE_GROUP", "pair"), ("MQTT_CLIENT_ID", own)];
     let other = hooks(&database, &[&group("other")[..], &[("MQTT_USERNAME", "gate-2")]].concat());
@@ -248,7 +248,7 @@ fn nobody_takes_the_client_id_of_another_replica_also_of_one_that_is_away() {
 }
 
 #[test]
-fn while_the_members_of_a_share_group_cannot_be_read_nobody_new_is_let_in() {
+fn while_the_share_group_cannot_be_read_no_new_client_is_authenticated() {
     let database = database();
     let hooks = hooks(&database, &[("MQTT_SHARE_GROUP", "pair"), ("MQTT_CLIENT_ID", "one")]);
     hooks.daemon.kill9();
@@ -266,7 +266,7 @@ fn while_the_members_of_a_share_group_cannot_be_read_nobody_new_is_let_in() {
 }
 
 #[test]
-fn a_name_belongs_to_one_subject_at_a_time_also_when_another_kind_has_the_same() {
+fn a_name_belongs_to_one_subject_at_a_time_across_all_kinds() {
     let database = database();
     let hooks = hooks(&database, &[]);
     let mut asker = hooks.asker();
@@ -280,7 +280,7 @@ fn a_name_belongs_to_one_subject_at_a_time_also_when_another_kind_has_the_same()
 }
 
 #[test]
-fn when_the_issuer_withdraws_its_key_nothing_it_signed_is_taken_from_then_on() {
+fn when_the_issuer_withdraws_its_key_its_tokens_are_refused() {
     let database = database();
     let hooks = hooks(&database, &[]);
     let mut asker = hooks.asker();

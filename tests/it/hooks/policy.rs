@@ -1,4 +1,4 @@
-//! The policy file of a running daemon: changed, wrong, mended.
+//! The policy file of a running daemon: changed, invalid, fixed.
 
 use super::hooks_daemon::{HooksDaemon, RULES, database, user};
 use crate::support::wait;
@@ -17,7 +17,7 @@ fn a_changed_policy_holds_and_a_wrong_one_does_not() {
 
     hooks.settings.dir().write("rules.json", RULES.replace("plant/+/readings", "plant/#/readings"));
     hooks.daemon.signal("HUP");
-    wait::until("the fault is told", || {
+    wait::until("the fault is logged", || {
         hooks.daemon.metric("sluice_access_policy_current").abs() < f64::EPSILON
     });
     assert!(is_allowed("plant/x/other"), "the old policy goes on");
@@ -25,7 +25,7 @@ fn a_changed_policy_holds_and_a_wrong_one_does_not() {
 
     hooks.settings.dir().write("rules.json", RULES);
     hooks.daemon.signal("HUP");
-    wait::until("the mended one holds", || is_allowed("plant/x/readings"));
+    wait::until("the fixed one is in force", || is_allowed("plant/x/readings"));
     assert!(hooks.daemon.metric("sluice_access_policy_current") > 0.0);
 }
 

@@ -42,7 +42,7 @@ impl<'a> TwoReplicas<'a> {
         }
         let device = Device::connect(broker.port(), CERTIFIED);
         let mut pair = Self { database, replicas, device, sent: 0 };
-        pair.wait_believed();
+        pair.wait_accepted();
         pair
     }
 
@@ -60,12 +60,12 @@ impl<'a> TwoReplicas<'a> {
         began.elapsed()
     }
 
-    /// Undoes it; both replicas believe again as quickly.
-    fn wait_believed(&mut self) {
-        let believed = |pair: &Self| pair.replicas.each_ref().map(believed);
-        let before = believed(self);
-        self.publish_until("both believe the device", |pair| {
-            believed(pair).into_iter().zip(before).all(|(now, before)| now > before)
+    /// Waits until both replicas accept the device again.
+    fn wait_accepted(&mut self) {
+        let accepted = |pair: &Self| pair.replicas.each_ref().map(accepted);
+        let before = accepted(self);
+        self.publish_until("both accept the device", |pair| {
+            accepted(pair).into_iter().zip(before).all(|(now, before)| now > before)
         });
     }
 
@@ -92,8 +92,8 @@ impl<'a> TwoReplicas<'a> {
     }
 }
 
-/// How many messages it believed: the other replica may have stored them first.
-fn believed(replica: &Daemon) -> u64 {
+/// How many messages it accepted: the other replica may have stored them first.
+fn accepted(replica: &Daemon) -> u64 {
     ["stored", "duplicate"]
         .map(|result| counted(replica, &format!("sluice_messages_total{{result=\"{result}\"}}")))
         .iter()
@@ -122,7 +122,7 @@ const DEAFEN: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
     WHERE datname = current_database() AND (query ILIKE 'LISTEN %' OR query = 'SELECT 1') AND application_name = 'sluice'";
 
 #[test]
-fn a_device_a_tenant_and_a_certificate_changed_by_plain_sql_act_within_a_second_on_both_replicas() {
+fn changes_by_plain_sql_act_on_both_replicas_within_a_second() {
     let broker = Mosquitto::start(MosquittoOptions::default());
     let database = Postgres::shared().database();
     let mut pair = TwoReplicas::new(&broker, &database);
@@ -131,12 +131,12 @@ fn a_device_a_tenant_and_a_certificate_changed_by_plain_sql_act_within_a_second_
         println!("{reason} on both replicas after {took:?}");
         assert!(took < REGISTRY_CHANGE, "{reason} took {took:?}");
         database.query(&undo);
-        pair.wait_believed();
+        pair.wait_accepted();
     }
 }
 
 #[test]
-fn a_change_that_was_not_heard_because_listening_was_cut_acts_once_it_is_taken_up_again() {
+fn a_change_missed_while_listening_was_cut_acts_once_it_listens_again() {
     let broker = Mosquitto::start(MosquittoOptions::default());
     let database = Postgres::shared().database();
     let mut pair = TwoReplicas::new(&broker, &database);
@@ -146,7 +146,7 @@ fn a_change_that_was_not_heard_because_listening_was_cut_acts_once_it_is_taken_u
         println!("{reason} on both replicas after {took:?}, listening cut");
         assert!(took < REGISTRY_CHANGE, "{reason} took {took:?}");
         database.query(&undo);
-        pair.wait_believed();
+        pair.wait_accepted();
     }
     let log = pair.replicas.each_ref().map(Daemon::log);
     assert!(

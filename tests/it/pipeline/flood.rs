@@ -19,7 +19,7 @@ const BUDGET: u64 = 100;
 const KEPT: u64 = 2 * (BUDGET + FLOOD.ilog2() as u64 + 3);
 
 #[test]
-fn a_flood_from_one_device_is_counted_and_thinned_and_the_others_are_stored() {
+fn a_flood_from_one_device_is_sampled_and_the_others_are_stored() {
     let broker = Mosquitto::start(MosquittoOptions::default());
     let database = Postgres::shared().database();
     register(&database, &["wrong-token"]);
@@ -78,7 +78,7 @@ fn a_flood_that_only_the_database_refuses_is_thinned_as_well() {
     daemon.wait_ready();
     let load = Load::start(&broker, &database, &["timed-1"]);
     let port = broker.port();
-    // A believed device acknowledges commands nobody gave it: only the table of commands tells.
+    // An accepted device acknowledges commands it never got: only the table of commands shows it.
     let made_up = |number: u64| {
         let payload = format!(
             "{{\"command_id\":\"00000000-0000-4000-8000-{number:012}\",\"status\":\"done\"}}"

@@ -84,7 +84,7 @@ async fn partitions_stand_ready_from_yesterday_to_three_days_ahead() {
 }
 
 #[tokio::test]
-async fn rows_that_came_before_their_partition_are_moved_into_it_and_stay_unique() {
+async fn rows_older_than_their_partition_are_moved_into_it_and_stay_unique() {
     let database = bare();
     for time in [
         "2026-11-21T00:00:00Z",
@@ -153,7 +153,7 @@ async fn replicas_that_maintain_at_once_make_each_partition_once() {
 }
 
 #[tokio::test]
-async fn rows_written_while_their_partition_is_made_are_neither_refused_nor_lost() {
+async fn rows_written_while_their_partition_is_created_are_kept() {
     let database = bare();
     let pool = pool(&database).await;
     let write = async |writer: u32| {
@@ -255,8 +255,7 @@ async fn nothing_is_deleted_while_the_clocks_differ_whichever_is_wrong() {
 }
 
 #[tokio::test]
-async fn where_both_clocks_are_wrong_a_round_that_would_advance_by_many_days_waits_to_be_confirmed()
-{
+async fn where_both_clocks_are_wrong_a_round_of_many_days_waits_for_confirmation() {
     let database = bare();
     let pool = pool(&database).await;
     after_a_round(&pool, &database).await;

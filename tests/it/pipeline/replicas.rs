@@ -54,7 +54,7 @@ fn a_replica_killed_and_started_again_loses_nothing_of_its_share() {
 }
 
 #[test]
-fn replicas_that_start_at_once_on_an_empty_database_migrate_it_once_and_both_work() {
+fn replicas_started_together_migrate_an_empty_database_once() {
     let broker = Mosquitto::start(MosquittoOptions::default());
     let database = Postgres::shared().empty_database();
     let [one, other] = pair(&broker, &database);

@@ -18,7 +18,7 @@ fn with_timeout(settings: Settings) -> Settings {
 }
 
 #[test]
-fn under_load_it_ends_in_time_with_success_and_nothing_is_lost_or_stored_twice() {
+fn under_load_it_ends_in_time_and_nothing_is_lost_or_stored_twice() {
     let broker = Mosquitto::start(MosquittoOptions::default());
     let database = Postgres::shared().database();
     let daemon = settings(&broker, &database).start();
@@ -46,7 +46,7 @@ fn while_postgres_is_down_it_ends_within_the_timeout_and_nothing_is_lost() {
 }
 
 #[test]
-fn while_postgres_is_frozen_it_ends_within_the_timeout_and_nothing_is_lost() {
+fn with_postgres_frozen_it_ends_within_the_timeout_and_loses_nothing() {
     ends_without_postgres(Postgres::pause, Postgres::resume);
 }
 
@@ -84,7 +84,7 @@ fn before_it_has_ever_reached_postgres_it_ends_at_once() {
     postgres.stop();
     let daemon = settings(&broker, &database).start();
     daemon.wait_unready();
-    wait::until("it tries in vain", || daemon.log().contains("trying again"));
+    wait::until("it retries", || daemon.log().contains("trying again"));
     let told = Instant::now();
     assert_eq!(daemon.terminate(), 0);
     assert!(told.elapsed() < STOP_SLACK, "it took {:?}", told.elapsed());
@@ -119,7 +119,7 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 #[test]
-fn while_the_path_to_postgres_is_dark_with_queries_under_way_it_ends_within_the_timeout() {
+fn with_queries_on_a_dark_path_to_postgres_it_ends_within_the_timeout() {
     let broker = Mosquitto::start(MosquittoOptions::default());
     let database = Postgres::shared().database();
     let proxy = Proxy::to(Postgres::shared().port());

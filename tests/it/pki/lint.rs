@@ -59,7 +59,7 @@ fn bad_urn(urn: &str) -> String {
 const CERTIFICATE: &str = "lint_pkix_cert lint -s WARNING";
 
 #[test]
-fn pkilint_finds_nothing_but_the_urn_in_an_authority_its_devices_and_its_broker() {
+fn pkilint_finds_only_the_urn_in_the_certificates() {
     let openssl = OpensslDir::new();
     let authority = openssl.founded();
     is_clean(&openssl, &format!("{CERTIFICATE} ca.crt"));
@@ -89,7 +89,7 @@ fn pkilint_finds_nothing_but_the_urn_in_an_authority_its_devices_and_its_broker(
 }
 
 #[test]
-fn pkilint_finds_nothing_in_a_list_that_is_empty_and_in_one_with_every_reason() {
+fn pkilint_finds_nothing_in_an_empty_crl_and_in_one_with_every_reason() {
     let openssl = OpensslDir::new();
     let authority = openssl.founded();
     openssl.published(&authority, 1, &[]);

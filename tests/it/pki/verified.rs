@@ -62,7 +62,7 @@ fn openssl_verifies_certificates_and_lists_of_a_new_authority() {
 }
 
 #[test]
-fn an_authority_that_openssl_made_signs_with_each_kind_of_key_and_form_of_file() {
+fn an_openssl_authority_signs_with_each_kind_of_key_and_file_format() {
     let forms = [
         ("genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out ca.key", "PKCS#8, RSA 2048"),
         ("genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:4096 -out ca.key", "PKCS#8, RSA 4096"),
@@ -103,7 +103,7 @@ fn a_list_that_openssl_made_is_read_with_its_reasons() {
 }
 
 #[test]
-fn a_certificate_that_openssl_made_can_be_taken_in_and_one_over_sha1_cannot() {
+fn an_openssl_certificate_can_be_imported_unless_it_is_signed_with_sha1() {
     let openssl = OpensslDir::new();
     let authority = old_authority(&openssl);
     openssl.done("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out dev.key");

@@ -170,7 +170,7 @@ fn guests_speak_and_hear_under_public_and_only_by_their_own_names() {
 }
 
 #[test]
-fn a_guest_that_subscribes_to_everything_hears_what_is_public_and_nothing_else() {
+fn a_guest_that_subscribes_to_everything_receives_only_public_messages() {
     let brokers = Brokers::start();
     brokers.devices.enroll("pump-1");
     let everything = ["-t", "#", "-t", "tenant/#", "-t", "$SYS/#", "-C", "3", "-F", "heard %t %p"];

@@ -126,7 +126,7 @@ fn the_public_reaches_the_page_and_nothing_of_the_api() {
 }
 
 #[test]
-fn an_address_that_asks_too_often_waits_and_a_stranger_cannot_borrow_another() {
+fn an_address_over_its_rate_waits_and_cannot_borrow_another() {
     let public = PublicDaemon::with(&[("PUBLIC_CREDENTIALS_PER_MINUTE", "2")]);
     public.post("").ok(201);
     public.post("X-Forwarded-For: 192.0.2.1\r\n").ok(201);
@@ -142,7 +142,7 @@ fn an_address_that_asks_too_often_waits_and_a_stranger_cannot_borrow_another() {
 }
 
 #[test]
-fn behind_a_trusted_proxy_each_address_has_its_own_rate_and_all_together_have_a_bound() {
+fn behind_a_trusted_proxy_each_address_and_all_together_have_a_limit() {
     let settings = [
         ("PUBLIC_CREDENTIALS_PER_MINUTE", "1"),
         ("PUBLIC_TRUSTED_PROXIES", "127.0.0.0/8, 10.0.0.0/8"),
@@ -165,7 +165,7 @@ fn behind_a_trusted_proxy_each_address_has_its_own_rate_and_all_together_have_a_
 }
 
 #[test]
-fn without_an_address_nothing_is_public_and_what_has_ended_is_deleted_all_the_same() {
+fn without_an_address_nothing_is_public_and_expired_credentials_are_deleted() {
     let row = "INSERT INTO guest_credentials VALUES (gen_random_uuid(), sha256('x'), now() - interval '2 h', now())";
     let started = TestDaemon::builder().registry(row).start();
     let api = started.listening("HTTP_BIND");

@@ -99,7 +99,7 @@ async fn what_one_replica_issued_another_knows_and_an_hour_ends_it_for_both() {
 }
 
 #[tokio::test]
-async fn what_has_ended_is_purged_and_what_was_deleted_is_refused_within_a_minute() {
+async fn expired_credentials_are_purged_and_deleted_ones_refused_within_a_minute() {
     let look = Postgres::shared().database();
     SECONDS.get_or_init(|| real_seconds(&look));
     let database = open(&look);

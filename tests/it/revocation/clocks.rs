@@ -17,7 +17,7 @@ fn days_to_end(revocation: &RevocationStack) -> i64 {
 }
 
 #[test]
-fn a_daemon_whose_clock_is_ahead_or_behind_publishes_no_list_that_locks_the_fleet_out() {
+fn a_wrong_clock_publishes_no_crl_that_locks_the_fleet_out() {
     let revocation = RevocationStack::around(Stack::start());
     revocation.stack.enroll("pump-3");
     let right = revocation.settings("sluice");

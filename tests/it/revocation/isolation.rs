@@ -19,7 +19,7 @@ const TRACES: &str = "SELECT (SELECT count(*) FROM telemetry WHERE strpos(tenant
     (SELECT count(*) FROM devices WHERE strpos(tenant_id, '$') > 0)";
 
 #[test]
-fn isolation_is_proven_after_each_reload_and_the_two_ways_in_which_it_fails_are_told_apart() {
+fn isolation_is_proven_after_each_reload_and_its_two_failures_differ() {
     let mut stack = Stack::prepared();
     let pid_file = stack.launch_alone();
     let mut revocation = RevocationStack::around(stack);
@@ -76,7 +76,7 @@ fn isolation_is_proven_after_each_reload_and_the_two_ways_in_which_it_fails_are_
 }
 
 #[test]
-fn a_rule_that_goes_by_a_client_id_which_devices_may_choose_isolates_nobody() {
+fn a_rule_by_a_client_id_that_devices_choose_isolates_no_device() {
     // Since 2.1 %c matches one level of a topic only, and so no client id with slashes.
     if version() >= (2, 1) {
         return;

@@ -14,7 +14,7 @@ use crate::support::wait;
 const ENFORCED: &str = "sluice_crl_enforced";
 
 #[test]
-fn while_a_directory_stands_in_the_place_of_the_crl_nothing_is_enforced_and_everything_says_so() {
+fn while_the_crl_is_a_directory_nothing_is_enforced_and_all_surfaces_say_so() {
     let mut stack = Stack::prepared();
     let pid_file = stack.launch_alone();
     let revocation = RevocationStack::around(stack);
@@ -58,7 +58,7 @@ fn while_a_directory_stands_in_the_place_of_the_crl_nothing_is_enforced_and_ever
 }
 
 #[test]
-fn a_broker_that_hangs_is_said_within_seconds_and_the_proof_is_what_is_missing() {
+fn a_broker_that_hangs_is_reported_within_seconds_as_a_missing_proof() {
     let mut stack = Stack::prepared();
     let pid_file = stack.launch_alone();
     let mut revocation = RevocationStack::around(stack);

@@ -1,5 +1,5 @@
-//! A revocation that is waited for, by command and over HTTP: each link is told with its time, and
-//! the one that does not hold is named.
+//! A revocation that is waited for, by command and over HTTP: each step is shown with its time, and
+//! the failed one is named.
 
 use std::process::Output;
 
@@ -62,7 +62,7 @@ fn held(chain: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn each_link_is_told_with_its_time_by_command_and_over_http() {
+fn each_step_is_shown_with_its_time_by_command_and_over_http() {
     let revocation = RevocationStack::around(Stack::start());
     let replica = Replica::start(revocation.settings("sluice"));
     let (first, second) = (certificate(&revocation, "pump-1"), certificate(&revocation, "pump-2"));
@@ -142,7 +142,7 @@ fn the_link_that_does_not_hold_is_named_when_the_broker_is_not_told() {
 }
 
 #[test]
-fn the_link_that_does_not_hold_is_named_when_nobody_looks_or_nobody_publishes() {
+fn the_failed_step_is_named_when_there_is_no_probe_or_no_publisher() {
     let revocation = RevocationStack::around(Stack::start());
     let (first, second) = (certificate(&revocation, "pump-1"), certificate(&revocation, "pump-2"));
     let settings = revocation.settings("sluice");

@@ -27,7 +27,7 @@ fn a_broker_that_is_away_at_start_is_named_and_taken_when_it_comes() {
 }
 
 #[test]
-fn a_wrong_password_is_named_but_not_shown_and_holds_until_the_broker_takes_it() {
+fn a_wrong_password_is_named_but_not_shown_until_the_broker_accepts_it() {
     let database = Postgres::shared().database();
     let broker = Mosquitto::start(MosquittoOptions::default().user("sluice", "the-right-one"));
     let settings = Settings::new(&broker, &database);
@@ -53,7 +53,7 @@ fn an_empty_login_where_one_is_needed_names_the_settings() {
 }
 
 #[test]
-fn what_the_brokers_access_rules_held_back_flows_as_soon_as_they_are_mended() {
+fn messages_that_the_broker_withheld_flow_once_its_rules_are_fixed() {
     let acl = "topic write tenant/#\ntopic read $SYS/#\n";
     let options = MosquittoOptions { acl: Some(acl.into()), ..MosquittoOptions::default() };
     let mut pipeline = Pipeline::beside(Mosquitto::start(options), &TRUSTING, REGISTRY);

@@ -50,7 +50,7 @@ fn a_database_that_is_not_there_is_named_and_taken_once_it_is() {
 }
 
 #[test]
-fn a_schema_that_goes_wrong_while_the_daemon_idles_is_named_until_it_is_right() {
+fn a_schema_broken_while_the_daemon_idles_is_named_until_it_is_repaired() {
     let broker = Mosquitto::start(MosquittoOptions::default());
     let database = Postgres::shared().empty_database();
     let daemon = Settings::new(&broker, &database).start();

@@ -17,7 +17,7 @@ fn refused(settings: &Settings, line: &[&str], code: i32) -> String {
 }
 
 #[test]
-fn everything_wrong_with_the_settings_is_said_at_once_with_the_value_and_what_is_allowed() {
+fn all_invalid_settings_are_reported_at_once_with_what_is_allowed() {
     let wrong = [
         ("MQTT_PORT", "70000"),
         ("MQTT_TLS", "maybe"),

@@ -68,7 +68,7 @@ async fn every_column_of_telemetry_is_kept_as_it_was_given() {
 }
 
 #[tokio::test]
-async fn a_refused_message_with_a_time_that_is_delivered_again_is_kept_and_counted_once() {
+async fn a_refused_message_that_is_delivered_again_is_kept_and_counted_once() {
     let harness = harness().await;
     let mut sink = harness.store.sink();
     let batch = |dup: bool, event_time: Option<i64>, payload: &'static [u8]| {

@@ -19,7 +19,7 @@ const ROWS: usize = 5_000;
 /// So much of the batch passes: the rows of more than one writing-down.
 const PASSES: u64 = 400_000;
 
-/// Above the age at which a statement without a client is ended, whoever began it.
+/// Above the age at which a statement without a client is ended, of any client.
 const LIMIT: Duration = Duration::from_mins(3);
 
 /// Sessions that hold rows of a COPY and wait for more.
@@ -57,7 +57,7 @@ async fn try_until_stored(sink: &mut PgSink) -> (Receipt, Duration) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_a_dark_copy_holds_are_freed_by_the_one_who_sent_it() {
-    // A process that reads nothing holds up whoever makes or drops a database on its server.
+    // A process that reads nothing blocks every CREATE and DROP DATABASE on its server.
     let server = Postgres::private();
     let harness = StoreHarness::on(&server).await;
     let proxy = Proxy::to(server.port());
@@ -76,8 +76,8 @@ async fn rows_that_a_dark_copy_holds_are_freed_by_the_one_who_sent_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_that_a_dark_copy_of_a_process_that_is_gone_holds_are_freed_by_the_next() {
-    // A process that reads nothing holds up whoever makes or drops a database on its server.
+async fn rows_locked_by_the_dark_connection_of_a_dead_process_are_freed() {
+    // A process that reads nothing blocks every CREATE and DROP DATABASE on its server.
     let server = Postgres::private();
     let harness = StoreHarness::on(&server).await;
     let proxy = Proxy::to(server.port());

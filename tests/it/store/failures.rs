@@ -88,7 +88,7 @@ async fn a_commit_whose_answer_was_lost_is_not_written_again() {
 }
 
 #[tokio::test]
-async fn what_an_operator_must_mend_is_said_and_costs_no_row() {
+async fn what_an_operator_must_fix_is_reported_and_costs_no_row() {
     let harness = harness().await;
     let mut sink = harness.store.sink();
     let database = harness.database.name().to_owned();

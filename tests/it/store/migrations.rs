@@ -1,4 +1,4 @@
-//! The schema: made once by whoever comes first, refused when it is newer, and loud about every
+//! The schema: made once by the first to come, refused when it is newer, and loud about every
 //! change of the registry.
 
 use sluice::store::connection::database::Database;

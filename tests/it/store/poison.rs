@@ -76,7 +76,7 @@ async fn a_batch_of_nothing_but_poison_is_quarantined_whole() {
 }
 
 #[tokio::test]
-async fn a_poisoned_report_leaves_the_other_reports_of_its_device_and_the_readings() {
+async fn a_poisoned_report_harms_no_other_report_and_no_reading() {
     let harness = harness().await;
     let mut batch = good(1);
     add_report(&mut batch, "d0", Some(1), br#"{"v":1}"#);

@@ -90,7 +90,7 @@ async fn each_object_that_is_gone_switched_off_or_changed_is_named() {
 }
 
 #[test]
-fn a_daemon_whose_unique_index_was_dropped_is_unready_until_there_is_one_of_whatever_name() {
+fn a_daemon_without_its_unique_index_is_unready_until_there_is_one() {
     let broker = Mosquitto::start(MosquittoOptions::default());
     let database = Postgres::shared().database();
     let daemon = Settings::new(&broker, &database).start();

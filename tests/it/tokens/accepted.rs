@@ -1,4 +1,4 @@
-//! Which tokens are believed, and why the others are not.
+//! Which tokens are accepted, and why the others are not.
 
 use sluice::access::hooks::subject::{Subject, SubjectKind};
 use sluice::access::tokens::error::TokenError;
@@ -12,7 +12,7 @@ fn old_keys() -> IssuerKeySource {
 }
 
 #[test]
-fn a_token_of_each_algorithm_is_believed_with_keys_from_a_key_set_and_from_pem() {
+fn a_token_of_each_algorithm_is_accepted_by_key_set_and_by_pem() {
     let ann = Subject {
         kind: SubjectKind::User,
         id: "3f1c".into(),
@@ -88,7 +88,7 @@ fn no_refusal_repeats_any_part_of_the_token() {
 }
 
 #[test]
-fn a_claim_that_is_asked_for_must_be_there_and_an_audience_only_when_it_is() {
+fn a_required_claim_must_be_present_and_an_audience_only_if_configured() {
     let picky =
         IssuerConfig { required_claims: vec!["profile.email".into()], ..issuer(old_keys()) };
     let verifier = TokenVerifier::with_keys(picky);
@@ -99,7 +99,7 @@ fn a_claim_that_is_asked_for_must_be_there_and_an_audience_only_when_it_is() {
 }
 
 #[test]
-fn each_issuer_is_believed_by_its_own_keys_only() {
+fn each_issuer_is_verified_by_its_own_keys_only() {
     let other = IssuerConfig {
         issuer: format!("{ISSUER}/"),
         ..issuer(IssuerKeySource::JwksFile(made().file("new.jwks")))

@@ -1,4 +1,4 @@
-//! How keys are kept: fetched, rotated, missed, and not believed for ever.
+//! How keys are kept: fetched, rotated, missed, and trusted for a limited time.
 
 use std::net::TcpListener;
 use std::time::Instant;
@@ -23,7 +23,7 @@ fn away() -> Result<sluice::access::hooks::subject::Subject, TokenError> {
 }
 
 #[test]
-fn an_unknown_key_is_asked_for_once_by_all_who_log_in_and_not_again_too_soon() {
+fn an_unknown_key_is_fetched_once_for_all_logins_and_not_again_too_soon() {
     let endpoint = Issuer::start(old());
     let verifier = TokenVerifier::with_keys(issuer(endpoint.source()));
     assert!(verifier.verify("rs256").is_ok());
@@ -37,9 +37,9 @@ fn an_unknown_key_is_asked_for_once_by_all_who_log_in_and_not_again_too_soon() {
     }
     assert_eq!(endpoint.asked(), 1);
     endpoint.answers(Answer::Keys(made().read("new.jwks")));
-    wait::until("the new key is believed at a login", || verifier.log_in("rotated").is_ok());
+    wait::until("the new key is trusted at a login", || verifier.log_in("rotated").is_ok());
     assert_eq!(endpoint.asked(), 2);
-    // What the issuer has withdrawn is not believed any more, and nobody has to wait to hear that.
+    // A withdrawn key is not trusted any longer, and that costs no login a wait.
     assert_eq!(verifier.verify("rs256"), Err(TokenError::UnknownKey { issuer: ISSUER.into() }));
     assert_eq!(verifier.log_in("rs256"), Err(TokenError::UnknownKey { issuer: ISSUER.into() }));
     assert_eq!(endpoint.asked(), 2);
@@ -75,7 +75,7 @@ fn an_issuer_that_is_away_from_the_start_is_found_when_it_is_back() {
     wait::until("it was asked", || endpoint.asked() == 1);
     assert_eq!((verifier.verify("rs256"), verifier.age()), (away(), -1));
     endpoint.answers(old());
-    wait::until("the token is believed at a login", || verifier.log_in("rs256").is_ok());
+    wait::until("the token is accepted at a login", || verifier.log_in("rs256").is_ok());
     wait::until("the age is shown", || verifier.age() >= 0);
 }
 
@@ -111,7 +111,7 @@ fn a_login_does_not_wait_long_for_an_issuer_that_says_nothing() {
 }
 
 #[test]
-fn an_endpoint_whose_certificate_nobody_signed_is_not_believed() {
+fn an_endpoint_with_an_unsigned_certificate_is_not_trusted() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let url = format!("https://127.0.0.1:{}/certs", listener.local_addr().unwrap().port());
     let verifier = TokenVerifier::new(vec![issuer(IssuerKeySource::Url { url, ca_cert: None })]);
@@ -124,17 +124,17 @@ fn an_endpoint_whose_certificate_nobody_signed_is_not_believed() {
 }
 
 #[test]
-fn a_file_is_read_anew_when_it_changes_and_missed_without_harm() {
+fn a_changed_file_is_read_again_and_a_missing_one_does_no_harm() {
     let dir = Scratch::new("issuer");
     let path = dir.write("keys.jwks", made().read("old.jwks"));
     let verifier = TokenVerifier::with_keys(issuer(IssuerKeySource::JwksFile(path.clone())));
     assert!(verifier.verify("rs256").is_ok() && verifier.verify("rotated").is_err());
     dir.write("keys.jwks", made().read("new.jwks"));
-    wait::until("the new key is believed", || verifier.verify("rotated").is_ok());
+    wait::until("the new key is trusted", || verifier.verify("rotated").is_ok());
     assert!(verifier.verify("rs256").is_err());
     std::fs::remove_file(path).unwrap();
     let read_at = Instant::now();
-    wait::until("it was looked for in vain", || {
+    wait::until("it was looked for and not found", || {
         read_at.elapsed() > KEY_FILE_LOOKED_FOR && verifier.age() >= 3
     });
     assert!(verifier.verify("rotated").is_ok());

@@ -39,7 +39,7 @@ pub fn made() -> &'static Made {
     })
 }
 
-/// Header and claims of a token of ours, in the eyes of `PyJWT`; what it does not believe is a
+/// Header and claims of a token of ours, as `PyJWT` reads them; a token that it does not accept is a
 /// panic.
 pub fn checked(dir: &Scratch, public_key: &Path, token: &str, audience: &str) -> Value {
     let token = dir.write("token", token);

@@ -71,11 +71,11 @@ impl Endpoint {
 fn keys_come_over_tls_from_a_server_whose_authority_is_trusted() {
     let endpoint = Endpoint::start();
     let verifier = endpoint.verifier(Some(&endpoint.path("ca.crt")));
-    wait::until("the token is believed", || verifier.log_in("rs256").is_ok());
+    wait::until("the token is accepted", || verifier.log_in("rs256").is_ok());
 }
 
 #[test]
-fn no_keys_come_from_a_server_whose_authority_is_not_trusted_or_cannot_be_read() {
+fn no_keys_come_from_a_server_whose_ca_is_untrusted_or_unreadable() {
     let endpoint = Endpoint::start();
     for ca_cert in
         [None, Some("server.key"), Some("missing")].map(|name| name.map(|name| endpoint.path(name)))

@@ -34,11 +34,11 @@ fn each_message_is_explained_with_the_reason_it_would_get() {
     let database = Postgres::shared().database();
     database.query(&registry());
     let settings = Settings::empty().set("DATABASE_URL", &database.url());
-    let believed = format!(r#"{{"provision_token":"{TOKEN}"}}"#);
+    let accepted = format!(r#"{{"provision_token":"{TOKEN}"}}"#);
     let too_large = "x".repeat(20_000);
     let poison = format!(r#"{{"provision_token":"{TOKEN}","metrics":{{"a":"\u0000"}}}}"#);
     for (path, payload, reason) in [
-        ("acme/device/p1/telemetry", believed.as_str(), None),
+        ("acme/device/p1/telemetry", accepted.as_str(), None),
         ("acme/device/p1/commands", "", None),
         ("acme/device/p1", "{}", Some("BAD_TOPIC_FORMAT")),
         ("acme/device/p1/telemetry", too_large.as_str(), Some("PAYLOAD_TOO_LARGE")),

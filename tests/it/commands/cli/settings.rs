@@ -18,7 +18,7 @@ const SWITCHES: [&str; 6] = [
 ];
 
 #[test]
-fn the_template_is_a_file_the_daemon_takes_and_its_values_are_the_defaults() {
+fn the_template_is_a_valid_file_that_contains_the_defaults() {
     let settings = Settings::empty();
     let template = settings.run(&["config", "template"]);
     let file = settings.dir().write("template.toml", &template);
@@ -87,7 +87,7 @@ fn the_settings_in_force_are_shown_with_their_origin_and_without_secrets() {
 }
 
 #[test]
-fn settings_that_are_good_but_dangerous_are_checked_with_a_warning() {
+fn valid_but_dangerous_settings_get_a_warning() {
     let settings = Settings::empty().set("REQUIRE_TOKEN", "0");
     let (code, out, _) = ended(&settings, &["config", "check"]);
     assert_eq!(code, 0);

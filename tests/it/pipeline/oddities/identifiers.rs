@@ -86,7 +86,7 @@ impl Cuttable {
 }
 
 #[test]
-fn a_broker_restarted_without_persistence_deals_identifiers_again_and_every_heartbeat_is_stored() {
+fn without_persistence_packet_ids_are_reused_and_each_heartbeat_is_stored() {
     let mut cuttable =
         Cuttable::new(MosquittoOptions { persistence: false, ..MosquittoOptions::default() });
     cuttable.beat_and_settle();
@@ -97,7 +97,7 @@ fn a_broker_restarted_without_persistence_deals_identifiers_again_and_every_hear
 }
 
 #[test]
-fn a_broker_killed_before_its_first_save_deals_identifiers_again_and_every_heartbeat_is_stored() {
+fn after_a_crash_before_the_first_save_packet_ids_are_reused() {
     let mut cuttable = Cuttable::new(MosquittoOptions::default().line("autosave_interval 1800"));
     cuttable.beat_and_settle();
     cuttable.pipeline.broker.kill9();
@@ -107,8 +107,7 @@ fn a_broker_killed_before_its_first_save_deals_identifiers_again_and_every_heart
 }
 
 #[test]
-fn a_broker_killed_after_a_save_resumes_the_session_deals_identifiers_again_and_every_heartbeat_is_stored()
- {
+fn after_a_saved_crash_packet_ids_are_reused_and_each_heartbeat_is_stored() {
     let mut cuttable = Cuttable::new(MosquittoOptions::default().line("autosave_interval 1800"));
     cuttable.save();
     cuttable.beat_and_settle();
@@ -124,8 +123,7 @@ fn a_broker_killed_after_a_save_resumes_the_session_deals_identifiers_again_and_
 }
 
 #[test]
-fn a_broker_killed_before_it_was_acknowledged_deals_identifiers_again_and_every_heartbeat_is_stored()
- {
+fn after_a_crash_before_the_ack_packet_ids_are_reused_and_all_is_stored() {
     let mut cuttable = Cuttable::new(MosquittoOptions::default().line("autosave_interval 1800"));
     cuttable.save();
     let lock = Lock::on(&cuttable.pipeline.database, "telemetry");
@@ -181,7 +179,7 @@ fn an_identifier_that_was_acknowledged_may_stand_for_another_message() {
 }
 
 #[test]
-fn an_identifier_that_was_not_acknowledged_stands_for_the_same_message_on_the_next_connection() {
+fn an_unacknowledged_packet_id_names_the_same_message_after_a_reconnect() {
     let (peer, database, daemon) = scripted();
     let lock = deliver_and_cut(peer.welcome(false), &database);
     let mut caller = peer.welcome(true);
@@ -193,7 +191,7 @@ fn an_identifier_that_was_not_acknowledged_stands_for_the_same_message_on_the_ne
 }
 
 #[test]
-fn an_identifier_stands_for_nothing_known_after_a_connection_that_nothing_was_read_of() {
+fn a_packet_id_means_nothing_after_a_connection_without_a_read() {
     let (peer, database, _daemon) = scripted();
     let lock = deliver_and_cut(peer.welcome(false), &database);
     drop(lock);

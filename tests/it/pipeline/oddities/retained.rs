@@ -11,7 +11,7 @@ const REGISTRY: &str = "INSERT INTO tenants VALUES ('acme', 'Acme'); INSERT INTO
 const RETAINED: usize = 50;
 
 #[test]
-fn retained_messages_come_with_the_first_subscription_and_not_with_each_reconnect() {
+fn retained_messages_arrive_with_the_first_subscription_only() {
     let broker = Mosquitto::start(MosquittoOptions::default());
     let messages: Vec<_> = (0..RETAINED)
         .map(|number| to(&format!("acme/device/p1/kept{number}"), "{}").retained())
@@ -44,7 +44,7 @@ fn retained_messages_come_with_the_first_subscription_and_not_with_each_reconnec
 }
 
 #[test]
-fn a_message_that_takes_back_a_retained_one_is_refused_for_being_empty_and_comes_once() {
+fn an_empty_message_that_clears_a_retained_one_is_refused_once() {
     let mut pipeline = Pipeline::new(&TRUSTING, REGISTRY);
     pipeline.send(&[
         to("acme/device/p1/status", "{}").retained(),

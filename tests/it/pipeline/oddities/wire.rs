@@ -20,7 +20,7 @@ fn assert_all_acknowledged(pipeline: &Pipeline) {
 }
 
 #[test]
-fn a_packet_over_the_limit_is_quarantined_at_every_quality_of_service_and_the_road_goes_on() {
+fn a_packet_over_the_limit_is_quarantined_at_every_quality_of_service() {
     let settings = [TRUSTING[0], ("MQTT_MAX_PACKET_BYTES", "2000"), ("MAX_PAYLOAD_BYTES", "1000")];
     let mut pipeline = Pipeline::new(&settings, REGISTRY);
     let shell = r#"{"provision_token":"t0ken-in-it","x":""}"#;
@@ -73,7 +73,7 @@ fn a_message_of_every_quality_of_service_is_stored_once() {
 fn a_topic_that_is_no_text_never_gets_past_the_broker_or_is_quarantined() {
     let mut pipeline = Pipeline::new(&TRUSTING, REGISTRY);
     let prefix = b"tenant/acme/device/p1/telemetry/";
-    // Mosquitto closes the connection of whoever sends such a topic; a broker that passes it on
+    // Mosquitto closes the connection of a client that sends such a topic; a broker that passes it on
     // harms nobody.
     let bad: [&[u8]; 8] = [
         b"\xff",

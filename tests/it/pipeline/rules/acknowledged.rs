@@ -7,7 +7,7 @@ const REGISTRY: &str = "INSERT INTO tenants VALUES ('acme', 'Acme'); \
     INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'a'), ('acme', 'b'), ('acme', 'c'), ('acme', 'd')";
 
 #[test]
-fn of_reported_states_the_newest_version_wins_whether_they_come_together_or_apart() {
+fn the_newest_version_of_a_reported_state_wins_in_any_batch() {
     let mut pipeline = Pipeline::new(&TRUSTING, REGISTRY);
     let path = |device: &str| format!("acme/device/{device}/shadow/reported");
     let report = |state: &str, version: i64| {
@@ -81,7 +81,7 @@ fn bad_acknowledgements() -> Vec<Case> {
 }
 
 #[test]
-fn an_invalid_report_or_acknowledgement_is_refused_by_its_own_fields() {
+fn an_invalid_report_or_ack_is_refused_by_its_own_fields() {
     let mut pipeline = Pipeline::new(&TRUSTING, REGISTRY);
     let cases: Vec<Case> = bad_reports().into_iter().chain(bad_acknowledgements()).collect();
     for (device, path, payload, words) in &cases {

@@ -61,7 +61,7 @@ fn assert_borders(pipeline: &mut Pipeline, borders: &[Border]) {
 }
 
 #[test]
-fn the_bounds_hold_where_nobody_set_them() {
+fn the_default_bounds_apply() {
     let mut pipeline = Pipeline::new(&TRUSTING, REGISTRY);
     assert_borders(&mut pipeline, &borders(16_384, 16, 256, 300, 30));
 }
@@ -81,7 +81,7 @@ fn the_bounds_hold_where_somebody_set_them() {
 }
 
 #[test]
-fn fields_nobody_asked_for_are_kept_when_they_are_wanted() {
+fn unknown_fields_are_kept_when_the_setting_is_on() {
     let mut pipeline = Pipeline::new(&[TRUSTING[0], ("KEEP_EXTRA_FIELDS", "1")], REGISTRY);
     let cases = [
         ("none", r#"{"seq":1,"provision_token":"x","version":"1"}"#, "NULL"),

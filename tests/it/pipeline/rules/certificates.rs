@@ -131,8 +131,8 @@ fn a_cached_grant_begins_and_ends_with_its_certificate() {
             + &certificate("beginning", "ACTIVE", soon, "now() + interval '1 day'")),
     );
     let end = "SELECT not_after FROM device_certificates WHERE device_id = 'ending'";
-    // Both speak until the one is refused and the other believed; all the while the grants are
-    // cached.
+    // Both publish until the one is refused and the other accepted; the entries stay cached all the
+    // while.
     wait::until("one grant has ended and the other begun", || {
         for device in ["ending", "beginning"] {
             pipeline.publish(&format!("acme/device/{device}/telemetry"), "{}");

@@ -1,4 +1,4 @@
-//! The table of decisions: each reason in its place, what quarantine keeps of a refused message,
+//! The table of decisions: each reason in its order, what quarantine keeps of a refused message,
 //! and exact counts.
 
 use std::collections::BTreeMap;
@@ -201,7 +201,7 @@ fn steps_of_the_registry() -> Vec<Step> {
 }
 
 #[test]
-fn the_first_check_that_fails_names_the_reason_and_quarantine_keeps_what_explains_it() {
+fn the_first_failed_check_is_the_reason_and_quarantine_explains_it() {
     let mut pipeline = Pipeline::new(&SETTINGS, &registry());
     let good = format!(r#"{{"provision_token":"{TOKEN}"}}"#);
     // It uses up the burst of `quick`; the false one before it must not.

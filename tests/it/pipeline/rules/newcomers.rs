@@ -10,7 +10,7 @@ fn with_token(token: &str) -> String {
 }
 
 #[test]
-fn an_unknown_device_is_registered_by_its_first_good_message_and_bound_to_its_token() {
+fn an_unknown_device_is_registered_by_its_first_valid_message() {
     let mut pipeline = Pipeline::new(&[("AUTO_PROVISION", "1")], REGISTRY);
     pipeline.send(&[
         to("acme/device/new/telemetry", with_token("first")),
@@ -55,7 +55,7 @@ fn an_unknown_device_is_registered_by_its_first_good_message_and_bound_to_its_to
 }
 
 #[test]
-fn a_message_that_would_be_refused_all_the_same_registers_nobody() {
+fn a_message_that_would_be_refused_anyway_registers_no_device() {
     let mut pipeline = Pipeline::new(
         &[("AUTO_PROVISION", "1"), ("CERT_AUTH_ENABLED", "1"), ("REQUIRE_TOKEN", "0")],
         REGISTRY,
@@ -74,7 +74,7 @@ fn a_message_that_would_be_refused_all_the_same_registers_nobody() {
 }
 
 #[test]
-fn the_first_message_that_carries_a_token_registers_even_behind_one_that_does_not() {
+fn the_first_message_with_a_token_registers_even_after_one_without() {
     let mut pipeline = Pipeline::new(
         &[("AUTO_PROVISION", "1"), ("AUTH_CACHE_NEGATIVE_TTL_SECONDS", "3600")],
         REGISTRY,
@@ -95,7 +95,7 @@ fn without_it_an_unknown_device_stays_unknown_until_somebody_adds_it() {
     pipeline.settle();
     assert_eq!(pipeline.value("SELECT count(*) FROM devices"), "0");
     assert_eq!(pipeline.value("SELECT reason FROM quarantine_events"), "UNREGISTERED_DEVICE");
-    // The answer was cached for 30 s; whoever adds the device need not wait for that.
+    // The answer was cached for 30 s; adding the device does not wait for that.
     pipeline.database.query("INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'new')");
     pipeline.daemon.wait_metric("sluice_auth_invalidations_total", 1.0);
     pipeline.publish("acme/device/new/telemetry", "{}");

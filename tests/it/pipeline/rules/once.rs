@@ -7,7 +7,7 @@ const REGISTRY: &str = "INSERT INTO tenants VALUES ('acme', 'Acme'); \
     INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'a'), ('acme', 'b')";
 
 #[test]
-fn a_message_with_a_time_is_stored_once_and_one_without_as_often_as_it_was_sent() {
+fn a_message_with_ts_is_stored_once_and_one_without_as_often_as_sent() {
     let mut pipeline = Pipeline::new(&TRUSTING, REGISTRY);
     let time = sluice::clock::now().to_utc().to_rfc3339();
     let timed = |metric: u8| format!(r#"{{"ts":"{time}","metrics":{{"t":{metric}}}}}"#);

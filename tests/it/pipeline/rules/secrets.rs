@@ -10,7 +10,7 @@ const TOKEN: &str = "S3cret-token-0f-p1";
 fn payloads() -> Vec<Vec<u8>> {
     let field = format!(r#""provision_token":"{TOKEN}""#);
     let texts = [
-        // Believed.
+        // Accepted.
         format!("{{{field}}}"),
         format!(r#"{{"metrics":{{"t":1}},"extra":"kept",{field}}}"#),
         format!(r#"{{"provision\u005ftoken":"{TOKEN}"}}"#),
@@ -47,7 +47,7 @@ fn in_hex(text: &str) -> String {
 }
 
 #[test]
-fn no_token_is_left_in_any_column_of_any_table_nor_in_the_log_nor_in_a_metric() {
+fn no_token_is_left_in_any_table_in_the_log_or_in_a_metric() {
     let hash = sha256(TOKEN);
     let registry = format!(
         "INSERT INTO tenants VALUES ('acme', 'Acme'); \

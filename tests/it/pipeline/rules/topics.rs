@@ -32,7 +32,7 @@ const PLATFORM: [&str; 8] = [
 ];
 
 #[test]
-fn each_type_of_topic_is_kept_where_its_row_says_and_the_platforms_own_are_ignored() {
+fn each_type_of_topic_is_stored_in_its_table_and_others_are_ignored() {
     let mut pipeline = Pipeline::new(&TRUSTING, REGISTRY);
     let command = "0191d5a0-0000-7000-8000-000000000001";
     pipeline.database.query(&format!(

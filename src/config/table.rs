@@ -18,40 +18,40 @@ pub struct Area {
 
 /// All settings, by area.
 pub const AREAS: [Area; 8] = [
-    Area {
-        name: "broker",
-        doc: "Where the broker is and how to speak to it.",
-        settings: broker::SETTINGS,
-    },
+    Area { name: "broker", doc: "The connection to the broker.", settings: broker::SETTINGS },
     Area {
         name: "database",
-        doc: "Where Postgres is and what is kept there for how long.",
+        doc: "The connection to Postgres, and how long data is kept there.",
         settings: database::SETTINGS,
     },
     Area {
         name: "ingest",
-        doc: "What is believed, how much is taken, how it is batched.",
+        doc: "Authentication, limits and batches of messages.",
         settings: ingest::SETTINGS,
     },
     Area {
         name: "certificates",
-        doc: "The certificate authority, the CRL, and how the broker hears of it.",
+        doc: "The certificate authority, the CRL, and how the broker is notified of it.",
         settings: certificates::SETTINGS,
     },
     Area {
         name: "access",
-        doc: "Who is let in at the broker's door, and to what.",
+        doc: "Who may log in at the broker, and which topics each client may use.",
         settings: access::SETTINGS,
     },
-    Area { name: "http", doc: "Where the daemon listens.", settings: http::SETTINGS },
+    Area {
+        name: "http",
+        doc: "The addresses that the daemon listens on.",
+        settings: http::SETTINGS,
+    },
     Area {
         name: "public",
-        doc: "Guests: where the public gets short-lived credentials, and how many.",
+        doc: "Short-lived credentials for guests from the public: the listener and its limits.",
         settings: public::SETTINGS,
     },
     Area {
         name: "process",
-        doc: "How the process logs and how long it may take to stop.",
+        doc: "Logging, and the time limit of a shutdown.",
         settings: process::SETTINGS,
     },
 ];
@@ -72,31 +72,15 @@ pub(super) fn did_you_mean(unknown: &str) -> String {
     let names = all()
         .flat_map(|(_, setting)| [Some(setting.name.to_owned()), setting.file_name()])
         .flatten();
-    let nearest = names.map(|name| (distance(&wanted, &name), name)).min();
+    let nearest = names.map(|name| (strsim::levenshtein(&wanted, &name), name)).min();
     match nearest {
         Some((distance, name)) if distance * 2 <= name.len() => {
             let as_written =
                 if unknown.contains(char::is_uppercase) { name } else { name.to_lowercase() };
             format!("did you mean {as_written}?")
         }
-        _ => "`sluice config template` lists all there are".to_owned(),
+        _ => "`sluice config template` lists all settings".to_owned(),
     }
-}
-
-/// The Levenshtein distance of two names.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (line, letter) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = line + 1;
-        for (column, &against) in other.iter().enumerate() {
-            let replaced = diagonal + usize::from(letter != against);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[other.len()]
 }
 
 #[cfg(test)]
@@ -203,7 +187,7 @@ mod tests {
         assert_eq!(did_you_mean("MQTT_HOSTNAME"), "did you mean MQTT_HOST?");
         assert_eq!(did_you_mean("Mqtt_Host"), "did you mean MQTT_HOST?");
         assert_eq!(did_you_mean("mqtt_pasword_file"), "did you mean mqtt_password_file?");
-        assert_eq!(did_you_mean("zzz"), "`sluice config template` lists all there are");
+        assert_eq!(did_you_mean("zzz"), "`sluice config template` lists all settings");
     }
 
     #[test]

@@ -4,9 +4,9 @@ use super::setting::{Setting, SettingKind};
 use super::table::{self, Area};
 
 const HEAD: &str = "\
-# The settings of Sluice. What is commented out stands at its default.
+# The settings of Sluice. A setting that is commented out has its default.
 # Order: defaults < this file < environment < flags (--set NAME=VALUE). In the environment a key is written in capitals.
-# `sluice config check` finds what is wrong here; `sluice config show` tells what is in force and why.
+# `sluice config check` finds errors in this file; `sluice config show` prints the effective settings and their sources.
 ";
 
 /// Renders the file: each setting with its meaning, allowed values and default.
@@ -29,7 +29,7 @@ fn entry(setting: &Setting) -> String {
         literal(setting)
     );
     let Some(name) = setting.file_name() else { return entry };
-    format!("{entry}# Or the path of a file that holds it:\n#{} = \"\"\n", name.to_lowercase())
+    format!("{entry}# Or the path of a file that contains it:\n#{} = \"\"\n", name.to_lowercase())
 }
 
 /// The default in TOML syntax; an empty text means unset.

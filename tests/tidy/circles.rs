@@ -1,7 +1,8 @@
 //! No two files import each other, neither directly nor in a ring.
 //!
-//! It reads `use` trees and paths in the code. Test modules do not count: a test imports what it
-//! tests.
+//! It reads `use` trees and every path in the code, also one that begins with the name of a child
+//! module (`load::reader::read(..)` in `config.rs`). Test modules do not count: a test imports what
+//! it tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,12 +34,22 @@ fn a_ring_of_imports_is_found() {
     ];
     assert_eq!(rings(&imports(&ring)), ["a, a::b, c"]);
 
+    let bare = [
+        source("src/config.rs", "pub mod load;\nfn f() {\n    load::checks::check();\n}\n"),
+        source("src/config/load.rs", "pub mod checks;\n"),
+        source("src/config/load/checks.rs", "use crate::config::Config;\n"),
+    ];
+    assert_eq!(rings(&imports(&bare)), ["config, config::load::checks"]);
+
     let fine = [
         source("src/store/rows.rs", "use super::sink::Sink;\n"),
         source(
             "src/store/sink.rs",
             "// super::rows\n#[cfg(test)]\nmod tests {\n    use super::super::rows::Row;\n}\n",
         ),
+        // Neither `rows` names the module `store::rows`.
+        source("src/store/sink/copy.rs", "fn f() {\n    rows::g();\n    x.rows::<u8>();\n}\n"),
+        source("src/store.rs", "fn f() {\n    other::rows::g();\n    x.rows::<u8>();\n}\n"),
     ];
     assert!(rings(&imports(&fine)).is_empty());
 }
@@ -88,8 +99,8 @@ fn without_tests(code: &str) -> String {
     code
 }
 
-/// Every path that begins in this crate: those in `use` trees, and those with `crate`, `self` or
-/// `super`.
+/// Every path that may begin in this crate: those in `use` trees, and all others of two or more
+/// names. [`absolute`] drops those into other crates.
 fn paths(code: &str) -> Vec<Module> {
     let mut paths = Vec::new();
     for (at, _) in code.match_indices("use ") {
@@ -99,13 +110,13 @@ fn paths(code: &str) -> Vec<Module> {
             tree(&[], code[at + "use ".len()..end].trim(), &mut paths);
         }
     }
-    for root in ["crate::", "self::", "super::"] {
-        for (at, _) in code.match_indices(root) {
-            let is_start =
-                !code[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | ':'));
-            if is_start {
-                paths.push(path_at(code, at));
-            }
+    for (at, _) in code.match_indices("::") {
+        let first = code[..at]
+            .rfind(|c: char| !c.is_alphanumeric() && c != '_')
+            .map_or(0, |before| before + code[before..].chars().next().map_or(1, char::len_utf8));
+        // Only the first name of a path counts, and `x.name::<T>()` is a method.
+        if first < at && !code[..first].ends_with([':', '.']) {
+            paths.push(path_at(code, first));
         }
     }
     paths

@@ -184,7 +184,7 @@ fn condition(body: &str) -> String {
 
 // === the pages ===
 
-fn is_current(page: &str, block: &str) {
+pub fn is_current(page: &str, block: &str) {
     let path = format!("docs/reference/{page}.md");
     let text = read(&path);
     let expected = with_block(&text, block);

@@ -6,6 +6,7 @@
 
 mod bites;
 mod circles;
+mod docs_cli;
 mod docs_generated;
 mod docs_pages;
 mod names;
@@ -45,7 +46,7 @@ const RANKS: [(&str, u8); 17] = [
 
 /// Each of these crates is named by one module only, or by the two that use TLS, so that it can be
 /// replaced there.
-const OWNED_CRATES: [(&str, &[&str]); 19] = [
+const OWNED_CRATES: [(&str, &[&str]); 20] = [
     ("smallvec", &["domain"]),
     ("rumqttc", &["broker"]),
     ("tokio_rustls", &["broker", "access"]),
@@ -58,6 +59,7 @@ const OWNED_CRATES: [(&str, &[&str]); 19] = [
     ("moka", &["ingest"]),
     ("prometheus", &["telemetry"]),
     ("figment", &["config"]),
+    ("strsim", &["config"]),
     ("rcgen", &["pki"]),
     ("x509_parser", &["pki"]),
     ("pem", &["pki"]),

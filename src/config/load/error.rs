@@ -55,11 +55,11 @@ pub enum ConfigError {
     },
     /// A secret among the arguments.
     #[error(
-        "--set {0}: a secret must not be an argument, which every user of the machine can read; use {0}_FILE"
+        "--set {0}: a secret must not be an argument, because every user of the machine can read arguments; use {0}_FILE"
     )]
     SecretFlag(&'static str),
     /// A flag with an unknown name.
-    #[error("--set {name}: there is no such setting; {hint}")]
+    #[error("--set {name}: unknown setting; {hint}")]
     UnknownFlag {
         /// The name.
         name: String,
@@ -67,7 +67,7 @@ pub enum ConfigError {
         hint: String,
     },
     /// An unreadable file.
-    #[error("the settings file {path:?}, named by {named_by}: {why}")]
+    #[error("cannot read the settings file {path:?}, named by {named_by}: {why}")]
     Unreadable {
         /// The file.
         path: PathBuf,

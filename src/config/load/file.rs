@@ -63,15 +63,13 @@ fn read_section(
     let Some(keys) = value.into_dict() else {
         return Err((
             section.to_owned(),
-            format!("this is a section: write [{section}], then its settings below"),
+            format!("{section} is a section: write [{section}], then its settings below"),
         ));
     };
     for (key, value) in keys {
         let place = || format!("[{section}] {key}");
         match find_key(&key) {
-            None => {
-                wrong(place(), format!("there is no such setting; {}", table::did_you_mean(&key)))
-            }
+            None => wrong(place(), format!("unknown setting; {}", table::did_you_mean(&key))),
             Some((owner, _)) if owner.name != area.name => {
                 wrong(place(), format!("this setting belongs under [{}]", owner.name));
             }
@@ -89,7 +87,7 @@ fn unknown_section(name: &str) -> String {
         return format!("this setting belongs under [{}]", owner.name);
     }
     let names: Vec<_> = table::AREAS.iter().map(|area| area.name).collect();
-    format!("there is no such section; there are {}", names.join(", "))
+    format!("unknown section; the sections are {}", names.join(", "))
 }
 
 /// Finds the setting of `key`, which must be in lower case.

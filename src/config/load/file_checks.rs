@@ -7,8 +7,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use super::effective::Effective;
 use crate::config::setting::SettingKind;
-use crate::config::{Effective, table};
+use crate::config::table;
 use crate::disk;
 
 /// The setting that names an output file.
@@ -23,17 +24,14 @@ pub fn faults(effective: &[Effective]) -> Vec<String> {
         let (name, value) = (row.name, row.value.as_deref()?);
         let path = Path::new(value);
         let (result, what) = match name {
-            OUTPUT => (
-                is_directory(directory_of(path)),
-                "the directory it is to be written to cannot be used",
-            ),
+            OUTPUT => (is_directory(directory_of(path)), "cannot use the directory of this file"),
             TRANSIENT => return None,
-            _ if is_path(name) => (is_readable(path), "the file cannot be read"),
+            _ if is_path(name) => (is_readable(path), "cannot read the file"),
             _ => return None,
         };
         let why = result.err()?;
         Some(format!(
-            "{name} = {value:?} ({}): {what}: {why}; correct the path, or make it and let this user in",
+            "{name} = {value:?} ({}): {what}: {why}; fix the path, or create it and give this user access",
             row.source
         ))
     };

@@ -28,63 +28,70 @@ pub(crate) const SETTINGS: &[Setting] = &[
     Setting::optional(
         "ACL_RULES_PATH",
         SettingKind::Path,
-        "The policy: who may do what with which topics (JSON or TOML). Not set: only what is built in.",
+        "The access policy (JSON or TOML): which clients may use which topics. Not set: only the built-in rules.",
     ),
     Setting::optional(
         "JWT_ISSUER",
         SettingKind::Text(issuer::NAME),
-        "Whose tokens are taken at the broker's door. Not set: nobody's, unless JWT_ISSUERS_PATH names some.",
+        "The issuer (iss) whose tokens Sluice accepts when a client logs in at the broker. Not set: only the issuers in \
+         JWT_ISSUERS_PATH.",
     ),
     Setting::optional(
         "JWT_AUDIENCE",
         NAMES,
-        "Whom a token must be meant for: its aud names one of these. Not set: it is not looked at.",
+        "The accepted audiences: the token's aud must contain one of them. Not set: aud is not checked.",
     ),
     Setting::optional(
         "JWT_JWKS_URL",
         SettingKind::Text(issuer::URL),
-        "Where the issuer publishes its keys (a JSON Web Key Set).",
+        "The URL at which the issuer publishes its keys (a JSON Web Key Set).",
     ),
     Setting::optional(
         "JWT_CA_CERT",
         SettingKind::Path,
-        "Who may have signed the certificate shown at JWT_JWKS_URL (PEM). Not set: the system's roots.",
+        "The certificate authorities (PEM) that may have signed the server certificate of JWT_JWKS_URL. Not set: the system's \
+         root certificates.",
     ),
     Setting::optional(
         "JWT_JWKS_PATH",
         SettingKind::Path,
-        "Instead: the issuer's key set in a file, read anew when it changes.",
+        "Instead of JWT_JWKS_URL: a file with the issuer's JSON Web Key Set. Sluice reads it again when it changes.",
     ),
     Setting::optional(
         "JWT_PEM_PATH",
         SettingKind::Path,
-        "Instead: the issuer's public keys or certificates in a file (PEM), read anew when it changes.",
+        "Instead of JWT_JWKS_URL: a file with the issuer's public keys or certificates (PEM). Sluice reads it again when it \
+         changes.",
     ),
     Setting::whole(
         "JWT_LEEWAY_SECONDS",
         "30",
         (0, LEEWAY_MAX as u64),
         "seconds",
-        "How far the issuer's clock and ours may differ.",
+        "How far the clocks of the issuer and of Sluice may differ.",
     ),
-    Setting::optional("JWT_REQUIRED_CLAIMS", NAMES, "What a token must say besides iss and exp."),
+    Setting::optional(
+        "JWT_REQUIRED_CLAIMS",
+        NAMES,
+        "Claims that a token must contain, in addition to iss and exp.",
+    ),
     Setting::with_default(
         "JWT_GROUP_CLAIMS",
         "realm_access.roles,groups",
         NAMES,
-        "Where a token names its groups; a dot leads into an object.",
+        "The claims that contain the groups of a token. A dot separates the levels of nested objects.",
     ),
     Setting::with_default(
         "JWT_SCOPE_CLAIMS",
         "scope",
         NAMES,
-        "Where a token names its scopes, as a text or a list.",
+        "The claims that contain the scopes of a token, as a text or a list.",
     ),
     Setting::optional(
         "JWT_ISSUERS_PATH",
         SettingKind::Path,
-        "A list of more issuers: [[issuer]] tables in TOML, or a list in JSON when the name ends in .json. The keys are \
-         those of the settings without JWT_, in lower case.",
+        "A file with more issuers: [[issuer]] tables in TOML, or a list in JSON if its name ends in .json. Its keys are the \
+         names of the JWT_ settings in lower case, without jwt_.",
     ),
 ];
 
@@ -107,7 +114,7 @@ impl AccessConfig {
         if unchecked.ca_cert.is_some() && !issuers.iter().any(IssuerConfig::uses_tls) {
             reader.conflict(
                 &["JWT_CA_CERT"],
-                "it is used only for keys from an https:// URL: leave it out",
+                "it is used only for keys from an https:// URL: remove it",
             );
         }
         Self { acl_rules_path: reader.path("ACL_RULES_PATH"), issuers }

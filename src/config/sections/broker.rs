@@ -97,7 +97,7 @@ const CLIENT_ID: SettingKind = SettingKind::Text(SettingRule {
     holds: |text| text.len() <= 128 && is_plain(text),
 });
 const FILTER: SettingKind = SettingKind::Text(SettingRule {
-    allowed: "an MQTT topic filter (+ and # stand for whole levels, # only at the end) without $share/",
+    allowed: "an MQTT topic filter (+ and # are whole levels, # only at the end) without $share/",
     holds: is_filter,
 });
 const GROUP: SettingKind = SettingKind::Text(SettingRule {
@@ -110,98 +110,115 @@ const CLAIMS: SettingKind = SettingKind::Text(SettingRule {
     holds: |text| claims(text).is_some(),
 });
 const KEY_ID: SettingKind =
-    SettingKind::Text(SettingRule { allowed: "a key's name", holds: |_| true });
+    SettingKind::Text(SettingRule { allowed: "a key identifier", holds: |_| true });
 const PLACES: &[&str] = &["password", "username", "enhanced"];
 
 /// The rows of the settings table.
 pub(crate) const SETTINGS: &[Setting] = &[
-    Setting::with_default("MQTT_HOST", "localhost", HOST, "The broker's host."),
+    Setting::with_default("MQTT_HOST", "localhost", HOST, "The broker's host name or IP address."),
     Setting::whole(
         "MQTT_PORT",
         "1883",
         (1, 65_535),
         "",
-        "The broker's TCP port; 8883 is usual with TLS.",
+        "The broker's TCP port. With TLS it is usually 8883.",
     ),
-    Setting::optional("MQTT_USERNAME", NAME, "The user name Sluice logs in with."),
-    Setting::optional("MQTT_PASSWORD", PASSWORD, "The password that goes with MQTT_USERNAME."),
+    Setting::optional("MQTT_USERNAME", NAME, "The user name of Sluice at the broker."),
+    Setting::optional("MQTT_PASSWORD", PASSWORD, "The password of MQTT_USERNAME."),
     Setting::optional(
         "MQTT_JWT_KEY",
         SettingKind::Path,
-        "Sluice logs in with tokens it makes and renews itself: the RSA key that signs them (PEM, mode 0600).",
+        "The RSA key (PEM, mode 0600) that signs Sluice's login tokens. If it is set, Sluice logs in with tokens that it \
+         creates and renews.",
     ),
     Setting::optional(
         "MQTT_JWT_KEY_ID",
         KEY_ID,
-        "By what name (kid) the broker knows the key of MQTT_JWT_KEY.",
+        "The identifier (kid) of MQTT_JWT_KEY in the broker's configuration.",
     ),
-    Setting::optional("MQTT_JWT_CLAIMS", CLAIMS, "What such a token says besides its times."),
+    Setting::optional(
+        "MQTT_JWT_CLAIMS",
+        CLAIMS,
+        "Further claims of the token, in addition to exp, iat and nbf, which Sluice sets.",
+    ),
     Setting::whole(
         "MQTT_JWT_LIFETIME_SECONDS",
         "3600",
         (60, 86_400),
         "seconds",
-        "How long such a token is good; it is renewed after three quarters of that.",
+        "How long the token is valid. Sluice renews it after three quarters of that time.",
     ),
     Setting::with_default(
         "MQTT_JWT_AS",
         "password",
         SettingKind::Choice(PLACES),
-        "Where such a token goes: password beside MQTT_USERNAME; username, the password then being MQTT_PASSWORD or jwt; \
-         enhanced is MQTT 5's authentication method CUSTOM-JWT.",
+        "How the token is sent: password (with MQTT_USERNAME), username (the password is MQTT_PASSWORD, or jwt if that is not \
+         set), or enhanced (MQTT 5 authentication with the method CUSTOM-JWT).",
     ),
     Setting::with_default(
         "MQTT_CLIENT_ID",
         "sluice",
         CLIENT_ID,
-        "The name of the session at the broker, which keeps messages for it. Each replica has its own, always the same.",
+        "The client id of Sluice. The broker keeps messages for the session of this client id, so it must stay the same. Each \
+         replica needs its own.",
     ),
-    Setting::with_default("MQTT_TOPIC", "tenant/+/device/+/#", FILTER, "What to subscribe to."),
+    Setting::with_default(
+        "MQTT_TOPIC",
+        "tenant/+/device/+/#",
+        FILTER,
+        "The topic filter that Sluice subscribes to.",
+    ),
     Setting::optional(
         "MQTT_SHARE_GROUP",
         GROUP,
-        "With several replicas: the group among which the broker deals out the messages, the same for all.",
+        "The shared subscription group. With several replicas set the same group on each: the broker distributes the messages \
+         among them.",
     ),
-    Setting::switch("MQTT_TLS", "0", "Whether to speak TLS to the broker."),
+    Setting::switch("MQTT_TLS", "0", "Whether Sluice connects to the broker with TLS."),
     Setting::optional(
         "MQTT_CA_CERT",
         SettingKind::Path,
-        "With MQTT_TLS: who may have signed the broker's certificate (PEM). Not set: the system's roots.",
+        "The certificate authorities (PEM) that may have signed the broker's certificate, with MQTT_TLS. Not set: the system's \
+         root certificates.",
     ),
     Setting::optional(
         "MQTT_CLIENT_CERT",
         SettingKind::Path,
-        "With MQTT_TLS: Sluice's own certificate (PEM). It needs MQTT_CLIENT_KEY.",
+        "The client certificate of Sluice (PEM), with MQTT_TLS. It needs MQTT_CLIENT_KEY.",
     ),
-    Setting::optional("MQTT_CLIENT_KEY", SettingKind::Path, "The key of MQTT_CLIENT_CERT (PEM)."),
+    Setting::optional(
+        "MQTT_CLIENT_KEY",
+        SettingKind::Path,
+        "The private key of MQTT_CLIENT_CERT (PEM).",
+    ),
     Setting::whole(
         "MQTT_KEEPALIVE_SECONDS",
         "30",
         (5, 3600),
         "seconds",
-        "How long a silent connection is trusted before it is probed.",
+        "How long a connection may be idle before Sluice sends a PINGREQ.",
     ),
     Setting::whole(
         "MQTT_SESSION_EXPIRY_SECONDS",
         "604800",
         (60, u32::MAX as u64),
         "seconds",
-        "How long the broker keeps messages while Sluice is away; 4294967295 is for ever.",
+        "How long the broker keeps messages while Sluice is disconnected. 4294967295 means without limit.",
     ),
     Setting::whole(
         "MQTT_RECEIVE_MAXIMUM",
         "16000",
         (2, 65_535),
         "messages",
-        "How many messages may be on their way before the first is acknowledged; at least 2 x BATCH_SIZE.",
+        "The maximum number of messages in flight, which are delivered and not acknowledged. At least 2 x BATCH_SIZE.",
     ),
     Setting::whole(
         "MQTT_MAX_PACKET_BYTES",
         "16777216",
         (1024, 268_435_455),
         "bytes",
-        "The largest packet that is taken. It must be larger than the broker's message_size_limit, or a big message is \
-         delivered over and over.",
+        "The largest packet that Sluice accepts. It must be larger than the broker's message_size_limit: otherwise the broker \
+         delivers a larger message again and again.",
     ),
 ];
 
@@ -274,7 +291,7 @@ impl BrokerJwt {
             {
                 reader.conflict(
                     &[name, "MQTT_JWT_KEY"],
-                    "nothing signs such a token: set MQTT_JWT_KEY, or leave it out",
+                    "it is used only with MQTT_JWT_KEY: set MQTT_JWT_KEY, or remove it",
                 );
             }
             return None;
@@ -283,7 +300,7 @@ impl BrokerJwt {
             JwtPlace::Password if has_password => {
                 reader.conflict(
                     &["MQTT_JWT_KEY", "MQTT_PASSWORD"],
-                    "the token is the password: keep one of them",
+                    "the token is sent as the password: keep one of them",
                 );
             }
             JwtPlace::Password if !has_username => {
@@ -293,7 +310,7 @@ impl BrokerJwt {
             JwtPlace::Username if has_username => {
                 reader.conflict(
                     &["MQTT_JWT_AS", "MQTT_USERNAME"],
-                    "the token is the user name: leave MQTT_USERNAME out",
+                    "the token is sent as the user name: remove MQTT_USERNAME",
                 );
             }
             _ => {}
@@ -316,7 +333,7 @@ impl BrokerTls {
         for (name, _) in names.iter().filter(|(_, path)| path.is_some() && !on) {
             reader.conflict(
                 &[name, "MQTT_TLS"],
-                "it is used only with TLS: set MQTT_TLS=1, or leave it out",
+                "it is used only with TLS: set MQTT_TLS=1, or remove it",
             );
         }
         if cert.is_some() != key.is_some() {

@@ -32,22 +32,23 @@ pub enum AclMode {
 pub(super) const OUTPUT: Setting = Setting::optional(
     "ACL_OUTPUT_PATH",
     SettingKind::Path,
-    "Where the broker's access rules are written for its acl_file to name. Not set: Sluice writes none.",
+    "The file that Sluice writes the broker's access rules to. Name it as acl_file in mosquitto.conf. Not set: Sluice writes \
+     none.",
 );
 
 pub(super) const TEMPLATE: Setting = Setting::optional(
     "ACL_TEMPLATE_PATH",
     SettingKind::Path,
-    "The operator's own lines, in the form of Mosquitto's acl_file; its patterns with %u say what a device may write and \
-     read. Not set: built-in lines for MQTT_USERNAME and for the usual message types.",
+    "Your own lines for the access rules, in the syntax of Mosquitto's acl_file. Its patterns with %u define what a device \
+     may write and read. Not set: built-in lines for MQTT_USERNAME and the usual message types.",
 );
 
 pub(super) const MODE: Setting = Setting::with_default(
     "BROKER_ACL_MODE",
     "auto",
     SettingKind::Choice(&["auto", "patterns", "rows"]),
-    "The form of the access rules: patterns for Mosquitto 2.0, rows for each device for 2.1 and later; auto goes by the \
-     version that the broker states.",
+    "The form of the access rules: patterns for Mosquitto 2.0, rows for each device for 2.1 and later. auto chooses by the \
+     version that the broker reports.",
 );
 
 // === impl BrokerAclConfig ===

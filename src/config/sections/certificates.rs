@@ -63,27 +63,31 @@ pub(crate) const SETTINGS: &[Setting] = &[
     Setting::optional(
         "DEVICE_CA_CERT_PATH",
         SettingKind::Path,
-        "The certificate of the authority that signs devices (PEM).",
+        "The certificate of the authority that signs devices' certificates (PEM).",
     ),
-    Setting::optional("DEVICE_CA_KEY_PATH", SettingKind::Path, "The key of that authority (PEM)."),
+    Setting::optional(
+        "DEVICE_CA_KEY_PATH",
+        SettingKind::Path,
+        "The private key of that authority (PEM).",
+    ),
     Setting::optional(
         "CRL_OUTPUT_PATH",
         SettingKind::Path,
-        "Where the CRL is written for the broker to read.",
+        "The file that Sluice writes the CRL to, and that the broker reads.",
     ),
     Setting::whole(
         "CRL_VALIDITY_HOURS",
         "168",
         (7, 8760),
         "hours",
-        "How long a CRL is good; at least 7 x CRL_REFRESH_HOURS.",
+        "How long a CRL is valid. At least 7 x CRL_REFRESH_HOURS.",
     ),
     Setting::whole(
         "CRL_REFRESH_HOURS",
         "12",
         (1, 1251),
         "hours",
-        "How often the CRL is written anew, changed or not.",
+        "The interval at which Sluice writes a new CRL, even if nothing was revoked.",
     ),
     broker_acl::OUTPUT,
     broker_acl::TEMPLATE,
@@ -91,51 +95,52 @@ pub(crate) const SETTINGS: &[Setting] = &[
     Setting::optional(
         "BROKER_PID_FILE",
         SettingKind::Path,
-        "The broker's PID file: it is told of a new CRL by SIGHUP.",
+        "The broker's PID file. Sluice sends the broker SIGHUP after it wrote a new CRL or new access rules.",
     ),
     Setting::optional(
         "BROKER_RELOAD_COMMAND",
         COMMAND,
-        "The command that tells the broker of a new CRL, where a signal cannot reach it.",
+        "The command that makes the broker read a new CRL or new access rules, where Sluice cannot send it a signal.",
     ),
     Setting::optional(
         "BROKER_PROBE_ADDR",
         ADDRESS,
-        "Where devices reach the broker, to prove that revoked certificates are refused and that devices are isolated.",
+        "The address at which devices reach the broker. Sluice connects there to check that the broker refuses revoked \
+         certificates and isolates devices.",
     ),
     Setting::optional(
         "BROKER_PROBE_CA_CERT",
         SettingKind::Path,
-        "Who may have signed the certificate the broker shows at BROKER_PROBE_ADDR (PEM). Not set: MQTT_CA_CERT, or else \
-         the system's roots.",
+        "The certificate authorities (PEM) that may have signed the broker's certificate at BROKER_PROBE_ADDR. Not set: \
+         MQTT_CA_CERT, or if that is not set, the system's root certificates.",
     ),
     Setting::whole(
         "CERT_VALIDITY_DAYS",
         "365",
         (1, 3650),
         "days",
-        "How long a device's certificate is good.",
+        "How long a new device certificate is valid.",
     ),
     Setting::with_default(
         "CERT_CN_FORMAT",
         "strict",
         SettingKind::Choice(&["strict", "plain"]),
-        "The common name: strict is <tenant>/device/<device>, by which stock Mosquitto holds a device to its own \
-         topics; plain is the older <tenant>/<device>.",
+        "The form of the common name. With strict, <tenant>/device/<device>, Mosquitto can limit a device to its own topics \
+         without a plugin; plain is the older <tenant>/<device>.",
     ),
     Setting::whole(
         "ROTATION_GRACE_HOURS",
         "24",
         (0, 8760),
         "hours",
-        "How long the old certificate stays good after a rotation.",
+        "How long the old certificate stays valid after a rotation.",
     ),
     Setting::whole(
         "CERT_EXPIRY_WARNING_DAYS",
         "30",
         (0, 3650),
         "days",
-        "How long before its end a certificate is reported.",
+        "How long before its expiry Sluice warns about a certificate.",
     ),
 ];
 
@@ -148,7 +153,7 @@ impl CertificatesConfig {
         let least = crl_refresh_hours.saturating_mul(CRL_REFRESHES);
         if crl_validity_hours < least {
             let why = format!(
-                "the first must be at least {CRL_REFRESHES} times the second, {least}: raise it, or refresh more often"
+                "the first must be at least {CRL_REFRESHES} times the second, {least}: raise the first, or lower the second"
             );
             reader.conflict(&["CRL_VALIDITY_HOURS", "CRL_REFRESH_HOURS"], why);
         }

@@ -29,29 +29,34 @@ pub(crate) const SETTINGS: &[Setting] = &[
     Setting::optional(
         "DATABASE_URL",
         URL,
-        "Where Postgres is: postgres://user:password@host:port/database. Not set: PGHOST, PGUSER and their like speak.",
+        "The address of Postgres: postgres://user:password@host:port/database. Not set: PGHOST, PGUSER and the other PG* \
+         variables apply.",
     ),
     Setting::whole(
         "PG_POOL_MAX",
         "8",
         (2, 500),
         "connections",
-        "The most connections to Postgres at a time.",
+        "The maximum number of connections to Postgres.",
     ),
-    Setting::switch("MIGRATE_ON_START", "1", "Whether the schema is brought up to date at start."),
+    Setting::switch(
+        "MIGRATE_ON_START",
+        "1",
+        "Whether Sluice applies pending migrations of the schema at start.",
+    ),
     Setting::whole(
         "TELEMETRY_RETENTION_DAYS",
         "30",
         (0, 36_500),
         "days",
-        "How long telemetry is kept; 0 keeps all.",
+        "How long telemetry is kept. 0 keeps all of it.",
     ),
     Setting::whole(
         "QUARANTINE_RETENTION_DAYS",
         "14",
         (0, 36_500),
         "days",
-        "How long refused messages are kept; 0 keeps all.",
+        "How long refused messages are kept. 0 keeps all of them.",
     ),
 ];
 

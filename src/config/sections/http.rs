@@ -31,9 +31,9 @@ const TOKEN: SettingKind = SettingKind::Secret(SettingRule {
     },
 });
 
-/// It is part of a URL, so it holds nothing that needs escaping.
+/// It is part of a URL, so it contains no character that needs escaping.
 const URL_SECRET: SettingKind = SettingKind::Secret(SettingRule {
-    allowed: "16 to 512 of A-Z a-z 0-9 - _",
+    allowed: "16 to 512 characters of A-Z a-z 0-9 - _",
     holds: |text| {
         (16..=512).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
@@ -49,32 +49,32 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "HTTP_BIND",
         "127.0.0.1:8080",
         SettingKind::Bind,
-        "Where the HTTP API listens.",
+        "The address of the HTTP API.",
     ),
     Setting::with_default(
         "OPS_BIND",
         "127.0.0.1:9464",
         SettingKind::Bind,
-        "Where /livez, /readyz and /metrics are. They need no token.",
+        "The address of /livez, /readyz and /metrics. They need no token.",
     ),
     Setting::with_default(
         "HOOKS_BIND",
         "127.0.0.1:8009",
         SettingKind::Bind,
-        "Where the broker's questions are answered.",
+        "The address of the hooks, which the broker calls for access decisions.",
     ),
     Setting::optional(
         "HOOKS_SECRET",
         URL_SECRET,
-        "What the broker's questions must carry: as `?secret=` in the URL, or in the header X-Hooks-Secret.",
+        "The secret that each hook request must contain: as `?secret=` in the URL, or in the header X-Hooks-Secret.",
     ),
     Setting::optional(
         "HOOKS_RESERVED_NAMES",
         NAMES,
-        "Names that mean something at the broker besides Sluice's own: no login is allowed under them, as user name or as \
-         client id.",
+        "Names that have a meaning at the broker, in addition to those of Sluice. A login with one of them as user name or \
+         client id is denied.",
     ),
-    Setting::optional("ADMIN_TOKEN", TOKEN, "The bearer token the HTTP API asks for."),
+    Setting::optional("ADMIN_TOKEN", TOKEN, "The bearer token that the HTTP API requires."),
 ];
 
 // === impl HttpConfig ===

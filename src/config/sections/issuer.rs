@@ -67,7 +67,7 @@ const HTTPS: &str = "https://";
 
 /// The rule for the name of an issuer.
 pub(super) const NAME: SettingRule = SettingRule {
-    allowed: "what the tokens' iss says, without spaces",
+    allowed: "the iss of the tokens, without spaces",
     holds: |text| !text.contains(char::is_whitespace),
 };
 /// The rule for the URL of a key set.
@@ -117,7 +117,7 @@ impl UncheckedIssuer {
         for (name, _) in given.iter().filter(|(_, given)| *given) {
             reader.conflict(
                 &[name, "JWT_ISSUER"],
-                "it belongs to an issuer: set JWT_ISSUER, or leave it out",
+                "it belongs to an issuer: set JWT_ISSUER, or remove it",
             );
         }
     }
@@ -132,14 +132,12 @@ impl UncheckedIssuer {
             (None, Some(path), None) => IssuerKeySource::JwksFile(path),
             (None, None, Some(path)) => IssuerKeySource::PemFile(path),
             (None, None, None) => {
-                wrong(
-                    "its keys must be found somewhere: set its jwks_url, its jwks_path or its pem_path",
-                );
+                wrong("the issuer has no keys: set its jwks_url, jwks_path or pem_path");
                 return None;
             }
             _ => {
                 wrong(
-                    "its keys are in one place: keep one of its jwks_url, jwks_path and pem_path",
+                    "the issuer has several sources of keys: keep one of its jwks_url, jwks_path and pem_path",
                 );
                 return None;
             }
@@ -216,7 +214,7 @@ mod tests {
             ..written.clone()
         };
         assert_eq!(both.checked(|why| said.push(why)), None);
-        assert!(said[0].contains("somewhere") && said[1].contains("one place"), "{said:?}");
+        assert!(said[0].contains("has no keys") && said[1].contains("several sources"), "{said:?}");
         let one = UncheckedIssuer { jwks_url: url, ..written };
         assert_eq!(
             one.checked(|why| panic!("{why}")).unwrap().keys,

@@ -75,7 +75,7 @@ pub(super) fn read(
         let twice = issuers.iter().any(|other| other.issuer == row.issuer);
         let faults = row.faults();
         if twice {
-            at_row(format!("{:?} is there already: keep one of them", row.issuer));
+            at_row(format!("issuer {:?} is listed twice: keep one of the two", row.issuer));
         }
         let is_sound = faults.is_empty() && !twice;
         faults.into_iter().for_each(&mut at_row);
@@ -164,18 +164,18 @@ fn rows(path: &Path) -> Result<Vec<Value>, ConfigError> {
         Value::Array(rows) => rows,
         Value::Object(mut tables) if tables.len() == 1 => match tables.remove("issuer") {
             Some(Value::Array(rows)) => rows,
-            _ => return Err(in_file("the whole".to_owned(), SHAPE.to_owned())),
+            _ => return Err(in_file("the whole file".to_owned(), SHAPE.to_owned())),
         },
-        _ => return Err(in_file("the whole".to_owned(), SHAPE.to_owned())),
+        _ => return Err(in_file("the whole file".to_owned(), SHAPE.to_owned())),
     };
     if rows.is_empty() || rows.len() > MAX_ISSUERS {
         let why = format!("{} issuers: expected 1 to {MAX_ISSUERS}", rows.len());
-        return Err(in_file("the whole".to_owned(), why));
+        return Err(in_file("the whole file".to_owned(), why));
     }
     Ok(rows)
 }
 
-const SHAPE: &str = "expected [[issuer]] tables and nothing else, or in JSON a list of objects";
+const SHAPE: &str = "expected only [[issuer]] tables, or in JSON a list of objects";
 
 #[cfg(test)]
 mod tests {

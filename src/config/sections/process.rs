@@ -34,19 +34,19 @@ const LEVEL: SettingKind = SettingKind::Text(SettingRule {
 
 /// The rows of the settings table.
 pub(crate) const SETTINGS: &[Setting] = &[
-    Setting::with_default("LOG_LEVEL", "info", LEVEL, "How much is logged."),
+    Setting::with_default("LOG_LEVEL", "info", LEVEL, "The lowest level that is logged."),
     Setting::with_default(
         "LOG_FORMAT",
         "text",
         SettingKind::Choice(&["text", "json"]),
-        "The form of a log line: text for eyes, json for programs.",
+        "The form of a log line: text for people, json for programs.",
     ),
     Setting::whole(
         "SHUTDOWN_TIMEOUT_SECONDS",
         "20",
         (1, 600),
         "seconds",
-        "How long a stop may take to flush and acknowledge what is under way.",
+        "The maximum time that a shutdown may take to store and acknowledge the messages in flight.",
     ),
 ];
 

@@ -42,32 +42,32 @@ pub(crate) const SETTINGS: &[Setting] = &[
     Setting::optional(
         "PUBLIC_BIND",
         SettingKind::Bind,
-        "Where everybody may ask for a guest's credential (POST /public/credentials) and see the page /public. Not set: \
-         nowhere.",
+        "The address of the public listener: it issues guest credentials (POST /public/credentials) and serves the page \
+         /public. Not set: there is no public listener.",
     ),
     Setting::optional(
         "PUBLIC_WEBSOCKET_URL",
         WEBSOCKET_URL,
-        "Where browsers reach the broker; handed out with each credential.",
+        "The URL at which browsers reach the broker. Each credential contains it.",
     ),
     Setting::optional(
         "PUBLIC_TRUSTED_PROXIES",
         NETWORKS,
-        "The proxies before PUBLIC_BIND, whose X-Forwarded-For is believed. Not set: it is never believed.",
+        "The proxies in front of PUBLIC_BIND whose X-Forwarded-For header Sluice uses. Not set: Sluice ignores the header.",
     ),
     Setting::whole(
         "PUBLIC_CREDENTIALS_PER_MINUTE",
         "10",
         (1, 6_000),
         "credentials",
-        "How many credentials one address gets in a minute; for IPv6 one network of 64 bits.",
+        "How many credentials one IP address gets per minute. For IPv6 the limit applies to each /64 network.",
     ),
     Setting::whole(
         "PUBLIC_MAX_GUESTS",
         "10000",
         (1, 1_000_000),
         "credentials",
-        "How many credentials may be good at a time, all replicas together.",
+        "The maximum number of valid credentials, for all replicas together.",
     ),
 ];
 

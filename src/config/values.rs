@@ -1,0 +1,26 @@
+//! The checked settings as one value.
+//!
+//! It reads nothing: [`super::load`] fills it.
+
+use super::sections;
+
+/// All settings.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The connection to the broker.
+    pub broker: sections::broker::BrokerConfig,
+    /// The connection to Postgres, and retention.
+    pub database: sections::database::DatabaseConfig,
+    /// Ingest: authentication, limits and batches.
+    pub ingest: sections::ingest::IngestConfig,
+    /// Certificates, the CRL and the broker's access rules.
+    pub certificates: sections::certificates::CertificatesConfig,
+    /// Access: the policy and the token issuers.
+    pub access: sections::access::AccessConfig,
+    /// The HTTP listeners.
+    pub http: sections::http::HttpConfig,
+    /// Public credentials.
+    pub public: sections::public::PublicConfig,
+    /// Logging and shutdown.
+    pub process: sections::process::ProcessConfig,
+}

@@ -9,7 +9,7 @@ metrics! {
         received: IntCounter("sluice_messages_received_total"),
         /// 1 while connected and subscribed.
         connected: IntGauge("sluice_mqtt_connected"),
-        /// Connections made after the first.
+        /// Connections to the broker after the first one.
         reconnects: IntCounter("sluice_mqtt_reconnects_total"),
         /// Messages delivered and not yet acknowledged.
         unacked: IntGauge("sluice_inflight_unacked"),
@@ -19,14 +19,14 @@ metrics! {
         /// Acknowledgements dropped because their connection had ended; the broker delivers those
         /// messages again.
         void_acks: IntCounter("sluice_void_acks_total"),
-        /// Times the broker did not remember the session although it should have: messages may be
-        /// lost.
+        /// Times the broker had lost the session of Sluice although it had not expired: messages may
+        /// be lost.
         session_lost: IntCounter("sluice_mqtt_session_lost_total"),
-        /// Packets that could not be read and were stepped over.
+        /// Malformed packets that Sluice skipped.
         malformed: IntCounter("sluice_mqtt_malformed_packets_total"),
         /// Messages in the queue between the broker and the spine.
         queue_depth: IntGauge("sluice_queue_depth"),
-        /// Messages the broker says it dropped, from its $SYS/broker/publish/messages/dropped.
+        /// Messages that the broker dropped, from its $SYS/broker/publish/messages/dropped.
         broker_dropped: IntGauge("sluice_broker_dropped_messages"),
     }
 }

@@ -7,10 +7,10 @@ metrics! {
     pub struct CertificateMetrics {
         /// Certificates in the registry, by status.
         certificates: IntGaugeVec("sluice_certificates", ["status"]),
-        /// When the first ACTIVE certificate ends, in Unix time; 0 when there is none.
+        /// Earliest expiry of an ACTIVE certificate, in Unix time; 0 when there is none.
         earliest_not_after: IntGauge("sluice_certificate_earliest_not_after_seconds"),
-        /// When the authority that signs devices ends, in Unix time; 0 when none is set or it
-        /// cannot be read.
+        /// Expiry of the authority that signs devices, in Unix time; 0 when none is set or it cannot
+        /// be read.
         authority_not_after: IntGauge("sluice_ca_not_after_seconds"),
     }
 }

@@ -7,9 +7,9 @@ metrics! {
     pub struct GuestMetrics {
         /// Public credentials issued.
         issued: IntCounter("sluice_guest_credentials_issued_total"),
-        /// Requests for a public credential refused because their address asks too often.
+        /// Requests for a public credential refused by the rate limit of their address.
         rate_limited: IntCounter("sluice_guest_credentials_rate_limited_total"),
-        /// Requests for a public credential refused because as many as may be are good already.
+        /// Requests for a public credential refused because PUBLIC_MAX_GUESTS credentials are valid.
         full: IntCounter("sluice_guest_credentials_full_total"),
     }
 }

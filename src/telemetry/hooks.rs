@@ -17,16 +17,14 @@ pub const RESULTS: [&str; 3] = ["allowed", "denied", "fault"];
 metrics! {
     /// The metrics without labels.
     pub struct HookCounters {
-        /// Seconds from a question of the broker to its answer.
+        /// Seconds from a hook request of the broker to its answer.
         seconds: Histogram("sluice_access_seconds", SECONDS),
-        /// Questions of the broker denied because something here failed, not because of who asked:
-        /// alert on any.
+        /// Hook requests denied because of a failure of Sluice, not because of a rule: alert on any.
         faults: IntCounter("sluice_access_faults_total"),
-        /// Logins that a restart of the daemon would forget, because Postgres did not take them in
-        /// time.
+        /// Logins that were not written to Postgres in time: a restart of the daemon loses them.
         logins_lost: IntCounter("sluice_access_logins_lost_total"),
-        /// 1 while the policy in force is the one in the file; 0 while that is wrong and an older
-        /// one holds.
+        /// 1 while the policy in force is the one in the file; 0 while the file is invalid and an
+        /// older policy is in force.
         policy_current: IntGauge("sluice_access_policy_current"),
     }
 }
@@ -44,7 +42,7 @@ pub struct HookMetrics {
 impl HookMetrics {
     /// Creates and registers all of them; each known label starts at zero.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let help = "Questions of the broker, by hook and by what was answered.";
+        let help = "Hook requests of the broker, by hook and result.";
         let decisions = IntCounterVec::new(
             Opts::new("sluice_access_decisions_total", help),
             &["hook", "result"],

@@ -7,12 +7,11 @@ use super::declare::metrics;
 metrics! {
     /// The metrics of all listeners, by listener.
     pub struct ByListener {
-        /// Connections open, by listener.
+        /// Open connections, by listener.
         open: IntGaugeVec("sluice_http_connections", ["listener"]),
-        /// Connections closed to make room for a new one, because all places of their listener were
-        /// taken.
+        /// Connections closed to make room for a new one, because their listener had its maximum.
         evicted: IntCounterVec("sluice_http_connections_evicted_total", ["listener"]),
-        /// Connections closed because the peer sent or read too slowly, or was silent too long.
+        /// Connections closed because the peer sent or read too slowly, or was idle too long.
         timed_out: IntCounterVec("sluice_http_connections_timed_out_total", ["listener"]),
     }
 }

@@ -16,21 +16,21 @@ pub const ROWS: [f64; 12] =
 metrics! {
     /// The metrics without labels.
     pub struct IngestCounters {
-        /// Messages of each batch that was committed.
+        /// Messages in each committed batch.
         batch_rows: Histogram("sluice_batch_rows", ROWS),
-        /// Seconds from the start of a batch's transaction to its commit, tries included.
+        /// Seconds from the start of a batch's transaction to its commit, including retries.
         batch_write_seconds: Histogram("sluice_batch_write_seconds", SECONDS),
         /// Seconds from the receipt of the oldest message of a batch to its commit.
         store_latency_seconds: Histogram("sluice_store_latency_seconds", SECONDS),
         /// Devices found in the authorization cache.
         cache_hits: IntCounter("sluice_auth_cache_hits"),
-        /// Devices not found in the authorization cache, so that the registry was asked.
+        /// Devices not found in the authorization cache; each causes a query of the registry.
         cache_misses: IntCounter("sluice_auth_cache_misses"),
         /// Devices in the authorization cache.
         cache_entries: IntGauge("sluice_auth_cache_entries"),
-        /// Grants dropped because the registry changed.
+        /// Cache entries dropped because the registry changed.
         invalidations: IntCounter("sluice_auth_invalidations_total"),
-        /// Refused messages that were counted but not kept, because their kind flooded.
+        /// Refused messages that were counted but not stored, because of QUARANTINE_MAX_PER_MINUTE.
         quarantine_sampled_out: IntCounter("sluice_quarantine_sampled_out_total"),
     }
 }
@@ -57,14 +57,11 @@ impl IngestMetrics {
     /// Creates and registers all of them; each known label starts at zero.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let results = IntCounterVec::new(
-            Opts::new(
-                "sluice_messages_total",
-                "Messages that reached their end, by what became of them.",
-            ),
+            Opts::new("sluice_messages_total", "Decided messages, by result."),
             &["result"],
         )?;
         let reasons = IntCounterVec::new(
-            Opts::new("sluice_quarantined_total", "Messages refused, by reason."),
+            Opts::new("sluice_quarantined_total", "Refused messages, by reason."),
             &["reason"],
         )?;
         registry.register(Box::new(results.clone()))?;

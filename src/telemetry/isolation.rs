@@ -8,8 +8,8 @@ pub const RESULTS: [&str; 4] = ["enforced", "broken", "own_refused", "unknown"];
 /// Updated by each replica for its own checks.
 #[derive(Clone, Debug)]
 pub struct IsolationMetrics {
-    /// 1 while the broker was last seen to accept a device's own topic and to refuse those of other
-    /// devices.
+    /// 1 while the last check found that the broker accepts a device's own topic and refuses those
+    /// of other devices.
     pub enforced: IntGauge,
     checks: IntCounterVec,
 }
@@ -19,10 +19,10 @@ pub struct IsolationMetrics {
 impl IsolationMetrics {
     /// Creates and registers all of them; each known label starts at zero.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let help = "1 while the broker was last seen to accept a device's own topic and to refuse those of other devices.";
+        let help = "1 while the last check found that the broker accepts a device's own topic and refuses those of other devices.";
         let enforced = IntGauge::new("sluice_isolation_enforced", help)?;
         registry.register(Box::new(enforced.clone()))?;
-        let help = "Checks of the broker's isolation, by what was seen.";
+        let help = "Checks of the isolation of devices at the broker, by result.";
         let checks =
             IntCounterVec::new(Opts::new("sluice_isolation_checks_total", help), &["result"])?;
         registry.register(Box::new(checks.clone()))?;

@@ -5,7 +5,7 @@ use super::declare::metrics;
 metrics! {
     /// Updated by the tasks that refresh keys. The issuers come from the settings.
     pub struct IssuerKeyMetrics {
-        /// Seconds since the keys of this issuer were last read from it; -1 while they never were.
+        /// Seconds since the keys of this issuer were last read; -1 before the first read.
         keys_age: IntGaugeVec("sluice_jwks_age_seconds", ["issuer"]),
     }
 }

@@ -33,10 +33,10 @@ pub enum LogsError {
     #[error("LOG_LEVEL is not a level or a list of directives: {0}")]
     Level(#[from] ParseError),
     /// The log is set up already.
-    #[error("the log is set up twice in one process: {0}")]
+    #[error("the log is already set up in this process: {0}")]
     Twice(#[from] TryInitError),
     /// The writer got no thread or descriptor.
-    #[error("its writer cannot be started: {0}")]
+    #[error("cannot start the writer: {0}")]
     Writer(#[from] io::Error),
 }
 
@@ -66,7 +66,7 @@ pub fn init(level: &str, format: LogFormat) -> Result<(), LogsError> {
     panic::set_hook(Box::new(|panicked| {
         let place = panicked.location().map(ToString::to_string).unwrap_or_default();
         let why = panicked.payload_as_str().unwrap_or_default();
-        tracing::error!(place, why, "the program panicked: a fault of the program; its task ends");
+        tracing::error!(place, why, "panic: this is a bug in Sluice; the task ends");
     }));
     Ok(())
 }

@@ -19,8 +19,7 @@ use super::store::StoreMetrics;
 metrics! {
     /// Metrics of the log, updated at each scrape.
     pub struct LogMetrics {
-        /// Log lines that could not be written, because standard error was closed, full, or not
-        /// read.
+        /// Log lines that could not be written because standard error was closed, full or not read.
         lost: IntCounter("sluice_log_lines_lost_total"),
     }
 }
@@ -62,7 +61,7 @@ impl Metrics {
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let build = IntGaugeVec::new(
-            Opts::new("sluice_build_info", "Always 1; the labels tell the build."),
+            Opts::new("sluice_build_info", "Always 1; the label is the version."),
             &["version"],
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);

@@ -8,14 +8,14 @@ const SECONDS: [f64; 10] = [0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 600.0, 36
 metrics! {
     /// Updated by the publisher; a standby replica shows the state that the publisher noted.
     pub struct RevocationMetrics {
-        /// When the CRL published last ends, in Unix time; 0 while there is none.
+        /// Expiry of the last published CRL, in Unix time; 0 while there is none.
         next_update: IntGauge("sluice_crl_next_update_seconds"),
-        /// 1 while the broker was last seen to refuse a revoked certificate and to let a valid one
-        /// in.
+        /// 1 while the last check found that the broker refuses a revoked certificate and accepts a
+        /// valid one.
         enforced: IntGauge("sluice_crl_enforced"),
-        /// Live sessions of revoked devices that could not be ended when that was last tried.
+        /// Open sessions of revoked devices that the last attempt could not end.
         sessions_not_ended: IntGauge("sluice_sessions_not_ended"),
-        /// Seconds from the revocation's row to the proof that the broker acts on it.
+        /// Seconds from the revocation's row to the proof that the broker enforces it.
         revocation_seconds: Histogram("sluice_revocation_seconds", SECONDS),
     }
 }

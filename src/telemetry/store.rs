@@ -5,22 +5,22 @@ use super::declare::metrics;
 metrics! {
     /// Updated by the store; the callers that retry update the retries.
     pub struct StoreMetrics {
-        /// 1 while Postgres answers and takes what it is given.
+        /// 1 while Postgres answers and accepts writes.
         up: IntGauge("sluice_db_up"),
-        /// Batches and lookups tried again because Postgres did not take them.
+        /// Retries of batches and lookups that failed at Postgres.
         retries: IntCounter("sluice_db_retries_total"),
-        /// 1 while changes of the registry are heard of by NOTIFY.
+        /// 1 while Sluice receives registry changes by NOTIFY.
         listening: IntGauge("sluice_db_listening"),
-        /// Batches that went through the staging table because they might hold repeated messages.
+        /// Batches written through the staging table because they might contain repeated messages.
         staged_batches: IntCounter("sluice_staged_batches_total"),
-        /// Rows Postgres refused for what they hold.
+        /// Rows that Postgres refused because of their content.
         poisoned_rows: IntCounter("sluice_poisoned_rows_total"),
-        /// Seconds by which this machine's clock is ahead of Postgres'; negative: behind.
+        /// Seconds by which this machine's clock is ahead of that of Postgres; negative when behind.
         clock_offset: Gauge("sluice_clock_offset_seconds"),
-        /// Partitions of telemetry that stand ready for days to come.
+        /// Telemetry partitions that exist for future days.
         partitions_ahead: IntGauge("sluice_partitions_ahead"),
-        /// 1 while nothing past its retention is deleted: the clocks differ, or a round would
-        /// advance by many days at once.
+        /// 1 while data past its retention is not deleted, because the clocks differ or a round would
+        /// delete many days at once.
         retention_held: IntGauge("sluice_retention_held"),
     }
 }

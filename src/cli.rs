@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
 use crate::command::failure::{Exit, Failure};
 use crate::command::table::OutputFormat;
@@ -30,25 +30,51 @@ use crate::config::load::layers;
 use crate::config::{Config, Sources};
 use crate::telemetry::logs;
 
-/// The telemetry gate beside your Mosquitto: believes, stores, quarantines, and loses nothing.
+/// The heading of the options that every command has.
+const COMMON: &str = "Common options";
+
+/// Stores the telemetry that devices publish to Mosquitto in Postgres, and quarantines the messages
+/// it refuses
 #[derive(Debug, Parser)]
 #[command(
     name = "sluice",
     version,
     propagate_version = true,
-    after_help = "Exit codes: 0 done, 1 the answer is no, 64 usage, 69 a dependency is not there, 70 internal, 78 settings.\n\
-        Settings come from the environment, from sluice.toml, and from --set; `sluice config template` lists them all."
+    disable_help_flag = true,
+    disable_version_flag = true,
+    after_help = "Exit codes: 0 done, 1 the answer is no, 64 usage error, 69 a dependency is unavailable, 70 internal error,\n\
+        78 invalid settings.\n\
+        Settings come from the environment, from sluice.toml and from --set. `sluice config template` lists all of them."
 )]
 struct Cli {
-    /// Settings file, instead of `$SLUICE_CONFIG` or /etc/sluice/sluice.toml
-    #[arg(long, global = true, value_name = "FILE")]
+    /// The settings file, instead of `$SLUICE_CONFIG` or /etc/sluice/sluice.toml
+    #[arg(long, global = true, value_name = "FILE", help_heading = COMMON)]
     config: Option<PathBuf>,
-    /// Set one setting, before all other sources; secrets are refused here
-    #[arg(long, global = true, value_name = "NAME=VALUE", value_parser = layers::parse_flag)]
+    /// Set one setting; overrides all other sources. A secret is refused here
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME=VALUE",
+        value_parser = layers::parse_flag,
+        help_heading = COMMON
+    )]
     set: Vec<(String, String)>,
-    /// How to print what a command found
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORM")]
+    /// The format of the output
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT",
+        help_heading = COMMON
+    )]
     output: OutputFormat,
+    /// Print help
+    #[arg(short, long, global = true, action = ArgAction::Help, help_heading = COMMON)]
+    help: Option<bool>,
+    /// Print the version
+    #[arg(short = 'V', long, global = true, action = ArgAction::Version, help_heading = COMMON)]
+    version: Option<bool>,
     #[command(subcommand)]
     command: Command,
 }
@@ -57,81 +83,75 @@ struct Cli {
 enum Command {
     /// Run the daemon until SIGTERM
     #[command(
-        after_help = "Example: CERT_AUTH_ENABLED=1 DATABASE_URL_FILE=/run/secrets/db sluice run"
+        after_help = "Example:\n  CERT_AUTH_ENABLED=1 DATABASE_URL_FILE=/run/secrets/db sluice run"
     )]
     Run,
-    /// Ask the running daemon whether it is ready: 0 yes, 1 no, 69 no answer
-    #[command(after_help = "Example: sluice health || sluice health --live")]
+    /// Ask the running daemon whether it is ready: exit code 0 yes, 1 no, 69 no answer
+    #[command(after_help = "Examples:\n  sluice health\n  sluice health --live")]
     Health(health::HealthArgs),
-    /// Bring the database schema up to date and make the partitions
-    #[command(after_help = "Example: DATABASE_URL=postgres:///sluice sluice migrate")]
+    /// Apply the pending migrations of the database schema and create the partitions
+    #[command(after_help = "Example:\n  DATABASE_URL=postgres:///sluice sluice migrate")]
     Migrate,
-    /// Show what is past its retention and whether it may be deleted; confirm a round that is held
+    /// Show which data is past its retention, and delete it if the daemon waits for a confirmation
     #[command(
-        after_help = "The daemon deletes by itself, every hour. It is held while its clock and Postgres' differ, and when it would\n\
-            advance by many days at once: after a long absence, or under a wrong clock.\n\
-            Example: sluice retention --yes"
+        after_help = "The daemon deletes old data every hour. It waits while its clock and that of Postgres differ. It also waits when\n\
+            it would delete many days at once, as after a long stop or with a wrong clock: --yes confirms that.\n\n\
+            Examples:\n  sluice retention\n  sluice retention --yes"
     )]
     Retention(retention::RetentionArgs),
     /// Print or check the settings
-    #[command(subcommand, after_help = "Example: sluice config template > sluice.toml")]
+    #[command(subcommand)]
     Config(config::ConfigCommand),
-    /// The authority that signs devices: make one, show it, print its bundle
-    #[command(
-        subcommand,
-        after_help = "Example: sluice ca init --cert ca.crt --key ca.key --crl crl.pem"
-    )]
+    /// Create and show the certificate authority that signs devices' certificates
+    #[command(subcommand)]
     Ca(certificates::ca::CaCommand),
-    /// The list of revoked certificates: show it, have it published
-    #[command(subcommand, after_help = "Example: sluice crl show")]
+    /// Show and publish the list of revoked certificates (CRL)
+    #[command(subcommand)]
     Crl(certificates::crl::CrlCommand),
-    /// Who may do what at the broker: ask the policy, look for mistakes in it
-    #[command(
-        subcommand,
-        after_help = "Example: sluice access check --as user:alice --topic plant/1/alerts --action subscribe"
-    )]
+    /// Query the access policy, and find mistakes in it
+    #[command(subcommand)]
     Access(access::AccessCommand),
-    /// Say of one message what every check says of it
-    #[command(after_help = "Example: echo '{\"metrics\":{\"t\":21.5}}' | \
-            sluice explain --topic tenant/acme/device/pump-1/telemetry --payload -")]
-    Explain(explain::ExplainArgs),
-    /// Check settings, daemon, broker and Postgres, and say what to do
+    /// Show the result of every check on one message
     #[command(
-        after_help = "Example: sluice doctor --output json\nExit code 0 when no finding is an error, 1 when one is."
+        after_help = "Exit code 0 when the message would be accepted, 1 when it would be refused. Nothing is stored.\n\n\
+            Example:\n  echo '{\"metrics\":{\"t\":21.5}}' | \
+            sluice explain --topic tenant/acme/device/pump-1/telemetry --payload -"
+    )]
+    Explain(explain::ExplainArgs),
+    /// Check the settings, the daemon, the broker and Postgres, with advice for each problem
+    #[command(
+        after_help = "Exit code 0 when no finding is an error, 1 when one is.\n\nExample:\n  sluice doctor --output json"
     )]
     Doctor,
-    /// Tenants: whose devices they are
-    #[command(subcommand, after_help = "Example: sluice tenant add acme --name 'Acme Pumps'")]
+    /// Manage tenants, the owners of devices
+    #[command(subcommand)]
     Tenant(registry::tenant::TenantCommand),
-    /// Devices: who may speak
-    #[command(subcommand, after_help = "Example: sluice device add acme pump-1 --site north")]
+    /// Manage devices and their tokens
+    #[command(subcommand)]
     Device(registry::device::DeviceCommand),
-    /// Certificates: what a device shows to be believed
-    #[command(
-        subcommand,
-        after_help = "Example: sluice cert issue acme pump-1 --csr pump-1.csr --out pump-1.crt"
-    )]
+    /// Issue, renew and revoke devices' certificates
+    #[command(subcommand)]
     Cert(certificates::CertCommand),
-    /// Refused messages, kept and explained
-    #[command(subcommand, after_help = "Example: sluice quarantine list --tenant acme --since 2h")]
+    /// Show, replay and discard refused messages
+    #[command(subcommand)]
     Quarantine(quarantine::QuarantineCommand),
-    /// Let a simulated fleet publish to a daemon of its own, and show what becomes of it;
-    /// scripts/demo prepares all it needs
+    /// Run a simulated fleet against a daemon of its own, and show each result; `scripts/demo`
+    /// starts the servers that it needs
     #[command(
-        after_help = "It registers its fleet in the database the settings name, as tenant sluice-demo, issues a certificate to each device\n\
-            (DEVICE_CA_CERT_PATH, DEVICE_CA_KEY_PATH), lets each connect as itself at BROKER_PROBE_ADDR, and revokes one while it\n\
-            speaks. MQTT_USERNAME must be allowed to write to tenant/sluice-demo/device/overture/commands.\n\
-            Example: ./scripts/demo --seconds 10"
+        after_help = "The fleet is registered in the database of the settings, as tenant sluice-demo. Each device gets a certificate\n\
+            (DEVICE_CA_CERT_PATH, DEVICE_CA_KEY_PATH) and connects with it at BROKER_PROBE_ADDR. One certificate is revoked while\n\
+            its device publishes. MQTT_USERNAME must be allowed to write to tenant/sluice-demo/device/overture/commands.\n\n\
+            Examples:\n  ./scripts/demo --seconds 10\n  sluice demo --seconds 10 --devices 20"
     )]
     Demo(crate::sim::demo::DemoArgs),
-    /// Let a simulated fleet publish, and say exactly what of it is missing or doubled in the
-    /// tables
+    /// Run a simulated fleet against your broker and daemon, and count the messages that are missing
+    /// or stored twice
     #[command(
-        after_help = "It registers its fleet in the database the settings name, in tenants sluice-sim-000 and on, and publishes to the\n\
-            broker they name; a daemon runs beside it. Without --tls a few connections of MQTT_USERNAME speak for all devices, and the\n\
-            broker's access rules must let them. With --tls each device is a connection of its own, at most 500 of them, with a\n\
-            certificate that the registry issues: it takes DEVICE_CA_CERT_PATH, DEVICE_CA_KEY_PATH, BROKER_PROBE_ADDR and\n\
-            BROKER_PROBE_CA_CERT, and a daemon with CERT_AUTH_ENABLED=1.\n\
+        after_help = "The fleet is registered in the database of the settings, in tenants sluice-sim-000 and following, and publishes to the\n\
+            broker of the settings. The daemon must run. Without --tls a few connections of MQTT_USERNAME publish for all devices:\n\
+            the broker's access rules must allow that. With --tls each device has its own connection and certificate, and there are\n\
+            at most 500. --tls needs DEVICE_CA_CERT_PATH, DEVICE_CA_KEY_PATH, BROKER_PROBE_ADDR and BROKER_PROBE_CA_CERT, and a\n\
+            daemon with CERT_AUTH_ENABLED=1.\n\n\
             Examples:\n  \
             sluice simulate --devices 5000 --rate 2000 --seconds 30 --bad 0.01 --verify\n  \
             sluice simulate --tls --devices 100 --rate 200 --seconds 5 --bad 0.05 --verify\n  \
@@ -140,8 +160,14 @@ enum Command {
     Simulate(crate::sim::load::args::SimulateArgs),
 }
 
-/// Upper bound for blocking threads that still run when their command has ended.
+/// Upper bound for blocking threads that still run after the end of their command.
 const BLOCKING_PATIENCE: Duration = Duration::from_millis(500);
+
+/// The command and all subcommands, for the reference page and for tests. Options that every command
+/// has are under the heading [`COMMON`].
+pub fn command() -> clap::Command {
+    Cli::command()
+}
 
 /// Parses the command line, runs the command, and returns its exit code.
 pub fn main() -> ExitCode {
@@ -177,7 +203,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     // One thread: the steps of a batch are small, and waking another thread costs more than a step.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
-            Failure::new(Exit::Internal, format!("the runtime cannot be started: {error}"))
+            Failure::new(Exit::Internal, format!("cannot start the runtime: {error}"))
         })?;
     let (config, output) = (loaded.config, cli.output);
     let result = runtime.block_on(async {
@@ -203,4 +229,52 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     // A thread blocked on a file system or a name server does not delay the exit.
     runtime.shutdown_timeout(BLOCKING_PATIENCE);
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Calls `visit` with each command that has no subcommands, and its full name.
+    fn each_leaf(
+        command: &clap::Command,
+        name: &str,
+        visit: &mut impl FnMut(&str, &clap::Command),
+    ) {
+        let mut own = command.get_subcommands().filter(|sub| sub.get_name() != "help").peekable();
+        if own.peek().is_none() {
+            return visit(name, command);
+        }
+        for sub in own {
+            each_leaf(sub, &format!("{name} {}", sub.get_name()), visit);
+        }
+    }
+
+    #[test]
+    fn every_command_has_an_example_of_itself_in_its_help() {
+        let mut root = command();
+        root.build();
+        let mut count = 0;
+        each_leaf(&root, "sluice", &mut |name, command| {
+            let help = command.clone().render_long_help().to_string();
+            let examples = help.split_once("Example").map_or("", |(_, examples)| examples);
+            assert!(examples.contains(name), "`{name} --help` has no example of it:\n{help}");
+            count += 1;
+        });
+        assert!(count > 30, "{count}");
+    }
+
+    #[test]
+    fn options_that_every_command_has_stand_under_a_heading_of_their_own() {
+        let mut root = command();
+        root.build();
+        each_leaf(&root, "sluice", &mut |name, command| {
+            let help = command.clone().render_long_help().to_string();
+            let common = help.split_once("Common options:\n").map(|(_, common)| common);
+            let Some(common) = common else { panic!("`{name}` has no common options:\n{help}") };
+            for option in ["--config", "--set", "--output", "--help", "--version"] {
+                assert!(common.contains(option), "`{name}`: {option} is not common:\n{help}");
+            }
+        });
+    }
 }

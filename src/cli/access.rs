@@ -25,28 +25,26 @@ use crate::config::Config;
 use crate::domain::finding::Severity;
 use crate::pki::request::identity::read_common_name;
 
-/// Who may do what with which topics.
+/// Query the access policy, and find mistakes in it.
 #[derive(Clone, Debug, Subcommand)]
 pub enum AccessCommand {
-    /// Ask whether somebody may do something with a topic, and what decides it: exit 0 allowed, 1
-    /// denied
+    /// Show whether a client may do something with a topic, and which rule decides it
     #[command(
-        after_help = "Exit codes: 0 allowed, 1 denied, 78 the policy file is wrong.\nExamples:\n  \
+        after_help = "Exit codes: 0 allowed, 1 denied, 78 the policy file is invalid.\n\nExamples:\n  \
             sluice access check --as device:acme/pump-1 --topic tenant/acme/device/pump-1/event --action publish\n  \
             sluice access check --as user:alice --group viewers --topic 'plant/+/alerts/#' --action subscribe --rules policy.toml\n  \
             sluice access check --as guest:g1 --client-id public-1 --topic public/news --action read --output json"
     )]
     Check(Box<CheckArgs>),
-    /// Look for rules that never match, change nothing, or open too much: exit 1 when one is an
-    /// error
+    /// Find rules that never match, have no effect, or allow too much
     #[command(
-        after_help = "Exit codes: 0 no error, 1 errors were found, 78 the policy file is wrong.\nExamples:\n  \
+        after_help = "Exit codes: 0 no error, 1 errors were found, 78 the policy file is invalid.\n\nExamples:\n  \
             sluice access lint --rules policy.toml\n  sluice access lint --output json"
     )]
     Lint(RulesArgs),
 }
 
-/// Which policy.
+/// The policy.
 #[derive(Clone, Debug, Args)]
 pub struct RulesArgs {
     /// The policy file, instead of `ACL_RULES_PATH`
@@ -54,25 +52,25 @@ pub struct RulesArgs {
     rules: Option<PathBuf>,
 }
 
-/// Who asks for what.
+/// The client and the request.
 #[derive(Clone, Debug, Args)]
 pub struct CheckArgs {
-    /// Who asks: device:TENANT/DEVICE, service:ID, user:ID or guest:ID
+    /// The client: device:TENANT/DEVICE, service:ID, user:ID or guest:ID
     #[arg(long = "as", value_name = "KIND:ID", value_parser = read_subject)]
     subject: Subject,
-    /// A group it is in; may be repeated
+    /// A group of the client; may be repeated
     #[arg(long = "group", value_name = "GROUP")]
     groups: Vec<String>,
-    /// A scope it has; may be repeated
+    /// A scope of the client; may be repeated
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
-    /// The client id it connects with; not given: its ID
+    /// The MQTT client id of the client; by default its ID
     #[arg(long)]
     client_id: Option<String>,
-    /// The topic, or the filter of a subscription
+    /// The topic, or the topic filter of a subscription
     #[arg(long)]
     topic: String,
-    /// subscribe, read or publish; repeated: all of them must be allowed
+    /// subscribe, read or publish; may be repeated: then all of them must be allowed
     #[arg(long = "action", value_name = "ACTION", required = true, value_parser = read_action)]
     actions: Vec<Action>,
     #[command(flatten)]
@@ -117,13 +115,14 @@ fn check(args: CheckArgs, config: &Config, output: OutputFormat) -> Result<Exit,
     };
     let file = args.policy.rules.or_else(|| config.access.acl_rules_path.clone());
     let file = file.map(|path| path.display().to_string());
-    let no_question = "yes: a broker that asks for superusers asks nothing more, and allows it";
+    let no_question =
+        "yes: a broker that queries superusers allows everything without another query";
     let lines = [
         ("Answer", answer_label(decision.allowed).to_owned()),
         ("Because", printable(&decision.because.to_string())),
         ("Rule", rule),
         ("Superuser", if superuser { no_question } else { "no" }.to_owned()),
-        ("Policy", file.as_deref().map_or_else(|| "only what is built in".to_owned(), printable)),
+        ("Policy", file.as_deref().map_or_else(|| "only the built-in rules".to_owned(), printable)),
     ];
     printed(fields(output, &value(&decision, superuser, file.as_deref()), &lines))?;
     Ok(if decision.allowed { Exit::Done } else { Exit::Negative })
@@ -161,10 +160,10 @@ fn lint(policy: &Policy, output: OutputFormat) -> Result<Exit, Failure> {
     match output {
         OutputFormat::Table if suspicions.is_empty() => {
             let count = policy.allows().len() + policy.denies().len();
-            writeln!(io::stdout(), "No doubt about any of {count} rules.")?;
+            writeln!(io::stdout(), "No problem in any of the {count} rules.")?;
         }
         OutputFormat::Table | OutputFormat::Json => {
-            rows(output, &["level", "place", "what is so", "what to do"], &values, cells)?;
+            rows(output, &["level", "place", "problem", "what to do"], &values, cells)?;
         }
     }
     let is_wrong = suspicions.iter().any(|suspicion| suspicion.finding.level == Severity::Error);
@@ -201,12 +200,12 @@ fn read_subject(text: &str) -> Result<Subject, String> {
         "service" => (SubjectKind::Service, id.to_owned()),
         "user" => (SubjectKind::User, id.to_owned()),
         "guest" => (SubjectKind::Guest, id.to_owned()),
-        _ => return Err("there are device, service, user and guest".to_owned()),
+        _ => return Err("expected one of the kinds device, service, user, guest".to_owned()),
     };
     Ok(Subject { kind, id: id.into(), groups: Vec::new(), scopes: Vec::new(), expires_at: None })
 }
 
 fn read_action(name: &str) -> Result<Action, String> {
     let known = Action::ALL.into_iter().find(|action| action.name() == name);
-    known.ok_or_else(|| "there are subscribe, read and publish".to_owned())
+    known.ok_or_else(|| "expected subscribe, read or publish".to_owned())
 }

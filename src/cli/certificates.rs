@@ -40,87 +40,96 @@ use revoke::RevokeArgs;
 /// Largest file a certificate is imported from.
 const MAX_CERTIFICATE_BYTES: u64 = 64 * 1024;
 
-/// Certificates: what a device shows to be believed.
+/// Issue, renew and revoke devices' certificates.
 #[derive(Clone, Debug, Subcommand)]
 pub enum CertCommand {
     /// Issue a certificate to a registered device
     #[command(
-        after_help = "Examples:\n  sluice cert issue acme pump-1 --csr pump-1.csr --out pump-1.crt\n  sluice cert issue acme pump-2 --new-key --key-out pump-2.key --out pump-2.crt"
+        after_help = "Examples:\n  sluice cert issue acme pump-1 --csr pump-1.csr --out pump-1.crt\n  \
+            sluice cert issue acme pump-2 --new-key --key-out pump-2.key --out pump-2.crt"
     )]
     Issue {
-        /// Whom it is for
+        /// The device
         #[command(flatten)]
         which: DeviceArg,
-        /// Whose key, and where things go
+        /// The key, and the output files
         #[command(flatten)]
         key: KeyArgs,
     },
-    /// Take in a certificate that the same authority signed elsewhere
+    /// Import a certificate that the same authority signed elsewhere
     #[command(
         after_help = "Examples:\n  sluice cert import pump-1.crt\n  sluice cert import - < pump-1.crt"
     )]
     Import {
-        /// The certificate in PEM; - reads standard input
+        /// The file with the certificate in PEM; - reads standard input
         #[arg(value_name = "FILE")]
         file: PathBuf,
-        /// Only if it is this device's
+        /// Import only a certificate of this device
         #[arg(long, value_name = "TENANT/DEVICE", value_parser = read_key)]
         device: Option<DeviceKey>,
     },
-    /// List certificates: who holds what, what ends when, what replaced what
-    #[command(
-        after_help = "Examples:\n  sluice cert list --tenant acme --status ACTIVE\n  sluice cert list --expiring 30   # within 30 days, and nothing has taken their place"
-    )]
+    /// List certificates with their device, expiry and replacement
+    #[command(after_help = "Examples:\n  sluice cert list --tenant acme --status ACTIVE\n  \
+            sluice cert list --device acme/pump-1\n  \
+            sluice cert list --expiring 30   # expire within 30 days, and are not replaced")]
     List(ListArgs),
     /// Show a certificate
     #[command(
-        after_help = "Examples:\n  sluice cert show 01890a5d-ac96-774b-bcce-b302099a8057\n  sluice cert show 01890a5d-ac96-774b-bcce-b302099a8057 --pem > pump-1.crt"
+        after_help = "Examples:\n  sluice cert show 01890a5d-ac96-774b-bcce-b302099a8057\n  \
+            sluice cert show 01890a5d-ac96-774b-bcce-b302099a8057 --pem > pump-1.crt"
     )]
     Show {
-        /// Which: its identifier or its SHA-256 fingerprint
+        /// The certificate's identifier or SHA-256 fingerprint
         #[arg(value_name = "ID")]
         which: Handle,
         /// Print the certificate itself, in PEM
         #[arg(long)]
         pem: bool,
     },
-    /// Issue a certificate in the place of one that ends; the old one is left to its own end
+    /// Issue a new certificate to the same device; the old one stays valid until it expires
     #[command(
-        after_help = "Also for one that ended at most 90 days ago. One that was revoked is not renewed.\n\nExample:\n  sluice cert renew 01890a5d-ac96-774b-bcce-b302099a8057 --csr pump-1.csr --out pump-1.crt"
+        after_help = "The old certificate may have expired up to 90 days ago. A revoked certificate is not renewed.\n\n\
+            Example:\n  sluice cert renew 01890a5d-ac96-774b-bcce-b302099a8057 --csr pump-1.csr --out pump-1.crt"
     )]
     Renew {
-        /// Which: its identifier or its SHA-256 fingerprint
+        /// The certificate's identifier or SHA-256 fingerprint
         #[arg(value_name = "ID")]
         which: Handle,
-        /// Whose key, and where things go
+        /// The key, and the output files
         #[command(flatten)]
         key: KeyArgs,
     },
-    /// Issue a certificate in the place of another, which retires after `ROTATION_GRACE_HOURS`
+    /// Issue a new certificate to the same device; the old one is retired after
+    /// `ROTATION_GRACE_HOURS`
     #[command(
         after_help = "Example:\n  sluice cert rotate 01890a5d-ac96-774b-bcce-b302099a8057 --csr pump-1.csr --out pump-1.crt"
     )]
     Rotate {
-        /// Which: its identifier or its SHA-256 fingerprint
+        /// The certificate's identifier or SHA-256 fingerprint
         #[arg(value_name = "ID")]
         which: Handle,
-        /// How long the old one stays good, instead of `ROTATION_GRACE_HOURS`
+        /// How long the old certificate stays valid, instead of `ROTATION_GRACE_HOURS`
         #[arg(long, value_name = "HOURS", value_parser = value_parser!(u32).range(0..=i64::from(MAX_GRACE_HOURS)))]
         grace_hours: Option<u32>,
-        /// Whose key, and where things go
+        /// The key, and the output files
         #[command(flatten)]
         key: KeyArgs,
     },
-    /// The device uses its new certificate: those before it retire at once
+    /// Confirm that the device uses its new certificate: the replaced ones are retired at once
     #[command(after_help = "Example:\n  sluice cert confirm 01890a5d-ac96-774b-bcce-b302099a8057")]
     Confirm {
-        /// The new one: its identifier or its SHA-256 fingerprint
+        /// The new certificate's identifier or SHA-256 fingerprint
         #[arg(value_name = "ID")]
         which: Handle,
     },
     /// Revoke a certificate
     #[command(
-        after_help = "Reasons: unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation, privilegeWithdrawn.\nNo replica believes it any more within a second; it cannot be undone. With --wait each link of the chain is told as it\nholds, up to the proof that the broker acts on it; exit 1 when one does not hold in time.\n\nExamples:\n  sluice cert revoke 01890a5d-ac96-774b-bcce-b302099a8057 --reason keyCompromise --wait\n  sluice cert revoke 01890a5d-ac96-774b-bcce-b302099a8057 --wait --timeout 60 --output json"
+        after_help = "Reasons: unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation, privilegeWithdrawn.\n\
+            Every replica refuses the certificate within a second. A revocation cannot be undone. With --wait the command prints\n\
+            each step when it is done, up to the proof that the broker enforces the revocation; it exits with 1 when a step is\n\
+            not done in time.\n\n\
+            Examples:\n  sluice cert revoke 01890a5d-ac96-774b-bcce-b302099a8057 --reason keyCompromise --wait\n  \
+            sluice cert revoke 01890a5d-ac96-774b-bcce-b302099a8057 --wait --timeout 60 --output json"
     )]
     Revoke(RevokeArgs),
 }
@@ -156,7 +165,7 @@ pub async fn run(
                 registry::certificates::rotate::confirm(action, new).await.map_err(not_stored)?;
             let names: Vec<String> = retired.iter().map(Uuid::to_string).collect();
             let line = if names.is_empty() {
-                "none: they were before".to_owned()
+                "none: all were retired before".to_owned()
             } else {
                 names.join(", ")
             };

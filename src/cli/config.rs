@@ -1,4 +1,4 @@
-//! `sluice config`: the commented file, the settings in force, and what is wrong with them.
+//! `sluice config`: the commented file, the effective settings, and the faults in them.
 //!
 //! It reads settings and checks that the files they name exist; it opens no connection. `config`
 //! masks the secrets.
@@ -13,18 +13,20 @@ use crate::command::table::{self, OutputFormat};
 use crate::config::load::file_checks;
 use crate::config::{self, Config, Effective, Sources};
 
-/// What to do with the settings.
+/// Print or check the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
 pub enum ConfigCommand {
     /// Print a commented settings file with every setting at its default
-    #[command(after_help = "Example: sluice config template > /etc/sluice/sluice.toml")]
+    #[command(after_help = "Example:\n  sluice config template > /etc/sluice/sluice.toml")]
     Template,
-    /// Print the settings in force and where each came from, secrets masked
-    #[command(after_help = "Example: sluice config show --output json")]
+    /// Print the effective settings and the source of each; secrets are masked
+    #[command(after_help = "Example:\n  sluice config show --output json")]
     Show,
-    /// Check the settings and whether the files they name are there: exit 0, or 78 and everything
-    /// that is wrong
-    #[command(after_help = "Example: sluice config check --config /etc/sluice/sluice.toml")]
+    /// Check the settings, and that the files they name exist
+    #[command(
+        after_help = "Exit code 0 when the settings are valid, 78 when not; then every fault is printed.\n\n\
+            Example:\n  sluice config check --config /etc/sluice/sluice.toml"
+    )]
     Check,
 }
 
@@ -58,7 +60,7 @@ pub fn run(command: ConfigCommand, sources: &Sources, output: OutputFormat) -> R
         OutputFormat::Json => table::json(&CheckedConfig { ok: true, warnings })?,
         OutputFormat::Table => {
             let lines = warnings.iter().map(|warning| format!("warning: {warning}"));
-            let lines: Vec<_> = lines.chain(["The settings are good.".to_owned()]).collect();
+            let lines: Vec<_> = lines.chain(["The settings are valid.".to_owned()]).collect();
             writeln!(io::stdout(), "{}", lines.join("\n"))?;
         }
     }

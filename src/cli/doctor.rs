@@ -160,19 +160,18 @@ async fn check_daemon(config: &Config) -> Vec<Finding> {
         Ok((200 | 503, body)) => body,
         Ok((status, _)) => {
             let what = format!(
-                "something else listens at OPS_BIND={bind}: it answers /readyz with {status}"
+                "another program listens at OPS_BIND={bind}: it answers /readyz with HTTP status {status}"
             );
             return vec![Finding::error(what, "set OPS_BIND to a free address")];
         }
         Err(error) => {
             let what = format!("no daemon answers at OPS_BIND={bind} ({error})");
-            let advice = "start it with `sluice run`, or set OPS_BIND here to what the daemon has";
+            let advice = "start it with `sluice run`, or set OPS_BIND here to the daemon's value";
             return vec![Finding::warning(what, advice)];
         }
     };
     let Ok(readiness) = serde_json::from_str::<ReadinessReply>(&body) else {
-        let what =
-            format!("something else listens at OPS_BIND={bind}: what it answers is not readable");
+        let what = format!("another program listens at OPS_BIND={bind}: its answer cannot be read");
         return vec![Finding::error(what, "set OPS_BIND to a free address")];
     };
     judge_readiness(&readiness, &bind.to_string())
@@ -201,7 +200,7 @@ impl DoctorReport {
                     false,
                     vec![Finding::error(
                         what,
-                        "look for load and for locks there, and run this again",
+                        "look for high load and for locks there, and run this command again",
                     )],
                 )
             }
@@ -212,7 +211,7 @@ impl DoctorReport {
 
     fn skip(&mut self, checks: &[&'static str], unreached: &str) {
         for check in checks {
-            let advice = "mend that first, and run this again";
+            let advice = "fix that first, and run this command again";
             self.add(
                 check,
                 vec![Finding::warning(format!("not checked: {unreached} was not reached"), advice)],
@@ -263,7 +262,7 @@ impl DoctorReport {
 
 fn judge_settings(warnings: Vec<String>) -> Vec<Finding> {
     if warnings.is_empty() {
-        return vec![Finding::ok("the settings are good")];
+        return vec![Finding::ok("the settings are valid")];
     }
     warnings
         .into_iter()
@@ -295,10 +294,10 @@ fn judge_readiness(readiness: &ReadinessReply, bind: &str) -> Vec<Finding> {
 /// Judges how soon the authority's certificate ends.
 fn judge_authority(path: Option<&Path>) -> Finding {
     let Some(path) = path else {
-        return Finding::ok("DEVICE_CA_CERT_PATH is not set: no certificate is signed here");
+        return Finding::ok("DEVICE_CA_CERT_PATH is not set: Sluice signs no certificates here");
     };
     match AuthorityEnd::of_file(path, clock::now()) {
-        AuthorityEnd::Far(end) => Finding::ok(format!("the authority ends at {end}")),
+        AuthorityEnd::Far(end) => Finding::ok(format!("the authority expires at {end}")),
         AuthorityEnd::Near(_, what) => Finding { level: Severity::Warning, what, advice: None },
         AuthorityEnd::Past(_, what) | AuthorityEnd::Unknown(what) => {
             Finding { level: Severity::Error, what, advice: None }
@@ -310,13 +309,13 @@ fn judge_authority(path: Option<&Path>) -> Finding {
 fn judge_policy(path: Option<&Path>) -> Vec<Finding> {
     let Some(path) = path else {
         return vec![Finding::ok(
-            "ACL_RULES_PATH is not set: the broker's questions are answered by what is built in",
+            "ACL_RULES_PATH is not set: only the built-in rules answer the broker's hooks",
         )];
     };
     match file::load(path) {
         Ok(policy) => match lint::lint(&policy) {
             suspicions if suspicions.is_empty() => {
-                vec![Finding::ok(format!("{} is good", path.display()))]
+                vec![Finding::ok(format!("{} is valid", path.display()))]
             }
             suspicions => suspicions
                 .into_iter()
@@ -329,7 +328,7 @@ fn judge_policy(path: Option<&Path>) -> Vec<Finding> {
         Err(error) => {
             vec![Finding::error(
                 error.to_string(),
-                "correct the file; `sluice access lint` looks at it alone",
+                "fix the file; `sluice access lint` checks it alone",
             )]
         }
     }
@@ -340,10 +339,8 @@ fn judge_broker_clock(host: &str) -> Finding {
     let is_here = host.eq_ignore_ascii_case("localhost")
         || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     Finding::ok(if is_here {
-        "the broker is on this machine, or behind a port of it; MQTT tells no time of day to compare".to_owned()
+        "the broker is on this machine or forwarded to it: its clock needs no check".to_owned()
     } else {
-        format!(
-            "MQTT tells no time of day: whether the clock of {host} is right cannot be seen from here"
-        )
+        format!("the clock of {host} cannot be checked from here: MQTT carries no time of day")
     })
 }

@@ -23,7 +23,7 @@ use crate::ingest::explain::{End, ExplainVerdict, Explanation, explain};
 /// Largest payload read, in bytes: the most an MQTT packet can hold.
 const PAYLOAD_MAX: u64 = 268_435_455;
 
-/// Which message.
+/// Which message to check.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
     /// The topic it would be published to
@@ -109,7 +109,9 @@ async fn ask_daemon(
 impl ExplainReply {
     fn of(explanation: &Explanation, daemon: Option<CachedGrant>) -> Self {
         let (accepted, reason, why) = match &explanation.end {
-            End::Ignored => (true, None, "ignored: the platform's own voice".to_owned()),
+            End::Ignored => {
+                (true, None, "ignored: the platform itself publishes on this topic".to_owned())
+            }
             End::Accepted(proof) => (true, None, format!("accepted: {}", describe_proof(*proof))),
             End::Refused(refusal) => (
                 false,
@@ -147,10 +149,10 @@ fn verdict_label(verdict: ExplainVerdict) -> &'static str {
 
 fn describe_proof(proof: Authentication) -> &'static str {
     match proof {
-        Authentication::Certificate => "the device holds a certificate that is good now",
-        Authentication::Token(_) => "the token is the device's",
+        Authentication::Certificate => "the device has a valid certificate",
+        Authentication::Token(_) => "the token is the device's own",
         Authentication::NotRequired => {
-            "no proof is asked for (CERT_AUTH_ENABLED=0, REQUIRE_TOKEN=0)"
+            "no authentication is required (CERT_AUTH_ENABLED=0, REQUIRE_TOKEN=0)"
         }
     }
 }

@@ -61,7 +61,7 @@ impl CachedGrant {
                 .map(Some)
                 .map_err(|error| error.to_string()),
             Ok((404, body)) if body.contains("cached") => Ok(None),
-            Ok((status, _)) => Err(format!("it answers {path} with {status}")),
+            Ok((status, _)) => Err(format!("it answers {path} with HTTP status {status}")),
             Err(error) => return Self::unreachable(bind, &error),
         };
         match answer {
@@ -69,18 +69,18 @@ impl CachedGrant {
             Ok(None) => Self {
                 cached: Some(false),
                 ..Self::said(format!(
-                    "the daemon at {bind} holds no grant of the device: it would ask the registry"
+                    "the daemon at {bind} has no cache entry of the device: it would query the registry"
                 ))
             },
             Err(why) => Self::said(format!(
-                "what listens at {bind} is no daemon of this release ({why}): the age of its grant is not known"
+                "{bind} is not a Sluice daemon of this version ({why}): its cache entry cannot be shown"
             )),
         }
     }
 
     fn unreachable(bind: SocketAddr, error: &std::io::Error) -> Self {
         let says = format!(
-            "no daemon answers at OPS_BIND={bind} ({error}): the age of its grant is not known"
+            "no daemon answers at OPS_BIND={bind} ({error}): its cache entry cannot be shown"
         );
         Self { daemon_answers: false, ..Self::said(says) }
     }
@@ -96,16 +96,16 @@ impl CachedGrant {
         let end = standing
             .and_then(|standing| end_for(question.config, question.delivery, &standing, now));
         let decides = match &end {
-            None => "by a token the registry no longer has".to_owned(),
+            None => "with a token that the registry no longer has".to_owned(),
             Some(end) if end == question.end => "the same".to_owned(),
             Some(End::Refused(refusal)) => {
-                format!("OTHERWISE: refused: {}: {}", refusal.reason, refusal.detail)
+                format!("DIFFERENTLY: refused: {}: {}", refusal.reason, refusal.detail)
             }
-            Some(End::Accepted(_) | End::Ignored) => "OTHERWISE: accepted".to_owned(),
+            Some(End::Accepted(_) | End::Ignored) => "DIFFERENTLY: accepted".to_owned(),
         };
         let says = format!(
-            "the daemon at {bind} asked the registry {:.1} s ago and goes by that for {:.1} s more, unless it hears of a \
-             change: it decides {decides}",
+            "the daemon at {bind} queried the registry {:.1} s ago and caches the answer for {:.1} s more, unless the registry \
+             changes: it decides {decides}",
             grant.age_seconds, grant.good_for_seconds
         );
         Self {

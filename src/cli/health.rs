@@ -9,10 +9,10 @@ use crate::command::failure::{Exit, Failure};
 use crate::config::Config;
 use crate::http::ops_client;
 
-/// What to ask.
+/// Which question to ask.
 #[derive(Debug, clap::Args)]
 pub struct HealthArgs {
-    /// Ask only whether the process turns (/livez), not whether it is ready (/readyz)
+    /// Ask only whether the process is alive (/livez), not whether it is ready (/readyz)
     #[arg(long)]
     live: bool,
 }
@@ -23,7 +23,8 @@ pub async fn run(args: HealthArgs, config: &Config) -> Result<Exit, Failure> {
     let path = if args.live { "/livez" } else { "/readyz" };
     let (status, body) = ops_client::get(bind, path).await.map_err(|error| {
         Failure::unavailable(format!(
-            "nobody answers at {bind} (OPS_BIND): {error}. Is `sluice run` running here?"
+            "no daemon answers at OPS_BIND={bind}: {error}; start it with `sluice run`, or set OPS_BIND to the address of the \
+             running daemon"
         ))
     })?;
     writeln!(io::stdout(), "{}", body.trim_end())?;

@@ -36,14 +36,14 @@ pub async fn run(config: &Config, output: OutputFormat) -> Result<Exit, Failure>
     let report = made.await.map_err(|outage| Failure::unavailable(outage.to_string()))?;
     let done = Done { applied, partitions_made: report.made };
     let applied = if done.applied.is_empty() {
-        "none, the schema is up to date".into()
+        "none: the schema is up to date".into()
     } else {
         format!("{:?}", done.applied)
     };
     table::fields(
         output,
         &done,
-        &[("migrations applied", applied), ("partitions made", done.partitions_made.join(", "))],
+        &[("migrations applied", applied), ("partitions created", done.partitions_made.join(", "))],
     )?;
     Ok(Exit::Done)
 }

@@ -15,10 +15,10 @@ use crate::store::connection::clocks;
 use crate::store::schema::partitions;
 use crate::store::schema::retention::{self, Prospect, Retention};
 
-/// Looks, and with `--yes` deletes.
+/// Shows the data that is past its retention, and with `--yes` deletes it.
 #[derive(Clone, Debug, Args)]
 pub struct RetentionArgs {
-    /// Delete what is past the retention now, by however many days it advances
+    /// Delete the data that is past its retention now, also when that is many days' data
     #[arg(long)]
     yes: bool,
 }
@@ -65,7 +65,7 @@ pub async fn run(
         value["failed"] = report.failed.into();
     } else if !args.yes {
         eprintln!(
-            "Nothing was deleted: add --yes to delete it now; the daemon deletes by itself what is not held."
+            "Nothing was deleted. The daemon deletes this data unless it is held; add --yes to delete it now."
         );
     }
     let done = printed(fields(output, &value, &lines))?;

@@ -23,16 +23,15 @@ const OVERTIME: Duration = Duration::from_secs(3);
 
 /// Runs until SIGTERM or SIGINT; a second one ends it at once.
 pub async fn run(config: Config) -> Result<Exit, Failure> {
-    logs::init(&config.process.log_level, config.process.log_format).map_err(|error| {
-        Failure::new(Exit::Config, format!("the log cannot be set up: {error}"))
-    })?;
+    logs::init(&config.process.log_level, config.process.log_format)
+        .map_err(|error| Failure::new(Exit::Config, format!("cannot set up the log: {error}")))?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), ?config, "sluice starts");
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
     let stop = CancellationToken::new();
     watch_signals(stop.clone(), config.process.shutdown_timeout).map_err(|error| {
-        Failure::new(Exit::Internal, format!("signals cannot be heard: {error}"))
+        Failure::new(Exit::Internal, format!("cannot install signal handlers: {error}; the daemon could not be stopped cleanly, and exits"))
     })?;
     let ended = app::run(config, stop).await;
     match ended {
@@ -83,13 +82,13 @@ async fn follow_signals(
     stop.cancel();
     let exit = tokio::select! {
         () = next() => {
-            tracing::warn!("a second signal: ending at once; the broker keeps what was not acknowledged");
+            tracing::warn!("received a second signal; exiting at once; the broker keeps the messages that were not acknowledged");
             Exit::Internal
         }
         () = tokio::time::sleep(patience + OVERTIME) => {
             tracing::error!(
-                "the stop did not end within SHUTDOWN_TIMEOUT_SECONDS: ending at once; the broker keeps what was not \
-                 acknowledged"
+                "the shutdown took longer than SHUTDOWN_TIMEOUT_SECONDS; exiting at once; the broker keeps the messages that \
+                 were not acknowledged"
             );
             Exit::Unavailable
         }

@@ -12,9 +12,9 @@ pub enum Exit {
     Done = 0,
     /// The command ran and its answer is no: a finding of `doctor`, a refusal of `explain`.
     Negative = 1,
-    /// The command line was wrong, or named what does not exist.
+    /// The command line is wrong, or names something that does not exist.
     Usage = 64,
-    /// A dependency is not there: Postgres, the broker.
+    /// A dependency is unavailable: Postgres, the broker, the daemon.
     Unavailable = 69,
     /// A fault of the program.
     Internal = 70,
@@ -48,12 +48,12 @@ impl Failure {
         Self { exit, message: message.into() }
     }
 
-    /// The command named what does not exist, or cannot be done as asked.
+    /// The command line names something that does not exist, or asks for something impossible.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(Exit::Usage, message)
     }
 
-    /// A dependency is not there.
+    /// A dependency is unavailable.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::new(Exit::Unavailable, message)
     }

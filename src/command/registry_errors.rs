@@ -54,13 +54,13 @@ pub fn not_stored(error: CertificateError) -> Failure {
     let what = error.to_string();
     let advice = match error {
         CertificateError::Outage(trouble) => return outage(&trouble),
-        CertificateError::Unknown(_) => "`sluice cert list` shows those there are".to_owned(),
+        CertificateError::Unknown(_) => "`sluice cert list` lists all certificates".to_owned(),
         CertificateError::NoDevice(key) => {
             format!("register it with `sluice device add {} {}`", key.tenant(), key.device())
         }
         CertificateError::DeviceRevoked(key) => {
             format!(
-                "`sluice device set-status {} {} ACTIVE` lets it speak again",
+                "`sluice device set-status {} {} ACTIVE` activates it again",
                 key.tenant(),
                 key.device()
             )
@@ -69,18 +69,18 @@ pub fn not_stored(error: CertificateError) -> Failure {
             format!("`sluice cert show {id}` shows it")
         }
         CertificateError::SerialTaken { .. } => {
-            "two certificates with one number cannot be told apart in a CRL: have a new one issued"
+            "a CRL cannot distinguish two certificates with one serial number: have a new one issued"
                 .to_owned()
         }
         CertificateError::NotActive { id, .. } => {
-            format!("`sluice cert show {id}` tells what became of it")
+            format!("`sluice cert show {id}` shows its state")
         }
         CertificateError::ReplacesNone(_) => {
             "name the new certificate of a rotation or a renewal".to_owned()
         }
         CertificateError::Replaced { by, .. } => {
             format!(
-                "renew or rotate that one, or, if it was lost, revoke it first with `sluice cert revoke {by}`"
+                "renew or rotate {by}; if it was lost, revoke it first with `sluice cert revoke {by}`"
             )
         }
     };

@@ -11,10 +11,10 @@ const WIDTH: u16 = 100;
 /// The output format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum OutputFormat {
-    /// For eyes.
+    /// A table for people.
     #[default]
     Table,
-    /// For programs: one JSON document.
+    /// One JSON document for programs.
     Json,
 }
 

@@ -14,16 +14,16 @@ use crate::domain::time::Timestamp;
 use crate::pki::authority::AuthorityCertificate;
 use crate::pki::crl::file::{self, CrlState};
 
-/// Where the authority's files are; the settings tell what is not given.
+/// Where the authority's files are; the settings name the others.
 #[derive(Clone, Debug, Args)]
 pub struct AuthorityPaths {
-    /// Its certificate, instead of `DEVICE_CA_CERT_PATH`
+    /// The authority's certificate, instead of `DEVICE_CA_CERT_PATH`
     #[arg(long, value_name = "FILE")]
     pub(super) cert: Option<PathBuf>,
-    /// Its key, instead of `DEVICE_CA_KEY_PATH`
+    /// The authority's key, instead of `DEVICE_CA_KEY_PATH`
     #[arg(long, value_name = "FILE")]
     pub(super) key: Option<PathBuf>,
-    /// Its CRL, instead of `CRL_OUTPUT_PATH`
+    /// The authority's CRL, instead of `CRL_OUTPUT_PATH`
     #[arg(long, value_name = "FILE")]
     pub(super) crl: Option<PathBuf>,
 }
@@ -79,5 +79,5 @@ pub(super) fn crl_state(
 // === private helpers ===
 
 fn named<'a>(path: Option<&'a Path>, what: &str, how: &str) -> Result<&'a Path, Failure> {
-    path.ok_or_else(|| Failure::usage(format!("nothing says where {what} is: give {how}")))
+    path.ok_or_else(|| Failure::usage(format!("no file is named for {what}: set {how}")))
 }

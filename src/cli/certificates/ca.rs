@@ -20,21 +20,22 @@ use crate::domain::time::Timestamp;
 use crate::pki::authority::end::AuthorityEnd;
 use crate::pki::authority::{Authority, AuthorityCertificate};
 
-/// The authority that signs devices.
+/// Create and show the authority that signs devices' certificates.
 #[derive(Clone, Debug, Subcommand)]
 pub enum CaCommand {
-    /// Make the authority, its key, a first CRL, and, if asked, the broker's own certificate
+    /// Create the authority, its key and a first CRL; with --server-name also the broker's
+    /// certificate
     #[command(
-        after_help = "What is there already is checked and kept, never written over.\n\nExamples:\n  \
+        after_help = "An existing file is checked and kept, and never overwritten.\n\nExamples:\n  \
         sluice ca init --cert ca.crt --key ca.key --crl crl.pem\n  \
         sluice ca init --server-name broker.example.org --server-name 192.0.2.7 --server-dir /etc/mosquitto/certs"
     )]
     Init(ca_init::InitArgs),
-    /// Show the authority, and the state of its key and its CRL; exit 1 when one of them cannot be
-    /// used
+    /// Show the authority and the state of its key and its CRL; exit code 1 when one of them cannot
+    /// be used
     #[command(after_help = "Example:\n  sluice ca show --cert ca.crt")]
     Show(AuthorityPaths),
-    /// Print the authority's certificates in PEM: what the broker trusts devices by
+    /// Print the authority's certificates in PEM; the broker verifies devices with them
     #[command(after_help = "Example:\n  sluice ca bundle > /etc/mosquitto/certs/devices.pem")]
     Bundle(AuthorityPaths),
 }

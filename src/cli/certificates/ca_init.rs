@@ -29,28 +29,28 @@ const FIRST_CRL_NUMBER: u64 = 1;
 /// Names of the files created for the broker.
 const SERVER_FILES: [&str; 4] = ["server-ca.crt", "server-ca.key", "server.crt", "server.key"];
 
-/// What to make.
+/// What to create.
 #[derive(Clone, Debug, Args)]
 pub struct InitArgs {
     #[command(flatten)]
     paths: AuthorityPaths,
-    /// The authority's name, for people
+    /// The authority's display name
     #[arg(long, default_value = "Sluice device CA")]
     name: AuthorityName,
-    /// How long the authority is good; no device's certificate outlives it
+    /// How long the authority is valid; no device's certificate is valid longer
     #[arg(long, default_value_t = 3650, value_parser = value_parser!(u32).range(1..=36_500))]
     days: u32,
-    /// Write an empty CRL for an authority that is there: only if it never revoked anything
+    /// Write an empty CRL for an existing authority; use it only if it never revoked a certificate
     #[arg(long)]
     empty_crl: bool,
-    /// A name or an address by which devices reach the broker: makes its certificate too, and an
-    /// authority for it
+    /// A host name or address at which devices reach the broker: also creates the broker's
+    /// certificate and an authority for it; may be repeated
     #[arg(long = "server-name", value_name = "NAME")]
     server_names: Vec<ServerName>,
-    /// Where the broker's certificate goes; beside the authority's when not given
+    /// The directory for the broker's certificate; by default that of the authority's certificate
     #[arg(long, value_name = "DIR", requires = "server_names")]
     server_dir: Option<PathBuf>,
-    /// How long the broker's certificate is good
+    /// How long the broker's certificate is valid
     #[arg(long, value_name = "DAYS", default_value_t = 825, value_parser = value_parser!(u32).range(1..=36_500))]
     server_days: u32,
 }
@@ -155,7 +155,7 @@ fn create_authority(
     if let Some(crl) = crl.filter(|path| exists(path)) {
         let crl = crl.display();
         return Err(Failure::usage(format!(
-            "{crl} is there, but the authority it belongs to is not: bring back {} and its key, or move {crl} away",
+            "{crl} exists, but its authority does not: restore {} and its key, or move {crl} away",
             cert.display()
         )));
     }
@@ -168,7 +168,7 @@ fn create_authority(
     }
     write_new(cert, &authority.certificate().bundle_pem(), files::PUBLIC)?;
     items.push(AuthorityFile::made("authority", cert, "the broker's `cafile`"));
-    items.push(AuthorityFile::made("key", key, "keep a copy where nobody else can read it"));
+    items.push(AuthorityFile::made("key", key, "keep a copy in a place that only you can read"));
     items.push(match crl {
         Some(path) => AuthorityFile::made("CRL", path, "the broker's `crlfile`; empty"),
         None => no_crl_path(),
@@ -191,13 +191,13 @@ fn crl_of_existing(
                 "CRL",
                 path,
                 FileState::Bad,
-                &format!("{bad}; `sluice run` writes it anew"),
+                &format!("{bad}; `sluice run` writes a new one"),
             ),
         });
     }
     if !make_empty {
-        let note = "not written: an empty one would let in whoever was revoked. `sluice run` writes it from the \
-                    registry; --empty-crl writes it if nothing was ever revoked";
+        let note = "not written: an empty CRL would admit revoked devices. `sluice run` writes it from the registry; \
+                    --empty-crl writes it if no certificate was ever revoked";
         return Ok(AuthorityFile::new("CRL", path, FileState::Missing, note));
     }
     let list = crl::sign(authority, FIRST_CRL_NUMBER, &[], hours, now).map_err(internal)?;
@@ -206,7 +206,8 @@ fn crl_of_existing(
 }
 
 fn no_crl_path() -> AuthorityFile {
-    let note = "nothing says where it belongs (--crl FILE or CRL_OUTPUT_PATH): the broker then knows no revocation";
+    let note =
+        "no file is named (--crl FILE or CRL_OUTPUT_PATH): the broker does not see any revocation";
     AuthorityFile::new("CRL", Path::new("-"), FileState::Unset, note)
 }
 
@@ -250,7 +251,7 @@ fn create_broker_certificate(
         "broker's authority",
         &ca_cert,
         state,
-        "devices trust the broker by it",
+        "devices verify the broker with it",
     ));
     items.push(AuthorityFile::new(
         "its key",
@@ -274,7 +275,7 @@ fn kept_server(cert: &Path, now: Timestamp) -> Result<AuthorityFile, Failure> {
         return Ok(AuthorityFile::kept("broker's certificate", cert));
     }
     let note = format!(
-        "it ended at {}: remove it and its key, and run this again",
+        "it expired at {}: remove it and its key, and run this command again",
         certificate.not_after()
     );
     Ok(AuthorityFile::new("broker's certificate", cert, FileState::Bad, &note))
@@ -288,7 +289,7 @@ fn both_or_neither(cert: &Path, key: &Path) -> Result<bool, Failure> {
         (both, _) => return Ok(both),
     };
     Err(Failure::usage(format!(
-        "{} is there, but {} is not, and a new one would not fit: bring it back, or move the first away",
+        "{} exists, but {} does not, and a new one would not match it: restore the missing file, or move the first one away",
         existing.display(),
         missing.display()
     )))
@@ -303,7 +304,7 @@ fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
     let parent = path.parent().unwrap_or(Path::new(""));
     let written =
         fs::create_dir_all(parent).and_then(|()| files::create(path, text.as_bytes(), mode));
-    written.map_err(|error| unusable(path, &format!("cannot be written: {error}")))
+    written.map_err(|error| unusable(path, &format!("cannot write it: {error}")))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "`map_err` hands it over")]

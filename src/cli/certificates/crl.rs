@@ -24,14 +24,14 @@ use crate::store::connection::database::Database;
 /// Interval between two checks whether the daemon has published.
 const PERIOD: Duration = Duration::from_millis(200);
 
-/// The list of revoked certificates.
+/// Show and publish the list of revoked certificates.
 #[derive(Clone, Debug, Subcommand)]
 pub enum CrlCommand {
-    /// Show the list published last, its file, and whether the broker enforces it; exit 1 when
+    /// Show the last published CRL, its file, and whether the broker enforces it; exit code 1 when
     /// something is wrong
     #[command(after_help = "Example:\n  sluice crl show --output json")]
     Show,
-    /// Have a new list published now, changed or not
+    /// Publish a new CRL now, even if it did not change
     #[command(after_help = "Example:\n  sluice crl publish")]
     Publish(PublishArgs),
 }
@@ -39,7 +39,7 @@ pub enum CrlCommand {
 /// How long to wait.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct PublishArgs {
-    /// How long the daemon may take
+    /// How long to wait for the daemon
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     wait: u64,
 }
@@ -67,11 +67,11 @@ async fn show(database: &Database, config: &Config, output: OutputFormat) -> Res
     let wrong = file.as_ref().and_then(|file| file.as_ref().err());
     let enforced = match (state.enforced, &state.finding) {
         (Some(true), _) if wrong.is_some() => {
-            format!("no: the file is wrong: {}", wrong.map_or(NONE, String::as_str))
+            format!("no: the CRL file is invalid: {}", wrong.map_or(NONE, String::as_str))
         }
         (Some(true), _) => "yes".to_owned(),
         (Some(false), finding) => format!("no: {}", finding.as_deref().unwrap_or(NONE)),
-        (None, _) => "not looked at yet: a daemon looks, at BROKER_PROBE_ADDR".to_owned(),
+        (None, _) => "not checked yet: a daemon checks it at BROKER_PROBE_ADDR".to_owned(),
     };
     let file_text = file.as_ref().map_or_else(
         || "CRL_OUTPUT_PATH is not set".to_owned(),
@@ -88,7 +88,7 @@ async fn show(database: &Database, config: &Config, output: OutputFormat) -> Res
         ("Ends", moment_or_none(state.next_update)),
         ("File", file_text.clone()),
         ("Enforced", enforced),
-        ("Looked at", moment_or_none(state.looked_at)),
+        ("Checked", moment_or_none(state.looked_at)),
     ];
     let value = json!({
         "issuer": state.issuer, "crl_number": state.crl_number, "entries": state.entries, "file": file_text,
@@ -125,7 +125,7 @@ async fn publish(
     let (number, by) = if ledger.claim().await.map_err(|error| outage(&error))? {
         (
             publish_here(&mut ledger, config).await?,
-            "this command; nobody looked whether the broker took it",
+            "this command; whether the broker enforces it was not checked",
         )
     } else {
         let number = request_and_wait(&mut ledger, Duration::from_secs(args.wait))
@@ -133,7 +133,7 @@ async fn publish(
             .map_err(|error| outage(&error))?;
         let late = || {
             Failure::unavailable(format!(
-                "the daemon has not published within {} s: see its log",
+                "the daemon did not publish a CRL within {} s: see its log",
                 args.wait
             ))
         };
@@ -148,7 +148,7 @@ async fn publish_here(ledger: &mut RevocationLedger, config: &Config) -> Result<
     let settings = &config.certificates;
     let clocks = ledger.clocks(clock::now).await.map_err(|error| outage(&error))?;
     let Some(path) = &settings.crl_output_path else {
-        return Err(Failure::usage("nothing says where the CRL is: set CRL_OUTPUT_PATH"));
+        return Err(Failure::usage("no file is named for the CRL: set CRL_OUTPUT_PATH"));
     };
     let authority = crl::authority(settings, clocks).await.map_err(failed)?;
     // A wrong file has no usable number.

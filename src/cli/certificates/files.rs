@@ -29,7 +29,7 @@ pub fn read_input(path: &Path, max_bytes: u64) -> Result<Vec<u8>, Failure> {
     } else {
         File::open(path).and_then(|file| read_bounded(file, max_bytes))
     };
-    read.map_err(|error| Failure::usage(format!("{} cannot be read: {error}", name(path))))
+    read.map_err(|error| Failure::usage(format!("cannot read {}: {error}", name(path))))
 }
 
 // === impl NewFile ===
@@ -40,11 +40,11 @@ impl NewFile {
         let opened = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
         let file = opened.map_err(|error| {
             let advice = match error.kind() {
-                io::ErrorKind::AlreadyExists => "name another file, or move that one away",
-                _ => "name a file in a directory you may write to",
+                io::ErrorKind::AlreadyExists => "name another file, or move the existing one",
+                _ => "name a file in a directory that you may write to",
             };
             Failure::usage(format!(
-                "{} cannot be made ({error}), and nothing was issued: {advice}",
+                "cannot create {}: {error}; nothing was issued: {advice}",
                 path.display()
             ))
         })?;

@@ -28,7 +28,7 @@ use crate::registry::certificates::{issue as issuing, renew as renewing, rotate 
 use crate::registry::{ActionContext, Signer};
 use crate::store::certificates::CertificateRow;
 
-/// Whose key the certificate is for, and where things go.
+/// The key of the certificate, and the output files.
 #[derive(Clone, Debug, Args)]
 pub struct KeyArgs {
     /// The device's certificate request, PEM or DER; - reads standard input
@@ -39,16 +39,16 @@ pub struct KeyArgs {
         conflicts_with = "new_key"
     )]
     csr: Option<PathBuf>,
-    /// Make the private key here: it is written once, to --key-out, and kept nowhere
+    /// Create the private key here; it is written once, to --key-out, and not stored
     #[arg(long, requires = "key_out")]
     new_key: bool,
-    /// A new file for that key, mode 0600; - prints it
+    /// The new file for that key, with mode 0600; - prints the key
     #[arg(long, value_name = "FILE", requires = "new_key")]
     key_out: Option<PathBuf>,
-    /// A new file for the certificate; it is printed when not given
+    /// The new file for the certificate; without it the certificate is printed
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// How long it is good, instead of `CERT_VALIDITY_DAYS`
+    /// How long the certificate is valid, instead of `CERT_VALIDITY_DAYS`
     #[arg(long, value_name = "DAYS", value_parser = value_parser!(u32).range(1..=i64::from(MAX_DAYS)))]
     days: Option<u32>,
 }
@@ -115,8 +115,8 @@ pub async fn rotate(
         .await
         .map_err(not_renewed)?;
     crate::command::table::note!(
-        "The old certificate {old} retires in {grace_hours} hours at the latest; once the device uses the new one, \
-         `sluice cert confirm {}` ends it at once.",
+        "Certificate {old} is retired in {grace_hours} hours at the latest. When the device uses the new one, \
+         `sluice cert confirm {}` retires it at once.",
         issued.certificate.id
     );
     deliver(&issued, prepared, output)
@@ -167,7 +167,7 @@ fn deliver(issued: &Issued, prepared: PreparedKey, output: OutputFormat) -> Resu
     }
     if issued.ends_with_authority {
         eprintln!(
-            "It ends with the authority, at {}, before CERT_VALIDITY_DAYS are over: make a new authority in time.",
+            "The certificate expires with the authority, at {}, earlier than CERT_VALIDITY_DAYS: create a new authority in time.",
             moment(row.not_after)
         );
     }

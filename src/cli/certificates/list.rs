@@ -1,4 +1,4 @@
-//! `sluice cert list` and `show`: the inventory, as a table or as JSON.
+//! `sluice cert list` and `show`: the certificates, as a table or as JSON.
 //!
 //! It only reads, and escapes text from certificates for the terminal.
 
@@ -6,13 +6,12 @@ use std::io::{self, Write};
 
 use clap::{Args, value_parser};
 
-use crate::cli::registry::device::read_key;
-use crate::command::context::{note_more, printed};
+use crate::command::context::printed;
 use crate::command::failure::{Exit, Failure};
+use crate::command::list_args::{DeviceFilterArgs, PageArgs};
 use crate::command::registry_errors::not_stored;
 use crate::command::table::{OutputFormat, fields, rows};
 use crate::command::text::{NONE, moment, moment_or_none, printable, printable_or_none};
-use crate::domain::ids::{DeviceKey, TenantId};
 use crate::registry::ActionContext;
 use crate::registry::certificates::find::{self, MAX_DAYS_AHEAD};
 use crate::store::certificates::{
@@ -23,25 +22,17 @@ use uuid::Uuid;
 /// Which certificates to list.
 #[derive(Clone, Debug, Args)]
 pub struct ListArgs {
-    /// Only of this tenant
-    #[arg(long)]
-    tenant: Option<TenantId>,
-    /// Only of this device
-    #[arg(long, value_name = "TENANT/DEVICE", value_parser = read_key)]
-    device: Option<DeviceKey>,
-    /// Only those that are ACTIVE, REVOKED or EXPIRED
+    #[command(flatten)]
+    owner: DeviceFilterArgs,
+    /// Only rows with this status: ACTIVE, REVOKED or EXPIRED
     #[arg(long, value_parser = read_status)]
     status: Option<CertificateStatus>,
-    /// Only those ACTIVE that end within so many days and that nothing ACTIVE has replaced, the
-    /// first to end first
+    /// Only ACTIVE certificates that expire within this number of days and have no ACTIVE
+    /// replacement; sorted by expiry
     #[arg(long, value_name = "DAYS", value_parser = value_parser!(u32).range(0..=i64::from(MAX_DAYS_AHEAD)))]
     expiring: Option<u32>,
-    /// Begin behind this certificate
-    #[arg(long, value_name = "ID")]
-    after: Option<Uuid>,
-    /// How many at most
-    #[arg(long, default_value_t = 100, value_parser = value_parser!(u32).range(1..=10_000))]
-    limit: u32,
+    #[command(flatten)]
+    page: PageArgs,
 }
 
 /// `cert list`.
@@ -51,10 +42,11 @@ pub async fn list(
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
     let ends_before = args.expiring.map(|days| find::days_ahead(action.now, days));
-    let ListArgs { tenant, device, status, after, limit, .. } = args;
-    let filter = CertificateFilter { tenant, device, status, ends_before, after };
-    let page =
-        certificates::list(action.database.pool(), &filter, limit).await.map_err(not_stored)?;
+    let (tenant, device) = args.owner.key()?;
+    let after = args.page.cursor(Uuid::try_parse)?;
+    let filter = CertificateFilter { tenant, device, status: args.status, ends_before, after };
+    let pool = action.database.pool();
+    let page = certificates::list(pool, &filter, args.page.limit).await.map_err(not_stored)?;
     let headings = ["ID", "DEVICE", "STATUS", "ENDS", "RETIRES", "REPLACED BY"];
     printed(rows(output, &headings, &page, |row| {
         vec![
@@ -66,7 +58,7 @@ pub async fn list(
             id_or_none(row.replaced_by),
         ]
     }))?;
-    note_more(page.len(), limit, "--after", page.last().map(|row| row.id.to_string()));
+    args.page.note_next(page.len(), page.last().map(|row| row.id));
     Ok(Exit::Done)
 }
 
@@ -83,7 +75,7 @@ pub async fn show(
     }
     let Some(text) = found.cert_pem else {
         return Err(Failure::usage(format!(
-            "the text of certificate {which} is not in the registry: import it anew"
+            "the registry does not contain the PEM text of certificate {which}: import the certificate again"
         )));
     };
     printed(io::stdout().write_all(text.as_bytes()))

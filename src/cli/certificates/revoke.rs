@@ -28,13 +28,13 @@ use crate::store::certificates::{CertificateRow, Handle};
 /// Which certificate, why, and how long to wait.
 #[derive(Clone, Debug, Args)]
 pub struct RevokeArgs {
-    /// Which: its identifier or its SHA-256 fingerprint
+    /// The certificate's identifier or SHA-256 fingerprint
     #[arg(value_name = "ID")]
     which: Handle,
-    /// Why, by its name in RFC 5280
+    /// The reason, by its name in RFC 5280
     #[arg(long, default_value = "unspecified", value_parser = read_reason)]
     reason: RevocationReason,
-    /// Wait for the proof that the broker acts on it
+    /// Wait for the proof that the broker enforces the revocation
     #[arg(long)]
     wait: bool,
     /// How long to wait
@@ -89,14 +89,16 @@ impl StepPrinter {
 
 fn warn(revoked: &Revoked) {
     if !revoked.is_new {
-        crate::command::table::note!("It was revoked before: its first date and reason stand.");
+        crate::command::table::note!(
+            "The certificate was already revoked: its first date and reason stay."
+        );
     }
     // The new certificate of a rotation was revoked, but the old one still retires.
     if let Some((old, retires)) =
         revoked.retiring.as_ref().and_then(|old| Some((old.id, old.retire_at?)))
     {
         crate::command::table::note!(
-            "The one whose place it took, {old}, still retires at {}: give the device another with `sluice cert rotate {old}`.",
+            "The certificate that it replaced, {old}, is still retired at {}: issue another one with `sluice cert rotate {old}`.",
             moment(retires)
         );
     }

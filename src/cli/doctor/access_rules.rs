@@ -41,14 +41,14 @@ fn judge_without_file(version: Option<&BrokerVersion>) -> Finding {
     match version {
         Some(version) if version.patterns_match_slashes() == Some(false) => Finding::warning(
             format!(
-                "the broker is {version}, where %u in a pattern matches no name with slashes, and ACL_OUTPUT_PATH is not \
-                 set: unless a plugin decides, no device can publish"
+                "the broker is {version}, where %u in a pattern does not match a name with slashes, and ACL_OUTPUT_PATH is \
+                 not set: no device can publish unless a plugin decides"
             ),
-            "set ACL_OUTPUT_PATH and let acl_file name that file",
+            "set ACL_OUTPUT_PATH, and name that file as acl_file in mosquitto.conf",
         ),
         _ => Finding::ok(
-            "ACL_OUTPUT_PATH is not set: the access rules are the operator's, and the status of a device or a tenant does \
-             not reach the broker",
+            "ACL_OUTPUT_PATH is not set: you maintain the broker's access rules, and they do not follow the status of a device \
+             or a tenant",
         ),
     }
 }
@@ -72,7 +72,7 @@ fn judge_form(
         |why| {
             Finding::error(
                 why,
-                "let the user of Sluice read $SYS/broker/version, or set BROKER_ACL_MODE",
+                "allow the user of Sluice to read $SYS/broker/version, or set BROKER_ACL_MODE",
             )
         },
     )]
@@ -82,35 +82,36 @@ fn judge_template(path: &Path) -> Finding {
     match Template::open(path) {
         Ok(template) if template.grants_devices_nothing() => Finding::warning(
             format!(
-                "ACL_TEMPLATE_PATH {} holds no pattern with %u: no device gets a rule from it",
+                "ACL_TEMPLATE_PATH {} contains no pattern with %u: no device gets a rule from it",
                 path.display()
             ),
             "add a line for each type of message, such as: pattern write tenant/%u/telemetry/#",
         ),
-        Ok(_) => Finding::ok(format!("ACL_TEMPLATE_PATH {} is good", path.display())),
-        Err(error) => {
-            Finding::error(error.to_string(), "until then the lines read before stay in force")
-        }
+        Ok(_) => Finding::ok(format!("ACL_TEMPLATE_PATH {} is valid", path.display())),
+        Err(error) => Finding::error(
+            error.to_string(),
+            "fix the file; until then the lines that were read before stay in force",
+        ),
     }
 }
 
 fn judge_file(path: &Path, state: &BrokerAclRow) -> Finding {
     let shown = path.display();
     let (Some(digest), Some(form)) = (&state.digest, &state.mode) else {
-        let advice = "start `sluice run` with ACL_OUTPUT_PATH set; its log says what is in the way";
-        return Finding::error("no access rules were written yet".to_owned(), advice);
+        let advice = "start `sluice run` with ACL_OUTPUT_PATH set; its log shows the cause";
+        return Finding::error("Sluice has not written any access rules yet".to_owned(), advice);
     };
     if let Some(why) = &state.finding {
         return Finding::error(why.clone(), "see the log of the daemon");
     }
     match file::read(path) {
         Ok(found) if found[..] != digest[..] => Finding::error(
-            format!("{shown} is not what was written last"),
-            "it is written again within seconds while a daemon runs; find who else writes there",
+            format!("{shown} is not the file that Sluice wrote last"),
+            "a running daemon writes it again within seconds; find the other program that writes there",
         ),
         Ok(_) if state.notified_at < state.written_at => Finding::warning(
-            format!("{shown} is new and the broker was not notified yet"),
-            "run this again",
+            format!("{shown} is new, and the broker was not notified yet"),
+            "run this command again",
         ),
         Ok(_)
             if form == AclForm::Patterns.label()
@@ -118,18 +119,19 @@ fn judge_file(path: &Path, state: &BrokerAclRow) -> Finding {
         {
             Finding::warning(
                 format!(
-                    "{shown} denies {MAX_DENIED} devices, which is the most beside patterns; there may be others"
+                    "{shown} denies {MAX_DENIED} devices, which is the maximum for the form patterns; further suspended devices may \
+                     be missing"
                 ),
-                "suspend less, or use Mosquitto 2.1, where each device that may publish has its rows",
+                "suspend fewer devices, or use Mosquitto 2.1, where each device that may publish has its own rows",
             )
         }
         Ok(_) => Finding::ok(format!(
-            "{shown} is what was written last, as {form}: {} lines",
+            "{shown} is the file that Sluice wrote last, in the form {form}: {} lines",
             state.generated
         )),
         Err(fault) => Finding::warning(
-            format!("{shown} cannot be compared with what was written last: {fault}"),
-            "run this where the daemon runs",
+            format!("{shown} cannot be compared with the file that Sluice wrote last: {fault}"),
+            "run this command where the daemon runs",
         ),
     }
 }

@@ -30,11 +30,11 @@ pub async fn findings(config: &Config) -> Result<Vec<Finding>, Infallible> {
 fn unset(config: &Config) -> Finding {
     if config.certificates.ca_key_path.is_some() {
         return Finding::warning(
-            "not proven: BROKER_PROBE_ADDR is not set, so nobody looks whether the broker isolates devices",
-            "set BROKER_PROBE_ADDR to where devices reach the broker",
+            "not checked: BROKER_PROBE_ADDR is not set, so Sluice cannot check whether the broker isolates devices",
+            "set BROKER_PROBE_ADDR to the address at which devices reach the broker",
         );
     }
     Finding::ok(
-        "not looked at: that takes DEVICE_CA_CERT_PATH, DEVICE_CA_KEY_PATH and BROKER_PROBE_ADDR",
+        "not checked: the check needs DEVICE_CA_CERT_PATH, DEVICE_CA_KEY_PATH and BROKER_PROBE_ADDR",
     )
 }

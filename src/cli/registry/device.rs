@@ -1,7 +1,7 @@
 //! `sluice device`: add, list, show, set-status, set-token, remove.
 //!
-//! A token is shown once, when it is made, or read from standard input; it is never an argument and
-//! never kept.
+//! A token is shown once, when it is created, or read from standard input; it is never an argument
+//! and never kept.
 
 use std::io;
 
@@ -11,8 +11,9 @@ use serde_json::{Map, Value, json};
 
 use super::status_reach;
 use super::token::{TokenArg, TokenSource};
-use crate::command::context::{CommandContext, note_more, outage, printed};
+use crate::command::context::{CommandContext, outage, printed};
 use crate::command::failure::{Exit, Failure};
+use crate::command::list_args::PageArgs;
 use crate::command::table::{OutputFormat, fields, rows};
 use crate::command::text::{
     NONE, cell_or_none, moment, moment_or_none, printable, printable_or_none,
@@ -26,83 +27,86 @@ use crate::store::registry::devices::{self, DeviceError, DeviceFilter, NewDevice
 /// Longest site in characters, as in the API.
 const SITE_CHARS: usize = 256;
 
-/// Devices: who may speak.
+/// Manage devices and their tokens.
 #[derive(Clone, Debug, Subcommand)]
 pub enum DeviceCommand {
-    /// Register a device; its token is made and shown once
-    #[command(
-        after_help = "Examples:\n  sluice device add acme pump-1 --site north\n  sluice device add acme pump-2 --no-token   # identified by its certificate\n  sluice device add acme pump-3 --token-stdin < token.txt"
-    )]
+    /// Register a device; its new token is shown once
+    #[command(after_help = "Examples:\n  sluice device add acme pump-1 --site north\n  \
+            sluice device add acme pump-2 --no-token   # a certificate authenticates it\n  \
+            sluice device add acme pump-3 --token-stdin < token.txt")]
     Add {
-        /// Which device
+        /// The device
         #[command(flatten)]
         which: DeviceArg,
-        /// Where it stands; a message that names another site is refused
+        /// The device's site; a message that names another site is refused
         #[arg(long, value_parser = read_site)]
         site: Option<String>,
-        /// ACTIVE, INACTIVE or REVOKED
+        /// The device's status: ACTIVE, INACTIVE or REVOKED
         #[arg(long, default_value = "ACTIVE", value_parser = read_status)]
         status: DeviceStatus,
-        /// Whatever you want to remember of it: a JSON object
+        /// Your own data about the device: a JSON object
         #[arg(long, value_name = "JSON", value_parser = read_metadata, default_value = "{}")]
         metadata: Map<String, Value>,
-        /// Its token
+        /// The device's token
         #[command(flatten)]
         token: TokenSource,
     },
-    /// List devices
-    #[command(after_help = "Example:\n  sluice device list --tenant acme --status ACTIVE")]
+    /// List devices, sorted by tenant and name
+    #[command(after_help = "Examples:\n  sluice device list --tenant acme --status ACTIVE\n  \
+            sluice device list --limit 20 --cursor acme/pump-1")]
     List {
-        /// Only of this tenant
+        /// Only rows of this tenant
         #[arg(long)]
         tenant: Option<TenantId>,
-        /// Only those that are ACTIVE, INACTIVE or REVOKED
+        /// Only rows with this status: ACTIVE, INACTIVE or REVOKED
         #[arg(long, value_parser = read_status)]
         status: Option<DeviceStatus>,
-        /// Begin behind this device
-        #[arg(long, value_name = "TENANT/DEVICE", value_parser = read_key)]
-        after: Option<DeviceKey>,
-        /// How many at most
-        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-        limit: u32,
+        /// Which page
+        #[command(flatten)]
+        page: PageArgs,
     },
-    /// Show a device, its certificates' number and when it was last heard
+    /// Show a device, the number of its certificates and the time of its last message
     #[command(after_help = "Example:\n  sluice device show acme pump-1")]
     Show {
-        /// Which device
+        /// The device
         #[command(flatten)]
         which: DeviceArg,
     },
-    /// Let a device speak, or silence it
+    /// Activate, deactivate or revoke a device
     #[command(
-        after_help = "Takes effect on every replica within a second. With ACL_OUTPUT_PATH the broker's access rules follow within\nseconds: the device neither publishes nor reads. It can still connect: `sluice cert revoke` keeps its certificate out.\n\nExample:\n  sluice device set-status acme pump-1 INACTIVE"
+        after_help = "Every replica applies the status within a second. With ACL_OUTPUT_PATH the broker's access rules follow within\n\
+            seconds: unless it is ACTIVE, the device can neither publish nor read. It can still connect until\n\
+            `sluice cert revoke` revokes its certificate.\n\n\
+            Example:\n  sluice device set-status acme pump-1 INACTIVE"
     )]
     SetStatus {
-        /// Which device
+        /// The device
         #[command(flatten)]
         which: DeviceArg,
-        /// ACTIVE, INACTIVE or REVOKED
+        /// The new status: ACTIVE, INACTIVE or REVOKED
         #[arg(value_parser = read_status)]
         status: DeviceStatus,
     },
-    /// Give a device a new token, shown once; the old one is void at once
-    #[command(
-        after_help = "Examples:\n  sluice device set-token acme pump-1\n  sluice device set-token acme pump-1 --token-stdin < token.txt\n  sluice device set-token acme pump-1 --no-token   # takes the token away"
-    )]
+    /// Replace a device's token; the new one is shown once, the old one is invalid at once
+    #[command(after_help = "Examples:\n  sluice device set-token acme pump-1\n  \
+            sluice device set-token acme pump-1 --token-stdin < token.txt\n  \
+            sluice device set-token acme pump-1 --no-token   # removes the token")]
     SetToken {
-        /// Which device
+        /// The device
         #[command(flatten)]
         which: DeviceArg,
-        /// Its token
+        /// The device's token
         #[command(flatten)]
         token: TokenSource,
     },
     /// Remove a device with its state and commands, and revoke its certificates
     #[command(
-        after_help = "What it sent stays until its retention is over. A device added later under the same name is a new one:\nold certificates do not let it in.\n\nExample:\n  sluice device remove acme pump-1"
+        after_help = "The device's data stays until its retention ends. A device that is added later under the same name is a new\n\
+            device: the old certificates stay revoked.\n\n\
+            Example:\n  sluice device remove acme pump-1"
     )]
     Remove {
-        /// Which device
+        /// The device
         #[command(flatten)]
         which: DeviceArg,
     },
@@ -111,9 +115,9 @@ pub enum DeviceCommand {
 /// One device, by name.
 #[derive(Clone, Debug, Args)]
 pub struct DeviceArg {
-    /// Its tenant
+    /// The device's tenant
     tenant: TenantId,
-    /// Its name within the tenant: 1 to 64 of A-Z a-z 0-9 . _ : -
+    /// The device's name within the tenant: 1 to 64 characters of A-Z a-z 0-9 . _ : -
     device: DeviceId,
 }
 
@@ -142,11 +146,12 @@ pub async fn run(
             let token = token.get(io::stdin())?;
             let device = NewDevice { key, site, status, token: token.hash(), metadata };
             devices::add(pool, actor, &device).await.map_err(explain)?;
-            warn_of_silence(&device, config);
+            warn_of_refusal(&device, config);
             print_token(&device.key, token, output)
         }
-        DeviceCommand::List { tenant, status, after, limit } => {
-            list(&operator, &DeviceFilter { tenant, status, after }, limit, output).await
+        DeviceCommand::List { tenant, status, page } => {
+            let after = page.cursor(read_key)?;
+            list(&operator, &DeviceFilter { tenant, status, after }, &page, output).await
         }
         DeviceCommand::Show { which } => show(&operator, &which.key(), output).await,
         DeviceCommand::SetStatus { which, status } => {
@@ -204,7 +209,7 @@ fn print_token(key: &DeviceKey, token: TokenArg, output: OutputFormat) -> Result
     };
     if made.is_some() && output == OutputFormat::Table {
         crate::command::table::note!(
-            "The token is shown this once: only its SHA-256 is kept. The device sends it as provision_token."
+            "The token is shown only now: Sluice stores its SHA-256. The device sends it as provision_token."
         );
     }
     let token_set = TokenSet {
@@ -219,10 +224,11 @@ fn print_token(key: &DeviceKey, token: TokenArg, output: OutputFormat) -> Result
 async fn list(
     operator: &CommandContext,
     filter: &DeviceFilter,
-    limit: u32,
+    args: &PageArgs,
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
-    let page = devices::list(operator.database.pool(), filter, limit).await.map_err(explain)?;
+    let pool = operator.database.pool();
+    let page = devices::list(pool, filter, args.limit).await.map_err(explain)?;
     let headings = ["TENANT", "DEVICE", "SITE", "STATUS", "TOKEN", "ADDED"];
     let done = printed(rows(output, &headings, &page, |device| {
         vec![
@@ -234,12 +240,8 @@ async fn list(
             moment(device.created_at),
         ]
     }))?;
-    note_more(
-        page.len(),
-        limit,
-        "--after",
-        page.last().map(|device| format!("{}/{}", device.tenant_id, device.device_id)),
-    );
+    let last = page.last().map(|device| format!("{}/{}", device.tenant_id, device.device_id));
+    args.note_next(page.len(), last);
     Ok(done)
 }
 
@@ -257,7 +259,7 @@ async fn show(
         ("Site", printable_or_none(device.site_id.as_deref())),
         ("Token", yes_or_no(device.has_token)),
         ("Certificates", format!("{} ({} active)", found.certificates, found.certificates_active)),
-        ("Last heard", moment_or_none(found.last_seen_at)),
+        ("Last message", moment_or_none(found.last_seen_at)),
         ("Last telemetry", moment_or_none(found.last_telemetry_at)),
         ("Metadata", printable(&found.metadata.to_string())),
         ("Added", moment(device.created_at)),
@@ -276,9 +278,9 @@ fn check_common_name(key: &DeviceKey, config: &Config) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::usage(format!(
-        "device {key} was not added: its certificate's common name {name} would have {} characters and X.509 allows \
-         {MAX_COMMON_NAME_LEN}; shorten the name of the tenant or the device by {}, or set CERT_AUTH_ENABLED=0 if no device \
-         has a certificate",
+        "device {key} was not added: the common name of its certificate, {name}, would have {} characters, and X.509 allows \
+         {MAX_COMMON_NAME_LEN}; shorten the name of the tenant or of the device by {}, or set CERT_AUTH_ENABLED=0 if no \
+         device has a certificate",
         name.len(),
         name.len() - MAX_COMMON_NAME_LEN,
     )))
@@ -286,12 +288,12 @@ fn check_common_name(key: &DeviceKey, config: &Config) -> Result<(), Failure> {
 
 /// Warns about a device without a token where nothing else identifies it: its messages will be
 /// refused.
-fn warn_of_silence(device: &NewDevice, config: &Config) {
+fn warn_of_refusal(device: &NewDevice, config: &Config) {
     if device.token.is_none() && config.ingest.require_token && !config.ingest.cert_auth_enabled {
         let key = &device.key;
         crate::command::table::note!(
-            "Its messages will be refused: REQUIRE_TOKEN is on, CERT_AUTH_ENABLED is off, and it has no token. \
-             Give it one with `sluice device set-token {} {}`.",
+            "Sluice will refuse the device's messages: REQUIRE_TOKEN is on, CERT_AUTH_ENABLED is off, and the device has no \
+             token. Create one with `sluice device set-token {} {}`.",
             key.tenant(),
             key.device()
         );
@@ -307,11 +309,11 @@ fn explain(error: DeviceError) -> Failure {
         }
         DeviceError::NoTenant(tenant) => {
             format!(
-                "add it with `sluice tenant add {tenant}`, or look for the right name with `sluice tenant list`"
+                "add it with `sluice tenant add {tenant}`, or find the right name with `sluice tenant list`"
             )
         }
         DeviceError::Unknown(key) => {
-            format!("`sluice device list --tenant {}` shows those there are", key.tenant())
+            format!("`sluice device list --tenant {}` lists its devices", key.tenant())
         }
     };
     Failure::usage(format!("{what}: {advice}"))
@@ -323,7 +325,7 @@ fn read_site(text: &str) -> Result<String, String> {
         (1..=SITE_CHARS).contains(&text.chars().count()) && !text.chars().any(char::is_control);
     let expected = || {
         format!(
-            "expected 1 to {SITE_CHARS} characters, none of them a control character; without a site leave --site out"
+            "expected 1 to {SITE_CHARS} characters, none of them a control character; omit --site for a device without a site"
         )
     };
     is_good.then(|| text.to_owned()).ok_or_else(expected)
@@ -338,12 +340,12 @@ fn read_metadata(text: &str) -> Result<Map<String, Value>, String> {
     match serde_json::from_str(text) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err("expected a JSON object such as {\"model\": \"P7\"}".to_owned()),
-        Err(error) => Err(format!("no JSON: {error}")),
+        Err(error) => Err(format!("expected a JSON object: {error}")),
     }
 }
 
 pub(crate) fn read_key(text: &str) -> Result<DeviceKey, String> {
-    let (tenant, device) = text.split_once('/').ok_or("expected <tenant>/<device>")?;
+    let (tenant, device) = text.split_once('/').ok_or("expected TENANT/DEVICE")?;
     DeviceKey::new(tenant, device).map_err(|error| error.to_string())
 }
 

@@ -19,15 +19,15 @@ pub(super) fn say(output: OutputFormat, config: &Config, whose: &str) {
 }
 
 fn sentence(reaches_broker: bool, whose: &str) -> String {
-    let revoke = "`sluice cert revoke` keeps a certificate out for good";
+    let revoke = "`sluice cert revoke` ends that permanently";
     if reaches_broker {
         format!(
-            "The broker's access rules (ACL_OUTPUT_PATH) follow within seconds, for live sessions too: unless it is ACTIVE, \
-             {whose} neither publishes nor reads. It can still connect; {revoke}."
+            "The broker's access rules (ACL_OUTPUT_PATH) follow within seconds, also for open sessions: unless the status is \
+             ACTIVE, {whose} can neither publish nor read. It can still connect; {revoke}."
         )
     } else {
         format!(
-            "Sluice decides by this status; the broker is not notified of it, for ACL_OUTPUT_PATH is not set: {whose} can \
+            "Only Sluice applies this status: ACL_OUTPUT_PATH is not set, so the broker's access rules do not follow. {whose} can \
              still connect and read its commands; {revoke}."
         )
     }

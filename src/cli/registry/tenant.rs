@@ -4,57 +4,54 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::status_reach;
-use crate::command::context::{CommandContext, note_more, outage, printed};
+use crate::command::context::{CommandContext, outage, printed};
 use crate::command::failure::{Exit, Failure};
+use crate::command::list_args::PageArgs;
 use crate::command::table::{OutputFormat, fields, rows};
 use crate::command::text::{cell, moment, printable};
 use crate::config::Config;
 use crate::domain::ids::TenantId;
 use crate::store::registry::tenants::{self, TenantError, TenantStatus};
 
-/// Tenants: whose devices they are.
+/// Manage tenants, the owners of devices.
 #[derive(Clone, Debug, Subcommand)]
 pub enum TenantCommand {
     /// Add a tenant
     #[command(after_help = "Example:\n  sluice tenant add acme --name 'Acme Pumps'")]
     Add {
-        /// Its identifier, as in topics: 1 to 64 of A-Z a-z 0-9 . _ : -
+        /// The tenant's identifier in topics: 1 to 64 characters of A-Z a-z 0-9 . _ : -
         tenant: TenantId,
-        /// Its name for people; the identifier when not given
+        /// The tenant's display name; by default its identifier
         #[arg(long)]
         name: Option<String>,
     },
-    /// List the tenants
-    #[command(after_help = "Example:\n  sluice tenant list --limit 20 --after acme")]
-    List {
-        /// Begin behind this tenant
-        #[arg(long, value_name = "TENANT")]
-        after: Option<TenantId>,
-        /// How many at most
-        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-        limit: u32,
-    },
-    /// Show a tenant and how many devices it has
+    /// List tenants, sorted by identifier
+    #[command(after_help = "Example:\n  sluice tenant list --limit 20 --cursor acme")]
+    List(PageArgs),
+    /// Show a tenant and the number of its devices
     #[command(after_help = "Example:\n  sluice tenant show acme")]
     Show {
-        /// Which tenant
+        /// The tenant's identifier
         tenant: TenantId,
     },
-    /// Let a tenant's devices speak, or silence all of them
+    /// Activate or suspend all devices of a tenant
     #[command(
-        after_help = "Takes effect on every replica within a second. With ACL_OUTPUT_PATH the broker's access rules follow within\nseconds: its devices neither publish nor read. They can still connect: `sluice cert revoke` keeps a certificate out.\n\nExample:\n  sluice tenant set-status acme SUSPENDED"
+        after_help = "Every replica applies the status within a second. With ACL_OUTPUT_PATH the broker's access rules follow within\n\
+            seconds: the devices of a suspended tenant can neither publish nor read. They can still connect until\n\
+            `sluice cert revoke` revokes their certificates.\n\n\
+            Example:\n  sluice tenant set-status acme SUSPENDED"
     )]
     SetStatus {
-        /// Which tenant
+        /// The tenant's identifier
         tenant: TenantId,
         /// ACTIVE or SUSPENDED
         #[arg(value_parser = read_status)]
         status: TenantStatus,
     },
-    /// Remove a tenant that has no devices; what it sent stays until its retention is over
+    /// Remove a tenant that has no devices; its data stays until its retention ends
     #[command(after_help = "Example:\n  sluice tenant remove acme")]
     Remove {
-        /// Which tenant
+        /// The tenant's identifier
         tenant: TenantId,
     },
 }
@@ -73,8 +70,9 @@ pub async fn run(
             tenants::add(pool, actor, &tenant, &name).await.map_err(explain)?;
             show(&operator, &tenant, output).await
         }
-        TenantCommand::List { after, limit } => {
-            let page = tenants::list(pool, after.as_ref(), limit).await.map_err(explain)?;
+        TenantCommand::List(args) => {
+            let after = args.cursor(str::parse::<TenantId>)?;
+            let page = tenants::list(pool, after.as_ref(), args.limit).await.map_err(explain)?;
             let printed =
                 printed(rows(output, &["TENANT", "NAME", "STATUS", "ADDED"], &page, |tenant| {
                     vec![
@@ -84,12 +82,7 @@ pub async fn run(
                         moment(tenant.created_at),
                     ]
                 }))?;
-            note_more(
-                page.len(),
-                limit,
-                "--after",
-                page.last().map(|tenant| tenant.tenant_id.clone()),
-            );
+            args.note_next(page.len(), page.last().map(|tenant| &tenant.tenant_id));
             Ok(printed)
         }
         TenantCommand::Show { tenant } => show(&operator, &tenant, output).await,
@@ -147,9 +140,9 @@ fn explain(error: TenantError) -> Failure {
     let advice = match error {
         TenantError::Outage(trouble) => return outage(&trouble),
         TenantError::Exists(tenant) => format!("`sluice tenant show {tenant}` shows it"),
-        TenantError::Unknown(_) => "`sluice tenant list` shows those there are".to_owned(),
+        TenantError::Unknown(_) => "`sluice tenant list` lists all tenants".to_owned(),
         TenantError::HasDevices { tenant, .. } => format!(
-            "remove them first (`sluice device list --tenant {tenant}`), or silence them all with \
+            "remove them first (`sluice device list --tenant {tenant}`), or suspend them all with \
              `sluice tenant set-status {tenant} SUSPENDED`"
         ),
     };

@@ -11,13 +11,13 @@ use crate::domain::token::{SecretToken, TokenHash};
 /// Longest token read from standard input, in bytes.
 const TOKEN_MAX: u64 = 1024;
 
-/// Where a device's token comes from; made here when nothing is said.
+/// Where a device's token comes from; without an option a new one is created.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct TokenSource {
-    /// Read the token from standard input, one line
+    /// Read the token from standard input: one line
     #[arg(long, conflicts_with = "no_token")]
     token_stdin: bool,
-    /// No token: the device is identified by its certificate
+    /// Store no token: a certificate authenticates the device
     #[arg(long)]
     no_token: bool,
 }
@@ -68,14 +68,14 @@ impl TokenArg {
 fn read_token(input: impl Read) -> Result<TokenHash, Failure> {
     let mut text = String::new();
     input.take(TOKEN_MAX + 2).read_to_string(&mut text).map_err(|error| {
-        Failure::usage(format!("the token could not be read from standard input: {error}"))
+        Failure::usage(format!("cannot read the token from standard input: {error}"))
     })?;
     let token = text.strip_suffix('\n').unwrap_or(&text);
     let token = token.strip_suffix('\r').unwrap_or(token);
     if token.is_empty() || token.len() as u64 > TOKEN_MAX || token.chars().any(char::is_control) {
         return Err(Failure::usage(format!(
-            "standard input does not hold a token: expected one line of 1 to {TOKEN_MAX} bytes; \
-             leave --token-stdin out to have one made"
+            "standard input contains no valid token: expected one line of 1 to {TOKEN_MAX} bytes; omit --token-stdin to \
+             create a new token"
         )));
     }
     Ok(TokenHash::of(token))

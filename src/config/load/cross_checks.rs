@@ -70,7 +70,10 @@ mod tests {
                 &[("MQTT_JWT_KEY", "/k"), ("MQTT_USERNAME", "u"), ("MQTT_JWT_AS", "username")],
                 "the token is sent as the user name: remove MQTT_USERNAME",
             ),
-            (&[("MQTT_JWT_CLAIMS", "{}")], "MQTT_JWT_KEY is not set: it is used only with MQTT_JWT_KEY"),
+            (
+                &[("MQTT_JWT_CLAIMS", "{}")],
+                "MQTT_JWT_KEY is not set: it is used only with MQTT_JWT_KEY",
+            ),
             (&[("JWT_JWKS_URL", "https://h/k")], "JWT_ISSUER is not set: it belongs to an issuer"),
             (
                 &[("JWT_ISSUER", "i"), ("JWT_JWKS_URL", "http://h/k"), ("JWT_CA_CERT", "/ca")],

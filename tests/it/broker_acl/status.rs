@@ -77,7 +77,8 @@ fn without_access_rules_the_command_says_that_the_broker_is_not_notified() {
     let output = settings.command(&["tenant", "set-status", "acme", "SUSPENDED"]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        said.contains("the broker is not notified of it") && said.contains("`sluice cert revoke`"),
+        said.contains("the broker's access rules do not follow")
+            && said.contains("`sluice cert revoke`"),
         "{said}"
     );
     assert_eq!(acl.file(), TEMPLATE);

@@ -119,7 +119,7 @@ fn the_inventory_is_listed_by_page_and_by_what_ends_soon() {
         let list = |options: &[&str]| ids(&ca.done(&[&["cert", "list"], more, options].concat()));
         let (whole, mut paged) = (list(&[]), list(&["--limit", "5"]));
         while let Some(last) = paged.last().cloned() {
-            let page = list(&["--limit", "5", "--after", &last]);
+            let page = list(&["--limit", "5", "--cursor", &last]);
             if page.is_empty() {
                 break;
             }
@@ -132,6 +132,9 @@ fn the_inventory_is_listed_by_page_and_by_what_ends_soon() {
         ids(&ca.done(&["cert", "list", "--device", "acme/pump-2", "--status", "ACTIVE"])).len(),
         5
     );
+    let in_two = ["cert", "list", "--tenant", "acme", "--device", "pump-2", "--status", "ACTIVE"];
+    assert_eq!(ids(&ca.done(&in_two)).len(), 5);
+    assert!(ca.refused(&["cert", "list", "--device", "pump-2"]).contains("add --tenant"));
     assert!(ca.done(&["cert", "list", "--tenant", "other"]).as_array().unwrap().is_empty());
     // Those of 30 and 40 days, in the order of their ends; the ones of 10 and 20 are revoked.
     let soon = ca.done(&["cert", "list", "--expiring", "41"]);
@@ -140,9 +143,9 @@ fn the_inventory_is_listed_by_page_and_by_what_ends_soon() {
         ["3", "4"]
     );
     let table = ca.run(&["cert", "list", "--limit", "3"], "");
-    assert!(String::from_utf8_lossy(&table.stderr).contains("--after "), "{table:?}");
+    assert!(String::from_utf8_lossy(&table.stderr).contains("--cursor "), "{table:?}");
     assert!(
-        ca.refused(&["cert", "list", "--after", &uuid::Uuid::nil().to_string()])
+        ca.refused(&["cert", "list", "--cursor", &uuid::Uuid::nil().to_string()])
             .contains("no certificate")
     );
 }

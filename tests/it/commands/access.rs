@@ -97,7 +97,7 @@ fn a_superuser_is_shown_as_one_and_without_a_file_only_built_in_rules_apply() {
         ["check", "--as", "service:s", "--scope", "mqtt.admin", "--topic", "x", "--action", "read"];
     let (code, out, _) = ended(&settings, &admin);
     assert!(
-        code == 1 && out.contains("Superuser  no") && out.contains("only what is built in"),
+        code == 1 && out.contains("Superuser  no") && out.contains("only the built-in rules"),
         "{out}"
     );
     let (code, out, _) = ended(&settings, &[&admin[..], &["--rules", EXAMPLE]].concat());
@@ -164,7 +164,7 @@ fn a_question_that_is_none_ends_with_64() {
         (&["check", "--as", "alice", "--topic", "a", "--action", "read"], "expected KIND:ID"),
         (
             &["check", "--as", "robot:a", "--topic", "a", "--action", "read"],
-            "device, service, user and guest",
+            "device, service, user, guest",
         ),
         (
             &["check", "--as", "device:a", "--topic", "a", "--action", "read"],
@@ -172,7 +172,7 @@ fn a_question_that_is_none_ends_with_64() {
         ),
         (
             &["check", "--as", "user:a", "--topic", "a", "--action", "write"],
-            "subscribe, read and publish",
+            "subscribe, read or publish",
         ),
         (&["check", "--as", "user:a", "--topic", "a"], "--action"),
     ] {

@@ -108,7 +108,7 @@ fn half_an_authority_is_refused_and_nothing_is_made() {
         let before = all(dir.path());
         let (_, said) = ended(dir.path(), &["ca", "init"], 64);
         assert!(
-            said.contains(lost) && said.contains(kept) && said.contains("bring it back"),
+            said.contains(lost) && said.contains(kept) && said.contains("restore the missing file"),
             "{said}"
         );
         assert_eq!(all(dir.path()), before);
@@ -133,7 +133,7 @@ fn a_lost_list_is_not_replaced_by_an_empty_one_unless_that_is_asked_for() {
     fs::remove_file(&crl).unwrap();
     let (report, _) = ended(dir.path(), &["ca", "init"], 1);
     assert_eq!(states(&report), ["kept", "kept", "missing"]);
-    assert!(report[2]["note"].as_str().unwrap().contains("let in whoever was revoked"), "{report}");
+    assert!(report[2]["note"].as_str().unwrap().contains("admit revoked devices"), "{report}");
     assert!(!crl.exists());
     assert_eq!(
         states(&ended(dir.path(), &["ca", "init", "--empty-crl"], 0).0),

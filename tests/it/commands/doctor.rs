@@ -379,10 +379,13 @@ fn explain_shows_the_age_of_the_cache_entry_and_where_it_differs() {
         (&stale["reason"], &stale["daemon"]["decides_the_same"]),
         (&"DEVICE_REVOKED".into(), &false.into())
     );
-    assert!(stale["daemon"]["says"].as_str().unwrap().contains("OTHERWISE: accepted"), "{stale:#}");
+    assert!(
+        stale["daemon"]["says"].as_str().unwrap().contains("DIFFERENTLY: accepted"),
+        "{stale:#}"
+    );
     let shown = settings.command(&line).output().unwrap();
     assert!(
-        String::from_utf8_lossy(&shown.stdout).contains("s ago and goes by that for"),
+        String::from_utf8_lossy(&shown.stdout).contains("s ago and caches the answer for"),
         "{shown:?}"
     );
 }

@@ -200,15 +200,37 @@ fn a_suspended_tenant_and_pages_of_many_are_listed_in_order() {
     }
     done(&database, &["tenant", "set-status", "b", "SUSPENDED"]);
     assert_eq!(done(&database, &["tenant", "show", "b"])["devices_active"], 1);
-    let page = done(&database, &["tenant", "list", "--after", "a", "--limit", "1"]);
+    let page = done(&database, &["tenant", "list", "--cursor", "a", "--limit", "1"]);
     assert_eq!(
         (&page[0]["tenant_id"], &page[0]["status"], &page[1]),
         (&"b".into(), &"SUSPENDED".into(), &Value::Null)
     );
-    let page = done(&database, &["device", "list", "--after", "a/x", "--limit", "5"]);
+    let page = done(&database, &["device", "list", "--cursor", "a/x", "--limit", "5"]);
     assert_eq!((&page[0]["tenant_id"], &page[1]["tenant_id"]), (&"b".into(), &"c".into()));
     let output = sluice(&database.url(), &[], "", &["device", "list", "--limit", "2"]);
-    assert!(String::from_utf8_lossy(&output.stderr).contains("--after b/x"), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--cursor b/x"), "{output:?}");
+}
+
+#[test]
+fn an_old_spelling_works_with_a_note_and_two_spellings_are_a_usage_error() {
+    let database = Postgres::shared().database();
+    done(&database, &["tenant", "add", "a"]);
+    done(&database, &["tenant", "add", "b"]);
+    for (list, cursor) in [("tenant", "a"), ("device", "a/x")] {
+        let run = |options: &[&str]| {
+            sluice(&database.url(), &[], "", &[&[list, "list"], options].concat())
+        };
+        let (new, old) = (run(&["--cursor", cursor]), run(&["--after", cursor]));
+        assert_eq!(new.stdout, old.stdout);
+        assert_eq!(String::from_utf8_lossy(&new.stderr), "");
+        let note = String::from_utf8_lossy(&old.stderr);
+        assert!(note.contains("--after") && note.contains("use --cursor"), "{note}");
+        assert_eq!(note.lines().count(), 1, "{note}");
+        let both = run(&["--cursor", cursor, "--after", cursor]);
+        let said = String::from_utf8_lossy(&both.stderr);
+        assert_eq!(both.status.code(), Some(64), "{both:?}");
+        assert!(said.contains("--cursor") && said.contains("--after"), "{said}");
+    }
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn the_template_is_a_valid_file_that_contains_the_defaults() {
     let file = file.to_str().unwrap();
     let (code, out, said) = ended(&settings, &["config", "check", "--config", file]);
     assert_eq!((code, said.as_str()), (0, ""), "{out}");
-    assert!(out.contains("The settings are good."), "{out}");
+    assert!(out.contains("The settings are valid."), "{out}");
     // With each line that sets something uncommented, nothing changes but the origin.
     let is_setting =
         |line: &&str| line.starts_with('#') && !line.starts_with("# ") && line.contains(" = ");

@@ -42,7 +42,7 @@ const COMMON: &str = "Common options";
     propagate_version = true,
     disable_help_flag = true,
     disable_version_flag = true,
-    after_help = "Exit codes: 0 done, 1 the answer is no, 64 usage error, 69 a dependency is unavailable, 70 internal error,\n\
+    after_help = "Exit codes: 0 done, 1 the answer is no, 64 usage error, 69 a dependency is unavailable, 70 internal error, \
         78 invalid settings.\n\
         Settings come from the environment, from sluice.toml and from --set. `sluice config template` lists all of them."
 )]
@@ -94,7 +94,7 @@ enum Command {
     Migrate,
     /// Show which data is past its retention, and delete it if the daemon waits for a confirmation
     #[command(
-        after_help = "The daemon deletes old data every hour. It waits while its clock and that of Postgres differ. It also waits when\n\
+        after_help = "The daemon deletes old data every hour. It waits while its clock and that of Postgres differ. It also waits when \
             it would delete many days at once, as after a long stop or with a wrong clock: --yes confirms that.\n\n\
             Examples:\n  sluice retention\n  sluice retention --yes"
     )]
@@ -138,8 +138,8 @@ enum Command {
     /// Run a simulated fleet against a daemon of its own, and show each result; `scripts/demo`
     /// starts the servers that it needs
     #[command(
-        after_help = "The fleet is registered in the database of the settings, as tenant sluice-demo. Each device gets a certificate\n\
-            (DEVICE_CA_CERT_PATH, DEVICE_CA_KEY_PATH) and connects with it at BROKER_PROBE_ADDR. One certificate is revoked while\n\
+        after_help = "The fleet is registered in the database of the settings, as tenant sluice-demo. Each device gets a certificate \
+            (DEVICE_CA_CERT_PATH, DEVICE_CA_KEY_PATH) and connects with it at BROKER_PROBE_ADDR. One certificate is revoked while \
             its device publishes. MQTT_USERNAME must be allowed to write to tenant/sluice-demo/device/overture/commands.\n\n\
             Examples:\n  ./scripts/demo --seconds 10\n  sluice demo --seconds 10 --devices 20"
     )]
@@ -147,10 +147,10 @@ enum Command {
     /// Run a simulated fleet against your broker and daemon, and count the messages that are missing
     /// or stored twice
     #[command(
-        after_help = "The fleet is registered in the database of the settings, in tenants sluice-sim-000 and following, and publishes to the\n\
-            broker of the settings. The daemon must run. Without --tls a few connections of MQTT_USERNAME publish for all devices:\n\
-            the broker's access rules must allow that. With --tls each device has its own connection and certificate, and there are\n\
-            at most 500. --tls needs DEVICE_CA_CERT_PATH, DEVICE_CA_KEY_PATH, BROKER_PROBE_ADDR and BROKER_PROBE_CA_CERT, and a\n\
+        after_help = "The fleet is registered in the database of the settings, in tenants sluice-sim-000 and following, and publishes to the \
+            broker of the settings. The daemon must run. Without --tls a few connections of MQTT_USERNAME publish for all devices: \
+            the broker's access rules must allow that. With --tls each device has its own connection and certificate, and there are \
+            at most 500. --tls needs DEVICE_CA_CERT_PATH, DEVICE_CA_KEY_PATH, BROKER_PROBE_ADDR and BROKER_PROBE_CA_CERT, and a \
             daemon with CERT_AUTH_ENABLED=1.\n\n\
             Examples:\n  \
             sluice simulate --devices 5000 --rate 2000 --seconds 30 --bad 0.01 --verify\n  \

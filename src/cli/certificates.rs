@@ -124,9 +124,9 @@ pub enum CertCommand {
     },
     /// Revoke a certificate
     #[command(
-        after_help = "Reasons: unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation, privilegeWithdrawn.\n\
-            Every replica refuses the certificate within a second. A revocation cannot be undone. With --wait the command prints\n\
-            each step when it is done, up to the proof that the broker enforces the revocation; it exits with 1 when a step is\n\
+        after_help = "Reasons: unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation, privilegeWithdrawn.\n\n\
+            Every replica refuses the certificate within a second. A revocation cannot be undone. With --wait the command prints \
+            each step when it is done, up to the proof that the broker enforces the revocation; it exits with 1 when a step is \
             not done in time.\n\n\
             Examples:\n  sluice cert revoke 01890a5d-ac96-774b-bcce-b302099a8057 --reason keyCompromise --wait\n  \
             sluice cert revoke 01890a5d-ac96-774b-bcce-b302099a8057 --wait --timeout 60 --output json"

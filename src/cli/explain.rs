@@ -20,16 +20,16 @@ use crate::domain::message::Delivery;
 use crate::ingest::authorize::judge::Authentication;
 use crate::ingest::explain::{End, ExplainVerdict, Explanation, explain};
 
-/// Largest payload read, in bytes: the most an MQTT packet can hold.
+/// Largest payload read, in bytes: the maximum of an MQTT packet.
 const PAYLOAD_MAX: u64 = 268_435_455;
 
 /// Which message to check.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
-    /// The topic it would be published to
+    /// The topic that the message would be published to
     #[arg(long)]
     topic: String,
-    /// The file that holds its payload; - reads standard input
+    /// The file with the message's payload; - reads standard input
     #[arg(long, value_name = "FILE")]
     payload: PathBuf,
 }

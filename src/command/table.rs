@@ -28,19 +28,25 @@ pub fn rows<T: Serialize>(
     match output {
         OutputFormat::Json => json(&values),
         OutputFormat::Table => {
-            let mut table = Table::new();
             let terminal = terminal_size::terminal_size_of(io::stdout());
-            table.set_width(terminal.map_or(WIDTH, |(width, _)| width.0));
-            table
-                .load_style(presets::UTF8_HORIZONTAL_ONLY)
-                .set_content_arrangement(ContentArrangement::Dynamic);
-            table.set_header(headings.to_vec());
-            for value in values {
-                table.add_row(cells(value));
-            }
-            writeln!(io::stdout(), "{table}")
+            let width = terminal.map_or(WIDTH, |(width, _)| width.0);
+            writeln!(io::stdout(), "{}", table(width, headings, values.iter().map(cells)))
         }
     }
+}
+
+/// A table that wraps its cells to fit `width` columns.
+fn table(width: u16, headings: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(width)
+        .set_header(headings.to_vec());
+    for row in rows {
+        table.add_row(row);
+    }
+    table
 }
 
 /// Prints one thing: a line per field, or a JSON object.
@@ -72,4 +78,26 @@ pub(crate) use note;
 pub fn json<T: Serialize>(value: &T) -> io::Result<()> {
     let text = serde_json::to_string_pretty(value)?;
     writeln!(io::stdout(), "{text}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_without_a_terminal_fits_100_columns() {
+        let headings = ["ID", "QUARANTINED", "REASON", "TOPIC", "DETAIL", "BYTES", "REPLAYED"];
+        let row = [
+            "0199b0f2-7d1e-7c3a-9a51-2f0c6f1f6a11",
+            "2026-11-28T14:45:00Z",
+            "UNREGISTERED_DEVICE",
+            "tenant/acme-pumps/device/pump-with-a-long-name-0001/telemetry",
+            "device acme-pumps/pump-with-a-long-name-0001 is not registered",
+            "16384",
+            "2026-11-28T14:45:00Z",
+        ];
+        let row: Vec<String> = row.map(str::to_owned).into();
+        let text = table(WIDTH, &headings, [row].into_iter()).to_string();
+        assert!(text.lines().all(|line| line.chars().count() <= usize::from(WIDTH)), "{text}");
+    }
 }

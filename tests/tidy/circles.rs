@@ -48,8 +48,10 @@ fn a_ring_of_imports_is_found() {
             "// super::rows\n#[cfg(test)]\nmod tests {\n    use super::super::rows::Row;\n}\n",
         ),
         // Neither `rows` names the module `store::rows`.
+        source("src/store/sink/text.rs", "use super::copy::Copy;\n"),
         source("src/store/sink/copy.rs", "fn f() {\n    rows::g();\n    x.rows::<u8>();\n}\n"),
         source("src/store.rs", "fn f() {\n    other::rows::g();\n    x.rows::<u8>();\n}\n"),
+        source("src/store/sink/rows.rs", "use super::{copy::Copy, text};\n"),
     ];
     assert!(rings(&imports(&fine)).is_empty());
 }
@@ -115,8 +117,13 @@ fn paths(code: &str) -> Vec<Module> {
             .rfind(|c: char| !c.is_alphanumeric() && c != '_')
             .map_or(0, |before| before + code[before..].chars().next().map_or(1, char::len_utf8));
         // Only the first name of a path counts, and `x.name::<T>()` is a method.
-        if first < at && !code[..first].ends_with([':', '.']) {
-            paths.push(path_at(code, first));
+        if first == at || code[..first].ends_with([':', '.']) {
+            continue;
+        }
+        // The braces of `super::{a, b}` are opened above.
+        let path = path_at(code, first);
+        if path.iter().any(|part| !matches!(part.as_str(), "crate" | "self" | "super")) {
+            paths.push(path);
         }
     }
     paths

@@ -138,13 +138,13 @@ fn meaning(exit: Exit) -> &'static str {
              `access check`, a daemon that is not ready (`health`), a message refused again by `quarantine replay`, a step of \
              `cert revoke --wait` that was not done in time"
         }
-        Exit::Usage => "the command line is wrong, or names what does not exist",
+        Exit::Usage => "the command line is wrong, or names something that does not exist",
         Exit::Unavailable => {
-            "a dependency does not answer: Postgres, the broker, the daemon; or `run` was cut off at `SHUTDOWN_TIMEOUT_SECONDS`"
+            "a dependency is unavailable: Postgres, the broker, the daemon; or `run` exited at `SHUTDOWN_TIMEOUT_SECONDS`"
         }
-        Exit::Internal => "a fault of the program, or a second signal",
+        Exit::Internal => "an internal error, or a second signal while stopping",
         Exit::Config => {
-            "the settings are wrong; for `run` also an address in use or a schema that does not fit"
+            "the settings are invalid; for `run` also an address that is in use, or a schema that does not match this version"
         }
     }
 }

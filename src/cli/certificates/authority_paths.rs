@@ -57,7 +57,7 @@ pub(super) fn unusable(path: &Path, error: &impl ToString) -> Failure {
     Failure::new(Exit::Config, format!("{}: {}", path.display(), error.to_string()))
 }
 
-/// The state of the CRL in `path`; `Err` says why it cannot be used.
+/// The state of the CRL in `path`; `Err` is why it cannot be used.
 pub(super) fn crl_state(
     path: &Path,
     authority: &AuthorityCertificate,

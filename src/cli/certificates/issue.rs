@@ -1,5 +1,5 @@
-//! `sluice cert issue`, `renew` and `rotate`: which key, where the certificate goes, and where the
-//! key goes, once.
+//! `sluice cert issue`, `renew` and `rotate`: the key, the file of the certificate,
+//! and the file of a new key, which is written once.
 //!
 //! It creates the files before issuing, so no private key is created without a place to store it.
 

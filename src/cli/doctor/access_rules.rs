@@ -1,7 +1,7 @@
 //! What `sluice doctor` finds of the broker's access rules: which form the broker needs, whether
 //! the template reads, and whether the file is the one that was written last.
 //!
-//! It writes nothing, and says less where the file is on another machine.
+//! It writes nothing, and can check less where the file is on another machine.
 
 use std::path::Path;
 

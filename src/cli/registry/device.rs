@@ -74,8 +74,8 @@ pub enum DeviceCommand {
     },
     /// Activate, deactivate or revoke a device
     #[command(
-        after_help = "Every replica applies the status within a second. With ACL_OUTPUT_PATH the broker's access rules follow within\n\
-            seconds: unless it is ACTIVE, the device can neither publish nor read. It can still connect until\n\
+        after_help = "Every replica applies the status within a second. With ACL_OUTPUT_PATH the broker's access rules follow within \
+            seconds: unless it is ACTIVE, the device can neither publish nor read. It can still connect until \
             `sluice cert revoke` revokes its certificate.\n\n\
             Example:\n  sluice device set-status acme pump-1 INACTIVE"
     )]
@@ -101,7 +101,7 @@ pub enum DeviceCommand {
     },
     /// Remove a device with its state and commands, and revoke its certificates
     #[command(
-        after_help = "The device's data stays until its retention ends. A device that is added later under the same name is a new\n\
+        after_help = "The device's data stays until its retention ends. A device that is added later under the same name is a new \
             device: the old certificates stay revoked.\n\n\
             Example:\n  sluice device remove acme pump-1"
     )]

@@ -36,8 +36,8 @@ pub enum TenantCommand {
     },
     /// Activate or suspend all devices of a tenant
     #[command(
-        after_help = "Every replica applies the status within a second. With ACL_OUTPUT_PATH the broker's access rules follow within\n\
-            seconds: the devices of a suspended tenant can neither publish nor read. They can still connect until\n\
+        after_help = "Every replica applies the status within a second. With ACL_OUTPUT_PATH the broker's access rules follow within \
+            seconds: the devices of a suspended tenant can neither publish nor read. They can still connect until \
             `sluice cert revoke` revokes their certificates.\n\n\
             Example:\n  sluice tenant set-status acme SUSPENDED"
     )]

@@ -94,7 +94,7 @@ impl<'a> SettingReader<'a> {
         self.value(name, SettingKind::bind)
     }
 
-    /// Records a conflict between `names`, unless one of them is invalid by itself.
+    /// Records a conflict between `names`, unless one of them alone is invalid.
     pub(crate) fn conflict(&mut self, names: &[&'static str], why: impl Into<String>) {
         if names.iter().any(|name| self.failed.contains(name)) {
             return;

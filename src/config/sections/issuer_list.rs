@@ -227,7 +227,7 @@ mod tests {
         assert_eq!(issuers.len(), 1);
         for (error, expected) in errors.iter().zip([
             "issuer 1: its keys must be found somewhere",
-            "issuer 2: issuer = \"b b\": expected what the tokens' iss says",
+            "issuer 2: issuer = \"b b\": expected the iss of the tokens",
             "issuer 2: jwks_url = \"ftp://x\": expected an http:// or https:// URL",
             "issuer 2: leeway_seconds = 301: expected at most 300",
             "issuer 3: unknown field `jwksurl`",

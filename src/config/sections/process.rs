@@ -63,7 +63,7 @@ impl ProcessConfig {
     }
 }
 
-/// Rejects a bare word that is no level: the filter would read it as a module name and silence all
+/// Rejects a bare word that is no level: the filter would read it as a module name and disable all
 /// others.
 fn is_level(text: &str) -> bool {
     let levels = ["off", "error", "warn", "info", "debug", "trace"];

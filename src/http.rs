@@ -19,6 +19,8 @@ pub mod ops_client;
 mod public;
 
 pub use api::auth::FromThisMachine;
+pub use api::problem::{ProblemRow, problem_rows};
+pub use api::routes::api_document;
 pub use api::state::Api;
 pub use api::{api_router, serve_api};
 pub use hooks::{Hooks, serve_hooks};

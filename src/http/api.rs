@@ -5,7 +5,7 @@
 //! 1. [`state`] is what every endpoint works with;
 //! 2. [`auth`] checks the admin token;
 //! 3. [`route`] describes one route, [`routes`] lists them all, [`openapi`] writes their document;
-//! 4. [`extract`] reads a request, [`params`] its values;
+//! 4. [`extract`] reads a request, [`params`] its values, [`renamed`] old names of parameters;
 //! 5. [`page`] and [`problem`] are the common responses, [`registry_errors`] maps errors to
 //!    problems.
 //!
@@ -18,6 +18,7 @@ pub mod page;
 pub mod params;
 pub mod problem;
 pub mod registry_errors;
+pub mod renamed;
 pub mod route;
 pub mod routes;
 pub mod state;
@@ -47,6 +48,7 @@ use crate::telemetry::http::ListenerMetrics;
 use auth::FromThisMachine;
 use extract::{MAX_BODY, body_of};
 use problem::{Problem, ProblemKind};
+use renamed::warn_of_old_names;
 use state::Api;
 
 /// The limits of its connections.
@@ -73,8 +75,11 @@ pub fn api_router(api: Api) -> Router {
     let (mut guarded, mut open) = (Router::new(), Router::new());
     for route in routes::table() {
         let permits = if route.is_patient { &api.waiting_permits } else { &api.working_permits };
-        let endpoint = route
-            .endpoint
+        let mut endpoint = route.endpoint;
+        if !route.renamed.is_empty() {
+            endpoint = endpoint.route_layer(from_fn_with_state(route.renamed, warn_of_old_names));
+        }
+        let endpoint = endpoint
             .route_layer(from_fn_with_state(Arc::clone(permits), limit_concurrency))
             .route_layer(from_fn(read_body_first));
         let router = if route.is_guarded { &mut guarded } else { &mut open };
@@ -105,7 +110,7 @@ pub async fn serve_api(
     if api.config.http.admin_token.is_none() {
         tracing::info!(
             is_private,
-            "ADMIN_TOKEN is not set: the API answers only this machine, and only on a loopback HTTP_BIND"
+            "ADMIN_TOKEN is not set: the API serves only requests from this machine, on a loopback HTTP_BIND"
         );
     }
     let mark = move |ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next| {
@@ -131,13 +136,13 @@ async fn check_admin(State(api): State<Api>, request: Request, next: Next) -> Re
 }
 
 async fn no_such_path() -> Problem {
-    Problem::new(ProblemKind::NoSuchPath, "GET /api/v1/openapi.json lists the paths there are")
+    Problem::new(ProblemKind::NoSuchPath, "GET /api/v1/openapi.json lists the paths")
 }
 
 async fn wrong_method() -> Problem {
     Problem::new(
         ProblemKind::MethodNotAllowed,
-        "GET /api/v1/openapi.json lists the methods each path takes",
+        "GET /api/v1/openapi.json lists the methods of each path",
     )
 }
 
@@ -159,7 +164,8 @@ async fn read_body_first(request: Request, next: Next) -> Response {
     let whole = timeout(BODY_TIMEOUT, body_of(Request::from_parts(parts.clone(), body)))
         .await
         .unwrap_or_else(|_| {
-            let detail = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
+            let detail =
+                format!("the body did not arrive within {} s: try again", BODY_TIMEOUT.as_secs());
             Err(Problem::new(ProblemKind::BadRequest, detail))
         });
     if let Some(ConnectInfo(peer)) = parts.extensions.get::<ConnectInfo<Peer>>() {
@@ -183,10 +189,14 @@ async fn limit_concurrency(
 
 /// Limits the time of a request, and logs it without its query and headers.
 async fn limit_time(request: Request, next: Next) -> Response {
-    let (method, path, started_at) =
-        (request.method().clone(), request.uri().path().to_owned(), Instant::now());
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let started_at = Instant::now();
     let response = timeout(REQUEST_TIMEOUT, next.run(request)).await.unwrap_or_else(|_| {
-        let detail = format!("it was given up after {} s: ask for less", REQUEST_TIMEOUT.as_secs());
+        let detail = format!(
+            "the request did not end within {} s: request less, or try again",
+            REQUEST_TIMEOUT.as_secs()
+        );
         Problem::new(ProblemKind::TimedOut, detail).into_response()
     });
     let took = started_at.elapsed();

@@ -6,6 +6,7 @@
 
 mod bites;
 mod circles;
+mod docs_api;
 mod docs_cli;
 mod docs_generated;
 mod docs_pages;

@@ -14,8 +14,8 @@ use crate::http::listener::browser::{check_page, is_named_local};
 /// The header in which a proxy names its client.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-const SET_A_TOKEN: &str = "without ADMIN_TOKEN the API answers only this machine, on an HTTP_BIND of the loopback and under \
-    its name (localhost, 127.0.0.1); set ADMIN_TOKEN or ADMIN_TOKEN_FILE and send it as `Authorization: Bearer <token>`";
+const SET_A_TOKEN: &str = "without ADMIN_TOKEN the API serves only requests from this machine, on a loopback HTTP_BIND and \
+    under a local name (localhost, 127.0.0.1); set ADMIN_TOKEN or ADMIN_TOKEN_FILE and send it as `Authorization: Bearer <token>`";
 
 /// Marks a request that comes from this machine. Only the transport sets it; a request without it
 /// counts as remote.
@@ -49,7 +49,7 @@ impl AdminTokenHash {
                 let is_same = token.matches(given);
                 is_same
                     .then_some(())
-                    .ok_or_else(|| unauthorized("the token that was sent is not ADMIN_TOKEN"))
+                    .ok_or_else(|| unauthorized("the bearer token is not ADMIN_TOKEN"))
             }
             None if is_local && is_named_local(headers) && !is_forwarded(headers) => {
                 check_page(method, headers)
@@ -88,9 +88,9 @@ mod tests {
     }
 
     #[test]
-    fn only_the_bearer_of_the_token_is_let_in_when_there_is_one() {
+    fn with_a_token_only_its_bearer_is_authenticated() {
         let admin_token = AdminTokenHash::new(Some(&Secret::new("s3cret-token".into())));
-        for (sent, is_let_in) in [
+        for (sent, is_accepted) in [
             ("Bearer s3cret-token", true),
             ("bearer  s3cret-token ", true),
             ("Bearer s3cret-tokem", false),
@@ -100,7 +100,7 @@ mod tests {
         ] {
             assert_eq!(
                 admin_token.check(&Method::POST, &headers(&[(AUTHORIZATION, sent)]), true).is_ok(),
-                is_let_in,
+                is_accepted,
                 "{sent}"
             );
         }
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_token_only_this_machine_under_its_own_name_is_let_in() {
+    fn without_a_token_only_this_machine_under_its_own_name_is_accepted() {
         let admin_token = AdminTokenHash::new(None);
         let admit = |pairs: &[(HeaderName, &str)], is_local| {
             admin_token.check(&Method::GET, &headers(pairs), is_local)

@@ -54,9 +54,7 @@ impl Body for NoBody {
     fn read(_: &HeaderMap, bytes: &[u8]) -> Result<Self, Problem> {
         match bytes {
             [] => Ok(Self),
-            _ => {
-                Err(Problem::new(ProblemKind::BadRequest, "this path takes no body: leave it out"))
-            }
+            _ => Err(Problem::new(ProblemKind::BadRequest, "this path accepts no body: send none")),
         }
     }
 
@@ -70,14 +68,17 @@ impl<T: DeserializeOwned + JsonSchema + Send> Body for Json<T> {
         if !is_json(headers) {
             return Err(Problem::new(
                 ProblemKind::UnsupportedMediaType,
-                "send JSON, and `Content-Type: application/json`",
+                "send a JSON body with `Content-Type: application/json`",
             ));
         }
         let mut json = serde_json::Deserializer::from_slice(bytes);
         let value = serde_path_to_error::deserialize(&mut json)
             .map_err(|error| blame("the body", error))?;
         json.end().map_err(|_| {
-            Problem::new(ProblemKind::BadRequest, "after the JSON of the body there is more")
+            Problem::new(
+                ProblemKind::BadRequest,
+                "the body continues after its JSON value: send one JSON value",
+            )
         })?;
         Ok(Self(value))
     }
@@ -101,12 +102,18 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let (mut parts, body) = request.into_parts();
         let segments = RawPathParams::from_request_parts(&mut parts, state).await;
-        let segments =
-            segments.map_err(|_| Problem::new(ProblemKind::BadRequest, "the path is not UTF-8"))?;
+        let segments = segments
+            .map_err(|_| Problem::new(ProblemKind::BadRequest, "the path is not valid UTF-8"))?;
         let path = fields(segments.iter(), "the path")?;
         let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
-        let pairs =
-            pairs.map_err(|_| Problem::new(ProblemKind::BadRequest, "the query cannot be read"))?.0;
+        let pairs = pairs
+            .map_err(|_| {
+                Problem::new(
+                    ProblemKind::BadRequest,
+                    "the query string is malformed: send `name=value` pairs, percent-encoded",
+                )
+            })?
+            .0;
         let query =
             fields(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())), "the query")?;
         let headers = parts.headers.clone();
@@ -146,9 +153,12 @@ impl IntoDeserializer<'_, Error> for Text<'_> {
 pub(super) async fn body_of(request: Request) -> Result<Bytes, Problem> {
     Bytes::from_request(request, &()).await.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
-            Problem::new(ProblemKind::TooLarge, format!("a body has at most {MAX_BODY} bytes"))
+            Problem::new(ProblemKind::TooLarge, format!("the body is longer than {MAX_BODY} bytes"))
         }
-        _ => Problem::new(ProblemKind::BadRequest, "the body did not arrive whole"),
+        _ => Problem::new(
+            ProblemKind::BadRequest,
+            "the connection ended before the whole body arrived: try again",
+        ),
     })
 }
 

@@ -5,7 +5,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::problem::{self, Document};
-use super::route::Route;
+use super::route::{Renamed, Route};
 
 /// The document of these routes.
 pub(super) fn document(routes: &[Route]) -> Value {
@@ -23,14 +23,14 @@ pub(super) fn document(routes: &[Route]) -> Value {
         "info": {
             "title": "Sluice",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "The telemetry gate beside your Mosquitto: tenants, devices, what they sent, and what was refused.",
+            "description": "The management API of Sluice: tenants, devices, certificates, telemetry and refused messages.",
         },
         "paths": paths,
         "components": {
             "schemas": generator.take_definitions(true),
             "responses": {
                 "Problem": {
-                    "description": "What went wrong, and what to do",
+                    "description": "What happened, and what to do",
                     "content": { problem::MEDIA_TYPE: { "schema": problem } },
                 },
             },
@@ -43,11 +43,13 @@ pub(super) fn document(routes: &[Route]) -> Value {
 
 fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
     let shapes = (route.shapes)(generator);
-    let parameters: Vec<Value> = parameters(shapes.path.as_value(), "path")
+    let mut parameters: Vec<Value> = parameters(shapes.path.as_value(), "path")
         .chain(parameters(shapes.query.as_value(), "query"))
         .collect();
+    parameters
+        .extend(route.renamed.iter().map(|renamed| deprecated(*renamed, shapes.query.as_value())));
     let content = shapes.answer.map(|schema| json!({ (shapes.media_type): { "schema": schema } }));
-    let described = json!({ "description": "Done", "content": content.unwrap_or_else(|| json!({ (shapes.media_type): {} })) });
+    let described = json!({ "description": "Success", "content": content.unwrap_or_else(|| json!({ (shapes.media_type): {} })) });
     let mut operation = json!({
         "summary": route.summary,
         "parameters": parameters,
@@ -61,12 +63,44 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
     operation
 }
 
+/// The old name of a parameter, with the schema of the new one.
+fn deprecated(renamed: Renamed, query: &Value) -> Value {
+    let Renamed { old, new } = renamed;
+    let mut schema = without_null(query["properties"][new].clone());
+    schema["description"] = format!("Use `{new}`.").into();
+    json!({ "name": old, "in": "query", "required": false, "deprecated": true, "schema": schema })
+}
+
 /// The fields of an object schema, each as a parameter.
 fn parameters(schema: &Value, place: &'static str) -> impl Iterator<Item = Value> {
     let required: Vec<Value> = schema["required"].as_array().cloned().unwrap_or_default();
     let fields = schema["properties"].as_object().cloned().unwrap_or_default();
     fields.into_iter().map(move |(name, schema)| {
         let is_required = required.iter().any(|field| *field == name);
-        json!({ "name": name, "in": place, "required": is_required, "schema": schema })
+        json!({ "name": name, "in": place, "required": is_required, "schema": without_null(schema) })
     })
+}
+
+/// The schema of an optional parameter: a parameter that is absent is not null.
+fn without_null(mut schema: Value) -> Value {
+    if let Some(types) = schema["type"].as_array() {
+        let types: Vec<&Value> = types.iter().filter(|name| *name != "null").collect();
+        if let [one] = types[..] {
+            schema["type"] = one.clone();
+        }
+    }
+    if let Some(values) = schema.get_mut("enum").and_then(Value::as_array_mut) {
+        values.retain(|value| !value.is_null());
+    }
+    let choice = schema["anyOf"].as_array().cloned().unwrap_or_default();
+    if let [one, other] = &choice[..]
+        && *other == json!({ "type": "null" })
+    {
+        let mut merged = one.clone();
+        if let Some(description) = schema.get("description") {
+            merged["description"] = description.clone();
+        }
+        return merged;
+    }
+    schema
 }

@@ -8,10 +8,11 @@ use serde::Serialize;
 
 /// One page.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "PageOf{T}")]
 pub(crate) struct Page<T> {
     /// The rows.
     pub items: Vec<T>,
-    /// Give it as `cursor` to get what follows; null on the last page.
+    /// Send it as `cursor` to get the next page; null on the last page.
     pub next: Option<String>,
 }
 

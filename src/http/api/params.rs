@@ -5,16 +5,17 @@
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
-use chrono::{DateTime, Utc};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::clock;
 use crate::domain::device::DeviceStatus;
 use crate::domain::ids::{DeviceId, TenantId};
 use crate::domain::refusal::Reason;
 use crate::domain::time::Timestamp;
+use crate::domain::time_range::{InvalidTimeBound, TimeBound};
 use crate::pki::crl::RevocationReason;
 use crate::store::certificates::{CertificateStatus, Handle};
 use crate::store::reads::quarantine::QuarantineCursor;
@@ -27,12 +28,12 @@ const LIMIT: u32 = 100;
 const LIMITS: RangeInclusive<u32> = 1..=1000;
 
 /// The most characters of a name, a site, a message type or a metric.
-const WORDS_MAX: usize = 256;
+const TEXT_MAX: usize = 256;
 
 /// The deepest nesting of metadata.
 const METADATA_DEPTH: usize = 16;
 
-/// A word of this kind.
+/// A value that arrives as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Param<T>(pub T);
 
@@ -43,7 +44,7 @@ pub(crate) struct Limit(pub u32);
 /// A span of whole seconds, up to a year.
 pub(crate) type Seconds = Whole<1, 31_536_000>;
 
-/// A whole number within bounds: as [`Param`] where it comes as text, by itself where it comes as a
+/// A whole number within bounds: as [`Param`] where it comes as text, alone where it comes as a
 /// number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Whole<const MIN: u32, const MAX: u32>(pub u32);
@@ -52,14 +53,14 @@ pub(crate) struct Whole<const MIN: u32, const MAX: u32>(pub u32);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FreeText(pub String);
 
-/// A kind of word.
+/// A type that is read from text, with its schema.
 pub(crate) trait TextParam: Sized {
     fn read(text: &str) -> Result<Self, String>;
 
     fn schema() -> Schema;
 }
 
-/// What the owner of a device wants to remember.
+/// Free-form data that the owner of a device stores with it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Metadata(pub Map<String, Value>);
 
@@ -118,17 +119,21 @@ impl TextParam for Uuid {
     }
 }
 
+/// As a bound of a time range: a time, or a span before now.
 impl TextParam for Timestamp {
     fn read(text: &str) -> Result<Self, String> {
-        let time =
-            DateTime::parse_from_rfc3339(text).map(|time| Self::from(time.with_timezone(&Utc)));
-        time.ok().filter(|time| time.is_storable()).ok_or_else(|| {
-            "expected a moment in RFC 3339, such as 2026-11-21T06:00:00Z (a + is written %2B in a query)".into()
-        })
+        let bound: TimeBound = text
+            .parse()
+            .map_err(|error: InvalidTimeBound| format!("{error} (in a query, write + as %2B)"))?;
+        Ok(bound.at(clock::now()))
     }
 
     fn schema() -> Schema {
-        json_schema!({ "type": "string", "format": "date-time" })
+        json_schema!({
+            "type": "string",
+            "anyOf": [{ "format": "date-time" }, { "pattern": "^[0-9]+[smhd]$" }],
+            "examples": ["2026-11-21T06:00:00Z", "2h", "7d"],
+        })
     }
 }
 
@@ -137,11 +142,11 @@ impl TextParam for QuarantineCursor {
         let place: Option<Self> = text.parse().ok();
         place
             .filter(|place| place.at.is_storable())
-            .ok_or_else(|| "expected the `next` of a page".to_owned())
+            .ok_or_else(|| "expected the `next` of an earlier page".to_owned())
     }
 
     fn schema() -> Schema {
-        json_schema!({ "type": "string", "description": "The `next` of the page before." })
+        json_schema!({ "type": "string", "description": "The `next` of the previous page." })
     }
 }
 
@@ -191,7 +196,7 @@ impl TextParam for Handle {
     }
 
     fn schema() -> Schema {
-        json_schema!({ "type": "string", "description": "Its identifier (UUID) or its SHA-256 fingerprint in hex." })
+        json_schema!({ "type": "string", "description": "The certificate's identifier (UUID) or its SHA-256 fingerprint in hex." })
     }
 }
 
@@ -230,14 +235,14 @@ impl<const MIN: u32, const MAX: u32> TextParam for Whole<MIN, MAX> {
 impl TextParam for FreeText {
     fn read(text: &str) -> Result<Self, String> {
         let is_good =
-            (1..=WORDS_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+            (1..=TEXT_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control);
         is_good.then(|| Self(text.to_owned())).ok_or_else(|| {
-            format!("expected 1 to {WORDS_MAX} characters, none of them a control character")
+            format!("expected 1 to {TEXT_MAX} characters without control characters")
         })
     }
 
     fn schema() -> Schema {
-        json_schema!({ "type": "string", "minLength": 1, "maxLength": WORDS_MAX })
+        json_schema!({ "type": "string", "minLength": 1, "maxLength": TEXT_MAX })
     }
 }
 
@@ -292,7 +297,7 @@ impl<'de> Deserialize<'de> for Metadata {
         let is_storable = object
             .iter()
             .all(|(name, value)| !name.contains('\0') && is_storable(value, METADATA_DEPTH));
-        let why = "expected an object without NUL characters, nested no deeper than 16";
+        let why = "expected an object without NUL characters, nested at most 16 levels deep";
         is_storable.then_some(Self(object)).ok_or_else(|| D::Error::custom(why))
     }
 }

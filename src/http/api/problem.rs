@@ -47,7 +47,7 @@ pub(crate) struct Problem {
 /// What is wrong with one field of the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct FieldError {
-    /// The field's path, such as `metadata.model`.
+    /// The path of the field, such as `metadata.model`.
     pub field: String,
     /// What is wrong with it.
     pub detail: String,
@@ -57,45 +57,96 @@ pub(crate) struct FieldError {
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Problem")]
 pub(super) struct Document {
-    /// What kind of problem it is; programs decide by this.
+    /// The kind of the problem, for programs.
     r#type: String,
-    /// The kind in words.
+    /// The kind of the problem, for people.
     title: &'static str,
-    /// The status of the answer.
+    /// The HTTP status code.
     status: u16,
-    /// What happened to this request, and what to do.
+    /// What happened, and what to do.
     detail: String,
-    /// The fields to blame, where fields are to blame.
+    /// The fields that caused the problem, if fields did.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     errors: Vec<FieldError>,
-    /// How far the chain came, where a revocation is not proven.
+    /// The steps of the revocation, if one of them is not proven.
     #[serde(skip_serializing_if = "Option::is_none")]
     revocation: Option<Box<RevocationSteps>>,
+}
+
+/// One kind of problem, as the reference lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProblemRow {
+    /// The HTTP status code.
+    pub status: u16,
+    /// The `type` of the problem.
+    pub r#type: String,
+    /// The title.
+    pub title: &'static str,
+}
+
+/// All kinds of problems, by status.
+pub fn problem_rows() -> Vec<ProblemRow> {
+    let rows = ProblemKind::ALL.map(|kind| {
+        let (status, slug, title) = kind.row();
+        ProblemRow { status: status.as_u16(), r#type: urn(slug), title }
+    });
+    let mut rows = rows.to_vec();
+    rows.sort_by_key(|row| row.status);
+    rows
+}
+
+fn urn(slug: &str) -> String {
+    format!("urn:sluice:problem:{slug}")
 }
 
 // === impl ProblemKind ===
 
 impl ProblemKind {
+    const ALL: [Self; 16] = [
+        Self::BadRequest,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::NoSuchPath,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::Conflict,
+        Self::Refused,
+        Self::TooLarge,
+        Self::UnsupportedMediaType,
+        Self::TooManyRequests,
+        Self::Internal,
+        Self::Unavailable,
+        Self::NotSetUp,
+        Self::TimedOut,
+        Self::NotProven,
+    ];
+
     const fn row(self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::BadRequest => {
-                (StatusCode::BAD_REQUEST, "bad-request", "The request cannot be understood")
+                (StatusCode::BAD_REQUEST, "bad-request", "The request is malformed")
             }
             Self::Unauthorized => {
                 (StatusCode::UNAUTHORIZED, "unauthorized", "The admin token is missing or wrong")
             }
-            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "Not from here"),
-            Self::NoSuchPath => (StatusCode::NOT_FOUND, "no-such-path", "There is no such path"),
-            Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "It is not there"),
+            Self::Forbidden => {
+                (StatusCode::FORBIDDEN, "forbidden", "The request is not allowed from this origin")
+            }
+            Self::NoSuchPath => (StatusCode::NOT_FOUND, "no-such-path", "The path does not exist"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "The resource was not found"),
             Self::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method-not-allowed",
-                "The path does not take this method",
+                "The path does not support this method",
             ),
-            Self::Conflict => (StatusCode::CONFLICT, "conflict", "It contradicts what is there"),
-            Self::Refused => {
-                (StatusCode::UNPROCESSABLE_ENTITY, "refused", "It is understood, and not accepted")
+            Self::Conflict => {
+                (StatusCode::CONFLICT, "conflict", "The request conflicts with the current state")
             }
+            Self::Refused => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "refused",
+                "The request is readable, but a value is not accepted",
+            ),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
             Self::UnsupportedMediaType => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -103,23 +154,23 @@ impl ProblemKind {
                 "The body is not JSON",
             ),
             Self::TooManyRequests => {
-                (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Not so often")
+                (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests")
             }
-            Self::Internal => {
-                (StatusCode::INTERNAL_SERVER_ERROR, "internal", "A fault of the program")
-            }
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
             Self::Unavailable => {
-                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Something it needs is not there")
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "A dependency is unavailable")
             }
             Self::NotSetUp => {
-                (StatusCode::SERVICE_UNAVAILABLE, "not-set-up", "What it needs is not set up here")
+                (StatusCode::SERVICE_UNAVAILABLE, "not-set-up", "The feature is not configured")
             }
             Self::NotProven => (
                 StatusCode::GATEWAY_TIMEOUT,
                 "not-proven",
-                "It is revoked, and a link of the chain has not held",
+                "The certificate is revoked, but a step of the revocation is not proven",
             ),
-            Self::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "timed-out", "It took too long"),
+            Self::TimedOut => {
+                (StatusCode::GATEWAY_TIMEOUT, "timed-out", "The request took too long")
+            }
         }
     }
 }
@@ -163,7 +214,7 @@ impl From<Outage> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (status, slug, title) = self.kind.row();
-        let r#type = format!("urn:sluice:problem:{slug}");
+        let r#type = urn(slug);
         let Self { detail, errors, revocation, .. } = self;
         let document =
             Document { r#type, title, status: status.as_u16(), detail, errors, revocation };

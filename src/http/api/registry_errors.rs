@@ -1,6 +1,6 @@
 //! Maps errors of the certificate registry to problems: the kind, the field, and the advice.
 //!
-//! It decides nothing; the sentence of an error is the registry's own.
+//! It decides nothing; the registry writes the sentence of an error.
 
 use super::problem::{Problem, ProblemKind};
 use crate::pki::request::csr::RequestError;
@@ -24,7 +24,7 @@ impl From<SignerError> for Problem {
 
 impl From<IssueError> for Problem {
     fn from(error: IssueError) -> Self {
-        let what = format!("no certificate was issued: {error}");
+        let what = format!("issuing the certificate failed: {error}");
         match error {
             IssueError::Store(error) => error.into(),
             IssueError::Request(RequestError::Garbled | RequestError::TooLong) => {
@@ -60,7 +60,7 @@ impl From<RenewError> for Problem {
 
 impl From<ImportError> for Problem {
     fn from(error: ImportError) -> Self {
-        let what = format!("nothing was imported: {error}");
+        let what = format!("importing the certificate failed: {error}");
         match error {
             ImportError::Unreadable(_) => Self::field(CERT_PEM, what),
             // The certificate names the missing device, not the path.
@@ -78,23 +78,38 @@ impl From<CertificateError> for Problem {
         let advice = match error {
             CertificateError::Outage(outage) => return outage.into(),
             CertificateError::Unknown(_) => {
-                return Self::not_found(format!("{what}; GET /api/v1/certificates lists those there are"));
+                return Self::not_found(format!(
+                    "{what}; GET /api/v1/certificates lists the certificates"
+                ));
             }
             CertificateError::NoDevice(key) => {
-                return Self::not_found(format!("{what}: add it with POST /api/v1/tenants/{}/devices", key.tenant()));
+                return Self::not_found(format!(
+                    "{what}: add it with POST /api/v1/tenants/{}/devices",
+                    key.tenant()
+                ));
             }
             CertificateError::DeviceRevoked(key) => {
-                format!("PATCH /api/v1/tenants/{}/devices/{} lets it speak again", key.tenant(), key.device())
+                format!(
+                    "PATCH /api/v1/tenants/{}/devices/{} with status ACTIVE activates it again",
+                    key.tenant(),
+                    key.device()
+                )
             }
-            CertificateError::FingerprintTaken { id, .. } | CertificateError::NotActive { id, .. } => {
-                format!("GET /api/v1/certificates/{id} tells more")
+            CertificateError::FingerprintTaken { id, .. }
+            | CertificateError::NotActive { id, .. } => {
+                format!("GET /api/v1/certificates/{id} shows it")
             }
             CertificateError::SerialTaken { .. } => {
-                "two certificates with one number cannot be told apart in a CRL: have a new one issued".to_owned()
+                "a CRL cannot distinguish two certificates with one serial number; issue a new one"
+                    .to_owned()
             }
-            CertificateError::ReplacesNone(_) => "name the new certificate of a rotation or a renewal".to_owned(),
+            CertificateError::ReplacesNone(_) => {
+                "send the new certificate of a rotation or a renewal".to_owned()
+            }
             CertificateError::Replaced { by, .. } => {
-                format!("renew or rotate that one, or, if it was lost, first POST /api/v1/certificates/{by}/revoke")
+                format!(
+                    "renew or rotate that one; if its key was lost, POST /api/v1/certificates/{by}/revoke first"
+                )
             }
         };
         Self::new(ProblemKind::Conflict, format!("{what}: {advice}"))

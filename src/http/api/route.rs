@@ -25,10 +25,19 @@ pub(super) struct Route {
     pub summary: &'static str,
     /// Whether the route requires the admin token.
     pub is_guarded: bool,
-    /// Whether the route may wait long, and therefore takes a working permit by itself.
+    /// Whether the route may wait long; it then takes a working permit only while it works.
     pub is_patient: bool,
+    /// Old names of query parameters, which are still accepted.
+    pub renamed: &'static [Renamed],
     pub endpoint: MethodRouter<Api>,
     pub shapes: fn(&mut SchemaGenerator) -> Shapes,
+}
+
+/// A query parameter that has a new name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Renamed {
+    pub old: &'static str,
+    pub new: &'static str,
 }
 
 /// The schemas of a request and its response.
@@ -82,6 +91,7 @@ macro_rules! method {
                 summary,
                 is_guarded: true,
                 is_patient: false,
+                renamed: &[],
                 endpoint,
                 shapes,
             }
@@ -100,6 +110,11 @@ impl Route {
     /// Makes the route available without the admin token.
     pub(super) fn open(self) -> Self {
         Self { is_guarded: false, ..self }
+    }
+
+    /// Keeps the old names of parameters. The type of the query accepts each as an alias.
+    pub(super) fn renamed(self, renamed: &'static [Renamed]) -> Self {
+        Self { renamed, ..self }
     }
 
     /// Marks a route that may wait long.
@@ -138,7 +153,7 @@ impl<T: Serialize + JsonSchema> Answer for OkJson<T> {
 
 impl<T: Serialize> IntoResponse for OkJson<T> {
     fn into_response(self) -> Response {
-        written(StatusCode::OK, &self.0)
+        encode(StatusCode::OK, &self.0)
     }
 }
 
@@ -153,13 +168,13 @@ impl<T: Serialize + JsonSchema> Answer for CreatedJson<T> {
 
 impl<T: Serialize> IntoResponse for CreatedJson<T> {
     fn into_response(self) -> Response {
-        written(StatusCode::CREATED, &self.0)
+        encode(StatusCode::CREATED, &self.0)
     }
 }
 
 // === private helpers ===
 
-fn written(status: StatusCode, value: &impl Serialize) -> Response {
+fn encode(status: StatusCode, value: &impl Serialize) -> Response {
     match serde_json::to_vec(value) {
         // The response can contain a token that is shown once.
         Ok(body) => {
@@ -167,10 +182,10 @@ fn written(status: StatusCode, value: &impl Serialize) -> Response {
                 .into_response()
         }
         Err(error) => {
-            tracing::error!(%error, "an answer of the API could not be written down");
+            tracing::error!(%error, "encoding a response of the API failed; the client gets a problem instead");
             Problem::new(
                 ProblemKind::Internal,
-                "the answer could not be written down; the log says why",
+                "Sluice could not encode the response; its log has the cause",
             )
             .into_response()
         }

@@ -123,7 +123,7 @@ fn published(api: &Api) -> Result<CrlFile, Problem> {
 }
 
 fn named<'a>(path: Option<&'a PathBuf>, setting: &str) -> Result<&'a PathBuf, Problem> {
-    path.ok_or_else(|| Problem::not_found(format!("there is none: {setting} is not set")))
+    path.ok_or_else(|| Problem::not_found(format!("no such file is configured: set {setting}")))
 }
 
 /// Checks that the file exists. `None` means its time is unknown.
@@ -131,7 +131,7 @@ fn is_there(path: &PathBuf) -> Result<Option<SystemTime>, Problem> {
     match std::fs::metadata(path) {
         Ok(file) => Ok(file.modified().ok()),
         Err(error) if error.kind() == ErrorKind::NotFound => Err(Problem::not_found(format!(
-            "there is no {} yet: `sluice ca init` makes it",
+            "{} does not exist yet: create it with `sluice ca init`",
             path.display()
         ))),
         Err(error) => {

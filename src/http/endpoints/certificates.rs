@@ -31,57 +31,62 @@ use crate::store::certificates::{
     CertificateStatus, Handle,
 };
 
-/// Which certificate.
+/// The path of a certificate.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct CertificatePath {
+    /// The identifier (UUID) or the SHA-256 fingerprint in hex.
     pub certificate: Param<Handle>,
 }
 
-/// Which page of which certificates.
+/// The page and the filters of certificates.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CertificatePageParams {
+    /// Only certificates of this tenant's devices.
     tenant: Option<Param<TenantId>>,
-    /// Of this device of that tenant.
+    /// Only certificates of this device; needs `tenant`.
     device: Option<Param<DeviceId>>,
+    /// Only certificates with this status.
     status: Option<Param<CertificateStatus>>,
-    /// Only those ACTIVE that end within so many days and that nothing ACTIVE has replaced, the
-    /// first to end first.
+    /// Only ACTIVE certificates that expire within this number of days and have no ACTIVE
+    /// successor; the first to expire comes first.
     expiring: Option<Param<Whole<0, MAX_DAYS_AHEAD>>>,
+    /// The number of rows of a page.
     #[serde(default)]
     limit: Param<Limit>,
-    /// The `next` of the page before.
+    /// The `next` of the previous page.
     cursor: Option<Param<Uuid>>,
 }
 
-/// Whose key a certificate is for: either `csr` or `new_key`.
+/// The key and the lifetime of a new certificate: send either `csr` or `new_key`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct KeyOrder {
-    /// The device's certificate request, in PEM: its private key never leaves the device.
+    /// The device's certificate request in PEM. The private key stays on the device.
     csr: Option<String>,
-    /// True: the private key is made here; it is in the answer, this once, and kept nowhere.
+    /// True: Sluice generates the private key and does not store it. Only this response contains
+    /// it.
     #[serde(default)]
     new_key: bool,
-    /// How long the certificate is good, instead of `CERT_VALIDITY_DAYS`.
+    /// The lifetime in days, instead of `CERT_VALIDITY_DAYS`.
     days: Option<Whole<1, MAX_DAYS>>,
 }
 
-/// Whose key a certificate is for, either `csr` or `new_key`, and how long the old certificate
-/// stays good.
-// The fields are written out: serde cannot take them in by `flatten` and refuse unknown ones at
-// once.
+/// The key and the lifetime of a new certificate (send either `csr` or `new_key`), and how long the
+/// old one stays valid.
+// The fields are repeated: serde cannot combine `flatten` with `deny_unknown_fields`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RotateOrder {
-    /// The device's certificate request, in PEM: its private key never leaves the device.
+    /// The device's certificate request in PEM. The private key stays on the device.
     csr: Option<String>,
-    /// True: the private key is made here; it is in the answer, this once, and kept nowhere.
+    /// True: Sluice generates the private key and does not store it. Only this response contains
+    /// it.
     #[serde(default)]
     new_key: bool,
-    /// How long the certificate is good, instead of `CERT_VALIDITY_DAYS`.
+    /// The lifetime in days, instead of `CERT_VALIDITY_DAYS`.
     days: Option<Whole<1, MAX_DAYS>>,
-    /// How long the old one stays good, instead of `ROTATION_GRACE_HOURS`.
+    /// How many hours the old certificate stays valid, instead of `ROTATION_GRACE_HOURS`.
     grace_hours: Option<Whole<0, MAX_GRACE_HOURS>>,
 }
 
@@ -91,35 +96,35 @@ pub(crate) struct RotateOrder {
 pub(crate) struct CertificateToImport {
     /// The certificate, in PEM.
     cert_pem: String,
-    /// Only if it is this tenant's, and this device's.
+    /// The expected tenant; the import fails if the certificate names another. Needs `device_id`.
     tenant_id: Option<Param<TenantId>>,
-    /// Only if it is this device's, of that tenant.
+    /// The expected device; the import fails if the certificate names another. Needs `tenant_id`.
     device_id: Option<Param<DeviceId>>,
 }
 
-/// A certificate that was issued.
+/// The issued certificate.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct IssuedCertificate {
     #[serde(flatten)]
     certificate: CertificateRow,
     /// The certificate, in PEM.
     cert_pem: String,
-    /// The private key, in PEM (PKCS#8), when it was made here: this is the only copy.
+    /// The generated private key in PEM (PKCS#8), of which this is the only copy; null with `csr`.
     #[schemars(with = "Option<String>")]
     private_key: Option<KeyOnce>,
-    /// Whether it ends with the authority, before `CERT_VALIDITY_DAYS` are over.
+    /// Whether the certificate expires with the authority, earlier than `CERT_VALIDITY_DAYS`.
     ends_with_authority: bool,
 }
 
 /// A private key for one response.
 struct KeyOnce(PrivateKeyPem);
 
-/// What came of a confirmation.
+/// The result of a confirmation.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Confirmed {
     /// The new certificate, which the device uses.
     confirmed: Uuid,
-    /// Those before it that retired now.
+    /// The earlier certificates of the device, which retired now.
     retired: Vec<Uuid>,
 }
 
@@ -136,7 +141,9 @@ pub(crate) async fn list(
         certificates::list(api.database.pool(), &filter, Page::<CertificateRow>::fetch(limit))
             .await;
     let rows = rows.map_err(|error| match error {
-        CertificateError::Unknown(_) => Problem::field("cursor", "expected the `next` of a page"),
+        CertificateError::Unknown(_) => {
+            Problem::field("cursor", "expected the `next` of an earlier page")
+        }
         other => other.into(),
     })?;
     Ok(OkJson(Page::new(rows, limit, |last| last.id.to_string())))
@@ -153,8 +160,8 @@ pub(crate) async fn issue(
     api: Api,
     call: Call<devices::DevicePath, NoParams, Json<KeyOrder>>,
 ) -> Result<CreatedJson<IssuedCertificate>, Problem> {
-    let (device, Json(asked)) = (call.path.key(), call.body);
-    let order = asked.order()?;
+    let (device, Json(request)) = (call.path.key(), call.body);
+    let order = request.order()?;
     let signer = signer(&api).await?;
     Ok(CreatedJson(issuing::issue(api.action_context(), &signer, &device, order).await?.into()))
 }
@@ -163,8 +170,8 @@ pub(crate) async fn renew(
     api: Api,
     call: Call<CertificatePath, NoParams, Json<KeyOrder>>,
 ) -> Result<CreatedJson<IssuedCertificate>, Problem> {
-    let Json(asked) = call.body;
-    let order = asked.order()?;
+    let Json(request) = call.body;
+    let order = request.order()?;
     let signer = signer(&api).await?;
     let old = find::resolve(api.action_context(), &call.path.certificate.0).await?;
     Ok(CreatedJson(renewing::renew(api.action_context(), &signer, old, order).await?.into()))
@@ -177,8 +184,8 @@ pub(crate) async fn rotate(
     let Json(RotateOrder { csr, new_key, days, grace_hours }) = call.body;
     let grace =
         grace_hours.map_or(api.config.certificates.rotation_grace_hours, |Whole(hours)| hours);
-    let asked = KeyOrder { csr, new_key, days };
-    let order = asked.order()?;
+    let request = KeyOrder { csr, new_key, days };
+    let order = request.order()?;
     let signer = signer(&api).await?;
     let old = find::resolve(api.action_context(), &call.path.certificate.0).await?;
     Ok(CreatedJson(
@@ -204,10 +211,16 @@ pub(crate) async fn import(
         (Some(Param(tenant)), Some(Param(device))) => Some(DeviceKey::of(&tenant, &device)),
         (None, None) => None,
         (Some(_), None) => {
-            return Err(Problem::field("device_id", "name it too, or leave both out"));
+            return Err(Problem::field(
+                "device_id",
+                "send `tenant_id` and `device_id`, or neither",
+            ));
         }
         (None, Some(_)) => {
-            return Err(Problem::field("tenant_id", "name it too, or leave both out"));
+            return Err(Problem::field(
+                "tenant_id",
+                "send `tenant_id` and `device_id`, or neither",
+            ));
         }
     };
     let (settings, context) = (api.config.certificates.clone(), api.action_context());
@@ -231,7 +244,7 @@ impl CertificatePageParams {
                 (None, Some(DeviceKey::of(&tenant, &device)))
             }
             (None, Some(_)) => {
-                return Err(Problem::field("tenant", "name the tenant of the device"));
+                return Err(Problem::field("tenant", "`device` needs the `tenant` of the device"));
             }
             (tenant, None) => (tenant.map(|Param(tenant)| tenant), None),
         };
@@ -247,10 +260,10 @@ impl KeyOrder {
             (Some(csr), false) => KeySource::Request(csr.as_bytes()),
             (None, true) => KeySource::Made,
             (Some(_), true) => {
-                return Err(Problem::field("new_key", "leave out either this or `csr`"));
+                return Err(Problem::field("new_key", "send either `csr` or `new_key`, not both"));
             }
             (None, false) => {
-                let why = "send the device's certificate request, or set `new_key` to have a key made here";
+                let why = "send the device's certificate request, or set `new_key` so that Sluice generates the key";
                 return Err(Problem::field(CSR, why));
             }
         };

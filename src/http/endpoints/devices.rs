@@ -1,4 +1,4 @@
-//! `/devices`: list, add, show, silence, remove, and their tokens.
+//! `/devices`: list, add, show, change the status, remove, and their tokens.
 //!
 //! A token is only in the response to the request that generated it; only its hash is stored.
 
@@ -21,74 +21,98 @@ use crate::store::registry::devices::{
     self, DeviceDetail, DeviceError, DeviceFilter, DeviceRow, NewDevice,
 };
 
-/// Which device.
+/// The path of a device.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct DevicePath {
+    /// The identifier of the tenant.
     tenant: Param<TenantId>,
+    /// The identifier of the device within its tenant.
     device: Param<DeviceId>,
 }
 
-/// Which page of which devices.
+/// The page and the filters of devices of all tenants.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DevicePageParams {
+    /// Only devices of this tenant.
+    tenant: Option<Param<TenantId>>,
+    /// Only devices with this status.
     status: Option<Param<DeviceStatus>>,
+    /// The number of rows of a page.
     #[serde(default)]
     limit: Param<Limit>,
-    /// The `next` of the page before.
+    /// The `next` of the previous page.
     cursor: Option<Param<DeviceKey>>,
 }
 
-/// A device to be added.
+/// The page and the filters of devices of one tenant.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TenantDevicePageParams {
+    /// Only devices with this status.
+    status: Option<Param<DeviceStatus>>,
+    /// The number of rows of a page.
+    #[serde(default)]
+    limit: Param<Limit>,
+    /// The `next` of the previous page.
+    cursor: Option<Param<DeviceKey>>,
+}
+
+/// A new device.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeviceToAdd {
-    /// Its name within the tenant.
+    /// The device's identifier within its tenant.
     device_id: Param<DeviceId>,
-    /// Where it stands.
+    /// The site of the device.
     site_id: Option<Param<FreeText>>,
-    /// ACTIVE when not given.
+    /// The default is ACTIVE.
     status: Option<Param<DeviceStatus>>,
-    /// Whatever its owner wants to remember.
+    /// Free-form data that Sluice stores with the device.
     #[serde(default)]
     metadata: Metadata,
-    /// Whether to make a token for it; true when not given.
+    /// Whether to generate a token for the device; the default is true.
     token: Option<bool>,
 }
 
-/// What is to be changed.
+/// The change of a device.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeviceChange {
-    /// Unless it is ACTIVE its messages are refused. With `ACL_OUTPUT_PATH` the broker's access
-    /// rules follow within seconds; without, it still reads its commands. In both cases it can
-    /// still connect: revoking its certificate ends that.
+    /// Sluice refuses the messages of a device that is not ACTIVE. With `ACL_OUTPUT_PATH` the
+    /// broker's access rules follow within seconds; without it the device can still read its
+    /// commands. The device can still connect until its certificate is revoked.
     status: Param<DeviceStatus>,
 }
 
-/// A device that was added.
+/// The added device.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct AddedDevice {
+    /// The device.
     device: DeviceDetail,
-    /// Its token, this once; null when none was to be made.
+    /// The generated token, which only this response contains; null without one.
     token: Option<String>,
 }
 
-/// What is said of a token.
+/// The token of a device after the change.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct DeviceToken {
+    /// The tenant of the device.
     tenant_id: String,
+    /// The identifier of the device within its tenant.
     device_id: String,
-    /// The token, this once; null when it was taken away.
+    /// The new token, which only this response contains; null after a removal.
     token: Option<String>,
 }
 
-/// What was removed.
+/// The removed device.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct RemovedDevice {
+    /// The tenant of the device.
     tenant_id: String,
+    /// The identifier of the device within its tenant.
     device_id: String,
-    /// How many certificates were revoked with it.
+    /// The number of certificates that were revoked with it.
     certificates_revoked: u64,
 }
 
@@ -96,30 +120,32 @@ pub(crate) async fn list(
     api: Api,
     call: Call<NoParams, DevicePageParams, NoBody>,
 ) -> Result<OkJson<Page<DeviceRow>>, Problem> {
-    page(&api, None, call.query).await
+    let DevicePageParams { tenant, status, limit, cursor } = call.query;
+    page(&api, filter(tenant.map(|Param(tenant)| tenant), status, cursor), limit).await
 }
 
 pub(crate) async fn list_of(
     api: Api,
-    call: Call<tenants::TenantPath, DevicePageParams, NoBody>,
+    call: Call<tenants::TenantPath, TenantDevicePageParams, NoBody>,
 ) -> Result<OkJson<Page<DeviceRow>>, Problem> {
-    page(&api, Some(call.path.tenant.0), call.query).await
+    let TenantDevicePageParams { status, limit, cursor } = call.query;
+    page(&api, filter(Some(call.path.tenant.0), status, cursor), limit).await
 }
 
 pub(crate) async fn add(
     api: Api,
     call: Call<tenants::TenantPath, NoParams, Json<DeviceToAdd>>,
 ) -> Result<CreatedJson<AddedDevice>, Problem> {
-    let Json(asked) = call.body;
-    let key = DeviceKey::of(&call.path.tenant.0, &asked.device_id.0);
+    let Json(new) = call.body;
+    let key = DeviceKey::of(&call.path.tenant.0, &new.device_id.0);
     check_common_name(&key, &api.config)?;
-    let token = asked.token.unwrap_or(true).then(make).transpose()?;
+    let token = new.token.unwrap_or(true).then(make).transpose()?;
     let device = NewDevice {
         key,
-        site: asked.site_id.map(|Param(FreeText(site))| site),
-        status: asked.status.map_or(DeviceStatus::Active, |Param(status)| status),
+        site: new.site_id.map(|Param(FreeText(site))| site),
+        status: new.status.map_or(DeviceStatus::Active, |Param(status)| status),
         token: token.as_deref().map(TokenHash::of),
-        metadata: asked.metadata.0,
+        metadata: new.metadata.0,
     };
     devices::add(api.database.pool(), &api.actor, &device).await?;
     let device = devices::show(api.database.pool(), &device.key).await?;
@@ -180,7 +206,7 @@ impl DevicePath {
 impl TextParam for DeviceKey {
     fn read(text: &str) -> Result<Self, String> {
         let key = text.split_once('/').and_then(|(tenant, device)| Self::new(tenant, device).ok());
-        key.ok_or_else(|| "expected the `next` of a page".to_owned())
+        key.ok_or_else(|| "expected the `next` of an earlier page".to_owned())
     }
 
     fn schema() -> schemars::Schema {
@@ -198,7 +224,7 @@ impl From<DeviceError> for Problem {
                 Self::not_found(format!("{what}: add it with POST /api/v1/tenants"))
             }
             DeviceError::Unknown(key) => Self::not_found(format!(
-                "{what}; GET /api/v1/tenants/{}/devices lists those there are",
+                "{what}; GET /api/v1/tenants/{}/devices lists the tenant's devices",
                 key.tenant()
             )),
         }
@@ -207,15 +233,21 @@ impl From<DeviceError> for Problem {
 
 // === private helpers ===
 
+fn filter(
+    tenant: Option<TenantId>,
+    status: Option<Param<DeviceStatus>>,
+    cursor: Option<Param<DeviceKey>>,
+) -> DeviceFilter {
+    let status = status.map(|Param(status)| status);
+    let after = cursor.map(|Param(key)| key);
+    DeviceFilter { tenant, status, after }
+}
+
 async fn page(
     api: &Api,
-    tenant: Option<TenantId>,
-    asked: DevicePageParams,
+    filter: DeviceFilter,
+    Param(Limit(limit)): Param<Limit>,
 ) -> Result<OkJson<Page<DeviceRow>>, Problem> {
-    let Param(Limit(limit)) = asked.limit;
-    let (status, after) =
-        (asked.status.map(|Param(status)| status), asked.cursor.map(|Param(key)| key));
-    let filter = DeviceFilter { tenant, status, after };
     let rows = devices::list(api.database.pool(), &filter, Page::<DeviceRow>::fetch(limit)).await?;
     Ok(OkJson(Page::new(rows, limit, |last| format!("{}/{}", last.tenant_id, last.device_id))))
 }
@@ -251,7 +283,7 @@ fn check_common_name(key: &DeviceKey, config: &Config) -> Result<(), Problem> {
     }
     let over = name.len() - MAX_COMMON_NAME_LEN;
     let detail = format!(
-        "its certificate's common name {name} would be {over} characters longer than X.509 allows: shorten it"
+        "the common name of its certificate, {name}, would be {over} characters longer than X.509 allows; use a shorter id"
     );
     Err(Problem::field("device_id", detail))
 }

@@ -12,36 +12,37 @@ use crate::http::api::state::Api;
 use crate::ingest::authorize::judge::Authentication;
 use crate::ingest::explain::{self, End, ExplainVerdict, Explanation};
 
-/// A message.
+/// A message to explain.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Message {
-    /// The topic it would be published to.
+    /// The topic to which the device would publish it.
     topic: String,
-    /// Its payload, as the text the device would send.
+    /// The payload as text.
     payload: String,
 }
 
-/// What would become of it.
+/// The outcome of the checks.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Explained {
-    /// `<tenant>/<device>`, when the topic names one.
+    /// The device as `<tenant>/<device>`, if the topic names one.
     device: Option<String>,
-    /// Every check, in order.
+    /// All checks in their order.
     checks: Vec<CheckMade>,
+    /// Whether the message would be accepted.
     accepted: bool,
-    /// The reason it would be refused for.
+    /// The reason of the refusal; null if it is accepted.
     reason: Option<&'static str>,
-    /// How it ends, in a sentence.
+    /// The outcome in a sentence.
     why: String,
 }
 
-/// One check.
+/// The outcome of one check.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct CheckMade {
-    /// The reason it would give.
+    /// The reason that this check refuses with.
     check: &'static str,
-    /// `passed`, `refused`, `not reached` or `not needed`.
+    /// `passed`, `refused`, `not reached`, `not tried` or `not needed`.
     verdict: &'static str,
 }
 

@@ -1,6 +1,6 @@
 //! Revokes a certificate, and shows the progress of a revocation.
 //!
-//! It does not advance the chain: the replica that publishes the CRL does.
+//! It does not perform the steps: the replica that publishes the CRL does.
 
 use std::time::Duration;
 
@@ -18,34 +18,34 @@ use crate::registry::certificates::{find, revoke as revoking};
 use crate::registry::revocation::progress::{self, RevocationFailure, RevocationSteps};
 use crate::store::certificates::{self, CertificateRow};
 
-/// How long to wait.
+/// The wait for the proof.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct WaitParams {
-    /// Wait so many seconds for the proof that the broker acts on it; a link that does not hold is
-    /// then a problem.
+    /// Wait this number of seconds for the proof that the broker refuses the certificate. If a step
+    /// fails or takes longer, the response is a problem.
     wait: Option<Param<Whole<1, WAIT_SECONDS_MAX>>>,
 }
 
-/// Why it is revoked.
+/// The reason of a revocation.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ToRevoke {
-    /// By its name in RFC 5280; `unspecified` when not given.
+    /// The reason as RFC 5280 names it; the default is `unspecified`.
     reason: Option<Param<RevocationReason>>,
 }
 
-/// A certificate that is revoked.
+/// The revoked certificate.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct RevokedCertificate {
     #[serde(flatten)]
     certificate: CertificateRow,
-    /// Whether it was revoked before; its first date and reason stand.
+    /// Whether it was already revoked; the first date and reason stay.
     was_revoked: bool,
-    /// The one whose place it took, when that one still retires: rotate it, or soon the device
-    /// holds none that is good.
+    /// The certificate that this one replaced, if that one is still valid until it retires. Rotate
+    /// it, or the device soon has no valid certificate.
     retiring: Option<CertificateRow>,
-    /// Each link of the chain with its time, when that was waited for.
+    /// The steps of the revocation with their times; null without `wait`.
     revocation: Option<RevocationSteps>,
 }
 
@@ -62,10 +62,10 @@ pub(crate) async fn revoke(
     let revoked = revoked.await?;
     let revocation = match call.query.wait {
         Some(Param(Whole(seconds))) => {
-            let patience = Duration::from_secs(seconds.into());
-            let held =
-                progress::wait_for(&api.database, revoked.certificate.id, patience, |_| {}).await;
-            Some(RevocationSteps::from(&held.map_err(after_revoking)?))
+            let limit = Duration::from_secs(seconds.into());
+            let waited =
+                progress::wait_for(&api.database, revoked.certificate.id, limit, |_| {}).await;
+            Some(RevocationSteps::from(&waited.map_err(after_revoking)?))
         }
         None => None,
     };
@@ -89,9 +89,9 @@ pub(crate) async fn show(
 // === impl Problem ===
 
 impl From<RevocationFailure> for Problem {
-    fn from(broken: RevocationFailure) -> Self {
-        let what = broken.to_string();
-        match broken {
+    fn from(failure: RevocationFailure) -> Self {
+        let what = failure.to_string();
+        match failure {
             RevocationFailure::NotRevoked(_) => Self::not_found(what),
             RevocationFailure::Outage(_) => Self::new(ProblemKind::Unavailable, what),
             RevocationFailure::Link { progress, .. } => Self {
@@ -104,13 +104,13 @@ impl From<RevocationFailure> for Problem {
 
 // === private helpers ===
 
-/// The response after the wait; the revocation itself holds, whatever the wait found.
-fn after_revoking(broken: RevocationFailure) -> Problem {
-    match broken {
+/// The problem after the wait; the certificate is revoked, whatever the wait found.
+fn after_revoking(failure: RevocationFailure) -> Problem {
+    match failure {
         RevocationFailure::Outage(_) => Problem::new(
             ProblemKind::Unavailable,
-            format!("the certificate is revoked, but {broken}"),
+            format!("the certificate is revoked, but its proof is unknown: {failure}"),
         ),
-        RevocationFailure::Link { .. } | RevocationFailure::NotRevoked(_) => broken.into(),
+        RevocationFailure::Link { .. } | RevocationFailure::NotRevoked(_) => failure.into(),
     }
 }

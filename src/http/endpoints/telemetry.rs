@@ -1,4 +1,4 @@
-//! `/telemetry`: the latest row, the rows of a time span, and a metric in buckets. It only reads.
+//! `/telemetry`: the latest row, the rows of a time range, and a metric in buckets. It only reads.
 
 use std::time::Duration;
 
@@ -25,94 +25,103 @@ const SPAN: i64 = 86_400;
 /// The most buckets of one response.
 const BUCKETS_MAX: f64 = 1000.0;
 
-/// Which latest row.
+/// Filters of the latest row.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Latest {
-    /// Only of this type, such as `telemetry/engine`.
+pub(crate) struct LatestParams {
+    /// Only rows of this message type, such as `telemetry/engine`.
     msg_type: Option<Param<FreeText>>,
 }
 
-/// Which page of a tenant's devices.
+/// The page of a tenant's devices.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct LatestOfEach {
-    /// How many devices are looked at; those that sent nothing are left out.
+pub(crate) struct LatestOfEachParams {
+    /// The number of devices that a page reads; a device without telemetry gives no row.
     #[serde(default)]
     limit: Param<Limit>,
-    /// The `next` of the page before.
+    /// The `next` of the previous page.
     cursor: Option<Param<DeviceId>>,
 }
 
-/// Which rows.
+/// Filters of rows.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Rows {
-    /// From this moment on; a day before `to` when not given.
-    from: Option<Param<Timestamp>>,
-    /// Before this moment; now when not given.
-    to: Option<Param<Timestamp>>,
-    /// Only of this type, such as `telemetry/engine`.
+pub(crate) struct RowParams {
+    /// Rows of this time or later; the default is a day before `until`.
+    #[serde(alias = "from")]
+    since: Option<Param<Timestamp>>,
+    /// Rows before this time; the default is now.
+    #[serde(alias = "to")]
+    until: Option<Param<Timestamp>>,
+    /// Only rows of this message type, such as `telemetry/engine`.
     msg_type: Option<Param<FreeText>>,
+    /// The number of rows of a page.
     #[serde(default)]
     limit: Param<Limit>,
-    /// The `next` of the page before.
+    /// The `next` of the previous page.
     cursor: Option<Param<QuarantineCursor>>,
 }
 
-/// Which buckets.
+/// Filters of buckets.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Gathered {
-    /// The metric's name, a key of `metrics`.
+pub(crate) struct BucketParams {
+    /// The name of the metric, a key of `metrics`.
     metric: Param<FreeText>,
-    /// How long a bucket is, in seconds; the whole span has at most 1000 of them.
+    /// The length of a bucket in seconds; the range has at most 1000 buckets.
     step: Param<Seconds>,
-    /// From this moment on, where the first bucket begins; a day before `to` when not given.
-    from: Option<Param<Timestamp>>,
-    /// Before this moment; now when not given.
-    to: Option<Param<Timestamp>>,
-    /// Only of this type, such as `telemetry/engine`.
+    /// Rows of this time or later, where the first bucket begins; the default is a day before
+    /// `until`.
+    #[serde(alias = "from")]
+    since: Option<Param<Timestamp>>,
+    /// Rows before this time; the default is now.
+    #[serde(alias = "to")]
+    until: Option<Param<Timestamp>>,
+    /// Only rows of this message type, such as `telemetry/engine`.
     msg_type: Option<Param<FreeText>>,
 }
 
 /// A metric over time.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Buckets {
+    /// The name of the metric.
     metric: String,
+    /// The length of a bucket in seconds.
     step_seconds: u32,
-    /// In the order of time; those without a number are left out.
+    /// The buckets in the order of time; a bucket without a number is left out.
     items: Vec<MetricBucket>,
 }
 
 pub(crate) async fn latest(
     api: Api,
-    call: Call<DevicePath, Latest, NoBody>,
+    call: Call<DevicePath, LatestParams, NoBody>,
 ) -> Result<OkJson<TelemetryRow>, Problem> {
-    let (device, msg_type) = (call.path.key(), words(call.query.msg_type));
+    let device = call.path.key();
+    let msg_type = text_of(call.query.msg_type);
     let row = telemetry::latest(api.database.pool(), &device, msg_type.as_deref()).await?;
     row.map(OkJson)
-        .ok_or_else(|| Problem::not_found(format!("there is no such telemetry of device {device}")))
+        .ok_or_else(|| Problem::not_found(format!("no telemetry of device {device} found")))
 }
 
 pub(crate) async fn latest_of_each(
     api: Api,
-    call: Call<tenants::TenantPath, LatestOfEach, NoBody>,
+    call: Call<tenants::TenantPath, LatestOfEachParams, NoBody>,
 ) -> Result<OkJson<Page<TelemetryRow>>, Problem> {
-    let LatestOfEach { limit: Param(Limit(limit)), cursor } = call.query;
+    let LatestOfEachParams { limit: Param(Limit(limit)), cursor } = call.query;
     let after = cursor.map(|Param(device)| device);
-    let asked =
-        telemetry::latest_of_each(api.database.pool(), &call.path.tenant.0, after.as_ref(), limit);
-    let (items, next) = asked.await?;
+    let tenant = &call.path.tenant.0;
+    let (items, next) =
+        telemetry::latest_of_each(api.database.pool(), tenant, after.as_ref(), limit).await?;
     Ok(OkJson(Page { items, next }))
 }
 
 pub(crate) async fn range(
     api: Api,
-    call: Call<DevicePath, Rows, NoBody>,
+    call: Call<DevicePath, RowParams, NoBody>,
 ) -> Result<OkJson<Page<TelemetryRow>>, Problem> {
-    let Rows { from, to, msg_type, limit: Param(Limit(limit)), cursor } = call.query;
-    let range = span(call.path.key(), from, to, msg_type)?;
+    let RowParams { since, until, msg_type, limit: Param(Limit(limit)), cursor } = call.query;
+    let range = range_of(call.path.key(), since, until, msg_type)?;
     let after = cursor.map(|Param(place)| place);
     let rows =
         telemetry::range(api.database.pool(), &range, after, Page::<TelemetryRow>::fetch(limit))
@@ -122,15 +131,20 @@ pub(crate) async fn range(
 
 pub(crate) async fn buckets(
     api: Api,
-    call: Call<DevicePath, Gathered, NoBody>,
+    call: Call<DevicePath, BucketParams, NoBody>,
 ) -> Result<OkJson<Buckets>, Problem> {
-    let Gathered { metric: Param(FreeText(metric)), step: Param(Whole(step)), from, to, msg_type } =
-        call.query;
-    let range = span(call.path.key(), from, to, msg_type)?;
+    let BucketParams {
+        metric: Param(FreeText(metric)),
+        step: Param(Whole(step)),
+        since,
+        until,
+        msg_type,
+    } = call.query;
+    let range = range_of(call.path.key(), since, until, msg_type)?;
     if range.to.seconds_since(range.from) / f64::from(step) > BUCKETS_MAX {
         return Err(Problem::field(
             "step",
-            "the span has more than 1000 of these: make the step longer",
+            "the range has more than 1000 buckets of this length: use a longer step",
         ));
     }
     let step_seconds = step;
@@ -141,20 +155,20 @@ pub(crate) async fn buckets(
 
 // === private helpers ===
 
-fn span(
+fn range_of(
     device: DeviceKey,
-    from: Option<Param<Timestamp>>,
-    to: Option<Param<Timestamp>>,
+    since: Option<Param<Timestamp>>,
+    until: Option<Param<Timestamp>>,
     msg_type: Option<Param<FreeText>>,
 ) -> Result<TelemetryRange, Problem> {
-    let to = to.map_or_else(clock::now, |Param(to)| to);
-    let from = from.map_or_else(|| to.plus_seconds(-SPAN), |Param(from)| from);
+    let to = until.map_or_else(clock::now, |Param(until)| until);
+    let from = since.map_or_else(|| to.plus_seconds(-SPAN), |Param(since)| since);
     if from >= to {
-        return Err(Problem::field("from", "it must lie before `to`"));
+        return Err(Problem::field("since", "expected a time before `until`"));
     }
-    Ok(TelemetryRange { device, from, to, msg_type: words(msg_type) })
+    Ok(TelemetryRange { device, from, to, msg_type: text_of(msg_type) })
 }
 
-fn words(said: Option<Param<FreeText>>) -> Option<String> {
-    said.map(|Param(FreeText(text))| text)
+fn text_of(param: Option<Param<FreeText>>) -> Option<String> {
+    param.map(|Param(FreeText(text))| text)
 }

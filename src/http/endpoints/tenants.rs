@@ -12,45 +12,48 @@ use crate::http::api::route::{CreatedJson, OkJson};
 use crate::http::api::state::Api;
 use crate::store::registry::tenants::{self, Tenant, TenantDetail, TenantError, TenantStatus};
 
-/// Which tenant.
+/// The path of a tenant.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct TenantPath {
+    /// The identifier of the tenant.
     pub tenant: Param<TenantId>,
 }
 
-/// Which page.
+/// The page of tenants.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TenantPageParams {
+    /// The number of rows of a page.
     #[serde(default)]
     limit: Param<Limit>,
-    /// The `next` of the page before.
+    /// The `next` of the previous page.
     cursor: Option<Param<TenantId>>,
 }
 
-/// A tenant to be added.
+/// A new tenant.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewTenant {
-    /// Its identifier, the one in topics.
+    /// The identifier, which topics contain.
     tenant_id: Param<TenantId>,
-    /// Its name for people; its identifier when not given.
+    /// The display name; the default is the identifier.
     name: Option<Param<FreeText>>,
 }
 
-/// What is to be changed.
+/// The change of a tenant.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TenantChange {
-    /// While it is SUSPENDED the messages of its devices are refused. With `ACL_OUTPUT_PATH` the
-    /// broker's access rules follow within seconds; without, they still read their commands. In
-    /// both cases they can still connect: revoking their certificates ends that.
+    /// While a tenant is SUSPENDED, Sluice refuses the messages of its devices. With
+    /// `ACL_OUTPUT_PATH` the broker's access rules follow within seconds; without it the devices
+    /// can still read their commands. A device can still connect until its certificate is revoked.
     status: Param<TenantStatus>,
 }
 
-/// What was removed.
+/// The removed tenant.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct RemovedTenant {
+    /// The identifier of the removed tenant.
     tenant_id: String,
 }
 
@@ -106,7 +109,7 @@ impl From<TenantError> for Problem {
         match error {
             TenantError::Outage(outage) => outage.into(),
             TenantError::Unknown(_) => {
-                Self::not_found(format!("{what}; GET /api/v1/tenants lists those there are"))
+                Self::not_found(format!("{what}; GET /api/v1/tenants lists the tenants"))
             }
             TenantError::Exists(_) => Self::new(ProblemKind::Conflict, what),
             TenantError::HasDevices { .. } => Self::new(

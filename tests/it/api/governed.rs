@@ -104,6 +104,8 @@ fn bad_input_is_blamed_on_its_field_and_stores_nothing() {
         ("/tenants?page=2", "page"),
         ("/tenants/a%20b", "tenant"),
         ("/devices?status=gone", "status"),
+        ("/devices?tenant=a%2Fb", "tenant"),
+        ("/tenants/acme/devices?tenant=acme", "tenant"),
         ("/devices?cursor=acme", "cursor"),
         ("/tenants/acme/devices/a%2Fb", "device"),
     ] {
@@ -141,6 +143,8 @@ fn pages_walk_over_everything_exactly_once() {
             ["d1", "d2", "d3"],
             "{limit}"
         );
+        let of_t3 = api.walk("/devices?tenant=t3&status=ACTIVE", limit);
+        assert_eq!(names(&of_t3, "device_id"), ["d1", "d3"], "{limit}");
         assert_eq!(
             names(&api.walk("/devices?status=INACTIVE", limit), "tenant_id"),
             every,

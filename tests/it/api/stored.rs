@@ -15,7 +15,7 @@ const ROWS: &str = "INSERT INTO tenants (tenant_id, name) VALUES ('acme', 'A'), 
         UNION ALL SELECT n, 'acme', 'b', '{\"t\": 12345678901234567890.123}' FROM generate_series(0, 1) n
         UNION ALL SELECT 0, 'zeta', 'a', '{\"huge\": 1e400, \"tiny\": 1e-400}') rows";
 
-const SPAN: &str = "from=2026-01-01T00:00:00Z&to=2026-01-01T00:05:00Z";
+const SPAN: &str = "since=2026-01-01T00:00:00Z&until=2026-01-01T00:05:00Z";
 
 fn api() -> ApiDaemon {
     // Else the rows would be too old to stay.
@@ -30,7 +30,7 @@ fn numbers(items: &[Value]) -> Vec<i64> {
 }
 
 #[test]
-fn a_span_is_walked_in_the_order_of_time_and_every_row_is_met_once() {
+fn the_pages_of_a_range_are_in_the_order_of_time_with_each_row_once() {
     let api = api();
     let path = "/tenants/acme/devices/a/telemetry";
     for limit in [1, 3, 10, 11] {
@@ -38,23 +38,70 @@ fn a_span_is_walked_in_the_order_of_time_and_every_row_is_met_once() {
         seen.sort_unstable();
         assert_eq!(seen, (0..10).collect::<Vec<_>>(), "{limit}");
     }
-    let half = api.walk(&format!("{path}?from=2026-01-01T00:01:00Z&to=2026-01-01T00:02:00Z"), 9);
-    assert_eq!(half.len(), 2, "the end is not in it");
+    let half =
+        api.walk(&format!("{path}?since=2026-01-01T00:01:00Z&until=2026-01-01T00:02:00Z"), 9);
+    assert_eq!(half.len(), 2, "`until` is exclusive");
     assert_eq!(api.walk(&format!("{path}?{SPAN}&msg_type=status"), 9).len(), 2);
-    assert!(api.walk(path, 9).is_empty(), "the last day, when nothing is said");
+    assert!(api.walk(path, 9).is_empty(), "the default is the last day");
     let exact = api.get("/tenants/acme/devices/b/telemetry/latest");
     assert!(
         String::from_utf8_lossy(&exact.body).contains("12345678901234567890.123"),
         "numbers are exact"
     );
     for (query, field) in [
+        ("?since=yesterday", "since"),
         ("?from=yesterday", "from"),
-        ("?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", "from"),
+        ("?since=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z", "since"),
+        ("?since=2h&until=7d", "since"),
         ("?cursor=x", "cursor"),
         ("?limit=-1", "limit"),
     ] {
         assert_eq!(api.get(&format!("{path}{query}")).blamed(), field, "{query}");
     }
+}
+
+#[test]
+fn the_old_names_of_a_range_work_and_the_response_names_the_new_ones() {
+    let api = api();
+    let path = "/tenants/acme/devices/a/telemetry";
+    let old = "from=2026-01-01T00:01:00Z&to=2026-01-01T00:02:00Z";
+    let new = "since=2026-01-01T00:01:00Z&until=2026-01-01T00:02:00Z";
+    for route in [path.to_owned(), format!("{path}/buckets?metric=t&step=60")] {
+        let mark = if route.contains('?') { '&' } else { '?' };
+        let [by_old, by_new] = [old, new].map(|range| api.get(&format!("{route}{mark}{range}")));
+        let rows = by_old.ok(200);
+        assert_eq!(rows, by_new.ok(200), "{route}");
+        assert!(!rows["items"].as_array().unwrap().is_empty(), "{route}");
+        for (old, new) in [("from", "since"), ("to", "until")] {
+            let warning =
+                format!("warning: 299 - \"the parameter {old} is deprecated: use {new}\"");
+            assert!(by_old.head.contains(&warning), "{}", by_old.head);
+        }
+        assert!(!by_new.head.contains("warning:"), "{}", by_new.head);
+        let both = format!("{route}{mark}{old}&since=2h");
+        let problem = api.get(&both).problem(400, "bad-request");
+        let fields = problem["errors"].as_array().unwrap().iter();
+        assert_eq!(fields.map(|error| &error["field"]).collect::<Vec<_>>(), ["from", "since"]);
+        assert_eq!(problem["detail"], "`from` is the old name of `since`: send only `since`");
+    }
+    api.send("GET", &format!("/api/v1{path}?from=2h&since=2h"), "Host: localhost\r\n", b"")
+        .problem(401, "unauthorized");
+}
+
+#[test]
+fn a_span_before_now_bounds_a_range() {
+    let api = api();
+    api.database.query(
+        "INSERT INTO telemetry (time, received_at, tenant_id, device_id, msg_type, seq, metrics, message_id)
+         SELECT now() - n * interval '1 hour', now(), 'acme', 'silent', 'telemetry', n, '{}', gen_random_uuid()
+         FROM generate_series(1, 4) n",
+    );
+    let rows = |query: &str| {
+        numbers(&api.walk(&format!("/tenants/acme/devices/silent/telemetry?{query}"), 9))
+    };
+    assert_eq!(rows("since=150m"), [2, 1]);
+    assert_eq!(rows("since=7d&until=150m"), [4, 3]);
+    assert_eq!(rows("since=12600s&until=90m"), [3, 2]);
 }
 
 #[test]
@@ -102,7 +149,7 @@ fn a_metric_is_gathered_into_buckets() {
     assert_eq!(odd("tiny")["items"][0]["avg"], 0.0);
     assert_eq!(api.get(&format!("{path}?metric=t&step=0")).blamed(), "step");
     assert_eq!(
-        api.get(&format!("{path}?metric=t&step=60&from=2025-01-01T00:00:00Z")).blamed(),
+        api.get(&format!("{path}?metric=t&step=60&since=2025-01-01T00:00:00Z")).blamed(),
         "step"
     );
     api.get(&format!("{path}?step=60")).problem(400, "bad-request");

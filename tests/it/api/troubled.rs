@@ -113,7 +113,7 @@ fn requests_run_four_at_a_time_and_one_that_waits_too_long_gets_503() {
         let count = |status| answers.iter().filter(|answer| answer.status == status).count();
         assert_eq!((count(503), count(504)), (2 * AT_WORK, AT_WORK));
         for answer in answers.iter().filter(|answer| answer.status == 504) {
-            assert!(answer.detail(504, "timed-out").contains("after 25 s"));
+            assert!(answer.detail(504, "timed-out").contains("within 25 s"));
         }
         database.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%LOCK TABLE%' AND pid <> pg_backend_pid()");
         holder.join().unwrap();

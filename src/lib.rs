@@ -9,8 +9,9 @@
 //! Around the spine: [`domain`] holds the types that the others share, [`config`] reads the
 //! settings, [`telemetry`] holds metrics and logs, [`lifecycle`] starts and stops tasks, [`clock`]
 //! reads the time, [`disk`] reads files. Beside the spine: [`pki`] signs certificates, [`registry`]
-//! issues and revokes them, [`access`] decides what a client may do at the broker, and [`http`]
-//! serves the API, the hooks and the ops endpoints. For the operator: [`cli`] is the command line,
+//! issues and revokes them, [`access`] decides what a client may do at the broker,
+//! [`quarantine`] replays and discards refused messages, and [`http`] serves the API, the hooks and
+//! the ops endpoints. For the operator: [`cli`] is the command line,
 //! [`command`] what its commands share, [`sim`] the simulated fleets.
 //!
 //! # Invariants
@@ -36,6 +37,7 @@ pub mod http;
 pub mod ingest;
 pub mod lifecycle;
 pub mod pki;
+pub mod quarantine;
 pub mod registry;
 pub mod sim;
 pub mod store;

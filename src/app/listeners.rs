@@ -45,7 +45,8 @@ impl Daemon {
     /// Starts the API. It stops with `stop`.
     pub(super) async fn start_api(&self, tasks: &mut Tasks) -> Result<(), RunError> {
         let listener = listen("HTTP_BIND", self.config.http.api_bind).await?;
-        let api = Api::new(self.config.clone(), self.database.clone());
+        let replays = self.metrics.replay.clone();
+        let api = Api::new(self.config.clone(), self.database.clone(), replays);
         let metrics = self.metrics.http.api.clone();
         tasks.spawn("api", http::serve_api(listener, api, metrics, self.stop.clone()));
         Ok(())

@@ -19,9 +19,7 @@ use crate::command::table::{OutputFormat, fields, rows};
 use crate::command::text::{cell, moment, moment_or_none, printable, printable_or_none};
 use crate::config::Config;
 use crate::domain::hex;
-use crate::store::reads::quarantine::{
-    self, EventSummary, QuarantineCursor, QuarantineFilter, Record,
-};
+use crate::store::reads::quarantine::{EventSummary, QuarantineCursor, QuarantineFilter, Record};
 use filter::EventFilterArgs;
 use replay::ReplayArgs;
 
@@ -121,9 +119,8 @@ async fn list(
     limit: u32,
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
-    let page = quarantine::list(operator.database.pool(), filter, before, limit)
-        .await
-        .map_err(|error| outage(&error))?;
+    let page =
+        operator.quarantine().list(filter, before, limit).await.map_err(|error| outage(&error))?;
     let headings = ["ID", "QUARANTINED", "REASON", "TOPIC", "DETAIL", "BYTES", "REPLAYED"];
     let done = printed(rows(output, &headings, &page, |event| {
         vec![
@@ -141,11 +138,8 @@ async fn list(
 }
 
 async fn show(operator: &CommandContext, id: Uuid, output: OutputFormat) -> Result<Exit, Failure> {
-    let filter = QuarantineFilter { ids: vec![id], ..QuarantineFilter::default() };
-    let found = quarantine::fetch(operator.database.pool(), &filter, None, 1)
-        .await
-        .map_err(|error| outage(&error))?;
-    let Some(record) = found.first() else {
+    let found = operator.quarantine().find(id).await.map_err(|error| outage(&error))?;
+    let Some(record) = found else {
         return Err(Failure::usage(format!(
             "there is no event {id} in quarantine: it was discarded or outlived QUARANTINE_RETENTION_DAYS; \
              `sluice quarantine list` shows those there are"
@@ -170,7 +164,7 @@ async fn show(operator: &CommandContext, id: Uuid, output: OutputFormat) -> Resu
         ("Payload bytes", event.payload_bytes.to_string()),
         ("Payload", payload_line(&record.payload)),
     ];
-    printed(fields(output, &shown(record), &lines))
+    printed(fields(output, &shown(&record), &lines))
 }
 
 async fn discard(
@@ -179,14 +173,9 @@ async fn discard(
     yes: bool,
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
-    let pool = operator.database.pool();
-    let told = |error| outage(&error);
-    let (name, events) = if yes {
-        let discarded = quarantine::discard(pool, &operator.actor, filter).await.map_err(told)?;
-        ("Discarded", i64::try_from(discarded).unwrap_or(i64::MAX))
-    } else {
-        ("Would discard", quarantine::count(pool, filter).await.map_err(told)?)
-    };
+    let events =
+        operator.quarantine().discard(filter, !yes).await.map_err(|error| outage(&error))?;
+    let name = if yes { "Discarded" } else { "Would discard" };
     if events == 0 && !filter.ids.is_empty() {
         return Err(Failure::usage(
             "none of these events is in quarantine; `sluice quarantine list` shows those there are",

@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use crate::command::failure::{Exit, Failure};
 use crate::config::Config;
 use crate::domain::ports::Outage;
+use crate::quarantine::Quarantine;
 use crate::store::connection::database::Database;
 use crate::store::registry::audit::Actor;
 
@@ -36,6 +37,11 @@ impl CommandContext {
     /// Skips the schema check, for commands that migrate first; connects with the first statement.
     pub fn before_the_schema(config: &Config) -> Result<Self, Failure> {
         Ok(Self { database: open_database(config)?, actor: Actor::new(&format!("cli:{}", user())) })
+    }
+
+    /// The quarantine, with the user as actor.
+    pub fn quarantine(&self) -> Quarantine<'_> {
+        Quarantine { database: &self.database, actor: &self.actor }
     }
 }
 

@@ -79,6 +79,12 @@ impl IngestMetrics {
         })
     }
 
+    /// The same counters of messages for a replay, which has a short-lived cache: the metrics without
+    /// labels are not the daemon's and are not exported.
+    pub fn for_replay(&self) -> Result<Self, prometheus::Error> {
+        Ok(Self { plain: IngestCounters::register(&Registry::new())?, ..self.clone() })
+    }
+
     /// Returns the counter of one reason.
     pub fn refused(&self, reason: Reason) -> &IntCounter {
         &self.by_reason[reason.index()]

@@ -35,6 +35,8 @@ pub struct Metrics {
     pub hooks: HookMetrics,
     /// Metrics of ingest.
     pub ingest: IngestMetrics,
+    /// Counters of ingest for messages that the API replays.
+    pub replay: IngestMetrics,
     /// Metrics of certificates.
     pub certificates: CertificateMetrics,
     /// Metrics of revocation.
@@ -66,11 +68,13 @@ impl Metrics {
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         registry.register(Box::new(build))?;
+        let ingest = IngestMetrics::new(&registry)?;
         Ok(Self {
             broker: BrokerMetrics::register(&registry)?,
             broker_acl: BrokerAclMetrics::register(&registry)?,
             hooks: HookMetrics::new(&registry)?,
-            ingest: IngestMetrics::new(&registry)?,
+            replay: ingest.for_replay()?,
+            ingest,
             certificates: CertificateMetrics::register(&registry)?,
             revocation: RevocationMetrics::register(&registry)?,
             isolation: IsolationMetrics::new(&registry)?,

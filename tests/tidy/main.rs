@@ -25,7 +25,7 @@ const MAX_MAIN_LINES: usize = 39;
 const MAX_DEPTH: usize = 4;
 
 /// A module may name those of a lower rank, and itself; never one of its own rank.
-const RANKS: [(&str, u8); 17] = [
+const RANKS: [(&str, u8); 18] = [
     ("domain", 0),
     ("disk", 0),
     ("config", 1),
@@ -38,11 +38,12 @@ const RANKS: [(&str, u8); 17] = [
     ("access", 3),
     ("ingest", 4),
     ("registry", 4),
-    ("http", 5),
-    ("app", 6),
-    ("command", 6),
-    ("sim", 7),
-    ("cli", 8),
+    ("quarantine", 5),
+    ("http", 6),
+    ("app", 7),
+    ("command", 7),
+    ("sim", 8),
+    ("cli", 9),
 ];
 
 /// Each of these crates is named by one module only, or by the two that use TLS, so that it can be

@@ -10,6 +10,7 @@ use crate::command::failure::Failure;
 use crate::domain::ids::{DeviceId, TenantId};
 use crate::domain::refusal::Reason;
 use crate::domain::time::Timestamp;
+use crate::quarantine::{SelectionError, select};
 use crate::store::reads::quarantine::QuarantineFilter;
 
 /// Which events.
@@ -44,15 +45,16 @@ impl EventFilterArgs {
     /// The filter of a command that changes events. Every event needs `--all`, and `--all` excludes
     /// other conditions.
     pub fn chosen(&self, ids: &[Uuid], all: bool) -> Result<QuarantineFilter, Failure> {
-        let filter = self.filter(ids);
-        if filter.is_everything() == all {
-            return Ok(filter);
-        }
-        Err(Failure::usage(if all {
-            "--all means every event: leave out either --all or the other conditions"
-        } else {
-            "name which events: identifiers, conditions such as --tenant or --reason, or --all"
-        }))
+        select(self.filter(ids), all).map_err(|error| {
+            Failure::usage(match error {
+                SelectionError::AllWithConditions => {
+                    "--all means every event: leave out either --all or the other conditions"
+                }
+                SelectionError::Empty => {
+                    "name which events: identifiers, conditions such as --tenant or --reason, or --all"
+                }
+            })
+        })
     }
 
     /// The filter; conditions combine with AND.

@@ -1,7 +1,7 @@
 //! `sluice quarantine replay`: judges refused messages again after their cause was corrected.
 //!
-//! It decides nothing: `ingest` judges, the sink stores, and a message that is refused again stays
-//! in quarantine unchanged.
+//! It replays nothing itself: [`crate::quarantine`] does. The metrics of a command end with it; only
+//! the daemon counts.
 
 use clap::Args;
 use serde::Serialize;
@@ -14,12 +14,8 @@ use crate::command::failure::{Exit, Failure};
 use crate::command::table::{OutputFormat, rows};
 use crate::command::text::cell;
 use crate::config::Config;
-use crate::ingest::replay::{Replayed, Replayer};
-use crate::store::reads::quarantine::{self, EventSummary, QuarantineCursor, QuarantineFilter};
+use crate::quarantine::replay::{ReplayPlan, ReplayResult};
 use crate::telemetry::metrics::Metrics;
-
-/// Events fetched at once.
-const PAGE: u32 = 500;
 
 /// Which events, and how.
 #[derive(Clone, Debug, Args)]
@@ -57,12 +53,7 @@ pub async fn run(
     operator: &CommandContext,
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
-    let mut filter = args.which.chosen(&args.ids, args.all)?;
-    // With explicit ids, report replayed events too; otherwise skip them.
-    if filter.ids.is_empty() && filter.replayed.is_none() {
-        filter.replayed = Some(false);
-    }
-    let lines = replay_all(&args, config, operator, &filter).await?;
+    let lines = replay(&args, config, operator).await?;
     if lines.is_empty() {
         return Err(Failure::usage(
             "no such event is in quarantine; `sluice quarantine list` shows those there are",
@@ -88,60 +79,36 @@ pub async fn run(
     Ok(if refused == 0 { Exit::Done } else { Exit::Negative })
 }
 
-async fn replay_all(
+async fn replay(
     args: &ReplayArgs,
     config: &Config,
     operator: &CommandContext,
-    filter: &QuarantineFilter,
 ) -> Result<Vec<ReplayLine>, Failure> {
+    let filter = args.which.chosen(&args.ids, args.all)?;
     let metrics =
-        Metrics::new().map_err(|error| Failure::new(Exit::Internal, error.to_string()))?.ingest;
-    let (database, pool) = (&operator.database, operator.database.pool());
-    let directory = database.directory();
-    let sink = if args.dry_run { database.rehearsal() } else { database.sink() };
-    let mut replayer =
-        Replayer::new(&config.ingest, directory, sink, metrics, clock::now, args.dry_run);
-    let (mut lines, mut after): (Vec<ReplayLine>, Option<QuarantineCursor>) = (Vec::new(), None);
-    loop {
-        let room =
-            args.limit.saturating_sub(u32::try_from(lines.len()).unwrap_or(u32::MAX)).min(PAGE);
-        if room == 0 {
-            return Ok(lines);
-        }
-        let page =
-            quarantine::fetch(pool, filter, after, room).await.map_err(|error| outage(&error))?;
-        let Some(last) = page.last() else { return Ok(lines) };
-        after = Some(last.summary.place());
-        let mut done = Vec::new();
-        for record in &page {
-            let outcome = match record.summary.replayed_at {
-                Some(_) => Replayed::Before,
-                None => replayer.replay(record.delivery()).await.map_err(|error| outage(&error))?,
-            };
-            let line = ReplayLine::new(&record.summary, replayer.label(&outcome), outcome);
-            if !args.dry_run && line.reason.is_none() {
-                done.push(record.summary.place());
-            }
-            lines.push(line);
-        }
-        if !done.is_empty() {
-            let marked =
-                quarantine::mark_replayed(pool, &operator.actor, &done, clock::now()).await;
-            marked.map_err(|error| outage(&error))?;
-        }
-    }
+        Metrics::new().map_err(|error| Failure::new(Exit::Internal, error.to_string()))?.replay;
+    let plan = ReplayPlan {
+        config: &config.ingest,
+        metrics,
+        clock: clock::now,
+        limit: args.limit,
+        is_dry: args.dry_run,
+    };
+    let report =
+        operator.quarantine().replay(filter, plan).await.map_err(|error| outage(&error))?;
+    Ok(report.results.into_iter().map(ReplayLine::from).collect())
 }
 
 // === impl ReplayLine ===
 
-impl ReplayLine {
-    fn new(event: &EventSummary, result: &'static str, replayed: Replayed) -> Self {
-        let refusal = if let Replayed::Refused(refusal) = replayed { Some(refusal) } else { None };
+impl From<ReplayResult> for ReplayLine {
+    fn from(replayed: ReplayResult) -> Self {
+        let refusal = replayed.refusal;
         Self {
-            id: event.id,
-            topic: event.topic.clone(),
-            refused_for: event.reason.clone(),
-            result,
+            id: replayed.event.id,
+            topic: replayed.event.topic,
+            refused_for: replayed.event.reason,
+            result: replayed.label,
             reason: refusal.as_ref().map(|refusal| refusal.reason.label()),
             detail: refusal.map(|refusal| format!("{}: {}", refusal.reason, refusal.detail)),
         }

@@ -10,9 +10,11 @@ use tokio::sync::Semaphore;
 use super::auth::AdminTokenHash;
 use crate::clock;
 use crate::config::Config;
+use crate::quarantine::Quarantine;
 use crate::registry::ActionContext;
 use crate::store::connection::database::Database;
 use crate::store::registry::audit::Actor;
+use crate::telemetry::ingest::IngestMetrics;
 
 /// Requests that run at a time: half of the default `PG_POOL_MAX`, so that ingest always finds a
 /// connection.
@@ -31,6 +33,8 @@ pub struct Api {
     pub(crate) config: Arc<Config>,
     pub(crate) database: Database,
     pub(crate) actor: Arc<Actor>,
+    /// Counters of replayed messages.
+    pub(crate) replay_metrics: IngestMetrics,
     pub(super) admin_token: AdminTokenHash,
     pub(super) working_permits: Arc<Semaphore>,
     pub(super) waiting_permits: Arc<Semaphore>,
@@ -40,12 +44,13 @@ pub struct Api {
 
 impl Api {
     /// The state for these settings and this database.
-    pub fn new(config: Config, database: Database) -> Self {
+    pub fn new(config: Config, database: Database, replay_metrics: IngestMetrics) -> Self {
         let admin_token = AdminTokenHash::new(config.http.admin_token.as_ref());
         Self {
             config: Arc::new(config),
             database,
             actor: Arc::new(Actor::new("api")),
+            replay_metrics,
             admin_token,
             working_permits: Arc::new(Semaphore::new(WORKING_MAX)),
             waiting_permits: Arc::new(Semaphore::new(WAITING_MAX)),
@@ -55,6 +60,11 @@ impl Api {
     /// The context of one registry action at the current time.
     pub(crate) fn action_context(&self) -> ActionContext<'_> {
         ActionContext { database: &self.database, actor: &self.actor, now: clock::now() }
+    }
+
+    /// The quarantine, with the actor of the API.
+    pub(crate) fn quarantine(&self) -> Quarantine<'_> {
+        Quarantine { database: &self.database, actor: &self.actor }
     }
 
     /// Runs `action` under a working permit, on a route that takes none by itself.

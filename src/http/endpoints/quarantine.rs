@@ -15,14 +15,12 @@ use crate::domain::time::Timestamp;
 use crate::http::api::extract::{Call, Json, NoBody, NoParams};
 use crate::http::api::page::Page;
 use crate::http::api::params::{Limit, Param};
-use crate::http::api::problem::{Problem, ProblemKind};
+use crate::http::api::problem::Problem;
 use crate::http::api::route::OkJson;
 use crate::http::api::state::Api;
-use crate::ingest::replay::{Replayed, Replayer};
-use crate::store::reads::quarantine::{
-    self, EventSummary, QuarantineCursor, QuarantineFilter, Record,
-};
-use crate::telemetry::metrics::Metrics;
+use crate::quarantine::replay::{ReplayPlan, ReplayResult};
+use crate::quarantine::{by_id, select};
+use crate::store::reads::quarantine::{EventSummary, QuarantineCursor, QuarantineFilter, Record};
 
 /// The most events of one replay request: each needs its own transaction, and the time of a request
 /// is limited.
@@ -130,13 +128,8 @@ pub(crate) async fn list(
 ) -> Result<OkJson<Page<EventSummary>>, Problem> {
     let Param(Limit(limit)) = call.query.limit;
     let before = call.query.cursor.as_ref().map(|Param(place)| *place);
-    let rows = quarantine::list(
-        api.database.pool(),
-        &call.query.filter(),
-        before,
-        Page::<EventSummary>::fetch(limit),
-    )
-    .await?;
+    let fetched = Page::<EventSummary>::fetch(limit);
+    let rows = api.quarantine().list(&call.query.filter(), before, fetched).await?;
     Ok(OkJson(Page::new(rows, limit, |last| last.place().to_string())))
 }
 
@@ -145,8 +138,8 @@ pub(crate) async fn show(
     call: Call<EventPath, NoParams, NoBody>,
 ) -> Result<OkJson<RefusedMessage>, Problem> {
     let Param(id) = call.path.id;
-    let found = quarantine::fetch(api.database.pool(), &one(id), None, 1).await?.pop();
-    found.map(|record| OkJson(record.into())).ok_or_else(|| none_such(id))
+    let record = api.quarantine().find(id).await?.ok_or_else(|| not_found(id))?;
+    Ok(OkJson(record.into()))
 }
 
 pub(crate) async fn discard_one(
@@ -154,8 +147,8 @@ pub(crate) async fn discard_one(
     call: Call<EventPath, NoParams, NoBody>,
 ) -> Result<OkJson<Discarded>, Problem> {
     let Param(id) = call.path.id;
-    match quarantine::discard(api.database.pool(), &api.actor, &one(id)).await? {
-        0 => Err(none_such(id)),
+    match api.quarantine().discard(&by_id(id), false).await? {
+        0 => Err(not_found(id)),
         events => Ok(OkJson(Discarded { events, discarded: true })),
     }
 }
@@ -165,12 +158,7 @@ pub(crate) async fn discard(
     call: Call<NoParams, NoParams, Json<Chosen>>,
 ) -> Result<OkJson<Discarded>, Problem> {
     let Json(chosen) = call.body;
-    let (filter, pool) = (chosen.filter()?, api.database.pool());
-    let events = if chosen.dry_run {
-        quarantine::count(pool, &filter).await?.unsigned_abs()
-    } else {
-        quarantine::discard(pool, &api.actor, &filter).await?
-    };
+    let events = api.quarantine().discard(&chosen.filter()?, chosen.dry_run).await?;
     Ok(OkJson(Discarded { events, discarded: !chosen.dry_run }))
 }
 
@@ -179,37 +167,16 @@ pub(crate) async fn replay(
     call: Call<NoParams, NoParams, Json<Chosen>>,
 ) -> Result<OkJson<Replay>, Problem> {
     let Json(chosen) = call.body;
-    let mut filter = chosen.filter()?;
-    // A request by identifier reports every event; any other skips the events already replayed.
-    if filter.ids.is_empty() {
-        filter.replayed = Some(false);
-    }
-    let metrics = Metrics::new()
-        .map_err(|error| Problem::new(ProblemKind::Internal, error.to_string()))?
-        .ingest;
-    let (directory, pool) = (api.database.directory(), api.database.pool());
-    let sink = if chosen.dry_run { api.database.rehearsal() } else { api.database.sink() };
-    let mut road =
-        Replayer::new(&api.config.ingest, directory, sink, metrics, clock::now, chosen.dry_run);
-    let mut records = quarantine::fetch(pool, &filter, None, REPLAY_MAX + 1).await?;
-    let more = records.len() > REPLAY_MAX as usize;
-    records.truncate(REPLAY_MAX as usize);
-    let (mut items, mut done) = (Vec::new(), Vec::new());
-    for record in &records {
-        let replayed = match record.summary.replayed_at {
-            Some(_) => Replayed::Before,
-            None => road.replay(record.delivery()).await?,
-        };
-        let item = ReplayedEvent::new(record.summary.id, road.label(&replayed), replayed);
-        if item.reason.is_none() {
-            done.push(record.summary.place());
-        }
-        items.push(item);
-    }
-    if !chosen.dry_run && !done.is_empty() {
-        quarantine::mark_replayed(pool, &api.actor, &done, clock::now()).await?;
-    }
-    Ok(OkJson(Replay { items, more }))
+    let plan = ReplayPlan {
+        config: &api.config.ingest,
+        metrics: api.replay_metrics.clone(),
+        clock: clock::now,
+        limit: REPLAY_MAX,
+        is_dry: chosen.dry_run,
+    };
+    let report = api.quarantine().replay(chosen.filter()?, plan).await?;
+    let items = report.results.into_iter().map(ReplayedEvent::from).collect();
+    Ok(OkJson(Replay { items, more: report.more }))
 }
 
 // === impl QuarantinePageParams ===
@@ -244,13 +211,12 @@ impl Chosen {
             until: self.until.as_ref().map(|Param(until)| *until),
             replayed: None,
         };
-        if filter.is_everything() == self.all {
-            return Ok(filter);
-        }
-        Err(Problem::field(
-            "all",
-            "name identifiers or conditions such as `tenant` or `reason`, or set `all` alone",
-        ))
+        select(filter, self.all).map_err(|_| {
+            Problem::field(
+                "all",
+                "name identifiers or conditions such as `tenant` or `reason`, or set `all` alone",
+            )
+        })
     }
 }
 
@@ -274,21 +240,20 @@ impl From<Record> for RefusedMessage {
 
 // === impl ReplayedEvent ===
 
-impl ReplayedEvent {
-    fn new(id: Uuid, result: &'static str, replayed: Replayed) -> Self {
-        let refusal = if let Replayed::Refused(refusal) = replayed { Some(refusal) } else { None };
-        let reason = refusal.as_ref().map(|refusal| refusal.reason.label());
-        Self { id, result, reason, detail: refusal.map(|refusal| refusal.detail.into_owned()) }
+impl From<ReplayResult> for ReplayedEvent {
+    fn from(replayed: ReplayResult) -> Self {
+        Self {
+            id: replayed.event.id,
+            result: replayed.label,
+            reason: replayed.refusal.as_ref().map(|refusal| refusal.reason.label()),
+            detail: replayed.refusal.map(|refusal| refusal.detail.into_owned()),
+        }
     }
 }
 
 // === private helpers ===
 
-fn one(id: Uuid) -> QuarantineFilter {
-    QuarantineFilter { ids: vec![id], ..QuarantineFilter::default() }
-}
-
-fn none_such(id: Uuid) -> Problem {
+fn not_found(id: Uuid) -> Problem {
     Problem::not_found(format!(
         "there is no event {id} in quarantine: it was discarded or outlived QUARANTINE_RETENTION_DAYS"
     ))

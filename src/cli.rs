@@ -143,7 +143,7 @@ enum Command {
             its device publishes. MQTT_USERNAME must be allowed to write to tenant/sluice-demo/device/overture/commands.\n\n\
             Examples:\n  ./scripts/demo --seconds 10\n  sluice demo --seconds 10 --devices 20"
     )]
-    Demo(crate::sim::demo::DemoArgs),
+    Demo(crate::sim::demo::args::DemoArgs),
     /// Run a simulated fleet against your broker and daemon, and count the messages that are missing
     /// or stored twice
     #[command(

@@ -24,7 +24,7 @@ const SESSION_TAKEN_OVER: u8 = 0x8e;
 pub enum BrokerError {
     /// The name has no address.
     #[error(
-        "the broker's name {host} cannot be resolved ({source}): check MQTT_HOST and the name server"
+        "the broker's host name {host} cannot be resolved ({source}): check MQTT_HOST and the name server"
     )]
     Name {
         /// `MQTT_HOST`.
@@ -34,7 +34,7 @@ pub enum BrokerError {
     },
     /// No TCP connection.
     #[error(
-        "no connection to the broker at {address} ({source}): is it running? Check MQTT_HOST, MQTT_PORT and firewalls"
+        "no connection to the broker at {address} ({source}): start the broker, or check MQTT_HOST, MQTT_PORT and firewalls"
     )]
     Unreachable {
         /// Host and port.
@@ -44,7 +44,8 @@ pub enum BrokerError {
     },
     /// TCP and TLS together took too long.
     #[error(
-        "the broker at {address} did not take the connection within {seconds} s: check MQTT_HOST, MQTT_PORT and firewalls"
+        "the broker at {address} did not accept the connection within {seconds} s: \
+         check MQTT_HOST, MQTT_PORT and firewalls"
     )]
     ConnectTimeout {
         /// Host and port.
@@ -64,13 +65,13 @@ pub enum BrokerError {
     #[error("{0}")]
     Disk(disk::Unreachable),
     /// TLS failed.
-    #[error("TLS with the broker failed ({source}): {}", tls_advice(.source))]
+    #[error("the TLS handshake with the broker failed ({source}): {}", tls_advice(.source))]
     Tls {
         /// Error of rustls, including the broker's alert.
         source: rustls::Error,
     },
     /// CONNACK with a refusal.
-    #[error("the broker refused the connection with code 0x{code:02X}{}: {}", told(.reason.as_ref()), connect_advice(*.code))]
+    #[error("the broker refused the connection with code 0x{code:02X}{}: {}", reason_text(.reason.as_ref()), connect_advice(*.code))]
     Refused {
         /// The reason code.
         code: u8,
@@ -95,7 +96,8 @@ pub enum BrokerError {
     },
     /// CONNECT or SUBSCRIBE was not answered.
     #[error(
-        "the broker did not answer {packet} within {seconds} s: is this an MQTT 5 listener, and is the broker overloaded?"
+        "the broker did not answer {packet} within {seconds} s: \
+         check that MQTT_PORT is an MQTT 5 listener, and the load of the broker"
     )]
     NoAnswer {
         /// The packet.
@@ -105,55 +107,56 @@ pub enum BrokerError {
     },
     /// The connection was closed before CONNACK.
     #[error(
-        "the broker closed the connection instead of answering CONNECT: if this listener expects TLS set MQTT_TLS=1, if it \
-         does not unset it; else its log says why"
+        "the broker closed the connection instead of answering CONNECT: \
+         set MQTT_TLS=1 if this listener expects TLS, unset it otherwise, and read the broker's log"
     )]
     ClosedEarly,
     /// The connection was closed without a DISCONNECT.
     #[error(
-        "the broker closed the connection without saying why: its log may; if this repeats, another client may use the same \
-         MQTT_CLIENT_ID"
+        "the broker closed the connection without a reason: read the broker's log; \
+         if this repeats, check that no other client uses this MQTT_CLIENT_ID"
     )]
     Closed,
     /// The connection failed.
-    #[error("the connection to the broker broke ({0})")]
+    #[error("the connection to the broker failed ({0})")]
     Broken(io::Error),
     /// A write did not finish in time.
-    #[error("the broker took no bytes for {seconds} s: the connection is given up")]
+    #[error("the broker accepted no bytes for {seconds} s; closing the connection")]
     WriteStalled {
         /// How long Sluice waited.
         seconds: u64,
     },
     /// Not even PINGRESP arrived.
-    #[error("nothing was heard from the broker for {seconds} s: the connection is given up")]
+    #[error("the broker sent nothing for {seconds} s; closing the connection")]
     Silent {
         /// How long it was silent.
         seconds: u64,
     },
     /// Not MQTT 5.
     #[error(
-        "the broker sent what is no MQTT 5 ({0}): check that MQTT_PORT is an MQTT listener, and MQTT_TLS"
+        "the broker sent bytes that are not MQTT 5 ({0}): check MQTT_TLS, and that MQTT_PORT is an MQTT listener"
     )]
     Protocol(#[from] Malformed),
     /// A packet could not be encoded.
-    #[error("a packet cannot be built from the settings ({0})")]
+    #[error("the settings do not fit into an MQTT packet ({0})")]
     Unsendable(String),
     /// No token for the login.
     #[error(transparent)]
     Mint(#[from] MintError),
     /// The token expires soon, and only a new connection can replace it.
-    #[error("the token of the login is about to expire: connecting anew with a fresh one")]
+    #[error("the login token expires soon; reconnecting with a new token")]
     LoginAges,
     /// AUTH with a code that requires another step.
     #[error(
-        "the broker answered our new token with AUTH code 0x{code:02X}: it wants more than a token; set MQTT_JWT_AS=password"
+        "the broker answered the new login token with AUTH code 0x{code:02X}: \
+         it requires another authentication step; set MQTT_JWT_AS=password"
     )]
     AuthContinued {
         /// The code.
         code: u8,
     },
     /// DISCONNECT.
-    #[error("the broker ended the connection with code 0x{:02X}{}: {}", .0.code, told(.0.reason.as_ref()), farewell_advice(.0.code))]
+    #[error("the broker ended the connection with code 0x{:02X}{}: {}", .0.code, reason_text(.0.reason.as_ref()), disconnect_advice(.0.code))]
     Dismissed(DisconnectReason),
 }
 
@@ -169,7 +172,7 @@ impl BrokerError {
     pub fn is_takeover(&self) -> bool {
         let code = match self {
             Self::Refused { code, .. } => *code,
-            Self::Dismissed(farewell) => farewell.code,
+            Self::Dismissed(disconnect) => disconnect.code,
             _ => 0,
         };
         code == SESSION_TAKEN_OVER
@@ -202,7 +205,7 @@ impl BrokerError {
 // --- private helpers ---
 
 /// The broker's reason text, if any.
-fn told(reason: Option<&String>) -> String {
+fn reason_text(reason: Option<&String>) -> String {
     reason.map(|text| format!(" (\"{text}\")")).unwrap_or_default()
 }
 
@@ -210,23 +213,25 @@ fn tls_advice(error: &rustls::Error) -> &'static str {
     use rustls::{CertificateError, Error};
     match error {
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            "its certificate is not signed by a known authority; MQTT_CA_CERT must name the one that signed it"
+            "the broker's certificate is signed by an unknown authority; set MQTT_CA_CERT to that authority"
         }
         Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => "its certificate is for another name; MQTT_HOST must be a name or address in it",
+        ) => {
+            "the broker's certificate is for another name; set MQTT_HOST to a name or address in it"
+        }
         Error::InvalidCertificate(
             CertificateError::Expired | CertificateError::ExpiredContext { .. },
-        ) => "its certificate has expired; renew it, or correct this machine's clock",
+        ) => "the broker's certificate has expired; renew it, or correct this machine's clock",
         Error::InvalidCertificate(_) => {
-            "its certificate is not acceptable; check it and MQTT_CA_CERT"
+            "the broker's certificate is invalid; check it and MQTT_CA_CERT"
         }
         Error::AlertReceived(
             Alert::CertificateRequired
             | Alert::HandshakeFailure
             | Alert::NoCertificate
             | Alert::AccessDenied,
-        ) => "it wants a client certificate; set MQTT_CLIENT_CERT and MQTT_CLIENT_KEY",
+        ) => "the broker requires a client certificate; set MQTT_CLIENT_CERT and MQTT_CLIENT_KEY",
         Error::AlertReceived(
             Alert::BadCertificate
             | Alert::UnknownCA
@@ -234,19 +239,20 @@ fn tls_advice(error: &rustls::Error) -> &'static str {
             | Alert::UnsupportedCertificate
             | Alert::DecryptError,
         ) => {
-            "it does not accept our certificate; MQTT_CLIENT_CERT must be signed by an authority it trusts"
+            "the broker does not accept MQTT_CLIENT_CERT; \
+             use a certificate that an authority trusted by the broker has signed"
         }
         Error::AlertReceived(Alert::CertificateExpired) => {
-            "our certificate has expired; renew MQTT_CLIENT_CERT"
+            "the client certificate has expired; renew MQTT_CLIENT_CERT"
         }
         Error::AlertReceived(Alert::CertificateRevoked) => {
-            "our certificate is revoked; issue another MQTT_CLIENT_CERT"
+            "the client certificate is revoked; issue another MQTT_CLIENT_CERT"
         }
         Error::AlertReceived(Alert::ProtocolVersion) => {
-            "it speaks neither TLS 1.3 nor 1.2; update it"
+            "the broker supports neither TLS 1.3 nor TLS 1.2; update it"
         }
         Error::InvalidMessage(_) => {
-            "what it answered is no TLS; check MQTT_PORT, or unset MQTT_TLS"
+            "the broker's answer is not TLS; check MQTT_PORT, or unset MQTT_TLS"
         }
         _ => {
             "check MQTT_TLS, MQTT_CA_CERT, MQTT_CLIENT_CERT, MQTT_CLIENT_KEY, and the broker's log"
@@ -256,53 +262,61 @@ fn tls_advice(error: &rustls::Error) -> &'static str {
 
 fn connect_advice(code: u8) -> &'static str {
     match code {
-        0x01 | 0x84 => "it does not speak MQTT 5; use a broker that does, such as Mosquitto 2",
-        0x02 | 0x85 => "it does not take this client id; change MQTT_CLIENT_ID",
+        0x01 | 0x84 => "the broker does not support MQTT 5; use one that does, such as Mosquitto 2",
+        0x02 | 0x85 => "the broker does not accept this client id; change MQTT_CLIENT_ID",
         0x04 | 0x86 => {
             "the user name or password is wrong; check MQTT_USERNAME and MQTT_PASSWORD, or MQTT_JWT_CLAIMS"
         }
         0x05 | 0x87 => {
-            "this user may not connect; check MQTT_USERNAME, MQTT_PASSWORD or MQTT_JWT_CLAIMS, and the broker's access rules"
+            "this user may not connect; \
+             check MQTT_USERNAME, MQTT_PASSWORD or MQTT_JWT_CLAIMS, and the broker's access rules"
         }
         0x8c => {
-            "it does not know the authentication method CUSTOM-JWT; set MQTT_JWT_AS=password or username"
+            "the broker does not support the authentication method CUSTOM-JWT; \
+             set MQTT_JWT_AS=password or username"
         }
-        0x03 | 0x88 | 0x89 => "it is not available or too busy; it is tried again",
-        0x8a => "this client is banned; lift the ban at the broker",
+        0x03 | 0x88 | 0x89 => "the broker is unavailable or overloaded; retrying",
+        0x8a => "the broker has banned this client; remove the ban at the broker",
         SESSION_TAKEN_OVER => {
-            "another client uses the same id; give each instance its own MQTT_CLIENT_ID"
+            "another client uses this client id; give each instance its own MQTT_CLIENT_ID"
         }
-        0x97 => "a quota of the broker is used up; raise it there",
-        0x9c | 0x9d => "the broker has moved; change MQTT_HOST",
-        0x9f => "connections come too fast for it; it is tried again",
-        _ => "its log says why",
+        0x97 => "a quota of the broker is exhausted; raise it at the broker",
+        0x9c | 0x9d => "the broker has another address; change MQTT_HOST",
+        0x9f => "the broker limits the rate of connections; retrying",
+        _ => "read the broker's log for the cause",
     }
 }
 
 fn subscribe_advice(code: u8) -> &'static str {
     match code {
-        0x87 => "the broker's access rules must let this user read MQTT_TOPIC",
-        0x8f => "this is no valid filter for it; change MQTT_TOPIC",
-        0x97 => "a quota of the broker is used up; raise it there",
-        0x9e => "it has no shared subscriptions; unset MQTT_SHARE_GROUP and run one instance",
-        0xa2 => "it has no wildcard subscriptions; use a broker that has",
-        _ => "the broker's access rules must let this user read MQTT_TOPIC; its log may say more",
+        0x87 => "let this user read MQTT_TOPIC in the broker's access rules",
+        0x8f => "the broker does not accept this filter; change MQTT_TOPIC",
+        0x97 => "a quota of the broker is exhausted; raise it at the broker",
+        0x9e => {
+            "the broker has no shared subscriptions; unset MQTT_SHARE_GROUP and run one instance"
+        }
+        0xa2 => "the broker has no wildcard subscriptions; use one that has them",
+        _ => {
+            "let this user read MQTT_TOPIC in the broker's access rules, and read the broker's log"
+        }
     }
 }
 
-fn farewell_advice(code: u8) -> &'static str {
+fn disconnect_advice(code: u8) -> &'static str {
     match code {
         SESSION_TAKEN_OVER => {
             "another client took over the session; give each instance its own MQTT_CLIENT_ID"
         }
-        0x87 => "this user may no longer be connected; check the broker's access rules",
-        0x8b => "it shuts down; it is tried again",
-        0x8d => "it heard nothing from us for too long; is this machine overloaded?",
-        0x93 => "it counts more unacknowledged messages than MQTT_RECEIVE_MAXIMUM",
-        0x95 => "a packet was too large",
-        0x97 => "a quota of the broker is used up; raise it there",
-        0x98 => "an administrator did this",
-        _ => "its log says why",
+        0x87 => "this user may no longer connect; check the broker's access rules",
+        0x8b => "the broker is shutting down; retrying",
+        0x8d => "the broker received no ping in time; check the load of this machine",
+        0x93 => {
+            "the broker counts more unacknowledged messages than MQTT_RECEIVE_MAXIMUM allows; retrying"
+        }
+        0x95 => "a packet exceeds the broker's limit; raise that limit",
+        0x97 => "a quota of the broker is exhausted; raise it at the broker",
+        0x98 => "an administrator ended the connection",
+        _ => "read the broker's log for the cause",
     }
 }
 
@@ -312,13 +326,13 @@ mod tests {
 
     #[test]
     fn every_refusal_names_what_to_change() {
-        for (trouble, named) in [
+        for (error, named) in [
             (BrokerError::Refused { code: 0x86, reason: None }, "MQTT_PASSWORD"),
             (BrokerError::Refused { code: 0x87, reason: None }, "MQTT_USERNAME"),
             (BrokerError::Refused { code: 0x85, reason: None }, "MQTT_CLIENT_ID"),
             (
                 BrokerError::Refused { code: 0x01, reason: Some("old".into()) },
-                "(\"old\"): it does not speak MQTT 5",
+                "(\"old\"): the broker does not support MQTT 5",
             ),
             (
                 BrokerError::SubscriptionRefused { filter: "t".into(), code: 0x87 },
@@ -340,12 +354,12 @@ mod tests {
                 "MQTT_CLIENT_CERT",
             ),
         ] {
-            assert!(trouble.to_string().contains(named), "{trouble}");
+            assert!(error.to_string().contains(named), "{error}");
         }
     }
 
     #[test]
-    fn after_a_takeover_the_next_try_waits_half_a_minute() {
+    fn after_a_takeover_the_next_attempt_waits_half_a_minute() {
         assert_eq!(
             BrokerError::Dismissed(DisconnectReason { code: 0x8e, reason: None }).pause(),
             TAKEN_OVER_PAUSE

@@ -21,7 +21,7 @@ use jwt::mint;
 /// The method of enhanced authentication, as Azure Event Grid calls it.
 const METHOD: &str = "CUSTOM-JWT";
 
-/// Password beside a token in the user name: brokers pass an empty password to no plugin.
+/// Password of a login whose user name is the token: brokers pass an empty password to no plugin.
 const NO_PASSWORD: &str = "jwt";
 
 /// AUTH.
@@ -50,7 +50,7 @@ pub struct Renewal {
     /// When the token was made.
     made: Instant,
     /// When a newer one was sent; `None` after the broker's answer.
-    asked: Option<Instant>,
+    renewal_sent: Option<Instant>,
 }
 
 /// Next action of a renewal.
@@ -111,12 +111,12 @@ impl BrokerCredentials {
 
 impl Renewal {
     fn of(jwt: &BrokerJwt) -> Self {
-        Self { lifetime: jwt.lifetime, place: jwt.place, made: Instant::now(), asked: None }
+        Self { lifetime: jwt.lifetime, place: jwt.place, made: Instant::now(), renewal_sent: None }
     }
 
     /// When the next action is due.
     pub fn next(&self) -> Instant {
-        let share = if self.asked.is_some() { 8 } else { 6 };
+        let share = if self.renewal_sent.is_some() { 8 } else { 6 };
         self.made + self.lifetime * share / 8
     }
 
@@ -126,8 +126,8 @@ impl Renewal {
         if now < self.next() {
             return Due::Nothing;
         }
-        if self.place == JwtPlace::Enhanced && self.asked.is_none() {
-            self.asked = Some(now);
+        if self.place == JwtPlace::Enhanced && self.renewal_sent.is_none() {
+            self.renewal_sent = Some(now);
             return Due::Reauthenticate;
         }
         Due::Reconnect
@@ -135,9 +135,9 @@ impl Renewal {
 
     /// Records that the broker accepted the newer token; false if none was sent.
     fn answered(&mut self) -> bool {
-        let asked = self.asked.take();
-        self.made = asked.unwrap_or(self.made);
-        asked.is_some()
+        let sent = self.renewal_sent.take();
+        self.made = sent.unwrap_or(self.made);
+        sent.is_some()
     }
 }
 
@@ -157,7 +157,7 @@ pub fn reauthentication(config: &BrokerConfig, now: Timestamp) -> Result<BytesMu
     for (property, value) in [(METHOD_PROPERTY, METHOD.as_bytes()), (DATA_PROPERTY, &*token)] {
         let length = u16::try_from(value.len()).map_err(|_| {
             BrokerError::Unsendable(
-                "the token is longer than 65535 bytes: shorten MQTT_JWT_CLAIMS".to_owned(),
+                "the login token has more than 65535 bytes: shorten MQTT_JWT_CLAIMS".to_owned(),
             )
         })?;
         properties.put_u8(property);
@@ -195,7 +195,7 @@ mod tests {
 
     fn renewal(place: JwtPlace) -> (Renewal, Instant) {
         let made = Instant::now();
-        (Renewal { lifetime: Duration::from_secs(80), place, made, asked: None }, made)
+        (Renewal { lifetime: Duration::from_secs(80), place, made, renewal_sent: None }, made)
     }
 
     #[test]
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn an_enhanced_login_is_renewed_in_place_and_left_when_nobody_answers() {
+    fn an_enhanced_login_is_renewed_in_place_and_reconnects_without_an_answer() {
         let (mut renewal, made) = renewal(JwtPlace::Enhanced);
         let at = |seconds| made + Duration::from_secs(seconds);
         assert_eq!(renewal.due(at(60)), Due::Reauthenticate);
@@ -217,13 +217,13 @@ mod tests {
         take_answer(Some(&mut renewal), 0).unwrap();
         assert!(
             matches!(take_answer(Some(&mut renewal), 0), Err(BrokerError::Protocol(_))),
-            "nobody asked"
+            "no newer token was sent"
         );
         assert_eq!((renewal.due(at(80)), renewal.next()), (Due::Nothing, at(120)));
     }
 
     #[test]
-    fn a_length_takes_as_many_bytes_as_it_needs() {
+    fn a_length_uses_the_fewest_bytes() {
         for (length, bytes) in
             [(0, &[0][..]), (127, &[127]), (128, &[0x80, 1]), (16_384, &[0x80, 0x80, 1])]
         {

@@ -3,10 +3,11 @@
 //!
 //! Only `stop` ends it. It keeps no message and no acknowledgement from one connection to the next.
 //!
-//! [`context`] is what all connections share. [`connection`] is the loop of one of them, with its
-//! [`timers`] and the limits of [`inflight`], [`window`] and [`read_pacing`]; [`acks`] brings
-//! acknowledgements back. [`subscription`], [`backlog`] and [`resumed_identifiers`] compare with
-//! earlier connections.
+//! [`context`] is what all connections share. [`connection`] is the loop of one of them:
+//! [`receive_buffer`] is what it received, [`write_buffer`] what it writes, [`timers`] when it
+//! acts. [`inflight`], [`window`] and [`read_pacing`] limit it; [`acks`] brings acknowledgements
+//! back. [`subscription`], [`backlog`] and [`resumed_identifiers`] compare with earlier
+//! connections.
 
 pub mod acks;
 pub mod backlog;
@@ -14,10 +15,12 @@ pub mod connection;
 pub mod context;
 pub mod inflight;
 pub mod read_pacing;
+pub mod receive_buffer;
 pub mod resumed_identifiers;
 pub mod subscription;
 pub mod timers;
 pub mod window;
+pub mod write_buffer;
 
 use std::time::Duration;
 
@@ -109,8 +112,8 @@ impl BrokerSession {
                 () = drop_acks(&mut acks, &context.metrics) => break,
             };
             let began = Instant::now();
-            let trouble = match opened {
-                Err(trouble) => trouble,
+            let error = match opened {
+                Err(error) => error,
                 Ok(connected) => {
                     connects += 1;
                     memory.record_connack(&context, connects, &connected.connack);
@@ -121,26 +124,28 @@ impl BrokerSession {
                     let counts = (&mut inflight, &mut resumed);
                     let mut connection =
                         Connection::new(&context, id, connected, &mut memory, &mut acks, counts);
-                    let Err(trouble) = connection.run(&deliveries, &stop).await else {
-                        context.readiness.unwell(COMPONENT, "stopping: no more messages are taken");
+                    let Err(error) = connection.run(&deliveries, &stop).await else {
+                        context
+                            .readiness
+                            .unwell(COMPONENT, "stopping: Sluice reads no further messages");
                         drop(deliveries);
                         return connection.wind_down(patience).await;
                     };
                     if connection.was_subscribed() {
                         logged = LoggedOnce::default();
                     }
-                    trouble
+                    error
                 }
             };
-            if matches!(trouble, BrokerError::LoginAges) {
-                tracing::info!("{trouble}");
+            if matches!(error, BrokerError::LoginAges) {
+                tracing::info!("{error}");
                 continue;
             }
             if began.elapsed() >= STABLE {
                 backoff.reset();
             }
-            let wait = backoff.next_pause().max(trouble.pause());
-            logged.report(&context.readiness, &trouble, wait);
+            let wait = backoff.next_pause().max(error.pause());
+            logged.report(&context.readiness, &error, wait);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -159,8 +164,8 @@ impl BrokerSession {
 impl LoggedOnce {
     /// Sets readiness at every failure; logs an error once, and again after [`REPEAT_LOG`] while it
     /// lasts.
-    fn report(&mut self, readiness: &Readiness, trouble: &BrokerError, wait: Duration) {
-        let text = trouble.to_string();
+    fn report(&mut self, readiness: &Readiness, error: &BrokerError, wait: Duration) {
+        let text = error.to_string();
         let again_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         if text != self.text || self.at.is_none_or(|at| at.elapsed() >= REPEAT_LOG) {
             tracing::warn!(again_in_ms, "{text}");
@@ -193,8 +198,8 @@ async fn open(
     Ok(ConnectedSession { link, connack, incoming, renewal: login.renewal() })
 }
 
-/// Without a connection, every acknowledgement is void. Never resolves by itself, so the writer is
-/// not blocked.
+/// Without a connection, every acknowledgement is void. Never resolves, and never blocks the
+/// writer.
 async fn drop_acks(acks: &mut mpsc::Receiver<Vec<AckToken>>, metrics: &BrokerMetrics) {
     drop_acks_to_the_end(acks, metrics).await;
     std::future::pending::<()>().await;

@@ -112,11 +112,11 @@ async fn check_broker(report: &mut DoctorReport, config: &Config) {
     let needed_window = config.ingest.batch_size * BATCHES_IN_FLIGHT as usize;
     let broker = Inspector::new(&config.broker, needed_window);
     if report.check("broker", broker.connection()).await {
-        let [subscription, delivery, window, own_words] = BROKER_CHECKS;
+        let [subscription, delivery, window, sys_values] = BROKER_CHECKS;
         report.check(subscription, broker.subscription()).await;
         report.check(delivery, broker.delivery()).await;
         report.check(window, broker.window()).await;
-        report.check(own_words, broker.own_words()).await;
+        report.check(sys_values, broker.sys_values()).await;
     } else {
         report.skip(&BROKER_CHECKS, "the broker");
     }

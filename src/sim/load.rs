@@ -188,7 +188,7 @@ async fn publish(
         tokio::select! {
             ledger = ledgers.recv() => match ledger {
                 Some(Ok(ledger)) => done.push(ledger),
-                Some(Err(trouble)) => return Err(broker_failure(trouble)),
+                Some(Err(error)) => return Err(broker_failure(error)),
                 None => return Err(Failure::new(Exit::Internal, "a connection of the fleet ended without a word")),
             },
             _ = ticks.tick() => if let Some(progress) = &mut progress {
@@ -255,6 +255,6 @@ fn secret() -> Result<[u8; 32], Failure> {
     clippy::needless_pass_by_value,
     reason = "it stands where map_err wants a function of the value"
 )]
-fn broker_failure(trouble: BrokerError) -> Failure {
-    Failure::unavailable(trouble.to_string())
+fn broker_failure(error: BrokerError) -> Failure {
+    Failure::unavailable(error.to_string())
 }

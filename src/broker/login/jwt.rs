@@ -40,7 +40,7 @@ pub enum MintError {
     },
     /// Others than the owner may read or write the file.
     #[error(
-        "MQTT_JWT_KEY ({path}) has mode {mode:04o}, which lets others use it: run `chmod 600 {path}`"
+        "MQTT_JWT_KEY ({path}) has mode {mode:04o}, so other users can access it: run `chmod 600 {path}`"
     )]
     TooOpen {
         /// Which file.
@@ -50,14 +50,15 @@ pub enum MintError {
     },
     /// Not a usable key.
     #[error(
-        "MQTT_JWT_KEY ({path}) holds no RSA key of 2048 to 4096 bits in PEM, PKCS#8 or PKCS#1, without a pass phrase"
+        "MQTT_JWT_KEY ({path}) is not a usable key: it must be an RSA key of 2048 to 4096 bits, \
+         in PEM, PKCS#8 or PKCS#1, without a pass phrase"
     )]
     Unusable {
         /// Which file.
         path: PathBuf,
     },
     /// No randomness.
-    #[error("no token could be signed: the system gives no random numbers")]
+    #[error("the login token cannot be signed: the system provides no random numbers")]
     Unsigned,
 }
 
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_others_can_read_or_that_is_none_is_refused_with_what_to_do() {
+    fn a_key_that_others_can_read_or_that_is_unusable_is_refused_with_advice() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("mqtt.key");
         let refused = || mint(&jwt(&path), Timestamp::default()).unwrap_err().to_string();
@@ -127,10 +128,10 @@ mod tests {
         fs::write(&path, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n").unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
         assert!(refused().contains(&format!(
-            "mode 0640, which lets others use it: run `chmod 600 {}`",
+            "mode 0640, so other users can access it: run `chmod 600 {}`",
             path.display()
         )));
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-        assert!(refused().contains("holds no RSA key"));
+        assert!(refused().contains("is not a usable key"));
     }
 }

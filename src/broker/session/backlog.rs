@@ -11,7 +11,7 @@ use crate::domain::time::Timestamp;
 const CALM_SECONDS: f64 = 10.0;
 
 /// The session updates this state at least this often.
-pub const LOOK_SECONDS: u64 = 2;
+pub const UPDATE_SECONDS: u64 = 2;
 
 /// After a longer pause the process was suspended, and is behind.
 const PAUSE_SECONDS: f64 = 4.0;
@@ -70,10 +70,10 @@ impl Backlog {
     }
 
     /// Records whether every waiting message is read.
-    pub fn update(&mut self, now: Timestamp, is_abreast: bool) {
+    pub fn update(&mut self, now: Timestamp, is_caught_up: bool) {
         self.check_for_pause(now);
         self.updated = Some(now);
-        self.calm_from = if is_abreast { self.calm_from.or(Some(now)) } else { None };
+        self.calm_from = if is_caught_up { self.calm_from.or(Some(now)) } else { None };
         if self.is_calm(now) {
             self.since = Some(now);
         }
@@ -123,12 +123,16 @@ mod tests {
     }
 
     /// Updates once for each of `seconds`.
-    fn look(backlog: &mut Backlog, seconds: std::ops::RangeInclusive<i64>, is_abreast: bool) {
-        seconds.for_each(|at| backlog.update(second(at), is_abreast));
+    fn update_each_second(
+        backlog: &mut Backlog,
+        seconds: std::ops::RangeInclusive<i64>,
+        is_caught_up: bool,
+    ) {
+        seconds.for_each(|at| backlog.update(second(at), is_caught_up));
     }
 
     #[test]
-    fn a_new_session_holds_nothing_and_a_resumed_one_what_came_since_it_was_last_abreast() {
+    fn a_new_session_holds_nothing_and_a_resumed_one_may_hold_messages_since_it_last_caught_up() {
         let mut backlog = Backlog::new(Some(second(0)));
         backlog.connected(second(40), true);
         assert_eq!(backlog.held_since(second(41)), second(0));
@@ -138,31 +142,31 @@ mod tests {
     }
 
     #[test]
-    fn it_is_abreast_only_after_a_calm_while() {
+    fn it_is_caught_up_only_after_a_calm_while() {
         let mut backlog = Backlog::new(Some(second(0)));
         backlog.connected(second(40), true);
-        look(&mut backlog, 40..=45, true);
-        look(&mut backlog, 46..=46, false);
-        look(&mut backlog, 47..=56, true);
+        update_each_second(&mut backlog, 40..=45, true);
+        update_each_second(&mut backlog, 46..=46, false);
+        update_each_second(&mut backlog, 47..=56, true);
         assert_eq!(backlog.held_since(second(56)), second(0));
-        look(&mut backlog, 57..=57, true);
+        update_each_second(&mut backlog, 57..=57, true);
         assert_eq!(backlog.held_since(second(58)), second(58));
     }
 
     #[test]
-    fn a_session_that_does_not_read_or_stands_still_is_behind_from_when_it_last_looked() {
+    fn a_session_that_does_not_read_or_is_suspended_is_behind_since_its_last_update() {
         let mut backlog = Backlog::default();
         backlog.connected(second(0), false);
-        look(&mut backlog, 0..=10, true);
-        look(&mut backlog, 11..=20, false);
+        update_each_second(&mut backlog, 0..=10, true);
+        update_each_second(&mut backlog, 11..=20, false);
         assert_eq!(backlog.held_since(second(20)), second(10));
         backlog.connected(second(30), false);
-        look(&mut backlog, 30..=40, true);
+        update_each_second(&mut backlog, 30..=40, true);
         assert_eq!(backlog.held_since(second(80)), second(40));
     }
 
     #[test]
-    fn the_next_run_hears_now_and_then_that_nothing_is_held() {
+    fn the_state_is_persisted_only_from_time_to_time() {
         let mut backlog = Backlog::default();
         backlog.connected(second(0), false);
         let persisted = (0..100).filter(|at| {

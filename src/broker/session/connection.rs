@@ -7,18 +7,19 @@
 
 use std::time::Duration;
 
-use bytes::BytesMut;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::backlog::{LOOK_SECONDS, MANY_PACKETS, next_receipt};
+use super::backlog::UPDATE_SECONDS;
 use super::context::{COMPONENT, ConnectedSession, SessionContext};
 use super::inflight::Inflight;
+use super::receive_buffer::ReceiveBuffer;
 use super::resumed_identifiers::ResumedIdentifiers;
 use super::subscription::SubscriptionMemory;
 use super::timers::Timers;
 use super::window::InflightWindow;
+use super::write_buffer::WriteBuffer;
 use crate::broker::error::BrokerError;
 use crate::broker::login::{self, Due, Renewal};
 use crate::broker::transport::mqtt_stream::MqttStream;
@@ -27,7 +28,6 @@ use crate::broker::transport::outgoing::{
 };
 use crate::broker::transport::packets::{Incoming, Malformed, Publish};
 use crate::domain::message::{AckToken, ConnectionId, Delivery};
-use crate::domain::time::Timestamp;
 
 /// How often the byte budget is checked while it is exceeded: no event reports that the queue
 /// shrinks.
@@ -47,26 +47,16 @@ pub struct Connection<'a> {
     /// Packets that were read and not yet handled.
     incoming: Vec<Incoming>,
     /// Messages that were handled and are not yet in the queue.
-    pending: Vec<Delivery>,
-    pending_bytes: usize,
-    /// Bytes of those at QoS 0.
-    pending_at_most_once: usize,
+    received: ReceiveBuffer,
     /// Bytes to write at the end of this iteration.
-    outbox: BytesMut,
+    unwritten: WriteBuffer,
     inflight: &'a mut Inflight,
     resumed: &'a mut ResumedIdentifiers,
-    /// Number of next messages that the broker may have sent before.
-    maybe_repeated_left: usize,
     timers: Timers,
     /// When the login must be replaced; `None` means never.
     renewal: Option<Renewal>,
     paused_until: Option<Instant>,
     window: InflightWindow,
-    last_receipt: Timestamp,
-    /// Since when the broker may have held the messages that are being read.
-    held_since: Timestamp,
-    /// The last read may have left packets unread.
-    read_much: bool,
 }
 
 // === impl Connection ===
@@ -86,6 +76,8 @@ impl<'a> Connection<'a> {
         let keepalive = connack
             .server_keep_alive
             .map_or(context.config.keepalive, |secs| Duration::from_secs(secs.into()));
+        let window = context.config.receive_maximum;
+        let maybe_repeated = if connack.session_present { window } else { 0 };
         Self {
             context,
             id,
@@ -94,24 +86,14 @@ impl<'a> Connection<'a> {
             acks,
             acks_open: true,
             incoming,
-            pending: Vec::new(),
-            pending_bytes: 0,
-            pending_at_most_once: 0,
-            outbox: BytesMut::new(),
+            received: ReceiveBuffer::new(id, maybe_repeated.into()),
+            unwritten: WriteBuffer::new(id),
             inflight,
             resumed,
-            maybe_repeated_left: if connack.session_present {
-                context.config.receive_maximum.into()
-            } else {
-                0
-            },
             timers: Timers::new(now, keepalive),
             renewal,
             paused_until: None,
-            window: InflightWindow::new(context.config.receive_maximum),
-            last_receipt: Timestamp::default(),
-            held_since: Timestamp::default(),
-            read_much: false,
+            window: InflightWindow::new(window),
         }
     }
 
@@ -125,14 +107,14 @@ impl<'a> Connection<'a> {
         let ended = self.run_loop(deliveries, stop).await;
         self.context.metrics.connected.set(0);
         self.context.metrics.unacked.set(0);
-        if let Err(trouble) = &ended {
+        if let Err(error) = &ended {
             self.try_enqueue(deliveries);
-            let not_enqueued = self.pending.iter().filter(|message| message.ack.is_some()).count();
-            self.resumed.connection_ended(self.inflight.connection_ended(not_enqueued));
-            if trouble.is_takeover() {
+            let unacknowledged = self.inflight.connection_ended(self.received.to_acknowledge());
+            self.resumed.connection_ended(unacknowledged);
+            if error.is_takeover() {
                 self.resumed.forget();
             }
-            if let Some(final_packet) = outgoing::final_packet(trouble) {
+            if let Some(final_packet) = outgoing::final_packet(error) {
                 let _connection_ends_anyway = self.link.write(final_packet).await;
             }
         }
@@ -150,16 +132,22 @@ impl<'a> Connection<'a> {
         let writing = async {
             while let Some(tokens) = self.next_acks().await {
                 self.acknowledge(tokens);
-                self.flush().await?;
+                self.unwritten.flush(&mut self.link).await?;
             }
             Ok::<(), BrokerError>(())
         };
         match timeout(patience, writing).await {
             Ok(Ok(())) => {}
-            Ok(Err(trouble)) => {
-                return tracing::warn!(%trouble, "the connection ended before the last acknowledgements");
+            Ok(Err(error)) => {
+                return tracing::warn!(
+                    %error,
+                    "the last acknowledgements were not sent; the broker redelivers their messages"
+                );
             }
-            Err(_) => tracing::warn!("acknowledgements are still due, but the time to stop is up"),
+            Err(_) => tracing::warn!(
+                "acknowledgements are still due at the shutdown timeout; \
+                 disconnecting, and the broker redelivers their messages"
+            ),
         }
         self.link.close(&outgoing::DISCONNECT).await;
     }
@@ -169,11 +157,11 @@ impl<'a> Connection<'a> {
         deliveries: &mpsc::Sender<Vec<Delivery>>,
         stop: &CancellationToken,
     ) -> Result<(), BrokerError> {
-        self.outbox.extend_from_slice(&outgoing::subscribe(&self.context.config)?);
-        self.flush().await?;
+        self.unwritten.push(&outgoing::subscribe(&self.context.config)?);
+        self.unwritten.flush(&mut self.link).await?;
         self.handle_incoming()?;
         loop {
-            self.flush().await?;
+            self.unwritten.flush(&mut self.link).await?;
             let is_held_back = self.try_enqueue(deliveries);
             self.update_backlog(is_held_back)?;
             let timer = sleep_until(self.next_timer(is_held_back));
@@ -186,7 +174,7 @@ impl<'a> Connection<'a> {
                     None => self.acks_open = false,
                 },
                 () = timer => self.run_timers(is_held_back)?,
-                permit = deliveries.reserve(), if !self.pending.is_empty() => match permit {
+                permit = deliveries.reserve(), if !self.received.is_empty() => match permit {
                     Ok(permit) => self.enqueue(permit),
                     Err(_) => return Ok(()),
                 },
@@ -205,31 +193,19 @@ impl<'a> Connection<'a> {
     fn handle_incoming(&mut self) -> Result<(), BrokerError> {
         let packets = self.incoming.len();
         let mut incoming = std::mem::take(&mut self.incoming);
-        // One clock reading serves all packets; each gets its own microsecond, which tells equal
-        // messages apart.
-        let mut received_at = next_receipt((self.context.clock)(), self.last_receipt);
-        self.held_since = self.memory.held_since(received_at);
-        self.read_much = packets >= MANY_PACKETS;
-        let result = incoming.drain(..).try_for_each(|packet| {
-            received_at = Timestamp::from_micros(received_at.micros() + 1);
-            self.handle_packet(packet, received_at)
-        });
-        self.last_receipt = received_at;
+        self.received.start_read(packets, (self.context.clock)(), self.memory);
+        let result = incoming.drain(..).try_for_each(|packet| self.handle_packet(packet));
         self.incoming = incoming;
         self.window.watch(self.inflight.unacked(), &self.context.metrics);
         result?;
         self.paused_until =
-            self.context.pacing.pause_until(Instant::now(), packets, self.pending_bytes);
+            self.context.pacing.pause_until(Instant::now(), packets, self.received.bytes());
         if self.paused_until.is_some() { self.link.stop_watching() } else { Ok(()) }
     }
 
-    fn handle_packet(
-        &mut self,
-        packet: Incoming,
-        received_at: Timestamp,
-    ) -> Result<(), BrokerError> {
+    fn handle_packet(&mut self, packet: Incoming) -> Result<(), BrokerError> {
         match packet {
-            Incoming::Publish(publish) => self.handle_publish(publish, received_at),
+            Incoming::Publish(publish) => self.handle_publish(publish),
             Incoming::Unreadable => self.context.metrics.malformed.inc(),
             Incoming::SubAck { packet_id: MAIN_SUBSCRIPTION, codes } => {
                 return self.handle_suback(&codes);
@@ -238,16 +214,15 @@ impl<'a> Connection<'a> {
                 if codes.iter().any(|&code| code >= 0x80) =>
             {
                 tracing::debug!(
-                    "the broker does not let us see {DROPPED_TOPIC}: messages it drops are not counted here"
+                    "the broker refused the subscription to {DROPPED_TOPIC}; \
+                     Sluice does not count the messages that the broker drops"
                 );
             }
             Incoming::UnsubAck { packet_id: FORMER_SUBSCRIPTIONS, codes } => {
                 self.memory.record_unsubscribed(&codes)
             }
-            Incoming::PubRel { packet_id } => {
-                self.outbox.extend_from_slice(&outgoing::pubcomp(packet_id))
-            }
-            Incoming::Disconnect(farewell) => return Err(BrokerError::Dismissed(farewell)),
+            Incoming::PubRel { packet_id } => self.unwritten.push(&outgoing::pubcomp(packet_id)),
+            Incoming::Disconnect(reason) => return Err(BrokerError::Dismissed(reason)),
             Incoming::Auth { code } => return login::take_answer(self.renewal.as_mut(), code),
             Incoming::ConnAck(_) => return Err(Malformed::Type(2).into()),
             Incoming::SubAck { .. }
@@ -258,55 +233,27 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    fn handle_publish(&mut self, publish: Publish, received_at: Timestamp) {
+    fn handle_publish(&mut self, publish: Publish) {
         if publish.topic.starts_with(b"$SYS/") {
             return self.handle_sys_message(&publish);
         }
-        let Publish { topic, payload, cut_from, qos, packet_id, dup, malformed } = publish;
-        if malformed {
+        if publish.malformed {
             self.context.metrics.malformed.inc();
         }
-        let maybe_repeated = dup || self.maybe_repeated_left > 0;
-        self.maybe_repeated_left = self.maybe_repeated_left.saturating_sub(1);
-        let bytes = topic.len() + payload.len();
-        self.pending_bytes += bytes;
-        let ack = (packet_id != 0).then_some(AckToken {
-            connection: self.id,
-            packet_id,
-            exactly_once: qos == 2,
-        });
-        let redelivered = ack.is_some() && self.resumed.check_resent(packet_id, dup);
-        if ack.is_some() {
-            self.inflight.record_received(packet_id, bytes);
-        } else {
-            self.pending_at_most_once += bytes;
-        }
-        let (held_since, replay) = (self.held_since, None);
-        self.pending.push(Delivery {
-            topic,
-            payload,
-            cut_from,
-            received_at,
-            held_since,
-            dup,
-            redelivered,
-            maybe_repeated,
-            ack,
-            replay,
-        });
+        self.received.receive(publish, self.inflight, self.resumed);
     }
 
     /// A `$SYS` message sets a gauge; it is not stored.
-    fn handle_sys_message(&mut self, note: &Publish) {
+    fn handle_sys_message(&mut self, message: &Publish) {
         let number =
-            std::str::from_utf8(&note.payload).ok().and_then(|text| text.trim().parse().ok());
+            std::str::from_utf8(&message.payload).ok().and_then(|text| text.trim().parse().ok());
         if let (DROPPED_TOPIC, Some(dropped)) =
-            (str::from_utf8(&note.topic).unwrap_or_default(), number)
+            (str::from_utf8(&message.topic).unwrap_or_default(), number)
         {
             self.context.metrics.broker_dropped.set(dropped);
         }
-        if note.packet_id != 0 {
-            self.outbox.extend_from_slice(&outgoing::puback(note.packet_id));
+        if message.packet_id != 0 {
+            self.unwritten.push(&outgoing::puback(message.packet_id));
         }
     }
 
@@ -322,7 +269,7 @@ impl<'a> Connection<'a> {
                     connection = self.id.0,
                     "connected to the broker and subscribed"
                 );
-                self.outbox.extend_from_slice(&self.memory.record_granted(self.context)?);
+                self.unwritten.push(&self.memory.record_granted(self.context)?);
                 Ok(())
             }
             [0] => Err(BrokerError::Downgraded { filter: filter() }),
@@ -333,7 +280,7 @@ impl<'a> Connection<'a> {
 
     /// Enqueues the pending messages if the queue has room. Returns whether reading must pause.
     fn try_enqueue(&mut self, deliveries: &mpsc::Sender<Vec<Delivery>>) -> bool {
-        if !self.pending.is_empty()
+        if !self.received.is_empty()
             && let Ok(permit) = deliveries.try_reserve()
         {
             self.enqueue(permit);
@@ -341,46 +288,30 @@ impl<'a> Connection<'a> {
         self.inflight.set_queue_len(deliveries.max_capacity() - deliveries.capacity());
         // SUBACK arrives behind the messages of a resumed session: until it is read, only the byte
         // budget pauses reading.
-        let waits = !self.pending.is_empty()
+        let waits = !self.received.is_empty()
             || self.inflight.is_over_window(self.context.config.receive_maximum);
         waits && !self.timers.is_subscribing()
-            || self.inflight.is_over_budget(self.pending_at_most_once)
+            || self.inflight.is_over_budget(self.received.at_most_once_bytes())
     }
 
     fn update_backlog(&mut self, is_held_back: bool) -> Result<(), BrokerError> {
         let half_the_window = usize::from(self.context.config.receive_maximum / 2);
         let has_room = !is_held_back && self.inflight.unacked() <= half_the_window;
-        let is_abreast = has_room && !self.read_much && self.was_subscribed();
-        self.outbox.extend_from_slice(&self.memory.update_backlog(self.context, is_abreast)?);
+        let is_caught_up = has_room && !self.received.read_much() && self.was_subscribed();
+        self.unwritten.push(&self.memory.update_backlog(self.context, is_caught_up)?);
         Ok(())
     }
 
     fn enqueue(&mut self, permit: mpsc::Permit<'_, Vec<Delivery>>) {
-        let chunk = std::mem::take(&mut self.pending);
-        let (whole, at_most_once) = (&mut self.pending_bytes, &mut self.pending_at_most_once);
-        self.inflight.record_enqueued(std::mem::take(whole), std::mem::take(at_most_once));
-        self.context.metrics.received.inc_by(chunk.len() as u64);
-        self.context.metrics.queue_depth.add(i64::try_from(chunk.len()).unwrap_or(i64::MAX));
-        permit.send(chunk);
+        self.received.enqueue(permit, self.inflight, &self.context.metrics);
     }
 
     /// Buffers acknowledgements for `tokens` and for all that wait in the channel, as one write.
     fn acknowledge(&mut self, tokens: Vec<AckToken>) {
         let mut next = Some(tokens);
         while let Some(tokens) = next {
-            for token in tokens {
-                if token.connection != self.id {
-                    self.context.metrics.void_acks.inc();
-                    continue;
-                }
-                self.inflight.acknowledged(token.packet_id);
-                let packet = if token.exactly_once {
-                    outgoing::pubrec(token.packet_id)
-                } else {
-                    outgoing::puback(token.packet_id)
-                };
-                self.outbox.extend_from_slice(&packet);
-            }
+            let void = self.unwritten.acknowledge(tokens, self.inflight);
+            self.context.metrics.void_acks.inc_by(void);
             next = self.acks.try_recv().ok();
         }
         self.window.watch(self.inflight.unacked(), &self.context.metrics);
@@ -393,31 +324,22 @@ impl<'a> Connection<'a> {
                 biased;
                 tokens = self.acks.recv() => return tokens,
                 () = sleep(self.timers.keepalive().unwrap_or(FAR)) => {
-                    self.outbox.extend_from_slice(&outgoing::PINGREQ);
-                    self.flush().await.ok()?;
+                    self.unwritten.push(&outgoing::PINGREQ);
+                    self.unwritten.flush(&mut self.link).await.ok()?;
                 }
             }
         }
     }
 
-    async fn flush(&mut self) -> Result<(), BrokerError> {
-        if self.outbox.is_empty() {
-            return Ok(());
-        }
-        let written = self.link.write(&self.outbox).await;
-        self.outbox.clear();
-        written
-    }
-
     /// When the next timer is due.
     fn next_timer(&self, is_held_back: bool) -> Instant {
         let now = Instant::now();
-        let recheck = (self.pending.is_empty()
-            && self.inflight.is_over_budget(self.pending_at_most_once))
+        let recheck = (self.received.is_empty()
+            && self.inflight.is_over_budget(self.received.at_most_once_bytes()))
         .then(|| now + BUDGET_RECHECK);
         let due = self.timers.next(self.link.last_received(), is_held_back);
         let login = self.renewal.as_ref().map(Renewal::next);
-        let backlog_update = Some(now + Duration::from_secs(LOOK_SECONDS));
+        let backlog_update = Some(now + Duration::from_secs(UPDATE_SECONDS));
         [due, recheck, self.paused_until, login, backlog_update]
             .into_iter()
             .flatten()
@@ -429,14 +351,14 @@ impl<'a> Connection<'a> {
         let now = Instant::now();
         self.paused_until = self.paused_until.filter(|&until| until > now);
         if self.timers.check(now, self.link.last_received(), is_held_back)? {
-            self.outbox.extend_from_slice(&outgoing::PINGREQ);
+            self.unwritten.push(&outgoing::PINGREQ);
         }
         match self.renewal.as_mut().map_or(Due::Nothing, |renewal| renewal.due(now)) {
             Due::Nothing => Ok(()),
             Due::Reconnect => Err(BrokerError::LoginAges),
             Due::Reauthenticate => {
                 let packet = login::reauthentication(&self.context.config, (self.context.clock)())?;
-                self.outbox.extend_from_slice(&packet);
+                self.unwritten.push(&packet);
                 Ok(())
             }
         }

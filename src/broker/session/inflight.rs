@@ -104,7 +104,7 @@ mod tests {
     const ID: u16 = 7;
 
     #[test]
-    fn bytes_count_until_they_are_acknowledged_or_out_of_the_queue() {
+    fn bytes_count_until_they_are_acknowledged_or_taken_from_the_queue() {
         let mut inflight = Inflight::default();
         inflight.record_received(ID, BUDGET);
         assert!(!inflight.is_over_budget(0));
@@ -127,7 +127,7 @@ mod tests {
     fn a_broker_that_sends_more_than_the_window_waits_for_acknowledgements() {
         let mut inflight = Inflight::default();
         (0..WINDOW).for_each(|_| inflight.record_received(ID, 1));
-        assert!(!inflight.is_over_window(WINDOW), "a full window is no offence");
+        assert!(!inflight.is_over_window(WINDOW), "a full window is allowed");
         inflight.record_received(ID, 1);
         assert!(inflight.is_over_window(WINDOW));
         inflight.acknowledged(ID);
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_ended_connection_left_in_the_queue_counts_until_it_is_taken() {
+    fn chunks_of_an_ended_connection_count_until_they_are_taken_from_the_queue() {
         let mut inflight = Inflight::default();
         for _ in 0..2 {
             assert!(!inflight.is_over_budget(0));
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_handed_over_and_not_acknowledged_is_left_whatever_the_order_of_acknowledgements() {
+    fn enqueued_messages_without_acknowledgement_remain_in_any_order_of_acknowledgements() {
         let mut inflight = Inflight::default();
         (1..=5).for_each(|packet_id| inflight.record_received(packet_id, 10));
         inflight.acknowledged(2);

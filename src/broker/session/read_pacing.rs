@@ -1,7 +1,7 @@
 //! Delays the next read after a read that brought messages, so that one wake-up serves many of
 //! them.
 //!
-//! Mosquitto writes each message by itself, and a wake-up for each costs more than all other work.
+//! Mosquitto writes each message separately, and a wake-up for each costs more than all other work.
 //! A message waits for its batch anyway; it may as well wait in the socket. The first message after
 //! a pause is read at once.
 
@@ -55,8 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_read_that_brought_nothing_or_a_road_without_linger_makes_no_pause_and_a_flood_a_short_one()
-    {
+    fn an_empty_read_or_a_zero_linger_makes_no_pause_and_a_flood_a_short_one() {
         let now = Instant::now();
         let pause = |linger: u64, packets, bytes| {
             let until =

@@ -75,13 +75,13 @@ mod tests {
     fn what_was_not_acknowledged_is_expected_once_for_each_time_and_on_the_next_connection_alone() {
         let mut resumed = ended_with(&[7, 8, 8]);
         assert!(resumed.check_resent(7, true));
-        assert!(!resumed.check_resent(7, true), "it was handed over once");
+        assert!(!resumed.check_resent(7, true), "it was enqueued once");
         assert!(
             resumed.check_resent(8, true)
                 && resumed.check_resent(8, true)
                 && !resumed.check_resent(8, true)
         );
-        assert!(!resumed.check_resent(9, true), "it was acknowledged, or never handed over");
+        assert!(!resumed.check_resent(9, true), "it was acknowledged, or never enqueued");
     }
 
     #[test]
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn an_identifier_that_was_dealt_again_stands_for_another_message() {
+    fn an_identifier_that_the_broker_reused_stands_for_another_message() {
         let mut resumed = ended_with(&[7]);
         assert!(!resumed.check_resent(7, false));
         assert!(!resumed.check_resent(7, true));

@@ -103,7 +103,7 @@ impl SubscriptionMemory {
         }
         tracing::info!(
             former = ?self.unsubscribing,
-            "MQTT_TOPIC or MQTT_SHARE_GROUP has changed: the broker is asked to give up the former subscription"
+            "MQTT_TOPIC or MQTT_SHARE_GROUP has changed; removing the former subscription"
         );
         outgoing::unsubscribe(&self.unsubscribing)
     }
@@ -119,15 +119,15 @@ impl SubscriptionMemory {
                     tracing::warn!(
                         former,
                         code,
-                        "the broker refuses to give up the former subscription, so its messages still come: let this \
-                         user unsubscribe, or end the session; it is asked again at the next connection"
+                        "the broker refused to remove the former subscription, so its messages still arrive; \
+                         retrying at the next connection; let this user unsubscribe, or end the session"
                     );
                     continue;
                 }
                 NONE_EXISTED => {
-                    tracing::debug!(former, "the broker had no such subscription any more")
+                    tracing::debug!(former, "the broker no longer has the former subscription")
                 }
-                _ => tracing::info!(former, "the broker gave up the former subscription"),
+                _ => tracing::info!(former, "the broker removed the former subscription"),
             }
             self.session.filters.retain(|held| *held != former);
         }
@@ -145,10 +145,10 @@ impl SubscriptionMemory {
     pub(super) fn update_backlog(
         &mut self,
         context: &SessionContext,
-        is_abreast: bool,
+        is_caught_up: bool,
     ) -> Result<BytesMut, BrokerError> {
         let now = (context.clock)();
-        self.backlog.update(now, is_abreast);
+        self.backlog.update(now, is_caught_up);
         if self.backlog.should_persist(now)
             && let Some(subscribed) = &mut self.session.subscribed
         {
@@ -185,8 +185,9 @@ impl SubscriptionMemory {
         if connects == 1 && self.recalled.is_none() && self.session == SessionMemory::default() {
             tracing::warn!(
                 client_id,
-                "the broker resumes a session this database knows nothing of: if MQTT_TOPIC or MQTT_SHARE_GROUP was another \
-                 when it began, its messages still come; then end that session at the broker"
+                "the broker resumes a session that this database does not know: \
+                 if it began with another MQTT_TOPIC or MQTT_SHARE_GROUP, its messages still arrive; \
+                 in that case end the session at the broker"
             );
         } else {
             tracing::info!(client_id, connection = connects, "the broker resumes the session");
@@ -212,17 +213,17 @@ fn report_new_session(context: &SessionContext, is_first: bool, last: Option<&Su
             client_id,
             broker,
             former_broker = last.broker,
-            "the broker begins a new session, for this is another one than before: what the former one holds for us \
-             stays there until MQTT_HOST and MQTT_PORT name it again"
+            "the broker begins a new session, because MQTT_HOST or MQTT_PORT has changed; \
+             messages that wait at the former broker stay there until Sluice connects to it again"
         ),
         last => {
             context.metrics.session_lost.inc();
             tracing::warn!(
                 client_id,
                 subscribed_at = last.as_ref().map(|last| last.at.to_string()),
-                "the broker did not remember the session: messages it held for us may be lost (was it restarted \
-                 without persistence or killed before a save, or was sluice away for longer than \
-                 MQTT_SESSION_EXPIRY_SECONDS?)"
+                "the broker lost the session, and with it perhaps the messages that waited in it: \
+                 it was restarted without persistence, killed before a save, \
+                 or Sluice was disconnected for longer than MQTT_SESSION_EXPIRY_SECONDS"
             );
         }
     }

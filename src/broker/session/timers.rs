@@ -54,10 +54,13 @@ impl Timers {
         self.held_back = now;
     }
 
-    /// When the next timer is due; the broker's last bytes arrived at `heard`.
-    pub fn next(&self, heard: Instant, is_held_back: bool) -> Option<Instant> {
-        let patience =
-            if is_held_back { [None, None] } else { [self.silent_at(heard), self.unanswered_at()] };
+    /// When the next timer is due; the broker's last bytes arrived at `last_received`.
+    pub fn next(&self, last_received: Instant, is_held_back: bool) -> Option<Instant> {
+        let patience = if is_held_back {
+            [None, None]
+        } else {
+            [self.silent_at(last_received), self.unanswered_at()]
+        };
         patience.into_iter().chain([self.ping_at()]).flatten().min()
     }
 
@@ -65,17 +68,17 @@ impl Timers {
     pub fn check(
         &mut self,
         now: Instant,
-        heard: Instant,
+        last_received: Instant,
         is_held_back: bool,
     ) -> Result<bool, BrokerError> {
-        let is_past = |moment: Option<Instant>| moment.is_some_and(|moment| moment <= now);
+        let is_past = |due: Option<Instant>| due.is_some_and(|due| due <= now);
         if !is_held_back && is_past(self.unanswered_at()) {
             return Err(BrokerError::NoAnswer {
                 packet: "SUBSCRIBE",
                 seconds: ANSWER_TIMEOUT.as_secs(),
             });
         }
-        if !is_held_back && is_past(self.silent_at(heard)) {
+        if !is_held_back && is_past(self.silent_at(last_received)) {
             return Err(BrokerError::Silent {
                 seconds: self.keepalive.map_or(0, |keepalive| patience(keepalive).as_secs()),
             });
@@ -96,8 +99,8 @@ impl Timers {
             .map(|subscribe_sent| subscribe_sent.max(self.held_back) + ANSWER_TIMEOUT)
     }
 
-    fn silent_at(&self, heard: Instant) -> Option<Instant> {
-        self.keepalive.map(|keepalive| heard.max(self.held_back) + patience(keepalive))
+    fn silent_at(&self, last_received: Instant) -> Option<Instant> {
+        self.keepalive.map(|keepalive| last_received.max(self.held_back) + patience(keepalive))
     }
 }
 
@@ -115,7 +118,7 @@ mod tests {
     const KEEPALIVE: Duration = Duration::from_secs(10);
 
     #[test]
-    fn a_ping_is_due_each_keepalive_and_a_silent_broker_is_given_up_after_two_and_a_half() {
+    fn a_ping_is_due_each_keepalive_and_a_silent_broker_times_out_after_two_and_a_half() {
         let start = Instant::now();
         let mut timers = Timers::new(start, KEEPALIVE);
         timers.subscribe_answered();
@@ -131,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_blamed_while_reading_is_held_back_nor_for_that_time_later() {
+    fn no_timeout_elapses_while_reading_is_paused_nor_counts_that_time_later() {
         let start = Instant::now();
         let mut timers = Timers::new(start, KEEPALIVE);
         let later = start + Duration::from_hours(1);

@@ -37,8 +37,8 @@ impl InflightWindow {
                 self.warned = Some(Instant::now());
                 tracing::warn!(
                     receive_maximum,
-                    "the in-flight window is full: MQTT_RECEIVE_MAXIMUM binds, the broker waits for acknowledgements; \
-                     raise it, or look why Postgres is slow"
+                    "the in-flight window is full: the broker waits for acknowledgements; \
+                     raise MQTT_RECEIVE_MAXIMUM, or find out why Postgres is slow"
                 );
             }
         }

@@ -44,15 +44,15 @@ pub enum ProbeOutcome {
 }
 
 /// Tests this certificate (DER) with its key (PEM).
-pub async fn try_door(
-    door: TlsListenerAddress<'_>,
+pub async fn try_certificate(
+    listener: TlsListenerAddress<'_>,
     client_id: &str,
     certificate: &[u8],
     key: &str,
 ) -> ProbeOutcome {
-    match timeout(PATIENCE, knock(door, client_id, certificate, key)).await {
+    match timeout(PATIENCE, connect_once(listener, client_id, certificate, key)).await {
         Ok(Ok(())) => ProbeOutcome::Admitted,
-        Ok(Err(trouble)) => judge(&trouble),
+        Ok(Err(error)) => judge(&error),
         Err(_) => ProbeOutcome::Unreachable(format!(
             "the broker did not answer within {} s",
             PATIENCE.as_secs()
@@ -62,11 +62,11 @@ pub async fn try_door(
 
 /// TLS connector with this certificate and its key.
 pub(super) async fn connector(
-    door: TlsListenerAddress<'_>,
+    listener: TlsListenerAddress<'_>,
     certificate: &[u8],
     key: &str,
 ) -> Result<TlsConnector, BrokerError> {
-    let ca_cert = door.ca_cert.map(Path::to_owned);
+    let ca_cert = listener.ca_cert.map(Path::to_owned);
     let path = ca_cert.clone().unwrap_or_else(|| tls::SYSTEM_ROOTS.into());
     let roots = disk::run(&path, move || tls::roots("BROKER_PROBE_CA_CERT", ca_cert.as_deref()));
     tls::connector_for(roots.await.map_err(BrokerError::Disk)??, certificate, key)
@@ -74,14 +74,14 @@ pub(super) async fn connector(
 
 // --- private helpers ---
 
-async fn knock(
-    door: TlsListenerAddress<'_>,
+async fn connect_once(
+    listener: TlsListenerAddress<'_>,
     client_id: &str,
     certificate: &[u8],
     key: &str,
 ) -> Result<(), BrokerError> {
-    let (host, port) = split(door.address);
-    let connector = connector(door, certificate, key).await?;
+    let (host, port) = split(listener.address);
+    let connector = connector(listener, certificate, key).await?;
     let connect = outgoing::bare_connect(client_id)?;
     let mut link = MqttStream::open_tls(host, port, &connector).await?;
     link.send_connect(&connect, &mut Vec::new()).await?;
@@ -95,8 +95,8 @@ pub fn split(address: &str) -> (&str, u16) {
     (host.trim_start_matches('[').trim_end_matches(']'), port.parse().unwrap_or_default())
 }
 
-fn judge(trouble: &BrokerError) -> ProbeOutcome {
-    match trouble {
+fn judge(error: &BrokerError) -> ProbeOutcome {
+    match error {
         BrokerError::Tls { source: rustls::Error::AlertReceived(Alert::CertificateRevoked) } => {
             ProbeOutcome::Revoked
         }
@@ -108,7 +108,7 @@ fn judge(trouble: &BrokerError) -> ProbeOutcome {
         }
         // A broker that closes at once, without an alert, has not accepted it.
         BrokerError::ClosedEarly => {
-            ProbeOutcome::Refused("the connection was closed without a word".to_owned())
+            ProbeOutcome::Refused("the broker closed the connection without an alert".to_owned())
         }
         other => ProbeOutcome::Unreachable(other.to_string()),
     }

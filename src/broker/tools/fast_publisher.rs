@@ -34,16 +34,16 @@ pub struct BrokerAnswer {
     /// The sender's note.
     pub note: Note,
     /// The outcome.
-    pub fate: PublishOutcome,
+    pub outcome: PublishOutcome,
 }
 
 /// Outcome of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublishOutcome {
     /// Accepted.
-    Taken,
+    Accepted,
     /// Accepted; the topic has no subscriber.
-    Unheard,
+    NoSubscriber,
     /// Refused by access rules or limits.
     Refused,
 }
@@ -141,16 +141,16 @@ impl FastPublisher {
     }
 
     /// Waits for answers and takes all that have arrived. Cancel safe.
-    pub async fn hear(&mut self, answers: &mut Vec<BrokerAnswer>) -> Result<(), BrokerError> {
+    pub async fn receive(&mut self, answers: &mut Vec<BrokerAnswer>) -> Result<(), BrokerError> {
         self.link.drain(&mut self.incoming).await?;
         for packet in self.incoming.drain(..) {
             match packet {
                 Incoming::PubAck { packet_id, code } => {
                     self.unanswered = self.unanswered.saturating_sub(1);
                     let note = self.notes[usize::from(packet_id) & (self.notes.len() - 1)];
-                    answers.push(BrokerAnswer { note, fate: PublishOutcome::of(code) });
+                    answers.push(BrokerAnswer { note, outcome: PublishOutcome::of(code) });
                 }
-                Incoming::Disconnect(farewell) => return Err(BrokerError::Dismissed(farewell)),
+                Incoming::Disconnect(reason) => return Err(BrokerError::Dismissed(reason)),
                 _ => {}
             }
         }
@@ -170,9 +170,9 @@ impl FastPublisher {
 impl PublishOutcome {
     fn of(code: u8) -> Self {
         match code {
-            NO_SUBSCRIBER => Self::Unheard,
+            NO_SUBSCRIBER => Self::NoSubscriber,
             0x80.. => Self::Refused,
-            _ => Self::Taken,
+            _ => Self::Accepted,
         }
     }
 }
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_patched_is_what_a_broker_reads() {
+    fn a_broker_reads_the_patched_bytes() {
         for payload in [&b"{\"seq\":0}"[..], &[b' '; 300]] {
             let mut packet = Packet::new("tenant/t/device/d/telemetry", payload, true).unwrap();
             packet.payload_mut()[0] = b'[';

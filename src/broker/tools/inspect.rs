@@ -5,15 +5,11 @@
 //! joins `MQTT_SHARE_GROUP`, whose messages it would receive and lose. It leaves nothing at the
 //! broker.
 
-use std::time::Duration;
-
-use tokio::time::timeout;
-
+use super::inspect_findings::{ProbeReceipt, SCRATCH, judge_sys_values, judge_window};
+use super::inspector_connection::InspectorConnection;
 use super::publisher::MqttPublisher;
 use crate::broker::error::BrokerError;
-use crate::broker::transport::mqtt_stream::{ANSWER_TIMEOUT, MqttStream};
-use crate::broker::transport::outgoing::{self, DROPPED_TOPIC};
-use crate::broker::transport::packets::{ConnAck, Incoming, Publish};
+use crate::broker::transport::outgoing::DROPPED_TOPIC;
 use crate::config::sections::broker::BrokerConfig;
 use crate::domain::finding::Finding;
 use crate::domain::topic::{MessageKind, Topic};
@@ -25,17 +21,14 @@ const WINDOW_MESSAGES: usize = 2000;
 /// the broker, far below its limit (`max_queued_messages` is 1000 by default), so none is dropped.
 const WINDOW_STEP: usize = 100;
 
-/// After this long without a message, no more are expected.
-const QUIET: Duration = Duration::from_secs(2);
-
 /// Unanswered messages of the publishing connection.
 const PUBLISHER_WINDOW: u16 = 50;
 
-/// Topic of the window measurement; the access rules must let this user read and write below it.
-const SCRATCH: &str = "sluice/doctor";
-
 const VERSION_TOPIC: &str = "$SYS/broker/version";
 const UPTIME_TOPIC: &str = "$SYS/broker/uptime";
+
+/// Longest text shown of a `$SYS` message.
+const MAX_CHARS: usize = 100;
 
 /// Several findings, or why there is none.
 pub type BrokerCheck = Result<Vec<Finding>, BrokerError>;
@@ -50,22 +43,6 @@ pub struct Inspector<'a> {
     mark: String,
 }
 
-/// One connection.
-struct Visit {
-    link: MqttStream,
-    incoming: Vec<Incoming>,
-    messages: Vec<Publish>,
-    welcome: ConnAck,
-}
-
-/// Result of the window measurement.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct ProbeReceipt {
-    arrived: usize,
-    /// Whether the number stayed there with more published.
-    is_bound: bool,
-}
-
 // === impl Inspector ===
 
 impl<'a> Inspector<'a> {
@@ -78,10 +55,10 @@ impl<'a> Inspector<'a> {
 
     /// Checks name, TCP, TLS and login, and reports the broker's features.
     pub async fn connection(&self) -> BrokerCheck {
-        let visit = self.visit("guest", 1).await?;
-        let abilities = visit.welcome.abilities;
-        visit.leave().await;
-        let BrokerConfig { host, port, share_group, topic, .. } = self.config;
+        let connection = self.connect("guest", 1).await?;
+        let abilities = connection.connack().abilities;
+        connection.close().await;
+        let BrokerConfig { host, port, topic, .. } = self.config;
         let over = if self.config.tls.is_some() { "TLS" } else { "plain TCP" };
         let login = self
             .config
@@ -89,30 +66,31 @@ impl<'a> Inspector<'a> {
             .as_ref()
             .map_or("without a user name".to_owned(), |name| format!("as {name}"));
         let mut findings = vec![Finding::ok(format!(
-            "{host}:{port} takes MQTT 5 connections over {over}, {login}"
+            "{host}:{port} accepts MQTT 5 connections over {over}, {login}"
         ))];
         if abilities.max_qos == 0 {
-            let advice = "allow QoS 1 (max_qos in mosquitto.conf)";
-            findings
-                .push(Finding::error("it takes only QoS 0, where messages may be lost", advice));
+            findings.push(Finding::error(
+                "the broker supports only QoS 0, where messages may be lost",
+                "allow QoS 1 (max_qos in mosquitto.conf)",
+            ));
         }
         if !abilities.wildcards && topic.contains(['+', '#']) {
-            findings
-                .push(Finding::error("it has no wildcard subscriptions", "use a broker that has"));
+            findings.push(Finding::error(
+                "the broker has no wildcard subscriptions, and MQTT_TOPIC needs one",
+                "use a broker that has wildcard subscriptions",
+            ));
         }
-        findings.push(match (abilities.shared, share_group) {
-            (false, Some(_)) => Finding::error(
-                "it has no shared subscriptions, and MQTT_SHARE_GROUP is set",
+        findings.push(if !abilities.shared && self.config.share_group.is_some() {
+            Finding::error(
+                "the broker has no shared subscriptions, and MQTT_SHARE_GROUP is set",
                 "unset MQTT_SHARE_GROUP and run one instance",
-            ),
-            (shared, _) => {
-                let has = |able| if able { "has" } else { "has no" };
-                let retained = has(abilities.retained);
-                Finding::ok(format!(
-                    "it {} shared subscriptions and {retained} retained messages",
-                    has(shared)
-                ))
-            }
+            )
+        } else {
+            let has = |able| if able { "has" } else { "has no" };
+            let (shared, retained) = (has(abilities.shared), has(abilities.retained));
+            Finding::ok(format!(
+                "the broker {shared} shared subscriptions and {retained} retained messages"
+            ))
         });
         Ok(findings)
     }
@@ -124,9 +102,9 @@ impl<'a> Inspector<'a> {
             Some(group) => format!("$share/{group}-doctor-{}/{}", self.mark, self.config.topic),
             None => self.config.topic.clone(),
         };
-        let mut visit = self.visit("guest", 1).await?;
-        let granted = visit.subscribe(&filter, false).await;
-        visit.leave().await;
+        let mut connection = self.connect("guest", 1).await?;
+        let granted = connection.subscribe(&filter, false).await;
+        connection.close().await;
         match granted? {
             1 | 2 => Ok(vec![Finding::ok(format!("{filter} is granted at QoS 1"))]),
             0 => Err(BrokerError::Downgraded { filter }),
@@ -139,27 +117,29 @@ impl<'a> Inspector<'a> {
     pub async fn delivery(&self) -> BrokerCheck {
         let wanted = &self.config.topic;
         let Some(topic) = ignored_topic(wanted, &self.mark) else {
-            let why =
-                format!("not tried: the daemon would store whatever is published to {wanted}");
-            return Ok(vec![Finding::ok(why)]);
+            return Ok(vec![Finding::ok(format!(
+                "not checked: the daemon would store a test message published to {wanted}"
+            ))]);
         };
         let seen = self.publish_and_count(&topic, 1, 1).await?;
         Ok(vec![match seen {
             None => Finding::warning(
                 format!(
-                    "not shown: this user may not write to {topic}, which is no fault by itself"
+                    "not checked: this user may not write to {topic}; Sluice does not need that right"
                 ),
                 format!(
-                    "look whether sluice_messages_received_total grows, or let the user write to {SCRATCH}/# and to \
-                     tenant/+/device/+/errors"
+                    "check whether sluice_messages_received_total grows, \
+                     or let the user write to {SCRATCH}/# and to tenant/+/device/+/errors"
                 ),
             ),
             Some(ProbeReceipt { arrived: 0, .. }) => Finding::error(
                 format!(
-                    "the broker grants {wanted} and withholds its messages: one published to {topic} did not come back"
+                    "the broker grants {wanted} and withholds its messages: \
+                     one published to {topic} did not come back"
                 ),
                 format!(
-                    "its access rules must let this user read it; in Mosquitto's acl_file: topic read {wanted}"
+                    "let this user read it in the broker's access rules \
+                     (Mosquitto's acl_file: topic read {wanted})"
                 ),
             ),
             Some(_) => Finding::ok(format!("a message published to {topic} came back")),
@@ -171,30 +151,26 @@ impl<'a> Inspector<'a> {
         let topic = format!("{SCRATCH}/{}", self.mark);
         let seen =
             self.publish_and_count(&topic, WINDOW_MESSAGES, self.config.receive_maximum).await?;
-        Ok(vec![self.judge_window(&topic, seen)])
+        let receive_maximum = usize::from(self.config.receive_maximum);
+        Ok(vec![judge_window(receive_maximum, self.needed_window, &topic, seen)])
     }
 
-    /// Reports the broker's `$SYS` values.
-    pub async fn own_words(&self) -> BrokerCheck {
-        let mut visit = self.visit("guest", u16::MAX).await?;
+    /// Reports the values that the broker publishes about itself.
+    pub async fn sys_values(&self) -> BrokerCheck {
+        let mut connection = self.connect("guest", u16::MAX).await?;
         let topics = [VERSION_TOPIC, UPTIME_TOPIC, DROPPED_TOPIC];
         for topic in topics {
-            visit.subscribe(topic, true).await?;
+            connection.subscribe(topic, true).await?;
         }
-        visit.gather(topics.len()).await?;
-        let said = |topic: &str| {
-            let message = visit.messages.iter().rfind(|message| message.topic == topic)?;
-            Some(
-                String::from_utf8_lossy(&message.payload)
-                    .chars()
-                    .filter(|c| !c.is_control())
-                    .take(100)
-                    .collect(),
-            )
+        connection.gather(topics.len()).await?;
+        let value = |topic: &str| {
+            let message = connection.messages().iter().rfind(|message| message.topic == topic)?;
+            let text = String::from_utf8_lossy(&message.payload);
+            Some(text.chars().filter(|c| !c.is_control()).take(MAX_CHARS).collect())
         };
-        let said: [Option<String>; 3] = topics.map(said);
-        visit.leave().await;
-        Ok(judge_own_words(said))
+        let values: [Option<String>; 3] = topics.map(value);
+        connection.close().await;
+        Ok(judge_sys_values(values))
     }
 
     /// Publishes messages without acknowledging any, until no more arrive. `None`: the broker
@@ -205,7 +181,7 @@ impl<'a> Inspector<'a> {
         most: usize,
         window: u16,
     ) -> Result<Option<ProbeReceipt>, BrokerError> {
-        let mut reader = self.visit("reader", window).await?;
+        let mut reader = self.connect("reader", window).await?;
         match reader.subscribe(topic, false).await? {
             1 | 2 => {}
             0 => return Err(BrokerError::Downgraded { filter: topic.to_owned() }),
@@ -229,60 +205,16 @@ impl<'a> Inspector<'a> {
             held_back = held_back.max(published - arrived);
         }
         writer.close().await?;
-        reader.leave().await;
+        reader.close().await;
         Ok(Some(seen))
     }
 
-    fn judge_window(&self, topic: &str, seen: Option<ProbeReceipt>) -> Finding {
-        let receive_maximum = usize::from(self.config.receive_maximum);
-        let needed = self.needed_window;
-        let rule = format!(
-            "let this user read and write {SCRATCH}/# (Mosquitto's acl_file: topic readwrite {SCRATCH}/#)"
-        );
-        match seen {
-            None => Finding::warning(
-                format!("not measured: the broker refuses what this user writes to {topic}"),
-                rule,
-            ),
-            Some(ProbeReceipt { arrived: 0, .. }) => Finding::warning(
-                format!("not measured: nothing that was published to {topic} came back"),
-                rule,
-            ),
-            Some(ProbeReceipt { arrived, .. }) if arrived > receive_maximum => Finding::warning(
-                format!(
-                    "the broker does not keep to MQTT_RECEIVE_MAXIMUM={receive_maximum}: {arrived} came unacknowledged"
-                ),
-                "update it (Mosquitto: 2.0.13 or later); until then memory is bounded by not reading",
-            ),
-            Some(ProbeReceipt { arrived, is_bound: false }) => Finding::ok(format!(
-                "at least {arrived} messages are sent before the first is acknowledged \
-                 (MQTT_RECEIVE_MAXIMUM={receive_maximum})"
-            )),
-            Some(ProbeReceipt { arrived, .. }) if arrived < needed.min(receive_maximum) => {
-                Finding::warning(
-                    format!(
-                        "the broker sends only {arrived} messages before the first is acknowledged, whatever \
-                     MQTT_RECEIVE_MAXIMUM={receive_maximum} says; two full batches hold {needed}"
-                    ),
-                    format!(
-                        "raise max_inflight_messages in mosquitto.conf to {receive_maximum}, or lower BATCH_SIZE"
-                    ),
-                )
-            }
-            Some(ProbeReceipt { arrived, .. }) => Finding::ok(format!(
-                "{arrived} messages are sent before the first is acknowledged (MQTT_RECEIVE_MAXIMUM={receive_maximum}); \
-                 two full batches hold {needed}"
-            )),
-        }
-    }
-
-    async fn visit(&self, role: &str, receive_maximum: u16) -> Result<Visit, BrokerError> {
-        let config = self.guest(role);
-        let connect = outgoing::inspector_connect(&config, receive_maximum)?;
-        let mut link = MqttStream::open(&config).await?;
-        let mut incoming = Vec::new();
-        let welcome = link.send_connect(&connect, &mut incoming).await?;
-        Ok(Visit { link, incoming, messages: Vec::new(), welcome })
+    async fn connect(
+        &self,
+        role: &str,
+        receive_maximum: u16,
+    ) -> Result<InspectorConnection, BrokerError> {
+        InspectorConnection::open(&self.guest(role), receive_maximum).await
     }
 
     /// The settings with another client id, which starts like the daemon's, as a broker may
@@ -290,55 +222,6 @@ impl<'a> Inspector<'a> {
     fn guest(&self, role: &str) -> BrokerConfig {
         let client_id = format!("{}-doctor-{}-{role}", self.config.client_id, self.mark);
         BrokerConfig { client_id, ..self.config.clone() }
-    }
-}
-
-// === impl Visit ===
-
-impl Visit {
-    /// Subscribes; returns the code of the answer.
-    async fn subscribe(&mut self, filter: &str, wants_retained: bool) -> Result<u8, BrokerError> {
-        self.link.write(&outgoing::inspector_subscribe(filter, wants_retained)?).await?;
-        let answer = timeout(ANSWER_TIMEOUT, async {
-            loop {
-                if let Some(code) = self.hear().await? {
-                    return Ok(code);
-                }
-            }
-        });
-        let late = BrokerError::NoAnswer { packet: "SUBSCRIBE", seconds: ANSWER_TIMEOUT.as_secs() };
-        answer.await.unwrap_or(Err(late))
-    }
-
-    /// Waits until `wanted` messages have arrived or no more do; returns their number.
-    async fn gather(&mut self, wanted: usize) -> Result<usize, BrokerError> {
-        while self.messages.len() < wanted {
-            let Ok(heard) = timeout(QUIET, self.hear()).await else { break };
-            heard?;
-        }
-        Ok(self.messages.len())
-    }
-
-    /// Takes the packets that have arrived, or waits; returns the code of a SUBACK.
-    async fn hear(&mut self) -> Result<Option<u8>, BrokerError> {
-        if self.incoming.is_empty() {
-            self.link.drain(&mut self.incoming).await?;
-        }
-        let mut answer = None;
-        for packet in self.incoming.drain(..) {
-            match packet {
-                Incoming::Publish(message) => self.messages.push(message),
-                Incoming::SubAck { codes, .. } => answer = codes.first().copied(),
-                Incoming::Disconnect(farewell) => return Err(BrokerError::Dismissed(farewell)),
-                _ => {}
-            }
-        }
-        Ok(answer)
-    }
-
-    /// Disconnects; the broker drops the session and its messages.
-    async fn leave(self) {
-        self.link.close(&outgoing::DISCONNECT).await;
     }
 }
 
@@ -358,81 +241,9 @@ fn ignored_topic(filter: &str, mark: &str) -> Option<String> {
     is_ignored.then_some(topic)
 }
 
-fn judge_own_words([version, uptime, dropped]: [Option<String>; 3]) -> Vec<Finding> {
-    let advice =
-        "let this user read $SYS/broker/# (Mosquitto's acl_file: topic read $SYS/broker/#)";
-    let mut findings = vec![match (&version, &uptime) {
-        (None, None) => Finding::warning(
-            "nothing is heard under $SYS: the broker has none, or this user may not",
-            advice,
-        ),
-        _ => Finding::ok(format!(
-            "it is {}, up for {}",
-            version.as_deref().unwrap_or("of an unknown version"),
-            uptime.as_deref().unwrap_or("an unknown time")
-        )),
-    }];
-    let is_heard = version.is_some() || uptime.is_some();
-    findings.push(match dropped.as_deref().map(str::trim) {
-        // Mosquitto publishes a number when it changes, keeps it for a minute, and publishes none
-        // at zero.
-        None if is_heard => Finding::ok("it has dropped no message in the last minute, as far as it says"),
-        None => {
-            Finding::warning(format!("{DROPPED_TOPIC} is not heard: messages that are dropped go unnoticed"), advice)
-        }
-        Some("0") => Finding::ok("it has dropped no message since it started"),
-        Some(count) => Finding::warning(
-            format!("it has dropped {count} messages since it started, of this or of other subscribers"),
-            "raise max_queued_messages and max_queued_bytes in mosquitto.conf, and look whether a session is forgotten",
-        ),
-    });
-    findings
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Sources};
-    use crate::domain::finding::Severity;
-
-    #[test]
-    fn a_window_is_a_warning_only_when_it_binds_below_two_batches() {
-        let broker = Config::load(&Sources::default()).unwrap().config.broker;
-        let broker = BrokerConfig { receive_maximum: 1500, ..broker };
-        let inspector = Inspector::new(&broker, 1000);
-        let judge = |arrived, is_bound| {
-            inspector.judge_window("t", Some(ProbeReceipt { arrived, is_bound }))
-        };
-        for (arrived, is_bound, level, words) in [
-            (20, true, Severity::Warning, "only 20 messages"),
-            (1200, true, Severity::Ok, "1200 messages are sent"),
-            (1500, true, Severity::Ok, "1500 messages are sent"),
-            (1499, false, Severity::Ok, "at least 1499"),
-            (2000, false, Severity::Warning, "does not keep to MQTT_RECEIVE_MAXIMUM=1500"),
-            (0, true, Severity::Warning, "nothing that was published"),
-        ] {
-            let finding = judge(arrived, is_bound);
-            assert!(
-                finding.level == level && finding.what.contains(words),
-                "{arrived}: {finding:?}"
-            );
-        }
-        let narrow = judge(20, true);
-        assert!(narrow.advice.unwrap().contains("max_inflight_messages in mosquitto.conf to 1500"));
-    }
-
-    #[test]
-    fn a_broker_that_speaks_of_itself_and_not_of_drops_is_well() {
-        let said = |version: Option<&str>, dropped: Option<&str>| {
-            let findings =
-                judge_own_words([version, None, dropped].map(|word| word.map(str::to_owned)));
-            findings.iter().map(|finding| finding.level).collect::<Vec<_>>()
-        };
-        assert_eq!(said(Some("2.0.11"), None), [Severity::Ok, Severity::Ok]);
-        assert_eq!(said(Some("2.0.11"), Some("0")), [Severity::Ok, Severity::Ok]);
-        assert_eq!(said(Some("2.0.11"), Some("7")), [Severity::Ok, Severity::Warning]);
-        assert_eq!(said(None, None), [Severity::Warning, Severity::Warning]);
-    }
 
     #[test]
     fn only_a_topic_the_daemon_ignores_is_published_to() {

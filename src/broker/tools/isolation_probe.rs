@@ -40,14 +40,14 @@ pub enum PublishAnswer {
 /// Publishes an empty message to each topic, one after the other; returns the answers in that
 /// order.
 pub async fn publish_to(
-    door: TlsListenerAddress<'_>,
+    listener: TlsListenerAddress<'_>,
     client_id: &str,
     certificate: &[u8],
     key: &str,
     topics: &[String],
 ) -> Result<Vec<PublishAnswer>, String> {
-    match timeout(PATIENCE, ask(door, client_id, certificate, key, topics)).await {
-        Ok(answers) => answers.map_err(|trouble| trouble.to_string()),
+    match timeout(PATIENCE, ask(listener, client_id, certificate, key, topics)).await {
+        Ok(answers) => answers.map_err(|error| error.to_string()),
         Err(_) => Err(format!("the broker did not answer within {} s", PATIENCE.as_secs())),
     }
 }
@@ -67,14 +67,14 @@ impl PublishAnswer {
 // --- private helpers ---
 
 async fn ask(
-    door: TlsListenerAddress<'_>,
+    listener: TlsListenerAddress<'_>,
     client_id: &str,
     certificate: &[u8],
     key: &str,
     topics: &[String],
 ) -> Result<Vec<PublishAnswer>, BrokerError> {
-    let (host, port) = split(door.address);
-    let connector = connector(door, certificate, key).await?;
+    let (host, port) = split(listener.address);
+    let connector = connector(listener, certificate, key).await?;
     let connect = outgoing::bare_connect(client_id)?;
     let mut link = MqttStream::open_tls(host, port, &connector).await?;
     let mut incoming = Vec::new();
@@ -107,7 +107,7 @@ async fn answer(
         for packet in incoming.drain(..) {
             match packet {
                 Incoming::PubAck { packet_id, code } if packet_id == wanted => return Ok(code),
-                Incoming::Disconnect(farewell) => return Err(BrokerError::Dismissed(farewell)),
+                Incoming::Disconnect(reason) => return Err(BrokerError::Dismissed(reason)),
                 _ => {}
             }
         }

@@ -35,7 +35,7 @@ pub struct PublishTally {
     pub refused: u64,
 }
 
-// === impl Publisher ===
+// === impl MqttPublisher ===
 
 impl MqttPublisher {
     /// Connects with the address, TLS, client id and login of `config`; at most `window` messages
@@ -59,7 +59,7 @@ impl MqttPublisher {
     ) -> Result<(), BrokerError> {
         while self.unacked >= self.window {
             self.flush().await?;
-            self.hear().await?;
+            self.receive().await?;
         }
         self.packet_id = self.packet_id.checked_add(1).unwrap_or(1);
         self.unacked += 1;
@@ -87,7 +87,7 @@ impl MqttPublisher {
     pub async fn drain(&mut self) -> Result<PublishTally, BrokerError> {
         self.flush().await?;
         while self.unacked > 0 {
-            self.hear().await?;
+            self.receive().await?;
         }
         Ok(self.tally)
     }
@@ -117,7 +117,7 @@ impl MqttPublisher {
     }
 
     /// Takes the answers that have arrived, or waits for one.
-    async fn hear(&mut self) -> Result<(), BrokerError> {
+    async fn receive(&mut self) -> Result<(), BrokerError> {
         self.link.drain(&mut self.incoming).await?;
         for packet in self.incoming.drain(..) {
             match packet {
@@ -130,7 +130,7 @@ impl MqttPublisher {
                     };
                     *count += 1;
                 }
-                Incoming::Disconnect(farewell) => return Err(BrokerError::Dismissed(farewell)),
+                Incoming::Disconnect(reason) => return Err(BrokerError::Dismissed(reason)),
                 _ => {}
             }
         }

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Longest text kept of the version.
 const MAX_CHARS: usize = 100;
 
-/// The version a broker states.
+/// The version a broker publishes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerVersion {
     text: String,
@@ -32,13 +32,13 @@ pub struct BrokerVersion {
 /// Reads the version. The error is a sentence for the operator.
 pub async fn ask(config: &BrokerConfig) -> Result<BrokerVersion, String> {
     let address = config.address();
-    match timeout(PATIENCE, visit(config)).await {
+    match timeout(PATIENCE, read_version(config)).await {
         Ok(Ok(text)) => Ok(BrokerVersion::read(&text)),
-        Ok(Err(trouble)) => {
-            Err(format!("the broker at {address} was not asked for its version: {trouble}"))
+        Ok(Err(error)) => {
+            Err(format!("the version of the broker at {address} cannot be read: {error}"))
         }
         Err(_) => Err(format!(
-            "the broker at {address} states no version within {} s: let the user of Sluice read {TOPIC}",
+            "the broker at {address} published no version within {} s: let the user of Sluice read {TOPIC}",
             PATIENCE.as_secs()
         )),
     }
@@ -46,7 +46,7 @@ pub async fn ask(config: &BrokerConfig) -> Result<BrokerVersion, String> {
 
 // --- private helpers ---
 
-async fn visit(config: &BrokerConfig) -> Result<String, BrokerError> {
+async fn read_version(config: &BrokerConfig) -> Result<String, BrokerError> {
     let mark = uuid::Uuid::new_v4().simple().to_string();
     let client_id = format!("{}-version-{}", config.client_id, &mark[..8]);
     let config = BrokerConfig { client_id, ..config.clone() };
@@ -70,7 +70,7 @@ async fn visit(config: &BrokerConfig) -> Result<String, BrokerError> {
                         });
                     }
                 }
-                Incoming::Disconnect(farewell) => return Err(BrokerError::Dismissed(farewell)),
+                Incoming::Disconnect(reason) => return Err(BrokerError::Dismissed(reason)),
                 _ => {}
             }
         }
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_numbers_are_read_of_a_mosquitto_only() {
+    fn only_mosquitto_has_version_numbers() {
         for (text, numbers, patterns) in [
             ("mosquitto version 2.0.11", Some((2, 0)), Some(true)),
             ("mosquitto version 2.1.2", Some((2, 1)), Some(false)),

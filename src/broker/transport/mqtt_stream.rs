@@ -49,7 +49,7 @@ const LARGEST_KEPT: usize = 4 * CHUNK;
 /// The most that is read in one turn, ...
 const TURN_BYTES: usize = 1024 * 1024;
 
-/// ... and about the most packets, so that other tasks get their turn too.
+/// ... and about the most packets, so that other tasks run too.
 const TURN_PACKETS: usize = 2048;
 
 /// A connection to the broker.
@@ -60,6 +60,16 @@ pub struct MqttStream {
     /// Why reading ended; returned after all packets before it.
     ended: Option<BrokerError>,
     last_received: Instant,
+}
+
+/// Why a turn of reading ended.
+enum TurnEnd {
+    /// The socket has no more bytes.
+    SocketEmpty,
+    /// The turn's share is used up; other tasks get their turn.
+    ShareUsed,
+    /// The connection ended, with the error in `ended`.
+    Closed,
 }
 
 type Stream = Box<dyn Duplex>;
@@ -137,7 +147,7 @@ impl MqttStream {
             Incoming::ConnAck(ConnAck { code, reason, .. }) => {
                 Err(BrokerError::Refused { code, reason })
             }
-            Incoming::Disconnect(farewell) => Err(BrokerError::Dismissed(farewell)),
+            Incoming::Disconnect(reason) => Err(BrokerError::Dismissed(reason)),
             _ => Err(Malformed::NotConnAck.into()),
         }
     }
@@ -181,8 +191,8 @@ impl MqttStream {
         };
         match timeout(CLOSE_TIMEOUT, closing).await {
             Ok(Ok(())) => {}
-            Ok(Err(trouble)) => {
-                tracing::debug!(%trouble, "the connection ended before the broker closed it")
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the broker did not close the connection after DISCONNECT")
             }
             Err(_) => tracing::debug!("the broker did not close the connection after DISCONNECT"),
         }
@@ -203,21 +213,43 @@ impl MqttStream {
         }
     }
 
+    /// Ready with packets, or with the error that ended the connection. Pending without either: the
+    /// task is woken when bytes arrive, or at once if the turn's share is used up within a packet.
     fn poll_drain(
         &mut self,
         cx: &mut Context<'_>,
         incoming: &mut Vec<Incoming>,
     ) -> Poll<Result<(), BrokerError>> {
         let before = incoming.len();
+        let end = self.read_turn(cx, incoming);
+        if incoming.len() > before {
+            self.stream.wire().send_quick_ack();
+            return Poll::Ready(Ok(()));
+        }
+        match end {
+            TurnEnd::Closed => Poll::Ready(Err(self.ended.take().unwrap_or(BrokerError::Closed))),
+            TurnEnd::SocketEmpty => Poll::Pending,
+            TurnEnd::ShareUsed => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Reads and splits until one of the three ends.
+    fn read_turn(&mut self, cx: &mut Context<'_>, incoming: &mut Vec<Incoming>) -> TurnEnd {
+        let before = incoming.len();
         let mut read = 0;
-        while self.ended.is_none() && read < TURN_BYTES && incoming.len() - before < TURN_PACKETS {
+        while self.ended.is_none() {
+            if read >= TURN_BYTES || incoming.len() - before >= TURN_PACKETS {
+                return TurnEnd::ShareUsed;
+            }
             self.make_room();
             // Outside tokio's budget: this turn has its own limit, and the budget would cut the
             // read short.
             let reading = coop::unconstrained(self.stream.read_buf(&mut self.inbox));
             match pin!(reading).poll(cx) {
-                Poll::Pending if incoming.len() > before => break,
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => return TurnEnd::SocketEmpty,
                 Poll::Ready(Ok(0)) => self.ended = Some(BrokerError::Closed),
                 Poll::Ready(Ok(bytes)) => {
                     read += bytes;
@@ -226,21 +258,13 @@ impl MqttStream {
                         self.splitter.split(&mut self.inbox, incoming).err().map(BrokerError::from);
                     let wire = self.stream.wire();
                     if wire.is_empty() && incoming.len() > before && !wire.has_more() {
-                        break;
+                        return TurnEnd::SocketEmpty;
                     }
                 }
                 Poll::Ready(Err(error)) => self.ended = Some(BrokerError::of_io(error)),
             }
         }
-        if incoming.len() > before {
-            self.stream.wire().send_quick_ack();
-            return Poll::Ready(Ok(()));
-        }
-        if self.ended.is_some() {
-            return Poll::Ready(self.ended.take().map_or(Err(BrokerError::Closed), Err));
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        TurnEnd::Closed
     }
 
     fn make_room(&mut self) {

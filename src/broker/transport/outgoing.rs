@@ -135,8 +135,8 @@ pub fn inspector_subscribe(path: &str, wants_retained: bool) -> Result<BytesMut,
 }
 
 /// The DISCONNECT that an error requires; `None` if there is none.
-pub fn final_packet(trouble: &BrokerError) -> Option<&'static [u8]> {
-    match trouble {
+pub fn final_packet(error: &BrokerError) -> Option<&'static [u8]> {
+    match error {
         BrokerError::Protocol(_) => Some(&DISCONNECT_MALFORMED),
         BrokerError::LoginAges => Some(&DISCONNECT),
         _ => None,

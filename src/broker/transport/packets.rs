@@ -102,7 +102,7 @@ pub struct ConnAck {
 /// Features of a broker; those it does not mention are available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Abilities {
-    /// The highest QoS it takes.
+    /// The highest QoS it supports.
     pub max_qos: u8,
     /// Retained messages.
     pub retained: bool,
@@ -125,19 +125,19 @@ pub struct DisconnectReason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// More than four length bytes.
-    #[error("a packet's length cannot be read")]
+    #[error("the length of a packet is invalid")]
     Length,
     /// A type that a broker does not send to a client.
-    #[error("a packet of type {0} was not expected")]
+    #[error("unexpected packet of type {0}")]
     Type(u8),
     /// A control packet whose body cannot be read.
-    #[error("a packet of type {0} cannot be read")]
+    #[error("the body of a packet of type {0} is invalid")]
     Body(u8),
     /// Another packet arrived before CONNACK.
-    #[error("the first packet was no CONNACK")]
+    #[error("the first packet is not CONNACK")]
     NotConnAck,
     /// A control packet over the limit.
-    #[error("a packet of type {0} is larger than MQTT_MAX_PACKET_BYTES")]
+    #[error("a packet of type {0} exceeds MQTT_MAX_PACKET_BYTES")]
     Size(u8),
 }
 
@@ -253,7 +253,7 @@ impl Default for Abilities {
 
 impl From<&ConnAckProperties> for Abilities {
     fn from(given: &ConnAckProperties) -> Self {
-        let can = |said: Option<u8>| said != Some(0);
+        let can = |value: Option<u8>| value != Some(0);
         Self {
             max_qos: given.max_qos.unwrap_or(2),
             retained: can(given.retain_available),

@@ -27,7 +27,7 @@ enum QuietState {
     /// The runtime reports readable bytes.
     Watched(TcpStream),
     /// No wake-ups.
-    Alone(std::net::TcpStream),
+    Unwatched(std::net::TcpStream),
     /// Moving it between the two states failed; it is closed.
     Lost,
 }
@@ -43,7 +43,7 @@ impl QuietTcp {
     /// Stops watching until a read finds the socket empty.
     pub fn stop_watching(&mut self) -> io::Result<()> {
         self.state = match std::mem::replace(&mut self.state, QuietState::Lost) {
-            QuietState::Watched(tcp) => QuietState::Alone(tcp.into_std()?),
+            QuietState::Watched(tcp) => QuietState::Unwatched(tcp.into_std()?),
             other => other,
         };
         self.is_empty = false;
@@ -63,7 +63,9 @@ impl QuietTcp {
         #[cfg(target_os = "linux")]
         let _ = match &self.state {
             QuietState::Watched(tcp) => tcp.set_quickack(true),
-            QuietState::Alone(tcp) => std::os::linux::net::TcpStreamExt::set_quickack(tcp, true),
+            QuietState::Unwatched(tcp) => {
+                std::os::linux::net::TcpStreamExt::set_quickack(tcp, true)
+            }
             QuietState::Lost => Ok(()),
         };
     }
@@ -78,7 +80,7 @@ impl QuietTcp {
 
     fn watch(&mut self) -> io::Result<&mut TcpStream> {
         self.state = match std::mem::replace(&mut self.state, QuietState::Lost) {
-            QuietState::Alone(tcp) => QuietState::Watched(TcpStream::from_std(tcp)?),
+            QuietState::Unwatched(tcp) => QuietState::Watched(TcpStream::from_std(tcp)?),
             other => other,
         };
         match &mut self.state {
@@ -93,7 +95,7 @@ impl QuietTcp {
         &self,
         mut work: impl FnMut(&std::net::TcpStream) -> io::Result<T>,
     ) -> Option<io::Result<T>> {
-        let QuietState::Alone(tcp) = &self.state else { return None };
+        let QuietState::Unwatched(tcp) = &self.state else { return None };
         loop {
             match work(tcp) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -110,7 +112,7 @@ impl AsyncRead for QuietTcp {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if matches!(self.state, QuietState::Alone(_)) {
+        if matches!(self.state, QuietState::Unwatched(_)) {
             let room = buf.remaining().min(PIECE);
             let piece = buf.initialize_unfilled_to(room);
             if let Some(read) = self.unwatched(|mut tcp| tcp.read(piece)) {
@@ -178,7 +180,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_comes_while_it_is_left_alone_is_read_after_it_and_what_comes_later_wakes_again() {
+    async fn bytes_that_arrive_unwatched_are_read_later_and_later_bytes_wake_again() {
         let (mut wire, mut peer) = pair().await;
         let mut read = Vec::new();
         for round in 0..50_u8 {
@@ -196,16 +198,16 @@ mod tests {
                 tokio::task::yield_now().await;
                 peer.write_all(b"late").await.unwrap();
             };
-            let (heard, ()) = tokio::join!(wire.read_u32(), late);
-            assert_eq!(heard.unwrap().to_be_bytes(), *b"late");
+            let (received, ()) = tokio::join!(wire.read_u32(), late);
+            assert_eq!(received.unwrap().to_be_bytes(), *b"late");
         }
     }
 
-    /// The peer uses Nagle's algorithm, as Mosquitto does: its second word waits for the
+    /// The peer uses Nagle's algorithm, as Mosquitto does: its second write waits for the
     /// acknowledgement of the first.
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn what_the_peer_kept_back_is_there_once_the_rest_is_confirmed() {
+    async fn bytes_that_the_peer_held_back_arrive_with_the_tcp_acknowledgement() {
         const ROUNDS: u32 = 200;
         let (mut wire, peer) = pair().await;
         let mut peer = peer.into_std().unwrap();
@@ -231,7 +233,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_end_is_seen_also_when_it_was_left_alone() {
+    async fn the_end_is_seen_also_while_it_is_unwatched() {
         let (mut wire, mut peer) = pair().await;
         wire.stop_watching().unwrap();
         peer.shutdown().await.unwrap();
@@ -241,14 +243,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_writing_that_finds_no_room_waits_for_it() {
+    async fn a_write_waits_for_room() {
         let (mut wire, mut peer) = pair().await;
         wire.stop_watching().unwrap();
         let much = vec![7; 8 << 20];
         let mut read = vec![0; much.len()];
-        let (written, heard) = tokio::join!(wire.write_all(&much), peer.read_exact(&mut read));
+        let (written, received) = tokio::join!(wire.write_all(&much), peer.read_exact(&mut read));
         written.unwrap();
-        heard.unwrap();
+        received.unwrap();
         assert_eq!(read, much);
     }
 }

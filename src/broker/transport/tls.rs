@@ -50,7 +50,7 @@ pub fn connector_for(
     key: &str,
 ) -> Result<TlsConnector, BrokerError> {
     let own = |why: &dyn ToString| BrokerError::TlsFile {
-        setting: "the canary".to_owned(),
+        setting: "the certificate of the probe".to_owned(),
         why: why.to_string(),
     };
     let secret = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|why| own(&why))?;
@@ -74,7 +74,7 @@ pub fn roots(setting: &str, ca_cert: Option<&Path>) -> Result<RootCertStore, Bro
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     }
     if roots.is_empty() {
-        let why = "the system has no root certificates; name an authority".to_owned();
+        let why = "the system has no root certificates; set it to an authority".to_owned();
         return Err(BrokerError::TlsFile { setting: format!("{setting} (unset)"), why });
     }
     Ok(roots)
@@ -86,7 +86,11 @@ fn certificates(setting: &str, path: &Path) -> Result<Vec<CertificateDer<'static
     let text = read(setting, path)?;
     let chain = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
     let chain = chain.map_err(|why| unusable(setting, path, &why))?;
-    if chain.is_empty() { Err(unusable(setting, path, &"no certificate in it")) } else { Ok(chain) }
+    if chain.is_empty() {
+        Err(unusable(setting, path, &"it contains no certificate"))
+    } else {
+        Ok(chain)
+    }
 }
 
 fn read(setting: &str, path: &Path) -> Result<Vec<u8>, BrokerError> {

@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use crate::broker::tools::certificate_probe::{ProbeOutcome, TlsListenerAddress, try_door};
+use crate::broker::tools::certificate_probe::{ProbeOutcome, TlsListenerAddress, try_certificate};
 use crate::config::Config;
 use crate::domain::clocks::Clocks;
 use crate::pki::authority::Authority;
@@ -64,7 +64,7 @@ impl BrokerProbe {
         let listener =
             TlsListenerAddress { address: &self.address, ca_cert: self.ca_cert.as_deref() };
         let name = canary.certificate.common_name().unwrap_or(probe_pair::NAME_PREFIX);
-        try_door(listener, name, canary.certificate.der(), canary.key.expose()).await
+        try_certificate(listener, name, canary.certificate.der(), canary.key.expose()).await
     }
 }
 

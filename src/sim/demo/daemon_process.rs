@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
 use crate::command::failure::{Exit, Failure};
@@ -133,10 +134,9 @@ impl DaemonProcess {
     /// Sends SIGTERM and waits for the exit; the daemon stores what it received first.
     pub async fn stop(mut self) -> Result<(), Failure> {
         if let Some(id) = self.child.id() {
-            // The id is still the child's: it has not been waited for. Every shell has `kill` built
-            // in.
-            let mut kill = Command::new("/bin/sh");
-            kill.args(["-c", "kill -s TERM \"$0\"", &id.to_string()]).status().await?;
+            // The id is still the child's: it has not been waited for.
+            let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
+            pid.map_or(Ok(()), |pid| kill_process(pid, Signal::TERM)).map_err(io::Error::from)?;
         }
         let ended = tokio::time::timeout(
             self.shutdown_timeout.saturating_add(ASK_EVERY * 20),
@@ -195,7 +195,7 @@ fn free(address: SocketAddr) -> io::Result<SocketAddr> {
     TcpListener::bind(address)?.local_addr()
 }
 
-/// Whether `/readyz` is ready, or names no trouble but `SHOWN_BY_THE_DEVICES`.
+/// Whether `/readyz` is ready, or names no failure but `SHOWN_BY_THE_DEVICES`.
 fn is_ready_for_the_demo(status: u16, body: &str) -> bool {
     let failures = || {
         serde_json::from_str::<serde_json::Value>(body).ok()?.get("troubles")?.as_object().cloned()

@@ -146,6 +146,6 @@ fn randomness() -> Result<[u8; 32], Failure> {
     clippy::needless_pass_by_value,
     reason = "it stands where map_err wants a function of the value"
 )]
-fn broker_failure(trouble: BrokerError) -> Failure {
-    Failure::unavailable(trouble.to_string())
+fn broker_failure(error: BrokerError) -> Failure {
+    Failure::unavailable(error.to_string())
 }

@@ -141,7 +141,7 @@ impl DeviceToRevoke {
             let publishing = publish_for(&mut connection, &mut self.group, &self.tally, span, stop);
             publishing
                 .await
-                .map_err(|trouble| device_lost(&self.certificate.device.to_string(), &trouble))?;
+                .map_err(|error| device_lost(&self.certificate.device.to_string(), &error))?;
             if stop.is_cancelled() {
                 // A DISCONNECT that fails changes nothing.
                 let _ = connection.close().await;
@@ -286,13 +286,13 @@ async fn publish_until_ended(
             sleep(PUBLISH_EVERY).await;
             match publish_one(connection, group, tally).await {
                 Ok(taken) => cut.late += taken,
-                Err(trouble) => return trouble,
+                Err(error) => return error,
             }
         }
     };
-    if let Ok(trouble) = timeout(PATIENCE, publishing).await {
+    if let Ok(error) = timeout(PATIENCE, publishing).await {
         cut.after_seconds = Some(begun.elapsed().as_secs_f64());
-        cut.how = Some(trouble.to_string());
+        cut.how = Some(error.to_string());
     }
     cut
 }

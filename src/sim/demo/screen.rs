@@ -20,7 +20,7 @@ const WINDOW: usize = 5;
 
 /// The demo's output on the terminal.
 #[derive(Debug)]
-pub(crate) struct Screen {
+pub struct Screen {
     in_place: bool,
     drawn: usize,
     recent: Vec<(Duration, u64, DaemonFigures)>,

@@ -52,6 +52,31 @@ pub struct DemoSummary {
     pub knocks_let_in: u64,
 }
 
+/// The revocations of a run.
+#[derive(Debug, Default)]
+pub struct RevocationResults {
+    reports: Vec<RevocationReport>,
+    completed: u64,
+    failed: u64,
+}
+
+// === impl RevocationResults ===
+
+impl RevocationResults {
+    /// Counts a revocation and keeps the last `kept` reports.
+    pub fn add(&mut self, report: RevocationReport, kept: usize) {
+        if report.is_whole() {
+            self.completed += 1;
+        } else {
+            self.failed += 1;
+        }
+        if self.reports.len() >= kept {
+            self.reports.remove(0);
+        }
+        self.reports.push(report);
+    }
+}
+
 // === impl DemoSummary ===
 
 impl DemoSummary {
@@ -78,8 +103,13 @@ impl DemoSummary {
 
     /// Adds the last revocations, and how many completed or failed.
     #[must_use]
-    pub fn with_revocations(self, last: Vec<RevocationReport>, held: u64, broken: u64) -> Self {
-        Self { revocations: last, revocations_held: held, revocations_broken: broken, ..self }
+    pub fn with_revocations(self, results: RevocationResults) -> Self {
+        Self {
+            revocations: results.reports,
+            revocations_held: results.completed,
+            revocations_broken: results.failed,
+            ..self
+        }
     }
 
     /// Adds the reconnects with a revoked certificate.

@@ -115,7 +115,7 @@ impl DeviceConnection {
         );
         let publisher = MqttPublisher::connect(&config, WINDOW)
             .await
-            .map_err(|trouble| device_lost(&device, &trouble))?;
+            .map_err(|error| device_lost(&device, &error))?;
         Ok(Self { device, rights, publisher, counted: publisher::PublishTally::default() })
     }
 
@@ -195,11 +195,11 @@ impl DeviceGroup {
     pub async fn run(mut self, stop: CancellationToken, failures: mpsc::Sender<Failure>) {
         let ended = match self.publish_until(&stop).await {
             Ok(()) => self.close().await,
-            Err(trouble) => Err(trouble),
+            Err(error) => Err(error),
         };
-        if let Err(trouble) = ended {
+        if let Err(error) = ended {
             // The first failure ends the demonstration; a full queue already holds one.
-            let _ = failures.try_send(trouble);
+            let _ = failures.try_send(error);
         }
     }
 
@@ -260,9 +260,9 @@ impl DeviceGroup {
         index: usize,
         done: Result<(), BrokerError>,
     ) -> Result<(), Failure> {
-        let Err(trouble) = done else { return Ok(()) };
+        let Err(error) = done else { return Ok(()) };
         let Some(connection) = self.connections[index].take() else { return Ok(()) };
-        let failure = device_lost(&connection.device, &trouble);
+        let failure = device_lost(&connection.device, &error);
         connection.abandon(&self.tally);
         self.tally.0.put_out.fetch_add(1, Ordering::Relaxed);
         if self.connections.iter().any(Option::is_some) { Ok(()) } else { Err(failure) }
@@ -271,7 +271,7 @@ impl DeviceGroup {
     async fn close(self) -> Result<(), Failure> {
         for connection in self.connections.into_iter().flatten() {
             let device = connection.device.clone();
-            connection.close().await.map_err(|trouble| device_lost(&device, &trouble))?;
+            connection.close().await.map_err(|error| device_lost(&device, &error))?;
         }
         Ok(())
     }

@@ -73,12 +73,14 @@ impl DeviceListener {
             Ok(certificate) => certificate,
             Err(error) => return ProbeOutcome::Unreachable(format!("{}: {error}", pem.display())),
         };
-        let door = TlsListenerAddress { address: &self.address, ca_cert: self.ca_cert.as_deref() };
-        certificate_probe::try_door(door, device.identity(), certificate.der(), &text).await
+        let listener =
+            TlsListenerAddress { address: &self.address, ca_cert: self.ca_cert.as_deref() };
+        certificate_probe::try_certificate(listener, device.identity(), certificate.der(), &text)
+            .await
     }
 }
 
 /// The failure of a device whose connection failed or ended.
-pub fn device_lost(device: &str, trouble: &BrokerError) -> Failure {
-    Failure::unavailable(format!("device {device} at BROKER_PROBE_ADDR: {trouble}"))
+pub fn device_lost(device: &str, error: &BrokerError) -> Failure {
+    Failure::unavailable(format!("device {device} at BROKER_PROBE_ADDR: {error}"))
 }

@@ -132,9 +132,9 @@ pub async fn connect(
     for DeviceSlot { device, config, good, bad, pace } in slots {
         let at_least_once = args.qos == 1;
         let publisher = FastPublisher::connect(&config, args.window, at_least_once).await;
-        let publisher = publisher.map_err(|trouble| match &device {
-            Some(device) => device_lost(device, &trouble),
-            None => Failure::unavailable(trouble.to_string()),
+        let publisher = publisher.map_err(|error| match &device {
+            Some(device) => device_lost(device, &error),
+            None => Failure::unavailable(error.to_string()),
         })?;
         let figures = figures.clone();
         connections.push(LoadConnection {
@@ -188,6 +188,6 @@ fn share_of(all: u64, share: f64) -> u64 {
     clippy::needless_pass_by_value,
     reason = "it stands where map_err wants a function of the value"
 )]
-fn encoding_failure(trouble: BrokerError) -> Failure {
-    Failure::new(Exit::Internal, trouble.to_string())
+fn encoding_failure(error: BrokerError) -> Failure {
+    Failure::new(Exit::Internal, error.to_string())
 }

@@ -312,20 +312,20 @@ impl SendLoop {
 
     /// Reads the available PUBACKs, or waits for one.
     async fn read_answers(&mut self) -> Result<(), BrokerError> {
-        self.connection.publisher.hear(&mut self.answers).await?;
+        self.connection.publisher.receive(&mut self.answers).await?;
         let now = self.micros();
         let figures = &self.connection.figures.0;
         let mut latency = figures.latency.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut taken, mut unheard, mut refused) = (0, 0, 0);
-        for BrokerAnswer { note: [at, what], fate } in self.answers.drain(..) {
+        for BrokerAnswer { note: [at, what], outcome } in self.answers.drain(..) {
             latency.add(now.saturating_sub(at));
-            match fate {
+            match outcome {
                 PublishOutcome::Refused => refused += 1,
-                PublishOutcome::Unheard => (taken, unheard) = (taken + 1, unheard + 1),
-                PublishOutcome::Taken => taken += 1,
+                PublishOutcome::NoSubscriber => (taken, unheard) = (taken + 1, unheard + 1),
+                PublishOutcome::Accepted => taken += 1,
             }
-            match (what & BAD != 0, fate) {
-                (true, PublishOutcome::Taken | PublishOutcome::Unheard) => {
+            match (what & BAD != 0, outcome) {
+                (true, PublishOutcome::Accepted | PublishOutcome::NoSubscriber) => {
                     let place = usize::try_from(what ^ BAD).unwrap_or(usize::MAX);
                     self.ledger.bad[place].1 += 1;
                 }

@@ -72,7 +72,7 @@ fn a_daemon_that_joins_a_share_group_gives_up_its_own_subscription() {
     publish(&broker, 20..120);
     settle(&broker, &database, &[&one, &other]);
     assert_each_once(&database, &all(120));
-    assert!(one.log().contains("the broker gave up the former subscription"), "{}", one.log());
+    assert!(one.log().contains("the broker removed the former subscription"), "{}", one.log());
     assert!(one.log().contains("the broker resumes the session"), "{}", one.log());
     assert_eq!(counted(&one, LOST), 0);
 }
@@ -123,7 +123,7 @@ fn a_run_killed_before_it_recorded_its_subscription_leaves_none_behind() {
     broker.start_again();
     second.wait_ready();
     wait::until("it has given up the first", || {
-        second.log().contains("gave up the former subscription")
+        second.log().contains("removed the former subscription")
     });
     second.kill9();
     database.query(ALLOW_WRITES);
@@ -172,7 +172,7 @@ fn a_session_lost_while_the_daemon_was_away_is_logged_and_counted() {
     let warned = daemon
         .log()
         .lines()
-        .any(|line| line.contains("WARN") && line.contains("did not remember the session"));
+        .any(|line| line.contains("WARN") && line.contains("the broker lost the session"));
     assert!(warned, "{}", daemon.log());
     publish(&broker, 10..20);
     settle(&broker, &database, &[&daemon]);

@@ -160,7 +160,7 @@ fn where_the_user_may_only_read_what_cannot_be_measured_is_said() {
         "warning",
         &["not measured", "topic readwrite sluice/doctor/#"],
     );
-    found(&report, "broker delivery", "warning", &["not shown"]);
+    found(&report, "broker delivery", "warning", &["not checked"]);
     found(&report, "broker's own words", "warning", &["topic read $SYS/broker/#"]);
 }
 

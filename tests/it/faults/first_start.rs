@@ -82,7 +82,7 @@ fn a_former_subscription_is_given_up_when_postgres_says_so_later() {
     daemon.wait_ready();
     database.wait_until(filters, "{tenant/acme/device/+/#}");
     assert!(
-        daemon.log().contains("the broker gave up the former subscription"),
+        daemon.log().contains("the broker removed the former subscription"),
         "{}",
         daemon.log()
     );

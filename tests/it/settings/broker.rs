@@ -20,7 +20,7 @@ fn a_broker_that_is_away_at_start_is_named_and_taken_when_it_comes() {
     broker.stop();
     let daemon = Settings::new(&broker, &database).start();
     let address = format!("127.0.0.1:{}", broker.port());
-    wait_for_words(&daemon, &[&address, "is it running?", "MQTT_HOST", "MQTT_PORT"]);
+    wait_for_words(&daemon, &[&address, "start the broker", "MQTT_HOST", "MQTT_PORT"]);
     broker.start_again();
     daemon.wait_ready();
     assert!((daemon.metric("sluice_mqtt_connected") - 1.0).abs() < f64::EPSILON);

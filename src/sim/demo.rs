@@ -73,7 +73,7 @@ async fn demonstrate(
     let stopped = demo.daemon.stop().await;
     let summary = DemoSummary::new(span, &demo.tally, &last)
         .with_revocations(demo.revocations)
-        .with_attempts(demo.attempts.refused(), demo.attempts.let_in());
+        .with_attempts(&demo.attempts);
     let exit = print_summary(&summary, &last, output)?;
     stopped.map(|()| exit)
 }

@@ -57,10 +57,10 @@ pub async fn run(
         _ if args.disband => disband(&operator, output).await?,
         Some(file) => {
             let text = std::fs::read_to_string(file).map_err(|error| {
-                Failure::usage(format!("{} cannot be read: {error}", file.display()))
+                Failure::usage(format!("cannot read {}: {error}", file.display()))
             })?;
             let earlier: LoadSummary = serde_json::from_str(&text).map_err(|error| {
-                Failure::usage(format!("{} is no summary of a run: {error}", file.display()))
+                Failure::usage(format!("{} is not the summary of a run: {error}", file.display()))
             })?;
             let findings = read_back(&operator, &earlier.messages).await?;
             print(output, &findings, &findings.lines())?;
@@ -111,7 +111,7 @@ async fn simulate(
         sent: figures.sent(),
         rate: per_second(figures.sent(), span),
         acknowledged: figures.acknowledged(),
-        unheard: figures.unheard(),
+        without_subscriber: figures.without_subscriber(),
         refused: figures.refused(),
         latency: figures.latency().quantiles(),
         messages,
@@ -176,7 +176,7 @@ async fn publish(
     let (ledgers_in, mut ledgers) = mpsc::channel(usize::from(CONNECTIONS_MAX));
     let (wanted, started) = (connections.len(), Instant::now());
     for connection in connections {
-        tasks.spawn("crew", connection.run(stop.clone(), ledgers_in.clone()));
+        tasks.spawn("load connection", connection.run(stop.clone(), ledgers_in.clone()));
     }
     drop(ledgers_in);
     let mut progress = (output == OutputFormat::Table)
@@ -189,7 +189,7 @@ async fn publish(
             ledger = ledgers.recv() => match ledger {
                 Some(Ok(ledger)) => done.push(ledger),
                 Some(Err(error)) => return Err(broker_failure(error)),
-                None => return Err(Failure::new(Exit::Internal, "a connection of the fleet ended without a word")),
+                None => return Err(Failure::new(Exit::Internal, "a connection of the fleet ended without a result")),
             },
             _ = ticks.tick() => if let Some(progress) = &mut progress {
                 progress.draw(started.elapsed(), figures);
@@ -218,9 +218,10 @@ fn sent(
     for (reason, count) in ledgers.iter().flat_map(|ledger| &ledger.bad) {
         *bad.entry(reason.label().to_owned()).or_insert(0) += count.cast_signed();
     }
-    let spoke = ledgers.iter().filter(|ledger| ledger.good > 0);
-    let mut numbers: Vec<_> =
-        spoke.map(|ledger| (ledger.first, ledger.first + ledger.good.cast_signed() - 1)).collect();
+    let published = ledgers.iter().filter(|ledger| ledger.good > 0);
+    let mut numbers: Vec<_> = published
+        .map(|ledger| (ledger.first, ledger.first + ledger.good.cast_signed() - 1))
+        .collect();
     numbers.sort_unstable();
     let refused = ledgers.iter().flat_map(|ledger| ledger.refused.iter().copied()).collect();
     Sent { began_us: began.micros(), tenants, numbers, refused, bad, quarantined_before }
@@ -247,7 +248,10 @@ fn exit_of(findings: &VerifyFindings) -> Exit {
 fn secret() -> Result<[u8; 32], Failure> {
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map(|()| secret).map_err(|error| {
-        Failure::new(Exit::Internal, format!("the system gave no randomness for tokens: {error}"))
+        Failure::new(
+            Exit::Internal,
+            format!("the system provides no random numbers for tokens: {error}"),
+        )
     })
 }
 

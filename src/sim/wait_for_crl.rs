@@ -51,10 +51,10 @@ impl CrlWatch {
                 return Ok(());
             }
             if begun.elapsed() > PATIENCE {
-                let why = state.finding.unwrap_or_else(|| "nobody has looked".to_owned());
+                let why = state.finding.unwrap_or_else(|| "no probe has finished".to_owned());
                 return Err(Failure::unavailable(format!(
-                    "the broker does not act on the CRL ({why}): check CRL_OUTPUT_PATH, BROKER_PID_FILE and \
-                     BROKER_PROBE_ADDR; the daemon's log says more"
+                    "the broker does not enforce the CRL ({why}): \
+                     check CRL_OUTPUT_PATH, BROKER_PID_FILE and BROKER_PROBE_ADDR, and read the daemon's log"
                 )));
             }
             sleep(PERIOD).await;
@@ -74,8 +74,9 @@ impl CrlWatch {
             }
             if begun.elapsed() > PATIENCE {
                 return Err(Failure::unavailable(format!(
-                    "{ours} revocations of {names}... are not proven yet, and their ends would put out who connects now: \
-                     does a daemon publish the CRL, and does the broker act on it (`sluice crl show`)?"
+                    "{ours} revocations of {names}... have no proof yet, \
+                     and ending their sessions would disconnect new devices: \
+                     check with `sluice crl show` that a daemon publishes the CRL and the broker enforces it"
                 )));
             }
             sleep(PERIOD).await;

@@ -60,12 +60,12 @@ impl DemoArgs {
     )]
     pub(super) fn fleet_spec(&self, config: &Config, limit: RateLimit) -> DemoFleetSpec {
         // More than the rate limit admits during the burst.
-        let outburst = (limit.burst + limit.per_second / 5.0) as usize + 20;
-        let is_minor = outburst <= (self.rate as usize).max(150);
+        let messages = (limit.burst + limit.per_second / 5.0) as usize + 20;
+        let is_minor = messages <= (self.rate as usize).max(150);
         DemoFleetSpec {
             devices: self.devices.into(),
             oversize: config.ingest.max_payload_bytes,
-            outburst: is_minor.then_some(outburst),
+            burst: is_minor.then_some(messages),
         }
     }
 

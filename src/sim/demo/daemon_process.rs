@@ -22,7 +22,7 @@ use crate::http::ops_client;
 const ASK_EVERY: Duration = Duration::from_millis(50);
 
 /// The readiness component the demo ignores: its own devices show whether the broker isolates them.
-const SHOWN_BY_THE_DEVICES: &str = "isolation";
+const ISOLATION: &str = "isolation";
 
 /// Upper bound for the daemon's start.
 const START_PATIENCE: Duration = Duration::from_mins(1);
@@ -37,7 +37,7 @@ pub struct Launch<'a> {
     pub sources: &'a Sources,
     /// Address of its ops endpoints; another port when this one is taken.
     pub ops: SocketAddr,
-    /// The rate limit that the hasty device exceeds.
+    /// The rate limit that the bursting device exceeds.
     pub rate_limit: RateLimit,
     /// Where its log goes.
     pub log: &'a Path,
@@ -68,15 +68,12 @@ impl Launch<'_> {
                 ended => return ended.map(|()| daemon),
             }
         }
-        Err(Failure::unavailable(format!(
-            "no port of {} stays free for the daemon's metrics",
-            ops.ip()
-        )))
+        Err(Failure::unavailable(format!("no free port on {} for the daemon's metrics", ops.ip())))
     }
 
     fn spawn(&self, ops: SocketAddr) -> Result<DaemonProcess, Failure> {
-        let log = self.open_log().map_err(|error| self.log_trouble(&error))?;
-        let errors = log.try_clone().map_err(|error| self.log_trouble(&error))?;
+        let log = self.open_log().map_err(|error| self.log_failure(&error))?;
+        let errors = log.try_clone().map_err(|error| self.log_failure(&error))?;
         let mut command = Command::new(std::env::current_exe()?);
         if let Some(file) = &self.sources.config_file {
             command.arg("--config").arg(file);
@@ -90,7 +87,7 @@ impl Launch<'_> {
         command.env("RATE_LIMIT_BURST", self.rate_limit.burst.to_string());
         command.stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0).kill_on_drop(true);
         let child = command.spawn().map_err(|error| {
-            Failure::new(Exit::Internal, format!("the daemon cannot be started: {error}"))
+            Failure::new(Exit::Internal, format!("cannot start the daemon: {error}"))
         })?;
         Ok(DaemonProcess {
             child,
@@ -107,9 +104,9 @@ impl Launch<'_> {
         File::create(self.log)
     }
 
-    fn log_trouble(&self, error: &io::Error) -> Failure {
+    fn log_failure(&self, error: &io::Error) -> Failure {
         Failure::usage(format!(
-            "the daemon's log cannot be written to {}: {error}; name another with --log",
+            "cannot write the daemon's log to {}: {error}; name another file with --log",
             self.log.display()
         ))
     }
@@ -126,8 +123,8 @@ impl DaemonProcess {
     /// Waits until the daemon exits unexpectedly.
     pub async fn died(&mut self) -> Failure {
         match self.child.wait().await {
-            Ok(status) => self.failure(&format!("the daemon ended: {status}")),
-            Err(error) => self.failure(&format!("the daemon cannot be watched: {error}")),
+            Ok(status) => self.failure(&format!("the daemon exited: {status}")),
+            Err(error) => self.failure(&format!("cannot wait for the daemon: {error}")),
         }
     }
 
@@ -145,9 +142,11 @@ impl DaemonProcess {
         .await;
         match ended {
             Ok(Ok(status)) if status.success() => Ok(()),
-            Ok(Ok(status)) => Err(self.failure(&format!("the daemon did not stop well: {status}"))),
+            Ok(Ok(status)) => {
+                Err(self.failure(&format!("the daemon failed while stopping: {status}")))
+            }
             Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(self.failure("the daemon did not stop in time and is killed")),
+            Err(_) => Err(self.failure("the daemon did not stop in time; killing it")),
         }
     }
 
@@ -180,7 +179,7 @@ impl DaemonProcess {
     }
 
     fn failure(&self, what: &str) -> Failure {
-        Failure::unavailable(format!("{what}; its log is {}", self.log.display()))
+        Failure::unavailable(format!("{what}; read its log, {}", self.log.display()))
     }
 }
 
@@ -195,12 +194,11 @@ fn free(address: SocketAddr) -> io::Result<SocketAddr> {
     TcpListener::bind(address)?.local_addr()
 }
 
-/// Whether `/readyz` is ready, or names no failure but `SHOWN_BY_THE_DEVICES`.
+/// Whether `/readyz` is ready, or names no failure but `ISOLATION`.
 fn is_ready_for_the_demo(status: u16, body: &str) -> bool {
     let failures = || {
         serde_json::from_str::<serde_json::Value>(body).ok()?.get("troubles")?.as_object().cloned()
     };
     status == 200
-        || failures()
-            .is_some_and(|failures| failures.keys().all(|part| part == SHOWN_BY_THE_DEVICES))
+        || failures().is_some_and(|failures| failures.keys().all(|part| part == ISOLATION))
 }

@@ -2,7 +2,7 @@
 //! newest CRL, and drains messages of an earlier run.
 //!
 //! It reuses what an earlier run left, also one of an older version: it updates the registry to
-//! match the fleet and keeps certificates that are still good.
+//! match the fleet and keeps certificates that are still valid.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -46,7 +46,7 @@ pub struct EnrolledFleet {
 /// Connects a publisher with the daemon's credentials; fails when the broker is unreachable.
 pub async fn connect_publisher(broker: &BrokerConfig) -> Result<MqttPublisher, Failure> {
     let config =
-        BrokerConfig { client_id: format!("{}-overture", broker.client_id), ..broker.clone() };
+        BrokerConfig { client_id: format!("{}-marker", broker.client_id), ..broker.clone() };
     MqttPublisher::connect(&config, 1).await.map_err(broker_failure)
 }
 
@@ -100,7 +100,7 @@ pub async fn wait_for_leftovers(
     ops: SocketAddr,
     mut publisher: MqttPublisher,
 ) -> Result<DaemonFigures, Failure> {
-    let topic = format!("tenant/{TENANT}/device/overture/commands");
+    let topic = format!("tenant/{TENANT}/device/marker/commands");
     let begun = Instant::now();
     loop {
         publisher.publish_at_most_once(&topic, "{}").await.map_err(broker_failure)?;
@@ -114,8 +114,8 @@ pub async fn wait_for_leftovers(
         }
         if begun.elapsed() > PATIENCE && figures.received == 0 {
             return Err(Failure::unavailable(format!(
-                "the daemon receives nothing of what is published to {topic}: do both use one broker, and may \
-                 MQTT_USERNAME write there?"
+                "the daemon receives no message published to {topic}: \
+                 check that both use the same broker, and that MQTT_USERNAME may write there"
             )));
         }
         tokio::time::sleep(ASK_EVERY).await;
@@ -137,7 +137,7 @@ fn randomness() -> Result<[u8; 32], Failure> {
     let mut bytes = [0; 32];
     let filled = getrandom::fill(&mut bytes);
     filled.map_err(|error| {
-        Failure::new(Exit::Internal, format!("the system gave no randomness: {error}"))
+        Failure::new(Exit::Internal, format!("the system provides no random numbers: {error}"))
     })?;
     Ok(bytes)
 }

@@ -64,7 +64,7 @@ pub struct ConnectAttempts(Arc<RevocationCounters>);
 #[derive(Debug, Default)]
 struct RevocationCounters {
     refused: AtomicU64,
-    let_in: AtomicU64,
+    accepted: AtomicU64,
 }
 
 /// The device to revoke, and what that takes.
@@ -94,13 +94,13 @@ impl ConnectAttempts {
     }
 
     /// Attempts the broker accepted; must stay 0.
-    pub fn let_in(&self) -> u64 {
-        self.0.let_in.load(Ordering::Relaxed)
+    pub fn accepted(&self) -> u64 {
+        self.0.accepted.load(Ordering::Relaxed)
     }
 
     fn count(&self, outcome: &ProbeOutcome) {
         match outcome {
-            ProbeOutcome::Admitted => self.0.let_in.fetch_add(1, Ordering::Relaxed),
+            ProbeOutcome::Admitted => self.0.accepted.fetch_add(1, Ordering::Relaxed),
             ProbeOutcome::Revoked | ProbeOutcome::Refused(_) => {
                 self.0.refused.fetch_add(1, Ordering::Relaxed)
             }
@@ -169,19 +169,19 @@ impl DeviceToRevoke {
         let since = self.revoke_all(row).await?;
         let progress = progress::wait_for(&self.operator.database, row, PATIENCE, |_| ());
         let publishing = publish_until_ended(&mut connection, &mut self.group, &self.tally);
-        let (cut, chain) = tokio::join!(publishing, progress);
+        let (end, outcome) = tokio::join!(publishing, progress);
         connection.abandon(&self.tally);
-        let (chain, broken) = split_progress(chain)?;
-        let late_quarantined = self.quarantined(since, cut.late).await?;
+        let (progress, failure) = split_progress(outcome)?;
+        let late_quarantined = self.quarantined(since, end.late).await?;
         let outcome =
             self.listener.try_connect(&self.certificate.device, &self.certificate.pem).await;
         self.attempts.count(&outcome);
         Ok(RevocationReport::new(
             &self.certificate.device,
             REASON.label(),
-            chain,
-            broken,
-            cut,
+            progress,
+            failure,
+            end,
             late_quarantined,
             &outcome,
         ))
@@ -280,21 +280,21 @@ async fn publish_until_ended(
     group: &mut DeviceGroupSpec,
     tally: &TrafficTally,
 ) -> SessionEnd {
-    let (mut cut, begun) = (SessionEnd::default(), Instant::now());
+    let (mut end, begun) = (SessionEnd::default(), Instant::now());
     let publishing = async {
         loop {
             sleep(PUBLISH_EVERY).await;
             match publish_one(connection, group, tally).await {
-                Ok(taken) => cut.late += taken,
+                Ok(accepted) => end.late += accepted,
                 Err(error) => return error,
             }
         }
     };
     if let Ok(error) = timeout(PATIENCE, publishing).await {
-        cut.after_seconds = Some(begun.elapsed().as_secs_f64());
-        cut.how = Some(error.to_string());
+        end.after_seconds = Some(begun.elapsed().as_secs_f64());
+        end.how = Some(error.to_string());
     }
-    cut
+    end
 }
 
 async fn publish_one(
@@ -310,9 +310,9 @@ async fn publish_one(
 
 /// Splits the result into the progress made and the reason it stopped.
 fn split_progress(
-    chain: Result<RevocationProgress, RevocationFailure>,
+    outcome: Result<RevocationProgress, RevocationFailure>,
 ) -> Result<(RevocationProgress, Option<String>), Failure> {
-    match chain {
+    match outcome {
         Ok(progress) => Ok((progress, None)),
         Err(RevocationFailure::Outage(error)) => Err(outage(&error)),
         Err(error) => {

@@ -17,15 +17,19 @@ pub struct RevocationReport {
     /// Why it was revoked, by its name in RFC 5280.
     pub reason: &'static str,
     /// When each step completed.
-    pub chain: RevocationProgress,
+    #[serde(rename = "chain")]
+    pub progress: RevocationProgress,
     /// The step that failed; `None` means all completed.
-    pub broken: Option<String>,
+    #[serde(rename = "broken")]
+    pub failure: Option<String>,
     /// How the device's session ended.
-    pub cut: SessionEnd,
+    #[serde(rename = "cut")]
+    pub session_end: SessionEnd,
     /// Messages published after the row changed and quarantined.
     pub late_quarantined: i64,
     /// What the broker did when the device reconnected.
-    pub came_back: String,
+    #[serde(rename = "came_back")]
+    pub reconnect: String,
     /// Whether the broker refused it.
     pub is_refused: bool,
 }
@@ -48,27 +52,36 @@ impl RevocationReport {
     pub fn new(
         device: &DeviceKey,
         reason: &'static str,
-        chain: RevocationProgress,
-        broken: Option<String>,
-        cut: SessionEnd,
+        progress: RevocationProgress,
+        failure: Option<String>,
+        session_end: SessionEnd,
         late_quarantined: i64,
-        came_back: &ProbeOutcome,
+        outcome: &ProbeOutcome,
     ) -> Self {
-        let (said, is_refused) = match came_back {
+        let (reconnect, is_refused) = match outcome {
             ProbeOutcome::Revoked => {
                 ("refused by the TLS alert CertificateRevoked".to_owned(), true)
             }
             ProbeOutcome::Refused(how) => (format!("refused: {how}"), true),
-            ProbeOutcome::Admitted => ("LET IN".to_owned(), false),
-            ProbeOutcome::Unreachable(why) => (format!("no telling: {why}"), false),
+            ProbeOutcome::Admitted => ("ACCEPTED".to_owned(), false),
+            ProbeOutcome::Unreachable(why) => (format!("unknown: {why}"), false),
         };
         let device = device.device().to_owned();
-        Self { device, reason, chain, broken, cut, late_quarantined, came_back: said, is_refused }
+        Self {
+            device,
+            reason,
+            progress,
+            failure,
+            session_end,
+            late_quarantined,
+            reconnect,
+            is_refused,
+        }
     }
 
     /// Whether every step completed, the session ended, and the reconnect was refused.
-    pub const fn is_whole(&self) -> bool {
-        self.broken.is_none() && self.cut.after_seconds.is_some() && self.is_refused
+    pub const fn is_complete(&self) -> bool {
+        self.failure.is_none() && self.session_end.after_seconds.is_some() && self.is_refused
     }
 
     /// The report as lines of at most 80 characters.
@@ -81,40 +94,44 @@ impl RevocationReport {
             ended_at,
             proven_at,
             ..
-        } = &self.chain;
+        } = &self.progress;
         let number = crl_number.map_or_else(String::new, |number| format!(" {number}"));
         let after = |at: &Option<DateTime<Utc>>| at.map(|at| millis(at - noticed_at));
-        let cut = self.cut.after_seconds.map(|seconds| format!("{seconds:+.3} s"));
-        let link = |after: Option<String>, name: &str, what: &str| {
+        let ended = self.session_end.after_seconds.map(|seconds| format!("{seconds:+.3} s"));
+        let step = |after: Option<String>, name: &str, what: &str| {
             format!("  {:>10}  {name:<8} {what}", after.unwrap_or_else(|| "never".to_owned()))
         };
-        let of_late = format!(
-            "no longer believed; late messages: {}, in quarantine: {}",
-            self.cut.late, self.late_quarantined
+        let row = format!(
+            "Sluice refuses it; messages since then: {}, quarantined: {}",
+            self.session_end.late, self.late_quarantined
         );
         let mut lines = vec![
             format!(
-                "{}: device {} loses its certificate ({})",
+                "{}: the certificate of device {} is revoked ({})",
                 noticed_at.format("%H:%M:%S"),
                 self.device,
                 self.reason
             ),
-            link(Some("+0.000 s".into()), "row", &of_late),
-            link(after(published_at), "CRL", &format!("list{number} is published")),
-            link(after(reloaded_at), "reload", "the broker was told"),
-            link(after(ended_at), "session", "its live session was ended, by taking its client id"),
-            link(after(proven_at), "proof", "the broker refuses who is listed, and lets others in"),
-            link(cut, "device", "its connection is gone"),
-            format!("  {:>10}  {:<8} {}", "", "returns", self.came_back),
+            step(Some("+0.000 s".into()), "row", &row),
+            step(after(published_at), "CRL", &format!("CRL{number} is published")),
+            step(after(reloaded_at), "reload", "the broker is notified to read it"),
+            step(
+                after(ended_at),
+                "session",
+                "Sluice ends the live session by taking its client id",
+            ),
+            step(after(proven_at), "proof", "the broker refuses a revoked test certificate"),
+            step(ended, "device", "its connection is closed"),
+            format!("  {:>10}  {:<8} {}", "", "returns", self.reconnect),
         ];
-        lines.extend(self.broken.iter().map(|why| format!("  THE CHAIN DID NOT HOLD: {why}")));
+        lines.extend(self.failure.iter().map(|why| format!("  REVOCATION FAILED: {why}")));
         lines
     }
 }
 
 // === private helpers ===
 
-#[expect(clippy::cast_precision_loss, reason = "a moment that is shown")]
+#[expect(clippy::cast_precision_loss, reason = "a time that is shown")]
 fn millis(span: chrono::TimeDelta) -> String {
     format!("{:+.3} s", span.num_milliseconds() as f64 / 1e3)
 }
@@ -125,7 +142,7 @@ mod tests {
 
     fn report(outcome: &ProbeOutcome) -> RevocationReport {
         let at = |millis: i64| DateTime::from_timestamp_millis(1_800_000_000_000 + millis);
-        let chain = RevocationProgress {
+        let progress = RevocationProgress {
             certificate_id: uuid::Uuid::nil(),
             noticed_at: at(0).unwrap(),
             published_at: at(412),
@@ -136,13 +153,13 @@ mod tests {
             failed_link: None,
             failure: None,
         };
-        let cut = SessionEnd { late: 3, after_seconds: Some(1.6), how: Some("taken over".into()) };
+        let end = SessionEnd { late: 3, after_seconds: Some(1.6), how: Some("taken over".into()) };
         let device = DeviceKey::new("t", "stolen").unwrap();
-        RevocationReport::new(&device, "keyCompromise", chain, None, cut, 3, outcome)
+        RevocationReport::new(&device, "keyCompromise", progress, None, end, 3, outcome)
     }
 
     #[test]
-    fn each_link_is_told_with_its_time_and_one_that_never_held_as_such() {
+    fn each_step_has_its_time_and_one_that_did_not_complete_has_never() {
         let lines = report(&ProbeOutcome::Revoked).lines();
         for (line, part) in lines[1..7]
             .iter()
@@ -154,12 +171,12 @@ mod tests {
     }
 
     #[test]
-    fn one_that_came_back_is_no_whole_story() {
-        assert!(report(&ProbeOutcome::Revoked).is_whole());
-        assert!(!report(&ProbeOutcome::Admitted).is_whole());
+    fn a_revocation_is_complete_only_if_the_reconnect_is_refused() {
+        assert!(report(&ProbeOutcome::Revoked).is_complete());
+        assert!(!report(&ProbeOutcome::Admitted).is_complete());
         assert!(
-            !RevocationReport { broken: Some("x".into()), ..report(&ProbeOutcome::Revoked) }
-                .is_whole()
+            !RevocationReport { failure: Some("x".into()), ..report(&ProbeOutcome::Revoked) }
+                .is_complete()
         );
     }
 }

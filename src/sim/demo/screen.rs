@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_are_written_for_eyes() {
+    fn figures_are_readable() {
         assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!(
             [Some(0.0042), Some(2.0), Some(f64::INFINITY), None].map(seconds),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::revocation::ConnectAttempts;
 use super::revocation_report::RevocationReport;
 use super::screen::{grouped, seconds};
 use super::traffic::TrafficTally;
@@ -25,11 +26,13 @@ pub struct DemoSummary {
     /// Those of them from a device with the right to publish, on its own topics; should be 0.
     pub own_topic_refused: u64,
     /// Messages on another device's topics that the broker accepted; should be 0.
-    pub foreign_topic_taken: u64,
+    #[serde(rename = "foreign_topic_taken")]
+    pub foreign_topic_accepted: u64,
     /// Messages whose connection ended before their PUBACK: the broker may have accepted them.
     pub unanswered: u64,
-    /// Devices whose connection was ended, without the revoked one.
-    pub put_out: u64,
+    /// Devices whose connection ended, without the revoked one.
+    #[serde(rename = "put_out")]
+    pub disconnected: u64,
     /// Messages stored.
     pub stored: u64,
     /// Messages that were stored before.
@@ -43,13 +46,17 @@ pub struct DemoSummary {
     /// The last revocations.
     pub revocations: Vec<RevocationReport>,
     /// Revocations whose every step completed.
-    pub revocations_held: u64,
+    #[serde(rename = "revocations_held")]
+    pub revocations_completed: u64,
     /// Revocations with a failed step.
-    pub revocations_broken: u64,
+    #[serde(rename = "revocations_broken")]
+    pub revocations_failed: u64,
     /// Connections with a revoked certificate that the broker refused.
-    pub knocks_refused: u64,
+    #[serde(rename = "knocks_refused")]
+    pub attempts_refused: u64,
     /// Connections with a revoked certificate that the broker accepted.
-    pub knocks_let_in: u64,
+    #[serde(rename = "knocks_let_in")]
+    pub attempts_accepted: u64,
 }
 
 /// The revocations of a run.
@@ -65,7 +72,7 @@ pub struct RevocationResults {
 impl RevocationResults {
     /// Counts a revocation and keeps the last `kept` reports.
     pub fn add(&mut self, report: RevocationReport, kept: usize) {
-        if report.is_whole() {
+        if report.is_complete() {
             self.completed += 1;
         } else {
             self.failed += 1;
@@ -89,9 +96,9 @@ impl DemoSummary {
             acknowledged,
             refused: tally.refused(),
             own_topic_refused: tally.own_topic_refused(),
-            foreign_topic_taken: tally.foreign_topic_taken(),
+            foreign_topic_accepted: tally.foreign_topic_accepted(),
             unanswered,
-            put_out: tally.put_out(),
+            disconnected: tally.disconnected(),
             stored: figures.stored,
             duplicates: figures.duplicates,
             quarantined: figures.quarantined,
@@ -106,23 +113,24 @@ impl DemoSummary {
     pub fn with_revocations(self, results: RevocationResults) -> Self {
         Self {
             revocations: results.reports,
-            revocations_held: results.completed,
-            revocations_broken: results.failed,
+            revocations_completed: results.completed,
+            revocations_failed: results.failed,
             ..self
         }
     }
 
     /// Adds the reconnects with a revoked certificate.
     #[must_use]
-    pub fn with_attempts(self, refused: u64, let_in: u64) -> Self {
-        Self { knocks_refused: refused, knocks_let_in: let_in, ..self }
+    pub fn with_attempts(self, attempts: &ConnectAttempts) -> Self {
+        let (attempts_refused, attempts_accepted) = (attempts.refused(), attempts.accepted());
+        Self { attempts_refused, attempts_accepted, ..self }
     }
 
     /// Whether the run is a success.
     pub fn is_good(&self) -> bool {
         self.adds_up
-            && self.revocations_broken == 0
-            && self.knocks_let_in == 0
+            && self.revocations_failed == 0
+            && self.attempts_accepted == 0
             && self.shortcoming().is_none()
     }
 
@@ -130,27 +138,29 @@ impl DemoSummary {
     pub fn shortcoming(&self) -> Option<String> {
         if self.own_topic_refused > 0 {
             return Some(format!(
-                "FAILED: the broker refused {} messages of devices on their own topics (PUBACK 0x87): its access rules do not \
-                 let them publish; Mosquitto 2.1 needs the rows that Sluice writes to ACL_OUTPUT_PATH.",
+                "FAILED: the broker refused {} messages of devices on their own topics (PUBACK 0x87). \
+                 Its access rules must allow them; \
+                 Mosquitto 2.1 needs the rows that Sluice writes to ACL_OUTPUT_PATH.",
                 grouped(self.own_topic_refused)
             ));
         }
-        if self.foreign_topic_taken > 0 {
+        if self.foreign_topic_accepted > 0 {
             return Some(format!(
-                "FAILED: the broker took {} messages of a device on the topics of another: its access rules do not keep \
-                 devices apart.",
-                grouped(self.foreign_topic_taken)
+                "FAILED: the broker accepted {} messages of a device on the topics of another device. \
+                 Its access rules do not isolate the devices.",
+                grouped(self.foreign_topic_accepted)
             ));
         }
-        (self.stored == 0)
-            .then(|| "FAILED: nothing is stored: no message of a device was accepted.".to_owned())
+        (self.stored == 0).then(|| {
+            "FAILED: nothing is stored: Sluice accepted no message of any device.".to_owned()
+        })
     }
 
     /// The summary as lines: messages, revocations, and the verdict.
     pub fn lines(&self, figures: &DaemonFigures) -> Vec<String> {
         let row = |name: &str, count: u64| format!("  {name:<42}{:>11}", grouped(count));
         let mut lines = vec![String::new(), format!("Summary of {} s", self.seconds)];
-        lines.push(row("published, and acknowledged by the broker", self.acknowledged));
+        lines.push(row("published and acknowledged by the broker", self.acknowledged));
         lines.push(row("stored", self.stored));
         lines.push(row("duplicates, stored once", self.duplicates));
         lines.push(row("quarantined", self.quarantined));
@@ -166,10 +176,10 @@ impl DemoSummary {
         ));
         lines.extend(self.revocations.last().into_iter().flat_map(RevocationReport::lines));
         lines.extend(self.verdict_on_revocation());
-        if self.put_out > 0 {
+        if self.disconnected > 0 {
             lines.push(format!(
-                "{} more devices were put out by somebody else, and have been silent since.",
-                self.put_out
+                "{} other devices lost their connection and stopped publishing.",
+                self.disconnected
             ));
         }
         lines.push(self.verdict_on_messages());
@@ -179,23 +189,24 @@ impl DemoSummary {
 
     fn verdict_on_revocation(&self) -> Option<String> {
         let Self {
-            revocations_held: held,
-            revocations_broken: broken,
-            knocks_refused,
-            knocks_let_in,
+            revocations_completed: completed,
+            revocations_failed: failed,
+            attempts_refused: refused,
+            attempts_accepted: accepted,
             ..
         } = self;
-        match (held + broken, *broken > 0 || *knocks_let_in > 0) {
+        match (completed + failed, *failed > 0 || *accepted > 0) {
             (0, _) => None,
             (1, false) => Some(format!(
-                "Every link held. Since then it tried to come back, and was refused each time ({knocks_refused})."
+                "Every step completed. The device then tried to reconnect; the broker refused each attempt ({refused})."
             )),
             (all, false) => Some(format!(
-                "Every link of all {all} revocations held; who tried to come back was refused each time ({knocks_refused})."
+                "Every step of all {all} revocations completed. \
+                 The broker refused each attempt to reconnect with a revoked certificate ({refused})."
             )),
             (all, true) => Some(format!(
-                "REVOCATION DID NOT HOLD: {broken} of {all} chains broke, and a revoked certificate was let in {knocks_let_in} \
-                 times."
+                "REVOCATION FAILED: {failed} of {all} revocations did not complete, \
+                 and the broker accepted a revoked certificate {accepted} times."
             )),
         }
     }
@@ -207,22 +218,23 @@ impl DemoSummary {
         match (self.adds_up, kept == self.acknowledged) {
             (true, true) => format!("It adds up: {acknowledged} = {sum}"),
             (true, false) if self.reconnects == 0 => format!(
-                "It adds up: {acknowledged} acknowledged, {sum} = {total} kept; {} more were on their way when their \
-                 connection was ended.",
+                "It adds up: {acknowledged} acknowledged, {sum} = {total} kept; \
+                 {} messages had no PUBACK yet when their connection ended.",
                 self.unanswered
             ),
             (true, false) => format!(
-                "It adds up: {acknowledged} taken over by the broker, {sum} = {total} kept; the connection to the broker was \
-                 lost {} times, and what it repeated was counted again.",
+                "It adds up: {acknowledged} acknowledged by the broker, {sum} = {total} kept; \
+                 Sluice lost its connection to the broker {} times, \
+                 and messages that the broker sent again count twice.",
                 self.reconnects
             ),
             (false, _) if kept > self.acknowledged => format!(
-                "IT DOES NOT ADD UP: {acknowledged} taken over by the broker, but {sum} = {total} kept: does somebody else \
-                 publish here?"
+                "IT DOES NOT ADD UP: {acknowledged} acknowledged by the broker, but {sum} = {total} kept: \
+                 check that no other client publishes to this broker."
             ),
             (false, _) => {
                 format!(
-                    "IT DOES NOT ADD UP: {acknowledged} taken over by the broker, but {sum} = {total} kept."
+                    "IT DOES NOT ADD UP: {acknowledged} acknowledged by the broker, but {sum} = {total} kept."
                 )
             }
         }
@@ -245,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sum_that_is_short_never_adds_up_and_one_that_is_long_only_where_that_is_explained() {
+    fn a_short_sum_never_adds_up_and_a_long_one_only_with_an_explanation() {
         assert!(adds_up(10, 0, &figures(7, 1, 2, 0)));
         assert!(!adds_up(11, 0, &figures(7, 1, 2, 0)));
         assert!(!adds_up(11, 1, &figures(7, 1, 2, 5)));
@@ -255,8 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_stored_a_device_refused_its_own_topic_and_one_let_into_anothers_fail_the_demonstration()
-     {
+    fn nothing_stored_and_broken_access_rules_fail_the_demonstration() {
         let good = || DemoSummary {
             adds_up: true,
             acknowledged: 9,
@@ -282,22 +293,22 @@ mod tests {
             shut_out.contains("refused 7 messages") && shut_out.contains("ACL_OUTPUT_PATH"),
             "{shut_out}"
         );
-        let open = lines(DemoSummary { foreign_topic_taken: 2, ..good() });
-        assert!(open.contains("took 2 messages"), "{open}");
+        let open = lines(DemoSummary { foreign_topic_accepted: 2, ..good() });
+        assert!(open.contains("accepted 2 messages"), "{open}");
     }
 
     #[test]
-    fn a_certificate_that_came_back_fails_the_demonstration() {
+    fn a_revoked_certificate_that_the_broker_accepts_fails_the_demonstration() {
         let good = DemoSummary {
             adds_up: true,
             stored: 9,
-            revocations_held: 1,
-            knocks_refused: 3,
+            revocations_completed: 1,
+            attempts_refused: 3,
             ..DemoSummary::default()
         };
         assert!(good.is_good());
-        let bad = DemoSummary { knocks_let_in: 1, ..good };
+        let bad = DemoSummary { attempts_accepted: 1, ..good };
         assert!(!bad.is_good());
-        assert!(bad.verdict_on_revocation().unwrap().starts_with("REVOCATION DID NOT HOLD"));
+        assert!(bad.verdict_on_revocation().unwrap().starts_with("REVOCATION FAILED"));
     }
 }

@@ -27,8 +27,8 @@ const TICK: Duration = Duration::from_millis(50);
 /// Most unanswered messages of one connection.
 const WINDOW: u16 = 500;
 
-/// Interval between two outbursts of the hasty device.
-const OUTBURST_EVERY: Duration = Duration::from_secs(10);
+/// Interval between two bursts of the bursting device.
+const BURST_EVERY: Duration = Duration::from_secs(10);
 
 /// Counts over all devices since the start.
 #[derive(Clone, Debug, Default)]
@@ -40,9 +40,9 @@ struct TrafficCounters {
     acknowledged: AtomicU64,
     refused: AtomicU64,
     own_topic_refused: AtomicU64,
-    foreign_topic_taken: AtomicU64,
+    foreign_topic_accepted: AtomicU64,
     unanswered: AtomicU64,
-    put_out: AtomicU64,
+    disconnected: AtomicU64,
 }
 
 /// One device's connection.
@@ -85,8 +85,8 @@ impl TrafficTally {
     }
 
     /// Messages the broker accepted on another device's topics.
-    pub fn foreign_topic_taken(&self) -> u64 {
-        self.0.foreign_topic_taken.load(Ordering::Relaxed)
+    pub fn foreign_topic_accepted(&self) -> u64 {
+        self.0.foreign_topic_accepted.load(Ordering::Relaxed)
     }
 
     /// Messages whose connection ended before their PUBACK: the broker may have accepted them.
@@ -95,8 +95,8 @@ impl TrafficTally {
     }
 
     /// Devices whose connection the broker ended, without the revoked one.
-    pub fn put_out(&self) -> u64 {
-        self.0.put_out.load(Ordering::Relaxed)
+    pub fn disconnected(&self) -> u64 {
+        self.0.disconnected.load(Ordering::Relaxed)
     }
 }
 
@@ -133,8 +133,8 @@ impl DeviceConnection {
     /// accepted.
     pub async fn drain(&mut self, tally: &TrafficTally) -> Result<u64, BrokerError> {
         let drained = self.publisher.drain().await;
-        let taken = self.count(tally);
-        drained.map(|_| taken)
+        let accepted = self.count(tally);
+        drained.map(|_| accepted)
     }
 
     /// Counts the unanswered messages of a broken connection.
@@ -145,17 +145,19 @@ impl DeviceConnection {
 
     fn count(&mut self, tally: &TrafficTally) -> u64 {
         let all = self.publisher.tally();
-        let taken = all.acknowledged - self.counted.acknowledged;
+        let accepted = all.acknowledged - self.counted.acknowledged;
         let refused = all.refused - self.counted.refused;
-        tally.0.acknowledged.fetch_add(taken, Ordering::Relaxed);
+        tally.0.acknowledged.fetch_add(accepted, Ordering::Relaxed);
         tally.0.refused.fetch_add(refused, Ordering::Relaxed);
         match self.rights {
             Rights::Own => tally.0.own_topic_refused.fetch_add(refused, Ordering::Relaxed),
-            Rights::Foreign => tally.0.foreign_topic_taken.fetch_add(taken, Ordering::Relaxed),
+            Rights::Foreign => {
+                tally.0.foreign_topic_accepted.fetch_add(accepted, Ordering::Relaxed)
+            }
             Rights::Unclear => 0,
         };
         self.counted = all;
-        taken
+        accepted
     }
 
     /// Sends DISCONNECT.
@@ -206,7 +208,7 @@ impl DeviceGroup {
     async fn publish_until(&mut self, stop: &CancellationToken) -> Result<(), Failure> {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut last, mut due, mut outburst) = (Instant::now(), 0.0, Instant::now());
+        let (mut last, mut due, mut burst) = (Instant::now(), 0.0, Instant::now());
         loop {
             tokio::select! {
                 biased;
@@ -214,12 +216,12 @@ impl DeviceGroup {
                 _ = ticks.tick() => {}
             }
             let now = Instant::now();
-            due += self.per_second * (now - last).min(OUTBURST_EVERY / 10).as_secs_f64();
+            due += self.per_second * (now - last).min(BURST_EVERY / 10).as_secs_f64();
             last = now;
             let mut due_messages = Vec::new();
-            if now >= outburst {
-                outburst += OUTBURST_EVERY;
-                due_messages = self.group.outbursts(clock::now());
+            if now >= burst {
+                burst += BURST_EVERY;
+                due_messages = self.group.bursts(clock::now());
             }
             while due >= 1.0 {
                 due -= 1.0;
@@ -264,7 +266,7 @@ impl DeviceGroup {
         let Some(connection) = self.connections[index].take() else { return Ok(()) };
         let failure = device_lost(&connection.device, &error);
         connection.abandon(&self.tally);
-        self.tally.0.put_out.fetch_add(1, Ordering::Relaxed);
+        self.tally.0.disconnected.fetch_add(1, Ordering::Relaxed);
         if self.connections.iter().any(Option::is_some) { Ok(()) } else { Err(failure) }
     }
 

@@ -171,9 +171,9 @@ impl CertificateFolder {
         let text = files::read(&self.file(device), MAX_PEM_BYTES).ok()?;
         let certificate = Certificate::from_pem(&text).ok()?;
         let is_ours = certificate.is_signed_by(self.signer.authority().certificate().certificate());
-        let is_good = certificate.not_before() <= now
+        let is_valid = certificate.not_before() <= now
             && now.plus_seconds(LEAST_SECONDS) < certificate.not_after();
-        Some(certificate).filter(|_| is_ours && is_good)
+        Some(certificate).filter(|_| is_ours && is_valid)
     }
 
     fn file(&self, device: &DeviceKey) -> PathBuf {
@@ -188,7 +188,7 @@ impl CertificateFolder {
             files::replace(&file, format!("{certificate}{key}").as_bytes(), files::PRIVATE)
         })
         .map_err(|error: io::Error| {
-            Failure::usage(format!("{} cannot be written: {error}", file.display()))
+            Failure::usage(format!("cannot write {}: {error}", file.display()))
         })
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::demo_message::{DemoMessage, Rights, TENANT, encode};
 
-/// A way to misbehave.
+/// A fault of a device.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DeviceFault {
     /// Sends a token that is not its own.
@@ -37,7 +37,7 @@ pub enum DeviceFault {
     /// Sends every message twice; holds the one to repeat.
     Repeats(Option<DemoMessage>),
     /// Sends nothing, then this many messages at once.
-    Hasty(usize),
+    Bursts(usize),
     /// Publishes on the topics of this device.
     Impostor(&'static str),
 }
@@ -45,8 +45,8 @@ pub enum DeviceFault {
 // === impl DeviceFault ===
 
 impl DeviceFault {
-    /// One of each; `outburst` of `None` leaves out the hasty one.
-    pub fn all(oversize: usize, outburst: Option<usize>) -> Vec<Self> {
+    /// One of each; `burst` of `None` leaves out the bursting one.
+    pub fn all(oversize: usize, burst: Option<usize>) -> Vec<Self> {
         let mut all = vec![
             Self::WrongToken,
             Self::NoToken,
@@ -63,7 +63,7 @@ impl DeviceFault {
             Self::Repeats(None),
             Self::Impostor("climate-0"),
         ];
-        all.extend(outburst.map(Self::Hasty));
+        all.extend(burst.map(Self::Bursts));
         all
     }
 
@@ -78,12 +78,12 @@ impl DeviceFault {
             Self::OtherSite => "moved-away",
             Self::UnreadableTime => "odd-clock",
             Self::StoppedClock => "stopped-clock",
-            Self::NotJson => "speaks-csv",
+            Self::NotJson => "sends-csv",
             Self::NulCharacter => "sends-nul",
-            Self::TooLarge(_) => "talks-too-much",
-            Self::BadTopic => "mumbles",
-            Self::Repeats(_) => "says-it-twice",
-            Self::Hasty(_) => "hasty",
+            Self::TooLarge(_) => "too-large",
+            Self::BadTopic => "bad-topic",
+            Self::Repeats(_) => "sends-twice",
+            Self::Bursts(_) => "bursts",
             Self::Impostor(_) => "impostor",
         }
     }
@@ -114,7 +114,7 @@ impl DeviceFault {
         let mut set = |name: &str, value: Value| fields.insert(name.into(), value);
         match self {
             Self::WrongToken => drop(set("provision_token", json!("not-the-one"))),
-            Self::OtherTenant => drop(set("tenant_id", json!("somebody-else"))),
+            Self::OtherTenant => drop(set("tenant_id", json!("another"))),
             Self::OtherSite => drop(set("site_id", json!("elsewhere"))),
             Self::UnreadableTime => drop(set("ts", json!("yesterday, around noon"))),
             Self::StoppedClock => drop(set("ts", json!("2001-01-01T00:00:00Z"))),
@@ -128,7 +128,7 @@ impl DeviceFault {
                 *repeat = Some(message.clone());
                 return message;
             }
-            Self::NoToken | Self::Unregistered | Self::Revoked | Self::Hasty(_) => {}
+            Self::NoToken | Self::Unregistered | Self::Revoked | Self::Bursts(_) => {}
         }
         encode(topic, fields)
     }

@@ -33,8 +33,8 @@ pub struct DemoFleetSpec {
     pub devices: usize,
     /// Bytes of a payload that is too large.
     pub oversize: usize,
-    /// Messages of the hasty device's outburst; `None` means no hasty device.
-    pub outburst: Option<usize>,
+    /// Messages of the bursting device's burst; `None` means no bursting device.
+    pub burst: Option<usize>,
 }
 
 /// All devices.
@@ -91,7 +91,7 @@ struct FleetRng(u64);
 impl DemoFleet {
     /// Creates the devices.
     pub fn new(spec: DemoFleetSpec) -> Self {
-        let faults = DeviceFault::all(spec.oversize, spec.outburst)
+        let faults = DeviceFault::all(spec.oversize, spec.burst)
             .into_iter()
             .map(|fault| (fault.name().to_owned(), DeviceBehaviour::Faulty(fault)));
         let climate = || DeviceBehaviour::Climate { temperature: 21.0, humidity: 45.0 };
@@ -184,7 +184,7 @@ impl DeviceGroupSpec {
         self.turn += 1;
         if self.turn.is_multiple_of(FAULT_EVERY) {
             let patient: Vec<_> =
-                self.faulty().filter(|place| self.members[*place].outburst() == 0).collect();
+                self.faulty().filter(|place| self.members[*place].burst() == 0).collect();
             if let Some(place) = index_of_turn(self.turn / FAULT_EVERY, patient.len()) {
                 return Some(self.next_message(patient[place], now));
             }
@@ -192,12 +192,15 @@ impl DeviceGroupSpec {
         index_of_turn(self.turn, self.good).map(|place| self.next_message(place, now))
     }
 
-    /// One outburst of each hasty device.
-    pub fn outbursts(&mut self, now: Timestamp) -> Vec<DemoPublish> {
-        let hasty = self
-            .faulty()
-            .flat_map(|place| std::iter::repeat_n(place, self.members[place].outburst()));
-        hasty.collect::<Vec<_>>().into_iter().map(|place| self.next_message(place, now)).collect()
+    /// One burst of each bursting device.
+    pub fn bursts(&mut self, now: Timestamp) -> Vec<DemoPublish> {
+        let bursting =
+            self.faulty().flat_map(|place| std::iter::repeat_n(place, self.members[place].burst()));
+        bursting
+            .collect::<Vec<_>>()
+            .into_iter()
+            .map(|place| self.next_message(place, now))
+            .collect()
     }
 
     fn faulty(&self) -> Range<usize> {
@@ -229,10 +232,10 @@ impl DemoDevice {
         self.fault() == Some(fault)
     }
 
-    /// Messages of one outburst; 0 for a device that publishes in turn.
-    fn outburst(&self) -> usize {
+    /// Messages of one burst; 0 for a device that publishes in turn.
+    fn burst(&self) -> usize {
         match self.behaviour {
-            DeviceBehaviour::Faulty(DeviceFault::Hasty(messages)) => messages,
+            DeviceBehaviour::Faulty(DeviceFault::Bursts(messages)) => messages,
             _ => 0,
         }
     }
@@ -321,7 +324,7 @@ mod tests {
     use super::*;
 
     fn fleet() -> DemoFleet {
-        DemoFleet::new(DemoFleetSpec { devices: 8, oversize: 20_000, outburst: Some(7) })
+        DemoFleet::new(DemoFleetSpec { devices: 8, oversize: 20_000, burst: Some(7) })
     }
 
     #[test]
@@ -337,18 +340,18 @@ mod tests {
             messages.extend(published.into_iter().map(|next| next.message));
         }
         for (name, _) in fleet().names() {
-            assert_eq!(spoke.iter().any(|one| one == name), name != "hasty", "{name}");
+            assert_eq!(spoke.iter().any(|one| one == name), name != "bursts", "{name}");
         }
         messages.retain(|message| {
-            !["says-it-twice", "speaks-csv"].iter().any(|name| message.topic.contains(name))
+            !["sends-twice", "sends-csv"].iter().any(|name| message.topic.contains(name))
         });
         let before = messages.len();
         messages
             .sort_by(|one, other| (&one.topic, &one.payload).cmp(&(&other.topic, &other.payload)));
         messages.dedup();
         assert_eq!(messages.len(), before);
-        let outbursts: usize = groups.iter_mut().map(|group| group.outbursts(now).len()).sum();
-        assert_eq!(outbursts, 7);
+        let bursts: usize = groups.iter_mut().map(|group| group.bursts(now).len()).sum();
+        assert_eq!(bursts, 7);
     }
 
     #[test]

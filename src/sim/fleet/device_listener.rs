@@ -24,7 +24,7 @@ pub struct DeviceListener {
     address: String,
     ca_cert: Option<PathBuf>,
     /// Settings of the daemon's connection; devices share its bounds.
-    usual: BrokerConfig,
+    defaults: BrokerConfig,
 }
 
 // === impl DeviceListener ===
@@ -34,11 +34,11 @@ impl DeviceListener {
     pub fn of(config: &Config) -> Result<Self, Failure> {
         let settings = &config.certificates;
         let address = settings.broker_probe_addr.clone().ok_or_else(|| {
-            Failure::usage("nothing says where devices reach the broker by TLS: set BROKER_PROBE_ADDR (host:port)")
+            Failure::usage("BROKER_PROBE_ADDR is not set: set it to the broker's TLS listener for devices (host:port)")
         })?;
-        let of_session = config.broker.tls.as_ref().and_then(|tls| tls.ca_cert.clone());
-        let ca_cert = settings.broker_probe_ca_cert.clone().or(of_session);
-        Ok(Self { address, ca_cert, usual: config.broker.clone() })
+        let fallback = config.broker.tls.as_ref().and_then(|tls| tls.ca_cert.clone());
+        let ca_cert = settings.broker_probe_ca_cert.clone().or(fallback);
+        Ok(Self { address, ca_cert, defaults: config.broker.clone() })
     }
 
     /// Connection settings of `device`, whose certificate and key are in `pem`.
@@ -54,7 +54,7 @@ impl DeviceListener {
                 ca_cert: self.ca_cert.clone(),
                 identity: Some((pem.to_owned(), pem.to_owned())),
             }),
-            ..self.usual.clone()
+            ..self.defaults.clone()
         }
     }
 
@@ -64,7 +64,7 @@ impl DeviceListener {
             Ok(text) => String::from_utf8_lossy(&text).into_owned(),
             Err(error) => {
                 return ProbeOutcome::Unreachable(format!(
-                    "{} cannot be read: {error}",
+                    "cannot read {}: {error}",
                     pem.display()
                 ));
             }
@@ -82,5 +82,7 @@ impl DeviceListener {
 
 /// The failure of a device whose connection failed or ended.
 pub fn device_lost(device: &str, error: &BrokerError) -> Failure {
-    Failure::unavailable(format!("device {device} at BROKER_PROBE_ADDR: {error}"))
+    Failure::unavailable(format!(
+        "device {device} lost its connection to BROKER_PROBE_ADDR: {error}"
+    ))
 }

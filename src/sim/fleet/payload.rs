@@ -20,13 +20,13 @@ const TS_LEN: usize = 27;
 /// What a device measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum PayloadProfile {
-    /// Temperature and humidity, walking
+    /// Temperature and humidity: a random walk
     Climate,
-    /// Revolutions and oil temperature of an engine, walking
+    /// Speed and oil temperature of an engine: a random walk
     Engine,
-    /// A meter that counts
+    /// Power and a counter of energy
     Meter,
-    /// A door that is opened and closed
+    /// A door that opens and closes
     Door,
 }
 
@@ -234,8 +234,8 @@ impl PayloadWriter<'_> {
             }
             Some(Reason::BadPayload) => set("metrics", json!("none")),
             Some(Reason::UnsupportedVersion) => set("version", json!("9")),
-            Some(Reason::TenantMismatch) => set("tenant_id", json!("somebody-else")),
-            Some(Reason::DeviceMismatch) => set("device_id", json!("somebody-else")),
+            Some(Reason::TenantMismatch) => set("tenant_id", json!("another")),
+            Some(Reason::DeviceMismatch) => set("device_id", json!("another")),
             Some(Reason::BadTimestamp) => set("ts", json!("yesterday, around noon")),
             Some(Reason::TimestampOutOfRange) => set("ts", json!("2001-01-01T00:00:00Z")),
             Some(Reason::SiteMismatch) => set("site_id", json!("elsewhere")),
@@ -361,12 +361,12 @@ mod tests {
                 stamp.set(now);
                 let seq = 1_790_000_000_000_000_000 + number;
                 let payload = template.render(&stamp, seq, &mut rng).payload_mut().to_vec();
-                let said: Value = serde_json::from_slice(&payload).unwrap();
+                let message: Value = serde_json::from_slice(&payload).unwrap();
                 assert_eq!(
-                    (said["seq"].as_i64(), said["ts"].as_str()),
+                    (message["seq"].as_i64(), message["ts"].as_str()),
                     (Some(seq), Some(now.to_string().as_str()))
                 );
-                if let Some(temperature) = said["metrics"]["temperature_c"].as_f64() {
+                if let Some(temperature) = message["metrics"]["temperature_c"].as_f64() {
                     assert!((10.0..=45.0).contains(&temperature), "{temperature}");
                 }
                 lengths.push(payload.len());
@@ -384,8 +384,8 @@ mod tests {
                 payload_writer(PayloadProfile::Door, Some(fault)).template(NOW).unwrap();
             let payload =
                 template.render(&stamp, 1_790_000_000_000_000_000, &mut rng).payload_mut();
-            let said: Value = serde_json::from_slice(payload).unwrap();
-            assert_eq!(said["seq"], 1_790_000_000_000_000_000_i64, "{fault}");
+            let message: Value = serde_json::from_slice(payload).unwrap();
+            assert_eq!(message["seq"], 1_790_000_000_000_000_000_i64, "{fault}");
         }
     }
 }

@@ -46,7 +46,7 @@ pub struct SharedFigures(Arc<SendFigures>);
 struct SendFigures {
     sent: AtomicU64,
     answered: AtomicU64,
-    unheard: AtomicU64,
+    without_subscriber: AtomicU64,
     refused: AtomicU64,
     latency: Mutex<Histogram>,
 }
@@ -133,8 +133,8 @@ impl SharedFigures {
     }
 
     /// Accepted messages without a subscriber.
-    pub fn unheard(&self) -> u64 {
-        self.0.unheard.load(Ordering::Relaxed)
+    pub fn without_subscriber(&self) -> u64 {
+        self.0.without_subscriber.load(Ordering::Relaxed)
     }
 
     /// Messages the broker refused.
@@ -231,9 +231,9 @@ impl SendLoop {
         let elapsed = if self.connection.pace.burst { elapsed.floor() + 1.0 } else { elapsed };
         let scheduled = (elapsed * per_second) as u64;
         let behind = scheduled.saturating_sub(self.produced + self.skipped);
-        let bearable = (CATCH_UP * per_second).ceil() as u64;
-        self.skipped += behind.saturating_sub(bearable);
-        behind.min(bearable).min(room).min(left) as usize
+        let allowed = (CATCH_UP * per_second).ceil() as u64;
+        self.skipped += behind.saturating_sub(allowed);
+        behind.min(allowed).min(room).min(left) as usize
     }
 
     async fn send_due(&mut self, messages: usize) -> Result<(), BrokerError> {
@@ -316,13 +316,15 @@ impl SendLoop {
         let now = self.micros();
         let figures = &self.connection.figures.0;
         let mut latency = figures.latency.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut taken, mut unheard, mut refused) = (0, 0, 0);
+        let (mut accepted, mut without_subscriber, mut refused) = (0, 0, 0);
         for BrokerAnswer { note: [at, what], outcome } in self.answers.drain(..) {
             latency.add(now.saturating_sub(at));
             match outcome {
                 PublishOutcome::Refused => refused += 1,
-                PublishOutcome::NoSubscriber => (taken, unheard) = (taken + 1, unheard + 1),
-                PublishOutcome::Accepted => taken += 1,
+                PublishOutcome::NoSubscriber => {
+                    (accepted, without_subscriber) = (accepted + 1, without_subscriber + 1)
+                }
+                PublishOutcome::Accepted => accepted += 1,
             }
             match (what & BAD != 0, outcome) {
                 (true, PublishOutcome::Accepted | PublishOutcome::NoSubscriber) => {
@@ -335,8 +337,8 @@ impl SendLoop {
                 _ => {}
             }
         }
-        figures.answered.fetch_add(taken, Ordering::Relaxed);
-        figures.unheard.fetch_add(unheard, Ordering::Relaxed);
+        figures.answered.fetch_add(accepted, Ordering::Relaxed);
+        figures.without_subscriber.fetch_add(without_subscriber, Ordering::Relaxed);
         figures.refused.fetch_add(refused, Ordering::Relaxed);
         Ok(())
     }

@@ -114,9 +114,9 @@ mod tests {
         let mut histogram = Histogram::default();
         assert_eq!(histogram.quantiles(), None);
         (1..=1000).for_each(|value| histogram.add(value));
-        let said = histogram.quantiles().unwrap();
-        assert!((said.p50_ms - 0.5).abs() < 0.02, "{said:?}");
-        assert!((said.p99_ms - 0.99).abs() < 0.04, "{said:?}");
-        assert!((said.max_ms - 1.0).abs() < f64::EPSILON, "{said:?}");
+        let quantiles = histogram.quantiles().unwrap();
+        assert!((quantiles.p50_ms - 0.5).abs() < 0.02, "{quantiles:?}");
+        assert!((quantiles.p99_ms - 0.99).abs() < 0.04, "{quantiles:?}");
+        assert!((quantiles.max_ms - 1.0).abs() < f64::EPSILON, "{quantiles:?}");
     }
 }

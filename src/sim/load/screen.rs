@@ -35,7 +35,8 @@ pub struct LoadSummary {
     /// Messages the broker acknowledged; 0 at QoS 0, which has no PUBACK.
     pub acknowledged: u64,
     /// Acknowledged messages without a subscriber.
-    pub unheard: u64,
+    #[serde(rename = "unheard")]
+    pub without_subscriber: u64,
     /// Messages the broker refused.
     pub refused: u64,
     /// From sending a message to its PUBACK.
@@ -104,8 +105,8 @@ impl LoadSummary {
         let mut lines = vec![
             format!("sent         {} in {:.1} s, {:.0}/s", self.sent, self.seconds, self.rate),
             format!(
-                "acknowledged {} (nobody had subscribed to {} of them)",
-                self.acknowledged, self.unheard
+                "acknowledged {} ({} of them without a subscriber)",
+                self.acknowledged, self.without_subscriber
             ),
             format!("refused      {}", self.refused),
         ];

@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_and_what_is_doubled_is_said_by_number() {
+    fn missing_and_doubled_messages_are_reported_by_number() {
         let sent = Sent {
             numbers: vec![(100, 199), (500, 509)],
             refused: vec![150, 505],

@@ -83,7 +83,7 @@ write_mtls_conf() {
 # The access rules of the stack, and one more: the demo publishes a command as the platform would, which Sluice ignores.
 write_acl() {
     cat "$root/compose/mosquitto/acl.conf"
-    printf '\n# The demo publishes here to see that all earlier messages have arrived.\nuser sluice\ntopic write tenant/sluice-demo/device/overture/commands\n'
+    printf '\n# The demo publishes here to see that all earlier messages have arrived.\nuser sluice\ntopic write tenant/sluice-demo/device/marker/commands\n'
 }
 
 # Puts the broker's files where it reads them, readable by it alone. Their originals are in AUTHORITY.

@@ -140,7 +140,7 @@ enum Command {
     #[command(
         after_help = "The fleet is registered in the database of the settings, as tenant sluice-demo. Each device gets a certificate \
             (DEVICE_CA_CERT_PATH, DEVICE_CA_KEY_PATH) and connects with it at BROKER_PROBE_ADDR. One certificate is revoked while \
-            its device publishes. MQTT_USERNAME must be allowed to write to tenant/sluice-demo/device/overture/commands.\n\n\
+            its device publishes. MQTT_USERNAME must be allowed to write to tenant/sluice-demo/device/marker/commands.\n\n\
             Examples:\n  ./scripts/demo --seconds 10\n  sluice demo --seconds 10 --devices 20"
     )]
     Demo(crate::sim::demo::args::DemoArgs),

@@ -51,10 +51,10 @@ pub async fn run(
     config: &Config,
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
-    let output = if args.json { OutputFormat::Json } else { output };
+    let output = if args.check.json { OutputFormat::Json } else { output };
     let operator = CommandContext::open(config).await?;
-    let exit = match &args.of {
-        _ if args.disband => disband(&operator, output).await?,
+    let exit = match &args.check.of {
+        _ if args.fleet.disband => disband(&operator, output).await?,
         Some(file) => {
             let text = std::fs::read_to_string(file).map_err(|error| {
                 Failure::usage(format!("cannot read {}: {error}", file.display()))
@@ -79,7 +79,7 @@ async fn simulate(
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
     let fleet = LoadFleet::new(args.spec(config)?, secret()?);
-    if !args.keep {
+    if !args.fleet.keep {
         let registrations = fleet.registrations();
         let enrolled = bulk_enroll::enroll(
             operator.database.pool(),
@@ -90,7 +90,7 @@ async fn simulate(
         enrolled.await.map_err(|error| outage(&error))?;
     }
     let certificates =
-        if args.tls { Some(issue(args, config, operator, &fleet).await?) } else { None };
+        if args.fleet.tls { Some(issue(args, config, operator, &fleet).await?) } else { None };
     let tenants = fleet.tenants();
     let mut readback = Readback::open(&operator.database).await.map_err(|error| outage(&error))?;
     let quarantined_before = readback.refusals(&tenants).await.map_err(|error| outage(&error))?;
@@ -117,7 +117,7 @@ async fn simulate(
         messages,
         findings: None,
     };
-    if args.verify {
+    if args.check.verify {
         summary.findings = Some(read_back(operator, &summary.messages).await?);
     }
     print(output, &summary, &summary.lines())?;
@@ -136,9 +136,13 @@ async fn issue(
         fleet.tenants().iter().map(|tenant| tenant.parse()).collect();
     let action =
         ActionContext { database: &operator.database, actor: &operator.actor, now: clock::now() };
-    let mut folder =
-        CertificateFolder::open(&args.certificates, &tenants.map_err(internal)?, config, action)
-            .await?;
+    let mut folder = CertificateFolder::open(
+        &args.fleet.certificates,
+        &tenants.map_err(internal)?,
+        config,
+        action,
+    )
+    .await?;
     let mut certificates = Vec::new();
     for member in fleet.good().chain(fleet.bad()) {
         let device = member.key().map_err(internal)?;
@@ -180,7 +184,7 @@ async fn publish(
     }
     drop(ledgers_in);
     let mut progress = (output == OutputFormat::Table)
-        .then(|| LoadProgress::new(Duration::from_secs(args.seconds.into())));
+        .then(|| LoadProgress::new(Duration::from_secs(args.publishing.seconds.into())));
     let mut ticks = tokio::time::interval(REDRAW);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut done = Vec::new();

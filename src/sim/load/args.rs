@@ -25,73 +25,95 @@ const TLS_DEVICES: u32 = 100;
 /// by default.
 const TLS_DEVICES_MAX: u32 = 500;
 
-/// How large the fleet is, how it publishes, and what is looked at afterwards.
+/// The arguments, in the groups that `--help` shows.
 #[derive(Clone, Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct SimulateArgs {
-    /// Devices that behave; 1000 when not given, with --tls 100, and at most 500
+    #[command(flatten)]
+    pub(super) fleet: FleetArgs,
+    #[command(flatten)]
+    pub(super) publishing: PublishingArgs,
+    #[command(flatten)]
+    pub(super) check: CheckArgs,
+}
+
+/// Which devices there are.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Fleet")]
+pub(super) struct FleetArgs {
+    /// Valid devices [default: 1000; with --tls 100, at most 500]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub(super) devices: Option<u32>,
-    /// Tenants they belong to: sluice-sim-000 and on
+    devices: Option<u32>,
+    /// Tenants of the devices: sluice-sim-000 and following
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
     tenants: u16,
-    /// Messages a second, of all devices together; 0: as many as the broker takes
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
-    pub(super) rate: u32,
-    /// Publish for so many seconds
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=86_400))]
-    pub(super) seconds: u32,
-    /// Stop after so many messages, when that is earlier
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(super) messages: Option<u64>,
-    /// The QoS they publish at
-    #[arg(long, value_name = "0|1", default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=1))]
-    pub(super) qos: u8,
-    /// Connections they share; with --tls each device has its own
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=i64::from(CONNECTIONS_MAX)))]
-    pub(super) connections: u16,
-    /// QoS 1 messages of a connection that wait for their PUBACK at once
-    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(super) window: u16,
-    /// Each device connects by TLS as itself, with a certificate that the registry issues, at
-    /// `BROKER_PROBE_ADDR`
-    #[arg(long)]
-    pub(super) tls: bool,
-    /// With --tls: where the devices' certificates and keys are kept, for the next run too
-    #[arg(long, value_name = "DIR", default_value = "sluice-simulate")]
-    pub(super) certificates: PathBuf,
-    /// How devices prove who they are; token when not given, with --tls certificate, and nothing
-    /// else
-    #[arg(long, value_enum, value_name = "HOW")]
-    auth: Option<Auth>,
-    /// Leave the registry as it is: an earlier run with the same fleet has registered it; not with
-    /// tokens, which each run makes anew
-    #[arg(long)]
-    pub(super) keep: bool,
-    /// What devices measure; all kinds in turn when not given
+    /// What the devices measure [default: all profiles in turn]
     #[arg(long, value_enum, value_name = "PROFILE")]
     profile: Option<PayloadProfile>,
-    /// The share of messages that must be refused, 0 to 1
-    #[arg(long, value_name = "FRACTION", default_value_t = 0.0, value_parser = read_fraction)]
-    pub(super) bad: f64,
-    /// Why they must be refused, as quarantine names it; when not given, all reasons that cost the
-    /// broker no more than a good message
-    #[arg(long, value_name = "REASON,..", value_delimiter = ',', value_parser = read_reason)]
-    reasons: Vec<Reason>,
-    /// Send each second's messages at once
+    /// How the devices authenticate [default: token; with --tls certificate]
+    #[arg(long, value_enum, value_name = "HOW")]
+    auth: Option<Auth>,
+    /// Connect each device by mutual TLS to `BROKER_PROBE_ADDR`, with a certificate that the
+    /// registry issues
     #[arg(long)]
-    pub(super) burst: bool,
-    /// Read the tables back afterwards, and fail when a message is missing or doubled
+    pub(super) tls: bool,
+    /// Directory of the devices' certificates and keys with --tls, which the next run reuses
+    #[arg(long, value_name = "DIR", default_value = "sluice-simulate")]
+    pub(super) certificates: PathBuf,
+    /// Leave the registry unchanged: an earlier run registered the same fleet. Not for tokens,
+    /// because each run creates new ones
     #[arg(long)]
-    pub(super) verify: bool,
-    /// With --verify: publish nothing, and look for what this summary of an earlier run says (a
-    /// file that --json wrote)
-    #[arg(long, value_name = "FILE", requires = "verify")]
-    pub(super) of: Option<PathBuf>,
-    /// Publish nothing: remove all tenants sluice-sim-..., with their devices, and revoke their
-    /// certificates; what they sent stays
+    pub(super) keep: bool,
+    /// Publish nothing: remove all tenants sluice-sim-... with their devices, and revoke their
+    /// certificates. Stored messages stay
     #[arg(long, conflicts_with = "verify")]
     pub(super) disband: bool,
+}
+
+/// How fast the devices publish, and what.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Publishing")]
+pub(super) struct PublishingArgs {
+    /// Messages per second, of all devices together; 0: as many as the broker accepts
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub(super) rate: u32,
+    /// Publish for this many seconds
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(super) seconds: u32,
+    /// Stop after this many messages, if that is earlier
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) messages: Option<u64>,
+    /// Publish the messages of each second at once
+    #[arg(long)]
+    pub(super) burst: bool,
+    /// QoS of the messages
+    #[arg(long, value_name = "0|1", default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=1))]
+    pub(super) qos: u8,
+    /// Connections that the devices share; with --tls each device has its own
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=i64::from(CONNECTIONS_MAX)))]
+    pub(super) connections: u16,
+    /// Most QoS 1 messages of a connection that wait for their PUBACK
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) window: u16,
+    /// Share of messages that Sluice must refuse, 0 to 1
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.0, value_parser = read_fraction)]
+    pub(super) bad: f64,
+    /// Reasons of these refusals, as in quarantine [default: all that are as cheap for the broker
+    /// as a valid message]
+    #[arg(long, value_name = "REASON,..", value_delimiter = ',', value_parser = read_reason)]
+    reasons: Vec<Reason>,
+}
+
+/// What happens after publishing.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Result")]
+pub(super) struct CheckArgs {
+    /// Read the tables afterwards; fail when a message is missing or doubled
+    #[arg(long)]
+    pub(super) verify: bool,
+    /// With --verify: publish nothing, and verify an earlier run by its summary, a file that --json
+    /// wrote
+    #[arg(long, value_name = "FILE", requires = "verify")]
+    pub(super) of: Option<PathBuf>,
     /// Print the summary as JSON; the same as --output json
     #[arg(long)]
     pub(super) json: bool,
@@ -102,52 +124,78 @@ pub struct SimulateArgs {
 impl SimulateArgs {
     /// The fleet the arguments describe; fails when they contradict each other.
     pub(super) fn spec(&self, config: &Config) -> Result<LoadFleetSpec, Failure> {
-        let auth = self.auth()?;
-        if self.keep && auth == Auth::Token {
+        let Self { fleet, publishing, .. } = self;
+        let auth = fleet.auth()?;
+        if fleet.keep && auth == Auth::Token {
             return Err(Failure::usage(
-                "--keep does not go with --auth token: tokens are made anew by each run, and the registry must learn of them",
+                "--keep cannot be used with --auth token: each run creates new tokens, \
+                 and the registry must store them",
             ));
         }
-        let devices = self.devices.unwrap_or(if self.tls { TLS_DEVICES } else { DEVICES });
-        if self.tls && devices > TLS_DEVICES_MAX {
-            return Err(Failure::usage(format!(
-                "--tls gives each device a connection of its own, and takes at most {TLS_DEVICES_MAX} --devices, not {devices}"
-            )));
-        }
-        if self.tls && self.rate == 0 && self.bad > 0.0 && self.messages.is_none() {
-            return Err(Failure::usage(
-                "--tls with --bad and --rate 0 needs --messages: with a connection each, devices have no pace to share",
-            ));
-        }
-        let mut faults = self.reasons.clone();
-        if faults.is_empty() && self.bad > 0.0 {
-            faults.extend(USUAL_FAULTS);
-            faults.extend(TOKEN_FAULTS.iter().filter(|_| auth == Auth::Token));
-        }
-        if let Some(fault) =
-            faults.iter().find(|fault| TOKEN_FAULTS.contains(fault) && auth != Auth::Token)
+        let devices = fleet.devices()?;
+        if fleet.tls
+            && publishing.rate == 0
+            && publishing.bad > 0.0
+            && publishing.messages.is_none()
         {
-            return Err(Failure::usage(format!("{fault} can only be provoked with --auth token")));
+            return Err(Failure::usage(
+                "--tls with --bad and --rate 0 needs --messages: \
+                 devices with their own connections have no common rate to divide",
+            ));
         }
         Ok(LoadFleetSpec {
             devices: devices as usize,
-            tenants: usize::from(self.tenants),
-            profile: self.profile,
+            tenants: usize::from(fleet.tenants),
+            profile: fleet.profile,
             auth,
-            is_issued: self.tls,
-            faults,
+            is_issued: fleet.tls,
+            faults: publishing.faults(auth)?,
             largest: config.ingest.max_payload_bytes,
-            at_least_once: self.qos == 1,
+            at_least_once: publishing.qos == 1,
         })
+    }
+}
+
+// === impl FleetArgs ===
+
+impl FleetArgs {
+    fn devices(&self) -> Result<u32, Failure> {
+        let devices = self.devices.unwrap_or(if self.tls { TLS_DEVICES } else { DEVICES });
+        if self.tls && devices > TLS_DEVICES_MAX {
+            return Err(Failure::usage(format!(
+                "--tls opens a connection for each device: \
+                 --devices may be at most {TLS_DEVICES_MAX}, not {devices}"
+            )));
+        }
+        Ok(devices)
     }
 
     fn auth(&self) -> Result<Auth, Failure> {
         match (self.tls, self.auth) {
             (false, auth) => Ok(auth.unwrap_or(Auth::Token)),
             (true, None | Some(Auth::Certificate)) => Ok(Auth::Certificate),
-            (true, Some(Auth::Token | Auth::None)) => {
-                Err(Failure::usage("--tls proves devices by their certificates: leave --auth out"))
+            (true, Some(Auth::Token | Auth::None)) => Err(Failure::usage(
+                "--tls authenticates devices by their certificates: remove --auth",
+            )),
+        }
+    }
+}
+
+// === impl PublishingArgs ===
+
+impl PublishingArgs {
+    fn faults(&self, auth: Auth) -> Result<Vec<Reason>, Failure> {
+        let mut faults = self.reasons.clone();
+        if faults.is_empty() && self.bad > 0.0 {
+            faults.extend(USUAL_FAULTS);
+            faults.extend(TOKEN_FAULTS.iter().filter(|_| auth == Auth::Token));
+        }
+        let needs_tokens = |fault: &&Reason| TOKEN_FAULTS.contains(fault);
+        match faults.iter().find(needs_tokens) {
+            Some(fault) if auth != Auth::Token => {
+                Err(Failure::usage(format!("the reason {fault} needs --auth token")))
             }
+            _ => Ok(faults),
         }
     }
 }

@@ -59,8 +59,13 @@ pub fn shared(
     began: Timestamp,
 ) -> Result<Vec<DeviceSlot>, Failure> {
     let members: Vec<_> = fleet.good().collect();
-    let slots = usize::from(args.connections).min(members.len());
-    let share = PaceShare { rate: args.rate.into(), messages: args.messages, bad: args.bad, slots };
+    let slots = usize::from(args.publishing.connections).min(members.len());
+    let share = PaceShare {
+        rate: args.publishing.rate.into(),
+        messages: args.publishing.messages,
+        bad: args.publishing.bad,
+        slots,
+    };
     let mut all = Vec::new();
     for number in 0..slots {
         let own = members.iter().skip(number).step_by(slots);
@@ -91,10 +96,10 @@ pub fn own(
     began: Timestamp,
 ) -> Result<Vec<DeviceSlot>, Failure> {
     let (good, bad) = (fleet.good().count(), fleet.bad().count());
-    let of_bad = if bad > 0 { args.bad } else { 0.0 };
-    let rate = f64::from(args.rate);
-    let bad_messages = args.messages.map(|all| share_of(all, of_bad));
-    let good_messages = args.messages.zip(bad_messages).map(|(all, bad)| all - bad);
+    let of_bad = if bad > 0 { args.publishing.bad } else { 0.0 };
+    let rate = f64::from(args.publishing.rate);
+    let bad_messages = args.publishing.messages.map(|all| share_of(all, of_bad));
+    let good_messages = args.publishing.messages.zip(bad_messages).map(|(all, bad)| all - bad);
     let behaving =
         PaceShare { rate: rate * (1.0 - of_bad), messages: good_messages, bad: 0.0, slots: good };
     let faulty = PaceShare { rate: rate * of_bad, messages: bad_messages, bad: 1.0, slots: bad };
@@ -125,13 +130,14 @@ pub async fn connect(
     figures: &SharedFigures,
 ) -> Result<Vec<LoadConnection>, Failure> {
     let count = i64::try_from(slots.len()).unwrap_or(i64::MAX);
-    let numbers =
-        NUMBERS_MAX.min(NUMBERS_USED / KINDS / count.max(1)) * i64::from(args.seconds + 1);
+    let numbers = NUMBERS_MAX.min(NUMBERS_USED / KINDS / count.max(1))
+        * i64::from(args.publishing.seconds + 1);
     let mut first = began.micros() * (NUMBERS_PER_SECOND / MICROS_PER_SECOND);
     let mut connections = Vec::new();
     for DeviceSlot { device, config, good, bad, pace } in slots {
-        let at_least_once = args.qos == 1;
-        let publisher = FastPublisher::connect(&config, args.window, at_least_once).await;
+        let at_least_once = args.publishing.qos == 1;
+        let publisher =
+            FastPublisher::connect(&config, args.publishing.window, at_least_once).await;
         let publisher = publisher.map_err(|error| match &device {
             Some(device) => device_lost(device, &error),
             None => Failure::unavailable(error.to_string()),
@@ -163,11 +169,11 @@ impl PaceShare {
             each + u64::from((number as u64) < rest)
         });
         SendPace {
-            per_second: (args.rate > 0).then_some(share),
-            burst: args.burst,
+            per_second: (args.publishing.rate > 0).then_some(share),
+            burst: args.publishing.burst,
             bad: self.bad,
             messages,
-            span: Duration::from_secs(args.seconds.into()),
+            span: Duration::from_secs(args.publishing.seconds.into()),
         }
     }
 }

@@ -33,7 +33,7 @@ pub struct SimulateArgs {
     #[command(flatten)]
     pub(super) publishing: PublishingArgs,
     #[command(flatten)]
-    pub(super) check: CheckArgs,
+    pub(super) check: ResultArgs,
 }
 
 /// Which devices there are.
@@ -106,7 +106,7 @@ pub(super) struct PublishingArgs {
 /// What happens after publishing.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Result")]
-pub(super) struct CheckArgs {
+pub(super) struct ResultArgs {
     /// Read the tables afterwards; fail when a message is missing or doubled
     #[arg(long)]
     pub(super) verify: bool,

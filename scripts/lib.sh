@@ -41,7 +41,7 @@ postgres_bin() {
 can_link() { say 'int main(void) { return 0; }' | cc -x c -o /dev/null - 2>/dev/null; }
 
 # The missing packages, by their names on Debian. With "checks", those that only the checks need, too: tools that read the
-# alert rules and the compose file, a browser, and faketime.
+# alert rules and the compose file, those that the pages use, a browser, and faketime.
 missing_packages() {
     { has mosquitto && has mosquitto_passwd; } || say mosquitto
     { has mosquitto_pub && has mosquitto_sub; } || say mosquitto-clients
@@ -51,6 +51,8 @@ missing_packages() {
     if [ "${1-}" = checks ]; then
         python3 -c 'import ensurepip, venv' 2>/dev/null || say python3-venv
         has promtool || say prometheus
+        has jq || say jq
+        has curl || say curl
         [ -e "$(find /usr/lib -name libfaketime.so.1 2>/dev/null | head -n 1)" ] || say faketime
         has chromium || say chromium
         { has docker-compose || docker compose version >/dev/null 2>&1; } || say docker-compose
@@ -94,7 +96,7 @@ apt_install() (
 # Installs the servers and the compiler if they are missing; need_packages checks: what the checks need, too.
 need_packages() {
     local packages advice='Install them by hand: the Mosquitto broker with its clients, the PostgreSQL server (14 or newer),'
-    advice="$advice a C compiler, openssl; for all checks also Python 3 with venv, and Chromium."
+    advice="$advice a C compiler, openssl; for all checks also Python 3 with venv, jq, curl, and Chromium."
     mapfile -t packages < <(missing_packages "${1-}" | tr ' ' '\n')
     [ "${#packages[@]}" -gt 0 ] || return 0
     if ! has apt-get; then
@@ -141,7 +143,7 @@ need_component() {
 # Checks the dependency tree against deny.toml, where cargo-deny is installed.
 check_dependencies() {
     if cargo deny --version >/dev/null 2>&1; then
-        cargo deny check bans licenses sources
+        cargo deny check --hide-inclusion-graph bans licenses sources
     else
         say "cargo-deny is not installed: deny.toml not checked"
     fi

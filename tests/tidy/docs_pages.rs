@@ -62,6 +62,26 @@ fn a_dead_link_and_a_dead_anchor_are_found() {
 }
 
 #[test]
+fn every_path_of_the_repository_that_a_page_names_exists() {
+    let pages = pages();
+    // What is released stays as it was written.
+    let found =
+        pages.iter().filter(|(path, _)| *path != "CHANGELOG.md").flat_map(|(path, text)| {
+            let gone = paths(text).into_iter().filter(|named| !root().join(named).exists());
+            gone.map(move |named| format!("{path}: `{named}`"))
+        });
+    let found: Vec<String> = found.collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn paths_are_found_in_code_spans_and_patterns_are_none() {
+    let text = "`src/a.rs`, `src/<wing>.rs`, `migrations/NNNN_x.sql`, `scripts/demo --seconds 10`, `docs/x`'s \
+                `src/b.rs::c` src/prose.rs `etc/x`\n```\n`src/block.rs`\n```\n";
+    assert_eq!(paths(text), ["src/a.rs", "scripts/demo", "docs/x", "src/b.rs"]);
+}
+
+#[test]
 fn every_page_of_docs_is_in_the_summary() {
     let pages = pages();
     let summary = &pages["docs/SUMMARY.md"];
@@ -171,6 +191,31 @@ fn anchors(page: &str) -> Vec<String> {
         }
     }
     anchors
+}
+
+// === paths ===
+
+/// The paths of the repository in the code spans of a page.
+fn paths(text: &str) -> Vec<String> {
+    const DIRS: [&str; 6] = ["compose/", "docs/", "migrations/", "scripts/", "src/", "tests/"];
+    let mut found = Vec::new();
+    let mut fenced = false;
+    for line in text.lines() {
+        fenced ^= line.trim_start().starts_with("```");
+        if fenced {
+            continue;
+        }
+        for span in line.split('`').skip(1).step_by(2) {
+            let path = span.split([' ', '#']).next().unwrap_or_default();
+            let path = path.trim_start_matches("./");
+            let path = path.split("::").next().unwrap_or_default();
+            let is_pattern = path.contains(['<', '*', '{']) || path.contains("NNN");
+            if DIRS.iter().any(|dir| path.starts_with(dir)) && !is_pattern {
+                found.push(path.to_owned());
+            }
+        }
+    }
+    found
 }
 
 // === words ===

@@ -136,6 +136,27 @@ fn the_blocks_of_the_readme_that_can_run_do() {
 }
 
 #[test]
+fn a_block_that_fails_ends_otherwise_or_prints_something_else_is_found() {
+    let mut machine = Machine::new();
+    let mut outcome = |text: &str| {
+        let page = read(text);
+        page.blocks.iter().try_for_each(|block| shows(&mut machine, block))
+    };
+    assert_eq!(outcome("```sh\necho ready 1\n```\n\n```\nready 2\n```\n"), Ok(()));
+    assert_eq!(outcome("<!-- exits with 3 -->\n```sh\nexit 3\n```\n"), Ok(()));
+    let wrong = [
+        "```sh\nfalse\necho reached\n```\n",
+        "<!-- exits with 1 -->\n```sh\ntrue\n```\n",
+        "```sh\necho other\n```\n\n```\nready\n```\n",
+        "```sh\ncat /etc/sluice/missing | cat\n```\n",
+        "```sh\nif true; then systemctl stop mosquitto; fi\n```\n",
+    ];
+    for text in wrong {
+        assert!(outcome(text).is_err(), "{text}");
+    }
+}
+
+#[test]
 fn every_page_with_a_shell_block_is_known_and_few_blocks_are_not_run() {
     let mut found = BTreeMap::new();
     let mut dirs = vec![repository("docs")];

@@ -75,6 +75,23 @@ fn every_path_of_the_repository_that_a_page_names_exists() {
 }
 
 #[test]
+fn every_message_that_troubleshoot_quotes_is_one_of_the_program() {
+    let page = &pages()["docs/how-to/troubleshoot.md"];
+    let quotes = quotes(page);
+    assert!(quotes.len() >= 8, "{quotes:?}");
+    let sources = sources();
+    let gone: Vec<&String> = quotes.iter().filter(|quote| !sources.contains(*quote)).collect();
+    assert!(gone.is_empty(), "no string in src has these words: {gone:#?}");
+}
+
+#[test]
+fn a_quote_is_a_sentence_at_the_head_of_a_row_up_to_its_first_number() {
+    let page = "| `the broker refused it with code 0x87` (or 0x86) | `not this long sentence` |\n\
+                | `database` | x |\n| ready, but `sluice_x` stays 0 | y |\n";
+    assert_eq!(quotes(page), ["the broker refused it with code"]);
+}
+
+#[test]
 fn paths_are_found_in_code_spans_and_patterns_are_none() {
     let text = "`src/a.rs`, `src/<wing>.rs`, `migrations/NNNN_x.sql`, `scripts/demo --seconds 10`, `docs/x`'s \
                 `src/b.rs::c` src/prose.rs `etc/x`\n```\n`src/block.rs`\n```\n";
@@ -216,6 +233,35 @@ fn paths(text: &str) -> Vec<String> {
         }
     }
     found
+}
+
+// === quotes ===
+
+/// The messages in the first column of the tables: code spans of four words or more.
+fn quotes(page: &str) -> Vec<String> {
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" |"));
+    let spans = rows.filter_map(|(head, _)| head.strip_prefix('`')?.split_once('`'));
+    let fixed = spans.map(|(span, _)| span.split(|c: char| c.is_ascii_digit()).next().unwrap());
+    let long = fixed.filter(|text| text.split(' ').count() >= 4);
+    long.map(|text| text.trim().to_owned()).collect()
+}
+
+/// All sources as one line, with string literals of several lines joined.
+fn sources() -> String {
+    let mut text = String::new();
+    let mut dirs = vec![root().join("src")];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else {
+                text += &fs::read_to_string(path).unwrap();
+            }
+        }
+    }
+    let lines = text.split("\\\n").map(str::trim_start);
+    lines.collect::<String>().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 // === words ===

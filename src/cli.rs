@@ -100,16 +100,22 @@ enum Command {
     )]
     Retention(retention::RetentionArgs),
     /// Print or check the settings
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  sluice config template > sluice.toml")]
     Config(config::ConfigCommand),
     /// Create and show the certificate authority that signs devices' certificates
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  sluice ca init --cert ca.crt --key ca.key --crl crl.pem"
+    )]
     Ca(certificates::ca::CaCommand),
     /// Show and publish the list of revoked certificates (CRL)
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  sluice crl show")]
     Crl(certificates::crl::CrlCommand),
     /// Query the access policy, and find mistakes in it
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  sluice access check --as user:alice --topic plant/1/alerts --action subscribe"
+    )]
     Access(access::AccessCommand),
     /// Show the result of every check on one message
     #[command(
@@ -124,16 +130,22 @@ enum Command {
     )]
     Doctor,
     /// Manage tenants, the owners of devices
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  sluice tenant add acme --name 'Acme Pumps'")]
     Tenant(registry::tenant::TenantCommand),
     /// Manage devices and their tokens
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  sluice device add acme pump-1 --site north")]
     Device(registry::device::DeviceCommand),
     /// Issue, renew and revoke devices' certificates
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  sluice cert issue acme pump-1 --csr pump-1.csr --out pump-1.crt"
+    )]
     Cert(certificates::CertCommand),
     /// Show, replay and discard refused messages
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  sluice quarantine list --tenant acme --since 2h"
+    )]
     Quarantine(quarantine::QuarantineCommand),
     /// Run a simulated fleet against a daemon of its own, and show each result; `scripts/demo`
     /// starts the servers that it needs

@@ -44,7 +44,7 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The checks that need a connection to the broker.
 const BROKER_CHECKS: [&str; 4] =
-    ["broker subscription", "broker delivery", "broker window", "broker's own words"];
+    ["broker subscription", "broker delivery", "broker window", "broker statistics"];
 
 /// The checks that need a connection to Postgres.
 const POSTGRES_CHECKS: [&str; 9] = [

@@ -13,8 +13,9 @@ use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::command::context::{CommandContext, note_more, outage, printed};
+use crate::command::context::{CommandContext, outage, printed};
 use crate::command::failure::{Exit, Failure};
+use crate::command::list_args::PageArgs;
 use crate::command::table::{OutputFormat, fields, rows};
 use crate::command::text::{cell, moment, moment_or_none, printable, printable_or_none};
 use crate::config::Config;
@@ -23,55 +24,56 @@ use crate::store::reads::quarantine::{EventSummary, QuarantineCursor, Quarantine
 use filter::EventFilterArgs;
 use replay::ReplayArgs;
 
-/// Refused messages, kept and explained.
+/// Show, replay and discard refused messages.
 #[derive(Clone, Debug, Subcommand)]
 pub enum QuarantineCommand {
     /// List refused messages, the newest first
     #[command(
-        after_help = "Examples:\n  sluice quarantine list --tenant acme --since 2h\n  sluice quarantine list --reason TOKEN_INVALID --not-replayed"
+        mut_arg("limit", |limit| limit.default_value("50")),
+        after_help = "Examples:\n  sluice quarantine list --tenant acme --since 2h\n  \
+            sluice quarantine list --reason TOKEN_INVALID --not-replayed"
     )]
     List {
         /// Which events
         #[command(flatten)]
         which: EventFilterArgs,
-        /// Begin before this event: the cursor that a full list ends with
-        #[arg(long, value_name = "CURSOR")]
-        before: Option<QuarantineCursor>,
-        /// How many at most
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-        limit: u32,
+        /// Which page
+        #[command(flatten)]
+        page: PageArgs,
     },
     /// Show one refused message with its payload
     #[command(
         after_help = "Example:\n  sluice quarantine show 0199b0f2-7d1e-7c3a-9a51-2f0c6f1f6a11"
     )]
     Show {
-        /// Its identifier, as `list` shows it
+        /// The event's identifier, as `list` prints it
         id: Uuid,
     },
-    /// Judge refused messages anew and store those that are accepted now
+    /// Check refused messages again and store those that are accepted now
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(ReplayArgs),
-    /// Delete refused messages for good
-    #[command(
-        after_help = "Without --yes it only counts.\n\nExamples:\n  sluice quarantine discard 0199b0f2-7d1e-7c3a-9a51-2f0c6f1f6a11 --yes\n  sluice quarantine discard --tenant acme --reason BAD_PAYLOAD --until 7d --yes\n  sluice quarantine discard --all --yes"
-    )]
+    /// Delete refused messages permanently
+    #[command(after_help = "Without --yes the command only counts the events.\n\nExamples:\n  \
+            sluice quarantine discard 0199b0f2-7d1e-7c3a-9a51-2f0c6f1f6a11 --yes\n  \
+            sluice quarantine discard --tenant acme --reason BAD_PAYLOAD --until 7d --yes\n  \
+            sluice quarantine discard --all --yes")]
     Discard {
-        /// These events
+        /// The identifiers of events
         ids: Vec<Uuid>,
         /// Which events
         #[command(flatten)]
         which: EventFilterArgs,
-        /// Every event there is
+        /// Select every event
         #[arg(long)]
         all: bool,
-        /// Delete them; without it they are only counted
+        /// Delete the events; without it they are only counted
         #[arg(long)]
         yes: bool,
     },
 }
 
-const REPLAY_EXAMPLES: &str = "Each goes the whole road again; its token is verified by the hash that was kept. What is refused again stays.\n\n\
+const REPLAY_EXAMPLES: &str = "Replay runs every check again and keeps the message's original timestamp. The token is verified by its stored hash.\n\
+    A message that is refused again stays in quarantine. Exit code 1 when one was refused again.\n\n\
     Examples:\n  sluice quarantine replay --reason UNREGISTERED_DEVICE --tenant acme --dry-run\n  \
     sluice quarantine replay 0199b0f2-7d1e-7c3a-9a51-2f0c6f1f6a11";
 
@@ -99,8 +101,8 @@ pub async fn run(
 ) -> Result<Exit, Failure> {
     let operator = CommandContext::open(config).await?;
     match command {
-        QuarantineCommand::List { which, before, limit } => {
-            list(&operator, &which.filter(&[]), before, limit, output).await
+        QuarantineCommand::List { which, page } => {
+            list(&operator, &which.filter(&[])?, &page, output).await
         }
         QuarantineCommand::Show { id } => show(&operator, id, output).await,
         QuarantineCommand::Replay(args) => replay::run(args, config, &operator, output).await,
@@ -115,12 +117,12 @@ pub async fn run(
 async fn list(
     operator: &CommandContext,
     filter: &QuarantineFilter,
-    before: Option<QuarantineCursor>,
-    limit: u32,
+    args: &PageArgs,
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
-    let page =
-        operator.quarantine().list(filter, before, limit).await.map_err(|error| outage(&error))?;
+    let before = args.cursor(str::parse::<QuarantineCursor>)?;
+    let found = operator.quarantine().list(filter, before, args.limit).await;
+    let page = found.map_err(|error| outage(&error))?;
     let headings = ["ID", "QUARANTINED", "REASON", "TOPIC", "DETAIL", "BYTES", "REPLAYED"];
     let done = printed(rows(output, &headings, &page, |event| {
         vec![
@@ -133,7 +135,7 @@ async fn list(
             moment_or_none(event.replayed_at),
         ]
     }))?;
-    note_more(page.len(), limit, "--before", page.last().map(|event| event.place().to_string()));
+    args.note_next(page.len(), page.last().map(EventSummary::place));
     Ok(done)
 }
 
@@ -141,8 +143,8 @@ async fn show(operator: &CommandContext, id: Uuid, output: OutputFormat) -> Resu
     let found = operator.quarantine().find(id).await.map_err(|error| outage(&error))?;
     let Some(record) = found else {
         return Err(Failure::usage(format!(
-            "there is no event {id} in quarantine: it was discarded or outlived QUARANTINE_RETENTION_DAYS; \
-             `sluice quarantine list` shows those there are"
+            "event {id} not found in quarantine: it was discarded, or QUARANTINE_RETENTION_DAYS passed; \
+             `sluice quarantine list` lists all events"
         )));
     };
     let event = &record.summary;
@@ -159,7 +161,7 @@ async fn show(operator: &CommandContext, id: Uuid, output: OutputFormat) -> Resu
         ("Received", moment(event.received_at)),
         ("Quarantined", moment(event.quarantined_at)),
         ("Replayed", moment_or_none(event.replayed_at)),
-        ("Token", if token_present { "was sent, not kept" } else { "none" }.to_owned()),
+        ("Token", if token_present { "was sent; not stored" } else { "none" }.to_owned()),
         ("Message id", record.replay.message_id.to_string()),
         ("Payload bytes", event.payload_bytes.to_string()),
         ("Payload", payload_line(&record.payload)),
@@ -178,11 +180,13 @@ async fn discard(
     let name = if yes { "Discarded" } else { "Would discard" };
     if events == 0 && !filter.ids.is_empty() {
         return Err(Failure::usage(
-            "none of these events is in quarantine; `sluice quarantine list` shows those there are",
+            "none of these events is in quarantine; `sluice quarantine list` lists all events",
         ));
     }
     if !yes {
-        crate::command::table::note!("Nothing was deleted yet: add --yes to delete them for good.");
+        crate::command::table::note!(
+            "Nothing was deleted: add --yes to delete the events permanently."
+        );
     }
     printed(fields(
         output,
@@ -208,7 +212,7 @@ fn shown(record: &Record) -> EventView<'_> {
 fn device_of(event: &EventSummary) -> String {
     match (&event.tenant_id, &event.device_id) {
         (Some(tenant), Some(device)) => printable(&format!("{tenant}/{device}")),
-        _ => "the topic names none".to_owned(),
+        _ => "the topic names no device".to_owned(),
     }
 }
 

@@ -64,13 +64,6 @@ pub fn printed(result: io::Result<()>) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Prints on standard error how to get the next page; `shown == limit` means there may be one.
-pub fn note_more(shown: usize, limit: u32, option: &str, cursor: Option<String>) {
-    if let Some(cursor) = cursor.filter(|_| shown == limit as usize) {
-        super::table::note!("There may be more: add {option} {cursor}");
-    }
-}
-
 /// The user's name, or its number when there is none. With sudo, the calling user.
 fn user() -> String {
     let named =

@@ -17,21 +17,21 @@ use crate::config::Config;
 use crate::quarantine::replay::{ReplayPlan, ReplayResult};
 use crate::telemetry::metrics::Metrics;
 
-/// Which events, and how.
+/// Which events to replay, and how.
 #[derive(Clone, Debug, Args)]
 pub struct ReplayArgs {
-    /// These events
+    /// The identifiers of events
     ids: Vec<Uuid>,
     #[command(flatten)]
     which: EventFilterArgs,
-    /// Every event that was not replayed yet
+    /// Select every event that was not replayed yet
     #[arg(long)]
     all: bool,
-    /// Only say what would happen
+    /// Only show the results; store nothing
     #[arg(long)]
     dry_run: bool,
-    /// How many at most
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Replay at most this many events
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
 }
 
@@ -56,7 +56,7 @@ pub async fn run(
     let lines = replay(&args, config, operator).await?;
     if lines.is_empty() {
         return Err(Failure::usage(
-            "no such event is in quarantine; `sluice quarantine list` shows those there are",
+            "no such event is in quarantine; `sluice quarantine list` lists all events",
         ));
     }
     let refused = lines.iter().filter(|line| line.reason.is_some()).count();

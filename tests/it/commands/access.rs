@@ -32,7 +32,7 @@ fn the_example_policy_is_without_doubt_and_answers_as_its_comments_say() {
     let settings = Settings::empty().set("ACL_RULES_PATH", EXAMPLE);
     assert_eq!(
         ended(&settings, &["lint"]),
-        (0, "No doubt about any of 6 rules.\n".to_owned(), String::new())
+        (0, "No problem in any of the 6 rules.\n".to_owned(), String::new())
     );
     assert_eq!(ended(&settings, &["lint", "--output", "json"]).1, "[]\n");
     let viewer = "--as user:alice --group viewers";

@@ -118,7 +118,7 @@ fn half_an_authority_is_refused_and_nothing_is_made() {
     fs::remove_file(dir.path().join("pki/ca.crt")).unwrap();
     fs::remove_file(dir.path().join("pki/ca.key")).unwrap();
     let (_, said) = ended(dir.path(), &["ca", "init"], 64);
-    assert!(said.contains("crl.pem is there, but the authority it belongs to is not"), "{said}");
+    assert!(said.contains("crl.pem exists, but its authority does not"), "{said}");
 }
 
 #[test]

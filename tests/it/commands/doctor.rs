@@ -161,7 +161,7 @@ fn where_the_user_may_only_read_what_cannot_be_measured_is_said() {
         &["not measured", "topic readwrite sluice/doctor/#"],
     );
     found(&report, "broker delivery", "warning", &["not checked"]);
-    found(&report, "broker's own words", "warning", &["topic read $SYS/broker/#"]);
+    found(&report, "broker statistics", "warning", &["topic read $SYS/broker/#"]);
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn the_window_is_shown_as_observed() {
         "ok",
         &["20 messages are sent", "two full batches hold 20"],
     );
-    found(&doctor(&narrow).1, "broker's own words", "ok", &["dropped no message"]);
+    found(&doctor(&narrow).1, "broker statistics", "ok", &["dropped no message"]);
 }
 
 #[test]

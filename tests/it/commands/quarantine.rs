@@ -45,6 +45,7 @@ fn refusals_are_listed_newest_first_by_every_filter_and_in_pages() {
         (&[][..], "1234"),
         (&["--tenant", "acme"], "12"),
         (&["--tenant", "acme", "--device", "b"], "2"),
+        (&["--device", "acme/b"], "2"),
         (&["--reason", "bad_payload"], "24"),
         (&["--since", "150m"], "12"),
         (&["--since", "210m", "--until", "90m"], "23"),
@@ -56,7 +57,14 @@ fn refusals_are_listed_newest_first_by_every_filter_and_in_pages() {
     let output = sluice(&database.url(), &[], "", &["quarantine", "list", "--limit", "2"]);
     let said = String::from_utf8(output.stderr).unwrap();
     let cursor = said.trim().rsplit(' ').next().unwrap();
+    assert_eq!(listed(&database, &["--cursor", cursor]), "34");
+    let old = sluice(&database.url(), &[], "", &["quarantine", "list", "--before", cursor]);
+    let note = String::from_utf8(old.stderr).unwrap();
+    assert_eq!(note, "--before is an old spelling: use --cursor\n");
     assert_eq!(listed(&database, &["--before", cursor]), "34");
+    let both = ["quarantine", "list", "--cursor", cursor, "--before", cursor];
+    let said = refused(&database, &both, 64);
+    assert!(said.contains("--cursor") && said.contains("--before"), "{said}");
     assert!(
         refused(&database, &["quarantine", "list", "--reason", "UGLY"], 64)
             .contains("TOKEN_INVALID")

@@ -68,21 +68,21 @@ impl CachedGrant {
             Ok(Some(grant)) => Self::from_grant(bind, &grant, question, now),
             Ok(None) => Self {
                 cached: Some(false),
-                ..Self::said(format!(
+                ..Self::with_sentence(format!(
                     "the daemon at {bind} has no cache entry of the device: it would query the registry"
                 ))
             },
-            Err(why) => Self::said(format!(
+            Err(why) => Self::with_sentence(format!(
                 "{bind} is not a Sluice daemon of this version ({why}): its cache entry cannot be shown"
             )),
         }
     }
 
     fn unreachable(bind: SocketAddr, error: &std::io::Error) -> Self {
-        let says = format!(
+        let sentence = format!(
             "no daemon answers at OPS_BIND={bind} ({error}): its cache entry cannot be shown"
         );
-        Self { daemon_answers: false, ..Self::said(says) }
+        Self { daemon_answers: false, ..Self::with_sentence(sentence) }
     }
 
     fn from_grant(
@@ -103,7 +103,7 @@ impl CachedGrant {
             }
             Some(End::Accepted(_) | End::Ignored) => "DIFFERENTLY: accepted".to_owned(),
         };
-        let says = format!(
+        let sentence = format!(
             "the daemon at {bind} queried the registry {:.1} s ago and caches the answer for {:.1} s more, unless the registry \
              changes: it decides {decides}",
             grant.age_seconds, grant.good_for_seconds
@@ -113,11 +113,11 @@ impl CachedGrant {
             age_seconds: Some(grant.age_seconds),
             good_for_seconds: Some(grant.good_for_seconds),
             decides_the_same: Some(end.is_some_and(|end| end == *question.end)),
-            ..Self::said(says)
+            ..Self::with_sentence(sentence)
         }
     }
 
-    fn said(says: String) -> Self {
+    fn with_sentence(says: String) -> Self {
         Self {
             daemon_answers: true,
             cached: None,

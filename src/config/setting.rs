@@ -42,7 +42,7 @@ pub enum SettingKind {
     },
     /// A text that passes a check, without control characters.
     Text(SettingRule),
-    /// One of these words.
+    /// One of these values.
     Choice(&'static [&'static str]),
     /// The path of a file; its existence is checked when it is read.
     Path,
@@ -52,10 +52,10 @@ pub enum SettingKind {
     Secret(SettingRule),
 }
 
-/// A rule for a text, in words and as a check.
+/// A rule for a text, as a description and as a check.
 #[derive(Clone, Copy, Debug)]
 pub struct SettingRule {
-    /// The allowed values, in words that follow "expected".
+    /// The allowed values, as they follow "expected".
     pub allowed: &'static str,
     /// Whether a text satisfies the rule.
     pub holds: fn(&str) -> bool,
@@ -162,7 +162,7 @@ impl SettingKind {
     }
 }
 
-/// The allowed values, in words that follow "expected".
+/// The allowed values, as they follow "expected".
 impl fmt::Display for SettingKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -173,7 +173,10 @@ impl fmt::Display for SettingKind {
             }
             Self::Decimal { min, max } => write!(f, "a number from {min} to {max}"),
             Self::Text(rule) | Self::Secret(rule) => f.write_str(rule.allowed),
-            Self::Choice(words) => f.write_str(&words.join(" or ")),
+            Self::Choice([words @ .., last]) if !words.is_empty() => {
+                write!(f, "{} or {last}", words.join(", "))
+            }
+            Self::Choice(words) => f.write_str(&words.concat()),
             Self::Path => f.write_str("the path of a file"),
             Self::Bind => {
                 f.write_str("an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080")
@@ -217,6 +220,15 @@ mod tests {
         assert_eq!(kind.decimal("0.5"), Some(0.5));
         for text in ["", "nan", "inf", "-1", "11", "1,5"] {
             assert_eq!(kind.decimal(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_choice_lists_its_values() {
+        for (values, expected) in
+            [(&["a", "b", "c"][..], "a, b or c"), (&["a", "b"], "a or b"), (&["a"], "a")]
+        {
+            assert_eq!(SettingKind::Choice(values).to_string(), expected);
         }
     }
 

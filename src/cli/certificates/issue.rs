@@ -178,7 +178,7 @@ fn deliver(issued: &Issued, prepared: PreparedKey, output: OutputFormat) -> Resu
             .map_err(|error| lost(row, "the certificate", "show --pem", &error))?;
     }
     if output == OutputFormat::Json {
-        let said = json(&IssueOutput {
+        let written = json(&IssueOutput {
             certificate: row,
             cert_pem: pem,
             private_key,
@@ -186,10 +186,10 @@ fn deliver(issued: &Issued, prepared: PreparedKey, output: OutputFormat) -> Resu
         });
         return match private_key {
             // A closed pipe has lost the only copy of the key.
-            Some(_) => said
+            Some(_) => written
                 .map(|()| Exit::Done)
                 .map_err(|error| lost(row, "its private key", "revoke", &error)),
-            None => printed(said),
+            None => printed(written),
         };
     }
     let mut out = io::stdout().lock();

@@ -123,8 +123,8 @@ async fn follow(
                 (RevocationSteps::from(progress.as_ref()), Some(broken))
             }
             RevocationFailure::NotRevoked(_) | RevocationFailure::Outage(_) => {
-                let said = format!("certificate {} is revoked, but {broken}", certificate.id);
-                return Err(Failure::unavailable(said));
+                let message = format!("certificate {} is revoked, but {broken}", certificate.id);
+                return Err(Failure::unavailable(message));
             }
         },
     };

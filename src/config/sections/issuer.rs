@@ -205,16 +205,19 @@ mod tests {
     #[test]
     fn an_issuer_has_its_keys_in_one_place() {
         let written = UncheckedIssuer { issuer: "i".into(), ..UncheckedIssuer::default() };
-        let mut said = Vec::new();
-        assert_eq!(written.clone().checked(|why| said.push(why)), None);
+        let mut faults = Vec::new();
+        assert_eq!(written.clone().checked(|why| faults.push(why)), None);
         let url = Some("https://h/k".to_owned());
         let both = UncheckedIssuer {
             jwks_url: url.clone(),
             pem_path: Some("p".into()),
             ..written.clone()
         };
-        assert_eq!(both.checked(|why| said.push(why)), None);
-        assert!(said[0].contains("has no keys") && said[1].contains("several sources"), "{said:?}");
+        assert_eq!(both.checked(|why| faults.push(why)), None);
+        assert!(
+            faults[0].contains("has no keys") && faults[1].contains("several sources"),
+            "{faults:?}"
+        );
         let one = UncheckedIssuer { jwks_url: url, ..written };
         assert_eq!(
             one.checked(|why| panic!("{why}")).unwrap().keys,

@@ -21,7 +21,8 @@ use std::sync::Arc;
 
 use crate::config::sections::certificates::CertificatesConfig;
 use crate::domain::time::Timestamp;
-use crate::pki::authority::{Authority, AuthorityCertificate, AuthorityError};
+use crate::pki::authority::error::AuthorityError;
+use crate::pki::authority::{Authority, AuthorityCertificate};
 use crate::pki::request::profile::CertificateProfile;
 use crate::store::connection::database::Database;
 use crate::store::registry::audit::Actor;

@@ -3,25 +3,27 @@
 //! An [`AuthorityCertificate`] verifies, an [`Authority`] signs; neither exists unchecked.
 //!
 //! [`create`] makes a new authority, [`sign`] signs for devices, [`broker_certificate`] for the
-//! broker, [`end`] warns before the end. It stores nothing in the registry.
+//! broker, [`end`] warns before the end, [`error`] says why one cannot be used. It stores nothing
+//! in the registry.
 
 pub mod broker_certificate;
 pub mod create;
 pub mod end;
+pub mod error;
 pub mod sign;
 
 use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rcgen::{Issuer, KeyIdMethod, PublicKeyData};
 use rustls_pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{AttributeTypeAndValue, FromDer, X509Name};
 
-use super::certificate::{Certificate, CertificateFieldError};
+use self::error::AuthorityError;
+use super::certificate::Certificate;
 use super::files;
-use super::key::{CaKey, KeyError};
+use super::key::CaKey;
 use super::request::public_key::{KeyKind, KeyRefused};
 use crate::domain::time::Timestamp;
 
@@ -42,85 +44,6 @@ pub struct AuthorityCertificate {
 pub struct Authority {
     certificate: AuthorityCertificate,
     issuer: Issuer<'static, CaKey>,
-}
-
-/// Why an authority cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum AuthorityError {
-    /// The file cannot be read.
-    #[error("the certificate {path} cannot be read: {source}")]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The certificate cannot be parsed.
-    #[error(transparent)]
-    Certificate(#[from] CertificateFieldError),
-    /// The key cannot be used.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// The certificate is not an authority's.
-    #[error("{subject} cannot be used as an authority: {why}; `sluice ca init` makes one that can")]
-    NotAuthority {
-        /// Its subject.
-        subject: String,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-    /// It is not valid now.
-    #[error(
-        "the certificate of {subject} is good from {from} to {until}, and it is {now}: {advice}"
-    )]
-    NotNow {
-        /// Its subject.
-        subject: String,
-        /// When it begins.
-        from: Timestamp,
-        /// When it ends.
-        until: Timestamp,
-        /// The time of the check.
-        now: Timestamp,
-        /// What to do.
-        advice: &'static str,
-    },
-    /// Its key is weak or of an unsupported kind.
-    #[error("the authority's key is not accepted: {0}")]
-    Weak(#[from] KeyRefused),
-    /// The signatures of the file do not form a chain.
-    #[error(
-        "the certificate of {0} is not signed by the one behind it: put the chain in order, the authority's own first"
-    )]
-    Broken(String),
-    /// The key belongs to another certificate.
-    #[error(
-        "the key does not belong to the certificate of {0}: name the two files that were made together"
-    )]
-    Mismatch(String),
-    /// The writing library cannot reproduce its name: certificates would name another issuer.
-    #[error(
-        "the authority's name, {0}, repeats an attribute or joins two in one part, and cannot be written into what \
-         it signs: use an authority with a simpler name"
-    )]
-    Name(String),
-}
-
-// === impl AuthorityError ===
-
-impl AuthorityError {
-    /// The error without the current time, for callers that log a repeated error once.
-    pub fn timeless(&self) -> String {
-        match self {
-            Self::NotNow { subject, until, now, advice, .. } if now >= until => {
-                format!("the certificate of {subject} ended at {until}: {advice}")
-            }
-            Self::NotNow { subject, from, advice, .. } => {
-                format!("the certificate of {subject} begins at {from}: {advice}")
-            }
-            other => other.to_string(),
-        }
-    }
 }
 
 // === impl AuthorityCertificate ===
@@ -245,16 +168,16 @@ fn check_place(certificate: &Certificate, now: Timestamp) -> Result<(), Authorit
     let uses = certificate.uses();
     let needs = [
         (uses.is_ca, "its basic constraints lack CA:true"),
-        (
-            uses.unknown_critical.is_none(),
-            "it has a critical extension that is not understood here",
-        ),
+        (uses.unknown_critical.is_none(), "it has a critical extension that Sluice does not know"),
     ];
     refuse_first(certificate, &needs)?;
     let (from, until) = (certificate.not_before(), certificate.not_after());
     let advice = match () {
         () if now < from => "set the clock of this machine, or wait",
-        () if now >= until => "make a new authority with `sluice ca init`, and new certificates",
+        () if now >= until => {
+            "make a new authority with `sluice ca init`, then issue new \
+            certificates"
+        }
         () => return Ok(()),
     };
     Err(AuthorityError::NotNow {

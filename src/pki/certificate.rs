@@ -68,20 +68,19 @@ pub(super) struct Uses {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateFieldError {
     /// No PEM of a certificate.
-    #[error(
-        "there is no certificate in it: expected PEM that begins with -----BEGIN CERTIFICATE-----"
-    )]
+    #[error("no certificate found: expected PEM that begins with -----BEGIN CERTIFICATE-----")]
     Missing,
     /// The PEM or DER is malformed.
     #[error("the certificate cannot be read: {0}")]
     Garbled(String),
     /// It is larger than the bound.
     #[error(
-        "it is too long to be a certificate: more than {MAX_CERTIFICATE_BYTES} bytes, or {MAX_CHAIN} certificates"
+        "it is too long to be a certificate: more than {MAX_CERTIFICATE_BYTES} bytes, or \
+         {MAX_CHAIN} certificates"
     )]
     TooLong,
     /// Its serial number is invalid.
-    #[error("the certificate's serial number is wrong: {0}")]
+    #[error("the certificate's serial number is invalid: {0}")]
     Serial(#[from] SerialError),
 }
 
@@ -278,7 +277,7 @@ pub(super) fn pem_text(tag: &str, der: &[u8]) -> String {
 fn parse(der: &[u8]) -> Result<X509Certificate<'_>, CertificateFieldError> {
     match X509Certificate::from_der(der) {
         Ok(([], parsed)) => Ok(parsed),
-        Ok(_) => Err(CertificateFieldError::Garbled("something follows it".to_owned())),
+        Ok(_) => Err(CertificateFieldError::Garbled("other data follows it".to_owned())),
         Err(error) => Err(CertificateFieldError::Garbled(error.to_string())),
     }
 }

@@ -2,14 +2,15 @@
 //!
 //! Version 2, with its number, the authority's key identifier and reason codes. Only verification
 //! makes a [`Crl`], also of one signed here. The caller decides which certificates it lists.
-//! [`file`] writes it for the broker, [`probe_pair`] makes certificates that probe its effect.
+//! [`mod@sign`] signs one, [`mod@file`] writes it for the broker, [`probe_pair`] makes certificates
+//! that probe its effect.
 
 pub mod file;
 pub mod probe_pair;
+pub mod sign;
 
 use std::fmt;
 
-use rcgen::{CertificateRevocationListParams, RevokedCertParams, SerialNumber};
 use rustls_pki_types::CertificateRevocationListDer;
 use rustls_pki_types::pem::PemObject;
 use x509_parser::extensions::ParsedExtension;
@@ -17,18 +18,15 @@ use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Version};
 use x509_parser::revocation_list::RevokedCertificate;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-use super::BACKDATING_SECONDS;
-use super::authority::{Authority, AuthorityCertificate};
+use super::authority::AuthorityCertificate;
 use super::certificate::pem_text;
 use super::serial::Serial;
 use super::x509_time;
-use crate::domain::clocks::Clocks;
 use crate::domain::time::Timestamp;
 
 /// Maximum size of a CRL: a million entries, ten times what a broker loads in a second.
 pub const MAX_CRL_BYTES: u64 = 64 * 1024 * 1024;
 
-const SECONDS_PER_HOUR: i64 = 3600;
 const PEM_TAG: &str = "X509 CRL";
 
 /// The revocation reasons of RFC 5280 that apply to devices.
@@ -75,10 +73,10 @@ pub struct Crl {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CrlError {
     /// The bytes are no CRL, or more than one.
-    #[error("it is not one CRL in PEM or DER")]
+    #[error("expected exactly one CRL in PEM or DER")]
     Garbled,
     /// Another authority issued it.
-    #[error("it is of another issuer, {0}")]
+    #[error("another authority issued it: {0}")]
     WrongIssuer(String),
     /// It was altered, or signed with another key.
     #[error("its signature is not the authority's")]
@@ -92,44 +90,6 @@ pub enum CrlError {
     /// The signed CRL differs from the input.
     #[error("what was signed is not what was meant, and was thrown away: {0}")]
     Lint(&'static str),
-}
-
-/// Signs a CRL that is valid for `hours` hours by both clocks. A duplicate entry is written once,
-/// with its earlier date.
-pub fn sign(
-    authority: &Authority,
-    number: u64,
-    revoked: &[CrlEntry],
-    validity_hours: u32,
-    at: impl Into<Clocks>,
-) -> Result<Crl, CrlError> {
-    let entries = in_order(revoked);
-    let at: Clocks = at.into();
-    // A CRL that is not valid by the broker's clock locks every device out, so it is valid by both
-    // clocks.
-    let this_update = x509_time::whole_second(at.earlier()).plus_seconds(-BACKDATING_SECONDS);
-    let next_update = x509_time::whole_second(at.later())
-        .plus_seconds(i64::from(validity_hours) * SECONDS_PER_HOUR);
-    let params = CertificateRevocationListParams {
-        this_update: date(this_update)?.to_datetime(),
-        next_update: date(next_update)?.to_datetime(),
-        crl_number: SerialNumber::from(number),
-        issuing_distribution_point: None,
-        revoked_certs: entries.iter().map(written).collect::<Result<_, _>>()?,
-        key_identifier_method: authority.key_id_method(),
-    };
-    let signed = params.signed_by(authority.issuer()).map_err(CrlError::Sign)?;
-    let crl = Crl::read(signed.der(), authority.certificate())?;
-    let is_meant = [
-        (crl.number == number, "the number differs"),
-        (crl.this_update == this_update && crl.next_update == next_update, "the dates differ"),
-        (crl.has_key_id, "the authority's key identifier is missing"),
-        (crl.entries == entries, "the entries differ"),
-    ];
-    match is_meant.into_iter().find(|(holds, _)| !holds) {
-        Some((_, why)) => Err(CrlError::Lint(why)),
-        None => Ok(crl),
-    }
 }
 
 // === impl RevocationReason ===
@@ -206,7 +166,7 @@ impl Crl {
         let next_update =
             list.next_update().map(x509_time::from_x509).filter(|next| *next > this_update);
         let next_update = next_update
-            .ok_or(CrlError::Field("it has no nextUpdate, or one before its thisUpdate"))?;
+            .ok_or(CrlError::Field("its nextUpdate is missing or not after its thisUpdate"))?;
         let mut entries =
             list.iter_revoked_certificates().map(read_entry).collect::<Result<Vec<_>, _>>()?;
         entries.sort_by(|one, other| one.serial.cmp(&other.serial));
@@ -264,32 +224,6 @@ impl fmt::Debug for Crl {
 
 // --- private helpers ---
 
-fn date(time: Timestamp) -> Result<x509_parser::time::ASN1Time, CrlError> {
-    x509_time::to_x509(time).ok_or(CrlError::Sign(rcgen::Error::Time))
-}
-
-fn in_order(revoked: &[CrlEntry]) -> Vec<CrlEntry> {
-    let second = |entry: &CrlEntry| CrlEntry {
-        revoked_at: x509_time::whole_second(entry.revoked_at),
-        ..entry.clone()
-    };
-    let mut entries: Vec<CrlEntry> = revoked.iter().map(second).collect();
-    entries.sort_by(|one, other| {
-        (&one.serial, one.revoked_at).cmp(&(&other.serial, other.revoked_at))
-    });
-    entries.dedup_by(|later, earlier| later.serial == earlier.serial);
-    entries
-}
-
-fn written(entry: &CrlEntry) -> Result<RevokedCertParams, CrlError> {
-    Ok(RevokedCertParams {
-        serial_number: SerialNumber::from_slice(entry.serial.magnitude()),
-        revocation_time: date(entry.revoked_at)?.to_datetime(),
-        reason_code: Some(entry.reason.code()),
-        invalidity_date: None,
-    })
-}
-
 fn from_pem(text: &[u8]) -> Result<Vec<u8>, CrlError> {
     let mut lists = CertificateRevocationListDer::pem_slice_iter(text);
     match (lists.next(), lists.next()) {
@@ -300,7 +234,7 @@ fn from_pem(text: &[u8]) -> Result<Vec<u8>, CrlError> {
 
 fn read_entry(entry: &RevokedCertificate<'_>) -> Result<CrlEntry, CrlError> {
     let serial = Serial::from_der_integer(entry.raw_serial());
-    let serial = serial.map_err(|_| CrlError::Field("an entry's serial number is not one"))?;
+    let serial = serial.map_err(|_| CrlError::Field("an entry's serial number is invalid"))?;
     let code = entry.reason_code().map(|(_, code)| code.0);
     // A reason that Sluice never writes: the certificate is revoked nevertheless.
     let known = code.and_then(|code| {
@@ -322,24 +256,28 @@ fn read_extensions(
             ParsedExtension::CRLNumber(big) if number.is_none() => number = u64::try_from(big).ok(),
             ParsedExtension::AuthorityKeyIdentifier(id) => {
                 if id.key_identifier.as_ref().is_some_and(|id| id.0 != authority.key_id()) {
-                    return Err(CrlError::Field("its authority key identifier is another's"));
+                    return Err(CrlError::Field(
+                        "its authority key identifier is of another \
+                        authority",
+                    ));
                 }
                 has_key_id = id.key_identifier.is_some();
             }
             // A delta CRL or a partitioned one does not list every revocation.
             _ if extension.critical => {
-                return Err(CrlError::Field("it has a critical extension, and we write none"));
+                return Err(CrlError::Field("it has a critical extension, and Sluice writes none"));
             }
             _ => {}
         }
     }
     number
         .map(|number| (number, has_key_id))
-        .ok_or(CrlError::Field("it has no CRL number, or one beyond 64 bits"))
+        .ok_or(CrlError::Field("its CRL number is missing or longer than 64 bits"))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::sign::sign;
     use super::*;
     use crate::pki::test_samples::{authority, now};
 
@@ -369,17 +307,6 @@ mod tests {
         assert!(
             crl.revokes(&all[0].serial) && !crl.revokes(&Serial::from_magnitude(&[1]).unwrap())
         );
-    }
-
-    #[test]
-    fn a_certificate_that_was_revoked_twice_stands_once_with_the_earlier_date() {
-        let twice = [
-            entry(&[5], 10, RevocationReason::Superseded),
-            entry(&[5], 90, RevocationReason::KeyCompromise),
-        ];
-        let crl = sign(&authority(), 2, &twice, 7, now()).unwrap();
-        assert_eq!(crl.entries().len(), 1);
-        assert_eq!(crl.entries()[0].reason, RevocationReason::KeyCompromise);
     }
 
     #[test]
@@ -414,13 +341,5 @@ mod tests {
         assert_eq!(RevocationReason::from_label("certificateHold"), None);
         let codes = RevocationReason::ALL.map(|reason| reason.code() as u8);
         assert_eq!(codes, [0, 1, 3, 4, 5, 9]);
-    }
-
-    #[test]
-    fn a_long_list_reads_back_too() {
-        let many: Vec<CrlEntry> = (1..=5000_u32)
-            .map(|serial| entry(&serial.to_be_bytes(), 5, RevocationReason::Superseded))
-            .collect();
-        assert_eq!(sign(&authority(), 1, &many, 168, now()).unwrap().entries(), in_order(&many));
     }
 }

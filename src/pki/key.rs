@@ -52,7 +52,9 @@ pub enum KeyError {
         source: io::Error,
     },
     /// Others than the owner may read or write the file.
-    #[error("the key {path} has mode {mode:04o}, which lets others use it: run `chmod 600 {path}`")]
+    #[error(
+        "the key {path} has mode {mode:04o}, so other users can use it: run `chmod 600 {path}`"
+    )]
     TooOpen {
         /// Which file.
         path: PathBuf,
@@ -60,20 +62,19 @@ pub enum KeyError {
         mode: u32,
     },
     /// No private key in PEM.
-    #[error("there is no private key in it: expected PEM, PKCS#8, SEC1 or PKCS#1")]
+    #[error("no private key found: expected PEM with PKCS#8, SEC1 or PKCS#1")]
     Missing,
     /// The key is encrypted with a pass phrase.
     #[error(
-        "the key is encrypted, and nobody could type its pass phrase: store it as `openssl pkey -in KEY` prints it"
+        "the key is encrypted, and Sluice cannot ask for its pass phrase: store it as `openssl \
+         pkey -in KEY` prints it"
     )]
     Encrypted,
     /// Its kind or size is not supported, or it is malformed.
-    #[error(
-        "the key is not one an authority can use here: ECDSA P-256 or P-384, or RSA 2048 to 4096"
-    )]
+    #[error("an authority cannot use this key: use ECDSA P-256 or P-384, or RSA 2048 to 4096")]
     Unusable,
     /// The random generator or the library failed.
-    #[error("no key could be made: {0}")]
+    #[error("a key could not be generated: {0}")]
     Made(rcgen::Error),
 }
 

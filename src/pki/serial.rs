@@ -27,16 +27,16 @@ pub struct Fingerprint([u8; 32]);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SerialError {
     /// Zero or negative.
-    #[error("a serial number is positive")]
+    #[error("a serial number must be positive")]
     NotPositive,
     /// More than 20 bytes.
     #[error("a serial number has at most {MAX_SERIAL_BYTES} bytes")]
     TooLong,
     /// Not hex digits.
-    #[error("a serial number is written as pairs of hex digits")]
+    #[error("a serial number consists of pairs of hex digits")]
     NotHex,
     /// The random generator of the system failed.
-    #[error("the system gave no random numbers for a serial number")]
+    #[error("the system returned no random numbers for a serial number")]
     NoRandomness,
 }
 

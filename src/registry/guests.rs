@@ -69,11 +69,12 @@ pub struct Credential {
 pub enum GuestIssueError {
     /// `PUBLIC_MAX_GUESTS` credentials are valid already.
     #[error(
-        "{0} guest credentials are good at the moment and no more are issued (PUBLIC_MAX_GUESTS): try again later"
+        "{0} guest credentials are valid, and PUBLIC_MAX_GUESTS allows no further one: try again \
+         later"
     )]
     Full(u32),
     /// The operating system returned no random bytes.
-    #[error("the system gave no randomness for a token: try again")]
+    #[error("the system returned no random bytes for a token: try again")]
     NoRandomness,
     /// Postgres did not store it.
     #[error(transparent)]

@@ -35,16 +35,16 @@ fn an_authority_near_its_end_is_reported_on_every_surface() {
         &TestDaemon::builder().broker().registry(REGISTRY).authority(60).start_ready();
     daemon.wait_metric("sluice_ca_not_after_seconds", 1.7e9);
     let (status, body) = daemon.get("/readyz").unwrap();
-    assert!(status == 200 && body.contains("warnings") && body.contains("ends at"), "{body}");
+    assert!(status == 200 && body.contains("warnings") && body.contains("expires at"), "{body}");
     let (level, words) = diagnosed(settings);
     assert!(level == "warning" && words.contains("sluice ca init"), "{level} {words}");
     let (shown, _) = printed(settings, &["ca", "show"]);
-    assert!(shown["warning"].as_str().unwrap().contains("ends at"), "{shown}");
+    assert!(shown["warning"].as_str().unwrap().contains("expires at"), "{shown}");
 
     let issue = ["cert", "issue", "acme", "pump-1", "--new-key", "--key-out", "a.key"];
     let (issued, said) = printed(settings, &issue);
     assert_eq!(issued["ends_with_authority"], true, "{issued}");
-    assert!(said.contains("ends with the authority"), "{said}");
+    assert!(said.contains("expires with the authority"), "{said}");
     let issue =
         ["cert", "issue", "acme", "pump-1", "--new-key", "--key-out", "b.key", "--days", "30"];
     assert_eq!(printed(settings, &issue).0["ends_with_authority"], false);
@@ -58,19 +58,19 @@ fn an_expired_authority_turns_readiness_red_and_is_logged_once() {
     daemon.wait_unready_for("\"authority\":");
     daemon.wait_unready_for("\"revocation\":");
     let (level, words) = diagnosed(settings);
-    assert!(level == "error" && words.contains("ended at"), "{level} {words}");
+    assert!(level == "error" && words.contains("expired at"), "{level} {words}");
     let shown = settings.command(&["ca", "show"]).output().unwrap();
     assert!(
         !shown.status.success()
-            && String::from_utf8(shown.stderr).unwrap().contains("is good from")
+            && String::from_utf8(shown.stderr).unwrap().contains("is valid from")
     );
-    daemon.wait_unready_for("ended at");
+    daemon.wait_unready_for("expired at");
     // One line of the watch, one of the publisher, however long it lasts.
     assert_eq!(daemon.terminate(), 0);
     let lines = daemon
         .log()
         .lines()
-        .filter(|line| line.contains("ERROR") && line.contains("ended at"))
+        .filter(|line| line.contains("ERROR") && line.contains("expired at"))
         .count();
     assert_eq!(lines, 2, "{}", daemon.log());
 }

@@ -160,7 +160,7 @@ fn create_authority(
         )));
     }
     let (authority, secret) = create::found(&args.name, args.days, now).map_err(internal)?;
-    let list = crl::sign(&authority, FIRST_CRL_NUMBER, &[], hours, now).map_err(internal)?;
+    let list = crl::sign::sign(&authority, FIRST_CRL_NUMBER, &[], hours, now).map_err(internal)?;
     // The certificate is written last: where it exists, the rest exists.
     write_new(key, secret.expose(), files::PRIVATE)?;
     if let Some(path) = crl {
@@ -200,7 +200,7 @@ fn crl_of_existing(
                     --empty-crl writes it if no certificate was ever revoked";
         return Ok(AuthorityFile::new("CRL", path, FileState::Missing, note));
     }
-    let list = crl::sign(authority, FIRST_CRL_NUMBER, &[], hours, now).map_err(internal)?;
+    let list = crl::sign::sign(authority, FIRST_CRL_NUMBER, &[], hours, now).map_err(internal)?;
     write_new(path, &list.to_pem(), files::PUBLIC)?;
     Ok(AuthorityFile::made("CRL", path, "the broker's `crlfile`; empty"))
 }

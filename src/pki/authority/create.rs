@@ -5,7 +5,8 @@
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyUsagePurpose, SerialNumber};
 
-use super::{Authority, AuthorityCertificate, AuthorityError};
+use super::error::AuthorityError;
+use super::{Authority, AuthorityCertificate};
 use crate::domain::ids::MAX_COMMON_NAME_LEN;
 use crate::domain::time::Timestamp;
 use crate::pki::BACKDATING_SECONDS;
@@ -25,7 +26,8 @@ pub struct AuthorityName(String);
 pub enum CreateAuthorityError {
     /// Its lifetime is zero or not representable.
     #[error(
-        "an authority of {0} days cannot be made: ask for at least one day, and for an end before the year 10000"
+        "an authority cannot be valid for {0} days: choose at least one day and an end before the \
+         year 10000"
     )]
     Days(u32),
     /// The random generator failed.
@@ -38,7 +40,7 @@ pub enum CreateAuthorityError {
     #[error("the authority's certificate could not be signed: {0}")]
     Sign(#[from] rcgen::Error),
     /// The result is not an authority.
-    #[error("what was made cannot be used, and was thrown away: {0}")]
+    #[error("the new authority failed its check and was discarded: {0}")]
     Unusable(#[from] AuthorityError),
 }
 
@@ -80,7 +82,8 @@ impl std::str::FromStr for AuthorityName {
         let fits = (1..=MAX_COMMON_NAME_LEN).contains(&name.chars().count());
         if name.trim() != name || name.chars().any(char::is_control) || !fits {
             return Err(
-                "an authority's name has 1 to 64 characters, none of them a control character, no space at its ends",
+                "an authority's name has 1 to 64 characters, no control character, and no space \
+                 at either end",
             );
         }
         Ok(Self(name.to_owned()))

@@ -5,7 +5,8 @@
 
 use std::path::Path;
 
-use super::{AuthorityCertificate, AuthorityError};
+use super::AuthorityCertificate;
+use super::error::AuthorityError;
 use crate::domain::time::Timestamp;
 
 /// Days before its end from which on an authority is reported.
@@ -13,9 +14,10 @@ pub const AUTHORITY_WARNING_DAYS: i64 = 90;
 
 const SECONDS_PER_DAY: i64 = 86_400;
 
-const PAST: &str = "no certificate and no CRL can be signed and the broker refuses every device";
+const PAST: &str = "Sluice can sign no certificate and no CRL, and the broker refuses every device";
 
-const ADVICE: &str = "make a new authority with `sluice ca init`, let the broker trust both, and issue new certificates";
+const ADVICE: &str = "make a new authority with `sluice ca init`, let the broker trust both, and \
+    issue new certificates";
 
 /// The state of an authority's end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +41,7 @@ impl AuthorityEnd {
             Ok(authority) => Self::of(&authority, now),
             Err(AuthorityError::NotNow { subject, until, now, .. }) if now >= until => Self::Past(
                 until,
-                format!("the authority {subject} ended at {until}: {PAST}; {ADVICE}"),
+                format!("the authority {subject} expired at {until}: {PAST}; {ADVICE}"),
             ),
             Err(error) => Self::Unknown(error.timeless()),
         }
@@ -53,8 +55,8 @@ impl AuthorityEnd {
         }
         let days = (end.micros() - now.micros()) / (SECONDS_PER_DAY * 1_000_000);
         let what = format!(
-            "the authority {name} ends at {end}, in {days} days: certificates issued now end with it, and after that {PAST}; \
-             {ADVICE}"
+            "the authority {name} expires at {end}, in {days} days. Certificates issued now \
+             expire with it. After that, {PAST}; {ADVICE}"
         );
         Self::Near(end, what)
     }
@@ -87,7 +89,7 @@ mod tests {
         std::fs::write(&path, near.certificate().bundle_pem()).unwrap();
         let past = AuthorityEnd::of_file(&path, now().plus_seconds(90 * DAY));
         assert!(
-            matches!(&past, AuthorityEnd::Past(at, what) if *at == end && what.contains("ended at")),
+            matches!(&past, AuthorityEnd::Past(at, what) if *at == end && what.contains("expired at")),
             "{past:?}"
         );
         assert!(matches!(

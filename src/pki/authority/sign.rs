@@ -16,7 +16,7 @@ use crate::pki::request::profile::Leaf;
 #[derive(Debug, thiserror::Error)]
 pub enum SignError {
     /// The plan is for another device than the request.
-    #[error("the request is for {request} and the plan for {plan}: nothing was signed")]
+    #[error("the request is for {request}, but the plan is for {plan}: nothing was signed")]
     OtherDevice {
         /// The device of the request.
         request: String,
@@ -27,10 +27,13 @@ pub enum SignError {
     #[error("the certificate could not be signed: {0}")]
     Sign(#[from] rcgen::Error),
     /// The signed certificate cannot be parsed.
-    #[error("what was signed cannot be read back, and was thrown away: {0}")]
+    #[error("the signed certificate cannot be read back and was discarded: {0}")]
     Unreadable(#[from] CertificateFieldError),
     /// The signature does not verify.
-    #[error("what was signed is not signed by the authority, and was thrown away")]
+    #[error(
+        "the signature of the new certificate does not verify with the authority's key; the \
+        certificate was discarded"
+    )]
     BadSignature,
     /// The signed certificate differs from the plan.
     #[error("what was signed is not what was meant, and was thrown away: {0}")]

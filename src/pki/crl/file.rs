@@ -34,7 +34,7 @@ pub enum CrlFault {
     #[error("it cannot be read: {0}")]
     Unreadable(io::Error),
     /// The broker, another user, may not read it.
-    #[error("its mode is {0:04o}, so that the broker cannot read it")]
+    #[error("its mode is {0:04o}, so the broker cannot read it")]
     Hidden(u32),
     /// No CRL, half a CRL, several.
     #[error("it is damaged: {0}")]
@@ -46,13 +46,16 @@ pub enum CrlFault {
     #[error("{0}")]
     BadSignature(CrlError),
     /// Past its `nextUpdate`.
-    #[error("it ended at {0}, and the broker refuses everybody")]
+    #[error("it expired at {0}, so the broker refuses every device")]
     Expired(Timestamp),
     /// Before its `thisUpdate`.
-    #[error("it begins at {0}, and the broker refuses everybody until then: look at the clocks")]
+    #[error(
+        "it is not valid before {0}, so the broker refuses every device until then: check the \
+        clocks"
+    )]
     FromTheFuture(Timestamp),
     /// Not the newest CRL: certificates revoked since are accepted.
-    #[error("it is number {number}, and number {newest} was published")]
+    #[error("its number is {number}, but number {newest} was published")]
     Outdated {
         /// The one in the file.
         number: u64,
@@ -120,7 +123,7 @@ mod tests {
 
     use super::*;
     use crate::pki::authority::Authority;
-    use crate::pki::crl::sign;
+    use crate::pki::crl::sign::sign;
     use crate::pki::test_samples::{authority, now};
 
     /// What is found at a file that holds this.

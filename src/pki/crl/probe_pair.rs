@@ -39,13 +39,13 @@ pub struct Canary {
 #[derive(Debug, thiserror::Error)]
 pub enum CanaryError {
     /// The library could not sign.
-    #[error("a certificate to try the broker with could not be signed: {0}")]
+    #[error("a probe certificate could not be signed: {0}")]
     Sign(#[from] rcgen::Error),
     /// No serial number.
     #[error(transparent)]
     Serial(#[from] SerialError),
     /// What was signed cannot be read.
-    #[error("a certificate to try the broker with cannot be read back: {0}")]
+    #[error("a probe certificate cannot be read back: {0}")]
     Unreadable(#[from] CertificateFieldError),
 }
 

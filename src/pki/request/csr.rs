@@ -32,12 +32,13 @@ pub struct Request {
 pub enum RequestError {
     /// It is larger than the bound.
     #[error(
-        "the request has more than {MAX_REQUEST_BYTES} bytes: no certificate request needs them"
+        "the request has more than {MAX_REQUEST_BYTES} bytes: no certificate request is that long"
     )]
     TooLong,
     /// Neither PEM nor DER of a request.
     #[error(
-        "this is no certificate request: expected PKCS#10, in PEM (-----BEGIN CERTIFICATE REQUEST-----) or DER"
+        "this is not a certificate request: expected PKCS#10 in PEM (-----BEGIN CERTIFICATE \
+         REQUEST-----) or DER"
     )]
     Garbled,
     /// The key.
@@ -46,17 +47,20 @@ pub enum RequestError {
     /// The signature does not verify: the requester does not hold the key, or the request was
     /// altered.
     #[error(
-        "the request's signature is wrong: it must be made with the private key of the public key in it"
+        "the request's signature is invalid: sign the request with the private key of its public \
+         key"
     )]
     NotProven,
     /// The signature algorithm is not supported, for example SHA-1.
     #[error(
-        "the request is signed with an algorithm that is not accepted: sign it with SHA-256 or SHA-384"
+        "the signature algorithm of the request is not accepted: sign the request with SHA-256 or \
+         SHA-384"
     )]
     SignatureAlgorithm,
     /// The subject names another device.
     #[error(
-        "the request names {found:?}, and the certificate is for {expected}: leave the subject empty, or name this device"
+        "the request names {found:?}, but the certificate is for {expected}: leave the subject \
+         empty, or name this device"
     )]
     OtherName {
         /// The common names in it.
@@ -66,11 +70,15 @@ pub enum RequestError {
     },
     /// It requests the powers of an authority.
     #[error(
-        "the request asks for an authority's powers (CA:true, keyCertSign or cRLSign), and a device gets none"
+        "the request asks for an authority's powers (CA:true, keyCertSign or cRLSign): a device \
+         cannot have them"
     )]
     WantsAuthority,
     /// Its extensions cannot be parsed: they may request anything.
-    #[error("the request asks for an extension that cannot be read: make it without extensions")]
+    #[error(
+        "the request asks for an extension that Sluice cannot read: make the request without \
+        extensions"
+    )]
     Extension,
 }
 

@@ -16,7 +16,8 @@ use crate::pki::certificate::Certificate;
 pub enum ImportCheckError {
     /// Another authority issued it.
     #[error(
-        "the certificate was issued by {issuer}, and the authority here is {authority}: have it issued here anew"
+        "the certificate was issued by {issuer}, but the authority here is {authority}: issue a \
+         new one here"
     )]
     WrongIssuer {
         /// Its issuer.
@@ -26,25 +27,27 @@ pub enum ImportCheckError {
     },
     /// The authority did not sign it, or signed over SHA-1.
     #[error(
-        "the certificate names the authority, but its signature is not the authority's, or is made over SHA-1"
+        "the certificate names the authority, but its signature does not verify with the \
+         authority's key, or uses SHA-1"
     )]
     BadSignature,
     /// It is an authority's certificate.
-    #[error("the certificate is an authority's, not a device's")]
+    #[error("this is the certificate of an authority, not of a device")]
     IsAuthority,
     /// It is not valid for clients.
     #[error(
-        "the certificate is not for clients (its extended key usage lacks clientAuth), and the broker would refuse it"
+        "the certificate is not for clients (its extended key usage lacks clientAuth), so the \
+         broker would refuse it"
     )]
     NotForClients,
     /// The broker would refuse it.
     #[error(
-        "the certificate has a critical extension that is not understood ({0}), and the broker would refuse it"
+        "the certificate has an unknown critical extension ({0}), so the broker would refuse it"
     )]
     UnknownCritical(String),
     /// It is not valid now.
     #[error(
-        "the certificate is good from {from} to {until}, and it is {now}: have a new one issued"
+        "the certificate is valid from {from} to {until}, and the time is {now}: issue a new one"
     )]
     NotNow {
         /// When it begins.
@@ -58,11 +61,12 @@ pub enum ImportCheckError {
     #[error("the certificate is refused: {0}")]
     Weak(#[from] KeyRefused),
     /// It has no common name, or several, of which the broker takes the first.
-    #[error("the certificate has {0} common names, and exactly one must name the device")]
+    #[error("the certificate has {0} common names: exactly one must name the device")]
     CommonNames(usize),
     /// Its common name names no device.
     #[error(
-        "the common name {name:?} names no device ({why}): expected <tenant>/device/<device>, or <tenant>/<device>"
+        "the common name {name:?} is not the name of a device ({why}): expected \
+         <tenant>/device/<device>, or <tenant>/<device>"
     )]
     Name {
         /// The common name.
@@ -72,7 +76,8 @@ pub enum ImportCheckError {
     },
     /// Its two names name two devices.
     #[error(
-        "the certificate's common name names {device}, and its alternative name {uri}: they must agree"
+        "the certificate's common name names {device}, but its alternative name is {uri}: both \
+         must name the same device"
     )]
     TwoDevices {
         /// By the common name.

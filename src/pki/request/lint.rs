@@ -29,7 +29,7 @@ const MAX_SERIAL_BYTES: usize = 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LintFinding {
     /// The bytes are no DER certificate, or have a suffix.
-    #[error("it is not one certificate in DER")]
+    #[error("expected exactly one certificate in DER")]
     NotDer,
     /// Not X.509 v3.
     #[error("it is not version 3")]
@@ -38,7 +38,7 @@ pub enum LintFinding {
     #[error("the serial number is not the planned one")]
     Serial,
     /// The two fields of the signature algorithm differ.
-    #[error("the signature's algorithm is named in two ways")]
+    #[error("the certificate names two signature algorithms")]
     Algorithm,
     /// The signature.
     #[error("the signature is not the authority's")]
@@ -47,7 +47,7 @@ pub enum LintFinding {
     #[error("the issuer is not the authority's name")]
     Issuer,
     /// The dates.
-    #[error("it begins or ends at another moment than planned")]
+    #[error("its validity differs from the plan")]
     Dates,
     /// The dates reach beyond the authority's.
     #[error("it outlives the authority")]
@@ -56,16 +56,16 @@ pub enum LintFinding {
     #[error("the subject is not the planned common name alone")]
     Subject,
     /// Another public key.
-    #[error("the public key is not the one asked for")]
+    #[error("the public key is not the requested one")]
     Key,
     /// It has unique identifiers, which are obsolete.
     #[error("it has a unique identifier")]
     UniqueId,
     /// An extension occurs twice.
-    #[error("an extension stands twice")]
+    #[error("an extension occurs twice")]
     Duplicate,
     /// An extension is not in the profile.
-    #[error("an extension is not of the profile")]
+    #[error("an extension is not in the profile")]
     Foreign,
     /// Basic constraints.
     #[error("the basic constraints are not CA:false, critical")]

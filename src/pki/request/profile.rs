@@ -58,7 +58,10 @@ pub enum ProfileError {
     #[error(transparent)]
     Name(#[from] IdentityTooLong),
     /// The authority is not valid now.
-    #[error("the authority is good from {from} to {until}, and it is {now}: it signs nothing now")]
+    #[error(
+        "the authority is valid from {from} to {until}, and the time is {now}: it cannot sign \
+        now"
+    )]
     AuthorityEnded {
         /// When the authority begins.
         from: Timestamp,
@@ -69,7 +72,8 @@ pub enum ProfileError {
     },
     /// It would outlive the authority.
     #[error(
-        "a certificate of {days} days would outlive the authority, which ends at {until}: ask for less, or make a new authority"
+        "a certificate of {days} days would outlive the authority, which expires at {until}: \
+         choose fewer days, or make a new authority"
     )]
     OutlivesAuthority {
         /// The requested days.
@@ -79,7 +83,8 @@ pub enum ProfileError {
     },
     /// The lifetime is zero or not representable.
     #[error(
-        "a certificate of {0} days cannot be made: ask for at least one day, and for an end before the year 10000"
+        "a certificate cannot be valid for {0} days: choose at least one day and an end before \
+         the year 10000"
     )]
     Days(u32),
 }

@@ -41,23 +41,24 @@ pub enum KeyKind {
 pub enum KeyRefused {
     /// The algorithm or the curve is not supported.
     #[error(
-        "the key is of a kind that is not accepted ({0}): use ECDSA P-256 or P-384, Ed25519, or RSA 2048 to 4096"
+        "the kind of the key is not accepted ({0}): use ECDSA P-256 or P-384, Ed25519, or RSA \
+         2048 to 4096"
     )]
     Kind(String),
     /// The RSA key is too short or too long.
     #[error(
-        "the RSA key has {0} bits, accepted are {MIN_RSA_BITS} to {MAX_RSA_BITS}: make another, best ECDSA P-256"
+        "the RSA key has {0} bits, but {MIN_RSA_BITS} to {MAX_RSA_BITS} are accepted: make \
+         another key, preferably ECDSA P-256"
     )]
     RsaBits(usize),
     /// The RSA exponent is not supported.
     #[error(
-        "the RSA key's public exponent is not an odd number from {MIN_RSA_EXPONENT} up: make another key"
+        "the RSA key's public exponent is not an odd number of at least {MIN_RSA_EXPONENT}: make \
+         another key"
     )]
     RsaExponent,
     /// The EC point is compressed or malformed.
-    #[error(
-        "the key's point is not written in full (uncompressed): make the key without point compression"
-    )]
+    #[error("the key's point is compressed: make the key without point compression")]
     Point,
     /// The bytes are no key.
     #[error("the public key cannot be read")]
@@ -101,8 +102,7 @@ impl fmt::Display for KeyKind {
 
 fn of_curve(key: &SubjectPublicKeyInfo<'_>) -> Result<KeyKind, KeyRefused> {
     let parameters = key.algorithm.parameters.as_ref().ok_or(KeyRefused::Garbled)?;
-    let curve =
-        parameters.as_oid().map_err(|_| KeyRefused::Kind("a curve of its own".to_owned()))?;
+    let curve = parameters.as_oid().map_err(|_| KeyRefused::Kind("a custom curve".to_owned()))?;
     let (kind, point_bytes) = if curve == OID_EC_P256 {
         (KeyKind::EcdsaP256, 65)
     } else if curve == OID_NIST_EC_P384 {

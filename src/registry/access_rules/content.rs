@@ -25,7 +25,8 @@ const MAX_DEVICES: usize = 1_000_000;
 /// meanwhile (5,000: a third of a second, 30,000: 19 seconds).
 pub const MAX_DENIED: usize = 5_000;
 
-const HEADER: &str = "# Written by sluice from its registry and the lines of ACL_TEMPLATE_PATH. Change those, not this file.\n";
+const HEADER: &str = "# Written by sluice from its registry and the lines of ACL_TEMPLATE_PATH. \
+    Change those, not this file.\n";
 
 /// SHA-256.
 pub type Hash = [u8; 32];
@@ -45,28 +46,40 @@ pub struct Content {
     pub other_names: HashSet<Names>,
 }
 
-/// Collects the content from the registry. The inner error is a sentence for the operator.
+/// Why the file of access rules is not up to date.
+#[derive(Debug, thiserror::Error)]
+pub enum RulesError {
+    /// It could not be made or written; the text is a sentence for the operator.
+    #[error("{0}")]
+    Fault(String),
+    /// Postgres failed.
+    #[error(transparent)]
+    Store(#[from] Outage),
+}
+
+/// Collects the content from the registry.
 pub(super) async fn gather(
     ledger: &mut RevocationLedger,
     template: &Template,
     form: AclForm,
     cn_format: CnFormat,
-) -> Result<Result<Content, String>, Outage> {
+) -> Result<Content, RulesError> {
     let devices = match form {
         AclForm::Rows => ledger.acl_permitted(MAX_DEVICES).await?,
         AclForm::Patterns => denied(ledger).await?,
     };
     if devices.len() > MAX_DEVICES {
         let why = format!(
-            "there are more than {MAX_DEVICES} devices to write rules for: let a plugin decide"
+            "the registry has more than {MAX_DEVICES} devices, too many for a file of access \
+             rules: let a broker plugin decide"
         );
-        return Ok(Err(why));
+        return Err(RulesError::Fault(why));
     }
     // The form of the common name that CERT_CN_FORMAT does not choose.
     let separator = if cn_format == CnFormat::Plain { "/device/" } else { "/" };
     let other_names: HashSet<_> =
         ledger.acl_other_names(separator, MAX_DEVICES).await?.into_iter().collect();
-    Ok(Ok(Content { template: template.clone(), form, cn_format, devices, other_names }))
+    Ok(Content { template: template.clone(), form, cn_format, devices, other_names })
 }
 
 // === impl Content ===
@@ -102,7 +115,8 @@ impl Content {
                 self.template.lines_above_rows().try_for_each(|line| writeln!(out, "{line}"))?;
                 writeln!(
                     out,
-                    "\n# The probe of Sluice, which proves that a device writes to its own topics only."
+                    "\n# The probe of Sluice, which proves that a device writes to its own topics \
+                     only."
                 )?;
                 writeln!(out, "user {}\ntopic write {}", probe::IDENTITY, probe::OWN_TOPIC)?;
                 self.render_rows(out)
@@ -163,8 +177,9 @@ async fn denied(ledger: &mut RevocationLedger) -> Result<Vec<Names>, Outage> {
     if devices.len() > MAX_DENIED {
         devices.truncate(MAX_DENIED);
         tracing::warn!(
-            "more than {MAX_DENIED} devices may not publish; the broker denies {MAX_DENIED} of them, those with a certificate \
-             first, and Sluice refuses the messages of all; suspend less, or use Mosquitto 2.1"
+            "more than {MAX_DENIED} devices may not publish; the access rules deny {MAX_DENIED} \
+             of them, those with a certificate first; Sluice refuses the messages of all; suspend \
+             fewer devices, or use Mosquitto 2.1"
         );
     }
     devices.sort_unstable();

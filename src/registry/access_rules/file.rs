@@ -7,13 +7,18 @@ use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
 use super::content::{Content, Hash};
 use super::file_identity::{FileIdentity, Owner};
 use super::template::parse_line;
+use crate::disk;
 use crate::pki::files;
+
+/// Longest access to a file, and longest wait for the access before it.
+const DISK_TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// Longest line that is read back.
 const MAX_LINE_BYTES: usize = 128 * 1024;
@@ -39,10 +44,10 @@ pub enum AclFault {
     #[error("{0}")]
     File(io::Error),
     /// The mode changed, so the broker may be unable to read it.
-    #[error("its mode has become {0:04o}")]
+    #[error("its mode changed to {0:04o}")]
     Mode(u32),
     /// A line at which Mosquitto 2.1 exits.
-    #[error("line {number} is no access rule ({why})")]
+    #[error("line {number} is not an access rule ({why})")]
     Line {
         /// The line number, from 1.
         number: u64,
@@ -50,7 +55,7 @@ pub enum AclFault {
         why: String,
     },
     /// The file holds other rules.
-    #[error("it is not what was written last")]
+    #[error("it is not the file that Sluice wrote last")]
     Other,
 }
 
@@ -79,9 +84,12 @@ pub fn write(path: &Path, content: &Content, owner: Owner) -> Result<WrittenFile
             temporary_identity.set(Some(FileIdentity::of(temporary)?));
             match read(temporary) {
                 Ok(found) if found == digest.get() => Ok(()),
-                Ok(_) => Err(io::Error::other("what was written does not read back")),
+                Ok(_) => Err(io::Error::other(
+                    "the written file does not read back as it was \
+                    written",
+                )),
                 Err(fault) => {
-                    Err(io::Error::other(format!("what was written is not good: {fault}")))
+                    Err(io::Error::other(format!("the written file is invalid: {fault}")))
                 }
             }
         },
@@ -146,6 +154,14 @@ pub fn read(path: &Path) -> Result<Hash, AclFault> {
     }
 }
 
+/// Runs `work`, which accesses `path`, as [`disk::run_within`] does.
+pub(super) async fn on_disk<T: Send + 'static>(
+    path: &Path,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    disk::run_within(DISK_TIME_LIMIT, path, work).await.map_err(|error| error.to_string())
+}
+
 // === impl AclFault ===
 
 impl From<io::Error> for AclFault {
@@ -208,7 +224,8 @@ mod tests {
         for line in [
             "#rows: pattern write tenant/%u/telemetry/#",
             "user $sluice/device/probe\ntopic write tenant/$sluice/device/probe/telemetry",
-            "user acme/device/d0\ntopic write tenant/acme/device/d0/telemetry/#\ntopic write tenant/acme/device/d0/heartbeat",
+            "user acme/device/d0\ntopic write tenant/acme/device/d0/telemetry/#\ntopic write \
+             tenant/acme/device/d0/heartbeat",
             "user acme/d1\ntopic write tenant/acme/device/d1/telemetry/#",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
@@ -242,21 +259,21 @@ mod tests {
         );
         assert_eq!(adopt(&path, &content, &[0; 32], owner()), None);
         let damages: [(&[u8], &str); 4] = [
-            (&good[..good.len() / 2], "written last"),
-            (b"topic read #\n", "written last"),
-            (b"topic read #\nwhat is this\n", "line 2 is no access rule"),
+            (&good[..good.len() / 2], "wrote last"),
+            (b"topic read #\n", "wrote last"),
+            (b"topic read #\nwhat is this\n", "line 2 is not an access rule"),
             (b"\xff\n", "not UTF-8"),
         ];
         for (damage, why) in damages {
             fs::write(&path, damage).unwrap();
             // A truncated file may end within a line.
             let fault = check(&path, &touched).unwrap_err().to_string();
-            assert!(fault.contains(why) || fault.contains("no access rule"), "{fault}");
+            assert!(fault.contains(why) || fault.contains("not an access rule"), "{fault}");
         }
         fs::remove_file(&path).unwrap();
         assert!(matches!(check(&path, &touched), Err(AclFault::Missing)));
         fs::create_dir(&path).unwrap();
-        assert!(check(&path, &touched).unwrap_err().to_string().contains("no regular file"));
+        assert!(check(&path, &touched).unwrap_err().to_string().contains("not a regular file"));
         assert!(write(&path, &content, owner()).is_err());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
     }

@@ -95,7 +95,7 @@ fn regular(path: &Path) -> io::Result<Metadata> {
     if found.is_file() {
         Ok(found)
     } else {
-        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
     }
 }
 
@@ -108,7 +108,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("acl");
         assert_eq!(FileIdentity::of(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
-        assert!(FileIdentity::of(dir.path()).unwrap_err().to_string().contains("no regular file"));
+        assert!(
+            FileIdentity::of(dir.path()).unwrap_err().to_string().contains("not a regular file")
+        );
         assert_eq!(Owner::found(&path).mode, 0o644);
         fs::write(&path, "a").unwrap();
         let first = FileIdentity::of(&path).unwrap();

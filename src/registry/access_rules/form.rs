@@ -63,7 +63,7 @@ impl FormFinder {
         match answer {
             Ok(version) => {
                 if self.version.as_ref() != Some(&version) {
-                    tracing::info!(%version, "the broker states its version");
+                    tracing::info!(%version, "the broker reported its version");
                 }
                 (self.version, self.trouble) = (Some(version), None);
             }
@@ -97,8 +97,9 @@ pub fn decide(
         (AclMode::Rows, _) => (AclForm::Rows, None),
         (AclMode::Patterns, Ok(version)) if version.patterns_match_slashes() == Some(false) => {
             let why = format!(
-                "BROKER_ACL_MODE=patterns and the broker is {version}, where %u in a pattern matches no name with \
-                 slashes, so that no device can publish: set it to auto or rows"
+                "BROKER_ACL_MODE=patterns does not fit the broker, {version}: there, %u in a \
+                 pattern matches no name with slashes, so no device can publish; set \
+                 BROKER_ACL_MODE to auto or rows"
             );
             (AclForm::Patterns, Some(why))
         }
@@ -108,7 +109,8 @@ pub fn decide(
             Some(false) => (AclForm::Rows, None),
             None => {
                 let why = format!(
-                    "BROKER_ACL_MODE=auto and the broker states {:?}, which is no Mosquitto: set it to patterns or rows",
+                    "BROKER_ACL_MODE=auto cannot choose a form: the broker reports {:?}, which is \
+                     not Mosquitto; set BROKER_ACL_MODE to patterns or rows",
                     version.to_string()
                 );
                 (last.unwrap_or(AclForm::Patterns), Some(why))
@@ -119,7 +121,10 @@ pub fn decide(
             let form = last.unwrap_or(AclForm::Patterns);
             (
                 form,
-                Some(format!("{why}; the access rules are written as {} until then", form.label())),
+                Some(format!(
+                    "{why}; until then, Sluice writes the access rules as {}",
+                    form.label()
+                )),
             )
         }
     };
@@ -157,15 +162,21 @@ mod tests {
         for (mode, version, last, form, words) in [
             (AclMode::Auto, Ok(&old), rows, AclForm::Patterns, None),
             (AclMode::Auto, Ok(&new), None, AclForm::Rows, None),
-            (AclMode::Auto, Ok(&strange), rows, AclForm::Rows, Some("no Mosquitto")),
+            (AclMode::Auto, Ok(&strange), rows, AclForm::Rows, Some("not Mosquitto")),
             (
                 AclMode::Auto,
                 unknown(),
                 rows,
                 AclForm::Rows,
-                Some("away; the access rules are written as rows"),
+                Some("away; until then, Sluice writes the access rules as rows"),
             ),
-            (AclMode::Auto, unknown(), None, AclForm::Patterns, Some("as patterns until then")),
+            (
+                AclMode::Auto,
+                unknown(),
+                None,
+                AclForm::Patterns,
+                Some("writes the access rules as patterns"),
+            ),
             (AclMode::Rows, unknown(), None, AclForm::Rows, None),
             (AclMode::Patterns, Ok(&old), rows, AclForm::Patterns, None),
             (AclMode::Patterns, Ok(&new), None, AclForm::Patterns, Some("no device can publish")),

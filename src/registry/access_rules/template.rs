@@ -75,7 +75,7 @@ pub enum TemplateError {
         why: io::Error,
     },
     /// A line that is no rule.
-    #[error("line {number} of ACL_TEMPLATE_PATH {path} is no access rule ({why}): correct it")]
+    #[error("line {number} of ACL_TEMPLATE_PATH {path} is not an access rule ({why}): correct it")]
     Line {
         /// The path.
         path: String,
@@ -108,7 +108,7 @@ pub fn parse_line(line: &str) -> Result<AclLine<'_>, String> {
         return Ok(AclLine::Nothing);
     }
     if line.chars().any(char::is_control) {
-        return Err("it holds a tab or another control character".to_owned());
+        return Err("it contains a tab or another control character".to_owned());
     }
     let line = line.trim_start_matches(' ');
     let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
@@ -131,7 +131,10 @@ impl Template {
         let shown = || path.display().to_string();
         let read = || {
             if !fs::metadata(path)?.is_file() {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "it is not a regular file",
+                ));
             }
             let bytes = files::read(path, MAX_BYTES)?;
             String::from_utf8(bytes)
@@ -237,7 +240,7 @@ fn parse_rule(rest: &str) -> Result<Rule<'_>, String> {
     if is_filter && u16::try_from(topic.len()).is_ok() {
         Ok(Rule { access, topic })
     } else {
-        Err(format!("{topic:?} is no topic filter"))
+        Err(format!("{topic:?} is not a topic filter"))
     }
 }
 
@@ -273,8 +276,8 @@ mod tests {
             ("topic", "no topic"),
             ("topic read", "no topic"),
             ("topic reed a/b", "expected read"),
-            ("topic read a/#/b", "no topic filter"),
-            ("pattern write a+/b", "no topic filter"),
+            ("topic read a/#/b", "not a topic filter"),
+            ("pattern write a+/b", "not a topic filter"),
             ("tpic read a", "expected user"),
             (" # comment", "expected user"),
             ("\ttopic read a", "control"),
@@ -286,8 +289,8 @@ mod tests {
 
     #[test]
     fn patterns_for_devices_become_rows_and_other_lines_stay() {
-        let text = "user sluice\ntopic read #\n# mine\npattern write tenant/%u/door\npattern read config/%u/#\n\
-                    pattern read tenant/%u/%c\npattern read public/#\n";
+        let text = "user sluice\ntopic read #\n# mine\npattern write tenant/%u/door\npattern read \
+            config/%u/#\npattern read tenant/%u/%c\npattern read public/#\n";
         let template = Template::parse(text).unwrap();
         assert_eq!(template.lines().collect::<Vec<_>>(), text.lines().collect::<Vec<_>>());
         let rows: Vec<_> = template.rows_of("a/device/d").collect();
@@ -308,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_template_sluice_hears_and_devices_write_the_usual_types() {
+    fn without_a_template_sluice_reads_and_devices_write_the_usual_types() {
         let broker =
             crate::config::Config::load(&crate::config::Sources::default()).unwrap().config.broker;
         let broker = BrokerConfig { username: Some("sluice".into()), ..broker };

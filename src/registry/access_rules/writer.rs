@@ -5,21 +5,19 @@
 //! nothing: one reload serves the CRL and the rules. While the file could make the broker exit, it
 //! forbids every reload.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::content::{self, Content, Hash};
-use super::file::{self, WrittenFile};
-use super::file_identity::{FileIdentity, Owner};
+use super::content::{self, Content, Hash, RulesError};
+use super::file::{self, WrittenFile, on_disk};
+use super::file_identity::Owner;
 use super::form::{AclForm, FormFinder};
-use super::template::Template;
+use super::template_file::TemplateFile;
 use crate::config::Config;
-use crate::config::sections::broker::BrokerConfig;
 use crate::config::sections::certificates::CnFormat;
-use crate::disk;
 use crate::domain::ports::Outage;
 use crate::lifecycle::Readiness;
 use crate::store::certificates::revocation_ledger::RevocationLedger;
@@ -42,24 +40,19 @@ const MAX_PAUSE: Duration = Duration::from_secs(4);
 /// Pause after a failed write.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
 
-/// Longest access to a file, and longest wait for the access before it.
-const DISK_TIME_LIMIT: Duration = Duration::from_secs(30);
-
 /// Value of the metric if no rules are written.
 const NOT_IN_USE: i64 = -1;
 
 /// Writes the access rules when that is due.
 pub struct AclWriter {
     output: PathBuf,
-    template_path: Option<PathBuf>,
+    template: TemplateFile,
     cn_format: CnFormat,
-    broker: BrokerConfig,
     form: FormFinder,
     metrics: BrokerAclMetrics,
     readiness: Readiness,
     registry: watch::Receiver<u64>,
     owner: Option<Owner>,
-    template: Option<(Template, Option<FileIdentity>)>,
     written: Option<WrittenRules>,
     built_at: Option<Instant>,
     paused_until: Option<Instant>,
@@ -103,15 +96,13 @@ impl AclWriter {
         };
         Some(Self {
             output,
-            template_path: settings.template_path.clone(),
+            template: TemplateFile::new(settings.template_path.clone(), config.broker.clone()),
             cn_format: config.certificates.cn_format,
             form: FormFinder::new(settings.mode, config.broker.clone()),
-            broker: config.broker.clone(),
             metrics,
             readiness,
             registry: signal.subscribe(),
             owner: None,
-            template: None,
             written: None,
             built_at: None,
             paused_until: None,
@@ -124,11 +115,9 @@ impl AclWriter {
 
     /// Logs at start which file is written.
     pub(crate) fn announce(&self) {
-        let template = self
-            .template_path
-            .as_ref()
-            .map_or("built-in lines".into(), |path| path.display().to_string());
-        tracing::info!(path = %self.output.display(), %template, "the broker's access rules are written from the registry");
+        let template = self.template.name();
+        tracing::info!(path = %self.output.display(), %template, "Sluice writes the broker's \
+            access rules from the registry");
     }
 
     /// Whether the broker must be notified of a new file.
@@ -156,7 +145,8 @@ impl AclWriter {
         let last = last.or_else(|| state.mode.as_deref().and_then(AclForm::from_label));
         let decision = self.form.decide(last);
         self.findings.form = decision.finding;
-        let has_new_template = self.reload_template().await;
+        let has_new_template = self.template.reload().await;
+        self.findings.template = self.template.finding().map(str::to_owned);
         if let Some(why) = self.due(decision.form, has_new_template).await {
             self.bring_up_to_date(ledger, &state, decision.form, why).await?;
         }
@@ -190,56 +180,6 @@ impl AclWriter {
         Ok(())
     }
 
-    /// Reads the template if it changed and returns whether its lines are new. An unusable one
-    /// keeps the lines in force.
-    async fn reload_template(&mut self) -> bool {
-        let Some(path) = self.template_path.clone() else {
-            let is_first = self.template.is_none();
-            if is_first {
-                self.template = Some((Template::built_in(&self.broker), None));
-            }
-            return is_first;
-        };
-        let last_identity = self.template.as_ref().and_then(|(_, identity)| *identity);
-        let template = path.clone();
-        let task = move || {
-            let identity = FileIdentity::of(&path).ok();
-            if identity.is_some() && identity == last_identity {
-                Ok(None)
-            } else {
-                Template::open(&path).map(|read| Some((read, identity)))
-            }
-        };
-        let read =
-            on_disk(&template, task).await.and_then(|read| read.map_err(|error| error.to_string()));
-        match read {
-            Ok(Some((template, identity))) => {
-                let is_new = self.template.as_ref().is_none_or(|(known, _)| *known != template);
-                if is_new && template.grants_devices_nothing() {
-                    tracing::warn!(
-                        "the template holds no pattern with %u; no device gets a rule from it"
-                    );
-                }
-                self.template = Some((template, identity));
-                self.findings.template = None;
-                is_new
-            }
-            Ok(None) => {
-                self.findings.template = None;
-                false
-            }
-            Err(why) => {
-                let stays = if self.template.is_some() {
-                    "the lines read before stay"
-                } else {
-                    "the last file stays"
-                };
-                self.findings.template = Some(format!("{why}; {stays} in force"));
-                false
-            }
-        }
-    }
-
     /// Why the file must be compared with the registry now; `None` means that it need not.
     async fn due(&mut self, form: AclForm, has_new_template: bool) -> Option<&'static str> {
         if let Some(known) = &self.written {
@@ -247,14 +187,15 @@ impl AclWriter {
             let found = on_disk(&self.output, move || file::check(&path, &file)).await;
             match found {
                 Err(why) => {
-                    self.trouble_with_file(&why);
+                    self.note_file_fault(&why);
                     self.danger = Some(why);
                     return None;
                 }
                 Ok(Err(fault)) => {
-                    tracing::warn!(path = %self.output.display(), %fault, "the file of access rules is not right; it is written again");
+                    tracing::warn!(path = %self.output.display(), %fault, "the file of access \
+                        rules was changed; Sluice writes it again");
                     self.written = None;
-                    return Some("the file was not right");
+                    return Some("the file was changed");
                 }
                 Ok(Ok(file)) => {
                     self.danger = None;
@@ -267,14 +208,12 @@ impl AclWriter {
         let is_paused = self.paused_until.is_some_and(|until| Instant::now() < until);
         match &self.written {
             _ if is_paused => None,
-            None => Some("it is the first of this publisher"),
-            Some(known) if known.form != form => Some("the form has changed"),
-            Some(_) if has_new_template => Some("the template has changed"),
-            Some(_) if self.registry.has_changed().unwrap_or(false) => {
-                Some("the registry has changed")
-            }
+            None => Some("this replica has become the publisher"),
+            Some(known) if known.form != form => Some("the form changed"),
+            Some(_) if has_new_template => Some("the template changed"),
+            Some(_) if self.registry.has_changed().unwrap_or(false) => Some("the registry changed"),
             Some(_) if self.built_at.is_none_or(|built_at| built_at.elapsed() > COMPARE_PERIOD) => {
-                Some("it is compared now and then")
+                Some("the periodic comparison is due")
             }
             Some(_) => None,
         }
@@ -290,14 +229,10 @@ impl AclWriter {
         let begun = Instant::now();
         // A change during the read counts for the next file.
         self.registry.mark_unchanged();
-        let gathered = match &self.template {
-            Some((template, _)) => content::gather(ledger, template, form, self.cn_format).await?,
-            None => Err("there are no lines of the operator to begin with".to_owned()),
-        };
-        let written = match gathered {
-            Ok(content) => self.write(ledger, state, content, why).await?,
-            Err(why) => Err(why),
-        };
+        let written = self.gather_and_write(ledger, state, form, why).await;
+        if let Err(RulesError::Store(outage)) = written {
+            return Err(outage);
+        }
         self.built_at = Some(Instant::now());
         let pause = (begun.elapsed() * PAUSE_FACTOR).clamp(MIN_PAUSE, MAX_PAUSE);
         match written {
@@ -306,8 +241,8 @@ impl AclWriter {
                 self.danger = None;
                 self.paused_until = Some(Instant::now() + pause);
             }
-            Err(why) => {
-                self.trouble_with_file(&why);
+            Err(error) => {
+                self.note_file_fault(&error.to_string());
                 self.registry.mark_changed();
                 self.paused_until = Some(Instant::now() + pause.max(PAUSE_AFTER_FAILURE));
                 self.check_danger().await;
@@ -316,16 +251,30 @@ impl AclWriter {
         Ok(())
     }
 
+    async fn gather_and_write(
+        &mut self,
+        ledger: &mut RevocationLedger,
+        state: &BrokerAclRow,
+        form: AclForm,
+        why: &'static str,
+    ) -> Result<(), RulesError> {
+        let Some(template) = self.template.lines() else {
+            return Err(RulesError::Fault("ACL_TEMPLATE_PATH has not been read yet".to_owned()));
+        };
+        let content = content::gather(ledger, template, form, self.cn_format).await?;
+        self.write(ledger, state, content, why).await
+    }
+
     async fn write(
         &mut self,
         ledger: &mut RevocationLedger,
         state: &BrokerAclRow,
         content: Content,
         why: &'static str,
-    ) -> Result<Result<(), String>, Outage> {
+    ) -> Result<(), RulesError> {
         let (inputs, form, path) = (content.inputs(), content.form, self.output.clone());
         if self.written.as_ref().is_some_and(|known| known.inputs == inputs) {
-            return Ok(Ok(()));
+            return Ok(());
         }
         let last = state.digest.clone().filter(|_| self.written.is_none());
         let owner = self.owner;
@@ -340,10 +289,7 @@ impl AclWriter {
         let done = on_disk(&self.output, task)
             .await
             .and_then(|done| done.map_err(|fault| fault.to_string()));
-        let (file, owner, is_new) = match done {
-            Ok(done) => done,
-            Err(why) => return Ok(Err(why)),
-        };
+        let (file, owner, is_new) = done.map_err(RulesError::Fault)?;
         self.owner = Some(owner);
         self.written = Some(WrittenRules { file, inputs, form });
         let generated = i64::try_from(file.generated).unwrap_or(i64::MAX);
@@ -360,13 +306,13 @@ impl AclWriter {
                 form = form.label(),
                 generated,
                 why,
-                "the broker's access rules were written"
+                "Sluice wrote the broker's access rules"
             );
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
-    fn trouble_with_file(&mut self, why: &str) {
+    fn note_file_fault(&mut self, why: &str) {
         let path = self.output.display();
         self.findings.file =
             Some(format!("the access rules at ACL_OUTPUT_PATH {path} cannot be written: {why}"));
@@ -391,9 +337,12 @@ impl AclWriter {
         }
         if self.reported != finding {
             match &finding {
-                None => tracing::info!("the broker's access rules are in order again"),
+                None => tracing::info!("the broker's access rules are up to date again"),
                 Some(why) => {
-                    tracing::error!(%why, "the broker's access rules are not in order; it is tried again")
+                    tracing::error!(
+                        %why,
+                        "the broker's access rules are not up to date; Sluice retries"
+                    );
                 }
             }
             self.reported = finding;
@@ -412,14 +361,6 @@ impl WriterFindings {
 }
 
 // --- private helpers ---
-
-/// Runs `work`, which accesses `path`, as [`disk::run_within`] does.
-async fn on_disk<T: Send + 'static>(
-    path: &Path,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, String> {
-    disk::run_within(DISK_TIME_LIMIT, path, work).await.map_err(|error| error.to_string())
-}
 
 /// Whether the broker was notified of the latest file.
 fn is_notified(state: &BrokerAclRow) -> bool {

@@ -23,7 +23,7 @@ pub enum ImportError {
     #[error(transparent)]
     Refused(#[from] Refused),
     /// The certificate names another device.
-    #[error("the certificate names {found}, and {expected} was expected: nothing was stored")]
+    #[error("the certificate names {found}, but {expected} was expected: nothing was stored")]
     OtherDevice {
         /// The device that the certificate names.
         found: DeviceKey,

@@ -118,7 +118,8 @@ pub(super) async fn issue_as(
         tracing::warn!(
             certificate = %stored.id,
             until = %new.not_after,
-            "the certificate ends with the authority, before CERT_VALIDITY_DAYS are over; make a new authority in time"
+            "the certificate ends with the authority, before CERT_VALIDITY_DAYS; make a new \
+             authority in time"
         );
     }
     Ok(Issued { certificate: stored, pem: new.pem, key, ends_with_authority })

@@ -26,12 +26,14 @@ const SECONDS_PER_DAY: i64 = 86_400;
 pub enum RenewError {
     /// The certificate is revoked.
     #[error(
-        "certificate {0} was revoked and is not renewed: issue a new one if the device is to be believed again"
+        "certificate {0} is revoked and cannot be renewed: issue a new one if you trust the \
+         device again"
     )]
     Revoked(Uuid),
     /// The certificate expired before the renewal window.
     #[error(
-        "certificate {id} ended at {ended}, more than {RENEWAL_WINDOW_DAYS} days ago, and is not renewed: issue a new one"
+        "certificate {id} expired at {ended}, more than {RENEWAL_WINDOW_DAYS} days ago, and \
+         cannot be renewed: issue a new one"
     )]
     TooLate {
         /// The certificate.
@@ -40,10 +42,10 @@ pub enum RenewError {
         ended: Timestamp,
     },
     /// The certificate has expired, so there is no overlap to rotate in.
-    #[error("certificate {0} has ended and cannot be rotated: renew it")]
+    #[error("certificate {0} has expired and cannot be rotated: renew it")]
     Ended(Uuid),
     /// The row names no valid device; it was written by hand.
-    #[error("the row of certificate {id} names no device ({why}): correct it")]
+    #[error("the row of certificate {id} does not name a valid device ({why}): correct the row")]
     Name {
         /// The certificate.
         id: Uuid,

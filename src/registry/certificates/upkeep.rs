@@ -88,15 +88,19 @@ impl CertificateUpkeep {
         if changed.retired > 0 {
             tracing::info!(
                 certificates = changed.retired,
-                "retired: another has taken their place and their grace is over"
+                "certificates were retired: their grace period has ended"
             );
         }
         if changed.expired > 0 {
-            tracing::warn!(certificates = changed.expired, "past their end, now EXPIRED");
+            tracing::warn!(
+                certificates = changed.expired,
+                "certificates have expired; their \
+                status is EXPIRED now"
+            );
         }
         let guests = guests::purge(pool).await?;
         if guests > 0 {
-            tracing::debug!(guests, "credentials of guests have ended and are deleted");
+            tracing::debug!(guests, "expired guest credentials were deleted");
         }
         let soon = find::days_ahead((self.clock)(), self.warning_days);
         let counts = expiry::count(pool, soon).await?;
@@ -131,8 +135,8 @@ impl CertificateUpkeep {
         tracing::warn!(
             certificates = ending,
             first = named.join(", "),
-            "certificates end within {} days and nothing has taken their place: `sluice cert list --expiring {}` lists them, \
-             `sluice cert rotate` replaces one",
+            "certificates expire within {} days and have no successor: `sluice cert list \
+             --expiring {}` lists them, `sluice cert rotate` replaces one",
             self.warning_days,
             self.warning_days
         );
@@ -141,7 +145,8 @@ impl CertificateUpkeep {
 
     fn report_outage(&mut self, outage: &Outage) {
         if self.trouble.ready((self.clock)()).is_some() {
-            tracing::warn!(reason = %outage, "the certificates (and the guests' credentials) could not be looked after; trying again in a few seconds");
+            tracing::warn!(reason = %outage, "maintenance of certificates and guest credentials \
+                failed; Sluice retries in a few seconds");
         }
     }
 }

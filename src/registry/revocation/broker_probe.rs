@@ -86,25 +86,29 @@ fn judge(address: &str, valid: &ProbeOutcome, revoked: Option<&ProbeOutcome>) ->
     CrlEnforcement::Not(match (valid, revoked) {
         (ProbeOutcome::Admitted, Some(ProbeOutcome::Revoked)) => return CrlEnforcement::InForce,
         (ProbeOutcome::Unreachable(why), _) | (_, Some(ProbeOutcome::Unreachable(why))) => {
-            let what = "what the broker does with the CRL cannot be seen at BROKER_PROBE_ADDR";
-            return CrlEnforcement::Unseen(format!("{what} {address}: {why}"));
+            return CrlEnforcement::Unseen(format!(
+                "the probe at BROKER_PROBE_ADDR {address} cannot tell whether the broker enforces \
+                 the CRL: {why}"
+            ));
         }
         (ProbeOutcome::Refused(why), _) => format!(
-            "the broker at {address} refuses a valid certificate ({why}), and so every device: check its CRL's dates, \
-             its cafile, and the clocks"
+            "the broker at {address} refuses a valid certificate ({why}), and so every device: \
+             check the dates of its CRL, its cafile and the clocks"
         ),
         (ProbeOutcome::Revoked, _) => {
             format!(
-                "the broker at {address} takes a valid certificate for a revoked one: it reads another CRL"
+                "the broker at {address} refuses a valid certificate as revoked: it reads another \
+                 CRL"
             )
         }
         (ProbeOutcome::Admitted, Some(ProbeOutcome::Refused(why))) => format!(
-            "the broker at {address} refuses a revoked certificate, but for another reason ({why}): see its log"
+            "the broker at {address} refuses a revoked certificate, but for another reason \
+             ({why}): read its log"
         ),
         (ProbeOutcome::Admitted, Some(ProbeOutcome::Admitted) | None) => format!(
-            "the broker at {address} lets in a certificate that the CRL revokes: it has not read the newest; check that \
-             its crlfile is what CRL_OUTPUT_PATH becomes, and that it is told (BROKER_PID_FILE, BROKER_RELOAD_COMMAND, \
-             or the watcher beside it)"
+            "the broker at {address} accepts a certificate that the CRL revokes: it has not read \
+             the newest CRL; check that its crlfile is the file at CRL_OUTPUT_PATH, and that it \
+             is notified (BROKER_PID_FILE, BROKER_RELOAD_COMMAND, or a watcher on its machine)"
         ),
     })
 }
@@ -114,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn in_force_means_that_one_is_revoked_and_the_other_let_in() {
+    fn in_force_means_that_one_is_refused_as_revoked_and_the_other_admitted() {
         let refused = ProbeOutcome::Refused("x".into());
         let away = ProbeOutcome::Unreachable("away".into());
         assert_eq!(
@@ -122,7 +126,7 @@ mod tests {
             CrlEnforcement::InForce
         );
         for (valid, revoked, part) in [
-            (&ProbeOutcome::Admitted, Some(&ProbeOutcome::Admitted), "lets in"),
+            (&ProbeOutcome::Admitted, Some(&ProbeOutcome::Admitted), "accepts a certificate"),
             (&ProbeOutcome::Admitted, Some(&refused), "another reason (x)"),
             (&refused, None, "every device"),
             (&ProbeOutcome::Revoked, None, "another CRL"),

@@ -58,7 +58,8 @@ enum ReloadMethod {
 pub enum ReloadError {
     /// The PID file is unusable.
     #[error(
-        "BROKER_PID_FILE {path} cannot be used ({why}): check the broker's pid_file, and that the broker runs"
+        "BROKER_PID_FILE {path} cannot be used ({why}): check the broker's pid_file, and that the \
+         broker runs"
     )]
     PidFile {
         /// The path.
@@ -71,8 +72,9 @@ pub enum ReloadError {
     Disk(String),
     /// The process is another program.
     #[error(
-        "BROKER_PID_FILE {path} names process {pid}, which is {name:?} and not the broker {BROKER_NAME}: it was not \
-         signalled; name the broker's own pid_file, or use BROKER_RELOAD_COMMAND where the broker has another name"
+        "BROKER_PID_FILE {path} names process {pid}, which is {name:?} and not the broker \
+         {BROKER_NAME}: Sluice did not signal it; name the broker's own pid_file, or use \
+         BROKER_RELOAD_COMMAND if the broker has another name"
     )]
     Stranger {
         /// The path.
@@ -84,7 +86,8 @@ pub enum ReloadError {
     },
     /// The system refused the signal.
     #[error(
-        "process {pid} cannot be signalled ({why}): run sluice as the broker's user, or use BROKER_RELOAD_COMMAND"
+        "Sluice cannot signal process {pid} ({why}): run Sluice as the broker's user, or use \
+         BROKER_RELOAD_COMMAND"
     )]
     Signal {
         /// The process id.
@@ -93,7 +96,7 @@ pub enum ReloadError {
         why: io::Error,
     },
     /// The command failed.
-    #[error("BROKER_RELOAD_COMMAND {0}: run it by hand, as the user sluice runs as")]
+    #[error("BROKER_RELOAD_COMMAND {0}: run it by hand, as the user that Sluice runs as")]
     Command(String),
 }
 
@@ -158,9 +161,9 @@ fn signal(path: &Path) -> Result<(), ReloadError> {
     let pid = text.trim().parse().ok().filter(|&number: &i32| number > 0).and_then(Pid::from_raw);
     let pid = pid
         .filter(|pid| !pid.is_init())
-        .ok_or_else(|| unusable("it holds no process id".to_owned()))?;
+        .ok_or_else(|| unusable("it contains no process id".to_owned()))?;
     let number = pid.as_raw_nonzero().get();
-    let ended = || unusable(format!("there is no process {number}"));
+    let ended = || unusable(format!("process {number} does not exist"));
     let name = std::fs::read_to_string(format!("/proc/{number}/comm"))
         .map_err(|_| ended())?
         .trim()
@@ -228,7 +231,7 @@ mod tests {
             ("", "no process id"),
             ("-1", "no process id"),
             ("1", "no process id"),
-            ("2147483647", "there is no process"),
+            ("2147483647", "does not exist"),
             (&format!("{}\n", std::process::id()), "not the broker mosquitto"),
         ] {
             std::fs::write(&path, content).unwrap();

@@ -3,6 +3,7 @@
 //!
 //! It notifies no broker. A CRL counts as published only after the file was read back.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -31,7 +32,7 @@ pub enum ListError {
     Outage(#[from] Outage),
     /// A round did not end in time.
     #[error(
-        "a turn of the publisher did not end within {0} s: look for load, locks and slow disks"
+        "a round of the publisher did not end within {0} s: check for load, locks and slow disks"
     )]
     Stuck(u64),
     /// The authority's files are unusable.
@@ -51,6 +52,27 @@ pub enum ListError {
         /// The cause.
         why: String,
     },
+}
+
+/// Why a new CRL is due; the text is for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublishReason {
+    /// A certificate was revoked.
+    Revoked,
+    /// There is no CRL of this authority.
+    NewAuthority,
+    /// An operator requested one.
+    Requested,
+    /// The clock that made the last one was ahead.
+    ClockWasAhead,
+    /// The last one is old.
+    Refresh,
+    /// This replica has become the publisher.
+    NewPublisher,
+    /// The file is missing and nothing was published before.
+    Missing,
+    /// The file is not the published CRL.
+    Repair,
 }
 
 /// The entries of a CRL, their certificates, and the certificates that cannot be listed.
@@ -104,7 +126,7 @@ pub fn check_end(authority: &Authority, at: Clocks) -> Result<(), ListError> {
     }
     let name = authority.certificate().name();
     Err(ListError::Authority(format!(
-        "the certificate of {name} ended at {end}: make a new authority with `sluice ca init`"
+        "the certificate of {name} expired at {end}: make a new authority with `sluice ca init`"
     )))
 }
 
@@ -122,7 +144,7 @@ pub async fn check_file(
     run_blocking(path, move || match file::inspect(&place, authority.certificate(), at, newest) {
         CrlState::Bad(fault) => Err(fault.to_string()),
         CrlState::Good(crl) if last.is_some_and(|last| last != crl.der()) => Err(format!(
-            "it is not the list that was published last, but another of number {}",
+            "it is not the CRL that was published last, but another one with number {}",
             crl.number()
         )),
         CrlState::Good(crl) => Ok(crl.number()),
@@ -138,22 +160,22 @@ pub fn is_due(
     issuer: &str,
     (validity_hours, refresh_hours): (u32, u32),
     at: Clocks,
-) -> Option<&'static str> {
+) -> Option<PublishReason> {
     let next_update =
         state.next_update.filter(|_| state.issuer.as_deref() == Some(issuer)).map(Timestamp::from);
     let (Some(next_update), Some(published)) = (next_update, state.published_at) else {
-        return Some("it is the first of this authority");
+        return Some(PublishReason::NewAuthority);
     };
     if state.requested_at.is_some_and(|requested| requested > published) {
-        return Some("it was asked for");
+        return Some(PublishReason::Requested);
     }
     let made = next_update.plus_seconds(-i64::from(validity_hours) * SECONDS_PER_HOUR);
     if made.seconds_since(at.later()) > MAX_CLOCK_OFFSET_SECONDS {
-        return Some("the last one was made by a clock that was ahead");
+        return Some(PublishReason::ClockWasAhead);
     }
     let refresh = i64::from(refresh_hours) * SECONDS_PER_HOUR;
     let refresh_at = made.plus_seconds(refresh.min(probe_pair::VALIDITY_SECONDS / 2));
-    (at.later() >= refresh_at).then_some("the last one is getting old")
+    (at.later() >= refresh_at).then_some(PublishReason::Refresh)
 }
 
 /// Whether `open` holds a certificate that is in no CRL yet. Those in `unreadable` do not count.
@@ -195,6 +217,23 @@ pub async fn publish(
     })
 }
 
+// === impl PublishReason ===
+
+impl fmt::Display for PublishReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Revoked => "a certificate was revoked",
+            Self::NewAuthority => "the authority has no CRL yet",
+            Self::Requested => "a new CRL was requested",
+            Self::ClockWasAhead => "the last CRL was made by a clock that was ahead",
+            Self::Refresh => "the last CRL is due for a refresh",
+            Self::NewPublisher => "this replica has become the publisher",
+            Self::Missing => "there is no CRL file yet",
+            Self::Repair => "the CRL file was not the published CRL",
+        })
+    }
+}
+
 // --- private helpers ---
 
 fn write(
@@ -205,7 +244,7 @@ fn write(
     validity_hours: u32,
     at: Clocks,
 ) -> Result<Crl, String> {
-    let crl = crl::sign(authority, number, revoked, validity_hours, at)
+    let crl = crl::sign::sign(authority, number, revoked, validity_hours, at)
         .map_err(|error| error.to_string())?;
     file::write_crl(path, &crl)
         .map_err(|error| format!("{error}; check the directory and its permissions"))?;
@@ -264,25 +303,25 @@ mod tests {
     }
 
     /// Why a CRL is due for this authority, which makes CRLs valid for a week.
-    fn due(state: &CrlRow, issuer: &str, refresh_hours: u32, at: Clocks) -> Option<&'static str> {
+    fn due(state: &CrlRow, issuer: &str, refresh_hours: u32, at: Clocks) -> Option<PublishReason> {
         is_due(state, issuer, (168, refresh_hours), at)
     }
 
     #[test]
     fn another_list_is_due_for_another_authority_on_request_and_with_age() {
         let at = Clocks::from(now());
-        assert!(due(&CrlRow::default(), "CN=a", 12, at).is_some());
-        assert!(due(&published(11), "CN=b", 12, at).is_some());
+        assert_eq!(due(&CrlRow::default(), "CN=a", 12, at), Some(PublishReason::NewAuthority));
+        assert_eq!(due(&published(11), "CN=b", 12, at), Some(PublishReason::NewAuthority));
         assert_eq!(due(&published(11), "CN=a", 12, at), None);
-        assert!(due(&published(12), "CN=a", 12, at).is_some());
+        assert_eq!(due(&published(12), "CN=a", 12, at), Some(PublishReason::Refresh));
         // The probe certificates expire before a long refresh interval ends.
-        assert!(due(&published(24), "CN=a", 1000, at).is_some());
-        let asked = |seconds| CrlRow {
+        assert_eq!(due(&published(24), "CN=a", 1000, at), Some(PublishReason::Refresh));
+        let requested = |seconds| CrlRow {
             requested_at: Some(now().plus_seconds(seconds).to_utc()),
             ..published(1)
         };
-        assert!(due(&asked(-10), "CN=a", 12, at).is_some());
-        assert_eq!(due(&asked(-3700), "CN=a", 12, at), None);
+        assert_eq!(due(&requested(-10), "CN=a", 12, at), Some(PublishReason::Requested));
+        assert_eq!(due(&requested(-3700), "CN=a", 12, at), None);
     }
 
     #[test]
@@ -293,7 +332,8 @@ mod tests {
             let made = now().plus_seconds(own.max(0) * SECONDS_PER_HOUR + 168 * SECONDS_PER_HOUR);
             let list = CrlRow { next_update: Some(made.to_utc()), ..published(0) };
             assert_eq!(due(&list, "CN=a", 12, at), None, "{own}");
-            assert_eq!(due(&list, "CN=a", 12, now().into()).is_some(), own > 0, "{own}");
+            let expected = (own > 0).then_some(PublishReason::ClockWasAhead);
+            assert_eq!(due(&list, "CN=a", 12, now().into()), expected, "{own}");
         }
     }
 

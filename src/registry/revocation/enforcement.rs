@@ -14,7 +14,6 @@ use super::session_endings::Endings;
 use crate::config::Config;
 use crate::domain::ports::Outage;
 use crate::domain::time::{Clock, Timestamp};
-use crate::lifecycle::Readiness;
 use crate::store::certificates::revocation_ledger::{
     OpenRevocation, RevocationLedger, RevocationStep,
 };
@@ -44,17 +43,8 @@ const UNPROVEN_GRACE: Duration = Duration::from_secs(3);
 /// Time after which a broker without the CRL is notified again: the first notification may be lost.
 const REPEAT_AFTER: Duration = Duration::from_mins(1);
 
-/// The component of readiness that the chain reports.
-const COMPONENT: &str = "revocation";
-
 pub(super) const NO_PROBE: &str =
-    "BROKER_PROBE_ADDR is not set, so nobody looks what the broker does with the CRL";
-
-/// Reports the state of revocation: always in readiness, and in the log when it changes.
-pub struct RevocationHealth {
-    readiness: Readiness,
-    reported: Option<String>,
-}
+    "BROKER_PROBE_ADDR is not set, so Sluice cannot check whether the broker enforces the CRL";
 
 /// The state of the broker and of the CRL published last.
 pub struct Enforcer {
@@ -83,30 +73,15 @@ struct List {
     finding: Option<String>,
 }
 
-/// The outcome of a step: a finding for the operator, or an outage of Postgres.
-type EnforcementStep<T> = Result<Result<T, String>, Outage>;
-
-// === impl RevocationHealth ===
-
-impl RevocationHealth {
-    pub(super) const fn new(readiness: Readiness) -> Self {
-        Self { readiness, reported: None }
-    }
-
-    pub(super) fn report_ok(&mut self) {
-        self.readiness.well(COMPONENT);
-        if self.reported.take().is_some() {
-            tracing::info!("revocation is in order again");
-        }
-    }
-
-    pub(super) fn report_fault(&mut self, why: String) {
-        self.readiness.unwell(COMPONENT, why.clone());
-        if self.reported.as_ref() != Some(&why) {
-            tracing::error!(%why, "revocation is not in order; it is tried again");
-            self.reported = Some(why);
-        }
-    }
+/// Why a round did not get to the last step.
+#[derive(Debug, thiserror::Error)]
+pub enum EnforcementError {
+    /// A step failed at the broker; the text is a sentence for the operator.
+    #[error("{0}")]
+    Step(String),
+    /// Postgres failed.
+    #[error(transparent)]
+    Store(#[from] Outage),
 }
 
 // === impl Enforcer ===
@@ -126,7 +101,7 @@ impl Enforcer {
     /// Logs at start what these settings make impossible.
     pub(super) fn announce(&self) {
         if self.probe.is_none() {
-            tracing::warn!("{NO_PROBE}: revocations are carried out and cannot be proven");
+            tracing::warn!("{NO_PROBE}; Sluice carries out revocations and cannot prove them");
         }
     }
 
@@ -160,7 +135,7 @@ impl Enforcer {
     pub(super) async fn reload(&mut self) -> Result<bool, String> {
         if let Some(why) = &self.hold {
             return Err(format!(
-                "the broker is not notified of any file, for its access rules could end it: {why}"
+                "the broker is not notified, because its access rules could make it exit: {why}"
             ));
         }
         let is_notified = self.reload.notify().await.map_err(|error| error.to_string())?;
@@ -197,7 +172,7 @@ impl Enforcer {
         };
         let finding = match outcome {
             Some(CrlEnforcement::InForce) => {
-                format!("{why}; the broker still has the last list, until it reads the file again")
+                format!("{why}; the broker keeps the last CRL until it reads the file again")
             }
             Some(CrlEnforcement::Not(what) | CrlEnforcement::Unseen(what)) => {
                 format!("{why}; {what}")
@@ -229,20 +204,17 @@ impl Enforcer {
         });
     }
 
-    /// Runs the chain as far as it gets. The inner error is a sentence for the operator.
+    /// Runs the steps as far as they succeed.
     pub(super) async fn enforce(
         &mut self,
         ledger: &mut RevocationLedger,
         open: &[OpenRevocation],
-    ) -> EnforcementStep<()> {
-        if let Err(why) = self.notify(ledger, open).await? {
-            return Ok(Err(why));
+    ) -> Result<(), EnforcementError> {
+        self.notify(ledger, open).await?;
+        if self.check_list(ledger, open).await? {
+            self.end_sessions(ledger, open).await?;
         }
-        match self.check_list(ledger, open).await? {
-            Err(why) => Ok(Err(why)),
-            Ok(false) => Ok(Ok(())),
-            Ok(true) => self.end_sessions(ledger, open).await,
-        }
+        Ok(())
     }
 
     /// Notifies the broker if that is owed.
@@ -250,14 +222,14 @@ impl Enforcer {
         &mut self,
         ledger: &mut RevocationLedger,
         open: &[OpenRevocation],
-    ) -> EnforcementStep<()> {
+    ) -> Result<(), EnforcementError> {
         let can_prove = self.can_prove();
-        let Some(list) = &self.list else { return Ok(Ok(())) };
+        let Some(list) = &self.list else { return Ok(()) };
         let is_overdue = |notified_at: Instant| {
             can_prove && !list.is_in_force && notified_at.elapsed() > REPEAT_AFTER
         };
         if list.notified_at.is_some_and(|notified_at| !is_overdue(notified_at)) {
-            return Ok(Ok(()));
+            return Ok(());
         }
         let waiting = ids(open, |one| !one.is_reloaded);
         match self.reload().await {
@@ -268,11 +240,11 @@ impl Enforcer {
                 if is_notified {
                     ledger.note_held(RevocationStep::Reloaded, &waiting).await?;
                 }
-                Ok(Ok(()))
+                Ok(())
             }
             Err(why) => {
                 ledger.note_failed(RevocationStep::Reloaded, &why, &waiting).await?;
-                Ok(Err(why))
+                Err(EnforcementError::Step(why))
             }
         }
     }
@@ -282,11 +254,11 @@ impl Enforcer {
         &mut self,
         ledger: &mut RevocationLedger,
         open: &[OpenRevocation],
-    ) -> EnforcementStep<bool> {
-        let Some(list) = &mut self.list else { return Ok(Ok(false)) };
+    ) -> Result<bool, EnforcementError> {
+        let Some(list) = &mut self.list else { return Ok(false) };
         let is_young = list.published_at.elapsed() < GRACE;
         let (Some(probe), Some(canaries)) = (&self.probe, &list.canaries) else {
-            return Ok(Ok(list.published_at.elapsed() > UNPROVEN_GRACE));
+            return Ok(list.published_at.elapsed() > UNPROVEN_GRACE);
         };
         let period = match (list.is_in_force, is_young) {
             (true, _) => PERIOD_IN_FORCE,
@@ -294,7 +266,7 @@ impl Enforcer {
             (false, false) => PERIOD_NOT_IN_FORCE,
         };
         if list.probed_at.is_some_and(|probed_at| probed_at.elapsed() < period) {
-            return Ok(list.finding.clone().map_or(Ok(list.is_in_force), Err));
+            return list.state();
         }
         let outcome =
             probe_repeatedly(probe, canaries, if is_young { QUICK_PROBES } else { 1 }).await;
@@ -320,16 +292,16 @@ impl Enforcer {
                 list.finding = Some(note_finding(ledger, RevocationStep::Proven, why, open).await?);
             }
         }
-        Ok(list.finding.clone().map_or(Ok(list.is_in_force), Err))
+        list.state()
     }
 
-    /// Ends the sessions of devices the broker now refuses, and completes the chain of each ended
-    /// one.
+    /// Ends the sessions of devices the broker now refuses, and completes the revocation of each
+    /// ended one.
     async fn end_sessions(
         &mut self,
         ledger: &mut RevocationLedger,
         open: &[OpenRevocation],
-    ) -> EnforcementStep<()> {
+    ) -> Result<(), EnforcementError> {
         let progress = self.endings.run_round(open).await;
         self.metrics
             .sessions_not_ended
@@ -346,10 +318,10 @@ impl Enforcer {
         let is_listed = |one: &&OpenRevocation| one.crl_number.is_some() && !one.is_proven;
         let last: Vec<&OpenRevocation> = open.iter().filter(is_listed).filter(is_ended).collect();
         self.close(ledger, &last).await?;
-        Ok(self.endings.trouble().map_or(Ok(()), Err))
+        self.endings.trouble().map_or(Ok(()), |why| Err(EnforcementError::Step(why)))
     }
 
-    /// Completes the chain of each revocation in `last`.
+    /// Completes each revocation in `last`.
     async fn close(
         &self,
         ledger: &mut RevocationLedger,
@@ -367,9 +339,18 @@ impl Enforcer {
             let seconds = (self.now)().seconds_since(Timestamp::from(one.noticed_at)).max(0.0);
             self.metrics.revocation_seconds.observe(seconds);
             let (certificate, name) = (one.certificate_id, &one.common_name);
-            tracing::info!(%certificate, name, seconds, "a revocation is in force at the broker");
+            tracing::info!(%certificate, name, seconds, "the broker enforces a revocation");
         }
         Ok(())
+    }
+}
+
+// === impl List ===
+
+impl List {
+    /// Whether the broker has the CRL, or the finding of the last probe.
+    fn state(&self) -> Result<bool, EnforcementError> {
+        self.finding.clone().map_or(Ok(self.is_in_force), |why| Err(EnforcementError::Step(why)))
     }
 }
 

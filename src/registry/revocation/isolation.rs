@@ -108,7 +108,8 @@ impl IsolationProbe {
         match self.publish_all(&foreign).await {
             Ok((own, others)) => judge(&self.address, own, &foreign, &others),
             Err(why) => IsolationVerdict::Unknown(format!(
-                "whether the broker isolates devices cannot be seen at BROKER_PROBE_ADDR {}: {why}",
+                "the probe at BROKER_PROBE_ADDR {} cannot tell whether the broker isolates \
+                 devices: {why}",
                 self.address
             )),
         }
@@ -121,7 +122,7 @@ impl IsolationProbe {
     ) -> Result<(PublishAnswer, Vec<PublishAnswer>), String> {
         self.renew().await?;
         let Some((probe, _)) = &self.made else {
-            return Err("there is no certificate to look with".to_owned());
+            return Err("there is no probe certificate".to_owned());
         };
         let listener =
             TlsListenerAddress { address: &self.address, ca_cert: self.ca_cert.as_deref() };
@@ -134,7 +135,7 @@ impl IsolationProbe {
         let (own, mut others) = answers
             .split_first()
             .map(|(own, others)| (*own, others.to_vec()))
-            .ok_or("no answer")?;
+            .ok_or("the broker did not answer")?;
         // A rule with %c opens the topics of any client id that a device may choose.
         let other_identity = probe::FOREIGN_IDENTITIES[0];
         if let Ok(answers) =
@@ -237,7 +238,8 @@ impl Isolation {
         self.metrics.enforced.set(0);
         self.readiness.unwell(COMPONENT, why.clone());
         if self.reported.as_ref() != Some(&why) {
-            tracing::error!(%why, "that the broker isolates devices is not proven; it is looked at every few seconds");
+            tracing::error!(%why, "that the broker isolates devices is not proven; it is looked \
+                at every few seconds");
             self.reported = Some(why);
         }
     }
@@ -262,9 +264,10 @@ fn judge(
     }
     if own == PublishAnswer::Refused {
         return IsolationVerdict::OwnRefused(format!(
-            "devices cannot publish: the broker at {address} refuses a valid certificate its own topic {} (user name {}). \
-             Check the access rules of that listener: on Mosquitto 2.0 `pattern write tenant/%u/telemetry/#`; on 2.1, where \
-             %u no longer matches a name with slashes, rows for each device and for this name",
+            "devices cannot publish: the broker at {address} refuses a valid certificate its own \
+             topic {} (user name {}). Check the access rules of that listener. Mosquitto 2.0 \
+             needs `pattern write tenant/%u/telemetry/#`. Mosquitto 2.1, where %u matches no name \
+             with slashes, needs rows for each device and for this name",
             probe::OWN_TOPIC,
             probe::IDENTITY
         ));
@@ -275,8 +278,8 @@ fn judge(
     });
     match odd {
         Some(code) => IsolationVerdict::Unknown(format!(
-            "whether the broker at {address} isolates devices cannot be seen: it answers a message with code 0x{code:02X}, \
-             which neither accepts nor refuses it"
+            "the probe cannot tell whether the broker at {address} isolates devices: the broker \
+             answers a message with code 0x{code:02X}, which neither accepts nor refuses it"
         )),
         None => IsolationVerdict::Enforced,
     }
@@ -289,10 +292,10 @@ fn broken(address: &str, accepted: &[&str]) -> String {
         count => format!(" and {count} more"),
     };
     format!(
-        "devices are not isolated: the broker at {address} lets a device publish as another one ({named}{more} accepted from \
-         the user name {}). Check the access rules of that listener: there must be some (with per_listener_settings each \
-         listener needs its own acl_file), no `+` may stand before `%u` or in its place, and none may go by %c unless \
-         use_username_as_clientid is true",
+        "devices are not isolated: the broker at {address} lets a device publish as another one \
+         ({named}{more} accepted from the user name {}). Check the access rules of that listener. \
+         It needs rules (with per_listener_settings, its own acl_file). No `+` may stand before \
+         or instead of `%u`. No rule may use %c unless use_username_as_clientid is true",
         probe::IDENTITY
     )
 }

@@ -22,34 +22,33 @@ const PERIOD: Duration = Duration::from_millis(200);
 /// The first step: the committed row, which every replica enforces.
 const ROW: &str = "revoked";
 
-/// A revocation, link by link.
+/// A revocation, step by step.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct RevocationSteps {
     /// The certificate.
     pub certificate_id: Uuid,
-    /// Whether the last link has held: the broker was seen to act on it.
+    /// Whether the last step is done: the broker is proven to enforce the revocation.
     pub proven: bool,
-    /// The link that failed when it was tried last, or else the first that has not held; null when
-    /// all have.
+    /// The step that failed last, or else the first that is not done; null when all are done.
     pub missing: Option<&'static str>,
-    /// Why, when that is known.
+    /// Why that step failed, if known.
     pub failure: Option<String>,
-    /// The number of the CRL it stands in.
+    /// The number of the CRL that lists the certificate.
     pub crl_number: Option<i64>,
-    /// Each link, in the order of the chain.
+    /// Each step, in order.
     pub links: Vec<StepState>,
 }
 
-/// One link.
+/// One step of a revocation.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct StepState {
-    /// `revoked` (the row), `published` (in a CRL), `reloaded` (the broker was told), `ended` (the
-    /// live session is gone), or `proven` (the broker was seen to refuse a certificate of that
-    /// CRL).
+    /// `revoked` (the row is committed), `published` (a CRL lists the certificate), `reloaded` (the
+    /// broker was notified), `ended` (the live session has ended), or `proven` (the broker refused
+    /// a certificate that only this CRL revokes).
     pub link: &'static str,
-    /// When it held; null: it has not.
+    /// When the step was done; null when it is not.
     pub held_at: Option<DateTime<Utc>>,
-    /// How long after the row that was.
+    /// Seconds between the row and this step.
     pub seconds: Option<f64>,
 }
 
@@ -60,7 +59,11 @@ pub enum RevocationFailure {
     #[error("certificate {0} is not revoked")]
     NotRevoked(Uuid),
     /// A step did not hold in time.
-    #[error("the certificate is revoked, but the link `{}` of the chain has not held: {}", .link.label(), explain(.why.as_ref()))]
+    #[error(
+        "the certificate is revoked, but the step `{}` is not done: {}",
+        .link.label(),
+        explain(.why.as_ref())
+    )]
     Link {
         /// The step that did not hold.
         link: RevocationStep,
@@ -70,7 +73,7 @@ pub enum RevocationFailure {
         progress: Box<RevocationProgress>,
     },
     /// Postgres failed.
-    #[error("how far the revocation has come cannot be read: {0}")]
+    #[error("the progress of the revocation cannot be read: {0}")]
     Outage(#[from] Outage),
 }
 
@@ -148,8 +151,8 @@ impl From<&RevocationProgress> for RevocationSteps {
 fn explain(why: Option<&String>) -> String {
     why.map_or_else(
         || {
-            "nothing was heard of it in time; does a daemon run with DEVICE_CA_CERT_PATH, DEVICE_CA_KEY_PATH and \
-             CRL_OUTPUT_PATH, of the authority that issued it?"
+            "no daemon reported it in time; check that a daemon runs with DEVICE_CA_CERT_PATH, \
+             DEVICE_CA_KEY_PATH and CRL_OUTPUT_PATH, for the authority that issued the certificate"
                 .to_owned()
         },
         Clone::clone,
@@ -179,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_link_that_failed_is_named_or_else_the_first_that_has_not_held() {
+    fn the_step_that_failed_is_named_or_else_the_first_that_is_not_done() {
         assert_eq!(missing(&progress(0, None)), Some(RevocationStep::Published));
         assert_eq!(missing(&progress(1, None)), Some(RevocationStep::Reloaded));
         assert_eq!(missing(&progress(4, None)), None);
@@ -196,9 +199,9 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_tells_each_link_with_its_time() {
-        let chain = RevocationSteps::from(&progress(2, None));
-        let links: Vec<_> = chain.links.iter().map(|link| (link.link, link.seconds)).collect();
+    fn each_step_is_reported_with_its_time() {
+        let steps = RevocationSteps::from(&progress(2, None));
+        let links: Vec<_> = steps.links.iter().map(|link| (link.link, link.seconds)).collect();
         let expected = [
             ("revoked", Some(0.0)),
             ("published", Some(1.0)),
@@ -207,7 +210,7 @@ mod tests {
             ("proven", None),
         ];
         assert_eq!(links, expected);
-        assert_eq!((chain.proven, chain.missing), (false, Some("ended")));
+        assert_eq!((steps.proven, steps.missing), (false, Some("ended")));
         assert!(RevocationSteps::from(&progress(4, None)).proven);
     }
 }

@@ -14,8 +14,9 @@ use uuid::Uuid;
 
 use super::broker_probe::ProbePair;
 use super::broker_reload::Recheck;
-use super::crl::{self, ListError};
-use super::enforcement::{Enforcer, RevocationHealth};
+use super::crl::{self, ListError, PublishReason};
+use super::enforcement::{EnforcementError, Enforcer};
+use super::health::RevocationHealth;
 use crate::config::Config;
 use crate::config::sections::certificates::CertificatesConfig;
 use crate::domain::clocks::Clocks;
@@ -42,9 +43,6 @@ const AUTHORITY_PAUSE: Duration = Duration::from_secs(10);
 
 /// Time between two rounds while sessions are being ended.
 const PERIOD_WHEN_BUSY: Duration = Duration::from_millis(100);
-
-/// Reason for a CRL that replaces a damaged file.
-const REPAIR: &str = "the file was not right";
 
 /// Longest duration of a round; beyond it the connection and its lock are given up, so that another
 /// replica may try. A full round with takeovers fits.
@@ -169,7 +167,7 @@ impl CrlPublisher {
         ledger: &mut RevocationLedger,
     ) -> Result<Option<Arc<Authority>>, ListError> {
         if !self.has_list {
-            tracing::info!("this replica publishes the access rules, and no CRL");
+            tracing::info!("this replica publishes the access rules and no CRL");
             return Ok(None);
         }
         let clocks = ledger.clocks(self.now).await?;
@@ -220,7 +218,7 @@ impl CrlPublisher {
                 let outcome = match &self.fault {
                     _ if has_reloaded => Ok(()),
                     Some(fault) => Err(format!(
-                        "the broker is not notified, for it would read a CRL that is wrong: {fault}"
+                        "the broker is not notified, because it would read a wrong CRL: {fault}"
                     )),
                     None => self.enforcer.reload().await.map(drop),
                 };
@@ -265,9 +263,10 @@ impl CrlPublisher {
             }
             open = ledger.open_revocations(issuer, can_prove, clocks.earlier()).await?;
         }
-        match self.enforcer.enforce(ledger, &open).await? {
+        match self.enforcer.enforce(ledger, &open).await {
             Ok(()) => self.health.report_ok(),
-            Err(why) => self.health.report_fault(why),
+            Err(EnforcementError::Step(why)) => self.health.report_fault(why),
+            Err(EnforcementError::Store(outage)) => return Err(outage.into()),
         }
         self.show(&ledger.state().await?);
         Ok(())
@@ -280,8 +279,10 @@ impl CrlPublisher {
         error: ListError,
     ) -> Result<ListError, Outage> {
         let Some(fault) = &self.fault else { return Ok(error) };
-        let why =
-            format!("the CRL is not what was published ({fault}) and cannot be repaired: {error}");
+        let why = format!(
+            "the CRL file is not the published CRL ({fault}), and Sluice cannot repair \
+                it: {error}"
+        );
         let finding = self.enforcer.record_damage(ledger, &why).await?;
         self.show(&ledger.state().await?);
         Ok(ListError::Unrepaired(finding))
@@ -295,17 +296,17 @@ impl CrlPublisher {
         state: &CrlRow,
         open: &[OpenRevocation],
         clocks: Clocks,
-    ) -> Result<Option<(&'static str, u64)>, Outage> {
+    ) -> Result<Option<(PublishReason, u64)>, Outage> {
         let Some(path) = self.settings.crl_output_path.clone() else { return Ok(None) };
         let issuer = authority.certificate().name();
         let hours = (self.settings.crl_validity_hours, self.settings.crl_refresh_hours);
         let is_too_soon = self.enforcer.has_published_within(PERIOD);
         let why = if crl::has_unlisted(open, &self.unreadable) && !is_too_soon {
-            Some("a certificate was revoked")
+            Some(PublishReason::Revoked)
         } else if let Some(why) = crl::is_due(state, issuer, hours, clocks) {
             Some(why)
         } else if self.enforcer.published() != Some(state.crl_number) {
-            Some("this replica has become the publisher")
+            Some(PublishReason::NewPublisher)
         } else {
             None
         };
@@ -321,19 +322,20 @@ impl CrlPublisher {
             Ok(number) => {
                 // Another program restored the file. The broker may have admitted revoked devices
                 // meanwhile.
-                let why = why.or(self.fault.as_ref().map(|_| REPAIR));
+                let why = why.or(self.fault.as_ref().map(|_| PublishReason::Repair));
                 Ok(why.map(|why| (why, number)))
             }
             // The very first CRL repairs nothing.
             Err(_) if state.published_at.is_none() => {
-                Ok(Some((why.unwrap_or("there is none yet"), 0)))
+                Ok(Some((why.unwrap_or(PublishReason::Missing), 0)))
             }
             Err(fault) => {
                 if self.fault.as_ref() != Some(&fault) {
-                    tracing::warn!(path = %path.display(), %fault, "the CRL file is not right; a new list takes its place");
+                    tracing::warn!(path = %path.display(), %fault, "the CRL file is not the \
+                        published CRL; Sluice publishes a new one");
                     self.fault = Some(fault);
                 }
-                Ok(Some((REPAIR, 0)))
+                Ok(Some((PublishReason::Repair, 0)))
             }
         }
     }
@@ -342,7 +344,7 @@ impl CrlPublisher {
         &mut self,
         ledger: &mut RevocationLedger,
         authority: &Arc<Authority>,
-        why: &str,
+        why: PublishReason,
         in_file: u64,
         clocks: Clocks,
     ) -> Result<(), ListError> {
@@ -355,13 +357,21 @@ impl CrlPublisher {
         }
         let done = crl::publish(ledger, authority, &self.settings, in_file, clocks).await?;
         for certificate in done.unreadable.iter().filter(|one| !self.unreadable.contains(one)) {
-            tracing::error!(%certificate, "the serial number in this certificate's row cannot be read: it is in no CRL");
+            tracing::error!(%certificate, "the serial number in this certificate's row cannot be \
+                read; no CRL contains the certificate; correct device_certificates.serial_number");
         }
-        let why_not = "the serial number in its row cannot be read; correct device_certificates.serial_number";
+        let why_not = "the serial number in its row cannot be read; correct \
+            device_certificates.serial_number";
         ledger.note_failed(RevocationStep::Published, why_not, &done.unreadable).await?;
         self.unreadable = done.unreadable;
         self.enforcer.start_list(done.number, self.next.take());
-        tracing::info!(number = done.number, entries = done.entries, until = %done.next_update, why, "a CRL was published");
+        tracing::info!(
+            number = done.number,
+            entries = done.entries,
+            until = %done.next_update,
+            %why,
+            "a CRL was published"
+        );
         Ok(())
     }
 

@@ -112,11 +112,11 @@ impl Endings {
         let first = self.failures.values().min_by(|one, other| one.name.cmp(&other.name))?;
         let others = match self.failures.len() - 1 {
             0 => String::new(),
-            count => format!(", nor were those of {count} others"),
+            count => format!(", and {count} more were not ended"),
         };
         Some(format!(
-            "the live session of {:?} was not ended ({}){others}: a revoked device may still publish; it is tried again, \
-             and a restart of the broker ends it",
+            "the live session of {:?} was not ended ({}){others}: a revoked device may still \
+             publish; Sluice retries; a restart of the broker ends the session",
             first.name, first.why
         ))
     }
@@ -201,7 +201,7 @@ impl Endings {
             tracing::error!(
                 ?name,
                 others,
-                "a revoked device's live session was not ended: {why}; it is tried again, and no other waits for it"
+                "the live session of a revoked device was not ended: {why}; Sluice retries"
             );
         }
     }

@@ -147,7 +147,7 @@ fn a_certificate_is_renewed_and_rotated_once_and_confirmed() {
     assert_eq!(api.confirm(id(&third)).ok(200)["retired"], json!([]));
     for action in ["renew", "rotate"] {
         let said = api.act(id(&second), action, &json!({ "csr": csr })).detail(409, "conflict");
-        assert!(said.contains("was revoked"), "{said}");
+        assert!(said.contains("is revoked"), "{said}");
     }
     api.confirm(NOBODY).problem(404, "not-found");
     api.ca.database.query(&format!(

@@ -48,7 +48,7 @@ fn a_request_that_is_not_to_be_trusted_leaves_no_trace() {
     *bytes.last_mut().unwrap() ^= 1;
     openssl.dir.write("altered.der", &bytes);
     openssl.done("req -in altered.der -inform DER -out altered.csr");
-    refuse(&read("altered.csr"), &["signature is wrong"]);
+    refuse(&read("altered.csr"), &["signature is invalid"]);
     openssl.done("genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:1024 -out weak.key");
     openssl.done("req -new -key weak.key -subj / -out weak.csr");
     refuse(&read("weak.csr"), &["1024 bits"]);

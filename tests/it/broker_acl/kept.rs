@@ -24,11 +24,11 @@ fn a_damaged_file_is_written_again_and_the_broker_lives_through_all_of_it() {
     let mut d0 = acl.device("d0");
     wait_refused(&mut d0, OWN, false);
     let damages: [(&str, &dyn Fn()); 5] = [
-        ("is no access rule", &|| fs::write(&path, "what is this\n").unwrap()),
+        ("is not an access rule", &|| fs::write(&path, "what is this\n").unwrap()),
         ("it is missing", &|| fs::remove_file(&path).unwrap()),
-        ("not what was written last", &|| fs::write(&path, "").unwrap()),
-        ("not what was written last", &|| fs::write(&path, TEMPLATE).unwrap()),
-        ("its mode has become", &|| {
+        ("not the file that Sluice wrote last", &|| fs::write(&path, "").unwrap()),
+        ("not the file that Sluice wrote last", &|| fs::write(&path, TEMPLATE).unwrap()),
+        ("its mode changed to", &|| {
             fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
                 .unwrap();
         }),
@@ -36,10 +36,15 @@ fn a_damaged_file_is_written_again_and_the_broker_lives_through_all_of_it() {
     for (number, (why, damage)) in damages.iter().enumerate() {
         damage();
         let noticed =
-            || daemon.log().matches("the file of access rules is not right").count() == number + 1;
+            || daemon.log().matches("the file of access rules was changed").count() == number + 1;
         wait::until("the daemon notices", noticed);
         assert!(
-            daemon.log().lines().rfind(|line| line.contains("is not right")).unwrap().contains(why),
+            daemon
+                .log()
+                .lines()
+                .rfind(|line| line.contains("access rules was changed"))
+                .unwrap()
+                .contains(why),
             "{why}"
         );
         // The count follows when what was written has been read back.
@@ -65,7 +70,7 @@ fn while_a_bad_file_cannot_be_written_again_the_broker_is_not_notified() {
     let reloads = || acl.broker.log().matches("Reloading config").count();
     let before = reloads();
     daemon.start_again();
-    let why = daemon.wait_unready_for("is no access rule (it grants");
+    let why = daemon.wait_unready_for("is not an access rule (it grants");
     assert!(
         why.contains("line 7 of ACL_TEMPLATE_PATH") && why.contains("the last file stays in force"),
         "{why}"
@@ -91,7 +96,7 @@ fn an_invalid_template_is_refused_and_the_last_valid_one_stays_in_force() {
     wait_refused(&mut d0, OWN, false);
     fs::write(acl.path("template"), format!("{TEMPLATE}\ntpic write y\n")).unwrap();
     let why = daemon.wait_unready_for("line 8 of ACL_TEMPLATE_PATH");
-    assert!(why.contains("the lines read before stay in force"), "{why}");
+    assert!(why.contains("Sluice keeps the lines that it read before"), "{why}");
     let doctor = settings.command(&["doctor"]).output().unwrap();
     assert!(String::from_utf8_lossy(&doctor.stdout).contains("line 8"), "{doctor:?}");
     // A status still reaches the broker.

@@ -23,7 +23,7 @@ fn holds_in(mode: &str, form: &str) {
     let daemon = settings.start();
     wait_current(&daemon);
     assert_eq!(acl.database.value("SELECT mode FROM broker_acl_state"), form, "{}", acl.file());
-    assert!(daemon.log().contains("the broker's access rules were written"));
+    assert!(daemon.log().contains("Sluice wrote the broker's access rules"));
     let [mut d0, mut d1] = ["d0", "d1"].map(|device| acl.device(device));
     for topic in [OWN, "tenant/acme/device/d0/telemetry/fast", OWN_DOOR] {
         wait_refused(&mut d0, topic, false);

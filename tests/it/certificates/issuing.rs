@@ -162,7 +162,7 @@ fn a_certificate_that_does_not_verify_is_not_imported() {
     let stranger = signed_elsewhere(&ca, "stranger", r"/CN=acme\/device\/nobody");
     assert!(ca.refused(&["cert", "import", &stranger]).contains("sluice device add acme nobody"));
     let nameless = signed_elsewhere(&ca, "nameless", "/CN=acme");
-    assert!(ca.refused(&["cert", "import", &nameless]).contains("names no device"));
+    assert!(ca.refused(&["cert", "import", &nameless]).contains("is not the name of a device"));
     ca.request("own", r"/CN=acme\/device\/pump-1");
     ca.openssl.done("x509 -req -in own.csr -signkey own.key -days 30 -out own.crt");
     assert!(ca.refused(&["cert", "import", &ca.path("own.crt")]).contains("issued by"));

@@ -52,7 +52,7 @@ fn an_expired_certificate_is_renewed_within_its_window_a_revoked_one_never() {
     assert!(ca.refused(&["cert", "revoke", id(&old)]).contains("EXPIRED"));
     ca.done(&["cert", "revoke", id(&new), "--reason", "KEYCOMPROMISE"]);
     assert_eq!(ca.fate(id(&new)), ["REVOKED", "keyCompromise"]);
-    assert!(ca.refused(&["cert", "renew", id(&new), "--csr", &request]).contains("was revoked"));
+    assert!(ca.refused(&["cert", "renew", id(&new), "--csr", &request]).contains("is revoked"));
     // Once is enough, and the first reason stands.
     ca.done(&["cert", "revoke", id(&new), "--reason", "superseded"]);
     assert_eq!(ca.fate(id(&new)), ["REVOKED", "keyCompromise"]);

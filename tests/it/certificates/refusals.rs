@@ -40,15 +40,15 @@ fn a_request_that_is_not_to_be_trusted_leaves_no_trace() {
     let mut bytes = ca.openssl.read("whole.der");
     *bytes.last_mut().unwrap() ^= 1;
     ca.openssl.dir.write("altered.der", &bytes);
-    refuse(&ca.path("altered.der"), &["signature is wrong"]);
+    refuse(&ca.path("altered.der"), &["signature is invalid"]);
     ca.openssl.done("genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:1024 -out weak.key");
     ca.openssl.done("req -new -key weak.key -subj / -out weak.csr");
     refuse(&ca.path("weak.csr"), &["1024 bits"]);
     ca.openssl.done("req -new -key others.key -subj / -addext basicConstraints=critical,CA:true -out powers.csr");
     refuse(&ca.path("powers.csr"), &["authority's powers"]);
     ca.openssl.dir.write("none.csr", "hello");
-    refuse(&ca.path("none.csr"), &["no certificate request"]);
-    refuse(&ca.path("absent.csr"), &["cannot be read"]);
+    refuse(&ca.path("none.csr"), &["not a certificate request"]);
+    refuse(&ca.path("absent.csr"), &["cannot read"]);
 }
 
 #[test]

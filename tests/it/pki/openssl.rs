@@ -83,7 +83,7 @@ impl OpensslDir {
 
     /// Publishes a list as `crl.pem`.
     pub fn published(&self, authority: &Authority, number: u64, revoked: &[CrlEntry]) {
-        let list = crl::sign(authority, number, revoked, 168, clock::now()).unwrap();
+        let list = crl::sign::sign(authority, number, revoked, 168, clock::now()).unwrap();
         file::write_crl(&self.dir.path().join("crl.pem"), &list).unwrap();
     }
 }

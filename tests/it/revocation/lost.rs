@@ -32,8 +32,8 @@ fn while_the_crl_is_a_directory_nothing_is_enforced_and_all_surfaces_say_so() {
     let shown = settings.command(&["crl", "show", "--output", "json"]).output().unwrap();
     let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
     assert_eq!(shown["enforced"], false, "at once: {shown}");
-    let why = daemon.wait_unready_for("cannot be repaired");
-    assert!(why.contains("the broker still has the last list"), "{why}");
+    let why = daemon.wait_unready_for("cannot repair it");
+    assert!(why.contains("the broker keeps the last CRL"), "{why}");
     let looks = || revocation.stack.log().matches("$sluice/canary/").count();
     let (begun, before) = (Instant::now(), looks());
     wait::until("the broker was tried several times", || looks() > before + 6);
@@ -47,7 +47,8 @@ fn while_the_crl_is_a_directory_nothing_is_enforced_and_all_surfaces_say_so() {
     let shown = settings.command(&["crl", "show"]).output().unwrap();
     assert_eq!(shown.status.code(), Some(1));
     assert!(
-        String::from_utf8_lossy(&shown.stdout).contains("no: the CRL is not what was published"),
+        String::from_utf8_lossy(&shown.stdout)
+            .contains("no: the CRL file is not the published CRL"),
         "{shown:?}"
     );
 
@@ -71,7 +72,7 @@ fn a_broker_that_hangs_is_reported_within_seconds_as_a_missing_proof() {
     revocation.stack.process().signal("STOP", &[]);
     revocation.revoke("pump-1");
     let begun = Instant::now();
-    let why = daemon.wait_unready_for("cannot be seen at BROKER_PROBE_ADDR");
+    let why = daemon.wait_unready_for("cannot tell whether the broker enforces the CRL");
     println!("readiness {:?}", begun.elapsed());
     assert!(why.contains("did not answer"), "{why}");
     let failed = "SELECT failed_link FROM certificate_revocations";

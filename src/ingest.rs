@@ -2,15 +2,30 @@
 //!
 //! In the order of a message: [`parse`] reads its fields, [`authorize`] decides whether its sender
 //! is accepted, with the cached registry answers of [`grants`]; [`batching`] decides when a batch
-//! is sent, [`writer`] stores it and acknowledges, [`retry`] waits for Postgres. Beside it:
+//! is sent, [`writer`] stores it and acknowledges, [`retry`] waits for Postgres. Around it:
 //! [`explain`] shows each check of one message, [`replay`] sends a quarantined message through the
 //! same steps. [`crate::domain::quarantine_sampling`] limits the rows of a flood of refused
 //! messages.
 //!
 //! It uses broker and store only through the traits of [`crate::domain::ports`].
+//!
+//! # The names of a message on its way
+//!
+//! | step | type | what it adds |
+//! |---|---|---|
+//! | the session read it from the socket | [`Delivery`] | topic, payload, times, the right to acknowledge |
+//! | parsed | [`Candidate`](candidate::Candidate) | the [`ParseOutcome`](parse::parsed::ParseOutcome): ignored, refused, or the fields ([`Parsed`](parse::parsed::Parsed)) |
+//! | the registry was queried | the same | the [`Grant`](grants::Grant): the cached registry answer for its sender |
+//! | accepted | [`Reading`](crate::domain::message::Reading), [`ShadowReport`](crate::domain::message::ShadowReport) or [`CommandAck`](crate::domain::message::CommandAck) | the row to store; its [`Authentication`](authorize::judge::Authentication) says by which proof |
+//! | refused | [`Quarantined`](crate::domain::batch::Quarantined), or [`Suspect`](crate::domain::batch::Suspect) until the store has compared it with earlier decisions | the [`Refusal`](crate::domain::refusal::Refusal): reason and detail |
+//! | in a batch | [`Batch`] | all rows of one transaction, and the deliveries, to which rows refer by index (`origin`) |
+//! | sent to the writer | [`PreparedBatch`] | the permit that bounds the batches in flight |
+//! | committed | [`Receipt`](crate::domain::batch::Receipt) | how many rows were new |
+//! | acknowledged | [`AckToken`](crate::domain::message::AckToken) | what the session writes to the broker |
 
 pub mod authorize;
 pub mod batching;
+pub mod candidate;
 pub mod explain;
 pub mod grants;
 pub mod parse;
@@ -129,28 +144,28 @@ impl<D: Directory> Spine<D> {
         deliveries: Vec<Delivery>,
         changes: &mut mpsc::Receiver<RegistryChange>,
     ) -> Option<Batch> {
-        let mut outcomes = Vec::with_capacity(deliveries.len());
-        for chunk in deliveries.chunks(YIELD_EVERY) {
-            if !outcomes.is_empty() {
+        let mut candidates = Vec::with_capacity(deliveries.len());
+        for delivery in deliveries {
+            candidates.push(self.authorizer.parse(delivery));
+            if candidates.len().is_multiple_of(YIELD_EVERY) {
                 yield_now().await;
             }
-            outcomes.extend(self.authorizer.parse(chunk));
         }
         while let Ok(change) = changes.try_recv() {
             self.authorizer.forget(&change);
         }
-        let answers = loop {
-            match self.retry.wait_for(self.authorizer.query_registry(&outcomes)).await? {
-                Ok(answers) => break answers,
+        loop {
+            match self.retry.wait_for(self.authorizer.query_registry(&mut candidates)).await? {
+                Ok(()) => break,
                 Err(outage) => {
                     if !self.retry.pause(&outage).await {
                         return None;
                     }
                 }
             }
-        };
+        }
         self.retry.reset();
-        Some(self.authorizer.judge(deliveries, outcomes, answers))
+        Some(self.authorizer.judge(candidates))
     }
 
     /// Sends due `last_seen_at` rows when no message carries them.

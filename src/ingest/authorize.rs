@@ -13,10 +13,11 @@ pub mod last_seen;
 pub mod rate_limit;
 pub mod redelivery;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::candidate::Candidate;
 use super::grants::hot_slots::HotSlots;
 use super::grants::{Grant, Grants};
 use super::parse::ParseLimits;
@@ -54,9 +55,6 @@ pub struct Authorizer<D> {
     metrics: IngestMetrics,
     clock: Clock,
 }
-
-/// Registry answer for the sender of each message; `None` if it was not queried.
-pub type Answers = Vec<Option<Arc<Grant>>>;
 
 // === impl Authorizer ===
 
@@ -110,112 +108,97 @@ impl<D: Directory> Authorizer<D> {
         self.sightings.next_due()
     }
 
-    /// First step: parses each message.
-    pub fn parse(&self, deliveries: &[Delivery]) -> impl Iterator<Item = ParseOutcome> {
-        deliveries.iter().map(|delivery| self.limits.parse(delivery))
+    /// First step: parses a message.
+    pub fn parse(&self, delivery: Delivery) -> Candidate {
+        let outcome = self.limits.parse(&delivery);
+        Candidate { delivery, outcome, grant: None }
     }
 
-    /// Second step: finds the registry answers, in the cache or by one query for all others. Fails
-    /// only as a whole and can be retried.
-    pub async fn query_registry(&mut self, outcomes: &[ParseOutcome]) -> Result<Answers, Outage> {
-        let (mut answers, missing) = self.find_cached(outcomes);
-        if !missing.is_empty() {
-            self.metrics.plain.cache_misses.inc_by(missing.len() as u64);
-            let fetched = self.query_missing(missing, outcomes).await?;
-            for (answer, outcome) in answers.iter_mut().zip(outcomes) {
-                if let (None, ParseOutcome::Parsed(parsed)) = (&answer, outcome) {
-                    *answer = fetched.get(parsed.identity()).cloned();
-                }
-            }
-            self.metrics
-                .plain
-                .cache_entries
-                .set(i64::try_from(self.grants.entries()).unwrap_or(i64::MAX));
+    /// Second step: finds the grant of each sender, in the cache or by one query for all others.
+    /// Fails only as a whole and can be retried.
+    pub async fn query_registry(&mut self, candidates: &mut [Candidate]) -> Result<(), Outage> {
+        let missing = self.find_cached(candidates);
+        if missing.is_empty() {
+            return Ok(());
         }
-        Ok(answers)
+        self.metrics.plain.cache_misses.inc_by(missing.len() as u64);
+        let fetched = self.query_missing(missing, candidates).await?;
+        for candidate in candidates.iter_mut().filter(|candidate| candidate.grant.is_none()) {
+            let grant = candidate.parsed().and_then(|parsed| fetched.get(parsed.identity()));
+            candidate.grant = grant.cloned();
+        }
+        let entries = i64::try_from(self.grants.entries()).unwrap_or(i64::MAX);
+        self.metrics.plain.cache_entries.set(entries);
+        Ok(())
     }
 
-    /// The cached answers, and the devices without one.
-    fn find_cached<'o>(
-        &mut self,
-        outcomes: &'o [ParseOutcome],
-    ) -> (Answers, HashMap<&'o str, DeviceKey>) {
-        let mut answers = Answers::with_capacity(outcomes.len());
-        let mut missing = HashMap::new();
+    /// Sets the cached grants; returns the devices without one. A retry looks again: an entry may
+    /// have expired meanwhile.
+    fn find_cached(&mut self, candidates: &mut [Candidate]) -> HashSet<DeviceKey> {
+        let mut missing: HashSet<DeviceKey> = HashSet::new();
         let mut hits = 0;
         let now = Instant::now();
         let view = self.grants.view();
-        for outcome in outcomes {
-            let ParseOutcome::Parsed(parsed) = outcome else {
-                answers.push(None);
-                continue;
-            };
+        for candidate in candidates {
+            let ParseOutcome::Parsed(parsed) = &candidate.outcome else { continue };
             let identity = parsed.identity();
             let cached = self
                 .hot_slots
                 .get(identity, now)
                 .or_else(|| view.get(identity).inspect(|grant| self.hot_slots.put(grant)));
             let grant = cached.filter(|grant| !self.may_enroll(parsed, grant));
-            match &grant {
-                Some(_) => hits += 1,
-                None => missing.extend(identity.parse().ok().map(|key| (identity, key))),
+            if grant.is_some() {
+                hits += 1;
+            } else if !missing.contains(identity) {
+                missing.extend(identity.parse::<DeviceKey>());
             }
-            answers.push(grant);
+            candidate.grant = grant;
         }
         self.metrics.plain.cache_hits.inc_by(hits);
-        (answers, missing)
+        missing
     }
 
     /// Third step: authorizes each message, in order, and makes the batch.
-    pub fn judge(
-        &mut self,
-        deliveries: Vec<Delivery>,
-        outcomes: Vec<ParseOutcome>,
-        answers: Answers,
-    ) -> Batch {
+    pub fn judge(&mut self, candidates: Vec<Candidate>) -> Batch {
         let now = (self.clock)();
         let shared = self.sampler.clone();
         let mut sampler = shared.lock();
         sampler.start_minute(now);
-        let readings = Vec::with_capacity(deliveries.len());
-        let mut batch = Batch { readings, sampler: shared.clone(), ..Batch::default() };
-        for ((origin, outcome), answer) in outcomes.into_iter().enumerate().zip(answers) {
-            let delivery = &deliveries[origin];
+        let mut batch = Batch {
+            deliveries: Vec::with_capacity(candidates.len()),
+            readings: Vec::with_capacity(candidates.len()),
+            sampler: shared.clone(),
+            ..Batch::default()
+        };
+        for (origin, candidate) in candidates.into_iter().enumerate() {
+            let Candidate { delivery, outcome, grant } = candidate;
             match outcome {
                 ParseOutcome::Ignored => batch.ignored += 1,
                 ParseOutcome::Refused(refusal, fields) => {
-                    self.refuse(
-                        &mut batch,
-                        &mut sampler,
-                        delivery,
-                        Suspect { origin, refusal, fields },
-                    );
+                    let refused = Suspect { origin, refusal, fields };
+                    self.refuse(&mut batch, &mut sampler, &delivery, refused);
                 }
                 ParseOutcome::Parsed(parsed) => {
-                    match self.verdict(delivery, &parsed, answer.as_deref(), now) {
+                    match self.verdict(&delivery, &parsed, grant.as_deref(), now) {
                         Ok((grant, proof)) => {
                             if let Authentication::Token(hash) = proof {
                                 batch.tokens.push((origin, hash));
                             }
-                            self.accept(&mut batch, origin, delivery, parsed, grant);
+                            self.accept(&mut batch, origin, &delivery, parsed, grant);
                         }
                         Err(refusal) => {
                             let fields = parsed.rejected_fields();
-                            self.refuse(
-                                &mut batch,
-                                &mut sampler,
-                                delivery,
-                                Suspect { origin, refusal, fields },
-                            );
+                            let refused = Suspect { origin, refusal, fields };
+                            self.refuse(&mut batch, &mut sampler, &delivery, refused);
                         }
                     }
                 }
             }
+            batch.maybe_repeated |= delivery.maybe_repeated;
+            batch.deliveries.push(delivery);
         }
         batch.sightings = self.sightings.take_due(now);
         batch.refusal_counts = sampler.take_counts();
-        batch.maybe_repeated = deliveries.iter().any(|delivery| delivery.maybe_repeated);
-        batch.deliveries = deliveries;
         batch
     }
 
@@ -233,14 +216,13 @@ impl<D: Directory> Authorizer<D> {
 
     async fn query_missing(
         &mut self,
-        missing: HashMap<&str, DeviceKey>,
-        outcomes: &[ParseOutcome],
-    ) -> Result<HashMap<Box<str>, Arc<Grant>>, Outage> {
-        let queries: Vec<(&str, DeviceKey)> = missing.into_iter().collect();
-        let keys: Vec<DeviceKey> = queries.iter().map(|(_, key)| key.clone()).collect();
+        missing: HashSet<DeviceKey>,
+        candidates: &[Candidate],
+    ) -> Result<HashMap<DeviceKey, Arc<Grant>>, Outage> {
+        let keys: Vec<DeviceKey> = missing.into_iter().collect();
         let mut answers = self.directory.find(&keys).await?;
         if let Some(enrollment) = &mut self.enrollment {
-            let newcomers = enrollment.choose(&queries, &answers, outcomes, (self.clock)());
+            let newcomers = enrollment.choose(&keys, &answers, candidates, (self.clock)());
             if !newcomers.is_empty() {
                 self.directory.enroll(&newcomers).await?;
                 enrollment.enrolled(newcomers.len());
@@ -248,12 +230,12 @@ impl<D: Directory> Authorizer<D> {
             }
         }
         let now = (self.clock)();
-        let keep = |((identity, key), standing): ((&str, DeviceKey), RegistryAnswer)| {
-            let grant = self.grants.insert(key, standing, now);
+        let keep = |(key, answer): (DeviceKey, RegistryAnswer)| {
+            let grant = self.grants.insert(key.clone(), answer, now);
             self.hot_slots.put(&grant);
-            (identity.into(), grant)
+            (key, grant)
         };
-        Ok(queries.into_iter().zip(answers).map(keep).collect())
+        Ok(keys.into_iter().zip(answers).map(keep).collect())
     }
 
     fn verdict<'g>(
@@ -263,7 +245,7 @@ impl<D: Directory> Authorizer<D> {
         grant: Option<&'g Grant>,
         now: Timestamp,
     ) -> Result<(&'g Grant, Authentication), Refusal> {
-        // Every parsed message has an answer, unless the registry returned too few.
+        // Every parsed message has a grant, unless the registry returned too few answers.
         let Some(grant) = grant else {
             return Err(Refusal::new(Reason::UnregisteredDevice, "the registry gave no answer"));
         };

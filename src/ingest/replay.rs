@@ -82,10 +82,9 @@ async fn judge<D: Directory>(
     authorizer: &mut Authorizer<D>,
     delivery: Delivery,
 ) -> Result<(Replayed, Batch), Outage> {
-    let deliveries = vec![delivery];
-    let outcomes: Vec<_> = authorizer.parse(&deliveries).collect();
-    let answers = authorizer.query_registry(&outcomes).await?;
-    let mut batch = authorizer.judge(deliveries, outcomes, answers);
+    let mut candidates = vec![authorizer.parse(delivery)];
+    authorizer.query_registry(&mut candidates).await?;
+    let mut batch = authorizer.judge(candidates);
     // The refusal was counted and kept when it first occurred.
     let refused = std::mem::take(&mut batch.quarantined).pop();
     batch.refusal_counts.clear();

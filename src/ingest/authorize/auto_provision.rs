@@ -12,7 +12,8 @@ use crate::domain::device::{Device, DeviceStatus, RegistryAnswer, Windows};
 use crate::domain::ids::DeviceKey;
 use crate::domain::ports::Newcomer;
 use crate::domain::time::Timestamp;
-use crate::ingest::parse::parsed::{ParseOutcome, Parsed};
+use crate::ingest::candidate::Candidate;
+use crate::ingest::parse::parsed::Parsed;
 
 /// Most devices registered in a minute, so that a flood of invented names fills the registry no
 /// faster. The others stay unknown until a later minute.
@@ -66,24 +67,23 @@ impl Enrollment {
     /// Unknown devices to register, each with the fields of its first valid message.
     pub fn choose(
         &mut self,
-        queries: &[(&str, DeviceKey)],
+        queried: &[DeviceKey],
         answers: &[RegistryAnswer],
-        outcomes: &[ParseOutcome],
+        candidates: &[Candidate],
         now: Timestamp,
     ) -> Vec<Newcomer> {
-        let mut unknown: HashMap<&str, (&DeviceKey, &RegistryAnswer)> = queries
+        let mut unknown: HashMap<&str, (&DeviceKey, &RegistryAnswer)> = queried
             .iter()
             .zip(answers)
-            .filter(|(_, standing)| standing.device.is_none() && !standing.tenant_suspended)
-            .map(|((identity, key), standing)| (*identity, (key, standing)))
+            .filter(|(_, answer)| answer.device.is_none() && !answer.tenant_suspended)
+            .map(|(key, answer)| (key.identity(), (key, answer)))
             .collect();
         let mut newcomers = Vec::new();
-        for outcome in outcomes {
-            let ParseOutcome::Parsed(parsed) = outcome else { continue };
-            let Some((key, standing)) = unknown.get(parsed.identity()) else { continue };
-            if once_enrolled(self.requirements, parsed, standing, now).is_some() {
+        for parsed in candidates.iter().filter_map(Candidate::parsed) {
+            let Some(&(key, answer)) = unknown.get(parsed.identity()) else { continue };
+            if once_enrolled(self.requirements, parsed, answer, now).is_some() {
                 let RejectedFields { site, token, .. } = parsed.rejected_fields();
-                newcomers.push(Newcomer { key: (*key).clone(), site, token });
+                newcomers.push(Newcomer { key: key.clone(), site, token });
                 unknown.remove(parsed.identity());
             }
         }

@@ -27,7 +27,7 @@ static PERMITS: Mutex<BTreeMap<PathBuf, Arc<Semaphore>>> = Mutex::new(BTreeMap::
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreachable {
     /// The call has not returned.
-    #[error("{path}: the file system did not answer within {seconds} s; check that it is mounted and its server answers", path = .0.display(), seconds = .1.as_secs())]
+    #[error("{path}: the file system did not answer within {seconds} s; check that it is mounted and that its server answers", path = .0.display(), seconds = .1.as_secs())]
     Late(PathBuf, Duration),
     /// A defect of the program.
     #[error("{path}: the access failed ({why})", path = .0.display(), why = .1)]
@@ -125,15 +125,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_that_does_not_return_holds_one_thread_of_its_path_and_no_caller() {
+    async fn work_that_hangs_blocks_one_thread_of_its_path_and_no_caller() {
         let (path, other) = (Path::new("/test/held"), Path::new("/test/other"));
         let (release, held) = std::sync::mpsc::channel::<()>();
-        let moment = Duration::from_millis(50);
+        let limit = Duration::from_millis(50);
         assert!(matches!(
-            run_within(moment, path, move || held.recv()).await,
+            run_within(limit, path, move || held.recv()).await,
             Err(Unreachable::Late(..))
         ));
-        let second = run_within(moment, path, || 7).await.unwrap_err();
+        let second = run_within(limit, path, || 7).await.unwrap_err();
         assert!(
             second.to_string().starts_with("/test/held: the file system did not answer"),
             "{second}"

@@ -2,16 +2,16 @@
 //! follow one message from the broker to the table, and its acknowledgement back:
 //!
 //! 1. [`app`] starts every component of the daemon, in order.
-//! 2. [`broker`] holds the connection to Mosquitto and delivers messages to the spine.
+//! 2. [`broker`] keeps the connection to Mosquitto and delivers messages to the spine.
 //! 3. [`ingest`] is the spine: parse, authorize, batch, write; only then acknowledge.
 //! 4. [`store`] is Postgres: rows, registry, quarantine.
 //!
-//! Around the spine: [`domain`] holds the types that the others share, [`config`] reads the
-//! settings, [`telemetry`] holds metrics and logs, [`lifecycle`] starts and stops tasks, [`clock`]
-//! reads the time, [`disk`] reads files. Beside the spine: [`pki`] signs certificates, [`registry`]
-//! issues and revokes them, [`access`] decides what a client may do at the broker,
-//! [`quarantine`] replays and discards refused messages, and [`http`] serves the API, the hooks and
-//! the ops endpoints. For the operator: [`cli`] is the command line,
+//! Around the spine: [`domain`] has the types that the others share, [`config`] reads the settings,
+//! [`telemetry`] has metrics and logs, [`lifecycle`] starts and stops tasks, [`clock`] reads the
+//! time, [`disk`] reads files. Outside the spine: [`pki`] signs certificates, [`registry`] issues and
+//! revokes them, [`access`] decides what a client may do at the broker, [`quarantine`] replays and
+//! discards refused messages, and [`http`] serves the API, the hooks and the ops endpoints. For the
+//! operator: [`cli`] is the command line,
 //! [`command`] what its commands share, [`sim`] the simulated fleets.
 //!
 //! # Invariants

@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_task_that_ends_before_the_stop_is_named_and_one_that_ends_after_it_is_not() {
+    async fn a_task_is_named_if_it_ends_before_the_stop() {
         let stop = CancellationToken::new();
         let mut tasks = Tasks::default();
         tasks.spawn("brief", async {});

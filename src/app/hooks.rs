@@ -107,8 +107,8 @@ fn own_names(broker: &BrokerConfig) -> Vec<String> {
         common_name(path)
             .inspect_err(|cause| {
                 tracing::warn!(
-                    "the common name in MQTT_CLIENT_CERT cannot be read: {cause}; it is not reserved at the hooks; list it in \
-                     HOOKS_RESERVED_NAMES"
+                    "the common name in MQTT_CLIENT_CERT cannot be read: {cause}; the hooks do not \
+                     reserve it; add it to HOOKS_RESERVED_NAMES"
                 );
             })
             .ok()
@@ -119,11 +119,14 @@ fn own_names(broker: &BrokerConfig) -> Vec<String> {
 fn common_name(path: &Path) -> Result<String, String> {
     // Reading a pipe would never end.
     if !std::fs::metadata(path).map_err(|error| error.to_string())?.is_file() {
-        return Err("it is no file".to_owned());
+        return Err("not a regular file".to_owned());
     }
     let text = std::fs::read(path).map_err(|error| error.to_string())?;
     let certificate = Certificate::from_pem(&text).map_err(|error| error.to_string())?;
-    certificate.common_name().map(str::to_owned).ok_or_else(|| "it has none, or several".to_owned())
+    certificate
+        .common_name()
+        .map(str::to_owned)
+        .ok_or_else(|| "the certificate has none, or more than one".to_owned())
 }
 
 // === impl HookLookups ===

@@ -4,7 +4,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -33,8 +32,9 @@ impl Daemon {
         let listener = listen("OPS_BIND", self.config.http.ops_bind).await?;
         let grants = self.grants.clone();
         let cached: CachedGrantReader = Arc::new(move |key: &DeviceKey| {
-            let grant = grants.view().get(key.identity())?;
-            Some(GrantView::of(&grant, clock::now(), Instant::now()))
+            let view = grants.view();
+            let grant = view.get(key.identity())?;
+            Some(GrantView::of(&grant, clock::now(), view.now()))
         });
         let (metrics, readiness) = (self.metrics.clone(), self.readiness.clone());
         let mut ops = Tasks::default();

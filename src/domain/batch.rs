@@ -253,7 +253,7 @@ impl Batch {
 
     /// Messages that are marked DUP and have a `ts`.
     pub fn repeats(&self) -> Vec<Repeat> {
-        // Without a time of its own it was to be kept under that of its receipt.
+        // A message without `ts` has the time of its receipt.
         let own_time = |row: &Reading| Some(row.time).filter(|time| *time != row.received_at);
         let readings = self.readings.iter().map(|row| (row.origin, own_time(row)));
         let shadows = self.shadows.iter().map(|row| (row.origin, row.time));
@@ -319,7 +319,7 @@ impl Batch {
         let reading = place.map(|place| &self.readings[place]);
         let ack = self.command_acks.binary_search_by_key(&origin, |row| row.origin).ok();
         let shadow = self.shadows.binary_search_by_key(&origin, |row| row.origin).ok();
-        // Without a time of its own it was to be kept under that of its receipt.
+        // A message without `ts` has the time of its receipt.
         let time =
             reading.map(|row| row.time).filter(|time| *time != self.deliveries[origin].received_at);
         let time = time.or_else(|| ack.and_then(|place| self.command_acks[place].time));

@@ -1,7 +1,7 @@
 //! A login at the broker that all replicas must know: its names, and what was proved about the
 //! client.
 //!
-//! It holds neither the token nor the password that proved it.
+//! It contains neither the token nor the password that proved it.
 
 use super::time::Timestamp;
 
@@ -39,16 +39,14 @@ pub struct BrokerLogin {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoginError {
     /// Its key is too long.
-    #[error(
-        "a user name or a client id that is longer than {NAME_MAX_BYTES} bytes cannot be remembered"
-    )]
+    #[error("the user name or the client id is longer than {NAME_MAX_BYTES} bytes")]
     LongName,
     /// Postgres cannot store this text.
-    #[error("a user name, a client id or a claim holds the character NUL")]
+    #[error("the user name, the client id or a claim contains the character NUL")]
     Nul,
     /// The claims are too large.
     #[error(
-        "the groups and scopes of the token have more than {CLAIMS_MAX_BYTES} bytes: have the issuer put in fewer"
+        "the groups and scopes of the token are longer than {CLAIMS_MAX_BYTES} bytes; configure its issuer to send fewer"
     )]
     ManyClaims,
 }
@@ -90,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_row_cannot_hold_is_no_login() {
+    fn a_login_that_a_row_cannot_store_is_refused() {
         assert_eq!(login("alice", "viewers").check(), Ok(()));
         assert_eq!(
             login(&"a".repeat(NAME_MAX_BYTES + 1), "viewers").check(),

@@ -9,7 +9,7 @@ use super::time::Timestamp;
 pub struct SessionMemory {
     /// Last known subscription; `None` means unknown.
     pub subscribed: Option<Subscribed>,
-    /// All filters that the broker may hold, including those of former settings until it removes
+    /// All filters that the broker may have, including those of former settings until it removes
     /// them.
     pub filters: Vec<String>,
 }

@@ -50,12 +50,13 @@ impl Clocks {
 
     /// A sentence for the operator; `None` while the clocks agree.
     pub fn complaint(self) -> Option<String> {
-        let (offset, way) =
+        let (offset, direction) =
             (self.offset_seconds(), if self.own < self.database { "behind" } else { "ahead of" });
         (!self.agree()).then(|| {
             format!(
-                "the clock of this machine is {:.0} s {way} that of Postgres, more than {MAX_CLOCK_OFFSET_SECONDS} s: let \
-                 both machines follow a time server (chrony, systemd-timesyncd)",
+                "the clock of this machine is {:.0} s {direction} the clock of Postgres; at most \
+                 {MAX_CLOCK_OFFSET_SECONDS} s is accepted; synchronize both machines with a time \
+                 server (chrony, systemd-timesyncd)",
                 offset.abs()
             )
         })
@@ -67,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clocks_agree_within_the_bound_and_the_way_of_the_offset_is_said() {
+    fn clocks_agree_within_the_bound_and_the_complaint_names_the_direction() {
         let at = |own: i64| {
             let database = Timestamp::from_micros(1_800_000_000_000_000);
             Clocks { own: database.plus_seconds(own), database }

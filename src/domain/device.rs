@@ -1,6 +1,6 @@
 //! What the registry knows of a device, as the authorizer needs it.
 //!
-//! It holds no token, only its hash. It decides only whether a device may publish at all.
+//! It contains no token, only its hash. It decides only whether a device may publish at all.
 
 use std::sync::Arc;
 
@@ -95,7 +95,10 @@ impl RegistryAnswer {
             return Err(Refusal::new(Reason::TenantSuspended, "the tenant is suspended"));
         }
         let Some(device) = &self.device else {
-            return Err(Refusal::new(Reason::UnregisteredDevice, "no such device in the registry"));
+            return Err(Refusal::new(
+                Reason::UnregisteredDevice,
+                "the device is not in the registry",
+            ));
         };
         match device.status {
             DeviceStatus::Active => Ok(device),
@@ -103,7 +106,7 @@ impl RegistryAnswer {
                 Err(Refusal::new(Reason::DeviceRevoked, "the device is revoked"))
             }
             DeviceStatus::Inactive => {
-                Err(Refusal::new(Reason::DeviceInactive, "the device is switched off"))
+                Err(Refusal::new(Reason::DeviceInactive, "the device is deactivated"))
             }
         }
     }

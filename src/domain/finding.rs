@@ -18,7 +18,7 @@ pub enum Severity {
 pub struct Finding {
     /// Its severity.
     pub level: Severity,
-    /// The fact; never holds a secret.
+    /// The fact; never contains a secret.
     pub what: String,
     /// What to do, unless the sentence says it.
     pub advice: Option<String>,

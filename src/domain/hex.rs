@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_byte_has_the_digits_of_the_standard_library_and_decodes_to_itself() {
+    fn every_byte_is_formatted_as_by_std_and_decodes_to_itself() {
         for byte in 0..=u8::MAX {
             let text = encode(&[byte]);
             assert_eq!(text, format!("{byte:02x}"));

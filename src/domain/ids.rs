@@ -27,7 +27,7 @@ pub enum IdError {
     #[error("a name has at most {MAX_ID_LEN} characters")]
     TooLong,
     /// A character outside the grammar.
-    #[error("a name may hold only A-Z a-z 0-9 . _ : -")]
+    #[error("a name may contain only A-Z a-z 0-9 . _ : -")]
     BadCharacter,
     /// A common name or key that is not `<tenant>/device/<device>`.
     #[error("expected <tenant>/device/<device>")]
@@ -117,7 +117,7 @@ impl DeviceKey {
     }
 
     /// Reads a certificate's common name, strict or plain: `<tenant>/device/<device>` or
-    /// `<tenant>/<device>`. No name holds a `/`, so neither can be taken for the other.
+    /// `<tenant>/<device>`. No name contains a `/`, so the two parts cannot be confused.
     pub fn of_common_name(name: &str) -> Result<Self, IdError> {
         match name.split_once('/') {
             Some((tenant, device)) if !device.contains('/') => Self::new(tenant, device),
@@ -151,7 +151,7 @@ impl DeviceKey {
         Self { identity: [tenant, "/device/", device].concat().into() }
     }
 
-    /// Splits tenant and device; no name holds a `/`, so there is one way.
+    /// Splits tenant and device; no name contains a `/`, so there is one result.
     fn names(&self) -> (&str, &str) {
         let (tenant, rest) = self.identity.split_once('/').unwrap_or_default();
         (tenant, rest.strip_prefix("device/").unwrap_or_default())
@@ -222,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_character_of_the_grammar_is_taken_and_every_other_refused() {
+    fn every_character_of_the_grammar_is_accepted_and_every_other_refused() {
         for byte in 0..=255_u8 {
             let expected = byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
             assert_eq!(check_id(&[b'a', byte]).is_ok(), expected, "byte {byte}");

@@ -59,7 +59,7 @@ pub struct Delivery {
     pub replay: Option<Box<ReplayOrigin>>,
 }
 
-/// What quarantine holds of a message besides its redacted payload.
+/// What quarantine keeps of a message in addition to its redacted payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplayOrigin {
     /// The hash of the token it carried.
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_tells_messages_apart_but_not_their_tokens() {
+    fn the_id_distinguishes_messages_but_not_their_tokens() {
         let name = |payload: &str| message_id(b"tenant/t/device/d/telemetry", payload.as_bytes());
         assert_eq!(
             name(r#"{"a":1,"provision_token":"x"}"#),
@@ -214,7 +214,7 @@ mod tests {
     proptest! {
         /// Rows of earlier versions have hashes that were computed in pieces.
         #[test]
-        fn the_name_is_the_same_however_the_message_is_taken(
+        fn the_id_is_the_same_for_a_copied_and_a_streamed_message(
             topic in prop::collection::vec(any::<u8>(), 1..200), before in "[a-z{}\\[\\]:, ]{0,400}", after in "[0-9,]{0,400}",
         ) {
             let name = |parts: &[&[u8]]| {

@@ -1,7 +1,7 @@
 //! Identity of Sluice's own probe, which publishes like a device to test that the broker isolates
 //! devices.
 //!
-//! Its names hold a `$`, which no tenant or device may have. It publishes only empty payloads, so a
+//! Its names contain a `$`, which no tenant or device may have. It publishes only empty payloads, so a
 //! message with a payload is not the probe's.
 
 /// The common name of the probe's certificate, and so its user name and client id at the broker.

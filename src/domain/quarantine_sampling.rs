@@ -94,7 +94,7 @@ impl Sampler {
         Self { max_per_minute, minute: Timestamp::default(), tenants: HashMap::new() }
     }
 
-    /// Starts the minute of `now`; the counts of the one before must have been taken.
+    /// Starts the minute of `now`; the counts of the one before must have been removed.
     pub fn start_minute(&mut self, now: Timestamp) {
         let minute = now.minute();
         if minute != self.minute {
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_counted_elsewhere_draws_on_the_same_budget() {
+    fn messages_counted_elsewhere_use_the_same_budget() {
         let mut sampler = Sampler::new(10);
         sampler.start_minute(Timestamp::from_micros(0));
         assert_eq!(
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn large_messages_use_up_the_bytes_of_their_tenant_and_then_leave_their_heads() {
+    fn large_messages_are_cut_once_the_bytes_of_their_tenant_are_used_up() {
         let mut sampler = Sampler::new(1_000);
         sampler.start_minute(Timestamp::from_micros(0));
         let mut kept = |tenant, bytes| sampler.admit(Some(tenant), Reason::PayloadTooLarge, bytes);
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn made_up_tenants_share_one_line_in_the_end() {
+    fn invented_tenants_share_one_counter_at_last() {
         let mut sampler = Sampler::new(1);
         sampler.start_minute(Timestamp::from_micros(0));
         for number in 0..MAX_TENANTS_PER_MINUTE * 3 {

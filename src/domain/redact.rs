@@ -19,7 +19,7 @@ static SECRET_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(S
 const REDACTED: &[u8] = b"\"[redacted]\"";
 const REDACTED_TEXT: &[u8] = b"[redacted]";
 
-/// Returns the payload without its tokens; the same shared bytes if it holds none. Valid JSON stays
+/// Returns the payload without its tokens; the same shared bytes if it has none. Valid JSON stays
 /// valid.
 pub fn redact(payload: &Bytes) -> Bytes {
     if !is_suspicious(payload) {
@@ -51,7 +51,7 @@ pub fn secrets(payload: &[u8]) -> Vec<(usize, usize)> {
     if is_suspicious(payload) { secret_spans(payload) } else { Vec::new() }
 }
 
-/// Whether the payload may hold a token. A key may have escapes, so a payload with a backslash is
+/// Whether the payload may contain a token. A key may have escapes, so a payload with a backslash is
 /// always searched.
 fn is_suspicious(payload: &[u8]) -> bool {
     SECRET_FINDER.find(payload).is_some() || memchr::memchr(b'\\', payload).is_some()
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_cut_wherever_it_stands() {
+    fn a_token_is_removed_wherever_it_is() {
         for (given, kept) in [
             (r#"{"provision_token":"s3cret","a":1}"#, r#"{"provision_token":"[redacted]","a":1}"#),
             (
@@ -328,7 +328,7 @@ mod tests {
         }
 
         #[test]
-        fn what_was_json_stays_json_and_a_nested_token_is_gone(
+        fn json_stays_json_and_a_nested_token_is_removed(
             token in "[a-z]{12}[0-9\"\\\\]{0,4}", text in "[a-z\"\\\\:={}, \n]{0,12}(provision_token)?[\"\\\\:=>{}, \na]{0,8}", depth in 0_usize..4,
         ) {
             let mut value = serde_json::json!({ "provision_token": token, "text": text, "b": [1, 2] });

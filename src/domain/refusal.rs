@@ -35,7 +35,7 @@ pub enum Reason {
     DeviceInactive,
     /// The payload names another site than the registry.
     SiteMismatch,
-    /// A token is required and the registry holds none for the device.
+    /// A token is required and the registry has none for the device.
     TokenNotSet,
     /// A token is required and the message carries none.
     TokenMissing,
@@ -52,7 +52,7 @@ pub enum Reason {
 pub struct Refusal {
     /// The typed reason.
     pub reason: Reason,
-    /// What exactly was wrong; never holds a secret.
+    /// What exactly was wrong; never contains a secret.
     pub detail: Cow<'static, str>,
 }
 

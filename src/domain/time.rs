@@ -2,6 +2,8 @@
 //!
 //! It never reads a clock; `now` is always a parameter.
 
+use std::time::Instant;
+
 use chrono::{DateTime, Utc};
 
 /// Microseconds since 1970-01-01T00:00:00Z.
@@ -13,6 +15,10 @@ pub const MICROS_PER_SECOND: i64 = 1_000_000;
 
 /// Source of the time; a parameter, so that tests can set it.
 pub type Clock = fn() -> Timestamp;
+
+/// Source of monotonic time, which no operator sets back: for the ends of cache entries. A
+/// parameter, so that tests can move it.
+pub type MonotonicClock = fn() -> Instant;
 
 impl Timestamp {
     /// From microseconds since the Unix epoch.

@@ -68,7 +68,12 @@ impl TokenHash {
 
     /// Whether `token` has this hash. The time this takes does not depend on the hash.
     pub fn matches(&self, token: impl AsRef<[u8]>) -> bool {
-        Self::of(token).0.ct_eq(&self.0).into()
+        self.equals(&Self::of(token))
+    }
+
+    /// Whether both are the hash of one token. The time this takes does not depend on the hashes.
+    pub fn equals(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
     }
 
     /// Parses 64 lower-case hex digits.

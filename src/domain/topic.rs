@@ -64,7 +64,7 @@ pub enum TopicError {
     #[error("device: {0}")]
     Device(IdError),
     /// An invalid type, or a path behind a type that has none.
-    #[error("the type is not one that is taken: {0}")]
+    #[error("invalid message type: {0}")]
     Type(&'static str),
 }
 
@@ -111,9 +111,9 @@ fn kind(msg_type: &str) -> Result<MessageKind, TopicError> {
         ("shadow", Some("reported")) => Ok(MessageKind::ShadowReported),
         ("telemetry", Some(stream)) if stream.split('/').all(is_word) => Ok(MessageKind::Telemetry),
         (word, None) if is_word(word) => Ok(MessageKind::Telemetry),
-        (_, None) => Err(TopicError::Type("a type is 1 to 64 of A-Z a-z 0-9 . _ : -")),
+        (_, None) => Err(TopicError::Type("a type has 1 to 64 characters of A-Z a-z 0-9 . _ : -")),
         ("telemetry", Some(_)) => {
-            Err(TopicError::Type("a stream is 1 to 64 of A-Z a-z 0-9 . _ : -"))
+            Err(TopicError::Type("a stream has 1 to 64 characters of A-Z a-z 0-9 . _ : -"))
         }
         (_, Some(_)) => Err(TopicError::Type("only telemetry may have a path below it")),
     }
@@ -206,7 +206,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_it_panic_and_what_it_takes_holds_the_grammar(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn no_bytes_make_it_panic_and_accepted_topics_match_the_grammar(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             if let Ok(topic) = Topic::parse(&bytes) {
                 prop_assert!(check_id(topic.tenant.as_bytes()).is_ok());
                 prop_assert!(check_id(topic.device.as_bytes()).is_ok());

@@ -15,7 +15,6 @@ pub mod redelivery;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::candidate::Candidate;
 use super::grants::hot_slots::HotSlots;
@@ -137,14 +136,13 @@ impl<D: Directory> Authorizer<D> {
     fn find_cached(&mut self, candidates: &mut [Candidate]) -> HashSet<DeviceKey> {
         let mut missing: HashSet<DeviceKey> = HashSet::new();
         let mut hits = 0;
-        let now = Instant::now();
         let view = self.grants.view();
         for candidate in candidates {
             let ParseOutcome::Parsed(parsed) = &candidate.outcome else { continue };
             let identity = parsed.identity();
             let cached = self
                 .hot_slots
-                .get(identity, now)
+                .get(identity, view.now())
                 .or_else(|| view.get(identity).inspect(|grant| self.hot_slots.put(grant)));
             let grant = cached.filter(|grant| !self.may_enroll(parsed, grant));
             if grant.is_some() {
@@ -247,7 +245,10 @@ impl<D: Directory> Authorizer<D> {
     ) -> Result<(&'g Grant, Authentication), Refusal> {
         // Every parsed message has a grant, unless the registry returned too few answers.
         let Some(grant) = grant else {
-            return Err(Refusal::new(Reason::UnregisteredDevice, "the registry gave no answer"));
+            return Err(Refusal::new(
+                Reason::UnregisteredDevice,
+                "the registry returned no answer for the device",
+            ));
         };
         let proof = self.requirements.judge(parsed, &grant.standing, now)?;
         // A redelivery is not charged again: no device can cause one.
@@ -256,7 +257,7 @@ impl<D: Directory> Authorizer<D> {
         {
             return Err(Refusal::new(
                 Reason::RateLimited,
-                "more than RATE_LIMIT_RPS and RATE_LIMIT_BURST allow",
+                "the device sent more than RATE_LIMIT_RPS and RATE_LIMIT_BURST allow",
             ));
         }
         match parsed.unstorable {

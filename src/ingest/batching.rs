@@ -133,7 +133,7 @@ mod tests {
     const SIZES: Sizes = Sizes { full: 100, largest: 200 };
 
     #[test]
-    fn a_batch_grows_as_far_as_it_pays_and_the_window_lets_it() {
+    fn a_batch_grows_to_twice_its_size_or_half_the_window() {
         let largest = |full, window| Sizes::new(full, window).largest;
         assert_eq!(
             [largest(1000, 16_000), largest(10, 16_000), largest(1000, 3_000)],
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trickle_waits_for_company() {
+    fn a_second_message_waits_for_the_linger() {
         let mut gathering = Gathering::new(SIZES, LINGER);
         let now = Instant::now();
         gathering.arrived(1, 0, now);
@@ -188,8 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_batch_does_not_wait_for_the_writer_to_be_idle_and_grows_only_until_there_is_a_place()
-    {
+    fn a_full_batch_grows_until_the_writer_has_a_free_permit() {
         let mut gathering = Gathering::new(SIZES, LINGER);
         let now = Instant::now();
         gathering.arrived(100, 0, now);

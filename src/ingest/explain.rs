@@ -180,7 +180,7 @@ fn verdict(
         {
             ExplainVerdict::NotNeeded
         }
-        // Only the database can tell whether it takes the row.
+        // Only the database can tell whether it accepts the row.
         None if reason == Reason::StoreRejected => ExplainVerdict::NotTried,
         _ => ExplainVerdict::Passed,
     }

@@ -1,6 +1,6 @@
 //! Cache of registry answers for the authorizer.
 //!
-//! It holds answers about unknown devices too. An entry expires, or a registry change removes it.
+//! It has answers about unknown devices too. An entry expires, or a registry change removes it.
 //! It queries nothing itself.
 //!
 //! [`hot_slots`] is a faster cache in front of it, [`lookup`] serves the hooks, [`view`] is the
@@ -8,6 +8,8 @@
 
 pub mod hot_slots;
 pub mod lookup;
+#[cfg(test)]
+mod moved_clock;
 pub mod view;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,7 +23,7 @@ use crate::domain::device::RegistryAnswer;
 use crate::domain::ids::DeviceKey;
 use crate::domain::message::Site;
 use crate::domain::registry_change::RegistryChange;
-use crate::domain::time::{MICROS_PER_SECOND, Timestamp};
+use crate::domain::time::{MICROS_PER_SECOND, MonotonicClock, Timestamp};
 
 /// One registry answer.
 #[derive(Debug)]
@@ -41,7 +43,7 @@ pub struct Grant {
 /// Grants by identity; evicts the least used entries above `max_capacity`. Clones share the same
 /// cache.
 ///
-/// Each grant holds its expiry: timers in the cache would cost more memory than the grant. An
+/// Each grant has its own expiry: timers in the cache would cost more memory than the grant. An
 /// expired grant stays until its device is looked up or it is evicted.
 #[derive(Clone, Debug)]
 pub struct Grants {
@@ -51,6 +53,7 @@ pub struct Grants {
     invalidations: Arc<Mutex<u64>>,
     ttl: Duration,
     negative_ttl: Duration,
+    monotonic: MonotonicClock,
 }
 
 /// The cache at one time, for many lookups.
@@ -74,18 +77,24 @@ impl Grant {
 impl Grants {
     /// An empty cache.
     pub fn new(config: &IngestConfig) -> Self {
+        Self::with_clock(config, Instant::now)
+    }
+
+    /// An empty cache whose entries end by this clock.
+    pub fn with_clock(config: &IngestConfig, monotonic: MonotonicClock) -> Self {
         let cache = Cache::builder().max_capacity(config.cache_max_size).build();
         Self {
             cache,
             invalidations: Arc::default(),
             ttl: config.cache_ttl,
             negative_ttl: config.cache_negative_ttl,
+            monotonic,
         }
     }
 
     /// Returns a view for many lookups.
     pub fn view(&self) -> CacheView<'_> {
-        CacheView { cache: &self.cache, now: Instant::now() }
+        CacheView { cache: &self.cache, now: (self.monotonic)() }
     }
 
     /// Stores an answer until it expires.
@@ -95,7 +104,7 @@ impl Grants {
         standing: RegistryAnswer,
         now: Timestamp,
     ) -> Arc<Grant> {
-        let until = Instant::now() + self.usable_for(&standing, now);
+        let until = (self.monotonic)() + self.usable_for(&standing, now);
         let (ticket, key) = (Ticket::default(), device.clone());
         let grant = Arc::new(Grant { device, standing, asked_at: now, ticket, until });
         self.cache.insert(key, Arc::clone(&grant));
@@ -151,7 +160,7 @@ impl Grants {
     }
 
     fn lock_invalidations(&self) -> MutexGuard<'_, u64> {
-        // A poisoned lock still holds a valid number.
+        // The number behind a poisoned lock is still valid.
         self.invalidations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -170,6 +179,11 @@ impl Grants {
 // === impl CacheView ===
 
 impl CacheView<'_> {
+    /// The time of the view by the cache's clock.
+    pub const fn now(&self) -> Instant {
+        self.now
+    }
+
     /// The answer for this identity, until it expires.
     pub fn get(&self, identity: &str) -> Option<Arc<Grant>> {
         self.cache.get(identity).filter(|grant| self.now < grant.until)
@@ -181,10 +195,19 @@ mod tests {
     use super::*;
     use crate::domain::device::{CertificateWindow, Device, DeviceStatus};
 
+    const TTL: Duration = Duration::from_secs(300);
+    const NEGATIVE_TTL: Duration = Duration::from_secs(60);
+
     fn grants(size: u64) -> Grants {
         let config =
             crate::config::Config::load(&crate::config::Sources::default()).unwrap().config.ingest;
-        Grants::new(&IngestConfig { cache_max_size: size, ..config })
+        let config = IngestConfig {
+            cache_max_size: size,
+            cache_ttl: TTL,
+            cache_negative_ttl: NEGATIVE_TTL,
+            ..config
+        };
+        Grants::with_clock(&config, moved_clock::now)
     }
 
     fn key(tenant: &str, device: &str) -> DeviceKey {
@@ -202,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_found_by_the_identity_and_a_newer_one_takes_its_place() {
+    fn an_answer_is_found_by_the_identity_and_a_newer_one_replaces_it() {
         let grants = grants(10);
         let unknown = RegistryAnswer { tenant_suspended: false, device: None };
         grants.insert(key("acme", "pump"), unknown, Timestamp::default());
@@ -216,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_forgets_a_device_a_tenant_or_all_and_counts_them() {
+    fn a_change_removes_a_device_a_tenant_or_all_and_counts_them() {
         let grants = grants(10);
         for (tenant, device) in [("a", "x"), ("a", "y"), ("a", "z"), ("b", "x"), ("b", "y")] {
             grants.insert(key(tenant, device), registered([]), Timestamp::default());
@@ -232,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_its_size_is_kept_and_what_is_asked_for_often_stays() {
+    fn no_more_than_its_size_is_kept_and_a_frequent_device_stays() {
         let grants = grants(100);
         for device in 0..10_000 {
             grants.insert(key("t", &device.to_string()), registered([]), Timestamp::default());
@@ -243,18 +266,37 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_not_used_past_the_moment_a_certificate_starts_or_ends() {
+    fn an_answer_expires_when_a_certificate_starts_or_ends() {
         let grants = grants(10);
         let now = Timestamp::default().plus_seconds(1_000);
         let window =
             CertificateWindow { not_before: now.plus_seconds(-10), not_after: now.plus_seconds(7) };
-        let before = Instant::now();
-        let grant = grants.insert(key("t", "x"), registered([window]), now);
-        let seven = Duration::from_secs(7);
-        assert!(before + seven <= grant.until && grant.until <= Instant::now() + seven);
-        let mut view = grants.view();
-        assert!(view.get("t/device/x").is_some());
-        view.now = grant.until;
-        assert!(view.get("t/device/x").is_none());
+        grants.insert(key("t", "x"), registered([window]), now);
+        moved_clock::advance(Duration::from_secs(7) - Duration::from_nanos(1));
+        assert!(grants.view().get("t/device/x").is_some());
+        moved_clock::advance(Duration::from_nanos(1));
+        assert!(grants.view().get("t/device/x").is_none());
+    }
+
+    #[test]
+    fn an_answer_expires_after_its_ttl_and_a_negative_one_earlier() {
+        let grants = grants(10);
+        let unknown = RegistryAnswer { tenant_suspended: false, device: None };
+        grants.insert(key("t", "known"), registered([]), Timestamp::default());
+        grants.insert(key("t", "unknown"), unknown, Timestamp::default());
+        let mut elapsed = Duration::ZERO;
+        let mut cached_after = |total: Duration| {
+            moved_clock::advance(total - elapsed);
+            elapsed = total;
+            let view = grants.view();
+            ["t/device/known", "t/device/unknown"].map(|identity| view.get(identity).is_some())
+        };
+        let instant = Duration::from_nanos(1);
+        assert_eq!(cached_after(NEGATIVE_TTL - instant), [true, true]);
+        assert_eq!(cached_after(NEGATIVE_TTL), [true, false]);
+        assert_eq!(cached_after(TTL - instant), [true, false]);
+        assert_eq!(cached_after(TTL), [false, false]);
+        grants.insert(key("t", "known"), registered([]), Timestamp::default());
+        assert_eq!(cached_after(TTL + instant), [true, false]);
     }
 }

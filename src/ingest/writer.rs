@@ -45,7 +45,7 @@ impl<S: Sink, A: Acknowledge> Writer<S, A> {
             let Some(receipt) = self.commit(&mut batch).await else {
                 tracing::warn!(
                     messages = batch.deliveries.len(),
-                    "gave up on a batch; the broker keeps its messages"
+                    "batch not stored: Postgres did not answer before the stop; the broker keeps its messages"
                 );
                 return;
             };

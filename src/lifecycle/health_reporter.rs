@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn readiness_follows_every_report_and_the_log_has_one_line_for_each_change() {
+    fn readiness_follows_every_report_and_the_log_every_change() {
         let (readiness, now) = (Readiness::default(), Instant::now());
         readiness.unwell("writer", "not started");
         let mut health = HealthReporter::new("writer", readiness.clone(), TEXTS);

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_is_logged_when_it_begins_when_its_reason_is_new_and_when_it_ends() {
+    fn an_outage_is_logged_at_its_begin_at_each_new_reason_and_at_its_end() {
         let (mut outage, start) = (OutageLog::default(), Instant::now());
         assert_eq!(outage.worked(start), None);
         let logged = ["away", "away", "full", "away", "full"]
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_that_comes_and_goes_has_three_lines_and_one_reminder_a_minute() {
+    fn an_outage_that_returns_has_few_lines_and_one_reminder_a_minute() {
         let (mut outage, start) = (OutageLog::default(), Instant::now());
         let mut lines = 0;
         for tenth in 0..1_200 {

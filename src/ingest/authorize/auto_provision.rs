@@ -112,8 +112,8 @@ impl Budget {
         let left = MAX_NEWCOMERS_PER_MINUTE.saturating_sub(self.spent);
         if waiting > left && left > 0 {
             tracing::warn!(
-                "more than {MAX_NEWCOMERS_PER_MINUTE} unknown devices spoke within a minute, the others wait for the next; \
-                 if they are not yours, switch AUTO_PROVISION off"
+                "more than {MAX_NEWCOMERS_PER_MINUTE} unknown devices published within a minute; Sluice \
+                 registers the others later; if they are not yours, set AUTO_PROVISION=0"
             );
         }
         left.min(waiting)
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_more_are_registered_within_a_minute_than_its_budget() {
+    fn one_minute_registers_no_more_devices_than_its_budget() {
         let mut budget = Budget::default();
         let mut take = |waiting: usize, second: i64| {
             let taken = budget.left(waiting, Timestamp::default().plus_seconds(second));

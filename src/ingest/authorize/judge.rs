@@ -2,8 +2,6 @@
 //!
 //! Pure: the same message, answer and time always give the same verdict. `explain` uses it too.
 
-use subtle::ConstantTimeEq;
-
 use crate::config::sections::ingest::IngestConfig;
 use crate::domain::device::{Device, RegistryAnswer};
 use crate::domain::refusal::{Reason, Refusal};
@@ -14,8 +12,7 @@ use crate::ingest::parse::parsed::Parsed;
 /// How a sender is authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Authentication {
-    /// It has a certificate that is valid now; the broker lets no other client publish on its
-    /// topics.
+    /// It has a valid certificate; the broker allows no other client to publish to its topics.
     Certificate,
     /// The message carries its provisioning token.
     Token(TokenHash),
@@ -70,19 +67,22 @@ impl AuthRequirements {
         let expected = device.token.as_ref().ok_or_else(|| {
             Refusal::new(
                 Reason::TokenNotSet,
-                "the registry holds no token for the device: sluice device set-token",
+                "the registry has no token for the device; set one with `sluice device set-token`",
             )
         })?;
         let given = parsed.token.hash().ok_or_else(|| {
             Refusal::new(
                 Reason::TokenMissing,
-                "provision_token is missing and no certificate of the device is good now",
+                "provision_token is missing, and the device has no valid certificate",
             )
         })?;
-        if bool::from(given.0.ct_eq(&expected.0)) {
+        if expected.equals(&given) {
             Ok(Authentication::Token(given))
         } else {
-            Err(Refusal::new(Reason::TokenInvalid, "provision_token is not the device's"))
+            Err(Refusal::new(
+                Reason::TokenInvalid,
+                "provision_token is not the token of the device",
+            ))
         }
     }
 }
@@ -92,7 +92,7 @@ fn check_site(parsed: &Parsed, device: &Device) -> Result<(), Refusal> {
         (Some(registered), Some(named)) if registered.as_bytes() != named.as_ref() => {
             Err(Refusal::new(
                 Reason::SiteMismatch,
-                format!("site_id is not {registered}, the registry's"),
+                format!("site_id is not {registered}, the site in the registry"),
             ))
         }
         _ => Ok(()),
@@ -102,7 +102,6 @@ fn check_site(parsed: &Parsed, device: &Device) -> Result<(), Refusal> {
 /// Only certificates count, and none is valid: a revoked device must not pass because no other
 /// check follows.
 fn no_certificate() -> Refusal {
-    let detail =
-        "no certificate of the device is good now, and REQUIRE_TOKEN=0 leaves no other proof";
+    let detail = "the device has no valid certificate, and with REQUIRE_TOKEN=0 nothing else proves its identity";
     Refusal::new(Reason::TokenMissing, detail)
 }

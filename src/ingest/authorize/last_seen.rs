@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_of_a_sighting_that_was_written_stands_for_nothing() {
+    fn a_ticket_of_a_written_entry_is_void() {
         let mut sightings = LastSeenQueue::default();
         let start = Timestamp::from_micros(0);
         let (pump, valve) = (device("pump"), device("valve"));
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_speaks_steadily_is_written_less_often() {
+    fn a_device_that_publishes_steadily_is_written_less_often() {
         let mut sightings = LastSeenQueue::default();
         let start = Timestamp::from_micros(0);
         let pump = device("pump");
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn one_batch_in_a_while_carries_them_and_a_crowd_is_worked_off_by_all() {
+    fn one_batch_in_a_period_carries_entries_and_a_backlog_uses_every_batch() {
         let mut sightings = LastSeenQueue::default();
         let start = Timestamp::from_micros(0);
         let devices: Vec<_> =

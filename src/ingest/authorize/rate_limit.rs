@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_has_its_burst_and_then_its_rate_and_no_other_pays_for_it() {
+    fn a_device_has_its_burst_then_its_rate_and_limits_no_other() {
         let mut limiter = limiter(2.0, 3.0);
         let (loud, calm) = (device("loud"), device("calm"));
         assert_eq!((0..10).filter(|_| limiter.charge(&loud, at(0, None))).count(), 3);
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backlog_of_a_device_that_keeps_to_the_rate_is_taken_whole_with_and_without_a_time() {
+    fn a_backlog_within_the_rate_is_accepted_with_and_without_a_ts() {
         for known in [true, false] {
             let mut limiter = limiter(2.0, 3.0);
             if known {
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_trickled_through_while_the_broker_held_the_rest_is_no_loss() {
+    fn messages_that_arrive_during_a_hold_cost_the_backlog_nothing() {
         let mut limiter = limiter(2.0, 3.0);
         // For 100 s one message in two seconds gets through, then all the others at once.
         let trickled =
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn of_too_many_devices_those_with_a_full_bucket_are_forgotten() {
+    fn of_too_many_devices_those_with_a_full_bucket_are_removed() {
         let mut limiter = limiter(1000.0, 1.0);
         for number in 0..SWEEP_EVERY * 2 {
             let received_at = Timestamp::from_micros(i64::try_from(number).unwrap() * 1_000);

@@ -1,7 +1,7 @@
 //! Direct-mapped cache of grants in front of the shared cache, for the spine only.
 //!
 //! A lookup in the shared cache updates usage counts, which costs more than parsing the message. So
-//! each identity has one slot here, by its hash, and the latest device holds it. One lookup in
+//! each identity has one slot here, by its hash, and the latest device has it. One lookup in
 //! [`FORWARD_EVERY`] goes to the shared cache, which thus still knows the frequent devices. An
 //! entry here is, or was lately, in the shared cache, expires with it, and the same changes remove
 //! it.
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_is_found_by_its_identity_until_its_moment() {
+    fn a_grant_is_found_by_its_identity_until_it_expires() {
         let mut hot_slots = HotSlots::new(100);
         let (pump, now) = (grant("acme", "pump"), Instant::now());
         hot_slots.put(&pump);
@@ -108,11 +108,11 @@ mod tests {
                 .is_some()
         );
         assert!(hot_slots.get("acme/device/pump", pump.until).is_none());
-        assert!(hot_slots.get("acme/device/pump", now).is_none(), "one that has ended is let go");
+        assert!(hot_slots.get("acme/device/pump", now).is_none(), "an expired grant is removed");
     }
 
     #[test]
-    fn one_question_in_sixty_four_goes_to_the_cache() {
+    fn one_lookup_in_sixty_four_goes_to_the_cache() {
         let mut hot_slots = HotSlots::new(100);
         let (pump, now) = (grant("acme", "pump"), Instant::now());
         hot_slots.put(&pump);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_that_share_a_place_the_latest_holds_it_and_neither_is_taken_for_the_other() {
+    fn two_devices_of_one_slot_replace_each_other_and_are_never_confused() {
         let mut hot_slots = HotSlots::new(1);
         let now = Instant::now();
         hot_slots.put(&grant("acme", "pump"));
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_forgets_a_device_a_tenant_or_everybody() {
+    fn a_change_removes_a_device_a_tenant_or_everything() {
         let mut hot_slots = HotSlots::new(1 << 14);
         let now = Instant::now();
         let present = |hot_slots: &mut HotSlots| {

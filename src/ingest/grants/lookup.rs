@@ -73,7 +73,7 @@ impl<D: Directory> GrantLookup<D> {
         self.metrics.plain.cache_misses.inc();
         let invalidations = self.grants.invalidations();
         let found = self.guard.run(self.directory.find(std::slice::from_ref(device))).await?;
-        let unanswered = || Outage("the registry gave no answer".into());
+        let unanswered = || Outage("the registry returned no answer for the device".into());
         let standing = found.into_iter().next().ok_or_else(unanswered)?;
         let asked_at = ((self.clock)(), invalidations);
         self.grants.insert_unless_invalidated(device.clone(), standing.clone(), asked_at);
@@ -93,7 +93,7 @@ impl QueryGuard {
         }))
     }
 
-    /// Waits for `query`, including its turn, for at most [`PATIENCE`].
+    /// Waits for `query`, including its permit, for at most [`PATIENCE`].
     pub async fn run<T>(
         &self,
         query: impl Future<Output = Result<T, Outage>>,
@@ -101,7 +101,7 @@ impl QueryGuard {
         let now = || (self.0.clock)();
         if now() < Timestamp::from_micros(self.0.paused_until.load(Ordering::Relaxed)) {
             return Err(Outage(format!(
-                "Postgres did not answer within the last {RESPITE_SECONDS} s"
+                "a query failed less than {RESPITE_SECONDS} s ago; Sluice waits before the next"
             )));
         }
         let limited = async {
@@ -123,6 +123,7 @@ impl QueryGuard {
 mod tests {
     use std::sync::Mutex;
 
+    use super::super::moved_clock;
     use super::*;
     use crate::config::{Config, Sources};
     use crate::domain::device::{Device, DeviceStatus, Windows};
@@ -138,13 +139,13 @@ mod tests {
 
     impl Directory for Registry {
         async fn find(&self, _: &[DeviceKey]) -> Result<Vec<RegistryAnswer>, Outage> {
-            let answer = self.answers.lock().unwrap().pop().expect("no more questions");
+            let answer = self.answers.lock().unwrap().pop().expect("one query too many");
             (self.meanwhile)();
             answer.map(|standing| vec![standing])
         }
 
         async fn enroll(&self, _: &[Newcomer]) -> Result<(), Outage> {
-            unreachable!("nobody is enrolled at the door")
+            unreachable!("a hook enrolls no device")
         }
     }
 
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_warm_device_costs_no_question_and_a_changed_one_costs_one() {
+    async fn a_cached_device_costs_no_query_and_a_changed_one_costs_one() {
         let (grants, pump) = (grants(), DeviceKey::new("acme", "pump-1").unwrap());
         let unknown = RegistryAnswer { tenant_suspended: false, device: None };
         let lookup =
@@ -191,7 +192,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_a_change_overtook_is_not_kept() {
+    async fn an_expired_answer_costs_a_query() {
+        let config = Config::load(&Sources::default()).unwrap().config.ingest;
+        let grants = Grants::with_clock(&config, moved_clock::now);
+        let pump = DeviceKey::new("acme", "pump-1").unwrap();
+        let unknown = RegistryAnswer { tenant_suspended: false, device: None };
+        let answers = vec![Ok(unknown.clone()), Ok(active())];
+        let lookup = lookup(answers, &grants, || {}, Timestamp::default);
+        assert_eq!(lookup.of(&pump).await, Ok(active()));
+        moved_clock::advance(config.cache_ttl - Duration::from_nanos(1));
+        assert_eq!(lookup.of(&pump).await, Ok(active()));
+        moved_clock::advance(Duration::from_nanos(1));
+        assert_eq!(lookup.of(&pump).await, Ok(unknown));
+    }
+
+    #[tokio::test]
+    async fn an_answer_older_than_a_change_is_not_cached() {
         let (grants, pump) = (grants(), DeviceKey::new("acme", "pump-1").unwrap());
         let (changed, identity) = (grants.clone(), pump.clone());
         let overtake =
@@ -202,11 +218,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn after_a_question_in_vain_none_is_asked_for_a_while() {
+    async fn after_a_failed_query_none_is_made_for_a_while() {
         let (grants, pump) = (grants(), DeviceKey::new("acme", "pump-1").unwrap());
         let lookup = lookup(vec![Err(Outage("away".into()))], &grants, || {}, Timestamp::default);
         assert_eq!(lookup.of(&pump).await, Err(Outage("away".into())));
         // A second query would find no answer in the registry and panic.
-        assert!(lookup.of(&pump).await.unwrap_err().0.contains("within the last"));
+        assert!(lookup.of(&pump).await.unwrap_err().0.contains("failed less than"));
     }
 }

@@ -105,7 +105,7 @@ mod tests {
     use crate::ingest::grants::Grants;
 
     #[test]
-    fn what_is_told_judges_like_the_grant_and_holds_no_hash() {
+    fn the_view_decides_like_the_grant_and_contains_no_hash() {
         let second = Timestamp::from_micros(MICROS_PER_SECOND);
         let window =
             CertificateWindow { not_before: second, not_after: second.plus_seconds(1_000_000) };

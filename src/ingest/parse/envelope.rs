@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_said_to_be_none() {
+    fn a_payload_that_is_not_an_object_is_refused() {
         for payload in [
             "1",
             "null",
@@ -222,7 +222,7 @@ mod tests {
         {
             assert!(read(payload, PLAIN).unwrap_err().contains("given twice"), "{payload}");
         }
-        assert!(read(r#"{"x":1,"x":2}"#, PLAIN).is_ok(), "fields nobody reads may repeat");
+        assert!(read(r#"{"x":1,"x":2}"#, PLAIN).is_ok(), "unread fields may repeat");
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub fn deeper_than(json: &str, limit: usize) -> bool {
     .is_break()
 }
 
-/// Whether this JSON object has more than `limit` keys of its own.
+/// Whether this JSON object has more than `limit` keys at its top level.
 pub fn more_keys_than(object: &str, limit: usize) -> bool {
     if memchr::memchr_iter(b':', object.as_bytes()).count() <= limit {
         return false;
@@ -53,7 +53,7 @@ pub fn unstorable(json: &str) -> Option<&'static str> {
     let bytes = json.as_bytes();
     let escapes = memchr::memchr(b'\\', bytes).is_some().then(|| bad_escape(bytes)).flatten();
     escapes
-        .or_else(|| has_number_out_of_range(bytes).then_some("a number's exponent is beyond 400"))
+        .or_else(|| has_number_out_of_range(bytes).then_some("a number has an exponent beyond 400"))
 }
 
 /// Calls `each` for every byte outside of strings until it says false.
@@ -97,16 +97,16 @@ fn bad_escape(bytes: &[u8]) -> Option<&'static str> {
             (bytes.get(start + 1) == Some(&b'u')).then(|| hex_unit(bytes, start + 2)).flatten();
         let follows_high = open_high == Some(start);
         match unit {
-            Some(0) => return Some("jsonb cannot hold the character \\u0000"),
+            Some(0) => return Some("jsonb cannot store the character \\u0000"),
             Some(0xDC00..=0xDFFF) if follows_high => open_high = None,
-            Some(0xDC00..=0xDFFF) => return Some("jsonb cannot hold half of a surrogate pair"),
-            _ if open_high.is_some() => return Some("jsonb cannot hold half of a surrogate pair"),
+            Some(0xDC00..=0xDFFF) => return Some("jsonb cannot store half of a surrogate pair"),
+            _ if open_high.is_some() => return Some("jsonb cannot store half of a surrogate pair"),
             Some(0xD800..=0xDBFF) => open_high = Some(start + 6),
             _ => {}
         }
         at = start + if unit.is_some() { 6 } else { 2 };
     }
-    open_high.map(|_| "jsonb cannot hold half of a surrogate pair")
+    open_high.map(|_| "jsonb cannot store half of a surrogate pair")
 }
 
 fn hex_unit(bytes: &[u8], from: usize) -> Option<u16> {
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_jsonb_refuses_is_seen_and_what_it_takes_is_not() {
+    fn an_unstorable_payload_is_recognized_and_no_other() {
         for bad in [
             r#"{"a":"\u0000"}"#,
             r#"{"\u0000":1}"#,

@@ -54,7 +54,7 @@ fn reason(kind: &str, payload: &str) -> Reason {
 }
 
 #[test]
-fn a_full_message_is_taken_apart_without_losing_a_digit() {
+fn a_full_message_is_parsed_without_losing_a_digit() {
     let message = parsed(
         "telemetry/engine",
         r#"{"ts":1770119999.5,"site_id":"north","tenant_id":"t","device_id":"d","seq":9223372036854775807,
@@ -73,7 +73,7 @@ fn a_full_message_is_taken_apart_without_losing_a_digit() {
 }
 
 #[test]
-fn what_is_absent_or_null_has_its_default() {
+fn an_absent_or_null_field_has_its_default() {
     let nothing = r#"{"ts":null,"site_id":null,"seq":null,"metrics":null,"provision_token":null,"version":null}"#;
     for payload in ["{}", nothing] {
         let message = parsed("heartbeat", payload);
@@ -141,14 +141,14 @@ fn of_many_faults_the_first_in_the_table_names_the_reason() {
 }
 
 #[test]
-fn what_jsonb_cannot_hold_is_held_back_until_the_sender_is_believed() {
+fn an_unstorable_payload_is_refused_only_after_its_sender_is_accepted() {
     assert!(parsed("telemetry", r#"{"metrics":{"a":"\u0000"}}"#).unstorable.is_some());
     assert!(parsed("telemetry", r#"{"metrics":{"a":1e400000}}"#).unstorable.is_some());
     assert!(parsed("telemetry", r#"{"dropped":"\u0000","metrics":{}}"#).unstorable.is_none());
 }
 
 #[test]
-fn shadows_and_acknowledgements_have_fields_of_their_own() {
+fn shadows_and_acknowledgements_have_their_own_fields() {
     let ParsedBody::Shadow { reported, version } =
         parsed("shadow/reported", r#"{"reported":{"on":true},"version":7}"#).body
     else {
@@ -175,13 +175,13 @@ fn shadows_and_acknowledgements_have_fields_of_their_own() {
 }
 
 #[test]
-fn extras_are_kept_as_one_object_when_asked_for() {
+fn unknown_fields_are_kept_as_one_object_if_configured() {
     let keeping = limits(&[("KEEP_EXTRA_FIELDS", "1")]);
     let payload = br#"{"a":1.50,"metrics":{},"\u0062\"":[2],"provision_token":"x"}"#;
     let ParseOutcome::Parsed(message) =
         keeping.parse(&delivery("tenant/t/device/d/telemetry", payload))
     else {
-        panic!("taken")
+        panic!("accepted")
     };
     let ParsedBody::Telemetry { extra, .. } = message.body else { panic!("telemetry") };
     assert_eq!(
@@ -192,14 +192,14 @@ fn extras_are_kept_as_one_object_when_asked_for() {
 }
 
 #[test]
-fn a_token_that_strayed_into_what_is_stored_is_cut_out() {
+fn a_token_in_a_stored_part_is_removed() {
     let strayed =
         r#"{"metrics":{"a":1,"provision_token":"s3cret"},"auth":{"provision_token":"s3cret"}}"#;
     let keeping = limits(&[("KEEP_EXTRA_FIELDS", "1")]);
     let ParseOutcome::Parsed(message) =
         keeping.parse(&delivery("tenant/t/device/d/telemetry", strayed.as_bytes()))
     else {
-        panic!("taken")
+        panic!("accepted")
     };
     let ParsedBody::Telemetry { metrics, extra, .. } = message.body else { panic!("telemetry") };
     assert_eq!(metrics, r#"{"a":1,"provision_token":"[redacted]"}"#);
@@ -207,11 +207,11 @@ fn a_token_that_strayed_into_what_is_stored_is_cut_out() {
 }
 
 #[test]
-fn a_replay_brings_the_hash_of_its_token_instead_of_the_mask() {
+fn a_replay_uses_the_stored_hash_of_its_token() {
     let original = parsed("telemetry", r#"{"provision_token":"s3cret"}"#).token.hash();
     let mut again = delivery("tenant/t/device/d/telemetry", br#"{"provision_token":"[redacted]"}"#);
     again.replay = Some(Box::new(ReplayOrigin { token: original, message_id: uuid::Uuid::nil() }));
-    let ParseOutcome::Parsed(message) = limits(&[]).parse(&again) else { panic!("taken") };
+    let ParseOutcome::Parsed(message) = limits(&[]).parse(&again) else { panic!("accepted") };
     assert_eq!(message.token.hash(), original);
 }
 

@@ -103,7 +103,7 @@ mod tests {
     const NOON_SECONDS: i64 = 1_770_120_000;
 
     #[test]
-    fn every_form_of_the_same_moment_reads_the_same() {
+    fn every_form_of_the_same_time_reads_the_same() {
         let noon = Timestamp::from_micros(NOON_SECONDS * MICROS_PER_SECOND);
         for raw in [
             format!("\"{NOON}\""),
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_unreadable_and_what_is_too_large_is_far_away() {
+    fn an_invalid_time_is_unreadable_and_a_huge_one_saturates() {
         for raw in [
             "\"yesterday\"",
             "\"\"",
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_is_plausible_from_the_oldest_to_the_farthest_ahead() {
+    fn a_time_is_accepted_from_the_oldest_to_the_farthest_ahead() {
         let rule = AcceptedTimes { ahead_seconds: 300, age_days: 30 };
         let now = Timestamp::from_micros(NOON_SECONDS * MICROS_PER_SECOND);
         assert_eq!(rule.objection(now.plus_seconds(300), now), None);
@@ -171,7 +171,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_moment_written_in_any_form_reads_back(micros in -2_208_988_800_000_000_i64..4_102_444_800_000_000) {
+        fn a_time_written_in_any_form_reads_back(micros in -2_208_988_800_000_000_i64..4_102_444_800_000_000) {
             let time = Timestamp::from_micros(micros);
             prop_assert_eq!(read(&format!("\"{time}\"")), Some(time));
             let (seconds, rest) = (micros.abs() / 1_000_000, micros.abs() % 1_000_000);

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_found_at_the_top_of_the_object_however_it_ends() {
+    fn ts_is_found_at_the_top_level_of_a_truncated_object() {
         let at = Some(Timestamp::from_micros(1_750_000_000_000_000));
         for found in [
             r#"{"ts":1750000000,"#,

@@ -96,8 +96,7 @@ async fn ask_daemon(
     delivery: &Delivery,
     explanation: &Explanation,
 ) -> Option<CachedGrant> {
-    let Explanation { device: Some(device), standing: Some(standing), end, .. } = explanation
-    else {
+    let Explanation { device: Some(device), answer: Some(standing), end, .. } = explanation else {
         return None;
     };
     let question = CachedEntryQuery { config: &config.ingest, delivery, standing, end };

@@ -92,7 +92,7 @@ impl CachedGrant {
         now: Timestamp,
     ) -> Self {
         let token = question.standing.device.as_ref().and_then(|device| device.token);
-        let standing = grant.standing(token);
+        let standing = grant.answer(token);
         let end = standing
             .and_then(|standing| end_for(question.config, question.delivery, &standing, now));
         let decides = match &end {

@@ -31,7 +31,7 @@ pub enum Reason {
     UnregisteredDevice,
     /// The device is revoked.
     DeviceRevoked,
-    /// The device is switched off.
+    /// The device is deactivated.
     DeviceInactive,
     /// The payload names another site than the registry.
     SiteMismatch,

@@ -208,8 +208,7 @@ impl<D: Directory> Authorizer<D> {
     /// Whether to query an unknown device again: this message may register it.
     fn may_enroll(&self, parsed: &Parsed, grant: &Grant) -> bool {
         let Some(enrollment) = &self.enrollment else { return false };
-        grant.standing.device.is_none()
-            && enrollment.accepts(parsed, &grant.standing, (self.clock)())
+        grant.answer.device.is_none() && enrollment.accepts(parsed, &grant.answer, (self.clock)())
     }
 
     async fn query_missing(
@@ -250,7 +249,7 @@ impl<D: Directory> Authorizer<D> {
                 "the registry returned no answer for the device",
             ));
         };
-        let proof = self.requirements.judge(parsed, &grant.standing, now)?;
+        let proof = self.requirements.judge(parsed, &grant.answer, now)?;
         // A redelivery is not charged again: no device can cause one.
         if let Some(rate) = self.rate.as_mut().filter(|_| !delivery.dup)
             && !rate.charge(&grant.device, TransitTimes::of(delivery, parsed.time))

@@ -44,7 +44,7 @@ pub struct Explanation {
     /// The device, if the topic names one.
     pub device: Option<DeviceKey>,
     /// The registry's answer, if it was queried.
-    pub standing: Option<RegistryAnswer>,
+    pub answer: Option<RegistryAnswer>,
     /// The checks, in order.
     pub checks: Vec<Check>,
     /// The outcome.
@@ -83,34 +83,29 @@ pub async fn explain<D: Directory>(
         let refusal = Refusal::new(Reason::BadTopicFormat, "the topic names no device");
         return Ok(Explanation::new(config, None, None, End::Refused(refusal)));
     };
-    let standing = directory.find(std::slice::from_ref(&device)).await?.pop();
-    let standing = standing.unwrap_or(RegistryAnswer { tenant_suspended: false, device: None });
-    let end = decide(config, &parsed, &as_judged(config, &parsed, &standing, now), now);
-    Ok(Explanation::new(config, Some(device), Some(standing), end))
+    let answer = directory.find(std::slice::from_ref(&device)).await?.pop();
+    let answer = answer.unwrap_or(RegistryAnswer { tenant_suspended: false, device: None });
+    let end = decide(config, &parsed, &as_judged(config, &parsed, &answer, now), now);
+    Ok(Explanation::new(config, Some(device), Some(answer), end))
 }
 
 /// Outcome for a sender with this registry answer; `None` if the sender does not matter.
 pub fn end_for(
     config: &IngestConfig,
     delivery: &Delivery,
-    standing: &RegistryAnswer,
+    answer: &RegistryAnswer,
     now: Timestamp,
 ) -> Option<End> {
     match ParseLimits::from(config).parse(delivery) {
         ParseOutcome::Parsed(parsed) => {
-            Some(decide(config, &parsed, &as_judged(config, &parsed, standing, now), now))
+            Some(decide(config, &parsed, &as_judged(config, &parsed, answer, now), now))
         }
         ParseOutcome::Ignored | ParseOutcome::Refused(..) => None,
     }
 }
 
-fn decide(
-    config: &IngestConfig,
-    parsed: &Parsed,
-    standing: &RegistryAnswer,
-    now: Timestamp,
-) -> End {
-    match AuthRequirements::from(config).judge(parsed, standing, now) {
+fn decide(config: &IngestConfig, parsed: &Parsed, answer: &RegistryAnswer, now: Timestamp) -> End {
+    match AuthRequirements::from(config).judge(parsed, answer, now) {
         Err(refusal) => End::Refused(refusal),
         Ok(proof) => match parsed.unstorable {
             Some(why) => End::Refused(Refusal::new(Reason::StoreRejected, why)),
@@ -124,14 +119,14 @@ fn decide(
 fn as_judged(
     config: &IngestConfig,
     parsed: &Parsed,
-    standing: &RegistryAnswer,
+    answer: &RegistryAnswer,
     now: Timestamp,
 ) -> RegistryAnswer {
     let enrolled = config
         .auto_provision
-        .then(|| once_enrolled(AuthRequirements::from(config), parsed, standing, now))
+        .then(|| once_enrolled(AuthRequirements::from(config), parsed, answer, now))
         .flatten();
-    enrolled.unwrap_or_else(|| standing.clone())
+    enrolled.unwrap_or_else(|| answer.clone())
 }
 
 // === impl Explanation ===
@@ -140,7 +135,7 @@ impl Explanation {
     fn new(
         config: &IngestConfig,
         device: Option<DeviceKey>,
-        standing: Option<RegistryAnswer>,
+        answer: Option<RegistryAnswer>,
         end: End,
     ) -> Self {
         let refused_at = match &end {
@@ -151,7 +146,7 @@ impl Explanation {
             .into_iter()
             .map(|reason| Check { reason, verdict: verdict(config, reason, refused_at, &end) })
             .collect();
-        Self { device, standing, checks, end }
+        Self { device, answer, checks, end }
     }
 }
 

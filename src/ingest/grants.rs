@@ -31,9 +31,9 @@ pub struct Grant {
     /// The device.
     pub device: DeviceKey,
     /// The answer.
-    pub standing: RegistryAnswer,
+    pub answer: RegistryAnswer,
     /// When the registry was queried.
-    pub asked_at: Timestamp,
+    pub queried_at: Timestamp,
     /// Position of its `last_seen_at` entry.
     pub ticket: Ticket,
     /// When the answer expires.
@@ -68,7 +68,7 @@ pub struct CacheView<'a> {
 impl Grant {
     /// The registry's site, if it names one.
     pub fn site(&self) -> Option<Site> {
-        self.standing.device.as_ref()?.site.clone().map(Site::Registered)
+        self.answer.device.as_ref()?.site.clone().map(Site::Registered)
     }
 }
 
@@ -98,15 +98,10 @@ impl Grants {
     }
 
     /// Stores an answer until it expires.
-    pub fn insert(
-        &self,
-        device: DeviceKey,
-        standing: RegistryAnswer,
-        now: Timestamp,
-    ) -> Arc<Grant> {
-        let until = (self.monotonic)() + self.usable_for(&standing, now);
+    pub fn insert(&self, device: DeviceKey, answer: RegistryAnswer, now: Timestamp) -> Arc<Grant> {
+        let until = (self.monotonic)() + self.usable_for(&answer, now);
         let (ticket, key) = (Ticket::default(), device.clone());
-        let grant = Arc::new(Grant { device, standing, asked_at: now, ticket, until });
+        let grant = Arc::new(Grant { device, answer, queried_at: now, ticket, until });
         self.cache.insert(key, Arc::clone(&grant));
         grant
     }
@@ -122,14 +117,14 @@ impl Grants {
     pub fn insert_unless_invalidated(
         &self,
         device: DeviceKey,
-        standing: RegistryAnswer,
+        answer: RegistryAnswer,
         (now, invalidations): (Timestamp, u64),
     ) {
         // The lock is held until the answer is stored, so that no reader sees one older than a
         // change.
         let count = self.lock_invalidations();
         if *count == invalidations {
-            self.insert(device, standing, now);
+            self.insert(device, answer, now);
         }
     }
 
@@ -165,8 +160,8 @@ impl Grants {
     }
 
     /// The TTL, or less if a certificate starts or ends before.
-    fn usable_for(&self, standing: &RegistryAnswer, now: Timestamp) -> Duration {
-        let Some(device) = &standing.device else { return self.negative_ttl };
+    fn usable_for(&self, answer: &RegistryAnswer, now: Timestamp) -> Duration {
+        let Some(device) = &answer.device else { return self.negative_ttl };
         let change = device.certificate_changes_after(now).map(|moment| {
             let micros =
                 moment.micros().saturating_sub(now.micros()).clamp(0, i64::MAX / MICROS_PER_SECOND);

@@ -37,10 +37,10 @@ struct Budget {
 pub fn once_enrolled(
     requirements: AuthRequirements,
     parsed: &Parsed,
-    standing: &RegistryAnswer,
+    answer: &RegistryAnswer,
     now: Timestamp,
 ) -> Option<RegistryAnswer> {
-    if standing.tenant_suspended || standing.device.is_some() || parsed.unstorable.is_some() {
+    if answer.tenant_suspended || answer.device.is_some() || parsed.unstorable.is_some() {
         return None;
     }
     let RejectedFields { site, token, .. } = parsed.rejected_fields();
@@ -59,9 +59,8 @@ impl Enrollment {
     }
 
     /// Whether this message may register a device that was unknown.
-    pub fn accepts(&self, parsed: &Parsed, standing: &RegistryAnswer, now: Timestamp) -> bool {
-        self.budget.is_left(now)
-            && once_enrolled(self.requirements, parsed, standing, now).is_some()
+    pub fn accepts(&self, parsed: &Parsed, answer: &RegistryAnswer, now: Timestamp) -> bool {
+        self.budget.is_left(now) && once_enrolled(self.requirements, parsed, answer, now).is_some()
     }
 
     /// Unknown devices to register, each with the fields of its first valid message.

@@ -40,10 +40,10 @@ impl AuthRequirements {
     pub fn judge(
         self,
         parsed: &Parsed,
-        standing: &RegistryAnswer,
+        answer: &RegistryAnswer,
         now: Timestamp,
     ) -> Result<Authentication, Refusal> {
-        let device = standing.active()?;
+        let device = answer.active()?;
         check_site(parsed, device)?;
         self.authenticate(parsed, device, now)
     }

@@ -91,8 +91,8 @@ mod tests {
 
     fn grant(tenant: &str, device: &str) -> Arc<Grant> {
         let grants = Grants::new(&Config::load(&Sources::default()).unwrap().config.ingest);
-        let standing = RegistryAnswer { tenant_suspended: false, device: None };
-        grants.insert(DeviceKey::new(tenant, device).unwrap(), standing, Timestamp::default())
+        let answer = RegistryAnswer { tenant_suspended: false, device: None };
+        grants.insert(DeviceKey::new(tenant, device).unwrap(), answer, Timestamp::default())
     }
 
     #[test]

@@ -68,16 +68,16 @@ impl<D: Directory> GrantLookup<D> {
     pub async fn of(&self, device: &DeviceKey) -> Result<RegistryAnswer, Outage> {
         if let Some(grant) = self.grants.view().get(device.identity()) {
             self.metrics.plain.cache_hits.inc();
-            return Ok(grant.standing.clone());
+            return Ok(grant.answer.clone());
         }
         self.metrics.plain.cache_misses.inc();
         let invalidations = self.grants.invalidations();
         let found = self.guard.run(self.directory.find(std::slice::from_ref(device))).await?;
         let unanswered = || Outage("the registry returned no answer for the device".into());
-        let standing = found.into_iter().next().ok_or_else(unanswered)?;
-        let asked_at = ((self.clock)(), invalidations);
-        self.grants.insert_unless_invalidated(device.clone(), standing.clone(), asked_at);
-        Ok(standing)
+        let answer = found.into_iter().next().ok_or_else(unanswered)?;
+        let queried_at = ((self.clock)(), invalidations);
+        self.grants.insert_unless_invalidated(device.clone(), answer.clone(), queried_at);
+        Ok(answer)
     }
 }
 
@@ -141,7 +141,7 @@ mod tests {
         async fn find(&self, _: &[DeviceKey]) -> Result<Vec<RegistryAnswer>, Outage> {
             let answer = self.answers.lock().unwrap().pop().expect("one query too many");
             (self.meanwhile)();
-            answer.map(|standing| vec![standing])
+            answer.map(|answer| vec![answer])
         }
 
         async fn enroll(&self, _: &[Newcomer]) -> Result<(), Outage> {

@@ -46,13 +46,13 @@ pub struct ValidityWindow {
 impl GrantView {
     /// The view at `now`; `moment` is the same time by the monotonic clock.
     pub fn of(grant: &Grant, now: Timestamp, moment: Instant) -> Self {
-        let device = grant.standing.device.as_ref();
+        let device = grant.answer.device.as_ref();
         // After the clock is set back, the age would be negative.
-        let age_seconds = now.seconds_since(grant.asked_at).max(0.0);
+        let age_seconds = now.seconds_since(grant.queried_at).max(0.0);
         Self {
             age_seconds,
             good_for_seconds: grant.until.saturating_duration_since(moment).as_secs_f64(),
-            tenant_suspended: grant.standing.tenant_suspended,
+            tenant_suspended: grant.answer.tenant_suspended,
             registered: device.is_some(),
             status: device.map(|device| device.status.label().to_owned()),
             site_id: device.and_then(|device| device.site.as_deref().map(str::to_owned)),
@@ -65,7 +65,7 @@ impl GrantView {
 
     /// The registry answer, with the token's hash taken from `token`. `None` if it had a token and
     /// `token` is `None`, or if the status is unknown.
-    pub fn standing(&self, token: Option<TokenHash>) -> Option<RegistryAnswer> {
+    pub fn answer(&self, token: Option<TokenHash>) -> Option<RegistryAnswer> {
         let tenant_suspended = self.tenant_suspended;
         if !self.registered {
             return Some(RegistryAnswer { tenant_suspended, device: None });
@@ -112,11 +112,11 @@ mod tests {
         let token = TokenHash([0xab; 32]);
         let (status, site) = (DeviceStatus::Inactive, Some("north".into()));
         let device = Device { status, site, token: Some(token), certificates: [window].into() };
-        let standing = RegistryAnswer { tenant_suspended: true, device: Some(device) };
+        let answer = RegistryAnswer { tenant_suspended: true, device: Some(device) };
         let config =
             crate::config::Config::load(&crate::config::Sources::default()).unwrap().config.ingest;
         let key = DeviceKey::new("acme", "pump-1").unwrap();
-        let grant = Grants::new(&config).insert(key, standing.clone(), second);
+        let grant = Grants::new(&config).insert(key, answer.clone(), second);
 
         let twelve_later = grant.until.checked_sub(Duration::from_secs(288)).unwrap();
         let view = GrantView::of(&grant, second.plus_seconds(12), twelve_later);
@@ -128,7 +128,7 @@ mod tests {
                 && (view.good_for_seconds - 288.0).abs() < 0.001,
             "{view:?}"
         );
-        assert_eq!(view.standing(Some(token)), Some(standing));
-        assert_eq!(view.standing(None), None);
+        assert_eq!(view.answer(Some(token)), Some(answer));
+        assert_eq!(view.answer(None), None);
     }
 }

@@ -84,7 +84,7 @@ fn before_it_has_ever_reached_postgres_it_ends_at_once() {
     postgres.stop();
     let daemon = settings(&broker, &database).start();
     daemon.wait_unready();
-    wait::until("it retries", || daemon.log().contains("trying again"));
+    wait::until("it retries", || daemon.log().contains("retrying"));
     let told = Instant::now();
     assert_eq!(daemon.terminate(), 0);
     assert!(told.elapsed() < STOP_SLACK, "it took {:?}", told.elapsed());

@@ -59,7 +59,7 @@ fn bad_reports() -> Vec<Case> {
         report("a", r#"{"reported":{},"version":-1}"#, wrong_version),
         report("a", r#"{"reported":{},"version":"2"}"#, wrong_version),
         report("a", r#"{"reported":{},"device_id":"b"}"#, "DEVICE_MISMATCH"),
-        report("a", nul, "STORE_REJECTED: jsonb cannot hold"),
+        report("a", nul, "STORE_REJECTED: jsonb cannot store"),
         report("a", &large, "PAYLOAD_TOO_LARGE"),
         report("x", r#"{"reported":{}}"#, "UNREGISTERED_DEVICE"),
     ]

@@ -144,7 +144,7 @@ fn steps_of_the_timestamp() -> Vec<Step> {
 
 /// What the registry says, and the proof.
 fn steps_of_the_registry() -> Vec<Step> {
-    // jsonb cannot hold it: the last check of all would fail too.
+    // jsonb cannot store it: the last check of all would fail too.
     let poison = r#""metrics":{"a":"\u0000"}"#;
     let elsewhere = || format!(r#"{{"site_id":"south",{poison}}}"#);
     let south = |step: Step| Step { told: ["NULL", "south"], ..step };
@@ -157,21 +157,21 @@ fn steps_of_the_registry() -> Vec<Step> {
             "acme/device/unknown/t10",
             elsewhere(),
             "UNREGISTERED_DEVICE",
-            "no such device",
+            "not in the registry",
         )),
         south(step(
             "nobody/device/unknown/t10a",
             elsewhere(),
             "UNREGISTERED_DEVICE",
-            "no such device",
+            "not in the registry",
         )),
         south(step("acme/device/revoked/t11", elsewhere(), "DEVICE_REVOKED", "revoked")),
-        south(step("acme/device/off/t12", elsewhere(), "DEVICE_INACTIVE", "switched off")),
+        south(step("acme/device/off/t12", elsewhere(), "DEVICE_INACTIVE", "deactivated")),
         south(step(
             "acme/device/bare/t13",
             elsewhere(),
             "SITE_MISMATCH_REGISTRY_VS_PAYLOAD",
-            "north, the registry's",
+            "north, the site in the registry",
         )),
         step(
             "acme/device/bare/t14",
@@ -187,7 +187,7 @@ fn steps_of_the_registry() -> Vec<Step> {
         ),
         Step {
             token: Some(WRONG),
-            ..step("acme/device/good/t16", wrong(), "TOKEN_INVALID", "not the device's")
+            ..step("acme/device/good/t16", wrong(), "TOKEN_INVALID", "not the token of the device")
         },
         Step {
             token: Some(TOKEN),

@@ -226,12 +226,12 @@ mod tests {
         let (issuers, errors) = read_text("issuers.toml", text);
         assert_eq!(issuers.len(), 1);
         for (error, expected) in errors.iter().zip([
-            "issuer 1: its keys must be found somewhere",
+            "issuer 1: the issuer has no keys",
             "issuer 2: issuer = \"b b\": expected the iss of the tokens",
             "issuer 2: jwks_url = \"ftp://x\": expected an http:// or https:// URL",
             "issuer 2: leeway_seconds = 301: expected at most 300",
             "issuer 3: unknown field `jwksurl`",
-            "issuer 5: \"d\" is there already",
+            "issuer 5: issuer \"d\" is listed twice",
         ]) {
             assert!(error.starts_with(expected), "{error}");
         }
@@ -241,10 +241,10 @@ mod tests {
     #[test]
     fn what_is_no_list_is_refused_with_the_shape_that_is_expected() {
         for (name, text, expected) in [
-            ("a.toml", "issuer = 'x'", "the whole: expected [[issuer]]"),
+            ("a.toml", "issuer = 'x'", "the whole file: expected only [[issuer]]"),
             ("a.toml", "[[issuer]\n", "line 1: not TOML"),
-            ("a.json", "{}", "the whole: expected [[issuer]]"),
-            ("a.json", "[]", "the whole: 0 issuers"),
+            ("a.json", "{}", "the whole file: expected only [[issuer]]"),
+            ("a.json", "[]", "the whole file: 0 issuers"),
             ("a.json", "[", "JSON: EOF"),
         ] {
             let (_, errors) = read_text(name, text);

@@ -16,7 +16,7 @@
 //!
 //! In reading order: [`session`] connects and reconnects, and runs the loop of each connection;
 //! [`transport`] turns bytes into packets and back; `login` makes the credentials of CONNECT;
-//! [`error`] names each failure, with advice. Beside the session: [`tools`] inspects the broker,
+//! [`error`] names each failure, with advice. Apart from the session, [`tools`] inspects the broker,
 //! publishes, and ends the sessions of revoked devices.
 
 pub mod error;

@@ -8,10 +8,10 @@
 //!
 //! Around the spine: [`domain`] has the types that the others share, [`config`] reads the settings,
 //! [`telemetry`] has metrics and logs, [`lifecycle`] starts and stops tasks, [`clock`] reads the
-//! time, [`disk`] reads files. Outside the spine: [`pki`] signs certificates, [`registry`] issues and
-//! revokes them, [`access`] decides what a client may do at the broker, [`quarantine`] replays and
-//! discards refused messages, and [`http`] serves the API, the hooks and the ops endpoints. For the
-//! operator: [`cli`] is the command line,
+//! time, [`disk`] reads files, [`tls_roots`] the authorities that Sluice trusts. Outside the spine:
+//! [`pki`] signs certificates, [`registry`] issues and revokes them, [`access`] decides what a
+//! client may do at the broker, [`quarantine`] replays and discards refused messages, and [`http`]
+//! serves the API, the hooks and the ops endpoints. For the operator: [`cli`] is the command line,
 //! [`command`] what its commands share, [`sim`] the simulated fleets.
 //!
 //! # Invariants
@@ -42,3 +42,4 @@ pub mod registry;
 pub mod sim;
 pub mod store;
 pub mod telemetry;
+pub mod tls_roots;

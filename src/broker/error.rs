@@ -121,13 +121,13 @@ pub enum BrokerError {
     #[error("the connection to the broker failed ({0})")]
     Broken(io::Error),
     /// A write did not finish in time.
-    #[error("the broker accepted no bytes for {seconds} s; closing the connection")]
+    #[error("the broker accepted no bytes for {seconds} s")]
     WriteStalled {
         /// How long Sluice waited.
         seconds: u64,
     },
     /// Not even PINGRESP arrived.
-    #[error("the broker sent nothing for {seconds} s; closing the connection")]
+    #[error("the broker sent nothing for {seconds} s")]
     Silent {
         /// How long it was silent.
         seconds: u64,
@@ -275,14 +275,14 @@ fn connect_advice(code: u8) -> &'static str {
             "the broker does not support the authentication method CUSTOM-JWT; \
              set MQTT_JWT_AS=password or username"
         }
-        0x03 | 0x88 | 0x89 => "the broker is unavailable or overloaded; retrying",
+        0x03 | 0x88 | 0x89 => "the broker is unavailable or overloaded",
         0x8a => "the broker has banned this client; remove the ban at the broker",
         SESSION_TAKEN_OVER => {
             "another client uses this client id; give each instance its own MQTT_CLIENT_ID"
         }
         0x97 => "a quota of the broker is exhausted; raise it at the broker",
         0x9c | 0x9d => "the broker has another address; change MQTT_HOST",
-        0x9f => "the broker limits the rate of connections; retrying",
+        0x9f => "the broker limits the rate of connections",
         _ => "read the broker's log for the cause",
     }
 }
@@ -308,11 +308,9 @@ fn disconnect_advice(code: u8) -> &'static str {
             "another client took over the session; give each instance its own MQTT_CLIENT_ID"
         }
         0x87 => "this user may no longer connect; check the broker's access rules",
-        0x8b => "the broker is shutting down; retrying",
+        0x8b => "the broker is shutting down",
         0x8d => "the broker received no ping in time; check the load of this machine",
-        0x93 => {
-            "the broker counts more unacknowledged messages than MQTT_RECEIVE_MAXIMUM allows; retrying"
-        }
+        0x93 => "the broker counts more unacknowledged messages than MQTT_RECEIVE_MAXIMUM allows",
         0x95 => "a packet exceeds the broker's limit; raise that limit",
         0x97 => "a quota of the broker is exhausted; raise it at the broker",
         0x98 => "an administrator ended the connection",

@@ -39,8 +39,9 @@ use crate::domain::message::{AckToken, ConnectionId, Delivery};
 use crate::domain::time::Clock;
 use crate::lifecycle::Readiness;
 use crate::lifecycle::backoff::Backoff;
+use crate::lifecycle::health_reporter::{HealthReporter, HealthTexts};
 use crate::telemetry::broker::BrokerMetrics;
-use connection::Connection;
+use connection::{Connection, LastingState};
 use context::{COMPONENT, ConnectedSession, SessionContext};
 use inflight::Inflight;
 use read_pacing::ReadPacing;
@@ -54,8 +55,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// After a connection that lasted this long, the pauses begin with the first again.
 const STABLE: Duration = Duration::from_mins(1);
 
-/// An unchanged error is logged again after this time.
-const REPEAT_LOG: Duration = Duration::from_mins(1);
+/// The sentences of the session's health.
+const HEALTH: HealthTexts = HealthTexts {
+    failed: "the broker session failed",
+    action: "retrying",
+    recovered: "the broker session works again",
+};
 
 /// The session with the broker.
 pub struct BrokerSession {
@@ -63,13 +68,6 @@ pub struct BrokerSession {
     memory: SubscriptionMemory,
     deliveries: mpsc::Sender<Vec<Delivery>>,
     acks: mpsc::Receiver<Vec<AckToken>>,
-}
-
-/// The last error that was logged, and when.
-#[derive(Default)]
-struct LoggedOnce {
-    text: String,
-    at: Option<Instant>,
 }
 
 // === impl BrokerSession ===
@@ -101,7 +99,7 @@ impl BrokerSession {
     pub async fn run(self, stop: CancellationToken, patience: Duration) {
         let Self { context, mut memory, deliveries, mut acks } = self;
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
-        let mut logged = LoggedOnce::default();
+        let mut health = HealthReporter::new(COMPONENT, context.readiness.clone(), HEALTH);
         let (mut inflight, mut resumed) = (Inflight::default(), ResumedIdentifiers::default());
         let mut connects = 0;
         loop {
@@ -121,9 +119,14 @@ impl BrokerSession {
                         resumed.forget();
                     }
                     let id = ConnectionId(connects);
-                    let counts = (&mut inflight, &mut resumed);
-                    let mut connection =
-                        Connection::new(&context, id, connected, &mut memory, &mut acks, counts);
+                    let lasting = LastingState {
+                        memory: &mut memory,
+                        acks: &mut acks,
+                        inflight: &mut inflight,
+                        resumed: &mut resumed,
+                        health: &mut health,
+                    };
+                    let mut connection = Connection::new(&context, id, connected, lasting);
                     let Err(error) = connection.run(&deliveries, &stop).await else {
                         context
                             .readiness
@@ -131,9 +134,6 @@ impl BrokerSession {
                         drop(deliveries);
                         return connection.wind_down(patience).await;
                     };
-                    if connection.was_subscribed() {
-                        logged = LoggedOnce::default();
-                    }
                     error
                 }
             };
@@ -145,7 +145,7 @@ impl BrokerSession {
                 backoff.reset();
             }
             let wait = backoff.next_pause().max(error.pause());
-            logged.report(&context.readiness, &error, wait);
+            health.failed(&error.to_string(), Instant::now().into_std());
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -156,22 +156,6 @@ impl BrokerSession {
         drop(deliveries);
         let _late_ones_are_void =
             timeout(patience, drop_acks_to_the_end(&mut acks, &context.metrics)).await;
-    }
-}
-
-// === impl LoggedOnce ===
-
-impl LoggedOnce {
-    /// Sets readiness at every failure; logs an error once, and again after [`REPEAT_LOG`] while it
-    /// lasts.
-    fn report(&mut self, readiness: &Readiness, error: &BrokerError, wait: Duration) {
-        let text = error.to_string();
-        let again_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        if text != self.text || self.at.is_none_or(|at| at.elapsed() >= REPEAT_LOG) {
-            tracing::warn!(again_in_ms, "{text}");
-            *self = Self { text: text.clone(), at: Some(Instant::now()) };
-        }
-        readiness.unwell(COMPONENT, text);
     }
 }
 

@@ -1,10 +1,10 @@
-//! Broker connections beside the session; none of them takes a message of the spine.
+//! Broker connections other than the session; none of them receives a message of the spine.
 //!
 //! For the operator: [`inspect`] examines the broker through short connections
-//! (`inspector_connection`) and judges what it measured (`inspect_findings`); [`version`] reads its version. For revocation:
-//! [`certificate_probe`] tests which certificates it accepts, [`isolation_probe`] where a device
-//! may publish, [`takeover`] ends a session. For commands and simulations: [`publisher`] and
-//! [`fast_publisher`] send messages.
+//! (`inspector_connection`) and judges the results (`inspect_findings`); [`version`] reads the
+//! broker's version. For revocation: [`certificate_probe`] tests which certificates it accepts,
+//! [`isolation_probe`] where a device may publish, [`takeover`] ends a session. For commands and
+//! simulations: [`publisher`] and [`fast_publisher`] send messages.
 
 pub mod certificate_probe;
 pub mod fast_publisher;

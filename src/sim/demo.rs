@@ -4,7 +4,7 @@
 //! In reading order: [`args`] are the arguments, [`mod@prepare`] registers the fleet,
 //! [`daemon_process`] starts the daemon, [`running`] is the run itself: [`traffic`] publishes,
 //! [`revocation`] revokes one device and [`revocation_report`] describes it, [`screen`] draws.
-//! [`summary`] adds up. `scripts/demo` starts it with a broker and a database of its own. It fails
+//! [`summary`] adds up. `scripts/demo` starts it with its own broker and database. It fails
 //! when an acknowledged message is missing from the database, when nothing is stored, or when the
 //! broker accepts the revoked device; it ends early when the broker refuses a device its own
 //! topics.
@@ -26,8 +26,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::daemon_metrics::DaemonFigures;
-use super::fleet::demo_fleet::{DemoFleet, REVOKED_DEVICE};
+use super::fleet::demo_fleet::{self, REVOKED_DEVICE};
 use super::fleet::device_listener::DeviceListener;
+use super::fleet::simulated_fleet::SimulatedFleet;
+use crate::clock;
 use crate::command::failure::{Exit, Failure};
 use crate::command::table::{self, OutputFormat};
 use crate::config::{Config, Sources};
@@ -86,7 +88,7 @@ async fn prepare(
     output: OutputFormat,
 ) -> Result<(RunningDemo, DemoDevices), Failure> {
     let rate_limit = args.rate_limit();
-    let fleet = DemoFleet::new(args.fleet_spec(config, rate_limit));
+    let fleet = args.fleet_spec(config, rate_limit).fleet(prepare::secret()?);
     // First: without a broker nothing else is worth starting.
     let publisher = prepare::connect_publisher(&config.broker).await?;
     let listener = DeviceListener::of(config)?;
@@ -119,7 +121,7 @@ async fn prepare(
         )?;
     }
     let (tally, attempts) = (TrafficTally::default(), ConnectAttempts::default());
-    let devices = connect_devices(args, fleet, enrolled, listener, &tally, &attempts).await?;
+    let devices = connect_devices(args, &fleet, enrolled, listener, &tally, &attempts).await?;
     print_note(output, "")?;
     let demo = RunningDemo {
         daemon,
@@ -137,14 +139,15 @@ async fn prepare(
 /// Connects every device with its certificate.
 async fn connect_devices(
     args: &DemoArgs,
-    fleet: DemoFleet,
+    fleet: &SimulatedFleet,
     enrolled: EnrolledFleet,
     listener: DeviceListener,
     tally: &TrafficTally,
     attempts: &ConnectAttempts,
 ) -> Result<DemoDevices, Failure> {
     let EnrolledFleet { operator, folder, mut certificates } = enrolled;
-    let mut specs = fleet.into_groups(GROUPS.into());
+    let mut specs =
+        demo_fleet::groups(fleet, GROUPS.into(), clock::now()).map_err(prepare::broker_failure)?;
     let (Some(group), Some(certificate)) = (specs.pop(), certificates.remove(REVOKED_DEVICE))
     else {
         return Err(Failure::new(Exit::Internal, "the fleet has no device to revoke"));
@@ -169,8 +172,8 @@ async fn connect_devices(
 
 // === private helpers ===
 
-fn describe_fleet(args: &DemoArgs, fleet: &DemoFleet, enrolled: &EnrolledFleet) -> String {
-    let faulty = fleet.faulty();
+fn describe_fleet(args: &DemoArgs, fleet: &SimulatedFleet, enrolled: &EnrolledFleet) -> String {
+    let faulty = fleet.faulty().len();
     let issued = enrolled.certificates.values().filter(|certificate| certificate.is_new).count();
     let reused = enrolled.certificates.len() - issued;
     format!(

@@ -23,7 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::fleet::certificates::{CertificateFolder, DeviceCertificate};
 use super::fleet::device_listener::DeviceListener;
-use super::fleet::load_fleet::{LoadFleet, TENANT_PREFIX, TENANTS};
+use super::fleet::load_fleet::{TENANT_PREFIX, TENANTS};
+use super::fleet::simulated_fleet::SimulatedFleet;
 use super::wait_for_crl::CrlWatch;
 use crate::broker::error::BrokerError;
 use crate::clock;
@@ -78,7 +79,8 @@ async fn simulate(
     operator: &CommandContext,
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
-    let fleet = LoadFleet::new(args.spec(config)?, secret()?);
+    let spec = args.spec(config)?;
+    let (tenants, fleet) = (spec.tenants(), spec.fleet(secret()?));
     if !args.fleet.keep {
         let registrations = fleet.registrations();
         let enrolled = bulk_enroll::enroll(
@@ -89,9 +91,11 @@ async fn simulate(
         );
         enrolled.await.map_err(|error| outage(&error))?;
     }
-    let certificates =
-        if args.fleet.tls { Some(issue(args, config, operator, &fleet).await?) } else { None };
-    let tenants = fleet.tenants();
+    let certificates = if args.fleet.tls {
+        Some(issue(args, config, operator, &fleet, &tenants).await?)
+    } else {
+        None
+    };
     let mut readback = Readback::open(&operator.database).await.map_err(|error| outage(&error))?;
     let quarantined_before = readback.refusals(&tenants).await.map_err(|error| outage(&error))?;
     readback.close().await;
@@ -129,11 +133,11 @@ async fn issue(
     args: &SimulateArgs,
     config: &Config,
     operator: &CommandContext,
-    fleet: &LoadFleet,
+    fleet: &SimulatedFleet,
+    tenants: &[String],
 ) -> Result<Vec<DeviceCertificate>, Failure> {
     let internal = |error: IdError| Failure::new(Exit::Internal, error.to_string());
-    let tenants: Result<Vec<TenantId>, _> =
-        fleet.tenants().iter().map(|tenant| tenant.parse()).collect();
+    let tenants: Result<Vec<TenantId>, _> = tenants.iter().map(|tenant| tenant.parse()).collect();
     let action =
         ActionContext { database: &operator.database, actor: &operator.actor, now: clock::now() };
     let mut folder = CertificateFolder::open(
@@ -144,12 +148,12 @@ async fn issue(
     )
     .await?;
     let mut certificates = Vec::new();
-    for member in fleet.good().chain(fleet.bad()) {
-        let device = member.key().map_err(internal)?;
-        certificates.push(if member.is_stray() {
-            folder.ensure_stray(&device, action.now)?
+    for device in fleet.devices() {
+        let key = device.key().map_err(internal)?;
+        certificates.push(if device.is_stray() {
+            folder.ensure_stray(&key, action.now)?
         } else {
-            folder.ensure(&device, action).await?
+            folder.ensure(&key, action).await?
         });
     }
     // Pending takeovers, such as those of --disband, would end the new fleet's sessions.
@@ -222,9 +226,9 @@ fn sent(
     for (reason, count) in ledgers.iter().flat_map(|ledger| &ledger.bad) {
         *bad.entry(reason.label().to_owned()).or_insert(0) += count.cast_signed();
     }
-    let published = ledgers.iter().filter(|ledger| ledger.good > 0);
+    let published = ledgers.iter().filter(|ledger| ledger.valid > 0);
     let mut numbers: Vec<_> = published
-        .map(|ledger| (ledger.first, ledger.first + ledger.good.cast_signed() - 1))
+        .map(|ledger| (ledger.first, ledger.first + ledger.valid.cast_signed() - 1))
         .collect();
     numbers.sort_unstable();
     let refused = ledgers.iter().flat_map(|ledger| ledger.refused.iter().copied()).collect();
@@ -259,10 +263,7 @@ fn secret() -> Result<[u8; 32], Failure> {
     })
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "it stands where map_err wants a function of the value"
-)]
+#[expect(clippy::needless_pass_by_value, reason = "map_err passes the value")]
 fn broker_failure(error: BrokerError) -> Failure {
     Failure::unavailable(error.to_string())
 }

@@ -25,10 +25,11 @@ const MAX_MAIN_LINES: usize = 39;
 const MAX_DEPTH: usize = 4;
 
 /// A module may name those of a lower rank, and itself; never one of its own rank.
-const RANKS: [(&str, u8); 18] = [
+const RANKS: [(&str, u8); 19] = [
     ("domain", 0),
     ("disk", 0),
     ("config", 1),
+    ("tls_roots", 1),
     ("telemetry", 2),
     ("lifecycle", 2),
     ("clock", 2),
@@ -51,7 +52,7 @@ const RANKS: [(&str, u8); 18] = [
 const OWNED_CRATES: [(&str, &[&str]); 20] = [
     ("smallvec", &["domain"]),
     ("rumqttc", &["broker"]),
-    ("tokio_rustls", &["broker", "access"]),
+    ("tokio_rustls", &["broker", "access", "tls_roots"]),
     ("ring", &["broker", "access"]),
     ("base64", &["broker", "access"]),
     ("hyper", &["access"]),

@@ -14,8 +14,7 @@ use hyper::client::conn::http1;
 use hyper::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -23,16 +22,13 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use crate::disk;
+use crate::{disk, tls_roots};
 
 /// How long name resolution, connection, request and response may take together.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The longest response, in bytes: a set of thirty keys with certificates has half of it.
 pub const MAX_BYTES: usize = 256 * 1024;
-
-/// The system's root certificates, as an error names them.
-const SYSTEM_ROOTS: &str = "/etc/ssl/certs";
 
 const AGENT: &str = concat!("sluice/", env!("CARGO_PKG_VERSION"));
 
@@ -103,7 +99,7 @@ async fn get(url: &str, ca_cert: Option<PathBuf>) -> Result<Vec<u8>, FetchError>
     }
     let name = ServerName::try_from(host).map_err(|error| FetchError::Url(error.to_string()))?;
     // Root certificates are read from disk at each fetch, so a new root needs no restart.
-    let path = ca_cert.clone().unwrap_or_else(|| PathBuf::from(SYSTEM_ROOTS));
+    let path = ca_cert.clone().unwrap_or_else(|| PathBuf::from(tls_roots::SYSTEM));
     let connector = disk::run(&path, move || connector(ca_cert.as_deref()))
         .await
         .map_err(|error| FetchError::Tls(error.to_string()))??;
@@ -122,18 +118,10 @@ fn connector(ca_cert: Option<&Path>) -> Result<TlsConnector, FetchError> {
 }
 
 fn roots(ca_cert: Option<&Path>) -> Result<RootCertStore, FetchError> {
-    let mut roots = RootCertStore::empty();
-    let Some(path) = ca_cert else {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        return Ok(roots);
-    };
-    let unusable = |why: String| FetchError::Authority { path: path.to_owned(), why };
-    let text = disk::read(path, MAX_BYTES as u64).map_err(|error| unusable(error.to_string()))?;
-    for certificate in CertificateDer::pem_slice_iter(&text) {
-        let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
-        roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
-    }
-    if roots.is_empty() { Err(unusable("there is none in it".to_owned())) } else { Ok(roots) }
+    tls_roots::read(ca_cert).map_err(|why| match ca_cert {
+        Some(path) => FetchError::Authority { path: path.to_owned(), why },
+        None => FetchError::Tls(why),
+    })
 }
 
 async fn send_request_on<S>(stream: S, uri: &Uri) -> Result<Vec<u8>, FetchError>

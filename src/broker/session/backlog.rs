@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_caught_up_only_after_a_calm_while() {
+    fn it_has_caught_up_only_after_a_calm_period() {
         let mut backlog = Backlog::new(Some(second(0)));
         backlog.connected(second(40), true);
         update_each_second(&mut backlog, 40..=45, true);

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::backlog::UPDATE_SECONDS;
-use super::context::{COMPONENT, ConnectedSession, SessionContext};
+use super::context::{ConnectedSession, SessionContext};
 use super::inflight::Inflight;
 use super::receive_buffer::ReceiveBuffer;
 use super::resumed_identifiers::ResumedIdentifiers;
@@ -28,6 +28,7 @@ use crate::broker::transport::outgoing::{
 };
 use crate::broker::transport::packets::{Incoming, Malformed, Publish};
 use crate::domain::message::{AckToken, ConnectionId, Delivery};
+use crate::lifecycle::health_reporter::HealthReporter;
 
 /// How often the byte budget is checked while it is exceeded: no event reports that the queue
 /// shrinks.
@@ -35,6 +36,15 @@ const BUDGET_RECHECK: Duration = Duration::from_millis(5);
 
 /// Upper bound for an idle timer.
 const FAR: Duration = Duration::from_hours(1);
+
+/// State that outlives a connection.
+pub(super) struct LastingState<'a> {
+    pub(super) memory: &'a mut SubscriptionMemory,
+    pub(super) acks: &'a mut mpsc::Receiver<Vec<AckToken>>,
+    pub(super) inflight: &'a mut Inflight,
+    pub(super) resumed: &'a mut ResumedIdentifiers,
+    pub(super) health: &'a mut HealthReporter,
+}
 
 /// One connection after CONNACK.
 pub struct Connection<'a> {
@@ -52,6 +62,7 @@ pub struct Connection<'a> {
     unwritten: WriteBuffer,
     inflight: &'a mut Inflight,
     resumed: &'a mut ResumedIdentifiers,
+    health: &'a mut HealthReporter,
     timers: Timers,
     /// When the login must be replaced; `None` means never.
     renewal: Option<Renewal>,
@@ -67,10 +78,9 @@ impl<'a> Connection<'a> {
         context: &'a SessionContext,
         id: ConnectionId,
         connected: ConnectedSession,
-        memory: &'a mut SubscriptionMemory,
-        acks: &'a mut mpsc::Receiver<Vec<AckToken>>,
-        (inflight, resumed): (&'a mut Inflight, &'a mut ResumedIdentifiers),
+        lasting: LastingState<'a>,
     ) -> Self {
+        let LastingState { memory, acks, inflight, resumed, health } = lasting;
         let ConnectedSession { link, connack, incoming, renewal } = connected;
         let now = Instant::now();
         let keepalive = connack
@@ -90,6 +100,7 @@ impl<'a> Connection<'a> {
             unwritten: WriteBuffer::new(id),
             inflight,
             resumed,
+            health,
             timers: Timers::new(now, keepalive),
             renewal,
             paused_until: None,
@@ -263,7 +274,7 @@ impl<'a> Connection<'a> {
             [1 | 2] => {
                 self.timers.subscribe_answered();
                 self.context.metrics.connected.set(1);
-                self.context.readiness.well(COMPONENT);
+                self.health.worked(Instant::now().into_std());
                 tracing::info!(
                     filter = filter(),
                     connection = self.id.0,

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_acknowledged_is_expected_once_for_each_time_and_on_the_next_connection_alone() {
+    fn unacknowledged_messages_are_expected_once_each_and_only_on_the_next_connection() {
         let mut resumed = ended_with(&[7, 8, 8]);
         assert!(resumed.check_resent(7, true));
         assert!(!resumed.check_resent(7, true), "it was enqueued once");

@@ -221,8 +221,8 @@ fn report_new_session(context: &SessionContext, is_first: bool, last: Option<&Su
             tracing::warn!(
                 client_id,
                 subscribed_at = last.as_ref().map(|last| last.at.to_string()),
-                "the broker lost the session, and with it perhaps the messages that waited in it: \
-                 it was restarted without persistence, killed before a save, \
+                "the broker lost the session, and perhaps messages that waited in it: \
+                 it restarted without persistence, it was killed before a save, \
                  or Sluice was disconnected for longer than MQTT_SESSION_EXPIRY_SECONDS"
             );
         }

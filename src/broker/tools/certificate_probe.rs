@@ -4,7 +4,7 @@
 //! Under TLS 1.3 a client is refused only after its side of the handshake is done, so CONNECT is
 //! sent too. TLS resumption is off: each test shows the certificate. It draws no conclusion.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -16,18 +16,19 @@ use crate::broker::error::BrokerError;
 use crate::broker::transport::mqtt_stream::MqttStream;
 use crate::broker::transport::outgoing;
 use crate::broker::transport::tls;
-use crate::disk;
+use crate::config::Config;
+use crate::{disk, tls_roots};
 
 /// Upper bound for one test, including the disconnect.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Where to connect, and which authorities to trust there.
-#[derive(Clone, Copy, Debug)]
-pub struct TlsListenerAddress<'a> {
+/// The broker's TLS listener for devices: where to connect, and which authorities to trust there.
+#[derive(Clone, Debug)]
+pub struct TlsListenerAddress {
     /// `BROKER_PROBE_ADDR`.
-    pub address: &'a str,
+    pub address: String,
     /// Authorities of the broker's certificate; `None` means the system's roots.
-    pub ca_cert: Option<&'a Path>,
+    pub ca_cert: Option<PathBuf>,
 }
 
 /// The broker's answer to the certificate.
@@ -43,9 +44,27 @@ pub enum ProbeOutcome {
     Unreachable(String),
 }
 
+// === impl TlsListenerAddress ===
+
+impl TlsListenerAddress {
+    /// Built from the settings: `BROKER_PROBE_CA_CERT`, or else `MQTT_CA_CERT`. `None` means that
+    /// `BROKER_PROBE_ADDR` is unset.
+    pub fn of(config: &Config) -> Option<Self> {
+        let settings = &config.certificates;
+        let of_session = config.broker.tls.as_ref().and_then(|tls| tls.ca_cert.clone());
+        let ca_cert = settings.broker_probe_ca_cert.clone().or(of_session);
+        settings.broker_probe_addr.clone().map(|address| Self { address, ca_cert })
+    }
+
+    /// Host and port; the setting was validated and has a numeric port.
+    pub fn host_and_port(&self) -> (&str, u16) {
+        split(&self.address)
+    }
+}
+
 /// Tests this certificate (DER) with its key (PEM).
 pub async fn try_certificate(
-    listener: TlsListenerAddress<'_>,
+    listener: &TlsListenerAddress,
     client_id: &str,
     certificate: &[u8],
     key: &str,
@@ -62,12 +81,12 @@ pub async fn try_certificate(
 
 /// TLS connector with this certificate and its key.
 pub(super) async fn connector(
-    listener: TlsListenerAddress<'_>,
+    listener: &TlsListenerAddress,
     certificate: &[u8],
     key: &str,
 ) -> Result<TlsConnector, BrokerError> {
-    let ca_cert = listener.ca_cert.map(Path::to_owned);
-    let path = ca_cert.clone().unwrap_or_else(|| tls::SYSTEM_ROOTS.into());
+    let ca_cert = listener.ca_cert.clone();
+    let path = ca_cert.clone().unwrap_or_else(|| tls_roots::SYSTEM.into());
     let roots = disk::run(&path, move || tls::roots("BROKER_PROBE_CA_CERT", ca_cert.as_deref()));
     tls::connector_for(roots.await.map_err(BrokerError::Disk)??, certificate, key)
 }
@@ -75,12 +94,12 @@ pub(super) async fn connector(
 // --- private helpers ---
 
 async fn connect_once(
-    listener: TlsListenerAddress<'_>,
+    listener: &TlsListenerAddress,
     client_id: &str,
     certificate: &[u8],
     key: &str,
 ) -> Result<(), BrokerError> {
-    let (host, port) = split(listener.address);
+    let (host, port) = listener.host_and_port();
     let connector = connector(listener, certificate, key).await?;
     let connect = outgoing::bare_connect(client_id)?;
     let mut link = MqttStream::open_tls(host, port, &connector).await?;
@@ -89,8 +108,7 @@ async fn connect_once(
     Ok(())
 }
 
-/// The setting was validated: it has a numeric port.
-pub fn split(address: &str) -> (&str, u16) {
+fn split(address: &str) -> (&str, u16) {
     let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
     (host.trim_start_matches('[').trim_end_matches(']'), port.parse().unwrap_or_default())
 }

@@ -74,6 +74,12 @@ impl Packet {
         Ok(Self { bytes: bytes.as_ref().into(), payload_at })
     }
 
+    /// All encoded bytes.
+    #[cfg(test)]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The payload, for patching.
     pub fn payload_mut(&mut self) -> &mut [u8] {
         &mut self.bytes[self.payload_at..]

@@ -11,7 +11,7 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Publish;
 use tokio::time::timeout;
 
-use super::certificate_probe::{TlsListenerAddress, connector, split};
+use super::certificate_probe::{TlsListenerAddress, connector};
 use crate::broker::error::BrokerError;
 use crate::broker::transport::mqtt_stream::MqttStream;
 use crate::broker::transport::outgoing::{self, unsendable};
@@ -40,7 +40,7 @@ pub enum PublishAnswer {
 /// Publishes an empty message to each topic, one after the other; returns the answers in that
 /// order.
 pub async fn publish_to(
-    listener: TlsListenerAddress<'_>,
+    listener: &TlsListenerAddress,
     client_id: &str,
     certificate: &[u8],
     key: &str,
@@ -52,7 +52,7 @@ pub async fn publish_to(
     }
 }
 
-// === impl Answer ===
+// === impl PublishAnswer ===
 
 impl PublishAnswer {
     const fn of(code: u8) -> Self {
@@ -67,13 +67,13 @@ impl PublishAnswer {
 // --- private helpers ---
 
 async fn ask(
-    listener: TlsListenerAddress<'_>,
+    listener: &TlsListenerAddress,
     client_id: &str,
     certificate: &[u8],
     key: &str,
     topics: &[String],
 ) -> Result<Vec<PublishAnswer>, BrokerError> {
-    let (host, port) = split(listener.address);
+    let (host, port) = listener.host_and_port();
     let connector = connector(listener, certificate, key).await?;
     let connect = outgoing::bare_connect(client_id)?;
     let mut link = MqttStream::open_tls(host, port, &connector).await?;

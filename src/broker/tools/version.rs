@@ -1,7 +1,7 @@
 //! Reads the broker's version: the retained message at `$SYS/broker/version`, through a short
 //! connection.
 //!
-//! It uses a client id of its own, never `MQTT_CLIENT_ID`, and concludes nothing from the answer.
+//! It uses its own client id, never `MQTT_CLIENT_ID`, and concludes nothing from the answer.
 
 use std::fmt;
 use std::time::Duration;

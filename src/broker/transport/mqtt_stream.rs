@@ -21,7 +21,7 @@ use super::quiet_tcp::QuietTcp;
 use super::tls;
 use crate::broker::error::BrokerError;
 use crate::config::sections::broker::BrokerConfig;
-use crate::disk;
+use crate::{disk, tls_roots};
 
 /// Upper bound for name lookup, TCP and TLS together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -281,7 +281,7 @@ impl MqttStream {
 async fn open_stream(config: &BrokerConfig) -> Result<Stream, BrokerError> {
     let tcp = open_tcp(&config.host, config.port).await?;
     let Some(settings) = config.tls.clone() else { return Ok(Box::new(tcp)) };
-    let path = settings.ca_cert.clone().unwrap_or_else(|| tls::SYSTEM_ROOTS.into());
+    let path = settings.ca_cert.clone().unwrap_or_else(|| tls_roots::SYSTEM.into());
     let connector =
         disk::run(&path, move || tls::connector(&settings)).await.map_err(BrokerError::Disk)??;
     secure(&connector, &config.host, "MQTT_HOST", tcp).await

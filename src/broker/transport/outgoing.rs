@@ -159,10 +159,7 @@ pub fn pubcomp(packet_id: u16) -> [u8; 4] {
 }
 
 /// The codec cannot encode a packet.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "it stands where map_err wants a function of the value"
-)]
+#[expect(clippy::needless_pass_by_value, reason = "map_err passes the value")]
 pub fn unsendable(error: rumqttc::v5::mqttbytes::Error) -> BrokerError {
     BrokerError::Unsendable(error.to_string())
 }

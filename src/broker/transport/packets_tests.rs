@@ -76,7 +76,7 @@ fn properties_are_stepped_over_even_when_they_make_no_sense() {
 }
 
 #[test]
-fn a_property_list_longer_than_the_packet_leaves_what_can_be_found() {
+fn a_property_list_longer_than_the_packet_keeps_topic_and_packet_id() {
     let Incoming::Publish(publish) = one(&packet(0x32, b"\0\x01t\0\x05\x7frest")) else {
         panic!("no PUBLISH")
     };
@@ -178,7 +178,7 @@ fn control_packets_read_with_and_without_their_properties() {
 }
 
 #[test]
-fn what_is_no_mqtt_is_an_error() {
+fn bytes_that_are_not_mqtt_are_an_error() {
     for (stream, error) in [
         (&[0x30, 0xff, 0xff, 0xff, 0xff][..], Malformed::Length),
         (&[0x50, 0], Malformed::Type(5)),
@@ -193,7 +193,7 @@ fn what_is_no_mqtt_is_an_error() {
 }
 
 #[test]
-fn an_auth_says_its_code_and_without_one_success() {
+fn an_auth_without_a_code_means_success() {
     for (stream, code) in [(&[0xf0, 0][..], 0), (&[0xf0, 2, 0x18, 0], 0x18)] {
         let (packets, result) = split_all(LIMIT, stream, stream.len());
         assert_eq!((packets, result), (vec![Incoming::Auth { code }], Ok(())));

@@ -14,13 +14,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::broker::error::BrokerError;
 use crate::config::sections::broker::BrokerTls;
-use crate::disk;
-
-/// The system's root certificates, as error texts name them.
-pub const SYSTEM_ROOTS: &str = "/etc/ssl/certs";
-
-/// Longest certificate file: the roots of a whole system are a quarter of it.
-const MAX_FILE_BYTES: u64 = 1024 * 1024;
+use crate::{disk, tls_roots};
 
 /// Reads the files and makes the connector. Blocks: call it on a blocking thread.
 pub fn connector(tls: &BrokerTls) -> Result<TlsConnector, BrokerError> {
@@ -31,8 +25,10 @@ pub fn connector(tls: &BrokerTls) -> Result<TlsConnector, BrokerError> {
     let config = match &tls.identity {
         None => config.with_no_client_auth(),
         Some((cert, key)) => {
-            let chain = certificates("MQTT_CLIENT_CERT", cert)?;
-            let text = read("MQTT_CLIENT_KEY", key)?;
+            let chain = tls_roots::certificates(cert)
+                .map_err(|why| unusable("MQTT_CLIENT_CERT", cert, &why))?;
+            let text = disk::read(key, tls_roots::MAX_FILE_BYTES)
+                .map_err(|why| unusable("MQTT_CLIENT_KEY", key, &why))?;
             let secret = PrivateKeyDer::from_pem_slice(&text)
                 .map_err(|why| unusable("MQTT_CLIENT_KEY", key, &why))?;
             config
@@ -65,37 +61,13 @@ pub fn connector_for(
 
 /// The authorities in the file of this setting, or the system's. Blocks.
 pub fn roots(setting: &str, ca_cert: Option<&Path>) -> Result<RootCertStore, BrokerError> {
-    let mut roots = RootCertStore::empty();
-    if let Some(path) = ca_cert {
-        for certificate in certificates(setting, path)? {
-            roots.add(certificate).map_err(|why| unusable(setting, path, &why))?;
-        }
-    } else {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    }
-    if roots.is_empty() {
-        let why = "the system has no root certificates; set it to an authority".to_owned();
-        return Err(BrokerError::TlsFile { setting: format!("{setting} (unset)"), why });
-    }
-    Ok(roots)
+    tls_roots::read(ca_cert).map_err(|why| match ca_cert {
+        Some(path) => unusable(setting, path, &why),
+        None => BrokerError::TlsFile { setting: format!("{setting} (unset)"), why },
+    })
 }
 
 // --- private helpers ---
-
-fn certificates(setting: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, BrokerError> {
-    let text = read(setting, path)?;
-    let chain = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
-    let chain = chain.map_err(|why| unusable(setting, path, &why))?;
-    if chain.is_empty() {
-        Err(unusable(setting, path, &"it contains no certificate"))
-    } else {
-        Ok(chain)
-    }
-}
-
-fn read(setting: &str, path: &Path) -> Result<Vec<u8>, BrokerError> {
-    disk::read(path, MAX_FILE_BYTES).map_err(|why| unusable(setting, path, &why))
-}
 
 fn unusable(setting: &str, path: &Path, why: &impl ToString) -> BrokerError {
     BrokerError::TlsFile {

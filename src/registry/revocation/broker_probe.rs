@@ -4,8 +4,6 @@
 //! The revoked certificate is new with each CRL and appears in no earlier one: a broker that
 //! refuses it has read this CRL. It repairs nothing.
 
-use std::path::PathBuf;
-
 use crate::broker::tools::certificate_probe::{ProbeOutcome, TlsListenerAddress, try_certificate};
 use crate::config::Config;
 use crate::domain::clocks::Clocks;
@@ -15,8 +13,7 @@ use crate::pki::crl::probe_pair::{self, Canary, CanaryError};
 /// The listener to probe and the roots to trust there.
 #[derive(Clone, Debug)]
 pub struct BrokerProbe {
-    address: String,
-    ca_cert: Option<PathBuf>,
+    listener: TlsListenerAddress,
 }
 
 /// Two certificates: the next CRL revokes one, and the other stays valid.
@@ -43,10 +40,7 @@ pub enum CrlEnforcement {
 impl BrokerProbe {
     /// Built from the settings. `None` means that `BROKER_PROBE_ADDR` is unset.
     pub fn of(config: &Config) -> Option<Self> {
-        let settings = &config.certificates;
-        let of_session = config.broker.tls.as_ref().and_then(|tls| tls.ca_cert.clone());
-        let ca_cert = settings.broker_probe_ca_cert.clone().or(of_session);
-        settings.broker_probe_addr.clone().map(|address| Self { address, ca_cert })
+        TlsListenerAddress::of(config).map(|listener| Self { listener })
     }
 
     /// Tries both certificates at the broker.
@@ -57,14 +51,12 @@ impl BrokerProbe {
         } else {
             None
         };
-        judge(&self.address, &valid, revoked.as_ref())
+        judge(&self.listener.address, &valid, revoked.as_ref())
     }
 
     async fn try_one(&self, canary: &Canary) -> ProbeOutcome {
-        let listener =
-            TlsListenerAddress { address: &self.address, ca_cert: self.ca_cert.as_deref() };
         let name = canary.certificate.common_name().unwrap_or(probe_pair::NAME_PREFIX);
-        try_certificate(listener, name, canary.certificate.der(), canary.key.expose()).await
+        try_certificate(&self.listener, name, canary.certificate.der(), canary.key.expose()).await
     }
 }
 

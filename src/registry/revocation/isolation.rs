@@ -4,7 +4,6 @@
 //! Every replica probes after each reload and every few minutes. It changes nothing at the broker.
 //! Its messages are empty, under names that no device can have ([`probe`]).
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -57,8 +56,7 @@ pub enum IsolationVerdict {
 
 /// Runs one probe.
 pub struct IsolationProbe {
-    address: String,
-    ca_cert: Option<PathBuf>,
+    listener: TlsListenerAddress,
     settings: CertificatesConfig,
     now: Clock,
     /// The probe certificate and the start of its validity.
@@ -96,21 +94,19 @@ impl IsolationProbe {
     pub fn of(config: &Config, now: Clock) -> Option<Self> {
         let settings = config.certificates.clone();
         let _both = settings.ca_cert_path.as_ref().and(settings.ca_key_path.as_ref())?;
-        let of_session = config.broker.tls.as_ref().and_then(|tls| tls.ca_cert.clone());
-        let ca_cert = settings.broker_probe_ca_cert.clone().or(of_session);
-        let address = settings.broker_probe_addr.clone()?;
-        Some(Self { address, ca_cert, settings, now, made: None })
+        let listener = TlsListenerAddress::of(config)?;
+        Some(Self { listener, settings, now, made: None })
     }
 
     /// Publishes to all topics and judges the answers.
     pub async fn run(&mut self) -> IsolationVerdict {
         let foreign = probe::foreign_topics();
         match self.publish_all(&foreign).await {
-            Ok((own, others)) => judge(&self.address, own, &foreign, &others),
+            Ok((own, others)) => judge(&self.listener.address, own, &foreign, &others),
             Err(why) => IsolationVerdict::Unknown(format!(
                 "the probe at BROKER_PROBE_ADDR {} cannot tell whether the broker isolates \
                  devices: {why}",
-                self.address
+                self.listener.address
             )),
         }
     }
@@ -124,13 +120,12 @@ impl IsolationProbe {
         let Some((probe, _)) = &self.made else {
             return Err("there is no probe certificate".to_owned());
         };
-        let listener =
-            TlsListenerAddress { address: &self.address, ca_cert: self.ca_cert.as_deref() };
+        let listener = self.listener.clone();
         let (certificate, key) = (probe.certificate.der(), probe.key.expose());
         let mut topics = vec![probe::OWN_TOPIC.to_owned()];
         topics.extend_from_slice(foreign);
         let answers =
-            isolation_probe::publish_to(listener, probe::IDENTITY, certificate, key, &topics)
+            isolation_probe::publish_to(&listener, probe::IDENTITY, certificate, key, &topics)
                 .await?;
         let (own, mut others) = answers
             .split_first()
@@ -139,7 +134,7 @@ impl IsolationProbe {
         // A rule with %c opens the topics of any client id that a device may choose.
         let other_identity = probe::FOREIGN_IDENTITIES[0];
         if let Ok(answers) =
-            isolation_probe::publish_to(listener, other_identity, certificate, key, foreign).await
+            isolation_probe::publish_to(&listener, other_identity, certificate, key, foreign).await
         {
             for (seen, answer) in others.iter_mut().zip(answers) {
                 *seen = if answer == PublishAnswer::Accepted { answer } else { *seen };

@@ -64,7 +64,7 @@ impl DemoArgs {
         let is_minor = messages <= (self.rate as usize).max(150);
         DemoFleetSpec {
             devices: self.devices.into(),
-            oversize: config.ingest.max_payload_bytes,
+            largest: config.ingest.max_payload_bytes,
             burst: is_minor.then_some(messages),
         }
     }

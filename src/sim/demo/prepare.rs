@@ -18,12 +18,12 @@ use crate::command::context::{CommandContext, outage};
 use crate::command::failure::{Exit, Failure};
 use crate::config::Config;
 use crate::config::sections::broker::BrokerConfig;
-use crate::domain::ids::{DeviceKey, TenantId};
+use crate::domain::ids::TenantId;
 use crate::registry::ActionContext;
 use crate::sim::daemon_metrics::{self, DaemonFigures};
 use crate::sim::fleet::certificates::{CertificateFolder, DeviceCertificate};
-use crate::sim::fleet::demo_fleet::DemoFleet;
-use crate::sim::fleet::demo_message::TENANT;
+use crate::sim::fleet::demo_fleet::TENANT;
+use crate::sim::fleet::simulated_fleet::SimulatedFleet;
 use crate::sim::wait_for_crl::CrlWatch;
 use crate::store::registry::bulk_enroll;
 
@@ -53,13 +53,13 @@ pub async fn connect_publisher(broker: &BrokerConfig) -> Result<MqttPublisher, F
 /// Migrates the schema, registers the fleet, and gives every device a certificate. The returned
 /// watch recorded the CRL's state before the daemon started.
 pub async fn enroll(
-    fleet: &DemoFleet,
+    fleet: &SimulatedFleet,
     config: &Config,
     dir: &Path,
 ) -> Result<(EnrolledFleet, CrlWatch), Failure> {
     let operator = CommandContext::before_the_schema(config)?;
     operator.database.migrate().await.map_err(|error| Failure::unavailable(error.to_string()))?;
-    let registrations = fleet.registrations(randomness()?);
+    let registrations = fleet.registrations();
     let enrolling = bulk_enroll::enroll(
         operator.database.pool(),
         &operator.actor,
@@ -73,14 +73,14 @@ pub async fn enroll(
         ActionContext { database: &operator.database, actor: &operator.actor, now: clock::now() };
     let mut folder = CertificateFolder::open(dir, &[tenant], config, action).await?;
     let mut certificates = HashMap::new();
-    for (name, is_stray) in fleet.names() {
-        let device = DeviceKey::new(TENANT, name).map_err(|error| internal(&error))?;
-        let own = if is_stray {
-            folder.ensure_stray(&device, action.now)?
+    for device in fleet.devices() {
+        let key = device.key().map_err(|error| internal(&error))?;
+        let own = if device.is_stray() {
+            folder.ensure_stray(&key, action.now)?
         } else {
-            folder.ensure(&device, action).await?
+            folder.ensure(&key, action).await?
         };
-        certificates.insert(name.to_owned(), own);
+        certificates.insert(device.device.clone(), own);
     }
     let watch = CrlWatch::open(&operator.database, folder.issuer()).await?;
     Ok((EnrolledFleet { operator, folder, certificates }, watch))
@@ -123,17 +123,13 @@ pub async fn wait_for_leftovers(
 }
 
 /// The failure of a metrics read.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "it stands where map_err wants a function of the value"
-)]
+#[expect(clippy::needless_pass_by_value, reason = "map_err passes the value")]
 pub fn no_figures(error: std::io::Error) -> Failure {
     Failure::unavailable(format!("the daemon's metrics cannot be read: {error}"))
 }
 
-// === private helpers ===
-
-fn randomness() -> Result<[u8; 32], Failure> {
+/// A secret that tokens are derived from.
+pub fn secret() -> Result<[u8; 32], Failure> {
     let mut bytes = [0; 32];
     let filled = getrandom::fill(&mut bytes);
     filled.map_err(|error| {
@@ -142,10 +138,8 @@ fn randomness() -> Result<[u8; 32], Failure> {
     Ok(bytes)
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "it stands where map_err wants a function of the value"
-)]
-fn broker_failure(error: BrokerError) -> Failure {
+/// The failure of a connection to the broker.
+#[expect(clippy::needless_pass_by_value, reason = "map_err passes the value")]
+pub fn broker_failure(error: BrokerError) -> Failure {
     Failure::unavailable(error.to_string())
 }

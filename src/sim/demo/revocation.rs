@@ -27,7 +27,7 @@ use crate::registry::certificates::revoke;
 use crate::registry::revocation::progress::{self, RevocationFailure};
 use crate::sim::fleet::certificates::{CertificateFolder, DeviceCertificate};
 use crate::sim::fleet::demo_fleet::DeviceGroupSpec;
-use crate::sim::fleet::demo_message::Rights;
+use crate::sim::fleet::device::Rights;
 use crate::sim::fleet::device_listener::{DeviceListener, device_lost};
 use crate::store::certificates::revocation_ledger::RevocationProgress;
 use crate::store::certificates::{self, CertificateFilter, CertificateStatus};
@@ -302,8 +302,8 @@ async fn publish_one(
     group: &mut DeviceGroupSpec,
     tally: &TrafficTally,
 ) -> Result<u64, BrokerError> {
-    if let Some(next) = group.next(clock::now()) {
-        connection.publish(next.message, tally).await?;
+    if let Some(index) = group.next_turn() {
+        connection.publish(group.next_message(index, clock::now()), tally).await?;
     }
     connection.drain(tally).await
 }

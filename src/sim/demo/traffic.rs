@@ -13,12 +13,14 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::error::BrokerError;
-use crate::broker::tools::publisher::{self, MqttPublisher};
+use crate::broker::tools::fast_publisher::{
+    BrokerAnswer, FastPublisher, Note, Packet, PublishOutcome,
+};
 use crate::clock;
 use crate::command::failure::{Exit, Failure};
 use crate::sim::fleet::certificates::DeviceCertificate;
-use crate::sim::fleet::demo_fleet::{DemoPublish, DeviceGroupSpec};
-use crate::sim::fleet::demo_message::{DemoMessage, Rights};
+use crate::sim::fleet::demo_fleet::DeviceGroupSpec;
+use crate::sim::fleet::device::Rights;
 use crate::sim::fleet::device_listener::{DeviceListener, device_lost};
 
 /// Interval between two rounds: short enough to look steady, long enough to share writes.
@@ -26,6 +28,9 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// Most unanswered messages of one connection.
 const WINDOW: u16 = 500;
+
+/// The demo measures no latency of single messages.
+const NO_NOTE: Note = [0; 2];
 
 /// Interval between two bursts of the bursting device.
 const BURST_EVERY: Duration = Duration::from_secs(10);
@@ -49,8 +54,10 @@ struct TrafficCounters {
 pub struct DeviceConnection {
     device: String,
     rights: Rights,
-    publisher: MqttPublisher,
-    counted: publisher::PublishTally,
+    publisher: FastPublisher,
+    answers: Vec<BrokerAnswer>,
+    /// Messages accepted since the last [`Self::drain`].
+    accepted: u64,
 }
 
 /// One group of devices with their connections, by index; `None` means the connection ended.
@@ -109,44 +116,51 @@ impl DeviceConnection {
         certificate: &DeviceCertificate,
         rights: Rights,
     ) -> Result<Self, Failure> {
-        let (config, device) = (
-            listener.connection(&certificate.device, &certificate.pem),
-            certificate.device.to_string(),
-        );
-        let publisher = MqttPublisher::connect(&config, WINDOW)
+        let config = listener.connection(&certificate.device, &certificate.pem);
+        let device = certificate.device.to_string();
+        let publisher = FastPublisher::connect(&config, WINDOW, true)
             .await
             .map_err(|error| device_lost(&device, &error))?;
-        Ok(Self { device, rights, publisher, counted: publisher::PublishTally::default() })
+        Ok(Self { device, rights, publisher, answers: Vec::new(), accepted: 0 })
     }
 
     /// Sends the message, or queues it for [`Self::drain`].
     pub async fn publish(
         &mut self,
-        message: DemoMessage,
+        message: &mut Packet,
         tally: &TrafficTally,
     ) -> Result<(), BrokerError> {
+        while self.publisher.room() == 0 {
+            self.publisher.flush().await?;
+            self.receive(tally).await?;
+        }
         tally.0.published.fetch_add(1, Ordering::Relaxed);
-        self.publisher.publish(&message.topic, message.payload).await
+        if self.publisher.push(message, NO_NOTE) { self.publisher.flush().await } else { Ok(()) }
     }
 
     /// Waits for the PUBACKs and adds them to `tally`; returns how many messages the broker
     /// accepted.
     pub async fn drain(&mut self, tally: &TrafficTally) -> Result<u64, BrokerError> {
-        let drained = self.publisher.drain().await;
-        let accepted = self.count(tally);
-        drained.map(|_| accepted)
+        self.publisher.flush().await?;
+        while self.publisher.unanswered() > 0 {
+            self.receive(tally).await?;
+        }
+        Ok(std::mem::take(&mut self.accepted))
     }
 
     /// Counts the unanswered messages of a broken connection.
-    pub fn abandon(mut self, tally: &TrafficTally) {
-        self.count(tally);
-        tally.0.unanswered.fetch_add(self.publisher.unanswered().into(), Ordering::Relaxed);
+    pub fn abandon(self, tally: &TrafficTally) {
+        tally.0.unanswered.fetch_add(self.publisher.unanswered() as u64, Ordering::Relaxed);
     }
 
-    fn count(&mut self, tally: &TrafficTally) -> u64 {
-        let all = self.publisher.tally();
-        let accepted = all.acknowledged - self.counted.acknowledged;
-        let refused = all.refused - self.counted.refused;
+    /// Reads the available PUBACKs, or waits for one, and adds them to `tally`.
+    async fn receive(&mut self, tally: &TrafficTally) -> Result<(), BrokerError> {
+        let received = self.publisher.receive(&mut self.answers).await;
+        let answered = self.answers.len() as u64;
+        let is_refusal = |answer: &BrokerAnswer| answer.outcome == PublishOutcome::Refused;
+        let refused = self.answers.drain(..).filter(is_refusal).count() as u64;
+        let accepted = answered - refused;
+        self.accepted += accepted;
         tally.0.acknowledged.fetch_add(accepted, Ordering::Relaxed);
         tally.0.refused.fetch_add(refused, Ordering::Relaxed);
         match self.rights {
@@ -156,8 +170,7 @@ impl DeviceConnection {
             }
             Rights::Unclear => 0,
         };
-        self.counted = all;
-        accepted
+        received
     }
 
     /// Sends DISCONNECT.
@@ -178,17 +191,12 @@ impl DeviceGroup {
         tally: TrafficTally,
     ) -> Result<Self, Failure> {
         let mut connections = Vec::new();
-        for (device, rights) in group.names().zip(group.rights()) {
-            let missing =
-                || Failure::new(Exit::Internal, format!("device {device} has no certificate"));
-            connections.push(Some(
-                DeviceConnection::connect(
-                    listener,
-                    certificates.get(device).ok_or_else(missing)?,
-                    rights,
-                )
-                .await?,
-            ));
+        for device in group.devices() {
+            let certificate = certificates.get(&device.device).ok_or_else(|| {
+                Failure::new(Exit::Internal, format!("device {} has no certificate", device.device))
+            })?;
+            let connection = DeviceConnection::connect(listener, certificate, device.rights());
+            connections.push(Some(connection.await?));
         }
         Ok(Self { group, connections, per_second, tally })
     }
@@ -218,29 +226,30 @@ impl DeviceGroup {
             let now = Instant::now();
             due += self.per_second * (now - last).min(BURST_EVERY / 10).as_secs_f64();
             last = now;
-            let mut due_messages = Vec::new();
+            let mut turns = Vec::new();
             if now >= burst {
                 burst += BURST_EVERY;
-                due_messages = self.group.bursts(clock::now());
+                turns = self.group.bursts();
             }
             while due >= 1.0 {
                 due -= 1.0;
-                let Some(next) = self.group.next(clock::now()) else { break };
-                due_messages.push(next);
+                let Some(next) = self.group.next_turn() else { break };
+                turns.push(next);
             }
-            self.publish(due_messages).await?;
+            self.publish(turns).await?;
         }
     }
 
-    /// Sends each message on its device's connection, then waits for all PUBACKs.
-    async fn publish(&mut self, due_messages: Vec<DemoPublish>) -> Result<(), Failure> {
-        let mut senders: Vec<usize> = due_messages.iter().map(|next| next.by).collect();
+    /// Sends the next message of each device in `turns`, then waits for all PUBACKs.
+    async fn publish(&mut self, turns: Vec<usize>) -> Result<(), Failure> {
+        let mut senders = turns.clone();
         senders.sort_unstable();
         senders.dedup();
-        for DemoPublish { by, message } in due_messages {
-            let Some(connection) = &mut self.connections[by] else { continue };
+        for index in turns {
+            let Some(connection) = &mut self.connections[index] else { continue };
+            let message = self.group.next_message(index, clock::now());
             let published = connection.publish(message, &self.tally).await;
-            self.keep_or_abandon(by, published)?;
+            self.keep_or_abandon(index, published)?;
         }
         for &index in &senders {
             let Some(connection) = &mut self.connections[index] else { continue };

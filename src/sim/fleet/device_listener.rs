@@ -4,7 +4,7 @@
 //! The address is `BROKER_PROBE_ADDR`; Sluice itself connects to `MQTT_HOST`. It holds no
 //! certificate.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::broker::error::BrokerError;
 use crate::broker::tools::certificate_probe::{self, ProbeOutcome, TlsListenerAddress};
@@ -21,8 +21,7 @@ const MAX_PEM_BYTES: u64 = 64 * 1024;
 /// Address of the devices' listener, and the CA they trust.
 #[derive(Clone, Debug)]
 pub struct DeviceListener {
-    address: String,
-    ca_cert: Option<PathBuf>,
+    address: TlsListenerAddress,
     /// Settings of the daemon's connection; devices share its bounds.
     defaults: BrokerConfig,
 }
@@ -32,18 +31,18 @@ pub struct DeviceListener {
 impl DeviceListener {
     /// Reads the settings; fails without `BROKER_PROBE_ADDR`.
     pub fn of(config: &Config) -> Result<Self, Failure> {
-        let settings = &config.certificates;
-        let address = settings.broker_probe_addr.clone().ok_or_else(|| {
-            Failure::usage("BROKER_PROBE_ADDR is not set: set it to the broker's TLS listener for devices (host:port)")
+        let address = TlsListenerAddress::of(config).ok_or_else(|| {
+            Failure::usage(
+                "BROKER_PROBE_ADDR is not set: \
+                 set it to the broker's TLS listener for devices (host:port)",
+            )
         })?;
-        let fallback = config.broker.tls.as_ref().and_then(|tls| tls.ca_cert.clone());
-        let ca_cert = settings.broker_probe_ca_cert.clone().or(fallback);
-        Ok(Self { address, ca_cert, defaults: config.broker.clone() })
+        Ok(Self { address, defaults: config.broker.clone() })
     }
 
     /// Connection settings of `device`, whose certificate and key are in `pem`.
     pub fn connection(&self, device: &DeviceKey, pem: &Path) -> BrokerConfig {
-        let (host, port) = certificate_probe::split(&self.address);
+        let (host, port) = self.address.host_and_port();
         BrokerConfig {
             host: host.to_owned(),
             port,
@@ -51,7 +50,7 @@ impl DeviceListener {
             password: None,
             client_id: device.identity().to_owned(),
             tls: Some(BrokerTls {
-                ca_cert: self.ca_cert.clone(),
+                ca_cert: self.address.ca_cert.clone(),
                 identity: Some((pem.to_owned(), pem.to_owned())),
             }),
             ..self.defaults.clone()
@@ -73,16 +72,19 @@ impl DeviceListener {
             Ok(certificate) => certificate,
             Err(error) => return ProbeOutcome::Unreachable(format!("{}: {error}", pem.display())),
         };
-        let listener =
-            TlsListenerAddress { address: &self.address, ca_cert: self.ca_cert.as_deref() };
-        certificate_probe::try_certificate(listener, device.identity(), certificate.der(), &text)
-            .await
+        certificate_probe::try_certificate(
+            &self.address,
+            device.identity(),
+            certificate.der(),
+            &text,
+        )
+        .await
     }
 }
 
 /// The failure of a device whose connection failed or ended.
 pub fn device_lost(device: &str, error: &BrokerError) -> Failure {
     Failure::unavailable(format!(
-        "device {device} lost its connection to BROKER_PROBE_ADDR: {error}"
+        "device {device}: the connection to BROKER_PROBE_ADDR failed: {error}"
     ))
 }

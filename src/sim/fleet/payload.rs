@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::payload_profile::{PayloadProfile, PayloadRng, write_decimal};
 use crate::broker::error::BrokerError;
 use crate::broker::tools::fast_publisher::Packet;
 use crate::domain::refusal::Reason;
@@ -17,25 +18,12 @@ const SEQ_DIGITS: usize = 19;
 /// `2026-11-21T04:57:29.123456Z`.
 const TS_LEN: usize = 27;
 
-/// What a device measures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum PayloadProfile {
-    /// Temperature and humidity: a random walk
-    Climate,
-    /// Speed and oil temperature of an engine: a random walk
-    Engine,
-    /// Power and a counter of energy
-    Meter,
-    /// A door that opens and closes
-    Door,
-}
-
 /// The device whose payload is written, and its fault.
 #[derive(Clone, Debug)]
 pub struct PayloadWriter<'a> {
     /// Its tenant.
     pub tenant: &'a str,
-    /// Its name.
+    /// The device in its topic.
     pub device: &'a str,
     /// Its site.
     pub site: &'a str,
@@ -67,125 +55,6 @@ pub struct PayloadTemplate {
 pub struct PayloadStamp {
     second: i64,
     text: Vec<u8>,
-}
-
-/// An xorshift generator; a random walk needs no better one.
-#[derive(Clone, Debug)]
-pub struct PayloadRng(u64);
-
-/// How one value changes from message to message.
-#[derive(Clone, Copy, Debug)]
-enum PayloadDigits {
-    /// A random walk between `low` and `high`, which have the same number of digits.
-    Walk { name: &'static str, low: u32, high: u32, step: u32, decimals: usize },
-    /// Grows by at most `step`; restarts at `low` before it needs another digit.
-    Count { name: &'static str, low: u32, step: u32 },
-    /// One of two words of the same length.
-    Either { name: &'static str, words: [&'static str; 2] },
-}
-
-const CLIMATE: [PayloadDigits; 2] = [
-    PayloadDigits::Walk { name: "temperature_c", low: 1000, high: 4500, step: 15, decimals: 2 },
-    PayloadDigits::Walk { name: "humidity_pct", low: 2000, high: 9500, step: 40, decimals: 2 },
-];
-const ENGINE: [PayloadDigits; 2] = [
-    PayloadDigits::Walk { name: "rpm", low: 1000, high: 7200, step: 90, decimals: 0 },
-    PayloadDigits::Walk { name: "oil_temperature_c", low: 600, high: 999, step: 3, decimals: 1 },
-];
-const METER: [PayloadDigits; 2] = [
-    PayloadDigits::Walk { name: "power_w", low: 1000, high: 9999, step: 300, decimals: 1 },
-    PayloadDigits::Count { name: "energy_wh", low: 10_000_000, step: 7 },
-];
-const DOOR: [PayloadDigits; 2] = [
-    PayloadDigits::Either { name: "door", words: ["opened", "closed"] },
-    PayloadDigits::Count { name: "passages", low: 10_000_000, step: 3 },
-];
-
-// === impl PayloadProfile ===
-
-impl PayloadProfile {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Climate, Self::Engine, Self::Meter, Self::Door];
-
-    /// The topic's path after the device.
-    const fn msg_type(self) -> &'static str {
-        match self {
-            Self::Climate => "telemetry",
-            Self::Engine => "telemetry/engine",
-            Self::Meter => "telemetry/power",
-            Self::Door => "event",
-        }
-    }
-
-    const fn digits(self) -> &'static [PayloadDigits; 2] {
-        match self {
-            Self::Climate => &CLIMATE,
-            Self::Engine => &ENGINE,
-            Self::Meter => &METER,
-            Self::Door => &DOOR,
-        }
-    }
-
-    fn metrics(self) -> Map<String, Value> {
-        let [one, other] = self.digits();
-        let mut metrics = Map::new();
-        metrics.insert(one.name().into(), one.first());
-        metrics.insert(other.name().into(), other.first());
-        metrics.insert("battery_v".into(), json!(3.71));
-        metrics.insert("rssi_dbm".into(), json!(-67));
-        metrics
-    }
-}
-
-// === impl PayloadDigits ===
-
-impl PayloadDigits {
-    const fn name(&self) -> &'static str {
-        match self {
-            Self::Walk { name, .. } | Self::Count { name, .. } | Self::Either { name, .. } => name,
-        }
-    }
-
-    /// Its value in a new payload.
-    fn first(&self) -> Value {
-        match *self {
-            Self::Walk { low, decimals: 0, .. } | Self::Count { low, .. } => json!(low),
-            // Not a multiple of ten, so that every decimal is written.
-            Self::Walk { low, decimals: 1, .. } => json!(f64::from(low + 1) / 10.0),
-            Self::Walk { low, .. } => json!(f64::from(low + 1) / 100.0),
-            Self::Either { words, .. } => json!(words[0]),
-        }
-    }
-
-    /// Advances the value by a random step and writes it to `place`.
-    fn advance(&self, value: &mut u32, rng: &mut PayloadRng, place: &mut [u8]) {
-        match *self {
-            Self::Walk { low, high, step, decimals, .. } => {
-                let up = *value + rng.below(2 * step + 1);
-                *value = up.clamp(low + step, high + step) - step;
-                write_decimal(&mut place[..width(high, decimals)], u64::from(*value), decimals);
-            }
-            Self::Count { low, step, .. } => {
-                *value =
-                    if *value >= 10 * low - step - 1 { low } else { *value + 1 + rng.below(step) };
-                write_decimal(&mut place[..width(low, 0)], u64::from(*value), 0);
-            }
-            Self::Either { words, .. } => {
-                *value ^= 1;
-                let word = words[(*value & 1) as usize].as_bytes();
-                // Skips the quotation mark.
-                place[1..=word.len()].copy_from_slice(word);
-            }
-        }
-    }
-
-    const fn start(&self) -> u32 {
-        match self {
-            Self::Walk { low, high, .. } => low.midpoint(*high),
-            Self::Count { low, .. } => *low,
-            Self::Either { .. } => 0,
-        }
-    }
 }
 
 // === impl PayloadWriter ===
@@ -249,6 +118,11 @@ impl PayloadWriter<'_> {
 // === impl PayloadTemplate ===
 
 impl PayloadTemplate {
+    /// The last packet once more.
+    pub fn repeat(&mut self) -> &mut Packet {
+        &mut self.packet
+    }
+
     /// Patches number, time and values into the packet and returns it.
     pub fn render(&mut self, stamp: &PayloadStamp, seq: i64, rng: &mut PayloadRng) -> &mut Packet {
         let payload = self.packet.payload_mut();
@@ -292,43 +166,6 @@ impl PayloadStamp {
     }
 }
 
-// === impl PayloadRng ===
-
-impl PayloadRng {
-    /// A generator with this seed.
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    /// A number from 0 to below `bound`.
-    pub fn below(&mut self, bound: u32) -> u32 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (((self.0 >> 32) * u64::from(bound)) >> 32) as u32
-    }
-}
-
-// === private helpers ===
-
-/// Characters of a value, decimal point included.
-const fn width(value: u32, decimals: usize) -> usize {
-    value.ilog10() as usize + 1 + if decimals > 0 { 1 } else { 0 }
-}
-
-/// Fills `place` with the number, from the last digit.
-fn write_decimal(place: &mut [u8], mut value: u64, decimals: usize) {
-    let point = if decimals > 0 { place.len() - 1 - decimals } else { usize::MAX };
-    for at in (0..place.len()).rev() {
-        if at == point {
-            place[at] = b'.';
-        } else {
-            place[at] = b'0' + (value % 10) as u8;
-            value /= 10;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -353,7 +190,7 @@ mod tests {
     #[test]
     fn every_message_is_json_with_its_number_its_time_and_figures_within_bounds() {
         let (mut stamp, mut rng) = (PayloadStamp::new(NOW), PayloadRng::new(1));
-        for profile in PayloadProfile::ALL {
+        for profile in PayloadProfile::ALL.into_iter().chain([PayloadProfile::Heartbeat]) {
             let mut template = payload_writer(profile, None).template(NOW).unwrap();
             let mut lengths = Vec::new();
             for number in 0..5_000 {

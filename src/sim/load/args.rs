@@ -9,8 +9,9 @@ use clap::Args;
 use crate::command::failure::Failure;
 use crate::config::Config;
 use crate::domain::refusal::Reason;
-use crate::sim::fleet::load_fleet::{Auth, DEAR_FAULTS, LoadFleetSpec, TOKEN_FAULTS, USUAL_FAULTS};
-use crate::sim::fleet::payload::PayloadProfile;
+use crate::sim::fleet::load_fleet::{COSTLY_FAULTS, LoadFleetSpec, TOKEN_FAULTS, USUAL_FAULTS};
+use crate::sim::fleet::payload_profile::PayloadProfile;
+use crate::sim::fleet::simulated_fleet::{Auth, FleetOptions};
 
 /// Most shared connections; more of them help no broker.
 pub const CONNECTIONS_MAX: u16 = 64;
@@ -147,11 +148,13 @@ impl SimulateArgs {
             devices: devices as usize,
             tenants: usize::from(fleet.tenants),
             profile: fleet.profile,
-            auth,
-            is_issued: fleet.tls,
             faults: publishing.faults(auth)?,
-            largest: config.ingest.max_payload_bytes,
-            at_least_once: publishing.qos == 1,
+            options: FleetOptions {
+                auth,
+                is_issued: fleet.tls,
+                largest: config.ingest.max_payload_bytes,
+                at_least_once: publishing.qos == 1,
+            },
         })
     }
 }
@@ -210,7 +213,7 @@ fn read_fraction(text: &str) -> Result<f64, &'static str> {
 }
 
 fn read_reason(text: &str) -> Result<Reason, String> {
-    let known: Vec<_> = [&USUAL_FAULTS[..], &TOKEN_FAULTS, &DEAR_FAULTS].concat();
+    let known: Vec<_> = [&USUAL_FAULTS[..], &TOKEN_FAULTS, &COSTLY_FAULTS].concat();
     let found =
         Reason::from_label(&text.to_ascii_uppercase()).filter(|reason| known.contains(reason));
     found.ok_or_else(|| {

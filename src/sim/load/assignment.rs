@@ -15,8 +15,8 @@ use crate::domain::refusal::Reason;
 use crate::domain::time::{MICROS_PER_SECOND, Timestamp};
 use crate::sim::fleet::certificates::DeviceCertificate;
 use crate::sim::fleet::device_listener::{DeviceListener, device_lost};
-use crate::sim::fleet::load_fleet::LoadFleet;
 use crate::sim::fleet::payload::PayloadTemplate;
+use crate::sim::fleet::simulated_fleet::SimulatedFleet;
 
 /// Sequence numbers for each second of a run. A run starts at its time in nanoseconds, so two runs
 /// share no number.
@@ -25,7 +25,7 @@ const NUMBERS_PER_SECOND: i64 = 1_000_000_000;
 /// A run uses half of them, so that one that ends late shares none with the next.
 const NUMBERS_USED: i64 = NUMBERS_PER_SECOND / 2;
 
-/// Ranges of each connection: one for good devices, one for faulty ones.
+/// Ranges of each connection: one for valid devices, one for faulty ones.
 const KINDS: i64 = 2;
 
 /// Upper bound for one range in a second, far more than a connection can send.
@@ -36,7 +36,7 @@ pub struct DeviceSlot {
     /// The device; `None` means the connection is shared.
     device: Option<String>,
     config: BrokerConfig,
-    good: Vec<PayloadTemplate>,
+    valid: Vec<PayloadTemplate>,
     bad: Vec<(Reason, PayloadTemplate)>,
     pace: SendPace,
 }
@@ -50,16 +50,15 @@ struct PaceShare {
     slots: usize,
 }
 
-/// Divides the good devices among a few connections. Every connection publishes for every faulty
+/// Divides the valid devices among a few connections. Every connection publishes for every faulty
 /// device, because there is one of each kind.
 pub fn shared(
     args: &SimulateArgs,
     broker: &BrokerConfig,
-    fleet: &LoadFleet,
+    fleet: &SimulatedFleet,
     began: Timestamp,
 ) -> Result<Vec<DeviceSlot>, Failure> {
-    let members: Vec<_> = fleet.good().collect();
-    let slots = usize::from(args.publishing.connections).min(members.len());
+    let slots = usize::from(args.publishing.connections).min(fleet.valid().len());
     let share = PaceShare {
         rate: args.publishing.rate.into(),
         messages: args.publishing.messages,
@@ -68,21 +67,20 @@ pub fn shared(
     };
     let mut all = Vec::new();
     for number in 0..slots {
-        let own = members.iter().skip(number).step_by(slots);
-        let good: Result<Vec<PayloadTemplate>, BrokerError> =
-            own.map(|member| fleet.payload_writer(member).template(began)).collect();
+        let own = fleet.valid().iter().skip(number).step_by(slots);
+        let valid: Result<Vec<PayloadTemplate>, BrokerError> =
+            own.map(|device| fleet.payload_writer(device).template(began)).collect();
         let mut bad = Vec::new();
-        for member in fleet.bad() {
-            bad.extend(member.fault().zip(Some(
-                fleet.payload_writer(&member).template(began).map_err(encoding_failure)?,
-            )));
+        for device in fleet.faulty() {
+            let template = fleet.payload_writer(device).template(began);
+            bad.extend(device.refusal().zip(Some(template.map_err(encoding_failure)?)));
         }
         let config = BrokerConfig {
             client_id: format!("{}-sim-{number}", broker.client_id),
             ..broker.clone()
         };
-        let good = good.map_err(encoding_failure)?;
-        all.push(DeviceSlot { device: None, config, good, bad, pace: share.pace(args, number) });
+        let valid = valid.map_err(encoding_failure)?;
+        all.push(DeviceSlot { device: None, config, valid, bad, pace: share.pace(args, number) });
     }
     Ok(all)
 }
@@ -91,33 +89,29 @@ pub fn shared(
 pub fn own(
     args: &SimulateArgs,
     listener: &DeviceListener,
-    fleet: &LoadFleet,
+    fleet: &SimulatedFleet,
     certificates: &[DeviceCertificate],
     began: Timestamp,
 ) -> Result<Vec<DeviceSlot>, Failure> {
-    let (good, bad) = (fleet.good().count(), fleet.bad().count());
+    let (valid, bad) = (fleet.valid().len(), fleet.faulty().len());
     let of_bad = if bad > 0 { args.publishing.bad } else { 0.0 };
     let rate = f64::from(args.publishing.rate);
     let bad_messages = args.publishing.messages.map(|all| share_of(all, of_bad));
-    let good_messages = args.publishing.messages.zip(bad_messages).map(|(all, bad)| all - bad);
+    let valid_messages = args.publishing.messages.zip(bad_messages).map(|(all, bad)| all - bad);
     let behaving =
-        PaceShare { rate: rate * (1.0 - of_bad), messages: good_messages, bad: 0.0, slots: good };
+        PaceShare { rate: rate * (1.0 - of_bad), messages: valid_messages, bad: 0.0, slots: valid };
     let faulty = PaceShare { rate: rate * of_bad, messages: bad_messages, bad: 1.0, slots: bad };
     let mut all = Vec::new();
-    for (number, (member, certificate)) in
-        fleet.good().chain(fleet.bad()).zip(certificates).enumerate()
-    {
-        let (device, config) = (
-            Some(certificate.device.to_string()),
-            listener.connection(&certificate.device, &certificate.pem),
-        );
-        let template = fleet.payload_writer(&member).template(began).map_err(encoding_failure)?;
-        let slot = match member.fault() {
+    for (number, (device, certificate)) in fleet.devices().iter().zip(certificates).enumerate() {
+        let config = listener.connection(&certificate.device, &certificate.pem);
+        let template = fleet.payload_writer(device).template(began).map_err(encoding_failure)?;
+        let slot = match device.refusal() {
             None => (vec![template], Vec::new(), behaving.pace(args, number)),
-            Some(fault) => (Vec::new(), vec![(fault, template)], faulty.pace(args, number - good)),
+            Some(fault) => (Vec::new(), vec![(fault, template)], faulty.pace(args, number - valid)),
         };
-        let (good, bad, pace) = slot;
-        all.push(DeviceSlot { device, config, good, bad, pace });
+        let (valid, bad, pace) = slot;
+        let device = Some(certificate.device.to_string());
+        all.push(DeviceSlot { device, config, valid, bad, pace });
     }
     Ok(all)
 }
@@ -134,7 +128,7 @@ pub async fn connect(
         * i64::from(args.publishing.seconds + 1);
     let mut first = began.micros() * (NUMBERS_PER_SECOND / MICROS_PER_SECOND);
     let mut connections = Vec::new();
-    for DeviceSlot { device, config, good, bad, pace } in slots {
+    for DeviceSlot { device, config, valid, bad, pace } in slots {
         let at_least_once = args.publishing.qos == 1;
         let publisher =
             FastPublisher::connect(&config, args.publishing.window, at_least_once).await;
@@ -145,7 +139,7 @@ pub async fn connect(
         let figures = figures.clone();
         connections.push(LoadConnection {
             publisher,
-            good,
+            valid,
             bad,
             pace,
             first,
@@ -190,10 +184,7 @@ fn share_of(all: u64, share: f64) -> u64 {
     ((all as f64 * share).round() as u64).min(all)
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "it stands where map_err wants a function of the value"
-)]
+#[expect(clippy::needless_pass_by_value, reason = "map_err passes the value")]
 fn encoding_failure(error: BrokerError) -> Failure {
     Failure::new(Exit::Internal, error.to_string())
 }

@@ -17,7 +17,8 @@ use crate::broker::error::BrokerError;
 use crate::broker::tools::fast_publisher::{BrokerAnswer, FastPublisher, PublishOutcome};
 use crate::clock;
 use crate::domain::refusal::Reason;
-use crate::sim::fleet::payload::{PayloadRng, PayloadStamp, PayloadTemplate};
+use crate::sim::fleet::payload::{PayloadStamp, PayloadTemplate};
+use crate::sim::fleet::payload_profile::PayloadRng;
 
 /// Shortest wait between two rounds; timers are no finer.
 const TICK: Duration = Duration::from_millis(1);
@@ -70,8 +71,8 @@ pub struct SendPace {
 pub struct LoadConnection {
     /// The connection.
     pub publisher: FastPublisher,
-    /// Its good devices; empty only where all messages are faulty.
-    pub good: Vec<PayloadTemplate>,
+    /// Its valid devices; empty only where all messages are faulty.
+    pub valid: Vec<PayloadTemplate>,
     /// Its faulty devices.
     pub bad: Vec<(Reason, PayloadTemplate)>,
     /// Its pace.
@@ -91,8 +92,8 @@ pub struct LoadConnection {
 pub struct SentNumbers {
     /// The number of its first message.
     pub first: i64,
-    /// Number of good messages.
-    pub good: u64,
+    /// Number of valid messages.
+    pub valid: u64,
     /// Those of them that the broker refused.
     pub refused: Vec<i64>,
     /// Faulty messages that the broker accepted, by reason.
@@ -111,7 +112,7 @@ struct SendLoop {
     produced: u64,
     skipped: u64,
     bad_due: f64,
-    good_index: usize,
+    valid_index: usize,
     bad_index: usize,
     bad_sent: i64,
 }
@@ -172,7 +173,7 @@ impl SendLoop {
         let ledger = SentNumbers { first: connection.first, bad, ..SentNumbers::default() };
         let (answers, rng) = (Vec::new(), PayloadRng::new(connection.first.unsigned_abs()));
         let (stamp, started) = (PayloadStamp::new(clock::now()), Instant::now());
-        let (good_index, bad_index, bad_sent) = (0, 0, 0);
+        let (valid_index, bad_index, bad_sent) = (0, 0, 0);
         Self {
             connection,
             ledger,
@@ -183,7 +184,7 @@ impl SendLoop {
             produced: 0,
             skipped: 0,
             bad_due: 0.0,
-            good_index,
+            valid_index,
             bad_index,
             bad_sent,
         }
@@ -243,7 +244,7 @@ impl SendLoop {
             }
             self.bad_due += self.connection.pace.bad;
             let bad = self.bad_due >= 1.0 && !self.connection.bad.is_empty();
-            let full = if bad { self.push_bad() } else { self.push_good() };
+            let full = if bad { self.push_bad() } else { self.push_valid() };
             if full {
                 self.connection.publisher.flush().await?;
             }
@@ -253,12 +254,16 @@ impl SendLoop {
         self.connection.publisher.flush().await
     }
 
-    fn push_good(&mut self) -> bool {
-        self.good_index =
-            if self.good_index + 1 < self.connection.good.len() { self.good_index + 1 } else { 0 };
-        let (now, seq) = (self.micros(), self.connection.first + self.ledger.good.cast_signed());
-        self.ledger.good += 1;
-        let packet = self.connection.good[self.good_index].render(&self.stamp, seq, &mut self.rng);
+    fn push_valid(&mut self) -> bool {
+        self.valid_index = if self.valid_index + 1 < self.connection.valid.len() {
+            self.valid_index + 1
+        } else {
+            0
+        };
+        let (now, seq) = (self.micros(), self.connection.first + self.ledger.valid.cast_signed());
+        self.ledger.valid += 1;
+        let packet =
+            self.connection.valid[self.valid_index].render(&self.stamp, seq, &mut self.rng);
         self.connection.publisher.push(packet, [now, seq.unsigned_abs()])
     }
 

@@ -41,7 +41,7 @@ fn count(database: &Database<'_>, table: &str) -> u64 {
 /// The user names of a fleet with six devices that behave.
 fn fleet() -> Vec<String> {
     let good = "climate-0 meter-1 door-2 climate-3 meter-4 door-5 stolen";
-    let faulty = "wrong-token no-token unregistered revoked other-tenant moved-away odd-clock stopped-clock sends-csv \
+    let faulty = "wrong-token no-token unregistered revoked other-tenant moved-away odd-clock stopped-clock bad-payload \
         sends-nul too-large bad-topic sends-twice impostor bursts";
     let names = good.split(' ').chain(faulty.split_whitespace());
     names.map(|device| format!("sluice-demo/device/{device}")).collect()

@@ -1,19 +1,19 @@
 //! Creates the partitions of coming days, and drops those past the retention.
 //!
 //! A day's partition is named `<table>_<yyyymmdd>` and spans that day in UTC. It never touches
-//! partitions with other names, nor tables without partitions. It never makes ingest wait longer
-//! than [`LOCK_PATIENCE`]. Rows that arrived before their partition do not prevent its creation.
+//! partitions with other names, nor tables without partitions. [`super::partition_steps`] runs the
+//! steps of a round.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::NaiveDate;
-use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, PgPool};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::day_tables::{DAYS_AHEAD, Layout, Table, layout, midnight};
+use super::day_tables::{Table, layout, midnight};
 use super::partition_report::PartitionReport;
+use super::partition_steps::{StepOutcome, run_step, steps};
 use super::retention::{self, Retention};
 use crate::domain::clocks::Clocks;
 use crate::domain::ports::Outage;
@@ -22,16 +22,6 @@ use crate::lifecycle::Readiness;
 use crate::store::connection::clocks;
 use crate::store::error::StoreError;
 use crate::telemetry::store::StoreMetrics;
-
-/// How long a step waits for a table lock. Writers queue behind that wait, so it is short.
-pub const LOCK_PATIENCE: Duration = Duration::from_millis(500);
-
-/// Attempts of a step per round when the lock is not available, for example because of a
-/// dashboard's query.
-const LOCK_TRIES: u32 = 5;
-
-/// Pause between two attempts, for the writers that queued behind the last one.
-const LOCK_PAUSE: Duration = Duration::from_millis(300);
 
 /// Rows per DELETE, so that it holds no lock for long.
 const EXPIRY_CHUNK: i64 = 10_000;
@@ -48,30 +38,11 @@ const AFTER_TROUBLE: Duration = Duration::from_mins(1);
 /// Upper bound of a round; beyond it the connection counts as dead and the next round starts.
 const ROUND_PATIENCE: Duration = Duration::from_mins(30);
 
-/// The advisory lock that lets one replica at a time change partitions.
-const ADVISORY_KEY: i64 = 0x736c_7569_6365_0001;
-
 /// The component of readiness that this module reports.
 const COMPONENT: &str = "partitions";
 
 /// The component that reports why nothing is deleted.
 const RETENTION: &str = "retention";
-
-/// One change of a table's partitions.
-#[derive(Clone, Copy, Debug)]
-enum PartitionStep {
-    Make(NaiveDate),
-    Drop(NaiveDate),
-}
-
-/// How a step ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum StepOutcome {
-    /// It succeeded, or failed for a reason of its own.
-    Done,
-    /// Another session locks the table: further steps would only make writers wait.
-    LockTimeout,
-}
 
 /// Runs [`maintain`] at the start and every hour until `stop`. The default partition takes all
 /// rows, so a failure makes the daemon unready only when the partition of today or tomorrow is
@@ -212,139 +183,6 @@ fn report_round(
     AFTER_TROUBLE
 }
 
-fn wanted_days(today: NaiveDate) -> impl Iterator<Item = NaiveDate> {
-    today
-        .pred_opt()
-        .into_iter()
-        .chain(today.iter_days().take(1 + usize::try_from(DAYS_AHEAD).unwrap_or(0)))
-}
-
-/// Plans the steps of a table. `cutoff` of `None` drops nothing.
-fn steps(layout: &Layout, days: &[NaiveDate], cutoff: Option<NaiveDate>) -> Vec<PartitionStep> {
-    let kept = |day: &NaiveDate| cutoff.is_none_or(|cutoff| *day >= cutoff);
-    let wanted: BTreeSet<NaiveDate> = days.iter().copied().flat_map(wanted_days).collect();
-    let create = wanted
-        .into_iter()
-        .filter(|day| kept(day) && !layout.days.contains(day))
-        .map(PartitionStep::Make);
-    let drop = layout.days.iter().filter(|day| !kept(day)).copied().map(PartitionStep::Drop);
-    create.chain(drop).collect()
-}
-
-/// Runs one step in its own transaction, and retries while a lock is not available. An error of the
-/// database goes into the report, so that it does not stop the other days.
-async fn run_step(
-    pool: &PgPool,
-    table: Table,
-    step: PartitionStep,
-    report: &mut PartitionReport,
-) -> Result<StepOutcome, sqlx::Error> {
-    let (PartitionStep::Make(day) | PartitionStep::Drop(day)) = step;
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let done = match step {
-            PartitionStep::Make(day) => create_day(pool, table, day).await,
-            PartitionStep::Drop(day) => {
-                drop_day(pool, table, day).await.map(|done| done.then_some(0))
-            }
-        };
-        match (done, step) {
-            (Ok(None), _) => {}
-            (Ok(Some(moved)), PartitionStep::Make(_)) => {
-                report.made.push(table.partition(day));
-                report.moved += moved;
-            }
-            (Ok(Some(_)), PartitionStep::Drop(_)) => report.dropped.push(table.partition(day)),
-            (Err(error), _) if is_busy(&error) && tries < LOCK_TRIES => {
-                tokio::time::sleep(LOCK_PAUSE).await;
-                continue;
-            }
-            (Err(sqlx::Error::Database(error)), _) => {
-                report.failed.push(format!("{}: {error}", table.partition(day)));
-                if is_busy(&sqlx::Error::Database(error)) {
-                    return Ok(StepOutcome::LockTimeout);
-                }
-            }
-            (Err(error), _) => return Err(error),
-        }
-        return Ok(StepOutcome::Done);
-    }
-}
-
-/// Creates a day's partition beside the table, moves early rows into it, and attaches it. Returns
-/// the number of moved rows; `None` means the partition exists.
-async fn create_day(
-    pool: &PgPool,
-    table: Table,
-    day: NaiveDate,
-) -> Result<Option<u64>, sqlx::Error> {
-    let Some(next) = day.succ_opt() else { return Ok(None) };
-    let mut tx = begin(pool).await?;
-    let layout = layout(&mut tx, table).await?.unwrap_or_default();
-    if layout.days.contains(&day) {
-        return Ok(None);
-    }
-    let (parent, column, partition) = (table.name, table.column, table.partition(day));
-    // Writers must wait at the parent, before they choose a partition. One that waited at the
-    // default partition would fail there once the day has its own partition.
-    execute(&mut tx, format!("LOCK TABLE ONLY {parent} IN SHARE ROW EXCLUSIVE MODE")).await?;
-    execute(&mut tx, format!("CREATE TABLE {partition} (LIKE {parent} INCLUDING ALL)")).await?;
-    let mut moved = 0;
-    if let Some(late) = layout.late {
-        execute(&mut tx, format!("LOCK TABLE {late} IN ACCESS EXCLUSIVE MODE")).await?;
-        moved = sqlx::query(AssertSqlSafe(format!(
-            "WITH early AS (DELETE FROM {late} WHERE {column} >= $1 AND {column} < $2 RETURNING *)
-             INSERT INTO {partition} SELECT * FROM early"
-        )))
-        .bind(midnight(day))
-        .bind(midnight(next))
-        .execute(&mut *tx)
-        .await?
-        .rows_affected();
-    }
-    execute(
-        &mut tx,
-        format!(
-            "ALTER TABLE {parent} ATTACH PARTITION {partition}
-             FOR VALUES FROM ('{day} 00:00:00+00') TO ('{next} 00:00:00+00')"
-        ),
-    )
-    .await?;
-    tx.commit().await?;
-    Ok(Some(moved))
-}
-
-/// Drops a day's partition. DETACH CONCURRENTLY would lock less, but Postgres refuses it beside a
-/// default partition.
-async fn drop_day(pool: &PgPool, table: Table, day: NaiveDate) -> Result<bool, sqlx::Error> {
-    let mut tx = begin(pool).await?;
-    if !layout(&mut tx, table).await?.unwrap_or_default().days.contains(&day) {
-        return Ok(false);
-    }
-    execute(&mut tx, format!("DROP TABLE {}", table.partition(day))).await?;
-    tx.commit().await?;
-    Ok(true)
-}
-
-/// Begins a transaction that holds the advisory lock and waits only [`LOCK_PATIENCE`] for any
-/// other.
-async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-    let mut tx = pool.begin().await?;
-    execute(
-        &mut tx,
-        "SET LOCAL lock_timeout = '30s'; SET LOCAL statement_timeout = '5min'".to_owned(),
-    )
-    .await?;
-    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(ADVISORY_KEY).execute(&mut *tx).await?;
-    execute(&mut tx, format!("SET LOCAL lock_timeout = '{}ms'", LOCK_PATIENCE.as_millis())).await?;
-    Ok(tx)
-}
-
-async fn execute(connection: &mut PgConnection, statement: String) -> Result<(), sqlx::Error> {
-    sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await.map(drop)
-}
-
 /// Reads the partitions again: which required ones are missing, and how far ahead telemetry is.
 async fn verify(
     pool: &PgPool,
@@ -387,35 +225,4 @@ async fn expire(
         "more rows are past their retention than one round deletes; the next goes on with it"
     );
     Ok(expired)
-}
-
-/// Whether the error is a lock timeout or a deadlock.
-fn is_busy(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-    matches!(code.as_deref(), Some("55P03" | "40P01"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn day(text: &str) -> NaiveDate {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn a_day_older_than_the_retention_is_dropped_and_never_created() {
-        let days = [day("2026-11-18"), day("2026-11-19"), day("2026-11-21")].into();
-        let cutoff = Some(day("2026-11-19"));
-        let steps =
-            steps(&Layout { days, late: None }, &[day("2026-11-21"), day("2026-11-21")], cutoff);
-        let made = steps.iter().filter(|step| matches!(step, PartitionStep::Make(_))).count();
-        assert_eq!(made, 4, "yesterday and three days ahead: {steps:?}");
-        let dropped: Vec<_> =
-            steps.iter().filter(|step| matches!(step, PartitionStep::Drop(_))).collect();
-        assert!(
-            matches!(dropped[..], [PartitionStep::Drop(gone)] if *gone == day("2026-11-18")),
-            "{dropped:?}"
-        );
-    }
 }

@@ -36,9 +36,9 @@ pub(super) const NOT_REPLACED: &str = "c.status = 'ACTIVE' AND NOT EXISTS (SELEC
 pub enum CertificateStatus {
     /// Valid between its dates.
     Active,
-    /// Revoked before its end.
+    /// Revoked before it expired.
     Revoked,
-    /// Past its end.
+    /// Past its expiry.
     Expired,
 }
 
@@ -47,7 +47,7 @@ pub enum CertificateStatus {
 pub enum Handle {
     /// By the row's identifier.
     Id(Uuid),
-    /// By SHA-256 of its DER, in lower hex.
+    /// By SHA-256 of its DER, in lower-case hex.
     Fingerprint(String),
 }
 
@@ -60,55 +60,55 @@ pub struct CertificateFilter {
     pub device: Option<DeviceKey>,
     /// Of this status.
     pub status: Option<CertificateStatus>,
-    /// ACTIVE, not replaced by an ACTIVE one, and ending before this time; the list is then sorted
-    /// by end.
+    /// ACTIVE, not replaced by an ACTIVE one, and expiring before this time; the list is then
+    /// sorted by expiry.
     pub ends_before: Option<Timestamp>,
     /// After this certificate, in the order of the list.
     pub after: Option<Uuid>,
 }
 
-/// A certificate as it stands in the table.
+/// A row of `device_certificates`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema, sqlx::FromRow)]
 pub struct CertificateRow {
-    /// The row.
+    /// Its identifier.
     pub id: Uuid,
-    /// Whose tenant's.
+    /// Its tenant.
     pub tenant_id: String,
-    /// Whose.
+    /// Its device.
     pub device_id: String,
-    /// SHA-256 of its DER, in lower hex.
+    /// SHA-256 of its DER, in lower-case hex.
     pub fingerprint_sha256: String,
-    /// The number its issuer gave it, in lower hex.
+    /// Its serial number, in lower-case hex.
     pub serial_number: String,
-    /// The common name.
+    /// Its common name.
     pub common_name: String,
-    /// Who signed it.
+    /// Its issuer.
     pub issuer: String,
     /// `ACTIVE`, `REVOKED` or `EXPIRED`.
     #[schemars(with = "String")]
     pub status: CertificateStatus,
-    /// When it begins.
+    /// When it becomes valid.
     pub not_before: DateTime<Utc>,
-    /// When it ends.
+    /// When it expires.
     pub not_after: DateTime<Utc>,
-    /// When it is taken out of use because another has taken its place.
+    /// When it retires, because another certificate replaces it.
     pub retire_at: Option<DateTime<Utc>>,
-    /// The one whose place it took.
+    /// The certificate it replaces.
     pub replaces: Option<Uuid>,
-    /// The one that took its place; an ACTIVE one before others.
+    /// The certificate that replaces it; if there are several, an ACTIVE one.
     pub replaced_by: Option<Uuid>,
     /// When it was revoked.
     pub revoked_at: Option<DateTime<Utc>>,
-    /// Why, by its name in RFC 5280.
+    /// The reason, by its name in RFC 5280.
     pub revoked_reason: Option<String>,
-    /// When the row was made.
+    /// When it was added.
     pub created_at: DateTime<Utc>,
 }
 
-/// A certificate with its text.
+/// A certificate and its PEM.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema, sqlx::FromRow)]
 pub struct CertificateDetail {
-    /// The row.
+    /// The certificate.
     #[serde(flatten)]
     #[sqlx(flatten)]
     pub certificate: CertificateRow,
@@ -120,17 +120,17 @@ pub struct CertificateDetail {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateError {
     /// It does not exist.
-    #[error("there is no certificate {0}")]
+    #[error("certificate {0} not found")]
     Unknown(Handle),
     /// Its device is not registered.
-    #[error("there is no device {0}")]
+    #[error("device {} not found in tenant {}", .0.device(), .0.tenant())]
     NoDevice(DeviceKey),
     /// Its device is REVOKED.
-    #[error("device {0} is REVOKED and gets no certificate")]
+    #[error("device {0} is REVOKED and cannot get a certificate")]
     DeviceRevoked(DeviceKey),
     /// The same certificate is stored.
     #[error(
-        "the certificate with fingerprint {fingerprint} is in the registry already: {id}, of {device}"
+        "the fingerprint {fingerprint} is already registered: certificate {id} of device {device}"
     )]
     FingerprintTaken {
         /// SHA-256 of its DER.
@@ -141,7 +141,7 @@ pub enum CertificateError {
         device: String,
     },
     /// Another certificate of the issuer has the serial number.
-    #[error("issuer {issuer} has given the serial number {serial} to another certificate already")]
+    #[error("issuer {issuer} has already used the serial number {serial} for another certificate")]
     SerialTaken {
         /// The issuer.
         issuer: String,
@@ -149,22 +149,22 @@ pub enum CertificateError {
         serial: String,
     },
     /// Its status does not allow the change.
-    #[error("certificate {id} is {status}, and only an ACTIVE one can be changed")]
+    #[error("certificate {id} is {status}; only an ACTIVE certificate can be changed")]
     NotActive {
-        /// Which.
+        /// The certificate.
         id: Uuid,
         /// Its status.
         status: CertificateStatus,
     },
     /// It replaces no certificate.
-    #[error("certificate {0} replaces no other: there is nothing to confirm")]
+    #[error("certificate {0} does not replace another certificate, so there is nothing to confirm")]
     ReplacesNone(Uuid),
     /// Another certificate has replaced it.
-    #[error("certificate {id} has been replaced by {by}, which is ACTIVE")]
+    #[error("certificate {id} is already replaced by {by}, which is ACTIVE")]
     Replaced {
-        /// Which.
+        /// The certificate.
         id: Uuid,
-        /// By which.
+        /// Its replacement.
         by: Uuid,
     },
     /// The database failed.
@@ -172,7 +172,8 @@ pub enum CertificateError {
     Outage(#[from] Outage),
 }
 
-/// Lists a page of certificates, sorted by tenant, device and end, or with `ends_before` by end.
+/// Lists a page of certificates, sorted by tenant, device and expiry, or with
+/// `ends_before` by expiry.
 pub async fn list(
     pool: &PgPool,
     filter: &CertificateFilter,

@@ -1,7 +1,7 @@
 //! The one place that classifies errors of Postgres: an error of the row's data, a duplicate, or an
 //! outage.
 //!
-//! Its texts never hold the URL, a password, or a value of a row.
+//! Its texts never contain the URL, a password, or a value of a row.
 
 use sqlx::postgres::PgDatabaseError;
 
@@ -28,23 +28,25 @@ impl From<sqlx::Error> for StoreError {
                 Some(error) => classify(error.code(), error.message(), error.constraint()),
                 None => Self::Outage(error.message().to_owned()),
             },
-            sqlx::Error::Io(error) => Self::Outage(format!("the connection to Postgres broke: {error}")),
-            sqlx::Error::Tls(error) => {
-                Self::Outage(format!("TLS with Postgres failed: {error}; check the sslmode and its certificates"))
+            sqlx::Error::Io(error) => {
+                Self::Outage(format!("lost the connection to Postgres: {error}"))
             }
+            sqlx::Error::Tls(error) => Self::Outage(format!(
+                "TLS with Postgres failed: {error}; check sslmode and the certificates"
+            )),
             sqlx::Error::PoolTimedOut => Self::Outage(
-                "no connection to Postgres became free in time: it is away (check DATABASE_URL, or PGHOST and PGPORT), or all \
-                 PG_POOL_MAX connections are busy"
+                "no connection to Postgres became free in time: Postgres is unavailable (check \
+                DATABASE_URL, or PGHOST and PGPORT), or all PG_POOL_MAX connections are in use"
                     .into(),
             ),
             sqlx::Error::PoolClosed => {
-                Self::Outage("the connections to Postgres are closed: sluice is stopping".into())
+                Self::Outage("the connections to Postgres are closed: Sluice is stopping".into())
             }
             // Its text may quote the URL.
-            sqlx::Error::Configuration(_) => {
-                Self::Outage("the settings of the connection to Postgres cannot be used: check DATABASE_URL".into())
-            }
-            other => Self::Outage(format!("Postgres answered unexpectedly: {other}")),
+            sqlx::Error::Configuration(_) => Self::Outage(
+                "the connection settings of Postgres are invalid: check DATABASE_URL".into(),
+            ),
+            other => Self::Outage(format!("unexpected answer from Postgres: {other}")),
         }
     }
 }
@@ -54,9 +56,9 @@ impl From<StoreError> for Outage {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Outage(text) => Self(text),
-            StoreError::Data(text) => Self(format!("Postgres refused what it was given: {text}")),
+            StoreError::Data(text) => Self(format!("Postgres refused the data: {text}")),
             StoreError::Duplicate => {
-                Self("Postgres refused what it was given: it is there already".into())
+                Self("Postgres refused the data: the row exists already".into())
             }
         }
     }
@@ -90,38 +92,44 @@ fn classify(code: &str, message: &str, constraint: Option<&str>) -> StoreError {
 fn advice(code: &str, no_partition: bool) -> Option<&'static str> {
     Some(match code {
         _ if no_partition => {
-            "a partition is missing and so is the default one: run `sluice migrate`, or create telemetry_late again"
+            "the partition of that day is missing, and so is the default partition: run `sluice \
+            migrate`, or create telemetry_late again"
         }
         "53100" => {
-            "the disk of Postgres is full: free space or shorten the retention; nothing is lost meanwhile"
+            "the disk of Postgres is full: free space or shorten the retention; no messages are \
+            lost"
         }
         "53200" => {
-            "Postgres is out of memory: give it more, or lower its work_mem and max_connections"
+            "Postgres is out of memory: give it more memory, or lower its work_mem and \
+            max_connections"
         }
-        "53300" => "Postgres has no connection left: raise max_connections, or lower PG_POOL_MAX",
+        "53300" => "Postgres has no free connection: raise max_connections, or lower PG_POOL_MAX",
         "25006" => {
-            "this Postgres is read-only: point DATABASE_URL at the primary, or switch default_transaction_read_only off"
+            "this Postgres is read-only: point DATABASE_URL at the primary, or turn \
+            default_transaction_read_only off"
         }
         "42501" => {
-            "the role sluice logs in with must own its tables and may need CREATE and TEMPORARY: run `sluice doctor`"
+            "the role of Sluice must own its tables, and may need CREATE and TEMPORARY: run \
+            `sluice doctor`"
         }
         "42P01" | "42703" | "42883" | "42704" => {
-            "the schema is not what this sluice needs: run `sluice migrate`"
+            "the schema does not match this version of Sluice: run `sluice migrate`"
         }
         "28P01" | "28000" => {
             "Postgres refused the login: check the user and the password in DATABASE_URL (or PG*), and pg_hba.conf"
         }
         "3D000" => "create that database, or correct its name in DATABASE_URL (or PGDATABASE)",
-        "57P01" | "57P02" | "57P03" => "Postgres is stopping or starting: sluice tries again",
-        "57014" => "it took too long: look for locks and for load on Postgres; sluice tries again",
-        "55P03" => {
-            "another session holds a lock on the tables: look in pg_stat_activity; sluice tries again"
+        "57P01" | "57P02" | "57P03" => "Postgres is stopping or starting; Sluice retries",
+        "57014" => {
+            "the statement took too long: look for locks and load on Postgres; Sluice retries"
         }
+        "55P03" => "another session locks the tables: look in pg_stat_activity; Sluice retries",
         "P0001" => {
-            "a trigger or function raised it, and sluice has none that does: look for one of your own on the table, and let it \
-             skip the row (RETURN NULL) or mend its rule; until then nothing is stored and the broker keeps the messages"
+            "a trigger or function that is not part of Sluice raised this error: let it skip the \
+            row (RETURN NULL), or correct its rule. Until then Sluice stores nothing, and \
+            Mosquitto keeps the messages"
         }
-        "40P01" | "40001" => "two writers met on the same rows: sluice tries again",
+        "40P01" | "40001" => "two writers locked the same rows; Sluice retries",
         _ => return None,
     })
 }

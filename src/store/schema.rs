@@ -6,8 +6,8 @@
 //! Read it in this order:
 //! 1. [`migrate`] applies the migrations; [`required_objects`] compares the schema with the list of
 //!    required objects.
-//! 2. [`day_tables`] reads the partitions of a table; [`partitions`] runs the rounds that create and
-//!    drop them; `partition_steps` is one step of a round; [`partition_report`] is the result.
+//! 2. [`day_tables`] reads the partitions of a table; [`partitions`] runs the rounds that create
+//!    and drop them; `partition_steps` runs one step; [`partition_report`] is the result.
 //! 3. [`retention`] decides whether a round may delete.
 //! 4. [`inspect_server`] and [`inspect_schema`] are the checks of `doctor`.
 

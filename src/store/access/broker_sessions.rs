@@ -70,7 +70,8 @@ pub async fn keep(
             };
             let Err(outage) = noted else { break };
             if let Some(held_back) = spell.failed(&outage.0, Instant::now()) {
-                tracing::warn!(%outage, held_back, "the subscriptions of the session cannot be noted in broker_sessions; trying again");
+                tracing::warn!(%outage, held_back, "cannot store the subscriptions of the broker \
+                    session; retrying");
             }
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -78,7 +79,7 @@ pub async fn keep(
             }
         }
         if spell.worked(Instant::now()).is_some() {
-            tracing::info!("the subscriptions of the session are noted in broker_sessions again");
+            tracing::info!("the subscriptions of the broker session are stored again");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Guest credentials: inserted up to a bound, found by identifier, deleted after their end.
+//! Guest credentials: inserted up to a bound, found by identifier, deleted after they expire.
 //!
 //! It sees hashes and never a token, and stores nothing about the caller.
 
@@ -11,7 +11,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::token::TokenHash;
 use crate::store::error::StoreError;
 
-/// Rows deleted by one statement, so that none holds its locks for long.
+/// Rows per DELETE, so that no lock lasts long.
 const PURGED_AT_ONCE: i64 = 5_000;
 
 /// Statements per round; the next round deletes the rest.
@@ -28,7 +28,7 @@ const PURGE: &str = "DELETE FROM guest_credentials WHERE guest_id IN \
 pub struct GuestRow {
     /// The hash of its token.
     pub token: TokenHash,
-    /// When it ends.
+    /// When it expires.
     pub expires_at: Timestamp,
 }
 
@@ -46,7 +46,7 @@ pub async fn add(pool: &PgPool, id: Uuid, row: &GuestRow, bound: u32) -> Result<
     Ok(added.rows_affected() > 0)
 }
 
-/// Finds the credential `id`, also one that has ended and is not deleted yet.
+/// Finds the credential `id`, also an expired one that is not deleted yet.
 pub async fn find(pool: &PgPool, id: Uuid) -> Result<Option<GuestRow>, Outage> {
     let query = sqlx::query_as(
         "SELECT token_sha256, expires_at FROM guest_credentials WHERE guest_id = $1",
@@ -62,7 +62,7 @@ pub async fn find(pool: &PgPool, id: Uuid) -> Result<Option<GuestRow>, Outage> {
     }))
 }
 
-/// Deletes credentials that have ended; returns their number. Replicas may call it at the same
+/// Deletes expired credentials; returns their number. Replicas may call it at the same
 /// time.
 pub async fn purge(pool: &PgPool) -> Result<u64, Outage> {
     let mut purged = 0;

@@ -1,4 +1,4 @@
-//! Logins at the broker, stored in batches, found by name, deleted after their end.
+//! Logins at the broker, stored in batches, found by name, deleted after they expire.
 //!
 //! It sees neither a token nor a password, and grants nothing.
 
@@ -12,7 +12,7 @@ use crate::domain::ports::{Logbook, Outage};
 use crate::domain::time::Timestamp;
 use crate::store::connection::writer_connection::answer;
 
-/// Rows per DELETE, so that it holds no lock for long.
+/// Rows per DELETE, so that no lock lasts long.
 const PURGED_AT_ONCE: i64 = 5_000;
 
 /// The later login wins, whichever replica writes last.

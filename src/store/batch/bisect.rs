@@ -72,7 +72,7 @@ pub(super) async fn isolate(
             }
             Err(StoreError::Outage(text)) => return Err(StoreError::Outage(text)),
             Err(StoreError::Data(why)) => why,
-            Err(StoreError::Duplicate) => "a row with this key is there already".to_owned(),
+            Err(StoreError::Duplicate) => "a row with this key exists already".to_owned(),
         };
         session.run("ROLLBACK TO SAVEPOINT part; RELEASE SAVEPOINT part").await?;
         if part.len() > 1 {

@@ -98,5 +98,5 @@ fn key(ack: &CommandAck) -> (&crate::domain::ids::DeviceKey, Uuid) {
 }
 
 fn unknown(ack: &CommandAck) -> String {
-    format!("no command {} for this device", ack.command_id)
+    format!("command {} not found for this device", ack.command_id)
 }

@@ -5,6 +5,21 @@
 //! report without a version replaces any that was not received later, and leaves the stored version
 //! unchanged: Sluice invents none. Several reports of one batch have the same result as one after
 //! the other.
+//!
+//! A worked example. The row of device `a` has version 5. One batch has four reports of `a`, with
+//! version 7, version 6, no version and version 8; device `b` is seen and reports version 2.
+//!
+//! | | round 1 | round 2 | round 3 |
+//! |---|---|---|---|
+//! | `a` | version 7 | no version | version 8 |
+//! | `b` | version 2, last seen | | |
+//!
+//! A round is one statement with at most one row for each device. Versions 7 and 6 follow each
+//! other, so the higher one represents both. The report without a version compares with the stored
+//! row only, so it gets a round of its own, and so does the report after it. Round 1 stores state 7
+//! with version 7; round 2 stores its state and leaves version 7; round 3 stores state 8 with
+//! version 8. Three reports took effect, and one is a duplicate. A batch without such a mix, as
+//! device `b` alone, has one round.
 
 use std::ops::Range;
 

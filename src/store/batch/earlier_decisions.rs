@@ -1,5 +1,5 @@
-//! Finds the earlier decision about a redelivered message: a decision stands, even if the registry
-//! changed since.
+//! Finds the earlier decision about a redelivered message: it stays in force, even if the
+//! registry changed since.
 //!
 //! It covers messages that the broker marks as redelivered and that carry their own time. A batch
 //! without such messages costs no query. It changes nothing in the database.

@@ -77,7 +77,7 @@ impl Trace {
             (Some("committed"), None) => Ok(CommitOutcome::Counted),
             // Read after the status, so that it sees what the transaction committed.
             (Some("committed"), Some(event)) => {
-                let is_there = quarantine_rows::holds(session, event).await?;
+                let is_there = quarantine_rows::event_exists(session, event).await?;
                 Ok(if is_there { CommitOutcome::Committed } else { CommitOutcome::NotCommitted })
             }
             // Aborted, or unknown to this server: it was never committed here.

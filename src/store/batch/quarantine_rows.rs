@@ -161,7 +161,10 @@ pub(super) async fn count(
 }
 
 /// Whether the event `event` is stored.
-pub(super) async fn holds(session: &mut WriterConnection, event: Uuid) -> Result<bool, StoreError> {
+pub(super) async fn event_exists(
+    session: &mut WriterConnection,
+    event: Uuid,
+) -> Result<bool, StoreError> {
     let query = sqlx::query_scalar("SELECT EXISTS (SELECT FROM quarantine_events WHERE id = $1)")
         .bind(event);
     answer(query.fetch_one(&mut session.connection)).await

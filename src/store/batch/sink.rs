@@ -262,7 +262,7 @@ impl PgSink {
             let buffer = &mut self.buffer;
             match path {
                 WritePath::Fast => {
-                    tally.stored += readings::copy(session, buffer, &batch.readings).await?
+                    tally.stored += readings::copy(session, buffer, &batch.readings).await?;
                 }
                 WritePath::Safe => {
                     let mut section = StagedReadings { rows: &batch.readings, buffer };
@@ -313,7 +313,7 @@ impl PgSink {
         // more.
         if let Some((fingerprint, event)) = &self.unanswered_statement
             && unchanged == Some(fingerprint)
-            && quarantine_rows::holds(session, *event).await?
+            && quarantine_rows::event_exists(session, *event).await?
         {
             return Ok(None);
         }

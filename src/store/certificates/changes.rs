@@ -20,17 +20,17 @@ use crate::store::registry::audit::{self, Actor, Entry};
 pub struct NewCertificate {
     /// Its device.
     pub device: DeviceKey,
-    /// SHA-256 of its DER, in lower hex.
+    /// SHA-256 of its DER, in lower-case hex.
     pub fingerprint: String,
-    /// The number its issuer gave it, in lower hex.
+    /// Its serial number, in lower-case hex.
     pub serial: String,
-    /// The common name.
+    /// Its common name.
     pub common_name: String,
     /// Its issuer.
     pub issuer: String,
-    /// When it begins.
+    /// When it becomes valid.
     pub not_before: Timestamp,
-    /// When it ends.
+    /// When it expires.
     pub not_after: Timestamp,
     /// The certificate in PEM.
     pub pem: String,
@@ -90,25 +90,7 @@ pub async fn insert(
         mark_replaced(&mut tx, old, origin.retires_at()).await?;
     }
     let id = Uuid::now_v7();
-    let stored = sqlx::query(
-        "INSERT INTO device_certificates (id, tenant_id, device_id, fingerprint_sha256, serial_number, common_name, issuer,
-             not_before, not_after, replaces, cert_pem)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING",
-    )
-    .bind(id)
-    .bind(new.device.tenant())
-    .bind(new.device.device())
-    .bind(&new.fingerprint)
-    .bind(&new.serial)
-    .bind(&new.common_name)
-    .bind(&new.issuer)
-    .bind(new.not_before.to_utc())
-    .bind(new.not_after.to_utc())
-    .bind(origin.replaces())
-    .bind(&new.pem)
-    .execute(&mut *tx)
-    .await?;
-    if stored.rows_affected() == 0 {
+    if !insert_row(&mut tx, id, new, origin).await? {
         drop(tx);
         return Err(conflict(pool, new).await?);
     }
@@ -125,8 +107,8 @@ pub async fn insert(
     Ok(stored)
 }
 
-/// Revokes an ACTIVE certificate. A revoked one keeps its first date and reason. The flag beside
-/// the row says whether it changed.
+/// Revokes an ACTIVE certificate. A revoked one keeps its first date and reason. The flag says
+/// whether this call revoked it.
 pub async fn revoke(
     pool: &PgPool,
     actor: &Actor,
@@ -221,6 +203,34 @@ async fn lock(tx: &mut PgConnection, id: Uuid) -> Result<Before, CertificateErro
         .fetch_optional(tx)
         .await?
         .ok_or(CertificateError::Unknown(Handle::Id(id)))
+}
+
+/// Inserts the row. False means that one of its unique keys is taken.
+async fn insert_row(
+    tx: &mut PgConnection,
+    id: Uuid,
+    new: &NewCertificate,
+    origin: CertificateOrigin,
+) -> Result<bool, sqlx::Error> {
+    let inserted = sqlx::query(
+        "INSERT INTO device_certificates (id, tenant_id, device_id, fingerprint_sha256, serial_number, common_name, issuer,
+             not_before, not_after, replaces, cert_pem)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING",
+    )
+    .bind(id)
+    .bind(new.device.tenant())
+    .bind(new.device.device())
+    .bind(&new.fingerprint)
+    .bind(&new.serial)
+    .bind(&new.common_name)
+    .bind(&new.issuer)
+    .bind(new.not_before.to_utc())
+    .bind(new.not_after.to_utc())
+    .bind(origin.replaces())
+    .bind(&new.pem)
+    .execute(tx)
+    .await?;
+    Ok(inserted.rows_affected() > 0)
 }
 
 /// Checks that the device exists, and locks it until the transaction ends.

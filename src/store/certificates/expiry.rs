@@ -1,4 +1,4 @@
-//! Expires certificates past their end, revokes those whose retirement is due, and counts
+//! Expires certificates, revokes those whose retirement is due, and counts
 //! certificates by status.
 //!
 //! It deletes no row. Replicas may call it at the same time: one runs the round, the others find no
@@ -18,7 +18,7 @@ pub(super) const SUPERSEDED: &str = "superseded";
 /// The advisory lock of a round.
 const ADVISORY_KEY: i64 = 0x736c_7569_6365_0002;
 
-/// Rows per statement: a fleet that expires at once must not hold locks for long.
+/// Rows per statement: when a whole fleet expires at once, no lock lasts long.
 const ROWS_AT_ONCE: i64 = 2_000;
 
 const EXPIRE: &str = "WITH due AS ( \
@@ -54,9 +54,9 @@ pub struct Counts {
     active: i64,
     revoked: i64,
     expired: i64,
-    /// The earliest end of an ACTIVE certificate; `None` means there is none.
+    /// When the first ACTIVE certificate expires; `None` means none is ACTIVE.
     pub earliest_not_after: Option<DateTime<Utc>>,
-    /// ACTIVE certificates that end before the given time and that no ACTIVE one has replaced.
+    /// ACTIVE certificates that expire before the given time and that no ACTIVE one has replaced.
     pub ending: i64,
 }
 

@@ -57,7 +57,7 @@ pub struct RevokedRow {
 }
 
 /// A revocation with steps left.
-#[expect(clippy::struct_excessive_bools, reason = "each is a link of the chain that holds or not")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a revocation step that is done or not")]
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct OpenRevocation {
     /// The certificate.
@@ -66,61 +66,61 @@ pub struct OpenRevocation {
     pub common_name: String,
     /// When the row changed.
     pub noticed_at: DateTime<Utc>,
-    /// The list it stands in.
+    /// The CRL that lists it.
     pub crl_number: Option<i64>,
     /// Whether the broker was notified.
     pub is_reloaded: bool,
     /// Whether the live session was ended.
     pub is_ended: bool,
-    /// Whether the chain held before, and only the session is in doubt again.
+    /// Whether all steps were done before, and only the session must be ended again.
     pub is_proven: bool,
-    /// Whether the device holds another certificate, good now, with the same name.
+    /// Whether the device has another valid certificate with the same common name.
     pub has_successor: bool,
 }
 
-/// What is known of the list published last.
+/// The state of the CRL published last.
 #[derive(Clone, Debug, Default, sqlx::FromRow)]
 pub struct CrlRow {
-    /// Whose.
+    /// Its issuer.
     pub issuer: Option<String>,
-    /// Its number; 0: none yet.
+    /// Its number; 0 means none was published.
     pub crl_number: i64,
-    /// How many certificates stand in it, canaries included.
+    /// Number of certificates it lists, probe certificates included.
     pub entries: i64,
-    /// When it ends.
+    /// When it expires.
     pub next_update: Option<DateTime<Utc>>,
     /// When it was published.
     pub published_at: Option<DateTime<Utc>>,
-    /// When somebody asked for a new one.
+    /// When a new CRL was requested.
     pub requested_at: Option<DateTime<Utc>>,
-    /// Whether the broker was seen to enforce it; none: not looked yet.
+    /// Whether the probe saw the broker enforce it; `None` means it was not probed yet.
     pub enforced: Option<bool>,
-    /// What was wrong, when it was not.
+    /// What the probe found wrong.
     pub finding: Option<String>,
-    /// When that was looked at.
+    /// When the broker was last probed.
     pub looked_at: Option<DateTime<Utc>>,
 }
 
-/// When each link of one certificate's revocation held, and what did not.
+/// When each step of one revocation was done, and which step failed.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, sqlx::FromRow)]
 pub struct RevocationProgress {
     /// The certificate.
     pub certificate_id: Uuid,
-    /// The row.
+    /// When the row changed.
     pub noticed_at: DateTime<Utc>,
-    /// The CRL.
+    /// When a CRL that lists it was published.
     pub published_at: Option<DateTime<Utc>>,
-    /// The number of that list.
+    /// The number of that CRL.
     pub crl_number: Option<i64>,
-    /// The broker was notified.
+    /// When the broker was notified.
     pub reloaded_at: Option<DateTime<Utc>>,
-    /// The live session.
+    /// When the live session was ended.
     pub ended_at: Option<DateTime<Utc>>,
-    /// The proof.
+    /// When the probe saw the broker refuse it.
     pub proven_at: Option<DateTime<Utc>>,
-    /// The link that failed when it was tried last.
+    /// The step that failed last.
     pub failed_link: Option<String>,
-    /// Why.
+    /// Why it failed.
     pub failure: Option<String>,
 }
 
@@ -239,7 +239,7 @@ impl RevocationLedger {
     /// Returns the number of the next CRL: higher than all before, and than `above`.
     pub async fn next_number(&mut self, above: u64) -> Result<u64, Outage> {
         let above = i64::try_from(above)
-            .map_err(|_| Outage("the last CRL's number is beyond 63 bits".into()))?;
+            .map_err(|_| Outage("the number of the last CRL exceeds 63 bits".into()))?;
         let query = sqlx::query_scalar(
             "SELECT setval('crl_numbers', greatest(nextval('crl_numbers'), $1 + 1, crl_number + 1)) FROM crl_state",
         );

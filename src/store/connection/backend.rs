@@ -110,7 +110,8 @@ pub(crate) async fn end_abandoned(
     if !pids.is_empty() {
         tracing::warn!(
             ?pids,
-            "processes of Postgres waited for a client whose connection went silent, and held its rows; they were ended"
+            "the connections of some Postgres processes were lost while they locked rows; Sluice \
+            ended the processes"
         );
     }
     Ok(())

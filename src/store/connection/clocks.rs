@@ -37,7 +37,8 @@ pub fn between(
 ) -> Result<Clocks, StoreError> {
     let trip = answered.seconds_since(sent);
     if !(0.0..=MAX_TRIP_SECONDS).contains(&trip) {
-        let why = "this machine's clock was set, or Postgres was too slow to compare the clocks; they are compared again";
+        let why = "cannot compare the clocks: this machine's clock was set, or Postgres answered \
+            too slowly; Sluice compares them again";
         return Err(StoreError::Outage(why.into()));
     }
     let own = Timestamp::from_micros(sent.micros().midpoint(answered.micros()));

@@ -32,10 +32,10 @@ pub struct Database {
 /// Why the settings name no database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    /// `DATABASE_URL` does not parse. The text never quotes it: it may hold a password.
+    /// `DATABASE_URL` does not parse. The text never quotes it: it may contain a password.
     #[error(
-        "DATABASE_URL cannot be read (it is not shown, it may hold a password): \
-         write postgres://user:password@host:5432/database, special characters percent-encoded"
+        "DATABASE_URL is not a valid URL (not shown, because it may contain a password): write \
+        postgres://user:password@host:5432/database, with special characters percent-encoded"
     )]
     BadUrl,
 }

@@ -95,7 +95,8 @@ async fn check(
     let query = sqlx::query_scalar("SELECT current_setting('transaction_read_only')::bool");
     if answer(query.fetch_one(&mut session.connection)).await? {
         return Err(StoreError::Outage(
-            "this Postgres is read-only: point DATABASE_URL at the primary, or switch default_transaction_read_only off"
+            "this Postgres is read-only: point DATABASE_URL at the primary, or turn \
+            default_transaction_read_only off"
                 .into(),
         ));
     }
@@ -114,7 +115,8 @@ fn report_clocks(readiness: &Readiness, clocks: Clocks, agreed: bool) -> bool {
     };
     if agreed {
         tracing::error!(
-            "{why}; until then nothing is deleted or expired by time, and a CRL is made valid by both clocks"
+            "{why}; until the clocks agree, Sluice deletes and expires nothing by time, and makes \
+            each CRL valid by both clocks"
         );
     }
     readiness.unwell(CLOCK, why);

@@ -67,8 +67,8 @@ impl WriteGuard {
             sleep(CHECK_AFTER).await;
             if let Ok(Ok(true)) = timeout(CHECK_PATIENCE, self.carries_nothing(options)).await {
                 tracing::warn!(
-                    "Postgres waits for the writer while the writer waits for Postgres: the connection between them is dark; it \
-                     is closed and opened again, nothing is lost"
+                    "the writer's connection to Postgres carries no data: each side waits for the \
+                    other; Sluice reconnects, no messages are lost"
                 );
                 self.abort.abort();
                 return;

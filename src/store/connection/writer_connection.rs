@@ -48,7 +48,7 @@ const COPY_PIECE: usize = 64 * 1024;
 
 /// Advice when the server does not answer.
 const CHECK_THE_ADDRESS: &str =
-    "is it running? Check DATABASE_URL (or PGHOST and PGPORT) and firewalls";
+    "check that Postgres runs, DATABASE_URL (or PGHOST and PGPORT), and firewalls";
 
 /// One connection.
 #[derive(Debug)]

@@ -22,7 +22,7 @@ use crate::domain::token::TokenHash;
 use crate::store::error::StoreError;
 use crate::store::registry::audit::{self, Actor, Entry};
 
-/// Events per discarding transaction, so that it holds no lock for long.
+/// Events per discarding transaction, so that no lock lasts long.
 const DISCARD_CHUNK: i64 = 5_000;
 
 /// Which events; all fields unset means all events.
@@ -40,7 +40,7 @@ pub struct QuarantineFilter {
     pub since: Option<Timestamp>,
     /// Quarantined before this moment.
     pub until: Option<Timestamp>,
-    /// Replayed already, or not yet.
+    /// Whether it was replayed.
     pub replayed: Option<bool>,
 }
 
@@ -56,7 +56,7 @@ pub struct QuarantineCursor {
 
 /// The text is no [`QuarantineCursor`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected the cursor of an event as `sluice quarantine list` prints it")]
+#[error("expected an event cursor, as printed by `sluice quarantine list`")]
 pub struct InvalidCursor;
 
 /// What a list shows of an event.
@@ -76,7 +76,7 @@ pub struct EventSummary {
     pub device_id: Option<String>,
     /// Why it was refused.
     pub reason: String,
-    /// What exactly was wrong.
+    /// What exactly is wrong.
     pub detail: String,
     /// Bytes of payload that were kept.
     pub payload_bytes: i32,
@@ -84,7 +84,7 @@ pub struct EventSummary {
     pub replayed_at: Option<DateTime<Utc>>,
 }
 
-/// A whole event. It has no serialized form: it holds the hash of a token.
+/// A whole event. It has no serialized form, because it contains the hash of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// The fields of a list.
@@ -140,7 +140,7 @@ pub async fn list(
     query.build_query_as().fetch_all(pool).await.map_err(outage)
 }
 
-/// Reads a page of whole events after `after`, oldest first, for a replay. Each may hold a payload
+/// Reads a page of whole events after `after`, oldest first, for a replay. Each may contain a payload
 /// of `QUARANTINE_PAYLOAD_MAX` bytes: keep the page small.
 pub async fn fetch(
     pool: &PgPool,

@@ -20,60 +20,60 @@ use crate::store::error::StoreError;
 /// Time limit of a query: people wait for it, and the write path shares the server.
 const PATIENCE: &str = "SET LOCAL statement_timeout = '10s'";
 
-/// A row.
+/// A row of `telemetry`.
 #[derive(Debug, Serialize, JsonSchema, sqlx::FromRow)]
 pub struct TelemetryRow {
     /// The device's time, or the time of receipt.
     pub time: DateTime<Utc>,
     /// The time of receipt.
     pub received_at: DateTime<Utc>,
-    /// Whose device.
+    /// Its tenant.
     pub tenant_id: String,
-    /// Which device.
+    /// Its device.
     pub device_id: String,
-    /// Where it stood.
+    /// Its site.
     pub site_id: Option<String>,
     /// The topic's path after the device.
     pub msg_type: String,
-    /// The device's own count.
+    /// The device's sequence number.
     pub seq: Option<i64>,
-    /// What it measured; numbers are exact.
+    /// The metrics; numbers are exact.
     #[sqlx(json)]
     #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub metrics: Box<RawValue>,
-    /// The fields nobody asked for, when they are kept.
+    /// Unknown fields of the payload, if Sluice keeps them.
     #[sqlx(json(nullable))]
     #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
     pub extra: Option<Box<RawValue>>,
-    /// The message's name.
+    /// Hash that identifies the message.
     pub message_id: Uuid,
 }
 
 /// Which rows of a device.
 #[derive(Clone, Debug)]
 pub struct TelemetryRange {
-    /// Whose.
+    /// The device.
     pub device: DeviceKey,
-    /// From this moment on.
+    /// From this time on.
     pub from: Timestamp,
-    /// Before this moment.
+    /// Before this time.
     pub to: Timestamp,
     /// Of this type.
     pub msg_type: Option<String>,
 }
 
-/// What a metric was within a span of time.
+/// A metric in one interval.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema, sqlx::FromRow)]
 pub struct MetricBucket {
-    /// Where the span begins.
+    /// The start of the interval.
     pub start: DateTime<Utc>,
-    /// How many numbers there were.
+    /// Number of values.
     pub count: i64,
-    /// Their average.
+    /// Average of the values.
     pub avg: f64,
-    /// The least.
+    /// Minimum.
     pub min: f64,
-    /// The most.
+    /// Maximum.
     pub max: f64,
 }
 

@@ -14,12 +14,12 @@ use crate::store::error::StoreError;
 /// Devices per statement, so that each stays far below the statement timeout.
 const CHUNK: i64 = 20_000;
 
-/// What is known of the access rules written last.
+/// The state of the access rules written last.
 #[derive(Clone, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
 pub struct BrokerAclRow {
-    /// `patterns` or `rows`; none: none written yet.
+    /// `patterns` or `rows`; `None` means none was written yet.
     pub mode: Option<String>,
-    /// What the broker states of itself.
+    /// The version that the broker states.
     pub broker_version: Option<String>,
     /// SHA-256 of the file.
     pub digest: Option<Vec<u8>>,
@@ -29,7 +29,7 @@ pub struct BrokerAclRow {
     pub written_at: Option<DateTime<Utc>>,
     /// When the broker was notified of it.
     pub notified_at: Option<DateTime<Utc>>,
-    /// What is wrong; none: nothing.
+    /// What is wrong; `None` means nothing.
     pub finding: Option<String>,
 }
 

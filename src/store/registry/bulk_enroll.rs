@@ -30,7 +30,7 @@ const ADD_DEVICES: &str = "INSERT INTO devices (tenant_id, device_id, site_id, s
         provision_token_hash = excluded.provision_token_hash";
 
 /// The fingerprint derives from the identity, so a fleet that is registered again keeps its
-/// certificates, with later ends.
+/// certificates, with a later expiry.
 const ADD_CERTIFICATES: &str = "INSERT INTO device_certificates \
     (id, tenant_id, device_id, fingerprint_sha256, serial_number, common_name, issuer, not_before, not_after) \
     SELECT gen_random_uuid(), tenant, device, encode(sha256(convert_to($4 || tenant || '/' || device, 'UTF8')), 'hex'), \
@@ -65,7 +65,7 @@ pub struct DeviceToEnroll {
     pub status: DeviceStatus,
     /// The hash of its token; `None` means no token.
     pub token: Option<TokenHash>,
-    /// Whether it holds a certificate.
+    /// Whether it has a certificate.
     pub certificate: bool,
 }
 
@@ -86,7 +86,7 @@ pub struct RemovedFleet {
     pub tenants: u64,
     /// Devices.
     pub devices: u64,
-    /// Certificates that an authority had signed.
+    /// Certificates that an authority signed.
     pub certificates_revoked: u64,
 }
 

@@ -46,7 +46,7 @@ pub struct DeviceFilter {
     pub after: Option<DeviceKey>,
 }
 
-/// A device as it stands in the table, without its token's hash.
+/// A row of `devices`, without the hash of the token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema, sqlx::FromRow)]
 pub struct DeviceRow {
     /// Its tenant.
@@ -66,7 +66,7 @@ pub struct DeviceRow {
     pub updated_at: DateTime<Utc>,
 }
 
-/// A device and what is known around it.
+/// A device with its tenant's status, its certificates and its last messages.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema, sqlx::FromRow)]
 pub struct DeviceDetail {
     /// The device.
@@ -76,15 +76,15 @@ pub struct DeviceDetail {
     /// Its tenant's status.
     #[schemars(with = "String")]
     pub tenant_status: TenantStatus,
-    /// What its owner wanted to remember.
+    /// Free data of its owner: a JSON object.
     pub metadata: Value,
-    /// Certificates it ever had.
+    /// Number of all its certificates.
     pub certificates: i64,
-    /// Those that are ACTIVE.
+    /// Number of its ACTIVE certificates.
     pub certificates_active: i64,
-    /// When a message of it was last accepted.
+    /// When its last message was accepted.
     pub last_seen_at: Option<DateTime<Utc>>,
-    /// When a telemetry row of it was last accepted.
+    /// When its last telemetry row was accepted.
     pub last_telemetry_at: Option<DateTime<Utc>>,
 }
 
@@ -95,10 +95,10 @@ pub enum DeviceError {
     #[error("device {0} exists already")]
     Exists(DeviceKey),
     /// Its tenant does not exist.
-    #[error("there is no tenant {0}")]
+    #[error("tenant {0} not found")]
     NoTenant(TenantId),
     /// It does not exist.
-    #[error("there is no device {0}")]
+    #[error("device {} not found in tenant {}", .0.device(), .0.tenant())]
     Unknown(DeviceKey),
     /// The database failed.
     #[error("{0}")]

@@ -150,6 +150,6 @@ fn shared_site(site: String, sites: &mut HashSet<Arc<str>>) -> Arc<str> {
 /// The checks of the table forbid such a value, so they were removed.
 fn unreadable(key: &DeviceKey, column: &str) -> Outage {
     Outage(format!(
-        "devices.{column} of {key} holds what this sluice cannot read; correct that row"
+        "devices.{column} of device {key} has a value that Sluice cannot read; correct the row"
     ))
 }

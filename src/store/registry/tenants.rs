@@ -24,12 +24,12 @@ pub enum TenantStatus {
     Suspended,
 }
 
-/// A tenant as it stands in the table.
+/// A row of `tenants`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema, sqlx::FromRow)]
 pub struct Tenant {
-    /// Its identifier, the one in topics.
+    /// Its identifier, as in topics.
     pub tenant_id: String,
-    /// Its name for people.
+    /// Its display name.
     pub name: String,
     /// `ACTIVE` or `SUSPENDED`.
     #[schemars(with = "String")]
@@ -38,16 +38,16 @@ pub struct Tenant {
     pub created_at: DateTime<Utc>,
 }
 
-/// A tenant and how many devices it has.
+/// A tenant and the number of its devices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema, sqlx::FromRow)]
 pub struct TenantDetail {
     /// The tenant.
     #[serde(flatten)]
     #[sqlx(flatten)]
     pub tenant: Tenant,
-    /// All its devices.
+    /// Number of its devices.
     pub devices: i64,
-    /// Those that are ACTIVE.
+    /// Number of its ACTIVE devices.
     pub devices_active: i64,
 }
 
@@ -58,7 +58,7 @@ pub enum TenantError {
     #[error("tenant {0} exists already")]
     Exists(TenantId),
     /// It does not exist.
-    #[error("there is no tenant {0}")]
+    #[error("tenant {0} not found")]
     Unknown(TenantId),
     /// It has devices.
     #[error("tenant {tenant} still has devices ({devices})")]

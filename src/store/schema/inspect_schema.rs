@@ -51,19 +51,20 @@ pub async fn migrations(database: &Database, migrate_on_start: bool) -> ServerCh
     if !state.unknown.is_empty() {
         findings.push(Finding::error(
             format!(
-                "migrations {:?} are applied and not known here: the schema is newer than this sluice",
+                "migrations {:?} are applied but unknown here: the schema is newer than this \
+                version of Sluice",
                 state.unknown
             ),
-            "run the sluice release that applied them, or a later one",
+            "run the version of Sluice that applied them, or a later one",
         ));
     }
     if !state.changed.is_empty() {
         findings.push(Finding::error(
             format!(
-                "migrations {:?} are not the ones that were applied to this database",
+                "migrations {:?} differ from those that were applied to this database",
                 state.changed
             ),
-            "run the sluice release that applied them, or a later one",
+            "run the version of Sluice that applied them, or a later one",
         ));
     }
     let names: Vec<String> =
@@ -71,11 +72,11 @@ pub async fn migrations(database: &Database, migrate_on_start: bool) -> ServerCh
     match (names.is_empty(), migrate_on_start) {
         (true, _) => {}
         (false, true) => findings.push(Finding::warning(
-            format!("not applied yet: {}", names.join(", ")),
-            "run `sluice migrate`, or start the daemon: MIGRATE_ON_START=1 lets it apply them",
+            format!("pending migrations: {}", names.join(", ")),
+            "run `sluice migrate`, or start the daemon: with MIGRATE_ON_START=1 it applies them",
         )),
         (false, false) => findings.push(Finding::error(
-            format!("not applied: {}", names.join(", ")),
+            format!("pending migrations: {}", names.join(", ")),
             "run `sluice migrate`, or set MIGRATE_ON_START=1",
         )),
     }
@@ -93,19 +94,19 @@ pub async fn objects(database: &Database) -> ServerCheck {
     }
     let missing = required_objects::missing(&mut session).await?;
     session.close().await;
-    let again = "undo what changed it, or make it again as its migration does; an index that must be unique is made once \
-        the rows that are there twice are deleted";
+    let advice = "undo the change, or create the object again as its migration does; before you \
+        create a unique index, delete the duplicate rows";
     let mut findings: Vec<Finding> =
-        missing.broken.into_iter().map(|what| Finding::error(what, again)).collect();
+        missing.broken.into_iter().map(|what| Finding::error(what, advice)).collect();
     findings.extend(missing.slow.into_iter().map(|index| {
         Finding::warning(
-            format!("missing: {index}: questions take longer"),
-            "CREATE INDEX, as its migration does",
+            format!("missing: {index}: queries are slower"),
+            "create the index again as its migration does",
         )
     }));
     if findings.is_empty() {
         findings.push(Finding::ok(
-            "all tables, unique indexes, triggers, constraints and policies are as they must be",
+            "all required tables, unique indexes, triggers, constraints and policies exist",
         ));
     }
     Ok(findings)
@@ -120,15 +121,16 @@ pub async fn partitions(
     let today = now.to_utc().date_naive();
     let mut findings = Vec::new();
     for table in PARTITIONED {
-        let mut connection = database.pool().acquire().await.map_err(trouble)?;
-        let layout = layout(&mut connection, table).await.map_err(trouble)?;
+        let mut connection = database.pool().acquire().await.map_err(outage)?;
+        let layout = layout(&mut connection, table).await.map_err(outage)?;
         drop(connection);
         let Some(layout) = layout else {
-            let what = format!("there is no table {} that is partitioned by day", table.name);
+            let what = format!("table {} does not exist, or is not partitioned by day", table.name);
             findings.push(if migrate_on_start {
                 Finding::warning(
                     what,
-                    "run `sluice migrate`, or start the daemon: MIGRATE_ON_START=1 lets it make it",
+                    "run `sluice migrate`, or start the daemon: with MIGRATE_ON_START=1 it creates \
+                    the table",
                 )
             } else {
                 Finding::error(what, "run `sluice migrate`")
@@ -145,9 +147,9 @@ pub async fn partitions(
 pub async fn readers(database: &Database) -> ServerCheck {
     if !answer(sqlx::query_scalar::<_, bool>(READER).fetch_one(database.pool())).await? {
         return Ok(vec![Finding::warning(
-            "there is no role sluice_reader: dashboards cannot be bound to one tenant",
-            "let an administrator run \"CREATE ROLE sluice_reader NOLOGIN\", then, as the owner of the tables, run \
-             \"SELECT sluice_bind_reader()\"",
+            "the role sluice_reader does not exist: dashboards cannot be limited to one tenant",
+            "run \"CREATE ROLE sluice_reader NOLOGIN\" as an administrator, then \"SELECT \
+            sluice_bind_reader()\" as the owner of the tables",
         )]);
     }
     let rows = answer(sqlx::query(READER_OF).bind(&TABLES[..]).fetch_all(database.pool())).await?;
@@ -176,18 +178,24 @@ fn judge_days(table: Table, layout: &Layout, today: NaiveDate) -> Finding {
         .map(|day| table.partition(day))
         .collect();
     let ahead = today.iter_days().skip(1).take_while(|day| layout.days.contains(day)).count();
-    let advice = "run `sluice migrate`; the daemon makes them every hour, and its log says why when it cannot";
+    let advice = "run `sluice migrate`; the daemon creates partitions every hour, and logs the \
+        cause when it cannot";
     if !missing.is_empty() {
-        let what =
-            format!("{} not there: such rows gather in {}_late", missing.join(" and "), table.name);
+        let what = format!(
+            "missing partitions: {}; rows of these days go to {}_late",
+            missing.join(" and "),
+            table.name
+        );
         return Finding::error(what, advice);
     }
     if ahead < usize::try_from(DAYS_AHEAD).unwrap_or(usize::MAX) {
-        let what =
-            format!("{} has partitions for {ahead} days ahead, {DAYS_AHEAD} are usual", table.name);
+        let what = format!(
+            "{} has partitions for {ahead} days ahead; {DAYS_AHEAD} are expected",
+            table.name
+        );
         return Finding::warning(what, advice);
     }
-    Finding::ok(format!("{} has its partition of today, and of {ahead} days ahead", table.name))
+    Finding::ok(format!("{} has partitions for today and {ahead} days ahead", table.name))
 }
 
 async fn check_late_rows(
@@ -199,7 +207,8 @@ async fn check_late_rows(
     let Some(late) = &layout.late else {
         return Ok(Finding::error(
             format!(
-                "{name} has no default partition: a row of a day without a partition stops all writing"
+                "{name} has no default partition: a row of a day without a partition stops all \
+                writes"
             ),
             format!("CREATE TABLE {name}_late PARTITION OF {name} DEFAULT"),
         ));
@@ -208,13 +217,14 @@ async fn check_late_rows(
     Ok(if rows > MANY_LATE_ROWS {
         Finding::warning(
             format!(
-                "more than {MANY_LATE_ROWS} rows lie in {late}: partitions are made slowly, queries read all of it"
+                "{late} contains more than {MANY_LATE_ROWS} rows: queries and creating a partition \
+                are slow"
             ),
-            "devices send old or future times: lower MAX_AGE_DAYS and MAX_CLOCK_SKEW_SECONDS, or make partitions for \
-             those days; retention empties it in time",
+            "devices send old or future timestamps: lower MAX_AGE_DAYS and MAX_CLOCK_SKEW_SECONDS, \
+            or create partitions for those days; retention deletes the rows in time",
         )
     } else {
-        Finding::ok(format!("{rows} rows lie in {late}"))
+        Finding::ok(format!("{late} contains {rows} rows"))
     })
 }
 
@@ -228,7 +238,8 @@ fn judge_readers(
     if !open.is_empty() {
         findings.push(Finding::error(
             format!(
-                "row-level security is off and sluice_reader may read {}: each tenant sees all",
+                "row-level security is off and sluice_reader may read {}: each tenant sees the \
+                rows of all tenants",
                 open.join(", ")
             ),
             "run \"SELECT sluice_bind_reader()\" as the owner of the tables",
@@ -237,35 +248,31 @@ fn judge_readers(
     if !leaks.is_empty() {
         let leaks = leaks.join(", ");
         findings.push(Finding::error(
-            format!("sluice_reader may read {leaks}, where no policy binds it to its tenant"),
+            format!("sluice_reader may read {leaks}, where no policy limits it to its tenant"),
             format!("REVOKE SELECT on {leaks} from sluice_reader, and from PUBLIC"),
         ));
     }
     if !unbound.is_empty() {
         findings.push(Finding::warning(
             format!(
-                "sluice_reader is not bound on {}: dashboards see nothing there",
+                "sluice_reader has no grant or no policy on {}: dashboards show nothing there",
                 unbound.join(", ")
             ),
             "run \"SELECT sluice_bind_reader()\" as the owner of the tables",
         ));
     }
     if tables < TABLES.len() {
-        let what = format!(
-            "{} of {} tables are not there to be read",
-            TABLES.len() - tables,
-            TABLES.len()
-        );
+        let what = format!("{} of {} tables are missing", TABLES.len() - tables, TABLES.len());
         findings.push(Finding::warning(what, "run `sluice migrate`"));
     }
     if findings.is_empty() {
         findings.push(Finding::ok(
-            "sluice_reader is bound to one tenant by row-level security on every table",
+            "row-level security limits sluice_reader to one tenant on every table",
         ));
     }
     findings
 }
 
-fn trouble(error: sqlx::Error) -> Outage {
+fn outage(error: sqlx::Error) -> Outage {
     StoreError::from(error).into()
 }

@@ -22,8 +22,8 @@ pub type ServerCheck = Result<Vec<Finding>, Outage>;
 /// The oldest Postgres that is supported, as `server_version_num`.
 const OLDEST: i32 = 140_000;
 
-/// Connections beside the pool: the writer, the probe, the listener.
-const BESIDE_THE_POOL: i64 = 3;
+/// Connections in addition to the pool: the writer, the probe, the listener.
+const EXTRA_CONNECTIONS: i64 = 3;
 
 /// Upper bound of the wait for a notification.
 const NOTIFY_PATIENCE: Duration = Duration::from_secs(3);
@@ -80,7 +80,7 @@ pub async fn connection(database: &Database) -> ServerCheck {
     let (name, role): (String, String) = (get(&row, 4)?, get(&row, 5)?);
     let mut findings = vec![if number < OLDEST {
         Finding::error(
-            format!("this is Postgres {version}"),
+            format!("Postgres {version} is too old"),
             format!("use Postgres {} or later", OLDEST / 10_000),
         )
     } else {
@@ -88,13 +88,13 @@ pub async fn connection(database: &Database) -> ServerCheck {
     }];
     if in_recovery {
         findings.push(Finding::error(
-            "this Postgres is a standby, it takes no rows",
+            "this Postgres is a standby and accepts no writes",
             "point DATABASE_URL at the primary",
         ));
     } else if read_only {
         findings.push(Finding::error(
             "this Postgres is read-only",
-            "switch default_transaction_read_only off, for the server, the database and the role",
+            "turn default_transaction_read_only off for the server, the database and the role",
         ));
     }
     Ok(findings)
@@ -107,37 +107,46 @@ pub async fn safety(database: &Database) -> ServerCheck {
     let risks = [
         (
             "fsync",
-            "messages that were acknowledged, or the whole database, are lost when its machine crashes",
+            "if the machine of Postgres crashes, acknowledged messages or the whole database are \
+            lost",
         ),
-        ("full_page_writes", "a page that was half written when its machine crashes stays broken"),
-        ("synchronous_commit", "messages that were acknowledged are lost when Postgres crashes"),
+        (
+            "full_page_writes",
+            "if the machine of Postgres crashes, a half-written page stays corrupt",
+        ),
+        ("synchronous_commit", "if Postgres crashes, acknowledged messages are lost"),
     ];
     for (place, (setting, risk)) in risks.into_iter().enumerate() {
         let value: String = get(&row, place)?;
         if value == "off" {
             let advice = format!(
-                "set {setting} = on in postgresql.conf, or for the role or database that has it off"
+                "set {setting} = on in postgresql.conf, or for the role or the database that turns \
+                it off"
             );
             findings.push(Finding::warning(format!("{setting} is off: {risk}"), advice));
         }
     }
     if findings.is_empty() {
         findings.push(Finding::ok(
-            "what is committed outlives a crash (fsync, full_page_writes, synchronous_commit are on)",
+            "committed rows survive a crash (fsync, full_page_writes and synchronous_commit are \
+            on)",
         ));
     }
     Ok(findings)
 }
 
-/// Checks that the server has connections for the pool and [`BESIDE_THE_POOL`].
+/// Checks that the server has connections for the pool and [`EXTRA_CONNECTIONS`].
 pub async fn room(database: &Database, pool_max: u32) -> ServerCheck {
     let row = answer(sqlx::query(ROOM).fetch_one(database.pool())).await?;
-    let needed = i64::from(pool_max) + BESIDE_THE_POOL;
+    let needed = i64::from(pool_max) + EXTRA_CONNECTIONS;
     let ours: i64 = get(&row, 3)?;
     let limits = [
         ("the server", "max_connections"),
-        ("the database", "its connection limit (ALTER DATABASE .. CONNECTION LIMIT)"),
-        ("the role", "its connection limit (ALTER ROLE .. CONNECTION LIMIT)"),
+        (
+            "the database",
+            "the connection limit of the database (ALTER DATABASE .. CONNECTION LIMIT)",
+        ),
+        ("the role", "the connection limit of the role (ALTER ROLE .. CONNECTION LIMIT)"),
     ];
     let mut findings = Vec::new();
     let mut least = i64::MAX;
@@ -147,8 +156,9 @@ pub async fn room(database: &Database, pool_max: u32) -> ServerCheck {
         if free + ours < needed {
             findings.push(Finding::warning(
                 format!(
-                    "{whose} has {} connections left beside the {ours} that sluice holds; a daemon may take {needed} \
-                     (PG_POOL_MAX={pool_max} and {BESIDE_THE_POOL} more)",
+                    "{whose} has {} free connections in addition to the {ours} that Sluice uses; a \
+                    daemon needs up to {needed} (PG_POOL_MAX={pool_max} and {EXTRA_CONNECTIONS} \
+                    more)",
                     free.max(0)
                 ),
                 format!("raise {setting}, or lower PG_POOL_MAX"),
@@ -157,7 +167,8 @@ pub async fn room(database: &Database, pool_max: u32) -> ServerCheck {
     }
     if findings.is_empty() {
         findings.push(Finding::ok(format!(
-            "{least} connections are free beside the {ours} that sluice holds; a daemon takes up to {needed}"
+            "{least} connections are free in addition to the {ours} that Sluice uses; a daemon \
+            needs up to {needed}"
         )));
     }
     Ok(findings)
@@ -171,12 +182,13 @@ pub async fn privileges(database: &Database) -> ServerCheck {
     let (foreign, name): (Vec<String>, String) = (get(&row, 4)?, get(&row, 5)?);
     let Some(schema) = schema else {
         let advice = "create the schema that search_path names, or set search_path for the role";
-        return Ok(vec![Finding::error("the search_path names no schema that exists", advice)]);
+        return Ok(vec![Finding::error("search_path names no existing schema", advice)]);
     };
     let mut findings = Vec::new();
     if !may_create {
         findings.push(Finding::error(
-            format!("{role} may not create tables in schema {schema}: no migration, no partitions"),
+            format!("{role} may not create tables in schema {schema}: migrations and partitions \
+                fail"),
             format!("GRANT CREATE ON SCHEMA {schema} TO {role}, or ALTER DATABASE {name} OWNER TO {role}"),
         ));
     }
@@ -191,15 +203,15 @@ pub async fn privileges(database: &Database) -> ServerCheck {
     if !foreign.is_empty() {
         findings.push(Finding::error(
             format!(
-                "{role} does not own {}: partitions and migrations need the owner",
+                "{role} does not own {}: only the owner can create partitions and migrate",
                 foreign.join(", ")
             ),
-            format!("ALTER TABLE .. OWNER TO {role} for each, or log in as the owner"),
+            format!("run ALTER TABLE .. OWNER TO {role} for each table, or log in as the owner"),
         ));
     }
     if findings.is_empty() {
         findings.push(Finding::ok(format!(
-            "{role} may create tables and temporary tables, and owns what there is"
+            "{role} may create tables and temporary tables, and owns the existing tables"
         )));
     }
     Ok(findings)
@@ -208,23 +220,24 @@ pub async fn privileges(database: &Database) -> ServerCheck {
 /// Checks that a notification arrives: a pooler may drop notifications, and revocations with them.
 pub async fn notices(database: &Database) -> ServerCheck {
     let channel = format!("sluice_doctor_{}", uuid::Uuid::new_v4().simple());
-    let heard = async {
+    let received = async {
         let mut listener = PgListener::connect_with(database.pool()).await?;
         listener.listen(&channel).await?;
         sqlx::query("SELECT pg_notify($1, '')").bind(&channel).execute(database.pool()).await?;
         listener.recv().await.map(drop)
     };
-    match timeout(NOTIFY_PATIENCE, heard).await {
-        Ok(heard) => {
-            heard.map_err(StoreError::from)?;
-            Ok(vec![Finding::ok("changes of the registry can be heard (LISTEN)")])
+    match timeout(NOTIFY_PATIENCE, received).await {
+        Ok(received) => {
+            received.map_err(StoreError::from)?;
+            Ok(vec![Finding::ok("notifications of registry changes arrive (LISTEN)")])
         }
         Err(_) => Ok(vec![Finding::error(
             format!(
-                "a notification did not come back within {} s: revocations would not act",
+                "a notification did not arrive within {} s: revocations would take effect late",
                 NOTIFY_PATIENCE.as_secs()
             ),
-            "connect to Postgres itself, or through a pooler in session mode (PgBouncer: pool_mode = session)",
+            "connect to Postgres directly, or through a pooler in session mode (PgBouncer: \
+            pool_mode = session)",
         )]),
     }
 }
@@ -250,15 +263,16 @@ pub async fn clock(database: &Database, clock: Clock) -> ServerCheck {
 // --- private helpers ---
 
 fn judge_skew(skew: f64, doubt: f64) -> Finding {
-    let way = if skew < 0.0 { "behind" } else { "ahead of" };
+    let direction = if skew < 0.0 { "behind" } else { "ahead of" };
     let what = format!(
-        "the clock of Postgres is {:.3} s {way} this machine's (give or take {doubt:.3} s)",
+        "the clock of Postgres is {:.3} s {direction} this machine's (± {doubt:.3} s)",
         skew.abs()
     );
-    let advice = "let both machines follow a time server (chrony, systemd-timesyncd)";
+    let advice = "synchronize both machines with a time server (chrony, systemd-timesyncd)";
     if skew.abs() - doubt > MAX_CLOCK_OFFSET_SECONDS {
         let what = format!(
-            "{what}, more than {MAX_CLOCK_OFFSET_SECONDS} s: nothing is deleted or expired by time"
+            "{what}, more than {MAX_CLOCK_OFFSET_SECONDS} s: Sluice deletes and expires nothing by \
+            time"
         );
         return Finding::error(what, advice);
     }
@@ -293,7 +307,7 @@ mod tests {
     use crate::domain::finding::Severity;
 
     #[test]
-    fn a_skew_counts_only_beyond_what_the_way_explains() {
+    fn a_clock_offset_within_half_a_round_trip_is_no_finding() {
         assert_eq!(judge_skew(1.5, 0.6).level, Severity::Ok);
         assert_eq!(judge_skew(-1.5, 0.1).level, Severity::Warning);
         assert!(judge_skew(-1.5, 0.1).what.contains("1.500 s behind"));

@@ -30,17 +30,20 @@ pub struct SchemaState {
 pub enum SchemaError {
     /// A later release has migrated it.
     #[error(
-        "the schema is newer than this sluice: migration {0} is applied and not known here; run a newer sluice"
+        "the schema is newer than this version of Sluice: migration {0} is applied but unknown \
+        here; run a newer version"
     )]
     Newer(i64),
     /// A migration was edited after it had been applied.
     #[error(
-        "migration {0} is not the one that was applied to this database; run the sluice release that applied it, or a later one"
+        "migration {0} differs from the one that was applied to this database; run the version of \
+        Sluice that applied it, or a later one"
     )]
     Changed(i64),
     /// Migrations are pending.
     #[error(
-        "{count} migration(s) are not applied, the first is {first:04}; run `sluice migrate`, or set MIGRATE_ON_START=1"
+        "{count} migration(s) are pending, the first is {first:04}; run `sluice migrate`, or set \
+        MIGRATE_ON_START=1"
     )]
     Pending {
         /// How many.
@@ -150,7 +153,7 @@ fn explain(error: MigrateError) -> SchemaError {
             SchemaError::Failed { version, why }
         }
         MigrateError::Execute(error) => SchemaError::Outage(StoreError::from(error).into()),
-        other => SchemaError::Outage(Outage(format!("the migrations could not be run: {other}"))),
+        other => SchemaError::Outage(Outage(format!("cannot run the migrations: {other}"))),
     }
 }
 

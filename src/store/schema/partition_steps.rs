@@ -1,5 +1,5 @@
-//! One change of a table's partitions: creates the partition of a day, or drops it, in a transaction
-//! of its own.
+//! One change of a table's partitions: creates or drops the partition of a day, in its own
+//! transaction.
 //!
 //! It never makes ingest wait longer than [`LOCK_PATIENCE`]. Rows that arrived before their
 //! partition do not prevent its creation. It decides no retention: the caller gives the cutoff.
@@ -108,7 +108,7 @@ fn wanted_days(today: NaiveDate) -> impl Iterator<Item = NaiveDate> {
         .chain(today.iter_days().take(1 + usize::try_from(DAYS_AHEAD).unwrap_or(0)))
 }
 
-/// Creates a day's partition beside the table, moves early rows into it, and attaches it. Returns
+/// Creates the partition of a day as a table, moves early rows into it, and attaches it. Returns
 /// the number of moved rows; `None` means the partition exists.
 async fn create_day(
     pool: &PgPool,
@@ -151,8 +151,8 @@ async fn create_day(
     Ok(Some(moved))
 }
 
-/// Drops a day's partition. DETACH CONCURRENTLY would lock less, but Postgres refuses it beside a
-/// default partition.
+/// Drops a day's partition. DETACH CONCURRENTLY would lock less, but Postgres refuses it
+/// for a table with a default partition.
 async fn drop_day(pool: &PgPool, table: Table, day: NaiveDate) -> Result<bool, sqlx::Error> {
     let mut tx = begin(pool).await?;
     if !layout(&mut tx, table).await?.unwrap_or_default().days.contains(&day) {

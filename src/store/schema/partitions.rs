@@ -23,7 +23,7 @@ use crate::store::connection::clocks;
 use crate::store::error::StoreError;
 use crate::telemetry::store::StoreMetrics;
 
-/// Rows per DELETE, so that it holds no lock for long.
+/// Rows per DELETE, so that no lock lasts long.
 const EXPIRY_CHUNK: i64 = 10_000;
 
 /// DELETE statements per round and table; the next round deletes the rest.
@@ -70,7 +70,7 @@ pub async fn keep(
                     .map_or(pause, |soon| soon.min(pause))
             }
             Err(error) => {
-                tracing::warn!(reason = %error, "the partitions could not be looked at; trying again in a minute");
+                tracing::warn!(reason = %error, "cannot check the partitions; retrying in a minute");
                 AFTER_TROUBLE
             }
         };
@@ -149,7 +149,7 @@ fn report_held(
     let Some(why) = why else {
         readiness.well(RETENTION);
         if logged.take().is_some() {
-            tracing::info!("what is past its retention is deleted again");
+            tracing::info!("Sluice deletes rows past their retention again");
         }
         return None;
     };
@@ -169,17 +169,21 @@ fn report_round(
     if report.missing.is_empty() {
         readiness.well(COMPONENT);
     } else {
-        let why = report.failed.first().map_or("nothing was said why", String::as_str);
-        readiness.unwell(COMPONENT, format!("{} cannot be made: {why}", report.missing.join(", ")));
+        let why = report.failed.first().map_or("the cause is unknown", String::as_str);
+        readiness.unwell(
+            COMPONENT,
+            format!("cannot create the partitions {}: {why}", report.missing.join(", ")),
+        );
     }
     if !(report.made.is_empty() && report.dropped.is_empty() && report.expired == 0) {
         tracing::info!(made = ?report.made, moved_rows = report.moved, dropped = ?report.dropped,
-            expired_rows = report.expired, "the partitions are in order");
+            expired_rows = report.expired, "created or dropped partitions");
     }
     if report.failed.is_empty() {
         return EVERY;
     }
-    tracing::warn!(failed = ?report.failed, "not all partitions are in order; trying again in a minute");
+    tracing::warn!(failed = ?report.failed, "some partitions could not be created or dropped; \
+        retrying in a minute");
     AFTER_TROUBLE
 }
 
@@ -222,7 +226,7 @@ async fn expire(
     tracing::warn!(
         table,
         expired,
-        "more rows are past their retention than one round deletes; the next goes on with it"
+        "more rows are past their retention than one round deletes; the next round deletes the rest"
     );
     Ok(expired)
 }

@@ -19,8 +19,8 @@ pub const REQUIRED: &str = include_str!("required_objects.txt");
 /// Objects that a sentence names; further ones are only counted.
 const NAMED: usize = 3;
 
-/// Every object there is, as a line of the list; and `unread <table>` for what `sluice_reader` may
-/// not read, which then needs nothing to bind it.
+/// Every existing object, as a line of the list; and `unread <table>` for each table that
+/// `sluice_reader` may not read, which therefore needs no policy.
 const PRESENT: &str = r"
 WITH own AS MATERIALIZED (
     SELECT c.oid, c.relname::text AS name, c.relkind, c.relrowsecurity FROM pg_class c
@@ -85,15 +85,15 @@ impl Missing {
         let first = self.broken.get(..NAMED).unwrap_or(&self.broken);
         let more = self.broken.len() - first.len();
         let more = if more > 0 {
-            format!("; and {more} more, `sluice doctor` names them")
+            format!("; and {more} more, which `sluice doctor` lists")
         } else {
             String::new()
         };
         (!self.broken.is_empty()).then(|| {
             format!(
-                "the migrations were applied, but the schema is not as they left it, or not in the search_path: {}{more}; undo what \
-                 changed it, or make it again as its migration does (an index that must be unique is made once the rows that \
-                 are there twice are deleted)",
+                "the migrations are applied, but the schema differs from them, or is not in \
+                search_path: {}{more}; undo the change, or create the object again as its \
+                migration does (before you create a unique index, delete the duplicate rows)",
                 first.join("; ")
             )
         })
@@ -122,7 +122,7 @@ fn compare(present: &[String]) -> Missing {
     let policies =
         present.iter().filter(|line| line.starts_with("policy ") && !required.contains(*line));
     let of_readers = policies.filter(|line| line.split(' ').nth(1).is_some_and(is_read));
-    missing.broken.extend(of_readers.map(|line| format!("not one of ours: {line}")));
+    missing.broken.extend(of_readers.map(|line| format!("not created by a migration: {line}")));
     missing
 }
 
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_named_and_what_only_costs_time_is_no_complaint() {
+    fn a_missing_object_is_named_and_a_missing_plain_index_is_no_complaint() {
         let all: Vec<String> = REQUIRED.lines().map(str::to_owned).collect();
         assert_eq!(compare(&all), Missing::default());
         let without = |words: &str| {
@@ -144,11 +144,11 @@ mod tests {
         assert!(without("default partition").complaint().unwrap().contains("quarantine_events"));
         let slow = without("index ");
         assert!(slow.broken.is_empty() && !slow.slow.is_empty());
-        assert!(compare(&[]).complaint().unwrap().contains(" more,"));
+        assert!(compare(&[]).complaint().unwrap().contains(" more, which"));
     }
 
     #[test]
-    fn what_nobody_may_read_needs_nothing_to_bind_readers_and_a_policy_beside_ours_is_said() {
+    fn an_unreadable_table_needs_no_policy_and_an_additional_policy_is_reported() {
         let is_bound = |line: &&str| {
             !line.contains("security telemetry") && !line.starts_with("policy telemetry")
         };
@@ -161,7 +161,7 @@ mod tests {
             compare(&lines)
                 .complaint()
                 .unwrap()
-                .contains("not one of ours: policy devices everybody")
+                .contains("not created by a migration: policy devices everybody")
         );
     }
 }

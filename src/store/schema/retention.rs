@@ -120,7 +120,7 @@ pub async fn inspect(
     Ok(vec![match prospect.held {
         Some(why) => Finding { level: Severity::Error, what: why, advice: None },
         None => Finding::ok(format!(
-            "{} partitions are past their retention; the last round was for {}",
+            "{} partitions are past their retention; the last round ran for {}",
             prospect.partitions.len(),
             prospect.last_day
         )),
@@ -212,13 +212,12 @@ async fn prospect(
     let advances = (day - last_day).num_days();
     let is_long = advances > i64::from(step) && !retention.confirmed;
     prospect.held = match clocks.complaint() {
-        Some(complaint) => {
-            Some(format!("nothing that is past its retention is deleted: {complaint}"))
-        }
+        Some(complaint) => Some(format!("rows past their retention are not deleted: {complaint}")),
         None if is_long && (rows_are_due || !prospect.partitions.is_empty()) => Some(format!(
-            "nothing that is past its retention is deleted: by the clocks it is {day}, and the last round was for {last_day}; it \
-             would advance by {advances} days at once, and goes on by itself for up to {step}: correct the clocks, or, if they \
-             are right, run `sluice retention --yes`"
+            "rows past their retention are not deleted: by the clocks it is {day}, and the last \
+            round ran for {last_day}. This round would advance by {advances} days; without \
+            confirmation it may advance by {step}. Correct the clocks, or, if they are right, run \
+            `sluice retention --yes`"
         )),
         None => None,
     };
@@ -244,8 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_round_advances_unasked_by_a_quarter_of_the_shortest_retention_and_never_by_more_than_three_days()
-     {
+    fn a_round_advances_by_a_quarter_of_the_shortest_retention_and_at_most_three_days() {
         let step = |telemetry_days, quarantine_days| {
             Retention { telemetry_days, quarantine_days, confirmed: false }.step()
         };

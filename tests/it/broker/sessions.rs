@@ -143,7 +143,9 @@ fn a_row_that_cannot_be_written_holds_up_no_message_and_is_written_later() {
     database.query(REFUSE_WRITES);
     broker.start_again();
     daemon.wait_ready();
-    wait::until("it says so", || daemon.log().contains("cannot be noted in broker_sessions"));
+    wait::until("it says so", || {
+        daemon.log().contains("cannot store the subscriptions of the broker session")
+    });
     publish(&broker, 0..50);
     settle(&broker, &database, &[&daemon]);
     assert_each_once(&database, &all(50));

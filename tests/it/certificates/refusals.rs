@@ -80,7 +80,7 @@ fn what_is_not_there_is_said_with_what_to_do() {
     for line in
         [&["cert", "show", nobody][..], &["cert", "revoke", nobody], &["cert", "confirm", nobody]]
     {
-        without_trace(&ca, line, &["there is no certificate", "sluice cert list"]);
+        without_trace(&ca, line, &["not found", "sluice cert list"]);
     }
     without_trace(&ca, &["cert", "show", "pump-1"], &["fingerprint"]);
     without_trace(&ca, &["cert", "revoke", nobody, "--reason", "boredom"], &["keyCompromise"]);

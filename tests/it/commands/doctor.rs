@@ -204,7 +204,7 @@ fn a_schema_that_is_behind_ahead_or_edited_is_said() {
     assert_eq!(code, 1);
     found(&report, "schema", "warning", &["0007", "sluice migrate"]);
     found(&report, "schema", "error", &["[9999]", "newer", "later one"]);
-    found(&report, "schema", "error", &["[3]", "not the ones"]);
+    found(&report, "schema", "error", &["[3]", "differ"]);
 }
 
 #[test]
@@ -219,14 +219,14 @@ fn missing_partitions_and_a_missing_home_of_late_rows_are_said() {
         &report,
         "partitions",
         "error",
-        &[&format!("telemetry_{today} not there"), "sluice migrate"],
+        &[&format!("missing partitions: telemetry_{today}"), "sluice migrate"],
     );
     found(&report, "partitions", "error", &["CREATE TABLE quarantine_events_late"]);
     found(
         &report,
         "partitions",
         "ok",
-        &["quarantine_events has its partition of today, and of 3 days"],
+        &["quarantine_events has partitions for today and 3 days ahead"],
     );
 }
 
@@ -314,7 +314,7 @@ fn readers_that_see_too_much_or_nothing_are_said() {
         &report,
         "readers",
         "error",
-        &["device_state", "each tenant sees all", "sluice_bind_reader"],
+        &["device_state", "each tenant sees the rows of all tenants", "sluice_bind_reader"],
     );
     found(&report, "readers", "error", &[&day, "devices.provision_token_hash", "REVOKE"]);
     found(&report, "readers", "warning", &["audit_log", "sluice_bind_reader"]);

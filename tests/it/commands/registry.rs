@@ -157,11 +157,11 @@ fn what_is_not_there_or_cannot_be_is_said_with_what_to_do() {
     );
     assert!(
         refused(&database, &["device", "remove", "acme", "x"], 64)
-            .contains("there is no device acme/x")
+            .contains("device x not found in tenant acme")
     );
     assert!(
         refused(&database, &["device", "set-token", "acme", "x"], 64)
-            .contains("there is no device acme/x")
+            .contains("device x not found in tenant acme")
     );
     done(&database, &["device", "add", "acme", "pump-1"]);
     assert!(

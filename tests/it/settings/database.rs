@@ -66,7 +66,7 @@ fn a_schema_broken_while_the_daemon_idles_is_named_until_it_is_repaired() {
         (
             "INSERT INTO _sqlx_migrations VALUES (99, 'from the future', now(), true, 'x', 1)",
             "DELETE FROM _sqlx_migrations WHERE version = 99",
-            &["migration 99", "run a newer sluice"],
+            &["migration 99", "run a newer version"],
         ),
     ] {
         database.query(wrong);

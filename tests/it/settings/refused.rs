@@ -93,7 +93,10 @@ fn a_schema_newer_than_the_daemon_is_left_alone() {
     for settings in [settings.clone(), settings.set("MIGRATE_ON_START", "0")] {
         for line in ["run", "migrate"] {
             let said = refused(&settings, &[line], 78);
-            assert!(said.contains("9999") && said.contains("run a newer sluice"), "{line}: {said}");
+            assert!(
+                said.contains("9999") && said.contains("run a newer version"),
+                "{line}: {said}"
+            );
         }
     }
 }

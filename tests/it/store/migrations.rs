@@ -38,7 +38,7 @@ async fn a_schema_newer_than_this_sluice_is_refused_and_left_alone() {
     );
     let said = harness.store.migrate().await.unwrap_err();
     assert_eq!(said, SchemaError::Newer(9999));
-    assert!(said.to_string().contains("run a newer sluice"), "{said}");
+    assert!(said.to_string().contains("run a newer version"), "{said}");
     assert_eq!(harness.store.schema_state().await.unwrap().check(), Err(SchemaError::Newer(9999)));
 }
 

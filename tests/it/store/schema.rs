@@ -46,7 +46,7 @@ const HARMS: [(&str, &str); 16] = [
     ("DROP POLICY sluice_reader_tenant ON devices", "policy devices sluice_reader_tenant"),
     (
         "CREATE POLICY everybody ON tenants FOR SELECT USING (true)",
-        "not one of ours: policy tenants everybody",
+        "not created by a migration: policy tenants everybody",
     ),
 ];
 

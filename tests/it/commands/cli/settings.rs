@@ -162,7 +162,7 @@ fn a_schema_that_is_not_there_or_is_newer_is_refused_by_a_command_with_78() {
         let (code, _, said) = ended(&settings, line);
         assert_eq!(code, 78, "{line:?}: {said}");
         assert!(
-            said.contains("migration 99") && said.contains("run a newer sluice"),
+            said.contains("migration 99") && said.contains("run a newer version"),
             "{line:?}: {said}"
         );
     }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::broker_subscription::{SessionMemory, Subscribed};
 use crate::domain::ports::Outage;
-use crate::lifecycle::outage_log::OutageLog;
+use crate::lifecycle::health_reporter::{HealthReporter, HealthTexts};
 use crate::store::connection::writer_connection::answer;
 
 /// Pause before a failed write is retried.
@@ -21,6 +21,12 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// Upper bound of the last write after the daemon stops.
 const LAST_ROW: Duration = Duration::from_secs(2);
+
+const TEXTS: HealthTexts = HealthTexts {
+    failed: "cannot store the subscriptions of the broker session",
+    action: "retrying",
+    recovered: "the subscriptions of the broker session are stored again",
+};
 
 const RECALL: &str =
     "SELECT broker, subscribed_at, filters FROM broker_sessions WHERE client_id = $1";
@@ -59,7 +65,7 @@ pub async fn keep(
     mut news: watch::Receiver<SessionMemory>,
     stop: CancellationToken,
 ) {
-    let mut spell = OutageLog::default();
+    let mut health = HealthReporter::log_only("broker_sessions", TEXTS);
     while news.changed().await.is_ok() {
         loop {
             let memory = news.borrow_and_update().clone();
@@ -69,18 +75,13 @@ pub async fn keep(
                 () = too_late(&stop) => return,
             };
             let Err(outage) = noted else { break };
-            if let Some(held_back) = spell.failed(&outage.0, Instant::now()) {
-                tracing::warn!(%outage, held_back, "cannot store the subscriptions of the broker \
-                    session; retrying");
-            }
+            health.failed(&outage.0, Instant::now());
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = sleep(RETRY) => {}
             }
         }
-        if spell.worked(Instant::now()).is_some() {
-            tracing::info!("the subscriptions of the broker session are stored again");
-        }
+        health.worked(Instant::now());
     }
 }
 

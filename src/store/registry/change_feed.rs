@@ -15,7 +15,7 @@ use crate::domain::ports::Outage;
 use crate::domain::registry_change::RegistryChange;
 use crate::lifecycle::Readiness;
 use crate::lifecycle::backoff::Backoff;
-use crate::lifecycle::outage_log::OutageLog;
+use crate::lifecycle::health_reporter::{HealthReporter, HealthTexts};
 use crate::store::error::StoreError;
 use crate::telemetry::store::StoreMetrics;
 
@@ -39,9 +39,25 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The component of readiness that this module reports.
 const COMPONENT: &str = "listen";
 
+const TEXTS: HealthTexts = HealthTexts {
+    failed: "Sluice does not receive registry changes (LISTEN)",
+    action: "reconnecting; changes take effect after AUTH_CACHE_TTL_SECONDS at the latest",
+    recovered: "Sluice receives registry changes again",
+};
+
 /// Signals that the registry may have changed, to tasks that read it as a whole. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct ChangeSignal(watch::Sender<u64>);
+
+/// The listener: where changes go, and how its health is reported.
+struct ChangeFeed {
+    pool: PgPool,
+    changes: mpsc::Sender<RegistryChange>,
+    signal: ChangeSignal,
+    metrics: StoreMetrics,
+    health: HealthReporter,
+    backoff: Backoff,
+}
 
 /// The queue of changes. While the channel is full no change is queued; one Everything is pending
 /// and is sent after the queued ones.
@@ -54,20 +70,20 @@ struct Outbox<'a> {
 #[derive(Debug, thiserror::Error)]
 enum ListenEnded {
     /// `stop` was cancelled, or the receiver of the changes is gone.
-    #[error("nobody listens any more")]
+    #[error("Sluice is stopping")]
     Stopped,
     /// The server closed the connection.
-    #[error("the connection was closed")]
+    #[error("Postgres closed the connection")]
     Closed,
     /// The server does not answer.
-    #[error("it does not answer")]
+    #[error("Postgres does not answer")]
     Silent,
     /// The error of the database.
     #[error("{0}")]
     Outage(Outage),
 }
 
-/// Listens on a connection of its own until `stop`. After each connect it sends
+/// Listens until `stop`, on a connection of its own. After each connect it sends
 /// [`RegistryChange::Everything`], so no cache entry outlives a missed notification.
 pub async fn follow(
     pool: PgPool,
@@ -77,36 +93,54 @@ pub async fn follow(
     readiness: Readiness,
     stop: CancellationToken,
 ) {
-    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
-    let mut spell = OutageLog::default();
+    let health = HealthReporter::new(COMPONENT, readiness, TEXTS);
+    let backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+    let mut feed = ChangeFeed { pool, changes, signal, metrics, health, backoff };
     loop {
-        let mut listened = false;
         let ended = tokio::select! {
             () = stop.cancelled() => ListenEnded::Stopped,
-            ended = listen_once(&pool, &changes, &signal, || {
-                listened = true;
-                if let Some(failures) = spell.worked(Instant::now()) {
-                    tracing::info!(failures, "changes of the registry are heard again");
-                }
-                metrics.listening.set(1);
-                readiness.well(COMPONENT);
-            }) => ended,
+            ended = feed.listen() => ended,
         };
-        metrics.listening.set(0);
+        feed.metrics.listening.set(0);
         if matches!(ended, ListenEnded::Stopped) {
             return;
         }
-        readiness.unwell(COMPONENT, format!("changes of the registry are not heard of: {ended}"));
-        if listened {
-            backoff.reset();
-        }
-        if let Some(held_back) = spell.failed(&ended.to_string(), Instant::now()) {
-            tracing::warn!(reason = %ended, held_back, "changes of the registry are not heard of; connecting again");
-        }
+        feed.health.failed(&ended.to_string(), Instant::now());
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(backoff.next_pause()) => {}
+            () = tokio::time::sleep(feed.backoff.next_pause()) => {}
         }
+    }
+}
+
+// === impl ChangeFeed ===
+
+impl ChangeFeed {
+    /// Runs one connection from LISTEN to its end. It never reconnects: a listener that does could
+    /// lose notifications without an error.
+    async fn listen(&mut self) -> ListenEnded {
+        let own = PgPoolOptions::new()
+            .max_connections(1)
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .acquire_timeout(PATIENCE)
+            .connect_lazy_with(self.pool.connect_options().as_ref().clone());
+        let listener = match timeout(PATIENCE, connect(&own)).await {
+            Ok(Ok(listener)) => listener,
+            Ok(Err(error)) => return error.into(),
+            Err(_) => return ListenEnded::Silent,
+        };
+        self.report_listening();
+        let mut outbox = Outbox { changes: &self.changes, resync_pending: true };
+        forward_changes(listener, &mut outbox, &self.signal).await
+    }
+
+    /// Reports that LISTEN works, and that any change may have been missed before.
+    fn report_listening(&mut self) {
+        self.backoff.reset();
+        self.health.worked(Instant::now());
+        self.metrics.listening.set(1);
+        self.signal.notify();
     }
 }
 
@@ -165,31 +199,6 @@ impl Outbox<'_> {
 }
 
 // === private helpers ===
-
-/// Runs one connection from LISTEN to its end. It never reconnects by itself: a listener that does
-/// could lose notifications without an error.
-async fn listen_once(
-    pool: &PgPool,
-    changes: &mpsc::Sender<RegistryChange>,
-    signal: &ChangeSignal,
-    on_listening: impl FnOnce(),
-) -> ListenEnded {
-    let own = PgPoolOptions::new()
-        .max_connections(1)
-        .max_lifetime(None)
-        .idle_timeout(None)
-        .acquire_timeout(PATIENCE)
-        .connect_lazy_with(pool.connect_options().as_ref().clone());
-    match timeout(PATIENCE, connect(&own)).await {
-        Ok(Ok(listener)) => {
-            on_listening();
-            signal.notify();
-            forward_changes(listener, &mut Outbox { changes, resync_pending: true }, signal).await
-        }
-        Ok(Err(error)) => error.into(),
-        Err(_) => ListenEnded::Silent,
-    }
-}
 
 async fn connect(own: &PgPool) -> Result<PgListener, sqlx::Error> {
     let mut listener = PgListener::connect_with(own).await?;

@@ -4,7 +4,7 @@
 //! partitions with other names, nor tables without partitions. [`super::partition_steps`] runs the
 //! steps of a round.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::NaiveDate;
 use sqlx::{AssertSqlSafe, PgPool};
@@ -19,6 +19,7 @@ use crate::domain::clocks::Clocks;
 use crate::domain::ports::Outage;
 use crate::domain::time::Clock;
 use crate::lifecycle::Readiness;
+use crate::lifecycle::health_reporter::{HealthReporter, HealthTexts};
 use crate::store::connection::clocks;
 use crate::store::error::StoreError;
 use crate::telemetry::store::StoreMetrics;
@@ -44,6 +45,12 @@ const COMPONENT: &str = "partitions";
 /// The component that reports why nothing is deleted.
 const RETENTION: &str = "retention";
 
+const CHECK_TEXTS: HealthTexts = HealthTexts {
+    failed: "cannot check the partitions",
+    action: "retrying in a minute",
+    recovered: "Sluice can check the partitions again",
+};
+
 /// Runs [`maintain`] at the start and every hour until `stop`. The default partition takes all
 /// rows, so a failure makes the daemon unready only when the partition of today or tomorrow is
 /// missing.
@@ -56,24 +63,25 @@ pub async fn keep(
     stop: CancellationToken,
 ) {
     let mut held = None;
+    let mut checks = HealthReporter::log_only(COMPONENT, CHECK_TEXTS);
     loop {
         let round = tokio::select! {
             () = stop.cancelled() => return,
             round = timeout(ROUND_PATIENCE, read_and_maintain(&pool, retention, clock)) => round,
         };
-        let pause = match round
-            .unwrap_or_else(|_| Err(Outage("Postgres did not answer in time".into())))
-        {
-            Ok(report) => {
-                let pause = report_round(&report, &metrics, &readiness);
-                report_held(report.held.as_deref(), &mut held, &metrics, &readiness)
-                    .map_or(pause, |soon| soon.min(pause))
-            }
-            Err(error) => {
-                tracing::warn!(reason = %error, "cannot check the partitions; retrying in a minute");
-                AFTER_TROUBLE
-            }
-        };
+        let pause =
+            match round.unwrap_or_else(|_| Err(Outage("Postgres did not answer in time".into()))) {
+                Ok(report) => {
+                    checks.worked(Instant::now());
+                    let pause = report_round(&report, &metrics, &readiness);
+                    report_held(report.held.as_deref(), &mut held, &metrics, &readiness)
+                        .map_or(pause, |soon| soon.min(pause))
+                }
+                Err(error) => {
+                    checks.failed(&error.0, Instant::now());
+                    AFTER_TROUBLE
+                }
+            };
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}

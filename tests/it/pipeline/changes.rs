@@ -150,7 +150,7 @@ fn a_change_missed_while_listening_was_cut_acts_once_it_listens_again() {
     }
     let log = pair.replicas.each_ref().map(Daemon::log);
     assert!(
-        log.iter().all(|log| log.contains("changes of the registry are not heard of")),
+        log.iter().all(|log| log.contains("Sluice does not receive registry changes")),
         "the cut was noticed"
     );
 }

@@ -19,7 +19,7 @@ use crate::domain::ids::{DeviceKey, TenantId};
 use crate::domain::ports::Outage;
 use crate::domain::time::Timestamp;
 
-/// The columns of [`CertificateRow`]; a row written by hand may hold `infinity`.
+/// The columns of [`CertificateRow`]; a row written by hand may contain `infinity`.
 pub(super) const COLUMNS: &str = "c.id, c.tenant_id, c.device_id, c.fingerprint_sha256, c.serial_number, c.common_name, c.issuer, \
     c.status, greatest(c.not_before, '0001-01-01Z') AS not_before, least(c.not_after, '9999-12-31Z') AS not_after, \
     CASE WHEN c.retire_at IS NOT NULL THEN least(c.retire_at, '9999-12-31Z') END AS retire_at, c.replaces, \

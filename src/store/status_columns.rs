@@ -12,7 +12,7 @@ use super::certificates::CertificateStatus;
 use super::registry::tenants::TenantStatus;
 use crate::domain::device::DeviceStatus;
 
-/// The column holds a text that is no label of its type.
+/// The column has a text that is no label of its type.
 #[derive(Debug, thiserror::Error)]
 #[error("the status {0:?} is not known to this version of Sluice; correct the row")]
 struct UnknownStatus(String);

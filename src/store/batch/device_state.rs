@@ -122,7 +122,7 @@ impl Section for StateChanges<'_> {
         places: Range<usize>,
     ) -> Result<WriteTally, StoreError> {
         let changes = &self.changes[places];
-        // Usually one round. Further rounds hold devices that mix reports with and without a
+        // Usually one round. Further rounds are for devices that mix reports with and without a
         // version.
         let mut rounds = vec![Columns::default()];
         for of_one_device in changes.chunk_by(|one, other| one.device() == other.device()) {

@@ -2,7 +2,7 @@
 //! is its own transaction.
 //!
 //! Larger batches take two COPYs and three statements; for a few rows their round trips cost more
-//! than the rows. It accepts no batch that holds other rows.
+//! than the rows. It accepts no batch with other rows.
 
 use bytes::Bytes;
 use uuid::Uuid;

@@ -151,7 +151,7 @@ pub(crate) async fn answer<T>(
     }
 }
 
-/// Adds the address to `error`; never the URL, which may hold the password.
+/// Adds the address to `error`; never the URL, which may contain the password.
 fn unreachable(options: &PgConnectOptions, error: StoreError) -> StoreError {
     let place = match options.get_socket() {
         Some(socket) => format!("socket {} port {}", socket.display(), options.get_port()),

@@ -1,6 +1,6 @@
 //! The audit log: who changed what. An entry is written in the transaction of its change.
 //!
-//! It only inserts rows. No entry holds a token, its hash, or a payload.
+//! It only inserts rows. No entry contains a token, its hash, or a payload.
 
 use serde_json::Value;
 use sqlx::PgConnection;

@@ -14,9 +14,9 @@ use crate::domain::ports::{Directory, Newcomer, Outage};
 use crate::domain::token::TokenHash;
 use crate::store::connection::writer_connection::answer;
 
-/// Rows written by hand may hold `infinity`; the bounds keep such dates readable. A certificate
+/// Rows written by hand may contain `infinity`; the bounds keep such dates readable. A certificate
 /// with `retire_at` is valid until then, also while its row is still ACTIVE. A revoked certificate
-/// is never valid, whatever its row holds.
+/// is never valid, whatever its row contains.
 const FIND: &str = "SELECT t.status = 'SUSPENDED', d.status, d.site_id, d.provision_token_hash, w.starts, w.ends \
     FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS asked (tenant_id, device_id, place) \
     LEFT JOIN tenants t ON t.tenant_id = asked.tenant_id \

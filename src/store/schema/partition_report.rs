@@ -1,4 +1,4 @@
-//! What one round of [`super::partitions`] did and found. It holds values and decides nothing.
+//! What one round of [`super::partitions`] did and found. It decides nothing.
 
 /// The result of one round.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -163,7 +163,7 @@ async fn drop_day(pool: &PgPool, table: Table, day: NaiveDate) -> Result<bool, s
     Ok(true)
 }
 
-/// Begins a transaction that holds the advisory lock and waits only [`LOCK_PATIENCE`] for any
+/// Begins a transaction that has the advisory lock and waits only [`LOCK_PATIENCE`] for any
 /// other.
 async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     let mut tx = pool.begin().await?;

@@ -1,4 +1,4 @@
-//! The objects that the schema must hold: tables, unique indexes, enabled triggers, constraints,
+//! The objects that the schema must contain: tables, unique indexes, enabled triggers, constraints,
 //! default partitions, and the policies of readers. The list is `required_objects.txt`, one object
 //! a line.
 //!

@@ -112,8 +112,9 @@ async fn a_command_is_acknowledged_once_and_an_unknown_one_is_refused() {
     let refused = harness
         .database
         .query("SELECT reason, device_id, detail FROM quarantine_events ORDER BY device_id");
-    let unknown =
-        |number| format!("no command 00000000-0000-0000-0000-00000000000{number} for this device");
+    let unknown = |number| {
+        format!("command 00000000-0000-0000-0000-00000000000{number} not found for this device")
+    };
     assert_eq!(
         refused,
         [["STORE_REJECTED", "d1", &unknown(9)], ["STORE_REJECTED", "d2", &unknown(3)]]

@@ -8,16 +8,17 @@
 //! 3. [`readings`] copies telemetry rows (fast path); [`staging`] skips rows that exist (safe
 //!    path).
 //! 4. [`device_state`], [`commands`] and [`quarantine_rows`] write the other rows of a batch.
-//! 5. [`single_statement`] writes a small batch at once; [`columns`] holds its parameters.
+//! 5. [`single_statement`] writes a small batch at once; [`columns`] encodes its parameters.
 //! 6. [`bisect`] isolates the rows that Postgres refuses.
-//! 7. [`lost_commit`] finds out whether an unanswered COMMIT took effect; [`snapshot`] restores a
-//!    batch after a rollback.
+//! 7. [`last_attempt`] is what a failed attempt left open; [`lost_commit`] finds out whether an
+//!    unanswered COMMIT took effect; [`snapshot`] restores a batch after a rollback.
 
 pub mod bisect;
 pub mod columns;
 pub mod commands;
 pub mod device_state;
 pub mod earlier_decisions;
+mod last_attempt;
 pub mod lost_commit;
 pub mod quarantine_rows;
 pub mod readings;

@@ -4,6 +4,7 @@ mod batches;
 mod dark;
 mod directory;
 mod failures;
+mod last_attempt;
 mod migrations;
 mod mixed;
 mod poison;
@@ -50,6 +51,22 @@ impl<'a> StoreHarness<'a> {
         Self { database, store, metrics }
     }
 
+    /// From now on no COMMIT is answered: each waits for a standby that does not exist. The server
+    /// is this harness's own.
+    fn wait_for_a_standby(&self) {
+        self.database.query("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+        self.database.query("SELECT pg_reload_conf()");
+        wait::until("the server waits for a standby", || {
+            self.database.value("SHOW synchronous_standby_names") == "nobody"
+        });
+    }
+
+    /// Each COMMIT is answered again.
+    fn wait_for_no_standby(&self) {
+        self.database.query("ALTER SYSTEM RESET synchronous_standby_names");
+        self.database.query("SELECT pg_reload_conf()");
+    }
+
     /// Writes a batch whose commit is done on the server and not answered, since it waits for a
     /// standby that is not there: killed there, it is exactly the case of the lost answer. Says
     /// which statement that was. The server is this harness's own.
@@ -58,11 +75,7 @@ impl<'a> StoreHarness<'a> {
         mut sink: PgSink,
         mut batch: Batch,
     ) -> (String, PgSink, Batch) {
-        self.database.query("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
-        self.database.query("SELECT pg_reload_conf()");
-        wait::until("the server waits for a standby", || {
-            self.database.value("SHOW synchronous_standby_names") == "nobody"
-        });
+        self.wait_for_a_standby();
         let waiting =
             "FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'SyncRep'";
         let mut commit = JoinSet::new();
@@ -72,8 +85,7 @@ impl<'a> StoreHarness<'a> {
         self.database.query(&format!("SELECT pg_terminate_backend(pid, 60000) {waiting}"));
         let (outcome, sink, batch) = commit.join_next().await.unwrap().unwrap();
         outcome.unwrap_err();
-        self.database.query("ALTER SYSTEM RESET synchronous_standby_names");
-        self.database.query("SELECT pg_reload_conf()");
+        self.wait_for_no_standby();
         (said, sink, batch)
     }
 }

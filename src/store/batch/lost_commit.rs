@@ -4,24 +4,11 @@
 
 use uuid::Uuid;
 
-use super::bisect::WriteTally;
 use super::quarantine_rows;
 use crate::domain::batch::Batch;
 use crate::domain::time::Timestamp;
 use crate::store::connection::writer_connection::{WriterConnection, answer};
 use crate::store::error::StoreError;
-
-/// A batch with refused messages whose COMMIT was not answered. Quarantine rows have no unique key
-/// that skips duplicates, so the outcome of the transaction is read before they are written again.
-#[derive(Debug)]
-pub(super) struct UnansweredCommit {
-    /// How to find the transaction.
-    pub trace: Trace,
-    /// The batch.
-    pub batch: BatchFingerprint,
-    /// Its result, should it have committed.
-    pub tally: WriteTally,
-}
 
 /// How to find a transaction later. The number alone proves nothing: a server that crashed before
 /// the number reached its disk gives it to another transaction, which may commit. Only a row proves
@@ -46,21 +33,14 @@ pub(super) enum CommitOutcome {
     NotCommitted,
 }
 
-/// Identifies a batch, to compare it with the one whose COMMIT was not answered.
+/// Identifies a batch, to compare it with the one of an attempt that got no answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BatchFingerprint {
     rows: [usize; 5],
     first: Option<(Timestamp, u64)>,
 }
 
-// === impl UnansweredCommit, Trace, BatchFingerprint ===
-
-impl UnansweredCommit {
-    /// Creates it from an attempt. `None` means the batch holds only rows with keys.
-    pub fn about(batch: BatchFingerprint, trace: Option<Trace>, tally: WriteTally) -> Option<Self> {
-        Some(Self { trace: trace?, batch, tally })
-    }
-}
+// === impl Trace, BatchFingerprint ===
 
 impl Trace {
     /// Reads the outcome; returns an outage while the transaction is in progress.

@@ -1,8 +1,9 @@
 //! Stores a batch: one transaction for all its rows, on a connection of its own.
 //!
 //! It tries the fast path first: COPY into the tables, or one statement for a few rows. The safe
-//! path (staging, savepoints, halving) is for a batch that may hold redeliveries, that follows a
-//! failure, or that failed on the fast path. It never retries an outage and never drops a row.
+//! path (staging, savepoints, halving) is for a batch that may contain redeliveries, that follows a
+//! failure, or that failed on the fast path. [`super::last_attempt`] says what the attempt before
+//! left open. The sink never retries an outage and never drops a row.
 
 use std::sync::Arc;
 
@@ -13,7 +14,8 @@ use super::bisect::{Section, WriteTally, isolate};
 use super::commands::CommandAcks;
 use super::device_state::StateChanges;
 use super::earlier_decisions::{self, Horizon};
-use super::lost_commit::{BatchFingerprint, CommitOutcome, Trace, UnansweredCommit};
+use super::last_attempt::LastAttempt;
+use super::lost_commit::{BatchFingerprint, CommitOutcome, Trace};
 use super::quarantine_rows::Unkept;
 use super::snapshot::BatchSnapshot;
 use super::staging::StagedReadings;
@@ -38,15 +40,8 @@ pub struct PgSink {
     /// Server processes of broken sessions; they may still lock rows.
     former_backends: Vec<Backend>,
     buffer: CopyBuffer,
-    /// The last attempt failed and may still have committed: rows of the next batch may exist.
-    may_be_committed: bool,
-    /// The transaction whose COMMIT was not answered; `None` means all were.
-    unanswered_commit: Option<UnansweredCommit>,
-    /// The counts of the current batch are stored; its rows may not be.
-    counts_written: bool,
-    /// A batch whose single statement was not answered, and the identifier of the first event it
-    /// would have written.
-    unanswered_statement: Option<(BatchFingerprint, Uuid)>,
+    /// What the last attempt left open.
+    last: LastAttempt,
     /// The client id that the messages were delivered to.
     client_id: String,
     /// How long the notes of messages that were counted and not stored are needed.
@@ -81,14 +76,12 @@ impl Sink for PgSink {
         }
         match self.guarded_attempt(batch).await {
             Ok(receipt) => {
-                self.may_be_committed = false;
-                self.counts_written = false;
-                self.unanswered_statement = None;
+                self.last.stored();
                 self.horizon.record_batch(batch);
                 Ok(receipt)
             }
             Err(error) => {
-                self.may_be_committed = true;
+                self.last.failed();
                 self.remember_backend();
                 Err(error.into())
             }
@@ -106,10 +99,7 @@ impl PgSink {
             backend: None,
             former_backends: Vec::new(),
             buffer: CopyBuffer::default(),
-            may_be_committed: false,
-            unanswered_commit: None,
-            counts_written: false,
-            unanswered_statement: None,
+            last: LastAttempt::default(),
             client_id: String::new(),
             horizon: Horizon::default(),
             end_statement: "COMMIT",
@@ -146,7 +136,7 @@ impl PgSink {
         self.remember_backend();
         let mut session = WriterConnection::open(&self.options).await?;
         self.backend = Backend::of(&mut session).await?;
-        if self.may_be_committed || !self.former_backends.is_empty() {
+        if self.last.may_be_stored() || !self.former_backends.is_empty() {
             backend::end_abandoned(&mut session, &mut self.former_backends).await?;
         }
         Ok(session)
@@ -172,8 +162,7 @@ impl PgSink {
             earlier_decisions::settle(&mut session, batch).await?;
         }
         let is_rehearsal = self.end_statement != "COMMIT";
-        let may_exist =
-            batch.maybe_repeated || self.may_be_committed || self.unanswered_statement.is_some();
+        let may_exist = batch.maybe_repeated || self.last.may_be_stored();
         let path = if may_exist || is_rehearsal { WritePath::Safe } else { WritePath::Fast };
         let outcome = match self.write(&mut session, batch, path).await {
             Err(StoreError::Data(_) | StoreError::Duplicate) if path == WritePath::Fast => {
@@ -189,9 +178,8 @@ impl PgSink {
         Ok(receipt(&outcome.tally))
     }
 
-    /// Writes the batch and commits. After an error one of these holds: nothing is committed,
-    /// [`Self::unanswered_commit`] or [`Self::unanswered_statement`] is set, or the rows have keys.
-    /// The batch is unchanged then.
+    /// Writes the batch and commits. After an error the batch is unchanged, and the state of
+    /// [`LastAttempt`] covers every row without a key that may be stored.
     async fn write(
         &mut self,
         session: &mut WriterConnection,
@@ -239,8 +227,7 @@ impl PgSink {
         let trace = self.write_refused(session, batch, unchanged).await?;
         let outcome = AttemptOutcome { tally, trace };
         if transaction && let Err(error) = session.run(self.end_statement).await {
-            self.unanswered_commit =
-                UnansweredCommit::about(fingerprint, outcome.trace, outcome.tally);
+            self.last.commit_unanswered(fingerprint, outcome.trace, outcome.tally);
             return Err(error);
         }
         if staged {
@@ -280,18 +267,18 @@ impl PgSink {
         Ok(tally)
     }
 
-    /// Writes readings, events and counts in one statement. Quarantine rows have no unique key, so
-    /// [`Self::unanswered_statement`] is set until the answer arrives.
+    /// Writes readings, events and counts in one statement. It stays open in [`LastAttempt`] until
+    /// its answer arrives.
     async fn write_single_statement(
         &mut self,
         session: &mut WriterConnection,
         batch: &Batch,
         first: Uuid,
     ) -> Result<AttemptOutcome, StoreError> {
-        self.unanswered_statement = Some((BatchFingerprint::of(batch), first));
+        self.last.statement_sent(BatchFingerprint::of(batch), first);
         let written = single_statement::write(session, batch, first).await;
         if !matches!(written, Err(StoreError::Outage(_))) {
-            self.unanswered_statement = None;
+            self.last.statement_answered();
         }
         Ok(AttemptOutcome {
             tally: WriteTally { stored: written?, ..WriteTally::default() },
@@ -308,12 +295,11 @@ impl PgSink {
         batch: &Batch,
         unchanged: Option<&BatchFingerprint>,
     ) -> Result<Option<Trace>, StoreError> {
-        // This transaction holds the readings by now: it waited for an earlier statement on the
+        // This transaction has written the readings by now: it waited for an earlier statement on the
         // same keys to end, and a later one fails on them. So a missing event will not appear any
         // more.
-        if let Some((fingerprint, event)) = &self.unanswered_statement
-            && unchanged == Some(fingerprint)
-            && quarantine_rows::event_exists(session, *event).await?
+        if let Some(event) = unchanged.and_then(|batch| self.last.event_of_statement(batch))
+            && quarantine_rows::event_exists(session, event).await?
         {
             return Ok(None);
         }
@@ -321,7 +307,7 @@ impl PgSink {
         if let Some(first) = event {
             quarantine_rows::copy(session, &mut self.buffer, &batch.quarantined, first).await?;
         }
-        if self.counts_written || (batch.refusal_counts.is_empty() && event.is_none()) {
+        if self.last.has_written_counts() || (batch.refusal_counts.is_empty() && event.is_none()) {
             return Ok(None);
         }
         let unkept = Unkept { client_id: &self.client_id, batch, horizon: &mut self.horizon };
@@ -336,30 +322,15 @@ impl PgSink {
         session: &mut WriterConnection,
         batch: &mut Batch,
     ) -> Result<Option<Receipt>, StoreError> {
-        let Some(unanswered_commit) = self
-            .unanswered_commit
-            .take_if(|unanswered_commit| unanswered_commit.batch == BatchFingerprint::of(batch))
-        else {
-            self.unanswered_commit = None;
-            return Ok(None);
+        let Some(trace) = self.last.open_commit(batch) else { return Ok(None) };
+        let outcome = match trace.outcome(session).await {
+            Ok(outcome) => outcome,
+            Err(StoreError::Data(_) | StoreError::Duplicate) => CommitOutcome::NotCommitted,
+            Err(StoreError::Outage(text)) => return Err(StoreError::Outage(text)),
         };
-        match unanswered_commit.trace.outcome(session).await {
-            Ok(CommitOutcome::Committed) => {
-                batch.reject(&unanswered_commit.tally.refused);
-                Ok(Some(receipt(&unanswered_commit.tally)))
-            }
-            Ok(CommitOutcome::Counted) => {
-                self.counts_written = true;
-                Ok(None)
-            }
-            Ok(CommitOutcome::NotCommitted) | Err(StoreError::Data(_) | StoreError::Duplicate) => {
-                Ok(None)
-            }
-            Err(StoreError::Outage(text)) => {
-                self.unanswered_commit = Some(unanswered_commit);
-                Err(StoreError::Outage(text))
-            }
-        }
+        let Some(tally) = self.last.commit_resolved(outcome) else { return Ok(None) };
+        batch.reject(&tally.refused);
+        Ok(Some(receipt(&tally)))
     }
 }
 

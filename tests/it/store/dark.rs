@@ -26,7 +26,7 @@ const LIMIT: Duration = Duration::from_mins(3);
 const HOLDING: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY telemetry%' \
     AND state = 'active' AND wait_event = 'ClientRead' AND backend_xid IS NOT NULL";
 
-fn sink_through(harness: &StoreHarness<'_>, proxy: &Proxy) -> PgSink {
+pub(super) fn sink_through(harness: &StoreHarness<'_>, proxy: &Proxy) -> PgSink {
     let config = settings(&harness.database.url_through(proxy.port()));
     Database::open(&config, Metrics::new().unwrap().store).unwrap().sink()
 }

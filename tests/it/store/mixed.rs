@@ -21,7 +21,7 @@ use crate::support::postgres::Postgres;
 const ONE_STATEMENT: &str = "WITH refused";
 
 /// Readings with and without everything, and refused messages of every kind of bytes.
-fn colourful() -> Batch {
+pub(super) fn colourful() -> Batch {
     let mut batch = good(3);
     let full = &mut batch.readings[1];
     full.site = Some(Site::Told(Bytes::from("Zürich ☃")));
@@ -36,7 +36,7 @@ fn colourful() -> Batch {
     batch
 }
 
-fn refuse(batch: &mut Batch, payload: &[u8], site: Option<&str>) {
+pub(super) fn refuse(batch: &mut Batch, payload: &[u8], site: Option<&str>) {
     let origin = deliver(batch, &device("d1"), "telemetry", payload);
     let token = site.map(|_| TokenHash([0xab; 32]));
     let told =
@@ -56,7 +56,7 @@ fn all_rows(harness: &StoreHarness<'_>) -> Vec<Vec<String>> {
     [telemetry, events, counts].into_iter().flat_map(|sql| harness.database.query(sql)).collect()
 }
 
-fn counts(harness: &StoreHarness<'_>) -> Vec<String> {
+pub(super) fn counts(harness: &StoreHarness<'_>) -> Vec<String> {
     let sql = "SELECT (SELECT count(*) FROM telemetry), (SELECT count(*) FROM quarantine_events),
         (SELECT coalesce(sum(cnt), 0) FROM quarantine_counters_minute)";
     harness.database.query(sql).swap_remove(0)

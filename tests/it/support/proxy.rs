@@ -124,6 +124,12 @@ impl Proxy {
         self.limit(direction, bytes, true);
     }
 
+    /// Bytes pass again on dark connections, those that wait first.
+    pub fn lighten(&self) {
+        self.shared.state().dark = 0;
+        self.shared.changed.notify_all();
+    }
+
     fn limit(&self, direction: Direction, bytes: u64, darkens: bool) {
         let way = &mut self.shared.state().ways[direction as usize];
         (way.left, way.darkens) = (Some(bytes), darkens);

@@ -73,7 +73,8 @@ fn a_device_that_cannot_have_a_certificate_leaves_no_trace() {
     assert!(detail.contains("72 characters") && detail.contains("64"), "{detail}");
     let detail = order("nobody", &body).detail(404, "not-found");
     assert!(
-        detail.contains("acme/nobody") && detail.contains("POST /api/v1/tenants/acme/devices"),
+        detail.contains("device nobody not found in tenant acme")
+            && detail.contains("POST /api/v1/tenants/acme/devices"),
         "{detail}"
     );
     assert!(order("gone", &body).detail(409, "conflict").contains("REVOKED"));

@@ -146,6 +146,6 @@ fn the_inventory_is_listed_by_page_and_by_what_ends_soon() {
     assert!(String::from_utf8_lossy(&table.stderr).contains("--cursor "), "{table:?}");
     assert!(
         ca.refused(&["cert", "list", "--cursor", &uuid::Uuid::nil().to_string()])
-            .contains("no certificate")
+            .contains("not found")
     );
 }

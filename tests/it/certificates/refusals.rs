@@ -64,7 +64,12 @@ fn a_device_that_cannot_have_a_certificate_leaves_no_trace() {
         without_trace(&ca, &[&line[..], more].concat(), words);
     };
     refuse(TENANT, &long, &[], &["72 characters", "64"]);
-    refuse(TENANT, "nobody", &[], &["no device acme/nobody", "sluice device add acme nobody"]);
+    refuse(
+        TENANT,
+        "nobody",
+        &[],
+        &["device nobody not found in tenant acme", "sluice device add acme nobody"],
+    );
     refuse(TENANT, "gone", &[], &["REVOKED"]);
     refuse(TENANT, NAME, &["--days", "500"], &["outlive the authority"]);
     for wrong in ["+", "#", "a/b", ""] {

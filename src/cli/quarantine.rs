@@ -39,7 +39,7 @@ pub enum QuarantineCommand {
         which: EventFilterArgs,
         /// Which page
         #[command(flatten)]
-        page: PageArgs,
+        page: PageArgs<QuarantineCursor>,
     },
     /// Show one refused message with its payload
     #[command(
@@ -117,10 +117,10 @@ pub async fn run(
 async fn list(
     operator: &CommandContext,
     filter: &QuarantineFilter,
-    args: &PageArgs,
+    args: &PageArgs<QuarantineCursor>,
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
-    let before = args.cursor(str::parse::<QuarantineCursor>)?;
+    let before = args.cursor();
     let found = operator.quarantine().list(filter, before, args.limit).await;
     let page = found.map_err(|error| outage(&error))?;
     let headings = ["ID", "QUARANTINED", "REASON", "TOPIC", "DETAIL", "BYTES", "REPLAYED"];

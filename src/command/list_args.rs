@@ -5,6 +5,7 @@
 //! query.
 
 use std::fmt::Display;
+use std::str::FromStr;
 
 use clap::Args;
 
@@ -37,17 +38,26 @@ pub struct RangeArgs {
 
 /// Which page of a list.
 #[derive(Clone, Debug, Args)]
-pub struct PageArgs {
+pub struct PageArgs<C>
+where
+    C: Clone + FromStr + Send + Sync + 'static,
+    C::Err: Display,
+{
     /// Start after this row: the cursor that the previous page ended with
-    #[arg(long)]
-    cursor: Option<String>,
+    #[arg(long, value_parser = read_cursor::<C>)]
+    cursor: Option<C>,
     /// Show at most this many rows
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub limit: u32,
-    #[arg(long, hide = true, conflicts_with = "cursor")]
-    after: Option<String>,
-    #[arg(long, hide = true, conflicts_with_all = ["cursor", "after"])]
-    before: Option<String>,
+    #[arg(long, hide = true, conflicts_with = "cursor", value_parser = read_cursor::<C>)]
+    after: Option<C>,
+    #[arg(
+        long,
+        hide = true,
+        conflicts_with_all = ["cursor", "after"],
+        value_parser = read_cursor::<C>
+    )]
+    before: Option<C>,
 }
 
 /// The name of a device, with or without its tenant.
@@ -103,23 +113,20 @@ impl RangeArgs {
 
 // === impl PageArgs ===
 
-impl PageArgs {
-    /// Reads the cursor. An old spelling is noted on standard error.
-    pub fn cursor<T, E: Display>(
-        &self,
-        read: impl FnOnce(&str) -> Result<T, E>,
-    ) -> Result<Option<T>, Failure> {
-        let given =
-            [("--cursor", &self.cursor), ("--after", &self.after), ("--before", &self.before)];
-        let given = given.into_iter().find_map(|(name, text)| Some((name, text.as_deref()?)));
-        let Some((name, text)) = given else { return Ok(None) };
-        if name != "--cursor" {
-            super::table::note!("{name} is an old spelling: use --cursor");
+impl<C> PageArgs<C>
+where
+    C: Clone + FromStr + Send + Sync + 'static,
+    C::Err: Display,
+{
+    /// The cursor. An old spelling is noted on standard error.
+    pub fn cursor(&self) -> Option<C> {
+        for (name, old) in [("--after", &self.after), ("--before", &self.before)] {
+            if old.is_some() {
+                super::table::note!("{name} is an old spelling: use --cursor");
+                return old.clone();
+            }
         }
-        let cursor = read(text).map_err(|error| {
-            Failure::usage(format!("invalid value {text:?} for {name}: {error}"))
-        })?;
-        Ok(Some(cursor))
+        self.cursor.clone()
     }
 
     /// Prints on standard error how to get the next page; a full page may have one.
@@ -131,6 +138,10 @@ impl PageArgs {
 }
 
 // === private helpers ===
+
+fn read_cursor<C: FromStr<Err: Display>>(text: &str) -> Result<C, String> {
+    text.parse().map_err(|error: C::Err| error.to_string())
+}
 
 fn read_device(text: &str) -> Result<DeviceName, String> {
     let (tenant, device) = match text.split_once('/') {
@@ -148,7 +159,6 @@ mod tests {
     use clap::Command;
 
     use super::*;
-    use crate::command::failure::Exit;
 
     const NOW: Timestamp = Timestamp::from_micros(1_795_000_000_000_000);
 
@@ -158,35 +168,33 @@ mod tests {
         matches.and_then(|matches| T::from_arg_matches(&matches)).map_err(|e| e.to_string())
     }
 
-    fn cursor(arguments: &[&str]) -> Option<String> {
-        let page: PageArgs = parse(arguments).unwrap();
-        page.cursor(|text| Ok::<_, String>(text.to_owned())).unwrap()
+    fn cursor(arguments: &[&str]) -> Option<DeviceId> {
+        parse::<PageArgs<DeviceId>>(arguments).unwrap().cursor()
     }
 
     #[test]
     fn an_old_spelling_of_the_cursor_still_works_and_is_hidden() {
         assert_eq!(cursor(&[]), None);
         for spelling in ["--cursor", "--after", "--before"] {
-            assert_eq!(cursor(&[spelling, "a/x"]).as_deref(), Some("a/x"), "{spelling}");
+            assert_eq!(cursor(&[spelling, "x"]), Some("x".parse().unwrap()), "{spelling}");
         }
-        let help = PageArgs::augment_args(Command::new("list")).render_long_help().to_string();
+        let list = PageArgs::<DeviceId>::augment_args(Command::new("list"));
+        let help = list.clone().render_long_help().to_string();
         assert!(!help.contains("--after") && !help.contains("--before"), "{help}");
     }
 
     #[test]
     fn two_spellings_at_once_are_an_error_that_names_both() {
         for old in ["--after", "--before"] {
-            let error = parse::<PageArgs>(&["--cursor", "a", old, "b"]).unwrap_err();
+            let error = parse::<PageArgs<DeviceId>>(&["--cursor", "a", old, "b"]).unwrap_err();
             assert!(error.contains("--cursor") && error.contains(old), "{error}");
         }
     }
 
     #[test]
     fn a_cursor_that_cannot_be_read_is_named_with_its_option() {
-        let page: PageArgs = parse(&["--cursor", "x"]).unwrap();
-        let failure = page.cursor(|_| Err::<(), _>("expected TENANT/DEVICE")).unwrap_err();
-        assert_eq!(failure.message, "invalid value \"x\" for --cursor: expected TENANT/DEVICE");
-        assert_eq!(failure.exit, Exit::Usage);
+        let error = parse::<PageArgs<DeviceId>>(&["--cursor", "a/b"]).unwrap_err();
+        assert!(error.contains("invalid value 'a/b' for '--cursor <CURSOR>'"), "{error}");
     }
 
     #[test]

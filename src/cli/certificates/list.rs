@@ -32,7 +32,7 @@ pub struct ListArgs {
     #[arg(long, value_name = "DAYS", value_parser = value_parser!(u32).range(0..=i64::from(MAX_DAYS_AHEAD)))]
     expiring: Option<u32>,
     #[command(flatten)]
-    page: PageArgs,
+    page: PageArgs<Uuid>,
 }
 
 /// `cert list`.
@@ -43,7 +43,7 @@ pub async fn list(
 ) -> Result<Exit, Failure> {
     let ends_before = args.expiring.map(|days| find::days_ahead(action.now, days));
     let (tenant, device) = args.owner.key()?;
-    let after = args.page.cursor(Uuid::try_parse)?;
+    let after = args.page.cursor();
     let filter = CertificateFilter { tenant, device, status: args.status, ends_before, after };
     let pool = action.database.pool();
     let page = certificates::list(pool, &filter, args.page.limit).await.map_err(not_stored)?;

@@ -4,6 +4,7 @@
 //! and never kept.
 
 use std::io;
+use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -63,7 +64,7 @@ pub enum DeviceCommand {
         status: Option<DeviceStatus>,
         /// Which page
         #[command(flatten)]
-        page: PageArgs,
+        page: PageArgs<DeviceCursor>,
     },
     /// Show a device, the number of its certificates and the time of its last message
     #[command(after_help = "Example:\n  sluice device show acme pump-1")]
@@ -121,6 +122,10 @@ pub struct DeviceArg {
     device: DeviceId,
 }
 
+/// The device after which a page starts.
+#[derive(Clone, Debug)]
+pub struct DeviceCursor(DeviceKey);
+
 /// The output after a token was set.
 #[derive(Serialize)]
 struct TokenSet {
@@ -150,7 +155,7 @@ pub async fn run(
             print_token(&device.key, token, output)
         }
         DeviceCommand::List { tenant, status, page } => {
-            let after = page.cursor(read_key)?;
+            let after = page.cursor().map(|DeviceCursor(key)| key);
             list(&operator, &DeviceFilter { tenant, status, after }, &page, output).await
         }
         DeviceCommand::Show { which } => show(&operator, &which.key(), output).await,
@@ -198,6 +203,16 @@ impl DeviceArg {
     }
 }
 
+// === impl DeviceCursor ===
+
+impl FromStr for DeviceCursor {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        read_key(text).map(Self)
+    }
+}
+
 // === private helpers ===
 
 fn print_token(key: &DeviceKey, token: TokenArg, output: OutputFormat) -> Result<Exit, Failure> {
@@ -224,7 +239,7 @@ fn print_token(key: &DeviceKey, token: TokenArg, output: OutputFormat) -> Result
 async fn list(
     operator: &CommandContext,
     filter: &DeviceFilter,
-    args: &PageArgs,
+    args: &PageArgs<DeviceCursor>,
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
     let pool = operator.database.pool();

@@ -27,7 +27,7 @@ pub enum TenantCommand {
     },
     /// List tenants, sorted by identifier
     #[command(after_help = "Example:\n  sluice tenant list --limit 20 --cursor acme")]
-    List(PageArgs),
+    List(PageArgs<TenantId>),
     /// Show a tenant and the number of its devices
     #[command(after_help = "Example:\n  sluice tenant show acme")]
     Show {
@@ -71,7 +71,7 @@ pub async fn run(
             show(&operator, &tenant, output).await
         }
         TenantCommand::List(args) => {
-            let after = args.cursor(str::parse::<TenantId>)?;
+            let after = args.cursor();
             let page = tenants::list(pool, after.as_ref(), args.limit).await.map_err(explain)?;
             let printed =
                 printed(rows(output, &["TENANT", "NAME", "STATUS", "ADDED"], &page, |tenant| {

@@ -229,6 +229,9 @@ fn an_old_spelling_works_with_a_note_and_two_spellings_are_a_usage_error() {
         let both = run(&["--cursor", cursor, "--after", cursor]);
         let said = String::from_utf8_lossy(&both.stderr);
         assert_eq!(both.status.code(), Some(64), "{both:?}");
+        let unreadable =
+            sluice("postgres://127.0.0.1:9/x", &[], "", &[list, "list", "--cursor", "?"]);
+        assert_eq!(unreadable.status.code(), Some(64), "{unreadable:?}");
         assert!(said.contains("--cursor") && said.contains("--after"), "{said}");
     }
 }

@@ -1,4 +1,4 @@
-//! A small publishing client for the demo and the simulator: many messages in flight.
+//! A small publishing client for the inspection of the broker and the demo's marker message.
 //!
 //! It subscribes to nothing, keeps no session, and does not reconnect.
 
@@ -90,16 +90,6 @@ impl MqttPublisher {
             self.receive().await?;
         }
         Ok(self.tally)
-    }
-
-    /// Tally of the answered messages since the connect.
-    pub const fn tally(&self) -> PublishTally {
-        self.tally
-    }
-
-    /// Number of unanswered messages; on a broken connection the broker may have them.
-    pub const fn unanswered(&self) -> u16 {
-        self.unacked
     }
 
     /// Writes the buffered bytes, disconnects, and waits for the broker to close.

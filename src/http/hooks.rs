@@ -63,7 +63,7 @@ const SECRET_HEADER: HeaderName = HeaderName::from_static("x-hooks-secret");
 const SECRET_PARAMETER: &str = "secret=";
 
 const PATHS: &str =
-    "there are /user, /superuser and /acl, also below /mqtt, and each of them also below /text";
+    "the paths are /user, /superuser and /acl, also under /mqtt, and all of these under /text";
 
 /// The state of the hooks listener. Clones share it.
 pub struct Hooks<K> {
@@ -113,7 +113,7 @@ pub async fn serve_hooks<K: HookLookup>(
     let service = router.into_make_service_with_connect_info::<Peer>();
     let serving =
         axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
-    serve_until_stopped(serving.into_future(), stop, "to the broker's questions").await;
+    serve_until_stopped(serving.into_future(), stop, "of the hooks listener").await;
 }
 
 fn router<K: HookLookup>(hooks: Hooks<K>) -> Router {
@@ -135,7 +135,7 @@ fn router<K: HookLookup>(hooks: Hooks<K>) -> Router {
     let wrong = async || {
         (
             Extension(Unproven),
-            HookFormat::Json.deny(StatusCode::METHOD_NOT_ALLOWED, "ask by POST, PUT or GET"),
+            HookFormat::Json.deny(StatusCode::METHOD_NOT_ALLOWED, "use POST, PUT or GET"),
         )
     };
     router.fallback(no_such).method_not_allowed_fallback(wrong).with_state(hooks)
@@ -154,7 +154,10 @@ async fn answer<K: HookLookup>(
         Err(HookRefusal::Denied(denial)) if denial.is_fault() => {
             hooks.metrics.plain.faults.inc();
             if hooks.is_warning_due() {
-                tracing::warn!(?hook, reason = %denial, "a question of the broker was denied because of a fault");
+                tracing::warn!(
+                    ?hook,
+                    "deciding a hook failed: {denial}; Sluice denies the request"
+                );
             }
             2
         }
@@ -196,7 +199,7 @@ impl<K: HookLookup> Hooks<K> {
         let (head, body) = request.into_parts();
         if !self.has_secret(&head.headers, &head.uri) {
             return Err(HookRefusal::invalid(
-                "the question does not carry HOOKS_SECRET: append ?secret=.. to the URL",
+                "the request lacks HOOKS_SECRET: append ?secret=.. to the URL",
             ));
         }
         let body = read_body(body).await?;
@@ -216,7 +219,7 @@ impl<K: HookLookup> Hooks<K> {
                 let topic = question
                     .topic
                     .as_deref()
-                    .ok_or_else(|| HookRefusal::invalid("the question names no topic"))?;
+                    .ok_or_else(|| HookRefusal::invalid("the request has no topic"))?;
                 self.authorizer.acl(caller, question.acc(), topic).await
             }
         };
@@ -289,10 +292,10 @@ async fn read_body(body: axum::body::Body) -> Result<Bytes, HookRefusal> {
     match timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY)).await {
         Ok(Ok(body)) => Ok(body),
         Ok(Err(_)) => Err(HookRefusal::Invalid(format!(
-            "the question broke off, or is longer than {MAX_BODY} bytes"
+            "the body is incomplete, or longer than {MAX_BODY} bytes"
         ))),
         Err(_) => Err(HookRefusal::Invalid(format!(
-            "the question took longer than {} s to arrive",
+            "the body did not arrive within {} s",
             BODY_TIMEOUT.as_secs()
         ))),
     }

@@ -41,7 +41,8 @@ const LIMITS: ConnectionLimits = ConnectionLimits {
     sent_bytes: 16 * 1024,
 };
 
-const PATHS: &str = "there are /livez, /readyz, /health, /metrics and /grants/{tenant}/{device}\n";
+const PATHS: &str =
+    "the paths are /livez, /readyz, /health, /metrics and /grants/{tenant}/{device}\n";
 
 const EXPOSITION: &str = "text/plain; version=0.0.4";
 
@@ -98,7 +99,7 @@ async fn serve(listener: LimitedListener, ops: Ops, stop: CancellationToken) {
         .route("/grants/{tenant}/{device}", get(grant))
         .fallback(async || (StatusCode::NOT_FOUND, ONE_REQUEST, PATHS))
         .method_not_allowed_fallback(async || {
-            (StatusCode::METHOD_NOT_ALLOWED, ONE_REQUEST, "only GET is answered\n")
+            (StatusCode::METHOD_NOT_ALLOWED, ONE_REQUEST, "use GET\n")
         })
         .with_state(ops);
     // A foreign site can resolve its name to the loopback, so only local names are accepted there.
@@ -122,11 +123,11 @@ async fn metrics(State(ops): State<Ops>) -> Response {
     match ops.metrics.render() {
         Ok(text) => (ONE_REQUEST, [(CONTENT_TYPE, EXPOSITION)], text).into_response(),
         Err(error) => {
-            tracing::error!(%error, "the metrics could not be written down");
+            tracing::error!("encoding the metrics failed: {error}; the scrape gets status 500");
             (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 ONE_REQUEST,
-                "the metrics could not be written down\n",
+                "encoding the metrics failed; the log has the cause\n",
             )
                 .into_response()
         }
@@ -220,8 +221,8 @@ mod tests {
             ),
             ("GET /grants/acme/pump-2", "404", "application/json", r#"{"cached":false}"#),
             ("GET /grants/acme/pump+2", "400", "text/plain", "A-Z a-z 0-9"),
-            ("GET /nothing", "404", "text/plain", "there are /livez"),
-            ("POST /metrics", "405", "text/plain", "only GET"),
+            ("GET /nothing", "404", "text/plain", "the paths are /livez"),
+            ("POST /metrics", "405", "text/plain", "use GET"),
         ] {
             let answer = ask(server.address, request).await;
             assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request}: {answer}");

@@ -31,14 +31,14 @@ pub async fn get(bind: SocketAddr, path: &str) -> io::Result<(u16, String)> {
     let timed_out = || {
         io::Error::new(
             io::ErrorKind::TimedOut,
-            format!("no answer within {} s", RESPONSE_TIMEOUT.as_secs()),
+            format!("no response within {} s", RESPONSE_TIMEOUT.as_secs()),
         )
     };
     let answer = tokio::time::timeout(RESPONSE_TIMEOUT, exchange)
         .await
         .unwrap_or_else(|_| Err(timed_out()))?;
     read_answer(&answer)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "what it answers is no HTTP"))
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the response is not HTTP"))
 }
 
 // --- private helpers ---

@@ -121,7 +121,7 @@ pub async fn serve_public(
     let listener = LimitedListener::new(listener, LIMITS, listener_metrics);
     let serving =
         axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
-    serve_until_stopped(serving.into_future(), stop, "to the public").await;
+    serve_until_stopped(serving.into_future(), stop, "of the public listener").await;
 }
 
 // === impl PublicApi ===
@@ -149,7 +149,10 @@ impl PublicApi {
     fn report_failure(&self, error: &GuestIssueError) {
         let mut failure_log = self.failure_log.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(more) = failure_log.ready((self.clock)()) {
-            tracing::warn!(reason = %error, more, "a guest who asked for a credential got none");
+            tracing::warn!(
+                more,
+                "issuing a guest credential failed: {error}; the guest gets a problem"
+            );
         }
     }
 
@@ -189,13 +192,13 @@ fn router(public: PublicApi) -> Router {
         .fallback(async || {
             Problem::new(
                 ProblemKind::NoSuchPath,
-                "there are GET /public and POST /public/credentials",
+                "the routes are GET /public and POST /public/credentials",
             )
         })
         .method_not_allowed_fallback(async || {
             Problem::new(
                 ProblemKind::MethodNotAllowed,
-                "there are GET /public and POST /public/credentials",
+                "the routes are GET /public and POST /public/credentials",
             )
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -212,14 +215,14 @@ async fn issue(
     if let Err(seconds) = public.charge(&peer, &headers) {
         public.metrics.rate_limited.inc();
         let detail = format!(
-            "this address asks for credentials too often: wait {seconds} s, and use each for its hour"
+            "this address requests credentials too often: wait {seconds} s, and use each credential for its hour"
         );
         return retry_later(ProblemKind::TooManyRequests, detail, seconds);
     }
     peer.arrived();
     // The content of the body has no meaning: the path has one purpose.
     if body.is_err() {
-        return Problem::new(ProblemKind::TooLarge, "this path needs no body: leave it out")
+        return Problem::new(ProblemKind::TooLarge, "this path needs no body: send none")
             .into_response();
     }
     match timeout(REQUEST_TIMEOUT, public.guests.issue()).await {
@@ -235,14 +238,15 @@ async fn issue(
             public.report_failure(&error);
             retry_later(
                 ProblemKind::Unavailable,
-                "no credential can be issued at the moment: try again later",
+                "Sluice cannot issue a credential at the moment: try again later",
                 5,
             )
         }
-        Err(_) => {
-            Problem::new(ProblemKind::TimedOut, "no credential could be issued in time: try again")
-                .into_response()
-        }
+        Err(_) => Problem::new(
+            ProblemKind::TimedOut,
+            "Sluice could not issue a credential in time: try again",
+        )
+        .into_response(),
     }
 }
 

@@ -168,9 +168,9 @@ impl<K: HookLookup> HookAuthorizer<K> {
         match self.reserved.client_id(client_id) {
             Reservation::No => Ok(()),
             Reservation::Yes => Err(Denial::ClientId),
-            Reservation::Unknown => {
-                Err(Denial::Fault(Outage("the replicas' client ids have not been read yet".into())))
-            }
+            Reservation::Unknown => Err(Denial::Fault(Outage(
+                "Sluice has not read the client ids of the replicas yet".into(),
+            ))),
         }
     }
 
@@ -316,7 +316,7 @@ impl<K: HookLookup> HookAuthorizer<K> {
             && registered.token.is_none()
             && !registered.holds_certificate_at(now)
         {
-            let detail = "no certificate of the device is good now, and it has no token";
+            let detail = "the device has no valid certificate and no token";
             return Err(Denial::Device(Refusal::new(Reason::TokenMissing, detail)));
         }
         Ok(Subject::of_device(device))
@@ -334,7 +334,7 @@ fn check_token(device: &Device, password: &str) -> Result<(), Refusal> {
     let expected = device.token.as_ref().ok_or_else(|| {
         Refusal::new(
             Reason::TokenNotSet,
-            "the registry holds no token for the device: sluice device set-token",
+            "the registry has no token for the device: set one with `sluice device set-token`",
         )
     })?;
     if expected.matches(password) {

@@ -12,15 +12,16 @@ use crate::domain::refusal::Refusal;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
     /// Neither a token nor a name.
-    #[error("the question names nobody: send a user name, or a token as `Authorization: Bearer`")]
+    #[error(
+        "the request has neither a user name nor a token: send a user name, or a token as `Authorization: Bearer`"
+    )]
     Anonymous,
     /// The password is missing.
-    #[error("there is no password: send the device's token, or the issuer's")]
+    #[error("the password is missing: send the token of the device or of the issuer")]
     NoPassword,
     /// The password is neither a device's token nor an issuer's.
     #[error(
-        "the user name is no device's and the password is no token: a device logs in as <tenant>/device/<device> with \
-         its provisioning token, a service or a person with the issuer's token"
+        "the user name is not a device's, and the password is not a token; a device logs in as <tenant>/device/<device> with its provisioning token, a service or a person with the issuer's token"
     )]
     NoToken,
     /// The token is refused.
@@ -31,31 +32,26 @@ pub enum Denial {
     Device(Refusal),
     /// The client id would end the session of another client.
     #[error(
-        "the client id is another device's, a Sluice's own, or in HOOKS_RESERVED_NAMES: use one of your own, without a slash \
-         unless you are that device"
+        "the client id is reserved: it belongs to another device, to Sluice, or to HOOKS_RESERVED_NAMES; use another client id without a slash"
     )]
     ClientId,
     /// The user name is reserved.
     #[error(
-        "the user name is reserved: it is a Sluice's own, looks like a guest's or a device's, or is in \
-         HOOKS_RESERVED_NAMES; log in with the name the token says, or with the token as user name"
+        "the user name is reserved: it belongs to Sluice, resembles a guest's or a device's, or is in HOOKS_RESERVED_NAMES; log in under the subject of the token, or with the token as user name"
     )]
     ReservedName,
     /// The user name is not the proven one, and other parts of the broker decide by it.
     #[error(
-        "the user name is not what the token says: use its subject (of a service: its client id), or the token itself as \
-         user name"
+        "the user name is not the subject of the token: use the subject (for a service its client id), or the token itself as user name"
     )]
     OtherName,
     /// The issuer has withdrawn the key that signed the token.
     #[error(
-        "the key that signed the token of this login is not the issuer's now: get a new token and connect again"
+        "the issuer has withdrawn the key that signed the token of this login: get a new token and connect again"
     )]
     KeyWithdrawn,
     /// The names belong to another live login, whose rights the client would share.
-    #[error(
-        "this user name and client id belong to another login that has not ended: use a client id of your own"
-    )]
+    #[error("another live login uses this user name and client id: use another client id")]
     NamesTaken,
     /// The guest is refused.
     #[error(transparent)]
@@ -64,18 +60,16 @@ pub enum Denial {
     #[error(transparent)]
     Login(#[from] LoginError),
     /// No login exists under these names.
-    #[error(
-        "no login under this user name and client id is known, or what it proved has ended: connect anew"
-    )]
+    #[error("no valid login under this user name and client id found: connect again")]
     NoLogin,
     /// The subject is not a superuser.
-    #[error("no superuser: each topic is asked about by itself")]
+    #[error("the subject is not a superuser; the broker checks each topic")]
     NoSuperuser,
     /// The policy denies, with its cause.
     #[error("{0}")]
     Policy(String),
     /// A lookup failed, so the fault is on this side.
-    #[error("a fault here, not with the one who asks: {0}")]
+    #[error("a fault of Sluice or its dependencies, not of the client: {0}")]
     Fault(Outage),
 }
 

@@ -46,25 +46,27 @@ pub struct Pass {
 pub enum GuestRefusal {
     /// The user name is not a guest's.
     #[error(
-        "the user name is no guest's: it begins with guest- and comes from POST /public/credentials"
+        "the user name is not a guest's: use the one from POST /public/credentials, which begins with guest-"
     )]
     NoGuest,
     /// The client id does not have the form of a guest's.
-    #[error("the client id of a guest begins with public-, holds no /, and has at most 128 bytes")]
+    #[error(
+        "the client id of a guest must begin with public-, contain no /, and have at most 128 bytes"
+    )]
     ClientId,
     /// The credential was never issued, or was purged after its end.
     #[error(
-        "there is no such guest credential, or it has ended: ask POST /public/credentials for a new one"
+        "the guest credential was not found or has expired: get a new one with POST /public/credentials"
     )]
     Unknown,
     /// The token belongs to another identity.
-    #[error("the token is not that of this guest credential")]
+    #[error("the token does not belong to this guest credential")]
     WrongToken,
     /// The credential has expired.
-    #[error("the guest credential has ended: ask POST /public/credentials for a new one")]
+    #[error("the guest credential has expired: get a new one with POST /public/credentials")]
     Expired,
     /// Postgres did not answer the lookup.
-    #[error("the guest credential cannot be looked up: {0}")]
+    #[error("looking up the guest credential failed: {0}")]
     Unavailable(String),
 }
 

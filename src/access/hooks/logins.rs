@@ -20,7 +20,7 @@ use crate::access::tokens::proof::TokenSigner;
 use crate::domain::broker_login::BrokerLogin;
 use crate::domain::ports::{Logbook, Outage};
 use crate::domain::time::{Clock, Timestamp};
-use crate::lifecycle::outage_log::OutageLog;
+use crate::lifecycle::health_reporter::{HealthReporter, HealthTexts};
 use crate::telemetry::hooks::HookMetrics;
 
 /// Logins in memory, at most 8 KiB each. The next request of any other login causes a lookup in
@@ -48,6 +48,12 @@ const LAST_END: Timestamp = Timestamp::from_micros(253_402_300_799_000_000);
 
 /// How long the last write may take when the daemon stops.
 const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(2);
+
+const HEALTH_TEXTS: HealthTexts = HealthTexts {
+    failed: "storing logins in Postgres failed",
+    action: "retrying; until it succeeds a restart loses them",
+    recovered: "logins are stored in Postgres again",
+};
 
 /// The hash of a user name and a client id; no other pair has the same input.
 type LoginKey = [u8; 32];
@@ -169,7 +175,7 @@ impl Logins {
     /// Writes logins to the logbook until `stop`, and deletes expired ones there.
     pub async fn keep<L: Logbook>(self, logbook: L, clock: Clock, stop: CancellationToken) {
         let mut purge_at = Instant::now() + PURGE_PERIOD;
-        let mut outages = OutageLog::default();
+        let mut health = HealthReporter::log_only("hook logins", HEALTH_TEXTS);
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -177,13 +183,13 @@ impl Logins {
                 () = tokio::time::sleep_until(purge_at) => {
                     purge_at = Instant::now() + PURGE_PERIOD;
                     if let Err(outage) = logbook.purge(clock().plus_seconds(-PURGE_AFTER_SECONDS)).await {
-                        report(&mut outages, Err(outage));
+                        report(&mut health, Err(outage));
                     }
                 }
             }
             let written = self.write(&logbook).await;
             let is_written = written.is_ok();
-            report(&mut outages, written);
+            report(&mut health, written);
             if !is_written {
                 tokio::select! {
                     () = stop.cancelled() => break,
@@ -197,7 +203,7 @@ impl Logins {
             self.0.metrics.plain.logins_lost.inc_by(left as u64);
             tracing::warn!(
                 left,
-                "Postgres did not take the last logins: those clients are denied until they log in anew"
+                "storing the last logins failed; these clients are denied until they log in again"
             );
         }
     }
@@ -291,18 +297,10 @@ fn holder_of(login: BrokerLogin) -> Option<Holder> {
     Some(Holder { subject: Arc::new(subject), signer: proved_by.map(TokenSigner::from) })
 }
 
-/// Logs failures and recovery in few lines, however often they alternate.
-fn report(spell: &mut OutageLog, written: Result<(), Outage>) {
+fn report(health: &mut HealthReporter, written: Result<(), Outage>) {
+    let now = std::time::Instant::now();
     match written {
-        Ok(()) => {
-            if spell.worked(std::time::Instant::now()).is_some() {
-                tracing::info!("Postgres takes the logins again");
-            }
-        }
-        Err(outage) => {
-            if let Some(held_back) = spell.failed(&outage.0, std::time::Instant::now()) {
-                tracing::warn!(%outage, held_back, "Postgres does not take the logins: a restart would forget them; trying again");
-            }
-        }
+        Ok(()) => health.worked(now),
+        Err(outage) => health.failed(&outage.0, now),
     }
 }

@@ -7,12 +7,13 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::ports::{Outage, Replica, Roster};
+use crate::lifecycle::health_reporter::{HealthReporter, HealthTexts};
 
 /// How often the replicas are read: the client id of a new replica can stay free for this long.
 const READ_INTERVAL: Duration = Duration::from_secs(2);
@@ -22,6 +23,12 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Failed reads before a log line: at the first start the table does not exist yet.
 const QUIET_FAILURES: u32 = 5;
+
+const HEALTH_TEXTS: HealthTexts = HealthTexts {
+    failed: "reading the replicas' client ids from broker_sessions failed",
+    action: "retrying; the client ids that were read before stay reserved",
+    recovered: "the replicas' client ids are readable again",
+};
 
 /// The prefix of guests' names.
 const GUEST_PREFIX: &str = "guest-";
@@ -125,6 +132,7 @@ impl ReservedNames {
     /// Reads the replicas periodically until `stop`. After a failed read, the earlier ones stay
     /// reserved.
     pub async fn follow<R: Roster>(self, roster: R, stop: CancellationToken) {
+        let mut health = HealthReporter::log_only("reserved names", HEALTH_TEXTS);
         let mut failures = 0;
         loop {
             let timed_out = |_| {
@@ -137,19 +145,13 @@ impl ReservedNames {
             match read {
                 Ok(replicas) => {
                     self.replace_replicas(replicas);
-                    if failures >= QUIET_FAILURES {
-                        tracing::info!("the replicas' client ids can be read again");
-                    }
                     failures = 0;
+                    health.worked(Instant::now());
                 }
                 Err(outage) => {
                     failures += 1;
-                    if failures == QUIET_FAILURES {
-                        tracing::warn!(
-                            %outage,
-                            "the replicas' client ids cannot be read from broker_sessions; those read before stay \
-                             reserved, and Sluice tries again"
-                        );
+                    if failures >= QUIET_FAILURES {
+                        health.failed(&outage.0, Instant::now());
                     }
                 }
             }

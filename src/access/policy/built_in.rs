@@ -48,7 +48,7 @@ pub enum GuestError {
     #[error("the client id of a guest begins with {GUEST_CLIENT_ID}")]
     ClientId,
     /// A shared subscription, which would take messages from the other members of its group.
-    #[error("a guest has no shared subscriptions")]
+    #[error("a guest may not use a shared subscription")]
     Shared,
 }
 

@@ -97,22 +97,27 @@ impl Because<'_> {
 impl fmt::Display for Because<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::OwnTopics => f.write_str("built in: it is one of the device's own topics"),
-            Self::GuestTopics => f.write_str("built in: it is one of the guests' topics"),
+            Self::OwnTopics => f.write_str("built in: the topic is one of the device's own"),
+            Self::GuestTopics => {
+                f.write_str("built in: the topic is under public/, which guests may use")
+            }
             Self::Rule(rule) => write!(f, "by {}", rule.place),
             Self::Together => {
-                f.write_str("by several rules together, none of which covers all of it")
+                f.write_str("by several rules together; no single rule covers the whole filter")
             }
             Self::NotCapable => f.write_str(
-                "a rule allows it, but no group, scope or type of the subject permits it",
+                "a rule allows it, but no group, scope or type of the subject has this permission",
             ),
             Self::NoRule => f.write_str("no rule allows it"),
             Self::Guest(error) => write!(f, "built in: {error}"),
             Self::GuestTopic => {
-                f.write_str("built in: a guest has the topics under public/ and no others")
+                f.write_str("built in: a guest may use only the topics under public/")
             }
             Self::UnknownAccess(acc) => {
-                write!(f, "acc {acc} is not read (1), publish (2), subscribe (4), or a sum of them")
+                write!(
+                    f,
+                    "acc {acc} is invalid: expected read (1), publish (2), subscribe (4), or a sum of them"
+                )
             }
             Self::Malformed(error) => error.fmt(f),
         }

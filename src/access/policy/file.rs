@@ -32,7 +32,7 @@ const TABLES: [&str; 3] = ["group_permissions", "scope_permissions", "type_permi
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyFileError {
     /// The file cannot be read.
-    #[error("the policy file {} cannot be read: {why}", path.display())]
+    #[error("reading the policy file {} failed: {why}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -40,7 +40,7 @@ pub enum PolicyFileError {
         why: io::Error,
     },
     /// The file has faults.
-    #[error("the policy file {} is wrong:\n{faults}", path.display())]
+    #[error("the policy file {} is invalid:\n{faults}", path.display())]
     Wrong {
         /// The file.
         path: PathBuf,
@@ -105,7 +105,7 @@ impl PolicyReader {
             [(name, inner)] if !is_flat => self.nested(&key_path("", name), inner),
             _ => {
                 if top.is_empty() {
-                    self.values.fault("the file", "it is empty: expected rules");
+                    self.values.fault("the file", "the file is empty: expected rules");
                 }
                 self.values.reject_unknown_keys(
                     top,
@@ -141,7 +141,10 @@ impl PolicyReader {
     fn rules(&mut self, place: &str, node: Option<&Node>) -> Vec<PolicyRule> {
         let nodes = node.and_then(|node| self.values.list(place, node)).unwrap_or_default();
         if nodes.len() > MAX_RULES {
-            self.values.fault(place, format!("{} rules, {MAX_RULES} are the most", nodes.len()));
+            self.values.fault(
+                place,
+                format!("the file has {} rules; at most {MAX_RULES} are allowed", nodes.len()),
+            );
             return Vec::new();
         }
         let rules: Vec<_> = nodes
@@ -152,7 +155,10 @@ impl PolicyReader {
         if self.patterns > MAX_PATTERNS {
             self.values.fault(
                 place,
-                format!("{} topics in all, {MAX_PATTERNS} are the most", self.patterns),
+                format!(
+                    "the file has {} topics; at most {MAX_PATTERNS} are allowed",
+                    self.patterns
+                ),
             );
         }
         rules
@@ -218,7 +224,7 @@ impl PolicyReader {
         kinds.with(name).unwrap_or_else(|| {
             self.values.fault(
                 place,
-                format!("there is no type {name:?}; there are {}", Kinds::NAMES.join(", ")),
+                format!("type {name:?} is unknown; expected {}", Kinds::NAMES.join(", ")),
             );
             kinds
         })
@@ -229,7 +235,7 @@ impl PolicyReader {
             self.values.fault(
                 place,
                 format!(
-                    "groups are written without the leading slash: {:?}",
+                    "write the group without the leading slash: {:?}",
                     group.trim_start_matches('/')
                 ),
             );
@@ -240,7 +246,9 @@ impl PolicyReader {
         if scope.strip_suffix(".*").unwrap_or(scope).contains('*') {
             self.values.fault(
                 place,
-                format!("in {scope:?} the * would be a letter: it stands for more only at the end, as in a.b.*"),
+                format!(
+                    "in {scope:?} the * is not a wildcard: it is one only at the end, as in a.b.*"
+                ),
             );
         }
         scopes.add(scope);
@@ -268,7 +276,7 @@ impl PolicyReader {
                 None => self.values.fault(
                     place,
                     format!(
-                        "there is no action {name:?}; there are subscribe, read, publish, \"*\""
+                        "action {name:?} is unknown; expected subscribe, read, publish or \"*\""
                     ),
                 ),
             }
@@ -303,8 +311,10 @@ impl PolicyReader {
         }
         for (place, scope, capability) in scopes.unwrap_or_default() {
             if scope.contains('*') {
-                self.values
-                    .fault(place, "a scope is looked up by its whole name: spell each one out");
+                self.values.fault(
+                    place,
+                    "a scope here is a whole name without a wildcard: list each scope",
+                );
             }
             all.scopes.insert(scope.into(), capability);
         }
@@ -313,12 +323,12 @@ impl PolicyReader {
                 Kinds::NAMES.iter().position(|known| *known == name).filter(|_| name != "guest");
             match index {
                 Some(_) if capability.superuser => {
-                    self.values.fault(place, "a whole type cannot be superuser")
+                    self.values.fault(place, "superuser cannot be given to a whole type")
                 }
                 Some(index) => all.kinds[index] = capability,
                 None => self.values.fault(
                     place,
-                    "expected device, service or user; what a guest may do is built in",
+                    "expected device, service or user; the permissions of guests are built in",
                 ),
             }
         }
@@ -343,7 +353,7 @@ impl PolicyReader {
                 None if name == "superuser" => capability.superuser = true,
                 None => self.values.fault(
                     place,
-                    format!("there is no permission {name:?}; there are subscribe, read, publish, superuser"),
+                    format!("permission {name:?} is unknown; expected subscribe, read, publish or superuser"),
                 ),
             }
         }

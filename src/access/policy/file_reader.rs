@@ -118,7 +118,7 @@ impl ValueReader {
         for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.as_str())) {
             self.fault(
                 key_path(place, key),
-                format!("there is no such key here; there are {}", known.join(", ")),
+                format!("the key is unknown here; expected {}", known.join(", ")),
             );
         }
     }

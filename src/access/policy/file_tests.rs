@@ -46,26 +46,26 @@ fn every_error_is_told_with_its_place() {
         "rule s": 1
     }"#;
     let expected = [
-        "\"rule s\": there is no such key here",
+        "\"rule s\": the key is unknown here",
         "rules[0].topics[2]: expected a text, found a number",
-        "rules[0].topics[0]: \"a/#/b\": # may stand at the end only",
-        "rules[0].actions[1]: there is no action \"write\"",
+        "rules[0].topics[0]: \"a/#/b\": # must be the last level",
+        "rules[0].actions[1]: action \"write\" is unknown",
         "rules[0].effect: expected \"allow\" or \"deny\"",
-        "rules[1].subjects.roles: there is no such key here; there are types, ids, groups, scopes",
+        "rules[1].subjects.roles: the key is unknown here; expected types, ids, groups, scopes",
         "rules[1].subjects.ids: expected a list, or \"*\"",
-        "rules[1].subjects.types[0]: there is no type \"robot\"; there are device, service, user, guest",
-        "rules[1].subjects.groups[0]: groups are written without the leading slash: \"admins\"",
-        "rules[1].subjects.scopes[0]: in \"a*\" the * would be a letter",
+        "rules[1].subjects.types[0]: type \"robot\" is unknown; expected device, service, user, guest",
+        "rules[1].subjects.groups[0]: write the group without the leading slash: \"admins\"",
+        "rules[1].subjects.scopes[0]: in \"a*\" the * is not a wildcard",
         "rules[1]: topics is missing",
         "rules[1]: actions is missing",
-        "rules[2].topic: there is no such key here; there are subjects, topics, actions, effect",
+        "rules[2].topic: the key is unknown here; expected subjects, topics, actions, effect",
         "rules[2].topics: expected a list, found a text",
         "rules[3]: expected a table, found a text",
-        "group_permissions.h[0]: there is no permission \"root\"",
-        "group_permissions.\"/g\": groups are written without the leading slash",
-        "scope_permissions.\"a.*\": a scope is looked up by its whole name",
+        "group_permissions.h[0]: permission \"root\" is unknown",
+        "group_permissions.\"/g\": write the group without the leading slash",
+        "scope_permissions.\"a.*\": a scope here is a whole name",
         "type_permissions.guest: expected device, service or user",
-        "type_permissions.user: a whole type cannot be superuser",
+        "type_permissions.user: superuser cannot be given to a whole type",
     ];
     let told = faults(text, Format::Json);
     for (told, expected) in told.iter().zip(expected) {
@@ -82,7 +82,7 @@ fn a_placeholder_that_is_none_is_an_error_of_its_topic() {
     );
     assert!(
         told[0].starts_with(
-            "rules[0].topics[0]: \"{user}/x\": \"{user}\" is no placeholder: {tenant}"
+            "rules[0].topics[0]: \"{user}/x\": \"{user}\" is not a placeholder: use {tenant}"
         ),
         "{told:?}"
     );
@@ -111,21 +111,21 @@ fn a_key_that_stands_twice_is_an_error() {
         r#"{ "rules": [ { "topics": ["a"], "actions": "*", "effect": "deny", "effect": "allow" } ] }"#,
         Format::Json,
     );
-    assert!(told.len() == 1 && told[0].contains("the key \"effect\" stands twice"), "{told:?}");
+    assert!(told.len() == 1 && told[0].contains("the key \"effect\" is repeated"), "{told:?}");
 }
 
 #[test]
 fn an_unknown_shape_is_an_error_and_never_an_empty_policy() {
     for (text, words) in [
-        ("{}", "the file: it is empty"),
+        ("{}", "the file: the file is empty"),
         ("[]", "the file: expected a table, found a list"),
         (r#"{ "a": 1 }"#, "a: expected a table"),
-        (r#"{ "a": {}, "b": {} }"#, "a: there is no such key here"),
+        (r#"{ "a": {}, "b": {} }"#, "a: the key is unknown here"),
         (
             r#"{ "a": { "mqtt": { "rules": [] } } }"#,
-            "a.mqtt.rules: there is no such key here; there are acl",
+            "a.mqtt.rules: the key is unknown here; expected acl",
         ),
-        (r#"{ "a": { "acl": {} } }"#, "a.acl: there is no such key here; there are mqtt, roles"),
+        (r#"{ "a": { "acl": {} } }"#, "a.acl: the key is unknown here; expected mqtt, roles"),
         (r#"{ "rules": null }"#, "rules: expected a list, found null"),
     ] {
         let told = faults(text, Format::Json);
@@ -139,10 +139,12 @@ fn a_file_is_bounded_and_of_many_errors_some_are_told_and_the_rest_counted() {
         |count: usize, rule: &str| format!("{{ \"rules\": [{}] }}", vec![rule; count].join(","));
     let rule = r#"{ "topics": ["a"], "actions": "*" }"#;
     assert!(parse(&rules(MAX_RULES, rule), Format::Json).is_ok());
-    assert!(faults(&rules(MAX_RULES + 1, rule), Format::Json)[0].contains("1000 are the most"));
+    assert!(
+        faults(&rules(MAX_RULES + 1, rule), Format::Json)[0].contains("at most 1000 are allowed")
+    );
     let topics = vec!["\"a\""; MAX_PATTERNS + 1].join(",");
     let wide = rules(1, &format!("{{ \"topics\": [{topics}], \"actions\": \"*\" }}"));
-    assert!(faults(&wide, Format::Json)[0].contains("4096 are the most"));
+    assert!(faults(&wide, Format::Json)[0].contains("at most 4096 are allowed"));
     let told = parse(&rules(60, "1"), Format::Json).unwrap_err().to_string();
     assert!(told.lines().count() == 51 && told.ends_with("and 10 more"), "{told}");
 }
@@ -170,7 +172,7 @@ fn a_file_is_read_by_its_ending_or_else_by_how_it_begins() {
     );
     let large = directory.path().join("large.json");
     std::fs::write(&large, " ".repeat(1024 * 1024 + 1)).unwrap();
-    assert!(load(&large).unwrap_err().to_string().contains("more than 1048576 bytes"));
+    assert!(load(&large).unwrap_err().to_string().contains("longer than 1048576 bytes"));
 }
 
 proptest! {

@@ -128,7 +128,7 @@ impl<'de> Visitor<'de> for TableReader {
         let mut seen = HashSet::new();
         while let Some(key) = table.next_key::<String>()? {
             if !seen.insert(key.clone()) {
-                return Err(A::Error::custom(format!("the key {key:?} stands twice")));
+                return Err(A::Error::custom(format!("the key {key:?} is repeated")));
             }
             entries.push((key, table.next_value()?));
         }

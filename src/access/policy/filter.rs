@@ -24,19 +24,19 @@ pub enum FilterError {
     #[error("a topic has at most {MAX_LEVELS} levels")]
     TooDeep,
     /// U+0000.
-    #[error("a topic must not hold U+0000")]
+    #[error("a topic must not contain U+0000")]
     Nul,
     /// A wildcard in a topic.
-    #[error("+ and # may stand in a subscription only")]
+    #[error("only a subscription may contain + and #")]
     Wildcard,
     /// A wildcard that is a part of a level.
-    #[error("+ and # stand for whole levels")]
+    #[error("+ and # must be whole levels")]
     PartOfLevel,
     /// Levels after `#`.
-    #[error("# may stand at the end only")]
+    #[error("# must be the last level")]
     RestNotLast,
     /// `$share/` without a group or without a filter.
-    #[error("a shared subscription is $share/<group>/<filter>")]
+    #[error("a shared subscription has the form $share/<group>/<filter>")]
     Shared,
 }
 

@@ -124,29 +124,29 @@ impl LintCollector<'_> {
         for (key, _) in empty.iter().filter(|(_, is_empty)| *is_empty) {
             self.add_never_matches(
                 place,
-                &format!("{key} is an empty list, which nothing matches"),
-                "fill it, or remove the rule",
+                &format!("{key} is an empty list, so the rule matches nothing"),
+                "add an entry, or remove the rule",
             );
         }
         let only = |name: &str| kinds.is_some_and(|kinds| kinds.is_only(name));
         if let Some(id) =
             ids.iter().flatten().find(|id| only("device") && id.parse::<DeviceKey>().is_err())
         {
-            let what = format!("{id:?} in subjects.ids is no device's id");
+            let what = format!("{id:?} in subjects.ids is not the id of a device");
             let finding = Finding::warning(what, "write <tenant>/device/<device>");
             self.add(place, DoubtKind::NeverMatches, finding);
         }
         if (groups.is_some() || scopes.is_some()) && (only("device") || only("guest")) {
             self.add_never_matches(
                 place,
-                "devices and guests have no groups and no scopes",
-                "name devices by subjects.ids",
+                "devices and guests have no groups or scopes",
+                "select devices with subjects.ids",
             );
         } else if only("guest") && rule.effect == Effect::Allow {
             self.add_never_matches(
                 place,
-                "no rule opens anything to a guest",
-                "remove it: the topics under public/ are built in",
+                "an allow rule has no effect on guests",
+                "remove the rule: guests may use the topics under public/ without one",
             );
         }
     }
@@ -159,15 +159,15 @@ impl LintCollector<'_> {
         for (index, topic) in rule.topics.iter().enumerate() {
             let place = format!("{}.topics[{index}]", rule.place);
             if topic.text().starts_with("$share/") {
-                let advice = "write the filter alone: it holds for shared subscriptions too";
+                let advice = "write only the filter: it also applies to shared subscriptions";
                 self.add_never_matches(
                     &place,
-                    "$share/<group>/ is taken off before rules are asked",
+                    "Sluice removes $share/<group>/ before it compares topics with rules",
                     advice,
                 );
             }
             if !has_device && (topic.has(Placeholder::Tenant) || topic.has(Placeholder::Device)) {
-                let advice = "add device to subjects.types, or write the names";
+                let advice = "add device to subjects.types, or write the tenant and the device";
                 self.add_never_matches(
                     &place,
                     "only a device has a tenant and a device name",
@@ -181,14 +181,14 @@ impl LintCollector<'_> {
                 let advice = "write {tenant} and {device}";
                 self.add_never_matches(
                     &place,
-                    "a device's id holds slashes, so {sub} stands for nothing",
+                    "the id of a device contains slashes, so {sub} never matches",
                     advice,
                 );
             }
             if topic.text().split('/').any(|level| level == "*") {
                 let finding = Finding::warning(
-                    "* is a name like any other in a topic",
-                    "write + for one level, # for all below",
+                    "* is not a wildcard in a topic",
+                    "write + for one level, or # for all levels below",
                 );
                 self.add(&place, DoubtKind::NeverMatches, finding);
             }
@@ -196,7 +196,7 @@ impl LintCollector<'_> {
                 let advice =
                     "write {sub}, unless the broker sets client ids (use_username_as_clientid)";
                 let finding = Finding::warning(
-                    "a client may call itself what it likes, so {client_id} opens every name",
+                    "a client chooses its client id, so {client_id} allows every name",
                     advice,
                 );
                 self.add(&place, DoubtKind::TooWide, finding);
@@ -217,17 +217,18 @@ impl LintCollector<'_> {
         for action in rule.actions.iter() {
             let name = action.name();
             if !best.has(action) {
-                let what =
-                    format!("no group, scope or type that could match is permitted to {name}");
+                let what = format!(
+                    "no group, scope or type that could match has the permission to {name}"
+                );
                 let advice = format!(
-                    "give one of them {name} in the tables of permissions, or take {name} out of the rule"
+                    "add {name} to one of them in the permission tables, or remove {name} from the rule"
                 );
                 self.add(&*rule.place, DoubtKind::NotCapable, Finding::error(what, advice));
             } else if names_any && !named.has(action) {
                 let what = format!(
-                    "the groups and scopes it names are not permitted to {name}: only who has that from another can"
+                    "the groups and scopes of the rule do not permit to {name}; the rule works only for subjects that another group or scope permits it"
                 );
-                let advice = format!("give one of them {name} in the tables of permissions");
+                let advice = format!("add {name} to one of them in the permission tables");
                 self.add(&*rule.place, DoubtKind::NotCapable, Finding::warning(what, advice));
             }
         }
@@ -244,11 +245,11 @@ impl LintCollector<'_> {
             let Some(other) = rules.iter().find(decides) else { continue };
             let finding = match (rule.effect, other.effect) {
                 (Effect::Allow, Effect::Deny) => Finding::error(
-                    format!("{} denies all of it", other.place),
-                    "one of the two is not meant so",
+                    format!("{} denies everything that this topic allows", other.place),
+                    "change or remove one of the two",
                 ),
                 _ => Finding::warning(
-                    format!("{} says it already", other.place),
+                    format!("{} already decides the same", other.place),
                     "remove one of the two",
                 ),
             };
@@ -285,13 +286,13 @@ impl LintCollector<'_> {
                     .find(|(action, own)| closes_own_topic(rule, *action, own));
                 if let Some((action, own)) = taken {
                     let what = format!(
-                        "it denies devices to {} {}, which is their own",
+                        "the rule denies devices to {} {}, which is their own topic",
                         action.name(),
                         own.text()
                     );
                     let finding = Finding::warning(
                         what,
-                        "name others in subjects.types, unless it is meant so",
+                        "remove device from subjects.types, unless this is intended",
                     );
                     self.add(&*rule.place, DoubtKind::TooNarrow, finding);
                 }
@@ -330,20 +331,24 @@ fn too_wide(topic: &Pattern, reaches_devices: bool, is_for_all: bool) -> Option<
             .is_ok_and(|requested| topic.overlaps(&requested, &Values::as_written()))
     };
     if reaches_devices && overlaps(ALL_DEVICES) {
-        let what = "it gives every device topics of every other device, of all tenants";
+        let what = "the rule allows every device the topics of every other device in all tenants";
         return Some(Finding::error(
             what,
-            "write tenant/{tenant}/device/{device}/..., or leave device out of subjects.types",
+            "write tenant/{tenant}/device/{device}/..., or remove device from subjects.types",
         ));
     }
     if reaches_devices && OTHER_DEVICES.into_iter().any(overlaps) {
-        let what = "it gives every device topics of other devices";
-        return Some(Finding::warning(what, "write {tenant} and {device}, unless it is meant so"));
+        let what = "the rule allows every device the topics of other devices";
+        return Some(Finding::warning(
+            what,
+            "write {tenant} and {device}, unless this is intended",
+        ));
     }
     let holds_all =
         TopicFilter::parse("#").is_ok_and(|all| topic.covers(&all, &Values::as_written()));
-    let advice = "name in subjects whom it is for";
-    (is_for_all && holds_all).then(|| Finding::warning("it gives everybody every topic", advice))
+    let advice = "select the subjects of the rule";
+    (is_for_all && holds_all)
+        .then(|| Finding::warning("the rule allows every subject every topic", advice))
 }
 
 /// Whether a deny rule closes the topic `own` of some device.

@@ -73,7 +73,7 @@ pub enum PatternError {
     Filter(#[from] FilterError),
     /// Braces around an unknown name, or around a part of a level.
     #[error(
-        "{0:?} is no placeholder: {{tenant}}, {{device}}, {{sub}} and {{client_id}} are, each as a whole level"
+        "{0:?} is not a placeholder: use {{tenant}}, {{device}}, {{sub}} or {{client_id}} as a whole level"
     )]
     Placeholder(String),
 }

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -13,11 +13,18 @@ use tokio_util::sync::CancellationToken;
 use super::Policy;
 use super::file::{self, PolicyFileError};
 use crate::disk;
+use crate::lifecycle::health_reporter::{HealthReporter, HealthTexts};
 use crate::telemetry::hooks::HookMetrics;
 
 /// How often the stamp of the file is checked: it is cheap, and an operator expects a change to act
 /// at once.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+
+const HEALTH_TEXTS: HealthTexts = HealthTexts {
+    failed: "the file system of the policy file does not answer",
+    action: "the previous policy stays active, and Sluice reads the file when it answers",
+    recovered: "the policy file is reachable again",
+};
 
 /// The active policy. Clones share it.
 #[derive(Clone, Debug)]
@@ -28,8 +35,8 @@ pub struct PolicyReloader {
     active: ActivePolicy,
     path: Option<PathBuf>,
     last_stamp: Option<FileStamp>,
-    /// Whether the file system answered at the last check.
-    is_reachable: bool,
+    /// Whether the file can be reached.
+    health: HealthReporter,
     metrics: HookMetrics,
 }
 
@@ -50,12 +57,11 @@ pub fn open(
     let last_stamp = path.and_then(FileStamp::of);
     let policy = path.map_or_else(|| Ok(Policy::built_in()), file::load)?;
     let active = ActivePolicy(Arc::new(RwLock::new(Arc::new(policy))));
-    let (active_of_reloader, path) = (active.clone(), path.map(Path::to_owned));
     let reloader = PolicyReloader {
-        active: active_of_reloader,
-        path,
+        active: active.clone(),
+        path: path.map(Path::to_owned),
         last_stamp,
-        is_reachable: true,
+        health: HealthReporter::log_only("access policy", HEALTH_TEXTS).as_error(),
         metrics,
     };
     Ok((active, reloader))
@@ -81,7 +87,7 @@ impl PolicyReloader {
     pub async fn run(mut self, stop: CancellationToken) {
         let Ok(mut hangup) = signal(SignalKind::hangup()) else {
             tracing::error!(
-                "SIGHUP cannot be heard; a changed policy file is noticed all the same"
+                "installing the SIGHUP handler failed; Sluice still reads a changed policy file within 2 s"
             );
             return self.run_without_signal(stop).await;
         };
@@ -105,7 +111,7 @@ impl PolicyReloader {
         let Some(path) = self.path.clone() else {
             if is_requested {
                 tracing::info!(
-                    "SIGHUP: ACL_RULES_PATH is not set, so there is no policy to read anew"
+                    "SIGHUP received: ACL_RULES_PATH is not set, so there is no policy file to read"
                 );
             }
             return;
@@ -116,7 +122,7 @@ impl PolicyReloader {
             Ok(stamp) => stamp,
             Err(error) => return self.report_unreachable(&error.to_string()),
         };
-        self.is_reachable = true;
+        self.health.worked(Instant::now());
         if stamp == self.last_stamp && !is_requested {
             return;
         }
@@ -128,24 +134,24 @@ impl PolicyReloader {
                 let rules = policy.allows().len() + policy.denies().len();
                 self.active.replace(policy);
                 self.metrics.plain.policy_current.set(1);
-                tracing::info!(rules, "the policy was read anew and holds from now on");
+                tracing::info!(rules, "the policy file was read again; its rules are active");
             }
             Ok(Err(error)) => {
                 self.metrics.plain.policy_current.set(0);
-                tracing::error!(%error, "the policy that was in force goes on; correct the file");
+                tracing::error!(
+                    "reading the policy failed: {error}; the previous policy stays active; correct the file"
+                );
             }
             Err(error) => self.report_unreachable(&error.to_string()),
         }
     }
 
-    /// Records that the file is unreachable: the metric at each check, the log once.
+    /// Records that the file is unreachable, in the metric and the log.
     fn report_unreachable(&mut self, error: &str) {
         self.metrics.plain.policy_current.set(0);
         // Once the file is reachable again, it is read whatever its stamp.
         self.last_stamp = None;
-        if std::mem::take(&mut self.is_reachable) {
-            tracing::error!(%error, "the policy cannot be read: the file is not reachable; the policy in force stays");
-        }
+        self.health.failed(error, Instant::now());
     }
 }
 

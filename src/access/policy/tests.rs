@@ -240,22 +240,22 @@ fn an_answer_says_what_decided() {
     for (told, expected) in [
         (told(&viewer, READ, "celine/system/x"), "allowed to read: by celine.mqtt.acl.rules[4]"),
         (told(&viewer, PUBLISH, "celine/system/x"), "denied to publish: no rule allows it"),
-        (told(&viewer, SUBSCRIBE, "a/b#"), "denied to subscribe: + and # stand for whole levels"),
+        (told(&viewer, SUBSCRIBE, "a/b#"), "denied to subscribe: + and # must be whole levels"),
         (
             told(&viewer, PUBLISH, "a/+"),
-            "denied to publish: + and # may stand in a subscription only",
+            "denied to publish: only a subscription may contain + and #",
         ),
         (
             told(&viewer, 8, "a"),
-            "denied: acc 8 is not read (1), publish (2), subscribe (4), or a sum of them",
+            "denied: acc 8 is invalid: expected read (1), publish (2), subscribe (4), or a sum of them",
         ),
         (
             told(&service, PUBLISH, "celine/pipelines/status/x"),
-            "denied to publish: a rule allows it, but no group, scope or type of the subject permits it",
+            "denied to publish: a rule allows it, but no group, scope or type of the subject has this permission",
         ),
         (
             told(&device("a", "b"), PUBLISH, "tenant/a/device/b/event"),
-            "allowed to publish: built in: it is one of the device's own topics",
+            "allowed to publish: built in: the topic is one of the device's own",
         ),
         (
             told(&guest(), READ, "public/a"),

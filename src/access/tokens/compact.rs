@@ -48,18 +48,18 @@ impl<'a> CompactToken<'a> {
             return Err(TokenError::TooLong { bytes: text.len(), max: MAX_TOKEN_BYTES });
         }
         let (signed, signature) =
-            text.rsplit_once('.').ok_or(TokenError::NotAToken("it has no three parts"))?;
+            text.rsplit_once('.').ok_or(TokenError::NotAToken("it does not have three parts"))?;
         let (header, claims) =
-            signed.split_once('.').ok_or(TokenError::NotAToken("it has no three parts"))?;
+            signed.split_once('.').ok_or(TokenError::NotAToken("it does not have three parts"))?;
         let header: Header = serde_json::from_slice(&decoded(header)?)
-            .map_err(|_| TokenError::NotAToken("its header is no JSON object with alg"))?;
+            .map_err(|_| TokenError::NotAToken("its header is not a JSON object with alg"))?;
         if header.crit.is_some() {
             return Err(TokenError::Critical);
         }
         let algorithm = Algorithm::named(&header.alg)
             .ok_or_else(|| TokenError::Algorithm(shown(&header.alg)))?;
         let claims = serde_json::from_slice(&decoded(claims)?)
-            .map_err(|_| TokenError::NotAToken("its claims are no JSON object"))?;
+            .map_err(|_| TokenError::NotAToken("its claims are not a JSON object"))?;
         Ok(Self {
             signed: signed.as_bytes(),
             signature: decoded(signature)?,
@@ -74,7 +74,7 @@ impl<'a> CompactToken<'a> {
 
 /// Decodes strict base64url: no padding, no other alphabet, no trailing bits.
 fn decoded(part: &str) -> Result<Vec<u8>, TokenError> {
-    URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::NotAToken("a part of it is no base64url"))
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::NotAToken("a part of it is not base64url"))
 }
 
 fn shown(name: &str) -> Box<str> {

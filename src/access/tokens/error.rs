@@ -7,7 +7,9 @@
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// Longer than a token may be.
-    #[error("the token has {bytes} bytes, more than {max}: have the issuer put less into it")]
+    #[error(
+        "the token has {bytes} bytes, more than {max}: configure the issuer to put fewer claims into it"
+    )]
     TooLong {
         /// The length.
         bytes: usize,
@@ -16,27 +18,23 @@ pub enum TokenError {
     },
     /// Not three parts, not base64url, not JSON.
     #[error(
-        "this is no signed token ({0}): send the issuer's access token as it is, in its compact form"
+        "the token is malformed ({0}): send the issuer's access token unchanged, in its compact form"
     )]
     NotAToken(&'static str),
     /// `none`, `HS256`, or another unsupported algorithm.
     #[error(
-        "the token is signed by {0}, which is not taken: have the issuer sign by RS256, ES256 or EdDSA"
+        "the token is signed with {0}, which is not accepted: configure the issuer to sign with RS256, ES256 or EdDSA"
     )]
     Algorithm(Box<str>),
     /// A `crit` header.
-    #[error(
-        "the token asks for extensions that are not known here (crit): have the issuer leave them out"
-    )]
+    #[error("the token requires unknown extensions (crit): configure the issuer to omit them")]
     Critical,
     /// `iss` names no configured issuer.
-    #[error(
-        "the token's iss is no issuer that is trusted here: check JWT_ISSUER, which must be the same text"
-    )]
+    #[error("the token's iss is not a trusted issuer: JWT_ISSUER must have exactly the same text")]
     Issuer,
     /// The issuer's keys are missing, or too old to be trusted.
     #[error(
-        "the keys of {issuer} are not there: the log says why; the token is believed once they are"
+        "Sluice has no keys of {issuer}: its log has the cause; the token is accepted when they are read"
     )]
     KeysAway {
         /// The issuer.
@@ -44,7 +42,7 @@ pub enum TokenError {
     },
     /// The header's `kid` names no key of the issuer.
     #[error(
-        "{issuer} has no key of the name in the token's kid: get a new token, or look whether it is from another realm"
+        "{issuer} has no key with the token's kid: get a new token, or check that the token is from the right realm"
     )]
     UnknownKey {
         /// The issuer.
@@ -52,18 +50,18 @@ pub enum TokenError {
     },
     /// The key does not fit the algorithm.
     #[error(
-        "the key of the token is not for {algorithm}: the token was tampered with, or the issuer is set up wrong"
+        "the key of the token is not for {algorithm}: the token was changed, or the issuer is misconfigured"
     )]
     WrongKey {
         /// The algorithm in the header.
         algorithm: &'static str,
     },
     /// The signature is wrong.
-    #[error("the token's signature is not the issuer's: get a new token")]
+    #[error("the token's signature is not from the issuer: get a new token")]
     Signature,
     /// `aud` names other audiences only.
     #[error(
-        "the token is not meant for us: its aud must name one of JWT_AUDIENCE; set that, or the issuer's audience"
+        "the token is for another audience: its aud must contain one of JWT_AUDIENCE; change that setting or the issuer's audience"
     )]
     Audience,
     /// `exp` is past.
@@ -71,20 +69,20 @@ pub enum TokenError {
     Expired,
     /// `nbf` or `iat` is ahead.
     #[error(
-        "the token is not valid yet ({claim}): wait, or set the clocks; JWT_LEEWAY_SECONDS allows for small differences"
+        "the token is not valid yet ({claim}): wait, or correct the clocks; JWT_LEEWAY_SECONDS tolerates small differences"
     )]
     NotYet {
         /// The claim.
         claim: &'static str,
     },
     /// A required claim is missing.
-    #[error("the token lacks the claim {0}: have the issuer put it in")]
+    #[error("the token lacks the claim {0}: configure the issuer to add it")]
     Missing(Box<str>),
     /// A claim has the wrong type.
-    #[error("the token's {0} is not of the type it must have: have the issuer correct it")]
+    #[error("the token's {0} has the wrong type: correct the configuration of the issuer")]
     Type(&'static str),
     /// No claim names the subject.
-    #[error("the token does not say whose it is: have the issuer put sub into it")]
+    #[error("the token names no subject: configure the issuer to add sub")]
     NoSubject,
 }
 

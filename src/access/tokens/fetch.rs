@@ -36,19 +36,19 @@ const AGENT: &str = concat!("sluice/", env!("CARGO_PKG_VERSION"));
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// The URL is unusable.
-    #[error("the URL cannot be used ({0})")]
+    #[error("the URL is unusable ({0})")]
     Url(String),
     /// The connection failed.
-    #[error("no connection ({0})")]
+    #[error("connecting failed ({0})")]
     Connect(std::io::Error),
     /// The TLS handshake failed.
     #[error(
-        "no TLS connection ({0}): JWT_CA_CERT, or else the system's roots, must hold the authority that signed its certificate"
+        "the TLS handshake failed ({0}): JWT_CA_CERT, or without it the system's roots, must contain the authority that signed the server's certificate"
     )]
     Tls(String),
     /// The file of authorities is unusable.
     #[error(
-        "the authorities of {path} (JWT_CA_CERT) cannot be used ({why}): expected certificates in PEM"
+        "the authorities in {path} (JWT_CA_CERT) are unusable ({why}): expected certificates in PEM"
     )]
     Authority {
         /// The file.
@@ -57,16 +57,16 @@ pub enum FetchError {
         why: String,
     },
     /// The response is not HTTP, or ends early.
-    #[error("no readable answer ({0})")]
+    #[error("the response is unreadable ({0})")]
     Http(#[from] hyper::Error),
     /// The status is not 200.
-    #[error("the answer was {}, {}", .0, status_advice(*.0))]
+    #[error("the response has status {}, {}", .0, status_advice(*.0))]
     Status(StatusCode),
     /// The body is too long, or ends early.
-    #[error("the answer was cut off, or has more than {MAX_BYTES} bytes ({0})")]
+    #[error("the response is incomplete, or longer than {MAX_BYTES} bytes ({0})")]
     Body(String),
     /// The response took too long.
-    #[error("no answer within {} s", FETCH_TIMEOUT.as_secs())]
+    #[error("no response within {} s", FETCH_TIMEOUT.as_secs())]
     Slow,
 }
 
@@ -80,8 +80,8 @@ pub async fn fetch(url: &str, ca_cert: Option<PathBuf>) -> Result<Vec<u8>, Fetch
 
 const fn status_advice(status: StatusCode) -> &'static str {
     match status.as_u16() {
-        300..=399 => "and redirects are not followed: set the URL to where it leads",
-        _ => "and only 200 will do: check the URL",
+        300..=399 => "and Sluice does not follow redirects: set the URL to the target",
+        _ => "but 200 is expected: check the URL",
     }
 }
 

@@ -18,6 +18,7 @@ use super::keys::{KeySet, KeysError};
 use crate::config::sections::issuer::IssuerKeySource;
 use crate::disk;
 use crate::domain::time::{Clock, Timestamp};
+use crate::lifecycle::health_reporter::{HealthReporter, HealthTexts};
 use crate::telemetry::issuer_keys::IssuerKeyMetrics;
 
 /// The interval between successful fetches: a withdrawn key is trusted for at most this long.
@@ -40,6 +41,13 @@ const LOGIN_TIMEOUT: Duration = Duration::from_millis(800);
 /// How long keys are trusted after the last read, while the issuer is unreachable.
 pub const KEYS_LAST_SECONDS: i64 = 24 * 3600;
 
+const HEALTH_TEXTS: HealthTexts = HealthTexts {
+    failed: "reading an issuer's keys failed",
+    action: "retrying; keys that were read before stay trusted for 24 hours, and without any the issuer's tokens are \
+        refused",
+    recovered: "the issuer's keys are readable again",
+};
+
 /// How often the age metric is updated.
 const AGE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -51,8 +59,7 @@ pub struct KeyRefresher {
     refresh_request: Arc<Notify>,
     metrics: IssuerKeyMetrics,
     clock: Clock,
-    /// The logged failure: it is logged once, and its end once.
-    trouble: Option<String>,
+    health: HealthReporter,
 }
 
 /// Reads the cached keys of one issuer, and requests newer ones.
@@ -77,7 +84,7 @@ struct CachedKeys {
 enum RefreshError {
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    #[error("the file cannot be read ({0})")]
+    #[error("the file is unreadable ({0})")]
     File(#[from] io::Error),
     #[error(transparent)]
     Keys(#[from] KeysError),
@@ -102,7 +109,7 @@ impl KeyRefresher {
             refresh_request,
             metrics,
             clock,
-            trouble: None,
+            health: HealthReporter::log_only("issuer keys", HEALTH_TEXTS),
         };
         refresher.update_age();
         (refresher, keys)
@@ -143,7 +150,8 @@ impl KeyRefresher {
             }
             Err(trouble) => {
                 self.cached.send_modify(|cached| cached.last_read = Some(Instant::now()));
-                self.report_failure(trouble.to_string());
+                let cause = format!("{} from {}: {trouble}", self.issuer, self.source);
+                self.health.failed(&cause, std::time::Instant::now());
                 RETRY
             }
         };
@@ -152,7 +160,8 @@ impl KeyRefresher {
     }
 
     fn keep(&mut self, keys: KeySet) {
-        let (now, count) = ((self.clock)(), keys.len());
+        let now = (self.clock)();
+        let count = keys.len();
         let mut is_new = false;
         self.cached.send_modify(|cached| {
             is_new = cached.keys.as_ref().is_none_or(|(known, _)| **known != keys);
@@ -160,40 +169,11 @@ impl KeyRefresher {
             cached.keys = Some((Arc::new(keys), now));
             cached.last_read = Some(Instant::now());
         });
-        let (issuer, source) = (&self.issuer, &self.source);
-        if self.trouble.take().is_some() {
-            tracing::info!(
-                issuer,
-                keys = count,
-                "the issuer's keys can be read from {source} again"
-            );
-        } else if is_new {
+        self.health.worked(std::time::Instant::now());
+        if is_new {
+            let (issuer, source) = (&self.issuer, &self.source);
             tracing::info!(issuer, keys = count, "the issuer's keys were read from {source}");
         }
-    }
-
-    /// Logs the first failure of a series, even if its text changes later.
-    fn report_failure(&mut self, trouble: String) {
-        let (issuer, source) = (&self.issuer, &self.source);
-        let has_keys = self.cached.borrow().keys.is_some();
-        if self.trouble.is_some() {
-            tracing::debug!(
-                issuer,
-                "the issuer's keys still cannot be read from {source}: {trouble}"
-            );
-        } else if has_keys {
-            let hours = KEYS_LAST_SECONDS / 3600;
-            tracing::warn!(
-                issuer,
-                "the issuer's keys cannot be read from {source}: {trouble}; those read before are trusted for {hours} hours"
-            );
-        } else {
-            tracing::warn!(
-                issuer,
-                "the issuer's keys cannot be read from {source}: {trouble}; none of its tokens is believed until they are"
-            );
-        }
-        self.trouble = Some(trouble);
     }
 
     fn update_age(&self) {
@@ -220,9 +200,9 @@ impl CachedKeysReader {
     /// Whether the keys of `generation` are the current ones and not too old.
     pub(super) fn is_current(&self, generation: u64, now: Timestamp) -> bool {
         let cached = self.cached.borrow();
-        let is_good =
+        let is_trusted =
             |(_, read_at): &(Arc<KeySet>, Timestamp)| now < read_at.plus_seconds(KEYS_LAST_SECONDS);
-        cached.generation == generation && cached.keys.as_ref().is_some_and(is_good)
+        cached.generation == generation && cached.keys.as_ref().is_some_and(is_trusted)
     }
 
     /// Whether the key with this hash may be current. Before the first read, every key may be.

@@ -73,16 +73,16 @@ enum PublicKey {
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
     /// The text is not a key set.
-    #[error("this is no JSON Web Key Set ({0})")]
+    #[error("the content is not a JSON Web Key Set ({0})")]
     NotASet(String),
     /// The text is not PEM.
-    #[error("this is no PEM with public keys or certificates ({0})")]
+    #[error("the content is not PEM with public keys or certificates ({0})")]
     NotPem(String),
     /// The text contains no usable key.
-    #[error("there is no key in it for RS256 (2048 bits or more), ES256 or EdDSA (Ed25519)")]
+    #[error("it contains no key for RS256 (2048 bits or more), ES256 or EdDSA (Ed25519)")]
     Useless,
     /// The text contains too many keys.
-    #[error("there are more than {MAX_KEYS} keys in it")]
+    #[error("it contains more than {MAX_KEYS} keys")]
     TooMany,
 }
 

@@ -33,10 +33,10 @@ pub(super) enum Acc {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum QuestionError {
     #[error(
-        "the body is no JSON object with texts and a number acc (line {line}, column {column})"
+        "the body is not a JSON object with strings and a number acc (line {line}, column {column})"
     )]
     Json { line: usize, column: usize },
-    #[error("the body is no form in UTF-8")]
+    #[error("the body is not a form in UTF-8")]
     Form,
 }
 

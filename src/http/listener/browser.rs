@@ -43,7 +43,7 @@ pub(crate) async fn refuse_foreign_changes(request: Request, next: Next) -> Resp
 pub(crate) async fn refuse_pages(request: Request, next: Next) -> Response {
     let headers = request.headers();
     if headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE) {
-        let detail = "a page in a browser asked for this: only programs are answered here";
+        let detail = "a page in a browser sent this request: this listener serves only programs";
         return closing(Problem::new(ProblemKind::Forbidden, detail));
     }
     next.run(request).await
@@ -54,7 +54,8 @@ pub(crate) async fn require_local_name(request: Request, next: Next) -> Response
     if is_named_local(request.headers()) {
         return next.run(request).await;
     }
-    let detail = "this address is bound on the loopback and answers under its name only: ask localhost or 127.0.0.1";
+    let detail =
+        "this listener is on the loopback and serves only local names: use localhost or 127.0.0.1";
     closing(Problem::new(ProblemKind::Forbidden, detail))
 }
 
@@ -65,7 +66,7 @@ pub(crate) fn check_page(method: &Method, headers: &HeaderMap) -> Result<(), Pro
         return Err(foreign());
     }
     if !method.is_safe() && is_form(headers) {
-        let detail = "a form of any page could send this: send `Content-Type: application/json`, or none without a body";
+        let detail = "a form of any page could send this request: send `Content-Type: application/json`, or no content type without a body";
         return Err(Problem::new(ProblemKind::UnsupportedMediaType, detail));
     }
     Ok(())
@@ -133,7 +134,8 @@ fn is_form(headers: &HeaderMap) -> bool {
 }
 
 fn foreign() -> Problem {
-    let detail = "a page of another site asked for this: only programs and pages of this address are answered";
+    let detail =
+        "a page of another site sent this request: only programs and pages of this address may";
     Problem::new(ProblemKind::Forbidden, detail)
 }
 

@@ -25,6 +25,6 @@ pub(crate) async fn serve_until_stopped(
     tokio::select! {
         // It ends only after `stop`, because it retries a failed accept by itself.
         _ = serving => {}
-        () = patience => tracing::debug!(whose, "some answers were under way when the time to stop was up"),
+        () = patience => tracing::debug!(whose, "running responses exceeded the time to stop; Sluice aborts them"),
     }
 }

@@ -111,7 +111,7 @@ impl Listener for LimitedListener {
         };
         // The broker waits for each response, so none may be delayed to be sent with the next.
         if let Err(error) = inner.set_nodelay(true) {
-            tracing::debug!(%error, "answers may be delayed");
+            tracing::debug!(%error, "responses may be delayed");
         }
         let ConnectionLimits { lifetime, pace, sent_bytes, .. } = self.limits;
         let end = lifetime.map(|lifetime| Instant::now() + lifetime);
@@ -194,7 +194,9 @@ impl AsyncRead for LimitedStream {
         let read = buf.filled().len() - before;
         match self.bytes_left.checked_sub(read) {
             Some(bytes_left) => self.bytes_left = bytes_left,
-            None => return Poll::Ready(Err(io::Error::other("the client sent too much"))),
+            None => {
+                return Poll::Ready(Err(io::Error::other("the client sent more than the limit")));
+            }
         }
         if read > 0 {
             self.place.was_read();

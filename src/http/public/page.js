@@ -99,7 +99,7 @@ function listen(url, credential, filter, until) {
           const reason = body[body.length - 1];
           if (reason >= 128) return fail(`the broker refused the subscription (${code(reason)})`, true);
           clearTimeout(patience);
-          return show('subscribed', `Listening to ${filter}`);
+          return show('subscribed', `Subscribed to ${filter}`);
         }
         case 3: // PUBLISH
           return add(message(head, body));
@@ -158,7 +158,7 @@ async function ask() {
 
 async function run() {
   const filter = decodeURIComponent(location.hash.slice(1)) || 'public/#';
-  if (!filter.startsWith('public/')) return show('refused', `Only topics under public/ are open, and ${filter} is none`);
+  if (!filter.startsWith('public/')) return show('refused', `${filter} is not under public/: guests may subscribe only there`);
   let [credential, until, pause] = [null, 0, RETRY_MS.first];
   for (;;) {
     try {
@@ -174,7 +174,7 @@ async function run() {
       });
     } catch (error) {
       if (error.isRefusal) credential = null;
-      show('waiting', `${error.message}; trying again`);
+      show('waiting', `${error.message}; retrying`);
       await new Promise((done) => setTimeout(done, pause * (0.5 + Math.random() / 2)));
       pause = Math.min(2 * pause, RETRY_MS.most);
     }

@@ -28,7 +28,7 @@ fn without_postgres_cached_clients_are_answered_and_others_are_denied() {
         "sluice_access_faults_total",
     ];
     let before = faults.map(|fault| hooks.daemon.metric(fault));
-    asker.acl_once("acme/device/pump-2", "c", 2, EVENT).no("a fault here");
+    asker.acl_once("acme/device/pump-2", "c", 2, EVENT).no("a fault of Sluice");
     for (fault, before) in faults.into_iter().zip(before) {
         assert!((hooks.daemon.metric(fault) - before - 1.0).abs() < f64::EPSILON, "{fault}");
     }
@@ -41,15 +41,15 @@ fn without_postgres_cached_clients_are_answered_and_others_are_denied() {
             "/mqtt/user",
             &format!(r#"{{"clientid":"c","password":"{carol}","username":"carol"}}"#),
         )
-        .no("a fault here");
+        .no("a fault of Sluice");
     asker.acl_once("alice", "cid1", 1, "plant/x/readings").yes();
-    asker.acl_once("bob", "cid1", 1, "plant/x/readings").no("a fault here");
+    asker.acl_once("bob", "cid1", 1, "plant/x/readings").no("a fault of Sluice");
     let login = r#"{"clientid":"c","password":"t0ken","username":"acme/device/pump-2"}"#;
-    asker.ask_once("/mqtt/user", login).no("a fault here");
+    asker.ask_once("/mqtt/user", login).no("a fault of Sluice");
     server.start();
     database.wait_until("SELECT count(*) FROM access_sessions WHERE username = 'alice'", "1");
     wait::until("Postgres is asked again", || {
-        asker.acl_once("bob", "cid1", 1, "x").body.contains("no login")
+        asker.acl_once("bob", "cid1", 1, "x").body.contains("no valid login")
     });
 }
 
@@ -62,10 +62,10 @@ fn a_silent_postgres_holds_the_broker_up_once_and_not_at_each_question() {
     server.pause();
     let mut asker = hooks.asker();
     let begun = Instant::now();
-    asker.acl_once("acme/device/pump-1", "c", 2, EVENT).no("a fault here");
+    asker.acl_once("acme/device/pump-1", "c", 2, EVENT).no("a fault of Sluice");
     let first = begun.elapsed();
     for _ in 0..20 {
-        asker.acl_once("acme/device/pump-1", "c", 2, EVENT).no("a fault here");
+        asker.acl_once("acme/device/pump-1", "c", 2, EVENT).no("a fault of Sluice");
     }
     let all = begun.elapsed();
     server.resume();

@@ -19,9 +19,9 @@ fn a_guest_has_its_corner_and_nothing_else() {
     let (name, token, client_id) = (text("username"), text("token"), text("client_id_prefix"));
     let mut asker = hooks.asker();
     asker.login(name, token, client_id).yes();
-    asker.login(name, token, "sluice").no("begins with public-");
-    asker.login(name, "another", client_id).no("not that of this guest");
-    asker.ask("/mqtt/superuser", &format!(r#"{{"username":"{name}"}}"#)).no("no superuser");
+    asker.login(name, token, "sluice").no("begin with public-");
+    asker.login(name, "another", client_id).no("not belong to this guest");
+    asker.ask("/mqtt/superuser", &format!(r#"{{"username":"{name}"}}"#)).no("not a superuser");
     asker.acl(name, client_id, 4, "public/#").yes();
     asker.acl(name, client_id, 2, "public/news").yes();
     for (acc, topic) in
@@ -29,15 +29,15 @@ fn a_guest_has_its_corner_and_nothing_else() {
     {
         asker.acl(name, client_id, acc, topic).no("guest");
     }
-    asker.acl(name, "public-other", 4, "public/#").no("no login");
+    asker.acl(name, "public-other", 4, "public/#").no("no valid login");
     database.wait_until("SELECT kind FROM access_sessions WHERE username LIKE 'guest-%'", "guest");
     database.query("UPDATE access_sessions SET expires_at = now(); UPDATE guest_credentials SET expires_at = now()");
     hooks.daemon.kill9();
     hooks.daemon.start_again();
     hooks.wait_open();
     let mut asker = hooks.asker();
-    asker.acl(name, client_id, 4, "public/#").no("has ended");
-    asker.login(name, token, client_id).no("has ended");
+    asker.acl(name, client_id, 4, "public/#").no("has expired");
+    asker.login(name, token, client_id).no("has expired");
 }
 
 /// What the public endpoint hands out.

@@ -204,7 +204,7 @@ impl Asker {
     /// Postgres may be too late for one answer, which is a fault; then it asks again.
     pub fn ask(&mut self, path: &str, body: &str) -> Answer {
         wait::for_ok("there is an answer", || match self.ask_once(path, body) {
-            answer if answer.body.contains("a fault here") => Err(answer.body),
+            answer if answer.body.contains("a fault of Sluice") => Err(answer.body),
             answer => Ok(answer),
         })
     }

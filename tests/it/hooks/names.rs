@@ -114,10 +114,10 @@ fn a_token_that_says_a_reserved_name_is_refused_under_it() {
     // A name that people choose for themselves is none the token proves.
     let chosen =
         hooks.token(&json!({ "sub": "u-1", "preferred_username": "sluice", "exp": now() + 600 }));
-    asker.login("sluice", &chosen, "c").no("not what the token says");
+    asker.login("sluice", &chosen, "c").no("not the subject of the token");
     let chosen =
         hooks.token(&json!({ "sub": "u-1", "preferred_username": "alice", "exp": now() + 600 }));
-    asker.login("alice", &chosen, "c").no("not what the token says");
+    asker.login("alice", &chosen, "c").no("not the subject of the token");
     asker.login("u-1", &chosen, "c").yes();
     // A name that is reserved is reserved as a client id too.
     asker.login("u-1", &chosen, "bridge").no("client id");
@@ -167,9 +167,9 @@ fn a_token_beside_no_name_is_let_in_and_no_topic_is_open_to_its_client_id() {
     let mut asker = hooks.asker();
     let token = hooks.token(&user("root", &["admins"], 600));
     asker.login("", &token, "c").yes();
-    asker.acl("", "c", 1, "x").no("names nobody");
+    asker.acl("", "c", 1, "x").no("neither a user name nor a token");
     asker.login("", &token, "sluice").no("client id");
-    asker.login("", "a password", "c").no("names nobody");
+    asker.login("", "a password", "c").no("neither a user name nor a token");
     assert_eq!(database.value("SELECT count(*) FROM access_sessions WHERE username = ''"), "0");
 }
 
@@ -190,7 +190,7 @@ fn a_name_beside_a_bearer_token_is_its_own_and_decides_nothing() {
     };
     for path in ["/mqtt/user", "/mqtt/superuser", "/mqtt/acl"] {
         for name in [guest.as_str(), device, "Sluice", "alice"] {
-            ask(path, "root", name, "c").no("not what the token says");
+            ask(path, "root", name, "c").no("not the subject of the token");
         }
         assert_eq!(ask(path, "root", "sluice", "c").status, 403, "{path}");
         ask(path, "root", "root", "c").yes();
@@ -260,7 +260,7 @@ fn while_the_share_group_cannot_be_read_no_new_client_is_authenticated() {
     wait::until("the keys are read", || {
         asker.acl_once(&token, "c", 1, "plant/x/readings").status == 200
     });
-    asker.ask_once("/mqtt/user", &login).no("have not been read yet");
+    asker.ask_once("/mqtt/user", &login).no("has not read the client ids");
     database.query("ALTER TABLE away RENAME TO broker_sessions");
     wait::until("they are read", || asker.ask_once("/mqtt/user", &login).status == 200);
 }
@@ -273,7 +273,7 @@ fn a_name_belongs_to_one_subject_at_a_time_across_all_kinds() {
     let person = hooks.token(&user("billing", &["viewers"], 600));
     let service: Value = json!({ "sub": "s", "client_id": "billing", "exp": now() + 600 });
     asker.login("billing", &person, "c").yes();
-    asker.login("billing", &hooks.token(&service), "c").no("belong to another login");
+    asker.login("billing", &hooks.token(&service), "c").no("another live login");
     asker.login("billing", &hooks.token(&service), "d").yes();
     asker.acl("billing", "c", 1, "plant/x/readings").yes();
     asker.acl("billing", "d", 1, "plant/x/readings").no("no rule allows it");
@@ -295,15 +295,15 @@ fn when_the_issuer_withdraws_its_key_its_tokens_are_refused() {
         asker.acl(carol, "c", 1, "plant/x/readings").status == 403
     });
     // Verified a moment ago, at each question and at a login.
-    asker.acl(alice, "c", 1, "plant/x/readings").no("no key of the name");
-    asker.login(alice, "any", "c").no("no key of the name");
-    asker.login("alice", alice, "c").no("no key of the name");
+    asker.acl(alice, "c", 1, "plant/x/readings").no("no key with the token");
+    asker.login(alice, "any", "c").no("no key with the token");
+    asker.login("alice", alice, "c").no("no key with the token");
     // Remembered by its names, here and after a restart.
-    asker.acl("bob", "c", 1, "plant/x/readings").no("not the issuer's now");
+    asker.acl("bob", "c", 1, "plant/x/readings").no("has withdrawn the key");
     hooks.daemon.kill9();
     hooks.daemon.start_again();
     let mut asker = wait::for_some("the hooks answer", || hooks.try_asker());
     wait::until("the keys are read", || {
-        asker.acl("bob", "c", 1, "plant/x/readings").body.contains("not the issuer's now")
+        asker.acl("bob", "c", 1, "plant/x/readings").body.contains("has withdrawn the key")
     });
 }

@@ -21,7 +21,7 @@ fn a_login_survives_the_daemon_and_no_token_is_kept() {
     let mut asker = hooks.asker();
     asker.acl("alice", "cid1", 1, TOPIC).yes();
     asker.acl("alice", "cid1", 1, "plant/secret/x").no("denied to read");
-    asker.acl("alice", "cid2", 1, TOPIC).no("no login");
+    asker.acl("alice", "cid2", 1, TOPIC).no("no valid login");
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn a_login_is_known_to_another_replica() {
     database.wait_until("SELECT count(*) FROM access_sessions WHERE username = 'alice'", "1");
     // Until it has the issuer's key too, the login ends there.
     let mut asker = other.asker();
-    asker.acl("alice", "cid1", 1, TOPIC).no("not the issuer's now");
+    asker.acl("alice", "cid1", 1, TOPIC).no("has withdrawn the key");
     let keys = std::fs::read(one.settings.dir().path().join("keys.json")).unwrap();
     other.settings.dir().write("keys.json", keys);
     wait::until("it has read the key", || asker.acl("alice", "cid1", 1, TOPIC).status == 200);
@@ -49,10 +49,10 @@ fn the_end_of_a_token_is_kept_at_every_question() {
     asker.acl("alice", "cid1", 1, TOPIC).yes();
     asker.acl(&token, "cid1", 1, TOPIC).yes();
     let end = now() + 3;
-    wait::until("the login has ended", || asker.acl("alice", "cid1", 1, TOPIC).status == 403);
+    wait::until("the login has expired", || asker.acl("alice", "cid1", 1, TOPIC).status == 403);
     assert!(now() <= end + 1, "it ended too late");
     asker.acl(&token, "cid1", 1, TOPIC).no("expired");
-    asker.acl("alice", "cid1", 1, TOPIC).no("has ended");
+    asker.acl("alice", "cid1", 1, TOPIC).no("has expired");
     // A new login under the same names counts at once.
     asker.login("alice", &hooks.token(&user("alice", &["viewers"], 600)), "cid1").yes();
     asker.acl("alice", "cid1", 1, TOPIC).yes();
@@ -70,11 +70,11 @@ fn a_later_login_takes_the_place_of_an_earlier_one() {
     asker.acl("root", "cid1", 2, "plant/secret/x").yes();
     // The broker would end the device's session.
     let any = hooks.token(&user("bob", &["viewers"], 600));
-    asker.login("bob", &any, "acme/device/pump-1").no("another device's");
-    asker.login("acme/pump-1/", &any, "cid9").no("no device's");
+    asker.login("bob", &any, "acme/device/pump-1").no("belongs to another device");
+    asker.login("acme/pump-1/", &any, "cid9").no("not a device's");
     // At a topic the broker tells names only: nobody goes by the name of somebody else.
     let another = hooks.token(&user("mallory", &["viewers"], 600));
-    asker.login("root", &another, "cid1").no("not what the token says");
+    asker.login("root", &another, "cid1").no("not the subject of the token");
     asker.acl("root", "cid1", 2, "plant/secret/x").yes();
     asker.login("root", &hooks.token(&user("root", &["viewers"], 600)), "cid1").yes();
     asker.acl("root", "cid1", 2, "plant/secret/x").no("denied to publish");

@@ -5,7 +5,8 @@
 //! 1. [`listener`] bounds the connections of every listener;
 //! 2. `ops` serves health and metrics, [`ops_client`] reads them from the command line;
 //! 3. `hooks` answers the authorization requests of the broker;
-//! 4. `api` serves the management API, [`endpoints`] holds its resources;
+//! 4. `api` serves the management API, [`endpoints`] holds its resources, [`views`] the JSON of their
+//!    rows;
 //! 5. `public` serves guests.
 //!
 //! It translates between HTTP and the other modules; it decides nothing about a message.
@@ -17,6 +18,7 @@ pub mod listener;
 mod ops;
 pub mod ops_client;
 mod public;
+pub mod views;
 
 pub use api::auth::FromThisMachine;
 pub use api::problem::{ProblemRow, problem_rows};

@@ -5,8 +5,7 @@
 //! costs no query. It limits no rate. A token is written to no log, no row and no cache: they hold
 //! its hash.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -14,6 +13,7 @@ use tokio::time::timeout;
 
 use crate::access::hooks::guest::{self, GuestId, GuestRefusal, Pass};
 use crate::access::hooks::subject::Subject;
+use crate::access::hooks::two_generation_map::TwoGenerationMap;
 use crate::domain::ports::Outage;
 use crate::domain::time::{Clock, Timestamp};
 use crate::store::access::guests::{self, GuestRow};
@@ -22,7 +22,7 @@ use crate::store::connection::database::Database;
 /// Longest age of a cached row: the guest of a row deleted by hand is refused within this time.
 const CACHE_SECONDS: f64 = 60.0;
 
-/// Most credentials in the cache, about 100 bytes each; a full cache drops expired entries, or all.
+/// Most credentials in the cache, about 100 bytes each; a full cache drops those not read lately.
 const CACHE_MAX: usize = 20_000;
 
 /// Credentials stored at the same time: guests must not exhaust the pool that devices need.
@@ -45,7 +45,7 @@ struct GuestIssuer {
     clock: Clock,
     issue_permits: Semaphore,
     lookup_permits: Semaphore,
-    cache: Mutex<HashMap<GuestId, CachedCredential>>,
+    cache: Mutex<TwoGenerationMap<GuestId, CachedCredential>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +94,7 @@ impl Guests {
             clock,
             issue_permits,
             lookup_permits,
-            cache: Mutex::default(),
+            cache: Mutex::new(TwoGenerationMap::new(CACHE_MAX)),
         }))
     }
 
@@ -166,23 +166,14 @@ impl GuestIssuer {
     }
 
     fn cached(&self, id: GuestId) -> Option<CachedCredential> {
-        self.lock_cache().get(&id).copied()
+        self.lock_cache().get(&id)
     }
 
     fn store_in_cache(&self, id: GuestId, pass: Pass, now: Timestamp) {
-        let mut cache = self.lock_cache();
-        if cache.len() >= CACHE_MAX && !cache.contains_key(&id) {
-            cache.retain(|_, entry| entry.is_fresh(now));
-            // Every entry is fresh and none is worth more than another. Dropping one costs one
-            // query.
-            if cache.len() >= CACHE_MAX {
-                cache.clear();
-            }
-        }
-        cache.insert(id, CachedCredential { pass, queried_at: now });
+        self.lock_cache().insert(id, CachedCredential { pass, queried_at: now });
     }
 
-    fn lock_cache(&self) -> std::sync::MutexGuard<'_, HashMap<GuestId, CachedCredential>> {
+    fn lock_cache(&self) -> MutexGuard<'_, TwoGenerationMap<GuestId, CachedCredential>> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -9,7 +9,6 @@ pub mod expiry;
 pub mod revocation_ledger;
 
 use chrono::{DateTime, Utc};
-use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
@@ -68,7 +67,7 @@ pub struct CertificateFilter {
 }
 
 /// A row of `device_certificates`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
 pub struct CertificateRow {
     /// Its identifier.
     pub id: Uuid,
@@ -85,7 +84,6 @@ pub struct CertificateRow {
     /// Its issuer.
     pub issuer: String,
     /// `ACTIVE`, `REVOKED` or `EXPIRED`.
-    #[schemars(with = "String")]
     pub status: CertificateStatus,
     /// When it becomes valid.
     pub not_before: DateTime<Utc>,
@@ -106,7 +104,7 @@ pub struct CertificateRow {
 }
 
 /// A certificate and its PEM.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
 pub struct CertificateDetail {
     /// The certificate.
     #[serde(flatten)]

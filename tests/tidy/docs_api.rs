@@ -19,6 +19,27 @@ fn the_page_of_the_api_is_current() {
 }
 
 #[test]
+fn every_route_parameter_and_field_has_a_description() {
+    let document = api_document();
+    let mut missing = Vec::new();
+    for (method, path, operation) in operations(document) {
+        for parameter in operation["parameters"].as_array().unwrap() {
+            if described(&parameter["schema"]).is_empty() {
+                missing.push(format!("{method} {path}: {}", parameter["name"]));
+            }
+        }
+    }
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        for (field, schema) in fields(schema) {
+            if described(schema).is_empty() {
+                missing.push(format!("{name}.{field}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+#[test]
 fn a_route_that_is_added_makes_the_page_stale() {
     let mut document = api_document().clone();
     let page = api(&document);

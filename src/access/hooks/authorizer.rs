@@ -84,37 +84,50 @@ impl<K: HookLookup> HookAuthorizer<K> {
         Self { lookup, tokens, logins, active_policy, clock, reserved, requires_certificate }
     }
 
-    /// Decides a login. A device with a certificate never gets here: the broker authenticates it by
-    /// itself.
+    /// Decides a login. A device with a certificate never gets here: the broker authenticates it
+    /// without a hook.
     pub async fn user(&self, caller: Caller<'_>, password: Option<&str>) -> Result<(), Denial> {
         let claim = caller.claim();
-        self.check_client_id(&claim, caller.client_id)?;
-        if let Claim::Token { token, name } = claim {
-            let proof = self.tokens.login(token, self.clock).await?;
-            return check_name(name, &proof.subject);
-        }
-        let password = password.filter(|password| !password.is_empty()).ok_or(Denial::NoPassword);
-        let username = match &claim {
+        let client_id = caller.client_id;
+        self.check_client_id(&claim, client_id)?;
+        let password = password.filter(|password| !password.is_empty());
+        match claim {
+            Claim::Token { token, name } => {
+                let proof = self.tokens.login(token, self.clock).await?;
+                check_name(name, &proof.subject)
+            }
             // The name of a device decides first: no issuer's token authenticates a device.
             Claim::Device(device) => {
                 self.check_reserved_name(&caller)?;
-                return self.login_device(device, password?).await;
+                self.login_device(&device, password.ok_or(Denial::NoPassword)?).await
             }
-            // The probe authenticates by certificate only, which the broker checks by itself.
-            Claim::Probe => return Err(Denial::NoToken),
-            Claim::Guest(username) | Claim::Name(username) => *username,
-            Claim::Anonymous | Claim::Token { .. } => {
-                return self.login_without_name(password.map_err(|_| Denial::Anonymous)?).await;
+            // The probe authenticates by certificate only, which the broker checks.
+            Claim::Probe => Err(Denial::NoToken),
+            Claim::Anonymous => self.login_without_name(password.ok_or(Denial::Anonymous)?).await,
+            Claim::Guest(username) => {
+                let password = password.ok_or(Denial::NoPassword)?;
+                let holder = self.login_guest(username, password, client_id).await?;
+                self.store_login(username, client_id, holder).await
             }
-        };
-        let holder = match claim {
-            Claim::Guest(_) => self.login_guest(username, password?, caller.client_id).await?,
-            _ => self.login_by_token(username, password?).await?,
-        };
-        self.check_names(username, caller.client_id, &holder).await?;
-        let known = holder.clone();
-        let keeps_names = |other: &Holder| self.is_another(other, &known);
-        self.logins.remember(username, caller.client_id, holder, (self.clock)(), keeps_names)
+            Claim::Name(username) => {
+                let password = password.ok_or(Denial::NoPassword)?;
+                let holder = self.login_by_token(username, password).await?;
+                self.store_login(username, client_id, holder).await
+            }
+        }
+    }
+
+    /// Stores a login whose names no other live login has.
+    async fn store_login(
+        &self,
+        username: &str,
+        client_id: &str,
+        holder: Holder,
+    ) -> Result<(), Denial> {
+        self.check_names(username, client_id, &holder).await?;
+        let asking = holder.clone();
+        let keeps_names = |known: &Holder| self.is_another(known, &asking);
+        self.logins.remember(username, client_id, holder, (self.clock)(), keeps_names)
     }
 
     /// Decides whether the subject is a superuser, whose topics the broker does not check.
@@ -138,17 +151,17 @@ impl<K: HookLookup> HookAuthorizer<K> {
         let policy = self.active_policy.policy();
         let (Identity::ByLogin(subject) | Identity::ByRequest(subject)) = &identity;
         let decision = policy.decide(subject, caller.client_id, acc, topic);
+        if decision.allowed {
+            return Ok(());
+        }
         // A superuser by password needs no allow rule. A deny rule and a malformed request still
         // deny.
         let lacks_a_rule = matches!(decision.because, Because::NoRule | Because::NotCapable);
-        let is_superuser = matches!(identity, Identity::ByLogin(_))
-            && lacks_a_rule
-            && policy.is_superuser(subject);
-        if decision.allowed || is_superuser {
-            Ok(())
-        } else {
-            Err(Denial::Policy(decision.to_string()))
+        let is_by_login = matches!(identity, Identity::ByLogin(_));
+        if lacks_a_rule && is_by_login && policy.is_superuser(subject) {
+            return Ok(());
         }
+        Err(Denial::Policy(decision.to_string()))
     }
 
     /// Refuses the client id of another device or of a replica, because the broker would end its
@@ -159,9 +172,12 @@ impl<K: HookLookup> HookAuthorizer<K> {
         if matches!(claim, Claim::Guest(_)) {
             return Ok(());
         }
-        let is_another = DeviceKey::of_common_name(client_id)
-            .is_ok_and(|named| !matches!(claim, Claim::Device(device) if *device == named));
-        if is_another { Err(Denial::ClientId) } else { self.check_reserved_client_id(client_id) }
+        match DeviceKey::of_common_name(client_id) {
+            Ok(named) if !matches!(claim, Claim::Device(device) if *device == named) => {
+                Err(Denial::ClientId)
+            }
+            _ => self.check_reserved_client_id(client_id),
+        }
     }
 
     fn check_reserved_client_id(&self, client_id: &str) -> Result<(), Denial> {

@@ -40,6 +40,12 @@ impl<K: Copy + Eq + Hash, V: Clone> TwoGenerationMap<K, V> {
         self.old.remove(&key);
         self.young.insert(key, value);
     }
+
+    /// Removes the value of `key`.
+    pub fn remove(&mut self, key: &K) {
+        self.young.remove(key);
+        self.old.remove(key);
+    }
 }
 
 #[cfg(test)]
@@ -47,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_used_stays_and_what_is_not_goes_when_there_is_no_room() {
+    fn a_full_map_keeps_what_is_used_and_drops_the_rest() {
         let mut memory = TwoGenerationMap::new(10);
         memory.insert(0, "used");
         memory.insert(1, "unused");
@@ -59,5 +65,18 @@ mod tests {
         assert_eq!(memory.get(&1), None);
         memory.insert(0, "replaced");
         assert_eq!(memory.get(&0), Some("replaced"));
+    }
+
+    #[test]
+    fn a_removed_entry_is_in_neither_generation() {
+        let mut memory = TwoGenerationMap::new(4);
+        for key in 0..3 {
+            memory.insert(key, "any");
+        }
+        assert!(memory.old.contains_key(&0) && memory.young.contains_key(&2), "{memory:?}");
+        for key in 0..3 {
+            memory.remove(&key);
+            assert_eq!(memory.get(&key), None, "{key}");
+        }
     }
 }

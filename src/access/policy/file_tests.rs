@@ -67,26 +67,26 @@ fn every_error_is_told_with_its_place() {
         "type_permissions.guest: expected device, service or user",
         "type_permissions.user: superuser cannot be given to a whole type",
     ];
-    let told = faults(text, Format::Json);
-    for (told, expected) in told.iter().zip(expected) {
-        assert!(told.starts_with(expected), "{told}\nnot {expected}");
+    let found = faults(text, Format::Json);
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}\nnot {expected}");
     }
-    assert_eq!(told.len(), expected.len(), "{told:#?}");
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
 }
 
 #[test]
 fn a_placeholder_that_is_none_is_an_error_of_its_topic() {
-    let told = faults(
+    let found = faults(
         r#"{ "rules": [ { "topics": ["{user}/x", "a-{sub}"], "actions": "*" } ] }"#,
         Format::Json,
     );
     assert!(
-        told[0].starts_with(
+        found[0].starts_with(
             "rules[0].topics[0]: \"{user}/x\": \"{user}\" is not a placeholder: use {tenant}"
         ),
-        "{told:?}"
+        "{found:?}"
     );
-    assert_eq!(told.len(), 2);
+    assert_eq!(found.len(), 2);
 }
 
 #[test]
@@ -95,10 +95,10 @@ fn what_is_no_json_and_no_toml_is_told_with_line_and_column() {
         faults("{\n  \"rules\": [}\n", Format::Json),
         ["line 2, column 13: not JSON: expected value"]
     );
-    let told = faults("rules = []\nrules = []\n", Format::Toml);
+    let found = faults("rules = []\nrules = []\n", Format::Toml);
     assert!(
-        told.len() == 1 && told[0].starts_with("line 2, column 1: not TOML: duplicate key"),
-        "{told:?}"
+        found.len() == 1 && found[0].starts_with("line 2, column 1: not TOML: duplicate key"),
+        "{found:?}"
     );
     assert_eq!(faults("{} {}", Format::Json), ["line 1, column 4: not JSON: trailing characters"]);
     assert!(parse(&"[".repeat(100_000), Format::Json).is_err());
@@ -107,11 +107,11 @@ fn what_is_no_json_and_no_toml_is_told_with_line_and_column() {
 
 #[test]
 fn a_key_that_stands_twice_is_an_error() {
-    let told = faults(
+    let found = faults(
         r#"{ "rules": [ { "topics": ["a"], "actions": "*", "effect": "deny", "effect": "allow" } ] }"#,
         Format::Json,
     );
-    assert!(told.len() == 1 && told[0].contains("the key \"effect\" is repeated"), "{told:?}");
+    assert!(found.len() == 1 && found[0].contains("the key \"effect\" is repeated"), "{found:?}");
 }
 
 #[test]
@@ -128,8 +128,8 @@ fn an_unknown_shape_is_an_error_and_never_an_empty_policy() {
         (r#"{ "a": { "acl": {} } }"#, "a.acl: the key is unknown here; expected mqtt, roles"),
         (r#"{ "rules": null }"#, "rules: expected a list, found null"),
     ] {
-        let told = faults(text, Format::Json);
-        assert!(told[0].starts_with(words), "{told:?}");
+        let found = faults(text, Format::Json);
+        assert!(found[0].starts_with(words), "{found:?}");
     }
 }
 
@@ -145,8 +145,8 @@ fn a_file_is_bounded_and_of_many_errors_some_are_told_and_the_rest_counted() {
     let topics = vec!["\"a\""; MAX_PATTERNS + 1].join(",");
     let wide = rules(1, &format!("{{ \"topics\": [{topics}], \"actions\": \"*\" }}"));
     assert!(faults(&wide, Format::Json)[0].contains("at most 4096 are allowed"));
-    let told = parse(&rules(60, "1"), Format::Json).unwrap_err().to_string();
-    assert!(told.lines().count() == 51 && told.ends_with("and 10 more"), "{told}");
+    let found = parse(&rules(60, "1"), Format::Json).unwrap_err().to_string();
+    assert!(found.lines().count() == 51 && found.ends_with("and 10 more"), "{found}");
 }
 
 #[test]

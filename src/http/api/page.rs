@@ -19,13 +19,16 @@ pub(crate) struct Page<T> {
 // === impl Page ===
 
 impl<T> Page<T> {
-    /// A page of up to [`Self::fetch`] rows.
-    pub(crate) fn new(mut items: Vec<T>, limit: u32, cursor: impl FnOnce(&T) -> String) -> Self {
+    /// A page of up to [`Self::fetch`] rows, each shown as a `T`.
+    pub(crate) fn new<R>(mut rows: Vec<R>, limit: u32, cursor: impl FnOnce(&R) -> String) -> Self
+    where
+        T: From<R>,
+    {
         let limit = limit as usize;
-        let has_more = items.len() > limit;
-        items.truncate(limit);
-        let next = items.last().filter(|_| has_more).map(cursor);
-        Self { items, next }
+        let has_more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = rows.last().filter(|_| has_more).map(cursor);
+        Self { items: rows.into_iter().map(T::from).collect(), next }
     }
 
     /// The number of rows to query: one more than the page shows, which tells whether more rows

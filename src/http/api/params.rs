@@ -87,27 +87,24 @@ impl<T: TextParam> JsonSchema for Param<T> {
     }
 }
 
-// === impl TenantId ===
+// === impl TextParam ===
 
-impl TextParam for TenantId {
-    fn read(text: &str) -> Result<Self, String> {
-        parsed(text)
-    }
+/// Identifiers that topics contain.
+macro_rules! name_params {
+    ($($type:ty),+) => {$(
+        impl TextParam for $type {
+            fn read(text: &str) -> Result<Self, String> {
+                parsed(text)
+            }
 
-    fn schema() -> Schema {
-        name_schema()
-    }
+            fn schema() -> Schema {
+                json_schema!({ "type": "string", "pattern": "^[A-Za-z0-9._:-]{1,64}$" })
+            }
+        }
+    )+};
 }
 
-impl TextParam for DeviceId {
-    fn read(text: &str) -> Result<Self, String> {
-        parsed(text)
-    }
-
-    fn schema() -> Schema {
-        name_schema()
-    }
-}
+name_params!(TenantId, DeviceId);
 
 impl TextParam for Uuid {
     fn read(text: &str) -> Result<Self, String> {
@@ -160,34 +157,27 @@ impl TextParam for bool {
     }
 }
 
-impl TextParam for Reason {
-    fn read(text: &str) -> Result<Self, String> {
-        one_of(Self::from_label(text), &Self::ALL.map(Self::label))
-    }
+/// Types whose values are labels.
+macro_rules! label_params {
+    ($($type:ty => $labels:expr,)+) => {$(
+        impl TextParam for $type {
+            fn read(text: &str) -> Result<Self, String> {
+                one_of(Self::from_label(text), &$labels)
+            }
 
-    fn schema() -> Schema {
-        json_schema!({ "type": "string", "enum": Self::ALL.map(Self::label) })
-    }
+            fn schema() -> Schema {
+                json_schema!({ "type": "string", "enum": $labels })
+            }
+        }
+    )+};
 }
 
-impl TextParam for TenantStatus {
-    fn read(text: &str) -> Result<Self, String> {
-        one_of(Self::from_label(text), &["ACTIVE", "SUSPENDED"])
-    }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "string", "enum": ["ACTIVE", "SUSPENDED"] })
-    }
-}
-
-impl TextParam for DeviceStatus {
-    fn read(text: &str) -> Result<Self, String> {
-        one_of(Self::from_label(text), &["ACTIVE", "INACTIVE", "REVOKED"])
-    }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "string", "enum": ["ACTIVE", "INACTIVE", "REVOKED"] })
-    }
+label_params! {
+    Reason => Self::ALL.map(Self::label),
+    TenantStatus => ["ACTIVE", "SUSPENDED"],
+    DeviceStatus => ["ACTIVE", "INACTIVE", "REVOKED"],
+    CertificateStatus => Self::ALL.map(Self::label),
+    RevocationReason => Self::ALL.map(Self::label),
 }
 
 impl TextParam for Handle {
@@ -197,26 +187,6 @@ impl TextParam for Handle {
 
     fn schema() -> Schema {
         json_schema!({ "type": "string", "description": "The certificate's identifier (UUID) or its SHA-256 fingerprint in hex." })
-    }
-}
-
-impl TextParam for CertificateStatus {
-    fn read(text: &str) -> Result<Self, String> {
-        one_of(Self::from_label(text), &Self::ALL.map(Self::label))
-    }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "string", "enum": Self::ALL.map(Self::label) })
-    }
-}
-
-impl TextParam for RevocationReason {
-    fn read(text: &str) -> Result<Self, String> {
-        one_of(Self::from_label(text), &Self::ALL.map(Self::label))
-    }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "string", "enum": Self::ALL.map(Self::label) })
     }
 }
 
@@ -324,10 +294,6 @@ fn parsed<T: std::str::FromStr<Err: Display>>(text: &str) -> Result<T, String> {
 
 fn one_of<T>(found: Option<T>, labels: &[&str]) -> Result<T, String> {
     found.ok_or_else(|| format!("expected one of {}", labels.join(", ")))
-}
-
-fn name_schema() -> Schema {
-    json_schema!({ "type": "string", "pattern": "^[A-Za-z0-9._:-]{1,64}$" })
 }
 
 fn is_storable(value: &Value, depth: usize) -> bool {

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::domain::ports::Outage;
-use crate::registry::revocation::progress::RevocationSteps;
+use crate::http::views::revocation::RevocationView;
 
 /// The media type of a problem.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
@@ -41,7 +41,7 @@ pub(crate) struct Problem {
     pub kind: ProblemKind,
     pub detail: String,
     pub errors: Vec<FieldError>,
-    pub revocation: Option<Box<RevocationSteps>>,
+    pub revocation: Option<Box<RevocationView>>,
 }
 
 /// What is wrong with one field of the request.
@@ -70,7 +70,7 @@ pub(super) struct Document {
     errors: Vec<FieldError>,
     /// The steps of the revocation, if one of them is not proven.
     #[serde(skip_serializing_if = "Option::is_none")]
-    revocation: Option<Box<RevocationSteps>>,
+    revocation: Option<Box<RevocationView>>,
 }
 
 /// One kind of problem, as the reference lists it.

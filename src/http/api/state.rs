@@ -67,7 +67,7 @@ impl Api {
         Quarantine { database: &self.database, actor: &self.actor }
     }
 
-    /// Runs `action` under a working permit, on a route that takes none by itself.
+    /// Runs `action` under a working permit, on a route that takes none.
     pub(crate) async fn run_with_permit<T>(&self, action: impl Future<Output = T>) -> T {
         let _permit = self.working_permits.acquire().await;
         action.await

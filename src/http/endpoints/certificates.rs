@@ -17,6 +17,7 @@ use crate::http::api::problem::Problem;
 use crate::http::api::registry_errors::CSR;
 use crate::http::api::route::{CreatedJson, OkJson};
 use crate::http::api::state::Api;
+use crate::http::views::certificates::{CertificateDetailView, CertificateView};
 use crate::pki::key::PrivateKeyPem;
 use crate::pki::request::profile::Lifetime;
 use crate::registry::certificates::find::{self, MAX_DAYS_AHEAD};
@@ -27,8 +28,7 @@ use crate::registry::certificates::{
 };
 use crate::registry::{self, Signer};
 use crate::store::certificates::{
-    self, CertificateDetail, CertificateError, CertificateFilter, CertificateRow,
-    CertificateStatus, Handle,
+    self, CertificateError, CertificateFilter, CertificateStatus, Handle,
 };
 
 /// The path of a certificate.
@@ -106,7 +106,7 @@ pub(crate) struct CertificateToImport {
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct IssuedCertificate {
     #[serde(flatten)]
-    certificate: CertificateRow,
+    certificate: CertificateView,
     /// The certificate, in PEM.
     cert_pem: String,
     /// The generated private key in PEM (PKCS#8), of which this is the only copy; null with `csr`.
@@ -131,14 +131,14 @@ pub(crate) struct Confirmed {
 pub(crate) async fn list(
     api: Api,
     call: Call<NoParams, CertificatePageParams, NoBody>,
-) -> Result<OkJson<Page<CertificateRow>>, Problem> {
+) -> Result<OkJson<Page<CertificateView>>, Problem> {
     let Param(Limit(limit)) = call.query.limit;
     let context = api.action_context();
     let ends_before =
         call.query.expiring.as_ref().map(|Param(Whole(days))| find::days_ahead(context.now, *days));
     let filter = call.query.filter(ends_before)?;
     let rows =
-        certificates::list(api.database.pool(), &filter, Page::<CertificateRow>::fetch(limit))
+        certificates::list(api.database.pool(), &filter, Page::<CertificateView>::fetch(limit))
             .await;
     let rows = rows.map_err(|error| match error {
         CertificateError::Unknown(_) => {
@@ -152,8 +152,8 @@ pub(crate) async fn list(
 pub(crate) async fn show(
     api: Api,
     call: Call<CertificatePath, NoParams, NoBody>,
-) -> Result<OkJson<CertificateDetail>, Problem> {
-    Ok(OkJson(certificates::find(api.database.pool(), &call.path.certificate.0).await?))
+) -> Result<OkJson<CertificateDetailView>, Problem> {
+    Ok(OkJson(certificates::find(api.database.pool(), &call.path.certificate.0).await?.into()))
 }
 
 pub(crate) async fn issue(
@@ -205,7 +205,7 @@ pub(crate) async fn confirm(
 pub(crate) async fn import(
     api: Api,
     call: Call<NoParams, NoParams, Json<CertificateToImport>>,
-) -> Result<CreatedJson<CertificateRow>, Problem> {
+) -> Result<CreatedJson<CertificateView>, Problem> {
     let Json(CertificateToImport { cert_pem, tenant_id, device_id }) = call.body;
     let expected = match (tenant_id, device_id) {
         (Some(Param(tenant)), Some(Param(device))) => Some(DeviceKey::of(&tenant, &device)),
@@ -229,7 +229,9 @@ pub(crate) async fn import(
     let authority =
         apart(path.as_ref(), move || Ok(registry::open_authority(&settings, now)?)).await?;
     Ok(CreatedJson(
-        importing::import(context, &authority, cert_pem.as_bytes(), expected.as_ref()).await?,
+        importing::import(context, &authority, cert_pem.as_bytes(), expected.as_ref())
+            .await?
+            .into(),
     ))
 }
 
@@ -279,7 +281,7 @@ impl KeyOrder {
 impl From<Issued> for IssuedCertificate {
     fn from(issued: Issued) -> Self {
         Self {
-            certificate: issued.certificate,
+            certificate: issued.certificate.into(),
             cert_pem: issued.pem,
             private_key: issued.key.map(KeyOnce),
             ends_with_authority: issued.ends_with_authority,

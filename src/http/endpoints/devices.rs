@@ -17,9 +17,8 @@ use crate::http::api::params::{FreeText, Limit, Metadata, Param, TextParam};
 use crate::http::api::problem::{Problem, ProblemKind};
 use crate::http::api::route::{CreatedJson, OkJson};
 use crate::http::api::state::Api;
-use crate::store::registry::devices::{
-    self, DeviceDetail, DeviceError, DeviceFilter, DeviceRow, NewDevice,
-};
+use crate::http::views::devices::{DeviceDetailView, DeviceView};
+use crate::store::registry::devices::{self, DeviceError, DeviceFilter, NewDevice};
 
 /// The path of a device.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -89,7 +88,7 @@ pub(crate) struct DeviceChange {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct AddedDevice {
     /// The device.
-    device: DeviceDetail,
+    device: DeviceDetailView,
     /// The generated token, which only this response contains; null without one.
     token: Option<String>,
 }
@@ -119,7 +118,7 @@ pub(crate) struct RemovedDevice {
 pub(crate) async fn list(
     api: Api,
     call: Call<NoParams, DevicePageParams, NoBody>,
-) -> Result<OkJson<Page<DeviceRow>>, Problem> {
+) -> Result<OkJson<Page<DeviceView>>, Problem> {
     let DevicePageParams { tenant, status, limit, cursor } = call.query;
     page(&api, filter(tenant.map(|Param(tenant)| tenant), status, cursor), limit).await
 }
@@ -127,7 +126,7 @@ pub(crate) async fn list(
 pub(crate) async fn list_of(
     api: Api,
     call: Call<tenants::TenantPath, TenantDevicePageParams, NoBody>,
-) -> Result<OkJson<Page<DeviceRow>>, Problem> {
+) -> Result<OkJson<Page<DeviceView>>, Problem> {
     let TenantDevicePageParams { status, limit, cursor } = call.query;
     page(&api, filter(Some(call.path.tenant.0), status, cursor), limit).await
 }
@@ -149,23 +148,23 @@ pub(crate) async fn add(
     };
     devices::add(api.database.pool(), &api.actor, &device).await?;
     let device = devices::show(api.database.pool(), &device.key).await?;
-    Ok(CreatedJson(AddedDevice { device, token }))
+    Ok(CreatedJson(AddedDevice { device: device.into(), token }))
 }
 
 pub(crate) async fn show(
     api: Api,
     call: Call<DevicePath, NoParams, NoBody>,
-) -> Result<OkJson<DeviceDetail>, Problem> {
-    Ok(OkJson(devices::show(api.database.pool(), &call.path.key()).await?))
+) -> Result<OkJson<DeviceDetailView>, Problem> {
+    Ok(OkJson(devices::show(api.database.pool(), &call.path.key()).await?.into()))
 }
 
 pub(crate) async fn change(
     api: Api,
     call: Call<DevicePath, NoParams, Json<DeviceChange>>,
-) -> Result<OkJson<DeviceDetail>, Problem> {
+) -> Result<OkJson<DeviceDetailView>, Problem> {
     let (pool, key) = (api.database.pool(), call.path.key());
     devices::set_status(pool, &api.actor, &key, call.body.0.status.0).await?;
-    Ok(OkJson(devices::show(pool, &key).await?))
+    Ok(OkJson(devices::show(pool, &key).await?.into()))
 }
 
 pub(crate) async fn remove(
@@ -247,8 +246,9 @@ async fn page(
     api: &Api,
     filter: DeviceFilter,
     Param(Limit(limit)): Param<Limit>,
-) -> Result<OkJson<Page<DeviceRow>>, Problem> {
-    let rows = devices::list(api.database.pool(), &filter, Page::<DeviceRow>::fetch(limit)).await?;
+) -> Result<OkJson<Page<DeviceView>>, Problem> {
+    let rows =
+        devices::list(api.database.pool(), &filter, Page::<DeviceView>::fetch(limit)).await?;
     Ok(OkJson(Page::new(rows, limit, |last| format!("{}/{}", last.tenant_id, last.device_id))))
 }
 

@@ -74,7 +74,9 @@ pub(crate) async fn explain(
 impl From<&Explanation> for Explained {
     fn from(explanation: &Explanation) -> Self {
         let (reason, why) = match &explanation.end {
-            End::Ignored => (None, "ignored: the platform's own voice".to_owned()),
+            End::Ignored => {
+                (None, "ignored: the platform itself publishes on this topic".to_owned())
+            }
             End::Accepted(proof) => (None, format!("accepted: {}", in_words(*proof))),
             End::Refused(refusal) => (Some(refusal.reason.label()), refusal.detail.to_string()),
         };
@@ -100,10 +102,10 @@ fn label(verdict: ExplainVerdict) -> &'static str {
 
 fn in_words(proof: Authentication) -> &'static str {
     match proof {
-        Authentication::Certificate => "the device holds a certificate that is good now",
-        Authentication::Token(_) => "the token is the device's",
+        Authentication::Certificate => "the device has a valid certificate",
+        Authentication::Token(_) => "the token is the device's own",
         Authentication::NotRequired => {
-            "no proof is asked for (CERT_AUTH_ENABLED=0, REQUIRE_TOKEN=0)"
+            "no authentication is required (CERT_AUTH_ENABLED=0, REQUIRE_TOKEN=0)"
         }
     }
 }

@@ -18,9 +18,10 @@ use crate::http::api::params::{Limit, Param};
 use crate::http::api::problem::Problem;
 use crate::http::api::route::OkJson;
 use crate::http::api::state::Api;
+use crate::http::views::events::EventView;
 use crate::quarantine::replay::{ReplayPlan, ReplayResult};
 use crate::quarantine::{by_id, select};
-use crate::store::reads::quarantine::{EventSummary, QuarantineCursor, QuarantineFilter, Record};
+use crate::store::reads::quarantine::{QuarantineCursor, QuarantineFilter, Record};
 
 /// The most events of one replay request: each needs its own transaction, and the time of a request
 /// is limited.
@@ -29,49 +30,57 @@ const REPLAY_MAX: u32 = 500;
 /// The most identifiers in one request.
 const IDS_MAX: usize = 1000;
 
-/// Which event.
+/// The path of an event.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct EventPath {
+    /// The identifier of the event.
     id: Param<Uuid>,
 }
 
-/// Which page of which events.
+/// The page and the filters of events.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct QuarantinePageParams {
+    /// Only messages of this tenant.
     tenant: Option<Param<TenantId>>,
+    /// Only messages of this device.
     device: Option<Param<DeviceId>>,
+    /// Only messages that were refused for this reason.
     reason: Option<Param<Reason>>,
-    /// Quarantined at this moment or later.
+    /// Only messages that were quarantined at this time or later.
     since: Option<Param<Timestamp>>,
-    /// Quarantined before this moment.
+    /// Only messages that were quarantined before this time.
     until: Option<Param<Timestamp>>,
-    /// Only those replayed already, or only those not.
+    /// Only messages that were replayed (`true`), or that were not (`false`).
     replayed: Option<Param<bool>>,
+    /// The number of rows of a page.
     #[serde(default)]
     limit: Param<Limit>,
-    /// The `next` of the page before.
+    /// The `next` of the previous page.
     cursor: Option<Param<QuarantineCursor>>,
 }
 
-/// Which events. At least one condition is asked for; `all` stands for every event, alone.
+/// The selected events. Send at least one condition, or only `all`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Chosen {
-    /// These; up to 1000.
+    /// The identifiers of events, at most 1000.
     #[serde(default)]
     ids: Vec<Param<Uuid>>,
+    /// Only messages of this tenant.
     tenant: Option<Param<TenantId>>,
+    /// Only messages of this device.
     device: Option<Param<DeviceId>>,
+    /// Only messages that were refused for this reason.
     reason: Option<Param<Reason>>,
-    /// Quarantined at this moment or later.
+    /// Only messages that were quarantined at this time or later.
     since: Option<Param<Timestamp>>,
-    /// Quarantined before this moment.
+    /// Only messages that were quarantined before this time.
     until: Option<Param<Timestamp>>,
-    /// Every event there is.
+    /// All events; without any other condition.
     #[serde(default)]
     all: bool,
-    /// Only say what would happen.
+    /// Report what would happen, and change nothing.
     #[serde(default)]
     dry_run: bool,
 }
@@ -80,55 +89,61 @@ pub(crate) struct Chosen {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct RefusedMessage {
     #[serde(flatten)]
-    summary: EventSummary,
+    summary: EventView,
+    /// The time of the device, if it is readable.
     event_ts: Option<chrono::DateTime<chrono::Utc>>,
+    /// The site in the payload, if it is readable.
     site_id: Option<String>,
+    /// The message type: the path of the topic after the device.
     msg_type: Option<String>,
+    /// The identifier of the message.
     message_id: Uuid,
-    /// Whether a token was sent; it was not kept.
+    /// Whether the message contained a token. Sluice does not store it.
     token_present: bool,
-    /// The payload, when it is UTF-8.
+    /// The payload, if it is UTF-8.
     payload: Option<String>,
-    /// The payload in hex, when it is not.
+    /// The payload in hex, if it is not UTF-8.
     payload_hex: Option<String>,
 }
 
-/// What became of the replayed events, the oldest first.
+/// The results of a replay, the oldest event first.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Replay {
+    /// The result of each event.
     items: Vec<ReplayedEvent>,
-    /// Whether there may be more: one request replays up to 500.
+    /// Whether more events may match: one request replays at most 500.
     more: bool,
 }
 
-/// What became of one event.
+/// The result of one event.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct ReplayedEvent {
+    /// The identifier of the event.
     id: Uuid,
     /// `stored`, `would be stored`, `stored before`, `replayed before`, `ignored` or `refused`.
     result: &'static str,
-    /// The reason, when it is refused again.
+    /// The reason, if the message is refused again.
     reason: Option<&'static str>,
-    /// What exactly is wrong with it then.
+    /// What exactly is wrong, if the message is refused again.
     detail: Option<String>,
 }
 
-/// What was deleted.
+/// The result of a deletion.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Discarded {
-    /// How many events.
+    /// The number of events.
     events: u64,
-    /// False when they were only counted.
+    /// False after a dry run, which only counts.
     discarded: bool,
 }
 
 pub(crate) async fn list(
     api: Api,
     call: Call<NoParams, QuarantinePageParams, NoBody>,
-) -> Result<OkJson<Page<EventSummary>>, Problem> {
+) -> Result<OkJson<Page<EventView>>, Problem> {
     let Param(Limit(limit)) = call.query.limit;
     let before = call.query.cursor.as_ref().map(|Param(place)| *place);
-    let fetched = Page::<EventSummary>::fetch(limit);
+    let fetched = Page::<EventView>::fetch(limit);
     let rows = api.quarantine().list(&call.query.filter(), before, fetched).await?;
     Ok(OkJson(Page::new(rows, limit, |last| last.place().to_string())))
 }
@@ -200,7 +215,7 @@ impl QuarantinePageParams {
 impl Chosen {
     fn filter(&self) -> Result<QuarantineFilter, Problem> {
         if self.ids.len() > IDS_MAX {
-            return Err(Problem::field("ids", format!("there are at most {IDS_MAX}")));
+            return Err(Problem::field("ids", format!("expected at most {IDS_MAX} identifiers")));
         }
         let filter = QuarantineFilter {
             ids: self.ids.iter().map(|Param(id)| *id).collect(),
@@ -214,7 +229,7 @@ impl Chosen {
         select(filter, self.all).map_err(|_| {
             Problem::field(
                 "all",
-                "name identifiers or conditions such as `tenant` or `reason`, or set `all` alone",
+                "send identifiers or conditions such as `tenant` or `reason`, or only `all`",
             )
         })
     }
@@ -228,7 +243,7 @@ impl From<Record> for RefusedMessage {
         Self {
             payload_hex: text.is_none().then(|| hex::encode(&record.payload)),
             payload: text,
-            summary: record.summary,
+            summary: record.summary.into(),
             event_ts: record.event_ts,
             site_id: record.site_id,
             msg_type: record.msg_type,

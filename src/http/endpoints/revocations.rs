@@ -13,10 +13,12 @@ use crate::http::api::params::{Param, Whole};
 use crate::http::api::problem::{Problem, ProblemKind};
 use crate::http::api::route::OkJson;
 use crate::http::api::state::{Api, WAIT_SECONDS_MAX};
+use crate::http::views::certificates::CertificateView;
+use crate::http::views::revocation::RevocationView;
 use crate::pki::crl::RevocationReason;
 use crate::registry::certificates::{find, revoke as revoking};
 use crate::registry::revocation::progress::{self, RevocationFailure, RevocationSteps};
-use crate::store::certificates::{self, CertificateRow};
+use crate::store::certificates;
 
 /// The wait for the proof.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -39,14 +41,14 @@ pub(crate) struct ToRevoke {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct RevokedCertificate {
     #[serde(flatten)]
-    certificate: CertificateRow,
+    certificate: CertificateView,
     /// Whether it was already revoked; the first date and reason stay.
     was_revoked: bool,
     /// The certificate that this one replaced, if that one is still valid until it retires. Rotate
     /// it, or the device soon has no valid certificate.
-    retiring: Option<CertificateRow>,
+    retiring: Option<CertificateView>,
     /// The steps of the revocation with their times; null without `wait`.
-    revocation: Option<RevocationSteps>,
+    revocation: Option<RevocationView>,
 }
 
 pub(crate) async fn revoke(
@@ -65,15 +67,14 @@ pub(crate) async fn revoke(
             let limit = Duration::from_secs(seconds.into());
             let waited =
                 progress::wait_for(&api.database, revoked.certificate.id, limit, |_| {}).await;
-            Some(RevocationSteps::from(&waited.map_err(after_revoking)?))
+            Some(RevocationSteps::from(&waited.map_err(after_revoking)?).into())
         }
         None => None,
     };
-    let (certificate, retiring) = (revoked.certificate, revoked.retiring);
     Ok(OkJson(RevokedCertificate {
-        certificate,
+        certificate: revoked.certificate.into(),
         was_revoked: !revoked.is_new,
-        retiring,
+        retiring: revoked.retiring.map(CertificateView::from),
         revocation,
     }))
 }
@@ -81,9 +82,10 @@ pub(crate) async fn revoke(
 pub(crate) async fn show(
     api: Api,
     call: Call<CertificatePath, NoParams, NoBody>,
-) -> Result<OkJson<RevocationSteps>, Problem> {
+) -> Result<OkJson<RevocationView>, Problem> {
     let found = certificates::find(api.database.pool(), &call.path.certificate.0).await?;
-    Ok(OkJson(RevocationSteps::from(&progress::look(&api.database, found.certificate.id).await?)))
+    let progress = progress::look(&api.database, found.certificate.id).await?;
+    Ok(OkJson(RevocationSteps::from(&progress).into()))
 }
 
 // === impl Problem ===
@@ -95,7 +97,7 @@ impl From<RevocationFailure> for Problem {
             RevocationFailure::NotRevoked(_) => Self::not_found(what),
             RevocationFailure::Outage(_) => Self::new(ProblemKind::Unavailable, what),
             RevocationFailure::Link { progress, .. } => Self {
-                revocation: Some(Box::new(RevocationSteps::from(progress.as_ref()))),
+                revocation: Some(Box::new(RevocationSteps::from(progress.as_ref()).into())),
                 ..Self::new(ProblemKind::NotProven, what)
             },
         }

@@ -16,8 +16,9 @@ use crate::http::api::params::{FreeText, Limit, Param, Seconds, Whole};
 use crate::http::api::problem::Problem;
 use crate::http::api::route::OkJson;
 use crate::http::api::state::Api;
+use crate::http::views::telemetry::{BucketView, TelemetryView};
 use crate::store::reads::quarantine::QuarantineCursor;
-use crate::store::reads::telemetry::{self, MetricBucket, TelemetryRange, TelemetryRow};
+use crate::store::reads::telemetry::{self, TelemetryRange};
 
 /// The default time span, in seconds: a day.
 const SPAN: i64 = 86_400;
@@ -90,41 +91,42 @@ pub(crate) struct Buckets {
     /// The length of a bucket in seconds.
     step_seconds: u32,
     /// The buckets in the order of time; a bucket without a number is left out.
-    items: Vec<MetricBucket>,
+    items: Vec<BucketView>,
 }
 
 pub(crate) async fn latest(
     api: Api,
     call: Call<DevicePath, LatestParams, NoBody>,
-) -> Result<OkJson<TelemetryRow>, Problem> {
+) -> Result<OkJson<TelemetryView>, Problem> {
     let device = call.path.key();
     let msg_type = text_of(call.query.msg_type);
     let row = telemetry::latest(api.database.pool(), &device, msg_type.as_deref()).await?;
-    row.map(OkJson)
+    row.map(|row| OkJson(row.into()))
         .ok_or_else(|| Problem::not_found(format!("no telemetry of device {device} found")))
 }
 
 pub(crate) async fn latest_of_each(
     api: Api,
     call: Call<tenants::TenantPath, LatestOfEachParams, NoBody>,
-) -> Result<OkJson<Page<TelemetryRow>>, Problem> {
+) -> Result<OkJson<Page<TelemetryView>>, Problem> {
     let LatestOfEachParams { limit: Param(Limit(limit)), cursor } = call.query;
     let after = cursor.map(|Param(device)| device);
     let tenant = &call.path.tenant.0;
-    let (items, next) =
+    let (rows, next) =
         telemetry::latest_of_each(api.database.pool(), tenant, after.as_ref(), limit).await?;
+    let items = rows.into_iter().map(TelemetryView::from).collect();
     Ok(OkJson(Page { items, next }))
 }
 
 pub(crate) async fn range(
     api: Api,
     call: Call<DevicePath, RowParams, NoBody>,
-) -> Result<OkJson<Page<TelemetryRow>>, Problem> {
+) -> Result<OkJson<Page<TelemetryView>>, Problem> {
     let RowParams { since, until, msg_type, limit: Param(Limit(limit)), cursor } = call.query;
     let range = range_of(call.path.key(), since, until, msg_type)?;
     let after = cursor.map(|Param(place)| place);
     let rows =
-        telemetry::range(api.database.pool(), &range, after, Page::<TelemetryRow>::fetch(limit))
+        telemetry::range(api.database.pool(), &range, after, Page::<TelemetryView>::fetch(limit))
             .await?;
     Ok(OkJson(Page::new(rows, limit, |last| last.place().to_string())))
 }
@@ -150,6 +152,7 @@ pub(crate) async fn buckets(
     let step_seconds = step;
     let step = Duration::from_secs(step.into());
     let items = telemetry::buckets(api.database.pool(), &range, &metric, step).await?;
+    let items = items.into_iter().map(BucketView::from).collect();
     Ok(OkJson(Buckets { metric, step_seconds, items }))
 }
 

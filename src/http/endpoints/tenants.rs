@@ -10,7 +10,8 @@ use crate::http::api::params::{FreeText, Limit, Param};
 use crate::http::api::problem::{Problem, ProblemKind};
 use crate::http::api::route::{CreatedJson, OkJson};
 use crate::http::api::state::Api;
-use crate::store::registry::tenants::{self, Tenant, TenantDetail, TenantError, TenantStatus};
+use crate::http::views::tenants::{TenantDetailView, TenantView};
+use crate::store::registry::tenants::{self, TenantError, TenantStatus};
 
 /// The path of a tenant.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -60,38 +61,38 @@ pub(crate) struct RemovedTenant {
 pub(crate) async fn list(
     api: Api,
     call: Call<NoParams, TenantPageParams, NoBody>,
-) -> Result<OkJson<Page<Tenant>>, Problem> {
+) -> Result<OkJson<Page<TenantView>>, Problem> {
     let TenantPageParams { limit: Param(Limit(limit)), cursor } = call.query;
     let after = cursor.map(|Param(tenant)| tenant);
-    let rows =
-        tenants::list(api.database.pool(), after.as_ref(), Page::<Tenant>::fetch(limit)).await?;
+    let rows = tenants::list(api.database.pool(), after.as_ref(), Page::<TenantView>::fetch(limit))
+        .await?;
     Ok(OkJson(Page::new(rows, limit, |last| last.tenant_id.clone())))
 }
 
 pub(crate) async fn add(
     api: Api,
     call: Call<NoParams, NoParams, Json<NewTenant>>,
-) -> Result<CreatedJson<TenantDetail>, Problem> {
+) -> Result<CreatedJson<TenantDetailView>, Problem> {
     let NewTenant { tenant_id: Param(tenant), name } = call.body.0;
     let name = name.map_or_else(|| tenant.to_string(), |Param(FreeText(name))| name);
     tenants::add(api.database.pool(), &api.actor, &tenant, &name).await?;
-    Ok(CreatedJson(tenants::show(api.database.pool(), &tenant).await?))
+    Ok(CreatedJson(tenants::show(api.database.pool(), &tenant).await?.into()))
 }
 
 pub(crate) async fn show(
     api: Api,
     call: Call<TenantPath, NoParams, NoBody>,
-) -> Result<OkJson<TenantDetail>, Problem> {
-    Ok(OkJson(tenants::show(api.database.pool(), &call.path.tenant.0).await?))
+) -> Result<OkJson<TenantDetailView>, Problem> {
+    Ok(OkJson(tenants::show(api.database.pool(), &call.path.tenant.0).await?.into()))
 }
 
 pub(crate) async fn change(
     api: Api,
     call: Call<TenantPath, NoParams, Json<TenantChange>>,
-) -> Result<OkJson<TenantDetail>, Problem> {
+) -> Result<OkJson<TenantDetailView>, Problem> {
     let (pool, tenant) = (api.database.pool(), &call.path.tenant.0);
     tenants::set_status(pool, &api.actor, tenant, call.body.0.status.0).await?;
-    Ok(OkJson(tenants::show(pool, tenant).await?))
+    Ok(OkJson(tenants::show(pool, tenant).await?.into()))
 }
 
 pub(crate) async fn remove(

@@ -23,7 +23,7 @@ pub(crate) async fn serve_until_stopped(
         tokio::time::sleep(DRAIN).await;
     };
     tokio::select! {
-        // It ends only after `stop`, because it retries a failed accept by itself.
+        // It ends only after `stop`, because it retries a failed accept.
         _ = serving => {}
         () = patience => tracing::debug!(whose, "running responses exceeded the time to stop; Sluice aborts them"),
     }

@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_trusted_proxy_is_believed_and_only_what_it_added() {
+    fn only_entries_that_a_trusted_proxy_added_count() {
         let proxies = trusted("192.0.2.1,10.0.0.0/8");
         for (peer, lines, expected) in [
             ("198.51.100.9", &["203.0.113.5"][..], "198.51.100.9"),

@@ -1,5 +1,5 @@
 // Asks for a guest's credential, subscribes at the broker over websockets, and shows what arrives. The topic stands in
-// the page's fragment: /public#public/news. It speaks the little of MQTT 5 that this takes, and publishes nothing.
+// the page's fragment: /public#public/news. It implements only the part of MQTT 5 that it needs, and publishes nothing.
 'use strict';
 
 const KEEP_ALIVE_SECONDS = 30;
@@ -86,7 +86,7 @@ function listen(url, credential, filter, until) {
     const patience = setTimeout(() => fail('the broker does not answer'), PATIENCE_MS);
     const renewal = setTimeout(() => end(resolve), Math.max(until - performance.now(), 0));
     const pings = setInterval(() => {
-      if (performance.now() - state.heard > 2000 * KEEP_ALIVE_SECONDS) fail('the broker fell silent');
+      if (performance.now() - state.heard > 2000 * KEEP_ALIVE_SECONDS) fail('the broker does not respond');
       else if (socket.readyState === WebSocket.OPEN) socket.send(PING);
     }, 1000 * KEEP_ALIVE_SECONDS);
 

@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -23,7 +22,7 @@ const PERIOD: Duration = Duration::from_millis(200);
 const ROW: &str = "revoked";
 
 /// A revocation, step by step.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RevocationSteps {
     /// The certificate.
     pub certificate_id: Uuid,
@@ -40,7 +39,7 @@ pub struct RevocationSteps {
 }
 
 /// One step of a revocation.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StepState {
     /// `revoked` (the row is committed), `published` (a CRL lists the certificate), `reloaded` (the
     /// broker was notified), `ended` (the live session has ended), or `proven` (the broker refused

@@ -8,7 +8,6 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::{PgPool, Postgres, QueryBuilder};
@@ -60,7 +59,7 @@ pub struct QuarantineCursor {
 pub struct InvalidCursor;
 
 /// What a list shows of an event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
 pub struct EventSummary {
     /// Its identifier.
     pub id: Uuid,

@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use sqlx::{PgPool, Postgres, QueryBuilder, Transaction};
@@ -21,7 +20,7 @@ use crate::store::error::StoreError;
 const PATIENCE: &str = "SET LOCAL statement_timeout = '10s'";
 
 /// A row of `telemetry`.
-#[derive(Debug, Serialize, JsonSchema, sqlx::FromRow)]
+#[derive(Debug, Serialize, sqlx::FromRow)]
 pub struct TelemetryRow {
     /// The device's time, or the time of receipt.
     pub time: DateTime<Utc>,
@@ -39,11 +38,9 @@ pub struct TelemetryRow {
     pub seq: Option<i64>,
     /// The metrics; numbers are exact.
     #[sqlx(json)]
-    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub metrics: Box<RawValue>,
     /// Unknown fields of the payload, if Sluice keeps them.
     #[sqlx(json(nullable))]
-    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
     pub extra: Option<Box<RawValue>>,
     /// Hash that identifies the message.
     pub message_id: Uuid,
@@ -63,7 +60,7 @@ pub struct TelemetryRange {
 }
 
 /// A metric in one interval.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Serialize, sqlx::FromRow)]
 pub struct MetricBucket {
     /// The start of the interval.
     pub start: DateTime<Utc>,

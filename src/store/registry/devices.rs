@@ -4,7 +4,6 @@
 //! a token, and never returns a hash.
 
 use chrono::{DateTime, Utc};
-use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder};
@@ -47,7 +46,7 @@ pub struct DeviceFilter {
 }
 
 /// A row of `devices`, without the hash of the token.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
 pub struct DeviceRow {
     /// Its tenant.
     pub tenant_id: String,
@@ -56,7 +55,6 @@ pub struct DeviceRow {
     /// Its site.
     pub site_id: Option<String>,
     /// `ACTIVE`, `INACTIVE` or `REVOKED`.
-    #[schemars(with = "String")]
     pub status: DeviceStatus,
     /// Whether it has a token.
     pub has_token: bool,
@@ -67,14 +65,13 @@ pub struct DeviceRow {
 }
 
 /// A device with its tenant's status, its certificates and its last messages.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Serialize, sqlx::FromRow)]
 pub struct DeviceDetail {
     /// The device.
     #[serde(flatten)]
     #[sqlx(flatten)]
     pub device: DeviceRow,
     /// Its tenant's status.
-    #[schemars(with = "String")]
     pub tenant_status: TenantStatus,
     /// Free data of its owner: a JSON object.
     pub metadata: Value,

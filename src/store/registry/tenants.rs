@@ -4,7 +4,6 @@
 //! remove a tenant that has devices.
 
 use chrono::{DateTime, Utc};
-use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 use sqlx::PgPool;
@@ -25,21 +24,20 @@ pub enum TenantStatus {
 }
 
 /// A row of `tenants`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
 pub struct Tenant {
     /// Its identifier, as in topics.
     pub tenant_id: String,
     /// Its display name.
     pub name: String,
     /// `ACTIVE` or `SUSPENDED`.
-    #[schemars(with = "String")]
     pub status: TenantStatus,
     /// When it was added.
     pub created_at: DateTime<Utc>,
 }
 
 /// A tenant and the number of its devices.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
 pub struct TenantDetail {
     /// The tenant.
     #[serde(flatten)]

@@ -1,0 +1,53 @@
+//! The public JSON shapes of rows: what the API shows of a tenant, a device, a certificate, a
+//! refused message, telemetry and a revocation.
+//!
+//! A view is apart from its row, so that a column can change without a change of the API. Each file
+//! pins the JSON of its views. It queries nothing and hides nothing: rows contain no secret.
+
+pub mod certificates;
+pub mod devices;
+pub mod events;
+pub mod revocation;
+pub mod telemetry;
+pub mod tenants;
+
+/// Declares a view and its conversion from a row: the fields of both have the same names. The text
+/// is the name of its schema.
+macro_rules! view {
+    (
+        $(#[$attr:meta])*
+        $view:ident as $schema:literal of $row:path {
+            $($(#[$field_attr:meta])* $field:ident: $type:ty,)+
+        }
+    ) => {
+        $(#[$attr])*
+        #[derive(Clone, Debug, serde::Serialize, schemars::JsonSchema)]
+        #[schemars(rename = $schema)]
+        pub struct $view {
+            $($(#[$field_attr])* pub $field: $type,)+
+        }
+
+        impl From<$row> for $view {
+            fn from(row: $row) -> Self {
+                Self { $($field: row.$field.into(),)+ }
+            }
+        }
+    };
+}
+
+use view;
+
+/// The view of `row` as JSON, after a check that the row itself has the same JSON.
+#[cfg(test)]
+fn json_of<R: serde::Serialize, V: From<R> + serde::Serialize>(row: R) -> String {
+    let of_row = serde_json::to_string(&row).unwrap();
+    let of_view = serde_json::to_string(&V::from(row)).unwrap();
+    assert_eq!(of_view, of_row, "the command line prints rows");
+    of_view
+}
+
+/// A time for the tests: the start of a day in 2026.
+#[cfg(test)]
+fn day(day: u32) -> chrono::DateTime<chrono::Utc> {
+    format!("2026-11-{day:02}T00:00:00Z").parse().unwrap()
+}

@@ -1,0 +1,93 @@
+//! Views of devices. They contain neither a token nor its hash.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use super::view;
+use crate::domain::device::DeviceStatus;
+use crate::http::api::params::Param;
+use crate::store::registry::devices::{DeviceDetail, DeviceRow};
+use crate::store::registry::tenants::TenantStatus;
+
+view! {
+    /// A device.
+    DeviceView as "Device" of DeviceRow {
+        /// The tenant of the device.
+        tenant_id: String,
+        /// The identifier of the device within its tenant.
+        device_id: String,
+        /// The site of the device.
+        site_id: Option<String>,
+        /// The status of the device.
+        #[schemars(with = "Param<DeviceStatus>")]
+        status: DeviceStatus,
+        /// Whether the device has a token.
+        has_token: bool,
+        /// When the device was added.
+        created_at: DateTime<Utc>,
+        /// When the device was last changed.
+        updated_at: DateTime<Utc>,
+    }
+}
+
+view! {
+    /// A device with its tenant's status, its metadata, its certificates and its last messages.
+    DeviceDetailView as "DeviceDetail" of DeviceDetail {
+        /// The device.
+        #[serde(flatten)]
+        device: DeviceView,
+        /// The status of the device's tenant.
+        #[schemars(with = "Param<TenantStatus>")]
+        tenant_status: TenantStatus,
+        /// Free-form data that Sluice stores with the device.
+        metadata: Value,
+        /// The number of all certificates of the device, past ones too.
+        certificates: i64,
+        /// The number of ACTIVE certificates.
+        certificates_active: i64,
+        /// When Sluice last accepted a message of the device.
+        last_seen_at: Option<DateTime<Utc>>,
+        /// When Sluice last accepted a telemetry row of the device.
+        last_telemetry_at: Option<DateTime<Utc>>,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{day, json_of};
+    use super::*;
+
+    #[test]
+    fn a_device_has_this_json() {
+        let device = DeviceRow {
+            tenant_id: "acme".into(),
+            device_id: "pump-1".into(),
+            site_id: None,
+            status: DeviceStatus::Inactive,
+            has_token: true,
+            created_at: day(1),
+            updated_at: day(2),
+        };
+        let row = concat!(
+            r#"{"tenant_id":"acme","device_id":"pump-1","site_id":null,"status":"INACTIVE","#,
+            r#""has_token":true,"created_at":"2026-11-01T00:00:00Z","#,
+            r#""updated_at":"2026-11-02T00:00:00Z""#
+        );
+        assert_eq!(json_of::<_, DeviceView>(device.clone()), format!("{row}}}"));
+        let detail = DeviceDetail {
+            device,
+            tenant_status: TenantStatus::Active,
+            metadata: serde_json::json!({ "model": "x" }),
+            certificates: 2,
+            certificates_active: 1,
+            last_seen_at: Some(day(3)),
+            last_telemetry_at: None,
+        };
+        let rest = concat!(
+            r#","tenant_status":"ACTIVE","metadata":{"model":"x"},"certificates":2,"#,
+            r#""certificates_active":1,"last_seen_at":"2026-11-03T00:00:00Z","#,
+            r#""last_telemetry_at":null}"#
+        );
+        assert_eq!(json_of::<_, DeviceDetailView>(detail), format!("{row}{rest}"));
+    }
+}

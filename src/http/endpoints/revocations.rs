@@ -111,7 +111,7 @@ fn after_revoking(failure: RevocationFailure) -> Problem {
     match failure {
         RevocationFailure::Outage(_) => Problem::new(
             ProblemKind::Unavailable,
-            format!("the certificate is revoked, but its proof is unknown: {failure}"),
+            format!("the certificate is revoked, but {failure}"),
         ),
         RevocationFailure::Link { .. } | RevocationFailure::NotRevoked(_) => failure.into(),
     }

@@ -11,11 +11,11 @@ fn the_http_backend_in_json_is_answered_byte_for_byte() {
     let hooks = HooksDaemon::start(&database, &[]);
     let mut asker = hooks.asker();
     let captured = r#"{"clientid":"cid1","password":"p w\u0026d\"é","username":"alice"}"#;
-    asker.ask("/mqtt/user", captured).no("the password is no token");
+    asker.ask("/mqtt/user", captured).no("the password is not a token");
     let token = hooks.token(&user("alice", &["viewers"], 600));
     let login = format!(r#"{{"clientid":"cid1","password":"{token}","username":"alice"}}"#);
     asker.ask("/mqtt/user", &login).yes();
-    asker.ask("/mqtt/superuser", r#"{"username":"alice"}"#).no("no superuser");
+    asker.ask("/mqtt/superuser", r#"{"username":"alice"}"#).no("not a superuser");
     asker
         .ask("/mqtt/acl", r#"{"acc":4,"clientid":"cid1","topic":"a/+/b","username":"alice"}"#)
         .yes();
@@ -34,10 +34,10 @@ fn the_http_backend_in_json_is_answered_byte_for_byte() {
         .no("acc 8");
     asker
         .ask("/mqtt/acl", r#"{"acc":2,"clientid":"cid9","topic":"a/1/b","username":"alice"}"#)
-        .no("no login");
+        .no("no valid login");
     asker
         .ask("/mqtt/acl", r#"{"acc":2,"clientid":"cid1","topic":"a/1/b","username":"bob"}"#)
-        .no("no login");
+        .no("no valid login");
     for method in ["PUT", "GET"] {
         let body = r#"{"acc":2,"clientid":"cid1","topic":"a/x y/b","username":"alice"}"#;
         asker.send(json_request(method, "/mqtt/acl", "", body).as_bytes()).yes();
@@ -52,10 +52,10 @@ fn the_http_backend_in_forms_is_answered_byte_for_byte() {
     let mut asker = hooks.asker();
     let mut form = |path: &str, body: &str| asker.send(form_request(path, "", body).as_bytes());
     form("/mqtt/user", "clientid=cid2&password=p+w%26%2B%C3%A9&username=alice")
-        .no("the password is no token");
+        .no("the password is not a token");
     let token = hooks.token(&user("al+ice", &["viewers"], 600));
     form("/mqtt/user", &format!("clientid=cid2&password={token}&username=al%2Bice")).yes();
-    form("/mqtt/superuser", "username=al%2Bice").no("no superuser");
+    form("/mqtt/superuser", "username=al%2Bice").no("not a superuser");
     form("/mqtt/acl", "acc=2&clientid=cid2&topic=a%2Fx+y%2Fb&username=al%2Bice").yes();
     form("/mqtt/acl", "acc=2&clientid=cid2&topic=a%2Fx+y%2Fc&username=al%2Bice")
         .no("no rule allows it");
@@ -94,10 +94,12 @@ fn the_jwt_backend_in_remote_mode_is_answered_in_both_encodings() {
     let own = r#"{"acc":2,"clientid":"c","topic":"tenant/acme/device/pump-1/event"}"#;
     asker
         .send(json_request("POST", "/mqtt/superuser", device, "null").as_bytes())
-        .no("no superuser");
+        .no("not a superuser");
     asker.send(json_request("POST", "/mqtt/acl", device, own).as_bytes()).yes();
     asker.send(json_request("POST", "/mqtt/acl", device, acl).as_bytes()).no("no rule allows it");
-    asker.send(json_request("POST", "/mqtt/user", device, "null").as_bytes()).no("no password");
+    asker
+        .send(json_request("POST", "/mqtt/user", device, "null").as_bytes())
+        .no("the password is missing");
     // With `jwt_parse_token` the plugin adds the name; the token stays what counts.
     let named = r#"{"acc":2,"clientid":"cid2","topic":"a/x y/b","username":"alice"}"#;
     asker.send(json_request("POST", "/mqtt/acl", &viewer, named).as_bytes()).yes();
@@ -158,21 +160,23 @@ fn what_is_no_question_is_denied_in_words_and_the_connection_goes_on() {
     let database = database();
     let hooks = HooksDaemon::start(&database, &[]);
     let mut asker = hooks.asker();
-    asker.ask("/mqtt/acl", "{").no("no JSON object");
-    asker.ask("/mqtt/acl", r#"["alice"]"#).no("no JSON object");
+    asker.ask("/mqtt/acl", "{").no("not a JSON object");
+    asker.ask("/mqtt/acl", r#"["alice"]"#).no("not a JSON object");
     asker.ask("/mqtt/acl", r#"{"acc":1,"clientid":"c","username":"alice"}"#).no("no topic");
-    asker.ask("/mqtt/acl", r#"{"acc":1,"clientid":"c","topic":"x"}"#).no("names nobody");
+    asker
+        .ask("/mqtt/acl", r#"{"acc":1,"clientid":"c","topic":"x"}"#)
+        .no("neither a user name nor a token");
     asker
         .ask("/mqtt/acl", r#"{"acc":1,"clientid":"c","topic":"x","username":""}"#)
-        .no("names nobody");
+        .no("neither a user name nor a token");
     asker
         .ask("/mqtt/user", r#"{"clientid":"c","password":"","username":"alice"}"#)
-        .no("no password");
-    asker.ask("/mqtt/user", "").no("names nobody");
+        .no("the password is missing");
+    asker.ask("/mqtt/user", "").no("neither a user name nor a token");
     asker.login("ali\0ce", &hooks.token(&user("ali\0ce", &[], 600)), "c").no("NUL");
     let long = "a".repeat(2000);
     asker.login(&long, &hooks.token(&user(&long, &[], 600)), "c").no("longer than 1024 bytes");
-    asker.acl("ali\0ce", "c", 1, "x").no("no login");
+    asker.acl("ali\0ce", "c", 1, "x").no("no valid login");
     let not_found = asker.ask("/mqtt/other", "{}");
     assert_eq!((not_found.status, not_found.body.contains("there are /user")), (404, true));
     let wrong = asker.send(json_request("DELETE", "/mqtt/acl", "", "{}").as_bytes());

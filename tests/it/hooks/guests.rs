@@ -36,7 +36,7 @@ fn a_guest_has_its_corner_and_nothing_else() {
     hooks.daemon.start_again();
     hooks.wait_open();
     let mut asker = hooks.asker();
-    asker.acl(name, client_id, 4, "public/#").no("has expired");
+    asker.acl(name, client_id, 4, "public/#").no("no valid login");
     asker.login(name, token, client_id).no("has expired");
 }
 

@@ -178,7 +178,7 @@ fn what_is_no_question_is_denied_in_words_and_the_connection_goes_on() {
     asker.login(&long, &hooks.token(&user(&long, &[], 600)), "c").no("longer than 1024 bytes");
     asker.acl("ali\0ce", "c", 1, "x").no("no valid login");
     let not_found = asker.ask("/mqtt/other", "{}");
-    assert_eq!((not_found.status, not_found.body.contains("there are /user")), (404, true));
+    assert_eq!((not_found.status, not_found.body.contains("the paths are /user")), (404, true));
     let wrong = asker.send(json_request("DELETE", "/mqtt/acl", "", "{}").as_bytes());
     assert_eq!(wrong.status, 405, "{wrong:?}");
     assert!((hooks.daemon.metric("sluice_access_faults_total")).abs() < f64::EPSILON);

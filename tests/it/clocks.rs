@@ -12,9 +12,10 @@ fn a_wrong_clock_shows_in_readiness_metric_and_doctor() {
     let database = Postgres::shared().database();
     let right = Settings::new(&broker, &database);
     let days = 40.0 * 86_400.0;
-    for (moved, words, offset) in
-        [("+40d", "s ahead of that of Postgres", days), ("-40d", "s behind that", -days)]
-    {
+    for (moved, words, offset) in [
+        ("+40d", "s ahead of the clock of Postgres", days),
+        ("-40d", "s behind the clock of Postgres", -days),
+    ] {
         let settings = right.clone().with_clock(moved);
         let daemon = settings.start();
         daemon.wait_unready_for(words);

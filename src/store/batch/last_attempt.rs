@@ -163,6 +163,7 @@ impl LastAttempt {
 mod tests {
     use super::*;
     use crate::domain::message::Delivery;
+    use crate::domain::time::Timestamp;
 
     const EVENT: Uuid = Uuid::from_u128(7);
 
@@ -171,8 +172,8 @@ mod tests {
             topic: bytes::Bytes::from_static(topic),
             payload: bytes::Bytes::new(),
             cut_from: None,
-            held_since: Default::default(),
-            received_at: Default::default(),
+            held_since: Timestamp::default(),
+            received_at: Timestamp::default(),
             dup: false,
             redelivered: false,
             maybe_repeated: false,
@@ -192,7 +193,11 @@ mod tests {
 
     fn unanswered(before: LastAttempt) -> LastAttempt {
         let mut last = before;
-        last.commit_unanswered(of(b"a"), trace(), WriteTally { stored: 3, ..Default::default() });
+        last.commit_unanswered(
+            of(b"a"),
+            trace(),
+            WriteTally { stored: 3, ..WriteTally::default() },
+        );
         last.failed();
         assert!(matches!(last, LastAttempt::CommitUnanswered(_)), "{last:?}");
         last

@@ -1,10 +1,11 @@
-//! Decisions about certificates: joins the signing of [`crate::pki`] with the rows of
-//! [`crate::store`].
+//! Decisions about tenants, devices and certificates: joins the signing of [`crate::pki`] with the
+//! rows of [`crate::store`].
 //!
-//! In reading order: [`certificates`] issues, renews, rotates, imports and revokes, one decision
-//! per file. [`revocation`] carries a revoked row to its proof at the broker. [`access_rules`]
-//! keeps the broker's access rules equal to the registry. [`authority_watch`] reports the end of
-//! the authority. [`guests`] issues short-lived public credentials.
+//! In reading order: [`tenants`] and [`devices`] add, change and remove. [`certificates`] issues,
+//! renews, rotates, imports and revokes, one decision per file. [`revocation`] carries a revoked row
+//! to its proof at the broker. [`access_rules`] keeps the broker's access rules equal to the
+//! registry. [`authority_watch`] reports the end of the authority. [`guests`] issues short-lived
+//! public credentials. [`health`] is how its tasks report faults.
 //!
 //! Everything that signs follows one order: judge the request, plan, reserve the serial number,
 //! sign, store the row. A refusal stores nothing, and a power cut leaves a record of every number
@@ -14,8 +15,11 @@
 pub mod access_rules;
 pub mod authority_watch;
 pub mod certificates;
+pub mod devices;
 pub mod guests;
+mod health;
 pub mod revocation;
+pub mod tenants;
 
 use std::sync::Arc;
 

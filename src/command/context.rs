@@ -7,10 +7,12 @@ use crate::telemetry::metrics::Metrics;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
+use crate::clock;
 use crate::command::failure::{Exit, Failure};
 use crate::config::Config;
 use crate::domain::ports::Outage;
 use crate::quarantine::Quarantine;
+use crate::registry::ActionContext;
 use crate::store::connection::database::Database;
 use crate::store::registry::audit::Actor;
 
@@ -37,6 +39,11 @@ impl CommandContext {
     /// Skips the schema check, for commands that migrate first; connects with the first statement.
     pub fn before_the_schema(config: &Config) -> Result<Self, Failure> {
         Ok(Self { database: open_database(config)?, actor: Actor::new(&format!("cli:{}", user())) })
+    }
+
+    /// The context of one registry action at the current time.
+    pub fn action_context(&self) -> ActionContext<'_> {
+        ActionContext { database: &self.database, actor: &self.actor, now: clock::now() }
     }
 
     /// The quarantine, with the user as actor.

@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::health;
 use crate::config::sections::certificates::CertificatesConfig;
-use crate::domain::time::{Clock, MICROS_PER_SECOND};
+use crate::domain::time::{Clock, MICROS_PER_SECOND, Timestamp};
 use crate::lifecycle::Readiness;
+use crate::lifecycle::health_reporter::{HealthReporter, HealthTexts};
 use crate::pki::authority::end::AuthorityEnd;
 use crate::telemetry::certificates::CertificateMetrics;
 use crate::telemetry::logs::Repeated;
@@ -20,10 +22,15 @@ use crate::telemetry::logs::Repeated;
 const PERIOD: Duration = Duration::from_secs(30);
 /// Longest time for one read; a mount that hangs must not block the task.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time between two equal log lines.
+/// Time between two equal warnings.
 const LINE_INTERVAL: Duration = Duration::from_hours(12);
-/// The component of readiness that this module reports.
+/// The component of readiness, and its sentences.
 const COMPONENT: &str = "authority";
+const HEALTH: HealthTexts = HealthTexts {
+    failed: "the authority cannot sign",
+    action: "Sluice reads its certificate again every 30 s",
+    recovered: "the authority can sign again",
+};
 
 /// Watches the authority that the settings name.
 #[derive(Debug)]
@@ -31,9 +38,12 @@ pub struct AuthorityWatch {
     path: PathBuf,
     metrics: CertificateMetrics,
     readiness: Readiness,
+    health: HealthReporter,
     clock: Clock,
-    line: Repeated,
-    reported: Option<String>,
+    /// Limits the warning before the end.
+    warning: Repeated,
+    /// The end that the last warning named.
+    warned_of: Option<Timestamp>,
 }
 
 // === impl AuthorityWatch ===
@@ -50,10 +60,11 @@ impl AuthorityWatch {
         Some(Self {
             path,
             metrics,
+            health: health::reporter(COMPONENT, readiness.clone(), HEALTH),
             readiness,
             clock,
-            line: Repeated::new(LINE_INTERVAL),
-            reported: None,
+            warning: Repeated::new(LINE_INTERVAL),
+            warned_of: None,
         })
     }
 
@@ -88,34 +99,26 @@ impl AuthorityWatch {
             .authority_not_after
             .set(end.at().map_or(0, |end| end.micros() / MICROS_PER_SECOND));
         self.readiness.warn(COMPONENT, None);
+        let now = Instant::now().into_std();
         match end {
             AuthorityEnd::Far(_) => {
-                self.readiness.well(COMPONENT);
-                self.reported = None;
+                self.health.worked(now);
+                self.warned_of = None;
             }
             AuthorityEnd::Near(at, why) => {
-                self.readiness.well(COMPONENT);
-                if self.is_new_line(format!("near {at}")) {
+                self.health.worked(now);
+                if self.warned_of.replace(at) != Some(at) {
+                    self.warning = Repeated::new(LINE_INTERVAL);
+                }
+                if self.warning.ready((self.clock)()).is_some() {
                     tracing::warn!("{why}");
                 }
                 self.readiness.warn(COMPONENT, Some(why));
             }
             AuthorityEnd::Past(_, why) | AuthorityEnd::Unknown(why) => {
-                self.readiness.unwell(COMPONENT, why.clone());
-                if self.is_new_line(why.clone()) {
-                    tracing::error!("the authority cannot sign: {why}");
-                }
+                self.health.failed(&why, now);
+                self.warned_of = None;
             }
         }
-    }
-
-    /// Whether to log `line`: it differs from the last one, or `LINE_INTERVAL` has passed.
-    fn is_new_line(&mut self, line: String) -> bool {
-        let is_different = self.reported.as_ref() != Some(&line);
-        if is_different {
-            self.line = Repeated::new(LINE_INTERVAL);
-            self.reported = Some(line);
-        }
-        self.line.ready((self.clock)()).is_some()
     }
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::status_reach;
-use super::token::{TokenArg, TokenSource};
+use super::token::TokenSource;
 use crate::command::context::{CommandContext, outage, printed};
 use crate::command::failure::{Exit, Failure};
 use crate::command::list_args::PageArgs;
@@ -20,10 +20,11 @@ use crate::command::text::{
     NONE, cell_or_none, moment, moment_or_none, printable, printable_or_none,
 };
 use crate::config::Config;
-use crate::config::sections::certificates::CnFormat;
 use crate::domain::device::DeviceStatus;
-use crate::domain::ids::{DeviceId, DeviceKey, MAX_COMMON_NAME_LEN, TenantId};
-use crate::store::registry::devices::{self, DeviceError, DeviceFilter, NewDevice};
+use crate::domain::ids::{DeviceId, DeviceKey, TenantId};
+use crate::domain::token::SecretToken;
+use crate::registry::devices::{self as registry, DeviceChangeError, DeviceOrder, TokenChoice};
+use crate::store::registry::devices::{self, DeviceError, DeviceFilter};
 
 /// Longest site in characters, as in the API.
 const SITE_CHARS: usize = 256;
@@ -143,16 +144,14 @@ pub async fn run(
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
     let operator = CommandContext::open(config).await?;
-    let (pool, actor) = (operator.database.pool(), &operator.actor);
     match command {
         DeviceCommand::Add { which, site, status, metadata, token } => {
-            let key = which.key();
-            check_common_name(&key, config)?;
-            let token = token.get(io::stdin())?;
-            let device = NewDevice { key, site, status, token: token.hash(), metadata };
-            devices::add(pool, actor, &device).await.map_err(explain)?;
-            warn_of_refusal(&device, config);
-            print_token(&device.key, token, output)
+            let (key, token) = (which.key(), token.choose(io::stdin())?);
+            let order = DeviceOrder { key: key.clone(), site, status, metadata, token };
+            let made = registry::add(operator.action_context(), config, order).await;
+            let made = made.map_err(|error| not_added(&key, error))?;
+            warn_of_refusal(&key, token, config);
+            print_token(&key, token, made, output)
         }
         DeviceCommand::List { tenant, status, page } => {
             let after = page.cursor().map(|DeviceCursor(key)| key);
@@ -161,7 +160,8 @@ pub async fn run(
         DeviceCommand::Show { which } => show(&operator, &which.key(), output).await,
         DeviceCommand::SetStatus { which, status } => {
             let key = which.key();
-            let was = devices::set_status(pool, actor, &key, status).await.map_err(explain)?;
+            let was = registry::set_status(operator.action_context(), &key, status).await;
+            let was = was.map_err(explain)?;
             let now = status.label();
             let value = json!({
                 "tenant_id": key.tenant(), "device_id": key.device(), "status": now, "was": was,
@@ -180,13 +180,14 @@ pub async fn run(
         }
         DeviceCommand::SetToken { which, token } => {
             let key = which.key();
-            let token = token.get(io::stdin())?;
-            devices::set_token(pool, actor, &key, token.hash().as_ref()).await.map_err(explain)?;
-            print_token(&key, token, output)
+            let token = token.choose(io::stdin())?;
+            let made = registry::set_token(operator.action_context(), &key, token).await;
+            print_token(&key, token, made.map_err(explain_change)?, output)
         }
         DeviceCommand::Remove { which } => {
             let key = which.key();
-            let revoked = devices::remove(pool, actor, &key).await.map_err(explain)?;
+            let revoked = registry::remove(operator.action_context(), &key).await;
+            let revoked = revoked.map_err(explain)?;
             let value = json!({ "removed": key.to_string(), "certificates_revoked": revoked });
             let lines =
                 [("Removed", key.to_string()), ("Certificates revoked", revoked.to_string())];
@@ -215,12 +216,19 @@ impl FromStr for DeviceCursor {
 
 // === private helpers ===
 
-fn print_token(key: &DeviceKey, token: TokenArg, output: OutputFormat) -> Result<Exit, Failure> {
-    let has_token = !matches!(token, TokenArg::None);
-    let (made, line) = match token {
-        TokenArg::Made(token) => (Some(token.clone()), token),
-        TokenArg::Given(_) => (None, "as given".to_owned()),
-        TokenArg::None => (None, NONE.to_owned()),
+/// Prints the token that was made; `choice` says whether the device has one.
+fn print_token(
+    key: &DeviceKey,
+    choice: TokenChoice,
+    made: Option<SecretToken>,
+    output: OutputFormat,
+) -> Result<Exit, Failure> {
+    let has_token = !matches!(choice, TokenChoice::None);
+    let made = made.map(SecretToken::into_text);
+    let line = match &made {
+        Some(token) => token.clone(),
+        None if has_token => "as given".to_owned(),
+        None => NONE.to_owned(),
     };
     if made.is_some() && output == OutputFormat::Table {
         crate::command::table::note!(
@@ -283,35 +291,35 @@ async fn show(
     printed(fields(output, &found, &lines))
 }
 
-/// Refuses an identity that no certificate can carry while `CERT_AUTH_ENABLED` is on.
-fn check_common_name(key: &DeviceKey, config: &Config) -> Result<(), Failure> {
-    let name = match config.certificates.cn_format {
-        CnFormat::Strict => key.identity().to_owned(),
-        CnFormat::Plain => key.to_string(),
-    };
-    if !config.ingest.cert_auth_enabled || name.len() <= MAX_COMMON_NAME_LEN {
-        return Ok(());
-    }
-    Err(Failure::usage(format!(
-        "device {key} was not added: the common name of its certificate, {name}, would have {} characters, and X.509 allows \
-         {MAX_COMMON_NAME_LEN}; shorten the name of the tenant or of the device by {}, or set CERT_AUTH_ENABLED=0 if no \
-         device has a certificate",
-        name.len(),
-        name.len() - MAX_COMMON_NAME_LEN,
-    )))
-}
-
 /// Warns about a device without a token where nothing else identifies it: its messages will be
 /// refused.
-fn warn_of_refusal(device: &NewDevice, config: &Config) {
-    if device.token.is_none() && config.ingest.require_token && !config.ingest.cert_auth_enabled {
-        let key = &device.key;
+fn warn_of_refusal(key: &DeviceKey, token: TokenChoice, config: &Config) {
+    let has_no_token = matches!(token, TokenChoice::None);
+    if has_no_token && config.ingest.require_token && !config.ingest.cert_auth_enabled {
         crate::command::table::note!(
             "Sluice will refuse the device's messages: REQUIRE_TOKEN is on, CERT_AUTH_ENABLED is off, and the device has no \
              token. Create one with `sluice device set-token {} {}`.",
             key.tenant(),
             key.device()
         );
+    }
+}
+
+fn not_added(key: &DeviceKey, error: DeviceChangeError) -> Failure {
+    match error {
+        DeviceChangeError::Name(error) => Failure::usage(format!(
+            "device {key} was not added: {error}, or set CERT_AUTH_ENABLED=0 if no device has a \
+             certificate"
+        )),
+        other => explain_change(other),
+    }
+}
+
+fn explain_change(error: DeviceChangeError) -> Failure {
+    match error {
+        DeviceChangeError::Store(error) => explain(error),
+        DeviceChangeError::Name(error) => Failure::usage(error.to_string()),
+        DeviceChangeError::Token(error) => Failure::new(Exit::Internal, error.to_string()),
     }
 }
 

@@ -11,7 +11,8 @@ use crate::command::table::{OutputFormat, fields, rows};
 use crate::command::text::{cell, moment, printable};
 use crate::config::Config;
 use crate::domain::ids::TenantId;
-use crate::store::registry::tenants::{self, TenantError, TenantStatus};
+use crate::registry::tenants as registry;
+use crate::store::registry::tenants::{self, TenantDetail, TenantError, TenantStatus};
 
 /// Manage tenants, the owners of devices.
 #[derive(Clone, Debug, Subcommand)]
@@ -63,12 +64,11 @@ pub async fn run(
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
     let operator = CommandContext::open(config).await?;
-    let (pool, actor) = (operator.database.pool(), &operator.actor);
+    let pool = operator.database.pool();
     match command {
         TenantCommand::Add { tenant, name } => {
-            let name = name.unwrap_or_else(|| tenant.to_string());
-            tenants::add(pool, actor, &tenant, &name).await.map_err(explain)?;
-            show(&operator, &tenant, output).await
+            let added = registry::add(operator.action_context(), &tenant, name.as_deref()).await;
+            print(&added.map_err(explain)?, output)
         }
         TenantCommand::List(args) => {
             let after = args.cursor();
@@ -85,9 +85,12 @@ pub async fn run(
             args.note_next(page.len(), page.last().map(|tenant| &tenant.tenant_id));
             Ok(printed)
         }
-        TenantCommand::Show { tenant } => show(&operator, &tenant, output).await,
+        TenantCommand::Show { tenant } => {
+            print(&tenants::show(pool, &tenant).await.map_err(explain)?, output)
+        }
         TenantCommand::SetStatus { tenant, status } => {
-            let was = tenants::set_status(pool, actor, &tenant, status).await.map_err(explain)?;
+            let was = registry::set_status(operator.action_context(), &tenant, status).await;
+            let was = was.map_err(explain)?;
             let now = status.label();
             let value = json!({
                 "tenant_id": tenant.as_str(), "status": now, "was": was,
@@ -105,7 +108,7 @@ pub async fn run(
             ))
         }
         TenantCommand::Remove { tenant } => {
-            tenants::remove(pool, actor, &tenant).await.map_err(explain)?;
+            registry::remove(operator.action_context(), &tenant).await.map_err(explain)?;
             printed(fields(
                 output,
                 &json!({ "removed": tenant.as_str() }),
@@ -115,12 +118,7 @@ pub async fn run(
     }
 }
 
-async fn show(
-    operator: &CommandContext,
-    tenant: &TenantId,
-    output: OutputFormat,
-) -> Result<Exit, Failure> {
-    let found = tenants::show(operator.database.pool(), tenant).await.map_err(explain)?;
+fn print(found: &TenantDetail, output: OutputFormat) -> Result<Exit, Failure> {
     let lines = [
         ("Tenant", found.tenant.tenant_id.clone()),
         ("Name", printable(&found.tenant.name)),
@@ -128,7 +126,7 @@ async fn show(
         ("Devices", format!("{} ({} active)", found.devices, found.devices_active)),
         ("Added", moment(found.tenant.created_at)),
     ];
-    printed(fields(output, &found, &lines))
+    printed(fields(output, found, &lines))
 }
 
 fn read_status(text: &str) -> Result<TenantStatus, &'static str> {

@@ -5,8 +5,9 @@ use std::io::Read;
 
 use clap::Args;
 
-use crate::command::failure::{Exit, Failure};
-use crate::domain::token::{SecretToken, TokenHash};
+use crate::command::failure::Failure;
+use crate::domain::token::TokenHash;
+use crate::registry::devices::TokenChoice;
 
 /// Longest token read from standard input, in bytes.
 const TOKEN_MAX: u64 = 1024;
@@ -22,43 +23,18 @@ pub struct TokenSource {
     no_token: bool,
 }
 
-/// A token to set on a device.
-pub enum TokenArg {
-    /// Created here, to be shown once.
-    Made(String),
-    /// Read from standard input; only its hash is kept.
-    Given(TokenHash),
-    /// The device has none.
-    None,
-}
-
 // === impl TokenSource ===
 
 impl TokenSource {
-    /// Creates or reads the token; reads standard input only when the arguments ask for it.
-    pub fn get(self, input: impl Read) -> Result<TokenArg, Failure> {
+    /// The token that the arguments choose; reads standard input only when they ask for it.
+    pub fn choose(self, input: impl Read) -> Result<TokenChoice, Failure> {
         if self.no_token {
-            return Ok(TokenArg::None);
+            return Ok(TokenChoice::None);
         }
         if self.token_stdin {
-            return read_token(input).map(TokenArg::Given);
+            return read_token(input).map(TokenChoice::Given);
         }
-        let token = SecretToken::generate();
-        let token = token.map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
-        Ok(TokenArg::Made(token.into_text()))
-    }
-}
-
-// === impl Token ===
-
-impl TokenArg {
-    /// The hash that the registry stores; `None` for no token.
-    pub fn hash(&self) -> Option<TokenHash> {
-        match self {
-            Self::Made(token) => Some(TokenHash::of(token)),
-            Self::Given(hash) => Some(*hash),
-            Self::None => None,
-        }
+        Ok(TokenChoice::Make)
     }
 }
 
@@ -83,9 +59,8 @@ fn read_token(input: impl Read) -> Result<TokenHash, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
+    use crate::command::failure::Exit;
 
     #[test]
     fn a_token_from_standard_input_is_its_one_line() {
@@ -100,14 +75,12 @@ mod tests {
     }
 
     #[test]
-    fn two_tokens_made_here_are_long_and_never_the_same() {
-        let source = TokenSource { token_stdin: false, no_token: false };
-        let made = || match source.get(io::empty()).unwrap() {
-            TokenArg::Made(token) => token,
-            TokenArg::Given(_) | TokenArg::None => panic!("nothing was made"),
+    fn a_token_is_made_unless_another_is_given_or_none_is_wanted() {
+        let choose = |token_stdin, no_token| {
+            TokenSource { token_stdin, no_token }.choose("s3cret".as_bytes()).unwrap()
         };
-        let (first, second) = (made(), made());
-        assert_eq!(first.len(), 64);
-        assert_ne!(first, second);
+        assert!(matches!(choose(false, false), TokenChoice::Make));
+        assert!(matches!(choose(false, true), TokenChoice::None));
+        assert!(matches!(choose(true, false), TokenChoice::Given(hash) if hash.matches("s3cret")));
     }
 }

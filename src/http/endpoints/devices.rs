@@ -6,11 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::tenants;
-use crate::config::Config;
-use crate::config::sections::certificates::CnFormat;
 use crate::domain::device::DeviceStatus;
-use crate::domain::ids::{DeviceId, DeviceKey, MAX_COMMON_NAME_LEN, TenantId};
-use crate::domain::token::{SecretToken, TokenHash};
+use crate::domain::ids::{DeviceId, DeviceKey, TenantId};
+use crate::domain::token::SecretToken;
 use crate::http::api::extract::{Call, Json, NoBody, NoParams};
 use crate::http::api::page::Page;
 use crate::http::api::params::{FreeText, Limit, Metadata, Param, TextParam};
@@ -18,7 +16,8 @@ use crate::http::api::problem::{Problem, ProblemKind};
 use crate::http::api::route::{CreatedJson, OkJson};
 use crate::http::api::state::Api;
 use crate::http::views::devices::{DeviceDetailView, DeviceView};
-use crate::store::registry::devices::{self, DeviceError, DeviceFilter, NewDevice};
+use crate::registry::devices::{self as registry, DeviceChangeError, DeviceOrder, TokenChoice};
+use crate::store::registry::devices::{self, DeviceError, DeviceFilter};
 
 /// The path of a device.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -136,18 +135,17 @@ pub(crate) async fn add(
     call: Call<tenants::TenantPath, NoParams, Json<DeviceToAdd>>,
 ) -> Result<CreatedJson<AddedDevice>, Problem> {
     let Json(new) = call.body;
-    let key = DeviceKey::of(&call.path.tenant.0, &new.device_id.0);
-    check_common_name(&key, &api.config)?;
-    let token = new.token.unwrap_or(true).then(make).transpose()?;
-    let device = NewDevice {
-        key,
+    let order = DeviceOrder {
+        key: DeviceKey::of(&call.path.tenant.0, &new.device_id.0),
         site: new.site_id.map(|Param(FreeText(site))| site),
         status: new.status.map_or(DeviceStatus::Active, |Param(status)| status),
-        token: token.as_deref().map(TokenHash::of),
         metadata: new.metadata.0,
+        token: if new.token.unwrap_or(true) { TokenChoice::Make } else { TokenChoice::None },
     };
-    devices::add(api.database.pool(), &api.actor, &device).await?;
-    let device = devices::show(api.database.pool(), &device.key).await?;
+    let key = order.key.clone();
+    let token = registry::add(api.action_context(), &api.config, order).await?;
+    let device = devices::show(api.database.pool(), &key).await?;
+    let token = token.map(SecretToken::into_text);
     Ok(CreatedJson(AddedDevice { device: device.into(), token }))
 }
 
@@ -163,7 +161,7 @@ pub(crate) async fn change(
     call: Call<DevicePath, NoParams, Json<DeviceChange>>,
 ) -> Result<OkJson<DeviceDetailView>, Problem> {
     let (pool, key) = (api.database.pool(), call.path.key());
-    devices::set_status(pool, &api.actor, &key, call.body.0.status.0).await?;
+    registry::set_status(api.action_context(), &key, call.body.0.status.0).await?;
     Ok(OkJson(devices::show(pool, &key).await?.into()))
 }
 
@@ -172,7 +170,7 @@ pub(crate) async fn remove(
     call: Call<DevicePath, NoParams, NoBody>,
 ) -> Result<OkJson<RemovedDevice>, Problem> {
     let key = call.path.key();
-    let certificates_revoked = devices::remove(api.database.pool(), &api.actor, &key).await?;
+    let certificates_revoked = registry::remove(api.action_context(), &key).await?;
     let (tenant_id, device_id) = (key.tenant().to_string(), key.device().to_string());
     Ok(OkJson(RemovedDevice { tenant_id, device_id, certificates_revoked }))
 }
@@ -181,14 +179,14 @@ pub(crate) async fn make_token(
     api: Api,
     call: Call<DevicePath, NoParams, NoBody>,
 ) -> Result<CreatedJson<DeviceToken>, Problem> {
-    Ok(CreatedJson(set_token(&api, &call.path.key(), Some(make()?)).await?))
+    Ok(CreatedJson(set_token(&api, &call.path.key(), TokenChoice::Make).await?))
 }
 
 pub(crate) async fn take_token(
     api: Api,
     call: Call<DevicePath, NoParams, NoBody>,
 ) -> Result<OkJson<DeviceToken>, Problem> {
-    Ok(OkJson(set_token(&api, &call.path.key(), None).await?))
+    Ok(OkJson(set_token(&api, &call.path.key(), TokenChoice::None).await?))
 }
 
 // === impl DevicePath ===
@@ -210,6 +208,16 @@ impl TextParam for DeviceKey {
 
     fn schema() -> schemars::Schema {
         schemars::json_schema!({ "type": "string" })
+    }
+}
+
+impl From<DeviceChangeError> for Problem {
+    fn from(error: DeviceChangeError) -> Self {
+        match error {
+            DeviceChangeError::Store(error) => error.into(),
+            DeviceChangeError::Name(error) => Self::field("device_id", error.to_string()),
+            DeviceChangeError::Token(error) => Self::new(ProblemKind::Internal, error.to_string()),
+        }
     }
 }
 
@@ -252,38 +260,11 @@ async fn page(
     Ok(OkJson(Page::new(rows, limit, |last| format!("{}/{}", last.tenant_id, last.device_id))))
 }
 
-async fn set_token(
-    api: &Api,
-    key: &DeviceKey,
-    token: Option<String>,
-) -> Result<DeviceToken, Problem> {
-    let hash = token.as_deref().map(TokenHash::of);
-    devices::set_token(api.database.pool(), &api.actor, key, hash.as_ref()).await?;
+async fn set_token(api: &Api, key: &DeviceKey, token: TokenChoice) -> Result<DeviceToken, Problem> {
+    let token = registry::set_token(api.action_context(), key, token).await?;
     Ok(DeviceToken {
         tenant_id: key.tenant().to_string(),
         device_id: key.device().to_string(),
-        token,
+        token: token.map(SecretToken::into_text),
     })
-}
-
-fn make() -> Result<String, Problem> {
-    let token = SecretToken::generate();
-    let token = token.map_err(|error| Problem::new(ProblemKind::Internal, error.to_string()))?;
-    Ok(token.into_text())
-}
-
-/// Refuses an identity that no certificate can contain, if certificates are configured.
-fn check_common_name(key: &DeviceKey, config: &Config) -> Result<(), Problem> {
-    let name = match config.certificates.cn_format {
-        CnFormat::Strict => key.identity().to_owned(),
-        CnFormat::Plain => key.to_string(),
-    };
-    if !config.ingest.cert_auth_enabled || name.len() <= MAX_COMMON_NAME_LEN {
-        return Ok(());
-    }
-    let over = name.len() - MAX_COMMON_NAME_LEN;
-    let detail = format!(
-        "the common name of its certificate, {name}, would be {over} characters longer than X.509 allows; use a shorter id"
-    );
-    Err(Problem::field("device_id", detail))
 }

@@ -11,6 +11,7 @@ use crate::http::api::problem::{Problem, ProblemKind};
 use crate::http::api::route::{CreatedJson, OkJson};
 use crate::http::api::state::Api;
 use crate::http::views::tenants::{TenantDetailView, TenantView};
+use crate::registry::tenants as registry;
 use crate::store::registry::tenants::{self, TenantError, TenantStatus};
 
 /// The path of a tenant.
@@ -74,9 +75,8 @@ pub(crate) async fn add(
     call: Call<NoParams, NoParams, Json<NewTenant>>,
 ) -> Result<CreatedJson<TenantDetailView>, Problem> {
     let NewTenant { tenant_id: Param(tenant), name } = call.body.0;
-    let name = name.map_or_else(|| tenant.to_string(), |Param(FreeText(name))| name);
-    tenants::add(api.database.pool(), &api.actor, &tenant, &name).await?;
-    Ok(CreatedJson(tenants::show(api.database.pool(), &tenant).await?.into()))
+    let name = name.map(|Param(FreeText(name))| name);
+    Ok(CreatedJson(registry::add(api.action_context(), &tenant, name.as_deref()).await?.into()))
 }
 
 pub(crate) async fn show(
@@ -90,9 +90,9 @@ pub(crate) async fn change(
     api: Api,
     call: Call<TenantPath, NoParams, Json<TenantChange>>,
 ) -> Result<OkJson<TenantDetailView>, Problem> {
-    let (pool, tenant) = (api.database.pool(), &call.path.tenant.0);
-    tenants::set_status(pool, &api.actor, tenant, call.body.0.status.0).await?;
-    Ok(OkJson(tenants::show(pool, tenant).await?.into()))
+    let tenant = &call.path.tenant.0;
+    registry::set_status(api.action_context(), tenant, call.body.0.status.0).await?;
+    Ok(OkJson(tenants::show(api.database.pool(), tenant).await?.into()))
 }
 
 pub(crate) async fn remove(
@@ -100,7 +100,7 @@ pub(crate) async fn remove(
     call: Call<TenantPath, NoParams, NoBody>,
 ) -> Result<OkJson<RemovedTenant>, Problem> {
     let Param(tenant) = call.path.tenant;
-    tenants::remove(api.database.pool(), &api.actor, &tenant).await?;
+    registry::remove(api.action_context(), &tenant).await?;
     Ok(OkJson(RemovedTenant { tenant_id: tenant.to_string() }))
 }
 

@@ -15,9 +15,10 @@ const COLON: &str = "%3A";
 /// The identity is too long for a common name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the common name {name} would have {} characters, and X.509 allows {MAX_COMMON_NAME_LEN}: \
-     give the tenant or the device a shorter name",
-    name.len()
+    "the common name of its certificate, {name}, would have {} characters, and X.509 allows \
+     {MAX_COMMON_NAME_LEN}: shorten the id of the tenant or of the device by {}",
+    name.len(),
+    name.len().saturating_sub(MAX_COMMON_NAME_LEN)
 )]
 pub struct IdentityTooLong {
     /// The common name that is too long.

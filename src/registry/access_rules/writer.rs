@@ -20,13 +20,20 @@ use crate::config::Config;
 use crate::config::sections::certificates::CnFormat;
 use crate::domain::ports::Outage;
 use crate::lifecycle::Readiness;
+use crate::lifecycle::health_reporter::{HealthReporter, HealthTexts};
+use crate::registry::health;
 use crate::store::certificates::revocation_ledger::RevocationLedger;
 use crate::store::registry::broker_acl::BrokerAclRow;
 use crate::store::registry::change_feed::ChangeSignal;
 use crate::telemetry::broker_acl::BrokerAclMetrics;
 
-/// The component of readiness.
+/// The component of readiness, and its sentences.
 const COMPONENT: &str = "broker_acl";
+const HEALTH: HealthTexts = HealthTexts {
+    failed: "the broker's access rules are not up to date",
+    action: "Sluice retries",
+    recovered: "the broker's access rules are up to date again",
+};
 
 /// Time between two comparisons with the registry without a change signal.
 const COMPARE_PERIOD: Duration = Duration::from_mins(5);
@@ -50,7 +57,7 @@ pub struct AclWriter {
     cn_format: CnFormat,
     form: FormFinder,
     metrics: BrokerAclMetrics,
-    readiness: Readiness,
+    health: HealthReporter,
     registry: watch::Receiver<u64>,
     owner: Option<Owner>,
     written: Option<WrittenRules>,
@@ -60,7 +67,6 @@ pub struct AclWriter {
     findings: WriterFindings,
     /// Why the broker must not reload now; `None` means that it may.
     danger: Option<String>,
-    reported: Option<String>,
 }
 
 /// A written file and the inputs it was made from.
@@ -100,7 +106,7 @@ impl AclWriter {
             cn_format: config.certificates.cn_format,
             form: FormFinder::new(settings.mode, config.broker.clone()),
             metrics,
-            readiness,
+            health: health::reporter(COMPONENT, readiness, HEALTH),
             registry: signal.subscribe(),
             owner: None,
             written: None,
@@ -109,7 +115,6 @@ impl AclWriter {
             must_notify: false,
             findings: WriterFindings::default(),
             danger: None,
-            reported: None,
         })
     }
 
@@ -331,21 +336,10 @@ impl AclWriter {
         let is_current = finding.is_none() && is_notified(state);
         self.metrics.current.set(i64::from(is_current));
         self.metrics.rows.set(state.generated);
-        match &finding {
-            None => self.readiness.well(COMPONENT),
-            Some(why) => self.readiness.unwell(COMPONENT, why.clone()),
-        }
-        if self.reported != finding {
-            match &finding {
-                None => tracing::info!("the broker's access rules are up to date again"),
-                Some(why) => {
-                    tracing::error!(
-                        %why,
-                        "the broker's access rules are not up to date; Sluice retries"
-                    );
-                }
-            }
-            self.reported = finding;
+        let now = Instant::now().into_std();
+        match finding {
+            None => self.health.worked(now),
+            Some(why) => self.health.failed(&why, now),
         }
     }
 }

@@ -6,12 +6,13 @@
 
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::find;
 use crate::domain::ports::Outage;
 use crate::domain::time::{Clock, MICROS_PER_SECOND, Timestamp};
+use crate::lifecycle::health_reporter::{HealthReporter, HealthTexts};
 use crate::store::access::guests;
 use crate::store::certificates::expiry::{self, Counts};
 use crate::store::certificates::{self, CertificateFilter, CertificateStatus};
@@ -26,6 +27,13 @@ const PERIOD: Duration = Duration::from_mins(1);
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 /// Longest duration of a round; beyond it the connection is treated as dead.
 const ROUND_TIMEOUT: Duration = Duration::from_mins(5);
+/// The name of the task in the log, and its sentences.
+const COMPONENT: &str = "certificates";
+const HEALTH: HealthTexts = HealthTexts {
+    failed: "maintenance of certificates and guest credentials failed",
+    action: "Sluice retries every few seconds",
+    recovered: "maintenance of certificates and guest credentials works again",
+};
 /// Time between two equal warnings.
 const WARNING_INTERVAL: Duration = Duration::from_hours(12);
 /// Certificates that a warning names; `sluice cert list --expiring` lists all.
@@ -39,7 +47,7 @@ pub struct CertificateUpkeep {
     clock: Clock,
     warning_days: u32,
     ending: Repeated,
-    trouble: Repeated,
+    health: HealthReporter,
 }
 
 // === impl CertificateUpkeep ===
@@ -52,8 +60,9 @@ impl CertificateUpkeep {
         warning_days: u32,
         clock: Clock,
     ) -> Self {
-        let (ending, trouble) = (Repeated::new(WARNING_INTERVAL), Repeated::new(PERIOD));
-        let upkeep = Self { database, metrics, clock, warning_days, ending, trouble };
+        let ending = Repeated::new(WARNING_INTERVAL);
+        let health = HealthReporter::log_only(COMPONENT, HEALTH);
+        let upkeep = Self { database, metrics, clock, warning_days, ending, health };
         // Known series start at zero.
         upkeep.show(&Counts::default());
         upkeep
@@ -69,9 +78,12 @@ impl CertificateUpkeep {
             let pause = match round
                 .unwrap_or_else(|_| Err(Outage("Postgres did not answer in time".into())))
             {
-                Ok(()) => PERIOD,
-                Err(outage) => {
-                    self.report_outage(&outage);
+                Ok(()) => {
+                    self.health.worked(Instant::now().into_std());
+                    PERIOD
+                }
+                Err(Outage(why)) => {
+                    self.health.failed(&why, Instant::now().into_std());
                     RETRY_PAUSE
                 }
             };
@@ -141,12 +153,5 @@ impl CertificateUpkeep {
             self.warning_days
         );
         Ok(())
-    }
-
-    fn report_outage(&mut self, outage: &Outage) {
-        if self.trouble.ready((self.clock)()).is_some() {
-            tracing::warn!(reason = %outage, "maintenance of certificates and guest credentials \
-                failed; Sluice retries in a few seconds");
-        }
     }
 }

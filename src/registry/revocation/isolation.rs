@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::broker_reload::Recheck;
@@ -18,7 +18,9 @@ use crate::config::sections::certificates::CertificatesConfig;
 use crate::domain::probe;
 use crate::domain::time::{Clock, Timestamp};
 use crate::lifecycle::Readiness;
+use crate::lifecycle::health_reporter::{HealthReporter, HealthTexts};
 use crate::pki::crl::probe_pair::{self, Canary};
+use crate::registry::health;
 use crate::telemetry::isolation::IsolationMetrics;
 
 /// Time between two probes while devices are isolated.
@@ -38,8 +40,13 @@ const UNSEEN_LIMIT: u32 = 3;
 /// Most topics that a sentence names.
 const MAX_NAMED: usize = 3;
 
-/// The component of readiness.
+/// The component of readiness, and its sentences.
 const COMPONENT: &str = "isolation";
+const HEALTH: HealthTexts = HealthTexts {
+    failed: "device isolation is not proven",
+    action: "Sluice probes again every few seconds",
+    recovered: "the broker isolates devices again",
+};
 
 /// The verdict of one probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,9 +74,8 @@ pub struct IsolationProbe {
 pub struct Isolation {
     prober: IsolationProbe,
     recheck: Recheck,
-    readiness: Readiness,
+    health: HealthReporter,
     metrics: IsolationMetrics,
-    reported: Option<String>,
     unseen: u32,
 }
 
@@ -173,7 +179,8 @@ impl Isolation {
         now: Clock,
     ) -> Option<Self> {
         let prober = IsolationProbe::of(config, now)?;
-        Some(Self { prober, recheck, readiness, metrics, reported: None, unseen: 0 })
+        let health = health::reporter(COMPONENT, readiness, HEALTH);
+        Some(Self { prober, recheck, health, metrics, unseen: 0 })
     }
 
     /// Probes until `stop` is cancelled.
@@ -210,33 +217,25 @@ impl Isolation {
             IsolationVerdict::Enforced => {
                 self.unseen = 0;
                 self.metrics.enforced.set(1);
-                self.readiness.well(COMPONENT);
-                if self.reported.take().is_some() {
-                    tracing::info!("the broker isolates devices again");
-                }
+                self.health.worked(Instant::now().into_std());
             }
             IsolationVerdict::Unknown(why) => {
                 self.unseen = self.unseen.saturating_add(1);
                 // Until then the earlier verdict holds.
                 if self.unseen >= UNSEEN_LIMIT {
-                    self.report_fault(why);
+                    self.report_fault(&why);
                 }
             }
             IsolationVerdict::Broken(why) | IsolationVerdict::OwnRefused(why) => {
                 self.unseen = 0;
-                self.report_fault(why);
+                self.report_fault(&why);
             }
         }
     }
 
-    fn report_fault(&mut self, why: String) {
+    fn report_fault(&mut self, why: &str) {
         self.metrics.enforced.set(0);
-        self.readiness.unwell(COMPONENT, why.clone());
-        if self.reported.as_ref() != Some(&why) {
-            tracing::error!(%why, "that the broker isolates devices is not proven; it is looked \
-                at every few seconds");
-            self.reported = Some(why);
-        }
+        self.health.failed(why, Instant::now().into_std());
     }
 }
 

@@ -16,15 +16,16 @@ use super::broker_probe::ProbePair;
 use super::broker_reload::Recheck;
 use super::crl::{self, ListError, PublishReason};
 use super::enforcement::{EnforcementError, Enforcer};
-use super::health::RevocationHealth;
 use crate::config::Config;
 use crate::config::sections::certificates::CertificatesConfig;
 use crate::domain::clocks::Clocks;
 use crate::domain::ports::Outage;
 use crate::domain::time::Clock;
 use crate::lifecycle::Readiness;
+use crate::lifecycle::health_reporter::{HealthReporter, HealthTexts};
 use crate::pki::authority::Authority;
 use crate::registry::access_rules::writer::AclWriter;
+use crate::registry::health;
 use crate::store::certificates::revocation_ledger::{
     CrlRow, OpenRevocation, RevocationLedger, RevocationStep,
 };
@@ -44,6 +45,14 @@ const AUTHORITY_PAUSE: Duration = Duration::from_secs(10);
 /// Time between two rounds while sessions are being ended.
 const PERIOD_WHEN_BUSY: Duration = Duration::from_millis(100);
 
+/// The component of readiness, and its sentences.
+const COMPONENT: &str = "revocation";
+const HEALTH: HealthTexts = HealthTexts {
+    failed: "a step of revocation failed",
+    action: "Sluice retries",
+    recovered: "revocation works again",
+};
+
 /// Longest duration of a round; beyond it the connection and its lock are given up, so that another
 /// replica may try. A full round with takeovers fits.
 const ROUND_TIMEOUT: Duration = Duration::from_secs(45);
@@ -54,7 +63,7 @@ pub struct CrlPublisher {
     database: Database,
     metrics: RevocationMetrics,
     now: Clock,
-    health: RevocationHealth,
+    health: HealthReporter,
     enforcer: Enforcer,
     /// `false` means that this replica publishes no CRL.
     has_list: bool,
@@ -94,7 +103,7 @@ impl CrlPublisher {
             database,
             metrics,
             now,
-            health: RevocationHealth::new(readiness),
+            health: health::reporter(COMPONENT, readiness, HEALTH),
             next: None,
             file_checked_at: None,
             fault: None,
@@ -126,7 +135,7 @@ impl CrlPublisher {
                 if matches!(error, ListError::Authority(_)) {
                     pause = AUTHORITY_PAUSE;
                 }
-                self.health.report_fault(error.to_string());
+                self.report_fault(&error.to_string());
             }
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -143,8 +152,8 @@ impl CrlPublisher {
             let state = ledger.state().await?;
             self.show(&state);
             match (state.enforced, state.finding) {
-                (Some(false), Some(finding)) if self.has_list => self.health.report_fault(finding),
-                _ => self.health.report_ok(),
+                (Some(false), Some(finding)) if self.has_list => self.report_fault(&finding),
+                _ => self.report_ok(),
             }
             if let Some(acl) = &mut self.acl {
                 acl.show_standby(&ledger.acl_state().await?);
@@ -264,8 +273,8 @@ impl CrlPublisher {
             open = ledger.open_revocations(issuer, can_prove, clocks.earlier()).await?;
         }
         match self.enforcer.enforce(ledger, &open).await {
-            Ok(()) => self.health.report_ok(),
-            Err(EnforcementError::Step(why)) => self.health.report_fault(why),
+            Ok(()) => self.report_ok(),
+            Err(EnforcementError::Step(why)) => self.report_fault(&why),
             Err(EnforcementError::Store(outage)) => return Err(outage.into()),
         }
         self.show(&ledger.state().await?);
@@ -373,6 +382,14 @@ impl CrlPublisher {
             "a CRL was published"
         );
         Ok(())
+    }
+
+    fn report_ok(&mut self) {
+        self.health.worked(Instant::now().into_std());
+    }
+
+    fn report_fault(&mut self, why: &str) {
+        self.health.failed(why, Instant::now().into_std());
     }
 
     fn show(&self, state: &CrlRow) {

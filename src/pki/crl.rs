@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_another_an_altered_one_and_nonsense_are_told_apart() {
+    fn a_foreign_an_altered_and_a_garbled_crl_are_distinguished() {
         let (one, namesake) = (authority(), authority());
         let crl = sign(&one, 1, &[], 7, now()).unwrap();
         assert_eq!(

@@ -38,7 +38,7 @@ pub fn create(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     create_with(path, mode, |file| file.write_all(bytes))
 }
 
-/// Replaces a file: writes a new one beside it, syncs it, and renames it.
+/// Replaces a file: writes a temporary one in its directory, syncs it, and renames it.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     replace_with(path, mode, |file| file.write_all(bytes), |_| Ok(()))
 }
@@ -50,10 +50,10 @@ pub fn replace_with(
     write: impl FnOnce(&mut File) -> io::Result<()>,
     check: impl FnOnce(&Path) -> io::Result<()>,
 ) -> io::Result<()> {
-    let beside = name_beside(path)?;
-    create_with(&beside, mode, write)?;
-    check(&beside).and_then(|()| fs::rename(&beside, path)).inspect_err(|_| {
-        let _ = fs::remove_file(&beside);
+    let temporary = temporary_name(path)?;
+    create_with(&temporary, mode, write)?;
+    check(&temporary).and_then(|()| fs::rename(&temporary, path)).inspect_err(|_| {
+        let _ = fs::remove_file(&temporary);
     })?;
     sync_directory(path)
 }
@@ -84,7 +84,7 @@ fn fill(
 }
 
 /// A random name in the same directory: replicas may share it.
-fn name_beside(path: &Path) -> io::Result<PathBuf> {
+fn temporary_name(path: &Path) -> io::Result<PathBuf> {
     let name = path
         .file_name()
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it names no file"))?;
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replaced_file_leaves_nothing_beside_it() {
+    fn a_replaced_file_leaves_no_temporary_one() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("crl.pem");
         replace(&path, b"first", PUBLIC).unwrap();

@@ -176,8 +176,8 @@ impl fmt::Debug for PrivateKeyPem {
 // --- private helpers ---
 
 fn is_encrypted(text: &[u8]) -> bool {
-    let says = |words: &[u8]| memchr::memmem::find(text, words).is_some();
-    says(b"BEGIN ENCRYPTED PRIVATE KEY") || says(b"Proc-Type: 4,ENCRYPTED")
+    let contains = |words: &[u8]| memchr::memmem::find(text, words).is_some();
+    contains(b"BEGIN ENCRYPTED PRIVATE KEY") || contains(b"Proc-Type: 4,ENCRYPTED")
 }
 
 /// The key in PKCS#8, the one form ring reads; of SEC1, whose curve it need not name, one for each

@@ -128,7 +128,7 @@ mod tests {
     use crate::config::sections::certificates::CnFormat;
 
     #[test]
-    fn a_name_too_long_for_a_certificate_is_refused_while_certificates_authenticate() {
+    fn a_name_too_long_for_a_certificate_is_refused_with_certificates() {
         let mut config = Config::load(&Sources::default()).unwrap().config;
         config.ingest.cert_auth_enabled = true;
         config.certificates.cn_format = CnFormat::Plain;

@@ -84,7 +84,7 @@ pub(crate) async fn show(
     call: Call<CertificatePath, NoParams, NoBody>,
 ) -> Result<OkJson<RevocationView>, Problem> {
     let found = certificates::find(api.database.pool(), &call.path.certificate.0).await?;
-    let progress = progress::look(&api.database, found.certificate.id).await?;
+    let progress = progress::read(&api.database, found.certificate.id).await?;
     Ok(OkJson(RevocationSteps::from(&progress).into()))
 }
 

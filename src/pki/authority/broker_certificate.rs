@@ -122,7 +122,7 @@ mod tests {
     use crate::pki::test_samples::{authority_of, now};
 
     #[test]
-    fn host_names_and_addresses_are_told_apart_and_nonsense_is_refused() {
+    fn host_names_and_addresses_are_distinguished_and_nonsense_is_refused() {
         for name in ["broker", "a-b.example.org", "192.0.2.7", "2001:db8::1", "localhost"] {
             assert_eq!(name.parse::<ServerName>().unwrap().to_string(), name);
         }

@@ -42,7 +42,7 @@ pub enum CrlFault {
     /// A CRL of another authority.
     #[error("{0}")]
     WrongIssuer(CrlError),
-    /// A CRL in the authority's name, signed by somebody else.
+    /// A CRL in the authority's name, signed with another key.
     #[error("{0}")]
     BadSignature(CrlError),
     /// Past its `nextUpdate`.
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_was_written_is_good_and_readable_for_everybody() {
+    fn a_written_crl_is_valid_and_readable_for_all_users() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("crl.pem");
         let authority = authority();

@@ -158,10 +158,10 @@ fn check_name(
 
 fn check_extensions(request: &X509CertificationRequest<'_>) -> Result<(), RequestError> {
     for attribute in request.certification_request_info.attributes() {
-        let ParsedCriAttribute::ExtensionRequest(asked) = attribute.parsed_attribute() else {
+        let ParsedCriAttribute::ExtensionRequest(requested) = attribute.parsed_attribute() else {
             continue;
         };
-        for extension in &asked.extensions {
+        for extension in &requested.extensions {
             match extension.parsed_extension() {
                 ParsedExtension::BasicConstraints(constraints) if constraints.ca => {
                     return Err(RequestError::WantsAuthority);
@@ -242,8 +242,8 @@ mod tests {
             request(None, &key, |params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained));
         assert_eq!(read(&ca).unwrap_err(), RequestError::WantsAuthority);
         for usage in [KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign] {
-            let asked = request(None, &key, |params| params.key_usages = vec![usage]);
-            assert_eq!(read(&asked).unwrap_err(), RequestError::WantsAuthority);
+            let with_usage = request(None, &key, |params| params.key_usages = vec![usage]);
+            assert_eq!(read(&with_usage).unwrap_err(), RequestError::WantsAuthority);
         }
         let harmless = request(None, &key, |params| {
             params.subject_alt_names =

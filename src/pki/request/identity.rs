@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_grammar_forbids_names_nobody() {
+    fn what_the_grammar_forbids_names_no_device() {
         for wrong in [
             "",
             "a",
@@ -142,8 +142,8 @@ mod tests {
     fn a_common_name_of_sixty_four_characters_fits_and_one_more_does_not() {
         let device = |length| DeviceKey::new("acme", &"d".repeat(length)).unwrap();
         assert_eq!(common_name(&device(52), CnFormat::Strict).unwrap().len(), 64);
-        let said = common_name(&device(53), CnFormat::Strict).unwrap_err().to_string();
-        assert!(said.contains("65 characters") && said.contains("shorter name"), "{said}");
+        let refused = common_name(&device(53), CnFormat::Strict).unwrap_err().to_string();
+        assert!(refused.contains("65 characters") && refused.contains("by 1"), "{refused}");
         assert!(common_name(&device(53), CnFormat::Plain).is_ok());
     }
 }

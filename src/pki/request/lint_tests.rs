@@ -81,7 +81,7 @@ fn by_hand(params: &mut CertificateParams, constraints: (bool, &[u8]), id_is_cri
 }
 
 #[test]
-fn the_planned_certificate_passes_also_when_it_was_taken_apart_and_signed_again() {
+fn the_planned_certificate_passes_also_when_it_was_signed_again() {
     let bench = Bench::new();
     assert_eq!(bench.findings(&bench.signed(|_| ())), []);
     assert_eq!(bench.findings(&bench.rebuilt(|_| ())), []);

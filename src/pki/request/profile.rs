@@ -170,7 +170,7 @@ impl Leaf {
         self.not_after
     }
 
-    /// Whether it ends with the authority, before its usual lifetime is over.
+    /// Whether it ends with the authority, before its usual lifetime ends.
     pub const fn is_shortened(&self) -> bool {
         self.is_shortened
     }
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_usual_lifetime_is_cut_to_the_authoritys_and_a_wish_beyond_it_is_refused() {
+    fn the_usual_lifetime_ends_with_the_authority_and_a_longer_one_is_refused() {
         let end = x509_time::whole_second(now()).plus_seconds(30 * DAY);
         assert_eq!(plan(Lifetime::Usual, 30, now()).unwrap().not_after(), end);
         assert_eq!(plan(Lifetime::Days(30), 30, now()).unwrap().not_after(), end);

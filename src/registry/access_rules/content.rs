@@ -21,7 +21,7 @@ use crate::store::registry::broker_acl::Names;
 /// Most devices with rows: about a gigabyte of rows.
 const MAX_DEVICES: usize = 1_000_000;
 
-/// Most devices denied beside patterns. Mosquitto 2.0 reads denials in quadratic time and blocks
+/// Most devices denied in addition to patterns. Mosquitto 2.0 reads denials in quadratic time and blocks
 /// meanwhile (5,000: a third of a second, 30,000: 19 seconds).
 pub const MAX_DENIED: usize = 5_000;
 

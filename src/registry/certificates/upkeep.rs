@@ -1,4 +1,4 @@
-//! Upkeep of the certificates over time: retires those whose grace period is over, marks expired
+//! Upkeep of the certificates over time: retires those whose grace period ended, marks expired
 //! ones, counts them, and warns before they end. It also deletes expired guest credentials.
 //!
 //! Every replica runs it; one does the work of a round. It opens no authority, signs nothing and

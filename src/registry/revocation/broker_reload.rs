@@ -1,5 +1,5 @@
-//! Notifies the broker of a new CRL: by a signal or by a command. With a watcher beside the broker
-//! it does nothing.
+//! Notifies the broker of a new CRL: by a signal or by a command. If a watcher on the
+//! broker's machine does that, it does nothing.
 //!
 //! It signals only a Mosquitto process and waits for no effect: a probe checks the effect. A
 //! command gets only `PATH` of the environment, which may hold passwords.
@@ -49,7 +49,7 @@ enum ReloadMethod {
     Command(Vec<String>),
     /// `BROKER_PID_FILE`.
     PidFile(PathBuf),
-    /// A watcher beside the broker detects the change.
+    /// A watcher on the broker's machine detects the change.
     Watcher,
 }
 
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn the_broker_is_known_by_its_name_whatever_its_version_and_its_clients_are_not_the_broker() {
+    fn the_broker_is_recognized_in_each_version_and_its_clients_are_not() {
         for name in ["mosquitto", "mosquitto-2.1.2", "mosquitto2", "mosquitto.real"] {
             assert!(is_broker(name), "{name}");
         }
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_of_the_broker_and_a_program_that_only_has_its_name_are_not_signalled() {
+    async fn a_client_and_a_program_with_the_name_of_the_broker_are_not_signalled() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pid");
         let reload =

@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn another_list_is_due_for_another_authority_on_request_and_with_age() {
+    fn another_crl_is_due_for_another_authority_on_request_and_with_age() {
         let at = Clocks::from(now());
         assert_eq!(due(&CrlRow::default(), "CN=a", 12, at), Some(PublishReason::NewAuthority));
         assert_eq!(due(&published(11), "CN=b", 12, at), Some(PublishReason::NewAuthority));
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_made_by_clocks_that_differ_is_due_again_when_they_agree_and_not_before() {
+    fn a_crl_made_by_clocks_that_differ_is_due_again_when_they_agree() {
         let days = 40 * 24;
         for own in [days, -days] {
             let at = Clocks { own: now().plus_seconds(own * SECONDS_PER_HOUR), database: now() };
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_serial_number_that_cannot_be_read_keeps_no_other_out_of_the_list() {
+    fn an_unreadable_serial_number_keeps_no_other_out_of_the_crl() {
         let row = |serial: &str, reason: Option<&str>| RevokedRow {
             id: Some(Uuid::new_v4()),
             serial_number: serial.to_owned(),

@@ -149,7 +149,7 @@ impl IsolationProbe {
         Ok((own, others))
     }
 
-    /// Makes a probe certificate if there is none or half of its lifetime is over.
+    /// Makes a probe certificate if there is none or half of its lifetime has passed.
     async fn renew(&mut self) -> Result<(), String> {
         let now = (self.now)();
         let is_good = |since: Timestamp| {
@@ -221,7 +221,7 @@ impl Isolation {
             }
             IsolationVerdict::Unknown(why) => {
                 self.unseen = self.unseen.saturating_add(1);
-                // Until then the earlier verdict holds.
+                // Until then the earlier verdict stays.
                 if self.unseen >= UNSEEN_LIMIT {
                     self.report_fault(&why);
                 }

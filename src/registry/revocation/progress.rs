@@ -1,4 +1,4 @@
-//! Waits for the steps of one revocation, and reports which held when and which did not.
+//! Waits for the steps of one revocation, and reports which were done when and which were not.
 //!
 //! It only reads: the publisher, on any replica, does the work.
 
@@ -57,14 +57,14 @@ pub enum RevocationFailure {
     /// The certificate is not revoked.
     #[error("certificate {0} is not revoked")]
     NotRevoked(Uuid),
-    /// A step did not hold in time.
+    /// A step was not done in time.
     #[error(
         "the certificate is revoked, but the step `{}` is not done: {}",
         .link.label(),
         explain(.why.as_ref())
     )]
     Link {
-        /// The step that did not hold.
+        /// The step that was not done.
         link: RevocationStep,
         /// The cause, if known.
         why: Option<String>,
@@ -76,7 +76,7 @@ pub enum RevocationFailure {
     Outage(#[from] Outage),
 }
 
-/// Waits until the last step holds. `seen` gets each state that is read.
+/// Waits until the last step is done. `seen` gets each state that is read.
 pub async fn wait_for(
     database: &Database,
     certificate: Uuid,
@@ -85,7 +85,7 @@ pub async fn wait_for(
 ) -> Result<RevocationProgress, RevocationFailure> {
     let deadline = Instant::now() + patience;
     loop {
-        let progress = look(database, certificate).await?;
+        let progress = read(database, certificate).await?;
         seen(&progress);
         let Some(link) = missing(&progress) else { return Ok(progress) };
         // Without a probe of the broker no proof will come.
@@ -103,7 +103,7 @@ pub async fn wait_for(
 }
 
 /// Reads how far the revocation of `certificate` is.
-pub async fn look(
+pub async fn read(
     database: &Database,
     certificate: Uuid,
 ) -> Result<RevocationProgress, RevocationFailure> {
@@ -111,7 +111,7 @@ pub async fn look(
     found.ok_or(RevocationFailure::NotRevoked(certificate))
 }
 
-/// The step that failed last, or else the first that has not held. `None` means that all hold.
+/// The step that failed last, or else the first that is not done. `None` means that all are done.
 pub fn missing(progress: &RevocationProgress) -> Option<RevocationStep> {
     progress.proven_at.is_none().then(|| {
         let failed = progress.failed_link.as_deref().and_then(RevocationStep::from_label);

@@ -1,7 +1,7 @@
 //! The publisher: carries each revocation from its row to the proof that the broker enforces it.
 //!
 //! One replica at a time is the publisher, by the ledger's lock; the others show its findings. A
-//! round does what is due in the order of the chain. A failure is reported in readiness and noted
+//! round does what is due in the order of the steps. A failure is reported in readiness and noted
 //! in the table, and the next round retries it. Making the broker enforce a CRL is the task of
 //! [`enforcement`](super::enforcement).
 

@@ -247,11 +247,11 @@ impl Uses {
                     uses.signs_crls = usage.crl_sign();
                 }
                 ParsedExtension::ExtendedKeyUsage(usage) => {
-                    uses.is_for_clients = usage.client_auth || usage.any
+                    uses.is_for_clients = usage.client_auth || usage.any;
                 }
                 ParsedExtension::SubjectKeyIdentifier(id) => uses.key_id = Some(id.0.to_vec()),
                 ParsedExtension::SubjectAlternativeName(names) => {
-                    uses.uris = uris(&names.general_names)
+                    uses.uris = uris(&names.general_names);
                 }
                 ParsedExtension::UnsupportedExtension { .. }
                 | ParsedExtension::ParseError { .. }

@@ -104,16 +104,16 @@ impl Quarantine<'_> {
         let mut results = Vec::with_capacity(page.len());
         let mut accepted = Vec::new();
         for record in page {
-            let replayed = match record.summary.replayed_at {
+            let outcome = match record.summary.replayed_at {
                 Some(_) => Replayed::Before,
                 None => replayer.replay(record.delivery()).await?,
             };
             if !plan.is_dry {
-                count(&plan.metrics, &replayed);
+                count(&plan.metrics, &outcome);
             }
-            let label = replayer.label(&replayed);
+            let label = replayer.label(&outcome);
             let refusal =
-                if let Replayed::Refused(refusal) = replayed { Some(refusal) } else { None };
+                if let Replayed::Refused(refusal) = outcome { Some(refusal) } else { None };
             if refusal.is_none() {
                 accepted.push(record.summary.place());
             }

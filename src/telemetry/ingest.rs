@@ -30,7 +30,7 @@ metrics! {
         cache_entries: IntGauge("sluice_auth_cache_entries"),
         /// Cache entries dropped because the registry changed.
         invalidations: IntCounter("sluice_auth_invalidations_total"),
-        /// Refused messages that were counted but not stored, because of QUARANTINE_MAX_PER_MINUTE.
+        /// Refused messages that were counted but not stored, because of the limit per minute.
         quarantine_sampled_out: IntCounter("sluice_quarantine_sampled_out_total"),
     }
 }

@@ -58,7 +58,7 @@ pub fn init(level: &str, format: LogFormat) -> Result<(), LogsError> {
     match format {
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).finish().try_init()?,
         LogFormat::Json => {
-            lines.json().flatten_event(true).with_current_span(false).finish().try_init()?
+            lines.json().flatten_event(true).with_current_span(false).finish().try_init()?;
         }
     }
     WRITER.get_or_init(|| writer);

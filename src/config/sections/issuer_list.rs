@@ -194,7 +194,7 @@ mod tests {
         };
         let prefix = format!("{}, ", path.display());
         read(&path, &defaults, &mut issuers, |error| {
-            errors.push(error.to_string().replace(&prefix, ""))
+            errors.push(error.to_string().replace(&prefix, ""));
         });
         (issuers, errors)
     }

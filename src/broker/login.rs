@@ -50,7 +50,7 @@ pub struct Renewal {
     /// When the token was made.
     made: Instant,
     /// When a newer one was sent; `None` after the broker's answer.
-    renewal_sent: Option<Instant>,
+    sent: Option<Instant>,
 }
 
 /// Next action of a renewal.
@@ -111,12 +111,12 @@ impl BrokerCredentials {
 
 impl Renewal {
     fn of(jwt: &BrokerJwt) -> Self {
-        Self { lifetime: jwt.lifetime, place: jwt.place, made: Instant::now(), renewal_sent: None }
+        Self { lifetime: jwt.lifetime, place: jwt.place, made: Instant::now(), sent: None }
     }
 
     /// When the next action is due.
     pub fn next(&self) -> Instant {
-        let share = if self.renewal_sent.is_some() { 8 } else { 6 };
+        let share = if self.sent.is_some() { 8 } else { 6 };
         self.made + self.lifetime * share / 8
     }
 
@@ -126,8 +126,8 @@ impl Renewal {
         if now < self.next() {
             return Due::Nothing;
         }
-        if self.place == JwtPlace::Enhanced && self.renewal_sent.is_none() {
-            self.renewal_sent = Some(now);
+        if self.place == JwtPlace::Enhanced && self.sent.is_none() {
+            self.sent = Some(now);
             return Due::Reauthenticate;
         }
         Due::Reconnect
@@ -135,7 +135,7 @@ impl Renewal {
 
     /// Records that the broker accepted the newer token; false if none was sent.
     fn answered(&mut self) -> bool {
-        let sent = self.renewal_sent.take();
+        let sent = self.sent.take();
         self.made = sent.unwrap_or(self.made);
         sent.is_some()
     }
@@ -195,7 +195,7 @@ mod tests {
 
     fn renewal(place: JwtPlace) -> (Renewal, Instant) {
         let made = Instant::now();
-        (Renewal { lifetime: Duration::from_secs(80), place, made, renewal_sent: None }, made)
+        (Renewal { lifetime: Duration::from_secs(80), place, made, sent: None }, made)
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl DaemonFigures {
                         .extend(Reason::from_label(reason).map(|reason| (reason, value)));
                 }
                 (LATENCY, bound) => {
-                    figures.latency.0.extend(bound.parse().ok().map(|bound: f64| (bound, value)))
+                    figures.latency.0.extend(bound.parse().ok().map(|bound: f64| (bound, value)));
                 }
                 _ => {}
             }

@@ -129,7 +129,7 @@ async fn prepare(
         tally,
         attempts,
         revocations: RevocationResults::default(),
-        screen: Screen::new(),
+        screen: Screen::on_stdout(),
         output,
         started: Instant::now(),
     };

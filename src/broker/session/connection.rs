@@ -230,7 +230,7 @@ impl<'a> Connection<'a> {
                 );
             }
             Incoming::UnsubAck { packet_id: FORMER_SUBSCRIPTIONS, codes } => {
-                self.memory.record_unsubscribed(&codes)
+                self.memory.record_unsubscribed(&codes);
             }
             Incoming::PubRel { packet_id } => self.unwritten.push(&outgoing::pubcomp(packet_id)),
             Incoming::Disconnect(reason) => return Err(BrokerError::Dismissed(reason)),

@@ -125,7 +125,7 @@ impl SubscriptionMemory {
                     continue;
                 }
                 NONE_EXISTED => {
-                    tracing::debug!(former, "the broker no longer has the former subscription")
+                    tracing::debug!(former, "the broker no longer has the former subscription");
                 }
                 _ => tracing::info!(former, "the broker removed the former subscription"),
             }

@@ -192,7 +192,7 @@ impl MqttStream {
         match timeout(CLOSE_TIMEOUT, closing).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::debug!(%error, "the broker did not close the connection after DISCONNECT")
+                tracing::debug!(%error, "the broker did not close the connection after DISCONNECT");
             }
             Err(_) => tracing::debug!("the broker did not close the connection after DISCONNECT"),
         }

@@ -30,7 +30,7 @@ pub struct Screen {
 
 impl Screen {
     /// Draws on standard output.
-    pub fn new() -> Self {
+    pub fn on_stdout() -> Self {
         Self { in_place: io::stdout().is_terminal(), drawn: 0, recent: Vec::new() }
     }
 

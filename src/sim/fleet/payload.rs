@@ -99,7 +99,7 @@ impl PayloadWriter<'_> {
         set("metrics", Value::Object(self.profile.metrics()));
         match self.fault {
             Some(Reason::PayloadTooLarge) => {
-                set("metrics", json!({ "noise": "x".repeat(self.largest) }))
+                set("metrics", json!({ "noise": "x".repeat(self.largest) }));
             }
             Some(Reason::BadPayload) => set("metrics", json!("none")),
             Some(Reason::UnsupportedVersion) => set("version", json!("9")),

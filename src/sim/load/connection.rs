@@ -327,7 +327,7 @@ impl SendLoop {
             match outcome {
                 PublishOutcome::Refused => refused += 1,
                 PublishOutcome::NoSubscriber => {
-                    (accepted, without_subscriber) = (accepted + 1, without_subscriber + 1)
+                    (accepted, without_subscriber) = (accepted + 1, without_subscriber + 1);
                 }
                 PublishOutcome::Accepted => accepted += 1,
             }

@@ -323,7 +323,7 @@ impl PolicyReader {
                 Kinds::NAMES.iter().position(|known| *known == name).filter(|_| name != "guest");
             match index {
                 Some(_) if capability.superuser => {
-                    self.values.fault(place, "superuser cannot be given to a whole type")
+                    self.values.fault(place, "superuser cannot be given to a whole type");
                 }
                 Some(index) => all.kinds[index] = capability,
                 None => self.values.fault(

@@ -22,26 +22,32 @@ const PULSE: Duration = Duration::from_millis(100);
 const QUESTION: &str = "POST /mqtt/superuser HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
     Content-Length: 20\r\n\r\n{\"username\":\"alice\"}";
 
-/// A request that each listener answers without Postgres and without a broker, and the head of one
-/// that has a body.
-const LISTENERS: [(&str, &str, &str); 4] = [
+/// Of each listener: its setting, its label in metrics, a request that it answers without Postgres
+/// and without a broker, and the start of a request with a body.
+const LISTENERS: [(&str, &str, &str, &str); 4] = [
     (
         "HTTP_BIND",
+        "api",
         "GET /api/v1/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n",
         "POST /api/v1/tenants",
     ),
-    ("OPS_BIND", "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n", "POST /livez"),
-    ("HOOKS_BIND", QUESTION, "POST /mqtt/superuser"),
-    ("PUBLIC_BIND", "GET /public HTTP/1.1\r\nHost: localhost\r\n\r\n", "POST /public/credentials"),
+    ("OPS_BIND", "ops", "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n", "POST /livez"),
+    ("HOOKS_BIND", "hooks", QUESTION, "POST /mqtt/superuser"),
+    (
+        "PUBLIC_BIND",
+        "public",
+        "GET /public HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "POST /public/credentials",
+    ),
 ];
 
-/// What strangers do.
+/// What the strangers send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Attack {
     Silence,
     OneByte,
     HalfHead,
-    /// A head that goes on, byte by byte.
+    /// A head that continues, byte by byte.
     SlowHead,
     /// A head that is complete, and no body.
     NoBody,
@@ -91,7 +97,8 @@ fn ask(stream: &mut TcpStream, request: &str) -> Option<(u16, Duration)> {
     Some((status, begun.elapsed()))
 }
 
-/// The longest that newcomers take to have an answer; one whose connection is closed comes again.
+/// The longest time to an answer of five new clients; one whose connection is closed connects
+/// again.
 fn worst(port: u16, request: &str) -> Duration {
     let one = || {
         let begun = Instant::now();
@@ -106,12 +113,16 @@ fn worst(port: u16, request: &str) -> Duration {
 
 #[test]
 fn a_crowd_at_any_listener_delays_no_honest_answer() {
-    let (_daemon, ports) = start();
+    let (daemon, ports) = start();
     for attack in ATTACKS {
-        for ((name, request, path), port) in LISTENERS.iter().zip(ports) {
+        for ((name, label, request, path), port) in LISTENERS.iter().zip(ports) {
+            let evicted = format!("sluice_http_connections_evicted_total{{listener=\"{label}\"}}");
+            let before = daemon.metric(&evicted);
             let crowd = Crowd::gather(port, attack, attack.opening(request, path));
             let took = worst(port, request);
             drop(crowd);
+            let contested = daemon.metric(&evicted) > before;
+            assert!(contested || !attack.is_unfinished_head(), "{name} {attack:?}: no crowd");
             println!("{name} {attack:?}: {took:?}");
             assert!(took < CROWDED_ANSWER, "{name} {attack:?}: {took:?}");
         }
@@ -139,12 +150,15 @@ fn the_brokers_own_connection_survives_a_crowd_of_silent_ones() {
 }
 
 #[test]
-fn a_head_that_never_ends_is_cut_off_and_places_taken_are_shown() {
+fn a_head_that_never_ends_is_cut_off_and_counted() {
     let (daemon, [api, _, hooks, _]) = start();
-    for port in [api, hooks] {
+    for (label, port) in [("api", api), ("hooks", hooks)] {
+        let metric = |name: &str| daemon.metric(&format!("{name}{{listener=\"{label}\"}}"));
+        let timed_out = metric("sluice_http_connections_timed_out_total");
         let mut slow = TcpStream::connect(("127.0.0.1", port)).unwrap();
         slow.set_read_timeout(Some(PULSE)).unwrap();
         slow.write_all(b"GET /mqtt/user HTTP/1.1\r\nX: ").unwrap();
+        wait::until("the connection is shown", || metric("sluice_http_connections") > 0.5);
         wait::until("the slow head is cut off", || {
             let sent = slow.write_all(b"a");
             let read = slow.read(&mut [0; 16]);
@@ -153,13 +167,20 @@ fn a_head_that_never_ends_is_cut_off_and_places_taken_are_shown() {
             });
             sent.is_err() || !is_open
         });
+        wait::until("the end is counted", || {
+            metric("sluice_http_connections_timed_out_total") > timed_out
+        });
     }
-    drop(daemon);
 }
 
 // === impl Attack ===
 
 impl Attack {
+    /// Such a request occupies a place of every listener; a complete head may be answered at once.
+    const fn is_unfinished_head(self) -> bool {
+        matches!(self, Self::Silence | Self::OneByte | Self::HalfHead | Self::SlowHead)
+    }
+
     fn opening(self, request: &str, path: &str) -> String {
         match self {
             Self::Silence => String::new(),
@@ -177,7 +198,7 @@ impl Attack {
 // === impl Crowd ===
 
 impl Crowd {
-    /// They have all come when this returns.
+    /// All are connected when this returns.
     fn gather(port: u16, attack: Attack, opening: String) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);

@@ -1,4 +1,4 @@
-//! A path to Postgres that goes dark inside a COPY: nothing passes any more, and no end hears of
+//! A path to Postgres that goes dark inside a COPY: nothing passes any more, and neither end notices
 //! it. The server's process then waits for its client and holds the rows it was given.
 
 use std::time::{Duration, Instant};
@@ -12,11 +12,12 @@ use sluice::telemetry::metrics::Metrics;
 use super::{StoreHarness, add_reading, good, settings};
 use crate::support::postgres::Postgres;
 use crate::support::proxy::{Direction, Proxy};
+use crate::support::time_bounds::DARK_COPY_FREED;
 
 /// Rows of a batch: Postgres writes the first thousand down before the last have arrived.
 const ROWS: usize = 5_000;
 
-/// So much of the batch passes: the rows of more than one writing-down.
+/// How much of the batch passes: enough for Postgres to write rows more than once.
 const PASSES: u64 = 400_000;
 
 /// Above the age at which a statement without a client is ended, of any client.
@@ -43,7 +44,7 @@ async fn go_dark(harness: &StoreHarness<'_>, sink: &mut PgSink, proxy: &Proxy) -
     outage
 }
 
-/// Tries as the writer does; what it came to, and how long that took.
+/// Tries as the writer does: the receipt, and how long it took.
 async fn try_until_stored(sink: &mut PgSink) -> (Receipt, Duration) {
     let (mut batch, start) = (good(ROWS), Instant::now());
     loop {
@@ -69,10 +70,7 @@ async fn rows_that_a_dark_copy_holds_are_freed_by_the_one_who_sent_it() {
     println!("stored {took:?} later");
     assert_eq!((receipt.stored, receipt.duplicates), (ROWS as u64, 0));
     assert_eq!(harness.database.value(HOLDING), "0");
-    assert!(
-        took < Duration::from_secs(30),
-        "{took:?}: not before it counts as abandoned by anybody"
-    );
+    assert!(took < DARK_COPY_FREED, "{took:?}: not before it counts as abandoned by anybody");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,9 +1,11 @@
 //! A Mosquitto of the test's own, with its own configuration, port and data.
 
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
 
 use super::dir::{Scratch, we_are_root};
 use super::port;
@@ -24,6 +26,12 @@ const DEFAULTS: [&str; 10] = [
     "log_dest stderr",
     "connection_messages true",
 ];
+
+/// The packet with which [`Mosquitto::serves`] is answered by a close.
+const PINGREQ: [u8; 2] = [0xc0, 0];
+
+/// After this it asks again.
+const CLOSED_WITHIN: Duration = Duration::from_millis(500);
 
 /// How a broker differs from the usual.
 #[derive(Clone, Debug)]
@@ -125,7 +133,7 @@ impl MosquittoOptions {
 // === impl Mosquitto ===
 
 impl Mosquitto {
-    /// Starts one and waits until it accepts connections.
+    /// Starts one and waits until it serves connections.
     pub fn start(options: MosquittoOptions) -> Self {
         let dir = Scratch::new("mosquitto");
         let mut broker = Self { process: Mutex::new(None), options, port: 0, tls_port: 0, dir };
@@ -210,12 +218,24 @@ impl Mosquitto {
             account: None,
             parting: "KILL",
         });
-        let accepts = wait::for_some("mosquitto accepts connections", || {
-            let accepts = TcpStream::connect(("127.0.0.1", self.port)).is_ok();
-            if process.is_running() { accepts.then_some(true) } else { Some(false) }
+        let serves = wait::for_some("mosquitto serves connections", || {
+            let serves = self.serves();
+            if process.is_running() { serves.then_some(true) } else { Some(false) }
         });
-        *self.process.lock().unwrap() = accepts.then_some(process);
-        accepts
+        *self.process.lock().unwrap() = serves.then_some(process);
+        serves
+    }
+
+    /// Whether its main loop runs. Mosquitto accepts connections before that, and forgets a SIGTERM
+    /// that arrives in between. It closes a connection whose first packet is no CONNECT.
+    fn serves(&self) -> bool {
+        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) else { return false };
+        stream.set_read_timeout(Some(CLOSED_WITHIN)).unwrap();
+        let _ = stream.write_all(&PINGREQ);
+        match stream.read(&mut [0; 4]) {
+            Ok(_) => true,
+            Err(error) => error.kind() == ErrorKind::ConnectionReset,
+        }
     }
 
     fn write_files(&self) {

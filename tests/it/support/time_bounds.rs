@@ -57,6 +57,18 @@ pub const BROKER_TOKEN: Duration = Duration::from_secs(12);
 /// of which is 5 s.
 pub const OUTAGE: Duration = Duration::from_secs(10);
 
+/// A paused Postgres gives no answer. A running one answers within milliseconds, the slower query
+/// after 0.2 s. A lower bound: load only makes the silence longer.
+pub const PAUSED_POSTGRES_SILENT: Duration = Duration::from_secs(1);
+
+/// How long the daemon is away while a backlog grows: at 100 messages a second a device earns more
+/// than the backlog. A lower bound.
+pub const BACKLOG_AWAY: Duration = Duration::from_secs(4);
+
+/// Rows of a COPY whose client is gone are stored by the next attempt of the same process. Without
+/// the request to end the old session: after a minute, when the session counts as abandoned.
+pub const DARK_COPY_FREED: Duration = Duration::from_secs(30);
+
 /// A file of keys that is missing has been looked for at least once: it is looked at every 2 s. A
 /// lower bound: load only makes it later.
 pub const KEY_FILE_LOOKED_FOR: Duration = Duration::from_secs(3);

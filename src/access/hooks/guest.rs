@@ -81,11 +81,6 @@ pub fn make() -> Option<(GuestId, SecretToken)> {
 // === impl GuestId ===
 
 impl GuestId {
-    /// The identity of a row.
-    pub const fn from_uuid(id: Uuid) -> Self {
-        Self(id)
-    }
-
     /// The key of its row.
     pub const fn uuid(self) -> Uuid {
         self.0

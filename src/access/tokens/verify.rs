@@ -49,11 +49,6 @@ pub fn open(
 // === impl Verifier ===
 
 impl Verifier {
-    /// Whether any issuer is configured.
-    pub fn has_issuers(&self) -> bool {
-        !self.0.is_empty()
-    }
-
     /// Verifies a token without waiting. An unknown key causes a refresh in the background.
     ///
     /// The subject's `expires_at` is `exp` plus the leeway, the time from which the token is

@@ -92,11 +92,6 @@ impl BrokerVersion {
         Self { mosquitto: numbers, text }
     }
 
-    /// Major and minor number, if it is a Mosquitto.
-    pub const fn mosquitto(&self) -> Option<(u32, u32)> {
-        self.mosquitto
-    }
-
     /// Whether `%u` in a pattern matches a name with slashes, as before 2.1. `None` means it is not
     /// Mosquitto.
     pub fn patterns_match_slashes(&self) -> Option<bool> {
@@ -127,7 +122,7 @@ mod tests {
         ] {
             let version = BrokerVersion::read(text);
             assert_eq!(
-                (version.mosquitto(), version.patterns_match_slashes()),
+                (version.mosquitto, version.patterns_match_slashes()),
                 (numbers, patterns),
                 "{text}"
             );

@@ -16,6 +16,7 @@ mod compose;
 mod crowded;
 mod docs;
 mod faults;
+mod fuzz_targets;
 mod hooks;
 mod logging;
 mod pipeline;

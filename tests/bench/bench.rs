@@ -127,7 +127,7 @@ fn run_all(set: &Set, forwards: bool, stage: &Stage, measured: &mut Measured) {
     }
 }
 
-/// One round of a case. One that fails counts as wrong, and the others go on.
+/// One round of a case. One that fails counts as wrong, and the others continue.
 fn run(case: &Case, stage: &Stage, measured: &mut Measured) {
     let round = (case.run)(stage).unwrap_or_else(|error| {
         println!("{}: {error}", case.name);

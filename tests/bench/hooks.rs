@@ -40,7 +40,7 @@ type Settings = Vec<(&'static str, String)>;
 
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 
-/// Asks for so many seconds over so many connections.
+/// Sends requests for `seconds` over `connections`.
 pub fn round(stage: &Stage, connections: u64, seconds: u64) -> Outcome<Round> {
     let (requests, settings) = prepare(stage)?;
     let settings: Vec<(&str, &str)> =

@@ -15,7 +15,7 @@ pub enum Consumer {
     Drain,
     /// The bare consumer: speed of light.
     Bare,
-    /// Sluice, with so many replicas.
+    /// Sluice, with this many replicas.
     Sluice(usize),
 }
 
@@ -24,7 +24,8 @@ pub enum Consumer {
 pub enum Way {
     /// Devices are authenticated by their certificates, Postgres is reached by its Unix socket.
     Usual,
-    /// They are authenticated by the tokens in their messages; every run of the fleet makes new ones.
+    /// They are authenticated by the tokens in their messages; every run of the fleet makes new
+    /// ones.
     Tokens,
     /// Postgres is reached by TCP.
     Tcp,
@@ -129,7 +130,7 @@ pub fn round(stage: &Stage, consumer: Consumer, load: Load) -> Outcome<Round> {
     Ok(round)
 }
 
-/// The database alone: so many rows into the table as it is.
+/// The database alone: this many rows into the table as it is.
 pub fn copy_alone(stage: &Stage, devices: u64, messages: u64) -> Outcome<Round> {
     let before = cpu_with_children(stage.postgres);
     let begun = Instant::now();
@@ -145,7 +146,7 @@ pub fn copy_alone(stage: &Stage, devices: u64, messages: u64) -> Outcome<Round> 
     Ok(Round { rate, database, ..Round::default() })
 }
 
-/// Lays the ground for rounds on a table of so many rows.
+/// Fills the table with this many rows.
 pub fn lay(stage: &Stage, devices: u64, rows: u64) -> Outcome<()> {
     println!("laying a ground of {rows} rows");
     stage.clear()?;
@@ -341,8 +342,8 @@ fn latency(stage: &Stage) -> Outcome<(Option<[f64; 4]>, f64)> {
     Ok((quantiles.try_into().ok(), flush.parse().unwrap_or(0.0)))
 }
 
-/// When the last row was committed, in microseconds since 1970: the same clock for every program that wrote
-/// it.
+/// When the last row was committed, in microseconds since 1970: the same clock for every program
+/// that wrote it.
 fn last_commit(stage: &Stage) -> Outcome<f64> {
     let last = stage.database()?.value(
         "SELECT 1000000 * extract(epoch FROM greatest( \

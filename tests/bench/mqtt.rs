@@ -32,7 +32,7 @@ pub struct Message<'a> {
 pub struct Hello<'a> {
     pub port: u16,
     pub client_id: &'a str,
-    /// Begin with an empty session, or go on with the one that is kept.
+    /// Begin with an empty session, or continue the stored one.
     pub clean: bool,
     pub window: u16,
 }

@@ -29,7 +29,7 @@ pub struct Case {
 type Run = Box<dyn Fn(&Stage) -> Outcome<Round>>;
 
 /// Cases that are compared with each other. They run one right after the other, in turn forwards
-/// and backwards, so that a machine which becomes faster or slower meanwhile does so for all of
+/// and backwards, so that a machine which becomes faster or slower does so for all of
 /// them.
 pub struct Set {
     pub cases: Vec<Case>,
@@ -50,7 +50,7 @@ pub struct Target {
 pub const SMALL: u64 = 10_000;
 pub const LARGE: u64 = 100_000;
 
-/// At QoS 0 nobody slows the publisher down: a rate that all can follow with ease, ...
+/// At QoS 0 nothing slows the publisher down: a rate that all can follow with ease, ...
 const QOS0_RATE: u64 = 20_000;
 
 /// ... and one that they just can follow, which is as near to full rate as it gets.

@@ -76,7 +76,7 @@ pub fn cpu(pid: u32) -> u64 {
 
 /// The same for a server with its children, those that have ended included.
 pub fn cpu_with_children(pid: u32) -> u64 {
-    // First, or a child that ends meanwhile would count twice.
+    // First, or a child that ends in between would count twice.
     let server = stat(pid);
     let living = fs::read_dir("/proc").into_iter().flatten().flatten();
     let living =

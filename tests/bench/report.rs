@@ -1,4 +1,4 @@
-//! What was measured, as a table for eyes, as JSON for programs, and as a picture.
+//! What was measured, as a table for people, as JSON for programs, and as a picture.
 
 use std::fmt::Write;
 

@@ -30,7 +30,7 @@ const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// 2000-01-01 in microseconds since 1970.
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 
-/// Reads and acknowledges so many messages at this QoS, and does nothing with them.
+/// Reads and acknowledges this many messages at this QoS, and does nothing with them.
 pub fn drain(port: u16, qos: u8, messages: u64) -> io::Result<()> {
     let mut subscriber =
         Hello { port, client_id: "bench-drain", clean: true, window: WINDOW }.subscribe(qos)?;
@@ -63,7 +63,7 @@ pub fn hoard(port: u16, client_id: &str, messages: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Copies so many rows, a batch at a time, over one connection.
+/// Copies this many rows, a batch at a time, over one connection.
 pub fn copy(socket: &Path, devices: u64, messages: u64) -> io::Result<()> {
     let mut connection = Connection::open(socket)?;
     let mut buffer = Vec::new();
@@ -101,7 +101,7 @@ struct Pending {
 
 type Shared = Arc<(Mutex<Pending>, Condvar)>;
 
-/// Receives so many messages, looks each device up, copies, and acknowledges after the commit.
+/// Receives this many messages, looks each device up, copies, and acknowledges after the commit.
 pub fn consume(port: u16, qos: u8, socket: &Path, messages: u64) -> io::Result<()> {
     let mut connection = Connection::open(socket)?;
     let mut sites = HashMap::new();

@@ -1,4 +1,4 @@
-//! The HTTP API, asked over a socket as a stranger's program would: the real daemon and a real
+//! The HTTP API over a socket, as a foreign program uses it: the real daemon and a real
 //! Postgres.
 
 mod answers;

@@ -1,5 +1,5 @@
-//! The broker's door over HTTP: a real daemon, asked on a raw socket with the bytes that brokers
-//! send.
+//! The broker's hook requests over HTTP: a real daemon, on a raw socket, with the bytes that
+//! brokers send.
 
 pub mod devices;
 pub mod exchanges;

@@ -1,4 +1,4 @@
-//! Standard error and standard output that cannot be written: the daemon goes on, and a command
+//! Standard error and standard output that cannot be written: the daemon continues, and a command
 //! ends quietly.
 
 use std::fs::File;
@@ -70,7 +70,7 @@ impl Drop for Loud {
 fn a_log_that_is_not_read_costs_lines_and_never_the_daemon() {
     let (reader, writer) = std::io::pipe().unwrap();
     let mut daemon = Loud::start(writer.into());
-    // It speaks, then its reader goes.
+    // It writes a line, then its reader ends.
     let mut first = String::new();
     BufReader::new(reader).read_line(&mut first).unwrap();
     assert!(first.contains("sluice starts"), "{first}");
@@ -134,7 +134,7 @@ fn a_command_whose_reader_has_seen_enough_ends_quietly() {
             (Some(0), ""),
             "{line:?}"
         );
-        // And when nobody reads what it complains of, it ends with the code that says so.
+        // When its errors are not read either, its exit code reports them.
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let wrong = settings.clone().set("MQTT_PORT", "nonsense");

@@ -1,5 +1,4 @@
-//! What Sluice signs, in the eyes of others: OpenSSL and pkilint; and what OpenSSL makes, in the
-//! eyes of Sluice.
+//! What Sluice signs, as OpenSSL and pkilint see it; and what OpenSSL makes, as Sluice sees it.
 
 mod lint;
 pub mod openssl;

@@ -176,7 +176,7 @@ fn add_ack(batch: &mut Batch, name: &str, command: u128) {
     });
 }
 
-/// A batch of so many good readings, each of another device.
+/// A batch of `count` valid readings, each of another device.
 fn good(count: usize) -> Batch {
     let mut batch = Batch::default();
     for number in 0..count {

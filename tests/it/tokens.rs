@@ -1,4 +1,4 @@
-//! Tokens that `PyJWT` made, in the eyes of Sluice; and the keepers of keys, with issuers that
+//! Tokens that `PyJWT` made, as Sluice sees them; and the refresh of keys, with issuers that
 //! rotate, fail and misbehave.
 
 pub mod accepted;

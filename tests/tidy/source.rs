@@ -57,7 +57,7 @@ fn name_of(entry: std::io::Result<fs::DirEntry>) -> String {
     entry.unwrap().file_name().into_string().expect("file names are UTF-8")
 }
 
-/// Where this word stands by itself.
+/// Where this word stands as a whole word.
 pub fn words(code: &str, word: &str) -> Vec<usize> {
     let is_ident = |c: char| c.is_alphanumeric() || c == '_';
     let whole = |at: &usize| {

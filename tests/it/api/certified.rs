@@ -1,4 +1,4 @@
-//! Certificates over HTTP: issued, taken in, found, renewed, rotated, confirmed, with OpenSSL as
+//! Certificates over HTTP: issued, imported, found, renewed, rotated, confirmed, with OpenSSL as
 //! the judge.
 
 use serde_json::{Value, json};
@@ -65,7 +65,7 @@ fn a_generated_key_is_in_one_answer_only_and_no_secret_is_logged() {
             assert_eq!(api.ca.database.value(&sql), "0", "{table}");
         }
     }
-    // Also a key that somebody sends where a request belongs stays out of the log and of the
+    // Also a key that a client sends instead of a request stays out of the log and of the
     // answer.
     let sent = String::from_utf8(api.ca.openssl.read("new.key")).unwrap();
     let answer = api.order(&sent);

@@ -17,14 +17,14 @@ pub const TOKEN: &str = "admin-secret-of-the-api-test";
 
 const ANSWER_TIME: Duration = Duration::from_mins(1);
 
-/// Who asks, and where.
+/// A client of one port, with or without a token.
 #[derive(Clone, Copy, Debug)]
 pub struct Client {
     pub port: u16,
     token: Option<&'static str>,
 }
 
-/// A daemon whose API answers, on a database of its own. No broker is there: the API needs none.
+/// A daemon whose API answers, with its own database. It has no broker: the API needs none.
 pub struct ApiDaemon {
     pub daemon: Daemon,
     pub database: Database<'static>,

@@ -1,4 +1,4 @@
-//! Who is let in, and what is said to those who are not; and that the token stays where it is.
+//! Who may use the API, what others are answered, and that the token is not logged.
 
 use serde_json::json;
 
@@ -18,9 +18,9 @@ fn only_the_bearer_of_the_token_is_answered_and_the_token_is_not_logged() {
         assert!(answer.head.contains("www-authenticate: bearer"), "{}", answer.head);
         assert!(!answer.json().to_string().contains("admin-secret"));
     }
-    // A path that is not there is not told from one that is.
+    // A path that does not exist gets the same answer as one that does.
     api.send("GET", "/api/v1/nothing", "Host: x\r\n", b"").problem(401, "unauthorized");
-    // In a query nobody should put it, and the log does not repeat it.
+    // A token does not belong in a query; the log does not repeat it.
     api.get(&format!("/tenants?token={TOKEN}")).problem(400, "bad-request");
     api.post("/tenants", &json!({ "tenant_id": "acme" })).ok(201);
     let made = api.post("/tenants/acme/devices", &json!({ "device_id": "pump-1" })).ok(201);

@@ -23,7 +23,7 @@ fn api() -> ApiDaemon {
     api
 }
 
-/// A site of somebody else on this machine, with one empty page; it ends with the test process.
+/// A foreign site on this machine, with one empty page; it ends with the test process.
 fn site() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

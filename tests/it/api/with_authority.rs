@@ -1,5 +1,5 @@
-//! A daemon with the authority of a [`CaFixture`], so that a test can compare the API with the command
-//! line.
+//! A daemon with the authority of a [`CaFixture`], so that a test can compare the API with the
+//! command line.
 
 use std::ops::Deref;
 
@@ -24,12 +24,12 @@ pub struct ApiWithAuthority {
 // === impl ApiWithAuthority ===
 
 impl ApiWithAuthority {
-    /// With the authority of the ca.
+    /// With the authority of the fixture.
     pub fn start() -> Self {
         Self::with(&[])
     }
 
-    /// With other settings beside those of the ca.
+    /// With more settings than those of the fixture.
     pub fn with(more: &[(&str, &str)]) -> Self {
         let ca = CaFixture::new();
         let start = client::builder().on_database(&ca.database).with(&ca.files());

@@ -1,5 +1,5 @@
-//! Acknowledgements reach the wire only on the connection they belong to; nothing is lost, whatever
-//! breaks.
+//! Acknowledgements reach the wire only on the connection they belong to; nothing is lost, no
+//! matter what breaks.
 
 use std::collections::BTreeSet;
 
@@ -101,7 +101,7 @@ fn acknowledgements_are_taken_and_dropped_while_there_is_no_connection() {
     }
     let deliveries = session.take(200);
     drop(caller);
-    // It connects, but nobody answers: more acknowledgements than the channel holds must not block.
+    // It connects without an answer: more acknowledgements than the channel holds must not block.
     let _silent = peer.accept();
     for delivery in deliveries {
         session.acknowledge(delivery);
@@ -215,7 +215,7 @@ fn acknowledgements_and_pings_go_on_while_the_queue_is_full() {
     let mut caller = peer.welcome(false);
     caller.publish(1, b"first");
     let first = session.next();
-    // The queue holds one lot: from the third message on the session can only wait.
+    // The queue holds one chunk: from the third message on the session can only wait.
     for packet_id in 2..=4 {
         caller.publish(packet_id, b"x");
         wait::until("it is in the queue, or held back", || {
@@ -224,7 +224,7 @@ fn acknowledgements_and_pings_go_on_while_the_queue_is_full() {
     }
     session.acknowledge(first);
     caller.expect_answer(PUBACK, 1);
-    // Longer than a silent broker is borne: reading is held back, so nobody is blamed.
+    // Longer than a silent broker is tolerated: reading is paused, so the connection is kept.
     for _ in 0..4 {
         caller.expect(PINGREQ);
     }

@@ -134,7 +134,7 @@ impl SessionHarness {
         self.ready.remove(0)
     }
 
-    /// The next so many messages.
+    /// The next `count` messages.
     pub fn take(&mut self, count: usize) -> Vec<Delivery> {
         (0..count).map(|_| self.next()).collect()
     }
@@ -166,7 +166,7 @@ impl SessionHarness {
         });
     }
 
-    /// Publishes at QoS 1 as somebody else and waits for the answers; how many were acknowledged.
+    /// Publishes at QoS 1 as another client and waits for the answers; how many were acknowledged.
     pub fn publish(&self, to: &BrokerConfig, messages: &[(String, Vec<u8>)]) -> u64 {
         self.runtime.block_on(async {
             let mut publisher = MqttPublisher::connect(to, 50).await.unwrap();

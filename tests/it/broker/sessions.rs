@@ -117,7 +117,7 @@ fn a_run_killed_before_it_recorded_its_subscription_leaves_none_behind() {
     assert_eq!(start(&settings).terminate(), 0);
     broker.stop();
     let second = settings.clone().set("MQTT_SHARE_GROUP", "second").start();
-    // It is noted before the broker hears of it.
+    // It is recorded before the broker receives it.
     database.wait_until(FILTERS, &format!("{{{WIDE},$share/second/{WIDE}}}"));
     database.query(REFUSE_WRITES);
     broker.start_again();

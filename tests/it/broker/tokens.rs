@@ -118,7 +118,7 @@ fn a_token_is_the_password_and_a_new_connection_brings_a_new_one_in_time() {
     assert_eq!(login.username, "gate");
     welcome(&mut caller);
     session.wait_until_well();
-    // It says goodbye, so that nobody takes it for an accident, and is back with another token.
+    // It disconnects properly, so that its will is not published, and returns with another token.
     caller.expect(DISCONNECT);
     let mut caller = peer.accept();
     let (again, renewed) = connect(&mut caller);

@@ -1,5 +1,5 @@
-//! An operator's place: a registry with one device, an authority made by `sluice ca init`, and
-//! OpenSSL beside it.
+//! A registry with one device, an authority made by `sluice ca init`, and OpenSSL to check what
+//! they issue.
 
 use std::process::Output;
 
@@ -33,7 +33,7 @@ impl CaFixture {
         ca
     }
 
-    /// A file of this place.
+    /// The path of a file of the fixture.
     pub fn path(&self, name: &str) -> String {
         self.openssl.dir.path().join(name).to_str().unwrap().to_owned()
     }
@@ -54,14 +54,14 @@ impl CaFixture {
         sluice(&self.database.url(), &envs, input, line)
     }
 
-    /// A command that is done, and what it printed.
+    /// Runs a command that must succeed; its JSON.
     pub fn done(&self, line: &[&str]) -> Value {
         let output = self.run(&[line, &["--output", "json"]].concat(), "");
         assert!(output.status.success(), "{line:?}: {output:?}");
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    /// A command that is refused as asked, and what it says.
+    /// Runs a command that must be refused as wrong usage; its standard error.
     pub fn refused(&self, line: &[&str]) -> String {
         let output = self.run(line, "");
         assert_eq!(output.status.code(), Some(64), "{line:?}: {output:?}");
@@ -83,7 +83,7 @@ impl CaFixture {
         self.done(&["cert", "issue", TENANT, NAME, "--csr", &request])
     }
 
-    /// Takes another's place by `renew` or `rotate`; what was printed.
+    /// Replaces a certificate by `renew` or `rotate`; what was printed.
     pub fn replaced(&self, command: &str, old: &str, name: &str) -> Value {
         let request = self.request(name, "/");
         self.done(&["cert", command, old, "--csr", &request])

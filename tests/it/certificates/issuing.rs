@@ -1,4 +1,4 @@
-//! Certificates are issued and taken in: OpenSSL verifies what leaves, and the registry knows what
+//! Certificates are issued and imported: OpenSSL verifies what leaves, and the registry knows what
 //! the world has.
 
 use std::fs;
@@ -77,7 +77,7 @@ fn a_key_made_here_goes_to_its_file_and_nowhere_else() {
     assert!(ca.refused(&line).contains("nothing was issued"));
     assert_eq!(ca.openssl.read("dev.key"), before);
     assert_eq!(ca.database.value("SELECT count(*) FROM certificate_serials"), "1");
-    // Printed only when that is asked for.
+    // Printed only on request.
     let printed = ca.done(&["cert", "issue", TENANT, NAME, "--new-key", "--key-out", "-"]);
     assert!(printed["private_key"].as_str().unwrap().contains("BEGIN PRIVATE KEY"));
     assert!(ca.refused(&["cert", "issue", TENANT, NAME, "--new-key"]).contains("--key-out"));

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::ca_fixture::{CaFixture, id};
 
-/// Moves a certificate's end so many days from now.
+/// Moves the end of a certificate to this many days from now.
 fn ends_in(ca: &CaFixture, id: &str, days: i32) {
     ca.database.query(&format!(
         "UPDATE device_certificates SET not_before = now() - interval '2 years', not_after = now() + interval '{days} days' \

@@ -1,4 +1,4 @@
-//! The commands beside the daemon, as a person types them: what they print, what they change, and
+//! The commands next to the daemon, as a person types them: what they print, what they change, and
 //! how they end.
 
 pub mod explain;

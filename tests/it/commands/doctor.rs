@@ -55,7 +55,7 @@ fn a_healthy_trio_with_its_daemon_is_found_healthy_and_left_as_it_was() {
     daemon.wait_ready();
     let (code, report) = doctor(&settings);
     assert_eq!((code, &report["ok"]), (0, &true.into()), "{report:#}");
-    // Mosquitto 2.1 needs rows for each device, and these settings let nobody write them.
+    // Mosquitto 2.1 needs rows for each device, and with these settings no process writes them.
     let warnings = u32::from(mosquitto::version() >= (2, 1));
     assert_eq!(
         (&report["errors"], &report["warnings"]),
@@ -351,7 +351,7 @@ fn explain_shows_the_age_of_the_cache_entry_and_where_it_differs() {
     assert_eq!(explained()["daemon"]["cached"], false);
     assert_eq!(daemon.get("/grants/acme/pump%2B1").unwrap().0, 400);
 
-    // When the daemon begins to hear of changes, it forgets what it had cached until then.
+    // When the daemon begins to listen for changes, it clears its cache.
     daemon.wait_metric("sluice_db_listening", 1.0);
     let mut device = Device::connect(broker.port(), "device");
     wait::for_ok("the daemon holds a grant", || {

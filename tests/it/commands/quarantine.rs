@@ -147,7 +147,7 @@ async fn a_refusal_can_be_delivered_again_and_is_marked_once() {
     );
 }
 
-/// Messages of a device nobody knew, with the hash of the token each carried: three of its own,
+/// Messages of an unknown device, with the hash of the token each carried: three of its own,
 /// three of somebody's.
 const UNKNOWN: &str = "INSERT INTO quarantine_events (id, received_at, topic, tenant_id, device_id, msg_type,
         reason, detail, payload, token_sha256, message_id)

@@ -108,7 +108,7 @@ fn a_password_with_signs_in_a_url_reaches_the_database() {
         database.name()
     );
     let output = stack.try_device("acme", "pump-1", &[("DATABASE_URL", &url)]);
-    // Nobody stored it, and the database was asked: that is what it says.
+    // It was not stored, and the script has queried the database: that is what it reports.
     assert!(words(&output).contains("Check that sluice runs"), "{output:?}");
     let wrong =
         stack.try_device("acme", "pump-1", &[("DATABASE_URL", &url.replace("ss%20w", "x"))]);

@@ -70,7 +70,7 @@ fn a_subscription_to_everything_yields_ones_own_topics_only() {
         let code = stack.reason_code("pump-2", &format!("tenant/acme/device/pump-2/{kind}"));
         assert!(ACCEPTED.contains(&code.as_str()), "{kind}: {code}");
     }
-    // What a device may hear of itself; a second connection of it, by password, says it.
+    // What a device may receive; its second connection, by password, publishes it.
     let own = ["-q", "1", "-t", "tenant/acme/device/pump-1/commands/ack", "-m", "x"];
     let output = stack.by_password("mosquitto_pub", Some(PASSWORD_DEVICE), &own).output().unwrap();
     assert!(output.status.success(), "{output:?}");

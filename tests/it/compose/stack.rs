@@ -116,7 +116,7 @@ impl Stack {
         }));
     }
 
-    /// The broker by itself, with nobody beside it who looks after its CRL; its PID file.
+    /// The broker alone, without the process that watches its CRL; its PID file.
     pub fn launch_alone(&mut self) -> PathBuf {
         fs::copy(self.path("crl/device-crl.pem"), self.path("data/device-crl.pem")).unwrap();
         fs::copy(self.path("acl.conf"), self.path("data/acl.conf")).unwrap();
@@ -163,7 +163,7 @@ impl Stack {
         read_log(&self.path("log"))
     }
 
-    /// Waits until the log has this line so many times.
+    /// Waits until the log has this line this many times.
     pub fn wait_said(&self, words: &str, times: usize) {
         wait::for_ok(&format!("the broker's log says {times} times: {words}"), || {
             match self.log().matches(words).count() {
@@ -332,7 +332,7 @@ impl Stack {
 // === impl Listener ===
 
 impl Listener {
-    /// Waits until it has heard as much as it was to hear.
+    /// Waits until it has received as much as expected.
     pub fn wait_done(&mut self) {
         let ended = wait::for_some("the subscriber has heard it", || self.0.try_wait().unwrap());
         assert!(ended.success(), "{ended}");

@@ -141,7 +141,7 @@ fn one_statement_whose_answer_was_lost_is_not_done_again() {
     let daemon = daemon_behind(&proxy, &broker, &database);
     let load = Load::start(&broker, &database, &DEVICES);
     // Now and then a batch holds what one statement does not take. The first time it is prepared,
-    // by questions of its own.
+    // by its own queries.
     let mut prepared_in = String::new();
     let lock = loop {
         let lock = gather_before_a_lock(&daemon, &database, &load);

@@ -1,5 +1,5 @@
-//! The path between the daemon and Postgres goes dark: nothing passes, and nobody hears of it. And
-//! a path that breaks again and again costs few lines of log.
+//! The path between the daemon and Postgres goes dark: nothing passes, and neither end is notified.
+//! And a path that breaks again and again costs few lines of log.
 
 use super::load::{Load, assert_each_once, settings, settle, wait_rows};
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};

@@ -61,7 +61,7 @@ impl Load {
         Self { shared, devices: devices.to_vec(), publishers }
     }
 
-    /// Lets each device publish so many messages more; returns how many that makes for each.
+    /// Lets each device publish this many further messages; returns how many that makes for each.
     pub fn grant(&self, more: u64) -> u64 {
         let mut state = self.shared.state.lock().unwrap();
         state.granted += more;
@@ -74,7 +74,7 @@ impl Load {
         self.shared.state.lock().unwrap().accepted.values().sum()
     }
 
-    /// Waits until the broker has taken over so many of each device.
+    /// Waits until the broker has accepted this many of each device.
     pub fn wait_accepted(&self, of_each: u64) {
         wait::for_ok(&format!("the broker has {of_each} of each device"), || {
             let state = self.shared.state.lock().unwrap();
@@ -177,7 +177,7 @@ pub fn rows(database: &Database<'_>) -> Option<u64> {
     rows[0][0].parse().ok()
 }
 
-/// Waits until telemetry has at least so many rows.
+/// Waits until telemetry has at least this many rows.
 pub fn wait_rows(database: &Database<'_>, at_least: u64) {
     wait::for_ok(&format!("telemetry has {at_least} rows"), || match rows(database) {
         Some(rows) if rows >= at_least => Ok(()),

@@ -1,4 +1,4 @@
-//! A lock on a table that holds up the daemon in the middle of a transaction, for as long as the
+//! A lock on a table that blocks the daemon in the middle of a transaction, for as long as the
 //! test wants.
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};

@@ -120,7 +120,7 @@ fn memory_is_bounded_when_heavy_messages_pile_up_behind_a_frozen_postgres() {
     assert!(memory < MEMORY_KIB, "it held {memory} KiB");
 }
 
-/// A message of so many bytes.
+/// A message of this many bytes.
 fn heavy(number: u64, bytes: usize) -> Message {
     let plain = message("timed-1", number);
     let text = String::from_utf8(plain.payload.to_vec()).unwrap();

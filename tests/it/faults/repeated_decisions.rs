@@ -1,5 +1,5 @@
 //! What was decided stays decided: a message that the broker delivers again is in one table, and
-//! counted once, also when the registry, the rate or the daemon itself was another in between. By
+//! counted once, also when the registry, the rate or the daemon changed in between. By
 //! messages that carry `ts`.
 
 use crate::pipeline::fixture::{Pipeline, TRUSTING, to};
@@ -47,7 +47,7 @@ impl CuttablePipeline {
         self.pipeline.daemon.wait_metric("sluice_auth_invalidations_total", forgotten + 1.0);
     }
 
-    /// Ends the connection; waits until so many messages that were delivered again are decided
+    /// Ends the connection; waits until this many messages that were delivered again are decided
     /// again.
     fn repeat(&mut self, messages: usize) {
         self.proxy.cut();

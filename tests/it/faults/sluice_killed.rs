@@ -13,11 +13,11 @@ fn a_daemon_killed_again_and_again_loses_nothing_and_stores_nothing_twice() {
     let load = Load::start(&broker, &database, &["timed-1", "timed-2"]);
     for round in 1..=6 {
         load.grant(250);
-        // Each time at another point of the road.
+        // Each time at another point of the pipeline.
         let reached = rows(&database).unwrap();
         wait_rows(&database, reached + 61 * round);
         daemon.kill9();
-        // What comes while nobody is there.
+        // Messages that arrive while the daemon is away.
         load.grant(50);
         daemon.start_again();
     }

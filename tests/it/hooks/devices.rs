@@ -1,5 +1,5 @@
-//! Devices at the door: by certificate, whose common name is all the broker says; by token; and no
-//! longer.
+//! Devices at login: by certificate, of which the broker sends the common name only; by token; and
+//! no longer.
 
 use super::hooks_daemon::{HooksDaemon, database, user};
 use crate::support::time_bounds::REGISTRY_CHANGE;

@@ -114,7 +114,7 @@ impl GoAuth {
         Self { options, files, asker: hooks.asker(), sessions: BTreeMap::new() }
     }
 
-    /// A CONNECT on a listener with passwords; whether it is let in. Then a session with that
+    /// A CONNECT on a listener with passwords; whether it is accepted. Then a session with that
     /// client id ends.
     pub fn connect(&mut self, username: &str, password: &str, client_id: &str) -> bool {
         // The broker makes no difference between an empty text and none, and the plugin refuses

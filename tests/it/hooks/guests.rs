@@ -1,4 +1,4 @@
-//! Guests at the door: by a credential of the public endpoint, under their own client ids, to their
+//! Guests at login: by a credential of the public endpoint, under their own client ids, to their
 //! own topics.
 
 use std::io::{Read, Write};

@@ -201,7 +201,8 @@ impl Asker {
     }
 
     /// Asks with a body in JSON, byte for byte as the plugin's http backend does. On a slow machine
-    /// Postgres may be too late for one answer, which is a fault; then it asks again.
+    /// Postgres may be too late for one answer, which is a fault; then the client repeats the
+    /// request.
     pub fn ask(&mut self, path: &str, body: &str) -> Answer {
         wait::for_ok("there is an answer", || match self.ask_once(path, body) {
             answer if answer.body.contains("a fault of Sluice") => Err(answer.body),

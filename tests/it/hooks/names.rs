@@ -82,7 +82,7 @@ fn a_token_without_rights_never_logs_in_as_sluice() {
         ] {
             assert!(!plugin.connect(name, &token, "c1"), "{part} {changed:?}: {name:?}");
         }
-        // As the token itself it is let in, and has what the policy gives: nothing.
+        // Under its own token it logs in, and has the rights of the policy: none.
         assert!(plugin.connect(&token, "any", "c2"), "{part} {changed:?}");
         reads_nothing(&mut plugin, "c2");
         assert!(plugin.connect("mallory", &token, "c3"), "{part} {changed:?}");
@@ -230,7 +230,7 @@ fn no_client_takes_the_client_id_of_a_replica_even_of_an_absent_one() {
         }
         assert_eq!(plugin.sessions["other"], "sluice", "{part}: its session was not taken over");
         assert!(plugin.connect(&token, "any", "three"), "{part}");
-        // On a listener for certificates nobody is asked at the login; at the topics it is.
+        // On a listener for certificates the broker sends no login request, only topic requests.
         for client_id in ["one", "other", "one-2"] {
             plugin.connect_by_certificate("acme/device/pump-1", client_id);
             assert!(!plugin.may(client_id, WRITE, OF_A_DEVICE), "{part}: {client_id}");

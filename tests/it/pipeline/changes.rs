@@ -14,7 +14,7 @@ use crate::support::wait;
 
 const CERTIFIED: &str = "timed-1";
 
-/// Two replicas that both hear every message, and a device that sends them.
+/// Two replicas that both receive every message, and a device that publishes them.
 struct TwoReplicas<'a> {
     database: &'a Database<'a>,
     replicas: [Daemon; 2],
@@ -116,8 +116,8 @@ fn changes() -> [[String; 3]; 3] {
     ]
 }
 
-/// Ends what the replicas listen on. A connection that has heard nothing for a second was last
-/// asked whether it still answers.
+/// Ends the connections on which the replicas listen. The last query of a connection that was
+/// silent for a second is the probe.
 const DEAFEN: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
     WHERE datname = current_database() AND (query ILIKE 'LISTEN %' OR query = 'SELECT 1') AND application_name = 'sluice'";
 
@@ -141,7 +141,7 @@ fn a_change_missed_while_listening_was_cut_acts_once_it_listens_again() {
     let database = Postgres::shared().database();
     let mut pair = TwoReplicas::new(&broker, &database);
     for [change, reason, undo] in changes() {
-        // The change is committed while nobody listens.
+        // The change is committed while no replica listens.
         let took = pair.time_to_refusal(&format!("{DEAFEN}; {change}"), &reason);
         println!("{reason} on both replicas after {took:?}, listening cut");
         assert!(took < REGISTRY_CHANGE, "{reason} took {took:?}");

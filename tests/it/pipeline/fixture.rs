@@ -34,7 +34,7 @@ impl Pipeline {
         Self::of(TestDaemon::builder().broker(), settings, registry)
     }
 
-    /// The same beside a broker that was there before.
+    /// The same with a broker that already runs.
     pub fn beside(broker: Mosquitto, settings: &[(&str, &str)], registry: &str) -> Self {
         Self::of(TestDaemon::builder().on_broker(broker), settings, registry)
     }

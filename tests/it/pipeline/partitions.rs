@@ -1,4 +1,5 @@
-//! Partitions: made ahead, filled with what came early, dropped by age, and never in anybody's way.
+//! Partitions: made ahead, filled with what came early, dropped by age, and never blocking a
+//! writer.
 
 use std::time::Duration;
 

@@ -43,7 +43,7 @@ fn a_replica_killed_and_started_again_loses_nothing_of_its_share() {
         load.grant(200);
         wait_rows(&database, rows(&database).unwrap() + 31 * round);
         one.kill9();
-        // The broker goes on dealing to both, also to the one that is away.
+        // The broker continues to deliver to both, also to the one that is away.
         load.wait_accepted(load.grant(100));
         one.start_again();
         one.wait_ready();

@@ -130,7 +130,7 @@ fn with_queries_on_a_dark_path_to_postgres_it_ends_within_the_timeout() {
     for way in [Direction::ToServer, Direction::ToClient] {
         proxy.hold(way);
     }
-    // The probe asks by the pool; its question is never answered.
+    // The probe queries by the pool, and gets no answer.
     daemon.wait_unready();
     let told = Instant::now();
     let code = daemon.terminate();

@@ -1,5 +1,5 @@
-//! The guests' broker of `compose/`, from its own files, beside the devices' broker: who gets in,
-//! what goes through.
+//! The guests' broker of `compose/`, from its own files, with a bridge to the devices' broker: who
+//! can connect, what goes through.
 
 use std::fs;
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! A real browser without a window: Chromium, told what to do over its debugging pipe (JSON, each
+//! A real browser without a window: Chromium, controlled over its debugging pipe (JSON, each
 //! message ended by NUL).
 //!
 //! It opens pages and reads what they show; it knows nothing of what should be there.
@@ -132,7 +132,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // It ends by itself, with all its processes; one that does not is killed.
+        // It ends with all its processes; one that does not is killed.
         let asked = self.ask.write_all(b"{\"id\":0,\"method\":\"Browser.close\"}\0");
         if asked.is_ok() && !std::thread::panicking() {
             wait::until("the browser has ended", || !matches!(self.process.try_wait(), Ok(None)));
@@ -142,7 +142,7 @@ impl Drop for Browser {
     }
 }
 
-/// Hands on each message, until the browser ends or nobody listens.
+/// Forwards each message, until the browser or the receiver ends.
 fn hear(answered: ChildStdout, heard: &SyncSender<Vec<u8>>) {
     for message in BufReader::new(answered).split(0) {
         let Ok(message) = message else { return };

@@ -1,4 +1,4 @@
-//! The page in a real browser: it gets its credential, hears what is broadcast, and shows it as
+//! The page in a real browser: it gets its credential, receives what is broadcast, and shows it as
 //! text.
 
 use serde_json::{Value, json};
@@ -70,7 +70,7 @@ fn three_pages_hear_one_publisher_and_show_what_it_says_as_text() {
     assert_eq!(issued(), "6", "three for the pages, three for those who came as somebody else");
     let elsewhere = browser.open(&format!("{address}#private/news"));
     browser.wait_until(&elsewhere, STATE, &json!("refused"));
-    // The page's own policy: it may speak to nobody else, and runs nothing that was written into
+    // The page's own policy: it may connect nowhere else, and runs nothing that was written into
     // it.
     let blocked = "fetch('http://127.0.0.1:9/').then(() => 'sent', () => 'blocked')";
     assert_eq!(browser.evaluate(&pages[0], blocked), "blocked");

@@ -167,7 +167,7 @@ fn a_client_that_connected_under_a_damaged_crl_is_disconnected_later() {
     fs::write(&path, "").unwrap();
     revocation.stack.process().signal("HUP", &[]);
     if version() >= (2, 1) {
-        // It lets nobody in: it ends.
+        // It accepts no client: it ends.
         assert_ne!(revocation.stack.process().wait(), 0);
         return;
     }

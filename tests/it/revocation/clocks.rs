@@ -1,4 +1,4 @@
-//! A daemon whose clock is wrong locks nobody out and lets nobody in: its lists are valid by
+//! A daemon whose clock is wrong changes no access: its lists are valid by
 //! Postgres' clock, too.
 
 use super::revocation_stack::RevocationStack;

@@ -104,12 +104,12 @@ fn the_link_that_does_not_hold_is_named_when_the_broker_is_not_told() {
     let mut stack = Stack::prepared();
     stack.launch_alone();
     let revocation = RevocationStack::around(stack);
-    // Nobody tells the broker, and it writes where the broker does not look.
+    // The broker is not notified, and the list is written where the broker does not read.
     let replica = Replica::start(revocation.settings("sluice"));
     let (first, second) = (certificate(&revocation, "pump-1"), certificate(&revocation, "pump-2"));
     replica.settings.run(&["cert", "revoke", &first]);
     replica.client.post(&format!("/certificates/{second}/revoke"), &json!({})).ok(200);
-    // It fails after a grace of its own; only then is there something to name.
+    // The step fails after its own grace; only then can it be named.
     let failed = "SELECT count(*) FROM certificate_revocations WHERE failed_link = 'reloaded' AND failure IS NOT NULL";
     revocation.database.wait_until(failed, "2");
     let output = replica.revoke(&first, &["--timeout", "1", "--output", "json"]);

@@ -9,7 +9,7 @@ use sluice::telemetry::metrics::Metrics;
 use super::{StoreHarness, add_ack, add_reading, good, harness, settings};
 use crate::support::postgres::Postgres;
 
-/// Three good readings, a poisoned one, and an acknowledgement nobody waits for.
+/// Three good readings, a poisoned one, and an acknowledgement of no command.
 fn mixed() -> Batch {
     let mut batch = good(3);
     add_reading(&mut batch, "p", br#"{"a":"\u0000"}"#);

@@ -61,7 +61,7 @@ async fn a_page_of_the_quarantine_costs_a_page_whatever_is_asked_for() {
         fetch(pool, filter, None, PAGE).await.unwrap();
     }
     harness.store.close().await;
-    // A session tells what it did at its end.
+    // A session reports its statistics when it ends.
     let looked_at = crate::support::wait::for_some("the statistics are there", || {
         harness.database.value(LOOKED_AT).parse::<u64>().ok().filter(|rows| *rows > 0)
     });

@@ -9,7 +9,7 @@ use crate::support::daemon::Settings;
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
 use crate::support::postgres::Postgres;
 
-/// What somebody may do by hand, and what is said of it.
+/// A change by hand, and what the inspection says of it.
 const HARMS: [(&str, &str); 16] = [
     (
         "DROP INDEX telemetry_once",

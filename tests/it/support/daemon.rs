@@ -21,7 +21,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_sluice");
 /// A daemon that does not answer within this is hung, and the test fails.
 const ANSWER_TIME: Duration = Duration::from_secs(30);
 
-/// The settings of a daemon and of the commands beside it.
+/// The settings of a daemon and of its commands.
 #[derive(Clone, Debug)]
 pub struct Settings {
     envs: Vec<(String, String)>,
@@ -156,7 +156,7 @@ impl Daemon {
         self.wait()
     }
 
-    /// Waits until it ends by itself; the exit code.
+    /// Waits until it ends without a signal; the exit code.
     pub fn wait(&self) -> i32 {
         self.take().wait()
     }

@@ -30,7 +30,7 @@ const DEFAULTS: [&str; 10] = [
 /// The packet with which [`Mosquitto::serves`] is answered by a close.
 const PINGREQ: [u8; 2] = [0xc0, 0];
 
-/// After this it asks again.
+/// After this the fixture tries again.
 const CLOSED_WITHIN: Duration = Duration::from_millis(500);
 
 /// How a broker differs from the usual.

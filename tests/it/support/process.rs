@@ -15,7 +15,7 @@ use std::process::{Child, Command, Stdio};
 use super::wait;
 
 /// `$0` is the signal, the arguments are the command. It prints the server's process id and exits
-/// with its exit code. Descriptor 3 is the pipe: `read` returns when it closes, nobody ever writes
+/// with its exit code. Descriptor 3 is the pipe: `read` returns when it closes, nothing ever writes
 /// to it.
 const WATCHDOG: &str = r#"exec 3<&0
 "$@" </dev/null 3<&- >&2 &
@@ -151,11 +151,11 @@ pub fn read_log(path: &Path) -> String {
     String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
 }
 
-/// Names the Mosquitto the tests run on, in place of this machine's; its clients stand beside it.
+/// Names the Mosquitto the tests run on, instead of this machine's; its clients are next to it.
 /// `scripts/roots` makes some.
 pub const CHOSEN_MOSQUITTO: &str = "SLUICE_TEST_MOSQUITTO";
 
-/// Names the directory of the Postgres programs the tests run on, in place of this machine's.
+/// Names the directory of the Postgres programs the tests run on, instead of this machine's.
 pub const CHOSEN_POSTGRES: &str = "SLUICE_TEST_POSTGRES_BIN";
 
 /// Where programs are looked for: first where the environment says, and servers stand in the

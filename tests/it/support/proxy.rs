@@ -1,5 +1,5 @@
 //! A TCP proxy on the loopback that breaks connections where a test wants them broken: cut now, cut
-//! after so many bytes, or held up in one direction while the other flows.
+//! after a number of bytes, or held in one direction while the other flows.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

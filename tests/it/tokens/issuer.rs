@@ -70,7 +70,7 @@ impl Issuer {
         *self.answer.lock().unwrap() = answer;
     }
 
-    /// How often it was asked.
+    /// How many requests it got.
     pub fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
@@ -92,7 +92,7 @@ fn serve(mut stream: TcpStream, answer: &Answer, asked: &AtomicUsize) -> Option<
         lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
     assert_eq!(head[0], "GET /certs?use=sig HTTP/1.1");
     asked.fetch_add(1, Ordering::SeqCst);
-    // Who asks may be gone by now.
+    // The client may be gone by now.
     let _ = match answer {
         Answer::Keys(keys) => {
             let head = format!(

@@ -28,7 +28,7 @@ fn an_unknown_key_is_fetched_once_for_all_logins_and_not_again_too_soon() {
     let verifier = TokenVerifier::with_keys(issuer(endpoint.source()));
     assert!(verifier.verify("rs256").is_ok());
     assert_eq!(endpoint.asked(), 1);
-    // The keys are only just read: a key nobody knows is no reason to ask again yet.
+    // The keys have just been read: an unknown key is no reason for another request yet.
     for _ in 0..1000 {
         assert_eq!(
             verifier.log_in("rotated"),

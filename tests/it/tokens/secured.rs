@@ -1,4 +1,4 @@
-//! Keys from an endpoint that speaks TLS: OpenSSL's server, with a certificate of an authority that
+//! Keys from an endpoint with TLS: OpenSSL's server, with a certificate of an authority that
 //! is or is not trusted.
 
 use std::path::{Path, PathBuf};
@@ -81,7 +81,7 @@ fn no_keys_come_from_a_server_whose_ca_is_untrusted_or_unreadable() {
         [None, Some("server.key"), Some("missing")].map(|name| name.map(|name| endpoint.path(name)))
     {
         let verifier = endpoint.verifier(ca_cert.as_deref());
-        // The first login waits until the attempt is over.
+        // The first login waits until the attempt has ended.
         assert_eq!(
             verifier.log_in("rs256"),
             Err(TokenError::KeysAway { issuer: ISSUER.into() }),

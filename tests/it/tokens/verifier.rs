@@ -1,4 +1,4 @@
-//! A verifier with its keepers at work.
+//! A verifier with its refreshing tasks.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ pub fn issuer(keys: IssuerKeySource) -> IssuerConfig {
     }
 }
 
-/// What is left when a test ends goes with it.
+/// Its tasks end when it is dropped.
 pub struct TokenVerifier {
     pub verifier: Verifier,
     pub metrics: Metrics,

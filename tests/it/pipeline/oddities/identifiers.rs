@@ -140,7 +140,7 @@ fn after_a_crash_before_the_ack_packet_ids_are_reused_and_all_is_stored() {
 
 // === A broker that deals the lowest free identifier ===
 
-/// A daemon beside a scripted broker.
+/// A daemon on a scripted broker.
 fn scripted() -> (Peer, Database<'static>, Daemon) {
     let (peer, database) = (Peer::listen(), Postgres::shared().database());
     database

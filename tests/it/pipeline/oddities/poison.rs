@@ -99,7 +99,7 @@ fn of_numbers() -> Vec<Poison> {
     texts.map(|(name, text, end)| (name, text.into_bytes(), end)).into()
 }
 
-/// The next few good messages; `seq` tells each from all others.
+/// The next few valid messages; `seq` identifies each.
 fn good(next: &mut usize) -> Vec<Message> {
     let numbers = *next..*next + AROUND;
     *next = numbers.end;

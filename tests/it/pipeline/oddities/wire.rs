@@ -73,8 +73,8 @@ fn a_message_of_every_quality_of_service_is_stored_once() {
 fn a_topic_that_is_no_text_never_gets_past_the_broker_or_is_quarantined() {
     let mut pipeline = Pipeline::new(&TRUSTING, REGISTRY);
     let prefix = b"tenant/acme/device/p1/telemetry/";
-    // Mosquitto closes the connection of a client that sends such a topic; a broker that passes it on
-    // harms nobody.
+    // Mosquitto closes the connection of a client that sends such a topic; a broker that passes it
+    // on does no harm.
     let bad: [&[u8]; 8] = [
         b"\xff",
         b"\xed\xa0\x80",

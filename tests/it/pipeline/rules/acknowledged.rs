@@ -1,5 +1,5 @@
-//! What a device says of its state and of its commands: the newest version wins, a command is
-//! acknowledged once, and what nobody ordered is refused.
+//! Reports of a device's state and acknowledgements of its commands: the newest version wins, a
+//! command is acknowledged once, and one that was never sent is refused.
 
 use crate::pipeline::fixture::{Pipeline, TRUSTING, assert_same, sorted, to};
 

@@ -1,5 +1,5 @@
-//! `CERT_AUTH_ENABLED`: a certificate of the registry speaks for its device exactly as long as it
-//! is good, and a token only where none is.
+//! `CERT_AUTH_ENABLED`: a certificate of the registry authenticates its device exactly as long as
+//! it is good, and a token only where none is.
 
 use crate::pipeline::fixture::{Pipeline, assert_same, sha256, sorted};
 use crate::support::wait;
@@ -39,7 +39,7 @@ fn registry() -> String {
             certificates.iter().map(|(status, from, until)| certificate(name, status, from, until)),
         );
     }
-    // Somebody else's certificate is nobody's proof.
+    // The certificate of another device proves nothing.
     sql.push("INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'neighbour')".to_owned());
     sql.concat()
 }

@@ -25,7 +25,7 @@ struct Step {
     reason: &'static str,
     /// What its detail says.
     words: &'static str,
-    /// What it told of itself: `event_ts` and `site_id`, `NULL` where nothing is kept.
+    /// What quarantine keeps of its payload: `event_ts` and `site_id`, `NULL` for nothing.
     told: [&'static str; 2],
     /// The token it carried, as far as that could be read.
     token: Option<&'static str>,

@@ -1,5 +1,5 @@
 //! What is one message and what are two: a message with `ts` is stored once however often it comes;
-//! without it, each publication is a message of its own.
+//! without it, each publication is a separate message.
 
 use crate::pipeline::fixture::{Pipeline, TRUSTING, assert_same, sorted, to};
 

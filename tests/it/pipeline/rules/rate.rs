@@ -22,7 +22,7 @@ fn publish(pipeline: &mut Pipeline, messages: &[Message]) {
     assert!(fates.iter().all(|fate| *fate == Fate::Accepted), "{fates:?}");
 }
 
-/// Kills the daemon, publishes all of these, and starts it when [`BACKLOG_AWAY`] is over.
+/// Kills the daemon, publishes all of these, and starts it after [`BACKLOG_AWAY`].
 fn backlog(pipeline: &mut Pipeline, messages: &[Message]) {
     pipeline.daemon.kill9();
     let since = Instant::now();

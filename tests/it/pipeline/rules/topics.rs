@@ -70,7 +70,7 @@ fn each_type_of_topic_is_stored_in_its_table_and_others_are_ignored() {
         pipeline.pairs("SELECT status, ack_details ->> 'status' FROM device_commands"),
         sorted([("ACKNOWLEDGED", "done")])
     );
-    // When a device was last heard is written a moment later, without waiting for another message.
+    // The time of a device's last message is written a moment later, without another message.
     pipeline.database.wait_until(
         "SELECT count(*) FROM device_state WHERE last_telemetry_at <= last_seen_at",
         "2",
@@ -104,7 +104,7 @@ fn a_topic_outside_the_grammar_is_quarantined_as_it_was() {
         format!("acme/device/p1/{too_long}"),
     ];
     pipeline.send(&bad.each_ref().map(|path| to(path, r#"{"metrics":{"t":1}}"#)));
-    // As long as the grammar allows: of a device nobody knows, so the topic was no obstacle.
+    // As long as the grammar allows: the device is unknown, so the topic was accepted.
     pipeline.publish(&format!("{longest}/device/{longest}/telemetry/{}", "y".repeat(64)), "{}");
     pipeline.settle();
 

@@ -144,7 +144,7 @@ impl Daemon {
             ended_task = ops.watch(&self.stop) => ended_task,
         };
         self.stop.cancel();
-        tracing::info!("stopping: Sluice receives no more messages, and stores those it has");
+        tracing::info!("stopping: Sluice receives no further messages, and stores those it has");
         match (ended_task, self.wind_down(tasks).await) {
             (Some(name), _) => Err(RunError::TaskDied(name)),
             (None, Ending::TimedOut) => Err(RunError::TimedOut),

@@ -20,7 +20,7 @@ pub struct Outage(pub String);
 /// A device to register because of its message (`AUTO_PROVISION`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Newcomer {
-    /// Identity from the topic; the broker's access control vouches for it.
+    /// Identity from the topic; the broker's access control guarantees it.
     pub key: DeviceKey,
     /// The site it names.
     pub site: Option<Box<str>>,

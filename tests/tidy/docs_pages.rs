@@ -1,36 +1,12 @@
-//! The pages people read: each relative link and anchor resolves, and none of the house's worn-out
-//! words stands in them.
+//! The pages people read: each relative link and anchor resolves, and each page is in the summary.
 //!
-//! It follows no link to another site, and reads no code block, code span or generated block.
+//! It follows no link to another site, and reads no code block or code span.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use super::docs_generated::{BEGIN, END};
-
 const MAX_README_LINES: usize = 150;
-
-/// Words that make a sentence hard to read; CONTRIBUTING.md names better ones. In lower case, whole
-/// words.
-const BANNED: [&str; 16] = [
-    "anew",
-    "likewise",
-    "whoever",
-    "amiss",
-    "for ever",
-    "in its stead",
-    "in its place",
-    "mend",
-    "mended",
-    "heard of",
-    "in vain",
-    "is told",
-    "was told",
-    "no more",
-    "believed",
-    "vouches",
-];
 
 /// A page's path from the root of the repository, and its text.
 type Pages = BTreeMap<String, String>;
@@ -115,35 +91,6 @@ fn every_page_of_docs_is_in_the_summary() {
 #[test]
 fn the_readme_is_short() {
     assert!(pages()["README.md"].lines().count() <= MAX_README_LINES);
-}
-
-#[test]
-fn no_page_uses_a_banned_word() {
-    let pages = pages();
-    // What is released stays as it was written.
-    let found =
-        pages.iter().filter(|(path, _)| *path != "CHANGELOG.md").flat_map(|(path, text)| {
-            let words = banned_words(text).into_iter();
-            words.map(move |word| format!("{path}: {word}"))
-        });
-    let found: Vec<String> = found.collect();
-    assert!(found.is_empty(), "{}", found.join("\n"));
-}
-
-#[test]
-fn each_banned_word_is_found() {
-    for word in BANNED {
-        assert_eq!(banned_words(&format!("It is {word}, here.\n")), [word]);
-        assert_eq!(
-            banned_words(&format!("It is {}\nhere.\n", word.replace(' ', "\n").to_uppercase())),
-            [word]
-        );
-        assert!(
-            banned_words(&format!("`{word}` is code, and x{word}x is another word.\n")).is_empty()
-        );
-        assert!(banned_words(&format!("{BEGIN}\n{word}\n{END}\n")).is_empty());
-    }
-    assert!(banned_words("It gets no more than the burst; amendments, recommended.\n").is_empty());
 }
 
 // === links ===
@@ -262,25 +209,6 @@ fn sources() -> String {
     }
     let lines = text.split("\\\n").map(str::trim_start);
     lines.collect::<String>().split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-// === words ===
-
-fn banned_words(text: &str) -> Vec<&'static str> {
-    let mut prose = prose(text);
-    while let Some((before, rest)) = prose.split_once(BEGIN) {
-        let after = rest.split_once(END).map_or("", |(_, after)| after);
-        prose = format!("{before}{after}");
-    }
-    let words: Vec<String> = prose.to_lowercase().split_whitespace().map(str::to_owned).collect();
-    let line = format!(" {} ", words.join(" ")).replace("no more than", "at most");
-    let is_word = |byte: u8| byte.is_ascii_alphanumeric();
-    let stands = |word: &str| {
-        line.match_indices(word).any(|(at, _)| {
-            !is_word(line.as_bytes()[at - 1]) && !is_word(line.as_bytes()[at + word.len()])
-        })
-    };
-    BANNED.into_iter().filter(|word| stands(word)).collect()
 }
 
 /// The text without fenced blocks and code spans.

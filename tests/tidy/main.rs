@@ -12,6 +12,7 @@ mod docs_generated;
 mod docs_pages;
 mod names;
 mod source;
+mod words;
 
 use source::{Source, body_end, closing, ident_at, words};
 

@@ -173,7 +173,7 @@ impl<'a> Inspector<'a> {
         Ok(judge_sys_values(values))
     }
 
-    /// Publishes messages without acknowledging any, until no more arrive. `None`: the broker
+    /// Publishes messages without acknowledging any, until none arrives. `None`: the broker
     /// accepted none.
     async fn publish_and_count(
         &self,

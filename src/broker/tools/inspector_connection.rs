@@ -13,7 +13,7 @@ use crate::broker::transport::outgoing;
 use crate::broker::transport::packets::{ConnAck, Incoming, Publish};
 use crate::config::sections::broker::BrokerConfig;
 
-/// After this long without a message, no more are expected.
+/// After this long without a message, none is expected.
 const QUIET: Duration = Duration::from_secs(2);
 
 /// One connection.
@@ -67,7 +67,7 @@ impl InspectorConnection {
         answer.await.unwrap_or(Err(late))
     }
 
-    /// Waits until `wanted` messages have arrived or no more do; returns their number.
+    /// Waits until `wanted` messages have arrived or none arrives any longer; returns their number.
     pub(super) async fn gather(&mut self, wanted: usize) -> Result<usize, BrokerError> {
         while self.messages.len() < wanted {
             let Ok(received) = timeout(QUIET, self.receive()).await else { break };

@@ -64,7 +64,7 @@ pub struct MqttStream {
 
 /// Why a turn of reading ended.
 enum TurnEnd {
-    /// The socket has no more bytes.
+    /// The socket has no further bytes.
     SocketEmpty,
     /// The turn's share is used up; other tasks get their turn.
     ShareUsed,

@@ -10,7 +10,7 @@ use rumqttc::v5::mqttbytes::v5::{ConnAckProperties, DisconnectProperties};
 use crate::domain::quarantine_sampling::QUARANTINE_PAYLOAD_MAX;
 
 /// Bytes kept of a PUBLISH over the limit: a topic has at most 64 KiB, properties rarely as many,
-/// and quarantine keeps no more of the payload.
+/// and quarantine keeps only this much of the payload.
 pub(super) const CUT_KEEP: usize = QUARANTINE_PAYLOAD_MAX + 2 * 65_536;
 
 /// Most bytes kept of a broker's reason text.

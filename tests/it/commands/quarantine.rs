@@ -197,7 +197,7 @@ fn replay_checks_the_stored_hash_and_reports_each_message() {
     assert_eq!(
         database.value("SELECT count(*) FROM quarantine_events"),
         "6",
-        "nothing is recorded anew"
+        "nothing is recorded again"
     );
     let audited = "SELECT action, jsonb_array_length(detail->'events')::text FROM audit_log";
     assert_eq!(database.query(audited), [["quarantine.replay", "3"]]);

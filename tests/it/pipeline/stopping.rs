@@ -104,7 +104,7 @@ fn a_second_signal_ends_it_at_once() {
     wait::until("messages wait for Postgres", || daemon.metric("sluice_inflight_unacked") > 0.0);
     daemon.signal("TERM");
     wait::until("it is stopping", || {
-        daemon.log().contains("stopping: Sluice receives no more messages")
+        daemon.log().contains("stopping: Sluice receives no further messages")
     });
     let told = Instant::now();
     let code = daemon.terminate();

@@ -54,10 +54,10 @@ fn yardstick(words: &[String]) -> Outcome<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
         ["drain", port, qos, messages] => {
-            yardsticks::drain(port.parse()?, qos.parse()?, messages.parse()?)?
+            yardsticks::drain(port.parse()?, qos.parse()?, messages.parse()?)?;
         }
         ["hoard", port, name, messages] => {
-            yardsticks::hoard(port.parse()?, name, messages.parse()?)?
+            yardsticks::hoard(port.parse()?, name, messages.parse()?)?;
         }
         ["consume", port, qos, socket, messages] => {
             yardsticks::consume(port.parse()?, qos.parse()?, socket.as_ref(), messages.parse()?)?;

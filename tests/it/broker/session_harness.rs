@@ -162,7 +162,7 @@ impl SessionHarness {
     pub fn finish(mut self) {
         self.acks = None;
         self.runtime.block_on(async {
-            tokio::time::timeout(DEADLINE, self.session).await.unwrap().unwrap()
+            tokio::time::timeout(DEADLINE, self.session).await.unwrap().unwrap();
         });
     }
 

@@ -70,7 +70,7 @@ fn no_damage_to_the_published_crl_changes_who_can_connect() {
         ("missing or empty", &|| fs::write(&published, "").unwrap()),
         ("it expired at 2020-01-02", &|| publish(&stack, &stack.path("authority/past.pem"))),
         ("it is valid only from 2040-01-01", &|| {
-            publish(&stack, &stack.path("authority/future.pem"))
+            publish(&stack, &stack.path("authority/future.pem"));
         }),
         ("no CRL signed by", &|| publish(&stack, &stranger.path("crl/device-crl.pem"))),
         ("missing or empty", &|| fs::remove_file(&published).unwrap()),

@@ -151,7 +151,7 @@ impl Machine {
                 printed += &self.shell(&std::mem::take(&mut shell), 0)?;
                 self.control(&words);
             } else {
-                shell += &format!("{line}\n");
+                shell.extend([line, "\n"]);
             }
         }
         Ok(printed + &self.shell(&shell, exit_code)?)

@@ -237,7 +237,7 @@ impl Files {
             match line.split(' ').collect::<Vec<_>>()[..] {
                 ["user", name] => name.clone_into(&mut user),
                 ["topic", access, topic] => {
-                    rules.push((user.clone(), access.to_owned(), topic.to_owned()))
+                    rules.push((user.clone(), access.to_owned(), topic.to_owned()));
                 }
                 _ => panic!("no line of an acl file: {line}"),
             }

@@ -23,7 +23,7 @@ fn rsa_is_accepted_from_2048_to_4096_bits() {
         match (read(&openssl), kind) {
             (Ok(request), Some(bits)) => assert_eq!(request.key_kind(), KeyKind::Rsa { bits }),
             (Err(error), None) => {
-                assert!(error.to_string().contains(&format!("{bits} bits")), "{error}")
+                assert!(error.to_string().contains(&format!("{bits} bits")), "{error}");
             }
             (read, _) => panic!("{bits} bits: {read:?}"),
         }

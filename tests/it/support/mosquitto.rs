@@ -232,9 +232,11 @@ impl Mosquitto {
         let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) else { return false };
         stream.set_read_timeout(Some(CLOSED_WITHIN)).unwrap();
         let _ = stream.write_all(&PINGREQ);
-        match stream.read(&mut [0; 4]) {
-            Ok(_) => true,
-            Err(error) => error.kind() == ErrorKind::ConnectionReset,
+        match stream.read_exact(&mut [0]) {
+            Ok(()) => true,
+            Err(error) => {
+                matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset)
+            }
         }
     }
 

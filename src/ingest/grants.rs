@@ -190,8 +190,8 @@ mod tests {
     use super::*;
     use crate::domain::device::{CertificateWindow, Device, DeviceStatus};
 
-    const TTL: Duration = Duration::from_secs(300);
-    const NEGATIVE_TTL: Duration = Duration::from_secs(60);
+    const TTL: Duration = Duration::from_mins(5);
+    const NEGATIVE_TTL: Duration = Duration::from_mins(1);
 
     fn grants(size: u64) -> Grants {
         let config =
@@ -281,15 +281,15 @@ mod tests {
         grants.insert(key("t", "unknown"), unknown, Timestamp::default());
         let mut elapsed = Duration::ZERO;
         let mut cached_after = |total: Duration| {
-            moved_clock::advance(total - elapsed);
+            moved_clock::advance(total.saturating_sub(elapsed));
             elapsed = total;
             let view = grants.view();
             ["t/device/known", "t/device/unknown"].map(|identity| view.get(identity).is_some())
         };
         let instant = Duration::from_nanos(1);
-        assert_eq!(cached_after(NEGATIVE_TTL - instant), [true, true]);
+        assert_eq!(cached_after(NEGATIVE_TTL.saturating_sub(instant)), [true, true]);
         assert_eq!(cached_after(NEGATIVE_TTL), [true, false]);
-        assert_eq!(cached_after(TTL - instant), [true, false]);
+        assert_eq!(cached_after(TTL.saturating_sub(instant)), [true, false]);
         assert_eq!(cached_after(TTL), [false, false]);
         grants.insert(key("t", "known"), registered([]), Timestamp::default());
         assert_eq!(cached_after(TTL + instant), [true, false]);

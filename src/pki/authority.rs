@@ -330,7 +330,7 @@ mod tests {
     #[test]
     fn a_name_that_cannot_be_written_is_refused_and_several_parts_are_fine() {
         let two = |params: &mut CertificateParams| {
-            params.distinguished_name.push(DnType::CountryName, "SE")
+            params.distinguished_name.push(DnType::CountryName, "SE");
         };
         let (pem, key) = own(P256, two);
         let certificate = AuthorityCertificate::from_pem(pem.as_bytes(), now()).unwrap();

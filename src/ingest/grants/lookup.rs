@@ -200,7 +200,7 @@ mod tests {
         let answers = vec![Ok(unknown.clone()), Ok(active())];
         let lookup = lookup(answers, &grants, || {}, Timestamp::default);
         assert_eq!(lookup.of(&pump).await, Ok(active()));
-        moved_clock::advance(config.cache_ttl - Duration::from_nanos(1));
+        moved_clock::advance(config.cache_ttl.saturating_sub(Duration::from_nanos(1)));
         assert_eq!(lookup.of(&pump).await, Ok(active()));
         moved_clock::advance(Duration::from_nanos(1));
         assert_eq!(lookup.of(&pump).await, Ok(unknown));

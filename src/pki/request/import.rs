@@ -181,7 +181,7 @@ mod tests {
             judged(|params| params.distinguished_name = named("acme/device/other")).unwrap_err();
         assert!(matches!(other, ImportCheckError::TwoDevices { .. }), "{other}");
         let foreign = judged(|params| {
-            params.subject_alt_names = vec![SanType::URI("https://x.org".try_into().unwrap())]
+            params.subject_alt_names = vec![SanType::URI("https://x.org".try_into().unwrap())];
         });
         assert_eq!(foreign, Ok(device()), "a name that is not ours says nothing");
     }

@@ -97,16 +97,16 @@ fn another_field_than_planned_is_found() {
     let cases: [(LintFinding, &Change); 5] = [
         (LintFinding::Serial, &|params| params.serial_number = Some(SerialNumber::from(7))),
         (LintFinding::Dates, &|params| {
-            params.not_after -= chrono::TimeDelta::days(1).to_std().unwrap()
+            params.not_after -= chrono::TimeDelta::days(1).to_std().unwrap();
         }),
         (LintFinding::Dates, &|params| {
-            params.not_before += chrono::TimeDelta::days(1).to_std().unwrap()
+            params.not_before += chrono::TimeDelta::days(1).to_std().unwrap();
         }),
         (LintFinding::Subject, &|params| {
-            params.distinguished_name = super::profile::named("acme/device/other")
+            params.distinguished_name = super::profile::named("acme/device/other");
         }),
         (LintFinding::Subject, &|params| {
-            params.distinguished_name.push(DnType::OrganizationName, "Acme")
+            params.distinguished_name.push(DnType::OrganizationName, "Acme");
         }),
     ];
     for (finding, change) in cases {
@@ -119,7 +119,7 @@ fn each_extension_that_is_not_of_the_profile_is_found() {
     let bench = Bench::new();
     let cases: [(LintFinding, &Change); 17] = [
         (LintFinding::Constraints, &|params| {
-            params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained)
+            params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         }),
         (LintFinding::Constraints, &|params| by_hand(params, (false, &[0x30, 0]), false)),
         (LintFinding::KeyUsage, &|params| params.key_usages.push(KeyUsagePurpose::KeyEncipherment)),
@@ -133,7 +133,7 @@ fn each_extension_that_is_not_of_the_profile_is_found() {
             params.insert_extended_key_usage(ExtendedKeyUsagePurpose::ServerAuth);
         }),
         (LintFinding::ExtendedKeyUsage, &|params| {
-            params.insert_extended_key_usage(ExtendedKeyUsagePurpose::Any)
+            params.insert_extended_key_usage(ExtendedKeyUsagePurpose::Any);
         }),
         (LintFinding::ExtendedKeyUsage, &|params| {
             params.extended_key_usages =
@@ -148,11 +148,11 @@ fn each_extension_that_is_not_of_the_profile_is_found() {
         (LintFinding::AlternativeName, &|params| params.subject_alt_names.push(other_uri())),
         (LintFinding::AlternativeName, &|params| params.subject_alt_names.clear()),
         (LintFinding::AuthorityKeyId, &|params| {
-            params.use_authority_key_identifier_extension = false
+            params.use_authority_key_identifier_extension = false;
         }),
         (LintFinding::SubjectKeyId, &|params| by_hand(params, (true, &[0x30, 0]), true)),
         (LintFinding::Foreign, &|params| {
-            params.custom_extensions.push(extension(POLICIES, false, &[0x30, 0]))
+            params.custom_extensions.push(extension(POLICIES, false, &[0x30, 0]));
         }),
     ];
     for (number, (finding, change)) in cases.into_iter().enumerate() {

@@ -187,15 +187,15 @@ mod tests {
         BatchFingerprint::of(&batch(topic))
     }
 
-    fn trace() -> Option<Trace> {
-        Some(Trace { number: "7".to_owned(), event: Some(EVENT) })
+    fn trace() -> Trace {
+        Trace { number: "7".to_owned(), event: Some(EVENT) }
     }
 
     fn unanswered(before: LastAttempt) -> LastAttempt {
         let mut last = before;
         last.commit_unanswered(
             of(b"a"),
-            trace(),
+            Some(trace()),
             WriteTally { stored: 3, ..WriteTally::default() },
         );
         last.failed();

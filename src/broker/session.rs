@@ -114,11 +114,6 @@ impl BrokerSession {
                 Err(error) => error,
                 Ok(connected) => {
                     connects += 1;
-                    memory.record_connack(&context, connects, &connected.connack);
-                    if !connected.connack.session_present {
-                        resumed.forget();
-                    }
-                    let id = ConnectionId(connects);
                     let lasting = LastingState {
                         memory: &mut memory,
                         acks: &mut acks,
@@ -126,11 +121,10 @@ impl BrokerSession {
                         resumed: &mut resumed,
                         health: &mut health,
                     };
-                    let mut connection = Connection::new(&context, id, connected, lasting);
+                    let mut connection = start_connection(&context, connects, connected, lasting);
                     let Err(error) = connection.run(&deliveries, &stop).await else {
-                        context
-                            .readiness
-                            .unwell(COMPONENT, "stopping: Sluice reads no further messages");
+                        let state = "stopping: Sluice reads no further messages";
+                        context.readiness.unwell(COMPONENT, state);
                         drop(deliveries);
                         return connection.wind_down(patience).await;
                     };
@@ -180,6 +174,21 @@ async fn open(
     resumed.connecting();
     let connack = link.send_connect(&connect, &mut incoming).await?;
     Ok(ConnectedSession { link, connack, incoming, renewal: login.renewal() })
+}
+
+/// Begins connection number `connects`: records its CONNACK, and forgets the packet identifiers of
+/// a session that the broker did not resume.
+fn start_connection<'a>(
+    context: &'a SessionContext,
+    connects: u64,
+    connected: ConnectedSession,
+    lasting: LastingState<'a>,
+) -> Connection<'a> {
+    lasting.memory.record_connack(context, connects, &connected.connack);
+    if !connected.connack.session_present {
+        lasting.resumed.forget();
+    }
+    Connection::new(context, ConnectionId(connects), connected, lasting)
 }
 
 /// Without a connection, every acknowledgement is void. Never resolves, and never blocks the

@@ -74,7 +74,7 @@ pub enum Site {
     /// From the registry, which takes precedence.
     Registered(Arc<str>),
     /// From the message.
-    Told(Bytes),
+    Reported(Bytes),
 }
 
 /// One accepted message, as a row of `telemetry`.
@@ -143,7 +143,7 @@ impl Site {
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Registered(name) => name.as_bytes(),
-            Self::Told(name) => name,
+            Self::Reported(name) => name,
         }
     }
 }

@@ -303,12 +303,8 @@ impl<D: Directory> Authorizer<D> {
     ) {
         let device = grant.device.clone();
         let (time, received_at) = (parsed.time, delivery.received_at);
-        self.sightings.record(
-            &device,
-            &grant.ticket,
-            received_at,
-            matches!(parsed.body, ParsedBody::Telemetry { .. }),
-        );
+        let is_telemetry = matches!(parsed.body, ParsedBody::Telemetry { .. });
+        self.sightings.record(&device, &grant.ticket, received_at, is_telemetry);
         match parsed.body {
             ParsedBody::Telemetry { seq, metrics, extra } => {
                 let message_id = delivery.message_id();
@@ -321,7 +317,7 @@ impl<D: Directory> Authorizer<D> {
                     device,
                     time: parsed.time.unwrap_or(received_at),
                     received_at,
-                    site: grant.site().or(parsed.site.map(Site::Told)),
+                    site: grant.site().or(parsed.site.map(Site::Reported)),
                     msg_type: parsed.msg_type,
                     seq,
                     metrics,
@@ -330,24 +326,12 @@ impl<D: Directory> Authorizer<D> {
                 });
             }
             ParsedBody::Shadow { reported, version } => {
-                batch.shadows.push(ShadowReport {
-                    origin,
-                    device,
-                    reported,
-                    version,
-                    time,
-                    received_at,
-                });
+                let report = ShadowReport { origin, device, reported, version, time, received_at };
+                batch.shadows.push(report);
             }
             ParsedBody::CommandAck { command_id, details } => {
-                batch.command_acks.push(CommandAck {
-                    origin,
-                    device,
-                    command_id,
-                    details,
-                    time,
-                    received_at,
-                });
+                let ack = CommandAck { origin, device, command_id, details, time, received_at };
+                batch.command_acks.push(ack);
             }
         }
     }

@@ -111,15 +111,7 @@ async fn prepare(
         before = ready => before?,
         failure = daemon.died() => return Err(failure),
     };
-    if before.kept() > 0 {
-        let kept = before.kept();
-        print_note(
-            output,
-            &format!(
-                "the broker still had {kept} messages of an earlier run; Sluice has stored them"
-            ),
-        )?;
-    }
+    note_earlier_messages(output, before.kept())?;
     let (tally, attempts) = (TrafficTally::default(), ConnectAttempts::default());
     let devices = connect_devices(args, &fleet, enrolled, listener, &tally, &attempts).await?;
     print_note(output, "")?;
@@ -134,6 +126,16 @@ async fn prepare(
         started: Instant::now(),
     };
     Ok((demo, devices))
+}
+
+/// Says that messages of an earlier run waited at the broker, if any did.
+fn note_earlier_messages(output: OutputFormat, kept: u64) -> Result<(), Failure> {
+    if kept == 0 {
+        return Ok(());
+    }
+    let note =
+        format!("the broker still had {kept} messages of an earlier run; Sluice has stored them");
+    print_note(output, &note)
 }
 
 /// Connects every device with its certificate.

@@ -82,14 +82,7 @@ async fn simulate(
     let spec = args.spec(config)?;
     let (tenants, fleet) = (spec.tenants(), spec.fleet(secret()?));
     if !args.fleet.keep {
-        let registrations = fleet.registrations();
-        let enrolled = bulk_enroll::enroll(
-            operator.database.pool(),
-            &operator.actor,
-            &registrations,
-            clock::now().to_utc(),
-        );
-        enrolled.await.map_err(|error| outage(&error))?;
+        enroll(operator, &fleet).await?;
     }
     let certificates = if args.fleet.tls {
         Some(issue(args, config, operator, &fleet, &tenants).await?)
@@ -126,6 +119,14 @@ async fn simulate(
     }
     print(output, &summary, &summary.lines())?;
     Ok(summary.findings.as_ref().map_or(Exit::Done, exit_of))
+}
+
+/// Registers the fleet in one statement for each table.
+async fn enroll(operator: &CommandContext, fleet: &SimulatedFleet) -> Result<(), Failure> {
+    let (pool, actor) = (operator.database.pool(), &operator.actor);
+    let now = clock::now().to_utc();
+    let enrolled = bulk_enroll::enroll(pool, actor, &fleet.registrations(), now).await;
+    enrolled.map_err(|error| outage(&error))
 }
 
 /// Returns a certificate for each device of the fleet, faulty ones included.

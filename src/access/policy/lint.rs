@@ -109,6 +109,24 @@ impl LintCollector<'_> {
         self.add(place, DoubtKind::NeverMatches, Finding::error(what, advice));
     }
 
+    /// Finds topics that are spelled as no topic is.
+    fn check_spelling(&mut self, place: &str, topic: &Pattern) {
+        if topic.text().starts_with("$share/") {
+            self.add_never_matches(
+                place,
+                "Sluice removes $share/<group>/ before it compares topics with rules",
+                "write only the filter: it also applies to shared subscriptions",
+            );
+        }
+        if topic.text().split('/').any(|level| level == "*") {
+            let finding = Finding::warning(
+                "* is not a wildcard in a topic",
+                "write + for one level, or # for all levels below",
+            );
+            self.add(place, DoubtKind::NeverMatches, finding);
+        }
+    }
+
     /// Finds rules with an empty list, and rules for subjects to which no rule opens anything.
     fn check_subjects(&mut self, rule: &PolicyRule) {
         let Subjects { kinds, ids, groups, scopes } = &rule.subjects;
@@ -158,14 +176,7 @@ impl LintCollector<'_> {
         let is_allow = rule.effect == Effect::Allow;
         for (index, topic) in rule.topics.iter().enumerate() {
             let place = format!("{}.topics[{index}]", rule.place);
-            if topic.text().starts_with("$share/") {
-                let advice = "write only the filter: it also applies to shared subscriptions";
-                self.add_never_matches(
-                    &place,
-                    "Sluice removes $share/<group>/ before it compares topics with rules",
-                    advice,
-                );
-            }
+            self.check_spelling(&place, topic);
             if !has_device && (topic.has(Placeholder::Tenant) || topic.has(Placeholder::Device)) {
                 let advice = "add device to subjects.types, or write the tenant and the device";
                 self.add_never_matches(
@@ -184,13 +195,6 @@ impl LintCollector<'_> {
                     "the id of a device contains slashes, so {sub} never matches",
                     advice,
                 );
-            }
-            if topic.text().split('/').any(|level| level == "*") {
-                let finding = Finding::warning(
-                    "* is not a wildcard in a topic",
-                    "write + for one level, or # for all levels below",
-                );
-                self.add(&place, DoubtKind::NeverMatches, finding);
             }
             if is_allow && topic.has(Placeholder::ClientId) {
                 let advice =

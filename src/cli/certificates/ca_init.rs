@@ -247,25 +247,24 @@ fn create_broker_certificate(
     }
     write_new(&key, server_secret.expose(), files::PRIVATE)?;
     write_new(&cert, &signed.to_pem(), files::PUBLIC)?;
-    items.push(AuthorityFile::new(
-        "broker's authority",
-        &ca_cert,
-        state,
-        "devices verify the broker with it",
-    ));
-    items.push(AuthorityFile::new(
-        "its key",
-        &ca_key,
-        state,
-        "needed only to renew the broker's certificate",
-    ));
-    items.push(AuthorityFile::made("broker's certificate", &cert, "the broker's `certfile`"));
-    items.push(AuthorityFile::made(
-        "broker's key",
-        &key,
-        "the broker's `keyfile`: give it to the broker's user with chown",
-    ));
+    items.extend(broker_files([&ca_cert, &ca_key, &cert, &key], state));
     Ok(())
+}
+
+/// The four files of the broker's TLS, each with its use.
+fn broker_files(
+    [ca_cert, ca_key, cert, key]: [&Path; 4],
+    authority: FileState,
+) -> [AuthorityFile; 4] {
+    let use_of_ca = "devices verify the broker with it";
+    let use_of_ca_key = "needed only to renew the broker's certificate";
+    let use_of_key = "the broker's `keyfile`: give it to the broker's user with chown";
+    [
+        AuthorityFile::new("broker's authority", ca_cert, authority, use_of_ca),
+        AuthorityFile::new("its key", ca_key, authority, use_of_ca_key),
+        AuthorityFile::made("broker's certificate", cert, "the broker's `certfile`"),
+        AuthorityFile::made("broker's key", key, use_of_key),
+    ]
 }
 
 fn kept_server(cert: &Path, now: Timestamp) -> Result<AuthorityFile, Failure> {

@@ -178,19 +178,7 @@ fn deliver(issued: &Issued, prepared: PreparedKey, output: OutputFormat) -> Resu
             .map_err(|error| lost(row, "the certificate", "show --pem", &error))?;
     }
     if output == OutputFormat::Json {
-        let written = json(&IssueOutput {
-            certificate: row,
-            cert_pem: pem,
-            private_key,
-            ends_with_authority: issued.ends_with_authority,
-        });
-        return match private_key {
-            // A closed pipe has lost the only copy of the key.
-            Some(_) => written
-                .map(|()| Exit::Done)
-                .map_err(|error| lost(row, "its private key", "revoke", &error)),
-            None => printed(written),
-        };
+        return print_json(issued, private_key);
     }
     let mut out = io::stdout().lock();
     if let Some(key) = private_key {
@@ -209,6 +197,23 @@ fn deliver(issued: &Issued, prepared: PreparedKey, output: OutputFormat) -> Resu
         row.device_id
     );
     Ok(Exit::Done)
+}
+
+fn print_json(issued: &Issued, private_key: Option<&str>) -> Result<Exit, Failure> {
+    let row = &issued.certificate;
+    let written = json(&IssueOutput {
+        certificate: row,
+        cert_pem: &issued.pem,
+        private_key,
+        ends_with_authority: issued.ends_with_authority,
+    });
+    match private_key {
+        // A closed pipe has lost the only copy of the key.
+        Some(_) => written
+            .map(|()| Exit::Done)
+            .map_err(|error| lost(row, "its private key", "revoke", &error)),
+        None => printed(written),
+    }
 }
 
 /// The failure of a certificate that was issued but not written.

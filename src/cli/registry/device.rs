@@ -159,24 +159,7 @@ pub async fn run(
         }
         DeviceCommand::Show { which } => show(&operator, &which.key(), output).await,
         DeviceCommand::SetStatus { which, status } => {
-            let key = which.key();
-            let was = registry::set_status(operator.action_context(), &key, status).await;
-            let was = was.map_err(explain)?;
-            let now = status.label();
-            let value = json!({
-                "tenant_id": key.tenant(), "device_id": key.device(), "status": now, "was": was,
-                "broker_rules_follow": status_reach::reaches_broker(config),
-            });
-            status_reach::say(output, config, "the device");
-            printed(fields(
-                output,
-                &value,
-                &[
-                    ("Device", key.to_string()),
-                    ("Status", now.to_owned()),
-                    ("Before", was.to_string()),
-                ],
-            ))
+            set_status(&operator, &which.key(), status, config, output).await
         }
         DeviceCommand::SetToken { which, token } => {
             let key = which.key();
@@ -194,6 +177,26 @@ pub async fn run(
             printed(fields(output, &value, &lines))
         }
     }
+}
+
+async fn set_status(
+    operator: &CommandContext,
+    key: &DeviceKey,
+    status: DeviceStatus,
+    config: &Config,
+    output: OutputFormat,
+) -> Result<Exit, Failure> {
+    let was = registry::set_status(operator.action_context(), key, status).await;
+    let was = was.map_err(explain)?;
+    let now = status.label();
+    let value = json!({
+        "tenant_id": key.tenant(), "device_id": key.device(), "status": now, "was": was,
+        "broker_rules_follow": status_reach::reaches_broker(config),
+    });
+    status_reach::say(output, config, "the device");
+    let lines =
+        [("Device", key.to_string()), ("Status", now.to_owned()), ("Before", was.to_string())];
+    printed(fields(output, &value, &lines))
 }
 
 // === impl DeviceArg ===

@@ -70,42 +70,12 @@ pub async fn run(
             let added = registry::add(operator.action_context(), &tenant, name.as_deref()).await;
             print(&added.map_err(explain)?, output)
         }
-        TenantCommand::List(args) => {
-            let after = args.cursor();
-            let page = tenants::list(pool, after.as_ref(), args.limit).await.map_err(explain)?;
-            let printed =
-                printed(rows(output, &["TENANT", "NAME", "STATUS", "ADDED"], &page, |tenant| {
-                    vec![
-                        tenant.tenant_id.clone(),
-                        cell(&tenant.name),
-                        tenant.status.to_string(),
-                        moment(tenant.created_at),
-                    ]
-                }))?;
-            args.note_next(page.len(), page.last().map(|tenant| &tenant.tenant_id));
-            Ok(printed)
-        }
+        TenantCommand::List(args) => list(&operator, &args, output).await,
         TenantCommand::Show { tenant } => {
             print(&tenants::show(pool, &tenant).await.map_err(explain)?, output)
         }
         TenantCommand::SetStatus { tenant, status } => {
-            let was = registry::set_status(operator.action_context(), &tenant, status).await;
-            let was = was.map_err(explain)?;
-            let now = status.label();
-            let value = json!({
-                "tenant_id": tenant.as_str(), "status": now, "was": was,
-                "broker_rules_follow": status_reach::reaches_broker(config),
-            });
-            status_reach::say(output, config, "each of its devices");
-            printed(fields(
-                output,
-                &value,
-                &[
-                    ("Tenant", tenant.to_string()),
-                    ("Status", now.to_owned()),
-                    ("Before", was.to_string()),
-                ],
-            ))
+            set_status(&operator, &tenant, status, config, output).await
         }
         TenantCommand::Remove { tenant } => {
             registry::remove(operator.action_context(), &tenant).await.map_err(explain)?;
@@ -116,6 +86,45 @@ pub async fn run(
             ))
         }
     }
+}
+
+async fn list(
+    operator: &CommandContext,
+    args: &PageArgs<TenantId>,
+    output: OutputFormat,
+) -> Result<Exit, Failure> {
+    let (pool, after) = (operator.database.pool(), args.cursor());
+    let page = tenants::list(pool, after.as_ref(), args.limit).await.map_err(explain)?;
+    let exit = printed(rows(output, &["TENANT", "NAME", "STATUS", "ADDED"], &page, |tenant| {
+        vec![
+            tenant.tenant_id.clone(),
+            cell(&tenant.name),
+            tenant.status.to_string(),
+            moment(tenant.created_at),
+        ]
+    }))?;
+    args.note_next(page.len(), page.last().map(|tenant| &tenant.tenant_id));
+    Ok(exit)
+}
+
+async fn set_status(
+    operator: &CommandContext,
+    tenant: &TenantId,
+    status: TenantStatus,
+    config: &Config,
+    output: OutputFormat,
+) -> Result<Exit, Failure> {
+    let was = registry::set_status(operator.action_context(), tenant, status).await;
+    let was = was.map_err(explain)?;
+    let now = status.label();
+    let value = json!({
+        "tenant_id": tenant.as_str(), "status": now, "was": was,
+        "broker_rules_follow": status_reach::reaches_broker(config),
+    });
+    status_reach::say(output, config, "each of its devices");
+    let lines =
+        [("Tenant", tenant.to_string()), ("Status", now.to_owned()), ("Before", was.to_string())];
+    printed(fields(output, &value, &lines))
 }
 
 fn print(found: &TenantDetail, output: OutputFormat) -> Result<Exit, Failure> {

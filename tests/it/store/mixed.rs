@@ -24,7 +24,7 @@ const ONE_STATEMENT: &str = "WITH refused";
 pub(super) fn colourful() -> Batch {
     let mut batch = good(3);
     let full = &mut batch.readings[1];
-    full.site = Some(Site::Told(Bytes::from("Zürich ☃")));
+    full.site = Some(Site::Reported(Bytes::from("Zürich ☃")));
     full.msg_type = Bytes::from_static(b"telemetry/fast");
     full.seq = Some(i64::MAX);
     full.metrics = Bytes::from_static(

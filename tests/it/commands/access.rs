@@ -144,7 +144,7 @@ fn a_wrong_policy_ends_with_78_and_names_every_place() {
             "wrong.json",
             "rules[0].topics[0]: \"a#\"",
             "rules[0].actions[0]",
-            "rule: there is no such key",
+            "rule: the key is unknown here",
         ] {
             assert!(said.contains(words), "{said}");
         }

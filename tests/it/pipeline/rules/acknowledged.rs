@@ -76,7 +76,7 @@ fn bad_acknowledgements() -> Vec<Case> {
         ack(&of_command(r#","status":1"#), "BAD_PAYLOAD: status must be a string"),
         ack(&of_command(r#","details":[]"#), "BAD_PAYLOAD: details must be an object"),
         ack(&of_command(r#","version":"2""#), "UNSUPPORTED_VERSION"),
-        ack(&of_command(""), "STORE_REJECTED: no command 0191d5a0"),
+        ack(&of_command(""), "STORE_REJECTED: command 0191d5a0"),
     ]
 }
 

@@ -151,7 +151,7 @@ fn a_wrong_policy_ends_with_78_and_names_every_place() {
     }
     let missing = ended(&settings.clone().set("ACL_RULES_PATH", "/nonexistent.toml"), &["lint"]);
     assert!(
-        missing.0 == 78 && missing.2.contains("/nonexistent.toml cannot be read"),
+        missing.0 == 78 && missing.2.contains("reading the policy file /nonexistent.toml failed"),
         "{missing:?}"
     );
 }

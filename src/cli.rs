@@ -33,8 +33,8 @@ use crate::telemetry::logs;
 /// The heading of the options that every command has.
 const COMMON: &str = "Common options";
 
-/// Stores the telemetry that devices publish to Mosquitto in Postgres, and quarantines the messages
-/// it refuses
+/// Reads the telemetry that devices publish to Mosquitto, stores accepted messages in Postgres, and
+/// quarantines refused ones
 #[derive(Debug, Parser)]
 #[command(
     name = "sluice",
@@ -92,7 +92,7 @@ enum Command {
     /// Apply the pending migrations of the database schema and create the partitions
     #[command(after_help = "Example:\n  DATABASE_URL=postgres:///sluice sluice migrate")]
     Migrate,
-    /// Show which data is past its retention, and delete it if the daemon waits for a confirmation
+    /// Show which data is past its retention; with --yes delete it
     #[command(
         after_help = "The daemon deletes old data every hour. It waits while its clock and that of Postgres differ. It also waits when \
             it would delete many days at once, as after a long stop or with a wrong clock: --yes confirms that.\n\n\

@@ -99,7 +99,7 @@ pub enum CertCommand {
         #[command(flatten)]
         key: KeyArgs,
     },
-    /// Issue a new certificate to the same device; the old one is retired after
+    /// Issue a new certificate to the same device; the old one is revoked after
     /// `ROTATION_GRACE_HOURS`
     #[command(
         after_help = "Example:\n  sluice cert rotate 01890a5d-ac96-774b-bcce-b302099a8057 --csr pump-1.csr --out pump-1.crt"
@@ -115,7 +115,7 @@ pub enum CertCommand {
         #[command(flatten)]
         key: KeyArgs,
     },
-    /// Confirm that the device uses its new certificate: the replaced ones are retired at once
+    /// Confirm that the device uses its new certificate: the replaced ones are revoked at once
     #[command(after_help = "Example:\n  sluice cert confirm 01890a5d-ac96-774b-bcce-b302099a8057")]
     Confirm {
         /// The new certificate's identifier or SHA-256 fingerprint

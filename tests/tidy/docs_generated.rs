@@ -136,7 +136,8 @@ fn meaning(exit: Exit) -> &'static str {
         Exit::Negative => {
             "the command ran and the answer is no: a finding of `doctor` or `access lint`, a refusal of `explain`, a denial of \
              `access check`, a daemon that is not ready (`health`), a message refused again by `quarantine replay`, a step of \
-             `cert revoke --wait` that was not done in time"
+             `cert revoke --wait` that was not done in time, a fault found by `ca init`, `ca show` or `crl show`, data that \
+             `retention --yes` may not delete, a promise that `demo` or `simulate --verify` found broken"
         }
         Exit::Usage => "the command line is wrong, or names something that does not exist",
         Exit::Unavailable => {

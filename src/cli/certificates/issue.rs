@@ -115,8 +115,8 @@ pub async fn rotate(
         .await
         .map_err(not_renewed)?;
     crate::command::table::note!(
-        "Certificate {old} is retired in {grace_hours} hours at the latest. When the device uses the new one, \
-         `sluice cert confirm {}` retires it at once.",
+        "Certificate {old} is revoked in {grace_hours} hours at the latest. When the device uses the new one, \
+         `sluice cert confirm {}` revokes the old one at once.",
         issued.certificate.id
     );
     deliver(&issued, prepared, output)

@@ -93,12 +93,12 @@ fn warn(revoked: &Revoked) {
             "The certificate was already revoked: its first date and reason stay."
         );
     }
-    // The new certificate of a rotation was revoked, but the old one still retires.
+    // The new certificate of a rotation was revoked, but the old one is still due to be revoked.
     if let Some((old, retires)) =
         revoked.retiring.as_ref().and_then(|old| Some((old.id, old.retire_at?)))
     {
         crate::command::table::note!(
-            "The certificate that it replaced, {old}, is still retired at {}: issue another one with `sluice cert rotate {old}`.",
+            "The certificate that it replaced, {old}, is also revoked, at {}: issue another one with `sluice cert rotate {old}`.",
             moment(retires)
         );
     }

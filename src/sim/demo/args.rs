@@ -31,7 +31,7 @@ pub struct DemoArgs {
     /// Messages per second, of all devices together
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) rate: u32,
-    /// Valid devices, each with its own connection; the demo adds some faulty devices
+    /// The number of valid devices, each with its own connection; the demo adds some faulty ones
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=DEVICES_MAX))]
     pub(super) devices: u16,
     /// File of the daemon's log; each run overwrites it

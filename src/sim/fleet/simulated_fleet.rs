@@ -20,7 +20,7 @@ const TOKEN_DIGITS: usize = 32;
 pub enum Auth {
     /// By a provisioning token in each message
     Token,
-    /// By a certificate in the registry; without --tls it exists only there, for the daemon
+    /// By a certificate in the registry; without --tls it is a row without a key
     Certificate,
     /// Not at all: for a daemon with `CERT_AUTH_ENABLED=0` and `REQUIRE_TOKEN=0`
     None,

@@ -41,10 +41,10 @@ pub struct SimulateArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Fleet")]
 pub(super) struct FleetArgs {
-    /// Valid devices [default: 1000; with --tls 100, at most 500]
+    /// The number of valid devices [default: 1000; with --tls 100, at most 500]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     devices: Option<u32>,
-    /// Tenants of the devices: sluice-sim-000 and following
+    /// The number of tenants: sluice-sim-000 and following
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
     tenants: u16,
     /// What the devices measure [default: all profiles in turn]
@@ -92,7 +92,7 @@ pub(super) struct PublishingArgs {
     /// Connections that the devices share; with --tls each device has its own
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=i64::from(CONNECTIONS_MAX)))]
     pub(super) connections: u16,
-    /// Most QoS 1 messages of a connection that wait for their PUBACK
+    /// How many QoS 1 messages of one connection may wait for their PUBACK
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) window: u16,
     /// Share of messages that Sluice must refuse, 0 to 1

@@ -53,8 +53,8 @@ pub(super) fn table() -> Vec<Route> {
         post("/api/v1/certificates/import", "Import a certificate that the same authority signed elsewhere", certificates::import),
         get("/api/v1/certificates/{certificate}", "Show a certificate", certificates::show),
         post("/api/v1/certificates/{certificate}/renew", "Issue a successor; the old certificate stays valid until it expires", certificates::renew),
-        post("/api/v1/certificates/{certificate}/rotate", "Issue a successor; the old certificate retires after its grace period", certificates::rotate),
-        post("/api/v1/certificates/{certificate}/confirm", "Confirm that the device uses this certificate; its earlier ones retire at once", certificates::confirm),
+        post("/api/v1/certificates/{certificate}/rotate", "Issue a successor; the old certificate is revoked after its grace period", certificates::rotate),
+        post("/api/v1/certificates/{certificate}/confirm", "Confirm that the device uses this certificate; its earlier ones are revoked at once", certificates::confirm),
         post("/api/v1/certificates/{certificate}/revoke", "Revoke a certificate and, with `wait`, wait for the proof that the broker refuses it", revocations::revoke).patient(),
         get("/api/v1/certificates/{certificate}/revocation", "Show the steps of a revocation", revocations::show),
 

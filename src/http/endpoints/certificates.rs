@@ -124,7 +124,7 @@ struct KeyOnce(PrivateKeyPem);
 pub(crate) struct Confirmed {
     /// The new certificate, which the device uses.
     confirmed: Uuid,
-    /// The earlier certificates of the device, which retired now.
+    /// The earlier certificates of the device, which are revoked now.
     retired: Vec<Uuid>,
 }
 

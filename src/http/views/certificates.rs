@@ -31,7 +31,7 @@ view! {
         not_before: DateTime<Utc>,
         /// The end of the validity.
         not_after: DateTime<Utc>,
-        /// When the certificate retires because another replaces it.
+        /// When the certificate is revoked because another replaces it.
         retire_at: Option<DateTime<Utc>>,
         /// The certificate that this one replaces.
         replaces: Option<Uuid>,

@@ -24,7 +24,7 @@ metrics! {
         session_lost: IntCounter("sluice_mqtt_session_lost_total"),
         /// Malformed packets that Sluice skipped.
         malformed: IntCounter("sluice_mqtt_malformed_packets_total"),
-        /// Messages in the queue between the broker and the spine.
+        /// Messages that Sluice has received and not yet begun to check.
         queue_depth: IntGauge("sluice_queue_depth"),
         /// Messages that the broker dropped, from its $SYS/broker/publish/messages/dropped.
         broker_dropped: IntGauge("sluice_broker_dropped_messages"),

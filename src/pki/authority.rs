@@ -175,8 +175,8 @@ fn check_place(certificate: &Certificate, now: Timestamp) -> Result<(), Authorit
     let advice = match () {
         () if now < from => "set the clock of this machine, or wait",
         () if now >= until => {
-            "make a new authority with `sluice ca init`, then issue new \
-            certificates"
+            "make a new authority in new files (`sluice ca init`), then \
+            issue new certificates"
         }
         () => return Ok(()),
     };

@@ -16,8 +16,8 @@ const SECONDS_PER_DAY: i64 = 86_400;
 
 const PAST: &str = "Sluice can sign no certificate and no CRL, and the broker refuses every device";
 
-const ADVICE: &str = "make a new authority with `sluice ca init`, let the broker trust both, and \
-    issue new certificates";
+const ADVICE: &str = "make a new authority in new files (`sluice ca init`), let the broker trust \
+    both, and issue new certificates";
 
 /// The state of an authority's end.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -126,7 +126,8 @@ pub fn check_end(authority: &Authority, at: Clocks) -> Result<(), ListError> {
     }
     let name = authority.certificate().name();
     Err(ListError::Authority(format!(
-        "the certificate of {name} expired at {end}: make a new authority with `sluice ca init`"
+        "the certificate of {name} expired at {end}: make a new authority in new files (`sluice ca \
+         init`)"
     )))
 }
 

@@ -53,10 +53,13 @@ pub enum QuarantineCommand {
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(ReplayArgs),
     /// Delete refused messages permanently
-    #[command(after_help = "Without --yes the command only counts the events.\n\nExamples:\n  \
+    #[command(
+        after_help = "Select events by identifiers, by a filter such as --tenant, or with --all. \
+            Without --yes the command only counts the events.\n\nExamples:\n  \
             sluice quarantine discard 0199b0f2-7d1e-7c3a-9a51-2f0c6f1f6a11 --yes\n  \
             sluice quarantine discard --tenant acme --reason BAD_PAYLOAD --until 7d --yes\n  \
-            sluice quarantine discard --all --yes")]
+            sluice quarantine discard --all --yes"
+    )]
     Discard {
         /// The identifiers of events
         ids: Vec<Uuid>,
@@ -72,7 +75,8 @@ pub enum QuarantineCommand {
     },
 }
 
-const REPLAY_EXAMPLES: &str = "Replay runs every check again and keeps the message's original timestamp. The token is verified by its stored hash.\n\
+const REPLAY_EXAMPLES: &str = "Select events by identifiers, by a filter such as --tenant, or with --all.\n\
+    Replay runs every check again and keeps the message's original timestamp. The token is verified by its stored hash.\n\
     A message that is refused again stays in quarantine. Exit code 1 when one was refused again.\n\n\
     Examples:\n  sluice quarantine replay --reason UNREGISTERED_DEVICE --tenant acme --dry-run\n  \
     sluice quarantine replay 0199b0f2-7d1e-7c3a-9a51-2f0c6f1f6a11";

@@ -37,11 +37,10 @@ const PATHS: [&str; 8] = [
 ];
 
 /// Directories that the packages of a machine have made before a page begins.
-const DIRS: [&str; 8] = [
+const DIRS: [&str; 7] = [
     "/etc/mosquitto/ca_certificates",
     "/etc/mosquitto/certs",
     "/etc/mosquitto/conf.d",
-    "/etc/prometheus/rules",
     "/etc/systemd/system",
     "/run/mosquitto",
     "/usr/local/bin",

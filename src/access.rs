@@ -10,5 +10,5 @@
 //! callers pass the lookups in.
 
 pub mod hooks;
-pub mod policy;
+pub(crate) mod policy;
 pub mod tokens;

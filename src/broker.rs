@@ -19,8 +19,8 @@
 //! [`error`] names each failure, with advice. Apart from the session, [`tools`] inspects the broker,
 //! publishes, and ends the sessions of revoked devices.
 
-pub mod error;
+pub(crate) mod error;
 mod login;
 pub mod session;
 pub mod tools;
-pub mod transport;
+pub(crate) mod transport;

@@ -5,18 +5,18 @@
 //! [`retention`] and [`explain`] are about messages. Commands print what other modules decide; they
 //! hold no rules of their own.
 
-pub mod access;
-pub mod certificates;
-pub mod config;
-pub mod doctor;
-pub mod explain;
+pub(crate) mod access;
+pub(crate) mod certificates;
+pub(crate) mod config;
+pub(crate) mod doctor;
+pub(crate) mod explain;
 mod explain_cached;
-pub mod health;
-pub mod migrate;
-pub mod quarantine;
-pub mod registry;
-pub mod retention;
-pub mod run;
+pub(crate) mod health;
+pub(crate) mod migrate;
+pub(crate) mod quarantine;
+pub(crate) mod registry;
+pub(crate) mod retention;
+pub(crate) mod run;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -2,9 +2,9 @@
 //! [`list_args`] holds the arguments of all lists, [`failure`] is the exit code, [`registry_errors`]
 //! maps registry errors to failures, [`table`] prints, [`text`] escapes. It knows no command.
 
-pub mod context;
+pub(crate) mod context;
 pub mod failure;
-pub mod list_args;
-pub mod registry_errors;
-pub mod table;
-pub mod text;
+pub(crate) mod list_args;
+pub(crate) mod registry_errors;
+pub(crate) mod table;
+pub(crate) mod text;

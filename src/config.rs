@@ -8,7 +8,7 @@
 //! All errors are reported at once, each with the name, the value and what is allowed. Nothing here
 //! opens a connection: whether a host responds is found by the code that connects.
 
-pub mod load;
+pub(crate) mod load;
 pub mod secret;
 pub mod sections;
 pub mod setting;

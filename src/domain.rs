@@ -6,22 +6,22 @@
 //! [`registry_change`], [`broker_login`], [`broker_subscription`], [`probe`], [`finding`].
 
 pub mod batch;
-pub mod broker_login;
+pub(crate) mod broker_login;
 pub mod broker_subscription;
 pub mod clocks;
 pub mod device;
 pub mod finding;
-pub mod hex;
+pub(crate) mod hex;
 pub mod ids;
 pub mod message;
 pub mod ports;
-pub mod probe;
+pub(crate) mod probe;
 pub mod quarantine_sampling;
-pub mod rate_limit;
+pub(crate) mod rate_limit;
 pub mod redact;
 pub mod refusal;
 pub mod registry_change;
 pub mod time;
-pub mod time_range;
+pub(crate) mod time_range;
 pub mod token;
 pub mod topic;

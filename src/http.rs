@@ -12,13 +12,13 @@
 //! It translates between HTTP and the other modules; it decides nothing about a message.
 
 mod api;
-pub mod endpoints;
+pub(crate) mod endpoints;
 mod hooks;
-pub mod listener;
+pub(crate) mod listener;
 mod ops;
-pub mod ops_client;
+pub(crate) mod ops_client;
 mod public;
-pub mod views;
+pub(crate) mod views;
 
 pub use api::auth::FromThisMachine;
 pub use api::problem::{ProblemRow, problem_rows};

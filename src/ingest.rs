@@ -23,15 +23,15 @@
 //! | committed | [`Receipt`](crate::domain::batch::Receipt) | how many rows were new |
 //! | acknowledged | [`AckToken`](crate::domain::message::AckToken) | what the session writes to the broker |
 
-pub mod authorize;
-pub mod batching;
-pub mod candidate;
-pub mod explain;
-pub mod grants;
+pub(crate) mod authorize;
+pub(crate) mod batching;
+pub(crate) mod candidate;
+pub(crate) mod explain;
+pub(crate) mod grants;
 pub mod parse;
-pub mod replay;
-pub mod retry;
-pub mod writer;
+pub(crate) mod replay;
+pub(crate) mod retry;
+pub(crate) mod writer;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -25,21 +25,21 @@
 //! 6. Shutdown: stop reading, flush, acknowledge, disconnect, close.
 
 pub mod access;
-pub mod app;
+mod app;
 pub mod broker;
 pub mod cli;
 pub mod clock;
 pub mod command;
 pub mod config;
-pub mod disk;
+mod disk;
 pub mod domain;
 pub mod http;
 pub mod ingest;
 pub mod lifecycle;
 pub mod pki;
-pub mod quarantine;
+mod quarantine;
 pub mod registry;
-pub mod sim;
+mod sim;
 pub mod store;
 pub mod telemetry;
-pub mod tls_roots;
+mod tls_roots;

@@ -4,9 +4,9 @@
 //! [`backoff`] spaces attempts. [`health_reporter`] reports one component to readiness and log;
 //! [`outage_log`] decides which of its failures get a line.
 
-pub mod backoff;
-pub mod health_reporter;
-pub mod outage_log;
+pub(crate) mod backoff;
+pub(crate) mod health_reporter;
+pub(crate) mod outage_log;
 
 use std::collections::BTreeMap;
 use std::future::Future;

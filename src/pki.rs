@@ -22,7 +22,7 @@ pub mod authority;
 pub mod certificate;
 pub mod crl;
 pub mod files;
-pub mod key;
+pub(crate) mod key;
 pub mod request;
 pub mod serial;
 #[cfg(test)]

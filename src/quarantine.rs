@@ -3,7 +3,7 @@
 //! The API and the command line call the same functions. It judges no message itself: that is the
 //! task of [`crate::ingest`]. It shows no token.
 
-pub mod replay;
+pub(crate) mod replay;
 
 use uuid::Uuid;
 

@@ -12,14 +12,14 @@
 //! that may be in use. It prints nothing and answers no request: the command line and the API call
 //! the same functions.
 
-pub mod access_rules;
-pub mod authority_watch;
-pub mod certificates;
-pub mod devices;
+pub(crate) mod access_rules;
+pub(crate) mod authority_watch;
+pub(crate) mod certificates;
+pub(crate) mod devices;
 pub mod guests;
 mod health;
-pub mod revocation;
-pub mod tenants;
+pub(crate) mod revocation;
+pub(crate) mod tenants;
 
 use std::sync::Arc;
 

@@ -5,8 +5,8 @@
 //! simulator uses the daemon from outside only: by MQTT, SQL and HTTP, as a device and an operator
 //! do.
 
-pub mod daemon_metrics;
-pub mod demo;
-pub mod fleet;
-pub mod load;
-pub mod wait_for_crl;
+pub(crate) mod daemon_metrics;
+pub(crate) mod demo;
+pub(crate) mod fleet;
+pub(crate) mod load;
+pub(crate) mod wait_for_crl;

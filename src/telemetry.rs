@@ -5,18 +5,18 @@
 //! caller. [`declare`] has the macro that declares metrics, each wing has a file of its own metrics,
 //! and [`metrics`] registers and renders all of them.
 
-pub mod broker;
-pub mod broker_acl;
-pub mod certificates;
-pub mod declare;
-pub mod guests;
-pub mod hooks;
-pub mod http;
-pub mod ingest;
-pub mod isolation;
-pub mod issuer_keys;
-pub mod log_writer;
-pub mod logs;
+pub(crate) mod broker;
+pub(crate) mod broker_acl;
+pub(crate) mod certificates;
+pub(crate) mod declare;
+pub(crate) mod guests;
+pub(crate) mod hooks;
+pub(crate) mod http;
+pub(crate) mod ingest;
+pub(crate) mod isolation;
+pub(crate) mod issuer_keys;
+pub(crate) mod log_writer;
+pub(crate) mod logs;
 pub mod metrics;
-pub mod revocation;
-pub mod store;
+pub(crate) mod revocation;
+pub(crate) mod store;

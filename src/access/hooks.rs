@@ -12,11 +12,11 @@
 //!
 //! It parses no HTTP: [`crate::http`] does.
 
-pub mod authorizer;
-pub mod caller;
-pub mod denial;
+pub(crate) mod authorizer;
+pub(crate) mod caller;
+pub(crate) mod denial;
 pub mod guest;
-pub mod logins;
-pub mod reserved_names;
+pub(crate) mod logins;
+pub(crate) mod reserved_names;
 pub mod subject;
-pub mod two_generation_map;
+pub(crate) mod two_generation_map;

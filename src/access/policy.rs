@@ -16,25 +16,25 @@
 //!
 //! It keeps no state and reads no clock: callers check whether the proof of a subject has expired.
 
-pub mod built_in;
-pub mod decision;
-pub mod effect;
-pub mod file;
-pub mod file_reader;
+pub(crate) mod built_in;
+pub(crate) mod decision;
+pub(crate) mod effect;
+pub(crate) mod file;
+pub(crate) mod file_reader;
 #[cfg(test)]
 mod file_tests;
-pub mod file_tree;
-pub mod filter;
-pub mod lint;
+pub(crate) mod file_tree;
+pub(crate) mod filter;
+pub(crate) mod lint;
 #[cfg(test)]
 mod lint_tests;
 #[cfg(test)]
 mod oracle_tests;
-pub mod pattern;
+pub(crate) mod pattern;
 #[cfg(test)]
 mod pattern_tests;
-pub mod reloading;
-pub mod rule;
+pub(crate) mod reloading;
+pub(crate) mod rule;
 #[cfg(test)]
 mod tests;
 

@@ -11,12 +11,12 @@
 //!
 //! It does not decide what a subject may do: [`super::policy`] does.
 
-pub mod cache;
-pub mod claims;
-pub mod compact;
+pub(crate) mod cache;
+pub(crate) mod claims;
+pub(crate) mod compact;
 pub mod error;
-pub mod fetch;
+pub(crate) mod fetch;
 pub mod key_refresh;
-pub mod keys;
+pub(crate) mod keys;
 pub mod proof;
 pub mod verify;

@@ -3,7 +3,7 @@
 //! Every CONNECT with a login gets it here, so none carries an old token. A token made by `jwt` is
 //! sent to the broker and stored nowhere.
 
-pub mod jwt;
+pub(crate) mod jwt;
 
 use std::time::Duration;
 

@@ -9,18 +9,18 @@
 //! back. [`subscription`], [`backlog`] and [`resumed_identifiers`] compare with earlier
 //! connections.
 
-pub mod acks;
-pub mod backlog;
-pub mod connection;
+pub(crate) mod acks;
+pub(crate) mod backlog;
+pub(crate) mod connection;
 pub mod context;
-pub mod inflight;
-pub mod read_pacing;
-pub mod receive_buffer;
-pub mod resumed_identifiers;
+pub(crate) mod inflight;
+pub(crate) mod read_pacing;
+pub(crate) mod receive_buffer;
+pub(crate) mod resumed_identifiers;
 pub mod subscription;
-pub mod timers;
-pub mod window;
-pub mod write_buffer;
+pub(crate) mod timers;
+pub(crate) mod window;
+pub(crate) mod write_buffer;
 
 use std::time::Duration;
 

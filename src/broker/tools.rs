@@ -6,12 +6,12 @@
 //! [`isolation_probe`] where a device may publish, [`takeover`] ends a session. For commands and
 //! simulations: [`publisher`] and [`fast_publisher`] send messages.
 
-pub mod certificate_probe;
-pub mod fast_publisher;
-pub mod inspect;
+pub(crate) mod certificate_probe;
+pub(crate) mod fast_publisher;
+pub(crate) mod inspect;
 mod inspect_findings;
 mod inspector_connection;
-pub mod isolation_probe;
+pub(crate) mod isolation_probe;
 pub mod publisher;
-pub mod takeover;
-pub mod version;
+pub(crate) mod takeover;
+pub(crate) mod version;

@@ -4,10 +4,10 @@
 //! certificates and roots, [`mqtt_stream`] reads and writes packets, [`packets`] splits bytes into
 //! packets, [`outgoing`] holds the packets that Sluice sends.
 
-pub mod mqtt_stream;
-pub mod outgoing;
-pub mod packets;
+pub(crate) mod mqtt_stream;
+pub(crate) mod outgoing;
+pub(crate) mod packets;
 #[cfg(test)]
 mod packets_tests;
-pub mod quiet_tcp;
-pub mod tls;
+pub(crate) mod quiet_tcp;
+pub(crate) mod tls;

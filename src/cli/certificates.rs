@@ -5,14 +5,14 @@
 //! `sluice ca` and `sluice crl`. A private key goes to the file named for it, and is printed only
 //! on request.
 
-pub mod authority_paths;
-pub mod ca;
-pub mod ca_init;
-pub mod crl;
-pub mod files;
-pub mod issue;
-pub mod list;
-pub mod revoke;
+pub(crate) mod authority_paths;
+pub(crate) mod ca;
+pub(crate) mod ca_init;
+pub(crate) mod crl;
+pub(crate) mod files;
+pub(crate) mod issue;
+pub(crate) mod list;
+pub(crate) mod revoke;
 
 use std::path::PathBuf;
 

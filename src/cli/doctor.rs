@@ -5,8 +5,8 @@
 //! check ([`access_rules`] and [`isolation`] are adapters); this file runs them and prints the
 //! report.
 
-pub mod access_rules;
-pub mod isolation;
+pub(crate) mod access_rules;
+pub(crate) mod isolation;
 
 use std::fmt::Display;
 use std::future::Future;

@@ -4,8 +4,8 @@
 //! It prints whether a token was sent, never the token. Device text reaches the terminal escaped
 //! only.
 
-pub mod filter;
-pub mod replay;
+pub(crate) mod filter;
+pub(crate) mod replay;
 
 use bytes::Bytes;
 use clap::Subcommand;

@@ -3,7 +3,7 @@
 //! [`token`] reads or creates a device's token; [`status_reach`] says what a status changes at the
 //! broker. They certify nothing.
 
-pub mod device;
-pub mod status_reach;
-pub mod tenant;
-pub mod token;
+pub(crate) mod device;
+pub(crate) mod status_reach;
+pub(crate) mod tenant;
+pub(crate) mod token;

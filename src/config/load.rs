@@ -9,19 +9,19 @@
 //! All errors are collected and reported at once. Only [`cross_checks`] and [`warnings`] know what
 //! a setting is for.
 
-pub mod cross_checks;
-pub mod effective;
-pub mod error;
-pub mod file;
-pub mod file_checks;
-pub mod layers;
+pub(crate) mod cross_checks;
+pub(crate) mod effective;
+pub(crate) mod error;
+pub(crate) mod file;
+pub(crate) mod file_checks;
+pub(crate) mod layers;
 pub(crate) mod merged;
-pub mod origin;
-pub mod reader;
+pub(crate) mod origin;
+pub(crate) mod reader;
 #[cfg(test)]
 mod tests;
 mod texts;
-pub mod warnings;
+pub(crate) mod warnings;
 
 use super::values::Config;
 use super::{sections, table};

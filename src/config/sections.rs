@@ -4,15 +4,15 @@
 //! An area knows only its own settings; [`super::load::cross_checks`] checks what must hold between
 //! areas.
 
-pub mod access;
+pub(crate) mod access;
 pub mod broker;
-pub mod broker_acl;
+pub(crate) mod broker_acl;
 pub mod certificates;
 pub mod database;
-pub mod http;
-pub mod ingest;
+pub(crate) mod http;
+pub(crate) mod ingest;
 pub mod issuer;
 mod issuer_list;
 mod names;
-pub mod process;
-pub mod public;
+pub(crate) mod process;
+pub(crate) mod public;

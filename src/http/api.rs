@@ -11,17 +11,17 @@
 //!
 //! The router is a tower service and knows no transport.
 
-pub mod auth;
-pub mod extract;
-pub mod openapi;
-pub mod page;
-pub mod params;
-pub mod problem;
-pub mod registry_errors;
-pub mod renamed;
-pub mod route;
-pub mod routes;
-pub mod state;
+pub(crate) mod auth;
+pub(crate) mod extract;
+pub(crate) mod openapi;
+pub(crate) mod page;
+pub(crate) mod params;
+pub(crate) mod problem;
+pub(crate) mod registry_errors;
+pub(crate) mod renamed;
+pub(crate) mod route;
+pub(crate) mod routes;
+pub(crate) mod state;
 
 use std::sync::Arc;
 use std::time::Duration;

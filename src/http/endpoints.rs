@@ -4,11 +4,11 @@
 //! Read it in the order of the resources: [`tenants`], [`devices`], [`telemetry`], [`quarantine`],
 //! [`explain`], [`certificates`], [`revocations`], [`ca`]. An endpoint contains no SQL.
 
-pub mod ca;
-pub mod certificates;
-pub mod devices;
-pub mod explain;
-pub mod quarantine;
-pub mod revocations;
-pub mod telemetry;
-pub mod tenants;
+pub(crate) mod ca;
+pub(crate) mod certificates;
+pub(crate) mod devices;
+pub(crate) mod explain;
+pub(crate) mod quarantine;
+pub(crate) mod revocations;
+pub(crate) mod telemetry;
+pub(crate) mod tenants;

@@ -5,7 +5,7 @@
 //! disconnect the publisher because the request for a subscriber failed. It logs no body, header or
 //! query. [`question`] parses a request.
 
-pub mod question;
+pub(crate) mod question;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -9,7 +9,7 @@
 //!
 //! It knows no route.
 
-pub mod browser;
-pub mod drain;
-pub mod limits;
-pub mod places;
+pub(crate) mod browser;
+pub(crate) mod drain;
+pub(crate) mod limits;
+pub(crate) mod places;

@@ -5,8 +5,8 @@
 //! bytes, time, and the credentials of each address ([`rate_limit`], [`caller`](mod@caller)). It
 //! stores and logs no client address.
 
-pub mod caller;
-pub mod rate_limit;
+pub(crate) mod caller;
+pub(crate) mod rate_limit;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

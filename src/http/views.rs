@@ -4,12 +4,12 @@
 //! A view is apart from its row, so that a column can change without a change of the API. Each file
 //! pins the JSON of its views. It queries nothing and hides nothing: rows contain no secret.
 
-pub mod certificates;
-pub mod devices;
-pub mod events;
-pub mod revocation;
-pub mod telemetry;
-pub mod tenants;
+pub(crate) mod certificates;
+pub(crate) mod devices;
+pub(crate) mod events;
+pub(crate) mod revocation;
+pub(crate) mod telemetry;
+pub(crate) mod tenants;
 
 /// Declares a view and its conversion from a row: the fields of both have the same names. The text
 /// is the name of its schema.

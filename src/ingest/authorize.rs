@@ -7,11 +7,11 @@
 //! [`rate_limit`] limits each device, [`redelivery`] recognizes repeated messages, [`last_seen`]
 //! gathers `last_seen_at`.
 
-pub mod auto_provision;
-pub mod judge;
-pub mod last_seen;
-pub mod rate_limit;
-pub mod redelivery;
+pub(crate) mod auto_provision;
+pub(crate) mod judge;
+pub(crate) mod last_seen;
+pub(crate) mod rate_limit;
+pub(crate) mod redelivery;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

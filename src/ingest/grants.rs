@@ -6,11 +6,11 @@
 //! [`hot_slots`] is a faster cache in front of it, [`lookup`] serves the hooks, [`view`] is the
 //! form shown to the operator.
 
-pub mod hot_slots;
-pub mod lookup;
+pub(crate) mod hot_slots;
+pub(crate) mod lookup;
 #[cfg(test)]
 mod moved_clock;
-pub mod view;
+pub(crate) mod view;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

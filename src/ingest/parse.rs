@@ -8,14 +8,14 @@
 //! reads `ts` of a message that is otherwise not read.
 
 mod body;
-pub mod envelope;
+pub(crate) mod envelope;
 mod fields;
-pub mod json_limits;
+pub(crate) mod json_limits;
 pub mod parsed;
 #[cfg(test)]
 mod tests;
-pub mod timestamp;
-pub mod timestamp_only;
+pub(crate) mod timestamp;
+pub(crate) mod timestamp_only;
 
 use std::borrow::Cow;
 

@@ -49,7 +49,7 @@ impl HealthReporter {
 
     /// Logs failures as errors: a person has to act.
     #[must_use]
-    pub fn as_error(mut self) -> Self {
+    pub fn at_error_level(mut self) -> Self {
         self.is_error = true;
         self
     }
@@ -92,11 +92,6 @@ impl HealthReporter {
         if let Some(readiness) = &self.readiness {
             readiness.unwell(self.component, sentence);
         }
-    }
-
-    /// Whether the last report was a failure.
-    pub fn is_unwell(&self) -> bool {
-        self.is_well == Some(false)
     }
 }
 
@@ -156,10 +151,10 @@ mod tests {
             assert_eq!(readiness.troubles()["writer"], "the write failed: no answer");
             health.failed("disk full", now);
             assert_eq!(readiness.troubles()["writer"], "the write failed: disk full");
-            assert!(health.is_unwell());
+            assert_eq!(health.is_well, Some(false));
             health.worked(now);
             health.worked(now);
-            assert!(readiness.troubles().is_empty() && !health.is_unwell());
+            assert!(readiness.troubles().is_empty() && health.is_well != Some(false));
         });
         assert_eq!(
             lines,
@@ -176,7 +171,7 @@ mod tests {
         let (readiness, now) = (Readiness::default(), Instant::now());
         let hour = Duration::from_hours(1);
         let mut health = HealthReporter::new("writer", readiness.clone(), TEXTS)
-            .as_error()
+            .at_error_level()
             .reminding_every(hour);
         let lines = Captured::lines(|| {
             health.show("no answer yet");
@@ -191,6 +186,6 @@ mod tests {
         );
         let mut unseen = HealthReporter::log_only("other", TEXTS);
         unseen.failed("full", now);
-        assert!(unseen.is_unwell() && !readiness.troubles().contains_key("other"));
+        assert!(unseen.is_well == Some(false) && !readiness.troubles().contains_key("other"));
     }
 }

@@ -8,8 +8,8 @@
 
 pub mod broker_certificate;
 pub mod create;
-pub mod end;
-pub mod error;
+pub(crate) mod end;
+pub(crate) mod error;
 pub mod sign;
 
 use std::fmt;

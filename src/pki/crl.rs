@@ -6,7 +6,7 @@
 //! that probe its effect.
 
 pub mod file;
-pub mod probe_pair;
+pub(crate) mod probe_pair;
 pub mod sign;
 
 use std::fmt;

@@ -8,7 +8,7 @@
 pub mod csr;
 pub mod identity;
 pub mod import;
-pub mod lint;
+pub(crate) mod lint;
 #[cfg(test)]
 mod lint_tests;
 pub mod profile;

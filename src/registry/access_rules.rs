@@ -6,10 +6,10 @@
 //! patterns or rows, [`content`] renders the lines, [`mod@file`] writes and checks the file.
 //! [`file_identity`] detects changes without a read.
 
-pub mod content;
-pub mod file;
-pub mod file_identity;
-pub mod form;
-pub mod template;
-pub mod template_file;
-pub mod writer;
+pub(crate) mod content;
+pub(crate) mod file;
+pub(crate) mod file_identity;
+pub(crate) mod form;
+pub(crate) mod template;
+pub(crate) mod template_file;
+pub(crate) mod writer;

@@ -4,10 +4,10 @@
 //! [`import`] registers one that was signed elsewhere. [`revoke`] ends one early. [`upkeep`]
 //! retires and expires them in time. [`find`] resolves their names.
 
-pub mod find;
-pub mod import;
-pub mod issue;
-pub mod renew;
-pub mod revoke;
-pub mod rotate;
-pub mod upkeep;
+pub(crate) mod find;
+pub(crate) mod import;
+pub(crate) mod issue;
+pub(crate) mod renew;
+pub(crate) mod revoke;
+pub(crate) mod rotate;
+pub(crate) mod upkeep;

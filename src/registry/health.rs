@@ -17,5 +17,5 @@ pub(super) fn reporter(
     readiness: Readiness,
     texts: HealthTexts,
 ) -> HealthReporter {
-    HealthReporter::new(component, readiness, texts).as_error().reminding_every(REMINDER)
+    HealthReporter::new(component, readiness, texts).at_error_level().reminding_every(REMINDER)
 }

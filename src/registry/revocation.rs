@@ -6,11 +6,11 @@
 //! steps of one revocation. [`isolation`] is apart: it proves that a device can publish only to its
 //! own topics.
 
-pub mod broker_probe;
-pub mod broker_reload;
-pub mod crl;
-pub mod enforcement;
-pub mod isolation;
-pub mod progress;
-pub mod publisher;
-pub mod session_endings;
+pub(crate) mod broker_probe;
+pub(crate) mod broker_reload;
+pub(crate) mod crl;
+pub(crate) mod enforcement;
+pub(crate) mod isolation;
+pub(crate) mod progress;
+pub(crate) mod publisher;
+pub(crate) mod session_endings;

@@ -9,15 +9,15 @@
 //! broker accepts the revoked device; it ends early when the broker refuses a device its own
 //! topics.
 
-pub mod args;
-pub mod daemon_process;
-pub mod prepare;
-pub mod revocation;
-pub mod revocation_report;
-pub mod running;
-pub mod screen;
-pub mod summary;
-pub mod traffic;
+pub(crate) mod args;
+pub(crate) mod daemon_process;
+pub(crate) mod prepare;
+pub(crate) mod revocation;
+pub(crate) mod revocation_report;
+pub(crate) mod running;
+pub(crate) mod screen;
+pub(crate) mod summary;
+pub(crate) mod traffic;
 
 use std::io::{self, Write};
 

@@ -5,12 +5,12 @@
 //! [`load_fleet`] is that of `simulate`. Both use [`certificates`] and connect to the
 //! [`device_listener`]. Nothing here decides when a device publishes.
 
-pub mod certificates;
-pub mod demo_fleet;
-pub mod device;
-pub mod device_listener;
-pub mod device_messages;
-pub mod load_fleet;
-pub mod payload;
-pub mod payload_profile;
-pub mod simulated_fleet;
+pub(crate) mod certificates;
+pub(crate) mod demo_fleet;
+pub(crate) mod device;
+pub(crate) mod device_listener;
+pub(crate) mod device_messages;
+pub(crate) mod load_fleet;
+pub(crate) mod payload;
+pub(crate) mod payload_profile;
+pub(crate) mod simulated_fleet;

@@ -6,12 +6,12 @@
 //! reads the tables back. It registers its fleet in tenants `sluice-sim-000` and on. It starts no
 //! daemon and no broker.
 
-pub mod args;
-pub mod assignment;
-pub mod connection;
-pub mod histogram;
-pub mod screen;
-pub mod verify;
+pub(crate) mod args;
+pub(crate) mod assignment;
+pub(crate) mod connection;
+pub(crate) mod histogram;
+pub(crate) mod screen;
+pub(crate) mod verify;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};

@@ -4,7 +4,7 @@
 //! [`broker_sessions`] the subscriptions of the daemon's own session, [`replicas`] the replicas on
 //! one broker.
 
-pub mod broker_sessions;
+pub(crate) mod broker_sessions;
 pub mod guests;
-pub mod logins;
-pub mod replicas;
+pub(crate) mod logins;
+pub(crate) mod replicas;

@@ -13,16 +13,16 @@
 //! 7. [`last_attempt`] is what a failed attempt left open; [`lost_commit`] finds out whether an
 //!    unanswered COMMIT took effect; [`snapshot`] restores a batch after a rollback.
 
-pub mod bisect;
-pub mod columns;
-pub mod commands;
-pub mod device_state;
-pub mod earlier_decisions;
+pub(crate) mod bisect;
+pub(crate) mod columns;
+pub(crate) mod commands;
+pub(crate) mod device_state;
+pub(crate) mod earlier_decisions;
 mod last_attempt;
-pub mod lost_commit;
-pub mod quarantine_rows;
-pub mod readings;
-pub mod single_statement;
+pub(crate) mod lost_commit;
+pub(crate) mod quarantine_rows;
+pub(crate) mod readings;
+pub(crate) mod single_statement;
 pub mod sink;
 mod snapshot;
-pub mod staging;
+pub(crate) mod staging;

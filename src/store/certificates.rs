@@ -4,8 +4,8 @@
 //! [`self::revocation_ledger`] stores the steps of a revocation. Rows may be written by hand, so
 //! dates are bounded to a readable range.
 
-pub mod changes;
-pub mod expiry;
+pub(crate) mod changes;
+pub(crate) mod expiry;
 pub mod revocation_ledger;
 
 use chrono::{DateTime, Utc};

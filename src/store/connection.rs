@@ -11,11 +11,11 @@
 //! 4. [`nodelay_relay`]: TCP without Nagle's algorithm.
 //! 5. [`health_probe`] and [`clocks`]: readiness of Postgres, and the difference of the clocks.
 
-pub mod backend;
-pub mod clocks;
-pub mod copy_buffer;
+pub(crate) mod backend;
+pub(crate) mod clocks;
+pub(crate) mod copy_buffer;
 pub mod database;
-pub mod health_probe;
-pub mod nodelay_relay;
-pub mod write_guard;
-pub mod writer_connection;
+pub(crate) mod health_probe;
+pub(crate) mod nodelay_relay;
+pub(crate) mod write_guard;
+pub(crate) mod writer_connection;

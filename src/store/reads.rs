@@ -4,5 +4,5 @@
 //! They write nothing but the marks of a replay or a discard.
 
 pub mod quarantine;
-pub mod simulation_readback;
-pub mod telemetry;
+pub(crate) mod simulation_readback;
+pub(crate) mod telemetry;

@@ -11,9 +11,9 @@
 //! 5. [`bulk_enroll`]: a whole simulated fleet by a few statements.
 
 pub mod audit;
-pub mod broker_acl;
-pub mod bulk_enroll;
+pub(crate) mod broker_acl;
+pub(crate) mod bulk_enroll;
 pub mod change_feed;
-pub mod devices;
-pub mod directory;
-pub mod tenants;
+pub(crate) mod devices;
+pub(crate) mod directory;
+pub(crate) mod tenants;

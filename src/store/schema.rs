@@ -11,9 +11,9 @@
 //! 3. [`retention`] decides whether a round may delete.
 //! 4. [`inspect_server`] and [`inspect_schema`] are the checks of `doctor`.
 
-pub mod day_tables;
+pub(crate) mod day_tables;
 pub mod inspect_schema;
-pub mod inspect_server;
+pub(crate) mod inspect_server;
 pub mod migrate;
 pub mod partition_report;
 mod partition_steps;

@@ -12,7 +12,7 @@ const MAX_FAULTS: usize = 50;
 /// The faults of one policy file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
-    listed: Vec<PolicyFault>,
+    pub(super) listed: Vec<PolicyFault>,
     unlisted: usize,
 }
 
@@ -32,11 +32,6 @@ impl Faults {
     /// Whether there are no faults.
     pub fn is_empty(&self) -> bool {
         self.listed.is_empty()
-    }
-
-    /// The listed faults.
-    pub fn iter(&self) -> impl Iterator<Item = &PolicyFault> {
-        self.listed.iter()
     }
 }
 

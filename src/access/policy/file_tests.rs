@@ -7,7 +7,7 @@ use super::file::{Format, MAX_PATTERNS, MAX_RULES, PolicyFileError, load, parse}
 use super::lint::lint;
 
 fn faults(text: &str, format: Format) -> Vec<String> {
-    parse(text, format).unwrap_err().iter().map(ToString::to_string).collect()
+    parse(text, format).unwrap_err().listed.iter().map(ToString::to_string).collect()
 }
 
 #[test]

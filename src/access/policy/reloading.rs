@@ -61,7 +61,7 @@ pub fn open(
         active: active.clone(),
         path: path.map(Path::to_owned),
         last_stamp,
-        health: HealthReporter::log_only("access policy", HEALTH_TEXTS).as_error(),
+        health: HealthReporter::log_only("access policy", HEALTH_TEXTS).at_error_level(),
         metrics,
     };
     Ok((active, reloader))

@@ -166,7 +166,6 @@ impl KeySet {
     }
 
     /// The number of keys.
-    #[expect(clippy::len_without_is_empty, reason = "a set is never empty")]
     pub fn len(&self) -> usize {
         self.0.len()
     }

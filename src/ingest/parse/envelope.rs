@@ -10,8 +10,8 @@ use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// Known fields. The last four are known only in shadow reports and command acknowledgements.
+/// Each is the field of that name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is the field of that name")]
 pub enum EnvelopeField {
     Ts,
     SiteId,

@@ -21,6 +21,7 @@ pub struct Histogram {
 
 /// Quantiles of a histogram, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the unit is part of each name in the JSON summary")]
 pub struct Quantiles {
     /// Half of the values are at most this.
     pub p50_ms: f64,

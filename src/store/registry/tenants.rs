@@ -25,6 +25,7 @@ pub enum TenantStatus {
 
 /// A row of `tenants`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[expect(clippy::struct_field_names, reason = "the column is called tenant_id")]
 pub struct Tenant {
     /// Its identifier, as in topics.
     pub tenant_id: String,

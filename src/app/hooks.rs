@@ -44,21 +44,21 @@ impl Daemon {
     /// it. They stop with `stop`.
     pub(super) async fn start_hooks(&self, tasks: &mut Tasks) -> Result<(), RunError> {
         let listener = listen("HOOKS_BIND", self.config.http.hooks_bind).await?;
-        let (access, numbers) = (&self.config.access, &self.metrics.hooks);
-        let (policy, rules) = reloading::open(access.acl_rules_path.as_deref(), numbers.clone())?;
+        let (access, metrics) = (&self.config.access, &self.metrics.hooks);
+        let (policy, rules) = reloading::open(access.acl_rules_path.as_deref(), metrics.clone())?;
         tasks.spawn("policy", rules.run(self.stop.clone()));
         let (verifier, refreshers) =
             verify::open(access.issuers.clone(), &self.metrics.issuer_keys, clock::now);
         for refresher in refreshers {
             tasks.spawn("issuer keys", refresher.run(self.stop.clone()));
         }
-        let logins = Logins::new(numbers.clone());
+        let logins = Logins::new(metrics.clone());
         tasks.spawn(
             "logins",
             logins.clone().keep(self.database.logbook(), clock::now, self.stop.clone()),
         );
         let reserved = self.start_reserving(tasks);
-        let certificates_count = self.config.ingest.cert_auth_enabled;
+        let requires_certificate = self.config.ingest.cert_auth_enabled;
         let authorizer = HookAuthorizer::new(
             self.hook_lookups(),
             TokenCache::new(verifier),
@@ -66,11 +66,11 @@ impl Daemon {
             policy,
             clock::now,
             reserved,
-            certificates_count,
+            requires_certificate,
         );
-        let hooks = Hooks::new(authorizer, self.config.http.hooks_secret.as_ref(), numbers.clone());
-        let numbers = self.metrics.http.hooks.clone();
-        tasks.spawn("hooks", http::serve_hooks(listener, hooks, numbers, self.stop.clone()));
+        let hooks = Hooks::new(authorizer, self.config.http.hooks_secret.as_ref(), metrics.clone());
+        let metrics = self.metrics.http.hooks.clone();
+        tasks.spawn("hooks", http::serve_hooks(listener, hooks, metrics, self.stop.clone()));
         Ok(())
     }
 
@@ -87,9 +87,9 @@ impl Daemon {
 
     fn hook_lookups(&self) -> HookLookups {
         let guard = QueryGuard::new(clock::now);
-        let (grants, numbers) = (self.grants.clone(), self.metrics.ingest.clone());
+        let (grants, metrics) = (self.grants.clone(), self.metrics.ingest.clone());
         let registry =
-            GrantLookup::new(self.database.directory(), grants, guard.clone(), numbers, clock::now);
+            GrantLookup::new(self.database.directory(), grants, guard.clone(), metrics, clock::now);
         HookLookups {
             registry,
             logbook: self.database.logbook(),

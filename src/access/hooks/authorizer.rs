@@ -125,8 +125,8 @@ impl<K: HookLookup> HookAuthorizer<K> {
         holder: Holder,
     ) -> Result<(), Denial> {
         self.check_names(username, client_id, &holder).await?;
-        let asking = holder.clone();
-        let keeps_names = |known: &Holder| self.is_another(known, &asking);
+        let new = holder.clone();
+        let keeps_names = |current: &Holder| self.keeps_names(current, &new);
         self.logins.remember(username, client_id, holder, (self.clock)(), keeps_names)
     }
 
@@ -214,21 +214,21 @@ impl<K: HookLookup> HookAuthorizer<K> {
         holder: &Holder,
     ) -> Result<(), Denial> {
         let now = (self.clock)();
-        let known = match self.logins.recall(username, client_id, now) {
-            LoginAnswer::Held(known) => Some(known),
+        let current = match self.logins.recall(username, client_id, now) {
+            LoginAnswer::Held(current) => Some(current),
             LoginAnswer::NoLogin => None,
             LoginAnswer::Unknown => {
                 let found = self.lookup.login(username, client_id).await.map_err(Denial::Fault)?;
                 self.logins.apply_lookup(username, client_id, found, now)
             }
         };
-        let is_another = known.is_some_and(|known| self.is_another(&known, holder));
-        if is_another { Err(Denial::NamesTaken) } else { Ok(()) }
+        let is_taken = current.is_some_and(|current| self.keeps_names(&current, holder));
+        if is_taken { Err(Denial::NamesTaken) } else { Ok(()) }
     }
 
-    /// Whether `known` keeps its names although `asking` requests them.
-    fn is_another(&self, known: &Holder, asking: &Holder) -> bool {
-        !known.is(asking) && !self.is_withdrawn(known)
+    /// Whether the `current` holder keeps its names although a `new` login requests them.
+    fn keeps_names(&self, current: &Holder, new: &Holder) -> bool {
+        !current.is(new) && !self.is_withdrawn(current)
     }
 
     /// Whether the issuer has withdrawn the key that signed the holder's token.
@@ -314,8 +314,8 @@ impl<K: HookLookup> HookAuthorizer<K> {
     }
 
     async fn login_device(&self, device: &DeviceKey, password: &str) -> Result<(), Denial> {
-        let standing = self.lookup.standing(device).await.map_err(Denial::Fault)?;
-        let registered = standing.active().map_err(Denial::Device)?;
+        let answer = self.lookup.standing(device).await.map_err(Denial::Fault)?;
+        let registered = answer.active().map_err(Denial::Device)?;
         check_token(registered, password).map_err(Denial::Device)
     }
 
@@ -326,8 +326,8 @@ impl<K: HookLookup> HookAuthorizer<K> {
         device: DeviceKey,
         now: Timestamp,
     ) -> Result<Subject, Denial> {
-        let standing = self.lookup.standing(&device).await.map_err(Denial::Fault)?;
-        let registered = standing.active().map_err(Denial::Device)?;
+        let answer = self.lookup.standing(&device).await.map_err(Denial::Fault)?;
+        let registered = answer.active().map_err(Denial::Device)?;
         if self.requires_certificate
             && registered.token.is_none()
             && !registered.holds_certificate_at(now)

@@ -167,8 +167,8 @@ impl Logins {
             Some(KnownLogin::Held(holder)) if !holder.has_ended(now) => Some(holder),
             _ => found.and_then(holder_of).filter(|holder| !holder.has_ended(now)),
         };
-        let known = holder.clone().map_or(KnownLogin::NoLogin { since: now }, KnownLogin::Held);
-        memory.insert(key, known);
+        let entry = holder.clone().map_or(KnownLogin::NoLogin { since: now }, KnownLogin::Held);
+        memory.insert(key, entry);
         holder
     }
 

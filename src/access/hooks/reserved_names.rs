@@ -162,20 +162,20 @@ impl ReservedNames {
         }
     }
 
-    /// Replaces the known replicas.
+    /// Replaces the replicas read before.
     pub fn replace_replicas(&self, replicas: Vec<Replica>) {
-        let mut known = Replicas::default();
+        let mut read = Replicas::default();
         for Replica { client_id, username } in replicas {
-            known.client_ids.insert(client_id);
-            known.names.extend(username.map(|name| FoldedName::new(&name)));
+            read.client_ids.insert(client_id);
+            read.names.extend(username.map(|name| FoldedName::new(&name)));
         }
-        *self.0.replicas.write().unwrap_or_else(PoisonError::into_inner) = Some(known);
+        *self.0.replicas.write().unwrap_or_else(PoisonError::into_inner) = Some(read);
     }
 
     fn has_name(&self, is_it: impl Fn(&FoldedName) -> bool) -> bool {
         let replicas = self.0.replicas.read().unwrap_or_else(PoisonError::into_inner);
-        let known = replicas.as_ref().map_or(&[][..], |replicas| &replicas.names);
-        self.0.names.iter().chain(known).any(is_it)
+        let names = replicas.as_ref().map_or(&[][..], |replicas| &replicas.names);
+        self.0.names.iter().chain(names).any(is_it)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Each doubt, shown to be raised where it should be and not where it should not.
+//! Each doubt is raised where it should be, and not where it should not.
 
 use super::file::{Format, parse};
 use super::lint::lint;
@@ -6,10 +6,10 @@ use super::lint::lint;
 /// Place, kind and level of each doubt about these rules; `tables` is what stands beside them.
 fn doubts_with(rules: &str, tables: &str) -> Vec<String> {
     let policy = parse(&format!("{{ \"rules\": [{rules}] {tables} }}"), Format::Json).unwrap();
-    let told = |place: &str, kind: &str, level: &str| format!("{place} {kind} {level}");
+    let line = |place: &str, kind: &str, level: &str| format!("{place} {kind} {level}");
     lint(&policy)
         .iter()
-        .map(|doubt| told(&doubt.place, doubt.kind.label(), doubt.finding.level.label()))
+        .map(|doubt| line(&doubt.place, doubt.kind.label(), doubt.finding.level.label()))
         .collect()
 }
 
@@ -96,7 +96,7 @@ fn a_topic_that_another_rule_has_decided_is_doubted() {
     let another = r#"{ "subjects": { "groups": ["h", "g"], "types": ["user"] }, "topics": ["a/x"], "actions": "*" }"#;
     assert!(
         doubts(&format!("{other}, {another}")).is_empty(),
-        "each speaks of somebody of whom the other does not"
+        "each has a subject that the other does not have"
     );
 }
 

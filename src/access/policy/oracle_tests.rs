@@ -1,8 +1,8 @@
 //! The policy against an oracle that shares no code with it: random policies, and every topic of a
 //! small alphabet.
 //!
-//! The oracle reads the policy's JSON itself, matches one topic at a time, and asks of a
-//! subscription each topic that its filter matches. The alphabet holds a level that no policy
+//! The oracle reads the policy's JSON itself and matches one topic at a time. For a subscription it
+//! checks each topic that the filter matches. The alphabet holds a level that no policy
 //! spells out, and topics one level deeper than any pattern: a filter that is not covered has an
 //! uncovered topic among these.
 

@@ -1,4 +1,4 @@
-//! Which filters hold which, by example; `oracle_tests` holds the same against brute force.
+//! Which filters cover which, by example; `oracle_tests` compares the same with brute force.
 
 use super::filter::TopicFilter;
 use super::pattern::{Pattern, PatternError, Values, cover_together};

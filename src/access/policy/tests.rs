@@ -1,5 +1,5 @@
-//! What is built in, what a policy in use says of the people and programs it is about, and what an
-//! answer tells.
+//! The built-in topics, what a policy in use decides for people and programs, and the sentence of a
+//! decision.
 
 use super::Policy;
 use super::decision::Because;
@@ -236,33 +236,33 @@ fn an_answer_says_what_decided() {
     let policy = celine();
     let viewer = subject(SubjectKind::User, "u", &["viewers"], &[]);
     let service = subject(SubjectKind::Service, "svc-pipelines", &[], &["mqtt.read"]);
-    let told = |who: &Subject, acc, topic: &str| policy.decide(who, "c", acc, topic).to_string();
-    for (told, expected) in [
-        (told(&viewer, READ, "celine/system/x"), "allowed to read: by celine.mqtt.acl.rules[4]"),
-        (told(&viewer, PUBLISH, "celine/system/x"), "denied to publish: no rule allows it"),
-        (told(&viewer, SUBSCRIBE, "a/b#"), "denied to subscribe: + and # must be whole levels"),
+    let decide = |who: &Subject, acc, topic: &str| policy.decide(who, "c", acc, topic).to_string();
+    for (decision, expected) in [
+        (decide(&viewer, READ, "celine/system/x"), "allowed to read: by celine.mqtt.acl.rules[4]"),
+        (decide(&viewer, PUBLISH, "celine/system/x"), "denied to publish: no rule allows it"),
+        (decide(&viewer, SUBSCRIBE, "a/b#"), "denied to subscribe: + and # must be whole levels"),
         (
-            told(&viewer, PUBLISH, "a/+"),
+            decide(&viewer, PUBLISH, "a/+"),
             "denied to publish: only a subscription may contain + and #",
         ),
         (
-            told(&viewer, 8, "a"),
+            decide(&viewer, 8, "a"),
             "denied: acc 8 is invalid: expected read (1), publish (2), subscribe (4), or a sum of them",
         ),
         (
-            told(&service, PUBLISH, "celine/pipelines/status/x"),
+            decide(&service, PUBLISH, "celine/pipelines/status/x"),
             "denied to publish: a rule allows it, but no group, scope or type of the subject has this permission",
         ),
         (
-            told(&device("a", "b"), PUBLISH, "tenant/a/device/b/event"),
+            decide(&device("a", "b"), PUBLISH, "tenant/a/device/b/event"),
             "allowed to publish: built in: the topic is one of the device's own",
         ),
         (
-            told(&guest(), READ, "public/a"),
+            decide(&guest(), READ, "public/a"),
             "denied to read: built in: the client id of a guest begins with public-",
         ),
     ] {
-        assert_eq!(told, expected);
+        assert_eq!(decision, expected);
     }
     let decision = policy.decide(&viewer, "c", 0, "a");
     assert!(matches!(decision.because, Because::UnknownAccess(0)) && !decision.allowed);

@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_page_of_another_origin_is_foreign_and_a_program_is_not() {
-        for (said, expected) in [
+        for (pairs, expected) in [
             (&[][..], false),
             (&[("origin", "http://localhost:8080")], false),
             (&[("origin", "HTTP://localhost:8080")], true),
@@ -180,9 +180,9 @@ mod tests {
             (&[("sec-fetch-site", "whatever")], true),
             (&[("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")], true),
         ] {
-            let mut all = headers(said);
+            let mut all = headers(pairs);
             all.insert(HOST, HeaderValue::from_static("localhost:8080"));
-            assert_eq!(is_foreign(&all), expected, "{said:?}");
+            assert_eq!(is_foreign(&all), expected, "{pairs:?}");
         }
         assert!(
             is_foreign(&headers(&[("origin", "http://localhost")])),

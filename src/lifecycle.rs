@@ -1,5 +1,5 @@
 //! Life of the process: tasks with owners and names, one stop signal for all, and readiness with
-//! its reasons. It starts no task itself and imports no other module of the crate.
+//! its reasons. It has no task of its own and imports no other module of the crate.
 //!
 //! [`backoff`] spaces attempts. [`health_reporter`] reports one component to readiness and log;
 //! [`outage_log`] decides which of its failures get a line.

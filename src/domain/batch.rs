@@ -61,7 +61,7 @@ pub struct Suspect {
 pub struct Repeat {
     /// Index of its delivery in the batch.
     pub origin: usize,
-    /// Its name.
+    /// The hash that identifies it.
     pub message_id: Uuid,
     /// Its own time.
     pub time: Timestamp,
@@ -72,9 +72,9 @@ pub struct Repeat {
 /// Messages that earlier transactions decided, by `message_id`.
 #[derive(Clone, Debug, Default)]
 pub struct Decided {
-    /// In quarantine, or only counted there.
+    /// Refused: in quarantine, or only counted.
     pub refused: HashSet<Uuid>,
-    /// In telemetry.
+    /// Accepted: in telemetry.
     pub stored: HashSet<Uuid>,
 }
 
@@ -123,7 +123,7 @@ pub struct Batch {
     pub tokens: Vec<(usize, TokenHash)>,
     /// Devices whose `device_state` is due, sorted by device.
     pub sightings: Vec<LastSeen>,
-    /// Decides which messages to keep that only the database refuses.
+    /// Decides which of the messages that only the database refuses are kept.
     pub sampler: SharedSampler,
     /// Its decisions, by index of the delivery: number of bytes to keep. Each is made once, however
     /// often the batch is retried.

@@ -43,7 +43,7 @@ pub struct Delivery {
     pub cut_from: Option<usize>,
     /// When the daemon read it from the socket.
     pub received_at: Timestamp,
-    /// Earliest time since when the broker may have held it.
+    /// The earliest time from which the broker may have held it.
     pub held_since: Timestamp,
     /// The broker marks it as sent before (DUP).
     pub dup: bool,

@@ -1,5 +1,5 @@
-//! From deliveries to a batch: parse each, query the registry once for all unknown devices,
-//! authorize each.
+//! From deliveries to a batch: parse each, query the registry once for all devices that are not
+//! cached, authorize each.
 //!
 //! It stores nothing and acknowledges nothing. It refuses no message because a lookup failed.
 //!

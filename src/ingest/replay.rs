@@ -37,8 +37,8 @@ pub enum Replayed {
 // === impl Replayer ===
 
 impl<D: Directory, S: Sink> Replayer<D, S> {
-    /// Decides as the daemon with these settings would. A dry run stores nothing. It has metrics of
-    /// its own: the daemon counted these messages when they arrived.
+    /// Decides as the daemon with these settings would. A dry run stores nothing. `metrics` counts
+    /// the lookups; the caller counts the messages.
     pub fn new(
         config: &IngestConfig,
         directory: D,

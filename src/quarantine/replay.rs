@@ -23,7 +23,7 @@ const PAGE: u32 = 500;
 pub struct ReplayPlan<'a> {
     /// The settings by which each message is judged.
     pub config: &'a IngestConfig,
-    /// Counts each message by its result: the `replay` of all
+    /// Counts each message by its result: the field `replay` of
     /// [`Metrics`](crate::telemetry::metrics::Metrics).
     pub metrics: IngestMetrics,
     /// The time of the decisions.

@@ -14,10 +14,10 @@ use crate::domain::ids::DeviceKey;
 use crate::domain::time::Timestamp;
 
 /// How long the first entry of a device waits, in seconds.
-pub const NEWS_DELAY: i64 = 5;
+pub const FIRST_DELAY: i64 = 5;
 
 /// How long later entries wait. A device that reports every five seconds costs one row for four
-/// messages; an operator who searches silent devices thinks in minutes.
+/// messages; an operator who searches for silent devices thinks in minutes.
 pub const DELAY: i64 = 20;
 
 /// Microseconds between two batches with entries.
@@ -26,8 +26,8 @@ const PERIOD: i64 = 250_000;
 /// Most entries of one batch: some milliseconds for Postgres.
 const BATCH_MAX: usize = 1_000;
 
-/// With this many entries waiting, every batch carries some, and all due ones beyond it, so that
-/// the queues are bounded.
+/// From this number of waiting entries on, every batch carries due entries: [`BATCH_MAX`] of them,
+/// or all above this number if those are more. So the queues are bounded.
 const BACKLOG_MAX: usize = 20_000;
 
 /// Position of a device's entry in its queue. It is stored with the grant, so no map is needed.
@@ -38,8 +38,8 @@ pub struct Ticket(AtomicU64);
 /// Waiting entries. After a grant expires, the next entry of its device counts as the first.
 #[derive(Debug)]
 pub struct LastSeenQueue {
-    news: LastSeenOrder,
-    routine: LastSeenOrder,
+    first: LastSeenOrder,
+    later: LastSeenOrder,
     next_batch: Timestamp,
 }
 
@@ -63,8 +63,8 @@ struct Waiting {
 impl Default for LastSeenQueue {
     fn default() -> Self {
         Self {
-            news: LastSeenOrder::new(NEWS_DELAY),
-            routine: LastSeenOrder::new(DELAY),
+            first: LastSeenOrder::new(FIRST_DELAY),
+            later: LastSeenOrder::new(DELAY),
             next_batch: Timestamp::default(),
         }
     }
@@ -74,28 +74,28 @@ impl LastSeenQueue {
     /// Records an accepted message of `device`.
     pub fn record(&mut self, device: &DeviceKey, ticket: &Ticket, at: Timestamp, telemetry: bool) {
         let last_telemetry = telemetry.then_some(at);
-        let (number, is_news) = ticket.read();
-        let queue = if is_news { &mut self.news } else { &mut self.routine };
+        let (number, is_first) = ticket.read();
+        let queue = if is_first { &mut self.first } else { &mut self.later };
         if let Some(sighting) = queue.find(number) {
             sighting.last_seen = sighting.last_seen.max(at);
             sighting.last_telemetry = sighting.last_telemetry.max(last_telemetry);
             return;
         }
-        let is_news = number == 0;
-        let queue = if is_news { &mut self.news } else { &mut self.routine };
+        let is_first = number == 0;
+        let queue = if is_first { &mut self.first } else { &mut self.later };
         let number = queue.push(LastSeen { device: device.clone(), last_seen: at, last_telemetry });
-        ticket.write(number, is_news);
+        ticket.write(number, is_first);
     }
 
     /// When the next batch should carry entries.
     pub fn next_due(&self) -> Option<Timestamp> {
-        let due = self.news.next_due().into_iter().chain(self.routine.next_due()).min();
+        let due = self.first.next_due().into_iter().chain(self.later.next_due()).min();
         due.map(|due| self.next_batch.max(due))
     }
 
     /// Removes the due entries, at most one batch's share, sorted by device.
     pub fn take_due(&mut self, now: Timestamp) -> Vec<LastSeen> {
-        let waiting = self.news.waiting.len() + self.routine.waiting.len();
+        let waiting = self.first.waiting.len() + self.later.waiting.len();
         if now < self.next_batch && waiting < BACKLOG_MAX {
             return Vec::new();
         }
@@ -114,7 +114,7 @@ impl LastSeenQueue {
     fn take(&mut self, due: impl Fn(Timestamp) -> bool, at_most: usize) -> Vec<LastSeen> {
         let mut taken = Vec::new();
         while taken.len() < at_most
-            && let Some(sighting) = self.news.pop(&due).or_else(|| self.routine.pop(&due))
+            && let Some(sighting) = self.first.pop(&due).or_else(|| self.later.pop(&due))
         {
             taken.push(sighting);
         }
@@ -156,14 +156,14 @@ impl LastSeenOrder {
 // === impl Ticket ===
 
 impl Ticket {
-    /// Number of the entry, 0 before the first, and whether it is in `news`.
+    /// Number of the entry, 0 before the first, and whether it is the first of its device.
     fn read(&self) -> (u64, bool) {
         let both = self.0.load(Ordering::Relaxed);
         (both >> 1, both & 1 == 1)
     }
 
-    fn write(&self, number: u64, is_news: bool) {
-        self.0.store(number << 1 | u64::from(is_news), Ordering::Relaxed);
+    fn write(&self, number: u64, is_first: bool) {
+        self.0.store(number << 1 | u64::from(is_first), Ordering::Relaxed);
     }
 }
 
@@ -212,8 +212,8 @@ mod tests {
         sightings.record_one(&pump, start.plus_seconds(1), false);
         sightings.record_one(&pump, start.plus_seconds(2), true);
         sightings.record_one(&pump, start.plus_seconds(2), false);
-        assert_eq!(sightings.take_due(start.plus_seconds(NEWS_DELAY - 1)), []);
-        let due = sightings.take_due(start.plus_seconds(NEWS_DELAY + 1));
+        assert_eq!(sightings.take_due(start.plus_seconds(FIRST_DELAY - 1)), []);
+        let due = sightings.take_due(start.plus_seconds(FIRST_DELAY + 1));
         let names: Vec<&str> = due.iter().map(|row| row.device.device()).collect();
         assert_eq!(names, ["pump", "valve"]);
         assert_eq!(due[0].last_seen, start.plus_seconds(2));
@@ -263,7 +263,7 @@ mod tests {
         let start = Timestamp::from_micros(0);
         let pump = device("pump");
         sightings.record_one(&pump, start, true);
-        let first = start.plus_seconds(NEWS_DELAY);
+        let first = start.plus_seconds(FIRST_DELAY);
         assert_eq!(sightings.take_due(first).len(), 1);
         for second in 1..=DELAY {
             assert_eq!(sightings.take_due(first.plus_seconds(second)), []);
@@ -283,7 +283,7 @@ mod tests {
         for device in &devices {
             sightings.record_one(device, start, true);
         }
-        let later = start.plus_seconds(NEWS_DELAY);
+        let later = start.plus_seconds(FIRST_DELAY);
         assert_eq!(
             sightings.take_due(later).len(),
             2 * BATCH_MAX,

@@ -59,7 +59,7 @@ pub struct TransitTimes {
 struct Bucket {
     /// For every message.
     allowance: Allowance,
-    /// Messages' worth for delayed messages.
+    /// The savings in messages; only a delayed message uses them.
     saved: f64,
 }
 

@@ -1,11 +1,11 @@
-//! Recognizes redelivered messages that no unique index recognizes, so that none is stored or
+//! Recognizes redelivered messages that no unique index recognizes, so that they are not stored or
 //! counted twice.
 //!
-//! The table's index recognizes an accepted message with a `ts`. Without one, each delivery has
-//! another time, and a refused message has no key; these are recognized by packet identifier and
-//! content. That alone never decides: a broker may reuse the identifier for an equal message once
-//! it may have read the acknowledgement. The session excludes that for a delivery
-//! (`Delivery::redelivered`).
+//! The table's index recognizes an accepted message with a `ts`. A message without a `ts` has
+//! another time at each delivery, and a refused message has no key: these two are recognized by
+//! packet identifier and content. These alone never decide: a broker may reuse the identifier for an
+//! equal message once it may have read the acknowledgement. The session excludes that for a
+//! delivery (`Delivery::redelivered`).
 
 use std::collections::HashMap;
 

@@ -1,10 +1,10 @@
 //! Direct-mapped cache of grants in front of the shared cache, for the spine only.
 //!
 //! A lookup in the shared cache updates usage counts, which costs more than parsing the message. So
-//! each identity has one slot here, by its hash, and the latest device has it. One lookup in
-//! [`FORWARD_EVERY`] goes to the shared cache, which thus still knows the frequent devices. An
-//! entry here is, or was lately, in the shared cache, expires with it, and the same changes remove
-//! it.
+//! each identity has one slot here, by its hash; devices with the same slot replace each other. One
+//! lookup in [`FORWARD_EVERY`] goes to the shared cache, so that it counts the frequent devices as
+//! used. Each entry comes from the shared cache. It expires at the same time, and the same changes
+//! remove it.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,8 +1,8 @@
 //! Registry answers for the hooks: from the spine's grants, or by a query for a device that is not
 //! cached.
 //!
-//! The broker blocks while it waits for an answer. So a query has little time, and after a failed
-//! one none is made for a while.
+//! The broker blocks while it waits for an answer. So a query has little time, and a failed one is
+//! followed by a pause.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -21,8 +21,8 @@ use crate::telemetry::ingest::IngestMetrics;
 /// Upper bound for one query.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long no query is made after a failed one.
-const RESPITE_SECONDS: i64 = 3;
+/// The pause between a failed query and the next one.
+const PAUSE_SECONDS: i64 = 3;
 
 /// Concurrent queries: the pool also serves the spine and the API.
 const QUERIES_MAX: usize = 2;
@@ -101,7 +101,7 @@ impl QueryGuard {
         let now = || (self.0.clock)();
         if now() < Timestamp::from_micros(self.0.paused_until.load(Ordering::Relaxed)) {
             return Err(Outage(format!(
-                "a query failed less than {RESPITE_SECONDS} s ago; Sluice waits before the next"
+                "a query failed less than {PAUSE_SECONDS} s ago; Sluice waits before the next"
             )));
         }
         let limited = async {
@@ -113,7 +113,7 @@ impl QueryGuard {
         if answered.is_err() {
             self.0
                 .paused_until
-                .store(now().plus_seconds(RESPITE_SECONDS).micros(), Ordering::Relaxed);
+                .store(now().plus_seconds(PAUSE_SECONDS).micros(), Ordering::Relaxed);
         }
         answered
     }

@@ -1,5 +1,4 @@
-//! Tests of the parser: each field's rule, the order of the checks, and that no bytes at all make
-//! it fall.
+//! Tests of the parser: each field's rule, the order of the checks, and that no bytes make it panic.
 
 use bytes::Bytes;
 use proptest::prelude::*;

@@ -1,7 +1,7 @@
 //! `sluice config`: the commented file, the effective settings, and the faults in them.
 //!
-//! It reads settings and checks that the files they name exist; it opens no connection. `config`
-//! masks the secrets.
+//! It reads settings and checks that the files they name exist; it opens no connection. The
+//! module [`crate::config`] masks the secrets.
 
 use std::io::{self, Write};
 

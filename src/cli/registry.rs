@@ -1,7 +1,7 @@
 //! Registry commands: [`tenant`] is `sluice tenant`, [`device`] is `sluice device`.
 //!
 //! [`token`] reads or creates a device's token; [`status_reach`] says what a status changes at the
-//! broker. They certify nothing.
+//! broker. They issue no certificate.
 
 pub(crate) mod device;
 pub(crate) mod status_reach;

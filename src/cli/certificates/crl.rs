@@ -1,7 +1,7 @@
 //! `sluice crl`: show, publish.
 //!
-//! The daemon publishes: the command requests a list and waits. Without a daemon the command
-//! publishes itself, under the same lock.
+//! The daemon publishes: the command requests a CRL and waits. Without a daemon the command
+//! publishes the CRL itself, under the same lock.
 
 use std::time::Duration;
 

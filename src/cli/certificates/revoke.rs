@@ -75,11 +75,11 @@ pub async fn revoke(
 // === impl StepPrinter ===
 
 impl StepPrinter {
-    fn print(&mut self, chain: &RevocationSteps) {
-        for link in chain.links.iter().filter(|link| link.held_at.is_some()) {
-            if self.printing.is_ok() && !self.printed_steps.contains(&link.link) {
-                self.printed_steps.push(link.link);
-                self.printing = print_link(chain, link);
+    fn print(&mut self, steps: &RevocationSteps) {
+        for step in steps.links.iter().filter(|step| step.held_at.is_some()) {
+            if self.printing.is_ok() && !self.printed_steps.contains(&step.link) {
+                self.printed_steps.push(step.link);
+                self.printing = print_step(steps, step);
             }
         }
     }
@@ -116,37 +116,37 @@ async fn follow(
             printer.print(&RevocationSteps::from(progress));
         }
     });
-    let (chain, broken) = match waited.await {
+    let (steps, failure) = match waited.await {
         Ok(progress) => (RevocationSteps::from(&progress), None),
-        Err(broken) => match &broken {
+        Err(failure) => match &failure {
             RevocationFailure::Link { progress, .. } => {
-                (RevocationSteps::from(progress.as_ref()), Some(broken))
+                (RevocationSteps::from(progress.as_ref()), Some(failure))
             }
             RevocationFailure::NotRevoked(_) | RevocationFailure::Outage(_) => {
-                let message = format!("certificate {} is revoked, but {broken}", certificate.id);
+                let message = format!("certificate {} is revoked, but {failure}", certificate.id);
                 return Err(Failure::unavailable(message));
             }
         },
     };
     if output == OutputFormat::Json {
-        printer.printing = json(&RevokeOutput { certificate, revocation: &chain });
+        printer.printing = json(&RevokeOutput { certificate, revocation: &steps });
     }
-    match broken {
-        Some(broken) => Err(Failure::new(Exit::Negative, broken.to_string())),
+    match failure {
+        Some(failure) => Err(Failure::new(Exit::Negative, failure.to_string())),
         None => printed(printer.printing),
     }
 }
 
-fn print_link(chain: &RevocationSteps, link: &StepState) -> io::Result<()> {
+fn print_step(steps: &RevocationSteps, step: &StepState) -> io::Result<()> {
     let at =
-        link.held_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true)).unwrap_or_default();
-    let list = chain.crl_number.filter(|_| link.link == RevocationStep::Published.label());
+        step.held_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true)).unwrap_or_default();
+    let list = steps.crl_number.filter(|_| step.link == RevocationStep::Published.label());
     let list = list.map(|number| format!("  CRL number {number}")).unwrap_or_default();
     writeln!(
         io::stdout(),
         "{:9}  {at}  +{:.3} s{list}",
-        link.link,
-        link.seconds.unwrap_or_default()
+        step.link,
+        step.seconds.unwrap_or_default()
     )
 }
 

@@ -152,7 +152,7 @@ impl DaemonProcess {
 
     async fn ready(&mut self) -> Result<(), Failure> {
         let ops = self.ops;
-        let asking = async {
+        let polling = async {
             while !ops_client::get(ops, "/readyz")
                 .await
                 .is_ok_and(|(status, body)| is_ready_for_the_demo(status, &body))
@@ -162,7 +162,7 @@ impl DaemonProcess {
         };
         tokio::select! {
             failure = self.died() => return Err(failure),
-            asked = tokio::time::timeout(START_PATIENCE, asking) => if asked.is_ok() { return Ok(()) },
+            done = tokio::time::timeout(START_PATIENCE, polling) => if done.is_ok() { return Ok(()) },
         }
         let why = ops_client::get(ops, "/readyz")
             .await

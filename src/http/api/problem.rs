@@ -166,7 +166,7 @@ impl ProblemKind {
             Self::NotProven => (
                 StatusCode::GATEWAY_TIMEOUT,
                 "not-proven",
-                "The certificate is revoked, but a step of the revocation is not proven",
+                "The certificate is revoked, but a step of the revocation is not done",
             ),
             Self::TimedOut => {
                 (StatusCode::GATEWAY_TIMEOUT, "timed-out", "The request took too long")

@@ -270,6 +270,7 @@ impl From<ReplayResult> for ReplayedEvent {
 
 fn not_found(id: Uuid) -> Problem {
     Problem::not_found(format!(
-        "there is no event {id} in quarantine: it was discarded or outlived QUARANTINE_RETENTION_DAYS"
+        "there is no event {id} in quarantine; it may have been discarded, or be older than \
+         QUARANTINE_RETENTION_DAYS"
     ))
 }

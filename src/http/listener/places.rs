@@ -28,7 +28,7 @@ const GRACE: Duration = Duration::from_millis(100);
 /// The lowest rank of a connection that has sent a complete request.
 const PROVEN: u8 = 3;
 
-/// Newcomers are a crowd if they hold more than one of this many places.
+/// Newcomers are a crowd if they hold more than one place in this many.
 const CROWD: usize = 4;
 
 /// The progress of a request.
@@ -127,8 +127,8 @@ impl Places {
         Some(Place { number, held, places: self.clone(), _permit: permit })
     }
 
-    /// Closes one connection: first one without a complete request, then a slow one, then the
-    /// longest silent one; among equals one of the peer with the most places.
+    /// Closes one connection. In order of preference: one without a complete request, a slow one, the
+    /// one that was silent longest. Among equals it is one of the peer with the most places.
     fn evict(&self) {
         let held = self.lock();
         let mut by_peer: BTreeMap<IpAddr, usize> = BTreeMap::new();

@@ -149,11 +149,11 @@ function add({ topic, payload }) {
 }
 
 async function ask() {
-  const answer = await fetch('public/credentials', { method: 'POST', signal: AbortSignal.timeout(PATIENCE_MS) });
-  const said = await answer.json();
-  if (!answer.ok) throw new Error(said.detail || `no credential (${answer.status})`);
-  if (!said.websocket_url) throw new Error('the operator has not said where the broker is (PUBLIC_WEBSOCKET_URL)');
-  return said;
+  const response = await fetch('public/credentials', { method: 'POST', signal: AbortSignal.timeout(PATIENCE_MS) });
+  const body = await response.json();
+  if (!response.ok) throw new Error(body.detail || `no credential (${response.status})`);
+  if (!body.websocket_url) throw new Error('PUBLIC_WEBSOCKET_URL, the address of the broker, is not set');
+  return body;
 }
 
 async function run() {

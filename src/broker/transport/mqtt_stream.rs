@@ -46,10 +46,10 @@ const LEAST_ROOM: usize = 4 * 1024;
 /// A buffer that grew beyond this for a large packet is released after it.
 const LARGEST_KEPT: usize = 4 * CHUNK;
 
-/// The most that is read in one turn, ...
+/// The most bytes of one turn of reading, so that other tasks run too.
 const TURN_BYTES: usize = 1024 * 1024;
 
-/// ... and about the most packets, so that other tasks run too.
+/// About the most packets of one turn.
 const TURN_PACKETS: usize = 2048;
 
 /// A connection to the broker.

@@ -24,7 +24,7 @@ pub enum CrlState {
     Bad(CrlFault),
 }
 
-/// What is wrong with the file. The broker's answer to each is in the words of 2.0.
+/// What is wrong with the file. The texts say what Mosquitto 2.0 does with such a file.
 #[derive(Debug, thiserror::Error)]
 pub enum CrlFault {
     /// The file does not exist.

@@ -80,7 +80,7 @@ pub enum LintFinding {
     #[error("the alternative name is not the device's URN alone")]
     AlternativeName,
     /// Authority key identifier.
-    #[error("the authority's key identifier is not the authority's")]
+    #[error("the authority key identifier is not that of the authority")]
     AuthorityKeyId,
     /// Subject key identifier.
     #[error("the subject's key identifier is missing or critical")]

@@ -25,11 +25,11 @@ const PERIOD_IN_FORCE: Duration = Duration::from_mins(3);
 /// Time between two probes while it is not.
 const PERIOD_NOT_IN_FORCE: Duration = Duration::from_secs(5);
 
-/// Time the broker has to read a new CRL before its absence is a finding; a watcher polls every
-/// second or two.
+/// Time the broker has to read a new CRL; after it, a broker without the CRL is a finding. A watcher
+/// polls every second or two.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Time after a CRL from which an unreachable broker is a finding: a hung broker answers no client.
+/// An unreachable broker is a finding this long after a new CRL: a hung broker answers no client.
 const UNSEEN_GRACE: Duration = Duration::from_secs(3);
 
 /// Probes per round while a CRL is new: the broker usually reads it within a moment.

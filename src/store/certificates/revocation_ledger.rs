@@ -116,7 +116,7 @@ pub struct RevocationProgress {
     pub reloaded_at: Option<DateTime<Utc>>,
     /// When the live session was ended.
     pub ended_at: Option<DateTime<Utc>>,
-    /// When the probe saw the broker refuse it.
+    /// When the probe proved that the broker enforces that CRL.
     pub proven_at: Option<DateTime<Utc>>,
     /// The step that failed last.
     pub failed_link: Option<String>,

@@ -230,7 +230,7 @@ mod tests {
     use super::*;
     use crate::pki::test_samples::{DAY, authority, now, pair};
 
-    /// A certificate that signs itself, good long before and after the sample moment, and its key.
+    /// A self-signed certificate, valid long before and after the sample moment, and its key.
     fn own(
         algorithm: &'static SignatureAlgorithm,
         change: impl Fn(&mut CertificateParams),

@@ -1,5 +1,5 @@
-//! How the tasks of this wing report their health: as errors, because an operator must act, and with
-//! few reminders, because a fault may last until then.
+//! How the tasks of this wing report their health: as errors, because an operator must act, and
+//! with few reminders, because a fault may last until then.
 //!
 //! It reports nothing itself.
 

@@ -6,9 +6,9 @@
 //! [`revocation`] revokes one device and [`revocation_report`] describes it, [`screen`] draws.
 //! [`summary`] adds up. `scripts/demo` runs the command with its own broker and database.
 //!
-//! The demo fails when an acknowledged message is missing from the database, when nothing is stored,
-//! or when the broker accepts the revoked device. It ends early when the broker refuses a device its
-//! own topics.
+//! The demo fails when an acknowledged message is missing from the database, when nothing is
+//! stored, or when the broker accepts the revoked device. It ends early when the broker refuses a
+//! device its own topics.
 
 pub(crate) mod args;
 pub(crate) mod daemon_process;

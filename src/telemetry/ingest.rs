@@ -79,8 +79,8 @@ impl IngestMetrics {
         })
     }
 
-    /// Metrics for a replay. It shares the counters of messages with the daemon. Its metrics without
-    /// labels, such as those of its short-lived cache, are its own and are not exported.
+    /// Metrics for a replay. It shares the counters of messages with the daemon. Its metrics
+    /// without labels, such as those of its short-lived cache, are its own and are not exported.
     pub fn for_replay(&self) -> Result<Self, prometheus::Error> {
         Ok(Self { plain: IngestCounters::register(&Registry::new())?, ..self.clone() })
     }

@@ -171,7 +171,7 @@ mod tests {
 
     const DEADLINE: Duration = Duration::from_mins(1);
 
-    /// Takes a line when it is let.
+    /// Takes a line when the test receives it.
     struct Reader(SyncSender<Vec<u8>>);
 
     impl Write for Reader {

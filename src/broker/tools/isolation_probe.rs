@@ -46,7 +46,7 @@ pub async fn publish_to(
     key: &str,
     topics: &[String],
 ) -> Result<Vec<PublishAnswer>, String> {
-    match timeout(PATIENCE, ask(listener, client_id, certificate, key, topics)).await {
+    match timeout(PATIENCE, publish_all(listener, client_id, certificate, key, topics)).await {
         Ok(answers) => answers.map_err(|error| error.to_string()),
         Err(_) => Err(format!("the broker did not answer within {} s", PATIENCE.as_secs())),
     }
@@ -66,7 +66,7 @@ impl PublishAnswer {
 
 // --- private helpers ---
 
-async fn ask(
+async fn publish_all(
     listener: &TlsListenerAddress,
     client_id: &str,
     certificate: &[u8],

@@ -127,8 +127,8 @@ impl Places {
         Some(Place { number, held, places: self.clone(), _permit: permit })
     }
 
-    /// Closes one connection. In order of preference: one without a complete request, a slow one, the
-    /// one that was silent longest. Among equals it is one of the peer with the most places.
+    /// Closes one connection. In order of preference: one without a complete request, a slow one,
+    /// the one that was silent longest. Among equals it is one of the peer with the most places.
     fn evict(&self) {
         let held = self.lock();
         let mut by_peer: BTreeMap<IpAddr, usize> = BTreeMap::new();

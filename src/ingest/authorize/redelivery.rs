@@ -3,8 +3,8 @@
 //!
 //! The table's index recognizes an accepted message with a `ts`. A message without a `ts` has
 //! another time at each delivery, and a refused message has no key: these two are recognized by
-//! packet identifier and content. These alone never decide: a broker may reuse the identifier for an
-//! equal message once it may have read the acknowledgement. The session excludes that for a
+//! packet identifier and content. These alone never decide: a broker may reuse the identifier for
+//! an equal message once it may have read the acknowledgement. The session excludes that for a
 //! delivery (`Delivery::redelivered`).
 
 use std::collections::HashMap;

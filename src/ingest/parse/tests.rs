@@ -1,4 +1,5 @@
-//! Tests of the parser: each field's rule, the order of the checks, and that no bytes make it panic.
+//! Tests of the parser: each field's rule, the order of the checks, and that no bytes make it
+//! panic.
 
 use bytes::Bytes;
 use proptest::prelude::*;

@@ -25,8 +25,8 @@ const PERIOD_IN_FORCE: Duration = Duration::from_mins(3);
 /// Time between two probes while it is not.
 const PERIOD_NOT_IN_FORCE: Duration = Duration::from_secs(5);
 
-/// Time the broker has to read a new CRL; after it, a broker without the CRL is a finding. A watcher
-/// polls every second or two.
+/// Time the broker has to read a new CRL; after it, a broker without the CRL is a finding. A
+/// watcher polls every second or two.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// An unreachable broker is a finding this long after a new CRL: a hung broker answers no client.

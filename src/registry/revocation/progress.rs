@@ -116,7 +116,7 @@ pub fn missing(progress: &RevocationProgress) -> Option<RevocationStep> {
     progress.proven_at.is_none().then(|| {
         let failed = progress.failed_link.as_deref().and_then(RevocationStep::from_label);
         let first =
-            || RevocationStep::ALL.into_iter().find(|link| progress.held_at(*link).is_none());
+            || RevocationStep::ALL.into_iter().find(|step| progress.held_at(*step).is_none());
         failed.or_else(first).unwrap_or(RevocationStep::Proven)
     })
 }
@@ -126,14 +126,14 @@ pub fn missing(progress: &RevocationProgress) -> Option<RevocationStep> {
 impl From<&RevocationProgress> for RevocationSteps {
     fn from(progress: &RevocationProgress) -> Self {
         let noticed_at = progress.noticed_at;
-        let link = |link, held_at: Option<DateTime<Utc>>| {
+        let state = |link, held_at: Option<DateTime<Utc>>| {
             let seconds =
                 held_at.map(|at| Timestamp::from(at).seconds_since(Timestamp::from(noticed_at)));
             StepState { link, held_at, seconds }
         };
-        let row = link(ROW, Some(noticed_at));
+        let row = state(ROW, Some(noticed_at));
         let others =
-            RevocationStep::ALL.into_iter().map(|one| link(one.label(), progress.held_at(one)));
+            RevocationStep::ALL.into_iter().map(|step| state(step.label(), progress.held_at(step)));
         Self {
             certificate_id: progress.certificate_id,
             proven: progress.proven_at.is_some(),

@@ -162,7 +162,11 @@ impl DaemonProcess {
         };
         tokio::select! {
             failure = self.died() => return Err(failure),
-            done = tokio::time::timeout(START_PATIENCE, polling) => if done.is_ok() { return Ok(()) },
+            done = tokio::time::timeout(START_PATIENCE, polling) => {
+                if done.is_ok() {
+                    return Ok(());
+                }
+            }
         }
         let why = ops_client::get(ops, "/readyz")
             .await

@@ -98,7 +98,7 @@ fn warn(revoked: &Revoked) {
         revoked.retiring.as_ref().and_then(|old| Some((old.id, old.retire_at?)))
     {
         crate::command::table::note!(
-            "The certificate that it replaced, {old}, is also revoked, at {}: issue another one with `sluice cert rotate {old}`.",
+            "The certificate that it replaced, {old}, is revoked too, at {}: issue another one with `sluice cert rotate {old}`.",
             moment(retires)
         );
     }

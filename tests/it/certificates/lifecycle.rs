@@ -90,7 +90,7 @@ fn a_rotation_whose_new_certificate_is_lost_can_be_repeated_with_full_grace() {
     let output = ca.run(&["cert", "revoke", id(&lost)], "");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        said.contains("is also revoked, at") && said.contains(&format!("cert rotate {}", id(&old))),
+        said.contains("is revoked too, at") && said.contains(&format!("cert rotate {}", id(&old))),
         "{said}"
     );
     ca.replaced("rotate", id(&old), "another");

@@ -196,7 +196,7 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit,
         Err(failure) => {
             if !failure.message.is_empty() {
-                logs::say(&format!("sluice: {}", failure.message));
+                logs::write_line(&format!("sluice: {}", failure.message));
             }
             failure.exit
         }

@@ -132,7 +132,7 @@ fn common_name(path: &Path) -> Result<String, String> {
 // === impl HookLookups ===
 
 impl HookLookup for HookLookups {
-    async fn standing(&self, device: &DeviceKey) -> Result<RegistryAnswer, Outage> {
+    async fn answer(&self, device: &DeviceKey) -> Result<RegistryAnswer, Outage> {
         self.registry.of(device).await
     }
 

@@ -28,7 +28,7 @@ impl Daemon {
     /// one before it closes its queue; the session is the first to stop reading and the last to
     /// end.
     pub(super) fn start_spine(&self, tasks: &mut Tasks, subscription: Subscription) {
-        let Subscription { deliveries, acks, news, absence } = subscription;
+        let Subscription { deliveries, acks, sessions, absence } = subscription;
         let (changes_in, changes) = mpsc::channel(CHANGES_QUEUE);
         let (batches_in, batches) = mpsc::channel(BATCHES_IN_FLIGHT as usize);
         let Self { config, metrics, database, stop, abandon, .. } = self;
@@ -43,7 +43,8 @@ impl Daemon {
             stop.clone(),
         );
         tasks.spawn("listen", follow);
-        let keep = broker_sessions::keep(pool, config.broker.client_id.clone(), news, stop.clone());
+        let keep =
+            broker_sessions::keep(pool, config.broker.client_id.clone(), sessions, stop.clone());
         tasks.spawn("broker_sessions", keep);
 
         let mut authorizer = Authorizer::new(

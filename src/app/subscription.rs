@@ -34,7 +34,7 @@ const SUBSCRIBE_AFTER: Duration = Duration::from_secs(1);
 pub(super) struct Subscription {
     pub deliveries: mpsc::Receiver<Vec<Delivery>>,
     pub acks: mpsc::Sender<Vec<AckToken>>,
-    pub news: watch::Receiver<SessionMemory>,
+    pub sessions: watch::Receiver<SessionMemory>,
     /// Set when the session subscribed before the persisted state was read: the time during which
     /// no daemon read messages.
     pub absence: Option<Absence>,
@@ -80,14 +80,14 @@ impl Daemon {
         &self,
         tasks: &mut Tasks,
     ) -> Result<Option<Subscription>, SchemaError> {
-        let (news_in, news) = watch::channel(SessionMemory::default());
+        let (sessions_in, sessions) = watch::channel(SessionMemory::default());
         let mut preparing = std::pin::pin!(self.prepare());
         if let Ok(prepared) = tokio::time::timeout(SUBSCRIBE_AFTER, &mut preparing).await {
             let Some(session) = prepared? else { return Ok(None) };
             return Ok(Some(self.start_session(
                 tasks,
-                SubscriptionMemory::new(session, news_in),
-                news,
+                SubscriptionMemory::new(session, sessions_in),
+                sessions,
             )));
         }
         tracing::warn!(
@@ -95,8 +95,11 @@ impl Daemon {
              keeps the messages until Postgres answers"
         );
         let (recall, recalled) = oneshot::channel();
-        let subscription =
-            self.start_session(tasks, SubscriptionMemory::unrecalled(recalled, news_in), news);
+        let subscription = self.start_session(
+            tasks,
+            SubscriptionMemory::unrecalled(recalled, sessions_in),
+            sessions,
+        );
         let Some(session) = preparing.await? else { return Ok(None) };
         let until = clock::now();
         let absence = session.subscribed.as_ref().map(|last| Absence { since: last.at, until });
@@ -111,7 +114,7 @@ impl Daemon {
         &self,
         tasks: &mut Tasks,
         memory: SubscriptionMemory,
-        news: watch::Receiver<SessionMemory>,
+        sessions: watch::Receiver<SessionMemory>,
     ) -> Subscription {
         let (deliveries_in, deliveries) = mpsc::channel(DELIVERIES_QUEUE);
         let (acks_in, acks) = mpsc::channel(ACKS_QUEUE);
@@ -128,7 +131,7 @@ impl Daemon {
         );
         tasks
             .spawn("session", session.run(self.stop.clone(), self.config.process.shutdown_timeout));
-        Subscription { deliveries, acks: acks_in, news, absence: None }
+        Subscription { deliveries, acks: acks_in, sessions, absence: None }
     }
 
     async fn check_schema_and_recall(&self) -> Result<SessionMemory, SchemaError> {

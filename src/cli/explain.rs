@@ -96,11 +96,11 @@ async fn ask_daemon(
     delivery: &Delivery,
     explanation: &Explanation,
 ) -> Option<CachedGrant> {
-    let Explanation { device: Some(device), answer: Some(standing), end, .. } = explanation else {
+    let Explanation { device: Some(device), answer: Some(answer), end, .. } = explanation else {
         return None;
     };
-    let question = CachedEntryQuery { config: &config.ingest, delivery, standing, end };
-    Some(CachedGrant::ask(config.http.ops_bind, device, &question, clock::now()).await)
+    let question = CachedEntryQuery { config: &config.ingest, delivery, answer, end };
+    Some(CachedGrant::fetch(config.http.ops_bind, device, &question, clock::now()).await)
 }
 
 // === impl ExplainReply ===

@@ -40,8 +40,8 @@ pub struct CachedEntryQuery<'a> {
     /// The message.
     pub delivery: &'a Delivery,
     /// The registry's answer about its sender.
-    pub standing: &'a RegistryAnswer,
-    /// The verdict that follows from `standing`.
+    pub answer: &'a RegistryAnswer,
+    /// The verdict that follows from `answer`.
     pub end: &'a End,
 }
 
@@ -49,7 +49,7 @@ pub struct CachedEntryQuery<'a> {
 
 impl CachedGrant {
     /// Asks the daemon that listens on `bind`.
-    pub async fn ask(
+    pub async fn fetch(
         bind: SocketAddr,
         device: &DeviceKey,
         question: &CachedEntryQuery<'_>,
@@ -91,10 +91,10 @@ impl CachedGrant {
         question: &CachedEntryQuery<'_>,
         now: Timestamp,
     ) -> Self {
-        let token = question.standing.device.as_ref().and_then(|device| device.token);
-        let standing = grant.answer(token);
-        let end = standing
-            .and_then(|standing| end_for(question.config, question.delivery, &standing, now));
+        let token = question.answer.device.as_ref().and_then(|device| device.token);
+        let answer = grant.answer(token);
+        let end =
+            answer.and_then(|answer| end_for(question.config, question.delivery, &answer, now));
         let decides = match &end {
             None => "with a token that the registry no longer has".to_owned(),
             Some(end) if end == question.end => "the same".to_owned(),

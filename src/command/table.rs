@@ -68,7 +68,7 @@ pub fn fields<T: Serialize>(
 /// Prints a note on standard error. A write error is ignored.
 macro_rules! note {
     ($($what:tt)*) => {
-        $crate::telemetry::logs::say(&format!($($what)*))
+        $crate::telemetry::logs::write_line(&format!($($what)*))
     };
 }
 

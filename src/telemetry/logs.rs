@@ -72,7 +72,7 @@ pub fn init(level: &str, format: LogFormat) -> Result<(), LogsError> {
 }
 
 /// Writes a line to standard error that is no log line. A failed write is ignored.
-pub fn say(line: &str) {
+pub fn write_line(line: &str) {
     match WRITER.get() {
         Some(writer) => writer.enqueue(format!("{line}\n").as_bytes()),
         None => drop(writeln!(io::stderr(), "{line}")),

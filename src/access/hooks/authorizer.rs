@@ -26,7 +26,7 @@ use crate::domain::time::{Clock, Timestamp};
 /// outage.
 pub trait HookLookup: Send + Sync + 'static {
     /// Looks up a device in the registry.
-    fn standing(
+    fn answer(
         &self,
         device: &DeviceKey,
     ) -> impl Future<Output = Result<RegistryAnswer, Outage>> + Send;
@@ -314,7 +314,7 @@ impl<K: HookLookup> HookAuthorizer<K> {
     }
 
     async fn login_device(&self, device: &DeviceKey, password: &str) -> Result<(), Denial> {
-        let answer = self.lookup.standing(device).await.map_err(Denial::Fault)?;
+        let answer = self.lookup.answer(device).await.map_err(Denial::Fault)?;
         let registered = answer.active().map_err(Denial::Device)?;
         check_token(registered, password).map_err(Denial::Device)
     }
@@ -326,7 +326,7 @@ impl<K: HookLookup> HookAuthorizer<K> {
         device: DeviceKey,
         now: Timestamp,
     ) -> Result<Subject, Denial> {
-        let answer = self.lookup.standing(&device).await.map_err(Denial::Fault)?;
+        let answer = self.lookup.answer(&device).await.map_err(Denial::Fault)?;
         let registered = answer.active().map_err(Denial::Device)?;
         if self.requires_certificate
             && registered.token.is_none()

@@ -27,7 +27,7 @@ const REFUSED: u8 = 0x80;
 #[derive(Debug)]
 pub struct SubscriptionMemory {
     session: SessionMemory,
-    news: watch::Sender<SessionMemory>,
+    sessions: watch::Sender<SessionMemory>,
     /// Filters of the open UNSUBSCRIBE, in its order.
     unsubscribing: Vec<String>,
     backlog: Backlog,
@@ -40,12 +40,12 @@ pub struct SubscriptionMemory {
 // === impl SubscriptionMemory ===
 
 impl SubscriptionMemory {
-    /// Starts with the state an earlier run left; sends changes to `news`.
-    pub fn new(session: SessionMemory, news: watch::Sender<SessionMemory>) -> Self {
+    /// Starts with the state an earlier run left; sends changes to `sessions`.
+    pub fn new(session: SessionMemory, sessions: watch::Sender<SessionMemory>) -> Self {
         let backlog = Backlog::new(session.subscribed.as_ref().map(|last| last.at));
         Self {
             session,
-            news,
+            sessions,
             unsubscribing: Vec::new(),
             backlog,
             recalled: None,
@@ -56,9 +56,9 @@ impl SubscriptionMemory {
     /// Starts before the database answered: `recalled` delivers the state later.
     pub fn unrecalled(
         recalled: oneshot::Receiver<SessionMemory>,
-        news: watch::Sender<SessionMemory>,
+        sessions: watch::Sender<SessionMemory>,
     ) -> Self {
-        Self { recalled: Some(recalled), ..Self::new(SessionMemory::default(), news) }
+        Self { recalled: Some(recalled), ..Self::new(SessionMemory::default(), sessions) }
     }
 
     /// Records CONNACK number `connects` of this run, and logs whether the broker still has the
@@ -197,7 +197,7 @@ impl SubscriptionMemory {
     fn publish(&self) {
         // Until the former subscriptions are known, the row must not be replaced.
         if self.recalled.is_none() {
-            self.news.send_replace(self.session.clone());
+            self.sessions.send_replace(self.session.clone());
         }
     }
 }

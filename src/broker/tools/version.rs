@@ -30,7 +30,7 @@ pub struct BrokerVersion {
 }
 
 /// Reads the version. The error is a sentence for the operator.
-pub async fn ask(config: &BrokerConfig) -> Result<BrokerVersion, String> {
+pub async fn query(config: &BrokerConfig) -> Result<BrokerVersion, String> {
     let address = config.address();
     match timeout(PATIENCE, read_version(config)).await {
         Ok(Ok(text)) => Ok(BrokerVersion::read(&text)),

@@ -22,7 +22,7 @@ const MOST_DENIALS: u64 = 2 * MAX_DENIED as u64;
 
 /// Runs all checks of the access rules.
 pub(super) async fn check(config: &Config, database: &Database) -> Result<Vec<Finding>, Outage> {
-    let version = version::ask(&config.broker).await;
+    let version = version::query(&config.broker).await;
     let settings = &config.certificates.acl;
     let Some(path) = settings.output_path.as_deref() else {
         return Ok(vec![judge_without_file(version.as_ref().ok())]);

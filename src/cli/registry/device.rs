@@ -193,7 +193,7 @@ async fn set_status(
         "tenant_id": key.tenant(), "device_id": key.device(), "status": now, "was": was,
         "broker_rules_follow": status_reach::reaches_broker(config),
     });
-    status_reach::say(output, config, "the device");
+    status_reach::print_note(output, config, "the device");
     let lines =
         [("Device", key.to_string()), ("Status", now.to_owned()), ("Before", was.to_string())];
     printed(fields(output, &value, &lines))

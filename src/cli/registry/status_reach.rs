@@ -12,7 +12,7 @@ pub(super) const fn reaches_broker(config: &Config) -> bool {
 }
 
 /// Prints the sentence to standard error in table mode.
-pub(super) fn say(output: OutputFormat, config: &Config, whose: &str) {
+pub(super) fn print_note(output: OutputFormat, config: &Config, whose: &str) {
     if output == OutputFormat::Table {
         eprintln!("{}", sentence(reaches_broker(config), whose));
     }

@@ -121,7 +121,7 @@ async fn set_status(
         "tenant_id": tenant.as_str(), "status": now, "was": was,
         "broker_rules_follow": status_reach::reaches_broker(config),
     });
-    status_reach::say(output, config, "each of its devices");
+    status_reach::print_note(output, config, "each of its devices");
     let lines =
         [("Tenant", tenant.to_string()), ("Status", now.to_owned()), ("Before", was.to_string())];
     printed(fields(output, &value, &lines))

@@ -58,7 +58,7 @@ impl FormFinder {
         if self.queried_at.is_some_and(|queried_at| queried_at.elapsed() < period) {
             return;
         }
-        let answer = version::ask(&self.broker).await;
+        let answer = version::query(&self.broker).await;
         self.queried_at = Some(Instant::now());
         match answer {
             Ok(version) => {

@@ -19,7 +19,7 @@ use crate::domain::rate_limit::RateLimit;
 use crate::http::ops_client;
 
 /// Interval between two readiness checks of a starting daemon.
-const ASK_EVERY: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The readiness component the demo ignores: its own devices show whether the broker isolates them.
 const ISOLATION: &str = "isolation";
@@ -136,7 +136,7 @@ impl DaemonProcess {
             pid.map_or(Ok(()), |pid| kill_process(pid, Signal::TERM)).map_err(io::Error::from)?;
         }
         let ended = tokio::time::timeout(
-            self.shutdown_timeout.saturating_add(ASK_EVERY * 20),
+            self.shutdown_timeout.saturating_add(POLL_INTERVAL * 20),
             self.child.wait(),
         )
         .await;
@@ -157,7 +157,7 @@ impl DaemonProcess {
                 .await
                 .is_ok_and(|(status, body)| is_ready_for_the_demo(status, &body))
             {
-                tokio::time::sleep(ASK_EVERY).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         };
         tokio::select! {

@@ -28,7 +28,7 @@ use crate::sim::wait_for_crl::CrlWatch;
 use crate::store::registry::bulk_enroll;
 
 /// Interval between two reads of the figures while waiting.
-pub const ASK_EVERY: Duration = Duration::from_millis(50);
+pub const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Longest wait without progress.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -118,7 +118,7 @@ pub async fn wait_for_leftovers(
                  check that both use the same broker, and that MQTT_USERNAME may write there"
             )));
         }
-        tokio::time::sleep(ASK_EVERY).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 

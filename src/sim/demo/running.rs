@@ -11,7 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::daemon_process::DaemonProcess;
-use super::prepare::{ASK_EVERY, PATIENCE, no_figures};
+use super::prepare::{PATIENCE, POLL_INTERVAL, no_figures};
 use super::revocation::{ConnectAttempts, DeviceToRevoke, RevocationPlan};
 use super::revocation_report::RevocationReport;
 use super::screen::Screen;
@@ -116,7 +116,7 @@ impl RunningDemo {
             }
             tokio::select! {
                 failure = self.daemon.died() => return Err(failure),
-                () = tokio::time::sleep(ASK_EVERY) => {}
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
             }
         }
     }

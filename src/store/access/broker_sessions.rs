@@ -62,13 +62,13 @@ pub async fn recall(pool: &PgPool, client_id: &str, filter: &str) -> Result<Sess
 pub async fn keep(
     pool: PgPool,
     client_id: String,
-    mut news: watch::Receiver<SessionMemory>,
+    mut sessions: watch::Receiver<SessionMemory>,
     stop: CancellationToken,
 ) {
     let mut health = HealthReporter::log_only("broker_sessions", TEXTS);
-    while news.changed().await.is_ok() {
+    while sessions.changed().await.is_ok() {
         loop {
-            let memory = news.borrow_and_update().clone();
+            let memory = sessions.borrow_and_update().clone();
             let noted = tokio::select! {
                 biased;
                 noted = note(&pool, &client_id, &memory) => noted,

@@ -87,7 +87,7 @@ pub async fn latest(
     device: &DeviceKey,
     msg_type: Option<&str>,
 ) -> Result<Option<TelemetryRow>, Outage> {
-    let ask = async {
+    let rows = async {
         let mut tx = begin(pool).await?;
         sqlx::query_as(concat!(
             "SELECT ",
@@ -101,7 +101,7 @@ pub async fn latest(
         .fetch_optional(&mut *tx)
         .await
     };
-    ask.await.map_err(outage)
+    rows.await.map_err(outage)
 }
 
 /// Reads the latest row of each device of a page, sorted by name. Devices without rows are omitted,
@@ -113,7 +113,7 @@ pub async fn latest_of_each(
     after: Option<&DeviceId>,
     limit: u32,
 ) -> Result<(Vec<TelemetryRow>, Option<String>), Outage> {
-    let ask = async {
+    let rows = async {
         let mut tx = begin(pool).await?;
         let mut devices: Vec<String> = sqlx::query_scalar(
             "SELECT device_id FROM devices WHERE tenant_id = $1 AND device_id > $2 ORDER BY device_id LIMIT $3",
@@ -128,8 +128,8 @@ pub async fn latest_of_each(
         let rows = sqlx::query_as(concat!(
             "SELECT ",
             columns!(),
-            " FROM unnest($2::text[]) asked (name), LATERAL (
-                  SELECT * FROM telemetry WHERE tenant_id = $1 AND device_id = asked.name
+            " FROM unnest($2::text[]) requested (name), LATERAL (
+                  SELECT * FROM telemetry WHERE tenant_id = $1 AND device_id = requested.name
                   ORDER BY time DESC, message_id DESC LIMIT 1) newest
               ORDER BY device_id"
         ))
@@ -139,7 +139,7 @@ pub async fn latest_of_each(
         .await?;
         Ok((rows, devices.pop().filter(|_| has_more)))
     };
-    ask.await.map_err(outage)
+    rows.await.map_err(outage)
 }
 
 /// Reads a page of rows after `after`, in time order.
@@ -157,8 +157,8 @@ pub async fn range(
         query.push(", ").push_bind(after.id).push(")");
     }
     query.push(" ORDER BY time, message_id LIMIT ").push_bind(i64::from(limit));
-    let ask = async { query.build_query_as().fetch_all(&mut *begin(pool).await?).await };
-    ask.await.map_err(outage)
+    let rows = async { query.build_query_as().fetch_all(&mut *begin(pool).await?).await };
+    rows.await.map_err(outage)
 }
 
 /// Aggregates a metric into buckets of `step` from the start of the range; a bucket without numbers
@@ -181,8 +181,8 @@ pub async fn buckets(
         ") raw, LATERAL (SELECT CASE WHEN abs(n) < 1e-100 THEN 0 WHEN abs(n) < 1e100 THEN n END::float8 AS v) numbers
          WHERE v IS NOT NULL GROUP BY 1 ORDER BY 1",
     );
-    let ask = async { query.build_query_as().fetch_all(&mut *begin(pool).await?).await };
-    ask.await.map_err(outage)
+    let rows = async { query.build_query_as().fetch_all(&mut *begin(pool).await?).await };
+    rows.await.map_err(outage)
 }
 
 // === impl TelemetryRow ===

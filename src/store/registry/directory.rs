@@ -18,9 +18,9 @@ use crate::store::connection::writer_connection::answer;
 /// with `retire_at` is valid until then, also while its row is still ACTIVE. A revoked certificate
 /// is never valid, whatever its row contains.
 const FIND: &str = "SELECT t.status = 'SUSPENDED', d.status, d.site_id, d.provision_token_hash, w.starts, w.ends \
-    FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS asked (tenant_id, device_id, place) \
-    LEFT JOIN tenants t ON t.tenant_id = asked.tenant_id \
-    LEFT JOIN devices d ON d.tenant_id = asked.tenant_id AND d.device_id = asked.device_id \
+    FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS requested (tenant_id, device_id, place) \
+    LEFT JOIN tenants t ON t.tenant_id = requested.tenant_id \
+    LEFT JOIN devices d ON d.tenant_id = requested.tenant_id AND d.device_id = requested.device_id \
     LEFT JOIN LATERAL ( \
         SELECT array_agg(greatest(best.not_before, '0001-01-01Z') ORDER BY best.not_after DESC) AS starts, \
             array_agg(least(best.not_after, '9999-12-31Z') ORDER BY best.not_after DESC) AS ends \
@@ -30,20 +30,20 @@ const FIND: &str = "SELECT t.status = 'SUSPENDED', d.status, d.site_id, d.provis
             AND NOT EXISTS (SELECT FROM revoked_certificates r WHERE r.issuer = c.issuer AND r.serial_number = c.serial_number) \
             ORDER BY 2 DESC LIMIT $3) best \
     ) w ON true \
-    ORDER BY asked.place";
+    ORDER BY requested.place";
 
 /// Sorted, so that replicas with the same new devices lock in the same order; only inserted rows
 /// are audited.
-const ENROLL: &str = "WITH asked AS ( \
+const ENROLL: &str = "WITH requested AS ( \
         SELECT DISTINCT ON (tenant_id, device_id) * \
         FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY \
         AS a (tenant_id, device_id, site_id, token, place) ORDER BY tenant_id, device_id, place), \
     new_tenants AS ( \
-        INSERT INTO tenants (tenant_id, name) SELECT DISTINCT tenant_id, tenant_id FROM asked ORDER BY 1 \
+        INSERT INTO tenants (tenant_id, name) SELECT DISTINCT tenant_id, tenant_id FROM requested ORDER BY 1 \
         ON CONFLICT DO NOTHING RETURNING tenant_id), \
     new_devices AS ( \
         INSERT INTO devices (tenant_id, device_id, site_id, provision_token_hash) \
-        SELECT tenant_id, device_id, site_id, token FROM asked ORDER BY tenant_id, device_id \
+        SELECT tenant_id, device_id, site_id, token FROM requested ORDER BY tenant_id, device_id \
         ON CONFLICT DO NOTHING RETURNING tenant_id, device_id) \
     INSERT INTO audit_log (actor, action, tenant_id, device_id) \
     SELECT 'auto-provision', 'tenant.add', tenant_id, NULL FROM new_tenants \

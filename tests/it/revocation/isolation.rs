@@ -50,8 +50,9 @@ fn isolation_is_proven_after_each_reload_and_its_two_failures_differ() {
     let hole = "pattern write tenant/+/device/+/heartbeat\n";
     fs::write(&acl, format!("{good}\n{hole}")).unwrap();
     settings.run(&["crl", "publish"]);
-    let why = daemon.wait_unready_for("devices are not isolated");
-    assert!(why.contains("tenant/$sluice/device/foreign/heartbeat"), "{why}");
+    // A reload in the middle of a check shows first a part of the topics.
+    let why = daemon.wait_unready_for("tenant/$sluice/device/foreign/heartbeat");
+    assert!(why.contains("devices are not isolated"), "{why}");
     assert!(daemon.metric(ENFORCED) < 1.0);
     doctor("error", "devices are not isolated");
 
@@ -94,7 +95,7 @@ fn a_rule_by_a_client_id_that_devices_choose_isolates_no_device() {
     stack.launch_alone();
     let revocation = RevocationStack::around(stack);
     let daemon = revocation.settings("sluice").start();
-    let why = daemon.wait_unready_for("devices are not isolated");
-    assert!(why.contains("tenant/$sluice/device/foreign/event"), "{why}");
+    let why = daemon.wait_unready_for("tenant/$sluice/device/foreign/event");
+    assert!(why.contains("devices are not isolated"), "{why}");
     wait::until("it is counted", || daemon.metric(ENFORCED) < 1.0);
 }

@@ -9,6 +9,7 @@ use super::subscription::Subscription;
 use crate::broker::session::acks::Acks;
 use crate::clock;
 use crate::config::sections::ingest::BATCHES_IN_FLIGHT;
+use crate::domain::registry_change::RegistryChange;
 use crate::ingest::authorize::Authorizer;
 use crate::ingest::batching::{Gathering, Sizes};
 use crate::ingest::writer::Writer;
@@ -33,19 +34,14 @@ impl Daemon {
         let (batches_in, batches) = mpsc::channel(BATCHES_IN_FLIGHT as usize);
         let Self { config, metrics, database, stop, abandon, .. } = self;
 
-        let pool = database.pool().clone();
-        let follow = change_feed::follow(
-            pool.clone(),
-            changes_in,
-            self.signal.clone(),
-            metrics.store.clone(),
-            self.readiness.clone(),
+        let keep = broker_sessions::keep(
+            database.pool().clone(),
+            config.broker.client_id.clone(),
+            sessions,
             stop.clone(),
         );
-        tasks.spawn("listen", follow);
-        let keep =
-            broker_sessions::keep(pool, config.broker.client_id.clone(), sessions, stop.clone());
         tasks.spawn("broker_sessions", keep);
+        tasks.spawn("listen", self.follow_changes(changes_in));
 
         let mut authorizer = Authorizer::new(
             database.directory(),
@@ -68,5 +64,19 @@ impl Daemon {
         let retry = self.retry("writer", abandon);
         let writer = Writer::new(sink, Acks(acks), retry, metrics.ingest.clone(), clock::now);
         tasks.spawn("writer", writer.run(batches));
+    }
+
+    fn follow_changes(
+        &self,
+        changes: mpsc::Sender<RegistryChange>,
+    ) -> impl Future<Output = ()> + use<> {
+        change_feed::follow(
+            self.database.pool().clone(),
+            changes,
+            self.signal.clone(),
+            self.metrics.store.clone(),
+            self.readiness.clone(),
+            self.stop.clone(),
+        )
     }
 }

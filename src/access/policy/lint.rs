@@ -282,26 +282,28 @@ impl LintCollector<'_> {
                     }
                 }
             }
-            Effect::Deny if of_devices => {
-                let taken = self
-                    .policy
-                    .own_topics()
-                    .of_devices()
-                    .find(|(action, own)| closes_own_topic(rule, *action, own));
-                if let Some((action, own)) = taken {
-                    let what = format!(
-                        "the rule denies devices to {} {}, which is their own topic",
-                        action.name(),
-                        own.text()
-                    );
-                    let finding = Finding::warning(
-                        what,
-                        "remove device from subjects.types, unless this is intended",
-                    );
-                    self.add(&*rule.place, DoubtKind::TooNarrow, finding);
-                }
-            }
+            Effect::Deny if of_devices => self.check_own_topics(rule),
             Effect::Deny => {}
+        }
+    }
+
+    /// Finds a rule that denies devices one of their own topics.
+    fn check_own_topics(&mut self, rule: &PolicyRule) {
+        let closed = self
+            .policy
+            .own_topics()
+            .of_devices()
+            .find(|(action, own)| closes_own_topic(rule, *action, own));
+        if let Some((action, own)) = closed {
+            let finding = Finding::warning(
+                format!(
+                    "the rule denies devices to {} {}, which is their own topic",
+                    action.name(),
+                    own.text()
+                ),
+                "remove device from subjects.types, unless this is intended",
+            );
+            self.add(&*rule.place, DoubtKind::TooNarrow, finding);
         }
     }
 }

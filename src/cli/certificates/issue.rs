@@ -190,12 +190,8 @@ fn deliver(issued: &Issued, prepared: PreparedKey, output: OutputFormat) -> Resu
         return printed(fields(output, row, &list::lines(row)));
     }
     out.write_all(pem.as_bytes())?;
-    crate::command::table::note!(
-        "Certificate {} of {}/{} was issued.",
-        row.id,
-        row.tenant_id,
-        row.device_id
-    );
+    let (id, tenant, device) = (row.id, &row.tenant_id, &row.device_id);
+    crate::command::table::note!("Certificate {id} of {tenant}/{device} was issued.");
     Ok(Exit::Done)
 }
 

@@ -86,16 +86,9 @@ impl RevocationReport {
 
     /// The report as lines of at most 80 characters.
     pub fn lines(&self) -> Vec<String> {
-        let RevocationProgress {
-            noticed_at,
-            published_at,
-            crl_number,
-            reloaded_at,
-            ended_at,
-            proven_at,
-            ..
-        } = &self.progress;
-        let number = crl_number.map_or_else(String::new, |number| format!(" {number}"));
+        let progress = &self.progress;
+        let noticed_at = progress.noticed_at;
+        let number = progress.crl_number.map_or_else(String::new, |number| format!(" {number}"));
         let after = |at: &Option<DateTime<Utc>>| at.map(|at| millis(at - noticed_at));
         let ended = self.session_end.after_seconds.map(|seconds| format!("{seconds:+.3} s"));
         let step = |after: Option<String>, name: &str, what: &str| {
@@ -113,14 +106,18 @@ impl RevocationReport {
                 self.reason
             ),
             step(Some("+0.000 s".into()), "row", &row),
-            step(after(published_at), "CRL", &format!("CRL{number} is published")),
-            step(after(reloaded_at), "reload", "the broker is notified to read it"),
+            step(after(&progress.published_at), "CRL", &format!("CRL{number} is published")),
+            step(after(&progress.reloaded_at), "reload", "the broker is notified to read it"),
             step(
-                after(ended_at),
+                after(&progress.ended_at),
                 "session",
                 "Sluice ends the live session by taking its client id",
             ),
-            step(after(proven_at), "proof", "the broker refuses a revoked test certificate"),
+            step(
+                after(&progress.proven_at),
+                "proof",
+                "the broker refuses a revoked test certificate",
+            ),
             step(ended, "device", "its connection is closed"),
             format!("  {:>10}  {:<8} {}", "", "returns", self.reconnect),
         ];

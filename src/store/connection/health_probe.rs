@@ -57,16 +57,7 @@ pub async fn watch(
             Ok((complaint, clocks)) => {
                 database.metrics().clock_offset.set(clocks.offset_seconds());
                 clocks_agree = report_clocks(&readiness, clocks, clocks_agree);
-                match complaint {
-                    Some(complaint) => readiness.unwell(SCHEMA, complaint),
-                    None => readiness.well(SCHEMA),
-                }
-                let refused = readiness
-                    .troubles()
-                    .keys()
-                    .any(|component| WRITING_COMPONENTS.contains(component));
-                database.metrics().up.set(i64::from(!refused));
-                readiness.well(COMPONENT);
+                report_answer(&database, &readiness, complaint);
             }
             Err(error) => {
                 session = None;
@@ -80,6 +71,19 @@ pub async fn watch(
             () = tokio::time::sleep(PERIOD) => {}
         }
     }
+}
+
+/// Reports that Postgres answered, and what the answer says of the schema. The metric `up` also
+/// needs the components that write.
+fn report_answer(database: &Database, readiness: &Readiness, complaint: Option<String>) {
+    match complaint {
+        Some(complaint) => readiness.unwell(SCHEMA, complaint),
+        None => readiness.well(SCHEMA),
+    }
+    let refused =
+        readiness.troubles().keys().any(|component| WRITING_COMPONENTS.contains(component));
+    database.metrics().up.set(i64::from(!refused));
+    readiness.well(COMPONENT);
 }
 
 /// Runs one check. The text says what is wrong with the schema; `None` means nothing.

@@ -16,6 +16,10 @@ use crate::domain::ports::Outage;
 use crate::domain::token::TokenHash;
 use crate::store::error::StoreError;
 
+const DELETE_DEVICE: &str = "DELETE FROM devices WHERE tenant_id = $1 AND device_id = $2";
+const DELETE_STATE: &str = "DELETE FROM device_state WHERE tenant_id = $1 AND device_id = $2";
+const DELETE_COMMANDS: &str = "DELETE FROM device_commands WHERE tenant_id = $1 AND device_id = $2";
+
 /// The revocation reason (RFC 5280) of the certificates of a removed device.
 pub const REMOVED: &str = "cessationOfOperation";
 
@@ -261,20 +265,9 @@ pub async fn remove(pool: &PgPool, actor: &Actor, key: &DeviceKey) -> Result<u64
     .execute(&mut *tx)
     .await?
     .rows_affected();
-    run_for_device(&mut tx, "DELETE FROM devices WHERE tenant_id = $1 AND device_id = $2", key)
-        .await?;
-    run_for_device(
-        &mut tx,
-        "DELETE FROM device_state WHERE tenant_id = $1 AND device_id = $2",
-        key,
-    )
-    .await?;
-    let commands = run_for_device(
-        &mut tx,
-        "DELETE FROM device_commands WHERE tenant_id = $1 AND device_id = $2",
-        key,
-    )
-    .await?;
+    run_for_device(&mut tx, DELETE_DEVICE, key).await?;
+    run_for_device(&mut tx, DELETE_STATE, key).await?;
+    let commands = run_for_device(&mut tx, DELETE_COMMANDS, key).await?;
     let detail = json!({ "certificates_revoked": revoked, "commands_removed": commands });
     audit::record(&mut tx, entry(actor, "device.remove", key, detail)).await?;
     tx.commit().await?;

@@ -176,7 +176,7 @@ impl Daemon {
 
     fn ask(&self, path: &str) -> Outcome<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.ops))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer)

@@ -276,7 +276,7 @@ mod tests {
     use super::*;
     use crate::pki::test_samples::{authority, now};
 
-    fn entry(serial: &[u8], seconds_ago: i64, reason: RevocationReason) -> CrlEntry {
+    pub(super) fn entry(serial: &[u8], seconds_ago: i64, reason: RevocationReason) -> CrlEntry {
         CrlEntry {
             serial: Serial::from_magnitude(serial).unwrap(),
             revoked_at: now().plus_seconds(-seconds_ago),

@@ -82,16 +82,8 @@ fn written(entry: &CrlEntry) -> Result<RevokedCertParams, CrlError> {
 mod tests {
     use super::*;
     use crate::pki::crl::RevocationReason;
-    use crate::pki::serial::Serial;
+    use crate::pki::crl::tests::entry;
     use crate::pki::test_samples::{authority, now};
-
-    fn entry(serial: &[u8], seconds_ago: i64, reason: RevocationReason) -> CrlEntry {
-        CrlEntry {
-            serial: Serial::from_magnitude(serial).unwrap(),
-            revoked_at: now().plus_seconds(-seconds_ago),
-            reason,
-        }
-    }
 
     #[test]
     fn a_certificate_that_was_revoked_twice_stands_once_with_the_earlier_date() {

@@ -3,6 +3,7 @@
 //! how much flows and while what happens.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::sync::{Arc, Condvar, LazyLock, Mutex};
 use std::thread::{self, JoinHandle};
 
@@ -207,6 +208,16 @@ pub fn settle(broker: &Mosquitto, database: &Database<'_>, daemons: &[&Daemon]) 
     }
 }
 
+fn assert_none<T: Debug>(what: &str, found: &[T], total: usize) {
+    assert!(
+        found.is_empty(),
+        "{} of {total} are {what}: {:?}{}",
+        found.len(),
+        first(found),
+        wait::log_tails()
+    );
+}
+
 /// Everything the broker took over is there exactly once: of the strangers in quarantine, of the
 /// others in telemetry.
 pub fn assert_each_once(database: &Database<'_>, accepted: &Numbers) {
@@ -215,20 +226,8 @@ pub fn assert_each_once(database: &Database<'_>, accepted: &Numbers) {
     let twice: Vec<_> = found.iter().filter(|(_, count)| **count > 1).collect();
     let alien: Vec<_> = found.keys().filter(|key| !accepted.contains(*key)).collect();
     let total = accepted.len();
-    assert!(
-        lost.is_empty(),
-        "{} of {total} are lost: {:?}{}",
-        lost.len(),
-        first(&lost),
-        wait::log_tails()
-    );
-    assert!(
-        twice.is_empty(),
-        "{} of {total} are there twice: {:?}{}",
-        twice.len(),
-        first(&twice),
-        wait::log_tails()
-    );
+    assert_none("lost", &lost, total);
+    assert_none("there twice", &twice, total);
     assert!(alien.is_empty(), "{} were never published: {:?}", alien.len(), first(&alien));
 }
 
@@ -242,20 +241,8 @@ pub fn assert_each_once_but_plain(database: &Database<'_>, accepted: &Numbers) {
         .filter(|((device, _), count)| **count > 1 && !device.starts_with("plain"))
         .collect();
     let total = accepted.len();
-    assert!(
-        lost.is_empty(),
-        "{} of {total} are lost: {:?}{}",
-        lost.len(),
-        first(&lost),
-        wait::log_tails()
-    );
-    assert!(
-        twice.is_empty(),
-        "{} of {total} are there twice: {:?}{}",
-        twice.len(),
-        first(&twice),
-        wait::log_tails()
-    );
+    assert_none("lost", &lost, total);
+    assert_none("there twice", &twice, total);
 }
 
 /// How often each message is there.

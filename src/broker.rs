@@ -16,10 +16,12 @@
 //!
 //! In reading order: [`session`] connects and reconnects, and runs the loop of each connection;
 //! [`transport`] turns bytes into packets and back; `login` makes the credentials of CONNECT;
-//! [`error`] names each failure, with advice. Apart from the session, [`tools`] inspects the broker,
+//! [`error`] names each failure, with advice. [`exchange`] is the second connection, for requests and
+//! for messages to devices. Apart from the session, [`tools`] inspects the broker,
 //! publishes, and ends the sessions of revoked devices.
 
 pub(crate) mod error;
+pub mod exchange;
 mod login;
 pub mod session;
 pub mod tools;

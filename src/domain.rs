@@ -2,14 +2,17 @@
 //!
 //! Names, secrets and time: [`ids`], [`topic`], [`token`], [`hex`], [`time`], [`time_range`],
 //! [`clocks`], [`rate_limit`]. A message and its outcome: [`message`], [`device`], [`refusal`],
-//! [`batch`], [`quarantine_sampling`], [`redact`]. Between the wings: [`ports`] (traits),
+//! [`batch`], [`quarantine_sampling`], [`redact`]. Requests and responses: [`exchange`],
+//! [`base64_text`]. Between the wings: [`ports`] (traits),
 //! [`registry_change`], [`broker_login`], [`broker_subscription`], [`probe`], [`finding`].
 
+pub mod base64_text;
 pub mod batch;
 pub(crate) mod broker_login;
 pub mod broker_subscription;
 pub mod clocks;
 pub mod device;
+pub mod exchange;
 pub mod finding;
 pub(crate) mod hex;
 pub mod ids;

@@ -52,6 +52,8 @@ impl Config {
             broker: sections::broker::BrokerConfig::read(&mut reader),
             database: sections::database::DatabaseConfig::read(&mut reader),
             ingest: sections::ingest::IngestConfig::read(&mut reader),
+            downlink: sections::downlink::DownlinkConfig::read(&mut reader),
+            mqtt_api: sections::mqtt_api::MqttApiConfig::read(&mut reader),
             certificates: sections::certificates::CertificatesConfig::read(&mut reader),
             access: sections::access::AccessConfig::read(&mut reader),
             http: sections::http::HttpConfig::read(&mut reader),

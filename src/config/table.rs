@@ -2,7 +2,9 @@
 //!
 //! The rows of an area are in its file of [`super::sections`], beside the type they fill.
 
-use super::sections::{access, broker, certificates, database, http, ingest, process, public};
+use super::sections::{
+    access, broker, certificates, database, downlink, http, ingest, mqtt_api, process, public,
+};
 use super::setting::Setting;
 
 /// One area: a section of the file.
@@ -17,7 +19,7 @@ pub struct Area {
 }
 
 /// All settings, by area.
-pub const AREAS: [Area; 8] = [
+pub const AREAS: [Area; 10] = [
     Area { name: "broker", doc: "The connection to the broker.", settings: broker::SETTINGS },
     Area {
         name: "database",
@@ -28,6 +30,16 @@ pub const AREAS: [Area; 8] = [
         name: "ingest",
         doc: "Authentication, limits and batches of messages.",
         settings: ingest::SETTINGS,
+    },
+    Area {
+        name: "downlink",
+        doc: "What Sluice publishes to devices: commands, desired documents, errors.",
+        settings: downlink::SETTINGS,
+    },
+    Area {
+        name: "mqtt_api",
+        doc: "Requests over MQTT: of devices, and of operators.",
+        settings: mqtt_api::SETTINGS,
     },
     Area {
         name: "certificates",

@@ -13,6 +13,10 @@ pub struct Config {
     pub database: sections::database::DatabaseConfig,
     /// Ingest: authentication, limits and batches.
     pub ingest: sections::ingest::IngestConfig,
+    /// What Sluice publishes to devices.
+    pub downlink: sections::downlink::DownlinkConfig,
+    /// Requests over MQTT.
+    pub mqtt_api: sections::mqtt_api::MqttApiConfig,
     /// Certificates, the CRL and the broker's access rules.
     pub certificates: sections::certificates::CertificatesConfig,
     /// Access: the policy and the token issuers.

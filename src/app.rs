@@ -7,6 +7,7 @@
 mod hooks;
 mod listeners;
 mod maintenance;
+mod mqtt_api;
 mod spine;
 mod subscription;
 

@@ -11,7 +11,7 @@
 //!
 //! It translates between HTTP and the other modules; it decides nothing about a message.
 
-mod api;
+pub(crate) mod api;
 pub(crate) mod endpoints;
 mod hooks;
 pub(crate) mod listener;

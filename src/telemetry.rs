@@ -18,5 +18,6 @@ pub(crate) mod issuer_keys;
 pub(crate) mod log_writer;
 pub(crate) mod logs;
 pub mod metrics;
+pub(crate) mod mqtt_api;
 pub(crate) mod revocation;
 pub(crate) mod store;

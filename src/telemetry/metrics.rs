@@ -13,6 +13,7 @@ use super::ingest::IngestMetrics;
 use super::isolation::IsolationMetrics;
 use super::issuer_keys::IssuerKeyMetrics;
 use super::log_writer;
+use super::mqtt_api::MqttApiMetrics;
 use super::revocation::RevocationMetrics;
 use super::store::StoreMetrics;
 
@@ -51,6 +52,8 @@ pub struct Metrics {
     pub http: HttpMetrics,
     /// Metrics of the log.
     pub logs: LogMetrics,
+    /// Metrics of requests over MQTT.
+    pub mqtt_api: MqttApiMetrics,
     /// Metrics of Postgres.
     pub store: StoreMetrics,
     registry: Registry,
@@ -82,6 +85,7 @@ impl Metrics {
             guests: GuestMetrics::register(&registry)?,
             http: HttpMetrics::new(&registry)?,
             logs: LogMetrics::register(&registry)?,
+            mqtt_api: MqttApiMetrics::new(&registry)?,
             store: StoreMetrics::register(&registry)?,
             registry,
         })
@@ -136,6 +140,8 @@ mod tests {
             "sluice_http_connections{listener=\"hooks\"} 0",
             "sluice_http_connections_evicted_total{listener=\"api\"} 0",
             "sluice_http_connections_timed_out_total{listener=\"public\"} 0",
+            "sluice_api_requests_dropped_total{why=\"budget\"} 0",
+            "sluice_api_requests_waiting 0",
             "sluice_log_lines_lost_total ",
             "sluice_broker_acl_current 0",
             "sluice_broker_acl_rows 0",

@@ -19,7 +19,10 @@ pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 pub(crate) enum ProblemKind {
     BadRequest,
     Unauthorized,
+    ProofMissing,
     Forbidden,
+    ProofWrong,
+    DeviceRefused,
     NoSuchPath,
     NotFound,
     MethodNotAllowed,
@@ -56,7 +59,7 @@ pub(crate) struct FieldError {
 /// A problem document, as RFC 9457 describes it.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Problem")]
-pub(super) struct Document {
+pub(crate) struct Document {
     /// The kind of the problem, for programs.
     r#type: String,
     /// The kind of the problem, for people.
@@ -102,10 +105,13 @@ fn urn(slug: &str) -> String {
 // === impl ProblemKind ===
 
 impl ProblemKind {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 19] = [
         Self::BadRequest,
         Self::Unauthorized,
+        Self::ProofMissing,
         Self::Forbidden,
+        Self::ProofWrong,
+        Self::DeviceRefused,
         Self::NoSuchPath,
         Self::NotFound,
         Self::MethodNotAllowed,
@@ -132,6 +138,21 @@ impl ProblemKind {
             Self::Forbidden => {
                 (StatusCode::FORBIDDEN, "forbidden", "The request is not allowed from this origin")
             }
+            Self::ProofMissing => (
+                StatusCode::UNAUTHORIZED,
+                "proof-missing",
+                "The request carries no proof of the device's identity",
+            ),
+            Self::ProofWrong => (
+                StatusCode::FORBIDDEN,
+                "proof-wrong",
+                "The proof of the device's identity is wrong",
+            ),
+            Self::DeviceRefused => (
+                StatusCode::FORBIDDEN,
+                "device-refused",
+                "Sluice does not answer this request of the device",
+            ),
             Self::NoSuchPath => (StatusCode::NOT_FOUND, "no-such-path", "The path does not exist"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "The resource was not found"),
             Self::MethodNotAllowed => (
@@ -196,6 +217,18 @@ impl Problem {
         Self::new(ProblemKind::NotFound, detail)
     }
 
+    /// The status code.
+    pub(crate) fn status(&self) -> u16 {
+        self.kind.row().0.as_u16()
+    }
+
+    /// The document, without the headers of HTTP.
+    pub(crate) fn document(self) -> Document {
+        let (status, slug, title) = self.kind.row();
+        let Self { detail, errors, revocation, .. } = self;
+        Document { r#type: urn(slug), title, status: status.as_u16(), detail, errors, revocation }
+    }
+
     fn blame(kind: ProblemKind, field: impl Into<String>, detail: impl Into<String>) -> Self {
         let error = FieldError { field: field.into(), detail: detail.into() };
         Self {
@@ -213,15 +246,11 @@ impl From<Outage> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (status, slug, title) = self.kind.row();
-        let r#type = urn(slug);
-        let Self { detail, errors, revocation, .. } = self;
-        let document =
-            Document { r#type, title, status: status.as_u16(), detail, errors, revocation };
+        let (kind, status) = (self.kind, self.kind.row().0);
         // The document holds only strings, numbers and times, so serialization does not fail.
-        let body = serde_json::to_vec(&document).unwrap_or_default();
+        let body = serde_json::to_vec(&self.document()).unwrap_or_default();
         let mut response = (status, [(CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
-        let header = match self.kind {
+        let header = match kind {
             ProblemKind::Unauthorized => Some((WWW_AUTHENTICATE, "Bearer")),
             ProblemKind::Unavailable | ProblemKind::TimedOut => Some((RETRY_AFTER, "1")),
             _ => None,

@@ -7,7 +7,7 @@ use crate::domain::device::{Device, RegistryAnswer};
 use crate::domain::refusal::{Reason, Refusal};
 use crate::domain::time::Timestamp;
 use crate::domain::token::TokenHash;
-use crate::ingest::parse::parsed::Parsed;
+use crate::ingest::parse::parsed::{Parsed, TokenField};
 
 /// How a sender is authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,12 +45,13 @@ impl AuthRequirements {
     ) -> Result<Authentication, Refusal> {
         let device = answer.active()?;
         check_site(parsed, device)?;
-        self.authenticate(parsed, device, now)
+        self.authenticate(&parsed.token, device, now)
     }
 
-    fn authenticate(
+    /// Checks the proof of an ACTIVE device.
+    pub fn authenticate(
         self,
-        parsed: &Parsed,
+        token: &TokenField,
         device: &Device,
         now: Timestamp,
     ) -> Result<Authentication, Refusal> {
@@ -70,7 +71,7 @@ impl AuthRequirements {
                 "the registry has no token for the device; set one with `sluice device set-token`",
             )
         })?;
-        let given = parsed.token.hash().ok_or_else(|| {
+        let given = token.hash().ok_or_else(|| {
             Refusal::new(
                 Reason::TokenMissing,
                 "provision_token is missing, and the device has no valid certificate",

@@ -1,0 +1,62 @@
+//! Starts the answers to requests over MQTT.
+//!
+//! It decides nothing.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::Daemon;
+use crate::broker::exchange::Exchange;
+use crate::clock;
+use crate::domain::exchange::RequestMessage;
+use crate::ingest::grants::lookup::{GrantLookup, QueryGuard};
+use crate::lifecycle::Tasks;
+use crate::mqtt_api::devices::{DeviceApi, REQUEST_FILTER};
+use crate::mqtt_api::dispatch::Dispatcher;
+use crate::mqtt_api::operators::OperatorApi;
+
+// === impl Daemon ===
+
+impl Daemon {
+    /// The filters of the requests that this daemon answers; none without an API.
+    pub(super) fn request_filters(&self) -> Vec<String> {
+        let devices = self.config.mqtt_api.device_api.then(|| REQUEST_FILTER.to_owned());
+        devices.into_iter().collect()
+    }
+
+    /// Starts to answer the requests that `exchange` receives.
+    pub(super) fn start_mqtt_api(
+        &self,
+        tasks: &mut Tasks,
+        exchange: Exchange,
+        requests: mpsc::Receiver<RequestMessage>,
+    ) {
+        let (devices, operators) = (self.device_api(), self.operator_api());
+        if devices.is_none() && operators.is_none() {
+            return;
+        }
+        let metrics = self.metrics.mqtt_api.clone();
+        let dispatcher = Dispatcher::new(devices, operators, exchange, metrics, clock::now);
+        tasks.spawn("mqtt api", dispatcher.run(requests, self.stop.clone()));
+    }
+
+    fn device_api(&self) -> Option<DeviceApi> {
+        self.config.mqtt_api.device_api.then(|| {
+            let registry = GrantLookup::new(
+                self.database.directory(),
+                self.grants.clone(),
+                QueryGuard::new(clock::now),
+                self.metrics.ingest.clone(),
+                clock::now,
+            );
+            let (config, database) = (Arc::new(self.config.clone()), self.database.clone());
+            DeviceApi::new(config, database, registry, self.metrics.mqtt_api.clone(), clock::now)
+        })
+    }
+
+    #[expect(clippy::unused_self, reason = "the settings name the topics of operators")]
+    fn operator_api(&self) -> Option<OperatorApi> {
+        None
+    }
+}

@@ -1,0 +1,63 @@
+//! Ends a wait for Postgres after a second and a half; for a while after that, requests do not wait
+//! at all.
+//!
+//! Without it, a Postgres that does not answer would keep all places of the dispatcher, and requests
+//! that need no database would wait behind them.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::reply::{Rejection, ReplyResult};
+use crate::domain::ports::Outage;
+use crate::domain::time::{Clock, Timestamp};
+use crate::http::api::problem::Problem;
+
+/// Longest time of one route.
+const PATIENCE: Duration = Duration::from_millis(1_500);
+
+/// The pause after a route that did not end in time, in seconds.
+const PAUSE_SECONDS: i64 = 2;
+
+/// Seconds after which a device may send its request again.
+const RETRY_SECONDS: u64 = 2;
+
+/// The wait of all routes.
+#[derive(Debug)]
+pub(super) struct DatabasePatience {
+    /// Until when no route waits, in microseconds.
+    paused_until: AtomicI64,
+    clock: Clock,
+}
+
+// === impl DatabasePatience ===
+
+impl DatabasePatience {
+    pub(super) const fn new(clock: Clock) -> Self {
+        Self { paused_until: AtomicI64::new(i64::MIN), clock }
+    }
+
+    /// Runs a route.
+    pub(super) async fn run(&self, route: impl Future<Output = ReplyResult>) -> ReplyResult {
+        if (self.clock)() < Timestamp::from_micros(self.paused_until.load(Ordering::Relaxed)) {
+            return Err(late("Postgres did not answer a request a moment ago"));
+        }
+        match timeout(PATIENCE, route).await {
+            Ok(Err(rejection)) if rejection.is_outage() => {
+                Err(rejection.or_retry_after(RETRY_SECONDS))
+            }
+            Ok(result) => result,
+            Err(_) => {
+                let until = (self.clock)().plus_seconds(PAUSE_SECONDS);
+                self.paused_until.store(until.micros(), Ordering::Relaxed);
+                Err(late("Postgres does not answer"))
+            }
+        }
+    }
+}
+
+fn late(why: &str) -> Rejection {
+    let outage = Outage(format!("{why}: try again in {RETRY_SECONDS} s"));
+    Rejection::from(Problem::from(outage)).retry_after(RETRY_SECONDS)
+}

@@ -1,0 +1,56 @@
+//! The routes of devices, by name.
+//!
+//! It decides nothing: each route has a file of its own.
+
+use super::call::DeviceCall;
+use super::reply::{Rejection, ReplyResult};
+use super::{device, explain, time};
+use crate::http::api::problem::{Problem, ProblemKind};
+
+/// A route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DeviceRoute {
+    /// The time of Sluice.
+    Time,
+    /// What the registry knows of the device.
+    Device,
+    /// Why a message of the device would be refused.
+    Explain,
+}
+
+/// All routes.
+const ROUTES: [DeviceRoute; 3] = [DeviceRoute::Time, DeviceRoute::Device, DeviceRoute::Explain];
+
+// === impl DeviceRoute ===
+
+impl DeviceRoute {
+    /// The name in the topic.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Time => "time",
+            Self::Device => "device",
+            Self::Explain => "explain",
+        }
+    }
+
+    /// The route of that name.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        ROUTES.into_iter().find(|route| route.name() == name)
+    }
+}
+
+/// Answers a request.
+pub(super) async fn answer(route: DeviceRoute, call: &DeviceCall<'_>) -> ReplyResult {
+    match route {
+        DeviceRoute::Time => time::answer(call),
+        DeviceRoute::Device => device::answer(call).await.map(Into::into),
+        DeviceRoute::Explain => explain::answer(call).await.map(Into::into),
+    }
+}
+
+/// The rejection of a name that is no route.
+pub(super) fn no_such_route(name: &str) -> Rejection {
+    let routes = ROUTES.map(DeviceRoute::name).join(", ");
+    let detail = format!("there is no route {name}; the routes are {routes}");
+    Problem::new(ProblemKind::NoSuchPath, detail).into()
+}

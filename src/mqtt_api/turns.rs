@@ -1,0 +1,179 @@
+//! The order in which requests are answered: senders take turns, and each has a bounded line.
+//!
+//! One sender's flood fills only its own line. It answers nothing and reads no clock.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::domain::exchange::RequestMessage;
+
+/// Requests that wait, of all senders.
+const WAITING_MAX: usize = 1_000;
+
+/// Requests that wait, of one sender.
+const WAITING_OF_ONE: usize = 100;
+
+/// The waiting requests, by sender.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    lines: HashMap<Arc<str>, SenderLine>,
+    /// Senders with a waiting request that may be answered now, in the order of their turns.
+    ready: VecDeque<Arc<str>>,
+    waiting: usize,
+}
+
+/// A sender: its name, and how many of its requests are answered at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sender {
+    /// What distinguishes it from others.
+    pub name: Arc<str>,
+    /// The most of its requests that are answered at a time.
+    pub at_work_max: usize,
+}
+
+/// The requests of one sender.
+#[derive(Debug)]
+struct SenderLine {
+    waiting: VecDeque<Box<RequestMessage>>,
+    at_work: usize,
+    at_work_max: usize,
+    is_ready: bool,
+}
+
+// === impl Turns ===
+
+impl Turns {
+    /// Adds a request to its sender's line, or returns it if there is no place.
+    pub(super) fn push(
+        &mut self,
+        sender: &Sender,
+        request: Box<RequestMessage>,
+    ) -> Result<(), Box<RequestMessage>> {
+        if self.waiting >= WAITING_MAX {
+            return Err(request);
+        }
+        let line = self.lines.entry(Arc::clone(&sender.name)).or_insert_with(|| SenderLine {
+            waiting: VecDeque::new(),
+            at_work: 0,
+            at_work_max: sender.at_work_max,
+            is_ready: false,
+        });
+        if line.waiting.len() >= WAITING_OF_ONE {
+            return Err(request);
+        }
+        line.waiting.push_back(request);
+        self.waiting += 1;
+        if line.becomes_ready() {
+            self.ready.push_back(Arc::clone(&sender.name));
+        }
+        Ok(())
+    }
+
+    /// The next request, with its sender's name. [`Self::done`] must follow.
+    pub(super) fn next(&mut self) -> Option<(Arc<str>, Box<RequestMessage>)> {
+        let name = self.ready.pop_front()?;
+        let line = self.lines.get_mut(&name)?;
+        line.is_ready = false;
+        let request = line.waiting.pop_front()?;
+        line.at_work += 1;
+        self.waiting -= 1;
+        if line.becomes_ready() {
+            self.ready.push_back(Arc::clone(&name));
+        }
+        Some((name, request))
+    }
+
+    /// A request of this sender has been answered.
+    pub(super) fn done(&mut self, name: &Arc<str>) {
+        let Some(line) = self.lines.get_mut(name) else { return };
+        line.at_work = line.at_work.saturating_sub(1);
+        if line.becomes_ready() {
+            self.ready.push_back(Arc::clone(name));
+        } else if line.at_work == 0 && line.waiting.is_empty() {
+            self.lines.remove(name);
+        }
+    }
+
+    /// How many requests wait.
+    pub(super) const fn waiting(&self) -> usize {
+        self.waiting
+    }
+}
+
+// === impl SenderLine ===
+
+impl SenderLine {
+    /// Whether it has to be added to the ready ones.
+    fn becomes_ready(&mut self) -> bool {
+        let becomes = !self.is_ready && !self.waiting.is_empty() && self.at_work < self.at_work_max;
+        self.is_ready |= becomes;
+        becomes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::domain::message::ConnectionId;
+    use crate::domain::time::Timestamp;
+
+    fn sender(name: &str) -> Sender {
+        Sender { name: name.into(), at_work_max: 2 }
+    }
+
+    fn request(topic: String) -> Box<RequestMessage> {
+        Box::new(RequestMessage {
+            topic: topic.into(),
+            payload: Bytes::new(),
+            cut_from: None,
+            is_retained: false,
+            expires_in: None,
+            response_topic: None,
+            correlation: None,
+            received_at: Timestamp::default(),
+            connection: ConnectionId(1),
+        })
+    }
+
+    fn take(turns: &mut Turns) -> Option<(Arc<str>, String)> {
+        let (name, request) = turns.next()?;
+        Some((name, String::from_utf8(request.topic.to_vec()).unwrap()))
+    }
+
+    #[test]
+    fn senders_take_turns_and_each_keeps_its_order() {
+        let mut turns = Turns::default();
+        for number in 0..4 {
+            turns.push(&sender("loud"), request(format!("loud {number}"))).unwrap();
+        }
+        turns.push(&sender("calm"), request("calm 0".into())).unwrap();
+        let order: Vec<String> =
+            std::iter::from_fn(|| take(&mut turns)).map(|turn| turn.1).collect();
+        assert_eq!(order, ["loud 0", "calm 0", "loud 1"], "two of one sender at a time");
+        assert_eq!(turns.waiting(), 2);
+        turns.done(&"loud".into());
+        assert_eq!(take(&mut turns).unwrap().1, "loud 2");
+        assert_eq!(take(&mut turns), None);
+        turns.done(&"calm".into());
+        turns.done(&"loud".into());
+        assert_eq!(take(&mut turns).unwrap().1, "loud 3");
+        turns.done(&"loud".into());
+        turns.done(&"loud".into());
+        assert!(turns.lines.is_empty() && turns.ready.is_empty() && turns.waiting() == 0);
+    }
+
+    #[test]
+    fn a_flood_fills_its_own_line_only_and_all_lines_are_bounded() {
+        let mut turns = Turns::default();
+        let flood = (0..5_000)
+            .filter(|number| turns.push(&sender("loud"), request(format!("{number}"))).is_ok());
+        assert_eq!(flood.count(), WAITING_OF_ONE);
+        assert!(turns.push(&sender("calm"), request("x".into())).is_ok());
+        let many = (0..5_000).filter(|number| {
+            turns.push(&sender(&format!("{number}")), request("x".into())).is_ok()
+        });
+        assert_eq!(many.count(), WAITING_MAX - WAITING_OF_ONE - 1);
+    }
+}

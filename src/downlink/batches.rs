@@ -32,10 +32,10 @@ pub async fn queue(
     tenant: &TenantId,
     targets: CommandTargets,
     batch_id: Option<Uuid>,
-    content: CommandContent,
+    order: CommandContent,
 ) -> Result<QueuedBatch, CommandError> {
-    let ttl = content.check(context)?;
-    let CommandContent { command_type, params, .. } = content;
+    let ttl = order.check(context)?;
+    let CommandContent { command_type, params, .. } = order;
     let batch_id = batch_id.unwrap_or_else(Uuid::now_v7);
     let tenant = tenant.clone();
     let new = NewBatch {

@@ -127,10 +127,10 @@ pub async fn queue(
     context: DownlinkContext<'_>,
     device: &DeviceKey,
     command_id: Option<Uuid>,
-    content: CommandContent,
+    order: CommandContent,
 ) -> Result<QueuedCommand, CommandError> {
-    let ttl = content.check(context)?;
-    let CommandContent { command_type, params, .. } = content;
+    let ttl = order.check(context)?;
+    let CommandContent { command_type, params, .. } = order;
     let command_id = command_id.unwrap_or_else(Uuid::now_v7);
     let new = NewCommand { device: device.clone(), command_id, command_type, params, ttl };
     match changes::add(context.database.pool(), context.actor, &new).await? {

@@ -13,7 +13,7 @@ pub const MAX_DOCUMENT_DEPTH: usize = 8;
 
 /// A JSON object that Postgres can store.
 #[derive(Clone, Debug)]
-pub struct Document(Box<RawValue>);
+pub struct JsonDocument(Box<RawValue>);
 
 /// Why a text is no document.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,9 +40,9 @@ pub enum DocumentError {
     },
 }
 
-// === impl Document ===
+// === impl JsonDocument ===
 
-impl Document {
+impl JsonDocument {
     /// Reads a document of at most `max` bytes.
     pub fn read(text: &[u8], max: usize) -> Result<Self, DocumentError> {
         if text.len() > max {
@@ -153,14 +153,14 @@ mod tests {
             let found = merged(Some(&raw(target)), &raw(patch)).unwrap();
             assert_eq!(found.get(), result, "{target} with {patch}");
         }
-        let first = Document::read(br#"{"a":{"b":null},"c":1}"#, 100).unwrap();
+        let first = JsonDocument::read(br#"{"a":{"b":null},"c":1}"#, 100).unwrap();
         assert_eq!(first.applied_to(None).unwrap().get(), r#"{"a":{},"c":1}"#);
     }
 
     #[test]
     fn a_patch_rounds_no_number_it_does_not_name() {
         let target = raw(r#"{"exact":12345678901234567890.123456789,"huge":1e400,"a":1}"#);
-        let patch = Document::read(br#"{"a":2}"#, 100).unwrap();
+        let patch = JsonDocument::read(br#"{"a":2}"#, 100).unwrap();
         assert_eq!(
             patch.applied_to(Some(&target)).unwrap().get(),
             r#"{"a":2,"exact":12345678901234567890.123456789,"huge":1e400}"#
@@ -171,7 +171,7 @@ mod tests {
     fn what_is_no_document_is_refused() {
         let nested =
             |levels: usize| format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));
-        let read = |text: &str| Document::read(text.as_bytes(), 1000).map(|_| ());
+        let read = |text: &str| JsonDocument::read(text.as_bytes(), 1000).map(|_| ());
         assert_eq!(read(&nested(MAX_DOCUMENT_DEPTH)), Ok(()));
         assert_eq!(read(&nested(MAX_DOCUMENT_DEPTH + 1)), Err(DocumentError::TooDeep));
         assert_eq!(read("[]"), Err(DocumentError::NotAnObject));
@@ -180,7 +180,7 @@ mod tests {
         for text in ["", "{", "{}{}", r#"{"a":"\ud800"}"#, r#"{"a":1e400}"#, &nested(500)] {
             assert!(matches!(read(text), Err(DocumentError::NotJson(_))), "{text}");
         }
-        let max = Document::read(b"{\"a\":1}", 6).unwrap_err();
+        let max = JsonDocument::read(b"{\"a\":1}", 6).unwrap_err();
         assert_eq!(max, DocumentError::TooLarge { bytes: 7, max: 6 });
     }
 }

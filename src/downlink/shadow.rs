@@ -6,7 +6,7 @@
 use serde_json::value::RawValue;
 
 use super::DownlinkContext;
-use super::document::{Document, DocumentError};
+use super::document::{DocumentError, JsonDocument};
 use crate::domain::ids::DeviceKey;
 use crate::domain::ports::Outage;
 use crate::store::downlink::shadows::{self as rows, DesiredChange, ShadowFilter, ShadowRow};
@@ -31,9 +31,9 @@ pub enum Precondition {
 #[derive(Clone, Debug)]
 pub enum ShadowChange {
     /// Replaces it.
-    Set(Document),
+    Set(JsonDocument),
     /// Merges a patch into it (RFC 7396).
-    Patch(Document),
+    Patch(JsonDocument),
     /// Removes it.
     Clear,
 }
@@ -100,7 +100,7 @@ pub async fn change(
         }
         if let Some(desired) = &desired {
             // The result of a patch has the bounds of a document, too.
-            Document::read(desired.get().as_bytes(), context.settings.shadow_max_bytes)?;
+            JsonDocument::read(desired.get().as_bytes(), context.settings.shadow_max_bytes)?;
         }
         let version = shadow.desired_version;
         let desired = desired.as_deref();

@@ -2,7 +2,7 @@
 //! messages to them.
 //!
 //! It validates one thing, the topic of an outgoing message: Mosquitto ends the connection of a client
-//! that publishes to a topic with a wildcard.
+//! that publishes to a topic with a wildcard, with a control character, or with too many levels.
 
 use std::time::Duration;
 
@@ -16,6 +16,10 @@ pub const MAX_RESPONSE_TOPIC: usize = 256;
 
 /// Longest Correlation Data that a response repeats, in bytes.
 pub const MAX_CORRELATION: usize = 256;
+
+/// Most `/` of a topic: Mosquitto ends the connection of a client that publishes to a topic with
+/// more.
+const MAX_SEPARATORS: usize = 200;
 
 /// A PUBLISH on a request topic, as the broker delivered it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +60,12 @@ pub enum PublishTopicError {
     /// `+`, `#` or NUL.
     #[error("the topic contains +, # or NUL")]
     Wildcard,
+    /// Characters that the broker does not accept in a text.
+    #[error("the topic contains a control character")]
+    Control,
+    /// More levels than Mosquitto accepts.
+    #[error("the topic has more than 201 levels")]
+    TooDeep,
     /// `$SYS`, `$share` and others belong to the broker.
     #[error("the topic begins with $")]
     Reserved,
@@ -93,6 +103,13 @@ pub enum ExchangeOutcome {
     Unknown,
 }
 
+/// Whether a text of MQTT may contain the character: Mosquitto ends the connection of a client that
+/// sends a control character or a code point that is no character.
+pub fn is_text(character: char) -> bool {
+    let code = u32::from(character);
+    !character.is_control() && !(0xfdd0..=0xfdef).contains(&code) && code & 0xfffe != 0xfffe
+}
+
 /// PUBACK: the access rules do not permit the topic.
 pub const NOT_AUTHORIZED: u8 = 0x87;
 
@@ -111,10 +128,21 @@ impl PublishTopic {
         if text.contains(['+', '#', '\0']) {
             return Err(PublishTopicError::Wildcard);
         }
+        if !text.chars().all(is_text) {
+            return Err(PublishTopicError::Control);
+        }
+        if text.bytes().filter(|&byte| byte == b'/').count() > MAX_SEPARATORS {
+            return Err(PublishTopicError::TooDeep);
+        }
         if text.starts_with('$') {
             return Err(PublishTopicError::Reserved);
         }
         Ok(Self(text))
+    }
+
+    /// A topic that is built from valid names.
+    pub(super) const fn of_valid(text: String) -> Self {
+        Self(text)
     }
 
     /// The text.
@@ -177,9 +205,15 @@ mod tests {
             ("a\0b", PublishTopicError::Wildcard),
             ("$SYS/a", PublishTopicError::Reserved),
             ("$share/g/a", PublishTopicError::Reserved),
+            ("a\nb", PublishTopicError::Control),
+            ("a\u{9f}b", PublishTopicError::Control),
+            ("a\u{fdd0}b", PublishTopicError::Control),
+            ("a\u{1fffe}b", PublishTopicError::Control),
+            (&"/".repeat(201), PublishTopicError::TooDeep),
         ] {
             assert_eq!(PublishTopic::new(text), Err(why), "{text}");
         }
+        assert!(PublishTopic::new("/".repeat(200)).is_ok());
         assert_eq!(PublishTopic::new("x".repeat(65_536)), Err(PublishTopicError::TooLong));
         assert_eq!(PublishTopic::new("coa-response").unwrap().as_str(), "coa-response");
     }

@@ -13,13 +13,23 @@ pub const NAMES: (&str, &str) = ("$sluice", "probe");
 /// Topic that the broker must accept.
 pub const OWN_TOPIC: &str = "tenant/$sluice/device/probe/telemetry";
 
+/// Topics that Sluice's own user must be able to publish to: a response, a command, a desired document,
+/// an error and a notice. Sluice tries them with empty messages.
+pub const OWN_WRITES: [&str; 5] = [
+    "tenant/$sluice/device/probe/response/probe",
+    "tenant/$sluice/device/probe/commands",
+    "tenant/$sluice/device/probe/shadow/desired",
+    "tenant/$sluice/device/probe/errors",
+    "tenant/$sluice/device/probe/notices/probe",
+];
+
 /// Identities without a device: another device of the same tenant, and one of another tenant with
 /// the same device name.
 pub const FOREIGN_IDENTITIES: [&str; 2] =
     ["$sluice/device/foreign", "$sluice-foreign/device/probe"];
 
 /// Types that a device publishes; the broker must refuse each below a foreign identity.
-pub const TYPES: [&str; 7] = [
+pub const TYPES: [&str; 8] = [
     "telemetry",
     "heartbeat",
     "event",
@@ -27,6 +37,7 @@ pub const TYPES: [&str; 7] = [
     "shadow/reported",
     "commands/ack",
     "commands/probe",
+    "request/probe",
 ];
 
 /// Topics that the broker must refuse.
@@ -42,6 +53,7 @@ pub fn is_probe(topic: &[u8], payload: &[u8]) -> bool {
         return false;
     }
     topic == OWN_TOPIC.as_bytes()
+        || OWN_WRITES.iter().any(|own| own.as_bytes() == topic)
         || foreign_topics().iter().any(|foreign| foreign.as_bytes() == topic)
 }
 
@@ -54,7 +66,8 @@ mod tests {
     fn no_device_can_have_one_of_its_names_or_topics() {
         assert_eq!(IDENTITY, format!("{}/device/{}", NAMES.0, NAMES.1));
         assert_eq!(OWN_TOPIC, format!("tenant/{IDENTITY}/telemetry"));
-        for topic in foreign_topics().into_iter().chain([OWN_TOPIC.to_owned()]) {
+        let own = OWN_WRITES.map(str::to_owned).into_iter();
+        for topic in foreign_topics().into_iter().chain([OWN_TOPIC.to_owned()]).chain(own) {
             assert!(
                 Topic::parse(topic.as_bytes()).is_err() && is_probe(topic.as_bytes(), b""),
                 "{topic}"

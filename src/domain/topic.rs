@@ -44,7 +44,8 @@ pub enum MessageKind {
     ShadowReported,
     /// The device acknowledges a command.
     CommandAck,
-    /// Published by the platform itself: ignored and counted.
+    /// Published by the platform itself, or a request that the exchange receives: ignored and
+    /// counted.
     Platform,
 }
 
@@ -105,9 +106,8 @@ fn kind(msg_type: &str) -> Result<MessageKind, TopicError> {
         msg_type.split_once('/').map_or((msg_type, None), |(word, path)| (word, Some(path)));
     match (word, path) {
         ("commands", Some("ack")) => Ok(MessageKind::CommandAck),
-        ("commands" | "jobs" | "errors", _) | ("shadow", Some("desired")) => {
-            Ok(MessageKind::Platform)
-        }
+        ("commands" | "jobs" | "errors" | "request" | "response" | "notices", _)
+        | ("shadow", Some("desired")) => Ok(MessageKind::Platform),
         ("shadow", Some("reported")) => Ok(MessageKind::ShadowReported),
         ("telemetry", Some(stream)) if stream.split('/').all(is_word) => Ok(MessageKind::Telemetry),
         (word, None) if is_word(word) => Ok(MessageKind::Telemetry),
@@ -153,6 +153,13 @@ mod tests {
             "jobs/7",
             "errors",
             "errors/1",
+            "request",
+            "request/time",
+            "request/certificate/renew",
+            "response",
+            "response/time/accepted",
+            "notices",
+            "notices/certificate",
         ] {
             assert_eq!(kind_of(path), Ok(MessageKind::Platform), "{path}");
         }

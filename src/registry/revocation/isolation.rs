@@ -342,6 +342,6 @@ mod tests {
         ) else {
             panic!("isolated")
         };
-        assert!(why.contains("and 11 more accepted"), "{why}");
+        assert!(why.contains("and 13 more accepted"), "{why}");
     }
 }

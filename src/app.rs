@@ -2,8 +2,10 @@
 //!
 //! Each component builds itself from its own settings; this folder only connects them:
 //! [`listeners`] and [`hooks`] answer HTTP, [`subscription`] starts the session with the broker,
-//! [`maintenance`] the periodic tasks, and [`spine`] the path of a message.
+//! [`maintenance`] the periodic tasks, [`spine`] the path of a message, and [`exchange`] the path of
+//! requests and of messages to devices.
 
+mod exchange;
 mod hooks;
 mod listeners;
 mod maintenance;
@@ -139,6 +141,7 @@ impl Daemon {
         };
         self.start_maintenance(&mut tasks);
         self.start_spine(&mut tasks, subscription);
+        self.start_exchange(&mut tasks);
         self.readiness.well(COMPONENT);
         let ended_task = tokio::select! {
             ended_task = tasks.watch(&self.stop) => ended_task,

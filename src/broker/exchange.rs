@@ -4,7 +4,20 @@
 //! The spine's session is not used for this: up to `MQTT_RECEIVE_MAXIMUM` unacknowledged deliveries
 //! would stand before a response, and a refused publish must not cost the ingest connection.
 //!
-//! [`Exchange`] is the handle; clones share the connection.
+//! [`Exchange`] is the handle; clones share the connection. In reading order: [`connection`] connects
+//! and reconnects with what [`exchange_context`] holds, [`serving`] is the loop of one connection, [`exchange_timers`] when it acts,
+//! [`subscriptions`] what it subscribes to, [`needed_writes`] what it must be able to publish, [`in_flight`] what the broker has not
+//! answered, [`refusals`] what it has refused, [`request_queue`] the way to the dispatcher.
+
+pub mod connection;
+pub(crate) mod exchange_context;
+pub(crate) mod exchange_timers;
+pub(crate) mod in_flight;
+pub mod needed_writes;
+pub(crate) mod refusals;
+pub(crate) mod request_queue;
+pub(crate) mod serving;
+pub mod subscriptions;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -49,7 +62,7 @@ pub enum ExchangeState {
     /// No connection.
     #[default]
     Disconnected,
-    /// Connected; every subscription is granted.
+    /// Connected; the broker has answered every SUBSCRIBE.
     Connected {
         /// The connection.
         connection: ConnectionId,
@@ -76,7 +89,8 @@ pub fn exchange() -> (Exchange, ExchangeEnds) {
 
 impl Exchange {
     /// Queues a message, and waits for a place in the queue. The order of calls is the order on the
-    /// wire. The receiver gets the outcome; a closed one means [`ExchangeOutcome::Unknown`].
+    /// wire. The receiver gets the outcome; a closed one means [`ExchangeOutcome::Unknown`]. Without a
+    /// connection the message waits until the next attempt to connect fails.
     pub async fn send(&self, message: OutgoingMessage) -> oneshot::Receiver<ExchangeOutcome> {
         let (outcome, answer) = oneshot::channel();
         self.request_connection();

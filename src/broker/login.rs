@@ -13,8 +13,11 @@ use tokio::time::Instant;
 
 use super::error::BrokerError;
 use super::transport::packets::Malformed;
+use super::transport::publish_encoder::put_length;
+use crate::clock;
 use crate::config::secret::Secret;
 use crate::config::sections::broker::{BrokerConfig, BrokerJwt, JwtPlace};
+use crate::disk;
 use crate::domain::time::Timestamp;
 use jwt::mint;
 
@@ -90,6 +93,17 @@ impl BrokerCredentials {
             JwtPlace::Enhanced => (plain(), Some(token.into())),
         };
         Ok(Self { credentials, enhanced, renewal: Some(Renewal::of(jwt)) })
+    }
+
+    /// The same, without blocking the caller: the file may be on a mount that does not answer.
+    pub async fn for_connection(config: &BrokerConfig) -> Result<Self, BrokerError> {
+        let Some(key) = config.jwt.as_ref().map(|jwt| jwt.key.clone()) else {
+            return Self::fresh(config, clock::now());
+        };
+        let config = config.clone();
+        disk::run(&key, move || Self::fresh(&config, clock::now()))
+            .await
+            .map_err(BrokerError::Disk)?
     }
 
     /// Adds the token as enhanced authentication data, if that is its place.
@@ -175,20 +189,6 @@ pub fn reauthentication(config: &BrokerConfig, now: Timestamp) -> Result<BytesMu
     Ok(packet)
 }
 
-// --- private helpers ---
-
-/// A variable byte integer; two strings of 64 KiB fit into three of its four bytes.
-fn put_length(buffer: &mut BytesMut, mut length: usize) {
-    loop {
-        let low = u8::try_from(length & 0x7f).unwrap_or_default();
-        length >>= 7;
-        buffer.put_u8(if length == 0 { low } else { low | 0x80 });
-        if length == 0 {
-            return;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,16 +220,5 @@ mod tests {
             "no newer token was sent"
         );
         assert_eq!((renewal.due(at(80)), renewal.next()), (Due::Nothing, at(120)));
-    }
-
-    #[test]
-    fn a_length_uses_the_fewest_bytes() {
-        for (length, bytes) in
-            [(0, &[0][..]), (127, &[127]), (128, &[0x80, 1]), (16_384, &[0x80, 0x80, 1])]
-        {
-            let mut buffer = BytesMut::new();
-            put_length(&mut buffer, length);
-            assert_eq!(&buffer[..], bytes);
-        }
     }
 }

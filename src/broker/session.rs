@@ -32,9 +32,7 @@ use super::error::BrokerError;
 use super::login::BrokerCredentials;
 use super::transport::mqtt_stream::MqttStream;
 use super::transport::outgoing;
-use crate::clock;
 use crate::config::sections::broker::BrokerConfig;
-use crate::disk;
 use crate::domain::message::{AckToken, ConnectionId, Delivery};
 use crate::domain::time::Clock;
 use crate::lifecycle::Readiness;
@@ -159,15 +157,7 @@ async fn open(
     config: &BrokerConfig,
     resumed: &mut ResumedIdentifiers,
 ) -> Result<ConnectedSession, BrokerError> {
-    let login = match config.jwt.as_ref().map(|jwt| jwt.key.clone()) {
-        None => BrokerCredentials::fresh(config, clock::now())?,
-        Some(key) => {
-            let config = config.clone();
-            disk::run(&key, move || BrokerCredentials::fresh(&config, clock::now()))
-                .await
-                .map_err(BrokerError::Disk)??
-        }
-    };
+    let login = BrokerCredentials::for_connection(config).await?;
     let connect = outgoing::session_connect(config, &login)?;
     let mut link = MqttStream::open(config).await?;
     let mut incoming = Vec::new();

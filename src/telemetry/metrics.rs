@@ -6,6 +6,7 @@ use super::broker::BrokerMetrics;
 use super::broker_acl::BrokerAclMetrics;
 use super::certificates::CertificateMetrics;
 use super::declare::metrics;
+use super::exchange::ExchangeMetrics;
 use super::guests::GuestMetrics;
 use super::hooks::HookMetrics;
 use super::http::HttpMetrics;
@@ -13,7 +14,7 @@ use super::ingest::IngestMetrics;
 use super::isolation::IsolationMetrics;
 use super::issuer_keys::IssuerKeyMetrics;
 use super::log_writer;
-use super::mqtt_api::MqttApiMetrics;
+use super::mqtt_api::{MqttApiMetrics, RequestDrop};
 use super::revocation::RevocationMetrics;
 use super::store::StoreMetrics;
 
@@ -32,6 +33,8 @@ pub struct Metrics {
     pub broker: BrokerMetrics,
     /// Metrics of the broker's access rules.
     pub broker_acl: BrokerAclMetrics,
+    /// Metrics of the exchange with the broker.
+    pub exchange: ExchangeMetrics,
     /// Metrics of the broker's hook requests.
     pub hooks: HookMetrics,
     /// Metrics of ingest.
@@ -72,9 +75,12 @@ impl Metrics {
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         registry.register(Box::new(build))?;
         let ingest = IngestMetrics::new(&registry)?;
+        let mqtt_api = MqttApiMetrics::new(&registry)?;
+        let overflowed = mqtt_api.dropped(RequestDrop::Full).clone();
         Ok(Self {
             broker: BrokerMetrics::register(&registry)?,
             broker_acl: BrokerAclMetrics::register(&registry)?,
+            exchange: ExchangeMetrics::new(&registry, overflowed)?,
             hooks: HookMetrics::new(&registry)?,
             replay: ingest.for_replay()?,
             ingest,
@@ -85,7 +91,7 @@ impl Metrics {
             guests: GuestMetrics::register(&registry)?,
             http: HttpMetrics::new(&registry)?,
             logs: LogMetrics::register(&registry)?,
-            mqtt_api: MqttApiMetrics::new(&registry)?,
+            mqtt_api,
             store: StoreMetrics::register(&registry)?,
             registry,
         })
@@ -146,6 +152,9 @@ mod tests {
             "sluice_broker_acl_current 0",
             "sluice_broker_acl_rows 0",
             "sluice_broker_acl_written_total 0",
+            "sluice_api_connected 0",
+            "sluice_api_outgoing_queue_depth 0",
+            "sluice_pushes_refused_total{code=\"0x87\"} 0",
             "sluice_build_info{version=",
         ] {
             assert!(text.contains(series), "{series} is missing from\n{text}");

@@ -12,7 +12,6 @@ mod quarantine;
 mod readers;
 mod revoked;
 mod schema;
-mod shadows;
 mod state;
 
 use bytes::Bytes;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::config::sections::broker::EXCHANGE_SUFFIX;
 use crate::domain::ports::{Outage, Replica, Roster};
 use crate::lifecycle::health_reporter::{HealthReporter, HealthTexts};
 
@@ -112,8 +113,16 @@ impl ReservedNames {
         self.has_name(|reserved| *reserved.text == *name)
     }
 
-    /// Whether `client_id` is reserved.
+    /// Whether `client_id` is reserved. The exchange of a replica connects as well.
     pub fn client_id(&self, client_id: &str) -> Reservation {
+        let session = client_id.strip_suffix(EXCHANGE_SUFFIX).unwrap_or(client_id);
+        match self.own_client_id(client_id) {
+            Reservation::No if session != client_id => self.own_client_id(session),
+            reservation => reservation,
+        }
+    }
+
+    fn own_client_id(&self, client_id: &str) -> Reservation {
         let shared = &self.0;
         let is_sibling = shared
             .share_group_stem
@@ -295,6 +304,10 @@ mod tests {
             replica("other", Some("gate")),
             replica("old", None),
         ]);
+        assert_eq!(["one-api", "old-api", "pump-api"].map(|id| reserved.client_id(id)), {
+            use Reservation::{No, Yes};
+            [Yes, Yes, No]
+        });
         assert_eq!(["one", "other", "old", "Other"].map(|id| reserved.client_id(id)), {
             use Reservation::{No, Yes};
             [Yes, Yes, Yes, No]

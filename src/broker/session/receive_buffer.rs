@@ -62,7 +62,7 @@ impl ReceiveBuffer {
         inflight: &mut Inflight,
         resumed: &mut ResumedIdentifiers,
     ) {
-        let Publish { topic, payload, cut_from, qos, packet_id, dup, malformed: _ } = publish;
+        let Publish { topic, payload, cut_from, qos, packet_id, dup, .. } = publish;
         self.last_receipt = Timestamp::from_micros(self.last_receipt.micros() + 1);
         let maybe_repeated = dup || self.maybe_repeated_left > 0;
         self.maybe_repeated_left = self.maybe_repeated_left.saturating_sub(1);

@@ -13,7 +13,7 @@ use rumqttc::v5::mqttbytes::v5::{
 use crate::broker::error::BrokerError;
 use crate::broker::login::BrokerCredentials;
 use crate::clock;
-use crate::config::sections::broker::BrokerConfig;
+use crate::config::sections::broker::{BrokerConfig, SHARE_PREFIX};
 
 /// Topic where Mosquitto publishes the number of messages it dropped.
 pub const DROPPED_TOPIC: &str = "$SYS/broker/publish/messages/dropped";
@@ -47,6 +47,19 @@ pub fn session_connect(
     properties.request_problem_info = Some(1);
     let keep_alive = u16::try_from(config.keepalive.as_secs()).unwrap_or(u16::MAX);
     connect_as(login, config, keep_alive, false, Some(properties))
+}
+
+/// CONNECT for the exchange: the broker keeps no session, and notices soon that Sluice is gone.
+pub fn exchange_connect(
+    config: &BrokerConfig,
+    login: &BrokerCredentials,
+    receive_maximum: u16,
+) -> Result<BytesMut, BrokerError> {
+    let mut properties = ConnectProperties::new();
+    properties.receive_maximum = Some(receive_maximum);
+    properties.request_problem_info = Some(1);
+    let keep_alive = u16::try_from(config.keepalive.as_secs()).unwrap_or(u16::MAX);
+    connect_as(login, config, keep_alive, true, Some(properties))
 }
 
 /// CONNECT for a publisher: no session is kept, and there are no pings.
@@ -104,12 +117,36 @@ pub fn subscribe(config: &BrokerConfig) -> Result<BytesMut, BrokerError> {
     ];
     for (packet_id, path, qos) in wanted {
         let mut filter = Filter::new(path, qos);
-        // Retained messages arrive once, with a new subscription, not after each reconnect.
-        filter.retain_forward_rule = RetainForwardRule::OnNewSubscribe;
+        filter.retain_forward_rule = match packet_id {
+            // The documents that Sluice retains for devices would overflow the broker's queue.
+            MAIN_SUBSCRIPTION => RetainForwardRule::Never,
+            _ => RetainForwardRule::OnNewSubscribe,
+        };
         let mut packet = Subscribe::new(filter, None);
         packet.pkid = packet_id;
         packet.write(&mut buffer).map_err(unsendable)?;
     }
+    Ok(buffer)
+}
+
+/// SUBSCRIBE of the exchange at QoS 1: to requests, or to a message that Sluice itself retains.
+///
+/// Requests that were retained before do not arrive, and one that is retained while it arrives says
+/// so. What Sluice publishes itself does not come back, except to a shared subscription.
+pub fn exchange_subscribe(
+    packet_id: u16,
+    filter: &str,
+    wants_retained: bool,
+) -> Result<BytesMut, BrokerError> {
+    let mut filter = Filter::new(filter, QoS::AtLeastOnce);
+    filter.nolocal = !filter.path.starts_with(SHARE_PREFIX) && !wants_retained;
+    filter.preserve_retain = true;
+    filter.retain_forward_rule =
+        if wants_retained { RetainForwardRule::OnEverySubscribe } else { RetainForwardRule::Never };
+    let mut packet = Subscribe::new(filter, None);
+    packet.pkid = packet_id;
+    let mut buffer = BytesMut::new();
+    packet.write(&mut buffer).map_err(unsendable)?;
     Ok(buffer)
 }
 
@@ -260,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn subscribe_asks_for_retained_messages_only_once_and_shares_with_the_group() {
+    fn subscribe_asks_for_no_retained_messages_and_shares_with_the_group() {
         let shared = BrokerConfig { share_group: Some("g".into()), ..config() };
         let mut bytes = subscribe(&shared).unwrap();
         let Packet::Subscribe(main) = Packet::read(&mut bytes, None).unwrap() else {
@@ -270,7 +307,7 @@ mod tests {
             (main.pkid, &*main.filters[0].path),
             (MAIN_SUBSCRIPTION, "$share/g/tenant/+/device/+/#")
         );
-        assert_eq!(main.filters[0].retain_forward_rule, RetainForwardRule::OnNewSubscribe);
+        assert_eq!(main.filters[0].retain_forward_rule, RetainForwardRule::Never);
         let Packet::Subscribe(dropped) = Packet::read(&mut bytes, None).unwrap() else {
             panic!("no SUBSCRIBE")
         };

@@ -1,8 +1,9 @@
 //! Splits a stream of arbitrary bytes into MQTT 5 packets.
 //!
 //! It does no IO. Only an invalid fixed header or an unreadable control packet is an error; a
-//! PUBLISH never is. Its properties are skipped unread. A PUBLISH beyond the limit is cut: its head
-//! is kept, the rest dropped as it arrives.
+//! PUBLISH never is. Its properties are kept unread; the exchange reads them
+//! ([`super::publish_properties`]). A PUBLISH beyond the limit is cut: its head is kept, the rest
+//! dropped as it arrives.
 
 use bytes::{Buf, Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::v5::{ConnAckProperties, DisconnectProperties};
@@ -77,6 +78,10 @@ pub struct Publish {
     pub packet_id: u16,
     /// Whether the broker marks it as sent before.
     pub dup: bool,
+    /// Whether the broker marks it as retained.
+    pub retain: bool,
+    /// The encoded properties; empty if there are none.
+    pub properties: Bytes,
     /// Whether its property list is unreadable; the payload then holds all that follows the packet
     /// identifier.
     pub malformed: bool,
@@ -95,6 +100,8 @@ pub struct ConnAck {
     pub server_keep_alive: Option<u16>,
     /// Most unacknowledged QoS 1 messages that the broker accepts.
     pub receive_maximum: Option<u16>,
+    /// The largest packet that the broker accepts, in bytes.
+    pub maximum_packet: Option<u32>,
     /// Its features.
     pub abilities: Abilities,
 }
@@ -227,6 +234,7 @@ impl ConnAck {
         let code = take_u8(&mut body)?;
         let properties = ConnAckProperties::read(&mut body).ok().flatten();
         let abilities = properties.as_ref().map(Abilities::from).unwrap_or_default();
+        let maximum_packet = properties.as_ref().and_then(|given| given.max_packet_size);
         let (reason, server_keep_alive, receive_maximum) = properties
             .map(|given| {
                 (given.reason_string.map(shown), given.server_keep_alive, given.receive_max)
@@ -238,6 +246,7 @@ impl ConnAck {
             reason,
             server_keep_alive,
             receive_maximum,
+            maximum_packet,
             abilities,
         })
     }
@@ -307,7 +316,7 @@ fn publish(first: u8, mut body: Bytes, missing: usize, cut: bool) -> Incoming {
         Ok((properties, used)) if used + properties <= whole => (false, used + properties),
         _ => (true, 0),
     };
-    body.advance(before_payload.min(body.len()));
+    let properties = take_properties(&mut body, before_payload);
     let cut_from = cut.then_some(whole - before_payload);
     Incoming::Publish(Publish {
         topic,
@@ -316,8 +325,22 @@ fn publish(first: u8, mut body: Bytes, missing: usize, cut: bool) -> Incoming {
         qos,
         packet_id,
         dup: first & 8 != 0,
+        retain: first & 1 != 0,
+        properties,
         malformed,
     })
+}
+
+/// Cuts the property list, which ends before the payload, from the body. Most messages have none.
+fn take_properties(body: &mut Bytes, before_payload: usize) -> Bytes {
+    if before_payload <= 1 {
+        body.advance(before_payload);
+        return Bytes::new();
+    }
+    let mut list = body.split_to(before_payload.min(body.len()));
+    let used = variable_length(&list).map_or(0, |(_, used)| used);
+    list.advance(used);
+    list
 }
 
 fn control(kind: u8, mut body: Bytes) -> Result<Incoming, Malformed> {

@@ -139,6 +139,7 @@ fn control_packets_read_with_and_without_their_properties() {
             code,
             reason: None,
             server_keep_alive: None,
+            maximum_packet: None,
             receive_maximum: None,
             abilities: Abilities::default(),
         })

@@ -223,7 +223,10 @@ pub(crate) const SETTINGS: &[Setting] = &[
 ];
 
 /// The prefix of a shared subscription, added for `MQTT_SHARE_GROUP`.
-const SHARE_PREFIX: &str = "$share/";
+pub(crate) const SHARE_PREFIX: &str = "$share/";
+
+/// Appended to `MQTT_CLIENT_ID` for the connection of the exchange.
+pub const EXCHANGE_SUFFIX: &str = "-api";
 
 // === impl BrokerConfig ===
 

@@ -1,0 +1,96 @@
+//! The topics that Sluice must be able to publish to, and the access rule of each.
+//!
+//! It tries nothing itself: the exchange and `sluice doctor` do.
+
+use crate::domain::device_topics::{
+    ALL_COMMANDS, ALL_DESIRED, ALL_ERRORS, ALL_NOTICES, ALL_RESPONSES, OWN_MESSAGES,
+};
+use crate::domain::exchange::PublishTopic;
+use crate::domain::probe::OWN_WRITES;
+
+/// Below Sluice's own topics; the message is empty.
+const OWN_TRY: &str = "sluice/probe";
+
+/// Topics to which Sluice publishes, as one filter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NeededWrite {
+    /// The filter.
+    pub filter: String,
+    /// A topic of the filter where an empty message harms nobody; `None` if there is none.
+    pub try_topic: Option<PublishTopic>,
+    /// Whether Sluice reads these topics too.
+    is_read: bool,
+}
+
+/// What Sluice publishes to devices, and what it keeps at the broker for itself.
+pub fn to_devices() -> Vec<NeededWrite> {
+    let filters = [ALL_RESPONSES, ALL_COMMANDS, ALL_DESIRED, ALL_ERRORS, ALL_NOTICES];
+    let tried = filters.iter().zip(OWN_WRITES);
+    let mut writes: Vec<_> =
+        tried.map(|(filter, topic)| NeededWrite::tried(filter, topic)).collect();
+    writes.push(NeededWrite { is_read: true, ..NeededWrite::tried(OWN_MESSAGES, OWN_TRY) });
+    writes
+}
+
+// === impl NeededWrite ===
+
+impl NeededWrite {
+    /// A filter that is tried with an empty message to `topic`.
+    pub fn tried(filter: &str, topic: &str) -> Self {
+        let try_topic = PublishTopic::new(topic).ok();
+        Self { filter: filter.to_owned(), try_topic, is_read: false }
+    }
+
+    /// A filter whose topics have subscribers that an empty message would confuse.
+    pub fn untried(filter: &str) -> Self {
+        Self { filter: filter.to_owned(), try_topic: None, is_read: false }
+    }
+
+    /// The line of Mosquitto's `acl_file` that permits it.
+    pub fn line(&self) -> String {
+        let right = if self.is_read { "readwrite" } else { "write" };
+        format!("topic {right} {}", self.filter)
+    }
+
+    /// Whether a topic is one of these.
+    pub fn covers(&self, topic: &PublishTopic) -> bool {
+        let mut levels = topic.as_str().split('/');
+        for wanted in self.filter.split('/') {
+            match (wanted, levels.next()) {
+                ("#", _) => return true,
+                ("+", Some(_)) => {}
+                (wanted, Some(level)) if wanted == level => {}
+                _ => return false,
+            }
+        }
+        levels.next().is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_write_covers_its_own_try_and_names_its_line() {
+        for write in to_devices() {
+            assert!(write.covers(write.try_topic.as_ref().unwrap()), "{write:?}");
+        }
+        let lines: Vec<_> = to_devices().iter().map(NeededWrite::line).collect();
+        assert_eq!(lines[0], "topic write tenant/+/device/+/response/#");
+        assert_eq!(lines[5], "topic readwrite sluice/#");
+    }
+
+    #[test]
+    fn a_filter_covers_the_topics_that_the_broker_would_deliver_for_it() {
+        let covers = |filter: &str, topic: &str| {
+            NeededWrite::untried(filter).covers(&PublishTopic::new(topic).unwrap())
+        };
+        assert!(covers("tenant/+/device/+/response/#", "tenant/a/device/b/response/time/accepted"));
+        assert!(covers("a/#", "a"));
+        assert!(covers("symphony/response/+", "symphony/response/ops"));
+        assert!(!covers("symphony/response/+", "symphony/response/a/b"));
+        assert!(!covers("tenant/+/device/+/commands", "tenant/a/device/b/commands/ack"));
+        assert!(!covers("tenant/+/device/+/commands", "tenant/a/device/b"));
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! Names, secrets and time: [`ids`], [`topic`], [`token`], [`hex`], [`time`], [`time_range`],
 //! [`clocks`], [`rate_limit`]. A message and its outcome: [`message`], [`device`], [`refusal`],
-//! [`batch`], [`quarantine_sampling`], [`redact`]. Requests and responses: [`exchange`],
+//! [`batch`], [`quarantine_sampling`], [`redact`]. To devices: [`command`]. Requests and responses: [`exchange`],
 //! [`base64_text`]. Between the wings: [`ports`] (traits),
 //! [`registry_change`], [`broker_login`], [`broker_subscription`], [`probe`], [`finding`].
 
@@ -11,6 +11,7 @@ pub mod batch;
 pub(crate) mod broker_login;
 pub mod broker_subscription;
 pub mod clocks;
+pub mod command;
 pub mod device;
 pub mod device_topics;
 pub mod exchange;

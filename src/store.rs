@@ -11,16 +11,18 @@
 //! 4. [`registry`]: tenants, devices, the lookups of authorization, the change feed.
 //! 5. [`certificates`]: the inventory of certificates and the steps of their revocation.
 //! 6. [`access`]: broker logins, guest credentials, broker sessions, replicas.
-//! 7. [`reads`]: queries of the API and the command line.
-//! 8. [`schema`]: migrations, partitions, retention, checks.
-//! 9. [`port_adapters`]: makes the adapters of the domain's ports from one database.
+//! 7. [`downlink`]: commands to devices, desired and reported documents.
+//! 8. [`reads`]: queries of the API and the command line.
+//! 9. [`schema`]: migrations, partitions, retention, checks.
+//! 10. [`port_adapters`]: makes the adapters of the domain's ports from one database.
 //!
-//! `status_columns` reads and binds the status of a tenant, a device, a certificate as a type.
+//! `status_columns` reads and binds the status of a tenant, a device, a certificate, a command as a type.
 
 pub mod access;
 pub mod batch;
 pub mod certificates;
 pub mod connection;
+pub mod downlink;
 pub(crate) mod error;
 pub(crate) mod port_adapters;
 pub mod reads;

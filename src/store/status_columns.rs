@@ -1,4 +1,4 @@
-//! The status columns of tenants, devices and certificates, which Rust reads and binds as types.
+//! The status columns of tenants, devices, certificates and commands, which Rust reads and binds as types.
 //!
 //! The labels are those of the types; this file only joins them to Postgres. A label without a type
 //! is an error: the checks of the tables allow none.
@@ -10,6 +10,7 @@ use sqlx::{Decode, Type};
 
 use super::certificates::CertificateStatus;
 use super::registry::tenants::TenantStatus;
+use crate::domain::command::CommandStatus;
 use crate::domain::device::DeviceStatus;
 
 /// The column has a text that is no label of its type.
@@ -45,7 +46,7 @@ macro_rules! text_column {
     )*};
 }
 
-text_column!(TenantStatus, DeviceStatus, CertificateStatus);
+text_column!(TenantStatus, DeviceStatus, CertificateStatus, CommandStatus);
 
 #[cfg(test)]
 mod tests {

@@ -12,6 +12,7 @@ mod quarantine;
 mod readers;
 mod revoked;
 mod schema;
+mod shadows;
 mod state;
 
 use bytes::Bytes;

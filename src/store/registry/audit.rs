@@ -1,6 +1,6 @@
 //! The audit log: who changed what. An entry is written in the transaction of its change.
 //!
-//! It only inserts rows. No entry contains a token, its hash, or a payload.
+//! It only inserts rows. No entry contains a token, its hash, or a payload of a device.
 
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -46,5 +46,10 @@ impl Actor {
     /// Creates an actor from `name` without its unprintable characters.
     pub fn new(name: &str) -> Self {
         Self(name.chars().filter(|character| !character.is_control()).take(ACTOR_MAX).collect())
+    }
+
+    /// The name, for an entry that is written in the statement of its change.
+    pub(in crate::store) fn as_str(&self) -> &str {
+        &self.0
     }
 }

@@ -32,6 +32,7 @@ async fn a_reader_sees_one_tenant_and_no_other() {
         "quarantine_counters_minute",
         "device_state",
         "device_commands",
+        "device_shadows",
         "devices",
         "tenants",
         "device_certificates",

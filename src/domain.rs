@@ -2,14 +2,15 @@
 //!
 //! Names, secrets and time: [`ids`], [`topic`], [`token`], [`hex`], [`time`], [`time_range`],
 //! [`clocks`], [`rate_limit`]. A message and its outcome: [`message`], [`device`], [`refusal`],
-//! [`batch`], [`quarantine_sampling`], [`redact`]. To devices: [`command`]. Requests and responses: [`exchange`],
-//! [`base64_text`]. Between the wings: [`ports`] (traits),
+//! [`batch`], [`quarantine_sampling`], [`redact`]. To devices: [`command`]. Requests and responses:
+//! [`exchange`], [`base64_text`], [`caller`]. Between the wings: [`ports`] (traits),
 //! [`registry_change`], [`broker_login`], [`broker_subscription`], [`probe`], [`finding`].
 
 pub mod base64_text;
 pub mod batch;
 pub(crate) mod broker_login;
 pub mod broker_subscription;
+pub mod caller;
 pub mod clocks;
 pub mod command;
 pub mod device;

@@ -20,7 +20,10 @@ pub(crate) mod ops_client;
 mod public;
 pub(crate) mod views;
 
+pub use api::access::{CallIdentity, CallerProof};
 pub use api::auth::FromThisMachine;
+pub use api::call::{ApiCall, ApiCaller, ApiReply, CallFault, MAX_REPLY};
+pub use api::extract::MAX_BODY;
 pub use api::problem::{ProblemRow, problem_rows};
 pub use api::routes::api_document;
 pub use api::state::Api;

@@ -19,7 +19,7 @@ pub(crate) mod merged;
 pub(crate) mod origin;
 pub(crate) mod reader;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod texts;
 pub(crate) mod warnings;
 

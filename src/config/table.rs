@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     /// The promised names and defaults, as the design document fixes them.
-    const PROMISED: [(&str, Option<&str>); 84] = [
+    const PROMISED: [(&str, Option<&str>); 100] = [
         ("MQTT_HOST", Some("localhost")),
         ("MQTT_PORT", Some("1883")),
         ("MQTT_USERNAME", None),
@@ -143,6 +143,22 @@ mod tests {
         ("RATE_LIMIT_BURST", Some("50")),
         ("QUARANTINE_MAX_PER_MINUTE", Some("600")),
         ("KEEP_EXTRA_FIELDS", Some("0")),
+        ("COMMAND_WINDOW", Some("8")),
+        ("COMMAND_TTL_SECONDS", Some("3600")),
+        ("COMMAND_RESEND_SECONDS", Some("30")),
+        ("COMMAND_ATTEMPTS", Some("5")),
+        ("SHADOW_RETAIN", Some("1")),
+        ("SHADOW_MAX_BYTES", Some("8192")),
+        ("DEVICE_ERRORS", Some("0")),
+        ("DEVICE_API", Some("0")),
+        ("DEVICE_API_RPS", Some("1")),
+        ("DEVICE_API_BURST", Some("10")),
+        ("MQTT_API_REQUEST_TOPIC", None),
+        ("MQTT_API_RESPONSE_TOPIC", None),
+        ("MQTT_API_PREFIX", Some("symphony")),
+        ("MQTT_API_CALLERS", None),
+        ("MQTT_API_SECRETS", Some("0")),
+        ("MQTT_INSECURE_SKIP_VERIFY", None),
         ("DEVICE_CA_CERT_PATH", None),
         ("DEVICE_CA_KEY_PATH", None),
         ("CRL_OUTPUT_PATH", None),

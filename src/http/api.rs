@@ -3,16 +3,21 @@
 //! Read it in this order:
 //!
 //! 1. [`state`] is what every endpoint works with;
-//! 2. [`auth`] checks the admin token;
+//! 2. [`auth`] checks the admin token, [`grant`] the role and the tenant of a caller over MQTT
+//!    ([`access`], [`grant_scope`]);
 //! 3. [`route`] describes one route, [`routes`] lists them all, [`openapi`] writes their document;
 //! 4. [`extract`] reads a request, [`params`] its values, [`renamed`] old names of parameters;
 //! 5. [`page`] and [`problem`] are the common responses, [`registry_errors`] maps errors to
 //!    problems.
 //!
-//! The router is a tower service and knows no transport.
+//! The router is a tower service and knows no transport: [`call`] calls it without HTTP.
 
+pub(crate) mod access;
 pub(crate) mod auth;
+pub(crate) mod call;
 pub(crate) mod extract;
+mod grant;
+mod grant_scope;
 pub(crate) mod openapi;
 pub(crate) mod page;
 pub(crate) mod params;
@@ -45,8 +50,10 @@ use super::listener::limits::{
 };
 use super::listener::places::Pace;
 use crate::telemetry::http::ListenerMetrics;
+use access::{CallIdentity, CallerProof};
 use auth::FromThisMachine;
 use extract::{MAX_BODY, body_of};
+use grant::authorize;
 use problem::{Problem, ProblemKind};
 use renamed::warn_of_old_names;
 use state::Api;
@@ -75,7 +82,8 @@ pub fn api_router(api: Api) -> Router {
     let (mut guarded, mut open) = (Router::new(), Router::new());
     for route in routes::table() {
         let permits = if route.is_patient { &api.waiting_permits } else { &api.working_permits };
-        let mut endpoint = route.endpoint;
+        let guard = from_fn_with_state((api.clone(), route.access), authorize);
+        let mut endpoint = route.endpoint.route_layer(guard);
         if !route.renamed.is_empty() {
             endpoint = endpoint.route_layer(from_fn_with_state(route.renamed, warn_of_old_names));
         }
@@ -126,8 +134,13 @@ pub async fn serve_api(
 
 // === private helpers ===
 
-/// Passes a request of the operator on, and answers every other one with the problem.
+/// Passes a request of the operator on, and answers every other one with the problem. What a caller
+/// over MQTT may do depends on the route, which checks it.
 async fn check_admin(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let identity = request.extensions().get::<CallIdentity>();
+    if identity.is_some_and(|identity| identity.proof != CallerProof::Token) {
+        return next.run(request).await;
+    }
     let is_local = request.extensions().get::<FromThisMachine>().is_some();
     match api.admin_token.check(request.method(), request.headers(), is_local) {
         Ok(()) => next.run(request).await,

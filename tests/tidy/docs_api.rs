@@ -82,6 +82,10 @@ fn section(method: &str, path: &str, operation: &Value) -> String {
     let mut text = format!("\n### {title}\n\n{}.", operation["summary"].as_str().unwrap());
     let needs_token = !operation["security"].as_array().unwrap().is_empty();
     text.push_str(if needs_token { " Needs `ADMIN_TOKEN`." } else { " Needs no token." });
+    let _ = match operation["x-sluice-role"].as_str().unwrap() {
+        "none" => write!(text, " Over MQTT: everyone."),
+        role => write!(text, " Over MQTT: {role}."),
+    };
     let body = &operation["requestBody"]["content"]["application/json"]["schema"];
     if !body.is_null() {
         let _ = write!(text, " Body: {}.", kind(body));

@@ -8,7 +8,7 @@ use crate::config::sections::certificates::CnFormat;
 use crate::config::sections::process::LogFormat;
 use crate::config::*;
 
-pub(super) fn environment(pairs: &[(&str, &str)]) -> Sources {
+pub(in crate::config) fn environment(pairs: &[(&str, &str)]) -> Sources {
     let environment =
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     Sources { environment, ..Sources::default() }
@@ -38,7 +38,7 @@ fn errors(sources: &Sources) -> Vec<String> {
 }
 
 /// The only error.
-pub(super) fn error(sources: &Sources) -> String {
+pub(in crate::config) fn error(sources: &Sources) -> String {
     let errors = errors(sources);
     assert_eq!(errors.len(), 1, "{errors:#?}");
     errors[0].clone()

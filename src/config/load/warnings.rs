@@ -14,7 +14,7 @@ use crate::domain::quarantine_sampling::QUARANTINE_PAYLOAD_MAX;
 const GOOD_TOKEN_CHARS: usize = 24;
 
 /// The warnings about all settings.
-const WARNINGS: [fn(&Config) -> Option<String>; 11] = [
+const WARNINGS: [fn(&Config) -> Option<String>; 13] = [
     no_authentication,
     auto_provision,
     unencrypted_login,
@@ -26,6 +26,8 @@ const WARNINGS: [fn(&Config) -> Option<String>; 11] = [
     unreplayable_payloads,
     guests_without_url,
     unencrypted_guests,
+    token_on_shared_topic,
+    secrets_over_mqtt,
 ];
 
 /// The warnings about one issuer of tokens.
@@ -184,6 +186,26 @@ fn unencrypted_keys(issuer: &IssuerConfig) -> Option<String> {
     })
 }
 
+// === the API over MQTT ===
+
+fn token_on_shared_topic(config: &Config) -> Option<String> {
+    let shared = config.mqtt_api.operators.shared.as_ref()?;
+    config.http.admin_token.as_ref()?;
+    Some(format!(
+        "MQTT_API_REQUEST_TOPIC={}: a client that may read this topic reads the ADMIN_TOKEN in requests; let only Sluice read \
+         it, or name callers with MQTT_API_CALLERS, which need no token",
+        shared.request
+    ))
+}
+
+fn secrets_over_mqtt(config: &Config) -> Option<String> {
+    let operators = &config.mqtt_api.operators;
+    (operators.secrets && !operators.request_filters().is_empty()).then(|| {
+        "MQTT_API_SECRETS=1: new tokens and private keys cross the broker; a client that may read a response topic reads them"
+            .to_owned()
+    })
+}
+
 // === private helpers ===
 
 fn without_port(place: &str) -> &str {
@@ -234,6 +256,15 @@ mod tests {
                 ],
                 "unencrypted",
             ),
+            (
+                &[
+                    ("ADMIN_TOKEN", "a-token-of-more-than-24-characters"),
+                    ("MQTT_API_REQUEST_TOPIC", "coa-request"),
+                    ("MQTT_API_RESPONSE_TOPIC", "coa-response"),
+                ],
+                "reads the ADMIN_TOKEN",
+            ),
+            (&[("MQTT_API_SECRETS", "1"), ("MQTT_API_CALLERS", "a=admin")], "cross the broker"),
         ] {
             let warnings = Config::load(&environment(pairs)).unwrap().config.warnings();
             assert!(

@@ -15,7 +15,7 @@ use super::problem::{Problem, ProblemKind};
 
 /// The longest body, in bytes: the largest message that `explain` accepts with the default
 /// `MAX_PAYLOAD_BYTES`, escaped.
-pub(super) const MAX_BODY: usize = 128 * 1024;
+pub const MAX_BODY: usize = 128 * 1024;
 
 /// One call of an endpoint.
 #[derive(Debug)]

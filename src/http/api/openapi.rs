@@ -54,6 +54,7 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
         "summary": route.summary,
         "parameters": parameters,
         "responses": { (shapes.status.as_str()): described, "default": { "$ref": "#/components/responses/Problem" } },
+        "x-sluice-role": if route.access.is_public { "none" } else { route.access.role.label() },
         "security": if route.is_guarded { json!([{ "admin": [] }]) } else { json!([]) },
     });
     if let Some(body) = shapes.body {

@@ -7,6 +7,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
+use uuid::Uuid;
 
 use crate::domain::ports::Outage;
 use crate::http::views::revocation::RevocationView;
@@ -215,6 +216,14 @@ impl Problem {
 
     pub(crate) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(ProblemKind::NotFound, detail)
+    }
+
+    /// The problem of an event that does not exist in quarantine.
+    pub(crate) fn no_event(id: Uuid) -> Self {
+        Self::not_found(format!(
+            "there is no event {id} in quarantine; it may have been discarded, or be older than \
+             QUARANTINE_RETENTION_DAYS"
+        ))
     }
 
     /// The status code.

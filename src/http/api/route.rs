@@ -4,7 +4,6 @@
 
 use std::future::Future;
 
-use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
@@ -13,9 +12,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::access::{ActingApi, RouteAccess, RouteScope};
 use super::extract::{Body, Call};
 use super::problem::{Problem, ProblemKind};
 use super::state::Api;
+use crate::domain::caller::CallerRole;
 
 /// A row of the table.
 pub(super) struct Route {
@@ -29,6 +30,8 @@ pub(super) struct Route {
     pub is_patient: bool,
     /// Old names of query parameters, which are still accepted.
     pub renamed: &'static [Renamed],
+    /// What the route demands of a caller over MQTT.
+    pub access: RouteAccess,
     pub endpoint: MethodRouter<Api>,
     pub shapes: fn(&mut SchemaGenerator) -> Shapes,
 }
@@ -82,7 +85,7 @@ macro_rules! method {
             H: Fn(Api, Call<P, Q, B>) -> F + Clone + Send + Sync + 'static,
             F: Future<Output = Result<A, Problem>> + Send + 'static,
         {
-            let answer = move |State(api): State<Api>, call: Call<P, Q, B>| handler(api, call);
+            let answer = move |ActingApi(api): ActingApi, call: Call<P, Q, B>| handler(api, call);
             let endpoint = on(MethodFilter::$filter, answer);
             let shapes = Shapes::of::<P, Q, B, A>;
             Route {
@@ -92,6 +95,7 @@ macro_rules! method {
                 is_guarded: true,
                 is_patient: false,
                 renamed: &[],
+                access: RouteAccess::of(stringify!($name), path),
                 endpoint,
                 shapes,
             }
@@ -109,7 +113,24 @@ method!(delete, DELETE, "It removes.");
 impl Route {
     /// Makes the route available without the admin token.
     pub(super) fn open(self) -> Self {
-        Self { is_guarded: false, ..self }
+        Self { is_guarded: false, ..self }.public()
+    }
+
+    /// Answers everyone over MQTT: the response is the same for all and no secret.
+    pub(super) fn public(self) -> Self {
+        let access = RouteAccess { is_public: true, scope: RouteScope::Nothing, ..self.access };
+        Self { access, ..self }
+    }
+
+    /// Says which role a caller over MQTT needs, and where a request names its tenant, if neither
+    /// follows from the path.
+    pub(super) fn for_role(self, role: CallerRole, scope: RouteScope) -> Self {
+        Self { access: RouteAccess { role, scope, ..self.access }, ..self }
+    }
+
+    /// Says for which bodies the response contains a new secret.
+    pub(super) fn secret(self, gives_secret: fn(&[u8]) -> bool) -> Self {
+        Self { access: RouteAccess { gives_secret, ..self.access }, ..self }
     }
 
     /// Keeps the old names of parameters. The type of the query accepts each as an alias.

@@ -4,12 +4,17 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
+use super::access::RouteScope::{
+    Body as InBody, Event as OfEvent, Everything, Query as InQuery, Topic as InTopic,
+};
+use super::access::{always, unless_without_token, with_new_key};
 use super::extract::{Call, NoBody, NoParams};
 use super::openapi;
 use super::problem::Problem;
 use super::renamed::TIME_RANGE;
 use super::route::{OkJson, Route, delete, get, patch, post};
 use super::state::Api;
+use crate::domain::caller::CallerRole::{Operator, Viewer};
 use crate::http::endpoints::{
     ca, certificates, devices, explain, quarantine, revocations, telemetry, tenants,
 };
@@ -18,21 +23,21 @@ use crate::http::endpoints::{
 #[rustfmt::skip]
 pub(super) fn table() -> Vec<Route> {
     vec![
-        get("/api/v1/openapi.json", "Show this document", show_document),
+        get("/api/v1/openapi.json", "Show this document", show_document).public(),
 
-        get("/api/v1/tenants", "List tenants by identifier", tenants::list),
+        get("/api/v1/tenants", "List tenants by identifier", tenants::list).for_role(Viewer, Everything),
         post("/api/v1/tenants", "Add a tenant", tenants::add),
         get("/api/v1/tenants/{tenant}", "Show a tenant", tenants::show),
         patch("/api/v1/tenants/{tenant}", "Suspend or activate a tenant", tenants::change),
         delete("/api/v1/tenants/{tenant}", "Remove a tenant without devices", tenants::remove),
 
-        get("/api/v1/devices", "List devices of all tenants by tenant and identifier", devices::list),
+        get("/api/v1/devices", "List devices of all tenants by tenant and identifier", devices::list).for_role(Viewer, InQuery),
         get("/api/v1/tenants/{tenant}/devices", "List the devices of a tenant by identifier", devices::list_of),
-        post("/api/v1/tenants/{tenant}/devices", "Add a device and, unless `token` is false, generate its token, which only this response contains", devices::add),
+        post("/api/v1/tenants/{tenant}/devices", "Add a device and, unless `token` is false, generate its token, which only this response contains", devices::add).secret(unless_without_token),
         get("/api/v1/tenants/{tenant}/devices/{device}", "Show a device", devices::show),
         patch("/api/v1/tenants/{tenant}/devices/{device}", "Change the status of a device", devices::change),
         delete("/api/v1/tenants/{tenant}/devices/{device}", "Remove a device and revoke its certificates", devices::remove),
-        post("/api/v1/tenants/{tenant}/devices/{device}/token", "Replace the token of a device; only this response contains the new one", devices::make_token),
+        post("/api/v1/tenants/{tenant}/devices/{device}/token", "Replace the token of a device; only this response contains the new one", devices::make_token).secret(always),
         delete("/api/v1/tenants/{tenant}/devices/{device}/token", "Remove the token of a device", devices::take_token),
 
         get("/api/v1/tenants/{tenant}/telemetry/latest", "Show the latest row of each device of a tenant", telemetry::latest_of_each),
@@ -40,25 +45,25 @@ pub(super) fn table() -> Vec<Route> {
         get("/api/v1/tenants/{tenant}/devices/{device}/telemetry/latest", "Show the latest row of a device", telemetry::latest),
         get("/api/v1/tenants/{tenant}/devices/{device}/telemetry/buckets", "Show the average, minimum, maximum and count of a metric per interval", telemetry::buckets).renamed(&TIME_RANGE),
 
-        get("/api/v1/quarantine", "List refused messages, the newest first", quarantine::list),
-        post("/api/v1/quarantine/replay", "Check refused messages again, and store those that are accepted now", quarantine::replay),
-        post("/api/v1/quarantine/discard", "Delete refused messages permanently", quarantine::discard),
-        get("/api/v1/quarantine/{id}", "Show a refused message with its payload", quarantine::show),
-        delete("/api/v1/quarantine/{id}", "Delete a refused message permanently", quarantine::discard_one),
+        get("/api/v1/quarantine", "List refused messages, the newest first", quarantine::list).for_role(Viewer, InQuery),
+        post("/api/v1/quarantine/replay", "Check refused messages again, and store those that are accepted now", quarantine::replay).for_role(Operator, InBody),
+        post("/api/v1/quarantine/discard", "Delete refused messages permanently", quarantine::discard).for_role(Operator, InBody),
+        get("/api/v1/quarantine/{id}", "Show a refused message with its payload", quarantine::show).for_role(Viewer, OfEvent),
+        delete("/api/v1/quarantine/{id}", "Delete a refused message permanently", quarantine::discard_one).for_role(Operator, OfEvent),
 
-        post("/api/v1/explain", "Explain check by check why a message would be accepted or refused", explain::explain),
+        post("/api/v1/explain", "Explain check by check why a message would be accepted or refused", explain::explain).for_role(Viewer, InTopic),
 
-        get("/api/v1/certificates", "List certificates with their device, status, expiry and replacement", certificates::list),
-        post("/api/v1/tenants/{tenant}/devices/{device}/certificates", "Issue a certificate to a device; only this response contains a generated private key", certificates::issue),
+        get("/api/v1/certificates", "List certificates with their device, status, expiry and replacement", certificates::list).for_role(Viewer, InQuery),
+        post("/api/v1/tenants/{tenant}/devices/{device}/certificates", "Issue a certificate to a device; only this response contains a generated private key", certificates::issue).secret(with_new_key),
         post("/api/v1/certificates/import", "Import a certificate that the same authority signed elsewhere", certificates::import),
         get("/api/v1/certificates/{certificate}", "Show a certificate", certificates::show),
-        post("/api/v1/certificates/{certificate}/renew", "Issue a successor; the old certificate stays valid until it expires", certificates::renew),
-        post("/api/v1/certificates/{certificate}/rotate", "Issue a successor; the old certificate is revoked after its grace period", certificates::rotate),
+        post("/api/v1/certificates/{certificate}/renew", "Issue a successor; the old certificate stays valid until it expires", certificates::renew).secret(with_new_key),
+        post("/api/v1/certificates/{certificate}/rotate", "Issue a successor; the old certificate is revoked after its grace period", certificates::rotate).secret(with_new_key),
         post("/api/v1/certificates/{certificate}/confirm", "Confirm that the device uses this certificate; its earlier ones are revoked at once", certificates::confirm),
         post("/api/v1/certificates/{certificate}/revoke", "Revoke a certificate and, with `wait`, wait for the proof that the broker refuses it", revocations::revoke).patient(),
         get("/api/v1/certificates/{certificate}/revocation", "Show the steps of a revocation", revocations::show),
 
-        get("/api/v1/ca-bundle", "Download the certificates of the authority that signs devices, in PEM", ca::bundle),
+        get("/api/v1/ca-bundle", "Download the certificates of the authority that signs devices, in PEM", ca::bundle).public(),
         get("/crl.pem", "Download the certificate revocation list in PEM", ca::crl_pem).open(),
         get("/crl.der", "Download the certificate revocation list in DER", ca::crl_der).open(),
     ]

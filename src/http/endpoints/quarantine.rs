@@ -153,7 +153,7 @@ pub(crate) async fn show(
     call: Call<EventPath, NoParams, NoBody>,
 ) -> Result<OkJson<RefusedMessage>, Problem> {
     let Param(id) = call.path.id;
-    let record = api.quarantine().find(id).await?.ok_or_else(|| not_found(id))?;
+    let record = api.quarantine().find(id).await?.ok_or_else(|| Problem::no_event(id))?;
     Ok(OkJson(record.into()))
 }
 
@@ -163,7 +163,7 @@ pub(crate) async fn discard_one(
 ) -> Result<OkJson<Discarded>, Problem> {
     let Param(id) = call.path.id;
     match api.quarantine().discard(&by_id(id), false).await? {
-        0 => Err(not_found(id)),
+        0 => Err(Problem::no_event(id)),
         events => Ok(OkJson(Discarded { events, discarded: true })),
     }
 }
@@ -264,13 +264,4 @@ impl From<ReplayResult> for ReplayedEvent {
             detail: replayed.refusal.map(|refusal| refusal.detail.into_owned()),
         }
     }
-}
-
-// === private helpers ===
-
-fn not_found(id: Uuid) -> Problem {
-    Problem::not_found(format!(
-        "there is no event {id} in quarantine; it may have been discarded, or be older than \
-         QUARANTINE_RETENTION_DAYS"
-    ))
 }

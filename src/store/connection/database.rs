@@ -70,6 +70,11 @@ impl Database {
         &self.pool
     }
 
+    /// Whether the pool gets a working connection within this time.
+    pub async fn is_available(&self, within: Duration) -> bool {
+        matches!(tokio::time::timeout(within, self.pool.acquire()).await, Ok(Ok(_)))
+    }
+
     /// The metrics of Postgres.
     pub fn metrics(&self) -> &StoreMetrics {
         &self.metrics

@@ -1,0 +1,156 @@
+//! What a route demands of a caller over MQTT: a role, and where the request names the tenant whose
+//! rows it is about.
+//!
+//! It holds the answers only; `grant` checks a request against them.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use serde::Deserialize;
+
+use super::state::Api;
+use crate::domain::caller::CallerRole;
+use crate::domain::ids::TenantId;
+use crate::store::registry::audit::Actor;
+
+/// Who sends a request that does not come over HTTP. Only the transport sets it.
+#[derive(Clone, Debug)]
+pub struct CallIdentity {
+    /// The author of changes in the audit log.
+    pub actor: Arc<Actor>,
+    /// What the sender has to show.
+    pub proof: CallerProof,
+    /// Whether responses may contain new tokens and private keys.
+    pub may_receive_secrets: bool,
+}
+
+/// What the sender of a request has to show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallerProof {
+    /// Nothing: only public routes.
+    Nothing,
+    /// The admin token, in the `Authorization` header.
+    Token,
+    /// The transport has authenticated it.
+    Named {
+        /// Its role.
+        role: CallerRole,
+        /// The only tenant that it may read and change.
+        tenant: Option<TenantId>,
+    },
+}
+
+/// What a route demands of a caller over MQTT.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RouteAccess {
+    pub path: &'static str,
+    pub role: CallerRole,
+    pub scope: RouteScope,
+    /// Whether the route needs no proof: its response is the same for everyone and no secret.
+    pub is_public: bool,
+    /// Whether the response to this body would contain a secret.
+    pub gives_secret: fn(&[u8]) -> bool,
+}
+
+/// Where a request names the tenant whose rows it is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RouteScope {
+    /// Nowhere: it is about all tenants.
+    Everything,
+    /// In the path.
+    Tenant,
+    /// By the certificate in the path.
+    Certificate,
+    /// By the event in the path.
+    Event,
+    /// In the parameter `tenant`; a bound caller gets it set.
+    Query,
+    /// In the field `tenant` of the body.
+    Body,
+    /// In the field `topic` of the body.
+    Topic,
+    /// Its response is the same for all tenants.
+    Nothing,
+}
+
+/// The state of the API, with the sender of the request as the author of changes.
+pub(super) struct ActingApi(pub Api);
+
+/// For a body that always makes a secret.
+pub(super) fn always(_: &[u8]) -> bool {
+    true
+}
+
+/// For a body that orders a private key. What cannot be read is refused later.
+pub(super) fn with_new_key(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct KeyField {
+        #[serde(default)]
+        new_key: bool,
+    }
+    serde_json::from_slice(body).is_ok_and(|KeyField { new_key }| new_key)
+}
+
+/// For a body that adds a device, which gets a token unless the body says no.
+pub(super) fn unless_without_token(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct TokenChoiceField {
+        token: Option<bool>,
+    }
+    serde_json::from_slice(body).is_ok_and(|TokenChoiceField { token }| token.unwrap_or(true))
+}
+
+// === impl RouteAccess ===
+
+impl RouteAccess {
+    /// The access that follows from the method and the path: what is below a tenant or a
+    /// certificate can be read by a viewer and changed by an operator; the rest is for admins.
+    pub(super) fn of(method: &str, path: &'static str) -> Self {
+        let scope = if path.contains("{tenant}") {
+            RouteScope::Tenant
+        } else if path.contains("{certificate}") {
+            RouteScope::Certificate
+        } else {
+            RouteScope::Everything
+        };
+        let is_row_of_tenant = path.contains("{tenant}/") || scope == RouteScope::Certificate;
+        let role = match (scope, method) {
+            (RouteScope::Everything, _) => CallerRole::Admin,
+            (_, "get") => CallerRole::Viewer,
+            _ if is_row_of_tenant => CallerRole::Operator,
+            _ => CallerRole::Admin,
+        };
+        Self { path, role, scope, is_public: false, gives_secret: |_| false }
+    }
+}
+
+// === impl ActingApi ===
+
+impl FromRequestParts<Api> for ActingApi {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Self::Rejection> {
+        let api = api.clone();
+        Ok(Self(match parts.extensions.get::<CallIdentity>() {
+            Some(identity) => Api { actor: Arc::clone(&identity.actor), ..api },
+            None => api,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_makes_a_secret_if_its_field_says_so() {
+        assert!(with_new_key(br#"{"new_key":true}"#));
+        for body in [&br#"{"csr":"x"}"#[..], br#"{"new_key":false}"#, b"", br#"{"new_key":1}"#] {
+            assert!(!with_new_key(body));
+        }
+        assert!(unless_without_token(br#"{"device_id":"a"}"#));
+        assert!(unless_without_token(br#"{"token":true}"#));
+        assert!(!unless_without_token(br#"{"token":false}"#));
+    }
+}

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::policy::file::PolicyFileError;
 use crate::clock;
 use crate::config::Config;
+use crate::http::Api;
 use crate::ingest::grants::Grants;
 use crate::ingest::retry::Retry;
 use crate::lifecycle::{Ending, Readiness, Tasks};
@@ -84,6 +85,8 @@ struct Daemon {
     database: Database,
     /// Cached registry answers: the spine fills the cache, the ops listener shows it.
     grants: Grants,
+    /// The routes of the API, over HTTP and over MQTT.
+    api: Api,
     /// Public credentials.
     guests: Guests,
     /// Notified when the registry may have changed.
@@ -104,8 +107,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let grants = Grants::new(&config.ingest);
     let guests = Guests::new(database.clone(), config.public.max_guests, clock::now);
     let signal = ChangeSignal::default();
+    let api = Api::new(config.clone(), database.clone(), metrics.replay.clone());
     let daemon =
-        Daemon { config, metrics, readiness, database, grants, guests, signal, stop, abandon };
+        Daemon { config, metrics, readiness, database, grants, api, guests, signal, stop, abandon };
 
     let ops_stop = CancellationToken::new();
     let mut ops = daemon.start_ops(ops_stop.clone()).await?;

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Daemon, RunError};
 use crate::clock;
 use crate::domain::ids::DeviceKey;
-use crate::http::{self, Api, CachedGrantReader, PublicApi};
+use crate::http::{self, CachedGrantReader, PublicApi};
 use crate::ingest::grants::view::GrantView;
 use crate::lifecycle::Tasks;
 
@@ -45,8 +45,7 @@ impl Daemon {
     /// Starts the API. It stops with `stop`.
     pub(super) async fn start_api(&self, tasks: &mut Tasks) -> Result<(), RunError> {
         let listener = listen("HTTP_BIND", self.config.http.api_bind).await?;
-        let replays = self.metrics.replay.clone();
-        let api = Api::new(self.config.clone(), self.database.clone(), replays);
+        let api = self.api.clone();
         let metrics = self.metrics.http.api.clone();
         tasks.spawn("api", http::serve_api(listener, api, metrics, self.stop.clone()));
         Ok(())

@@ -22,7 +22,7 @@ impl Daemon {
     /// The filters of the requests that this daemon answers; none without an API.
     pub(super) fn request_filters(&self) -> Vec<String> {
         let devices = self.config.mqtt_api.device_api.then(|| REQUEST_FILTER.to_owned());
-        devices.into_iter().collect()
+        devices.into_iter().chain(self.config.mqtt_api.operators.request_filters()).collect()
     }
 
     /// Starts to answer the requests that `exchange` receives.
@@ -55,8 +55,10 @@ impl Daemon {
         })
     }
 
-    #[expect(clippy::unused_self, reason = "the settings name the topics of operators")]
     fn operator_api(&self) -> Option<OperatorApi> {
-        None
+        let config = self.config.mqtt_api.operators.clone();
+        (!config.request_filters().is_empty()).then(|| {
+            OperatorApi::new(config, self.api.clone(), self.metrics.mqtt_api.clone(), clock::now)
+        })
     }
 }

@@ -107,7 +107,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let grants = Grants::new(&config.ingest);
     let guests = Guests::new(database.clone(), config.public.max_guests, clock::now);
     let signal = ChangeSignal::default();
-    let api = Api::new(config.clone(), database.clone(), metrics.replay.clone());
+    let (replays, certificates) = (metrics.replay.clone(), metrics.certificates.clone());
+    let api = Api::new(config.clone(), database.clone(), replays, certificates);
     let daemon =
         Daemon { config, metrics, readiness, database, grants, api, guests, signal, stop, abandon };
 

@@ -24,6 +24,7 @@ pub(crate) mod tenants;
 use std::sync::Arc;
 
 use crate::config::sections::certificates::CertificatesConfig;
+use crate::disk::{self, Unreachable};
 use crate::domain::time::Timestamp;
 use crate::pki::authority::error::AuthorityError;
 use crate::pki::authority::{Authority, AuthorityCertificate};
@@ -60,6 +61,9 @@ pub enum SignerError {
     /// The files of the authority are unusable.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
+    /// The file system did not answer.
+    #[error(transparent)]
+    Unreachable(#[from] Unreachable),
 }
 
 /// Opens the authority's certificate alone, to verify and not to sign.
@@ -70,6 +74,17 @@ pub fn open_authority(
     let certificate =
         settings.ca_cert_path.as_deref().ok_or(SignerError::NotSet("DEVICE_CA_CERT_PATH"))?;
     Ok(AuthorityCertificate::open(certificate, now)?)
+}
+
+/// Opens the files of the authority that signs, on a blocking thread: for each order, so that a
+/// replaced authority signs at once.
+pub async fn open_signer(
+    settings: &CertificatesConfig,
+    now: Timestamp,
+) -> Result<Signer, SignerError> {
+    let path = settings.ca_cert_path.clone().unwrap_or_default();
+    let settings = settings.clone();
+    disk::run(&path, move || Signer::open(&settings, now)).await?
 }
 
 // === impl Signer ===

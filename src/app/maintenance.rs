@@ -7,7 +7,7 @@ use crate::clock;
 use crate::lifecycle::Tasks;
 use crate::registry::access_rules::writer::AclWriter;
 use crate::registry::authority_watch::AuthorityWatch;
-use crate::registry::certificates::upkeep::CertificateUpkeep;
+use crate::registry::certificates::upkeep::{CertificateUpkeep, Notices};
 use crate::registry::revocation::broker_reload::Recheck;
 use crate::registry::revocation::isolation::Isolation;
 use crate::registry::revocation::publisher::CrlPublisher;
@@ -47,12 +47,22 @@ impl Daemon {
             self.database.clone(),
             metrics.clone(),
             settings.expiry_warning_days,
+            self.notices(),
             clock::now,
         );
         tasks.spawn("certificates", upkeep.keep(self.stop.clone()));
         let readiness = self.readiness.clone();
         if let Some(watch) = AuthorityWatch::new(settings, metrics.clone(), readiness, clock::now) {
             tasks.spawn("authority", watch.watch(self.stop.clone()));
+        }
+    }
+
+    /// Devices get notices where they may send requests.
+    const fn notices(&self) -> Notices {
+        match (self.config.mqtt_api.device_api, self.config.certificates.renew_over_mqtt) {
+            (false, _) => Notices::Off,
+            (true, false) => Notices::On,
+            (true, true) => Notices::WithRenewTopic,
         }
     }
 

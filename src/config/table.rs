@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     /// The promised names and defaults, as the design document fixes them.
-    const PROMISED: [(&str, Option<&str>); 100] = [
+    const PROMISED: [(&str, Option<&str>); 102] = [
         ("MQTT_HOST", Some("localhost")),
         ("MQTT_PORT", Some("1883")),
         ("MQTT_USERNAME", None),
@@ -175,6 +175,8 @@ mod tests {
         ("CERT_CN_FORMAT", Some("strict")),
         ("ROTATION_GRACE_HOURS", Some("24")),
         ("CERT_EXPIRY_WARNING_DAYS", Some("30")),
+        ("CERT_RENEW_OVER_MQTT", Some("0")),
+        ("CERT_RENEW_PROOF", Some("1")),
         ("ACL_RULES_PATH", None),
         ("JWT_ISSUER", None),
         ("JWT_AUDIENCE", None),

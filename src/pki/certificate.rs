@@ -145,6 +145,11 @@ impl Certificate {
         self.fingerprint
     }
 
+    /// SHA-256 of the public key, in lower-case hex.
+    pub fn public_key_sha256(&self) -> String {
+        Fingerprint::of(&self.key).to_string()
+    }
+
     /// The serial number.
     pub const fn serial(&self) -> &Serial {
         &self.serial

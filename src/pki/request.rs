@@ -3,7 +3,8 @@
 //! 1. [`csr`] checks a certificate request, [`public_key`] its key.
 //! 2. [`profile`] plans a device's certificate, [`identity`] writes the device into it.
 //! 3. [`lint`] compares a signed certificate with its plan.
-//! 4. [`import`] checks a certificate that was issued elsewhere.
+//! 4. [`proof`] checks that the holder of a certificate requests its successor.
+//! 5. [`import`] checks a certificate that was issued elsewhere.
 
 pub mod csr;
 pub mod identity;
@@ -12,4 +13,5 @@ pub(crate) mod lint;
 #[cfg(test)]
 mod lint_tests;
 pub mod profile;
+pub mod proof;
 pub mod public_key;

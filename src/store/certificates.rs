@@ -1,11 +1,14 @@
 //! The inventory of certificates: holder, dates, status, replacement.
 //!
-//! It only reads. [`self::changes`] writes, [`self::expiry`] expires and retires,
+//! It only reads. [`self::changes`] writes, [`self::device_renewal`] stores what a device renews,
+//! [`self::expiry`] expires and retires, [`self::public_keys`] fills in the hashes of keys,
 //! [`self::revocation_ledger`] stores the steps of a revocation. Rows may be written by hand, so
 //! dates are bounded to a readable range.
 
 pub(crate) mod changes;
+pub(crate) mod device_renewal;
 pub(crate) mod expiry;
+pub(crate) mod public_keys;
 pub mod revocation_ledger;
 
 use chrono::{DateTime, Utc};

@@ -56,7 +56,7 @@ const OWNED_CRATES: [(&str, &[&str]); 20] = [
     ("smallvec", &["domain"]),
     ("rumqttc", &["broker"]),
     ("tokio_rustls", &["broker", "access", "tls_roots"]),
-    ("ring", &["broker", "access"]),
+    ("ring", &["broker", "access", "pki"]),
     ("base64", &["domain", "broker", "access"]),
     ("hyper", &["access"]),
     ("hyper_util", &["access"]),

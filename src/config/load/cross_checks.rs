@@ -30,6 +30,12 @@ pub(crate) fn check(config: &Config, reader: &mut SettingReader) {
             );
         }
     }
+    if config.certificates.renew_over_mqtt && !config.mqtt_api.device_api {
+        reader.conflict(
+            &["CERT_RENEW_OVER_MQTT", "DEVICE_API"],
+            "devices renew by a request over MQTT: set DEVICE_API=1 too, or CERT_RENEW_OVER_MQTT=0",
+        );
+    }
     let inner = [config.http.api_bind, config.http.ops_bind, config.http.hooks_bind];
     let names = ["HTTP_BIND", "OPS_BIND", "HOOKS_BIND"];
     for (name, bind) in names.into_iter().zip(inner) {
@@ -98,6 +104,7 @@ mod tests {
             ),
             (&[("CRL_REFRESH_HOURS", "25")], "the first must be at least 7 times the second, 175"),
             (&[("OPS_BIND", "127.0.0.1:8080")], "two listeners cannot share one address"),
+            (&[("CERT_RENEW_OVER_MQTT", "1")], "set DEVICE_API=1 too"),
         ] {
             let text = error(&environment(pairs));
             assert!(text.contains(expected), "{text}");

@@ -14,7 +14,7 @@ use crate::domain::quarantine_sampling::QUARANTINE_PAYLOAD_MAX;
 const GOOD_TOKEN_CHARS: usize = 24;
 
 /// The warnings about all settings.
-const WARNINGS: [fn(&Config) -> Option<String>; 13] = [
+const WARNINGS: [fn(&Config) -> Option<String>; 14] = [
     no_authentication,
     auto_provision,
     unencrypted_login,
@@ -22,6 +22,7 @@ const WARNINGS: [fn(&Config) -> Option<String>; 13] = [
     short_admin_token,
     hooks_without_secret,
     plain_common_names,
+    renewal_without_proof,
     retention_below_age,
     unreplayable_payloads,
     guests_without_url,
@@ -73,6 +74,15 @@ fn unencrypted_login(config: &Config) -> Option<String> {
             "{secret} is sent to {} unencrypted: set MQTT_TLS=1, or use a network that you trust",
             broker.host
         )
+    })
+}
+
+fn renewal_without_proof(config: &Config) -> Option<String> {
+    let certificates = &config.certificates;
+    (certificates.renew_over_mqtt && !certificates.renew_proof).then(|| {
+        "CERT_RENEW_PROOF=0: one message that the broker accepts on a device's topic gets a certificate of that device; \
+         set CERT_RENEW_PROOF=1 unless your devices cannot sign"
+            .to_owned()
     })
 }
 

@@ -37,6 +37,10 @@ pub struct CertificatesConfig {
     pub rotation_grace_hours: u32,
     /// `CERT_EXPIRY_WARNING_DAYS`.
     pub expiry_warning_days: u32,
+    /// `CERT_RENEW_OVER_MQTT`.
+    pub renew_over_mqtt: bool,
+    /// `CERT_RENEW_PROOF`.
+    pub renew_proof: bool,
 }
 
 /// The form of a common name.
@@ -140,7 +144,19 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "30",
         (0, 3650),
         "days",
-        "How long before its expiry Sluice warns about a certificate.",
+        "How long before its expiry Sluice warns about a certificate: in the log, and with DEVICE_API=1 by a notice to the device.",
+    ),
+    Setting::switch(
+        "CERT_RENEW_OVER_MQTT",
+        "0",
+        "Whether a device may renew its certificate by a request on its topic certificate/renew. It needs DEVICE_API=1 and the \
+         authority's files.",
+    ),
+    Setting::switch(
+        "CERT_RENEW_PROOF",
+        "1",
+        "Whether such a request must contain a signature with the key of the certificate in use, or the device's token. 0: the \
+         topic is enough, so each client that may publish to it gets a certificate.",
     ),
 ];
 
@@ -173,6 +189,8 @@ impl CertificatesConfig {
             cn_format: if plain { CnFormat::Plain } else { CnFormat::Strict },
             rotation_grace_hours: reader.whole("ROTATION_GRACE_HOURS"),
             expiry_warning_days: reader.whole("CERT_EXPIRY_WARNING_DAYS"),
+            renew_over_mqtt: reader.switch("CERT_RENEW_OVER_MQTT"),
+            renew_proof: reader.switch("CERT_RENEW_PROOF"),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::registry::SignerError;
 use crate::registry::certificates::import::ImportError;
 use crate::registry::certificates::issue::IssueError;
 use crate::registry::certificates::renew::RenewError;
+use crate::registry::certificates::renew_by_device::DeviceRenewalError;
 use crate::store::certificates::CertificateError;
 
 /// The field with a certificate request.
@@ -54,6 +55,30 @@ impl From<RenewError> for Problem {
             | RenewError::TooLate { .. }
             | RenewError::Ended(_)
             | RenewError::Name { .. } => Self::new(ProblemKind::Conflict, error.to_string()),
+        }
+    }
+}
+
+impl From<DeviceRenewalError> for Problem {
+    fn from(error: DeviceRenewalError) -> Self {
+        use DeviceRenewalError as Refused;
+        let what = error.to_string();
+        match error {
+            Refused::Issue(error) => error.into(),
+            Refused::Signer(error) => error.into(),
+            Refused::Store(CertificateError::Outage(outage)) => outage.into(),
+            // The device cannot use the advice to an operator.
+            Refused::Store(_)
+            | Refused::NoCertificate(_)
+            | Refused::Unverifiable(_)
+            | Refused::TooManyActive { .. } => Self::new(ProblemKind::Conflict, what),
+            Refused::TooOften { .. } => Self::new(ProblemKind::TooManyRequests, what),
+            Refused::Device(_) => Self::new(ProblemKind::DeviceRefused, what),
+            Refused::NotYours(..)
+            | Refused::Proof(_)
+            | Refused::Revoked(_)
+            | Refused::TooLate { .. }
+            | Refused::RevokedKey(_) => Self::new(ProblemKind::ProofWrong, what),
         }
     }
 }

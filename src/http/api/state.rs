@@ -14,6 +14,7 @@ use crate::quarantine::Quarantine;
 use crate::registry::ActionContext;
 use crate::store::connection::database::Database;
 use crate::store::registry::audit::Actor;
+use crate::telemetry::certificates::CertificateMetrics;
 use crate::telemetry::ingest::IngestMetrics;
 
 /// Requests that run at a time: half of the default `PG_POOL_MAX`, so that ingest always finds a
@@ -35,6 +36,7 @@ pub struct Api {
     pub(crate) actor: Arc<Actor>,
     /// Counters of replayed messages.
     pub(crate) replay_metrics: IngestMetrics,
+    pub(crate) certificate_metrics: CertificateMetrics,
     pub(super) admin_token: AdminTokenHash,
     pub(super) working_permits: Arc<Semaphore>,
     pub(super) waiting_permits: Arc<Semaphore>,
@@ -44,13 +46,19 @@ pub struct Api {
 
 impl Api {
     /// The state for these settings and this database.
-    pub fn new(config: Config, database: Database, replay_metrics: IngestMetrics) -> Self {
+    pub fn new(
+        config: Config,
+        database: Database,
+        replay_metrics: IngestMetrics,
+        certificate_metrics: CertificateMetrics,
+    ) -> Self {
         let admin_token = AdminTokenHash::new(config.http.admin_token.as_ref());
         Self {
             config: Arc::new(config),
             database,
             actor: Arc::new(Actor::new("api")),
             replay_metrics,
+            certificate_metrics,
             admin_token,
             working_permits: Arc::new(Semaphore::new(WORKING_MAX)),
             waiting_permits: Arc::new(Semaphore::new(WAITING_MAX)),

@@ -30,6 +30,7 @@ use crate::registry::{self, Signer};
 use crate::store::certificates::{
     self, CertificateError, CertificateFilter, CertificateStatus, Handle,
 };
+use crate::telemetry::certificates::RenewedBy;
 
 /// The path of a certificate.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -174,7 +175,9 @@ pub(crate) async fn renew(
     let order = request.order()?;
     let signer = signer(&api).await?;
     let old = find::resolve(api.action_context(), &call.path.certificate.0).await?;
-    Ok(CreatedJson(renewing::renew(api.action_context(), &signer, old, order).await?.into()))
+    let issued = renewing::renew(api.action_context(), &signer, old, order).await?;
+    api.certificate_metrics.count_renewed(RenewedBy::Api);
+    Ok(CreatedJson(issued.into()))
 }
 
 pub(crate) async fn rotate(
@@ -188,9 +191,9 @@ pub(crate) async fn rotate(
     let order = request.order()?;
     let signer = signer(&api).await?;
     let old = find::resolve(api.action_context(), &call.path.certificate.0).await?;
-    Ok(CreatedJson(
-        rotating::rotate(api.action_context(), &signer, old, grace, order).await?.into(),
-    ))
+    let issued = rotating::rotate(api.action_context(), &signer, old, grace, order).await?;
+    api.certificate_metrics.count_renewed(RenewedBy::Api);
+    Ok(CreatedJson(issued.into()))
 }
 
 pub(crate) async fn confirm(

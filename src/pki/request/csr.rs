@@ -4,6 +4,8 @@
 //! or name the expected device. Its extensions are ignored, but it refuses a request for the powers
 //! of an authority.
 
+use std::borrow::Cow;
+
 use rustls_pki_types::CertificateSigningRequestDer;
 use rustls_pki_types::pem::PemObject;
 use x509_parser::certification_request::X509CertificationRequest;
@@ -15,6 +17,7 @@ use x509_parser::prelude::FromDer;
 use super::identity;
 use super::public_key::{KeyKind, KeyRefused};
 use crate::domain::ids::DeviceKey;
+use crate::pki::serial::Fingerprint;
 
 /// Maximum size of a request; RSA 4096 with a full subject has 2.5 KiB.
 pub const MAX_REQUEST_BYTES: usize = 16 * 1024;
@@ -82,19 +85,26 @@ pub enum RequestError {
     Extension,
 }
 
+/// The DER of a request in PEM or DER. Only the frame is read; [`Request::read`] judges the content.
+pub fn der_of(bytes: &[u8]) -> Result<Cow<'_, [u8]>, RequestError> {
+    if bytes.len() > MAX_REQUEST_BYTES {
+        return Err(RequestError::TooLong);
+    }
+    if bytes.first() == Some(&0x30) {
+        return Ok(Cow::Borrowed(bytes));
+    }
+    match CertificateSigningRequestDer::from_pem_slice(bytes) {
+        Ok(der) => Ok(Cow::Owned(der.to_vec())),
+        Err(_) => Err(RequestError::Garbled),
+    }
+}
+
 // === impl Request ===
 
 impl Request {
     /// Reads a request in PEM or DER and judges it.
     pub fn read(bytes: &[u8], device: &DeviceKey) -> Result<Self, RequestError> {
-        if bytes.len() > MAX_REQUEST_BYTES {
-            return Err(RequestError::TooLong);
-        }
-        let is_der = bytes.first() == Some(&0x30);
-        let from_pem = || {
-            CertificateSigningRequestDer::from_pem_slice(bytes).map_err(|_| RequestError::Garbled)
-        };
-        let der = if is_der { bytes.into() } else { from_pem()? };
+        let der = der_of(bytes)?;
         match X509CertificationRequest::from_der(&der) {
             Ok(([], request)) => judge(&request, device),
             _ => Err(RequestError::Garbled),
@@ -109,6 +119,11 @@ impl Request {
     /// What kind of key it holds.
     pub const fn key_kind(&self) -> KeyKind {
         self.kind
+    }
+
+    /// SHA-256 of its public key, in lower-case hex.
+    pub fn public_key_sha256(&self) -> String {
+        Fingerprint::of(&self.key).to_string()
     }
 
     /// The public key, as X.509 writes it.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use tokio::task::{JoinError, spawn_blocking};
 
 use crate::domain::ids::DeviceKey;
-use crate::pki::authority::sign::{self, SignError as SigningError};
+use crate::domain::time::Timestamp;
+use crate::pki::authority::sign::{self as signing, SignError as SigningError};
 use crate::pki::certificate::Certificate;
 use crate::pki::key::PrivateKeyPem;
 use crate::pki::request::csr::{Request, RequestError};
@@ -48,6 +49,17 @@ pub struct Issued {
     /// The private key if it was made here; this is the only copy.
     pub key: Option<PrivateKeyPem>,
     /// Whether the certificate ends with the authority, earlier than its usual lifetime.
+    pub ends_with_authority: bool,
+}
+
+/// A signed certificate that is not stored yet: nothing accepts it before.
+#[derive(Debug)]
+pub(super) struct SignedCertificate {
+    /// The row to store.
+    pub row: NewCertificate,
+    /// The private key if it was made here.
+    pub key: Option<PrivateKeyPem>,
+    /// Whether it ends with the authority, earlier than its usual lifetime.
     pub ends_with_authority: bool,
 }
 
@@ -96,8 +108,31 @@ pub(super) async fn issue_as(
         KeySource::Request(bytes) => Some(Request::read(bytes, device)?),
         KeySource::Made => None,
     };
+    let signed = sign(context, signer, device, request, order.lifetime).await?;
+    let stored =
+        changes::insert(context.database.pool(), context.actor, &signed.row, origin).await?;
+    if signed.ends_with_authority {
+        warn_of_short_life(&stored);
+    }
+    Ok(Issued {
+        certificate: stored,
+        pem: signed.row.pem,
+        key: signed.key,
+        ends_with_authority: signed.ends_with_authority,
+    })
+}
+
+/// Reserves a serial number and signs, for the key of `request` or for a key made here. The caller
+/// stores the row.
+pub(super) async fn sign(
+    context: ActionContext<'_>,
+    signer: &Signer,
+    device: &DeviceKey,
+    request: Option<Request>,
+    lifetime: Lifetime,
+) -> Result<SignedCertificate, IssueError> {
     let (authority, now) = (signer.authority.certificate(), context.now);
-    let leaf = signer.profile.plan(device, Serial::random()?, order.lifetime, authority, now)?;
+    let leaf = signer.profile.plan(device, Serial::random()?, lifetime, authority, now)?;
     let ends_with_authority = leaf.is_shortened();
     let (pool, serial) = (context.database.pool(), leaf.serial().to_string());
     changes::reserve(pool, device, authority.name(), &serial).await?;
@@ -105,24 +140,23 @@ pub(super) async fn issue_as(
     // Blocking thread: an RSA signature takes milliseconds and would stall the message path.
     let work = spawn_blocking(move || match &request {
         Some(request) => {
-            sign::sign(&authority, &leaf, request).map(|certificate| (certificate, None))
+            signing::sign(&authority, &leaf, request).map(|certificate| (certificate, None))
         }
-        None => {
-            sign::sign_new_key(&authority, &leaf).map(|(certificate, key)| (certificate, Some(key)))
-        }
+        None => signing::sign_new_key(&authority, &leaf)
+            .map(|(certificate, key)| (certificate, Some(key))),
     });
     let (certificate, key) = work.await??;
-    let new = row_of(device, &certificate);
-    let stored = changes::insert(pool, context.actor, &new, origin).await?;
-    if ends_with_authority {
-        tracing::warn!(
-            certificate = %stored.id,
-            until = %new.not_after,
-            "the certificate ends with the authority, before CERT_VALIDITY_DAYS; make a new \
-             authority in time"
-        );
-    }
-    Ok(Issued { certificate: stored, pem: new.pem, key, ends_with_authority })
+    Ok(SignedCertificate { row: row_of(device, &certificate), key, ends_with_authority })
+}
+
+/// Logs that a stored certificate has less than its usual lifetime.
+pub(super) fn warn_of_short_life(stored: &CertificateRow) {
+    tracing::warn!(
+        certificate = %stored.id,
+        until = %Timestamp::from(stored.not_after),
+        "the certificate ends with the authority, before CERT_VALIDITY_DAYS; make a new \
+         authority in time"
+    );
 }
 
 /// The row that stores `certificate` for `device`.
@@ -130,6 +164,7 @@ pub(super) fn row_of(device: &DeviceKey, certificate: &Certificate) -> NewCertif
     NewCertificate {
         device: device.clone(),
         fingerprint: certificate.fingerprint().to_string(),
+        public_key_sha256: certificate.public_key_sha256(),
         serial: certificate.serial().to_string(),
         common_name: certificate.common_name().unwrap_or_default().to_owned(),
         issuer: certificate.issuer().to_owned(),

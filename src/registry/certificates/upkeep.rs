@@ -1,5 +1,6 @@
 //! Upkeep of the certificates over time: retires those whose grace period ended, marks expired
-//! ones, counts them, and warns before they end. It also deletes expired guest credentials.
+//! ones, counts them, and warns before they end: in the log, and by notices to the devices. It also
+//! fills in hashes of keys, and deletes expired guest credentials.
 //!
 //! Every replica runs it; one does the work of a round. It opens no authority, signs nothing and
 //! notifies no broker. The first round does what was due while no replica ran.
@@ -9,7 +10,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::find;
+use super::{find, public_keys};
 use crate::domain::ports::Outage;
 use crate::domain::time::{Clock, MICROS_PER_SECOND, Timestamp};
 use crate::lifecycle::health_reporter::{HealthReporter, HealthTexts};
@@ -17,7 +18,8 @@ use crate::store::access::guests;
 use crate::store::certificates::expiry::{self, Counts};
 use crate::store::certificates::{self, CertificateFilter, CertificateStatus};
 use crate::store::connection::database::Database;
-use crate::telemetry::certificates::CertificateMetrics;
+use crate::store::downlink::notices::{self, NoticeTerms};
+use crate::telemetry::certificates::{CertificateMetrics, RenewedBy};
 use crate::telemetry::logs::Repeated;
 
 /// Time between two rounds. The row of a certificate changes at most this late; checks of its
@@ -39,6 +41,20 @@ const WARNING_INTERVAL: Duration = Duration::from_hours(12);
 /// Certificates that a warning names; `sluice cert list --expiring` lists all.
 const MAX_NAMED: u32 = 5;
 
+/// Statements of one round that write notices; the next round continues.
+const MAX_NOTICE_STEPS: usize = 10;
+
+/// Whether devices get notices of certificates that end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notices {
+    /// No; written ones are withdrawn.
+    Off,
+    /// Yes.
+    On,
+    /// Yes, with the topic for the renewal.
+    WithRenewTopic,
+}
+
 /// Runs the upkeep of the certificates in the registry.
 #[derive(Debug)]
 pub struct CertificateUpkeep {
@@ -46,6 +62,7 @@ pub struct CertificateUpkeep {
     metrics: CertificateMetrics,
     clock: Clock,
     warning_days: u32,
+    notices: Notices,
     ending: Repeated,
     health: HealthReporter,
 }
@@ -58,13 +75,17 @@ impl CertificateUpkeep {
         database: Database,
         metrics: CertificateMetrics,
         warning_days: u32,
+        notices: Notices,
         clock: Clock,
     ) -> Self {
         let ending = Repeated::new(WARNING_INTERVAL);
         let health = HealthReporter::log_only(COMPONENT, HEALTH);
-        let upkeep = Self { database, metrics, clock, warning_days, ending, health };
+        let upkeep = Self { database, metrics, clock, warning_days, notices, ending, health };
         // Known series start at zero.
         upkeep.show(&Counts::default());
+        for by in RenewedBy::ALL {
+            upkeep.metrics.renewed.with_label_values(&[by.label()]);
+        }
         upkeep
     }
 
@@ -117,8 +138,42 @@ impl CertificateUpkeep {
         let soon = find::days_ahead((self.clock)(), self.warning_days);
         let counts = expiry::count(pool, soon).await?;
         self.show(&counts);
+        self.keep_notices(soon).await?;
+        let filled = public_keys::fill(&self.database).await?;
+        if filled > 0 {
+            tracing::info!(certificates = filled, "hashes of public keys were filled in");
+        }
         if counts.ending > 0 && self.ending.ready((self.clock)()).is_some() {
             self.warn_of_ends(counts.ending, soon).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes and withdraws the notices to devices.
+    async fn keep_notices(&self, soon: Timestamp) -> Result<(), Outage> {
+        let (pool, now) = (self.database.pool(), (self.clock)());
+        let ending_before = (self.notices != Notices::Off).then_some(soon);
+        let with_renew_topic = self.notices == Notices::WithRenewTopic;
+        for _ in 0..MAX_NOTICE_STEPS {
+            if notices::withdraw(pool, now, ending_before).await? < notices::ROWS_AT_ONCE {
+                break;
+            }
+        }
+        let Some(ending_before) = ending_before else { return Ok(()) };
+        let terms = NoticeTerms { now, ending_before, with_renew_topic };
+        let mut written = 0;
+        for _ in 0..MAX_NOTICE_STEPS {
+            let step = notices::write(pool, terms).await?;
+            written += step;
+            if step < notices::ROWS_AT_ONCE {
+                break;
+            }
+        }
+        if written > 0 {
+            tracing::info!(
+                devices = written,
+                "notices of certificates that expire were written; the outbox publishes them"
+            );
         }
         Ok(())
     }

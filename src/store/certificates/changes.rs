@@ -13,6 +13,7 @@ use crate::domain::device::DeviceStatus;
 use crate::domain::ids::DeviceKey;
 use crate::domain::time::Timestamp;
 use crate::store::certificates;
+use crate::store::downlink::notices;
 use crate::store::registry::audit::{self, Actor, Entry};
 
 /// A certificate to store as ACTIVE.
@@ -22,6 +23,8 @@ pub struct NewCertificate {
     pub device: DeviceKey,
     /// SHA-256 of its DER, in lower-case hex.
     pub fingerprint: String,
+    /// SHA-256 of its public key, in lower-case hex.
+    pub public_key_sha256: String,
     /// Its serial number, in lower-case hex.
     pub serial: String,
     /// Its common name.
@@ -91,16 +94,9 @@ pub async fn insert(
     }
     let id = Uuid::now_v7();
     if !insert_row(&mut tx, id, new, origin).await? {
-        drop(tx);
-        return Err(conflict(pool, new).await?);
+        return Err(conflict(&mut tx, new).await?);
     }
-    let detail = json!({
-        "id": id, "serial_number": new.serial, "fingerprint_sha256": new.fingerprint, "not_after": new.not_after.to_utc(),
-        "replaces": origin.replaces(), "old_retires_at": origin.retires_at().map(Timestamp::to_utc),
-    });
-    let (tenant, device) = (Some(new.device.tenant()), Some(new.device.device()));
-    audit::record(&mut tx, Entry { actor, action: origin.action(), tenant, device, detail })
-        .await?;
+    record(&mut tx, actor, id, new, origin).await?;
     // Read before the commit: after it, no step may fail.
     let stored = certificates::find_on(&mut tx, &Handle::Id(id)).await?.certificate;
     tx.commit().await?;
@@ -129,8 +125,8 @@ pub async fn revoke(
     Ok((after, is_active))
 }
 
-/// Confirms that the device uses the new certificate: all its predecessors retire at once. Returns
-/// those that did.
+/// Confirms that the device uses the new certificate: all its predecessors retire at once, and so do
+/// the other successors of these, which the device got and does not use. Returns those that did.
 pub async fn confirm(
     pool: &PgPool,
     actor: &Actor,
@@ -148,7 +144,9 @@ pub async fn confirm(
         "WITH RECURSIVE line AS (
              SELECT c.replaces AS id FROM device_certificates c WHERE c.id = $1
              UNION SELECT c.replaces FROM device_certificates c JOIN line ON c.id = line.id)
-         SELECT c.id FROM device_certificates c JOIN line USING (id) WHERE c.status = 'ACTIVE' ORDER BY c.id FOR UPDATE OF c",
+         SELECT c.id FROM device_certificates c WHERE c.status = 'ACTIVE' AND c.id <> $1
+             AND (c.id IN (SELECT id FROM line) OR c.replaces IN (SELECT id FROM line))
+         ORDER BY c.id FOR UPDATE OF c",
     )
     .bind(id)
     .fetch_all(&mut *tx)
@@ -191,13 +189,13 @@ impl CertificateOrigin {
 
 /// The state of a row before a change.
 #[derive(sqlx::FromRow)]
-struct Before {
-    status: CertificateStatus,
+pub(super) struct Before {
+    pub(super) status: CertificateStatus,
     replaces: Option<Uuid>,
 }
 
 /// Locks a row until the transaction ends.
-async fn lock(tx: &mut PgConnection, id: Uuid) -> Result<Before, CertificateError> {
+pub(super) async fn lock(tx: &mut PgConnection, id: Uuid) -> Result<Before, CertificateError> {
     sqlx::query_as("SELECT status, replaces FROM device_certificates WHERE id = $1 FOR UPDATE")
         .bind(id)
         .fetch_optional(tx)
@@ -206,7 +204,7 @@ async fn lock(tx: &mut PgConnection, id: Uuid) -> Result<Before, CertificateErro
 }
 
 /// Inserts the row. False means that one of its unique keys is taken.
-async fn insert_row(
+pub(super) async fn insert_row(
     tx: &mut PgConnection,
     id: Uuid,
     new: &NewCertificate,
@@ -214,8 +212,8 @@ async fn insert_row(
 ) -> Result<bool, sqlx::Error> {
     let inserted = sqlx::query(
         "INSERT INTO device_certificates (id, tenant_id, device_id, fingerprint_sha256, serial_number, common_name, issuer,
-             not_before, not_after, replaces, cert_pem)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING",
+             not_before, not_after, replaces, cert_pem, public_key_sha256)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING",
     )
     .bind(id)
     .bind(new.device.tenant())
@@ -228,9 +226,34 @@ async fn insert_row(
     .bind(new.not_after.to_utc())
     .bind(origin.replaces())
     .bind(&new.pem)
+    .bind(&new.public_key_sha256)
     .execute(tx)
     .await?;
     Ok(inserted.rows_affected() > 0)
+}
+
+/// Records that a certificate was stored, and withdraws the notice of the one it replaces.
+pub(super) async fn record(
+    tx: &mut PgConnection,
+    actor: &Actor,
+    id: Uuid,
+    new: &NewCertificate,
+    origin: CertificateOrigin,
+) -> Result<(), sqlx::Error> {
+    let detail = json!({
+        "id": id, "serial_number": new.serial, "fingerprint_sha256": new.fingerprint, "not_after": new.not_after.to_utc(),
+        "replaces": origin.replaces(), "old_retires_at": origin.retires_at().map(Timestamp::to_utc),
+    });
+    let (tenant, device) = (new.device.tenant(), new.device.device());
+    let entry = Entry {
+        actor,
+        action: origin.action(),
+        tenant: Some(tenant),
+        device: Some(device),
+        detail,
+    };
+    audit::record(tx, entry).await?;
+    notices::withdraw_ended(tx, tenant, device).await
 }
 
 /// Checks that the device exists, and locks it until the transaction ends.
@@ -297,16 +320,17 @@ async fn end(
     .fetch_one(&mut *tx)
     .await?;
     let detail: Value = json!({ "id": id, "reason": reason });
-    audit::record(tx, Entry { actor, action, tenant: Some(&tenant), device: Some(&device), detail })
-        .await
+    let entry = Entry { actor, action, tenant: Some(&tenant), device: Some(&device), detail };
+    audit::record(tx, entry).await?;
+    notices::withdraw_ended(tx, &tenant, &device).await
 }
 
 /// Finds which of the two unique keys is taken.
-async fn conflict(
-    pool: &PgPool,
+pub(super) async fn conflict(
+    tx: &mut PgConnection,
     new: &NewCertificate,
 ) -> Result<CertificateError, CertificateError> {
-    match certificates::find(pool, &Handle::Fingerprint(new.fingerprint.clone())).await {
+    match certificates::find_on(tx, &Handle::Fingerprint(new.fingerprint.clone())).await {
         Ok(found) => {
             let row = found.certificate;
             let device = format!("{}/{}", row.tenant_id, row.device_id);

@@ -51,7 +51,9 @@ impl Daemon {
                 clock::now,
             );
             let (config, database) = (Arc::new(self.config.clone()), self.database.clone());
-            DeviceApi::new(config, database, registry, self.metrics.mqtt_api.clone(), clock::now)
+            let (metrics, certificates) =
+                (self.metrics.mqtt_api.clone(), self.metrics.certificates.clone());
+            DeviceApi::new(config, database, registry, metrics, certificates, clock::now)
         })
     }
 

@@ -12,6 +12,7 @@
 mod address;
 mod budget;
 mod call;
+mod certificate;
 mod database_patience;
 mod device;
 mod explain;
@@ -34,6 +35,7 @@ use crate::ingest::authorize::judge::AuthRequirements;
 use crate::ingest::grants::lookup::GrantLookup;
 use crate::store::connection::database::Database;
 use crate::store::registry::directory::PgDirectory;
+use crate::telemetry::certificates::CertificateMetrics;
 use crate::telemetry::mqtt_api::{MqttApiMetrics, RequestDrop};
 use address::RequestAddress;
 use budget::{DeviceBudgets, Verdict};
@@ -84,13 +86,14 @@ impl DeviceApi {
         database: Database,
         registry: GrantLookup<PgDirectory>,
         metrics: MqttApiMetrics,
+        certificates: CertificateMetrics,
         clock: Clock,
     ) -> Self {
         Self {
             requirements: AuthRequirements::from(&config.ingest),
             budgets: Mutex::new(DeviceBudgets::new(&config.mqtt_api)),
             patience: DatabasePatience::new(clock),
-            services: DeviceServices { config, database },
+            services: DeviceServices { config, database, certificates },
             registry,
             metrics,
             clock,
@@ -166,7 +169,10 @@ impl DeviceApi {
         let found = self.registry.of(&address.device).await;
         let now = (self.clock)();
         let (registered, route) = match (found, route) {
-            (Ok(answer), route) => (self.authenticate(&answer, &read, now)?, route),
+            (Ok(answer), route) => {
+                let proves_itself = route.is_some_and(|route| route.proves_itself(&read.params));
+                (self.authenticate(&answer, &read, proves_itself, now)?, route)
+            }
             // The time needs no database, and is given to everyone who may send the request.
             (Err(_), Some(DeviceRoute::Time)) => (None, route),
             (Err(outage), _) => {
@@ -190,16 +196,20 @@ impl DeviceApi {
         self.patience.run(routes::answer(route, &call)).await
     }
 
-    /// The registered device, if it may send requests.
+    /// The registered device, if it may send requests. A request that `proves_itself` needs neither
+    /// a token nor a valid certificate.
     fn authenticate(
         &self,
         answer: &RegistryAnswer,
         read: &DeviceRequest,
+        proves_itself: bool,
         now: Timestamp,
     ) -> Result<Option<Device>, Rejection> {
         let judge = || -> Result<Device, Refusal> {
             let device = answer.active()?;
-            self.requirements.authenticate(&read.token, device, now)?;
+            if !proves_itself {
+                self.requirements.authenticate(&read.token, device, now)?;
+            }
             Ok(device.clone())
         };
         judge().map(Some).map_err(|refusal| Rejection::from(&refusal))

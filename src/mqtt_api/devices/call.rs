@@ -12,12 +12,14 @@ use crate::domain::time::{Clock, Timestamp};
 use crate::http::api::problem::{Problem, ProblemKind};
 use crate::ingest::parse::parsed::TokenField;
 use crate::store::connection::database::Database;
+use crate::telemetry::certificates::CertificateMetrics;
 
 /// What every route works with.
 #[derive(Clone, Debug)]
 pub(super) struct DeviceServices {
     pub config: Arc<Config>,
     pub database: Database,
+    pub certificates: CertificateMetrics,
 }
 
 /// One request.

@@ -2,9 +2,11 @@
 //!
 //! It decides nothing: each route has a file of its own.
 
+use serde_json::{Map, Value};
+
 use super::call::DeviceCall;
 use super::reply::{Rejection, ReplyResult};
-use super::{device, explain, time};
+use super::{certificate, device, explain, time};
 use crate::http::api::problem::{Problem, ProblemKind};
 
 /// A route.
@@ -16,10 +18,20 @@ pub(super) enum DeviceRoute {
     Device,
     /// Why a message of the device would be refused.
     Explain,
+    /// A new certificate in place of the one in use.
+    CertificateRenew,
+    /// The device uses its new certificate.
+    CertificateConfirm,
 }
 
 /// All routes.
-const ROUTES: [DeviceRoute; 3] = [DeviceRoute::Time, DeviceRoute::Device, DeviceRoute::Explain];
+const ROUTES: [DeviceRoute; 5] = [
+    DeviceRoute::Time,
+    DeviceRoute::Device,
+    DeviceRoute::Explain,
+    DeviceRoute::CertificateRenew,
+    DeviceRoute::CertificateConfirm,
+];
 
 // === impl DeviceRoute ===
 
@@ -30,7 +42,14 @@ impl DeviceRoute {
             Self::Time => "time",
             Self::Device => "device",
             Self::Explain => "explain",
+            Self::CertificateRenew => "certificate/renew",
+            Self::CertificateConfirm => "certificate/confirm",
         }
+    }
+
+    /// Whether the route itself verifies who sends this request.
+    pub(super) fn proves_itself(self, params: &Map<String, Value>) -> bool {
+        self == Self::CertificateRenew && params.contains_key(certificate::PROOF)
     }
 
     /// The route of that name.
@@ -45,6 +64,8 @@ pub(super) async fn answer(route: DeviceRoute, call: &DeviceCall<'_>) -> ReplyRe
         DeviceRoute::Time => time::answer(call),
         DeviceRoute::Device => device::answer(call).await.map(Into::into),
         DeviceRoute::Explain => explain::answer(call).await.map(Into::into),
+        DeviceRoute::CertificateRenew => certificate::renew(call).await.map(Into::into),
+        DeviceRoute::CertificateConfirm => certificate::confirm(call).await.map(Into::into),
     }
 }
 

@@ -108,17 +108,17 @@ pub(super) async fn issue_as(
         KeySource::Request(bytes) => Some(Request::read(bytes, device)?),
         KeySource::Made => None,
     };
-    let signed = sign(context, signer, device, request, order.lifetime).await?;
+    let fresh = sign(context, signer, device, request, order.lifetime).await?;
     let stored =
-        changes::insert(context.database.pool(), context.actor, &signed.row, origin).await?;
-    if signed.ends_with_authority {
+        changes::insert(context.database.pool(), context.actor, &fresh.row, origin).await?;
+    if fresh.ends_with_authority {
         warn_of_short_life(&stored);
     }
     Ok(Issued {
         certificate: stored,
-        pem: signed.row.pem,
-        key: signed.key,
-        ends_with_authority: signed.ends_with_authority,
+        pem: fresh.row.pem,
+        key: fresh.key,
+        ends_with_authority: fresh.ends_with_authority,
     })
 }
 

@@ -167,7 +167,7 @@ pub async fn renew(
         return earlier_answer(context, earlier).await;
     }
     let signer = open_signer(settings, now).await?;
-    let signed = issue::sign(context, &signer, device, Some(request), Lifetime::Usual).await?;
+    let fresh = issue::sign(context, &signer, device, Some(request), Lifetime::Usual).await?;
     // Judged again within the lock: another replica may have answered an equal request meanwhile.
     // Then the new certificate is discarded; its serial number stays reserved.
     let mut tx = device_renewal::lock(pool, device).await?;
@@ -179,14 +179,14 @@ pub async fn renew(
     }
     let grace = i64::from(settings.rotation_grace_hours) * SECONDS_PER_HOUR;
     let retires_at = now.plus_seconds(grace);
-    let certificate = tx.store(context.actor, &signed.row, old_id, retires_at).await?;
-    if signed.ends_with_authority {
+    let certificate = tx.store(context.actor, &fresh.row, old_id, retires_at).await?;
+    if fresh.ends_with_authority {
         issue::warn_of_short_life(&certificate);
     }
     note(&old.certificate, &certificate, key == old.public_key());
     let old_retires_at =
         (old.certificate.status == CertificateStatus::Active).then_some(retires_at);
-    Ok(RenewedCertificate { certificate, pem: signed.row.pem, old_retires_at, is_new: true })
+    Ok(RenewedCertificate { certificate, pem: fresh.row.pem, old_retires_at, is_new: true })
 }
 
 /// Confirms that `device` uses its certificate `new`: the earlier ones retire at once. Returns the

@@ -3,8 +3,9 @@
 //! Each component builds itself from its own settings; this folder only connects them:
 //! [`listeners`] and [`hooks`] answer HTTP, [`subscription`] starts the session with the broker,
 //! [`maintenance`] the periodic tasks, [`spine`] the path of a message, and [`exchange`] the path of
-//! requests and of messages to devices.
+//! requests and of messages to devices, also of [`device_errors`].
 
+mod device_errors;
 mod exchange;
 mod hooks;
 mod listeners;
@@ -145,8 +146,8 @@ impl Daemon {
             }
         };
         self.start_maintenance(&mut tasks);
-        self.start_spine(&mut tasks, subscription);
-        self.start_exchange(&mut tasks);
+        let exchange = self.start_exchange(&mut tasks);
+        self.start_spine(&mut tasks, subscription, &exchange);
         self.readiness.well(COMPONENT);
         let ended_task = tokio::select! {
             ended_task = tasks.watch(&self.stop) => ended_task,

@@ -8,7 +8,7 @@ use super::Daemon;
 use crate::broker::exchange::connection::ExchangeConnection;
 use crate::broker::exchange::request_queue::REQUEST_QUEUE;
 use crate::broker::exchange::subscriptions::ExchangeSubscriptions;
-use crate::broker::exchange::{exchange, needed_writes};
+use crate::broker::exchange::{Exchange, exchange, needed_writes};
 use crate::clock;
 use crate::domain::device_topics;
 use crate::lifecycle::Tasks;
@@ -18,7 +18,7 @@ use crate::lifecycle::Tasks;
 impl Daemon {
     /// Starts the exchange and those that use it. It connects at once if an API is enabled, else with
     /// the first message.
-    pub(super) fn start_exchange(&self, tasks: &mut Tasks) {
+    pub(super) fn start_exchange(&self, tasks: &mut Tasks) -> Exchange {
         let (handle, ends) = exchange();
         let (requests_in, requests) = mpsc::channel(REQUEST_QUEUE);
         let connection = ExchangeConnection::new(
@@ -31,7 +31,8 @@ impl Daemon {
             clock::now,
         );
         tasks.spawn("exchange", connection.run(self.stop.clone()));
-        self.start_mqtt_api(tasks, handle, requests);
+        self.start_mqtt_api(tasks, handle.clone(), requests);
+        handle
     }
 
     fn exchange_subscriptions(&self) -> ExchangeSubscriptions {

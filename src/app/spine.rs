@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 
 use super::Daemon;
 use super::subscription::Subscription;
+use crate::broker::exchange::Exchange;
 use crate::broker::session::acks::Acks;
 use crate::clock;
 use crate::config::sections::ingest::BATCHES_IN_FLIGHT;
@@ -28,7 +29,12 @@ impl Daemon {
     /// Starts the path of a message, from the broker to the table and back. Each task ends when the
     /// one before it closes its queue; the session is the first to stop reading and the last to
     /// end.
-    pub(super) fn start_spine(&self, tasks: &mut Tasks, subscription: Subscription) {
+    pub(super) fn start_spine(
+        &self,
+        tasks: &mut Tasks,
+        subscription: Subscription,
+        exchange: &Exchange,
+    ) {
         let Subscription { deliveries, acks, sessions, absence } = subscription;
         let (changes_in, changes) = mpsc::channel(CHANGES_QUEUE);
         let (batches_in, batches) = mpsc::channel(BATCHES_IN_FLIGHT as usize);
@@ -53,6 +59,10 @@ impl Daemon {
         if let Some(absence) = absence {
             authorizer.record_absence(absence);
         }
+        let reporter = self.start_device_errors(tasks, exchange);
+        if reporter.is_some() {
+            authorizer.list_refused();
+        }
         let receive_maximum = usize::from(config.broker.receive_maximum);
         let sizes = Sizes::new(config.ingest.batch_size, receive_maximum);
         let gathering = Gathering::new(sizes, config.ingest.flush_interval);
@@ -62,7 +72,8 @@ impl Daemon {
 
         let sink = database.sink().of_client(&config.broker.client_id);
         let retry = self.retry("writer", abandon);
-        let writer = Writer::new(sink, Acks(acks), retry, metrics.ingest.clone(), clock::now);
+        let writer = Writer::new(sink, Acks(acks), retry, metrics.ingest.clone(), clock::now)
+            .reporting_to(reporter);
         tasks.spawn("writer", writer.run(batches));
     }
 

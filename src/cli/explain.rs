@@ -68,6 +68,7 @@ pub async fn run(
         redelivered: false,
         maybe_repeated: false,
         ack: None,
+        correlation: None,
         replay: None,
     };
     let database = context::open_database(config)?;

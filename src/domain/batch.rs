@@ -123,6 +123,9 @@ pub struct Batch {
     pub tokens: Vec<(usize, TokenHash)>,
     /// Devices whose `device_state` is due, sorted by device.
     pub sightings: Vec<LastSeen>,
+    /// The refused messages, also those that are only counted: index of the delivery and why.
+    /// `None`: no task reads them.
+    pub refused: Option<Vec<(usize, Refusal)>>,
     /// Decides which of the messages that only the database refuses are kept.
     pub sampler: SharedSampler,
     /// Its decisions, by index of the delivery: number of bytes to keep. Each is made once, however
@@ -229,6 +232,7 @@ impl Batch {
         fields: RejectedFields,
         sampler: &mut Sampler,
     ) {
+        self.list_refusal(origin, &refusal);
         let delivery = &self.deliveries[origin];
         let tenant = Owned::parse(&delivery.topic).ok().map(|topic| topic.tenant);
         let reason = refusal.reason;
@@ -248,6 +252,13 @@ impl Batch {
         } else {
             self.sampled_out += 1;
             self.unkept.extend(fields.event_time.map(|_| delivery.message_id()));
+        }
+    }
+
+    /// Adds a message to the list of refused ones, if there is one.
+    pub fn list_refusal(&mut self, origin: usize, refusal: &Refusal) {
+        if let Some(refused) = &mut self.refused {
+            refused.push((origin, refusal.clone()));
         }
     }
 

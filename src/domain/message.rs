@@ -55,6 +55,8 @@ pub struct Delivery {
     pub maybe_repeated: bool,
     /// The right to acknowledge it; `None` at QoS 0.
     pub ack: Option<AckToken>,
+    /// Its Correlation Data, if it is short. Boxed: few messages have it.
+    pub correlation: Option<Box<Bytes>>,
     /// Set for a replay from quarantine.
     pub replay: Option<Box<ReplayOrigin>>,
 }

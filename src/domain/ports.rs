@@ -65,6 +65,12 @@ pub trait Acknowledge: Send + Sync + 'static {
     fn acknowledge(&self, tokens: Vec<AckToken>) -> impl Future<Output = ()> + Send;
 }
 
+/// Learns which messages were refused, after the commit.
+pub trait RefusalReporter: Send + 'static {
+    /// Takes note of `batch.refused`. It does not wait, and nothing depends on what becomes of it.
+    fn report(&mut self, batch: &Batch);
+}
+
 /// Lists the daemons of this database.
 pub trait Roster: Send + Sync + 'static {
     /// All that have run on this database and were not removed from it, this one included.

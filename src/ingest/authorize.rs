@@ -49,6 +49,7 @@ pub struct Authorizer<D> {
     grants: Grants,
     rate: Option<RateLimiter>,
     sampler: SharedSampler,
+    lists_refused: bool,
     recent: RecentMessages,
     sightings: LastSeenQueue,
     metrics: IngestMetrics,
@@ -77,6 +78,7 @@ impl<D: Directory> Authorizer<D> {
             grants,
             rate: config.rate_limit.map(RateLimiter::new),
             sampler: SharedSampler::new(config.quarantine_max_per_minute),
+            lists_refused: false,
             recent: RecentMessages::default(),
             sightings: LastSeenQueue::default(),
             metrics,
@@ -89,6 +91,11 @@ impl<D: Directory> Authorizer<D> {
         if let Some(rate) = &mut self.rate {
             rate.record_absence(absence);
         }
+    }
+
+    /// Lists the refused messages of each batch from now on, for a reporter.
+    pub fn list_refused(&mut self) {
+        self.lists_refused = true;
     }
 
     /// Keeps every refused message from now on, also in a flood.
@@ -165,6 +172,7 @@ impl<D: Directory> Authorizer<D> {
         let mut batch = Batch {
             deliveries: Vec::with_capacity(candidates.len()),
             readings: Vec::with_capacity(candidates.len()),
+            refused: self.lists_refused.then(Vec::new),
             sampler: shared.clone(),
             ..Batch::default()
         };
@@ -281,7 +289,8 @@ impl<D: Directory> Authorizer<D> {
         if delivery.dup && has_time {
             return batch.suspects.push(refused);
         }
-        let Suspect { refusal, fields, .. } = refused;
+        let Suspect { origin, refusal, fields } = refused;
+        batch.list_refusal(origin, &refusal);
         let topic = Owned::parse(&delivery.topic).ok();
         let kept =
             sampler.admit(topic.map(|topic| topic.tenant), refusal.reason, delivery.payload.len());

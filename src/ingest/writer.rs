@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::retry::Retry;
 use crate::domain::batch::{Batch, Receipt};
-use crate::domain::ports::{Acknowledge, Sink};
+use crate::domain::ports::{Acknowledge, RefusalReporter, Sink};
 use crate::domain::time::Clock;
 use crate::telemetry::ingest::IngestMetrics;
 
@@ -26,6 +26,8 @@ pub struct Writer<S, A> {
     sink: S,
     acks: A,
     retry: Retry,
+    /// `None`: refusals are reported to no device.
+    reporter: Option<Box<dyn RefusalReporter>>,
     metrics: IngestMetrics,
     clock: Clock,
 }
@@ -35,7 +37,13 @@ pub struct Writer<S, A> {
 impl<S: Sink, A: Acknowledge> Writer<S, A> {
     /// A writer into `sink`.
     pub fn new(sink: S, acks: A, retry: Retry, metrics: IngestMetrics, clock: Clock) -> Self {
-        Self { sink, acks, retry, metrics, clock }
+        Self { sink, acks, retry, reporter: None, metrics, clock }
+    }
+
+    /// The writer that reports the refused messages of each committed batch.
+    #[must_use]
+    pub fn reporting_to(self, reporter: Option<Box<dyn RefusalReporter>>) -> Self {
+        Self { reporter, ..self }
     }
 
     /// Writes batches until the queue is closed or Postgres is given up. At its end it drops
@@ -52,9 +60,12 @@ impl<S: Sink, A: Acknowledge> Writer<S, A> {
             drop(permit);
             self.count(&batch, &receipt);
             let tokens: Vec<_> =
-                batch.deliveries.into_iter().filter_map(|delivery| delivery.ack).collect();
+                batch.deliveries.iter_mut().filter_map(|delivery| delivery.ack.take()).collect();
             if !tokens.is_empty() {
                 self.acks.acknowledge(tokens).await;
+            }
+            if let Some(reporter) = &mut self.reporter {
+                reporter.report(&batch);
             }
         }
     }

@@ -6,6 +6,7 @@ use super::broker::BrokerMetrics;
 use super::broker_acl::BrokerAclMetrics;
 use super::certificates::CertificateMetrics;
 use super::declare::metrics;
+use super::device_errors::DeviceErrorMetrics;
 use super::exchange::ExchangeMetrics;
 use super::guests::GuestMetrics;
 use super::hooks::HookMetrics;
@@ -51,6 +52,8 @@ pub struct Metrics {
     pub issuer_keys: IssuerKeyMetrics,
     /// Metrics of public credentials.
     pub guests: GuestMetrics,
+    /// Metrics of errors to devices.
+    pub device_errors: DeviceErrorMetrics,
     /// Metrics of the HTTP listeners.
     pub http: HttpMetrics,
     /// Metrics of the log.
@@ -89,6 +92,7 @@ impl Metrics {
             isolation: IsolationMetrics::new(&registry)?,
             issuer_keys: IssuerKeyMetrics::register(&registry)?,
             guests: GuestMetrics::register(&registry)?,
+            device_errors: DeviceErrorMetrics::new(&registry)?,
             http: HttpMetrics::new(&registry)?,
             logs: LogMetrics::register(&registry)?,
             mqtt_api,
@@ -148,6 +152,7 @@ mod tests {
             "sluice_http_connections_timed_out_total{listener=\"public\"} 0",
             "sluice_api_requests_dropped_total{why=\"budget\"} 0",
             "sluice_api_requests_waiting 0",
+            "sluice_device_errors_total{result=\"sent\"} 0",
             "sluice_log_lines_lost_total ",
             "sluice_broker_acl_current 0",
             "sluice_broker_acl_rows 0",

@@ -15,6 +15,7 @@ mod commands;
 mod compose;
 mod crowded;
 mod docs;
+mod downlink;
 mod faults;
 mod fuzz_targets;
 mod hooks;

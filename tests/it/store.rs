@@ -125,6 +125,7 @@ fn deliver(batch: &mut Batch, device: &DeviceKey, msg_type: &str, payload: &[u8]
         redelivered: false,
         maybe_repeated: false,
         ack: None,
+        correlation: None,
         replay: None,
     });
     batch.deliveries.len() - 1

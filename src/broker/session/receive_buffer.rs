@@ -3,6 +3,7 @@
 //!
 //! It parses no topic and no payload, and it does not wait for the queue.
 
+use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::backlog::{MANY_PACKETS, next_receipt};
@@ -10,6 +11,8 @@ use super::inflight::Inflight;
 use super::resumed_identifiers::ResumedIdentifiers;
 use super::subscription::SubscriptionMemory;
 use crate::broker::transport::packets::Publish;
+use crate::broker::transport::publish_properties::PublishProperties;
+use crate::domain::exchange::MAX_CORRELATION;
 use crate::domain::message::{AckToken, ConnectionId, Delivery};
 use crate::domain::time::Timestamp;
 use crate::telemetry::broker::BrokerMetrics;
@@ -62,7 +65,7 @@ impl ReceiveBuffer {
         inflight: &mut Inflight,
         resumed: &mut ResumedIdentifiers,
     ) {
-        let Publish { topic, payload, cut_from, qos, packet_id, dup, .. } = publish;
+        let Publish { topic, payload, cut_from, qos, packet_id, dup, properties, .. } = publish;
         self.last_receipt = Timestamp::from_micros(self.last_receipt.micros() + 1);
         let maybe_repeated = dup || self.maybe_repeated_left > 0;
         self.maybe_repeated_left = self.maybe_repeated_left.saturating_sub(1);
@@ -89,6 +92,7 @@ impl ReceiveBuffer {
             redelivered,
             maybe_repeated,
             ack,
+            correlation: correlation(&properties),
             replay: None,
         });
     }
@@ -132,4 +136,13 @@ impl ReceiveBuffer {
     pub fn read_much(&self) -> bool {
         self.read_much
     }
+}
+
+/// The Correlation Data, which an error to the device repeats.
+fn correlation(properties: &Bytes) -> Option<Box<Bytes>> {
+    if properties.is_empty() {
+        return None;
+    }
+    let found = PublishProperties::read(properties).correlation?;
+    (found.len() <= MAX_CORRELATION).then(|| Box::new(found))
 }

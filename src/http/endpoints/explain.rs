@@ -62,6 +62,7 @@ pub(crate) async fn explain(
         redelivered: false,
         maybe_repeated: false,
         ack: None,
+        correlation: None,
         replay: None,
     };
     let explained =

@@ -31,6 +31,7 @@ fn delivery(topic: &str, payload: &[u8]) -> Delivery {
         redelivered: false,
         maybe_repeated: false,
         ack: None,
+        correlation: None,
         replay: None,
     }
 }

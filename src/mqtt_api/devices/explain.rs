@@ -52,6 +52,7 @@ pub(super) async fn answer(call: &DeviceCall<'_>) -> Result<Value, Rejection> {
         redelivered: false,
         maybe_repeated: false,
         ack: None,
+        correlation: None,
         replay: None,
     };
     let known = RegistryAnswer { tenant_suspended: false, device: call.registered.cloned() };

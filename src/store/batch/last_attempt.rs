@@ -178,6 +178,7 @@ mod tests {
             redelivered: false,
             maybe_repeated: false,
             ack: None,
+            correlation: None,
             replay: None,
         };
         Batch { deliveries: vec![delivery], ..Batch::default() }

@@ -13,6 +13,7 @@ pub(super) struct BatchSnapshot {
     shadows: Vec<ShadowReport>,
     command_acks: Vec<CommandAck>,
     quarantined: usize,
+    refused: Option<usize>,
     refusal_counts: usize,
     refused_again: usize,
     unkept: usize,
@@ -29,6 +30,7 @@ impl BatchSnapshot {
             shadows: batch.shadows.clone(),
             command_acks: batch.command_acks.clone(),
             quarantined: batch.quarantined.len(),
+            refused: batch.refused.as_ref().map(Vec::len),
             refusal_counts: batch.refusal_counts.len(),
             refused_again: batch.refused_again.len(),
             unkept: batch.unkept.len(),
@@ -42,6 +44,9 @@ impl BatchSnapshot {
         batch.shadows = self.shadows;
         batch.command_acks = self.command_acks;
         batch.quarantined.truncate(self.quarantined);
+        if let (Some(refused), Some(kept)) = (&mut batch.refused, self.refused) {
+            refused.truncate(kept);
+        }
         batch.refusal_counts.truncate(self.refusal_counts);
         batch.refused_again.truncate(self.refused_again);
         batch.unkept.truncate(self.unkept);

@@ -305,6 +305,7 @@ impl Record {
             redelivered: false,
             maybe_repeated: true,
             ack: None,
+            correlation: None,
             replay: Some(Box::new(self.replay.clone())),
         }
     }

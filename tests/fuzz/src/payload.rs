@@ -62,6 +62,7 @@ fn delivery(topic: &'static str, payload: Bytes) -> Delivery {
         redelivered: false,
         maybe_repeated: false,
         ack: None,
+        correlation: None,
         replay: None,
     }
 }

@@ -1,0 +1,28 @@
+//! Starts the errors to devices, if `DEVICE_ERRORS` is set.
+//!
+//! It decides nothing.
+
+use super::Daemon;
+use crate::broker::exchange::Exchange;
+use crate::domain::ports::RefusalReporter;
+use crate::downlink::device_errors;
+use crate::lifecycle::Tasks;
+
+// === impl Daemon ===
+
+impl Daemon {
+    /// Starts the task that publishes errors. The writer reports refusals to the returned reporter.
+    pub(super) fn start_device_errors(
+        &self,
+        tasks: &mut Tasks,
+        exchange: &Exchange,
+    ) -> Option<Box<dyn RefusalReporter>> {
+        if !self.config.downlink.device_errors {
+            return None;
+        }
+        let (reporter, publisher) =
+            device_errors::device_errors(exchange.clone(), &self.metrics.device_errors);
+        tasks.spawn("device errors", publisher.run(self.stop.clone()));
+        Some(Box::new(reporter))
+    }
+}

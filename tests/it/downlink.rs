@@ -1,0 +1,3 @@
+//! What Sluice publishes to devices.
+
+mod errors;

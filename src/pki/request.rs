@@ -5,6 +5,7 @@
 //! 3. [`lint`] compares a signed certificate with its plan.
 //! 4. [`proof`] checks that the holder of a certificate requests its successor.
 //! 5. [`import`] checks a certificate that was issued elsewhere.
+//! 6. [`renewal_request`] is what a simulated device sends to renew its own.
 
 pub mod csr;
 pub mod identity;
@@ -15,3 +16,4 @@ mod lint_tests;
 pub mod profile;
 pub mod proof;
 pub mod public_key;
+pub(crate) mod renewal_request;

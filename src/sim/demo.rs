@@ -3,7 +3,8 @@
 //!
 //! In reading order: [`args`] are the arguments, [`mod@prepare`] registers the fleet,
 //! [`daemon_process`] starts the daemon, [`running`] is the run itself: [`traffic`] publishes,
-//! [`revocation`] revokes one device and [`revocation_report`] describes it, [`screen`] draws.
+//! [`revocation`] revokes one device and [`revocation_report`] describes it, [`way_back`] is the
+//! device that answers a command and renews its certificate, [`screen`] draws.
 //! [`summary`] adds up. `scripts/demo` runs the command with its own broker and database.
 //!
 //! The demo fails when an acknowledged message is missing from the database, when nothing is
@@ -19,6 +20,7 @@ pub(crate) mod running;
 pub(crate) mod screen;
 pub(crate) mod summary;
 pub(crate) mod traffic;
+pub(crate) mod way_back;
 
 use std::io::{self, Write};
 
@@ -27,10 +29,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::daemon_metrics::DaemonFigures;
-use super::fleet::demo_fleet::{self, REVOKED_DEVICE};
+use super::fleet::demo_fleet::{self, ANSWERING_DEVICE, REVOKED_DEVICE};
 use super::fleet::device_listener::DeviceListener;
 use super::fleet::simulated_fleet::SimulatedFleet;
 use crate::clock;
+use crate::command::context::CommandContext;
 use crate::command::failure::{Exit, Failure};
 use crate::command::table::{self, OutputFormat};
 use crate::config::{Config, Sources};
@@ -42,6 +45,7 @@ use running::{DemoDevices, RunningDemo};
 use screen::Screen;
 use summary::{DemoSummary, RevocationResults};
 use traffic::{DeviceGroup, TrafficTally};
+use way_back::WayBack;
 
 /// Tasks that the fleet's devices are divided among.
 const GROUPS: u8 = 4;
@@ -76,6 +80,7 @@ async fn demonstrate(
     let stopped = demo.daemon.stop().await;
     let summary = DemoSummary::new(span, &demo.tally, &last)
         .with_revocations(demo.revocations)
+        .with_way_back(demo.way_back)
         .with_attempts(&demo.attempts);
     let exit = print_summary(&summary, &last, output)?;
     stopped.map(|()| exit)
@@ -92,7 +97,7 @@ async fn prepare(
     let fleet = args.fleet_spec(config, rate_limit).fleet(prepare::secret()?);
     // First: without a broker nothing else is worth starting.
     let publisher = prepare::connect_publisher(&config.broker).await?;
-    let listener = DeviceListener::of(config)?;
+    DeviceListener::of(config)?;
     print_note(output, "registering the devices and issuing their certificates")?;
     let (enrolled, watch) = prepare::enroll(&fleet, config, &args.certificates).await?;
     print_note(output, &describe_fleet(args, &fleet, &enrolled))?;
@@ -114,7 +119,7 @@ async fn prepare(
     };
     note_earlier_messages(output, before.kept())?;
     let (tally, attempts) = (TrafficTally::default(), ConnectAttempts::default());
-    let devices = connect_devices(args, &fleet, enrolled, listener, &tally, &attempts).await?;
+    let devices = connect_devices(args, config, &fleet, enrolled, &tally, &attempts).await?;
     print_note(output, "")?;
     let demo = RunningDemo {
         daemon,
@@ -122,6 +127,7 @@ async fn prepare(
         tally,
         attempts,
         revocations: RevocationResults::default(),
+        way_back: None,
         screen: Screen::on_stdout(),
         output,
         started: Instant::now(),
@@ -142,13 +148,24 @@ fn note_earlier_messages(output: OutputFormat, kept: u64) -> Result<(), Failure>
 /// Connects every device with its certificate.
 async fn connect_devices(
     args: &DemoArgs,
+    config: &Config,
     fleet: &SimulatedFleet,
     enrolled: EnrolledFleet,
-    listener: DeviceListener,
     tally: &TrafficTally,
     attempts: &ConnectAttempts,
 ) -> Result<DemoDevices, Failure> {
     let EnrolledFleet { operator, folder, mut certificates } = enrolled;
+    let listener = DeviceListener::of(config)?;
+    let way_back = match certificates.remove(ANSWERING_DEVICE) {
+        None => None,
+        Some(certificate) => Some(WayBack {
+            operator: CommandContext::before_the_schema(config)?,
+            settings: config.downlink.clone(),
+            listener: listener.clone(),
+            certificate,
+            tally: tally.clone(),
+        }),
+    };
     let mut specs =
         demo_fleet::groups(fleet, GROUPS.into(), clock::now()).map_err(prepare::broker_failure)?;
     let (Some(group), Some(certificate)) = (specs.pop(), certificates.remove(REVOKED_DEVICE))
@@ -170,7 +187,7 @@ async fn connect_devices(
         tally: tally.clone(),
         attempts: attempts.clone(),
     };
-    Ok(DemoDevices { groups, device_to_revoke })
+    Ok(DemoDevices { groups, device_to_revoke, way_back })
 }
 
 // === private helpers ===

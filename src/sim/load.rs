@@ -2,14 +2,18 @@
 //! are checked for missing or doubled messages.
 //!
 //! In reading order: [`args`] are the arguments, [`assignment`] gives devices to connections,
-//! [`connection`] publishes, [`screen`] shows progress and summary with a [`histogram`], [`verify`]
-//! reads the tables back. It registers its fleet in tenants `sluice-sim-000` and on. It starts no
+//! [`connection`] publishes, [`requests`] asks and answers, [`renewals`] renews certificates,
+//! [`screen`] shows progress and summary of the [`figures`], with a [`histogram`], [`verify`] reads
+//! the tables back. It registers its fleet in tenants `sluice-sim-000` and on. It starts no
 //! daemon and no broker.
 
 pub(crate) mod args;
 pub(crate) mod assignment;
 pub(crate) mod connection;
+pub(crate) mod figures;
 pub(crate) mod histogram;
+pub(crate) mod renewals;
+pub(crate) mod requests;
 pub(crate) mod screen;
 pub(crate) mod verify;
 
@@ -39,7 +43,10 @@ use crate::registry::ActionContext;
 use crate::store::reads::simulation_readback::Readback;
 use crate::store::registry::bulk_enroll;
 use args::{CONNECTIONS_MAX, SimulateArgs};
-use connection::{LoadConnection, SentNumbers, SharedFigures};
+use connection::{LoadConnection, SentNumbers};
+use figures::SharedFigures;
+use renewals::{RenewalSummary, RenewingDevice};
+use requests::RequestFigures;
 use screen::{LoadProgress, LoadSummary, per_second};
 use verify::{Sent, VerifyFindings};
 
@@ -94,15 +101,18 @@ async fn simulate(
     readback.close().await;
 
     let (began, figures) = (clock::now(), SharedFigures::default());
+    let requests = RequestFigures::default();
     let slots = match &certificates {
         Some(certificates) => {
-            assignment::own(args, &DeviceListener::of(config)?, &fleet, certificates, began)?
+            let listener = DeviceListener::of(config)?;
+            assignment::own(args, &listener, &fleet, certificates, began, &requests)?
         }
         None => assignment::shared(args, &config.broker, &fleet, began)?,
     };
     let connections = assignment::connect(args, slots, began, &figures).await?;
     let (span, ledgers) = publish(args, connections, &figures, output).await?;
     let messages = sent(began, tenants, &ledgers, quarantined_before);
+    let has_duties = args.duties.of_each(fleet.valid().len(), true).is_some();
     let mut summary = LoadSummary {
         seconds: span.as_secs_f64(),
         sent: figures.sent(),
@@ -111,6 +121,8 @@ async fn simulate(
         without_subscriber: figures.without_subscriber(),
         refused: figures.refused(),
         latency: figures.latency().quantiles(),
+        requests: has_duties.then(|| requests.summary()),
+        renewals: renew(args, config, &fleet, certificates).await?,
         messages,
         findings: None,
     };
@@ -118,7 +130,22 @@ async fn simulate(
         summary.findings = Some(read_back(operator, &summary.messages).await?);
     }
     print(output, &summary, &summary.lines())?;
-    Ok(summary.findings.as_ref().map_or(Exit::Done, exit_of))
+    let exit = summary.findings.as_ref().map_or(Exit::Done, exit_of);
+    Ok(if summary.is_answered() { exit } else { Exit::Negative })
+}
+
+/// Renews the certificates of the first devices; `None` without --renew.
+async fn renew(
+    args: &SimulateArgs,
+    config: &Config,
+    fleet: &SimulatedFleet,
+    certificates: Option<Vec<DeviceCertificate>>,
+) -> Result<Option<RenewalSummary>, Failure> {
+    let count = fleet.valid().len().min(args.duties.renew as usize);
+    let Some(certificates) = certificates.filter(|_| count > 0) else { return Ok(None) };
+    let renewing = certificates.into_iter().take(count);
+    let renewing = renewing.map(|of| RenewingDevice { device: of.device, pem: of.pem }).collect();
+    Ok(Some(renewals::renew_all(renewing, &DeviceListener::of(config)?).await))
 }
 
 /// Registers the fleet in one statement for each table.

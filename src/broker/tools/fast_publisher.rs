@@ -1,19 +1,24 @@
-//! Publishes at full speed: packets are encoded once, patched in place, and sent many at a time.
+//! Publishes at full speed: packets are encoded once, patched in place, and sent many at a time. On
+//! request it also receives, as a device that waits for responses and commands does.
 //!
 //! Only for the simulator: it does not pace, and it does not reconnect.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Publish;
+use tokio::time::timeout;
 
 use crate::broker::error::BrokerError;
-use crate::broker::transport::mqtt_stream::MqttStream;
+use crate::broker::transport::mqtt_stream::{ANSWER_TIMEOUT, MqttStream};
 use crate::broker::transport::outgoing::{self, unsendable};
-use crate::broker::transport::packets::Incoming;
+use crate::broker::transport::packets::{self, Incoming};
 use crate::config::sections::broker::BrokerConfig;
 
 /// Bytes that are buffered before a write.
 const WRITE_AT: usize = 64 * 1024;
+
+/// The smallest code of a refusal.
+const REFUSED: u8 = 0x80;
 
 /// MQTT 5: the topic has no subscriber.
 const NO_SUBSCRIBER: u8 = 0x10;
@@ -48,11 +53,21 @@ pub enum PublishOutcome {
     Refused,
 }
 
+/// A message that arrived on a subscription. Its PUBACK leaves with the next flush.
+#[derive(Clone, Debug)]
+pub struct ReceivedMessage {
+    /// The topic; may be invalid UTF-8.
+    pub topic: Bytes,
+    /// The payload.
+    pub payload: Bytes,
+}
+
 /// A connection for encoded packets.
 pub struct FastPublisher {
     link: MqttStream,
     outbox: BytesMut,
     incoming: Vec<Incoming>,
+    messages: Vec<ReceivedMessage>,
     /// Notes by packet identifier, modulo their number, which is at least the window.
     notes: Vec<Note>,
     window: usize,
@@ -110,7 +125,30 @@ impl FastPublisher {
         let window = usize::from(window.min(welcome.receive_maximum.unwrap_or(u16::MAX)).max(1));
         let notes = vec![[0; 2]; window.next_power_of_two()];
         let (outbox, qos) = (BytesMut::with_capacity(2 * WRITE_AT), qos(at_least_once));
-        Ok(Self { link, outbox, incoming, notes, window, unanswered: 0, packet_id: 0, qos })
+        let messages = Vec::new();
+        let (unanswered, packet_id) = (0, 0);
+        Ok(Self { link, outbox, incoming, messages, notes, window, unanswered, packet_id, qos })
+    }
+
+    /// Subscribes at QoS 1, before the first message is pushed. Fails if the broker refuses a
+    /// filter.
+    pub async fn subscribe(&mut self, filters: &[String]) -> Result<(), BrokerError> {
+        for filter in filters {
+            self.link.write(&outgoing::inspector_subscribe(filter, false)?).await?;
+            let answer = timeout(ANSWER_TIMEOUT, self.suback()).await;
+            let late =
+                BrokerError::NoAnswer { packet: "SUBSCRIBE", seconds: ANSWER_TIMEOUT.as_secs() };
+            let code = answer.unwrap_or(Err(late))?;
+            if code >= REFUSED {
+                return Err(BrokerError::SubscriptionRefused { filter: filter.clone(), code });
+            }
+        }
+        Ok(())
+    }
+
+    /// The messages that have arrived since the last call.
+    pub fn take_messages(&mut self) -> Vec<ReceivedMessage> {
+        std::mem::take(&mut self.messages)
     }
 
     /// Number of messages that may be pushed before the next answer.
@@ -149,18 +187,47 @@ impl FastPublisher {
     /// Waits for answers and takes all that have arrived. Cancel safe.
     pub async fn receive(&mut self, answers: &mut Vec<BrokerAnswer>) -> Result<(), BrokerError> {
         self.link.drain(&mut self.incoming).await?;
-        for packet in self.incoming.drain(..) {
+        for packet in std::mem::take(&mut self.incoming) {
             match packet {
                 Incoming::PubAck { packet_id, code } => {
                     self.unanswered = self.unanswered.saturating_sub(1);
                     let note = self.notes[usize::from(packet_id) & (self.notes.len() - 1)];
                     answers.push(BrokerAnswer { note, outcome: PublishOutcome::of(code) });
                 }
+                Incoming::Publish(message) => self.take_in(message),
                 Incoming::Disconnect(reason) => return Err(BrokerError::Dismissed(reason)),
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    /// Keeps a message, and queues its PUBACK.
+    fn take_in(&mut self, message: packets::Publish) {
+        if message.qos == 1 {
+            self.outbox.extend_from_slice(&outgoing::puback(message.packet_id));
+        }
+        let packets::Publish { topic, payload, .. } = message;
+        self.messages.push(ReceivedMessage { topic, payload });
+    }
+
+    /// The code of the next SUBACK.
+    async fn suback(&mut self) -> Result<u8, BrokerError> {
+        loop {
+            self.link.drain(&mut self.incoming).await?;
+            let mut code = None;
+            for packet in std::mem::take(&mut self.incoming) {
+                match packet {
+                    Incoming::SubAck { codes, .. } => code = codes.first().copied(),
+                    Incoming::Publish(message) => self.take_in(message),
+                    Incoming::Disconnect(reason) => return Err(BrokerError::Dismissed(reason)),
+                    _ => {}
+                }
+            }
+            if let Some(code) = code {
+                return Ok(code);
+            }
+        }
     }
 
     /// Disconnects and waits until the broker has read everything.
@@ -177,7 +244,7 @@ impl PublishOutcome {
     fn of(code: u8) -> Self {
         match code {
             NO_SUBSCRIBER => Self::NoSubscriber,
-            0x80.. => Self::Refused,
+            REFUSED.. => Self::Refused,
             _ => Self::Accepted,
         }
     }

@@ -66,6 +66,7 @@ impl DemoArgs {
             devices: self.devices.into(),
             largest: config.ingest.max_payload_bytes,
             burst: is_minor.then_some(messages),
+            has_way_back: has_way_back(config),
         }
     }
 
@@ -80,4 +81,9 @@ impl DemoArgs {
         let first = limit.map_or(FIRST_REVOCATION, |limit| limit / 2);
         RevocationPlan { first, again: limit.is_none().then_some(AGAIN) }
     }
+}
+
+/// Whether the daemon of the demo lets devices send requests and renew their certificates.
+fn has_way_back(config: &Config) -> bool {
+    config.mqtt_api.device_api && config.certificates.renew_over_mqtt
 }

@@ -6,7 +6,7 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +17,7 @@ use super::revocation_report::RevocationReport;
 use super::screen::Screen;
 use super::summary::RevocationResults;
 use super::traffic::{DeviceGroup, TrafficTally};
+use super::way_back::{WayBack, WayBackReport};
 use crate::command::failure::Failure;
 use crate::command::table::OutputFormat;
 use crate::lifecycle::Tasks;
@@ -43,6 +44,8 @@ pub struct RunningDemo {
     pub attempts: ConnectAttempts,
     /// Revocations so far, with the last `REPORTS_KEPT` reports.
     pub revocations: RevocationResults,
+    /// The command that a device answered, and the certificate that it renewed.
+    pub way_back: Option<WayBackReport>,
     /// Where it draws.
     pub screen: Screen,
     /// Table or JSON.
@@ -57,6 +60,8 @@ pub struct DemoDevices {
     pub groups: Vec<DeviceGroup>,
     /// The device whose certificate is revoked.
     pub device_to_revoke: DeviceToRevoke,
+    /// The device that answers a command and renews its certificate.
+    pub way_back: Option<WayBack>,
 }
 
 // === impl RunningDemo ===
@@ -80,6 +85,11 @@ impl RunningDemo {
         drop(failure_sender);
         let revoked = devices.device_to_revoke.run(plan, enough.clone(), report_sender);
         tasks.spawn("device to revoke", revoked);
+        let answered = devices.way_back.map(|way_back| {
+            let (report_sender, report) = oneshot::channel();
+            tasks.spawn("way back", way_back.run(report_sender));
+            report
+        });
         let watched = tokio::select! {
             watched = self.watch(&mut reports) => watched,
             Some(failure) = failures.recv() => Err(failure),
@@ -91,6 +101,9 @@ impl RunningDemo {
         // A revocation that has begun completes.
         tasks.finish(PATIENCE + PATIENCE).await;
         watched?;
+        if let Some(mut answered) = answered {
+            self.way_back = Some(answered.try_recv().unwrap_or_else(|_| WayBackReport::missing()));
+        }
         while let Ok(report) = reports.try_recv() {
             self.record(report?);
         }

@@ -11,6 +11,7 @@ use super::revocation::ConnectAttempts;
 use super::revocation_report::RevocationReport;
 use super::screen::{grouped, seconds};
 use super::traffic::TrafficTally;
+use super::way_back::WayBackReport;
 use crate::sim::daemon_metrics::DaemonFigures;
 
 /// The result of a run.
@@ -57,6 +58,9 @@ pub struct DemoSummary {
     /// Connections with a revoked certificate that the broker accepted.
     #[serde(rename = "knocks_let_in")]
     pub attempts_accepted: u64,
+    /// The command that a device answered, and the certificate that it renewed; `None` without
+    /// `DEVICE_API` and `CERT_RENEW_OVER_MQTT`.
+    pub way_back: Option<WayBackReport>,
 }
 
 /// The revocations of a run.
@@ -126,11 +130,18 @@ impl DemoSummary {
         Self { attempts_refused, attempts_accepted, ..self }
     }
 
+    /// Adds the command and the renewal.
+    #[must_use]
+    pub fn with_way_back(self, way_back: Option<WayBackReport>) -> Self {
+        Self { way_back, ..self }
+    }
+
     /// Whether the run is a success.
     pub fn is_good(&self) -> bool {
         self.adds_up
             && self.revocations_failed == 0
             && self.attempts_accepted == 0
+            && self.way_back.as_ref().is_none_or(WayBackReport::is_complete)
             && self.shortcoming().is_none()
     }
 
@@ -176,6 +187,7 @@ impl DemoSummary {
         ));
         lines.extend(self.revocations.last().into_iter().flat_map(RevocationReport::lines));
         lines.extend(self.verdict_on_revocation());
+        lines.extend(self.way_back.iter().flat_map(WayBackReport::lines));
         if self.disconnected > 0 {
             lines.push(format!(
                 "{} other devices lost their connection and stopped publishing.",

@@ -81,6 +81,12 @@ impl TrafficTally {
         self.0.acknowledged.load(Ordering::Relaxed)
     }
 
+    /// Counts a message that was published and acknowledged beside those of the groups.
+    pub fn count_acknowledgement(&self) {
+        self.0.published.fetch_add(1, Ordering::Relaxed);
+        self.0.acknowledged.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Messages the broker refused.
     pub fn refused(&self) -> u64 {
         self.0.refused.load(Ordering::Relaxed)

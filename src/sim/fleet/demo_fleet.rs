@@ -21,6 +21,9 @@ pub const TENANT: &str = "sluice-demo";
 /// The device whose certificate is revoked while it publishes.
 pub const REVOKED_DEVICE: &str = "stolen";
 
+/// The device that answers a command and renews its certificate. It publishes nothing else.
+pub const ANSWERING_DEVICE: &str = "valve";
+
 /// Every n-th message of a group comes from a faulty device.
 const FAULT_EVERY: u64 = 25;
 
@@ -57,6 +60,8 @@ pub struct DemoFleetSpec {
     pub largest: usize,
     /// Messages of the bursting device's burst; `None` means no bursting device.
     pub burst: Option<usize>,
+    /// Whether there is a device that answers a command and renews its certificate.
+    pub has_way_back: bool,
 }
 
 /// A group of devices that publish in turn. The first `valid` devices have no fault.
@@ -87,6 +92,9 @@ impl DemoFleetSpec {
                 device(number, format!("{prefix}-{number}"), profile, None)
             })
             .collect();
+        if self.has_way_back {
+            valid.push(device(1, ANSWERING_DEVICE.to_owned(), PayloadProfile::Door, None));
+        }
         valid.push(device(0, REVOKED_DEVICE.to_owned(), PayloadProfile::Climate, None));
         let faulty = self.faults().into_iter().enumerate().map(|(number, (name, fault))| {
             device(number, name.to_owned(), PayloadProfile::Climate, Some(fault))
@@ -111,8 +119,9 @@ pub fn groups(
     now: Timestamp,
 ) -> Result<Vec<DeviceGroupSpec>, BrokerError> {
     let mut groups: Vec<_> = (0..=count).map(|_| DeviceGroupSpec::empty(now)).collect();
+    let publishing = fleet.valid().iter().filter(|device| device.device != ANSWERING_DEVICE);
     let (to_revoke, valid): (Vec<&SimulatedDevice>, Vec<_>) =
-        fleet.valid().iter().partition(|device| device.device == REVOKED_DEVICE);
+        publishing.partition(|device| device.device == REVOKED_DEVICE);
     for (number, device) in valid.into_iter().enumerate() {
         groups[number % count].add(fleet, device, now)?;
     }
@@ -196,7 +205,11 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_007);
 
     fn fleet() -> SimulatedFleet {
-        DemoFleetSpec { devices: 8, largest: 20_000, burst: Some(7) }.fleet([1; 32])
+        spec(false).fleet([1; 32])
+    }
+
+    fn spec(has_way_back: bool) -> DemoFleetSpec {
+        DemoFleetSpec { devices: 8, largest: 20_000, burst: Some(7), has_way_back }
     }
 
     /// The device and the encoded packet of this many messages of the group.
@@ -234,6 +247,16 @@ mod tests {
         let (sent, distinct) = of(true);
         assert_eq!(sent.div_ceil(2), distinct);
         assert_eq!(groups.iter().map(|group| group.bursts().len()).sum::<usize>(), 7);
+    }
+
+    #[test]
+    fn the_device_that_answers_a_command_is_registered_and_publishes_nothing_in_turn() {
+        let fleet = spec(true).fleet([1; 32]);
+        let is_it = |device: &str| device == ANSWERING_DEVICE;
+        assert!(fleet.registrations().iter().any(|known| is_it(&known.device)));
+        for group in &mut groups(&fleet, 2, NOW).unwrap() {
+            assert!(group.devices().all(|device| !is_it(&device.device)));
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::requests::DeviceDuties;
 use crate::command::failure::Failure;
 use crate::config::Config;
 use crate::domain::refusal::Reason;
@@ -34,7 +35,26 @@ pub struct SimulateArgs {
     #[command(flatten)]
     pub(super) publishing: PublishingArgs,
     #[command(flatten)]
+    pub(super) duties: DutyArgs,
+    #[command(flatten)]
     pub(super) check: ResultArgs,
+}
+
+/// What the devices do beside publishing.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Requests, commands and renewals (with --tls)")]
+pub(super) struct DutyArgs {
+    /// Requests per second (request/time), of all devices together; the summary shows how fast
+    /// Sluice responds. The daemon needs `DEVICE_API=1`
+    #[arg(long, value_name = "RATE", default_value_t = 0, requires = "tls", value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    ask: u32,
+    /// Acknowledge the commands that the devices receive
+    #[arg(long, requires = "tls")]
+    answer_commands: bool,
+    /// After publishing, so many devices renew their certificates. The daemon needs
+    /// `CERT_RENEW_OVER_MQTT=1`
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "tls", value_parser = clap::value_parser!(u32).range(0..=i64::from(TLS_DEVICES_MAX)))]
+    pub(super) renew: u32,
 }
 
 /// Which devices there are.
@@ -155,6 +175,21 @@ impl SimulateArgs {
                 largest: config.ingest.max_payload_bytes,
                 at_least_once: publishing.qos == 1,
             },
+        })
+    }
+}
+
+// === impl DutyArgs ===
+
+impl DutyArgs {
+    /// What each of `devices` valid devices does; `None`: it only publishes.
+    pub(super) fn of_each(self, devices: usize, at_least_once: bool) -> Option<DeviceDuties> {
+        let devices = f64::from(u32::try_from(devices.max(1)).unwrap_or(u32::MAX));
+        let requests_per_second = f64::from(self.ask) / devices;
+        (self.ask > 0 || self.answer_commands).then_some(DeviceDuties {
+            requests_per_second,
+            answers_commands: self.answer_commands,
+            at_least_once,
         })
     }
 }

@@ -6,11 +6,14 @@
 use std::time::Duration;
 
 use super::args::SimulateArgs;
-use super::connection::{LoadConnection, SendPace, SharedFigures};
+use super::connection::{LoadConnection, SendPace};
+use super::figures::SharedFigures;
+use super::requests::{DeviceRequests, RequestFigures};
 use crate::broker::error::BrokerError;
 use crate::broker::tools::fast_publisher::FastPublisher;
 use crate::command::failure::{Exit, Failure};
 use crate::config::sections::broker::BrokerConfig;
+use crate::domain::ids::DeviceKey;
 use crate::domain::refusal::Reason;
 use crate::domain::time::{MICROS_PER_SECOND, Timestamp};
 use crate::sim::fleet::certificates::DeviceCertificate;
@@ -38,6 +41,7 @@ pub struct DeviceSlot {
     config: BrokerConfig,
     valid: Vec<PayloadTemplate>,
     bad: Vec<(Reason, PayloadTemplate)>,
+    requests: Option<DeviceRequests>,
     pace: SendPace,
 }
 
@@ -80,7 +84,8 @@ pub fn shared(
             ..broker.clone()
         };
         let valid = valid.map_err(encoding_failure)?;
-        all.push(DeviceSlot { device: None, config, valid, bad, pace: share.pace(args, number) });
+        let (device, requests, pace) = (None, None, share.pace(args, number));
+        all.push(DeviceSlot { device, config, valid, bad, requests, pace });
     }
     Ok(all)
 }
@@ -92,8 +97,14 @@ pub fn own(
     fleet: &SimulatedFleet,
     certificates: &[DeviceCertificate],
     began: Timestamp,
+    requests: &RequestFigures,
 ) -> Result<Vec<DeviceSlot>, Failure> {
     let (valid, bad) = (fleet.valid().len(), fleet.faulty().len());
+    let duties = args.duties.of_each(valid, args.publishing.qos == 1);
+    let of_device = |device: &DeviceKey, number: usize| {
+        let figures = requests.clone();
+        Some(DeviceRequests::new(device.clone(), duties?, (number, valid), figures))
+    };
     let of_bad = if bad > 0 { args.publishing.bad } else { 0.0 };
     let rate = f64::from(args.publishing.rate);
     let bad_messages = args.publishing.messages.map(|all| share_of(all, of_bad));
@@ -105,13 +116,26 @@ pub fn own(
     for (number, (device, certificate)) in fleet.devices().iter().zip(certificates).enumerate() {
         let config = listener.connection(&certificate.device, &certificate.pem);
         let template = fleet.payload_writer(device).template(began).map_err(encoding_failure)?;
-        let slot = match device.refusal() {
-            None => (vec![template], Vec::new(), behaving.pace(args, number)),
-            Some(fault) => (Vec::new(), vec![(fault, template)], faulty.pace(args, number - valid)),
-        };
-        let (valid, bad, pace) = slot;
-        let device = Some(certificate.device.to_string());
-        all.push(DeviceSlot { device, config, valid, bad, pace });
+        let refusal = device.refusal();
+        let (device, config) = (Some(certificate.device.to_string()), config);
+        all.push(match refusal {
+            None => DeviceSlot {
+                device,
+                config,
+                valid: vec![template],
+                bad: Vec::new(),
+                requests: of_device(&certificate.device, number),
+                pace: behaving.pace(args, number),
+            },
+            Some(fault) => DeviceSlot {
+                device,
+                config,
+                valid: Vec::new(),
+                bad: vec![(fault, template)],
+                requests: None,
+                pace: faulty.pace(args, number - valid),
+            },
+        });
     }
     Ok(all)
 }
@@ -128,19 +152,24 @@ pub async fn connect(
         * i64::from(args.publishing.seconds + 1);
     let mut first = began.micros() * (NUMBERS_PER_SECOND / MICROS_PER_SECOND);
     let mut connections = Vec::new();
-    for DeviceSlot { device, config, valid, bad, pace } in slots {
+    for DeviceSlot { device, config, valid, bad, requests, pace } in slots {
         let at_least_once = args.publishing.qos == 1;
         let publisher =
             FastPublisher::connect(&config, args.publishing.window, at_least_once).await;
-        let publisher = publisher.map_err(|error| match &device {
+        let lost = |error: BrokerError| match &device {
             Some(device) => device_lost(device, &error),
             None => Failure::unavailable(error.to_string()),
-        })?;
+        };
+        let mut publisher = publisher.map_err(lost)?;
+        if let Some(requests) = &requests {
+            publisher.subscribe(&requests.filters()).await.map_err(lost)?;
+        }
         let figures = figures.clone();
         connections.push(LoadConnection {
             publisher,
             valid,
             bad,
+            requests,
             pace,
             first,
             first_bad: first + numbers,

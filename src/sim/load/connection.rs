@@ -4,17 +4,16 @@
 //! It does not reconnect: after a broken connection the simulation could not say what is missing,
 //! so it ends.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::histogram::Histogram;
+use super::figures::SharedFigures;
+use super::requests::DeviceRequests;
 use crate::broker::error::BrokerError;
-use crate::broker::tools::fast_publisher::{BrokerAnswer, FastPublisher, PublishOutcome};
+use crate::broker::tools::fast_publisher::{BrokerAnswer, FastPublisher, Packet, PublishOutcome};
 use crate::clock;
 use crate::domain::refusal::Reason;
 use crate::sim::fleet::payload::{PayloadStamp, PayloadTemplate};
@@ -36,21 +35,11 @@ const STAMP_EVERY: usize = 16;
 /// Upper bound for the PUBACKs after the last message.
 const ANSWER_PATIENCE: Duration = Duration::from_mins(1);
 
+/// Upper bound for the responses after the last message.
+const RESPONSE_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Most refused numbers kept; more of them mean that the broker's rules refuse the whole fleet.
 const REFUSED_MAX: usize = 100_000;
-
-/// Figures shared by all connections of a run.
-#[derive(Clone, Debug, Default)]
-pub struct SharedFigures(Arc<SendFigures>);
-
-#[derive(Debug, Default)]
-struct SendFigures {
-    sent: AtomicU64,
-    answered: AtomicU64,
-    without_subscriber: AtomicU64,
-    refused: AtomicU64,
-    latency: Mutex<Histogram>,
-}
 
 /// The pace of one connection.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +64,8 @@ pub struct LoadConnection {
     pub valid: Vec<PayloadTemplate>,
     /// Its faulty devices.
     pub bad: Vec<(Reason, PayloadTemplate)>,
+    /// What its device asks and answers; `None`: it only publishes.
+    pub requests: Option<DeviceRequests>,
     /// Its pace.
     pub pace: SendPace,
     /// The number of its first message.
@@ -120,34 +111,8 @@ struct SendLoop {
 /// Marks the note of a faulty message; the other bits are the index of its reason.
 const BAD: u64 = 1 << 63;
 
-// === impl SharedFigures ===
-
-impl SharedFigures {
-    /// Messages sent.
-    pub fn sent(&self) -> u64 {
-        self.0.sent.load(Ordering::Relaxed)
-    }
-
-    /// Messages the broker accepted.
-    pub fn acknowledged(&self) -> u64 {
-        self.0.answered.load(Ordering::Relaxed)
-    }
-
-    /// Accepted messages without a subscriber.
-    pub fn without_subscriber(&self) -> u64 {
-        self.0.without_subscriber.load(Ordering::Relaxed)
-    }
-
-    /// Messages the broker refused.
-    pub fn refused(&self) -> u64 {
-        self.0.refused.load(Ordering::Relaxed)
-    }
-
-    /// From sending a message to its PUBACK.
-    pub fn latency(&self) -> Histogram {
-        self.0.latency.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
+/// The note of a request and of an acknowledgement. No number of a message is as large.
+const REQUEST: u64 = 1 << 62;
 
 // === impl LoadConnection ===
 
@@ -194,24 +159,58 @@ impl SendLoop {
         while !stop.is_cancelled() && !self.is_enough() {
             let due = self.due();
             self.send_due(due).await?;
+            self.send_request().await?;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
                 waited = self.wait() => waited?,
             }
         }
+        self.read_remaining_answers().await?;
+        let responding = async {
+            while self.connection.requests.as_ref().is_some_and(DeviceRequests::is_waiting) {
+                self.read_answers().await?;
+                self.connection.publisher.flush().await?;
+            }
+            Ok::<(), BrokerError>(())
+        };
+        // The summary counts the responses that are missing.
+        tokio::time::timeout(RESPONSE_PATIENCE, responding).await.unwrap_or(Ok(()))?;
+        self.read_remaining_answers().await?;
+        self.connection.publisher.close().await?;
+        Ok(self.ledger)
+    }
+
+    async fn read_remaining_answers(&mut self) -> Result<(), BrokerError> {
         let answering = async {
             while self.connection.publisher.unanswered() > 0 {
                 self.read_answers().await?;
+                self.connection.publisher.flush().await?;
             }
             Ok(())
         };
         let late = |_| {
             Err(BrokerError::NoAnswer { packet: "PUBLISH", seconds: ANSWER_PATIENCE.as_secs() })
         };
-        tokio::time::timeout(ANSWER_PATIENCE, answering).await.unwrap_or_else(late)?;
-        self.connection.publisher.close().await?;
-        Ok(self.ledger)
+        tokio::time::timeout(ANSWER_PATIENCE, answering).await.unwrap_or_else(late)
+    }
+
+    /// Sends the request that is due.
+    async fn send_request(&mut self) -> Result<(), BrokerError> {
+        let now = self.micros();
+        let Some(requests) = &mut self.connection.requests else { return Ok(()) };
+        if self.connection.publisher.room() > 0
+            && let Some(packet) = requests.due(now)?
+        {
+            self.send_now(packet).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_now(&mut self, mut packet: Packet) -> Result<(), BrokerError> {
+        let now = self.micros();
+        self.connection.publisher.push(&mut packet, [now, REQUEST]);
+        self.connection.publisher.flush().await
     }
 
     fn is_enough(&self) -> bool {
@@ -250,7 +249,7 @@ impl SendLoop {
             }
         }
         self.produced += messages as u64;
-        self.connection.figures.0.sent.fetch_add(messages as u64, Ordering::Relaxed);
+        self.connection.figures.count_sent(messages as u64);
         self.connection.publisher.flush().await
     }
 
@@ -306,7 +305,10 @@ impl SendLoop {
                 while Instant::now() < next {
                     tokio::select! {
                         biased;
-                        read = self.read_answers(), if self.connection.at_least_once => read?,
+                        read = self.read_answers(), if self.receives() => {
+                            read?;
+                            self.connection.publisher.flush().await?;
+                        }
                         () = tokio::time::sleep_until(next) => {}
                     }
                 }
@@ -315,14 +317,40 @@ impl SendLoop {
         }
     }
 
+    /// Whether the broker sends anything on this connection.
+    fn receives(&self) -> bool {
+        self.connection.at_least_once || self.connection.requests.is_some()
+    }
+
+    /// Takes responses and commands that have arrived. The acknowledgements leave with the next
+    /// flush.
+    fn take_messages(&mut self, now: u64) -> Result<(), BrokerError> {
+        let Some(requests) = &mut self.connection.requests else { return Ok(()) };
+        for message in self.connection.publisher.take_messages() {
+            if let Some(mut packet) = requests.take(&message, now)? {
+                self.connection.publisher.push(&mut packet, [now, REQUEST]);
+            }
+        }
+        Ok(())
+    }
+
     /// Reads the available PUBACKs, or waits for one.
     async fn read_answers(&mut self) -> Result<(), BrokerError> {
         self.connection.publisher.receive(&mut self.answers).await?;
         let now = self.micros();
-        let figures = &self.connection.figures.0;
-        let mut latency = figures.latency.lock().unwrap_or_else(PoisonError::into_inner);
+        self.take_messages(now)?;
+        let figures = &self.connection.figures;
+        let mut latency = figures.latencies();
         let (mut accepted, mut without_subscriber, mut refused) = (0, 0, 0);
         for BrokerAnswer { note: [at, what], outcome } in self.answers.drain(..) {
+            if what == REQUEST {
+                if let (Some(requests), PublishOutcome::Refused) =
+                    (&self.connection.requests, outcome)
+                {
+                    requests.figures().count_refused();
+                }
+                continue;
+            }
             latency.add(now.saturating_sub(at));
             match outcome {
                 PublishOutcome::Refused => refused += 1,
@@ -342,9 +370,8 @@ impl SendLoop {
                 _ => {}
             }
         }
-        figures.answered.fetch_add(accepted, Ordering::Relaxed);
-        figures.without_subscriber.fetch_add(without_subscriber, Ordering::Relaxed);
-        figures.refused.fetch_add(refused, Ordering::Relaxed);
+        drop(latency);
+        figures.count_outcomes(accepted, without_subscriber, refused);
         Ok(())
     }
 }

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::connection::SharedFigures;
+use super::figures::SharedFigures;
 use super::histogram::Quantiles;
+use super::renewals::RenewalSummary;
+use super::requests::RequestSummary;
 use super::verify::{Sent, VerifyFindings};
 
 /// Characters of the bar.
@@ -41,6 +43,12 @@ pub struct LoadSummary {
     pub refused: u64,
     /// From sending a message to its PUBACK.
     pub latency: Option<Quantiles>,
+    /// What the devices asked and answered; `None` without --ask and --answer-commands.
+    #[serde(default)]
+    pub requests: Option<RequestSummary>,
+    /// The certificates they renewed; `None` without --renew.
+    #[serde(default)]
+    pub renewals: Option<RenewalSummary>,
     /// What must be in the tables.
     pub messages: Sent,
     /// What the tables hold; `None` without `--verify`.
@@ -113,8 +121,18 @@ impl LoadSummary {
         lines.extend(
             self.latency.map(|latency| format!("latency      {latency}, from PUBLISH to PUBACK")),
         );
+        lines.extend(self.requests.iter().flat_map(RequestSummary::lines));
+        lines.extend(self.renewals.iter().flat_map(RenewalSummary::lines));
         lines.extend(self.findings.iter().flat_map(VerifyFindings::lines));
         lines
+    }
+}
+
+impl LoadSummary {
+    /// Whether each request has a response, and each device that renews has its certificate.
+    pub fn is_answered(&self) -> bool {
+        self.requests.is_none_or(|requests| requests.is_complete())
+            && self.renewals.as_ref().is_none_or(|renewals| renewals.failed == 0)
     }
 }
 

@@ -6,14 +6,18 @@
 #![expect(clippy::unwrap_used, reason = "what cannot be measured ends the bench")]
 #![expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
 
+mod asking;
+mod documents;
 mod hooks;
 mod measure;
 mod mqtt;
 mod plan;
 mod postgres;
 mod processes;
+mod renewing;
 mod report;
 mod stage;
+mod way_back;
 mod yardsticks;
 
 use std::fs;

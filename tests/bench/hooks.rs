@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use crate::measure::Round;
 use crate::plan::SMALL;
 use crate::processes::{cpu, peak_mib};
+use crate::report::quantiles;
 use crate::stage::{Outcome, Stage};
 
 /// Questions a second, over all connections.
@@ -72,21 +73,11 @@ pub fn round(stage: &Stage, connections: u64, seconds: u64) -> Outcome<Round> {
     let (took, used) = (begun.elapsed(), cpu(daemon.process.id()) - before);
     let memory_mib = peak_mib(daemon.process.id());
     stage.dismiss(daemon)?;
-    waits.sort_unstable();
-    let quantile = |share: f64| {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a place within the list"
-        )]
-        let place = ((waits.len() as f64 * share) as usize).min(waits.len() - 1);
-        waits[place].as_secs_f64() * 1e3
-    };
     Ok(Round {
         rate: waits.len() as f64 / took.as_secs_f64(),
         own: used as f64 / waits.len() as f64,
         memory_mib,
-        latency: Some([quantile(0.5), quantile(0.99), quantile(0.999), quantile(1.0)]),
+        latency: Some(quantiles(waits)),
         wrong: f64::from(wrong),
         ..Round::default()
     })

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
+use crate::asking;
 use crate::processes::{Owned, cpu, cpu_of_ended, cpu_with_children, peak_mib};
 use crate::stage::{Daemon, Outcome, Stage};
 
@@ -29,6 +30,10 @@ pub enum Way {
     Tokens,
     /// Postgres is reached by TCP.
     Tcp,
+    /// Devices may send requests, and none does.
+    Api,
+    /// Every device has sent a request.
+    Asked,
 }
 
 /// What is published.
@@ -94,6 +99,9 @@ pub fn round(stage: &Stage, consumer: Consumer, load: Load) -> Outcome<Round> {
         let warming = Load { messages: load.devices, rate: 0, qos: 1, bad: 0, ..load };
         stage.fleet(&warming.arguments())?.finish()?;
         wait(daemons, warming.messages)?;
+        if load.way == Way::Asked {
+            asking::each_once(stage, load.devices)?;
+        }
         if !load.on_top {
             stage.clear()?;
         }
@@ -112,8 +120,8 @@ pub fn round(stage: &Stage, consumer: Consumer, load: Load) -> Outcome<Round> {
     // On top of many rows it would take long to look.
     let ended =
         if consumer == Consumer::Drain || load.on_top { said_done } else { last_commit(stage)? };
-    let (latency, fsync) =
-        if load.rate > 0 && consumer != Consumer::Drain { latency(stage)? } else { (None, 0.0) };
+    let latency =
+        if load.rate > 0 && consumer != Consumer::Drain { commit_latency(stage)? } else { None };
     let each = |micros: u64| micros as f64 / sent as f64;
     let span = ended - summary["messages"]["began_us"].as_i64().ok_or("no time")? as f64;
     let round = Round {
@@ -123,7 +131,7 @@ pub fn round(stage: &Stage, consumer: Consumer, load: Load) -> Outcome<Round> {
         database: each(after.database.saturating_sub(before.database)),
         publisher: each(publisher),
         memory_mib,
-        latency: latency.map(|latency| latency.map(|quantile| quantile + fsync)),
+        latency,
         wrong: wrong(stage, consumer, &summary)?,
     };
     taker.stop(stage)?;
@@ -211,7 +219,7 @@ impl Round {
 }
 
 impl Load {
-    fn arguments(self) -> Vec<String> {
+    pub fn arguments(self) -> Vec<String> {
         let Self { qos, devices, messages, rate, bad, .. } = self;
         let auth = if self.way == Way::Tokens { "token" } else { "certificate --keep" };
         let connections = if rate == 0 || rate > 1000 { 4 } else { 1 };
@@ -247,6 +255,7 @@ impl Taker {
             Way::Usual => vec![],
             Way::Tokens => vec![("CERT_AUTH_ENABLED", "0"), ("REQUIRE_TOKEN", "1")],
             Way::Tcp => vec![("DATABASE_URL", by_tcp.as_str())],
+            Way::Api | Way::Asked => asking::OPEN.to_vec(),
         };
         Ok(match consumer {
             Consumer::Drain => {
@@ -322,6 +331,21 @@ fn wait(daemons: &[Daemon], messages: u64) -> Outcome<f64> {
         }
         thread::sleep(ASK_EVERY);
     }
+}
+
+/// Waits until a daemon has done so many.
+pub fn wait_for_idle(daemon: &Daemon, messages: u64) -> Outcome<()> {
+    let begun = Instant::now();
+    while daemon.done()?.all() < messages && begun.elapsed() < STALLED {
+        thread::sleep(ASK_EVERY);
+    }
+    Ok(())
+}
+
+/// The latency of every row, its flush included.
+pub fn commit_latency(stage: &Stage) -> Outcome<Option<[f64; 4]>> {
+    let (latency, fsync) = latency(stage)?;
+    Ok(latency.map(|latency| latency.map(|quantile| quantile + fsync)))
 }
 
 /// From the time in the payload to the time of the row's commit, of every row: Postgres keeps the

@@ -55,11 +55,16 @@ impl Hello<'_> {
         Ok(subscriber)
     }
 
-    /// Connects and subscribes at this QoS.
+    /// Connects and subscribes to all of it at this QoS.
     pub fn subscribe(&self, qos: u8) -> io::Result<Subscriber> {
+        self.subscribe_to(FILTER, qos)
+    }
+
+    /// Connects and subscribes at this QoS.
+    pub fn subscribe_to(&self, filter: &str, qos: u8) -> io::Result<Subscriber> {
         let mut subscriber = self.connect()?;
         let mut body = vec![0, 1, 0];
-        text(&mut body, FILTER);
+        text(&mut body, filter);
         body.push(qos);
         packet(&mut subscriber.socket, 0x82, &body)?;
         subscriber.expect(0x90)?;
@@ -74,6 +79,16 @@ impl Hello<'_> {
 }
 
 impl Subscriber {
+    /// Publishes at QoS 1. The PUBACK is passed over.
+    pub fn publish(&mut self, topic: &str, payload: &[u8], packet_id: u16) -> io::Result<()> {
+        let mut body = Vec::with_capacity(topic.len() + payload.len() + 5);
+        text(&mut body, topic);
+        body.extend(packet_id.to_be_bytes());
+        body.push(0);
+        body.extend(payload);
+        packet(&mut self.socket, 0x32, &body)
+    }
+
     /// Waits for bytes and hands out all messages that are complete.
     pub fn read(&mut self, mut each: impl FnMut(Message<'_>)) -> io::Result<()> {
         if self.inbox.len() - self.filled < READ_BYTES {
@@ -159,7 +174,13 @@ fn text(body: &mut Vec<u8>, text: &str) {
 }
 
 fn packet(socket: &mut TcpStream, first: u8, body: &[u8]) -> io::Result<()> {
-    let mut bytes = vec![first, u8::try_from(body.len()).unwrap()];
+    let mut bytes = vec![first];
+    let mut length = body.len();
+    while length > 0x7f {
+        bytes.push(u8::try_from(length & 0x7f).unwrap() | 0x80);
+        length >>= 7;
+    }
+    bytes.push(u8::try_from(length).unwrap());
     bytes.extend(body);
     socket.write_all(&bytes)
 }

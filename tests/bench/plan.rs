@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::hooks;
 use crate::measure::{Consumer, Load, Round, Way, copy_alone, redelivery, round};
 use crate::stage::{Outcome, Stage};
+use crate::way_back;
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +27,7 @@ pub struct Case {
     pub run: Run,
 }
 
-type Run = Box<dyn Fn(&Stage) -> Outcome<Round>>;
+pub type Run = Box<dyn Fn(&Stage) -> Outcome<Round>>;
 
 /// Cases that are compared with each other. They run one right after the other, in turn forwards
 /// and backwards, so that a machine which becomes faster or slower does so for all of
@@ -81,6 +82,7 @@ pub fn sets(extent: Extent) -> Vec<Set> {
     sets.extend(of_many_devices_and_refusals(full));
     sets.extend(at_fixed_rates(extent, full));
     sets.push(of_hooks(extent));
+    sets.extend(way_back::sets(extent, full));
     if extent.grow > 0 {
         sets.push(alone(grown("sluice on few rows", extent.grow / 20, full)));
         sets.push(alone(grown("sluice on many rows", extent.grow, full)));
@@ -170,7 +172,7 @@ fn together(cases: impl Into<Vec<Case>>) -> Set {
     Set { cases: cases.into(), times: 1 }
 }
 
-fn alone(case: Case) -> Set {
+pub fn alone(case: Case) -> Set {
     together([case])
 }
 
@@ -178,7 +180,7 @@ fn case(name: &str, consumer: Consumer, load: Load) -> Case {
     Case { name: name.into(), ground: 0, run: Box::new(move |stage| round(stage, consumer, load)) }
 }
 
-fn sluice(name: &str, load: Load) -> Case {
+pub fn sluice(name: &str, load: Load) -> Case {
     case(name, Consumer::Sluice(1), load)
 }
 
@@ -193,6 +195,7 @@ pub fn targets(measured: &Measured) -> Vec<Target> {
     let mut targets = at_full_rate_targets(measured);
     targets.extend(at_fixed_rate_targets(measured));
     targets.extend(growth_targets(measured));
+    targets.extend(way_back::targets(measured));
     targets.push(most(
         "messages missing or doubled, answers wrong, in all",
         Some(measured.values().flatten().map(|round| round.wrong).sum()),
@@ -266,19 +269,24 @@ fn growth_targets(measured: &Measured) -> Vec<Target> {
     ]
 }
 
-fn most(what: &'static str, value: Option<f64>, bound: f64) -> Target {
+pub fn most(what: &'static str, value: Option<f64>, bound: f64) -> Target {
     Target { what, value, bound, at_least: false }
 }
 
-fn least(what: &'static str, value: Option<f64>, bound: f64) -> Target {
+pub fn least(what: &'static str, value: Option<f64>, bound: f64) -> Target {
     Target { what, value, bound, at_least: true }
 }
 
-fn of(measured: &Measured, name: &str) -> Option<Round> {
+pub fn of(measured: &Measured, name: &str) -> Option<Round> {
     Some(median(measured.get(name)?))
 }
 
-fn ratio(measured: &Measured, name: &str, other: &str, figure: fn(&Round) -> f64) -> Option<f64> {
+pub fn ratio(
+    measured: &Measured,
+    name: &str,
+    other: &str,
+    figure: fn(&Round) -> f64,
+) -> Option<f64> {
     let pairs = measured.get(name)?.iter().zip(measured.get(other)?);
     Some(middle(pairs.map(|(round, other)| figure(round) / figure(other))))
 }

@@ -1,6 +1,7 @@
 //! What was measured, as a table for people, as JSON for programs, and as a picture.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -86,6 +87,18 @@ fn figures(round: &Round) -> Value {
         },
         "memory_mib": round.memory_mib, "latency": latency, "missing_or_doubled": round.wrong,
     })
+}
+
+/// The quantiles that a round reports, in milliseconds.
+pub fn quantiles(mut waits: Vec<Duration>) -> [f64; 4] {
+    waits.sort_unstable();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a place within the list"
+    )]
+    let place = |share: f64| ((waits.len() as f64 * share) as usize).min(waits.len() - 1);
+    [0.5, 0.99, 0.999, 1.0].map(|share| waits[place(share)].as_secs_f64() * 1e3)
 }
 
 /// A bar for each case at full rate: CPU time of a message, by process.

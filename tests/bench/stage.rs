@@ -101,6 +101,16 @@ impl Stage {
         if migrated.success() { Ok(()) } else { Err("sluice migrate failed".into()) }
     }
 
+    /// Runs a command of the program to its end.
+    pub fn run(&self, settings: &[(&str, &str)], arguments: &[&str]) -> Outcome<()> {
+        let done = self.program(settings)?.args(arguments).output()?;
+        if done.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        Err(format!("sluice {}: {said}", arguments.join(" ")).into())
+    }
+
     /// Starts a daemon under this client id and waits until it is ready.
     pub fn daemon(&self, client_id: &str, settings: &[(&str, &str)]) -> Outcome<Daemon> {
         let ops = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();

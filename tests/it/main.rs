@@ -20,6 +20,7 @@ mod faults;
 mod fuzz_targets;
 mod hooks;
 mod logging;
+mod mqtt_api;
 mod pipeline;
 mod pki;
 mod public;

@@ -142,10 +142,10 @@ impl OperatorsConfig {
         shared.chain(named).collect()
     }
 
-    /// The topics of responses, with `+` for the caller: Sluice needs write access to them.
+    /// The topics of responses: Sluice needs write access to them.
     pub fn response_filters(&self) -> Vec<String> {
         let shared = self.shared.iter().map(|topics| topics.response.to_string());
-        let named = (!self.callers.is_empty()).then(|| format!("{}/response/+", self.prefix));
+        let named = (!self.callers.is_empty()).then(|| format!("{}/response/#", self.prefix));
         shared.chain(named).collect()
     }
 
@@ -262,7 +262,7 @@ mod tests {
         let shared = [("MQTT_API_REQUEST_TOPIC", "in"), ("MQTT_API_RESPONSE_TOPIC", "out")];
         assert_eq!(filters(&shared), ["in", "out"]);
         let named = [("MQTT_API_CALLERS", "ops=admin"), ("MQTT_API_PREFIX", "a/b")];
-        assert_eq!(filters(&named), ["a/b/request/+", "a/b/response/+"]);
+        assert_eq!(filters(&named), ["a/b/request/+", "a/b/response/#"]);
         assert_eq!(filters(&[("MQTT_INSECURE_SKIP_VERIFY", "0")]), ["", ""]);
     }
 }

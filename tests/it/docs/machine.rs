@@ -54,7 +54,7 @@ const BLOCK_SECONDS: &str = "120";
 const DEBIAN_CONF: &str = "persistence true\nlog_dest stderr\ninclude_dir /etc/mosquitto/conf.d\n";
 
 /// Commands that need accounts or services of a real machine. `$PORT_1883` is the broker's port.
-const STAND_INS: [(&str, &str); 10] = [
+const STAND_INS: [(&str, &str); 11] = [
     ("adduser", ":"),
     ("chown", ":"),
     ("chgrp", ":"),
@@ -72,6 +72,7 @@ if [ "$2" = postgres ]; then export PGHOST="$SOCKET" PGUSER=postgres; fi
 shift 3; exec "$@""#,
     ),
     ("mosquitto_pub", r#"exec "$REAL_PUB" $(default_port "$@") "$@""#),
+    ("mosquitto_rr", r#"exec "$REAL_RR" $(default_port "$@") "$@""#),
     ("mosquitto_sub", r#"exec "$REAL_SUB" $(default_port "$@") "$@""#),
     (
         "default_port",
@@ -187,6 +188,7 @@ impl Machine {
             ("PGPORT".to_owned(), port("5432").to_string()),
             ("PORT_1883".to_owned(), port("1883").to_string()),
             ("REAL_PUB".to_owned(), real("mosquitto_pub")),
+            ("REAL_RR".to_owned(), real("mosquitto_rr")),
             ("REAL_SUB".to_owned(), real("mosquitto_sub")),
             ("MQTT_PORT".to_owned(), port("1883").to_string()),
         ];

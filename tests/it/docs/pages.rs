@@ -16,9 +16,10 @@ use crate::support::wait;
 
 /// Pages with shell blocks, each with the number of blocks that are not run. Such a block has a reason
 /// in the page: it installs packages, needs Docker, or is run by tests of its own.
-const PAGES: [(&str, usize); 14] = [
+const PAGES: [(&str, usize); 15] = [
     ("../README.md", 2),
     ("how-to/access-policy.md", 0),
+    ("how-to/api-over-mqtt.md", 0),
     ("how-to/backup.md", 0),
     ("how-to/certificates.md", 0),
     ("how-to/go-auth.md", 0),
@@ -78,6 +79,11 @@ fn shows(machine: &mut Machine, block: &Block) -> Result<(), String> {
 #[test]
 fn the_page_access_policy_runs() {
     run("how-to/access-policy.md");
+}
+
+#[test]
+fn the_page_of_the_api_over_mqtt_runs() {
+    run("how-to/api-over-mqtt.md");
 }
 
 #[test]

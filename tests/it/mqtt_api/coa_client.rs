@@ -114,6 +114,11 @@ impl CoaClient {
         CoaReply::read(self.lines.recv_timeout(PATIENCE).expect("a response"))
     }
 
+    /// The next response, if it comes within this time.
+    pub fn receive_within(&self, patience: Duration) -> Option<CoaReply> {
+        self.lines.recv_timeout(patience).ok().map(CoaReply::read)
+    }
+
     /// Whether there is no response to read.
     pub fn is_silent(&self) -> bool {
         self.lines.try_recv().is_err()

@@ -23,7 +23,7 @@ const REGISTRY: &str = "
         FROM (VALUES (1, 'acme', 'acme/device/d'), (2, 'zeta', 'zeta-mark')) v (n, t, name);
     INSERT INTO quarantine_events (id, quarantined_at, received_at, topic, tenant_id, device_id, msg_type, reason, detail,
             payload, message_id)
-        SELECT ('00000000-0000-0000-0000-00000000000' || n)::uuid, now(), now(), 'tenant/' || t || '/device/d/telemetry', t,
+        SELECT ('00000000-0000-0000-0000-00000000000' || n)::uuid, now(), now(), coalesce('tenant/' || t || '/device/d/telemetry', 'odd'), t,
             'd', 'telemetry', 'BAD_PAYLOAD', d, 'no json', ('00000000-0000-0000-0000-0000000000f' || n)::uuid
         FROM (VALUES (1, 'acme', 'because'), (2, 'zeta', 'zeta-mark'), (3, NULL, 'zeta-mark')) v (n, t, d)";
 

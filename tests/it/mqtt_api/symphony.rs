@@ -2,6 +2,7 @@
 //! everything, whatever was sent.
 
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -50,7 +51,7 @@ fn a_greeting_has_symphonys_bytes_at_every_qos_and_keeps_the_request_id() {
     let left: u32 = fields[3].parse().unwrap();
     assert!((1..=60).contains(&left), "the response expires: {printed}");
 
-    // A retained request is not answered, now or after a restart.
+    // A request with the retain flag is not answered, now or after a restart.
     let drained = caller.receive();
     assert_eq!(drained.state, 200, "the response to mosquitto_rr");
     publish_once(
@@ -58,7 +59,7 @@ fn a_greeting_has_symphonys_bytes_at_every_qos_and_keeps_the_request_id() {
         "coa-request",
         &["-q", "1", "-r", "-m", r#"{"route":"openapi.json"}"#],
     );
-    assert_eq!(caller.receive().state, 200, "live, it is answered");
+    it.daemon.wait_metric("sluice_api_requests_dropped_total{why=\"retained\"}", 1.0);
     it.daemon.terminate();
     it.daemon.start_again();
     it.daemon.wait_ready();
@@ -117,19 +118,12 @@ fn everything_gets_a_response_and_a_flood_of_it_harms_nobody() {
         caller.publish_at("0", std::iter::repeat_n(*request, 2_000));
     }
     // What the flood left behind is read and passed over.
-    caller.publish([r#"{"route":"greetings","metadata":{"request-id":"after"}}"#]);
     let mut answered = 0;
-    let after = loop {
-        let reply = caller.receive();
-        if reply.request_id() == Some("after") {
-            break reply;
-        }
+    while caller.receive_within(Duration::from_secs(2)).is_some() {
         answered += 1;
-    };
-    assert!([200, 429, 503].contains(&after.state), "{after:?}");
+    }
     assert!(answered > 1_000, "{answered} of 18,000 got a response");
-    let greeted = std::iter::repeat_with(|| caller.ask_text(r#"{"route":"greetings"}"#).state);
-    assert!(greeted.take(100).any(|state| state == 200));
+    assert_eq!(caller.ask_text(r#"{"route":"greetings"}"#).state, 200);
     let after = it.daemon.rss_kib();
     assert!(after < before + 48 * 1024, "{before} -> {after} KiB");
     assert!((it.daemon.metric("sluice_api_connected") - 1.0).abs() < 0.1);

@@ -50,7 +50,8 @@ fn path_of(path: &str, tenant: &str, number: u32) -> String {
     path.replace(['{', '}'], "")
 }
 
-fn ask(method: &str, route: &str, parameters: Value, body: Value) -> Value {
+fn ask(method: &str, route: &str, parameters: impl Into<Value>, body: impl Into<Value>) -> Value {
+    let (parameters, body): (Value, Value) = (parameters.into(), body.into());
     json!({ "method": method, "route": route.trim_start_matches("/api/v1/"), "parameters": parameters, "body": body })
 }
 

@@ -130,12 +130,57 @@ pub struct CommandAck {
     pub device: DeviceKey,
     /// Which command.
     pub command_id: Uuid,
+    /// What the device says about it.
+    pub verdict: CommandVerdict,
     /// A JSON object `{"status": .., "details": ..}` from the device.
     pub details: Bytes,
     /// The device's own time.
     pub time: Option<Timestamp>,
     /// When it was received.
     pub received_at: Timestamp,
+}
+
+/// What a device says about a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommandVerdict {
+    /// It is carried out.
+    Done,
+    /// The device does not carry it out.
+    Rejected,
+    /// The device tried and failed.
+    Failed,
+    /// The device has begun; a final verdict follows.
+    InProgress,
+}
+
+// === impl CommandVerdict ===
+
+impl CommandVerdict {
+    /// Reads the status of an acknowledgement. A word of the device's own means that the command is
+    /// carried out, as it did before there were verdicts; the word is kept in the details.
+    pub fn of_status(status: Option<&str>) -> Self {
+        match status {
+            Some("rejected") => Self::Rejected,
+            Some("failed") => Self::Failed,
+            Some("in_progress") => Self::InProgress,
+            _ => Self::Done,
+        }
+    }
+
+    /// The status of the command after it.
+    pub const fn command_status(self) -> &'static str {
+        match self {
+            Self::Done => "ACKNOWLEDGED",
+            Self::Rejected => "REJECTED",
+            Self::Failed => "FAILED",
+            Self::InProgress => "IN_PROGRESS",
+        }
+    }
+
+    /// Whether no other verdict follows it.
+    pub const fn is_final(self) -> bool {
+        !matches!(self, Self::InProgress)
+    }
 }
 
 // === impl Site ===

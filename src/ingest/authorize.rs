@@ -338,8 +338,9 @@ impl<D: Directory> Authorizer<D> {
                 let report = ShadowReport { origin, device, reported, version, time, received_at };
                 batch.shadows.push(report);
             }
-            ParsedBody::CommandAck { command_id, details } => {
-                let ack = CommandAck { origin, device, command_id, details, time, received_at };
+            ParsedBody::CommandAck { command_id, verdict, details } => {
+                let ack =
+                    CommandAck { origin, device, command_id, verdict, details, time, received_at };
                 batch.command_acks.push(ack);
             }
         }

@@ -2,6 +2,9 @@
 
 use super::declare::metrics;
 
+/// Buckets in seconds, from a device that is connected to one that sleeps for hours.
+const ANSWER_SECONDS: [f64; 10] = [0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 60.0, 600.0, 3600.0, 86_400.0];
+
 metrics! {
     /// Updated by the store; the callers that retry update the retries.
     pub struct StoreMetrics {
@@ -22,5 +25,7 @@ metrics! {
         /// 1 while data past its retention is not deleted, because the clocks differ or a round would
         /// delete many days at once.
         retention_held: IntGauge("sluice_retention_held"),
+        /// Seconds from a command's creation to the final acknowledgement of its device.
+        command_answer_seconds: Histogram("sluice_command_answer_seconds", ANSWER_SECONDS),
     }
 }

@@ -7,6 +7,7 @@ mod failures;
 mod last_attempt;
 mod migrations;
 mod mixed;
+mod outbox;
 mod poison;
 mod quarantine;
 mod readers;
@@ -20,7 +21,7 @@ use sluice::config::secret::Secret;
 use sluice::config::sections::database::DatabaseConfig;
 use sluice::domain::batch::Batch;
 use sluice::domain::ids::DeviceKey;
-use sluice::domain::message::{CommandAck, Delivery, Reading, ShadowReport};
+use sluice::domain::message::{CommandAck, CommandVerdict, Delivery, Reading, ShadowReport};
 use sluice::domain::ports::Sink;
 use sluice::domain::time::Timestamp;
 use sluice::store::batch::sink::PgSink;
@@ -164,14 +165,25 @@ fn add_report(batch: &mut Batch, name: &str, version: Option<i64>, reported: &[u
 }
 
 fn add_ack(batch: &mut Batch, name: &str, command: u128) {
+    add_verdict(batch, name, command, CommandVerdict::Done, br#"{"status":"ok"}"#);
+}
+
+fn add_verdict(
+    batch: &mut Batch,
+    name: &str,
+    command: u128,
+    verdict: CommandVerdict,
+    details: &'static [u8],
+) {
     let device = device(name);
     let origin = deliver(batch, &device, "commands/ack", b"{}");
-    let details = Bytes::from_static(br#"{"status":"ok"}"#);
+    let details = Bytes::from_static(details);
     let command_id = Uuid::from_u128(command);
     batch.command_acks.push(CommandAck {
         origin,
         device,
         command_id,
+        verdict,
         details,
         time: None,
         received_at: at(NOON),

@@ -7,6 +7,7 @@ use super::envelope::{Envelope, EnvelopeField};
 use super::fields::{Spans, bad, count, object, text};
 use super::json_limits;
 use super::parsed::ParsedBody;
+use crate::domain::message::CommandVerdict;
 use crate::domain::redact::redact;
 use crate::domain::refusal::Refusal;
 use crate::domain::topic::MessageKind;
@@ -50,10 +51,10 @@ fn parse_command_ack(envelope: &Envelope<'_>) -> Result<Body, Refusal> {
     let command_id = text(envelope, EnvelopeField::CommandId)?
         .and_then(|id| Uuid::try_parse(&id).ok())
         .ok_or_else(|| bad("command_id is missing or not a UUID"))?;
-    let details = command_details(envelope)?;
+    let (verdict, details) = command_details(envelope)?;
     let unstorable = json_limits::unstorable(&details);
     let details = redact(&details.into());
-    Ok((ParsedBody::CommandAck { command_id, details }, unstorable))
+    Ok((ParsedBody::CommandAck { command_id, verdict, details }, unstorable))
 }
 
 fn parse_telemetry(
@@ -75,14 +76,16 @@ fn parse_telemetry(
     Ok((ParsedBody::Telemetry { seq, metrics, extra }, unstorable))
 }
 
-/// `{"status": .., "details": ..}` as the device gave them.
-fn command_details(envelope: &Envelope<'_>) -> Result<String, Refusal> {
-    if text(envelope, EnvelopeField::Status)?.is_some_and(|status| status.len() > MAX_STATUS_LEN) {
+/// The verdict, and `{"status": .., "details": ..}` as the device gave them.
+fn command_details(envelope: &Envelope<'_>) -> Result<(CommandVerdict, String), Refusal> {
+    let word = text(envelope, EnvelopeField::Status)?;
+    if word.as_ref().is_some_and(|status| status.len() > MAX_STATUS_LEN) {
         return Err(bad(format!("status has more than {MAX_STATUS_LEN} bytes")));
     }
+    let verdict = CommandVerdict::of_status(word.as_deref());
     let status = envelope.get(EnvelopeField::Status).unwrap_or("\"ok\"");
     let details = object(envelope, EnvelopeField::Details, "details")?.unwrap_or("null");
-    Ok(format!("{{\"status\":{status},\"details\":{details}}}"))
+    Ok((verdict, format!("{{\"status\":{status},\"details\":{details}}}")))
 }
 
 /// The unknown fields, as one object.

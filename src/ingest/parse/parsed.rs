@@ -4,6 +4,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::domain::batch::RejectedFields;
+use crate::domain::message::CommandVerdict;
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
 use crate::domain::token::TokenHash;
@@ -60,6 +61,8 @@ pub enum ParsedBody {
     CommandAck {
         /// Which command.
         command_id: Uuid,
+        /// What the device says about it.
+        verdict: CommandVerdict,
         /// A JSON object.
         details: Bytes,
     },

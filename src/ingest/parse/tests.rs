@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::ParseLimits;
 use super::parsed::{ParseOutcome, Parsed, ParsedBody, TokenField};
 use crate::config::{Config, Sources};
-use crate::domain::message::{Delivery, ReplayOrigin};
+use crate::domain::message::{CommandVerdict, Delivery, ReplayOrigin};
 use crate::domain::refusal::Reason;
 use crate::domain::time::Timestamp;
 
@@ -157,10 +157,23 @@ fn shadows_and_acknowledgements_have_their_own_fields() {
     };
     assert_eq!((reported.as_ref(), version), (br#"{"on":true}"#.as_slice(), Some(7)));
     let ack = r#"{"command_id":"0199b0f2-7d1e-7c3a-9a51-2f0c6f1f6a11","status":"done","details":{"took":3}}"#;
-    let ParsedBody::CommandAck { details, .. } = parsed("commands/ack", ack).body else {
+    let ParsedBody::CommandAck { details, verdict, .. } = parsed("commands/ack", ack).body else {
         panic!("an acknowledgement")
     };
     assert_eq!(details.as_ref(), br#"{"status":"done","details":{"took":3}}"#);
+    assert_eq!(verdict, CommandVerdict::Done, "a word of the device's own");
+    for (status, expected) in [
+        ("ok", CommandVerdict::Done),
+        ("rejected", CommandVerdict::Rejected),
+        ("failed", CommandVerdict::Failed),
+        ("in_progress", CommandVerdict::InProgress),
+    ] {
+        let ack = ack.replace("done", status);
+        let ParsedBody::CommandAck { verdict, .. } = parsed("commands/ack", &ack).body else {
+            panic!("an acknowledgement")
+        };
+        assert_eq!(verdict, expected);
+    }
     for payload in [
         "{}",
         r#"{"reported":1}"#,

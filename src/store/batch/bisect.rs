@@ -37,6 +37,8 @@ pub(super) struct WriteTally {
     pub refused: Vec<(usize, String)>,
     /// Refused messages that Postgres refused for their content.
     pub poisoned: u64,
+    /// For each command that has got its final verdict, the microseconds since it was created.
+    pub answered_micros: Vec<i64>,
 }
 
 // === impl WriteTally ===
@@ -48,6 +50,7 @@ impl WriteTally {
         self.duplicates += other.duplicates;
         self.refused.extend(other.refused);
         self.poisoned += other.poisoned;
+        self.answered_micros.extend(other.answered_micros);
     }
 }
 

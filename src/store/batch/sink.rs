@@ -22,6 +22,7 @@ use super::staging::StagedReadings;
 use super::{quarantine_rows, readings, single_statement, staging};
 use crate::domain::batch::{Batch, Receipt};
 use crate::domain::ports::{Outage, Sink};
+use crate::domain::time::Timestamp;
 use crate::store::connection::backend::{self, Backend, FORMER_MAX};
 use crate::store::connection::copy_buffer::CopyBuffer;
 use crate::store::connection::write_guard::{self, WriteGuard};
@@ -175,7 +176,17 @@ impl PgSink {
         };
         self.session = Some(session);
         self.metrics.poisoned_rows.inc_by(outcome.tally.poisoned);
+        if !is_rehearsal {
+            self.observe_answers(&outcome.tally);
+        }
         Ok(receipt(&outcome.tally))
+    }
+
+    fn observe_answers(&self, tally: &WriteTally) {
+        for micros in &tally.answered_micros {
+            let age = Timestamp::from_micros(*micros);
+            self.metrics.command_answer_seconds.observe(age.seconds_since(Timestamp::default()));
+        }
     }
 
     /// Writes the batch and commits. After an error the batch is unchanged, and the state of

@@ -120,7 +120,7 @@ fn a_command_is_acknowledged_once_by_the_device_it_was_given_to() {
     pipeline.settle();
     let commands = "SELECT status || ' ' || (acked_at IS NOT NULL)::text, coalesce(ack_details::text, '-') FROM device_commands";
     let expected = [
-        ("ACKNOWLEDGED true", r#"{"status": "failed", "details": {"n": 1.10, "why": "no power"}}"#),
+        ("FAILED true", r#"{"status": "failed", "details": {"n": 1.10, "why": "no power"}}"#),
         ("PUBLISHED false", "-"),
         ("ACKNOWLEDGED true", r#"{"status": "ok", "details": null}"#),
     ];

@@ -11,7 +11,8 @@
 //! 4. [`registry`]: tenants, devices, the lookups of authorization, the change feed.
 //! 5. [`certificates`]: the inventory of certificates and the steps of their revocation.
 //! 6. [`access`]: broker logins, guest credentials, broker sessions, replicas.
-//! 7. [`downlink`]: commands to devices, desired and reported documents, notices.
+//! 7. [`downlink`]: commands, documents and notices for devices, and the work of
+//!    their publisher.
 //! 8. [`reads`]: queries of the API and the command line.
 //! 9. [`schema`]: migrations, partitions, retention, checks.
 //! 10. [`port_adapters`]: makes the adapters of the domain's ports from one database.

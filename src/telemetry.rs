@@ -10,6 +10,7 @@ pub(crate) mod broker_acl;
 pub(crate) mod certificates;
 pub(crate) mod declare;
 pub(crate) mod device_errors;
+pub mod downlink;
 pub(crate) mod exchange;
 pub(crate) mod guests;
 pub(crate) mod hooks;

@@ -7,6 +7,7 @@ use super::broker_acl::BrokerAclMetrics;
 use super::certificates::CertificateMetrics;
 use super::declare::metrics;
 use super::device_errors::DeviceErrorMetrics;
+use super::downlink::DownlinkMetrics;
 use super::exchange::ExchangeMetrics;
 use super::guests::GuestMetrics;
 use super::hooks::HookMetrics;
@@ -50,6 +51,8 @@ pub struct Metrics {
     pub isolation: IsolationMetrics,
     /// Metrics of the issuers' keys.
     pub issuer_keys: IssuerKeyMetrics,
+    /// Metrics of what is published to devices.
+    pub downlink: DownlinkMetrics,
     /// Metrics of public credentials.
     pub guests: GuestMetrics,
     /// Metrics of errors to devices.
@@ -91,6 +94,7 @@ impl Metrics {
             revocation: RevocationMetrics::register(&registry)?,
             isolation: IsolationMetrics::new(&registry)?,
             issuer_keys: IssuerKeyMetrics::register(&registry)?,
+            downlink: DownlinkMetrics::register(&registry)?,
             guests: GuestMetrics::register(&registry)?,
             device_errors: DeviceErrorMetrics::new(&registry)?,
             http: HttpMetrics::new(&registry)?,
@@ -153,6 +157,10 @@ mod tests {
             "sluice_api_requests_dropped_total{why=\"budget\"} 0",
             "sluice_api_requests_waiting 0",
             "sluice_device_errors_total{result=\"sent\"} 0",
+            "sluice_command_delivery_seconds_count 0",
+            "sluice_command_answer_seconds_count 0",
+            "sluice_outbox_dirty 0",
+            "sluice_outbox_oldest_seconds 0",
             "sluice_log_lines_lost_total ",
             "sluice_broker_acl_current 0",
             "sluice_broker_acl_rows 0",

@@ -22,8 +22,8 @@ pub type ServerCheck = Result<Vec<Finding>, Outage>;
 /// The oldest Postgres that is supported, as `server_version_num`.
 const OLDEST: i32 = 140_000;
 
-/// Connections in addition to the pool: the writer, the probe, the listener.
-const EXTRA_CONNECTIONS: i64 = 3;
+/// Connections in addition to the pool: the writer, the probe, the listener, and two of the outbox.
+const EXTRA_CONNECTIONS: i64 = 5;
 
 /// Upper bound of the wait for a notification.
 const NOTIFY_PATIENCE: Duration = Duration::from_secs(3);

@@ -131,12 +131,13 @@ async fn round(
         }
         verify(pool, table, days[0], &mut report).await?;
     }
-    let counters = retention.counters();
-    match counters.cutoff(prospect.day) {
-        Some(cutoff) if prospect.held.is_none() => {
-            report.expired += expire(pool, counters.name, counters.column, cutoff).await?;
+    for table in [retention.counters(), retention.commands()] {
+        match table.cutoff(prospect.day) {
+            Some(cutoff) if prospect.held.is_none() && clocks.agree() => {
+                report.expired += expire(pool, table.name, table.column, cutoff).await?;
+            }
+            _ => {}
         }
-        _ => {}
     }
     if prospect.held.is_none() && retention.deletes() {
         retention::after_round(&mut *pool.acquire().await?, prospect.day).await?;

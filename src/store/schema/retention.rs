@@ -26,6 +26,9 @@ const MAX_STEP_DAYS: u32 = 3;
 /// delete a whole week.
 const STEP_PART: u32 = 4;
 
+/// Days that finished commands are kept if `TELEMETRY_RETENTION_DAYS` is unset.
+const COMMANDS_KEPT_DAYS: u32 = 90;
+
 /// Days to keep; `None` keeps all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
@@ -81,6 +84,16 @@ impl Retention {
             name: "quarantine_counters_minute",
             column: "bucket_minute",
             days_kept: self.quarantine_days,
+        }
+    }
+
+    /// Finished commands. A retention applies also if none is set: the table would grow without
+    /// bound. Commands that ended before Sluice noted when have no `finished_at`, and stay.
+    pub(super) fn commands(&self) -> Table {
+        Table {
+            name: "device_commands",
+            column: "finished_at",
+            days_kept: Some(self.telemetry_days.unwrap_or(COMMANDS_KEPT_DAYS)),
         }
     }
 
@@ -196,7 +209,9 @@ async fn prospect(
     let mut prospect = Prospect { last_day, day, partitions: Vec::new(), held: None };
     let Some(step) = retention.step() else { return Ok(prospect) };
     let mut rows_are_due = false;
-    for table in [retention.telemetry(), retention.quarantine(), retention.counters()] {
+    for table in
+        [retention.telemetry(), retention.quarantine(), retention.counters(), retention.commands()]
+    {
         let Some(cutoff) = table.cutoff(day) else { continue };
         let layout = layout(connection, table).await?;
         let is_partitioned = layout.is_some();

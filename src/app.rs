@@ -11,6 +11,7 @@ mod hooks;
 mod listeners;
 mod maintenance;
 mod mqtt_api;
+mod outbox;
 mod spine;
 mod subscription;
 

@@ -4,13 +4,15 @@
 //! cancelled, and one publisher at a time sends it, on a connection of its own.
 //!
 //! [`commands`] queues, shows and cancels commands, [`batches`] the commands of many devices;
-//! [`shadow`] shows and changes documents, and [`document`] says what a document may be.
-//! [`device_errors`] alone is not in Postgres: it says to a device why its message was refused.
+//! [`shadow`] shows and changes documents, and [`document`] says what a document may be. [`outbox`]
+//! publishes all of them. [`device_errors`] alone is not in Postgres: it says to a device why its
+//! message was refused.
 
 pub mod batches;
 pub mod commands;
 pub(crate) mod device_errors;
 pub mod document;
+pub mod outbox;
 pub mod shadow;
 
 use crate::config::sections::downlink::DownlinkConfig;

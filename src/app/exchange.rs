@@ -32,6 +32,7 @@ impl Daemon {
             clock::now,
         );
         tasks.spawn("exchange", connection.run(self.stop.clone()));
+        self.start_outbox(tasks, handle.clone());
         self.start_mqtt_api(tasks, handle.clone(), requests);
         handle
     }

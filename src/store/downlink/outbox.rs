@@ -26,9 +26,10 @@ pub(crate) const IDLE_LIMIT: Duration = Duration::from_secs(10);
 /// hour, unless it is configured otherwise.
 const WITHDRAWN_KEPT: &str = "1 hour";
 
-/// Whether there is anything to publish.
-const HAS_WORK: &str = "SELECT EXISTS (SELECT FROM device_commands WHERE status = 'PENDING') \
-    OR EXISTS (SELECT FROM device_pushes)";
+/// Whether anything was ever published or waits. A database that has had commands will have more, and
+/// the next one does not wait for a connection.
+const HAS_WORK: &str =
+    "SELECT EXISTS (SELECT FROM device_commands) OR EXISTS (SELECT FROM device_pushes)";
 
 const SUMMARY: &str = "SELECT \
     (SELECT count(*) FROM device_commands WHERE status = 'PENDING'), \

@@ -9,10 +9,11 @@ use tokio::sync::mpsc;
 use super::Daemon;
 use crate::broker::exchange::Exchange;
 use crate::clock;
+use crate::domain::device_topics::ALL_REQUESTS;
 use crate::domain::exchange::RequestMessage;
 use crate::ingest::grants::lookup::{GrantLookup, QueryGuard};
 use crate::lifecycle::Tasks;
-use crate::mqtt_api::devices::{DeviceApi, REQUEST_FILTER};
+use crate::mqtt_api::devices::DeviceApi;
 use crate::mqtt_api::dispatch::Dispatcher;
 use crate::mqtt_api::operators::OperatorApi;
 
@@ -21,7 +22,7 @@ use crate::mqtt_api::operators::OperatorApi;
 impl Daemon {
     /// The filters of the requests that this daemon answers; none without an API.
     pub(super) fn request_filters(&self) -> Vec<String> {
-        let devices = self.config.mqtt_api.device_api.then(|| REQUEST_FILTER.to_owned());
+        let devices = self.config.mqtt_api.device_api.then(|| ALL_REQUESTS.to_owned());
         devices.into_iter().chain(self.config.mqtt_api.operators.request_filters()).collect()
     }
 
@@ -37,6 +38,7 @@ impl Daemon {
             return;
         }
         let metrics = self.metrics.mqtt_api.clone();
+        metrics.plain.enabled.set(1);
         let dispatcher = Dispatcher::new(devices, operators, exchange, metrics, clock::now);
         tasks.spawn("mqtt api", dispatcher.run(requests, self.stop.clone()));
     }

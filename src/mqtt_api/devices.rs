@@ -13,6 +13,7 @@ mod address;
 mod budget;
 mod call;
 mod certificate;
+mod commands;
 mod database_patience;
 mod device;
 mod explain;
@@ -20,6 +21,7 @@ mod reply;
 mod request;
 mod response_topic;
 mod routes;
+mod shadow;
 mod time;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -50,9 +52,6 @@ const AT_WORK_MAX: usize = 2;
 
 /// Seconds after which a device may send its request again if Postgres is away.
 const RETRY_SECONDS: u64 = 2;
-
-/// The subscription for requests of all devices.
-pub const REQUEST_FILTER: &str = "tenant/+/device/+/request/#";
 
 /// Answers requests of devices.
 #[derive(Debug)]

@@ -24,7 +24,7 @@ pub(super) struct Turns {
 
 /// A sender: its name, and how many of its requests are answered at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Sender {
+pub struct Sender {
     /// What distinguishes it from others.
     pub name: Arc<str>,
     /// The most of its requests that are answered at a time.

@@ -33,6 +33,8 @@ metrics! {
         seconds: Histogram("sluice_api_request_seconds", SECONDS),
         /// Response Topics that Sluice did not use, because they are not below the sender's own.
         bad_response_topics: IntCounter("sluice_api_bad_response_topics_total"),
+        /// 1 if the settings let devices or operators send requests over MQTT.
+        enabled: IntGauge("sluice_api_enabled"),
         /// Requests over MQTT that wait for their turn.
         waiting: IntGauge("sluice_api_requests_waiting"),
     }

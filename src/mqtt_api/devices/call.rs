@@ -1,17 +1,20 @@
 //! A request of a device that the registry accepts, as the routes see it.
 
+use std::sync::Arc;
+
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use std::sync::Arc;
 
 use super::reply::Rejection;
 use crate::config::Config;
 use crate::domain::device::Device;
 use crate::domain::ids::DeviceKey;
 use crate::domain::time::{Clock, Timestamp};
+use crate::downlink::DownlinkContext;
 use crate::http::api::problem::{Problem, ProblemKind};
 use crate::ingest::parse::parsed::TokenField;
 use crate::store::connection::database::Database;
+use crate::store::registry::audit::Actor;
 use crate::telemetry::certificates::CertificateMetrics;
 
 /// What every route works with.
@@ -45,6 +48,17 @@ pub(super) struct DeviceCall<'a> {
 // === impl DeviceCall ===
 
 impl DeviceCall<'_> {
+    /// The device as the author of a change.
+    pub(super) fn actor(&self) -> Actor {
+        Actor::new(&format!("device:{}", self.device))
+    }
+
+    /// What a decision about commands and documents needs.
+    pub(super) fn downlink<'a>(&'a self, actor: &'a Actor) -> DownlinkContext<'a> {
+        let DeviceServices { config, database, .. } = self.services;
+        DownlinkContext { database, actor, now: self.now, settings: &config.downlink }
+    }
+
     /// Reads the parameters; an unknown one is refused if `T` refuses it.
     pub(super) fn params<T: DeserializeOwned>(&self) -> Result<T, Rejection> {
         let params = Value::Object(self.params.clone());

@@ -1,10 +1,10 @@
-//! Ends a wait for Postgres after a second and a half; for a while after that, requests do not wait
-//! at all.
+//! Ends a wait for Postgres after a second and a half. After two such waits in a row, requests do not
+//! wait at all for a while.
 //!
-//! Without it, a Postgres that does not answer would keep all places of the dispatcher, and requests
-//! that need no database would wait behind them.
+//! Without the pause, a Postgres that does not answer would keep all places of the dispatcher, and
+//! requests that need no database would wait behind them. One wait may be a lock on one row.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -17,7 +17,10 @@ use crate::http::api::problem::Problem;
 /// Longest time of one route.
 const PATIENCE: Duration = Duration::from_millis(1_500);
 
-/// The pause after a route that did not end in time, in seconds.
+/// How many waits in a row, without an answer in between, begin a pause.
+const WAITS_IN_A_ROW: u32 = 2;
+
+/// The pause, in seconds.
 const PAUSE_SECONDS: i64 = 2;
 
 /// Seconds after which a device may send its request again.
@@ -28,6 +31,8 @@ const RETRY_SECONDS: u64 = 2;
 pub(super) struct DatabasePatience {
     /// Until when no route waits, in microseconds.
     paused_until: AtomicI64,
+    /// Routes in a row that did not end in time.
+    waits: AtomicU32,
     clock: Clock,
 }
 
@@ -35,7 +40,7 @@ pub(super) struct DatabasePatience {
 
 impl DatabasePatience {
     pub(super) const fn new(clock: Clock) -> Self {
-        Self { paused_until: AtomicI64::new(i64::MIN), clock }
+        Self { paused_until: AtomicI64::new(i64::MIN), waits: AtomicU32::new(0), clock }
     }
 
     /// Runs a route.
@@ -47,10 +52,15 @@ impl DatabasePatience {
             Ok(Err(rejection)) if rejection.is_outage() => {
                 Err(rejection.or_retry_after(RETRY_SECONDS))
             }
-            Ok(result) => result,
+            Ok(result) => {
+                self.waits.store(0, Ordering::Relaxed);
+                result
+            }
             Err(_) => {
-                let until = (self.clock)().plus_seconds(PAUSE_SECONDS);
-                self.paused_until.store(until.micros(), Ordering::Relaxed);
+                if self.waits.fetch_add(1, Ordering::Relaxed) + 1 >= WAITS_IN_A_ROW {
+                    let until = (self.clock)().plus_seconds(PAUSE_SECONDS);
+                    self.paused_until.store(until.micros(), Ordering::Relaxed);
+                }
                 Err(late("Postgres does not answer"))
             }
         }

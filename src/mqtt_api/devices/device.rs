@@ -6,11 +6,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::call::DeviceCall;
-use super::reply::Rejection;
+use super::reply::{ReplyResult, RouteAnswer};
 use super::request::MAX_REQUEST;
 use crate::config::Config;
 use crate::http::api::extract::NoParams;
-use crate::http::api::problem::{Problem, ProblemKind};
+use crate::http::api::problem::Problem;
 use crate::http::views::devices::DeviceDetailView;
 use crate::store::certificates::{self, CertificateFilter, CertificateRow, CertificateStatus};
 use crate::store::registry::devices;
@@ -27,7 +27,7 @@ struct OwnDevice {
     limits: Value,
 }
 
-pub(super) async fn answer(call: &DeviceCall<'_>) -> Result<Value, Rejection> {
+pub(super) async fn answer(call: &DeviceCall<'_>) -> ReplyResult {
     let NoParams {} = call.params()?;
     let pool = call.services.database.pool();
     let device = devices::show(pool, call.device).await.map_err(Problem::from)?.into();
@@ -42,9 +42,7 @@ pub(super) async fn answer(call: &DeviceCall<'_>) -> Result<Value, Rejection> {
         active_certificates: rows.iter().map(certificate).collect(),
         limits: limits(&call.services.config),
     };
-    serde_json::to_value(own).map_err(|error| {
-        Problem::new(ProblemKind::Internal, format!("the device is no JSON: {error}")).into()
-    })
+    RouteAnswer::json(&own)
 }
 
 fn certificate(row: &CertificateRow) -> Value {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::call::DeviceCall;
-use super::reply::Rejection;
+use super::reply::{ReplyResult, RouteAnswer};
 use crate::domain::device::RegistryAnswer;
 use crate::domain::ids::DeviceKey;
 use crate::domain::message::Delivery;
@@ -27,7 +27,7 @@ struct ExplainParams {
 /// The registry's answer for the device that asks: the one that its messages are judged by.
 struct KnownAnswer(RegistryAnswer);
 
-pub(super) async fn answer(call: &DeviceCall<'_>) -> Result<Value, Rejection> {
+pub(super) async fn answer(call: &DeviceCall<'_>) -> ReplyResult {
     let ExplainParams { topic, payload } = call.params()?;
     let is_own =
         Owned::parse(topic.as_bytes()).is_ok_and(|owned| owned.identity == call.device.identity());
@@ -60,9 +60,7 @@ pub(super) async fn answer(call: &DeviceCall<'_>) -> Result<Value, Rejection> {
     let explanation = explain::explain(&KnownAnswer(known), config, &delivery, call.now)
         .await
         .map_err(Problem::from)?;
-    serde_json::to_value(Explained::from(&explanation)).map_err(|error| {
-        Problem::new(ProblemKind::Internal, format!("the explanation is no JSON: {error}")).into()
-    })
+    RouteAnswer::json(&Explained::from(&explanation))
 }
 
 // === impl KnownAnswer ===

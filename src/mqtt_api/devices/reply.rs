@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::request::RequestId;
 use super::response_topic::ResponseTopics;
@@ -26,10 +27,11 @@ const OK: u16 = 200;
 const NOT_MODIFIED: u16 = 304;
 
 /// The answer of a route.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) struct RouteAnswer {
     status: u16,
-    body: Value,
+    /// Numbers keep their digits.
+    body: Box<RawValue>,
 }
 
 /// Why a request is rejected.
@@ -58,7 +60,7 @@ struct AcceptedJson {
     id: Option<RequestId>,
     status: u16,
     time: String,
-    body: Value,
+    body: Box<RawValue>,
 }
 
 /// The JSON of a rejected request.
@@ -78,14 +80,26 @@ struct RejectedJson {
 // === impl RouteAnswer ===
 
 impl RouteAnswer {
+    /// Status 200 with this body.
+    pub(super) fn json(body: &impl Serialize) -> ReplyResult {
+        let body = to_raw_value(body).map_err(|error| {
+            let detail = format!("the response is no JSON: {error}; report this as a defect");
+            Rejection::from(Problem::new(ProblemKind::Internal, detail))
+        })?;
+        Ok(Self { status: OK, body })
+    }
+
     /// Status 304: what the device has is current.
-    pub(super) const fn not_modified(body: Value) -> Self {
-        Self { status: NOT_MODIFIED, body }
+    #[must_use]
+    pub(super) fn not_modified(self) -> Self {
+        Self { status: NOT_MODIFIED, ..self }
     }
 }
 
 impl From<Value> for RouteAnswer {
     fn from(body: Value) -> Self {
+        // A value is always JSON.
+        let body = to_raw_value(&body).unwrap_or_default();
         Self { status: OK, body }
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::call::DeviceCall;
 use super::reply::{Rejection, ReplyResult};
-use super::{certificate, device, explain, time};
+use super::{certificate, commands, device, explain, shadow, time};
 use crate::http::api::problem::{Problem, ProblemKind};
 
 /// A route.
@@ -16,6 +16,10 @@ pub(super) enum DeviceRoute {
     Time,
     /// What the registry knows of the device.
     Device,
+    /// Its desired and reported document.
+    Shadow,
+    /// Its open commands.
+    Commands,
     /// Why a message of the device would be refused.
     Explain,
     /// A new certificate in place of the one in use.
@@ -25,9 +29,11 @@ pub(super) enum DeviceRoute {
 }
 
 /// All routes.
-const ROUTES: [DeviceRoute; 5] = [
+const ROUTES: [DeviceRoute; 7] = [
     DeviceRoute::Time,
     DeviceRoute::Device,
+    DeviceRoute::Shadow,
+    DeviceRoute::Commands,
     DeviceRoute::Explain,
     DeviceRoute::CertificateRenew,
     DeviceRoute::CertificateConfirm,
@@ -41,6 +47,8 @@ impl DeviceRoute {
         match self {
             Self::Time => "time",
             Self::Device => "device",
+            Self::Shadow => "shadow",
+            Self::Commands => "commands",
             Self::Explain => "explain",
             Self::CertificateRenew => "certificate/renew",
             Self::CertificateConfirm => "certificate/confirm",
@@ -62,8 +70,10 @@ impl DeviceRoute {
 pub(super) async fn answer(route: DeviceRoute, call: &DeviceCall<'_>) -> ReplyResult {
     match route {
         DeviceRoute::Time => time::answer(call),
-        DeviceRoute::Device => device::answer(call).await.map(Into::into),
-        DeviceRoute::Explain => explain::answer(call).await.map(Into::into),
+        DeviceRoute::Device => device::answer(call).await,
+        DeviceRoute::Shadow => shadow::answer(call).await,
+        DeviceRoute::Commands => commands::answer(call).await,
+        DeviceRoute::Explain => explain::answer(call).await,
         DeviceRoute::CertificateRenew => certificate::renew(call).await.map(Into::into),
         DeviceRoute::CertificateConfirm => certificate::confirm(call).await.map(Into::into),
     }

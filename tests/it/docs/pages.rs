@@ -30,6 +30,7 @@ const PAGES: [(&str, usize); 15] = [
     ("how-to/tokens-jwt.md", 0),
     ("how-to/upgrade.md", 0),
     ("reference/api.md", 0),
+    ("reference/device-api.md", 0),
     ("tutorial/first-device-by-certificate.md", 0),
     ("tutorial/first-ten-minutes.md", 1),
 ];
@@ -128,6 +129,11 @@ fn the_page_upgrade_runs() {
 #[test]
 fn the_page_of_the_api_runs() {
     run("reference/api.md");
+}
+
+#[test]
+fn the_page_of_the_device_api_runs() {
+    run("reference/device-api.md");
 }
 
 #[test]

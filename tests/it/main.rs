@@ -14,6 +14,7 @@ mod clocks;
 mod commands;
 mod compose;
 mod crowded;
+mod device_api;
 mod docs;
 mod downlink;
 mod faults;

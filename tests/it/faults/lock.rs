@@ -24,8 +24,17 @@ pub struct Lock {
 impl Lock {
     /// Nobody writes to this table from now on.
     pub fn on(database: &Database<'_>, table: &str) -> Self {
+        Self::of_mode(database, table, "SHARE")
+    }
+
+    /// Nobody reads this table from now on, either.
+    pub fn against_readers(database: &Database<'_>, table: &str) -> Self {
+        Self::of_mode(database, table, "ACCESS EXCLUSIVE")
+    }
+
+    fn of_mode(database: &Database<'_>, table: &str, mode: &str) -> Self {
         let (url, sql) =
-            (database.socket_url(), format!("BEGIN; LOCK TABLE {table} IN SHARE MODE"));
+            (database.socket_url(), format!("BEGIN; LOCK TABLE {table} IN {mode} MODE"));
         let connection = block_on(async move {
             let mut connection = PgConnection::connect(&url).await?;
             sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await?;

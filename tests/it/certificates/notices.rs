@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::renewal_rig::{RenewalRig, TOPICS};
+use super::renewal_rig::{RenewalRig, TOPICS, wait_answering};
 use crate::support::daemon::Daemon;
 use crate::support::wait;
 
@@ -24,10 +24,10 @@ fn ends_in(rig: &RenewalRig, days: &str) {
 }
 
 /// Certificates are looked after at the start and each minute; a start is quicker.
-fn restart(rig: &RenewalRig, daemon: &Daemon) {
+fn restart(daemon: &Daemon) {
     daemon.terminate();
     daemon.start_again();
-    rig.wait_answering(daemon);
+    wait_answering(daemon);
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn a_notice_follows_the_end_of_the_certificate_until_it_is_replaced() {
     let topic = format!("{TOPICS}/request/certificate/renew");
     for (days, stated) in [("20", 20), ("18", 20), ("13.5", 14), ("0.5", 1)] {
         ends_in(&rig, days);
-        restart(&rig, &daemon);
+        restart(&daemon);
         let written = wait::for_some("there is the notice", || {
             notice(&rig).filter(|notice| notice["days_left"] == stated)
         });
@@ -79,7 +79,7 @@ fn a_notice_follows_the_end_of_the_certificate_until_it_is_replaced() {
     // Withdrawn in the transaction of the renewal; the outbox removes the row when the broker has
     // removed the message.
     assert_eq!(notice(&rig), None);
-    restart(&rig, &daemon);
+    restart(&daemon);
     assert_eq!(rig.send("pump-1", "time", &json!({}))["status"], 200);
     assert_eq!(notice(&rig), None, "its successor does not end");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::renewal_rig::{RenewalRig, TOPICS};
+use super::renewal_rig::{RenewalRig, TOPICS, wait_answering};
 use crate::support::time_bounds::REVOCATION;
 use crate::support::wait;
 
@@ -56,7 +56,7 @@ fn twenty_equal_requests_over_two_connections_and_a_kill_get_one_certificate() {
     rig.keep("new", first);
     rig.openssl("verify -x509_strict -purpose sslclient -CAfile sluice/device-ca.crt new.crt");
     wait::until("both are accepted", || rig.lets_in("new") && rig.lets_in("pump-1"));
-    // Also as DER, and by the same key proven anew: still the same.
+    // Also as DER, and with the new certificate: still the same.
     let mut der = payload.clone();
     der["format"] = "der".into();
     let body = rig.send("new", "certificate/renew", &der)["body"]["certificate"].clone();
@@ -78,6 +78,26 @@ fn twenty_equal_requests_over_two_connections_and_a_kill_get_one_certificate() {
     assert_eq!(status(&replayed), 403, "{replayed}");
     assert_eq!(rig.renewed(), 1);
     assert_eq!(daemon.terminate(), 0);
+}
+
+/// A certificate that has ended too long ago, and one that is revoked.
+fn the_late_and_the_revoked_are_refused(rig: &RenewalRig, good: &Value) {
+    let set = |what: &str| {
+        rig.database
+            .query(&format!("UPDATE device_certificates SET {what} WHERE id = '{}'", rig.first));
+    };
+    let by_password = |payload: &Value| {
+        wait::for_ok("it is answered", || rig.try_send_by_password("certificate/renew", payload))
+    };
+    set("not_before = now() - interval '2 years', not_after = now() - interval '91 days'");
+    let late = by_password(good);
+    assert_eq!(status(&late), 403, "{late}");
+    assert!(late["detail"].as_str().unwrap().contains("more than 90 days ago"), "{late}");
+    set("not_after = now() + interval '90 days'");
+    set("status = 'REVOKED', revoked_at = now(), revoked_reason = 'keyCompromise'");
+    let revoked = by_password(good);
+    assert_eq!(status(&revoked), 403, "{revoked}");
+    assert!(revoked["detail"].as_str().unwrap().contains("is revoked"), "{revoked}");
 }
 
 #[test]
@@ -134,23 +154,7 @@ fn what_proves_nothing_or_must_not_be_signed_gets_no_certificate() {
     let confirm = json!({ "certificate": rig.fingerprint("pump-2") });
     assert_eq!(status(&rig.send("pump-1", "certificate/confirm", &confirm)), 403);
 
-    // A certificate that has ended too long ago, and one that is revoked.
-    let set = |what: &str| {
-        rig.database
-            .query(&format!("UPDATE device_certificates SET {what} WHERE id = '{}'", rig.first));
-    };
-    let by_password = |payload: &Value| {
-        wait::for_ok("it is answered", || rig.try_send_by_password("certificate/renew", payload))
-    };
-    set("not_before = now() - interval '2 years', not_after = now() - interval '91 days'");
-    let late = by_password(&good);
-    assert_eq!(status(&late), 403, "{late}");
-    assert!(late["detail"].as_str().unwrap().contains("more than 90 days ago"), "{late}");
-    set("not_after = now() + interval '90 days'");
-    set("status = 'REVOKED', revoked_at = now(), revoked_reason = 'keyCompromise'");
-    let revoked = by_password(&good);
-    assert_eq!(status(&revoked), 403, "{revoked}");
-    assert!(revoked["detail"].as_str().unwrap().contains("is revoked"), "{revoked}");
+    the_late_and_the_revoked_are_refused(&rig, &good);
     assert_eq!(rig.renewed(), 0, "none of them made a row");
     assert!(daemon.metric("sluice_certificates_renewed_total{by=\"mqtt\"}") < 1.0);
     assert!(!daemon.log().contains("proof\":"), "no request is logged");
@@ -167,7 +171,7 @@ fn a_retained_request_gets_no_certificate_at_any_restart() {
     for _ in 0..5 {
         assert_eq!(daemon.terminate(), 0);
         daemon.start_again();
-        rig.wait_answering(&daemon);
+        wait_answering(&daemon);
         // Behind what the broker sends for a new subscription.
         assert_eq!(status(&rig.send("pump-1", "time", &json!({}))), 200);
     }
@@ -273,7 +277,7 @@ fn with_its_token_or_without_any_proof_a_device_renews_only_where_that_is_wanted
     assert_eq!(daemon.terminate(), 0);
 
     let daemon = rig.settings.clone().set("CERT_RENEW_PROOF", "1").start();
-    rig.wait_answering(&daemon);
+    wait_answering(&daemon);
     let token = rig.settings.run(&["device", "set-token", "acme", "pump-1", "--output", "json"]);
     let token: Value = serde_json::from_str(&token).unwrap();
     let csr = rig.request("by-token", "/");
@@ -288,14 +292,14 @@ fn with_its_token_or_without_any_proof_a_device_renews_only_where_that_is_wanted
 
     // Off, and without an authority.
     let off = rig.settings.clone().set("CERT_RENEW_OVER_MQTT", "0").start();
-    rig.wait_answering(&off);
+    wait_answering(&off);
     let response = rig.send("pump-1", "certificate/renew", &wrong);
     assert_eq!(status(&response), 404, "{response}");
     assert!(response["detail"].as_str().unwrap().contains("CERT_RENEW_OVER_MQTT=1"), "{response}");
     assert_eq!(off.terminate(), 0);
     let keyless = rig.settings.clone().set("DEVICE_CA_KEY_PATH", "");
     let keyless = keyless.set("CRL_OUTPUT_PATH", "").set("BROKER_PROBE_ADDR", "").start();
-    rig.wait_answering(&keyless);
+    wait_answering(&keyless);
     rig.database.query(
         "UPDATE device_certificates SET status = 'REVOKED', revoked_at = now(), revoked_reason = 'superseded' \
          WHERE replaces IS NOT NULL",

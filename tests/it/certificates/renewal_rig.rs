@@ -74,14 +74,8 @@ impl RenewalRig {
     /// A replica by this name.
     pub fn start(&self, name: &str) -> Daemon {
         let daemon = self.settings.clone().set("MQTT_CLIENT_ID", name).start();
-        self.wait_answering(&daemon);
+        wait_answering(&daemon);
         daemon
-    }
-
-    /// Waits until a daemon answers requests.
-    pub fn wait_answering(&self, daemon: &Daemon) {
-        daemon.wait_ready();
-        daemon.wait_metric("sluice_api_connected", 1.0);
     }
 
     /// Gives a device its certificate by the script of the stack and imports it; its identifier. The
@@ -158,22 +152,22 @@ impl RenewalRig {
 
     /// The same once; fails if no response comes.
     pub fn try_send(&self, with: &str, route: &str, payload: &Value) -> Result<Value, String> {
-        let mut command = self.client("mosquitto_rr", self.stack.ports[1]);
+        let mut command = client("mosquitto_rr", self.stack.ports[1]);
         self.identify(&mut command, with);
-        read(&self.exchange(command, route, payload))
+        read(&exchange(command, route, payload))
     }
 
     /// Sends it over 1883, under the name of the device with a password.
     pub fn try_send_by_password(&self, route: &str, payload: &Value) -> Result<Value, String> {
         let (user, password) = PASSWORD_DEVICE;
-        let mut command = self.client("mosquitto_rr", self.stack.ports[0]);
+        let mut command = client("mosquitto_rr", self.stack.ports[0]);
         command.args(["-u", user, "-P", password]);
-        read(&self.exchange(command, route, payload))
+        read(&exchange(command, route, payload))
     }
 
     /// Whether the broker accepts a connection with the certificate `<with>.crt`.
     pub fn lets_in(&self, with: &str) -> bool {
-        let mut command = self.client("mosquitto_pub", self.stack.ports[1]);
+        let mut command = client("mosquitto_pub", self.stack.ports[1]);
         self.identify(&mut command, with);
         command.args(["-q", "1", "-t", &format!("{TOPICS}/status"), "-m", "x"]);
         command.output().unwrap().status.success()
@@ -181,7 +175,7 @@ impl RenewalRig {
 
     /// Publishes a retained request.
     pub fn publish_retained(&self, with: &str, route: &str, payload: &Value) {
-        let mut command = self.client("mosquitto_pub", self.stack.ports[1]);
+        let mut command = client("mosquitto_pub", self.stack.ports[1]);
         self.identify(&mut command, with);
         let topic = format!("{TOPICS}/request/{route}");
         run_to_end(command.args(["-q", "1", "-r", "-t", &topic, "-m", &payload.to_string()]));
@@ -210,24 +204,30 @@ impl RenewalRig {
         });
     }
 
-    fn client(&self, program: &str, port: u16) -> Command {
-        let path: PathBuf = find_program(program).expect("mosquitto-clients is installed");
-        let mut command = Command::new(path);
-        command.args(["-V", "5", "-h", "localhost", "-p", &port.to_string()]);
-        command
-    }
-
     fn identify(&self, command: &mut Command, with: &str) {
         let file = |end: &str| self.stack.path(&format!("{with}.{end}"));
         command.arg("--cafile").arg(self.stack.path("authority/server-ca.crt"));
         command.arg("--cert").arg(file("crt")).arg("--key").arg(file("key"));
     }
+}
 
-    fn exchange(&self, mut command: Command, route: &str, payload: &Value) -> Output {
-        command.args(["-q", "1", "-W", "5", "-t", &format!("{TOPICS}/request/{route}")]);
-        command.args(["-e", &format!("{TOPICS}/response/9"), "-m", &payload.to_string()]);
-        command.output().unwrap()
-    }
+/// Waits until a daemon answers requests.
+pub fn wait_answering(daemon: &Daemon) {
+    daemon.wait_ready();
+    daemon.wait_metric("sluice_api_connected", 1.0);
+}
+
+fn client(program: &str, port: u16) -> Command {
+    let path: PathBuf = find_program(program).expect("mosquitto-clients is installed");
+    let mut command = Command::new(path);
+    command.args(["-V", "5", "-h", "localhost", "-p", &port.to_string()]);
+    command
+}
+
+fn exchange(mut command: Command, route: &str, payload: &Value) -> Output {
+    command.args(["-q", "1", "-W", "5", "-t", &format!("{TOPICS}/request/{route}")]);
+    command.args(["-e", &format!("{TOPICS}/response/9"), "-m", &payload.to_string()]);
+    command.output().unwrap()
 }
 
 fn settings(stack: &Stack, database: &Database<'_>) -> Settings {

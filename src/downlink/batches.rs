@@ -21,6 +21,8 @@ pub struct QueuedBatch {
     pub progress: BatchProgress,
     /// Devices that match and are not ACTIVE; 0 for a batch that was queued before.
     pub skipped: i64,
+    /// Devices that were named and do not match; 0 for a batch that was queued before.
+    pub unmatched: i64,
     /// Whether it was queued now.
     pub is_new: bool,
 }
@@ -35,6 +37,7 @@ pub async fn queue(
     order: CommandContent,
 ) -> Result<QueuedBatch, CommandError> {
     let ttl = order.check(context)?;
+    let named = targets.named();
     let CommandContent { command_type, params, .. } = order;
     let batch_id = batch_id.unwrap_or_else(Uuid::now_v7);
     let tenant = tenant.clone();
@@ -47,20 +50,24 @@ pub async fn queue(
         ttl,
         max: MAX_BATCH,
     };
-    let (is_new, skipped) = match rows::add(context.database.pool(), context.actor, &new).await? {
-        AddedBatch::Added { queued: 0, skipped } => {
-            return Err(CommandError::NothingMatched { tenant, skipped });
-        }
-        AddedBatch::Added { skipped, .. } => (true, skipped),
-        AddedBatch::Exists { is_same: true } => (false, 0),
-        AddedBatch::Exists { is_same: false } => return Err(CommandError::Different(batch_id)),
-        AddedBatch::TooMany { matched } => {
-            return Err(CommandError::TooMany { tenant, matched, max: MAX_BATCH });
-        }
-        AddedBatch::Suspended => return Err(CommandError::Suspended(tenant)),
-        AddedBatch::NoTenant => return Err(CommandError::NoTenant(tenant)),
-    };
-    Ok(QueuedBatch { progress: show(context, &tenant, batch_id).await?, skipped, is_new })
+    let (is_new, skipped, unmatched) =
+        match rows::add(context.database.pool(), context.actor, &new).await? {
+            AddedBatch::Added { queued: 0, skipped } => {
+                return Err(CommandError::NothingMatched { tenant, skipped });
+            }
+            AddedBatch::Added { queued, skipped } => {
+                (true, skipped, named.map_or(0, |named| named - queued - skipped))
+            }
+            AddedBatch::Exists { is_same: true } => (false, 0, 0),
+            AddedBatch::Exists { is_same: false } => return Err(CommandError::Different(batch_id)),
+            AddedBatch::TooMany { matched } => {
+                return Err(CommandError::TooMany { tenant, matched, max: MAX_BATCH });
+            }
+            AddedBatch::Suspended => return Err(CommandError::Suspended(tenant)),
+            AddedBatch::NoTenant => return Err(CommandError::NoTenant(tenant)),
+        };
+    let progress = show(context, &tenant, batch_id).await?;
+    Ok(QueuedBatch { progress, skipped, unmatched, is_new })
 }
 
 /// Shows how far a batch is.

@@ -6,15 +6,18 @@
 //! 2. [`auth`] checks the admin token, [`grant`] the role and the tenant of a caller over MQTT
 //!    ([`access`], [`grant_scope`]);
 //! 3. [`route`] describes one route, [`routes`] lists them all, [`openapi`] writes their document;
-//! 4. [`extract`] reads a request, [`params`] its values, [`renamed`] old names of parameters;
-//! 5. [`page`] and [`problem`] are the common responses, [`registry_errors`] maps errors to
-//!    problems.
+//! 4. [`extract`] reads a request, [`params`] its values, [`condition`] the version it is
+//!    for, [`renamed`] old names of parameters;
+//! 5. [`page`] and [`problem`] are the common responses, [`registry_errors`] and
+//!    [`downlink_errors`] map errors to problems.
 //!
 //! The router is a tower service and knows no transport: [`call`] calls it without HTTP.
 
 pub(crate) mod access;
 pub(crate) mod auth;
 pub(crate) mod call;
+pub(crate) mod condition;
+pub(crate) mod downlink_errors;
 pub(crate) mod extract;
 mod grant;
 mod grant_scope;

@@ -2,13 +2,17 @@
 //! of them.
 //!
 //! Read it in the order of the resources: [`tenants`], [`devices`], [`telemetry`], [`quarantine`],
-//! [`explain`], [`certificates`], [`revocations`], [`ca`]. An endpoint contains no SQL.
+//! [`explain`], [`certificates`], [`revocations`], [`ca`], [`commands`], [`command_batches`],
+//! [`shadows`]. An endpoint contains no SQL.
 
 pub(crate) mod ca;
 pub(crate) mod certificates;
+pub(crate) mod command_batches;
+pub(crate) mod commands;
 pub(crate) mod devices;
 pub(crate) mod explain;
 pub(crate) mod quarantine;
 pub(crate) mod revocations;
+pub(crate) mod shadows;
 pub(crate) mod telemetry;
 pub(crate) mod tenants;

@@ -1,13 +1,15 @@
 //! The public JSON shapes of rows: what the API shows of a tenant, a device, a certificate, a
-//! refused message, telemetry and a revocation.
+//! refused message, telemetry, a revocation, a command and a shadow.
 //!
 //! A view is apart from its row, so that a column can change without a change of the API. Each file
 //! pins the JSON of its views. It queries nothing and hides nothing: rows contain no secret.
 
 pub(crate) mod certificates;
+pub(crate) mod commands;
 pub(crate) mod devices;
 pub(crate) mod events;
 pub(crate) mod revocation;
+pub(crate) mod shadows;
 pub(crate) mod telemetry;
 pub(crate) mod tenants;
 

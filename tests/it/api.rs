@@ -4,6 +4,7 @@
 mod answers;
 mod certified;
 pub mod client;
+mod commanded;
 mod document;
 mod door;
 mod foreign;
@@ -11,6 +12,7 @@ mod governed;
 mod quarantined;
 mod refusals;
 mod revoked;
+mod shadowed;
 mod stored;
 mod troubled;
 mod with_authority;

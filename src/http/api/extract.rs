@@ -41,8 +41,17 @@ pub(crate) struct Json<T>(pub T);
 /// The text of a field, for required and for optional fields.
 struct Text<'a>(&'a str);
 
-/// A type of body: how it is read, and its schema.
+/// A header of a request or a response, as the document describes it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeaderParam {
+    pub name: &'static str,
+    pub description: &'static str,
+}
+
+/// A type of body: how it is read, its schema, and the headers that belong to it.
 pub(super) trait Body: Sized + Send {
+    const HEADERS: &'static [HeaderParam] = &[];
+
     fn read(headers: &HeaderMap, bytes: &[u8]) -> Result<Self, Problem>;
 
     fn schema(generator: &mut SchemaGenerator) -> Option<Schema>;
@@ -183,7 +192,10 @@ fn blame<E: std::fmt::Display>(place: &str, error: serde_path_to_error::Error<E>
     }
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+/// Whether the body is declared as JSON or as a JSON merge patch.
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    kind.eq_ignore_ascii_case("application/json")
+        || kind.eq_ignore_ascii_case("application/merge-patch+json")
 }

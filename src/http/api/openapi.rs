@@ -4,6 +4,7 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
+use super::extract::HeaderParam;
 use super::problem::{self, Document};
 use super::route::{Renamed, Route};
 
@@ -23,7 +24,7 @@ pub(super) fn document(routes: &[Route]) -> Value {
         "info": {
             "title": "Sluice",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "The management API of Sluice: tenants, devices, certificates, telemetry and refused messages.",
+            "description": "The management API of Sluice: tenants, devices, commands, shadows, certificates, telemetry and refused messages.",
         },
         "paths": paths,
         "components": {
@@ -48,8 +49,13 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
         .collect();
     parameters
         .extend(route.renamed.iter().map(|renamed| deprecated(*renamed, shapes.query.as_value())));
+    parameters.extend(shapes.headers.iter().map(header));
     let content = shapes.answer.map(|schema| json!({ (shapes.media_type): { "schema": schema } }));
-    let described = json!({ "description": "Success", "content": content.unwrap_or_else(|| json!({ (shapes.media_type): {} })) });
+    let mut described = json!({ "description": "Success", "content": content.unwrap_or_else(|| json!({ (shapes.media_type): {} })) });
+    for HeaderParam { name, description } in shapes.answer_headers {
+        described["headers"][name] =
+            json!({ "description": description, "schema": { "type": "string" } });
+    }
     let mut operation = json!({
         "summary": route.summary,
         "parameters": parameters,
@@ -57,11 +63,22 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
         "x-sluice-role": if route.access.is_public { "none" } else { route.access.role.label() },
         "security": if route.is_guarded { json!([{ "admin": [] }]) } else { json!([]) },
     });
+    if let Some(repeated) = shapes.repeated {
+        let mut described = operation["responses"][shapes.status.as_str()].clone();
+        described["description"] = "An equal request was answered before".into();
+        operation["responses"][repeated.as_str()] = described;
+    }
     if let Some(body) = shapes.body {
         operation["requestBody"] =
             json!({ "required": true, "content": { "application/json": { "schema": body } } });
     }
     operation
+}
+
+/// A header of a request.
+fn header(header: &HeaderParam) -> Value {
+    let HeaderParam { name, description } = header;
+    json!({ "name": name, "in": "header", "required": false, "schema": { "type": "string", "description": description } })
 }
 
 /// The old name of a parameter, with the schema of the new one.

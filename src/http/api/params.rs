@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::clock;
+use crate::domain::command::{CommandStatus, CommandType};
 use crate::domain::device::DeviceStatus;
 use crate::domain::ids::{DeviceId, TenantId};
 use crate::domain::refusal::Reason;
@@ -18,6 +19,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::time_range::{InvalidTimeBound, TimeBound};
 use crate::pki::crl::RevocationReason;
 use crate::store::certificates::{CertificateStatus, Handle};
+use crate::store::downlink::commands::CommandCursor;
 use crate::store::reads::quarantine::QuarantineCursor;
 use crate::store::registry::tenants::TenantStatus;
 
@@ -89,7 +91,7 @@ impl<T: TextParam> JsonSchema for Param<T> {
 
 // === impl TextParam ===
 
-/// Identifiers that topics contain.
+/// Names that topics and commands contain.
 macro_rules! name_params {
     ($($type:ty),+) => {$(
         impl TextParam for $type {
@@ -104,7 +106,7 @@ macro_rules! name_params {
     )+};
 }
 
-name_params!(TenantId, DeviceId);
+name_params!(TenantId, DeviceId, CommandType);
 
 impl TextParam for Uuid {
     fn read(text: &str) -> Result<Self, String> {
@@ -147,6 +149,19 @@ impl TextParam for QuarantineCursor {
     }
 }
 
+impl TextParam for CommandCursor {
+    fn read(text: &str) -> Result<Self, String> {
+        let place: Option<Self> = text.parse().ok();
+        place
+            .filter(|place| place.at.is_storable())
+            .ok_or_else(|| "expected the `next` of an earlier page".to_owned())
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "description": "The `next` of the previous page." })
+    }
+}
+
 impl TextParam for bool {
     fn read(text: &str) -> Result<Self, String> {
         text.parse().map_err(|_| "expected true or false".to_owned())
@@ -176,6 +191,7 @@ label_params! {
     Reason => Self::ALL.map(Self::label),
     TenantStatus => ["ACTIVE", "SUSPENDED"],
     DeviceStatus => ["ACTIVE", "INACTIVE", "REVOKED"],
+    CommandStatus => Self::ALL.map(Self::label),
     CertificateStatus => Self::ALL.map(Self::label),
     RevocationReason => Self::ALL.map(Self::label),
 }

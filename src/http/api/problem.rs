@@ -28,6 +28,7 @@ pub(crate) enum ProblemKind {
     NotFound,
     MethodNotAllowed,
     Conflict,
+    OtherVersion,
     Refused,
     TooLarge,
     UnsupportedMediaType,
@@ -106,7 +107,7 @@ fn urn(slug: &str) -> String {
 // === impl ProblemKind ===
 
 impl ProblemKind {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 20] = [
         Self::BadRequest,
         Self::Unauthorized,
         Self::ProofMissing,
@@ -117,6 +118,7 @@ impl ProblemKind {
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::Conflict,
+        Self::OtherVersion,
         Self::Refused,
         Self::TooLarge,
         Self::UnsupportedMediaType,
@@ -163,6 +165,9 @@ impl ProblemKind {
             ),
             Self::Conflict => {
                 (StatusCode::CONFLICT, "conflict", "The request conflicts with the current state")
+            }
+            Self::OtherVersion => {
+                (StatusCode::PRECONDITION_FAILED, "version", "The resource has another version")
             }
             Self::Refused => (
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -236,6 +241,10 @@ impl Problem {
         let (status, slug, title) = self.kind.row();
         let Self { detail, errors, revocation, .. } = self;
         Document { r#type: urn(slug), title, status: status.as_u16(), detail, errors, revocation }
+    }
+
+    pub(crate) fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(ProblemKind::Conflict, detail)
     }
 
     fn blame(kind: ProblemKind, field: impl Into<String>, detail: impl Into<String>) -> Self {

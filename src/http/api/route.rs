@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::access::{ActingApi, RouteAccess, RouteScope};
-use super::extract::{Body, Call};
+use super::extract::{Body, Call, HeaderParam};
 use super::problem::{Problem, ProblemKind};
 use super::state::Api;
 use crate::domain::caller::CallerRole;
@@ -48,15 +48,21 @@ pub(super) struct Shapes {
     pub path: Schema,
     pub query: Schema,
     pub body: Option<Schema>,
+    pub headers: &'static [HeaderParam],
     pub status: StatusCode,
+    /// The status of a repeated request, if it has its own.
+    pub repeated: Option<StatusCode>,
     pub media_type: &'static str,
     pub answer: Option<Schema>,
+    pub answer_headers: &'static [HeaderParam],
 }
 
 /// A type of response: how it is written, and its schema.
 pub(crate) trait Answer: IntoResponse {
     const STATUS: StatusCode;
     const MEDIA_TYPE: &'static str;
+    const REPEATED: Option<StatusCode> = None;
+    const HEADERS: &'static [HeaderParam] = &[];
 
     fn schema(generator: &mut SchemaGenerator) -> Option<Schema>;
 }
@@ -64,6 +70,13 @@ pub(crate) trait Answer: IntoResponse {
 /// A JSON response with status 200.
 #[derive(Debug)]
 pub(crate) struct OkJson<T>(pub T);
+
+/// A JSON response with status 201, or 200 if an equal request was answered before.
+#[derive(Debug)]
+pub(crate) struct QueuedJson<T> {
+    pub is_new: bool,
+    pub value: T,
+}
 
 /// A JSON response with status 201.
 #[derive(Debug)]
@@ -105,6 +118,7 @@ macro_rules! method {
 
 method!(get, GET, "It reads.");
 method!(post, POST, "It adds or acts.");
+method!(put, PUT, "It replaces.");
 method!(patch, PATCH, "It changes.");
 method!(delete, DELETE, "It removes.");
 
@@ -154,9 +168,12 @@ impl Shapes {
             path: P::json_schema(generator),
             query: Q::json_schema(generator),
             body: B::schema(generator),
+            headers: B::HEADERS,
             status: A::STATUS,
+            repeated: A::REPEATED,
             media_type: A::MEDIA_TYPE,
             answer: A::schema(generator),
+            answer_headers: A::HEADERS,
         }
     }
 }
@@ -190,6 +207,22 @@ impl<T: Serialize + JsonSchema> Answer for CreatedJson<T> {
 impl<T: Serialize> IntoResponse for CreatedJson<T> {
     fn into_response(self) -> Response {
         encode(StatusCode::CREATED, &self.0)
+    }
+}
+
+impl<T: Serialize + JsonSchema> Answer for QueuedJson<T> {
+    const STATUS: StatusCode = StatusCode::CREATED;
+    const MEDIA_TYPE: &'static str = "application/json";
+    const REPEATED: Option<StatusCode> = Some(StatusCode::OK);
+
+    fn schema(generator: &mut SchemaGenerator) -> Option<Schema> {
+        Some(generator.subschema_for::<T>())
+    }
+}
+
+impl<T: Serialize> IntoResponse for QueuedJson<T> {
+    fn into_response(self) -> Response {
+        encode(if self.is_new { StatusCode::CREATED } else { StatusCode::OK }, &self.value)
     }
 }
 

@@ -12,11 +12,12 @@ use super::extract::{Call, NoBody, NoParams};
 use super::openapi;
 use super::problem::Problem;
 use super::renamed::TIME_RANGE;
-use super::route::{OkJson, Route, delete, get, patch, post};
+use super::route::{OkJson, Route, delete, get, patch, post, put};
 use super::state::Api;
 use crate::domain::caller::CallerRole::{Operator, Viewer};
 use crate::http::endpoints::{
-    ca, certificates, devices, explain, quarantine, revocations, telemetry, tenants,
+    ca, certificates, command_batches, commands, devices, explain, quarantine, revocations,
+    shadows, telemetry, tenants,
 };
 
 /// All routes.
@@ -39,6 +40,21 @@ pub(super) fn table() -> Vec<Route> {
         delete("/api/v1/tenants/{tenant}/devices/{device}", "Remove a device and revoke its certificates", devices::remove),
         post("/api/v1/tenants/{tenant}/devices/{device}/token", "Replace the token of a device; only this response contains the new one", devices::make_token).secret(always),
         delete("/api/v1/tenants/{tenant}/devices/{device}/token", "Remove the token of a device", devices::take_token),
+
+        get("/api/v1/tenants/{tenant}/commands", "List the commands to the devices of a tenant, the newest first", commands::list_of_tenant),
+        post("/api/v1/tenants/{tenant}/commands", "Queue one command for the devices of a tenant that match", command_batches::queue),
+        get("/api/v1/tenants/{tenant}/command-batches/{batch}", "Show how far a batch of commands is", command_batches::show),
+        delete("/api/v1/tenants/{tenant}/command-batches/{batch}", "Cancel the open commands of a batch", command_batches::cancel),
+        get("/api/v1/tenants/{tenant}/devices/{device}/commands", "List the commands to a device, the newest first", commands::list),
+        post("/api/v1/tenants/{tenant}/devices/{device}/commands", "Queue a command to a device", commands::queue),
+        get("/api/v1/tenants/{tenant}/devices/{device}/commands/{command}", "Show a command", commands::show),
+        delete("/api/v1/tenants/{tenant}/devices/{device}/commands/{command}", "Cancel an open command", commands::cancel),
+
+        get("/api/v1/tenants/{tenant}/shadows", "List the desired and reported documents of a tenant's devices by identifier", shadows::list),
+        get("/api/v1/tenants/{tenant}/devices/{device}/shadow", "Show the desired and the reported document of a device, and their difference", shadows::show),
+        put("/api/v1/tenants/{tenant}/devices/{device}/shadow/desired", "Replace the desired document of a device", shadows::set),
+        patch("/api/v1/tenants/{tenant}/devices/{device}/shadow/desired", "Change the desired document of a device by a JSON merge patch (RFC 7396)", shadows::patch),
+        delete("/api/v1/tenants/{tenant}/devices/{device}/shadow/desired", "Remove the desired document of a device", shadows::clear),
 
         get("/api/v1/tenants/{tenant}/telemetry/latest", "Show the latest row of each device of a tenant", telemetry::latest_of_each),
         get("/api/v1/tenants/{tenant}/devices/{device}/telemetry", "List the rows of a device in the order of time", telemetry::range).renamed(&TIME_RANGE),

@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use super::auth::AdminTokenHash;
 use crate::clock;
 use crate::config::Config;
+use crate::downlink::DownlinkContext;
 use crate::quarantine::Quarantine;
 use crate::registry::ActionContext;
 use crate::store::connection::database::Database;
@@ -68,6 +69,16 @@ impl Api {
     /// The context of one registry action at the current time.
     pub(crate) fn action_context(&self) -> ActionContext<'_> {
         ActionContext { database: &self.database, actor: &self.actor, now: clock::now() }
+    }
+
+    /// The context of one decision about commands and shadows at the current time.
+    pub(crate) fn downlink_context(&self) -> DownlinkContext<'_> {
+        DownlinkContext {
+            database: &self.database,
+            actor: &self.actor,
+            now: clock::now(),
+            settings: &self.config.downlink,
+        }
     }
 
     /// The quarantine, with the actor of the API.

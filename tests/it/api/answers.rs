@@ -115,6 +115,36 @@ fn others(recorder: &Recorder<'_>) {
     recorder.post("/explain", &[], &message);
 }
 
+fn downlink(recorder: &Recorder<'_>) {
+    let commands = "/tenants/{tenant}/devices/{device}/commands";
+    let id = "00000000-0000-0000-0000-000000000002";
+    let command = json!({ "command_id": id, "command_type": "reboot", "params": { "delay": 5 } });
+    for _ in 0..2 {
+        recorder.post(commands, &["acme", "pump-1"], &command);
+    }
+    recorder.get(commands, &["acme", "pump-1"]);
+    recorder.get(&format!("{commands}/{{command}}"), &["acme", "pump-1", id]);
+    recorder.ask("DELETE", &format!("{commands}/{{command}}"), &["acme", "pump-1", id], None);
+    let batch =
+        json!({ "batch_id": id, "command_type": "reboot", "targets": { "devices": ["pump-1"] } });
+    for _ in 0..2 {
+        recorder.post("/tenants/{tenant}/commands", &["acme"], &batch);
+    }
+    recorder.get("/tenants/{tenant}/commands?limit=1", &["acme"]);
+    let batches = "/tenants/{tenant}/command-batches/{batch}";
+    recorder.get(batches, &["acme", id]);
+    recorder.ask("DELETE", batches, &["acme", id], None);
+    let (shadow, device) = ("/tenants/{tenant}/devices/{device}/shadow", ["acme", "pump-1"]);
+    let desired = format!("{shadow}/desired");
+    recorder.get(shadow, &device);
+    recorder.ask("PUT", &desired, &device, Some(&json!({ "rate": 5 })));
+    recorder.ask("PATCH", &desired, &device, Some(&json!({ "mode": "eco" })));
+    recorder.get(shadow, &device);
+    recorder.ask("DELETE", &desired, &device, None);
+    recorder.get("/tenants/{tenant}/shadows", &["acme"]);
+    recorder.get(shadow, &["acme", "nobody"]);
+}
+
 #[test]
 fn every_json_answer_fits_its_documented_shape() {
     let api = ApiWithAuthority::with(&[("CRL_OUTPUT_PATH", "")]);
@@ -122,6 +152,7 @@ fn every_json_answer_fits_its_documented_shape() {
     api.ca.database.query(ROWS);
     certificates(&recorder);
     others(&recorder);
+    downlink(&recorder);
     let answers = recorder.answers.into_inner();
     let document = api.get("/openapi.json");
     let said = compare(&document.body, &json!(answers));

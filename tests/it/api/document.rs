@@ -38,6 +38,7 @@ fn every_documented_method_answers_and_every_other_is_refused() {
     for (path, operations) in paths {
         let filled = path.replace("{tenant}", "acme").replace("{device}", "pump-1");
         let filled = filled.replace("{id}", NOBODY).replace("{certificate}", NOBODY);
+        let filled = filled.replace("{command}", NOBODY).replace("{batch}", NOBODY);
         for method in METHODS {
             let body = matches!(method, "post" | "patch" | "put").then(|| json!({}));
             let headers = format!(

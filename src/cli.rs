@@ -1,7 +1,8 @@
 //! The command line: parses the arguments, runs one command, returns its exit code.
 //!
 //! In reading order: [`run`] is the daemon; [`health`], [`doctor`], [`config`] and [`migrate`]
-//! operate it; [`registry`], [`certificates`] and [`access`] say who may do what; [`quarantine`],
+//! operate it; [`registry`], [`certificates`] and [`access`] say who may do what; [`downlink`]
+//! is what goes to devices; [`quarantine`],
 //! [`retention`] and [`explain`] are about messages. Commands print what other modules decide; they
 //! hold no rules of their own.
 
@@ -9,6 +10,7 @@ pub(crate) mod access;
 pub(crate) mod certificates;
 pub(crate) mod config;
 pub(crate) mod doctor;
+pub(crate) mod downlink;
 pub(crate) mod explain;
 mod explain_cached;
 pub(crate) mod health;
@@ -135,6 +137,20 @@ enum Command {
     /// Manage devices and their tokens
     #[command(subcommand, after_help = "Example:\n  sluice device add acme pump-1 --site north")]
     Device(registry::device::DeviceCommand),
+    /// Send commands to devices, and follow them
+    #[command(
+        name = "command",
+        subcommand,
+        after_help = "Example:\n  sluice command send reboot --device acme/pump-1 --wait 30"
+    )]
+    Downlink(downlink::command::DeviceCommandCommand),
+    /// Show and change what devices should be (their twins): desired and reported documents
+    #[command(
+        subcommand,
+        alias = "twin",
+        after_help = "Example:\n  sluice shadow set acme pump-1 '{\"rate\": 5}'"
+    )]
+    Shadow(downlink::shadow::ShadowCommand),
     /// Issue, renew and revoke devices' certificates
     #[command(
         subcommand,
@@ -228,6 +244,8 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             Command::Doctor => doctor::run(&config, output).await,
             Command::Tenant(command) => registry::tenant::run(command, &config, output).await,
             Command::Device(command) => registry::device::run(command, &config, output).await,
+            Command::Downlink(command) => downlink::command::run(command, &config, output).await,
+            Command::Shadow(command) => downlink::shadow::run(command, &config, output).await,
             Command::Cert(command) => certificates::run(command, &config, output).await,
             Command::Quarantine(command) => quarantine::run(command, &config, output).await,
             Command::Access(command) => access::run(command, &config, output),

@@ -11,6 +11,7 @@ use crate::clock;
 use crate::command::failure::{Exit, Failure};
 use crate::config::Config;
 use crate::domain::ports::Outage;
+use crate::downlink::DownlinkContext;
 use crate::quarantine::Quarantine;
 use crate::registry::ActionContext;
 use crate::store::connection::database::Database;
@@ -44,6 +45,16 @@ impl CommandContext {
     /// The context of one registry action at the current time.
     pub fn action_context(&self) -> ActionContext<'_> {
         ActionContext { database: &self.database, actor: &self.actor, now: clock::now() }
+    }
+
+    /// The context of one decision about commands and shadows at the current time.
+    pub fn downlink_context<'a>(&'a self, config: &'a Config) -> DownlinkContext<'a> {
+        DownlinkContext {
+            database: &self.database,
+            actor: &self.actor,
+            now: clock::now(),
+            settings: &config.downlink,
+        }
     }
 
     /// The quarantine, with the user as actor.

@@ -5,6 +5,7 @@ pub mod ca;
 pub mod cli;
 pub mod demo;
 pub mod doctor;
+pub mod downlink;
 pub mod quarantine;
 pub mod registry;
 pub mod simulate;

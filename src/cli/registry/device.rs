@@ -202,7 +202,7 @@ async fn set_status(
 // === impl DeviceArg ===
 
 impl DeviceArg {
-    pub(crate) fn key(self) -> DeviceKey {
+    pub(crate) fn key(&self) -> DeviceKey {
         DeviceKey::of(&self.tenant, &self.device)
     }
 }

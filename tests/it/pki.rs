@@ -2,6 +2,5 @@
 
 mod lint;
 pub mod openssl;
-mod proofs;
 mod requests;
 mod verified;

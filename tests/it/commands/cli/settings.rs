@@ -8,13 +8,19 @@ use crate::support::port;
 use crate::support::postgres::{PASSWORD, Postgres};
 
 /// The settings that are on or off.
-const SWITCHES: [&str; 6] = [
+const SWITCHES: [&str; 12] = [
     "MQTT_TLS",
     "MIGRATE_ON_START",
     "CERT_AUTH_ENABLED",
     "REQUIRE_TOKEN",
     "AUTO_PROVISION",
     "KEEP_EXTRA_FIELDS",
+    "SHADOW_RETAIN",
+    "DEVICE_ERRORS",
+    "DEVICE_API",
+    "MQTT_API_SECRETS",
+    "CERT_RENEW_OVER_MQTT",
+    "CERT_RENEW_PROOF",
 ];
 
 #[test]

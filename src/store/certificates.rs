@@ -26,7 +26,7 @@ pub(super) const COLUMNS: &str = "c.id, c.tenant_id, c.device_id, c.fingerprint_
     c.status, greatest(c.not_before, '0001-01-01Z') AS not_before, least(c.not_after, '9999-12-31Z') AS not_after, \
     CASE WHEN c.retire_at IS NOT NULL THEN least(c.retire_at, '9999-12-31Z') END AS retire_at, c.replaces, \
     (SELECT r.id FROM device_certificates r WHERE r.replaces = c.id ORDER BY r.status = 'ACTIVE' DESC, r.created_at DESC LIMIT 1) \
-    AS replaced_by, c.revoked_at, c.revoked_reason, c.created_at";
+    AS replaced_by, c.revoked_at, c.revoked_reason, c.created_at, nullif(c.public_key_sha256, '') AS public_key_sha256";
 
 /// ACTIVE and not replaced by an ACTIVE one.
 pub(super) const NOT_REPLACED: &str = "c.status = 'ACTIVE' AND NOT EXISTS (SELECT FROM device_certificates n \
@@ -104,6 +104,8 @@ pub struct CertificateRow {
     pub revoked_reason: Option<String>,
     /// When it was added.
     pub created_at: DateTime<Utc>,
+    /// SHA-256 of its public key, in lower-case hex, if Sluice has read it.
+    pub public_key_sha256: Option<String>,
 }
 
 /// A certificate and its PEM.

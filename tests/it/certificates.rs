@@ -6,4 +6,7 @@ pub mod ca_fixture;
 mod issuing;
 mod keeping;
 mod lifecycle;
+mod notices;
 mod refusals;
+mod renewal;
+mod renewal_rig;

@@ -2,5 +2,6 @@
 
 mod lint;
 pub mod openssl;
+mod proofs;
 mod requests;
 mod verified;

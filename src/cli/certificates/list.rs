@@ -96,6 +96,7 @@ pub fn lines(row: &CertificateRow) -> Vec<(&'static str, String)> {
         ("Issuer", printable(&row.issuer)),
         ("Serial", printable(&row.serial_number)),
         ("Fingerprint", row.fingerprint_sha256.clone()),
+        ("Public key", printable_or_none(row.public_key_sha256.as_deref())),
         ("Begins", moment(row.not_before)),
         ("Ends", moment(row.not_after)),
         ("Retires", moment_or_none(row.retire_at)),

@@ -43,6 +43,8 @@ view! {
         revoked_reason: Option<String>,
         /// When the row was created.
         created_at: DateTime<Utc>,
+        /// The SHA-256 of the public key in lower-case hex; null if Sluice has not read the certificate.
+        public_key_sha256: Option<String>,
     }
 }
 
@@ -81,6 +83,7 @@ mod tests {
             revoked_at: Some(day(3)),
             revoked_reason: Some("keyCompromise".into()),
             created_at: day(1),
+            public_key_sha256: Some("cd".into()),
         };
         let row = concat!(
             r#"{"id":"00000000-0000-0000-0000-000000000001","tenant_id":"acme","device_id":"pump-1","#,
@@ -89,7 +92,7 @@ mod tests {
             r#""not_after":"2026-11-30T00:00:00Z","retire_at":null,"#,
             r#""replaces":"00000000-0000-0000-0000-000000000002","replaced_by":null,"#,
             r#""revoked_at":"2026-11-03T00:00:00Z","revoked_reason":"keyCompromise","#,
-            r#""created_at":"2026-11-01T00:00:00Z""#
+            r#""created_at":"2026-11-01T00:00:00Z","public_key_sha256":"cd""#
         );
         assert_eq!(json_of::<_, CertificateView>(certificate.clone()), format!("{row}}}"));
         let detail = CertificateDetail { certificate, cert_pem: Some("PEM".into()) };

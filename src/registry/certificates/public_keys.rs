@@ -28,7 +28,7 @@ pub async fn fill(database: &Database) -> Result<usize, Outage> {
         filled += rows.len();
         // Blocking thread: parsing hundreds of certificates would stall the message path.
         let (ids, hashes): (Vec<_>, Vec<_>) =
-            spawn_blocking(|| rows.into_iter().map(hash_of).unzip())
+            spawn_blocking(move || rows.iter().map(hash_of).unzip())
                 .await
                 .map_err(|error| Outage(format!("the certificates could not be read: {error}")))?;
         public_keys::fill(database.pool(), &ids, &hashes).await?;
@@ -36,7 +36,7 @@ pub async fn fill(database: &Database) -> Result<usize, Outage> {
     Ok(filled)
 }
 
-fn hash_of(row: RowWithoutKey) -> (uuid::Uuid, String) {
+fn hash_of(row: &RowWithoutKey) -> (uuid::Uuid, String) {
     let certificate = Certificate::from_pem(row.cert_pem.as_bytes());
     (row.id, certificate.map(|certificate| certificate.public_key_sha256()).unwrap_or_default())
 }

@@ -13,7 +13,7 @@ use crate::config::sections::downlink::DownlinkConfig;
 use crate::domain::device_topics;
 use crate::domain::exchange::{ExchangeOutcome, OutgoingMessage};
 use crate::domain::ports::Outage;
-use crate::store::downlink::outbox::{CommandLimits, OpenCommands, OutboxSession};
+use crate::store::downlink::outbox::{CommandCounts, CommandLimits, OutboxSession};
 use crate::telemetry::downlink::DownlinkMetrics;
 
 /// Time between two rounds of expiry and of publishing again; longer if a round is slow.
@@ -47,7 +47,7 @@ pub(super) struct OutboxTurn {
     marker_at: Instant,
     upkeep_at: Instant,
     count_at: Instant,
-    open: OpenCommands,
+    open: CommandCounts,
 }
 
 /// When the next turn is due, unless something wakes the publisher.
@@ -86,7 +86,7 @@ impl OutboxTurn {
             marker_at: now,
             upkeep_at: now,
             count_at: now,
-            open: OpenCommands::default(),
+            open: CommandCounts::default(),
         }
     }
 
@@ -213,7 +213,7 @@ impl OutboxTurn {
         if is_due {
             self.count_at = now + COUNT_PERIOD;
             self.open = session.open_commands().await?;
-            let OpenCommands { pending, published, in_progress } = self.open;
+            let CommandCounts { pending, published, in_progress } = self.open;
             for (state, count) in
                 [("PENDING", pending), ("PUBLISHED", published), ("IN_PROGRESS", in_progress)]
             {

@@ -45,7 +45,7 @@ pub struct OutboxSession {
 
 /// Commands that are not finished, by status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OpenCommands {
+pub struct CommandCounts {
     /// Not published.
     pub pending: i64,
     /// Published, without an acknowledgement.
@@ -106,11 +106,11 @@ impl OutboxSession {
     }
 
     /// Counts the commands that are not finished.
-    pub async fn open_commands(&mut self) -> Result<OpenCommands, Outage> {
+    pub async fn open_commands(&mut self) -> Result<CommandCounts, Outage> {
         let query = sqlx::query_as(SUMMARY);
         let (pending, published, in_progress) =
             answer(query.fetch_one(&mut self.session.connection)).await?;
-        Ok(OpenCommands { pending, published, in_progress })
+        Ok(CommandCounts { pending, published, in_progress })
     }
 
     /// Removes the rows of documents that were withdrawn [`WITHDRAWN_KEPT`] ago.

@@ -16,7 +16,7 @@ const PUBLISHERS: &str = "SELECT count(*) FROM pg_locks WHERE locktype = 'adviso
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
 #[test]
-fn every_command_ends_whoever_is_killed_meanwhile() {
+fn every_command_ends_although_each_server_is_killed_meanwhile() {
     let postgres = Postgres::private();
     let database = postgres.database();
     database.query(REGISTRY);

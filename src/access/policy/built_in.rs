@@ -11,21 +11,24 @@ use crate::access::hooks::subject::{Subject, SubjectKind};
 pub const GUEST_CLIENT_ID: &str = "public-";
 
 /// The topics a device may publish to; compose/mosquitto/acl.conf has the same lines.
-const DEVICE_PUBLISHES: [&str; 6] = [
+const DEVICE_PUBLISHES: [&str; 7] = [
     "tenant/{tenant}/device/{device}/telemetry/#",
     "tenant/{tenant}/device/{device}/heartbeat",
     "tenant/{tenant}/device/{device}/event",
     "tenant/{tenant}/device/{device}/status",
     "tenant/{tenant}/device/{device}/shadow/reported",
     "tenant/{tenant}/device/{device}/commands/ack",
+    "tenant/{tenant}/device/{device}/request/#",
 ];
 
 /// The topics a device may read and subscribe to; compose/mosquitto/acl.conf has the same lines.
-const DEVICE_RECEIVES: [&str; 4] = [
+const DEVICE_RECEIVES: [&str; 6] = [
     "tenant/{tenant}/device/{device}/shadow/desired",
     "tenant/{tenant}/device/{device}/commands/#",
     "tenant/{tenant}/device/{device}/jobs/#",
     "tenant/{tenant}/device/{device}/errors/#",
+    "tenant/{tenant}/device/{device}/response/#",
+    "tenant/{tenant}/device/{device}/notices/#",
 ];
 
 /// A guest publishes below `public/`. Its subscription to `public/#` matches `public` itself too.

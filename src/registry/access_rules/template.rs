@@ -9,6 +9,9 @@ use std::io;
 use std::path::Path;
 
 use crate::config::sections::broker::BrokerConfig;
+use crate::domain::device_topics::{
+    ALL_COMMANDS, ALL_DESIRED, ALL_ERRORS, ALL_NOTICES, ALL_RESPONSES, OWN_MESSAGES,
+};
 use crate::pki::files;
 
 /// Longest template, in bytes.
@@ -21,18 +24,24 @@ const USER: &str = "%u";
 const DEVICE_PREFIX: &str = "tenant/%u/";
 
 /// What a device may write and read without a template.
-const DEFAULT_PATTERNS: [&str; 10] = [
+const DEFAULT_PATTERNS: [&str; 13] = [
     "pattern write tenant/%u/telemetry/#",
     "pattern write tenant/%u/heartbeat",
     "pattern write tenant/%u/event",
     "pattern write tenant/%u/status",
     "pattern write tenant/%u/shadow/reported",
     "pattern write tenant/%u/commands/ack",
+    "pattern write tenant/%u/request/#",
     "pattern read tenant/%u/shadow/desired",
     "pattern read tenant/%u/commands/#",
     "pattern read tenant/%u/jobs/#",
     "pattern read tenant/%u/errors/#",
+    "pattern read tenant/%u/response/#",
+    "pattern read tenant/%u/notices/#",
 ];
+
+/// What Sluice publishes to devices, and what it keeps at the broker for itself.
+const OWN_WRITES: [&str; 5] = [ALL_RESPONSES, ALL_COMMANDS, ALL_DESIRED, ALL_ERRORS, ALL_NOTICES];
 
 /// One parsed line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,15 +157,15 @@ impl Template {
         })
     }
 
-    /// The built-in lines: for Sluice itself, for `sluice doctor`, and for the usual message types.
+    /// The built-in lines: for Sluice itself, and for the usual message types of devices.
     pub fn built_in(broker: &BrokerConfig) -> Self {
         let mut text =
             broker.username.as_ref().map_or_else(String::new, |name| format!("user {name}\n"));
-        text.extend([
-            "topic read ",
-            &broker.topic,
-            "\ntopic read $SYS/#\ntopic readwrite sluice/doctor/#\n",
-        ]);
+        text.extend(["topic read ", &broker.topic, "\ntopic read $SYS/#\n"]);
+        for filter in OWN_WRITES {
+            text.extend(["topic write ", filter, "\n"]);
+        }
+        text.extend(["topic readwrite ", OWN_MESSAGES, "\n"]);
         text.push_str(&DEFAULT_PATTERNS.join("\n"));
         // A user name or filter that fits no line leaves only the lines of devices.
         Self::parse(&text)
@@ -318,6 +327,16 @@ mod tests {
         let template = Template::built_in(&broker);
         assert!(template.lines().any(|line| line == "topic read tenant/+/device/+/#"));
         assert_eq!(template.lines().next(), Some("user sluice"));
+        for needed in [
+            "topic write tenant/+/device/+/response/#",
+            "topic write tenant/+/device/+/commands",
+            "topic readwrite sluice/#",
+        ] {
+            assert!(template.lines().any(|line| line == needed), "{needed}");
+        }
+        let rows: Vec<_> = template.rows_of("acme/device/p1").collect();
+        assert!(rows.contains(&("write", "tenant/acme/device/p1/request/#".to_owned())));
+        assert!(rows.contains(&("read", "tenant/acme/device/p1/response/#".to_owned())));
         assert_eq!(template.rows_of("x").count(), DEFAULT_PATTERNS.len());
         let strange = BrokerConfig { username: Some("\t".into()), ..broker };
         assert_eq!(Template::built_in(&strange).rows_of("x").count(), DEFAULT_PATTERNS.len());

@@ -149,6 +149,8 @@ impl Daemon {
         self.start_maintenance(&mut tasks);
         let exchange = self.start_exchange(&mut tasks);
         self.start_spine(&mut tasks, subscription, &exchange);
+        // It ends when its last user has ended.
+        drop(exchange);
         self.readiness.well(COMPONENT);
         let ended_task = tokio::select! {
             ended_task = tasks.watch(&self.stop) => ended_task,

@@ -6,10 +6,9 @@ use tokio::sync::mpsc;
 
 use super::Daemon;
 use crate::broker::exchange::connection::ExchangeConnection;
-use crate::broker::exchange::needed_writes::{self, NeededWrite};
 use crate::broker::exchange::request_queue::REQUEST_QUEUE;
 use crate::broker::exchange::subscriptions::ExchangeSubscriptions;
-use crate::broker::exchange::{Exchange, exchange};
+use crate::broker::exchange::{Exchange, exchange, needed_writes};
 use crate::clock;
 use crate::domain::device_topics;
 use crate::lifecycle::Tasks;
@@ -38,13 +37,10 @@ impl Daemon {
     }
 
     fn exchange_subscriptions(&self) -> ExchangeSubscriptions {
-        let responses = self.config.mqtt_api.operators.response_filters();
-        let mut writes = needed_writes::to_devices();
-        writes.extend(responses.iter().map(|filter| NeededWrite::untried(filter)));
         ExchangeSubscriptions {
             requests: self.request_filters(),
             marker: Some(device_topics::marker()),
-            writes,
+            writes: needed_writes::of(&self.config.mqtt_api),
         }
     }
 }

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::policy::file;
 use crate::access::policy::lint::{self, LintSuspicion};
+use crate::broker::exchange::needed_writes;
 use crate::broker::tools::inspect::Inspector;
 use crate::clock;
 use crate::command::context;
@@ -43,8 +44,13 @@ const CHECK_PATIENCE: Duration = Duration::from_secs(30);
 const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The checks that need a connection to the broker.
-const BROKER_CHECKS: [&str; 4] =
-    ["broker subscription", "broker delivery", "broker window", "broker statistics"];
+const BROKER_CHECKS: [&str; 5] = [
+    "broker subscription",
+    "broker delivery",
+    "broker window",
+    "broker publishing",
+    "broker statistics",
+];
 
 /// The checks that need a connection to Postgres.
 const POSTGRES_CHECKS: [&str; 9] = [
@@ -112,10 +118,12 @@ async fn check_broker(report: &mut DoctorReport, config: &Config) {
     let needed_window = config.ingest.batch_size * BATCHES_IN_FLIGHT as usize;
     let broker = Inspector::new(&config.broker, needed_window);
     if report.check("broker", broker.connection()).await {
-        let [subscription, delivery, window, sys_values] = BROKER_CHECKS;
+        let [subscription, delivery, window, publishing, sys_values] = BROKER_CHECKS;
         report.check(subscription, broker.subscription()).await;
         report.check(delivery, broker.delivery()).await;
         report.check(window, broker.window()).await;
+        let writes = needed_writes::of(&config.mqtt_api);
+        report.check(publishing, broker.writes(&writes)).await;
         report.check(sys_values, broker.sys_values()).await;
     } else {
         report.skip(&BROKER_CHECKS, "the broker");

@@ -2,6 +2,7 @@
 //!
 //! It tries nothing itself: the exchange and `sluice doctor` do.
 
+use crate::config::sections::mqtt_api::MqttApiConfig;
 use crate::domain::device_topics::{
     ALL_COMMANDS, ALL_DESIRED, ALL_ERRORS, ALL_NOTICES, ALL_RESPONSES, OWN_MESSAGES,
 };
@@ -18,9 +19,31 @@ pub struct NeededWrite {
     pub filter: String,
     /// A topic of the filter where an empty message harms nobody; `None` if there is none.
     pub try_topic: Option<PublishTopic>,
+    /// Whether an enabled API needs it from the start.
+    pub is_required: bool,
     /// Whether Sluice reads these topics too.
-    is_read: bool,
+    pub is_read: bool,
 }
+
+/// All writes of a daemon with these settings.
+pub fn of(config: &MqttApiConfig) -> Vec<NeededWrite> {
+    let mut writes = to_devices();
+    for write in &mut writes {
+        write.is_required = config.device_api;
+    }
+    for filter in config.operators.response_filters() {
+        // A caller that waits on a topic of all callers would receive the try.
+        let write = match filter.strip_suffix('+') {
+            Some(before) => NeededWrite::tried(&filter, &format!("{before}{OWN_CALLER}")),
+            None => NeededWrite::untried(&filter),
+        };
+        writes.push(NeededWrite { is_required: true, ..write });
+    }
+    writes
+}
+
+/// The caller to whom the exchange tries to respond; no caller has this name.
+const OWN_CALLER: &str = "$sluice";
 
 /// What Sluice publishes to devices, and what it keeps at the broker for itself.
 pub fn to_devices() -> Vec<NeededWrite> {
@@ -38,12 +61,12 @@ impl NeededWrite {
     /// A filter that is tried with an empty message to `topic`.
     pub fn tried(filter: &str, topic: &str) -> Self {
         let try_topic = PublishTopic::new(topic).ok();
-        Self { filter: filter.to_owned(), try_topic, is_read: false }
+        Self { filter: filter.to_owned(), try_topic, is_required: false, is_read: false }
     }
 
     /// A filter whose topics have subscribers that an empty message would confuse.
     pub fn untried(filter: &str) -> Self {
-        Self { filter: filter.to_owned(), try_topic: None, is_read: false }
+        Self { filter: filter.to_owned(), try_topic: None, is_required: false, is_read: false }
     }
 
     /// The line of Mosquitto's `acl_file` that permits it.

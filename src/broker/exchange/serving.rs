@@ -81,10 +81,8 @@ impl<'a> Serving<'a> {
 
     /// Serves until `stop` (`Ok`) or the end of the connection (`Err`).
     pub(super) async fn run(&mut self, stop: &CancellationToken) -> Result<(), BrokerError> {
-        if !self.context.subscriptions.requests.is_empty() {
-            let writes = &self.context.subscriptions.writes;
-            self.tries = writes.iter().filter_map(|write| write.try_topic.clone()).collect();
-        }
+        let required = self.context.subscriptions.writes.iter().filter(|write| write.is_required);
+        self.tries = required.filter_map(|write| write.try_topic.clone()).collect();
         let packet = self.subscriptions.begin()?;
         self.push_subscribe(&packet);
         self.advance()?;

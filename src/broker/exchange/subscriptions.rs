@@ -28,7 +28,7 @@ pub struct ExchangeSubscriptions {
     pub requests: Vec<String>,
     /// Topic of a message that Sluice itself retains.
     pub marker: Option<PublishTopic>,
-    /// What is published; if there are requests, each is tried at each connect.
+    /// What is published; what an API requires is tried at each connect.
     pub writes: Vec<NeededWrite>,
 }
 

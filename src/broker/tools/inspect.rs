@@ -6,9 +6,11 @@
 //! broker.
 
 use super::inspect_findings::{ProbeReceipt, SCRATCH, judge_sys_values, judge_window};
+use super::inspect_writes::try_writes;
 use super::inspector_connection::InspectorConnection;
 use super::publisher::MqttPublisher;
 use crate::broker::error::BrokerError;
+use crate::broker::exchange::needed_writes::NeededWrite;
 use crate::broker::transport::outgoing::DROPPED_TOPIC;
 use crate::config::sections::broker::BrokerConfig;
 use crate::domain::finding::Finding;
@@ -153,6 +155,11 @@ impl<'a> Inspector<'a> {
             self.publish_and_count(&topic, WINDOW_MESSAGES, self.config.receive_maximum).await?;
         let receive_maximum = usize::from(self.config.receive_maximum);
         Ok(vec![judge_window(receive_maximum, self.needed_window, &topic, seen)])
+    }
+
+    /// Tries each message that the daemon must be able to publish.
+    pub async fn writes(&self, writes: &[NeededWrite]) -> BrokerCheck {
+        try_writes(&self.guest("writer"), writes).await
     }
 
     /// Reports the values that the broker publishes about itself.

@@ -79,14 +79,24 @@ async fn publish_all(
     let mut link = MqttStream::open_tls(host, port, &connector).await?;
     let mut incoming = Vec::new();
     link.send_connect(&connect, &mut incoming).await?;
-    let mut answers = Vec::with_capacity(topics.len());
+    let codes = publish_each(&mut link, &mut incoming, topics).await?;
+    link.close(&outgoing::DISCONNECT).await;
+    Ok(codes.into_iter().map(PublishAnswer::of).collect())
+}
+
+/// Publishes an empty message to each topic; returns the codes of PUBACK.
+pub(super) async fn publish_each(
+    link: &mut MqttStream,
+    incoming: &mut Vec<Incoming>,
+    topics: &[String],
+) -> Result<Vec<u8>, BrokerError> {
+    let mut codes = Vec::with_capacity(topics.len());
     // One at a time, which respects any window.
     for (topic, packet_id) in topics.iter().zip(1..) {
         link.write(&packet(topic, packet_id)?).await?;
-        answers.push(PublishAnswer::of(answer(&mut link, &mut incoming, packet_id).await?));
+        codes.push(answer(link, incoming, packet_id).await?);
     }
-    link.close(&outgoing::DISCONNECT).await;
-    Ok(answers)
+    Ok(codes)
 }
 
 fn packet(topic: &str, packet_id: u16) -> Result<BytesMut, BrokerError> {

@@ -17,6 +17,7 @@ mod crowded;
 mod device_api;
 mod docs;
 mod downlink;
+mod exchange;
 mod faults;
 mod fuzz_targets;
 mod hooks;

@@ -11,21 +11,21 @@ use crate::support::mosquitto::{Mosquitto, MosquittoOptions, TlsListener};
 use crate::support::process::run_to_end;
 
 /// An authority, and what it signed.
-struct Authority {
+pub struct Authority {
     dir: Scratch,
 }
 
 // === impl Authority ===
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let authority = Self { dir: Scratch::new("authority") };
         authority.openssl("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=authority -days 2 -keyout ca.key -out ca.crt");
         authority
     }
 
     /// A certificate for this name, and its key in PKCS #8.
-    fn sign(&self, name: &str) -> (PathBuf, PathBuf) {
+    pub fn sign(&self, name: &str) -> (PathBuf, PathBuf) {
         self.dir.write("extensions", "subjectAltName=IP:127.0.0.1\n");
         self.openssl(&format!(
             "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN={name} -keyout {name}.key -out {name}.csr"
@@ -36,7 +36,7 @@ impl Authority {
         (self.path(&format!("{name}.crt")), self.path(&format!("{name}.key")))
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -44,7 +44,7 @@ impl Authority {
         run_to_end(Command::new("openssl").args(arguments.split(' ')).current_dir(self.dir.path()));
     }
 
-    fn broker(&self) -> Mosquitto {
+    pub fn broker(&self) -> Mosquitto {
         let (certificate, key) = self.sign("server");
         let tls =
             TlsListener { ca: self.path("ca.crt"), certificate, key, crl: None, mutual: true };
@@ -52,7 +52,11 @@ impl Authority {
     }
 }
 
-fn over_tls(broker: &Mosquitto, ca: PathBuf, identity: Option<(PathBuf, PathBuf)>) -> BrokerConfig {
+pub fn over_tls(
+    broker: &Mosquitto,
+    ca: PathBuf,
+    identity: Option<(PathBuf, PathBuf)>,
+) -> BrokerConfig {
     BrokerConfig {
         tls: Some(BrokerTls { ca_cert: Some(ca), identity }),
         ..config(broker.tls_port())

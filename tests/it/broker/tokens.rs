@@ -21,10 +21,10 @@ use crate::support::process::run_to_end;
 use crate::support::time_bounds::BROKER_TOKEN;
 use crate::tokens::pyjwt;
 
-const AUTH: u8 = 0xf0;
+pub const AUTH: u8 = 0xf0;
 
 /// A key pair of OpenSSL's.
-struct Signer {
+pub struct Signer {
     dir: Scratch,
     private: PathBuf,
     public: PathBuf,
@@ -33,7 +33,7 @@ struct Signer {
 // === impl Signer ===
 
 impl Signer {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let dir = Scratch::new("signer");
         let (private, public) = (dir.path().join("mqtt.key"), dir.path().join("mqtt.pub"));
         let openssl = |line: &str| {
@@ -46,7 +46,7 @@ impl Signer {
     }
 
     /// Settings for a broker that wants such tokens.
-    fn config(&self, port: u16, place: JwtPlace) -> BrokerConfig {
+    pub fn config(&self, port: u16, place: JwtPlace) -> BrokerConfig {
         let claims =
             json!({ "iss": "sluice", "sub": "gate", "aud": ["mqtt", "web"], "site": "north" });
         let jwt = BrokerJwt {
@@ -60,7 +60,7 @@ impl Signer {
     }
 
     /// The token is good, and says what it should; when it ends.
-    fn checks(&self, token: &str) -> i64 {
+    pub fn checks(&self, token: &str) -> i64 {
         let said = pyjwt::checked(&self.dir, &self.public, token, "mqtt");
         assert_eq!(said["header"], json!({ "alg": "RS256", "typ": "JWT", "kid": "k1" }));
         let claims = &said["claims"];
@@ -77,7 +77,7 @@ impl Signer {
 }
 
 /// The CONNECT that comes, as another codec reads it.
-fn connect(caller: &mut Caller) -> (Connect, Option<Login>) {
+pub fn connect(caller: &mut Caller) -> (Connect, Option<Login>) {
     let body = caller.expect(CONNECT);
     let read = Packet::read(&mut BytesMut::from(&packet(CONNECT, &body)[..]), None).unwrap();
     let Packet::Connect(connect, None, login) = read else { panic!("{read:?}") };
@@ -91,7 +91,7 @@ fn welcome(caller: &mut Caller) {
 }
 
 /// The method and the token of an AUTH that asks for re-authentication.
-fn reauthentication(caller: &mut Caller) -> (String, String) {
+pub fn reauthentication(caller: &mut Caller) -> (String, String) {
     let body = caller.expect(AUTH);
     let [0x19, low, high, properties @ ..] = &body[..] else { panic!("{body:?}") };
     assert_eq!(properties.len(), usize::from(low & 0x7f) + (usize::from(*high) << 7));

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use super::stack::{PASSWORD_DEVICE, Stack, words};
+use crate::support::process::run_to_end;
 use crate::support::wait;
 
 /// Accepted, with a subscriber or without.
@@ -26,6 +27,11 @@ fn a_device_publishes_only_as_itself_and_a_refused_message_goes_nowhere() {
     let mut ear = stack.listening(&ear, "ear");
     for topic in [
         "tenant/acme/device/pump-2/telemetry",
+        "tenant/acme/device/pump-2/request/time",
+        "tenant/acme/device/pump-1/response/time/accepted",
+        "tenant/acme/device/pump-1/notices/certificate",
+        "sluice/outbox",
+        "symphony/response/ops",
         "tenant/other/device/pump-1/telemetry",
         "tenant/acme/device/pump-1/commands/start",
         "tenant/acme/device/pump-1/shadow/desired",
@@ -44,6 +50,8 @@ fn a_device_publishes_only_as_itself_and_a_refused_message_goes_nowhere() {
         "status",
         "shadow/reported",
         "commands/ack",
+        "request/time",
+        "request/certificate/renew",
     ] {
         let code = stack.reason_code("pump-1", &format!("tenant/acme/device/pump-1/{kind}"));
         assert!(ACCEPTED.contains(&code.as_str()), "{kind}: {code}");
@@ -63,23 +71,35 @@ fn a_subscription_to_everything_yields_ones_own_topics_only() {
     stack.enroll("pump-1");
     stack.enroll("pump-2");
     let everything =
-        ["-q", "1", "-t", "#", "-t", "tenant/acme/device/pump-2/#", "-C", "1", "-F", "heard %t"];
+        ["-q", "1", "-t", "#", "-t", "tenant/acme/device/pump-2/#", "-C", "4", "-F", "heard %t"];
     let ear = stack.over_tls("mosquitto_sub", Some("pump-1"), &everything);
     let mut ear = stack.listening(&ear, "ear");
     for kind in ["telemetry", "status", "commands/ack"] {
         let code = stack.reason_code("pump-2", &format!("tenant/acme/device/pump-2/{kind}"));
         assert!(ACCEPTED.contains(&code.as_str()), "{kind}: {code}");
     }
+    let password = stack.read("sluice/mqtt_password");
+    for device in ["pump-2", "pump-1"] {
+        for kind in ["response/time/accepted", "notices/certificate", "errors"] {
+            let topic = format!("tenant/acme/device/{device}/{kind}");
+            let message = ["-q", "1", "-t", &topic, "-m", "x"];
+            run_to_end(&mut stack.by_password(
+                "mosquitto_pub",
+                Some(("sluice", &password)),
+                &message,
+            ));
+        }
+    }
     // What a device may receive; its second connection, by password, publishes it.
     let own = ["-q", "1", "-t", "tenant/acme/device/pump-1/commands/ack", "-m", "x"];
     let output = stack.by_password("mosquitto_pub", Some(PASSWORD_DEVICE), &own).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     ear.wait_done();
-    assert!(
-        stack.read("ear").contains("heard tenant/acme/device/pump-1/commands/ack\n"),
-        "{}",
-        stack.read("ear")
-    );
+    let heard = stack.read("ear");
+    assert!(!heard.contains("heard tenant/acme/device/pump-2"), "{heard}");
+    for kind in ["response/time/accepted", "notices/certificate", "errors", "commands/ack"] {
+        assert!(heard.contains(&format!("heard tenant/acme/device/pump-1/{kind}\n")), "{heard}");
+    }
 }
 
 #[test]

@@ -20,7 +20,7 @@ const TELEMETRY: [&str; 10] = [
 ];
 
 /// What the platform says itself.
-const PLATFORM: [&str; 8] = [
+const PLATFORM: [&str; 14] = [
     "commands",
     "commands/reboot",
     "commands/ack/x",
@@ -29,6 +29,12 @@ const PLATFORM: [&str; 8] = [
     "jobs/1",
     "jobs/a/b",
     "errors",
+    "request",
+    "request/time",
+    "response/time/accepted",
+    "response",
+    "notices/certificate",
+    "notices",
 ];
 
 #[test]
@@ -61,7 +67,7 @@ fn each_type_of_topic_is_stored_in_its_table_and_others_are_ignored() {
     assert_same(&kept, &sorted(expected));
     assert_eq!(pipeline.refusals(), []);
     let ends = ["stored", "duplicate", "quarantined", "ignored"].map(|end| pipeline.ended(end));
-    assert_eq!(ends, [13, 0, 0, 8]);
+    assert_eq!(ends, [13, 0, 0, 14]);
     assert_eq!(
         pipeline.pairs("SELECT reported::text, reported_version::text FROM device_state WHERE reported IS NOT NULL"),
         sorted([(r#"{"on": true}"#, "3")])

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::coa_client::{CoaClient, publish_once, request_once};
 use crate::api::client::Client;
 use crate::support::database::Database;
+use crate::support::mosquitto::{Mosquitto, version};
 use crate::support::proxy::{Direction, Proxy};
 use crate::support::test_daemon::{TestDaemon, TestDaemonBuilder};
 
@@ -16,7 +17,7 @@ const REGISTRY: &str =
     "INSERT INTO tenants (tenant_id, name) VALUES ('acme', 'Acme'), ('other', 'Other');
     INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'pump-1')";
 
-fn builder() -> TestDaemonBuilder<crate::support::mosquitto::Mosquitto, Database<'static>> {
+fn builder() -> TestDaemonBuilder<Mosquitto, Database<'static>> {
     TestDaemon::builder()
         .broker()
         .registry(REGISTRY)
@@ -81,7 +82,9 @@ fn a_response_topic_of_others_is_not_used() {
         "#",
     ];
     let greeting = r#"{"route":"greetings"}"#;
-    for (count, topic) in (1_u32..).zip(wrong) {
+    // Since 2.1 Mosquitto refuses a Response Topic with a wildcard itself.
+    let reach_us = if version() < (2, 1) { &wrong[..] } else { &wrong[..4] };
+    for (count, topic) in (1_u32..).zip(reach_us) {
         let property = ["-V", "5", "-q", "1", "-D", "publish", "response-topic", topic];
         publish_once(
             it.broker.port(),

@@ -38,7 +38,7 @@ const MAX_ENVELOPE: usize = 256 * 1024;
 const RESPONSE_EXPIRY: u32 = 60;
 
 /// The metadata that becomes headers of the request.
-const PASSED_ON: [&str; 3] = ["authorization", "if-match", "idempotency-key"];
+const PASSED_ON: [&str; 4] = ["authorization", "if-match", "if-none-match", "idempotency-key"];
 
 /// The route of the greeting.
 const GREETINGS: &str = "greetings";

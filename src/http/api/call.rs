@@ -9,7 +9,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, HOST, LOCATION, RETRY_AFTER};
+use axum::http::header::{
+    AUTHORIZATION, CONTENT_TYPE, ETAG, HOST, IF_MATCH, IF_NONE_MATCH, LOCATION, RETRY_AFTER,
+};
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use tower_service::Service;
@@ -30,8 +32,8 @@ const MAX_DOCUMENT: usize = 1024 * 1024;
 const DOCUMENT: &str = "/api/v1/openapi.json";
 
 /// The headers of a request that a caller may set.
-const REQUEST_HEADERS: [HeaderName; 3] =
-    [AUTHORIZATION, axum::http::header::IF_MATCH, HeaderName::from_static("idempotency-key")];
+const REQUEST_HEADERS: [HeaderName; 4] =
+    [AUTHORIZATION, IF_MATCH, IF_NONE_MATCH, HeaderName::from_static("idempotency-key")];
 
 /// The headers of a response that its reader gets.
 const RESPONSE_HEADERS: [HeaderName; 3] = [ETAG, LOCATION, RETRY_AFTER];

@@ -133,6 +133,20 @@ fn a_change_that_arrives_again_is_made_once_and_names_its_author() {
     assert_eq!(request_once(it.broker.port(), &rr, &add("pump-3", None)), first);
     assert!(first.contains("\"state\":201"), "{first}");
 
+    // The version of a document comes as `etag`, and goes back as `if-match`.
+    let wish = |version: &str| {
+        let metadata = json!({ "if-match": version });
+        let request = json!({ "method": "PUT", "route": "devices/pump-1/shadow/desired", "body": { "rate": 5 },
+            "metadata": metadata });
+        agent.ask_text(&request.to_string())
+    };
+    let first = agent.ask("PUT", "devices/pump-1/shadow/desired", &json!({ "rate": 4 }));
+    assert_eq!(first.state, 200, "{}", String::from_utf8_lossy(&first.body));
+    let version = first.metadata["etag"].as_str().unwrap();
+    assert_eq!(wish("\"99\"").state, 412);
+    assert_eq!(wish(version).state, 200);
+    assert_eq!(wish(version).state, 412, "it has a new version now");
+
     // A kill forgets the memory, not the change; the API is back with the daemon.
     it.daemon.kill9();
     it.daemon.start_again();

@@ -42,6 +42,11 @@ fn a_response_topic_of_others_is_not_used_and_harms_no_connection() {
         &format!("{ROOT}/response/+"),
         &format!("{ROOT}/response/{}", "x".repeat(250)),
     ];
+    // Mosquitto 2.1 ends the connection of a device that sends one with a wildcard or an empty one.
+    let is_sent = |topic: &&str| {
+        mosquitto::version() < (2, 1) || !(topic.is_empty() || topic.contains(['+', '#']))
+    };
+    let foreign: Vec<&str> = foreign.into_iter().filter(is_sent).collect();
     for (number, topic) in foreign.iter().enumerate() {
         let request = pump.request("time", json!({ "id": number }).to_string());
         let response = pump.ask(&request.response_topic(topic));
@@ -70,12 +75,7 @@ fn a_device_gets_no_answer_for_another_and_reads_none_of_another() {
     thief.subscribe(&format!("{ROOT}/#"));
     let request = Request::to(format!("{ROOT}/request/device"), "");
     let refused = thief.publish(&request);
-    let expected = if mosquitto::version() < (2, 0) {
-        PubAckReason::Success
-    } else {
-        PubAckReason::NotAuthorized
-    };
-    assert_eq!(refused, expected);
+    assert_eq!(refused, PubAckReason::NotAuthorized);
     let mut pump = Requester::connect(port, PUMP);
     assert_eq!(pump.call("device", "").status(), 200);
     assert!(thief.response_within(Duration::from_millis(500)).is_none());

@@ -53,6 +53,8 @@ missing_packages() {
         has promtool || say prometheus
         has jq || say jq
         has curl || say curl
+        # Its client for EST, and the plugin with elliptic curves.
+        { has pki && [ -e /usr/lib/ipsec/plugins/libstrongswan-openssl.so ]; } || say strongswan-pki libstrongswan-standard-plugins
         [ -e "$(find /usr/lib -name libfaketime.so.1 2>/dev/null | head -n 1)" ] || say faketime
         has chromium || say chromium
         { has docker-compose || docker compose version >/dev/null 2>&1; } || say docker-compose

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::policy::file::PolicyFileError;
 use crate::clock;
 use crate::config::Config;
-use crate::http::Api;
+use crate::http::{Api, EstTlsError};
 use crate::ingest::grants::Grants;
 use crate::ingest::retry::Retry;
 use crate::lifecycle::{Ending, Readiness, Tasks};
@@ -65,6 +65,9 @@ pub enum RunError {
     /// The policy file is invalid.
     #[error(transparent)]
     Policy(#[from] PolicyFileError),
+    /// A file of the EST listener is unusable.
+    #[error(transparent)]
+    Est(#[from] EstTlsError),
     /// Two metrics have one name: a defect of the program.
     #[error("the metrics cannot be registered: {0}; report this as a defect")]
     Metrics(String),
@@ -119,6 +122,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     daemon.start_api(&mut ops).await?;
     daemon.start_hooks(&mut ops).await?;
     daemon.start_public(&mut ops).await?;
+    daemon.start_est(&mut ops).await?;
     let ended = daemon.run(&mut ops).await;
     ops_stop.cancel();
     ops.finish(CLOSE_TIMEOUT).await;

@@ -151,6 +151,9 @@ enum Command {
         after_help = "Example:\n  sluice shadow set acme pump-1 '{\"rate\": 5}'"
     )]
     Shadow(downlink::shadow::ShadowCommand),
+    /// Make and revoke the codes with which devices get their first certificate
+    #[command(subcommand, after_help = "Example:\n  sluice enrol add acme --device pump-1")]
+    Enrol(registry::enrol::EnrolCommand),
     /// Issue, renew and revoke devices' certificates
     #[command(
         subcommand,
@@ -246,6 +249,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             Command::Device(command) => registry::device::run(command, &config, output).await,
             Command::Downlink(command) => downlink::command::run(command, &config, output).await,
             Command::Shadow(command) => downlink::shadow::run(command, &config, output).await,
+            Command::Enrol(command) => registry::enrol::run(command, &config, output).await,
             Command::Cert(command) => certificates::run(command, &config, output).await,
             Command::Quarantine(command) => quarantine::run(command, &config, output).await,
             Command::Access(command) => access::run(command, &config, output),

@@ -1,9 +1,9 @@
 //! Types that the wings share. Nothing here does IO, uses a runtime, or reads a clock.
 //!
 //! Names, secrets and time: [`ids`], [`topic`], [`token`], [`hex`], [`time`], [`time_range`],
-//! [`clocks`], [`rate_limit`]. A message and its outcome: [`message`], [`device`], [`refusal`],
-//! [`batch`], [`quarantine_sampling`], [`redact`]. To devices: [`command`]. Requests and responses:
-//! [`exchange`], [`base64_text`], [`caller`]. Between the wings: [`ports`] (traits),
+//! [`clocks`], [`rate_limit`], [`enrolment`]. A message and its outcome: [`message`], [`device`],
+//! [`refusal`], [`batch`], [`quarantine_sampling`], [`redact`]. To devices: [`command`]. Requests and
+//! responses: [`exchange`], [`base64_text`], [`caller`]. Between the wings: [`ports`] (traits),
 //! [`registry_change`], [`broker_login`], [`broker_subscription`], [`probe`], [`finding`].
 
 pub mod base64_text;
@@ -15,6 +15,7 @@ pub mod clocks;
 pub mod command;
 pub mod device;
 pub mod device_topics;
+pub mod enrolment;
 pub mod exchange;
 pub mod finding;
 pub(crate) mod hex;

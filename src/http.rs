@@ -7,12 +7,13 @@
 //! 3. `hooks` answers the authorization requests of the broker;
 //! 4. `api` serves the management API, [`endpoints`] holds its resources, [`views`] the JSON of their
 //!    rows;
-//! 5. `public` serves guests.
+//! 5. `public` serves guests, [`est`] devices that need a certificate.
 //!
 //! It translates between HTTP and the other modules; it decides nothing about a message.
 
 pub(crate) mod api;
 pub(crate) mod endpoints;
+pub(crate) mod est;
 mod hooks;
 pub(crate) mod listener;
 mod ops;
@@ -28,6 +29,8 @@ pub use api::problem::{ProblemRow, problem_rows};
 pub use api::routes::api_document;
 pub use api::state::Api;
 pub use api::{api_router, serve_api};
+pub use est::tls::{EstTlsError, EstTlsFiles};
+pub use est::{EstApi, EstTls, serve_est};
 pub use hooks::{Hooks, serve_hooks};
 pub use ops::{CachedGrantReader, serve_ops};
 pub use public::{PublicApi, serve_public};

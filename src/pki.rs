@@ -14,6 +14,7 @@
 //! 4. [`certificate`] is a certificate that was read, [`serial`] its serial number and fingerprint.
 //! 5. [`crl`] signs and verifies the CRL; [`crl::file`] writes and inspects its file;
 //!    [`crl::probe_pair`] makes probe certificates.
+//!    [`pkcs7`] puts certificates into an envelope.
 //! 6. [`key`] and [`files`]: private keys, and files that are created once or replaced as a whole.
 //!
 //! It uses two libraries on purpose: one writes, the other reads back.
@@ -23,6 +24,7 @@ pub mod certificate;
 pub mod crl;
 pub mod files;
 pub(crate) mod key;
+pub(crate) mod pkcs7;
 pub mod request;
 pub mod serial;
 #[cfg(test)]

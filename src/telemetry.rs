@@ -11,6 +11,7 @@ pub(crate) mod certificates;
 pub(crate) mod declare;
 pub(crate) mod device_errors;
 pub mod downlink;
+pub(crate) mod est;
 pub(crate) mod exchange;
 pub(crate) mod guests;
 pub(crate) mod hooks;

@@ -1,4 +1,4 @@
-//! Starts the listeners: ops, API and public. The hooks have a file of their own.
+//! Starts the listeners: ops, API, EST and public. The hooks have a file of their own.
 //!
 //! They start before Postgres is available and answer with an error until it is.
 
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Daemon, RunError};
 use crate::clock;
 use crate::domain::ids::DeviceKey;
-use crate::http::{self, CachedGrantReader, PublicApi};
+use crate::http::{self, CachedGrantReader, EstApi, EstTls, EstTlsFiles, PublicApi};
 use crate::ingest::grants::view::GrantView;
 use crate::lifecycle::Tasks;
 
@@ -48,6 +48,24 @@ impl Daemon {
         let api = self.api.clone();
         let metrics = self.metrics.http.api.clone();
         tasks.spawn("api", http::serve_api(listener, api, metrics, self.stop.clone()));
+        Ok(())
+    }
+
+    /// Starts the EST listener if `EST_BIND` is set.
+    pub(super) async fn start_est(&self, tasks: &mut Tasks) -> Result<(), RunError> {
+        let certificates = &self.config.certificates;
+        let (Some(settings), Some(authority)) =
+            (&self.config.est.listener, &certificates.ca_cert_path)
+        else {
+            return Ok(());
+        };
+        let metrics = self.metrics.est.clone();
+        let tls = EstTls::open(EstTlsFiles::new(settings, authority), metrics.clone())?;
+        let listener = listen("EST_BIND", settings.bind).await?;
+        let metrics = (metrics, self.metrics.certificates.clone());
+        let est = EstApi::new(certificates.clone(), self.database.clone(), metrics, clock::now);
+        let metrics = self.metrics.http.est.clone();
+        tasks.spawn("est", http::serve_est(listener, est, tls, metrics, self.stop.clone()));
         Ok(())
     }
 

@@ -2,10 +2,11 @@
 //! with advice.
 //!
 //! It changes nothing, and a check that fails stops no other. The checks live beside what they
-//! check ([`access_rules`] and [`isolation`] are adapters); this file runs them and prints the
+//! check ([`access_rules`], [`est_listener`] and [`isolation`] are adapters); this file runs them and prints the
 //! report.
 
 pub(crate) mod access_rules;
+pub(crate) mod est_listener;
 pub(crate) mod isolation;
 
 use std::fmt::Display;
@@ -102,6 +103,7 @@ pub async fn run(config: &Config, output: OutputFormat) -> Result<Exit, Failure>
     report.add("settings", judge_settings(config.warnings()));
     report.add("policy", judge_policy(config.access.acl_rules_path.as_deref()));
     report.add("authority", vec![judge_authority(config.certificates.ca_cert_path.as_deref())]);
+    report.add("EST listener", vec![est_listener::judge(config)]);
     report.check("daemon", async { Ok::<_, Failure>(check_daemon(config).await) }).await;
     check_broker(&mut report, config).await;
     report.check("broker access rules", access_rules::check(config, &database)).await;

@@ -1,9 +1,11 @@
-//! Registry commands: [`tenant`] is `sluice tenant`, [`device`] is `sluice device`.
+//! Registry commands: [`tenant`] is `sluice tenant`, [`device`] is `sluice device`,
+//! [`enrol`] is `sluice enrol`.
 //!
 //! [`token`] reads or creates a device's token; [`status_reach`] says what a status changes at the
 //! broker. They issue no certificate.
 
 pub(crate) mod device;
+pub(crate) mod enrol;
 pub(crate) mod status_reach;
 pub(crate) mod tenant;
 pub(crate) mod token;

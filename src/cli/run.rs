@@ -102,6 +102,7 @@ fn exit_of(error: &RunError) -> Exit {
         RunError::Schema(SchemaError::Outage(_)) | RunError::TimedOut => Exit::Unavailable,
         RunError::Database(_)
         | RunError::Policy(_)
+        | RunError::Est(_)
         | RunError::Bind { .. }
         | RunError::Schema(_) => Exit::Config,
         RunError::Metrics(_) | RunError::TaskDied(_) => Exit::Internal,

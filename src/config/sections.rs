@@ -10,6 +10,7 @@ pub(crate) mod broker_acl;
 pub mod certificates;
 pub mod database;
 pub mod downlink;
+pub mod est;
 pub(crate) mod http;
 pub(crate) mod ingest;
 pub mod issuer;

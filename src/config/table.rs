@@ -3,7 +3,7 @@
 //! The rows of an area are in its file of [`super::sections`], beside the type they fill.
 
 use super::sections::{
-    access, broker, certificates, database, downlink, http, ingest, mqtt_api, process, public,
+    access, broker, certificates, database, downlink, est, http, ingest, mqtt_api, process, public,
 };
 use super::setting::Setting;
 
@@ -19,7 +19,7 @@ pub struct Area {
 }
 
 /// All settings, by area.
-pub const AREAS: [Area; 10] = [
+pub const AREAS: [Area; 11] = [
     Area { name: "broker", doc: "The connection to the broker.", settings: broker::SETTINGS },
     Area {
         name: "database",
@@ -55,6 +55,11 @@ pub const AREAS: [Area; 10] = [
         name: "http",
         doc: "The addresses that the daemon listens on.",
         settings: http::SETTINGS,
+    },
+    Area {
+        name: "est",
+        doc: "First certificates of devices, and their renewal, over HTTPS (EST).",
+        settings: est::SETTINGS,
     },
     Area {
         name: "public",
@@ -100,7 +105,7 @@ mod tests {
     use super::*;
 
     /// The promised names and defaults, as the design document fixes them.
-    const PROMISED: [(&str, Option<&str>); 102] = [
+    const PROMISED: [(&str, Option<&str>); 105] = [
         ("MQTT_HOST", Some("localhost")),
         ("MQTT_PORT", Some("1883")),
         ("MQTT_USERNAME", None),
@@ -195,6 +200,9 @@ mod tests {
         ("HOOKS_SECRET", None),
         ("HOOKS_RESERVED_NAMES", None),
         ("ADMIN_TOKEN", None),
+        ("EST_BIND", None),
+        ("EST_SERVER_CERT", None),
+        ("EST_SERVER_KEY", None),
         ("PUBLIC_BIND", None),
         ("PUBLIC_WEBSOCKET_URL", None),
         ("PUBLIC_TRUSTED_PROXIES", None),

@@ -23,6 +23,8 @@ pub struct Config {
     pub access: sections::access::AccessConfig,
     /// The HTTP listeners.
     pub http: sections::http::HttpConfig,
+    /// Enrolment over Secure Transport.
+    pub est: sections::est::EstConfig,
     /// Public credentials.
     pub public: sections::public::PublicConfig,
     /// Logging and shutdown.

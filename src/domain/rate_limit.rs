@@ -45,6 +45,11 @@ impl Allowance {
         try_spend_one(&mut self.units)
     }
 
+    /// Returns one unit, up to the burst.
+    pub fn give_back(&mut self, limit: RateLimit) {
+        self.units = (self.units + 1.0).min(limit.burst);
+    }
+
     /// Whether it is full at this time.
     pub fn is_full(&self, limit: RateLimit, now: Timestamp) -> bool {
         self.units + self.earned(limit, now) >= limit.burst

@@ -2,14 +2,15 @@
 //! of them.
 //!
 //! Read it in the order of the resources: [`tenants`], [`devices`], [`telemetry`], [`quarantine`],
-//! [`explain`], [`certificates`], [`revocations`], [`ca`], [`commands`], [`command_batches`],
-//! [`shadows`]. An endpoint contains no SQL.
+//! [`explain`], [`enrolment_codes`], [`certificates`], [`revocations`], [`ca`], [`commands`],
+//! [`command_batches`], [`shadows`]. An endpoint contains no SQL.
 
 pub(crate) mod ca;
 pub(crate) mod certificates;
 pub(crate) mod command_batches;
 pub(crate) mod commands;
 pub(crate) mod devices;
+pub(crate) mod enrolment_codes;
 pub(crate) mod explain;
 pub(crate) mod quarantine;
 pub(crate) mod revocations;

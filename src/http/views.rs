@@ -7,6 +7,7 @@
 pub(crate) mod certificates;
 pub(crate) mod commands;
 pub(crate) mod devices;
+pub(crate) mod enrolment;
 pub(crate) mod events;
 pub(crate) mod revocation;
 pub(crate) mod shadows;

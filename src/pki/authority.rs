@@ -81,6 +81,11 @@ impl AuthorityCertificate {
         &self.chain[0]
     }
 
+    /// Its own certificate, and those above it.
+    pub fn chain(&self) -> &[Certificate] {
+        &self.chain
+    }
+
     /// Its subject: the issuer of all it signs.
     pub fn name(&self) -> &str {
         self.certificate().subject()

@@ -83,14 +83,7 @@ pub enum KeyError {
 impl CaKey {
     /// Reads it from a file of mode 0600 or less.
     pub fn open(path: &Path) -> Result<Self, KeyError> {
-        let failed = |source| KeyError::Read { path: path.to_owned(), source };
-        let file = disk::open(path).map_err(failed)?;
-        // Checks the open file, not the path, which may name another file when it is read.
-        let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
-        if mode & !files::PRIVATE != 0 {
-            return Err(KeyError::TooOpen { path: path.to_owned(), mode });
-        }
-        Self::from_pem(&Zeroizing::new(files::read_open(&file, MAX_KEY_BYTES).map_err(failed)?))
+        Self::from_pem(&read_private(path)?)
     }
 
     /// Reads it from PEM: PKCS#8, SEC1 or PKCS#1.
@@ -171,6 +164,18 @@ impl fmt::Debug for PrivateKeyPem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PrivateKeyPem(***)")
     }
+}
+
+/// Reads a key file of mode 0600 or less, whatever its content.
+pub fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let failed = |source| KeyError::Read { path: path.to_owned(), source };
+    let file = disk::open(path).map_err(failed)?;
+    // Checks the open file, not the path, which may name another file when it is read.
+    let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
+    if mode & !files::PRIVATE != 0 {
+        return Err(KeyError::TooOpen { path: path.to_owned(), mode });
+    }
+    Ok(Zeroizing::new(files::read_open(&file, MAX_KEY_BYTES).map_err(failed)?))
 }
 
 // --- private helpers ---

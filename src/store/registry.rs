@@ -5,6 +5,7 @@
 //!
 //! Read it in this order:
 //! 1. [`tenants`] and [`devices`]: add, list, change, remove; [`audit`] records each change.
+//!    [`enrolment_codes`] keeps the codes of a first certificate, [`enrolment_uses`] redeems them.
 //! 2. [`directory`]: finds the devices of a whole batch in one query.
 //! 3. [`change_feed`]: LISTEN for changes and report which cache entries are stale.
 //! 4. [`broker_acl`]: the rows of the broker's access rules.
@@ -16,4 +17,6 @@ pub(crate) mod bulk_enroll;
 pub mod change_feed;
 pub(crate) mod devices;
 pub(crate) mod directory;
+pub(crate) mod enrolment_codes;
+pub(crate) mod enrolment_uses;
 pub(crate) mod tenants;

@@ -21,6 +21,8 @@ metrics! {
 pub struct HttpMetrics {
     /// `HTTP_BIND`.
     pub api: ListenerMetrics,
+    /// `EST_BIND`.
+    pub est: ListenerMetrics,
     /// `HOOKS_BIND`.
     pub hooks: ListenerMetrics,
     /// `OPS_BIND`.
@@ -48,6 +50,7 @@ impl HttpMetrics {
         let all = ByListener::register(registry)?;
         Ok(Self {
             api: all.of("api"),
+            est: all.of("est"),
             hooks: all.of("hooks"),
             ops: all.of("ops"),
             public: all.of("public"),

@@ -8,6 +8,7 @@ use super::certificates::CertificateMetrics;
 use super::declare::metrics;
 use super::device_errors::DeviceErrorMetrics;
 use super::downlink::DownlinkMetrics;
+use super::est::EstMetrics;
 use super::exchange::ExchangeMetrics;
 use super::guests::GuestMetrics;
 use super::hooks::HookMetrics;
@@ -53,6 +54,8 @@ pub struct Metrics {
     pub issuer_keys: IssuerKeyMetrics,
     /// Metrics of what is published to devices.
     pub downlink: DownlinkMetrics,
+    /// Metrics of enrolment over Secure Transport.
+    pub est: EstMetrics,
     /// Metrics of public credentials.
     pub guests: GuestMetrics,
     /// Metrics of errors to devices.
@@ -95,6 +98,7 @@ impl Metrics {
             isolation: IsolationMetrics::new(&registry)?,
             issuer_keys: IssuerKeyMetrics::register(&registry)?,
             downlink: DownlinkMetrics::register(&registry)?,
+            est: EstMetrics::new(&registry)?,
             guests: GuestMetrics::register(&registry)?,
             device_errors: DeviceErrorMetrics::new(&registry)?,
             http: HttpMetrics::new(&registry)?,
@@ -151,6 +155,7 @@ mod tests {
             "sluice_access_decisions_total{hook=\"acl\",result=\"fault\"} 0",
             "sluice_access_seconds_count 0",
             "sluice_access_faults_total 0",
+            "sluice_certificates_enrolled_total{by=\"est\"} 0",
             "sluice_http_connections{listener=\"hooks\"} 0",
             "sluice_http_connections_evicted_total{listener=\"api\"} 0",
             "sluice_http_connections_timed_out_total{listener=\"public\"} 0",

@@ -18,6 +18,7 @@ mod device_api;
 mod docs;
 mod downlink;
 mod exchange;
+mod est;
 mod faults;
 mod fuzz_targets;
 mod hooks;

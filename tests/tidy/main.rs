@@ -50,14 +50,14 @@ const RANKS: [(&str, u8); 21] = [
     ("cli", 10),
 ];
 
-/// Each of these crates is named by one module only, or by the two that use TLS, so that it can be
+/// Each of these crates is named by one module only, or by those that use TLS, so that it can be
 /// replaced there.
 const OWNED_CRATES: [(&str, &[&str]); 20] = [
     ("smallvec", &["domain"]),
     ("rumqttc", &["broker"]),
-    ("tokio_rustls", &["broker", "access", "tls_roots"]),
+    ("tokio_rustls", &["broker", "access", "tls_roots", "http"]),
     ("ring", &["broker", "access", "pki"]),
-    ("base64", &["domain", "broker", "access"]),
+    ("base64", &["domain", "broker", "access", "http"]),
     ("hyper", &["access"]),
     ("hyper_util", &["access"]),
     ("http_body_util", &["access"]),

@@ -346,7 +346,7 @@ fn explain(error: DeviceError) -> Failure {
 }
 
 /// The API's rule. No message can name an empty site.
-fn read_site(text: &str) -> Result<String, String> {
+pub(super) fn read_site(text: &str) -> Result<String, String> {
     let is_good =
         (1..=SITE_CHARS).contains(&text.chars().count()) && !text.chars().any(char::is_control);
     let expected = || {

@@ -36,6 +36,7 @@ pub(crate) fn check(config: &Config, reader: &mut SettingReader) {
             "devices renew by a request over MQTT: set DEVICE_API=1 too, or CERT_RENEW_OVER_MQTT=0",
         );
     }
+    check_est(config, reader);
     let inner = [config.http.api_bind, config.http.ops_bind, config.http.hooks_bind];
     let names = ["HTTP_BIND", "OPS_BIND", "HOOKS_BIND"];
     for (name, bind) in names.into_iter().zip(inner) {
@@ -44,6 +45,30 @@ pub(crate) fn check(config: &Config, reader: &mut SettingReader) {
                 &["PUBLIC_BIND", name],
                 "the public listener needs an address that no other listener has: change one of them",
             );
+        }
+    }
+}
+
+fn check_est(config: &Config, reader: &mut SettingReader) {
+    let Some(est) = &config.est.listener else { return };
+    let (cert, key) = (&config.certificates.ca_cert_path, &config.certificates.ca_key_path);
+    for (name, path) in [("DEVICE_CA_CERT_PATH", cert), ("DEVICE_CA_KEY_PATH", key)] {
+        if path.is_none() {
+            let why = "the listener signs certificates of devices: name the files of the authority";
+            reader.conflict(&["EST_BIND", name], why);
+        }
+    }
+    let others = [
+        ("HTTP_BIND", Some(config.http.api_bind)),
+        ("OPS_BIND", Some(config.http.ops_bind)),
+        ("HOOKS_BIND", Some(config.http.hooks_bind)),
+        ("PUBLIC_BIND", config.public.bind),
+    ];
+    for (name, bind) in others {
+        if bind == Some(est.bind) && est.bind.port() != 0 {
+            let why =
+                "the EST listener needs an address that no other listener has: change one of them";
+            reader.conflict(&["EST_BIND", name], why);
         }
     }
 }

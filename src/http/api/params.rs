@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::clock;
 use crate::domain::command::{CommandStatus, CommandType};
 use crate::domain::device::DeviceStatus;
+use crate::domain::enrolment::{CodeExpiry, NamePattern};
 use crate::domain::ids::{DeviceId, TenantId};
 use crate::domain::refusal::Reason;
 use crate::domain::time::Timestamp;
@@ -107,6 +108,31 @@ macro_rules! name_params {
 }
 
 name_params!(TenantId, DeviceId, CommandType);
+
+impl TextParam for NamePattern {
+    fn read(text: &str) -> Result<Self, String> {
+        parsed(text)
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[A-Za-z0-9._:-]{0,64}[*]$", "examples": ["pump-*"] })
+    }
+}
+
+/// The end of an enrolment code: a time, or a span after now.
+impl TextParam for CodeExpiry {
+    fn read(text: &str) -> Result<Self, String> {
+        parsed(text)
+    }
+
+    fn schema() -> Schema {
+        json_schema!({
+            "type": "string",
+            "anyOf": [{ "format": "date-time" }, { "pattern": "^[0-9]+[smhd]$" }],
+            "examples": ["24h", "7d", "2026-12-01T00:00:00Z"],
+        })
+    }
+}
 
 impl TextParam for Uuid {
     fn read(text: &str) -> Result<Self, String> {

@@ -215,7 +215,7 @@ impl Problem {
     }
 
     /// A problem of one field that is readable and not accepted.
-    pub(super) fn refused(field: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub(crate) fn refused(field: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::blame(ProblemKind::Refused, field, detail)
     }
 

@@ -16,8 +16,8 @@ use super::route::{OkJson, Route, delete, get, patch, post, put};
 use super::state::Api;
 use crate::domain::caller::CallerRole::{Operator, Viewer};
 use crate::http::endpoints::{
-    ca, certificates, command_batches, commands, devices, explain, quarantine, revocations,
-    shadows, telemetry, tenants,
+    ca, certificates, command_batches, commands, devices, enrolment_codes, explain, quarantine,
+    revocations, shadows, telemetry, tenants,
 };
 
 /// All routes.
@@ -68,6 +68,10 @@ pub(super) fn table() -> Vec<Route> {
         delete("/api/v1/quarantine/{id}", "Delete a refused message permanently", quarantine::discard_one).for_role(Operator, OfEvent),
 
         post("/api/v1/explain", "Explain check by check why a message would be accepted or refused", explain::explain).for_role(Viewer, InTopic),
+
+        get("/api/v1/tenants/{tenant}/enrolment-codes", "List the enrolment codes of a tenant, the newest first", enrolment_codes::list),
+        post("/api/v1/tenants/{tenant}/enrolment-codes", "Make an enrolment code for first certificates over EST; only this response contains it", enrolment_codes::make).secret(always),
+        delete("/api/v1/tenants/{tenant}/enrolment-codes/{code}", "Revoke an enrolment code; certificates that it gave stay valid", enrolment_codes::revoke),
 
         get("/api/v1/certificates", "List certificates with their device, status, expiry and replacement", certificates::list).for_role(Viewer, InQuery),
         post("/api/v1/tenants/{tenant}/devices/{device}/certificates", "Issue a certificate to a device; only this response contains a generated private key", certificates::issue).secret(with_new_key),

@@ -139,13 +139,18 @@ impl Peer {
 
 impl Connected<IncomingStream<'_, LimitedListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, LimitedListener>) -> Self {
-        Self(stream.io().place.held())
+        stream.io().peer()
     }
 }
 
 // === impl LimitedStream ===
 
 impl LimitedStream {
+    /// Its other end.
+    pub(crate) fn peer(&self) -> Peer {
+        Peer(self.place.held())
+    }
+
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         loop {
             let due = self

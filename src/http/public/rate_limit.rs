@@ -24,7 +24,7 @@ const MINUTE_SECONDS: f64 = 60.0;
 
 /// The rates of all addresses.
 #[derive(Debug)]
-pub(super) struct AddressRates {
+pub(crate) struct AddressRates {
     limit: RateLimit,
     allowances: HashMap<IpAddr, Allowance>,
     /// Shared by all new addresses while the table is full.
@@ -35,7 +35,7 @@ pub(super) struct AddressRates {
 // === impl AddressRates ===
 
 impl AddressRates {
-    pub(super) fn new(per_minute: u32) -> Self {
+    pub(crate) fn new(per_minute: u32) -> Self {
         let burst = f64::from(per_minute.max(1));
         let limit = RateLimit { per_second: burst / MINUTE_SECONDS, burst };
         let (shared, swept_at) =
@@ -44,7 +44,7 @@ impl AddressRates {
     }
 
     /// Charges one credential to `address`, or returns the seconds to wait.
-    pub(super) fn charge(&mut self, address: IpAddr, now: Timestamp) -> Result<(), u64> {
+    pub(crate) fn charge(&mut self, address: IpAddr, now: Timestamp) -> Result<(), u64> {
         let key = customer(address);
         let limit = self.limit;
         if !self.allowances.contains_key(&key) && !self.has_room(now) {
@@ -52,6 +52,22 @@ impl AddressRates {
         }
         let full = || Allowance::full(limit, now);
         charge_one(self.allowances.entry(key).or_insert_with(full), limit, now)
+    }
+
+    /// Returns to `address` what the last charge took.
+    pub(crate) fn refund(&mut self, address: IpAddr, now: Timestamp) {
+        let limit = self.limit;
+        if let Some(allowance) = self.allowances.get_mut(&customer(address)) {
+            allowance.refill(limit, now);
+            allowance.give_back(limit);
+        }
+    }
+
+    /// Whether `address` has its whole burst: it was not charged lately.
+    pub(crate) fn is_full(&self, address: IpAddr, now: Timestamp) -> bool {
+        self.allowances
+            .get(&customer(address))
+            .is_none_or(|allowance| allowance.is_full(self.limit, now))
     }
 
     fn has_room(&mut self, now: Timestamp) -> bool {

@@ -12,7 +12,7 @@ use crate::pki::authority::sign::{self as signing, SignError as SigningError};
 use crate::pki::certificate::Certificate;
 use crate::pki::key::PrivateKeyPem;
 use crate::pki::request::csr::{Request, RequestError};
-use crate::pki::request::profile::{Lifetime, ProfileError};
+use crate::pki::request::profile::{Leaf, Lifetime, ProfileError};
 use crate::pki::serial::{Serial, SerialError};
 use crate::registry::{ActionContext, Signer};
 use crate::store::certificates::changes::{self, CertificateOrigin, NewCertificate};
@@ -54,7 +54,7 @@ pub struct Issued {
 
 /// A signed certificate that is not stored yet: nothing accepts it before.
 #[derive(Debug)]
-pub(super) struct SignedCertificate {
+pub(in crate::registry) struct SignedCertificate {
     /// The row to store.
     pub row: NewCertificate,
     /// The private key if it was made here.
@@ -131,11 +131,42 @@ pub(super) async fn sign(
     request: Option<Request>,
     lifetime: Lifetime,
 ) -> Result<SignedCertificate, IssueError> {
-    let (authority, now) = (signer.authority.certificate(), context.now);
-    let leaf = signer.profile.plan(device, Serial::random()?, lifetime, authority, now)?;
+    let leaf = plan(context, signer, device, lifetime)?;
+    let (issuer, serial) = (signer.authority.certificate().name(), leaf.serial().to_string());
+    changes::reserve(context.database.pool(), device, issuer, &serial).await?;
+    sign_leaf(signer, device, leaf, request).await
+}
+
+/// Like [`sign`], for a device that is registered together with its certificate.
+pub(in crate::registry) async fn sign_before_device(
+    context: ActionContext<'_>,
+    signer: &Signer,
+    device: &DeviceKey,
+    request: Request,
+) -> Result<SignedCertificate, IssueError> {
+    let leaf = plan(context, signer, device, Lifetime::Usual)?;
+    let (issuer, serial) = (signer.authority.certificate().name(), leaf.serial().to_string());
+    changes::reserve_before_device(context.database.pool(), device, issuer, &serial).await?;
+    sign_leaf(signer, device, leaf, Some(request)).await
+}
+
+fn plan(
+    context: ActionContext<'_>,
+    signer: &Signer,
+    device: &DeviceKey,
+    lifetime: Lifetime,
+) -> Result<Leaf, IssueError> {
+    let authority = signer.authority.certificate();
+    Ok(signer.profile.plan(device, Serial::random()?, lifetime, authority, context.now)?)
+}
+
+async fn sign_leaf(
+    signer: &Signer,
+    device: &DeviceKey,
+    leaf: Leaf,
+    request: Option<Request>,
+) -> Result<SignedCertificate, IssueError> {
     let ends_with_authority = leaf.is_shortened();
-    let (pool, serial) = (context.database.pool(), leaf.serial().to_string());
-    changes::reserve(pool, device, authority.name(), &serial).await?;
     let authority = Arc::clone(&signer.authority);
     // Blocking thread: an RSA signature takes milliseconds and would stall the message path.
     let work = spawn_blocking(move || match &request {
@@ -150,7 +181,7 @@ pub(super) async fn sign(
 }
 
 /// Logs that a stored certificate has less than its usual lifetime.
-pub(super) fn warn_of_short_life(stored: &CertificateRow) {
+pub(in crate::registry) fn warn_of_short_life(stored: &CertificateRow) {
     tracing::warn!(
         certificate = %stored.id,
         until = %Timestamp::from(stored.not_after),

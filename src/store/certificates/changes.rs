@@ -61,6 +61,26 @@ pub async fn reserve(
 ) -> Result<(), CertificateError> {
     let mut tx = pool.begin().await?;
     require_device(&mut tx, device).await?;
+    reserve_on(&mut tx, device, issuer, serial).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Like [`reserve`], for a device that is registered together with its certificate.
+pub async fn reserve_before_device(
+    pool: &PgPool,
+    device: &DeviceKey,
+    issuer: &str,
+    serial: &str,
+) -> Result<(), CertificateError> {
+    reserve_on(&mut *pool.acquire().await?, device, issuer, serial).await
+}
+
+async fn reserve_on(
+    connection: &mut PgConnection,
+    device: &DeviceKey,
+    issuer: &str,
+    serial: &str,
+) -> Result<(), CertificateError> {
     let reserved = sqlx::query(
         "INSERT INTO certificate_serials (issuer, serial_number, tenant_id, device_id) VALUES ($1, $2, $3, $4)
          ON CONFLICT DO NOTHING",
@@ -69,7 +89,7 @@ pub async fn reserve(
     .bind(serial)
     .bind(device.tenant())
     .bind(device.device())
-    .execute(&mut *tx)
+    .execute(connection)
     .await?;
     if reserved.rows_affected() == 0 {
         return Err(CertificateError::SerialTaken {
@@ -77,7 +97,7 @@ pub async fn reserve(
             serial: serial.to_owned(),
         });
     }
-    Ok(tx.commit().await?)
+    Ok(())
 }
 
 /// Inserts a certificate and returns its row.
@@ -88,19 +108,29 @@ pub async fn insert(
     origin: CertificateOrigin,
 ) -> Result<CertificateRow, CertificateError> {
     let mut tx = pool.begin().await?;
-    require_device(&mut tx, &new.device).await?;
-    if let Some(old) = origin.replaces() {
-        mark_replaced(&mut tx, old, origin.retires_at()).await?;
-    }
-    let id = Uuid::now_v7();
-    if !insert_row(&mut tx, id, new, origin).await? {
-        return Err(conflict(&mut tx, new).await?);
-    }
-    record(&mut tx, actor, id, new, origin).await?;
-    // Read before the commit: after it, no step may fail.
-    let stored = certificates::find_on(&mut tx, &Handle::Id(id)).await?.certificate;
+    let stored = insert_on(&mut tx, actor, new, origin).await?;
     tx.commit().await?;
     Ok(stored)
+}
+
+/// Like [`insert`], within a transaction.
+pub(in crate::store) async fn insert_on(
+    tx: &mut PgConnection,
+    actor: &Actor,
+    new: &NewCertificate,
+    origin: CertificateOrigin,
+) -> Result<CertificateRow, CertificateError> {
+    require_device(tx, &new.device).await?;
+    if let Some(old) = origin.replaces() {
+        mark_replaced(tx, old, origin.retires_at()).await?;
+    }
+    let id = Uuid::now_v7();
+    if !insert_row(tx, id, new, origin).await? {
+        return Err(conflict(tx, new).await?);
+    }
+    record(tx, actor, id, new, origin).await?;
+    // Read before the commit: after it, no step may fail.
+    Ok(certificates::find_on(tx, &Handle::Id(id)).await?.certificate)
 }
 
 /// Revokes an ACTIVE certificate. A revoked one keeps its first date and reason. The flag says

@@ -109,6 +109,16 @@ pub enum DeviceError {
 /// Adds a device.
 pub async fn add(pool: &PgPool, actor: &Actor, device: &NewDevice) -> Result<(), DeviceError> {
     let mut tx = pool.begin().await?;
+    add_on(&mut tx, actor, device).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Like [`add`], within a transaction.
+pub(super) async fn add_on(
+    tx: &mut PgConnection,
+    actor: &Actor,
+    device: &NewDevice,
+) -> Result<(), DeviceError> {
     let key = &device.key;
     let tenant: Option<i32> =
         sqlx::query_scalar("SELECT 1 FROM tenants WHERE tenant_id = $1 FOR KEY SHARE")
@@ -135,8 +145,7 @@ pub async fn add(pool: &PgPool, actor: &Actor, device: &NewDevice) -> Result<(),
     }
     let detail =
         json!({ "site_id": device.site, "status": device.status, "token": device.token.is_some() });
-    audit::record(&mut tx, entry(actor, "device.add", key, detail)).await?;
-    Ok(tx.commit().await?)
+    Ok(audit::record(tx, entry(actor, "device.add", key, detail)).await?)
 }
 
 /// Lists a page of devices, sorted by tenant and device.

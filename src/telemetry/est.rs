@@ -10,9 +10,9 @@ metrics! {
         /// First certificates, by the way they were requested.
         enrolled: IntCounterVec("sluice_certificates_enrolled_total", ["by"]),
         /// TLS handshakes at the EST listener that failed: a client certificate that is expired or of
-        /// another authority, or a client that does not trust EST_SERVER_CERT.
+        /// another authority, or a client that does not trust the certificate of the listener.
         failed_handshakes: IntCounter("sluice_est_handshakes_failed_total"),
-        /// Expiry of EST_SERVER_CERT, in Unix time; 0 when there is no EST listener.
+        /// Expiry of the certificate of the EST listener, in Unix time; 0 without that listener.
         certificate_not_after: IntGauge("sluice_est_certificate_not_after_seconds"),
         /// 1 while the EST listener uses the current content of its files; 0 while it uses the content
         /// that it read before, because the files cannot be used.

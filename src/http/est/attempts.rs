@@ -39,11 +39,14 @@ impl Attempts {
     pub(super) fn charge(&self, address: IpAddr, now: Timestamp) -> Result<(), u64> {
         let mut rates = self.lock();
         let is_new = rates.per_address.is_full(address, now);
+        // First: an address beyond its own bound takes nothing from the others.
+        rates.per_address.charge(address, now)?;
         rates.in_all.refill(WRONG_IN_ALL, now);
         if !rates.in_all.try_spend() && !is_new {
+            rates.per_address.refund(address, now);
             return Err(rates.in_all.whole_seconds_to_next(WRONG_IN_ALL).max(1));
         }
-        rates.per_address.charge(address, now)
+        Ok(())
     }
 
     /// Returns what the attempt of `address` took: it was a right one, or no code was compared.

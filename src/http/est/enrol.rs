@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 
 use super::answer::{Answer, CertsOnly, EstRefusal};
 use super::incoming::{read_whole, refused_request, require_pkcs10, tenant_of};
-use super::message::{DeviceLogin, request_of};
+use super::message::{Credentials, DeviceLogin, request_of};
 use super::state::EstApi;
 use super::tls_listener::EstPeer;
 use crate::pki::certificate::Certificate;
@@ -40,16 +40,20 @@ pub(super) async fn first(
     let (headers, body) = read_whole(&peer, request).await?;
     let tenant = tenant_of(&path);
     let known_tenant = tenant.as_ref().ok().and_then(Option::as_ref);
-    let Some(login) = DeviceLogin::read(&headers, known_tenant) else {
+    let credentials = Credentials::read(&headers, known_tenant);
+    if matches!(credentials, Credentials::Missing) {
         // Some clients renew here: the certificate of the connection is as good as a code.
         let shown = peer.certificate().ok_or_else(EstRefusal::unauthorized)?;
         return est.renew(shown, &path, &headers, &body).await;
-    };
+    }
     require_pkcs10(&headers)?;
     let address = peer.connection().ip();
     est.attempts.charge(address, (est.clock)()).map_err(EstRefusal::too_many)?;
     // A user name of no device costs an attempt, and has the answer of a wrong code.
-    let login = login.filter(|_| tenant.is_ok()).ok_or_else(EstRefusal::unauthorized)?;
+    let Credentials::Device(login) = credentials else { return Err(EstRefusal::unauthorized()) };
+    if tenant.is_err() {
+        return Err(EstRefusal::unauthorized());
+    }
     // What is no request at all is judged as one, after the code.
     let csr = request_of(&body).unwrap_or_default();
     let answer = est.within_time(est.enrol(&login, &csr)).await;
@@ -82,12 +86,13 @@ impl EstApi {
         let what = error.to_string();
         match error {
             EnrolError::NotValid => EstRefusal::unauthorized(),
-            EnrolError::Request(error) => refused_request(&error),
+            EnrolError::Request(error) | EnrolError::Issue(IssueError::Request(error)) => {
+                refused_request(&error)
+            }
             EnrolError::Refused(RedeemError::Certificate(_)) => self.fault(&what),
             EnrolError::Ended { .. } | EnrolError::Refused(_) => {
                 EstRefusal::new(StatusCode::FORBIDDEN, what)
             }
-            EnrolError::Issue(IssueError::Request(error)) => refused_request(&error),
             EnrolError::Issue(IssueError::Profile(ProfileError::Name(_))) => {
                 EstRefusal::new(StatusCode::BAD_REQUEST, what)
             }

@@ -2,8 +2,8 @@
 //!
 //! A request may be base64 on one or more lines, PEM, or DER: clients differ. It judges neither.
 
-use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use axum::http::{HeaderMap, HeaderValue};
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -69,22 +69,38 @@ impl Base64Form {
     }
 }
 
-// === impl DeviceLogin ===
+/// The credentials of a request.
+pub(super) enum Credentials {
+    /// There are none.
+    Missing,
+    /// The user name is of no device.
+    OfNoDevice,
+    Device(DeviceLogin),
+}
 
-impl DeviceLogin {
+// === impl Credentials ===
+
+impl Credentials {
     /// Reads the Basic credentials. With a tenant in the path, the user name is in that tenant and may
-    /// omit it. `Some(None)`: the user name is of no device.
-    pub(super) fn read(headers: &HeaderMap, tenant: Option<&TenantId>) -> Option<Option<Self>> {
-        let value = headers.get(AUTHORIZATION)?.as_bytes();
-        let (scheme, encoded) = value.split_at_checked("Basic ".len())?;
+    /// omit it.
+    pub(super) fn read(headers: &HeaderMap, tenant: Option<&TenantId>) -> Self {
+        let value = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+        let Some((scheme, encoded)) = value.split_at_checked("Basic ".len()) else {
+            return Self::Missing;
+        };
         if !scheme.eq_ignore_ascii_case(b"Basic ") {
-            return None;
+            return Self::Missing;
         }
         let decoded = LENIENT.decode(encoded.trim_ascii()).unwrap_or_default();
-        let Some(colon) = decoded.iter().position(|byte| *byte == b':') else { return Some(None) };
+        let colon = decoded.iter().position(|byte| *byte == b':').unwrap_or_default();
         let device =
             std::str::from_utf8(&decoded[..colon]).ok().and_then(|user| device_of(user, tenant));
-        Some(device.map(|device| Self { device, code: decoded[colon + 1..].to_vec() }))
+        match device {
+            Some(device) => {
+                Self::Device(DeviceLogin { device, code: decoded[colon + 1..].to_vec() })
+            }
+            None => Self::OfNoDevice,
+        }
     }
 }
 
@@ -122,18 +138,22 @@ fn device_of(user: &str, tenant: Option<&TenantId>) -> Option<DeviceKey> {
 mod tests {
     use super::*;
 
-    fn login(credentials: &str, tenant: Option<&str>) -> Option<Option<(String, Vec<u8>)>> {
+    /// The device and the code; `None`: the user name is of no device.
+    fn login(credentials: &str, tenant: Option<&str>) -> Option<(String, Vec<u8>)> {
         let mut headers = HeaderMap::new();
         let value = format!("Basic {}", base64_text::encode(credentials.as_bytes()));
         headers.insert(AUTHORIZATION, value.parse().unwrap());
         let tenant: Option<TenantId> = tenant.map(|tenant| tenant.parse().unwrap());
-        let read = DeviceLogin::read(&headers, tenant.as_ref());
-        read.map(|login| login.map(|login| (login.device.identity().to_owned(), login.code)))
+        match Credentials::read(&headers, tenant.as_ref()) {
+            Credentials::Missing => panic!("{credentials} is not read"),
+            Credentials::OfNoDevice => None,
+            Credentials::Device(login) => Some((login.device.identity().to_owned(), login.code)),
+        }
     }
 
     #[test]
     fn credentials_name_a_device_and_its_code() {
-        let found = Some(Some(("acme/device/pump-1".to_owned(), b"A:B".to_vec())));
+        let found = Some(("acme/device/pump-1".to_owned(), b"A:B".to_vec()));
         assert_eq!(login("acme/device/pump-1:A:B", None), found);
         assert_eq!(login("acme/pump-1:A:B", Some("acme")), found);
         assert_eq!(login("pump-1:A:B", Some("acme")), found);
@@ -142,14 +162,15 @@ mod tests {
             ("acme/device/pump-1", None),
             ("acme/pump-1:A", Some("other")),
             ("a b:A", Some("acme")),
+            (":A", Some("acme")),
             ("", None),
         ] {
-            assert_eq!(login(wrong, tenant), Some(None), "{wrong}");
+            assert_eq!(login(wrong, tenant), None, "{wrong}");
         }
         let mut headers = HeaderMap::new();
-        assert!(DeviceLogin::read(&headers, None).is_none());
+        assert!(matches!(Credentials::read(&headers, None), Credentials::Missing));
         headers.insert(AUTHORIZATION, "Bearer x".parse().unwrap());
-        assert!(DeviceLogin::read(&headers, None).is_none());
+        assert!(matches!(Credentials::read(&headers, None), Credentials::Missing));
     }
 
     #[test]

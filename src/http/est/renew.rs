@@ -53,7 +53,8 @@ impl EstApi {
         let tenant = tenant_of(path).map_err(|_| forbidden(NOT_REGISTERED))?;
         let shown = Certificate::from_der(shown).map_err(|error| self.fault(&error.to_string()))?;
         let csr = request_of(body).unwrap_or_default();
-        let answer = self.within_time(self.successor(&shown, tenant.as_ref(), &csr)).await;
+        let answer =
+            self.within_time(Box::pin(self.successor(&shown, tenant.as_ref(), &csr))).await;
         answer.map(|certificate| certificate.for_client(headers))
     }
 
@@ -95,7 +96,15 @@ impl EstApi {
             DeviceRenewalError::TooOften { retry_after, .. } => {
                 EstRefusal::too_often(what, retry_after)
             }
-            DeviceRenewalError::Store(
+            DeviceRenewalError::Device(_)
+            | DeviceRenewalError::NoCertificate(_)
+            | DeviceRenewalError::NotYours(..)
+            | DeviceRenewalError::Proof(_)
+            | DeviceRenewalError::Unverifiable(_)
+            | DeviceRenewalError::Revoked(_)
+            | DeviceRenewalError::TooLate { .. }
+            | DeviceRenewalError::RevokedKey(_)
+            | DeviceRenewalError::Store(
                 CertificateError::NoDevice(_)
                 | CertificateError::DeviceRevoked(_)
                 | CertificateError::NotActive { .. },
@@ -106,14 +115,6 @@ impl EstApi {
             DeviceRenewalError::Signer(_)
             | DeviceRenewalError::Issue(_)
             | DeviceRenewalError::Store(_) => self.fault(&what),
-            DeviceRenewalError::Device(_)
-            | DeviceRenewalError::NoCertificate(_)
-            | DeviceRenewalError::NotYours(..)
-            | DeviceRenewalError::Proof(_)
-            | DeviceRenewalError::Unverifiable(_)
-            | DeviceRenewalError::Revoked(_)
-            | DeviceRenewalError::TooLate { .. }
-            | DeviceRenewalError::RevokedKey(_) => forbidden(what),
         }
     }
 }

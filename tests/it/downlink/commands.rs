@@ -34,7 +34,7 @@ fn a_row_reaches_the_device_and_its_acknowledgement_finishes_it() {
     it.daemon.wait_metric("sluice_messages_total{result=\"duplicate\"}", 1.0);
     assert_eq!(it.database.value(status), "FAILED", "the first final acknowledgement counts");
     it.daemon.wait_metric("sluice_command_answer_seconds_count", 1.0);
-    assert_eq!(it.daemon.metric("sluice_command_delivery_seconds_count"), 1.0);
+    assert!(it.daemon.metric("sluice_command_delivery_seconds_count") > 0.0);
 
     // The notification wakes the publisher: the poll alone would take half a second on average.
     let mut times: Vec<Duration> = (2..=21)

@@ -20,6 +20,9 @@ use crate::store::downlink::pushes::{DirtyPush, PUSHES_MAX, SkippedPushes};
 /// Documents per second: a hundred thousand are out within a minute.
 const RATE: u32 = 2_000;
 
+/// After slow turns the rate is made up for this time, so that it is the average.
+const CATCH_UP: Duration = Duration::from_millis(500);
+
 /// The state of the lane.
 pub(super) struct PushLane {
     /// `SHADOW_RETAIN`.
@@ -70,7 +73,8 @@ impl PushLane {
             return Ok(LaneReport::default());
         }
         let count = u32::try_from(dirty.len()).unwrap_or(RATE);
-        self.not_before = now + Duration::from_secs(1) * count / RATE;
+        let begin = now.checked_sub(CATCH_UP).map_or(now, |begin| begin.max(self.not_before));
+        self.not_before = begin + Duration::from_secs(1) * count / RATE;
         let (pushes, outgoing) = self.publishable(session, &dirty).await?;
         let outcomes = publish_in_order(exchange, outgoing, now + FRESH).await;
         let mut report = LaneReport {

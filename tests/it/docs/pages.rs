@@ -16,17 +16,19 @@ use crate::support::wait;
 
 /// Pages with shell blocks, each with the number of blocks that are not run. Such a block has a reason
 /// in the page: it installs packages, needs Docker, or is run by tests of its own.
-const PAGES: [(&str, usize); 16] = [
+const PAGES: [(&str, usize); 18] = [
     ("../README.md", 2),
     ("how-to/access-policy.md", 0),
     ("how-to/api-over-mqtt.md", 0),
     ("how-to/backup.md", 0),
     ("how-to/certificates.md", 0),
+    ("how-to/commands.md", 0),
     ("how-to/go-auth.md", 0),
     ("how-to/grafana.md", 0),
     ("how-to/guests.md", 0),
     ("how-to/own-broker.md", 0),
     ("how-to/replay.md", 0),
+    ("how-to/shadow.md", 0),
     ("how-to/tokens-jwt.md", 0),
     ("how-to/upgrade.md", 0),
     ("reference/api.md", 0),
@@ -93,6 +95,16 @@ fn the_page_backup_runs_and_the_restored_database_holds_what_was_stored() {
     let rows = "SELECT count(*) FROM telemetry";
     assert_ne!(machine.value("sluice", rows), "0");
     assert_eq!(machine.value("sluice", rows), machine.value("sluice_before", rows));
+}
+
+#[test]
+fn the_page_commands_runs() {
+    run("how-to/commands.md");
+}
+
+#[test]
+fn the_page_shadow_runs() {
+    run("how-to/shadow.md");
 }
 
 #[test]

@@ -20,14 +20,19 @@ const OF_CERTIFICATES: [&str; 5] = [
     "sluice_revocation_seconds",
 ];
 
+/// Metrics whose series begin with their first event.
+const OF_EVENTS: [&str; 3] =
+    ["sluice_api_requests_total", "sluice_certificates_renewed_total", "sluice_commands"];
+
 /// What the rows of the dashboard are, in their order.
-const ROWS: [&str; 6] = [
+const ROWS: [&str; 7] = [
     "Ingest",
     "Latency and acknowledgement",
     "Refused, by reason",
     "Authorization cache",
     "Database",
     "Certificates",
+    "The way back",
 ];
 
 const RULES: &str = "compose/prometheus/rules/sluice.yml";
@@ -51,6 +56,7 @@ fn existing() -> BTreeSet<String> {
     let mut names: BTreeSet<String> =
         series.map(|line| line.split(['{', ' ']).next().unwrap().to_owned()).collect();
     names.extend(OF_CERTIFICATES.map(str::to_owned));
+    names.extend(OF_EVENTS.map(str::to_owned));
     names.insert("sluice_revocation_seconds_bucket".into());
     names
 }

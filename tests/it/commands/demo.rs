@@ -38,9 +38,9 @@ fn count(database: &Database<'_>, table: &str) -> u64 {
     database.value(&format!("SELECT count(*) FROM {table}")).parse().unwrap()
 }
 
-/// The user names of a fleet with six devices that behave.
+/// The user names of a fleet with six devices that behave, and the one that answers a command.
 fn fleet() -> Vec<String> {
-    let good = "climate-0 meter-1 door-2 climate-3 meter-4 door-5 stolen";
+    let good = "climate-0 meter-1 door-2 climate-3 meter-4 door-5 stolen valve";
     let faulty = "wrong-token no-token unregistered revoked other-tenant moved-away odd-clock stopped-clock bad-payload \
         sends-nul too-large bad-topic sends-twice impostor bursts";
     let names = good.split(' ').chain(faulty.split_whitespace());
@@ -138,6 +138,29 @@ fn what_the_demo_publishes_is_stored_and_a_second_run_continues() {
     assert!(
         fs::read_to_string(settings.dir().path().join("daemon.log")).unwrap().contains("stopped")
     );
+}
+
+#[test]
+fn a_device_of_the_demo_answers_a_command_and_renews_its_certificate() {
+    let (revocation, settings) = prepared(|rules| rules);
+    let settings = settings.set("DEVICE_API", "1").set("CERT_RENEW_OVER_MQTT", "1");
+    let summary = run(&settings);
+    let answered = &summary["way_back"];
+    assert_eq!(answered["device"], "valve", "{summary}");
+    let command = &answered["command"]["Ok"];
+    let [delivered, acknowledged] =
+        ["delivered_ms", "acknowledged_ms"].map(|name| command[name].as_f64().unwrap());
+    assert!(0.0 < delivered && delivered < acknowledged, "{answered}");
+    assert!(answered["renewal_ms"]["Ok"].as_f64().unwrap() > 0.0, "{answered}");
+    let database = &revocation.database;
+    let status =
+        "SELECT command_type || ' ' || status FROM device_commands WHERE device_id = 'valve'";
+    assert_eq!(database.value(status), "open ACKNOWLEDGED");
+    let rows = "SELECT string_agg(status, ' ' ORDER BY status) FROM device_certificates WHERE device_id = 'valve'";
+    assert_eq!(database.value(rows), "ACTIVE REVOKED");
+    // The next run uses the renewed certificate.
+    run(&settings);
+    assert_eq!(database.value(rows), "ACTIVE REVOKED REVOKED");
 }
 
 /// How it ends with these access rules, which are wrong; the summary.

@@ -7,6 +7,7 @@ use sluice::domain::refusal::Reason;
 use crate::compose::stack::Stack;
 use crate::revocation::revocation_stack::RevocationStack;
 use crate::support::daemon::Settings;
+use crate::support::database::Database;
 use crate::support::postgres::Postgres;
 use crate::support::test_daemon::TestDaemon;
 
@@ -120,6 +121,35 @@ fn simulated() -> Vec<String> {
     (0..2).flat_map(of_tenant).collect()
 }
 
+/// Each request gets its response, each command its acknowledgement, and two devices renew.
+fn devices_ask_answer_and_renew(settings: &Settings, database: &Database<'_>, fleet: &[&str]) {
+    let before = database.value("SELECT count(*) FROM telemetry");
+    let (code, summary) = std::thread::scope(|scope| {
+        let duties = ["--ask", "60", "--answer-commands", "--renew", "2"];
+        let pace = ["--rate", "60", "--seconds", "5"];
+        let run = scope.spawn(move || simulate(settings, &[fleet, &duties, &pace].concat()));
+        database.wait_until(&format!("SELECT count(*) > {before} + 20 FROM telemetry"), "t");
+        database.query(
+            "INSERT INTO device_commands (tenant_id, device_id, command_id, command_type, params) \
+             SELECT tenant_id, device_id, gen_random_uuid(), 'blink', '{}' FROM devices WHERE device_id LIKE 'd-%'",
+        );
+        run.join().unwrap()
+    });
+    assert_eq!(code, 0, "{summary}");
+    let requests = &summary["requests"];
+    assert!(requests["accepted"].as_u64().unwrap() > 200, "{summary}");
+    assert_eq!(requests["accepted"], requests["requests"], "{summary}");
+    assert!(requests["latency"]["p99_ms"].as_f64().unwrap() > 0.0, "{summary}");
+    assert_eq!(requests["commands"], 12, "{summary}");
+    database
+        .wait_until("SELECT string_agg(DISTINCT status, ' ') FROM device_commands", "ACKNOWLEDGED");
+    assert_eq!(
+        (&summary["renewals"]["renewed"], &summary["renewals"]["failed"]),
+        (&2.into(), &0.into()),
+        "{summary}"
+    );
+}
+
 #[test]
 fn over_mutual_tls_a_fleet_publishes_and_is_removed_with_its_certificates() {
     let mut stack = Stack::prepared();
@@ -129,7 +159,11 @@ fn over_mutual_tls_a_fleet_publishes_and_is_removed_with_its_certificates() {
     let settings = revocation
         .settings("sluice")
         .set("CRL_OUTPUT_PATH", &revocation.stack.text("data/device-crl.pem"));
-    let settings = settings.set("BROKER_PID_FILE", pid_file.to_str().unwrap());
+    let settings = settings
+        .set("BROKER_PID_FILE", pid_file.to_str().unwrap())
+        .set("DEVICE_API", "1")
+        .set("DEVICE_API_RPS", "100")
+        .set("CERT_RENEW_OVER_MQTT", "1");
     let daemon = settings.start();
     daemon.wait_ready();
     let fleet =
@@ -170,9 +204,13 @@ fn over_mutual_tls_a_fleet_publishes_and_is_removed_with_its_certificates() {
         simulate(&settings, &[&fleet[..], &["--rate", "200", "--messages", "100"]].concat());
     assert_eq!((code, &summary["findings"]["stored"]), (0, &100.into()), "{summary}");
 
-    let proven = "SELECT count(*) FROM certificate_revocations WHERE proven_at IS NOT NULL";
-    assert_eq!(revocation.database.value(proven), "21");
+    devices_ask_answer_and_renew(&settings, &revocation.database, &fleet);
 
+    let proven = "SELECT count(*) FROM certificate_revocations WHERE proven_at IS NOT NULL";
+    revocation.database.wait_until(proven, "23");
+
+    let without_tls = settings.command(&["simulate", "--ask", "1"]).output().unwrap();
+    assert_eq!(without_tls.status.code(), Some(64), "{without_tls:?}");
     let too_many = settings.command(&["simulate", "--tls", "--devices", "501"]).output().unwrap();
     let said = String::from_utf8(too_many.stderr).unwrap();
     assert!(too_many.status.code() == Some(64) && said.contains("500"), "{said}");

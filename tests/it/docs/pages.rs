@@ -16,7 +16,7 @@ use crate::support::wait;
 
 /// Pages with shell blocks, each with the number of blocks that are not run. Such a block has a reason
 /// in the page: it installs packages, needs Docker, or is run by tests of its own.
-const PAGES: [(&str, usize); 18] = [
+const PAGES: [(&str, usize); 19] = [
     ("../README.md", 2),
     ("how-to/access-policy.md", 0),
     ("how-to/api-over-mqtt.md", 0),
@@ -33,6 +33,7 @@ const PAGES: [(&str, usize); 18] = [
     ("how-to/upgrade.md", 0),
     ("reference/api.md", 0),
     ("reference/device-api.md", 0),
+    ("tutorial/first-command.md", 0),
     ("tutorial/first-device-by-certificate.md", 0),
     ("tutorial/first-ten-minutes.md", 1),
 ];
@@ -151,6 +152,11 @@ fn the_page_of_the_device_api_runs() {
 #[test]
 fn the_tutorial_on_a_device_by_certificate_runs() {
     run("tutorial/first-device-by-certificate.md");
+}
+
+#[test]
+fn the_tutorial_on_the_first_command_runs() {
+    run("tutorial/first-command.md");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::exchange_harness::mosquitto_pub;
 use crate::support::daemon::Settings;
-use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
+use crate::support::mosquitto::{self, Mosquitto, MosquittoOptions};
 use crate::support::postgres::Postgres;
 use crate::support::process::{find_program, run_to_end};
 use crate::support::wait;
@@ -109,6 +109,11 @@ fn bad_response_topics_and_retained_requests_harm_nothing() {
         &deep,
         &long,
     ];
+    // Mosquitto 2.1 ends the connection of a client that sends one with a wildcard or an empty one.
+    let is_sent = |topic: &&str| {
+        mosquitto::version() < (2, 1) || !(topic.is_empty() || topic.contains(['+', '#']))
+    };
+    let bad: Vec<&str> = bad.into_iter().filter(is_sent).collect();
     let all = (bad.len() * 2).to_string();
     let port = broker.port().to_string();
     let program = find_program("mosquitto_sub").unwrap();

@@ -145,6 +145,14 @@ fn downlink(recorder: &Recorder<'_>) {
     recorder.get(shadow, &["acme", "nobody"]);
 }
 
+fn enrolment(recorder: &Recorder<'_>) {
+    let codes = "/tenants/{tenant}/enrolment-codes";
+    let made = recorder.post(codes, &["acme"], &json!({ "device_id": "pump-5" }));
+    recorder.get(codes, &["acme"]);
+    let code = made["code_id"].as_str().unwrap();
+    recorder.ask("DELETE", &format!("{codes}/{{code}}"), &["acme", code], None);
+}
+
 #[test]
 fn every_json_answer_fits_its_documented_shape() {
     let api = ApiWithAuthority::with(&[("CRL_OUTPUT_PATH", "")]);
@@ -153,6 +161,7 @@ fn every_json_answer_fits_its_documented_shape() {
     certificates(&recorder);
     others(&recorder);
     downlink(&recorder);
+    enrolment(&recorder);
     let answers = recorder.answers.into_inner();
     let document = api.get("/openapi.json");
     let said = compare(&document.body, &json!(answers));

@@ -185,12 +185,23 @@ fn a_retained_request_gets_no_certificate_at_any_restart() {
 fn two_replicas_that_renew_at_once_make_one_certificate() {
     let rig = RenewalRig::new(&[]);
     // Without a share group each of them gets each request.
-    let replicas = [rig.start("one"), rig.start("other")];
+    let replicas = [rig.start("one"), rig.start_beside("other")];
     for turn in 0..3 {
         let name = format!("new-{turn}");
         rig.request(&name, "/");
         let before = rig.renewed();
-        let response = rig.send("pump-1", "certificate/renew", &rig.renewal(&name, "pump-1"));
+        let payload = rig.renewal(&name, "pump-1");
+        // Both have judged the request and wait for the row of the device when it becomes free.
+        let response = thread::scope(|scope| {
+            let lock = "BEGIN; SELECT device_id FROM devices WHERE device_id = 'pump-1' FOR UPDATE; \
+                SELECT pg_sleep(1)::text; COMMIT";
+            scope.spawn(|| rig.database.query(lock));
+            rig.database.wait_until(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'",
+                "1",
+            );
+            rig.send("pump-1", "certificate/renew", &payload)
+        });
         if turn == 2 {
             assert_eq!(status(&response), 409, "three are valid: {response}");
             assert_eq!(rig.renewed(), before);

@@ -78,6 +78,13 @@ impl RenewalRig {
         daemon
     }
 
+    /// A further replica, with listeners of its own.
+    pub fn start_beside(&self, name: &str) -> Daemon {
+        let daemon = settings(&self.stack, &self.database).set("MQTT_CLIENT_ID", name).start();
+        wait_answering(&daemon);
+        daemon
+    }
+
     /// Gives a device its certificate by the script of the stack and imports it; its identifier. The
     /// device's files are `<device>.crt` and `<device>.key`.
     pub fn enroll(&self, device: &str) -> String {

@@ -58,7 +58,7 @@ mod tests {
         assert_eq!(tagged(4, &[&[7; 0x7f]])[..2], [4, 0x7f]);
         assert_eq!(tagged(4, &[&[7; 0x80]])[..3], [4, 0x81, 0x80]);
         assert_eq!(tagged(4, &[&[7; 0x100]])[..4], [4, 0x82, 1, 0]);
-        assert_eq!(tagged(4, &[&[7; 0x1_0000]])[..5], [4, 0x83, 1, 0, 0]);
+        assert_eq!(tagged(4, &[&vec![7; 0x1_0000]])[..5], [4, 0x83, 1, 0, 0]);
     }
 
     #[test]

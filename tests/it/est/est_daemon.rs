@@ -28,8 +28,6 @@ pub struct EstAnswer {
     /// In lower case.
     pub headers: String,
     pub body: String,
-    /// What curl said.
-    pub said: String,
 }
 
 /// The certificate of the listener, `<name>.crt`, and its key.
@@ -100,7 +98,6 @@ impl EstDaemon {
             status: String::from_utf8_lossy(&output.stdout).parse().unwrap_or_default(),
             headers: text(&headers).to_lowercase(),
             body: text(&body),
-            said: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
     }
 

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::exchange_context::{ExchangeContext, ExchangeLasting, OpenExchange};
 use super::exchange_timers::{ExchangeTimers, Pending};
 use super::in_flight::{SentMessage, Unanswered};
-use super::subscriptions::{OpenSubscriptions, SubscriptionAnswer};
+use super::subscriptions::{MARKER_SUBSCRIPTION, OpenSubscriptions, SubscriptionAnswer};
 use super::{ExchangeState, QueuedMessage};
 use crate::broker::error::BrokerError;
 use crate::broker::login::{self, Due, Renewal};
@@ -232,6 +232,7 @@ impl<'a> Serving<'a> {
             Incoming::Disconnect(reason) => return Err(BrokerError::Dismissed(reason)),
             Incoming::Auth { code } => return login::take_answer(self.renewal.as_mut(), code),
             Incoming::ConnAck(_) => return Err(Malformed::Type(2).into()),
+            Incoming::PingResp if self.subscriptions.pong() => return self.advance(),
             Incoming::UnsubAck { .. } | Incoming::PingResp => {}
         }
         Ok(())
@@ -281,8 +282,9 @@ impl<'a> Serving<'a> {
                 self.lasting.refusals.subscription_refused(&filter, code, Instant::now());
             }
         }
-        if self.subscriptions.is_marker_open() {
+        if packet_id == MARKER_SUBSCRIPTION && self.subscriptions.is_marker_awaited() {
             self.timers.await_marker(Instant::now());
+            self.unwritten.extend_from_slice(&outgoing::PINGREQ);
         }
         self.advance()
     }

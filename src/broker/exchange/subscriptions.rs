@@ -12,7 +12,7 @@ use crate::config::sections::broker::{BrokerConfig, SHARE_PREFIX};
 use crate::domain::exchange::PublishTopic;
 
 /// The packet identifier of the marker's SUBSCRIBE.
-const MARKER: u16 = 1;
+pub const MARKER_SUBSCRIPTION: u16 = 1;
 
 /// The packet identifier of the first SUBSCRIBE to requests. Those of PUBLISH begin far above.
 const FIRST_REQUESTS: u16 = 2;
@@ -100,7 +100,7 @@ impl OpenSubscriptions {
     /// The first SUBSCRIBE: to the marker, or if there is none to all requests.
     pub fn begin(&mut self) -> Result<BytesMut, BrokerError> {
         match &self.marker_topic {
-            Some(topic) => outgoing::exchange_subscribe(MARKER, topic.as_str(), true),
+            Some(topic) => outgoing::exchange_subscribe(MARKER_SUBSCRIPTION, topic.as_str(), true),
             None => self.next_subscribe(),
         }
     }
@@ -117,7 +117,8 @@ impl OpenSubscriptions {
     /// Records a SUBACK.
     pub fn answered(&mut self, packet_id: u16, codes: &[u8]) -> SubscriptionAnswer {
         let code = codes.first().copied().unwrap_or(REFUSED);
-        let filter = if packet_id == MARKER && self.marker == MarkerState::Subscribing {
+        let filter = if packet_id == MARKER_SUBSCRIPTION && self.marker == MarkerState::Subscribing
+        {
             self.marker =
                 if code < REFUSED { MarkerState::Awaited } else { MarkerState::Known(None) };
             self.marker_topic.as_ref().map(|topic| topic.as_str().to_owned())
@@ -155,6 +156,21 @@ impl OpenSubscriptions {
         !matches!(self.marker, MarkerState::Known(_))
     }
 
+    /// Whether the subscription to the marker is granted and its message has not arrived.
+    pub fn is_marker_awaited(&self) -> bool {
+        self.marker == MarkerState::Awaited
+    }
+
+    /// The broker answered a PINGREQ that was sent after the marker was subscribed: had it retained
+    /// the marker, the marker would have come first. True if that ends the wait.
+    pub fn pong(&mut self) -> bool {
+        let ends = self.is_marker_awaited();
+        if ends {
+            self.marker = MarkerState::Known(None);
+        }
+        ends
+    }
+
     /// The content of the marker.
     pub fn marker(&self) -> Option<Bytes> {
         match &self.marker {
@@ -188,5 +204,27 @@ impl OpenSubscriptions {
             }
         }
         Ok(packets)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pong_ends_the_wait_for_the_marker_only_once_its_subscription_is_granted() {
+        let mut subscriptions = OpenSubscriptions {
+            filters: Vec::new(),
+            marker_topic: PublishTopic::new("sluice/outbox").ok(),
+            marker: MarkerState::Subscribing,
+            unanswered: Vec::new(),
+            has_requested: false,
+        };
+        assert!(!subscriptions.pong(), "the answer to an earlier PINGREQ");
+        subscriptions.answered(MARKER_SUBSCRIPTION, &[1]);
+        assert!(subscriptions.is_marker_awaited());
+        assert!(subscriptions.pong());
+        assert!(!subscriptions.is_marker_open() && subscriptions.marker().is_none());
+        assert!(!subscriptions.pong());
     }
 }

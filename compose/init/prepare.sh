@@ -14,6 +14,8 @@ postgres=${POSTGRES_OWNER:-999:999}
 grafana=${GRAFANA_OWNER:-472:0}
 # The broker's host names and addresses, separated by spaces.
 names=${SERVER_NAMES:-}
+# If it is not empty, Sluice listens for EST and may use the broker's certificate.
+est=${EST_BIND:-}
 
 say() { printf 'prepare.sh: %s\n' "$*"; }
 
@@ -62,6 +64,10 @@ share_certificates() {
     for file in device-ca.crt server-ca.crt; do
         copy "$sluice" 400 "$root/authority/$file" "$root/sluice/$file"
     done
+    if [ -n "$est" ]; then
+        copy "$sluice" 600 "$root/authority/server.key" "$root/sluice/server.key"
+        copy "$sluice" 400 "$root/authority/server.crt" "$root/sluice/server.crt"
+    fi
     # Sluice renews it from then on.
     if ! [ -s "$crl_dir/device-crl.pem" ]; then
         copy "$sluice" 644 "$root/authority/device-crl.pem" "$crl_dir/device-crl.pem"

@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 
 use super::stack::{Stack, script, words};
 use crate::support::dir::Scratch;
+use crate::support::test_daemon::TestDaemon;
 
 /// The services that have something of their own.
 const PARTS: [&str; 5] = ["broker", "sluice", "guests", "postgres", "grafana"];
@@ -195,4 +196,43 @@ fn each_service_gets_its_part_exactly_once() {
     let before = all();
     let said = stack.prepare();
     assert!(before == all() && !said.contains("made: "), "{said}");
+}
+
+#[test]
+fn with_est_sluice_serves_the_brokers_certificate_which_devices_trust() {
+    let stack = Stack::prepared();
+    let prepare = || stack.prepare_with(&[("EST_BIND", "0.0.0.0:8443")]);
+    prepare();
+    let secret = |name: &str| stack.text(&format!("sluice/{name}"));
+    let started = TestDaemon::builder()
+        .database()
+        .listener("EST_BIND")
+        .set("CERT_AUTH_ENABLED", "1")
+        .set("DEVICE_CA_CERT_PATH", &secret("device-ca.crt"))
+        .set("DEVICE_CA_KEY_PATH", &secret("device-ca.key"))
+        .set("EST_SERVER_CERT", &secret("server.crt"))
+        .set("EST_SERVER_KEY", &secret("server.key"))
+        .start();
+    let port = started.listening("EST_BIND");
+    for name in ["localhost", "mqtt.example.org"] {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "--fail", "--max-time", "30", "--noproxy", "*", "-o", "/dev/null"]);
+        curl.arg("--cacert").arg(stack.path("authority/server-ca.crt"));
+        curl.args(["--resolve", &format!("{name}:{port}:127.0.0.1")]);
+        let url = format!("https://{name}:{port}/.well-known/est/cacerts");
+        let output = curl.arg(url).output().unwrap();
+        assert!(output.status.success(), "{name}: {output:?}");
+    }
+    // A new certificate of the broker reaches Sluice at the next start of the stack.
+    let before = stack.read("sluice/server.crt");
+    for file in ["server.crt", "server.key"] {
+        fs::remove_file(stack.path(&format!("authority/{file}"))).unwrap();
+    }
+    prepare();
+    assert_ne!(stack.read("sluice/server.crt"), before);
+    for file in ["server.crt", "server.key"] {
+        let copy = format!("sluice/{file}");
+        assert_eq!(stack.read(&copy), stack.read(&format!("broker/{file}")));
+        assert_eq!(fs::metadata(stack.path(&copy)).unwrap().permissions().mode() & 0o077, 0);
+    }
 }

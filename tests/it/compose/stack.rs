@@ -74,6 +74,11 @@ impl Stack {
 
     /// Runs `prepare.sh`; what it printed.
     pub fn prepare(&self) -> String {
+        self.prepare_with(&[])
+    }
+
+    /// The same with more settings.
+    pub fn prepare_with(&self, envs: &[(&str, &str)]) -> String {
         let of_root = fs::metadata(self.dir.path()).unwrap();
         let own = format!("{}:{}", of_root.uid(), of_root.gid());
         let mut command = Command::new("/bin/sh");
@@ -84,6 +89,7 @@ impl Stack {
         for owner in ["SLUICE_OWNER", "BROKER_OWNER", "POSTGRES_OWNER", "GRAFANA_OWNER"] {
             command.env(owner, &own);
         }
+        command.envs(envs.iter().copied());
         run_to_end(command.env("SERVER_NAMES", "mqtt.example.org 192.0.2.7"))
     }
 

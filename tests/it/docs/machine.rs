@@ -21,8 +21,8 @@ use crate::support::process::{Launch, Process, find_program, search_path};
 use crate::support::wait;
 
 /// Ports that pages name.
-const PORTS: [&str; 10] =
-    ["1883", "1884", "5432", "8009", "8080", "8081", "8883", "9001", "9002", "9464"];
+const PORTS: [&str; 11] =
+    ["1883", "1884", "5432", "8009", "8080", "8081", "8443", "8883", "9001", "9002", "9464"];
 
 /// Paths that pages name; each stands below the machine's own directory.
 const PATHS: [&str; 8] = [

@@ -16,13 +16,14 @@ use crate::support::wait;
 
 /// Pages with shell blocks, each with the number of blocks that are not run. Such a block has a reason
 /// in the page: it installs packages, needs Docker, or is run by tests of its own.
-const PAGES: [(&str, usize); 19] = [
+const PAGES: [(&str, usize); 20] = [
     ("../README.md", 2),
     ("how-to/access-policy.md", 0),
     ("how-to/api-over-mqtt.md", 0),
     ("how-to/backup.md", 0),
     ("how-to/certificates.md", 0),
     ("how-to/commands.md", 0),
+    ("how-to/est.md", 0),
     ("how-to/go-auth.md", 0),
     ("how-to/grafana.md", 0),
     ("how-to/guests.md", 0),
@@ -106,6 +107,16 @@ fn the_page_commands_runs() {
 #[test]
 fn the_page_shadow_runs() {
     run("how-to/shadow.md");
+}
+
+#[test]
+fn the_page_est_runs() {
+    let machine = run("how-to/est.md");
+    let of_pump_3 = "SELECT string_agg(status, ' ') FROM device_certificates \
+                     WHERE device_id = 'pump-3'";
+    assert_eq!(machine.value("sluice", of_pump_3), "ACTIVE ACTIVE");
+    let uses = "SELECT uses FROM enrolment_codes WHERE device_id = 'pump-3'";
+    assert_eq!(machine.value("sluice", uses), "1", "the repeated request is no second use");
 }
 
 #[test]

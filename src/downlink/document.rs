@@ -171,7 +171,7 @@ mod tests {
     fn what_is_no_document_is_refused() {
         let nested =
             |levels: usize| format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));
-        let read = |text: &str| JsonDocument::read(text.as_bytes(), 1000).map(|_| ());
+        let read = |text: &str| JsonDocument::read(text.as_bytes(), 10_000).map(|_| ());
         assert_eq!(read(&nested(MAX_DOCUMENT_DEPTH)), Ok(()));
         assert_eq!(read(&nested(MAX_DOCUMENT_DEPTH + 1)), Err(DocumentError::TooDeep));
         assert_eq!(read("[]"), Err(DocumentError::NotAnObject));

@@ -32,12 +32,7 @@ pub fn of(config: &MqttApiConfig) -> Vec<NeededWrite> {
         write.is_required = config.device_api;
     }
     for filter in config.operators.response_filters() {
-        // A caller that waits on a topic of all callers would receive the try.
-        let write = match filter.strip_suffix('+') {
-            Some(before) => NeededWrite::tried(&filter, &format!("{before}{OWN_CALLER}")),
-            None => NeededWrite::untried(&filter),
-        };
-        writes.push(NeededWrite { is_required: true, ..write });
+        writes.push(NeededWrite { is_required: true, ..NeededWrite::to_callers(&filter) });
     }
     writes
 }
@@ -62,6 +57,15 @@ impl NeededWrite {
     pub fn tried(filter: &str, topic: &str) -> Self {
         let try_topic = PublishTopic::new(topic).ok();
         Self { filter: filter.to_owned(), try_topic, is_required: false, is_read: false }
+    }
+
+    /// A filter of responses to operators. A caller that waits on a topic of all callers would
+    /// receive the try.
+    pub fn to_callers(filter: &str) -> Self {
+        match filter.strip_suffix('#') {
+            Some(before) => Self::tried(filter, &format!("{before}{OWN_CALLER}")),
+            None => Self::untried(filter),
+        }
     }
 
     /// A filter whose topics have subscribers that an empty message would confuse.
@@ -102,6 +106,13 @@ mod tests {
         let lines: Vec<_> = to_devices().iter().map(NeededWrite::line).collect();
         assert_eq!(lines[0], "topic write tenant/+/device/+/response/#");
         assert_eq!(lines[5], "topic readwrite sluice/#");
+    }
+
+    #[test]
+    fn responses_to_named_callers_are_tried_and_those_to_all_callers_are_not() {
+        let named = NeededWrite::to_callers("symphony/response/#");
+        assert_eq!(named.try_topic.unwrap().as_str(), "symphony/response/$sluice");
+        assert_eq!(NeededWrite::to_callers("coa-response").try_topic, None);
     }
 
     #[test]

@@ -65,6 +65,8 @@ pub struct OutboxPublisher {
     metrics: DownlinkMetrics,
     readiness: Readiness,
     health: HealthReporter,
+    /// Whether the log says that this replica is the publisher.
+    is_announced: bool,
 }
 
 // === impl OutboxPublisher ===
@@ -79,7 +81,7 @@ impl OutboxPublisher {
         readiness: Readiness,
     ) -> Self {
         let health = HealthReporter::log_only(COMPONENT, HEALTH);
-        Self { config, database, exchange, metrics, readiness, health }
+        Self { config, database, exchange, metrics, readiness, health, is_announced: false }
     }
 
     /// Runs until `stop` is cancelled.
@@ -115,7 +117,10 @@ impl OutboxPublisher {
             sleep(PERIOD).await;
         }
         self.metrics.publisher.set(1);
-        tracing::info!("this replica publishes the commands and documents");
+        // Once: a connection to Postgres that breaks again and again would fill the log.
+        if !std::mem::replace(&mut self.is_announced, true) {
+            tracing::info!("this replica publishes the commands and documents");
+        }
         let mut turn = OutboxTurn::new(&self.config, self.exchange.clone(), &self.metrics, view);
         let mut signal = None;
         let mut listen_at = Instant::now();

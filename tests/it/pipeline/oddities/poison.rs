@@ -5,8 +5,8 @@ use crate::support::device::Message;
 
 const REGISTRY: &str = "INSERT INTO tenants VALUES ('acme', 'Acme'); INSERT INTO devices (tenant_id, device_id) \
     SELECT 'acme', 'p' || number FROM generate_series(0, 9) AS number; \
-    INSERT INTO device_commands (command_id, tenant_id, device_id, command_type) \
-    VALUES ('0191d5a0-0000-7000-8000-000000000001', 'acme', 'p0', 'reboot')";
+    INSERT INTO device_commands (command_id, tenant_id, device_id, command_type, status) \
+    VALUES ('0191d5a0-0000-7000-8000-000000000001', 'acme', 'p0', 'reboot', 'PUBLISHED')";
 
 /// Large enough for what only the database can refuse.
 const SETTINGS: [(&str, &str); 2] = [TRUSTING[0], ("MAX_PAYLOAD_BYTES", "300000")];

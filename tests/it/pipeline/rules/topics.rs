@@ -42,8 +42,8 @@ fn each_type_of_topic_is_stored_in_its_table_and_others_are_ignored() {
     let mut pipeline = Pipeline::new(&TRUSTING, REGISTRY);
     let command = "0191d5a0-0000-7000-8000-000000000001";
     pipeline.database.query(&format!(
-        "INSERT INTO device_commands (command_id, tenant_id, device_id, command_type) \
-         VALUES ('{command}', 'acme', 'p1', 'reboot')"
+        "INSERT INTO device_commands (command_id, tenant_id, device_id, command_type, status) \
+         VALUES ('{command}', 'acme', 'p1', 'reboot', 'PUBLISHED')"
     ));
     let telemetry = TELEMETRY.map(|path| to(&format!("acme/device/p1/{path}"), "{}"));
     // No check is made of what is ignored, not even whether it is JSON.

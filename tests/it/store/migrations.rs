@@ -64,7 +64,7 @@ async fn every_change_of_the_registry_says_what_to_forget() {
         ("DELETE FROM devices", &["t/device/d"]),
         ("DELETE FROM tenants", &["t/*"]),
         ("DELETE FROM device_certificates", &["t/device/d"]),
-        ("TRUNCATE tenants, devices", &["*"]),
+        ("TRUNCATE tenants, devices CASCADE", &["*"]),
         ("TRUNCATE device_certificates", &["*"]),
     ] {
         harness.database.query(sql);

@@ -209,6 +209,7 @@ max_queued_messages 1000000
 max_queued_bytes 1073741824
 message_size_limit 16777216
 sys_interval 10
+set_tcp_nodelay true
 log_dest stderr
 END
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::asking::OPEN;
 use crate::measure::{Load, Round, Way, commit_latency, wait_for_idle};
 use crate::plan::LARGE;
+use crate::postgres::Connection;
 use crate::processes::{cpu, cpu_with_children, peak_mib};
 use crate::stage::{Outcome, Stage};
 
@@ -48,12 +49,7 @@ pub fn round(stage: &Stage, seconds: u64) -> Outcome<Round> {
              ON CONFLICT (tenant_id, device_id) DO UPDATE SET desired = excluded.desired"
         ))?;
     }
-    let mut left = f64::INFINITY;
-    while left > 0.0 && begun.elapsed() < PATIENCE {
-        thread::sleep(ASK_EVERY);
-        let sql = "SELECT count(*) FROM device_pushes WHERE dirty_since IS NOT NULL";
-        left = database.value(sql)?.parse()?;
-    }
+    let left = wait_until_published(&mut database)?;
     let took = begun.elapsed();
     let (said, content) = fleet.finish()?;
     if !content {
@@ -76,12 +72,20 @@ pub fn round(stage: &Stage, seconds: u64) -> Outcome<Round> {
     };
     // The broker forgets the documents, or later rounds would measure it with them.
     database.query("UPDATE device_state SET desired = NULL WHERE desired IS NOT NULL")?;
-    let emptied = Instant::now();
-    while database.value("SELECT count(*) FROM device_pushes")? != "0"
-        && emptied.elapsed() < PATIENCE
-    {
-        thread::sleep(ASK_EVERY);
-    }
+    wait_until_published(&mut database)?;
     stage.dismiss(daemon)?;
     Ok(round)
+}
+
+/// Waits until the broker has every document; how many it never got.
+fn wait_until_published(database: &mut Connection) -> Outcome<f64> {
+    let begun = Instant::now();
+    loop {
+        let sql = "SELECT count(*) FROM device_pushes WHERE dirty_since IS NOT NULL";
+        let left = database.value(sql)?.parse()?;
+        if left == 0.0 || begun.elapsed() > PATIENCE {
+            return Ok(left);
+        }
+        thread::sleep(ASK_EVERY);
+    }
 }

@@ -25,6 +25,17 @@ pub struct DeviceFilterArgs {
     device: Option<DeviceName>,
 }
 
+/// The device or the tenant that a command concerns.
+#[derive(Clone, Debug, Args)]
+pub struct DeviceOrTenantArgs {
+    /// The tenant of the devices, or of the batch
+    #[arg(long)]
+    tenant: Option<TenantId>,
+    /// The device: its name, or TENANT/DEVICE
+    #[arg(long, value_parser = read_device)]
+    device: Option<DeviceName>,
+}
+
 /// Which period to select.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct RangeArgs {
@@ -72,28 +83,21 @@ struct DeviceName {
 impl DeviceFilterArgs {
     /// The tenant and the device; two different tenants are an error.
     pub fn names(&self) -> Result<(Option<TenantId>, Option<DeviceId>), Failure> {
-        let Some(name) = &self.device else { return Ok((self.tenant.clone(), None)) };
-        match (&self.tenant, &name.tenant) {
-            (Some(tenant), Some(other)) if tenant != other => Err(Failure::usage(format!(
-                "--tenant {tenant} and --device {other}/{} name different tenants: leave --tenant out",
-                name.device
-            ))),
-            (tenant, other) => Ok((tenant.clone().or(other.clone()), Some(name.device.clone()))),
-        }
+        names_of(self.tenant.as_ref(), self.device.as_ref())
     }
 
     /// The tenant and the device, where a device is known only with its tenant.
     pub fn key(&self) -> Result<(Option<TenantId>, Option<DeviceKey>), Failure> {
-        match self.names()? {
-            (Some(tenant), Some(device)) => {
-                let key = DeviceKey::of(&tenant, &device);
-                Ok((Some(tenant), Some(key)))
-            }
-            (None, Some(device)) => Err(Failure::usage(format!(
-                "--device {device} needs its tenant: add --tenant, or write --device TENANT/{device}"
-            ))),
-            (tenant, None) => Ok((tenant, None)),
-        }
+        key_of(self.names()?)
+    }
+}
+
+// === impl DeviceOrTenantArgs ===
+
+impl DeviceOrTenantArgs {
+    /// The tenant and the device; a device without its tenant is an error.
+    pub fn key(&self) -> Result<(Option<TenantId>, Option<DeviceKey>), Failure> {
+        key_of(names_of(self.tenant.as_ref(), self.device.as_ref())?)
     }
 }
 
@@ -138,6 +142,35 @@ where
 }
 
 // === private helpers ===
+
+fn names_of(
+    tenant: Option<&TenantId>,
+    device: Option<&DeviceName>,
+) -> Result<(Option<TenantId>, Option<DeviceId>), Failure> {
+    let Some(name) = device else { return Ok((tenant.cloned(), None)) };
+    match (tenant, &name.tenant) {
+        (Some(tenant), Some(other)) if tenant != other => Err(Failure::usage(format!(
+            "--tenant {tenant} and --device {other}/{} name different tenants: leave --tenant out",
+            name.device
+        ))),
+        (tenant, other) => Ok((tenant.or(other.as_ref()).cloned(), Some(name.device.clone()))),
+    }
+}
+
+fn key_of(
+    names: (Option<TenantId>, Option<DeviceId>),
+) -> Result<(Option<TenantId>, Option<DeviceKey>), Failure> {
+    match names {
+        (Some(tenant), Some(device)) => {
+            let key = DeviceKey::of(&tenant, &device);
+            Ok((Some(tenant), Some(key)))
+        }
+        (None, Some(device)) => Err(Failure::usage(format!(
+            "--device {device} needs its tenant: add --tenant, or write --device TENANT/{device}"
+        ))),
+        (tenant, None) => Ok((tenant, None)),
+    }
+}
 
 fn read_cursor<C: FromStr<Err: Display>>(text: &str) -> Result<C, String> {
     text.parse().map_err(|error: C::Err| error.to_string())

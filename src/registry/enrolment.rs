@@ -130,7 +130,7 @@ pub async fn make_code(
     Ok((code, row))
 }
 
-/// Revokes a code; the certificates that it gave stay valid.
+/// Revokes a code; certificates issued with it stay valid.
 pub async fn revoke_code(
     context: ActionContext<'_>,
     tenant: &TenantId,

@@ -11,7 +11,7 @@ use super::send::{self, SendArgs};
 use crate::clock;
 use crate::command::context::{CommandContext, printed};
 use crate::command::failure::{Exit, Failure};
-use crate::command::list_args::{DeviceFilterArgs, PageArgs, RangeArgs};
+use crate::command::list_args::{DeviceFilterArgs, DeviceOrTenantArgs, PageArgs, RangeArgs};
 use crate::command::table::{OutputFormat, rows};
 use crate::command::text::{cell, moment, moment_or_none};
 use crate::config::Config;
@@ -23,7 +23,7 @@ use crate::store::downlink::commands::{CommandCursor, CommandFilter, CommandRow}
 /// Send commands to devices, and follow them.
 #[derive(Clone, Debug, Subcommand)]
 pub enum DeviceCommandCommand {
-    /// Queue a command to a device or to many; with --wait wait for its end
+    /// Queue a command to a device or to many; --wait waits until it is finished
     #[command(after_help = SEND_HELP)]
     Send(SendArgs),
     /// List commands, the newest first
@@ -48,7 +48,7 @@ pub enum DeviceCommandCommand {
         #[command(flatten)]
         page: PageArgs<CommandCursor>,
     },
-    /// Show a command and what the device said of it, or how far a batch is
+    /// Show a command with its acknowledgement, or the progress of a batch
     #[command(after_help = "Examples:\n  \
             sluice command show 0199b0f2-7d1e-7c3a-9a51-2f0c6f1f6a11 --device acme/pump-1\n  \
             sluice command show 0199b0f2-7d1e-7c3a-9a51-2f0c6f1f6a22 --tenant acme   # a batch")]
@@ -84,7 +84,7 @@ pub struct CommandArg {
     #[arg(value_name = "ID")]
     id: Uuid,
     #[command(flatten)]
-    owner: DeviceFilterArgs,
+    owner: DeviceOrTenantArgs,
 }
 
 /// What a [`CommandArg`] names.

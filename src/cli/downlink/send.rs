@@ -10,7 +10,7 @@ use super::failures::of_command;
 use super::follow;
 use super::print::{print_batch, print_command};
 use crate::command::failure::{Exit, Failure};
-use crate::command::list_args::DeviceFilterArgs;
+use crate::command::list_args::DeviceOrTenantArgs;
 use crate::command::table::OutputFormat;
 use crate::domain::command::CommandType;
 use crate::downlink::batches::QueuedBatch;
@@ -25,7 +25,7 @@ pub struct SendArgs {
     #[arg(value_name = "TYPE")]
     command_type: CommandType,
     #[command(flatten)]
-    owner: DeviceFilterArgs,
+    owner: DeviceOrTenantArgs,
     /// To the devices of this site
     #[arg(long)]
     site: Option<String>,

@@ -23,8 +23,8 @@ use crate::store::registry::enrolment_codes::{self, EnrolmentCodeError, Enrolmen
 pub enum EnrolCommand {
     /// Make a code for the first certificate of devices; it is shown once
     #[command(
-        after_help = "The device sends the code to EST_BIND, with TENANT/device/DEVICE as the user name. A code with --pattern replaces \
-            the certificate of no device.\n\n\
+        after_help = "The device sends the code as the password to EST_BIND; its user name is TENANT/device/DEVICE. With --pattern, a \
+            device that has an ACTIVE certificate is refused.\n\n\
             Examples:\n  sluice enrol add acme --device pump-1\n  \
             sluice enrol add acme --pattern 'pump-*' --uses 50 --expires 7d --site north"
     )]
@@ -38,7 +38,7 @@ pub enum EnrolCommand {
         #[command(flatten)]
         page: PageArgs<Uuid>,
     },
-    /// Revoke a code; certificates that it gave stay valid
+    /// Revoke a code; certificates issued with it stay valid
     #[command(
         after_help = "Example:\n  sluice enrol revoke acme 0199b0f2-7d1e-7c3a-9a51-2f0c6f1f6a11"
     )]
@@ -59,7 +59,7 @@ pub struct AddArgs {
     /// The device that the code enrols
     #[arg(long, required_unless_present = "pattern", conflicts_with = "pattern")]
     device: Option<DeviceId>,
-    /// The beginning of the names of the devices that the code enrols, and *
+    /// The first characters of the devices' names, then *, such as pump-*
     #[arg(long)]
     pattern: Option<NamePattern>,
     /// How often the code may be used

@@ -71,7 +71,7 @@ pub(super) fn table() -> Vec<Route> {
 
         get("/api/v1/tenants/{tenant}/enrolment-codes", "List the enrolment codes of a tenant, the newest first", enrolment_codes::list),
         post("/api/v1/tenants/{tenant}/enrolment-codes", "Make an enrolment code for first certificates over EST; only this response contains it", enrolment_codes::make).secret(always),
-        delete("/api/v1/tenants/{tenant}/enrolment-codes/{code}", "Revoke an enrolment code; certificates that it gave stay valid", enrolment_codes::revoke),
+        delete("/api/v1/tenants/{tenant}/enrolment-codes/{code}", "Revoke an enrolment code; certificates issued with it stay valid", enrolment_codes::revoke),
 
         get("/api/v1/certificates", "List certificates with their device, status, expiry and replacement", certificates::list).for_role(Viewer, InQuery),
         post("/api/v1/tenants/{tenant}/devices/{device}/certificates", "Issue a certificate to a device; only this response contains a generated private key", certificates::issue).secret(with_new_key),

@@ -86,13 +86,15 @@ pub fn api_router(api: Api) -> Router {
     for route in routes::table() {
         let permits = if route.is_patient { &api.waiting_permits } else { &api.working_permits };
         let guard = from_fn_with_state((api.clone(), route.access), authorize);
-        let mut endpoint = route.endpoint.route_layer(guard);
+        // The guard comes first: a request that it refuses waits for no permit.
+        let mut endpoint = route
+            .endpoint
+            .route_layer(from_fn_with_state(Arc::clone(permits), limit_concurrency))
+            .route_layer(guard);
         if !route.renamed.is_empty() {
             endpoint = endpoint.route_layer(from_fn_with_state(route.renamed, warn_of_old_names));
         }
-        let endpoint = endpoint
-            .route_layer(from_fn_with_state(Arc::clone(permits), limit_concurrency))
-            .route_layer(from_fn(read_body_first));
+        let endpoint = endpoint.route_layer(from_fn(read_body_first));
         let router = if route.is_guarded { &mut guarded } else { &mut open };
         *router = std::mem::take(router).route(route.path, endpoint);
     }

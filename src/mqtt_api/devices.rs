@@ -26,7 +26,7 @@ mod time;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::turns::Sender;
+use super::turns::{Sender, SenderGroup};
 use crate::config::Config;
 use crate::domain::device::{Device, RegistryAnswer};
 use crate::domain::exchange::{MAX_CORRELATION, OutgoingMessage, RequestMessage};
@@ -109,6 +109,7 @@ impl DeviceApi {
             Verdict::Allowed => Admission::Admitted(Sender {
                 name: address.device.identity().into(),
                 at_work_max: AT_WORK_MAX,
+                group: SenderGroup::Devices,
             }),
             Verdict::Refused { retry_after } => {
                 let problem = Problem::new(

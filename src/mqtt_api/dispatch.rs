@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::devices::{Admission, DeviceApi};
 use super::operators::OperatorApi;
-use super::turns::{Sender, Turns};
+use super::turns::{Sender, SenderGroup, Turns};
 use crate::broker::exchange::{Exchange, ExchangeState};
 use crate::domain::exchange::{OutgoingMessage, RequestMessage};
 use crate::domain::message::ConnectionId;
@@ -25,7 +25,7 @@ use crate::telemetry::mqtt_api::{MqttApiMetrics, RequestDrop};
 const AT_WORK_MAX: usize = 32;
 
 /// Requests of one topic of operators that are answered at a time.
-const OPERATOR_AT_WORK_MAX: usize = 16;
+const OPERATOR_AT_WORK_MAX: usize = 8;
 
 /// Longest time of a request at work, with the publication of its response.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(27);
@@ -156,7 +156,8 @@ impl Desk {
             },
             (false, _, Some(_)) => {
                 let name = String::from_utf8_lossy(&request.topic).into();
-                Ok(Sender { name, at_work_max: OPERATOR_AT_WORK_MAX })
+                let (at_work_max, group) = (OPERATOR_AT_WORK_MAX, SenderGroup::Operators);
+                Ok(Sender { name, at_work_max, group })
             }
             _ => Err(Unplaced::Dropped(RequestDrop::Topic)),
         }

@@ -1,6 +1,7 @@
 //! The order in which requests are answered: senders take turns, and each has a bounded line.
 //!
-//! One sender's flood fills only its own line. It answers nothing and reads no clock.
+//! One sender's flood fills only its own line, and all operators together leave half of the places
+//! to devices. It answers nothing and reads no clock.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -13,13 +14,32 @@ const WAITING_MAX: usize = 1_000;
 /// Requests that wait, of one sender.
 const WAITING_OF_ONE: usize = 100;
 
+/// Requests of all operators that are answered at a time.
+const OPERATORS_AT_WORK: usize = 16;
+
+/// Requests of all operators that wait.
+const OPERATORS_WAITING: usize = WAITING_MAX / 2;
+
 /// The waiting requests, by sender.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     lines: HashMap<Arc<str>, SenderLine>,
     /// Senders with a waiting request that may be answered now, in the order of their turns.
     ready: VecDeque<Arc<str>>,
+    /// Operators whose turn came while enough requests of operators were answered.
+    held: VecDeque<Arc<str>>,
     waiting: usize,
+    operators_waiting: usize,
+    operators_at_work: usize,
+}
+
+/// Senders that share a part of the places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SenderGroup {
+    /// They may take all places.
+    Devices,
+    /// They may take half of the places: their requests can wait long for Postgres.
+    Operators,
 }
 
 /// A sender: its name, and how many of its requests are answered at a time.
@@ -29,6 +49,8 @@ pub struct Sender {
     pub name: Arc<str>,
     /// The most of its requests that are answered at a time.
     pub at_work_max: usize,
+    /// With whom it shares places.
+    pub group: SenderGroup,
 }
 
 /// The requests of one sender.
@@ -37,6 +59,7 @@ struct SenderLine {
     waiting: VecDeque<Box<RequestMessage>>,
     at_work: usize,
     at_work_max: usize,
+    group: SenderGroup,
     is_ready: bool,
 }
 
@@ -49,13 +72,17 @@ impl Turns {
         sender: &Sender,
         request: Box<RequestMessage>,
     ) -> Result<(), Box<RequestMessage>> {
-        if self.waiting >= WAITING_MAX {
+        let is_operator = sender.group == SenderGroup::Operators;
+        if self.waiting >= WAITING_MAX
+            || (is_operator && self.operators_waiting >= OPERATORS_WAITING)
+        {
             return Err(request);
         }
         let line = self.lines.entry(Arc::clone(&sender.name)).or_insert_with(|| SenderLine {
             waiting: VecDeque::new(),
             at_work: 0,
             at_work_max: sender.at_work_max,
+            group: sender.group,
             is_ready: false,
         });
         if line.waiting.len() >= WAITING_OF_ONE {
@@ -63,6 +90,7 @@ impl Turns {
         }
         line.waiting.push_back(request);
         self.waiting += 1;
+        self.operators_waiting += usize::from(is_operator);
         if line.becomes_ready() {
             self.ready.push_back(Arc::clone(&sender.name));
         }
@@ -71,12 +99,16 @@ impl Turns {
 
     /// The next request, with its sender's name. [`Self::done`] must follow.
     pub(super) fn next(&mut self) -> Option<(Arc<str>, Box<RequestMessage>)> {
-        let name = self.ready.pop_front()?;
+        let name = self.next_sender()?;
         let line = self.lines.get_mut(&name)?;
         line.is_ready = false;
         let request = line.waiting.pop_front()?;
         line.at_work += 1;
         self.waiting -= 1;
+        if line.group == SenderGroup::Operators {
+            self.operators_at_work += 1;
+            self.operators_waiting -= 1;
+        }
         if line.becomes_ready() {
             self.ready.push_back(Arc::clone(&name));
         }
@@ -87,6 +119,10 @@ impl Turns {
     pub(super) fn done(&mut self, name: &Arc<str>) {
         let Some(line) = self.lines.get_mut(name) else { return };
         line.at_work = line.at_work.saturating_sub(1);
+        if line.group == SenderGroup::Operators {
+            self.operators_at_work = self.operators_at_work.saturating_sub(1);
+            self.ready.extend(self.held.pop_front());
+        }
         if line.becomes_ready() {
             self.ready.push_back(Arc::clone(name));
         } else if line.at_work == 0 && line.waiting.is_empty() {
@@ -97,6 +133,18 @@ impl Turns {
     /// How many requests wait.
     pub(super) const fn waiting(&self) -> usize {
         self.waiting
+    }
+
+    /// The sender whose turn it is, without operators while they have all of their places.
+    fn next_sender(&mut self) -> Option<Arc<str>> {
+        while let Some(name) = self.ready.pop_front() {
+            let group = self.lines.get(&name).map(|line| line.group);
+            if group != Some(SenderGroup::Operators) || self.operators_at_work < OPERATORS_AT_WORK {
+                return Some(name);
+            }
+            self.held.push_back(name);
+        }
+        None
     }
 }
 
@@ -120,7 +168,11 @@ mod tests {
     use crate::domain::time::Timestamp;
 
     fn sender(name: &str) -> Sender {
-        Sender { name: name.into(), at_work_max: 2 }
+        Sender { name: name.into(), at_work_max: 2, group: SenderGroup::Devices }
+    }
+
+    fn operator(name: &str) -> Sender {
+        Sender { name: name.into(), at_work_max: 8, group: SenderGroup::Operators }
     }
 
     fn request(topic: String) -> Box<RequestMessage> {
@@ -175,5 +227,30 @@ mod tests {
             turns.push(&sender(&format!("{number}")), request("x".into())).is_ok()
         });
         assert_eq!(many.count(), WAITING_MAX - WAITING_OF_ONE - 1);
+    }
+
+    #[test]
+    fn all_operators_together_leave_places_to_devices() {
+        let mut turns = Turns::default();
+        for number in 0..WAITING_MAX {
+            let _ = turns.push(&operator(&format!("o{}", number % 20)), request("o".into()));
+        }
+        assert_eq!(turns.waiting(), OPERATORS_WAITING);
+        turns.push(&sender("calm"), request("calm 0".into())).unwrap();
+        let at_work: Vec<_> = std::iter::from_fn(|| take(&mut turns)).collect();
+        assert_eq!(at_work.len(), OPERATORS_AT_WORK + 1);
+        assert!(at_work.iter().any(|(name, _)| &**name == "calm"));
+        turns.push(&sender("calm"), request("calm 1".into())).unwrap();
+        assert_eq!(take(&mut turns).unwrap().1, "calm 1", "no operator has to end before it");
+        // Each end of one is the turn of another operator, until all have been answered.
+        let (mut ended, mut at_work) = (0, VecDeque::from(at_work));
+        while let Some((name, _)) = at_work.pop_front() {
+            turns.done(&name);
+            ended += usize::from(&*name != "calm");
+            at_work.extend(std::iter::from_fn(|| take(&mut turns)));
+        }
+        turns.done(&"calm".into());
+        assert_eq!(ended, OPERATORS_WAITING);
+        assert!(turns.lines.is_empty() && turns.held.is_empty() && turns.operators_at_work == 0);
     }
 }

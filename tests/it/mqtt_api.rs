@@ -3,5 +3,6 @@
 mod callers;
 mod coa_client;
 mod logins;
+mod places;
 mod roles;
 mod symphony;

@@ -82,23 +82,24 @@ pub(super) fn always(_: &[u8]) -> bool {
     true
 }
 
-/// For a body that orders a private key. What cannot be read is refused later.
+/// For a body that orders a private key, and for one that cannot be read.
 pub(super) fn with_new_key(body: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct KeyField {
         #[serde(default)]
         new_key: bool,
     }
-    serde_json::from_slice(body).is_ok_and(|KeyField { new_key }| new_key)
+    serde_json::from_slice(body).map_or(true, |KeyField { new_key }| new_key)
 }
 
-/// For a body that adds a device, which gets a token unless the body says no.
+/// For a body that adds a device, which gets a token unless the body says no, and for one that
+/// cannot be read.
 pub(super) fn unless_without_token(body: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct TokenChoiceField {
         token: Option<bool>,
     }
-    serde_json::from_slice(body).is_ok_and(|TokenChoiceField { token }| token.unwrap_or(true))
+    serde_json::from_slice(body).map_or(true, |TokenChoiceField { token }| token.unwrap_or(true))
 }
 
 // === impl RouteAccess ===
@@ -146,8 +147,11 @@ mod tests {
     #[test]
     fn a_body_makes_a_secret_if_its_field_says_so() {
         assert!(with_new_key(br#"{"new_key":true}"#));
-        for body in [&br#"{"csr":"x"}"#[..], br#"{"new_key":false}"#, b"", br#"{"new_key":1}"#] {
+        for body in [&br#"{"csr":"x"}"#[..], br#"{"new_key":false}"#] {
             assert!(!with_new_key(body));
+        }
+        for body in [&b""[..], b"null", b"[null,true,null]", b"[]", br#"{"new_key":1}"#] {
+            assert!(with_new_key(body) && unless_without_token(body));
         }
         assert!(unless_without_token(br#"{"device_id":"a"}"#));
         assert!(unless_without_token(br#"{"token":true}"#));

@@ -80,6 +80,11 @@ impl<T: DeserializeOwned + JsonSchema + Send> Body for Json<T> {
                 "send a JSON body with `Content-Type: application/json`",
             ));
         }
+        // Serde reads the fields of a struct also from an array: they would have no names.
+        if bytes.trim_ascii_start().starts_with(b"[") {
+            let detail = "the body is a JSON array: send a JSON object";
+            return Err(Problem::new(ProblemKind::BadRequest, detail));
+        }
         let mut json = serde_json::Deserializer::from_slice(bytes);
         let value = serde_path_to_error::deserialize(&mut json)
             .map_err(|error| blame("the body", error))?;

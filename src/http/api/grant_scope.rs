@@ -15,7 +15,7 @@ use super::params::TextParam;
 use super::problem::{Problem, ProblemKind};
 use super::state::Api;
 use crate::domain::ids::TenantId;
-use crate::store::certificates::{self, CertificateError, Handle};
+use crate::store::certificates::{self, CertificateDetail, CertificateError, Handle};
 
 /// A request whose body has arrived.
 pub(super) struct ScopedRequest<'a> {
@@ -76,18 +76,27 @@ impl ScopedRequest<'_> {
         let handle = self.path_value("certificate").and_then(|text| Handle::read(text).ok());
         // A text that is no handle is refused later.
         let Some(handle) = handle else { return Ok(()) };
-        let found = certificates::find(self.api.database.pool(), &handle).await?;
+        let found = self.find_certificate(&handle).await?;
         if found.certificate.tenant_id == tenant.as_str() {
             return Ok(());
         }
         Err(CertificateError::Unknown(handle).into())
     }
 
+    /// A lookup takes a permit as the endpoint does, which runs after it.
+    async fn find_certificate(
+        &self,
+        handle: &Handle,
+    ) -> Result<CertificateDetail, CertificateError> {
+        self.api.run_with_permit(certificates::find(self.api.database.pool(), handle)).await
+    }
+
     async fn check_event(&self, tenant: &TenantId) -> Result<(), Problem> {
         let id = self.path_value("id").and_then(|text| Uuid::read(text).ok());
         // A text that is no identifier is refused later.
         let Some(id) = id else { return Ok(()) };
-        let found = self.api.quarantine().find(id).await?;
+        let quarantine = self.api.quarantine();
+        let found = self.api.run_with_permit(quarantine.find(id)).await?;
         let of = found.and_then(|record| record.summary.tenant_id);
         if of.as_deref() == Some(tenant.as_str()) { Ok(()) } else { Err(Problem::no_event(id)) }
     }
@@ -115,8 +124,7 @@ impl ScopedRequest<'_> {
             return Ok(());
         }
         let Some(id) = cursor.and_then(|text| Uuid::read(text).ok()) else { return Ok(()) };
-        let found = certificates::find(self.api.database.pool(), &Handle::Id(id)).await;
-        match found {
+        match self.find_certificate(&Handle::Id(id)).await {
             Ok(found) if found.certificate.tenant_id == tenant.as_str() => Ok(()),
             Ok(_) | Err(CertificateError::Unknown(_)) => {
                 Err(Problem::field("cursor", "expected the `next` of an earlier page"))

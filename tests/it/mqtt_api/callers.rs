@@ -168,6 +168,15 @@ fn new_secrets_stay_off_the_broker_unless_permitted() {
         let detail = ops.ask("POST", route, body).detail(403, "forbidden");
         assert!(detail.contains("MQTT_API_SECRETS=1"), "{detail}");
     }
+    // Fields without names, in the order of those of a struct.
+    for (route, body) in [
+        ("tenants/acme/devices/pump-1/certificates", json!([null, true, null])),
+        ("tenants/acme/devices", json!(["pump-2"])),
+        ("tenants/acme/devices", json!([false])),
+    ] {
+        let reply = ops.ask("POST", route, &body);
+        assert!([400, 403].contains(&reply.state), "{route} {body}: {}", reply.text);
+    }
     assert_eq!(it.database.value("SELECT count(*) FROM audit_log WHERE actor LIKE 'mqtt%'"), "0");
     let with_token = json!({
         "route": secret[0].0,

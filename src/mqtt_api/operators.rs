@@ -17,8 +17,6 @@ mod route;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use self::answers::{AnswerKey, AnswerMemory};
 use self::caller::{CoaSender, TopicCaller};
 use self::coa::{CoaFault, CoaRequest};
@@ -143,12 +141,14 @@ impl OperatorApi {
             Ok(RouteTarget::Api(target)) => target,
             Err(RouteFault { fault, why }) => return ApiReply::fault(fault, &why),
         };
+        let call = self.call(caller, proof, read, target);
+        // A request without proof changes nothing, and would take the place of those with one.
+        let is_remembered = call.is_change() && self.api.is_proven(&call);
         // On the heap: the state of a call is large.
-        let reply = Box::pin(self.api.call(self.call(caller, proof, read, target)));
-        let is_change = !["GET", "HEAD"].contains(&read.method.as_str());
-        match request_name(read, request).filter(|_| is_change) {
+        let reply = Box::pin(self.api.call(call));
+        match request_name(read, request).filter(|_| is_remembered) {
             Some(id) => {
-                let key = AnswerKey::new(request.topic.clone(), id, &request.payload);
+                let key = AnswerKey::new(caller.share(), [&request.topic, id, &request.payload]);
                 self.answers.answer_once(key, (self.clock)(), reply).await
             }
             None => reply.await,
@@ -217,7 +217,6 @@ fn greeting(method: &str) -> ApiReply {
 }
 
 /// What names a request among those of its sender: the request id, or else the Correlation Data.
-fn request_name(read: &CoaRequest, request: &RequestMessage) -> Option<Bytes> {
-    let id = read.request_id().map(|id| Bytes::copy_from_slice(id.as_bytes()));
-    id.or_else(|| request.correlation.clone())
+fn request_name<'a>(read: &'a CoaRequest, request: &'a RequestMessage) -> Option<&'a [u8]> {
+    read.request_id().map(str::as_bytes).or(request.correlation.as_deref())
 }

@@ -16,7 +16,7 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use tower_service::Service;
 
-use super::access::CallIdentity;
+use super::access::{CallIdentity, CallerProof};
 use super::api_router;
 use super::grant::AnsweredRoute;
 use super::problem::{MEDIA_TYPE, Problem, ProblemKind};
@@ -24,6 +24,10 @@ use super::state::Api;
 
 /// The largest response of a route, in bytes.
 pub const MAX_REPLY: usize = 64 * 1024;
+
+/// The largest response to a request that changes something, in bytes: its sender cannot
+/// request less of what is done.
+const MAX_CHANGE_REPLY: usize = 256 * 1024;
 
 /// The largest `OpenAPI` document, in bytes: the one response whose size no row decides.
 const MAX_DOCUMENT: usize = 1024 * 1024;
@@ -118,7 +122,12 @@ impl ApiCaller {
     /// The response to a call.
     pub async fn call(&self, call: ApiCall) -> ApiReply {
         let path = call.target.split('?').next().unwrap_or_default();
-        let limit = if path == DOCUMENT { MAX_DOCUMENT } else { MAX_REPLY };
+        let is_change = call.is_change();
+        let limit = match path {
+            DOCUMENT => MAX_DOCUMENT,
+            _ if is_change => MAX_CHANGE_REPLY,
+            _ => MAX_REPLY,
+        };
         let needs_database = !WITHOUT_DATABASE.contains(&path);
         let Some(request) = request(call) else {
             let detail = "the request has a method, a path or a header that HTTP cannot carry";
@@ -129,8 +138,20 @@ impl ApiCaller {
         }
         let response = self.router.clone().call(request).await;
         match response {
-            Ok(response) => ApiReply::of(response, limit).await,
+            Ok(response) => ApiReply::of(response, limit, is_change).await,
             Err(never) => match never {},
+        }
+    }
+
+    /// Whether the sender of a call is authenticated: by the transport or by the admin token. What
+    /// it may do depends on the route.
+    pub fn is_proven(&self, call: &ApiCall) -> bool {
+        match call.identity.proof {
+            CallerProof::Nothing => false,
+            CallerProof::Named { .. } => true,
+            CallerProof::Token => request(call.clone()).is_some_and(|request| {
+                self.api.admin_token.check(request.method(), request.headers(), false).is_ok()
+            }),
         }
     }
 }
@@ -139,6 +160,15 @@ impl ApiCaller {
 impl fmt::Debug for ApiCaller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ApiCaller").finish_non_exhaustive()
+    }
+}
+
+// === impl ApiCall ===
+
+impl ApiCall {
+    /// Whether its method can change something.
+    pub fn is_change(&self) -> bool {
+        !["GET", "HEAD"].contains(&self.method.as_str())
     }
 }
 
@@ -170,7 +200,7 @@ impl ApiReply {
         }
     }
 
-    async fn of(response: Response, limit: usize) -> Self {
+    async fn of(response: Response, limit: usize, is_change: bool) -> Self {
         let (parts, body) = response.into_parts();
         let text = |name: &HeaderName| {
             parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
@@ -178,9 +208,12 @@ impl ApiReply {
         let route = parts.extensions.get::<AnsweredRoute>().map(|AnsweredRoute(path)| *path);
         let status = parts.status.as_u16();
         let Ok(body) = to_bytes(body, limit).await else {
-            let detail = format!(
-                "the response has more than {limit} bytes: request less, or send the request over HTTP"
-            );
+            let advice = if is_change && parts.status.is_success() {
+                "the request was carried out: read its effect by other requests"
+            } else {
+                "request less, or send the request over HTTP"
+            };
+            let detail = format!("the response has more than {limit} bytes: {advice}");
             return Self { route, ..Self::fault(CallFault::TooLarge, &detail) };
         };
         let headers = RESPONSE_HEADERS.iter().zip(["etag", "location", "retry-after"]);
@@ -207,4 +240,26 @@ fn request(call: ApiCall) -> Option<Request> {
     let mut request = request.body(Body::from(call.body)).ok()?;
     request.extensions_mut().insert(call.identity);
     Some(request)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+    use axum::response::IntoResponse;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_response_that_is_too_large_says_whether_something_was_done() {
+        for (status, is_change, is_done) in [
+            (StatusCode::OK, true, true),
+            (StatusCode::CONFLICT, true, false),
+            (StatusCode::OK, false, false),
+        ] {
+            let response = (status, "12345").into_response();
+            let reply = ApiReply::of(response, 4, is_change).await;
+            let text = String::from_utf8_lossy(&reply.body).into_owned();
+            assert_eq!((reply.status, text.contains("was carried out")), (413, is_done), "{text}");
+        }
+    }
 }

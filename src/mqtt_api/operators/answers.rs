@@ -6,10 +6,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
+use super::caller::CallerShare;
 use crate::domain::time::Timestamp;
 use crate::http::ApiReply;
 
@@ -23,12 +23,14 @@ const BYTES_MAX: usize = 8 * 1024 * 1024;
 const SECONDS_MAX: f64 = 60.0;
 
 /// Which request it is: equal requests have equal keys.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct AnswerKey {
-    topic: Bytes,
-    id: Bytes,
-    hash: [u8; 32],
+    share: CallerShare,
+    hash: RequestHash,
 }
+
+/// The hash of what tells a request from others of its share.
+type RequestHash = [u8; 32];
 
 /// The remembered responses.
 #[derive(Debug, Default)]
@@ -36,21 +38,37 @@ pub(super) struct AnswerMemory {
     remembered: Mutex<RememberedAnswers>,
 }
 
+/// By share: one that fills the memory loses its own responses.
 #[derive(Debug, Default)]
-struct RememberedAnswers {
-    slots: HashMap<AnswerKey, Arc<OnceCell<ApiReply>>>,
+struct RememberedAnswers(HashMap<CallerShare, AnswersOfShare>);
+
+#[derive(Debug, Default)]
+struct AnswersOfShare {
+    slots: HashMap<RequestHash, AnswerSlot>,
     /// In the order of their requests.
-    order: VecDeque<(AnswerKey, Timestamp)>,
+    order: VecDeque<(RequestHash, Timestamp)>,
     /// Of all responses that are there.
+    bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct AnswerSlot {
+    answer: Arc<OnceCell<ApiReply>>,
+    /// 0 until the response is there.
     bytes: usize,
 }
 
 // === impl AnswerKey ===
 
 impl AnswerKey {
-    /// The key of a request with this identifier.
-    pub(super) fn new(topic: Bytes, id: Bytes, payload: &[u8]) -> Self {
-        Self { topic, id, hash: Sha256::digest(payload).into() }
+    /// The key of a request with this topic, identifier and payload.
+    pub(super) fn new(share: CallerShare, parts: [&[u8]; 3]) -> Self {
+        let mut hash = Sha256::new();
+        for part in parts {
+            hash.update(part.len().to_be_bytes());
+            hash.update(part);
+        }
+        Self { share, hash: hash.finalize().into() }
     }
 }
 
@@ -67,10 +85,10 @@ impl AnswerMemory {
         answer: impl Future<Output = ApiReply>,
     ) -> ApiReply {
         let (slot, key) = (self.slot(&key, now), &key);
-        let result = slot.get_or_try_init(|| async move {
+        let result = slot.get_or_try_init(|| async {
             let reply = answer.await;
             if is_lasting(reply.status) {
-                self.count(key, reply.body.len());
+                self.count(key, &slot, &reply);
                 Ok(reply)
             } else {
                 Err(reply)
@@ -85,44 +103,72 @@ impl AnswerMemory {
     fn slot(&self, key: &AnswerKey, now: Timestamp) -> Arc<OnceCell<ApiReply>> {
         let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         remembered.forget_old(now);
-        if let Some(slot) = remembered.slots.get(key) {
-            return Arc::clone(slot);
+        let known = remembered.0.get(&key.share).and_then(|share| share.slots.get(&key.hash));
+        if let Some(slot) = known {
+            return Arc::clone(&slot.answer);
         }
-        if remembered.slots.len() == ENTRIES_MAX {
-            remembered.forget_oldest();
+        if remembered.total(AnswersOfShare::entries) >= ENTRIES_MAX {
+            remembered.forget_of_largest(AnswersOfShare::entries);
         }
-        let slot = Arc::default();
-        remembered.slots.insert(key.clone(), Arc::clone(&slot));
-        remembered.order.push_back((key.clone(), now));
-        slot
+        let share = remembered.0.entry(key.share.clone()).or_default();
+        share.order.push_back((key.hash, now));
+        Arc::clone(&share.slots.entry(key.hash).or_default().answer)
     }
 
-    fn count(&self, key: &AnswerKey, bytes: usize) {
+    /// Counts the response that its slot is about to get, unless the slot has been forgotten.
+    fn count(&self, key: &AnswerKey, answer: &Arc<OnceCell<ApiReply>>, reply: &ApiReply) {
         let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        if !remembered.slots.contains_key(key) {
-            return;
+        let Some(share) = remembered.0.get_mut(&key.share) else { return };
+        let slot = share.slots.get_mut(&key.hash);
+        let Some(slot) = slot.filter(|slot| Arc::ptr_eq(&slot.answer, answer)) else { return };
+        slot.bytes = size(reply);
+        share.bytes += slot.bytes;
+        while remembered.total(AnswersOfShare::bytes) > BYTES_MAX {
+            remembered.forget_of_largest(AnswersOfShare::bytes);
         }
-        remembered.bytes += bytes;
-        while remembered.bytes > BYTES_MAX && remembered.forget_oldest() {}
     }
 }
 
 // === impl RememberedAnswers ===
 
 impl RememberedAnswers {
-    fn forget_old(&mut self, now: Timestamp) {
-        // A clock that was set back ends no entry early.
-        while self.order.front().is_some_and(|(_, at)| now.seconds_since(*at) > SECONDS_MAX) {
-            self.forget_oldest();
-        }
+    fn total(&self, size: fn(&AnswersOfShare) -> usize) -> usize {
+        self.0.values().map(size).sum()
     }
 
-    fn forget_oldest(&mut self) -> bool {
-        let Some((key, _)) = self.order.pop_front() else { return false };
-        let slot = self.slots.remove(&key);
-        let bytes = slot.and_then(|slot| slot.get().map(|reply| reply.body.len()));
-        self.bytes = self.bytes.saturating_sub(bytes.unwrap_or_default());
-        true
+    fn forget_old(&mut self, now: Timestamp) {
+        // A clock that was set back ends no entry early.
+        let is_old = |at: Timestamp| now.seconds_since(at) > SECONDS_MAX;
+        for share in self.0.values_mut() {
+            while share.order.front().is_some_and(|(_, at)| is_old(*at)) {
+                share.forget_oldest();
+            }
+        }
+        self.0.retain(|_, share| !share.order.is_empty());
+    }
+
+    /// Forgets the oldest response of the share that has the most.
+    fn forget_of_largest(&mut self, size: fn(&AnswersOfShare) -> usize) {
+        if let Some(share) = self.0.values_mut().max_by_key(|share| size(share)) {
+            share.forget_oldest();
+        }
+    }
+}
+
+// === impl AnswersOfShare ===
+
+impl AnswersOfShare {
+    fn entries(&self) -> usize {
+        self.slots.len()
+    }
+
+    const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn forget_oldest(&mut self) {
+        let slot = self.order.pop_front().and_then(|(hash, _)| self.slots.remove(&hash));
+        self.bytes -= slot.map_or(0, |slot| slot.bytes);
     }
 }
 
@@ -133,9 +179,16 @@ const fn is_lasting(status: u16) -> bool {
     status < 500 && status != 429
 }
 
+fn size(reply: &ApiReply) -> usize {
+    let headers = reply.headers.iter().map(|(_, value)| value.len());
+    reply.body.len() + reply.content_type.len() + headers.sum::<usize>()
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use bytes::Bytes;
 
     use super::*;
 
@@ -149,7 +202,7 @@ mod tests {
     }
 
     fn key(id: usize) -> AnswerKey {
-        AnswerKey::new(Bytes::from_static(b"t"), id.to_string().into(), b"p")
+        AnswerKey::new(CallerShare::Shared, [b"t", id.to_string().as_bytes(), b"p"])
     }
 
     /// Asks with this key, and returns whether the answer was made for it.
@@ -203,7 +256,39 @@ mod tests {
             assert!(is_made(&memory, id, at(0), reply(200, BYTES_MAX / 4)).await);
         }
         let remembered = memory.remembered.lock().unwrap();
-        assert!(remembered.bytes <= BYTES_MAX && remembered.slots.len() <= 5);
-        assert_eq!(remembered.slots.len(), remembered.order.len());
+        let share = &remembered.0[&CallerShare::Shared];
+        assert!(share.bytes <= BYTES_MAX && share.slots.len() <= 5);
+        assert_eq!(share.slots.len(), share.order.len());
+    }
+
+    #[tokio::test]
+    async fn a_response_that_is_too_large_to_remember_leaves_the_memory_empty() {
+        let memory = AnswerMemory::default();
+        for id in 0..3 {
+            assert!(is_made(&memory, id, at(0), reply(200, BYTES_MAX + 1)).await);
+        }
+        assert!(is_made(&memory, 3, at(0), reply(200, BYTES_MAX)).await);
+        assert!(!is_made(&memory, 3, at(0), reply(200, 1)).await, "there is room again");
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_floods_loses_only_its_own() {
+        let memory = AnswerMemory::default();
+        let calm = || AnswerKey::new(CallerShare::Named("calm".into()), [b"t", b"1", b"p"]);
+        memory.answer_once(calm(), at(0), async { reply(201, 1) }).await;
+        for id in 0..2 * ENTRIES_MAX {
+            assert!(is_made(&memory, id, at(0), reply(404, BYTES_MAX / 4)).await);
+        }
+        let kept = memory.answer_once(calm(), at(0), async { panic!("it was forgotten") });
+        assert_eq!(kept.await.status, 201);
+        let remembered = memory.remembered.lock().unwrap();
+        assert!(remembered.total(AnswersOfShare::entries) <= ENTRIES_MAX);
+    }
+
+    #[test]
+    fn what_stands_in_another_part_is_another_request() {
+        let key = |parts| AnswerKey::new(CallerShare::Shared, parts);
+        assert_eq!(key([b"t", b"ab", b"c"]), key([b"t", b"ab", b"c"]));
+        assert_ne!(key([b"t", b"ab", b"c"]), key([b"t", b"a", b"bc"]));
     }
 }

@@ -18,6 +18,17 @@ pub(super) enum TopicCaller<'a> {
     Stranger(&'a str),
 }
 
+/// Whose part of what all callers share it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum CallerShare {
+    /// That of all clients on the shared topic.
+    Shared,
+    /// That of a caller of the settings.
+    Named(String),
+    /// That of all callers that the settings do not name.
+    Strangers,
+}
+
 /// A sender and the topic of its responses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CoaSender<'a> {
@@ -34,6 +45,15 @@ impl<'a> TopicCaller<'a> {
             Self::Shared => None,
             Self::Named(caller) => Some(&caller.name),
             Self::Stranger(name) => Some(name),
+        }
+    }
+
+    /// Its share: names that the settings do not have cannot make the number of shares grow.
+    pub(super) fn share(self) -> CallerShare {
+        match self {
+            Self::Shared => CallerShare::Shared,
+            Self::Named(caller) => CallerShare::Named(caller.name.clone()),
+            Self::Stranger(_) => CallerShare::Strangers,
         }
     }
 }

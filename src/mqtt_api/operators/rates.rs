@@ -6,25 +6,17 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::caller::TopicCaller;
+use super::caller::{CallerShare, TopicCaller};
 use crate::domain::rate_limit::{Allowance, RateLimit};
 use crate::domain::time::Timestamp;
 
 /// What one caller may send. A request beyond it gets status 429.
 const CALLER_RATE: RateLimit = RateLimit { per_second: 500.0, burst: 1000.0 };
 
-/// Whose allowance it is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum RateOwner {
-    Shared,
-    Named(String),
-    Strangers,
-}
-
 /// The allowances of all callers.
 #[derive(Debug, Default)]
 pub(super) struct CallerRates {
-    allowances: Mutex<HashMap<RateOwner, Allowance>>,
+    allowances: Mutex<HashMap<CallerShare, Allowance>>,
 }
 
 // === impl CallerRates ===
@@ -32,14 +24,9 @@ pub(super) struct CallerRates {
 impl CallerRates {
     /// Spends one request of a caller; false means that there is none left.
     pub(super) fn try_spend(&self, caller: TopicCaller<'_>, now: Timestamp) -> bool {
-        let owner = match caller {
-            TopicCaller::Shared => RateOwner::Shared,
-            TopicCaller::Named(caller) => RateOwner::Named(caller.name.clone()),
-            TopicCaller::Stranger(_) => RateOwner::Strangers,
-        };
         let mut allowances = self.allowances.lock().unwrap_or_else(PoisonError::into_inner);
         let allowance =
-            allowances.entry(owner).or_insert_with(|| Allowance::full(CALLER_RATE, now));
+            allowances.entry(caller.share()).or_insert_with(|| Allowance::full(CALLER_RATE, now));
         allowance.refill(CALLER_RATE, now);
         allowance.try_spend()
     }

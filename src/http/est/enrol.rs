@@ -48,18 +48,24 @@ pub(super) async fn first(
     }
     require_pkcs10(&headers)?;
     let address = peer.connection().ip();
-    est.attempts.charge(address, (est.clock)()).map_err(EstRefusal::too_many)?;
+    let begin = || est.attempts.begin(address, est.clock).map_err(EstRefusal::too_many);
     // A user name of no device costs an attempt, and has the answer of a wrong code.
-    let Credentials::Device(login) = credentials else { return Err(EstRefusal::unauthorized()) };
-    if tenant.is_err() {
+    let (Credentials::Device(login), Ok(_)) = (credentials, &tenant) else {
+        begin()?.keep();
         return Err(EstRefusal::unauthorized());
-    }
+    };
     // What is no request at all is judged as one, after the code.
     let csr = request_of(&body).unwrap_or_default();
-    let answer = est.within_time(est.enrol(&login, &csr)).await;
-    if !answer.as_ref().is_err_and(EstRefusal::is_unauthorized) {
-        est.attempts.refund(address, (est.clock)());
-    }
+    // Charged when it is its turn: the devices of a factory have one address and start together.
+    let judged = async {
+        let attempt = begin()?;
+        let answer = est.enrol(&login, &csr).await;
+        if answer.as_ref().is_err_and(EstRefusal::is_unauthorized) {
+            attempt.keep();
+        }
+        answer
+    };
+    let answer = est.within_time(judged).await;
     answer.map(|certificate| certificate.for_client(&headers))
 }
 

@@ -58,6 +58,35 @@ fn a_thousand_wrong_codes_are_bounded_and_lock_out_no_other_address() {
 }
 
 #[test]
+fn devices_of_one_address_that_start_together_are_not_taken_for_guesses() {
+    let est = EstDaemon::start();
+    est.ca.request("pump-3", "/");
+    let login = format!("acme/device/pump-3:{}", est.code(&["--device", "pump-3"]));
+    let url = format!("{}?[1-60]", est.url("/simpleenroll"));
+    let database = &est.ca.database;
+    let statuses = std::thread::scope(|scope| {
+        // All of them wait for Postgres at the same time.
+        let lock = "BEGIN; LOCK TABLE enrolment_codes; SELECT pg_sleep(1)::text; COMMIT";
+        let held = scope.spawn(|| database.query(lock));
+        let granted = "SELECT count(*) FROM pg_locks WHERE relation = 'enrolment_codes'::regclass AND granted \
+            AND mode = 'AccessExclusiveLock' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        database.wait_until(granted, "1");
+        let output = curl(est.ca.openssl.dir.path())
+            .args(["--cacert", "est.crt", "--max-time", "50", "-o", "/dev/null"])
+            .args(["-w", "%{http_code}\n", "-u", &login, "--data-binary", "@pump-3.csr"])
+            .args(["-H", "Content-Type: application/pkcs10", "--parallel", "--parallel-immediate"])
+            .args(["--parallel-max", "60", &url])
+            .output()
+            .unwrap();
+        held.join().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    });
+    let count = |status: &str| statuses.lines().filter(|line| *line == status).count();
+    // On a slow machine the last ones get 503 and try again.
+    assert!(count("200") > 30 && count("200") + count("503") == 60, "{statuses}");
+}
+
+#[test]
 fn clients_that_never_finish_their_handshake_hold_up_no_other() {
     let est = EstDaemon::start();
     est.ca.request("pump-3", "/");

@@ -2,14 +2,15 @@
 //!
 //! It only reads. [`self::changes`] writes, [`self::device_renewal`] stores what a device renews,
 //! [`self::expiry`] expires and retires, [`self::public_keys`] fills in the hashes of keys,
-//! [`self::revocation_ledger`] stores the steps of a revocation. Rows may be written by hand, so
-//! dates are bounded to a readable range.
+//! [`self::revocation_ledger`] stores the steps of a revocation, [`self::revoked_keys`] finds keys that
+//! must not be used again. Rows may be written by hand, so dates are bounded to a readable range.
 
 pub(crate) mod changes;
 pub(crate) mod device_renewal;
 pub(crate) mod expiry;
 pub(crate) mod public_keys;
 pub mod revocation_ledger;
+pub(in crate::store) mod revoked_keys;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;

@@ -78,6 +78,7 @@ impl From<DeviceRenewalError> for Problem {
             | Refused::Proof(_)
             | Refused::Revoked(_)
             | Refused::TooLate { .. }
+            | Refused::Replaced(_)
             | Refused::RevokedKey(_) => Self::new(ProblemKind::ProofWrong, what),
         }
     }

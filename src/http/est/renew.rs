@@ -103,6 +103,7 @@ impl EstApi {
             | DeviceRenewalError::Unverifiable(_)
             | DeviceRenewalError::Revoked(_)
             | DeviceRenewalError::TooLate { .. }
+            | DeviceRenewalError::Replaced(_)
             | DeviceRenewalError::RevokedKey(_)
             | DeviceRenewalError::Store(
                 CertificateError::NoDevice(_)

@@ -22,7 +22,7 @@ use crate::pki::request::profile::Lifetime;
 use crate::pki::request::proof::{self, ProofError};
 use crate::registry::{ActionContext, SignerError, open_signer};
 use crate::store::certificates::changes;
-use crate::store::certificates::device_renewal::{self, RenewalAccount};
+use crate::store::certificates::device_renewal::{self, RenewalAccount, RenewalTransaction};
 use crate::store::certificates::{
     self, CertificateDetail, CertificateError, CertificateRow, CertificateStatus, Handle,
 };
@@ -110,7 +110,13 @@ pub enum DeviceRenewalError {
         /// When it expired.
         ended: Timestamp,
     },
-    /// A certificate of the requested key was revoked for cause.
+    /// The certificate in use is expired, and the device has used its successor.
+    #[error(
+        "certificate {0} is expired and was replaced: renew the certificate that replaced it, or an \
+         operator issues a new one"
+    )]
+    Replaced(Uuid),
+    /// A certificate of the requested key was revoked, and the key may not be used again.
     #[error(
         "the key of the request is the key of certificate {0}, which is revoked: make a new key"
     )]
@@ -160,20 +166,19 @@ pub async fn renew(
     verify_holder(&wish, &old, &der)?;
     check_window(&old.certificate, now)?;
     let request = Request::read(&der, device).map_err(IssueError::from)?;
-    let (pool, key) = (context.database.pool(), request.public_key_sha256());
-    let old_id = old.certificate.id;
-    let account = device_renewal::account(pool, device, &key, old_id).await?;
-    if let Some(earlier) = judge(&account, device, now)? {
+    let (key, old_id) = (request.public_key_sha256(), old.certificate.id);
+    // Before anything is signed: a refused request reserves no serial number.
+    let (tx, earlier) = lock_and_judge(context, device, &key, old_id).await?;
+    drop(tx);
+    if let Some(earlier) = earlier {
         return earlier_answer(context, earlier).await;
     }
     let signer = open_signer(settings, now).await?;
     let fresh = issue::sign(context, &signer, device, Some(request), Lifetime::Usual).await?;
     // Judged again within the lock: another replica may have answered an equal request meanwhile.
     // Then the new certificate is discarded; its serial number stays reserved.
-    let mut tx = device_renewal::lock(pool, device).await?;
-    check_device(tx.status, tx.tenant_suspended)?;
-    let account = tx.account(&key, old_id).await?;
-    if let Some(earlier) = judge(&account, device, now)? {
+    let (tx, earlier) = lock_and_judge(context, device, &key, old_id).await?;
+    if let Some(earlier) = earlier {
         drop(tx);
         return earlier_answer(context, earlier).await;
     }
@@ -275,6 +280,20 @@ fn check_window(old: &CertificateRow, now: Timestamp) -> Result<(), DeviceRenewa
     Ok(())
 }
 
+/// Locks the device until the transaction ends, and judges it and its certificates.
+async fn lock_and_judge(
+    context: ActionContext<'_>,
+    device: &DeviceKey,
+    public_key: &str,
+    old: Uuid,
+) -> Result<(RenewalTransaction, Option<CertificateDetail>), DeviceRenewalError> {
+    let mut tx = device_renewal::lock(context.database.pool(), device).await?;
+    check_device(tx.status, tx.tenant_suspended)?;
+    let account = tx.account(public_key, old).await?;
+    let earlier = judge(&account, device, old, context.now)?;
+    Ok((tx, earlier))
+}
+
 fn check_device(status: DeviceStatus, tenant_suspended: bool) -> Result<(), DeviceRenewalError> {
     if tenant_suspended {
         return Err(DeviceRenewalError::Device("the tenant is suspended"));
@@ -290,6 +309,7 @@ fn check_device(status: DeviceStatus, tenant_suspended: bool) -> Result<(), Devi
 fn judge(
     account: &RenewalAccount,
     device: &DeviceKey,
+    old: Uuid,
     now: Timestamp,
 ) -> Result<Option<CertificateDetail>, DeviceRenewalError> {
     if let Some(revoked) = account.revoked_key {
@@ -297,6 +317,9 @@ fn judge(
     }
     if let Some(same) = account.same_key.as_ref().filter(|same| is_fresh(&same.certificate, now)) {
         return Ok(Some(same.clone()));
+    }
+    if account.is_replaced {
+        return Err(DeviceRenewalError::Replaced(old));
     }
     if account.active >= MAX_ACTIVE {
         let (device, active) = (device.clone(), account.active);

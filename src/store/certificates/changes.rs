@@ -5,7 +5,7 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::{CertificateError, CertificateRow, CertificateStatus, Handle};
@@ -155,6 +155,11 @@ pub async fn revoke(
     Ok((after, is_active))
 }
 
+/// The certificates that `$1` replaces, directly or not.
+const LINE: &str = "WITH RECURSIVE line AS (
+    SELECT c.replaces AS id FROM device_certificates c WHERE c.id = $1
+    UNION SELECT c.replaces FROM device_certificates c JOIN line ON c.id = line.id)";
+
 /// Confirms that the device uses the new certificate: all its predecessors retire at once, and so do
 /// the other successors of these, which the device got and does not use. Returns those that did.
 pub async fn confirm(
@@ -170,20 +175,23 @@ pub async fn confirm(
     if new.replaces.is_none() {
         return Err(CertificateError::ReplacesNone(id));
     }
-    let before: Vec<Uuid> = sqlx::query_scalar(
-        "WITH RECURSIVE line AS (
-             SELECT c.replaces AS id FROM device_certificates c WHERE c.id = $1
-             UNION SELECT c.replaces FROM device_certificates c JOIN line ON c.id = line.id)
-         SELECT c.id FROM device_certificates c WHERE c.status = 'ACTIVE' AND c.id <> $1
+    let query = format!(
+        "{LINE} SELECT c.id FROM device_certificates c WHERE c.status = 'ACTIVE' AND c.id <> $1
              AND (c.id IN (SELECT id FROM line) OR c.replaces IN (SELECT id FROM line))
-         ORDER BY c.id FOR UPDATE OF c",
-    )
-    .bind(id)
-    .fetch_all(&mut *tx)
-    .await?;
+         ORDER BY c.id FOR UPDATE OF c"
+    );
+    let before: Vec<Uuid> =
+        sqlx::query_scalar(AssertSqlSafe(query)).bind(id).fetch_all(&mut *tx).await?;
     for old in &before {
         end(&mut tx, actor, "certificate.confirm", *old, super::expiry::SUPERSEDED).await?;
     }
+    // An expired one has nothing to revoke; that it has retired says that it is renewed no further.
+    let query = format!(
+        "{LINE} UPDATE device_certificates c SET retire_at = c.not_after WHERE c.status = 'EXPIRED' AND c.id <> $1
+             AND (c.id IN (SELECT id FROM line) OR c.replaces IN (SELECT id FROM line))
+             AND (c.retire_at IS NULL OR c.retire_at > c.not_after)"
+    );
+    sqlx::query(AssertSqlSafe(query)).bind(id).execute(&mut *tx).await?;
     tx.commit().await?;
     Ok(before)
 }

@@ -9,6 +9,7 @@ use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder, Transaction};
 use uuid::Uuid;
 
 use super::changes::{self, CertificateOrigin, NewCertificate};
+use super::revoked_keys::{self, KeyRule};
 use super::{
     COLUMNS, CertificateDetail, CertificateError, CertificateRow, CertificateStatus, Handle,
 };
@@ -27,8 +28,11 @@ pub struct RenewalAccount {
     pub renewed_lately: i64,
     /// When the first of these was stored.
     pub first_renewed_at: Option<DateTime<Utc>>,
-    /// A certificate of the requested key that was revoked, and not because another replaced it.
+    /// A certificate of the requested key that was revoked for cause. If the certificate in use is
+    /// expired and has another key, also one that was replaced.
     pub revoked_key: Option<Uuid>,
+    /// Whether the certificate in use is expired, and the device has used its successor.
+    pub is_replaced: bool,
     /// The ACTIVE certificate of the requested key that ends last.
     pub same_key: Option<CertificateDetail>,
 }
@@ -56,16 +60,6 @@ pub async fn latest(
     Ok(query.build_query_as().fetch_optional(pool).await?)
 }
 
-/// What a device has, for a renewal of `old` with the key of this hash.
-pub async fn account(
-    pool: &PgPool,
-    device: &DeviceKey,
-    public_key: &str,
-    old: Uuid,
-) -> Result<RenewalAccount, CertificateError> {
-    account_on(&mut *pool.acquire().await?, device, public_key, old).await
-}
-
 /// Locks the row of `device` until the transaction ends.
 pub async fn lock(
     pool: &PgPool,
@@ -88,7 +82,7 @@ pub async fn lock(
 // === impl RenewalTransaction ===
 
 impl RenewalTransaction {
-    /// Like [`account`], within the lock.
+    /// What the device has, for a renewal of `old` with the key of this hash.
     pub async fn account(
         &mut self,
         public_key: &str,
@@ -141,20 +135,18 @@ async fn account_on(
     public_key: &str,
     old: Uuid,
 ) -> Result<RenewalAccount, CertificateError> {
-    let (active, renewed_lately, first_renewed_at, revoked_key) = sqlx::query_as(
+    let (active, renewed_lately, first_renewed_at) = sqlx::query_as(
         "SELECT count(*) FILTER (WHERE status = 'ACTIVE' AND least(not_after, retire_at) > now()), \
              count(*) FILTER (WHERE replaces IS NOT NULL AND created_at > now() - interval '24 hours'), \
-             min(created_at) FILTER (WHERE replaces IS NOT NULL AND created_at > now() - interval '24 hours'), \
-             (array_agg(id) FILTER (WHERE public_key_sha256 = $3 AND status = 'REVOKED' \
-                 AND revoked_reason IS DISTINCT FROM $4))[1] \
+             min(created_at) FILTER (WHERE replaces IS NOT NULL AND created_at > now() - interval '24 hours') \
          FROM device_certificates WHERE tenant_id = $1 AND device_id = $2",
     )
     .bind(device.tenant())
     .bind(device.device())
-    .bind(public_key)
-    .bind(super::expiry::SUPERSEDED)
     .fetch_one(&mut *connection)
     .await?;
+    let (rule, is_replaced) = judge_expired(connection, public_key, old).await?;
+    let revoked_key = revoked_keys::find(connection, device, public_key, rule).await?;
     let mut query = of_device(device);
     query.push(" AND c.status = 'ACTIVE' AND c.cert_pem IS NOT NULL AND least(c.not_after, c.retire_at) > now()");
     query.push(" AND c.public_key_sha256 = ");
@@ -163,7 +155,39 @@ async fn account_on(
     query.push(" AND NOT (c.retire_at IS NOT NULL AND c.id = ").push_bind(old).push(")");
     query.push(" ORDER BY c.retire_at IS NULL DESC, c.not_after DESC, c.id LIMIT 1");
     let same_key = query.build_query_as().fetch_optional(connection).await?;
-    Ok(RenewalAccount { active, renewed_lately, first_renewed_at, revoked_key, same_key })
+    Ok(RenewalAccount {
+        active,
+        renewed_lately,
+        first_renewed_at,
+        revoked_key,
+        is_replaced,
+        same_key,
+    })
+}
+
+/// What an expired `old` may still renew: its proof has no time, so a captured request can come
+/// again. Its successor was used if it was confirmed, replaced in turn, or superseded.
+async fn judge_expired(
+    connection: &mut PgConnection,
+    public_key: &str,
+    old: Uuid,
+) -> Result<(KeyRule, bool), sqlx::Error> {
+    let found: Option<(bool, bool)> = sqlx::query_as(
+        "SELECT o.public_key_sha256 IS DISTINCT FROM $2, coalesce(o.retire_at <= o.not_after, false) OR EXISTS ( \
+             SELECT FROM device_certificates n WHERE n.replaces = o.id AND (n.status = 'REVOKED' AND n.revoked_reason = $3 \
+                 OR EXISTS (SELECT FROM device_certificates f WHERE f.replaces = n.id))) \
+         FROM device_certificates o WHERE o.id = $1 AND (o.status = 'EXPIRED' OR o.not_after <= now())",
+    )
+    .bind(old)
+    .bind(public_key)
+    .bind(super::expiry::SUPERSEDED)
+    .fetch_optional(connection)
+    .await?;
+    Ok(match found {
+        Some((true, is_replaced)) => (KeyRule::ForCauseOrReplaced, is_replaced),
+        Some((false, is_replaced)) => (KeyRule::ForCause, is_replaced),
+        None => (KeyRule::ForCause, false),
+    })
 }
 
 /// The start of a query of the certificates of a device.

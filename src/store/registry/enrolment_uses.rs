@@ -16,6 +16,7 @@ use crate::domain::ids::DeviceKey;
 use crate::domain::ports::Outage;
 use crate::domain::token::TokenHash;
 use crate::store::certificates::changes::{self, CertificateOrigin, NewCertificate};
+use crate::store::certificates::revoked_keys::{self, KeyRule};
 use crate::store::certificates::{CertificateError, CertificateRow};
 use crate::store::error::StoreError;
 
@@ -76,6 +77,11 @@ pub enum RedeemError {
          renew with that certificate, or use a code for this device"
     )]
     Enrolled(DeviceKey),
+    /// A certificate of the key was revoked for cause.
+    #[error(
+        "the key of the request is the key of certificate {0}, which is revoked: make a new key"
+    )]
+    RevokedKey(Uuid),
     /// The certificate was not stored.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
@@ -98,7 +104,8 @@ struct CodeState {
 const STATE: &str = "SELECT code_id, device_id, device_pattern, site_id, adds_devices, revoked_at IS NOT NULL AS is_revoked, \
     revoked_at IS NULL AND uses < max_uses AND expires_at > now() AS is_open FROM enrolment_codes WHERE tenant_id = $1";
 
-/// Says what a code is worth. Changes nothing.
+/// Says what a code is worth, and why its device may not be enrolled: before anything is signed.
+/// Changes nothing.
 pub async fn look_up(pool: &PgPool, given: PresentedCode<'_>) -> Result<CodeStanding, RedeemError> {
     let query = format!("{STATE} AND code_sha256 = $2");
     let mut connection = pool.acquire().await?;
@@ -111,10 +118,16 @@ pub async fn look_up(pool: &PgPool, given: PresentedCode<'_>) -> Result<CodeStan
         return Ok(CodeStanding::Invalid);
     };
     let standing = standing(&mut connection, &state, given.device, given.public_key).await?;
-    if matches!(standing, CodeStanding::Used(_)) {
-        require_active_tenant(&mut connection, given.device).await?;
-        let status = lock_device(&mut connection, given.device).await?;
-        require_active(given.device, status)?;
+    match standing {
+        CodeStanding::Invalid => {}
+        CodeStanding::Used(_) => {
+            require_active_tenant(&mut connection, given.device).await?;
+            let status = lock_device(&mut connection, given.device).await?;
+            require_active(given.device, status)?;
+        }
+        CodeStanding::Valid(_) => {
+            judge_device(&mut connection, &state, given.device, given.public_key).await?;
+        }
     }
     Ok(standing)
 }
@@ -142,8 +155,9 @@ pub async fn redeem(
         CodeStanding::Used(certificate) => return Ok(Redeemed::Earlier(certificate)),
         CodeStanding::Valid(_) => {}
     }
-    require_active_tenant(&mut tx, device).await?;
-    admit_device(&mut tx, actor, &state, device).await?;
+    if !judge_device(&mut tx, &state, device, public_key).await? {
+        add_device(&mut tx, actor, &state, device).await?;
+    }
     let stored = changes::insert_on(&mut tx, actor, new, CertificateOrigin::Issued).await?;
     record_use(&mut tx, actor, &state, &stored, public_key).await?;
     tx.commit().await?;
@@ -210,31 +224,41 @@ async fn require_active_tenant(
     }
 }
 
-/// Locks the device, or adds it.
-async fn admit_device(
+/// Whether the device is registered; then it is locked. An error says why it may not be enrolled.
+async fn judge_device(
+    tx: &mut PgConnection,
+    state: &CodeState,
+    device: &DeviceKey,
+    public_key: &str,
+) -> Result<bool, RedeemError> {
+    require_active_tenant(tx, device).await?;
+    let status = lock_device(tx, device).await?;
+    match status {
+        Some(status) => require_active(device, Some(status))?,
+        None if !state.adds_devices => return Err(RedeemError::NotRegistered(device.clone())),
+        None => {}
+    }
+    if state.device_pattern.is_some() && has_certificate(tx, device).await? {
+        return Err(RedeemError::Enrolled(device.clone()));
+    }
+    let revoked = revoked_keys::find(tx, device, public_key, KeyRule::ForCause).await?;
+    revoked.map_or(Ok(status.is_some()), |id| Err(RedeemError::RevokedKey(id)))
+}
+
+async fn add_device(
     tx: &mut PgConnection,
     actor: &Actor,
     state: &CodeState,
     device: &DeviceKey,
 ) -> Result<(), RedeemError> {
-    match lock_device(tx, device).await? {
-        Some(status) => require_active(device, Some(status))?,
-        None if !state.adds_devices => return Err(RedeemError::NotRegistered(device.clone())),
-        None => {
-            let new = NewDevice {
-                key: device.clone(),
-                site: state.site_id.clone(),
-                status: DeviceStatus::Active,
-                token: None,
-                metadata: serde_json::Map::new(),
-            };
-            devices::add_on(tx, actor, &new).await?;
-        }
-    }
-    if state.device_pattern.is_some() && has_certificate(tx, device).await? {
-        return Err(RedeemError::Enrolled(device.clone()));
-    }
-    Ok(())
+    let new = NewDevice {
+        key: device.clone(),
+        site: state.site_id.clone(),
+        status: DeviceStatus::Active,
+        token: None,
+        metadata: serde_json::Map::new(),
+    };
+    Ok(devices::add_on(tx, actor, &new).await?)
 }
 
 fn require_active(device: &DeviceKey, status: Option<DeviceStatus>) -> Result<(), RedeemError> {

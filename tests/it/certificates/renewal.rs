@@ -161,6 +161,47 @@ fn what_proves_nothing_or_must_not_be_signed_gets_no_certificate() {
 }
 
 #[test]
+fn an_old_request_that_comes_again_renews_no_expired_certificate() {
+    let rig = RenewalRig::new(&[]);
+    let _daemon = rig.start("sluice");
+    let send = |route: &str, payload: &Value| {
+        wait::for_ok("it is answered", || rig.try_send_by_password(route, payload))
+    };
+    let renew = |payload: &Value| send("certificate/renew", payload);
+    let refused = |payload: &Value, words: &str| {
+        let response = renew(payload);
+        assert_eq!(status(&response), 403, "{response}");
+        assert!(response["detail"].as_str().unwrap().contains(words), "{response}");
+    };
+    let confirm = |name: &str| {
+        let confirmation = json!({ "certificate": rig.fingerprint(name) });
+        send("certificate/confirm", &confirmation)["body"]["retired"].as_array().unwrap().len()
+    };
+    rig.database.query(
+        "UPDATE device_certificates SET not_before = now() - interval '90 days', not_after = now() - interval '1 day', \
+         status = 'EXPIRED'",
+    );
+    for name in ["new", "third", "other"] {
+        rig.request(name, "/");
+    }
+    let captured = rig.renewal("new", "pump-1");
+    let first = renew(&captured);
+    rig.keep("new", &first);
+    assert_eq!(renew(&captured)["body"], first["body"], "its answer may have been lost");
+    assert_eq!(confirm("new"), 0, "an expired certificate needs no revocation");
+    refused(&rig.renewal("other", "pump-1"), "was replaced");
+
+    rig.keep("third", &renew(&rig.renewal("third", "new")));
+    assert_eq!(confirm("third"), 1);
+    let unmark = "UPDATE device_certificates SET retire_at = NULL WHERE status = 'EXPIRED'";
+    rig.database.query(unmark);
+    // The key of the captured request was replaced by a confirmation.
+    refused(&captured, "make a new key");
+    refused(&rig.renewal("other", "pump-1"), "was replaced");
+    assert_eq!(rig.renewed(), 2);
+}
+
+#[test]
 fn a_retained_request_gets_no_certificate_at_any_restart() {
     let rig = RenewalRig::new(&[]);
     let daemon = rig.start("sluice");

@@ -103,7 +103,9 @@ fn a_right_code_learns_why_there_is_no_certificate() {
     database.query("UPDATE tenants SET status = 'SUSPENDED'");
     refused("pump-3", &code, "pump-3.csr", 403, "SUSPENDED");
     database.query("UPDATE tenants SET status = 'ACTIVE'");
-    // None of it used the code.
+    // None of it used the code, and nothing was signed.
+    let signed = "SELECT count(*) FROM certificate_serials";
+    assert_eq!(database.value(signed), "0");
     assert_eq!(database.value("SELECT sum(uses) FROM enrolment_codes"), "0");
     let kept = est.enrol("pump-3", &code, "pump-3.csr");
     assert_eq!(kept.status, 200, "{kept:?}");
@@ -112,6 +114,7 @@ fn a_right_code_learns_why_there_is_no_certificate() {
     let many = est.code(&["--pattern", "pump-*", "--uses", "5"]);
     est.ca.request("thief", "/");
     refused("pump-3", &many, "thief.csr", 403, "has a certificate");
+    assert_eq!(database.value(signed), "1");
     assert_eq!(est.enrol("pump-5", &many, "thief.csr").status, 200);
     // A code for one device does, as after a loss of its key.
     let again = est.code(&["--device", "pump-3"]);
@@ -121,6 +124,8 @@ fn a_right_code_learns_why_there_is_no_certificate() {
     let id = database.value("SELECT certificate_id FROM enrolment_uses WHERE device_id = 'pump-5'");
     est.ca.done(&["cert", "revoke", &id]);
     refused("pump-5", &many, "thief.csr", 403, "is REVOKED");
+    let again = est.code(&["--device", "pump-5"]);
+    refused("pump-5", &again, "thief.csr", 403, "make a new key");
     database.query("UPDATE devices SET status = 'INACTIVE' WHERE device_id = 'pump-3'");
     refused("pump-3", &code, "pump-3.csr", 403, "is INACTIVE");
 }

@@ -9,6 +9,8 @@ const EXPIRED: &str = "[ca]\ndefault_ca=own\n[own]\nnew_certs_dir=.\ndatabase=in
     default_md=sha256\npolicy=names\nx509_extensions=client\n[names]\ncommonName=supplied\n\
     [client]\nextendedKeyUsage=clientAuth\n";
 
+const SIGNED: &str = "SELECT count(*) FROM certificate_serials";
+
 #[test]
 fn a_device_renews_with_its_certificate_and_a_revocation_acts_at_once() {
     let est = EstDaemon::start();
@@ -55,13 +57,28 @@ fn a_device_renews_with_its_certificate_and_a_revocation_acts_at_once() {
     let revoked = est.renew("next", "fourth.csr");
     assert_eq!(revoked.status, 403, "{revoked:?}");
     assert!(revoked.body.contains("revoked"), "{revoked:?}");
+    let signed = database.value(SIGNED);
     for status in ["INACTIVE", "REVOKED"] {
         database
             .query(&format!("UPDATE devices SET status = '{status}' WHERE device_id = 'pump-3'"));
         assert_eq!(est.renew("third", "fourth.csr").status, 403, "{status}");
     }
     database.query("UPDATE devices SET status = 'ACTIVE' WHERE device_id = 'pump-3'");
+    database.query("UPDATE tenants SET status = 'SUSPENDED'");
+    assert_eq!(est.renew("third", "fourth.csr").status, 403);
+    database.query("UPDATE tenants SET status = 'ACTIVE'");
+    assert_eq!(database.value(SIGNED), signed, "nothing is signed for a request that is refused");
     est.keep(&est.renew("third", "fourth.csr"), "fourth");
+}
+
+#[test]
+fn a_device_that_was_removed_and_added_again_renews_with_its_key() {
+    let est = EstDaemon::start();
+    est.enrolled("pump-9");
+    est.ca.done(&["device", "remove", "acme", "pump-9"]);
+    let code = est.code(&["--device", "pump-9"]);
+    est.keep(&est.enrol("pump-9", &code, "pump-9.csr"), "pump-9");
+    assert_eq!(est.renew("pump-9", "pump-9.csr").status, 200);
 }
 
 #[test]

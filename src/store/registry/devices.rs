@@ -17,7 +17,12 @@ use crate::domain::token::TokenHash;
 use crate::store::error::StoreError;
 
 const DELETE_DEVICE: &str = "DELETE FROM devices WHERE tenant_id = $1 AND device_id = $2";
-const DELETE_STATE: &str = "DELETE FROM device_state WHERE tenant_id = $1 AND device_id = $2";
+const DELETE_STATE: &str =
+    "DELETE FROM device_state WHERE tenant_id = $1 AND device_id = $2 AND desired_version IS NULL";
+/// The version stays: a later device of the same name must not take the documents of the removed
+/// one for its own.
+const CLEAR_STATE: &str = "UPDATE device_state SET last_seen_at = NULL, last_telemetry_at = NULL, desired = NULL, desired_at = NULL,
+         reported = NULL, reported_version = NULL, reported_at = NULL WHERE tenant_id = $1 AND device_id = $2";
 const DELETE_COMMANDS: &str = "DELETE FROM device_commands WHERE tenant_id = $1 AND device_id = $2";
 
 /// The revocation reason (RFC 5280) of the certificates of a removed device.
@@ -247,7 +252,7 @@ pub async fn set_token(
     Ok(tx.commit().await?)
 }
 
-/// Removes a device, its state and its commands; returns the number of certificates revoked with
+/// Removes a device, its state but the version of its desired document, and its commands; returns the number of certificates revoked with
 /// it. Certificates stay as rows, and ACTIVE ones become REVOKED, so that an old key does not
 /// authenticate a later device of the same name. Its telemetry stays until its retention ends.
 pub async fn remove(pool: &PgPool, actor: &Actor, key: &DeviceKey) -> Result<u64, DeviceError> {
@@ -276,6 +281,7 @@ pub async fn remove(pool: &PgPool, actor: &Actor, key: &DeviceKey) -> Result<u64
     .rows_affected();
     run_for_device(&mut tx, DELETE_DEVICE, key).await?;
     run_for_device(&mut tx, DELETE_STATE, key).await?;
+    run_for_device(&mut tx, CLEAR_STATE, key).await?;
     let commands = run_for_device(&mut tx, DELETE_COMMANDS, key).await?;
     let detail = json!({ "certificates_revoked": revoked, "commands_removed": commands });
     audit::record(&mut tx, entry(actor, "device.remove", key, detail)).await?;

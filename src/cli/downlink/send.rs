@@ -30,7 +30,7 @@ pub struct SendArgs {
     #[arg(long)]
     site: Option<String>,
     /// To the devices whose metadata contains this JSON object
-    #[arg(long, value_name = "JSON", value_parser = read_object)]
+    #[arg(long, value_name = "JSON", value_parser = read_condition)]
     metadata: Option<Map<String, Value>>,
     /// To all devices of the tenant
     #[arg(long, conflicts_with_all = ["site", "metadata"])]
@@ -106,6 +106,15 @@ fn note_repeat(is_new: bool, what: &str) {
     if !is_new {
         crate::command::table::note!("The {what} was queued before: nothing was queued now.");
     }
+}
+
+/// Every device contains an empty object.
+fn read_condition(text: &str) -> Result<Map<String, Value>, String> {
+    let condition = read_object(text)?;
+    if condition.is_empty() {
+        return Err("name at least one member, or select all devices with --all".to_owned());
+    }
+    Ok(condition)
 }
 
 fn read_object(text: &str) -> Result<Map<String, Value>, String> {

@@ -119,6 +119,13 @@ pub(crate) async fn cancel(
 
 impl BatchTargets {
     fn read(self) -> Result<CommandTargets, Problem> {
+        // Every device contains an empty object.
+        if self.metadata.as_ref().is_some_and(|Metadata(metadata)| metadata.is_empty()) {
+            return Err(Problem::field(
+                "targets.metadata",
+                "name at least one member, or select all devices with `all`",
+            ));
+        }
         let devices = self.devices.map(|devices| {
             devices.into_iter().map(|Param(device)| device.to_string()).collect::<Vec<_>>()
         });

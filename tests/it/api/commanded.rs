@@ -218,6 +218,8 @@ fn one_command_for_many_devices_is_one_batch_with_progress_and_an_end() {
     assert_eq!(send(json!({ "site_id": "west" })).refused(), "targets");
     let actions = "SELECT action, count(*) FROM audit_log GROUP BY 1 ORDER BY 1";
     let expected = [["command.cancel-batch", "1"], ["command.queue-batch", "4"]];
+        (json!({ "metadata": {} }), "targets.metadata"),
+        (json!({ "metadata": {}, "site_id": "north" }), "targets.metadata"),
     assert_eq!(api.database.query(actions), expected);
 }
 

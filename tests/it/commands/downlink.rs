@@ -95,6 +95,9 @@ fn a_batch_is_sent_to_a_site_or_a_tenant_and_followed() {
     let cancelled = done(&database, &["command", "cancel", id, "--tenant", "acme"]);
     assert_eq!(cancelled["statuses"], json!({ "CANCELLED": 2 }));
 
+    let every = ["command", "send", "update", "--tenant", "acme", "--metadata", "{}"];
+    assert!(refused(&database, &every, 64).contains("--all"), "an empty condition selects none");
+
     let all = ["command", "send", "update", "--tenant", "acme", "--all", "--wait", "60"];
     let finish = "UPDATE device_commands SET finished_at = now(), status = CASE device_id WHEN 'pump-1' THEN 'ACKNOWLEDGED' ELSE 'FAILED' END
         WHERE status = 'PENDING'";

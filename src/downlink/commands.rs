@@ -12,7 +12,9 @@ use crate::domain::command::{CommandStatus, CommandType};
 use crate::domain::device::DeviceStatus;
 use crate::domain::ids::{DeviceKey, TenantId};
 use crate::domain::ports::Outage;
-use crate::store::downlink::command_changes::{self as changes, AddedCommand, NewCommand};
+use crate::store::downlink::command_changes::{
+    self as changes, AddedCommand, NewCommand, TakeRoom,
+};
 use crate::store::downlink::commands::{self as rows, CommandCursor, CommandFilter, CommandRow};
 use crate::store::registry::tenants::TenantStatus;
 
@@ -191,9 +193,10 @@ pub async fn cancel(
 pub async fn open_of(
     context: DownlinkContext<'_>,
     device: &DeviceKey,
-    limit: u32,
+    room: TakeRoom,
 ) -> Result<Vec<CommandRow>, CommandError> {
-    let limit = limit.min(context.settings.command_window);
+    let commands = room.commands.min(context.settings.command_window);
+    let room = TakeRoom { commands, ..room };
     let ttl = context.settings.command_ttl;
     Ok(changes::take_open(context.database.pool(), device, limit, ttl).await?)
 }

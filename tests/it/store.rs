@@ -15,6 +15,7 @@ mod revoked;
 mod schema;
 mod shadows;
 mod state;
+mod taken;
 
 use bytes::Bytes;
 use sluice::config::secret::Secret;

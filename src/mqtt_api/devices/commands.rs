@@ -1,7 +1,8 @@
 //! `commands`: the open commands of the device that asks, in their order.
 //!
 //! Each counts as an attempt: a device that sleeps with a clean session gets its queue in this way.
-//! The response has at most as many commands as fit into it.
+//! The response has at most as many commands as fit into it; only those count. One that no response
+//! can hold is published only.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -12,16 +13,17 @@ use super::call::DeviceCall;
 use super::reply::{MAX_RESPONSE, Rejection, ReplyResult, RouteAnswer};
 use crate::downlink::commands::{self, CommandError};
 use crate::http::api::problem::{Problem, ProblemKind};
+use crate::store::downlink::command_changes::TakeRoom;
 use crate::store::downlink::commands::CommandRow;
 
 /// The most commands of one response.
 const LIMIT_MAX: u32 = 20;
 
 /// What a response needs besides its commands, in bytes: the identifier, the time and the names.
-const ENVELOPE_BYTES: usize = 1024;
+const ENVELOPE_BYTES: u32 = 1024;
 
 /// What a command needs besides its parameters, in bytes.
-const COMMAND_BYTES: usize = 512;
+const COMMAND_BYTES: u32 = 512;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -53,20 +55,12 @@ pub(super) async fn answer(call: &DeviceCall<'_>) -> ReplyResult {
         return Err(Problem::field("limit", format!("send 1 to {LIMIT_MAX}")).into());
     }
     let actor = call.actor();
-    let rows = commands::open_of(call.downlink(&actor), call.device, limit).await;
+    let bytes = u32::try_from(MAX_RESPONSE).unwrap_or(u32::MAX) - ENVELOPE_BYTES;
+    let room = TakeRoom { commands: limit, bytes, bytes_each: COMMAND_BYTES };
+    let rows = commands::open_of(call.downlink(&actor), call.device, room).await;
     let rows = rows.map_err(rejection)?;
     let ttl = TimeDelta::from_std(call.services.config.downlink.command_ttl).unwrap_or_default();
-    let mut room = MAX_RESPONSE - ENVELOPE_BYTES;
-    let commands = rows
-        .iter()
-        .take_while(|row| {
-            let bytes = row.params.get().len() + COMMAND_BYTES;
-            let fits = bytes <= room;
-            room = room.saturating_sub(bytes);
-            fits
-        })
-        .map(|row| OpenCommand::new(row, ttl))
-        .collect();
+    let commands = rows.iter().map(|row| OpenCommand::new(row, ttl)).collect();
     RouteAnswer::json(&OpenCommands { commands })
 }
 

@@ -35,6 +35,17 @@ pub struct NewCommand {
     pub ttl: Duration,
 }
 
+/// How many commands the device takes at once.
+#[derive(Clone, Copy, Debug)]
+pub struct TakeRoom {
+    /// The most commands.
+    pub commands: u32,
+    /// The most bytes of all of them.
+    pub bytes: u32,
+    /// What each needs besides its parameters, in bytes.
+    pub bytes_each: u32,
+}
+
 /// What became of a command to add.
 #[derive(Clone, Debug)]
 pub enum AddedCommand {
@@ -107,13 +118,18 @@ const CANCEL: &str = concat!(
      SELECT * FROM cancelled"
 );
 
-/// Locks in the order of the key, as the writer of acknowledgements does.
+/// A command that can never fit is left to the publisher, so that it holds up no other. Locks in the
+/// order of the key, as the writer of acknowledgements does.
 const TAKE: &str = concat!(
     "WITH chosen AS MATERIALIZED (
-         SELECT command_id FROM device_commands
-         WHERE tenant_id = $1 AND device_id = $2 AND status IN ('PENDING', 'PUBLISHED', 'IN_PROGRESS')
-         AND coalesce(expires_at, created_at + make_interval(secs => $4)) > now()
-         ORDER BY created_at, position LIMIT $3),
+         SELECT command_id FROM (
+             SELECT command_id, sum(bytes) OVER (ORDER BY created_at, position) AS total FROM (
+                 SELECT command_id, created_at, position, octet_length(params::text) + $6::bigint AS bytes FROM device_commands
+                 WHERE tenant_id = $1 AND device_id = $2 AND status IN ('PENDING', 'PUBLISHED', 'IN_PROGRESS')
+                 AND coalesce(expires_at, created_at + make_interval(secs => $4)) > now()
+                 AND octet_length(params::text) + $6::bigint <= $5::bigint
+                 ORDER BY created_at, position LIMIT $3) AS first) AS summed
+         WHERE total <= $5::bigint),
      locked AS MATERIALIZED (
          SELECT command_id FROM device_commands JOIN chosen USING (command_id)
          WHERE tenant_id = $1 AND device_id = $2 AND status IN ('PENDING', 'PUBLISHED', 'IN_PROGRESS')
@@ -178,18 +194,20 @@ pub async fn cancel(
 }
 
 /// Takes the first open commands of a device that have not expired, in their order, and counts an
-/// attempt for each. `ttl` is for a command without an end of its own.
+/// attempt for each: as many as there is room for. `ttl` is for a command without an end of its own.
 pub async fn take_open(
     pool: &PgPool,
     device: &DeviceKey,
-    limit: u32,
+    room: TakeRoom,
     ttl: Duration,
 ) -> Result<Vec<CommandRow>, Outage> {
     sqlx::query_as(TAKE)
         .bind(device.tenant())
         .bind(device.device())
-        .bind(i64::from(limit))
+        .bind(i64::from(room.commands))
         .bind(ttl.as_secs_f64())
+        .bind(i64::from(room.bytes))
+        .bind(i64::from(room.bytes_each))
         .fetch_all(pool)
         .await
         .map_err(outage)

@@ -106,7 +106,7 @@ pub async fn change(
         let desired = desired.as_deref();
         let action = change.action();
         match rows::set_desired(pool, context.actor, device, desired, version, action).await? {
-            DesiredChange::Done { .. } => return show(context, device).await,
+            DesiredChange::Done(row) => return Ok(*row),
             // A condition on the version is checked again, and refuses.
             DesiredChange::Raced => {}
         }

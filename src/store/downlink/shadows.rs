@@ -57,13 +57,11 @@ pub struct ShadowFilter {
 }
 
 /// What became of a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum DesiredChange {
-    /// It was made, or the document is equal to the stored one.
-    Done {
-        /// The version after it.
-        version: i64,
-    },
+    /// It was made, or the document is equal to the stored one. The documents after it, as its
+    /// statement wrote them: another change may follow at once.
+    Done(Box<ShadowRow>),
     /// The document has another version by now.
     Raced,
 }
@@ -83,19 +81,26 @@ const SHOW: &str = concat!(
 
 /// The device is locked against its removal: a wish must not outlive it. A document of the expected
 /// version is replaced; without a row there is version 0.
-const SET: &str = "WITH device AS MATERIALIZED (
+const SET: &str = concat!(
+    "WITH device AS MATERIALIZED (
          SELECT 1 FROM devices WHERE tenant_id = $1 AND device_id = $2 FOR KEY SHARE),
      changed AS (
          INSERT INTO device_state AS s (tenant_id, device_id, desired) SELECT $1, $2, $3 FROM device
          WHERE $4 = 0 OR EXISTS (SELECT FROM device_state WHERE tenant_id = $1 AND device_id = $2)
          ON CONFLICT (tenant_id, device_id) DO UPDATE SET desired = excluded.desired
              WHERE coalesce(s.desired_version, 0) = $4
-         RETURNING coalesce(desired_version, 0) AS version, desired),
+         RETURNING tenant_id, device_id, desired, coalesce(desired_version, 0) AS desired_version, desired_at,
+             reported, reported_version, reported_at, coalesce(sluice_shadow_delta(desired, reported), '{}') AS delta,
+             sluice_shadow_delta(desired, reported) IS NULL AS in_sync),
      logged AS (
          INSERT INTO audit_log (actor, action, tenant_id, device_id, detail)
-         SELECT $5, $6, $1, $2, jsonb_build_object('from', $4, 'to', version,
-             'desired', CASE WHEN octet_length(desired::text) <= $7 THEN desired END) FROM changed WHERE version <> $4)
-     SELECT version FROM changed";
+         SELECT $5, $6, $1, $2, jsonb_build_object('from', $4, 'to', desired_version,
+             'desired', CASE WHEN octet_length(desired::text) <= $7 THEN desired END) FROM changed
+         WHERE desired_version <> $4)
+     SELECT ",
+    shadow_columns!(),
+    " FROM changed"
+);
 
 /// Reads the documents of one device. `None`: it is not registered.
 pub async fn show(pool: &PgPool, device: &DeviceKey) -> Result<Option<ShadowRow>, Outage> {
@@ -139,7 +144,7 @@ pub async fn set_desired(
     expected: i64,
     action: &'static str,
 ) -> Result<DesiredChange, Outage> {
-    let version: Option<i64> = sqlx::query_scalar(SET)
+    let changed: Option<ShadowRow> = sqlx::query_as(SET)
         .bind(device.tenant())
         .bind(device.device())
         .bind(desired.map(Json))
@@ -150,5 +155,5 @@ pub async fn set_desired(
         .fetch_optional(pool)
         .await
         .map_err(outage)?;
-    Ok(version.map_or(DesiredChange::Raced, |version| DesiredChange::Done { version }))
+    Ok(changed.map_or(DesiredChange::Raced, |row| DesiredChange::Done(Box::new(row))))
 }

@@ -128,6 +128,31 @@ fn a_change_for_another_version_is_refused_and_of_racing_changes_none_is_lost() 
 }
 
 #[test]
+fn an_answer_has_the_version_of_its_own_change_also_if_another_follows_at_once() {
+    let api = api();
+    // The change by B is made at the commit of the one by A.
+    api.database.query(
+        "CREATE FUNCTION follow() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN UPDATE device_state SET desired = '{\"by\": \"B\"}'; RETURN NULL; END $$;
+         CREATE CONSTRAINT TRIGGER follow AFTER INSERT OR UPDATE ON device_state DEFERRABLE INITIALLY DEFERRED
+         FOR EACH ROW WHEN (NEW.desired ->> 'by' = 'A') EXECUTE FUNCTION follow()",
+    );
+    for (method, version) in [("PUT", 1), ("PATCH", 3)] {
+        let answer = api.call(method, DESIRED, Some(&json!({ "by": "A" })));
+        assert!(answer.head.contains(&format!("etag: \"{version}\"")), "{}", answer.head);
+        let answer = answer.ok(200);
+        assert_eq!(answer["desired_version"], version, "{method}");
+        assert_eq!(
+            (&answer["desired"], &answer["delta"]["by"]),
+            (&json!({ "by": "A" }), &"A".into())
+        );
+        let condition = format!("If-Match: \"{version}\"");
+        change(&api, "PUT", &condition, Some("{}")).problem(412, "version");
+        assert_eq!(api.get(SHADOW).ok(200)["desired"], json!({ "by": "B" }), "{method}");
+    }
+}
+
+#[test]
 fn a_document_keeps_to_its_bounds_and_an_unknown_device_has_none() {
     let api = api();
     let put = |text: &str| change(&api, "PUT", "", Some(text));

@@ -9,7 +9,11 @@ use super::DownlinkContext;
 use super::document::{DocumentError, JsonDocument};
 use crate::domain::ids::DeviceKey;
 use crate::domain::ports::Outage;
-use crate::store::downlink::shadows::{self as rows, DesiredChange, ShadowFilter, ShadowRow};
+use crate::store::downlink::shadows::{
+    self as rows, DesiredChange, ShadowFilter, ShadowRow, ShadowRows,
+};
+use crate::store::downlink::stored_json::{STORED_FACTOR, stored_bytes};
+use crate::store::error::StoreError;
 
 /// How often a change without a condition is made again for a newer version.
 const MAX_TRIES: usize = 10;
@@ -79,7 +83,7 @@ pub async fn list(
     context: DownlinkContext<'_>,
     filter: &ShadowFilter,
     limit: u32,
-) -> Result<Vec<ShadowRow>, ShadowError> {
+) -> Result<ShadowRows, ShadowError> {
     Ok(rows::list(context.database.pool(), filter, limit).await?)
 }
 

@@ -111,7 +111,7 @@ pub async fn run(
                 _ => None,
             };
             let after = page.cursor().as_ref().map(DeviceId::to_string);
-            list(context, &ShadowFilter { tenant, in_sync, after }, &page, output).await
+            list(context, ShadowFilter { tenant, in_sync, after }, &page, output).await
         }
     }
 }
@@ -172,11 +172,11 @@ fn print(row: &ShadowRow, output: OutputFormat) -> Result<Exit, Failure> {
 
 async fn list(
     context: DownlinkContext<'_>,
-    filter: &ShadowFilter,
+    filter: ShadowFilter,
     args: &PageArgs<DeviceId>,
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
-    let page = shadow::list(context, filter, args.limit).await.map_err(of_shadow)?;
+    let page = full_page(context, filter, args.limit).await?;
     let headings = ["DEVICE", "IN SYNC", "VERSION", "DESIRED SINCE", "REPORTED", "DELTA"];
     let done = printed(rows(output, &headings, &page, |row| {
         vec![
@@ -190,6 +190,25 @@ async fn list(
     }))?;
     args.note_next(page.len(), page.last().map(|row| row.device_id.clone()));
     Ok(done)
+}
+
+/// One look compares the documents of some devices only: look on until the page is full.
+async fn full_page(
+    context: DownlinkContext<'_>,
+    mut filter: ShadowFilter,
+    limit: u32,
+) -> Result<Vec<ShadowRow>, Failure> {
+    let mut page = Vec::new();
+    let mut left = limit;
+    loop {
+        let found = shadow::list(context, &filter, left).await.map_err(of_shadow)?;
+        page.extend(found.rows);
+        left = limit.saturating_sub(u32::try_from(page.len()).unwrap_or(u32::MAX));
+        match found.compared_to {
+            Some(last) if left > 0 => filter.after = Some(last),
+            _ => return Ok(page),
+        }
+    }
 }
 
 fn yes_or_no(yes: bool) -> String {

@@ -25,7 +25,8 @@ use crate::store::downlink::shadows::{ShadowFilter, ShadowRow};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ShadowPageParams {
-    /// Only devices that are in sync (`true`), or that are not (`false`).
+    /// Only devices that are in sync (`true`), or that are not (`false`). A page compares at most
+    /// 1000 devices: with `next` it may have few rows, or none.
     in_sync: Option<Param<bool>>,
     /// The number of rows of a page.
     #[serde(default)]
@@ -45,8 +46,10 @@ pub(crate) async fn list(
         after: call.query.cursor.map(|Param(device)| device.to_string()),
     };
     let fetched = Page::<ShadowView>::fetch(limit);
-    let rows = downlink::list(api.downlink_context(), &filter, fetched).await?;
-    Ok(OkJson(Page::new(rows, limit, |last: &ShadowRow| last.device_id.clone())))
+    let found = downlink::list(api.downlink_context(), &filter, fetched).await?;
+    let mut page = Page::new(found.rows, limit, |last: &ShadowRow| last.device_id.clone());
+    page.next = page.next.or(found.compared_to);
+    Ok(OkJson(page))
 }
 
 pub(crate) async fn show(

@@ -56,6 +56,16 @@ pub struct ShadowFilter {
     pub after: Option<String>,
 }
 
+/// A page of shadows.
+#[derive(Clone, Debug)]
+pub struct ShadowRows {
+    /// The shadows.
+    pub rows: Vec<ShadowRow>,
+    /// The last device whose documents were compared, if devices may follow it. The next page
+    /// begins there even if this one has few rows.
+    pub compared_to: Option<String>,
+}
+
 /// What became of a change.
 #[derive(Clone, Debug)]
 pub enum DesiredChange {
@@ -72,6 +82,12 @@ macro_rules! shadow_columns {
         "tenant_id, device_id, desired, desired_version, desired_at, reported, reported_version, reported_at, delta, in_sync"
     };
 }
+
+/// The most devices whose documents are compared for one page.
+const COMPARED_MAX: i64 = 1_000;
+
+const COMPARED_TO: &str = "SELECT device_id FROM devices WHERE tenant_id = $1 AND device_id > $2
+     ORDER BY device_id OFFSET $3 LIMIT 1";
 
 const SHOW: &str = concat!(
     "SELECT ",
@@ -113,11 +129,17 @@ pub async fn show(pool: &PgPool, device: &DeviceKey) -> Result<Option<ShadowRow>
 }
 
 /// Lists a page of the documents of a tenant's devices, sorted by device.
-pub async fn list(
-    pool: &PgPool,
-    filter: &ShadowFilter,
-    limit: u32,
-) -> Result<Vec<ShadowRow>, Outage> {
+pub async fn list(pool: &PgPool, filter: &ShadowFilter, limit: u32) -> Result<ShadowRows, Outage> {
+    let compared_to: Option<String> = match filter.in_sync {
+        None => None,
+        Some(_) => sqlx::query_scalar(COMPARED_TO)
+            .bind(filter.tenant.as_str())
+            .bind(filter.after.as_deref().unwrap_or_default())
+            .bind(COMPARED_MAX - 1)
+            .fetch_optional(pool)
+            .await
+            .map_err(outage)?,
+    };
     let mut query = QueryBuilder::<Postgres>::new(concat!(
         "SELECT ",
         shadow_columns!(),
@@ -130,8 +152,12 @@ pub async fn list(
     if let Some(after) = &filter.after {
         query.push(" AND device_id > ").push_bind(after.clone());
     }
+    if let Some(last) = &compared_to {
+        query.push(" AND device_id <= ").push_bind(last.clone());
+    }
     query.push(" ORDER BY device_id LIMIT ").push_bind(i64::from(limit));
-    query.build_query_as().fetch_all(pool).await.map_err(outage)
+    let rows = query.build_query_as().fetch_all(pool).await.map_err(outage)?;
+    Ok(ShadowRows { rows, compared_to })
 }
 
 /// Sets the desired document, or clears it, if its version is `expected`. `action` names the change

@@ -244,3 +244,13 @@ fn devices_that_are_not_in_sync_are_listed_in_pages() {
     }
     assert_eq!(api.get("/tenants/acme/shadows?in_sync=maybe").blamed(), "in_sync");
 }
+
+    // One page compares some devices of a large tenant, and the next one goes on from there.
+    api.database.query(
+        "INSERT INTO devices (tenant_id, device_id) SELECT 'acme', 'e' || n FROM generate_series(10001, 12100) n;
+         INSERT INTO device_state (tenant_id, device_id, desired) VALUES ('acme', 'e12100', '{\"a\": 1}')",
+    );
+    let page = api.get("/tenants/acme/shadows?in_sync=false&cursor=e1&limit=10").ok(200);
+    assert_eq!((&page["items"], &page["next"]), (&json!([]), &"e11000".into()));
+    assert_eq!(names("?in_sync=false", 4).last().map(String::as_str), Some("e12100"));
+    assert_eq!(names("?in_sync=false", 4).len(), 7);

@@ -36,7 +36,7 @@ pub async fn queue(
     batch_id: Option<Uuid>,
     order: CommandContent,
 ) -> Result<QueuedBatch, CommandError> {
-    let ttl = order.check(context)?;
+    let ttl = order.check(context).await?;
     let named = targets.named();
     let CommandContent { command_type, params, .. } = order;
     let batch_id = batch_id.unwrap_or_else(Uuid::now_v7);

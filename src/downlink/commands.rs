@@ -16,6 +16,8 @@ use crate::store::downlink::command_changes::{
     self as changes, AddedCommand, NewCommand, TakeRoom,
 };
 use crate::store::downlink::commands::{self as rows, CommandCursor, CommandFilter, CommandRow};
+use crate::store::downlink::stored_json::{STORED_FACTOR, stored_bytes};
+use crate::store::error::StoreError;
 use crate::store::registry::tenants::TenantStatus;
 
 /// The most bytes of a command's parameters, as compact JSON.
@@ -70,6 +72,9 @@ pub enum CommandError {
         /// Their size.
         bytes: usize,
     },
+    /// Postgres has no place for one of the parameters.
+    #[error("Postgres cannot store the parameters: {0}")]
+    Params(String),
     /// The validity is zero or too long.
     #[error("a command is valid for 1 second to {} days", MAX_TTL.as_secs() / 86_400)]
     Ttl,
@@ -131,7 +136,7 @@ pub async fn queue(
     command_id: Option<Uuid>,
     order: CommandContent,
 ) -> Result<QueuedCommand, CommandError> {
-    let ttl = order.check(context)?;
+    let ttl = order.check(context).await?;
     let CommandContent { command_type, params, .. } = order;
     let command_id = command_id.unwrap_or_else(Uuid::now_v7);
     let new = NewCommand { device: device.clone(), command_id, command_type, params, ttl };
@@ -198,17 +203,29 @@ pub async fn open_of(
     let commands = room.commands.min(context.settings.command_window);
     let room = TakeRoom { commands, ..room };
     let ttl = context.settings.command_ttl;
-    Ok(changes::take_open(context.database.pool(), device, limit, ttl).await?)
+    Ok(changes::take_open(context.database.pool(), device, room, ttl).await?)
 }
 
 // === impl CommandContent ===
 
 impl CommandContent {
     /// Checks the bounds; returns how long the command is valid.
-    pub(super) fn check(&self, context: DownlinkContext<'_>) -> Result<Duration, CommandError> {
-        let bytes = Value::Object(self.params.clone()).to_string().len();
-        if bytes > MAX_PARAMS_BYTES {
-            return Err(CommandError::ParamsTooLarge { bytes });
+    pub(super) async fn check(
+        &self,
+        context: DownlinkContext<'_>,
+    ) -> Result<Duration, CommandError> {
+        let text = Value::Object(self.params.clone()).to_string();
+        if text.len() > MAX_PARAMS_BYTES {
+            return Err(CommandError::ParamsTooLarge { bytes: text.len() });
+        }
+        // A short text may be long parameters: `1e300` has 301 digits.
+        match stored_bytes(context.database.pool(), &text).await {
+            Ok(bytes) if bytes > MAX_PARAMS_BYTES * STORED_FACTOR => {
+                return Err(CommandError::ParamsTooLarge { bytes });
+            }
+            Ok(_) => {}
+            Err(StoreError::Data(why)) => return Err(CommandError::Params(why)),
+            Err(other) => return Err(Outage::from(other).into()),
         }
         let ttl = self.ttl.unwrap_or(context.settings.command_ttl);
         let is_good = Duration::from_secs(1) <= ttl && ttl <= MAX_TTL;

@@ -38,6 +38,17 @@ pub enum DocumentError {
         /// The largest size.
         max: usize,
     },
+    /// It is too large with the digits of its numbers in full.
+    #[error("{bytes} bytes as Postgres stores it, and SHADOW_MAX_BYTES allows {max}")]
+    StoredTooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The largest size.
+        max: usize,
+    },
+    /// Postgres has no place for one of its values.
+    #[error("Postgres cannot store it: {0}")]
+    NotStorable(String),
 }
 
 // === impl JsonDocument ===

@@ -104,7 +104,9 @@ pub async fn change(
         }
         if let Some(desired) = &desired {
             // The result of a patch has the bounds of a document, too.
-            JsonDocument::read(desired.get().as_bytes(), context.settings.shadow_max_bytes)?;
+            let max = context.settings.shadow_max_bytes;
+            JsonDocument::read(desired.get().as_bytes(), max)?;
+            check_stored(context, desired, max).await?;
         }
         let version = shadow.desired_version;
         let desired = desired.as_deref();
@@ -161,5 +163,23 @@ impl ShadowChange {
             Self::Patch(_) => "shadow.patch",
             Self::Clear => "shadow.clear",
         }
+    }
+}
+
+// === private helpers ===
+
+/// A short text may be a long document: `1e300` has 301 digits.
+async fn check_stored(
+    context: DownlinkContext<'_>,
+    document: &RawValue,
+    max: usize,
+) -> Result<(), ShadowError> {
+    match stored_bytes(context.database.pool(), document.get()).await {
+        Ok(bytes) if bytes > max * STORED_FACTOR => {
+            Err(DocumentError::StoredTooLarge { bytes, max }.into())
+        }
+        Ok(_) => Ok(()),
+        Err(StoreError::Data(why)) => Err(DocumentError::NotStorable(why).into()),
+        Err(other) => Err(Outage::from(other).into()),
     }
 }

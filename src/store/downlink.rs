@@ -14,3 +14,4 @@ pub mod outbox;
 pub mod outbox_signal;
 pub mod pushes;
 pub mod shadows;
+pub(crate) mod stored_json;

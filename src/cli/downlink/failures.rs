@@ -13,9 +13,10 @@ pub(super) fn of_command(error: CommandError) -> Failure {
     let what = error.to_string();
     let advice = match error {
         CommandError::Outage(trouble) => return outage(&trouble),
-        CommandError::Final { .. } | CommandError::ParamsTooLarge { .. } | CommandError::Ttl => {
-            return Failure::usage(what);
-        }
+        CommandError::Final { .. }
+        | CommandError::ParamsTooLarge { .. }
+        | CommandError::Params(_)
+        | CommandError::Ttl => return Failure::usage(what),
         CommandError::NoDevice(device) => find_device(&device),
         CommandError::NoTenant(_) => "`sluice tenant list` lists all tenants".to_owned(),
         CommandError::NotActive { device, .. } => format!(

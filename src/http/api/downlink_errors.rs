@@ -37,7 +37,9 @@ impl From<CommandError> for Problem {
                 Self::conflict(format!("identifier {what}: send another identifier, or none"))
             }
             CommandError::Final { .. } => Self::conflict(what),
-            CommandError::ParamsTooLarge { .. } => Self::refused("params", what),
+            CommandError::ParamsTooLarge { .. } | CommandError::Params(_) => {
+                Self::refused("params", what)
+            }
             CommandError::Ttl => Self::refused("ttl_seconds", what),
             CommandError::NothingMatched { .. } => Self::refused("targets", what),
             CommandError::TooMany { .. } => Self::refused(
@@ -69,10 +71,13 @@ impl From<DocumentError> for Problem {
         let what = format!("the desired document was refused: {error}");
         match error {
             DocumentError::NotJson(_) => Self::new(ProblemKind::BadRequest, what),
-            DocumentError::TooLarge { .. } => Self::new(ProblemKind::TooLarge, what),
-            DocumentError::NotAnObject | DocumentError::TooDeep | DocumentError::Nul => {
-                Self::new(ProblemKind::Refused, what)
+            DocumentError::TooLarge { .. } | DocumentError::StoredTooLarge { .. } => {
+                Self::new(ProblemKind::TooLarge, what)
             }
+            DocumentError::NotAnObject
+            | DocumentError::TooDeep
+            | DocumentError::Nul
+            | DocumentError::NotStorable(_) => Self::new(ProblemKind::Refused, what),
         }
     }
 }

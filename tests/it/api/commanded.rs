@@ -121,6 +121,12 @@ fn what_is_no_command_is_refused_with_its_field_and_a_device_that_gets_none_with
     let with = |size: usize| json!({ "command_type": "x", "params": { "a": "x".repeat(size) } });
     assert_eq!(api.post(PUMP, &with(16 * 1024)).refused(), "params");
     api.post(PUMP, &with(16 * 1024 - r#"{"a":""}"#.len())).ok(201);
+    // A number is stored with all its digits.
+    let mut long =
+        json!({ "command_type": "x", "params": { "a": vec![1e308; 2000] }, "ttl_seconds": 60 });
+    assert_eq!(api.post(PUMP, &long).refused(), "params");
+    long["targets"] = json!({ "all": true });
+    assert_eq!(api.post("/tenants/acme/commands", &long).refused(), "params");
     let good = json!({ "command_type": "reboot" });
     for (device, status) in [("off", "INACTIVE"), ("gone", "REVOKED")] {
         let path = format!("/tenants/acme/devices/{device}/commands");
@@ -212,14 +218,14 @@ fn one_command_for_many_devices_is_one_batch_with_progress_and_an_end() {
         (json!({}), "targets"),
         (json!({ "all": true, "site_id": "north" }), "targets"),
         (json!({ "devices": ["a/b"] }), "targets.devices[0]"),
+        (json!({ "metadata": {} }), "targets.metadata"),
+        (json!({ "metadata": {}, "site_id": "north" }), "targets.metadata"),
     ] {
         assert_eq!(send(targets.clone()).blamed(), field, "{targets}");
     }
     assert_eq!(send(json!({ "site_id": "west" })).refused(), "targets");
     let actions = "SELECT action, count(*) FROM audit_log GROUP BY 1 ORDER BY 1";
     let expected = [["command.cancel-batch", "1"], ["command.queue-batch", "4"]];
-        (json!({ "metadata": {} }), "targets.metadata"),
-        (json!({ "metadata": {}, "site_id": "north" }), "targets.metadata"),
     assert_eq!(api.database.query(actions), expected);
 }
 

@@ -163,6 +163,12 @@ fn a_document_keeps_to_its_bounds_and_an_unknown_device_has_none() {
     put("null").problem(422, "refused");
     put(r#"{"a":"\u0000"}"#).problem(422, "refused");
     put(&nested(9)).problem(422, "refused");
+    // What Postgres has no place for is an error of the document, not of Postgres.
+    put(r#"{"a":1e-20000}"#).problem(422, "refused");
+    put(r#"{"a":"\u0000","a":1}"#).problem(422, "refused");
+    // A number is stored with all its digits.
+    let long = format!(r#"{{"a":[{}]}}"#, vec!["1e308"; 1300].join(","));
+    assert!(put(&long).detail(413, "too-large").contains("as Postgres stores it"));
     put(&nested(8)).ok(200);
     let of_size = |bytes: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(bytes - 8));
     assert!(put(&of_size(8193)).detail(413, "too-large").contains("SHADOW_MAX_BYTES"));
@@ -197,6 +203,8 @@ fn a_document_keeps_to_its_bounds_and_an_unknown_device_has_none() {
 fn a_removed_device_leaves_no_wish_and_no_command_to_its_successor() {
     let api = api();
     api.call("PUT", DESIRED, Some(&json!({ "rate": 5 }))).ok(200);
+    report(&api, r#"{"rate": 5}"#);
+    api.database.query("UPDATE device_state SET last_seen_at = now(), last_telemetry_at = now()");
     api.post("/tenants/acme/devices/pump-1/commands", &json!({ "command_type": "reboot" })).ok(201);
     let pushed = "SELECT payload ->> 'version', payload -> 'desired' ->> 'rate' FROM device_pushes WHERE kind = 'desired'";
     assert_eq!(api.database.query(pushed), [["1", "5"]]);
@@ -238,12 +246,9 @@ fn devices_that_are_not_in_sync_are_listed_in_pages() {
         let behind = names("?in_sync=false", limit);
         assert_eq!(behind, ["d1", "d2", "d4", "d5", "d7", "d8"], "{limit}");
         assert_eq!(names("?in_sync=true", limit), ["d3", "d6", "d9", "pump-1"], "{limit}");
-    report(&api, r#"{"rate": 5}"#);
-    api.database.query("UPDATE device_state SET last_seen_at = now(), last_telemetry_at = now()");
         assert_eq!(names("", limit).len(), 10, "{limit}");
     }
     assert_eq!(api.get("/tenants/acme/shadows?in_sync=maybe").blamed(), "in_sync");
-}
 
     // One page compares some devices of a large tenant, and the next one goes on from there.
     api.database.query(
@@ -254,3 +259,4 @@ fn devices_that_are_not_in_sync_are_listed_in_pages() {
     assert_eq!((&page["items"], &page["next"]), (&json!([]), &"e11000".into()));
     assert_eq!(names("?in_sync=false", 4).last().map(String::as_str), Some("e12100"));
     assert_eq!(names("?in_sync=false", 4).len(), 7);
+}
